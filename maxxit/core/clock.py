@@ -1,0 +1,31 @@
+"""What time is it? The only place that asks, so that replay can answer from its record."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+
+_recorded: ContextVar[datetime | None] = ContextVar("recorded_clock", default=None)
+
+
+def now() -> datetime:
+    """The present moment in UTC: the machine's, or the recorded one inside `frozen`."""
+    return _recorded.get() or datetime.now(UTC)
+
+
+@contextmanager
+def frozen(moment: datetime) -> Iterator[None]:
+    """Inside this block `now()` is `moment` (timezone-aware)."""
+    if moment.tzinfo is None:
+        raise ValueError("a recorded clock needs a time zone")
+    token = _recorded.set(moment)
+    try:
+        yield
+    finally:
+        _recorded.reset(token)
+
+
+def bucket(moment: datetime, width: timedelta) -> datetime:
+    """The start of the UTC bucket of `width` that holds `moment` (6-hour buckets start at 00, 06, 12, 18)."""
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return epoch + (moment - epoch) // width * width

@@ -1,0 +1,93 @@
+"""Policy comes from `config/*.yaml`, secrets and places from the environment; both are typed here.
+
+A wrong key, a missing limit or a number with the wrong unit stops the program with a message that names the
+file, the key and the fix. `MAXXIT_CONFIG_DIR` points at another folder than `config/`; `MAXXIT_PROFILE` names a
+folder of `config/profiles/` whose files are laid over the plain ones, key by key (`demo`, `replay`, `production`).
+"""
+
+import os
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from maxxit.core.errors import Misconfigured
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+Percent = Annotated[Decimal, Field(ge=Decimal("0.1"), le=100)]
+"""A percentage: 1.0 means one percent. Less than 0.1 is refused, because it is nearly always a fraction."""
+Fraction = Annotated[Decimal, Field(ge=0, le=1)]
+"""A fraction: 0.01 means one percent."""
+BasisPoints = Annotated[int, Field(ge=0, le=10_000)]
+"""Hundredths of a percent, whole numbers."""
+Usd = Annotated[Decimal, Field(gt=0)]
+Seconds = Annotated[int, Field(gt=0)]
+
+
+class Policy(BaseModel):
+    """The base of every YAML schema: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+P = TypeVar("P", bound=BaseModel)
+
+
+def config_dir() -> Path:
+    """The folder of the YAML files."""
+    return Path(os.environ.get("MAXXIT_CONFIG_DIR", ROOT / "config"))
+
+
+def read_yaml(path: Path) -> Any:
+    """The parsed file. Raises `Misconfigured` when it is missing or not YAML."""
+    try:
+        return yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise Misconfigured(f"{path} is missing: restore it from the repository") from None
+    except yaml.YAMLError as error:
+        raise Misconfigured(f"{path} is not YAML: {error}") from error
+
+
+def _floats_to_text(value: Any) -> Any:
+    """YAML reads 0.1 as a float; its shortest text is what the author wrote, and Decimal takes that."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, dict):
+        return {key: _floats_to_text(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_floats_to_text(item) for item in value]
+    return value
+
+
+def _overlay(base: Any, top: Any) -> Any:
+    """`top` over `base`: mappings merge key by key, anything else replaces."""
+    if not (isinstance(base, dict) and isinstance(top, dict)):
+        return top
+    return base | {key: _overlay(base.get(key), value) for key, value in top.items()}
+
+
+def profile() -> str:
+    """The name of the profile in force, or an empty string."""
+    return os.environ.get("MAXXIT_PROFILE", "")
+
+
+@cache
+def load(name: str, schema: type[P]) -> P:
+    """`config/<name>.yaml` as a `schema`. Raises `Misconfigured` naming each wrong key."""
+    path = config_dir() / f"{name}.yaml"
+    values = read_yaml(path)
+    over = config_dir() / "profiles" / profile() / f"{name}.yaml"
+    if profile() and over.exists():
+        values, path = _overlay(values, read_yaml(over)), over
+    try:
+        return schema.model_validate(_floats_to_text(values))
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} (got {problem.get('input')!r})"
+            for problem in error.errors()
+        )
+        raise Misconfigured(f"{path}: {wrong}") from None

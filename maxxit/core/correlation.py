@@ -1,0 +1,30 @@
+"""The correlation id: born once per post, carried by everything that the post causes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from uuid import UUID, uuid5
+
+NAMESPACE = UUID("6d617878-6974-5000-8000-000000000000")
+
+_current: ContextVar[UUID | None] = ContextVar("correlation_id", default=None)
+
+
+def born(*parts: object) -> UUID:
+    """The id of a thing named by `parts`: the same parts give the same id, today and in a replay."""
+    return uuid5(NAMESPACE, ":".join(str(part) for part in parts))
+
+
+def current() -> UUID | None:
+    """The id under which this code runs, if any."""
+    return _current.get()
+
+
+@contextmanager
+def under(correlation_id: UUID | None) -> Iterator[None]:
+    """Inside this block logs, events and LLM traces carry `correlation_id`."""
+    token = _current.set(correlation_id)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -1,0 +1,71 @@
+"""The one door out: every HTTP call of the project leaves through `client`, and httpx is imported only here.
+
+Errors become the project's own: an unreachable server and 429 are `Retryable` (with the server's Retry-After);
+a timeout, a broken answer or a 5xx after the request was sent is `Unknown` for writes (the caller says so) and
+`Retryable` for reads; any other 4xx, and an answer that is too large, is `Rejected`.
+"""
+
+from typing import Any
+
+import httpx
+
+from maxxit.core.errors import Rejected, Retryable, Unknown
+
+Client = httpx.Client
+Response = httpx.Response
+DEFAULT_TIMEOUT = 20.0
+"""Seconds for connect, read, write and pool together each."""
+MAX_BODY = 5_000_000
+"""Bytes of an answer that we are willing to hold."""
+
+
+def client(base_url: str = "", *, headers: dict[str, str] | None = None, timeout: float = DEFAULT_TIMEOUT) -> Client:
+    """A client for one provider. Redirects are not followed: a provider that moves is a change of config."""
+    return httpx.Client(base_url=base_url, headers=headers, timeout=timeout, follow_redirects=False)
+
+
+def fetch(
+    http: Client,
+    method: str,
+    url: str,
+    *,
+    writes: bool = False,
+    max_body: int = MAX_BODY,
+    **request: Any,
+) -> Response:
+    """One request, its body read up to `max_body` bytes.
+
+    `writes` says that the request changes something on the other side, so a failure after sending is
+    `Unknown` and not `Retryable`. Raises Retryable, Rejected or Unknown as the module says.
+    """
+    lost: type[Retryable] | type[Unknown] = Unknown if writes else Retryable
+    try:
+        with http.stream(method, url, **request) as response:
+            body = bytearray()
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > max_body:
+                    raise Rejected(f"{response.url.host} answered more than {max_body} bytes", code="answer_too_large")
+            response._content = bytes(body)
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        raise Retryable(f"{http.base_url or url}: {error}") from error
+    except httpx.HTTPError as error:
+        raise lost(f"{http.base_url or url}: {type(error).__name__} {error}") from error
+    return _judge(response, lost)
+
+
+def _judge(response: Response, lost: type[Retryable] | type[Unknown]) -> Response:
+    code = response.status_code
+    if code < 400:
+        return response
+    where = f"{response.url.host} answered {code}"
+    if code == 429:
+        raise Retryable(where, after=_retry_after(response))
+    if code >= 500:
+        raise lost(where)
+    raise Rejected(f"{where}: {response.text[:300]}", code=f"http_{code}")
+
+
+def _retry_after(response: Response) -> float | None:
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.replace(".", "", 1).isdigit() else None

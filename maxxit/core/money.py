@@ -1,0 +1,48 @@
+"""Numbers that know what they count. Decimal only; a float never touches money.
+
+Rounding happens at two edges only: an instrument's tick and lot (`maxxit.market.instruments`), and the
+smallest unit of the settlement asset (`usdc`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+
+USDC = "USDC"
+USDC_UNIT = Decimal("0.000001")
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A number of some asset, in whole units of that asset (1 = one USDC, not one base unit)."""
+
+    number: Decimal
+    asset: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.number, Decimal):
+            raise TypeError(f"Amount needs a Decimal, got {self.number!r}")
+
+    def __add__(self, other: Amount) -> Amount:
+        if self.asset != other.asset:
+            raise ValueError(f"{self.asset} and {other.asset} do not add")
+        return Amount(self.number + other.number, self.asset)
+
+    def __neg__(self) -> Amount:
+        return Amount(-self.number, self.asset)
+
+    def __sub__(self, other: Amount) -> Amount:
+        return self + -other
+
+
+def usdc(number: Decimal) -> Decimal:
+    """`number` USDC, rounded half-even to the token's six decimals."""
+    return number.quantize(USDC_UNIT, rounding=ROUND_HALF_EVEN)
+
+
+def plain(number: Decimal) -> str:
+    """`number` as people and JSON want it: no exponent, no trailing zeros."""
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

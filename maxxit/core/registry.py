@@ -1,0 +1,33 @@
+"""A plug-in is a name, a dotted path and a YAML stanza."""
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any, Generic, TypeVar
+
+from maxxit.core.errors import Misconfigured
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The adapters of one kind. `known` maps the name used in YAML to the dotted path of the class."""
+
+    def __init__(self, kind: str, known: Mapping[str, str]) -> None:
+        self.kind, self.known = kind, dict(known)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.known)
+
+    def open(self, adapter: str, **options: Any) -> T:
+        """Make the adapter with the options of its stanza.
+
+        Raises `Misconfigured` for an unknown name or an option that the adapter does not take.
+        """
+        if adapter not in self.known:
+            raise Misconfigured(f"no {self.kind} named {adapter!r}; known: {', '.join(sorted(self.known))}")
+        module, _, name = self.known[adapter].rpartition(".")
+        try:
+            made: T = getattr(import_module(module), name)(**options)
+        except TypeError as error:
+            raise Misconfigured(f"{self.kind} {adapter!r}: {error}") from error
+        return made
