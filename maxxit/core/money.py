@@ -12,6 +12,8 @@ from decimal import ROUND_HALF_EVEN, Decimal
 USDC = "USDC"
 USDC_UNIT = Decimal("0.000001")
 ZERO = Decimal(0)
+COLUMN: dict[str, int] = {"max_digits": 38, "decimal_places": 18}
+"""The keyword arguments of every database column that holds money, a price or a quantity: NUMERIC(38, 18)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,146 @@
+"""Who trades, after whom, with whose purse."""
+
+from decimal import Decimal
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+
+from agents import states
+from maxxit.core.money import COLUMN
+
+FRACTION = {"max_digits": 7, "decimal_places": 6, "validators": [MinValueValidator(0), MaxValueValidator(1)]}
+PRESETS = [(name, name.capitalize()) for name in ("conservative", "moderate", "aggressive")]
+WEIGHTS = ("tweet", "rsi", "macd", "bollinger", "volume", "moving_average", "momentum", "volatility")
+
+
+def _weight(what: str) -> models.PositiveSmallIntegerField:
+    return models.PositiveSmallIntegerField(
+        default=50, validators=[MaxValueValidator(100)], help_text=f"0 to 100: how much {what} counts"
+    )
+
+
+class Agent(models.Model):
+    """A strategy: eight weights over posts and indicators, a venue, presets for size and exits."""
+
+    MOVES = states.AGENT
+
+    name = models.CharField(max_length=60, unique=True)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="agents")
+    state = models.CharField(
+        max_length=12, default=states.AgentState.DRAFT, choices=[(s, s) for s in states.AgentState], editable=False
+    )
+    venue = models.CharField(max_length=20, default="paper", help_text="a name from config/venues.yaml")
+    tokens = models.JSONField(
+        default=list, blank=True, help_text='symbols this agent may trade, e.g. ["BTC", "ETH"]; empty: all of its venue'
+    )
+    sizing_preset = models.CharField(max_length=12, default="moderate", choices=PRESETS)
+    exit_preset = models.CharField(
+        max_length=12, default="signal", choices=[("signal", "As the signal says"), *PRESETS]
+    )
+    min_confidence = models.DecimalField(
+        **FRACTION, default=Decimal("0.5"), help_text="fraction; a weaker signal is declined as below_threshold"
+    )
+    weight_tweet = _weight("what the followed accounts say")
+    weight_rsi = _weight("the relative strength index")
+    weight_macd = _weight("the MACD histogram")
+    weight_bollinger = _weight("the place within the Bollinger bands")
+    weight_volume = _weight("unusual volume")
+    weight_moving_average = _weight("the trend of the moving averages")
+    weight_momentum = _weight("momentum")
+    weight_volatility = _weight("volatility, which speaks against any trade")
+    profit_receiver = models.CharField(max_length=64, blank=True, help_text="address that receives the profit share")
+    profit_share = models.DecimalField(
+        **FRACTION, default=Decimal("0.2"), help_text="fraction of winners, after losses carried forward"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "agents"
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """The eight weights by feature, 0 to 100."""
+        return {feature: getattr(self, f"weight_{feature}") for feature in WEIGHTS}
+
+
+class CtAccount(models.Model):
+    """A voice on crypto X that agents may follow."""
+
+    x_username = models.CharField(max_length=50, unique=True, help_text="without @; compared without case")
+    display_name = models.CharField(max_length=100, blank=True)
+    source = models.CharField(max_length=20, default="x", help_text="the post source that reads it")
+    followers_count = models.PositiveIntegerField(default=0)
+    impact_factor = models.DecimalField(
+        **FRACTION, default=Decimal("0.5"), help_text="fraction; 0.5 means nothing is known of this author"
+    )
+    is_active = models.BooleanField(default=True)
+    since_id = models.CharField(max_length=40, blank=True, help_text="the newest post that we hold")
+    last_seen_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "ct_accounts"
+        ordering = ("x_username",)
+        verbose_name = "CT account"
+
+    def __str__(self) -> str:
+        return f"@{self.x_username}"
+
+
+class Subscription(models.Model):
+    """An agent follows an account."""
+
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="subscriptions")
+    account = models.ForeignKey(CtAccount, models.CASCADE, related_name="subscriptions")
+
+    class Meta:
+        db_table = "agent_accounts"
+        constraints: ClassVar = [models.UniqueConstraint(fields=["agent", "account"], name="agent_follows_once")]
+
+    def __str__(self) -> str:
+        return f"{self.agent} follows {self.account}"
+
+
+class Deployment(models.Model):
+    """An agent at work with one purse: a Safe on chain, or an account at a venue."""
+
+    MOVES = states.DEPLOYMENT
+
+    agent = models.ForeignKey(Agent, models.PROTECT, related_name="deployments")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="deployments"
+    )
+    state = models.CharField(
+        max_length=12,
+        default=states.DeploymentState.DRAFT,
+        choices=[(s, s) for s in states.DeploymentState],
+        editable=False,
+    )
+    account = models.CharField(max_length=80, help_text="the account at the venue; throttles count per account")
+    starting_balance = models.DecimalField(
+        **COLUMN, default=Decimal(10_000), help_text="USDC that a paper account starts with"
+    )
+    user_wallet = models.CharField(max_length=42, blank=True)
+    safe_wallet = models.CharField(max_length=42, blank=True)
+    chain_id = models.PositiveBigIntegerField(null=True, blank=True)
+    module_address = models.CharField(max_length=42, blank=True)
+    module_enabled = models.BooleanField(default=False)
+    verified_at = models.DateTimeField(null=True, blank=True, help_text="when the chain last confirmed the policy")
+    trial_ends_at = models.DateTimeField(null=True, blank=True)
+    next_billing_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "agent_deployments"
+        ordering = ("id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["agent", "account"], name="one_deployment_per_agent_and_account")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.agent} on {self.account}"

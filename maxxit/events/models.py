@@ -1,0 +1,26 @@
+"""What happened, to which row, under which correlation id."""
+
+from django.db import models
+
+
+class Event(models.Model):
+    """One thing that happened, once, in order. Database triggers refuse updates and deletes."""
+
+    at = models.DateTimeField(help_text="UTC; the recorded clock in a replay")
+    name = models.CharField(max_length=60, help_text="for example order.planned, execution.blocked, position.closed")
+    subject = models.CharField(max_length=80, help_text="the row it happened to: app.model/id")
+    correlation_id = models.UUIDField(null=True, help_text="born with the post that caused it")
+    data = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "events"
+        ordering = ("-id",)
+        indexes = (
+            models.Index(fields=["subject"], name="events_subject"),
+            models.Index(fields=["correlation_id"], name="events_correlation"),
+            models.Index(fields=["name", "at"], name="events_name_at"),
+            models.Index(fields=["at"], name="events_at"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.subject}"

@@ -1,0 +1,101 @@
+"""Positions from their first fill to their realised PnL."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from maxxit.core.money import COLUMN
+from positions import states
+from signals_app.models import SIDES
+
+EXIT_REASONS = [
+    (reason, reason)
+    for reason in ("take_profit", "stop_loss", "trailing_stop", "time_exit", "kill_switch", "manual", "reconciled")
+]
+
+
+class Position(models.Model):
+    """What one deployment holds of one token because of one signal."""
+
+    MOVES = states.POSITION
+
+    deployment = models.ForeignKey("agents.Deployment", models.PROTECT, related_name="positions")
+    signal = models.ForeignKey("signals_app.Signal", models.PROTECT, null=True, related_name="positions")
+    entry_order = models.OneToOneField("trading.Order", models.PROTECT, related_name="+")
+    exit_order = models.OneToOneField("trading.Order", models.PROTECT, null=True, related_name="+")
+    symbol = models.CharField(max_length=20)
+    side = models.CharField(max_length=5, choices=SIDES)
+    state = models.CharField(
+        max_length=8, default=states.PositionState.OPEN, choices=[(s, s) for s in states.PositionState], editable=False
+    )
+    quantity = models.DecimalField(**COLUMN, help_text="that was opened")
+    closed_quantity = models.DecimalField(**COLUMN, default=0)
+    entry_price = models.DecimalField(**COLUMN, help_text="average of the entry fills, USD")
+    exit_price = models.DecimalField(**COLUMN, null=True, help_text="average of the exit fills, USD")
+    stop_loss = models.DecimalField(**COLUMN, help_text="price in USD")
+    take_profit = models.DecimalField(**COLUMN, help_text="price in USD")
+    trailing_activation = models.DecimalField(**COLUMN, null=True, help_text="price at which the trailing stop wakes")
+    trailing_pct = models.DecimalField(max_digits=9, decimal_places=6, null=True, help_text="percent behind the best")
+    trailing_stop = models.DecimalField(**COLUMN, null=True, help_text="price; unset until activated")
+    time_exit_at = models.DateTimeField(null=True)
+    exits = models.PositiveSmallIntegerField(default=0, help_text="closing orders so far")
+    exit_reason = models.CharField(max_length=20, blank=True, choices=EXIT_REASONS)
+    opened_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True)
+    fees = models.DecimalField(**COLUMN, default=0, help_text="venue fees and platform fee, USDC")
+    realised_pnl = models.DecimalField(**COLUMN, default=0, help_text="USDC after fees, before the profit share")
+    profit_share = models.DecimalField(**COLUMN, default=0, help_text="USDC")
+    correlation_id = models.UUIDField(db_index=True)
+
+    class Meta:
+        db_table = "positions"
+        ordering = ("-id",)
+        indexes = (
+            models.Index(
+                fields=["symbol", "side", "stop_loss"], name="positions_stop", condition=models.Q(state="open")
+            ),
+            models.Index(
+                fields=["symbol", "side", "take_profit"], name="positions_take", condition=models.Q(state="open")
+            ),
+            models.Index(
+                fields=["symbol", "side", "trailing_stop"],
+                name="positions_trail",
+                condition=models.Q(state="open", trailing_pct__isnull=False),
+            ),
+            models.Index(fields=["time_exit_at"], name="positions_time", condition=models.Q(state="open")),
+            models.Index(fields=["deployment", "closed_at"], name="positions_deployment"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.symbol} #{self.pk} ({self.state})"
+
+
+class ProfitMark(models.Model):
+    """The losses of a deployment that winners must earn back before a share is due."""
+
+    deployment = models.OneToOneField("agents.Deployment", models.PROTECT, related_name="profit_mark")
+    carried_loss = models.DecimalField(**COLUMN, default=0, help_text="USDC, zero or positive")
+
+    class Meta:
+        db_table = "profit_marks"
+
+    def __str__(self) -> str:
+        return f"{self.deployment}: {self.carried_loss} to earn back"
+
+
+class PnlSnapshot(models.Model):
+    """A deployment's figures at the end of one UTC day."""
+
+    deployment = models.ForeignKey("agents.Deployment", models.PROTECT, related_name="pnl_snapshots")
+    day = models.DateField()
+    equity = models.DecimalField(**COLUMN)
+    realised_pnl = models.DecimalField(**COLUMN)
+    unrealised_pnl = models.DecimalField(**COLUMN)
+
+    class Meta:
+        db_table = "pnl_snapshots"
+        ordering = ("-day",)
+        constraints: ClassVar = [models.UniqueConstraint(fields=["deployment", "day"], name="one_snapshot_a_day")]
+
+    def __str__(self) -> str:
+        return f"{self.deployment} {self.day}"

@@ -1,0 +1,112 @@
+"""Posts as they came, what was read in them, and the signals that followed."""
+
+from typing import ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from maxxit.core.money import COLUMN
+from signals_app import states
+
+SIDES = [("long", "Long"), ("short", "Short")]
+
+
+class CtPost(models.Model):
+    """One post of a followed account. Its outcome is the furthest it came on the way to a trade."""
+
+    MOVES = states.POST
+
+    post_id = models.CharField(max_length=40, unique=True, help_text="the provider's id, a string of digits on X")
+    account = models.ForeignKey("agents.CtAccount", models.PROTECT, related_name="posts")
+    source = models.CharField(max_length=20)
+    text = models.TextField()
+    posted_at = models.DateTimeField(help_text="UTC, as the provider says")
+    ingested_at = models.DateTimeField(help_text="UTC; nothing may use the post before this moment")
+    correlation_id = models.UUIDField(unique=True)
+    state = models.CharField(
+        max_length=12, default=states.PostState.NEW, choices=[(s, s) for s in states.PostState], editable=False
+    )
+    is_signal_candidate = models.BooleanField(null=True)
+    tokens = ArrayField(models.CharField(max_length=20), default=list, blank=True)
+    sides = models.JSONField(default=dict, blank=True, help_text="token -> long or short")
+    sentiment = models.CharField(max_length=8, blank=True)
+    confidence = models.DecimalField(max_digits=7, decimal_places=6, null=True, help_text="fraction")
+    reasoning = models.TextField(blank=True)
+    outcome = models.CharField(max_length=60, default="pending", db_index=True, help_text="stage:reason, the furthest")
+    processed_for_signals = models.BooleanField(default=False)
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="failed classifications so far")
+    last_error = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "ct_posts"
+        ordering = ("-posted_at",)
+        verbose_name = "post"
+        indexes = (
+            models.Index(fields=["posted_at"], name="ct_posts_posted_at"),
+            models.Index(fields=["id"], name="ct_posts_new", condition=models.Q(state="new")),
+            models.Index(
+                fields=["ingested_at"],
+                name="ct_posts_candidates",
+                condition=models.Q(is_signal_candidate=True, processed_for_signals=False),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.account} {self.posted_at:%Y-%m-%d %H:%M}: {self.text[:60]}"
+
+
+class RejectedPost(models.Model):
+    """A line or item of a source that was no post: kept with its reason, so that nothing vanishes."""
+
+    source = models.CharField(max_length=20)
+    place = models.CharField(max_length=300, help_text="file:line, or the provider's id")
+    reason = models.CharField(max_length=300)
+    raw = models.TextField()
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "ct_posts_rejected"
+        ordering = ("-id",)
+        constraints: ClassVar = [models.UniqueConstraint(fields=["source", "place"], name="rejected_once_per_place")]
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+class Signal(models.Model):
+    """An agent's decision to trade a token. One per agent, token and 6-hour bucket."""
+
+    MOVES = states.SIGNAL
+
+    agent = models.ForeignKey("agents.Agent", models.PROTECT, related_name="signals")
+    token = models.CharField(max_length=20)
+    venue = models.CharField(max_length=20)
+    side = models.CharField(max_length=5, choices=SIDES)
+    bucket = models.DateTimeField(help_text="start of the 6-hour bucket, UTC")
+    state = models.CharField(
+        max_length=12, default=states.SignalState.PENDING, choices=[(s, s) for s in states.SignalState], editable=False
+    )
+    reason = models.CharField(max_length=60, blank=True, help_text="why it was skipped or expired")
+    confidence = models.DecimalField(max_digits=7, decimal_places=6, help_text="fraction")
+    entry_price = models.DecimalField(**COLUMN, help_text="USD at the moment of decision")
+    stop_loss_pct = models.DecimalField(max_digits=9, decimal_places=6, help_text="percent below (long) the entry")
+    take_profit_pct = models.DecimalField(max_digits=9, decimal_places=6, help_text="percent above (long) the entry")
+    leverage = models.DecimalField(max_digits=6, decimal_places=2, default=1)
+    size_model = models.JSONField(default=dict, help_text="tier and size as a fraction of the available balance")
+    risk_model = models.JSONField(default=dict, help_text="features, evidence and weights behind the confidence")
+    market = models.JSONField(default=dict, help_text="the indicators that were known at the decision")
+    posts = models.ManyToManyField(CtPost, related_name="signals", db_table="signal_posts")
+    correlation_id = models.UUIDField(db_index=True, help_text="of the strongest post; its own where no post led")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "signals"
+        ordering = ("-id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["agent", "token", "bucket"], name="one_signal_per_agent_token_and_bucket")
+        ]
+        indexes = (models.Index(fields=["id"], name="signals_pending", condition=models.Q(state="pending")),)
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.token} for {self.agent} ({self.confidence:.2f})"

@@ -1,0 +1,37 @@
+"""Fills and ledger entries are written once, and every journal sums to zero per asset at commit."""
+
+from django.db import migrations
+
+APPEND_ONLY = """
+CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table}
+FOR EACH ROW EXECUTE FUNCTION refuse_change();
+"""
+BALANCED = """
+CREATE FUNCTION refuse_unbalanced_journal() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE total numeric;
+BEGIN
+    SELECT sum(amount) INTO total FROM ledger_entries WHERE journal = NEW.journal AND asset = NEW.asset;
+    IF total <> 0 THEN
+        RAISE EXCEPTION 'journal % does not balance: % % left over', NEW.journal, total, NEW.asset
+            USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER ledger_entries_balanced AFTER INSERT ON ledger_entries
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unbalanced_journal();
+"""
+BALANCES = """
+CREATE VIEW ledger_balances AS
+SELECT account, asset, sum(amount) AS amount FROM ledger_entries GROUP BY account, asset;
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = [("trading", "0001_initial"), ("events", "0002_append_only")]
+    operations = [
+        migrations.RunSQL(APPEND_ONLY.format(table=table), f"DROP TRIGGER {table}_append_only ON {table}")
+        for table in ("fills", "ledger_entries")
+    ] + [
+        migrations.RunSQL(BALANCED, "DROP FUNCTION refuse_unbalanced_journal CASCADE"),
+        migrations.RunSQL(BALANCES, "DROP VIEW ledger_balances"),
+    ]

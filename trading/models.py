@@ -1,0 +1,240 @@
+"""Orders, what the venues say happened to them, the ledger, and the gate before it all."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from maxxit.core.money import COLUMN
+from signals_app.models import SIDES
+from trading import states
+
+ORDER_SIDES = [("buy", "Buy"), ("sell", "Sell")]
+PURPOSES = [("open", "Open a position"), ("close", "Close a position")]
+
+
+class Order(models.Model):
+    """One intent to trade. The row is the reservation: limits count these rows, under a lock."""
+
+    MOVES = states.ORDER
+    EVENT_NAMES: ClassVar = {"blocked": "execution.blocked", "filled": "execution.completed"}
+
+    deployment = models.ForeignKey("agents.Deployment", models.PROTECT, related_name="orders")
+    signal = models.ForeignKey("signals_app.Signal", models.PROTECT, null=True, related_name="orders")
+    idempotency_key = models.CharField(max_length=80, unique=True, help_text="the intent: the same intent, one order")
+    purpose = models.CharField(max_length=5, choices=PURPOSES)
+    reason = models.CharField(max_length=60, blank=True, help_text="why blocked, rejected or expired")
+    verdict = models.JSONField(default=dict, help_text="the check that decided, its measured value and its limit")
+    exit_reason = models.CharField(max_length=20, blank=True, help_text="of a closing order")
+    symbol = models.CharField(max_length=20)
+    venue = models.CharField(max_length=20)
+    account = models.CharField(max_length=80)
+    position_side = models.CharField(max_length=5, choices=SIDES)
+    side = models.CharField(max_length=4, choices=ORDER_SIDES)
+    quantity = models.DecimalField(**COLUMN, null=True, help_text="of the token; unset until sized")
+    leverage = models.DecimalField(max_digits=6, decimal_places=2, default=1)
+    reference_price = models.DecimalField(**COLUMN, null=True, help_text="USD quote that the decision used")
+    notional_usd = models.DecimalField(**COLUMN, null=True)
+    state = models.CharField(
+        max_length=16, default=states.OrderState.PLANNED, choices=[(s, s) for s in states.OrderState], editable=False
+    )
+    client_order_id = models.CharField(max_length=80, unique=True, null=True, help_text="deterministic: from the id")
+    prepared = models.JSONField(default=dict, help_text="what `send` will send, stored before it leaves")
+    venue_ref = models.CharField(max_length=100, blank=True)
+    reserved_at = models.DateTimeField(null=True, help_text="planned -> sending; throttles count from here")
+    deadline = models.DateTimeField(null=True, help_text="after this the venue no longer acts on it")
+    filled_quantity = models.DecimalField(**COLUMN, default=0)
+    average_price = models.DecimalField(**COLUMN, null=True)
+    correlation_id = models.UUIDField(db_index=True)
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="steps that ended in an unexpected error")
+    last_error = models.TextField(blank=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "orders"
+        ordering = ("-id",)
+        indexes = (
+            models.Index(fields=["id"], name="orders_planned", condition=models.Q(state="planned")),
+            models.Index(
+                fields=["id"],
+                name="orders_in_flight",
+                condition=models.Q(state__in=["sending", "unknown", "accepted", "partially_filled"]),
+            ),
+            models.Index(fields=["account", "reserved_at"], name="orders_account_reserved"),
+            models.Index(fields=["signal"], name="orders_signal"),
+        )
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["deployment", "signal", "purpose"],
+                name="one_order_per_deployment_signal_and_purpose",
+                condition=models.Q(purpose="open"),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} {self.side} {self.symbol} #{self.pk} ({self.state})"
+
+
+class Fill(models.Model):
+    """What the venue says happened. The book of record: written once, never changed."""
+
+    order = models.ForeignKey(Order, models.PROTECT, related_name="fills")
+    venue_fill_id = models.CharField(max_length=100)
+    quantity = models.DecimalField(**COLUMN)
+    price = models.DecimalField(**COLUMN, help_text="USD")
+    cash = models.DecimalField(**COLUMN, help_text="USDC that changed hands, always positive, before the fee")
+    fee = models.DecimalField(**COLUMN, help_text="USDC that the venue kept")
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "fills"
+        ordering = ("-id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["order", "venue_fill_id"], name="a_fill_is_booked_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity.normalize():f} @ {self.price.normalize():f}"
+
+
+class LedgerEntry(models.Model):
+    """One line of the double-entry journal. Lines of one journal sum to zero per asset; triggers see to both."""
+
+    KINDS: ClassVar = [
+        (kind, kind)
+        for kind in ("deposit", "trade", "venue_fee", "platform_fee", "profit_share", "gas", "external")
+    ]
+
+    journal = models.CharField(max_length=80, help_text="what is booked: fill:17, share:3:1 …; booked once")
+    account = models.CharField(max_length=80, help_text="deployment:7, venue:paper, fees:platform, profit:…, external")
+    asset = models.CharField(max_length=20)
+    amount = models.DecimalField(**COLUMN, help_text="signed, in whole units of the asset")
+    kind = models.CharField(max_length=12, choices=KINDS)
+    order = models.ForeignKey(Order, models.PROTECT, null=True, related_name="ledger_entries")
+    correlation_id = models.UUIDField(null=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "ledger_entries"
+        ordering = ("-id",)
+        verbose_name_plural = "ledger entries"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["journal", "account", "asset", "kind"], name="a_journal_is_booked_once")
+        ]
+        indexes = (models.Index(fields=["account", "asset"], name="ledger_account_asset"),)
+
+    def __str__(self) -> str:
+        return f"{self.account} {self.amount.normalize():+f} {self.asset} ({self.kind})"
+
+
+class Gate(models.Model):
+    """Whether orders may leave for one venue. No row means the gate is closed."""
+
+    venue = models.CharField(max_length=20, unique=True)
+    dry_run = models.BooleanField(default=True, help_text="true: everything is decided and nothing leaves")
+    changed_at = models.DateTimeField()
+    changed_by = models.CharField(max_length=80)
+    reason = models.CharField(max_length=300)
+
+    class Meta:
+        db_table = "execution_gates"
+
+    def __str__(self) -> str:
+        return f"{self.venue}: {'dry run' if self.dry_run else 'open'}"
+
+
+class Approval(models.Model):
+    """A person's word that orders of a scope may leave, until a moment."""
+
+    scope = models.CharField(max_length=20, help_text="a venue, or * for all")
+    approved_by = models.CharField(max_length=80)
+    approved_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True)
+    reason = models.CharField(max_length=300)
+
+    class Meta:
+        db_table = "execution_approvals"
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"{self.scope} by {self.approved_by} until {self.expires_at:%Y-%m-%d %H:%M}"
+
+
+class KillSwitch(models.Model):
+    """One row per pull of the switch. It latches: only `released_*` of a person ends it."""
+
+    LEVELS: ClassVar = [
+        ("no_entries", "No entries"),
+        ("reduce_only", "Reduce only"),
+        ("flatten", "Flatten"),
+    ]
+
+    level = models.CharField(max_length=12, choices=LEVELS)
+    cause = models.CharField(max_length=40, help_text="manual, or the trigger that pulled it")
+    reason = models.CharField(max_length=300)
+    pulled_at = models.DateTimeField()
+    pulled_by = models.CharField(max_length=80)
+    released_at = models.DateTimeField(null=True)
+    released_by = models.CharField(max_length=80, blank=True)
+    release_reason = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        db_table = "kill_switches"
+        ordering = ("-id",)
+        verbose_name_plural = "kill switches"
+        indexes = (models.Index(fields=["id"], name="kill_latched", condition=models.Q(released_at=None)),)
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.reason}"
+
+
+class PaperOrder(models.Model):
+    """The paper exchange's own book: it knows nothing of our orders but their client order id."""
+
+    client_order_id = models.CharField(max_length=80, unique=True)
+    account = models.CharField(max_length=80)
+    symbol = models.CharField(max_length=20)
+    side = models.CharField(max_length=4, choices=ORDER_SIDES)
+    quantity = models.DecimalField(**COLUMN)
+    filled = models.DecimalField(**COLUMN, default=0)
+    canceled = models.BooleanField(default=False)
+    accepted_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "paper_orders"
+
+    def __str__(self) -> str:
+        return self.client_order_id
+
+
+class PaperFill(models.Model):
+    """One execution on the paper exchange."""
+
+    order = models.ForeignKey(PaperOrder, models.CASCADE, related_name="fills")
+    quantity = models.DecimalField(**COLUMN)
+    price = models.DecimalField(**COLUMN)
+    cash = models.DecimalField(**COLUMN)
+    fee = models.DecimalField(**COLUMN)
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "paper_fills"
+
+    def __str__(self) -> str:
+        return f"{self.order} {self.quantity} @ {self.price}"
+
+
+class PaperBalance(models.Model):
+    """What an account holds on the paper exchange; a short shows as a negative balance."""
+
+    account = models.CharField(max_length=80)
+    asset = models.CharField(max_length=20)
+    amount = models.DecimalField(**COLUMN, default=0)
+
+    class Meta:
+        db_table = "paper_balances"
+        constraints: ClassVar = [models.UniqueConstraint(fields=["account", "asset"], name="one_paper_balance")]
+
+    def __str__(self) -> str:
+        return f"{self.account} {self.amount} {self.asset}"
