@@ -1,0 +1,695 @@
+# pragma version 0.4.3
+# pragma evm-version cancun
+# pragma optimize gas
+"""
+@title TradingModule
+@notice Lets one executor trade a Safe's USDC for listed tokens and back on Uniswap V3, inside a policy
+    that the Safe itself has set. UNAUDITED.
+@dev Nobody owns this contract. Every rule is keyed by the Safe, and only the Safe can write its own.
+    USDC amounts are base units (6 decimals) and one USDC counts as one dollar.
+
+    What a stolen executor key can take is bounded by the loss budget. Against it count, in USDC:
+      * at open: the fee, plus what the tokens received are worth less than the USDC spent;
+      * at close: the larger of what the USDC received is worth less than the tokens sold, and the realised
+        loss that open has not counted yet.
+    Worth is always the price feed's. In addition every open position reserves what its close may cost at
+    the slippage limit, so that an honest stop-loss always fits. An open must fit together with all
+    reservations; a close must fit too, unless its own reservation covers it. Gains never refill the budget.
+"""
+from ethereum.ercs import IERC20
+from ethereum.ercs import IERC20Detailed
+
+interface Safe:
+    def execTransactionFromModuleReturnData(
+        to: address, amount: uint256, data: Bytes[512], operation: uint8
+    ) -> (bool, Bytes[1024]): nonpayable
+
+interface Feed:
+    def decimals() -> uint8: view
+
+struct Policy:
+    executor: address           # may open and close, inside this policy
+    guardian: address           # may stop, nothing else
+    fee_receiver: address
+    profit_receiver: address
+    min_trade: uint256          # USDC
+    max_trade: uint256          # USDC
+    daily_notional: uint256     # USDC opened in any 24 hours
+    trades_per_day: uint256     # opens in any 24 hours
+    cooldown: uint256           # seconds between two opens
+    slippage_bps: uint256       # how far below the feed's price a swap may end
+    loss_budget: uint256        # USDC in any 24 hours
+    total_loss_budget: uint256  # USDC until the Safe signs a new policy
+    profit_share_bps: uint256
+    trade_fee: uint256          # USDC, once per round trip, taken at open
+
+struct TokenRule:
+    token: address
+    feed: address               # Chainlink-shaped, token in USD
+    pool_fee: uint24            # Uniswap V3 fee tier
+    max_age: uint256            # seconds after which the feed counts as stale
+
+struct Rule:
+    feed: address
+    pool_fee: uint24
+    max_age: uint256
+    scale: uint256              # quantity * price // scale = USDC
+    listed: bool                # may be opened; a delisted token can still be closed
+
+struct Position:
+    token: address              # never cleared: it marks the trade id as used
+    quantity: uint256           # token base units still held
+    terms: uint256              # packed Terms
+    profit_receiver: address    # as it was at open
+
+struct Terms:
+    cost: uint256               # USDC spent, fee included, for what is still held
+    eroded: uint256             # part of cost that open has charged to the loss budget
+    reserve: uint256            # USDC kept free in the loss budget for the close
+    share_bps: uint256          # as it was at open
+
+struct Holding:
+    quantity: uint256           # over all open positions of a Safe in a token
+    cost: uint256
+
+struct Headroom:
+    loss_left: uint256
+    total_loss_left: uint256
+    notional_left: uint256
+    trades_left: uint256
+    next_open_at: uint256
+    stop_level: uint256
+
+event PolicySet:
+    safe: indexed(address)
+    policy: Policy
+    tokens: DynArray[TokenRule, 8]
+
+event Revoked:
+    safe: indexed(address)
+
+event Stopped:
+    safe: indexed(address)
+    by: indexed(address)
+    level: uint256
+
+event Resumed:
+    safe: indexed(address)
+
+event PositionOpened:
+    safe: indexed(address)
+    trade_id: indexed(bytes32)
+    token: indexed(address)
+    usdc_in: uint256
+    quantity: uint256
+    fee: uint256
+    fee_receiver: address
+    price: uint256              # the feed's answer, in the feed's decimals
+    charged: uint256            # USDC against the loss budget
+    reserve: uint256
+    profit_receiver: address
+    share_bps: uint256
+
+event PositionClosed:
+    safe: indexed(address)
+    trade_id: indexed(bytes32)
+    token: indexed(address)
+    by: address
+    quantity: uint256           # sold now
+    usdc_out: uint256           # before the share
+    cost: uint256               # of the quantity sold
+    profit: int256              # usdc_out - cost
+    share: uint256
+    profit_receiver: address
+    charged: uint256
+    remaining: uint256          # quantity still held
+    unshared: int256            # after this close: below zero are losses carried forward
+
+event PositionReleased:
+    safe: indexed(address)
+    trade_id: indexed(bytes32)
+    token: indexed(address)
+    quantity: uint256
+    cost: uint256
+
+VERSION: public(constant(String[8])) = "1.0.0"
+BPS: constant(uint256) = 10_000
+MIN_TRADE: constant(uint256) = 10 * 10**6
+MAX_FEE: constant(uint256) = 200_000
+MAX_SHARE_BPS: constant(uint256) = 2_000
+MAX_SLIPPAGE_BPS: constant(uint256) = 500
+MAX_FEED_AGE: constant(uint256) = 2 * DAY
+SEQUENCER_GRACE: constant(uint256) = 3_600
+DAY: constant(uint256) = 86_400
+
+# A rolling day is kept in one word: five buckets of a quarter day, 44 bits each, the newest lowest, and the
+# newest bucket's number above them. Five quarters always cover the last 24 hours (and at most 30), so no
+# pair of bursts around a boundary passes, as it would with a counter that restarts.
+QUARTER: constant(uint256) = DAY // 4
+BUCKETS: constant(uint256) = 5
+BUCKET_BITS: constant(uint256) = 44
+BUCKET_MASK: constant(uint256) = 2**44 - 1
+BUCKETS_MASK: constant(uint256) = 2**220 - 1
+EPOCH_SHIFT: constant(uint256) = 220
+TERM_MASK: constant(uint256) = 2**64 - 1
+
+# Stop levels: raised by guardian or Safe, lowered by the Safe alone.
+NO_ENTRIES: constant(uint256) = 1
+HALTED: constant(uint256) = 2
+
+USDC: public(immutable(address))
+ROUTER: public(immutable(address))
+SEQUENCER_FEED: public(immutable(address))  # empty where the chain has no sequencer
+
+policies: public(HashMap[address, Policy])
+rules: public(HashMap[address, HashMap[address, Rule]])
+tokens: HashMap[address, DynArray[address, 8]]
+stop_level: public(HashMap[address, uint256])
+positions: HashMap[address, HashMap[bytes32, Position]]
+holdings: public(HashMap[address, HashMap[address, Holding]])
+unshared: public(HashMap[address, int256])  # realised profit not shared yet; negative = losses carried
+reserved: public(HashMap[address, uint256])
+total_charged: public(HashMap[address, uint256])
+last_open: public(HashMap[address, uint256])
+loss_window: HashMap[address, uint256]
+notional_window: HashMap[address, uint256]
+trades_window: HashMap[address, uint256]
+
+
+@deploy
+def __init__(usdc: address, router: address, sequencer_feed: address):
+    assert staticcall IERC20Detailed(usdc).decimals() == 6, "USDC_DECIMALS"
+    assert router.is_contract, "ROUTER"
+    USDC = usdc
+    ROUTER = router
+    SEQUENCER_FEED = sequencer_feed
+
+
+# ------------------------------------------------------------------ what the Safe decides about itself
+
+
+@external
+@nonreentrant
+def set_policy(policy: Policy, tokens: DynArray[TokenRule, 8]):
+    """
+    @notice The caller, a Safe, sets what may be done with it. Replaces the whole former policy and starts
+        the total loss budget anew; the rolling day, used trade ids and carried losses stay.
+    """
+    assert policy.executor != empty(address) and policy.guardian != empty(address), "POLICY_KEYS"
+    assert policy.executor != policy.guardian and policy.executor != msg.sender, "POLICY_KEYS"
+    assert policy.fee_receiver != empty(address) and policy.profit_receiver != empty(address), "POLICY_RECEIVER"
+    assert policy.min_trade >= MIN_TRADE and policy.min_trade <= policy.max_trade, "POLICY_TRADE_SIZE"
+    assert policy.max_trade <= policy.daily_notional and policy.daily_notional <= BUCKET_MASK, "POLICY_NOTIONAL"
+    assert policy.trades_per_day > 0 and policy.trades_per_day <= BUCKET_MASK, "POLICY_TRADES"
+    assert policy.cooldown <= DAY, "POLICY_COOLDOWN"
+    assert policy.slippage_bps > 0 and policy.slippage_bps <= MAX_SLIPPAGE_BPS, "POLICY_SLIPPAGE"
+    assert policy.loss_budget > 0 and policy.loss_budget <= policy.total_loss_budget, "POLICY_BUDGET"
+    assert policy.total_loss_budget <= BUCKET_MASK, "POLICY_BUDGET"
+    assert policy.profit_share_bps <= MAX_SHARE_BPS, "POLICY_SHARE"
+    assert policy.trade_fee <= MAX_FEE, "POLICY_FEE"
+    self._list_tokens(msg.sender, tokens)
+    self.policies[msg.sender] = policy
+    self.total_charged[msg.sender] = 0
+    log PolicySet(safe=msg.sender, policy=policy, tokens=tokens)
+
+
+@internal
+def _list_tokens(safe: address, wanted: DynArray[TokenRule, 8]):
+    """Replaces the list. A token with open positions must stay: its open loss has to be seen at a share."""
+    assert len(wanted) > 0, "POLICY_TOKENS"
+    for token: address in self.tokens[safe]:
+        self.rules[safe][token].listed = False
+    listed: DynArray[address, 8] = []
+    for rule: TokenRule in wanted:
+        assert rule.token != USDC and not self.rules[safe][rule.token].listed, "POLICY_TOKENS"
+        assert rule.pool_fee > 0 and rule.max_age > 0 and rule.max_age <= MAX_FEED_AGE, "POLICY_TOKENS"
+        digits: uint256 = convert(staticcall IERC20Detailed(rule.token).decimals(), uint256)
+        digits += convert(staticcall Feed(rule.feed).decimals(), uint256)
+        assert digits >= 6 and digits <= 42, "POLICY_TOKENS"
+        self.rules[safe][rule.token] = Rule(
+            feed=rule.feed, pool_fee=rule.pool_fee, max_age=rule.max_age, scale=10 ** (digits - 6), listed=True
+        )
+        listed.append(rule.token)
+    for token: address in self.tokens[safe]:
+        assert self.rules[safe][token].listed or self.holdings[safe][token].quantity == 0, "TOKEN_IN_USE"
+    self.tokens[safe] = listed
+
+
+@external
+@nonreentrant
+def revoke():
+    """@notice The caller, a Safe, ends the policy. Its own `close_position` and `release_position` still work."""
+    self.policies[msg.sender] = empty(Policy)
+    log Revoked(safe=msg.sender)
+
+
+@external
+@nonreentrant
+def stop(safe: address, level: uint256):
+    """@notice Guardian or Safe: 1 = no new positions, 2 = the executor can do nothing. It only goes up."""
+    assert msg.sender == self.policies[safe].guardian or msg.sender == safe, "NOT_GUARDIAN"
+    assert level > self.stop_level[safe] and level <= HALTED, "STOP_LEVEL"
+    self.stop_level[safe] = level
+    log Stopped(safe=safe, by=msg.sender, level=level)
+
+
+@external
+@nonreentrant
+def resume():
+    """@notice The caller, a Safe, lifts a stop."""
+    self.stop_level[msg.sender] = 0
+    log Resumed(safe=msg.sender)
+
+
+@external
+@nonreentrant
+def release_position(trade_id: bytes32):
+    """
+    @notice The caller, a Safe, takes a position's tokens as its own, for instance after it has sold them
+        itself. Counts as neither profit nor loss. The trade id stays used.
+    """
+    position: Position = self.positions[msg.sender][trade_id]
+    assert position.quantity > 0, "NO_POSITION"
+    terms: Terms = self._unpack(position.terms)
+    self._shrink(msg.sender, trade_id, position.quantity)
+    log PositionReleased(
+        safe=msg.sender, trade_id=trade_id, token=position.token, quantity=position.quantity, cost=terms.cost
+    )
+
+
+# ------------------------------------------------------------------ trading
+
+
+@external
+@nonreentrant
+def open_position(
+    safe: address, trade_id: bytes32, token: address, usdc_in: uint256, min_out: uint256, deadline: uint256
+) -> uint256:
+    """
+    @notice Spends exactly `usdc_in` of the Safe on `token` and takes the fee.
+    @return quantity of token that arrived in the Safe
+    """
+    assert msg.sender == self.policies[safe].executor, "NOT_EXECUTOR"
+    assert block.timestamp <= deadline, "DEADLINE"
+    assert self.positions[safe][trade_id].token == empty(address), "TRADE_ID_USED"
+    self.positions[safe][trade_id].token = token
+    self._admit(safe, usdc_in)
+    rule: Rule = self.rules[safe][token]
+    assert rule.listed, "TOKEN_NOT_LISTED"
+    price: uint256 = self._price(rule)
+    fair: uint256 = usdc_in * rule.scale
+    least: uint256 = self._ceil_div(fair * (BPS - self.policies[safe].slippage_bps), price * BPS)
+    quantity: uint256 = self._swap(safe, USDC, token, rule.pool_fee, usdc_in, max(min_out, least), deadline)
+    self._pay(safe, self.policies[safe].fee_receiver, self.policies[safe].trade_fee)
+    worth: uint256 = quantity * price // rule.scale
+    self._book_open(safe, trade_id, token, usdc_in, quantity, price, usdc_in - min(worth, usdc_in))
+    return quantity
+
+
+@internal
+def _admit(safe: address, usdc_in: uint256):
+    """The limits that are known before the swap; takes the trade into the rolling day and the cooldown."""
+    assert self.stop_level[safe] < NO_ENTRIES, "STOPPED"
+    assert usdc_in >= self.policies[safe].min_trade, "BELOW_MIN_TRADE"
+    assert usdc_in <= self.policies[safe].max_trade, "ABOVE_MAX_TRADE"
+    assert block.timestamp >= self.last_open[safe] + self.policies[safe].cooldown, "COOLDOWN"
+    self.last_open[safe] = block.timestamp
+    notional: uint256 = self._added(self.notional_window[safe], usdc_in)
+    assert self._sum(notional) <= self.policies[safe].daily_notional, "DAILY_NOTIONAL"
+    self.notional_window[safe] = notional
+    trades: uint256 = self._added(self.trades_window[safe], 1)
+    assert self._sum(trades) <= self.policies[safe].trades_per_day, "TRADES_PER_DAY"
+    self.trades_window[safe] = trades
+
+
+@internal
+def _book_open(
+    safe: address, trade_id: bytes32, token: address, usdc_in: uint256, quantity: uint256, price: uint256,
+    shortfall: uint256
+):
+    """Charges and reserves in the loss budget, then writes the position with the terms of this moment."""
+    policy: Policy = self.policies[safe]
+    charged: uint256 = shortfall + policy.trade_fee
+    reserve: uint256 = self._ceil_div(usdc_in * policy.slippage_bps, BPS)
+    self.reserved[safe] += reserve
+    self._charge(safe, charged, True)
+    cost: uint256 = usdc_in + policy.trade_fee
+    self.positions[safe][trade_id].quantity = quantity
+    self.positions[safe][trade_id].profit_receiver = policy.profit_receiver
+    self.positions[safe][trade_id].terms = self._pack(
+        Terms(cost=cost, eroded=charged, reserve=reserve, share_bps=policy.profit_share_bps)
+    )
+    self.holdings[safe][token].quantity += quantity
+    self.holdings[safe][token].cost += cost
+    log PositionOpened(
+        safe=safe, trade_id=trade_id, token=token, usdc_in=usdc_in, quantity=quantity, fee=policy.trade_fee,
+        fee_receiver=policy.fee_receiver, price=price, charged=charged, reserve=reserve,
+        profit_receiver=policy.profit_receiver, share_bps=policy.profit_share_bps,
+    )
+
+
+@external
+@nonreentrant
+def close_position(
+    safe: address, trade_id: bytes32, min_usdc_out: uint256, deadline: uint256,
+    quantity: uint256 = max_value(uint256),
+) -> uint256:
+    """
+    @notice Sells `quantity` of a position (all of it by default) and pays the profit share. The executor is
+        held to the price floor and the loss budget; the Safe's owners only to their own `min_usdc_out`, so
+        that they can leave without executor and feed.
+    @return USDC that arrived in the Safe, before the share
+    """
+    by_owner: bool = msg.sender == safe
+    assert by_owner or msg.sender == self.policies[safe].executor, "NOT_EXECUTOR"
+    assert by_owner or self.stop_level[safe] < HALTED, "STOPPED"
+    assert block.timestamp <= deadline, "DEADLINE"
+    position: Position = self.positions[safe][trade_id]
+    sold: uint256 = min(quantity, position.quantity)
+    assert sold > 0, "NO_POSITION"
+    rule: Rule = self.rules[safe][position.token]
+    part: Terms = self._shrink(safe, trade_id, sold)
+    least: uint256 = min_usdc_out
+    worth: uint256 = 0
+    if not by_owner:
+        fair: uint256 = sold * self._price(rule)
+        worth = self._ceil_div(fair, rule.scale)
+        least = max(least, self._ceil_div(fair * (BPS - self.policies[safe].slippage_bps), rule.scale * BPS))
+    received: uint256 = self._swap(safe, position.token, USDC, rule.pool_fee, sold, least, deadline)
+    charged: uint256 = 0
+    if not by_owner:
+        charged = self._charge_close(safe, part, worth - min(worth, received), received)
+    share: uint256 = self._share(safe, received, part)
+    self._pay(safe, position.profit_receiver, share)
+    log PositionClosed(
+        safe=safe, trade_id=trade_id, token=position.token, by=msg.sender, quantity=sold, usdc_out=received,
+        cost=part.cost, profit=convert(received, int256) - convert(part.cost, int256), share=share,
+        profit_receiver=position.profit_receiver, charged=charged, remaining=position.quantity - sold,
+        unshared=self.unshared[safe],
+    )
+    return received
+
+
+@internal
+def _shrink(safe: address, trade_id: bytes32, sold: uint256) -> Terms:
+    """Takes `sold` out of a position. Returns its part of the terms; the cost is rounded against a profit."""
+    position: Position = self.positions[safe][trade_id]
+    terms: Terms = self._unpack(position.terms)
+    part: Terms = Terms(
+        cost=self._ceil_div(terms.cost * sold, position.quantity),
+        eroded=terms.eroded * sold // position.quantity,
+        reserve=terms.reserve * sold // position.quantity,
+        share_bps=terms.share_bps,
+    )
+    terms.cost -= part.cost
+    terms.eroded -= part.eroded
+    terms.reserve -= part.reserve
+    self.positions[safe][trade_id].quantity = position.quantity - sold
+    self.positions[safe][trade_id].terms = self._pack(terms)
+    self.holdings[safe][position.token].quantity -= sold
+    self.holdings[safe][position.token].cost -= part.cost
+    self.reserved[safe] -= part.reserve
+    return part
+
+
+@internal
+def _charge_close(safe: address, part: Terms, shortfall: uint256, received: uint256) -> uint256:
+    """
+    What a close costs the loss budget. The market's part of a loss counts, so that it stops new positions,
+    but it never stops the close itself: only a shortfall beyond the position's own reservation does.
+    """
+    known: uint256 = received + part.eroded
+    charged: uint256 = max(shortfall, part.cost - min(part.cost, known))
+    if shortfall > part.reserve:
+        assert self._fits(safe, shortfall), "LOSS_BUDGET"
+    self._charge(safe, charged, False)
+    return charged
+
+
+@internal
+def _share(safe: address, received: uint256, part: Terms) -> uint256:
+    """
+    The share of a close: of its profit, but never of more than all realised profit that was not shared yet,
+    less carried losses, less the net loss on what is still open. So winners cannot be harvested while losers
+    are left open. What is withheld for an open loss stays in `unshared` for a later winner.
+    """
+    profit: int256 = convert(received, int256) - convert(part.cost, int256)
+    pending: int256 = self.unshared[safe] + profit
+    base: int256 = 0
+    if profit > 0 and pending > 0:
+        base = max(0, min(profit, pending - self._open_loss(safe)))
+    self.unshared[safe] = pending - base
+    return convert(base, uint256) * part.share_bps // BPS
+
+
+@internal
+@view
+def _open_loss(safe: address) -> int256:
+    """Net loss in USDC on all that is still open; the largest number when a price cannot be had."""
+    loss: int256 = 0
+    for token: address in self.tokens[safe]:
+        holding: Holding = self.holdings[safe][token]
+        if holding.quantity == 0:
+            continue
+        rule: Rule = self.rules[safe][token]
+        price: uint256 = 0
+        fault: uint256 = 0
+        price, fault = self._read(rule)
+        if fault != 0:
+            return max_value(int256)
+        loss += convert(holding.cost, int256) - convert(holding.quantity * price // rule.scale, int256)
+    return max(0, loss)
+
+
+# ------------------------------------------------------------------ the loss budget and the rolling day
+
+
+@internal
+@view
+def _fits(safe: address, amount: uint256) -> bool:
+    """Whether a further loss fits into both budgets beside everything that is reserved."""
+    loss: uint256 = amount + self.reserved[safe]
+    if self._sum(self._added(self.loss_window[safe], 0)) + loss > self.policies[safe].loss_budget:
+        return False
+    return self.total_charged[safe] + loss <= self.policies[safe].total_loss_budget
+
+
+@internal
+def _charge(safe: address, amount: uint256, must_fit: bool):
+    if must_fit:
+        assert self._fits(safe, amount), "LOSS_BUDGET"
+    self.loss_window[safe] = self._added(self.loss_window[safe], amount)
+    self.total_charged[safe] += amount
+
+
+@internal
+@view
+def _added(packed: uint256, amount: uint256) -> uint256:
+    """The rolling day moved on to now, with `amount` in its newest bucket (which saturates)."""
+    epoch: uint256 = block.timestamp // QUARTER
+    elapsed: uint256 = epoch - (packed >> EPOCH_SHIFT)
+    buckets: uint256 = 0
+    if elapsed < BUCKETS:
+        buckets = (packed << (elapsed * BUCKET_BITS)) & BUCKETS_MASK
+    newest: uint256 = min((buckets & BUCKET_MASK) + amount, BUCKET_MASK)
+    return (epoch << EPOCH_SHIFT) | (buckets & ~BUCKET_MASK) | newest
+
+
+@internal
+@pure
+def _sum(packed: uint256) -> uint256:
+    total: uint256 = 0
+    for i: uint256 in range(BUCKETS):
+        total += (packed >> (i * BUCKET_BITS)) & BUCKET_MASK
+    return total
+
+
+# ------------------------------------------------------------------ prices
+
+
+@internal
+@view
+def _price(rule: Rule) -> uint256:
+    price: uint256 = 0
+    fault: uint256 = 0
+    price, fault = self._read(rule)
+    assert fault != 1, "FEED_BAD"
+    assert fault != 2, "FEED_STALE"
+    assert fault != 3, "SEQUENCER_DOWN"
+    return price
+
+
+@internal
+@view
+def _read(rule: Rule) -> (uint256, uint256):
+    """The feed's answer and a fault: 1 unreadable or not positive, 2 stale or from the future, 3 sequencer."""
+    readable: bool = False
+    answer: int256 = 0
+    started: uint256 = 0
+    updated: uint256 = 0
+    if SEQUENCER_FEED != empty(address):
+        readable, answer, started, updated = self._latest(SEQUENCER_FEED)
+        if not readable or answer != 0 or started == 0 or block.timestamp < started + SEQUENCER_GRACE:
+            return 0, 3
+    readable, answer, started, updated = self._latest(rule.feed)
+    if not readable or answer <= 0:
+        return 0, 1
+    if updated > block.timestamp or block.timestamp - updated > rule.max_age:
+        return 0, 2
+    return convert(answer, uint256), 0
+
+
+@internal
+@view
+def _latest(feed: address) -> (bool, int256, uint256, uint256):
+    """latestRoundData without reverting: a broken feed of another token must not block a close."""
+    success: bool = False
+    data: Bytes[160] = b""
+    success, data = raw_call(
+        feed, method_id("latestRoundData()"), max_outsize=160, is_static_call=True, revert_on_failure=False
+    )
+    if not success or len(data) != 160:
+        return False, 0, 0, 0
+    round_id: uint256 = 0
+    answer: int256 = 0
+    started: uint256 = 0
+    updated: uint256 = 0
+    answered_in: uint256 = 0
+    round_id, answer, started, updated, answered_in = abi_decode(
+        data, (uint256, int256, uint256, uint256, uint256)
+    )
+    return True, answer, started, updated
+
+
+# ------------------------------------------------------------------ acting on the Safe, by CALL only
+
+
+@internal
+def _swap(
+    safe: address, sell: address, buy: address, pool_fee: uint24, amount: uint256, least: uint256,
+    deadline: uint256,
+) -> uint256:
+    """Swaps inside the Safe. Returns what arrived, measured by the Safe's balance."""
+    sell_before: uint256 = staticcall IERC20(sell).balanceOf(safe)
+    buy_before: uint256 = staticcall IERC20(buy).balanceOf(safe)
+    self._token_call(safe, sell, abi_encode(ROUTER, amount, method_id=method_id("approve(address,uint256)")))
+    self._exec(
+        safe,
+        ROUTER,
+        abi_encode(
+            sell, buy, pool_fee, safe, deadline, amount, least, empty(uint160),
+            method_id=method_id(
+                "exactInputSingle((address,address,uint24,address,uint256,uint256,uint256,uint160))"
+            ),
+        ),
+    )
+    received: uint256 = staticcall IERC20(buy).balanceOf(safe) - buy_before
+    assert sell_before - staticcall IERC20(sell).balanceOf(safe) == amount, "SPEND_NOT_EXACT"
+    assert received >= least, "PRICE_FLOOR"
+    assert staticcall IERC20(sell).allowance(safe, ROUTER) == 0, "ALLOWANCE_LEFT"
+    return received
+
+
+@internal
+def _pay(safe: address, to: address, amount: uint256):
+    """USDC from the Safe, exactly `amount`; a payment that fails reverts the whole trade."""
+    if amount == 0:
+        return
+    before: uint256 = staticcall IERC20(USDC).balanceOf(safe)
+    self._token_call(safe, USDC, abi_encode(to, amount, method_id=method_id("transfer(address,uint256)")))
+    if to != safe:
+        assert before - staticcall IERC20(USDC).balanceOf(safe) == amount, "PAYMENT_NOT_EXACT"
+
+
+@internal
+def _token_call(safe: address, token: address, data: Bytes[512]):
+    """A token answers true, or nothing at all as some old ones do."""
+    returned: Bytes[1024] = self._exec(safe, token, data)
+    assert len(returned) == 0 or extract32(returned, 0, output_type=uint256) == 1, "TOKEN_CALL"
+
+
+@internal
+def _exec(safe: address, to: address, data: Bytes[512]) -> Bytes[1024]:
+    success: bool = False
+    returned: Bytes[1024] = b""
+    success, returned = extcall Safe(safe).execTransactionFromModuleReturnData(to, 0, data, 0)
+    if not success:
+        assert len(returned) > 0, "SAFE_CALL"
+        raw_revert(returned)
+    return returned
+
+
+# ------------------------------------------------------------------ small change
+
+
+@internal
+@pure
+def _ceil_div(a: uint256, b: uint256) -> uint256:
+    return (a + b - 1) // b
+
+
+@internal
+@pure
+def _pack(terms: Terms) -> uint256:
+    """Each amount fits 64 bits: set_policy keeps every USDC amount below 2**44."""
+    return terms.cost | (terms.eroded << 64) | (terms.reserve << 128) | (terms.share_bps << 192)
+
+
+@internal
+@pure
+def _unpack(packed: uint256) -> Terms:
+    return Terms(
+        cost=packed & TERM_MASK,
+        eroded=(packed >> 64) & TERM_MASK,
+        reserve=(packed >> 128) & TERM_MASK,
+        share_bps=packed >> 192,
+    )
+
+
+# ------------------------------------------------------------------ reading
+
+
+@external
+@view
+def position(safe: address, trade_id: bytes32) -> (address, uint256, Terms, address):
+    """@return token, quantity still held, terms of what is still held, profit receiver"""
+    found: Position = self.positions[safe][trade_id]
+    return found.token, found.quantity, self._unpack(found.terms), found.profit_receiver
+
+
+@external
+@view
+def trade_id_used(safe: address, trade_id: bytes32) -> bool:
+    return self.positions[safe][trade_id].token != empty(address)
+
+
+@external
+@view
+def listed_tokens(safe: address) -> DynArray[address, 8]:
+    return self.tokens[safe]
+
+
+@external
+@view
+def price_of(safe: address, token: address) -> uint256:
+    """@return the feed's answer in its decimals; reverts with the reason when it must not be used"""
+    return self._price(self.rules[safe][token])
+
+
+@external
+@view
+def headroom(safe: address) -> Headroom:
+    """@return what the policy leaves right now; reservations for open positions are already taken off"""
+    policy: Policy = self.policies[safe]
+    loss: uint256 = self._sum(self._added(self.loss_window[safe], 0)) + self.reserved[safe]
+    total: uint256 = self.total_charged[safe] + self.reserved[safe]
+    notional: uint256 = self._sum(self._added(self.notional_window[safe], 0))
+    trades: uint256 = self._sum(self._added(self.trades_window[safe], 0))
+    return Headroom(
+        loss_left=policy.loss_budget - min(loss, policy.loss_budget),
+        total_loss_left=policy.total_loss_budget - min(total, policy.total_loss_budget),
+        notional_left=policy.daily_notional - min(notional, policy.daily_notional),
+        trades_left=policy.trades_per_day - min(trades, policy.trades_per_day),
+        next_open_at=self.last_open[safe] + policy.cooldown,
+        stop_level=self.stop_level[safe],
+    )
