@@ -1,0 +1,80 @@
+# Maxxit: every target that has a description shows in `make help`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+MANAGE := $(BIN)/python manage.py
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
+CONTRACTS := trading/contracts
+UP ?=
+PYTEST ?=
+
+.PHONY: help install up down test check ci audit fmt chaos bench clean contracts-tools
+
+help: ## Show this list
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort \
+		| awk -F '\t' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+install: $(VENV)/.stamp-dev contracts-tools ## Set up .venv (Python 3.11 to 3.13) and the contract tools; a second run does nothing
+
+$(BIN)/python:
+	@for python in python3.13 python3.12 python3.11 python3; do \
+		$$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+			&& echo "make: $(VENV) with $$($$python --version)" && exec $$python -m venv $(VENV); \
+	done; \
+	echo "make: no Python 3.11, 3.12 or 3.13 with venv found." \
+		"Install one (Debian and Ubuntu: apt-get install python3 python3-venv)" >&2; exit 1
+
+$(VENV)/.stamp-run: requirements.txt | $(BIN)/python
+	@echo "make: installing requirements.txt (about a minute the first time)"
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.stamp-dev: requirements-dev.txt $(VENV)/.stamp-run
+	@echo "make: installing requirements-dev.txt"
+	@$(PIP) -r requirements-dev.txt
+	@$(BIN)/python -m pip check --disable-pip-version-check >/dev/null || $(BIN)/python -m pip check
+	@touch $@
+
+contracts-tools: # anvil and the Uniswap artifacts, for the local chain and its tests
+	@if [ ! -f $(CONTRACTS)/package-lock.json ]; then :; \
+	elif ! command -v npm >/dev/null; then \
+		echo "make: no npm here, so the local chain stays off (apt-get install npm brings it)"; \
+	elif [ ! $(CONTRACTS)/node_modules/.package-lock.json -nt $(CONTRACTS)/package-lock.json ]; then \
+		echo "make: npm ci in $(CONTRACTS)"; \
+		npm ci --ignore-scripts --no-audit --no-fund --silent --prefix $(CONTRACTS) \
+			&& touch $(CONTRACTS)/node_modules/.package-lock.json; \
+	fi
+
+up: $(VENV)/.stamp-run contracts-tools ## Start all of Maxxit in this terminal (UP="--no-demo" and other options of `manage.py up`)
+	@exec $(MANAGE) up $(UP)
+
+down: ## Stop a running `make up` from another terminal
+	@$(MANAGE) up --stop
+
+test: install ## All tests on real Postgres, Redis and Celery (PYTEST="-k name" for some)
+	@$(BIN)/python -m pytest $(PYTEST)
+
+check: install ## Lint, format, types, import contracts, migrations, deployment settings, contract build
+	@$(BIN)/python -m tests.servers check
+
+ci: ## What CI runs: tests, none of the kinds skipped, then checks
+	@.ci/run
+
+audit: install ## Known vulnerabilities of the pinned dependencies (needs the network)
+	@$(BIN)/pip-audit --no-deps --disable-pip -r requirements.txt
+
+fmt: $(VENV)/.stamp-dev ## Format and fix what the linter can fix
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+chaos: install ## Kill things under load and count what is lost (minutes)
+	@$(BIN)/python -m pytest -m chaos -p no:xdist $(PYTEST)
+
+bench: install ## Measure throughput and latency of the pipeline (minutes)
+	@$(BIN)/python -m pytest -m slow -p no:xdist $(PYTEST)
+
+clean: ## Delete .venv, caches and all data in .maxxit (asks first)
+	@read -r -p "Delete $(VENV), node_modules, caches and ALL DATA in .maxxit? Type yes: " answer && [ "$$answer" = yes ]
+	@if [ -x $(BIN)/python ]; then $(MANAGE) up --stop --quiet; fi
+	@rm -rf $(VENV) .maxxit .mypy_cache .ruff_cache .pytest_cache .hypothesis staticfiles $(CONTRACTS)/node_modules
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
