@@ -1,0 +1,197 @@
+"""From a user's wish to a Safe that the module may trade: pure functions, no network, no keys.
+
+The owners sign ONE Safe transaction: a MultiSend that enables the module and sets the policy. Each function
+returns bytes, addresses or JSON for the owner's own wallet; nothing here can move money.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
+
+import eth_abi
+from eth_utils import keccak, to_checksum_address
+
+from trading.contracts.codec import ZERO_ADDRESS, encode_call
+from trading.contracts.module import Policy, TokenRule, revoke_data, set_policy_data
+
+# Safe 1.4.1, the same addresses on every chain where it is deployed canonically.
+SAFE_SINGLETON_FACTORY = "0x914d7Fec6aaC8cd542e72Bca78B30650d45643d7"
+SAFE_L2 = "0x29fcB43b46531BcA003ddC8FCB67FFE91900C762"
+PROXY_FACTORY = "0x4e1DCf7AD4e460CfD30791CCC4F9c8a4f820ec67"
+FALLBACK_HANDLER = "0xfd0732Dc9E303f09fCEf3a7388Ad10A83459Ec99"
+MULTI_SEND = "0x38869bf66a61cF6bDB996A6aE40D5853Fd43B526"
+MULTI_SEND_CALL_ONLY = "0x9641d764fc13c8B624c04430C7356C1C7C8102e2"
+
+SENTINEL = "0x0000000000000000000000000000000000000001"
+CALL, DELEGATE_CALL = 0, 1
+_SETUP = "setup(address[],uint256,address,bytes,address,address,uint256,address)"
+_EXEC = "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)"
+_DOMAIN = keccak(text="EIP712Domain(uint256 chainId,address verifyingContract)")
+_SAFE_TX_FIELDS = (
+    ("to", "address"), ("value", "uint256"), ("data", "bytes"), ("operation", "uint8"), ("safeTxGas", "uint256"),
+    ("baseGas", "uint256"), ("gasPrice", "uint256"), ("gasToken", "address"), ("refundReceiver", "address"),
+    ("nonce", "uint256"),
+)  # fmt: skip
+_SAFE_TX = keccak(text="SafeTx(" + ",".join(f"{kind} {name}" for name, kind in _SAFE_TX_FIELDS) + ")")
+
+
+@dataclass(frozen=True, slots=True)
+class SafeTx:
+    """A Safe transaction without gas refund. `operation` is CALL or DELEGATE_CALL."""
+
+    safe: str
+    to: str
+    data: bytes
+    operation: int
+    nonce: int
+    value: int = 0
+
+
+def safe_setup_data(owners: Sequence[str], threshold: int) -> bytes:
+    """The initializer of a plain Safe: owners, threshold, the standard fallback handler, no payment."""
+    return encode_call(
+        _SETUP, list(owners), threshold, ZERO_ADDRESS, b"", FALLBACK_HANDLER, ZERO_ADDRESS, 0, ZERO_ADDRESS
+    )
+
+
+def create_safe_data(owners: Sequence[str], threshold: int, salt_nonce: int) -> bytes:
+    """Calldata for PROXY_FACTORY that creates the Safe which `predict_safe` names."""
+    signature = "createProxyWithNonce(address,bytes,uint256)"
+    return encode_call(signature, SAFE_L2, safe_setup_data(owners, threshold), salt_nonce)
+
+
+def predict_safe(owners: Sequence[str], threshold: int, salt_nonce: int, proxy_code: bytes) -> str:
+    """Where `create_safe_data` will put the Safe. `proxy_code` is the 1.4.1 proxy's creation code."""
+    salt = keccak(keccak(safe_setup_data(owners, threshold)) + salt_nonce.to_bytes(32, "big"))
+    code = keccak(proxy_code + bytes(12) + bytes.fromhex(SAFE_L2[2:]))
+    return to_checksum_address(keccak(b"\xff" + bytes.fromhex(PROXY_FACTORY[2:]) + salt + code)[12:])
+
+
+def multi_send_data(calls: Sequence[tuple[str, bytes]]) -> bytes:
+    """Calldata of a MultiSend of plain calls (target, data) without value."""
+    packed = b"".join(
+        bytes([CALL]) + bytes.fromhex(to[2:]) + bytes(32) + len(data).to_bytes(32, "big") + data
+        for to, data in calls
+    )
+    return encode_call("multiSend(bytes)", packed)
+
+
+def enable_tx(
+    safe: str, module: str, policy: Policy, rules: Sequence[TokenRule], nonce: int, *, enabled: bool = False
+) -> SafeTx:
+    """The one transaction that starts everything: enable the module (unless it is) and set the policy."""
+    calls = [] if enabled else [(safe, encode_call("enableModule(address)", module))]
+    calls.append((module, set_policy_data(policy, rules)))
+    return SafeTx(safe, MULTI_SEND_CALL_ONLY, multi_send_data(calls), DELEGATE_CALL, nonce)
+
+
+def revoke_tx(safe: str, module: str, nonce: int, previous_module: str = SENTINEL) -> SafeTx:
+    """The way out: end the policy and disable the module. `previous_module` precedes it in the Safe's list."""
+    calls = [
+        (module, revoke_data()),
+        (safe, encode_call("disableModule(address,address)", previous_module, module)),
+    ]
+    return SafeTx(safe, MULTI_SEND_CALL_ONLY, multi_send_data(calls), DELEGATE_CALL, nonce)
+
+
+def safe_tx_hash(tx: SafeTx, chain_id: int) -> bytes:
+    """The EIP-712 hash that the owners sign."""
+    domain = keccak(_DOMAIN + eth_abi.encode(["uint256", "address"], [chain_id, tx.safe]))
+    fields = [
+        tx.to, tx.value, keccak(tx.data), tx.operation, 0, 0, 0, ZERO_ADDRESS, ZERO_ADDRESS, tx.nonce
+    ]  # fmt: skip
+    kinds = [("bytes32" if kind == "bytes" else kind) for _, kind in _SAFE_TX_FIELDS]
+    return keccak(b"\x19\x01" + domain + keccak(_SAFE_TX + eth_abi.encode(kinds, fields)))
+
+
+def exec_data(tx: SafeTx, signatures: bytes) -> bytes:
+    """Calldata for the Safe itself, `signatures` in ascending order of the signing owners' addresses."""
+    return encode_call(
+        _EXEC, tx.to, tx.value, tx.data, tx.operation, 0, 0, 0, ZERO_ADDRESS, ZERO_ADDRESS, signatures
+    )
+
+
+def safe_tx_json(tx: SafeTx, chain_id: int) -> dict[str, Any]:
+    """What Safe wallets and the transaction service take, with the EIP-712 message to sign and its hash."""
+    message = {
+        "to": tx.to, "value": str(tx.value), "data": "0x" + tx.data.hex(), "operation": tx.operation,
+        "safeTxGas": "0", "baseGas": "0", "gasPrice": "0", "gasToken": ZERO_ADDRESS,
+        "refundReceiver": ZERO_ADDRESS, "nonce": tx.nonce,
+    }  # fmt: skip
+    domain_fields = [{"name": "chainId", "type": "uint256"}, {"name": "verifyingContract", "type": "address"}]
+    typed = {
+        "types": {
+            "EIP712Domain": domain_fields,
+            "SafeTx": [{"name": name, "type": kind} for name, kind in _SAFE_TX_FIELDS],
+        },
+        "primaryType": "SafeTx",
+        "domain": {"chainId": chain_id, "verifyingContract": tx.safe},
+        "message": message,
+    }
+    digest = "0x" + safe_tx_hash(tx, chain_id).hex()
+    return {"safe": tx.safe, **message, "contractTransactionHash": digest, "eip712": typed}
+
+
+def _usdc(amount: int) -> str:
+    return f"{Decimal(amount) / 10**6:,.2f} USDC"
+
+
+def _span(seconds: int) -> str:
+    return f"{seconds // 60} min" if seconds % 60 == 0 and seconds >= 60 else f"{seconds} s"
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionCard:
+    """What a signature allows, in plain words. Amounts in USDC base units."""
+
+    can: tuple[str, ...]
+    cannot: tuple[str, ...]
+    most_lost_per_day: int
+    most_lost_in_total: int
+    not_bounded: tuple[str, ...]
+
+    def as_text(self) -> str:
+        """The card as a few lines for a terminal or an e-mail."""
+        parts = [
+            "The module CAN", *(f"  + {line}" for line in self.can),
+            "The module CANNOT", *(f"  - {line}" for line in self.cannot),
+            f"Most that a stolen executor key can lose in any 24 hours: {_usdc(self.most_lost_per_day)}",
+            f"Most in total until you sign again: {_usdc(self.most_lost_in_total)}",
+            "Not bounded by this", *(f"  ! {line}" for line in self.not_bounded),
+        ]  # fmt: skip
+        return "\n".join(parts)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def permission_card(
+    policy: Policy, rules: Sequence[TokenRule], symbols: Mapping[str, str] | None = None
+) -> PermissionCard:
+    """The card for a policy. `symbols` names tokens by address; an unnamed token is shown by its address."""
+    names = ", ".join((symbols or {}).get(rule.token, rule.token) for rule in rules)
+    share, slippage = Decimal(policy.profit_share_bps) / 100, Decimal(policy.slippage_bps) / 100
+    return PermissionCard(
+        can=(
+            f"buy {names} with your USDC on Uniswap V3, and sell what it bought",
+            f"spend {_usdc(policy.min_trade)} to {_usdc(policy.max_trade)} a trade, at most "
+            f"{_usdc(policy.daily_notional)} and {policy.trades_per_day} trades in any 24 hours, "
+            f"{_span(policy.cooldown)} apart",
+            f"pay {_usdc(policy.trade_fee)} a trade to {policy.fee_receiver}",
+            f"pay {share.normalize():f} % of profit, after earlier losses, to {policy.profit_receiver}",
+        ),
+        cannot=(
+            "send your tokens or USDC anywhere else, or sell tokens that it did not buy",
+            f"trade more than {slippage.normalize():f} % worse than the price feed, or on a stale feed",
+            "change these limits, its own keys or the receivers: only your Safe can",
+            "stop you: your Safe can close, revoke or disable it at any time, without us",
+        ),
+        most_lost_per_day=policy.loss_budget,
+        most_lost_in_total=policy.total_loss_budget,
+        not_bounded=(
+            "a falling market: what it holds can lose value (realised losses stop new trades at the same limit)",
+            "a wrong price feed, a USDC that is not worth a dollar, a listed token that is worthless",
+            "a fault in the contract: it is UNAUDITED",
+        ),
+    )
