@@ -127,6 +127,26 @@ class LedgerEntry(models.Model):
         return f"{self.account} {self.amount.normalize():+f} {self.asset} ({self.kind})"
 
 
+class LedgerBalance(models.Model):
+    """The sum of a deployment's ledger lines per asset. Only the ledger's trigger writes here."""
+
+    account = models.CharField(max_length=80)
+    asset = models.CharField(max_length=20)
+    amount = models.DecimalField(**COLUMN)
+
+    class Meta:
+        db_table = "ledger_balances"
+        constraints: ClassVar = [models.UniqueConstraint(fields=["account", "asset"], name="one_ledger_balance")]
+        indexes = (
+            models.Index(
+                fields=["asset"], name="ledger_holdings", condition=~models.Q(amount=0) & ~models.Q(asset="USDC")
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.account} {self.amount} {self.asset}"
+
+
 class Gate(models.Model):
     """Whether orders may leave for one venue. No row means the gate is closed."""
 

@@ -1,4 +1,4 @@
-"""Fills and ledger entries are written once, and every journal sums to zero per asset at commit."""
+"""Fills and ledger entries are written once, every journal sums to zero per asset at commit, balances follow."""
 
 from django.db import migrations
 
@@ -21,8 +21,16 @@ CREATE CONSTRAINT TRIGGER ledger_entries_balanced AFTER INSERT ON ledger_entries
 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unbalanced_journal();
 """
 BALANCES = """
-CREATE VIEW ledger_balances AS
-SELECT account, asset, sum(amount) AS amount FROM ledger_entries GROUP BY account, asset;
+CREATE FUNCTION keep_ledger_balances() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO ledger_balances (account, asset, amount)
+    SELECT account, asset, sum(amount) FROM booked WHERE account LIKE 'deployment:%' GROUP BY account, asset
+    ORDER BY account, asset
+    ON CONFLICT (account, asset) DO UPDATE SET amount = ledger_balances.amount + excluded.amount;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER ledger_entries_balances AFTER INSERT ON ledger_entries REFERENCING NEW TABLE AS booked
+FOR EACH STATEMENT EXECUTE FUNCTION keep_ledger_balances();
 """
 
 
@@ -33,5 +41,5 @@ class Migration(migrations.Migration):
         for table in ("fills", "ledger_entries")
     ] + [
         migrations.RunSQL(BALANCED, "DROP FUNCTION refuse_unbalanced_journal CASCADE"),
-        migrations.RunSQL(BALANCES, "DROP VIEW ledger_balances"),
+        migrations.RunSQL(BALANCES, "DROP FUNCTION keep_ledger_balances CASCADE"),
     ]

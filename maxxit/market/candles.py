@@ -1,0 +1,88 @@
+"""Five-minute bars in the database, and coarser ones computed from them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from django.db import connection
+from numpy.typing import NDArray
+
+from maxxit.core.clock import bucket
+from maxxit.market.feeds.base import Tick
+from maxxit.market.feeds.file import BAR, Bar
+
+
+@dataclass(frozen=True)
+class Bars:
+    """The last closed bars of one symbol, oldest first; each array has shape (n,), prices in USD."""
+
+    symbol: str
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
+    close: NDArray[np.float64]
+    volume: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.close)
+
+
+def store(symbol: str, bars: Iterable[Bar]) -> int:
+    """Load bars by COPY; a bar that we hold already stays as it is. Returns how many were offered."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS offered_candles (LIKE candles INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+        )
+        cursor.execute("ALTER TABLE offered_candles ALTER COLUMN id DROP NOT NULL")
+        count = 0
+        columns = "symbol, open_time, open, high, low, close, volume"
+        with cursor.copy(f"COPY offered_candles ({columns}) FROM STDIN") as copy:  # noqa: S608 (a constant)
+            for bar in bars:
+                copy.write_row((symbol, bar.open_time, bar.open, bar.high, bar.low, bar.close, bar.volume))
+                count += 1
+        cursor.execute(
+            f"INSERT INTO candles ({columns}) SELECT {columns} FROM offered_candles ON CONFLICT DO NOTHING"  # noqa: S608
+        )
+        cursor.execute("DELETE FROM offered_candles")
+    return count
+
+
+OBSERVE = """
+INSERT INTO candles (symbol, open_time, open, high, low, close, volume)
+SELECT s, t, p, p, p, p, 0 FROM unnest(%s::text[], %s::timestamptz[], %s::numeric[]) AS seen(s, t, p)
+ON CONFLICT (symbol, open_time) DO UPDATE SET
+    high = greatest(candles.high, excluded.high), low = least(candles.low, excluded.low), close = excluded.close
+"""
+
+
+def observe(ticks: Sequence[Tick]) -> None:
+    """Let each tick into the five-minute bar that is being formed."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            OBSERVE, ([t.symbol for t in ticks], [bucket(t.at, BAR) for t in ticks], [t.price for t in ticks])
+        )
+
+
+LAST_BARS = """
+SELECT symbol, array_agg(high ORDER BY slot), array_agg(low ORDER BY slot), array_agg(close ORDER BY slot),
+       array_agg(volume ORDER BY slot)
+FROM (
+    SELECT symbol, date_bin(%(width)s, open_time, '1970-01-01Z') AS slot,
+           max(high)::float8 AS high, min(low)::float8 AS low,
+           ((array_agg(close ORDER BY open_time DESC))[1])::float8 AS close, sum(volume)::float8 AS volume
+    FROM candles
+    WHERE symbol = ANY(%(symbols)s) AND open_time >= %(since)s AND open_time < %(until)s
+    GROUP BY symbol, slot
+) AS bars
+GROUP BY symbol
+"""
+
+
+def last_bars(symbols: Sequence[str], *, width: timedelta, count: int, at: datetime) -> dict[str, Bars]:
+    """Up to `count` bars of `width` per symbol that had closed by `at`: never the one still forming."""
+    until = bucket(at, width)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            LAST_BARS, {"width": width, "symbols": list(symbols), "since": until - count * width, "until": until}
+        )
+        return {symbol: Bars(symbol, *(np.array(column) for column in columns)) for symbol, *columns in cursor}

@@ -1,0 +1,44 @@
+"""`config/venues.yaml`, typed: where orders go, and what each place can do. The adapters stand in `trading.venues`."""
+
+from decimal import Decimal
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import Field, RootModel
+
+from maxxit.core.config import Policy, load
+from maxxit.core.errors import Misconfigured
+
+
+class VenuePolicy(Policy):
+    """One venue."""
+
+    adapter: str
+    shorts: bool
+    max_leverage: Annotated[Decimal, Field(ge=1, le=50)]
+    paper: bool
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def is_spot(self) -> bool:
+        """Without leverage stops and targets follow the spot rules."""
+        return self.max_leverage == 1
+
+
+class _Venues(RootModel[dict[str, VenuePolicy]]):
+    pass
+
+
+@cache
+def venues() -> dict[str, VenuePolicy]:
+    """Every configured venue by name."""
+    return load("venues", _Venues).root
+
+
+def venue_policy(name: str) -> VenuePolicy:
+    """The venue's policy. Raises `Misconfigured` with the known names."""
+    try:
+        return venues()[name]
+    except KeyError:
+        known = ", ".join(sorted(venues()))
+        raise Misconfigured(f"{name!r} is not in config/venues.yaml; known: {known}") from None

@@ -1,0 +1,117 @@
+"""How a stage runs: one at a time, written down, and waking the next when it moved something."""
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from celery import chain, current_app
+from django.db import OperationalError, connection, transaction
+from django.utils import timezone
+
+from maxxit.core import clock
+from maxxit.events import wake
+from maxxit.pipeline.models import PipelineRun, StageRun
+from maxxit.pipeline.stages import STAGES, stage
+
+log = structlog.get_logger(__name__)
+
+LOCK_WAIT_MS = 10_000
+"""How long a pass waits for another pass of its stage before it leaves the work to it."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a pass found and what it moved on."""
+
+    into: int
+    """Rows that were due."""
+    out: int
+    """Rows that went further."""
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+def run_stage(
+    name: str, step: Callable[[], Counts], *, run_id: int | None = None, task_id: str = "", worker: str = ""
+) -> dict[str, Any]:
+    """Run `step` as a pass of stage `name`; returns the counts as Celery's result.
+
+    A pass that fails is written down with its traceback and raised again. A pass that moved something wakes the
+    stage after it, unless it is a link of a pipeline run, whose chain does that.
+    """
+    wake.started(stage(name).task)
+    row = StageRun(run_id=run_id, stage=name, task_id=task_id, worker=worker, started_at=timezone.now())
+    begun = time.monotonic()
+    try:
+        with _alone(name) as mine:
+            counts = step() if mine else Counts(0, 0, {"skipped": "another pass of this stage is running"})
+    except Exception as error:
+        row.error = traceback.format_exc(limit=-12)
+        row.duration_ms = round((time.monotonic() - begun) * 1000)
+        row.save()
+        _finish_run(run_id, error=f"{name}: {error}")
+        raise
+    row.duration_ms = round((time.monotonic() - begun) * 1000)
+    row.counted_in, row.counted_out, row.detail = counts.into, counts.out, counts.detail
+    _save(row)
+    if run_id is not None and name == STAGES[-1].name:
+        _finish_run(run_id)
+    if run_id is None and counts.out:
+        wake.after_commit(f"stage.{name}")
+    log.info("stage_done", stage=name, ms=row.duration_ms, counted_in=counts.into, counted_out=counts.out)
+    return {"in": counts.into, "out": counts.out, **counts.detail}
+
+
+def _save(row: StageRun) -> None:
+    """Keep the row; of sweeps that found nothing to do only the newest per stage."""
+    row.idle = row.run_id is None and not row.counted_in and not row.counted_out
+    with transaction.atomic():
+        if row.idle:
+            StageRun.objects.filter(stage=row.stage, idle=True).delete()
+        row.save()
+
+
+def _finish_run(run_id: int | None, error: str = "") -> None:
+    PipelineRun.objects.filter(pk=run_id, finished_at=None).update(finished_at=timezone.now(), error=error)
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[bool]:
+    """Hold the stage's advisory lock for this session; False when another pass kept it all the time we waited."""
+    with connection.cursor() as cursor:
+        try:
+            with transaction.atomic():
+                cursor.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
+                cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"stage:{name}"])
+        except OperationalError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [f"stage:{name}"])
+
+
+def start_run(cause: str, *, asked_by: str = "", slot: Any = None) -> PipelineRun | None:
+    """Send the whole chain on its way, each link on its own queue; None when the slot already had its run."""
+    if slot is not None and PipelineRun.objects.filter(slot=slot).exists():
+        return None
+    made, created = (
+        PipelineRun.objects.get_or_create(slot=slot, defaults={"cause": cause, "started_at": clock.now()})
+        if slot is not None
+        else (PipelineRun.objects.create(cause=cause, asked_by=asked_by, started_at=clock.now()), True)
+    )
+    if not created:
+        return None
+    links = [
+        current_app.signature(one.task, kwargs={"run_id": made.pk}, queue=one.queue, immutable=True) for one in STAGES
+    ]
+    sent = chain(*links).apply_async()
+    while sent.parent is not None:
+        sent = sent.parent
+    PipelineRun.objects.filter(pk=made.pk).update(root_task_id=sent.id)
+    made.root_task_id = sent.id
+    return made

@@ -1,0 +1,153 @@
+"""fills -> positions: opened with their exits, and closed with their PnL, fees and profit share"""
+
+from decimal import Decimal
+
+import structlog
+from django.db import transaction
+from django.db.models import F, Q, Sum
+
+from maxxit.core import clock
+from maxxit.core.money import ZERO, usdc
+from maxxit.events.record import advance, record
+from maxxit.market.instruments import instrument
+from positions import pnl
+from positions.exits import levels
+from positions.models import Position, ProfitMark
+from positions.states import PositionState
+from trading import ledger
+from trading.models import Fill, Order
+from trading.policy import policy
+from trading.states import IN_FLIGHT
+from trading.wiring import venue
+
+log = structlog.get_logger(__name__)
+
+OVER = ~Q(exit_order__state__in=[*IN_FLIGHT, "planned"])
+
+
+def book() -> tuple[int, int]:
+    """Open what was filled and close what is over; returns how many of each."""
+    opened = [_open(order) for order in _filled_entries()]
+    ended = Position.objects.filter(OVER, state=PositionState.CLOSING).order_by("pk")
+    closed = [_end(position) for position in ended.select_related("exit_order", "entry_order", "deployment__agent")]
+    return len(opened), sum(closed)
+
+
+def _filled_entries() -> list[Order]:
+    """Entries with fills that no position has yet, or not all of."""
+    entries = Order.objects.filter(purpose="open", filled_quantity__gt=0)
+    known = Position.objects.filter(entry_order__purpose="open").values("entry_order_id", "quantity")
+    fresh = entries.exclude(pk__in=known.values("entry_order_id"))
+    grown = entries.filter(
+        pk__in=Position.objects.exclude(state=PositionState.CLOSED)
+        .filter(quantity__lt=F("entry_order__filled_quantity"))
+        .values("entry_order_id")
+    )
+    return list((fresh | grown).select_related("deployment__agent", "signal").order_by("pk"))
+
+
+@transaction.atomic
+def _open(order: Order) -> Position:
+    """The position of an entry; more of its fills make it larger."""
+    Order.objects.select_for_update().get(pk=order.pk)
+    totals = _totals(order)
+    grown = Position.objects.filter(entry_order=order).first()
+    if grown:
+        grown.quantity, grown.entry_price = order.filled_quantity, order.average_price or ZERO
+        grown.fees = totals["fee"] + policy().fees.platform_fee_usdc
+        grown.save(update_fields=["quantity", "entry_price", "fees"])
+        record("position.grown", grown, quantity=f"{grown.quantity.normalize():f}")
+        return grown
+    if order.signal is None or order.average_price is None:
+        raise ValueError(f"entry order {order.pk} was filled without a signal or a price")
+    rules = policy().exits[order.deployment.agent.exit_preset]  # type: ignore[index]  # the column's choices
+    exits = levels(
+        rules,
+        side=order.position_side,
+        entry=order.average_price,
+        opened_at=clock.now(),
+        stop_loss_pct=order.signal.stop_loss_pct,
+        take_profit_pct=order.signal.take_profit_pct,
+    )
+    token = instrument(order.symbol)
+    opened = Position.objects.create(
+        deployment=order.deployment,
+        signal=order.signal,
+        entry_order=order,
+        symbol=order.symbol,
+        side=order.position_side,
+        quantity=order.filled_quantity,
+        entry_price=order.average_price,
+        stop_loss=token.round_price(exits.stop_loss),
+        take_profit=token.round_price(exits.take_profit),
+        trailing_activation=exits.trailing_activation and token.round_price(exits.trailing_activation),
+        trailing_pct=exits.trailing_pct,
+        time_exit_at=exits.time_exit_at,
+        opened_at=clock.now(),
+        fees=totals["fee"] + policy().fees.platform_fee_usdc,
+        correlation_id=order.correlation_id,
+    )
+    record("position.open", opened, side=opened.side, symbol=opened.symbol, entry=f"{opened.entry_price:.8f}")
+    return opened
+
+
+def _totals(order: Order) -> dict[str, Decimal]:
+    found = Fill.objects.filter(order=order).aggregate(quantity=Sum("quantity"), cash=Sum("cash"), fee=Sum("fee"))
+    return {name: value or ZERO for name, value in found.items()}
+
+
+@transaction.atomic
+def _end(position: Position) -> bool:
+    """Book what the exit order did; True when the position is closed, False when some or all of it is open again."""
+    out = position.exit_order
+    if out is None:
+        raise ValueError(f"position {position.pk} is closing without an exit order")
+    mark, _ = ProfitMark.objects.get_or_create(deployment=position.deployment)
+    mark = ProfitMark.objects.select_for_update().get(pk=mark.pk)
+    done = _totals(out)
+    gone = position.closed_quantity + done["quantity"]
+    if gone < position.quantity:
+        advance(
+            position,
+            PositionState.OPEN,
+            why=out.reason or str(out.state),
+            closed_quantity=gone,
+            fees=position.fees + done["fee"],
+            exit_reason="",
+        )
+        return False
+    outs = _all_exits(position)
+    cash_in = _totals(position.entry_order)["cash"]
+    fees = position.fees + done["fee"]
+    earned = pnl.gross(position.side, cash_in, outs["cash"]) - fees
+    agent = position.deployment.agent
+    shared = pnl.profit_share(earned, mark.carried_loss, agent.profit_share)
+    mark.carried_loss = shared.carried_loss
+    mark.save(update_fields=["carried_loss"])
+    advance(
+        position,
+        PositionState.CLOSED,
+        why=position.exit_reason,
+        data={"realised_pnl": f"{earned:f}", "profit_share": f"{shared.share:f}"},
+        closed_quantity=gone,
+        exit_price=outs["value"] / gone,
+        closed_at=clock.now(),
+        fees=fees,
+        realised_pnl=usdc(earned),
+        profit_share=shared.share,
+    )
+    if shared.share:
+        collected = venue(out.venue).capabilities.collects_fees
+        ledger.book_profit_share(
+            f"share:{position.pk}", out, shared.share, agent.profit_receiver, collected=collected
+        )
+    return True
+
+
+def _all_exits(position: Position) -> dict[str, Decimal]:
+    """What every closing order of the position brought: cash in USDC and price × quantity in USD."""
+    fills = Fill.objects.filter(
+        order__purpose="close", order__idempotency_key__startswith=f"close:{position.pk}:"
+    )
+    found = fills.aggregate(cash=Sum("cash"), value=Sum(F("quantity") * F("price")))
+    return {name: value or ZERO for name, value in found.items()}

@@ -1,0 +1,50 @@
+"""What a round trip earned. Pure. All amounts in USDC."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from maxxit.core.money import ZERO, usdc
+
+SIGN = {"long": 1, "short": -1}
+
+
+def gross(side: str, cash_in: Decimal, cash_out: Decimal) -> Decimal:
+    """Earned before fees: `cash_in` was paid (long) or received (short) at entry, `cash_out` the other way at exit."""
+    return SIGN[side] * (cash_out - cash_in)
+
+
+def unrealised(side: str, quantity: Decimal, entry: Decimal, mark: Decimal) -> Decimal:
+    """What `quantity` tokens entered at `entry` would earn at the `mark` price, before fees."""
+    return SIGN[side] * quantity * (mark - entry)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The profit share of one closed position."""
+
+    share: Decimal
+    """Due now, zero or positive."""
+    carried_loss: Decimal
+    """Left to earn back before the next share, zero or positive."""
+
+
+def profit_share(earned: Decimal, carried_loss: Decimal, rate: Decimal) -> Shared:
+    """`rate` (a fraction) of what a winner earns beyond the losses carried forward; a loser adds to those.
+
+    Over any sequence the shares sum to `rate` × the highest the cumulated PnL has stood (a high-water mark), up to
+    the rounding of each share to USDC's six decimals.
+    """
+    if earned <= 0:
+        return Shared(ZERO, carried_loss - earned)
+    above = max(earned - carried_loss, ZERO)
+    return Shared(usdc(above * rate), max(carried_loss - earned, ZERO))
+
+
+def max_drawdown(equity: Sequence[Decimal]) -> Decimal:
+    """The deepest fall from a peak of the curve, in its own unit; zero for a curve that never falls."""
+    peak, deepest = None, ZERO
+    for value in equity:
+        peak = value if peak is None else max(peak, value)
+        deepest = max(deepest, peak - value)
+    return deepest

@@ -1,0 +1,33 @@
+"""Celery's side of positions: what happens is in `book` and `watch`."""
+
+from typing import Any
+
+from celery import Task, shared_task
+
+from maxxit.pipeline.runs import Counts, run_stage
+from positions import book, watch
+from positions.models import Position
+
+
+def monitor_pass() -> Counts:
+    """One pass of the fifth stage: fills into positions, exits, and what they earned."""
+    opened, closed = book.book()
+    looked_at = Position.objects.filter(state="open").count()
+    leaving = watch.sweep()
+    return Counts(
+        into=opened + closed + leaving,
+        out=opened + closed + leaving,
+        detail={
+            "open": looked_at,
+            "opened": opened,
+            "leaving": leaving,
+            "closed": closed,
+            "held_back_by_gate": watch.held_back(),
+        },
+    )
+
+
+@shared_task(bind=True)
+def monitor(self: Task, run_id: int | None = None) -> dict[str, Any]:
+    """Sweep: every exit that is due, every fill that is not booked."""
+    return run_stage("monitor", monitor_pass, run_id=run_id, task_id=self.request.id or "", worker=self.request.hostname)

@@ -1,0 +1,143 @@
+"""open positions + quotes -> closing orders, in one statement however many positions are open
+
+The hits are found by index from the quotes' side, so the cost follows the number of hits. One statement then
+claims them (open -> closing: of two monitors only one gets a row), writes the closing orders and the events.
+"""
+
+from collections.abc import Sequence
+
+from django.db import connection, transaction
+
+from maxxit.core import clock
+from maxxit.events import wake
+from maxxit.market import quotes
+from maxxit.market.venues import venues
+from positions.models import Position
+from trading import gate
+
+FRESH = "q.price > 0 AND q.price <> 'NaN' AND q.at > %(oldest)s AND q.at <= %(newest)s"
+
+RATCHET = f"""
+UPDATE positions p SET trailing_stop = w.wanted
+FROM (
+    SELECT p.id, q.price * (1 - s.sign * p.trailing_pct / 100) AS wanted, s.sign
+    FROM quotes q
+    CROSS JOIN (VALUES ('long', 1), ('short', -1)) AS s(side, sign)
+    JOIN positions p ON p.symbol = q.symbol AND p.side = s.side AND p.state = 'open' AND p.trailing_pct IS NOT NULL
+    WHERE {FRESH} AND s.sign * (q.price - p.trailing_activation) >= 0
+) AS w
+WHERE p.id = w.id AND p.state = 'open' AND (p.trailing_stop IS NULL OR w.sign * (w.wanted - p.trailing_stop) > 0)
+"""
+
+HITS_BY_MARKET = f"""
+    SELECT DISTINCT ON (id) id, why FROM (
+        SELECT h.id, h.why, h.rank
+        FROM quotes q
+        CROSS JOIN LATERAL (
+            SELECT id, 'take_profit' AS why, 1 AS rank FROM positions
+            WHERE state = 'open' AND symbol = q.symbol AND side = 'long' AND take_profit <= q.price
+            UNION ALL
+            SELECT id, 'take_profit', 1 FROM positions
+            WHERE state = 'open' AND symbol = q.symbol AND side = 'short' AND take_profit >= q.price
+            UNION ALL
+            SELECT id, 'stop_loss', 2 FROM positions
+            WHERE state = 'open' AND symbol = q.symbol AND side = 'long' AND stop_loss >= q.price
+            UNION ALL
+            SELECT id, 'stop_loss', 2 FROM positions
+            WHERE state = 'open' AND symbol = q.symbol AND side = 'short' AND stop_loss <= q.price
+            UNION ALL
+            SELECT id, 'trailing_stop', 3 FROM positions
+            WHERE state = 'open' AND trailing_pct IS NOT NULL AND symbol = q.symbol AND side = 'long'
+              AND trailing_stop >= q.price
+            UNION ALL
+            SELECT id, 'trailing_stop', 3 FROM positions
+            WHERE state = 'open' AND trailing_pct IS NOT NULL AND symbol = q.symbol AND side = 'short'
+              AND trailing_stop <= q.price
+            UNION ALL
+            SELECT id, 'time_exit', 4 FROM positions
+            WHERE state = 'open' AND symbol = q.symbol AND time_exit_at <= %(now)s
+            UNION ALL
+            SELECT id, 'kill_switch', 5 FROM positions WHERE %(flatten)s AND state = 'open' AND symbol = q.symbol
+        ) AS h
+        WHERE {FRESH}
+    ) AS found
+    ORDER BY id, rank
+"""
+
+HITS_GIVEN = "    SELECT id, %(why)s::text AS why FROM unnest(%(ids)s::bigint[]) AS id"
+
+CLAIM = """
+WITH hits AS MATERIALIZED (
+{hits}
+), claimed AS (
+    UPDATE positions p
+    SET state = 'closing', exit_reason = h.why, exits = p.exits + 1,
+        exit_order_id = nextval(pg_get_serial_sequence('orders', 'id'))
+    FROM hits h, orders e
+    WHERE p.id = h.id AND p.id = ANY(ARRAY(SELECT id FROM hits)) AND p.state = 'open' AND e.id = p.entry_order_id
+      AND e.venue = ANY(%(venues)s)
+    RETURNING p.id, p.exit_order_id, p.exits, p.exit_reason, p.deployment_id, p.signal_id, p.symbol, p.side,
+              p.quantity - p.closed_quantity AS quantity, p.correlation_id, e.venue, e.account, e.leverage
+), planned AS (
+    INSERT INTO orders (id, deployment_id, signal_id, idempotency_key, purpose, symbol, venue, account, position_side,
+                        side, leverage, quantity, state, reason, verdict, exit_reason, prepared, venue_ref,
+                        filled_quantity, correlation_id, attempts, last_error, created_at, updated_at)
+    SELECT exit_order_id, deployment_id, signal_id, 'close:' || id || ':' || exits, 'close', symbol, venue, account, side,
+           CASE side WHEN 'long' THEN 'sell' ELSE 'buy' END, leverage, quantity, 'planned', '', '{{}}', exit_reason, '{{}}',
+           '', 0, correlation_id, 0, '', %(now)s, %(now)s
+    FROM claimed
+)
+INSERT INTO events (at, name, subject, correlation_id, data)
+SELECT %(now)s, name, subject, correlation_id, data FROM (
+    SELECT id, 1 AS step, 'position.closing' AS name, 'positions.position/' || id AS subject, correlation_id,
+           jsonb_build_object('old', 'open', 'why', exit_reason) AS data
+    FROM claimed
+    UNION ALL
+    SELECT id, 2, 'order.planned', 'trading.order/' || exit_order_id, correlation_id,
+           jsonb_build_object('closes', 'positions.position/' || id)
+    FROM claimed
+) AS told
+ORDER BY id, step
+"""
+
+SWEEP = CLAIM.format(hits=HITS_BY_MARKET)
+CLOSE = CLAIM.format(hits=HITS_GIVEN)
+
+
+def sweep() -> int:
+    """Let every position leave whose price, time or kill switch says so; returns how many left.
+
+    Positions at a venue whose gate is shut stay open: their closing order could not leave.
+    """
+    now = clock.now()
+    moment = {"now": now, "oldest": now - quotes.max_age(), "newest": now + quotes.CLOCK_SKEW}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(RATCHET, moment)
+        cursor.execute(
+            SWEEP, moment | {"flatten": gate.kill_level() == "flatten", "venues": _open_venues()}
+        )
+        return _claimed(cursor.rowcount)
+
+
+@transaction.atomic
+def close(ids: Sequence[int], why: str = "manual") -> int:
+    """Close these positions where they are still open; returns how many were claimed."""
+    with connection.cursor() as cursor:
+        cursor.execute(CLOSE, {"now": clock.now(), "ids": list(ids), "why": why, "venues": _open_venues()})
+        return _claimed(cursor.rowcount)
+
+
+def _open_venues() -> list[str]:
+    return [name for name in venues() if gate.is_open_for_exits(name)]
+
+
+def _claimed(events: int) -> int:
+    """Two events stand for each position that was claimed."""
+    if events:
+        wake.after_commit("position.closing")
+    return events // 2
+
+
+def held_back() -> int:
+    """Open positions at venues whose gate is shut: nothing would close them now."""
+    return Position.objects.filter(state="open").exclude(entry_order__venue__in=_open_venues()).count()

@@ -1,0 +1,154 @@
+"""new posts -> classified posts: candidate or not, which tokens, which side"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from django.db import transaction
+from django.db.models import F
+
+from maxxit.core.errors import MaxxitError, Rejected, Retryable
+from maxxit.events.record import advance, advance_all
+from maxxit.llm.ask import ask
+from maxxit.llm.reading import Reading, Readings
+from maxxit.market.instruments import stablecoins, words_by_token
+from signals_app.models import CtPost
+from signals_app.policy import Classify
+from signals_app.states import PostState
+from signals_app.verify import verify
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Classified:
+    """What one pass did."""
+
+    due: int = 0
+    read: int = 0
+    candidates: int = 0
+    quarantined: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+    """Error -> how many posts it left unread; they stay due."""
+
+
+def classify(policy: Classify) -> Classified:
+    """Read every new post, a batch per call. A batch that fails stays new, with its reason, for the next pass."""
+    done = Classified()
+    last = 0
+    for _ in range(policy.max_batches):
+        batch = _next_batch(last, policy.batch_size)
+        if not batch:
+            break
+        last = batch[-1].pk
+        done.due += len(batch)
+        try:
+            _read(batch, done)
+        except Retryable as error:  # the provider is away: that is no fault of these posts
+            _note_failure(batch, error, done)
+            break
+        except MaxxitError as error:
+            _note_failure(batch, error, done)
+            _count_attempt(batch, error, policy.max_attempts, done)
+    return done
+
+
+def _next_batch(after: int, size: int) -> list[CtPost]:
+    """The next posts in order of arrival. One that has failed is read alone, so that it cannot spoil others."""
+    due = list(
+        CtPost.objects.filter(state=PostState.NEW, pk__gt=after).select_related("account").order_by("pk")[:size]
+    )
+    for place, post in enumerate(due):
+        if post.attempts:
+            return due[: max(place, 1)]
+    return due
+
+
+def _read(batch: Sequence[CtPost], done: Classified) -> None:
+    data = {
+        "posts": [
+            {
+                "post_id": post.post_id,
+                "author": post.account.x_username,
+                "text": post.text,
+                "posted_at": post.posted_at.isoformat(),
+            }
+            for post in batch
+        ],
+        "tokens": words_by_token(),
+    }
+    asked = ask(
+        purpose="classify", data=data, schema=Readings, correlation_ids=[post.correlation_id for post in batch]
+    )
+    readings = {reading.post_id: reading for reading in asked.answer.readings}
+    missing = [post for post in batch if post.post_id not in readings]
+    with transaction.atomic():
+        done.read += len(batch) - len(missing)
+        done.candidates += _store((post, readings[post.post_id]) for post in batch if post.post_id in readings)
+    if missing:
+        raise Rejected(f"the model left out {len(missing)} of {len(batch)} posts", code="answer_incomplete")
+
+
+def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
+    """Advance each post with what was read in it; posts that are no call go in one statement. Returns candidates."""
+    rest: dict[tuple[str, str, str, str], list[int]] = {}
+    candidates = 0
+    for post, reading in read:
+        verified = verify(reading, post.text, words_by_token(), stablecoins())
+        if not verified.candidate:
+            key = (verified.outcome, reading.sentiment, f"{reading.confidence:f}", reading.reasoning)
+            rest.setdefault(key, []).append(post.pk)
+            continue
+        candidates += 1
+        advance(
+            post,
+            PostState.CLASSIFIED,
+            is_signal_candidate=True,
+            tokens=list(verified.tokens),
+            sides=verified.sides,
+            sentiment=reading.sentiment,
+            confidence=reading.confidence,
+            reasoning=reading.reasoning,
+            outcome="candidate:waiting",
+            data={"sides": verified.sides, "confidence": f"{reading.confidence:f}"},
+        )
+    for (outcome, sentiment, confidence, reasoning), ids in rest.items():
+        advance_all(
+            CtPost,
+            ids,
+            PostState.NEW,
+            PostState.CLASSIFIED,
+            why=outcome,
+            is_signal_candidate=False,
+            sentiment=sentiment,
+            confidence=confidence,
+            reasoning=reasoning,
+            outcome=outcome,
+        )
+    return candidates
+
+
+def _still_new(batch: Sequence[CtPost]) -> list[int]:
+    return list(
+        CtPost.objects.filter(pk__in=[post.pk for post in batch], state=PostState.NEW).values_list("pk", flat=True)
+    )
+
+
+def _note_failure(batch: Sequence[CtPost], error: MaxxitError, done: Classified) -> None:
+    left = _still_new(batch)
+    code = getattr(error, "code", type(error).__name__.lower())
+    log.error("posts_not_read", posts=len(left), code=code, error=str(error))
+    CtPost.objects.filter(pk__in=left).update(
+        outcome=f"unread:{code}"[:60], is_signal_candidate=False, last_error=str(error)[:2000]
+    )
+    done.failed[f"{code}: {error}"[:200]] = len(left)
+
+
+def _count_attempt(batch: Sequence[CtPost], error: MaxxitError, allowed: int, done: Classified) -> None:
+    """The answer could not be used: after `allowed` times a post is set aside for a person."""
+    left = _still_new(batch)
+    CtPost.objects.filter(pk__in=left).update(attempts=F("attempts") + 1)
+    spent = list(CtPost.objects.filter(pk__in=left, attempts__gte=allowed).values_list("pk", flat=True))
+    if spent:
+        moved = advance_all(CtPost, spent, PostState.NEW, PostState.QUARANTINED, why=str(error)[:300])
+        done.quarantined += len(moved)

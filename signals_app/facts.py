@@ -1,0 +1,66 @@
+"""What generation knows about candidates and markets at one moment: gathered once, used for every agent."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from agents.models import Agent, Subscription
+from maxxit.market import candles, quotes
+from maxxit.market.indicators import Snapshot, snapshot
+from signals_app.models import CtPost
+from signals_app.policy import Generate
+from signals_app.score import Call
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that a decision may use; nothing in it became known after `at`."""
+
+    at: datetime
+    bucket: datetime
+    posts: dict[int, CtPost]
+    """Candidates of the lookback window that no signal has taken up yet."""
+    markets: dict[str, Snapshot]
+    prices: dict[str, quotes.Quote]
+    followed: dict[int, frozenset[int]]
+    """Agent -> accounts it follows."""
+
+    def calls(self, agent: Agent, token: str) -> tuple[Call, ...]:
+        """The calls on `token` by accounts that `agent` follows, oldest first."""
+        accounts = self.followed.get(agent.pk, frozenset())
+        return tuple(
+            Call(post.pk, post.sides[token], post.confidence, post.account.impact_factor, post.account_id)
+            for post in self.posts.values()
+            if token in post.sides and post.account_id in accounts and post.confidence is not None
+        )
+
+
+def gather(agents: Iterable[Agent], tokens: Iterable[str], policy: Generate, at: datetime, bucket: datetime) -> Facts:
+    """Read candidates, indicators, quotes and subscriptions as of `at`."""
+    names = sorted(tokens)
+    bars = candles.last_bars(names, width=timedelta(minutes=policy.bar_minutes), count=policy.bars, at=at)
+    markets = {token: found for token in bars if (found := snapshot(bars[token], warm_up=policy.warm_up_bars))}
+    followed: dict[int, set[int]] = defaultdict(set)
+    pairs = Subscription.objects.filter(agent__in=list(agents), account__is_active=True)
+    for agent, account in pairs.values_list("agent_id", "account_id"):
+        followed[agent].add(account)
+    posts = (
+        CtPost.objects.filter(
+            is_signal_candidate=True,
+            processed_for_signals=False,
+            ingested_at__gt=at - timedelta(hours=policy.lookback_hours),
+            ingested_at__lte=at,
+            posted_at__gt=at - timedelta(hours=policy.max_post_age_hours),
+        )
+        .select_related("account")
+        .order_by("pk")
+    )
+    return Facts(
+        at=at,
+        bucket=bucket,
+        posts={post.pk: post for post in posts},
+        markets=markets,
+        prices=quotes.latest(names),
+        followed={agent: frozenset(accounts) for agent, accounts in followed.items()},
+    )

@@ -1,0 +1,126 @@
+"""followed accounts -> new posts, and those that no model needs to see set aside with their reason"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+import structlog
+from django.db import connection, transaction
+
+from agents.models import CtAccount
+from maxxit.core import clock, correlation
+from maxxit.core.errors import Rejected, Retryable
+from maxxit.events.record import advance_all, record_all
+from maxxit.market.instruments import words_by_token
+from signals_app import prefilter
+from signals_app.models import CtPost, RejectedPost
+from signals_app.sources.base import Cursor, PostSource, RawPost
+from signals_app.states import PostState
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Ingested:
+    """What one pass did."""
+
+    offered: int = 0
+    new: int = 0
+    prefiltered: int = 0
+    refused: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    """Account -> why it could not be read this time."""
+
+
+def ingest(sources: dict[str, PostSource]) -> Ingested:
+    """Read every active account from its source. An account that fails keeps its cursor and is read again."""
+    done = Ingested()
+    for account in CtAccount.objects.filter(is_active=True, source__in=sources).order_by("pk"):
+        try:
+            posts = list(sources[account.source].fetch(account.x_username, _cursor(account)))
+        except (Retryable, Rejected) as error:
+            log.warning("account_not_read", account=account.x_username, error=str(error))
+            done.failed[account.x_username] = str(error)
+            continue
+        done.offered += len(posts)
+        if posts:
+            _land(account, posts, done)
+    for name, source in sources.items():
+        done.refused += _keep_refused(name, source)
+    return done
+
+
+def _cursor(account: CtAccount) -> Cursor:
+    return Cursor(account.since_id, account.last_seen_at)
+
+
+INSERT = """
+INSERT INTO ct_posts (post_id, account_id, source, text, posted_at, ingested_at, correlation_id, state, tokens, sides,
+                      sentiment, reasoning, outcome, processed_for_signals, attempts, last_error)
+SELECT post_id, %(account)s, %(source)s, text, posted_at, %(now)s, correlation_id, 'new', '{}', '{}', '', '', 'pending',
+       false, 0, ''
+FROM unnest(%(ids)s::text[], %(texts)s::text[], %(times)s::timestamptz[], %(corrs)s::uuid[])
+     AS offered(post_id, text, posted_at, correlation_id)
+ON CONFLICT DO NOTHING
+RETURNING id, correlation_id, text
+"""
+
+
+@transaction.atomic
+def _land(account: CtAccount, posts: Sequence[RawPost], done: Ingested) -> None:
+    """Posts, their events, their prefiltering and the account's cursor: all of it or nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            INSERT,
+            {
+                "account": account.pk,
+                "source": account.source,
+                "now": clock.now(),
+                "ids": [post.post_id for post in posts],
+                "texts": [post.text for post in posts],
+                "times": [post.posted_at for post in posts],
+                "corrs": [correlation.born("post", post.post_id) for post in posts],
+            },
+        )
+        landed = cursor.fetchall()
+    record_all("ctpost.new", CtPost, ((pk, corr, {}) for pk, corr, _ in landed))
+    done.new += len(landed)
+    done.prefiltered += _prefilter((pk, text) for pk, _, text in landed)
+    newest = max(posts, key=lambda post: (post.posted_at, len(post.post_id), post.post_id))
+    CtAccount.objects.filter(pk=account.pk).update(since_id=newest.post_id, last_seen_at=newest.posted_at)
+
+
+def _prefilter(landed: Iterable[tuple[int, str]]) -> int:
+    """Set aside what no model needs to see; returns how many."""
+    words = list(chain.from_iterable(words_by_token().values()))
+    by_reason: dict[str, list[int]] = {}
+    for pk, text in landed:
+        if why := prefilter.reason(text, words):
+            by_reason.setdefault(why, []).append(pk)
+    for why, ids in by_reason.items():
+        advance_all(
+            CtPost,
+            ids,
+            PostState.NEW,
+            PostState.PREFILTERED,
+            why=why,
+            outcome=f"prefiltered:{why}",
+            is_signal_candidate=False,
+        )
+    return sum(map(len, by_reason.values()))
+
+
+def _keep_refused(name: str, source: PostSource) -> int:
+    rows = [
+        RejectedPost(source=name, place=bad.place[-300:], reason=bad.reason[:300], raw=bad.raw, seen_at=clock.now())
+        for bad in source.refused()
+    ]
+    before = RejectedPost.objects.filter(source=name).count() if rows else 0
+    RejectedPost.objects.bulk_create(rows, ignore_conflicts=True)
+    return RejectedPost.objects.filter(source=name).count() - before if rows else 0
+
+
+def requeue(ids: Sequence[int]) -> int:
+    """Give quarantined posts another three tries; returns how many."""
+    return len(advance_all(CtPost, ids, PostState.QUARANTINED, PostState.NEW, attempts=0, outcome="pending"))
+

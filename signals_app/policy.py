@@ -1,0 +1,58 @@
+"""`config/signals.yaml`, typed."""
+
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import Field
+
+from maxxit.core.config import Percent, Policy, load
+
+
+class Ingest(Policy):
+    """Which sources are read."""
+
+    sources: dict[str, dict[str, Any]]
+
+
+class Classify(Policy):
+    """How posts are handed to the model."""
+
+    batch_size: int = Field(gt=0, le=200)
+    max_batches: int = Field(gt=0)
+    max_attempts: int = Field(gt=0)
+
+
+class Levels(Policy):
+    """Stop and target, percent from the entry; the target is at least twice the stop."""
+
+    stop_loss_pct: Percent
+    take_profit_pct: Percent
+
+
+class Generate(Policy):
+    """How candidates and indicators become signals."""
+
+    bucket_hours: int = Field(gt=0)
+    lookback_hours: int = Field(gt=0)
+    max_post_age_hours: int = Field(gt=0)
+    bar_minutes: int = Field(gt=0)
+    bars: int = Field(gt=0)
+    warm_up_bars: int = Field(ge=40)
+    spot: Levels
+    perps: Levels
+    signal_ttl_hours: int = Field(gt=0)
+    proposer: Literal["formula", "model"]
+
+
+class SignalsPolicy(Policy):
+    """The whole file."""
+
+    ingest: Ingest
+    classify: Classify
+    generate: Generate
+
+
+@cache
+def policy() -> SignalsPolicy:
+    """The policy in force. Raises `Misconfigured` naming the wrong key."""
+    return load("signals", SignalsPolicy)

@@ -1,0 +1,32 @@
+"""Posts that no model needs to see. Pure."""
+
+import re
+
+MIN_LENGTH = 30
+"""Characters below which a post without a token says nothing that one could trade on."""
+_NOISE = re.compile(r"https?://\S+|@\w+|[^\w$#]+", re.ASCII)
+_CHATTER = re.compile(
+    r"(gm|gn|good (morning|night|evening)|thanks?( you)?|thx|lol|lmao|haha+|happy (birthday|new year|holidays)|"
+    r"merry (christmas|xmas)|congrats|congratulations|welcome|yes|no|ok|okay|agreed|exactly|true|this|same|wow|nice)"
+    r"( (all|everyone|fam|ct|twitter|frens|guys|you|man|sir|bro))*"
+)
+
+
+def mentions(text: str, words: list[str]) -> bool:
+    """Whether any of `words` (lower case) stands in `text` as a whole word: "op" is not in "stop"."""
+    return any(re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", text.lower()) for word in words)
+
+
+def reason(text: str, words: list[str]) -> str:
+    """Why a post is not worth a model's time: `empty`, `chatter`, `too_short`; an empty string lets it pass.
+
+    `words` are all words that mean a listed token.
+    """
+    bare = _NOISE.sub(" ", text).strip().lower()
+    if not bare:
+        return "empty"
+    if _CHATTER.fullmatch(bare):
+        return "chatter"
+    if len(text) < MIN_LENGTH and not mentions(text, words):
+        return "too_short"
+    return ""

@@ -1,0 +1,107 @@
+"""Posts from JSON-lines files: one post a line with `id`, `username`, `created_at` (UTC) and `text`."""
+
+import bisect
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+from maxxit.core import clock
+from maxxit.core.errors import Misconfigured
+from signals_app.sources.base import Cursor, RawPost, Refused
+
+OVERLAP = timedelta(hours=1)
+"""How far behind the newest post a line may be appended late and still be found."""
+MAX_TEXT = 25_000
+"""Characters of the longest post that X allows."""
+
+Parsed = tuple[dict[str, list[RawPost]], tuple[Refused, ...]]
+
+
+class JsonlSource:
+    """Reads every file that `paths` names (globs work). Lines of the future wait until the clock reaches them."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
+
+    def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
+        """Posts of `username` that are new and not of the future, oldest first. Names compare without case."""
+        for path in self._files():
+            posts = _read(path, _stamp(path))[0].get(username.lower(), [])
+            start = bisect.bisect_right(posts, cursor.since - OVERLAP, key=_when) if cursor.since else 0
+            yield from posts[start : bisect.bisect_right(posts, clock.now(), key=_when)]
+
+    def refused(self) -> Iterable[Refused]:
+        """The lines that were no post, each with its number and what is wrong with it."""
+        for path in self._files():
+            yield from _read(path, _stamp(path))[1]
+
+    def usernames(self) -> set[str]:
+        """Every author in the files, as written."""
+        found = {}
+        for path in self._files():
+            for posts in _read(path, _stamp(path))[0].values():
+                found[posts[0].username.lower()] = posts[0].username
+        return set(found.values())
+
+    def _files(self) -> list[Path]:
+        found = []
+        for pattern in self.paths:
+            path = Path(pattern)
+            matches = sorted(path.parent.glob(path.name))
+            if not matches:
+                raise Misconfigured(f"no post file matches {pattern!r}: correct `paths` in config/signals.yaml")
+            found += matches
+        return found
+
+
+def _when(post: RawPost) -> datetime:
+    return post.posted_at
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, _stamp: tuple[int, int]) -> Parsed:
+    """The file's posts by lower-case author, oldest first, and the lines that were none."""
+    posts: dict[str, list[RawPost]] = {}
+    refused = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        found = parse(line)
+        if isinstance(found, str):
+            refused.append(Refused(f"{path}:{number}", found, line.decode(errors="replace")[:2000]))
+        else:
+            posts.setdefault(found.username.lower(), []).append(found)
+    for written in posts.values():
+        written.sort(key=lambda post: (post.posted_at, len(post.post_id), post.post_id))
+    return posts, tuple(refused)
+
+
+def parse(line: bytes) -> RawPost | str:
+    """The post of one line, or what is wrong with it."""
+    try:
+        item = json.loads(line)
+    except ValueError as error:
+        return f"not JSON: {error}"
+    if not isinstance(item, dict):
+        return "not a JSON object"
+    for field in ("id", "username", "created_at", "text"):
+        if not isinstance(item.get(field), str) or not item[field].strip():
+            hint = " (ids are strings: a number loses digits)" if field == "id" else ""
+            return f"{field!r} must be a non-empty string{hint}"
+    try:
+        posted_at = datetime.fromisoformat(item["created_at"])
+    except ValueError:
+        return f"'created_at' is not an ISO 8601 time: {item['created_at'][:40]!r}"
+    if len(item["text"]) > MAX_TEXT or len(item["id"]) > 40 or len(item["username"]) > 50:
+        return "a field is too long: id 40, username 50, text 25000 characters at most"
+    if "\x00" in item["text"] + item["id"] + item["username"]:
+        return "a field holds a NUL character"
+    posted_at = posted_at.replace(tzinfo=UTC) if posted_at.tzinfo is None else posted_at.astimezone(UTC)
+    return RawPost(item["id"], item["username"].lstrip("@"), item["text"], posted_at)

@@ -1,0 +1,134 @@
+"""Posts from X, in the shape of the X API v2 (https://docs.x.com/x-api), by one of two providers.
+
+* `X`: api.x.com with a bearer token; each post read costs money (0.005 USD in 2026), and the same post read
+  again within 24 hours is free.
+* `GAME`: the Virtuals GAME proxy, which speaks the same shape with an `x-api-key` of the form `apx-…`.
+
+Rate-limit headers are obeyed: when `x-rate-limit-remaining` reaches 0, nothing is asked before
+`x-rate-limit-reset`.
+"""
+
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import structlog
+from django.core.cache import cache
+from pydantic import BaseModel, ValidationError
+
+from maxxit.core import clock, http
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
+from signals_app.sources.base import Cursor, RawPost, Refused
+
+log = structlog.get_logger(__name__)
+
+PROFILES = {
+    "X": ("https://api.x.com", "authorization", "Bearer {key}"),
+    "GAME": ("https://twitter.game.virtuals.io/twitter", "x-api-key", "{key}"),
+}
+DAY = 86_400
+
+
+class _Item(BaseModel):
+    id: str
+    text: str
+    created_at: datetime
+
+
+class XSource:
+    """Reads the newest posts of one account at a time."""
+
+    def __init__(
+        self,
+        *,
+        profile: str = "X",
+        key_env: str = "X_BEARER_TOKEN",
+        base_url: str = "",
+        posts_per_account: int = 15,
+        usd_per_post: str = "0.005",
+        max_usd_per_day: str = "5",
+    ) -> None:
+        if profile not in PROFILES:
+            raise Misconfigured(f"post source x: profile {profile!r} is not one of {', '.join(PROFILES)}")
+        if not (key := os.environ.get(key_env, "")):
+            raise Misconfigured(f"post source x: set {key_env}, or take the source out of config/signals.yaml")
+        url, header, form = PROFILES[profile]
+        self.name = profile.lower()
+        self.posts_per_account = posts_per_account
+        self.usd_per_post, self.max_usd_per_day = Decimal(usd_per_post), Decimal(max_usd_per_day)
+        self.http = http.client(base_url or url, headers={header: form.format(key=key)})
+        self._refused: list[Refused] = []
+
+    def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
+        """The newest `posts_per_account` posts after `cursor.since_id`, oldest first."""
+        self._hold_to_budget()
+        query: dict[str, Any] = {
+            "max_results": max(5, self.posts_per_account),  # the API takes 5 to 100
+            "tweet.fields": "created_at",
+        }
+        if cursor.since_id:
+            query["since_id"] = cursor.since_id
+        body = self._get(f"/2/users/{self._user_id(username)}/tweets", query)
+        items = body.get("data", [])[: self.posts_per_account]
+        self._meter(items)
+        posts = [post for item in items if (post := self._post(username, item))]
+        return sorted(posts, key=lambda post: (len(post.post_id), post.post_id))
+
+    def refused(self) -> Iterable[Refused]:
+        """Items of the answers so far that were no post."""
+        return tuple(self._refused)
+
+    def spent_today(self) -> Decimal:
+        """USD spent on reads since midnight UTC."""
+        return Decimal(cache.get(self._spent_key(), 0)) * self.usd_per_post
+
+    def _post(self, username: str, item: Any) -> RawPost | None:
+        try:
+            good = _Item.model_validate(item, strict=False)
+        except ValidationError as error:
+            place = str(item.get("id", "?") if isinstance(item, dict) else "?")
+            self._refused.append(Refused(f"{self.name}:{username}:{place}", str(error)[:300], str(item)[:2000]))
+            return None
+        return RawPost(good.id, username, good.text, good.created_at.astimezone(UTC))
+
+    def _user_id(self, username: str) -> str:
+        key = f"x:user:{username.lower()}"
+        if not (found := cache.get(key)):
+            data = self._get(f"/2/users/by/username/{username}", {}).get("data")
+            if not data:
+                raise Rejected(f"X knows no account @{username}", code="unknown_account")
+            found = str(data["id"])
+            cache.set(key, found, timeout=30 * DAY)
+        return str(found)
+
+    def _get(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
+        until = cache.get(f"x:wait:{self.name}")
+        if until and until > clock.now().timestamp():
+            raise Retryable(f"{self.name}: the rate limit resets at {datetime.fromtimestamp(until, UTC):%H:%M:%S} UTC")
+        response = http.fetch(self.http, "GET", path, params=query)
+        if response.headers.get("x-rate-limit-remaining") == "0":
+            reset = float(response.headers.get("x-rate-limit-reset", 0))
+            cache.set(f"x:wait:{self.name}", reset, timeout=max(1, int(reset - clock.now().timestamp())))
+        try:
+            body = response.json()
+        except ValueError as error:
+            raise Retryable(f"{self.name}: the answer is not JSON") from error
+        if not isinstance(body, dict) or not isinstance(body.get("data", []), list | dict):
+            raise Retryable(f"{self.name}: the answer has not the shape of X API v2")
+        return body
+
+    def _spent_key(self) -> str:
+        return f"x:reads:{self.name}:{clock.now():%Y-%m-%d}"
+
+    def _hold_to_budget(self) -> None:
+        if self.spent_today() >= self.max_usd_per_day:
+            raise Retryable(f"{self.name}: today's budget of {self.max_usd_per_day} USD is spent")
+
+    def _meter(self, items: list[Any]) -> None:
+        """Count the reads that cost money: a post read before within 24 hours does not."""
+        new = [i for i in items if isinstance(i, dict) and cache.add(f"x:read:{i.get('id')}", 1, timeout=DAY)]
+        cache.add(self._spent_key(), 0, timeout=2 * DAY)
+        total = cache.incr(self._spent_key(), len(new))
+        log.info("x_reads", provider=self.name, posts=len(new), today=total, usd_today=str(total * self.usd_per_post))

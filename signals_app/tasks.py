@@ -1,0 +1,61 @@
+"""Celery's side of posts and signals: what happens is in `ingest`, `classify` and `generate`."""
+
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+from celery import Task, shared_task
+
+from maxxit.pipeline.runs import Counts, run_stage
+from signals_app import classify as classifying
+from signals_app import generate as generating
+from signals_app import ingest as ingesting
+from signals_app.policy import policy
+from signals_app.sources import SOURCES
+from signals_app.sources.base import PostSource
+
+
+@cache
+def sources() -> dict[str, PostSource]:
+    """The configured post sources. Raises `Misconfigured` for one that cannot be opened."""
+    return {name: SOURCES.open(**stanza) for name, stanza in policy().ingest.sources.items()}
+
+
+def ingest_pass() -> Counts:
+    """One pass of the first stage."""
+    done = ingesting.ingest(sources())
+    return Counts(done.offered, done.new, asdict(done))
+
+
+def classify_pass() -> Counts:
+    """One pass of the second stage."""
+    done = classifying.classify(policy().classify)
+    return Counts(done.due, done.read, asdict(done))
+
+
+def generate_pass() -> Counts:
+    """One pass of the third stage."""
+    done = generating.generate(policy().generate)
+    return Counts(done.considered, done.signals, asdict(done))
+
+
+@shared_task(bind=True)
+def ingest(self: Task, run_id: int | None = None) -> dict[str, Any]:
+    """Sweep: fetch new posts of every followed account."""
+    return run_stage("ingest", ingest_pass, run_id=run_id, task_id=self.request.id or "", worker=self.request.hostname)
+
+
+@shared_task(bind=True)
+def classify(self: Task, run_id: int | None = None) -> dict[str, Any]:
+    """Sweep: read every post that is still new."""
+    return run_stage(
+        "classify", classify_pass, run_id=run_id, task_id=self.request.id or "", worker=self.request.hostname
+    )
+
+
+@shared_task(bind=True)
+def generate(self: Task, run_id: int | None = None) -> dict[str, Any]:
+    """Sweep: signals for the present bucket from every candidate that waits."""
+    return run_stage(
+        "generate", generate_pass, run_id=run_id, task_id=self.request.id or "", worker=self.request.hostname
+    )

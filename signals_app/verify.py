@@ -1,0 +1,45 @@
+"""What a model said, held against the post itself. Pure.
+
+A model only selects from what the text and the allow-list hold: a token counts when it is listed and stands in
+the text as a whole word, a stablecoin never counts, and a side is long or short or it is nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from maxxit.llm.reading import Reading, Sentiment
+from signals_app.prefilter import mentions
+
+SIDE: dict[Sentiment, str] = {"bullish": "long", "bearish": "short"}
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A reading that may be acted on."""
+
+    candidate: bool
+    tokens: tuple[str, ...]
+    """Listed, in the text, with a side; in the order of the reading."""
+    sides: dict[str, str]
+    """Token -> long or short."""
+    outcome: str
+    """not_candidate, no_listed_token or candidate."""
+
+
+def verify(
+    reading: Reading, text: str, words_by_token: Mapping[str, Sequence[str]], stablecoins: frozenset[str]
+) -> Verified:
+    """The part of `reading` that the text and the allow-list bear out."""
+    if not reading.candidate or reading.confidence <= Decimal(0):
+        return Verified(False, (), {}, "not_candidate")
+    sides = {}
+    for token in dict.fromkeys(token.upper().lstrip("$#") for token in reading.tokens):
+        side = SIDE.get(reading.sides.get(token, reading.sentiment))
+        listed = token in words_by_token and token not in stablecoins
+        if side and listed and mentions(text, list(words_by_token[token])):
+            sides[token] = side
+    if not sides:
+        neutral = reading.sentiment == "neutral" and not reading.sides
+        return Verified(False, (), {}, "not_candidate" if neutral else "no_listed_token")
+    return Verified(True, tuple(sides), sides, "candidate")

@@ -1,0 +1,250 @@
+"""pending signals -> one order per active deployment -> reserved, sent, or blocked with the reason
+
+Reserve, then send: one transaction reads the gate, takes the locks, checks every limit against what is already
+reserved, and moves planned -> sending with what will leave stored. Only then does anything leave.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+
+import structlog
+from django.db import connection, transaction
+
+from maxxit.core import clock, correlation
+from maxxit.core.errors import Rejected, Retryable, Unknown
+from maxxit.core.money import ZERO, usdc
+from maxxit.events.record import advance, advance_all
+from maxxit.market import quotes
+from maxxit.market.instruments import instrument, listed_on
+from signals_app.models import Signal
+from signals_app.states import SignalState
+from trading import gate, ledger, limits, poison, risk, settle, sizing
+from trading.models import Order
+from trading.policy import RiskPolicy
+from trading.risk import Facts, Verdict
+from trading.states import OrderState
+from trading.venues.base import Prepared, Request, Venue
+from trading.wiring import venue
+
+log = structlog.get_logger(__name__)
+
+FAN_OUT = """
+WITH planned AS (
+    INSERT INTO orders (deployment_id, signal_id, idempotency_key, purpose, symbol, venue, account, position_side,
+                        side, leverage, state, reason, verdict, exit_reason, prepared, venue_ref, filled_quantity,
+                        correlation_id, attempts, last_error, created_at, updated_at)
+    SELECT d.id, s.id, 'open:' || d.id || ':' || s.id, 'open', s.token, s.venue, d.account, s.side,
+           CASE s.side WHEN 'long' THEN 'buy' ELSE 'sell' END, s.leverage, 'planned', '', '{}', '', '{}', '', 0,
+           s.correlation_id, 0, '', %(now)s, %(now)s
+    FROM signals s JOIN agent_deployments d ON d.agent_id = s.agent_id AND d.state = 'active'
+    WHERE s.state = 'pending'
+      AND NOT EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id AND o.deployment_id = d.id AND o.purpose = 'open')
+    ORDER BY s.id, d.id
+    ON CONFLICT DO NOTHING
+    RETURNING id, correlation_id
+)
+INSERT INTO events (at, name, subject, correlation_id, data)
+SELECT %(now)s, 'order.planned', 'trading.order/' || id, correlation_id, '{}' FROM planned ORDER BY id
+"""
+
+
+def fan_out() -> int:
+    """One planned order for each active deployment of each pending signal, in one statement; returns how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(FAN_OUT, {"now": clock.now()})
+        return cursor.rowcount
+
+
+@dataclass
+class Placed:
+    """What became of a set of orders."""
+
+    sent: int = 0
+    blocked: dict[str, int] = field(default_factory=dict)
+
+    def count(self, verdict: Verdict) -> None:
+        """Add one order's verdict."""
+        if verdict.allowed:
+            self.sent += 1
+        else:
+            self.blocked[verdict.reason] = self.blocked.get(verdict.reason, 0) + 1
+
+
+def place_due(purpose: str, policy: RiskPolicy, batch: int) -> Placed:
+    """Take the planned orders of one purpose to their venues, the oldest first, at most `batch` of them."""
+    due = Order.objects.filter(state=OrderState.PLANNED, purpose=purpose, attempts__lt=poison.TRIES).order_by("pk")
+    placed = Placed()
+    for order in due.select_related("deployment__agent", "signal")[:batch]:
+        with poison.watched(order):
+            placed.count(place(order, venue(order.venue), policy))
+    return placed
+
+
+def place(order: Order, at_venue: Venue, policy: RiskPolicy) -> Verdict:
+    """Reserve one planned order and send it, or block it. Raises StaleState when another worker was first."""
+    found = quotes.latest(listed_on(order.venue))
+    prices = {symbol: quote.price for symbol, quote in found.items()}
+    problem = _problem(order, at_venue)
+    with transaction.atomic():
+        limits.lock(order.account)
+        facts, quantity = _gather(order, at_venue, policy, prices, problem)
+        verdict = risk.check(facts, policy)
+        if not verdict.allowed:
+            advance(
+                order,
+                OrderState.BLOCKED,
+                why=verdict.reason,
+                data=verdict.as_json(),
+                reason=verdict.reason,
+                verdict=verdict.as_json(),
+                reference_price=facts.price,
+            )
+            return verdict
+        prepared = _reserve(order, at_venue, policy, facts, quantity)
+    send(order, at_venue, prepared)
+    return verdict
+
+
+def _problem(order: Order, at_venue: Venue) -> str | None:
+    """What the venue objects to; None when it could not be asked, which blocks."""
+    try:
+        return at_venue.problem(order.account, order.symbol)
+    except (Retryable, Unknown) as error:
+        log.warning("venue_not_read", venue=order.venue, error=str(error))
+        return None
+
+
+def _gather(
+    order: Order, at_venue: Venue, policy: RiskPolicy, prices: dict[str, Decimal], problem: str | None
+) -> tuple[Facts, Decimal]:
+    """Every fact that the checks use, read under the lock; and the quantity in whole lots."""
+    now = clock.now()
+    book, pace = limits.read_book(), limits.read_pace(order.account, order.symbol, now)
+    price = prices.get(order.symbol)
+    spendable = limits.equity(ledger.balances(order.deployment_id), ledger.owed(order.deployment_id), prices)
+    exposure = book.exposure(prices, order.account)
+    preset = policy.sizing[order.deployment.agent.sizing_preset]  # type: ignore[index]  # the column's choices
+    quantity = order.quantity or ZERO
+    if order.signal and order.purpose == "open" and price and spendable is not None and exposure is not None:
+        sized = sizing.size(
+            preset,
+            equity=spendable,
+            exposure=exposure,
+            confidence=order.signal.confidence,
+            posts=order.signal.size_model.get("posts", 0),
+        )
+        quantity = instrument(order.symbol).round_quantity(sized.notional * order.leverage / price)
+    facts = Facts(
+        gate=gate.read(order.venue),
+        reduces=order.purpose == "close",
+        duplicate=order.client_order_id is not None,
+        account=book.load(prices, order.symbol, pace.account_last_minute, order.account),
+        platform=book.load(prices, order.symbol, pace.platform_last_minute),
+        symbol_orders_today=pace.symbol_today,
+        since_last_order=pace.since_last,
+        price=price,
+        signal_price=order.signal.entry_price if order.signal and order.purpose == "open" else None,
+        notional_usd=usdc(quantity * price) if price else ZERO,
+        quantity=quantity,
+        listed=order.symbol in listed_on(order.venue),
+        min_usd=preset.min_usd,
+        spendable_usd=spendable,
+        held=book.held.get((order.account, order.symbol), ZERO),
+        venue_problem=problem,
+    )
+    return facts, quantity
+
+
+def _reserve(order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts, quantity: Decimal) -> Prepared:
+    """planned -> sending, with what will leave stored in the same transaction."""
+    if facts.price is None:
+        raise ValueError("a reservation needs a price: the checks let one pass without")
+    now = clock.now()
+    deadline = now + timedelta(seconds=policy.order_deadline_seconds)
+    client_order_id = f"mx-{correlation.born('order', order.pk, order.correlation_id).hex[:24]}"
+    prepared = at_venue.prepare(
+        Request(
+            client_order_id=client_order_id,
+            account=order.account,
+            symbol=order.symbol,
+            side=order.side,
+            purpose=order.purpose,
+            quantity=quantity,
+            reference_price=facts.price,
+            deadline=deadline,
+        )
+    )
+    advance(
+        order,
+        OrderState.SENDING,
+        client_order_id=client_order_id,
+        quantity=quantity,
+        reference_price=facts.price,
+        notional_usd=facts.notional_usd,
+        prepared=dict(prepared.payload),
+        venue_ref=prepared.ref,
+        reserved_at=now,
+        deadline=deadline,
+    )
+    return prepared
+
+
+def send(order: Order, at_venue: Venue, prepared: Prepared) -> None:
+    """Let what is stored leave, and book what the venue answers at once."""
+    try:
+        at_venue.send(prepared)
+    except Rejected as no:
+        advance(order, OrderState.REJECTED, why=str(no), reason=no.code)
+        return
+    except Retryable as later:  # certainly not arrived: the settle sweep sends the same again
+        log.warning("order_not_sent", order=order.pk, error=str(later))
+        return
+    except Unknown as maybe:
+        advance(order, OrderState.UNKNOWN, why=str(maybe))
+        return
+    settle.settle(order, at_venue)
+
+
+def expire() -> int:
+    """Signals past their time, and the orders of theirs that never left."""
+    late = list(
+        Signal.objects.filter(state=SignalState.PENDING, expires_at__lte=clock.now()).values_list("pk", flat=True)
+    )
+    if not late:
+        return 0
+    with transaction.atomic():
+        orders = Order.objects.filter(signal__in=late, state=OrderState.PLANNED).values_list("pk", flat=True)
+        advance_all(
+            Order, list(orders), OrderState.PLANNED, OrderState.EXPIRED, why="signal_expired", reason="signal_expired"
+        )
+        return len(
+            advance_all(Signal, late, SignalState.PENDING, SignalState.EXPIRED, why="not_in_time", reason="not_in_time")
+        )
+
+
+CONCLUDED = """
+SELECT s.id,
+       bool_or(o.state NOT IN ('blocked', 'rejected', 'expired', 'canceled') OR o.filled_quantity > 0) AS traded,
+       (array_agg(o.reason ORDER BY o.id))[1] AS first_reason
+FROM signals s LEFT JOIN orders o ON o.signal_id = s.id AND o.purpose = 'open'
+WHERE s.state = 'pending'
+GROUP BY s.id
+HAVING bool_and(o.state IS DISTINCT FROM 'planned')
+"""
+
+
+def conclude() -> dict[str, int]:
+    """Pending signals with nothing left to place: executed when any order left, otherwise skipped with the reason."""
+    with connection.cursor() as cursor:
+        cursor.execute(CONCLUDED)
+        rows = cursor.fetchall()
+    executed = [pk for pk, traded, _ in rows if traded]
+    skipped: dict[str, list[int]] = {}
+    for pk, traded, reason in rows:
+        if not traded:
+            skipped.setdefault(reason or "no_active_deployment", []).append(pk)
+    advance_all(Signal, executed, SignalState.PENDING, SignalState.EXECUTED)
+    for reason, ids in skipped.items():
+        advance_all(Signal, ids, SignalState.PENDING, SignalState.SKIPPED, why=reason, reason=reason)
+    return {"executed": len(executed)} | {reason: len(ids) for reason, ids in skipped.items()}

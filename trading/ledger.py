@@ -1,0 +1,113 @@
+"""The double-entry ledger: what moved, between whom, because of what. Append-only; balance = sum.
+
+Accounts: `deployment:7` what the deployment's account at its venue holds; `deployment:7:payable` what it owes the
+platform where the venue does not collect it; `venue:…` and `venue:…:fees` the other side of trades;
+`fees:platform`; `profit:<receiver>`; `external` the world outside.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from uuid import UUID
+
+from django.db.models import Sum
+
+from agents.models import Deployment
+from maxxit.core import clock
+from maxxit.core.money import USDC, ZERO, usdc
+from trading.models import Fill, LedgerBalance, LedgerEntry, Order
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """So much of an asset from one account to another."""
+
+    source: str
+    target: str
+    asset: str
+    amount: Decimal
+    """Positive, whole units."""
+    kind: str
+
+
+def account_of(deployment_id: int) -> str:
+    """The ledger's name of a deployment's purse."""
+    return f"deployment:{deployment_id}"
+
+
+def payable_of(deployment_id: int) -> str:
+    """The ledger's name of what a deployment owes the platform (a debt is negative)."""
+    return f"deployment:{deployment_id}:payable"
+
+
+def post(journal: str, moves: Iterable[Move], *, order: Order | None = None, correlation_id: UUID | None = None) -> bool:
+    """Book a journal once: both lines of each move, in the caller's transaction. False when it stood already."""
+    if LedgerEntry.objects.filter(journal=journal).exists():
+        return False
+    at = clock.now()
+    lines = [
+        LedgerEntry(
+            journal=journal,
+            account=account,
+            asset=move.asset,
+            amount=amount,
+            kind=move.kind,
+            order=order,
+            correlation_id=correlation_id or (order.correlation_id if order else None),
+            at=at,
+        )
+        for move in moves
+        if move.amount
+        for account, amount in ((move.source, -move.amount), (move.target, move.amount))
+    ]
+    LedgerEntry.objects.bulk_create(lines)
+    return True
+
+
+def deposit(deployment: Deployment, amount: Decimal) -> bool:
+    """The starting balance of a deployment, once."""
+    move = Move("external", account_of(deployment.pk), USDC, usdc(amount), "deposit")
+    return post(f"deposit:{deployment.pk}", [move])
+
+
+def book_fill(order: Order, fill: Fill) -> bool:
+    """Token against cash, and the venue's fee."""
+    mine, venue = account_of(order.deployment_id), f"venue:{order.venue}"
+    token = Move(venue, mine, order.symbol, fill.quantity, "trade")
+    cash = Move(mine, venue, USDC, fill.cash, "trade")
+    if order.side == "sell":
+        token = Move(mine, venue, order.symbol, fill.quantity, "trade")
+        cash = Move(venue, mine, USDC, fill.cash, "trade")
+    fee = Move(mine, f"venue:{order.venue}:fees", USDC, fill.fee, "venue_fee")
+    return post(f"fill:{fill.pk}", [token, cash, fee], order=order)
+
+
+def book_platform_fee(order: Order, amount: Decimal, *, collected: bool) -> bool:
+    """The platform's fee of one trade. `collected`: the venue took it from the account itself."""
+    payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
+    return post(f"fee:{order.pk}", [Move(payer, "fees:platform", USDC, amount, "platform_fee")], order=order)
+
+
+def book_profit_share(journal: str, order: Order, amount: Decimal, receiver: str, *, collected: bool) -> bool:
+    """The share of a winner, to the agent's profit receiver (`platform` where it names none)."""
+    payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
+    move = Move(payer, f"profit:{receiver or 'platform'}", USDC, amount, "profit_share")
+    return post(journal, [move], order=order)
+
+
+def balances(deployment_id: int) -> dict[str, Decimal]:
+    """What a deployment's purse holds, by asset."""
+    rows = LedgerBalance.objects.filter(account=account_of(deployment_id))
+    return dict(rows.values_list("asset", "amount"))
+
+
+def owed(deployment_id: int) -> Decimal:
+    """USDC that the deployment owes the platform, zero or negative."""
+    found = LedgerBalance.objects.filter(account=payable_of(deployment_id), asset=USDC).first()
+    return found.amount if found else ZERO
+
+
+def drift() -> dict[str, Decimal]:
+    """What the whole ledger fails to sum to zero by, per asset; empty when it is sound."""
+    totals = LedgerEntry.objects.values_list("asset").annotate(total=Sum("amount"))
+    return {asset: total for asset, total in totals if total}

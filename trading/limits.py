@@ -1,0 +1,117 @@
+"""What an account, and the whole platform, already do: counted from the orders and the ledger, under a lock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.db import connection
+
+from maxxit.core.money import USDC, ZERO
+from trading.models import Order
+from trading.risk import Load
+from trading.states import IN_FLIGHT
+
+FOREVER = timedelta(days=36_500)
+
+
+def lock(account: str) -> None:
+    """Let one reservation at a time through, on the platform and on the account, until the transaction ends."""
+    with connection.cursor() as cursor:
+        for name in ("platform", f"account:{account}"):
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+
+
+HOLDINGS = """
+SELECT d.account, b.asset, sum(b.amount)
+FROM ledger_balances b JOIN agent_deployments d ON b.account = 'deployment:' || d.id
+WHERE b.amount <> 0 AND b.asset <> 'USDC'
+GROUP BY d.account, b.asset
+"""
+IN_FLIGHT_ENTRIES = """
+SELECT account, symbol, sum(CASE side WHEN 'buy' THEN 1 ELSE -1 END * (quantity - filled_quantity)), count(*)
+FROM orders
+WHERE state = ANY(%s) AND purpose = 'open'
+GROUP BY account, symbol
+"""
+
+
+@dataclass(frozen=True)
+class Book:
+    """Every holding and every entry in flight, by (account, symbol), in signed tokens."""
+
+    held: Mapping[tuple[str, str], Decimal]
+    open_orders: Mapping[str, int]
+    """Account -> entries in flight."""
+
+    def exposure(self, prices: Mapping[str, Decimal], account: str = "", symbol: str = "") -> Decimal | None:
+        """Gross USD at `prices`, of one account or all, of one symbol or all; None where a price is missing."""
+        total = ZERO
+        for (owner, token), quantity in self.held.items():
+            if (account and owner != account) or (symbol and token != symbol) or not quantity:
+                continue
+            if token not in prices:
+                return None
+            total += abs(quantity) * prices[token]
+        return total
+
+    def load(self, prices: Mapping[str, Decimal], symbol: str, last_minute: int, account: str = "") -> Load | None:
+        """The figures that the limits are held against; None where one cannot be computed."""
+        gross, in_symbol = self.exposure(prices, account), self.exposure(prices, account, symbol)
+        if gross is None or in_symbol is None:
+            return None
+        flying = self.open_orders.get(account, 0) if account else sum(self.open_orders.values())
+        return Load(last_minute, flying, gross, in_symbol)
+
+
+def read_book() -> Book:
+    """Holdings by the ledger plus what entries in flight would add."""
+    held: dict[tuple[str, str], Decimal] = {}
+    flying: dict[str, int] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(HOLDINGS)
+        for account, symbol, amount in cursor.fetchall():
+            held[account, symbol] = amount
+        cursor.execute(IN_FLIGHT_ENTRIES, [list(IN_FLIGHT)])
+        for account, symbol, amount, count in cursor.fetchall():
+            held[account, symbol] = held.get((account, symbol), ZERO) + amount
+            flying[account] = flying.get(account, 0) + count
+    return Book(held, flying)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often an account, and everyone, sent entries of late."""
+
+    account_last_minute: int
+    platform_last_minute: int
+    symbol_today: int
+    since_last: timedelta
+
+
+def read_pace(account: str, symbol: str, now: datetime) -> Pace:
+    """Entries by the moment of their reservation; a day is a UTC day."""
+    entries = Order.objects.filter(purpose="open", reserved_at__isnull=False)
+    minute = entries.filter(reserved_at__gt=now - timedelta(minutes=1))
+    mine = entries.filter(account=account, symbol=symbol)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    last = mine.order_by("-reserved_at").values_list("reserved_at", flat=True).first()
+    return Pace(
+        account_last_minute=minute.filter(account=account).count(),
+        platform_last_minute=minute.count(),
+        symbol_today=mine.filter(reserved_at__gte=midnight).count(),
+        since_last=now - last if last else FOREVER,
+    )
+
+
+def equity(balances: Mapping[str, Decimal], owed: Decimal, prices: Mapping[str, Decimal]) -> Decimal | None:
+    """What a purse is worth in USD at `prices`, less what it owes; None where a price is missing."""
+    total = owed
+    for asset, amount in balances.items():
+        if asset == USDC:
+            total += amount
+        elif amount:
+            if asset not in prices:
+                return None
+            total += amount * prices[asset]
+    return total

@@ -1,0 +1,44 @@
+"""An order whose step fails unexpectedly is tried three times and then set aside for a person.
+
+It keeps its state and its traceback, the sweeps pass it by, and `redrive` gives it another three tries.
+"""
+
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import structlog
+from django.db import InterfaceError, OperationalError
+from django.db.models import F
+
+from maxxit.core import correlation
+from maxxit.core.errors import StaleState
+from maxxit.events.record import record
+from trading.models import Order
+
+log = structlog.get_logger(__name__)
+
+TRIES = 3
+
+
+@contextmanager
+def watched(order: Order) -> Iterator[None]:
+    """Run one order's step: a bug in it must not stop the others. A lost database does stop the pass."""
+    with correlation.under(order.correlation_id):
+        try:
+            yield
+        except StaleState:
+            log.info("order_already_moved", order=order.pk)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:
+            log.exception("order_step_failed", order=order.pk, error=str(error))
+            told = traceback.format_exc(limit=-12)
+            Order.objects.filter(pk=order.pk).update(attempts=F("attempts") + 1, last_error=told)
+            if order.attempts + 1 >= TRIES:
+                record("order.quarantined", order, error=str(error)[:300])
+
+
+def redrive(ids: Sequence[int]) -> int:
+    """Give quarantined orders another three tries; returns how many there were."""
+    return Order.objects.filter(pk__in=ids, attempts__gte=TRIES).update(attempts=0, last_error="")

@@ -1,0 +1,81 @@
+"""`config/risk.yaml`, typed. Every limit must be there: a missing one stops the program, none is ever off."""
+
+from decimal import Decimal
+from functools import cache
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from maxxit.core.config import Percent, Policy, Seconds, Usd, load
+
+Preset = Literal["conservative", "moderate", "aggressive"]
+ExitPreset = Literal["signal", "conservative", "moderate", "aggressive"]
+Count = Annotated[int, Field(gt=0)]
+
+
+class AccountLimits(Policy):
+    """Counted per account at a venue."""
+
+    max_orders_per_minute: Count
+    max_orders_per_symbol_per_day: Count
+    max_open_orders: Count
+    cooldown_seconds_per_symbol: Seconds
+    max_total_exposure_usd: Usd
+    max_symbol_exposure_usd: Usd
+
+
+class PlatformLimits(Policy):
+    """Counted over all accounts together."""
+
+    max_orders_per_minute: Count
+    max_open_orders: Count
+    max_total_exposure_usd: Usd
+    max_symbol_exposure_usd: Usd
+
+
+class Sizing(Policy):
+    """How large an entry is: percent of the available balance by confidence, and its bounds."""
+
+    high_pct: Percent
+    medium_pct: Percent
+    low_pct: Percent
+    max_pct: Percent
+    reserve_pct: Percent
+    max_usd: Usd
+    min_usd: Usd
+
+
+class Exits(Policy):
+    """When a position leaves. `take_profit_pct` and `stop_loss_pct` unset: the signal's own."""
+
+    take_profit_pct: Percent | None = None
+    stop_loss_pct: Percent | None = None
+    hard_stop_pct: Percent | None = None
+    trailing_activation_pct: Percent | None = None
+    trailing_pct: Percent | None = None
+    max_holding_minutes: Count
+
+
+class Fees(Policy):
+    """What the platform takes."""
+
+    platform_fee_usdc: Annotated[Decimal, Field(ge=0, le=Decimal("0.2"))]
+
+
+class RiskPolicy(Policy):
+    """The whole file."""
+
+    account: AccountLimits
+    platform: PlatformLimits
+    price_band_pct: Percent
+    allow_add_to_position: bool
+    order_deadline_seconds: Seconds
+    sizing: dict[Preset, Sizing]
+    exits: dict[ExitPreset, Exits]
+    fees: Fees
+
+
+@cache
+def policy() -> RiskPolicy:
+    """The policy in force. Raises `Misconfigured` naming the missing or wrong key."""
+    return load("risk", RiskPolicy)

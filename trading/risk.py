@@ -1,0 +1,198 @@
+"""May this order go? Pure: facts in, verdict out.
+
+The checks run in the order of `CHECKS`; the first that fails is the verdict, with the measured value and the
+limit it was held against. A fact that could not be read is None and blocks: no check passes on ignorance.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from trading.policy import RiskPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether an order may go, and if not which check stopped it."""
+
+    allowed: bool
+    reason: str = ""
+    measured: str = ""
+    limit: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """For the order's row."""
+        return {"reason": self.reason, "measured": self.measured, "limit": self.limit} if self.reason else {}
+
+
+@dataclass(frozen=True, slots=True)
+class GateFacts:
+    """The gate in front of a venue, as read inside the reserving transaction."""
+
+    dry_run: bool
+    approved: bool
+    kill_level: str
+    """Empty, no_entries, reduce_only or flatten: the strictest that is latched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an account, or the whole platform, already does."""
+
+    orders_last_minute: int
+    open_orders: int
+    exposure_usd: Decimal
+    """Gross, at mark prices, including entries in flight."""
+    symbol_exposure_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that the checks may use. None means it could not be read."""
+
+    gate: GateFacts | None
+    reduces: bool
+    """A closing order: it can only lower |exposure|."""
+    duplicate: bool
+    account: Load | None
+    platform: Load | None
+    symbol_orders_today: int | None
+    since_last_order: timedelta | None
+    """Since the account's last order in this symbol; a very long time where there was none."""
+    price: Decimal | None
+    """The usable quote, USD."""
+    signal_price: Decimal | None
+    notional_usd: Decimal
+    quantity: Decimal
+    """After rounding to lots."""
+    listed: bool
+    min_usd: Decimal
+    spendable_usd: Decimal | None
+    held: Decimal | None
+    """Signed quantity the account holds, entries in flight included."""
+    venue_problem: str | None
+    """What the venue itself objects to (market closed, module disabled …), empty for nothing."""
+
+
+PASS = Verdict(True)
+
+
+def _stop(reason: str, measured: object = "", limit: object = "") -> Verdict:
+    return Verdict(False, reason, str(measured), str(limit))
+
+
+def check_gate(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """Dry run, approval, kill switch. Reducing orders pass every level of the switch."""
+    if facts.gate is None:
+        return _stop("gate_unreadable")
+    if facts.gate.dry_run:
+        return _stop("dry_run", "true", "false")
+    if not facts.gate.approved:
+        return _stop("not_approved")
+    if facts.gate.kill_level and not facts.reduces:
+        return _stop("kill_switch", facts.gate.kill_level)
+    return PASS
+
+
+def check_duplicate(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """The intent has already been sent."""
+    return _stop("duplicate_idempotency_key") if facts.duplicate else PASS
+
+
+def check_throttles(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """Orders a minute, orders a symbol and day, open orders, cooldown. An exit never waits for a throttle."""
+    if facts.reduces:
+        return PASS
+    if facts.account is None or facts.platform is None:
+        return _stop("throttles_unreadable")
+    if facts.symbol_orders_today is None or facts.since_last_order is None:
+        return _stop("throttles_unreadable")
+    mine, all_ = policy.account, policy.platform
+    since = int(facts.since_last_order.total_seconds())
+    counted = (
+        ("rate_limit", facts.account.orders_last_minute, mine.max_orders_per_minute),
+        ("rate_limit", facts.platform.orders_last_minute, all_.max_orders_per_minute),
+        ("max_symbol_orders", facts.symbol_orders_today, mine.max_orders_per_symbol_per_day),
+        ("max_open_orders", facts.account.open_orders, mine.max_open_orders),
+        ("max_open_orders", facts.platform.open_orders, all_.max_open_orders),
+    )
+    for reason, measured, limit in counted:
+        if measured >= limit:
+            return _stop(reason, measured, limit)
+    if since < mine.cooldown_seconds_per_symbol:
+        return _stop("cooldown", f"{since} s", f"{mine.cooldown_seconds_per_symbol} s")
+    return PASS
+
+
+def check_price(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """No order without a price that is fresh and positive."""
+    return _stop("no_price") if facts.price is None else PASS
+
+
+def check_exposure(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """Total and per symbol, per account and platform. What reduces |exposure| always passes."""
+    if facts.reduces:
+        return PASS
+    if facts.account is None or facts.platform is None:
+        return _stop("exposure_unreadable")
+    for reason, load, limit in (
+        ("exposure_cap", facts.account.exposure_usd, policy.account.max_total_exposure_usd),
+        ("exposure_cap", facts.platform.exposure_usd, policy.platform.max_total_exposure_usd),
+        ("symbol_exposure_cap", facts.account.symbol_exposure_usd, policy.account.max_symbol_exposure_usd),
+        ("symbol_exposure_cap", facts.platform.symbol_exposure_usd, policy.platform.max_symbol_exposure_usd),
+    ):
+        if load + facts.notional_usd > limit:
+            return _stop(reason, f"{load + facts.notional_usd:.2f} USD", f"{limit:.2f} USD")
+    return PASS
+
+
+def check_price_band(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """The price must still be near the one that the signal was decided on. An exit takes any usable price."""
+    if facts.reduces or facts.price is None or facts.signal_price is None:
+        return PASS
+    away = abs(facts.price - facts.signal_price) / facts.signal_price * 100
+    if away > policy.price_band_pct:
+        return _stop("price_band", f"{away:.2f} %", f"{policy.price_band_pct} %")
+    return PASS
+
+
+def check_venue(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """Token listed, minimum size, balance, position, and whatever the venue itself objects to."""
+    if not facts.listed:
+        return _stop("token_not_listed")
+    if facts.venue_problem is None or facts.held is None:
+        return _stop("venue_unreadable")
+    if facts.venue_problem:
+        return _stop(facts.venue_problem)
+    if facts.reduces:
+        return PASS if facts.held != 0 else _stop("no_position", facts.held, "")
+    if facts.held != 0 and not policy.allow_add_to_position:
+        return _stop("position_exists", facts.held, "0")
+    if facts.spendable_usd is None:
+        return _stop("balance_unreadable")
+    if facts.quantity <= 0 or facts.notional_usd < facts.min_usd:
+        return _stop("below_minimum", f"{facts.notional_usd:.2f} USD", f"{facts.min_usd:.2f} USD")
+    if facts.notional_usd > facts.spendable_usd:
+        return _stop("insufficient_balance", f"{facts.spendable_usd:.2f} USD", f"{facts.notional_usd:.2f} USD")
+    return PASS
+
+
+CHECKS: tuple[Callable[[Facts, RiskPolicy], Verdict], ...] = (
+    check_gate,
+    check_duplicate,
+    check_throttles,
+    check_price,
+    check_exposure,
+    check_price_band,
+    check_venue,
+)
+
+
+def check(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """The verdict of the first check that fails, or a pass."""
+    for one in CHECKS:
+        verdict = one(facts, policy)
+        if not verdict.allowed:
+            return verdict
+    return PASS

@@ -1,0 +1,123 @@
+"""orders in flight -> what the venue says of them, and each fill into the ledger
+
+Unknown is left only on evidence. An order that the venue does not know is sent again, byte for byte, where the
+venue recognises a repeat; elsewhere its deadline is waited out, and the time that the venue may deny it besides.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+from django.db import transaction
+from django.db.models import F, Sum
+
+from maxxit.core import clock
+from maxxit.core.errors import Rejected, Retryable, Unknown
+from maxxit.core.money import ZERO
+from maxxit.events.record import advance, record
+from signals_app.models import CtPost
+from signals_app.outcome import raise_to
+from trading import ledger, poison
+from trading.models import Fill, Order
+from trading.policy import policy
+from trading.states import IN_FLIGHT, OrderState
+from trading.venues.base import Prepared, Report, Venue, VenueFill
+from trading.wiring import venue
+
+log = structlog.get_logger(__name__)
+
+
+def settle_due(batch: int) -> int:
+    """Ask the venues about orders in flight, the oldest first; returns how many moved."""
+    moved = 0
+    due = Order.objects.filter(state__in=IN_FLIGHT, attempts__lt=poison.TRIES).order_by("pk")
+    for order in due.select_related("deployment")[:batch]:
+        with poison.watched(order):
+            moved += settle(order, venue(order.venue))
+    return moved
+
+
+def settle(order: Order, at_venue: Venue) -> bool:
+    """Ask the venue where the order stands and book it; True when anything changed."""
+    try:
+        report = at_venue.find(order.venue_ref)
+    except (Retryable, Unknown) as error:  # a failed read changes nothing
+        log.warning("order_not_read", order=order.pk, error=str(error))
+        return False
+    if report is None:
+        return _missing(order, at_venue)
+    return apply(order, report, collects_fees=at_venue.capabilities.collects_fees)
+
+
+def _missing(order: Order, at_venue: Venue) -> bool:
+    """The venue does not know the order (yet)."""
+    if order.state not in (OrderState.SENDING, OrderState.UNKNOWN) or order.deadline is None:
+        log.error("venue_forgot_an_order", order=order.pk, state=order.state)
+        return False
+    now = clock.now()
+    if now >= order.deadline + at_venue.capabilities.find_lag:
+        advance(order, OrderState.EXPIRED, why="never_arrived", reason="never_arrived")
+        return True
+    if not at_venue.capabilities.dedup or now >= order.deadline:
+        return False
+    try:
+        at_venue.send(Prepared(order.venue_ref, order.prepared))
+    except Rejected as no:
+        advance(order, OrderState.REJECTED, why=str(no), reason=no.code)
+        return True
+    except (Retryable, Unknown) as error:
+        log.warning("order_not_resent", order=order.pk, error=str(error))
+    return False
+
+
+@transaction.atomic
+def apply(order: Order, report: Report, *, collects_fees: bool) -> bool:
+    """Book new fills and move the order to where the venue says it stands; True when anything changed."""
+    locked = Order.objects.select_for_update().get(pk=order.pk)
+    new = _new_fills(locked, report.fills)
+    if new:
+        _book(locked, new, collects_fees=collects_fees)
+    order.filled_quantity, order.average_price = locked.filled_quantity, locked.average_price
+    if report.state == locked.state:
+        order.state = locked.state
+        return bool(new)
+    if locked.state not in IN_FLIGHT:
+        return bool(new)
+    order.state = locked.state
+    advance(order, report.state, why=report.reason, reason=report.reason, data=_told(order))
+    return True
+
+
+def _told(order: Order) -> dict[str, str]:
+    return {"filled": f"{order.filled_quantity.normalize():f}", "price": f"{(order.average_price or ZERO).normalize():f}"}
+
+
+def _new_fills(order: Order, reported: Sequence[VenueFill]) -> list[Fill]:
+    known = set(order.fills.values_list("venue_fill_id", flat=True))
+    return [
+        Fill.objects.create(
+            order=order,
+            venue_fill_id=one.fill_id,
+            quantity=one.quantity,
+            price=one.price,
+            cash=one.cash,
+            fee=one.fee,
+            at=one.at,
+        )
+        for one in reported
+        if one.fill_id not in known
+    ]
+
+
+def _book(order: Order, new: Sequence[Fill], *, collects_fees: bool) -> None:
+    """Ledger lines for each new fill, the platform fee with the first of an entry, and the order's totals."""
+    first = order.filled_quantity == ZERO
+    for fill in new:
+        ledger.book_fill(order, fill)
+        record("order.fill", order, quantity=f"{fill.quantity.normalize():f}", price=f"{fill.price.normalize():f}")
+    if order.purpose == "open" and first:
+        ledger.book_platform_fee(order, policy().fees.platform_fee_usdc, collected=collects_fees)
+        raise_to(CtPost.objects.filter(signals=order.signal_id), "traded")
+    totals = order.fills.aggregate(quantity=Sum("quantity"), value=Sum(F("quantity") * F("price")))
+    order.filled_quantity = totals["quantity"]
+    order.average_price = totals["value"] / totals["quantity"]
+    order.save(update_fields=["filled_quantity", "average_price", "updated_at"])

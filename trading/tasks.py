@@ -1,0 +1,43 @@
+"""Celery's side of trading: what happens is in `execute` and `settle`."""
+
+from typing import Any
+
+from celery import Task, shared_task
+
+from maxxit.pipeline.runs import Counts, run_stage
+from trading import execute as executing
+from trading import settle as settling
+from trading.policy import policy
+
+BATCH = 200
+"""Orders per pass; the rest is the next pass's."""
+
+
+def execute_pass() -> Counts:
+    """One pass of the fourth stage: exits first, then what is in flight, then new entries."""
+    closing = executing.place_due("close", policy(), BATCH)
+    settled = settling.settle_due(BATCH)
+    expired = executing.expire()
+    planned = executing.fan_out()
+    opening = executing.place_due("open", policy(), BATCH)
+    signals = executing.conclude()
+    return Counts(
+        into=planned + settled + closing.sent + sum(closing.blocked.values()),
+        out=opening.sent + closing.sent + settled,
+        detail={
+            "planned": planned,
+            "sent": opening.sent,
+            "blocked": opening.blocked,
+            "closing_sent": closing.sent,
+            "closing_blocked": closing.blocked,
+            "settled": settled,
+            "expired": expired,
+            "signals": signals,
+        },
+    )
+
+
+@shared_task(bind=True)
+def execute(self: Task, run_id: int | None = None) -> dict[str, Any]:
+    """Sweep: every planned order to its venue, every order in flight to its end."""
+    return run_stage("execute", execute_pass, run_id=run_id, task_id=self.request.id or "", worker=self.request.hostname)

@@ -1,0 +1,108 @@
+"""What a venue is. Every adapter passes `tests/contracts/test_venues.py`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a venue can do."""
+
+    dedup: bool
+    """A repeated client order id is recognised, so resending the same bytes is safe."""
+    shorts: bool
+    max_leverage: Decimal
+    collects_fees: bool
+    """It takes platform fee and profit share from the account itself (the Safe module does)."""
+    find_lag: timedelta
+    """How long the venue may deny an order that it has taken: until then "not found" proves nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One order, sized and checked."""
+
+    client_order_id: str
+    account: str
+    symbol: str
+    side: str
+    """buy or sell."""
+    purpose: str
+    """open or close."""
+    quantity: Decimal
+    """Tokens, in whole lots."""
+    reference_price: Decimal
+    """The quote that the decision used, USD."""
+    deadline: datetime
+    """After this the venue must not act on it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What will leave, byte for byte. It is stored before `send`, and only this is ever sent again."""
+
+    ref: str
+    """How the venue can be asked about it: the client order id, or the hash of the signed transaction."""
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class VenueFill:
+    """One execution as the venue reports it."""
+
+    fill_id: str
+    quantity: Decimal
+    """Tokens."""
+    price: Decimal
+    """USD."""
+    cash: Decimal
+    """USDC that changed hands, positive, before the fee."""
+    fee: Decimal
+    """USDC."""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Where an order stands at the venue."""
+
+    state: str
+    """accepted, partially_filled, filled, canceled, rejected, expired or replaced."""
+    fills: tuple[VenueFill, ...] = ()
+    reason: str = ""
+
+
+class Venue(Protocol):
+    """A place where orders go.
+
+    `send` raises Rejected (it said no), Retryable (it certainly did not arrive) or Unknown (it may have arrived).
+    """
+
+    capabilities: Capabilities
+
+    def prepare(self, request: Request) -> Prepared:
+        """What `send` will send. Runs in the reserving transaction: no network."""
+        ...
+
+    def send(self, prepared: Prepared) -> None:
+        """Let it leave. Sending the same again is safe only where `capabilities.dedup`."""
+        ...
+
+    def find(self, ref: str) -> Report | None:
+        """What the venue knows of `ref`; None when it knows nothing (which alone proves nothing)."""
+        ...
+
+    def cancel(self, ref: str) -> None:
+        """Ask for what is not yet filled to be withdrawn."""
+        ...
+
+    def balances(self, account: str) -> dict[str, Decimal]:
+        """Every asset the account holds, in whole units; a short is negative."""
+        ...
+
+    def problem(self, account: str, symbol: str) -> str:
+        """Why the venue would not take an order for this account and symbol now: a coded reason, or empty."""
+        ...

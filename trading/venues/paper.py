@@ -1,0 +1,116 @@
+"""The paper exchange: fills at the quote, a little worse, out of its own book in the database.
+
+It is a venue like any other, so what runs on paper is what runs with money. It fills `depth_usd` each time it
+looks at an order; the rest fills at the next look, as a thin market would. A client order id is known for ever,
+so that a repeat changes nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+
+from maxxit.core import clock
+from maxxit.core.errors import Misconfigured, Rejected
+from maxxit.core.money import USDC, ZERO, usdc
+from maxxit.market import quotes
+from maxxit.market.instruments import instrument
+from trading.models import PaperBalance, PaperFill, PaperOrder
+from trading.venues.base import Capabilities, Prepared, Report, Request, VenueFill
+
+BPS = Decimal(10_000)
+
+
+class PaperVenue:
+    """Takes any listed symbol with a usable quote, long or short."""
+
+    def __init__(
+        self, *, slippage_bps: int, fee_bps: int, depth_usd: int, shorts: bool = True, max_leverage: Decimal = Decimal(1)
+    ) -> None:
+        if not (0 <= slippage_bps < 10_000 and 0 <= fee_bps < 10_000 and depth_usd > 0):
+            raise Misconfigured("venue paper: slippage_bps and fee_bps are 0 to 9999, depth_usd is positive")
+        self.slippage, self.fee = Decimal(slippage_bps) / BPS, Decimal(fee_bps) / BPS
+        self.depth_usd = Decimal(depth_usd)
+        self.capabilities = Capabilities(
+            dedup=True, shorts=shorts, max_leverage=max_leverage, collects_fees=False, find_lag=timedelta(0)
+        )
+
+    def prepare(self, request: Request) -> Prepared:
+        """The order as the exchange will read it."""
+        payload = {name: str(value) for name, value in asdict(request).items()}
+        return Prepared(request.client_order_id, payload)
+
+    @transaction.atomic
+    def send(self, prepared: Prepared) -> None:
+        """Accept the order and fill what the depth allows. Raises Rejected without a quote."""
+        told = prepared.payload
+        if not quotes.latest([told["symbol"]]):
+            raise Rejected(f"the paper exchange has no quote of {told['symbol']}", code="no_price")
+        order, new = PaperOrder.objects.get_or_create(
+            client_order_id=prepared.ref, defaults=_terms(told) | {"accepted_at": clock.now()}
+        )
+        if new:
+            self._match(order)
+
+    @transaction.atomic
+    def find(self, ref: str) -> Report | None:
+        """The order as it stands, after the market had another look at it."""
+        order = PaperOrder.objects.select_for_update().filter(client_order_id=ref).first()
+        if order is None:
+            return None
+        self._match(order)
+        fills = tuple(
+            VenueFill(str(f.pk), f.quantity, f.price, f.cash, f.fee, f.at) for f in order.fills.order_by("pk")
+        )
+        if order.filled == order.quantity:
+            return Report("filled", fills)
+        if order.canceled:
+            return Report("canceled", fills)
+        return Report("partially_filled" if fills else "accepted", fills)
+
+    def cancel(self, ref: str) -> None:
+        """Nothing more of it will fill."""
+        PaperOrder.objects.filter(client_order_id=ref).update(canceled=True)
+
+    def balances(self, account: str) -> dict[str, Decimal]:
+        """What the account holds here."""
+        return dict(PaperBalance.objects.filter(account=account).values_list("asset", "amount"))
+
+    def problem(self, account: str, symbol: str) -> str:
+        """Never anything: the paper exchange is always open."""
+        return ""
+
+    def deposit(self, account: str, amount: Decimal) -> None:
+        """Give an account its play money, once: a second call for the same account changes nothing."""
+        PaperBalance.objects.get_or_create(account=account, asset=USDC, defaults={"amount": usdc(amount)})
+
+    def _match(self, order: PaperOrder) -> None:
+        """Fill what is left, up to the depth, at the quote made worse by the slippage."""
+        quote = quotes.latest([order.symbol]).get(order.symbol)
+        left = order.quantity - order.filled
+        if quote is None or left <= ZERO or order.canceled:
+            return
+        token = instrument(order.symbol)
+        worse = 1 + self.slippage if order.side == "buy" else 1 - self.slippage
+        price = token.round_price(quote.price * worse)
+        quantity = min(left, max(token.round_quantity(self.depth_usd / price), token.lot))
+        cash = usdc(quantity * price)
+        fee = usdc(cash * self.fee)
+        PaperFill.objects.create(order=order, quantity=quantity, price=price, cash=cash, fee=fee, at=clock.now())
+        order.filled += quantity
+        order.save(update_fields=["filled"])
+        sign = 1 if order.side == "buy" else -1
+        self._move(order.account, order.symbol, sign * quantity)
+        self._move(order.account, USDC, -sign * cash - fee)
+
+    def _move(self, account: str, asset: str, amount: Decimal) -> None:
+        balance, _ = PaperBalance.objects.select_for_update().get_or_create(account=account, asset=asset)
+        balance.amount += amount
+        balance.save(update_fields=["amount"])
+
+
+def _terms(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: told[name] for name in ("account", "symbol", "side")} | {"quantity": Decimal(told["quantity"])}
