@@ -1,16 +1,25 @@
-"""First settings, soon replaced by the platform's."""
+"""Django's settings: how the program runs. What it decides by is in `config/*.yaml`, where things are in `env.py`."""
 
-import os
-from pathlib import Path
+from kombu import Queue
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-SECRET_KEY = "local-development-only"
-DEBUG = False
-USE_TZ = True
-TIME_ZONE = "UTC"
-ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+from maxxit.core import logs
+from maxxit.env import BASE_DIR, read_env
+from maxxit.pipeline.stages import QUEUES, ROUTES
+
+ENV = read_env()
+PRODUCTION = ENV.production
+
+SECRET_KEY = ENV.key
+DEBUG = ENV.debug
+ALLOWED_HOSTS = ENV.allowed_hosts
+ROOT_URLCONF = "maxxit.urls"
+ASGI_APPLICATION = "maxxit.asgi.application"
+WSGI_APPLICATION = "maxxit.wsgi.application"
+DATA_DIR = ENV.maxxit_data_dir
+
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -18,7 +27,10 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
+    "django.contrib.humanize",
     "django_celery_beat",
+    "django_structlog",
+    "ninja",
     "maxxit.events",
     "maxxit.market",
     "maxxit.llm",
@@ -30,14 +42,20 @@ INSTALLED_APPS = [
     "trading",
     "positions",
 ]
-ROOT_URLCONF = "maxxit.urls"
-DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": os.environ.get("PGDATABASE", "maxxit")}}
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
 MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "maxxit.console.headers.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
 ]
+
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -51,4 +69,95 @@ TEMPLATES = [
         },
     }
 ]
+
+# --- data ---------------------------------------------------------------------------------------------------
+DATABASES = {"default": ENV.database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": ENV.broker}}
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+
+# --- static files: whitenoise serves them; production from `collectstatic`, a checkout from the packages --------
 STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = not PRODUCTION
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if PRODUCTION
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+
+# --- safety: TLS only in production, because a laptop has none ---------------------------------------------------
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+CSRF_TRUSTED_ORIGINS = ENV.csrf_trusted_origins
+CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE = SECURE_SSL_REDIRECT = PRODUCTION
+CSRF_COOKIE_SAMESITE = SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 12 * 3600
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if PRODUCTION else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = PRODUCTION
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENV.behind_proxy else None
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
+LOGIN_URL = "admin:login"
+
+# --- logs ---------------------------------------------------------------------------------------------------
+LOGGING = logs.configure(as_json=PRODUCTION if ENV.log_json is None else ENV.log_json, level=ENV.log_level)
+DJANGO_STRUCTLOG_CELERY_ENABLED = True
+
+# --- Celery on Redis: every value was measured, see docs/operations-platform.md ----------------------------------
+VISIBILITY_TIMEOUT = 900
+"""Seconds after which Redis gives a message of a vanished worker to another one."""
+CELERY_BROKER_URL = CELERY_RESULT_BACKEND = ENV.broker
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": VISIBILITY_TIMEOUT,
+    # Together: look for vanished workers' messages every 5 s (the defaults look every 100 s).
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "queue_order_strategy": "priority",  # `-Q monitor,market`: the first named goes first
+    "socket_timeout": 30,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_TASK_QUEUES = [Queue(name) for name in QUEUES]
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_ROUTES = ROUTES
+CELERY_ACCEPT_CONTENT = CELERY_RESULT_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"
+# Both together: a killed worker's task comes back. Neither alone does it.
+CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_RESULT_EXTENDED = True
+CELERY_RESULT_EXPIRES = 24 * 3600
+CELERY_TASK_TRACK_STARTED = True
+CELERY_WORKER_SEND_TASK_EVENTS = CELERY_TASK_SEND_SENT_EVENT = True
+# A task longer than the visibility timeout would run twice. Both limits, or the soft one is not enforced.
+CELERY_TASK_TIME_LIMIT = VISIBILITY_TIMEOUT // 2 - 30
+CELERY_TASK_SOFT_TIME_LIMIT = CELERY_TASK_TIME_LIMIT - 30
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = ENV.soft_shutdown_seconds
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # True lost acknowledged tasks
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 1000
+CELERY_ENABLE_UTC = True
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5
+DJANGO_CELERY_BEAT_TZ_AWARE = True
+FLOWER_URL = ENV.flower_url or f"http://{ENV.bind}:{ENV.flower_port}"

@@ -1,0 +1,80 @@
+"""The Celery application: `celery -A maxxit.celery worker -Q execute`."""
+
+import logging.config
+import os
+from contextlib import AbstractContextManager
+from typing import Any
+from uuid import UUID
+
+# Read by billiard when it is imported: SIGTERM then means "finish or hand back", as SIGQUIT does. By itself
+# SIGTERM waits for running tasks without end.
+os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "maxxit.settings")
+
+from celery import Celery, Task, signals
+from django.conf import settings
+from django_structlog.celery.steps import DjangoStructLogInitStep
+from kombu.transport import redis as kombu_redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from maxxit.core import correlation
+
+HEADER = "maxxit_correlation_id"
+
+
+class Channel(kombu_redis.Channel):  # type: ignore[misc]
+    """kombu 5.7.0 ends the worker when Redis restarts under a running task.
+
+    The task acknowledges on its old channel, which lost its connection; the AttributeError that follows is no
+    connection error, so the worker gives up instead of reconnecting. This makes it one. The task's message is
+    delivered again, which every step of ours expects.
+    """
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        if self.connection is None:
+            raise RedisConnectionError("this channel was closed when its connection to Redis was lost")
+        parameters: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
+        return parameters
+
+
+kombu_redis.Transport.Channel = Channel
+
+app = Celery("maxxit")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.steps["worker"].add(DjangoStructLogInitStep)
+app.autodiscover_tasks()
+
+
+@app.task(name="maxxit.canary", bind=True, ignore_result=False, acks_late=False, expires=60)
+def canary(self: Task) -> dict[str, object]:
+    """Prove that the queue it was sent to is served: returns the worker's name and the queue."""
+    return {"worker": self.request.hostname, "queue": self.request.delivery_info["routing_key"]}
+
+
+@signals.setup_logging.connect
+def _log_as_django_does(**_: Any) -> None:
+    logging.config.dictConfig(settings.LOGGING)
+
+
+@signals.before_task_publish.connect
+def _send_correlation(headers: dict[str, Any], **_: Any) -> None:
+    if (current := correlation.current()) is not None:
+        headers.setdefault(HEADER, str(current))
+
+
+_open: dict[str, AbstractContextManager[None]] = {}
+"""Task id -> the block that its correlation id is in force for."""
+
+
+@signals.task_prerun.connect
+def _take_correlation(task_id: str, task: Task, **_: Any) -> None:
+    value = getattr(task.request, HEADER, None) or (task.request.headers or {}).get(HEADER)
+    if value:
+        _open[task_id] = correlation.under(UUID(value))
+        _open[task_id].__enter__()
+
+
+@signals.task_postrun.connect
+def _drop_correlation(task_id: str, **_: Any) -> None:
+    if (block := _open.pop(task_id, None)) is not None:
+        block.__exit__(None, None, None)
