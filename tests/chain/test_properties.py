@@ -536,6 +536,7 @@ def test_only_the_executor_trades(lab: Lab) -> None:
 
 
 def test_only_the_safe_changes_its_policy(lab: Lab) -> None:
+    lab.set_policy()
     before = lab.raw(m.policies_data(lab.safe))
     theirs = lab.world.policy(executor=lab.world.accounts["rogue"])
     for stranger in ("executor", "guardian", "owner", "deployer"):

@@ -1,0 +1,31 @@
+"""The property tests have power: each planted contract bug is found (I29)."""
+
+import pytest
+
+from tests.chain.lab import Lab
+from tests.chain.mutants import CORE, MUTANTS, Mutant, Verdict, judge, mutated, table
+from trading.contracts.build import outdated
+
+pytestmark = pytest.mark.chain
+VERDICTS: list[Verdict] = []
+
+
+def test_artifacts_match_their_sources() -> None:
+    assert outdated() == []
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [pytest.param(mutant, marks=[] if mutant.bug in CORE else [pytest.mark.slow]) for mutant in MUTANTS],
+    ids=lambda mutant: mutant.bug,
+)
+def test_planted_bug_is_found(lab: Lab, mutant: Mutant) -> None:
+    verdict = judge(lab, mutant.bug, mutated(mutant), mutant.hint)
+    VERDICTS.append(verdict)
+    assert verdict.found_by, f"no property test finds: {mutant.bug}"
+
+
+def test_planted_bugs_table() -> None:
+    """Prints what was found by which test (shown with -s or -rP)."""
+    assert {mutant.bug for mutant in MUTANTS} >= set(CORE)
+    print("\n" + table(VERDICTS))
