@@ -1,14 +1,16 @@
-"""The Celery application: `celery -A maxxit.celery worker -Q execute`."""
+"""The Celery application: `REMAP_SIGTERM=SIGQUIT celery -A maxxit.celery worker -Q execute`.
+
+That variable must be there before the program starts: with it, SIGTERM means "finish within the soft shutdown
+timeout, or hand the task back"; without it, SIGTERM waits for running tasks without end.
+"""
 
 import logging.config
 import os
+import signal
 from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID
 
-# Read by billiard when it is imported: SIGTERM then means "finish or hand back", as SIGQUIT does. By itself
-# SIGTERM waits for running tasks without end.
-os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "maxxit.settings")
 
 from celery import Celery, Task, signals
@@ -18,11 +20,12 @@ from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from maxxit.core import correlation
+from maxxit.core.processes import die_with_parent
 
 HEADER = "maxxit_correlation_id"
 
 
-class Channel(kombu_redis.Channel):  # type: ignore[misc]
+class Channel(kombu_redis.Channel):
     """kombu 5.7.0 ends the worker when Redis restarts under a running task.
 
     The task acknowledges on its old channel, which lost its connection; the AttributeError that follows is no
@@ -54,6 +57,12 @@ def canary(self: Task) -> dict[str, object]:
 @signals.setup_logging.connect
 def _log_as_django_does(**_: Any) -> None:
     logging.config.dictConfig(settings.LOGGING)
+
+
+@signals.worker_process_init.connect
+def _die_with_the_worker(**_: Any) -> None:
+    """A pool child whose parent was killed would finish a task that is delivered again to another worker."""
+    die_with_parent(signal.SIGKILL)
 
 
 @signals.before_task_publish.connect

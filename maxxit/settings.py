@@ -5,6 +5,7 @@ from kombu import Queue
 from maxxit.core import logs
 from maxxit.env import BASE_DIR, read_env
 from maxxit.pipeline.stages import QUEUES, ROUTES
+from maxxit.pipeline.stages import WAKES as WAKES  # event -> tasks that it wakes
 
 ENV = read_env()
 PRODUCTION = ENV.production

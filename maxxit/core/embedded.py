@@ -210,9 +210,17 @@ class Redis:
         return int(file.read_text()) if file.exists() else REDIS_PORT
 
     @property
+    def password(self) -> str:
+        """Made when somebody asks for it the first time, so that every process finds the same one."""
+        file = self.home / "password"
+        if not file.exists():
+            self.home.mkdir(parents=True, exist_ok=True)
+            write_secret(file, secrets.token_urlsafe(24))
+        return file.read_text()
+
+    @property
     def url(self) -> str:
-        password = self.home / "password"
-        return f"redis://:{password.read_text() if password.exists() else ''}@127.0.0.1:{self.port}/0"
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def start(self, output: Output = None) -> None:
         """Start it and wait until it answers. `output` takes its log."""
@@ -247,13 +255,10 @@ class Redis:
 
     def _config(self) -> Path:
         """Its configuration as a private file: a password on the command line is for everyone to read."""
-        password = self.home / "password"
-        if not password.exists():
-            write_secret(password, secrets.token_urlsafe(24))
         lines = {
             "bind": "127.0.0.1",
             "port": self.port,
-            "requirepass": password.read_text(),
+            "requirepass": self.password,
             "appendonly": "no" if self.ephemeral else "yes",
             "appendfsync": "everysec",
             "save": '""',

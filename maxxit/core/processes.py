@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
 def bound_to_parent(sent: signal.Signals) -> Callable[[], None] | None:
@@ -21,16 +22,22 @@ def bound_to_parent(sent: signal.Signals) -> Callable[[], None] | None:
 
     Linux only. Elsewhere a killed supervisor leaves its children; the next start finds and stops them.
     """
-    if not sys.platform.startswith("linux"):
+    if LIBC is None:
         return None
-    libc, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
+    parent = os.getpid()
 
     def bind() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, int(sent), 0, 0, 0)
+        die_with_parent(sent)
         if os.getppid() != parent:  # it died between fork and here
             os.kill(os.getpid(), signal.SIGKILL)
 
     return bind
+
+
+def die_with_parent(sent: signal.Signals) -> None:
+    """From now on the kernel sends `sent` to this process when its parent dies (Linux; elsewhere nothing)."""
+    if LIBC is not None:
+        LIBC.prctl(PR_SET_PDEATHSIG, int(sent), 0, 0, 0)
 
 
 def process_of(pid_file: Path, named: str, mentions: Path) -> psutil.Process | None:

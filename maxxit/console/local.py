@@ -1,0 +1,151 @@
+"""What runs on one machine: which processes, with which environment, and what to tell the person in front."""
+
+import os
+import sys
+from pathlib import Path
+
+from celery import Celery
+from django.core.management import get_commands
+from django.urls import Resolver404, resolve
+
+from maxxit.console.supervisor import Child, Server
+from maxxit.core.embedded import Postgres, Redis, Say
+from maxxit.core.errors import Rejected, Retryable
+from maxxit.core.http import client, fetch
+from maxxit.env import Env, local_secret
+
+WORKERS = {
+    "llm": "llm",  # a slow model delays nothing but models
+    "execute": "execute",  # the only one that signs
+    "monitor": "monitor,market",  # stop losses wait for nobody
+    "general": "ingest,generate,notify,default",
+}
+"""Worker process -> its queues, the first named first."""
+SOFT_SHUTDOWN_SECONDS = "3"
+"""Ctrl-C should take less than ten seconds; a task that needs longer is handed back and done again later."""
+WORKER_PATIENCE = 5.0
+
+
+def servers(env: Env, say: Say) -> list[Server]:
+    """The embedded servers that this environment asks for."""
+    needed: list[Postgres | Redis] = []
+    if env.own_redis:
+        needed.append(Redis(env.maxxit_data_dir, say=say))
+    if env.own_postgres:
+        needed.append(Postgres(env.maxxit_data_dir, say=say))
+    return [Server(server) for server in needed]
+
+
+def processes(env: Env, concurrency: int) -> list[Child]:
+    """Web, beat, Flower and the workers; the live stream too once there is one."""
+    celery = [sys.executable, "-m", "celery", "--quiet", "-A", "maxxit.celery"]
+    common = {"PYTHONUNBUFFERED": "1"}
+    web_only = {
+        "CONN_MAX_AGE": "0",
+        "STATEMENT_TIMEOUT": "30",
+        "WEB_PORT": str(env.web_port),
+        "BIND": env.bind,
+    }
+    stopping = {
+        "REMAP_SIGTERM": "SIGQUIT",  # SIGTERM then means: finish in time or hand back
+        "SOFT_SHUTDOWN_SECONDS": os.environ.get("SOFT_SHUTDOWN_SECONDS", SOFT_SHUTDOWN_SECONDS),
+    }
+    workers = [
+        Child(
+            f"worker-{name}",
+            [*celery, "worker", "-Q", queues, "-n", node(name), "-c", str(concurrency), "--without-mingle"],
+            common | stopping,
+            stage=1,
+            patience=WORKER_PATIENCE,
+        )
+        for name, queues in WORKERS.items()
+    ]
+    gunicorn = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-c",
+        "python:maxxit.console.web",
+        "maxxit.asgi:application",
+    ]
+    children = [
+        Child("web", gunicorn, common | web_only),
+        *workers,
+        Child("beat", [*celery, "beat", "--pidfile="], common),
+        Child("flower", [*celery, "flower"], common | flower(env)),
+    ]
+    if "stream" in get_commands():
+        children.append(Child("stream", [sys.executable, "manage.py", "stream"], common))
+    return children
+
+
+def flower(env: Env) -> dict[str, str]:
+    """Flower's options as variables, so that its password is on no command line. It may look, not act."""
+    return {
+        "FLOWER_ADDRESS": env.bind,
+        "FLOWER_PORT": str(env.flower_port),
+        "FLOWER_BASIC_AUTH": f"admin:{local_secret(env.maxxit_data_dir, 'flower_password')}",
+        "FLOWER_PERSISTENT": "True",
+        "FLOWER_DB": str(env.maxxit_data_dir / "flower.db"),
+        "FLOWER_STATE_SAVE_INTERVAL": "30000",  # milliseconds
+        "FLOWER_READ_ONLY": "True",
+    }
+
+
+def node(worker: str) -> str:
+    """The name by which a worker process answers and shows in Flower."""
+    return f"{worker}@maxxit"
+
+
+def web_answers(env: Env) -> bool:
+    """Whether the web process answers at all."""
+    try:
+        with client(f"http://127.0.0.1:{env.web_port}", timeout=5) as http:
+            fetch(http, "GET", "/health/live")
+    except Rejected:
+        return True
+    except Retryable:
+        return False
+    return True
+
+
+def silent_workers(env: Env) -> list[str]:
+    """The worker processes that do not answer yet."""
+    nodes = [node(name) for name in WORKERS]
+    with Celery("readiness", broker=env.broker) as app:
+        answers = app.control.ping(nodes, timeout=0.5)
+    return sorted(set(nodes) - {name for answer in answers for name in answer})
+
+
+def what_to_look_at(env: Env) -> list[str]:
+    """The closing block: every URL that exists here, and what it shows."""
+    web = f"http://127.0.0.1:{env.web_port}"
+    pages = {
+        "/": "the dashboard: the river at a glance",
+        "/admin/": "everything, linked along the chain: posts, signals, orders, positions, ledger (login: admin)",
+        "/api/docs": "the REST API, to try out",
+        "/health/ready": "whether every part is well",
+    }
+    rows = [(f"{web}{path}", what) for path, what in pages.items() if _exists(path)]
+    password = _short(env.maxxit_data_dir / "flower_password")
+    rows.append(
+        (f"http://127.0.0.1:{env.flower_port}", f"Flower: every task (login: admin, password in {password})")
+    )
+    wide = max(len(url) for url, _ in rows)
+    return [
+        "ready",
+        *(f"  {url:<{wide}}  {what}" for url, what in rows),
+        f"  logs of each process: {_short(env.maxxit_data_dir / 'logs')}/*.log   Ctrl-C stops everything, data is kept",
+    ]
+
+
+def _exists(path: str) -> bool:
+    try:
+        resolve(path)
+    except Resolver404:
+        return False
+    return True
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

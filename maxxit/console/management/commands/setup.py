@@ -1,0 +1,47 @@
+"""`manage.py setup`: make the database ready: tables, schedule, admin login, and the demo unless told not to.
+
+Safe to repeat. `manage.py up` calls it at every start; with docker compose it is the service `setup`.
+"""
+
+import os
+import secrets
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management import call_command, get_commands
+from django.core.management.base import BaseCommand, CommandParser
+
+
+class Command(BaseCommand):
+    """Migrate, write the schedule, make the login, load the demo."""
+
+    help = "Make the database ready: tables, schedule, admin login, demo. Safe to repeat."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare `--no-demo`."""
+        parser.add_argument("--no-demo", action="store_true", help="do not load the demo agents")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        """Do it, one line for each step that did something."""
+        call_command("migrate", verbosity=0, interactive=False)
+        known = get_commands()
+        if "sync_schedule" in known:
+            call_command("sync_schedule", stdout=self.stdout)
+        self._login()
+        if "demo" in known and not options["no_demo"]:
+            call_command("demo", stdout=self.stdout)
+
+    def _login(self) -> None:
+        users = get_user_model()
+        if users.objects.filter(is_superuser=True).exists():
+            return
+        name = os.environ.get("MAXXIT_ADMIN_USER", "admin")
+        given = os.environ.get("MAXXIT_ADMIN_PASSWORD", "")
+        password = given or secrets.token_urlsafe(12)
+        users.objects.create_superuser(name, password=password)
+        told = (
+            "from MAXXIT_ADMIN_PASSWORD"
+            if given
+            else f"{password}   (shown this once; change it in the admin)"
+        )
+        self.stdout.write(f"admin login made: {name}, password {told}")
