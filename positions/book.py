@@ -3,8 +3,8 @@
 from decimal import Decimal
 
 import structlog
-from django.db import transaction
-from django.db.models import F, Q, Sum
+from django.db import connection, transaction
+from django.db.models import F, Sum
 
 from maxxit.core import clock
 from maxxit.core.money import ZERO, usdc
@@ -17,39 +17,35 @@ from positions.states import PositionState
 from trading import ledger
 from trading.models import Fill, Order
 from trading.policy import policy
-from trading.states import IN_FLIGHT
 from trading.wiring import venue
 
 log = structlog.get_logger(__name__)
 
-OVER = ~Q(exit_order__state__in=[*IN_FLIGHT, "planned"])
+DUE = """
+SELECT 'open', id FROM orders WHERE purpose = 'open' AND filled_quantity > booked_quantity
+UNION ALL
+SELECT 'end', p.id FROM positions p JOIN orders o ON o.id = p.exit_order_id
+WHERE p.state = 'closing' AND o.state NOT IN ('planned', 'sending', 'unknown', 'accepted', 'partially_filled')
+ORDER BY 1 DESC, 2
+"""
+"""Entries with fills that no position has taken up, then positions whose closing order is over."""
 
 
 def book() -> tuple[int, int]:
     """Open what was filled and close what is over; returns how many of each."""
-    opened = [_open(order) for order in _filled_entries()]
-    ended = Position.objects.filter(OVER, state=PositionState.CLOSING).order_by("pk")
-    closed = [_end(position) for position in ended.select_related("exit_order", "entry_order", "deployment__agent")]
+    with connection.cursor() as cursor:
+        cursor.execute(DUE)
+        due = cursor.fetchall()
+    opened = [_open(pk) for what, pk in due if what == "open"]
+    closed = [_end(pk) for what, pk in due if what == "end"]
     return len(opened), sum(closed)
 
 
-def _filled_entries() -> list[Order]:
-    """Entries with fills that no position has yet, or not all of."""
-    entries = Order.objects.filter(purpose="open", filled_quantity__gt=0)
-    known = Position.objects.filter(entry_order__purpose="open").values("entry_order_id", "quantity")
-    fresh = entries.exclude(pk__in=known.values("entry_order_id"))
-    grown = entries.filter(
-        pk__in=Position.objects.exclude(state=PositionState.CLOSED)
-        .filter(quantity__lt=F("entry_order__filled_quantity"))
-        .values("entry_order_id")
-    )
-    return list((fresh | grown).select_related("deployment__agent", "signal").order_by("pk"))
-
-
 @transaction.atomic
-def _open(order: Order) -> Position:
+def _open(order_id: int) -> Position:
     """The position of an entry; more of its fills make it larger."""
-    Order.objects.select_for_update().get(pk=order.pk)
+    order = Order.objects.select_for_update(of=("self",)).select_related("deployment__agent", "signal").get(pk=order_id)
+    Order.objects.filter(pk=order_id).update(booked_quantity=order.filled_quantity)
     totals = _totals(order)
     grown = Position.objects.filter(entry_order=order).first()
     if grown:
@@ -97,8 +93,12 @@ def _totals(order: Order) -> dict[str, Decimal]:
 
 
 @transaction.atomic
-def _end(position: Position) -> bool:
+def _end(position_id: int) -> bool:
     """Book what the exit order did; True when the position is closed, False when some or all of it is open again."""
+    related = ("exit_order", "entry_order", "deployment__agent")
+    position = Position.objects.select_for_update(of=("self",)).select_related(*related).get(pk=position_id)
+    if position.state != PositionState.CLOSING:
+        return False
     out = position.exit_order
     if out is None:
         raise ValueError(f"position {position.pk} is closing without an exit order")

@@ -63,6 +63,7 @@ class Position(models.Model):
                 condition=models.Q(state="open", trailing_pct__isnull=False),
             ),
             models.Index(fields=["time_exit_at"], name="positions_time", condition=models.Q(state="open")),
+            models.Index(fields=["exit_order"], name="positions_closing", condition=models.Q(state="closing")),
             models.Index(fields=["deployment", "closed_at"], name="positions_deployment"),
         )
 

@@ -6,25 +6,14 @@ from celery import Task, shared_task
 
 from maxxit.pipeline.runs import Counts, run_stage
 from positions import book, watch
-from positions.models import Position
 
 
 def monitor_pass() -> Counts:
     """One pass of the fifth stage: fills into positions, exits, and what they earned."""
     opened, closed = book.book()
-    looked_at = Position.objects.filter(state="open").count()
     leaving = watch.sweep()
-    return Counts(
-        into=opened + closed + leaving,
-        out=opened + closed + leaving,
-        detail={
-            "open": looked_at,
-            "opened": opened,
-            "leaving": leaving,
-            "closed": closed,
-            "held_back_by_gate": watch.held_back(),
-        },
-    )
+    moved = opened + closed + leaving
+    return Counts(moved, moved, {"opened": opened, "leaving": leaving, "closed": closed})
 
 
 @shared_task(bind=True)

@@ -11,8 +11,6 @@ from django.db import connection, transaction
 from maxxit.core import clock
 from maxxit.events import wake
 from maxxit.market import quotes
-from maxxit.market.venues import venues
-from positions.models import Position
 from trading import gate
 
 FRESH = "q.price > 0 AND q.price <> 'NaN' AND q.at > %(oldest)s AND q.at <= %(newest)s"
@@ -57,7 +55,9 @@ HITS_BY_MARKET = f"""
             SELECT id, 'time_exit', 4 FROM positions
             WHERE state = 'open' AND symbol = q.symbol AND time_exit_at <= %(now)s
             UNION ALL
-            SELECT id, 'kill_switch', 5 FROM positions WHERE %(flatten)s AND state = 'open' AND symbol = q.symbol
+            SELECT id, 'kill_switch', 5 FROM positions
+            WHERE state = 'open' AND symbol = q.symbol
+              AND EXISTS (SELECT FROM kill_switches WHERE released_at IS NULL AND level = 'flatten')
         ) AS h
         WHERE {FRESH}
     ) AS found
@@ -75,16 +75,16 @@ WITH hits AS MATERIALIZED (
         exit_order_id = nextval(pg_get_serial_sequence('orders', 'id'))
     FROM hits h, orders e
     WHERE p.id = h.id AND p.id = ANY(ARRAY(SELECT id FROM hits)) AND p.state = 'open' AND e.id = p.entry_order_id
-      AND e.venue = ANY(%(venues)s)
+      AND e.venue IN ({open_venues})
     RETURNING p.id, p.exit_order_id, p.exits, p.exit_reason, p.deployment_id, p.signal_id, p.symbol, p.side,
               p.quantity - p.closed_quantity AS quantity, p.correlation_id, e.venue, e.account, e.leverage
 ), planned AS (
     INSERT INTO orders (id, deployment_id, signal_id, idempotency_key, purpose, symbol, venue, account, position_side,
                         side, leverage, quantity, state, reason, verdict, exit_reason, prepared, venue_ref,
-                        filled_quantity, correlation_id, attempts, last_error, created_at, updated_at)
+                        filled_quantity, booked_quantity, correlation_id, attempts, last_error, created_at, updated_at)
     SELECT exit_order_id, deployment_id, signal_id, 'close:' || id || ':' || exits, 'close', symbol, venue, account, side,
            CASE side WHEN 'long' THEN 'sell' ELSE 'buy' END, leverage, quantity, 'planned', '', '{{}}', exit_reason, '{{}}',
-           '', 0, correlation_id, 0, '', %(now)s, %(now)s
+           '', 0, 0, correlation_id, 0, '', %(now)s, %(now)s
     FROM claimed
 )
 INSERT INTO events (at, name, subject, correlation_id, data)
@@ -100,8 +100,8 @@ SELECT %(now)s, name, subject, correlation_id, data FROM (
 ORDER BY id, step
 """
 
-SWEEP = CLAIM.format(hits=HITS_BY_MARKET)
-CLOSE = CLAIM.format(hits=HITS_GIVEN)
+SWEEP = CLAIM.format(hits=HITS_BY_MARKET, open_venues=gate.OPEN_VENUES)
+CLOSE = CLAIM.format(hits=HITS_GIVEN, open_venues=gate.OPEN_VENUES)
 
 
 def sweep() -> int:
@@ -110,12 +110,10 @@ def sweep() -> int:
     Positions at a venue whose gate is shut stay open: their closing order could not leave.
     """
     now = clock.now()
-    moment = {"now": now, "oldest": now - quotes.max_age(), "newest": now + quotes.CLOCK_SKEW}
+    moment = gate.moment() | {"oldest": now - quotes.max_age(), "newest": now + quotes.CLOCK_SKEW}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(RATCHET, moment)
-        cursor.execute(
-            SWEEP, moment | {"flatten": gate.kill_level() == "flatten", "venues": _open_venues()}
-        )
+        cursor.execute(SWEEP, moment)
         return _claimed(cursor.rowcount)
 
 
@@ -123,12 +121,8 @@ def sweep() -> int:
 def close(ids: Sequence[int], why: str = "manual") -> int:
     """Close these positions where they are still open; returns how many were claimed."""
     with connection.cursor() as cursor:
-        cursor.execute(CLOSE, {"now": clock.now(), "ids": list(ids), "why": why, "venues": _open_venues()})
+        cursor.execute(CLOSE, gate.moment() | {"ids": list(ids), "why": why})
         return _claimed(cursor.rowcount)
-
-
-def _open_venues() -> list[str]:
-    return [name for name in venues() if gate.is_open_for_exits(name)]
 
 
 def _claimed(events: int) -> int:
@@ -136,8 +130,3 @@ def _claimed(events: int) -> int:
     if events:
         wake.after_commit("position.closing")
     return events // 2
-
-
-def held_back() -> int:
-    """Open positions at venues whose gate is shut: nothing would close them now."""
-    return Position.objects.filter(state="open").exclude(entry_order__venue__in=_open_venues()).count()

@@ -33,10 +33,10 @@ FAN_OUT = """
 WITH planned AS (
     INSERT INTO orders (deployment_id, signal_id, idempotency_key, purpose, symbol, venue, account, position_side,
                         side, leverage, state, reason, verdict, exit_reason, prepared, venue_ref, filled_quantity,
-                        correlation_id, attempts, last_error, created_at, updated_at)
+                        booked_quantity, correlation_id, attempts, last_error, created_at, updated_at)
     SELECT d.id, s.id, 'open:' || d.id || ':' || s.id, 'open', s.token, s.venue, d.account, s.side,
            CASE s.side WHEN 'long' THEN 'buy' ELSE 'sell' END, s.leverage, 'planned', '', '{}', '', '{}', '', 0,
-           s.correlation_id, 0, '', %(now)s, %(now)s
+           0, s.correlation_id, 0, '', %(now)s, %(now)s
     FROM signals s JOIN agent_deployments d ON d.agent_id = s.agent_id AND d.state = 'active'
     WHERE s.state = 'pending'
       AND NOT EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id AND o.deployment_id = d.id AND o.purpose = 'open')
@@ -231,6 +231,7 @@ FROM signals s LEFT JOIN orders o ON o.signal_id = s.id AND o.purpose = 'open'
 WHERE s.state = 'pending'
 GROUP BY s.id
 HAVING bool_and(o.state IS DISTINCT FROM 'planned')
+ORDER BY s.id
 """
 
 

@@ -5,9 +5,7 @@ that venue's reach is latched. What cannot be read is closed.
 """
 
 from datetime import datetime
-from pathlib import Path
-
-from django.db import transaction
+from django.db import connection, transaction
 
 from maxxit.core import clock
 from maxxit.core.config import ROOT
@@ -22,25 +20,39 @@ LEVELS = ("no_entries", "reduce_only", "flatten")
 """From the mildest to the strictest."""
 
 
+OPEN_VENUES = """
+    SELECT g.venue FROM execution_gates g
+    WHERE NOT g.dry_run AND (%(approved_by_file)s OR EXISTS (
+        SELECT FROM execution_approvals a
+        WHERE a.scope IN (g.venue, '*') AND a.revoked_at IS NULL AND a.approved_at <= %(now)s AND a.expires_at > %(now)s
+    ))
+"""
+"""The venues that closing orders may leave for: the kill switch never stops one. Takes `moment()`."""
+
+
+def moment() -> dict[str, object]:
+    """What `OPEN_VENUES` needs to know of the world outside the database."""
+    return {"now": clock.now(), "approved_by_file": APPROVAL_FILE.exists()}
+
+
 def read(venue: str) -> GateFacts:
     """The gate of `venue` as it stands now; call it in the transaction that reserves the order."""
     gate = Gate.objects.filter(venue=venue).first()
-    return GateFacts(
-        dry_run=gate is None or gate.dry_run, approved=is_approved(venue), kill_level=kill_level()
-    )
+    return GateFacts(dry_run=gate is None or gate.dry_run, approved=is_approved(venue), kill_level=kill_level())
 
 
-def is_open_for_exits(venue: str) -> bool:
-    """Whether a closing order may leave: the kill switch never stops one."""
-    facts = read(venue)
-    return not facts.dry_run and facts.approved
-
-
-def is_approved(venue: str, approval_file: Path = APPROVAL_FILE) -> bool:
+def is_approved(venue: str) -> bool:
     """A standing approval of the venue or of all, by row or by the file."""
     now = clock.now()
     standing = Approval.objects.filter(scope__in=(venue, "*"), revoked_at=None, approved_at__lte=now, expires_at__gt=now)
-    return standing.exists() or approval_file.exists()
+    return standing.exists() or APPROVAL_FILE.exists()
+
+
+def open_venues() -> list[str]:
+    """The venues that closing orders may leave for now."""
+    with connection.cursor() as cursor:
+        cursor.execute(OPEN_VENUES, moment())
+        return [venue for (venue,) in cursor.fetchall()]
 
 
 def kill_level() -> str:

@@ -44,6 +44,7 @@ class Order(models.Model):
     deadline = models.DateTimeField(null=True, help_text="after this the venue no longer acts on it")
     filled_quantity = models.DecimalField(**COLUMN, default=0)
     average_price = models.DecimalField(**COLUMN, null=True)
+    booked_quantity = models.DecimalField(**COLUMN, default=0, help_text="of the filled, what a position has taken up")
     correlation_id = models.UUIDField(db_index=True)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="steps that ended in an unexpected error")
     last_error = models.TextField(blank=True)
@@ -59,6 +60,11 @@ class Order(models.Model):
                 fields=["id"],
                 name="orders_in_flight",
                 condition=models.Q(state__in=["sending", "unknown", "accepted", "partially_filled"]),
+            ),
+            models.Index(
+                fields=["id"],
+                name="orders_unbooked",
+                condition=models.Q(purpose="open", filled_quantity__gt=models.F("booked_quantity")),
             ),
             models.Index(fields=["account", "reserved_at"], name="orders_account_reserved"),
             models.Index(fields=["signal"], name="orders_signal"),

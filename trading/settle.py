@@ -117,7 +117,7 @@ def _book(order: Order, new: Sequence[Fill], *, collects_fees: bool) -> None:
     if order.purpose == "open" and first:
         ledger.book_platform_fee(order, policy().fees.platform_fee_usdc, collected=collects_fees)
         raise_to(CtPost.objects.filter(signals=order.signal_id), "traded")
-    totals = order.fills.aggregate(quantity=Sum("quantity"), value=Sum(F("quantity") * F("price")))
-    order.filled_quantity = totals["quantity"]
-    order.average_price = totals["value"] / totals["quantity"]
+    totals = order.fills.aggregate(filled=Sum("quantity"), value=Sum(F("quantity") * F("price")))
+    order.filled_quantity = totals["filled"]
+    order.average_price = totals["value"] / totals["filled"]
     order.save(update_fields=["filled_quantity", "average_price", "updated_at"])

@@ -7,7 +7,9 @@ from celery import Task, shared_task
 from maxxit.pipeline.runs import Counts, run_stage
 from trading import execute as executing
 from trading import settle as settling
+from trading.models import Order
 from trading.policy import policy
+from trading.states import IN_FLIGHT
 
 BATCH = 200
 """Orders per pass; the rest is the next pass's."""
@@ -35,6 +37,18 @@ def execute_pass() -> Counts:
             "signals": signals,
         },
     )
+
+
+def settle_pass() -> Counts:
+    """Ask about every order in flight."""
+    in_flight = Order.objects.filter(state__in=IN_FLIGHT).count()
+    return Counts(in_flight, settling.settle_due(BATCH) if in_flight else 0)
+
+
+@shared_task
+def settle() -> int:
+    """Sweep: how orders in flight stand, between the passes of `execute`."""
+    return settle_pass().out
 
 
 @shared_task(bind=True)

@@ -75,6 +75,21 @@ def profile() -> str:
     return os.environ.get("MAXXIT_PROFILE", "")
 
 
+def use_profile(name: str) -> None:
+    """Put a profile in force for this process, before any policy was read.
+
+    Raises `Misconfigured` when there is no such profile or policies of another are in use already.
+    """
+    if not (config_dir() / "profiles" / name).is_dir():
+        known = ", ".join(sorted(path.name for path in (config_dir() / "profiles").iterdir()))
+        raise Misconfigured(f"no profile {name!r} in {config_dir() / 'profiles'}; known: {known}")
+    if name != profile() and load.cache_info().currsize:
+        raise Misconfigured(
+            f"policies of profile {profile()!r} are in use: set MAXXIT_PROFILE={name} before starting"
+        )
+    os.environ["MAXXIT_PROFILE"] = name
+
+
 @cache
 def load(name: str, schema: type[P]) -> P:
     """`config/<name>.yaml` as a `schema`. Raises `Misconfigured` naming each wrong key."""

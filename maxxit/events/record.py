@@ -76,7 +76,7 @@ def advance_all(
     """Move every row of `ids` that is still in `old` to `new`; return the ids that moved, ascending."""
     check_move(model.MOVES, old, new)
     with transaction.atomic():
-        corr = models.F("correlation_id") if _carries_correlation(model) else models.Value(None)
+        corr = models.F("correlation_id") if _carries_correlation(model) else models.Value(None, models.UUIDField())
         still = dict(
             model.objects.select_for_update()
             .filter(pk__in=ids, state=old)

@@ -7,6 +7,7 @@ its way, no second is sent; the task clears the mark when it starts (`started`),
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 
 import structlog
 from celery import current_app
@@ -19,25 +20,32 @@ log = structlog.get_logger(__name__)
 MARK_SECONDS = 5
 """How long a lost wake can hold back the next one."""
 
-_quiet: ContextVar[bool] = ContextVar("wakes_quiet", default=False)
+_collector: ContextVar[set[str] | None] = ContextVar("woken_tasks", default=None)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Inside this block events wake nobody: a replay calls its steps itself."""
-    token = _quiet.set(True)
+def collected() -> Iterator[set[str]]:
+    """Inside this block no message is sent: the names of the woken tasks gather in the set. A replay runs them."""
+    woken: set[str] = set()
+    token = _collector.set(woken)
     try:
-        yield
+        yield woken
     finally:
-        _quiet.reset(token)
+        _collector.reset(token)
 
 
 def after_commit(event: str) -> None:
     """Wake the tasks that `settings.WAKES` lists for `event`, once the transaction has committed."""
-    if _quiet.get():
-        return
     for task in settings.WAKES.get(event, ()):
-        transaction.on_commit(lambda task=task: send(task))
+        transaction.on_commit(partial(_wake, task))
+
+
+def _wake(task: str) -> None:
+    woken = _collector.get()
+    if woken is None:
+        send(task)
+    else:
+        woken.add(task)
 
 
 def send(task: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
-from django.db import connection
+from django.db import connection, transaction
 from numpy.typing import NDArray
 
 from maxxit.core.clock import bucket
@@ -29,21 +29,15 @@ class Bars:
 
 def store(symbol: str, bars: Iterable[Bar]) -> int:
     """Load bars by COPY; a bar that we hold already stays as it is. Returns how many were offered."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "CREATE TEMP TABLE IF NOT EXISTS offered_candles (LIKE candles INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
-        )
-        cursor.execute("ALTER TABLE offered_candles ALTER COLUMN id DROP NOT NULL")
-        count = 0
-        columns = "symbol, open_time, open, high, low, close, volume"
-        with cursor.copy(f"COPY offered_candles ({columns}) FROM STDIN") as copy:  # noqa: S608 (a constant)
+    columns = "symbol, open_time, open, high, low, close, volume"
+    count = 0
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"CREATE TEMP TABLE offered ON COMMIT DROP AS SELECT {columns} FROM candles LIMIT 0")  # noqa: S608 (constants)
+        with cursor.copy(f"COPY offered ({columns}) FROM STDIN") as copy:
             for bar in bars:
                 copy.write_row((symbol, bar.open_time, bar.open, bar.high, bar.low, bar.close, bar.volume))
                 count += 1
-        cursor.execute(
-            f"INSERT INTO candles ({columns}) SELECT {columns} FROM offered_candles ON CONFLICT DO NOTHING"  # noqa: S608
-        )
-        cursor.execute("DELETE FROM offered_candles")
+        cursor.execute(f"INSERT INTO candles ({columns}) SELECT {columns} FROM offered ON CONFLICT DO NOTHING")  # noqa: S608
     return count
 
 

@@ -59,10 +59,16 @@ def run_stage(
     _save(row)
     if run_id is not None and name == STAGES[-1].name:
         _finish_run(run_id)
-    if run_id is None and counts.out:
-        wake.after_commit(f"stage.{name}")
+    if run_id is None:
+        announce(name, counts)
     log.info("stage_done", stage=name, ms=row.duration_ms, counted_in=counts.into, counted_out=counts.out)
     return {"in": counts.into, "out": counts.out, **counts.detail}
+
+
+def announce(name: str, counts: Counts) -> None:
+    """Wake the stage after `name` when this pass moved something."""
+    if counts.out:
+        wake.after_commit(f"stage.{name}")
 
 
 def _save(row: StageRun) -> None:

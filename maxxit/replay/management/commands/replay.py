@@ -1,0 +1,86 @@
+"""manage.py replay: recorded posts and prices through the whole river, in a database of its own."""
+
+import json
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from maxxit.core.config import use_profile
+from maxxit.core.errors import MaxxitError
+from maxxit.replay import report
+from maxxit.replay.database import own_database
+from maxxit.replay.run import Recorded, day, play, prepare
+
+
+class Command(BaseCommand):
+    """See the module."""
+
+    help = (
+        "Play recorded posts and candles through the live steps with a recorded clock, in a database of its own. "
+        "The agents are those of config/profiles/<profile>/cast.yaml."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The inputs, the span and the outputs."""
+        parser.add_argument("--posts", type=Path, required=True, help="JSON-lines file: id, username, created_at, text")
+        parser.add_argument(
+            "--candles", type=Path, required=True, help="folder of candles-<SYMBOL>-USD-5m.csv[.gz] files"
+        )
+        parser.add_argument("--from", dest="start", required=True, help="first day or moment, UTC (2017-12-01)")
+        parser.add_argument("--to", dest="end", required=True, help="last day (included) or moment, UTC")
+        parser.add_argument("--json", action="store_true", help="print the summary as JSON, nothing else")
+        parser.add_argument("--events-out", type=Path, help="write every event to this file, one JSON line each")
+        parser.add_argument("--profile", default="replay", help="folder of config/profiles to use (default: replay)")
+        parser.add_argument("--keep", action="store_true", help="keep the replay's database and print its name")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run it. Exit code 1 with one clear line when an input or setting is wrong."""
+        console = Console(file=sys.stderr if options["json"] else sys.stdout, highlight=False)
+        try:
+            use_profile(options["profile"])
+            recorded = self._recorded(options)
+            with own_database(keep=options["keep"]) as name:
+                figures = self._play(recorded, options, console)
+            if options["keep"]:
+                console.print(f"kept in database {name}")
+        except (MaxxitError, OSError) as error:
+            raise CommandError(str(error)) from error
+        if options["json"]:
+            self.stdout.write(json.dumps(figures, indent=2))
+        else:
+            report.show(figures, recorded, console)
+
+    def _recorded(self, options: dict[str, Any]) -> Recorded:
+        try:
+            start, end = day(options["start"]), day(options["end"], after=True)
+        except ValueError as error:
+            raise CommandError(f"--from and --to take a date or an ISO time: {error}") from error
+        if start >= end:
+            raise CommandError(f"--from {options['start']} is not before --to {options['end']}")
+        if not options["posts"].is_file():
+            raise CommandError(f"--posts {options['posts']} is not a file")
+        if not options["candles"].is_dir():
+            raise CommandError(f"--candles {options['candles']} is not a folder")
+        return Recorded(options["posts"], options["candles"], start, end)
+
+    def _play(self, recorded: Recorded, options: dict[str, Any], console: Console) -> dict[str, Any]:
+        count = prepare(recorded)
+        console.print(f"{count:,} candles loaded; {recorded.start:%Y-%m-%d %H:%M} to {recorded.end:%Y-%m-%d %H:%M} UTC")
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+        with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
+            span = (recorded.end - recorded.start).total_seconds()
+            shown = bar.add_task(f"{recorded.start:%d %b}", total=span)
+            play(
+                recorded,
+                lambda moment: bar.update(
+                    shown,
+                    completed=(moment - recorded.start).total_seconds(),
+                    description=f"{moment:%d %b %H:%M}",
+                ),
+            )
+        return report.summary(recorded, report.write_events(options["events_out"]))

@@ -1,0 +1,134 @@
+"""What a replay came to: the figures, as one dictionary and as tables; and its events, byte for byte."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from django.db.models import Count, QuerySet, Sum
+from rich.console import Console
+from rich.table import Table
+
+from agents.models import Deployment
+from maxxit.core.money import ZERO, plain, usdc
+from maxxit.events.models import Event
+from maxxit.replay.run import Recorded
+from positions.models import Position
+from positions.performance import total_unrealised
+from positions.pnl import max_drawdown
+from signals_app.models import CtPost, Signal
+from trading import ledger
+from trading.models import LedgerEntry, Order
+from trading.reconcile import drifts
+
+
+def _counts(rows: QuerySet[Any], field: str) -> dict[str, int]:
+    return {value: count for value, count in rows.order_by(field).values_list(field).annotate(Count("pk"))}
+
+
+def _sum(rows: QuerySet[Any], field: str) -> Decimal:
+    return rows.aggregate(total=Sum(field))["total"] or ZERO
+
+
+def pairs() -> dict[str, int]:
+    """Where each pair of a signal and a deployment stands; the four add up to signals × deployments."""
+    entries = Order.objects.filter(purpose="open")
+    opened = entries.filter(filled_quantity__gt=0)
+    unfilled = entries.filter(filled_quantity=0)
+    whole = sum(
+        count * Deployment.objects.filter(agent=agent, state="active").count()
+        for agent, count in Signal.objects.order_by("agent").values_list("agent").annotate(Count("pk"))
+    )
+    expired = unfilled.filter(state="expired").count()
+    blocked = unfilled.filter(state__in=("blocked", "rejected", "canceled")).count()
+    return {
+        "total": whole,
+        "opened": opened.count(),
+        "blocked": blocked,
+        "expired": expired,
+        "pending": whole - entries.count() + unfilled.exclude(
+            state__in=("expired", "blocked", "rejected", "canceled")
+        ).count(),
+    }
+
+
+def summary(recorded: Recorded, events_sha256: str) -> dict[str, Any]:
+    """The figures of the run; amounts are USDC as decimal strings, shares and rates fractions."""
+    closed = Position.objects.filter(state="closed")
+    winners = closed.filter(realised_pnl__gt=0).count()
+    fees = LedgerEntry.objects.filter(kind__in=("venue_fee", "platform_fee"), amount__gt=0)
+    shares = LedgerEntry.objects.filter(kind="profit_share", amount__gt=0)
+    return {
+        "posts": CtPost.objects.count(),
+        "outcomes": _counts(CtPost.objects.all(), "outcome"),
+        "signals": Signal.objects.count(),
+        "orders": Order.objects.count(),
+        "blocked": _counts(Order.objects.filter(state="blocked"), "reason"),
+        "positions_closed": _counts(closed, "exit_reason"),
+        "positions_open": Position.objects.exclude(state="closed").count(),
+        "pairs": pairs(),
+        "fees": plain(_sum(fees, "amount")),
+        "profit_share": plain(_sum(shares, "amount")),
+        "realised_pnl": plain(_sum(Position.objects.all(), "realised_pnl")),
+        "unrealised_pnl": plain(usdc(total_unrealised())),
+        "max_drawdown": plain(usdc(max_drawdown(recorded.equity))),
+        "win_rate": plain((Decimal(winners) / closed.count()).quantize(Decimal("0.0001")) if closed else ZERO),
+        "ledger_drift": {asset: plain(amount) for asset, amount in (ledger.drift() | drifts()).items()},
+        "events": Event.objects.count(),
+        "events_sha256": events_sha256,
+    }
+
+
+def event_lines() -> Iterator[bytes]:
+    """Every event in order, one canonical JSON line each: the same run gives the same bytes."""
+    rows = Event.objects.order_by("pk").values_list("at", "name", "subject", "correlation_id", "data")
+    for number, (at, name, subject, corr, data) in enumerate(rows.iterator(chunk_size=5000), start=1):
+        line = {
+            "seq": number,
+            "at": at.isoformat(),
+            "name": name,
+            "subject": subject,
+            "correlation_id": str(corr) if corr else None,
+            "data": data,
+        }
+        yield json.dumps(line, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def write_events(path: Path | None) -> str:
+    """Write the events to `path` where one is given; returns the SHA-256 of the bytes either way."""
+    digest = hashlib.sha256()
+    out = path.open("wb") if path else None
+    try:
+        for line in event_lines():
+            digest.update(line)
+            if out:
+                out.write(line)
+    finally:
+        if out:
+            out.close()
+    return digest.hexdigest()
+
+
+def show(figures: dict[str, Any], recorded: Recorded, console: Console) -> None:
+    """The figures as people read them, and where the time went."""
+    for title in ("outcomes", "blocked", "positions_closed", "pairs"):
+        table = Table("reason" if title != "pairs" else "signals × deployments", "count", title=title.replace("_", " "))
+        table.columns[1].justify = "right"
+        for reason, count in figures[title].items():
+            table.add_row(reason, f"{count:,}")
+        console.print(table)
+    money = Table("figure", "USDC", title="money")
+    money.columns[1].justify = "right"
+    for name in ("fees", "profit_share", "realised_pnl", "unrealised_pnl", "max_drawdown"):
+        money.add_row(name.replace("_", " "), f"{Decimal(figures[name]):,.2f}")
+    console.print(money)
+    console.print(
+        f"posts {figures['posts']:,} · signals {figures['signals']:,} · orders {figures['orders']:,} · "
+        f"closed {sum(figures['positions_closed'].values()):,} · open {figures['positions_open']:,} · "
+        f"win rate {Decimal(figures['win_rate']):.1%} · ledger drift {figures['ledger_drift'] or 'none'}"
+    )
+    spent = sorted(recorded.seconds.items(), key=lambda item: -item[1])
+    console.print("seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent))
+    console.print(f"events {figures['events']:,} sha256 {figures['events_sha256']}")

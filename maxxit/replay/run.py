@@ -1,0 +1,162 @@
+"""The same river over recorded inputs and a recorded clock.
+
+Nothing here decides anything. The driver sets the clock, lets the recorded prices and the scheduled passes happen
+in their order, and runs what those wake: the very functions that the workers call.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from time import perf_counter
+from typing import TypeVar
+
+from agents import cast
+from maxxit.core import clock
+from maxxit.core.errors import Misconfigured
+from maxxit.events import wake
+from maxxit.market import candles, quotes
+from maxxit.market.feeds.base import Tick
+from maxxit.market.feeds.file import BAR, Bar, candle_file, read_bars
+from maxxit.market.instruments import all_instruments
+from maxxit.market.venues import venues
+from maxxit.pipeline.runs import Counts, announce
+from maxxit.pipeline.schedule import schedule
+from maxxit.pipeline.stages import STAGES
+from positions.performance import total_equity
+from positions.tasks import monitor_pass
+from signals_app import ingest, tasks
+from signals_app.sources.jsonl import JsonlSource
+from trading import gate
+from trading.fund import fund
+from trading.tasks import execute_pass, settle_pass
+
+SOURCE = "jsonl"
+CHAIN = "maxxit.pipeline.tasks.run_pipeline"
+T = TypeVar("T")
+
+
+@dataclass
+class Recorded:
+    """What one replay needs: inputs, the span of time, and where the time went."""
+
+    posts: Path
+    candles: Path
+    start: datetime
+    """UTC, inclusive."""
+    end: datetime
+    """UTC, exclusive: the last pass runs at this very moment."""
+    equity: list[Decimal] = field(default_factory=list)
+    """USD of all deployments together, after each run of the chain."""
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Where the time went."""
+
+    def passes(self) -> dict[str, tuple[str, Callable[[], Counts]]]:
+        """Task name -> stage name and the function that its worker would call."""
+        source = JsonlSource([str(self.posts)])
+
+        def ingest_pass() -> Counts:
+            done = ingest.ingest({SOURCE: source})
+            return Counts(done.offered, done.new)
+
+        functions = {
+            "ingest": ingest_pass,
+            "classify": tasks.classify_pass,
+            "generate": tasks.generate_pass,
+            "execute": execute_pass,
+            "monitor": monitor_pass,
+        }
+        stages = {stage.task: (stage.name, functions[stage.name]) for stage in STAGES}
+        return stages | {"trading.tasks.settle": ("settle", settle_pass)}
+
+
+def prepare(recorded: Recorded) -> int:
+    """Accounts, agents, purses, an open paper gate and every candle; returns the number of candles."""
+    source = JsonlSource([str(recorded.posts)])
+    with clock.frozen(recorded.start):
+        for deployment in cast.assemble(SOURCE, sorted(source.usernames(), key=str.lower)):
+            fund(deployment)
+        for name in [name for name, venue in venues().items() if venue.paper]:
+            gate.set_dry_run(name, False, by="replay", reason="a replay trades on paper")
+            gate.approve(name, by="replay", until=recorded.end + timedelta(days=1), reason="a replay trades on paper")
+    count = 0
+    for symbol in all_instruments():
+        if path := candle_file(recorded.candles, symbol):
+            count += candles.store(symbol, read_bars(path))
+    if not count:
+        raise Misconfigured(f"no candle file in {recorded.candles}: expected names like candles-BTC-USD-5m.csv.gz")
+    return count
+
+
+def play(recorded: Recorded, progress: Callable[[datetime], None]) -> None:
+    """Let the recorded time pass. `progress` is told each moment as it is done."""
+    passes = recorded.passes()
+    ticks = _ticks(recorded)
+    due = _due(recorded)
+    with wake.collected() as woken:
+        for moment in sorted(set(ticks) | set(due)):
+            with clock.frozen(moment):
+                if moment in ticks:
+                    _timed(recorded, "quotes", lambda moment=moment: quotes.accept(ticks[moment]))
+                for task in due.get(moment, ()):
+                    links = [stage.task for stage in STAGES] if task == CHAIN else [task]
+                    for link in links:
+                        _run(recorded, passes, link)
+                    if task == CHAIN:
+                        recorded.equity.append(total_equity())
+                while woken:
+                    task = min(woken, key=list(passes).index)
+                    woken.discard(task)
+                    _run(recorded, passes, task)
+            progress(moment)
+
+
+def _run(recorded: Recorded, passes: dict[str, tuple[str, Callable[[], Counts]]], task: str) -> None:
+    name, function = passes[task]
+    counts = _timed(recorded, name, function)
+    announce(name, counts)
+
+
+def _timed(recorded: Recorded, name: str, function: Callable[[], T]) -> T:
+    begun = perf_counter()
+    try:
+        return function()
+    finally:
+        recorded.seconds[name] += perf_counter() - begun
+
+
+def _ticks(recorded: Recorded) -> dict[datetime, list[Tick]]:
+    """The close of each bar at the moment it became known."""
+    found: dict[datetime, list[Tick]] = defaultdict(list)
+    for symbol in all_instruments():
+        if path := candle_file(recorded.candles, symbol):
+            for bar in _within(read_bars(path), recorded):
+                found[bar.known_at].append(Tick(symbol, bar.close, bar.known_at, "file"))
+    return found
+
+
+def _within(bars: Iterator[Bar], recorded: Recorded) -> Iterator[Bar]:
+    return (bar for bar in bars if recorded.start <= bar.known_at <= recorded.end)
+
+
+def _due(recorded: Recorded) -> dict[datetime, list[str]]:
+    """Moment -> the tasks of the schedule that a replay knows, in the order of the pipeline, the chain first."""
+    known = [CHAIN, *recorded.passes()]
+    found: dict[datetime, list[str]] = defaultdict(list)
+    for entry in schedule().values():
+        if entry.task in known:
+            for moment in entry.moments(recorded.start - timedelta(microseconds=1), recorded.end, BAR):
+                found[moment].append(entry.task)
+    for tasks_due in found.values():
+        tasks_due.sort(key=known.index)
+    return found
+
+
+def day(text: str, *, after: bool = False) -> datetime:
+    """A UTC date (or ISO time) from the command line; `after` gives the end of that day."""
+    moment = datetime.fromisoformat(text)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    whole_day = moment.time() == time(0) and len(text) == 10
+    return moment + timedelta(days=1) if after and whole_day else moment
