@@ -1,11 +1,13 @@
 """Celery's side of positions: what happens is in `book` and `watch`."""
 
+from datetime import timedelta
 from typing import Any
 
 from celery import Task, shared_task
 
+from maxxit.core import clock
 from maxxit.pipeline.runs import Counts, run_stage
-from positions import book, watch
+from positions import book, performance, watch
 
 
 def monitor_pass() -> Counts:
@@ -20,3 +22,9 @@ def monitor_pass() -> Counts:
 def monitor(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: every exit that is due, every fill that is not booked."""
     return run_stage("monitor", monitor_pass, run_id=run_id, task_id=self.request.id or "", worker=self.request.hostname)
+
+
+@shared_task
+def take_snapshots() -> int:
+    """The figures of the UTC day that has just ended."""
+    return performance.take_snapshots(clock.now().date() - timedelta(days=1))

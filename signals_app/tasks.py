@@ -5,7 +5,9 @@ from functools import cache
 from typing import Any
 
 from celery import Task, shared_task
+from django.conf import settings
 
+from maxxit.core.config import ROOT
 from maxxit.pipeline.runs import Counts, run_stage
 from signals_app import classify as classifying
 from signals_app import generate as generating
@@ -18,7 +20,15 @@ from signals_app.sources.base import PostSource
 @cache
 def sources() -> dict[str, PostSource]:
     """The configured post sources. Raises `Misconfigured` for one that cannot be opened."""
-    return {name: SOURCES.open(**stanza) for name, stanza in policy().ingest.sources.items()}
+    return {name: SOURCES.open(**_placed(stanza)) for name, stanza in policy().ingest.sources.items()}
+
+
+def _placed(stanza: dict[str, Any]) -> dict[str, Any]:
+    """The stanza with `{data_dir}` in its paths filled in; other relative paths start at the project."""
+    if "paths" not in stanza:
+        return stanza
+    paths = [str(ROOT / path.format(data_dir=settings.DATA_DIR)) for path in stanza["paths"]]
+    return stanza | {"paths": paths}
 
 
 def ingest_pass() -> Counts:

@@ -48,3 +48,18 @@ class StageRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stage} {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+
+class CanaryMark(models.Model):
+    """When a worker of a queue last did something: proof that it works, not only that it is up."""
+
+    queue = models.CharField(max_length=20, primary_key=True)
+    worker = models.CharField(max_length=100)
+    signed_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "canary_marks"
+        ordering = ("queue",)
+
+    def __str__(self) -> str:
+        return f"{self.queue} by {self.worker}"

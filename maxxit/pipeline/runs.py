@@ -5,12 +5,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from celery import chain, current_app
-from django.db import OperationalError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
 from maxxit.core import clock
 from maxxit.events import wake
@@ -101,16 +103,25 @@ def _alone(name: str) -> Iterator[bool]:
             cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [f"stage:{name}"])
 
 
-def start_run(cause: str, *, asked_by: str = "", slot: Any = None) -> PipelineRun | None:
+def due_slot(entry: str) -> datetime:
+    """The scheduled moment that `now` belongs to: the newest one of the job's own rhythm, as the admin set it.
+
+    Two beats that fire for the same moment get the same slot, and a slot runs once.
+    """
+    now = timezone.now()
+    job = PeriodicTask.objects.select_related("interval", "crontab").filter(name=entry).first()
+    if job is None or job.interval is None:
+        return now.replace(second=0, microsecond=0)
+    return clock.bucket(now, timedelta(**{job.interval.period: job.interval.every}))
+
+
+def start_run(cause: str, *, asked_by: str = "", slot: datetime | None = None) -> PipelineRun | None:
     """Send the whole chain on its way, each link on its own queue; None when the slot already had its run."""
-    if slot is not None and PipelineRun.objects.filter(slot=slot).exists():
-        return None
-    made, created = (
-        PipelineRun.objects.get_or_create(slot=slot, defaults={"cause": cause, "started_at": clock.now()})
-        if slot is not None
-        else (PipelineRun.objects.create(cause=cause, asked_by=asked_by, started_at=clock.now()), True)
-    )
-    if not created:
+    made = PipelineRun(cause=cause, asked_by=asked_by, slot=slot, started_at=timezone.now())
+    try:
+        with transaction.atomic():
+            made.save()
+    except IntegrityError:
         return None
     links = [
         current_app.signature(one.task, kwargs={"run_id": made.pk}, queue=one.queue, immutable=True) for one in STAGES
@@ -118,6 +129,6 @@ def start_run(cause: str, *, asked_by: str = "", slot: Any = None) -> PipelineRu
     sent = chain(*links).apply_async()
     while sent.parent is not None:
         sent = sent.parent
-    PipelineRun.objects.filter(pk=made.pk).update(root_task_id=sent.id)
     made.root_task_id = sent.id
+    made.save(update_fields=["root_task_id"])
     return made

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from maxxit.core import clock
+from maxxit.core.config import ROOT
 from maxxit.core.errors import Misconfigured
 from maxxit.market.feeds.base import Tick
 from maxxit.market.instruments import instrument
@@ -91,7 +92,7 @@ class FileFeed:
     def __init__(
         self, folder: str, *, starts_at: str = "", plays_from: str = "", speed: int = 1, loop: bool = False
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = ROOT / folder  # a relative folder starts at the project
         self.starts_at = datetime.fromisoformat(starts_at) if starts_at else None
         self.plays_from = datetime.fromisoformat(plays_from) if plays_from else None
         self.speed, self.loop = speed, loop
