@@ -72,7 +72,9 @@ class Lab:
     ) -> Log:  # fmt: skip
         """Open a position; its PositionOpened. `deadline` in seconds from the latest block."""
         address = token or self.world.address_of(symbol)
-        data = m.open_data(safe or self.safe, trade(name), address, usdc, min_out, self.world.now() + deadline)
+        data = m.open_data(
+            safe or self.safe, trade(name), address, usdc, min_out, self.world.now() + deadline
+        )
         return self.send(by, data)[-1]
 
     def close(

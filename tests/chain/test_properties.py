@@ -1,5 +1,7 @@
 """Every property that TradingModule promises, one test each. The planted bugs of `mutants.py` run against these."""
 
+from typing import Any
+
 import pytest
 
 from tests.chain.lab import DAY, QUARTER, USDC, Lab, reverts, trade
@@ -36,7 +38,9 @@ def test_trade_id_is_consumed_before_any_external_call(lab: Lab) -> None:
     lab.tell(evil, "arm(address,bytes,uint256)", lab.module, question, 1)
     lab.open("a", token=evil.address)
     assert lab.number("struck()", to=evil.address) == 1
-    answer = lab.rpc("eth_call", {"to": evil.address, "data": "0x" + encode_call("last_word()").hex()}, "latest")
+    answer = lab.rpc(
+        "eth_call", {"to": evil.address, "data": "0x" + encode_call("last_word()").hex()}, "latest"
+    )
     assert int(answer[2:][128:192], 16) == 1, "in the middle of the swap the id must already be used"
 
 
@@ -90,7 +94,9 @@ def test_token_that_answers_nothing_to_approve_works(lab: Lab) -> None:
 
 
 def test_receipts_go_only_to_the_safe(lab: Lab) -> None:
-    accounts = [a for r, a in lab.world.accounts.items() if r not in ("fee_receiver", "profit_receiver", "trader")]
+    accounts = [
+        a for r, a in lab.world.accounts.items() if r not in ("fee_receiver", "profit_receiver", "trader")
+    ]
     accounts += [lab.module, lab.world.router]
 
     def wealth() -> list[int]:
@@ -178,7 +184,11 @@ def test_feed_that_is_not_positive_stops_trading(lab: Lab, answer: int, reason: 
     lab.open("a")
     lab.advance(60)
     now = lab.world.now()
-    lab.send("rogue", encode_call("set_round(int256,uint256,uint256)", answer, now, now), lab.world.token("WETH").feed)
+    lab.send(
+        "rogue",
+        encode_call("set_round(int256,uint256,uint256)", answer, now, now),
+        lab.world.token("WETH").feed,
+    )
     with reverts(reason):
         lab.open("b")
     with reverts(reason):
@@ -446,7 +456,9 @@ def test_winners_cannot_be_harvested_while_losers_stay_open(lab: Lab) -> None:
     assert closed.args["share"] == 0, "over all the Safe has lost"
     lab.move("WBTC", "1.2")
     late = lab.close("loser")
-    assert late.args["share"] == share_of(late.args["profit"]), "never more than the share of this very profit"
+    assert late.args["share"] == share_of(late.args["profit"]), (
+        "never more than the share of this very profit"
+    )
     assert late.args["unshared"] == closed.args["profit"]
 
 
@@ -538,25 +550,25 @@ def test_only_the_executor_trades(lab: Lab) -> None:
 def test_only_the_safe_changes_its_policy(lab: Lab) -> None:
     lab.set_policy()
     before = lab.raw(m.policies_data(lab.safe))
-    theirs = lab.world.policy(executor=lab.world.accounts["rogue"])
+    accounts = lab.world.accounts
+    theirs = lab.world.policy(executor=accounts["rogue"], guardian=accounts["trader"])
     for stranger in ("executor", "guardian", "owner", "deployer"):
-        policy = m.Policy(**{**_fields(theirs), "guardian": lab.world.accounts["trader"]})
-        lab.send(stranger, m.set_policy_data(policy, lab.world.rules()))
+        lab.send(stranger, m.set_policy_data(theirs, lab.world.rules()))
         lab.send(stranger, m.revoke_data())
     assert lab.raw(m.policies_data(lab.safe)) == before
     with reverts("NOT_EXECUTOR"):
         lab.open("a", by="rogue")
 
 
-def _fields(policy: m.Policy) -> dict[str, object]:
-    return {name: getattr(policy, name) for name in m.Policy.__dataclass_fields__}
-
-
 def test_executor_names_no_receiver_pool_or_feed(lab: Lab) -> None:
     """The two calls of the executor carry no address but the Safe's and the token's."""
     from trading.contracts.build import load
 
-    calls = {entry["name"]: entry["inputs"] for entry in load("TradingModule")["abi"] if entry["type"] == "function"}
+    calls = {
+        entry["name"]: entry["inputs"]
+        for entry in load("TradingModule")["abi"]
+        if entry["type"] == "function"
+    }
     for name in ("open_position", "close_position"):
         addresses = [part["name"] for part in calls[name] if part["type"] == "address"]
         assert set(addresses) <= {"safe", "token"}
@@ -678,7 +690,7 @@ def test_safe_can_release_a_position_to_itself(lab: Lab) -> None:
         lab.open("a")
 
 
-BAD_POLICIES = [
+BAD_POLICIES: list[tuple[dict[str, Any], str]] = [
     ({"executor": "0x" + "0" * 40}, "POLICY_KEYS"), ({"guardian": "0x" + "0" * 40}, "POLICY_KEYS"),
     ({"fee_receiver": "0x" + "0" * 40}, "POLICY_RECEIVER"), ({"profit_receiver": "0x" + "0" * 40}, "POLICY_RECEIVER"),
     ({"min_trade": 10 * USDC - 1}, "POLICY_TRADE_SIZE"), ({"max_trade": 9 * USDC}, "POLICY_TRADE_SIZE"),

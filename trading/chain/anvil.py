@@ -39,18 +39,27 @@ class RpcError(RuntimeError):
 
 
 class Rpc:
-    """JSON-RPC over one kept-alive connection. Not shared between threads: each thread gets its own."""
+    """JSON-RPC over one kept-alive connection; threads may share it, one call at a time."""
 
     def __init__(self, url: str, timeout: float = 60.0) -> None:
         parts = urlsplit(url)
         self.url = url
-        self._host, self._port, self._timeout = parts.hostname or "127.0.0.1", parts.port or 80, timeout
-        self._local = threading.local()
+        self._connection = http.client.HTTPConnection(
+            parts.hostname or "127.0.0.1", parts.port or 80, timeout=timeout
+        )
+        self._lock = threading.Lock()
         self._ids = itertools.count(1)
+
+    def close(self) -> None:
+        """Let go of the connection; the next call opens a new one."""
+        self._connection.close()
+
+    def __del__(self) -> None:
+        self.close()
 
     def __call__(self, method: str, *params: Any) -> Any:
         """One call: its result, or RpcError."""
-        return self._result(self._post({**self._envelope(method, params)}))
+        return self._result(self._post(self._envelope(method, params)))
 
     def batch(self, calls: list[tuple[str, list[Any]]]) -> list[Any]:
         """Several calls in one request, answered in order; the first error is raised. Keep it below 2 MB."""
@@ -72,22 +81,15 @@ class Rpc:
         return answer["result"]
 
     def _post(self, body: Any) -> Any:
-        """Sends once. A kept-alive connection that the node closed meanwhile is opened again before that."""
-        connection = self._connection()
+        """Sends once. After a failure nothing is sent again, but the next call gets a new connection."""
         payload = json.dumps(body)
-        try:
-            connection.request("POST", "/", payload, {"Content-Type": "application/json"})
-            return json.loads(connection.getresponse().read())
-        except (http.client.HTTPException, OSError):
-            self._local.connection = None
-            raise
-
-    def _connection(self) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
-            self._local.connection = connection
-        return connection
+        with self._lock:
+            try:
+                self._connection.request("POST", "/", payload, {"Content-Type": "application/json"})
+                return json.loads(self._connection.getresponse().read())
+            except (http.client.HTTPException, OSError):
+                self._connection.close()
+                raise
 
 
 def find_anvil() -> Path:
@@ -108,6 +110,18 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _must_be_free(host: str, port: int) -> None:
+    """Another node on our port would answer in our node's place, so this is found out before starting."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise AnvilError(
+                f"port {port} is taken: stop what listens there or choose another port"
+            ) from error
 
 
 @dataclass(slots=True)
@@ -143,6 +157,7 @@ def start_anvil(
     node's output. Raises AnvilError when the binary is missing or it does not come up in 20 seconds.
     """
     port = port or free_port()
+    _must_be_free(host, port)
     command = [
         str(find_anvil()), "--host", host, "--port", str(port), "--chain-id", str(CHAIN_ID),
         "--hardfork", "prague", "--accounts", str(ACCOUNTS), "--mnemonic", MNEMONIC, "--no-cors",

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
-import eth_abi
-from eth_utils import keccak, to_checksum_address
+from eth_abi.abi import encode
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 from trading.contracts.codec import ZERO_ADDRESS, encode_call
 from trading.contracts.module import Policy, TokenRule, revoke_data, set_policy_data
@@ -97,12 +98,12 @@ def revoke_tx(safe: str, module: str, nonce: int, previous_module: str = SENTINE
 
 def safe_tx_hash(tx: SafeTx, chain_id: int) -> bytes:
     """The EIP-712 hash that the owners sign."""
-    domain = keccak(_DOMAIN + eth_abi.encode(["uint256", "address"], [chain_id, tx.safe]))
+    domain = keccak(_DOMAIN + encode(["uint256", "address"], [chain_id, tx.safe]))
     fields = [
         tx.to, tx.value, keccak(tx.data), tx.operation, 0, 0, 0, ZERO_ADDRESS, ZERO_ADDRESS, tx.nonce
     ]  # fmt: skip
     kinds = [("bytes32" if kind == "bytes" else kind) for _, kind in _SAFE_TX_FIELDS]
-    return keccak(b"\x19\x01" + domain + keccak(_SAFE_TX + eth_abi.encode(kinds, fields)))
+    return keccak(b"\x19\x01" + domain + keccak(_SAFE_TX + encode(kinds, fields)))
 
 
 def exec_data(tx: SafeTx, signatures: bytes) -> bytes:

@@ -15,8 +15,9 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
+from eth_abi.abi import encode
 from eth_account import Account
-from eth_utils import to_checksum_address
+from eth_utils.address import to_checksum_address
 
 from trading.chain import onboarding
 from trading.chain.anvil import ACCOUNTS, CHAIN_ID, CONTRACTS, MNEMONIC, AnvilError, Rpc, RpcError
@@ -227,7 +228,12 @@ class World:
         )[0]
         return self.execute_as_owner(
             onboarding.enable_tx(
-                self.safe, self.module, policy or self.policy(), self.rules(), self.safe_nonce(), enabled=enabled
+                self.safe,
+                self.module,
+                policy or self.policy(),
+                self.rules(),
+                self.safe_nonce(),
+                enabled=enabled,
             )
         )
 
@@ -306,8 +312,6 @@ class Builder:
 
     def create(self, code: bytes, types: list[str] | None = None, args: list[Any] | None = None) -> str:
         """Deploy and return the address."""
-        from eth_abi import encode
-
         receipt = transact(self.rpc, self.deployer, None, code + encode(types or [], args or []))
         return to_checksum_address(receipt["contractAddress"])
 
@@ -398,7 +402,9 @@ def build_world(rpc_url: str, prices: Mapping[str, Decimal] | None = None) -> Wo
     up = encode_call("set_round(int256,uint256,uint256)", 0, started, started)
     transact(builder.rpc, builder.deployer, sequencer, up)
     tokens = tuple(
-        _build_token(builder, (factory, router, manager), usdc, symbol, address, {**PRICES, **(prices or {})}[symbol])
+        _build_token(
+            builder, (factory, router, manager), usdc, symbol, address, {**PRICES, **(prices or {})}[symbol]
+        )
         for symbol, address in plain.items()
     )
     module = builder.local("TradingModule", ["address"] * 3, [usdc, router, sequencer])

@@ -27,7 +27,9 @@ def compile_source(source: str, name: str) -> dict[str, Any]:
     import vyper
 
     if vyper.__version__.split("+")[0] != COMPILER:
-        raise RuntimeError(f"Vyper {COMPILER} is needed, found {vyper.__version__}: pip install vyper=={COMPILER}")
+        raise RuntimeError(
+            f"Vyper {COMPILER} is needed, found {vyper.__version__}: pip install vyper=={COMPILER}"
+        )
     output = vyper.compile_code(source, contract_path=f"{name}.vy", output_formats=["abi", "bytecode"])
     return {
         "contract": name,
@@ -71,7 +73,9 @@ def main(argv: list[str] | None = None) -> int:
     if parser.parse_args(argv).check:
         wrong = outdated()
         for name in wrong:
-            print(f"{name}.json does not match {name}.vy: run `python -m trading.contracts.build` and commit it")
+            print(
+                f"{name}.json does not match {name}.vy: run `python -m trading.contracts.build` and commit it"
+            )
         print("contract artifacts: " + ("out of date" if wrong else f"{len(sources())} match their sources"))
         return 1 if wrong else 0
     for path in sources():

@@ -1,0 +1,73 @@
+"""One signature of the owners starts everything, and one ends it; the card says what it means."""
+
+import pytest
+from eth_account import Account
+
+from tests.chain.lab import USDC, Lab, reverts
+from trading.chain import onboarding
+from trading.chain.world import Builder, local_key, predicted_safe, read, safe_artifact
+from trading.contracts import module as m
+from trading.contracts.codec import encode_call
+
+pytestmark = pytest.mark.chain
+
+
+def enabled(lab: Lab, safe: str) -> bool:
+    answer: bool = read(lab.rpc, safe, encode_call("isModuleEnabled(address)", lab.module), ["bool"])[0]
+    return answer
+
+
+def test_predicted_safe_is_where_it_lands(lab: Lab) -> None:
+    owners = [lab.world.accounts["owner"], lab.world.accounts["rogue"]]
+    expected = predicted_safe(owners, 2, 42)
+    assert lab.rpc("eth_getCode", expected, "latest") == "0x"
+    lab.world.send("deployer", onboarding.PROXY_FACTORY, onboarding.create_safe_data(owners, 2, 42))
+    assert lab.number("getThreshold()", to=expected) == 2
+    assert read(lab.rpc, expected, encode_call("getOwners()"), ["address[]"])[0] == owners
+    assert len(safe_artifact("Proxy")) > 100
+
+
+def test_one_transaction_enables_the_module_and_sets_the_policy(lab: Lab) -> None:
+    owner = lab.world.accounts["owner"]
+    safe = Builder(lab.world.rpc_url).safe([owner])
+    policy, rules = lab.world.policy(), lab.world.rules()
+    tx = onboarding.enable_tx(safe, lab.module, policy, rules, 0)
+    receipt = lab.world.execute_as_owner(tx)
+    assert enabled(lab, safe)
+    assert m.decode_policy(lab.raw(m.policies_data(safe))) == policy
+    assert [log.name for log in m.decode_logs(receipt["logs"], lab.module)] == ["PolicySet"]
+    lab.world.mint("USDC", safe, 100 * USDC)
+    assert lab.open("a", usdc=50 * USDC, safe=safe).args["safe"] == safe
+
+
+def test_signed_hash_is_the_safes_own(lab: Lab) -> None:
+    tx = onboarding.enable_tx(lab.safe, lab.module, lab.world.policy(), lab.world.rules(), 7, enabled=True)
+    zero = "0x" + "0" * 40
+    ask = encode_call(
+        "getTransactionHash(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,uint256)",
+        tx.to, 0, tx.data, tx.operation, 0, 0, 0, zero, zero, 7,
+    )  # fmt: skip
+    expected = read(lab.rpc, lab.safe, ask, ["bytes32"])[0]
+    assert onboarding.safe_tx_hash(tx, lab.world.chain_id) == expected
+    body = onboarding.safe_tx_json(tx, lab.world.chain_id)
+    assert body["contractTransactionHash"] == "0x" + expected.hex()
+    message = Account.sign_typed_data(local_key("owner"), full_message=body["eip712"])
+    assert bytes(message.message_hash) == expected, "a wallet that signs the typed data signs the same hash"
+
+
+def test_revoke_transaction_ends_policy_and_module(lab: Lab) -> None:
+    lab.world.execute_as_owner(onboarding.revoke_tx(lab.safe, lab.module, lab.world.safe_nonce()))
+    assert not enabled(lab, lab.safe)
+    with reverts("NOT_EXECUTOR"):
+        lab.open("a")
+
+
+def test_card_states_limits_and_the_most_that_can_be_lost(lab: Lab) -> None:
+    policy, rules = lab.world.policy(), lab.world.rules()
+    symbols = {token.address: token.symbol for token in lab.world.tokens}
+    card = onboarding.permission_card(policy, rules, symbols)
+    text = card.as_text()
+    assert (card.most_lost_per_day, card.most_lost_in_total) == (50 * USDC, 500 * USDC)
+    for words in ("WETH, WBTC", "1,000.00 USDC", "20 % of profit", "1 % worse", "UNAUDITED", "50.00 USDC"):
+        assert words in text
+    assert card.as_json()["most_lost_per_day"] == 50 * USDC

@@ -1,0 +1,99 @@
+"""The local world itself: it can be kept, it follows the market, and it says what is missing."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.chain.lab import USDC, Lab, trade
+from trading.chain import anvil
+from trading.chain.world import MULTICALL3, World, ensure_world, read, uniswap_artifact
+from trading.contracts import module as m
+from trading.contracts.codec import encode_call
+
+pytestmark = pytest.mark.chain
+
+
+def pool_price(lab: Lab, symbol: str) -> Decimal:
+    """What the quoter gives for 1,000 USDC, as a price in USD."""
+    token = lab.world.token(symbol)
+    signature = "quoteExactInputSingle((address,address,uint256,uint24,uint160))"
+    asked = encode_call(signature, (lab.world.usdc, token.address, 1_000 * USDC, token.policy_fee, 0))
+    out = read(lab.rpc, lab.world.quoter, asked, ["uint256", "uint160", "uint32", "uint256"])[0]
+    return Decimal(1_000) / Decimal(out).scaleb(-token.decimals)
+
+
+def test_demo_safe_has_its_money_and_policy(lab: Lab) -> None:
+    assert lab.usdc() == 10_000 * USDC
+    assert m.decode_policy(lab.raw(m.policies_data(lab.safe))) == lab.world.policy()
+
+
+@pytest.mark.parametrize("symbol", ["WETH", "WBTC"])
+def test_move_price_moves_feed_and_pools(lab: Lab, symbol: str) -> None:
+    for factor in ("1.37", "0.61", "1"):
+        wanted = (lab.world.price(symbol) * Decimal(factor)).quantize(Decimal("0.01"))
+        lab.world.move_price(symbol, wanted)
+        assert lab.world.price(symbol) == wanted
+        assert abs(pool_price(lab, symbol) / wanted - 1) < Decimal("0.0032"), "within the pool's fee"
+
+
+def test_multicall_reads_many_values_at_once(lab: Lab) -> None:
+    calls = [(token.address, False, encode_call("decimals()")) for token in lab.world.tokens]
+    data = encode_call("aggregate3((address,bool,bytes)[])", calls)
+    answers = read(lab.rpc, MULTICALL3, data, ["(bool,bytes)[]"])[0]
+    assert [int.from_bytes(value, "big") for _, value in answers] == [18, 8]
+
+
+def test_world_survives_a_kill_of_its_node(tmp_path: Path) -> None:
+    state, addresses = tmp_path / "anvil.json", tmp_path / "world.json"
+    with anvil.start_anvil(state=state) as node:
+        world = ensure_world(node.url, addresses)
+        opened = m.open_data(
+            world.safe, trade("kept"), world.address_of("WETH"), 100 * USDC, 0, world.now() + 600
+        )
+        world.send("executor", world.module, opened)
+        left = world.balance("USDC", world.safe)
+        _wait_for_state(state)
+        node.process.kill()
+        node.process.wait()
+    with anvil.start_anvil(state=state) as node:
+        again = ensure_world(node.url, addresses)
+        assert (again.module, again.safe) == (world.module, world.safe)
+        assert again.balance("USDC", again.safe) == left
+        close = m.close_data(again.safe, trade("kept"), 0, again.now() + 600)
+        again.send("executor", again.module, close)
+
+
+def _wait_for_state(state: Path) -> None:
+    """Until anvil has written its state after our last transaction (it does so every second)."""
+    import time
+
+    asked = time.time()
+    while not state.exists() or state.stat().st_mtime < asked + 0.5:
+        time.sleep(0.05)
+
+
+def test_another_chain_state_means_a_new_world(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "world.json"
+    lab.world.save(path)
+    assert World.load(path, lab.world.rpc_url) == lab.world
+    with anvil.start_anvil() as node:
+        rebuilt = ensure_world(node.url, path)
+        assert rebuilt.stands()
+        assert World.load(path, node.url) == rebuilt
+
+
+def test_missing_anvil_names_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(anvil, "CONTRACTS", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(anvil.AnvilError, match="make install"):
+        anvil.find_anvil()
+    monkeypatch.setattr("trading.chain.world.CONTRACTS", tmp_path)
+    with pytest.raises(anvil.AnvilError, match="make install"):
+        uniswap_artifact("v3-periphery/SwapRouter")
+
+
+def test_a_taken_port_is_said(lab: Lab) -> None:
+    port = int(lab.world.rpc_url.rpartition(":")[2])
+    with pytest.raises(anvil.AnvilError, match="taken"):
+        anvil.start_anvil(port)

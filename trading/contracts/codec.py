@@ -1,0 +1,125 @@
+"""Calldata and logs by signature: eth_abi directly, because web3's contract objects cost twenty times as much."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from eth_abi.abi import decode as abi_decode
+from eth_abi.abi import encode as abi_encode
+from eth_abi.grammar import parse
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+ZERO_ADDRESS = "0x" + "0" * 40
+
+
+@lru_cache(maxsize=512)
+def _signature(text: str) -> tuple[bytes, tuple[str, ...]]:
+    """("transfer(address,uint256)") -> its selector and its argument types."""
+    selector, arguments = keccak(text=text)[:4], text[text.index("(") :]
+    if arguments == "()":  # eth_abi knows no empty tuple
+        return selector, ()
+    inner: Any = parse(arguments)
+    return selector, tuple(part.to_type_str() for part in inner.components)
+
+
+def encode_call(signature: str, *args: Any) -> bytes:
+    """Calldata for a function by its canonical signature, for instance "transfer(address,uint256)"."""
+    selector, types = _signature(signature)
+    return selector + abi_encode(types, args)
+
+
+def decode(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
+    """Values of `types`; addresses in any depth come back checksummed."""
+    values = abi_decode(types, data)
+    return tuple(_checksummed(kind, value) for kind, value in zip(types, values, strict=True))
+
+
+def _checksummed(kind: str, value: Any) -> Any:
+    if kind == "address":
+        return to_checksum_address(value)
+    if kind.endswith("]"):
+        return [_checksummed(kind[: kind.rindex("[")], item) for item in value]
+    if kind.startswith("("):
+        inner: Any = parse(kind)
+        return tuple(
+            _checksummed(part.to_type_str(), item) for part, item in zip(inner.components, value, strict=True)
+        )
+    return value
+
+
+def revert_reason(data: str) -> str:
+    """The text of a revert: Error(string) decoded, Panic(uint256) named, anything else as hex, nothing as ""."""
+    raw = bytes.fromhex(data.removeprefix("0x"))
+    if raw[:4] == keccak(text="Error(string)")[:4]:
+        return str(abi_decode(["string"], raw[4:])[0])
+    if raw[:4] == keccak(text="Panic(uint256)")[:4]:
+        return f"PANIC_{abi_decode(['uint256'], raw[4:])[0]}"
+    return data if raw else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One decoded event. `args` holds indexed and other values by name; structs are tuples."""
+
+    name: str
+    address: str
+    args: dict[str, Any]
+    block: int
+    transaction: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class _EventType:
+    name: str
+    indexed: tuple[tuple[str, str], ...]
+    plain: tuple[tuple[str, str], ...]
+
+
+def _type_of(entry: Mapping[str, Any]) -> str:
+    """An ABI entry's type with tuples spelled out."""
+    kind = str(entry["type"])
+    if not kind.startswith("tuple"):
+        return kind
+    return "(" + ",".join(_type_of(part) for part in entry["components"]) + ")" + kind.removeprefix("tuple")
+
+
+class EventDecoder:
+    """Decodes the logs of one contract by its ABI; logs of other shapes are passed over."""
+
+    def __init__(self, abi: Iterable[Mapping[str, Any]]) -> None:
+        self._by_topic: dict[bytes, _EventType] = {}
+        for entry in abi:
+            if entry["type"] == "event":
+                text = f"{entry['name']}({','.join(_type_of(part) for part in entry['inputs'])})"
+                named = [
+                    (str(part["name"]), _type_of(part), bool(part["indexed"])) for part in entry["inputs"]
+                ]
+                self._by_topic[keccak(text=text)] = _EventType(
+                    str(entry["name"]),
+                    tuple((name, kind) for name, kind, indexed in named if indexed),
+                    tuple((name, kind) for name, kind, indexed in named if not indexed),
+                )
+
+    def topic(self, name: str) -> str:
+        """topic0 of an event, for a log filter."""
+        return next("0x" + topic.hex() for topic, event in self._by_topic.items() if event.name == name)
+
+    def decode(self, raw: Mapping[str, Any]) -> Log | None:
+        """A log as JSON-RPC returns it (hex strings), or None when the event is not of this ABI."""
+        topics = [bytes.fromhex(topic.removeprefix("0x")) for topic in raw["topics"]]
+        event = self._by_topic.get(topics[0]) if topics else None
+        if event is None:
+            return None
+        args: dict[str, Any] = {}
+        for (name, kind), topic in zip(event.indexed, topics[1:], strict=True):
+            args[name] = decode([kind], topic)[0]
+        data = bytes.fromhex(raw["data"].removeprefix("0x"))
+        values = decode([kind for _, kind in event.plain], data)
+        args.update(zip((name for name, _ in event.plain), values, strict=True))
+        return Log(
+            event.name, to_checksum_address(raw["address"]), args, int(raw.get("blockNumber") or "0x0", 16),
+            str(raw.get("transactionHash")), int(raw.get("logIndex") or "0x0", 16),
+        )  # fmt: skip
