@@ -179,8 +179,8 @@ def test_oracle_floor_holds_when_the_executor_asks_for_nothing(lab: Lab) -> None
         lab.close("a", min_out=0)
 
 
-@pytest.mark.parametrize(("answer", "reason"), [(0, "FEED_BAD"), (-1, "FEED_BAD")])
-def test_feed_that_is_not_positive_stops_trading(lab: Lab, answer: int, reason: str) -> None:
+@pytest.mark.parametrize(("answer", "reason"), [(0, "FEED_BAD"), (-1, "FEED_BAD"), (2**200, "FEED_BAD")])
+def test_feed_that_is_not_positive_or_absurd_stops_trading(lab: Lab, answer: int, reason: str) -> None:
     lab.open("a")
     lab.advance(60)
     now = lab.world.now()
@@ -467,10 +467,15 @@ def test_unreadable_open_loss_means_no_share_and_no_block(lab: Lab) -> None:
     lab.advance(2)
     lab.open("a")
     lab.move("WETH", "1.1")
+    half = lab.position("a").quantity // 2
+    now = lab.world.now()
+    absurd = encode_call("set_round(int256,uint256,uint256)", 2**250, now, now)
+    lab.send("rogue", absurd, lab.world.token("WBTC").feed)
+    first = lab.close("a", half)
     lab.send("rogue", encode_call("kill()"), lab.world.token("WBTC").feed)
-    closed = lab.close("a")
-    assert closed.args["share"] == 0
-    assert closed.args["unshared"] == closed.args["profit"] > 0
+    second = lab.close("a")
+    assert first.args["share"] == second.args["share"] == 0
+    assert second.args["unshared"] == first.args["profit"] + second.args["profit"] > 0
 
 
 def test_partial_closes_account_for_everything_once(lab: Lab) -> None:

@@ -139,6 +139,9 @@ MAX_FEE: constant(uint256) = 200_000
 MAX_SHARE_BPS: constant(uint256) = 2_000
 MAX_SLIPPAGE_BPS: constant(uint256) = 500
 MAX_FEED_AGE: constant(uint256) = 2 * DAY
+# Greater numbers can only be lies of a feed or token; below, no product here overflows and blocks a close.
+MAX_ANSWER: constant(int256) = 2**128
+MAX_QUANTITY: constant(uint256) = 2**112
 SEQUENCER_GRACE: constant(uint256) = 3_600
 DAY: constant(uint256) = 86_400
 
@@ -339,7 +342,9 @@ def _book_open(
     self.positions[safe][trade_id].terms = self._pack(
         Terms(cost=cost, eroded=charged, reserve=reserve, share_bps=policy.profit_share_bps)
     )
-    self.holdings[safe][token].quantity += quantity
+    held: uint256 = self.holdings[safe][token].quantity + quantity
+    assert held <= MAX_QUANTITY, "QUANTITY"
+    self.holdings[safe][token].quantity = held
     self.holdings[safe][token].cost += cost
     log PositionOpened(
         safe=safe, trade_id=trade_id, token=token, usdc_in=usdc_in, quantity=quantity, fee=policy.trade_fee,
@@ -522,7 +527,7 @@ def _price(rule: Rule) -> uint256:
 @internal
 @view
 def _read(rule: Rule) -> (uint256, uint256):
-    """The feed's answer and a fault: 1 unreadable or not positive, 2 stale or from the future, 3 sequencer."""
+    """The feed's answer and a fault: 1 unreadable or absurd, 2 stale or from the future, 3 sequencer."""
     readable: bool = False
     answer: int256 = 0
     started: uint256 = 0
@@ -532,7 +537,7 @@ def _read(rule: Rule) -> (uint256, uint256):
         if not readable or answer != 0 or started == 0 or block.timestamp < started + SEQUENCER_GRACE:
             return 0, 3
     readable, answer, started, updated = self._latest(rule.feed)
-    if not readable or answer <= 0:
+    if not readable or answer <= 0 or answer > MAX_ANSWER:
         return 0, 1
     if updated > block.timestamp or block.timestamp - updated > rule.max_age:
         return 0, 2

@@ -37,6 +37,8 @@ def decode(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
 
 
 def _checksummed(kind: str, value: Any) -> Any:
+    if "address" not in kind:
+        return value
     if kind == "address":
         return to_checksum_address(value)
     if kind.endswith("]"):
