@@ -38,7 +38,7 @@ class Env(BaseSettings):
     maxxit_data_dir: Path = BASE_DIR / ".maxxit"
     database_url: str = ""
     redis_url: str = ""
-    secret_key: str = Field("", repr=False)
+    secret_key: str = Field(default="", repr=False)
     debug: bool = False
     allowed_hosts: Words = ["127.0.0.1", "localhost", "[::1]"]
     csrf_trusted_origins: Words = []
@@ -49,11 +49,11 @@ class Env(BaseSettings):
     flower_port: Port = 5555
     log_level: str = "INFO"
     log_json: bool | None = None
-    conn_max_age: int = Field(60, ge=0)
+    conn_max_age: int = Field(default=60, ge=0)
     """Seconds that a process keeps its database connection; 0 in the web process, whose threads come and go."""
-    statement_timeout: int = Field(300, gt=0)
+    statement_timeout: int = Field(default=300, gt=0)
     """Seconds; the web process runs with less."""
-    soft_shutdown_seconds: float = Field(30, ge=0)
+    soft_shutdown_seconds: float = Field(default=30, ge=0)
     """How long a worker that was told to stop lets a running task go on before it hands it back."""
     flower_url: str = ""
 

@@ -1,6 +1,6 @@
 """Django's settings: how the program runs. What it decides by is in `config/*.yaml`, where things are in `env.py`."""
 
-from kombu import Queue
+from kombu.entity import Queue
 
 from maxxit.core import logs
 from maxxit.env import BASE_DIR, read_env
@@ -81,7 +81,7 @@ LANGUAGE_CODE = "en-us"
 
 # --- static files: whitenoise serves them; production from `collectstatic`, a checkout from the packages --------
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = BASE_DIR / "staticfiles" if PRODUCTION else None
 WHITENOISE_USE_FINDERS = not PRODUCTION
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

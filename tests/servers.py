@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from celery import Celery
 
 from maxxit.core.embedded import Postgres, Redis
 from maxxit.core.processes import bound_to_parent, stop_process, wait_until
@@ -108,33 +109,42 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @dataclass
 class Worker:
-    """A real Celery worker in a process of its own."""
+    """A real Celery worker in a process of its own. `include` names a module with more tasks."""
 
     environ: dict[str, str]
     log: Path
     queues: str
+    node: str = "tests@localhost"
+    include: str = "maxxit.celery"
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        from maxxit.celery import app
-
-        command = [sys.executable, "-m", "celery", "-A", "maxxit.celery", "worker", "-Q", self.queues]
+        command = [sys.executable, "-m", "celery", "--quiet", "-A", "maxxit.celery", "worker", "-c", "2"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "-c", "2", "-n", "tests@localhost", "--without-mingle", "--without-gossip"],
+                [*command, "-Q", self.queues, "-n", self.node, "-I", self.include, "--without-mingle"],
                 env=self.environ,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 preexec_fn=bound_to_parent(signal.SIGQUIT),
                 process_group=0,
             )
-        answers = lambda: bool(app.control.ping(["tests@localhost"], timeout=0.2))  # noqa: E731
-        if not wait_until(answers, 30, lambda: self.process is None or self.process.poll() is not None):
+        if not wait_until(self.answers, 30, lambda: not self.alive):
             raise RuntimeError(f"the worker does not answer:\n{self.log.read_text()[-3000:]}")
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there."""
+        return self.process is not None and self.process.poll() is None
+
+    def answers(self) -> bool:
+        """Whether it consumes."""
+        with Celery("asking", broker=self.environ["REDIS_URL"]) as app:
+            return bool(app.control.ping([self.node], timeout=0.2))
+
     def stop(self) -> None:
-        """A warm stop."""
+        """A soft stop."""
         stop_process(self.process, signal.SIGTERM, 15)
 
     def kill(self) -> None:

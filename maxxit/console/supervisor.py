@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -140,7 +141,7 @@ class Supervisor:
                 child.ask_to_stop()
             end = time.monotonic() + max(child.patience for child in group)
             for child in group:
-                if not wait_until(lambda child=child: _gone(child), max(0.1, end - time.monotonic())):
+                if not wait_until(partial(_gone, child), max(0.1, end - time.monotonic())):
                     self.say("did not stop in time: killed", child.name)
                 _clear(child)
         for pump in self._pumps:

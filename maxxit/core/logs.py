@@ -24,6 +24,12 @@ COMMON: list[Processor] = [
     add_correlation,
 ]
 
+TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(
+        show_locals=False
+    )  # local variables hold keys and passwords
+)
+
 
 def configure(*, as_json: bool, level: str) -> dict[str, Any]:
     """Set structlog up and return the `logging` configuration that renders both kinds of logger alike."""
@@ -37,9 +43,9 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
         cache_logger_on_first_use=True,
     )
     last: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+        [TRACEBACKS, structlog.processors.JSONRenderer(default=str)]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)]
+        else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
     )
     return {
         "version": 1,
@@ -48,12 +54,13 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-                "foreign_pre_chain": [*COMMON, structlog.stdlib.ExtraAdder()],
+                "foreign_pre_chain": [*COMMON, structlog.stdlib.ExtraAdder()] if as_json else COMMON,
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
+            "flower.inspector": {"level": "ERROR"},  # it asks workers that are not up yet
             "django.request": {"level": "ERROR"},  # a 404 is not a warning of ours
             "django_structlog": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},

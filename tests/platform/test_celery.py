@@ -19,7 +19,6 @@ from maxxit.core import correlation
 from maxxit.core.embedded import Redis
 from maxxit.core.processes import wait_until
 from maxxit.pipeline.stages import QUEUES, STAGES
-from tests.platform.tasks import which_correlation
 from tests.servers import Worker
 
 

@@ -1,0 +1,35 @@
+"""The Makefile is the front door: what it promises is there."""
+
+import re
+import subprocess
+
+import pytest
+
+from maxxit.env import BASE_DIR
+
+TARGETS = ["audit", "bench", "chaos", "check", "ci", "clean", "down", "fmt", "help", "install", "test", "up"]
+
+
+def make(*arguments: str) -> str:
+    return subprocess.run(
+        ["make", *arguments], cwd=BASE_DIR, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_help_documents_every_target() -> None:
+    told = re.findall(r"^  make (\S+)\s+\S", make("help"), re.MULTILINE)
+
+    assert told == TARGETS
+
+
+@pytest.mark.parametrize("target", ["install", "test", "check", "up"])
+def test_the_targets_are_made_of_known_commands(target: str) -> None:
+    assert make("--dry-run", target)
+
+
+def test_the_pins_fit_the_ranges_and_each_other() -> None:
+    runtime = (BASE_DIR / "requirements.txt").read_text()
+    pins = [line.split(" ;")[0] for line in runtime.splitlines() if line and not line.startswith("#")]
+
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9A-Za-z.]+", pin) for pin in pins)
+    assert "://" not in runtime  # the names of packages, not the hosts they come from

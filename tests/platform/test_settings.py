@@ -1,0 +1,129 @@
+"""The environment: what is refused, what is made, and what production insists on."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connections
+from django.test import Client
+
+from maxxit.core.errors import Misconfigured
+from maxxit.env import BASE_DIR, read_env
+
+KEY = "kV3-qW9z_TbY7mR2pLx8nCf5hJd1sGa6eUo4iXw0vBtZyQkMrN"
+PRODUCTION = {
+    "MAXXIT_PROFILE": "production",
+    "SECRET_KEY": KEY,
+    "DATABASE_URL": "postgresql://maxxit@db.example/maxxit",
+    "REDIS_URL": "rediss://redis.example/0",
+    "ALLOWED_HOSTS": "maxxit.example, www.maxxit.example",
+}
+
+
+@pytest.fixture
+def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """A machine with nothing set."""
+    for name in (*PRODUCTION, "DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MAXXIT_DATA_DIR", str(tmp_path))
+    return monkeypatch
+
+
+def manage(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=BASE_DIR,
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_bare_machine_gets_servers_and_a_private_key(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    env = read_env()
+
+    assert env.own_postgres
+    assert env.own_redis
+    assert env.key == read_env().key
+    assert len(env.key) >= 50
+    assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
+    assert env.key not in repr(env)
+
+
+def test_a_command_sees_the_profile_of_the_last_start(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "profile").write_text("demo")
+
+    assert read_env().maxxit_profile == "demo"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", ""),
+        ("SECRET_KEY", "a" * 60),
+        ("SECRET_KEY", "django-insecure-" + KEY),
+        ("DATABASE_URL", ""),
+        ("REDIS_URL", ""),
+        ("ALLOWED_HOSTS", "maxxit.example,*"),
+        ("DEBUG", "true"),
+        ("WEB_PORT", "http"),
+    ],
+)
+def test_production_refuses_and_names_the_variable(
+    environ: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    for key, good in (PRODUCTION | {name: value}).items():
+        environ.setenv(key, good)
+
+    with pytest.raises(Misconfigured, match=name):
+        read_env()
+
+
+def test_other_databases_are_refused(environ: pytest.MonkeyPatch) -> None:
+    environ.setenv("DATABASE_URL", "sqlite:///x.db")
+
+    with pytest.raises(Misconfigured, match="DATABASE_URL"):
+        read_env().database()
+
+
+def test_the_production_settings_pass_djangos_own_check() -> None:
+    done = manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_missing_server_names_the_way_out(tmp_path: Path) -> None:
+    done = manage("showmigrations", DATABASE_URL="", REDIS_URL="", MAXXIT_DATA_DIR=str(tmp_path))
+
+    assert done.returncode == 1
+    assert "Postgres is not running: start it with `make up` or set DATABASE_URL" in done.stderr
+
+
+@pytest.mark.django_db
+def test_every_session_has_limits() -> None:
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('statement_timeout'), current_setting('lock_timeout'),"
+            " current_setting('idle_in_transaction_session_timeout')"
+        )
+        assert cursor.fetchone() == ("5min", "30s", "2min")
+
+
+@pytest.mark.django_db
+def test_every_answer_has_a_content_security_policy(client: Client) -> None:
+    strict = client.get("/nowhere").headers["Content-Security-Policy"]
+    admin = client.get("/admin/login/").headers["Content-Security-Policy"]
+
+    assert "script-src 'self';" in strict
+    assert "unsafe" not in strict
+    assert "'unsafe-eval'" in admin
+    assert "frame-ancestors 'none'" in admin
+
+
+def test_only_json_travels() -> None:
+    assert settings.CELERY_ACCEPT_CONTENT == settings.CELERY_RESULT_ACCEPT_CONTENT == ["json"]
