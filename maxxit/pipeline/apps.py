@@ -1,3 +1,5 @@
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
@@ -5,3 +7,7 @@ class PipelineConfig(AppConfig):
     name = "maxxit.pipeline"
     label = "pipeline"
     verbose_name = "Pipeline"
+
+    def ready(self) -> None:
+        """Whatever sends a task sends it through our Celery application, also outside a worker."""
+        import_module("maxxit.celery")
