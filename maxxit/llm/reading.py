@@ -1,11 +1,19 @@
 """What a model may say about posts: the typed answer of the classification step."""
 
-from decimal import Decimal
-from typing import Annotated, Literal
+from collections import Counter
+from collections.abc import Iterator
+from decimal import ROUND_DOWN, Decimal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 Sentiment = Literal["bullish", "bearish", "neutral"]
+CONFIDENCE_STEP = Decimal("0.0001")
+
+
+def _stepped(confidence: Decimal) -> Decimal:
+    """Four digits are more than any reader knows, and all that the database keeps."""
+    return confidence.quantize(CONFIDENCE_STEP, rounding=ROUND_DOWN)
 
 
 class Reading(BaseModel):
@@ -19,7 +27,7 @@ class Reading(BaseModel):
     tokens: tuple[str, ...] = Field(max_length=20)
     """Symbols such as `BTC`, without `$`."""
     sentiment: Sentiment
-    confidence: Annotated[Decimal, Field(ge=0, le=1)]
+    confidence: Annotated[Decimal, Field(ge=0, le=1), AfterValidator(_stepped)]
     """Fraction: how sure the reader is that this is a call with this side."""
     reasoning: str = Field(max_length=1000)
     sides: dict[str, Sentiment] = Field(default_factory=dict)
@@ -32,3 +40,33 @@ class Readings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     readings: tuple[Reading, ...]
+
+    @field_validator("readings")
+    @classmethod
+    def _one_each(cls, readings: tuple[Reading, ...]) -> tuple[Reading, ...]:
+        """A second reading of a post is refused: one post's text must not overwrite another post's reading."""
+        if twice := sorted(_twice(readings)):
+            raise ValueError(f"more than one reading of {', '.join(post[:30] for post in twice[:5])}")
+        return readings
+
+    @classmethod
+    def lenient(cls, value: Any) -> Self | None:
+        """The readings of an invalid answer that are valid by themselves, without posts that were read twice."""
+        items = value.get("readings") if isinstance(value, dict) else None
+        readings = list(_valid(items)) if isinstance(items, list) else []
+        twice = _twice(readings)
+        kept = tuple(reading for reading in readings if reading.post_id not in twice)
+        return cls(readings=kept) if kept else None
+
+
+def _valid(items: list[Any]) -> Iterator[Reading]:
+    for item in items:
+        try:
+            yield Reading.model_validate(item)
+        except ValidationError:
+            continue
+
+
+def _twice(readings: Any) -> set[str]:
+    counted = Counter(reading.post_id for reading in readings)
+    return {post for post, number in counted.items() if number > 1}

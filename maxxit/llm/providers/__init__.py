@@ -1,0 +1,13 @@
+"""The adapters by the name that `config/llm.yaml` uses."""
+
+from maxxit.core.registry import Registry
+from maxxit.llm.providers.base import Provider
+
+PROVIDERS: Registry[Provider] = Registry(
+    "language model adapter",
+    {
+        "openai": "maxxit.llm.providers.openai.OpenAi",
+        "anthropic": "maxxit.llm.providers.anthropic.Anthropic",
+        "rules": "maxxit.llm.providers.rules.Rules",
+    },
+)

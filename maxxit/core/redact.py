@@ -1,0 +1,160 @@
+"""Secrets out, before anything is stored or logged. In this order, because each step knows less than the one before:
+
+1. typed secrets (`pydantic.SecretStr` and friends): masked whole;
+2. field names (`password`, `api_key`, `authorization` …): masked whole;
+3. known values (`know`, `know_environment`) in every encoding we could think of;
+4. patterns (`sk-…`, `Bearer …`, e-mail, `OPENAI_API_KEY=…`).
+
+There is no rule for "long numbers" or "64 hex digits": those are post ids, amounts in wei and transaction hashes
+too, and they must survive. A private key is recognised by its field or because we know its value.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretBytes, SecretStr
+
+from maxxit.core.redact_forms import forms
+
+MASK = "[redacted]"
+MIN_KNOWN = 8
+"""Characters below which a value is too common to be searched for."""
+
+_ALWAYS = {
+    *(
+        "secret",
+        "secrets",
+        "password",
+        "passwd",
+        "passphrase",
+        "authorization",
+        "mnemonic",
+        "cookie",
+        "cookies",
+    ),
+    *("apikey", "privatekey", "secretkey", "pem", "signature", "credential", "credentials"),
+}
+_LAST = {"key", "keys", "token", "pwd", "seed"}
+_HARMLESS = {
+    *("idempotency", "public", "primary", "foreign", "sort", "cache", "routing", "partition", "recording"),
+    *("cancel", "continuation", "next", "page", "pagination", "base", "quote", "chosen"),
+}
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_SYMBOL = re.compile(r"[$#]?[A-Z0-9.]{1,10}")
+_ENV_NAME = re.compile(r"(KEY|SECRET|TOKEN|PASSWORD|PASSPHRASE|MNEMONIC|CREDENTIALS?|SEED|DSN)$")
+_URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
+_NAMES = r"(?:api_?key|secret(?:_?key)?|access_?token|password|passwd|passphrase|private_?key|mnemonic)"
+_PATTERNS = [
+    re.compile(pattern, flags)
+    for pattern, flags in (
+        (r"-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL),
+        (r"\b(?:sk|rk|pk)-(?:ant-|proj-|or-|lf-|svcacct-)?[A-Za-z0-9_-]{12,}", 0),
+        (r"\b(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,}", 0),
+        (r"\b(?:pplx|apx|xai|gsk|hf|glpat|xox[abeprs])[-_][A-Za-z0-9_-]{12,}", 0),
+        (r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}", 0),
+        (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{30,}", 0),
+        (r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?", 0),
+        (r"\b\d{8,10}:[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])", 0),
+        (
+            r"(?<=Bearer )(?=\S*\d|\S{20})[\w.~+/=-]{8,}|(?<=Basic )(?=\S*[\d=]|\S{20})[\w+/=-]{8,}",
+            re.IGNORECASE,
+        ),
+        (r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}\b", 0),
+        (r"(?<=://)[^/\s:@\"']*:[^/\s@\"']+(?=@)", 0),
+    )
+]
+_ASSIGNED = re.compile(
+    rf"(?P<name>\b\w*{_NAMES}\w*[\"']?\s*[=:]\s*[\"']?)(?P<value>[^\s\"',;&}}]{{4,}})", re.IGNORECASE
+)
+_CAPITAL_ASSIGNED = re.compile(r"(?P<name>\b[A-Z][A-Z0-9_]*_(?:KEY|TOKEN|SECRET)\s*=\s*[\"']?)[^\s\"',;&}]+")
+
+_known: dict[str, frozenset[str]] = {}
+
+
+def know(value: str | bytes | SecretStr | SecretBytes) -> None:
+    """From now on `value` is masked wherever it turns up, in every encoding. Whoever loads a secret calls this."""
+    if isinstance(value, SecretStr | SecretBytes):
+        know(value.get_secret_value())
+        return
+    text = value.hex() if isinstance(value, bytes) else value.strip()
+    if len(text) >= MIN_KNOWN and text not in _known:
+        _known[text] = frozenset(form for form in forms(text) if len(form) >= MIN_KNOWN)
+
+
+def know_environment() -> None:
+    """Know every secret of the environment: variables by their names, passwords inside URLs."""
+    for name, value in os.environ.items():
+        if _ENV_NAME.search(name.upper()):
+            know(value)
+        if found := _URL_PASSWORD.search(value):
+            know(found[1])
+
+
+def forget() -> None:
+    """Forget every known value (tests)."""
+    _known.clear()
+
+
+def secret_name(name: str) -> bool:
+    """Whether a field of this name holds a secret. `tokens`, `prompt_tokens`, `token_in` and `public_key` do not."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    if not words:
+        return False
+    if _ALWAYS.intersection(words):
+        return True
+    return words[-1] in _LAST and not _HARMLESS.intersection(words[:-1])
+
+
+def text(value: str) -> str:
+    """`value` without known secrets and without what looks like one."""
+    lowered = value.lower()
+    for known in _known.values():
+        for form in known:
+            if form.lower() in lowered:
+                value = re.sub(re.escape(form), MASK, value, flags=re.IGNORECASE)
+    for pattern in _PATTERNS:
+        value = pattern.sub(MASK, value)
+    value = _CAPITAL_ASSIGNED.sub(rf"\g<name>{MASK}", value)
+    return _ASSIGNED.sub(rf"\g<name>{MASK}", value)
+
+
+def value(given: Any) -> Any:
+    """A copy of `given` that is fit to be stored or logged. Numbers, booleans and None pass unchanged."""
+    if isinstance(given, str):
+        return text(given)
+    if given is None or isinstance(given, bool | int | float):
+        return given
+    if isinstance(given, SecretStr | SecretBytes):
+        return MASK
+    if isinstance(given, Mapping):
+        return {text(str(name)): field(str(name), item) for name, item in given.items()}
+    if isinstance(given, list | tuple | set | frozenset):
+        items = list(given)
+        if len(items) == 2 and isinstance(items[0], str) and isinstance(items[1], str):
+            items = [items[0], field(items[0], items[1])]  # a header as a pair
+        return [value(item) for item in items]
+    if isinstance(given, bytes | bytearray | memoryview):
+        return text(bytes(given).decode("utf-8", "backslashreplace"))
+    return text(str(given))
+
+
+def field(name: str, given: Any) -> Any:
+    """`given` as the value of a field called `name`."""
+    if given is None or isinstance(given, bool) or not secret_name(name):
+        return value(given)
+    bare = name.lower() in {"key", "token"}
+    if bare and isinstance(given, Mapping | list | tuple):
+        return value(given)
+    if bare and isinstance(given, str) and _SYMBOL.fullmatch(given):
+        return value(given)  # here `token` is nearly always BTC
+    return MASK
+
+
+def processor(_logger: Any, _method: str, event: Any) -> Any:
+    """A structlog processor. It stands last before the renderer, after tracebacks have become values."""
+    return {
+        name: item if name.startswith("_") or name == "exc_info" else field(name, item)
+        for name, item in event.items()
+    }

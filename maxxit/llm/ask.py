@@ -1,0 +1,109 @@
+"""Prompt in, validated answer out, always traced. The one way in which the project talks to language models.
+
+    asked = ask(purpose="classify", data={"posts": […], "tokens": {…}}, schema=Readings, correlation_ids=[…])
+    asked.answer.readings
+
+The providers of the purpose are tried in order; each answer is validated against `schema` and, if it fails, asked
+for once more with the error shown. Call it outside a transaction: it waits for the network, and the trace of a
+failure must outlive the exception. Raises, after the trace was written:
+
+    Retryable      every provider is away, resting, out of budget or wants another key; no fault of the question
+    Rejected       some provider answered and no answer could be used, or it refused this very question
+    Misconfigured  no provider can be asked; a prompt file is missing; a replay has no such recording
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from maxxit.core import redact
+from maxxit.core.errors import Rejected, Retryable
+from maxxit.llm import chain, prompts, recordings, trace
+from maxxit.llm.call import Asker
+from maxxit.llm.chain import Link
+from maxxit.llm.policy import LlmPolicy, ProviderStanza, policy
+from maxxit.llm.policy import recordings as recordings_in_force
+from maxxit.llm.providers.base import Provider, Request
+from maxxit.llm.schema import wire_schema
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[M]):
+    """A validated answer and who gave it."""
+
+    answer: M
+    trace_id: int
+    """Of the row in `llm_traces`; 0 when none is kept."""
+    provider: str
+    model: str
+
+
+def ask(
+    *,
+    purpose: str,
+    data: Mapping[str, Any],
+    schema: type[M],
+    correlation_ids: Sequence[UUID],
+    agent: str = "",
+    provider: Provider | None = None,
+) -> Asked[M]:
+    """The answer to the question `purpose` about `data`. `provider` replaces the configured chain (tests)."""
+    redact.know_environment()
+    rules = policy()
+    prompt = prompts.read(purpose)
+    request = _request(rules, purpose, prompt, data, schema)
+    call = trace.Call(
+        request=request,
+        correlation_ids=correlation_ids,
+        agent=agent,
+        prompt_sha256=prompt.sha256,
+        schema_sha256=recordings.digest(request.schema),
+    )
+    asker = Asker(rules, recordings_in_force(), schema, call)
+    failures: list[Retryable | Rejected] = []
+    for link in _links(rules, purpose, provider, asker):
+        try:
+            answer, trace_id, model = asker.ask(link)
+        except (Retryable, Rejected) as error:
+            failures.append(error)
+        else:
+            return Asked(answer, trace_id, link.provider.name, model)
+    raise _verdict(purpose, failures)
+
+
+def _links(rules: LlmPolicy, purpose: str, provider: Provider | None, asker: Asker[M]) -> list[Link]:
+    if provider is not None:
+        return [Link(provider, ProviderStanza(adapter="given", local=not provider.base_url))]
+    links = chain.links(rules, purpose, callable_only=not asker.replays)
+    return asker.recorded(links) if asker.replays else links
+
+
+def _request(
+    rules: LlmPolicy, purpose: str, prompt: prompts.Prompt, data: Mapping[str, Any], schema: type[BaseModel]
+) -> Request:
+    stanza = rules.purpose(purpose)
+    items = data.get(stanza.items, ()) if stanza.items else ()
+    return Request(
+        purpose=purpose,
+        system=prompt.system,
+        user=prompt.render(data),
+        data=data,
+        schema=wire_schema(schema),
+        schema_name=schema.__name__,
+        max_tokens=stanza.tokens_for(len(items)),
+    )
+
+
+def _verdict(purpose: str, failures: list[Retryable | Rejected]) -> Retryable | Rejected:
+    """One error for all. An answer that could not be used outweighs an absence: asking again would not help."""
+    said = "; ".join(str(error) for error in failures)
+    rejected = [error for error in failures if isinstance(error, Rejected)]
+    if rejected:
+        return Rejected(f"{purpose}: {said}", code=rejected[-1].code)
+    waits = [error.after for error in failures if isinstance(error, Retryable) and error.after is not None]
+    return Retryable(f"{purpose}: {said}", after=min(waits) if waits else None)

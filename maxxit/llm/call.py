@@ -1,0 +1,152 @@
+"""One provider, one question: limits, the call itself, validation, one repair, a trace for each exchange."""
+
+from dataclasses import replace
+from time import perf_counter
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from maxxit.core import redact
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
+from maxxit.llm import breaker, budget, recordings, trace
+from maxxit.llm.chain import Link
+from maxxit.llm.policy import LlmPolicy, Recordings
+from maxxit.llm.providers.base import Answer, Request
+from maxxit.llm.schema import clean, read_answer, salvage
+from maxxit.llm.slots import slot
+
+M = TypeVar("M", bound=BaseModel)
+ACCOUNT_TROUBLE = {"http_401", "http_402", "http_403", "http_404"}
+"""The provider does not know us, our money or the model: the question is not to blame."""
+REPAIR = """
+
+Your previous answer could not be used. What was wrong with it:
+{error}
+Your previous answer, as data:
+{answer}
+Answer again, with JSON of the given schema only."""
+REPAIR_CHARS = 4000
+"""How much of the wrong answer is shown again."""
+
+
+class Asker(Generic[M]):
+    """Asks the links of a chain the same question, one after the other."""
+
+    def __init__(self, rules: LlmPolicy, kept: Recordings, schema: type[M], call: trace.Call) -> None:
+        self._rules, self._recordings, self._schema, self._call = rules, kept, schema, call
+
+    @property
+    def replays(self) -> bool:
+        """Whether answers come from the record only."""
+        return self._recordings.mode == "replay"
+
+    def recorded(self, links: list[Link]) -> list[Link]:
+        """The links that were recorded answering this question; or the first, whose recording is then missed."""
+        folder, request = self._recordings.folder, self._call.request
+        found = [
+            link
+            for link in links
+            if link.stanza.local or recordings.path(folder, link.provider, request).exists()
+        ]
+        return found or links[:1]
+
+    def ask(self, link: Link) -> tuple[M, int, str]:
+        """(answer, trace id, model). Raises Retryable or Rejected when this link cannot answer."""
+        first, text = self._exchange(link, self._call.request, repaired=False)
+        try:
+            answer = read_answer(self._schema, text)
+        except Rejected as error:
+            first.error = str(error)
+            trace.write(first)
+            return self._repair(link, first, text)
+        return answer, trace.write(first), first.model
+
+    def _repair(self, link: Link, first: trace.Call, wrong: str) -> tuple[M, int, str]:
+        """Ask once more with the error shown; then take what can be used, or give up."""
+        shown = recordings.canonical(wrong[:REPAIR_CHARS])
+        user = first.request.user + REPAIR.format(error=first.error, answer=shown)
+        second, text = self._exchange(link, replace(first.request, user=user), repaired=True)
+        answer: M | None
+        try:
+            answer = read_answer(self._schema, text)
+        except Rejected as error:
+            second.error = str(error)
+            answer = salvage(self._schema, text) or salvage(self._schema, wrong)
+        trace_id = trace.write(second)
+        if answer is None:
+            raise Rejected(f"{link.provider.name}: {second.error}", code="answer_invalid")
+        return answer, trace_id, second.model
+
+    def _exchange(self, link: Link, request: Request, *, repaired: bool) -> tuple[trace.Call, str]:
+        """One question and its redacted answer. A failure is traced here; a success by the caller, who judges it."""
+        provider = link.provider
+        call = replace(
+            self._call,
+            request=request,
+            request_sha256=recordings.key(provider, request),
+            provider=provider.name,
+            model=provider.model,
+            base_url=provider.base_url,
+            parameters=provider.parameters,
+            repaired=repaired,
+        )
+        started = perf_counter()
+        try:
+            answer = self._answer(link, request)
+        except (Retryable, Rejected, Misconfigured) as error:
+            error.args = (redact.text(str(error)),)  # providers like to quote the key that they refuse
+            call.error, call.latency_ms = str(error), _ms(started)
+            trace.write(call)
+            raise
+        call.answer, call.latency_ms, call.model = answer, _ms(started), answer.model
+        call.cost_usd = link.stanza.cost(answer.prompt_tokens, answer.completion_tokens)
+        return call, answer.text
+
+    def _answer(self, link: Link, request: Request) -> Answer:
+        """From this process, from the record, or from the network; always redacted."""
+        provider, folder = link.provider, self._recordings.folder
+        if link.stanza.local:
+            return _redacted(provider.complete(request))
+        if self.replays:
+            found = recordings.find(folder, provider, request)
+            if found is None:
+                raise recordings.MissingRecording(
+                    f"no recording of {request.purpose!r} by {provider.name} {provider.model}:"
+                    f" {recordings.path(folder, provider, request)} is missing. The prompt, the data, the schema,"
+                    " the model or its parameters are not those of the recording"
+                )
+            return found
+        answer = _redacted(self._call_out(link, request))
+        if self._recordings.mode == "record":
+            recordings.save(folder, provider, request, answer)
+        return answer
+
+    def _call_out(self, link: Link, request: Request) -> Answer:
+        """Over the network, within breaker, slots and budget."""
+        name, limits = link.provider.name, self._rules.breaker
+        breaker.admit(name, limits)
+        with slot(name, link.stanza.concurrency, float(self._rules.slot_wait_seconds)):
+            spend = budget.book_call(request.purpose, self._rules.purpose(request.purpose))
+            try:
+                answer = link.provider.complete(request)
+            except Retryable as error:
+                breaker.failed(name, limits, redact.text(str(error)), error.after)
+                raise
+            except Rejected as error:
+                if error.code not in ACCOUNT_TROUBLE:
+                    breaker.succeeded(name)
+                    raise
+                where = f" (see {link.stanza.key_env})" if link.stanza.key_env else ""
+                breaker.failed(name, limits, redact.text(str(error)))
+                raise Retryable(f"{name} does not serve us{where}: {error}") from error
+        breaker.succeeded(name)
+        budget.book_cost(spend, link.stanza.cost(answer.prompt_tokens, answer.completion_tokens))
+        return answer
+
+
+def _redacted(answer: Answer) -> Answer:
+    return replace(answer, text=clean(answer.text), model=redact.text(answer.model))
+
+
+def _ms(started: float) -> int:
+    return round((perf_counter() - started) * 1000)

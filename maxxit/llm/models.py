@@ -1,0 +1,81 @@
+"""What was asked of models and what they answered; what that cost; which providers rest."""
+
+from typing import ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+
+
+class LlmTrace(models.Model):
+    """One call of one provider. Everything in it went through `maxxit.core.redact`."""
+
+    STATUSES: ClassVar = [("ok", "ok"), ("error", "error")]
+
+    ts = models.DateTimeField(help_text="when it was asked, UTC")
+    correlation_id = models.UUIDField(null=True, help_text="the first of correlation_ids")
+    correlation_ids = ArrayField(models.UUIDField(), default=list, help_text="all that one call was about")
+    agent_name = models.CharField(max_length=80, blank=True)
+    purpose = models.CharField(max_length=40)
+    provider = models.CharField(max_length=40)
+    model = models.CharField(max_length=120)
+    base_url = models.CharField(max_length=200, blank=True)
+    parameters = models.JSONField(default=dict)
+    latency_ms = models.PositiveIntegerField(help_text="milliseconds from question to answer")
+    status = models.CharField(max_length=5, choices=STATUSES)
+    error_message = models.TextField(blank=True)
+    request = models.JSONField(default=dict)
+    response = models.JSONField(null=True)
+    prompt_tokens = models.PositiveIntegerField(null=True)
+    completion_tokens = models.PositiveIntegerField(null=True)
+    cost_usd = models.DecimalField(max_digits=18, decimal_places=9, default=0)
+    prompt_sha256 = models.CharField(max_length=64, help_text="of the prompt file")
+    schema_sha256 = models.CharField(max_length=64, help_text="of the answer's JSON schema")
+    request_sha256 = models.CharField(max_length=64, help_text="names the recording of this call")
+    repaired = models.BooleanField(default=False, help_text="asked again with the error of the first answer")
+
+    class Meta:
+        db_table = "llm_traces"
+        ordering = ("-id",)
+        indexes: ClassVar = [
+            GinIndex(fields=["correlation_ids"], name="llm_traces_correlations"),
+            models.Index(fields=["correlation_id"], name="llm_traces_correlation"),
+            models.Index(fields=["ts"], name="llm_traces_ts"),
+            models.Index(fields=["agent_name", "ts"], name="llm_traces_agent_ts"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} by {self.provider} ({self.status})"
+
+
+class LlmSpend(models.Model):
+    """What one purpose used up on one day. Kept apart from the traces, which may be switched off."""
+
+    day = models.DateField(help_text="UTC")
+    purpose = models.CharField(max_length=40)
+    calls = models.PositiveIntegerField(default=0)
+    usd = models.DecimalField(max_digits=18, decimal_places=9, default=0)
+
+    class Meta:
+        db_table = "llm_spend"
+        ordering = ("-day", "purpose")
+        constraints: ClassVar = [models.UniqueConstraint(fields=["day", "purpose"], name="one_spend_a_day")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.purpose}: {self.calls} calls, {self.usd.normalize():f} USD"
+
+
+class LlmCircuit(models.Model):
+    """The breaker of one provider, shared by all workers. `retry_at` empty: closed, calls pass."""
+
+    provider = models.CharField(max_length=40, primary_key=True)
+    failures = models.PositiveIntegerField(default=0, help_text="in a row")
+    retry_at = models.DateTimeField(null=True, help_text="open until then; then one probe passes")
+    last_error = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "llm_circuits"
+        ordering = ("provider",)
+
+    def __str__(self) -> str:
+        return f"{self.provider}: " + (f"open until {self.retry_at:%H:%M:%S}" if self.retry_at else "closed")

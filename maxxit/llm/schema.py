@@ -1,0 +1,82 @@
+"""From a pydantic model to the JSON schema that is sent, and from an answer's text to the model."""
+
+import json
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from maxxit.core import redact
+from maxxit.core.errors import Rejected
+
+M = TypeVar("M", bound=BaseModel)
+MAX_PROBLEMS = 10
+
+
+def wire_schema(schema: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of `schema`, in the part of the language that all providers understand."""
+    simple: dict[str, Any] = _simple(schema.model_json_schema())
+    return simple
+
+
+def _simple(part: Any) -> Any:
+    """Decimals become plain numbers (pydantic offers text as well), titles go: a model needs neither."""
+    if isinstance(part, list):
+        return [_simple(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    numbers = [option for option in part.get("anyOf", ()) if option.get("type") == "number"]
+    if numbers and len(part["anyOf"]) == 2:
+        rest = {name: item for name, item in part.items() if name not in {"anyOf", "title"}}
+        return rest | numbers[0]
+    return {
+        name: _simple(item) for name, item in part.items() if not (name == "title" and isinstance(item, str))
+    }
+
+
+def clean(text: str) -> str:
+    """A raw answer without secrets, and fit for Postgres. JSON stays JSON, also out of a Markdown fence."""
+    bare = text.strip()
+    if bare.startswith("```"):
+        bare = bare.strip("`").removeprefix("json").strip()
+    try:
+        return json.dumps(storable(redact.value(json.loads(bare))), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return str(storable(redact.text(text)))
+
+
+def storable(value: Any) -> Any:
+    """`value` as Postgres takes it: without NUL, without halves of surrogate pairs, without infinities."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {storable(name): storable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    return value
+
+
+def read_answer(schema: type[M], text: str) -> M:
+    """A cleaned answer as a `schema`. Raises `Rejected` (answer_invalid) with what a model needs to repair it."""
+    try:
+        return schema.model_validate_json(text)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part)[:40] for part in problem['loc'])}: {problem['msg'][:200]}"
+            for problem in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        told = "; ".join(problems[:MAX_PROBLEMS])
+        raise Rejected(f"the answer does not fit: {told}", code="answer_invalid") from None
+
+
+def salvage(schema: type[M], text: str) -> M | None:
+    """What is usable of an invalid answer, where the schema can tell (`lenient`); otherwise None."""
+    lenient = getattr(schema, "lenient", None)
+    if lenient is None:
+        return None
+    try:
+        kept: M | None = lenient(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+    return kept

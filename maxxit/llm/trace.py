@@ -1,0 +1,127 @@
+"""One row and one log line for every call. Nothing reaches either without passing `maxxit.core.redact`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from maxxit.core import clock, correlation, redact
+from maxxit.llm.models import LlmTrace
+from maxxit.llm.policy import policy, switch
+from maxxit.llm.providers.base import Answer, Request
+from maxxit.llm.schema import storable
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Call:
+    """One call as it goes on."""
+
+    request: Request
+    correlation_ids: Sequence[UUID]
+    agent: str
+    prompt_sha256: str
+    schema_sha256: str
+    request_sha256: str = ""
+    provider: str = ""
+    model: str = ""
+    base_url: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    repaired: bool = False
+    latency_ms: int = 0
+    answer: Answer | None = None
+    cost_usd: Decimal = Decimal(0)
+    error: str = ""
+
+
+def enabled() -> bool:
+    """Whether calls are traced at all (LLM_TRACE_ENABLED)."""
+    return switch("LLM_TRACE_ENABLED", policy().traces.enabled)
+
+
+def stored() -> bool:
+    """Whether traces are kept in the database (LLM_TRACE_STORE_DB)."""
+    return enabled() and switch("LLM_TRACE_STORE_DB", policy().traces.store)
+
+
+def write(call: Call) -> int:
+    """Log and store the call; returns the id of its row, 0 when none is kept."""
+    if not enabled():
+        return 0
+    request = redact.value({"system": call.request.system, "user": call.request.user})
+    response = parsed(call.answer.text) if call.answer else None
+    error = redact.text(call.error)
+    _log(call, error, request, response)
+    if not stored():
+        return 0
+    ids = list(dict.fromkeys(call.correlation_ids))
+    current = correlation.current()
+    return LlmTrace.objects.create(
+        ts=clock.now(),
+        correlation_id=ids[0] if ids else current,
+        correlation_ids=ids or ([current] if current else []),
+        agent_name=call.agent[:80],
+        purpose=call.request.purpose,
+        provider=call.provider,
+        model=(call.answer.model if call.answer else call.model)[:120],
+        base_url=redact.text(call.base_url)[:200],
+        parameters={**call.parameters, "max_tokens": call.request.max_tokens},
+        latency_ms=call.latency_ms,
+        status="error" if call.error else "ok",
+        error_message=storable(error),
+        request=storable({**request, "schema": call.request.schema_name}),
+        response=storable(response),
+        prompt_tokens=call.answer.prompt_tokens if call.answer else None,
+        completion_tokens=call.answer.completion_tokens if call.answer else None,
+        cost_usd=call.cost_usd,
+        prompt_sha256=call.prompt_sha256,
+        schema_sha256=call.schema_sha256,
+        request_sha256=call.request_sha256,
+        repaired=call.repaired,
+    ).pk
+
+
+def parsed(answer: str) -> Any:
+    """The answer (redacted already) as a value; text that is no JSON as {"text": …}."""
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError):
+        return {"text": answer}
+
+
+def tidy() -> int:
+    """Drop traces past their time (llm.yaml: traces.keep_days); returns how many went."""
+    before = clock.now() - timedelta(days=policy().traces.keep_days)
+    return LlmTrace.objects.filter(ts__lt=before).delete()[0]
+
+
+def _log(call: Call, error: str, request: Any, response: Any) -> None:
+    rules = policy().traces
+    say = log.error if error else log.info if rules.level == "INFO" else log.debug
+    say(
+        "LLM_TRACE",
+        purpose=call.request.purpose,
+        provider=call.provider,
+        model=call.model,
+        agent=call.agent,
+        status="error" if error else "ok",
+        latency_ms=call.latency_ms,
+        posts=len(call.correlation_ids),
+        prompt_tokens=call.answer.prompt_tokens if call.answer else None,
+        completion_tokens=call.answer.completion_tokens if call.answer else None,
+        cost_usd=f"{call.cost_usd:f}",
+        error=error[: rules.preview_chars],
+        request=_preview(request["user"], rules.preview_chars),
+        response=_preview(response, rules.preview_chars),
+    )
+
+
+def _preview(value: Any, size: int) -> str:
+    given = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return given if len(given) <= size else given[:size] + "…"
