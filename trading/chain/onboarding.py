@@ -157,8 +157,9 @@ class PermissionCard:
         parts = [
             "The module CAN", *(f"  + {line}" for line in self.can),
             "The module CANNOT", *(f"  - {line}" for line in self.cannot),
-            f"Most that a stolen executor key can lose in any 24 hours: {_usdc(self.most_lost_per_day)}",
-            f"Most in total until you sign again: {_usdc(self.most_lost_in_total)}",
+            "Most that a stolen executor key can lose, at the price feeds",
+            f"  = in any 24 hours: {_usdc(self.most_lost_per_day)}",
+            f"  = in total, until you sign again: {_usdc(self.most_lost_in_total)}",
             "Not bounded by this", *(f"  ! {line}" for line in self.not_bounded),
         ]  # fmt: skip
         return "\n".join(parts)
@@ -192,7 +193,7 @@ def permission_card(
         most_lost_in_total=policy.total_loss_budget,
         not_bounded=(
             "a falling market: what it holds can lose value (realised losses stop new trades at the same limit)",
-            "a wrong price feed, a USDC that is not worth a dollar, a listed token that is worthless",
+            "a price feed that is wrong or lags the market, a USDC that is not worth a dollar, a worthless token",
             "a fault in the contract: it is UNAUDITED",
         ),
     )
