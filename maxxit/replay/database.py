@@ -1,35 +1,75 @@
-"""A database of its own for each replay, so that nothing of it can reach the live tables."""
+"""A database of its own for each replay, so that nothing of it can reach the live tables, nor depend on them.
+
+With DATABASE_URL the database is made beside the live one (the role needs the right to create databases);
+otherwise an embedded Postgres of its own runs for as long as the replay, so that nothing else has to be running.
+"""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
+
+from maxxit.core.embedded import Postgres
+from maxxit.env import read_env
 
 
 @contextmanager
 def own_database(*, keep: bool = False) -> Iterator[str]:
-    """Inside this block Django's default connection is a fresh, migrated database; yields its name.
+    """Inside this block Django's default connection is a fresh, migrated database; yields where it is.
 
-    It is dropped afterwards unless `keep`. The role needs the right to create databases.
+    It is dropped afterwards unless `keep`. The cache lives in memory for as long: a replay needs no Redis.
     """
-    live = connection.settings_dict["NAME"]
-    options = connection.settings_dict["OPTIONS"]
-    name = f"{live}_replay_{os.getpid()}"
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    with _embedded(keep) if read_env().own_postgres else _beside(keep) as where:
+        call_command("migrate", verbosity=0, interactive=False)
+        yield where
+
+
+@contextmanager
+def _embedded(keep: bool) -> Iterator[str]:
+    folder = Path(settings.DATA_DIR) / f"replay-{os.getpid()}"
+    server = Postgres(folder, ephemeral=True)
+    server.start()
+    try:
+        with _connected_to(HOST=str(server.sockets)):
+            yield f"{folder} (stopped; its files are kept)"
+    finally:
+        server.stop()
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _beside(keep: bool) -> Iterator[str]:
+    name = f"{connection.settings_dict['NAME']}_replay_{os.getpid()}"
     quoted = connection.ops.quote_name(name)
     with connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE IF EXISTS {quoted}")
         cursor.execute(f"CREATE DATABASE {quoted}")
-    connection.close()
-    connection.settings_dict["NAME"] = name
-    connection.settings_dict["OPTIONS"] = {**options, "options": "-c synchronous_commit=off"}
+    options = connection.settings_dict["OPTIONS"]
     try:
-        call_command("migrate", verbosity=0, interactive=False)
-        yield name
+        with _connected_to(NAME=name, OPTIONS={**options, "options": "-c synchronous_commit=off"}):
+            yield f"database {name}"
     finally:
-        connection.close()
-        connection.settings_dict["NAME"], connection.settings_dict["OPTIONS"] = live, options
         if not keep:
             with connection.cursor() as cursor:
                 cursor.execute(f"DROP DATABASE {quoted} WITH (FORCE)")
+
+
+@contextmanager
+def _connected_to(**place: Any) -> Iterator[None]:
+    """Point Django's default connection somewhere else, and back."""
+    live = {name: connection.settings_dict[name] for name in place}
+    connection.close()
+    connection.settings_dict.update(place)
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict.update(live)

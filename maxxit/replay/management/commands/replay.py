@@ -1,6 +1,7 @@
 """manage.py replay: recorded posts and prices through the whole river, in a database of its own."""
 
 import json
+import logging
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -36,7 +37,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the summary as JSON, nothing else")
         parser.add_argument("--events-out", type=Path, help="write every event to this file, one JSON line each")
         parser.add_argument("--profile", default="replay", help="folder of config/profiles to use (default: replay)")
-        parser.add_argument("--keep", action="store_true", help="keep the replay's database and print its name")
+        parser.add_argument("--keep", action="store_true", help="keep the replay's database and print where it is")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run it. Exit code 1 with one clear line when an input or setting is wrong."""
@@ -44,10 +45,11 @@ class Command(BaseCommand):
         try:
             use_profile(options["profile"])
             recorded = self._recorded(options)
-            with own_database(keep=options["keep"]) as name:
+            logging.disable(logging.WARNING)  # what the steps log is in the events
+            with own_database(keep=options["keep"]) as where:
                 figures = self._play(recorded, options, console)
             if options["keep"]:
-                console.print(f"kept in database {name}")
+                console.print(f"kept in {where}")
         except (MaxxitError, OSError) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
