@@ -38,6 +38,7 @@ def store(symbol: str, bars: Iterable[Bar]) -> int:
                 copy.write_row((symbol, bar.open_time, bar.open, bar.high, bar.low, bar.close, bar.volume))
                 count += 1
         cursor.execute(f"INSERT INTO candles ({columns}) SELECT {columns} FROM offered ON CONFLICT DO NOTHING")  # noqa: S608
+        cursor.execute("DROP TABLE offered")  # the caller's transaction may store another symbol's bars
     return count
 
 
