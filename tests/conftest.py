@@ -1,0 +1,90 @@
+"""What the tests of the money path share: a recorded clock, no stray messages, a venue to choose."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.core.cache import cache
+from hypothesis import HealthCheck, settings
+
+from maxxit.events import wake
+from tests.builders import RecordedClock
+from tests.fakes import FakeModel
+from trading.venues.base import Venue
+
+settings.register_profile(
+    "house",
+    deadline=None,  # this machine is shared: slow is not wrong
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("house")
+
+HERE = Path(__file__).parent
+OURS = frozenset(
+    {
+        *("core", "events", "market", "agents", "signals_app", "trading", "positions", "pipeline", "replay"),
+        *("contracts", "test_flow.py", "test_architecture.py"),
+    }
+)
+
+
+@pytest.fixture(autouse=True)
+def woken(request: pytest.FixtureRequest) -> Iterator[set[str]]:
+    """The tasks that the test woke: gathered, so that no worker of another test takes them up.
+
+    Only in the folders of the money path, and not where a real worker is the point.
+    """
+    ours = request.path.is_relative_to(HERE) and request.path.relative_to(HERE).parts[0] in OURS
+    if not ours or "celery_worker_process" in request.fixturenames:
+        yield set()
+        return
+    with wake.collected() as names:
+        yield names
+
+
+@pytest.fixture
+def time() -> Iterator[RecordedClock]:
+    """The recorded clock, at `builders.T0` to begin with."""
+    clock = RecordedClock()
+    yield clock
+    clock.release()
+
+
+@pytest.fixture
+def empty_cache() -> Iterator[None]:
+    """Django's cache (Redis) without what earlier tests left there."""
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture
+def no_approval_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The approval file's place, in this test's own folder; it does not exist."""
+    place = tmp_path / "APPROVE_EXECUTION"
+    monkeypatch.setattr("trading.gate.APPROVAL_FILE", place)
+    return place
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
+    """What stands in for the language model in classification and generation."""
+    fake = FakeModel()
+    monkeypatch.setattr("signals_app.classify.ask", fake)
+    monkeypatch.setattr("signals_app.generate.ask", fake)
+    return fake
+
+
+@pytest.fixture
+def use_venue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Venue], None]]:
+    """Call it with a venue: every step then finds that one under every name."""
+    from trading import wiring
+
+    def use(one: Venue) -> None:
+        monkeypatch.setattr(wiring.VENUES, "open", lambda adapter, **options: one)
+        wiring.venue.cache_clear()
+
+    yield use
+    wiring.venue.cache_clear()

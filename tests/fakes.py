@@ -1,0 +1,277 @@
+"""Stand-ins for what lies outside the machine's edge: a model, a venue, X. They misbehave as a test asks."""
+
+import json
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from maxxit.core import clock
+from maxxit.core.errors import Rejected, Retryable, Unknown
+from maxxit.llm.proposal import Proposal
+from maxxit.llm.reading import Reading, Readings
+from trading.venues.base import Capabilities, Prepared, Report, Request, VenueFill
+
+
+@dataclass
+class Asked:
+    """What `ask` returns."""
+
+    answer: BaseModel
+    trace_id: int = 0
+
+
+class FakeModel:
+    """In place of `maxxit.llm.ask.ask`: reads posts as the test says; says "no call" of every other."""
+
+    def __init__(self) -> None:
+        self.readings: dict[str, Reading] = {}
+        self.silent_about: set[str] = set()
+        self.errors: deque[Exception] = deque()
+        self.proposal: Proposal | None = None
+        self.asked: list[list[str]] = []
+        self.correlation_ids: list[list[UUID]] = []
+
+    def reads(self, post_id: str, *tokens: str, **fields: Any) -> None:
+        """What it will say of one post: bullish on `tokens`, unless told otherwise."""
+        values = {
+            "candidate": True,
+            "sentiment": "bullish",
+            "confidence": Decimal("0.9"),
+            "reasoning": "a call",
+        }
+        self.readings[post_id] = Reading(post_id=post_id, tokens=tokens, **values | fields)
+
+    def __call__(
+        self,
+        *,
+        purpose: str,
+        data: Mapping[str, Any],
+        schema: type[BaseModel],
+        correlation_ids: Sequence[UUID],
+        agent: str = "",
+        provider: str | None = None,
+    ) -> Asked:
+        """Answer, or fail as told."""
+        ids = [one["post_id"] for one in data["posts"]]
+        self.asked.append(ids)
+        self.correlation_ids.append(list(correlation_ids))
+        if self.errors:
+            raise self.errors.popleft()
+        if purpose == "generate":
+            assert self.proposal is not None
+            return Asked(self.proposal)
+        said = [self.readings.get(one) or nothing(one) for one in ids if one not in self.silent_about]
+        return Asked(Readings(readings=tuple(said)))
+
+
+def nothing(post_id: str) -> Reading:
+    """A reading of a post that is no call."""
+    return Reading(
+        post_id=post_id,
+        candidate=False,
+        tokens=(),
+        sentiment="neutral",
+        confidence=Decimal("0.1"),
+        reasoning="no call",
+    )
+
+
+@dataclass
+class AtVenue:
+    """One order as the fake venue holds it."""
+
+    request: Mapping[str, Any]
+    state: str = "accepted"
+    fills: list[VenueFill] = field(default_factory=list)
+    hidden_until: datetime | None = None
+
+
+class FakeVenue:
+    """A broker with a book of its own that misbehaves as told; it counts the orders that took effect.
+
+    `sends` is the script of the coming `send` calls, `finds` of the coming `find` calls; when a script is over
+    all goes well. Words of `sends`: ok · silent (taken, no answer) · lost (not taken, no answer) · away (certainly
+    not taken) · refused. Words of `finds`: ok · away · absent (denies an order that it has).
+    """
+
+    def __init__(self, *, dedup: bool = True, find_lag: timedelta = timedelta(0), fills: bool = True) -> None:
+        self.capabilities = Capabilities(
+            dedup=dedup, shorts=True, max_leverage=Decimal(1), collects_fees=False, find_lag=find_lag
+        )
+        self.fills_at_once = fills
+        self.sends: deque[str] = deque()
+        self.finds: deque[str] = deque()
+        self.book: dict[str, AtVenue] = {}
+        self.effects: Counter[str] = Counter()
+        """Client order id -> how many orders it became."""
+        self.objection: str | Exception = ""
+        self._lock = threading.Lock()
+
+    def prepare(self, request: Request) -> Prepared:
+        """The same terms as text."""
+        payload = {
+            name: str(getattr(request, name)) for name in ("symbol", "side", "quantity", "reference_price")
+        }
+        return Prepared(request.client_order_id, payload)
+
+    def send(self, prepared: Prepared) -> None:
+        """Take the order, or not, and say so, or not."""
+        with self._lock:
+            how = self.sends.popleft() if self.sends else "ok"
+            if how == "away":
+                raise Retryable("the venue is away")
+            if how == "refused":
+                raise Rejected("no such market today", code="market_closed")
+            if how != "lost":
+                self._take(prepared)
+        if how in ("silent", "lost"):
+            raise Unknown("no answer")
+
+    def _take(self, prepared: Prepared) -> None:
+        if prepared.ref in self.book and self.capabilities.dedup:
+            return
+        self.effects[prepared.ref] += 1
+        self.book[prepared.ref] = AtVenue(prepared.payload)
+        if self.fills_at_once:
+            self.fill(prepared.ref)
+
+    def fill(
+        self,
+        ref: str,
+        quantity: str = "",
+        *,
+        usd: str = "",
+        fee: str = "0.5",
+        fill_id: str = "",
+        state: str = "",
+    ) -> VenueFill:
+        """Let some or all of an order execute."""
+        known = self.book[ref]
+        whole = Decimal(known.request["quantity"])
+        amount = Decimal(quantity) if quantity else whole - sum((f.quantity for f in known.fills), Decimal(0))
+        each = Decimal(usd or known.request["reference_price"])
+        made = VenueFill(
+            fill_id or f"{ref}-{len(known.fills)}", amount, each, amount * each, Decimal(fee), clock.now()
+        )
+        known.fills.append(made)
+        filled = sum((f.quantity for f in known.fills), Decimal(0))
+        known.state = state or ("filled" if filled >= whole else "partially_filled")
+        return made
+
+    def find(self, ref: str) -> Report | None:
+        """Where the order stands, if it wants to say so."""
+        how = self.finds.popleft() if self.finds else "ok"
+        if how == "away":
+            raise Retryable("the venue cannot be read")
+        known = self.book.get(ref)
+        hidden = known is not None and known.hidden_until is not None and clock.now() < known.hidden_until
+        if known is None or how == "absent" or hidden:
+            return None
+        return Report(known.state, tuple(known.fills))
+
+    def cancel(self, ref: str) -> None:
+        """What is not filled is withdrawn."""
+        self.book[ref].state = "canceled"
+
+    def balances(self, account: str) -> dict[str, Decimal]:
+        """Not kept."""
+        return {}
+
+    def problem(self, account: str, symbol: str) -> str:
+        """What the test says."""
+        if isinstance(self.objection, Exception):
+            raise self.objection
+        return self.objection
+
+
+@dataclass
+class Recorded:
+    """One request that the fake X received."""
+
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+
+
+class FakeX:
+    """A local HTTP server that speaks the X API v2: users by name, their posts, rate limits."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, str] = {}
+        self.posts: dict[str, list[Any]] = {}
+        """User id -> items as the API gives them, newest first."""
+        self.requests: list[Recorded] = []
+        self.answers: deque[tuple[int, dict[str, str], bytes]] = deque()
+        """Answers that go before the sensible one: status, headers, body."""
+        self.headers: dict[str, str] = {}
+        """Sent with every sensible answer."""
+        self.url = ""
+
+    def says(self, username: str, *items: Any) -> None:
+        """Posts of one user, newest first."""
+        user = self.users.setdefault(username, str(1000 + len(self.users)))
+        self.posts[user] = [*items, *self.posts.get(user, [])]
+
+    def answer(self, asked: Recorded) -> tuple[int, dict[str, str], bytes]:
+        """What goes over the wire."""
+        self.requests.append(asked)
+        if self.answers:
+            return self.answers.popleft()
+        parts = asked.path.strip("/").split("/")
+        if parts[:4] == ["2", "users", "by", "username"]:
+            user = self.users.get(parts[4])
+            body = (
+                {"data": {"id": user, "username": parts[4]}} if user else {"errors": [{"title": "Not Found"}]}
+            )
+            return 200, self.headers, json.dumps(body).encode()
+        items = self.posts.get(parts[2], [])
+        if since := asked.query.get("since_id"):
+            items = [
+                one for one in items if not isinstance(one, dict) or int(one.get("id") or 0) > int(since)
+            ]
+        items = items[: int(asked.query["max_results"])]
+        body = (
+            {"data": items, "meta": {"result_count": len(items)}} if items else {"meta": {"result_count": 0}}
+        )
+        return 200, self.headers, json.dumps(body).encode()
+
+
+@contextmanager
+def fake_x() -> Iterator[FakeX]:
+    """A running one, on a port of the kernel's choice."""
+    fake = FakeX()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            url = urlparse(self.path)
+            query = {name: values[0] for name, values in parse_qs(url.query).items()}
+            status, headers, body = fake.answer(Recorded(url.path, query, dict(self.headers.items())))
+            self.send_response(status)
+            for name, value in {"content-type": "application/json", **headers}.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing: tests are quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        fake.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield fake
+        finally:
+            server.shutdown()
+            thread.join()

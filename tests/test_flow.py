@@ -1,0 +1,297 @@
+"""The river from end to end, on the paper venue, with a recorded clock: every event and every cent."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from agents.models import Agent, Deployment
+from maxxit.events.models import Event
+from positions.models import Position
+from positions.tasks import monitor_pass
+from signals_app.classify import classify
+from signals_app.generate import generate
+from signals_app.ingest import ingest
+from signals_app.models import CtPost, Signal
+from signals_app.policy import policy
+from signals_app.sources.jsonl import JsonlSource
+from tests import builders as make
+from tests.builders import T0, RecordedClock
+from tests.fakes import FakeModel
+from trading import ledger, reconcile
+from trading.models import LedgerEntry, Order
+from trading.tasks import execute_pass, settle_pass
+from trading.venues.base import Venue
+from trading.venues.paper import PaperVenue
+
+pytestmark = pytest.mark.django_db
+
+D = Decimal
+DECISION = ["ctpost.new", "ctpost.classified", "signal.pending", "order.planned", "order.sending"]
+WAY_OUT = ["position.closing", "order.planned", "order.sending", "order.fill", "execution.completed"]
+
+
+class River:
+    """One agent that follows one voice, with one purse of 10,000 USDC, and the passes in their order."""
+
+    def __init__(self, folder: Path, time: RecordedClock, model: FakeModel) -> None:
+        self.time, self.model = time, model
+        self.agent: Agent = make.agent()
+        make.account(self.agent, username="voice")
+        self.deployment: Deployment = make.deployment(self.agent)
+        make.open_gate()
+        make.hourly_bars("ETH", make.calm())
+        self.posts = folder / "posts.jsonl"
+        self.posts.touch()
+        self.before = make.last_event()
+
+    def says(self, text: str, sentiment: str = "bullish") -> None:
+        """The voice posts now, and the model will read it so."""
+        ident = str(940000000000000000 + len(self.posts.read_text()))
+        at = self.time.now.isoformat()
+        with self.posts.open("a") as out:
+            out.write(json.dumps({"id": ident, "username": "voice", "created_at": at, "text": text}) + "\n")
+        self.model.reads(ident, "ETH", sentiment=sentiment)
+
+    def decide_and_trade(self) -> None:
+        """One run of the chain."""
+        ingest({"jsonl": JsonlSource([str(self.posts)])})
+        classify(policy().classify)
+        generate(policy().generate)
+        execute_pass()
+        monitor_pass()
+
+    def tick(self, usd: str, **later: float) -> None:
+        """The price moves, exits are looked for, closing orders leave, and what they did is booked."""
+        self.time.move(**later or {"minutes": 10})
+        make.price("ETH", usd)
+        monitor_pass()
+        execute_pass()
+        monitor_pass()
+
+    def events(self) -> list[str]:
+        """Since the beginning of the trade."""
+        return make.event_names(after=self.before)
+
+    def purse(self) -> dict[str, Decimal]:
+        """What the deployment holds, without the assets that it holds none of."""
+        return {asset: amount for asset, amount in ledger.balances(self.deployment.pk).items() if amount}
+
+    def kinds(self) -> dict[str, Decimal]:
+        """What was booked to others than the deployment and the world outside, by account."""
+        found: dict[str, Decimal] = {}
+        for line in LedgerEntry.objects.filter(asset="USDC").exclude(account__startswith="deployment"):
+            found[line.account] = found.get(line.account, D(0)) + line.amount
+        return {account: amount for account, amount in found.items() if account != "external"}
+
+
+@pytest.fixture
+def river(
+    tmp_path: Path, time: RecordedClock, model: FakeModel, empty_cache: None, no_approval_file: Path
+) -> River:
+    make.price("ETH", "2000")
+    return River(tmp_path, time, model)
+
+
+def sound() -> bool:
+    """The ledger sums to zero and agrees with the venue to the unit."""
+    return ledger.drift() == {} and reconcile.drifts() == {}
+
+
+def test_a_bullish_post_becomes_a_winner_with_fee_and_share_booked_to_the_unit(river: River) -> None:
+    river.says("buying $ETH here, this is the bottom")
+    river.decide_and_trade()
+    opened = Position.objects.get()
+
+    assert (opened.side, opened.quantity, opened.entry_price) == ("long", D("0.4"), D("2001"))
+    assert (opened.stop_loss, opened.take_profit) == (D("1880.94"), D("2361.18"))
+    assert (opened.trailing_activation, opened.trailing_stop) == (D("2061.03"), None)
+    assert river.purse() == {"ETH": D("0.4"), "USDC": D("10000") - D("800.4") - D("0.8004")}
+
+    river.tick("2400")
+    closed = Position.objects.get()
+
+    assert (closed.state, closed.exit_reason, closed.exit_price) == ("closed", "take_profit", D("2398.8"))
+    assert closed.fees == D("0.8004") + D("0.2") + D("0.95952")
+    assert closed.realised_pnl == D("157.16008")
+    assert closed.profit_share == D("31.432016")
+    assert river.purse() == {"USDC": D("10157.36008")}
+    assert ledger.owed(river.deployment.pk) == -D("0.2") - D("31.432016")
+    assert river.kinds() == {
+        "venue:paper": D("-159.12"),
+        "venue:paper:fees": D("1.75992"),
+        "fees:platform": D("0.2"),
+        "profit:platform": D("31.432016"),
+    }
+    assert river.events() == [
+        *DECISION,
+        "order.fill",
+        "execution.completed",
+        "signal.executed",
+        "position.open",
+        *WAY_OUT,
+        "position.closed",
+    ]
+    assert sound()
+
+
+def test_a_bullish_post_becomes_a_loser_whose_loss_is_carried_forward(river: River) -> None:
+    river.says("buying $ETH here, this is the bottom")
+    river.decide_and_trade()
+    river.tick("1880")
+    closed = Position.objects.get()
+    earned = D("751.624") - D("800.4") - D("0.8004") - D("0.2") - D("0.751624")
+
+    assert (closed.exit_reason, closed.exit_price) == ("stop_loss", D("1879.06"))
+    assert (closed.realised_pnl, closed.profit_share) == (earned, D(0))
+    assert river.deployment.profit_mark.carried_loss == -earned
+    assert river.purse() == {"USDC": D("10000") + earned + D("0.2")}
+    assert ledger.owed(river.deployment.pk) == D("-0.2")
+    assert river.events() == [
+        *DECISION,
+        "order.fill",
+        "execution.completed",
+        "signal.executed",
+        "position.open",
+        *WAY_OUT,
+        "position.closed",
+    ]
+    assert sound()
+
+
+def test_a_bearish_post_becomes_a_short_winner(river: River) -> None:
+    river.says("shorting $ETH, this breaks down", sentiment="bearish")
+    river.decide_and_trade()
+    opened = Position.objects.get()
+
+    assert (opened.side, opened.quantity, opened.entry_price) == ("short", D("0.4"), D("1999"))
+    assert (opened.stop_loss, opened.take_profit) == (D("2118.94"), D("1639.18"))
+    assert river.purse() == {"ETH": D("-0.4"), "USDC": D("10000") + D("799.6") - D("0.7996")}
+
+    river.tick("1600")
+    closed = Position.objects.get()
+    earned = D("799.6") - D("640.32") - D("0.7996") - D("0.2") - D("0.64032")
+
+    assert (closed.exit_reason, closed.exit_price) == ("take_profit", D("1600.8"))
+    assert (closed.realised_pnl, closed.profit_share) == (earned, D("31.528016"))
+    assert river.purse() == {"USDC": D("10000") + earned + D("0.2")}
+    assert sound()
+
+
+def test_a_bearish_post_becomes_a_short_loser(river: River) -> None:
+    river.says("shorting $ETH, this breaks down", sentiment="bearish")
+    river.decide_and_trade()
+    river.tick("2120")
+    closed = Position.objects.get()
+    earned = D("799.6") - D("848.424") - D("0.7996") - D("0.2") - D("0.848424")
+
+    assert (closed.exit_reason, closed.exit_price) == ("stop_loss", D("2121.06"))
+    assert (closed.realised_pnl, closed.profit_share) == (earned, D(0))
+    assert river.purse() == {"USDC": D("10000") + earned + D("0.2")}
+    assert sound()
+
+
+def test_a_trade_in_partial_fills_ends_with_the_same_books(
+    river: River, use_venue: Callable[[Venue], None]
+) -> None:
+    use_venue(PaperVenue(slippage_bps=5, fee_bps=10, depth_usd=300))
+    river.says("buying $ETH here, this is the bottom")
+    river.decide_and_trade()
+    grown = Position.objects.get()
+
+    assert grown.quantity < D("0.4")
+    for _ in range(3):
+        river.time.move(seconds=15)
+        settle_pass()
+        monitor_pass()
+    grown.refresh_from_db()
+
+    assert (grown.quantity, grown.entry_price) == (D("0.4"), D("2001"))
+    river.tick("2400")
+    for _ in range(4):
+        river.time.move(seconds=15)
+        settle_pass()
+        monitor_pass()
+    closed = Position.objects.get()
+    entries = Order.objects.get(purpose="open").fills.count()
+    exits = Order.objects.get(purpose="close").fills.count()
+
+    assert (closed.state, closed.exit_price) == ("closed", D("2398.8"))
+    assert (entries, exits) == (3, 4)
+    assert closed.realised_pnl == D("959.52") - D("800.4") - closed.fees
+    assert closed.fees == D("0.2") + sum(
+        fill.fee for order in Order.objects.all() for fill in order.fills.all()
+    )
+    assert closed.profit_share == (closed.realised_pnl / 5).quantize(D("0.000001"))
+    assert LedgerEntry.objects.filter(kind="platform_fee", amount__gt=0).count() == 1
+    assert river.purse() == {"USDC": D("10000") + closed.realised_pnl + D("0.2")}
+    assert river.events() == [
+        *DECISION,
+        *["order.fill", "order.fill", "order.partially_filled"],
+        *["signal.executed", "position.open"],
+        *["order.fill", "execution.completed", "position.grown"],
+        *WAY_OUT[:3],
+        *["order.fill", "order.fill", "order.partially_filled"],
+        *["order.fill", "order.fill", "execution.completed"],
+        "position.closed",
+    ]
+    assert sound()
+
+
+def test_every_event_of_a_trade_carries_the_correlation_id_of_its_post(river: River) -> None:
+    river.says("buying $ETH here, this is the bottom")
+    river.decide_and_trade()
+    river.tick("2400")
+    born = CtPost.objects.get().correlation_id
+
+    assert set(Event.objects.filter(pk__gt=river.before).values_list("correlation_id", flat=True)) == {born}
+    assert set(LedgerEntry.objects.exclude(kind="deposit").values_list("correlation_id", flat=True)) == {born}
+    assert Signal.objects.get().correlation_id == born
+
+
+def test_the_post_says_how_far_it_came_at_every_step(river: River) -> None:
+    river.says("buying $ETH here, this is the bottom")
+    stages: list[Callable[[], object]] = [
+        lambda: ingest({"jsonl": JsonlSource([str(river.posts)])}),
+        lambda: classify(policy().classify),
+        lambda: generate(policy().generate),
+        execute_pass,
+    ]
+    seen = []
+    for stage in stages:
+        stage()
+        seen.append(CtPost.objects.get().outcome)
+
+    assert seen == ["pending", "candidate:waiting", "signal", "traded"]
+
+
+def test_a_winner_after_a_loser_pays_a_share_only_above_the_high_water_mark(river: River) -> None:
+    river.says("buying $ETH here, this is the bottom")
+    river.decide_and_trade()
+    river.tick("1880")
+    lost = Position.objects.get().realised_pnl
+    river.time.to(T0 + timedelta(hours=6))
+    make.price("ETH", "2000")
+    make.hourly_bars("ETH", make.calm(bars=6), until=river.time.now)
+    river.says("buying $ETH once more, now it goes")
+    river.decide_and_trade()
+    river.tick("2400")
+    won = Position.objects.order_by("pk").last()
+
+    assert won is not None
+    assert won.realised_pnl > -lost > 0
+    assert won.profit_share == ((won.realised_pnl + lost) / 5).quantize(D("0.000001"))
+    assert sound()
+
+
+def test_a_run_of_the_whole_river_again_changes_nothing(river: River) -> None:
+    river.says("buying $ETH here, this is the bottom")
+    river.decide_and_trade()
+    events, orders, purse = river.events(), Order.objects.count(), river.purse()
+    for _ in range(2):
+        river.decide_and_trade()
+
+    assert (river.events(), Order.objects.count(), river.purse()) == (events, orders, purse)
