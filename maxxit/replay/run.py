@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
@@ -95,19 +96,20 @@ def play(recorded: Recorded, progress: Callable[[datetime], None]) -> None:
     passes = recorded.passes()
     ticks = _ticks(recorded)
     due = _due(recorded)
+    order = list(passes)
     with wake.collected() as woken:
         for moment in sorted(set(ticks) | set(due)):
             with clock.frozen(moment):
                 if moment in ticks:
-                    _timed(recorded, "quotes", lambda moment=moment: quotes.accept(ticks[moment]))
-                for task in due.get(moment, ()):
-                    links = [stage.task for stage in STAGES] if task == CHAIN else [task]
-                    for link in links:
-                        _run(recorded, passes, link)
-                    if task == CHAIN:
-                        recorded.equity.append(total_equity())
+                    _timed(recorded, "quotes", partial(quotes.accept, ticks[moment]))
+                scheduled = due.get(moment, [])
+                if CHAIN in scheduled:
+                    for stage in STAGES:
+                        _run(recorded, passes, stage.task)
+                    recorded.equity.append(total_equity())
+                woken.update(task for task in scheduled if task != CHAIN)
                 while woken:
-                    task = min(woken, key=list(passes).index)
+                    task = min(woken, key=order.index)
                     woken.discard(task)
                     _run(recorded, passes, task)
             progress(moment)
