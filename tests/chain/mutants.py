@@ -211,6 +211,41 @@ MUTANTS: tuple[Mutant, ...] = (
         ('    assert policy.profit_share_bps <= MAX_SHARE_BPS, "POLICY_SHARE"\n', ""),
     ),
     _bug(
+        "rolling day of 18 to 24 hours", "test_loss_budget_has_no_double_burst_at_a_boundary",
+        ("BUCKETS: constant(uint256) = 5", "BUCKETS: constant(uint256) = 4"),
+    ),
+    _bug(
+        "cost of a part rounded down", "test_rounding_of_dust_closes_is_never_a_profit",
+        ("cost=self._ceil_div(terms.cost * sold, position.quantity)", "cost=terms.cost * sold // position.quantity"),
+    ),
+    _bug(
+        "shared profit is kept to set against later losses",
+        "test_profit_is_shared_once_and_a_later_loss_is_carried",
+        ("self.unshared[safe] = pending - base", "self.unshared[safe] = pending"),
+    ),
+    _bug(
+        "loss of the open counted again at close", "test_realised_losses_stop_new_positions",
+        ("known: uint256 = received + part.eroded", "known: uint256 = received"),
+    ),
+    _bug(
+        "signing empties the rolling day", "test_a_new_policy_does_not_empty_the_rolling_day",
+        ("    self.total_charged[msg.sender] = 0\n",
+         "    self.total_charged[msg.sender] = 0\n    self.loss_window[msg.sender] = 0\n"),
+    ),
+    _bug(
+        "no grace after the sequencer's return", "test_sequencer_down_and_its_grace_period_stop_trading",
+        ("block.timestamp < started + SEQUENCER_GRACE", "block.timestamp < started"),
+    ),
+    _bug(
+        "executor's least amount ignored", "test_min_out_holds_above_the_oracle_floor",
+        ("max(min_out, least)", "least"),
+    ),
+    _bug(
+        "owner's close charged to the budget", "test_owners_can_close_without_executor_and_feed",
+        ("    if not by_owner:\n        charged = self._charge_close",
+         "    if True:\n        charged = self._charge_close"),
+    ),
+    _bug(
         "close event without the share", "test_events_alone_rebuild_positions_fees_and_shares",
         ("share=share,\n", "share=0,\n"),
     ),

@@ -370,6 +370,18 @@ def test_total_loss_budget_outlives_the_day_until_the_safe_signs_again(lab: Lab)
     erode(lab, "d")
 
 
+def test_a_new_policy_does_not_empty_the_rolling_day(lab: Lab) -> None:
+    erode(lab, "a")
+    before = lab.headroom()
+    lab.set_policy()
+    after = lab.headroom()
+    assert (after.loss_left, after.notional_left, after.trades_left) == (
+        before.loss_left,
+        before.notional_left,
+        before.trades_left,
+    )
+
+
 def test_a_losing_market_never_blocks_the_close(lab: Lab) -> None:
     for name in "abc":
         lab.open(name)
@@ -381,9 +393,10 @@ def test_a_losing_market_never_blocks_the_close(lab: Lab) -> None:
 
 
 def test_realised_losses_stop_new_positions(lab: Lab) -> None:
-    lab.open("a")
+    opened = lab.open("a")
     lab.move("WETH", "0.94")
-    lab.close("a")
+    closed = lab.close("a")
+    assert opened.args["charged"] + closed.args["charged"] == -closed.args["profit"], "counted once"
     assert lab.headroom().loss_left == 0
     lab.advance(60)
     with reverts("LOSS_BUDGET"):
@@ -443,6 +456,18 @@ def test_loser_pays_no_share_and_is_carried_forward(lab: Lab) -> None:
     lab.move("WETH", "1.2")
     big = lab.close("c")
     assert big.args["share"] == share_of(loss + small.args["profit"] + big.args["profit"]) > 0
+
+
+def test_profit_is_shared_once_and_a_later_loss_is_carried(lab: Lab) -> None:
+    lab.set_policy(loss_budget=500 * USDC)
+    shares = []
+    for name, factor in (("win", "1.1"), ("lose", "0.95"), ("less", "1.03")):
+        lab.open(name)
+        lab.move("WETH", factor)
+        shares.append(lab.close(name).args["share"])
+        lab.advance(2)
+    assert shares[0] > 19 * USDC
+    assert shares[1:] == [0, 0], "what was shared already makes up for no later loss"
 
 
 def test_winners_cannot_be_harvested_while_losers_stay_open(lab: Lab) -> None:
