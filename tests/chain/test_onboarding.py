@@ -62,6 +62,27 @@ def test_revoke_transaction_ends_policy_and_module(lab: Lab) -> None:
         lab.open("a")
 
 
+def test_verification_reads_the_chain_and_names_each_difference(lab: Lab) -> None:
+    policy, rules = lab.world.policy(), lab.world.rules()
+
+    def wrong() -> list[str]:
+        calls = [(to, False, data) for to, data in onboarding.verify_calls(lab.safe, lab.module, rules)]
+        asked = encode_call("aggregate3((address,bool,bytes)[])", calls)
+        answers = read(lab.rpc, lab.world.multicall, asked, ["(bool,bytes)[]"])[0]
+        return onboarding.differences(policy, rules, [data for _, data in answers])
+
+    assert wrong() == []
+    lab.set_policy(rules[:1], max_trade=2_000 * USDC)
+    lab.send("guardian", m.stop_data(lab.safe))
+    assert wrong() == [
+        f"max_trade is {2_000 * USDC}, not {1_000 * USDC}",
+        "the listed tokens differ",
+        "stopped at level 2",
+    ]
+    lab.world.execute_as_owner(onboarding.revoke_tx(lab.safe, lab.module, lab.world.safe_nonce()))
+    assert wrong()[0] == "the module is not enabled in the Safe"
+
+
 def test_card_states_limits_and_the_most_that_can_be_lost(lab: Lab) -> None:
     policy, rules = lab.world.policy(), lab.world.rules()
     symbols = {token.address: token.symbol for token in lab.world.tokens}

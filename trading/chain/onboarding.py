@@ -13,8 +13,19 @@ from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from trading.contracts.codec import ZERO_ADDRESS, encode_call
-from trading.contracts.module import Policy, TokenRule, revoke_data, set_policy_data
+from trading.contracts.codec import ZERO_ADDRESS, decode, encode_call
+from trading.contracts.module import (
+    Policy,
+    TokenRule,
+    decode_headroom,
+    decode_policy,
+    headroom_data,
+    listed_data,
+    policies_data,
+    revoke_data,
+    rule_data,
+    set_policy_data,
+)
 
 # Safe 1.4.1, the same addresses on every chain where it is deployed canonically.
 SAFE_SINGLETON_FACTORY = "0x914d7Fec6aaC8cd542e72Bca78B30650d45643d7"
@@ -132,6 +143,36 @@ def safe_tx_json(tx: SafeTx, chain_id: int) -> dict[str, Any]:
     }
     digest = "0x" + safe_tx_hash(tx, chain_id).hex()
     return {"safe": tx.safe, **message, "contractTransactionHash": digest, "eip712": typed}
+
+
+def verify_calls(safe: str, module: str, rules: Sequence[TokenRule]) -> list[tuple[str, bytes]]:
+    """The reads (target, calldata) that `differences` judges; fit for one Multicall3."""
+    return [
+        (safe, encode_call("isModuleEnabled(address)", module)),
+        (module, policies_data(safe)),
+        (module, listed_data(safe)),
+        (module, headroom_data(safe)),
+        *((module, rule_data(safe, rule.token)) for rule in rules),
+    ]
+
+
+def differences(policy: Policy, rules: Sequence[TokenRule], answers: Sequence[bytes]) -> list[str]:
+    """What the chain says otherwise than `policy` and `rules`; empty = verified. Answers as `verify_calls`."""
+    enabled, on_chain, listed, headroom, *found = answers
+    wrong = [] if decode(["bool"], enabled)[0] else ["the module is not enabled in the Safe"]
+    actual = decode_policy(on_chain)
+    for name in Policy.__dataclass_fields__:
+        expected, seen = getattr(policy, name), getattr(actual, name)
+        if expected != seen:
+            wrong.append(f"{name} is {seen}, not {expected}")
+    if set(decode(["address[]"], listed)[0]) != {rule.token for rule in rules}:
+        wrong.append("the listed tokens differ")
+    for rule, answer in zip(rules, found, strict=True):
+        seen_rule = decode(["address", "uint24", "uint256", "uint256", "bool"], answer)[:3]
+        if seen_rule != (rule.feed, rule.pool_fee, rule.max_age):
+            wrong.append(f"feed, pool or age of {rule.token} differ")
+    level = decode_headroom(headroom).stop_level
+    return [*wrong, f"stopped at level {level}"] if level else wrong
 
 
 def _usdc(amount: int) -> str:
