@@ -2,9 +2,9 @@
 
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from maxxit.core.config import Percent, Policy, Seconds, Usd, load
 
@@ -55,6 +55,12 @@ class Exits(Policy):
     trailing_pct: Percent | None = None
     max_holding_minutes: Count
 
+    @model_validator(mode="after")
+    def _whole_trail(self) -> "Exits":
+        if (self.trailing_activation_pct is None) != (self.trailing_pct is None):
+            raise ValueError("trailing_activation_pct and trailing_pct go together: give both or neither")
+        return self
+
 
 class Fees(Policy):
     """What the platform takes."""
@@ -73,6 +79,13 @@ class RiskPolicy(Policy):
     sizing: dict[Preset, Sizing]
     exits: dict[ExitPreset, Exits]
     fees: Fees
+
+    @model_validator(mode="after")
+    def _every_preset(self) -> "RiskPolicy":
+        for key, there, presets in (("sizing", self.sizing, Preset), ("exits", self.exits, ExitPreset)):
+            if missing := set(get_args(presets)) - set(there):
+                raise ValueError(f"{key} lacks {', '.join(sorted(missing))}")
+        return self
 
 
 @cache
