@@ -4,7 +4,7 @@ import re
 
 MIN_LENGTH = 30
 """Characters below which a post without a token says nothing that one could trade on."""
-_NOISE = re.compile(r"https?://\S+|@\w+|[^\w$#]+", re.ASCII)
+_NOISE = re.compile(r"https?://\S+|@\w*|[^\w$#@]+", re.ASCII)
 _CHATTER = re.compile(
     r"(gm|gn|good (morning|night|evening)|thanks?( you)?|thx|lol|lmao|haha+|happy (birthday|new year|holidays)|"
     r"merry (christmas|xmas)|congrats|congratulations|welcome|yes|no|ok|okay|agreed|exactly|true|this|same|wow|nice)"
