@@ -33,9 +33,10 @@ def verify(
     """The part of `reading` that the text and the allow-list bear out."""
     if not reading.candidate or reading.confidence <= Decimal(0):
         return Verified(False, (), {}, "not_candidate")
+    own = {_symbol(token): sentiment for token, sentiment in reading.sides.items()}
     sides = {}
-    for token in dict.fromkeys(token.upper().lstrip("$#") for token in reading.tokens):
-        side = SIDE.get(reading.sides.get(token, reading.sentiment))
+    for token in dict.fromkeys(map(_symbol, reading.tokens)):
+        side = SIDE.get(own.get(token, reading.sentiment))
         listed = token in words_by_token and token not in stablecoins
         if side and listed and mentions(text, list(words_by_token[token])):
             sides[token] = side
@@ -43,3 +44,7 @@ def verify(
         neutral = reading.sentiment == "neutral" and not reading.sides
         return Verified(False, (), {}, "not_candidate" if neutral else "no_listed_token")
     return Verified(True, tuple(sides), sides, "candidate")
+
+
+def _symbol(token: str) -> str:
+    return token.upper().lstrip("$#")
