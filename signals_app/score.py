@@ -120,12 +120,16 @@ STOP_BOUNDS = {"spot": (Decimal(3), Decimal(7)), "perps_high": (Decimal(2), Deci
 """Percent: what a stop may be (checklist A31); perps from leverage 5 up count as high."""
 
 
+MAX_TARGET_PCT = Decimal(100)
+"""A short cannot earn more, and a signal's row holds no more than three digits before the point."""
+
+
 def bound_levels(stop_pct: Decimal, take_pct: Decimal, used_leverage: Decimal) -> tuple[Decimal, Decimal]:
     """A proposed stop and target in percent, held within A31's bounds; the target is at least twice the stop."""
     kind = "spot" if used_leverage <= 1 else "perps_high" if used_leverage >= 5 else "perps_low"
     low, high = STOP_BOUNDS[kind]
     stop = max(low, min(high, stop_pct))
-    return stop, max(take_pct, 2 * stop)
+    return stop, min(max(take_pct, 2 * stop), MAX_TARGET_PCT)
 
 
 @dataclass(frozen=True, slots=True)
