@@ -1,0 +1,64 @@
+"""Money: numbers that know what they count."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maxxit.core.money import COLUMN, USDC_UNIT, Amount, plain, usdc
+
+amounts = st.decimals(min_value=-(10**12), max_value=10**12, places=12)
+
+
+@given(amounts)
+def test_rounding_to_usdc_moves_a_number_by_half_a_unit_at_most(number: Decimal) -> None:
+    rounded = usdc(number)
+
+    assert abs(rounded - number) <= USDC_UNIT / 2
+    assert rounded == rounded.quantize(USDC_UNIT)
+
+
+@given(amounts)
+def test_rounding_to_usdc_twice_changes_nothing(number: Decimal) -> None:
+    assert usdc(usdc(number)) == usdc(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "rounded"),
+    [("0.0000005", "0"), ("0.0000015", "0.000002"), ("0.0000025", "0.000002"), ("-0.0000015", "-0.000002")],
+)
+def test_halves_go_to_the_even_neighbour(number: str, rounded: str) -> None:
+    assert usdc(Decimal(number)) == Decimal(rounded)
+
+
+@given(amounts)
+def test_plain_text_reads_back_as_the_same_number_without_an_exponent(number: Decimal) -> None:
+    text = plain(number)
+
+    assert Decimal(text) == number
+    assert "E" not in text.upper()
+    assert "." not in text or not text.endswith(("0", "."))
+
+
+@given(amounts, amounts)
+def test_amounts_of_one_asset_add_and_subtract(one: Decimal, other: Decimal) -> None:
+    total = Amount(one, "ETH") + Amount(other, "ETH")
+
+    assert total == Amount(one + other, "ETH")
+    assert total - Amount(other, "ETH") == Amount(one + other - other, "ETH")
+
+
+def test_amounts_of_two_assets_do_not_add() -> None:
+    with pytest.raises(ValueError, match="ETH and USDC do not add"):
+        Amount(Decimal(1), "ETH") + Amount(Decimal(1), "USDC")
+
+
+@pytest.mark.parametrize("number", [1, 1.0, "1", None])
+def test_an_amount_takes_a_decimal_and_nothing_else(number: object) -> None:
+    with pytest.raises(TypeError, match="needs a Decimal"):
+        Amount(number, "USDC")  # type: ignore[arg-type]
+
+
+def test_a_money_column_holds_eighteen_decimals() -> None:
+    assert COLUMN == {"max_digits": 38, "decimal_places": 18}

@@ -1,0 +1,77 @@
+"""Every state machine of the project, as tables."""
+
+from enum import StrEnum
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.states import AGENT, DEPLOYMENT, AgentState, DeploymentState
+from maxxit.core.errors import IllegalMove
+from maxxit.core.states import Moves, check_move, terminal
+from positions.states import POSITION, PositionState
+from signals_app.states import POST, SIGNAL, PostState, SignalState
+from trading.states import IN_FLIGHT, ORDER, OrderState
+
+MACHINES = {
+    "agent": (AGENT, AgentState, AgentState.DRAFT, set[str]()),
+    "deployment": (DEPLOYMENT, DeploymentState, DeploymentState.DRAFT, {"revoked"}),
+    "post": (POST, PostState, PostState.NEW, {"prefiltered", "classified"}),
+    "signal": (SIGNAL, SignalState, SignalState.PENDING, {"executed", "skipped", "expired"}),
+    "order": (
+        ORDER,
+        OrderState,
+        OrderState.PLANNED,
+        {"blocked", "filled", "canceled", "rejected", "expired", "replaced"},
+    ),
+    "position": (POSITION, PositionState, PositionState.OPEN, {"closed"}),
+}
+every = pytest.mark.parametrize(("moves", "states", "first", "ends"), MACHINES.values(), ids=MACHINES.keys())
+
+
+@every
+def test_the_table_knows_every_state_and_no_other(
+    moves: Moves, states: type[StrEnum], first: str, ends: set[str]
+) -> None:
+    assert set(moves) == set(states)
+    assert set().union(*moves.values()) <= set(states)
+
+
+@every
+def test_every_state_can_be_reached(moves: Moves, states: type[StrEnum], first: str, ends: set[str]) -> None:
+    reached, edge = {first}, {first}
+    while edge:
+        edge = set().union(*(moves[state] for state in edge)) - reached
+        reached |= edge
+
+    assert reached == set(states)
+
+
+@every
+def test_only_the_ends_are_terminal(moves: Moves, states: type[StrEnum], first: str, ends: set[str]) -> None:
+    assert terminal(moves) == ends
+
+
+@every
+def test_no_state_moves_to_itself(moves: Moves, states: type[StrEnum], first: str, ends: set[str]) -> None:
+    assert [state for state in moves if state in moves[state]] == []
+
+
+@given(st.sampled_from(sorted(MACHINES)), st.text(max_size=12), st.text(max_size=12))
+def test_a_move_that_is_not_in_the_table_is_refused(machine: str, old: str, new: str) -> None:
+    moves = MACHINES[machine][0]
+    if new in moves.get(old, ()):
+        check_move(moves, old, new)
+    else:
+        with pytest.raises(IllegalMove):
+            check_move(moves, old, new)
+
+
+def test_what_is_in_flight_can_still_end_in_every_way_a_venue_knows() -> None:
+    for state in IN_FLIGHT:
+        assert ORDER[state] >= {"filled", "canceled", "rejected", "expired", "replaced"}
+
+
+def test_an_order_that_left_never_becomes_planned_or_blocked_again() -> None:
+    for state in set(OrderState) - {OrderState.PLANNED}:
+        assert not ORDER[state] & {"planned", "blocked", "sending"}

@@ -1,0 +1,64 @@
+"""What a round trip earned, and who gets what of it."""
+
+from decimal import Decimal
+from itertools import accumulate
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from positions.pnl import gross, max_drawdown, profit_share, unrealised
+
+D = Decimal
+cents = st.decimals(min_value=-100_000, max_value=100_000, places=6)
+positive = st.decimals(min_value=D("0.000001"), max_value=100_000, places=6)
+rates = st.decimals(min_value=0, max_value=1, places=4)
+
+
+@given(st.lists(cents, max_size=30), rates)
+def test_the_shares_sum_to_the_rate_times_the_high_water_mark(earned: list[Decimal], rate: Decimal) -> None:
+    carried, paid = D(0), D(0)
+    for one in earned:
+        shared = profit_share(one, carried, rate)
+        carried, paid = shared.carried_loss, paid + shared.share
+        assert shared.share >= 0
+        assert carried >= 0
+    high = max(accumulate(earned, initial=D(0)))
+
+    assert abs(paid - rate * high) <= D("0.0000005") * max(len(earned), 1)
+
+
+@given(cents, positive, rates)
+def test_a_loser_pays_nothing_and_carries_its_loss(earned: Decimal, carried: Decimal, rate: Decimal) -> None:
+    shared = profit_share(-abs(earned), carried, rate)
+
+    assert (shared.share, shared.carried_loss) == (0, carried + abs(earned))
+
+
+@given(st.sampled_from(["long", "short"]), positive, positive)
+def test_the_two_sides_of_one_trade_earn_nothing_together(
+    side: str, cash_in: Decimal, cash_out: Decimal
+) -> None:
+    assert gross("long", cash_in, cash_out) + gross("short", cash_in, cash_out) == 0
+    assert gross(side, cash_in, cash_in) == 0
+
+
+@given(positive, positive, positive)
+def test_unrealised_becomes_what_is_earned_at_the_same_price(
+    quantity: Decimal, entry: Decimal, mark: Decimal
+) -> None:
+    for side in ("long", "short"):
+        assert abs(
+            unrealised(side, quantity, entry, mark) - gross(side, quantity * entry, quantity * mark)
+        ) < D("1e-12")
+
+
+@given(st.lists(cents, max_size=30))
+def test_the_drawdown_is_the_deepest_fall_from_any_earlier_point(curve: list[Decimal]) -> None:
+    falls = [early - late for place, early in enumerate(curve) for late in curve[place:]]
+
+    assert max_drawdown(curve) == max(falls, default=D(0))
+
+
+@given(st.lists(cents, max_size=30))
+def test_a_curve_that_never_falls_has_no_drawdown(steps: list[Decimal]) -> None:
+    assert max_drawdown(list(accumulate(map(abs, steps)))) == 0
