@@ -39,7 +39,8 @@ def servers(env: Env, say: Say) -> list[Server]:
 def processes(env: Env, concurrency: int) -> list[Child]:
     """Web, beat, Flower and the workers; the live stream too once there is one."""
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "maxxit.celery"]
-    common = {"PYTHONUNBUFFERED": "1"}
+    # In a container everything is root; with JSON as the only format a worker may be, too.
+    common = {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore:You're running the worker with superuser"}
     web_only = {
         "CONN_MAX_AGE": "0",
         "STATEMENT_TIMEOUT": "30",

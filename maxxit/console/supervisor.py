@@ -48,7 +48,8 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=bound_to_parent(signal.SIGTERM),
+            # SIGKILL: a worker that is asked nicely waits for a Redis that ends at the same moment.
+            preexec_fn=bound_to_parent(signal.SIGKILL),
             process_group=0,
         )
 

@@ -71,7 +71,7 @@ class Postgres:
     @property
     def home(self) -> Path:
         """Where it really lives: root cannot run Postgres, and `nobody` cannot enter a private folder."""
-        if self.link.is_symlink():
+        if self.link.exists():  # decided when it was made
             return self.link.resolve()
         if binaries.run_as() is None or binaries.open_to_all(self.link.parent):
             return self.link

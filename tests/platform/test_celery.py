@@ -46,9 +46,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, worker_environ: dict[str, str]) -> Iterator[Bench]:
-    tmp_path.chmod(0o711)
-    made = Bench(tmp_path, worker_environ)
+def bench(folder: Path, worker_environ: dict[str, str]) -> Iterator[Bench]:
+    made = Bench(folder, worker_environ)
     yield made
     made.worker.kill()
     made.redis.stop()
@@ -121,7 +120,7 @@ def test_a_killed_pool_child_has_its_task_delivered_again(bench: Bench) -> None:
 
 
 def test_sigterm_hands_a_long_task_back_to_the_next_worker(bench: Bench) -> None:
-    name = bench.send(5.0)
+    name = bench.send(3.5)
     bench.worker.stop()
     assert bench.count(name, "ended") == 0
     bench.worker.start()
