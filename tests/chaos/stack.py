@@ -1,0 +1,125 @@
+"""The whole of `make up` as one object that tests may hurt: started in a folder of its own, on free ports."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+from maxxit.core.config import ROOT
+from maxxit.core.embedded import Postgres
+from maxxit.core.processes import wait_until
+
+READY_SECONDS = 120
+
+PATTERNS = {
+    "worker-execute": r"celery .*worker -Q execute",
+    "worker-monitor": r"celery .*worker -Q monitor",
+    "worker-llm": r"celery .*worker -Q llm",
+    "worker-general": r"celery .*worker -Q ingest",
+    "beat": r"celery .*beat",
+    "web": r"gunicorn",
+    "redis": r"redis-server|valkey-server",
+    "postgres": r"bin/postgres -D",
+}
+"""Process -> how its command line reads. Children (pool processes, Postgres backends) match too or share a group."""
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Stack:
+    """One running `manage.py up`."""
+
+    home: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @classmethod
+    def start(cls, home: Path) -> "Stack":
+        """Start it with the demo and wait until it says that it is ready."""
+        log = home / "up.log"
+        outside = {"DATABASE_URL", "REDIS_URL", "MAXXIT_TEST_REDIS", "MAXXIT_ENV_FILE"}
+        environ = {name: value for name, value in os.environ.items() if name not in outside} | {
+            "MAXXIT_DATA_DIR": str(home / "data"),
+            "MAXXIT_PROFILE": "demo",
+            "WEB_PORT": str(free_port()),
+            "FLOWER_PORT": str(free_port()),
+        }
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "manage.py", "up"],
+                cwd=ROOT,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        stack = cls(home, process, log)
+        if not wait_until(lambda: "ready after" in stack.said() or process.poll() is not None, READY_SECONDS):
+            stack.stop()
+        assert "ready after" in stack.said(), f"make up did not become ready:\n{stack.said()[-4000:]}"
+        return stack
+
+    def said(self) -> str:
+        """Everything it printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def family(self) -> list[psutil.Process]:
+        """Every process that it started, directly or not."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def find(self, name: str) -> psutil.Process:
+        """The parent process of one of its parts."""
+        for child in psutil.Process(self.process.pid).children():
+            if re.search(PATTERNS[name], " ".join(child.cmdline())):
+                return child
+        raise LookupError(f"no {name} among {[' '.join(c.cmdline())[:80] for c in self.family()]}")
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one part, as an out-of-memory killer would; wait until it has been started again."""
+        victim = self.find(name)
+        victim.kill()
+        assert wait_until(lambda: self._back(name, victim.pid), 60), f"{name} did not come back"
+
+    def _back(self, name: str, old: int) -> bool:
+        try:
+            return self.find(name).pid != old
+        except (LookupError, psutil.Error):
+            return False
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of its database; an empty list while Postgres is away."""
+        try:
+            with psycopg.connect(Postgres(self.home / "data").url, connect_timeout=5) as connection:
+                return connection.execute(sql).fetchall()
+        except psycopg.OperationalError:
+            return []
+
+    def number(self, sql: str) -> int:
+        """The single number that `sql` gives, or -1 while Postgres is away."""
+        rows = self.query(sql)
+        return int(rows[0][0]) if rows else -1
+
+    def stop(self) -> float:
+        """Ctrl-C; returns the seconds it took."""
+        begun = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(timeout=60)
+        taken: float = time.monotonic() - begun
+        return taken
