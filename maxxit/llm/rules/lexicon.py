@@ -1,0 +1,281 @@
+"""What traders say when they make a call. Each cue has a side, a weight and the phrase.
+
+`§` is a listed token. Weights are log-odds in tenths of a sort: 10 is a call by itself, 5 needs company. They were
+set by hand on the tuning half of the labelled posts (docs/reading.md), rounded to halves of five.
+"""
+
+import re
+from dataclasses import dataclass
+
+UP, DOWN = 1, -1
+_PRICE = r"(?:\$ ?)?\d[\d,.]*(?: ?(?:k|usd|btc|sats|dollars))?\+?"
+_TOKENS = r"(?:(?:some|more|my|the|your|a|this|these|that|all|of|up|on|into|in|to|little|bit|few) )*§"
+
+_NO_SUBJECT = r"(?! (?:is|isn't|are|was|for|took|takes|like|makes?|means|can|will|with|via|on \w+ is|at \w+ is|because))"
+"""After "buying §": what would make it the subject of a sentence and no deed of the author."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """One phrase that speaks for a side."""
+
+    name: str
+    side: int
+    weight: int
+    pattern: re.Pattern[str]
+
+
+def _cue(name: str, side: int, weight: int, *phrases: str) -> Cue:
+    joined = (
+        "|".join(phrases).replace("PRICE", _PRICE).replace("TOKENS", _TOKENS).replace("GERUND", _NO_SUBJECT)
+    )
+    return Cue(name, side, weight, re.compile(rf"(?<![\w-])(?:{joined})(?!\w)"))
+
+
+CUES: tuple[Cue, ...] = (
+    # --- what the author does ---------------------------------------------------------------------------------
+    _cue(
+        *("buys", UP, 10),
+        r"(?:i'm|i am|im|i've been|been|just|also|still|now|started) (?:buying|accumulating|adding|longing) TOKENS",
+        r"^(?:buying|bought|adding|added|longing|longed|accumulating|loading|loaded)(?! your) TOKENSGERUND",
+        r"(?<!because )(?<!that )(?<!if )(?<!when )(?<!since )i (?:just |also |already )?(?:bought|added|longed|entered|opened|scooped|grabbed) TOKENS",
+        r"i(?:'m| am|'ve been|'ll| will|'d)? (?:still |just |also |rather |have been |been )*(?:long|riding|holding|hold|hodl|hodling) TOKENS",
+        r"(?:entered|getting|jumped) into TOKENS",
+        r"(?:riding|long) TOKENS and short",
+        r"(?:picked|pick|scooped|scoop|loaded|loading|stacked|stacking) up (?:on )?TOKENS",
+        r"(?:managed to )?(?:pick|scoop|grab|snag) (?:up )?TOKENS",
+        r"(?:went|going|i'm|im|am) all[- ]in (?:on )?TOKENS",
+        r"(?:rebought|re-entered|bought back|buying back|bid(?:s|ding)? on) TOKENS",
+        r"waiting to (?:buy|long|add) TOKENS",
+    ),
+    _cue("long", UP, 7, r"^long TOKENS", r"(?:now|still|net|going|went) long TOKENS", r"riding TOKENS"),
+    _cue(
+        *("holds", UP, 7),
+        r"(?:i |i'll |i'm |i will |i've been |been |just )?(?:holding|hodling|hold|hodl) TOKENS",
+        r"(?:remains|still|is) a (?:hold|buy|strong buy)",
+        r"(?:not|never|won't|wont|will not|don't|do not|refuse to)(?: be)? (?:sell|selling)(?: my| your| any| a single)? ?§",
+        r"been (?:in|long|holding|punting|accumulating) § since",
+        r"(?:my|in my) § (?:long|bags?|position) (?:is|are) (?:still |now )?(?:up|green|positive|in profit|alive)",
+        r"(?:long term|happy|proud) § (?:holder|hodler|bull)",
+    ),
+    _cue(
+        *("sells", DOWN, 10),
+        r"(?:i'm|i am|im|just|now|started) (?:selling|shorting|dumping) TOKENS",
+        r"^(?:selling|sold|shorting|shorted|dumping|dumped) TOKENSGERUND",
+        r"(?<!because )(?<!that )(?<!if )(?<!when )(?<!since )i (?:just |also |would )?(?:sold|shorted|sell|short|dumped) TOKENS",
+        r"i'm short TOKENS",
+        r"(?:closed|took profits? on|taking profits? on|exited|out of) my TOKENS(?: long)?",
+        r"(?:entered|opened|opening|took|taking) a TOKENS short",
+        r"TOKENS short (?:is )?(?:opened|open|working|still)",
+    ),
+    # --- what the author tells others to do -----------------------------------------------------------------
+    _cue(
+        *("says buy", UP, 12),
+        r"^(?:just |now |so |please |psst[. ]*)?(?:keep )?(?:buy|accumulate|long)(?: up| more| some)? TOKENSGERUND",
+        r"keep buying(?: up)? TOKENS",
+        r"buy (?:and|&) (?:hold|hodl)(?: TOKENS)?",
+        r"btfd",
+        r"buy the (?:dip|ath|fear|blood)",
+        r"(?:dip|time|level|price|place|spot) to (?:buy|long|add|accumulate)",
+        r"(?:buy|long) of the (?:day|week|month)",
+        r"(?:you should|better|gotta|to just|safer to|just) buy(?: more| some)? TOKENS",
+        r"(?:do not|don't|dont|never|will not) sell(?: your| my| any)? TOKENS",
+        r"buy more TOKENS",
+        r"i told you,? buy",
+    ),
+    _cue(
+        *("says sell", DOWN, 12),
+        r"^(?:sell|short|dump)(?: all| more| some| your)? TOKENS",
+        r"(?:time|place|level|chance) to (?:sell|short|take profits?|get out)",
+        r"(?:stay|get) (?:out|away) (?:of|from) TOKENS",
+    ),
+    _cue("never short", UP, 10, r"(?<!i )(?:don't|dont|do not|never) short(?: this| here| TOKENS)?"),
+    _cue("never short", UP, 10, r"shorting TOKENS is (?:stupid|dumb|suicide|crazy|insane)"),
+    # --- what the author expects -----------------------------------------------------------------------------
+    _cue(
+        *("expects rise", UP, 10),
+        r"(?<!i'm )(?<!still )(?:will|gonna|gunna|going to|likely|could|should|easily|about to|ready to|set to)(?: \w+){0,2} "
+        r"(?:rise|rally|moon|pump|head up|go up|go higher|move higher|bounce|break its ath|break ath|double|surge|fly)",
+        r"(?:we|it) (?:move|go|heads?|moves?) (?:higher|up)",
+        r"(?:heading|headed|heads?) (?:back )?up",
+        r"§ (?:is |keeps )?moving up",
+        r"(?:leg|push|continuation|reversal|breakout|break|wave|(?:next|another|big|the|a|for) move) (?:to the )?(?:up|upside|upwards?|higher)(?: next| soon| incoming| imo)?",
+        r"move up now",
+        r"(?:bottom|lows?) (?:is|are|looks?) in",
+        r"(?:i|we) (?:expect|predict|anticipate|think|believe)(?: \w+){0,5} "
+        r"(?:higher|ath|new high|new highs|rally|breakout|bounce|go up|moon|break out|green|outperform|will rise)",
+        r"(?:big|huge|massive|great|good|green) (?:week|month|year|move|run|rally|pump|weekly) (?:ahead|incoming|coming|inc|for §)",
+        r"(?:incoming|upcoming) § (?:\w+ )?(?:pump|rally|run|green|breakout|moon|weekly)",
+        r"(?:bull run|bull market|uptrend|rally|trend)(?: \w+){0,2} (?:continues|continuing|resumes|intact|not over|just (?:started|beginning|getting started))",
+        r"(?:will|to) (?:outperform|skyrocket|explode|recover|bounce back|make new highs)",
+        r"(?:20\d\d|this|next year) (?:is going to be|will be|is) the year of(?: \w+){0,4} §",
+        r"the year of(?: [^.]{0,30})? §",
+        r"§'s year",
+        r"(?:new|fresh|another) (?:ath|all time high|all-time high|high|highs)(?: soon| inc| incoming| next| imo| imminent)",
+        r"break (?:its|the|a new) (?:ath|all time high)",
+        r"to new highs",
+        r"(?:next|another) (?:move|leg) (?:is )?up",
+        r"(?:up|higher) from here",
+        r"not (?:even )?the top(?: yet)?",
+        r"can go higher",
+        r"still has \w+(?: \w+)? pump left",
+        r"incoming §? ?(?:green|pump|rally|moon)",
+    ),
+    _cue(
+        *("expects fall", DOWN, 10),
+        r"(?:will|gonna|gunna|going to|likely|about to|ready to|set to|looks ready to)(?: \w+){0,2} "
+        r"(?:fall|crash|dump|tank|drop|go down(?! as)|go lower|roll over|retrace|correct|bleed|drag everything down)",
+        r"(?:we|it) (?:move|go|heads?|moves?) (?:lower|down)",
+        r"(?:going|heading|headed) (?:back )?down",
+        r"(?:next|another) (?:move|leg) (?:is )?down",
+        r"(?:leg|continuation|reversal|break|wave|(?:next|another|big|the|a|for) move) (?:to the )?(?:down|downside|downwards?|lower)",
+        r"(?:top|high) (?:is|looks) in",
+        r"(?:going|goes|headed|heading|drop|dropping|fall|falling|go) (?:much |even |way )?lower",
+        r"lower (?:we|it) (?:go|goes)",
+        r"(?:i|we) (?:expect|predict|anticipate|think|believe)(?: \w+){0,5} "
+        r"(?:lower|correction|dump|crash|drop|pullback|retrace|drag everything down|red|fall|dip)",
+        r"(?:chance|risk|danger) of (?:a )?(?:\d+% )?(?:retrace|correction|crash|dump|drop|pullback)",
+        r"(?:correction|crash|dump|pullback|retrace|retracement) (?:is )?(?:coming|incoming|inc|imminent|ahead|overdue|soon)",
+        r"(?:drag|pull) (?:everything|alts|the market|all) down",
+        r"down (?:only )?from here",
+    ),
+    _cue(
+        *("target", UP, 10),
+        r"(?:next |first |my |new |price )?(?:target|targets|tgt|trgt|tp)s?(?: of| is| are| @| at|:| up| remains)*,? ?PRICE",
+        r"PRICE (?:target|trgt|tgt|is the target|projected|inc|incoming|next|soon|easy|eoy|by eoy|by end of)",
+        r"PRICE(?: \w+)? (?:target|trgt|tgt) ?,?(?: here we come| remains)?",
+        r"targets? (?:are|is) ath",
+        r"(?<!once )(?<!before )(?<!when )(?<!if )(?<!after )(?<!until )(?:§|it|price|that) (?:will |could |can |should |to )(?:easily )?(?:hit|reach|touch|see|test|go to|eiffel tower to|get to) PRICE",
+        r"(?<!i'm )(?<!i'm still )(?:go|going|heads?|headed|heading|ride|way up|pumped|tower|pump) to (?:the )?(?:PRICE|moon)",
+        r"here we come",
+        r"the case for (?:a )?PRICE",
+        r"next stop(?: is|:)? PRICE",
+        r"on (?:its|the|our) way to PRICE",
+        r"(?:is|to be|will be) worth PRICE(?: by| in| next)",
+        r"(?:bring|take|send|push) § to PRICE",
+        r"hits? PRICE(?: \w+){0,2} (?:next year|soon|this (?:week|month|year)|tomorrow|tomm?\.?)",
+        r"PRICE next (?:year|week|month)",
+        r"will hit PRICE",
+    ),
+    # --- what the chart says ----------------------------------------------------------------------------------
+    _cue(
+        *("breaks up", UP, 10),
+        r"(?:break|breaks|broke|breaking|broken|breakout|break-out)(?: \w+){0,3} "
+        r"(?:out|above|resistance|upside|upwards?|over)",
+        r"(?:confirm\w*|complete\w*|finish\w*)(?: \w+){0,4} (?:breakout|break out|break to the upside)",
+        r"(?:breakout|break out) (?:confirm\w*|complete\w*|and retest)",
+        r"(?:looks|attempting|about|trying|ready) to break ?out",
+        r"resistance(?: \w+){0,5} (?:breached|broken|flipped)",
+        r"broken resistance",
+        r"(?:flips?|flipped|turned|turning|turns)(?: \w+){0,3} (?:into|to) support",
+        r"(?:reclaim|reclaims|reclaimed|reclaiming|pushing|pushed|punched|blasted) (?:through|above|past|back above)",
+        r"(?:flag|pennant|wedge|triangle|h&s)(?: \w+){0,3} (?:confirm\w*|complete\w*|breakout|broke out|break out)",
+        r"(?:close[sd]?|closing)(?: \w+){0,2} above",
+        r"close above",
+        r"above (?:white |fib |the |trend ?line )*resistance",
+        r"(?:flag|pennant|wedge|triangle) (?:breakout|break out|complete)",
+        r"setting up for(?: \w+){0,5} bullish",
+    ),
+    _cue(
+        *("breaks down", DOWN, 10),
+        r"(?:fell|falls|fall|falling|drops?|dropping|dropped|breaks?|broke|breaking|slips?|slipping|lost|losing)"
+        r"(?: \w+){0,3} (?:support|below|downside)",
+        r"(?:falling|fell|dropping|breaking|broke) (?:down )?(?:through|under)",
+        r"break ?down",
+        r"edge of a(?: \w+){0,2} cliff",
+        r"broke(?: \w+){0,3} support",
+        r"(?:flips?|flipped|turned|turning|turns)(?: \w+){0,3} (?:into|to) resistance",
+        r"(?:through|below|under) (?:the )?(?:\w+ ){0,2}support",
+        r"broke \d+ (?:fractals?|supports?|levels?)(?: w/ ?support)?",
+        r"roll(?:ing)? over",
+    ),
+    _cue(
+        *("held", UP, 8),
+        r"bounc(?:ed|ing) (?:off|from|nicely)",
+        r"(?:support|bids?|200ema|50ema|kijun|ema) (?:held|holding|holds|bid)",
+        r"(?:responding|reacting|behaving|holding)(?: \w+)? (?:nicely|well)",
+        r"(?:shelf|confluence|zone) of support",
+        r"bids are supporting",
+        r"pulling back to(?: \w+){0,2} (?:confluence|support)",
+        r"(?:above|over|held|holding|holds|defended|off) (?:the |its )?(?:\d+ ?-?(?:day|d|week|w|h)? ?-?)?(?:sma|ema|ma)",
+        r"support (?:is )?(?:holding|held|intact|working)",
+        r"(?:bounce|bounced|bouncing|rebound\w*)(?: \w+){0,3} (?:support|fib|channel|sma|ema|low|lows)",
+        r"(?:higher lows?|higher highs?|double bottom|cup (?:and|&) handle|oversold|short squeeze)",
+        r"touch(?:ed|es)?(?: \w+){0,2} support and",
+        r"(?:floating|still|well) above (?:my )?entry",
+    ),
+    _cue(
+        *("turned away", DOWN, 8),
+        r"(?:stopped|rejected|stopping|halted)(?: \w+){0,6} (?:resistance|the bounce|by)",
+        r"resistance (?:stopping|stopped|rejecting|rejected)",
+        r"(?:not able|unable|failed|fails|failing) to (?:pass|break|close|hold|clear)",
+        r"rejection",
+        r"(?:lower highs?|lower lows?|double top|overbought|blow ?-?off top|topping|toppy|exhaustion)",
+    ),
+    _cue(
+        *("bullish", UP, 8),
+        r"(?:still|very|super|more|so|mega|extremely|uber|max|turning|staying|feeling|i'm|im|am) bullish",
+        r"(?<!or )(?<!eliminate )bullish (?:on(?! \S+ (?:vs|versus|against|relative))|bias|signals?|pattern|continuation|pennant|flag|divergence|engulfing|tk|cross|setup|structure)",
+        r"(?:long|buy) (?:entry|signal)",
+        r"looking (?:very |still |so |really |pretty )?(?:good|strong|great|bullish|primed|healthy|nice)",
+        r"(?:still|very|more|is|super) (?:strong|healthy)(?: here| now| today)?$",
+        r"(?:bullish|good|great|strong|positive|nice) (?:signs?|signal|momentum|setup|structure|chart|entry)",
+        r"bulls (?:in control|are back|winning|took)",
+        r"looks (?:good|strong|great|bullish|primed)",
+    ),
+    _cue(
+        *("bearish", DOWN, 8),
+        r"(?:still|very|super|more|so|mega|extremely|turning|staying|feeling|i'm|im|am) bearish",
+        r"bearish (?:on(?! \S+ (?:vs|versus|against|relative))|bias|signals?|pattern|continuation|pennant|flag|divergence|engulfing|harmonic|setup|structure)",
+        r"looking (?:very |still |so |really |pretty )?(?:weak|bearish|toppy|heavy|bad|ugly)",
+        r"(?:bearish|weak|bad|negative) (?:signs?|signal|momentum|setup|structure|chart)",
+        r"bears (?:in control|are back|winning|took)",
+        r"looks (?:weak|bearish|toppy|heavy|bad)",
+    ),
+    _cue(
+        *("names a rising pattern", UP, 6),
+        *(
+            r"bull flag",
+            r"(?:falling|descending) wedge",
+            r"inverse h&s",
+            r"(?:asc|ascending) tri(?:angle)?",
+            r"golden cross",
+        ),
+    ),
+    _cue(
+        *("names a falling pattern", DOWN, 6),
+        *(
+            r"bear flag",
+            r"rising wedge",
+            r"(?<!inverse )h&s",
+            r"(?:desc|descending) tri(?:angle)?",
+            r"death cross",
+        ),
+    ),
+    # --- what it is worth --------------------------------------------------------------------------------------
+    _cue("cheap", UP, 10, r"undervalued", r"on sale", r"(?:a|such a) (?:bargain|steal)", r"such a deal"),
+    _cue("cheap", UP, 8, r"so cheap", r"this cheap"),
+    _cue(
+        "cheap",
+        UP,
+        10,
+        r"never (?:been )?a better time",
+        r"(?:good|great|attractive|fair) (?:dip|price|level|entry)",
+    ),
+    _cue(
+        "dear",
+        DOWN,
+        10,
+        r"over ?-?valued",
+        r"(?:way |far )?too expensive",
+        r"not worth (?:that|this)",
+        r"over ?-?priced",
+    ),
+    _cue("dear", DOWN, 9, r"don't believe(?: that)? § is valued"),
+    # --- signs --------------------------------------------------------------------------------------------------
+    _cue("rocket and nothing else", UP, 10, r"^§[! ]*[🚀📈][🚀📈👍🏻🎯💪🔥! ]*$"),
+    _cue("is bullish", UP, 6, r"i'm (?:\w+ )?bullish on TOKENS"),
+    _cue("is bearish", DOWN, 6, r"i'm (?:\w+ )?bearish on TOKENS"),
+    _cue("rocket", UP, 4, r"🚀+", r"📈", r"to the moon", r"🎯"),
+    _cue("falling sign", DOWN, 4, r"📉", r"🩸", r"🔻"),
+)
