@@ -119,6 +119,8 @@ class Postgres:
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """SIGINT: roll back what is open, write a checkpoint, leave."""
         stop_process(self.process, signal.SIGINT, seconds)
+        if self.sockets.parent != self.home:
+            shutil.rmtree(self.sockets, ignore_errors=True)
 
     def _prepare(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)

