@@ -16,7 +16,7 @@ from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.money import ZERO, usdc
 from maxxit.events.record import advance, advance_all
 from maxxit.market import quotes
-from maxxit.market.instruments import instrument, listed_on
+from maxxit.market.instruments import all_instruments, instrument, listed_on
 from signals_app.models import Signal
 from signals_app.states import SignalState
 from trading import gate, ledger, limits, poison, risk, settle, sizing
@@ -83,7 +83,7 @@ def place_due(purpose: str, policy: RiskPolicy, batch: int) -> Placed:
 
 def place(order: Order, at_venue: Venue, policy: RiskPolicy) -> Verdict:
     """Reserve one planned order and send it, or block it. Raises StaleState when another worker was first."""
-    found = quotes.latest(listed_on(order.venue))
+    found = quotes.latest(list(all_instruments()))
     prices = {symbol: quote.price for symbol, quote in found.items()}
     problem = _problem(order, at_venue)
     with transaction.atomic():
