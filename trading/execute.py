@@ -228,7 +228,12 @@ SELECT s.id,
        bool_or(o.state NOT IN ('blocked', 'rejected', 'expired', 'canceled') OR o.filled_quantity > 0) AS traded,
        (array_agg(o.reason ORDER BY o.id))[1] AS first_reason
 FROM signals s LEFT JOIN orders o ON o.signal_id = s.id AND o.purpose = 'open'
-WHERE s.state = 'pending'
+WHERE s.state = 'pending' AND NOT EXISTS (
+    SELECT FROM agent_deployments d
+    WHERE d.agent_id = s.agent_id AND d.state = 'active' AND NOT EXISTS (
+        SELECT FROM orders x WHERE x.signal_id = s.id AND x.deployment_id = d.id AND x.purpose = 'open'
+    )
+)
 GROUP BY s.id
 HAVING bool_and(o.state IS DISTINCT FROM 'planned')
 ORDER BY s.id
@@ -236,7 +241,10 @@ ORDER BY s.id
 
 
 def conclude() -> dict[str, int]:
-    """Pending signals with nothing left to place: executed when any order left, otherwise skipped with the reason."""
+    """Pending signals with nothing left to place: executed when any order left, otherwise skipped with the reason.
+
+    A signal that was made after this pass fanned out has no orders yet and waits for the next pass.
+    """
     with connection.cursor() as cursor:
         cursor.execute(CONCLUDED)
         rows = cursor.fetchall()
