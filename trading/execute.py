@@ -60,6 +60,7 @@ def fan_out() -> int:
 class Placed:
     """What became of a set of orders."""
 
+    due: int = 0
     sent: int = 0
     blocked: dict[str, int] = field(default_factory=dict)
 
@@ -76,6 +77,7 @@ def place_due(purpose: str, policy: RiskPolicy, batch: int) -> Placed:
     due = Order.objects.filter(state=OrderState.PLANNED, purpose=purpose, attempts__lt=poison.TRIES).order_by("pk")
     placed = Placed()
     for order in due.select_related("deployment__agent", "signal")[:batch]:
+        placed.due += 1
         with poison.watched(order):
             placed.count(place(order, venue(order.venue), policy))
     return placed

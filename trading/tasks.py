@@ -4,6 +4,7 @@ from typing import Any
 
 from celery import Task, shared_task
 
+from maxxit.events import wake
 from maxxit.pipeline.runs import Counts, run_stage
 from trading import execute as executing
 from trading import settle as settling
@@ -12,7 +13,7 @@ from trading.policy import policy
 from trading.states import IN_FLIGHT
 
 BATCH = 200
-"""Orders per pass; the rest is the next pass's."""
+"""Orders per pass; the rest is the next pass's, which follows at once."""
 
 
 def execute_pass() -> Counts:
@@ -23,6 +24,8 @@ def execute_pass() -> Counts:
     planned = executing.fan_out()
     opening = executing.place_due("open", policy(), BATCH)
     signals = executing.conclude()
+    if max(closing.due, opening.due) >= BATCH:
+        wake.after_commit("orders.waiting")
     return Counts(
         into=planned + settled + closing.sent + sum(closing.blocked.values()),
         out=opening.sent + closing.sent + settled,

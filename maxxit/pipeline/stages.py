@@ -39,7 +39,7 @@ STAGES = (
         "trading.tasks.execute",
         "execute",
         "fan signals out to deployments, check every gate and limit, send, settle",
-        wakes_on=("stage.generate", "position.closing"),
+        wakes_on=("stage.generate", "position.closing", "orders.waiting"),
     ),
     Stage(
         "monitor",
