@@ -84,14 +84,19 @@ def _stop(reason: str, measured: object = "", limit: object = "") -> Verdict:
 
 def check_gate(facts: Facts, policy: RiskPolicy) -> Verdict:
     """Dry run, approval, kill switch. Reducing orders pass every level of the switch."""
-    if facts.gate is None:
+    return gate_verdict(facts.gate, reduces=facts.reduces)
+
+
+def gate_verdict(gate: GateFacts | None, *, reduces: bool) -> Verdict:
+    """The gate alone: what is held against an order that was reserved and has yet to leave."""
+    if gate is None:
         return _stop("gate_unreadable")
-    if facts.gate.dry_run:
+    if gate.dry_run:
         return _stop("dry_run", "true", "false")
-    if not facts.gate.approved:
+    if not gate.approved:
         return _stop("not_approved")
-    if facts.gate.kill_level and not facts.reduces:
-        return _stop("kill_switch", facts.gate.kill_level)
+    if gate.kill_level and not reduces:
+        return _stop("kill_switch", gate.kill_level)
     return PASS
 
 

@@ -16,7 +16,7 @@ from maxxit.core.money import ZERO
 from maxxit.events.record import advance, record
 from signals_app.models import CtPost
 from signals_app.outcome import raise_to
-from trading import ledger, poison
+from trading import gate, ledger, poison, risk
 from trading.models import Fill, Order
 from trading.policy import policy
 from trading.states import IN_FLIGHT, OrderState
@@ -58,6 +58,10 @@ def _missing(order: Order, at_venue: Venue) -> bool:
         advance(order, OrderState.EXPIRED, why="never_arrived", reason="never_arrived")
         return True
     if not at_venue.capabilities.dedup or now >= order.deadline:
+        return False
+    shut = risk.gate_verdict(gate.read(order.venue), reduces=order.purpose == "close")
+    if not shut.allowed:
+        log.warning("order_not_resent", order=order.pk, error=shut.reason)
         return False
     try:
         at_venue.send(Prepared(order.venue_ref, order.prepared))
