@@ -19,7 +19,7 @@ from signals_app.outcome import raise_to
 from trading import gate, ledger, poison, risk
 from trading.models import Fill, Order
 from trading.policy import policy
-from trading.states import IN_FLIGHT, OrderState
+from trading.states import IN_FLIGHT, ORDER, OrderState
 from trading.venues.base import Prepared, Report, Venue, VenueFill
 from trading.wiring import venue
 
@@ -84,9 +84,10 @@ def apply(order: Order, report: Report, *, collects_fees: bool) -> bool:
     if report.state == locked.state:
         order.state = locked.state
         return bool(new)
-    if locked.state not in IN_FLIGHT:
-        return bool(new)
     order.state = locked.state
+    behind = report.state in IN_FLIGHT and report.state not in ORDER[OrderState(locked.state)]
+    if locked.state not in IN_FLIGHT or behind:
+        return bool(new)
     advance(order, report.state, why=report.reason, reason=report.reason, data=_told(order))
     return True
 
