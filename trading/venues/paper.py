@@ -7,7 +7,7 @@ so that a repeat changes nothing.
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -45,8 +45,10 @@ class PaperVenue:
 
     @transaction.atomic
     def send(self, prepared: Prepared) -> None:
-        """Accept the order and fill what the depth allows. Raises Rejected without a quote."""
+        """Accept the order and fill what the depth allows. Raises Rejected without a quote or past the deadline."""
         told = prepared.payload
+        if clock.now() >= datetime.fromisoformat(told["deadline"]):
+            raise Rejected("the order came after its deadline", code="deadline_passed")
         if not quotes.latest([told["symbol"]]):
             raise Rejected(f"the paper exchange has no quote of {told['symbol']}", code="no_price")
         order, new = PaperOrder.objects.get_or_create(
