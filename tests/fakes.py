@@ -130,7 +130,7 @@ class FakeVenue:
             how = self.sends.popleft() if self.sends else "ok"
             if how == "away":
                 raise Retryable("the venue is away")
-            if how == "refused":
+            if how == "refused" and prepared.ref not in self.book:  # a repeat is known before it is judged
                 raise Rejected("no such market today", code="market_closed")
             if how != "lost":
                 self._take(prepared)

@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 
 from maxxit.core import clock
 
-moments = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+moments = st.datetimes(
+    datetime(1990, 1, 1),  # noqa: DTZ001 (hypothesis adds the zone)
+    datetime(2100, 1, 1),  # noqa: DTZ001
+    timezones=st.just(UTC),
+)
 widths = st.integers(1, 14 * 86_400).map(lambda seconds: timedelta(seconds=seconds))
 
 

@@ -1,0 +1,581 @@
+"""Signals to orders: fanned out once, reserved under every limit, sent or blocked with the reason."""
+
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maxxit.core.errors import Retryable, StaleState, Unknown
+from maxxit.events.models import Event
+from maxxit.events.record import advance, subject
+from signals_app.models import CtPost, Signal
+from tests import builders as make
+from tests.builders import T0
+from tests.trading.conftest import Desk
+from trading import execute, gate, ledger, tasks
+from trading.models import Order
+from trading.policy import policy
+from trading.states import OrderState
+
+D = Decimal
+
+
+# --- fan-out -------------------------------------------------------------------------------------------------------
+
+
+def test_each_active_deployment_gets_its_own_order_once(desk: Desk) -> None:
+    others = [
+        make.deployment(desk.agent, funded=False, state=state)
+        for state in ("active", "paused", "revoked", "draft")
+    ]
+    signal = desk.signal()
+
+    assert [execute.fan_out(), execute.fan_out()] == [2, 0]
+    assert set(Order.objects.values_list("deployment_id", "signal_id", "state")) == {
+        (desk.purse.pk, signal.pk, "planned"),
+        (others[0].pk, signal.pk, "planned"),
+    }
+
+
+def test_a_deployment_of_another_agent_gets_nothing(desk: Desk) -> None:
+    make.deployment(make.agent(), funded=False)
+    desk.signal()
+    execute.fan_out()
+
+    assert set(Order.objects.values_list("deployment_id", flat=True)) == {desk.purse.pk}
+
+
+def test_fan_out_to_500_deployments_is_one_statement(desk: Desk, django_assert_num_queries: Any) -> None:
+    desk.signal()
+    with django_assert_num_queries(1):
+        assert execute.fan_out() == 1
+    for _ in range(500):
+        make.deployment(desk.agent, funded=False)
+    desk.signal()
+    with django_assert_num_queries(1):
+        assert execute.fan_out() == 501 + 500
+    with django_assert_num_queries(1):
+        assert execute.fan_out() == 0
+
+
+def test_an_order_takes_side_and_terms_from_its_signal(desk: Desk) -> None:
+    long, short = desk.signal(leverage=D(3)), desk.signal(side="short", token="BTC")
+    execute.fan_out()
+    rows = {
+        o.signal_id: (o.side, o.position_side, o.symbol, o.leverage, o.correlation_id)
+        for o in Order.objects.all()
+    }
+
+    assert rows == {
+        long.pk: ("buy", "long", "ETH", D(3), long.correlation_id),
+        short.pk: ("sell", "short", "BTC", D(1), short.correlation_id),
+    }
+
+
+def test_every_planned_order_has_its_event_under_the_correlation_id_of_the_signal(desk: Desk) -> None:
+    signal = desk.signal()
+    execute.fan_out()
+    event = Event.objects.get(name="order.planned")
+
+    assert (event.subject, event.correlation_id) == (subject(Order.objects.get()), signal.correlation_id)
+
+
+@pytest.mark.parametrize("state", ["executed", "skipped", "expired"])
+def test_a_signal_that_is_over_is_not_fanned_out(desk: Desk, state: str) -> None:
+    desk.signal(state=state)
+
+    assert execute.fan_out() == 0
+
+
+@pytest.mark.xfail(strict=True, reason="fan-out asks for the deployment's state only, not for the agent's")
+def test_an_agent_that_was_paused_after_its_signal_opens_nothing(desk: Desk) -> None:
+    desk.signal()
+    advance(desk.agent, "paused")
+
+    assert execute.fan_out() == 0
+
+
+# --- the gate ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dry_run", [True, False, None])
+@pytest.mark.parametrize("row", [True, False])
+@pytest.mark.parametrize("file", [True, False])
+@pytest.mark.parametrize("kill", ["", *gate.LEVELS])
+@pytest.mark.parametrize("purpose", ["open", "close"])
+def test_the_gates_truth_table_on_rows_and_file(
+    desk: Desk, no_approval_file: Path, dry_run: bool | None, row: bool, file: bool, kill: str, purpose: str
+) -> None:
+    gate.Gate.objects.all().delete()
+    if dry_run is not None:
+        gate.set_dry_run("paper", dry_run, by="test", reason="test")
+    if not row:
+        gate.revoke("paper", by="test", reason="test")
+    if file:
+        no_approval_file.touch()
+    if kill:
+        gate.kill(kill, by="test", reason="test")
+    make.position(desk.purse)
+    order = desk.planned()
+    if purpose == "close":
+        ledger.post("held", [ledger.Move("external", f"deployment:{desk.purse.pk}", "ETH", D(1), "external")])
+        order = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
+    expected = (
+        "dry_run"
+        if dry_run is not False
+        else "not_approved"
+        if not (row or file)
+        else "kill_switch"
+        if kill and purpose == "open"
+        else ""
+    )
+    verdict = desk.place(order)
+
+    assert verdict.reason == expected
+    assert len(desk.venue.effects) == (0 if expected else 1)
+    assert Order.objects.get(pk=order.pk).state == ("blocked" if expected else "filled")
+
+
+@pytest.mark.parametrize("how", ["expired", "not yet", "revoked", "other venue"])
+def test_an_approval_that_does_not_stand_opens_nothing(desk: Desk, how: str) -> None:
+    gate.Approval.objects.all().delete()
+    values = {
+        "scope": "paper",
+        "approved_by": "me",
+        "approved_at": T0,
+        "expires_at": T0 + timedelta(hours=1),
+        "reason": "r",
+    }
+    change: dict[str, dict[str, Any]] = {
+        "expired": {"expires_at": T0},
+        "not yet": {"approved_at": T0 + timedelta(seconds=1)},
+        "revoked": {"revoked_at": T0},
+        "other venue": {"scope": "safe"},
+    }
+    gate.Approval.objects.create(**values | change[how])
+
+    assert desk.place(desk.planned()).reason == "not_approved"
+
+
+def test_an_approval_of_all_venues_opens_this_one(desk: Desk) -> None:
+    gate.revoke("paper", by="test", reason="test")
+    gate.approve("*", by="test", until=T0 + timedelta(hours=1), reason="test")
+
+    assert desk.place(desk.planned()).allowed
+
+
+def test_the_kill_switch_latches_until_a_person_gives_a_reason(desk: Desk) -> None:
+    gate.kill("no_entries", by="test", reason="test")
+    gate.kill("flatten", by="trigger", reason="daily loss", cause="daily_loss")
+    desk.time.move(days=2)
+
+    assert gate.kill_level() == "flatten"
+    with pytest.raises(gate.Rejected, match="needs a reason"):
+        gate.release(by="me", reason="  ")
+    assert gate.kill_level() == "flatten"
+    assert gate.release(by="me", reason="looked at it") == 2
+    assert gate.kill_level() == ""
+
+
+def test_an_unknown_level_cannot_be_pulled(desk: Desk) -> None:
+    with pytest.raises(gate.Rejected, match="not one of"):
+        gate.kill("panic", by="me", reason="?")
+
+
+def test_an_approval_ends_in_the_future(desk: Desk) -> None:
+    with pytest.raises(gate.Rejected, match="must end in the future"):
+        gate.approve("paper", by="me", until=T0, reason="?")
+
+
+def test_every_change_of_the_gate_is_an_event(desk: Desk) -> None:
+    before = make.last_event()
+    gate.set_dry_run("paper", True, by="a", reason="b")
+    gate.kill("flatten", by="a", reason="b")
+    gate.release(by="a", reason="b")
+    gate.revoke("paper", by="a", reason="b")
+
+    assert make.event_names(after=before) == [
+        "gate.closed",
+        "kill_switch.pulled",
+        "kill_switch.released",
+        "gate.revoked",
+    ]
+
+
+# --- one order -----------------------------------------------------------------------------------------------------
+
+
+def test_an_order_that_goes_is_reserved_with_what_will_leave_before_it_leaves(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+    order = desk.planned()
+
+    def look(prepared: Any) -> None:
+        row = Order.objects.get(pk=order.pk)
+        seen.update(state=row.state, ref=row.venue_ref, prepared=row.prepared, client=row.client_order_id)
+        raise Unknown("no answer")
+
+    monkeypatch.setattr(desk.venue, "send", look)
+    desk.place(order)
+
+    assert seen["state"] == "sending"
+    assert seen["client"] == seen["ref"] != ""
+    assert seen["prepared"]["quantity"] == "0.40000"
+
+
+def test_the_client_order_id_follows_from_the_order(desk: Desk) -> None:
+    order = desk.placed()
+
+    assert (
+        order.client_order_id
+        == f"mx-{execute.correlation.born('order', order.pk, order.correlation_id).hex[:24]}"
+    )
+
+
+def test_a_blocked_order_keeps_its_reason_value_and_limit_and_nothing_leaves(desk: Desk) -> None:
+    order = desk.placed(usd="1000")
+
+    assert (order.state, order.reason) == ("blocked", "price_band")
+    assert order.verdict == {"reason": "price_band", "measured": "100.00 %", "limit": "2.5 %"}
+    event = Event.objects.get(name="execution.blocked")
+    assert (event.subject, event.data["limit"]) == (subject(order), "2.5 %")
+    assert not desk.venue.effects
+
+
+def test_an_order_the_venue_refuses_is_rejected_with_its_code(desk: Desk) -> None:
+    desk.venue.sends.append("refused")
+    order = desk.placed()
+
+    assert (order.state, order.reason, desk.sent(order)) == ("rejected", "market_closed", 0)
+
+
+@pytest.mark.parametrize("objection", [Retryable("away"), Unknown("timeout")])
+def test_a_venue_that_cannot_be_asked_blocks(desk: Desk, objection: Exception) -> None:
+    desk.venue.objection = objection
+
+    assert desk.placed().reason == "venue_unreadable"
+
+
+def test_what_the_venue_objects_to_blocks(desk: Desk) -> None:
+    desk.venue.objection = "module_disabled"
+
+    assert desk.placed().reason == "module_disabled"
+
+
+@pytest.mark.parametrize("age", [91, -6, None])
+def test_without_a_usable_quote_nothing_leaves(desk: Desk, age: int | None) -> None:
+    execute.quotes.QuoteRow.objects.all().delete()
+    if age is not None:
+        make.price("ETH", "2000", at=T0 - timedelta(seconds=age))
+
+    assert desk.placed().reason == "no_price"
+
+
+def test_a_holding_without_a_price_blocks_every_further_entry(desk: Desk) -> None:
+    ledger.post("held", [ledger.Move("external", f"deployment:{desk.purse.pk}", "BTC", D(1), "external")])
+
+    assert desk.placed().reason == "throttles_unreadable"
+
+
+def test_a_holding_of_another_account_in_a_token_this_venue_does_not_list_blocks_nothing(desk: Desk) -> None:
+    agent = make.agent(venue="safe")
+    make.open_gate("safe")
+    safe = make.booked_deployment(agent)
+    ledger.post("held", [ledger.Move("external", f"deployment:{desk.purse.pk}", "SOL", D(1), "external")])
+    make.price("SOL", "150")
+    order = make.order(safe, by=make.signal(agent))
+
+    assert desk.place(order).reason == ""
+
+
+def test_an_order_that_another_worker_took_is_left_alone(desk: Desk) -> None:
+    order = desk.planned()
+    twin = Order.objects.get(pk=order.pk)
+    desk.place(order)
+
+    with pytest.raises(StaleState):
+        execute.advance(twin, OrderState.BLOCKED)
+    with pytest.raises(StaleState):
+        desk.place(twin)
+    assert desk.sent(order) == 1
+
+
+def test_the_size_is_rounded_down_to_whole_lots(desk: Desk) -> None:
+    make.price("ETH", "1999.99")
+
+    assert desk.placed().quantity == D("0.40000")
+
+
+def test_leverage_multiplies_the_notional(desk: Desk) -> None:
+    desk.signal(leverage=D(3))
+    tasks.execute_pass()
+
+    assert Order.objects.get().quantity == D("1.2")
+
+
+# --- throttles and caps on real rows -------------------------------------------------------------------------------
+
+TOKENS = ["BTC", "ETH", "LTC", "XRP", "NEO", "IOTA", "EOS", "SOL", "OP"]
+
+
+@pytest.fixture
+def market(desk: Desk) -> Desk:
+    for token in TOKENS:
+        make.price(token, "100")
+    return desk
+
+
+def entry(desk: Desk, token: str) -> str:
+    return desk.placed(token=token, usd="100").reason
+
+
+def test_the_sixth_entry_of_an_account_within_a_minute_waits(market: Desk) -> None:
+    assert [entry(market, token) for token in TOKENS[:6]] == [""] * 5 + ["rate_limit"]
+    market.time.move(seconds=60)
+    for token in TOKENS:
+        make.price(token, "100")
+    assert entry(market, TOKENS[6]) == ""
+
+
+def test_the_platform_has_a_rate_of_its_own(market: Desk) -> None:
+    rules = policy().model_copy(
+        update={"platform": policy().platform.model_copy(update={"max_orders_per_minute": 2})}
+    )
+    purses = [make.booked_deployment(market.agent) for _ in range(3)]
+    verdicts = [
+        execute.place(make.order(p, by=market.signal(usd="100")), market.venue, rules).reason for p in purses
+    ]
+
+    assert verdicts == ["", "", "rate_limit"]
+
+
+def test_the_fourth_entry_in_a_symbol_within_a_utc_day_is_too_many(market: Desk) -> None:
+    rules = policy().model_copy(update={"allow_add_to_position": True})
+    reasons = []
+    for _ in range(4):
+        reasons.append(execute.place(market.planned(usd="100"), market.venue, rules).reason)
+        market.time.move(seconds=900)
+        make.price("ETH", "100")
+    market.time.to(T0.replace(hour=0) + timedelta(days=1))
+    make.price("ETH", "100")
+    reasons.append(execute.place(market.planned(usd="100"), market.venue, rules).reason)
+
+    assert reasons == ["", "", "", "max_symbol_orders", ""]
+
+
+def test_a_symbol_cools_down_for_900_seconds_and_others_do_not_wait(market: Desk) -> None:
+    rules = policy().model_copy(update={"allow_add_to_position": True})
+    first = execute.place(market.planned(usd="100"), market.venue, rules)
+    market.time.move(seconds=899)
+    for token in TOKENS:
+        make.price(token, "100")
+    second = execute.place(market.planned(usd="100"), market.venue, rules)
+    other = execute.place(market.planned(token="BTC", usd="100"), market.venue, rules)
+
+    assert (first.reason, second.reason, other.reason) == ("", "cooldown", "")
+
+
+def test_entries_in_flight_count_against_the_open_orders_and_filled_ones_do_not(market: Desk) -> None:
+    account = policy().account.model_copy(update={"max_open_orders": 2})
+    rules = policy().model_copy(update={"account": account})
+    market.venue.fills_at_once = False
+    flying = [market.planned(token=token, usd="100") for token in TOKENS[:3]]
+    reasons = [execute.place(order, market.venue, rules).reason for order in flying]
+    market.venue.fill(Order.objects.get(pk=flying[0].pk).venue_ref)
+    tasks.settle_pass()
+
+    assert reasons == ["", "", "max_open_orders"]
+    assert execute.place(market.planned(token=TOKENS[3], usd="100"), market.venue, rules).reason == ""
+
+
+@pytest.mark.parametrize("fills", [True, False], ids=["filled", "in flight"])
+@pytest.mark.parametrize(
+    ("cap", "reason"),
+    [("max_total_exposure_usd", "exposure_cap"), ("max_symbol_exposure_usd", "symbol_exposure_cap")],
+)
+def test_a_cap_counts_what_is_held_and_what_is_in_flight(
+    market: Desk, fills: bool, cap: str, reason: str
+) -> None:
+    rules = policy().model_copy(
+        update={
+            "account": policy().account.model_copy(update={cap: D(1500), "cooldown_seconds_per_symbol": 1}),
+            "allow_add_to_position": True,
+        }
+    )
+    market.venue.fills_at_once = fills
+    first = execute.place(market.planned(usd="100"), market.venue, rules)
+    market.time.move(seconds=2)
+    second = execute.place(market.planned(usd="100"), market.venue, rules)
+
+    assert (first.reason, second.reason) == ("", reason)
+
+
+def test_a_short_counts_with_its_absolute_worth(market: Desk) -> None:
+    rules = policy().model_copy(
+        update={"account": policy().account.model_copy(update={"max_total_exposure_usd": D(1500)})}
+    )
+    first = execute.place(
+        make.order(market.purse, by=market.signal(side="short", usd="100"), side="sell"), market.venue, rules
+    )
+    second = execute.place(market.planned(token="BTC", usd="100"), market.venue, rules)
+
+    assert (first.reason, second.reason) == ("", "exposure_cap")
+
+
+def test_a_second_entry_into_a_held_token_is_refused(market: Desk) -> None:
+    first = entry(market, "ETH")
+    market.time.move(minutes=20)
+    make.price("ETH", "100")
+
+    assert (first, entry(market, "ETH")) == ("", "position_exists")
+
+
+def test_a_purse_below_the_minimum_trades_nothing(desk: Desk) -> None:
+    poor = make.booked_deployment(desk.agent, usdc="100")
+
+    assert desk.place(make.order(poor, by=desk.signal())).reason == "below_minimum"
+
+
+# --- what becomes of a signal --------------------------------------------------------------------------------------
+
+
+def state(signal: Signal) -> tuple[str, str]:
+    row = Signal.objects.get(pk=signal.pk)
+    return row.state, row.reason
+
+
+def test_a_signal_with_an_order_that_left_is_executed(desk: Desk) -> None:
+    signal = desk.signal()
+    tasks.execute_pass()
+
+    assert state(signal) == ("executed", "")
+
+
+def test_a_signal_whose_orders_are_all_blocked_is_skipped_with_the_reason(desk: Desk) -> None:
+    signal = desk.signal(usd="1000")
+    tasks.execute_pass()
+
+    assert state(signal) == ("skipped", "price_band")
+
+
+def test_a_signal_that_nobody_trades_is_skipped_for_that(desk: Desk) -> None:
+    signal = make.signal(make.agent())
+    tasks.execute_pass()
+
+    assert state(signal) == ("skipped", "no_active_deployment")
+
+
+def test_a_signal_that_was_made_during_the_pass_waits_for_the_next_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    place_due = execute.place_due
+
+    def meanwhile(purpose: str, *rest: Any) -> Any:
+        if purpose == "open":
+            made.append(desk.signal())
+        return place_due(purpose, *rest)
+
+    monkeypatch.setattr("trading.execute.place_due", meanwhile)
+    tasks.execute_pass()
+
+    assert state(made[0]) == ("pending", "")
+
+
+def test_a_signal_past_its_time_expires_with_its_orders(desk: Desk) -> None:
+    signal = desk.signal()
+    execute.fan_out()
+    desk.time.move(hours=6)
+    make.price("ETH", "2000")
+    execute.expire()
+    order = Order.objects.get()
+
+    assert state(signal) == ("expired", "not_in_time")
+    assert (order.state, order.reason) == ("expired", "signal_expired")
+
+
+def test_an_order_in_flight_does_not_expire_with_its_signal(desk: Desk) -> None:
+    desk.venue.fills_at_once = False
+    order = desk.placed()
+    desk.time.move(hours=7)
+    execute.expire()
+    order.refresh_from_db()
+
+    assert order.state == "accepted"
+
+
+def test_the_post_of_a_trade_is_traded(desk: Desk) -> None:
+    post = make.candidate(make.account(desk.agent), outcome="signal")
+    signal = desk.signal()
+    signal.posts.add(post)
+    tasks.execute_pass()
+
+    assert CtPost.objects.get(pk=post.pk).outcome == "traded"
+
+
+def test_a_full_batch_of_exits_calls_for_the_next_pass_at_once(
+    desk: Desk, woken: set[str], monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    monkeypatch.setattr("trading.tasks.BATCH", 2)
+    ledger.post("held", [ledger.Move("external", f"deployment:{desk.purse.pk}", "ETH", D(3), "external")])
+    for _ in range(5):
+        make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
+    passes = 0
+    while Order.objects.filter(state="planned").exists():
+        woken.clear()
+        with django_capture_on_commit_callbacks(execute=True):
+            tasks.execute_pass()
+        passes += 1
+        left = Order.objects.filter(state="planned").exists()
+        assert not left or "trading.tasks.execute" in woken, (
+            "the rest would wait for the schedule: half an hour"
+        )
+
+    assert passes == 3
+
+
+def test_exits_go_before_entries(desk: Desk) -> None:
+    ledger.post("held", [ledger.Move("external", f"deployment:{desk.purse.pk}", "ETH", D(1), "external")])
+    desk.signal(token="BTC")
+    make.price("BTC", "2000")
+    close = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
+    before = make.last_event()
+    tasks.execute_pass()
+    first = Event.objects.filter(pk__gt=before, name="order.sending").order_by("pk").first()
+
+    assert first is not None
+    assert first.subject == subject(close)
+
+
+def test_a_poisoned_order_is_set_aside_after_three_tries_and_stops_no_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = desk.planned(token="BTC", usd="100")
+    make.price("BTC", "100")
+    prepare = desk.venue.prepare
+
+    def poisoned(request: Any) -> Any:
+        if request.symbol == "BTC":
+            raise ZeroDivisionError("poison")
+        return prepare(request)
+
+    monkeypatch.setattr(desk.venue, "prepare", poisoned)
+    good = []
+    for token in ("ETH", "LTC", "XRP", "NEO"):
+        make.price(token, "100")
+        good.append(desk.planned(token=token, usd="100"))
+        execute.place_due("open", policy(), 10)
+    bad.refresh_from_db()
+
+    assert (bad.state, bad.attempts) == ("planned", 3)
+    assert "ZeroDivisionError: poison" in bad.last_error
+    assert make.event_names(of=subject(bad)) == ["order.quarantined"]
+    assert {Order.objects.get(pk=one.pk).state for one in good} == {"filled"}
+    monkeypatch.setattr(desk.venue, "prepare", prepare)
+    assert execute.poison.redrive([bad.pk]) == 1
+    execute.place_due("open", policy(), 10)
+    bad.refresh_from_db()
+    assert bad.state == "filled"

@@ -1,0 +1,379 @@
+"""Orders in flight: unknown is left only on evidence, fills are booked once, and nothing leaves past a shut gate."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maxxit.core.errors import Rejected
+from maxxit.events.record import subject
+from tests import builders as make
+from tests.builders import T0
+from tests.fakes import FakeVenue
+from tests.trading.conftest import Desk
+from trading import execute, gate, ledger, poison, settle
+from trading.models import Fill, LedgerEntry, Order
+from trading.policy import policy
+from trading.states import IN_FLIGHT
+from trading.venues.base import Prepared, Report, Venue, VenueFill
+from trading.venues.paper import PaperVenue
+
+D = Decimal
+LAG = timedelta(minutes=10)
+
+
+def again(order: Order) -> Order:
+    """One pass of the sweep; the order afterwards."""
+    settle.settle_due(100)
+    order.refresh_from_db()
+    return order
+
+
+def test_taken_without_an_answer_is_unknown_until_the_venue_is_asked(desk: Desk) -> None:
+    desk.venue.sends.append("silent")
+    order = desk.placed()
+    assert order.state == "unknown"
+
+    assert again(order).state == "filled"
+    assert desk.sent(order) == 1
+
+
+def test_lost_on_the_way_is_sent_again_byte_for_byte_where_the_venue_knows_a_repeat(desk: Desk) -> None:
+    desk.venue.sends.append("lost")
+    order = desk.placed()
+    stored = (order.prepared, order.venue_ref)
+    again(order)
+
+    assert desk.sent(order) == 1
+    assert (order.prepared, order.venue_ref) == stored
+    assert again(order).state == "filled"
+
+
+def test_lost_on_the_way_is_never_sent_again_where_the_venue_does_not_know_a_repeat(
+    desk: Desk, use_venue: Callable[[Venue], None]
+) -> None:
+    desk.venue = FakeVenue(dedup=False, find_lag=LAG)
+    use_venue(desk.venue)
+    desk.venue.sends.append("lost")
+    order = desk.placed()
+    for _ in range(30):
+        desk.time.move(minutes=0.5)
+        again(order)
+
+    assert desk.sent(order) == 0
+    assert (order.state, order.reason) == ("expired", "never_arrived")
+
+
+def test_a_venue_that_denies_an_order_for_a_while_does_not_get_it_twice(
+    desk: Desk, use_venue: Callable[[Venue], None]
+) -> None:
+    desk.venue = FakeVenue(dedup=False, find_lag=LAG)
+    use_venue(desk.venue)
+    desk.venue.sends.append("silent")
+    order = desk.placed()
+    desk.venue.book[order.venue_ref].hidden_until = T0 + timedelta(minutes=14)
+    states = []
+    for _ in range(15):
+        desk.time.move(minutes=1)
+        states.append(again(order).state)
+
+    assert states == ["unknown"] * 13 + ["filled"] * 2
+    assert desk.sent(order) == 1
+
+
+def test_certainly_not_sent_is_sent_at_the_next_look(desk: Desk) -> None:
+    desk.venue.sends.append("away")
+    order = desk.placed()
+    assert (order.state, desk.sent(order)) == ("sending", 0)
+
+    again(order)
+    assert again(order).state == "filled"
+    assert desk.sent(order) == 1
+
+
+def test_a_worker_that_died_between_reserving_and_sending_loses_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(prepared: object) -> None:
+        raise SystemExit
+
+    order = desk.planned()
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.venue, "send", dies)
+        with pytest.raises(SystemExit):
+            desk.place(order)
+    order.refresh_from_db()
+    assert (order.state, desk.sent(order)) == ("sending", 0)
+
+    again(order)
+    assert again(order).state == "filled"
+
+
+def test_a_failed_read_changes_nothing(desk: Desk) -> None:
+    desk.venue.fills_at_once = False
+    order = desk.placed()
+    desk.venue.fill(order.venue_ref)
+    desk.venue.finds.append("away")
+    before = make.last_event()
+
+    assert again(order).state == "accepted"
+    assert (order.filled_quantity, make.event_names(after=before)) == (0, [])
+    assert again(order).state == "filled"
+
+
+def test_an_accepted_order_that_the_venue_denies_stays_as_it_is(desk: Desk) -> None:
+    desk.venue.fills_at_once = False
+    order = desk.placed()
+    desk.venue.finds.extend(["absent"] * 50)
+    for _ in range(50):
+        desk.time.move(hours=1)
+        again(order)
+
+    assert (order.state, order.attempts, desk.sent(order)) == ("accepted", 0, 1)
+
+
+# --- a shut gate ---------------------------------------------------------------------------------------------------
+
+SHUT: dict[str, Callable[[], object]] = {
+    "dry run": lambda: gate.set_dry_run("paper", True, by="test", reason="test"),
+    "revoked": lambda: gate.revoke("paper", by="test", reason="test"),
+    "no entries": lambda: gate.kill("no_entries", by="test", reason="test"),
+    "reduce only": lambda: gate.kill("reduce_only", by="test", reason="test"),
+    "flatten": lambda: gate.kill("flatten", by="test", reason="test"),
+}
+
+
+@pytest.mark.parametrize("how", SHUT)
+@pytest.mark.parametrize("fault", ["away", "lost"])
+def test_nothing_is_sent_again_after_the_gate_was_shut(desk: Desk, how: str, fault: str) -> None:
+    desk.venue.sends.append(fault)
+    order = desk.placed()
+    SHUT[how]()
+    for _ in range(10):
+        again(order)
+        desk.time.move(minutes=1)
+
+    assert desk.sent(order) == 0
+    assert order.state == "expired"
+
+
+@pytest.mark.parametrize("how", ["no entries", "reduce only", "flatten"])
+def test_an_exit_is_sent_again_past_the_kill_switch(desk: Desk, how: str) -> None:
+    ledger.post("held", [ledger.Move("external", f"deployment:{desk.purse.pk}", "ETH", D(1), "external")])
+    order = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
+    desk.venue.sends.append("away")
+    desk.place(order)
+    SHUT[how]()
+    again(order)
+
+    assert desk.sent(order) == 1
+
+
+def test_when_the_gate_opens_again_in_time_the_order_goes(desk: Desk) -> None:
+    desk.venue.sends.append("away")
+    order = desk.placed()
+    gate.kill("no_entries", by="test", reason="test")
+    again(order)
+    gate.release(by="test", reason="a drill")
+    again(order)
+
+    assert desk.sent(order) == 1
+
+
+def test_the_paper_exchange_takes_no_order_past_its_deadline(
+    desk: Desk, use_venue: Callable[[Venue], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A worker stopped between reserving and sending wakes up after the order was given up.
+    paper = PaperVenue(slippage_bps=5, fee_bps=10, depth_usd=5000)
+    use_venue(paper)
+    order = desk.planned()
+    held_back: list[Prepared] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(paper, "send", held_back.append)
+        execute.place(order, paper, policy())
+    desk.time.move(minutes=6)
+    make.price("ETH", "2000")
+    assert again(order).state == "expired"
+
+    with pytest.raises(Rejected, match="after its deadline"):
+        paper.send(held_back[0])
+    assert paper.find(order.venue_ref) is None
+
+
+# --- fills ---------------------------------------------------------------------------------------------------------
+
+
+def fill(number: int, quantity: str, usd: str = "2000") -> VenueFill:
+    each, amount = D(usd), D(quantity)
+    return VenueFill(f"f{number}", amount, each, each * amount, D("0.1"), T0)
+
+
+@pytest.fixture
+def accepted(desk: Desk) -> Order:
+    desk.venue.fills_at_once = False
+    return desk.placed()
+
+
+def apply(order: Order, state: str, *fills: VenueFill) -> bool:
+    return settle.apply(Order.objects.get(pk=order.pk), Report(state, fills), collects_fees=False)
+
+
+def eth(desk: Desk) -> Decimal:
+    return ledger.balances(desk.purse.pk).get("ETH", D(0))
+
+
+def test_a_fill_that_is_reported_twice_is_booked_once(desk: Desk, accepted: Order) -> None:
+    apply(accepted, "partially_filled", fill(1, "0.1"))
+
+    assert not apply(accepted, "partially_filled", fill(1, "0.1"))
+    assert Fill.objects.count() == 1
+    assert eth(desk) == D("0.1")
+
+
+def test_fills_in_any_order_come_to_the_same_books(desk: Desk, accepted: Order) -> None:
+    apply(accepted, "partially_filled", fill(2, "0.1", "2100"))
+    apply(accepted, "filled", fill(2, "0.1", "2100"), fill(1, "0.3", "1900"))
+    accepted.refresh_from_db()
+
+    assert (accepted.state, accepted.filled_quantity, accepted.average_price) == ("filled", D("0.4"), D(1950))
+    assert eth(desk) == D("0.4")
+
+
+@pytest.mark.parametrize("late", ["accepted", "partially_filled"])
+def test_a_report_from_before_changes_no_state_and_poisons_nothing(
+    desk: Desk, accepted: Order, late: str
+) -> None:
+    apply(accepted, "partially_filled", fill(1, "0.1"))
+    apply(accepted, late, fill(1, "0.1"), fill(2, "0.1"))
+    accepted.refresh_from_db()
+
+    assert (accepted.state, accepted.filled_quantity) == ("partially_filled", D("0.2"))
+    apply(accepted, "filled", fill(3, "0.2"))
+    apply(accepted, late)
+    accepted.refresh_from_db()
+    assert (accepted.state, accepted.filled_quantity) == ("filled", D("0.4"))
+
+
+def test_a_canceled_order_keeps_what_was_filled(desk: Desk, accepted: Order) -> None:
+    apply(accepted, "canceled", fill(1, "0.1"))
+    accepted.refresh_from_db()
+
+    assert (accepted.state, accepted.filled_quantity, eth(desk)) == ("canceled", D("0.1"), D("0.1"))
+
+
+def test_a_fill_that_comes_after_the_end_is_booked_all_the_same(desk: Desk, accepted: Order) -> None:
+    apply(accepted, "canceled")
+    apply(accepted, "canceled", fill(1, "0.1"))
+    accepted.refresh_from_db()
+
+    assert (accepted.state, accepted.filled_quantity, eth(desk)) == ("canceled", D("0.1"), D("0.1"))
+
+
+def test_the_platform_fee_is_booked_once_per_trade(desk: Desk, accepted: Order) -> None:
+    for number in range(4):
+        apply(accepted, "partially_filled" if number < 3 else "filled", fill(number, "0.1"))
+
+    assert [line.amount for line in LedgerEntry.objects.filter(kind="platform_fee", amount__gt=0)] == [
+        D("0.2")
+    ]
+    assert ledger.owed(desk.purse.pk) == D("-0.2")
+
+
+def test_a_venue_that_collects_the_fee_takes_it_from_the_purse(desk: Desk, accepted: Order) -> None:
+    settle.apply(accepted, Report("filled", (fill(1, "0.4"),)), collects_fees=True)
+
+    assert ledger.owed(desk.purse.pk) == 0
+    assert ledger.balances(desk.purse.pk)["USDC"] == D(10_000) - D(800) - D("0.1") - D("0.2")
+
+
+def test_a_fill_at_the_mark_price_changes_the_worth_by_fees_only(desk: Desk, accepted: Order) -> None:
+    # F2: a source booked the whole notional as a loss
+    apply(accepted, "filled", fill(1, "0.4"))
+    prices = {"ETH": D(2000)}
+    worth = settle.ledger.balances(desk.purse.pk)
+    total = sum(
+        (amount * prices.get(asset, D(1)) for asset, amount in worth.items()), ledger.owed(desk.purse.pk)
+    )
+
+    assert total == D(10_000) - D("0.1") - D("0.2")
+
+
+# --- poison --------------------------------------------------------------------------------------------------------
+
+
+def test_an_order_whose_report_breaks_us_is_set_aside_after_three_tries(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.venue.fills_at_once = False
+    bad, good = desk.placed(), desk.placed(token="BTC", usd="1")
+    find = desk.venue.find
+
+    def broken(ref: str) -> Any:
+        if ref == bad.venue_ref:
+            raise KeyError("state")
+        return find(ref)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.venue, "find", broken)
+        for _ in range(5):
+            again(bad)
+    assert good.state == "blocked"  # BTC has no quote: it never left
+
+    assert (bad.state, bad.attempts) == ("accepted", 3)
+    assert "KeyError" in bad.last_error
+    assert make.event_names(of=subject(bad)).count("order.quarantined") == 1
+    desk.venue.fill(bad.venue_ref)
+    assert again(bad).state == "accepted"
+    assert poison.redrive([bad.pk]) == 1
+    assert again(bad).state == "filled"
+
+
+# --- any faults ----------------------------------------------------------------------------------------------------
+
+words = st.sampled_from(["ok", "silent", "lost", "away", "refused"])
+answers = st.sampled_from(["ok", "away", "absent"])
+
+
+@settings(max_examples=40)
+@given(
+    sends=st.lists(words, max_size=6),
+    finds=st.lists(answers, max_size=12),
+    dedup=st.booleans(),
+    steps=st.lists(st.sampled_from([1, 20, 120, 400]), min_size=1, max_size=10),
+)
+def test_after_any_faults_an_intent_became_one_order_at_most_and_the_books_agree(
+    desk: Desk,
+    use_venue: Callable[[Venue], None],
+    sends: list[str],
+    finds: list[str],
+    dedup: bool,
+    steps: list[int],
+) -> None:
+    lag = timedelta(seconds=sum(steps))  # as long as the venue may deny what it has
+    venue = desk.venue = FakeVenue(dedup=dedup, find_lag=lag)
+    use_venue(venue)
+    venue.sends.extend(sends)
+    venue.finds.extend(finds)
+    desk.purse = make.booked_deployment(desk.agent)
+    make.price("ETH", "2000")
+    order = desk.placed()
+    for seconds in steps:
+        desk.time.move(seconds=seconds)
+        again(order)
+    venue.sends.clear()
+    venue.finds.clear()
+    for _ in range(3):
+        again(order)
+    desk.time.move(days=2)
+    again(order)
+
+    assert desk.sent(order) <= 1
+    assert order.state not in IN_FLIGHT
+    held = venue.book.get(order.venue_ref)
+    bought = sum((f.quantity for f in held.fills), D(0)) if held else D(0)
+    assert eth(desk) == bought
+    assert ledger.drift() == {}
