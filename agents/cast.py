@@ -57,7 +57,9 @@ def _enter(one: CastAgent) -> list[Deployment]:
     for token in one.tokens:
         instrument(token)
     if set(one.weights) != set(WEIGHTS):
-        raise Misconfigured(f"config/cast.yaml: agent {one.name!r} needs exactly the weights {', '.join(WEIGHTS)}")
+        raise Misconfigured(
+            f"config/cast.yaml: agent {one.name!r} needs exactly the weights {', '.join(WEIGHTS)}"
+        )
     agent, new = Agent.objects.get_or_create(
         name=one.name,
         defaults={
@@ -71,9 +73,14 @@ def _enter(one: CastAgent) -> list[Deployment]:
     )
     if new:
         advance(agent, AgentState.ACTIVE)
-    followed = CtAccount.objects.all() if "*" in one.follows else CtAccount.objects.filter(x_username__in=one.follows)
+    followed = (
+        CtAccount.objects.all()
+        if "*" in one.follows
+        else CtAccount.objects.filter(x_username__in=one.follows)
+    )
     Subscription.objects.bulk_create(
-        [Subscription(agent=agent, account=account) for account in followed.order_by("pk")], ignore_conflicts=True
+        [Subscription(agent=agent, account=account) for account in followed.order_by("pk")],
+        ignore_conflicts=True,
     )
     return [_deploy(agent, purse) for purse in one.deployments]
 

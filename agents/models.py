@@ -1,7 +1,7 @@
 """Who trades, after whom, with whose purse."""
 
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -10,7 +10,7 @@ from django.db import models
 from agents import states
 from maxxit.core.money import COLUMN
 
-FRACTION = {"max_digits": 7, "decimal_places": 6, "validators": [MinValueValidator(0), MaxValueValidator(1)]}
+FRACTION: dict[str, Any] = {"max_digits": 7, "decimal_places": 6, "validators": [MinValueValidator(0), MaxValueValidator(1)]}
 PRESETS = [(name, name.capitalize()) for name in ("conservative", "moderate", "aggressive")]
 WEIGHTS = ("tweet", "rsi", "macd", "bollinger", "volume", "moving_average", "momentum", "volatility")
 
@@ -27,20 +27,29 @@ class Agent(models.Model):
     MOVES = states.AGENT
 
     name = models.CharField(max_length=60, unique=True)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="agents")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="agents"
+    )
     state = models.CharField(
-        max_length=12, default=states.AgentState.DRAFT, choices=[(s, s) for s in states.AgentState], editable=False
+        max_length=12,
+        default=states.AgentState.DRAFT,
+        choices=[(s, s) for s in states.AgentState],
+        editable=False,
     )
     venue = models.CharField(max_length=20, default="paper", help_text="a name from config/venues.yaml")
     tokens = models.JSONField(
-        default=list, blank=True, help_text='symbols this agent may trade, e.g. ["BTC", "ETH"]; empty: all of its venue'
+        default=list,
+        blank=True,
+        help_text='symbols this agent may trade, e.g. ["BTC", "ETH"]; empty: all of its venue',
     )
     sizing_preset = models.CharField(max_length=12, default="moderate", choices=PRESETS)
     exit_preset = models.CharField(
         max_length=12, default="signal", choices=[("signal", "As the signal says"), *PRESETS]
     )
     min_confidence = models.DecimalField(
-        **FRACTION, default=Decimal("0.5"), help_text="fraction; a weaker signal is declined as below_threshold"
+        **FRACTION,
+        default=Decimal("0.5"),
+        help_text="fraction; a weaker signal is declined as below_threshold",
     )
     weight_tweet = _weight("what the followed accounts say")
     weight_rsi = _weight("the relative strength index")
@@ -50,7 +59,9 @@ class Agent(models.Model):
     weight_moving_average = _weight("the trend of the moving averages")
     weight_momentum = _weight("momentum")
     weight_volatility = _weight("volatility, which speaks against any trade")
-    profit_receiver = models.CharField(max_length=64, blank=True, help_text="address that receives the profit share")
+    profit_receiver = models.CharField(
+        max_length=64, blank=True, help_text="address that receives the profit share"
+    )
     profit_share = models.DecimalField(
         **FRACTION, default=Decimal("0.2"), help_text="fraction of winners, after losses carried forward"
     )
@@ -100,7 +111,9 @@ class Subscription(models.Model):
 
     class Meta:
         db_table = "agent_accounts"
-        constraints: ClassVar = [models.UniqueConstraint(fields=["agent", "account"], name="agent_follows_once")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["agent", "account"], name="agent_follows_once")
+        ]
 
     def __str__(self) -> str:
         return f"{self.agent} follows {self.account}"
@@ -121,7 +134,9 @@ class Deployment(models.Model):
         choices=[(s, s) for s in states.DeploymentState],
         editable=False,
     )
-    account = models.CharField(max_length=80, help_text="the account at the venue; throttles count per account")
+    account = models.CharField(
+        max_length=80, help_text="the account at the venue; throttles count per account"
+    )
     starting_balance = models.DecimalField(
         **COLUMN, default=Decimal(10_000), help_text="USDC that a paper account starts with"
     )
@@ -130,7 +145,9 @@ class Deployment(models.Model):
     chain_id = models.PositiveBigIntegerField(null=True, blank=True)
     module_address = models.CharField(max_length=42, blank=True)
     module_enabled = models.BooleanField(default=False)
-    verified_at = models.DateTimeField(null=True, blank=True, help_text="when the chain last confirmed the policy")
+    verified_at = models.DateTimeField(
+        null=True, blank=True, help_text="when the chain last confirmed the policy"
+    )
     trial_ends_at = models.DateTimeField(null=True, blank=True)
     next_billing_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

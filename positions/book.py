@@ -11,7 +11,7 @@ from maxxit.core.money import ZERO, usdc
 from maxxit.events.record import advance, record
 from maxxit.market.instruments import instrument
 from positions import pnl
-from positions.exits import levels
+from positions.exits import levels, retry_after
 from positions.models import Position, ProfitMark
 from positions.states import PositionState
 from trading import ledger
@@ -44,7 +44,11 @@ def book() -> tuple[int, int]:
 @transaction.atomic
 def _open(order_id: int) -> Position:
     """The position of an entry; more of its fills make it larger."""
-    order = Order.objects.select_for_update(of=("self",)).select_related("deployment__agent", "signal").get(pk=order_id)
+    order = (
+        Order.objects.select_for_update(of=("self",))
+        .select_related("deployment__agent", "signal")
+        .get(pk=order_id)
+    )
     Order.objects.filter(pk=order_id).update(booked_quantity=order.filled_quantity)
     totals = _totals(order)
     grown = Position.objects.filter(entry_order=order).first()
@@ -88,7 +92,9 @@ def _open(order_id: int) -> Position:
 
 
 def _totals(order: Order) -> dict[str, Decimal]:
-    found = Fill.objects.filter(order=order).aggregate(quantity=Sum("quantity"), cash=Sum("cash"), fee=Sum("fee"))
+    found = Fill.objects.filter(order=order).aggregate(
+        quantity=Sum("quantity"), cash=Sum("cash"), fee=Sum("fee")
+    )
     return {name: value or ZERO for name, value in found.items()}
 
 
@@ -114,6 +120,7 @@ def _end(position_id: int) -> bool:
             closed_quantity=gone,
             fees=position.fees + done["fee"],
             exit_reason="",
+            exit_retry_at=clock.now() + retry_after(position.exits),
         )
         return False
     outs = _all_exits(position)

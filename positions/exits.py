@@ -21,7 +21,13 @@ class Levels:
 
 
 def levels(
-    rules: Exits, *, side: str, entry: Decimal, opened_at: datetime, stop_loss_pct: Decimal, take_profit_pct: Decimal
+    rules: Exits,
+    *,
+    side: str,
+    entry: Decimal,
+    opened_at: datetime,
+    stop_loss_pct: Decimal,
+    take_profit_pct: Decimal,
 ) -> Levels:
     """The levels of a position entered at `entry`; the two percents are the signal's and give way to the rules'.
 
@@ -42,7 +48,9 @@ def levels(
     )
 
 
-def exit_reason(position: Levels, trailing_stop: Decimal | None, *, side: str, price: Decimal, now: datetime) -> str:
+def exit_reason(
+    position: Levels, trailing_stop: Decimal | None, *, side: str, price: Decimal, now: datetime
+) -> str:
     """Why the position leaves at `price`, in the order of priority, or an empty string.
 
     The set-based sweep (`positions.watch`) decides the same in SQL; a property test holds the two together.
@@ -55,6 +63,14 @@ def exit_reason(position: Levels, trailing_stop: Decimal | None, *, side: str, p
     if trailing_stop is not None and sign * (price - trailing_stop) <= 0:
         return "trailing_stop"
     return "time_exit" if now >= position.time_exit_at else ""
+
+
+FIRST_RETRY, LONGEST_RETRY = timedelta(seconds=2), timedelta(minutes=5)
+
+
+def retry_after(exits: int) -> timedelta:
+    """How long the sweep waits when the `exits`-th closing order (from 1) came to nothing: 2 s, doubling to 5 min."""
+    return min(FIRST_RETRY * 2 ** min(exits - 1, 10), LONGEST_RETRY)
 
 
 def ratchet(position: Levels, trailing_stop: Decimal | None, *, side: str, price: Decimal) -> Decimal | None:

@@ -10,7 +10,15 @@ from signals_app.models import SIDES
 
 EXIT_REASONS = [
     (reason, reason)
-    for reason in ("take_profit", "stop_loss", "trailing_stop", "time_exit", "kill_switch", "manual", "reconciled")
+    for reason in (
+        "take_profit",
+        "stop_loss",
+        "trailing_stop",
+        "time_exit",
+        "kill_switch",
+        "manual",
+        "reconciled",
+    )
 ]
 
 
@@ -26,7 +34,10 @@ class Position(models.Model):
     symbol = models.CharField(max_length=20)
     side = models.CharField(max_length=5, choices=SIDES)
     state = models.CharField(
-        max_length=8, default=states.PositionState.OPEN, choices=[(s, s) for s in states.PositionState], editable=False
+        max_length=8,
+        default=states.PositionState.OPEN,
+        choices=[(s, s) for s in states.PositionState],
+        editable=False,
     )
     quantity = models.DecimalField(**COLUMN, help_text="that was opened")
     closed_quantity = models.DecimalField(**COLUMN, default=0)
@@ -34,16 +45,25 @@ class Position(models.Model):
     exit_price = models.DecimalField(**COLUMN, null=True, help_text="average of the exit fills, USD")
     stop_loss = models.DecimalField(**COLUMN, help_text="price in USD")
     take_profit = models.DecimalField(**COLUMN, help_text="price in USD")
-    trailing_activation = models.DecimalField(**COLUMN, null=True, help_text="price at which the trailing stop wakes")
-    trailing_pct = models.DecimalField(max_digits=9, decimal_places=6, null=True, help_text="percent behind the best")
+    trailing_activation = models.DecimalField(
+        **COLUMN, null=True, help_text="price at which the trailing stop wakes"
+    )
+    trailing_pct = models.DecimalField(
+        max_digits=9, decimal_places=6, null=True, help_text="percent behind the best"
+    )
     trailing_stop = models.DecimalField(**COLUMN, null=True, help_text="price; unset until activated")
     time_exit_at = models.DateTimeField(null=True)
-    exits = models.PositiveSmallIntegerField(default=0, help_text="closing orders so far")
+    exits = models.PositiveIntegerField(default=0, help_text="closing orders so far")
+    exit_retry_at = models.DateTimeField(
+        null=True, help_text="a closing order came to nothing; the sweep tries again from here"
+    )
     exit_reason = models.CharField(max_length=20, blank=True, choices=EXIT_REASONS)
     opened_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)
     fees = models.DecimalField(**COLUMN, default=0, help_text="venue fees and platform fee, USDC")
-    realised_pnl = models.DecimalField(**COLUMN, default=0, help_text="USDC after fees, before the profit share")
+    realised_pnl = models.DecimalField(
+        **COLUMN, default=0, help_text="USDC after fees, before the profit share"
+    )
     profit_share = models.DecimalField(**COLUMN, default=0, help_text="USDC")
     correlation_id = models.UUIDField(db_index=True)
 
@@ -52,10 +72,14 @@ class Position(models.Model):
         ordering = ("-id",)
         indexes = (
             models.Index(
-                fields=["symbol", "side", "stop_loss"], name="positions_stop", condition=models.Q(state="open")
+                fields=["symbol", "side", "stop_loss"],
+                name="positions_stop",
+                condition=models.Q(state="open"),
             ),
             models.Index(
-                fields=["symbol", "side", "take_profit"], name="positions_take", condition=models.Q(state="open")
+                fields=["symbol", "side", "take_profit"],
+                name="positions_take",
+                condition=models.Q(state="open"),
             ),
             models.Index(
                 fields=["symbol", "side", "trailing_stop"],
@@ -63,7 +87,9 @@ class Position(models.Model):
                 condition=models.Q(state="open", trailing_pct__isnull=False),
             ),
             models.Index(fields=["time_exit_at"], name="positions_time", condition=models.Q(state="open")),
-            models.Index(fields=["exit_order"], name="positions_closing", condition=models.Q(state="closing")),
+            models.Index(
+                fields=["exit_order"], name="positions_closing", condition=models.Q(state="closing")
+            ),
             models.Index(fields=["deployment", "closed_at"], name="positions_deployment"),
         )
 
@@ -96,7 +122,9 @@ class PnlSnapshot(models.Model):
     class Meta:
         db_table = "pnl_snapshots"
         ordering = ("-day",)
-        constraints: ClassVar = [models.UniqueConstraint(fields=["deployment", "day"], name="one_snapshot_a_day")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["deployment", "day"], name="one_snapshot_a_day")
+        ]
 
     def __str__(self) -> str:
         return f"{self.deployment} {self.day}"

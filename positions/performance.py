@@ -58,4 +58,4 @@ def take_snapshots(day: date) -> int:
     midnight = datetime.combine(day, time(0), tzinfo=UTC)
     with connection.cursor() as cursor:
         cursor.execute(SNAPSHOTS, {"day": midnight, "next": midnight + timedelta(days=1)})
-        return cursor.rowcount
+        return int(cursor.rowcount)

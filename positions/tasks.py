@@ -21,7 +21,7 @@ def monitor_pass() -> Counts:
 @shared_task(bind=True)
 def monitor(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: every exit that is due, every fill that is not booked."""
-    return run_stage("monitor", monitor_pass, run_id=run_id, task_id=self.request.id or "", worker=self.request.hostname)
+    return run_stage("monitor", monitor_pass, run_id=run_id, task=self)
 
 
 @shared_task

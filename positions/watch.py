@@ -25,7 +25,7 @@ FROM (
     WHERE {FRESH} AND s.sign * (q.price - p.trailing_activation) >= 0
 ) AS w
 WHERE p.id = w.id AND p.state = 'open' AND (p.trailing_stop IS NULL OR w.sign * (w.wanted - p.trailing_stop) > 0)
-"""
+"""  # noqa: S608 (constants only)
 
 HITS_BY_MARKET = f"""
     SELECT DISTINCT ON (id) id, why FROM (
@@ -62,7 +62,7 @@ HITS_BY_MARKET = f"""
         WHERE {FRESH}
     ) AS found
     ORDER BY id, rank
-"""
+"""  # noqa: S608 (constants only)
 
 HITS_GIVEN = "    SELECT id, %(why)s::text AS why FROM unnest(%(ids)s::bigint[]) AS id"
 
@@ -75,16 +75,16 @@ WITH hits AS MATERIALIZED (
         exit_order_id = nextval(pg_get_serial_sequence('orders', 'id'))
     FROM hits h, orders e
     WHERE p.id = h.id AND p.id = ANY(ARRAY(SELECT id FROM hits)) AND p.state = 'open' AND e.id = p.entry_order_id
-      AND e.venue IN ({open_venues})
+      AND e.venue IN ({open_venues}){unless}
     RETURNING p.id, p.exit_order_id, p.exits, p.exit_reason, p.deployment_id, p.signal_id, p.symbol, p.side,
               p.quantity - p.closed_quantity AS quantity, p.correlation_id, e.venue, e.account, e.leverage
 ), planned AS (
     INSERT INTO orders (id, deployment_id, signal_id, idempotency_key, purpose, symbol, venue, account, position_side,
                         side, leverage, quantity, state, reason, verdict, exit_reason, prepared, venue_ref,
                         filled_quantity, booked_quantity, correlation_id, attempts, last_error, created_at, updated_at)
-    SELECT exit_order_id, deployment_id, signal_id, 'close:' || id || ':' || exits, 'close', symbol, venue, account, side,
-           CASE side WHEN 'long' THEN 'sell' ELSE 'buy' END, leverage, quantity, 'planned', '', '{{}}', exit_reason, '{{}}',
-           '', 0, 0, correlation_id, 0, '', %(now)s, %(now)s
+    SELECT exit_order_id, deployment_id, signal_id, 'close:' || id || ':' || exits, 'close', symbol, venue, account,
+           side, CASE side WHEN 'long' THEN 'sell' ELSE 'buy' END, leverage, quantity, 'planned', '', '{{}}',
+           exit_reason, '{{}}', '', 0, 0, correlation_id, 0, '', %(now)s, %(now)s
     FROM claimed
 )
 INSERT INTO events (at, name, subject, correlation_id, data)
@@ -100,8 +100,10 @@ SELECT %(now)s, name, subject, correlation_id, data FROM (
 ORDER BY id, step
 """
 
-SWEEP = CLAIM.format(hits=HITS_BY_MARKET, open_venues=gate.OPEN_VENUES)
-CLOSE = CLAIM.format(hits=HITS_GIVEN, open_venues=gate.OPEN_VENUES)
+NOT_TOO_SOON = " AND (p.exit_retry_at IS NULL OR p.exit_retry_at <= %(now)s)"
+
+SWEEP = CLAIM.format(hits=HITS_BY_MARKET, open_venues=gate.OPEN_VENUES, unless=NOT_TOO_SOON)
+CLOSE = CLAIM.format(hits=HITS_GIVEN, open_venues=gate.OPEN_VENUES, unless="")
 
 
 def sweep() -> int:

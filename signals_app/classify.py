@@ -56,7 +56,9 @@ def classify(policy: Classify) -> Classified:
 def _next_batch(after: int, size: int) -> list[CtPost]:
     """The next posts in order of arrival. One that has failed is read alone, so that it cannot spoil others."""
     due = list(
-        CtPost.objects.filter(state=PostState.NEW, pk__gt=after).select_related("account").order_by("pk")[:size]
+        CtPost.objects.filter(state=PostState.NEW, pk__gt=after)
+        .select_related("account")
+        .order_by("pk")[:size]
     )
     for place, post in enumerate(due):
         if post.attempts:
@@ -78,13 +80,18 @@ def _read(batch: Sequence[CtPost], done: Classified) -> None:
         "tokens": words_by_token(),
     }
     asked = ask(
-        purpose="classify", data=data, schema=Readings, correlation_ids=[post.correlation_id for post in batch]
+        purpose="classify",
+        data=data,
+        schema=Readings,
+        correlation_ids=[post.correlation_id for post in batch],
     )
     readings = {reading.post_id: reading for reading in asked.answer.readings}
     missing = [post for post in batch if post.post_id not in readings]
     with transaction.atomic():
         done.read += len(batch) - len(missing)
-        done.candidates += _store((post, readings[post.post_id]) for post in batch if post.post_id in readings)
+        done.candidates += _store(
+            (post, readings[post.post_id]) for post in batch if post.post_id in readings
+        )
     if missing:
         raise Rejected(f"the model left out {len(missing)} of {len(batch)} posts", code="answer_incomplete")
 
@@ -130,7 +137,9 @@ def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
 
 def _still_new(batch: Sequence[CtPost]) -> list[int]:
     return list(
-        CtPost.objects.filter(pk__in=[post.pk for post in batch], state=PostState.NEW).values_list("pk", flat=True)
+        CtPost.objects.filter(pk__in=[post.pk for post in batch], state=PostState.NEW).values_list(
+            "pk", flat=True
+        )
     )
 
 

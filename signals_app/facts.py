@@ -36,11 +36,15 @@ class Facts:
         )
 
 
-def gather(agents: Iterable[Agent], tokens: Iterable[str], policy: Generate, at: datetime, bucket: datetime) -> Facts:
+def gather(
+    agents: Iterable[Agent], tokens: Iterable[str], policy: Generate, at: datetime, bucket: datetime
+) -> Facts:
     """Read candidates, indicators, quotes and subscriptions as of `at`."""
     names = sorted(tokens)
     bars = candles.last_bars(names, width=timedelta(minutes=policy.bar_minutes), count=policy.bars, at=at)
-    markets = {token: found for token in bars if (found := snapshot(bars[token], warm_up=policy.warm_up_bars))}
+    markets = {
+        token: found for token in bars if (found := snapshot(bars[token], warm_up=policy.warm_up_bars))
+    }
     followed: dict[int, set[int]] = defaultdict(set)
     pairs = Subscription.objects.filter(agent__in=list(agents), account__is_active=True)
     for agent, account in pairs.values_list("agent_id", "account_id"):

@@ -45,7 +45,9 @@ class Generated:
 
 def generate(policy: Generate, agents: Iterable[Agent] | None = None) -> Generated:
     """Decide for every active agent (or the given ones) and each token it may trade."""
-    chosen = list(agents if agents is not None else Agent.objects.filter(state=AgentState.ACTIVE).order_by("pk"))
+    chosen = list(
+        agents if agents is not None else Agent.objects.filter(state=AgentState.ACTIVE).order_by("pk")
+    )
     tokens = {agent.pk: agent.tokens or listed_on(agent.venue) for agent in chosen}
     at = clock.now()
     bucket = clock.bucket(at, timedelta(hours=policy.bucket_hours))
@@ -115,7 +117,9 @@ def _ask_model(agent: Agent, token: str, facts: Facts, made: Proposed, rules: Ru
     }
     corrs = [post.correlation_id for post in posts] or [_own_correlation(agent, token, facts.bucket)]
     try:
-        answer = ask(purpose="generate", data=data, schema=Proposal, correlation_ids=corrs, agent=agent.name).answer
+        answer = ask(
+            purpose="generate", data=data, schema=Proposal, correlation_ids=corrs, agent=agent.name
+        ).answer
     except MaxxitError as error:
         log.error("proposal_failed", agent=agent.name, token=token, error=str(error))
         return Declined("model_failed", str(error)[:200])

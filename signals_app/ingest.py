@@ -112,7 +112,9 @@ def _prefilter(landed: Iterable[tuple[int, str]]) -> int:
 
 def _keep_refused(name: str, source: PostSource) -> int:
     rows = [
-        RejectedPost(source=name, place=bad.place[-300:], reason=bad.reason[:300], raw=bad.raw, seen_at=clock.now())
+        RejectedPost(
+            source=name, place=bad.place[-300:], reason=bad.reason[:300], raw=bad.raw, seen_at=clock.now()
+        )
         for bad in source.refused()
     ]
     before = RejectedPost.objects.filter(source=name).count() if rows else 0
@@ -123,4 +125,3 @@ def _keep_refused(name: str, source: PostSource) -> int:
 def requeue(ids: Sequence[int]) -> int:
     """Give quarantined posts another three tries; returns how many."""
     return len(advance_all(CtPost, ids, PostState.QUARANTINED, PostState.NEW, attempts=0, outcome="pending"))
-

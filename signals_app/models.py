@@ -16,7 +16,9 @@ class CtPost(models.Model):
 
     MOVES = states.POST
 
-    post_id = models.CharField(max_length=40, unique=True, help_text="the provider's id, a string of digits on X")
+    post_id = models.CharField(
+        max_length=40, unique=True, help_text="the provider's id, a string of digits on X"
+    )
     account = models.ForeignKey("agents.CtAccount", models.PROTECT, related_name="posts")
     source = models.CharField(max_length=20)
     text = models.TextField()
@@ -24,7 +26,10 @@ class CtPost(models.Model):
     ingested_at = models.DateTimeField(help_text="UTC; nothing may use the post before this moment")
     correlation_id = models.UUIDField(unique=True)
     state = models.CharField(
-        max_length=12, default=states.PostState.NEW, choices=[(s, s) for s in states.PostState], editable=False
+        max_length=12,
+        default=states.PostState.NEW,
+        choices=[(s, s) for s in states.PostState],
+        editable=False,
     )
     is_signal_candidate = models.BooleanField(null=True)
     tokens = ArrayField(models.CharField(max_length=20), default=list, blank=True)
@@ -32,7 +37,9 @@ class CtPost(models.Model):
     sentiment = models.CharField(max_length=8, blank=True)
     confidence = models.DecimalField(max_digits=7, decimal_places=6, null=True, help_text="fraction")
     reasoning = models.TextField(blank=True)
-    outcome = models.CharField(max_length=60, default="pending", db_index=True, help_text="stage:reason, the furthest")
+    outcome = models.CharField(
+        max_length=60, default="pending", db_index=True, help_text="stage:reason, the furthest"
+    )
     processed_for_signals = models.BooleanField(default=False)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="failed classifications so far")
     last_error = models.TextField(blank=True)
@@ -67,7 +74,9 @@ class RejectedPost(models.Model):
     class Meta:
         db_table = "ct_posts_rejected"
         ordering = ("-id",)
-        constraints: ClassVar = [models.UniqueConstraint(fields=["source", "place"], name="rejected_once_per_place")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["source", "place"], name="rejected_once_per_place")
+        ]
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}"
@@ -84,19 +93,32 @@ class Signal(models.Model):
     side = models.CharField(max_length=5, choices=SIDES)
     bucket = models.DateTimeField(help_text="start of the 6-hour bucket, UTC")
     state = models.CharField(
-        max_length=12, default=states.SignalState.PENDING, choices=[(s, s) for s in states.SignalState], editable=False
+        max_length=12,
+        default=states.SignalState.PENDING,
+        choices=[(s, s) for s in states.SignalState],
+        editable=False,
     )
     reason = models.CharField(max_length=60, blank=True, help_text="why it was skipped or expired")
     confidence = models.DecimalField(max_digits=7, decimal_places=6, help_text="fraction")
     entry_price = models.DecimalField(**COLUMN, help_text="USD at the moment of decision")
-    stop_loss_pct = models.DecimalField(max_digits=9, decimal_places=6, help_text="percent below (long) the entry")
-    take_profit_pct = models.DecimalField(max_digits=9, decimal_places=6, help_text="percent above (long) the entry")
+    stop_loss_pct = models.DecimalField(
+        max_digits=9, decimal_places=6, help_text="percent below (long) the entry"
+    )
+    take_profit_pct = models.DecimalField(
+        max_digits=9, decimal_places=6, help_text="percent above (long) the entry"
+    )
     leverage = models.DecimalField(max_digits=6, decimal_places=2, default=1)
-    size_model = models.JSONField(default=dict, help_text="tier and size as a fraction of the available balance")
-    risk_model = models.JSONField(default=dict, help_text="features, evidence and weights behind the confidence")
+    size_model = models.JSONField(
+        default=dict, help_text="tier and size as a fraction of the available balance"
+    )
+    risk_model = models.JSONField(
+        default=dict, help_text="features, evidence and weights behind the confidence"
+    )
     market = models.JSONField(default=dict, help_text="the indicators that were known at the decision")
     posts = models.ManyToManyField(CtPost, related_name="signals", db_table="signal_posts")
-    correlation_id = models.UUIDField(db_index=True, help_text="of the strongest post; its own where no post led")
+    correlation_id = models.UUIDField(
+        db_index=True, help_text="of the strongest post; its own where no post led"
+    )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
 
@@ -104,7 +126,9 @@ class Signal(models.Model):
         db_table = "signals"
         ordering = ("-id",)
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["agent", "token", "bucket"], name="one_signal_per_agent_token_and_bucket")
+            models.UniqueConstraint(
+                fields=["agent", "token", "bucket"], name="one_signal_per_agent_token_and_bucket"
+            )
         ]
         indexes = (models.Index(fields=["id"], name="signals_pending", condition=models.Q(state="pending")),)
 

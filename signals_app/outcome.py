@@ -11,7 +11,16 @@ from django.db.models import QuerySet
 
 from signals_app.models import CtPost
 
-STAGES = ("pending", "prefiltered", "unread", "not_candidate", "no_listed_token", "candidate", "signal", "traded")
+STAGES = (
+    "pending",
+    "prefiltered",
+    "unread",
+    "not_candidate",
+    "no_listed_token",
+    "candidate",
+    "signal",
+    "traded",
+)
 CANDIDATE_REASONS = (
     "waiting",
     "no_follower",

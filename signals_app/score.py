@@ -17,7 +17,7 @@ HALF = Decimal("0.5")
 MIN_CONFIDENCE, MAX_CONFIDENCE = Decimal("0.3"), Decimal("0.95")
 SIGN = {"long": 1, "short": -1}
 CALM_ATR_PCT, WILD_ATR_PCT = 1.0, 5.0
-"""Average true range in percent of the price below which volatility is no argument, and above which it is the full one."""
+"""Average true range in percent of the price: up to the first volatility is no argument, from the second the full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,11 @@ def leverage(confidence: Decimal, maximum: Decimal) -> Decimal:
     return min(Decimal(wanted), maximum)
 
 
-STOP_BOUNDS = {"spot": (Decimal(3), Decimal(7)), "perps_high": (Decimal(2), Decimal(5)), "perps_low": (Decimal(5), Decimal(10))}
+STOP_BOUNDS = {
+    "spot": (Decimal(3), Decimal(7)),
+    "perps_high": (Decimal(2), Decimal(5)),
+    "perps_low": (Decimal(5), Decimal(10)),
+}
 """Percent: what a stop may be (checklist A31); perps from leverage 5 up count as high."""
 
 

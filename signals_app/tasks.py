@@ -52,20 +52,16 @@ def generate_pass() -> Counts:
 @shared_task(bind=True)
 def ingest(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: fetch new posts of every followed account."""
-    return run_stage("ingest", ingest_pass, run_id=run_id, task_id=self.request.id or "", worker=self.request.hostname)
+    return run_stage("ingest", ingest_pass, run_id=run_id, task=self)
 
 
 @shared_task(bind=True)
 def classify(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: read every post that is still new."""
-    return run_stage(
-        "classify", classify_pass, run_id=run_id, task_id=self.request.id or "", worker=self.request.hostname
-    )
+    return run_stage("classify", classify_pass, run_id=run_id, task=self)
 
 
 @shared_task(bind=True)
 def generate(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: signals for the present bucket from every candidate that waits."""
-    return run_stage(
-        "generate", generate_pass, run_id=run_id, task_id=self.request.id or "", worker=self.request.hostname
-    )
+    return run_stage("generate", generate_pass, run_id=run_id, task=self)

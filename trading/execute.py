@@ -37,7 +37,9 @@ WITH planned AS (
     SELECT d.id, s.id, 'open:' || d.id || ':' || s.id, 'open', s.token, s.venue, d.account, s.side,
            CASE s.side WHEN 'long' THEN 'buy' ELSE 'sell' END, s.leverage, 'planned', '', '{}', '', '{}', '', 0,
            0, s.correlation_id, 0, '', %(now)s, %(now)s
-    FROM signals s JOIN agent_deployments d ON d.agent_id = s.agent_id AND d.state = 'active'
+    FROM signals s
+    JOIN agents a ON a.id = s.agent_id AND a.state = 'active'
+    JOIN agent_deployments d ON d.agent_id = a.id AND d.state = 'active'
     WHERE s.state = 'pending'
       AND NOT EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id AND o.deployment_id = d.id AND o.purpose = 'open')
     ORDER BY s.id, d.id
@@ -53,7 +55,7 @@ def fan_out() -> int:
     """One planned order for each active deployment of each pending signal, in one statement; returns how many."""
     with connection.cursor() as cursor:
         cursor.execute(FAN_OUT, {"now": clock.now()})
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 @dataclass
@@ -74,7 +76,9 @@ class Placed:
 
 def place_due(purpose: str, policy: RiskPolicy, batch: int) -> Placed:
     """Take the planned orders of one purpose to their venues, the oldest first, at most `batch` of them."""
-    due = Order.objects.filter(state=OrderState.PLANNED, purpose=purpose, attempts__lt=poison.TRIES).order_by("pk")
+    due = Order.objects.filter(state=OrderState.PLANNED, purpose=purpose, attempts__lt=poison.TRIES).order_by(
+        "pk"
+    )
     placed = Placed()
     for order in due.select_related("deployment__agent", "signal")[:batch]:
         placed.due += 1
@@ -211,17 +215,31 @@ def send(order: Order, at_venue: Venue, prepared: Prepared) -> None:
 def expire() -> int:
     """Signals past their time, and the orders of theirs that never left."""
     late = list(
-        Signal.objects.filter(state=SignalState.PENDING, expires_at__lte=clock.now()).values_list("pk", flat=True)
+        Signal.objects.filter(state=SignalState.PENDING, expires_at__lte=clock.now()).values_list(
+            "pk", flat=True
+        )
     )
     if not late:
         return 0
     with transaction.atomic():
         orders = Order.objects.filter(signal__in=late, state=OrderState.PLANNED).values_list("pk", flat=True)
         advance_all(
-            Order, list(orders), OrderState.PLANNED, OrderState.EXPIRED, why="signal_expired", reason="signal_expired"
+            Order,
+            list(orders),
+            OrderState.PLANNED,
+            OrderState.EXPIRED,
+            why="signal_expired",
+            reason="signal_expired",
         )
         return len(
-            advance_all(Signal, late, SignalState.PENDING, SignalState.EXPIRED, why="not_in_time", reason="not_in_time")
+            advance_all(
+                Signal,
+                late,
+                SignalState.PENDING,
+                SignalState.EXPIRED,
+                why="not_in_time",
+                reason="not_in_time",
+            )
         )
 
 

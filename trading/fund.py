@@ -14,6 +14,8 @@ def fund(deployment: Deployment) -> bool:
     """Give a paper deployment its starting balance, once; True the first time."""
     at = venue(deployment.agent.venue)
     if not isinstance(at, PaperVenue):
-        raise Misconfigured(f"{deployment} trades on {deployment.agent.venue}: only paper accounts get play money")
+        raise Misconfigured(
+            f"{deployment} trades on {deployment.agent.venue}: only paper accounts get play money"
+        )
     at.deposit(deployment.account, deployment.starting_balance)
     return ledger.deposit(deployment, deployment.starting_balance)

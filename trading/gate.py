@@ -5,6 +5,8 @@ that venue's reach is latched. What cannot be read is closed.
 """
 
 from datetime import datetime
+from typing import Any
+
 from django.db import connection, transaction
 
 from maxxit.core import clock
@@ -30,7 +32,7 @@ OPEN_VENUES = """
 """The venues that closing orders may leave for: the kill switch never stops one. Takes `moment()`."""
 
 
-def moment() -> dict[str, object]:
+def moment() -> dict[str, Any]:
     """What `OPEN_VENUES` needs to know of the world outside the database."""
     return {"now": clock.now(), "approved_by_file": APPROVAL_FILE.exists()}
 
@@ -38,14 +40,16 @@ def moment() -> dict[str, object]:
 def read(venue: str) -> GateFacts:
     """The gate of `venue` as it stands now; call it in the transaction that reserves the order."""
     gate = Gate.objects.filter(venue=venue).first()
-    return GateFacts(dry_run=gate is None or gate.dry_run, approved=is_approved(venue), kill_level=kill_level())
+    return GateFacts(
+        dry_run=gate is None or gate.dry_run, approved=is_approved(venue), kill_level=kill_level()
+    )
 
 
 def is_approved(venue: str) -> bool:
     """A standing approval of the venue or of all, by row or by the file."""
     now = clock.now()
-    standing = Approval.objects.filter(scope__in=(venue, "*"), revoked_at=None, approved_at__lte=now, expires_at__gt=now)
-    return standing.exists() or APPROVAL_FILE.exists()
+    standing = Approval.objects.filter(scope__in=(venue, "*"), revoked_at=None)
+    return standing.filter(approved_at__lte=now, expires_at__gt=now).exists() or APPROVAL_FILE.exists()
 
 
 def open_venues() -> list[str]:
@@ -77,8 +81,12 @@ def approve(scope: str, *, by: str, until: datetime, reason: str) -> Approval:
     """A person lets orders of `scope` (a venue, or *) leave until a moment in the future."""
     now = clock.now()
     if until <= now:
-        raise Rejected(f"an approval must end in the future, not at {until:%Y-%m-%d %H:%M}", code="already_expired")
-    made = Approval.objects.create(scope=scope, approved_by=by, approved_at=now, expires_at=until, reason=reason)
+        raise Rejected(
+            f"an approval must end in the future, not at {until:%Y-%m-%d %H:%M}", code="already_expired"
+        )
+    made = Approval.objects.create(
+        scope=scope, approved_by=by, approved_at=now, expires_at=until, reason=reason
+    )
     record("gate.approved", made, scope=scope, by=by, until=until.isoformat(), reason=reason)
     return made
 
@@ -99,7 +107,9 @@ def kill(level: str, *, by: str, reason: str, cause: str = "manual") -> KillSwit
     """Pull the switch. It latches until a person releases it."""
     if level not in LEVELS:
         raise Rejected(f"{level!r} is not one of {', '.join(LEVELS)}", code="unknown_level")
-    pulled = KillSwitch.objects.create(level=level, cause=cause, reason=reason, pulled_at=clock.now(), pulled_by=by)
+    pulled = KillSwitch.objects.create(
+        level=level, cause=cause, reason=reason, pulled_at=clock.now(), pulled_by=by
+    )
     record("kill_switch.pulled", pulled, level=level, cause=cause, by=by, reason=reason)
     return pulled
 

@@ -40,7 +40,9 @@ def payable_of(deployment_id: int) -> str:
     return f"deployment:{deployment_id}:payable"
 
 
-def post(journal: str, moves: Iterable[Move], *, order: Order | None = None, correlation_id: UUID | None = None) -> bool:
+def post(
+    journal: str, moves: Iterable[Move], *, order: Order | None = None, correlation_id: UUID | None = None
+) -> bool:
     """Book a journal once: both lines of each move, in the caller's transaction. False when it stood already."""
     if LedgerEntry.objects.filter(journal=journal).exists():
         return False

@@ -55,7 +55,9 @@ class Book:
             total += abs(quantity) * prices[token]
         return total
 
-    def load(self, prices: Mapping[str, Decimal], symbol: str, last_minute: int, account: str = "") -> Load | None:
+    def load(
+        self, prices: Mapping[str, Decimal], symbol: str, last_minute: int, account: str = ""
+    ) -> Load | None:
         """The figures that the limits are held against; None where one cannot be computed."""
         gross, in_symbol = self.exposure(prices, account), self.exposure(prices, account, symbol)
         if gross is None or in_symbol is None:

@@ -20,10 +20,14 @@ class Order(models.Model):
 
     deployment = models.ForeignKey("agents.Deployment", models.PROTECT, related_name="orders")
     signal = models.ForeignKey("signals_app.Signal", models.PROTECT, null=True, related_name="orders")
-    idempotency_key = models.CharField(max_length=80, unique=True, help_text="the intent: the same intent, one order")
+    idempotency_key = models.CharField(
+        max_length=80, unique=True, help_text="the intent: the same intent, one order"
+    )
     purpose = models.CharField(max_length=5, choices=PURPOSES)
     reason = models.CharField(max_length=60, blank=True, help_text="why blocked, rejected or expired")
-    verdict = models.JSONField(default=dict, help_text="the check that decided, its measured value and its limit")
+    verdict = models.JSONField(
+        default=dict, help_text="the check that decided, its measured value and its limit"
+    )
     exit_reason = models.CharField(max_length=20, blank=True, help_text="of a closing order")
     symbol = models.CharField(max_length=20)
     venue = models.CharField(max_length=20)
@@ -35,18 +39,27 @@ class Order(models.Model):
     reference_price = models.DecimalField(**COLUMN, null=True, help_text="USD quote that the decision used")
     notional_usd = models.DecimalField(**COLUMN, null=True)
     state = models.CharField(
-        max_length=16, default=states.OrderState.PLANNED, choices=[(s, s) for s in states.OrderState], editable=False
+        max_length=16,
+        default=states.OrderState.PLANNED,
+        choices=[(s, s) for s in states.OrderState],
+        editable=False,
     )
-    client_order_id = models.CharField(max_length=80, unique=True, null=True, help_text="deterministic: from the id")
+    client_order_id = models.CharField(
+        max_length=80, unique=True, null=True, help_text="deterministic: from the id"
+    )
     prepared = models.JSONField(default=dict, help_text="what `send` will send, stored before it leaves")
     venue_ref = models.CharField(max_length=100, blank=True)
     reserved_at = models.DateTimeField(null=True, help_text="planned -> sending; throttles count from here")
     deadline = models.DateTimeField(null=True, help_text="after this the venue no longer acts on it")
     filled_quantity = models.DecimalField(**COLUMN, default=0)
     average_price = models.DecimalField(**COLUMN, null=True)
-    booked_quantity = models.DecimalField(**COLUMN, default=0, help_text="of the filled, what a position has taken up")
+    booked_quantity = models.DecimalField(
+        **COLUMN, default=0, help_text="of the filled, what a position has taken up"
+    )
     correlation_id = models.UUIDField(db_index=True)
-    attempts = models.PositiveSmallIntegerField(default=0, help_text="steps that ended in an unexpected error")
+    attempts = models.PositiveSmallIntegerField(
+        default=0, help_text="steps that ended in an unexpected error"
+    )
     last_error = models.TextField(blank=True)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField(auto_now=True)
@@ -112,7 +125,9 @@ class LedgerEntry(models.Model):
     ]
 
     journal = models.CharField(max_length=80, help_text="what is booked: fill:17, share:3:1 …; booked once")
-    account = models.CharField(max_length=80, help_text="deployment:7, venue:paper, fees:platform, profit:…, external")
+    account = models.CharField(
+        max_length=80, help_text="deployment:7, venue:paper, fees:platform, profit:…, external"
+    )
     asset = models.CharField(max_length=20)
     amount = models.DecimalField(**COLUMN, help_text="signed, in whole units of the asset")
     kind = models.CharField(max_length=12, choices=KINDS)
@@ -125,7 +140,9 @@ class LedgerEntry(models.Model):
         ordering = ("-id",)
         verbose_name_plural = "ledger entries"
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["journal", "account", "asset", "kind"], name="a_journal_is_booked_once")
+            models.UniqueConstraint(
+                fields=["journal", "account", "asset", "kind"], name="a_journal_is_booked_once"
+            )
         ]
         indexes = (models.Index(fields=["account", "asset"], name="ledger_account_asset"),)
 
@@ -142,10 +159,14 @@ class LedgerBalance(models.Model):
 
     class Meta:
         db_table = "ledger_balances"
-        constraints: ClassVar = [models.UniqueConstraint(fields=["account", "asset"], name="one_ledger_balance")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account", "asset"], name="one_ledger_balance")
+        ]
         indexes = (
             models.Index(
-                fields=["asset"], name="ledger_holdings", condition=~models.Q(amount=0) & ~models.Q(asset="USDC")
+                fields=["asset"],
+                name="ledger_holdings",
+                condition=~models.Q(amount=0) & ~models.Q(asset="USDC"),
             ),
         )
 
@@ -260,7 +281,9 @@ class PaperBalance(models.Model):
 
     class Meta:
         db_table = "paper_balances"
-        constraints: ClassVar = [models.UniqueConstraint(fields=["account", "asset"], name="one_paper_balance")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account", "asset"], name="one_paper_balance")
+        ]
 
     def __str__(self) -> str:
         return f"{self.account} {self.amount} {self.asset}"

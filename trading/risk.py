@@ -179,7 +179,9 @@ def check_venue(facts: Facts, policy: RiskPolicy) -> Verdict:
     if facts.quantity <= 0 or facts.notional_usd < facts.min_usd:
         return _stop("below_minimum", f"{facts.notional_usd:.2f} USD", f"{facts.min_usd:.2f} USD")
     if facts.notional_usd > facts.spendable_usd:
-        return _stop("insufficient_balance", f"{facts.spendable_usd:.2f} USD", f"{facts.notional_usd:.2f} USD")
+        return _stop(
+            "insufficient_balance", f"{facts.spendable_usd:.2f} USD", f"{facts.notional_usd:.2f} USD"
+        )
     return PASS
 
 

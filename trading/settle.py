@@ -93,7 +93,10 @@ def apply(order: Order, report: Report, *, collects_fees: bool) -> bool:
 
 
 def _told(order: Order) -> dict[str, str]:
-    return {"filled": f"{order.filled_quantity.normalize():f}", "price": f"{(order.average_price or ZERO).normalize():f}"}
+    return {
+        "filled": f"{order.filled_quantity.normalize():f}",
+        "price": f"{(order.average_price or ZERO).normalize():f}",
+    }
 
 
 def _new_fills(order: Order, reported: Sequence[VenueFill]) -> list[Fill]:
@@ -118,7 +121,12 @@ def _book(order: Order, new: Sequence[Fill], *, collects_fees: bool) -> None:
     first = order.filled_quantity == ZERO
     for fill in new:
         ledger.book_fill(order, fill)
-        record("order.fill", order, quantity=f"{fill.quantity.normalize():f}", price=f"{fill.price.normalize():f}")
+        record(
+            "order.fill",
+            order,
+            quantity=f"{fill.quantity.normalize():f}",
+            price=f"{fill.price.normalize():f}",
+        )
     if order.purpose == "open" and first:
         ledger.book_platform_fee(order, policy().fees.platform_fee_usdc, collected=collects_fees)
         raise_to(CtPost.objects.filter(signals=order.signal_id), "traded")

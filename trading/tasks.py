@@ -57,4 +57,4 @@ def settle() -> int:
 @shared_task(bind=True)
 def execute(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: every planned order to its venue, every order in flight to its end."""
-    return run_stage("execute", execute_pass, run_id=run_id, task_id=self.request.id or "", worker=self.request.hostname)
+    return run_stage("execute", execute_pass, run_id=run_id, task=self)

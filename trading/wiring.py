@@ -11,4 +11,6 @@ from trading.venues.base import Venue
 def venue(name: str) -> Venue:
     """The live venue. Raises `Misconfigured` for an unknown name or a wrong option."""
     stanza = venue_policy(name)
-    return VENUES.open(stanza.adapter, shorts=stanza.shorts, max_leverage=stanza.max_leverage, **stanza.options)
+    return VENUES.open(
+        stanza.adapter, shorts=stanza.shorts, max_leverage=stanza.max_leverage, **stanza.options
+    )

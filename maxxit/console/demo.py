@@ -39,7 +39,9 @@ def load() -> dict[str, int]:
     posts = _write_posts(Path(settings.DATA_DIR) / "demo" / "posts.jsonl")
     usernames = sorted({name for name, _ in _lines()})
     funded = sum(fund(deployment) for deployment in cast.assemble("jsonl", usernames))
-    stored = sum(candles.store(symbol, _history(symbol, clock.now())) for symbol in START_PRICES) if funded else 0
+    stored = (
+        sum(candles.store(symbol, _history(symbol, clock.now())) for symbol in START_PRICES) if funded else 0
+    )
     _open_paper()
     refresh_quotes()
     if not PipelineRun.objects.exists():
@@ -66,7 +68,10 @@ def _write_posts(path: Path) -> int:
             name, text = said[number % len(said)]
             minutes = number if number < PAST_POSTS else PAST_POSTS + (number - PAST_POSTS) * MINUTES_BETWEEN
             at = (first + timedelta(minutes=minutes)).isoformat()
-            out.write(json.dumps({"id": f"demo-{number:05d}", "username": name, "created_at": at, "text": text}) + "\n")
+            out.write(
+                json.dumps({"id": f"demo-{number:05d}", "username": name, "created_at": at, "text": text})
+                + "\n"
+            )
     return POSTS
 
 
@@ -113,6 +118,9 @@ def _walk(symbol: str, start: float) -> Iterator[Bar]:
         ends = level + step - drift
         low, high = (math.exp(end) for end in (min(level, ends), max(level, ends)))
         low, high = low * (1 - abs(dice.gauss(0, SIGMA / 3))), high * (1 + abs(dice.gauss(0, SIGMA / 3)))
-        prices = [token.round_price(Decimal(value)) for value in (math.exp(level), high, low, math.exp(ends))]
-        yield Bar(opened, *prices, Decimal(round(dice.lognormvariate(4, 0.6), 3)))
+        opening, highest, lowest, closing = (
+            token.round_price(Decimal(value)) for value in (math.exp(level), high, low, math.exp(ends))
+        )
+        volume = Decimal(f"{dice.lognormvariate(4, 0.6):.3f}")
+        yield Bar(opened, opening, highest, lowest, closing, volume)
         opened, level = opened + BAR, ends

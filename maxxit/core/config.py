@@ -9,7 +9,7 @@ import os
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -83,16 +83,20 @@ def use_profile(name: str) -> None:
     if not (config_dir() / "profiles" / name).is_dir():
         known = ", ".join(sorted(path.name for path in (config_dir() / "profiles").iterdir()))
         raise Misconfigured(f"no profile {name!r} in {config_dir() / 'profiles'}; known: {known}")
-    if name != profile() and load.cache_info().currsize:
+    if name != profile() and _read.cache_info().currsize:
         raise Misconfigured(
             f"policies of profile {profile()!r} are in use: set MAXXIT_PROFILE={name} before starting"
         )
     os.environ["MAXXIT_PROFILE"] = name
 
 
-@cache
 def load(name: str, schema: type[P]) -> P:
-    """`config/<name>.yaml` as a `schema`. Raises `Misconfigured` naming each wrong key."""
+    """`config/<name>.yaml` as a `schema`, read once. Raises `Misconfigured` naming each wrong key."""
+    return cast(P, _read(name, schema))
+
+
+@cache
+def _read(name: str, schema: type[BaseModel]) -> BaseModel:
     path = config_dir() / f"{name}.yaml"
     values = read_yaml(path)
     over = config_dir() / "profiles" / profile() / f"{name}.yaml"

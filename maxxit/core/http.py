@@ -19,7 +19,9 @@ MAX_BODY = 5_000_000
 """Bytes of an answer that we are willing to hold."""
 
 
-def client(base_url: str = "", *, headers: dict[str, str] | None = None, timeout: float = DEFAULT_TIMEOUT) -> Client:
+def client(
+    base_url: str = "", *, headers: dict[str, str] | None = None, timeout: float = DEFAULT_TIMEOUT
+) -> Client:
     """A client for one provider. Redirects are not followed: a provider that moves is a change of config."""
     return httpx.Client(base_url=base_url, headers=headers, timeout=timeout, follow_redirects=False)
 
@@ -45,7 +47,9 @@ def fetch(
             for chunk in response.iter_bytes():
                 body += chunk
                 if len(body) > max_body:
-                    raise Rejected(f"{response.url.host} answered more than {max_body} bytes", code="answer_too_large")
+                    raise Rejected(
+                        f"{response.url.host} answered more than {max_body} bytes", code="answer_too_large"
+                    )
             response._content = bytes(body)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise Retryable(f"{http.base_url or url}: {error}") from error

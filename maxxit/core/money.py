@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
 
 USDC = "USDC"
 USDC_UNIT = Decimal("0.000001")
 ZERO = Decimal(0)
-COLUMN: dict[str, int] = {"max_digits": 38, "decimal_places": 18}
+COLUMN: dict[str, Any] = {"max_digits": 38, "decimal_places": 18}
 """The keyword arguments of every database column that holds money, a price or a quantity: NUMERIC(38, 18)."""
 
 

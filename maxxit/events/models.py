@@ -7,7 +7,9 @@ class Event(models.Model):
     """One thing that happened, once, in order. Database triggers refuse updates and deletes."""
 
     at = models.DateTimeField(help_text="UTC; the recorded clock in a replay")
-    name = models.CharField(max_length=60, help_text="for example order.planned, execution.blocked, position.closed")
+    name = models.CharField(
+        max_length=60, help_text="for example order.planned, execution.blocked, position.closed"
+    )
     subject = models.CharField(max_length=80, help_text="the row it happened to: app.model/id")
     correlation_id = models.UUIDField(null=True, help_text="born with the post that caused it")
     data = models.JSONField(default=dict)

@@ -25,16 +25,21 @@ def subject(row: models.Model) -> str:
 def record(name: str, row: models.Model, **data: Any) -> Event:
     """Write down that `name` happened to `row`. Call it in the transaction of the change itself."""
     corr = getattr(row, "correlation_id", None) or correlation.current()
-    event = Event.objects.create(at=clock.now(), name=name, subject=subject(row), correlation_id=corr, data=data)
+    event = Event.objects.create(
+        at=clock.now(), name=name, subject=subject(row), correlation_id=corr, data=data
+    )
     wake.after_commit(name)
     return event
 
 
-def record_all(name: str, model: type[models.Model], happened: Iterable[tuple[int, UUID | None, dict[str, Any]]]) -> None:
+def record_all(
+    name: str, model: type[models.Model], happened: Iterable[tuple[int, UUID | None, dict[str, Any]]]
+) -> None:
     """`record` for many rows of one model at once: (id, correlation id, data) each."""
     at, label = clock.now(), model._meta.label_lower
     events = [
-        Event(at=at, name=name, subject=f"{label}/{pk}", correlation_id=corr, data=data) for pk, corr, data in happened
+        Event(at=at, name=name, subject=f"{label}/{pk}", correlation_id=corr, data=data)
+        for pk, corr, data in happened
     ]
     if events:
         Event.objects.bulk_create(events)
@@ -76,7 +81,11 @@ def advance_all(
     """Move every row of `ids` that is still in `old` to `new`; return the ids that moved, ascending."""
     check_move(model.MOVES, old, new)
     with transaction.atomic():
-        corr = models.F("correlation_id") if _carries_correlation(model) else models.Value(None, models.UUIDField())
+        corr = (
+            models.F("correlation_id")
+            if _carries_correlation(model)
+            else models.Value(None, models.UUIDField())
+        )
         still = dict(
             model.objects.select_for_update()
             .filter(pk__in=ids, state=old)

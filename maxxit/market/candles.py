@@ -1,16 +1,19 @@
-"""Five-minute bars in the database, and coarser ones computed from them."""
+"""Five-minute bars in the database, coarser ones computed from them, and one-minute bars out of live ticks."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 from django.db import connection, transaction
 from numpy.typing import NDArray
 
 from maxxit.core.clock import bucket
+from maxxit.market import partitions
+from maxxit.market.feeds.bars import BAR, Bar
 from maxxit.market.feeds.base import Tick
-from maxxit.market.feeds.file import BAR, Bar
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class Bars:
     low: NDArray[np.float64]
     close: NDArray[np.float64]
     volume: NDArray[np.float64]
+    missing: int = 0
+    """How many bars between the first one here and the moment asked for do not exist."""
+    last_missing: bool = False
+    """Whether the newest bar that had closed by then is among those."""
 
     def __len__(self) -> int:
         return len(self.close)
@@ -37,30 +44,104 @@ def store(symbol: str, bars: Iterable[Bar]) -> int:
             for bar in bars:
                 copy.write_row((symbol, bar.open_time, bar.open, bar.high, bar.low, bar.close, bar.volume))
                 count += 1
-        cursor.execute(f"INSERT INTO candles ({columns}) SELECT {columns} FROM offered ON CONFLICT DO NOTHING")  # noqa: S608
+        cursor.execute(
+            f"INSERT INTO candles ({columns}) SELECT {columns} FROM offered ON CONFLICT DO NOTHING"
+        )
         cursor.execute("DROP TABLE offered")  # the caller's transaction may store another symbol's bars
     return count
 
 
-OBSERVE = """
-INSERT INTO candles (symbol, open_time, open, high, low, close, volume)
-SELECT s, t, p, p, p, p, 0 FROM unnest(%s::text[], %s::timestamptz[], %s::numeric[]) AS seen(s, t, p)
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What a symbol did in a short time: it ended at `at` (UTC) with `close`; prices in USD."""
+
+    symbol: str
+    at: datetime
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+
+
+FORM = """
+WITH seen AS MATERIALIZED (
+    SELECT * FROM unnest(%s::text[], %s::timestamptz[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[])
+        AS new(symbol, at, open, high, low, close)
+), five AS (
+    INSERT INTO candles (symbol, open_time, open, high, low, close, volume)
+    SELECT symbol, date_bin('5 minutes', at, '1970-01-01Z'), (array_agg(open ORDER BY at))[1], max(high), min(low),
+           (array_agg(close ORDER BY at DESC))[1], 0
+    FROM seen GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (symbol, open_time) DO UPDATE SET
+        high = greatest(candles.high, excluded.high), low = least(candles.low, excluded.low), close = excluded.close
+)
+INSERT INTO candles_1m (symbol, open_time, open, high, low, close)
+SELECT symbol, date_bin('1 minute', at, '1970-01-01Z'), (array_agg(open ORDER BY at))[1], max(high), min(low),
+       (array_agg(close ORDER BY at DESC))[1]
+FROM seen GROUP BY 1, 2 ORDER BY 1, 2
 ON CONFLICT (symbol, open_time) DO UPDATE SET
-    high = greatest(candles.high, excluded.high), low = least(candles.low, excluded.low), close = excluded.close
+    high = greatest(candles_1m.high, excluded.high), low = least(candles_1m.low, excluded.low), close = excluded.close
 """
 
 
-def observe(ticks: Sequence[Tick]) -> None:
-    """Let each tick into the five-minute bar that is being formed."""
+def form(spans: Sequence[Span]) -> None:
+    """Let each span into the one-minute and the five-minute bar that are being formed, in one statement."""
+    if not spans:
+        return
+    partitions.ensure({span.at for span in spans})
+    columns = zip(*((s.symbol, s.at, s.open, s.high, s.low, s.close) for s in spans), strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(
-            OBSERVE, ([t.symbol for t in ticks], [bucket(t.at, BAR) for t in ticks], [t.price for t in ticks])
-        )
+        cursor.execute(FORM, [list(column) for column in columns])
+
+
+def observe(ticks: Sequence[Tick]) -> None:
+    """Let each tick into the bars that are being formed."""
+    form([Span(t.symbol, t.at, t.price, t.price, t.price, t.price) for t in ticks])
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Five-minute bars that we do not have: those that opened in [start, end)."""
+
+    symbol: str
+    start: datetime
+    end: datetime
+
+    @property
+    def bars(self) -> int:
+        """How many are missing."""
+        return (self.end - self.start) // BAR
+
+
+GAPS = """
+SELECT symbol, open_time + %(bar)s, next FROM (
+    SELECT symbol, open_time, lead(open_time, 1, %(until)s) OVER (PARTITION BY symbol ORDER BY open_time) AS next
+    FROM candles WHERE symbol = ANY(%(symbols)s) AND open_time >= %(since)s AND open_time < %(until)s
+) AS held
+WHERE next > open_time + %(bar)s
+ORDER BY symbol, open_time
+"""
+
+
+def gaps(symbols: Sequence[str], since: datetime, until: datetime) -> list[Gap]:
+    """Holes in the five-minute bars of `symbols` between the first bar held after `since` and `until`.
+
+    A symbol without any bar in that time has no gap: it has no market data at all.
+    """
+    values: dict[str, Any] = {
+        "bar": BAR,
+        "symbols": list(symbols),
+        "since": since,
+        "until": bucket(until, BAR),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(GAPS, values)
+        return [Gap(*row) for row in cursor]
 
 
 LAST_BARS = """
 SELECT symbol, array_agg(high ORDER BY slot), array_agg(low ORDER BY slot), array_agg(close ORDER BY slot),
-       array_agg(volume ORDER BY slot)
+       array_agg(volume ORDER BY slot), min(slot), max(slot)
 FROM (
     SELECT symbol, date_bin(%(width)s, open_time, '1970-01-01Z') AS slot,
            max(high)::float8 AS high, min(low)::float8 AS low,
@@ -76,8 +157,18 @@ GROUP BY symbol
 def last_bars(symbols: Sequence[str], *, width: timedelta, count: int, at: datetime) -> dict[str, Bars]:
     """Up to `count` bars of `width` per symbol that had closed by `at`: never the one still forming."""
     until = bucket(at, width)
+    since = until - count * width
+    values: dict[str, Any] = {"width": width, "symbols": list(symbols), "since": since, "until": until}
     with connection.cursor() as cursor:
-        cursor.execute(
-            LAST_BARS, {"width": width, "symbols": list(symbols), "since": until - count * width, "until": until}
-        )
-        return {symbol: Bars(symbol, *(np.array(column) for column in columns)) for symbol, *columns in cursor}
+        cursor.execute(LAST_BARS, values)
+        return {symbol: _bars(symbol, columns, width, until) for symbol, *columns in cursor}
+
+
+def _bars(symbol: str, columns: list[Any], width: timedelta, until: datetime) -> Bars:
+    high, low, close, volume, first, last = columns
+    return Bars(
+        symbol,
+        *(np.array(column) for column in (high, low, close, volume)),
+        missing=(until - first) // width - len(close),
+        last_missing=last + width < until,
+    )

@@ -1,7 +1,8 @@
 """Technical indicators over closed bars, by TA-Lib. Floats: they are evidence, never money.
 
 Warm-up is explicit: a snapshot is refused where any figure it needs is not yet defined (Wilder's RSI and ATR of
-14 bars, MACD 12/26/9 needs 34, the slow moving average 50 or as many bars as there are).
+14 bars, MACD 12/26/9 needs 34, the slow moving average 50 or as many bars as there are). Holes are refused too: the
+newest closed bar must be there, and of all bars nine in ten.
 """
 
 from dataclasses import asdict, dataclass
@@ -10,6 +11,9 @@ import numpy as np
 import talib
 
 from maxxit.market.candles import Bars
+
+MOST_MISSING = 0.1
+"""Share of bars that may be missing; an exchange leaves out the bars in which nobody traded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,11 @@ class Snapshot:
 
 
 def snapshot(bars: Bars, *, warm_up: int) -> Snapshot | None:
-    """The indicators at the last bar, or None with fewer than `warm_up` bars or a figure that is not finite."""
-    if len(bars) < warm_up or not np.isfinite(bars.close).all():
+    """The indicators at the last bar; None with fewer than `warm_up` bars, with holes, or with a NaN anywhere."""
+    if len(bars) < warm_up or bars.last_missing or bars.missing > MOST_MISSING * (len(bars) + bars.missing):
         return None
+    if not all(np.isfinite(column).all() for column in (bars.high, bars.low, bars.close, bars.volume)):
+        return None  # TA-Lib lets a NaN in mid-series pass silently
     high, low, close, volume = bars.high, bars.low, bars.close, bars.volume
     upper, _, lower = talib.BBANDS(close, timeperiod=20, nbdevup=2.0, nbdevdn=2.0)
     found = Snapshot(

@@ -1,29 +1,45 @@
 """The newest price of each symbol, and whether it may be used."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from maxxit.core import clock
 from maxxit.core.config import Policy, Seconds, load
+from maxxit.core.errors import Misconfigured
 from maxxit.events import wake
-from maxxit.market.feeds import FEEDS, PriceFeed
-from maxxit.market.feeds.base import Tick
+from maxxit.events.record import record
+from maxxit.market import refusals
+from maxxit.market.feeds import FEEDS
+from maxxit.market.feeds.base import PriceFeed, Tick
+from maxxit.market.judge import CLOCK_SKEW as CLOCK_SKEW
+from maxxit.market.judge import Held, Limits, Verdict, fault, judge
 from maxxit.market.models import Quote as QuoteRow
 
-CLOCK_SKEW = timedelta(seconds=5)
-"""A source's clock may run this far ahead of ours before we disbelieve it."""
+
+class StreamPolicy(Policy):
+    """How the stream process works."""
+
+    poll_seconds: Seconds
+    flush_milliseconds: Seconds
+    silence_seconds: Seconds
+    keep_ticks: Seconds
+    websockets: dict[str, dict[str, str] | None]
 
 
-class _Feeds(Policy):
+class _Feeds(Limits):
     order: tuple[str, ...]
-    max_age_seconds: Seconds
     feeds: dict[str, dict[str, Any]]
+    stream: StreamPolicy
+    keep_minutes_months: Seconds
+    rules_per_user: Seconds
+    rule_deliveries_per_hour: Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,61 +51,140 @@ class Quote:
     """USD."""
     at: datetime
     source: str
+    trusted: bool = True
+    """Whether something may be opened on it; closing needs no more than a usable price."""
+
+
+def policy() -> _Feeds:
+    """`config/feeds.yaml`."""
+    return load("feeds", _Feeds)
 
 
 def max_age() -> timedelta:
     """A quote older than this may open and close nothing."""
-    return timedelta(seconds=load("feeds", _Feeds).max_age_seconds)
+    return timedelta(seconds=policy().max_age_seconds)
 
 
 @cache
 def open_feeds() -> tuple[PriceFeed, ...]:
     """The configured feeds, the preferred first. Raises `Misconfigured` for an unknown one."""
-    policy = load("feeds", _Feeds)
-    return tuple(FEEDS.open(**policy.feeds[name]) for name in policy.order)
+    stanzas = policy().feeds
+    unknown = [name for name in policy().order if name not in stanzas]
+    if unknown:
+        raise Misconfigured(f"config/feeds.yaml: `order` names {unknown}, which `feeds` does not describe")
+    return tuple(FEEDS.open(**{"name": name, **stanzas[name]}) for name in policy().order)
 
 
 def unusable(price: Decimal, at: datetime, now: datetime) -> str:
-    """Why a price may not be used, or an empty string. Pure."""
-    if not price.is_finite() or price <= 0:
-        return "not_positive"
-    if at > now + CLOCK_SKEW:
-        return "from_the_future"
-    if now - at > max_age():
-        return "stale"
-    return ""
+    """Why a price may not be used, or an empty string."""
+    return fault(price, at, now, max_age())
 
 
-def latest(symbols: Sequence[str]) -> dict[str, Quote]:
-    """The usable quotes of `symbols`: fresh and positive. A symbol without one is missing from the answer."""
+def latest(symbols: Sequence[str], *, closing: bool = False) -> dict[str, Quote]:
+    """The usable quotes of `symbols`: fresh, positive and undisputed. A symbol without one is missing.
+
+    With `closing` (also for valuing what is held) quotes are included whose sources disagree: a doubt must not
+    keep a position open.
+    """
     now = clock.now()
     rows = QuoteRow.objects.filter(symbol__in=symbols)
     return {
-        row.symbol: Quote(row.symbol, row.price, row.at, row.source)
+        row.symbol: Quote(row.symbol, row.price, row.at, row.source, row.trusted_for_entries)
         for row in rows
-        if not unusable(row.price, row.at, now)
+        if not unusable(row.price, row.at, now) and (closing or row.trusted_for_entries)
     }
 
 
 UPSERT = """
-INSERT INTO quotes (symbol, price, at, source)
-SELECT * FROM unnest(%s::text[], %s::numeric[], %s::timestamptz[], %s::text[])
-ON CONFLICT (symbol) DO UPDATE SET price = excluded.price, at = excluded.at, source = excluded.source
-WHERE quotes.at < excluded.at
-RETURNING symbol
+INSERT INTO quotes (symbol, price, at, source, trusted_for_entries, doubt)
+SELECT s, p, t, o, d = '', d
+FROM unnest(%s::text[], %s::numeric[], %s::timestamptz[], %s::text[], %s::text[]) AS new(s, p, t, o, d)
+ON CONFLICT (symbol) DO UPDATE SET
+    price = CASE WHEN quotes.at < excluded.at THEN excluded.price ELSE quotes.price END,
+    source = CASE WHEN quotes.at < excluded.at THEN excluded.source ELSE quotes.source END,
+    at = greatest(quotes.at, excluded.at),
+    trusted_for_entries = excluded.trusted_for_entries, doubt = excluded.doubt
+WHERE quotes.at < excluded.at OR quotes.doubt <> excluded.doubt
+RETURNING symbol, at
 """
+DOUBT = (
+    "UPDATE quotes SET trusted_for_entries = false, doubt = %s WHERE symbol = ANY(%s) AND trusted_for_entries"
+)
+HELD = "SELECT symbol, price, at, trusted_for_entries FROM quotes WHERE symbol = ANY(%s)"
 
 
 def accept(ticks: Iterable[Tick]) -> list[str]:
     """Store the usable ones of `ticks` where they are newer than what we hold; return the symbols that moved."""
-    now = clock.now()
-    good = [tick for tick in ticks if not unusable(tick.price, tick.at, now)]
-    if not good:
+    return [tick.symbol for tick in settle(ticks)]
+
+
+def settle(ticks: Iterable[Tick]) -> list[Tick]:
+    """`accept`, returning the ticks that became the quote of their symbol. What was refused is written down."""
+    offered: dict[str, dict[str, Tick]] = defaultdict(dict)
+    for tick in ticks:
+        known = offered[tick.symbol].get(tick.source)
+        if known is None or known.at <= tick.at:
+            offered[tick.symbol][tick.source] = tick
+    if not offered:
         return []
-    columns = ([t.symbol for t in good], [t.price for t in good], [t.at for t in good], [t.source for t in good])
-    with connection.cursor() as cursor:
-        cursor.execute(UPSERT, columns)
-        moved = [symbol for (symbol,) in cursor.fetchall()]
+    now, limits = clock.now(), policy()
+    with transaction.atomic():
+        held = _held(list(offered))
+        others = refusals.other_sources(offered, now - max_age()) if len(limits.order) > 1 else {}
+        verdicts = [
+            judge(symbol, _ranked(others.get(symbol, {}) | mine, limits.order), held.get(symbol), limits, now)
+            for symbol, mine in offered.items()
+        ]
+        refusals.write(verdicts, now)
+        if limits.order:
+            refusals.keep_sources([tick for by in offered.values() for tick in by.values()], verdicts, now)
+        moved = _write(verdicts)
+        _tell(verdicts, held)
     if moved:
         wake.after_commit("quotes.moved")
     return moved
+
+
+def _held(symbols: list[str]) -> dict[str, Held]:
+    with connection.cursor() as cursor:
+        cursor.execute(HELD, [symbols])
+        return {symbol: Held(*values) for symbol, *values in cursor}
+
+
+def _ranked(by_source: Mapping[str, Tick], order: Sequence[str]) -> list[Tick]:
+    """The preferred source first; one that is not in the order comes last."""
+    rank = {name: place for place, name in enumerate(order)}
+    return sorted(by_source.values(), key=lambda tick: (rank.get(tick.source, len(rank)), tick.source))
+
+
+def _write(verdicts: Sequence[Verdict]) -> list[Tick]:
+    """One statement for all that have a price; one for those that lost the last they had. Returns what moved."""
+    chosen = {v.symbol: (v.chosen, v.doubt) for v in verdicts if v.chosen}
+    in_order = sorted(chosen)  # two writers that lock rows in one order do not deadlock
+    ticks = [chosen[symbol][0] for symbol in in_order]
+    moved: list[Tick] = []
+    with connection.cursor() as cursor:
+        if ticks:
+            columns = zip(
+                *((t.symbol, t.price, t.at, t.source, chosen[t.symbol][1]) for t in ticks), strict=True
+            )
+            cursor.execute(UPSERT, [list(column) for column in columns])
+            stored = dict(cursor.fetchall())
+            moved = [tick for tick in ticks if stored.get(tick.symbol) == tick.at]
+        for doubt in {v.doubt for v in verdicts if not v.chosen and v.doubt}:
+            cursor.execute(DOUBT, [doubt, [v.symbol for v in verdicts if not v.chosen and v.doubt == doubt]])
+    return moved
+
+
+def _tell(verdicts: Sequence[Verdict], held: Mapping[str, Held]) -> None:
+    """An event each time a symbol loses or regains its trust."""
+    for verdict in verdicts:
+        before = held.get(verdict.symbol)
+        if before is None or before.trusted == (not verdict.doubt):
+            continue
+        row = QuoteRow(symbol=verdict.symbol)
+        if verdict.doubt:
+            why = [f"{no.source}: {no.reason} {no.value} (limit {no.limit})" for no in verdict.refused]
+            record("quote.doubted", row, why=verdict.doubt, refused=why)
+        elif verdict.chosen:
+            record("quote.trusted", row, source=verdict.chosen.source)

@@ -3,8 +3,9 @@
 import structlog
 from celery import shared_task
 
-from maxxit.core.errors import Retryable
-from maxxit.market import candles, quotes
+from maxxit.core.errors import Rejected, Retryable
+from maxxit.market import intake, quotes
+from maxxit.market.feeds.base import Tick
 from maxxit.market.instruments import all_instruments
 
 log = structlog.get_logger(__name__)
@@ -12,20 +13,15 @@ log = structlog.get_logger(__name__)
 
 @shared_task
 def refresh_quotes() -> int:
-    """Ask the feeds in their order for every instrument; returns how many prices moved.
+    """Ask every feed for every instrument; returns how many prices moved.
 
-    A symbol takes the first feed that knows it; a feed that does not answer leaves the rest to the next.
+    All feeds are asked, not only the preferred: the others say whether it is to be believed.
     """
-    wanted = list(all_instruments())
-    ticks = []
+    symbols = list(all_instruments())
+    ticks: list[Tick] = []
     for feed in quotes.open_feeds():
         try:
-            found = feed.quotes(wanted)
-        except Retryable as error:
+            ticks += feed.quotes(symbols).values()
+        except (Retryable, Rejected) as error:
             log.warning("feed_silent", feed=feed.name, error=str(error))
-            continue
-        ticks += found.values()
-        wanted = [symbol for symbol in wanted if symbol not in found]
-    moved = quotes.accept(ticks)
-    candles.observe([tick for tick in ticks if tick.symbol in moved])
-    return len(moved)
+    return len(intake.take(ticks))

@@ -39,7 +39,9 @@ class StageRun(models.Model):
     counted_out = models.PositiveIntegerField(default=0, help_text="rows that went further")
     detail = models.JSONField(default=dict)
     error = models.TextField(blank=True)
-    idle = models.BooleanField(default=False, help_text="found nothing to do; only the newest idle pass is kept")
+    idle = models.BooleanField(
+        default=False, help_text="found nothing to do; only the newest idle pass is kept"
+    )
 
     class Meta:
         db_table = "stage_runs"

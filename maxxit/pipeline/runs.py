@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from celery import chain, current_app
+from celery import Task, chain, current_app
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
@@ -37,7 +37,7 @@ class Counts:
 
 
 def run_stage(
-    name: str, step: Callable[[], Counts], *, run_id: int | None = None, task_id: str = "", worker: str = ""
+    name: str, step: Callable[[], Counts], *, run_id: int | None = None, task: Task | None = None
 ) -> dict[str, Any]:
     """Run `step` as a pass of stage `name`; returns the counts as Celery's result.
 
@@ -45,7 +45,13 @@ def run_stage(
     stage after it, unless it is a link of a pipeline run, whose chain does that.
     """
     wake.started(stage(name).task)
-    row = StageRun(run_id=run_id, stage=name, task_id=task_id, worker=worker, started_at=timezone.now())
+    row = StageRun(
+        run_id=run_id,
+        stage=name,
+        task_id=(task and task.request.id) or "",
+        worker=(task and task.request.hostname) or "",
+        started_at=timezone.now(),
+    )
     begun = time.monotonic()
     try:
         with _alone(name) as mine:
@@ -83,6 +89,8 @@ def _save(row: StageRun) -> None:
 
 
 def _finish_run(run_id: int | None, error: str = "") -> None:
+    if run_id is None:
+        return
     PipelineRun.objects.filter(pk=run_id, finished_at=None).update(finished_at=timezone.now(), error=error)
 
 
@@ -124,7 +132,8 @@ def start_run(cause: str, *, asked_by: str = "", slot: datetime | None = None) -
     except IntegrityError:
         return None
     links = [
-        current_app.signature(one.task, kwargs={"run_id": made.pk}, queue=one.queue, immutable=True) for one in STAGES
+        current_app.signature(one.task, kwargs={"run_id": made.pk}, queue=one.queue, immutable=True)
+        for one in STAGES
     ]
     sent = chain(*links).apply_async()
     while sent.parent is not None:

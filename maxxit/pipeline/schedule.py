@@ -33,7 +33,9 @@ class Entry(Policy):
         """The cron expression as Celery understands it. Raises ValueError when it is none."""
         fields = (self.cron or "").split()
         if len(fields) != 5:
-            raise ValueError(f"cron {self.cron!r} needs five fields: minute hour day-of-month month day-of-week")
+            raise ValueError(
+                f"cron {self.cron!r} needs five fields: minute hour day-of-month month day-of-week"
+            )
         minute, hour, day, month, weekday = fields
         return crontab(minute, hour, weekday, day, month)
 

@@ -48,9 +48,9 @@ def pairs() -> dict[str, int]:
         "opened": opened.count(),
         "blocked": blocked,
         "expired": expired,
-        "pending": whole - entries.count() + unfilled.exclude(
-            state__in=("expired", "blocked", "rejected", "canceled")
-        ).count(),
+        "pending": whole
+        - entries.count()
+        + unfilled.exclude(state__in=("expired", "blocked", "rejected", "canceled")).count(),
     }
 
 
@@ -74,7 +74,9 @@ def summary(recorded: Recorded, events_sha256: str) -> dict[str, Any]:
         "realised_pnl": plain(_sum(Position.objects.all(), "realised_pnl")),
         "unrealised_pnl": plain(usdc(total_unrealised())),
         "max_drawdown": plain(usdc(max_drawdown(recorded.equity))),
-        "win_rate": plain((Decimal(winners) / closed.count()).quantize(Decimal("0.0001")) if closed else ZERO),
+        "win_rate": plain(
+            (Decimal(winners) / closed.count()).quantize(Decimal("0.0001")) if closed else ZERO
+        ),
         "ledger_drift": {asset: plain(amount) for asset, amount in (ledger.drift() | drifts()).items()},
         "events": Event.objects.count(),
         "events_sha256": events_sha256,
@@ -114,7 +116,9 @@ def write_events(path: Path | None) -> str:
 def show(figures: dict[str, Any], recorded: Recorded, console: Console) -> None:
     """The figures as people read them, and where the time went."""
     for title in ("outcomes", "blocked", "positions_closed", "pairs"):
-        table = Table("reason" if title != "pairs" else "signals × deployments", "count", title=title.replace("_", " "))
+        table = Table(
+            "reason" if title != "pairs" else "signals × deployments", "count", title=title.replace("_", " ")
+        )
         table.columns[1].justify = "right"
         for reason, count in figures[title].items():
             table.add_row(reason, f"{count:,}")

@@ -81,13 +81,17 @@ def prepare(recorded: Recorded) -> int:
             fund(deployment)
         for name in [name for name, venue in venues().items() if venue.paper]:
             gate.set_dry_run(name, False, by="replay", reason="a replay trades on paper")
-            gate.approve(name, by="replay", until=recorded.end + timedelta(days=1), reason="a replay trades on paper")
+            gate.approve(
+                name, by="replay", until=recorded.end + timedelta(days=1), reason="a replay trades on paper"
+            )
     count = 0
     for symbol in all_instruments():
         if path := candle_file(recorded.candles, symbol):
             count += candles.store(symbol, read_bars(path))
     if not count:
-        raise Misconfigured(f"no candle file in {recorded.candles}: expected names like candles-BTC-USD-5m.csv.gz")
+        raise Misconfigured(
+            f"no candle file in {recorded.candles}: expected names like candles-BTC-USD-5m.csv.gz"
+        )
     return count
 
 

@@ -51,7 +51,9 @@ class JsonlSource:
             path = Path(pattern)
             matches = sorted(path.parent.glob(path.name))
             if not matches:
-                raise Misconfigured(f"no post file matches {pattern!r}: correct `paths` in config/signals.yaml")
+                raise Misconfigured(
+                    f"no post file matches {pattern!r}: correct `paths` in config/signals.yaml"
+                )
             found += matches
         return found
 

@@ -53,7 +53,9 @@ class XSource:
         if profile not in PROFILES:
             raise Misconfigured(f"post source x: profile {profile!r} is not one of {', '.join(PROFILES)}")
         if not (key := os.environ.get(key_env, "")):
-            raise Misconfigured(f"post source x: set {key_env}, or take the source out of config/signals.yaml")
+            raise Misconfigured(
+                f"post source x: set {key_env}, or take the source out of config/signals.yaml"
+            )
         url, header, form = PROFILES[profile]
         self.name = profile.lower()
         self.posts_per_account = posts_per_account
@@ -89,7 +91,9 @@ class XSource:
             good = _Item.model_validate(item, strict=False)
         except ValidationError as error:
             place = str(item.get("id", "?") if isinstance(item, dict) else "?")
-            self._refused.append(Refused(f"{self.name}:{username}:{place}", str(error)[:300], str(item)[:2000]))
+            self._refused.append(
+                Refused(f"{self.name}:{username}:{place}", str(error)[:300], str(item)[:2000])
+            )
             return None
         return RawPost(good.id, username, good.text, good.created_at.astimezone(UTC))
 
@@ -106,7 +110,9 @@ class XSource:
     def _get(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
         until = cache.get(f"x:wait:{self.name}")
         if until and until > clock.now().timestamp():
-            raise Retryable(f"{self.name}: the rate limit resets at {datetime.fromtimestamp(until, UTC):%H:%M:%S} UTC")
+            raise Retryable(
+                f"{self.name}: the rate limit resets at {datetime.fromtimestamp(until, UTC):%H:%M:%S} UTC"
+            )
         response = http.fetch(self.http, "GET", path, params=query)
         if response.headers.get("x-rate-limit-remaining") == "0":
             reset = float(response.headers.get("x-rate-limit-reset", 0))
@@ -131,4 +137,10 @@ class XSource:
         new = [i for i in items if isinstance(i, dict) and cache.add(f"x:read:{i.get('id')}", 1, timeout=DAY)]
         cache.add(self._spent_key(), 0, timeout=2 * DAY)
         total = cache.incr(self._spent_key(), len(new))
-        log.info("x_reads", provider=self.name, posts=len(new), today=total, usd_today=str(total * self.usd_per_post))
+        log.info(
+            "x_reads",
+            provider=self.name,
+            posts=len(new),
+            today=total,
+            usd_today=str(total * self.usd_per_post),
+        )

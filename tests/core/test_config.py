@@ -22,7 +22,7 @@ from maxxit.pipeline.schedule import _Schedule
 from signals_app.policy import SignalsPolicy
 from trading.policy import RiskPolicy
 
-read: Any = config.load.__wrapped__  # type: ignore[attr-defined]  # as often as we like, without its memory
+read: Any = config._read.__wrapped__  # as often as we like, without its memory
 
 
 @pytest.fixture

@@ -316,11 +316,6 @@ def test_the_number_of_statements_does_not_follow_the_number_of_positions(
         assert sweep() == 30
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="positions.exits is a smallint: a position whose exit is refused at every sweep reaches 32,767 within days "
-    "and then the one statement fails for every position",
-)
 def test_a_position_that_was_rejected_thirty_thousand_times_does_not_stop_the_others(
     purse: Deployment,
 ) -> None:

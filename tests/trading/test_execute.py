@@ -89,7 +89,6 @@ def test_a_signal_that_is_over_is_not_fanned_out(desk: Desk, state: str) -> None
     assert execute.fan_out() == 0
 
 
-@pytest.mark.xfail(strict=True, reason="fan-out asks for the deployment's state only, not for the agent's")
 def test_an_agent_that_was_paused_after_its_signal_opens_nothing(desk: Desk) -> None:
     desk.signal()
     advance(desk.agent, "paused")

@@ -28,7 +28,13 @@ class PaperVenue:
     """Takes any listed symbol with a usable quote, long or short."""
 
     def __init__(
-        self, *, slippage_bps: int, fee_bps: int, depth_usd: int, shorts: bool = True, max_leverage: Decimal = Decimal(1)
+        self,
+        *,
+        slippage_bps: int,
+        fee_bps: int,
+        depth_usd: int,
+        shorts: bool = True,
+        max_leverage: Decimal = Decimal(1),
     ) -> None:
         if not (0 <= slippage_bps < 10_000 and 0 <= fee_bps < 10_000 and depth_usd > 0):
             raise Misconfigured("venue paper: slippage_bps and fee_bps are 0 to 9999, depth_usd is positive")
@@ -101,7 +107,9 @@ class PaperVenue:
         quantity = min(left, max(token.round_quantity(self.depth_usd / price), token.lot))
         cash = usdc(quantity * price)
         fee = usdc(cash * self.fee)
-        PaperFill.objects.create(order=order, quantity=quantity, price=price, cash=cash, fee=fee, at=clock.now())
+        PaperFill.objects.create(
+            order=order, quantity=quantity, price=price, cash=cash, fee=fee, at=clock.now()
+        )
         order.filled += quantity
         order.save(update_fields=["filled"])
         sign = 1 if order.side == "buy" else -1
@@ -115,4 +123,6 @@ class PaperVenue:
 
 
 def _terms(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: told[name] for name in ("account", "symbol", "side")} | {"quantity": Decimal(told["quantity"])}
+    return {name: told[name] for name in ("account", "symbol", "side")} | {
+        "quantity": Decimal(told["quantity"])
+    }

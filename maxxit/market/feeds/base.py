@@ -1,10 +1,12 @@
 """What a price feed is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from maxxit.market.feeds.bars import Bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,30 @@ class Tick:
 
 
 class PriceFeed(Protocol):
-    """A source of prices. `symbols` are Maxxit's; the feed knows its own names for them."""
+    """A source of prices. `symbols` are Maxxit's; the feed knows its own names for them.
+
+    Its `name` is the one in `config/feeds.yaml`, and the `source` of every tick it gives.
+    """
 
     name: str
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
-        """The newest price of each symbol it knows. Raises Retryable when the source does not answer."""
+        """The newest price of each symbol it knows, as the source gave it: also an absurd one.
+
+        Raises Retryable when the source does not answer, or not in its own format; Rejected when it says no.
+        """
+        ...
+
+
+@runtime_checkable
+class CandleFeed(Protocol):
+    """A source that also knows the past."""
+
+    name: str
+
+    def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[list[Bar]]:
+        """Pages of five-minute bars that opened in [start, end), oldest page first, each in order.
+
+        A page may be empty: its span had no trades. Raises as `quotes` does, and Rejected for an unknown symbol.
+        """
         ...

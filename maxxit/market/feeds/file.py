@@ -8,37 +8,24 @@ import bisect
 import csv
 import gzip
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
 
 from maxxit.core import clock
-from maxxit.core.config import ROOT
-from maxxit.core.errors import Misconfigured
+from maxxit.core.config import ROOT, profile
+from maxxit.core.errors import Misconfigured, Rejected
+from maxxit.market.feeds.bars import BAR as BAR
+from maxxit.market.feeds.bars import Bar as Bar
 from maxxit.market.feeds.base import Tick
 from maxxit.market.instruments import instrument
 
-BAR = timedelta(minutes=5)
 HEADER = ["open_time_ms", "open", "high", "low", "close", "volume"]
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One five-minute candle, prices in USD."""
-
-    open_time: datetime
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
-    volume: Decimal
-
-    @property
-    def known_at(self) -> datetime:
-        """The moment the bar closed; before it, the bar does not exist."""
-        return self.open_time + BAR
+PLAY_PROFILES = frozenset({"demo", "replay", "test"})
+"""Where recorded prices may be played as if they were of now."""
 
 
 def candle_file(folder: Path, symbol: str) -> Path | None:
@@ -57,7 +44,9 @@ def read_bars(path: Path) -> Iterator[Bar]:
         for number, row in enumerate(rows, start=2):
             bar = _parse(path, number, row)
             if last and bar.open_time <= last:
-                raise Misconfigured(f"{path}:{number}: bar {bar.open_time:%Y-%m-%d %H:%M} is not after the one before")
+                raise Misconfigured(
+                    f"{path}:{number}: bar {bar.open_time:%Y-%m-%d %H:%M} is not after the one before"
+                )
             last = bar.open_time
             yield bar
 
@@ -66,10 +55,10 @@ def _parse(path: Path, number: int, row: list[str]) -> Bar:
     try:
         opened = datetime.fromtimestamp(int(row[0]) / 1000, UTC)
         bar = Bar(opened, *(Decimal(cell) for cell in row[1:6]))
-        whole = bar.low > 0 and bar.low <= min(bar.open, bar.close) and bar.high >= max(bar.open, bar.close)
+        whole = bar.whole
     except (ValueError, IndexError, TypeError, InvalidOperation):
         raise Misconfigured(f"{path}:{number}: not a bar: {','.join(row)[:120]!r}") from None
-    if not whole:  # also refuses NaN, which compares false
+    if not whole:
         raise Misconfigured(f"{path}:{number}: low, open, close and high do not fit: {','.join(row)[:120]!r}")
     return bar
 
@@ -87,11 +76,23 @@ class FileFeed:
     `speed` 1 and no start it simply gives the last close that was known at the clock's moment.
     """
 
-    name = "file"
-
     def __init__(
-        self, folder: str, *, starts_at: str = "", plays_from: str = "", speed: int = 1, loop: bool = False
+        self,
+        folder: str,
+        *,
+        name: str = "file",
+        starts_at: str = "",
+        plays_from: str = "",
+        speed: int = 1,
+        loop: bool = False,
     ) -> None:
+        if (starts_at or plays_from or loop or speed != 1) and profile() not in PLAY_PROFILES:
+            raise Misconfigured(
+                f"config/feeds.yaml: feed {name} plays old prices as new ones (starts_at, plays_from, speed, loop), "
+                f"which only the profiles {', '.join(sorted(PLAY_PROFILES))} may: name a real feed in `order`, "
+                "or start with MAXXIT_PROFILE=demo"
+            )
+        self.name = name
         self.folder = ROOT / folder  # a relative folder starts at the project
         self.starts_at = datetime.fromisoformat(starts_at) if starts_at else None
         self.plays_from = datetime.fromisoformat(plays_from) if plays_from else None
@@ -106,6 +107,13 @@ class FileFeed:
             if (path := candle_file(self.folder, symbol)) and (tick := self._tick(symbol, path)):
                 found[symbol] = tick
         return found
+
+    def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[list[Bar]]:
+        """The file's bars as one page. Raises Rejected for a symbol without a file."""
+        path = candle_file(self.folder, symbol)
+        if path is None:
+            raise Rejected(f"{self.folder} has no candle file of {symbol}", code="unknown_symbol")
+        yield [bar for bar in read_bars(path) if start <= bar.open_time < end]
 
     def _tick(self, symbol: str, path: Path) -> Tick | None:
         times, closes = _closes(path)

@@ -17,7 +17,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """One option."""
-        parser.add_argument("--write-sample", action="store_true", help="make config/demo's candles anew and stop")
+        parser.add_argument(
+            "--write-sample", action="store_true", help="make config/demo's candles anew and stop"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run it. Refuses outside the demo profile: invented prices have no place beside real money."""
@@ -25,7 +27,9 @@ class Command(BaseCommand):
             demo.write_sample()
             return
         if profile() != "demo":
-            raise CommandError("the demo loads only under MAXXIT_PROFILE=demo, so that it never mixes with real trading")
+            raise CommandError(
+                "the demo loads only under MAXXIT_PROFILE=demo: it never mixes with real trading"
+            )
         try:
             done = demo.load()
         except MaxxitError as error:

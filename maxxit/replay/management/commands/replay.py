@@ -28,16 +28,26 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The inputs, the span and the outputs."""
-        parser.add_argument("--posts", type=Path, required=True, help="JSON-lines file: id, username, created_at, text")
+        parser.add_argument(
+            "--posts", type=Path, required=True, help="JSON-lines file: id, username, created_at, text"
+        )
         parser.add_argument(
             "--candles", type=Path, required=True, help="folder of candles-<SYMBOL>-USD-5m.csv[.gz] files"
         )
-        parser.add_argument("--from", dest="start", required=True, help="first day or moment, UTC (2017-12-01)")
+        parser.add_argument(
+            "--from", dest="start", required=True, help="first day or moment, UTC (2017-12-01)"
+        )
         parser.add_argument("--to", dest="end", required=True, help="last day (included) or moment, UTC")
         parser.add_argument("--json", action="store_true", help="print the summary as JSON, nothing else")
-        parser.add_argument("--events-out", type=Path, help="write every event to this file, one JSON line each")
-        parser.add_argument("--profile", default="replay", help="folder of config/profiles to use (default: replay)")
-        parser.add_argument("--keep", action="store_true", help="keep the replay's database and print where it is")
+        parser.add_argument(
+            "--events-out", type=Path, help="write every event to this file, one JSON line each"
+        )
+        parser.add_argument(
+            "--profile", default="replay", help="folder of config/profiles to use (default: replay)"
+        )
+        parser.add_argument(
+            "--keep", action="store_true", help="keep the replay's database and print where it is"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run it. Exit code 1 with one clear line when an input or setting is wrong."""
@@ -72,7 +82,9 @@ class Command(BaseCommand):
 
     def _play(self, recorded: Recorded, options: dict[str, Any], console: Console) -> dict[str, Any]:
         count = prepare(recorded)
-        console.print(f"{count:,} candles loaded; {recorded.start:%Y-%m-%d %H:%M} to {recorded.end:%Y-%m-%d %H:%M} UTC")
+        console.print(
+            f"{count:,} candles loaded; {recorded.start:%Y-%m-%d %H:%M} to {recorded.end:%Y-%m-%d %H:%M} UTC"
+        )
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
         with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
             span = (recorded.end - recorded.start).total_seconds()

@@ -1,0 +1,97 @@
+"""Chainlink: `latestRoundData` of many aggregators in one call, with their heartbeats and the sequencer's state.
+
+An aggregator writes only when the price moved by its deviation threshold or its heartbeat has passed. An answer
+that is younger than the heartbeat is therefore what the chain holds true at the block we read: that block's time is
+the tick's, and the threshold its confidence. An older answer carries its own time and is refused as stale.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from eth_abi.abi import decode
+
+from maxxit.core.config import BasisPoints, Policy, Seconds
+from maxxit.core.errors import Retryable
+from maxxit.market.feeds import evm, wire
+from maxxit.market.feeds.base import Tick
+
+ROUND = evm.selector("latestRoundData()")
+DECIMALS = evm.selector("decimals()")
+ROUND_TYPES = ["uint80", "int256", "uint256", "uint256", "uint80"]
+BPS = Decimal(10_000)
+
+
+class Aggregator(Policy):
+    """One price feed contract."""
+
+    address: str
+    heartbeat_seconds: Seconds
+    deviation_bps: BasisPoints
+
+
+class Chainlink:
+    """`aggregators`: symbol -> contract. `sequencer`: the L2's uptime feed, empty on chains without one."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        base_url: str,
+        aggregators: Mapping[str, Any],
+        sequencer: str = "",
+        grace_seconds: int = 3600,
+        multicall: str = evm.MULTICALL3,
+        timeout: float = 10.0,
+    ) -> None:
+        self.name, self.sequencer, self.grace, self.multicall = name, sequencer, grace_seconds, multicall
+        self.aggregators = {symbol: Aggregator.model_validate(one) for symbol, one in aggregators.items()}
+        self.http = wire.api_client(name, base_url, timeout=float(timeout), own_node=True)
+        self._decimals: dict[str, int] = {}
+
+    def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
+        """One request per 500 reads. Raises Retryable while the sequencer is down or has only just come back."""
+        wanted = [symbol for symbol in symbols if symbol in self.aggregators]
+        unknown = [symbol for symbol in wanted if symbol not in self._decimals]
+        calls = [(self.aggregators[symbol].address, ROUND) for symbol in wanted]
+        calls += [(self.aggregators[symbol].address, DECIMALS) for symbol in unknown]
+        if self.sequencer:
+            calls.append((self.sequencer, ROUND))
+        if not wanted:
+            return {}
+        block_time, answers = evm.aggregate(self.http, calls, multicall=self.multicall)
+        if self.sequencer:
+            self._check_sequencer(answers[-1], block_time)
+        for symbol, said in zip(unknown, answers[len(wanted) :], strict=False):
+            if said:
+                self._decimals[symbol] = int.from_bytes(said, "big")
+        return {
+            symbol: self._tick(symbol, said, block_time)
+            for symbol, said in zip(wanted, answers, strict=False)
+            if said and symbol in self._decimals
+        }
+
+    def _tick(self, symbol: str, said: bytes, block_time: int) -> Tick:
+        with wire.shaped(self.name):
+            _, answer, _, updated_at, _ = decode(ROUND_TYPES, said)
+        contract = self.aggregators[symbol]
+        price = Decimal(answer).scaleb(-self._decimals[symbol])
+        alive = 0 <= block_time - updated_at <= contract.heartbeat_seconds
+        at = datetime.fromtimestamp(block_time if alive else min(updated_at, block_time), UTC)
+        return Tick(symbol, price, at, self.name, abs(price) * contract.deviation_bps / BPS)
+
+    def _check_sequencer(self, said: bytes | None, block_time: int) -> None:
+        """Answer 0 means up; `startedAt` is since when. Prices of the first hour may be from before the outage."""
+        with wire.shaped(self.name):
+            if said is None:
+                raise Retryable(f"{self.name}: the sequencer feed does not answer")
+            _, down, since, _, _ = decode(ROUND_TYPES, said)
+        if down:
+            raise Retryable(
+                f"{self.name}: the sequencer is down since {datetime.fromtimestamp(since, UTC):%H:%M} UTC"
+            )
+        if block_time - since < self.grace:
+            raise Retryable(
+                f"{self.name}: the sequencer is back for {block_time - since} of {self.grace} seconds"
+            )

@@ -1,0 +1,91 @@
+"""Coinbase Advanced Trade, public market data: last trade with bid and ask, and candles.
+
+The same trade gives the same tick here and on the WebSocket (`maxxit.market.stream.coinbase`): both go through
+`tick_of`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from maxxit.core.errors import Rejected
+from maxxit.market.feeds import wire
+from maxxit.market.feeds.bars import BAR, Bar
+from maxxit.market.feeds.base import Tick
+
+log = structlog.get_logger(__name__)
+
+MARKET = "api/v3/brokerage/market/products"
+PAGE = 300
+"""Candles per request; the documented most is 350."""
+
+
+def tick_of(symbol: str, source: str, price: Any, at: Any, bid: Any, ask: Any) -> Tick:
+    """A Coinbase trade as a tick; half of the spread is how sure the price is."""
+    unsure = wire.spread(wire.number(bid), wire.number(ask))
+    return Tick(symbol, wire.number(price), wire.moment(at), source, unsure)
+
+
+class Coinbase:
+    """`ids`: symbol -> product, for example BTC-USD."""
+
+    def __init__(self, *, name: str, base_url: str, ids: Mapping[str, str], timeout: float = 10.0) -> None:
+        self.name, self.ids = name, dict(ids)
+        self.http = wire.api_client(name, base_url, timeout=float(timeout))
+
+    def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
+        """One request per product: the only public endpoint that says when the price was true."""
+        found: dict[str, Tick] = {}
+        for symbol in symbols:
+            if symbol in self.ids and (tick := self._last(symbol)):
+                found[symbol] = tick
+        return found
+
+    def _last(self, symbol: str) -> Tick | None:
+        try:
+            answer = wire.ask(self.http, "GET", f"{MARKET}/{self.ids[symbol]}/ticker", params={"limit": 1})
+        except Rejected as error:  # one product that is delisted must not silence the others
+            log.warning("product_refused", feed=self.name, symbol=symbol, error=str(error))
+            return None
+        with wire.shaped(self.name):
+            trades = answer["trades"]
+            if not trades:
+                return None
+            return tick_of(
+                symbol,
+                self.name,
+                trades[0]["price"],
+                trades[0]["time"],
+                answer["best_bid"],
+                answer["best_ask"],
+            )
+
+    def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[list[Bar]]:
+        """Pages of 300 bars; the exchange leaves out bars without trades."""
+        if symbol not in self.ids:
+            raise Rejected(f"{self.name} has no product for {symbol}", code="unknown_symbol")
+        while start < end:
+            until = min(start + PAGE * BAR, end)
+            asked = {
+                "start": str(int(start.timestamp())),
+                "end": str(int(until.timestamp()) - 1),
+                "granularity": "FIVE_MINUTE",
+                "limit": PAGE,
+            }
+            answer = wire.ask(self.http, "GET", f"{MARKET}/{self.ids[symbol]}/candles", params=asked)
+            with wire.shaped(self.name):
+                bars = [_bar(said) for said in answer["candles"]]
+            yield sorted(
+                (bar for bar in bars if start <= bar.open_time < until), key=lambda bar: bar.open_time
+            )
+            start = until
+
+
+def _bar(said: Mapping[str, Any]) -> Bar:
+    prices = [wire.number(said[key]) for key in ("open", "high", "low", "close", "volume")]
+    bar = Bar(wire.moment(said["start"]), *prices)
+    if not bar.whole:
+        raise ValueError(f"no bar: {dict(said)}")
+    return bar

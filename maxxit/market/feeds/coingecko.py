@@ -1,0 +1,90 @@
+"""CoinGecko: `/simple/price`, and the last day's points as five-minute bars.
+
+Its prices are up to a minute old by design: good as a second opinion, slow as the only one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import groupby, pairwise
+
+from maxxit.core.clock import bucket
+from maxxit.core.errors import Rejected
+from maxxit.market.feeds import wire
+from maxxit.market.feeds.bars import BAR, Bar
+from maxxit.market.feeds.base import Tick
+
+PAGE = timedelta(days=1)
+"""A longer range is answered in hourly points."""
+SPARSE = timedelta(minutes=20)
+
+
+class CoinGecko:
+    """`ids`: symbol -> CoinGecko's id of the coin. Options as `wire.api_client` takes them."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        base_url: str,
+        ids: Mapping[str, str],
+        key_env: str = "",
+        key_header: str = "x-cg-demo-api-key",
+        timeout: float = 10.0,
+    ) -> None:
+        self.name, self.ids = name, dict(ids)
+        self.http = wire.api_client(
+            name, base_url, key_env=key_env, key_header=key_header, timeout=float(timeout)
+        )
+
+    def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
+        """One request for all of them."""
+        wanted = {symbol: self.ids[symbol] for symbol in symbols if symbol in self.ids}
+        if not wanted:
+            return {}
+        asked = {
+            "ids": ",".join(sorted(set(wanted.values()))),
+            "vs_currencies": "usd",
+            "include_last_updated_at": "true",
+            "precision": "full",
+        }
+        answer = wire.ask(self.http, "GET", "simple/price", params=asked)
+        with wire.shaped(self.name):
+            return {
+                symbol: Tick(
+                    symbol, wire.number(said.get("usd")), wire.moment(said["last_updated_at"]), self.name
+                )
+                for symbol, coin in wanted.items()
+                if (said := answer.get(coin))
+            }
+
+    def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[list[Bar]]:
+        """Bars out of five-minute points, without volume. Only the last day has those: older is Rejected."""
+        if symbol not in self.ids:
+            raise Rejected(f"{self.name} has no id for {symbol}", code="unknown_symbol")
+        while start < end:
+            until = min(start + PAGE, end)
+            asked = {"vs_currency": "usd", "from": int(start.timestamp()), "to": int(until.timestamp())}
+            answer = wire.ask(self.http, "GET", f"coins/{self.ids[symbol]}/market_chart/range", params=asked)
+            with wire.shaped(self.name):
+                points = [(_time(point[0]), wire.number(point[1])) for point in answer["prices"]]
+            yield _bars([point for point in points if start <= point[0] < until])
+            start = until
+
+
+def _time(milliseconds: Decimal | int) -> datetime:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+
+
+def _bars(points: list[tuple[datetime, Decimal]]) -> list[Bar]:
+    """Raises Rejected when the points are too far apart to be five-minute ones."""
+    if len(points) > 2 and min(later - sooner for (sooner, _), (later, _) in pairwise(points)) > SPARSE:
+        raise Rejected(
+            "CoinGecko has only hourly points for that time: backfill from another feed", code="too_sparse"
+        )
+    bars = []
+    for opened, group in groupby(points, key=lambda point: bucket(point[0], BAR)):
+        prices = [price for _, price in group if price.is_finite() and price > 0]
+        if prices:
+            bars.append(Bar(opened, prices[0], max(prices), min(prices), prices[-1], Decimal(0)))
+    return bars

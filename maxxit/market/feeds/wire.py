@@ -1,0 +1,105 @@
+"""What the HTTP feeds share: a checked address, JSON without floats, numbers and times."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from urllib.parse import urlsplit
+
+from maxxit.core.config import profile
+from maxxit.core.errors import Misconfigured, Retryable
+from maxxit.core.http import Client, client, fetch
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+NAN = Decimal("NaN")
+
+
+def checked_url(feed: str, url: str, *, own_node: bool = False) -> str:
+    """`url`, if prices may come from there: https, or plain on this machine.
+
+    In production even this machine may only be a node of our own (`own_node`): anything else there could be a
+    price of somebody's invention. Raises `Misconfigured`.
+    """
+    parts = urlsplit(url)
+    local = parts.hostname in LOOPBACK and (own_node or profile() != "production")
+    if parts.scheme in {"https", "wss"} or (local and parts.scheme in {"http", "ws"}):
+        return url
+    raise Misconfigured(
+        f"config/feeds.yaml: feeds.{feed}: {url!r} must be https (plain only for a test on loopback)"
+    )
+
+
+def api_client(
+    feed: str,
+    base_url: str,
+    *,
+    key_env: str = "",
+    key_header: str = "",
+    timeout: float,
+    own_node: bool = False,
+) -> Client:
+    """A client for the feed's provider; the key, if one is needed, comes from the environment variable `key_env`.
+
+    `key_header` is the header that carries it, `authorization` for a bearer token. `timeout` in seconds.
+    """
+    headers = {"accept": "application/json"}
+    if key_env:
+        key = os.environ.get(key_env, "")
+        if not key:
+            raise Misconfigured(
+                f"feed {feed} needs a key: set {key_env}, or take {feed} out of `order` in config/feeds.yaml"
+            )
+        headers[key_header] = f"Bearer {key}" if key_header.lower() == "authorization" else key
+    return client(checked_url(feed, base_url, own_node=own_node), headers=headers, timeout=timeout)
+
+
+def ask(http: Client, method: str, path: str, **request: Any) -> Any:
+    """The JSON answer, decimals as `Decimal`. Raises Retryable when it is not JSON, and as `fetch` does."""
+    response = fetch(http, method, path, **request)
+    try:
+        return json.loads(response.text, parse_float=Decimal, parse_constant=Decimal)
+    except (ValueError, InvalidOperation) as error:
+        raise Retryable(f"{http.base_url}{path} answered no JSON: {error}") from error
+
+
+@contextmanager
+def shaped(feed: str) -> Iterator[None]:
+    """An answer of another shape than documented is the source's failure, not ours: Retryable."""
+    try:
+        yield
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        InvalidOperation,
+    ) as error:
+        raise Retryable(f"{feed} answered in another shape: {type(error).__name__} {error}") from error
+
+
+def number(value: Any) -> Decimal:
+    """A price as it was sent; NaN for anything that is no number, so that it is refused and written down."""
+    try:
+        return (
+            Decimal(value) if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else NAN
+        )
+    except InvalidOperation:
+        return NAN
+
+
+def moment(value: Any) -> datetime:
+    """A time out of ISO 8601 text or Unix seconds, UTC. Raises ValueError or TypeError."""
+    if isinstance(value, str) and not value.isdigit():
+        found = datetime.fromisoformat(value)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    return datetime.fromtimestamp(int(value), UTC)
+
+
+def spread(bid: Decimal, ask: Decimal) -> Decimal | None:
+    """Half of the distance between bid and ask, USD; None where there is no market on both sides."""
+    return (ask - bid) / 2 if bid.is_finite() and ask.is_finite() and 0 < bid <= ask else None

@@ -1,0 +1,145 @@
+"""Is this price to be believed? Pure: the newest tick of each source in, one verdict per symbol out.
+
+First each tick alone: positive, neither stale nor from the future, sure enough of itself, no jump. Then all of
+them together: those of about the same moment are measured against their median (two against each other). A strict
+majority that agrees is believed and the rest refused; without one nothing may be opened on the symbol, while
+positions can still be closed at the price of the source nearest the middle.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from statistics import median
+from typing import Annotated
+
+from pydantic import Field
+
+from maxxit.core.config import BasisPoints, Policy, Seconds
+from maxxit.core.money import plain
+from maxxit.market.feeds.base import Tick
+
+CLOCK_SKEW = timedelta(seconds=5)
+"""A source's clock may run this far ahead of ours before we disbelieve it."""
+BPS = Decimal(10_000)
+SOURCES_DISAGREE = "sources_disagree"
+TOO_FEW_SOURCES = "too_few_sources"
+ALL_REFUSED = "all_sources_refused"
+
+
+class Limits(Policy):
+    """When a price is refused (`config/feeds.yaml`)."""
+
+    max_age_seconds: Seconds
+    max_confidence_bps: BasisPoints
+    max_deviation_bps: BasisPoints
+    max_jump_pct: Annotated[Decimal, Field(gt=0)]
+    jump_seconds: Seconds
+    compare_seconds: Seconds
+    min_sources: Annotated[int, Field(ge=1, le=10)]
+    closing_uses_last_good: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What we believe at present."""
+
+    price: Decimal
+    """USD."""
+    at: datetime
+    trusted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One price that is not used, and why: `value` was measured, `limit` was allowed (both as people read them)."""
+
+    symbol: str
+    source: str
+    reason: str
+    value: str
+    limit: str
+    price: str
+    """USD, as the source gave it: also NaN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is believed of one symbol."""
+
+    symbol: str
+    chosen: Tick | None
+    """The price to go by; None leaves what we hold as it is."""
+    doubt: str
+    """Why nothing may be opened on it; empty when it is trusted."""
+    refused: tuple[Refusal, ...]
+
+
+def fault(price: Decimal, at: datetime, now: datetime, max_age: timedelta) -> str:
+    """Why a price is of no use to anyone at `now`, or an empty string."""
+    if not price.is_finite() or price <= 0:
+        return "not_positive"
+    if at > now + CLOCK_SKEW:
+        return "from_the_future"
+    if now - at > max_age:
+        return "stale"
+    return ""
+
+
+def judge(symbol: str, ticks: Sequence[Tick], held: Held | None, limits: Limits, now: datetime) -> Verdict:
+    """The verdict on `ticks`: the newest of each source, the preferred source first."""
+    refused: list[Refusal] = []
+    sound: list[Tick] = []
+    for tick in ticks:
+        wrong = _alone(tick, held, limits, now)
+        sound, refused = (sound, [*refused, wrong]) if wrong else ([*sound, tick], refused)
+    if not sound:
+        return Verdict(symbol, None, ALL_REFUSED if refused else "", tuple(refused))
+    newest = max(tick.at for tick in sound)
+    voting = [tick for tick in sound if newest - tick.at <= timedelta(seconds=limits.compare_seconds)]
+    off = _deviations(voting)
+    agreeing = [tick for tick in voting if off[tick.source] <= limits.max_deviation_bps]
+    refused += [
+        _refusal(tick, "deviates", f"{off[tick.source]:.0f} bps", f"{limits.max_deviation_bps} bps")
+        for tick in voting
+        if tick not in agreeing
+    ]
+    if len(agreeing) * 2 > len(voting):
+        doubt = "" if len(agreeing) >= limits.min_sources else TOO_FEW_SOURCES
+        return Verdict(symbol, agreeing[0], doubt, tuple(refused))
+    middle = None if limits.closing_uses_last_good else min(voting, key=lambda tick: off[tick.source])
+    return Verdict(symbol, middle, SOURCES_DISAGREE, tuple(refused))
+
+
+def _alone(tick: Tick, held: Held | None, limits: Limits, now: datetime) -> Refusal | None:
+    """What is wrong with the tick without looking at other sources."""
+    reason = fault(tick.price, tick.at, now, timedelta(seconds=limits.max_age_seconds))
+    if reason == "not_positive":
+        return _refusal(tick, reason, str(tick.price), "more than 0")
+    if reason:
+        age = (now - tick.at).total_seconds()
+        allowed = limits.max_age_seconds if reason == "stale" else -CLOCK_SKEW.seconds
+        return _refusal(tick, reason, f"{age:.0f} s old", f"{allowed} s")
+    if tick.confidence is not None:
+        unsure = tick.confidence / tick.price * BPS
+        if not tick.confidence.is_finite() or not 0 <= unsure <= limits.max_confidence_bps:
+            return _refusal(tick, "not_confident", f"{unsure:.0f} bps", f"{limits.max_confidence_bps} bps")
+    if held and abs(tick.at - held.at) < timedelta(seconds=limits.jump_seconds):
+        jump = (max(tick.price, held.price) / min(tick.price, held.price) - 1) * 100
+        if jump > limits.max_jump_pct:
+            limit = f"{plain(limits.max_jump_pct)} % in {limits.jump_seconds} s"
+            return _refusal(tick, "jump", f"{jump:.0f} % from {plain(held.price)}", limit)
+    return None
+
+
+def _deviations(ticks: Sequence[Tick]) -> Mapping[str, Decimal]:
+    """Source -> how far it stands from the others, basis points."""
+    if len(ticks) == 2:  # nobody can say which of two is wrong
+        low, high = sorted(tick.price for tick in ticks)
+        return {tick.source: (high - low) / low * BPS for tick in ticks}
+    middle = median(tick.price for tick in ticks)
+    return {tick.source: abs(tick.price - middle) / middle * BPS for tick in ticks}
+
+
+def _refusal(tick: Tick, reason: str, value: str, limit: str) -> Refusal:
+    return Refusal(tick.symbol, tick.source, reason, value, limit, str(tick.price))

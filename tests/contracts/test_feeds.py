@@ -1,0 +1,243 @@
+"""What every price feed must do, each against a real server that speaks its provider's wire format."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
+from maxxit.market import quotes
+from maxxit.market.feeds import FEEDS
+from maxxit.market.feeds.base import PriceFeed
+from maxxit.market.models import RefusedQuote
+from tests.builders import T0, RecordedClock
+from tests.market.provider import OPTIONS, Provider, provider
+
+ONLINE = sorted(OPTIONS)
+TIMEOUT = 0.3
+HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def source() -> Iterator[Provider]:
+    with provider() as one:
+        yield one
+
+
+@pytest.fixture(params=ONLINE)
+def feed(request: pytest.FixtureRequest, source: Provider, time: RecordedClock) -> PriceFeed:
+    options = OPTIONS[request.param](source, ["BTC", "ETH"])
+    return FEEDS.open(request.param, name=request.param, timeout=TIMEOUT, **options)
+
+
+def test_every_adapter_is_enrolled() -> None:
+    assert {*ONLINE, "file"} == set(FEEDS)
+
+
+def test_price_time_and_source_arrive_exactly(feed: PriceFeed, source: Provider) -> None:
+    source.says("BTC", "67187.33589879", T0)
+    source.says("ETH", "3500.5", T0)
+
+    found = feed.quotes(["BTC", "ETH"])
+
+    tick = found["BTC"]
+    rounded = (
+        Decimal("0.0001") if feed.name == "dex" else Decimal("0.00000001")
+    )  # what 6 digits of USDC allow
+    assert abs(tick.price - Decimal("67187.33589879")) < rounded
+    assert isinstance(tick.price, Decimal)
+    assert (tick.at, tick.source, tick.symbol) == (T0, feed.name, "BTC")
+    assert found["ETH"].price == Decimal("3500.5")
+    assert tick.confidence is None or 0 < tick.confidence < 1000
+
+
+def test_what_it_does_not_know_is_left_out(feed: PriceFeed, source: Provider) -> None:
+    source.says("BTC", "60000", T0)
+
+    assert feed.quotes(["SOL"]) == {}
+    assert source.requests == []
+    assert set(feed.quotes(["BTC", "SOL"])) == {"BTC"}
+
+
+def test_too_many_requests_say_when_to_come_back(feed: PriceFeed, source: Provider) -> None:
+    source.says("BTC", "60000", T0)
+    source.misbehaves("too_many")
+
+    with pytest.raises(Retryable) as later:
+        feed.quotes(["BTC"])
+    assert later.value.after == 7
+
+
+@pytest.mark.parametrize(
+    "fault", ["broken", "truncated", "cut_off", "disconnects", "slow", "other_shape", "html"]
+)
+def test_an_answer_that_fails_is_retryable_and_the_next_one_counts(
+    feed: PriceFeed, source: Provider, fault: str
+) -> None:
+    source.says("BTC", "60000", T0)
+    source.misbehaves(fault, times=1)
+
+    with pytest.raises(Retryable):
+        feed.quotes(["BTC"])
+    assert feed.quotes(["BTC"])["BTC"].price == 60000
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("absurd", ["0", "-1", "NaN"])
+def test_an_absurd_price_is_handed_on_refused_and_written_down(
+    feed: PriceFeed, source: Provider, absurd: str
+) -> None:
+    if absurd == "NaN" and feed.name in {"chainlink", "dex"}:
+        absurd = "0"  # a chain has no word for it
+    if absurd == "-1" and feed.name == "dex":
+        absurd = "0"
+    source.says("BTC", absurd, T0)
+
+    assert quotes.accept(feed.quotes(["BTC"]).values()) == []
+    refused = RefusedQuote.objects.get()
+    assert (refused.symbol, refused.source, refused.reason) == ("BTC", feed.name, "not_positive")
+    assert quotes.latest(["BTC"], closing=True) == {}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("off", "reason"), [(HOUR, "from_the_future"), (-HOUR, "stale")])
+def test_a_clock_that_is_wrong_is_refused(
+    feed: PriceFeed, source: Provider, off: timedelta, reason: str
+) -> None:
+    source.says("BTC", "60000", T0 + off)
+
+    assert quotes.accept(feed.quotes(["BTC"]).values()) == []
+    assert RefusedQuote.objects.get().reason == reason
+
+
+@pytest.mark.django_db
+def test_duplicates_and_old_ticks_move_nothing_and_an_outlier_is_refused(
+    feed: PriceFeed, source: Provider, time: RecordedClock
+) -> None:
+    source.says("BTC", "60000", T0)
+    assert quotes.accept(feed.quotes(["BTC"]).values()) == ["BTC"]
+    assert quotes.accept(feed.quotes(["BTC"]).values()) == []
+    source.says("BTC", "59000", T0 - SECOND)
+    assert quotes.accept(feed.quotes(["BTC"]).values()) == []
+    time.move(seconds=2)
+    source.says("BTC", "600000", T0 + SECOND)
+    assert quotes.accept(feed.quotes(["BTC"]).values()) == []
+
+    assert RefusedQuote.objects.get().reason == "jump"
+    assert quotes.latest(["BTC"]) == {}  # nothing is opened on it until the source makes sense again
+    assert quotes.latest(["BTC"], closing=True)["BTC"].price == 60000
+    source.says("BTC", "60010", T0 + 2 * SECOND)
+    assert quotes.accept(feed.quotes(["BTC"]).values()) == ["BTC"]
+    assert quotes.latest(["BTC"])["BTC"].price == 60010
+
+
+@pytest.mark.django_db
+def test_a_dead_feed_does_not_fill_the_table(feed: PriceFeed, source: Provider) -> None:
+    source.says("BTC", "0", T0)
+    for _ in range(5):
+        quotes.accept(feed.quotes(["BTC"]).values())
+
+    assert RefusedQuote.objects.get().times == 5
+
+
+@pytest.mark.parametrize("name", ONLINE)
+def test_prices_come_by_https_only(name: str, source: Provider) -> None:
+    options = OPTIONS[name](source, ["BTC"]) | {"base_url": "http://prices.example"}
+
+    with pytest.raises(Misconfigured, match="https"):
+        FEEDS.open(name, name=name, **options)
+
+
+@pytest.mark.parametrize("name", ["coinbase", "coingecko", "pyth"])
+def test_production_takes_no_prices_from_this_machine(
+    name: str, source: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAXXIT_PROFILE", "production")
+
+    with pytest.raises(Misconfigured, match="https"):
+        FEEDS.open(name, name=name, **OPTIONS[name](source, ["BTC"]))
+
+
+def test_a_key_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTH_API_KEY", raising=False)
+
+    with pytest.raises(Misconfigured, match="PYTH_API_KEY"):
+        FEEDS.open(
+            "pyth", name="pyth", base_url="https://hermes.pyth.network", ids={}, key_env="PYTH_API_KEY"
+        )
+
+
+# -- what only some have
+
+
+def test_coinbase_leaves_out_a_delisted_product_and_keeps_the_others(
+    source: Provider, time: RecordedClock
+) -> None:
+    source.says("ETH", "3000", T0)
+    feed = FEEDS.open("coinbase", name="coinbase", **OPTIONS["coinbase"](source, ["BTC", "ETH"]))
+
+    assert set(feed.quotes(["BTC", "ETH"])) == {"ETH"}
+
+
+@pytest.mark.django_db
+def test_a_price_outside_its_confidence_is_refused(source: Provider, time: RecordedClock) -> None:
+    options = OPTIONS["chainlink"](source, ["BTC"])
+    options["aggregators"]["BTC"]["deviation_bps"] = 500
+    source.says("BTC", "60000", T0)
+
+    quotes.accept(FEEDS.open("chainlink", name="chainlink", **options).quotes(["BTC"]).values())
+
+    refused = RefusedQuote.objects.get()
+    assert (refused.reason, refused.value, refused.limit) == ("not_confident", "500 bps", "150 bps")
+
+
+@pytest.mark.parametrize(("ago", "fresh"), [(3600, True), (3601, False)])
+def test_an_aggregator_is_believed_for_its_heartbeat(
+    source: Provider, time: RecordedClock, ago: int, fresh: bool
+) -> None:
+    source.says("BTC", "60000", T0)
+    source.heartbeat_ago = ago
+    feed = FEEDS.open("chainlink", name="chainlink", **OPTIONS["chainlink"](source, ["BTC"]))
+
+    tick = feed.quotes(["BTC"])["BTC"]
+
+    assert (tick.at == T0) is fresh
+    assert (quotes.unusable(tick.price, tick.at, T0) == "") is fresh
+
+
+@pytest.mark.parametrize(("down", "for_seconds"), [(1, 90_000), (0, 3_599)])
+def test_a_sequencer_that_is_down_or_just_back_silences_the_chain(
+    source: Provider, time: RecordedClock, down: int, for_seconds: int
+) -> None:
+    source.says("BTC", "60000", T0)
+    source.sequencer = (down, int(T0.timestamp()) - for_seconds)
+    feed = FEEDS.open("chainlink", name="chainlink", **OPTIONS["chainlink"](source, ["BTC"]))
+
+    with pytest.raises(Retryable, match="sequencer"):
+        feed.quotes(["BTC"])
+
+
+def test_a_thousand_aggregators_are_three_requests(source: Provider, time: RecordedClock) -> None:
+    symbols = [f"T{number}" for number in range(600)]
+    for symbol in symbols:
+        source.says(symbol, "2", T0)
+    feed = FEEDS.open("chainlink", name="chainlink", **OPTIONS["chainlink"](source, symbols))
+
+    assert len(feed.quotes(symbols)) == 600
+    assert len(source.requests) == 3  # 600 answers, 600 decimals and the sequencer
+    feed.quotes(symbols)
+    assert len(source.requests) == 5
+
+
+def test_a_node_that_refuses_is_rejected(
+    source: Provider, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.says("BTC", "60000", T0)
+    error = '{"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": "out of gas"}}'
+    monkeypatch.setattr(source, "rpc", lambda body: error)
+    feed = FEEDS.open("dex", name="dex", **OPTIONS["dex"](source, ["BTC"]))
+
+    with pytest.raises(Rejected, match="out of gas"):
+        feed.quotes(["BTC"])
