@@ -45,7 +45,7 @@ def store(symbol: str, bars: Iterable[Bar]) -> int:
                 copy.write_row((symbol, bar.open_time, bar.open, bar.high, bar.low, bar.close, bar.volume))
                 count += 1
         cursor.execute(
-            f"INSERT INTO candles ({columns}) SELECT {columns} FROM offered ON CONFLICT DO NOTHING"
+            f"INSERT INTO candles ({columns}) SELECT {columns} FROM offered ON CONFLICT DO NOTHING"  # noqa: S608
         )
         cursor.execute("DROP TABLE offered")  # the caller's transaction may store another symbol's bars
     return count
@@ -168,7 +168,10 @@ def _bars(symbol: str, columns: list[Any], width: timedelta, until: datetime) ->
     high, low, close, volume, first, last = columns
     return Bars(
         symbol,
-        *(np.array(column) for column in (high, low, close, volume)),
+        np.array(high),
+        np.array(low),
+        np.array(close),
+        np.array(volume),
         missing=(until - first) // width - len(close),
         last_missing=last + width < until,
     )
