@@ -2,6 +2,7 @@
 
 from kombu.entity import Queue
 
+from maxxit.console.unfold import UNFOLD as UNFOLD  # the admin's face
 from maxxit.core import logs
 from maxxit.env import BASE_DIR, read_env
 from maxxit.pipeline.stages import QUEUES, ROUTES
@@ -19,6 +20,7 @@ WSGI_APPLICATION = "maxxit.wsgi.application"
 DATA_DIR = ENV.maxxit_data_dir
 
 INSTALLED_APPS = [
+    "maxxit.console",  # before unfold: it brings the admin's first page and header
     "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",
@@ -37,7 +39,6 @@ INSTALLED_APPS = [
     "maxxit.llm",
     "maxxit.pipeline",
     "maxxit.replay",
-    "maxxit.console",
     "agents",
     "signals_app",
     "trading",

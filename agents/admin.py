@@ -1,0 +1,261 @@
+"""Who trades: agents, the accounts they follow, their deployments."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
+from unfold.decorators import action, display
+
+from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
+from agents.states import AgentState, DeploymentState
+from maxxit.core.errors import IllegalMove, Misconfigured, StaleState
+from maxxit.events.admin_links import Row, link, list_link, log, number_column, state_column
+from maxxit.events.record import advance
+from maxxit.market.instruments import instrument
+from maxxit.market.venues import venue_policy
+
+
+class AgentForm(forms.ModelForm):
+    """Venue and tokens must be ones that the configuration knows."""
+
+    class Meta:
+        model = Agent
+        fields = "__all__"
+
+    def clean_venue(self) -> str:
+        """A name from config/venues.yaml."""
+        venue: str = self.cleaned_data["venue"]
+        try:
+            venue_policy(venue)
+        except Misconfigured as error:
+            raise forms.ValidationError(str(error)) from error
+        return venue
+
+    def clean_tokens(self) -> list[str]:
+        """A list of symbols from config/markets.yaml."""
+        tokens = self.cleaned_data["tokens"] or []
+        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+            raise forms.ValidationError('write a list of symbols, for example ["BTC", "ETH"]')
+        try:
+            return [instrument(token).symbol for token in tokens]
+        except Misconfigured as error:
+            raise forms.ValidationError(str(error)) from error
+
+
+class Stateful(Row):
+    """Actions that move rows by the table beside their model."""
+
+    def move(self, request: HttpRequest, rows: QuerySet[Any], state: str) -> None:
+        """Move each of `rows` to `state`; says which could not."""
+        moved = []
+        for row in rows:
+            try:
+                advance(row, state, why="admin", data={"by": request.user.get_username()})
+            except (IllegalMove, StaleState) as error:
+                messages.warning(request, f"{row}: {error}")
+            else:
+                moved.append(row)
+        if moved:
+            log(request, moved, f"Moved to {state}")
+            messages.success(request, f"{len(moved)} now {state}")
+
+    @action(description="Activate", permissions=["operate"])
+    def activate(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
+        """Let them trade."""
+        self.move(request, rows, "active")
+
+    @action(description="Pause", permissions=["operate"])
+    def pause(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
+        """Let them rest: no new signals or entries; open positions still leave by their exits."""
+        self.move(request, rows, "paused")
+
+
+class SubscriptionInline(TabularInline):
+    """The accounts that an agent follows."""
+
+    model = Subscription
+    extra = 0
+    autocomplete_fields = ("account",)
+
+
+@admin.register(Agent)
+class AgentAdmin(Stateful):
+    """Strategies."""
+
+    form = AgentForm
+    list_display = (
+        "name",
+        "status",
+        "venue",
+        "sizing_preset",
+        "exit_preset",
+        "follows",
+        "purses",
+        "signals",
+        "owner",
+    )
+    list_filter = ("state", "venue", "sizing_preset", "exit_preset")
+    list_select_related = ("owner",)
+    search_fields = ("name", "owner__username")
+    date_hierarchy = "created_at"
+    autocomplete_fields = ("owner",)
+    readonly_fields = ("status", "signals", "created_at")
+    actions = ("activate", "pause")
+    inlines = (SubscriptionInline,)
+    status = state_column(description="status")
+    fieldsets = (
+        (None, {"fields": (("name", "status"), ("owner", "created_at"), "signals")}),
+        ("Trading", {"fields": (("venue", "tokens"), ("sizing_preset", "exit_preset", "min_confidence"))}),
+        ("Profit", {"fields": (("profit_receiver", "profit_share"),)}),
+        (
+            "Weights, 0 to 100: how much each piece of evidence counts",
+            {"fields": tuple(tuple(f"weight_{name}" for name in WEIGHTS[at : at + 4]) for at in (0, 4))},
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
+        """With the numbers of accounts and active deployments."""
+        rows: QuerySet[Agent] = super().get_queryset(request)
+        return rows.annotate(
+            n_follows=Count("subscriptions", distinct=True),
+            n_purses=Count("deployments", filter=Q(deployments__state=DeploymentState.ACTIVE), distinct=True),
+        )
+
+    def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
+        """An agent without an owner belongs to whoever made it."""
+        if not change and obj.owner_id is None:
+            obj.owner_id = request.user.pk
+        super().save_model(request, obj, form, change)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Agent | None = None) -> bool:
+        """Only drafts: what has traded stays."""
+        return super().has_delete_permission(request, obj) and (obj is None or obj.state == AgentState.DRAFT)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Without the bulk delete, which knows no drafts."""
+        return {name: one for name, one in super().get_actions(request).items() if name != "delete_selected"}
+
+    @display(description="follows", ordering="n_follows")
+    def follows(self, row: Agent) -> SafeString | str:
+        """How many accounts."""
+        return list_link("agents.subscription", getattr(row, "n_follows", 0), agent__id__exact=row.pk)
+
+    @display(description="active deployments", ordering="n_purses")
+    def purses(self, row: Agent) -> SafeString | str:
+        """How many."""
+        return list_link("agents.deployment", getattr(row, "n_purses", 0), agent__id__exact=row.pk)
+
+    @display(description="signals")
+    def signals(self, row: Agent) -> SafeString | str:
+        """Its decisions."""
+        return list_link("signals_app.signal", "signals", agent__id__exact=row.pk)
+
+
+@admin.register(CtAccount)
+class CtAccountAdmin(Row):
+    """Voices."""
+
+    list_display = (
+        "__str__",
+        "is_active",
+        "source",
+        "impact_factor",
+        "followers_count",
+        "followers",
+        "posts",
+        "last_seen_at",
+    )
+    list_filter = ("is_active", "source")
+    search_fields = ("x_username", "display_name")
+    date_hierarchy = "last_seen_at"
+    readonly_fields = ("since_id", "last_seen_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CtAccount]:
+        """With the number of agents that follow."""
+        rows: QuerySet[CtAccount] = super().get_queryset(request)
+        return rows.annotate(n_agents=Count("subscriptions"))
+
+    @display(description="agents that follow", ordering="n_agents")
+    def followers(self, row: CtAccount) -> SafeString | str:
+        """How many of our agents."""
+        return list_link("agents.subscription", getattr(row, "n_agents", 0), account__id__exact=row.pk)
+
+    @display(description="posts")
+    def posts(self, row: CtAccount) -> SafeString | str:
+        """What it said."""
+        return list_link("signals_app.ctpost", "posts", account__id__exact=row.pk)
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(Row):
+    """Who follows whom."""
+
+    list_display = ("agent", "account")
+    list_filter = (("agent", admin.RelatedOnlyFieldListFilter),)
+    list_select_related = ("agent", "account")
+    search_fields = ("agent__name", "account__x_username")
+    autocomplete_fields = ("agent", "account")
+
+
+@admin.register(Deployment)
+class DeploymentAdmin(Stateful):
+    """Purses."""
+
+    list_display = (
+        "account",
+        "status",
+        "of",
+        "owner",
+        "starting",
+        "orders",
+        "positions",
+        "ledger",
+        "safe_wallet",
+    )
+    list_filter = ("state", "agent__venue", ("agent", admin.RelatedOnlyFieldListFilter), "module_enabled")
+    list_select_related = ("agent", "owner")
+    search_fields = ("account", "agent__name", "owner__username", "safe_wallet", "user_wallet")
+    date_hierarchy = "created_at"
+    autocomplete_fields = ("agent", "owner")
+    readonly_fields = ("status", "orders", "positions", "ledger", "verified_at", "created_at")
+    actions = ("activate", "pause", "revoke")
+    status = state_column()
+    starting = number_column("starting_balance", "starting balance (USDC)")
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Without the bulk delete: what has traded stays."""
+        return {name: one for name, one in super().get_actions(request).items() if name != "delete_selected"}
+
+    def has_delete_permission(self, request: HttpRequest, obj: Deployment | None = None) -> bool:
+        """Only drafts."""
+        draft = obj is None or obj.state == DeploymentState.DRAFT
+        return super().has_delete_permission(request, obj) and draft
+
+    @action(description="Revoke for good", permissions=["operate"])
+    def revoke(self, request: HttpRequest, rows: QuerySet[Deployment]) -> None:
+        """Nothing is traded with this purse ever again."""
+        self.move(request, rows, DeploymentState.REVOKED)
+
+    @display(description="agent", ordering="agent__name")
+    def of(self, row: Deployment) -> SafeString | str:
+        """The agent at work."""
+        return link("agents.agent", row.agent_id, row.agent)
+
+    @display(description="orders")
+    def orders(self, row: Deployment) -> SafeString | str:
+        """What it ordered."""
+        return list_link("trading.order", "orders", deployment__id__exact=row.pk)
+
+    @display(description="positions")
+    def positions(self, row: Deployment) -> SafeString | str:
+        """What it holds and held."""
+        return list_link("positions.position", "positions", deployment__id__exact=row.pk)
+
+    @display(description="ledger")
+    def ledger(self, row: Deployment) -> SafeString | str:
+        """Its lines in the ledger."""
+        return list_link("trading.ledgerentry", "ledger", q=f"deployment:{row.pk}")

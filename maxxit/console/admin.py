@@ -1,0 +1,103 @@
+"""Admin of people, API keys and the schedule, in the same clothes as the rest."""
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django_celery_beat.admin import (
+    CrontabScheduleAdmin,
+    PeriodicTaskAdmin,
+    PeriodicTaskForm,
+    TaskSelectWidget,
+)
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+)
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from maxxit.console.auth import revoke_key
+from maxxit.console.models import ApiKey
+from maxxit.events.admin_links import Book, log
+
+for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule):
+    admin.site.unregister(model)
+
+
+@admin.register(User)
+class PersonAdmin(UserAdmin, ModelAdmin):
+    """People who may log in."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class PeopleAdmin(GroupAdmin, ModelAdmin):
+    """What groups of them may do."""
+
+
+class TaskSelect(UnfoldAdminSelectWidget, TaskSelectWidget):
+    """The known tasks, as the theme draws a choice."""
+
+    template_name = "unfold/widgets/select.html"
+
+
+class JobForm(PeriodicTaskForm):
+    """A job of beat."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["task"].widget = UnfoldAdminTextInputWidget()
+        self.fields["regtask"].widget = TaskSelect()
+
+
+@admin.register(PeriodicTask)
+class JobAdmin(PeriodicTaskAdmin, ModelAdmin):
+    """The schedule. A change here counts at once, without a restart, and survives `sync_schedule`."""
+
+    form = JobForm
+    list_display = ("name", "enabled", "scheduler", "last_run_at", "total_run_count", "description")
+
+
+@admin.register(IntervalSchedule)
+class IntervalAdmin(ModelAdmin):
+    """Rhythms: every so many seconds."""
+
+
+@admin.register(CrontabSchedule)
+class CrontabAdmin(CrontabScheduleAdmin, ModelAdmin):
+    """Rhythms: by the calendar."""
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(Book):
+    """Keys. `manage.py apikey create` makes one, because a key is shown once and belongs in no page."""
+
+    list_display = ("prefix", "name", "owner", "scopes", "standing", "created_at", "last_used", "expires_at")
+    list_filter = ("owner", ("revoked_at", admin.EmptyFieldListFilter))
+    list_select_related = ("owner",)
+    search_fields = ("prefix", "name", "owner__username")
+    date_hierarchy = "created_at"
+    actions = ("revoke",)
+
+    @display(description="state", label={"standing": "success", "revoked": "danger"})
+    def standing(self, row: ApiKey) -> str:
+        """Whether it counts."""
+        return "revoked" if row.revoked_at else "standing"
+
+    @action(description="Revoke", permissions=["operate"])
+    def revoke(self, request: HttpRequest, rows: QuerySet[ApiKey]) -> None:
+        """End them at once."""
+        chosen = list(rows.filter(revoked_at=None))
+        count = sum(revoke_key(row.prefix, by=request.user.get_username()) for row in chosen)
+        log(request, chosen, "Revoked")
+        messages.success(request, f"{count} revoked")

@@ -1,0 +1,265 @@
+"""The REST API: what is there, the way of each trade, and single steps by hand. See docs/api.md."""
+
+from typing import Annotated, Any, TypeVar
+
+from django.contrib.auth.decorators import login_required
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest
+from ninja import NinjaAPI, Query, Schema
+from ninja.errors import HttpError
+from pydantic import Field
+
+from agents.models import Agent
+from agents.states import AgentState
+from maxxit.console import api_errors
+from maxxit.console import chain as chains
+from maxxit.console.auth import AUTH, Caller, PerCaller
+from maxxit.console.models import ADMIN
+from maxxit.console.owned import visible
+from maxxit.console.schemas import (
+    ChainOut,
+    FillOut,
+    OrderOut,
+    PositionOut,
+    PostOut,
+    Problem,
+    SignalOut,
+)
+from maxxit.core.errors import Rejected
+from maxxit.events.record import record
+from maxxit.pipeline.now import chain_now
+from positions.models import Position
+from positions.states import PositionState
+from signals_app.generate import generate
+from signals_app.models import CtPost, Signal
+from signals_app.policy import policy as signals_policy
+from signals_app.states import PostState, SignalState
+from trading import execute, poison
+from trading.models import Fill, Order
+from trading.policy import policy as risk_policy
+from trading.states import OrderState
+from trading.wiring import venue
+
+M = TypeVar("M", bound=Model)
+REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
+ONE = {**REFUSALS, 404: Problem}
+STEP = {**ONE, 409: Problem, 503: Problem}
+
+api = NinjaAPI(
+    title="Maxxit",
+    version="1",
+    description="Posts, signals, orders and positions. Amounts are decimal strings in USD or USDC, states are upper "
+    "case, times are UTC. Send your key as `X-API-Key` or as `Authorization: Bearer`.",
+    auth=AUTH,
+    throttle=[PerCaller()],
+    docs_url="/docs",
+    docs_decorator=login_required(login_url="login"),
+    urls_namespace="api",
+)
+api_errors.explain(api)
+
+
+class Page(Schema):
+    """Which part of a list."""
+
+    limit: Annotated[int, Field(ge=1, le=500, description="rows at most")] = 50
+    offset: Annotated[int, Field(ge=0, le=1_000_000, description="rows to skip")] = 0
+
+
+class Posts(Schema):
+    """A page of posts; `count` is that of the whole list."""
+
+    items: list[PostOut]
+    count: int
+
+
+class Signals(Schema):
+    """A page of signals."""
+
+    items: list[SignalOut]
+    count: int
+
+
+class Orders(Schema):
+    """A page of orders."""
+
+    items: list[OrderOut]
+    count: int
+
+
+class Trades(Schema):
+    """A page of fills."""
+
+    items: list[FillOut]
+    count: int
+
+
+class Positions(Schema):
+    """A page of positions."""
+
+    items: list[PositionOut]
+    count: int
+
+
+class Generated(Schema):
+    """What a pass of generation did for one agent."""
+
+    agent_id: int
+    considered: int
+    signals: list[SignalOut]
+    declined: dict[str, int]
+
+
+class Executed(Schema):
+    """What became of one signal's orders."""
+
+    signal_id: int
+    sent: int
+    blocked: dict[str, int]
+    orders: list[OrderOut]
+
+
+class Started(Schema):
+    """A run that is on its way."""
+
+    run_id: int
+    root_task_id: str
+
+
+def _caller(request: HttpRequest) -> Caller:
+    found: Caller = request.auth  # type: ignore[attr-defined]  # set by ninja
+    return found
+
+
+def _seen(request: HttpRequest, rows: QuerySet[M]) -> QuerySet[M]:
+    return visible(rows, _caller(request).person)
+
+
+def _states(rows: QuerySet[M], status: str | None, known: type[Any]) -> QuerySet[M]:
+    """Those in the state; an unknown one is 422 with the known ones."""
+    if status is None:
+        return rows
+    names = [str(one) for one in known]
+    if status.lower() not in names:
+        listed = ", ".join(name.upper() for name in names)
+        raise HttpError(422, f"no status {status!r}; known: {listed}")
+    return rows.filter(state=status.lower())
+
+
+def _paged(rows: QuerySet[M], page: Page) -> dict[str, Any]:
+    return {"items": list(rows[page.offset : page.offset + page.limit]), "count": rows.count()}
+
+
+@api.get("/db/posts", response={200: Posts, **REFUSALS}, tags=["rows"])
+def posts(
+    request: HttpRequest, page: Query[Page], status: str | None = None, outcome: str | None = None
+) -> Any:
+    """Posts of the accounts that your agents follow, the newest first; `outcome` as in `candidate:too_old`."""
+    rows = _states(_seen(request, CtPost.objects.select_related("account")), status, PostState)
+    return _paged(rows.filter(outcome=outcome) if outcome else rows, page)
+
+
+@api.get("/db/signals", response={200: Signals, **REFUSALS}, tags=["rows"])
+def db_signals(request: HttpRequest, page: Query[Page], status: str | None = None) -> Any:
+    """Signals of your agents, the newest first."""
+    return _paged(_states(_seen(request, Signal.objects.select_related("agent")), status, SignalState), page)
+
+
+@api.get("/signals", response={200: Signals, **REFUSALS}, tags=["rows"])
+def signals(request: HttpRequest, page: Query[Page], status: str | None = None) -> Any:
+    """The same list under its short name."""
+    return db_signals(request, page, status)
+
+
+@api.get("/db/orders", response={200: Orders, **REFUSALS}, tags=["rows"])
+def orders(
+    request: HttpRequest, page: Query[Page], status: str | None = None, reason: str | None = None
+) -> Any:
+    """Orders of your deployments, the newest first; `reason` as in `cooldown`."""
+    rows = _states(_seen(request, Order.objects.all()), status, OrderState)
+    return _paged(rows.filter(reason=reason) if reason else rows, page)
+
+
+@api.get("/db/trades", response={200: Trades, **REFUSALS}, tags=["rows"])
+def trades(request: HttpRequest, page: Query[Page]) -> Any:
+    """Fills of your orders, the newest first."""
+    return _paged(_seen(request, Fill.objects.select_related("order")), page)
+
+
+@api.get("/db/positions", response={200: Positions, **REFUSALS}, tags=["rows"])
+def positions(request: HttpRequest, page: Query[Page], status: str | None = None) -> Any:
+    """Positions of your deployments, the newest first, with unrealised PnL at the newest quotes."""
+    rows = chains.with_unrealised(_seen(request, Position.objects.all()))
+    return _paged(_states(rows, status, PositionState), page)
+
+
+@api.get("/chain/{what}/{ident}", response={200: ChainOut, **ONE}, tags=["chain"])
+def chain(request: HttpRequest, what: str, ident: str) -> Any:
+    """The whole way of one trade. `what` is corr, post, signal, order or position; `ident` its id."""
+    if what not in ("corr", *chains.KINDS):
+        raise HttpError(422, f"no chain by {what!r}; known: corr, {', '.join(chains.KINDS)}")
+    person = _caller(request).person
+    return chains.follow(chains.correlation_of(what, ident, person), person)
+
+
+def _operator(request: HttpRequest) -> Caller:
+    """Who may start things: staff, with a key that says so."""
+    who = _caller(request)
+    if ADMIN not in who.scopes or not who.is_staff:
+        raise HttpError(
+            403, "this needs a member of staff, and a key with the scope admin (`manage.py apikey create`)"
+        )
+    return who
+
+
+@api.post("/admin/run-signal-once", response={200: Generated, **STEP}, tags=["by hand"])
+def run_signal_once(request: HttpRequest, agentId: int) -> Any:
+    """Decide for one agent now, on every token it may trade."""
+    who = _operator(request)
+    agent = _seen(request, Agent.objects.all()).filter(pk=agentId).first()
+    if agent is None:
+        raise Http404(f"no agent {agentId}")
+    if agent.state != AgentState.ACTIVE:
+        raise Rejected(f"{agent} is {agent.state}: activate it in the admin first", code="not_active")
+    newest = Signal.objects.filter(agent=agent).order_by("-pk").values_list("pk", flat=True).first() or 0
+    record("api.signal_asked", agent, by=who.name)
+    done = generate(signals_policy().generate, [agent])
+    made = Signal.objects.filter(agent=agent, pk__gt=newest).select_related("agent").order_by("pk")
+    return {
+        "agent_id": agent.pk,
+        "considered": done.considered,
+        "signals": list(made),
+        "declined": dict(done.declined),
+    }
+
+
+@api.post("/admin/execute-trade-once", response={200: Executed, **STEP}, tags=["by hand"])
+def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
+    """Fan one pending signal out to its agent's deployments and place those orders now, through every check."""
+    who = _operator(request)
+    signal = _seen(request, Signal.objects.all()).filter(pk=signalId).first()
+    if signal is None:
+        raise Http404(f"no signal {signalId}")
+    if signal.state != SignalState.PENDING:
+        told = f"{signal.state.upper()} {signal.reason}".strip()
+        raise Rejected(f"signal {signalId} is {told}: only a PENDING one can be executed", code="not_pending")
+    record("api.trade_asked", signal, by=who.name)
+    execute.fan_out()
+    placed = execute.Placed()
+    due = Order.objects.filter(
+        signal=signal, purpose="open", state=OrderState.PLANNED, attempts__lt=poison.TRIES
+    )
+    for order in due.select_related("deployment__agent", "signal").order_by("pk"):
+        with poison.watched(order):
+            placed.count(execute.place(order, venue(order.venue), risk_policy()))
+    execute.conclude()
+    done = Order.objects.filter(signal=signal, purpose="open").order_by("pk")
+    return {"signal_id": signal.pk, "sent": placed.sent, "blocked": placed.blocked, "orders": list(done)}
+
+
+@api.post("/admin/run-pipeline", response={200: Started, **STEP}, tags=["by hand"])
+def run_pipeline(request: HttpRequest) -> Any:
+    """Start the whole chain: ingest → classify → generate → execute → monitor."""
+    who = _operator(request)
+    run = chain_now("api", by=who.name)
+    return {"run_id": run.pk, "root_task_id": run.root_task_id}

@@ -1,0 +1,283 @@
+"""Is every part well? Each check answers in words and, when it fails, names the fix."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from agents.cast import Cast
+from maxxit.core import clock
+from maxxit.core.config import load, profile
+from maxxit.core.errors import MaxxitError
+from maxxit.core.processes import port_taken
+from maxxit.llm.policy import policy as llm_policy
+from maxxit.market import quotes
+from maxxit.market.instruments import all_instruments
+from maxxit.market.models import Quote
+from maxxit.market.venues import venues
+from maxxit.pipeline.models import CanaryMark
+from maxxit.pipeline.schedule import schedule
+from maxxit.pipeline.stages import QUEUES
+from signals_app.policy import policy as signals_policy
+from trading import gate
+from trading.policy import policy as risk_policy
+
+CANARY_LIMIT = timedelta(seconds=180)
+"""The canary flies every minute: after three rounds without a signature a queue counts as unserved."""
+CLOCK_LIMIT = timedelta(seconds=2)
+"""Quotes and deadlines compare clocks of different machines; more than this and they mislead."""
+DISK_LIMIT = 1024**3
+"""Bytes: Postgres stops without room, and stops badly."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One answer."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+    """What to do; empty when all is well."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return asdict(self)
+
+
+def _tried(name: str, fix: str, ask: Callable[[], str]) -> Check:
+    """`ask` describes what it found, or raises."""
+    try:
+        return Check(name, True, ask())
+    except Exception as error:  # whatever a driver raises is the answer that we were after
+        return Check(name, False, f"{type(error).__name__}: {error}".strip().splitlines()[0][:300], fix)
+
+
+def postgres() -> Check:
+    """The database answers."""
+
+    def ask() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('server_version'), current_database()")
+            version, name = cursor.fetchone()
+        return f"Postgres {version}, database {name}"
+
+    return _tried("postgres", "start Postgres, or correct DATABASE_URL; `make up` brings one of its own", ask)
+
+
+def _redis() -> "redis.Redis":
+    return redis.Redis.from_url(settings.ENV.broker, socket_timeout=2, socket_connect_timeout=2)
+
+
+def broker() -> Check:
+    """Redis answers."""
+
+    def ask() -> str:
+        with _redis() as client:
+            told = client.info("server")
+        return f"Redis {told['redis_version']}"
+
+    return _tried("redis", "start Redis, or correct REDIS_URL; `make up` brings one of its own", ask)
+
+
+def queue_lengths() -> dict[str, int]:
+    """Messages that wait on each queue. Raises what redis-py raises when Redis is away."""
+    with _redis() as client, client.pipeline() as asked:
+        for queue in QUEUES:
+            asked.llen(queue)
+        return dict(zip(QUEUES, asked.execute(), strict=True))
+
+
+_migrated: list[bool] = []
+
+
+def migrations() -> Check:
+    """The tables are those of this code. A yes holds for the life of the process: the code in it does not change."""
+    if _migrated:
+        return Check("migrations", True, "all applied")
+
+    def ask() -> str:
+        executor = MigrationExecutor(connection)
+        missing = [str(one) for one, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+        if missing:
+            raise LookupError(f"not applied: {', '.join(missing)}")
+        _migrated.append(True)
+        return "all applied"
+
+    return _tried("migrations", "`manage.py migrate`", ask)
+
+
+def canaries() -> list[Check]:
+    """Each queue has a worker that works; and beat sends what it should, for it sends the canaries."""
+    try:
+        marks = {mark.queue: mark for mark in CanaryMark.objects.all()}
+    except Exception as error:  # the database is away: that is a check of its own
+        return [Check("workers", False, f"not known: {error}".splitlines()[0], "see postgres and migrations")]
+    now = clock.now()
+    made = []
+    for queue in QUEUES:
+        mark = marks.get(queue)
+        age = now - mark.signed_at if mark else None
+        detail = (
+            f"{mark.worker} signed {_ago(age)} ago" if mark and age is not None else "nobody has signed yet"
+        )
+        fix = f"start a worker for it: `celery -A maxxit.celery worker -Q {queue}` (`make up` runs all)"
+        fresh = age is not None and age < CANARY_LIMIT
+        made.append(Check(f"worker:{queue}", fresh, detail, "" if fresh else fix))
+    alive = any(check.ok for check in made)
+    newest = max((mark.signed_at for mark in marks.values()), default=None)
+    detail = f"its last canary was signed {_ago(now - newest)} ago" if newest else "no canary was signed yet"
+    fix = "" if alive else "start beat: `celery -A maxxit.celery beat`, and the workers (`make up` runs all)"
+    return [Check("beat", alive, detail, fix), *made]
+
+
+def _ago(age: timedelta) -> str:
+    return (
+        f"{age.total_seconds():.0f} s"
+        if age < timedelta(minutes=5)
+        else str(timedelta(seconds=int(age.total_seconds())))
+    )
+
+
+def feeds() -> Check:
+    """There is a fresh price of every instrument that some feed knows."""
+
+    def ask() -> str:
+        names = [feed.name for feed in quotes.open_feeds()]
+        if not names:
+            raise LookupError("no feed is configured, so nothing trades")
+        now = clock.now()
+        rows = list(Quote.objects.all())
+        stale = [row.symbol for row in rows if quotes.unusable(row.price, row.at, now)]
+        if stale or not rows:
+            raise LookupError(f"no usable quote of {', '.join(stale) or 'any symbol'}")
+        return f"{', '.join(names)}: {len(rows)} symbols, all within {quotes.max_age().seconds} s"
+
+    return _tried(
+        "feeds", "name a feed in config/feeds.yaml (`order:`); see that worker:market and beat are well", ask
+    )
+
+
+def gates() -> Iterator[Check]:
+    """What may leave. A closed gate is no fault, so these never fail; they say what stands."""
+    latched = gate.kill_level()
+    yield Check(
+        "kill switch", not latched, f"latched: {latched}" if latched else "not pulled", _release(latched)
+    )
+    open_now = gate.open_venues()
+    for name, venue in venues().items():
+        money = "paper" if venue.paper else "REAL MONEY"
+        yield Check(f"gate:{name}", True, f"{'open' if name in open_now else 'closed'} ({money})")
+
+
+def _release(latched: str) -> str:
+    return "find out why, then `manage.py resume --reason …`" if latched else ""
+
+
+CONFIG: dict[str, Callable[[], object]] = {
+    "markets": all_instruments,
+    "venues": venues,
+    "feeds": quotes.max_age,
+    "signals": signals_policy,
+    "risk": risk_policy,
+    "schedule": schedule,
+    "cast": lambda: load("cast", Cast),
+    "llm": llm_policy,
+}
+"""File of config/ -> the function that reads and checks it."""
+
+
+def config() -> Iterator[Check]:
+    """Every file of config/ is there, complete and of the right units."""
+    for name, read in CONFIG.items():
+        try:
+            read()
+        except MaxxitError as error:
+            yield Check(f"config/{name}.yaml", False, str(error)[:300], "correct the key that is named")
+        else:
+            yield Check(f"config/{name}.yaml", True, f"profile {profile() or 'none'}")
+
+
+def models() -> Iterator[Check]:
+    """Every provider that a purpose asks has what it needs."""
+    try:
+        policy = llm_policy()
+        asked = {name: purpose for purpose, one in policy.purposes.items() for name in one.chain}
+        for name, purpose in asked.items():
+            missing = policy.provider(name).missing
+            fix = f"set {missing} in the environment or .env, or take {name} out of the chain in config/llm.yaml"
+            yield Check(
+                f"model:{name}",
+                not missing,
+                f"for {purpose}" + (f", {missing} is not set" if missing else ""),
+                fix if missing else "",
+            )
+    except MaxxitError as error:
+        yield Check("model", False, str(error)[:300], "correct config/llm.yaml")
+
+
+def disk() -> Check:
+    """Room where the data is."""
+
+    def ask() -> str:
+        place = next(path for path in (settings.DATA_DIR, *settings.DATA_DIR.parents) if path.exists())
+        free = shutil.disk_usage(place).free
+        if free < DISK_LIMIT:
+            raise LookupError(f"{free / 1024**2:.0f} MiB free at {place}")
+        return f"{free / 1024**3:.1f} GiB free at {place}"
+
+    return _tried(
+        "disk",
+        "make room: `manage.py shell -c 'from maxxit.pipeline.tasks import tidy; tidy()'`, old logs",
+        ask,
+    )
+
+
+def ports() -> Iterator[Check]:
+    """Whether web and Flower listen where they should. A free port is no fault: they may run elsewhere."""
+    for name, port in (("web", settings.ENV.web_port), ("flower", settings.ENV.flower_port)):
+        taken = port_taken(port, settings.ENV.bind)
+        yield Check(
+            f"port:{name}",
+            True,
+            f"{settings.ENV.bind}:{port} " + ("answers" if taken else "is free (not running here)"),
+        )
+
+
+def clocks() -> Check:
+    """This machine and the database agree on the time."""
+
+    def ask() -> str:
+        with connection.cursor() as cursor:
+            began = datetime.now(UTC)
+            cursor.execute("SELECT clock_timestamp()")
+            (theirs,) = cursor.fetchone()
+        apart = abs(theirs - began - (datetime.now(UTC) - began) / 2)
+        if apart > CLOCK_LIMIT:
+            raise LookupError(f"this machine and the database are {apart.total_seconds():.1f} s apart")
+        return f"UTC, {apart.total_seconds() * 1000:.0f} ms from the database's"
+
+    return _tried("clock", "synchronise both by NTP: `timedatectl set-ntp true`", ask)
+
+
+def everything() -> Iterator[Check]:
+    """All of it, in the order in which faults cause each other."""
+    yield from config()
+    yield postgres()
+    yield broker()
+    yield migrations()
+    yield from canaries()
+    for check in (feeds, disk, clocks):
+        yield check()
+    try:
+        yield from gates()
+    except Exception as error:  # the database is away, which has its own line
+        yield Check("gate", False, f"not readable, so closed: {error}".splitlines()[0], "see postgres")
+    yield from models()
+    yield from ports()

@@ -1,0 +1,164 @@
+"""What was earned, by whom and how: the figures of the dashboard, of `pnl` and of `/metrics`."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+from django.db.models import Count, QuerySet, Sum
+
+from agents.models import Deployment
+from maxxit.console.chain import with_unrealised
+from maxxit.console.owned import Person, visible
+from maxxit.core import clock
+from maxxit.core.money import ZERO, plain, usdc
+from positions.models import Position
+from positions.pnl import max_drawdown
+from trading.models import Fill, Order
+
+POINTS = 400
+"""Of the equity curve at most: more than the pixels of its plot says nothing."""
+
+
+def midnight(moment: datetime) -> datetime:
+    """The start of its UTC day."""
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Results of the positions that closed since a moment, and what is open. Amounts in USDC."""
+
+    since: datetime | None
+    realised: Decimal
+    unrealised: Decimal
+    fees: Decimal
+    profit_share: Decimal
+    closed: int
+    winners: int
+    average_win: Decimal
+    average_loss: Decimal
+    drawdown: Decimal
+    best: str
+    worst: str
+    """Symbols by realised PnL; empty without a closed position."""
+    buys: int
+    sells: int
+    volume_usd: Decimal
+
+    @property
+    def total(self) -> Decimal:
+        """Realised and unrealised together."""
+        return self.realised + self.unrealised
+
+    @property
+    def win_rate(self) -> Decimal:
+        """Fraction of the closed positions; 0 without any."""
+        return (Decimal(self.winners) / self.closed).quantize(Decimal("0.0001")) if self.closed else ZERO
+
+    def as_json(self) -> dict[str, Any]:
+        """Amounts as decimal strings."""
+        names = (
+            "realised",
+            "unrealised",
+            "total",
+            "fees",
+            "profit_share",
+            "average_win",
+            "average_loss",
+            "drawdown",
+        )
+        told: dict[str, Any] = {f"{name}_usdc": plain(usdc(getattr(self, name))) for name in names}
+        told |= {"since": self.since.isoformat() if self.since else None, "win_rate": plain(self.win_rate)}
+        told |= {
+            name: getattr(self, name) for name in ("closed", "winners", "best", "worst", "buys", "sells")
+        }
+        return told | {"volume_usd": plain(usdc(self.volume_usd))}
+
+
+def figures(since: datetime | None = None, person: Person = None) -> Figures:
+    """The results since a moment, or of all time."""
+    mine = visible(Position.objects.all(), person)
+    closed = mine.filter(state="closed")
+    fills = visible(Fill.objects.all(), person)
+    if since:
+        closed, fills = closed.filter(closed_at__gte=since), fills.filter(at__gte=since)
+    rows = list(
+        closed.order_by("closed_at", "pk").values_list("symbol", "realised_pnl", "fees", "profit_share")
+    )
+    earned = [pnl for _, pnl, _, _ in rows]
+    wins, losses = [one for one in earned if one > 0], [one for one in earned if one <= 0]
+    by_symbol: dict[str, Decimal] = defaultdict(Decimal)
+    curve = [ZERO]
+    for symbol, pnl, _, _ in rows:
+        by_symbol[symbol] += pnl
+        curve.append(curve[-1] + pnl)
+    sides = dict(fills.order_by().values_list("order__side").annotate(Count("pk")))
+    return Figures(
+        since=since,
+        realised=sum(earned, ZERO),
+        unrealised=unrealised(mine),
+        fees=sum((fee for _, _, fee, _ in rows), ZERO),
+        profit_share=sum((share for _, _, _, share in rows), ZERO),
+        closed=len(rows),
+        winners=len(wins),
+        average_win=sum(wins, ZERO) / len(wins) if wins else ZERO,
+        average_loss=sum(losses, ZERO) / len(losses) if losses else ZERO,
+        drawdown=max_drawdown(curve),
+        best=max(by_symbol, key=lambda symbol: by_symbol[symbol], default=""),
+        worst=min(by_symbol, key=lambda symbol: by_symbol[symbol], default=""),
+        buys=sides.get("buy", 0),
+        sells=sides.get("sell", 0),
+        volume_usd=fills.aggregate(total=Sum("cash"))["total"] or ZERO,
+    )
+
+
+def unrealised(rows: QuerySet[Position]) -> Decimal:
+    """USDC that the open ones among `rows` would bring at the newest quotes, before fees."""
+    return with_unrealised(rows.exclude(state="closed")).aggregate(total=Sum("unrealised"))["total"] or ZERO
+
+
+EQUITY = """
+SELECT coalesce(sum(CASE b.asset WHEN 'USDC' THEN b.amount ELSE b.amount * q.price END), 0)
+FROM ledger_balances b LEFT JOIN quotes q ON q.symbol = b.asset
+WHERE b.account = ANY(%s)
+"""
+
+
+def equity(person: Person = None) -> Decimal:
+    """USD: what the deployments hold less what they owe, at the newest quotes."""
+    ids = visible(Deployment.objects.all(), person).values_list("pk", flat=True)
+    accounts = [name for pk in ids for name in (f"deployment:{pk}", f"deployment:{pk}:payable")]
+    with connection.cursor() as cursor:
+        cursor.execute(EQUITY, [accounts])
+        value: Decimal = cursor.fetchone()[0]
+        return value
+
+
+def curve(person: Person = None) -> list[tuple[datetime, Decimal]]:
+    """Equity in USD after each closing, and now: starting balances, plus PnL, less profit shares."""
+    purses = visible(Deployment.objects.exclude(state="draft"), person)
+    closed = visible(Position.objects.filter(state="closed"), person).order_by("closed_at", "pk")
+    rows = closed.values_list("closed_at", "realised_pnl", "profit_share")
+    level = purses.aggregate(total=Sum("starting_balance"))["total"] or ZERO
+    first = purses.order_by("created_at").values_list("created_at", flat=True).first()
+    points = [(first, level)] if first else []
+    for at, pnl, share in rows:
+        level += pnl - share
+        if at is not None:
+            points.append((at, level))
+    if len(points) > POINTS:
+        step = len(points) / POINTS
+        points = [points[int(number * step)] for number in range(POINTS)]
+    if points:
+        points.append((clock.now(), equity(person)))
+    return points
+
+
+def blocked(person: Person = None, hours: int = 24) -> dict[str, int]:
+    """Orders that were stopped in the last hours: reason -> how many, the commonest first."""
+    rows = visible(Order.objects.filter(state="blocked"), person)
+    rows = rows.filter(created_at__gte=clock.now() - timedelta(hours=hours)).order_by()
+    return dict(rows.values_list("reason").annotate(n=Count("pk")).order_by("-n", "reason"))

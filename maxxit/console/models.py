@@ -1,0 +1,37 @@
+"""Keys of the REST API."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+READ, ADMIN = "read", "admin"
+
+
+class ApiKey(models.Model):
+    """A key of a person. Only its hash is kept; the key itself is shown once, when it is made."""
+
+    SCOPES: ClassVar = [(READ, "read"), (ADMIN, "admin")]
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=60, help_text="what it is for")
+    prefix = models.CharField(max_length=12, help_text="the first characters, to tell keys apart")
+    sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    scopes = ArrayField(
+        models.CharField(max_length=10, choices=SCOPES),
+        default=list,
+        help_text="read: GET; admin: /api/admin too",
+    )
+    created_at = models.DateTimeField()
+    last_used = models.DateTimeField(null=True, help_text="UTC, to the minute")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "api_keys"
+        ordering = ("-id",)
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return f"{self.prefix}… of {self.owner}"

@@ -1,0 +1,173 @@
+"""Pages: the dashboard, the way of one trade, the kill switch, and the admin's first page."""
+
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.views.decorators import staff_member_required
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWidget
+
+from agents.models import Deployment
+from maxxit.console import chain as chains
+from maxxit.console import charts, checks, figures, reasons, status
+from maxxit.console.owned import Person, visible
+from maxxit.core.errors import MaxxitError
+from maxxit.market.venues import venues
+from positions.models import Position
+from trading import gate
+from trading.models import KillSwitch, Order
+from trading.states import IN_FLIGHT
+
+ROWS = 15
+"""Of each table on the dashboard."""
+
+
+@never_cache
+@login_required(login_url="login")
+@require_safe
+def dashboard(request: HttpRequest) -> HttpResponse:
+    """What this person's agents hold, earned and were not allowed to do."""
+    person: Any = request.user
+    return render(request, "console/dashboard.html", dashboard_data(person))
+
+
+def dashboard_data(person: Person) -> dict[str, Any]:
+    """Everything on the page."""
+    mine = chains.with_unrealised(visible(Position.objects.select_related("deployment__agent"), person))
+    curve = figures.curve(person)
+    return {
+        "plot": charts.equity(curve),
+        "equity": figures.equity(person),
+        "today": figures.figures(figures.midnight(timezone.now()), person),
+        "ever": figures.figures(None, person),
+        "open": mine.exclude(state="closed").order_by("-opened_at", "-pk")[:ROWS],
+        "closed": mine.filter(state="closed").order_by("-closed_at", "-pk")[:ROWS],
+        "blocked": _why_not(person),
+        "purses": visible(Deployment.objects.all(), person).count(),
+        "kill_level": gate.kill_level(),
+    }
+
+
+def _why_not(person: Person) -> list[dict[str, Any]]:
+    """The newest blocked orders, each with its reason in words and what to change."""
+    rows: QuerySet[Order] = visible(Order.objects.filter(state="blocked"), person).order_by("-pk")[:ROWS]
+    return [
+        {"order": row, "meaning": (said := reasons.explain(row.reason))[0], "change": said[1]} for row in rows
+    ]
+
+
+@never_cache
+@login_required(login_url="login")
+@require_safe
+def chain(request: HttpRequest, correlation_id: UUID) -> HttpResponse:
+    """The way of one trade, as far as it is this person's."""
+    person: Any = request.user
+    try:
+        found = chains.follow(correlation_id, person)
+    except MaxxitError as error:
+        raise Http404(str(error)) from error
+    context = {"chain": found, "steps": chains.timeline(found), "staff": person.is_staff}
+    return render(request, "console/chain.html", context)
+
+
+class StopForm(forms.Form):
+    """How hard to stop, and why."""
+
+    level = forms.ChoiceField(
+        choices=[
+            ("no_entries", "No entries: nothing new is opened; exits go on"),
+            ("reduce_only", "Reduce only: the same, and nothing may grow"),
+            ("flatten", "Flatten: every open position is closed at the market"),
+        ],
+        initial="no_entries",
+        widget=UnfoldAdminRadioSelectWidget,
+    )
+    reason = forms.CharField(
+        max_length=300, widget=UnfoldAdminTextInputWidget, help_text="who reads the log will ask"
+    )
+
+
+class ReleaseForm(forms.Form):
+    """Why it may go on."""
+
+    reason = forms.CharField(
+        max_length=300, widget=UnfoldAdminTextInputWidget, help_text="what was found and done"
+    )
+
+
+@never_cache
+@staff_member_required(login_url="admin:login")
+@require_http_methods(["GET", "HEAD", "POST"])
+def stop(request: HttpRequest) -> HttpResponse:
+    """The kill switch: pull it, or pull it harder, or release what is latched."""
+    person = request.user
+    if not isinstance(person, User) or not person.has_perm("trading.change_killswitch"):
+        raise PermissionDenied("the kill switch needs the permission trading.change_killswitch")
+    releasing = "release" in request.POST
+    sent = request.POST or None
+    pull, let_go = StopForm(None if releasing else sent), ReleaseForm(sent if releasing else None)
+    form = let_go if releasing else pull
+    if sent and form.is_valid():
+        told = _let_go(form, person) if releasing else _pull(form, person)
+        messages.success(request, told)
+        return redirect("admin:index")
+    latched = KillSwitch.objects.filter(released_at=None).order_by("-pk")
+    context = admin.site.each_context(request) | {
+        "title": "Stop",
+        "pull": pull,
+        "let_go": let_go,
+        "latched": latched,
+    }
+    return render(request, "console/stop.html", context)
+
+
+def _pull(form: forms.Form, person: User) -> str:
+    level, reason = form.cleaned_data["level"], form.cleaned_data["reason"]
+    switch = gate.kill(level, by=person.get_username(), reason=reason)
+    _logged(person, [switch], f"Pulled: {level}: {reason}")
+    return f"the kill switch is latched: {switch.get_level_display()}"
+
+
+def _let_go(form: forms.Form, person: User) -> str:
+    latched = list(KillSwitch.objects.filter(released_at=None))
+    count = gate.release(by=person.get_username(), reason=form.cleaned_data["reason"])
+    _logged(person, latched, f"Released: {form.cleaned_data['reason']}")
+    return f"{count} released: orders may leave again"
+
+
+def _logged(person: User, rows: list[KillSwitch], message: str) -> None:
+    LogEntry.objects.log_actions(user_id=person.pk, queryset=rows, action_flag=CHANGE, change_message=message)
+
+
+def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """The admin's first page: what the machine does, at a glance."""
+    open_now = gate.open_venues()
+    flying = Order.objects.filter(state__in=IN_FLIGHT).count()
+    context |= {
+        "jobs": status.jobs(),
+        "canaries": checks.canaries(),
+        "equity": figures.equity(),
+        "today": figures.figures(figures.midnight(timezone.now())),
+        "open_positions": Position.objects.exclude(state="closed").count(),
+        "blocked_by": [
+            {"reason": reason, "count": count, "meaning": reasons.explain(reason)[0]}
+            for reason, count in figures.blocked().items()
+        ],
+        "gates": [(name, name in open_now, venue.paper) for name, venue in venues().items()],
+        "latched": KillSwitch.objects.filter(released_at=None).order_by("-pk"),
+        "open_note": f"{flying} orders in flight",
+        "stop_url": reverse("stop"),
+    }
+    return context

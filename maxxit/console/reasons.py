@@ -1,0 +1,126 @@
+"""Every coded reason in words, and where its limit is set. Pure."""
+
+RISK, SIGNALS, MARKETS = "config/risk.yaml", "config/signals.yaml", "config/markets.yaml"
+_BOTH = "{name} under account: or platform: in config/risk.yaml, whichever equals the limit"
+
+
+def _limit(name: str) -> str:
+    return _BOTH.format(name=name)
+
+
+REASONS: dict[str, tuple[str, str]] = {
+    # posts
+    "pending": (
+        "nobody has read it yet",
+        "wait for the next classify pass, or `manage.py pipeline stage classify`",
+    ),
+    "prefiltered:empty": ("nothing is left of it without links and names", "nothing to change"),
+    "prefiltered:chatter": ("a greeting or the like", "the word list of signals_app/prefilter.py"),
+    "prefiltered:too_short": ("short, and names no listed token", f"aliases in {MARKETS}"),
+    "unread": ("no model could read it", "`manage.py doctor` for the providers; the sweep tries again"),
+    "not_candidate": (
+        "the model saw no call to buy or sell in it",
+        "the prompt and provider in config/llm.yaml",
+    ),
+    "no_listed_token": ("a call, but on no token that we list", f"instruments and aliases in {MARKETS}"),
+    "candidate:waiting": ("a call that no agent has decided on yet", "`manage.py pipeline stage generate`"),
+    "candidate:no_follower": (
+        "no active agent follows its author",
+        "subscriptions of the agent, in the admin",
+    ),
+    "candidate:too_old": (
+        "it reached us too late",
+        f"generate.max_post_age_hours and lookback_hours in {SIGNALS}",
+    ),
+    "candidate:not_on_venue": (
+        "its token is not traded by the agents that follow",
+        f"tokens of the agent, venues in {MARKETS}",
+    ),
+    "candidate:no_market_data": (
+        "too few closed bars for the indicators",
+        f"generate.warm_up_bars in {SIGNALS}; the feeds",
+    ),
+    "candidate:no_price": ("no fresh quote of its token", "max_age_seconds and feeds in config/feeds.yaml"),
+    "candidate:uncorroborated": (
+        "an illiquid token needs two authors",
+        f"illiquid of the token in {MARKETS}",
+    ),
+    "candidate:bucket_taken": (
+        "the agent had its signal for this token and bucket",
+        f"generate.bucket_hours in {SIGNALS}",
+    ),
+    "candidate:opposed": (
+        "the indicators and other posts said the other side",
+        "the agent's weights, in the admin",
+    ),
+    "candidate:shorts_not_supported": (
+        "a short, and the venue has none",
+        "shorts of the venue in config/venues.yaml",
+    ),
+    "candidate:below_threshold": ("too little confidence", "min_confidence of the agent, in the admin"),
+    "candidate:model_failed": (
+        "the proposing model gave no usable answer",
+        f"generate.proposer in {SIGNALS}; config/llm.yaml",
+    ),
+    "candidate:model_disagrees": (
+        "the proposing model would not take the trade",
+        f"generate.proposer in {SIGNALS}",
+    ),
+    # signals
+    "not_in_time": ("nobody executed it before it expired", f"generate.signal_ttl_hours in {SIGNALS}"),
+    "no_active_deployment": ("its agent has no active deployment", "activate a deployment, in the admin"),
+    # orders, in the order of the checks
+    "gate_unreadable": ("the gate could not be read", "`manage.py doctor`"),
+    "dry_run": (
+        "the venue's gate is closed: everything is decided and nothing leaves",
+        "`manage.py paper on`",
+    ),
+    "not_approved": ("no person has approved this venue", "`manage.py approve VENUE --hours N --reason …`"),
+    "kill_switch": ("the kill switch is latched", "`manage.py resume --reason …`, or Release in the admin"),
+    "duplicate_idempotency_key": (
+        "this intent was sent before",
+        "nothing to change: it protects against doubles",
+    ),
+    "throttles_unreadable": ("a throttle could not be counted", "`manage.py doctor`"),
+    "rate_limit": ("too many entries within a minute", _limit("max_orders_per_minute")),
+    "max_symbol_orders": (
+        "too many entries in this symbol today (UTC)",
+        f"account.max_orders_per_symbol_per_day in {RISK}",
+    ),
+    "max_open_orders": ("too many entries in flight", _limit("max_open_orders")),
+    "cooldown": (
+        "too soon after the last entry in this symbol",
+        f"account.cooldown_seconds_per_symbol in {RISK}",
+    ),
+    "no_price": ("no fresh quote", "max_age_seconds and feeds in config/feeds.yaml"),
+    "exposure_unreadable": (
+        "the exposure could not be computed: a held token has no quote",
+        "config/feeds.yaml",
+    ),
+    "exposure_cap": ("too much exposure in total", _limit("max_total_exposure_usd")),
+    "symbol_exposure_cap": ("too much exposure in this symbol", _limit("max_symbol_exposure_usd")),
+    "price_band": ("the quote has moved away from the signal's price", f"price_band_pct in {RISK}"),
+    "token_not_listed": ("the venue does not list the token", f"venues of the token in {MARKETS}"),
+    "venue_unreadable": ("the venue did not answer", "`manage.py doctor`; the venue's own status"),
+    "no_position": ("nothing to close at the venue", "`manage.py reconcile`"),
+    "position_exists": ("the token is held already", f"allow_add_to_position in {RISK}"),
+    "balance_unreadable": ("the purse could not be valued: a held token has no quote", "config/feeds.yaml"),
+    "below_minimum": (
+        "the order would be too small",
+        f"sizing.<preset>.min_usd in {RISK}, or the purse's balance",
+    ),
+    "insufficient_balance": ("the purse cannot pay for it", f"the purse's balance; sizing in {RISK}"),
+    "signal_expired": ("its signal expired first", f"generate.signal_ttl_hours in {SIGNALS}"),
+    "never_arrived": (
+        "the venue never knew it, and its deadline passed",
+        f"order_deadline_seconds in {RISK}",
+    ),
+}
+
+
+def explain(code: str) -> tuple[str, str]:
+    """What a reason means, and what to change. A reason that a venue made up itself is said to be one."""
+    if code in REASONS:
+        return REASONS[code]
+    stage = code.partition(":")[0]
+    return REASONS.get(stage, ("the venue's own reason", "the venue: its documentation and status"))

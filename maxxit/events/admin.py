@@ -1,0 +1,33 @@
+"""Events: what happened, in order. Read-only, like the table itself."""
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from maxxit.events.admin_links import Book, subject_link
+from maxxit.events.models import Event
+
+
+@admin.register(Event)
+class EventAdmin(Book):
+    """Search takes a correlation id, a subject such as `trading.order/17`, or a name."""
+
+    list_display = ("at", "name", "what", "told", "chain")
+    list_filter = ("name",)
+    search_fields = ("subject__exact", "name__exact")
+    search_help_text = "correlation id, subject (trading.order/17) or name (execution.blocked)"
+    date_hierarchy = "at"
+    ordering = ("-id",)
+    fields = ("at", "name", "what", "chain", "correlation_id", "data")
+    readonly_fields = ("what", "chain")
+
+    @display(description="subject", ordering="subject")
+    def what(self, row: Event) -> SafeString | str:
+        """The row it happened to."""
+        return subject_link(row.subject)
+
+    @display(description="data")
+    def told(self, row: Event) -> str:
+        """The first of what the event says."""
+        text = ", ".join(f"{key}: {value}" for key, value in row.data.items())
+        return text[:120] + ("…" if len(text) > 120 else "")

@@ -1,0 +1,198 @@
+"""What every admin page of ours shares: links along the chain, coloured states, search by correlation id.
+
+It stands on the lowest floor that has an admin, so that each app's `admin.py` may use it.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+
+from maxxit.core.money import plain
+
+EMPTY = "–"
+COLOURS = {
+    **dict.fromkeys(("active", "open", "executed", "filled", "classified", "ok", "released"), "success"),
+    **dict.fromkeys(("new", "pending", "planned", "draft", "closing", "accepted", "sending"), "info"),
+    **dict.fromkeys(("paused", "blocked", "skipped", "expired", "canceled", "partially_filled"), "warning"),
+    **dict.fromkeys(
+        ("quarantined", "rejected", "unknown", "revoked", "error", "latched", "failed"), "danger"
+    ),
+}
+"""State -> the colour of its label; a state that is not here is grey."""
+
+
+def link(model: str, pk: object, text: object = "") -> SafeString | str:
+    """The admin page of one row, `model` as in `trading.order`; an empty cell where `pk` is None."""
+    if pk is None:
+        return EMPTY
+    url = reverse(f"admin:{model.replace('.', '_')}_change", args=[pk])
+    return format_html(
+        '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text or f"#{pk}"
+    )
+
+
+def links(pairs: Iterable[tuple[str, object, object]]) -> SafeString | str:
+    """Several rows, each (model, id, text), one below the other."""
+    made = [(link(model, pk, text),) for model, pk, text in pairs]
+    return format_html_join(SafeString("<br>"), "{}", made) if made else EMPTY
+
+
+def list_link(model: str, text: object, **query: str | int | UUID | None) -> SafeString | str:
+    """The list of `model`, filtered by `query`; plain text where it has no page."""
+    try:
+        url = reverse(f"admin:{model.replace('.', '_')}_changelist")
+    except NoReverseMatch:
+        return str(text)
+    asked = urlencode({name: str(value) for name, value in query.items()})
+    return format_html(
+        '<a class="text-primary-600 dark:text-primary-500" href="{}?{}">{}</a>', url, asked, text
+    )
+
+
+def subject_link(subject: str) -> SafeString | str:
+    """The row that an event names as `app.model/id`; plain text where it has no page."""
+    model, _, pk = subject.partition("/")
+    try:
+        return link(model, pk, subject)
+    except NoReverseMatch:
+        return subject
+
+
+def chain_link(correlation_id: UUID | None) -> SafeString | str:
+    """The page that tells the whole way of one correlation id."""
+    if correlation_id is None:
+        return EMPTY
+    url = reverse("chain", args=[correlation_id])
+    text = str(correlation_id)[:8]
+    return format_html(
+        '<a class="font-mono text-primary-600 dark:text-primary-500" href="{}" title="{}">{}</a>',
+        url,
+        correlation_id,
+        text,
+    )
+
+
+def traces_link(correlation_id: UUID | None) -> SafeString | str:
+    """What models were asked under a correlation id."""
+    return list_link("llm.llmtrace", "model calls", q=correlation_id) if correlation_id else EMPTY
+
+
+def number(value: Decimal | None) -> str:
+    """A decimal for people: no trailing zeros."""
+    return EMPTY if value is None else plain(value)
+
+
+def number_column(field: str, description: str = "", *, places: int | None = None) -> Any:
+    """A column that shows a decimal field without its trailing zeros, or rounded to `places`."""
+
+    @display(description=description or field.replace("_", " "), ordering=field)
+    def column(self: object, row: models.Model) -> str:
+        value = getattr(row, field)
+        return EMPTY if value is None else f"{value:,.{places}f}" if places is not None else plain(value)
+
+    return column
+
+
+def state_column(field: str = "state", description: str = "") -> Any:
+    """A column that shows a state as a coloured label."""
+
+    @display(description=description or field, ordering=field, label=COLOURS)
+    def column(self: object, row: models.Model) -> Any:
+        return getattr(row, field) or None
+
+    return column
+
+
+class Row(ModelAdmin):
+    """The base of our pages: a search for a correlation id finds exactly that id."""
+
+    list_per_page = 50
+    show_full_result_count = False
+    list_fullwidth = True
+    list_filter_submit = True
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
+    ) -> tuple[models.QuerySet[Any], bool]:
+        """As Django does; a UUID is looked up by index instead of by text."""
+        wanted = _uuid(search_term.strip())
+        if wanted is not None and _has(self.model, "correlation_id"):
+            return queryset.filter(correlation_id=wanted), False
+        found: tuple[models.QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)
+        return found
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may use the actions, also on rows that nobody edits."""
+        return request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}")
+
+    @display(description="chain")
+    def chain(self, row: Any) -> SafeString | str:
+        """The whole way of the row's correlation id."""
+        return chain_link(row.correlation_id)
+
+
+class Book(Row):
+    """Rows that the machine writes and nobody edits: no add, no change, no delete."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Never."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        """Never."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        """Never."""
+        return False
+
+
+class BookInline(TabularInline):
+    """Rows of a book below their parent."""
+
+    extra = 0
+    max_num = 0
+    can_delete = False
+    show_change_link = True
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        """Never."""
+        return False
+
+    def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        """Never."""
+        return False
+
+
+def log(request: HttpRequest, rows: models.QuerySet[Any] | list[Any], message: str) -> None:
+    """Write Django's admin log: who did what to which rows."""
+    LogEntry.objects.log_actions(
+        user_id=request.user.pk or 0, queryset=rows, action_flag=CHANGE, change_message=message
+    )
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _has(model: type[models.Model], field: str) -> bool:
+    try:
+        model._meta.get_field(field)
+    except FieldDoesNotExist:
+        return False
+    return True

@@ -1,0 +1,227 @@
+"""The machine: its runs, the passes of its stages, proof of life; and the buttons that start it."""
+
+from datetime import timedelta
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.db.models import Q, QuerySet, Sum
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminSelectWidget
+
+from maxxit.core import clock
+from maxxit.core.errors import MaxxitError
+from maxxit.events.admin_links import EMPTY, Book, BookInline, link, log
+from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
+from maxxit.pipeline.now import chain_now, stage_now
+from maxxit.pipeline.stages import STAGES
+
+FRESH = timedelta(seconds=180)
+"""A worker that has signed within this time works: three rounds of the canary."""
+
+
+class StageForm(BaseDialogForm):
+    """Which stage to run now."""
+
+    stage = forms.ChoiceField(
+        choices=[(one.name, f"{one.name}: {one.what}") for one in STAGES], widget=UnfoldAdminSelectWidget
+    )
+
+
+def flower_link(task_id: str) -> SafeString | str:
+    """The page of a Celery task in Flower."""
+    if not task_id:
+        return EMPTY
+    return format_html(
+        '<a class="font-mono text-primary-600 dark:text-primary-500" href="{}/task/{}" title="{}">{}</a>',
+        settings.FLOWER_URL,
+        task_id,
+        task_id,
+        task_id[:8],
+    )
+
+
+def back(request: HttpRequest, name: str) -> HttpResponse:
+    """Leave a dialog for the list `name`; htmx wants that as a header of a plain answer."""
+    return HttpResponse(headers={"HX-Redirect": reverse(f"admin:{name}_changelist")})
+
+
+class StartButtons(Book):
+    """Run a stage or the whole chain now. Both ask first, by a form, so that no link can start anything."""
+
+    actions_list = ("run_chain", "run_stage")
+
+    @action(
+        description="Run the whole chain now",
+        icon="play_arrow",
+        permissions=["operate"],
+        variant=ActionVariant.PRIMARY,
+        dialog={
+            "title": "Run the whole chain now?",
+            "description": "ingest → classify → generate → execute → monitor, each on its own queue.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "Run",
+        },
+    )
+    def run_chain(self, request: HttpRequest, form: BaseDialogForm) -> HttpResponse:
+        """Start a pipeline run."""
+        try:
+            run = chain_now("admin", by=request.user.get_username())
+        except MaxxitError as error:
+            messages.error(request, str(error))
+        else:
+            log(request, [run], "Started the whole chain")
+            messages.success(request, f"run {run.pk} is on its way")
+        return back(request, "pipeline_pipelinerun")
+
+    @action(
+        description="Run a stage now",
+        icon="skip_next",
+        permissions=["operate"],
+        dialog={
+            "title": "Run one stage now",
+            "description": "It wakes the stages after it when it moved something.",
+            "form_class": StageForm,
+            "form_submit_text": "Run",
+        },
+    )
+    def run_stage(self, request: HttpRequest, form: StageForm) -> HttpResponse:
+        """Send one pass of a stage."""
+        name = form.cleaned_data["stage"]
+        try:
+            task_id = stage_now(name, by=request.user.get_username())
+        except MaxxitError as error:
+            messages.error(request, str(error))
+        else:
+            log(
+                request,
+                [StageRun(stage=name, started_at=clock.now())],
+                f"Started stage {name}: task {task_id}",
+            )
+            messages.success(
+                request, format_html("stage {} is on its way: task {}", name, flower_link(task_id))
+            )
+        return back(request, "pipeline_stagerun")
+
+
+class StageRunInline(BookInline):
+    """The links of a run, in order."""
+
+    model = StageRun
+    fields = ("stage", "started_at", "duration_ms", "counted_in", "counted_out", "task", "worker", "error")
+    readonly_fields = ("task",)
+    ordering = ("id",)
+
+    @display(description="task in Flower")
+    def task(self, row: StageRun) -> SafeString | str:
+        """Celery's id."""
+        return flower_link(row.task_id)
+
+
+@admin.register(PipelineRun)
+class PipelineRunAdmin(StartButtons):
+    """Passes of the whole chain."""
+
+    list_display = ("__str__", "started_at", "took", "how", "moved", "asked_by", "slot", "root")
+    list_filter = ("cause",)
+    search_fields = ("asked_by", "root_task_id__exact")
+    date_hierarchy = "started_at"
+    inlines = (StageRunInline,)
+    readonly_fields = ("root", "took")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PipelineRun]:
+        """With what the stages of each run moved on."""
+        rows: QuerySet[PipelineRun] = super().get_queryset(request)
+        return rows.annotate(out=Sum("stages__counted_out"))
+
+    @display(description="result", label={"done": "success", "running": "info", "failed": "danger"})
+    def how(self, row: PipelineRun) -> str:
+        """Where it stands."""
+        return "failed" if row.error else "done" if row.finished_at else "running"
+
+    @display(description="took")
+    def took(self, row: PipelineRun) -> str:
+        """Seconds from the order to the last stage's end."""
+        return f"{(row.finished_at - row.started_at).total_seconds():.1f} s" if row.finished_at else EMPTY
+
+    @display(description="rows moved")
+    def moved(self, row: PipelineRun) -> int:
+        """Rows that went further, all stages together."""
+        return getattr(row, "out", None) or 0
+
+    @display(description="root task")
+    def root(self, row: PipelineRun) -> SafeString | str:
+        """In Flower, with all its children."""
+        return flower_link(row.root_task_id)
+
+
+@admin.register(StageRun)
+class StageRunAdmin(StartButtons):
+    """Passes of single stages, within a run or as sweeps."""
+
+    list_display = (
+        "stage",
+        "started_at",
+        "how",
+        "duration_ms",
+        "counted_in",
+        "counted_out",
+        "of",
+        "task",
+        "worker",
+    )
+    list_filter = ("stage", "idle", ("error", admin.EmptyFieldListFilter))
+    list_select_related = ("run",)
+    search_fields = ("stage", "task_id__exact", "worker")
+    date_hierarchy = "started_at"
+    readonly_fields = ("task", "of")
+
+    @display(description="result", label={"moved": "success", "failed": "danger"})
+    def how(self, row: StageRun) -> str:
+        """What came of it."""
+        return "failed" if row.error else "moved" if row.counted_out else "idle"
+
+    @display(description="run", ordering="run")
+    def of(self, row: StageRun) -> SafeString | str:
+        """The pipeline run that it is a link of."""
+        return link("pipeline.pipelinerun", row.run_id)
+
+    @display(description="task in Flower")
+    def task(self, row: StageRun) -> SafeString | str:
+        """Celery's id."""
+        return flower_link(row.task_id)
+
+
+class Silent(admin.SimpleListFilter):
+    """Queues whose workers have not signed lately."""
+
+    title = "freshness"
+    parameter_name = "fresh"
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
+        """Two choices."""
+        return [("no", "silent"), ("yes", "working")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[CanaryMark]) -> QuerySet[CanaryMark]:
+        """The chosen ones."""
+        fresh = Q(signed_at__gt=clock.now() - FRESH)
+        return queryset.filter({"no": ~fresh, "yes": fresh}.get(self.value() or "", Q()))
+
+
+@admin.register(CanaryMark)
+class CanaryMarkAdmin(Book):
+    """Proof that each queue has a worker that works."""
+
+    list_display = ("queue", "how", "signed_at", "worker")
+    list_filter = (Silent,)
+
+    @display(description="state", label={"working": "success", "silent": "danger"})
+    def how(self, row: CanaryMark) -> str:
+        """By the age of the last signature."""
+        return "working" if clock.now() - row.signed_at < FRESH else "silent"

@@ -1,0 +1,197 @@
+"""Positions from their first fill to their PnL, and the daily figures."""
+
+from decimal import Decimal
+
+from django.contrib import admin, messages
+from django.db.models import Case, DecimalField, F, OuterRef, QuerySet, Subquery, Value, When
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import action, display
+
+from maxxit.core.money import plain, usdc
+from maxxit.events.admin_links import (
+    EMPTY,
+    Book,
+    link,
+    list_link,
+    log,
+    number_column,
+    state_column,
+)
+from maxxit.market.models import Quote
+from positions import watch
+from positions.models import PnlSnapshot, Position, ProfitMark
+
+SIGN = Case(When(side="long", then=Value(1)), default=Value(-1))
+
+
+def coloured(amount: Decimal) -> SafeString | str:
+    """USDC with its sign, green or red."""
+    colour = "text-green-700 dark:text-green-400" if amount > 0 else "text-red-700 dark:text-red-400"
+    return format_html('<span class="{}">{}</span>', colour if amount else "", f"{amount:+,.2f}")
+
+
+@admin.register(Position)
+class PositionAdmin(Book):
+    """What is and was held."""
+
+    list_display = (
+        "id", "opened_at", "symbol", "side", "status", "amount", "entry", "unrealised", "realised", "left_by",
+        "deployment_link", "signal_link", "chain",
+    )  # fmt: skip
+    list_filter = ("state", "side", "symbol", "exit_reason", ("deployment", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("deployment__agent", "signal")
+    search_fields = ("=id", "symbol__iexact", "deployment__account", "deployment__agent__name")
+    search_help_text = "correlation id, position id, symbol, account or agent"
+    date_hierarchy = "opened_at"
+    actions = ("close",)
+    status = state_column()
+    amount = number_column("quantity")
+    entry = number_column("entry_price", "entry (USD)")
+    readonly_fields = (
+        "status", "deployment_link", "signal_link", "entry_link", "exit_link", "chain", "events", "ledger",
+        "unrealised",
+    )  # fmt: skip
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    ("symbol", "side", "status", "exit_reason"),
+                    ("deployment_link", "opened_at", "closed_at"),
+                )
+            },
+        ),
+        ("PnL (USDC)", {"fields": (("unrealised", "realised_pnl", "fees", "profit_share"),)}),
+        ("Size and price", {"fields": (("quantity", "closed_quantity"), ("entry_price", "exit_price"))}),
+        (
+            "Exits",
+            {
+                "fields": (
+                    ("stop_loss", "take_profit", "time_exit_at"),
+                    ("trailing_activation", "trailing_pct", "trailing_stop"),
+                    "exits",
+                )
+            },
+        ),
+        (
+            "Chain",
+            {
+                "fields": (
+                    ("signal_link", "entry_link", "exit_link"),
+                    ("ledger", "events", "chain"),
+                    "correlation_id",
+                )
+            },
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Position]:
+        """With what is left at the newest quote, in the same statement."""
+        quote = Quote.objects.filter(symbol=OuterRef("symbol")).values("price")
+        left = (F("quantity") - F("closed_quantity")) * (Subquery(quote) - F("entry_price")) * SIGN
+        usdc_left = DecimalField(max_digits=38, decimal_places=18)
+        worth = Case(When(state="closed", then=None), default=left, output_field=usdc_left)
+        rows: QuerySet[Position] = super().get_queryset(request)
+        return rows.annotate(worth=worth)
+
+    @action(description="Close now", permissions=["operate"])
+    def close(self, request: HttpRequest, rows: QuerySet[Position]) -> None:
+        """Write a closing order for each that is open; the gate of its venue must be open."""
+        chosen = list(rows.filter(state="open"))
+        count = watch.close([row.pk for row in chosen])
+        log(request, chosen, "Asked to close")
+        if count < len(chosen):
+            messages.warning(
+                request,
+                f"{len(chosen) - count} stay open: the gate of their venue is shut (`manage.py paper status`)",
+            )
+        messages.success(request, f"{count} of {rows.count()} are closing")
+
+    @display(description="unrealised (USDC)", ordering="worth")
+    def unrealised(self, row: Position) -> SafeString | str:
+        """At the newest quote, before fees."""
+        worth: Decimal | None = getattr(row, "worth", None)
+        return EMPTY if worth is None else coloured(worth)
+
+    @display(description="realised (USDC)", ordering="realised_pnl")
+    def realised(self, row: Position) -> SafeString | str:
+        """After fees, before the profit share."""
+        return coloured(row.realised_pnl) if row.state == "closed" else EMPTY
+
+    @display(description="left by", ordering="exit_reason", label=True)
+    def left_by(self, row: Position) -> str | None:
+        """The exit that hit."""
+        return row.exit_reason.replace("_", " ") or None
+
+    @display(description="deployment", ordering="deployment")
+    def deployment_link(self, row: Position) -> SafeString | str:
+        """Whose purse."""
+        return link("agents.deployment", row.deployment_id, row.deployment)
+
+    @display(description="signal", ordering="signal")
+    def signal_link(self, row: Position) -> SafeString | str:
+        """Why."""
+        return link("signals_app.signal", row.signal_id)
+
+    @display(description="entry order")
+    def entry_link(self, row: Position) -> SafeString | str:
+        """What opened it."""
+        return link("trading.order", row.entry_order_id)
+
+    @display(description="exit order")
+    def exit_link(self, row: Position) -> SafeString | str:
+        """What closes or closed it."""
+        return link("trading.order", row.exit_order_id)
+
+    @display(description="ledger")
+    def ledger(self, row: Position) -> SafeString | str:
+        """The lines under its correlation id."""
+        return list_link("trading.ledgerentry", "ledger", q=row.correlation_id)
+
+    @display(description="events")
+    def events(self, row: Position) -> SafeString | str:
+        """What happened to it."""
+        return list_link("events.event", "events", q=f"positions.position/{row.pk}")
+
+
+@admin.register(ProfitMark)
+class ProfitMarkAdmin(Book):
+    """Losses carried forward."""
+
+    list_display = ("deployment", "to_earn_back")
+    list_select_related = ("deployment__agent",)
+    search_fields = ("deployment__account", "deployment__agent__name")
+    to_earn_back = number_column("carried_loss", "to earn back (USDC)")
+
+
+@admin.register(PnlSnapshot)
+class PnlSnapshotAdmin(Book):
+    """Daily figures."""
+
+    list_display = ("day", "deployment_link", "equity_usd", "realised", "unrealised")
+    list_filter = (("deployment", admin.RelatedOnlyFieldListFilter),)
+    list_select_related = ("deployment__agent",)
+    search_fields = ("deployment__account", "deployment__agent__name")
+    date_hierarchy = "day"
+
+    @display(description="deployment", ordering="deployment")
+    def deployment_link(self, row: PnlSnapshot) -> SafeString | str:
+        """Whose."""
+        return link("agents.deployment", row.deployment_id, row.deployment)
+
+    @display(description="equity (USD)", ordering="equity")
+    def equity_usd(self, row: PnlSnapshot) -> str:
+        """At the end of the day."""
+        return plain(usdc(row.equity))
+
+    @display(description="realised (USDC)", ordering="realised_pnl")
+    def realised(self, row: PnlSnapshot) -> SafeString | str:
+        """That day."""
+        return coloured(row.realised_pnl)
+
+    @display(description="unrealised (USDC)", ordering="unrealised_pnl")
+    def unrealised(self, row: PnlSnapshot) -> SafeString | str:
+        """At its end."""
+        return coloured(row.unrealised_pnl)

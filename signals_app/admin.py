@@ -1,0 +1,221 @@
+"""Posts, those that were refused, and signals."""
+
+import json
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import action, display
+
+from maxxit.core.errors import IllegalMove
+from maxxit.events.admin_links import (
+    EMPTY,
+    Book,
+    link,
+    links,
+    list_link,
+    log,
+    number_column,
+    state_column,
+    traces_link,
+)
+from signals_app import ingest
+from signals_app.models import CtPost, RejectedPost, Signal
+from signals_app.states import PostState
+
+
+class Outcome(admin.SimpleListFilter):
+    """How far posts came, without their reasons."""
+
+    title = "outcome"
+    parameter_name = "outcome"
+    STAGES = (
+        "pending",
+        "prefiltered",
+        "unread",
+        "not_candidate",
+        "no_listed_token",
+        "candidate",
+        "signal",
+        "traded",
+    )
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
+        """In the order of the way."""
+        return [(stage, stage.replace("_", " ")) for stage in self.STAGES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[CtPost]) -> QuerySet[CtPost]:
+        """The posts that came so far and no further; a full outcome such as `candidate:too_old` works too."""
+        chosen = self.value()
+        if not chosen:
+            return queryset
+        exactly = ":" in chosen or chosen not in ("prefiltered", "unread", "candidate")
+        return (
+            queryset.filter(outcome=chosen) if exactly else queryset.filter(outcome__startswith=f"{chosen}:")
+        )
+
+
+@admin.register(CtPost)
+class CtPostAdmin(Book):
+    """What was said, what was read in it, how far it came."""
+
+    list_display = ("posted_at", "account_link", "short", "status", "outcome", "tokens", "sure", "chain")
+    list_filter = ("state", Outcome, "is_signal_candidate", "sentiment", "source", "account")
+    list_select_related = ("account",)
+    search_fields = ("post_id__exact", "text", "account__x_username")
+    search_help_text = "correlation id, post id, words of the text, or the author"
+    date_hierarchy = "posted_at"
+    actions = ("requeue",)
+    readonly_fields = ("account_link", "chain", "traces", "signals_of", "events", "status")
+    status = state_column()
+    sure = number_column("confidence", places=2)
+    fieldsets = (
+        (None, {"fields": ("text", ("account_link", "post_id", "source"), ("posted_at", "ingested_at"))}),
+        ("How far it came", {"fields": (("status", "outcome"), "signals_of", ("chain", "events", "traces"))}),
+        (
+            "What was read in it",
+            {
+                "fields": (
+                    ("is_signal_candidate", "sentiment", "confidence"),
+                    ("tokens", "sides"),
+                    "reasoning",
+                )
+            },
+        ),
+        ("Trouble", {"fields": (("attempts", "processed_for_signals"), "last_error", "correlation_id")}),
+    )
+
+    @action(description="Requeue (quarantined posts: three more tries)", permissions=["operate"])
+    def requeue(self, request: HttpRequest, rows: QuerySet[CtPost]) -> None:
+        """Only quarantined posts move."""
+        chosen = list(rows.filter(state=PostState.QUARANTINED))
+        try:
+            count = ingest.requeue([row.pk for row in chosen])
+        except IllegalMove as error:
+            messages.error(request, str(error))
+            return
+        log(request, chosen, "Requeued")
+        messages.success(request, f"{count} requeued; the others were not quarantined")
+
+    @display(description="author", ordering="account__x_username")
+    def account_link(self, row: CtPost) -> SafeString | str:
+        """Who said it."""
+        return link("agents.ctaccount", row.account_id, row.account)
+
+    @display(description="text")
+    def short(self, row: CtPost) -> SafeString | str:
+        """Its beginning."""
+        text = row.text[:90] + ("…" if len(row.text) > 90 else "")
+        return format_html('<span title="{}">{}</span>', row.text, text)
+
+    @display(description="signals")
+    def signals_of(self, row: CtPost) -> SafeString | str:
+        """What it led to."""
+        found = row.signals.select_related("agent")
+        return links(("signals_app.signal", signal.pk, str(signal)) for signal in found)
+
+    @display(description="model calls")
+    def traces(self, row: CtPost) -> SafeString | str:
+        """What a model was asked about it."""
+        return traces_link(row.correlation_id)
+
+    @display(description="events")
+    def events(self, row: CtPost) -> SafeString | str:
+        """All that happened under its correlation id."""
+        return list_link("events.event", "events", q=row.correlation_id)
+
+
+@admin.register(RejectedPost)
+class RejectedPostAdmin(Book):
+    """Lines and items that were no posts."""
+
+    list_display = ("seen_at", "source", "place", "reason")
+    list_filter = ("source",)
+    search_fields = ("place", "reason", "raw")
+    date_hierarchy = "seen_at"
+
+
+@admin.register(Signal)
+class SignalAdmin(Book):
+    """Decisions to trade."""
+
+    list_display = (
+        "created_at", "token", "side", "status", "reason", "agent_link", "sure", "entry", "orders_of", "chain",
+    )  # fmt: skip
+    list_filter = ("state", "side", "token", "venue", ("agent", admin.RelatedOnlyFieldListFilter), "reason")
+    list_select_related = ("agent",)
+    search_fields = ("token__iexact", "agent__name", "reason", "posts__post_id__exact")
+    search_help_text = "correlation id, token, agent, reason or post id"
+    date_hierarchy = "created_at"
+    readonly_fields = (
+        "status", "agent_link", "posts_of", "orders_of", "positions_of", "chain", "events", "traces", "evidence",
+        "indicators",
+    )  # fmt: skip
+    status = state_column()
+    sure = number_column("confidence", places=2)
+    entry = number_column("entry_price", "entry price (USD)")
+    fieldsets = (
+        (None, {"fields": (("token", "side", "status", "reason"), ("agent_link", "venue", "bucket"))}),
+        (
+            "Terms",
+            {
+                "fields": (
+                    ("confidence", "entry_price", "leverage"),
+                    ("stop_loss_pct", "take_profit_pct"),
+                    "size_model",
+                )
+            },
+        ),
+        ("Why", {"fields": ("posts_of", "evidence", "indicators", "traces")}),
+        ("What came of it", {"fields": ("orders_of", "positions_of", ("chain", "events", "correlation_id"))}),
+        ("Times (UTC)", {"fields": (("created_at", "expires_at"),)}),
+    )
+
+    @display(description="agent", ordering="agent__name")
+    def agent_link(self, row: Signal) -> SafeString | str:
+        """Whose decision."""
+        return link("agents.agent", row.agent_id, row.agent)
+
+    @display(description="posts")
+    def posts_of(self, row: Signal) -> SafeString | str:
+        """What led to it."""
+        found = row.posts.select_related("account")
+        return links(("signals_app.ctpost", post.pk, str(post)) for post in found)
+
+    @display(description="orders")
+    def orders_of(self, row: Signal) -> SafeString | str:
+        """One per deployment."""
+        return list_link("trading.order", "orders", signal__id__exact=row.pk)
+
+    @display(description="positions")
+    def positions_of(self, row: Signal) -> SafeString | str:
+        """What was opened because of it."""
+        return list_link("positions.position", "positions", signal__id__exact=row.pk)
+
+    @display(description="model calls")
+    def traces(self, row: Signal) -> SafeString | str:
+        """What a model was asked."""
+        return traces_link(row.correlation_id)
+
+    @display(description="events")
+    def events(self, row: Signal) -> SafeString | str:
+        """All that happened under its correlation id."""
+        return list_link("events.event", "events", q=row.correlation_id)
+
+    @display(description="evidence and weights")
+    def evidence(self, row: Signal) -> SafeString | str:
+        """Each piece of evidence from -1 (short) to 1 (long), with the agent's weight for it."""
+        return _pretty(row.risk_model)
+
+    @display(description="indicators at the decision")
+    def indicators(self, row: Signal) -> SafeString | str:
+        """What was known of the market."""
+        return _pretty(row.market)
+
+
+def _pretty(value: object) -> SafeString | str:
+    if not value:
+        return EMPTY
+    return format_html('<pre class="text-xs">{}</pre>', json.dumps(value, indent=1, ensure_ascii=False))

@@ -1,0 +1,245 @@
+"""Orders, fills and the ledger. Gates, switches and the paper exchange stand in `admin_safety`."""
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.decorators import action, display
+
+from maxxit.core.money import plain
+from maxxit.events.admin_links import (
+    EMPTY,
+    Book,
+    BookInline,
+    chain_link,
+    link,
+    list_link,
+    log,
+    number,
+    number_column,
+    state_column,
+)
+from trading import admin_safety as admin_safety  # autodiscovery knows this file only
+from trading import poison
+from trading.models import Fill, LedgerBalance, LedgerEntry, Order
+
+
+class FillInline(BookInline):
+    """What the venue did with an order."""
+
+    model = Fill
+    fields = ("at", "quantity", "price", "cash", "fee", "venue_fill_id")
+
+
+class LedgerInline(BookInline):
+    """What an order moved."""
+
+    model = LedgerEntry
+    fields = ("at", "journal", "account", "amount", "asset", "kind")
+    ordering = ("id",)
+
+
+class SetAside(admin.SimpleListFilter):
+    """Orders whose step failed."""
+
+    title = "trouble"
+    parameter_name = "trouble"
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
+        """Two choices."""
+        return [("quarantined", "quarantined"), ("failed", "failed at least once")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
+        """The chosen ones."""
+        tries = {"quarantined": poison.TRIES, "failed": 1}.get(self.value() or "", 0)
+        return queryset.filter(attempts__gte=tries)
+
+
+@admin.register(Order)
+class OrderAdmin(Book):
+    """Intents to trade. Nobody edits one."""
+
+    list_display = (
+        "id", "created_at", "symbol", "side", "purpose", "status", "reason", "size", "usd", "deployment_link",
+        "signal_link", "chain",
+    )  # fmt: skip
+    list_filter = (
+        "state", "purpose", "side", "symbol", "venue", SetAside, "reason", "exit_reason",
+        ("deployment", admin.RelatedOnlyFieldListFilter),
+    )  # fmt: skip
+    list_select_related = ("deployment__agent", "signal")
+    search_fields = (
+        "=id",
+        "client_order_id__exact",
+        "venue_ref__exact",
+        "idempotency_key__exact",
+        "account",
+        "reason",
+    )
+    search_help_text = "correlation id, order id, client order id, venue reference, account or reason"
+    date_hierarchy = "created_at"
+    actions = ("redrive",)
+    inlines = (FillInline, LedgerInline)
+    status = state_column()
+    usd = number_column("notional_usd", "notional (USD)", places=2)
+    readonly_fields = (
+        "status",
+        "deployment_link",
+        "signal_link",
+        "position_link",
+        "chain",
+        "events",
+        "stopped_by",
+    )
+    fieldsets = (
+        (
+            None,
+            {"fields": (("symbol", "side", "purpose", "status"), ("deployment_link", "venue", "account"))},
+        ),
+        ("Chain", {"fields": (("signal_link", "position_link", "chain", "events"), "correlation_id")}),
+        ("Verdict", {"fields": ("stopped_by", ("reason", "exit_reason"))}),
+        (
+            "Size and price",
+            {
+                "fields": (
+                    ("quantity", "filled_quantity", "booked_quantity"),
+                    ("reference_price", "average_price", "notional_usd", "leverage"),
+                )
+            },
+        ),
+        (
+            "At the venue",
+            {
+                "fields": (
+                    ("client_order_id", "venue_ref"),
+                    "prepared",
+                    ("reserved_at", "deadline"),
+                    "idempotency_key",
+                )
+            },
+        ),
+        ("Trouble", {"fields": ("attempts", "last_error", ("created_at", "updated_at"))}),
+    )
+
+    @action(description="Redrive (quarantined orders: three more tries)", permissions=["operate"])
+    def redrive(self, request: HttpRequest, rows: QuerySet[Order]) -> None:
+        """Only quarantined orders move."""
+        chosen = list(rows.filter(attempts__gte=poison.TRIES))
+        count = poison.redrive([row.pk for row in chosen])
+        log(request, chosen, "Redriven")
+        messages.success(request, f"{count} redriven; the others were not quarantined")
+
+    @display(description="filled / quantity")
+    def size(self, row: Order) -> str:
+        """Tokens."""
+        return f"{plain(row.filled_quantity)} / {number(row.quantity)}"
+
+    @display(description="deployment", ordering="deployment")
+    def deployment_link(self, row: Order) -> SafeString | str:
+        """Whose purse."""
+        return link("agents.deployment", row.deployment_id, row.deployment)
+
+    @display(description="signal", ordering="signal")
+    def signal_link(self, row: Order) -> SafeString | str:
+        """Why."""
+        return link("signals_app.signal", row.signal_id)
+
+    @display(description="position")
+    def position_link(self, row: Order) -> SafeString | str:
+        """What it opened or closed."""
+        return list_link(
+            "positions.position",
+            "position",
+            signal__id__exact=row.signal_id,
+            deployment__id__exact=row.deployment_id,
+        )
+
+    @display(description="events")
+    def events(self, row: Order) -> SafeString | str:
+        """What happened to it."""
+        return list_link("events.event", "events", q=f"trading.order/{row.pk}")
+
+    @display(description="stopped by")
+    def stopped_by(self, row: Order) -> str:
+        """The check that decided, what it measured and its limit."""
+        told = row.verdict
+        if not told:
+            return EMPTY
+        return (
+            f"{told.get('reason')}: measured {told.get('measured') or '–'}, limit {told.get('limit') or '–'}"
+        )
+
+
+@admin.register(Fill)
+class FillAdmin(Book):
+    """What the venues say happened."""
+
+    list_display = ("at", "order_link", "symbol", "amount", "usd", "cash_usdc", "fee_usdc", "chain")
+    list_filter = ("order__symbol", "order__venue", "order__purpose")
+    list_select_related = ("order",)
+    search_fields = ("=order__id", "venue_fill_id__exact", "order__client_order_id__exact")
+    date_hierarchy = "at"
+    readonly_fields = ("order_link", "chain")
+    amount = number_column("quantity")
+    usd = number_column("price", "price (USD)")
+    cash_usdc = number_column("cash", "cash (USDC)")
+    fee_usdc = number_column("fee", "fee (USDC)")
+    fields = ("order_link", "at", "quantity", "price", "cash", "fee", "venue_fill_id", "chain")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Fill], search_term: str
+    ) -> tuple[QuerySet[Fill], bool]:
+        """A correlation id is the order's."""
+        if len(search_term.strip()) == 36 and search_term.count("-") == 4:
+            return queryset.filter(order__correlation_id=search_term.strip()), False
+        return super().get_search_results(request, queryset, search_term)
+
+    @display(description="order", ordering="order")
+    def order_link(self, row: Fill) -> SafeString | str:
+        """Of which."""
+        return link("trading.order", row.order_id, row.order)
+
+    @display(description="symbol", ordering="order__symbol")
+    def symbol(self, row: Fill) -> str:
+        """The token."""
+        return row.order.symbol
+
+    @display(description="chain")
+    def chain(self, row: Fill) -> SafeString | str:
+        """The order's."""
+        return chain_link(row.order.correlation_id)
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(Book):
+    """The journal."""
+
+    list_display = ("at", "journal", "account", "signed", "asset", "kind", "order_link", "chain")
+    list_filter = ("kind", "asset")
+    list_select_related = ("order",)
+    search_fields = ("journal__exact", "account__exact", "=order__id")
+    search_help_text = "correlation id, journal (fill:17), account (deployment:7) or order id"
+    date_hierarchy = "at"
+    readonly_fields = ("order_link", "chain")
+    signed = number_column("amount")
+    fields = ("at", "journal", "account", "amount", "asset", "kind", "order_link", "chain", "correlation_id")
+
+    @display(description="order", ordering="order")
+    def order_link(self, row: LedgerEntry) -> SafeString | str:
+        """Because of which."""
+        return link("trading.order", row.order_id)
+
+
+@admin.register(LedgerBalance)
+class LedgerBalanceAdmin(Book):
+    """Sums per account and asset."""
+
+    list_display = ("account", "asset", "sum", "lines")
+    list_filter = ("asset",)
+    search_fields = ("account",)
+    sum = number_column("amount")
+
+    @display(description="lines")
+    def lines(self, row: LedgerBalance) -> SafeString | str:
+        """What it is the sum of."""
+        return list_link("trading.ledgerentry", "lines", q=row.account, asset=row.asset)
