@@ -205,19 +205,21 @@ def config() -> Iterator[Check]:
 
 
 def models() -> Iterator[Check]:
-    """Every provider that a purpose asks has what it needs."""
+    """For each question that we ask of models, some provider of its chain has what it needs."""
     try:
         policy = llm_policy()
-        asked = {name: purpose for purpose, one in policy.purposes.items() for name in one.chain}
-        for name, purpose in asked.items():
-            missing = policy.provider(name).missing
-            fix = f"set {missing} in the environment or .env, or take {name} out of the chain in config/llm.yaml"
-            yield Check(
-                f"model:{name}",
-                not missing,
-                f"for {purpose}" + (f", {missing} is not set" if missing else ""),
-                fix if missing else "",
+        in_use = {"classify"} | ({"generate"} if signals_policy().generate.proposer == "model" else set())
+        for purpose, stanza in policy.purposes.items():
+            missing = {name: policy.provider(name).missing for name in stanza.chain}
+            there = [name for name, lacks in missing.items() if not lacks]
+            lacking = ", ".join(f"{name} lacks {lacks}" for name, lacks in missing.items() if lacks)
+            detail = "; ".join(
+                part for part in (f"asks {', '.join(there)}" if there else "", lacking) if part
             )
+            ok = bool(there) or purpose not in in_use
+            fix = f"set one of {', '.join(sorted(set(missing.values())))} in the environment or .env"
+            detail = detail if purpose in in_use else f"not in use; {detail}"
+            yield Check(f"model:{purpose}", ok, detail, "" if ok else fix)
     except MaxxitError as error:
         yield Check("model", False, str(error)[:300], "correct config/llm.yaml")
 

@@ -77,7 +77,7 @@ def _job(row: PeriodicTask, done: StageRun | None, trace: datetime | None, worke
     own = done.started_at if done else trace
     last = max((at for at in (own, row.last_run_at) if at), default=None)
     rhythm = row.schedule
-    due = now + rhythm.remaining_estimate(last or row.date_changed) if row.enabled else None
+    due = _second(now + rhythm.remaining_estimate(last or row.date_changed)) if row.enabled else None
     grace = timedelta(0) if own else BEAT_WRITES
     late = max((now - due - grace).total_seconds(), 0.0) if due else 0.0
     return Job(
@@ -94,6 +94,11 @@ def _job(row: PeriodicTask, done: StageRun | None, trace: datetime | None, worke
         queue=queue,
         reason=row.description,
     )
+
+
+def _second(at: datetime) -> datetime:
+    """The nearest whole second: Celery counts from a `now` of its own, a little later than ours."""
+    return (at + timedelta(milliseconds=500)).replace(microsecond=0)
 
 
 def _cron(row: PeriodicTask) -> str:

@@ -1,0 +1,70 @@
+"""Dead letters: rows whose step failed three times, set aside for a person with their error."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from maxxit.console.schemas import moment
+from maxxit.core.errors import Rejected
+from signals_app import ingest
+from signals_app.models import CtPost
+from signals_app.states import PostState
+from trading import poison
+from trading.models import Order
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One of them."""
+
+    name: str
+    """post:17 or order:4."""
+    at: datetime
+    what: str
+    attempts: int
+    error: str
+
+    @property
+    def last_line(self) -> str:
+        """What it came to."""
+        return (self.error.strip().splitlines() or [""])[-1][:120]
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return self.__dict__ | {"at": moment(self.at)}
+
+
+def letters() -> list[Letter]:
+    """All of them, posts first, the oldest first."""
+    posts = CtPost.objects.filter(state=PostState.QUARANTINED).order_by("pk")
+    orders = Order.objects.filter(attempts__gte=poison.TRIES).order_by("pk")
+    return [
+        *(
+            Letter(f"post:{row.pk}", row.ingested_at, row.text[:60], row.attempts, row.last_error)
+            for row in posts
+        ),
+        *(
+            Letter(f"order:{row.pk}", row.updated_at, str(row), row.attempts, row.last_error)
+            for row in orders
+        ),
+    ]
+
+
+def letter(name: str) -> Letter:
+    """The one of that name. Raises Rejected when there is none."""
+    for one in letters():
+        if one.name == name:
+            return one
+    raise Rejected(f"no dead letter {name!r}: `manage.py dlq list` shows them", code="not_found")
+
+
+def redrive(names: Sequence[str]) -> int:
+    """Give those another three tries; returns how many there were. Raises Rejected for a name that is none."""
+    ids: dict[str, list[int]] = {"post": [], "order": []}
+    for name in names:
+        kind, _, pk = name.partition(":")
+        if kind not in ids or not pk.isdecimal():
+            raise Rejected(f"{name!r} is no dead letter: they look like post:17 or order:4", code="not_found")
+        ids[kind].append(int(pk))
+    return ingest.requeue(ids["post"]) + poison.redrive(ids["order"])

@@ -1,0 +1,45 @@
+"""`manage.py dlq list | show | redrive`: what failed three times and waits for a person."""
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from maxxit.console import dlq
+from maxxit.console.ops import OpsCommand
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = "Dead letters: posts and orders that were set aside after three failures. Times are UTC."
+    subcommands = {
+        "list": "all of them, with the last line of their error",
+        "show": "one of them with its whole traceback",
+        "redrive": "give them another three tries",
+    }
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """Of each subcommand."""
+        if action == "show":
+            parser.add_argument("letter", help="as in `list`: post:17 or order:4")
+        if action == "redrive":
+            parser.add_argument("letters", nargs="*", help="as in `list`: post:17 order:4 …")
+            parser.add_argument("--all", action="store_true", help="every one of them")
+
+    def run(self, **options: Any) -> Any:
+        """One of the three."""
+        if options["action"] == "list":
+            found = dlq.letters()
+            self.table(
+                ("letter", "at (UTC)", "tries", "what", "error"),
+                [(one.name, one.at, one.attempts, one.what, one.last_line) for one in found],
+            )
+            return {"letters": [one.as_json() for one in found]}
+        if options["action"] == "show":
+            letter = dlq.letter(options["letter"])
+            self.say(f"{letter.name}  {letter.what}  {letter.attempts} tries\n{letter.error}")
+            return letter.as_json()
+        names = [one.name for one in dlq.letters()] if options["all"] else options["letters"]
+        count = dlq.redrive(names)
+        self.say(f"{count} redriven", "SUCCESS" if count else "")
+        return {"redriven": count}

@@ -1,0 +1,25 @@
+"""`manage.py resume --reason …`: release the kill switch."""
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from maxxit.console.ops import OpsCommand, by_option, operator
+from trading import gate
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = "Release every latched kill switch, with a reason. The gates stay as they are."
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """Why."""
+        parser.add_argument("--reason", required=True, help="what was found and done; it is written down")
+        by_option(parser)
+
+    def run(self, **options: Any) -> Any:
+        """Release."""
+        count = gate.release(by=operator(options["by"]), reason=options["reason"])
+        self.say(f"{count} released" if count else "nothing was latched", "SUCCESS")
+        return {"released": count, "level": gate.kill_level()}

@@ -1,0 +1,33 @@
+"""`manage.py status`: each job with its last run, next run, lag and worker."""
+
+from typing import Any
+
+from maxxit.console import status
+from maxxit.console.ops import OpsCommand
+from maxxit.console.templatetags.figures import duration
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = (
+        "Each job of the schedule: last run, next run, how late it is, what it did and where. Times are UTC."
+    )
+
+    def run(self, **options: Any) -> Any:
+        """Print the table."""
+        jobs = status.jobs()
+        rows = [
+            (
+                job.name,
+                job.rhythm,
+                job.last_run or "never",
+                job.next_run if job.enabled else "off",
+                duration(job.lag_seconds) if job.lag_seconds else "",
+                job.result,
+                job.worker,
+            )
+            for job in jobs
+        ]
+        self.table(("job", "rhythm", "last run (UTC)", "next run (UTC)", "late", "last pass", "worker"), rows)
+        return {"jobs": [job.as_json() for job in jobs]}

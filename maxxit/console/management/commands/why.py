@@ -1,0 +1,36 @@
+"""`manage.py why`: what stopped a post, a signal or an order."""
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from maxxit.console import why
+from maxxit.console.ops import OpsCommand
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = (
+        "What stopped a post, a signal or an order: the reason, what was measured, the limit, what to change."
+    )
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """One of three."""
+        one = parser.add_mutually_exclusive_group(required=True)
+        one.add_argument("--post", metavar="ID", help="our id of a post, or the provider's")
+        one.add_argument("--signal", metavar="ID", help="a signal")
+        one.add_argument("--order", metavar="ID", help="an order")
+
+    def run(self, **options: Any) -> Any:
+        """Print each thing that stopped it."""
+        what = next(name for name in why.KINDS if options[name] is not None)
+        stops = why.why(what, options[what])
+        if not stops:
+            self.say(f"nothing stopped this {what}: see `manage.py chain --{what} {options[what]}`")
+        for stop in stops:
+            self.say(f"{stop.what}: {stop.code}: {stop.meaning}")
+            if stop.measured or stop.limit:
+                self.say(f"    measured {stop.measured or '–'}, limit {stop.limit or '–'}")
+            self.say(f"    to change it: {stop.change}")
+        return {"stopped": bool(stops), "reasons": [stop.as_json() for stop in stops]}
