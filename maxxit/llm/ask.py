@@ -78,7 +78,8 @@ def ask(
 
 def _links(rules: LlmPolicy, purpose: str, provider: Provider | None, asker: Asker[M]) -> list[Link]:
     if provider is not None:
-        return [Link(provider, ProviderStanza(adapter="given", local=not provider.base_url))]
+        unknown = ProviderStanza(adapter="given", local=not provider.base_url)
+        return [Link(provider, rules.providers.get(provider.name, unknown))]
     links = chain.links(rules, purpose, callable_only=not asker.replays)
     return asker.recorded(links) if asker.replays else links
 

@@ -1,7 +1,8 @@
 """What traders say when they make a call. Each cue has a side, a weight and the phrase.
 
-`§` is a listed token. Weights are log-odds in tenths of a sort: 10 is a call by itself, 5 needs company. They were
-set by hand on the tuning half of the labelled posts (docs/reading.md), rounded to halves of five.
+`§` is a listed token. Weights have no unit: `read.THRESHOLD` is what a call needs after its doubts are taken away,
+so 10 is a call by itself and 6 needs company. They were set by hand on the tuning half of the labelled posts
+(docs/reading.md).
 """
 
 import re
@@ -11,7 +12,9 @@ UP, DOWN = 1, -1
 _PRICE = r"(?:\$ ?)?\d[\d,.]*(?: ?(?:k|usd|btc|sats|dollars))?\+?"
 _TOKENS = r"(?:(?:some|more|my|the|your|a|this|these|that|all|of|up|on|into|in|to|little|bit|few) )*§"
 
-_NO_SUBJECT = r"(?! (?:is|isn't|are|was|for|took|takes|like|makes?|means|can|will|with|via|on \w+ is|at \w+ is|because))"
+_NO_SUBJECT = (
+    r"(?! (?:is|isn't|are|was|for|took|takes|like|makes?|means|can|will|with|via|at \w+ is|because))"
+)
 """After "buying §": what would make it the subject of a sentence and no deed of the author."""
 
 
@@ -36,10 +39,13 @@ CUES: tuple[Cue, ...] = (
     # --- what the author does ---------------------------------------------------------------------------------
     _cue(
         *("buys", UP, 10),
-        r"(?:i'm|i am|im|i've been|been|just|also|still|now|started) (?:buying|accumulating|adding|longing) TOKENS",
+        r"(?:i'm|i am|im|i've been|been|just|also|still|now|started) (?:buying|accumulating|adding|"
+        r"longing) TOKENS",
         r"^(?:buying|bought|adding|added|longing|longed|accumulating|loading|loaded)(?! your) TOKENSGERUND",
-        r"(?<!because )(?<!that )(?<!if )(?<!when )(?<!since )i (?:just |also |already )?(?:bought|added|longed|entered|opened|scooped|grabbed) TOKENS",
-        r"i(?:'m| am|'ve been|'ll| will|'d)? (?:still |just |also |rather |have been |been )*(?:long|riding|holding|hold|hodl|hodling) TOKENS",
+        r"(?<!because )(?<!that )(?<!if )(?<!when )(?<!since )i (?:just |also |already )?(?:bought|added|"
+        r"longed|entered|opened|scooped|grabbed) TOKENS",
+        r"i(?:'m| am|'ve been|'ll| will|'d)? (?:still |just |also |rather |have been |been )*(?:long|riding|"
+        r"holding|hold|hodl|hodling) TOKENS",
         r"(?:entered|getting|jumped) into TOKENS",
         r"(?:riding|long) TOKENS and short",
         r"(?:picked|pick|scooped|scoop|loaded|loading|stacked|stacking) up (?:on )?TOKENS",
@@ -53,16 +59,19 @@ CUES: tuple[Cue, ...] = (
         *("holds", UP, 7),
         r"(?:i |i'll |i'm |i will |i've been |been |just )?(?:holding|hodling|hold|hodl) TOKENS",
         r"(?:remains|still|is) a (?:hold|buy|strong buy)",
-        r"(?:not|never|won't|wont|will not|don't|do not|refuse to)(?: be)? (?:sell|selling)(?: my| your| any| a single)? ?§",
+        r"(?:not|never|won't|wont|will not|don't|do not|refuse to)(?: be)? (?:sell|selling)(?: my| your|"
+        r" any| a single)? ?§",
         r"been (?:in|long|holding|punting|accumulating) § since",
-        r"(?:my|in my) § (?:long|bags?|position) (?:is|are) (?:still |now )?(?:up|green|positive|in profit|alive)",
+        r"(?:my|in my) § (?:long|bags?|position) (?:is|are) (?:still |now )?(?:up|green|positive|in profit|"
+        r"alive)",
         r"(?:long term|happy|proud) § (?:holder|hodler|bull)",
     ),
     _cue(
         *("sells", DOWN, 10),
         r"(?:i'm|i am|im|just|now|started) (?:selling|shorting|dumping) TOKENS",
         r"^(?:selling|sold|shorting|shorted|dumping|dumped) TOKENSGERUND",
-        r"(?<!because )(?<!that )(?<!if )(?<!when )(?<!since )i (?:just |also |would )?(?:sold|shorted|sell|short|dumped) TOKENS",
+        r"(?<!because )(?<!that )(?<!if )(?<!when )(?<!since )i (?:just |also |would )?(?:sold|shorted|sell|"
+        r"short|dumped) TOKENS",
         r"i'm short TOKENS",
         r"(?:closed|took profits? on|taking profits? on|exited|out of) my TOKENS(?: long)?",
         r"(?:entered|opened|opening|took|taking) a TOKENS short",
@@ -71,7 +80,8 @@ CUES: tuple[Cue, ...] = (
     # --- what the author tells others to do -----------------------------------------------------------------
     _cue(
         *("says buy", UP, 12),
-        r"^(?:just |now |so |please |psst[. ]*)?(?:keep )?(?:buy|accumulate|long)(?: up| more| some)? TOKENSGERUND",
+        r"^(?:just |now |so |please |psst[. ]*)?(?:keep )?(?:buy|accumulate|long)(?: up| more|"
+        r" some)? TOKENSGERUND",
         r"keep buying(?: up)? TOKENS",
         r"buy (?:and|&) (?:hold|hodl)(?: TOKENS)?",
         r"btfd",
@@ -94,24 +104,31 @@ CUES: tuple[Cue, ...] = (
     # --- what the author expects -----------------------------------------------------------------------------
     _cue(
         *("expects rise", UP, 10),
-        r"(?<!i'm )(?<!still )(?:will|gonna|gunna|going to|likely|could|should|easily|about to|ready to|set to)(?: \w+){0,2} "
-        r"(?:rise|rally|moon|pump|head up|go up|go higher|move higher|bounce|break its ath|break ath|double|surge|fly)",
+        r"(?<!i'm )(?<!still )(?:will|gonna|gunna|going to|likely|could|should|easily|about to|ready to|"
+        r"set to)(?: \w+){0,2} "
+        r"(?:rise|rally|moon|pump|head up|go up|go higher|move higher|bounce|break its ath|break ath|double|"
+        r"surge|fly)",
         r"(?:we|it) (?:move|go|heads?|moves?) (?:higher|up)",
         r"(?:heading|headed|heads?) (?:back )?up",
         r"§ (?:is |keeps )?moving up",
-        r"(?:leg|push|continuation|reversal|breakout|break|wave|(?:next|another|big|the|a|for) move) (?:to the )?(?:up|upside|upwards?|higher)(?: next| soon| incoming| imo)?",
+        r"(?:leg|push|continuation|reversal|breakout|break|wave|(?:next|another|big|the|a|"
+        r"for) move) (?:to the )?(?:up|upside|upwards?|higher)(?: next| soon| incoming| imo)?",
         r"move up now",
         r"(?:bottom|lows?) (?:is|are|looks?) in",
         r"(?:i|we) (?:expect|predict|anticipate|think|believe)(?: \w+){0,5} "
-        r"(?:higher|ath|new high|new highs|rally|breakout|bounce|go up|moon|break out|green|outperform|will rise)",
-        r"(?:big|huge|massive|great|good|green) (?:week|month|year|move|run|rally|pump|weekly) (?:ahead|incoming|coming|inc|for §)",
+        r"(?:higher|ath|new high|new highs|rally|breakout|bounce|go up|moon|break out|green|outperform|"
+        r"will rise)",
+        r"(?:big|huge|massive|great|good|green) (?:week|month|year|move|run|rally|pump|weekly) (?:ahead|"
+        r"incoming|coming|inc|for §)",
         r"(?:incoming|upcoming) § (?:\w+ )?(?:pump|rally|run|green|breakout|moon|weekly)",
-        r"(?:bull run|bull market|uptrend|rally|trend)(?: \w+){0,2} (?:continues|continuing|resumes|intact|not over|just (?:started|beginning|getting started))",
+        r"(?:bull run|bull market|uptrend|rally|trend)(?: \w+){0,2} (?:continues|continuing|resumes|intact|"
+        r"not over|just (?:started|beginning|getting started))",
         r"(?:will|to) (?:outperform|skyrocket|explode|recover|bounce back|make new highs)",
         r"(?:20\d\d|this|next year) (?:is going to be|will be|is) the year of(?: \w+){0,4} §",
         r"the year of(?: [^.]{0,30})? §",
         r"§'s year",
-        r"(?:new|fresh|another) (?:ath|all time high|all-time high|high|highs)(?: soon| inc| incoming| next| imo| imminent)",
+        r"(?:new|fresh|another) (?:ath|all time high|all-time high|high|highs)(?: soon| inc| incoming| next|"
+        r" imo| imminent)",
         r"break (?:its|the|a new) (?:ath|all time high)",
         r"to new highs",
         r"(?:next|another) (?:move|leg) (?:is )?up",
@@ -124,29 +141,35 @@ CUES: tuple[Cue, ...] = (
     _cue(
         *("expects fall", DOWN, 10),
         r"(?:will|gonna|gunna|going to|likely|about to|ready to|set to|looks ready to)(?: \w+){0,2} "
-        r"(?:fall|crash|dump|tank|drop|go down(?! as)|go lower|roll over|retrace|correct|bleed|drag everything down)",
+        r"(?:fall|crash|dump|tank|drop|go down(?! as)|go lower|roll over|retrace|correct|bleed|"
+        r"drag everything down)",
         r"(?:we|it) (?:move|go|heads?|moves?) (?:lower|down)",
         r"(?:going|heading|headed) (?:back )?down",
         r"(?:next|another) (?:move|leg) (?:is )?down",
-        r"(?:leg|continuation|reversal|break|wave|(?:next|another|big|the|a|for) move) (?:to the )?(?:down|downside|downwards?|lower)",
+        r"(?:leg|continuation|reversal|break|wave|(?:next|another|big|the|a|for) move) (?:to the )?(?:down|"
+        r"downside|downwards?|lower)",
         r"(?:top|high) (?:is|looks) in",
         r"(?:going|goes|headed|heading|drop|dropping|fall|falling|go) (?:much |even |way )?lower",
         r"lower (?:we|it) (?:go|goes)",
         r"(?:i|we) (?:expect|predict|anticipate|think|believe)(?: \w+){0,5} "
         r"(?:lower|correction|dump|crash|drop|pullback|retrace|drag everything down|red|fall|dip)",
         r"(?:chance|risk|danger) of (?:a )?(?:\d+% )?(?:retrace|correction|crash|dump|drop|pullback)",
-        r"(?:correction|crash|dump|pullback|retrace|retracement) (?:is )?(?:coming|incoming|inc|imminent|ahead|overdue|soon)",
+        r"(?:correction|crash|dump|pullback|retrace|retracement) (?:is )?(?:coming|incoming|inc|imminent|"
+        r"ahead|overdue|soon)",
         r"(?:drag|pull) (?:everything|alts|the market|all) down",
         r"down (?:only )?from here",
     ),
     _cue(
         *("target", UP, 10),
-        r"(?:next |first |my |new |price )?(?:target|targets|tgt|trgt|tp)s?(?: of| is| are| @| at|:| up| remains)*,? ?PRICE",
+        r"(?:next |first |my |new |price )?(?:target|targets|tgt|trgt|tp)s?(?: of| is| are| @| at|:| up|"
+        r" remains)*,? ?PRICE",
         r"PRICE (?:target|trgt|tgt|is the target|projected|inc|incoming|next|soon|easy|eoy|by eoy|by end of)",
         r"PRICE(?: \w+)? (?:target|trgt|tgt) ?,?(?: here we come| remains)?",
         r"targets? (?:are|is) ath",
-        r"(?<!once )(?<!before )(?<!when )(?<!if )(?<!after )(?<!until )(?:§|it|price|that) (?:will |could |can |should |to )(?:easily )?(?:hit|reach|touch|see|test|go to|eiffel tower to|get to) PRICE",
-        r"(?<!i'm )(?<!i'm still )(?:go|going|heads?|headed|heading|ride|way up|pumped|tower|pump) to (?:the )?(?:PRICE|moon)",
+        r"(?<!once )(?<!before )(?<!when )(?<!if )(?<!after )(?<!until )(?:§|it|price|that) (?:will |could |"
+        r"can |should |to )(?:easily )?(?:hit|reach|touch|see|test|go to|eiffel tower to|get to) PRICE",
+        r"(?<!i'm )(?<!i'm still )(?:go|going|heads?|headed|heading|ride|way up|pumped|tower|"
+        r"pump) to (?:the )?(?:PRICE|moon)",
         r"here we come",
         r"the case for (?:a )?PRICE",
         r"next stop(?: is|:)? PRICE",
@@ -168,8 +191,10 @@ CUES: tuple[Cue, ...] = (
         r"resistance(?: \w+){0,5} (?:breached|broken|flipped)",
         r"broken resistance",
         r"(?:flips?|flipped|turned|turning|turns)(?: \w+){0,3} (?:into|to) support",
-        r"(?:reclaim|reclaims|reclaimed|reclaiming|pushing|pushed|punched|blasted) (?:through|above|past|back above)",
-        r"(?:flag|pennant|wedge|triangle|h&s)(?: \w+){0,3} (?:confirm\w*|complete\w*|breakout|broke out|break out)",
+        r"(?:reclaim|reclaims|reclaimed|reclaiming|pushing|pushed|punched|blasted) (?:through|above|past|"
+        r"back above)",
+        r"(?:flag|pennant|wedge|triangle|h&s)(?: \w+){0,3} (?:confirm\w*|complete\w*|breakout|broke out|"
+        r"break out)",
         r"(?:close[sd]?|closing)(?: \w+){0,2} above",
         r"close above",
         r"above (?:white |fib |the |trend ?line )*resistance",
@@ -178,7 +203,8 @@ CUES: tuple[Cue, ...] = (
     ),
     _cue(
         *("breaks down", DOWN, 10),
-        r"(?:fell|falls|fall|falling|drops?|dropping|dropped|breaks?|broke|breaking|slips?|slipping|lost|losing)"
+        r"(?:fell|falls|fall|falling|drops?|dropping|dropped|breaks?|broke|breaking|slips?|slipping|lost|"
+        r"losing)"
         r"(?: \w+){0,3} (?:support|below|downside)",
         r"(?:falling|fell|dropping|breaking|broke) (?:down )?(?:through|under)",
         r"break ?down",
@@ -197,7 +223,8 @@ CUES: tuple[Cue, ...] = (
         r"(?:shelf|confluence|zone) of support",
         r"bids are supporting",
         r"pulling back to(?: \w+){0,2} (?:confluence|support)",
-        r"(?:above|over|held|holding|holds|defended|off) (?:the |its )?(?:\d+ ?-?(?:day|d|week|w|h)? ?-?)?(?:sma|ema|ma)",
+        r"(?:above|over|held|holding|holds|defended|off) (?:the |its )?(?:\d+ ?-?(?:day|d|week|w|"
+        r"h)? ?-?)?(?:sma|ema|ma)",
         r"support (?:is )?(?:holding|held|intact|working)",
         r"(?:bounce|bounced|bouncing|rebound\w*)(?: \w+){0,3} (?:support|fib|channel|sma|ema|low|lows)",
         r"(?:higher lows?|higher highs?|double bottom|cup (?:and|&) handle|oversold|short squeeze)",
@@ -215,7 +242,8 @@ CUES: tuple[Cue, ...] = (
     _cue(
         *("bullish", UP, 8),
         r"(?:still|very|super|more|so|mega|extremely|uber|max|turning|staying|feeling|i'm|im|am) bullish",
-        r"(?<!or )(?<!eliminate )bullish (?:on(?! \S+ (?:vs|versus|against|relative))|bias|signals?|pattern|continuation|pennant|flag|divergence|engulfing|tk|cross|setup|structure)",
+        r"(?<!or )(?<!eliminate )bullish (?:on(?! \S+ (?:vs|versus|against|relative))|bias|signals?|pattern|"
+        r"continuation|pennant|flag|divergence|engulfing|tk|cross|setup|structure)",
         r"(?:long|buy) (?:entry|signal)",
         r"looking (?:very |still |so |really |pretty )?(?:good|strong|great|bullish|primed|healthy|nice)",
         r"(?:still|very|more|is|super) (?:strong|healthy)(?: here| now| today)?$",
@@ -226,7 +254,8 @@ CUES: tuple[Cue, ...] = (
     _cue(
         *("bearish", DOWN, 8),
         r"(?:still|very|super|more|so|mega|extremely|turning|staying|feeling|i'm|im|am) bearish",
-        r"bearish (?:on(?! \S+ (?:vs|versus|against|relative))|bias|signals?|pattern|continuation|pennant|flag|divergence|engulfing|harmonic|setup|structure)",
+        r"bearish (?:on(?! \S+ (?:vs|versus|against|relative))|bias|signals?|pattern|continuation|pennant|"
+        r"flag|divergence|engulfing|harmonic|setup|structure)",
         r"looking (?:very |still |so |really |pretty )?(?:weak|bearish|toppy|heavy|bad|ugly)",
         r"(?:bearish|weak|bad|negative) (?:signs?|signal|momentum|setup|structure|chart)",
         r"bears (?:in control|are back|winning|took)",

@@ -5,59 +5,74 @@ import re
 REPOST = re.compile(r"^\s*(?:RT @|RT:|MT @|via @)", re.IGNORECASE)
 
 JOKE = re.compile(
-    r"😂|🤣|😜|😝|🤡|🤪|/s\b|(?<!\w)(?:lol|lmao|lmfao|rofl|haha\w*|hehe\w*|jk|kidding|joke\w*|sarcas\w*|satire|meme\w*|"
+    r"😂|🤣|😜|😝|🤡|🤪|/s\b|(?<!\w)(?:lol|lmao|lmfao|rofl|haha\w*|hehe\w*|jk|kidding|joke\w*|sarcas\w*|satire|"
+    r"meme\w*|"
     r"inb4|mfw|tfw|hilarious|wen|smh|wtf|ffs|parody|grandma|lambo\w*|mcafee\w*)(?!\w)",
     re.IGNORECASE,
 )
 OTHERS = re.compile(
-    r"(?<!\w)(?:says?|sees|said|saying|tells|according to|reports?|reported|reporting|claims?|claimed|predicts|warns?|"
-    r"warned|announce[sd]?|article|via|interview|bloomberg|cnbc|reuters|wsj|forbes|analysts?|strategist|regulators?|"
-    r"government|govt|banks?|ceo|breaking(?= news|:)|recap|coin ?chat|podcast|episode|video|livestream|going live|"
+    r"(?<!\w)(?:says?|sees|said|saying|tells|according to|reports?|reported|reporting|claims?|claimed|"
+    r"predicts|warns?|"
+    r"warned|announce[sd]?|article|via|interview|bloomberg|cnbc|reuters|wsj|forbes|analysts?|strategist|"
+    r"regulators?|"
+    r"government|govt|banks?|ceo|breaking(?= news|:)|recap|coin ?chat|podcast|episode|video|livestream|"
+    r"going live|"
     r"live to talk|wall st(?:reet)?|elon|krugman)(?!\w)",
     re.IGNORECASE,
 )
 PEOPLE = re.compile(
-    r"(?<!\w)(?:people (?:are|who|keep)|someone|everyone|anyone|nobody|they|their|them|he|she|his|her|investors?|newbies|"
+    r"(?<!\w)(?:people (?:are|who|keep)|someone|everyone|anyone|nobody|they|their|them|he|she|his|her|"
+    r"investors?|newbies|"
     r"traders|companies|you were|you are|if you)(?!\w)",
     re.IGNORECASE,
 )
 PAST = re.compile(
-    r"(?<!\w)(?:last (?:year|month|week|time|two)|yesterday|(?:days?|weeks?|months?|years?|hours?|hrs?) ago|back in|"
-    r"in 20(?:0\d|1[0-7])|(?<!than i have been )in the past \w|used to|was|were|had|history|since|remember|reminds? me|earlier|"
+    r"(?<!\w)(?:last (?:year|month|week|time|two)|yesterday|(?:days?|weeks?|months?|years?|hours?|hrs?) ago|"
+    r"back in|"
+    r"in 20(?:0\d|1[0-7])|(?<!than i have been )in the past \w|used to|was|were|had|history|since|remember|"
+    r"reminds? me|earlier|"
     r"so far|this year|ytd|year-to-date|should have|could have|would have|went from|has gone|have gone|"
     r"outperformed|returned?|returns|played|sold off|did)(?!\w)",
     re.IGNORECASE,
 )
 FAR = re.compile(
-    r"(?<!\w)(?<!past )(?<!last )(?:(?:few|couple(?: of)?|next \w+|\d+(?:-\d+)?|many|several|coming) (?:more )?(?:years|decades)|decade|decades|"
-    r"long[- ](?:run|term|haul)|by 20(?:19|[2-9]\d)|in 20(?:19|[2-9]\d)|for 20(?:19|[2-9]\d)|some ?day|eventually|forever|future|"
+    r"(?<!\w)(?<!past )(?<!last )(?:(?:few|couple(?: of)?|next \w+|\d+(?:-\d+)?|many|several|"
+    r"coming) (?:more )?(?:years|decades)|decade|decades|"
+    r"long[- ](?:run|term|haul)|by 20(?:19|[2-9]\d)|in 20(?:19|[2-9]\d)|for 20(?:19|[2-9]\d)|some ?day|"
+    r"eventually|forever|future|"
     r"one day)(?!\w)",
     re.IGNORECASE,
 )
 SUPPOSED = re.compile(
-    r"(?<!\w)(?:what if|imagine|let's say|let's assume|assume|assuming|hypothetical\w*|suppose|would be|would have|"
+    r"(?<!\w)(?:what if|imagine|let's say|let's assume|assume|assuming|hypothetical\w*|suppose|would be|"
+    r"would have|"
     r"wouldn't|if i|if they|if there|if he|\*if\*|for example|e\.g\.|example|in order to|in order for|hoping|"
     r"hope|wish|pray\w*|ideal|dream)(?!\w)",
     re.IGNORECASE,
 )
 CHART = re.compile(
-    r"(?<!\w)(?:\d{1,2}[mhdw]|[14]hr?|daily|weekly|fibs?|resistance|support|flag|wedge|pennant|triangle|tri|kumo|cloud|"
-    r"kijun|tk|rsi|macd|\d*ema|\d*sma|ma|harmonic|h&s|channel|fractals?|trend ?line|breakout|target|targets|trgt|volume|"
+    r"(?<!\w)(?:\d{1,2}[mhdw]|[14]hr?|daily|weekly|fibs?|resistance|support|flag|wedge|pennant|triangle|tri|"
+    r"kumo|cloud|"
+    r"kijun|tk|rsi|macd|\d*ema|\d*sma|ma|harmonic|h&s|channel|fractals?|trend ?line|breakout|target|targets|"
+    r"trgt|volume|"
     r"pattern|ath|chart|entry|bids?)(?!\w)",
     re.IGNORECASE,
 )
 NEGATION = re.compile(
-    r"(?:(?<!\w)(?:not|never|no|without|neither|nor|isn't|isnt|aren't|won't|wont|can't|cant|cannot|don't|dont|doesn't|"
+    r"(?:(?<!\w)(?:not|never|no|without|neither|nor|isn't|isnt|aren't|won't|wont|can't|cant|cannot|don't|"
+    r"dont|doesn't|"
     r"doesnt|didn't|didnt|ain't|hardly|stop|instead of|rather than)(?: \w+){0,3} ?)$",
     re.IGNORECASE,
 )
 UNSURE = re.compile(
-    r"(?<!\w)(?:might|maybe|perhaps|may|possibly|could(?! easily)|can go|(?<!even )if|unless|until|not sure|doubtful|otherwise|"
+    r"(?<!\w)(?:might|maybe|perhaps|may|possibly|could(?! easily)|can go|(?<!even )if|unless|until|not sure|"
+    r"doubtful|otherwise|"
     r"not in the clear|not saying)(?!\w)",
     re.IGNORECASE,
 )
 OTHER_SUBJECT = re.compile(
-    r"\$[a-z]{2,7}\b|(?<!\w)(?:alts?|alt ?coins?|shitcoins?|bcash|bch|bitcoin cash|gold|stocks?|fees?|gbtc|etfs?|usd|"
+    r"\$[a-z]{2,7}\b|(?<!\w)(?:alts?|alt ?coins?|shitcoins?|bcash|bch|bitcoin cash|gold|stocks?|fees?|gbtc|"
+    r"etfs?|usd|"
     r"dollars?|fiat|everyone|banks?|people|miners?|forks?|icos?)(?!\w)"
 )
 """What a cue may speak of instead of a listed token, in masked lower-case text."""

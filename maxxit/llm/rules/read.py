@@ -165,31 +165,21 @@ def _beside(part: Sentence, nearest: Mention) -> list[Mention]:
 def _doubts(parts: Sequence[Sentence]) -> list[tuple[str, int]]:
     """(reason, weight) of everything that makes the whole post less of a call."""
     text = "\n".join(part.text for part in parts)
-    own_chart = any(mention.cashtag for part in parts for mention in part.mentions) or marks.CHART.search(
-        text
+    cashtag = any(mention.cashtag for part in parts for mention in part.mentions)
+    trader = cashtag or bool(marks.CHART.search(text))
+    weighed = (
+        ("sounds like a joke", 7, marks.JOKE.search(text)),
+        ("speaks of what others say", 3 if trader else 5, marks.OTHERS.search(text)),
+        ("speaks of what others do", 2, marks.PEOPLE.search(text)),
+        ("speaks of the past", 2 if trader else 3, marks.PAST.search(text)),
+        ("looks too far ahead", 5, marks.FAR.search(text)),
+        ("only supposes", 5, marks.SUPPOSED.search(text)),
+        ("lists many prices", 5, len(marks.PRICE.findall(text)) >= marks.MANY_PRICES),
+        ("asks", 3, any(part.question for part in parts)),
+        ("is unsure", 3, marks.UNSURE.search(text)),
+        ("has no trader's marks", 2, not trader),
     )
-    doubts = []
-    if marks.JOKE.search(text):
-        doubts.append(("sounds like a joke", 7))
-    if marks.OTHERS.search(text):
-        doubts.append(("speaks of what others say", 3 if own_chart else 5))
-    if marks.PEOPLE.search(text):
-        doubts.append(("speaks of what others do", 2))
-    if marks.PAST.search(text):
-        doubts.append(("speaks of the past", 2 if own_chart else 3))
-    if marks.FAR.search(text):
-        doubts.append(("looks too far ahead", 5))
-    if marks.SUPPOSED.search(text):
-        doubts.append(("only supposes", 5))
-    if len(marks.PRICE.findall(text)) >= marks.MANY_PRICES:
-        doubts.append(("lists many prices", 5))
-    if any(part.question for part in parts):
-        doubts.append(("asks", 3))
-    if marks.UNSURE.search(text):
-        doubts.append(("is unsure", 3))
-    if not own_chart:
-        doubts.append(("has no trader's marks", 2))
-    return doubts
+    return [(reason, weight) for reason, weight, found in weighed if found]
 
 
 def _judge(tallies: Mapping[str, _Tally], doubts: Sequence[tuple[str, int]]) -> Found:

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-TOKEN = "§"
+MASK = "§"
 """Stands for a listed token in the masked text, so that the lexicon needs no symbols."""
 STABLECOINS = frozenset({"USDC", "USDT", "DAI", "USDC.E", "BUSD", "FRAX", "TUSD", "USDP", "FDUSD", "PYUSD"})
 """Never read as a token, whatever the list of tokens says."""
@@ -58,7 +58,7 @@ _URL = re.compile(r"(?:https?://|www\.)\S+|\S+…$")
 _SUBREDDIT = re.compile(r"(?<![\w/])/?r/\w+", re.IGNORECASE)
 _HANDLE = re.compile(r"(?<!\w)@\w+")
 _QUOTE = re.compile(
-    r":\s*[\"“][^\"“”]*$|[\"“”][^\"“”]{12,}?[\"“”]|(?<!\w)['‘’](?=\w)[^'‘’]{12,}?['‘’](?!\w)|^\s*(?:&gt;|>).*$",
+    r":\s*[\"“][^\"“”]*$|[\"“”][^\"“”]{12,}?[\"“”]|(?<!\w)'(?=\w)[^']{12,}?'(?!\w)|^\s*>.*$",
     re.MULTILINE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n+|\s+(?:->|--|—|–|•)\s+")
@@ -123,7 +123,11 @@ class Words:
 
 def fold(text: str) -> str:
     """Without HTML escapes, invisible signs, links and the words of others; one kind of apostrophe."""
-    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", html.unescape(text))).replace("’", "'")
+    plain = (
+        _INVISIBLE.sub("", unicodedata.normalize("NFKC", html.unescape(text)))
+        .replace("’", "'")
+        .replace("\u2018", "'")
+    )
     plain = _SUBREDDIT.sub(" ", _URL.sub(" ", plain))
     return _QUOTE.sub(" “” ", plain)
 
@@ -148,7 +152,7 @@ def _masked(part: str, words: Words) -> Sentence:
             continue
         before = part[start : found.start()].lower()
         mentions.append(Mention(symbol, length + len(before), found[1] == "$"))
-        pieces += [before, TOKEN]
+        pieces += [before, MASK]
         length += len(before) + 1
         start = found.end()
     pieces.append(part[start:].lower())

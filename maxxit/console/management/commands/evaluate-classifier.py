@@ -1,0 +1,200 @@
+"""`manage.py evaluate-classifier --labelled FILE --posts FILE`: how well the configured reader reads.
+
+Exit codes: 0 done and every floor held, 1 a floor (--min-…) was missed, 2 a file, a label or the provider is wrong.
+"""
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from maxxit.core import correlation
+from maxxit.core.errors import MaxxitError, Misconfigured
+from maxxit.llm import evaluation
+from maxxit.llm.ask import ask
+from maxxit.llm.chain import open_provider
+from maxxit.llm.evaluation import Figures, Judged, Label
+from maxxit.llm.models import LlmTrace
+from maxxit.llm.policy import policy
+from maxxit.llm.providers.base import Provider
+from maxxit.llm.reading import Reading, Readings
+from maxxit.market.instruments import words_by_token
+
+
+class Command(BaseCommand):
+    """Read labelled posts and compare."""
+
+    help = "Measure the classifier on labelled posts: precision, recall, sides, calibration, latency, cost."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the files, the reader and the floors."""
+        parser.add_argument("--labelled", type=Path, required=True, help="CSV: id,username,label,token,side")
+        parser.add_argument(
+            "--posts", type=Path, required=True, help="JSON lines: id, username, created_at, text"
+        )
+        parser.add_argument(
+            "--provider", default="", help="a name of config/llm.yaml; default: the chain of classify"
+        )
+        parser.add_argument("--half", choices=["all", *evaluation.HALVES], default="all")
+        parser.add_argument("--batch", type=int, default=25, help="posts per call (25)")
+        parser.add_argument("--json", action="store_true")
+        parser.add_argument("--plot", type=Path, help="write the calibration plot there (PNG)")
+        parser.add_argument("--errors", type=int, default=20, help="how many errors to list (20)")
+        parser.add_argument("--min-precision", type=float, default=0.0, help="of candidate; exit 1 below")
+        parser.add_argument("--min-recall", type=float, default=0.0)
+        parser.add_argument("--min-side-accuracy", type=float, default=0.0)
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        """Do it."""
+        try:
+            labels = [
+                label
+                for label in evaluation.read_labels(options["labelled"])
+                if options["half"] in {"all", evaluation.half(label.post_id)}
+            ]
+            texts = evaluation.read_texts(options["posts"], (label.post_id for label in labels))
+            missing = [label.post_id for label in labels if label.post_id not in texts]
+            if missing or not labels:
+                raise Misconfigured(
+                    f"{options['posts']} lacks {len(missing)} of {len(labels)} posts: {missing[:3]}"
+                )
+            name = options["provider"]
+            provider = open_provider(name, policy().provider(name)) if name else None
+            started = perf_counter()
+            judged, calls = self._read(labels, texts, options["batch"], provider)
+        except (MaxxitError, OSError) as error:
+            raise CommandError(str(error), returncode=2) from error
+        figures = evaluation.judge(judged)
+        told = self._told(figures, calls, perf_counter() - started)
+        if options["plot"]:
+            _plot(figures, options["plot"])
+        if options["json"]:
+            self.stdout.write(json.dumps(told | {"errors": figures.errors[: options["errors"]]}, indent=1))
+        else:
+            self._report(told, figures, options["errors"])
+        self._floors(figures, options)
+
+    def _read(
+        self, labels: Sequence[Label], texts: dict[str, str], size: int, provider: Provider | None
+    ) -> tuple[list[Judged], list[int]]:
+        """Every label with its reading, and the ids of the traces."""
+        judged, calls = [], []
+        for place in range(0, len(labels), size):
+            batch = labels[place : place + size]
+            posts = [
+                {"post_id": one.post_id, "author": one.username, "text": texts[one.post_id], "posted_at": ""}
+                for one in batch
+            ]
+            asked = ask(
+                purpose="classify",
+                data={"posts": posts, "tokens": words_by_token()},
+                schema=Readings,
+                correlation_ids=[correlation.born("evaluation", one.post_id) for one in batch],
+                provider=provider,
+            )
+            calls.append(asked.trace_id)
+            readings = {reading.post_id: reading for reading in asked.answer.readings}
+            judged += [
+                Judged(one, texts[one.post_id], readings.get(one.post_id) or _silence(one.post_id))
+                for one in batch
+            ]
+        return judged, calls
+
+    def _told(self, figures: Figures, calls: list[int], seconds: float) -> dict[str, Any]:
+        traces = list(LlmTrace.objects.filter(pk__in=calls))
+        accuracy = figures.side_accuracy
+        return {
+            "posts": figures.posts,
+            "provider": sorted({f"{trace.provider} {trace.model}" for trace in traces}),
+            "classes": {name: counts.as_json() for name, counts in figures.classes.items()},
+            "side_accuracy": None if accuracy is None else round(accuracy, 4),
+            "confusion": figures.confusion,
+            "calibration": figures.calibration,
+            "calls": len(calls),
+            "seconds": round(seconds, 3),
+            "latency_ms_per_call": round(sum(trace.latency_ms for trace in traces) / len(traces), 1)
+            if traces
+            else None,
+            "cost_usd": f"{sum((trace.cost_usd for trace in traces), Decimal(0)):f}",
+        }
+
+    def _report(self, told: dict[str, Any], figures: Figures, errors: int) -> None:
+        say = self.stdout.write
+        say(f"{told['posts']} posts read by {', '.join(told['provider']) or 'an untraced provider'}")
+        say(f"{'class':10} {'precision':>9} {'recall':>7} {'f1':>7} {'found':>6} {'false':>6} {'missed':>7}")
+        for name, one in told["classes"].items():
+            shares = " ".join(
+                f"{'-' if one[key] is None else f'{one[key]:.3f}':>7}" for key in ("recall", "f1")
+            )
+            precision = "-" if one["precision"] is None else f"{one['precision']:.3f}"
+            say(f"{name:10} {precision:>9} {shares} {one['found']:>6} {one['false']:>6} {one['missed']:>7}")
+        say(f"side accuracy among found: {told['side_accuracy']}")
+        say(f"confusion (label -> reading): {json.dumps(told['confusion'])}")
+        for one in told["calibration"]:
+            say(
+                f"confidence >= {one['from']:.1f}: {one['calls']} calls, sure {one['confidence']}, right {one['right']}"
+            )
+        per_call = told["latency_ms_per_call"]
+        say(f"{told['calls']} calls, {told['seconds']} s, {per_call} ms a call, {told['cost_usd']} USD")
+        for error in figures.errors[:errors]:
+            say(
+                f"\n{error['kind']}: {error['post_id']} {error['username']} label {error['label']} read {error['read']}"
+            )
+            say(f"  {' '.join(error['text'].split())}\n  {error['reasoning']}")
+
+    def _floors(self, figures: Figures, options: dict[str, Any]) -> None:
+        candidate = figures.classes["candidate"]
+        held = {
+            "precision": (candidate.precision, options["min_precision"]),
+            "recall": (candidate.recall, options["min_recall"]),
+            "side accuracy": (figures.side_accuracy, options["min_side_accuracy"]),
+        }
+        missed = [
+            f"{name} {value or 0:.3f} < {floor}"
+            for name, (value, floor) in held.items()
+            if (value or 0.0) < floor
+        ]
+        if missed:
+            raise CommandError("; ".join(missed), returncode=1)
+
+
+def _silence(post_id: str) -> Reading:
+    """What a reader says of a post that it left out."""
+    return Reading(
+        post_id=post_id,
+        candidate=False,
+        tokens=(),
+        sentiment="neutral",
+        confidence=Decimal(0),
+        reasoning="left out",
+    )
+
+
+def _plot(figures: Figures, path: Path) -> None:
+    """Confidence against the fraction that was right; the size of a dot is the number of calls."""
+    from matplotlib.figure import Figure
+
+    picture = Figure(figsize=(5, 5), layout="constrained")
+    axes = picture.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="as sure as right")
+    for one in figures.calibration:
+        axes.scatter(one["confidence"], one["right"], s=20 + 10 * one["calls"], color="tab:blue")
+        axes.annotate(
+            f"{one['calls']:.0f}",
+            (one["confidence"], one["right"]),
+            textcoords="offset points",
+            xytext=(6, 6),
+        )
+    axes.set(
+        xlim=(0, 1),
+        ylim=(0, 1.05),
+        xlabel="confidence",
+        ylabel="fraction right",
+        title="Calls: how sure, how right",
+    )
+    axes.legend(loc="lower right")
+    picture.savefig(path, format="png", dpi=120)

@@ -1,0 +1,115 @@
+"""What models were asked and what they answered; what that cost; which providers rest. Nobody edits any of it."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db import models
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from maxxit.events.admin_links import EMPTY, Book, chain_link, number_column, state_column
+from maxxit.llm.models import LlmCircuit, LlmSpend, LlmTrace
+
+
+def block(text: str) -> SafeString:
+    """Text as it was, in a box."""
+    style = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:40rem;overflow:auto;font-size:0.75rem"
+    return format_html('<pre style="{}">{}</pre>', style, text)
+
+
+def pretty(value: Any) -> str:
+    """JSON for people; text that is JSON itself too."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return str(value)
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+
+
+@admin.register(LlmTrace)
+class LlmTraceAdmin(Book):
+    """One call: prompt, answer, latency, tokens, cost."""
+
+    list_display = (
+        *("ts", "purpose", "provider", "model", "state", "latency_ms", "prompt_tokens", "completion_tokens"),
+        *("cost", "posts", "repaired", "agent_name", "chain"),
+    )
+    list_filter = ("status", "purpose", "provider", "model", "repaired", "agent_name", "ts")
+    search_fields = ("agent_name", "error_message", "request_sha256")
+    date_hierarchy = "ts"
+    fields = (
+        *(
+            "ts",
+            "purpose",
+            "agent_name",
+            "provider",
+            "model",
+            "base_url",
+            "parameters",
+            "state",
+            "error_message",
+        ),
+        *("latency_ms", "prompt_tokens", "completion_tokens", "cost_usd", "repaired"),
+        *("system", "prompt", "answer", "chains", "prompt_sha256", "schema_sha256", "request_sha256"),
+    )
+    readonly_fields = ("state", "system", "prompt", "answer", "chains")
+    state = state_column("status", "status")
+    cost = number_column("cost_usd", "USD")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
+    ) -> tuple[models.QuerySet[Any], bool]:
+        """A correlation id finds every call that read its post, not only those it was the first of."""
+        try:
+            wanted = UUID(search_term.strip())
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+        return queryset.filter(correlation_ids__contains=[wanted]), False
+
+    @display(description="posts")
+    def posts(self, row: LlmTrace) -> int:
+        """How many correlation ids one call was about."""
+        return len(row.correlation_ids)
+
+    @display(description="system")
+    def system(self, row: LlmTrace) -> SafeString:
+        """The system's turn."""
+        return block(row.request.get("system", ""))
+
+    @display(description="prompt")
+    def prompt(self, row: LlmTrace) -> SafeString:
+        """The user's turn: words, then data."""
+        words, brace, data = row.request.get("user", "").partition("\n{")
+        return block(f"{words}\n{pretty(brace.strip() + data)}" if brace else words)
+
+    @display(description="answer")
+    def answer(self, row: LlmTrace) -> SafeString | str:
+        """What came back."""
+        return EMPTY if row.response is None else block(pretty(row.response))
+
+    @display(description="correlation ids")
+    def chains(self, row: LlmTrace) -> SafeString:
+        """The chains of all posts that this call was about."""
+        return format_html_join(" ", "{}", ((chain_link(one),) for one in row.correlation_ids))
+
+
+@admin.register(LlmSpend)
+class LlmSpendAdmin(Book):
+    """What each purpose used up, day by day."""
+
+    list_display = ("day", "purpose", "calls", "spent")
+    list_filter = ("purpose",)
+    date_hierarchy = "day"
+    spent = number_column("usd", "USD")
+
+
+@admin.register(LlmCircuit)
+class LlmCircuitAdmin(Book):
+    """Providers that failed, and until when they rest."""
+
+    list_display = ("provider", "failures", "retry_at", "last_error")

@@ -1,0 +1,72 @@
+"""Numbers over traces, computed by Postgres."""
+
+from typing import Any
+
+from django.db import models
+from django.db.models import Avg, Count, F, Func, Q, QuerySet, Sum
+
+from maxxit.llm.models import LlmTrace
+
+
+class _Percentile(models.Aggregate):
+    """`percentile_cont(fraction) WITHIN GROUP (ORDER BY expression)`."""
+
+    function = "percentile_cont"
+    template = "%(function)s(%(fraction)s) WITHIN GROUP (ORDER BY %(expressions)s)"
+    output_field = models.FloatField()
+
+
+def traces(**wanted: Any) -> QuerySet[LlmTrace]:
+    """The traces that match; `since` is a moment, `correlation_id` any of a call's ids, None means any."""
+    since, corr = wanted.pop("since", None), wanted.pop("correlation_id", None)
+    rows = LlmTrace.objects.filter(**{name: value for name, value in wanted.items() if value})
+    if since is not None:
+        rows = rows.filter(ts__gte=since)
+    return rows.filter(correlation_ids__contains=[corr]) if corr else rows
+
+
+def summary(rows: QuerySet[LlmTrace]) -> dict[str, Any]:
+    """Calls, errors, latency, tokens, cost, and the busiest agents and models."""
+    rows = rows.order_by()
+    total = rows.aggregate(
+        calls=Count("id"),
+        errors=Count("id", filter=Q(status="error")),
+        repaired=Count("id", filter=Q(repaired=True)),
+        avg_ms=Avg("latency_ms"),
+        p50_ms=_Percentile("latency_ms", fraction=0.5),
+        p95_ms=_Percentile("latency_ms", fraction=0.95),
+        prompt_tokens=Sum("prompt_tokens"),
+        completion_tokens=Sum("completion_tokens"),
+        cost_usd=Sum("cost_usd"),
+    )
+    total["error_pct"] = round(100 * total["errors"] / total["calls"], 2) if total["calls"] else 0.0
+    total["agents"] = _top(rows.exclude(agent_name=""), "agent_name")
+    total["models"] = _top(rows, "model")
+    total["purposes"] = _top(rows, "purpose")
+    return total
+
+
+def days(rows: QuerySet[LlmTrace]) -> list[dict[str, Any]]:
+    """One line a day (UTC): calls, errors, average and 95th percentile of the latency, cost."""
+    day = Func(F("ts"), function="date", output_field=models.DateField())
+    return list(
+        rows.order_by()
+        .annotate(day=day)
+        .values("day")
+        .annotate(
+            calls=Count("id"),
+            errors=Count("id", filter=Q(status="error")),
+            avg_ms=Avg("latency_ms"),
+            p95_ms=_Percentile("latency_ms", fraction=0.95),
+            cost_usd=Sum("cost_usd"),
+        )
+        .order_by("day")
+    )
+
+
+def _top(rows: QuerySet[LlmTrace], field: str, count: int = 5) -> list[dict[str, Any]]:
+    return list(
+        rows.values(name=F(field))
+        .annotate(calls=Count("id"), cost_usd=Sum("cost_usd"))
+        .order_by("-calls", "name")[:count]
+    )
