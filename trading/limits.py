@@ -22,18 +22,18 @@ def lock(account: str) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
 
 
-HOLDINGS = """
-SELECT d.account, b.asset, sum(b.amount)
+HELD_AND_IN_FLIGHT = """
+SELECT d.account, b.asset, sum(b.amount), 0
 FROM ledger_balances b JOIN agent_deployments d ON b.account = 'deployment:' || d.id
 WHERE b.amount <> 0 AND b.asset <> 'USDC'
 GROUP BY d.account, b.asset
-"""
-IN_FLIGHT_ENTRIES = """
+UNION ALL
 SELECT account, symbol, sum(CASE side WHEN 'buy' THEN 1 ELSE -1 END * (quantity - filled_quantity)), count(*)
 FROM orders
 WHERE state = ANY(%s) AND purpose = 'open'
 GROUP BY account, symbol
 """
+"""One statement, so one snapshot: an order that is settled between two would be in neither."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,7 @@ def read_book() -> Book:
     held: dict[tuple[str, str], Decimal] = {}
     flying: dict[str, int] = {}
     with connection.cursor() as cursor:
-        cursor.execute(HOLDINGS)
-        for account, symbol, amount in cursor.fetchall():
-            held[account, symbol] = amount
-        cursor.execute(IN_FLIGHT_ENTRIES, [list(IN_FLIGHT)])
+        cursor.execute(HELD_AND_IN_FLIGHT, [list(IN_FLIGHT)])
         for account, symbol, amount, count in cursor.fetchall():
             held[account, symbol] = held.get((account, symbol), ZERO) + amount
             flying[account] = flying.get(account, 0) + count
