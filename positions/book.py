@@ -1,5 +1,6 @@
 """fills -> positions: opened with their exits, and closed with their PnL, fees and profit share"""
 
+from collections import Counter
 from decimal import Decimal
 
 import structlog
@@ -14,7 +15,7 @@ from positions import pnl
 from positions.exits import levels, retry_after
 from positions.models import Position, ProfitMark
 from positions.states import PositionState
-from trading import ledger
+from trading import ledger, poison
 from trading.models import Fill, Order
 from trading.policy import policy
 from trading.wiring import venue
@@ -22,10 +23,12 @@ from trading.wiring import venue
 log = structlog.get_logger(__name__)
 
 DUE = """
-SELECT 'open', id FROM orders WHERE purpose = 'open' AND filled_quantity > booked_quantity
+SELECT 'open', id, id FROM orders
+WHERE purpose = 'open' AND filled_quantity > booked_quantity AND attempts < %(tries)s
 UNION ALL
-SELECT 'end', p.id FROM positions p JOIN orders o ON o.id = p.exit_order_id
+SELECT 'end', p.id, o.id FROM positions p JOIN orders o ON o.id = p.exit_order_id
 WHERE p.state = 'closing' AND o.state NOT IN ('planned', 'sending', 'unknown', 'accepted', 'partially_filled')
+  AND o.attempts < %(tries)s
 ORDER BY 1 DESC, 2
 """
 """Entries with fills that no position has taken up, then positions whose closing order is over."""
@@ -34,11 +37,13 @@ ORDER BY 1 DESC, 2
 def book() -> tuple[int, int]:
     """Open what was filled and close what is over; returns how many of each."""
     with connection.cursor() as cursor:
-        cursor.execute(DUE)
+        cursor.execute(DUE, {"tries": poison.TRIES})
         due = cursor.fetchall()
-    opened = [_open(pk) for what, pk in due if what == "open"]
-    closed = [_end(pk) for what, pk in due if what == "end"]
-    return len(opened), sum(closed)
+    done = Counter[str]()
+    for what, pk, order_id in due:
+        with poison.watched(Order.objects.get(pk=order_id)):
+            done[what] += bool(_open(pk) if what == "open" else _end(pk))
+    return done["open"], done["end"]
 
 
 @transaction.atomic
