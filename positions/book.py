@@ -59,7 +59,7 @@ def _open(order_id: int) -> Position:
     grown = Position.objects.filter(entry_order=order).first()
     if grown:
         grown.quantity, grown.entry_price = order.filled_quantity, order.average_price or ZERO
-        grown.fees = totals["fee"] + policy().fees.platform_fee_usdc
+        grown.fees = _fees(grown)
         grown.save(update_fields=["quantity", "entry_price", "fees"])
         record("position.grown", grown, quantity=f"{grown.quantity.normalize():f}")
         return grown
@@ -123,14 +123,14 @@ def _end(position_id: int) -> bool:
             PositionState.OPEN,
             why=out.reason or str(out.state),
             closed_quantity=gone,
-            fees=position.fees + done["fee"],
+            fees=_fees(position),
             exit_reason="",
             exit_retry_at=clock.now() + retry_after(position.exits),
         )
         return False
     outs = _all_exits(position)
     cash_in = _totals(position.entry_order)["cash"]
-    fees = position.fees + done["fee"]
+    fees = _fees(position)
     earned = pnl.gross(position.side, cash_in, outs["cash"]) - fees
     agent = position.deployment.agent
     shared = pnl.profit_share(earned, mark.carried_loss, agent.profit_share)
@@ -161,5 +161,11 @@ def _all_exits(position: Position) -> dict[str, Decimal]:
     fills = Fill.objects.filter(
         order__purpose="close", order__idempotency_key__startswith=f"close:{position.pk}:"
     )
-    found = fills.aggregate(cash=Sum("cash"), value=Sum(F("quantity") * F("price")))
+    found = fills.aggregate(cash=Sum("cash"), value=Sum(F("quantity") * F("price")), fee=Sum("fee"))
     return {name: value or ZERO for name, value in found.items()}
+
+
+def _fees(position: Position) -> Decimal:
+    """What the venue kept of its fills, in and out, and the platform's fee."""
+    entry = _totals(position.entry_order)["fee"]
+    return entry + policy().fees.platform_fee_usdc + _all_exits(position)["fee"]
