@@ -1,0 +1,147 @@
+"""The double-entry ledger: append-only, balanced per journal and asset, balances that follow."""
+
+from decimal import Decimal
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Sum
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.models import Deployment
+from maxxit.events.models import Event
+from maxxit.events.record import record
+from tests import builders as make
+from tests.builders import T0, RecordedClock
+from trading import ledger
+from trading.ledger import Move
+from trading.models import Fill, LedgerBalance, LedgerEntry
+
+D = Decimal
+
+
+@pytest.fixture
+def purse(db: None, time: RecordedClock) -> Deployment:
+    return make.booked_deployment(make.agent())
+
+
+amounts = st.decimals(min_value=D("0.000001"), max_value=10**9, places=6)
+accounts = st.sampled_from(
+    ["deployment:1", "deployment:1:payable", "venue:paper", "fees:platform", "external"]
+)
+moves = st.builds(
+    Move,
+    source=accounts,
+    target=accounts,
+    asset=st.sampled_from(["USDC", "ETH"]),
+    amount=amounts,
+    kind=st.sampled_from(["trade", "venue_fee", "external"]),
+).filter(lambda move: move.source != move.target)
+
+
+def apart(some: list[Move]) -> bool:
+    """No two lines of the journal share account, asset and kind."""
+    lines = [(account, m.asset, m.kind) for m in some for account in (m.source, m.target)]
+    return len(lines) == len(set(lines))
+
+
+@settings(max_examples=40)
+@given(st.lists(st.lists(moves, max_size=3).filter(apart), max_size=5))
+def test_any_journals_sum_to_zero_and_the_balances_are_the_sums_of_their_lines(
+    purse: Deployment, journals: list[list[Move]]
+) -> None:
+    LedgerBalance.objects.all().delete()
+    start = LedgerEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    for number, some in enumerate(journals):
+        ledger.post(f"test:{start}:{number}", some)
+    new = LedgerEntry.objects.filter(pk__gt=start)
+    sums = {
+        (account, asset): total
+        for account, asset, total in new.values_list("account", "asset").annotate(Sum("amount"))
+        if account.startswith("deployment")
+    }
+
+    assert ledger.drift() == {}
+    assert {(b.account, b.asset): b.amount for b in LedgerBalance.objects.all()} == sums
+
+
+def test_a_journal_is_booked_once(purse: Deployment) -> None:
+    move = Move("external", f"deployment:{purse.pk}", "ETH", D(1), "external")
+
+    assert [ledger.post("once", [move]), ledger.post("once", [move])] == [True, False]
+    assert ledger.balances(purse.pk)["ETH"] == 1
+
+
+def test_the_starting_balance_is_deposited_once(purse: Deployment) -> None:
+    assert not ledger.deposit(purse, D(10_000))
+    assert ledger.balances(purse.pk) == {"USDC": D(10_000)}
+
+
+@transaction.atomic
+def commit(*lines: tuple[str, str]) -> None:
+    """Book lines of one journal, (asset, amount) each, and run the checks that wait for the end."""
+    for asset, amount in lines:
+        LedgerEntry.objects.create(
+            journal="bad", account="external", asset=asset, amount=D(amount), kind="external", at=T0
+        )
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+@pytest.mark.parametrize(
+    "lines", [[("USDC", "1")], [("USDC", "1"), ("ETH", "-1")]], ids=["one line", "two assets"]
+)
+def test_a_journal_that_does_not_sum_to_zero_per_asset_is_refused(
+    purse: Deployment, lines: list[tuple[str, str]]
+) -> None:
+    with pytest.raises(DatabaseError, match="does not balance"):
+        commit(*lines)
+
+
+def written(table: str, purse: Deployment) -> None:
+    """One row of an append-only table."""
+    if table == "events":
+        record("test", purse)
+    if table == "fills":
+        order = make.order(purse)
+        Fill.objects.create(order=order, venue_fill_id="1", quantity=1, price=1, cash=1, fee=0, at=T0)
+
+
+@pytest.mark.parametrize("table", ["events", "fills", "ledger_entries"])
+@pytest.mark.parametrize("change", ["UPDATE {} SET id = id", "DELETE FROM {}"])
+def test_what_happened_cannot_be_changed_or_deleted(purse: Deployment, table: str, change: str) -> None:
+    written(table, purse)
+    with (
+        pytest.raises(DatabaseError, match="append-only"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(change.format(table))
+
+
+def test_djangos_own_ways_are_refused_too(purse: Deployment) -> None:
+    event = record("test", purse)
+    event.name = "another"
+    for way in (event.save, event.delete, lambda: Event.objects.filter(pk=event.pk).update(name="x")):
+        with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+            way()
+
+
+def test_a_fill_is_booked_once_per_venue_id(purse: Deployment) -> None:
+    written("fills", purse)
+    order = Fill.objects.get().order
+    with pytest.raises(DatabaseError, match="a_fill_is_booked_once"), transaction.atomic():
+        Fill.objects.create(order=order, venue_fill_id="1", quantity=2, price=1, cash=1, fee=0, at=T0)
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_a_fill_moves_token_against_cash_and_the_fee_to_the_venue(purse: Deployment, side: str) -> None:
+    order = make.order(purse, side=side)
+    fill = Fill.objects.create(
+        order=order, venue_fill_id="1", quantity=D("0.4"), price=D(2000), cash=D(800), fee=D("0.8"), at=T0
+    )
+    ledger.book_fill(order, fill)
+    sign = 1 if side == "buy" else -1
+
+    assert ledger.balances(purse.pk) == {"ETH": sign * D("0.4"), "USDC": D(10_000) - sign * D(800) - D("0.8")}
+    assert ledger.drift() == {}

@@ -1,0 +1,160 @@
+"""Real threads on real rows: caps hold, a row moves once, a position is closed once."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from maxxit.core.errors import StaleState
+from maxxit.events.models import Event
+from maxxit.events.record import advance, subject
+from positions import watch
+from positions.models import Position
+from tests import builders as make
+from tests.builders import RecordedClock
+from tests.fakes import FakeVenue
+from trading import execute
+from trading.models import Order
+from trading.policy import policy
+from trading.risk import Verdict
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+D = Decimal
+
+
+def at_once(works: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Run each in a thread of its own, from one starting line; what each returned, or the exception it raised."""
+    line = threading.Barrier(len(works))
+    results: list[Any] = [None] * len(works)
+
+    def run(place: int, work: Callable[[], Any]) -> None:
+        try:
+            connection.ensure_connection()
+            line.wait(timeout=60)
+            results[place] = work()
+        except BaseException as error:
+            results[place] = error
+        finally:
+            connection.close()
+
+    threads = [
+        threading.Thread(target=copy_context().run, args=(run, place, work))
+        for place, work in enumerate(works)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert not any(thread.is_alive() for thread in threads)
+    return results
+
+
+@pytest.fixture
+def market(time: RecordedClock, no_approval_file: object) -> None:
+    make.open_gate()
+    make.price("ETH", "2000")
+
+
+def rules(**platform: Any) -> Any:
+    """The limits, wide but for those named."""
+    wide = {
+        "max_orders_per_minute": 1000,
+        "max_open_orders": 1000,
+        "max_total_exposure_usd": D(10**9),
+        "max_symbol_exposure_usd": D(10**9),
+    }
+    return policy().model_copy(update={"platform": policy().platform.model_copy(update=wide | platform)})
+
+
+def race(count: int, limits: Any, venue: FakeVenue) -> Counter[str]:
+    """`count` purses that each want 800 USD of ETH at the same moment."""
+    agent = make.agent()
+    signal = make.signal(agent)
+    orders = [make.order(make.booked_deployment(agent), by=signal) for _ in range(count)]
+    verdicts = at_once([lambda order=order: execute.place(order, venue, limits) for order in orders])
+    failed = [verdict for verdict in verdicts if not isinstance(verdict, Verdict)]
+    assert failed == []
+    return Counter(verdict.reason for verdict in verdicts)
+
+
+@pytest.mark.parametrize("fills", [True, False], ids=["filled at once", "in flight"])
+@pytest.mark.parametrize(
+    ("cap", "reason"),
+    [("max_total_exposure_usd", "exposure_cap"), ("max_symbol_exposure_usd", "symbol_exposure_cap")],
+)
+def test_thirty_two_threads_on_one_cap_do_not_overshoot_it(
+    market: None, cap: str, reason: str, fills: bool
+) -> None:
+    verdicts = race(32, rules(**{cap: D(4100)}), FakeVenue(fills=fills))
+
+    assert verdicts == {"": 5, reason: 27}
+    assert sum(order.notional_usd or 0 for order in Order.objects.exclude(state="blocked")) == D(4000)
+
+
+def test_ten_threads_and_two_orders_a_minute_make_two_orders(market: None) -> None:
+    # F3: a source checked under one lock and registered under another; ten of ten went through
+    venue = FakeVenue()
+
+    assert race(10, rules(max_orders_per_minute=2), venue) == {"": 2, "rate_limit": 8}
+    assert venue.effects.total() == 2
+
+
+def test_of_many_open_orders_no_more_than_the_limit_fly(market: None) -> None:
+    assert race(10, rules(max_open_orders=3), FakeVenue(fills=False)) == {"": 3, "max_open_orders": 7}
+
+
+def test_eight_workers_that_hold_the_same_order_send_it_once(market: None) -> None:
+    agent = make.agent()
+    order = make.order(make.booked_deployment(agent), by=make.signal(agent))
+    twins = [Order.objects.select_related("deployment__agent", "signal").get(pk=order.pk) for _ in range(8)]
+    venue = FakeVenue()
+    results = at_once([lambda twin=twin: execute.place(twin, venue, policy()) for twin in twins])
+
+    assert sum(isinstance(one, Verdict) and one.allowed for one in results) == 1
+    assert sum(isinstance(one, StaleState) for one in results) == 7
+    assert venue.effects.total() == 1
+    assert make.event_names(of=subject(order)).count("order.sending") == 1
+
+
+def test_eight_fan_outs_at_once_plan_each_order_once(market: None) -> None:
+    agent = make.agent()
+    for _ in range(5):
+        make.booked_deployment(agent)
+    for _ in range(4):
+        make.signal(agent)
+    results = at_once([execute.fan_out] * 8)
+
+    assert sum(results) == Order.objects.count() == 20
+    assert Event.objects.filter(name="order.planned").count() == 20
+
+
+def test_two_threads_on_one_row_make_one_move_and_one_stale_state(market: None) -> None:
+    agent = make.agent()
+    twins = [make.signal(agent)]
+    twins.append(type(twins[0]).objects.get(pk=twins[0].pk))
+    results = at_once([lambda row=row: advance(row, "skipped", reason="race") for row in twins])
+
+    assert sorted(type(one).__name__ for one in results) == ["NoneType", "StaleState"]
+    assert make.event_names(of=subject(twins[0])) == ["signal.skipped"]
+
+
+def test_racing_monitors_and_a_manual_close_make_one_closing_order_each(market: None) -> None:
+    # F13: a source's lock changed no row, so that both racers passed
+    purse = make.booked_deployment(make.agent())
+    rows = [make.position(purse) for _ in range(20)]
+    make.price("ETH", "3000")
+    ids = [row.pk for row in rows]
+    claimed = at_once(
+        [watch.sweep, watch.sweep, watch.sweep, lambda: watch.close(ids), lambda: watch.close(ids[:7])]
+    )
+
+    assert sum(claimed) == 20
+    assert Order.objects.filter(purpose="close").count() == 20
+    assert set(Position.objects.values_list("state", "exits")) == {("closing", 1)}
+    assert Event.objects.filter(name="position.closing").count() == 20
