@@ -133,26 +133,25 @@ def _end(position_id: int) -> bool:
     fees = _fees(position)
     earned = pnl.gross(position.side, cash_in, outs["cash"]) - fees
     agent = position.deployment.agent
+    collected = venue(out.venue).capabilities.collects_fees
     shared = pnl.profit_share(earned, mark.carried_loss, agent.profit_share)
+    share = ledger.taken_share(f"close:{position.pk}:") if collected else shared.share
     mark.carried_loss = shared.carried_loss
     mark.save(update_fields=["carried_loss"])
     advance(
         position,
         PositionState.CLOSED,
         why=position.exit_reason,
-        data={"realised_pnl": f"{earned:f}", "profit_share": f"{shared.share:f}"},
+        data={"realised_pnl": f"{earned:f}", "profit_share": f"{share:f}"},
         closed_quantity=gone,
         exit_price=outs["value"] / gone,
         closed_at=clock.now(),
         fees=fees,
         realised_pnl=usdc(earned),
-        profit_share=shared.share,
+        profit_share=share,
     )
-    if shared.share:
-        collected = venue(out.venue).capabilities.collects_fees
-        ledger.book_profit_share(
-            f"share:{position.pk}", out, shared.share, agent.profit_receiver, collected=collected
-        )
+    if share and not collected:  # where the venue took it, the ledger has it from the fill
+        ledger.book_profit_share(f"share:{position.pk}", out, share, agent.profit_receiver, collected=False)
     return True
 
 

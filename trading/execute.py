@@ -179,6 +179,7 @@ def _reserve(order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts, qu
             quantity=quantity,
             reference_price=facts.price,
             deadline=deadline,
+            trade=f"{order.deployment_id}/{order.signal_id}",
         )
     )
     advance(

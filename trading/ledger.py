@@ -90,6 +90,26 @@ def book_platform_fee(order: Order, amount: Decimal, *, collected: bool) -> bool
     return post(f"fee:{order.pk}", [Move(payer, "fees:platform", USDC, amount, "platform_fee")], order=order)
 
 
+def book_taken(
+    order: Order, fill: Fill, fee: Decimal | None, share: Decimal | None, share_receiver: str
+) -> bool:
+    """Platform fee and profit share that the venue itself took with a fill, as it measured them."""
+    mine = account_of(order.deployment_id)
+    moves = [
+        Move(mine, "fees:platform", USDC, fee or ZERO, "platform_fee"),
+        Move(mine, f"profit:{share_receiver or 'platform'}", USDC, share or ZERO, "profit_share"),
+    ]
+    return post(f"taken:{fill.pk}", moves, order=order)
+
+
+def taken_share(idempotency_prefix: str) -> Decimal:
+    """The profit share in USDC that venues took with the fills of these closing orders."""
+    lines = LedgerEntry.objects.filter(
+        order__idempotency_key__startswith=idempotency_prefix, journal__startswith="taken:", kind="profit_share"
+    )
+    return lines.filter(amount__gt=0).aggregate(total=Sum("amount"))["total"] or ZERO
+
+
 def book_profit_share(journal: str, order: Order, amount: Decimal, receiver: str, *, collected: bool) -> bool:
     """The share of a winner, to the agent's profit receiver (`platform` where it names none)."""
     payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)

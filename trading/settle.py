@@ -79,7 +79,7 @@ def apply(order: Order, report: Report, *, collects_fees: bool) -> bool:
     locked = Order.objects.select_for_update().get(pk=order.pk)
     new = _new_fills(locked, report.fills)
     if new:
-        _book(locked, new, collects_fees=collects_fees)
+        _book(locked, new, report.fills, collects_fees=collects_fees)
     order.filled_quantity, order.average_price = locked.filled_quantity, locked.average_price
     if report.state == locked.state:
         order.state = locked.state
@@ -116,11 +116,14 @@ def _new_fills(order: Order, reported: Sequence[VenueFill]) -> list[Fill]:
     ]
 
 
-def _book(order: Order, new: Sequence[Fill], *, collects_fees: bool) -> None:
+def _book(order: Order, new: Sequence[Fill], told: Sequence[VenueFill], *, collects_fees: bool) -> None:
     """Ledger lines for each new fill, the platform fee with the first of an entry, and the order's totals."""
     first = order.filled_quantity == ZERO
+    taken = {one.fill_id: one for one in told}
     for fill in new:
         ledger.book_fill(order, fill)
+        one = taken[fill.venue_fill_id]
+        ledger.book_taken(order, fill, one.platform_fee, one.profit_share, one.share_receiver)
         record(
             "order.fill",
             order,
@@ -128,7 +131,8 @@ def _book(order: Order, new: Sequence[Fill], *, collects_fees: bool) -> None:
             price=f"{fill.price.normalize():f}",
         )
     if order.purpose == "open" and first:
-        ledger.book_platform_fee(order, policy().fees.platform_fee_usdc, collected=collects_fees)
+        if all(one.platform_fee is None for one in told):
+            ledger.book_platform_fee(order, policy().fees.platform_fee_usdc, collected=collects_fees)
         raise_to(CtPost.objects.filter(signals=order.signal_id), "traded")
     totals = order.fills.aggregate(filled=Sum("quantity"), value=Sum(F("quantity") * F("price")))
     order.filled_quantity = totals["filled"]

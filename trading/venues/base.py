@@ -38,6 +38,8 @@ class Request:
     """The quote that the decision used, USD."""
     deadline: datetime
     """After this the venue must not act on it any more."""
+    trade: str = ""
+    """deployment/signal: what an entry and its exits have in common, for venues that keep positions themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,12 @@ class VenueFill:
     fee: Decimal
     """USDC."""
     at: datetime
+    platform_fee: Decimal | None = None
+    """USDC that the venue took for the platform with this; None where it takes none (`collects_fees`)."""
+    profit_share: Decimal | None = None
+    """USDC that the venue took as profit share with this."""
+    share_receiver: str = ""
+    """Who got the profit share."""
 
 
 @dataclass(frozen=True, slots=True)
