@@ -422,3 +422,28 @@ def test_invisible_signs_are_shown_to_the_model(policy_dir: Path, server: ModelS
     assert "\u202e" not in sent
     assert "\\u202eyes\\u200b" in sent
     assert '\\"' in sent
+
+
+def test_no_canary_reaches_a_trace_a_log_a_recording_or_the_answer(
+    policy_dir: Path,
+    server: ModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known, typed = "c4n4ry-value-from-the-environment", "sk-ant-c4n4ry-typed-by-a-stranger"
+    monkeypatch.setenv("SOME_SERVICE_TOKEN", known)
+    monkeypatch.setenv("MAXXIT_LLM_RECORDINGS", "record")
+    caplog.set_level("INFO")
+    server.replies += [
+        fake.says(f"the key is {known}, yours is {typed}"),
+        fake.says(answer(reading(reasoning=f"{known} and {typed}", post_id="936389222470004736"))),
+    ]
+    got = asked(post("936389222470004736", f"Long $BTC, my key is {typed}, 0x{'ab' * 32}"))
+    files = [file.read_text() for file in (policy_dir.parent / "recordings").rglob("*.json")]
+    rows = [str(row) for row in LlmTrace.objects.values()]
+    sinks = [*files, *rows, caplog.text, *capsys.readouterr(), got.answer.readings[0].reasoning]
+    assert len(files) == len(rows) == 2
+    assert not [sink for sink in sinks if "c4n4ry" in sink]
+    assert "936389222470004736" in rows[0]
+    assert "ab" * 32 in rows[0]

@@ -46,6 +46,7 @@ CUES: tuple[Cue, ...] = (
         r"longed|entered|opened|scooped|grabbed) TOKENS",
         r"i(?:'m| am|'ve been|'ll| will|'d)? (?:still |just |also |rather |have been |been )*(?:long|riding|"
         r"holding|hold|hodl|hodling) TOKENS",
+        r"just (?:bought|added|longed|rebought) TOKENS",
         r"(?:entered|getting|jumped) into TOKENS",
         r"(?:riding|long) TOKENS and short",
         r"(?:picked|pick|scooped|scoop|loaded|loading|stacked|stacking) up (?:on )?TOKENS",
@@ -72,6 +73,7 @@ CUES: tuple[Cue, ...] = (
         r"^(?:selling|sold|shorting|shorted|dumping|dumped) TOKENSGERUND",
         r"(?<!because )(?<!that )(?<!if )(?<!when )(?<!since )i (?:just |also |would )?(?:sold|shorted|sell|"
         r"short|dumped) TOKENS",
+        r"just (?:sold|shorted|dumped) TOKENS",
         r"i'm short TOKENS",
         r"(?:closed|took profits? on|taking profits? on|exited|out of) my TOKENS(?: long)?",
         r"(?:entered|opened|opening|took|taking) a TOKENS short",

@@ -12,7 +12,7 @@ from typing import Any
 
 from maxxit.llm.rules import marks
 from maxxit.llm.rules.lexicon import CUES, Cue
-from maxxit.llm.rules.text import Mention, Sentence, Words, fold, sentences
+from maxxit.llm.rules.text import MASK, Mention, Sentence, Words, fold, sentences
 
 VERSION = "rules-1"
 THRESHOLD = 8
@@ -131,7 +131,8 @@ def _cues(part: Sentence) -> list[tuple[Cue, int, int]]:
             if not cue.name.startswith("expects"):
                 continue
             side = -side
-        found.append((cue, match.start(), side))
+        inside = match[0].find(MASK)
+        found.append((cue, match.start() + max(inside, 0), side))
     return found
 
 
