@@ -30,7 +30,7 @@ class StreamPolicy(Policy):
     flush_milliseconds: Seconds
     silence_seconds: Seconds
     keep_ticks: Seconds
-    websockets: dict[str, dict[str, str] | None]
+    websockets: dict[str, dict[str, str]]
 
 
 class _Feeds(Limits):

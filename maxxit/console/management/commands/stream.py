@@ -1,0 +1,37 @@
+"""manage.py stream: hold the price connections, and keep quotes and candles."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from maxxit.core.errors import MaxxitError
+from maxxit.market import quotes
+from maxxit.market.stream.run import Stream
+from maxxit.market.stream.status import open_bus
+
+
+class Command(BaseCommand):
+    """See the module."""
+
+    help = "Hold the price connections and keep quotes and candles. A second one waits and takes over."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Until SIGTERM or Ctrl-C; leaves within three seconds."""
+        try:
+            feeds = quotes.open_feeds()
+            if not feeds:
+                self.stderr.write("config/feeds.yaml names no feed in `order`: there is nothing to stream")
+            with open_bus() as bus:
+                stream = Stream(bus, feeds)
+                stream.sources()  # a wrong setting stops us here, not when the lease comes
+
+                def end(_signal: int, _frame: FrameType | None) -> None:
+                    stream.stop.set()
+
+                for sent in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(sent, end)
+                stream.run()
+        except MaxxitError as error:
+            raise CommandError(str(error)) from None

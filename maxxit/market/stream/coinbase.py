@@ -1,0 +1,163 @@
+"""Coinbase's WebSocket: the ticker channel, watched over by its heartbeats and sequence numbers.
+
+A gap in the numbers or a new connection is healed by asking REST once; silence longer than `silence` seconds means
+a dead connection, because heartbeats come every second.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import structlog
+from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from maxxit.market.feeds.base import Tick
+from maxxit.market.feeds.coinbase import tick_of
+from maxxit.market.stream.backoff import delay
+
+log = structlog.get_logger(__name__)
+
+CHANNELS = ("heartbeats", "ticker")
+
+
+class Refused(Exception):
+    """The server answered with an error message."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One message."""
+
+    sequence: int | None
+    ticks: tuple[Tick, ...]
+
+
+def read_frame(text: str | bytes, source: str, symbols: Mapping[str, str]) -> Frame:
+    """A message as ticks. `symbols`: product -> symbol. Raises Refused, and ValueError for what is no message."""
+    try:
+        said: dict[str, Any] = json.loads(text, parse_float=Decimal, parse_constant=Decimal)
+        if said.get("type") == "error":
+            raise Refused(str(said.get("message")))
+        number = said.get("sequence_num")
+        if said.get("channel") not in {"ticker", "ticker_batch"}:
+            return Frame(number, ())
+        tickers = [one for part in said["events"] for one in part["tickers"] if one["product_id"] in symbols]
+        return Frame(
+            number,
+            tuple(
+                tick_of(
+                    symbols[one["product_id"]],
+                    source,
+                    one.get("price"),
+                    said["timestamp"],
+                    one.get("best_bid"),
+                    one.get("best_ask"),
+                )
+                for one in tickers
+            ),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation) as error:
+        raise ValueError(f"not a message: {str(text)[:80]!r} ({error})") from error
+
+
+class CoinbaseSocket(threading.Thread):
+    """Holds one connection for all products. `put` takes the ticks, `heal` is called after something was missed."""
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        ids: Mapping[str, str],
+        put: Callable[[Tick], None],
+        *,
+        heal: Callable[[], None],
+        silence: float,
+    ) -> None:
+        super().__init__(name=f"socket-{name}", daemon=True)
+        self.source, self.url, self.put, self.heal, self.silence = name, url, put, heal, silence
+        self.symbols = {product: symbol for symbol, product in ids.items()}
+        self.stop = threading.Event()
+        self.live = False
+        self.connects = self.gaps = self.malformed = self.out_of_order = 0
+        self.error = ""
+
+    def end(self) -> None:
+        """Stop within half a second."""
+        self.stop.set()
+
+    def run(self) -> None:
+        """Connect, listen, and connect again, until told to stop."""
+        failures = 0
+        while not self.stop.is_set():
+            began = time.monotonic()
+            try:
+                self._listen()
+            except (
+                OSError,
+                TimeoutError,
+                InvalidHandshake,
+                InvalidURI,
+                WebSocketException,
+                Refused,
+            ) as error:
+                self.error = f"{type(error).__name__}: {error}"
+            self.live = False
+            if self.stop.is_set():
+                return
+            failures = 0 if time.monotonic() - began > 2 * self.silence else failures + 1
+            wait = delay(failures)
+            log.warning("socket_lost", feed=self.source, error=self.error, again_in=round(wait, 1))
+            self.stop.wait(wait)
+
+    def _listen(self) -> None:
+        with connect(
+            self.url, open_timeout=10, close_timeout=0.5, ping_interval=20, ping_timeout=20
+        ) as socket:
+            for channel in CHANNELS:
+                asked = {"type": "subscribe", "channel": channel, "product_ids": sorted(self.symbols)}
+                socket.send(json.dumps(asked))
+            self.connects += 1
+            self._hear(socket)
+
+    def _hear(self, socket: ClientConnection) -> None:
+        """Until the connection ends, falls silent or we are told to stop. Raises what websockets raises."""
+        expected: int | None = None
+        heard = time.monotonic()
+        while not self.stop.is_set():
+            try:
+                text = socket.recv(timeout=min(0.5, self.silence))
+            except TimeoutError:
+                if time.monotonic() - heard > self.silence:
+                    raise
+                continue
+            heard = time.monotonic()
+            if not self.live:
+                self.live = True
+                self.heal()  # what moved while nobody listened
+            try:
+                frame = read_frame(text, self.source, self.symbols)
+            except ValueError as error:
+                self.malformed += 1
+                log.warning("message_malformed", feed=self.source, error=str(error))
+                continue
+            expected = self._in_order(frame, expected)
+
+    def _in_order(self, frame: Frame, expected: int | None) -> int | None:
+        """Hand on the ticks of a frame that is not older than what we had; returns the next number."""
+        if frame.sequence is None or expected is None or frame.sequence == expected:
+            pass
+        elif frame.sequence < expected:
+            self.out_of_order += 1
+            return expected
+        else:
+            self.gaps += 1
+            log.warning("sequence_gap", feed=self.source, expected=expected, got=frame.sequence)
+            self.heal()
+        for tick in frame.ticks:
+            self.put(tick)
+        return expected if frame.sequence is None else frame.sequence + 1
