@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.db.models import F, Sum
 
 from maxxit.core import clock
+from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.money import ZERO, usdc
 from maxxit.events.record import advance, record
 from maxxit.market.instruments import instrument
@@ -18,6 +19,7 @@ from positions.states import PositionState
 from trading import ledger, poison
 from trading.models import Fill, Order
 from trading.policy import policy
+from trading.states import IN_FLIGHT
 from trading.wiring import venue
 
 log = structlog.get_logger(__name__)
@@ -42,7 +44,10 @@ def book() -> tuple[int, int]:
     done = Counter[str]()
     for what, pk, order_id in due:
         with poison.watched(Order.objects.get(pk=order_id)):
-            done[what] += bool(_open(pk) if what == "open" else _end(pk))
+            if what == "open":
+                done[what] += bool(_open(pk))
+            elif _entry_is_over(pk):
+                done[what] += _end(pk)
     return done["open"], done["end"]
 
 
@@ -101,6 +106,19 @@ def _totals(order: Order) -> dict[str, Decimal]:
         quantity=Sum("quantity"), cash=Sum("cash"), fee=Sum("fee")
     )
     return {name: value or ZERO for name, value in found.items()}
+
+
+def _entry_is_over(position_id: int) -> bool:
+    """Whether the entry can grow no more. What is left of it is withdrawn first: a fill that came after its position
+    closed would be held by nobody. The position stays in closing until the venue has said how the entry ended."""
+    entry = Position.objects.select_related("entry_order").get(pk=position_id).entry_order
+    if entry.state not in IN_FLIGHT:
+        return True
+    try:
+        venue(entry.venue).cancel(entry.venue_ref)
+    except (Retryable, Unknown, Rejected) as error:  # asked again at the next pass
+        log.warning("entry_not_withdrawn", order=entry.pk, error=str(error))
+    return False
 
 
 @transaction.atomic

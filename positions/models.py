@@ -116,6 +116,9 @@ class PnlSnapshot(models.Model):
     deployment = models.ForeignKey("agents.Deployment", models.PROTECT, related_name="pnl_snapshots")
     day = models.DateField()
     equity = models.DecimalField(**COLUMN)
+    deposits = models.DecimalField(
+        **COLUMN, default=0, help_text="USDC paid in so far, less what was taken out"
+    )
     realised_pnl = models.DecimalField(**COLUMN)
     unrealised_pnl = models.DecimalField(**COLUMN)
 

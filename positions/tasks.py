@@ -7,7 +7,7 @@ from celery import Task, shared_task
 
 from maxxit.core import clock
 from maxxit.pipeline.runs import Counts, run_stage
-from positions import book, performance, watch
+from positions import book, guard, performance, watch
 
 
 def monitor_pass() -> Counts:
@@ -24,7 +24,25 @@ def monitor(self: Task, run_id: int | None = None) -> dict[str, Any]:
     return run_stage("monitor", monitor_pass, run_id=run_id, task=self)
 
 
+def guard_pass() -> Counts:
+    """Whether anything calls for the kill switch."""
+    pulled = guard.watch()
+    return Counts(1, len(pulled), {"pulled": pulled})
+
+
+@shared_task
+def watch_risk() -> list[str]:
+    """Pull the kill switch where losses, drawdown, prices, drift or blocked orders call for it."""
+    return guard.watch()
+
+
+def snapshot_pass() -> Counts:
+    """The figures of the UTC day that has just ended."""
+    taken = performance.take_snapshots(clock.now().date() - timedelta(days=1))
+    return Counts(taken, taken)
+
+
 @shared_task
 def take_snapshots() -> int:
-    """The figures of the UTC day that has just ended."""
-    return performance.take_snapshots(clock.now().date() - timedelta(days=1))
+    """Each deployment's figures at the end of the day, once."""
+    return snapshot_pass().out

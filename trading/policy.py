@@ -62,6 +62,49 @@ class Exits(Policy):
         return self
 
 
+Level = Literal["no_entries", "reduce_only", "flatten"]
+
+
+class PercentTrigger(Policy):
+    """Pulls the switch at a percentage."""
+
+    limit_pct: Percent
+    level: Level
+
+
+class SecondsTrigger(Policy):
+    """Pulls the switch after a time."""
+
+    limit_seconds: Seconds
+    level: Level
+
+
+class UsdTrigger(Policy):
+    """Pulls the switch at an amount."""
+
+    limit_usd: Usd
+    level: Level
+
+
+class RateTrigger(Policy):
+    """Pulls the switch at a percentage of the last so many seconds, once there were enough orders to judge by."""
+
+    limit_pct: Percent
+    min_orders: Count
+    window_seconds: Seconds
+    level: Level
+
+
+class Triggers(Policy):
+    """What pulls the kill switch by itself."""
+
+    daily_loss: PercentTrigger
+    drawdown: PercentTrigger
+    stale_prices: SecondsTrigger
+    ledger_drift: UsdTrigger
+    blocked_rate: RateTrigger
+
+
 class Fees(Policy):
     """What the platform takes."""
 
@@ -73,6 +116,7 @@ class RiskPolicy(Policy):
 
     account: AccountLimits
     platform: PlatformLimits
+    triggers: Triggers
     price_band_pct: Percent
     allow_add_to_position: bool
     order_deadline_seconds: Seconds

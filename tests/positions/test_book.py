@@ -133,21 +133,20 @@ def test_fees_of_a_partial_exit_are_not_forgotten_when_the_entry_goes_on(desk: D
     assert position.realised_pnl == D(960) - D(800) - paid
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="an entry that is still being filled when its position closes leaves tokens that no position holds: "
-    "the sweep should withdraw the rest of the entry before it closes, or a closed position open again",
-)
-def test_an_entry_that_fills_after_its_position_closed_is_still_watched(desk: Desk) -> None:
+def test_a_position_closes_only_once_its_entry_can_grow_no_more(desk: Desk) -> None:
     position = entered(desk, "0.2", state="partially_filled")
     fills(leaving(desk, position), "0.2", usd="2400")
-    assert again(position).state == "closed"
-    fills(position.entry_order, "0.2", start=1)
-    book.book()
-    held = ledger.balances(desk.purse.pk)["ETH"]
-    watched = sum(p.quantity - p.closed_quantity for p in Position.objects.exclude(state="closed"))
+    assert again(position).state == "closing"
+    assert desk.venue.book[position.entry_order.venue_ref].state == "canceled", "the rest is withdrawn"
 
-    assert watched == held
+    fills(position.entry_order, "0.2", "0.1", state="canceled", start=0)
+    position = again(position)
+    held = ledger.balances(desk.purse.pk)["ETH"]
+    assert (position.state, position.quantity - position.closed_quantity) == ("open", held)
+
+    fills(leaving(desk, position), "0.1", usd="2400")
+    assert again(position).state == "closed"
+    assert ledger.balances(desk.purse.pk)["ETH"] == 0
 
 
 def test_closing_an_entry_in_one_go_books_what_the_ledger_says(desk: Desk) -> None:
