@@ -287,3 +287,6 @@ class PaperBalance(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account} {self.amount} {self.asset}"
+
+
+from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, SafePlan, Signer  # noqa: E402, F401 (Django finds them here)

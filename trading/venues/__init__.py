@@ -7,5 +7,6 @@ VENUES: Registry[Venue] = Registry(
     "venue",
     {
         "paper": "trading.venues.paper.PaperVenue",
+        "safe": "trading.venues.safe.SafeVenue",
     },
 )

@@ -1,0 +1,125 @@
+"""The river from end to end on a real chain: post → swap in the Safe → exit, and the ledger equals `balanceOf`."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from agents.models import Deployment
+from maxxit.core import clock
+from maxxit.events.models import Event
+from positions.models import Position
+from positions.tasks import monitor_pass
+from signals_app.classify import classify
+from signals_app.generate import generate
+from signals_app.ingest import ingest
+from signals_app.policy import policy
+from signals_app.sources.jsonl import JsonlSource
+from tests import builders as make
+from tests.chain.sending.desk import Desk, store_plan, verified
+from tests.fakes import FakeModel
+from trading import ledger, reconcile
+from trading.chain.models import ChainTransaction
+from trading.models import LedgerEntry, Order
+from trading.tasks import execute_pass
+
+pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]
+
+D = Decimal
+
+
+class River:
+    """One agent on the demo user's Safe, following one voice."""
+
+    def __init__(self, desk: Desk, folder: Path, model: FakeModel) -> None:
+        self.desk, self.model, self.world = desk, model, desk.world
+        self.agent = make.agent(venue="safe")
+        make.account(self.agent, username="voice")
+        self.deployment: Deployment = verified(
+            make.booked_deployment(self.agent, account=self.world.safe), desk.lab
+        )
+        store_plan(desk.lab)
+        make.open_gate("safe")
+        self.price = self.world.price("WETH")
+        make.price("ETH", str(self.price))
+        make.hourly_bars("ETH", make.calm(float(self.price)), until=clock.now())
+        self.posts = folder / "posts.jsonl"
+        self.posts.touch()
+
+    def says(self, text: str) -> None:
+        ident = str(940000000000000000 + len(self.posts.read_text()))
+        with self.posts.open("a") as out:
+            at = clock.now().isoformat()
+            out.write(json.dumps({"id": ident, "username": "voice", "created_at": at, "text": text}) + "\n")
+        self.model.reads(ident, "ETH")
+
+    def run(self) -> None:
+        """One run of the chain."""
+        ingest({"jsonl": JsonlSource([str(self.posts)])})
+        classify(policy().classify)
+        generate(policy().generate)
+        execute_pass()
+        monitor_pass()
+
+    def market(self, factor: str) -> None:
+        """Feed, pools and our quote move together; exits are looked for and leave."""
+        self.price = (self.price * D(factor)).quantize(D("0.01"))
+        self.world.move_price("WETH", self.price)
+        make.price("ETH", str(self.price))
+        monitor_pass()
+        execute_pass()
+        monitor_pass()
+
+    def on_chain(self, role: str) -> Decimal:
+        return D(self.world.balance("USDC", self.world.accounts[role])).scaleb(-6)
+
+    def booked(self, account: str) -> Decimal:
+        lines = LedgerEntry.objects.filter(account=account, asset="USDC")
+        return sum((line.amount for line in lines), D(0))
+
+    def sound(self) -> None:
+        """The ledger equals the chain for everyone, to the unit."""
+        profit = self.world.accounts["profit_receiver"]
+        assert ledger.drift() == {}
+        assert reconcile.drifts() == {}
+        assert self.booked("fees:platform") == self.on_chain("fee_receiver")
+        assert self.booked(f"profit:{profit}") == self.on_chain("profit_receiver")
+
+
+@pytest.fixture
+def river(desk: Desk, tmp_path: Path, model: FakeModel, empty_cache: None, no_approval_file: Path) -> River:
+    return River(desk, tmp_path, model)
+
+
+@pytest.mark.parametrize(("factor", "why"), [("1.25", "take_profit"), ("0.9", "stop_loss")])
+def test_a_post_becomes_a_swap_and_back_and_the_ledger_equals_the_chain(
+    river: River, factor: str, why: str
+) -> None:
+    river.says("buying $ETH here, this is the bottom")
+    river.run()
+    opened = Position.objects.get()
+    held = D(river.world.balance("WETH", river.world.safe)).scaleb(-18)
+
+    assert (opened.state, opened.quantity) == ("open", held)
+    river.sound()
+
+    river.market(factor)
+    closed = Position.objects.get()
+
+    assert (closed.state, closed.exit_reason) == ("closed", why)
+    assert river.world.balance("WETH", river.world.safe) == 0
+    river.sound()
+    usdc = D(river.world.balance("USDC", river.world.safe)).scaleb(-6)
+    assert usdc - D(10_000) == closed.realised_pnl - closed.profit_share
+    if why == "take_profit":
+        assert closed.profit_share == (closed.realised_pnl * D("0.2")).quantize(D("0.000001"), "ROUND_DOWN")
+        assert closed.profit_share > 0
+    else:
+        assert (closed.profit_share, closed.realised_pnl < 0) == (D(0), True)
+    assert [tx.state for tx in ChainTransaction.objects.all()] == ["final", "final"]
+    assert all("raw" not in json.dumps(order.prepared) for order in Order.objects.all())
+    names = list(Event.objects.filter(name__startswith="transaction.").values_list("name", flat=True))
+    assert sorted(names) == sorted(
+        ["transaction.signed", "transaction.broadcast", "transaction.mined", "transaction.final"] * 2
+    )

@@ -1,0 +1,166 @@
+"""`config/chains.yaml`, typed: which chains there are, how they are reached, and what stands where on them."""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from django.conf import settings
+from eth_utils.address import is_checksum_address
+from pydantic import AfterValidator, Field, model_validator
+
+from maxxit.core.config import Policy, Seconds, load
+from maxxit.core.errors import Misconfigured
+from trading.contracts.codec import ZERO_ADDRESS
+
+LOCAL_CHAIN_ID = 31337
+WORLD_FILE = Path("chain") / "world.json"
+"""Under the data folder: what the local chain was built with (`trading.chain.world`)."""
+SYMBOLS = {"WETH": "ETH", "WBTC": "BTC"}
+"""The wrapped tokens of the local world -> the instruments that they stand for."""
+
+
+def _checksummed(value: str) -> str:
+    if not is_checksum_address(value):
+        raise ValueError("not an address with its checksum")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_checksummed)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class TokenStanza(Policy):
+    """A token that may be traded: its price feed (token in USD) and the feed's greatest age."""
+
+    address: Address
+    decimals: Annotated[int, Field(ge=0, le=30)]
+    feed: Address
+    max_age: Seconds
+
+
+class Contracts(Policy):
+    """Where things are on a chain, and who the platform is there."""
+
+    usdc: Address
+    module: Address
+    router: Address
+    quoter: Address
+    factory: Address
+    multicall: Address
+    guardian: Address
+    fee_receiver: Address
+    profit_receiver: Address
+    executor: Address
+    tokens: dict[str, TokenStanza] = Field(min_length=1)
+
+
+class ChainStanza(Policy):
+    """One chain."""
+
+    chain_id: Count
+    rpcs: tuple[str, ...]
+    rpc_env: str = ""
+    finality_depth: Count
+    head_lag_blocks: Count
+    health_seconds: Annotated[float, Field(ge=0)]
+    timeout_seconds: Count
+    bump_after_seconds: Seconds
+    replaced_after_seconds: Seconds
+    gas_limit: Count
+    max_fee_wei: Count
+    min_tip_wei: Count
+    signatures_per_minute: Count
+    explorer: str
+    fee_tiers: tuple[Count, ...] = Field(min_length=1)
+    contracts: Contracts | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> "ChainStanza":
+        if self.contracts is None and self.chain_id != LOCAL_CHAIN_ID:
+            raise ValueError("contracts: only the local chain may leave them out")
+        return self
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The endpoints in force."""
+        given = os.environ.get(self.rpc_env, "") if self.rpc_env else ""
+        found = tuple(url.strip() for url in given.split(",") if url.strip()) or self.rpcs
+        if not found:
+            raise Misconfigured(
+                f"config/chains.yaml: no `rpcs` for chain {self.chain_id}; or set {self.rpc_env}"
+            )
+        return found
+
+
+class Terms(Policy):
+    """The limits that a plan proposes; the same names as the contract's."""
+
+    min_trade: Count
+    max_trade: Count
+    daily_notional: Count
+    trades_per_day: Count
+    cooldown: Annotated[int, Field(ge=0)]
+    slippage_bps: Count
+    loss_budget: Count
+    total_loss_budget: Count
+
+
+class _Chains(Policy):
+    model_config = Policy.model_config | {"extra": "allow"}
+    __pydantic_extra__: dict[str, ChainStanza]
+    policy: Terms
+
+
+@cache
+def _chains() -> _Chains:
+    return load("chains", _Chains)
+
+
+def terms() -> Terms:
+    """What a plan proposes."""
+    return _chains().policy
+
+
+def stanza(name: str) -> ChainStanza:
+    """The chain by its name. Raises `Misconfigured` with the known names."""
+    known = _chains().__pydantic_extra__
+    try:
+        return known[name]
+    except KeyError:
+        raise Misconfigured(
+            f"{name!r} is not in config/chains.yaml; known: {', '.join(sorted(known))}"
+        ) from None
+
+
+def contracts(chain: ChainStanza) -> Contracts:
+    """What stands where; for the local chain, out of the file that its world was saved to."""
+    if chain.contracts is not None:
+        return chain.contracts
+    path = Path(settings.DATA_DIR) / WORLD_FILE
+    if not path.exists():
+        raise Misconfigured(f"{path} is missing: the local chain has not been built (`make up` does that)")
+    from trading.chain.world import World  # it reads artifacts that production does not carry
+
+    return contracts_of(World.load(path, ""))
+
+
+def contracts_of(world: Any) -> Contracts:
+    """A local world as the venue sees it."""
+    tokens = {
+        SYMBOLS.get(token.symbol, token.symbol): TokenStanza(
+            address=token.address, decimals=token.decimals, feed=token.feed, max_age=3_600
+        )
+        for token in world.tokens
+    }
+    accounts = world.accounts
+    return Contracts(
+        usdc=world.usdc, module=world.module, router=world.router, quoter=world.quoter, factory=world.factory,
+        multicall=world.multicall, guardian=accounts["guardian"], fee_receiver=accounts["fee_receiver"],
+        profit_receiver=accounts["profit_receiver"], executor=accounts["executor"], tokens=tokens,
+    )  # fmt: skip
+
+
+def is_address(text: str) -> bool:
+    """A checksummed address that is not the zero address."""
+    return is_checksum_address(text) and text != ZERO_ADDRESS

@@ -1,0 +1,149 @@
+"""What we send to a chain: who signs, what was meant, and every version of it that may have left."""
+
+from typing import Any, ClassVar
+
+from django.db import models
+
+from trading.chain import states
+
+WEI: dict[str, Any] = {"max_digits": 30, "decimal_places": 0}
+
+
+class Signer(models.Model):
+    """An executor account on a chain. Its row is the lock on its nonces; its key is elsewhere."""
+
+    chain_id = models.PositiveBigIntegerField()
+    address = models.CharField(max_length=42)
+    next_nonce = models.PositiveBigIntegerField(
+        default=0, help_text="the smallest nonce that no intent of ours has"
+    )
+
+    class Meta:
+        db_table = "chain_signers"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["chain_id", "address"], name="one_signer_per_chain")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.address} on chain {self.chain_id}"
+
+
+class ChainTransaction(models.Model):
+    """One intent: one nonce, one calldata, however often its fees are raised."""
+
+    MOVES = states.TRANSACTION
+    EVENT_NAMES: ClassVar = {state: f"transaction.{state}" for state in states.TxState}
+
+    idempotency_key = models.CharField(
+        max_length=80, unique=True, help_text="the intent: the same intent, one transaction"
+    )
+    chain_id = models.PositiveBigIntegerField()
+    signer = models.ForeignKey(
+        Signer, models.PROTECT, null=True, related_name="transactions", help_text="set when signed"
+    )
+    nonce = models.PositiveBigIntegerField(null=True)
+    terms = models.JSONField(
+        default=dict, help_text="what is meant: Safe, trade, token, amounts in base units"
+    )
+    to = models.CharField(max_length=42, blank=True)
+    calldata = models.TextField(blank=True, help_text="0x hex; fixed when signed")
+    gas_limit = models.PositiveBigIntegerField(default=0)
+    state = models.CharField(
+        max_length=9, default=states.TxState.PLANNED, choices=[(s, s) for s in states.TxState], editable=False
+    )
+    reason = models.CharField(max_length=60, blank=True, help_text="why reverted, dropped or replaced")
+    deadline = models.DateTimeField(help_text="after this it is no longer signed, and the module refuses it")
+    mined_hash = models.CharField(max_length=66, blank=True, help_text="of the attempt that is in a block")
+    block_number = models.PositiveBigIntegerField(null=True)
+    block_hash = models.CharField(max_length=66, blank=True)
+    gas_used = models.PositiveBigIntegerField(null=True)
+    gas_price = models.DecimalField(**WEI, null=True, help_text="wei a gas, as paid")
+    logs = models.JSONField(default=list, help_text="of the final receipt, as JSON-RPC gives them")
+    correlation_id = models.UUIDField(null=True, db_index=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "chain_transactions"
+        ordering = ("-id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["signer", "nonce"], name="one_intent_per_nonce"),
+            models.CheckConstraint(
+                name="signed_means_a_nonce",
+                condition=models.Q(state__in=["planned", "dropped"])
+                | models.Q(nonce__isnull=False, signer__isnull=False),
+            ),
+        ]
+        indexes = (
+            models.Index(
+                fields=["id"],
+                name="chain_in_flight",
+                condition=models.Q(state__in=["planned", "signed", "broadcast", "mined"]),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.idempotency_key} ({self.state})"
+
+
+class ChainAttempt(models.Model):
+    """Signed bytes, stored before they leave. The same intent with higher fees is another attempt."""
+
+    transaction = models.ForeignKey(ChainTransaction, models.PROTECT, related_name="attempts")
+    number = models.PositiveSmallIntegerField()
+    hash = models.CharField(max_length=66, unique=True)
+    raw = models.TextField(help_text="0x hex; anyone may broadcast it, and it does what was meant, once")
+    max_fee = models.DecimalField(**WEI, help_text="wei a gas")
+    tip = models.DecimalField(**WEI, help_text="wei a gas")
+    created_at = models.DateTimeField()
+    broadcast_at = models.DateTimeField(null=True, help_text="when a node first took it")
+
+    class Meta:
+        db_table = "chain_attempts"
+        ordering = ("transaction", "number")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["transaction", "number"], name="attempts_are_numbered")
+        ]
+
+    def __str__(self) -> str:
+        return self.hash
+
+
+class SafePlan(models.Model):
+    """What the owners of a Safe were shown and asked to sign; the chain must say the same before each trade."""
+
+    chain_id = models.PositiveBigIntegerField()
+    safe = models.CharField(max_length=42)
+    module = models.CharField(max_length=42)
+    policy = models.JSONField(help_text="the contract's field names; USDC in base units, times in seconds")
+    rules = models.JSONField(help_text="tokens with feed, pool fee tier and the feed's greatest age")
+    safe_tx_hash = models.CharField(
+        max_length=66, blank=True, help_text="EIP-712 hash of the transaction to sign"
+    )
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "safe_plans"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["chain_id", "safe"], name="one_plan_per_safe")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.safe} on chain {self.chain_id}"
+
+
+class ChainScan(models.Model):
+    """How far a Safe's transfers have been read: what none of our trades made becomes an EXTERNAL entry."""
+
+    chain_id = models.PositiveBigIntegerField()
+    safe = models.CharField(max_length=42)
+    scanned_to = models.PositiveBigIntegerField(default=0, help_text="the newest final block that was read")
+
+    class Meta:
+        db_table = "chain_scans"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["chain_id", "safe"], name="one_scan_per_safe")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.safe} up to block {self.scanned_to}"

@@ -1,0 +1,193 @@
+"""The executor's key: encrypted at rest, decrypted only in the process that signs, and only for what the policy says.
+
+It is found in the environment, never in settings: `EXECUTOR_KEYSTORE` is the path of a keystore v3 file (or its
+JSON), `EXECUTOR_PASSWORD_FILE` a file that holds its password (or `EXECUTOR_PASSWORD`). Nothing here returns the
+key; it does not print, does not pickle, and is in no task, row or log.
+"""
+
+import json
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_keys.exceptions import ValidationError as KeyFault
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
+from maxxit.core.processes import write_secret
+from trading.chain.chains import LOCAL_CHAIN_ID
+
+KEYSTORE, PASSWORD, PASSWORD_FILE = "EXECUTOR_KEYSTORE", "EXECUTOR_PASSWORD", "EXECUTOR_PASSWORD_FILE"
+PLAINTEXT = ("EXECUTOR_KEY", "EXECUTOR_PRIVATE_KEY", "PRIVATE_KEY")
+"""Variables that other projects keep a bare key in; outside the local chain they refuse to start."""
+WEAK_PASSWORDS = 12
+"""A keystore's password is at least so long outside the local chain."""
+KNOWN_MNEMONIC = "test test test test test test test test test test test junk"
+KNOWN_ACCOUNTS = 20
+OPEN = keccak(text="open_position(address,bytes32,address,uint256,uint256,uint256)")[:4]
+CLOSE = keccak(text="close_position(address,bytes32,uint256,uint256,uint256)")[:4]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """An EIP-1559 transaction without value. Fees in wei a gas."""
+
+    chain_id: int
+    nonce: int
+    to: str
+    data: bytes
+    gas: int
+    max_fee: int
+    tip: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What may be broadcast."""
+
+    raw: bytes
+    hash: str
+
+
+class Signer:
+    """Signs what is inside the policy: our module, open and close, at a bounded rate."""
+
+    def __init__(
+        self, account: LocalAccount, *, chain_id: int, targets: Collection[str], per_minute: int
+    ) -> None:
+        self.__account = account
+        self.address: str = account.address
+        self.chain_id, self.per_minute = chain_id, per_minute
+        self.targets = frozenset(targets)
+        self._signed: deque[float] = deque()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Signer {self.address}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a signer stays in the process that made it")
+
+    def sign(self, tx: Unsigned) -> Signed:
+        """Raises Rejected where the policy forbids it, Retryable above the rate."""
+        if tx.chain_id != self.chain_id:
+            raise Rejected(
+                f"this key signs for chain {self.chain_id}, not {tx.chain_id}", code="signer_chain"
+            )
+        if tx.to not in self.targets:
+            raise Rejected(f"this key does not sign calls to {tx.to}", code="signer_target")
+        if tx.data[:4] not in (OPEN, CLOSE):
+            raise Rejected(f"this key does not sign 0x{tx.data[:4].hex()}", code="signer_selector")
+        self._pace()
+        fields: dict[str, Any] = {
+            "type": 2, "chainId": tx.chain_id, "nonce": tx.nonce, "to": tx.to, "value": 0, "data": tx.data,
+            "gas": tx.gas, "maxFeePerGas": tx.max_fee, "maxPriorityFeePerGas": tx.tip,
+        }  # fmt: skip
+        made = self.__account.sign_transaction(fields)
+        return Signed(bytes(made.raw_transaction), "0x" + bytes(made.hash).hex())
+
+    def _pace(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            while self._signed and self._signed[0] < now - 60:
+                self._signed.popleft()
+            if len(self._signed) >= self.per_minute:
+                raise Retryable(f"{self.per_minute} signatures within a minute: this looks wrong", after=60)
+            self._signed.append(now)
+
+
+def keystore() -> dict[str, Any]:
+    """The encrypted keystore as the environment names it. Raises `Misconfigured`."""
+    given = os.environ.get(KEYSTORE, "")
+    if not given:
+        raise Misconfigured(
+            f"{KEYSTORE} is not set: make one with `manage.py safe keystore` and name its path"
+        )
+    try:
+        found = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text())
+    except OSError as error:
+        raise Misconfigured(f"{KEYSTORE}: {error.strerror}: {given}") from None
+    except ValueError:
+        raise Misconfigured(f"{KEYSTORE} is no keystore v3: a bare key is never taken") from None
+    if not isinstance(found, dict) or found.get("version") != 3 or "crypto" not in found:
+        raise Misconfigured(f"{KEYSTORE} is no keystore v3")
+    return found
+
+
+def executor_address() -> str:
+    """Whose key it is, without decrypting it: for the processes that do not sign."""
+    return str(to_checksum_address(keystore()["address"]))
+
+
+def _password() -> str:
+    path = os.environ.get(PASSWORD_FILE, "")
+    if path:
+        try:
+            return Path(path).read_text().rstrip("\n")
+        except OSError as error:
+            raise Misconfigured(f"{PASSWORD_FILE}: {error.strerror}: {path}") from None
+    return os.environ.get(PASSWORD, "")
+
+
+@cache
+def _known_addresses() -> frozenset[str]:
+    """Accounts whose keys the whole world has: those of anvil and hardhat."""
+    Account.enable_unaudited_hdwallet_features()
+    return frozenset(
+        Account.from_mnemonic(KNOWN_MNEMONIC, account_path=f"m/44'/60'/0'/0/{place}").address
+        for place in range(KNOWN_ACCOUNTS)
+    )
+
+
+def check_boot(chain_id: int) -> None:
+    """What must hold before a worker that signs may start. Raises `Misconfigured`."""
+    if chain_id == LOCAL_CHAIN_ID:
+        return
+    if bare := [name for name in PLAINTEXT if os.environ.get(name)]:
+        raise Misconfigured(f"{bare[0]} holds a plaintext key: unset it and use an encrypted keystore")
+    if executor_address() in _known_addresses():
+        raise Misconfigured(f"{KEYSTORE}: this key is anvil's; the whole world has it")
+    if len(_password()) < WEAK_PASSWORDS:
+        raise Misconfigured(
+            f"{PASSWORD_FILE}: the keystore's password has less than {WEAK_PASSWORDS} characters"
+        )
+
+
+def open_signer(chain_id: int, targets: Collection[str], per_minute: int) -> Signer:
+    """Decrypt the key. Only the worker that executes calls this. Raises `Misconfigured`."""
+    check_boot(chain_id)
+    try:
+        key = Account.decrypt(keystore(), _password())
+    except (ValueError, TypeError, KeyError) as error:
+        raise Misconfigured(
+            f"{KEYSTORE} does not open with the password given ({type(error).__name__})"
+        ) from None
+    try:
+        account: LocalAccount = Account.from_key(key)
+    except (ValueError, KeyFault):
+        raise Misconfigured(f"{KEYSTORE} holds no valid key") from None
+    if chain_id != LOCAL_CHAIN_ID and (
+        int.from_bytes(key, "big") < 2**128 or account.address in _known_addresses()
+    ):
+        raise Misconfigured(f"{KEYSTORE} holds a default key: make one of your own")
+    if account.address != executor_address():
+        raise Misconfigured(f"{KEYSTORE} says {executor_address()} but holds the key of {account.address}")
+    return Signer(account, chain_id=chain_id, targets=targets, per_minute=per_minute)
+
+
+def write_keystore(path: Path, key: bytes, password: str, *, iterations: int | None = None) -> str:
+    """Encrypt `key` into a file that only its owner may read; returns its address."""
+    made = Account.encrypt(
+        key, password, kdf="scrypt" if iterations is None else "pbkdf2", iterations=iterations
+    )
+    write_secret(path, json.dumps(made))
+    return str(to_checksum_address(made["address"]))

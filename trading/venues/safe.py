@@ -1,0 +1,228 @@
+"""The user's own Safe, traded through our module on Uniswap V3: spot only, inside what the owners signed.
+
+`prepare` stores the intent in the reserving transaction, without network. `send` looks at the chain (does the Safe
+stand as it was signed? what would arrive?), then the outbox gives the intent its nonce and signs it, once, and the
+stored bytes leave. An order counts as filled when its block is final: what a reorg can take back is not booked.
+"""
+
+import os
+from datetime import timedelta
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+import structlog
+
+from agents.models import Deployment
+from maxxit.core import clock
+from maxxit.core.errors import Misconfigured, Rejected, StaleState
+from maxxit.core.money import USDC
+from trading.chain import chains, outbox, verify
+from trading.chain.models import ChainTransaction
+from trading.chain.rpc import Chain, Fault
+from trading.chain.signer import KEYSTORE, Signer, executor_address, open_signer
+from trading.chain.states import TxState
+from trading.chain.trades import USDC_DECIMALS, Trade, call_of, fills_of, whole
+from trading.contracts.codec import encode_call
+from trading.venues.base import Capabilities, Prepared, Report, Request
+
+log = structlog.get_logger(__name__)
+
+
+class SafeVenue:
+    """One chain. `slippage_bps` is what a swap may end below the quote; the policy's own floor holds besides."""
+
+    def __init__(
+        self, *, chain: str, slippage_bps: int, shorts: bool = False, max_leverage: Decimal = Decimal(1)
+    ) -> None:
+        if shorts or max_leverage != 1:
+            raise Misconfigured("venue safe: spot has neither shorts nor leverage")
+        if not 0 < slippage_bps <= 500:
+            raise Misconfigured("venue safe: slippage_bps is 1 to 500")
+        self.name, self.slippage_bps = chain, slippage_bps
+        self.stanza = chains.stanza(chain)
+        self.capabilities = Capabilities(
+            dedup=True, shorts=False, max_leverage=Decimal(1), collects_fees=True, find_lag=timedelta(0)
+        )
+        self.pace = outbox.Pace(
+            finality_depth=self.stanza.finality_depth,
+            bump_after=timedelta(seconds=self.stanza.bump_after_seconds),
+            replaced_after=timedelta(seconds=self.stanza.replaced_after_seconds),
+            max_fee=self.stanza.max_fee_wei,
+            min_tip=self.stanza.min_tip_wei,
+            gas_limit=self.stanza.gas_limit,
+        )
+
+    # -- what it works with, found when first needed
+
+    @cached_property
+    def places(self) -> chains.Contracts:
+        """Where the contracts are."""
+        return chains.contracts(self.stanza)
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The endpoints."""
+        return Chain(
+            self.stanza.chain_id,
+            self.stanza.urls,
+            head_lag=self.stanza.head_lag_blocks,
+            health_seconds=self.stanza.health_seconds,
+            timeout=self.stanza.timeout_seconds,
+            multicall=self.places.multicall,
+        )
+
+    @cached_property
+    def signer(self) -> Signer:
+        """The key, decrypted here and now: only the process that executes comes this way."""
+        return open_signer(self.stanza.chain_id, {self.places.module}, self.stanza.signatures_per_minute)
+
+    @property
+    def executor(self) -> str:
+        """Whose key it is; decrypts nothing."""
+        return executor_address() if os.environ.get(KEYSTORE) else self.places.executor
+
+    # -- the Venue protocol
+
+    def prepare(self, request: Request) -> Prepared:
+        """Store the intent. What it cannot become is found when it is sent."""
+        outbox.plan(
+            request.client_order_id, self.stanza.chain_id, _terms(request, self.places), request.deadline
+        )
+        return Prepared(request.client_order_id, {"transaction": request.client_order_id})
+
+    def send(self, prepared: Prepared) -> None:
+        """Sign the intent if it is not, and let what is stored leave. Raises Rejected with the code, or Unknown."""
+        tx = outbox.current(prepared.ref)
+        if tx is None:
+            raise Rejected(f"no intent {prepared.ref} was stored", code="no_intent")
+        if tx.state == TxState.PLANNED:
+            self._sign(tx)
+        if tx.state == TxState.DROPPED:
+            raise Rejected(f"{prepared.ref} was given up: {tx.reason}", code=tx.reason or "dropped")
+        outbox.follow(tx, self.chain, self.signer, self.pace)
+
+    def find(self, ref: str) -> Report | None:
+        """Where the intent stands, after the chain was asked. None: it is stored, and nothing has left."""
+        tx = outbox.current(ref)
+        if tx is None:
+            return None
+        if tx.state == TxState.PLANNED and clock.now() >= tx.deadline:
+            try:
+                outbox.drop(tx, "never_sent")
+            except StaleState:
+                tx.refresh_from_db()
+        if tx.state == TxState.PLANNED:
+            return None
+        try:
+            outbox.follow(tx, self.chain, self._key(), self.pace)
+        except StaleState:  # another worker took it further at the same moment
+            log.info("already_followed", transaction=tx.pk)
+        tx.refresh_from_db()
+        return _report(tx)
+
+    def cancel(self, ref: str) -> None:
+        """An intent that is not signed is given up; signed bytes end by themselves at the module's deadline."""
+        tx = outbox.current(ref)
+        if tx is not None and tx.state == TxState.PLANNED:
+            outbox.drop(tx, "canceled")
+
+    def balances(self, account: str) -> dict[str, Decimal]:
+        """USDC and every listed token in the Safe, at the newest final block."""
+        block = hex(max(self.chain.head().number - self.pace.finality_depth + 1, 0))
+        held = {USDC: (self.places.usdc, USDC_DECIMALS)} | {
+            symbol: (token.address, token.decimals) for symbol, token in self.places.tokens.items()
+        }
+        asked = [(address, encode_call("balanceOf(address)", account)) for address, _ in held.values()]
+        found = self.chain.many(asked, block=block)
+        return {
+            symbol: whole(int.from_bytes(answer, "big"), decimals)
+            for (symbol, (_, decimals)), answer in zip(held.items(), found, strict=True)
+        }
+
+    def problem(self, account: str, symbol: str) -> str:
+        """Why neither an entry nor an exit could go through now; what stops entries alone is found by `send`."""
+        if symbol not in self.places.tokens:
+            return "token_not_listed"
+        if not Deployment.objects.filter(
+            account=account, chain_id=self.stanza.chain_id, module_enabled=True, verified_at__isnull=False
+        ).exists():
+            return "safe_not_verified"
+        plan = verify.plan_of(self.stanza.chain_id, account)
+        if plan is None:
+            return "safe_not_planned"
+        try:
+            return verify.closing_problem(verify.standing(self.chain, self.places, plan), self.executor)
+        except Fault:
+            return "not_a_safe"
+
+    # -- inside
+
+    def _sign(self, tx: ChainTransaction) -> None:
+        """Look at the chain, then give the intent its nonce and its bytes. A refusal ends the intent for good."""
+        try:
+            trade = self._allowed(tx)
+            call = call_of(
+                self.chain, self.places, trade, executor=self.signer.address, slippage_bps=self.slippage_bps
+            )
+            outbox.commit(tx, call, self.chain, self.signer, self.pace)
+        except Rejected as no:
+            tx.refresh_from_db()
+            if tx.state != TxState.PLANNED:
+                return  # another worker signed it while we looked
+            outbox.drop(tx, no.code)
+            raise
+        except StaleState:
+            tx.refresh_from_db()
+
+    def _allowed(self, tx: ChainTransaction) -> Trade:
+        """The trade, once the Safe was found as its owners signed it. Raises Rejected."""
+        if refused := tx.terms.get("refused"):
+            raise Rejected(f"the venue cannot do this: {refused}", code=refused)
+        trade = Trade.load(tx.terms)
+        plan = verify.plan_of(self.stanza.chain_id, trade.safe)
+        if plan is None:
+            raise Rejected(f"nothing was ever planned for {trade.safe}", code="safe_not_planned")
+        now = verify.standing(self.chain, self.places, plan)
+        if trade.purpose == "open":
+            code = verify.opening_problem(now, self.signer.address, trade.token, trade.amount)
+        else:
+            code = verify.closing_problem(now, self.signer.address)
+        if code:
+            raise Rejected(
+                f"the Safe {trade.safe} does not allow it: {code}. {'; '.join(now.differences)}", code=code
+            )
+        return trade
+
+    def _key(self) -> Signer | None:
+        """The signer where this process has the key, to raise fees with."""
+        return self.signer if os.environ.get(KEYSTORE) else None
+
+
+def _terms(request: Request, places: chains.Contracts) -> dict[str, Any]:
+    """What is meant; or why it cannot be done, for `send` to say."""
+    if request.purpose == "open" and request.side == "sell":
+        return {"refused": "shorts_not_supported"}  # a Safe cannot sell what it does not hold
+    try:
+        return Trade.of(request, places).as_terms()
+    except Rejected as no:
+        return {"refused": no.code}
+
+
+ENDED = {
+    TxState.REVERTED: "rejected",
+    TxState.REPLACED: "replaced",
+    TxState.DROPPED: "rejected",
+}
+GIVEN_UP = {"never_sent": "expired", "canceled": "canceled"}
+
+
+def _report(tx: ChainTransaction) -> Report | None:
+    state = TxState(tx.state)
+    if state == TxState.PLANNED:
+        return None
+    if state == TxState.FINAL:
+        return Report("filled", fills_of(tx))
+    if state in ENDED:
+        return Report(GIVEN_UP.get(tx.reason, ENDED[state]), reason=tx.reason)
+    return Report("accepted")
