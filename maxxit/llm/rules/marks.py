@@ -10,6 +10,15 @@ JOKE = re.compile(
     r"inb4|mfw|tfw|hilarious|wen|smh|wtf|ffs|parody|grandma|lambo\w*|mcafee\w*)(?!\w)",
     re.IGNORECASE,
 )
+MACHINE = re.compile(
+    r"(?<!\w)(?:ignore (?:all|any|the|previous)|(?:previous|all) instructions?|new rules|"
+    r"(?:system|assistant|user|human) ?:|classify|post_id|\"candidate\"|\"sentiment\"|tool_use|function_call|"
+    r"(?:with )?confidence (?:of )?[\d.]+|"
+    r"you (?:are|now) (?:an? )?(?:ai|model|trade)|operator of|must output|decode and)(?!\w)|"
+    r"<\|?\w+\|?>|\[/?inst\]|<<sys>>",
+    re.IGNORECASE,
+)
+"""Words that are meant for a machine that reads along."""
 OTHERS = re.compile(
     r"(?<!\w)(?:says?|sees|said|saying|tells|according to|reports?|reported|reporting|claims?|claimed|"
     r"predicts|warns?|"
@@ -73,7 +82,7 @@ UNSURE = re.compile(
 OTHER_SUBJECT = re.compile(
     r"\$[a-z]{2,7}\b|(?<!\w)(?:alts?|alt ?coins?|shitcoins?|bcash|bch|bitcoin cash|gold|stocks?|fees?|gbtc|"
     r"etfs?|usd|"
-    r"dollars?|fiat|everyone|banks?|people|miners?|forks?|icos?)(?!\w)"
+    r"dollars?|fiat|(?:the |this )?coins?|tokens?|everyone|banks?|people|miners?|forks?|icos?)(?!\w)"
 )
 """What a cue may speak of instead of a listed token, in masked lower-case text."""
 PRICE = re.compile(r"\$ ?\d[\d,.]*|(?<![\w.])\d[\d,.]*k(?!\w)")

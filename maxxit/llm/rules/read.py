@@ -169,6 +169,7 @@ def _doubts(parts: Sequence[Sentence]) -> list[tuple[str, int]]:
     cashtag = any(mention.cashtag for part in parts for mention in part.mentions)
     trader = cashtag or bool(marks.CHART.search(text))
     weighed = (
+        ("speaks to a machine", 100, marks.MACHINE.search(text)),
         ("sounds like a joke", 7, marks.JOKE.search(text)),
         ("speaks of what others say", 3 if trader else 5, marks.OTHERS.search(text)),
         ("speaks of what others do", 2, marks.PEOPLE.search(text)),

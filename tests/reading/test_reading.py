@@ -1,0 +1,62 @@
+"""The published figures of docs/reading.md, measured again."""
+
+import json
+import time
+from collections import Counter
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+from maxxit.core import config
+from maxxit.llm.evaluation import HALVES, half, read_labels
+from maxxit.llm.rules.read import Reader
+from maxxit.market.instruments import all_instruments, words_by_token
+
+LABELS = Path(__file__).parent / "labels-2017-12.csv"
+POSTS = Path(__file__).parents[2].parent / "shared" / "data" / "posts-2017-12.jsonl"
+
+
+@pytest.fixture
+def posts() -> Path:
+    """The recorded month, which lies beside the repository."""
+    if not POSTS.exists():
+        pytest.skip(f"{POSTS} is not there: recorded posts lie beside the repository")
+    return POSTS
+
+
+def test_the_labels_are_ids_and_labels_only() -> None:
+    assert LABELS.read_text().splitlines()[0] == "id,username,label,token,side"
+    labels = read_labels(LABELS)
+    assert len(labels) >= 400
+    assert sum(label.candidate for label in labels) >= 120
+    assert all(label.post_id.isdigit() and set(label.sides) <= set(all_instruments()) for label in labels)
+    counts = Counter(half(label.post_id) for label in labels if label.candidate)
+    assert min(counts[name] for name in HALVES) >= 50
+
+
+@pytest.mark.realdata
+@pytest.mark.django_db
+def test_the_reporting_half_holds_its_floors(posts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAXXIT_PROFILE", "replay")
+    config._read.cache_clear()
+    out = StringIO()
+    floors = ["--min-precision", "0.8", "--min-recall", "0.5", "--min-side-accuracy", "0.9"]
+    files = ["--labelled", str(LABELS), "--posts", str(posts)]
+    call_command("evaluate-classifier", *files, "--half", "reporting", "--json", *floors, stdout=out)
+    config._read.cache_clear()
+    told = json.loads(out.getvalue())
+    print({name: told[name] for name in ("classes", "side_accuracy", "seconds")})
+
+
+@pytest.mark.realdata
+def test_the_rules_read_five_thousand_posts_a_second(posts: Path) -> None:
+    texts = [json.loads(line)["text"] for line in posts.read_text().splitlines()]
+    reader = Reader.of(words_by_token())
+    started = time.process_time()
+    called = sum(reader.read(text).candidate for text in texts)
+    speed = len(texts) / (time.process_time() - started)
+    print(f"{speed:.0f} posts a second, {called} of {len(texts)} are calls")
+    assert speed > 5000
+    assert called < len(texts) / 50
