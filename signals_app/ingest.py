@@ -14,7 +14,7 @@ from maxxit.events.record import advance_all, record_all
 from maxxit.market.instruments import words_by_token
 from signals_app import prefilter
 from signals_app.models import CtPost, RejectedPost
-from signals_app.sources.base import Cursor, PostSource, RawPost
+from signals_app.sources.base import Cursor, PostSource, RawPost, storable
 from signals_app.states import PostState
 
 log = structlog.get_logger(__name__)
@@ -113,7 +113,11 @@ def _prefilter(landed: Iterable[tuple[int, str]]) -> int:
 def _keep_refused(name: str, source: PostSource) -> int:
     rows = [
         RejectedPost(
-            source=name, place=bad.place[-300:], reason=bad.reason[:300], raw=bad.raw, seen_at=clock.now()
+            source=name,
+            place=storable(bad.place)[-300:],
+            reason=storable(bad.reason)[:300],
+            raw=storable(bad.raw),
+            seen_at=clock.now(),
         )
         for bad in source.refused()
     ]

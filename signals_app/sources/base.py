@@ -38,6 +38,25 @@ class Cursor:
     """When that post was written, UTC."""
 
 
+MAX_TEXT = 25_000
+"""Characters of the longest post that X allows."""
+
+
+def unfit(post: RawPost) -> str:
+    """Why a post cannot be kept as it is, or an empty string."""
+    if len(post.text) > MAX_TEXT or len(post.post_id) > 40 or len(post.username) > 50:
+        return "a field is too long: id 40, username 50, text 25000 characters at most"
+    for value in (post.text, post.post_id, post.username):
+        if value != storable(value):
+            return "a field holds a NUL character or half a surrogate pair"
+    return ""
+
+
+def storable(text: str) -> str:
+    """`text` with a mark in place of what no database takes: NUL and halves of surrogate pairs."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
 class PostSource(Protocol):
     """A place where posts come from. It may offer a post again: ids are unique and a repeat adds nothing."""
 

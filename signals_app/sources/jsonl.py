@@ -9,7 +9,7 @@ from pathlib import Path
 
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured
-from signals_app.sources.base import Cursor, RawPost, Refused
+from signals_app.sources.base import Cursor, RawPost, Refused, unfit
 
 OVERLAP = timedelta(hours=1)
 """How far behind the newest post a line may be appended late and still be found."""
@@ -89,7 +89,7 @@ def parse(line: bytes) -> RawPost | str:
     """The post of one line, or what is wrong with it."""
     try:
         item = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"not JSON: {error}"
     if not isinstance(item, dict):
         return "not a JSON object"
@@ -106,4 +106,5 @@ def parse(line: bytes) -> RawPost | str:
     if "\x00" in item["text"] + item["id"] + item["username"]:
         return "a field holds a NUL character"
     posted_at = posted_at.replace(tzinfo=UTC) if posted_at.tzinfo is None else posted_at.astimezone(UTC)
-    return RawPost(item["id"], item["username"].lstrip("@"), item["text"], posted_at)
+    post = RawPost(item["id"], item["username"].lstrip("@"), item["text"], posted_at)
+    return unfit(post) or post

@@ -16,11 +16,11 @@ from typing import Any
 
 import structlog
 from django.core.cache import cache
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from maxxit.core import clock, http
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
-from signals_app.sources.base import Cursor, RawPost, Refused
+from signals_app.sources.base import Cursor, RawPost, Refused, unfit
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +32,8 @@ DAY = 86_400
 
 
 class _Item(BaseModel):
-    id: str
-    text: str
+    id: str = Field(pattern="^[0-9]+$")
+    text: str = Field(min_length=1)
     created_at: datetime
 
 
@@ -95,7 +95,12 @@ class XSource:
                 Refused(f"{self.name}:{username}:{place}", str(error)[:300], str(item)[:2000])
             )
             return None
-        return RawPost(good.id, username, good.text, good.created_at.astimezone(UTC))
+        at = good.created_at if good.created_at.tzinfo else good.created_at.replace(tzinfo=UTC)
+        post = RawPost(good.id, username, good.text, at.astimezone(UTC))
+        if why := unfit(post):
+            self._refused.append(Refused(f"{self.name}:{username}:{good.id}", why, str(item)[:2000]))
+            return None
+        return post
 
     def _user_id(self, username: str) -> str:
         key = f"x:user:{username.lower()}"
