@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
 
 Client = httpx.Client
@@ -71,5 +72,9 @@ def _judge(response: Response, lost: type[Retryable] | type[Unknown]) -> Respons
 
 
 def _retry_after(response: Response) -> float | None:
+    """Seconds, as the server said; X names the moment in `x-rate-limit-reset` instead."""
     value = response.headers.get("retry-after", "")
-    return float(value) if value.replace(".", "", 1).isdigit() else None
+    if value.replace(".", "", 1).isdecimal():
+        return float(value)
+    reset = response.headers.get("x-rate-limit-reset", "")
+    return max(0.0, float(reset) - clock.now().timestamp()) if reset.isdecimal() else None

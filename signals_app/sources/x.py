@@ -8,6 +8,7 @@ Rate-limit headers are obeyed: when `x-rate-limit-remaining` reaches 0, nothing 
 `x-rate-limit-reset`.
 """
 
+import math
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -28,7 +29,8 @@ PROFILES = {
     "X": ("https://api.x.com", "authorization", "Bearer {key}"),
     "GAME": ("https://twitter.game.virtuals.io/twitter", "x-api-key", "{key}"),
 }
-DAY = 86_400
+WINDOW, DAY = 900, 86_400
+"""Seconds: X's usual window of a rate limit, and its longest."""
 
 
 class _Item(BaseModel):
@@ -72,8 +74,10 @@ class XSource:
         }
         if cursor.since_id:
             query["since_id"] = cursor.since_id
-        body = self._get(f"/2/users/{self._user_id(username)}/tweets", query)
-        items = body.get("data", [])[: self.posts_per_account]
+        items = self._get(f"/2/users/{self._user_id(username)}/tweets", query).get("data", [])
+        if not isinstance(items, list):
+            raise Retryable(f"{self.name}: the posts of @{username} are no list")
+        items = items[: self.posts_per_account]
         self._meter(items)
         posts = [post for item in items if (post := self._post(username, item))]
         return sorted(posts, key=lambda post: (len(post.post_id), post.post_id))
@@ -108,7 +112,9 @@ class XSource:
             data = self._get(f"/2/users/by/username/{username}", {}).get("data")
             if not data:
                 raise Rejected(f"X knows no account @{username}", code="unknown_account")
-            found = str(data["id"])
+            if not isinstance(data, dict) or not isinstance(data.get("id"), str):
+                raise Retryable(f"{self.name}: the answer for @{username} has no id")
+            found = data["id"]
             cache.set(key, found, timeout=30 * DAY)
         return str(found)
 
@@ -118,10 +124,15 @@ class XSource:
             raise Retryable(
                 f"{self.name}: the rate limit resets at {datetime.fromtimestamp(until, UTC):%H:%M:%S} UTC"
             )
-        response = http.fetch(self.http, "GET", path, params=query)
+        try:
+            response = http.fetch(self.http, "GET", path, params=query)
+        except Retryable as later:
+            if later.after is not None:
+                self._wait(later.after)
+            raise
         if response.headers.get("x-rate-limit-remaining") == "0":
-            reset = float(response.headers.get("x-rate-limit-reset", 0))
-            cache.set(f"x:wait:{self.name}", reset, timeout=max(1, int(reset - clock.now().timestamp())))
+            reset = response.headers.get("x-rate-limit-reset", "")
+            self._wait(float(reset) - clock.now().timestamp() if reset.isdecimal() else WINDOW)
         try:
             body = response.json()
         except ValueError as error:
@@ -129,6 +140,11 @@ class XSource:
         if not isinstance(body, dict) or not isinstance(body.get("data", []), list | dict):
             raise Retryable(f"{self.name}: the answer has not the shape of X API v2")
         return body
+
+    def _wait(self, seconds: float) -> None:
+        """Ask nothing, for any account, in the next `seconds` (at most a day: X's longest window)."""
+        pause = max(1, math.ceil(min(seconds, DAY)))
+        cache.set(f"x:wait:{self.name}", clock.now().timestamp() + pause, timeout=pause)
 
     def _spent_key(self) -> str:
         return f"x:reads:{self.name}:{clock.now():%Y-%m-%d}"
@@ -139,7 +155,8 @@ class XSource:
 
     def _meter(self, items: list[Any]) -> None:
         """Count the reads that cost money: a post read before within 24 hours does not."""
-        new = [i for i in items if isinstance(i, dict) and cache.add(f"x:read:{i.get('id')}", 1, timeout=DAY)]
+        ids = [str(item.get("id")) for item in items if isinstance(item, dict)]
+        new = [one for one in ids if one.isdecimal() and cache.add(f"x:read:{one[:40]}", 1, timeout=DAY)]
         cache.add(self._spent_key(), 0, timeout=2 * DAY)
         total = cache.incr(self._spent_key(), len(new))
         log.info(
