@@ -1,0 +1,242 @@
+"""The x source against a local server that speaks the X API v2."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
+from signals_app.ingest import ingest
+from signals_app.models import CtPost, RejectedPost
+from signals_app.sources.base import Cursor
+from signals_app.sources.x import XSource
+from tests import builders as make
+from tests.builders import T0, RecordedClock
+from tests.fakes import FakeX, fake_x
+
+Open = Callable[..., XSource]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeX]:
+    with fake_x() as running:
+        yield running
+
+
+@pytest.fixture
+def x(server: FakeX, empty_cache: None, time: RecordedClock, monkeypatch: pytest.MonkeyPatch) -> FakeX:
+    monkeypatch.setenv("X_BEARER_TOKEN", "a-secret")
+    for held in (server.users, server.posts, server.requests, server.answers, server.headers):
+        held.clear()
+    return server
+
+
+@pytest.fixture
+def source(x: FakeX) -> XSource:
+    return XSource(base_url=x.url)
+
+
+def item(ident: int | str, minutes: float = 1, **fields: Any) -> dict[str, Any]:
+    at = (T0 - timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
+    return {"id": str(ident), "text": f"buying $BTC at {ident}", "created_at": at} | fields
+
+
+def test_posts_come_oldest_first_with_their_ids_as_strings(x: FakeX, source: XSource) -> None:
+    x.says("voice", item(1000000000000000002), item(1000000000000000001, 5))
+    posts = list(source.fetch("voice", Cursor()))
+
+    assert [post.post_id for post in posts] == ["1000000000000000001", "1000000000000000002"]
+    assert posts[0].posted_at == T0 - timedelta(minutes=5)
+
+
+def test_only_what_is_newer_than_the_cursor_is_asked_for_fifteen_at_a_time(x: FakeX, source: XSource) -> None:
+    x.says("voice", *[item(number) for number in range(140, 100, -1)])
+    posts = list(source.fetch("voice", Cursor("110")))
+    asked = x.requests[-1]
+
+    assert (asked.query["since_id"], asked.query["max_results"]) == ("110", "15")
+    assert len(posts) == 15
+    assert min(int(post.post_id) for post in posts) > 110
+
+
+def test_the_key_travels_in_the_header_of_its_profile(
+    x: FakeX, source: XSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAME_KEY", "apx-1")
+    x.says("voice", item(1))
+    list(source.fetch("voice", Cursor()))
+    list(XSource(profile="GAME", key_env="GAME_KEY", base_url=x.url).fetch("voice", Cursor()))
+    headers = [{name.lower(): value for name, value in one.headers.items()} for one in x.requests]
+
+    assert headers[0]["authorization"] == "Bearer a-secret"
+    assert headers[-1]["x-api-key"] == "apx-1"
+    assert "authorization" not in headers[-1]
+
+
+def test_a_users_id_is_asked_for_once(x: FakeX, source: XSource) -> None:
+    x.says("voice", item(1))
+    for _ in range(3):
+        list(source.fetch("voice", Cursor()))
+
+    assert sum("by/username" in one.path for one in x.requests) == 1
+
+
+def test_an_account_that_x_does_not_know_is_rejected(x: FakeX, source: XSource) -> None:
+    with pytest.raises(Rejected, match="no account @nobody"):
+        list(source.fetch("nobody", Cursor()))
+
+
+def test_when_the_limit_is_used_up_nothing_is_asked_before_the_reset(
+    x: FakeX, source: XSource, time: RecordedClock
+) -> None:
+    x.says("voice", item(1))
+    x.headers.update({"x-rate-limit-remaining": "0", "x-rate-limit-reset": str(int(T0.timestamp()) + 900)})
+    with pytest.raises(Retryable, match="rate limit resets at 12:15:00"):
+        list(source.fetch("voice", Cursor()))
+    asked = len(x.requests)
+    with pytest.raises(Retryable, match="rate limit resets"):
+        list(source.fetch("voice", Cursor()))
+    assert len(x.requests) == asked
+
+    x.headers.clear()
+    time.move(minutes=15, seconds=1)
+    assert len(list(source.fetch("voice", Cursor()))) == 1
+
+
+LIMITED = {"x-rate-limit-remaining": "0", "x-rate-limit-reset": str(int(T0.timestamp()) + 900)}
+
+
+@pytest.mark.parametrize(
+    ("headers", "minutes"), [(LIMITED, 15), ({"retry-after": "120"}, 2)], ids=["reset header", "retry-after"]
+)
+def test_after_a_429_no_other_account_is_asked_before_the_reset(
+    x: FakeX, source: XSource, time: RecordedClock, headers: dict[str, str], minutes: int
+) -> None:
+    x.answers.append((429, headers, b"{}"))
+    with pytest.raises(Retryable):
+        list(source.fetch("voice", Cursor()))
+    x.says("other", item(1))
+    with pytest.raises(Retryable, match="rate limit"):
+        list(source.fetch("other", Cursor()))
+    assert len(x.requests) == 1
+
+    time.move(minutes=minutes, seconds=1)
+    assert len(list(source.fetch("other", Cursor()))) == 1
+
+
+@pytest.mark.parametrize("reset", ["soon", "", "-1", "nan", "inf", "1e400"])
+def test_a_reset_that_is_no_time_breaks_nothing(x: FakeX, source: XSource, reset: str) -> None:
+    x.says("voice", item(1))
+    x.headers.update({"x-rate-limit-remaining": "0", "x-rate-limit-reset": reset})
+    try:
+        posts = list(source.fetch("voice", Cursor()))
+    except Retryable:
+        return  # it waits a little: also an answer
+    assert len(posts) == 1
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_server_that_is_away_is_tried_again_later(x: FakeX, source: XSource, status: int) -> None:
+    x.answers.append((status, {}, b"oops"))
+
+    with pytest.raises(Retryable):
+        list(source.fetch("voice", Cursor()))
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_a_refusal_is_a_rejection(x: FakeX, source: XSource, status: int) -> None:
+    x.answers.append((status, {}, b"{}"))
+
+    with pytest.raises(Rejected):
+        list(source.fetch("voice", Cursor()))
+
+
+SHAPES = [b"", b"<html>", b"null", b"[]", b"1", b'{"data": 1}', b'{"data": null}', b'{"data": "x"}']
+
+
+@pytest.mark.parametrize("body", [*SHAPES, b'{"data": []}', b'{"data": {}}'])
+def test_a_user_answer_of_another_shape_is_tried_again_or_rejected(
+    x: FakeX, source: XSource, body: bytes
+) -> None:
+    x.answers.append((200, {}, body))
+
+    with pytest.raises((Retryable, Rejected)):
+        list(source.fetch("voice", Cursor()))
+
+
+@pytest.mark.parametrize("body", [*SHAPES, b'{"data": {"id": "1"}}'])
+def test_a_posts_answer_of_another_shape_is_tried_again(x: FakeX, source: XSource, body: bytes) -> None:
+    x.says("voice")
+    list(source.fetch("voice", Cursor()))
+    x.answers.append((200, {}, body))
+
+    with pytest.raises(Retryable):
+        list(source.fetch("voice", Cursor()))
+
+
+MALFORMED: list[Any] = [
+    *[None, 1, "x", [], {}, item(1, text=None), item(1, created_at="yesterday"), {"id": 940000000000000001}],
+    *[item(1, text="a\x00b"), item(1, text="half \ud83d"), item("9" * 41), item("1", text="x" * 25_001)],
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("bad", MALFORMED, ids=range(len(MALFORMED)))
+def test_a_malformed_item_is_kept_with_its_reason_and_the_others_land(
+    x: FakeX, source: XSource, bad: Any
+) -> None:
+    make.account(username="voice", source="x")
+    x.says("voice", item(7), bad, item(6))
+    done = ingest({"x": source})
+
+    assert done.failed == {}
+    assert set(CtPost.objects.values_list("post_id", flat=True)) == {"6", "7"}
+    assert RejectedPost.objects.count() == done.refused == 1
+
+
+def test_each_post_read_costs_once_a_day(x: FakeX, source: XSource, time: RecordedClock) -> None:
+    x.says("voice", item(1), item(2))
+    for _ in range(3):
+        list(source.fetch("voice", Cursor()))
+
+    assert source.spent_today() == Decimal("0.010")
+    time.move(days=1)
+    assert source.spent_today() == 0
+
+
+def test_when_the_days_budget_is_spent_nothing_is_asked(x: FakeX) -> None:
+    source = XSource(base_url=x.url, max_usd_per_day="0.01")
+    x.says("voice", item(1), item(2))
+    list(source.fetch("voice", Cursor()))
+    asked = len(x.requests)
+    with pytest.raises(Retryable, match=r"today's budget of 0\.01 USD is spent"):
+        list(source.fetch("voice", Cursor()))
+
+    assert len(x.requests) == asked
+
+
+def test_without_a_key_the_source_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("X_BEARER_TOKEN", raising=False)
+    with pytest.raises(Misconfigured, match="set X_BEARER_TOKEN"):
+        XSource()
+
+
+def test_an_unknown_profile_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Misconfigured, match="profile 'Y' is not one of X, GAME"):
+        XSource(profile="Y")
+
+
+@pytest.mark.django_db
+def test_from_run_to_run_each_post_lands_once_and_the_cursor_moves(x: FakeX, source: XSource) -> None:
+    account = make.account(username="voice", source="x")
+    x.says("voice", item(2), item(1, 5))
+    ingest({"x": source})
+    x.says("voice", item(3, 0))
+    ingest({"x": source})
+    account.refresh_from_db()
+
+    assert account.since_id == "3"
+    assert x.requests[-1].query["since_id"] == "2"
+    assert CtPost.objects.count() == 3
