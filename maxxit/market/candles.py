@@ -34,8 +34,13 @@ class Bars:
         return len(self.close)
 
 
-def store(symbol: str, bars: Iterable[Bar]) -> int:
-    """Load bars by COPY; a bar that we hold already stays as it is. Returns how many were offered."""
+KEEP = "ON CONFLICT DO NOTHING"
+REPLACE = """ON CONFLICT (symbol, open_time) DO UPDATE SET open = excluded.open, high = excluded.high,
+    low = excluded.low, close = excluded.close, volume = excluded.volume"""
+
+
+def store(symbol: str, bars: Iterable[Bar], *, replace: bool = False) -> int:
+    """Load bars by COPY; returns how many were offered. A bar that we hold already stays, unless `replace`."""
     columns = "symbol, open_time, open, high, low, close, volume"
     count = 0
     with transaction.atomic(), connection.cursor() as cursor:
@@ -45,7 +50,7 @@ def store(symbol: str, bars: Iterable[Bar]) -> int:
                 copy.write_row((symbol, bar.open_time, bar.open, bar.high, bar.low, bar.close, bar.volume))
                 count += 1
         cursor.execute(
-            f"INSERT INTO candles ({columns}) SELECT {columns} FROM offered ON CONFLICT DO NOTHING"  # noqa: S608
+            f"INSERT INTO candles ({columns}) SELECT {columns} FROM offered {REPLACE if replace else KEEP}"  # noqa: S608
         )
         cursor.execute("DROP TABLE offered")  # the caller's transaction may store another symbol's bars
     return count

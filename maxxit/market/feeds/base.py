@@ -39,15 +39,19 @@ class PriceFeed(Protocol):
         ...
 
 
+Page = tuple[datetime, list[Bar]]
+"""Bars, and the moment before which nothing more will come."""
+
+
 @runtime_checkable
 class CandleFeed(Protocol):
     """A source that also knows the past."""
 
     name: str
 
-    def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[list[Bar]]:
+    def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[Page]:
         """Pages of five-minute bars that opened in [start, end), oldest page first, each in order.
 
-        A page may be empty: its span had no trades. Raises as `quotes` does, and Rejected for an unknown symbol.
+        A page may hold no bars: its span had no trades. Raises as `quotes` does, and Rejected for an unknown symbol.
         """
         ...

@@ -13,7 +13,7 @@ import structlog
 from maxxit.core.errors import Rejected
 from maxxit.market.feeds import wire
 from maxxit.market.feeds.bars import BAR, Bar
-from maxxit.market.feeds.base import Tick
+from maxxit.market.feeds.base import Page, Tick
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ class Coinbase:
                 answer["best_ask"],
             )
 
-    def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[list[Bar]]:
+    def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[Page]:
         """Pages of 300 bars; the exchange leaves out bars without trades."""
         if symbol not in self.ids:
             raise Rejected(f"{self.name} has no product for {symbol}", code="unknown_symbol")
@@ -77,10 +77,12 @@ class Coinbase:
             answer = wire.ask(self.http, "GET", f"{MARKET}/{self.ids[symbol]}/candles", params=asked)
             with wire.shaped(self.name):
                 bars = [_bar(said) for said in answer["candles"]]
-            yield sorted(
-                (bar for bar in bars if start <= bar.open_time < until), key=lambda bar: bar.open_time
-            )
+            yield until, sorted((bar for bar in bars if start <= bar.open_time < until), key=_opened)
             start = until
+
+
+def _opened(bar: Bar) -> datetime:
+    return bar.open_time
 
 
 def _bar(said: Mapping[str, Any]) -> Bar:

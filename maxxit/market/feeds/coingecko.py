@@ -12,7 +12,7 @@ from maxxit.core.clock import bucket
 from maxxit.core.errors import Rejected
 from maxxit.market.feeds import wire
 from maxxit.market.feeds.bars import BAR, Bar
-from maxxit.market.feeds.base import Tick
+from maxxit.market.feeds.base import Page, Tick
 
 PAGE = timedelta(days=1)
 """A longer range is answered in hourly points."""
@@ -58,7 +58,7 @@ class CoinGecko:
                 if (said := answer.get(coin))
             }
 
-    def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[list[Bar]]:
+    def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[Page]:
         """Bars out of five-minute points, without volume. Only the last day has those: older is Rejected."""
         if symbol not in self.ids:
             raise Rejected(f"{self.name} has no id for {symbol}", code="unknown_symbol")
@@ -68,7 +68,7 @@ class CoinGecko:
             answer = wire.ask(self.http, "GET", f"coins/{self.ids[symbol]}/market_chart/range", params=asked)
             with wire.shaped(self.name):
                 points = [(_time(point[0]), wire.number(point[1])) for point in answer["prices"]]
-            yield _bars([point for point in points if start <= point[0] < until])
+            yield until, _bars([point for point in points if start <= point[0] < until])
             start = until
 
 

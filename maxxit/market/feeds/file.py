@@ -18,7 +18,7 @@ from maxxit.core.config import ROOT, profile
 from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.market.feeds.bars import BAR as BAR
 from maxxit.market.feeds.bars import Bar as Bar
-from maxxit.market.feeds.base import Tick
+from maxxit.market.feeds.base import Page, Tick
 from maxxit.market.instruments import instrument
 
 HEADER = ["open_time_ms", "open", "high", "low", "close", "volume"]
@@ -108,12 +108,12 @@ class FileFeed:
                 found[symbol] = tick
         return found
 
-    def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[list[Bar]]:
+    def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[Page]:
         """The file's bars as one page. Raises Rejected for a symbol without a file."""
         path = candle_file(self.folder, symbol)
         if path is None:
             raise Rejected(f"{self.folder} has no candle file of {symbol}", code="unknown_symbol")
-        yield [bar for bar in read_bars(path) if start <= bar.open_time < end]
+        yield end, [bar for bar in read_bars(path) if start <= bar.open_time < end]
 
     def _tick(self, symbol: str, path: Path) -> Tick | None:
         times, closes = _closes(path)

@@ -1,0 +1,120 @@
+"""manage.py rules: users' price rules on the command line."""
+
+import json
+from argparse import ArgumentParser, _SubParsersAction
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError
+
+from maxxit.core.errors import MaxxitError
+from maxxit.core.money import plain
+from maxxit.market import rules
+from maxxit.market.models import Condition, PriceRule
+
+
+class Command(BaseCommand):
+    """See the module."""
+
+    help = "Price rules: add, list, test, remove. Example: rules add --user ann --symbols BTC --above 70000"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """One subcommand each."""
+        verbs: _SubParsersAction[Any] = parser.add_subparsers(dest="verb", required=True)
+        add = verbs.add_parser("add", help="make a rule")
+        add.add_argument("--user", required=True)
+        add.add_argument("--symbols", required=True, help="for example BTC,ETH, or * for every one")
+        when = add.add_mutually_exclusive_group(required=True)
+        when.add_argument("--above", metavar="USD")
+        when.add_argument("--below", metavar="USD")
+        when.add_argument("--change", metavar="PERCENT", help="up or down, within --window")
+        when.add_argument("--any", action="store_true", help="every new price")
+        add.add_argument(
+            "--window", type=int, default=60, metavar="MINUTES", help="for --change (default 60)"
+        )
+        add.add_argument("--channel", default="inbox")
+        listed = verbs.add_parser("list", help="active rules")
+        listed.add_argument("--user", default="")
+        for verb, what in (("test", "would it match now?"), ("remove", "it matches no more")):
+            verbs.add_parser(verb, help=what).add_argument("rule_id")
+        for one in verbs.choices.values():
+            one.add_argument("--json", action="store_true", help="for programs")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the verb; every problem is one line."""
+        try:
+            said = getattr(self, f"_{options['verb']}")(options)
+        except MaxxitError as error:
+            raise CommandError(str(error)) from None
+        rows = said if isinstance(said, list) else [said]
+        if options["json"]:
+            self.stdout.write(json.dumps(said, indent=2))
+        else:
+            for row in rows:
+                self.stdout.write("  ".join(f"{name} {value}" for name, value in row.items() if value != ""))
+
+    def _add(self, options: dict[str, Any]) -> dict[str, Any]:
+        user = _user(options["user"])
+        given = {Condition.GT: "above", Condition.LT: "below", Condition.CHANGE_PCT: "change"}
+        condition, text = next(
+            ((one, options[name]) for one, name in given.items() if options[name]), (Condition.ANY, None)
+        )
+        rule = rules.add(
+            user,
+            [name.strip() for name in options["symbols"].split(",") if name.strip()],
+            condition,
+            threshold=_number(text) if text else None,
+            window=timedelta(minutes=options["window"]),
+            channel=options["channel"],
+        )
+        return _shown(rule)
+
+    def _list(self, options: dict[str, Any]) -> list[dict[str, Any]]:
+        found = PriceRule.objects.filter(active=True).select_related("user")
+        if options["user"]:
+            found = found.filter(user=_user(options["user"]))
+        return [_shown(rule) for rule in found]
+
+    def _test(self, options: dict[str, Any]) -> dict[str, Any]:
+        hits = rules.holds_now(_rule(options["rule_id"]))
+        said = [{"symbol": hit.symbol, "price": plain(hit.price), "value": plain(hit.value)} for hit in hits]
+        return {"rule": options["rule_id"], "matches": bool(hits), "hits": said}
+
+    def _remove(self, options: dict[str, Any]) -> dict[str, Any]:
+        return {"rule": options["rule_id"], "removed": rules.remove(_rule(options["rule_id"]))}
+
+
+def _user(name: str) -> Any:
+    model = get_user_model()
+    found = model.objects.filter(**{model.USERNAME_FIELD: name}).first()
+    if found is None:
+        raise CommandError(f"no user {name!r}")
+    return found
+
+
+def _rule(rule_id: str) -> PriceRule:
+    found = PriceRule.objects.filter(rule_id=rule_id).first()
+    if found is None:
+        raise CommandError(f"no rule {rule_id!r}: see `manage.py rules list`")
+    return found
+
+
+def _number(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise CommandError(f"{text!r} is no number") from None
+
+
+def _shown(rule: PriceRule) -> dict[str, Any]:
+    return {
+        "rule": rule.rule_id,
+        "user": rule.user.get_username(),
+        "symbols": ",".join(rule.symbols),
+        "condition": rule.condition,
+        "threshold": plain(rule.threshold) if rule.threshold else "",
+        "window_seconds": rule.window_seconds or "",
+        "channel": rule.channel,
+    }

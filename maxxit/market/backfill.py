@@ -1,0 +1,82 @@
+"""Past candles from a feed into the database: page by page, each with its checkpoint, so that it can be resumed."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import structlog
+from django.db import transaction
+
+from maxxit.core import clock
+from maxxit.core.errors import Misconfigured, Retryable
+from maxxit.market import candles, quotes
+from maxxit.market.feeds.bars import BAR
+from maxxit.market.feeds.base import CandleFeed
+from maxxit.market.models import BackfillMark
+from maxxit.market.stream.backoff import delay
+
+log = structlog.get_logger(__name__)
+
+TRIES = 6
+"""Of one page, before the command gives up; the checkpoint stays."""
+Progress = Callable[[str, datetime], None]
+
+
+def candle_feed(name: str = "") -> CandleFeed:
+    """The feed of that name, or the preferred one that has candles. Raises `Misconfigured`."""
+    able = [feed for feed in quotes.open_feeds() if isinstance(feed, CandleFeed)]
+    found = next((feed for feed in able if name in ("", feed.name)), None)
+    if found is None:
+        known = ", ".join(feed.name for feed in able) or "none"
+        raise Misconfigured(
+            f"no feed {name or 'with candles'} in `order` of config/feeds.yaml; those with candles: {known}"
+        )
+    return found
+
+
+def backfill(
+    feed: CandleFeed,
+    symbols: Sequence[str],
+    start: datetime,
+    end: datetime,
+    *,
+    replace: bool = False,
+    progress: Progress = lambda symbol, until: None,
+) -> int:
+    """Store the closed bars of [start, end); returns how many came in this run.
+
+    A run with the same bounds goes on where the last one stopped. With `replace` the feed's bars take the place of
+    those that were formed from ticks, which have no volume. Raises what the feed raises, after `TRIES` of a page.
+    """
+    start, end = clock.bucket(start, BAR), min(clock.bucket(end, BAR), clock.bucket(clock.now(), BAR))
+    stored = 0
+    for symbol in symbols:
+        mark, _ = BackfillMark.objects.get_or_create(
+            feed=feed.name, symbol=symbol, begins=start, ends=end, defaults={"done_until": start}
+        )
+        stored += _symbol(feed, mark, replace, progress)
+    return stored
+
+
+def _symbol(feed: CandleFeed, mark: BackfillMark, replace: bool, progress: Progress) -> int:
+    stored = failures = 0
+    while mark.done_until < mark.ends:
+        try:
+            for until, bars in feed.candles(mark.symbol, mark.done_until, mark.ends):
+                with transaction.atomic():
+                    stored += candles.store(mark.symbol, bars, replace=replace)
+                    mark.done_until, mark.bars = until, mark.bars + len(bars)
+                    mark.save(update_fields=["done_until", "bars", "updated_at"])
+                failures = 0
+                progress(mark.symbol, until)
+        except Retryable as error:
+            failures += 1
+            if failures == TRIES:
+                raise
+            wait = error.after or delay(failures)
+            log.warning(
+                "backfill_waits", feed=feed.name, symbol=mark.symbol, error=str(error), seconds=round(wait, 1)
+            )
+            time.sleep(wait)
+    progress(mark.symbol, mark.ends)
+    return stored
