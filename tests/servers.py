@@ -28,6 +28,7 @@ from maxxit.core.processes import bound_to_parent, stop_process, wait_until
 
 KINDS = {"django_db": "database", "broker": "broker", "chain": "chain", "realdata": "recorded data"}
 """Marker -> what it is called; each must have run under `--require-all`."""
+BY_FOLDER = {"chaos": "chaos", "bench": "slow"}
 STOPPING = {"REMAP_SIGTERM": "SIGQUIT", "SOFT_SHUTDOWN_SECONDS": "2"}
 _running: list[Postgres | Redis] = []
 _folder: list[Path] = []
@@ -80,11 +81,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "broker: needs a real Celery worker (set by its fixture)")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the worker, so that it can be counted and chosen (`-m broker`)."""
+    """Mark what uses the worker, and what lives in the folders of `make chaos` and `make bench`."""
     for item in items:
         if "celery_worker_process" in getattr(item, "fixturenames", ()):
             item.add_marker("broker")
+        for folder, marker in BY_FOLDER.items():
+            if folder in item.path.parts:
+                item.add_marker(marker)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -82,8 +82,9 @@ def test_every_stage_is_routed_to_its_queue() -> None:
 
 
 def test_the_time_limits_leave_no_room_for_a_second_delivery() -> None:
-    visibility = settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"]
+    visibility = settings.VISIBILITY_TIMEOUT
 
+    assert settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"] == visibility
     assert settings.CELERY_TASK_SOFT_TIME_LIMIT < settings.CELERY_TASK_TIME_LIMIT < visibility / 2
 
 

@@ -14,7 +14,6 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from maxxit.core import embedded
 from maxxit.core.embedded import Postgres, Redis, urls
 from maxxit.core.errors import Misconfigured
 from maxxit.core.processes import wait_until
@@ -168,7 +167,7 @@ def test_redis_moves_to_a_free_port_and_the_url_follows(own_redis: Redis, tmp_pa
 
 def test_redis_6_refuses_the_files_of_valkey(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (data / "redis" / "appendonlydir").mkdir(parents=True)
-    monkeypatch.setattr(embedded.binaries, "redis", lambda: Path("/x/redis-server"))
+    monkeypatch.setattr("maxxit.core.binaries.redis", lambda: Path("/x/redis-server"))
 
     with pytest.raises(Misconfigured, match="written by Valkey"):
         Redis(data).start()
