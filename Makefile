@@ -88,6 +88,7 @@ bench: install ## Measure throughput and latency of the pipeline (minutes)
 
 clean: ## Delete .venv, caches and all data in .maxxit (asks first)
 	@read -r -p "Delete $(VENV), node_modules, caches and ALL DATA in .maxxit? Type yes: " answer && [ "$$answer" = yes ]
-	@if [ -x $(BIN)/python ]; then $(MANAGE) up --stop --quiet; fi
+	@if [ -x $(BIN)/python ]; then $(MANAGE) up --stop; fi
+	@if [ -L .maxxit/postgres ]; then rm -rf "$$(readlink -f .maxxit/postgres)"; fi
 	@rm -rf $(VENV) .maxxit .mypy_cache .ruff_cache .pytest_cache .hypothesis staticfiles $(CONTRACTS)/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
