@@ -24,12 +24,6 @@ def monitor(self: Task, run_id: int | None = None) -> dict[str, Any]:
     return run_stage("monitor", monitor_pass, run_id=run_id, task=self)
 
 
-def guard_pass() -> Counts:
-    """Whether anything calls for the kill switch."""
-    pulled = guard.watch()
-    return Counts(1, len(pulled), {"pulled": pulled})
-
-
 @shared_task
 def watch_risk() -> list[str]:
     """Pull the kill switch where losses, drawdown, prices, drift or blocked orders call for it."""

@@ -113,7 +113,7 @@ def sweep() -> int:
     """
     now = clock.now()
     moment = gate.moment() | {"oldest": now - quotes.max_age(), "newest": now + quotes.CLOCK_SKEW}
-    with transaction.atomic(), connection.cursor() as cursor:
+    with connection.cursor() as cursor:  # each statement is whole by itself
         cursor.execute(RATCHET, moment)
         cursor.execute(SWEEP, moment)
         return _claimed(cursor.rowcount)

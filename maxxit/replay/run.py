@@ -27,7 +27,7 @@ from maxxit.pipeline.runs import Counts, announce
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import STAGES
 from positions.performance import total_equity
-from positions.tasks import guard_pass, monitor_pass, snapshot_pass
+from positions.tasks import monitor_pass, snapshot_pass
 from signals_app import ingest, tasks
 from signals_app.sources.jsonl import JsonlSource
 from trading import gate
@@ -74,7 +74,6 @@ class Recorded:
             **stages,
             "trading.tasks.settle": ("settle", settle_pass),
             "positions.tasks.take_snapshots": ("snapshots", snapshot_pass),
-            "positions.tasks.watch_risk": ("guard", guard_pass),
         }
 
 
