@@ -308,11 +308,11 @@ def test_the_number_of_statements_does_not_follow_the_number_of_positions(
     for _ in range(3):
         make.position(purse)
     make.price("ETH", "3000")
-    with django_assert_num_queries(4):  # savepoint, ratchet, sweep, release
+    with django_assert_num_queries(2):  # ratchet, sweep
         assert sweep() == 3
     for _ in range(30):
         make.position(purse)
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(2):
         assert sweep() == 30
 
 
