@@ -12,6 +12,7 @@ from maxxit.market.feeds import FEEDS
 from maxxit.market.feeds.base import PriceFeed
 from maxxit.market.models import RefusedQuote
 from tests.builders import T0, RecordedClock
+from tests.market.conftest import closed_clients as closed_clients
 from tests.market.provider import OPTIONS, Provider, provider
 
 ONLINE = sorted(OPTIONS)
