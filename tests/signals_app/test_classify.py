@@ -1,0 +1,211 @@
+"""New posts to classified ones, whatever the model does."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from agents.models import CtAccount
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
+from maxxit.events.models import Event
+from signals_app.classify import Classified, classify
+from signals_app.ingest import requeue
+from signals_app.models import CtPost
+from signals_app.policy import Classify
+from tests import builders as make
+from tests.builders import RecordedClock
+from tests.fakes import FakeModel
+
+POLICY = Classify(batch_size=4, max_batches=40, max_attempts=3)
+
+
+@pytest.fixture
+def voice(db: None, time: RecordedClock) -> CtAccount:
+    return make.account(username="voice")
+
+
+def run(**changes: int) -> Classified:
+    return classify(POLICY.model_copy(update=changes))
+
+
+def again(post: CtPost) -> CtPost:
+    return CtPost.objects.get(pk=post.pk)
+
+
+def test_a_call_becomes_a_candidate_with_side_confidence_and_reasoning(
+    voice: CtAccount, model: FakeModel
+) -> None:
+    post = make.post(voice)
+    model.reads(post.post_id, "ETH", "BTC", reasoning="says it buys")
+    done, found = run(), again(post)
+
+    assert (done.due, done.read, done.candidates) == (1, 1, 1)
+    assert (found.state, found.is_signal_candidate, found.outcome) == (
+        "classified",
+        True,
+        "candidate:waiting",
+    )
+    assert (found.tokens, found.sides, found.sentiment) == (["ETH"], {"ETH": "long"}, "bullish")
+    assert (found.confidence, found.reasoning) == (Decimal("0.9"), "says it buys")
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens", "outcome"),
+    [
+        ({"candidate": False}, ["ETH"], "not_candidate"),
+        ({"sentiment": "neutral"}, ["ETH"], "not_candidate"),
+        ({}, ["BTC"], "no_listed_token"),
+        ({}, ["USDC"], "no_listed_token"),
+        ({}, [], "no_listed_token"),
+    ],
+)
+def test_what_is_no_call_says_why(
+    voice: CtAccount, model: FakeModel, fields: dict[str, Any], tokens: list[str], outcome: str
+) -> None:
+    post = make.post(voice)
+    model.reads(post.post_id, *tokens, **fields)
+    run()
+
+    assert (again(post).state, again(post).is_signal_candidate, again(post).outcome) == (
+        "classified",
+        False,
+        outcome,
+    )
+
+
+def test_posts_are_read_in_batches_each_once(voice: CtAccount, model: FakeModel) -> None:
+    posts = [make.post(voice) for _ in range(10)]
+    run()
+
+    assert model.asked == [
+        [p.post_id for p in posts[:4]],
+        [p.post_id for p in posts[4:8]],
+        [p.post_id for p in posts[8:]],
+    ]
+    assert run().due == 0
+
+
+def test_a_pass_reads_so_many_batches_and_leaves_the_rest_to_the_next(
+    voice: CtAccount, model: FakeModel
+) -> None:
+    for _ in range(10):
+        make.post(voice)
+
+    assert [run(max_batches=2).read, run(max_batches=2).read] == [8, 2]
+
+
+def test_every_call_names_the_posts_it_is_about(voice: CtAccount, model: FakeModel) -> None:
+    posts = [make.post(voice) for _ in range(3)]
+    run()
+
+    assert model.correlation_ids == [[post.correlation_id for post in posts]]
+
+
+@pytest.mark.parametrize("error", [Retryable("away"), Misconfigured("set OPENAI_API_KEY")])
+def test_while_the_provider_is_away_posts_stay_new_for_as_long_as_it_takes(
+    voice: CtAccount, model: FakeModel, error: Exception
+) -> None:
+    posts = [make.post(voice) for _ in range(6)]
+    for _ in range(5):
+        model.errors.append(error)
+        done = run()
+        assert (done.due, done.read, done.quarantined) == (4, 0, 0)  # it does not go on to the next batch
+    found = again(posts[0])
+    assert (found.state, found.attempts, found.is_signal_candidate) == ("new", 0, False)
+    assert found.outcome.startswith("unread:")
+    assert str(error) in found.last_error
+
+    assert run().read == 6
+
+
+def test_an_answer_that_cannot_be_used_counts_and_after_three_the_post_is_set_aside(
+    voice: CtAccount, model: FakeModel
+) -> None:
+    post = make.post(voice)
+    states = []
+    for _ in range(4):
+        model.errors.append(Rejected("not the schema", code="answer_invalid"))
+        run()
+        states.append((again(post).state, again(post).attempts))
+
+    assert states == [("new", 1), ("new", 2), ("quarantined", 3), ("quarantined", 3)]
+    assert again(post).outcome == "unread:answer_invalid"
+    model.errors.clear()
+    requeue([post.pk])
+    model.reads(post.post_id, "ETH")
+    run()
+    assert again(post).outcome == "candidate:waiting"
+
+
+def test_one_poisonous_post_is_found_and_the_others_of_its_batch_are_read(
+    voice: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posts = [make.post(voice) for _ in range(4)]
+
+    def poisoned(**asked: Any) -> Any:
+        if posts[1].post_id in [one["post_id"] for one in asked["data"]["posts"]]:
+            raise Rejected("garbage", code="answer_invalid")
+        return model(**asked)
+
+    monkeypatch.setattr("signals_app.classify.ask", poisoned)
+    for _ in range(4):
+        run()
+
+    assert {post.pk: again(post).state for post in posts} == {
+        post.pk: "quarantined" if post == posts[1] else "classified" for post in posts
+    }
+
+
+def test_a_post_that_the_model_left_out_is_tried_again_and_the_others_count(
+    voice: CtAccount, model: FakeModel
+) -> None:
+    posts = [make.post(voice) for _ in range(3)]
+    model.silent_about = {posts[1].post_id}
+    done = run()
+
+    assert (done.read, [again(post).state for post in posts]) == (2, ["classified", "new", "classified"])
+    assert again(posts[1]).attempts == 1
+    model.silent_about = set()
+    run()
+    assert again(posts[1]).state == "classified"
+
+
+def test_a_reading_of_a_post_that_nobody_asked_about_is_ignored(
+    voice: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post, other = make.post(voice), make.post(voice, state="classified", outcome="not_candidate")
+    model.reads(other.post_id, "ETH")
+    model.reads(post.post_id)
+
+    def chatty(**asked: Any) -> Any:
+        answer = model(**asked)
+        answer.answer = type(answer.answer)(readings=(*answer.answer.readings, model.readings[other.post_id]))
+        return answer
+
+    monkeypatch.setattr("signals_app.classify.ask", chatty)
+    run()
+
+    assert again(other).outcome == "not_candidate"
+
+
+@pytest.mark.parametrize("reasoning", ["a\x00b", "x" * 1000, ""])
+@pytest.mark.parametrize("candidate", [True, False])
+def test_whatever_a_model_gives_as_its_reason_is_kept(
+    voice: CtAccount, model: FakeModel, reasoning: str, candidate: bool
+) -> None:
+    posts = [make.post(voice), make.post(voice)]
+    model.reads(posts[0].post_id, "ETH", reasoning=reasoning, candidate=candidate)
+    run()
+
+    assert [again(post).state for post in posts] == ["classified", "classified"]
+
+
+def test_every_classified_post_has_one_event_under_its_correlation_id(
+    voice: CtAccount, model: FakeModel
+) -> None:
+    posts = [make.post(voice) for _ in range(5)]
+    model.reads(posts[2].post_id, "ETH")
+    run()
+    told = Event.objects.filter(name="ctpost.classified").values_list("correlation_id", flat=True)
+
+    assert sorted(told) == sorted(post.correlation_id for post in posts)
