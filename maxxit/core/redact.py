@@ -12,6 +12,7 @@ too, and they must survive. A private key is recognised by its field or because 
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import SecretBytes, SecretStr
@@ -47,30 +48,43 @@ _ENV_NAME = re.compile(r"(KEY|SECRET|TOKEN|PASSWORD|PASSPHRASE|MNEMONIC|CREDENTI
 _URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 _NAMES = r"(?:api_?key|secret(?:_?key)?|access_?token|password|passwd|passphrase|private_?key|mnemonic)"
 _PATTERNS = [
-    re.compile(pattern, flags)
-    for pattern, flags in (
-        (r"-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL),
-        (r"\b(?:sk|rk|pk)-(?:ant-|proj-|or-|lf-|svcacct-)?[A-Za-z0-9_-]{12,}", 0),
-        (r"\b(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,}", 0),
-        (r"\b(?:pplx|apx|xai|gsk|hf|glpat|xox[abeprs])[-_][A-Za-z0-9_-]{12,}", 0),
-        (r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}", 0),
-        (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{30,}", 0),
-        (r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?", 0),
-        (r"\b\d{8,10}:[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])", 0),
+    (needles, re.compile(pattern, flags))
+    for needles, pattern, flags in (
+        (("-----begin",), r"-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL),
+        (("k-",), r"\b(?:sk|rk|pk)-(?:ant-|proj-|or-|lf-|svcacct-)?[A-Za-z0-9_-]{12,}", 0),
+        (("k_",), r"\b(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,}", 0),
         (
+            ("pplx", "apx", "xai", "gsk", "hf", "glpat", "xox"),
+            r"\b(?:pplx|apx|xai|gsk|hf|glpat|xox[abeprs])[-_][A-Za-z0-9_-]{12,}",
+            0,
+        ),
+        (("gh", "github_pat"), r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}", 0),
+        (("akia", "asia", "aiza"), r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{30,}", 0),
+        (("eyj",), r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?", 0),
+        ((":",), r"\b\d{8,10}:[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])", 0),
+        (
+            ("bearer ", "basic "),
             r"(?<=Bearer )(?=\S*\d|\S{20})[\w.~+/=-]{8,}|(?<=Basic )(?=\S*[\d=]|\S{20})[\w+/=-]{8,}",
             re.IGNORECASE,
         ),
-        (r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}\b", 0),
-        (r"(?<=://)[^/\s:@\"']*:[^/\s@\"']+(?=@)", 0),
+        (
+            ("@",),
+            r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}\b",
+            0,
+        ),
+        (("://",), r"(?<=://)[^/\s:@\"']*:[^/\s@\"']+(?=@)", 0),
     )
 ]
+"""(what must stand in the lower-case text for it to be worth a look, pattern)."""
 _ASSIGNED = re.compile(
     rf"(?P<name>\b\w*{_NAMES}\w*[\"']?\s*[=:]\s*[\"']?)(?P<value>[^\s\"',;&}}]{{4,}})", re.IGNORECASE
 )
 _CAPITAL_ASSIGNED = re.compile(r"(?P<name>\b[A-Z][A-Z0-9_]*_(?:KEY|TOKEN|SECRET)\s*=\s*[\"']?)[^\s\"',;&}]+")
 
-_known: dict[str, frozenset[str]] = {}
+_ASSIGNS = ("key", "secret", "token", "pass", "mnemonic")
+
+_known: dict[str, tuple[str, ...]] = {}
+"""Known value -> its forms, in lower case."""
 
 
 def know(value: str | bytes | SecretStr | SecretBytes) -> None:
@@ -80,7 +94,8 @@ def know(value: str | bytes | SecretStr | SecretBytes) -> None:
         return
     text = value.hex() if isinstance(value, bytes) else value.strip()
     if len(text) >= MIN_KNOWN and text not in _known:
-        _known[text] = frozenset(form for form in forms(text) if len(form) >= MIN_KNOWN)
+        lowered = {form.lower() for form in forms(text) if len(form) >= MIN_KNOWN}
+        _known[text] = tuple(sorted(lowered, key=lambda form: (-len(form), form)))
 
 
 def know_environment() -> None:
@@ -97,6 +112,7 @@ def forget() -> None:
     _known.clear()
 
 
+@lru_cache(maxsize=4096)
 def secret_name(name: str) -> bool:
     """Whether a field of this name holds a secret. `tokens`, `prompt_tokens`, `token_in` and `public_key` do not."""
     words = [word.lower() for word in _WORDS.findall(name)]
@@ -109,15 +125,20 @@ def secret_name(name: str) -> bool:
 
 def text(value: str) -> str:
     """`value` without known secrets and without what looks like one."""
+    if len(value) < MIN_KNOWN:
+        return value
     lowered = value.lower()
     for known in _known.values():
         for form in known:
-            if form.lower() in lowered:
+            if form in lowered:
                 value = re.sub(re.escape(form), MASK, value, flags=re.IGNORECASE)
-    for pattern in _PATTERNS:
-        value = pattern.sub(MASK, value)
-    value = _CAPITAL_ASSIGNED.sub(rf"\g<name>{MASK}", value)
-    return _ASSIGNED.sub(rf"\g<name>{MASK}", value)
+    for needles, pattern in _PATTERNS:
+        if any(needle in lowered for needle in needles):
+            value = pattern.sub(MASK, value)
+    if any(word in lowered for word in _ASSIGNS):
+        value = _CAPITAL_ASSIGNED.sub(rf"\g<name>{MASK}", value)
+        value = _ASSIGNED.sub(rf"\g<name>{MASK}", value)
+    return value
 
 
 def value(given: Any) -> Any:

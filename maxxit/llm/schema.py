@@ -1,6 +1,7 @@
 """From a pydantic model to the JSON schema that is sent, and from an answer's text to the model."""
 
 import json
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -12,6 +13,7 @@ M = TypeVar("M", bound=BaseModel)
 MAX_PROBLEMS = 10
 
 
+@cache
 def wire_schema(schema: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of `schema`, in the part of the language that all providers understand."""
     simple: dict[str, Any] = _simple(schema.model_json_schema())

@@ -49,7 +49,7 @@ def summary(rows: QuerySet[LlmTrace]) -> dict[str, Any]:
 def days(rows: QuerySet[LlmTrace]) -> list[dict[str, Any]]:
     """One line a day (UTC): calls, errors, average and 95th percentile of the latency, cost."""
     day = Func(F("ts"), function="date", output_field=models.DateField())
-    return list(
+    rows_by_day = (
         rows.order_by()
         .annotate(day=day)
         .values("day")
@@ -62,11 +62,9 @@ def days(rows: QuerySet[LlmTrace]) -> list[dict[str, Any]]:
         )
         .order_by("day")
     )
+    return [dict(row) for row in rows_by_day]
 
 
 def _top(rows: QuerySet[LlmTrace], field: str, count: int = 5) -> list[dict[str, Any]]:
-    return list(
-        rows.values(name=F(field))
-        .annotate(calls=Count("id"), cost_usd=Sum("cost_usd"))
-        .order_by("-calls", "name")[:count]
-    )
+    busiest = rows.values(name=F(field)).annotate(calls=Count("id"), cost_usd=Sum("cost_usd"))
+    return [dict(row) for row in busiest.order_by("-calls", "name")[:count]]

@@ -81,6 +81,7 @@ def test_a_valid_answer_comes_back_typed_and_traced(policy_dir: Path, server: Mo
     assert row.base_url == server.url
     assert len(row.prompt_sha256) == len(row.schema_sha256) == len(row.request_sha256) == 64
     assert "Long $BTC here" in row.request["user"]
+    assert row.response is not None
     assert row.response["readings"][0]["tokens"] == ["BTC"]
     assert LlmTrace.objects.filter(correlation_ids__contains=[corr[1]]).count() == 1
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
@@ -68,8 +69,8 @@ def test_unlisted_coins_and_stablecoins_never_pass(attack: Attack) -> None:
         candidate=True,
         tokens=attack.wants,
         sentiment="bullish",
-        confidence="1",
-        reasoning="",  # type: ignore[arg-type]
+        confidence=Decimal(1),
+        reasoning="",
     )
     assert not verify(obeyed, attack.text, words_by_token(), stablecoins()).candidate
 

@@ -12,7 +12,7 @@ from maxxit.llm.providers.base import Provider, Request
 from tests.llm import server as fake
 from tests.llm.server import ModelServer
 
-READINGS = {"readings": []}
+READINGS: dict[str, list[Any]] = {"readings": []}
 REQUEST = Request(
     purpose="classify",
     system="You read posts.",
