@@ -10,7 +10,11 @@ from django.db import models
 from agents import states
 from maxxit.core.money import COLUMN
 
-FRACTION: dict[str, Any] = {"max_digits": 7, "decimal_places": 6, "validators": [MinValueValidator(0), MaxValueValidator(1)]}
+FRACTION: dict[str, Any] = {
+    "max_digits": 7,
+    "decimal_places": 6,
+    "validators": [MinValueValidator(0), MaxValueValidator(1)],
+}
 PRESETS = [(name, name.capitalize()) for name in ("conservative", "moderate", "aggressive")]
 WEIGHTS = ("tweet", "rsi", "macd", "bollinger", "volume", "moving_average", "momentum", "volatility")
 

@@ -70,7 +70,8 @@ FIRST_RETRY, LONGEST_RETRY = timedelta(seconds=2), timedelta(minutes=5)
 
 def retry_after(exits: int) -> timedelta:
     """How long the sweep waits when the `exits`-th closing order (from 1) came to nothing: 2 s, doubling to 5 min."""
-    return min(FIRST_RETRY * 2 ** min(exits - 1, 10), LONGEST_RETRY)
+    doublings = min(exits - 1, 10)
+    return min(FIRST_RETRY * (1 << doublings), LONGEST_RETRY)
 
 
 def ratchet(position: Levels, trailing_stop: Decimal | None, *, side: str, price: Decimal) -> Decimal | None:

@@ -105,7 +105,9 @@ def book_taken(
 def taken_share(idempotency_prefix: str) -> Decimal:
     """The profit share in USDC that venues took with the fills of these closing orders."""
     lines = LedgerEntry.objects.filter(
-        order__idempotency_key__startswith=idempotency_prefix, journal__startswith="taken:", kind="profit_share"
+        order__idempotency_key__startswith=idempotency_prefix,
+        journal__startswith="taken:",
+        kind="profit_share",
     )
     return lines.filter(amount__gt=0).aggregate(total=Sum("amount"))["total"] or ZERO
 

@@ -8,31 +8,12 @@ from typing import Any
 
 import numpy as np
 from django.db import connection, transaction
-from numpy.typing import NDArray
 
 from maxxit.core.clock import bucket
 from maxxit.market import partitions
+from maxxit.market.bars import Bars
 from maxxit.market.feeds.bars import BAR, Bar
 from maxxit.market.feeds.base import Tick
-
-
-@dataclass(frozen=True)
-class Bars:
-    """The last closed bars of one symbol, oldest first; each array has shape (n,), prices in USD."""
-
-    symbol: str
-    high: NDArray[np.float64]
-    low: NDArray[np.float64]
-    close: NDArray[np.float64]
-    volume: NDArray[np.float64]
-    missing: int = 0
-    """How many bars between the first one here and the moment asked for do not exist."""
-    last_missing: bool = False
-    """Whether the newest bar that had closed by then is among those."""
-
-    def __len__(self) -> int:
-        return len(self.close)
-
 
 KEEP = "ON CONFLICT DO NOTHING"
 REPLACE = """ON CONFLICT (symbol, open_time) DO UPDATE SET open = excluded.open, high = excluded.high,

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import talib
 
-from maxxit.market.candles import Bars
+from maxxit.market.bars import Bars
 
 MOST_MISSING = 0.1
 """Share of bars that may be missing; an exchange leaves out the bars in which nobody traded."""

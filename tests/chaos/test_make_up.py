@@ -1,5 +1,6 @@
 """Any one process of `make up` may be killed under load: nothing is doubled and nothing is lost."""
 
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -44,6 +45,10 @@ PASSES = "SELECT coalesce(max(id), 0) FROM stage_runs"
 CLOSED = "SELECT count(*) FROM positions WHERE state = 'closed'"
 
 
+def _moved_on(stack: Stack, before: int) -> bool:
+    return stack.number(PASSES) > max(before, 0)
+
+
 def test_killing_each_process_of_make_up_doubles_and_loses_nothing(tmp_path: Path) -> None:
     tmp_path.chmod(0o711)
     for parent in tmp_path.parents[:2]:
@@ -54,9 +59,7 @@ def test_killing_each_process_of_make_up_doubles_and_loses_nothing(tmp_path: Pat
         for name in PATTERNS:
             stack.kill(name)
             before = stack.number(PASSES)
-            assert wait_until(lambda b=before: stack.number(PASSES) > max(b, 0), 90), (
-                f"the river stands still after {name} was killed"
-            )
+            assert wait_until(partial(_moved_on, stack, before), 90), f"the river stands still without {name}"
         broken = lambda: [what for what, sql in SOUND.items() if stack.number(sql) != 0]  # noqa: E731
         quiet = wait_until(lambda: stack.number(BUSY) == 0 and not broken(), 90)
         assert quiet, f"broken: {broken()}; orders in flight: {stack.number(BUSY)}"

@@ -17,7 +17,8 @@ from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.market import backfill as filling
 from maxxit.market import candles, partitions
 from maxxit.market.backfill import backfill
-from maxxit.market.candles import Bars, Gap, Span
+from maxxit.market.bars import Bars
+from maxxit.market.candles import Gap, Span
 from maxxit.market.feeds import FEEDS
 from maxxit.market.feeds.base import CandleFeed, Tick
 from maxxit.market.feeds.file import BAR, HEADER, Bar, FileFeed
