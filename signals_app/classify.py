@@ -7,13 +7,14 @@ import structlog
 from django.db import transaction
 from django.db.models import F
 
-from maxxit.core.errors import MaxxitError, Rejected, Retryable
+from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
 from maxxit.events.record import advance, advance_all
 from maxxit.llm.ask import ask
 from maxxit.llm.reading import Reading, Readings
 from maxxit.market.instruments import stablecoins, words_by_token
 from signals_app.models import CtPost
 from signals_app.policy import Classify
+from signals_app.sources.base import storable
 from signals_app.states import PostState
 from signals_app.verify import verify
 
@@ -44,7 +45,7 @@ def classify(policy: Classify) -> Classified:
         done.due += len(batch)
         try:
             _read(batch, done)
-        except Retryable as error:  # the provider is away: that is no fault of these posts
+        except (Retryable, Misconfigured) as error:  # the provider is away: that is no fault of these posts
             _note_failure(batch, error, done)
             break
         except MaxxitError as error:
@@ -103,7 +104,7 @@ def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
     for post, reading in read:
         verified = verify(reading, post.text, words_by_token(), stablecoins())
         if not verified.candidate:
-            key = (verified.outcome, reading.sentiment, f"{reading.confidence:f}", reading.reasoning)
+            key = (verified.outcome, reading.sentiment, f"{reading.confidence:f}", storable(reading.reasoning))
             rest.setdefault(key, []).append(post.pk)
             continue
         candidates += 1
@@ -115,7 +116,7 @@ def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
             sides=verified.sides,
             sentiment=reading.sentiment,
             confidence=reading.confidence,
-            reasoning=reading.reasoning,
+            reasoning=storable(reading.reasoning),
             outcome="candidate:waiting",
             data={"sides": verified.sides, "confidence": f"{reading.confidence:f}"},
         )
