@@ -17,10 +17,13 @@ from django_celery_beat.models import PeriodicTask
 from maxxit.core import clock
 from maxxit.events import wake
 from maxxit.pipeline.models import PipelineRun, StageRun
+from maxxit.pipeline.schedule import matches
 from maxxit.pipeline.stages import STAGES, stage
 
 log = structlog.get_logger(__name__)
 
+YEAR = 366 * 24 * 60
+"""Minutes."""
 LOCK_WAIT_MS = 10_000
 """How long a pass waits for another pass of its stage before it leaves the work to it."""
 
@@ -118,9 +121,14 @@ def due_slot(entry: str) -> datetime:
     """
     now = timezone.now()
     job = PeriodicTask.objects.select_related("interval", "crontab").filter(name=entry).first()
-    if job is None or job.interval is None:
-        return now.replace(second=0, microsecond=0)
-    return clock.bucket(now, timedelta(**{job.interval.period: job.interval.every}))
+    if job is not None and job.interval is not None:
+        return clock.bucket(now, timedelta(**{job.interval.period: job.interval.every}))
+    minute = now.replace(second=0, microsecond=0)
+    if job is None or job.crontab is None:
+        return minute
+    back = (minute - timedelta(minutes=n) for n in range(YEAR))
+    cron, zone = job.crontab.schedule, job.crontab.timezone
+    return next((moment for moment in back if matches(cron, moment.astimezone(zone))), minute)
 
 
 def start_run(cause: str, *, asked_by: str = "", slot: datetime | None = None) -> PipelineRun | None:

@@ -11,6 +11,17 @@ from maxxit.core import clock
 from maxxit.core.config import Policy, load
 
 
+def matches(cron: crontab, moment: datetime) -> bool:
+    """Whether `moment`, in the zone that it is given in, is one of the rhythm's minutes."""
+    return (
+        moment.minute in cron.minute
+        and moment.hour in cron.hour
+        and moment.day in cron.day_of_month
+        and moment.month in cron.month_of_year
+        and (moment.weekday() + 1) % 7 in cron.day_of_week
+    )
+
+
 class Entry(Policy):
     """One job."""
 
@@ -51,13 +62,7 @@ class Entry(Policy):
         cron = self.crontab()
         moment = clock.bucket(start, timedelta(minutes=1)) + timedelta(minutes=1)
         while moment <= end:
-            if (
-                moment.minute in cron.minute
-                and moment.hour in cron.hour
-                and moment.day in cron.day_of_month
-                and moment.month in cron.month_of_year
-                and (moment.weekday() + 1) % 7 in cron.day_of_week
-            ):
+            if matches(cron, moment):
                 yield moment
             moment += timedelta(minutes=1)
 
