@@ -143,7 +143,11 @@ def start_run(cause: str, *, asked_by: str = "", slot: datetime | None = None) -
         current_app.signature(one.task, kwargs={"run_id": made.pk}, queue=one.queue, immutable=True)
         for one in STAGES
     ]
-    sent = chain(*links).apply_async()
+    try:
+        sent = chain(*links).apply_async()
+    except Exception:
+        made.delete()
+        raise
     while sent.parent is not None:
         sent = sent.parent
     made.root_task_id = sent.id
