@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cache
 
-from celery.schedules import crontab
+from celery.schedules import ParseException, crontab
 from pydantic import Field, RootModel, model_validator
 
 from maxxit.core import clock
@@ -48,7 +48,10 @@ class Entry(Policy):
                 f"cron {self.cron!r} needs five fields: minute hour day-of-month month day-of-week"
             )
         minute, hour, day, month, weekday = fields
-        return crontab(minute, hour, weekday, day, month)
+        try:
+            return crontab(minute, hour, weekday, day, month)
+        except ParseException as error:
+            raise ValueError(f"cron {self.cron!r}: {error}") from error
 
     def moments(self, start: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
         """When the job is due in (start, end], on a clock that moves in steps of `step`."""
