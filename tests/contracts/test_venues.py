@@ -1,0 +1,214 @@
+"""What every venue must do. A new adapter enrols with one line in `VENUES`."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from maxxit.core.errors import Misconfigured, Rejected
+from maxxit.core.money import USDC
+from tests import builders as make
+from tests.builders import T0, RecordedClock
+from tests.fakes import FakeVenue
+from trading.states import ORDER, OrderState
+from trading.venues import VENUES as REGISTRY
+from trading.venues.base import Prepared, Report, Request, Venue
+from trading.venues.paper import PaperVenue
+
+D = Decimal
+VENUES: dict[str, Callable[[], Venue]] = {
+    "paper": lambda: PaperVenue(slippage_bps=5, fee_bps=10, depth_usd=5000),
+    "paper in parts": lambda: PaperVenue(slippage_bps=0, fee_bps=0, depth_usd=300),
+    "fake": FakeVenue,
+    "fake without dedup": lambda: FakeVenue(dedup=False),
+}
+"""The safe venue has the same acceptance on a real chain: tests/chain."""
+ACCOUNT = "contract:1"
+REQUEST = Request(
+    client_order_id="mx-contract-1",
+    account=ACCOUNT,
+    symbol="ETH",
+    side="buy",
+    purpose="open",
+    quantity=D("0.4"),
+    reference_price=D(2000),
+    deadline=T0 + timedelta(minutes=5),
+)
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(params=VENUES)
+def venue(request: pytest.FixtureRequest, db: None, time: RecordedClock) -> Venue:
+    make.price("ETH", "2000")
+    made = VENUES[request.param]()
+    if isinstance(made, PaperVenue):
+        made.deposit(ACCOUNT, D(10_000))
+    return made
+
+
+def ended(venue: Venue, ref: str) -> Report:
+    """Ask until the order is over; an order that is never over fails the test."""
+    for _ in range(20):
+        report = venue.find(ref)
+        assert report is not None
+        if report.state == "filled":
+            return report
+    raise AssertionError(f"never filled: {report}")
+
+
+def test_preparing_sends_nothing_and_says_the_same_each_time(venue: Venue) -> None:
+    one, other = venue.prepare(REQUEST), venue.prepare(REQUEST)
+
+    assert one == other
+    assert one.ref
+    assert venue.find(one.ref) is None
+
+
+def test_what_is_prepared_can_be_kept_as_json(venue: Venue) -> None:
+    order = make.order(make.deployment(make.agent(), funded=False))
+    prepared = venue.prepare(REQUEST)
+    order.prepared = dict(prepared.payload)
+    order.save()
+    order.refresh_from_db()
+    venue.send(Prepared(prepared.ref, order.prepared))
+
+    assert venue.find(prepared.ref) is not None
+
+
+def test_an_order_is_found_under_its_ref_and_filled_to_the_lot(venue: Venue) -> None:
+    prepared = venue.prepare(REQUEST)
+    venue.send(prepared)
+    report = ended(venue, prepared.ref)
+
+    assert sum((fill.quantity for fill in report.fills), D(0)) == D("0.4")
+    for fill in report.fills:
+        assert fill.quantity > 0
+        assert fill.price > 0
+        assert fill.fee >= 0
+        assert abs(fill.cash - fill.quantity * fill.price) <= D("0.000001")
+
+
+def test_the_same_order_sent_again_changes_nothing_where_the_venue_says_it_knows_a_repeat(
+    venue: Venue,
+) -> None:
+    if not venue.capabilities.dedup:
+        assert isinstance(venue, FakeVenue)
+        prepared = venue.prepare(REQUEST)
+        for _ in range(2):
+            venue.send(prepared)
+        assert venue.effects[prepared.ref] == 2  # which is why nobody sends it twice
+        return
+    prepared = venue.prepare(REQUEST)
+    for _ in range(3):
+        venue.send(prepared)
+    report = ended(venue, prepared.ref)
+    venue.send(prepared)
+
+    assert sum((fill.quantity for fill in report.fills), D(0)) == D("0.4")
+    assert venue.find(prepared.ref) == report
+
+
+def test_fills_keep_their_ids_and_their_order(venue: Venue) -> None:
+    prepared = venue.prepare(REQUEST)
+    venue.send(prepared)
+    ids: list[str] = []
+    for _ in range(10):
+        report = venue.find(prepared.ref)
+        assert report is not None
+        seen = [fill.fill_id for fill in report.fills]
+        assert seen[: len(ids)] == ids
+        assert len(seen) == len(set(seen))
+        ids = seen
+
+
+def test_every_state_that_it_reports_is_one_of_ours_after_sending(venue: Venue) -> None:
+    prepared = venue.prepare(REQUEST)
+    venue.send(prepared)
+    for _ in range(10):
+        report = venue.find(prepared.ref)
+        assert report is not None
+        assert report.state in ORDER[OrderState.SENDING]
+
+
+def test_a_ref_that_it_never_saw_is_none(venue: Venue) -> None:
+    assert venue.find("mx-never-sent") is None
+
+
+def test_two_orders_are_two(venue: Venue) -> None:
+    refs = []
+    for number in (1, 2):
+        prepared = venue.prepare(replace(REQUEST, client_order_id=f"mx-contract-{number}"))
+        venue.send(prepared)
+        refs.append(prepared.ref)
+    first, second = (ended(venue, ref) for ref in refs)
+
+    assert refs[0] != refs[1]
+    assert not {fill.fill_id for fill in first.fills} & {fill.fill_id for fill in second.fills}
+
+
+def test_it_answers_whether_it_would_take_an_order(venue: Venue) -> None:
+    assert venue.problem(ACCOUNT, "ETH") == ""
+
+
+# --- paper only: it keeps balances ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def paper(time: RecordedClock) -> PaperVenue:
+    make.price("ETH", "2000")
+    made = PaperVenue(slippage_bps=5, fee_bps=10, depth_usd=5000)
+    made.deposit(ACCOUNT, D(10_000))
+    return made
+
+
+@pytest.mark.parametrize(("side", "price"), [("buy", "2001"), ("sell", "1999")])
+def test_paper_fills_are_worse_by_the_slippage_and_move_both_balances(
+    paper: PaperVenue, side: str, price: str
+) -> None:
+    prepared = paper.prepare(replace(REQUEST, side=side))
+    paper.send(prepared)
+    sign, cash = (1 if side == "buy" else -1), D(price) * D("0.4")
+
+    assert paper.balances(ACCOUNT) == {"ETH": sign * D("0.4"), USDC: D(10_000) - sign * cash - cash / 1000}
+
+
+def test_paper_money_is_given_once(paper: PaperVenue) -> None:
+    paper.deposit(ACCOUNT, D(10_000))
+
+    assert paper.balances(ACCOUNT) == {USDC: D(10_000)}
+
+
+def test_a_canceled_paper_order_fills_no_further(time: RecordedClock) -> None:
+    make.price("ETH", "2000")
+    thin = PaperVenue(slippage_bps=0, fee_bps=0, depth_usd=300)
+    prepared = thin.prepare(REQUEST)
+    thin.send(prepared)
+    thin.cancel(prepared.ref)
+    reports = [thin.find(prepared.ref) for _ in range(3)]
+
+    assert {report.state for report in reports if report} == {"canceled"}
+    assert {sum(fill.quantity for fill in report.fills) for report in reports if report} == {D("0.15")}
+
+
+@pytest.mark.parametrize("age", [91, None])
+def test_paper_takes_nothing_without_a_usable_quote(paper: PaperVenue, age: int | None) -> None:
+    make.Quote.objects.all().delete()
+    if age:
+        make.price("ETH", "2000", at=T0 - timedelta(seconds=age))
+
+    with pytest.raises(Rejected, match="no quote"):
+        paper.send(paper.prepare(REQUEST))
+
+
+@pytest.mark.parametrize("wrong", [{"depth_usd": 0}, {"slippage_bps": -1}, {"fee_bps": 10_000}])
+def test_paper_refuses_options_that_make_no_sense(wrong: dict[str, int]) -> None:
+    options = {"slippage_bps": 5, "fee_bps": 10, "depth_usd": 5000}
+    with pytest.raises(Misconfigured, match="venue paper"):
+        PaperVenue(**options | wrong)
+
+
+def test_an_unknown_venue_is_refused_by_name() -> None:
+    with pytest.raises(Misconfigured, match="no venue named 'nowhere'"):
+        REGISTRY.open("nowhere")
