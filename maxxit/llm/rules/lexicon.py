@@ -5,39 +5,12 @@ so 10 is a call by itself and 6 needs company. They were set by hand on the tuni
 (docs/reading.md).
 """
 
-import re
-from dataclasses import dataclass
-
-UP, DOWN = 1, -1
-_PRICE = r"(?:\$ ?)?\d[\d,.]*(?: ?(?:k|usd|btc|sats|dollars))?\+?"
-_TOKENS = r"(?:(?:some|more|my|the|your|a|this|these|that|all|of|up|on|into|in|to|little|bit|few) )*§"
-
-_NO_SUBJECT = (
-    r"(?! (?:is|isn't|are|was|for|took|takes|like|makes?|means|can|will|with|via|at \w+ is|because))"
-)
-"""After "buying §": what would make it the subject of a sentence and no deed of the author."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cue:
-    """One phrase that speaks for a side."""
-
-    name: str
-    side: int
-    weight: int
-    pattern: re.Pattern[str]
-
-
-def _cue(name: str, side: int, weight: int, *phrases: str) -> Cue:
-    joined = (
-        "|".join(phrases).replace("PRICE", _PRICE).replace("TOKENS", _TOKENS).replace("GERUND", _NO_SUBJECT)
-    )
-    return Cue(name, side, weight, re.compile(rf"(?<![\w-])(?:{joined})(?!\w)"))
-
+from maxxit.llm.rules.chart_lexicon import CHART_CUES
+from maxxit.llm.rules.cue import DOWN, UP, Cue, cue
 
 CUES: tuple[Cue, ...] = (
     # --- what the author does ---------------------------------------------------------------------------------
-    _cue(
+    cue(
         *("buys", UP, 10),
         r"(?:i'm|i am|im|i've been|been|just|also|still|now|started) (?:buying|accumulating|adding|"
         r"longing) TOKENS",
@@ -55,8 +28,8 @@ CUES: tuple[Cue, ...] = (
         r"(?:rebought|re-entered|bought back|buying back|bid(?:s|ding)? on) TOKENS",
         r"waiting to (?:buy|long|add) TOKENS",
     ),
-    _cue("long", UP, 7, r"^long TOKENS", r"(?:now|still|net|going|went) long TOKENS", r"riding TOKENS"),
-    _cue(
+    cue("long", UP, 7, r"^long TOKENS", r"(?:now|still|net|going|went) long TOKENS", r"riding TOKENS"),
+    cue(
         *("holds", UP, 7),
         r"(?:i |i'll |i'm |i will |i've been |been |just )?(?:holding|hodling|hold|hodl) TOKENS",
         r"(?:remains|still|is) a (?:hold|buy|strong buy)",
@@ -67,7 +40,7 @@ CUES: tuple[Cue, ...] = (
         r"alive)",
         r"(?:long term|happy|proud) § (?:holder|hodler|bull)",
     ),
-    _cue(
+    cue(
         *("sells", DOWN, 10),
         r"(?:i'm|i am|im|just|now|started) (?:selling|shorting|dumping) TOKENS",
         r"^(?:selling|sold|shorting|shorted|dumping|dumped) TOKENSGERUND",
@@ -80,7 +53,7 @@ CUES: tuple[Cue, ...] = (
         r"TOKENS short (?:is )?(?:opened|open|working|still)",
     ),
     # --- what the author tells others to do -----------------------------------------------------------------
-    _cue(
+    cue(
         *("says buy", UP, 12),
         r"^(?:just |now |so |please |psst[. ]*)?(?:keep )?(?:buy|accumulate|long)(?: up| more|"
         r" some)? TOKENSGERUND",
@@ -95,16 +68,16 @@ CUES: tuple[Cue, ...] = (
         r"buy more TOKENS",
         r"i told you,? buy",
     ),
-    _cue(
+    cue(
         *("says sell", DOWN, 12),
         r"^(?:sell|short|dump)(?: all| more| some| your)? TOKENS",
         r"(?:time|place|level|chance) to (?:sell|short|take profits?|get out)",
         r"(?:stay|get) (?:out|away) (?:of|from) TOKENS",
     ),
-    _cue("never short", UP, 10, r"(?<!i )(?:don't|dont|do not|never) short(?: this| here| TOKENS)?"),
-    _cue("never short", UP, 10, r"shorting TOKENS is (?:stupid|dumb|suicide|crazy|insane)"),
+    cue("never short", UP, 10, r"(?<!i )(?:don't|dont|do not|never) short(?: this| here| TOKENS)?"),
+    cue("never short", UP, 10, r"shorting TOKENS is (?:stupid|dumb|suicide|crazy|insane)"),
     # --- what the author expects -----------------------------------------------------------------------------
-    _cue(
+    cue(
         *("expects rise", UP, 10),
         r"(?<!i'm )(?<!still )(?:will|gonna|gunna|going to|likely|could|should|easily|about to|ready to|"
         r"set to)(?: \w+){0,2} "
@@ -140,7 +113,7 @@ CUES: tuple[Cue, ...] = (
         r"still has \w+(?: \w+)? pump left",
         r"incoming §? ?(?:green|pump|rally|moon)",
     ),
-    _cue(
+    cue(
         *("expects fall", DOWN, 10),
         r"(?:will|gonna|gunna|going to|likely|about to|ready to|set to|looks ready to)(?: \w+){0,2} "
         r"(?:fall|crash|dump|tank|drop|go down(?! as)|go lower|roll over|retrace|correct|bleed|"
@@ -161,7 +134,7 @@ CUES: tuple[Cue, ...] = (
         r"(?:drag|pull) (?:everything|alts|the market|all) down",
         r"down (?:only )?from here",
     ),
-    _cue(
+    cue(
         *("target", UP, 10),
         r"(?:next |first |my |new |price )?(?:target|targets|tgt|trgt|tp)s?(?: of| is| are| @| at|:| up|"
         r" remains)*,? ?PRICE",
@@ -182,118 +155,17 @@ CUES: tuple[Cue, ...] = (
         r"PRICE next (?:year|week|month)",
         r"will hit PRICE",
     ),
-    # --- what the chart says ----------------------------------------------------------------------------------
-    _cue(
-        *("breaks up", UP, 10),
-        r"(?:break|breaks|broke|breaking|broken|breakout|break-out)(?: \w+){0,3} "
-        r"(?:out|above|resistance|upside|upwards?|over)",
-        r"(?:confirm\w*|complete\w*|finish\w*)(?: \w+){0,4} (?:breakout|break out|break to the upside)",
-        r"(?:breakout|break out) (?:confirm\w*|complete\w*|and retest)",
-        r"(?:looks|attempting|about|trying|ready) to break ?out",
-        r"resistance(?: \w+){0,5} (?:breached|broken|flipped)",
-        r"broken resistance",
-        r"(?:flips?|flipped|turned|turning|turns)(?: \w+){0,3} (?:into|to) support",
-        r"(?:reclaim|reclaims|reclaimed|reclaiming|pushing|pushed|punched|blasted) (?:through|above|past|"
-        r"back above)",
-        r"(?:flag|pennant|wedge|triangle|h&s)(?: \w+){0,3} (?:confirm\w*|complete\w*|breakout|broke out|"
-        r"break out)",
-        r"(?:close[sd]?|closing)(?: \w+){0,2} above",
-        r"close above",
-        r"above (?:white |fib |the |trend ?line )*resistance",
-        r"(?:flag|pennant|wedge|triangle) (?:breakout|break out|complete)",
-        r"setting up for(?: \w+){0,5} bullish",
-    ),
-    _cue(
-        *("breaks down", DOWN, 10),
-        r"(?:fell|falls|fall|falling|drops?|dropping|dropped|breaks?|broke|breaking|slips?|slipping|lost|"
-        r"losing)"
-        r"(?: \w+){0,3} (?:support|below|downside)",
-        r"(?:falling|fell|dropping|breaking|broke) (?:down )?(?:through|under)",
-        r"break ?down",
-        r"edge of a(?: \w+){0,2} cliff",
-        r"broke(?: \w+){0,3} support",
-        r"(?:flips?|flipped|turned|turning|turns)(?: \w+){0,3} (?:into|to) resistance",
-        r"(?:through|below|under) (?:the )?(?:\w+ ){0,2}support",
-        r"broke \d+ (?:fractals?|supports?|levels?)(?: w/ ?support)?",
-        r"roll(?:ing)? over",
-    ),
-    _cue(
-        *("held", UP, 8),
-        r"bounc(?:ed|ing) (?:off|from|nicely)",
-        r"(?:support|bids?|200ema|50ema|kijun|ema) (?:held|holding|holds|bid)",
-        r"(?:responding|reacting|behaving|holding)(?: \w+)? (?:nicely|well)",
-        r"(?:shelf|confluence|zone) of support",
-        r"bids are supporting",
-        r"pulling back to(?: \w+){0,2} (?:confluence|support)",
-        r"(?:above|over|held|holding|holds|defended|off) (?:the |its )?(?:\d+ ?-?(?:day|d|week|w|"
-        r"h)? ?-?)?(?:sma|ema|ma)",
-        r"support (?:is )?(?:holding|held|intact|working)",
-        r"(?:bounce|bounced|bouncing|rebound\w*)(?: \w+){0,3} (?:support|fib|channel|sma|ema|low|lows)",
-        r"(?:higher lows?|higher highs?|double bottom|cup (?:and|&) handle|oversold|short squeeze)",
-        r"touch(?:ed|es)?(?: \w+){0,2} support and",
-        r"(?:floating|still|well) above (?:my )?entry",
-    ),
-    _cue(
-        *("turned away", DOWN, 8),
-        r"(?:stopped|rejected|stopping|halted)(?: \w+){0,6} (?:resistance|the bounce|by)",
-        r"resistance (?:stopping|stopped|rejecting|rejected)",
-        r"(?:not able|unable|failed|fails|failing) to (?:pass|break|close|hold|clear)",
-        r"rejection",
-        r"(?:lower highs?|lower lows?|double top|overbought|blow ?-?off top|topping|toppy|exhaustion)",
-    ),
-    _cue(
-        *("bullish", UP, 8),
-        r"(?:still|very|super|more|so|mega|extremely|uber|max|turning|staying|feeling|i'm|im|am) bullish",
-        r"(?<!or )(?<!eliminate )bullish (?:on(?! \S+ (?:vs|versus|against|relative))|bias|signals?|pattern|"
-        r"continuation|pennant|flag|divergence|engulfing|tk|cross|setup|structure)",
-        r"(?:long|buy) (?:entry|signal)",
-        r"looking (?:very |still |so |really |pretty )?(?:good|strong|great|bullish|primed|healthy|nice)",
-        r"(?:still|very|more|is|super) (?:strong|healthy)(?: here| now| today)?$",
-        r"(?:bullish|good|great|strong|positive|nice) (?:signs?|signal|momentum|setup|structure|chart|entry)",
-        r"bulls (?:in control|are back|winning|took)",
-        r"looks (?:good|strong|great|bullish|primed)",
-    ),
-    _cue(
-        *("bearish", DOWN, 8),
-        r"(?:still|very|super|more|so|mega|extremely|turning|staying|feeling|i'm|im|am) bearish",
-        r"bearish (?:on(?! \S+ (?:vs|versus|against|relative))|bias|signals?|pattern|continuation|pennant|"
-        r"flag|divergence|engulfing|harmonic|setup|structure)",
-        r"looking (?:very |still |so |really |pretty )?(?:weak|bearish|toppy|heavy|bad|ugly)",
-        r"(?:bearish|weak|bad|negative) (?:signs?|signal|momentum|setup|structure|chart)",
-        r"bears (?:in control|are back|winning|took)",
-        r"looks (?:weak|bearish|toppy|heavy|bad)",
-    ),
-    _cue(
-        *("names a rising pattern", UP, 6),
-        *(
-            r"bull flag",
-            r"(?:falling|descending) wedge",
-            r"inverse h&s",
-            r"(?:asc|ascending) tri(?:angle)?",
-            r"golden cross",
-        ),
-    ),
-    _cue(
-        *("names a falling pattern", DOWN, 6),
-        *(
-            r"bear flag",
-            r"rising wedge",
-            r"(?<!inverse )h&s",
-            r"(?:desc|descending) tri(?:angle)?",
-            r"death cross",
-        ),
-    ),
     # --- what it is worth --------------------------------------------------------------------------------------
-    _cue("cheap", UP, 10, r"undervalued", r"on sale", r"(?:a|such a) (?:bargain|steal)", r"such a deal"),
-    _cue("cheap", UP, 8, r"so cheap", r"this cheap"),
-    _cue(
+    cue("cheap", UP, 10, r"undervalued", r"on sale", r"(?:a|such a) (?:bargain|steal)", r"such a deal"),
+    cue("cheap", UP, 8, r"so cheap", r"this cheap"),
+    cue(
         "cheap",
         UP,
         10,
         r"never (?:been )?a better time",
         r"(?:good|great|attractive|fair) (?:dip|price|level|entry)",
     ),
-    _cue(
+    cue(
         "dear",
         DOWN,
         10,
@@ -302,11 +174,12 @@ CUES: tuple[Cue, ...] = (
         r"not worth (?:that|this)",
         r"over ?-?priced",
     ),
-    _cue("dear", DOWN, 9, r"don't believe(?: that)? § is valued"),
+    cue("dear", DOWN, 9, r"don't believe(?: that)? § is valued"),
     # --- signs --------------------------------------------------------------------------------------------------
-    _cue("rocket and nothing else", UP, 10, r"^§[! ]*[🚀📈][🚀📈👍🏻🎯💪🔥! ]*$"),
-    _cue("is bullish", UP, 6, r"i'm (?:\w+ )?bullish on TOKENS"),
-    _cue("is bearish", DOWN, 6, r"i'm (?:\w+ )?bearish on TOKENS"),
-    _cue("rocket", UP, 4, r"🚀+", r"📈", r"to the moon", r"🎯"),
-    _cue("falling sign", DOWN, 4, r"📉", r"🩸", r"🔻"),
+    cue("rocket and nothing else", UP, 10, r"^§[! ]*[🚀📈][🚀📈👍🏻🎯💪🔥! ]*$"),
+    cue("is bullish", UP, 6, r"i'm (?:\w+ )?bullish on TOKENS"),
+    cue("is bearish", DOWN, 6, r"i'm (?:\w+ )?bearish on TOKENS"),
+    cue("rocket", UP, 4, r"🚀+", r"📈", r"to the moon", r"🎯"),
+    cue("falling sign", DOWN, 4, r"📉", r"🩸", r"🔻"),
+    *CHART_CUES,
 )

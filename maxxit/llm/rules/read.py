@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from maxxit.llm.rules import marks
-from maxxit.llm.rules.lexicon import CUES, Cue
+from maxxit.llm.rules.cue import Cue
+from maxxit.llm.rules.lexicon import CUES
 from maxxit.llm.rules.text import MASK, Mention, Sentence, Words, fold, sentences
 
 VERSION = "rules-1"

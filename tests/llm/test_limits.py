@@ -1,0 +1,122 @@
+"""Budget, breaker and slots: what bounds the calls to a provider."""
+
+import threading
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maxxit.core import clock
+from maxxit.core.errors import Retryable
+from maxxit.llm.models import LlmCircuit, LlmSpend
+from maxxit.llm.slots import slot
+from tests.llm import server as fake
+from tests.llm.questions import NOW, answer, asked, edit, reading, together
+from tests.llm.server import ModelServer
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_call_cap_holds_and_ends_with_the_day(policy_dir: Path, server: ModelServer) -> None:
+    edit(policy_dir, calls_per_day=2)
+    server.otherwise = fake.says(answer(reading()))
+    with clock.frozen(NOW):
+        asked()
+        asked()
+        with pytest.raises(Retryable, match="budget") as failed:
+            asked()
+        assert failed.value.after == 12 * 3600
+    assert len(server.asked) == 2
+    with clock.frozen(NOW + timedelta(days=1)):
+        asked()
+    assert LlmSpend.objects.count() == 2
+
+
+def test_the_money_cap_holds(policy_dir: Path, server: ModelServer, second: ModelServer) -> None:
+    edit(policy_dir, budget_usd_per_day=0.002)
+    server.otherwise = fake.says(answer(reading()))
+    asked()
+    asked()
+    with pytest.raises(Retryable, match="budget"):
+        asked()
+    assert LlmSpend.objects.get().usd == Decimal("0.0028")
+    assert second.asked == []
+
+
+def test_the_breaker_opens_and_one_probe_closes_it(
+    policy_dir: Path, server: ModelServer, second: ModelServer
+) -> None:
+    server.otherwise = fake.status(500)
+    second.otherwise = fake.says(answer(reading()))
+    with clock.frozen(NOW):
+        for _ in range(3):
+            asked()
+    assert len(server.asked) == 2
+    assert LlmCircuit.objects.get(provider="first").retry_at == NOW + timedelta(seconds=30)
+    server.otherwise = fake.says(answer(reading()))
+    with clock.frozen(NOW + timedelta(seconds=31)):
+        assert asked().provider == "first"
+    assert LlmCircuit.objects.get(provider="first").failures == 0
+
+
+def test_a_failed_probe_keeps_it_open(policy_dir: Path, server: ModelServer, second: ModelServer) -> None:
+    server.otherwise = fake.status(500)
+    second.otherwise = fake.says(answer(reading()))
+    for seconds in (0, 1, 32, 33):
+        with clock.frozen(NOW + timedelta(seconds=seconds)):
+            asked()
+    assert len(server.asked) == 3
+
+
+def test_a_rate_limit_rests_the_provider_at_once(
+    policy_dir: Path, server: ModelServer, second: ModelServer
+) -> None:
+    server.otherwise = fake.status(429, retry_after="100")
+    second.otherwise = fake.says(answer(reading()))
+    for seconds in (0, 50):
+        with clock.frozen(NOW + timedelta(seconds=seconds)):
+            asked()
+    assert len(server.asked) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_only_one_probe_passes_a_half_open_breaker(
+    policy_dir: Path, server: ModelServer, second: ModelServer
+) -> None:
+    LlmCircuit.objects.create(provider="first", failures=5, retry_at=NOW - timedelta(hours=1))
+    server.otherwise = fake.slow(0.6)
+    second.otherwise = fake.says(answer(reading()))
+    together(6, asked)
+    assert server.most_in_flight == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_calls_in_flight_are_bounded_over_all_workers(policy_dir: Path, server: ModelServer) -> None:
+    def reply(handler: Any, body: Any) -> None:
+        threading.Event().wait(0.1)
+        fake.says(answer(reading()))(handler, body)
+
+    server.otherwise = reply
+    together(6, asked)
+    assert len(server.asked) == 6
+    assert server.most_in_flight == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_slot_is_given_back() -> None:
+    failed: list[Exception] = []
+    with slot("x", 1, 0):
+        together(1, lambda: take_slot(failed))
+    assert "slots" in str(failed[0])
+    with slot("x", 1, 0) as number:
+        assert number == 0
+
+
+def take_slot(failed: list[Exception]) -> None:
+    try:
+        with slot("x", 1, 0):
+            pass
+    except Retryable as error:
+        failed.append(error)
