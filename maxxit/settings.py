@@ -79,6 +79,7 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", 
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
+FORMAT_MODULE_PATH = "maxxit.console.formats"
 
 # --- static files: whitenoise serves them; production from `collectstatic`, a checkout from the packages --------
 STATIC_URL = "/static/"

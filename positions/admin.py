@@ -4,10 +4,13 @@ from decimal import Decimal
 
 from django.contrib import admin, messages
 from django.db.models import Case, DecimalField, F, OuterRef, QuerySet, Subquery, Value, When
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
 
 from maxxit.core.money import plain, usdc
 from maxxit.events.admin_links import (
@@ -40,12 +43,19 @@ class PositionAdmin(Book):
         "id", "opened_at", "symbol", "side", "status", "amount", "entry", "unrealised", "realised", "left_by",
         "deployment_link", "signal_link", "chain",
     )  # fmt: skip
-    list_filter = ("state", "side", "symbol", "exit_reason", ("deployment", admin.RelatedOnlyFieldListFilter))
+    list_filter = (
+        "state",
+        "side",
+        "symbol",
+        "exit_reason",
+        ("deployment__agent", admin.RelatedOnlyFieldListFilter),
+    )
     list_select_related = ("deployment__agent", "signal")
     search_fields = ("=id", "symbol__iexact", "deployment__account", "deployment__agent__name")
     search_help_text = "correlation id, position id, symbol, account or agent"
     date_hierarchy = "opened_at"
     actions = ("close",)
+    actions_detail = ("close_one",)
     status = state_column()
     amount = number_column("quantity")
     entry = number_column("entry_price", "entry (USD)")
@@ -58,12 +68,13 @@ class PositionAdmin(Book):
             None,
             {
                 "fields": (
-                    ("symbol", "side", "status", "exit_reason"),
-                    ("deployment_link", "opened_at", "closed_at"),
+                    ("symbol", "side", "status"),
+                    ("deployment_link", "exit_reason"),
+                    ("opened_at", "closed_at"),
                 )
             },
         ),
-        ("PnL (USDC)", {"fields": (("unrealised", "realised_pnl", "fees", "profit_share"),)}),
+        ("PnL (USDC)", {"fields": (("unrealised", "realised_pnl"), ("fees", "profit_share"))}),
         ("Size and price", {"fields": (("quantity", "closed_quantity"), ("entry_price", "exit_price"))}),
         (
             "Exits",
@@ -108,6 +119,25 @@ class PositionAdmin(Book):
                 f"{len(chosen) - count} stay open: the gate of their venue is shut (`manage.py paper status`)",
             )
         messages.success(request, f"{count} of {rows.count()} are closing")
+
+    @action(
+        description="Close the position now",
+        icon="logout",
+        permissions=["operate"],
+        variant=ActionVariant.DANGER,
+        dialog={
+            "title": "Close this position now?",
+            "description": "A closing order is written at once; it leaves if the gate of its venue is open.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "Close the position",
+        },
+    )
+    def close_one(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
+        """The same for the position that is looked at."""
+        self.close(request, self.model.objects.filter(pk=object_id))
+        return HttpResponse(
+            headers={"HX-Redirect": reverse("admin:positions_position_change", args=[object_id])}
+        )
 
     @display(description="unrealised (USDC)", ordering="worth")
     def unrealised(self, row: Position) -> SafeString | str:
@@ -171,7 +201,7 @@ class PnlSnapshotAdmin(Book):
     """Daily figures."""
 
     list_display = ("day", "deployment_link", "equity_usd", "realised", "unrealised")
-    list_filter = (("deployment", admin.RelatedOnlyFieldListFilter),)
+    list_filter = (("deployment__agent", admin.RelatedOnlyFieldListFilter),)
     list_select_related = ("deployment__agent",)
     search_fields = ("deployment__account", "deployment__agent__name")
     date_hierarchy = "day"

@@ -157,7 +157,7 @@ class SignalAdmin(Book):
     sure = number_column("confidence", places=2)
     entry = number_column("entry_price", "entry price (USD)")
     fieldsets = (
-        (None, {"fields": (("token", "side", "status", "reason"), ("agent_link", "venue", "bucket"))}),
+        (None, {"fields": (("token", "side", "status"), ("agent_link", "reason"), ("venue", "bucket"))}),
         (
             "Terms",
             {

@@ -65,7 +65,7 @@ class OrderAdmin(Book):
     )  # fmt: skip
     list_filter = (
         "state", "purpose", "side", "symbol", "venue", SetAside, "reason", "exit_reason",
-        ("deployment", admin.RelatedOnlyFieldListFilter),
+        ("deployment__agent", admin.RelatedOnlyFieldListFilter),
     )  # fmt: skip
     list_select_related = ("deployment__agent", "signal")
     search_fields = (
@@ -94,16 +94,17 @@ class OrderAdmin(Book):
     fieldsets = (
         (
             None,
-            {"fields": (("symbol", "side", "purpose", "status"), ("deployment_link", "venue", "account"))},
+            {"fields": (("symbol", "side", "purpose"), ("status", "deployment_link"), ("venue", "account"))},
         ),
-        ("Chain", {"fields": (("signal_link", "position_link", "chain", "events"), "correlation_id")}),
+        ("Chain", {"fields": (("signal_link", "position_link"), ("chain", "events"), "correlation_id")}),
         ("Verdict", {"fields": ("stopped_by", ("reason", "exit_reason"))}),
         (
             "Size and price",
             {
                 "fields": (
                     ("quantity", "filled_quantity", "booked_quantity"),
-                    ("reference_price", "average_price", "notional_usd", "leverage"),
+                    ("reference_price", "average_price"),
+                    ("notional_usd", "leverage"),
                 )
             },
         ),

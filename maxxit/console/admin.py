@@ -27,6 +27,7 @@ from maxxit.console.auth import revoke_key
 from maxxit.console.models import ApiKey
 from maxxit.events.admin_links import Book, log
 
+admin.site.index_title = "At a glance"
 for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule):
     admin.site.unregister(model)
 

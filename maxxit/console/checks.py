@@ -26,6 +26,7 @@ from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
 from signals_app.policy import policy as signals_policy
 from trading import gate
+from trading.chain.chains import terms as chain_terms
 from trading.policy import policy as risk_policy
 
 CANARY_LIMIT = timedelta(seconds=180)
@@ -189,6 +190,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "schedule": schedule,
     "cast": lambda: load("cast", Cast),
     "llm": llm_policy,
+    "chains": chain_terms,
 }
 """File of config/ -> the function that reads and checks it."""
 

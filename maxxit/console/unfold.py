@@ -57,6 +57,8 @@ MENU = (
             ("Events", "list_alt", "events.event"),
             ("Quotes", "sell", "market.quote"),
             ("Candles", "candlestick_chart", "market.candle"),
+            ("Refused prices", "money_off", "market.refusedquote"),
+            ("Price rules", "notifications", "market.pricerule"),
         ),
     ),
     (
@@ -121,6 +123,9 @@ UNFOLD: dict[str, Any] = {
     "SITE_SUBHEADER": "posts in, positions out",
     "SITE_SYMBOL": "water",
     "SITE_URL": "/",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("console/icon.svg")}
+    ],
     "SHOW_BACK_BUTTON": True,
     "ENVIRONMENT": "maxxit.console.unfold.environment",
     "GLOBAL_CALLBACK": "maxxit.console.unfold.latched",

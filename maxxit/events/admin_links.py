@@ -3,11 +3,13 @@
 It stands on the lowest floor that has an admin, so that each app's `admin.py` may use it.
 """
 
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from django.contrib.admin import AdminSite
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
@@ -22,6 +24,7 @@ from unfold.decorators import display
 from maxxit.core.money import plain
 
 EMPTY = "–"
+DECIMAL = re.compile(r"-?[\d,]+\.\d+")
 COLOURS = {
     **dict.fromkeys(("active", "open", "executed", "filled", "classified", "ok", "released"), "success"),
     **dict.fromkeys(("new", "pending", "planned", "draft", "closing", "accepted", "sending"), "info"),
@@ -94,6 +97,11 @@ def number(value: Decimal | None) -> str:
     return EMPTY if value is None else plain(value)
 
 
+def trimmed(text: str) -> str:
+    """A decimal as Django wrote it, without its trailing zeros."""
+    return text.rstrip("0").rstrip(".") if DECIMAL.fullmatch(text) else text
+
+
 def number_column(field: str, description: str = "", *, places: int | None = None) -> Any:
     """A column that shows a decimal field without its trailing zeros, or rounded to `places`."""
 
@@ -123,6 +131,11 @@ class Row(ModelAdmin):
     list_fullwidth = True
     list_filter_submit = True
 
+    def __init__(self, model: type[models.Model], admin_site: AdminSite) -> None:
+        super().__init__(model, admin_site)
+        decimals = [field.name for field in model._meta.fields if isinstance(field, models.DecimalField)]
+        self.readonly_preprocess_fields = dict.fromkeys(decimals, trimmed)
+
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
@@ -133,7 +146,7 @@ class Row(ModelAdmin):
         found: tuple[models.QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)
         return found
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
+    def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """Whether this person may use the actions, also on rows that nobody edits."""
         return request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}")
 

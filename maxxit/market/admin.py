@@ -1,4 +1,4 @@
-"""Prices as they were seen. Read-only."""
+"""Prices as they were seen, read-only; and what users want to be told about them."""
 
 from datetime import timedelta
 
@@ -6,17 +6,26 @@ from django.contrib import admin
 from unfold.decorators import display
 
 from maxxit.core import clock
-from maxxit.events.admin_links import Book, number_column
+from maxxit.events.admin_links import Book, Row, number_column
 from maxxit.market import quotes
-from maxxit.market.models import Candle, Quote
+from maxxit.market.models import (
+    BackfillMark,
+    Candle,
+    PriceRule,
+    Quote,
+    RefusedQuote,
+    RuleDelivery,
+    RuleMatch,
+    SourceQuote,
+)
 
 
 @admin.register(Quote)
 class QuoteAdmin(Book):
     """The newest price of each symbol, and whether it may be used."""
 
-    list_display = ("symbol", "price_usd", "at", "age", "usable", "source")
-    list_filter = ("source",)
+    list_display = ("symbol", "price_usd", "at", "age", "usable", "trusted_for_entries", "doubt", "source")
+    list_filter = ("source", "trusted_for_entries")
     search_fields = ("symbol__iexact",)
     price_usd = number_column("price", "price (USD)")
 
@@ -45,3 +54,78 @@ class CandleAdmin(Book):
     low_usd = number_column("low")
     close_usd = number_column("close")
     volume_tokens = number_column("volume")
+
+
+@admin.register(SourceQuote)
+class SourceQuoteAdmin(Book):
+    """What each source said last."""
+
+    list_display = ("symbol", "source", "price_usd", "at", "received_at")
+    list_filter = ("source", "symbol")
+    search_fields = ("symbol__iexact", "source")
+    price_usd = number_column("price", "price (USD)")
+
+
+@admin.register(RefusedQuote)
+class RefusedQuoteAdmin(Book):
+    """Prices that were not used, and why."""
+
+    list_display = ("last_at", "symbol", "source", "reason", "value", "limit", "price", "times")
+    list_filter = ("reason", "source", "symbol")
+    search_fields = ("symbol__iexact", "source", "reason")
+    date_hierarchy = "last_at"
+
+
+@admin.register(BackfillMark)
+class BackfillMarkAdmin(Book):
+    """How far backfills came."""
+
+    list_display = ("feed", "symbol", "begins", "ends", "done_until", "bars", "updated_at")
+    list_filter = ("feed", "symbol")
+    search_fields = ("symbol__iexact", "feed")
+
+
+@admin.register(PriceRule)
+class PriceRuleAdmin(Row):
+    """Users' wishes."""
+
+    list_display = (
+        "rule_id",
+        "user",
+        "symbols",
+        "condition",
+        "threshold_shown",
+        "channel",
+        "active",
+        "created_at",
+    )
+    list_filter = ("active", "condition", "channel")
+    list_select_related = ("user",)
+    search_fields = ("rule_id", "user__username", "symbols")
+    autocomplete_fields = ("user",)
+    date_hierarchy = "created_at"
+    threshold_shown = number_column("threshold")
+
+
+@admin.register(RuleMatch)
+class RuleMatchAdmin(Book):
+    """When a rule's condition held."""
+
+    list_display = ("at", "rule", "symbol", "price_usd", "compared")
+    list_filter = ("symbol",)
+    list_select_related = ("rule",)
+    search_fields = ("rule__rule_id", "symbol__iexact")
+    date_hierarchy = "at"
+    price_usd = number_column("price", "price (USD)")
+    compared = number_column("value")
+
+
+@admin.register(RuleDelivery)
+class RuleDeliveryAdmin(Book):
+    """Who is to be told of what."""
+
+    list_display = ("at", "user", "rule", "symbol", "channel")
+    list_filter = ("channel", "symbol")
+    list_select_related = ("user", "rule")
+    search_fields = ("rule__rule_id", "user__username", "symbol__iexact")
+    date_hierarchy = "at"

@@ -36,6 +36,14 @@ def exact(value: Decimal | None) -> str:
 
 
 @register.filter
+def price(value: Decimal | None) -> str:
+    """USD with as many decimals as its size asks for: 64,012.35, 148.2010, 0.619490."""
+    if value is None:
+        return "–"
+    return f"{value:,.{2 if abs(value) >= 1000 else 4 if abs(value) >= 1 else 6}f}"
+
+
+@register.filter
 def percent(value: Decimal) -> str:
     """A fraction as a percentage: 0.4211 is 42.1 %."""
     return f"{value * 100:.1f} %"

@@ -1,0 +1,215 @@
+"""The admin: every list with rows, in a number of queries that does not grow; and every action."""
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from agents.states import AgentState
+from maxxit.events.models import Event
+from maxxit.pipeline.models import PipelineRun
+from positions.models import Position
+from tests import builders
+from tests.console.conftest import World, trade
+from trading import gate
+from trading.models import KillSwitch
+
+OURS = ("agents", "signals_app", "trading", "positions", "events", "pipeline", "market", "console")
+MODELS = sorted(
+    (model for model in admin.site._registry if model._meta.app_label in OURS),
+    key=lambda one: one._meta.label,
+)
+READ_ONLY = {
+    "trading.order", "trading.fill", "trading.ledgerentry", "trading.ledgerbalance", "events.event",
+    "trading.paperorder", "trading.paperfill", "trading.paperbalance", "pipeline.pipelinerun", "pipeline.stagerun",
+    "market.quote", "market.candle", "positions.position", "signals_app.ctpost", "signals_app.signal",
+    "trading.gate", "trading.approval", "trading.killswitch", "console.apikey",
+}  # fmt: skip
+
+
+def _list_url(model: type) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")  # type: ignore[attr-defined]
+
+
+def test_every_model_of_the_river_has_an_admin() -> None:
+    """Of `trading` the rows of the chain's own machinery are none of it: a signer's key has no page."""
+    missing = {
+        model._meta.label
+        for label in OURS
+        for model in apps.get_app_config(label).get_models()
+        # Django's admin cannot show a model with a composite key
+        if model not in admin.site._registry and len(model._meta.pk_fields) == 1
+    }
+    assert {name for name in missing if not name.startswith(("trading.Chain", "trading.S"))} == set()
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_lists_and_pages_show_rows_in_a_steady_number_of_queries(world: World, model: type) -> None:
+    world.key(world.alice)
+    browser = world.logged_in(world.staff)
+    browser.get(_list_url(model))  # warms what is cached for the life of the process
+    with CaptureQueriesContext(connection) as few:
+        answer = browser.get(_list_url(model))
+    assert answer.status_code == 200
+    assert answer.context["cl"].result_count > 0, "the test's world has no such row"
+    row = model._default_manager.first()  # type: ignore[attr-defined]
+    name = _list_url(model).replace("changelist", "")
+    assert browser.get(f"{name}{row.pk}/change/").status_code == 200
+    for _ in range(3):
+        trade(world.alice)
+    with CaptureQueriesContext(connection) as many:
+        browser.get(_list_url(model))
+    assert len(many) <= len(few) + 1, [query["sql"][:120] for query in many.captured_queries]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_every_list_can_be_searched(world: World, model: type) -> None:
+    browser = world.logged_in(world.staff)
+    for term in ("ETH", "17", str(world.of_alice.post.correlation_id), "%_'"):
+        answer = browser.get(_list_url(model), {"q": term})
+        assert answer.status_code == 200, term
+
+
+def test_a_correlation_id_finds_its_rows_everywhere(world: World) -> None:
+    browser, corr = world.logged_in(world.staff), str(world.of_alice.post.correlation_id)
+    for label, count in (("signals_app_ctpost", 1), ("signals_app_signal", 1), ("trading_order", 2),
+                         ("trading_fill", 2), ("positions_position", 1), ("trading_ledgerentry", 12)):  # fmt: skip
+        answer = browser.get(reverse(f"admin:{label}_changelist"), {"q": corr})
+        assert answer.context["cl"].result_count == count, label
+
+
+@pytest.mark.parametrize("label", sorted(READ_ONLY))
+def test_books_cannot_be_written(world: World, label: str) -> None:
+    world.key(world.alice)
+    browser, name = world.logged_in(world.staff), label.replace(".", "_")
+    model = next(one for one in admin.site._registry if one._meta.label_lower == label)
+    row = model._default_manager.first()
+    assert row is not None
+    assert browser.get(reverse(f"admin:{name}_add")).status_code == 403
+    assert browser.post(reverse(f"admin:{name}_change", args=[row.pk]), {}).status_code == 403
+    assert browser.post(reverse(f"admin:{name}_delete", args=[row.pk]), {"post": "yes"}).status_code == 403
+
+
+def _act(world: World, name: str, action: str, *ids: object) -> None:
+    chosen = {"action": action, "_selected_action": [str(one) for one in ids], "index": 0}
+    answer = world.logged_in(world.staff).post(reverse(f"admin:{name}_changelist"), chosen)
+    assert answer.status_code == 302, answer.content[:500]
+
+
+def test_pausing_and_activating_goes_by_the_state_table(world: World) -> None:
+    agent = world.of_alice.agent
+    _act(world, "agents_agent", "pause", agent.pk)
+    agent.refresh_from_db()
+    assert agent.state == AgentState.PAUSED
+    assert Event.objects.filter(name="agent.paused", data__by="root").count() == 1
+    _act(world, "agents_agent", "pause", agent.pk)  # not a move: says so and changes nothing
+    assert Event.objects.filter(name="agent.paused").count() == 1
+    _act(world, "agents_agent", "activate", agent.pk)
+    _act(world, "agents_deployment", "pause", world.of_alice.deployment.pk)
+    assert LogEntry.objects.filter(user=world.staff).count() == 3
+
+
+def test_closing_a_position_writes_its_closing_order(world: World) -> None:
+    position = world.of_alice.open_position
+    _act(world, "positions_position", "close", position.pk, world.of_alice.position.pk)
+    position.refresh_from_db()
+    assert (position.state, position.exit_reason) == ("closing", "manual")
+    assert position.exit_order is not None
+    assert position.exit_order.state == "planned"
+    assert LogEntry.objects.get().object_id == str(position.pk)
+
+
+def test_a_position_is_closed_from_its_page_only_by_a_post(world: World) -> None:
+    browser = world.logged_in(world.staff)
+    url = reverse("admin:positions_position_close_one", args=[world.of_alice.open_position.pk])
+    assert browser.get(url).status_code == 200
+    assert Position.objects.get(pk=world.of_alice.open_position.pk).state == "open"
+    assert browser.post(url, {"_form_submitted": "True"}).headers["HX-Redirect"]
+    assert Position.objects.get(pk=world.of_alice.open_position.pk).state == "closing"
+
+
+def test_quarantined_rows_are_requeued(world: World) -> None:
+    post = builders.post(world.of_alice.post.account, state="quarantined", attempts=3)
+    order = builders.order(world.of_alice.deployment, attempts=3, last_error="Traceback\nValueError: bad")
+    _act(world, "signals_app_ctpost", "requeue", post.pk, world.of_alice.post.pk)
+    _act(world, "trading_order", "redrive", order.pk, world.of_alice.entry.pk)
+    post.refresh_from_db()
+    order.refresh_from_db()
+    assert (post.state, post.attempts, order.attempts) == ("new", 0, 0)
+    assert LogEntry.objects.count() == 2
+
+
+def test_the_chain_and_a_stage_start_only_by_a_post(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    def chain_now(cause: str, by: str) -> PipelineRun:
+        started.append(cause)
+        return PipelineRun(pk=1)
+
+    def stage_now(name: str, by: str) -> str:
+        started.append(name)
+        return "task-9"
+
+    monkeypatch.setattr("maxxit.pipeline.admin.chain_now", chain_now)
+    monkeypatch.setattr("maxxit.pipeline.admin.stage_now", stage_now)
+    browser = world.logged_in(world.staff)
+    for url, data in (("run_chain", {}), ("run_stage", {"stage": "monitor"})):
+        full = reverse(f"admin:pipeline_pipelinerun_{url}")
+        assert browser.get(full).status_code == 200
+        assert not started
+        browser.post(full, data | {"_form_submitted": "True"})
+        assert started.pop()
+    assert LogEntry.objects.count() == 2
+
+
+def test_the_stop_button_stands_on_every_page_and_works(world: World) -> None:
+    browser = world.logged_in(world.staff)
+    stop = reverse("stop")
+    assert stop in browser.get("/admin/").content.decode()
+    assert browser.post(stop, {"level": "reduce_only", "reason": ""}).status_code == 200
+    assert gate.kill_level() == ""
+    assert browser.post(stop, {"level": "reduce_only", "reason": "odd fills"}).status_code == 302
+    assert gate.kill_level() == "reduce_only"
+    for url in ("/admin/", reverse("admin:trading_order_changelist"), stop):
+        assert "STOPPED: reduce_only" in browser.get(url).content.decode()
+    assert browser.post(stop, {"release": "1", "reason": " "}).status_code == 200
+    assert gate.kill_level() == "reduce_only"
+    browser.post(stop, {"release": "1", "reason": "all clear"})
+    assert gate.kill_level() == ""
+    assert KillSwitch.objects.latest("pk").release_reason == "all clear"
+    assert LogEntry.objects.count() == 2
+
+
+def test_the_first_page_tells_what_the_machine_does(world: World) -> None:
+    page = world.logged_in(world.staff).get("/admin/").content.decode()
+    for said in ("gate paper", "worker:monitor", "cooldown", "ingest", "Open positions", "Equity"):
+        assert said in page
+
+
+def test_tasks_link_to_flower(world: World, settings: object) -> None:
+    run = PipelineRun.objects.get()
+    page = (
+        world.logged_in(world.staff)
+        .get(reverse("admin:pipeline_pipelinerun_change", args=[run.pk]))
+        .content.decode()
+    )
+    assert "/task/task-classify" in page
+    assert "/task/root-task-1" in page
+
+
+def test_decimals_are_shown_without_their_zeros(world: World) -> None:
+    url = reverse("admin:positions_position_change", args=[world.of_alice.position.pk])
+    page = world.logged_in(world.staff).get(url).content.decode()
+    assert "38.16" in page
+    assert "38.160000" not in page
+
+
+def test_an_agent_form_refuses_what_the_configuration_does_not_know(world: World) -> None:
+    from agents.admin import AgentForm
+
+    form = AgentForm({"name": "x", "venue": "moon", "tokens": '["DOGE"]'})
+    assert "config/venues.yaml" in str(form.errors["venue"])
+    assert "config/markets.yaml" in str(form.errors["tokens"])

@@ -1,0 +1,303 @@
+"""The operators' commands: for people, for machines, and their exit codes."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command, load_command_class
+from django.utils import timezone
+
+from maxxit.console import checks, reasons, status
+from maxxit.events.models import Event
+from maxxit.pipeline.models import CanaryMark, StageRun
+from signals_app.outcome import CANDIDATE_REASONS
+from tests import builders
+from tests.console.conftest import World
+from trading import gate
+from trading.models import Approval, PaperBalance
+
+COMMANDS = (
+    "status", "doctor", "chain", "why", "pipeline", "paper", "approve", "revoke", "kill", "resume", "pnl", "trades",
+    "portfolio", "dlq", "apikey", "reconcile",
+)  # fmt: skip
+
+
+def said(*words: str) -> str:
+    """What a command prints for people."""
+    out = StringIO()
+    call_command(*words, stdout=out, no_color=True)
+    return out.getvalue()
+
+
+def told(*words: str) -> Any:
+    """What it prints for machines: exactly one line of JSON."""
+    text = said(*words, "--json")
+    assert text.count("\n") == 1, text
+    return json.loads(text)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_has_help_and_json(name: str) -> None:
+    command = load_command_class("maxxit.console", name)
+    assert len(command.help) > 20
+    subs = getattr(command, "subcommands", {})
+    assert all(len(text) > 5 for text in subs.values())
+    for sub in subs or [""]:
+        parser = command.create_parser("manage.py", name)
+        with pytest.raises((SystemExit, CommandError)):
+            parser.parse_args([*([sub] if sub else []), "--help"])
+
+
+def test_status(world: World) -> None:
+    text = said("status")
+    for word in ("last run (UTC)", "monitor", "classify", "general@maxxit", "3 in, 2 out", "with the chain"):
+        assert word in text
+    jobs = {job["name"]: job for job in told("status")["jobs"]}
+    assert jobs["classify"]["last_run"].endswith("Z")
+    assert jobs["monitor"]["next_run"] is not None
+
+
+def test_a_job_that_did_not_run_is_late(world: World) -> None:
+    StageRun.objects.create(
+        stage="monitor", started_at=timezone.now() - timedelta(minutes=10), error="a\nValueError: x"
+    )
+    job = next(job for job in status.jobs() if job.name == "monitor")
+    assert 530 < job.lag_seconds < 545
+    assert job.result == "ValueError: x"
+
+
+def test_queues_follow_the_routes() -> None:
+    assert status.queue_of("trading.tasks.settle") == "execute"
+    assert status.queue_of("trading.tasks.execute") == "execute"
+    assert status.queue_of("maxxit.market.tasks.refresh_quotes") == "market"
+    assert status.queue_of("somebody.else") == "default"
+
+
+def test_doctor_is_content(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "feeds", lambda: checks.Check("feeds", True, "fresh"))
+    monkeypatch.setattr(checks, "models", lambda: iter([checks.Check("model:classify", True, "asks rules")]))
+    text = said("doctor")
+    assert "checks passed" in text
+    assert "config/risk.yaml" in text
+    assert told("doctor")["ok"] is True
+
+
+def test_doctor_names_the_fix_and_fails(world: World) -> None:
+    CanaryMark.objects.filter(queue="execute").delete()
+    gate.kill("flatten", by="test", reason="drill")
+    out = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("doctor", "--json", stdout=out)
+    assert ended.value.code == 1
+    found = {check["name"]: check for check in json.loads(out.getvalue())["checks"]}
+    assert found["worker:execute"]["fix"].startswith("start a worker")
+    assert "resume" in found["kill switch"]["fix"]
+    assert found["beat"]["ok"]
+    assert all(check["fix"] for check in found.values() if not check["ok"])
+
+
+def test_doctor_reads_every_file_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = {f"config/{path.name}" for path in Path("config").glob("*.yaml")}
+    assert {check.name for check in checks.config()} == named
+
+
+def test_chain_by_anything(world: World) -> None:
+    made = world.of_alice
+    for option, value in (
+        ("--post", made.post.post_id), ("--post", made.post.pk), ("--corr", made.post.correlation_id),
+        ("--signal", made.signal.pk), ("--order", made.exit.pk), ("--position", made.position.pk),
+    ):  # fmt: skip
+        assert told("chain", f"{option}={value}")["correlation_id"] == str(made.post.correlation_id)
+    text = said("chain", f"--position={made.position.pk}")
+    for word in ("POST", "LLM", "SIGNAL", "ORDER", "FILL", "LEDGER", "POSITION", "EVENT", "what does it say"):
+        assert word in text
+    assert "tweet +0.70 × 100" in text
+    assert "PnL +38.16 USDC" in text
+    moments = [line[:24] for line in text.splitlines() if line.startswith("20")]
+    assert moments == sorted(moments)
+    assert all(moment.endswith("Z") for moment in moments)
+
+
+def test_chain_of_nothing_says_so(world: World) -> None:
+    with pytest.raises(CommandError, match="no order '999999'"):
+        said("chain", "--order=999999")
+    with pytest.raises(CommandError, match="no correlation id"):
+        said("chain", "--corr=zebra")
+    with pytest.raises(CommandError, match="required"):
+        said("chain")
+
+
+def test_why(world: World) -> None:
+    blocked = world.of_alice.blocked
+    text = said("why", f"--order={blocked.pk}")
+    assert "cooldown" in text
+    assert "measured 10 s, limit 900 s" in text
+    assert "account.cooldown_seconds_per_symbol in config/risk.yaml" in text
+    (reason,) = told("why", f"--order={blocked.pk}")["reasons"]
+    assert (reason["code"], reason["limit"]) == ("cooldown", "900 s")
+    assert len(told("why", f"--signal={blocked.signal_id}")["reasons"]) == 2
+    assert told("why", f"--order={world.of_alice.entry.pk}") == {"stopped": False, "reasons": []}
+
+
+def test_why_a_post_became_no_trade(world: World) -> None:
+    post = builders.candidate(world.of_alice.post.account, outcome="candidate:below_threshold")
+    Event.objects.create(
+        at=timezone.now(), name="signal.declined", subject=f"signals_app.ctpost/{post.pk}",
+        data={"agent": "A", "token": "ETH", "reason": "below_threshold", "measured": "0.41", "limit": "0.5"},
+    )  # fmt: skip
+    first, second = told("why", f"--post={post.post_id}")["reasons"]
+    assert first["code"] == second["code"] == "candidate:below_threshold"
+    assert (second["what"], second["measured"], second["limit"]) == ("A on ETH", "0.41", "0.5")
+    assert "min_confidence" in second["change"]
+
+
+def test_every_reason_of_the_code_is_explained() -> None:
+    import re
+
+    source = Path("trading/risk.py").read_text()
+    codes = set(re.findall(r'_stop\(\s*"(\w+)"', source)) | set(
+        re.findall(r'\("(\w+)", (?:facts|load)', source)
+    )
+    codes |= {f"candidate:{reason}" for reason in CANDIDATE_REASONS}
+    unknown = {code for code in codes if code not in reasons.REASONS}
+    assert len(codes) > 25
+    assert not unknown
+
+
+def test_paper_on_and_off(world: World) -> None:
+    said("paper", "off", "--reason=lunch", "--by=me")
+    assert told("paper", "status")["venues"][0]["orders_leave"] is False
+    assert gate.open_venues() == []
+    answer = told("paper", "on", "--by=me")
+    assert answer["venues"][0] == {
+        "venue": "paper", "paper": True, "dry_run": False, "approved": True, "orders_leave": True,
+    }  # fmt: skip
+    assert Approval.objects.latest("pk").approved_by == "me"
+    assert "kill switch: not pulled" in said("paper", "status")
+
+
+def test_approve_and_revoke(world: World) -> None:
+    gate.revoke("paper", by="test", reason="test")
+    answer = told("approve", "paper", "--hours=2", "--reason=watching", "--by=me")
+    assert answer["until"].endswith("Z")
+    assert gate.is_approved("paper")
+    assert told("revoke", "paper") == {"revoked": 1, "still_approved": False}
+    with pytest.raises(CommandError, match=r"config/venues.yaml; known: .*paper"):
+        said("approve", "moon", "--reason=x")
+    with pytest.raises(CommandError, match="end in the future"):
+        said("approve", "paper", "--hours=-1", "--reason=x")
+
+
+def test_kill_and_resume(world: World) -> None:
+    assert told("kill", "reduce_only", "--reason=odd fills")["level"] == "reduce_only"
+    assert "orders may" not in said("paper", "status")
+    with pytest.raises(CommandError, match="reason"):
+        said("resume", "--reason= ")
+    assert told("resume", "--reason=found it") == {"released": 1, "level": ""}
+    with pytest.raises(CommandError, match="invalid choice"):
+        said("kill", "everything", "--reason=x")
+
+
+def test_figures(world: World) -> None:
+    ever = told("pnl")
+    assert (ever["realised_usdc"], ever["closed"], ever["win_rate"], ever["best"]) == ("76.32", 2, "1", "ETH")
+    assert (ever["buys"], ever["sells"], ever["volume_usd"]) == (2, 2, "3280")
+    assert told("pnl", "--today")["realised_usdc"] == "76.32"
+    assert told("pnl", "--week")["since"] < told("pnl", "--today")["since"]
+    text = said("pnl", "--today")
+    assert "UTC" in text
+    assert "76.32 USDC" in text
+
+
+def test_trades_and_portfolio(world: World) -> None:
+    assert {row["status"] for row in told("trades", "--status=BLOCKED")["orders"]} == {"BLOCKED"}
+    assert "cooldown" in said("trades")
+    with pytest.raises(CommandError, match="invalid choice"):
+        said("trades", "--status=nonsense")
+    folio = told("portfolio")
+    assert len(folio["positions"]) == 2
+    assert folio["positions"][0]["unrealised_pnl"] == "20"
+    assert "unrealised (USDC)" in said("portfolio")
+
+
+def test_dead_letters(world: World) -> None:
+    post = builders.post(
+        world.of_alice.post.account, state="quarantined", attempts=3, last_error="ValueError: odd"
+    )
+    order = builders.order(world.of_alice.deployment, attempts=3, last_error="Traceback\nKeyError: 'x'")
+    names = [letter["name"] for letter in told("dlq", "list")["letters"]]
+    assert names == [f"post:{post.pk}", f"order:{order.pk}"]
+    assert "KeyError: 'x'" in said("dlq", "list")
+    assert "Traceback" in said("dlq", "show", f"order:{order.pk}")
+    assert told("dlq", "redrive", f"order:{order.pk}") == {"redriven": 1}
+    assert told("dlq", "redrive", "--all") == {"redriven": 1}
+    assert told("dlq", "list") == {"letters": []}
+    for wrong in ("moon:1", "order:x", "order:0"):
+        with pytest.raises(CommandError, match=r"dlq list|look like"):
+            said("dlq", "show", wrong)
+
+
+def test_keys(world: World) -> None:
+    key = told("apikey", "create", "alice", "--name=bot", "--days=7")["key"]
+    assert key[:10] in said("apikey", "list")
+    assert key not in said("apikey", "list")
+    assert told("apikey", "revoke", key[:10]) == {"revoked": 1}
+    assert told("apikey", "list")["keys"][0]["state"] == "revoked"
+    with pytest.raises(CommandError, match="no user 'nobody'"):
+        said("apikey", "create", "nobody")
+    with pytest.raises(CommandError, match="apikey list"):
+        said("apikey", "revoke", "mxk_none")
+
+
+def test_reconcile_fails_on_drift(world: World) -> None:
+    for made in (world.of_alice, world.of_bob):
+        from trading import ledger
+
+        for asset, amount in ledger.balances(made.deployment.pk).items():
+            PaperBalance.objects.update_or_create(
+                account=made.deployment.account, asset=asset, defaults={"amount": amount}
+            )
+    assert told("reconcile") == {"ok": True, "ledger": {}, "venues": {}}
+    PaperBalance.objects.filter(account=world.of_bob.deployment.account, asset="USDC").update(amount=1)
+    out = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("reconcile", "--json", stdout=out)
+    assert ended.value.code == 1
+    assert list(json.loads(out.getvalue())["venues"]) == [f"{world.of_bob.deployment.account} USDC"]
+
+
+def test_pipeline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maxxit.pipeline import now
+
+    sent: list[tuple[str, str]] = []
+
+    class Sent:
+        id = "task-5"
+
+    def send_task(task: str, queue: str, retry: bool) -> Sent:
+        sent.append((task, queue))
+        return Sent()
+
+    monkeypatch.setattr(now.current_app, "send_task", send_task)
+    assert told("pipeline", "stage", "monitor") == {"stage": "monitor", "task_id": "task-5"}
+    assert sent == [("positions.tasks.monitor", "monitor")]
+    assert Event.objects.filter(name="stage.asked", subject="pipeline.stage/monitor").count() == 1
+    (run,) = told("pipeline", "runs")["runs"]
+    assert [stage["stage"] for stage in run["stages"]] == ["ingest", "classify"]
+    assert "ingest 3→2" in said("pipeline", "runs")
+    with pytest.raises(CommandError, match="invalid choice"):
+        said("pipeline", "stage", "moon")
+
+
+def test_a_broker_that_is_away_is_one_clear_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maxxit.pipeline import now
+
+    def away(*_: object, **__: object) -> None:
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(now.current_app, "send_task", away)
+    with pytest.raises(CommandError, match=r"is Redis up\?"):
+        said("pipeline", "stage", "monitor")
