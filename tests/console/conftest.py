@@ -69,12 +69,7 @@ def trade(owner: User | None = None, *, symbol: str = "ETH") -> Trade:
     done: dict[str, Any] = {"state": "filled", "quantity": Decimal("0.4"), "filled_quantity": Decimal("0.4")}
     entry_price: dict[str, Any] = {"average_price": Decimal(2000), "notional_usd": Decimal(800)}
     entry = builders.order(deployment, by=signal, booked_quantity=Decimal("0.4"), **done, **entry_price)
-    leave: dict[str, Any] = {
-        "purpose": "close",
-        "side": "sell",
-        "exit_reason": "take_profit",
-        "average_price": Decimal(2100),
-    }
+    leave: dict[str, Any] = {"purpose": "close", "side": "sell", "exit_reason": "take_profit"}
     exit_ = builders.order(deployment, by=signal, average_price=Decimal(2100), **done, **leave)
     fill = _fill(entry, "800")
     _fill(exit_, "840")
