@@ -46,7 +46,14 @@ STAGES = (
         "positions.tasks.monitor",
         "monitor",
         "book fills, let positions leave by their exits, book PnL, fees and profit share",
-        wakes_on=("execution.completed", "execution.ended", "quotes.moved"),
+        wakes_on=(
+            "execution.completed",
+            "order.partially_filled",
+            "order.rejected",
+            "order.canceled",
+            "order.expired",
+            "quotes.moved",
+        ),
     ),
 )
 """In the order of the pipeline: a run is one Celery chain over these."""
