@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import TypeVar
 
 from agents import cast
+from agents.models import CtAccount
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured
 from maxxit.events import wake
@@ -29,7 +30,7 @@ from maxxit.pipeline.stages import STAGES
 from positions.performance import total_equity
 from positions.tasks import monitor_pass, snapshot_pass
 from signals_app import ingest, tasks
-from signals_app.sources.jsonl import JsonlSource
+from signals_app.sources.jsonl import OVERLAP, JsonlSource
 from trading import gate
 from trading.fund import fund
 from trading.tasks import execute_pass, settle_pass
@@ -83,6 +84,8 @@ def prepare(recorded: Recorded) -> int:
     with clock.frozen(recorded.start):
         for deployment in cast.assemble(SOURCE, sorted(source.usernames(), key=str.lower)):
             fund(deployment)
+        # As if everything before the span had been read: nothing of it is played.
+        CtAccount.objects.update(last_seen_at=recorded.start - timedelta(microseconds=1) + OVERLAP)
         for name in [name for name, venue in venues().items() if venue.paper]:
             gate.set_dry_run(name, False, by="replay", reason="a replay trades on paper")
             gate.approve(
