@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from maxxit.core import redact
+from maxxit.core import redact, untrusted
 from maxxit.core.errors import Rejected
 
 M = TypeVar("M", bound=BaseModel)
@@ -41,8 +41,8 @@ def clean(text: str) -> str:
     if bare.startswith("```"):
         bare = bare.strip("`").removeprefix("json").strip()
     try:
-        return json.dumps(storable(redact.value(json.loads(bare))), ensure_ascii=False)
-    except (ValueError, RecursionError):
+        return json.dumps(storable(redact.value(untrusted.loads(bare))), ensure_ascii=False)
+    except ValueError:
         return str(storable(redact.text(text)))
 
 
@@ -78,7 +78,7 @@ def salvage(schema: type[M], text: str) -> M | None:
     if lenient is None:
         return None
     try:
-        kept: M | None = lenient(json.loads(text))
-    except (ValueError, RecursionError):
+        kept: M | None = lenient(untrusted.loads(text))
+    except ValueError:
         return None
     return kept

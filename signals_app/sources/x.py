@@ -19,7 +19,7 @@ import structlog
 from django.core.cache import cache
 from pydantic import BaseModel, Field, ValidationError
 
-from maxxit.core import clock, http
+from maxxit.core import clock, http, untrusted
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from signals_app.sources.base import Cursor, RawPost, Refused, unfit
 
@@ -134,7 +134,7 @@ class XSource:
             reset = response.headers.get("x-rate-limit-reset", "")
             self._wait(float(reset) - clock.now().timestamp() if reset.isdecimal() else WINDOW)
         try:
-            body = response.json()
+            body = untrusted.loads(response.content)
         except ValueError as error:
             raise Retryable(f"{self.name}: the answer is not JSON") from error
         if not isinstance(body, dict) or not isinstance(body.get("data", []), list | dict):

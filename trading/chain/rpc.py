@@ -6,6 +6,7 @@ named. What cannot be settled is refused: `Disagreement` is Retryable, so nothin
 
 import itertools
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from maxxit.core import http
+from maxxit.core import http, untrusted
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, Unknown
 from trading.contracts.codec import decode, encode_call, revert_reason
 
@@ -61,15 +62,12 @@ class Endpoint:
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
             raise Misconfigured(f"config/chains.yaml: {self.name} must be reached by https")
         self.wire = http.client(timeout=self.timeout)
+        self._let_go = weakref.finalize(self, self.wire.close)
         self._ids = itertools.count(1)
 
     def close(self) -> None:
-        """Let go of the connection."""
-        self.wire.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "wire"):
-            self.close()
+        """Let go of the connection now; otherwise that happens when nobody holds the endpoint any more."""
+        self._let_go()
 
     @property
     def name(self) -> str:
@@ -97,7 +95,7 @@ class Endpoint:
             max_body=50_000_000,
         )
         try:
-            found = answer.json()
+            found = untrusted.loads(answer.content)
             rows = {row["id"]: row for row in (found if isinstance(found, list) else [found])}
             return [self._result(rows[asked["id"]]) for asked in body]
         except (ValueError, KeyError, TypeError) as error:

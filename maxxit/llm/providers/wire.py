@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from maxxit.core import untrusted
 from maxxit.core.errors import Retryable
 from maxxit.core.http import client, fetch
 
@@ -18,8 +19,8 @@ def post(base_url: str, path: str, headers: dict[str, str], timeout: float, body
     with client(base_url.rstrip("/"), headers=headers, timeout=timeout) as http:
         response = fetch(http, "POST", path, json=body, max_body=MAX_ANSWER)
     try:
-        answer = response.json()
-    except (ValueError, RecursionError) as error:
+        answer = untrusted.loads(response.content)
+    except ValueError as error:
         raise Retryable(f"{response.url.host} answered something that is not JSON: {error}") from error
     if not isinstance(answer, dict):
         raise Retryable(f"{response.url.host} answered JSON that is no object")

@@ -1,0 +1,27 @@
+"""JSON from outside.
+
+Python's decoder recurses as deep as the interpreter's limit allows, and the Ethereum packages raise that limit to
+100,000: from then on a line of opening brackets ends the process. So nesting is checked before anything is decoded.
+"""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from pydantic_core import from_json
+
+
+def loads(raw: str | bytes, *, decimals: bool = False) -> Any:
+    """`json.loads` for what strangers send. `decimals`: numbers with a fraction, NaN and infinities become Decimal.
+
+    Raises ValueError for what is not JSON and for what nests deeper than 200 levels (pydantic's parser counts them).
+    """
+    text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
+    try:
+        from_json(text)
+    except ValueError as error:
+        if "recursion limit" in str(error):
+            raise ValueError("nested too deep") from None
+    if decimals:
+        return json.loads(text, parse_float=Decimal, parse_constant=Decimal)
+    return json.loads(text)
