@@ -22,6 +22,8 @@ from maxxit.market.feeds.base import Tick
 CLOCK_SKEW = timedelta(seconds=5)
 """A source's clock may run this far ahead of ours before we disbelieve it."""
 BPS = Decimal(10_000)
+LEAST, MOST = Decimal("1e-12"), Decimal("1e15")
+"""USD: no token costs less or more, and the database's columns hold neither."""
 SOURCES_DISAGREE = "sources_disagree"
 TOO_FEW_SOURCES = "too_few_sources"
 ALL_REFUSED = "all_sources_refused"
@@ -79,6 +81,8 @@ def fault(price: Decimal, at: datetime, now: datetime, max_age: timedelta) -> st
     """Why a price is of no use to anyone at `now`, or an empty string."""
     if not price.is_finite() or price <= 0:
         return "not_positive"
+    if not LEAST <= price <= MOST:
+        return "out_of_range"
     if at > now + CLOCK_SKEW:
         return "from_the_future"
     if now - at > max_age:
@@ -114,8 +118,10 @@ def judge(symbol: str, ticks: Sequence[Tick], held: Held | None, limits: Limits,
 def _alone(tick: Tick, held: Held | None, limits: Limits, now: datetime) -> Refusal | None:
     """What is wrong with the tick without looking at other sources."""
     reason = fault(tick.price, tick.at, now, timedelta(seconds=limits.max_age_seconds))
-    if reason == "not_positive":
-        return _refusal(tick, reason, str(tick.price), "more than 0")
+    if reason in ("not_positive", "out_of_range"):
+        return _refusal(
+            tick, reason, str(tick.price), "more than 0" if reason == "not_positive" else f"{LEAST} to {MOST}"
+        )
     if reason:
         age = (now - tick.at).total_seconds()
         allowed = limits.max_age_seconds if reason == "stale" else -CLOCK_SKEW.seconds

@@ -63,7 +63,8 @@ class RefusedQuote(models.Model):
     symbol = models.CharField(max_length=20)
     source = models.CharField(max_length=20)
     reason = models.CharField(
-        max_length=20, help_text="not_positive, stale, from_the_future, not_confident, jump or deviates"
+        max_length=20,
+        help_text="not_positive, out_of_range, stale, from_the_future, not_confident, jump or deviates",
     )
     hour = models.DateTimeField(help_text="start of the hour, UTC")
     price = models.CharField(max_length=60, help_text="USD, as the source gave it the last time; may be NaN")

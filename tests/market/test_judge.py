@@ -45,6 +45,7 @@ def verdict(prices: Mapping[str, str], **changes: object) -> tuple[str, str, dic
         ({"a": "100", "b": "100", "c": "110", "d": "110"}, "a", SOURCES_DISAGREE, dict.fromkeys("abcd", "deviates")),
         ({"a": "NaN", "b": "100"}, "b", "", {"a": "not_positive"}),
         ({"a": "0", "b": "-1", "c": "Infinity"}, "", ALL_REFUSED, dict.fromkeys("abc", "not_positive")),
+        ({"a": "1E+30", "b": "1E-30"}, "", ALL_REFUSED, dict.fromkeys("ab", "out_of_range")),
         ({}, "", "", {}),
     ],
 )  # fmt: skip

@@ -141,9 +141,10 @@ def test_an_older_tick_is_late_and_a_batch_that_was_not_written_comes_again() ->
     buffer.put(tick("103", T0 + SECOND))
     buffer.give_back(batch)
 
+    assert not buffer.put(tick("103", T0 + SECOND))  # a poll that finds nothing new
     again = buffer.take()
 
-    assert buffer.late == 1
+    assert (buffer.late, buffer.repeated) == (1, 1)
     assert [one.price for one in again.ticks] == [103]
     assert again.spans["BTC", "coinbase"].open == 100
 
@@ -258,6 +259,19 @@ def test_a_poller_rests_while_the_socket_lives_and_asks_when_something_was_misse
     poller.end()
     poller.join(3)
     assert not poller.is_alive()
+
+
+def test_a_bug_in_an_adapter_does_not_end_its_poller(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = Silent()
+
+    def buggy(symbols: object) -> dict[str, Tick]:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(feed, "quotes", buggy)
+    poller = Poller(feed, ["BTC"], 0.01, lambda _: None)
+
+    assert poller._ask() > 0
+    assert poller.error == "a bug"
 
 
 def test_a_poller_waits_as_long_as_the_provider_says() -> None:

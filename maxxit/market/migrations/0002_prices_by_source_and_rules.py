@@ -102,7 +102,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('symbol', models.CharField(max_length=20)),
                 ('source', models.CharField(max_length=20)),
-                ('reason', models.CharField(help_text='not_positive, stale, from_the_future, not_confident, jump or deviates', max_length=20)),
+                ('reason', models.CharField(help_text='not_positive, out_of_range, stale, from_the_future, not_confident, jump or deviates', max_length=20)),
                 ('hour', models.DateTimeField(help_text='start of the hour, UTC')),
                 ('price', models.CharField(help_text='USD, as the source gave it the last time; may be NaN', max_length=60)),
                 ('value', models.CharField(help_text='what was measured the last time', max_length=80)),

@@ -38,30 +38,37 @@ class Buffer:
     def __init__(self, max_jump_pct: Decimal) -> None:
         self.factor = 1 + max_jump_pct / 100
         self.arrived = Event()
-        self.received = self.merged = self.late = 0
+        self.received = self.merged = self.late = self.repeated = 0
         self._lock = Lock()
         self._slots: dict[tuple[str, str], _Slot] = {}
         self._odd: dict[tuple[str, str], Tick] = {}
+        self._newest: dict[tuple[str, str], Tick] = {}
 
-    def put(self, tick: Tick) -> None:
-        """Take one tick; one that is older than the last of its source is dropped and counted."""
-        key, price = (tick.symbol, tick.source), tick.price
+    def put(self, tick: Tick) -> bool:
+        """Take one tick; whether it is news: neither nonsense, nor the same as or older than its source's last."""
+        key, price, news = (tick.symbol, tick.source), tick.price, False
         with self._lock:
             self.received += 1
-            slot = self._slots.get(key)
+            slot, newest = self._slots.get(key), self._newest.get(key)
             if not (price.is_finite() and price > 0):
                 self._odd[key] = tick
+            elif newest and (tick.at < newest.at or tick == newest):
+                self.repeated += tick == newest
+                self.late += tick.at < newest.at
+                return False
             elif slot is None:
                 self._slots[key] = _Slot(tick, price, price, price)
-            elif tick.at < slot.last.at:
-                self.late += 1
+                self._newest[key] = tick
+                news = True
             elif price > slot.last.price * self.factor or slot.last.price > price * self.factor:
                 self._odd[key] = tick
             else:
                 self.merged += 1
-                slot.last = tick
+                slot.last = self._newest[key] = tick
+                news = True
                 slot.high, slot.low = max(slot.high, price), min(slot.low, price)
         self.arrived.set()
+        return news
 
     def take(self) -> Batch:
         """Everything since the last call."""

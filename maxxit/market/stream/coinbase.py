@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import InvalidOperation
 from typing import Any
 
 import structlog
-from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
+from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from maxxit.core import untrusted
 from maxxit.market.feeds.base import Tick
 from maxxit.market.feeds.coinbase import tick_of
 from maxxit.market.stream.backoff import delay
@@ -29,6 +30,10 @@ class Refused(Exception):
     """The server answered with an error message."""
 
 
+EXPECTED = (OSError, WebSocketException, Refused)
+"""How a connection ends."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """One message."""
@@ -40,7 +45,7 @@ class Frame:
 def read_frame(text: str | bytes, source: str, symbols: Mapping[str, str]) -> Frame:
     """A message as ticks. `symbols`: product -> symbol. Raises Refused, and ValueError for what is no message."""
     try:
-        said: dict[str, Any] = json.loads(text, parse_float=Decimal, parse_constant=Decimal)
+        said: dict[str, Any] = untrusted.loads(text, decimals=True)
         if said.get("type") == "error":
             raise Refused(str(said.get("message")))
         number = said.get("sequence_num")
@@ -97,15 +102,10 @@ class CoinbaseSocket(threading.Thread):
             began = time.monotonic()
             try:
                 self._listen()
-            except (
-                OSError,
-                TimeoutError,
-                InvalidHandshake,
-                InvalidURI,
-                WebSocketException,
-                Refused,
-            ) as error:
+            except Exception as error:  # whatever it is, this thread is all that listens
                 self.error = f"{type(error).__name__}: {error}"
+                if not isinstance(error, EXPECTED):
+                    log.exception("socket_failed", feed=self.source)
             self.live = False
             if self.stop.is_set():
                 return
@@ -137,7 +137,7 @@ class CoinbaseSocket(threading.Thread):
                 continue
             heard = time.monotonic()
             if not self.live:
-                self.live = True
+                self.live, self.error = True, ""
                 self.heal()  # what moved while nobody listened
             try:
                 frame = read_frame(text, self.source, self.symbols)

@@ -55,12 +55,18 @@ class Poller(threading.Thread):
         """Ask once; returns the seconds until the next time."""
         try:
             found = self.feed.quotes(self.symbols)
-        except MaxxitError as error:
+        except Exception as error:  # also a bug in one adapter: it must not silence the feed for ever
             self.error = str(error)
             after = error.after if isinstance(error, Retryable) else None
             wait = after or max(self.seconds, delay(self.failures))
             self.failures += 1
-            log.warning("feed_silent", feed=self.feed.name, error=self.error, again_in=round(wait, 1))
+            log.warning(
+                "feed_silent",
+                feed=self.feed.name,
+                error=self.error,
+                again_in=round(wait, 1),
+                exc_info=not isinstance(error, MaxxitError),
+            )
             return wait
         self.asked, self.failures, self.error = self.asked + 1, 0, ""
         for tick in found.values():

@@ -49,9 +49,9 @@ class Stream:
         self._sources: list[Poller | CoinbaseSocket] = []
 
     def put(self, tick: Tick) -> None:
-        """What every source calls."""
-        self.buffer.put(tick)
-        self.outbox.put(tick)
+        """What every source calls. Nonsense and repetitions are not published."""
+        if self.buffer.put(tick):
+            self.outbox.put(tick)
 
     def run(self) -> None:
         """Lead whenever the lease can be had, until told to stop."""
@@ -186,6 +186,7 @@ class Stream:
             "ticks": self.buffer.received,
             "merged": self.buffer.merged,
             "late": self.buffer.late,
+            "repeated": self.buffer.repeated,
             "quotes": self.quotes,
             "published": self.outbox.sent,
             "dropped": self.outbox.dropped,
