@@ -129,12 +129,15 @@ class SafeVenue:
 
     def balances(self, account: str) -> dict[str, Decimal]:
         """USDC and every listed token in the Safe, at the newest final block."""
-        block = hex(max(self.chain.head().number - self.pace.finality_depth + 1, 0))
+        return self.balances_at(account, max(self.chain.head().number - self.pace.finality_depth + 1, 0))
+
+    def balances_at(self, account: str, block: int) -> dict[str, Decimal]:
+        """The same at the end of a block."""
         held = {USDC: (self.places.usdc, USDC_DECIMALS)} | {
             symbol: (token.address, token.decimals) for symbol, token in self.places.tokens.items()
         }
         asked = [(address, encode_call("balanceOf(address)", account)) for address, _ in held.values()]
-        found = self.chain.many(asked, block=block)
+        found = self.chain.many(asked, block=hex(block))
         return {
             symbol: whole(int.from_bytes(answer, "big"), decimals)
             for (symbol, (_, decimals)), answer in zip(held.items(), found, strict=True)
@@ -222,7 +225,8 @@ def _report(tx: ChainTransaction) -> Report | None:
     if state == TxState.PLANNED:
         return None
     if state == TxState.FINAL:
-        return Report("filled", fills_of(tx))
+        fills = fills_of(tx)
+        return Report("filled", fills) if fills else Report("rejected", reason="no_fill_in_receipt")
     if state in ENDED:
         return Report(GIVEN_UP.get(tx.reason, ENDED[state]), reason=tx.reason)
     return Report("accepted")

@@ -1,0 +1,185 @@
+"""Onboarding from the command line, and the ledger held against the chain."""
+
+import json
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from agents.models import Deployment
+from tests import builders as make
+from tests.chain.sending.desk import Desk
+from trading import ledger, reconcile, wiring
+from trading.chain import onboarding, safes
+from trading.chain.onboarding import SafeTx
+from trading.chain.reconcile import reconcile as chain_reconcile
+from trading.chain.reconcile import reconcile_all
+from trading.contracts import module as m
+from trading.contracts.codec import encode_call
+
+pytestmark = [pytest.mark.chain, pytest.mark.django_db]
+
+D = Decimal
+
+
+def run(*args: str) -> Any:
+    """The command's JSON."""
+    out = StringIO()
+    call_command("safe", *args, "--json", stdout=out)
+    return json.loads(out.getvalue())
+
+
+def as_signed(told: dict[str, Any]) -> SafeTx:
+    """The Safe transaction that the owner's wallet makes of the JSON."""
+    return SafeTx(
+        told["safe"], told["to"], bytes.fromhex(told["data"][2:]), int(told["operation"]), int(told["nonce"])
+    )
+
+
+@pytest.fixture
+def deployment(desk: Desk) -> Deployment:
+    """A draft for the demo user's Safe, whose module was revoked again."""
+    world = desk.world
+    world.execute_as_owner(onboarding.revoke_tx(world.safe, world.module, world.safe_nonce()))
+    agent = make.agent(venue="safe", tokens=["ETH", "BTC"])
+    return make.deployment(agent, account="safe:new", funded=False, state="draft")
+
+
+def test_from_plan_to_signature_to_verified_to_revoked(desk: Desk, deployment: Deployment) -> None:
+    world, number = desk.world, str(deployment.pk)
+    told = run("plan", "--deployment", number, "--safe", world.safe)
+    assert told["card"]["most_lost_per_day"] == 50_000_000
+    assert told["card"]["most_lost_in_total"] == 500_000_000
+    tx = as_signed(told["transaction"])
+    assert told["transaction"]["contractTransactionHash"] == "0x" + onboarding.safe_tx_hash(tx, 31337).hex()
+    with pytest.raises(SystemExit):
+        run("verify", "--deployment", number)
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.module_enabled, deployment.verified_at) == ("draft", False, None)
+    assert desk.venue.problem(world.safe, "ETH") == "safe_not_verified"
+
+    world.execute_as_owner(tx)
+    assert run("verify", "--deployment", number)["verified"] is True
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.module_enabled) == ("active", True)
+    assert deployment.account == world.safe
+    assert ledger.balances(deployment.pk) == {"USDC": D(10_000)}
+    assert desk.venue.problem(world.safe, "ETH") == ""
+
+    world.execute_as_owner(as_signed(run("revoke", "--deployment", number)["transaction"]))
+    assert desk.venue.problem(world.safe, "ETH") == "module_disabled"
+    with pytest.raises(SystemExit):
+        run("verify", "--deployment", number)
+    assert Deployment.objects.get().module_enabled is False
+    with pytest.raises(CommandError, match="nothing to revoke"):
+        run("revoke", "--deployment", number)
+
+
+def test_the_card_is_shown_in_plain_words(desk: Desk, deployment: Deployment) -> None:
+    out = StringIO()
+    call_command("safe", "plan", "--deployment", str(deployment.pk), "--safe", desk.world.safe, stdout=out)
+    text = out.getvalue()
+    assert "buy ETH, BTC with your USDC" in text
+    assert "in any 24 hours: 50.00 USDC" in text
+    assert "in total, until you sign again: 500.00 USDC" in text
+    assert "contractTransactionHash" in text
+
+
+def test_a_new_safe_is_where_it_was_said_to_be(desk: Desk) -> None:
+    world = desk.world
+    told = run("create", "--owner", world.accounts["rogue"], "--salt", "77")
+    assert desk.lab.rpc("eth_getCode", told["safe"], "latest") == "0x"
+    world.send("trader", told["transaction"]["to"], bytes.fromhex(told["transaction"]["data"][2:]))
+    assert desk.lab.rpc("eth_getCode", told["safe"], "latest") != "0x"
+
+
+@pytest.mark.parametrize(
+    ("args", "error"),
+    [
+        (("plan", "--deployment", "999999"), "no deployment 999999"),
+        (("create", "--owner", "0xabc"), "checksum"),
+        (("create", "--owner", "{rogue}", "--threshold", "2"), "threshold 2 of 1"),
+    ],
+)
+def test_mistakes_are_one_clear_line(desk: Desk, args: tuple[str, ...], error: str) -> None:
+    with pytest.raises(CommandError, match=error):
+        run(*(one.format(**desk.world.accounts) for one in args))
+
+
+def test_what_is_no_safe_is_refused(desk: Desk, deployment: Deployment) -> None:
+    for wrong in (desk.world.accounts["rogue"], desk.world.usdc, "0x1234", ""):
+        with pytest.raises(CommandError, match=r"no Safe|give the Safe"):
+            run("plan", "--deployment", str(deployment.pk), "--safe", wrong)
+    paper = make.deployment(make.agent())
+    with pytest.raises(CommandError, match="not from a Safe"):
+        run("plan", "--deployment", str(paper.pk), "--safe", desk.world.safe)
+
+
+def test_a_keystore_is_made_once_and_holds_no_key_in_the_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECUTOR_PASSWORD", "a good long password")
+    path = tmp_path / "executor.json"
+    made = run("keystore", str(path))
+    assert made["address"].startswith("0x")
+    assert path.stat().st_mode & 0o077 == 0
+    assert json.loads(path.read_text())["version"] == 3
+    with pytest.raises(CommandError, match="never overwritten"):
+        run("keystore", str(path))
+
+
+@pytest.fixture
+def onboarded(desk: Desk, deployment: Deployment) -> Deployment:
+    """Planned, signed and verified."""
+    planned = safes.plan(deployment, desk.world.safe)
+    desk.world.execute_as_owner(as_signed(planned.transaction))
+    assert safes.check(deployment) == []
+    return deployment
+
+
+def test_deposits_and_withdrawals_of_the_owner_are_booked_once(desk: Desk, onboarded: Deployment) -> None:
+    world = desk.world
+    world.mint("USDC", world.safe, 500_000_001)
+    pay = encode_call("transfer(address,uint256)", world.accounts["owner"], 200_000_000)
+    world.execute_as_owner(SafeTx(world.safe, world.usdc, pay, 0, world.safe_nonce()))
+
+    (found,) = reconcile_all()
+    assert (found.sound, found.external, found.unexplained) == (True, {"USDC": D("300.000001")}, {})
+    (again,) = reconcile_all()
+    assert (again.sound, again.external) == (True, {})
+    assert ledger.balances(onboarded.pk)["USDC"] == D("10300.000001")
+    assert reconcile.drifts() == {}
+
+
+def test_what_nothing_explains_is_booked_with_an_alert(desk: Desk, onboarded: Deployment) -> None:
+    at = wiring.venue("safe")
+    ledger.post(
+        "test:wrong", [ledger.Move("external", ledger.account_of(onboarded.pk), "ETH", D(1), "external")]
+    )
+
+    found = chain_reconcile(at, desk.world.safe)  # type: ignore[arg-type]
+    assert (found.sound, found.unexplained) == (False, {"ETH": D(-1)})
+    assert "reconcile.unexplained" in make.event_names()
+    assert chain_reconcile(at, desk.world.safe).sound  # type: ignore[arg-type]
+
+
+def test_a_trade_whose_fill_is_not_booked_yet_is_no_external_entry(desk: Desk, onboarded: Deployment) -> None:
+    at = wiring.venue("safe")
+    request = desk.request(trade=f"{onboarded.pk}/1")
+    ref = desk.send(request)
+
+    found = chain_reconcile(at, desk.world.safe)  # type: ignore[arg-type]
+    assert (found.sound, found.unbooked, found.external) == (False, [ref], {})
+    assert ledger.balances(onboarded.pk) == {"USDC": D(10_000)}
+
+
+def test_another_policy_than_the_planned_one_is_named(desk: Desk, onboarded: Deployment) -> None:
+    desk.lab.set_policy(loss_budget=60_000_000)
+    assert "loss_budget is 60000000, not 50000000" in safes.check(onboarded)
+    desk.lab.set_policy()
+    desk.lab.send("guardian", m.stop_data(desk.world.safe))
+    assert "stopped at level 2" in safes.check(onboarded)

@@ -1,0 +1,154 @@
+"""The ledger held against the chain, at a final block and to the unit.
+
+Transfers into or out of a Safe that no transaction of ours made (deposits, withdrawals, the owner's own trades)
+become EXTERNAL entries, found in the tokens' logs. What is left after that is explained by nothing: it becomes an
+EXTERNAL entry too, with an alert. A failed read changes nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import structlog
+from django.db import transaction
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from agents.models import Deployment
+from maxxit.core.money import USDC, ZERO
+from maxxit.events.record import record
+from trading import ledger
+from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction
+from trading.chain.states import IN_FLIGHT, TxState
+from trading.chain.trades import USDC_DECIMALS, fills_of, whole
+from trading.ledger import Move
+from trading.models import Fill
+from trading.venues.safe import SafeVenue
+from trading.wiring import venue
+
+log = structlog.get_logger(__name__)
+
+TRANSFER = "0x" + keccak(text="Transfer(address,address,uint256)").hex()
+BLOCKS_AT_ONCE = 5_000
+
+
+@dataclass
+class Reconciled:
+    """What was found for one Safe. Amounts in whole units, the chain's less the ledger's."""
+
+    safe: str
+    block: int
+    external: dict[str, Decimal] = field(default_factory=dict)
+    """Moved by the owners since the last look, by asset; positive came in."""
+    unexplained: dict[str, Decimal] = field(default_factory=dict)
+    unbooked: list[str] = field(default_factory=list)
+    """Final transactions of ours whose fills are not in the ledger yet."""
+    in_flight: int = 0
+
+    @property
+    def sound(self) -> bool:
+        """Whether ledger and chain agree once the owners' own movements are booked."""
+        return not (self.unexplained or self.unbooked or self.in_flight)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`: amounts as text."""
+        told = asdict(self) | {"sound": self.sound}
+        for name in ("external", "unexplained"):
+            told[name] = {asset: str(amount) for asset, amount in told[name].items()}
+        return told
+
+
+def reconcile_all() -> list[Reconciled]:
+    """Every verified Safe. Raises Retryable or Unknown where the chain cannot be read."""
+    found = Deployment.objects.exclude(safe_wallet="").filter(verified_at__isnull=False)
+    safes = {(one.agent.venue, one.safe_wallet) for one in found.select_related("agent")}
+    opened = [(venue(name), safe) for name, safe in sorted(safes)]
+    return [reconcile(at, safe) for at, safe in opened if isinstance(at, SafeVenue)]
+
+
+def reconcile(at: SafeVenue, safe: str) -> Reconciled:
+    """Book what the owners moved and compare the rest. While orders are in flight nothing is compared."""
+    block = max(at.chain.head().number - at.pace.finality_depth + 1, 0)
+    result = Reconciled(safe, block)
+    ours = ChainTransaction.objects.filter(chain_id=at.stanza.chain_id, terms__safe=safe)
+    result.in_flight = ours.filter(state__in=IN_FLIGHT).count()
+    result.unbooked = list(_unbooked(ours))
+    if result.in_flight or result.unbooked:
+        return result
+    held = at.balances_at(safe, block)
+    scan, first = ChainScan.objects.get_or_create(chain_id=at.stanza.chain_id, safe=safe)
+    moves = [] if first else list(_foreign(at, safe, scan.scanned_to + 1, block))
+    with transaction.atomic():
+        scan = ChainScan.objects.select_for_update().get(pk=scan.pk)
+        if scan.scanned_to > block:
+            return result  # another look was later than ours
+        for journal, asset, amount in moves:
+            if _book(safe, journal, asset, amount):
+                result.external[asset] = result.external.get(asset, ZERO) + amount
+        left = _differences(safe, held)
+        if first:
+            result.external = left
+        else:
+            result.unexplained = left
+        for asset, amount in left.items():
+            _book(safe, f"external:{safe}:{block}:{asset}", asset, amount)
+        ChainScan.objects.filter(pk=scan.pk).update(scanned_to=block)
+        if result.unexplained:
+            log.error("ledger_differs_from_chain", safe=safe, block=block, by=result.as_json()["unexplained"])
+            record("reconcile.unexplained", _owner(safe), **result.as_json())
+    return result
+
+
+def _unbooked(ours: Any) -> Iterator[str]:
+    """Final transactions with a fill that the ledger does not have."""
+    for tx in ours.filter(state=TxState.FINAL).iterator():
+        ids = [one.fill_id for one in fills_of(tx)]
+        if Fill.objects.filter(venue_fill_id__in=ids).count() != len(ids):
+            yield tx.idempotency_key
+
+
+def _foreign(at: SafeVenue, safe: str, start: int, end: int) -> Iterator[tuple[str, str, Decimal]]:
+    """(journal, asset, signed amount) of every transfer in the blocks that none of our transactions made."""
+    units = {at.places.usdc: (USDC, USDC_DECIMALS)} | {
+        token.address: (symbol, token.decimals) for symbol, token in at.places.tokens.items()
+    }
+    padded = "0x" + safe[2:].lower().rjust(64, "0")
+    for low in range(start, end + 1, BLOCKS_AT_ONCE):
+        span = {
+            "fromBlock": hex(low),
+            "toBlock": hex(min(low + BLOCKS_AT_ONCE - 1, end)),
+            "address": list(units),
+        }
+        for sign, topics in ((-1, [TRANSFER, padded]), (1, [TRANSFER, None, padded])):
+            found = at.chain.agreed("transfers", "eth_getLogs", span | {"topics": topics})
+            mine = set(
+                ChainAttempt.objects.filter(
+                    hash__in=[entry["transactionHash"] for entry in found]
+                ).values_list("hash", flat=True)
+            )
+            for entry in found:
+                if entry["transactionHash"] not in mine:
+                    symbol, decimals = units[to_checksum_address(entry["address"])]
+                    journal = f"external:{entry['transactionHash'][:34]}:{int(entry['logIndex'], 16)}:{sign}"
+                    yield journal, symbol, sign * whole(int(entry["data"], 16), decimals)
+
+
+def _differences(safe: str, held: dict[str, Decimal]) -> dict[str, Decimal]:
+    booked: dict[str, Decimal] = {}
+    for deployment in Deployment.objects.filter(account=safe):
+        for asset, amount in ledger.balances(deployment.pk).items():
+            booked[asset] = booked.get(asset, ZERO) + amount
+    differences = {asset: held.get(asset, ZERO) - booked.get(asset, ZERO) for asset in {*held, *booked}}
+    return {asset: amount for asset, amount in sorted(differences.items()) if amount}
+
+
+def _owner(safe: str) -> Deployment:
+    """Whom the Safe's own movements are booked to: its first deployment."""
+    return Deployment.objects.filter(account=safe).order_by("pk")[0]
+
+
+def _book(safe: str, journal: str, asset: str, amount: Decimal) -> bool:
+    mine = ledger.account_of(_owner(safe).pk)
+    source, target = ("external", mine) if amount > 0 else (mine, "external")
+    return ledger.post(journal, [Move(source, target, asset, abs(amount), "external")])

@@ -1,0 +1,200 @@
+"""From a user's wish to a Safe that may be traded, and out again: create, plan, verify, revoke.
+
+Nothing here signs or sends: the owners do, in their own wallet. What counts afterwards is read from the chain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+
+from agents.models import Deployment
+from agents.states import DeploymentState
+from maxxit.core import clock
+from maxxit.core.errors import Rejected
+from maxxit.events.record import advance, record
+from trading.chain import chains, onboarding, reconcile, verify
+from trading.chain.models import SafePlan
+from trading.chain.rpc import Fault
+from trading.chain.trades import BPS, USDC_DECIMALS, base, pool_tier
+from trading.contracts import module as m
+from trading.contracts.codec import decode, encode_call
+from trading.policy import policy as risk_policy
+from trading.venues.safe import SafeVenue
+from trading.wiring import venue
+
+MODULES_AT_ONCE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ToSign:
+    """A Safe transaction for the owners' wallet."""
+
+    safe: str
+    transaction: dict[str, Any]
+    """Safe transaction JSON with the EIP-712 message and its hash."""
+    card: onboarding.PermissionCard | None = None
+
+
+def venue_of(deployment: Deployment) -> SafeVenue:
+    """The venue of the deployment's agent. Raises Rejected where that is none for Safes."""
+    found = venue(deployment.agent.venue)
+    if not isinstance(found, SafeVenue):
+        raise Rejected(
+            f"{deployment} trades on {deployment.agent.venue}, not from a Safe", code="not_a_safe_venue"
+        )
+    return found
+
+
+def create(at: SafeVenue, owners: Sequence[str], threshold: int, salt: int) -> dict[str, Any]:
+    """Where a new Safe will be, and the transaction that anyone may send to put it there."""
+    wrong = [owner for owner in owners if not chains.is_address(owner)]
+    if wrong or not owners:
+        raise Rejected(
+            f"not an address with its checksum: {', '.join(wrong) or 'no owner'}", code="wrong_owner"
+        )
+    if not 1 <= threshold <= len(owners):
+        raise Rejected(
+            f"threshold {threshold} of {len(owners)} owners is not possible", code="wrong_threshold"
+        )
+    answer = at.chain.call(onboarding.PROXY_FACTORY, encode_call("proxyCreationCode()"))
+    code: bytes = decode(["bytes"], answer)[0]
+    data = onboarding.create_safe_data(list(owners), threshold, salt)
+    return {
+        "safe": onboarding.predict_safe(list(owners), threshold, salt, code),
+        "chain_id": at.stanza.chain_id,
+        "transaction": {"to": onboarding.PROXY_FACTORY, "value": "0", "data": "0x" + data.hex()},
+    }
+
+
+def plan(deployment: Deployment, safe: str = "") -> ToSign:
+    """What the owners are to sign, kept so that the chain can be held against it."""
+    at, safe = venue_of(deployment), safe or deployment.safe_wallet
+    if not chains.is_address(safe):
+        raise Rejected(f"{safe or 'no Safe'}: give the Safe's address with its checksum", code="wrong_safe")
+    nonce = _word(at, safe, encode_call("nonce()"))
+    enabled = bool(_word(at, safe, encode_call("isModuleEnabled(address)", at.places.module)))
+    terms, rules = _policy(deployment, at), _rules(deployment, at)
+    tx = onboarding.enable_tx(safe, at.places.module, terms, rules, nonce, enabled=enabled)
+    _keep(deployment, at, safe, terms, rules, onboarding.safe_tx_hash(tx, at.stanza.chain_id))
+    names = {token.address: symbol for symbol, token in at.places.tokens.items()}
+    return ToSign(
+        safe, onboarding.safe_tx_json(tx, at.stanza.chain_id), onboarding.permission_card(terms, rules, names)
+    )
+
+
+def _word(at: SafeVenue, safe: str, data: bytes) -> int:
+    """A number that every Safe can tell. Raises Rejected where there is no Safe."""
+    try:
+        answer = at.chain.call(safe, data)
+    except Fault as error:
+        raise Rejected(f"{safe} is no Safe on chain {at.stanza.chain_id}", code="not_a_safe") from error
+    if len(answer) != 32:
+        raise Rejected(f"{safe} is no Safe on chain {at.stanza.chain_id}", code="not_a_safe")
+    return int.from_bytes(answer, "big")
+
+
+def _policy(deployment: Deployment, at: SafeVenue) -> m.Policy:
+    agent, places = deployment.agent, at.places
+    return m.Policy(
+        executor=at.executor,
+        guardian=places.guardian,
+        fee_receiver=places.fee_receiver,
+        profit_receiver=agent.profit_receiver
+        if chains.is_address(agent.profit_receiver)
+        else places.profit_receiver,
+        profit_share_bps=int(agent.profit_share * BPS),
+        trade_fee=base(risk_policy().fees.platform_fee_usdc, USDC_DECIMALS),
+        **chains.terms().model_dump(),
+    )
+
+
+def _rules(deployment: Deployment, at: SafeVenue) -> list[m.TokenRule]:
+    """The agent's tokens that the chain has, each with the first fee tier whose pool gives a quote."""
+    wanted = deployment.agent.tokens or list(at.places.tokens)
+    found = {symbol: at.places.tokens[symbol] for symbol in wanted if symbol in at.places.tokens}
+    if not found:
+        raise Rejected(f"none of {', '.join(wanted)} is traded on this chain", code="token_not_listed")
+    probe = chains.terms().min_trade
+    return [
+        m.TokenRule(
+            one.address,
+            one.feed,
+            pool_tier(at.chain, at.places, one.address, probe, at.stanza.fee_tiers),
+            one.max_age,
+        )
+        for one in found.values()
+    ]
+
+
+@transaction.atomic
+def _keep(
+    deployment: Deployment, at: SafeVenue, safe: str, terms: m.Policy, rules: list[m.TokenRule], digest: bytes
+) -> None:
+    kept, new = SafePlan.objects.update_or_create(
+        chain_id=at.stanza.chain_id,
+        safe=safe,
+        defaults={
+            "module": at.places.module,
+            "safe_tx_hash": "0x" + digest.hex(),
+            "created_at": clock.now(),
+            **verify.as_plan(terms, rules),
+        },
+    )
+    deployment.account = deployment.safe_wallet = safe
+    deployment.chain_id, deployment.module_address = at.stanza.chain_id, at.places.module
+    deployment.module_enabled, deployment.verified_at = False, None
+    deployment.save()
+    record("safe.planned", deployment, safe=safe, hash=kept.safe_tx_hash, new=new)
+
+
+def check(deployment: Deployment) -> list[str]:
+    """What the chain says otherwise than the plan; none: the deployment is verified, and usable from now on."""
+    at = venue_of(deployment)
+    kept = verify.plan_of(at.stanza.chain_id, deployment.safe_wallet)
+    if kept is None:
+        raise Rejected(
+            f"{deployment} has no plan yet: `manage.py safe plan` makes one", code="safe_not_planned"
+        )
+    try:
+        now = verify.standing(at.chain, at.places, kept)
+    except Fault as error:
+        raise Rejected(f"{kept.safe} is no Safe on chain {kept.chain_id}", code="not_a_safe") from error
+    illiquid = [rule.token for rule in verify.rules_of(kept) if rule.token not in now.liquid]
+    wrong = [*now.differences, *(f"the pool of {token} is empty" for token in illiquid)]
+    _judged(deployment, wrong)
+    if not wrong:
+        reconcile.reconcile(at, kept.safe)
+    return wrong
+
+
+@transaction.atomic
+def _judged(deployment: Deployment, wrong: list[str]) -> None:
+    deployment.module_enabled = not wrong
+    deployment.verified_at = None if wrong else clock.now()
+    deployment.save(update_fields=["module_enabled", "verified_at"])
+    if wrong:
+        record("safe.not_verified", deployment, differences=wrong)
+        return
+    record("safe.verified", deployment, safe=deployment.safe_wallet)
+    if deployment.state == DeploymentState.DRAFT:
+        advance(deployment, DeploymentState.ACTIVE)
+
+
+def revoke(deployment: Deployment) -> ToSign:
+    """The way out: ends the policy and disables the module. Open positions stay the Safe's tokens."""
+    at, safe = venue_of(deployment), deployment.safe_wallet
+    _word(at, safe, encode_call("nonce()"))
+    asked = encode_call("getModulesPaginated(address,uint256)", onboarding.SENTINEL, MODULES_AT_ONCE)
+    enabled: list[str] = decode(["address[]", "address"], at.chain.call(safe, asked))[0]
+    if deployment.module_address not in enabled:
+        raise Rejected(
+            f"{safe} has not enabled the module: there is nothing to revoke", code="module_disabled"
+        )
+    before = [onboarding.SENTINEL, *enabled][enabled.index(deployment.module_address)]
+    tx = onboarding.revoke_tx(
+        safe, deployment.module_address, _word(at, safe, encode_call("nonce()")), before
+    )
+    record("safe.revoke_planned", deployment, safe=safe)
+    return ToSign(safe, onboarding.safe_tx_json(tx, at.stanza.chain_id))
