@@ -289,13 +289,14 @@ def _note(tx: ChainTransaction, receipt: dict[str, Any], chain: Chain, pace: Pac
 
 
 def revert_code(tx: ChainTransaction, chain: Chain, block: int) -> str:
-    """Why it reverted, as a code: asked of the chain as it stood before its block."""
-    if tx.signer is None:
-        return "reverted"
-    try:
-        chain.call(tx.to, bytes.fromhex(tx.calldata[2:]), sender=tx.signer.address, block=hex(block - 1))
-    except Fault as no:
-        return code_of(no.reason) if no.reason else "reverted"
+    """Why it reverted, as a code: asked of the chain as it stood after its block, and before it."""
+    sender = tx.signer.address if tx.signer else ""
+    for moment in (block, block - 1):
+        try:
+            chain.call(tx.to, bytes.fromhex(tx.calldata[2:]), sender=sender, block=hex(moment))
+        except Fault as no:
+            if no.reason:
+                return code_of(no.reason)
     return "reverted"
 
 

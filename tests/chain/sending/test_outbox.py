@@ -1,0 +1,301 @@
+"""The sending protocol and the venue above it, one trait at a time, on a real chain behind a proxy that misbehaves."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from agents.models import Deployment
+from maxxit.core import clock
+from maxxit.core.errors import Rejected, Retryable, Unknown
+from tests import builders as make
+from tests.chain.sending.desk import Desk, store_plan, verified
+from tests.chain.sending.proxy import Proxy, proxied
+from trading.chain import outbox
+from trading.chain.models import ChainAttempt, ChainTransaction, Signer
+from trading.chain.rpc import Chain, Head
+from trading.contracts import module as m
+
+D = Decimal
+pytestmark = [pytest.mark.chain, pytest.mark.django_db]
+
+
+@pytest.fixture
+def wire(desk: Desk) -> Iterator[Proxy]:
+    """A proxy before the node; the Safe is planned and verified."""
+    store_plan(desk.lab)
+    verified(make.deployment(make.agent(venue="safe"), account=desk.world.safe, funded=False), desk.lab)
+    with proxied(desk.world.rpc_url) as (proxy, url):
+        desk.venue.chain = Chain(
+            31337, [url], head_lag=5, health_seconds=60, timeout=2, multicall=desk.world.multicall
+        )
+        yield proxy
+        desk.close()
+        desk.lab.rpc("evm_setAutomine", True)
+
+
+def pace(desk: Desk, **changes: Any) -> None:
+    desk.venue.pace = replace(desk.venue.pace, **changes)
+
+
+def test_one_intent_one_nonce_and_the_order_holds_only_a_reference(desk: Desk, wire: Proxy) -> None:
+    before = desk.executor_nonce()
+    request = desk.request()
+    prepared = desk.venue.prepare(request)
+    assert wire.seen == []  # no network in the reserving transaction
+    assert dict(prepared.payload) == {"transaction": request.client_order_id}
+    assert desk.venue.find(prepared.ref) is None
+    desk.venue.send(prepared)
+    desk.venue.send(prepared)
+
+    tx = desk.tx(prepared.ref)
+    assert (tx.state, tx.nonce, tx.attempts.count()) == ("final", before, 1)
+    assert desk.executor_nonce() == before + 1
+    assert Signer.objects.get().next_nonce == before + 1
+    report = desk.venue.find(prepared.ref)
+    assert report is not None
+    assert (report.state, len(report.fills)) == ("filled", 1)
+    assert report.fills[0].platform_fee == D("0.2")
+    assert desk.opened() == [desk.trade_id(request)]
+
+
+def test_silence_is_unknown_and_the_receipt_is_the_evidence(desk: Desk, wire: Proxy) -> None:
+    wire.script = {"eth_sendRawTransaction": ["silent"]}
+    prepared = desk.venue.prepare(desk.request())
+    with pytest.raises(Unknown):
+        desk.venue.send(prepared)
+    assert desk.tx(prepared.ref).state == "signed"
+    report = desk.venue.find(prepared.ref)
+    assert report is not None
+    assert report.state == "filled"
+    assert len(desk.opened()) == 1
+
+
+def test_lost_bytes_are_sent_again_byte_for_byte(desk: Desk, wire: Proxy) -> None:
+    wire.script = {"eth_sendRawTransaction": ["lost"]}
+    prepared = desk.venue.prepare(desk.request())
+    with pytest.raises(Unknown):
+        desk.venue.send(prepared)
+    (before,) = ChainAttempt.objects.values_list("hash", "raw")
+    report = desk.venue.find(prepared.ref)
+    assert report is not None
+    assert report.state == "filled"
+    assert ChainAttempt.objects.values_list("hash", "raw").get() == before
+    assert desk.tx(prepared.ref).mined_hash == before[0]
+
+
+def test_nonce_too_low_means_look_for_the_receipt(desk: Desk, wire: Proxy) -> None:
+    wire.script = {"eth_sendRawTransaction": ["twice"], "eth_getTransactionReceipt": ["ok", "stale"]}
+    before = desk.executor_nonce()
+    report = desk.trade()
+    assert report.state == "filled"
+    assert desk.executor_nonce() == before + 1
+    assert len(desk.opened()) == 1
+
+
+def test_already_known_is_success(desk: Desk, wire: Proxy) -> None:
+    desk.lab.rpc("evm_setAutomine", False)
+    wire.script = {"eth_sendRawTransaction": ["twice"]}
+    ref = desk.send(desk.request())
+    assert desk.tx(ref).state == "broadcast"
+    desk.lab.rpc("evm_mine")
+    report = desk.venue.find(ref)
+    assert report is not None
+    assert report.state == "filled"
+
+
+def test_fees_rise_by_fifteen_percent_at_the_same_nonce_and_calldata(desk: Desk, wire: Proxy) -> None:
+    desk.lab.rpc("evm_setAutomine", False)
+    pace(desk, bump_after=timedelta(0))
+    ref = desk.send(desk.request())
+    desk.venue.find(ref)
+    tx, attempts = desk.tx(ref), list(desk.tx(ref).attempts.all())
+    assert len(attempts) >= 2
+    for old, new in itertools.pairwise(attempts):
+        assert new.max_fee * 100 >= old.max_fee * 115
+        assert new.tip * 100 >= old.tip * 115
+        assert new.hash != old.hash
+    assert {one.transaction_id for one in attempts} == {tx.pk}
+    desk.lab.rpc("evm_mine")
+    report = desk.venue.find(ref)
+    assert report is not None
+    assert report.state == "filled"
+    assert desk.tx(ref).mined_hash in {one.hash for one in tx.attempts.all()}
+    assert len(desk.opened()) == 1
+
+
+def test_an_underpriced_transaction_is_raised_at_once_and_stored_first(desk: Desk, wire: Proxy) -> None:
+    stored: list[int] = []
+    real = wire.handle
+
+    def handle(call: dict[str, Any]) -> dict[str, Any] | None:
+        if call["method"] == "eth_sendRawTransaction" and not stored:
+            stored.append(0)
+            return {
+                "jsonrpc": "2.0",
+                "id": call["id"],
+                "error": {"code": -32000, "message": "transaction underpriced"},
+            }
+        return real(call)
+
+    wire.handle = handle  # type: ignore[method-assign]
+    report = desk.trade()
+    assert report.state == "filled"
+    assert ChainAttempt.objects.count() == 2
+    assert len(desk.opened()) == 1
+
+
+def test_fees_never_go_above_their_limit(desk: Desk) -> None:
+    limits = replace(desk.venue.pace, max_fee=1_000, min_tip=10)
+    assert outbox.bumped(800, 10, Head(1, 1, 100), limits) == (920, 12)
+    assert outbox.bumped(900, 10, Head(1, 1, 100), limits) is None
+    assert outbox.first_fees(Head(1, 1, 100), limits) == (210, 10)
+    assert outbox.first_fees(Head(1, 1, 10_000), limits) == (1_000, 10)
+
+
+def test_a_reorg_takes_nothing_that_was_booked_and_the_same_bytes_leave_again(
+    desk: Desk, wire: Proxy
+) -> None:
+    pace(desk, finality_depth=3)
+    snapshot = desk.lab.rpc("evm_snapshot")
+    request = desk.request()
+    report = desk.trade(trade=request.trade, client_order_id=request.client_order_id)
+    assert (report.state, report.fills) == ("accepted", ())
+    tx = desk.tx(request.client_order_id)
+    assert tx.state == "mined"
+    desk.lab.rpc("evm_revert", snapshot)  # the block is gone, and the transaction with it
+    assert desk.opened() == []
+    desk.venue.find(request.client_order_id)
+    for _ in range(3):
+        desk.lab.rpc("evm_mine")
+    again = desk.venue.find(request.client_order_id)
+    assert again is not None
+    assert (again.state, len(desk.opened()), tx.attempts.count()) == ("filled", 1, 1)
+
+
+def test_a_revert_is_rejected_by_its_name(desk: Desk, wire: Proxy) -> None:
+    desk.lab.rpc("evm_setAutomine", False)
+    ref = desk.send(desk.request())
+    guardian = desk.world.accounts["guardian"]
+    data = m.stop_data(desk.world.safe)
+    desk.lab.rpc(
+        "eth_sendTransaction",
+        {"from": guardian, "to": desk.world.module, "data": "0x" + data.hex(), "gas": hex(500_000),
+         "maxPriorityFeePerGas": hex(10**11), "maxFeePerGas": hex(10**12)},
+    )  # fmt: skip
+    desk.lab.rpc("evm_mine")
+    desk.lab.rpc("evm_mine")
+    report = desk.venue.find(ref)
+    assert report is not None
+    assert (report.state, report.reason) == ("rejected", "stopped")
+    assert desk.tx(ref).state == "reverted"
+
+
+def test_a_trade_id_that_was_used_is_refused_before_anything_is_signed(desk: Desk, wire: Proxy) -> None:
+    request = desk.request()
+    desk.send(request)
+    with pytest.raises(Rejected) as refused:
+        desk.send(replace(request, client_order_id="mx-another"))
+    assert refused.value.code == "trade_id_used"
+    assert desk.tx("mx-another").state == "dropped"
+    assert Signer.objects.get().next_nonce == desk.executor_nonce()  # no nonce was spent on it
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"side": "sell"}, "shorts_not_supported"),
+        ({"symbol": "SOL"}, "token_not_listed"),
+        ({"quantity": D("0.003")}, "below_min_trade"),
+        ({"quantity": D("0.5")}, "above_max_trade"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_its_reason(
+    desk: Desk, wire: Proxy, changes: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(Rejected) as refused:
+        desk.send(desk.request(**changes))
+    assert refused.value.code == code
+    assert ChainAttempt.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda lab: lab.send("guardian", m.stop_data(lab.safe, m.NO_ENTRIES)), "stopped"),
+        (lambda lab: lab.set_policy(loss_budget=40_000_000), "policy_differs"),
+        (lambda lab: lab.send(lab.safe, m.revoke_data()), "executor_not_allowed"),
+    ],
+)
+def test_the_safe_is_looked_at_before_every_trade(desk: Desk, wire: Proxy, change: Any, code: str) -> None:
+    change(desk.lab)
+    with pytest.raises(Rejected) as refused:
+        desk.send(desk.request())
+    assert refused.value.code == code
+
+
+def test_a_stop_of_entries_does_not_stop_exits(desk: Desk, wire: Proxy) -> None:
+    bought = desk.trade()
+    desk.lab.send("guardian", m.stop_data(desk.world.safe, m.NO_ENTRIES))
+    sold = desk.trade("close", str(bought.fills[0].quantity))
+    assert sold.state == "filled"
+    assert sold.fills[0].quantity == bought.fills[0].quantity
+    assert desk.lab.held() == 0
+
+
+def test_an_intent_past_its_deadline_is_never_signed(desk: Desk, wire: Proxy) -> None:
+    prepared = desk.venue.prepare(desk.request(deadline=clock.now() - timedelta(seconds=1)))
+    report = desk.venue.find(prepared.ref)
+    assert report is not None
+    assert (report.state, report.reason) == ("expired", "never_sent")
+    with pytest.raises(Rejected):
+        desk.venue.send(prepared)
+    assert ChainAttempt.objects.count() == 0
+
+
+def test_a_canceled_intent_is_never_signed(desk: Desk, wire: Proxy) -> None:
+    prepared = desk.venue.prepare(desk.request())
+    desk.venue.cancel(prepared.ref)
+    with pytest.raises(Rejected, match="given up"):
+        desk.venue.send(prepared)
+    assert desk.executor_nonce() == 0
+
+
+def test_a_chain_that_cannot_be_read_signs_nothing(desk: Desk, wire: Proxy) -> None:
+    wire.chances = {"eth_call": {"lost": 1.0}}
+    with pytest.raises(Retryable):
+        desk.send(desk.request())
+    assert ChainTransaction.objects.get().state == "planned"
+    with pytest.raises(Retryable):
+        desk.venue.problem(desk.world.safe, "ETH")
+
+
+def test_a_nonce_that_a_stranger_took_ends_the_intent(desk: Desk, wire: Proxy) -> None:
+    wire.script = {"eth_sendRawTransaction": ["lost"]}
+    pace(desk, replaced_after=timedelta(0))
+    prepared = desk.venue.prepare(desk.request())
+    with pytest.raises(Unknown):
+        desk.venue.send(prepared)
+    desk.world.send("executor", desk.world.accounts["executor"], b"")
+    report = desk.venue.find(prepared.ref)
+    assert report is not None
+    assert (report.state, report.reason) == ("replaced", "nonce_taken")
+    assert desk.opened() == []
+
+
+def test_an_executor_without_money_for_gas_spends_no_nonce(desk: Desk, wire: Proxy) -> None:
+    desk.lab.rpc("anvil_setBalance", desk.world.accounts["executor"], "0x0")
+    with pytest.raises(Rejected) as refused:
+        desk.send(desk.request())
+    assert refused.value.code == "executor_out_of_gas"
+
+
+def test_a_deployment_that_is_not_verified_has_a_problem(desk: Desk, wire: Proxy) -> None:
+    assert desk.venue.problem(desk.world.safe, "ETH") == ""
+    assert desk.venue.problem(desk.world.safe, "SOL") == "token_not_listed"
+    Deployment.objects.update(verified_at=None)
+    assert desk.venue.problem(desk.world.safe, "ETH") == "safe_not_verified"

@@ -1,0 +1,152 @@
+"""The executor's key: what it signs, where it may come from, and that it shows nowhere."""
+
+import json
+import logging
+import pickle
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+from eth_utils.address import to_checksum_address
+
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
+from tests.chain.sending.conftest import PASSWORD
+from trading.chain.anvil import MNEMONIC
+from trading.chain.signer import (
+    CLOSE,
+    KNOWN_MNEMONIC,
+    OPEN,
+    Unsigned,
+    check_boot,
+    executor_address,
+    open_signer,
+    write_keystore,
+)
+from trading.contracts import module as m
+
+MODULE = to_checksum_address("0x" + "aa" * 20)
+SAFE = "0x" + "0" * 39 + "1"
+LOCAL, REAL = 31337, 42161
+
+
+def transaction(**changes: object) -> Unsigned:
+    data = m.open_data(SAFE, bytes(32), SAFE, 1, 1, 1)
+    values = {"chain_id": LOCAL, "nonce": 0, "to": MODULE, "data": data, "gas": 1, "max_fee": 1, "tip": 1}
+    return Unsigned(**values | changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A key of one's own in the environment, as production has it."""
+    key = bytes(Account.create().key)
+    write_keystore(tmp_path / "own.json", key, "a good long password", iterations=1_000)
+    monkeypatch.setenv("EXECUTOR_KEYSTORE", str(tmp_path / "own.json"))
+    monkeypatch.setenv("EXECUTOR_PASSWORD", "a good long password")
+    return key
+
+
+def test_the_selectors_are_the_modules() -> None:
+    assert m.open_data(SAFE, bytes(32), SAFE, 1, 1, 1)[:4] == OPEN
+    assert m.close_data(SAFE, bytes(32), 1, 1)[:4] == CLOSE
+    assert KNOWN_MNEMONIC == MNEMONIC
+
+
+def test_it_signs_open_and_close_of_our_module_and_nothing_else(own_key: bytes) -> None:
+    signer = open_signer(LOCAL, {MODULE}, 60)
+    made = signer.sign(transaction())
+    assert Account.recover_transaction(made.raw) == signer.address == executor_address()
+    signer.sign(transaction(data=m.close_data(SAFE, bytes(32), 1, 1)))
+    for changes, code in (
+        ({"to": SAFE}, "signer_target"),
+        ({"data": m.stop_data(SAFE)}, "signer_selector"),
+        ({"data": m.revoke_data()}, "signer_selector"),
+        ({"chain_id": REAL}, "signer_chain"),
+    ):
+        with pytest.raises(Rejected) as refused:
+            signer.sign(transaction(**changes))
+        assert refused.value.code == code
+
+
+def test_more_signatures_than_make_sense_are_refused(own_key: bytes) -> None:
+    signer = open_signer(LOCAL, {MODULE}, 3)
+    for _ in range(3):
+        signer.sign(transaction())
+    with pytest.raises(Retryable, match="looks wrong"):
+        signer.sign(transaction())
+
+
+def test_the_key_shows_nowhere(own_key: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    signer = open_signer(LOCAL, {MODULE}, 60)
+    logging.getLogger("test").warning("%s %r", signer, signer)
+    shown = f"{signer!r} {signer} {caplog.text} {executor_address()}"
+    for form in (own_key.hex(), own_key.hex().upper(), str(int.from_bytes(own_key, "big"))):
+        assert form not in shown
+    with pytest.raises(TypeError, match="stays in the process"):
+        pickle.dumps(signer)
+    from django.conf import settings
+
+    assert own_key.hex() not in repr({name: getattr(settings, name) for name in dir(settings)})
+
+
+def test_boot_takes_a_key_of_ones_own(own_key: bytes) -> None:
+    check_boot(REAL)
+    assert open_signer(REAL, {MODULE}, 60).chain_id == REAL
+
+
+def test_boot_refuses_anvils_key_outside_the_local_chain(
+    executor_keystore: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECUTOR_KEYSTORE", str(executor_keystore))
+    monkeypatch.setenv("EXECUTOR_PASSWORD", PASSWORD)
+    check_boot(LOCAL)
+    with pytest.raises(Misconfigured, match="whole world"):
+        check_boot(REAL)
+
+
+@pytest.mark.parametrize("key", [b"\x00" * 31 + b"\x01", b"\x00" * 16 + b"\x7f" * 16])
+def test_boot_refuses_a_guessable_key(key: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_keystore(tmp_path / "key.json", key, "a good long password", iterations=1_000)
+    monkeypatch.setenv("EXECUTOR_KEYSTORE", str(tmp_path / "key.json"))
+    monkeypatch.setenv("EXECUTOR_PASSWORD", "a good long password")
+    with pytest.raises(Misconfigured, match="default key"):
+        open_signer(REAL, {MODULE}, 60)
+
+
+@pytest.mark.parametrize("name", ["EXECUTOR_KEY", "EXECUTOR_PRIVATE_KEY", "PRIVATE_KEY"])
+def test_boot_refuses_a_plaintext_key(name: str, own_key: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, own_key.hex())
+    with pytest.raises(Misconfigured, match=f"{name} holds a plaintext key") as refused:
+        check_boot(REAL)
+    assert own_key.hex() not in str(refused.value)
+
+
+def test_boot_refuses_what_is_missing_empty_or_no_keystore(
+    own_key: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECUTOR_PASSWORD", "short")
+    with pytest.raises(Misconfigured, match="less than 12"):
+        check_boot(REAL)
+    monkeypatch.setenv("EXECUTOR_PASSWORD", "a wrong long password")
+    with pytest.raises(Misconfigured, match="does not open"):
+        open_signer(REAL, {MODULE}, 60)
+    (tmp_path / "plain").write_text(own_key.hex())
+    (tmp_path / "other").write_text(json.dumps({"version": 1}))
+    for value, why in (
+        ("", "is not set"),
+        (str(tmp_path / "away"), "No such file"),
+        (str(tmp_path / "plain"), "no keystore v3"),
+        (str(tmp_path / "other"), "no keystore v3"),
+    ):
+        monkeypatch.setenv("EXECUTOR_KEYSTORE", value)
+        with pytest.raises(Misconfigured, match=why) as refused:
+            check_boot(REAL)
+        assert own_key.hex() not in str(refused.value)
+
+
+def test_the_password_comes_from_a_file_too(
+    own_key: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EXECUTOR_PASSWORD")
+    (tmp_path / "password").write_text("a good long password\n")
+    monkeypatch.setenv("EXECUTOR_PASSWORD_FILE", str(tmp_path / "password"))
+    assert open_signer(REAL, {MODULE}, 60).address == Account.from_key(own_key).address
