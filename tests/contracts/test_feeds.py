@@ -5,10 +5,13 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from eth_abi.abi import encode
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.market import quotes
-from maxxit.market.feeds import FEEDS
+from maxxit.market.feeds import FEEDS, evm
 from maxxit.market.feeds.base import PriceFeed
 from maxxit.market.models import RefusedQuote
 from tests.builders import T0, RecordedClock
@@ -230,6 +233,25 @@ def test_a_thousand_aggregators_are_three_requests(source: Provider, time: Recor
     assert len(source.requests) == 3  # 600 answers, 600 decimals and the sequencer
     feed.quotes(symbols)
     assert len(source.requests) == 5
+
+
+CALLS = st.lists(
+    st.tuples(st.binary(min_size=20, max_size=20).map(lambda b: "0x" + b.hex()), st.binary(max_size=100))
+)
+ANSWERS = st.lists(st.tuples(st.booleans(), st.binary(max_size=100)))
+
+
+@given(CALLS, ANSWERS)
+def test_multicall_is_packed_and_unpacked_as_eth_abi_does(
+    calls: list[tuple[str, bytes]], answers: list[tuple[bool, bytes]]
+) -> None:
+    packed = [(to, True, data) for to, data in calls]
+    assert evm._pack(calls) == encode(["(address,bool,bytes)[]"], [packed])
+    raw = encode(["(bool,bytes)[]"], [answers])
+    assert evm._unpack(raw, len(answers)) == [data if ok else None for ok, data in answers]
+    for wrong in (b"", raw[:40], b"\xff" * len(raw)):
+        with pytest.raises(ValueError):  # noqa: PT011 (each has words of its own)
+            evm._unpack(wrong, len(answers))
 
 
 def test_a_node_that_refuses_is_rejected(
