@@ -1,6 +1,5 @@
 """What the HTTP feeds share: a checked address, JSON without floats, numbers and times."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import urlsplit
 
+from maxxit.core import untrusted
 from maxxit.core.config import profile
 from maxxit.core.errors import Misconfigured, Retryable
 from maxxit.core.http import Client, client, fetch
@@ -60,7 +60,7 @@ def ask(http: Client, method: str, path: str, **request: Any) -> Any:
     """The JSON answer, decimals as `Decimal`. Raises Retryable when it is not JSON, and as `fetch` does."""
     response = fetch(http, method, path, **request)
     try:
-        return json.loads(response.text, parse_float=Decimal, parse_constant=Decimal)
+        return untrusted.loads(response.content, decimals=True)
     except (ValueError, InvalidOperation) as error:
         raise Retryable(f"{http.base_url}{path} answered no JSON: {error}") from error
 
