@@ -113,7 +113,11 @@ class AgentAdmin(Stateful):
         ("Profit", {"fields": (("profit_receiver", "profit_share"),)}),
         (
             "Weights, 0 to 100: how much each piece of evidence counts",
-            {"fields": tuple(tuple(f"weight_{name}" for name in WEIGHTS[at : at + 4]) for at in (0, 4))},
+            {
+                "fields": tuple(
+                    tuple(f"weight_{name}" for name in WEIGHTS[at : at + 2]) for at in range(0, 8, 2)
+                )
+            },
         ),
     )
 

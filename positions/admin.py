@@ -107,6 +107,11 @@ class PositionAdmin(Book):
         rows: QuerySet[Position] = super().get_queryset(request)
         return rows.annotate(worth=worth)
 
+    def has_close_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Whether there is something to close, and this person may."""
+        there = object_id is None or Position.objects.filter(pk=object_id, state="open").exists()
+        return there and self.has_operate_permission(request)
+
     @action(description="Close now", permissions=["operate"])
     def close(self, request: HttpRequest, rows: QuerySet[Position]) -> None:
         """Write a closing order for each that is open; the gate of its venue must be open."""
@@ -123,7 +128,7 @@ class PositionAdmin(Book):
     @action(
         description="Close the position now",
         icon="logout",
-        permissions=["operate"],
+        permissions=["close"],
         variant=ActionVariant.DANGER,
         dialog={
             "title": "Close this position now?",
@@ -158,7 +163,7 @@ class PositionAdmin(Book):
     @display(description="deployment", ordering="deployment")
     def deployment_link(self, row: Position) -> SafeString | str:
         """Whose purse."""
-        return link("agents.deployment", row.deployment_id, row.deployment)
+        return link("agents.deployment", row.deployment_id, row.deployment.account)
 
     @display(description="signal", ordering="signal")
     def signal_link(self, row: Position) -> SafeString | str:
@@ -209,7 +214,7 @@ class PnlSnapshotAdmin(Book):
     @display(description="deployment", ordering="deployment")
     def deployment_link(self, row: PnlSnapshot) -> SafeString | str:
         """Whose."""
-        return link("agents.deployment", row.deployment_id, row.deployment)
+        return link("agents.deployment", row.deployment_id, row.deployment.account)
 
     @display(description="equity (USD)", ordering="equity")
     def equity_usd(self, row: PnlSnapshot) -> str:

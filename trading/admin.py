@@ -60,7 +60,7 @@ class OrderAdmin(Book):
     """Intents to trade. Nobody edits one."""
 
     list_display = (
-        "id", "created_at", "symbol", "side", "purpose", "status", "reason", "size", "usd", "deployment_link",
+        "id", "created_at", "symbol", "side", "what_for", "status", "reason", "size", "usd", "deployment_link",
         "signal_link", "chain",
     )  # fmt: skip
     list_filter = (
@@ -130,6 +130,11 @@ class OrderAdmin(Book):
         log(request, chosen, "Redriven")
         messages.success(request, f"{count} redriven; the others were not quarantined")
 
+    @display(description="purpose", ordering="purpose")
+    def what_for(self, row: Order) -> str:
+        """open or close."""
+        return row.purpose
+
     @display(description="filled / quantity")
     def size(self, row: Order) -> str:
         """Tokens."""
@@ -138,7 +143,7 @@ class OrderAdmin(Book):
     @display(description="deployment", ordering="deployment")
     def deployment_link(self, row: Order) -> SafeString | str:
         """Whose purse."""
-        return link("agents.deployment", row.deployment_id, row.deployment)
+        return link("agents.deployment", row.deployment_id, row.account)
 
     @display(description="signal", ordering="signal")
     def signal_link(self, row: Order) -> SafeString | str:
