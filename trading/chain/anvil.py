@@ -9,6 +9,7 @@ import http.client
 import itertools
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
+
+from maxxit.core.processes import bound_to_parent
 
 CONTRACTS = Path(__file__).resolve().parent.parent / "contracts"
 CHAIN_ID = 31337
@@ -169,7 +172,13 @@ def start_anvil(
         command.append("--silent")
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(log.open("ab")) if log else subprocess.DEVNULL
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            preexec_fn=bound_to_parent(signal.SIGTERM),  # it writes its state and leaves no orphan
+        )
     node = Anvil(f"http://{host}:{port}", process)
     try:
         wait_ready(node.url, process)

@@ -16,6 +16,8 @@ from trading.contracts.codec import ZERO_ADDRESS
 LOCAL_CHAIN_ID = 31337
 WORLD_FILE = Path("chain") / "world.json"
 """Under the data folder: what the local chain was built with (`trading.chain.world`)."""
+RPC_FILE = Path("chain") / "rpc"
+"""Under the data folder: where the local chain of `make up` answers."""
 SYMBOLS = {"WETH": "ETH", "WBTC": "BTC"}
 """The wrapped tokens of the local world -> the instruments that they stand for."""
 
@@ -86,6 +88,9 @@ class ChainStanza(Policy):
         """The endpoints in force."""
         given = os.environ.get(self.rpc_env, "") if self.rpc_env else ""
         found = tuple(url.strip() for url in given.split(",") if url.strip()) or self.rpcs
+        running = Path(settings.DATA_DIR) / RPC_FILE
+        if not found and self.chain_id == LOCAL_CHAIN_ID and running.exists():
+            found = (running.read_text().strip(),)
         if not found:
             raise Misconfigured(
                 f"config/chains.yaml: no `rpcs` for chain {self.chain_id}; or set {self.rpc_env}"

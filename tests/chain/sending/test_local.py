@@ -1,0 +1,66 @@
+"""The local chain of `make up`: entered once, followed by the market, and found again after a restart."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from agents.models import Deployment
+from maxxit.events import wake
+from tests import builders as make
+from trading import ledger, reconcile, wiring
+from trading.chain import local, safes
+
+pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]
+
+D = Decimal
+
+
+@pytest.fixture
+def home(tmp_path: Path, settings: object, monkeypatch: pytest.MonkeyPatch) -> Path:
+    settings.DATA_DIR = tmp_path  # type: ignore[attr-defined]
+    for name, value in local.signing_environ(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MAXXIT_LOCAL_RPC", raising=False)
+    wiring.venue.cache_clear()
+    return tmp_path
+
+
+def test_the_demo_safe_is_verified_and_its_market_moves_and_it_survives_a_restart(home: Path) -> None:
+    make.price("ETH", "3100")
+    make.price("BTC", "64000")
+    local.keep_key(home)
+    with wake.collected(), local.start(home) as node:
+        world = local.open_world(node, home)
+        assert world.price("WETH") == D(3100)
+        deployment = local.enter_demo(world)
+        assert safes.check(deployment) == []
+        deployment.refresh_from_db()
+        assert (deployment.state, deployment.module_enabled) == ("active", True)
+        assert ledger.balances(deployment.pk) == {"USDC": D(10_000)}
+        market = local.Arbitrage(world)
+        assert set(market.step()) == {"WETH", "WBTC"}
+        assert market.step() == []
+        make.price("ETH", "3150.25")
+        assert market.step() == ["WETH"]
+        assert world.price("WETH") == D("3150.25")
+        safe, url = world.safe, node.url
+        world.rpc.close()
+    with wake.collected(), local.start(home) as node:
+        again = local.open_world(node, home)
+        assert (again.safe, node.url) == (safe, url)
+        assert local.enter_demo(again).pk == deployment.pk
+        wiring.venue.cache_clear()
+        assert safes.check(Deployment.objects.get()) == []
+        assert reconcile.drifts() == {}
+        again.rpc.close()
+    wiring.venue.cache_clear()
+
+
+def test_the_key_is_made_once_and_only_the_owner_may_read_it(home: Path) -> None:
+    local.keep_key(home)
+    before = (home / "chain" / "executor.json").read_text()
+    local.keep_key(home)
+    for name in ("executor.json", "executor.password"):
+        assert (home / "chain" / name).stat().st_mode & 0o077 == 0
+    assert (home / "chain" / "executor.json").read_text() == before
