@@ -135,10 +135,11 @@ class OrderAdmin(Book):
         """open or close."""
         return row.purpose
 
-    @display(description="filled / quantity")
+    @display(description="filled of quantity")
     def size(self, row: Order) -> str:
-        """Tokens."""
-        return f"{plain(row.filled_quantity)} / {number(row.quantity)}"
+        """Tokens; one number when it is filled altogether."""
+        whole, part = number(row.quantity), plain(row.filled_quantity)
+        return whole if whole == part else f"{part} / {whole}"
 
     @display(description="deployment", ordering="deployment")
     def deployment_link(self, row: Order) -> SafeString | str:
