@@ -82,6 +82,28 @@ class RejectedPost(models.Model):
         return f"{self.place}: {self.reason}"
 
 
+class ImpactFactorHistory(models.Model):
+    """What an author's word weighed on one day, and out of how many calls that came."""
+
+    pk = models.CompositePrimaryKey("account_id", "day")
+    account = models.ForeignKey("agents.CtAccount", models.CASCADE, related_name="impact_factors")
+    day = models.DateField(help_text="UTC")
+    at = models.DateTimeField(help_text="UTC; known from this moment on")
+    impact_factor = models.DecimalField(max_digits=7, decimal_places=6, help_text="fraction; 0.5 is unknown")
+    calls = models.PositiveIntegerField(help_text="calls of the window whose seven days had ended")
+    mean_score = models.DecimalField(max_digits=7, decimal_places=6, help_text="of those calls, -1.5 to 1.5")
+    pump_flag = models.BooleanField(
+        default=False, help_text="more calls that ran and then fell than chance makes"
+    )
+
+    class Meta:
+        db_table = "impact_factor_history"
+        ordering = ("-day", "account")
+
+    def __str__(self) -> str:
+        return f"{self.account} {self.day}: {self.impact_factor} after {self.calls} calls"
+
+
 class Signal(models.Model):
     """An agent's decision to trade a token. One per agent, token and 6-hour bucket."""
 

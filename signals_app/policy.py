@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from maxxit.core.config import Percent, Policy, load
+from maxxit.core.config import BasisPoints, Percent, Policy, load
 
 
 class Ingest(Policy):
@@ -44,12 +44,25 @@ class Generate(Policy):
     proposer: Literal["formula", "model"]
 
 
+class Authors(Policy):
+    """How an author's calls are held against what the market did."""
+
+    window_days: int = Field(gt=7)
+    take_profit_pct: Percent
+    stop_loss_pct: Percent
+    cost_bps: BasisPoints
+    prior_calls: int = Field(gt=0)
+    ingest_delay_minutes: int = Field(ge=0)
+    seed: int = Field(ge=0)
+
+
 class SignalsPolicy(Policy):
     """The whole file."""
 
     ingest: Ingest
     classify: Classify
     generate: Generate
+    authors: Authors
 
 
 @cache

@@ -12,6 +12,7 @@ from maxxit.pipeline.runs import Counts, run_stage
 from signals_app import classify as classifying
 from signals_app import generate as generating
 from signals_app import ingest as ingesting
+from signals_app.authors import record as author_record
 from signals_app.policy import policy
 from signals_app.sources import SOURCES
 from signals_app.sources.base import PostSource
@@ -65,3 +66,9 @@ def classify(self: Task, run_id: int | None = None) -> dict[str, Any]:
 def generate(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: signals for the present bucket from every candidate that waits."""
     return run_stage("generate", generate_pass, run_id=run_id, task=self)
+
+
+@shared_task
+def update_authors() -> int:
+    """Each author's impact factor from the calls of the window; returns how many changed."""
+    return author_record.update(policy().authors)

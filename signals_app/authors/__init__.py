@@ -1,0 +1,1 @@
+"""What each account's calls would have made, and how much its word should therefore weigh."""

@@ -1,0 +1,219 @@
+"""Calls and bars, from files or from the database, into author records; and impact factors into accounts."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+from django.db import transaction
+
+from agents.models import CtAccount
+from maxxit.core import clock, correlation
+from maxxit.core.errors import Misconfigured
+from maxxit.events.record import record
+from maxxit.llm.ask import ask
+from maxxit.llm.chain import open_provider
+from maxxit.llm.policy import policy as llm_policy
+from maxxit.llm.reading import Reading, Readings
+from maxxit.llm.rules.read import Reader
+from maxxit.market.feeds.bars import Bar
+from maxxit.market.feeds.file import candle_file, read_bars
+from maxxit.market.instruments import all_instruments, stablecoins, words_by_token
+from maxxit.market.models import Candle
+from signals_app import prefilter
+from signals_app.authors.backtest import Series, Side, Terms
+from signals_app.authors.measure import Call, Figures, Measure, Record, measure
+from signals_app.models import CtPost, ImpactFactorHistory
+from signals_app.policy import Authors
+from signals_app.sources.base import RawPost
+from signals_app.sources.jsonl import parse
+from signals_app.verify import verify
+
+log = structlog.get_logger(__name__)
+
+BATCH = 25
+"""Posts per call of a model."""
+SIX = Decimal("0.000001")
+
+
+def measured_by(policy: Authors) -> Measure:
+    """What the policy holds calls against."""
+    cost_pct = float(policy.cost_bps) / 100
+    terms = Terms(float(policy.take_profit_pct), float(policy.stop_loss_pct), cost_pct)
+    return Measure(terms, policy.prior_calls, policy.seed)
+
+
+def posts_of(path: Path, start: datetime | None, end: datetime | None) -> list[RawPost]:
+    """The posts of a JSON-lines file written in [start, end), oldest first, each id once; other lines are skipped."""
+    found: dict[str, RawPost] = {}
+    for line in path.read_bytes().split(b"\n"):
+        post = parse(line) if line.strip() else ""
+        if isinstance(post, str) or (start and post.posted_at < start) or (end and post.posted_at >= end):
+            continue
+        found.setdefault(post.post_id, post)
+    return sorted(found.values(), key=lambda post: (post.posted_at, post.post_id))
+
+
+def read_calls(posts: Sequence[RawPost], provider: str, delay: timedelta) -> list[Call]:
+    """The calls in posts, as the pipeline would find them. `delay`: from the writing until we hold the post."""
+    words = words_by_token()
+    any_word = [word for own in words.values() for word in own]
+    due = [post for post in posts if not prefilter.reason(post.text, any_word)]
+    by_id = {post.post_id: post for post in due}
+    calls = []
+    for reading in _read_by_rules(due) if provider == "rules" else _read_by_model(due, provider):
+        post = by_id.get(reading.post_id)
+        if post is None:
+            continue
+        verified = verify(reading, post.text, words, stablecoins())
+        calls += [
+            Call(post.username, post.post_id, token, _side(side), post.posted_at + delay)
+            for token, side in verified.sides.items()
+        ]
+    return calls
+
+
+def _read_by_rules(posts: Iterable[RawPost]) -> Iterator[Reading]:
+    """Here and now: no trace is kept, so no database is needed."""
+    reader = Reader.of(words_by_token())
+    return (Reading.model_validate(reader.read(post.text).as_json(post.post_id)) for post in posts)
+
+
+def _read_by_model(posts: Sequence[RawPost], name: str) -> Iterator[Reading]:
+    provider = open_provider(name, llm_policy().provider(name))
+    for place in range(0, len(posts), BATCH):
+        batch = posts[place : place + BATCH]
+        data = {
+            "posts": [
+                {
+                    "post_id": post.post_id,
+                    "author": post.username,
+                    "text": post.text,
+                    "posted_at": post.posted_at.isoformat(),
+                }
+                for post in batch
+            ],
+            "tokens": words_by_token(),
+        }
+        corrs = [correlation.born("post", post.post_id) for post in batch]
+        asked = ask(purpose="classify", data=data, schema=Readings, correlation_ids=corrs, provider=provider)
+        yield from asked.answer.readings
+
+
+def _side(side: str) -> Side:
+    return "long" if side == "long" else "short"
+
+
+def series_of(folder: Path) -> dict[str, Series]:
+    """Every instrument that has a candle file in `folder`. Raises `Misconfigured` when none has."""
+    found = {
+        symbol: series(read_bars(path))
+        for symbol in all_instruments()
+        if (path := candle_file(folder, symbol))
+    }
+    if not found:
+        raise Misconfigured(f"no candle file in {folder}: expected names like candles-BTC-USD-5m.csv.gz")
+    return found
+
+
+def series(bars: Iterable[Bar]) -> Series:
+    """Bars as arrays."""
+    rows = [(bar.open_time.timestamp(), bar.open, bar.high, bar.low, bar.close) for bar in bars]
+    return _arrays(rows)
+
+
+def _arrays(rows: Sequence[Sequence[Any]]) -> Series:
+    table = np.array(rows, dtype=float).reshape(-1, 5)
+    return Series(table[:, 0].astype(np.int64), *(table[:, column] for column in range(1, 5)))
+
+
+def stored_series(symbols: Iterable[str], since: datetime, until: datetime) -> dict[str, Series]:
+    """The five-minute bars in the database that had closed by `until`."""
+    found = {}
+    for symbol in sorted(set(symbols)):
+        rows = Candle.objects.filter(symbol=symbol, open_time__gte=since, open_time__lt=until)
+        columns = rows.order_by("open_time").values_list("open_time", "open", "high", "low", "close")
+        held = _arrays([(opened.timestamp(), *prices) for opened, *prices in columns])
+        found[symbol] = held.known_by(int(until.timestamp()))
+    return {symbol: bars for symbol, bars in found.items() if len(bars.opened)}
+
+
+def stored_calls(since: datetime, until: datetime) -> list[Call]:
+    """The calls of the classified posts that we received in [since, until); deleted ones were calls too."""
+    posts = CtPost.objects.filter(
+        is_signal_candidate=True, ingested_at__gte=since, ingested_at__lt=until
+    ).select_related("account")
+    return [
+        Call(post.account.x_username, post.post_id, token, _side(side), post.ingested_at)
+        for post in posts.order_by("pk")
+        for token, side in sorted(post.sides.items())
+    ]
+
+
+def stored_records(policy: Authors) -> list[Record]:
+    """Every author's record over the policy's window, from what the database knows now."""
+    now = clock.now()
+    since = now - timedelta(days=policy.window_days)
+    calls = stored_calls(since, now)
+    return measure(calls, stored_series({call.token for call in calls}, since, now), measured_by(policy))
+
+
+def update(policy: Authors) -> int:
+    """Write today's impact factor of every account, and its row of history; returns how many accounts changed.
+
+    An account whose calls have all left the window goes back to 0.5; one that never had any keeps what it has.
+    """
+    made = {one.author: one for one in stored_records(policy)}
+    changed = 0
+    for account in CtAccount.objects.order_by("pk"):
+        changed += _write(account, made.get(account.x_username))
+    log.info("impact_factors_written", authors=len(made), changed=changed)
+    return changed
+
+
+@transaction.atomic
+def _write(account: CtAccount, found: Record | None) -> bool:
+    factor = Decimal(repr(found.impact_factor if found else 0.5)).quantize(SIX)
+    known = found is not None and found.impact_calls > 0
+    if not known and (account.impact_factor == factor or not account.impact_factors.exists()):
+        return False
+    ImpactFactorHistory.objects.update_or_create(
+        account=account,
+        day=clock.now().date(),
+        defaults={
+            "at": clock.now(),
+            "impact_factor": factor,
+            "calls": found.impact_calls if found else 0,
+            "mean_score": Decimal(repr(found.mean_score if found else 0.0)).quantize(SIX),
+            "pump_flag": found.pump_flag if found else False,
+        },
+    )
+    if account.impact_factor == factor:
+        return False
+    CtAccount.objects.filter(pk=account.pk).update(impact_factor=factor)
+    record("ctaccount.impact_factor", account, old=f"{account.impact_factor:f}", new=f"{factor:f}")
+    return True
+
+
+def as_json(found: Record) -> dict[str, Any]:
+    """A record for machines; horizons by their length in minutes, figures to six digits."""
+    flat = asdict(found)
+    flat["horizons"] = {
+        str(int(horizon.total_seconds() // 60)): values for horizon, values in flat["horizons"].items()
+    }
+    return _rounded(flat)
+
+
+def figures_json(found: Figures) -> dict[str, Any]:
+    """The figures of one horizon, to six digits."""
+    return _rounded(asdict(found))
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(json.dumps(values), parse_float=lambda digits: round(float(digits), 6))
+    return made
