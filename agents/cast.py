@@ -1,7 +1,7 @@
 """`config/cast.yaml`: agents, the accounts they follow and their deployments, for the demo and for replays."""
 
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -26,7 +26,7 @@ class CastAgent(Policy):
 
     name: str
     venue: str
-    weights: dict[str, int]
+    weights: dict[str, Annotated[int, Field(ge=0, le=100)]]
     tokens: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     """Usernames; `*` follows every account there is."""
