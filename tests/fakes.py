@@ -227,6 +227,7 @@ class FakeX:
         self.requests.append(asked)
         if self.answers:
             return self.answers.popleft()
+        body: dict[str, Any]
         parts = asked.path.strip("/").split("/")
         if parts[:4] == ["2", "users", "by", "username"]:
             user = self.users.get(parts[4])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -204,7 +205,7 @@ def test_paper_takes_nothing_without_a_usable_quote(paper: PaperVenue, age: int 
 
 @pytest.mark.parametrize("wrong", [{"depth_usd": 0}, {"slippage_bps": -1}, {"fee_bps": 10_000}])
 def test_paper_refuses_options_that_make_no_sense(wrong: dict[str, int]) -> None:
-    options = {"slippage_bps": 5, "fee_bps": 10, "depth_usd": 5000}
+    options: dict[str, Any] = {"slippage_bps": 5, "fee_bps": 10, "depth_usd": 5000}
     with pytest.raises(Misconfigured, match="venue paper"):
         PaperVenue(**options | wrong)
 

@@ -1,6 +1,7 @@
 """Every state machine of the project, as tables."""
 
 from enum import StrEnum
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from positions.states import POSITION, PositionState
 from signals_app.states import POST, SIGNAL, PostState, SignalState
 from trading.states import IN_FLIGHT, ORDER, OrderState
 
-MACHINES = {
+MACHINES: dict[str, tuple[Any, type[StrEnum], str, set[str]]] = {
     "agent": (AGENT, AgentState, AgentState.DRAFT, set[str]()),
     "deployment": (DEPLOYMENT, DeploymentState, DeploymentState.DRAFT, {"revoked"}),
     "post": (POST, PostState, PostState.NEW, {"prefiltered", "classified"}),

@@ -225,7 +225,7 @@ def test_no_position_leaves_on_a_price_that_may_not_be_used(
     make.position(purse, side="short", take_profit=D("1999"))
     time.move(days=30)
     with connection.cursor() as cursor:  # past everything that would refuse such a price on its way in
-        row = ["ETH", usd, time.now - timedelta(seconds=seconds), "test"]
+        row: list[Any] = ["ETH", usd, time.now - timedelta(seconds=seconds), "test"]
         cursor.execute("INSERT INTO quotes (symbol, price, at, source) VALUES (%s, %s::numeric, %s, %s)", row)
 
     assert sweep() == 0

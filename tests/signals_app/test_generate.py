@@ -219,9 +219,9 @@ def test_a_post_is_used_neither_before_its_moment_nor_too_late(voice: CtAccount,
         future = make.candidate(voice, ingested_at=T0 + timedelta(seconds=1))
         run()
         assert (outcome(future), Signal.objects.count()) == ("candidate:waiting", 0)
-    late = make.candidate(
-        voice, **{field: T0 - (timedelta(hours=6) if field == "ingested_at" else timedelta(hours=24))}
-    )
+    hours = 6 if field == "ingested_at" else 24
+    changed: dict[str, Any] = {field: T0 - timedelta(hours=hours)}
+    late = make.candidate(voice, **changed)
     run()
 
     assert (outcome(late), Signal.objects.count()) == ("candidate:too_old", 0)

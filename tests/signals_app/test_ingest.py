@@ -90,7 +90,7 @@ def test_an_id_stays_the_string_that_it_was(files: Files, ident: str) -> None:
     assert ids() == {ident}
 
 
-BAD = {
+BAD: dict[str, tuple[str | bytes, str]] = {
     "number id": (line(940000000000000001), "'id' must be a non-empty string"),
     "no text": (line(text=""), "'text' must be a non-empty string"),
     "no json": ("{'id': 1}", "not JSON"),

@@ -64,7 +64,7 @@ def call(
 
 
 def rules(**fields: Any) -> Rules:
-    values = {
+    values: dict[str, Any] = {
         "weights": TWEETS_ONLY,
         "min_confidence": D("0.5"),
         "shorts": True,
@@ -77,7 +77,7 @@ def rules(**fields: Any) -> Rules:
 
 
 def proposal(**fields: Any) -> Proposal:
-    values = {
+    values: dict[str, Any] = {
         "take": True,
         "confidence": D("0.6"),
         "stop_loss_pct": D(5),

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ def race(count: int, limits: Any, venue: FakeVenue) -> Counter[str]:
     agent = make.agent()
     signal = make.signal(agent)
     orders = [make.order(make.booked_deployment(agent), by=signal) for _ in range(count)]
-    verdicts = at_once([lambda order=order: execute.place(order, venue, limits) for order in orders])
+    verdicts = at_once([partial(execute.place, order, venue, limits) for order in orders])
     failed = [verdict for verdict in verdicts if not isinstance(verdict, Verdict)]
     assert failed == []
     return Counter(verdict.reason for verdict in verdicts)
@@ -114,7 +115,7 @@ def test_eight_workers_that_hold_the_same_order_send_it_once(market: None) -> No
     order = make.order(make.booked_deployment(agent), by=make.signal(agent))
     twins = [Order.objects.select_related("deployment__agent", "signal").get(pk=order.pk) for _ in range(8)]
     venue = FakeVenue()
-    results = at_once([lambda twin=twin: execute.place(twin, venue, policy()) for twin in twins])
+    results = at_once([partial(execute.place, twin, venue, policy()) for twin in twins])
 
     assert sum(isinstance(one, Verdict) and one.allowed for one in results) == 1
     assert sum(isinstance(one, StaleState) for one in results) == 7
@@ -138,7 +139,7 @@ def test_two_threads_on_one_row_make_one_move_and_one_stale_state(market: None) 
     agent = make.agent()
     twins = [make.signal(agent)]
     twins.append(type(twins[0]).objects.get(pk=twins[0].pk))
-    results = at_once([lambda row=row: advance(row, "skipped", reason="race") for row in twins])
+    results = at_once([partial(advance, row, "skipped", reason="race") for row in twins])
 
     assert sorted(type(one).__name__ for one in results) == ["NoneType", "StaleState"]
     assert make.event_names(of=subject(twins[0])) == ["signal.skipped"]

@@ -1,0 +1,253 @@
+"""What the house promises about itself, asked of the code."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.conf import settings
+from django.db import models
+
+from maxxit.core.config import ROOT
+from maxxit.pipeline.stages import STAGES
+
+APPS = ("maxxit", "agents", "signals_app", "trading", "positions")
+FLOORS = (
+    {"positions"},
+    {"trading"},
+    {"signals_app"},
+    {"agents"},
+    {"pipeline", "notify", "knowledge"},
+    {"market", "llm"},
+    {"events"},
+)
+"""From the top down, by app label; the roof (console, replay) may look at everything."""
+ROOF = {"console", "replay"}
+FOREIGN = {"auth", "contenttypes", "admin", "sessions", "django_celery_beat"}
+
+
+@cache
+def sources() -> dict[str, str]:
+    """Every file of the product: path from the root -> text."""
+    found = sorted(
+        path for app in APPS for path in (ROOT / app).rglob("*.py") if "__pycache__" not in path.parts
+    )
+    return {str(path.relative_to(ROOT)): path.read_text() for path in found}
+
+
+def lines(pattern: str, *, but: tuple[str, ...] = (), among: tuple[str, ...] = ("",)) -> list[str]:
+    """`path:line` of each line of the product that matches, comments and the named files left out."""
+    search = re.compile(pattern)
+    return [
+        f"{path}:{number}"
+        for path, text in sources().items()
+        if path.startswith(among) and not path.startswith(but) and "/migrations/" not in path
+        for number, line in enumerate(text.splitlines(), start=1)
+        if search.search(line) and not line.lstrip().startswith("#")
+    ]
+
+
+def floor(label: str) -> int:
+    """How far down an app stands."""
+    return next(number for number, labels in enumerate(FLOORS) if label in labels)
+
+
+def own_models() -> Iterator[type[models.Model]]:
+    for model in apps.get_models(include_auto_created=True):
+        if model.__module__.split(".")[0] in APPS:
+            yield model
+
+
+def relations() -> Iterator[tuple[type[models.Model], models.Field, type[models.Model]]]:
+    for model in own_models():
+        for field in model._meta.get_fields():
+            if isinstance(field, models.ForeignKey | models.ManyToManyField):
+                yield model, field, field.related_model
+
+
+def test_foreign_keys_point_down_the_floors() -> None:
+    seen, wrong = 0, []
+    for model, field, target in relations():
+        here, there = model._meta.app_label, target._meta.app_label
+        seen += 1
+        if here in ROOF or there in FOREIGN:
+            continue
+        if floor(there) < floor(here):
+            wrong.append(f"{model.__name__}.{field.name} -> {target.__name__}")
+
+    assert wrong == []
+    assert seen > 10
+
+
+def test_no_state_is_set_but_by_record() -> None:
+    assignments = []
+    for path, text in sources().items():
+        if path == "maxxit/events/record.py" or "/migrations/" in path:
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if not isinstance(node, ast.stmt | ast.expr):
+                continue
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            if isinstance(node, ast.AnnAssign | ast.AugAssign):
+                targets = [node.target]
+            for target in targets:
+                if isinstance(target, ast.Attribute) and target.attr == "state":
+                    assignments.append(f"{path}:{node.lineno} {ast.unparse(node)}")
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in {"update", "bulk_update"}:
+                assert "state" not in {word.arg for word in node.keywords}, f"{path}:{node.lineno}"
+
+    # `apply` takes over into the object in hand what its locked row says: nothing is written by it
+    assert [one for one in assignments if not one.endswith("order.state = locked.state")] == []
+
+
+SETTING_SQL = re.compile(r"\bSET\s+(?:\w+\.)?state\s*=|\bSET\b[^;]*?[,\s]state\s*=\s*'", re.IGNORECASE)
+
+
+def test_no_statement_sets_a_state_but_the_sweep() -> None:
+    found = {
+        path for path, text in sources().items() if "/migrations/" not in path and SETTING_SQL.search(text)
+    }
+
+    assert found <= {"positions/watch.py"}
+    assert "positions/watch.py" in found
+
+
+def test_httpx_is_imported_in_one_place() -> None:
+    assert {one.partition(":")[0] for one in lines(r"^\s*(import|from) httpx\b")} == {"maxxit/core/http.py"}
+
+
+DECIDES = (
+    "agents/",
+    "signals_app/",
+    "trading/",
+    "positions/",
+    "maxxit/market/",
+    "maxxit/events/",
+    "maxxit/replay/",
+)
+SCREENS = (
+    "signals_app/admin",
+    "trading/admin",
+    "positions/admin",
+    "agents/admin",
+    "maxxit/events/admin",
+    "maxxit/market/admin",
+)
+OUTSIDE = ("maxxit/market/tasks.py", "maxxit/market/stream/", "trading/chain/", "trading/contracts/")
+
+
+def test_what_decides_asks_the_one_clock() -> None:
+    pattern = r"\b(datetime\.(now|utcnow|today)|date\.today|timezone\.now|time\.time)\("
+
+    assert lines(pattern, among=DECIDES, but=(*SCREENS, *OUTSIDE)) == []
+    assert {one.partition(":")[0] for one in lines(pattern, among=("maxxit/core/",))} == {
+        "maxxit/core/clock.py"
+    }
+
+
+def test_sql_that_decides_takes_its_moment_as_a_parameter() -> None:
+    pattern = r"(?i)(?<![\w.])(now\(\)|current_timestamp|clock_timestamp\(\)|current_date)(?!\w)"
+
+    assert lines(pattern, among=("signals_app/", "trading/", "positions/")) == []
+
+
+AMOUNT = re.compile(r"price|amount|quantity|cash|pnl|equity|fee|notional|balance|loss$|filled")
+
+
+def test_no_column_of_money_is_a_float_or_narrower_than_money() -> None:
+    fields = [(f"{m.__name__}.{f.name}", f) for m in own_models() for f in m._meta.fields]
+    floats = [name for name, f in fields if isinstance(f, models.FloatField)]
+    narrow = [
+        name
+        for name, f in fields
+        if isinstance(f, models.DecimalField)
+        and AMOUNT.search(f.name)
+        and not f.name.endswith("pct")
+        and (f.max_digits, f.decimal_places) != (38, 18)
+        and f.decimal_places  # whole base units, as a chain counts them
+    ]
+
+    assert [name for name in floats if name.split(".")[0] in MONEY] == []
+    assert narrow == []
+
+
+MONEY = {
+    *(
+        "Order",
+        "Fill",
+        "LedgerEntry",
+        "LedgerBalance",
+        "Position",
+        "ProfitMark",
+        "PnlSnapshot",
+        "Signal",
+        "Quote",
+    ),
+    *("Candle", "PaperOrder", "PaperFill", "PaperBalance", "Deployment", "Agent"),
+}
+
+
+def test_no_rule_of_money_computes_with_floats() -> None:
+    kernels = (
+        *(
+            "trading/sizing.py",
+            "trading/risk.py",
+            "trading/ledger.py",
+            "trading/limits.py",
+            "trading/settle.py",
+        ),
+        *("trading/execute.py", "trading/venues/paper.py"),
+        *("positions/pnl.py", "positions/exits.py", "positions/book.py", "positions/watch.py"),
+    )
+
+    assert lines(r"\bfloat\(|::float|:\s*float\b", among=kernels) == []
+
+
+def test_every_row_with_a_state_has_a_table_and_an_index_or_a_key() -> None:
+    stateful = [m for m in own_models() if any(f.name == "state" for f in m._meta.fields)]
+
+    assert {m.__name__ for m in stateful} >= {"Agent", "Deployment", "CtPost", "Signal", "Order", "Position"}
+    assert [m.__name__ for m in stateful if not getattr(m, "MOVES", None)] == []
+
+
+def recorded_names() -> set[str]:
+    """Every event name that stands in the code as text, and those that states make."""
+    texts = "\n".join(text for path, text in sources().items() if path != "maxxit/pipeline/stages.py")
+    named = set(re.findall(r"\"([a-z_]+\.[a-z_]+)\"|'([a-z_]+\.[a-z_]+)'", texts))
+    made = {"stage." + stage.name for stage in STAGES}
+    for model in own_models():
+        for state in getattr(model, "MOVES", {}):
+            made.add(getattr(model, "EVENT_NAMES", {}).get(state, f"{model._meta.model_name}.{state}"))
+    return {one for pair in named for one in pair} | made
+
+
+@pytest.mark.parametrize("event", sorted(settings.WAKES))
+def test_every_event_that_a_stage_waits_for_is_recorded_somewhere(event: str) -> None:
+    assert event in recorded_names()
+
+
+def test_no_room_is_called_utils() -> None:
+    rooms = {Path(path).stem for path in sources()} | {
+        part for path in sources() for part in Path(path).parts
+    }
+
+    assert rooms & {"utils", "helpers", "common", "services", "managers", "misc"} == set()
+
+
+def test_no_behaviour_hides_in_django_signals() -> None:
+    assert lines(r"(pre|post)_(save|delete|init)\b|m2m_changed") == []
+
+
+def test_nothing_that_a_model_can_call_touches_the_gate() -> None:
+    assert lines(r"\b(gate|KillSwitch|Approval)\b", among=("maxxit/llm/", "maxxit/knowledge/")) == []
+
+
+def test_every_pass_of_a_stage_goes_through_run_stage() -> None:
+    for stage in STAGES:
+        module, _, name = stage.task.rpartition(".")
+        tree = ast.parse(sources()[module.replace(".", "/") + ".py"])
+        [function] = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+        assert "run_stage(" in ast.unparse(function), stage.task
