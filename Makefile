@@ -63,7 +63,7 @@ test: install ## All tests on real Postgres, Redis and Celery (PYTEST="-k name" 
 check: install ## Lint, format, types, import contracts, migrations, deployment settings, contract build
 	@echo "check: lint and format" && $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
 	@echo "check: types" && $(BIN)/mypy --no-error-summary .
-	@echo "check: import contracts" && $(BIN)/lint-imports --no-timing >$(REPORT) || { cat $(REPORT); exit 1; }
+	@echo "check: import contracts" && $(BIN)/lint-imports >$(REPORT) || { cat $(REPORT); exit 1; }
 	@echo "check: migrations" && $(BIN)/python -W ignore manage.py makemigrations --check --dry-run >$(REPORT) \
 		|| { cat $(REPORT); exit 1; }
 	@echo "check: production settings" && $(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING >/dev/null

@@ -162,5 +162,6 @@ CELERY_ENABLE_UTC = True
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
+CELERY_BEAT_SYNC_EVERY = 1  # "last run" is true at once, not within three minutes
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 FLOWER_URL = ENV.flower_url or f"http://{ENV.bind}:{ENV.flower_port}"

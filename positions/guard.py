@@ -167,9 +167,9 @@ def _drift() -> Decimal | None:
         log.warning("venue_not_read", error=str(error))
         return None
     assets = {name.rpartition(" ")[2] for name in found}
-    prices = {symbol: quote.price for symbol, quote in quotes.latest(sorted(assets)).items()} | {
-        USDC: Decimal(1)
-    }
+    prices = {
+        symbol: quote.price for symbol, quote in quotes.latest(sorted(assets), closing=True).items()
+    } | {USDC: Decimal(1)}
     return sum(
         (abs(amount) * prices.get(name.rpartition(" ")[2], ZERO) for name, amount in found.items()), ZERO
     )

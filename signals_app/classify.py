@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import structlog
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
 from maxxit.events.record import advance, advance_all
@@ -34,37 +34,49 @@ class Classified:
 
 
 def classify(policy: Classify) -> Classified:
-    """Read every new post, a batch per call. A batch that fails stays new, with its reason, for the next pass."""
+    """Read every new post, a batch of one author per call: whoever talks a model into something spoils no one else.
+
+    A batch that fails stays new, with its reason, for the next pass. Raises `Misconfigured` where a person must act.
+    """
     done = Classified()
-    last = 0
+    last = (0, 0)
     for _ in range(policy.max_batches):
         batch = _next_batch(last, policy.batch_size)
         if not batch:
             break
-        last = batch[-1].pk
+        last = (batch[-1].account_id, batch[-1].pk)
         done.due += len(batch)
         try:
             _read(batch, done)
-        except (Retryable, Misconfigured) as error:  # the provider is away: that is no fault of these posts
+        except Retryable as error:  # the provider is away: that is no fault of these posts
             _note_failure(batch, error, done)
             break
+        except Misconfigured as error:  # a person must act: a missing key, a recording that nobody made
+            _note_failure(batch, error, done)
+            raise
         except MaxxitError as error:
             _note_failure(batch, error, done)
             _count_attempt(batch, error, policy.max_attempts, done)
     return done
 
 
-def _next_batch(after: int, size: int) -> list[CtPost]:
-    """The next posts in order of arrival. One that has failed is read alone, so that it cannot spoil others."""
+def _next_batch(after: tuple[int, int], size: int) -> list[CtPost]:
+    """The next posts of one author (account, post) after `after`, in order of arrival.
+
+    One that has failed is read alone, so that it cannot spoil the others.
+    """
     due = list(
-        CtPost.objects.filter(state=PostState.NEW, pk__gt=after)
+        CtPost.objects.filter(
+            Q(account=after[0], pk__gt=after[1]) | Q(account__gt=after[0]), state=PostState.NEW
+        )
         .select_related("account")
-        .order_by("pk")[:size]
+        .order_by("account_id", "pk")[:size]
     )
-    for place, post in enumerate(due):
+    own = [post for post in due if post.account_id == due[0].account_id]
+    for place, post in enumerate(own):
         if post.attempts:
-            return due[: max(place, 1)]
-    return due
+            return own[: max(place, 1)]
+    return own
 
 
 def _read(batch: Sequence[CtPost], done: Classified) -> None:
@@ -104,7 +116,12 @@ def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
     for post, reading in read:
         verified = verify(reading, post.text, words_by_token(), stablecoins())
         if not verified.candidate:
-            key = (verified.outcome, reading.sentiment, f"{reading.confidence:f}", storable(reading.reasoning))
+            key = (
+                verified.outcome,
+                reading.sentiment,
+                f"{reading.confidence:f}",
+                storable(reading.reasoning),
+            )
             rest.setdefault(key, []).append(post.pk)
             continue
         candidates += 1

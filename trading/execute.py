@@ -89,8 +89,12 @@ def place_due(purpose: str, policy: RiskPolicy, batch: int) -> Placed:
 
 def place(order: Order, at_venue: Venue, policy: RiskPolicy) -> Verdict:
     """Reserve one planned order and send it, or block it. Raises StaleState when another worker was first."""
-    found = quotes.latest(list(all_instruments()))
-    prices = {symbol: quote.price for symbol, quote in found.items()}
+    found = quotes.latest(list(all_instruments()), closing=True)
+    prices = {  # a price whose sources disagree values what is held and lets it go, but opens nothing
+        symbol: quote.price
+        for symbol, quote in found.items()
+        if quote.trusted or order.purpose == "close" or symbol != order.symbol
+    }
     problem = _problem(order, at_venue)
     with transaction.atomic():
         limits.lock(order.account)

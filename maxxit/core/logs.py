@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from maxxit.core import correlation
+from maxxit.core import correlation, redact
 
 
 def add_correlation(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -43,9 +43,12 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
         cache_logger_on_first_use=True,
     )
     last: list[Processor] = (
-        [TRACEBACKS, structlog.processors.JSONRenderer(default=str)]
+        [TRACEBACKS, redact.processor, structlog.processors.JSONRenderer(default=str)]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
+        else [
+            redact.processor,
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ]
     )
     return {
         "version": 1,
@@ -64,5 +67,9 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
             "django.request": {"level": "ERROR"},  # a 404 is not a warning of ours
             "django_structlog": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},
+            # Every pass says itself what it did (`stage_done`); Flower and the admin know each task.
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
+            "celery.beat": {"level": "WARNING"},
         },
     }

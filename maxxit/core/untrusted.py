@@ -18,7 +18,7 @@ def loads(raw: str | bytes, *, decimals: bool = False) -> Any:
     """
     text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
     try:
-        from_json(text)
+        from_json(text.encode("utf-8", "surrogatepass"))
     except ValueError as error:
         if "recursion limit" in str(error):
             raise ValueError("nested too deep") from None

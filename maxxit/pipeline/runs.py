@@ -1,5 +1,6 @@
 """How a stage runs: one at a time, written down, and waking the next when it moved something."""
 
+import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -72,7 +73,14 @@ def run_stage(
         _finish_run(run_id)
     if run_id is None:
         announce(name, counts)
-    log.info("stage_done", stage=name, ms=row.duration_ms, counted_in=counts.into, counted_out=counts.out)
+    log.log(
+        logging.DEBUG if row.idle else logging.INFO,
+        "stage_done",
+        stage=name,
+        ms=row.duration_ms,
+        counted_in=counts.into,
+        counted_out=counts.out,
+    )
     return {"in": counts.into, "out": counts.out, **counts.detail}
 
 

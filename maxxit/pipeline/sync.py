@@ -6,6 +6,9 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from maxxit.pipeline.schedule import Entry, schedule
 
+OURS = '{"origin": "config/schedule.yaml"}'
+"""The header of the jobs that come from the file: those that a person added in the admin are not ours to remove."""
+
 
 @transaction.atomic
 def sync_schedule(*, reset: bool = False) -> dict[str, list[str]]:
@@ -28,7 +31,7 @@ def sync_schedule(*, reset: bool = False) -> dict[str, list[str]]:
         else:
             PeriodicTask.objects.filter(pk=job.pk).update(task=entry.task, description=entry.reason)
             done["kept"].append(name)
-    gone = PeriodicTask.objects.exclude(name__in=schedule()).exclude(name__startswith="celery.")
+    gone = PeriodicTask.objects.filter(headers=OURS).exclude(name__in=schedule())
     done["removed"] = list(gone.values_list("name", flat=True))
     gone.delete()
     PeriodicTasks.update_changed()
@@ -40,6 +43,7 @@ def _columns(entry: Entry) -> dict[str, object]:
     columns: dict[str, object] = {
         "task": entry.task,
         "description": entry.reason,
+        "headers": OURS,
         "interval": None,
         "crontab": None,
         # A tick that nobody took within two rounds is stale: the next one is on its way.

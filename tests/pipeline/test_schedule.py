@@ -135,10 +135,6 @@ def test_a_job_that_left_the_file_is_removed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.django_db
-@pytest.mark.xfail(
-    strict=True,
-    reason="sync_schedule removes every job that the file does not name, also those of the admin's own",
-)
 def test_a_job_that_the_admin_made_stays() -> None:
     minutely, _ = IntervalSchedule.objects.get_or_create(every=1, period=IntervalSchedule.MINUTES)
     PeriodicTask.objects.create(name="my own", task="maxxit.pipeline.tasks.tidy", interval=minutely)

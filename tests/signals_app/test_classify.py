@@ -103,10 +103,31 @@ def test_every_call_names_the_posts_it_is_about(voice: CtAccount, model: FakeMod
     assert model.correlation_ids == [[post.correlation_id for post in posts]]
 
 
-@pytest.mark.parametrize("error", [Retryable("away"), Misconfigured("set OPENAI_API_KEY")])
-def test_while_the_provider_is_away_posts_stay_new_for_as_long_as_it_takes(
-    voice: CtAccount, model: FakeModel, error: Exception
+def test_a_wrong_setting_stops_the_pass_and_is_no_fault_of_the_posts(
+    voice: CtAccount, model: FakeModel
 ) -> None:
+    post = make.post(voice)
+    model.errors.append(Misconfigured("set OPENAI_API_KEY"))
+    with pytest.raises(Misconfigured, match="OPENAI_API_KEY"):
+        run()
+    assert (again(post).state, again(post).attempts) == ("new", 0)
+    assert "OPENAI_API_KEY" in again(post).last_error
+
+
+def test_no_call_reads_two_authors(voice: CtAccount, model: FakeModel) -> None:
+    other = make.account()
+    mine = [make.post(voice), make.post(voice)]
+    theirs = make.post(other)
+    last = make.post(voice)
+    run()
+
+    assert model.asked == [[mine[0].post_id, mine[1].post_id, last.post_id], [theirs.post_id]]
+
+
+def test_while_the_provider_is_away_posts_stay_new_for_as_long_as_it_takes(
+    voice: CtAccount, model: FakeModel
+) -> None:
+    error = Retryable("away")
     posts = [make.post(voice) for _ in range(6)]
     for _ in range(5):
         model.errors.append(error)

@@ -55,7 +55,7 @@ class PaperVenue:
         told = prepared.payload
         if clock.now() >= datetime.fromisoformat(told["deadline"]):
             raise Rejected("the order came after its deadline", code="deadline_passed")
-        if not quotes.latest([told["symbol"]]):
+        if not quotes.latest([told["symbol"]], closing=True):
             raise Rejected(f"the paper exchange has no quote of {told['symbol']}", code="no_price")
         order, new = PaperOrder.objects.get_or_create(
             client_order_id=prepared.ref, defaults=_terms(told) | {"accepted_at": clock.now()}
@@ -97,7 +97,7 @@ class PaperVenue:
 
     def _match(self, order: PaperOrder) -> None:
         """Fill what is left, up to the depth, at the quote made worse by the slippage."""
-        quote = quotes.latest([order.symbol]).get(order.symbol)
+        quote = quotes.latest([order.symbol], closing=True).get(order.symbol)
         left = order.quantity - order.filled
         if quote is None or left <= ZERO or order.canceled:
             return

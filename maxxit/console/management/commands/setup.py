@@ -7,9 +7,13 @@ import os
 import secrets
 from typing import Any
 
+from celery import current_app
 from django.contrib.auth import get_user_model
 from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandParser
+from kombu.exceptions import OperationalError
+
+CANARY = "maxxit.pipeline.tasks.canary"
 
 
 class Command(BaseCommand):
@@ -30,6 +34,14 @@ class Command(BaseCommand):
         self._login()
         if "demo" in known and not options["no_demo"]:
             call_command("demo", stdout=self.stdout)
+        self._first_canary()
+
+    def _first_canary(self) -> None:
+        """The queues prove themselves as soon as their workers are up, not after beat's first minute."""
+        try:
+            current_app.send_task(CANARY, retry=False)
+        except OperationalError as error:
+            self.stderr.write(f"no canary sent, the broker does not answer: {error}")
 
     def _login(self) -> None:
         users = get_user_model()
