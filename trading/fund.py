@@ -17,5 +17,7 @@ def fund(deployment: Deployment) -> bool:
         raise Misconfigured(
             f"{deployment} trades on {deployment.agent.venue}: only paper accounts get play money"
         )
-    at.deposit(deployment.account, deployment.starting_balance)
-    return ledger.deposit(deployment, deployment.starting_balance)
+    new = ledger.deposit(deployment, deployment.starting_balance)
+    if new:
+        at.deposit(deployment.account, deployment.starting_balance)
+    return new

@@ -7,11 +7,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from django.db import connection
 from django.db.models import Count, QuerySet, Sum
 from rich.console import Console
 from rich.table import Table
 
-from agents.models import Deployment
 from maxxit.core.money import ZERO, plain, usdc
 from maxxit.events.models import Event
 from maxxit.replay.run import Recorded
@@ -32,25 +32,29 @@ def _sum(rows: QuerySet[Any], field: str) -> Decimal:
     return rows.aggregate(total=Sum(field))["total"] or ZERO
 
 
+PAIRS = """
+SELECT count(*),
+       count(*) FILTER (WHERE o.filled_quantity > 0),
+       count(*) FILTER (WHERE o.filled_quantity = 0 AND o.state IN ('blocked', 'rejected', 'canceled')
+                              OR o.id IS NULL AND s.state = 'skipped'),
+       count(*) FILTER (WHERE o.filled_quantity = 0 AND o.state = 'expired' OR o.id IS NULL AND s.state = 'expired')
+FROM signals s
+JOIN agent_deployments d ON d.agent_id = s.agent_id AND d.state = 'active'
+LEFT JOIN orders o ON o.signal_id = s.id AND o.deployment_id = d.id AND o.purpose = 'open'
+"""
+
+
 def pairs() -> dict[str, int]:
     """Where each pair of a signal and a deployment stands; the four add up to signals × deployments."""
-    entries = Order.objects.filter(purpose="open")
-    opened = entries.filter(filled_quantity__gt=0)
-    unfilled = entries.filter(filled_quantity=0)
-    whole = sum(
-        count * Deployment.objects.filter(agent=agent, state="active").count()
-        for agent, count in Signal.objects.order_by("agent").values_list("agent").annotate(Count("pk"))
-    )
-    expired = unfilled.filter(state="expired").count()
-    blocked = unfilled.filter(state__in=("blocked", "rejected", "canceled")).count()
+    with connection.cursor() as cursor:
+        cursor.execute(PAIRS)
+        total, opened, blocked, expired = cursor.fetchone()
     return {
-        "total": whole,
-        "opened": opened.count(),
+        "total": total,
+        "opened": opened,
         "blocked": blocked,
         "expired": expired,
-        "pending": whole
-        - entries.count()
-        + unfilled.exclude(state__in=("expired", "blocked", "rejected", "canceled")).count(),
+        "pending": total - opened - blocked - expired,
     }
 
 

@@ -84,9 +84,6 @@ def test_a_weight_outside_0_to_100_is_refused(assemble: Any, weight: int) -> Non
         assemble(one(weights=dict.fromkeys(WEIGHTS, 50) | {"tweet": weight}))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="play money is deposited once per account but booked once per deployment"
-)
 def test_two_agents_on_one_paper_account_leave_no_drift(assemble: Any) -> None:
     from trading import reconcile
     from trading.fund import fund

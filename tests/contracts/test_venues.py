@@ -175,10 +175,10 @@ def test_paper_fills_are_worse_by_the_slippage_and_move_both_balances(
     assert paper.balances(ACCOUNT) == {"ETH": sign * D("0.4"), USDC: D(10_000) - sign * cash - cash / 1000}
 
 
-def test_paper_money_is_given_once(paper: PaperVenue) -> None:
-    paper.deposit(ACCOUNT, D(10_000))
+def test_paper_money_adds_up(paper: PaperVenue) -> None:
+    paper.deposit(ACCOUNT, D(5_000))  # a second deployment on the same account; `trading.fund` pays each once
 
-    assert paper.balances(ACCOUNT) == {USDC: D(10_000)}
+    assert paper.balances(ACCOUNT) == {USDC: D(15_000)}
 
 
 def test_a_canceled_paper_order_fills_no_further(time: RecordedClock) -> None:

@@ -92,8 +92,8 @@ class PaperVenue:
         return ""
 
     def deposit(self, account: str, amount: Decimal) -> None:
-        """Give an account its play money, once: a second call for the same account changes nothing."""
-        PaperBalance.objects.get_or_create(account=account, asset=USDC, defaults={"amount": usdc(amount)})
+        """Add play money to an account. Who calls it sees to it that a deployment is paid once."""
+        self._move(account, USDC, usdc(amount))
 
     def _match(self, order: PaperOrder) -> None:
         """Fill what is left, up to the depth, at the quote made worse by the slippage."""
