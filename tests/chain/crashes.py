@@ -267,6 +267,9 @@ def new_order(made: Bench) -> Any:
     from trading.chain.models import SafePlan
 
     world = made.lab.world
+    world.set_pool_price(
+        "WETH", world.price("WETH")
+    )  # hundreds of buys would push it below the module's floor
     safe = made.lab.another_safe(SAFE_USDC)
     SafePlan.objects.create(
         chain_id=world.chain_id,

@@ -165,6 +165,17 @@ class Arbitrage:
         return touched
 
 
+def settle_in() -> bool:
+    """Build the world and enter the demo before the first post is read; False where it stands or cannot be had."""
+    known = Deployment.objects.filter(agent__name=AGENT, verified_at__isnull=False)
+    if not available() or known.exists():
+        return False
+    data_dir = Path(settings.DATA_DIR)
+    keep_key(data_dir)
+    with start(data_dir) as node:
+        return not safes.check(enter_demo(open_world(node, data_dir)))
+
+
 def serve() -> None:
     """Start the chain, enter the demo, and let the market move until this process is told to stop."""
     data_dir = Path(settings.DATA_DIR)

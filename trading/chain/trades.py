@@ -105,7 +105,7 @@ def call_of(chain: Chain, places: Contracts, trade: Trade, *, executor: str, sli
         data = m.open_data(trade.safe, trade_id, trade.token, trade.amount, least, trade.deadline)
     else:
         data = m.close_data(trade.safe, trade_id, least, trade.deadline, trade.amount)
-    chain.call(places.module, data, sender=executor)
+    chain.call(places.module, data, sender=executor, block="pending")  # the time of the block it would be in
     return Call(places.module, data)
 
 

@@ -15,7 +15,7 @@ import structlog
 
 from agents.models import Deployment
 from maxxit.core import clock
-from maxxit.core.errors import Misconfigured, Rejected, StaleState
+from maxxit.core.errors import Misconfigured, Rejected, Retryable, StaleState
 from maxxit.core.money import USDC
 from trading.chain import chains, outbox, verify
 from trading.chain.models import ChainTransaction
@@ -27,6 +27,9 @@ from trading.contracts.codec import encode_call
 from trading.venues.base import Capabilities, Prepared, Report, Request
 
 log = structlog.get_logger(__name__)
+
+PASSING = frozenset({"cooldown"})
+"""The module's refusals that pass by themselves: the intent waits, until its deadline."""
 
 
 class SafeVenue:
@@ -173,6 +176,8 @@ class SafeVenue:
             tx.refresh_from_db()
             if tx.state != TxState.PLANNED:
                 return  # another worker signed it while we looked
+            if no.code in PASSING:
+                raise Retryable(f"not yet: {no.code}") from no
             outbox.drop(tx, no.code)
             raise
         except StaleState:

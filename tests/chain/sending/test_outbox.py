@@ -299,3 +299,20 @@ def test_a_deployment_that_is_not_verified_has_a_problem(desk: Desk, wire: Proxy
     assert desk.venue.problem(desk.world.safe, "SOL") == "token_not_listed"
     Deployment.objects.update(verified_at=None)
     assert desk.venue.problem(desk.world.safe, "ETH") == "safe_not_verified"
+
+
+def test_a_cooldown_is_waited_out(desk: Desk, wire: Proxy) -> None:
+    desk.lab.set_policy(cooldown=600)
+    plan = store_plan(desk.lab)
+    plan.policy["cooldown"] = 600
+    plan.save()
+    desk.trade()
+    prepared = desk.venue.prepare(desk.request())
+    with pytest.raises(Retryable, match="cooldown"):
+        desk.venue.send(prepared)
+    assert desk.tx(prepared.ref).state == "planned"
+    desk.lab.set_policy(cooldown=0)
+    plan.policy["cooldown"] = 0
+    plan.save()
+    desk.venue.send(prepared)
+    assert desk.tx(prepared.ref).state == "final"

@@ -1,0 +1,47 @@
+"""`python -m tests.bench.chain_reads`: many values through Multicall3 against one by one, as ratios of one run."""
+
+import time
+from collections.abc import Callable
+
+from trading.chain.anvil import start_anvil
+from trading.chain.rpc import Chain
+from trading.chain.world import World, build_world
+from trading.contracts.codec import encode_call
+
+
+def calls(world: World, many: int) -> list[tuple[str, bytes]]:
+    """Balances of the Safe and answers of the feeds, in turn."""
+    balance = (world.usdc, encode_call("balanceOf(address)", world.safe))
+    feed = (world.tokens[0].feed, encode_call("latestRoundData()"))
+    return [balance if number % 2 else feed for number in range(many)]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Print the table."""
+    with start_anvil() as node:
+        world = build_world(node.url)
+        chain = Chain(
+            world.chain_id, [node.url], head_lag=5, health_seconds=60, timeout=60, multicall=world.multicall
+        )
+        chain.many(calls(world, 10))
+        for many in (1_000, 10_000):
+            asked = calls(world, many)
+            at_once = seconds(lambda asked=asked: chain.many(asked))  # type: ignore[misc]
+            alone = seconds(lambda asked=asked: [chain.call(to, data) for to, data in asked])  # type: ignore[misc]
+            print(
+                f"{many:>6} reads: {alone:7.3f} s one by one, {at_once:6.3f} s Multicall3, {alone / at_once:5.1f} x"
+            )
+        for one in chain.endpoints:
+            one.close()
+        world.rpc.close()
+
+
+if __name__ == "__main__":
+    main()
