@@ -13,6 +13,7 @@ from maxxit.core.embedded import Postgres, Redis, Say
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.core.http import client, fetch
 from maxxit.env import Env, local_secret
+from trading.chain import local as local_chain
 
 WORKERS = {
     "llm": "llm",  # a slow model delays nothing but models
@@ -24,6 +25,7 @@ WORKERS = {
 SOFT_SHUTDOWN_SECONDS = "3"
 """Ctrl-C should take less than ten seconds; a task that needs longer is handed back and done again later."""
 WORKER_PATIENCE = 5.0
+NO_CHAIN = "  no local chain: anvil is not installed (`make install`); the paper agents run"
 
 
 def servers(env: Env, say: Say) -> list[Server]:
@@ -51,11 +53,12 @@ def processes(env: Env, concurrency: int) -> list[Child]:
         "REMAP_SIGTERM": "SIGQUIT",  # SIGTERM then means: finish in time or hand back
         "SOFT_SHUTDOWN_SECONDS": os.environ.get("SOFT_SHUTDOWN_SECONDS", SOFT_SHUTDOWN_SECONDS),
     }
+    signing = local_chain.signing_environ(env.maxxit_data_dir) if runs_chain(env) else {}
     workers = [
         Child(
             f"worker-{name}",
             [*celery, "worker", "-Q", queues, "-n", node(name), "-c", str(concurrency), "--without-mingle"],
-            common | stopping,
+            common | stopping | (signing if name == "execute" else {}),
             stage=1,
             patience=WORKER_PATIENCE,
         )
@@ -77,7 +80,15 @@ def processes(env: Env, concurrency: int) -> list[Child]:
     ]
     if "stream" in get_commands():
         children.append(Child("stream", [sys.executable, "manage.py", "stream"], common))
+    if runs_chain(env):
+        command = [sys.executable, "manage.py", "localchain"]
+        children.append(Child("chain", command, common, stage=2, patience=WORKER_PATIENCE))
     return children
+
+
+def runs_chain(env: Env) -> bool:
+    """Whether the demo trades on a local chain here, too."""
+    return env.maxxit_profile == "demo" and local_chain.available()
 
 
 def flower(env: Env) -> dict[str, str]:
@@ -133,9 +144,11 @@ def what_to_look_at(env: Env) -> list[str]:
         (f"http://127.0.0.1:{env.flower_port}", f"Flower: every task (login: admin, password in {password})")
     )
     wide = max(len(url) for url, _ in rows)
+    no_chain = env.maxxit_profile == "demo" and not runs_chain(env)
     return [
         "ready",
         *(f"  {url:<{wide}}  {what}" for url, what in rows),
+        *(line for line in [NO_CHAIN] if no_chain),
         f"  logs of each process: {_short(env.maxxit_data_dir / 'logs')}/*.log   Ctrl-C stops everything, data is kept",
     ]
 
