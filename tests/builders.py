@@ -159,6 +159,7 @@ def signal(of: Agent, *, token: str = "ETH", side: str = "long", usd: str = "200
         "take_profit_pct": Decimal(18),
         "leverage": Decimal(1),
         "size_model": {"posts": 1},
+        "market": {"volatility_pct": 1.0, "ewma_pct": 1.0, "atr_pct": 1.0},
         "correlation_id": correlation.born("test signal", next(_number)),
         "created_at": now,
         "expires_at": now + timedelta(hours=6),
@@ -227,6 +228,7 @@ def market(**fields: float) -> Snapshot:
         "momentum_pct": 0.0,
         "atr_pct": 1.0,
         "volatility_pct": 1.0,
+        "ewma_pct": 1.0,
     }
     return Snapshot(**values | fields)
 
@@ -247,6 +249,7 @@ def facts(**fields: Any) -> Facts:
         "since_last_order": timedelta(days=1),
         "price": Decimal(2000),
         "signal_price": Decimal(2000),
+        "volatility_pct": Decimal(1),
         "notional_usd": Decimal(800),
         "quantity": Decimal("0.4"),
         "listed": True,

@@ -155,6 +155,7 @@ def _gather(
         since_last_order=pace.since_last,
         price=price,
         signal_price=order.signal.entry_price if order.signal and order.purpose == "open" else None,
+        volatility_pct=_volatility(order, policy),
         notional_usd=usdc(quantity * price) if price else ZERO,
         quantity=quantity,
         listed=order.symbol in listed_on(order.venue),
@@ -164,6 +165,16 @@ def _gather(
         venue_problem=problem,
     )
     return facts, quantity
+
+
+BAND_FIGURE = {"std": "volatility_pct", "ewma": "ewma_pct", "atr": "atr_pct"}
+"""Method of the volatility band -> the indicator that was kept with the signal."""
+
+
+def _volatility(order: Order, policy: RiskPolicy) -> Decimal | None:
+    """Percent per bar as the signal knew it; None where it was not kept, which blocks an entry."""
+    known = order.signal.market.get(BAND_FIGURE[policy.volatility_band.method]) if order.signal else None
+    return None if known is None else Decimal(repr(known))
 
 
 def _reserve(order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts, quantity: Decimal) -> Prepared:

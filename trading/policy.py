@@ -105,6 +105,13 @@ class Triggers(Policy):
     blocked_rate: RateTrigger
 
 
+class VolatilityBand(Policy):
+    """How far the price may have moved from the signal's, in typical moves of one bar."""
+
+    method: Literal["std", "ewma", "atr"]
+    multiplier: Annotated[Decimal, Field(ge=Decimal("0.5"), le=20)]
+
+
 class Fees(Policy):
     """What the platform takes."""
 
@@ -118,6 +125,7 @@ class RiskPolicy(Policy):
     platform: PlatformLimits
     triggers: Triggers
     price_band_pct: Percent
+    volatility_band: VolatilityBand
     allow_add_to_position: bool
     order_deadline_seconds: Seconds
     sizing: dict[Preset, Sizing]

@@ -63,6 +63,8 @@ class Facts:
     price: Decimal | None
     """The usable quote, USD."""
     signal_price: Decimal | None
+    volatility_pct: Decimal | None
+    """What the token typically moves in one bar, percent, by the configured method, as known at the signal."""
     notional_usd: Decimal
     quantity: Decimal
     """After rounding to lots."""
@@ -162,6 +164,17 @@ def check_price_band(facts: Facts, policy: RiskPolicy) -> Verdict:
     return PASS
 
 
+def check_volatility_band(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """Nor further than the token moves anyway: |price - signal| <= multiplier × volatility × signal."""
+    if facts.reduces or facts.price is None or facts.signal_price is None:
+        return PASS
+    if facts.volatility_pct is None:
+        return _stop("volatility_unreadable")
+    away = abs(facts.price - facts.signal_price) / facts.signal_price * 100
+    limit = facts.volatility_pct * policy.volatility_band.multiplier
+    return _stop("volatility_band", f"{away:.2f} %", f"{limit:.2f} %") if away > limit else PASS
+
+
 def check_venue(facts: Facts, policy: RiskPolicy) -> Verdict:
     """Token listed, minimum size, balance, position, and whatever the venue itself objects to."""
     if not facts.listed:
@@ -192,6 +205,7 @@ CHECKS: tuple[Callable[[Facts, RiskPolicy], Verdict], ...] = (
     check_price,
     check_exposure,
     check_price_band,
+    check_volatility_band,
     check_venue,
 )
 

@@ -42,6 +42,8 @@ class Snapshot:
     """Average true range over 14 bars, percent of the close."""
     volatility_pct: float
     """Standard deviation of the log returns of the last 20 bars, percent per bar."""
+    ewma_pct: float
+    """The same over the last 40 returns, each weighing 0.94 of the one after it (RiskMetrics), percent per bar."""
 
     def as_json(self) -> dict[str, float]:
         """For the signal's row, rounded to ten significant digits so that it reads and compares well."""
@@ -73,6 +75,7 @@ def snapshot(bars: Bars, *, warm_up: int) -> Snapshot | None:
         (last / float(close[-11]) - 1) * 100,
         float(talib.ATR(high, low, close, 14)[-1]) / last * 100,
         _spread(logs[1:] - logs[:-1])[1] * 100,
+        _ewma(close[-41:]) * 100,
     )
     return Snapshot(*figures) if all(map(isfinite, figures)) else None
 
@@ -86,6 +89,19 @@ def _spread(values: NDArray[np.float64]) -> tuple[float, float]:
     mean = _sum(values) / len(values)
     off = values - mean
     return mean, sqrt(float(off.dot(off)) / len(values))
+
+
+DECAY = 0.94
+"""How much of its weight a return keeps with each bar that follows (RiskMetrics, daily; the seeds use it too)."""
+_WEIGHTS = DECAY ** np.arange(39, -1, -1)
+
+
+def _ewma(close: NDArray[np.float64]) -> float:
+    """Root of the exponentially weighted mean of squared log returns; the newest return weighs most."""
+    logs = np.log(close)
+    squares = (logs[1:] - logs[:-1]) ** 2
+    weights = _WEIGHTS[-len(squares) :]
+    return sqrt(float(squares.dot(weights)) / _sum(weights))
 
 
 def _ratio(part: float, whole: float, *, otherwise: float) -> float:

@@ -53,6 +53,7 @@ some_market = st.builds(
     momentum_pct=st.floats(-99, 1000),
     atr_pct=st.floats(0, 100),
     volatility_pct=st.floats(0, 100),
+    ewma_pct=st.floats(0, 100),
 )
 percents = st.decimals(min_value=D("0.01"), max_value=100, places=2)
 

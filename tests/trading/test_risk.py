@@ -37,6 +37,7 @@ BREAKS: list[tuple[str, dict[str, Any]]] = [
     ("exposure_cap", {"exposure": D(10**9)}),
     ("symbol_exposure_cap", {"symbol_exposure": D(10**9)}),
     ("price_band", {"signal_price": D(1000)}),
+    ("volatility_band", {"signal_price": D(1990), "volatility_pct": D("0.1")}),
     ("token_not_listed", {"listed": False}),
     ("market_closed", {"venue_problem": "market_closed"}),
     ("position_exists", {"held": D(1)}),
@@ -67,6 +68,8 @@ def broken(reasons: list[tuple[str, dict[str, Any]]]) -> Facts:
                     gate.approved and value.approved,
                     gate.kill_level or value.kill_level,
                 )
+            elif name == "signal_price":
+                values[name] = min(value, values.get(name, value))
             else:
                 values[name] = value
     return facts(account=account, platform=platform, **values)
@@ -99,6 +102,7 @@ def test_of_any_set_of_failing_checks_the_earliest_is_the_verdict(places: set[in
         ("symbol_orders_today", "throttles_unreadable"),
         ("since_last_order", "throttles_unreadable"),
         ("price", "no_price"),
+        ("volatility_pct", "volatility_unreadable"),
         ("venue_problem", "venue_unreadable"),
         ("held", "venue_unreadable"),
         ("spendable_usd", "balance_unreadable"),
@@ -213,7 +217,17 @@ def test_the_cooldown_is_over_after_900_seconds() -> None:
     ("usd", "goes"), [("2050", True), ("2050.01", False), ("1950", True), ("1949.99", False)]
 )
 def test_the_price_band_holds_on_both_sides(usd: str, goes: bool) -> None:
-    assert risk.check(facts(price=D(usd)), RULES).allowed is goes
+    assert risk.check(facts(price=D(usd), volatility_pct=D(10)), RULES).allowed is goes
+
+
+@pytest.mark.parametrize(
+    ("usd", "goes"), [("2040", True), ("2040.01", False), ("1960", True), ("1959.99", False)]
+)
+def test_the_volatility_band_is_a_multiple_of_what_the_token_moves_in_a_bar(usd: str, goes: bool) -> None:
+    verdict = risk.check(facts(price=D(usd), volatility_pct=D(1)), RULES)
+
+    assert verdict.allowed is goes
+    assert goes or (verdict.reason, verdict.limit) == ("volatility_band", "2.00 %")
 
 
 @pytest.mark.parametrize(("reason", "change"), BREAKS, ids=[reason for reason, _ in BREAKS])
