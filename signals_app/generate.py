@@ -1,7 +1,7 @@
 """candidates and indicators -> at most one pending signal per agent, token and bucket, or the reason why not"""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,11 +20,12 @@ from maxxit.llm.proposal import Proposal
 from maxxit.market.instruments import instrument, listed_on
 from maxxit.market.venues import venue_policy
 from signals_app import score
+from signals_app.caps import Caps
 from signals_app.facts import Facts, gather
 from signals_app.models import CtPost, Signal
 from signals_app.outcome import raise_to
 from signals_app.policy import Generate
-from signals_app.score import Declined, Proposed, Rules
+from signals_app.score import Call, Declined, Proposed, Rules
 
 log = structlog.get_logger(__name__)
 
@@ -55,17 +56,23 @@ def generate(policy: Generate, agents: Iterable[Agent] | None = None) -> Generat
     done = Generated(agents=len(chosen))
     verdicts: dict[int, set[str]] = {pk: set() for pk in facts.posts}
     taken = set(Signal.objects.filter(bucket=bucket).values_list("agent_id", "token"))
+    caps = Caps(chosen, policy, at)
     for agent in chosen:
         for token in tokens[agent.pk]:
             calls = facts.calls(agent, token)
             if not calls and agent.weight_tweet:
                 continue
             done.considered += 1
-            made = _consider(agent, token, facts, policy, taken=(agent.pk, token) in taken)
-            _tell(agent, token, facts, made, verdicts)
+            heard = caps.heard(agent, calls)
+            stopped = (
+                _bucket_taken(facts) if (agent.pk, token) in taken else caps.problem(agent, token, calls)
+            )
+            made = stopped or _consider(agent, token, facts, policy, heard)
+            _tell(agent, token, facts, made, verdicts, heard)
             if isinstance(made, Declined):
                 done.declined[made.reason] += 1
             else:
+                caps.took(agent, token, made.scored.calls)
                 done.signals += 1
         _note_unlisted(agent, tokens[agent.pk], facts, verdicts)
     _close_posts(verdicts, whole=agents is None)
@@ -73,21 +80,23 @@ def generate(policy: Generate, agents: Iterable[Agent] | None = None) -> Generat
     return done
 
 
+def _bucket_taken(facts: Facts) -> Declined:
+    return Declined("bucket_taken", f"{facts.bucket:%Y-%m-%d %H:%M}", "one signal a bucket")
+
+
 def _consider(
-    agent: Agent, token: str, facts: Facts, policy: Generate, *, taken: bool
+    agent: Agent, token: str, facts: Facts, policy: Generate, heard: Sequence[Call]
 ) -> Proposed | Declined:
-    """Decide on one pair and store the signal."""
-    if taken:
-        return Declined("bucket_taken", f"{facts.bucket:%Y-%m-%d %H:%M}", "one signal a bucket")
+    """Decide on one pair by the calls that may be heard, and store the signal."""
     if token not in facts.prices:
         return Declined("no_price")
     rules = _rules(agent, token, policy)
-    made = score.decide(rules, facts.calls(agent, token), facts.markets.get(token))
+    made = score.decide(rules, heard, facts.markets.get(token))
     if isinstance(made, Proposed) and policy.proposer == "model":
         made = _ask_model(agent, token, facts, made, rules)
     expires_at = facts.at + timedelta(hours=policy.signal_ttl_hours)
     if isinstance(made, Proposed) and not _store(agent, token, facts, made, expires_at):
-        return Declined("bucket_taken", f"{facts.bucket:%Y-%m-%d %H:%M}", "one signal a bucket")
+        return _bucket_taken(facts)
     return made
 
 
@@ -168,14 +177,20 @@ def _store(agent: Agent, token: str, facts: Facts, made: Proposed, expires_at: d
 
 
 def _tell(
-    agent: Agent, token: str, facts: Facts, made: Proposed | Declined, verdicts: dict[int, set[str]]
+    agent: Agent,
+    token: str,
+    facts: Facts,
+    made: Proposed | Declined,
+    verdicts: dict[int, set[str]],
+    heard: Sequence[Call],
 ) -> None:
     """Note for each post what came of its call, and record a declined pair as an event of each post."""
     calls = facts.calls(agent, token)
     if isinstance(made, Proposed):
         used = {call.post for call in made.scored.calls}
         for call in calls:
-            verdicts[call.post].add("signal" if call.post in used else "candidate:opposed")
+            unused = "candidate:opposed" if call in heard else "candidate:author_cap"
+            verdicts[call.post].add("signal" if call.post in used else unused)
         return
     for call in calls:
         verdicts[call.post].add(f"candidate:{made.reason}")

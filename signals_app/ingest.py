@@ -12,7 +12,7 @@ from maxxit.core import clock, correlation
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.record import advance_all, record_all
 from maxxit.market.instruments import words_by_token
-from signals_app import prefilter
+from signals_app import prefilter, revise
 from signals_app.models import CtPost, RejectedPost
 from signals_app.sources.base import Cursor, PostSource, RawPost, storable
 from signals_app.states import PostState
@@ -27,6 +27,9 @@ class Ingested:
     offered: int = 0
     new: int = 0
     prefiltered: int = 0
+    edited: int = 0
+    """Whose text was replaced before anybody had read it."""
+    deleted: int = 0
     refused: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     """Account -> why it could not be read this time."""
@@ -69,6 +72,7 @@ RETURNING id, correlation_id, text
 @transaction.atomic
 def _land(account: CtAccount, posts: Sequence[RawPost], done: Ingested) -> None:
     """Posts, their events, their prefiltering and the account's cursor: all of it or nothing."""
+    written = [post for post in posts if not post.deleted]
     with connection.cursor() as cursor:
         cursor.execute(
             INSERT,
@@ -76,16 +80,20 @@ def _land(account: CtAccount, posts: Sequence[RawPost], done: Ingested) -> None:
                 "account": account.pk,
                 "source": account.source,
                 "now": clock.now(),
-                "ids": [post.post_id for post in posts],
-                "texts": [post.text for post in posts],
-                "times": [post.posted_at for post in posts],
-                "corrs": [correlation.born("post", post.post_id) for post in posts],
+                "ids": [post.post_id for post in written],
+                "texts": [post.text for post in written],
+                "times": [post.posted_at for post in written],
+                "corrs": [correlation.born("post", post.post_id) for post in written],
             },
         )
         landed = cursor.fetchall()
     record_all("ctpost.new", CtPost, ((pk, corr, {}) for pk, corr, _ in landed))
     done.new += len(landed)
-    done.prefiltered += _prefilter((pk, text) for pk, _, text in landed)
+    replaced = {post.pk: post for post in revise.edits(account, posts)}
+    done.edited += len(replaced)
+    texts = {pk: text for pk, _, text in landed} | {pk: post.text for pk, post in replaced.items()}
+    done.prefiltered += _prefilter(texts.items())
+    done.deleted += revise.deletions(account, posts)
     newest = max(posts, key=lambda post: (post.posted_at, len(post.post_id), post.post_id))
     CtAccount.objects.filter(pk=account.pk).update(since_id=newest.post_id, last_seen_at=newest.posted_at)
 

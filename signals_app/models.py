@@ -43,6 +43,11 @@ class CtPost(models.Model):
     processed_for_signals = models.BooleanField(default=False)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="failed classifications so far")
     last_error = models.TextField(blank=True)
+    edited_at = models.DateTimeField(null=True, blank=True, help_text="when we last saw another text, UTC")
+    edited_text = models.TextField(
+        null=True, blank=True, help_text="the author's later text; `text` is what was read"
+    )
+    deleted_at = models.DateTimeField(null=True, blank=True, help_text="when we saw that it was deleted, UTC")
 
     class Meta:
         db_table = "ct_posts"

@@ -41,6 +41,8 @@ class Generate(Policy):
     spot: Levels
     perps: Levels
     signal_ttl_hours: int = Field(gt=0)
+    max_signals_per_author_per_day: int = Field(gt=0)
+    max_signals_per_token_per_day: int = Field(gt=0)
     proposer: Literal["formula", "model"]
 
 

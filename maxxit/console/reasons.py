@@ -16,6 +16,7 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "prefiltered:empty": ("nothing is left of it without links and names", "nothing to change"),
     "prefiltered:chatter": ("a greeting or the like", "the word list of signals_app/prefilter.py"),
+    "prefiltered:deleted": ("its author deleted it before anybody had read it", "nothing to change"),
     "prefiltered:too_short": ("short, and names no listed token", f"aliases in {MARKETS}"),
     "unread": ("no model could read it", "`manage.py doctor` for the providers; the sweep tries again"),
     "not_candidate": (
@@ -48,6 +49,15 @@ REASONS: dict[str, tuple[str, str]] = {
     "candidate:bucket_taken": (
         "the agent had its signal for this token and bucket",
         f"generate.bucket_hours in {SIGNALS}",
+    ),
+    "candidate:deleted": ("its author deleted it", "nothing to change"),
+    "candidate:author_cap": (
+        "its author brought the agent enough signals today (UTC)",
+        f"generate.max_signals_per_author_per_day in {SIGNALS}",
+    ),
+    "candidate:token_cap": (
+        "the agent had enough signals on this token today (UTC)",
+        f"generate.max_signals_per_token_per_day in {SIGNALS}",
     ),
     "candidate:opposed": (
         "the indicators and other posts said the other side",

@@ -53,7 +53,12 @@ def posts_of(path: Path, start: datetime | None, end: datetime | None) -> list[R
     found: dict[str, RawPost] = {}
     for line in path.read_bytes().split(b"\n"):
         post = parse(line) if line.strip() else ""
-        if isinstance(post, str) or (start and post.posted_at < start) or (end and post.posted_at >= end):
+        if (
+            isinstance(post, str)
+            or post.deleted
+            or (start and post.posted_at < start)
+            or (end and post.posted_at >= end)
+        ):
             continue
         found.setdefault(post.post_id, post)
     return sorted(found.values(), key=lambda post: (post.posted_at, post.post_id))

@@ -16,6 +16,8 @@ class RawPost:
     text: str
     posted_at: datetime
     """UTC."""
+    deleted: bool = False
+    """The author took it back, at `posted_at`; the text says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""Posts from JSON-lines files: one post a line with `id`, `username`, `created_at` (UTC) and `text`."""
+"""Posts from JSON-lines files: one post a line with `id`, `username`, `created_at` (UTC) and `text`.
+
+A later line with the same id and another text is an edit; one with `"deleted": true` in place of the text says that
+the author deleted the post at `created_at`.
+"""
 
 import bisect
 from collections.abc import Iterable
@@ -92,7 +96,8 @@ def parse(line: bytes) -> RawPost | str:
         return f"not JSON: {error}"
     if not isinstance(item, dict):
         return "not a JSON object"
-    for field in ("id", "username", "created_at", "text"):
+    deleted = item.get("deleted") is True
+    for field in ("id", "username", "created_at") if deleted else ("id", "username", "created_at", "text"):
         if not isinstance(item.get(field), str) or not item[field].strip():
             hint = " (ids are strings: a number loses digits)" if field == "id" else ""
             return f"{field!r} must be a non-empty string{hint}"
@@ -100,10 +105,11 @@ def parse(line: bytes) -> RawPost | str:
         posted_at = datetime.fromisoformat(item["created_at"])
     except ValueError:
         return f"'created_at' is not an ISO 8601 time: {item['created_at'][:40]!r}"
-    if len(item["text"]) > MAX_TEXT or len(item["id"]) > 40 or len(item["username"]) > 50:
+    text = "" if deleted else item["text"]
+    if len(text) > MAX_TEXT or len(item["id"]) > 40 or len(item["username"]) > 50:
         return "a field is too long: id 40, username 50, text 25000 characters at most"
-    if "\x00" in item["text"] + item["id"] + item["username"]:
+    if "\x00" in text + item["id"] + item["username"]:
         return "a field holds a NUL character"
     posted_at = posted_at.replace(tzinfo=UTC) if posted_at.tzinfo is None else posted_at.astimezone(UTC)
-    post = RawPost(item["id"], item["username"].lstrip("@"), item["text"], posted_at)
+    post = RawPost(item["id"], item["username"].lstrip("@"), text, posted_at, deleted)
     return unfit(post) or post

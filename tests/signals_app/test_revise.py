@@ -13,10 +13,11 @@ from signals_app.generate import generate
 from signals_app.ingest import Ingested, ingest
 from signals_app.models import CtPost, Signal
 from signals_app.policy import policy
-from signals_app.sources.base import Cursor, RawPost, Refused
+from signals_app.sources.base import Cursor, PostSource, RawPost, Refused
 from signals_app.sources.jsonl import JsonlSource, parse
 from tests import builders as make
 from tests.builders import T0, RecordedClock
+from trading import execute
 
 FIRST = "buying $BTC here, this looks like the bottom"
 SECOND = "selling $BTC here, this looks like the top"
@@ -135,29 +136,36 @@ def test_a_deleted_candidate_becomes_no_signal(time: RecordedClock) -> None:
     assert generate(policy().generate).signals == 1
 
 
-def test_a_pending_signal_ends_with_its_last_post() -> None:
+def test_a_pending_signal_ends_with_its_last_post_and_so_does_its_planned_order() -> None:
     agent = make.agent()
+    purse = make.deployment(agent)
     first, second = make.candidate(voice(), post_id="1"), make.candidate(voice(), post_id="2")
     alone, shared, done = (make.signal(agent) for _ in range(3))
+    order = make.order(purse, by=alone)
     alone.posts.set([first])
     shared.posts.set([first, second])
     advance(done, "executed")
     done.posts.set([first])
-    offered(gone("1"))
 
-    states = [Signal.objects.get(pk=one.pk).state for one in (alone, shared, done)]
-    assert states == ["skipped", "pending", "executed"]
-    alone.refresh_from_db()
-    assert (alone.reason, alone.expires_at) == ("post_deleted", T0)
+    def states() -> list[str]:
+        execute.expire()
+        return [Signal.objects.get(pk=one.pk).state for one in (alone, shared, done)]
+
+    offered(gone("1"))
+    assert told("signal.withdrawn") == [{"reason": "post_deleted", "token": "ETH"}]
+    assert states() == ["expired", "pending", "executed"]
+    order.refresh_from_db()
+    assert order.state == "expired"
     offered(gone("2"))
-    assert Signal.objects.get(pk=shared.pk).reason == "post_deleted"
+    assert states() == ["expired", "expired", "executed"]
+    assert len(told("signal.withdrawn")) == 2
 
 
 def test_a_file_says_that_a_post_is_gone(tmp_path: Path) -> None:
     file = tmp_path / "posts.jsonl"
     written = f'{{"id": "1", "username": "Voice", "created_at": "2026-03-02T11:00:00Z", "text": "{FIRST}"}}\n'
     file.write_text(written)
-    source = {"jsonl": JsonlSource([str(file)])}
+    source: dict[str, PostSource] = {"jsonl": JsonlSource([str(file)])}
     ingest(source)
     file.write_text(
         written + '{"id": "1", "username": "Voice", "created_at": "2026-03-02T11:50:00Z", "deleted": true}\n'
