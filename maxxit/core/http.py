@@ -5,6 +5,7 @@ a timeout, a broken answer or a 5xx after the request was sent is `Unknown` for 
 `Retryable` for reads; any other 4xx, and an answer that is too large, is `Rejected`.
 """
 
+import time
 from typing import Any
 
 import httpx
@@ -16,6 +17,8 @@ Client = httpx.Client
 Response = httpx.Response
 DEFAULT_TIMEOUT = 20.0
 """Seconds for connect, read, write and pool together each."""
+MAX_SECONDS = 120.0
+"""For a whole answer: a server that drips bytes keeps each single read within the timeout."""
 MAX_BODY = 5_000_000
 """Bytes of an answer that we are willing to hold."""
 
@@ -34,9 +37,10 @@ def fetch(
     *,
     writes: bool = False,
     max_body: int = MAX_BODY,
+    max_seconds: float = MAX_SECONDS,
     **request: Any,
 ) -> Response:
-    """One request, its body read up to `max_body` bytes.
+    """One request, its body read up to `max_body` bytes and for `max_seconds`.
 
     `writes` says that the request changes something on the other side, so a failure after sending is
     `Unknown` and not `Retryable`. Raises Retryable, Rejected or Unknown as the module says.
@@ -44,9 +48,11 @@ def fetch(
     lost: type[Retryable] | type[Unknown] = Unknown if writes else Retryable
     try:
         with http.stream(method, url, **request) as response:
-            body = bytearray()
+            body, begun = bytearray(), time.monotonic()
             for chunk in response.iter_bytes():
                 body += chunk
+                if time.monotonic() - begun > max_seconds:
+                    raise lost(f"{response.url.host} was still answering after {max_seconds:.0f} s")
                 if len(body) > max_body:
                     raise Rejected(
                         f"{response.url.host} answered more than {max_body} bytes", code="answer_too_large"
