@@ -21,6 +21,7 @@ from maxxit.events.admin_links import (
 )
 from trading import admin_safety as admin_safety  # autodiscovery knows this file only
 from trading import poison
+from trading.chain import admin as chain_admin  # noqa: F401  (as above)
 from trading.models import Fill, LedgerBalance, LedgerEntry, Order
 
 

@@ -40,9 +40,7 @@ def load() -> dict[str, int]:
     posts = _write_posts(Path(settings.DATA_DIR) / "demo" / "posts.jsonl")
     usernames = sorted({name for name, _ in _lines()})
     funded = sum(fund(deployment) for deployment in cast.assemble("jsonl", usernames))
-    stored = (
-        sum(candles.store(symbol, _history(symbol, clock.now())) for symbol in START_PRICES) if funded else 0
-    )
+    stored = sum(candles.store(symbol, _history(symbol, clock.now())) for symbol in START_PRICES)
     _open_paper()
     refresh_quotes()
     local_chain.settle_in()

@@ -110,6 +110,14 @@ REASONS: dict[str, tuple[str, str]] = {
     "exposure_cap": ("too much exposure in total", _limit("max_total_exposure_usd")),
     "symbol_exposure_cap": ("too much exposure in this symbol", _limit("max_symbol_exposure_usd")),
     "price_band": ("the quote has moved away from the signal's price", f"price_band_pct in {RISK}"),
+    "volatility_band": (
+        "the quote has moved further than the token moves in a bar",
+        f"volatility_band in {RISK}",
+    ),
+    "volatility_unreadable": (
+        "the signal kept no volatility of the token",
+        "`manage.py doctor`: candles and their gaps",
+    ),
     "token_not_listed": ("the venue does not list the token", f"venues of the token in {MARKETS}"),
     "venue_unreadable": ("the venue did not answer", "`manage.py doctor`; the venue's own status"),
     "no_position": ("nothing to close at the venue", "`manage.py reconcile`"),

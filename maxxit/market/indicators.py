@@ -93,7 +93,7 @@ def _spread(values: NDArray[np.float64]) -> tuple[float, float]:
 
 DECAY = 0.94
 """How much of its weight a return keeps with each bar that follows (RiskMetrics, daily; the seeds use it too)."""
-_WEIGHTS = DECAY ** np.arange(39, -1, -1)
+_WEIGHTS: NDArray[np.float64] = np.power(DECAY, np.arange(39, -1, -1), dtype=np.float64)
 
 
 def _ewma(close: NDArray[np.float64]) -> float:

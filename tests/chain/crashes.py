@@ -88,14 +88,14 @@ def _again(tx: Any, chain: Any, signer: Any, pace: Any, *, rebuild: bool) -> Non
     from django.db import transaction
 
     from trading.chain import outbox
-    from trading.chain.models import ChainTransaction
+    from trading.chain.models import ChainTransaction, Signer
 
     nonce = chain.nonce(signer.address)
     if nonce <= tx.nonce and not rebuild:
         return
     with transaction.atomic():
         ChainTransaction.objects.filter(pk=tx.pk).update(nonce=nonce)
-        outbox.Signer.objects.update(next_nonce=nonce + 1)
+        Signer.objects.update(next_nonce=nonce + 1)
         tx.nonce = nonce
         if rebuild:
             tx.calldata = "0x" + _other_id(bytes.fromhex(tx.calldata[2:])).hex()

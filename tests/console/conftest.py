@@ -26,6 +26,7 @@ from positions.models import PnlSnapshot, Position, ProfitMark
 from signals_app.models import CtPost, RejectedPost, Signal
 from tests import builders
 from trading import gate, ledger
+from trading.chain.models import ChainAttempt, ChainTransaction, Signer
 from trading.models import Fill, Order, PaperFill, PaperOrder
 
 
@@ -127,6 +128,20 @@ def machine() -> None:
     builders.hourly_bars("ETH", builders.calm(bars=3), until=timezone.now())
     RejectedPost.objects.create(
         source="jsonl", place="posts.jsonl:7", reason="no text", raw="{}", seen_at=timezone.now()
+    )
+    signer = Signer.objects.create(chain_id=31337, address="0x" + "1" * 40, next_nonce=1)
+    sent = ChainTransaction.objects.create(
+        idempotency_key="mx-chain-1", chain_id=31337, signer=signer, nonce=0, state="broadcast",
+        deadline=timezone.now(), created_at=timezone.now(), terms={"safe": "0x" + "2" * 40},
+    )  # fmt: skip
+    ChainAttempt.objects.create(
+        transaction=sent,
+        number=1,
+        hash="0x" + "3" * 64,
+        raw="0x00",
+        max_fee=1,
+        tip=1,
+        created_at=timezone.now(),
     )
     paper = PaperOrder.objects.create(
         client_order_id="mx-1",

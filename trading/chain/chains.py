@@ -138,6 +138,13 @@ def stanza(name: str) -> ChainStanza:
         ) from None
 
 
+def chain_of_id(chain_id: int) -> ChainStanza | None:
+    """The chain with that id, if it is configured."""
+    return next(
+        (one for one in (_chains().__pydantic_extra__ or {}).values() if one.chain_id == chain_id), None
+    )
+
+
 def contracts(chain: ChainStanza) -> Contracts:
     """What stands where; for the local chain, out of the file that its world was saved to."""
     if chain.contracts is not None:

@@ -3,9 +3,12 @@
 import sys
 from typing import Any
 
+from django.core.management.base import CommandParser
+
 from maxxit.console.ops import OpsCommand
 from maxxit.core.money import plain
 from trading import ledger, reconcile
+from trading.chain import reconcile as chain
 
 
 class Command(OpsCommand):
@@ -13,6 +16,14 @@ class Command(OpsCommand):
 
     help = "Hold the ledger against the venues, to the unit. Exit code 0 when all agree, 1 on any drift."
     drifted = False
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """One option."""
+        parser.add_argument(
+            "--chain",
+            action="store_true",
+            help="also book what the owners of Safes moved, and compare with balanceOf at a final block",
+        )
 
     def run(self, **options: Any) -> Any:
         """Print each difference."""
@@ -22,10 +33,27 @@ class Command(OpsCommand):
             self.say(f"the ledger itself does not sum to zero: {asset} {amount}", "ERROR")
         for name, amount in apart.items():
             self.say(f"{name}: the venue holds {amount} more than the ledger says", "ERROR")
-        self.drifted = bool(within or apart)
+        safes = [one.as_json() for one in chain.reconcile_all()] if options["chain"] else []
+        for safe in safes:
+            self._tell(safe)
+        self.drifted = bool(within or apart) or not all(safe["sound"] for safe in safes)
         if not self.drifted:
             self.say("ledger and venues agree to the unit", "SUCCESS")
-        return {"ok": not self.drifted, "ledger": within, "venues": apart}
+        return {"ok": not self.drifted, "ledger": within, "venues": apart, "safes": safes}
+
+    def _tell(self, safe: dict[str, Any]) -> None:
+        """One Safe, each difference on a line of its own."""
+        name = f"{safe['safe']} at block {safe['block']}"
+        for asset, amount in safe["external"].items():
+            self.say(f"{name}: the owners moved {amount} {asset}, booked as external")
+        for asset, amount in safe["unexplained"].items():
+            self.say(
+                f"{name}: {amount} {asset} that nothing explains, booked as external with an alert", "ERROR"
+            )
+        for what in safe["unbooked"]:
+            self.say(f"{name}: {what} is final and not booked yet", "ERROR")
+        if safe["in_flight"]:
+            self.say(f"{name}: {safe['in_flight']} transactions in flight, nothing compared", "WARNING")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Exit code 1 on drift, after everything was printed."""
