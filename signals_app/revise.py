@@ -47,7 +47,9 @@ def deletions(account: CtAccount, posts: Sequence[RawPost]) -> int:
     """Mark the posts that their author deleted and withdraw what hung on them alone; returns how many were marked."""
     ids = {post.post_id for post in posts if post.deleted}
     gone = CtPost.objects.select_for_update().filter(account=account, post_id__in=ids, deleted_at=None)
-    marked = list(gone.order_by("pk"))
+    marked = list(gone.order_by("pk")) if ids else []
+    if not marked:
+        return 0
     for post in marked:
         record("ctpost.deleted", post, state=post.state)
     keys = [post.pk for post in marked]

@@ -80,6 +80,8 @@ def advance_all(
 ) -> list[int]:
     """Move every row of `ids` that is still in `old` to `new`; return the ids that moved, ascending."""
     check_move(model.MOVES, old, new)
+    if not ids:
+        return []
     with transaction.atomic():
         corr = (
             models.F("correlation_id")
