@@ -1,10 +1,10 @@
 """new posts -> classified posts: candidate or not, which tokens, which side"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q
 
 from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
@@ -110,19 +110,13 @@ def _read(batch: Sequence[CtPost], done: Classified) -> None:
 
 
 def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
-    """Advance each post with what was read in it; posts that are no call go in one statement. Returns candidates."""
-    rest: dict[tuple[str, str, str, str], list[int]] = {}
+    """Advance each post with what was read in it; posts that are no call go together. Returns candidates."""
+    rest: dict[str, dict[int, Reading]] = {}
     candidates = 0
     for post, reading in read:
         verified = verify(reading, post.text, words_by_token(), stablecoins())
         if not verified.candidate:
-            key = (
-                verified.outcome,
-                reading.sentiment,
-                f"{reading.confidence:f}",
-                storable(reading.reasoning),
-            )
-            rest.setdefault(key, []).append(post.pk)
+            rest.setdefault(verified.outcome, {})[post.pk] = reading
             continue
         candidates += 1
         advance(
@@ -137,20 +131,40 @@ def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
             outcome="candidate:waiting",
             data={"sides": verified.sides, "confidence": f"{reading.confidence:f}"},
         )
-    for (outcome, sentiment, confidence, reasoning), ids in rest.items():
-        advance_all(
+    for outcome, readings in rest.items():
+        moved = advance_all(
             CtPost,
-            ids,
+            list(readings),
             PostState.NEW,
             PostState.CLASSIFIED,
             why=outcome,
             is_signal_candidate=False,
-            sentiment=sentiment,
-            confidence=confidence,
-            reasoning=reasoning,
             outcome=outcome,
         )
+        _keep({pk: readings[pk] for pk in moved})
     return candidates
+
+
+KEEP = """
+UPDATE ct_posts p SET sentiment = r.sentiment, confidence = r.confidence, reasoning = r.reasoning
+FROM unnest(%s::bigint[], %s::text[], %s::numeric[], %s::text[]) AS r(id, sentiment, confidence, reasoning)
+WHERE p.id = r.id
+"""
+
+
+def _keep(readings: Mapping[int, Reading]) -> None:
+    """What the model said of posts that are no call, in one statement."""
+    said = readings.values()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            KEEP,
+            [
+                list(readings),
+                [one.sentiment for one in said],
+                [one.confidence for one in said],
+                [storable(one.reasoning) for one in said],
+            ],
+        )
 
 
 def _still_new(batch: Sequence[CtPost]) -> list[int]:
