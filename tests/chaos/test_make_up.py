@@ -15,7 +15,9 @@ SOUND = {
     "the venue holds no order that we do not": """
         SELECT count(*) FROM paper_orders p LEFT JOIN orders o USING (client_order_id) WHERE o.id IS NULL""",
     "every execution of the venue is booked once": """
-        SELECT count(*) FROM paper_fills p FULL JOIN fills f ON f.venue_fill_id = p.id::text
+        SELECT count(*) FROM paper_fills p FULL JOIN (
+            SELECT f.* FROM fills f JOIN orders o ON o.id = f.order_id AND o.venue = 'paper'
+        ) AS f ON f.venue_fill_id = p.id::text
         WHERE p.id IS NULL OR f.id IS NULL OR p.quantity <> f.quantity OR p.cash <> f.cash""",
     "a closed position is closed whole": """
         SELECT count(*) FROM positions WHERE state = 'closed' AND closed_quantity <> quantity""",
@@ -28,7 +30,9 @@ SOUND = {
     "the ledger sums to zero": """
         SELECT count(*) FROM (SELECT FROM ledger_entries GROUP BY asset HAVING sum(amount) <> 0) AS drifts""",
     "the ledger equals the venue to the unit": """
-        SELECT count(*) FROM agent_deployments d
+        SELECT count(*) FROM (
+            SELECT d.* FROM agent_deployments d JOIN agents a ON a.id = d.agent_id AND a.venue = 'paper'
+        ) AS d
         JOIN ledger_balances l ON l.account = 'deployment:' || d.id
         FULL JOIN paper_balances p ON p.account = d.account AND p.asset = l.asset
         WHERE coalesce(l.amount, 0) <> coalesce(p.amount, 0)""",
