@@ -40,7 +40,8 @@ SOUND = {
         SELECT count(*) FROM ct_posts WHERE state = 'new' AND ingested_at < now() - '60 s'::interval""",
     "every fee was booked once": """
         SELECT count(*) FROM orders o WHERE purpose = 'open' AND filled_quantity > 0 AND (
-            SELECT count(*) FROM ledger_entries WHERE journal = 'fee:' || o.id AND amount > 0) <> 1""",
+            SELECT count(*) FROM ledger_entries
+            WHERE order_id = o.id AND kind = 'platform_fee' AND amount > 0) <> 1""",
 }
 """What must be true -> the number of rows that break it."""
 
