@@ -76,11 +76,9 @@ class Placed:
 
 def place_due(purpose: str, policy: RiskPolicy, batch: int) -> Placed:
     """Take the planned orders of one purpose to their venues, the oldest first, at most `batch` of them."""
-    due = Order.objects.filter(state=OrderState.PLANNED, purpose=purpose, attempts__lt=poison.TRIES).order_by(
-        "pk"
-    )
+    due = Order.objects.filter(state=OrderState.PLANNED, purpose=purpose)
     placed = Placed()
-    for order in due.select_related("deployment__agent", "signal")[:batch]:
+    for order in poison.in_turn(due, "deployment__agent", "signal", limit=batch):
         placed.due += 1
         with poison.watched(order):
             placed.count(place(order, venue(order.venue), policy))

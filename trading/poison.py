@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import structlog
 from django.db import InterfaceError, OperationalError
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from maxxit.core import correlation
 from maxxit.core.errors import StaleState
@@ -19,6 +19,8 @@ from trading.models import Order
 log = structlog.get_logger(__name__)
 
 TRIES = 3
+AT_A_TIME = 200
+"""Orders that `in_turn` holds in memory."""
 
 
 @contextmanager
@@ -37,6 +39,17 @@ def watched(order: Order) -> Iterator[None]:
             Order.objects.filter(pk=order.pk).update(attempts=F("attempts") + 1, last_error=told)
             if order.attempts + 1 >= TRIES:
                 record("order.quarantined", order, error=str(error)[:300])
+
+
+def in_turn(due: QuerySet[Order], *related: str, limit: int | None = None) -> Iterator[Order]:
+    """The orders of `due` that are not quarantined, the oldest first, each with its `related` rows.
+
+    The ids are asked for first: most passes find nothing to do, and the wide rows of others need not be read.
+    """
+    waiting = list(due.filter(attempts__lt=TRIES).order_by("pk").values_list("pk", flat=True)[:limit])
+    for start in range(0, len(waiting), AT_A_TIME):
+        together = due.filter(pk__in=waiting[start : start + AT_A_TIME])
+        yield from together.select_related(*related).order_by("pk")
 
 
 def redrive(ids: Sequence[int]) -> int:

@@ -26,11 +26,10 @@ from trading.wiring import venue
 log = structlog.get_logger(__name__)
 
 
-def settle_due(batch: int) -> int:
-    """Ask the venues about orders in flight, the oldest first; returns how many moved."""
+def settle_due() -> int:
+    """Ask the venues about every order in flight, the oldest first; returns how many moved."""
     moved = 0
-    due = Order.objects.filter(state__in=IN_FLIGHT, attempts__lt=poison.TRIES).order_by("pk")
-    for order in due.select_related("deployment")[:batch]:
+    for order in poison.in_turn(Order.objects.filter(state__in=IN_FLIGHT), "deployment"):
         with poison.watched(order):
             moved += settle(order, venue(order.venue))
     return moved

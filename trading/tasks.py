@@ -19,7 +19,7 @@ BATCH = 200
 def execute_pass() -> Counts:
     """One pass of the fourth stage: exits first, then what is in flight, then new entries."""
     closing = executing.place_due("close", policy(), BATCH)
-    settled = settling.settle_due(BATCH)
+    settled = settling.settle_due()
     expired = executing.expire()
     planned = executing.fan_out()
     opening = executing.place_due("open", policy(), BATCH)
@@ -45,7 +45,7 @@ def execute_pass() -> Counts:
 def settle_pass() -> Counts:
     """Ask about every order in flight."""
     in_flight = Order.objects.filter(state__in=IN_FLIGHT).count()
-    return Counts(in_flight, settling.settle_due(BATCH) if in_flight else 0)
+    return Counts(in_flight, settling.settle_due() if in_flight else 0)
 
 
 @shared_task

@@ -317,7 +317,7 @@ def life(order_id: int, step: str, occurrence: int, variant: str) -> None:
     while time.monotonic() < until:
         with contextlib.suppress(Exception):
             execute.place_due("open", wide(policy()), 5)
-            settle.settle_due(5)
+            settle.settle_due()
         Order.objects.filter(pk=order_id).update(attempts=0)
         state = Order.objects.values_list("state", flat=True).get(pk=order_id)
         if state != "planned" and state not in IN_FLIGHT:

@@ -28,7 +28,7 @@ LAG = timedelta(minutes=10)
 
 def again(order: Order) -> Order:
     """One pass of the sweep; the order afterwards."""
-    settle.settle_due(100)
+    settle.settle_due()
     order.refresh_from_db()
     return order
 
