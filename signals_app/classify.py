@@ -29,6 +29,8 @@ class Classified:
     read: int = 0
     candidates: int = 0
     quarantined: int = 0
+    changed: int = 0
+    """Posts that were edited, deleted or read by someone else while the model read them: that reading is void."""
     failed: dict[str, int] = field(default_factory=dict)
     """Error -> how many posts it left unread; they stay due."""
 
@@ -99,14 +101,28 @@ def _read(batch: Sequence[CtPost], done: Classified) -> None:
         correlation_ids=[post.correlation_id for post in batch],
     )
     readings = {reading.post_id: reading for reading in asked.answer.readings}
-    missing = [post for post in batch if post.post_id not in readings]
     with transaction.atomic():
-        done.read += len(batch) - len(missing)
-        done.candidates += _store(
-            (post, readings[post.post_id]) for post in batch if post.post_id in readings
-        )
+        standing = _as_read(batch)
+        missing = [post for post in standing if post.post_id not in readings]
+        read = [(post, readings[post.post_id]) for post in standing if post.post_id in readings]
+        candidates = _store(read)
+    done.read += len(read)
+    done.candidates += candidates
+    if len(standing) < len(batch):
+        done.changed += len(batch) - len(standing)
+        log.info("posts_changed_while_read", posts=len(batch) - len(standing))
     if missing:
         raise Rejected(f"the model left out {len(missing)} of {len(batch)} posts", code="answer_incomplete")
+
+
+def _as_read(batch: Sequence[CtPost]) -> list[CtPost]:
+    """The posts that are still new with the text that the model saw, locked until the transaction ends.
+
+    The model took its time outside any transaction. What its author changed meanwhile is read again at the next pass.
+    """
+    rows = CtPost.objects.select_for_update().filter(pk__in=[post.pk for post in batch], state=PostState.NEW)
+    texts = dict(rows.order_by("pk").values_list("pk", "text"))
+    return [post for post in batch if texts.get(post.pk) == post.text]
 
 
 def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:

@@ -1,6 +1,7 @@
 """New posts to classified ones, whatever the model does."""
 
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -10,10 +11,12 @@ from agents.models import CtAccount
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.events.models import Event
 from maxxit.llm.reading import Readings
+from signals_app import revise
 from signals_app.classify import Classified, classify
 from signals_app.ingest import requeue
 from signals_app.models import CtPost
 from signals_app.policy import Classify
+from signals_app.sources.base import RawPost
 from tests import builders as make
 from tests.builders import RecordedClock
 from tests.fakes import FakeModel
@@ -233,3 +236,59 @@ def test_every_classified_post_has_one_event_under_its_correlation_id(
     told = Event.objects.filter(name="ctpost.classified").values_list("correlation_id", flat=True)
 
     assert Counter(told) == Counter(post.correlation_id for post in posts)
+
+
+class SlowModel(FakeModel):
+    """Something happens while it reads."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        super().__init__()
+        self.meanwhile = meanwhile
+
+    def __call__(self, **question: Any) -> Any:
+        answer = super().__call__(**question)
+        self.meanwhile()
+        self.meanwhile = lambda: None
+        return answer
+
+
+def test_a_post_that_is_edited_while_the_model_reads_it_is_read_again(
+    voice: CtAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post, other = make.post(voice, text="buying $ETH"), make.post(voice, text="long $ETH")
+
+    def edit() -> None:
+        revise.edits(voice, [RawPost(post.post_id, "voice", "selling $ETH", post.posted_at)])
+
+    slow = SlowModel(edit)
+    slow.reads(post.post_id, "ETH")
+    slow.reads(other.post_id, "ETH")
+    monkeypatch.setattr("signals_app.classify.ask", slow)
+    done = run()
+
+    assert (done.due, done.read, done.changed, done.candidates, done.failed) == (2, 1, 1, 1, {})
+    assert (again(post).state, again(post).attempts, again(post).sides) == ("new", 0, {})
+    assert again(other).sides == {"ETH": "long"}
+
+    slow.reads(post.post_id, "ETH", sentiment="bearish")
+    assert run().read == 1
+    assert (again(post).text, again(post).sides) == ("selling $ETH", {"ETH": "short"})
+
+
+def test_a_post_that_is_deleted_while_the_model_reads_it_spoils_no_other(
+    voice: CtAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post, other = make.post(voice), make.post(voice)
+
+    def delete() -> None:
+        revise.deletions(voice, [RawPost(post.post_id, "voice", "", post.posted_at, deleted=True)])
+
+    slow = SlowModel(delete)
+    slow.reads(post.post_id, "ETH")
+    slow.reads(other.post_id, "ETH")
+    monkeypatch.setattr("signals_app.classify.ask", slow)
+    done = run()
+
+    assert (done.read, done.changed, done.failed) == (1, 1, {})
+    assert (again(post).state, again(post).outcome) == ("prefiltered", "prefiltered:deleted")
+    assert again(other).outcome == "candidate:waiting"
