@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -15,7 +16,20 @@ from maxxit.llm.rules.read import Reader
 from maxxit.market.instruments import all_instruments, words_by_token
 
 LABELS = Path(__file__).parent / "labels-2017-12.csv"
+UNTOUCHED = Path(__file__).parent / "labels-2017-12-untouched.csv"
+"""978 posts that no half holds, labelled by someone else before the reader saw them, and never tuned on."""
 POSTS = Path(__file__).parents[2].parent / "shared" / "data" / "posts-2017-12.jsonl"
+
+
+def evaluated(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
+    """What `evaluate-classifier --json` says, with the profile of a replay."""
+    monkeypatch.setenv("MAXXIT_PROFILE", "replay")
+    config._read.cache_clear()
+    out = StringIO()
+    call_command("evaluate-classifier", *words, "--json", stdout=out)
+    config._read.cache_clear()
+    told: dict[str, Any] = json.loads(out.getvalue())
+    return told
 
 
 @pytest.fixture
@@ -36,17 +50,26 @@ def test_the_labels_are_ids_and_labels_only() -> None:
     assert min(counts[name] for name in HALVES) >= 50
 
 
+def test_the_untouched_set_shares_no_post_with_the_halves() -> None:
+    untouched = read_labels(UNTOUCHED)
+    assert len(untouched) == 978
+    assert not {one.post_id for one in untouched} & {one.post_id for one in read_labels(LABELS)}
+
+
+@pytest.mark.realdata
+@pytest.mark.django_db
+def test_the_untouched_set_is_read_as_published(posts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = evaluated(monkeypatch, "--labelled", str(UNTOUCHED), "--posts", str(posts))
+    print(told)
+    assert told["posts"] == 978
+
+
 @pytest.mark.realdata
 @pytest.mark.django_db
 def test_the_reporting_half_holds_its_floors(posts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAXXIT_PROFILE", "replay")
-    config._read.cache_clear()
-    out = StringIO()
     floors = ["--min-precision", "0.8", "--min-recall", "0.5", "--min-side-accuracy", "0.9"]
     files = ["--labelled", str(LABELS), "--posts", str(posts)]
-    call_command("evaluate-classifier", *files, "--half", "reporting", "--json", *floors, stdout=out)
-    config._read.cache_clear()
-    told = json.loads(out.getvalue())
+    told = evaluated(monkeypatch, *files, "--half", "reporting", *floors)
     print({name: told[name] for name in ("classes", "side_accuracy", "seconds")})
 
 
