@@ -255,6 +255,7 @@ def facts(**fields: Any) -> Facts:
         "listed": True,
         "min_usd": Decimal(10),
         "spendable_usd": Decimal(10_000),
+        "expected_price": fields.get("price", Decimal(2000)),
         "held": Decimal(0),
         "venue_problem": "",
     }

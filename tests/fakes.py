@@ -19,6 +19,7 @@ from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.llm.proposal import Proposal
 from maxxit.llm.reading import Reading, Readings
+from maxxit.market import quotes
 from trading.venues.base import Capabilities, Prepared, Report, Request, VenueFill
 
 
@@ -186,6 +187,11 @@ class FakeVenue:
     def balances(self, account: str) -> dict[str, Decimal]:
         """Not kept."""
         return {}
+
+    def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
+        """The quote; nothing where there is none."""
+        quote = quotes.latest([symbol]).get(symbol)
+        return quote.price if quote else None
 
     def problem(self, account: str, symbol: str) -> str:
         """What the test says."""

@@ -87,16 +87,17 @@ def place_due(purpose: str, policy: RiskPolicy, batch: int) -> Placed:
 
 def place(order: Order, at_venue: Venue, policy: RiskPolicy) -> Verdict:
     """Reserve one planned order and send it, or block it. Raises StaleState when another worker was first."""
+    policy = policy.of(order.symbol)
     found = quotes.latest(list(all_instruments()), closing=True)
     prices = {  # a price whose sources disagree values what is held and lets it go, but opens nothing
         symbol: quote.price
         for symbol, quote in found.items()
         if quote.trusted or order.purpose == "close" or symbol != order.symbol
     }
-    problem = _problem(order, at_venue)
+    problem, expected = _ask(order, at_venue, policy)
     with transaction.atomic():
         limits.lock(order.account)
-        facts, quantity = _gather(order, at_venue, policy, prices, problem)
+        facts, quantity = _gather(order, policy, prices, problem, expected)
         verdict = risk.check(facts, policy)
         if not verdict.allowed:
             advance(
@@ -114,17 +115,30 @@ def place(order: Order, at_venue: Venue, policy: RiskPolicy) -> Verdict:
     return verdict
 
 
-def _problem(order: Order, at_venue: Venue) -> str | None:
-    """What the venue objects to; None when it could not be asked, which blocks."""
+def _ask(order: Order, at_venue: Venue, policy: RiskPolicy) -> tuple[str | None, Decimal | None]:
+    """What the venue objects to, and the price of an entry there; None what it could not say, which blocks.
+
+    Asked before the lock, since a network may lie between: so for the largest entry that the sizing allows.
+    """
+    largest = policy.sizing[order.deployment.agent.sizing_preset].max_usd  # type: ignore[index]  # the column's choices
     try:
-        return at_venue.problem(order.account, order.symbol)
+        problem = at_venue.problem(order.account, order.symbol)
+        if problem or order.purpose == "close":
+            return problem, None
+        return "", at_venue.expected_price(order.account, order.symbol, order.side, largest * order.leverage)
+    except Rejected as no:
+        return no.code, None
     except (Retryable, Unknown) as error:
         log.warning("venue_not_read", venue=order.venue, error=str(error))
-        return None
+        return None, None
 
 
 def _gather(
-    order: Order, at_venue: Venue, policy: RiskPolicy, prices: dict[str, Decimal], problem: str | None
+    order: Order,
+    policy: RiskPolicy,
+    prices: dict[str, Decimal],
+    problem: str | None,
+    expected: Decimal | None,
 ) -> tuple[Facts, Decimal]:
     """Every fact that the checks use, read under the lock; and the quantity in whole lots."""
     now = clock.now()
@@ -159,6 +173,7 @@ def _gather(
         listed=order.symbol in listed_on(order.venue),
         min_usd=preset.min_usd,
         spendable_usd=spendable,
+        expected_price=expected,
         held=book.held.get((order.account, order.symbol), ZERO),
         venue_problem=problem,
     )

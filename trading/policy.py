@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from maxxit.core.config import Percent, Policy, Seconds, Usd, load
+from maxxit.market.instruments import all_instruments
 
 Preset = Literal["conservative", "moderate", "aggressive"]
 ExitPreset = Literal["signal", "conservative", "moderate", "aggressive"]
@@ -118,13 +119,27 @@ class Fees(Policy):
     platform_fee_usdc: Annotated[Decimal, Field(ge=0, le=Decimal("0.2"))]
 
 
+class SymbolLimits(Policy):
+    """What is different for one token; what is not given is as for all."""
+
+    max_orders_per_symbol_per_day: Count | None = None
+    cooldown_seconds_per_symbol: Seconds | None = None
+    max_symbol_exposure_usd: Usd | None = None
+    max_trade_usd: Usd | None = None
+    price_band_pct: Percent | None = None
+    max_slippage_pct: Percent | None = None
+
+
 class RiskPolicy(Policy):
     """The whole file."""
 
     account: AccountLimits
     platform: PlatformLimits
     triggers: Triggers
+    symbols: dict[str, SymbolLimits]
+    max_trade_usd: Usd
     price_band_pct: Percent
+    max_slippage_pct: Percent
     volatility_band: VolatilityBand
     allow_add_to_position: bool
     order_deadline_seconds: Seconds
@@ -138,6 +153,22 @@ class RiskPolicy(Policy):
             if missing := set(get_args(presets)) - set(there):
                 raise ValueError(f"{key} lacks {', '.join(sorted(missing))}")
         return self
+
+    @model_validator(mode="after")
+    def _known_symbols(self) -> "RiskPolicy":
+        if unknown := set(self.symbols) - set(all_instruments()):
+            raise ValueError(f"symbols: {', '.join(sorted(unknown))} is not in config/markets.yaml")
+        return self
+
+    def of(self, symbol: str) -> "RiskPolicy":
+        """The policy with the exceptions for `symbol` in place. The platform's own limits know no exception."""
+        found = self.symbols.get(symbol)
+        if found is None:
+            return self
+        given = found.model_dump(exclude_none=True)
+        mine = {name: value for name, value in given.items() if name in AccountLimits.model_fields}
+        rest = {name: value for name, value in given.items() if name not in mine}
+        return self.model_copy(update=rest | {"account": self.account.model_copy(update=mine)})
 
 
 @cache

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
+from maxxit.core.money import ZERO
 from trading.policy import RiskPolicy
 
 
@@ -71,6 +72,8 @@ class Facts:
     listed: bool
     min_usd: Decimal
     spendable_usd: Decimal | None
+    expected_price: Decimal | None
+    """What the venue would fill the largest order of this sizing at, USD a token before fees."""
     held: Decimal | None
     """Signed quantity the account holds, entries in flight included."""
     venue_problem: str | None
@@ -138,12 +141,13 @@ def check_price(facts: Facts, policy: RiskPolicy) -> Verdict:
 
 
 def check_exposure(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """Total and per symbol, per account and platform. What reduces |exposure| always passes."""
+    """One order, total and per symbol, per account and platform. What reduces |exposure| always passes."""
     if facts.reduces:
         return PASS
     if facts.account is None or facts.platform is None:
         return _stop("exposure_unreadable")
     for reason, load, limit in (
+        ("max_trade", ZERO, policy.max_trade_usd),
         ("exposure_cap", facts.account.exposure_usd, policy.account.max_total_exposure_usd),
         ("exposure_cap", facts.platform.exposure_usd, policy.platform.max_total_exposure_usd),
         ("symbol_exposure_cap", facts.account.symbol_exposure_usd, policy.account.max_symbol_exposure_usd),
@@ -173,6 +177,17 @@ def check_volatility_band(facts: Facts, policy: RiskPolicy) -> Verdict:
     away = abs(facts.price - facts.signal_price) / facts.signal_price * 100
     limit = facts.volatility_pct * policy.volatility_band.multiplier
     return _stop("volatility_band", f"{away:.2f} %", f"{limit:.2f} %") if away > limit else PASS
+
+
+def check_slippage(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """What the venue would fill it at stays near the quote: |expected - price| <= price × limit."""
+    if facts.reduces or facts.price is None:
+        return PASS
+    if facts.expected_price is None:  # `check_venue` stops what the venue objects to, or was not asked about
+        return _stop("slippage_unreadable") if facts.venue_problem == "" else PASS
+    away = abs(facts.expected_price - facts.price) / facts.price * 100
+    limit = policy.max_slippage_pct
+    return _stop("slippage", f"{away:.2f} %", f"{limit} %") if away > limit else PASS
 
 
 def check_venue(facts: Facts, policy: RiskPolicy) -> Verdict:
@@ -206,6 +221,7 @@ CHECKS: tuple[Callable[[Facts, RiskPolicy], Verdict], ...] = (
     check_exposure,
     check_price_band,
     check_volatility_band,
+    check_slippage,
     check_venue,
 )
 

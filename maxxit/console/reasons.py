@@ -118,6 +118,12 @@ REASONS: dict[str, tuple[str, str]] = {
         "the signal kept no volatility of the token",
         "`manage.py doctor`: candles and their gaps",
     ),
+    "max_trade": ("the order is larger than any may be", f"max_trade_usd in {RISK}, or the sizing preset"),
+    "slippage": (
+        "the venue would fill it too far from the quote",
+        f"max_slippage_pct in {RISK}; the pool's depth",
+    ),
+    "slippage_unreadable": ("the venue gave no price for an order of this size", "the venue's own status"),
     "token_not_listed": ("the venue does not list the token", f"venues of the token in {MARKETS}"),
     "venue_unreadable": ("the venue did not answer", "`manage.py doctor`; the venue's own status"),
     "no_position": ("nothing to close at the venue", "`manage.py reconcile`"),

@@ -153,6 +153,22 @@ def test_it_answers_whether_it_would_take_an_order(venue: Venue) -> None:
     assert venue.problem(ACCOUNT, "ETH") == ""
 
 
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_what_it_expects_to_fill_at_is_what_it_then_fills_at(venue: Venue, side: str) -> None:
+    said = venue.expected_price(ACCOUNT, "ETH", side, D(800))
+    prepared = venue.prepare(replace(REQUEST, side=side))
+    venue.send(prepared)
+
+    assert said is not None
+    assert {abs(fill.price - said) <= D("0.01") for fill in ended(venue, prepared.ref).fills} == {True}
+
+
+def test_without_a_quote_it_expects_nothing(venue: Venue) -> None:
+    make.Quote.objects.all().delete()
+
+    assert venue.expected_price(ACCOUNT, "ETH", "buy", D(800)) is None
+
+
 # --- paper only: it keeps balances ---------------------------------------------------------------------------------
 
 

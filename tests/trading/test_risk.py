@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.builders import IDLE, OPEN_GATE, facts
 from trading import risk
@@ -34,10 +35,12 @@ BREAKS: list[tuple[str, dict[str, Any]]] = [
     ("max_symbol_orders", {"symbol_orders_today": MINE.max_orders_per_symbol_per_day}),
     ("max_open_orders", {"platform": load(open_orders=ALL.max_open_orders)}),
     ("cooldown", {"since_last_order": timedelta(seconds=MINE.cooldown_seconds_per_symbol - 1)}),
+    ("max_trade", {"notional_usd": D(5001), "spendable_usd": D(10_000)}),
     ("exposure_cap", {"exposure": D(10**9)}),
     ("symbol_exposure_cap", {"symbol_exposure": D(10**9)}),
     ("price_band", {"signal_price": D(1000)}),
     ("volatility_band", {"signal_price": D(1990), "volatility_pct": D("0.1")}),
+    ("slippage", {"expected_price": D(1975)}),
     ("token_not_listed", {"listed": False}),
     ("market_closed", {"venue_problem": "market_closed"}),
     ("position_exists", {"held": D(1)}),
@@ -103,6 +106,7 @@ def test_of_any_set_of_failing_checks_the_earliest_is_the_verdict(places: set[in
         ("since_last_order", "throttles_unreadable"),
         ("price", "no_price"),
         ("volatility_pct", "volatility_unreadable"),
+        ("expected_price", "slippage_unreadable"),
         ("venue_problem", "venue_unreadable"),
         ("held", "venue_unreadable"),
         ("spendable_usd", "balance_unreadable"),
@@ -116,8 +120,48 @@ def test_a_fact_that_could_not_be_read_blocks(unread: str, reason: str) -> None:
 
 OPTIONAL = (
     *("gate", "account", "platform", "symbol_orders_today", "since_last_order"),
-    *("price", "venue_problem", "held", "spendable_usd"),
+    *("price", "expected_price", "venue_problem", "held", "spendable_usd"),
 )
+
+
+@given(
+    st.decimals("0.01", "1000000", places=4),
+    st.decimals("0.5", "2", places=6),
+    st.decimals("0.1", "50", places=2),
+)
+def test_an_entry_passes_only_if_the_venue_fills_it_within_the_slippage(price: D, times: D, limit: D) -> None:
+    rules = RULES.model_copy(update={"max_slippage_pct": limit})
+    verdict = risk.check(facts(price=price, signal_price=price, expected_price=price * times), rules)
+
+    assert verdict.allowed == (abs(times - 1) * 100 <= limit)
+    assert verdict.reason in ("", "slippage")
+
+
+def test_one_token_can_have_limits_of_its_own_and_the_platforms_stand() -> None:
+    own = {
+        "EOS": {"max_symbol_exposure_usd": "500", "price_band_pct": "1.0", "cooldown_seconds_per_symbol": 5}
+    }
+    rules = type(RULES).model_validate(RULES.model_dump() | {"symbols": own})
+
+    assert rules.of("BTC") is rules
+    assert rules.of("EOS").account.max_symbol_exposure_usd == 500
+    assert rules.of("EOS").account.max_total_exposure_usd == MINE.max_total_exposure_usd
+    assert rules.of("EOS").price_band_pct == 1
+    assert rules.of("EOS").platform == rules.platform
+    assert risk.check(facts(), rules.of("EOS")).reason == "symbol_exposure_cap"
+
+
+@pytest.mark.parametrize(
+    ("exception", "said"),
+    [
+        ({"NOPE": {"price_band_pct": "1.0"}}, "NOPE is not in config/markets.yaml"),
+        ({"EOS": {"price_band_pct": "0.03"}}, "greater than or equal to 0.1"),
+        ({"EOS": {"max_open_orders": 3}}, "Extra inputs"),
+    ],
+)
+def test_an_exception_for_a_token_is_typed_like_the_rule(exception: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        type(RULES).model_validate(RULES.model_dump() | {"symbols": exception})
 
 
 @given(st.sets(st.sampled_from(OPTIONAL), min_size=1))

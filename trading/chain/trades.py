@@ -85,20 +85,33 @@ class Trade:
 def quote(chain: Chain, places: Contracts, trade: Trade, pool_fee: int) -> int:
     """What QuoterV2 says would arrive now, base units. Raises Rejected where the pool cannot do it."""
     sell, buy = (places.usdc, trade.token) if trade.purpose == "open" else (trade.token, places.usdc)
-    asked = encode_call(_QUOTE, (sell, buy, trade.amount, pool_fee, 0))
+    return _arrives(chain, places, trade.symbol, (sell, buy, trade.amount, pool_fee, 0))
+
+
+def expected(chain: Chain, places: Contracts, safe: str, symbol: str, usdc: int) -> int:
+    """Tokens that `usdc` would buy now in the pool that the Safe's policy names; all in base units.
+
+    Raises Rejected where the policy does not list the token or the pool cannot do it.
+    """
+    token = places.tokens[symbol].address
+    pool_fee = _pool_fee(chain, places, safe, token, symbol)
+    return _arrives(chain, places, symbol, (places.usdc, token, usdc, pool_fee, 0))
+
+
+def _arrives(chain: Chain, places: Contracts, symbol: str, asked: tuple[str, str, int, int, int]) -> int:
     try:
-        answer = chain.call(places.quoter, asked)
+        answer = chain.call(places.quoter, encode_call(_QUOTE, asked))
     except Fault as no:
-        raise Rejected(f"the pool of {trade.symbol} gives no quote: {no}", code="no_quote") from no
+        raise Rejected(f"the pool of {symbol} gives no quote: {no}", code="no_quote") from no
     arrives: int = decode(["uint256", "uint160", "uint32", "uint256"], answer)[0]
     if arrives == 0:
-        raise Rejected(f"the pool of {trade.symbol} gives nothing", code="no_quote")
+        raise Rejected(f"the pool of {symbol} gives nothing", code="no_quote")
     return arrives
 
 
 def call_of(chain: Chain, places: Contracts, trade: Trade, *, executor: str, slippage_bps: int) -> Call:
     """The module call with its least acceptable amount, tried out first. Raises Rejected with the module's reason."""
-    fee = _pool_fee(chain, places, trade)
+    fee = _pool_fee(chain, places, trade.safe, trade.token, trade.symbol)
     least = quote(chain, places, trade, fee) * (BPS - slippage_bps) // BPS
     trade_id = bytes.fromhex(trade.trade_id[2:])
     if trade.purpose == "open":
@@ -109,12 +122,12 @@ def call_of(chain: Chain, places: Contracts, trade: Trade, *, executor: str, sli
     return Call(places.module, data)
 
 
-def _pool_fee(chain: Chain, places: Contracts, trade: Trade) -> int:
+def _pool_fee(chain: Chain, places: Contracts, safe: str, token: str, symbol: str) -> int:
     """The fee tier that the Safe's policy names for the token."""
-    rule = chain.call(places.module, m.rule_data(trade.safe, trade.token))
+    rule = chain.call(places.module, m.rule_data(safe, token))
     fee: int = decode(["address", "uint24", "uint256", "uint256", "bool"], rule)[1]
     if fee == 0:
-        raise Rejected(f"the Safe's policy does not list {trade.symbol}", code="token_not_listed")
+        raise Rejected(f"the Safe's policy does not list {symbol}", code="token_not_listed")
     return fee
 
 

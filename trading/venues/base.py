@@ -111,6 +111,13 @@ class Venue(Protocol):
         """Every asset the account holds, in whole units; a short is negative."""
         ...
 
+    def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
+        """What an entry of `cash` USDC would be filled at now, USD a token; None where that cannot be said.
+
+        Raises Rejected with the code where the account could not trade it at all.
+        """
+        ...
+
     def problem(self, account: str, symbol: str) -> str:
         """Why the venue would not take an order for this account and symbol now: a coded reason, or empty."""
         ...

@@ -87,6 +87,11 @@ class PaperVenue:
         """What the account holds here."""
         return dict(PaperBalance.objects.filter(account=account).values_list("asset", "amount"))
 
+    def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
+        """The quote made worse by the slippage; the depth only makes an order take longer."""
+        quote = quotes.latest([symbol]).get(symbol)
+        return self._worse(quote.price, symbol, side) if quote else None
+
     def problem(self, account: str, symbol: str) -> str:
         """Never anything: the paper exchange is always open."""
         return ""
@@ -95,6 +100,11 @@ class PaperVenue:
         """Add play money to an account. Who calls it sees to it that a deployment is paid once."""
         self._move(account, USDC, usdc(amount))
 
+    def _worse(self, price: Decimal, symbol: str, side: str) -> Decimal:
+        return instrument(symbol).round_price(
+            price * (1 + self.slippage if side == "buy" else 1 - self.slippage)
+        )
+
     def _match(self, order: PaperOrder) -> None:
         """Fill what is left, up to the depth, at the quote made worse by the slippage."""
         quote = quotes.latest([order.symbol], closing=True).get(order.symbol)
@@ -102,8 +112,7 @@ class PaperVenue:
         if quote is None or left <= ZERO or order.canceled:
             return
         token = instrument(order.symbol)
-        worse = 1 + self.slippage if order.side == "buy" else 1 - self.slippage
-        price = token.round_price(quote.price * worse)
+        price = self._worse(quote.price, order.symbol, order.side)
         quantity = min(left, max(token.round_quantity(self.depth_usd / price), token.lot))
         cash = usdc(quantity * price)
         fee = usdc(cash * self.fee)

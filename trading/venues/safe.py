@@ -22,7 +22,7 @@ from trading.chain.models import ChainTransaction
 from trading.chain.rpc import Chain, Fault
 from trading.chain.signer import KEYSTORE, Signer, executor_address, open_signer
 from trading.chain.states import TxState
-from trading.chain.trades import USDC_DECIMALS, Trade, call_of, fills_of, whole
+from trading.chain.trades import USDC_DECIMALS, Trade, base, call_of, expected, fills_of, whole
 from trading.contracts.codec import encode_call
 from trading.venues.base import Capabilities, Prepared, Report, Request
 
@@ -145,6 +145,19 @@ class SafeVenue:
             symbol: whole(int.from_bytes(answer, "big"), decimals)
             for (symbol, (_, decimals)), answer in zip(held.items(), found, strict=True)
         }
+
+    def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
+        """What QuoterV2 says of the pool that the Safe's policy names, the pool's fee included."""
+        if side != "buy":
+            raise Rejected("a Safe cannot sell what it does not hold", code="shorts_not_supported")
+        token = self.places.tokens.get(symbol)
+        if token is None:
+            raise Rejected(f"{symbol} is not traded on this chain", code="token_not_listed")
+        try:
+            arrives = expected(self.chain, self.places, account, symbol, base(cash, USDC_DECIMALS))
+        except Fault:
+            return None
+        return cash / whole(arrives, token.decimals)
 
     def problem(self, account: str, symbol: str) -> str:
         """Why neither an entry nor an exit could go through now; what stops entries alone is found by `send`."""
