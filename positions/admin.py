@@ -24,7 +24,7 @@ from maxxit.events.admin_links import (
 )
 from maxxit.market.models import Quote
 from positions import watch
-from positions.models import PnlSnapshot, Position, ProfitMark
+from positions.models import ExitPause, PnlSnapshot, Position, ProfitMark
 
 SIGN = Case(When(side="long", then=Value(1)), default=Value(-1))
 
@@ -199,6 +199,16 @@ class ProfitMarkAdmin(Book):
     list_select_related = ("deployment__agent",)
     search_fields = ("deployment__account", "deployment__agent__name")
     to_earn_back = number_column("carried_loss", "to earn back (USDC)")
+
+
+@admin.register(ExitPause)
+class ExitPauseAdmin(Book):
+    """When stops and targets were not acted on. `manage.py exits off|on` pauses and resumes."""
+
+    list_display = ("paused_at", "paused_by", "reason", "resumed_at", "resumed_by")
+    list_filter = (("resumed_at", admin.EmptyFieldListFilter),)
+    search_fields = ("reason", "paused_by")
+    date_hierarchy = "paused_at"
 
 
 @admin.register(PnlSnapshot)

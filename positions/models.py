@@ -97,6 +97,31 @@ class Position(models.Model):
         return f"{self.side} {self.symbol} #{self.pk} ({self.state})"
 
 
+class ExitPause(models.Model):
+    """A person took the watch off every exit; while one stands, stops and targets are not acted on.
+
+    The kill switch's flatten and closing by hand go on. The newest open row is the one in force.
+    """
+
+    paused_at = models.DateTimeField()
+    paused_by = models.CharField(max_length=80)
+    reason = models.CharField(max_length=300)
+    resumed_at = models.DateTimeField(null=True, blank=True)
+    resumed_by = models.CharField(max_length=80, blank=True)
+
+    class Meta:
+        db_table = "exit_pauses"
+        ordering = ("-id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                models.Value(1), name="one_exit_pause", condition=models.Q(resumed_at=None)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"exits paused {self.paused_at:%Y-%m-%d %H:%M} UTC by {self.paused_by}"
+
+
 class ProfitMark(models.Model):
     """The losses of a deployment that winners must earn back before a share is due."""
 

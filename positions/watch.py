@@ -60,6 +60,7 @@ HITS_BY_MARKET = f"""
               AND EXISTS (SELECT FROM kill_switches WHERE released_at IS NULL AND level = 'flatten')
         ) AS h
         WHERE {FRESH}
+          AND (h.why = 'kill_switch' OR NOT EXISTS (SELECT FROM exit_pauses WHERE resumed_at IS NULL))
     ) AS found
     ORDER BY id, rank
 """  # noqa: S608 (constants only)

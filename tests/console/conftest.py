@@ -22,6 +22,7 @@ from maxxit.market.models import BackfillMark, PriceRule, RefusedQuote, RuleDeli
 from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.stages import QUEUES
 from maxxit.pipeline.sync import sync_schedule
+from positions import pause
 from positions.models import PnlSnapshot, Position, ProfitMark
 from signals_app.models import CtPost, RejectedPost, Signal
 from tests import builders
@@ -154,6 +155,8 @@ def machine() -> None:
     PaperFill.objects.create(order=paper, quantity=1, price=2000, cash=2000, fee=2, at=timezone.now())
     gate.kill("no_entries", by="test", reason="drill")
     gate.release(by="test", reason="over")
+    pause.pause(by="test", reason="drill")
+    pause.resume(by="test", reason="over")
     PeriodicTask.objects.filter(name="quotes").update(last_run_at=timezone.now())
 
 

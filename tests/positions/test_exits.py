@@ -1,18 +1,22 @@
 """Where a position leaves: the pure rules, and the statement that decides for all positions at once."""
 
+import json
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.models import Deployment
+from maxxit.core.errors import Rejected
+from positions import pause
 from positions.exits import Levels, exit_reason, levels, ratchet
 from positions.models import Position
-from positions.watch import sweep
+from positions.watch import close, sweep
 from tests import builders as make
 from tests.builders import T0, RecordedClock
 from trading import gate
@@ -325,3 +329,65 @@ def test_a_position_that_was_rejected_thirty_thousand_times_does_not_stop_the_ot
 
     assert Position.objects.get(pk=other.pk).state == "closing"
     assert Position.objects.get(pk=worn.pk).state == "closing"
+
+
+# --- the master switch --------------------------------------------------------------------------------------------
+
+
+def test_paused_no_stop_and_no_target_is_acted_on_until_a_person_resumes(
+    purse: Deployment, time: RecordedClock
+) -> None:
+    lost = make.position(purse, symbol="ETH", entry="2000", stop_loss=D(1900), take_profit=D(2600))
+    make.price("ETH", "1500")
+    pause.pause(by="ana", reason="the exchange prints nonsense")
+
+    assert sweep() == 0
+    assert pause.resume(by="ana", reason="prices are right again")
+    assert sweep() == 1
+    lost.refresh_from_db()
+    assert (lost.state, lost.exit_reason) == ("closing", "stop_loss")
+    assert make.event_names()[-4:-2] == ["exits.paused", "exits.resumed"]
+
+
+def test_a_pause_stops_neither_flatten_nor_a_closing_by_hand(purse: Deployment) -> None:
+    first = make.position(purse, symbol="ETH", entry="2000")
+    make.price("ETH", "2000")
+    pause.pause(by="ana", reason="looking")
+    second = make.position(purse, symbol="ETH", entry="2000")
+
+    assert close([first.pk]) == 1
+    gate.kill("flatten", by="ana", reason="get out")
+    assert sweep() == 1
+    second.refresh_from_db()
+    assert second.exit_reason == "kill_switch"
+
+
+def test_there_is_one_pause_at_a_time_and_each_needs_a_reason(purse: Deployment) -> None:
+    pause.pause(by="ana", reason="looking")
+
+    with pytest.raises(Rejected, match="already"):
+        pause.pause(by="bo", reason="me too")
+    for change in (pause.pause, pause.resume):
+        with pytest.raises(Rejected, match="needs a reason"):
+            change(by="ana", reason=" ")
+    assert pause.resume(by="ana", reason="done") is True
+    assert pause.resume(by="ana", reason="done") is False
+
+
+def test_the_exits_command_says_and_does_it(purse: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    make.position(purse, symbol="ETH", entry="2000", stop_loss=D(1900), take_profit=D(2600))
+    make.price("ETH", "1500")
+    call_command("exits", "off", "--reason", "looking", "--by", "ana")
+    call_command("exits", "status", "--json")
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    assert told["watched"] is False
+    assert told["positions"] == {"open": 1}
+    assert told["presets"]["moderate"]["take_profit"] == "1 %"
+    with pytest.raises(CommandError, match="already"):
+        call_command("exits", "off", "--reason", "again")
+    call_command("exits", "run")
+    assert "0 positions leave" in capsys.readouterr().out
+    call_command("exits", "on", "--reason", "all is well")
+    call_command("exits", "run")
+    assert "1 positions leave" in capsys.readouterr().out
