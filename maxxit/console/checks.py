@@ -17,15 +17,20 @@ from maxxit.core.config import load, profile
 from maxxit.core.errors import MaxxitError
 from maxxit.core.processes import port_taken
 from maxxit.llm.policy import policy as llm_policy
-from maxxit.market import quotes
+from maxxit.market import candles, quotes
+from maxxit.market.feeds.bars import BAR
+from maxxit.market.indicators import MOST_MISSING
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import Quote
-from maxxit.market.venues import venues
+from maxxit.market.stream import status as stream_status
+from maxxit.market.venues import VenuePolicy, venues
 from maxxit.pipeline.models import CanaryMark
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
 from signals_app.policy import policy as signals_policy
 from trading import gate
+from trading.chain.chains import LOCAL_CHAIN_ID
+from trading.chain.chains import stanza as chain_stanza
 from trading.chain.chains import terms as chain_terms
 from trading.policy import policy as risk_policy
 
@@ -35,6 +40,8 @@ CLOCK_LIMIT = timedelta(seconds=2)
 """Quotes and deadlines compare clocks of different machines; more than this and they mislead."""
 DISK_LIMIT = 1024**3
 """Bytes: Postgres stops without room, and stops badly."""
+GAPS_SINCE = timedelta(days=1)
+"""How far back holes in the bars are looked for: indicators of a decision reach about as far."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,53 @@ def feeds() -> Check:
     )
 
 
+def stream() -> Check:
+    """Whether a stream leads, and what its sources say. Without one prices are polled, which is slower and no fault."""
+    said = stream_status.status()
+    if said is None:
+        polled = "none leads: beat asks the feeds every few seconds, so exits wait longer"
+        return Check("stream", True, polled, "for exits at once: `manage.py stream` (`make up` runs it)")
+    silent = {one["name"]: one["error"] for one in said["sources"] if one["error"]}
+    told = f"{said['owner']} leads: {said['ticks']} ticks, {said['quotes']} quotes, {said['dropped']} dropped"
+    if not silent:
+        return Check("stream", True, f"{told}; {len(said['sources'])} sources are well")
+    why = "; ".join(f"{name}: {error}" for name, error in silent.items())
+    names = ", ".join(silent)
+    fix = f"see that this machine reaches {names}, its key and ids in config/feeds.yaml; it tries again by itself"
+    return Check("stream", False, f"{told}; {why}"[:300], fix)
+
+
+def candle_gaps() -> Check:
+    """Holes in the five-minute bars of the last day. It fails where indicators refuse the series because of them."""
+    now = clock.now()
+    begin = now - GAPS_SINCE
+    try:
+        found = candles.gaps(list(all_instruments()), begin, now)
+    except Exception as error:  # the database is away, which has its own line
+        return Check("candles", False, f"not known: {error}".splitlines()[0], "see postgres and migrations")
+    if not found:
+        return Check("candles", True, "no holes in the last day")
+    by_symbol: dict[str, list[candles.Gap]] = {}
+    for gap in found:
+        by_symbol.setdefault(gap.symbol, []).append(gap)
+    allowed = MOST_MISSING * (GAPS_SINCE // BAR)
+    bad = [
+        symbol
+        for symbol, holes in by_symbol.items()
+        if sum(hole.bars for hole in holes) > allowed or (holes[-1].end > now - BAR and holes[-1].bars > 1)
+    ]
+    told = "; ".join(
+        f"{symbol} lacks {sum(hole.bars for hole in holes)} bars, the last at {holes[-1].end - BAR:%m-%d %H:%M}"
+        for symbol, holes in by_symbol.items()
+    )
+    since = min(hole.start for hole in found if not bad or hole.symbol in bad)
+    fill = (
+        f"`manage.py backfill --symbols {','.join(bad or by_symbol)} --from {since:%Y-%m-%d} "
+        f"--to {now + timedelta(days=1):%Y-%m-%d}` (the demo: `manage.py demo`)"
+    )
+    return Check("candles", not bad, told[:300], fill)
+
+
 def gates() -> Iterator[Check]:
     """What may leave. A closed gate is no fault, so these never fail; they say what stands."""
     latched = gate.kill_level()
@@ -173,8 +227,16 @@ def gates() -> Iterator[Check]:
     )
     open_now = gate.open_venues()
     for name, venue in venues().items():
-        money = "paper" if venue.paper else "REAL MONEY"
-        yield Check(f"gate:{name}", True, f"{'open' if name in open_now else 'closed'} ({money})")
+        yield Check(f"gate:{name}", True, f"{'open' if name in open_now else 'closed'} ({money(venue)})")
+
+
+def money(venue: VenuePolicy) -> str:
+    """What is at stake at a venue: paper, the local chain's play money, or REAL MONEY."""
+    if venue.paper:
+        return "paper"
+    chain = venue.options.get("chain")
+    local = chain is not None and chain_stanza(chain).chain_id == LOCAL_CHAIN_ID
+    return "play money on the local chain" if local else "REAL MONEY"
 
 
 def _release(latched: str) -> str:
@@ -277,7 +339,7 @@ def everything() -> Iterator[Check]:
     yield broker()
     yield migrations()
     yield from canaries()
-    for check in (feeds, disk, clocks):
+    for check in (feeds, stream, candle_gaps, disk, clocks):
         yield check()
     try:
         yield from gates()

@@ -165,7 +165,7 @@ def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
             {"reason": reason, "count": count, "meaning": reasons.explain(reason)[0]}
             for reason, count in figures.blocked().items()
         ],
-        "gates": [(name, name in open_now, venue.paper) for name, venue in venues().items()],
+        "gates": [(name, name in open_now, checks.money(venue)) for name, venue in venues().items()],
         "latched": KillSwitch.objects.filter(released_at=None).order_by("-pk"),
         "open_note": f"{flying} orders in flight",
         "stop_url": reverse("stop"),

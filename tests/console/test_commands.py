@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ from django.utils import timezone
 
 from maxxit.console import checks, reasons, status
 from maxxit.events.models import Event
+from maxxit.market import candles
+from maxxit.market.feeds.bars import BAR, Bar
+from maxxit.market.models import Candle
+from maxxit.market.stream import status as stream_status
+from maxxit.market.venues import venues
 from maxxit.pipeline.models import CanaryMark, StageRun
 from signals_app.outcome import CANDIDATE_REASONS
 from tests import builders
@@ -79,6 +85,7 @@ def test_queues_follow_the_routes() -> None:
 def test_doctor_is_content(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "feeds", lambda: checks.Check("feeds", True, "fresh"))
     monkeypatch.setattr(checks, "models", lambda: iter([checks.Check("model:classify", True, "asks rules")]))
+    Candle.objects.all().delete()
     text = said("doctor")
     assert "checks passed" in text
     assert "config/risk.yaml" in text
@@ -97,6 +104,48 @@ def test_doctor_names_the_fix_and_fails(world: World) -> None:
     assert "resume" in found["kill switch"]["fix"]
     assert found["beat"]["ok"]
     assert all(check["fix"] for check in found.values() if not check["ok"])
+
+
+def test_doctor_tells_holes_in_the_bars_and_the_command_that_fills_them(
+    db: None, time: builders.RecordedClock
+) -> None:
+    def bars(symbol: str, *missing: int) -> None:
+        opened = (builders.T0 - BAR * back for back in range(288, 0, -1) if back not in missing)
+        candles.store(symbol, [Bar(at, *[Decimal(1)] * 5) for at in opened])
+
+    bars("BTC")
+    assert checks.candle_gaps() == checks.Check("candles", True, "no holes in the last day")
+    bars("ETH", 100)  # nobody traded in it: the indicators bear it
+    said = checks.candle_gaps()
+    assert (said.ok, said.detail) == (True, "ETH lacks 1 bars, the last at 03-02 03:40")
+    bars("SOL", 1, 2, 3)
+    said = checks.candle_gaps()
+    assert not said.ok
+    assert said.fix.startswith("`manage.py backfill --symbols SOL --from 2026-03-02 --to 2026-03-03`")
+    bars("LTC", *range(50, 100))
+    assert "--symbols LTC,SOL" in checks.candle_gaps().fix
+
+
+def test_doctor_tells_how_the_stream_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: dict[str, Any] = {"owner": "host-1", "ticks": 9, "quotes": 5, "dropped": 0}
+    said["sources"] = [{"name": "coinbase", "error": ""}]
+    monkeypatch.setattr(stream_status, "status", lambda: said)
+    assert checks.stream().ok
+    said["sources"].append({"name": "pyth", "error": "hermes answered 401"})
+    told = checks.stream()
+    assert not told.ok
+    assert "pyth: hermes answered 401" in told.detail
+    assert "config/feeds.yaml" in told.fix
+    monkeypatch.setattr(stream_status, "status", lambda: None)
+    told = checks.stream()
+    assert (told.ok, "manage.py stream" in told.fix) == (True, True)
+
+
+def test_money_on_the_local_chain_is_not_called_real() -> None:
+    safe = venues()["safe"]
+    assert checks.money(venues()["paper"]) == "paper"
+    assert checks.money(safe) == "play money on the local chain"
+    assert checks.money(safe.model_copy(update={"options": {}})) == "REAL MONEY"
 
 
 def test_doctor_reads_every_file_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
