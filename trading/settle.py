@@ -5,6 +5,7 @@ venue recognises a repeat; elsewhere its deadline is waited out, and the time th
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import structlog
 from django.db import transaction
@@ -37,26 +38,26 @@ def settle_due() -> int:
 
 def settle(order: Order, at_venue: Venue) -> bool:
     """Ask the venue where the order stands and book it; True when anything changed."""
+    asked = clock.now()  # an answer that was long on its way tells of the moment when we asked, at best
     try:
         report = at_venue.find(order.venue_ref)
     except (Retryable, Unknown) as error:  # a failed read changes nothing
         log.warning("order_not_read", order=order.pk, error=str(error))
         return False
     if report is None:
-        return _missing(order, at_venue)
+        return _missing(order, at_venue, asked)
     return apply(order, report, collects_fees=at_venue.capabilities.collects_fees)
 
 
-def _missing(order: Order, at_venue: Venue) -> bool:
-    """The venue does not know the order (yet)."""
+def _missing(order: Order, at_venue: Venue, asked: datetime) -> bool:
+    """The venue did not know the order (yet) when it was asked."""
     if order.state not in (OrderState.SENDING, OrderState.UNKNOWN) or order.deadline is None:
         log.error("venue_forgot_an_order", order=order.pk, state=order.state)
         return False
-    now = clock.now()
-    if now >= order.deadline + at_venue.capabilities.find_lag:
+    if asked >= order.deadline + at_venue.capabilities.find_lag:
         advance(order, OrderState.EXPIRED, why="never_arrived", reason="never_arrived")
         return True
-    if not at_venue.capabilities.dedup or now >= order.deadline:
+    if not at_venue.capabilities.dedup or clock.now() >= order.deadline:
         return False
     shut = risk.gate_verdict(gate.read(order.venue), reduces=order.purpose == "close")
     if not shut.allowed:
@@ -110,7 +111,7 @@ def _new_fills(order: Order, reported: Sequence[VenueFill]) -> list[Fill]:
             fee=one.fee,
             at=one.at,
         )
-        for one in reported
+        for one in {one.fill_id: one for one in reported}.values()  # a venue may say a thing twice
         if one.fill_id not in known
     ]
 

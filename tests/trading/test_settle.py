@@ -85,6 +85,29 @@ def test_a_venue_that_denies_an_order_for_a_while_does_not_get_it_twice(
     assert desk.sent(order) == 1
 
 
+def test_a_denial_that_was_long_on_its_way_tells_of_the_moment_when_we_asked(
+    desk: Desk, use_venue: Callable[[Venue], None]
+) -> None:
+    desk.venue = FakeVenue(dedup=False)
+    use_venue(desk.venue)
+    desk.venue.sends.append("lost")
+    order = desk.placed()
+    assert order.deadline is not None
+    desk.time.to(order.deadline - timedelta(seconds=1))
+
+    def denies(ref: str) -> None:
+        desk.venue._take(
+            Prepared(ref, order.prepared)
+        )  # what seemed lost comes in just after the answer left
+        desk.time.move(seconds=2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(desk.venue, "find", denies)
+        assert again(order).state == "unknown"
+
+    assert again(order).state == "filled"
+
+
 def test_certainly_not_sent_is_sent_at_the_next_look(desk: Desk) -> None:
     desk.venue.sends.append("away")
     order = desk.placed()
@@ -232,6 +255,13 @@ def test_a_fill_that_is_reported_twice_is_booked_once(desk: Desk, accepted: Orde
     assert not apply(accepted, "partially_filled", fill(1, "0.1"))
     assert Fill.objects.count() == 1
     assert eth(desk) == D("0.1")
+
+
+def test_a_fill_that_stands_twice_in_one_report_is_booked_once(desk: Desk, accepted: Order) -> None:
+    apply(accepted, "partially_filled", fill(1, "0.1"), fill(2, "0.2"), fill(1, "0.1"))
+
+    assert Fill.objects.count() == 2
+    assert eth(desk) == D("0.3")
 
 
 def test_fills_in_any_order_come_to_the_same_books(desk: Desk, accepted: Order) -> None:
