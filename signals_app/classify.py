@@ -10,6 +10,7 @@ from django.db.models import F, Q
 from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
 from maxxit.events.record import advance, advance_all
 from maxxit.llm.ask import ask
+from maxxit.llm.budget import AccountSpent
 from maxxit.llm.reading import Reading, Readings
 from maxxit.market.instruments import stablecoins, words_by_token
 from signals_app.models import CtPost
@@ -19,6 +20,8 @@ from signals_app.states import PostState
 from signals_app.verify import verify
 
 log = structlog.get_logger(__name__)
+LAST = 2**63 - 1
+"""Beyond every post of an account."""
 
 
 @dataclass
@@ -50,6 +53,9 @@ def classify(policy: Classify) -> Classified:
         done.due += len(batch)
         try:
             _read(batch, done)
+        except AccountSpent as error:  # one who writes without end: the others have their turn
+            _note_failure(batch, error, done)
+            last = (batch[-1].account_id, LAST)
         except Retryable as error:  # the provider is away: that is no fault of these posts
             _note_failure(batch, error, done)
             break
@@ -99,6 +105,7 @@ def _read(batch: Sequence[CtPost], done: Classified) -> None:
         data=data,
         schema=Readings,
         correlation_ids=[post.correlation_id for post in batch],
+        account=f"{batch[0].account.source}:{batch[0].account.x_username}",
     )
     readings = {reading.post_id: reading for reading in asked.answer.readings}
     with transaction.atomic():

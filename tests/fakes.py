@@ -60,6 +60,7 @@ class FakeModel:
         schema: type[BaseModel],
         correlation_ids: Sequence[UUID],
         agent: str = "",
+        account: str = "",
         provider: str | None = None,
     ) -> Asked:
         """Answer, or fail as told."""

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from maxxit.events.admin_links import EMPTY, Book, chain_link, number_column, state_column
-from maxxit.llm.models import LlmCircuit, LlmSpend, LlmTrace
+from maxxit.llm.models import LlmCircuit, LlmExport, LlmSpend, LlmTrace
 
 
 def block(text: str) -> SafeString:
@@ -100,12 +100,20 @@ class LlmTraceAdmin(Book):
 
 @admin.register(LlmSpend)
 class LlmSpendAdmin(Book):
-    """What each purpose used up, day by day."""
+    """What each budget used up, day by day."""
 
-    list_display = ("day", "purpose", "calls", "spent")
+    list_display = ("day", "purpose", "account", "calls", "spent")
     list_filter = ("purpose",)
+    search_fields = ("account",)
     date_hierarchy = "day"
     spent = number_column("usd", "USD")
+
+
+@admin.register(LlmExport)
+class LlmExportAdmin(Book):
+    """How far the traces have gone to each exporter."""
+
+    list_display = ("name", "last_id", "sent", "refused", "last_error")
 
 
 @admin.register(LlmCircuit)

@@ -7,6 +7,7 @@ The providers of the purpose are tried in order; each answer is validated agains
 for once more with the error shown. Call it outside a transaction: it waits for the network, and the trace of a
 failure must outlive the exception. Raises, after the trace was written:
 
+    AccountSpent   the account that the question is about has had its calls of the day (a Retryable)
     Retryable      every provider is away, resting, out of budget or wants another key; no fault of the question
     Rejected       some provider answered and no answer could be used, or it refused this very question
     Misconfigured  no provider can be asked; a prompt file is missing; a replay has no such recording
@@ -22,6 +23,7 @@ from pydantic import BaseModel
 from maxxit.core import redact
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.llm import chain, prompts, recordings, trace
+from maxxit.llm.budget import AccountSpent
 from maxxit.llm.call import Asker
 from maxxit.llm.chain import Link
 from maxxit.llm.policy import LlmPolicy, ProviderStanza, policy
@@ -50,9 +52,14 @@ def ask(
     schema: type[M],
     correlation_ids: Sequence[UUID],
     agent: str = "",
+    account: str = "",
     provider: Provider | None = None,
 ) -> Asked[M]:
-    """The answer to the question `purpose` about `data`. `provider` replaces the configured chain (tests)."""
+    """The answer to the question `purpose` about `data`. `provider` replaces the configured chain (tests).
+
+    `account` is whom the question is about (an author, by default the agent): it has a daily number of calls of its
+    own.
+    """
     redact.know_environment()
     rules = policy()
     prompt = prompts.read(purpose)
@@ -61,6 +68,7 @@ def ask(
         request=request,
         correlation_ids=correlation_ids,
         agent=agent,
+        account=account or agent,
         prompt_sha256=prompt.sha256,
         schema_sha256=recordings.digest(request.schema),
     )
@@ -107,4 +115,5 @@ def _verdict(purpose: str, failures: list[Retryable | Rejected]) -> Retryable | 
     if rejected:
         return Rejected(f"{purpose}: {said}", code=rejected[-1].code)
     waits = [error.after for error in failures if isinstance(error, Retryable) and error.after is not None]
-    return Retryable(f"{purpose}: {said}", after=min(waits) if waits else None)
+    kind = AccountSpent if all(isinstance(error, AccountSpent) for error in failures) else Retryable
+    return kind(f"{purpose}: {said}", after=min(waits) if waits else None)

@@ -126,7 +126,10 @@ class Asker(Generic[M]):
         name, limits = link.provider.name, self._rules.breaker
         breaker.admit(name, limits)
         with slot(name, link.stanza.concurrency, float(self._rules.slot_wait_seconds)):
-            spend = budget.book_call(request.purpose, self._rules.purpose(request.purpose))
+            stanza = self._rules.purpose(request.purpose)
+            spends = budget.book_call(
+                budget.limits(request.purpose, stanza, self._call.account, name, link.stanza)
+            )
             try:
                 answer = link.provider.complete(request)
             except Retryable as error:
@@ -140,7 +143,7 @@ class Asker(Generic[M]):
                 breaker.failed(name, limits, redact.text(str(error)))
                 raise Retryable(f"{name} does not serve us{where}: {error}") from error
         breaker.succeeded(name)
-        budget.book_cost(spend, link.stanza.cost(answer.prompt_tokens, answer.completion_tokens))
+        budget.book_cost(spends, link.stanza.cost(answer.prompt_tokens, answer.completion_tokens))
         return answer
 
 

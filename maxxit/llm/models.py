@@ -49,20 +49,48 @@ class LlmTrace(models.Model):
 
 
 class LlmSpend(models.Model):
-    """What one purpose used up on one day. Kept apart from the traces, which may be switched off."""
+    """What one budget used up on one day. Kept apart from the traces, which may be switched off.
+
+    A call counts in up to three of them: its purpose's, its purpose's for the account that it is about, and that of
+    the provider which bills us.
+    """
 
     day = models.DateField(help_text="UTC")
-    purpose = models.CharField(max_length=40)
+    purpose = models.CharField(max_length=40, blank=True, help_text="empty: all that a provider bills")
+    account = models.CharField(
+        max_length=120, blank=True, help_text="whose posts, which agent, or which provider; empty: all"
+    )
     calls = models.PositiveIntegerField(default=0)
     usd = models.DecimalField(max_digits=18, decimal_places=9, default=0)
 
     class Meta:
         db_table = "llm_spend"
-        ordering = ("-day", "purpose")
-        constraints: ClassVar = [models.UniqueConstraint(fields=["day", "purpose"], name="one_spend_a_day")]
+        ordering = ("-day", "purpose", "account")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["day", "purpose", "account"], name="one_spend_a_day")
+        ]
 
     def __str__(self) -> str:
-        return f"{self.day} {self.purpose}: {self.calls} calls, {self.usd.normalize():f} USD"
+        return f"{self.day} {self.purpose} {self.account}: {self.calls} calls, {self.usd.normalize():f} USD"
+
+
+class LlmExport(models.Model):
+    """How far the traces have been handed to one exporter."""
+
+    name = models.CharField(max_length=40, primary_key=True, help_text="of llm.yaml: exports")
+    last_id = models.PositiveBigIntegerField(
+        default=0, help_text="of the last trace that went or was refused"
+    )
+    sent = models.PositiveBigIntegerField(default=0)
+    refused = models.PositiveBigIntegerField(default=0, help_text="traces that the other side would not take")
+    last_error = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "llm_exports"
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.sent} sent, {self.refused} refused"
 
 
 class LlmCircuit(models.Model):

@@ -3,9 +3,9 @@
 import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from maxxit.core.config import ROOT, Policy, Seconds, load
 from maxxit.core.errors import Misconfigured
@@ -33,6 +33,8 @@ class ProviderStanza(Policy):
     usd_per_million_prompt: UsdPrice = Decimal(0)
     usd_per_million_completion: UsdPrice = Decimal(0)
     usd_per_call: UsdPrice = Decimal(0)
+    budget_usd_per_day: UsdPrice | None = None
+    """What this provider may bill us a UTC day, all purposes together; None: the purposes' budgets are enough."""
     local: bool = False
     """Runs inside this process: needs no budget, no breaker, no slot."""
 
@@ -71,6 +73,8 @@ class PurposeStanza(Policy):
     budget_usd_per_day: UsdPrice
     """UTC day, all providers together. The call that crosses it is the last."""
     calls_per_day: Positive
+    calls_per_account_per_day: Positive | None = None
+    """Of all calls, those about one account (the author of the posts, or the agent): nobody uses up the day alone."""
     items: str = ""
     """The list in the data whose length scales the answer, for example `posts`."""
     max_tokens: Positive = 500
@@ -103,6 +107,33 @@ class Traces(Policy):
     keep_days: Positive
 
 
+class ExporterStanza(Policy):
+    """Where finished traces can go as well."""
+
+    adapter: str
+    base_url: str = ""
+    base_url_env: str = ""
+    """Environment variable that overrides `base_url`."""
+    public_key_env: str = ""
+    secret_key_env: str = ""
+    """Environment variables of the two halves of a login."""
+    headers_env: str = ""
+    """Environment variable with more headers: `name=value,name=value`, values percent-encoded."""
+    timeout_seconds: Seconds = 10
+    batch: Annotated[int, Field(gt=0, le=1000)] = 50
+    """Traces in one request."""
+    batches_per_pass: Positive = 20
+
+    def secret(self, variable: str) -> str:
+        """The value of the environment variable that a field names, or an empty string."""
+        return os.environ.get(variable, "").strip() if variable else ""
+
+    @property
+    def place(self) -> str:
+        """The base URL in force, or an empty string."""
+        return self.secret(self.base_url_env) or self.base_url
+
+
 class Recordings(Policy):
     """Record answers, or answer from the record."""
 
@@ -129,7 +160,17 @@ class LlmPolicy(Policy):
     slot_wait_seconds: Annotated[Decimal, Field(ge=0, le=60)]
     """How long a call waits for a free slot of its provider."""
     traces: Traces
+    exports: tuple[str, ...] = ()
+    """Names of `exporters` that get every stored trace."""
+    exporters: dict[str, ExporterStanza] = Field(default_factory=dict)
     recordings: Recordings
+
+    @model_validator(mode="after")
+    def _exports_are_known(self) -> Self:
+        if unknown := sorted(set(self.exports) - self.exporters.keys()):
+            known = ", ".join(sorted(self.exporters)) or "none"
+            raise ValueError(f"exports names {', '.join(unknown)}; exporters known: {known}")
+        return self
 
     def purpose(self, name: str) -> PurposeStanza:
         """The stanza. Raises `Misconfigured` with the known ones."""

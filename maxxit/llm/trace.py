@@ -26,6 +26,8 @@ class Call:
     request: Request
     correlation_ids: Sequence[UUID]
     agent: str
+    account: str
+    """Whose calls of the day this one counts in."""
     prompt_sha256: str
     schema_sha256: str
     request_sha256: str = ""

@@ -5,6 +5,7 @@ from datetime import timedelta
 from celery import current_app, shared_task
 from django.utils import timezone
 
+from maxxit.llm import export, trace
 from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.runs import due_slot, start_run
 from maxxit.pipeline.stages import QUEUES
@@ -37,9 +38,15 @@ def sign(self: object, queue: str) -> None:
 
 
 @shared_task
+def export_traces() -> dict[str, int]:
+    """Hand new traces to the configured exporters; returns how many went where."""
+    return export.export_traces()
+
+
+@shared_task
 def tidy() -> int:
-    """Drop runs and passes past their time; returns how many rows went."""
+    """Drop runs, passes and traces past their time; returns how many rows went."""
     before = timezone.now() - KEEP_RUNS
     runs, _ = PipelineRun.objects.filter(started_at__lt=before).delete()
     passes, _ = StageRun.objects.filter(started_at__lt=before).delete()
-    return runs + passes
+    return runs + passes + trace.tidy()

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from maxxit.core import clock
 from maxxit.core.errors import Retryable
+from maxxit.llm.budget import AccountSpent
 from maxxit.llm.models import LlmCircuit, LlmSpend
 from maxxit.llm.slots import slot
 from tests.llm import server as fake
@@ -31,7 +33,7 @@ def test_the_call_cap_holds_and_ends_with_the_day(policy_dir: Path, server: Mode
     assert len(server.asked) == 2
     with clock.frozen(NOW + timedelta(days=1)):
         asked()
-    assert LlmSpend.objects.count() == 2
+    assert LlmSpend.objects.filter(account="").count() == 2
 
 
 def test_the_money_cap_holds(policy_dir: Path, server: ModelServer, second: ModelServer) -> None:
@@ -41,8 +43,37 @@ def test_the_money_cap_holds(policy_dir: Path, server: ModelServer, second: Mode
     asked()
     with pytest.raises(Retryable, match="budget"):
         asked()
-    assert LlmSpend.objects.get().usd == Decimal("0.0028")
+    assert LlmSpend.objects.get(account="").usd == Decimal("0.0028")
     assert second.asked == []
+
+
+def test_one_account_cannot_use_up_the_day_of_the_others(policy_dir: Path, server: ModelServer) -> None:
+    edit(policy_dir, calls_per_account_per_day=2)
+    server.otherwise = fake.says(answer(reading()))
+    with clock.frozen(NOW):
+        asked(account="x:loud")
+        asked(account="x:loud")
+        with pytest.raises(AccountSpent, match=r"classify x:loud.*2 calls of 2.*calls_per_account_per_day"):
+            asked(account="x:loud")
+        asked(account="x:quiet")
+        asked(agent="Follower")
+    with clock.frozen(NOW + timedelta(days=1)):
+        asked(account="x:loud")
+    spent = dict(LlmSpend.objects.filter(day=NOW.date()).values_list("account", "calls"))
+    assert spent == {"x:loud": 2, "x:quiet": 1, "Follower": 1, "first": 4, "": 4}, (
+        "a refused call counts nowhere"
+    )
+
+
+def test_a_provider_bills_no_more_than_its_budget_and_the_next_is_asked(
+    policy_dir: Path, server: ModelServer, second: ModelServer
+) -> None:
+    values = yaml.safe_load((policy_dir / "llm.yaml").read_text())
+    values["providers"]["first"]["budget_usd_per_day"] = 0.002
+    (policy_dir / "llm.yaml").write_text(yaml.safe_dump(values))
+    server.otherwise = second.otherwise = fake.says(answer(reading()))
+    assert [asked().provider for _ in range(3)] == ["first", "first", "other"]
+    assert LlmSpend.objects.get(purpose="", account="first").usd == Decimal("0.0028")
 
 
 def test_the_breaker_opens_and_one_probe_closes_it(

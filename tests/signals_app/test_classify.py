@@ -10,6 +10,7 @@ import pytest
 from agents.models import CtAccount
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.events.models import Event
+from maxxit.llm.budget import AccountSpent
 from maxxit.llm.reading import Readings
 from signals_app import revise
 from signals_app.classify import Classified, classify
@@ -142,6 +143,20 @@ def test_while_the_provider_is_away_posts_stay_new_for_as_long_as_it_takes(
     assert str(error) in found.last_error
 
     assert run().read == 6
+
+
+def test_an_author_without_calls_left_today_does_not_hold_up_the_others(
+    voice: CtAccount, model: FakeModel
+) -> None:
+    loud = [make.post(voice) for _ in range(6)]
+    quiet = make.post(make.account())
+    model.errors.append(AccountSpent("the day's budget is used up"))
+    done = run()
+
+    assert model.asked == [[post.post_id for post in loud[:4]], [quiet.post_id]]
+    assert (done.read, again(quiet).state, again(loud[0]).state) == (1, "classified", "new")
+    assert (again(loud[0]).outcome, again(loud[0]).attempts) == ("unread:accountspent", 0)
+    assert again(loud[5]).outcome == "pending"
 
 
 def test_an_answer_that_cannot_be_used_counts_and_after_three_the_post_is_set_aside(

@@ -9,20 +9,13 @@ from typing import Any
 
 from maxxit.core.errors import Retryable
 from maxxit.llm.providers.base import Answer, Request
-from maxxit.llm.providers.wire import count, dig, post
+from maxxit.llm.providers.wire import Wired, count, dig, post
 
 VERSION = "2023-06-01"
 
 
-class Anthropic:
+class Anthropic(Wired):
     """POST {base_url}/messages."""
-
-    def __init__(
-        self, *, name: str, model: str, base_url: str, key: str, temperature: float, timeout: float
-    ) -> None:
-        self.name, self.model, self.base_url = name, model, base_url
-        self.parameters: Mapping[str, Any] = {"temperature": temperature}
-        self._key, self._timeout = key, timeout
 
     def complete(self, request: Request) -> Answer:
         """Ask once."""

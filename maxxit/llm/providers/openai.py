@@ -1,22 +1,12 @@
 """Any server that speaks OpenAI's chat completions: OpenAI itself, Perplexity, Ollama, vLLM and others."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.llm.providers.base import Answer, Request
-from maxxit.llm.providers.wire import count, dig, post
+from maxxit.llm.providers.wire import Wired, count, dig, post
 
 
-class OpenAi:
+class OpenAi(Wired):
     """POST {base_url}/chat/completions with a JSON schema as the response format."""
-
-    def __init__(
-        self, *, name: str, model: str, base_url: str, key: str, temperature: float, timeout: float
-    ) -> None:
-        self.name, self.model, self.base_url = name, model, base_url
-        self.parameters: Mapping[str, Any] = {"temperature": temperature}
-        self._key, self._timeout = key, timeout
 
     def complete(self, request: Request) -> Answer:
         """Ask once."""

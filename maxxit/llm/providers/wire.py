@@ -1,4 +1,4 @@
-"""What both wire shapes share: one POST, and reading an answer that may hold anything."""
+"""What both wire shapes share: who is asked, one POST, and reading an answer that may hold anything."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +9,17 @@ from maxxit.core.http import client, fetch
 
 MAX_ANSWER = 1_000_000
 """Bytes. A thousand readings are a quarter of it."""
+
+
+class Wired:
+    """A provider over HTTP: its name, its model, its place, its key and how long it may take (seconds)."""
+
+    def __init__(
+        self, *, name: str, model: str, base_url: str, key: str, temperature: float, timeout: float
+    ) -> None:
+        self.name, self.model, self.base_url = name, model, base_url
+        self.parameters: Mapping[str, Any] = {"temperature": temperature}
+        self._key, self._timeout = key, timeout
 
 
 def post(base_url: str, path: str, headers: dict[str, str], timeout: float, body: Any) -> Mapping[str, Any]:

@@ -1,0 +1,44 @@
+"""Langfuse takes OpenTelemetry spans at {base_url}/api/public/otel/v1/traces; what it calls things is added."""
+
+from base64 import b64encode
+from typing import Any
+
+from maxxit.core.errors import Misconfigured
+from maxxit.llm.exporters.otlp import Otlp, as_json
+from maxxit.llm.models import LlmTrace
+
+
+class Langfuse(Otlp):
+    """A Langfuse project, in the cloud or at home."""
+
+    path = "/api/public/otel/v1/traces"
+
+    def headers(self) -> dict[str, str]:
+        """The project's two keys as a login. Raises `Misconfigured` without them."""
+        stanza = self.stanza
+        login = stanza.secret(stanza.public_key_env), stanza.secret(stanza.secret_key_env)
+        if not all(login):
+            raise Misconfigured(
+                f"the exporter langfuse wants {stanza.public_key_env} and {stanza.secret_key_env}"
+            )
+        return {
+            "Authorization": f"Basic {b64encode(':'.join(login).encode()).decode()}",
+            "x-langfuse-ingestion-version": "4",
+        }
+
+    def more(self, trace: LlmTrace) -> dict[str, Any]:
+        """Input, output, tokens and cost under Langfuse's names."""
+        usage = {"input": trace.prompt_tokens, "output": trace.completion_tokens}
+        return {
+            "langfuse.trace.name": trace.purpose,
+            "langfuse.trace.tags": [one for one in (trace.purpose, trace.agent_name) if one],
+            "langfuse.observation.type": "generation",
+            "langfuse.observation.level": "ERROR" if trace.status == "error" else "DEFAULT",
+            "langfuse.observation.input": as_json(trace.request),
+            "langfuse.observation.output": as_json(trace.response),
+            "langfuse.observation.model.name": trace.model,
+            "langfuse.observation.usage_details": as_json(
+                {name: count for name, count in usage.items() if count is not None}
+            ),
+            "langfuse.observation.cost_details": f'{{"total": {trace.cost_usd:f}}}',
+        }
