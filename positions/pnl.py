@@ -1,5 +1,6 @@
 """What a round trip earned. Pure. All amounts in USDC."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -39,6 +40,24 @@ def profit_share(earned: Decimal, carried_loss: Decimal, rate: Decimal) -> Share
         return Shared(ZERO, carried_loss - earned)
     above = max(earned - carried_loss, ZERO)
     return Shared(usdc(above * rate), max(carried_loss - earned, ZERO))
+
+
+FEWEST = 20
+"""Results below which a twentieth of them is not even one."""
+
+
+def cvar_95(results: Sequence[Decimal]) -> Decimal | None:
+    """Historical conditional value at risk: the mean of the worst twentieth of `results`, as a loss.
+
+    In the unit of `results`, positive for a loss; None with fewer than `FEWEST`. Expected shortfall after
+    Rockafellar and Uryasev (2000), with the worst n/20 counted in full and the last of them in part.
+    """
+    if len(results) < FEWEST:
+        return None
+    tail = Decimal(len(results)) / 20
+    worst = sorted(results)[: math.ceil(tail)]
+    part = tail - (len(worst) - 1)
+    return -(sum(worst[:-1], ZERO) + worst[-1] * part) / tail
 
 
 def max_drawdown(equity: Sequence[Decimal]) -> Decimal:

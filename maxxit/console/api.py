@@ -1,5 +1,6 @@
 """The REST API: what is there, the way of each trade, and single steps by hand. See docs/api.md."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from django.contrib.auth.decorators import login_required
@@ -9,7 +10,7 @@ from ninja import NinjaAPI, Query, Schema
 from ninja.errors import HttpError
 from pydantic import Field
 
-from agents.models import Agent
+from agents.models import Agent, Deployment
 from agents.states import AgentState
 from maxxit.console import api_errors
 from maxxit.console import chain as chains
@@ -24,7 +25,10 @@ from maxxit.console.schemas import (
     PostOut,
     Problem,
     SignalOut,
+    StatementOut,
 )
+from maxxit.console.statement import BEGINNING, statement
+from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.record import record
 from maxxit.pipeline.now import chain_now
@@ -191,6 +195,18 @@ def positions(request: HttpRequest, page: Query[Page], status: str | None = None
     """Positions of your deployments, the newest first, with unrealised PnL at the newest quotes."""
     rows = chains.with_unrealised(_seen(request, Position.objects.all()))
     return _paged(_states(rows, status, PositionState), page)
+
+
+@api.get("/db/deployments/{deployment_id}/statement", response={200: StatementOut, **ONE}, tags=["rows"])
+def deployment_statement(
+    request: HttpRequest, deployment_id: int, since: datetime | None = None, until: datetime | None = None
+) -> Any:
+    """Its ledger from `since` up to `until` (UTC): opening balances, every line, closing balances, totals."""
+    owner = _seen(request, Deployment.objects.filter(pk=deployment_id)).first()
+    if owner is None:
+        raise Http404(f"there is no deployment {deployment_id}")
+    start, end = (one if one is None or one.tzinfo else one.replace(tzinfo=UTC) for one in (since, until))
+    return statement(owner, start or BEGINNING, end or clock.now()).as_json()
 
 
 @api.get("/chain/{what}/{ident}", response={200: ChainOut, **ONE}, tags=["chain"])

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, F, QuerySet, Sum
 
 from agents.models import Deployment
 from maxxit.console.chain import with_unrealised
@@ -15,9 +15,10 @@ from maxxit.console.owned import Person, visible
 from maxxit.core import clock
 from maxxit.core.money import ZERO, plain, usdc
 from positions.models import Position
-from positions.pnl import max_drawdown
+from positions.pnl import cvar_95, max_drawdown
 from trading.models import Fill, Order
 
+CENT = Decimal("0.01")
 POINTS = 400
 """Of the equity curve at most: more than the pixels of its plot says nothing."""
 
@@ -47,6 +48,8 @@ class Figures:
     buys: int
     sells: int
     volume_usd: Decimal
+    cvar_95_pct: Decimal | None
+    """What the worst twentieth of the closed positions lost on average, percent of their entry; None for too few."""
 
     @property
     def total(self) -> Decimal:
@@ -75,6 +78,7 @@ class Figures:
         told |= {
             name: getattr(self, name) for name in ("closed", "winners", "best", "worst", "buys", "sells")
         }
+        told["cvar_95_pct"] = None if self.cvar_95_pct is None else plain(self.cvar_95_pct.quantize(CENT))
         return told | {"volume_usd": plain(usdc(self.volume_usd))}
 
 
@@ -86,13 +90,15 @@ def figures(since: datetime | None = None, person: Person = None) -> Figures:
     if since:
         closed, fills = closed.filter(closed_at__gte=since), fills.filter(at__gte=since)
     rows = list(
-        closed.order_by("closed_at", "pk").values_list("symbol", "realised_pnl", "fees", "profit_share")
+        closed.order_by("closed_at", "pk").values_list(
+            "symbol", "realised_pnl", "fees", "profit_share", F("entry_price") * F("quantity")
+        )
     )
-    earned = [pnl for _, pnl, _, _ in rows]
+    earned = [pnl for _, pnl, *_ in rows]
     wins, losses = [one for one in earned if one > 0], [one for one in earned if one <= 0]
     by_symbol: dict[str, Decimal] = defaultdict(Decimal)
     curve = [ZERO]
-    for symbol, pnl, _, _ in rows:
+    for symbol, pnl, *_ in rows:
         by_symbol[symbol] += pnl
         curve.append(curve[-1] + pnl)
     sides = dict(fills.order_by().values_list("order__side").annotate(Count("pk")))
@@ -100,8 +106,8 @@ def figures(since: datetime | None = None, person: Person = None) -> Figures:
         since=since,
         realised=sum(earned, ZERO),
         unrealised=unrealised(mine),
-        fees=sum((fee for _, _, fee, _ in rows), ZERO),
-        profit_share=sum((share for _, _, _, share in rows), ZERO),
+        fees=sum((fee for _, _, fee, *_ in rows), ZERO),
+        profit_share=sum((share for _, _, _, share, _ in rows), ZERO),
         closed=len(rows),
         winners=len(wins),
         average_win=sum(wins, ZERO) / len(wins) if wins else ZERO,
@@ -111,6 +117,7 @@ def figures(since: datetime | None = None, person: Person = None) -> Figures:
         worst=min(by_symbol, key=lambda symbol: by_symbol[symbol], default=""),
         buys=sides.get("buy", 0),
         sells=sides.get("sell", 0),
+        cvar_95_pct=cvar_95([pnl * 100 / paid for _, pnl, _, _, paid in rows if paid]),
         volume_usd=fills.aggregate(total=Sum("cash"))["total"] or ZERO,
     )
 

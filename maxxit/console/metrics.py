@@ -19,7 +19,7 @@ from maxxit.console import checks, figures, status
 from maxxit.console.auth import address, caller_of
 from maxxit.pipeline.models import CanaryMark
 from maxxit.pipeline.stages import STAGES
-from positions import performance
+from positions import pause, performance
 from positions.models import Position
 from trading import gate
 from trading.models import Order
@@ -27,10 +27,12 @@ from trading.states import IN_FLIGHT
 
 log = structlog.get_logger(__name__)
 LOOPBACK = {"127.0.0.1", "::1"}
-EXPOSURE = """
-SELECT b.asset, sum(abs(b.amount) * q.price) FROM ledger_balances b JOIN quotes q ON q.symbol = b.asset
+HELD = """
+FROM ledger_balances b JOIN quotes q ON q.symbol = b.asset
 WHERE b.asset <> 'USDC' AND b.account LIKE 'deployment:%' GROUP BY b.asset
 """
+GROSS = f"SELECT b.asset, sum(abs(b.amount) * q.price) {HELD}"
+NET = f"SELECT b.asset, sum(b.amount * q.price) {HELD}"
 
 
 def _gauge(name: str, what: str, values: dict[str, float], label: str = "") -> GaugeMetricFamily:
@@ -41,9 +43,9 @@ def _gauge(name: str, what: str, values: dict[str, float], label: str = "") -> G
     return gauge
 
 
-def _exposure() -> dict[str, float]:
+def _exposure(sql: str) -> dict[str, float]:
     with connection.cursor() as cursor:
-        cursor.execute(EXPOSURE)
+        cursor.execute(sql)
         rows: list[tuple[str, Decimal]] = cursor.fetchall()
     return {symbol: float(amount) for symbol, amount in rows}
 
@@ -58,7 +60,11 @@ class Machine(Collector):
         yield _gauge(
             "open_positions", "positions not closed", {"": Position.objects.exclude(state="closed").count()}
         )
-        yield _gauge("exposure_usd", "gross exposure at the newest quotes, USD", _exposure(), "symbol")
+        yield _gauge("exposure_usd", "gross exposure at the newest quotes, USD", _exposure(GROSS), "symbol")
+        yield _gauge(
+            "net_exposure_usd", "signed exposure at the newest quotes, USD", _exposure(NET), "symbol"
+        )
+        yield _gauge("exits_paused", "1 while no stop is acted on", {"": float(pause.standing() is not None)})
         level = gate.kill_level()
         latched = {one: float(one == level) for one in gate.LEVELS}
         yield _gauge("kill_switch", "1 for the strictest latched level", latched, "level")
@@ -70,6 +76,11 @@ class Machine(Collector):
             {"": float(performance.total_unrealised())},
         )
         yield _gauge("portfolio_value_usd", "equity of all deployments", {"": float(figures.equity())})
+        ever = figures.figures()
+        yield _gauge("drawdown_usdc", "deepest fall of the realised PnL", {"": float(ever.drawdown)})
+        if ever.cvar_95_pct is not None:
+            worst = "mean loss of the worst twentieth of the closed positions, percent of their entry"
+            yield _gauge("cvar_95_pct", worst, {"": float(ever.cvar_95_pct)})
         blocked = {reason: float(count) for reason, count in figures.blocked().items()}
         yield _gauge("blocked_orders_24h", "orders blocked in the last 24 hours", blocked, "reason")
         yield from self._machine()

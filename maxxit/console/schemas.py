@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import PlainSerializer
+from pydantic import Field, PlainSerializer
 
 from maxxit.core.money import plain
 
@@ -255,3 +255,43 @@ class ChainOut(Schema):
     positions: list[PositionOut]
     events: list[EventOut]
     realised_pnl: Number
+
+
+class BalanceOut(Schema):
+    """What a deployment holds or owes of one asset."""
+
+    book: str
+    asset: str
+    amount: str
+
+
+class LineOut(BalanceOut):
+    """One line of its ledger, with the balance of that asset after it."""
+
+    at: datetime
+    kind: str
+    balance: str
+    order_id: int | None
+    what: str
+    correlation_id: UUID | None
+
+
+class MovedOut(Schema):
+    """What moved of one kind in all."""
+
+    kind: str
+    asset: str
+    amount: str
+
+
+class StatementOut(Schema):
+    """A deployment's ledger between two moments: opening plus lines is closing."""
+
+    deployment: int
+    account: str
+    since: Annotated[datetime, Field(alias="from")]
+    until: Annotated[datetime, Field(alias="to")]
+    opening: list[BalanceOut]
+    lines: list[LineOut]
+    closing: list[BalanceOut]
+    totals: list[MovedOut]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 _recorded: ContextVar[datetime | None] = ContextVar("recorded_clock", default=None)
 
@@ -29,3 +29,11 @@ def bucket(moment: datetime, width: timedelta) -> datetime:
     """The start of the UTC bucket of `width` that holds `moment` (6-hour buckets start at 00, 06, 12, 18)."""
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     return epoch + (moment - epoch) // width * width
+
+
+def day(text: str, *, after: bool = False) -> datetime:
+    """A UTC date (or ISO time) as people write them; `after` gives the end of that day. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    whole_day = moment.time() == time(0) and len(text) == 10
+    return moment + timedelta(days=1) if after and whole_day else moment

@@ -7,7 +7,7 @@ in their order, and runs what those wake: the very functions that the workers ca
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -165,11 +165,3 @@ def _due(recorded: Recorded) -> dict[datetime, list[str]]:
     for tasks_due in found.values():
         tasks_due.sort(key=known.index)
     return found
-
-
-def day(text: str, *, after: bool = False) -> datetime:
-    """A UTC date (or ISO time) from the command line; `after` gives the end of that day."""
-    moment = datetime.fromisoformat(text)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    whole_day = moment.time() == time(0) and len(text) == 10
-    return moment + timedelta(days=1) if after and whole_day else moment

@@ -117,6 +117,17 @@ def test_amounts_are_exact_text_and_times_are_utc(world: World) -> None:
     assert Decimal(opened["unrealised_pnl"]) == Decimal("0.4") * 50
 
 
+def test_a_statement_is_its_owners(world: World) -> None:
+    path = f"/api/db/deployments/{world.of_alice.deployment.pk}/statement"
+    found = Client().get(path, headers=world.key(world.alice)).json()
+
+    assert found["deployment"] == world.of_alice.deployment.pk
+    assert {line["book"] for line in found["lines"]} >= {"held"}
+    assert Client().get(path, headers=world.key(world.bob)).status_code == 404
+    later = Client().get(f"{path}?since=2100-01-01T00:00:00", headers=world.key(world.alice)).json()
+    assert (later["lines"], later["opening"]) == ([], found["closing"])
+
+
 def test_the_chain_tells_the_whole_way(world: World) -> None:
     headers, made = world.key(world.alice), world.of_alice
     told = Client().get(f"/api/chain/order/{made.entry.pk}", headers=headers).json()
@@ -242,7 +253,7 @@ def test_the_documentation_is_ours_alone_and_declares_refusals(world: World) -> 
     assert "cdn" not in page
     schema = browser.get("/api/openapi.json").json()
     operations = [one for path in schema["paths"].values() for one in path.values()]
-    assert len(operations) == 10
+    assert len(operations) >= 11
     for one in operations:
         assert {"200", "401", "403", "422", "429"} <= set(one["responses"]), one["operationId"]
         assert one["security"]

@@ -22,12 +22,12 @@ from maxxit.pipeline.models import CanaryMark, StageRun
 from signals_app.outcome import CANDIDATE_REASONS
 from tests import builders
 from tests.console.conftest import World
-from trading import gate
+from trading import gate, ledger
 from trading.models import Approval, PaperBalance
 
 COMMANDS = (
     "status", "doctor", "chain", "why", "pipeline", "paper", "approve", "revoke", "kill", "resume", "pnl", "trades",
-    "portfolio", "dlq", "apikey", "reconcile",
+    "portfolio", "dlq", "apikey", "reconcile", "exits", "statement",
 )  # fmt: skip
 
 
@@ -259,6 +259,31 @@ def test_figures(world: World) -> None:
     text = said("pnl", "--today")
     assert "UTC" in text
     assert "76.32 USDC" in text
+    assert ever["cvar_95_pct"] is None  # two results have no tail
+
+
+def test_a_statement_adds_up_to_what_the_ledger_holds(world: World) -> None:
+    number = str(world.of_alice.deployment.pk)
+    found = told("statement", number)
+    held = {one["asset"]: Decimal(one["amount"]) for one in found["closing"] if one["book"] == "held"}
+    kept = {asset: amount for asset, amount in ledger.balances(int(number)).items() if amount}
+
+    assert held == kept
+    assert found["opening"] == []
+    last = {(line["book"], line["asset"]): line["balance"] for line in found["lines"]}
+    assert {(one["book"], one["asset"]): one["amount"] for one in found["closing"]}.items() <= last.items()
+    assert "open ETH" in {line["what"] for line in found["lines"]}
+    after = told("statement", number, "--from", "2100-01-01")
+    assert (after["opening"], after["lines"], after["closing"]) == (found["closing"], [], found["closing"])
+    text = said("statement", number)
+    assert "closing:" in text
+    assert "0.4 ETH" in text or "USDC held" in text
+    rows = said("statement", number, "--csv").splitlines()
+    assert rows[0].startswith("at,book,kind,asset,order_id,what,amount,balance")
+    assert len(rows) == len(found["lines"]) + 1
+    for wrong in (("999",), (number, "--from", "soon")):
+        with pytest.raises(CommandError, match="portfolio|is no date"):
+            said("statement", *wrong)
 
 
 def test_trades_and_portfolio(world: World) -> None:

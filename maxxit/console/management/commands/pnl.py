@@ -10,6 +10,8 @@ from maxxit.console.ops import OpsCommand, clock_text
 from maxxit.core import clock
 from maxxit.core.money import plain, usdc
 
+UNITS = {"usdc": "USDC", "usd": "USD", "pct": "%", "": ""}
+
 
 class Command(OpsCommand):
     """See the module."""
@@ -31,8 +33,10 @@ class Command(OpsCommand):
         self.say(f"since {clock_text(since)} UTC" if since else "of all time")
         for name, value in told.items():
             if name != "since":
-                label, _, unit = name.rpartition("_") if name.endswith(("_usdc", "_usd")) else (name, "", "")
+                label, _, unit = (
+                    name.rpartition("_") if name.endswith(("_usdc", "_usd", "_pct")) else (name, "", "")
+                )
                 self.say(
-                    f"  {label.replace('_', ' '):<14} {value if value != '' else '–'} {unit.upper()}".rstrip()
+                    f"  {label.replace('_', ' '):<14} {'–' if value in ('', None) else value} {UNITS[unit]}".rstrip()
                 )
         return told

@@ -11,11 +11,12 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from maxxit.core import clock
 from maxxit.core.config import use_profile
 from maxxit.core.errors import MaxxitError
 from maxxit.replay import report
 from maxxit.replay.database import own_database
-from maxxit.replay.run import Recorded, day, play, prepare
+from maxxit.replay.run import Recorded, play, prepare
 
 
 class Command(BaseCommand):
@@ -69,7 +70,7 @@ class Command(BaseCommand):
 
     def _recorded(self, options: dict[str, Any]) -> Recorded:
         try:
-            start, end = day(options["start"]), day(options["end"], after=True)
+            start, end = clock.day(options["start"]), clock.day(options["end"], after=True)
         except ValueError as error:
             raise CommandError(f"--from and --to take a date or an ISO time: {error}") from error
         if start >= end:
