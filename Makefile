@@ -81,7 +81,7 @@ fmt: $(VENV)/.stamp-dev ## Format and fix what the linter can fix
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
 chaos: install ## Kill things under load and count what is lost (minutes)
-	@$(BIN)/python -m pytest -m chaos -p no:xdist $(PYTEST)
+	@$(BIN)/python -m pytest -s -m "share or chaos" tests/chaos -p no:xdist $(PYTEST)
 
 bench: install ## Measure throughput and latency of the pipeline (minutes)
 	@$(BIN)/python -m pytest -m slow -p no:xdist $(PYTEST)

@@ -83,12 +83,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the worker, and what lives in the folders of `make chaos` and `make bench`."""
+    """Mark what uses the worker, and what lives in the folders of `make chaos` and `make bench`.
+
+    What is marked `share` there is run by `make test`, too.
+    """
     for item in items:
         if "celery_worker_process" in getattr(item, "fixturenames", ()):
             item.add_marker("broker")
         for folder, marker in BY_FOLDER.items():
-            if folder in item.path.parts:
+            if folder in item.path.parts and not item.get_closest_marker("share"):
                 item.add_marker(marker)
 
 

@@ -1,0 +1,30 @@
+"""A share of each campaign with killed processes; `make chaos` runs more of each, `make chaos-long` the full counts."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from maxxit.core.config import ROOT
+
+OURS = ("DATABASE_URL", "REDIS_URL", "MAXXIT_DATA_DIR", "MAXXIT_CONFIG_DIR", "MAXXIT_PROFILE")
+
+
+def campaign(name: str, *options: str) -> str:
+    """Run one in a process of its own, which forks and so may hold no thread; what it printed."""
+    environ = {key: value for key, value in os.environ.items() if key not in OURS}
+    command = [sys.executable, "-m", f"tests.chaos.{name}", *options]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=600)
+    print(done.stdout)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.mark.share
+def test_killed_workers_double_and_lose_nothing() -> None:
+    assert "violations: 0" in campaign("killed", "--faults", "600", "--seed", "11")
+
+
+def test_killed_workers_double_and_lose_nothing_in_more_faults() -> None:
+    assert "violations: 0" in campaign("killed", "--faults", "3000", "--seed", "12")
