@@ -27,6 +27,7 @@ from maxxit.market.venues import VenuePolicy, venues
 from maxxit.pipeline.models import CanaryMark
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
+from positions import pause
 from signals_app.policy import policy as signals_policy
 from trading import gate
 from trading.chain.chains import LOCAL_CHAIN_ID
@@ -226,6 +227,13 @@ def gates() -> Iterator[Check]:
         "kill switch", not latched, f"latched: {latched}" if latched else "not pulled", _release(latched)
     )
     open_now = gate.open_venues()
+    paused = pause.standing()
+    yield Check(
+        "exits",
+        paused is None,
+        f"{paused}: {paused.reason}" if paused else "watched",
+        "`manage.py exits on --reason …`: until then no stop loss is acted on" if paused else "",
+    )
     for name, venue in venues().items():
         yield Check(f"gate:{name}", True, f"{'open' if name in open_now else 'closed'} ({money(venue)})")
 
