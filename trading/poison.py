@@ -11,7 +11,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 from django.db.models import F, QuerySet
 
-from maxxit.core import correlation
+from maxxit.core import correlation, redact
 from maxxit.core.errors import StaleState
 from maxxit.events.record import record
 from trading.models import Order
@@ -35,10 +35,10 @@ def watched(order: Order) -> Iterator[None]:
             raise
         except Exception as error:
             log.exception("order_step_failed", order=order.pk, error=str(error))
-            told = traceback.format_exc(limit=-12)
+            told = redact.text(traceback.format_exc(limit=-12))
             Order.objects.filter(pk=order.pk).update(attempts=F("attempts") + 1, last_error=told)
             if order.attempts + 1 >= TRIES:
-                record("order.quarantined", order, error=str(error)[:300])
+                record("order.quarantined", order, error=redact.text(str(error))[:300])
 
 
 def in_turn(due: QuerySet[Order], *related: str, limit: int | None = None) -> Iterator[Order]:
