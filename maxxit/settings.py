@@ -3,7 +3,7 @@
 from kombu.entity import Queue
 
 from maxxit.console.unfold import UNFOLD as UNFOLD  # the admin's face
-from maxxit.core import logs
+from maxxit.core import logs, redact
 from maxxit.env import BASE_DIR, read_env
 from maxxit.pipeline.stages import QUEUES, ROUTES
 from maxxit.pipeline.stages import WAKES as WAKES  # event -> tasks that it wakes
@@ -116,8 +116,10 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "dashboard"
 
 # --- logs ---------------------------------------------------------------------------------------------------
+redact.know_environment()  # before the first line
 LOGGING = logs.configure(as_json=PRODUCTION if ENV.log_json is None else ENV.log_json, level=ENV.log_level)
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 

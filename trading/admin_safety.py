@@ -1,19 +1,94 @@
 """The gate, people's words, the kill switch; and the paper exchange's own book. Nothing here is edited by hand."""
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.safestring import SafeString
-from unfold.decorators import display
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from maxxit.core import clock
-from maxxit.events.admin_links import Book, BookInline, list_link, number_column
+from maxxit.events.admin_links import Book, BookInline, list_link, log, number_column
+from maxxit.market.venues import venues
+from trading import gate
 from trading.models import Approval, Gate, KillSwitch, PaperBalance, PaperFill, PaperOrder
+
+
+class GateForm(BaseDialogForm):
+    """Why the gate is moved."""
+
+    reason = forms.CharField(
+        max_length=300, widget=UnfoldAdminTextInputWidget, help_text="who reads the log will ask"
+    )
 
 
 @admin.register(Gate)
 class GateAdmin(Book):
-    """Whether orders may leave. It is changed by `manage.py paper`, `approve` and `revoke`, not here."""
+    """Whether orders may leave: closed here for any venue, opened here for paper ones alone.
+
+    A venue of real money is opened on the command line, and each needs an approval besides (`manage.py approve`).
+    """
 
     list_display = ("venue", "standing", "changed_at", "changed_by", "reason", "events")
+    actions_detail = ("close_gate", "open_gate")
+
+    def has_close_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Whether it is open, and this person may."""
+        return self._is(object_id, dry_run=False) and self.has_operate_permission(request)
+
+    def has_open_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Whether it is the closed gate of a paper venue, and this person may."""
+        paper = [name for name, one in venues().items() if one.paper]
+        return self._is(object_id, dry_run=True, venue__in=paper) and self.has_operate_permission(request)
+
+    def _is(self, object_id: str | None, **wanted: object) -> bool:
+        return object_id is None or Gate.objects.filter(pk=object_id, **wanted).exists()
+
+    @action(
+        description="Close the gate",
+        icon="block",
+        permissions=["close"],
+        variant=ActionVariant.DANGER,
+        dialog={
+            "title": "Close the gate of this venue?",
+            "description": "Everything is decided as before and no order leaves, not even one that closes a position.",
+            "form_class": GateForm,
+            "form_submit_text": "Close the gate",
+        },
+    )
+    def close_gate(self, request: HttpRequest, form: GateForm, object_id: str) -> HttpResponse:
+        """Dry run on."""
+        return self._set(request, form, object_id, dry_run=True)
+
+    @action(
+        description="Open the gate",
+        icon="play_arrow",
+        permissions=["open"],
+        dialog={
+            "title": "Open the gate of this paper venue?",
+            "description": "Orders leave once the venue is approved too; no money moves on paper.",
+            "form_class": GateForm,
+            "form_submit_text": "Open the gate",
+        },
+    )
+    def open_gate(self, request: HttpRequest, form: GateForm, object_id: str) -> HttpResponse:
+        """Dry run off."""
+        return self._set(request, form, object_id, dry_run=False)
+
+    def _set(self, request: HttpRequest, form: GateForm, object_id: str, *, dry_run: bool) -> HttpResponse:
+        row, reason = Gate.objects.get(pk=object_id), form.cleaned_data["reason"]
+        gate.set_dry_run(row.venue, dry_run, by=request.user.get_username(), reason=reason)
+        log(request, [row], f"{'Closed' if dry_run else 'Opened'}: {reason}")
+        if dry_run or gate.is_approved(row.venue):
+            messages.success(request, f"the gate of {row.venue} is {'closed' if dry_run else 'open'}")
+        else:
+            messages.warning(
+                request, f"dry run is off; nothing leaves until `manage.py approve {row.venue} --reason …`"
+            )
+        return HttpResponse(headers={"HX-Redirect": reverse("admin:trading_gate_change", args=[object_id])})
 
     @display(description="gate", label={"open": "success", "dry run": "warning"})
     def standing(self, row: Gate) -> str:

@@ -15,7 +15,7 @@ from positions.models import Position
 from tests import builders
 from tests.console.conftest import World, trade
 from trading import gate
-from trading.models import KillSwitch
+from trading.models import Gate, KillSwitch
 
 OURS = ("agents", "signals_app", "trading", "positions", "events", "pipeline", "market", "console")
 MODELS = sorted(
@@ -130,6 +130,25 @@ def test_a_position_is_closed_from_its_page_only_by_a_post(world: World) -> None
     assert Position.objects.get(pk=world.of_alice.open_position.pk).state == "open"
     assert browser.post(url, {"_form_submitted": "True"}).headers["HX-Redirect"]
     assert Position.objects.get(pk=world.of_alice.open_position.pk).state == "closing"
+
+
+def test_a_gate_is_closed_in_the_browser_with_a_reason_and_only_paper_is_opened_there(world: World) -> None:
+    browser, paper = world.logged_in(world.staff), Gate.objects.get(venue="paper")
+    url = reverse("admin:trading_gate_close_gate", args=[paper.pk])
+    sent = {"_form_submitted": "True", "reason": "odd fills"}
+    browser.post(url, sent | {"reason": ""})
+    assert gate.open_venues() == ["paper"]
+    assert browser.post(url, sent).headers["HX-Redirect"]
+    assert gate.open_venues() == []
+    paper.refresh_from_db()
+    assert (paper.dry_run, paper.changed_by, paper.reason) == (True, "root", "odd fills")
+    browser.post(reverse("admin:trading_gate_open_gate", args=[paper.pk]), sent | {"reason": "all clear"})
+    assert gate.open_venues() == ["paper"]
+    real = gate.set_dry_run("safe", True, by="test", reason="test")
+    answer = browser.post(reverse("admin:trading_gate_open_gate", args=[real.pk]), sent)
+    assert answer.status_code == 403
+    assert Gate.objects.get(venue="safe").dry_run
+    assert LogEntry.objects.count() == 2
 
 
 def test_quarantined_rows_are_requeued(world: World) -> None:
