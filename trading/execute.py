@@ -226,7 +226,12 @@ def _reserve(order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts, qu
 
 
 def send(order: Order, at_venue: Venue, prepared: Prepared) -> None:
-    """Let what is stored leave, and book what the venue answers at once."""
+    """Let what is stored leave, and book what the venue answers at once.
+
+    The gate is read once more: between reserving and sending it may have been shut, and this process have slept.
+    """
+    if not settle.may_leave(order):
+        return
     try:
         at_venue.send(prepared)
     except Rejected as no:

@@ -59,9 +59,7 @@ def _missing(order: Order, at_venue: Venue, asked: datetime) -> bool:
         return True
     if not at_venue.capabilities.dedup or clock.now() >= order.deadline:
         return False
-    shut = risk.gate_verdict(gate.read(order.venue), reduces=order.purpose == "close")
-    if not shut.allowed:
-        log.warning("order_not_resent", order=order.pk, error=shut.reason)
+    if not may_leave(order):
         return False
     try:
         at_venue.send(Prepared(order.venue_ref, order.prepared))
@@ -71,6 +69,14 @@ def _missing(order: Order, at_venue: Venue, asked: datetime) -> bool:
     except (Retryable, Unknown) as error:
         log.warning("order_not_resent", order=order.pk, error=str(error))
     return False
+
+
+def may_leave(order: Order) -> bool:
+    """Whether the gate is open for a reserved order at this moment: asked right before anything is sent."""
+    verdict = risk.gate_verdict(gate.read(order.venue), reduces=order.purpose == "close")
+    if not verdict.allowed:
+        log.warning("order_held_back", order=order.pk, error=verdict.reason)
+    return verdict.allowed
 
 
 @transaction.atomic

@@ -28,3 +28,12 @@ def test_killed_workers_double_and_lose_nothing() -> None:
 
 def test_killed_workers_double_and_lose_nothing_in_more_faults() -> None:
     assert "violations: 0" in campaign("killed", "--faults", "3000", "--seed", "12")
+
+
+@pytest.mark.share
+def test_nothing_leaves_past_a_gate_that_was_shut() -> None:
+    assert "violations: 0" in campaign("flips", "--flips", "40", "--seed", "11")
+
+
+def test_nothing_leaves_past_a_gate_that_was_shut_often() -> None:
+    assert "violations: 0" in campaign("flips", "--flips", "250", "--seed", "12")

@@ -236,6 +236,27 @@ def _work(job: Job, say: int) -> None:
         os._exit(code)
 
 
+def run_forever(work: Callable[[], Any]) -> int:
+    """Fork a worker that does `work` again and again until it is killed; its process id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        from django.db import connection
+
+        from maxxit.events import wake
+
+        _kept.append(connection.connection)
+        connection.connection = None
+        with wake.collected():
+            while True:
+                work()
+                time.sleep(0.002)
+    finally:
+        traceback.print_exc()
+        os._exit(1)
+
+
 def settle_down() -> None:
     """Make this process cheap to fork: what it holds is not looked at by the collector of a child."""
     gc.collect()

@@ -19,7 +19,7 @@ from trading import execute, gate, ledger, poison, settle
 from trading.models import Fill, LedgerEntry, Order
 from trading.policy import policy
 from trading.states import IN_FLIGHT
-from trading.venues.base import Prepared, Report, Venue, VenueFill
+from trading.venues.base import Prepared, Report, Request, Venue, VenueFill
 from trading.venues.paper import PaperVenue
 
 D = Decimal
@@ -182,6 +182,25 @@ def test_nothing_is_sent_again_after_the_gate_was_shut(desk: Desk, how: str, fau
 
     assert desk.sent(order) == 0
     assert order.state == "expired"
+
+
+@pytest.mark.parametrize("how", SHUT)
+def test_nothing_is_sent_that_was_reserved_before_the_gate_was_shut(
+    desk: Desk, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = desk.venue.prepare
+
+    def slept(request: Request) -> Prepared:
+        SHUT[how]()
+        return prepare(request)
+
+    monkeypatch.setattr(desk.venue, "prepare", slept)
+    order = desk.placed()
+    assert order.state == "sending"
+    desk.time.move(minutes=10)
+
+    assert again(order).state == "expired"
+    assert desk.sent(order) == 0
 
 
 @pytest.mark.parametrize("how", ["no entries", "reduce only", "flatten"])

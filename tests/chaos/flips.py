@@ -1,0 +1,227 @@
+"""The gate under load: shut a thousand times while real workers send, and what still leaves.
+
+    python -m tests.chaos.flips --flips 1000 --seed 1
+
+Workers of their own run the product's passes without a pause; the exchange writes down when each message with an
+order arrives. Every flip is one of: the kill switch at each of its levels, the dry run, the approval taken back.
+Counted per flip, from the moment that its call returned: orders that were reserved after it (must be none), and
+messages that arrived after it, of orders that were reserved before: how long after, at most two seconds.
+Workers are frozen now and then (SIGSTOP) and killed, as machines are.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from tests.chaos.world import VENUES, Dice, Tally, World, percentiles, run_forever, settle_down, world
+
+BOUND_SECONDS = 2.0
+"""The last send after a flip (I7)."""
+AGENTS, PURSES = 120, 4
+MONEY = "10000000"
+BATCH = 50
+"""Flips between two audits."""
+CHANCES = {"send": {"lost, silent": 0.03, "taken, silent": 0.03, "lost, 503": 0.02, "429": 0.02, "slow": 0.1}}
+KINDS = ("no_entries", "reduce_only", "flatten", "dry run", "revoked")
+STOPS_EXITS = ("dry run", "revoked")
+
+
+@dataclass(frozen=True)
+class Flip:
+    """One time that the gate was shut: seconds since the epoch."""
+
+    kind: str
+    shut: float
+    """The call had returned."""
+    opening: float
+    """From here on it may be open again."""
+
+
+class Campaign:
+    """Flips under load."""
+
+    def __init__(self, here: World, seed: int) -> None:
+        from tests import builders as make
+
+        self.here, self.dice, self.make = here, Dice(seed), make
+        self.tally = Tally("kill switch", seed)
+        here.tell(seed=seed, chances=CHANCES)
+        self.agents = [make.agent(venue=name) for name in VENUES for _ in range(AGENTS // 2)]
+        deposits: list[list[str]] = []
+        for agent in self.agents:
+            for _ in range(PURSES):
+                purse = make.booked_deployment(agent, usdc=MONEY, account=f"{agent.venue}:{len(deposits)}")
+                deposits.append([purse.account, MONEY])
+        here.tell(deposits=deposits)
+        make.price("ETH", "2000")
+        settle_down()
+        self.next_agent = 0
+        self.workers: list[int] = []
+        self.frozen: dict[int, float] = {}
+        self.flips: list[Flip] = []
+        self.lags: list[float] = []
+        self.sent = 0
+
+    def start(self) -> None:
+        """Two workers of the execution queue and one that monitors."""
+        from positions import tasks as positions
+        from trading import tasks as trading
+
+        works: list[Callable[[], Any]] = [trading.execute_pass, trading.execute_pass, positions.monitor_pass]
+        self.workers = [run_forever(work) for work in works]
+
+    def stop(self) -> None:
+        """They are killed, as everything here."""
+        for pid in self.workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        self.workers, self.frozen = [], {}
+
+    def harm(self) -> None:
+        """Freeze a worker for a while, or kill all and start them again."""
+        now = time.monotonic()
+        for pid, until in list(self.frozen.items()):
+            if now >= until:
+                os.kill(pid, signal.SIGCONT)
+                del self.frozen[pid]
+        if self.dice.random() < 0.08:
+            pid = self.dice.choice(self.workers)
+            os.kill(pid, signal.SIGSTOP)
+            self.frozen[pid] = now + 0.8 * self.dice.random()
+            self.tally.count("worker frozen")
+        if self.dice.random() < 0.02:
+            self.stop()
+            self.start()
+            self.tally.count("SIGKILL of the workers")
+
+    def supply(self) -> None:
+        """New intents, and a price at which some positions leave."""
+        for _ in range(6):
+            self.make.signal(self.agents[self.next_agent], usd="2000")
+            self.next_agent = (self.next_agent + 1) % len(self.agents)
+        self.make.price("ETH", self.dice.choices(("2000", "2420"), (0.7, 0.3))[0])
+
+    def flip(self) -> None:
+        """Shut it while they send, wait, open it again."""
+        kind = self.dice.choice(KINDS)
+        self.supply()
+        time.sleep(0.03 + 0.25 * self.dice.random())
+        self.harm()
+        self.shut(kind)
+        shut = time.time()
+        long = self.dice.random() < 0.04
+        time.sleep(BOUND_SECONDS + 0.5 if long else 0.02 + 0.1 * self.dice.random())
+        opening = time.time()
+        self.open(kind)
+        self.flips.append(Flip(kind, shut, opening))
+        self.tally.count(f"flip: {kind}")
+
+    def shut(self, kind: str) -> None:
+        """As a person, or a trigger, does it."""
+        from trading import gate
+
+        if kind == "dry run":
+            for name in VENUES:
+                gate.set_dry_run(name, True, by="chaos", reason="flip")
+        elif kind == "revoked":
+            for name in VENUES:
+                gate.revoke(name, by="chaos", reason="flip")
+        else:
+            gate.kill(kind, by="chaos", reason="flip")
+
+    def open(self, kind: str) -> None:
+        """The other way."""
+        from maxxit.core import clock
+        from trading import gate
+
+        for name in VENUES:
+            if kind == "dry run":
+                gate.set_dry_run(name, False, by="chaos", reason="flip")
+            elif kind == "revoked":
+                until = clock.now() + timedelta(days=1)
+                gate.approve(name, by="chaos", until=until, reason="flip")
+        if kind not in STOPS_EXITS:
+            gate.release(by="chaos", reason="flip")
+
+    def audit(self) -> None:
+        """Hold every message that arrived against every flip since the last audit."""
+        from trading.models import Order
+
+        arrived = self.here.ask("POST", "/arrivals")
+        self.sent += len(arrived)
+        orders = {
+            ref: (reserved.timestamp(), purpose)
+            for ref, reserved, purpose in Order.objects.filter(
+                client_order_id__in={ref for ref, _, _ in arrived}
+            ).values_list("client_order_id", "reserved_at", "purpose")
+        }
+        for ref, _, at in arrived:
+            if ref not in orders:
+                self.tally.violations.append(f"{ref} arrived and no committed reservation has it")
+                continue
+            reserved, purpose = orders[ref]
+            for flip in self.flips:
+                if purpose == "close" and flip.kind not in STOPS_EXITS:
+                    continue
+                if flip.shut < reserved < flip.opening:
+                    late = (reserved - flip.shut) * 1000
+                    self.tally.violations.append(f"{ref} was reserved {late:.0f} ms after {flip.kind}")
+                elif reserved <= flip.shut < at < flip.opening:
+                    self.lags.append(at - flip.shut)
+                    if self.lags[-1] > BOUND_SECONDS:
+                        self.tally.violations.append(f"{ref} arrived {self.lags[-1]:.2f} s after {flip.kind}")
+        self.flips = []
+
+
+def campaign(flips: int, seed: int, plant: Callable[[], None] | None = None) -> Tally:
+    """One campaign; `plant` changes the product first (a mutant)."""
+    with world() as here:
+        if plant:
+            plant()
+        one = Campaign(here, seed)
+        one.start()
+        try:
+            for number in range(1, flips + 1):
+                one.flip()
+                if number % BATCH == 0 or number == flips:
+                    one.stop()
+                    time.sleep(0.3)  # what is on its way arrives
+                    one.audit()
+                    if one.tally.violations:
+                        break
+                    one.start()
+                    if flips > 200:
+                        taken = time.monotonic() - one.tally.began
+                        print(f"{number} flips after {taken:.0f} s", file=sys.stderr)
+        finally:
+            one.stop()
+        milliseconds = {name: f"{1000 * lag:.0f} ms" for name, lag in percentiles(one.lags).items()}
+        one.tally.figures = {
+            "messages with orders": one.sent,
+            "reserved after a flip": sum("was reserved" in line for line in one.tally.violations),
+            "arrived after the flip that found them on their way": len(one.lags),
+            "how long after": ", ".join(f"{name} {value}" for name, value in milliseconds.items()),
+        }
+        return one.tally
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--flips", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    return campaign(given.flips, given.seed).tell()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
