@@ -14,12 +14,13 @@ from uuid import UUID
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "maxxit.settings")
 
 from celery import Celery, Task, signals
+from celery.exceptions import TaskPredicate
 from django.conf import settings
 from django_structlog.celery.steps import DjangoStructLogInitStep
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from maxxit.core import correlation
+from maxxit.core import correlation, redact
 from maxxit.core.processes import die_with_parent
 
 HEADER = "maxxit_correlation_id"
@@ -42,7 +43,25 @@ class Channel(kombu_redis.Channel):
 
 kombu_redis.Transport.Channel = Channel
 
-app = Celery("maxxit")
+
+class QuietTask(Task):
+    """What a task returns, and what its error says, goes to Redis, to Flower and to the log: never with a secret."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it; within a worker without a second request of its own, as Celery wants it."""
+        run = super().__call__ if self.request.called_directly else self.run
+        try:
+            return redact.strings(run(*args, **kwargs))
+        except TaskPredicate:  # Retry, Ignore and Reject are answers, not errors
+            raise
+        except Exception as error:
+            shown = redact.failure(error)
+            if shown is error:
+                raise
+            raise shown from shown.__cause__  # which also hides the original
+
+
+app = Celery("maxxit", task_cls=QuietTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.steps["worker"].add(DjangoStructLogInitStep)
 app.autodiscover_tasks()

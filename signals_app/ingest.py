@@ -1,14 +1,14 @@
 """followed accounts -> new posts, and those that no model needs to see set aside with their reason"""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import structlog
 from django.db import connection, transaction
 
 from agents.models import CtAccount
-from maxxit.core import clock, correlation
+from maxxit.core import clock, correlation, redact
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.record import advance_all, record_all
 from maxxit.market.instruments import words_by_token
@@ -36,14 +36,19 @@ class Ingested:
 
 
 def ingest(sources: dict[str, PostSource]) -> Ingested:
-    """Read every active account from its source. An account that fails keeps its cursor and is read again."""
+    """Read every active account from its source. An account that fails keeps its cursor and is read again.
+
+    Strangers paste keys, their own and others': what looks like one is masked before anything is kept.
+    """
+    redact.know_environment()
     done = Ingested()
     for account in CtAccount.objects.filter(is_active=True, source__in=sources).order_by("pk"):
         try:
-            posts = list(sources[account.source].fetch(account.x_username, _cursor(account)))
+            offered = sources[account.source].fetch(account.x_username, _cursor(account))
+            posts = [replace(post, text=redact.text(post.text)) for post in offered]
         except (Retryable, Rejected) as error:
             log.warning("account_not_read", account=account.x_username, error=str(error))
-            done.failed[account.x_username] = str(error)
+            done.failed[account.x_username] = redact.text(str(error))
             continue
         done.offered += len(posts)
         if posts:
@@ -123,8 +128,8 @@ def _keep_refused(name: str, source: PostSource) -> int:
         RejectedPost(
             source=name,
             place=storable(bad.place)[-300:],
-            reason=storable(bad.reason)[:300],
-            raw=storable(bad.raw),
+            reason=redact.text(storable(bad.reason))[:300],
+            raw=redact.text(storable(bad.raw)),
             seen_at=clock.now(),
         )
         for bad in source.refused()

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from maxxit.core import clock
+from maxxit.core import clock, redact
 from maxxit.core.errors import Rejected, Retryable, Unknown
 
 Client = httpx.Client
@@ -74,7 +74,8 @@ def _judge(response: Response, lost: type[Retryable] | type[Unknown]) -> Respons
         raise Retryable(where, after=_retry_after(response))
     if code >= 500:
         raise lost(where)
-    raise Rejected(f"{where}: {response.text[:300]}", code=f"http_{code}")
+    said = redact.text(response.text[:2000])[:300]  # servers like to quote the key that they refuse
+    raise Rejected(f"{where}: {said}", code=f"http_{code}")
 
 
 def _retry_after(response: Response) -> float | None:

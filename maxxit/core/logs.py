@@ -46,6 +46,7 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
         [TRACEBACKS, redact.processor, structlog.processors.JSONRenderer(default=str)]
         if as_json
         else [
+            structlog.processors.format_exc_info,  # before redaction: messages of errors hold secrets, too
             redact.processor,
             structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
         ]

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 from pydantic import SecretBytes, SecretStr
 
@@ -46,6 +47,10 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SYMBOL = re.compile(r"[$#]?[A-Z0-9.]{1,10}")
 _ENV_NAME = re.compile(r"(KEY|SECRET|TOKEN|PASSWORD|PASSPHRASE|MNEMONIC|CREDENTIALS?|SEED|DSN)$")
 _URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
+_WEB_ADDRESS = re.compile(r"\b(?:https?|wss?)://[^\s,\"']+")
+_URL_TOKEN = re.compile(r"[/=]((?=[^/?&=]*\d)(?=[^/?&=]*[A-Za-z])[A-Za-z0-9_-]{20,})(?=[/?&]|$)")
+"""What providers of RPC and webhooks put into the address itself."""
+_EMAIL = ("@",)
 _NAMES = r"(?:api_?key|secret(?:_?key)?|access_?token|password|passwd|passphrase|private_?key|mnemonic)"
 _PATTERNS = [
     (needles, re.compile(pattern, flags))
@@ -68,7 +73,7 @@ _PATTERNS = [
             re.IGNORECASE,
         ),
         (
-            ("@",),
+            _EMAIL,
             r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}\b",
             0,
         ),
@@ -99,12 +104,16 @@ def know(value: str | bytes | SecretStr | SecretBytes) -> None:
 
 
 def know_environment() -> None:
-    """Know every secret of the environment: variables by their names, passwords inside URLs."""
+    """Know every secret of the environment: variables by their names, passwords and tokens inside addresses."""
     for name, value in os.environ.items():
         if _ENV_NAME.search(name.upper()):
             know(value)
-        if found := _URL_PASSWORD.search(value):
-            know(found[1])
+        for password in _URL_PASSWORD.findall(value):
+            know(password)
+            know(unquote(password))
+        for address in _WEB_ADDRESS.findall(value):
+            for token in _URL_TOKEN.findall(address):
+                know(token)
 
 
 def forget() -> None:
@@ -123,8 +132,8 @@ def secret_name(name: str) -> bool:
     return words[-1] in _LAST and not _HARMLESS.intersection(words[:-1])
 
 
-def text(value: str) -> str:
-    """`value` without known secrets and without what looks like one."""
+def text(value: str, *, addresses: bool = True) -> str:
+    """`value` without known secrets and without what looks like one. E-mail stays when `addresses` is False."""
     if len(value) < MIN_KNOWN:
         return value
     lowered = value.lower()
@@ -133,7 +142,7 @@ def text(value: str) -> str:
             if form in lowered:
                 value = re.sub(re.escape(form), MASK, value, flags=re.IGNORECASE)
     for needles, pattern in _PATTERNS:
-        if any(needle in lowered for needle in needles):
+        if any(needle in lowered for needle in needles) and (addresses or needles != _EMAIL):
             value = pattern.sub(MASK, value)
     if any(word in lowered for word in _ASSIGNS):
         value = _CAPITAL_ASSIGNED.sub(rf"\g<name>{MASK}", value)
@@ -159,6 +168,47 @@ def value(given: Any) -> Any:
     if isinstance(given, bytes | bytearray | memoryview):
         return text(bytes(given).decode("utf-8", "backslashreplace"))
     return text(str(given))
+
+
+def strings(given: Any) -> Any:
+    """A copy of `given` whose texts hold no secret; names of fields, numbers and e-mail addresses say what they said.
+
+    For events and results: there `token` is an address, and who did something may be called by his e-mail.
+    """
+    if isinstance(given, str):
+        return text(given, addresses=False)
+    if isinstance(given, Mapping):
+        return {strings(name): strings(item) for name, item in given.items()}
+    if isinstance(given, list | tuple):
+        return [strings(item) for item in given]
+    return given
+
+
+def failure(error: BaseException) -> BaseException:
+    """`error` without secrets in what it and its causes say, for whoever is going to print it.
+
+    It is changed in place and returned. An exception whose text comes from elsewhere than its arguments is replaced
+    by a `RuntimeError` that names it.
+    """
+    return _quiet(error, set())
+
+
+def _quiet(error: BaseException, seen: set[int]) -> BaseException:
+    seen.add(id(error))
+    cause, context = error.__cause__, error.__context__
+    if cause is not None and id(cause) not in seen:
+        error.__cause__ = _quiet(cause, seen)
+    if context is not None and id(context) not in seen:
+        error.__context__ = _quiet(context, seen)
+    said = str(error)
+    if strings(said) == said:
+        return error
+    error.args = tuple(strings(list(error.args)))
+    if strings(shown := str(error)) == shown:
+        return error
+    other = RuntimeError(f"{type(error).__name__}: {strings(said)}").with_traceback(error.__traceback__)
+    other.__cause__, other.__suppress_context__ = error.__cause__, True
+    return other
 
 
 def field(name: str, given: Any) -> Any:

@@ -42,6 +42,8 @@ def _of_text(secret: str) -> Iterator[str]:
     yield repr(secret)[1:-1]
     yield html.escape(secret)
     yield "".join(f"\\u{ord(sign):04x}" for sign in secret)
+    if len(words := secret.split()) >= 12:  # a mnemonic
+        yield from (between.join(words) for between in ("\n", ",", ", ", "-", "_", "  ", ""))
 
 
 def _of_bytes(raw: bytes) -> Iterator[str]:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import models, transaction
 
-from maxxit.core import clock, correlation
+from maxxit.core import clock, correlation, redact
 from maxxit.core.errors import StaleState
 from maxxit.core.states import check_move
 from maxxit.events import wake
@@ -26,7 +26,7 @@ def record(name: str, row: models.Model, **data: Any) -> Event:
     """Write down that `name` happened to `row`. Call it in the transaction of the change itself."""
     corr = getattr(row, "correlation_id", None) or correlation.current()
     event = Event.objects.create(
-        at=clock.now(), name=name, subject=subject(row), correlation_id=corr, data=data
+        at=clock.now(), name=name, subject=subject(row), correlation_id=corr, data=redact.strings(data)
     )
     wake.after_commit(name)
     return event
@@ -38,7 +38,7 @@ def record_all(
     """`record` for many rows of one model at once: (id, correlation id, data) each."""
     at, label = clock.now(), model._meta.label_lower
     events = [
-        Event(at=at, name=name, subject=f"{label}/{pk}", correlation_id=corr, data=data)
+        Event(at=at, name=name, subject=f"{label}/{pk}", correlation_id=corr, data=redact.strings(data))
         for pk, corr, data in happened
     ]
     if events:

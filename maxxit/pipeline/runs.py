@@ -15,7 +15,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from maxxit.core import clock
+from maxxit.core import clock, redact
 from maxxit.events import wake
 from maxxit.pipeline.models import PipelineRun, StageRun
 from maxxit.pipeline.schedule import matches
@@ -61,13 +61,14 @@ def run_stage(
         with _alone(name) as mine:
             counts = step() if mine else Counts(0, 0, {"skipped": "another pass of this stage is running"})
     except Exception as error:
-        row.error = traceback.format_exc(limit=-12)
+        row.error = redact.text(traceback.format_exc(limit=-12))
         row.duration_ms = round((time.monotonic() - begun) * 1000)
         row.save()
-        _finish_run(run_id, error=f"{name}: {error}")
+        _finish_run(run_id, error=redact.text(f"{name}: {error}"))
         raise
     row.duration_ms = round((time.monotonic() - begun) * 1000)
-    row.counted_in, row.counted_out, row.detail = counts.into, counts.out, counts.detail
+    detail = redact.strings(counts.detail)
+    row.counted_in, row.counted_out, row.detail = counts.into, counts.out, detail
     _save(row)
     if run_id is not None and name == STAGES[-1].name:
         _finish_run(run_id)
@@ -81,7 +82,7 @@ def run_stage(
         counted_in=counts.into,
         counted_out=counts.out,
     )
-    return {"in": counts.into, "out": counts.out, **counts.detail}
+    return {"in": counts.into, "out": counts.out, **detail}
 
 
 def announce(name: str, counts: Counts) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
-from maxxit.core import clock, untrusted
+from maxxit.core import clock, redact, untrusted
 from maxxit.core.errors import Misconfigured
 from signals_app.sources.base import Cursor, RawPost, Refused, unfit
 
@@ -80,7 +80,9 @@ def _read(path: Path, _stamp: tuple[int, int]) -> Parsed:
             continue
         found = parse(line)
         if isinstance(found, str):
-            refused.append(Refused(f"{path}:{number}", found, line.decode(errors="replace")[:2000]))
+            refused.append(
+                Refused(f"{path}:{number}", found, redact.text(line.decode(errors="replace"))[:2000])
+            )
         else:
             posts.setdefault(found.username.lower(), []).append(found)
     for written in posts.values():

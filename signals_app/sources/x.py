@@ -19,7 +19,7 @@ import structlog
 from django.core.cache import cache
 from pydantic import BaseModel, Field, ValidationError
 
-from maxxit.core import clock, http, untrusted
+from maxxit.core import clock, http, redact, untrusted
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from signals_app.sources.base import Cursor, RawPost, Refused, unfit
 
@@ -96,13 +96,19 @@ class XSource:
         except ValidationError as error:
             place = str(item.get("id", "?") if isinstance(item, dict) else "?")
             self._refused.append(
-                Refused(f"{self.name}:{username}:{place}", str(error)[:300], str(item)[:2000])
+                Refused(
+                    f"{self.name}:{username}:{place}",
+                    redact.text(str(error))[:300],
+                    redact.text(str(item))[:2000],
+                )
             )
             return None
         at = good.created_at if good.created_at.tzinfo else good.created_at.replace(tzinfo=UTC)
         post = RawPost(good.id, username, good.text, at.astimezone(UTC))
         if why := unfit(post):
-            self._refused.append(Refused(f"{self.name}:{username}:{good.id}", why, str(item)[:2000]))
+            self._refused.append(
+                Refused(f"{self.name}:{username}:{good.id}", why, redact.text(str(item))[:2000])
+            )
             return None
         return post
 

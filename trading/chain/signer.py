@@ -22,6 +22,7 @@ from eth_keys.exceptions import ValidationError as KeyFault
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from maxxit.core import redact
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.core.processes import write_secret
 from trading.chain.chains import LOCAL_CHAIN_ID
@@ -165,12 +166,15 @@ def check_boot(chain_id: int) -> None:
 def open_signer(chain_id: int, targets: Collection[str], per_minute: int) -> Signer:
     """Decrypt the key. Only the worker that executes calls this. Raises `Misconfigured`."""
     check_boot(chain_id)
+    password = _password()
+    redact.know(password)
     try:
-        key = Account.decrypt(keystore(), _password())
+        key = Account.decrypt(keystore(), password)
     except (ValueError, TypeError, KeyError) as error:
         raise Misconfigured(
             f"{KEYSTORE} does not open with the password given ({type(error).__name__})"
         ) from None
+    redact.know(bytes(key))
     try:
         account: LocalAccount = Account.from_key(key)
     except (ValueError, KeyFault):
