@@ -36,6 +36,7 @@ INSTALLED_APPS = [
     "ninja",
     "maxxit.events",
     "maxxit.market",
+    "maxxit.notify",
     "maxxit.llm",
     "maxxit.pipeline",
     "maxxit.replay",

@@ -10,6 +10,8 @@ from maxxit.console.metrics import metrics
 
 urlpatterns = [
     path("", pages.dashboard, name="dashboard"),
+    path("market", pages.market, name="market"),
+    path("market/tables", pages.market_tables, name="market-tables"),
     path("chain/<uuid:correlation_id>", pages.chain, name="chain"),
     path("login", LoginView.as_view(template_name="console/login.html", next_page="dashboard"), name="login"),
     path("logout", LogoutView.as_view(next_page="login"), name="logout"),

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from agents.models import Agent, Deployment
 from agents.states import AgentState
-from maxxit.console import api_errors
+from maxxit.console import api_errors, api_market
 from maxxit.console import chain as chains
 from maxxit.console.auth import AUTH, Caller, PerCaller
 from maxxit.console.models import ADMIN
@@ -61,6 +61,7 @@ api = NinjaAPI(
     urls_namespace="api",
 )
 api_errors.explain(api)
+api.add_router("/market", api_market.router)
 
 
 class Page(Schema):

@@ -19,7 +19,7 @@ from ninja.security import APIKeyCookie, APIKeyHeader, HttpBearer
 from ninja.throttling import BaseThrottle
 from ninja.utils import check_csrf
 
-from maxxit.console.models import ADMIN, READ, ApiKey
+from maxxit.console.models import ADMIN, READ, RULES, ApiKey
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.record import record
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 MARK = "mxk_"
 """Every key begins so: people and scanners recognise a leaked one."""
-SCOPES = (READ, ADMIN)
+SCOPES = (READ, RULES, ADMIN)
 PER_MINUTE, FAILURES_PER_MINUTE = 300, 30
 """Calls of one key or person, and refused keys of one address."""
 USED_EVERY = timedelta(minutes=1)
@@ -163,6 +163,22 @@ class ByStaffSession(APIKeyCookie):
         return Caller(person, person.get_username(), f"user:{person.pk}", frozenset(SCOPES))
 
 
+class ByOwnSession(APIKeyCookie):
+    """Whoever is logged in to the pages, for what the pages themselves read: GET only."""
+
+    param_name = "sessionid"
+
+    def __init__(self) -> None:
+        super().__init__(csrf=False)  # nothing is written
+
+    def authenticate(self, request: HttpRequest, key: str | None) -> Caller | None:
+        """The person who is logged in; never where the request brought a key, nor for anything but reading."""
+        person: Any = request.user
+        if has_key(request) or request.method != "GET" or not person.is_authenticated:
+            return None
+        return Caller(person, person.get_username(), f"user:{person.pk}", frozenset([READ]))
+
+
 class PerCaller(BaseThrottle):
     """So many calls a minute for each key or person."""
 
@@ -177,6 +193,8 @@ class PerCaller(BaseThrottle):
 
 
 AUTH = [ByHeader(), ByBearer(), ByStaffSession()]
+READERS = [*AUTH, ByOwnSession()]
+"""For what a page of ours reads by script."""
 
 
 def person_named(username: str) -> AbstractBaseUser:

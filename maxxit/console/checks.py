@@ -24,6 +24,7 @@ from maxxit.market.instruments import all_instruments
 from maxxit.market.models import Quote
 from maxxit.market.stream import status as stream_status
 from maxxit.market.venues import VenuePolicy, venues
+from maxxit.notify.worker import policy as notify_policy
 from maxxit.pipeline.models import CanaryMark
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
@@ -255,6 +256,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "markets": all_instruments,
     "venues": venues,
     "feeds": quotes.max_age,
+    "notify": notify_policy,
     "signals": signals_policy,
     "risk": risk_policy,
     "schedule": schedule,

@@ -1,4 +1,4 @@
-"""Dead letters: rows whose step failed three times, set aside for a person with their error."""
+"""Dead letters: rows whose step failed too often, set aside for a person with their error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,9 @@ from typing import Any
 
 from maxxit.console.schemas import moment
 from maxxit.core.errors import Rejected
+from maxxit.market.models import RuleDelivery
+from maxxit.market.states import DeliveryState
+from maxxit.notify import worker as notify
 from signals_app import ingest
 from signals_app.models import CtPost
 from signals_app.states import PostState
@@ -19,7 +22,7 @@ class Letter:
     """One of them."""
 
     name: str
-    """post:17 or order:4."""
+    """post:17, order:4 or delivery:2."""
     at: datetime
     what: str
     attempts: int
@@ -39,6 +42,7 @@ def letters() -> list[Letter]:
     """All of them, posts first, the oldest first."""
     posts = CtPost.objects.filter(state=PostState.QUARANTINED).order_by("pk")
     orders = Order.objects.filter(attempts__gte=poison.TRIES).order_by("pk")
+    untold = RuleDelivery.objects.filter(state=DeliveryState.DEAD).select_related("rule").order_by("pk")
     return [
         *(
             Letter(f"post:{row.pk}", row.ingested_at, row.text[:60], row.attempts, row.last_error)
@@ -47,6 +51,10 @@ def letters() -> list[Letter]:
         *(
             Letter(f"order:{row.pk}", row.updated_at, str(row), row.attempts, row.last_error)
             for row in orders
+        ),
+        *(
+            Letter(f"delivery:{row.pk}", row.at, f"{row.rule} by {row.channel}", row.attempts, row.last_error)
+            for row in untold
         ),
     ]
 
@@ -60,11 +68,13 @@ def letter(name: str) -> Letter:
 
 
 def redrive(names: Sequence[str]) -> int:
-    """Give those another three tries; returns how many there were. Raises Rejected for a name that is none."""
-    ids: dict[str, list[int]] = {"post": [], "order": []}
+    """Give those all their tries again; returns how many there were. Raises Rejected for a name that is none."""
+    ids: dict[str, list[int]] = {"post": [], "order": [], "delivery": []}
     for name in names:
         kind, _, pk = name.partition(":")
         if kind not in ids or not pk.isdecimal():
-            raise Rejected(f"{name!r} is no dead letter: they look like post:17 or order:4", code="not_found")
+            raise Rejected(
+                f"{name!r} is no dead letter: they look like post:17, order:4 or delivery:2", code="not_found"
+            )
         ids[kind].append(int(pk))
-    return ingest.requeue(ids["post"]) + poison.redrive(ids["order"])
+    return ingest.requeue(ids["post"]) + poison.redrive(ids["order"]) + notify.redrive(ids["delivery"])

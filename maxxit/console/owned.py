@@ -25,6 +25,8 @@ RULES = {
     "trading.ledgerentry": ("order__deployment__owner",),
     "positions.position": ("deployment__owner",),
     "console.apikey": ("owner",),
+    "market.pricerule": ("user",),
+    "market.ruledelivery": ("user",),
 }
 """Model -> the ways from it to its owner; any of them will do. A model that is not here is nobody's."""
 

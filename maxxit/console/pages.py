@@ -22,8 +22,11 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWid
 from agents.models import Deployment
 from maxxit.console import chain as chains
 from maxxit.console import charts, checks, figures, reasons, status
+from maxxit.console import market as markets
 from maxxit.console.owned import Person, visible
 from maxxit.core.errors import MaxxitError
+from maxxit.market.instruments import all_instruments
+from maxxit.market.models import RefusedQuote
 from maxxit.market.venues import venues
 from positions.models import Position
 from trading import gate
@@ -66,6 +69,41 @@ def _why_not(person: Person) -> list[dict[str, Any]]:
     return [
         {"order": row, "meaning": (said := reasons.explain(row.reason))[0], "change": said[1]} for row in rows
     ]
+
+
+@never_cache
+@login_required(login_url="login")
+@require_safe
+def market(request: HttpRequest) -> HttpResponse:
+    """Prices by source, the feeds' health, what was refused, and a chart with the entries and exits of one's agents."""
+    person: Any = request.user
+    asked, symbols = request.GET, list(all_instruments())
+    priced = _tables()
+    first = next((row.symbol for row in priced["prices"]), symbols[0])
+    agents = markets.agents(person)
+    chosen = {
+        "symbol": asked.get("symbol") if asked.get("symbol") in symbols else first,
+        "interval": asked.get("interval") if asked.get("interval") in markets.INTERVALS else "5m",
+        "agent": next((one.pk for one in agents if str(one.pk) == asked.get("agent")), None),
+    }
+    context = chosen | priced | {"symbols": symbols, "intervals": list(markets.INTERVALS), "agents": agents}
+    return render(request, "console/market.html", context)
+
+
+@never_cache
+@login_required(login_url="login")
+@require_safe
+def market_tables(request: HttpRequest) -> HttpResponse:
+    """The tables of that page alone, for its script."""
+    return render(request, "console/market_tables.html", _tables())
+
+
+def _tables() -> dict[str, Any]:
+    return {
+        "prices": markets.prices(),
+        "health": markets.health(),
+        "refused": RefusedQuote.objects.order_by("-last_at", "-pk")[:ROWS],
+    }
 
 
 @never_cache

@@ -59,6 +59,7 @@ MENU = (
             ("Candles", "candlestick_chart", "market.candle"),
             ("Refused prices", "money_off", "market.refusedquote"),
             ("Price rules", "notifications", "market.pricerule"),
+            ("Deliveries", "mark_email_read", "market.ruledelivery"),
         ),
     ),
     (

@@ -124,8 +124,24 @@ class RuleMatchAdmin(Book):
 class RuleDeliveryAdmin(Book):
     """Who is to be told of what."""
 
-    list_display = ("at", "user", "rule", "symbol", "channel")
-    list_filter = ("channel", "symbol")
+    list_display = (
+        "at",
+        "user",
+        "rule",
+        "symbol",
+        "channel",
+        "state",
+        "attempts",
+        "due_at",
+        "sent_at",
+        "error",
+    )
+    list_filter = ("state", "channel", "symbol")
     list_select_related = ("user", "rule")
     search_fields = ("rule__rule_id", "user__username", "symbol__iexact")
     date_hierarchy = "at"
+
+    @display(description="last error")
+    def error(self, row: RuleDelivery) -> str:
+        """Its last line."""
+        return (row.last_error.strip().splitlines() or ["–"])[-1][:120]

@@ -125,6 +125,49 @@ def gaps(symbols: Sequence[str], since: datetime, until: datetime) -> list[Gap]:
         return [Gap(*row) for row in cursor]
 
 
+HISTORY = """
+WITH first AS (
+    SELECT coalesce((SELECT open_time FROM {table} WHERE symbol = %(symbol)s AND open_time < %(before)s
+                     ORDER BY open_time DESC OFFSET %(skip)s LIMIT 1), '1970-01-01Z') AS at
+)
+SELECT date_bin(%(width)s, open_time, '1970-01-01Z') AS slot, (array_agg(open ORDER BY open_time))[1], max(high),
+       min(low), (array_agg(close ORDER BY open_time DESC))[1]
+FROM {table}, first
+WHERE symbol = %(symbol)s AND open_time < %(before)s AND open_time >= date_bin(%(width)s, first.at, '1970-01-01Z')
+GROUP BY slot ORDER BY slot DESC LIMIT %(limit)s
+"""
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A bar for people to look at, the forming one included; prices in USD."""
+
+    open_time: datetime
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+
+
+def history(symbol: str, width: timedelta, before: datetime, limit: int) -> list[Shown]:
+    """The newest `limit` bars of `width` (a minute, or whole five minutes) that opened before `before`, oldest first.
+
+    For charts only: a decision takes `last_bars`, which never shows the bar that is still forming.
+    """
+    table, per = ("candles_1m", 1) if width == MINUTE else ("candles", width // BAR)
+    values: dict[str, Any] = {
+        "symbol": symbol,
+        "width": width,
+        "before": bucket(before, width) + (width if before != bucket(before, width) else timedelta(0)),
+        "skip": limit * per - 1,
+        "limit": limit,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(HISTORY.format(table=table), values)
+        return [Shown(*row) for row in cursor][::-1]
+
+
 LAST_BARS = """
 SELECT symbol, array_agg(high ORDER BY slot), array_agg(low ORDER BY slot), array_agg(close ORDER BY slot),
        array_agg(volume ORDER BY slot), min(slot), max(slot)

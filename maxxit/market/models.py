@@ -6,8 +6,10 @@ from typing import ClassVar
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.functions import Now
 
 from maxxit.core.money import COLUMN
+from maxxit.market import states
 
 
 class Quote(models.Model):
@@ -225,6 +227,8 @@ class RuleMatch(models.Model):
 class RuleDelivery(models.Model):
     """The user is to be told of a match. At most one per rule, symbol and five minutes, and so many an hour."""
 
+    MOVES = states.DELIVERY
+
     match = models.OneToOneField(RuleMatch, models.CASCADE, related_name="delivery")
     rule = models.ForeignKey(PriceRule, models.CASCADE, related_name="deliveries")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
@@ -232,6 +236,20 @@ class RuleDelivery(models.Model):
     channel = models.CharField(max_length=20)
     bucket = models.DateTimeField(help_text="start of the five minutes")
     at = models.DateTimeField()
+    state = models.CharField(
+        max_length=8,
+        default=states.DeliveryState.PENDING,
+        db_default=states.DeliveryState.PENDING,
+        choices=[(s, s) for s in states.DeliveryState],
+        editable=False,
+    )
+    attempts = models.PositiveIntegerField(default=0, db_default=0)
+    due_at = models.DateTimeField(
+        db_default=Now(),
+        help_text="the next try; while one is under way, when another worker may take it over",
+    )
+    sent_at = models.DateTimeField(null=True)
+    last_error = models.TextField(blank=True, default="", db_default="")
 
     class Meta:
         db_table = "rule_deliveries"
@@ -239,7 +257,10 @@ class RuleDelivery(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["rule", "symbol", "bucket"], name="one_delivery_in_five_minutes")
         ]
-        indexes = (models.Index(fields=["user", "at"], name="rule_deliveries_user_at"),)
+        indexes = (
+            models.Index(fields=["user", "at"], name="rule_deliveries_user_at"),
+            models.Index(fields=["due_at"], name="rule_deliveries_due", condition=models.Q(state="pending")),
+        )
 
     def __str__(self) -> str:
         return f"{self.rule_id} {self.symbol} by {self.channel}"

@@ -65,8 +65,9 @@ MATCH = f"""
     WHERE NOT EXISTS (SELECT FROM rule_deliveries d WHERE d.rule_id = m.rule_id AND d.symbol = m.symbol
                       AND d.bucket = date_bin(%(tell_every)s, m.at, '1970-01-01Z'))
 ), told AS (
-    INSERT INTO rule_deliveries (match_id, rule_id, user_id, symbol, channel, bucket, at)
-    SELECT id, rule_id, user_id, symbol, channel, date_bin(%(tell_every)s, at, '1970-01-01Z'), %(now)s FROM ranked
+    INSERT INTO rule_deliveries (match_id, rule_id, user_id, symbol, channel, bucket, at, due_at)
+    SELECT id, rule_id, user_id, symbol, channel, date_bin(%(tell_every)s, at, '1970-01-01Z'), %(now)s, %(now)s
+    FROM ranked
     WHERE place + (SELECT count(*) FROM rule_deliveries d
                    WHERE d.user_id = ranked.user_id AND d.at > %(now)s - interval '1 hour') <= %(most)s
     ON CONFLICT (rule_id, symbol, bucket) DO NOTHING

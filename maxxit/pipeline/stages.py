@@ -60,7 +60,9 @@ STAGES = (
 
 QUEUES = ("ingest", "llm", "generate", "execute", "monitor", "market", "notify", "default")
 
-WAKES = {event: tuple(s.task for s in STAGES if event in s.wakes_on) for s in STAGES for event in s.wakes_on}
+WAKES = {
+    event: tuple(s.task for s in STAGES if event in s.wakes_on) for s in STAGES for event in s.wakes_on
+} | {"rule.matched": ("maxxit.notify.tasks.deliver",)}
 """Event name -> tasks to wake."""
 
 ROUTES = {stage.task: {"queue": stage.queue} for stage in STAGES} | {

@@ -9,16 +9,19 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
+from maxxit.console.schemas import moment
 from maxxit.core.errors import MaxxitError
 from maxxit.core.money import plain
 from maxxit.market import rules
-from maxxit.market.models import Condition, PriceRule
+from maxxit.market.models import Condition, PriceRule, RuleDelivery
+from maxxit.notify import endpoints
+from maxxit.notify.channels import CHANNELS
 
 
 class Command(BaseCommand):
     """See the module."""
 
-    help = "Price rules: add, list, test, remove. Example: rules add --user ann --symbols BTC --above 70000"
+    help = "Price rules: add, list, test, remove, inbox, webhook. As in: rules add --user ann --symbols BTC --above 1"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """One subcommand each."""
@@ -34,9 +37,19 @@ class Command(BaseCommand):
         add.add_argument(
             "--window", type=int, default=60, metavar="MINUTES", help="for --change (default 60)"
         )
-        add.add_argument("--channel", default="inbox")
+        add.add_argument("--channel", default="inbox", choices=sorted(CHANNELS.known))
         listed = verbs.add_parser("list", help="active rules")
         listed.add_argument("--user", default="")
+        inbox = verbs.add_parser("inbox", help="what a user was told, the newest first")
+        inbox.add_argument("--user", required=True)
+        inbox.add_argument("--limit", type=int, default=20)
+        webhook = verbs.add_parser(
+            "webhook", help="where a user's rules of the channel webhook are sent, signed"
+        )
+        webhook.add_argument("--user", required=True)
+        where = webhook.add_mutually_exclusive_group(required=True)
+        where.add_argument("--url", help="https://…, public; prints the secret that signs what is sent")
+        where.add_argument("--off", action="store_true")
         for verb, what in (("test", "would it match now?"), ("remove", "it matches no more")):
             verbs.add_parser(verb, help=what).add_argument("rule_id")
         for one in verbs.choices.values():
@@ -57,6 +70,7 @@ class Command(BaseCommand):
 
     def _add(self, options: dict[str, Any]) -> dict[str, Any]:
         user = _user(options["user"])
+        endpoints.require(user, options["channel"])
         given = {Condition.GT: "above", Condition.LT: "below", Condition.CHANGE_PCT: "change"}
         condition, text = next(
             ((one, options[name]) for one, name in given.items() if options[name]), (Condition.ANY, None)
@@ -76,6 +90,28 @@ class Command(BaseCommand):
         if options["user"]:
             found = found.filter(user=_user(options["user"]))
         return [_shown(rule) for rule in found]
+
+    def _inbox(self, options: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = RuleDelivery.objects.filter(user=_user(options["user"])).select_related("rule", "match")
+        return [
+            {
+                "at": moment(row.at),
+                "rule": row.rule.rule_id,
+                "symbol": row.symbol,
+                "price": plain(row.match.price),
+                "channel": row.channel,
+                "state": row.state,
+                "error": row.last_error,
+            }
+            for row in rows.order_by("-pk")[: options["limit"]]
+        ]
+
+    def _webhook(self, options: dict[str, Any]) -> dict[str, Any]:
+        user = _user(options["user"])
+        if options["off"]:
+            return {"user": options["user"], "removed": endpoints.forget(user, "webhook")}
+        made = endpoints.name(user, "webhook", options["url"])
+        return {"user": options["user"], "url": made.address, "secret": endpoints.secret_of(made)}
 
     def _test(self, options: dict[str, Any]) -> dict[str, Any]:
         hits = rules.holds_now(_rule(options["rule_id"]))

@@ -1,0 +1,74 @@
+"""A signed POST to a person's own https address.
+
+`X-Maxxit-Signature: t=<unix seconds>,v1=<hex>` where v1 is HMAC-SHA256 of `<t>.<body>` with the endpoint's secret: a
+receiver recomputes it, refuses an old `t`, and drops an `X-Maxxit-Delivery` that it has seen.
+"""
+
+import hashlib
+import hmac
+import json
+from urllib.parse import urlsplit
+
+from maxxit.core import clock
+from maxxit.core.errors import Rejected, Retryable, Unknown
+from maxxit.core.http import client, fetch
+from maxxit.notify.channels.base import Message
+from maxxit.notify.public import check_public
+
+TIMEOUT = 10.0
+"""Seconds."""
+MAX_ANSWER = 65_536
+"""Bytes that a receiver may answer: nobody reads them."""
+MAY_WORK_LATER = frozenset({"http_408", "http_409", "http_425"})
+
+
+def signature(secret: str, at: int, body: bytes) -> str:
+    """The header's value; `at` is the moment of sending, seconds since 1970."""
+    mac = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256)
+    return f"t={at},v1={mac.hexdigest()}"
+
+
+class Webhook:
+    """See the module."""
+
+    needs_address = True
+
+    def check(self, address: str) -> None:
+        """https, and no address inside a private network."""
+        check_public(address)
+
+    def send(self, message: Message) -> None:
+        """POST it. Any answer below 300 counts; other 4xx never will."""
+        self.check(message.address)
+        said = {
+            "id": message.ident,
+            "type": message.name,
+            "at": message.at,
+            "text": message.text,
+            "data": message.data,
+        }
+        body = json.dumps(said, separators=(",", ":"), sort_keys=True).encode()
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "maxxit-notify/1",
+            "x-maxxit-delivery": message.ident,
+            "x-maxxit-signature": signature(message.secret, int(clock.now().timestamp()), body),
+        }
+        place = urlsplit(
+            message.address
+        )  # apart, so that errors name the host and never a path with a token in it
+        path = place.path + (f"?{place.query}" if place.query else "")
+        with client(f"{place.scheme}://{place.netloc}", timeout=TIMEOUT) as http:
+            try:
+                answer = fetch(
+                    http, "POST", path or "/", writes=True, max_body=MAX_ANSWER, max_seconds=TIMEOUT,
+                    content=body, headers=headers,
+                )  # fmt: skip
+            except Unknown as error:  # the receiver drops repetitions, so it may be sent again
+                raise Retryable(str(error)) from error
+            except Rejected as error:
+                if error.code in MAY_WORK_LATER:
+                    raise Retryable(str(error)) from error
+                raise
+        if answer.status_code >= 300:
+            raise Rejected(f"answered {answer.status_code}: redirects are not followed", code="redirected")

@@ -1,0 +1,39 @@
+"""Where people want to be told."""
+
+import secrets
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+
+
+def new_salt() -> str:
+    """What makes the secret of one endpoint differ from every other's."""
+    return secrets.token_hex(16)
+
+
+class Endpoint(models.Model):
+    """A person's address on a channel. At most one in force per person and channel.
+
+    Its signing secret is derived from the project's key and `salt` (`maxxit.notify.endpoints.secret_of`): the
+    database alone does not hold it.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="endpoints")
+    channel = models.CharField(max_length=20)
+    address = models.CharField(max_length=500, help_text="for webhook: an https URL")
+    salt = models.CharField(max_length=32, default=new_salt, editable=False)
+    active = models.BooleanField(default=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "notify_endpoints"
+        ordering = ("-id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["user", "channel"], condition=models.Q(active=True), name="one_endpoint_per_channel"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel} of {self.user}: {self.address}"

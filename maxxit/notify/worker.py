@@ -1,0 +1,177 @@
+"""Deliveries that are due are claimed, sent, and then sent, due again later, or dead.
+
+A claim moves `due_at` ahead by `claim_seconds`, so a worker that dies leaves its deliveries to the next sweep and two
+workers never hold the same one. What was sent just before a death is sent again: a receiver drops repetitions by the
+delivery's id.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+
+import structlog
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import connection
+from pydantic import Field
+
+from maxxit.core import clock, redact
+from maxxit.core.config import Policy, Seconds, load
+from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable, StaleState
+from maxxit.core.money import plain
+from maxxit.events.record import advance, advance_all
+from maxxit.market.models import RuleDelivery
+from maxxit.market.states import DeliveryState
+from maxxit.notify import endpoints
+from maxxit.notify.channels import CHANNELS
+from maxxit.notify.channels.base import Message
+from maxxit.notify.models import Endpoint
+
+log = structlog.get_logger(__name__)
+
+
+class NotifyPolicy(Policy):
+    """`config/notify.yaml`."""
+
+    tries: Annotated[int, Field(ge=1, le=50)]
+    first_wait_seconds: Seconds
+    most_wait_seconds: Seconds
+    claim_seconds: Seconds
+    at_a_time: Annotated[int, Field(ge=1, le=1000)]
+    per_minute: Annotated[int, Field(ge=1, le=10_000)]
+
+
+@dataclass
+class Told:
+    """What a pass did."""
+
+    sent: int = 0
+    later: int = 0
+    dead: int = 0
+
+
+def policy() -> NotifyPolicy:
+    """`config/notify.yaml`."""
+    return load("notify", NotifyPolicy)
+
+
+CLAIM = """
+WITH busy AS (
+    SELECT user_id, channel, count(*) AS sent FROM rule_deliveries
+    WHERE state = 'sent' AND sent_at > %(now)s - interval '1 minute' GROUP BY 1, 2
+), due AS (
+    SELECT d.id, row_number() OVER (PARTITION BY d.user_id, d.channel ORDER BY d.id) + coalesce(b.sent, 0) AS place
+    FROM rule_deliveries d LEFT JOIN busy b ON b.user_id = d.user_id AND b.channel = d.channel
+    WHERE d.state = 'pending' AND d.due_at <= %(now)s
+), mine AS (
+    SELECT d.id FROM rule_deliveries d JOIN due USING (id)
+    WHERE d.state = 'pending' AND d.due_at <= %(now)s AND (due.place <= %(per_minute)s OR d.channel = 'inbox')
+    ORDER BY d.id LIMIT %(most)s FOR UPDATE OF d SKIP LOCKED
+)
+UPDATE rule_deliveries SET attempts = attempts + 1, due_at = %(until)s FROM mine
+WHERE rule_deliveries.id = mine.id RETURNING rule_deliveries.id
+"""
+
+
+def deliver() -> Told:
+    """One pass: every delivery that is due now, each person no oftener than `per_minute` a channel."""
+    rules, done = policy(), Told()
+    while ids := _claim(rules):
+        rows = RuleDelivery.objects.filter(pk__in=ids).select_related("user", "rule", "match").order_by("pk")
+        for row in rows:
+            try:
+                _one(row, rules, done)
+            except StaleState:
+                log.info("delivery_already_moved", delivery=row.pk)
+    return done
+
+
+def _claim(rules: NotifyPolicy) -> list[int]:
+    now = clock.now()
+    values: dict[str, Any] = {
+        "now": now,
+        "until": now + timedelta(seconds=rules.claim_seconds),
+        "most": rules.at_a_time,
+        "per_minute": rules.per_minute,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM, values)
+        return [pk for (pk,) in cursor]
+
+
+def _one(row: RuleDelivery, rules: NotifyPolicy, done: Told) -> None:
+    if row.attempts > rules.tries:  # each try ended with its worker: it is not tried for ever
+        _bury(row, Rejected("the worker ended while it was sending"), done)
+        return
+    try:
+        CHANNELS.open(row.channel).send(message_of(row))
+    except (Rejected, Misconfigured) as error:
+        _bury(row, error, done)
+    except Exception as error:  # also a bug in one channel: it must not hold up the others
+        if row.attempts >= rules.tries:
+            _bury(row, error, done)
+            return
+        after = error.after if isinstance(error, Retryable) else None
+        wait = min(after or rules.first_wait_seconds * 2 ** (row.attempts - 1), rules.most_wait_seconds)
+        due = clock.now() + timedelta(seconds=wait)
+        RuleDelivery.objects.filter(pk=row.pk, state=DeliveryState.PENDING).update(
+            due_at=due, last_error=_said(error)
+        )
+        done.later += 1
+        log.warning("not_told", delivery=row.pk, channel=row.channel, error=str(error), again_in=round(wait))
+    else:
+        advance(row, DeliveryState.SENT, sent_at=clock.now(), last_error="", data={"attempts": row.attempts})
+        done.sent += 1
+
+
+def _bury(row: RuleDelivery, error: Exception, done: Told) -> None:
+    said = _said(error)
+    advance(row, DeliveryState.DEAD, why=said[:200], last_error=said, data={"attempts": row.attempts})
+    done.dead += 1
+
+
+def _said(error: Exception) -> str:
+    said = str(error) if isinstance(error, MaxxitError) else f"{type(error).__name__}: {error}"
+    return redact.text(said)[:1000]
+
+
+def message_of(row: RuleDelivery) -> Message:
+    """What is said of a match, and where. Raises Rejected when the person has taken the address away."""
+    rule, match = row.rule, row.match
+    address, secret = _place(row.user, row.channel)
+    unit = " %" if rule.condition == "change_pct" else " USD"
+    wish = f"{rule.get_condition_display()} {plain(rule.threshold) + unit if rule.threshold else ''}".strip()
+    return Message(
+        ident=f"d_{row.pk}",
+        name="rule.matched",
+        at=match.at.isoformat(),
+        user=row.user.get_username(),
+        text=f"{row.symbol} is at {plain(match.price)} USD ({wish})",
+        data={
+            "rule": rule.rule_id,
+            "symbol": row.symbol,
+            "condition": rule.condition,
+            "threshold": plain(rule.threshold) if rule.threshold else None,
+            "price": plain(match.price),
+            "value": plain(match.value),
+        },
+        address=address,
+        secret=secret,
+    )
+
+
+def _place(user: AbstractBaseUser, channel: str) -> tuple[str, str]:
+    if not CHANNELS.open(channel).needs_address:
+        return "", ""
+    found = Endpoint.objects.filter(user_id=user.pk, channel=channel, active=True).first()
+    if found is None:
+        raise Rejected(f"{user.get_username()} has no {channel} any more", code="no_endpoint")
+    return found.address, endpoints.secret_of(found)
+
+
+def redrive(ids: list[int]) -> int:
+    """Give dead deliveries all their tries again, from now; returns how many there were."""
+    return len(
+        advance_all(
+            RuleDelivery, ids, DeliveryState.DEAD, DeliveryState.PENDING, attempts=0, due_at=clock.now()
+        )
+    )

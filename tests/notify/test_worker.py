@@ -1,0 +1,352 @@
+"""Deliveries: each is told at least once, tried again, or set aside with its reason; signed, and only to the public."""
+
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+
+from maxxit.console import dlq
+from maxxit.core.errors import Rejected, Retryable
+from maxxit.events.models import Event
+from maxxit.market import intake, rules
+from maxxit.market.feeds.base import Tick
+from maxxit.market.models import RuleDelivery
+from maxxit.notify import endpoints, public, tasks, worker
+from maxxit.notify.channels import CHANNELS, webhook
+from maxxit.notify.models import Endpoint
+from maxxit.pipeline.stages import WAKES
+from tests.builders import RecordedClock
+
+pytestmark = pytest.mark.django_db
+
+
+class Receiver:
+    """A person's webhook: remembers what came, and answers the `codes` in turn, then 200."""
+
+    def __init__(self) -> None:
+        self.codes: list[int] = []
+        self.retry_after = ""
+        self.came: list[tuple[dict[str, str], bytes]] = []
+        self.url = ""
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """On loopback, which the guard would refuse: it has tests of its own."""
+    one = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            one.came.append(({name.lower(): value for name, value in self.headers.items()}, body))
+            self.send_response(one.codes.pop(0) if one.codes else 200)
+            if one.retry_after:
+                self.send_header("retry-after", one.retry_after)
+            self.send_header("location", "https://elsewhere.example/")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    one.url = f"http://127.0.0.1:{server.server_port}/hook"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    monkeypatch.setattr(webhook, "check_public", lambda url: None)
+    yield one
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def ann() -> User:
+    return User.objects.create(username="ann")
+
+
+@pytest.fixture
+def matched(ann: User, time: RecordedClock) -> Callable[..., RuleDelivery]:
+    """Call it with a channel: a rule of ann's that has just matched."""
+
+    def make(channel: str, symbol: str = "BTC", price: int = 71_000) -> RuleDelivery:
+        rules.add(ann, [symbol], "gt", threshold=Decimal(70_000), channel=channel)
+        time.move(seconds=1)
+        intake.take([Tick(symbol, Decimal(price), time.now, "coinbase")])
+        return RuleDelivery.objects.order_by("-pk")[:1].get()
+
+    return make
+
+
+def test_the_inbox_and_the_log_are_told_at_once(
+    matched: Callable[..., RuleDelivery],
+    time: RecordedClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr(rules.wake, "after_commit", happened.append)
+    first, second = matched("inbox"), matched("log", "ETH", 80_000)
+    assert [WAKES[name] for name in happened if name == "rule.matched"] == [(tasks.deliver.name,)] * 2
+
+    assert tasks.deliver() == {"sent": 2, "later": 0, "dead": 0}
+    for row in (first, second):
+        row.refresh_from_db()
+        assert (row.state, row.sent_at, row.attempts) == ("sent", time.now, 1)
+    assert Event.objects.filter(name="ruledelivery.sent").count() == 2
+    assert tasks.deliver() == {"sent": 0, "later": 0, "dead": 0}
+
+
+def test_a_webhook_is_signed_and_says_what_happened(
+    ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery], time: RecordedClock
+) -> None:
+    endpoint = endpoints.name(ann, "webhook", receiver.url)
+    row = matched("webhook")
+
+    assert worker.deliver().sent == 1
+    headers, body = receiver.came[0]
+    at, _, mac = headers["x-maxxit-signature"].removeprefix("t=").partition(",v1=")
+    secret = endpoints.secret_of(endpoint)
+    assert int(at) == int(time.now.timestamp())
+    assert mac == hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+    said = json.loads(body)
+    assert (
+        (said["id"], said["type"])
+        == (f"d_{row.pk}", "rule.matched")
+        == (headers["x-maxxit-delivery"], said["type"])
+    )
+    assert said["data"]["price"] == "71000"
+    assert said["text"] == "BTC is at 71000 USD (price above 70000 USD)"
+    assert endpoint.salt not in secret
+
+
+def test_a_receiver_that_fails_is_asked_again_ever_later_with_the_same_id(
+    ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery], time: RecordedClock
+) -> None:
+    endpoints.name(ann, "webhook", receiver.url)
+    row = matched("webhook")
+    receiver.codes = [503, 500, 429]
+    receiver.retry_after = "33"
+    waits = []
+    for _ in range(3):
+        assert worker.deliver().later == 1
+        assert worker.deliver() == worker.Told()  # not before its time
+        row.refresh_from_db()
+        waits.append((row.due_at - time.now).total_seconds())
+        time.to(row.due_at)
+    assert worker.deliver().sent == 1
+
+    row.refresh_from_db()
+    assert waits == [5, 10, 33]  # the third as long as the receiver asked
+    assert (row.state, row.attempts, row.last_error) == ("sent", 4, "")
+    assert {headers["x-maxxit-delivery"] for headers, _ in receiver.came} == {f"d_{row.pk}"}
+
+
+def test_after_so_many_tries_it_is_dead_and_a_person_may_redrive_it(
+    ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery], time: RecordedClock
+) -> None:
+    endpoints.name(ann, "webhook", receiver.url)
+    row = matched("webhook")
+    receiver.codes = [503] * worker.policy().tries
+    for _ in range(worker.policy().tries):
+        worker.deliver()
+        row.refresh_from_db()
+        time.to(max(row.due_at, time.now))
+
+    assert (row.state, row.attempts) == ("dead", 8)
+    letter = dlq.letter(f"delivery:{row.pk}")
+    assert "answered 503" in letter.error
+    assert "/hook" not in letter.error  # a path may hold a token
+    assert worker.deliver() == worker.Told()
+    assert dlq.redrive([letter.name]) == 1
+    assert worker.deliver().sent == 1
+
+
+@pytest.mark.parametrize("code", [301, 401, 404, 410])
+def test_a_receiver_that_says_no_is_not_asked_again(
+    ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery], code: int
+) -> None:
+    endpoints.name(ann, "webhook", receiver.url)
+    row = matched("webhook")
+    receiver.codes = [code]
+
+    assert worker.deliver().dead == 1
+    row.refresh_from_db()
+    assert (row.state, len(receiver.came)) == ("dead", 1)
+    assert str(code) in row.last_error
+
+
+def test_an_address_that_was_taken_away_is_a_dead_letter(
+    ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery]
+) -> None:
+    endpoints.name(ann, "webhook", receiver.url)
+    row = matched("webhook")
+    assert endpoints.forget(ann, "webhook")
+    assert not endpoints.forget(ann, "webhook")
+
+    worker.deliver()
+    row.refresh_from_db()
+    assert (row.state, receiver.came) == ("dead", [])
+    assert "no webhook any more" in row.last_error
+
+
+def test_a_worker_that_died_leaves_its_delivery_to_another_but_not_for_ever(
+    matched: Callable[..., RuleDelivery], time: RecordedClock
+) -> None:
+    row = matched("inbox")
+    rules_ = worker.policy()
+    for _ in range(rules_.tries):
+        assert worker._claim(rules_) == [row.pk]
+        assert worker._claim(rules_) == []  # nobody else gets it meanwhile
+        time.move(seconds=rules_.claim_seconds)
+
+    assert worker.deliver().dead == 1
+    row.refresh_from_db()
+    assert "ended while it was sending" in row.last_error
+
+
+def test_a_bug_in_one_channel_does_not_hold_up_the_others(
+    matched: Callable[..., RuleDelivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def buggy(self: Any, message: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("maxxit.notify.channels.log.Log.send", buggy)
+    bad, good = matched("log"), matched("inbox", "ETH", 80_000)
+
+    assert worker.deliver() == worker.Told(sent=1, later=1)
+    bad.refresh_from_db()
+    good.refresh_from_db()
+    assert (bad.state, bad.last_error, good.state) == ("pending", "ZeroDivisionError: a bug", "sent")
+
+
+def test_nobody_is_sent_more_than_so_much_a_minute(
+    ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery], monkeypatch: pytest.MonkeyPatch,
+    time: RecordedClock,
+) -> None:  # fmt: skip
+    limited = worker.policy().model_copy(update={"per_minute": 2, "at_a_time": 1})
+    monkeypatch.setattr(worker, "policy", lambda: limited)
+    endpoints.name(ann, "webhook", receiver.url)
+    for symbol in ("BTC", "ETH", "LTC"):
+        matched("webhook", symbol, 80_000)
+
+    assert worker.deliver().sent == 2
+    assert worker.deliver().sent == 0
+    time.move(seconds=61)
+    assert worker.deliver().sent == 1
+
+
+def test_the_deliveries_of_a_rule_from_before_this_release_are_due(
+    matched: Callable[..., RuleDelivery],
+) -> None:
+    """The columns have defaults in the database: an old release may go on writing while the new one starts."""
+    row = matched("inbox")
+    values = (row.rule_id, row.user_id, row.match.pk)
+    row.delete()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO rule_deliveries (match_id, rule_id, user_id, symbol, channel, bucket, at) "
+            "SELECT m.id, %s, %s, m.symbol, 'inbox', m.bucket, m.at FROM rule_matches m WHERE m.id = %s",
+            values,
+        )
+        cursor.execute("SELECT state, attempts FROM rule_deliveries")
+        assert cursor.fetchone() == ("pending", 0)
+
+
+# -- addresses
+
+
+def answers(*addresses: str) -> Callable[..., Any]:
+    return lambda host, port, **_: [(2, 1, 6, "", (one, port)) for one in addresses]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.0.0.5", "192.168.1.1", "172.16.9.9", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",
+     "::1", "fe80::1%eth0", "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1"],
+)  # fmt: skip
+def test_a_webhook_never_goes_inside(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(public.socket, "getaddrinfo", answers("93.184.216.34", address))
+    with pytest.raises(Rejected, match="not public"):
+        public.check_public("https://hooks.example/x")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://hooks.example/", "https://hooks.example:8443/", "https://a:b@hooks.example/", "ftp://x/", "https://",
+     "https://[::1", "file:///etc/passwd", "https://hooks.example:99999/"],
+)  # fmt: skip
+def test_what_is_no_public_https_address_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(public.socket, "getaddrinfo", answers("93.184.216.34"))
+    with pytest.raises(Rejected):
+        public.check_public(url)
+
+
+def test_a_public_address_is_taken_and_a_name_without_one_may_get_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(public.socket, "getaddrinfo", answers("93.184.216.34", "2606:2800:220:1::1"))
+    public.check_public("https://hooks.example/x")
+
+    def nothing(*_: Any, **__: Any) -> Any:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(public.socket, "getaddrinfo", nothing)
+    with pytest.raises(Retryable):
+        public.check_public("https://hooks.example/x")
+
+
+def test_a_private_address_cannot_be_named_and_one_channel_has_one_address(
+    ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(public.socket, "getaddrinfo", answers("10.0.0.5"))
+    with pytest.raises(Rejected):
+        endpoints.name(ann, "webhook", "https://intranet.example/")
+    assert not Endpoint.objects.exists()
+    monkeypatch.setattr(public.socket, "getaddrinfo", answers("93.184.216.34"))
+    old = endpoints.name(ann, "webhook", "https://a.example/")
+    new = endpoints.name(ann, "webhook", "https://b.example/")
+
+    assert Endpoint.objects.get(active=True) == new
+    assert endpoints.secret_of(old) != endpoints.secret_of(new)
+    with pytest.raises(Rejected, match="needs no address"):
+        endpoints.name(ann, "inbox", "https://a.example/")
+
+
+def test_an_address_that_moved_inside_is_refused_when_it_is_sent_to(
+    ann: User, matched: Callable[..., RuleDelivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(public.socket, "getaddrinfo", answers("93.184.216.34"))
+    endpoints.name(ann, "webhook", "https://hooks.example/")
+    row = matched("webhook")
+    monkeypatch.setattr(public.socket, "getaddrinfo", answers("169.254.169.254"))
+
+    assert worker.deliver().dead == 1
+    row.refresh_from_db()
+    assert "not public" in row.last_error
+
+
+def test_a_rule_on_a_channel_that_does_not_work_is_refused(ann: User) -> None:
+    with pytest.raises(Rejected, match="rules webhook --user"):
+        endpoints.require(ann, "webhook")
+    with pytest.raises(Rejected, match="known: inbox, log, webhook"):
+        endpoints.require(ann, "pigeon")
+    for name in set(CHANNELS) - {"webhook"}:
+        endpoints.require(ann, name)
+
+
+def test_who_is_told_late_is_told_of_the_price_then(
+    matched: Callable[..., RuleDelivery], time: RecordedClock
+) -> None:
+    row = matched("inbox")
+    time.move(hours=1)
+    said = worker.message_of(row)
+    assert (said.data["price"], said.at) == ("71000", (time.now - timedelta(hours=1)).isoformat())
