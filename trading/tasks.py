@@ -3,10 +3,12 @@
 from typing import Any
 
 from celery import Task, shared_task
+from django.db import connection
 
 from maxxit.events import wake
 from maxxit.pipeline.runs import Counts, run_stage
 from trading import execute as executing
+from trading import poison
 from trading import settle as settling
 from trading.models import Order
 from trading.policy import policy
@@ -48,10 +50,29 @@ def settle_pass() -> Counts:
     return Counts(in_flight, settling.settle_due() if in_flight else 0)
 
 
+LEFT_BEHIND = """
+SELECT EXISTS (SELECT FROM orders WHERE state = 'planned' AND attempts < %(tries)s)
+    OR EXISTS (SELECT FROM signals s WHERE s.state = 'pending'
+               AND NOT EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id AND o.purpose = 'open'))
+"""
+
+
+def wake_left_behind() -> bool:
+    """Wake `execute` where its own wake was lost with Redis: an exit must not wait for half an hour."""
+    with connection.cursor() as cursor:
+        cursor.execute(LEFT_BEHIND, {"tries": poison.TRIES})
+        [waiting] = cursor.fetchone()
+    if waiting:
+        wake.after_commit("orders.waiting")
+    return bool(waiting)
+
+
 @shared_task
 def settle() -> int:
-    """Sweep: how orders in flight stand, between the passes of `execute`."""
-    return settle_pass().out
+    """Sweep: how orders in flight stand, between the passes of `execute`; and whether one was left behind."""
+    moved = settle_pass().out
+    wake_left_behind()
+    return moved
 
 
 @shared_task(bind=True)

@@ -162,6 +162,7 @@ class Campaign:
             for ref, reserved, purpose in Order.objects.filter(
                 client_order_id__in={ref for ref, _, _ in arrived}
             ).values_list("client_order_id", "reserved_at", "purpose")
+            if reserved is not None
         }
         for ref, _, at in arrived:
             if ref not in orders:

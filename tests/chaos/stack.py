@@ -51,8 +51,8 @@ class Stack:
     log: Path
 
     @classmethod
-    def start(cls, home: Path) -> "Stack":
-        """Start it with the demo and wait until it says that it is ready."""
+    def start(cls, home: Path, **extra: str) -> "Stack":
+        """Start it with the demo and wait until it says that it is ready; `extra` goes into its environment."""
         log = home / "up.log"
         outside = {"DATABASE_URL", "REDIS_URL", "MAXXIT_TEST_REDIS", "MAXXIT_ENV_FILE"}
         environ = {name: value for name, value in os.environ.items() if name not in outside} | {
@@ -60,6 +60,7 @@ class Stack:
             "MAXXIT_PROFILE": "demo",
             "WEB_PORT": str(free_port()),
             "FLOWER_PORT": str(free_port()),
+            **extra,
         }
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -110,6 +111,14 @@ class Stack:
                 return connection.execute(sql).fetchall()
         except psycopg.OperationalError:
             return []
+
+    def change(self, sql: str) -> int:
+        """Do `sql`; the number of rows that changed, 0 while Postgres is away."""
+        try:
+            with psycopg.connect(Postgres(self.home / "data").url, connect_timeout=5) as connection:
+                return connection.execute(sql).rowcount
+        except psycopg.OperationalError:
+            return 0
 
     def number(self, sql: str) -> int:
         """The single number that `sql` gives, or -1 while Postgres is away."""

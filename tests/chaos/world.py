@@ -39,7 +39,6 @@ WIDE = {
     "price_band_pct": 90,
     "volatility_band": {"method": "std", "multiplier": 20},
     "allow_add_to_position": True,
-    "order_deadline_seconds": DEADLINE_SECONDS,
 }
 """Over config/risk.yaml."""
 VENUES = {"dedup": True, "plain": False}
@@ -48,20 +47,29 @@ HUNG_SECONDS = 20.0
 """A worker that takes longer is killed and reported."""
 
 
-def write_config(folder: Path) -> None:
-    """The repository's configuration with a profile `chaos` over it."""
+def widen(folder: Path, profile: str, **over: Any) -> Path:
+    """The repository's configuration in `folder`, with wide limits in a profile of it; returns the profile."""
     import yaml
 
     from maxxit.core.config import ROOT
 
     shutil.copytree(ROOT / "config", folder)
-    profile = folder / "profiles" / "chaos"
-    profile.mkdir()
+    place = folder / "profiles" / profile
+    place.mkdir(exist_ok=True)
+    (place / "risk.yaml").write_text(yaml.safe_dump(WIDE | over))
+    return place
+
+
+def write_config(folder: Path) -> None:
+    """The configuration of the campaigns on the exchange: wide limits, a short deadline, its two venues."""
+    import yaml
+
+    profile = widen(folder, "chaos", order_deadline_seconds=DEADLINE_SECONDS)
     stanza = {"adapter": "exchange", "shorts": False, "max_leverage": 1, "paper": True}
     venues = {name: stanza | {"options": {"dedup": dedup}} for name, dedup in VENUES.items()}
     token = yaml.safe_load((folder / "markets.yaml").read_text())["instruments"]["ETH"]
     listed = {"ETH": {"venues": [*token["venues"], *VENUES]}}
-    for name, values in {"risk": WIDE, "venues": venues, "markets": {"instruments": listed}}.items():
+    for name, values in {"venues": venues, "markets": {"instruments": listed}}.items():
         (profile / f"{name}.yaml").write_text(yaml.safe_dump(values))
 
 

@@ -578,3 +578,35 @@ def test_a_poisoned_order_is_set_aside_after_three_tries_and_stops_no_other(
     execute.place_due("open", policy(), 10)
     bad.refresh_from_db()
     assert bad.state == "filled"
+
+
+# --- a wake that was lost with Redis ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["entry", "exit", "signal"])
+def test_the_sweep_every_15_seconds_wakes_execute_for_what_was_left_behind(
+    desk: Desk, what: str, woken: set[str], django_capture_on_commit_callbacks: Any
+) -> None:
+    if what == "signal":
+        desk.signal()
+    elif what == "entry":
+        desk.planned()
+    else:
+        make.order(desk.purse, purpose="close", side="sell", quantity=Decimal("0.4"))
+    with django_capture_on_commit_callbacks(execute=True):
+        tasks.settle()
+
+    assert woken == {"trading.tasks.execute"}
+
+
+def test_nothing_left_behind_wakes_nobody_and_neither_does_what_was_set_aside(
+    desk: Desk, woken: set[str], django_capture_on_commit_callbacks: Any
+) -> None:
+    desk.placed()
+    execute.conclude()
+    order = desk.planned()
+    Order.objects.filter(pk=order.pk).update(attempts=3)
+    with django_capture_on_commit_callbacks(execute=True):
+        tasks.settle()
+
+    assert woken == set()
