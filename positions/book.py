@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import F, Sum
+from django.db.models import F, Q, Sum
 
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
@@ -94,7 +94,7 @@ def _open(order_id: int) -> Position:
         trailing_pct=exits.trailing_pct,
         time_exit_at=exits.time_exit_at,
         opened_at=clock.now(),
-        fees=totals["fee"] + policy().fees.platform_fee_usdc,
+        fees=totals["fee"] + ledger.platform_fees(Order.objects.filter(pk=order_id)),
         correlation_id=order.correlation_id,
     )
     record("position.open", opened, side=opened.side, symbol=opened.symbol, entry=f"{opened.entry_price:.8f}")
@@ -183,6 +183,7 @@ def _all_exits(position: Position) -> dict[str, Decimal]:
 
 
 def _fees(position: Position) -> Decimal:
-    """What the venue kept of its fills, in and out, and the platform's fee."""
+    """What the venue kept of its fills, in and out, and the platform fee as booked: on a chain, as its log says."""
     entry = _totals(position.entry_order)["fee"]
-    return entry + policy().fees.platform_fee_usdc + _all_exits(position)["fee"]
+    orders = Q(pk=position.entry_order_id) | Q(idempotency_key__startswith=f"close:{position.pk}:")
+    return entry + ledger.platform_fees(Order.objects.filter(orders)) + _all_exits(position)["fee"]

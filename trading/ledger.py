@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
 from agents.models import Deployment
 from maxxit.core import clock
@@ -110,6 +110,12 @@ def taken_share(idempotency_prefix: str) -> Decimal:
         kind="profit_share",
     )
     return lines.filter(amount__gt=0).aggregate(total=Sum("amount"))["total"] or ZERO
+
+
+def platform_fees(orders: QuerySet[Order]) -> Decimal:
+    """The platform's fee in USDC as it was booked with these orders, whoever collected it."""
+    lines = LedgerEntry.objects.filter(order__in=orders, kind="platform_fee", account="fees:platform")
+    return lines.aggregate(total=Sum("amount"))["total"] or ZERO
 
 
 def book_profit_share(journal: str, order: Order, amount: Decimal, receiver: str, *, collected: bool) -> bool:

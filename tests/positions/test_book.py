@@ -64,6 +64,18 @@ def test_a_fill_is_taken_up_once(desk: Desk) -> None:
     assert position.fees == D("0.5") + D("0.2")
 
 
+def test_a_fee_that_the_venue_took_is_the_position_s_fee_whatever_the_config_says(desk: Desk) -> None:
+    desk.venue.fills_at_once = False
+    order = desk.placed()
+    taken = VenueFill("x", D("0.4"), D(2000), D(800), D(0), make.T0, platform_fee=D("0.15"))
+    settle.apply(Order.objects.get(pk=order.pk), Report("filled", (taken,)), collects_fees=True)
+    book.book()
+    position = Position.objects.get(entry_order=order)
+    assert position.fees == D("0.15")
+    fills(leaving(desk, position), "0.4", usd="2400")
+    assert again(position).fees == D("0.15") + D("0.5")
+
+
 def test_later_fills_make_the_position_larger_at_the_average_price(desk: Desk) -> None:
     position = entered(desk, "0.1", state="partially_filled")
     fills(position.entry_order, "0.3", usd="2100", start=1)
