@@ -46,12 +46,19 @@ STEPS = {
 """Step -> (module[:class], function, before or after it)."""
 NETWORK = {
     "eth_sendRawTransaction": {"silent": 0.25, "lost": 0.15, "twice": 0.15},
-    "eth_getTransactionReceipt": {"stale": 0.15, "silent": 0.05, "reorg": 0.12},
+    "eth_getTransactionReceipt": {"stale": 0.15, "silent": 0.05, "reorg": 0.1, "moved": 0.05},
     "eth_getTransactionCount": {"stale": 0.1, "lost": 0.05},
     "eth_call": {"lost": 0.03},
     "eth_getBlockByNumber": {"lost": 0.03},
 }
-SAFE_USDC, TRADE_USD = 100_000 * 10**6, "800"
+SHORT = {
+    "eth_sendRawTransaction": "send",
+    "eth_getTransactionReceipt": "receipt",
+    "eth_getTransactionCount": "nonce",
+    "eth_call": "call",
+    "eth_getBlockByNumber": "block",
+}
+SAFE_USDC = 100_000 * 10**6
 LIFE_SECONDS, VARIANT_SECONDS, LIVES = 20.0, 5.0, 3
 
 
@@ -114,11 +121,9 @@ def fresh_nonce_on_nonce_too_low(*, rebuild: bool = False) -> None:
     from trading.chain import outbox
     from trading.wiring import venue
 
-    def lost(tx: Any, attempts: Any, chain: Any, pace: Any) -> bool:
+    def lost(tx: Any, attempts: Any, chain: Any, pace: Any) -> None:
         if chain.nonce(tx.signer.address) > tx.nonce:
             _again(tx, chain, venue("safe").signer, pace, rebuild=rebuild)  # type: ignore[attr-defined]
-            return True
-        return False
 
     outbox._lost = lost
 
@@ -186,11 +191,28 @@ class Bench:
     proxy: str
     data: Path
     killed: Counter[str] = field(default_factory=Counter)
+    """Step -> kills."""
+    together: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(step, fault) -> runs in which a worker was killed there and the network did that."""
 
-    def tell(self, **changes: Any) -> None:
-        """Instruct the proxy."""
+    def tell(self, **changes: Any) -> dict[str, int]:
+        """Instruct the proxy; the faults that it has made since it got a seed."""
         asked = urllib.request.Request(self.proxy + "/tell", json.dumps(changes).encode(), method="POST")
-        urllib.request.urlopen(asked, timeout=10).read()
+        done: dict[str, int] = json.loads(urllib.request.urlopen(asked, timeout=10).read())
+        return done
+
+    def table(self) -> str:
+        """Kills by step, and in how many of these runs the network made which fault, as markdown."""
+        kinds = [f"{method} {kind}" for method, kinds in NETWORK.items() for kind in kinds]
+        short = [SHORT.get(kind.split()[0], kind.split()[0]) + " " + kind.split()[1] for kind in kinds]
+        lines = ["| killed | kills | " + " | ".join(short) + " |", "|---|" + "--:|" * (len(kinds) + 1)]
+        lines += [
+            f"| {step} | {self.killed[step]} | "
+            + " | ".join(str(self.together[step, kind]) for kind in kinds)
+            + " |"
+            for step in STEPS
+        ]
+        return "\n".join(lines)
 
 
 @contextlib.contextmanager
@@ -247,6 +269,8 @@ def _chain(data: Path) -> Iterator[Bench]:
 
 def _ready(made: Bench) -> Bench:
     from tests import builders as make
+    from trading.policy import policy
+    from trading.wiring import venue
 
     for name in ("positions.book", "trading.execute", "trading.venues.safe"):
         __import__(name)  # everything that a worker needs is loaded once, here
@@ -256,6 +280,7 @@ def _ready(made: Bench) -> Bench:
             break
         time.sleep(0.05)
     make.open_gate("safe")
+    policy(), venue("safe")  # read once, here: the files may change while hundreds of workers live
     return made
 
 
@@ -352,13 +377,17 @@ def run(made: Bench, dice: random.Random, variant: str = "") -> str:
     order = new_order(made)
     nonce = _nonce(made)
     made.tell(chances=NETWORK, mines=True, seed=dice.randrange(2**32), snapshot="")
+    died = set()
     for _ in range(dice.randint(1, LIVES)):
         steps = [dice.choice(list(STEPS)) for _ in range(1 + (dice.random() < 0.2))]
         pids = {spawn(order.pk, step, dice.choice((1, 1, 1, 2)), variant): step for step in steps}
         for pid, step in pids.items():
             status = os.waitpid(pid, 0)[1]
-            made.killed[step] += os.WIFSIGNALED(status)
-    made.tell(chances={"eth_getTransactionReceipt": {"stale": 0.1}}, mines=True)
+            if os.WIFSIGNALED(status):
+                made.killed[step] += 1
+                died.add(step)
+    done = made.tell(chances={"eth_getTransactionReceipt": {"stale": 0.1}}, mines=True)
+    made.together.update((step, fault) for step in died for fault in done)
     os.waitpid(spawn(order.pk, "", 0, variant), 0)
     made.tell(chances={}, mines=False)
     order = Order.objects.get(pk=order.pk)
@@ -433,7 +462,8 @@ def main() -> int:
     given = parser.parse_args()
     with bench() as made:
         faults = campaign(made, given.runs, given.seed, seconds=given.seconds)
-        print(f"killed {made.killed.total()}: {dict(made.killed)}", flush=True)
+        print(f"killed {made.killed.total()}\n{made.table()}", flush=True)
+        made.killed.clear()
         missed = [
             name
             for name in VARIANTS

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import Any, Protocol
 
 import structlog
@@ -182,8 +183,12 @@ def follow(tx: ChainTransaction, chain: Chain, signer: Signs | None, pace: Pace)
     if tx.state == TxState.MINED:
         log.warning("receipt_vanished", transaction=tx.pk, block=tx.block_number)
         advance(tx, TxState.BROADCAST, why="reorg", block_number=None, block_hash="", mined_hash="")
-    if not _send(tx, attempts[-1], chain):
-        if not _lost(tx, attempts, chain, pace) and signer is not None:
+    answer = _send(tx, attempts[-1], chain)
+    if answer is Answer.NONCE_USED:
+        _lost(tx, attempts, chain, pace)
+        return
+    if answer is Answer.UNDERPRICED:
+        if signer is not None:
             _raise_fees(tx, attempts[-1], chain, signer, pace, at_once=True)
         return
     if signer is not None:
@@ -204,17 +209,29 @@ def find_receipt(chain: Chain, attempts: list[ChainAttempt]) -> dict[str, Any] |
     return None
 
 
-def _send(tx: ChainTransaction, attempt: ChainAttempt, chain: Chain) -> bool:
-    """Broadcast stored bytes. True: a node has them. False: they cannot get in as they are."""
+class Answer(Enum):
+    """What the nodes say to stored bytes."""
+
+    TAKEN = "taken"
+    NONCE_USED = "nonce_used"
+    """Something with this nonce is in a block. Higher fees would change nothing, another nonce would trade twice."""
+    UNDERPRICED = "underpriced"
+
+
+def _send(tx: ChainTransaction, attempt: ChainAttempt, chain: Chain) -> Answer:
+    """Broadcast stored bytes. Raises Retryable where they are refused for another reason, Unknown on silence."""
     try:
         chain.broadcast(bytes.fromhex(attempt.raw[2:]))
     except Fault as no:
         text = no.text.lower()
         if any(word in text for word in KNOWN):
             log.info("already_known", transaction=tx.pk)
-        elif any(word in text for word in NONCE_USED + UNDERPRICED):
+        elif any(word in text for word in NONCE_USED):
             log.info("not_taken", transaction=tx.pk, answer=no.text)
-            return False
+            return Answer.NONCE_USED
+        elif any(word in text for word in UNDERPRICED):
+            log.info("not_taken", transaction=tx.pk, answer=no.text)
+            return Answer.UNDERPRICED
         elif any(word in text for word in NO_MONEY):
             raise Retryable(f"the executor has no money for gas: {no.text}") from no
         else:
@@ -224,26 +241,25 @@ def _send(tx: ChainTransaction, attempt: ChainAttempt, chain: Chain) -> bool:
         attempt.save(update_fields=["broadcast_at"])
     if tx.state == TxState.SIGNED:
         advance(tx, TxState.BROADCAST, data={"hash": attempt.hash})
-    return True
+    return Answer.TAKEN
 
 
-def _lost(tx: ChainTransaction, attempts: list[ChainAttempt], chain: Chain, pace: Pace) -> bool:
-    """The nonce is used up in the chain. By one of our attempts: noted. By a stranger's, for good: replaced.
+def _lost(tx: ChainTransaction, attempts: list[ChainAttempt], chain: Chain, pace: Pace) -> None:
+    """The nonce is used up, says a node. By one of our attempts: noted. By a stranger's, for good: replaced.
 
     "nonce too low" means that something of this nonce is in a block: never, that it should be sent with another.
     """
     if tx.signer is None or tx.nonce is None or chain.nonce(tx.signer.address) <= tx.nonce:
-        return False
+        return
     receipt = find_receipt(chain, attempts)
     if receipt is not None:
         _note(tx, receipt, chain, pace)
-        return True
+        return
     deep = max(chain.head().number - pace.finality_depth + 1, 0)
     waited = clock.now() - attempts[-1].created_at >= pace.replaced_after
     if waited and chain.nonce(tx.signer.address, hex(deep)) > tx.nonce:
         log.error("nonce_taken_by_a_stranger", transaction=tx.pk, nonce=tx.nonce)
         advance(tx, TxState.REPLACED, why="nonce_taken", reason="nonce_taken")
-    return True
 
 
 def _raise_fees(

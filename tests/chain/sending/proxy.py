@@ -5,6 +5,7 @@ Faults by method, each with how often it happens (0 to 1) or as a list of what c
   busy       503, not done                                   twice     the node gets it two times
   stale      as a node that lags: no receipt, an old nonce, an old head
   reorg      (of a receipt) the block is taken back, and the transaction with it
+  moved      (of a receipt) the block is taken back, and the transaction is mined in another, later one
 """
 
 import argparse
@@ -12,6 +13,8 @@ import http.client
 import json
 import random
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,9 +34,13 @@ class Proxy:
         self.answers: dict[str, Any] = {}
         """Method -> the result to give instead of the node's: a lie."""
         self.seen: list[str] = []
+        self.done: Counter[str] = Counter()
+        """Faults that were made, since the last seed."""
         self.mines = False
         """Whether asking for a receipt lets a block pass, as time would."""
         self.snapshot = ""
+        self.sent: Any = None
+        """The newest broadcast, for `moved`."""
         self.lock = threading.Lock()
 
     def tell(self, changes: dict[str, Any]) -> None:
@@ -42,6 +49,7 @@ class Proxy:
             setattr(self, name, value)
         if "seed" in changes:
             self.dice = random.Random(changes["seed"])
+            self.done.clear()
 
     def fault(self, method: str) -> str:
         """What happens to this call."""
@@ -75,6 +83,8 @@ class Proxy:
         method = call["method"]
         self.seen.append(method)
         how = self.fault(method)
+        if how != "ok":
+            self.done[f"{method} {how}"] += 1
         if how in ("lost", "busy"):
             return None
         if method in self.answers:
@@ -82,17 +92,38 @@ class Proxy:
         if how == "stale":
             return self._stale(call)
         if method == "eth_sendRawTransaction":
-            self.snapshot = self.ask("evm_snapshot")
+            self._settled()
+            self.snapshot, self.sent = self.ask("evm_snapshot"), call
         found: Answers = self.forward(call)
         if how == "twice":
             found = self.forward(call)
         if method == "eth_getTransactionReceipt" and found.get("result"):
-            if how == "reorg" and self.snapshot:
-                self.ask("evm_revert", self.snapshot)
-                self.snapshot = ""
+            if how in ("reorg", "moved") and self.snapshot:
+                self._take_back(again=how == "moved")
             elif self.mines:
                 self.ask("evm_mine")
         return None if how == "silent" else found
+
+    def _take_back(self, *, again: bool) -> None:
+        """Undo the blocks since before the newest broadcast; `again`: and mine that one later."""
+        self._settled()
+        self.ask("evm_revert", self.snapshot)
+        self.snapshot = ""
+        if again:
+            self.ask("evm_mine")
+            self.forward(self.sent)
+
+    def _settled(self) -> None:
+        """Wait until anvil has mined what it was given.
+
+        A snapshot that is taken meanwhile is torn, the block number from before and the state from after: reverting
+        to it leaves a nonce that is used by no transaction in any block, which no real chain can show.
+        """
+        until = time.monotonic() + 5
+        while self.ask("anvil_getAutomine") and int(self.ask("txpool_status")["pending"], 16):
+            if time.monotonic() > until:
+                raise TimeoutError("anvil mines nothing of what it holds")
+            time.sleep(0.001)
 
     def _stale(self, call: Answers) -> Answers:
         answer = {"jsonrpc": "2.0", "id": call["id"]}
@@ -114,7 +145,7 @@ def make_server(proxy: Proxy, port: int = 0) -> ThreadingHTTPServer:
             with proxy.lock:
                 if self.path == "/tell":
                     proxy.tell(body)
-                    return self._say({})
+                    return self._say(proxy.done)
                 calls = body if isinstance(body, list) else [body]
                 answers = [proxy.handle(call) for call in calls]
             if any(answer is None for answer in answers):

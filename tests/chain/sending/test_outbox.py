@@ -97,6 +97,21 @@ def test_nonce_too_low_means_look_for_the_receipt(desk: Desk, wire: Proxy) -> No
     assert len(desk.opened()) == 1
 
 
+def test_nonce_too_low_raises_no_fees_even_where_the_nonce_cannot_be_seen_yet(
+    desk: Desk, wire: Proxy
+) -> None:
+    ref = desk.send(desk.request())
+    ChainTransaction.objects.update(state="broadcast", block_number=None, block_hash="", mined_hash="")
+    wire.script = {"eth_getTransactionReceipt": ["stale"], "eth_getTransactionCount": ["stale"]}
+    report = desk.venue.find(ref)
+    assert report is not None
+    assert report.state == "accepted"
+    assert desk.tx(ref).attempts.count() == 1
+    report = desk.venue.find(ref)
+    assert report is not None
+    assert report.state == "filled"
+
+
 def test_already_known_is_success(desk: Desk, wire: Proxy) -> None:
     desk.lab.rpc("evm_setAutomine", False)
     wire.script = {"eth_sendRawTransaction": ["twice"]}
