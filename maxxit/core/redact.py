@@ -9,6 +9,7 @@ There is no rule for "long numbers" or "64 hex digits": those are post ids, amou
 too, and they must survive. A private key is recognised by its field or because we know its value.
 """
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from urllib.parse import unquote
 
 from pydantic import SecretBytes, SecretStr
 
+from maxxit.core import untrusted
 from maxxit.core.redact_forms import forms
 
 MASK = "[redacted]"
@@ -168,6 +170,16 @@ def value(given: Any) -> Any:
     if isinstance(given, bytes | bytearray | memoryview):
         return text(bytes(given).decode("utf-8", "backslashreplace"))
     return text(str(given))
+
+
+def document(given: str) -> str:
+    """Like `text`, for what may be JSON: that is looked at as what it says, because its escapes would hide a secret."""
+    try:
+        inside = untrusted.loads(given)
+    except ValueError:
+        return text(given)
+    shown = value(inside)
+    return text(given) if shown == inside else json.dumps(shown, ensure_ascii=False)
 
 
 def strings(given: Any) -> Any:

@@ -81,7 +81,7 @@ def _read(path: Path, _stamp: tuple[int, int]) -> Parsed:
         found = parse(line)
         if isinstance(found, str):
             refused.append(
-                Refused(f"{path}:{number}", found, redact.text(line.decode(errors="replace"))[:2000])
+                Refused(f"{path}:{number}", found, redact.document(line.decode(errors="replace"))[:2000])
             )
         else:
             posts.setdefault(found.username.lower(), []).append(found)

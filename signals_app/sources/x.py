@@ -99,7 +99,7 @@ class XSource:
                 Refused(
                     f"{self.name}:{username}:{place}",
                     redact.text(str(error))[:300],
-                    redact.text(str(item))[:2000],
+                    str(redact.value(item))[:2000],
                 )
             )
             return None
@@ -107,7 +107,7 @@ class XSource:
         post = RawPost(good.id, username, good.text, at.astimezone(UTC))
         if why := unfit(post):
             self._refused.append(
-                Refused(f"{self.name}:{username}:{good.id}", why, redact.text(str(item))[:2000])
+                Refused(f"{self.name}:{username}:{good.id}", why, str(redact.value(item))[:2000])
             )
             return None
         return post

@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretBytes, SecretStr
 
-from maxxit.core import redact
+from maxxit.core import logs, redact
 from maxxit.core.redact import MASK
-from tests.llm.canaries import DIGITS, KEY, KNOWN, SURVIVE, core
+from tests.llm.canaries import DIGITS, KEY, KNOWN, SURVIVE, WORDS, core
 
 EMAIL = re.compile(r"[\w.]+@\w+\.\w+")
 
@@ -123,25 +125,81 @@ def test_short_values_are_not_searched_for() -> None:
     assert redact.text("order 1234") == "order 1234"
 
 
-def test_structlog_lines_and_errors_are_redacted() -> None:
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "columns"])
+def test_log_lines_and_the_errors_in_them_are_redacted(as_json: bool) -> None:
     redact.know(KEY)
-    lines: list[str] = []
-
-    def sink(_logger: Any, _method: str, event: Any) -> Any:
-        lines.append(str(event))
-        raise structlog.DropEvent
-
-    log = structlog.wrap_logger(
-        logging.getLogger("x"), processors=[structlog.processors.format_exc_info, redact.processor, sink]
-    )
+    before = structlog.get_config()
     try:
-        raise ValueError(f"bad key {DIGITS}")
-    except ValueError:
-        log.exception("signing", api_key="abc", post_id="936389222470004736", data={"deep": [f"x{DIGITS}"]})
-    assert len(lines) == 1
-    assert DIGITS not in lines[0]
-    assert "'abc'" not in lines[0]
-    assert "936389222470004736" in lines[0]
+        formatter = logs.configure(as_json=as_json, level="INFO")["formatters"]["line"]
+        line = structlog.stdlib.ProcessorFormatter(
+            processors=formatter["processors"], foreign_pre_chain=formatter["foreign_pre_chain"]
+        )
+        try:
+            try:
+                raise ValueError(f"bad key {DIGITS}")
+            except ValueError as error:
+                raise RuntimeError(f"signing with {KEY}") from error
+        except RuntimeError:
+            info = sys.exc_info()
+        said = line.format(
+            logging.LogRecord("library", logging.ERROR, "f.py", 1, "failed with %s", (KEY,), info)
+        )
+        event = {
+            "event": "signing",
+            "api_key": "abc",
+            "post_id": "936389222470004736",
+            "deep": [f"x{DIGITS}"],
+        }
+        told = event | {"exc_info": info}
+        ours = logging.LogRecord("ours", logging.ERROR, "f.py", 1, told, (), None)
+        ours._logger, ours._name = logging.getLogger("ours"), "error"
+        said += line.format(ours)
+    finally:
+        structlog.configure(**before)
+    assert DIGITS not in said
+    assert "abc" not in said
+    assert said.count("ValueError") >= 2
+    assert "936389222470004736" in said
+
+
+class Stubborn(Exception):
+    """Says something else than its arguments."""
+
+    def __init__(self, said: str) -> None:
+        self.said = said
+
+    def __str__(self) -> str:
+        return self.said
+
+
+def test_errors_are_shown_without_secrets_and_so_are_their_causes() -> None:
+    redact.know(KEY)
+    error = RuntimeError(f"signing with {KEY}", 17)
+    error.__cause__ = Stubborn(f"bad key {DIGITS}")
+    error.__context__ = error.__cause__
+    shown = redact.failure(error)
+
+    assert shown is error
+    assert shown.args == (f"signing with {MASK}", 17)
+    assert isinstance(shown.__cause__, RuntimeError)
+    assert str(shown.__cause__) == f"Stubborn: bad key {MASK}"
+    harmless = Stubborn("order 17 of 936389222470004736")
+    assert redact.failure(harmless) is harmless
+
+
+def test_what_may_be_json_is_looked_at_as_what_it_says() -> None:
+    redact.know(WORDS)
+    upper = WORDS.upper()
+    assert "FRIENDS" in redact.text(json.dumps({"said": upper})), "the escape of a capital letter is another"
+    assert json.loads(redact.document(json.dumps({"said": upper, "n": 1}))) == {"said": MASK, "n": 1}
+    for harmless in ('{"a":1,  "a": "x"}', "no json {", '["\\u00ef"]'):
+        assert redact.document(harmless) == harmless
+
+
+def test_events_keep_names_of_fields_and_of_people() -> None:
+    redact.know(KEY)
+    said = {"token": "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045", "by": "anna@example.com", "n": Decimal(1)}
+    assert redact.strings(said | {"why": (f"x {DIGITS}", None)}) == said | {"why": [f"x {MASK}", None]}
 
 
 @given(
