@@ -2,7 +2,8 @@
 
 Accounts: `deployment:7` what the deployment's account at its venue holds; `deployment:7:payable` what it owes the
 platform where the venue does not collect it; `venue:…` and `venue:…:fees` the other side of trades;
-`fees:platform`; `profit:<receiver>`; `external` the world outside.
+`fees:platform`; `profit:<receiver>`; `executor:0x…` what an executor holds to pay for gas, `gas:<chain id>` what it
+paid; `external` the world outside.
 """
 
 from collections.abc import Iterable
@@ -123,6 +124,24 @@ def book_profit_share(journal: str, order: Order, amount: Decimal, receiver: str
     payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
     move = Move(payer, f"profit:{receiver or 'platform'}", USDC, amount, "profit_share")
     return post(journal, [move], order=order)
+
+
+def executor_of(address: str) -> str:
+    """The ledger's name of the account that pays for gas."""
+    return f"executor:{address}"
+
+
+def book_gas(intent: str, executor: str, chain_id: int, asset: str, amount: Decimal) -> bool:
+    """What a transaction cost its executor in the chain's own coin, once, whether it went through or reverted."""
+    move = Move(executor_of(executor), f"gas:{chain_id}", asset, amount, "gas")
+    order = Order.objects.filter(client_order_id=intent).first()
+    return post(f"gas:{intent}", [move], order=order)
+
+
+def balance(account: str, asset: str) -> Decimal:
+    """The sum of any account's lines."""
+    lines = LedgerEntry.objects.filter(account=account, asset=asset)
+    return lines.aggregate(total=Sum("amount"))["total"] or ZERO
 
 
 def balances(deployment_id: int) -> dict[str, Decimal]:

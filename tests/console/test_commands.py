@@ -334,7 +334,7 @@ def test_reconcile_fails_on_drift(world: World) -> None:
             PaperBalance.objects.update_or_create(
                 account=made.deployment.account, asset=asset, defaults={"amount": amount}
             )
-    assert told("reconcile") == {"ok": True, "ledger": {}, "venues": {}, "safes": []}
+    assert told("reconcile") == {"ok": True, "ledger": {}, "venues": {}, "safes": [], "executors": []}
     PaperBalance.objects.filter(account=world.of_bob.deployment.account, asset="USDC").update(amount=1)
     out = StringIO()
     with pytest.raises(SystemExit) as ended:

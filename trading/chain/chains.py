@@ -74,6 +74,8 @@ class ChainStanza(Policy):
     min_tip_wei: Count
     signatures_per_minute: Count
     explorer: str
+    coin: Annotated[str, Field(pattern=r"^[A-Z]{2,10}$")]
+    """What gas is paid in."""
     fee_tiers: tuple[Count, ...] = Field(min_length=1)
     contracts: Contracts | None = None
 

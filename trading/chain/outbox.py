@@ -20,6 +20,7 @@ from django.db import transaction
 from maxxit.core import clock, correlation
 from maxxit.core.errors import Rejected, Retryable, StaleState
 from maxxit.events.record import advance, record
+from trading import ledger
 from trading.chain.models import ChainAttempt, ChainTransaction, Signer
 from trading.chain.rpc import Chain, Fault, Head, code_of
 from trading.chain.signer import Signed, Unsigned
@@ -31,6 +32,7 @@ KNOWN = ("already known", "known transaction", "already imported", "already in m
 NONCE_USED = ("nonce too low", "nonce is too low", "oldnonce", "invalid nonce")
 UNDERPRICED = ("underpriced", "less than block base fee", "fee too low", "feetoolow", "below base fee")
 NO_MONEY = ("insufficient funds", "insufficient balance")
+COIN_DECIMALS = 18
 BUMP_NUMERATOR, BUMP_DENOMINATOR = 115, 100
 """Both fees rise by at least 15 %: nodes ask for 10."""
 
@@ -56,6 +58,8 @@ class Pace:
     """Wei a gas; never more."""
     min_tip: int
     gas_limit: int
+    coin: str
+    """What gas is paid in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,15 +297,27 @@ def _note(tx: ChainTransaction, receipt: dict[str, Any], chain: Chain, pace: Pac
         )  # fmt: skip
     if chain.head().number - number + 1 < pace.finality_depth or chain.block_hash(number) != block:
         return
-    paid: dict[str, Any] = {
-        "gas_used": int(receipt["gasUsed"], 16),
-        "gas_price": Decimal(int(receipt.get("effectiveGasPrice") or "0x0", 16)),
-    }
-    if int(receipt["status"], 16) == 1:
-        advance(tx, TxState.FINAL, data={"block": number}, logs=receipt["logs"], **paid)
-    else:
-        why = revert_code(tx, chain, number)
-        advance(tx, TxState.REVERTED, why=why, reason=why, **paid)
+    _end(tx, receipt, chain, pace)
+
+
+def _end(tx: ChainTransaction, receipt: dict[str, Any], chain: Chain, pace: Pace) -> None:
+    """mined -> final or reverted, and the gas into the ledger: a revert costs as well."""
+    number, price = int(receipt["blockNumber"], 16), int(receipt.get("effectiveGasPrice") or "0x0", 16)
+    used = int(receipt["gasUsed"], 16)
+    cost = used * price + int(
+        receipt.get("l1Fee") or "0x0", 16
+    )  # rollups of the OP stack charge their data apart
+    paid: dict[str, Any] = {"gas_used": used, "gas_price": Decimal(price)}
+    good = int(receipt["status"], 16) == 1
+    why = "" if good else revert_code(tx, chain, number)
+    with transaction.atomic():
+        if good:
+            advance(tx, TxState.FINAL, data={"block": number}, logs=receipt["logs"], **paid)
+        else:
+            advance(tx, TxState.REVERTED, why=why, reason=why, **paid)
+        if tx.signer is not None:
+            amount = Decimal(cost).scaleb(-COIN_DECIMALS)
+            ledger.book_gas(tx.idempotency_key, tx.signer.address, tx.chain_id, pace.coin, amount)
 
 
 def revert_code(tx: ChainTransaction, chain: Chain, block: int) -> str:

@@ -12,14 +12,16 @@ from typing import Any
 
 import structlog
 from django.db import transaction
+from django.db.models import Q
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from agents.models import Deployment
-from maxxit.core.money import USDC, ZERO
+from maxxit.core.money import USDC, ZERO, plain
 from maxxit.events.record import record
 from trading import ledger
-from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction
+from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, Signer
+from trading.chain.outbox import COIN_DECIMALS
 from trading.chain.states import IN_FLIGHT, TxState
 from trading.chain.trades import USDC_DECIMALS, fills_of, whole
 from trading.ledger import Move
@@ -59,6 +61,72 @@ class Reconciled:
         return told
 
 
+@dataclass
+class Purse:
+    """What was found for one executor, in the coin that gas is paid in; the chain's less the ledger's."""
+
+    executor: str
+    block: int
+    coin: str
+    external: Decimal = ZERO
+    """Paid in since the last look; at the first look, all that it holds."""
+    unexplained: Decimal = ZERO
+    """Negative: it paid for something that we did not send."""
+    in_flight: int = 0
+
+    @property
+    def sound(self) -> bool:
+        """Whether ledger and chain agree once what was paid in is booked."""
+        return not (self.unexplained or self.in_flight)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`: amounts as text."""
+        amounts = {name: plain(getattr(self, name)) for name in ("external", "unexplained")}
+        return asdict(self) | amounts | {"sound": self.sound}
+
+
+def purses() -> list[Purse]:
+    """Every executor that ever signed. Raises Retryable or Unknown where the chain cannot be read."""
+    found = []
+    for name in sorted(
+        set(Deployment.objects.exclude(safe_wallet="").values_list("agent__venue", flat=True))
+    ):
+        at = venue(name)
+        if isinstance(at, SafeVenue):
+            signers = Signer.objects.filter(chain_id=at.stanza.chain_id).order_by("pk")
+            found += [purse(at, signer) for signer in signers]
+    return found
+
+
+def purse(at: SafeVenue, signer: Signer) -> Purse:
+    """Book what was paid to an executor, and compare the gas. While it has transactions in flight nothing is compared.
+
+    A coin's transfers leave no logs, so what came in is told from what went out by its sign alone.
+    """
+    block = max(at.chain.head().number - at.pace.finality_depth + 1, 0)
+    result = Purse(signer.address, block, at.pace.coin)
+    held = int(at.chain.agreed("a balance", "eth_getBalance", signer.address, hex(block)), 16)
+    account = ledger.executor_of(signer.address)
+    with transaction.atomic():
+        Signer.objects.select_for_update().get(pk=signer.pk)
+        ours = signer.transactions.all()
+        result.in_flight = ours.filter(_later(block)).count()
+        if result.in_flight:
+            return result
+        difference = Decimal(held).scaleb(-COIN_DECIMALS) - ledger.balance(account, at.pace.coin)
+        if difference > 0:
+            result.external = difference
+        else:
+            result.unexplained = difference
+        source, target = ("external", account) if difference > 0 else (account, "external")
+        move = Move(source, target, at.pace.coin, abs(difference), "external")
+        ledger.post(f"external:{signer.address}:{signer.chain_id}:{block}", [move])
+        if result.unexplained:
+            log.error("executor_paid_for_something_else", executor=signer.address, by=str(difference))
+            record("reconcile.unexplained", signer, **result.as_json())
+    return result
+
+
 def reconcile_all() -> list[Reconciled]:
     """Every verified Safe. Raises Retryable or Unknown where the chain cannot be read."""
     found = Deployment.objects.exclude(safe_wallet="").filter(verified_at__isnull=False)
@@ -72,7 +140,7 @@ def reconcile(at: SafeVenue, safe: str) -> Reconciled:
     block = max(at.chain.head().number - at.pace.finality_depth + 1, 0)
     result = Reconciled(safe, block)
     ours = ChainTransaction.objects.filter(chain_id=at.stanza.chain_id, terms__safe=safe)
-    result.in_flight = ours.filter(state__in=IN_FLIGHT).count()
+    result.in_flight = ours.filter(_later(block)).count()
     result.unbooked = list(_unbooked(ours))
     if result.in_flight or result.unbooked:
         return result
@@ -81,8 +149,10 @@ def reconcile(at: SafeVenue, safe: str) -> Reconciled:
     moves = [] if first else list(_foreign(at, safe, scan.scanned_to + 1, block))
     with transaction.atomic():
         scan = ChainScan.objects.select_for_update().get(pk=scan.pk)
-        if scan.scanned_to > block:
-            return result  # another look was later than ours
+        if scan.scanned_to > block or ours.filter(_later(block)).exists():
+            return (
+                result  # another look was later than ours, or the ledger has gone beyond the block meanwhile
+            )
         for journal, asset, amount in moves:
             if _book(safe, journal, asset, amount):
                 result.external[asset] = result.external.get(asset, ZERO) + amount
@@ -98,6 +168,11 @@ def reconcile(at: SafeVenue, safe: str) -> Reconciled:
             log.error("ledger_differs_from_chain", safe=safe, block=block, by=result.as_json()["unexplained"])
             record("reconcile.unexplained", _owner(safe), **result.as_json())
     return result
+
+
+def _later(block: int) -> Q:
+    """Transactions that the chain at that block says nothing final of."""
+    return Q(state__in=IN_FLIGHT) | Q(block_number__gt=block)
 
 
 def _unbooked(ours: Any) -> Iterator[str]:

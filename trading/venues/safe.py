@@ -54,6 +54,7 @@ class SafeVenue:
             max_fee=self.stanza.max_fee_wei,
             min_tip=self.stanza.min_tip_wei,
             gas_limit=self.stanza.gas_limit,
+            coin=self.stanza.coin,
         )
 
     # -- what it works with, found when first needed

@@ -15,6 +15,7 @@ from maxxit.core.errors import Rejected, Retryable, Unknown
 from tests import builders as make
 from tests.chain.sending.desk import Desk, store_plan, verified
 from tests.chain.sending.proxy import Proxy, proxied
+from trading import ledger
 from trading.chain import outbox
 from trading.chain.models import ChainAttempt, ChainTransaction, Signer
 from trading.chain.rpc import Chain, Head
@@ -207,7 +208,10 @@ def test_a_revert_is_rejected_by_its_name(desk: Desk, wire: Proxy) -> None:
     report = desk.venue.find(ref)
     assert report is not None
     assert (report.state, report.reason) == ("rejected", "stopped")
-    assert desk.tx(ref).state == "reverted"
+    tx = desk.tx(ref)
+    assert tx.state == "reverted"
+    cost = Decimal(int(tx.gas_used or 0) * int(tx.gas_price or 0)).scaleb(-18)  # a revert costs as well
+    assert ledger.balance(ledger.executor_of(desk.world.accounts["executor"]), "ETH") == -cost < 0
 
 
 def test_a_trade_id_that_was_used_is_refused_before_anything_is_signed(desk: Desk, wire: Proxy) -> None:

@@ -78,6 +78,15 @@ class River:
         lines = LedgerEntry.objects.filter(account=account, asset="USDC")
         return sum((line.amount for line in lines), D(0))
 
+    def gas_is_booked(self, since: int) -> None:
+        """The executor's account lost exactly what the ledger says that gas cost."""
+        address = self.world.accounts["executor"]
+        paid = since - int(self.world.rpc("eth_getBalance", address, "latest"), 16)
+        assert paid > 0
+        assert ledger.balance(ledger.executor_of(address), "ETH") == -D(paid).scaleb(-18)
+        lines = LedgerEntry.objects.filter(kind="gas", account="gas:31337")
+        assert sorted(line.order.purpose for line in lines if line.order) == ["close", "open"]
+
     def sound(self) -> None:
         """The ledger equals the chain for everyone, to the unit."""
         profit = self.world.accounts["profit_receiver"]
@@ -96,6 +105,8 @@ def river(desk: Desk, tmp_path: Path, model: FakeModel, empty_cache: None, no_ap
 def test_a_post_becomes_a_swap_and_back_and_the_ledger_equals_the_chain(
     river: River, factor: str, why: str
 ) -> None:
+    executor = river.world.accounts["executor"]
+    ether = int(river.world.rpc("eth_getBalance", executor, "latest"), 16)
     river.says("buying $ETH here, this is the bottom")
     river.run()
     opened = Position.objects.get()
@@ -110,6 +121,7 @@ def test_a_post_becomes_a_swap_and_back_and_the_ledger_equals_the_chain(
     assert (closed.state, closed.exit_reason) == ("closed", why)
     assert river.world.balance("WETH", river.world.safe) == 0
     river.sound()
+    river.gas_is_booked(since=ether)
     usdc = D(river.world.balance("USDC", river.world.safe)).scaleb(-6)
     assert usdc - D(10_000) == closed.realised_pnl - closed.profit_share
     if why == "take_profit":

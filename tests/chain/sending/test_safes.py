@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from tests.chain.sending.desk import Desk
 from trading import ledger, reconcile, wiring
 from trading.chain import onboarding, safes
 from trading.chain.onboarding import SafeTx
+from trading.chain.reconcile import purses, reconcile_all
 from trading.chain.reconcile import reconcile as chain_reconcile
-from trading.chain.reconcile import reconcile_all
 from trading.contracts import module as m
 from trading.contracts.codec import encode_call
 
@@ -175,6 +176,36 @@ def test_a_trade_whose_fill_is_not_booked_yet_is_no_external_entry(desk: Desk, o
     found = chain_reconcile(at, desk.world.safe)  # type: ignore[arg-type]
     assert (found.sound, found.unbooked, found.external) == (False, [ref], {})
     assert ledger.balances(onboarded.pk) == {"USDC": D(10_000)}
+
+
+def ether(desk: Desk) -> Decimal:
+    """What the executor holds on chain."""
+    return D(int(desk.lab.rpc("eth_getBalance", desk.world.accounts["executor"], "latest"), 16)).scaleb(-18)
+
+
+def test_gas_is_booked_and_the_executor_s_purse_is_held_against_the_chain(
+    desk: Desk, onboarded: Deployment
+) -> None:
+    executor = desk.world.accounts["executor"]
+    booked = partial(ledger.balance, ledger.executor_of(executor), "ETH")
+    before = ether(desk)
+    desk.send(desk.request(trade=f"{onboarded.pk}/1"))
+    assert booked() == ether(desk) - before < 0
+
+    (opening,) = purses()  # what it held before we ever looked
+    assert (opening.sound, opening.external, booked()) == (True, before, ether(desk))
+    desk.lab.rpc("anvil_setBalance", executor, hex(int((ether(desk) + 2).scaleb(18))))
+    desk.lab.rpc("evm_mine")
+    (topped,) = purses()
+    assert (topped.sound, topped.external, booked()) == (True, D(2), ether(desk))
+
+    desk.world.send("executor", desk.world.accounts["rogue"], b"")  # somebody else has the key
+    (stolen,) = purses()
+    assert not stolen.sound
+    assert stolen.unexplained < 0
+    assert "reconcile.unexplained" in make.event_names()
+    (again,) = purses()
+    assert (again.sound, booked()) == (True, ether(desk))
 
 
 def test_another_policy_than_the_planned_one_is_named(desk: Desk, onboarded: Deployment) -> None:

@@ -22,7 +22,7 @@ class Command(OpsCommand):
         parser.add_argument(
             "--chain",
             action="store_true",
-            help="also book what the owners of Safes moved, and compare with balanceOf at a final block",
+            help="also book what the owners of Safes moved, and compare with balanceOf and gas paid at a final block",
         )
 
     def run(self, **options: Any) -> Any:
@@ -34,12 +34,35 @@ class Command(OpsCommand):
         for name, amount in apart.items():
             self.say(f"{name}: the venue holds {amount} more than the ledger says", "ERROR")
         safes = [one.as_json() for one in chain.reconcile_all()] if options["chain"] else []
+        purses = [one.as_json() for one in chain.purses()] if options["chain"] else []
         for safe in safes:
             self._tell(safe)
-        self.drifted = bool(within or apart) or not all(safe["sound"] for safe in safes)
+        for purse in purses:
+            self._tell_gas(purse)
+        self.drifted = bool(within or apart) or not all(one["sound"] for one in (*safes, *purses))
         if not self.drifted:
             self.say("ledger and venues agree to the unit", "SUCCESS")
-        return {"ok": not self.drifted, "ledger": within, "venues": apart, "safes": safes}
+        return {
+            "ok": not self.drifted,
+            "ledger": within,
+            "venues": apart,
+            "safes": safes,
+            "executors": purses,
+        }
+
+    def _tell_gas(self, purse: dict[str, Any]) -> None:
+        """One executor's purse for gas."""
+        name = f"executor {purse['executor']} at block {purse['block']}"
+        if purse["external"] != "0":
+            self.say(f"{name}: {purse['external']} {purse['coin']} came in, booked as external")
+        if purse["unexplained"] != "0":
+            self.say(
+                f"{name}: {purse['unexplained']} {purse['coin']} went out for what we did not send, booked as external "
+                "with an alert: rotate its key",
+                "ERROR",
+            )
+        if purse["in_flight"]:
+            self.say(f"{name}: {purse['in_flight']} transactions in flight, nothing compared", "WARNING")
 
     def _tell(self, safe: dict[str, Any]) -> None:
         """One Safe, each difference on a line of its own."""
