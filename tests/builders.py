@@ -242,6 +242,7 @@ def facts(**fields: Any) -> Facts:
     values: dict[str, Any] = {
         "gate": OPEN_GATE,
         "reduces": False,
+        "buys": True,
         "duplicate": False,
         "account": IDLE,
         "platform": IDLE,

@@ -88,16 +88,10 @@ def place_due(purpose: str, policy: RiskPolicy, batch: int) -> Placed:
 def place(order: Order, at_venue: Venue, policy: RiskPolicy) -> Verdict:
     """Reserve one planned order and send it, or block it. Raises StaleState when another worker was first."""
     policy = policy.of(order.symbol)
-    found = quotes.latest(list(all_instruments()), closing=True)
-    prices = {  # a price whose sources disagree values what is held and lets it go, but opens nothing
-        symbol: quote.price
-        for symbol, quote in found.items()
-        if quote.trusted or order.purpose == "close" or symbol != order.symbol
-    }
     problem, expected = _ask(order, at_venue, policy)
     with transaction.atomic():
         limits.lock(order.account)
-        facts, quantity = _gather(order, policy, prices, problem, expected)
+        facts, quantity = _gather(order, policy, _prices(order), problem, expected)
         verdict = risk.check(facts, policy)
         if not verdict.allowed:
             advance(
@@ -133,6 +127,19 @@ def _ask(order: Order, at_venue: Venue, policy: RiskPolicy) -> tuple[str | None,
         return None, None
 
 
+def _prices(order: Order) -> dict[str, Decimal]:
+    """Usable now, under the lock: while the venue was asked, and the lock awaited, a quote may have grown stale.
+
+    One whose sources disagree values what is held and lets it go, but opens nothing.
+    """
+    found = quotes.latest(list(all_instruments()), closing=True)
+    return {
+        symbol: quote.price
+        for symbol, quote in found.items()
+        if quote.trusted or order.purpose == "close" or symbol != order.symbol
+    }
+
+
 def _gather(
     order: Order,
     policy: RiskPolicy,
@@ -160,6 +167,7 @@ def _gather(
     facts = Facts(
         gate=gate.read(order.venue),
         reduces=order.purpose == "close",
+        buys=order.side == "buy",
         duplicate=order.client_order_id is not None,
         account=book.load(prices, order.symbol, pace.account_last_minute, order.account),
         platform=book.load(prices, order.symbol, pace.platform_last_minute),
@@ -247,7 +255,7 @@ def send(order: Order, at_venue: Venue, prepared: Prepared) -> None:
 
 
 def expire() -> int:
-    """Signals past their time, and the orders of theirs that never left."""
+    """Signals past their time, and the orders of theirs that never left. One that traded before has been executed."""
     late = list(
         Signal.objects.filter(state=SignalState.PENDING, expires_at__lte=clock.now()).values_list(
             "pk", flat=True
@@ -265,10 +273,14 @@ def expire() -> int:
             why="signal_expired",
             reason="signal_expired",
         )
+        with connection.cursor() as cursor:
+            cursor.execute(TRADED, [late])
+            executed = [pk for (pk,) in cursor.fetchall()]
+        advance_all(Signal, executed, SignalState.PENDING, SignalState.EXECUTED)
         return len(
             advance_all(
                 Signal,
-                late,
+                sorted(set(late) - set(executed)),
                 SignalState.PENDING,
                 SignalState.EXPIRED,
                 why="not_in_time",
@@ -277,9 +289,13 @@ def expire() -> int:
         )
 
 
-CONCLUDED = """
+IS_TRADED = "(o.state NOT IN ('blocked', 'rejected', 'expired', 'canceled') OR o.filled_quantity > 0)"
+TRADED = f"""
+SELECT DISTINCT o.signal_id FROM orders o WHERE o.purpose = 'open' AND o.signal_id = ANY(%s) AND {IS_TRADED} ORDER BY 1
+"""  # noqa: S608 (constants only)
+CONCLUDED = f"""
 SELECT s.id,
-       bool_or(o.state NOT IN ('blocked', 'rejected', 'expired', 'canceled') OR o.filled_quantity > 0) AS traded,
+       bool_or({IS_TRADED}) AS traded,
        (array_agg(o.reason ORDER BY o.id))[1] AS first_reason
 FROM signals s LEFT JOIN orders o ON o.signal_id = s.id AND o.purpose = 'open'
 WHERE s.state = 'pending' AND NOT EXISTS (
@@ -291,7 +307,7 @@ WHERE s.state = 'pending' AND NOT EXISTS (
 GROUP BY s.id
 HAVING bool_and(o.state IS DISTINCT FROM 'planned')
 ORDER BY s.id
-"""
+"""  # noqa: S608 (constants only)
 
 
 def conclude() -> dict[str, int]:

@@ -55,6 +55,8 @@ class Facts:
     gate: GateFacts | None
     reduces: bool
     """A closing order: it can only lower |exposure|."""
+    buys: bool
+    """Tokens come in: a long entry, or the exit of a short."""
     duplicate: bool
     account: Load | None
     platform: Load | None
@@ -200,7 +202,8 @@ def check_venue(facts: Facts, policy: RiskPolicy) -> Verdict:
         return _stop(facts.venue_problem)
     if facts.reduces:
         return PASS if facts.held != 0 else _stop("no_position", facts.held, "")
-    if facts.held != 0 and not policy.allow_add_to_position:
+    # Never against what is held: the two would net at the venue, and neither exit would find what it is to close.
+    if facts.held != 0 and (not policy.allow_add_to_position or facts.buys != (facts.held > 0)):
         return _stop("position_exists", facts.held, "0")
     if facts.spendable_usd is None:
         return _stop("balance_unreadable")

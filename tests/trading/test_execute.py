@@ -432,6 +432,40 @@ def test_a_second_entry_into_a_held_token_is_refused(market: Desk) -> None:
     assert (first, entry(market, "ETH")) == ("", "position_exists")
 
 
+@pytest.mark.parametrize("fills", [True, False], ids=["held", "in flight"])
+@pytest.mark.parametrize(("first", "then"), [("long", "short"), ("short", "long")])
+def test_nothing_is_entered_against_what_is_held(market: Desk, fills: bool, first: str, then: str) -> None:
+    # The two would net at the venue: with nothing held there, neither exit could leave ("no_position") for ever.
+    account = policy().account.model_copy(update={"cooldown_seconds_per_symbol": 1})
+    rules = policy().model_copy(update={"allow_add_to_position": True, "account": account})
+    market.venue.fills_at_once = fills
+    reasons = []
+    for side in (first, then, first):
+        planned = make.order(
+            market.purse,
+            by=market.signal(side=side, usd="100"),
+            side="buy" if side == "long" else "sell",
+        )
+        reasons.append(execute.place(planned, market.venue, rules).reason)
+        market.time.move(seconds=2)
+
+    assert reasons == ["", "position_exists", ""]
+
+
+def test_a_quote_that_grew_stale_while_the_venue_was_asked_is_not_used(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(account: str, symbol: str) -> str:
+        desk.time.move(seconds=91)
+        return ""
+
+    monkeypatch.setattr(desk.venue, "problem", slow)
+    order = desk.planned()
+
+    assert desk.place(order).reason == "no_price"
+    assert not desk.venue.effects
+
+
 def test_a_purse_below_the_minimum_trades_nothing(desk: Desk) -> None:
     poor = make.booked_deployment(desk.agent, usdc="100")
 
@@ -494,6 +528,20 @@ def test_a_signal_past_its_time_expires_with_its_orders(desk: Desk) -> None:
 
     assert state(signal) == ("expired", "not_in_time")
     assert (order.state, order.reason) == ("expired", "signal_expired")
+
+
+def test_a_signal_that_traded_for_one_purse_was_executed_also_when_its_time_ended_before_the_next(
+    desk: Desk,
+) -> None:
+    signal = desk.signal()
+    late = make.booked_deployment(desk.agent)
+    execute.fan_out()
+    desk.place(Order.objects.get(deployment=desk.purse))
+    desk.time.move(hours=6)
+    execute.expire()
+
+    assert state(signal) == ("executed", "")
+    assert Order.objects.get(deployment=late).reason == "signal_expired"
 
 
 def test_an_order_in_flight_does_not_expire_with_its_signal(desk: Desk) -> None:

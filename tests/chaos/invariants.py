@@ -1,0 +1,196 @@
+"""What must hold when all is quiet: the database held against the venues' own books, and against itself."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from maxxit.core.money import USDC, ZERO
+from tests.chaos.killed import SOUND
+from tests.chaos.simulation_venue import SimulatedVenue
+from trading.states import IN_FLIGHT, ORDER, OrderState
+
+OVER = tuple(str(state) for state, moves in ORDER.items() if not moves)
+BUSY = {
+    "orders": f"SELECT count(*) FROM orders WHERE state NOT IN {OVER}",
+    "signals": "SELECT count(*) FROM signals WHERE state = 'pending'",
+    "positions": "SELECT count(*) FROM positions WHERE state <> 'closed'",
+    "unbooked": "SELECT count(*) FROM orders WHERE purpose = 'open' AND filled_quantity > booked_quantity",
+}
+UNPLANNED = "lost: a signal has no order for a purse"
+RULES = {what: sql for what, sql in SOUND.items() if what != UNPLANNED} | {
+    "I9: a signal that nobody was told of": """
+        SELECT s.id, d.id FROM signals s JOIN agent_deployments d USING (agent_id)
+        WHERE s.state <> 'expired'
+          AND NOT EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id AND o.deployment_id = d.id)""",
+    "I9: a signal that did not trade has no reason": """
+        SELECT id, state FROM signals WHERE state IN ('skipped', 'expired') AND reason = ''""",
+    "I9: a signal says otherwise than its orders": """
+        SELECT s.id, s.state, bool_or(o.filled_quantity > 0) FROM signals s JOIN orders o ON o.signal_id = s.id
+        WHERE o.purpose = 'open' GROUP BY s.id
+        HAVING bool_or(o.filled_quantity > 0) AND s.state <> 'executed'""",
+    "I2: two closing orders of a position filled more than it held": """
+        SELECT p.id FROM positions p WHERE p.closed_quantity > p.quantity""",
+    "I5: the balances are not the sums of the ledger": """
+        SELECT account, asset FROM ledger_balances b
+        FULL JOIN (SELECT account, asset, sum(amount) AS total FROM ledger_entries GROUP BY 1, 2) l
+        USING (account, asset)
+        WHERE account LIKE 'deployment:%' AND coalesce(b.amount, 0) <> coalesce(l.total, 0)""",
+    "I5: a fee of a trade that was none": """
+        SELECT e.id FROM ledger_entries e JOIN orders o ON o.id = e.order_id
+        WHERE e.kind = 'platform_fee' AND (o.purpose <> 'open' OR o.filled_quantity = 0)""",
+    "I21: an order was tried more than three times": "SELECT id FROM orders WHERE attempts > 3",
+    "an order that was never sent has an end at the venue": """
+        SELECT id, state FROM orders WHERE client_order_id IS NULL AND state NOT IN ('blocked', 'expired')""",
+}
+"""Rule -> rows that break it."""
+
+
+def rows(sql: str, *given: Any) -> list[tuple[Any, ...]]:
+    """What the database says."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, given or None)
+        return list(cursor.fetchall())
+
+
+def busy(venues: Mapping[str, SimulatedVenue]) -> str:
+    """What is still on its way, in words; empty when nothing is."""
+    waiting = {what: int(rows(sql)[0][0]) for what, sql in BUSY.items()}
+    waiting["messages"] = sum(len(venue.late) for venue in venues.values())
+    return ", ".join(f"{count} {what}" for what, count in waiting.items() if count)
+
+
+def audit(venues: Mapping[str, SimulatedVenue], *, limits: Mapping[str, Any]) -> list[str]:
+    """Every rule that is broken, and by what."""
+    broken = [f"{what}: {found[:5]}" for what, sql in RULES.items() if (found := rows(sql))]
+    for check in (_orders(venues), _fills(venues), _balances(venues), _steps(), _caps(limits)):
+        broken += [f"{what}: {len(found)}, {found[:5]}" for what, found in check.items() if found]
+    return broken
+
+
+def _orders(venues: Mapping[str, SimulatedVenue]) -> dict[str, list[Any]]:
+    """One order there for each that left here, and the same end."""
+    ours = {ref: (state, filled) for ref, state, filled in rows(ORDERS)}
+    there = {ref: taken for venue in venues.values() for ref, taken in venue.book.items()}
+    return {
+        "I1: an intent became more than one order": [
+            (ref, times) for venue in venues.values() for ref, times in venue.effects.items() if times > 1
+        ],
+        "I1: the venue holds an order that we do not know": sorted(set(there) - set(ours)),
+        "I4: the venue still works on an order that is over here": [
+            (ref, ours.get(ref), taken.state)
+            for ref, taken in there.items()
+            if taken.state in IN_FLIGHT and ours.get(ref, ("", 0))[0] in OVER
+        ],
+        "I3: what the venue executed is not what we hold as filled": [
+            (ref, ours[ref], taken.filled)
+            for ref, taken in there.items()
+            if ref in ours and ours[ref][1] != taken.filled
+        ],
+        "I4: an order ended otherwise there": [
+            (ref, ours[ref][0], taken.state)
+            for ref, taken in there.items()
+            if ref in ours and ours[ref][0] != taken.state
+        ],
+    }
+
+
+ORDERS = "SELECT client_order_id, state, filled_quantity FROM orders WHERE client_order_id IS NOT NULL"
+
+
+def _fills(venues: Mapping[str, SimulatedVenue]) -> dict[str, list[Any]]:
+    """Every execution is booked once, as it was."""
+    there = {
+        fill.fill_id: (fill.quantity, fill.cash, fill.fee)
+        for venue in venues.values()
+        for taken in venue.book.values()
+        for fill in taken.fills
+    }
+    ours = {fill: tuple(figures) for fill, *figures in rows(FILLS)}
+    return {
+        "I3: an execution was never booked": sorted(set(there) - set(ours)),
+        "I1: an execution was booked that never was": sorted(set(ours) - set(there)),
+        "I5: an execution was booked otherwise": [f for f in there if f in ours and there[f] != ours[f]],
+    }
+
+
+FILLS = "SELECT venue_fill_id, quantity, cash, fee FROM fills"
+
+
+def _balances(venues: Mapping[str, SimulatedVenue]) -> dict[str, list[Any]]:
+    """Ledger and venue agree to the unit, and nobody is short of what was sold."""
+    there = {key: Decimal(held) for venue in venues.values() for key, held in venue.cash.items()}
+    ours = {(account, asset): amount for account, asset, amount in rows(BALANCES)}
+    held = [(key, amount) for key, amount in there.items() if key[1] != USDC and amount]
+    return {
+        "I5: ledger and venue differ": [
+            (key, there.get(key, ZERO), ours.get(key, ZERO))
+            for key in sorted(set(there) | set(ours))
+            if there.get(key, ZERO) != ours.get(key, ZERO)
+        ],
+        "I2: all is closed and something is held": held,
+    }
+
+
+BALANCES = """
+SELECT d.account, l.asset, l.amount FROM ledger_balances l
+JOIN agent_deployments d ON l.account = 'deployment:' || d.id
+"""
+
+
+def _steps() -> dict[str, list[Any]]:
+    """Each order went from state to state as its table allows, and its events tell every step."""
+    paths: dict[str, str] = {}
+    wrong = []
+    for subject, old, name in rows(STEPS):
+        new = {"execution.blocked": "blocked", "execution.completed": "filled"}.get(name) or name[
+            len("order.") :
+        ]
+        if paths.get(subject, "planned") != old or new not in ORDER[OrderState(old)]:
+            wrong.append((subject, paths.get(subject, "planned"), old, new))
+        paths[subject] = new
+    ends = {f"trading.order/{pk}": state for pk, state in rows("SELECT id, state FROM orders")}
+    return {
+        "an order took a step that is none": wrong,
+        "an order stands where its events do not lead": [
+            (subject, state, paths.get(subject, "planned"))
+            for subject, state in ends.items()
+            if paths.get(subject, "planned") != state
+        ],
+    }
+
+
+STEPS = """
+SELECT subject, data->>'old', name FROM events
+WHERE subject LIKE 'trading.order/%' AND data ? 'old' ORDER BY id
+"""
+
+
+def _caps(limits: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """I8: no minute, day or moment held more entries than the limits allow."""
+    mine, all_ = limits["account"], limits["platform"]
+    entries = rows(ENTRIES)
+    found: dict[str, list[Any]] = {"I8: orders a minute": [], "I8: cooldown": [], "I8: orders a day": []}
+    found |= {"I8: orders a minute on the platform": []}
+    days: dict[tuple[Any, ...], int] = {}
+    for number, (account, symbol, at) in enumerate(entries):
+        before = [one for one in entries[:number] if 0 <= (at - one[2]).total_seconds() < 60]
+        same = [one for one in before if one[0] == account]
+        if len(same) >= mine["max_orders_per_minute"]:
+            found["I8: orders a minute"].append((account, at))
+        if len(before) >= all_["max_orders_per_minute"]:
+            found["I8: orders a minute on the platform"].append(at)
+        cooldown = mine["cooldown_seconds_per_symbol"]
+        if any(one[1] == symbol and int((at - one[2]).total_seconds()) < cooldown for one in same):
+            found["I8: cooldown"].append((account, symbol, at))
+        day = (account, symbol, at.date())
+        days[day] = days.get(day, 0) + 1
+        if days[day] > mine["max_orders_per_symbol_per_day"]:
+            found["I8: orders a day"].append(day)
+    return found
+
+
+ENTRIES = """
+SELECT account, symbol, reserved_at FROM orders WHERE purpose = 'open' AND reserved_at IS NOT NULL ORDER BY id
+"""

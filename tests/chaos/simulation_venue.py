@@ -1,0 +1,325 @@
+"""The venue of the simulation: a book in memory that is the truth, behind messages that are lost, late or denied.
+
+What goes wrong is drawn by lot from one seeded source (`Lot`) and counted when it took effect. The venue keeps the
+promises that an adapter's `Capabilities` make, and no others: a repeat is recognised where `dedup`, an order is denied
+for at most `find_lag`, nothing is done after the order's deadline.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from maxxit.core.errors import Rejected, Retryable, Unknown
+from maxxit.core.money import USDC, ZERO, usdc
+from trading.venues.base import Capabilities, Prepared, Report, Request, VenueFill
+
+FEE = Decimal("0.001")
+LOT = Decimal("0.00001")
+MEANWHILE = "another worker meanwhile"
+CHANCES: Mapping[str, Mapping[str, float]] = {
+    "send": {
+        "not arrived, known": 0.10,
+        "lost, silent": 0.10,
+        "taken, silent": 0.14,
+        "arrives late": 0.08,
+        "delivered twice": 0.10,
+        "refused": 0.03,
+        "slow": 0.05,
+        "worker dies before": 0.05,
+        "worker dies after": 0.07,
+        MEANWHILE: 0.05,
+    },
+    "find": {
+        "503": 0.41,
+        "silent": 0.41,
+        "denied": 0.08,
+        "old": 0.03,
+        "fills shuffled and doubled": 0.02,
+        "slow": 0.002,
+        "worker dies before": 0.004,
+        "worker dies after": 0.004,
+        MEANWHILE: 0.004,
+        "garbage": 0.001,
+    },
+    "ask": {"503": 0.04, "silent": 0.02, "objects": 0.02, "thin": 0.02, MEANWHILE: 0.05},
+    "cancel": {"lost, silent": 0.15, "503": 0.1, "taken, silent": 0.1},
+    "balances": {"503": 0.2, "silent": 0.1},
+}
+"""Message -> what goes wrong with it -> how often, at full intensity."""
+PLANS = {"at once": 0.35, "in parts": 0.3, "later": 0.2, "a part, then canceled": 0.1, "refused later": 0.05}
+
+
+class Crash(BaseException):
+    """The worker is dead at this instruction: what was not committed is gone. No handler of the product sees it."""
+
+
+@dataclass
+class Lot:
+    """Draws what goes wrong, and counts it."""
+
+    dice: random.Random
+    counts: Counter[str] = field(default_factory=Counter)
+    intensity: float = 1.0
+    """0: nothing goes wrong any more."""
+
+    def draw(self, message: str) -> str:
+        """What goes wrong with this message, or an empty string. `happened` counts it."""
+        point = self.dice.random() / self.intensity if self.intensity else 2.0
+        for name, chance in CHANCES[message].items():
+            point -= chance
+            if point < 0:
+                return name
+        return ""
+
+    def happened(self, message: str, what: str) -> None:
+        """It took effect."""
+        self.counts[f"{message}: {what}"] += 1
+
+
+@dataclass
+class Taken:
+    """One order as the venue holds it."""
+
+    terms: Mapping[str, str]
+    plan: list[Decimal]
+    """Quantities that execute at the coming looks."""
+    end: str
+    """The state when the plan is over: filled, canceled or rejected."""
+    hidden_until: datetime
+    state: str = "accepted"
+    fills: list[VenueFill] = field(default_factory=list)
+    said: list[Report] = field(default_factory=list)
+
+    @property
+    def filled(self) -> Decimal:
+        """Tokens so far."""
+        return sum((one.quantity for one in self.fills), ZERO)
+
+
+class SimulatedVenue:
+    """One venue. `tell` are the world's ears and hands: see `simulation.World`."""
+
+    def __init__(self, name: str, tell: Any, lot: Lot, *, dedup: bool, find_lag: timedelta) -> None:
+        self.name, self.tell, self.lot = name, tell, lot
+        self.capabilities = Capabilities(
+            dedup=dedup, shorts=True, max_leverage=Decimal(1), collects_fees=False, find_lag=find_lag
+        )
+        self.book: dict[str, Taken] = {}
+        self.effects: Counter[str] = Counter()
+        """Client order id -> how many orders it became."""
+        self.refused: set[str] = set()
+        self.late: list[tuple[datetime, Prepared]] = []
+        self.cash: Counter[tuple[str, str]] = Counter()
+        """(account, asset) -> what it holds, Decimals."""
+
+    # -- what the product calls
+
+    def prepare(self, request: Request) -> Prepared:
+        """The order as it will be sent; the world looks at it, in the reserving transaction."""
+        self.tell.reserved(request)
+        names = ("account", "symbol", "side", "purpose", "quantity", "reference_price")
+        payload = {name: str(getattr(request, name)) for name in names}
+        return Prepared(request.client_order_id, payload | {"deadline": request.deadline.isoformat()})
+
+    def send(self, prepared: Prepared) -> None:
+        """An order leaves. Whether it may is the world's to judge, before anything goes wrong with it."""
+        self.tell.leaves(self.name, prepared)
+        self.arrive()
+        how = self.lot.draw("send")
+        if how == "delivered twice" and not self.capabilities.dedup:
+            how = "taken, silent"
+        if how == "refused" and prepared.ref in self.book:
+            how = ""
+        if how and how != MEANWHILE:
+            self.lot.happened("send", how)
+        self._underway(how, prepared)
+        for _ in range(2 if how == "delivered twice" else 1):
+            self._take(prepared)
+        if how == MEANWHILE:
+            self.tell.meanwhile()
+        if how == "worker dies after":
+            raise Crash
+        if how == "taken, silent":
+            raise Unknown("no answer")
+
+    def _underway(self, how: str, prepared: Prepared) -> None:
+        """What happens to the message, or its sender, before it arrives."""
+        if how == "worker dies before":
+            raise Crash
+        if how == "not arrived, known":
+            raise Retryable("the venue is away")
+        if how == "arrives late":
+            after = timedelta(seconds=self.lot.dice.choice((0.5, 5, 60, 250, 400)))
+            self.late.append((self.tell.true_now() + after, prepared))
+        if how in ("lost, silent", "arrives late"):
+            raise Unknown("no answer")
+        if how == "slow":
+            self.tell.passes(self.lot.dice.choice((1, 5, 20)))
+        if how == "refused":
+            self.refused.add(prepared.ref)
+
+    def find(self, ref: str) -> Report | None:
+        """Where the order stands, if the venue wants to say so."""
+        self.arrive()
+        how = self.lot.draw("find")
+        known = self.book.get(ref)
+        if how == "worker dies before":
+            self.lot.happened("find", how)
+            raise Crash
+        if how in ("503", "silent"):
+            self.lot.happened("find", how)
+            raise (Retryable if how == "503" else Unknown)("no answer")
+        if how == "garbage":
+            self.lot.happened("find", how)
+            raise KeyError("state")
+        hidden = known is not None and self.tell.true_now() < known.hidden_until
+        if hidden and how in ("denied", "slow", MEANWHILE):
+            known = None
+        report = self._look(known, how) if known else None
+        if how == "denied" and hidden:
+            self.lot.happened("find", how)
+        elif how == "slow":
+            self.lot.happened("find", how)
+            self.tell.passes(self.lot.dice.choice((1, 20, 400)))
+        elif how == MEANWHILE:
+            self.tell.meanwhile()
+        elif how == "worker dies after":
+            self.lot.happened("find", how)
+            raise Crash
+        return report
+
+    def cancel(self, ref: str) -> None:
+        """What is left of an order is withdrawn, if the message arrives."""
+        how = self.lot.draw("cancel")
+        if how:
+            self.lot.happened("cancel", how)
+        if how == "503":
+            raise Retryable("the venue is away")
+        if how == "lost, silent":
+            raise Unknown("no answer")
+        known = self.book.get(ref)
+        if known is None:
+            raise Rejected("no such order", code="no_such_order")
+        if known.state in ("accepted", "partially_filled"):
+            known.plan, known.state = [], "canceled"
+        if how == "taken, silent":
+            raise Unknown("no answer")
+
+    def problem(self, account: str, symbol: str) -> str:
+        """Now and then it is closed, or does not say."""
+        how = self.lot.draw("ask")
+        if how and how not in ("thin", MEANWHILE):
+            self.lot.happened("ask", how)
+        if how == "503":
+            raise Retryable("the venue is away")
+        if how == "silent":
+            raise Unknown("no answer")
+        if how == MEANWHILE:
+            self.tell.meanwhile()
+        return "market_closed" if how == "objects" else ""
+
+    def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
+        """The believed price; far from it where the book is thin."""
+        price: Decimal | None = self.tell.believed(symbol)
+        if price is None or self.lot.draw("ask") != "thin":
+            return price
+        self.lot.happened("ask", "thin")
+        return price * Decimal("1.5" if side == "buy" else "0.5")
+
+    def balances(self, account: str) -> dict[str, Decimal]:
+        """What the account really holds, if it can be read."""
+        how = self.lot.draw("balances")
+        if how:
+            self.lot.happened("balances", how)
+            raise (Retryable if how == "503" else Unknown)("no answer")
+        return {
+            asset: Decimal(held) for (owner, asset), held in self.cash.items() if owner == account and held
+        }
+
+    # -- what really happens
+
+    def deposit(self, account: str, amount: Decimal) -> None:
+        """Money comes in."""
+        self._move(account, USDC, amount)
+
+    def arrive(self) -> None:
+        """Messages that were on their way for long enough."""
+        now = self.tell.true_now()
+        there = [prepared for at, prepared in self.late if at <= now]
+        self.late = [one for one in self.late if one[0] > now]
+        for prepared in there:
+            try:
+                self._take(prepared)
+            except Rejected:
+                self.lot.happened("send", "late beyond its deadline")
+
+    def _take(self, prepared: Prepared) -> None:
+        """A repeat is known before it is judged, where repeats are known at all."""
+        ref, terms = prepared.ref, dict(prepared.payload)
+        if self.capabilities.dedup and ref in self.book:
+            return
+        now = self.tell.true_now()
+        if now >= datetime.fromisoformat(terms["deadline"]):
+            raise Rejected("the order came after its deadline", code="deadline_passed")
+        if ref in self.refused:
+            raise Rejected("no such market today", code="market_closed")
+        self.effects[ref] += 1
+        if ref in self.book:
+            return  # a second order, which the audit finds by its count
+        calm = not self.lot.intensity
+        how = "at once" if calm else self.lot.dice.choices(list(PLANS), list(PLANS.values()))[0]
+        whole = Decimal(terms["quantity"])
+        part = (whole / 3).quantize(LOT)
+        plan, end = {
+            "at once": ([whole], "filled"),
+            "in parts": ([part, part, whole - 2 * part], "filled"),
+            "later": ([ZERO, ZERO, whole], "filled"),
+            "a part, then canceled": ([part], "canceled"),
+            "refused later": ([ZERO], "rejected"),
+        }[how]
+        hidden = self.capabilities.find_lag * (1 if calm else self.lot.dice.choice((0, 0.1, 0.5, 1)))
+        self.book[ref] = Taken(terms, plan, end, now + hidden)
+        if how == "at once":
+            self._execute(ref, self.book[ref])
+
+    def _execute(self, ref: str, known: Taken) -> None:
+        """The next part of the plan, and the end after the last."""
+        quantity = known.plan.pop(0)
+        if quantity:
+            step = Decimal(self.lot.dice.choice((0, 1, 2, 5))) / 10_000
+            sign = 1 if known.terms["side"] == "buy" else -1
+            price = (Decimal(known.terms["reference_price"]) * (1 + sign * step)).quantize(Decimal("0.0001"))
+            cash = usdc(quantity * price)
+            fee = usdc(cash * FEE)
+            fill = f"{self.name}-{ref}-{len(known.fills)}"
+            known.fills.append(VenueFill(fill, quantity, price, cash, fee, self.tell.true_now()))
+            account = known.terms["account"]
+            self._move(account, known.terms["symbol"], sign * quantity)
+            self._move(account, USDC, -sign * cash - fee)
+        known.state = "partially_filled" if known.fills else "accepted"
+        if not known.plan:
+            known.state = known.end
+
+    def _look(self, known: Taken, how: str) -> Report:
+        if known.plan:
+            ref = next(ref for ref, one in self.book.items() if one is known)
+            self._execute(ref, known)
+        fills = list(known.fills)
+        if how == "old" and known.said:
+            self.lot.happened("find", how)
+            return self.lot.dice.choice(known.said)
+        if how == "fills shuffled and doubled" and fills:
+            self.lot.happened("find", how)
+            fills = fills + fills[:1]
+            self.lot.dice.shuffle(fills)
+        reason = "it changed its mind" if known.state in ("canceled", "rejected") else ""
+        report = Report(known.state, tuple(fills), reason)
+        known.said.append(report)
+        return report
+
+    def _move(self, account: str, asset: str, amount: Decimal) -> None:
+        self.cash[account, asset] += amount  # type: ignore[assignment]  # a Counter of Decimals
