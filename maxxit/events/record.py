@@ -46,8 +46,8 @@ def record_all(
         wake.after_commit(name)
 
 
-def _carries_correlation(model: type[models.Model]) -> bool:
-    return any(field.name == "correlation_id" for field in model._meta.fields)
+def _has(model: type[models.Model], name: str) -> bool:
+    return any(field.name == name for field in model._meta.fields)
 
 
 def event_name(model: type[models.Model], state: str) -> str:
@@ -85,9 +85,11 @@ def advance_all(
     with transaction.atomic():
         corr = (
             models.F("correlation_id")
-            if _carries_correlation(model)
+            if _has(model, "correlation_id")
             else models.Value(None, models.UUIDField())
         )
+        if _has(model, "updated_at"):
+            fields = {"updated_at": clock.now()} | fields
         still = dict(
             model.objects.select_for_update()
             .filter(pk__in=ids, state=old)

@@ -1,5 +1,6 @@
 """One way to change a state, and the event that goes with it."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -88,3 +89,12 @@ def test_a_row_without_a_correlation_id_takes_the_one_in_force(agent: Agent) -> 
     with correlation.under(born):
         assert record("agent.looked_at", agent).correlation_id == born
     assert record("agent.looked_at", agent).correlation_id is None
+
+
+def test_a_move_is_a_change_of_the_row(agent: Agent, time: RecordedClock) -> None:
+    order = make.order(make.deployment(agent))
+    time.to(T0 + timedelta(minutes=7))
+    advance(order, "blocked", why="cooldown", reason="cooldown")
+    order.refresh_from_db()
+
+    assert order.updated_at == T0 + timedelta(minutes=7)
