@@ -78,6 +78,14 @@ def _log_as_django_does(**_: Any) -> None:
     logging.config.dictConfig(settings.LOGGING)
 
 
+@signals.worker_init.connect
+def _know_the_release(**_: Any) -> None:
+    """Before a file changes under a running worker."""
+    from maxxit.pipeline import release
+
+    release.mine()
+
+
 @signals.worker_process_init.connect
 def _die_with_the_worker(**_: Any) -> None:
     """A pool child whose parent was killed would finish a task that is delivered again to another worker."""

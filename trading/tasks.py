@@ -6,6 +6,7 @@ from celery import Task, shared_task
 from django.db import connection
 
 from maxxit.events import wake
+from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
 from trading import execute as executing
 from trading import poison
@@ -67,7 +68,7 @@ def wake_left_behind() -> bool:
     return bool(waiting)
 
 
-@shared_task
+@shared_task(base=Fenced)
 def settle() -> int:
     """Sweep: how orders in flight stand, between the passes of `execute`; and whether one was left behind."""
     moved = settle_pass().out
@@ -75,7 +76,7 @@ def settle() -> int:
     return moved
 
 
-@shared_task(bind=True)
+@shared_task(bind=True, base=Fenced)
 def execute(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: every planned order to its venue, every order in flight to its end."""
     return run_stage("execute", execute_pass, run_id=run_id, task=self)

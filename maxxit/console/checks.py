@@ -25,6 +25,7 @@ from maxxit.market.models import Quote
 from maxxit.market.stream import status as stream_status
 from maxxit.market.venues import VenuePolicy, venues
 from maxxit.notify.worker import policy as notify_policy
+from maxxit.pipeline import release
 from maxxit.pipeline.models import CanaryMark
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
@@ -342,12 +343,27 @@ def clocks() -> Check:
     return _tried("clock", "synchronise both by NTP: `timedatectl set-ntp true`", ask)
 
 
+def releases() -> Check:
+    """The code and configuration here are those that may execute."""
+
+    def ask() -> str:
+        declared = release.declared()
+        if declared not in ("", release.mine()):
+            raise LookupError(
+                f"release {declared} executes, this is {release.mine()}: its workers refuse orders"
+            )
+        return f"{release.mine()} executes" if declared else "none was declared: no worker is fenced"
+
+    return _tried("release", "finish the deployment: `manage.py setup`, then restart the workers", ask)
+
+
 def everything() -> Iterator[Check]:
     """All of it, in the order in which faults cause each other."""
     yield from config()
     yield postgres()
     yield broker()
     yield migrations()
+    yield releases()
     yield from canaries()
     for check in (feeds, stream, candle_gaps, disk, clocks):
         yield check()

@@ -53,6 +53,7 @@ MENU = (
             ("Stage runs", "footprint", "pipeline.stagerun"),
             ("Schedule", "schedule", "django_celery_beat.periodictask"),
             ("Canaries", "pets", "pipeline.canarymark"),
+            ("Releases", "deployed_code", "pipeline.release"),
             ("Model calls", "psychology", "llm.llmtrace"),
             ("Events", "list_alt", "events.event"),
             ("Quotes", "sell", "market.quote"),

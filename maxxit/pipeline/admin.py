@@ -18,7 +18,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
 from maxxit.events.admin_links import EMPTY, Book, BookInline, link, log
-from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
+from maxxit.pipeline.models import CanaryMark, PipelineRun, Release, StageRun
 from maxxit.pipeline.now import chain_now, stage_now
 from maxxit.pipeline.stages import STAGES
 
@@ -225,3 +225,10 @@ class CanaryMarkAdmin(Book):
     def how(self, row: CanaryMark) -> str:
         """By the age of the last signature."""
         return "working" if clock.now() - row.signed_at < FRESH else "silent"
+
+
+@admin.register(Release)
+class ReleaseAdmin(Book):
+    """Which code and configuration executed when."""
+
+    list_display = ("fingerprint", "declared_at")

@@ -65,3 +65,17 @@ class CanaryMark(models.Model):
 
     def __str__(self) -> str:
         return f"{self.queue} by {self.worker}"
+
+
+class Release(models.Model):
+    """The code and configuration that may execute orders from a moment on; the newest row is in force."""
+
+    fingerprint = models.CharField(max_length=12, help_text="of every file that decides")
+    declared_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "releases"
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return self.fingerprint

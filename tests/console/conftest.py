@@ -19,6 +19,7 @@ from maxxit.events import wake
 from maxxit.events.record import record
 from maxxit.llm.models import LlmTrace
 from maxxit.market.models import BackfillMark, PriceRule, RefusedQuote, RuleDelivery, RuleMatch, SourceQuote
+from maxxit.pipeline import release
 from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.stages import QUEUES
 from maxxit.pipeline.sync import sync_schedule
@@ -177,6 +178,7 @@ def prices(user: User) -> None:
 
 def alive() -> None:
     """Every queue has signed just now."""
+    release.declare()
     for queue in QUEUES:
         CanaryMark.objects.update_or_create(
             queue=queue, defaults={"worker": "general@maxxit", "signed_at": timezone.now()}

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from maxxit.console import checks
-from maxxit.pipeline.models import CanaryMark
+from maxxit.pipeline.models import CanaryMark, Release
 from tests.console.conftest import World, alive
 from trading import gate
 
@@ -35,6 +35,17 @@ def test_not_ready_while_one_queue_is_unserved(db: None) -> None:
     told = answer.json()["checks"]
     assert not told["worker:monitor"]["ok"]
     assert told["beat"]["ok"]
+
+
+def test_a_process_of_another_release_says_so_and_names_the_fix(db: None) -> None:
+    alive()
+    assert checks.releases().ok
+    Release.objects.create(fingerprint="newer", declared_at=timezone.now())
+    told = checks.releases()
+
+    assert not told.ok
+    assert "newer" in told.detail
+    assert "manage.py setup" in told.fix
 
 
 def test_not_ready_without_redis_and_says_nothing_of_where_it_is(

@@ -13,6 +13,8 @@ from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandParser
 from kombu.exceptions import OperationalError
 
+from maxxit.pipeline import release
+
 CANARY = "maxxit.pipeline.tasks.canary"
 
 
@@ -31,6 +33,8 @@ class Command(BaseCommand):
         known = get_commands()
         if "sync_schedule" in known:
             call_command("sync_schedule", stdout=self.stdout)
+        if release.declare():
+            self.stdout.write(f"release {release.mine()} executes from now on; workers of another one do not")
         self._login()
         if "demo" in known and not options["no_demo"]:
             call_command("demo", stdout=self.stdout)
