@@ -97,7 +97,7 @@ class CtPostAdmin(Book):
             messages.error(request, str(error))
             return
         log(request, chosen, "Requeued")
-        messages.success(request, f"{count} requeued; the others were not quarantined")
+        messages.success(request, f"{count} of {rows.count()} requeued, the quarantined ones")
 
     @display(description="author", ordering="account__x_username")
     def account_link(self, row: CtPost) -> SafeString | str:

@@ -129,7 +129,7 @@ class OrderAdmin(Book):
         chosen = list(rows.filter(attempts__gte=poison.TRIES))
         count = poison.redrive([row.pk for row in chosen])
         log(request, chosen, "Redriven")
-        messages.success(request, f"{count} redriven; the others were not quarantined")
+        messages.success(request, f"{count} of {rows.count()} redriven, the quarantined ones")
 
     @display(description="purpose", ordering="purpose")
     def what_for(self, row: Order) -> str:
