@@ -37,6 +37,7 @@ class Outcome(admin.SimpleListFilter):
         "unread",
         "not_candidate",
         "no_listed_token",
+        "too_many_tokens",
         "candidate",
         "signal",
         "traded",

@@ -1,7 +1,10 @@
 """new posts -> classified posts: candidate or not, which tokens, which side"""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 
 import structlog
 from django.db import connection, transaction
@@ -44,11 +47,12 @@ def classify(policy: Classify) -> Classified:
     A batch that fails stays new, with its reason, for the next pass. Raises `Misconfigured` where a person must act.
     """
     done = Classified()
-    last = (0, 0)
+    last, waiting = (0, 0), deque[list[CtPost]]()
     for _ in range(policy.max_batches):
-        batch = _next_batch(last, policy.batch_size)
-        if not batch:
+        waiting = waiting or deque(_batches(last, policy.batch_size))
+        if not waiting:
             break
+        batch = waiting.popleft()
         last = (batch[-1].account_id, batch[-1].pk)
         done.due += len(batch)
         try:
@@ -56,6 +60,7 @@ def classify(policy: Classify) -> Classified:
         except AccountSpent as error:  # one who writes without end: the others have their turn
             _note_failure(batch, error, done)
             last = (batch[-1].account_id, LAST)
+            waiting = deque(one for one in waiting if one[0].account_id != last[0])
         except Retryable as error:  # the provider is away: that is no fault of these posts
             _note_failure(batch, error, done)
             break
@@ -68,8 +73,8 @@ def classify(policy: Classify) -> Classified:
     return done
 
 
-def _next_batch(after: tuple[int, int], size: int) -> list[CtPost]:
-    """The next posts of one author (account, post) after `after`, in order of arrival.
+def _batches(after: tuple[int, int], size: int) -> Iterator[list[CtPost]]:
+    """The next posts after `after` (account, post), each batch of one author in order of arrival.
 
     One that has failed is read alone, so that it cannot spoil the others.
     """
@@ -80,11 +85,15 @@ def _next_batch(after: tuple[int, int], size: int) -> list[CtPost]:
         .select_related("account")
         .order_by("account_id", "pk")[:size]
     )
-    own = [post for post in due if post.account_id == due[0].account_id]
-    for place, post in enumerate(own):
-        if post.attempts:
-            return own[: max(place, 1)]
-    return own
+    by_author = [list(posts) for _, posts in groupby(due, key=attrgetter("account_id"))]
+    if len(due) == size and len(by_author) > 1:
+        by_author.pop()  # there may be more of the last author: they are read together
+    for own in by_author:
+        for failed, posts in groupby(own, key=lambda post: post.attempts > 0):
+            if failed:
+                yield from ([post] for post in posts)
+            else:
+                yield list(posts)
 
 
 def _read(batch: Sequence[CtPost], done: Classified) -> None:

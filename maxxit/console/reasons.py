@@ -23,6 +23,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "the model saw no call to buy or sell in it",
         "the prompt and provider in config/llm.yaml",
     ),
+    "too_many_tokens": (
+        "a call on more than three tokens, which is none",
+        "MAX_TOKENS in signals_app/verify.py",
+    ),
     "no_listed_token": ("a call, but on no token that we list", f"instruments and aliases in {MARKETS}"),
     "candidate:waiting": ("a call that no agent has decided on yet", "`manage.py pipeline stage generate`"),
     "candidate:no_follower": (

@@ -296,7 +296,7 @@ def test_while_the_model_fails_the_call_waits_and_no_formula_takes_its_place(
 # --- outcomes ------------------------------------------------------------------------------------------------------
 
 WAY = [
-    *["pending", "unread:retryable", "not_candidate", "no_listed_token"],
+    *["pending", "unread:retryable", "not_candidate", "no_listed_token", "too_many_tokens"],
     *[f"candidate:{reason}" for reason in CANDIDATE_REASONS],
     *["signal", "traded"],
 ]

@@ -52,7 +52,7 @@ def test_a_model_only_selects_from_the_text_and_the_allow_list(said: Reading, te
         assert any(word in text.lower() for word in WORDS[token])
         assert found.sides[token] in {"long", "short"}
     assert found.candidate == bool(found.tokens) == (found.outcome == "candidate")
-    assert found.outcome in {"candidate", "not_candidate", "no_listed_token"}
+    assert found.outcome in {"candidate", "not_candidate", "no_listed_token", "too_many_tokens"}
 
 
 @given(some_readings, some_texts)
@@ -170,3 +170,11 @@ def test_a_short_text_without_a_token_is_too_short(text: str) -> None:
 @pytest.mark.parametrize("text", ["$BTC up", "long eth", "gm, buying bitcoin", "x" * 30])
 def test_a_text_with_a_token_or_of_thirty_characters_passes(text: str) -> None:
     assert prefilter.reason(text, ALL_WORDS) == ""
+
+
+def test_who_calls_many_tokens_calls_none() -> None:
+    text = "long $BTC $ETH $LTC $XRP and USDC"
+    three = verify(reading("BTC", "ETH", "LTC", "USDC"), text, WORDS, stablecoins())
+    four = verify(reading("BTC", "ETH", "LTC", "XRP"), text, WORDS, stablecoins())
+    assert (three.candidate, three.tokens) == (True, ("BTC", "ETH", "LTC"))
+    assert (four.candidate, four.tokens, four.outcome) == (False, (), "too_many_tokens")
