@@ -12,7 +12,7 @@ from pydantic import Field
 
 from agents.models import Agent, Deployment
 from agents.states import AgentState
-from maxxit.console import api_errors, api_market
+from maxxit.console import api_errors, api_market, api_safes
 from maxxit.console import chain as chains
 from maxxit.console.auth import AUTH, Caller, PerCaller
 from maxxit.console.models import ADMIN
@@ -62,6 +62,7 @@ api = NinjaAPI(
 )
 api_errors.explain(api)
 api.add_router("/market", api_market.router)
+api.add_router("/safes", api_safes.router)
 
 
 class Page(Schema):

@@ -19,7 +19,7 @@ from ninja.security import APIKeyCookie, APIKeyHeader, HttpBearer
 from ninja.throttling import BaseThrottle
 from ninja.utils import check_csrf
 
-from maxxit.console.models import ADMIN, READ, RULES, ApiKey
+from maxxit.console.models import ADMIN, READ, RULES, SAFES, ApiKey
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.record import record
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 MARK = "mxk_"
 """Every key begins so: people and scanners recognise a leaked one."""
-SCOPES = (READ, RULES, ADMIN)
+SCOPES = (READ, RULES, SAFES, ADMIN)
 PER_MINUTE, FAILURES_PER_MINUTE = 300, 30
 """Calls of one key or person, and refused keys of one address."""
 USED_EVERY = timedelta(minutes=1)

@@ -6,13 +6,13 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-READ, RULES, ADMIN = "read", "rules", "admin"
+READ, RULES, SAFES, ADMIN = "read", "rules", "safes", "admin"
 
 
 class ApiKey(models.Model):
     """A key of a person. Only its hash is kept; the key itself is shown once, when it is made."""
 
-    SCOPES: ClassVar = [(READ, "read"), (RULES, "rules"), (ADMIN, "admin")]
+    SCOPES: ClassVar = [(READ, "read"), (RULES, "rules"), (SAFES, "safes"), (ADMIN, "admin")]
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=60, help_text="what it is for")
@@ -21,7 +21,8 @@ class ApiKey(models.Model):
     scopes = ArrayField(
         models.CharField(max_length=10, choices=SCOPES),
         default=list,
-        help_text="read: GET; rules: make and remove the owner's price rules; admin: /api/admin too",
+        help_text="read: GET; rules: make and remove the owner's price rules; safes: plan, verify and revoke their "
+        "Safes; admin: /api/admin too",
     )
     created_at = models.DateTimeField()
     last_used = models.DateTimeField(null=True, help_text="UTC, to the minute")

@@ -3,11 +3,15 @@
 Nothing here signs or sends: the owners do, in their own wallet. What counts afterwards is read from the chain.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
+from eth_account import Account
+from eth_account.messages import encode_defunct
+from eth_keys.exceptions import BadSignature
 
 from agents.models import Deployment
 from agents.states import DeploymentState
@@ -25,6 +29,7 @@ from trading.venues.safe import SafeVenue
 from trading.wiring import venue
 
 MODULES_AT_ONCE = 50
+SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +73,48 @@ def create(at: SafeVenue, owners: Sequence[str], threshold: int, salt: int) -> d
     }
 
 
+def consent(deployment: Deployment, safe: str) -> str:
+    """What an owner of the Safe signs (EIP-191, `personal_sign`) so that a deployment may plan for it."""
+    chain_id = venue_of(deployment).stanza.chain_id
+    return f"Maxxit deployment {deployment.pk} may plan for the Safe {safe} on chain {chain_id}."
+
+
+def require_owner(deployment: Deployment, safe: str, signature: str) -> None:
+    """Raises Rejected, with the text to sign, unless one of the Safe's owners signed it."""
+    at, text = venue_of(deployment), consent(deployment, safe)
+    _must_be_address(safe)
+    _word(at, safe, encode_call("nonce()"))
+    owners: list[str] = decode(["address[]"], at.chain.call(safe, encode_call("getOwners()")))[0]
+    if _signer_of(text, signature) not in owners:
+        raise Rejected(
+            f"sign this text with the key of an owner of {safe}, and send the signature: {text}",
+            code="owner_signature",
+        )
+
+
+def _signer_of(text: str, signature: str) -> str:
+    """Who signed it; empty for what is no signature."""
+    if not SIGNATURE.fullmatch(signature):
+        return ""
+    try:
+        found: str = Account.recover_message(encode_defunct(text=text), signature=signature)
+    except (ValueError, BadSignature):
+        return ""
+    return found
+
+
+def _must_be_address(safe: str) -> None:
+    if not chains.is_address(safe):
+        raise Rejected(f"{safe or 'no Safe'}: give the Safe's address with its checksum", code="wrong_safe")
+
+
 def plan(deployment: Deployment, safe: str = "") -> ToSign:
     """What the owners are to sign, kept so that the chain can be held against it."""
     at, safe = venue_of(deployment), safe or deployment.safe_wallet
-    if not chains.is_address(safe):
-        raise Rejected(f"{safe or 'no Safe'}: give the Safe's address with its checksum", code="wrong_safe")
+    _must_be_address(safe)
+    others = Deployment.objects.filter(safe_wallet=safe).exclude(pk=deployment.pk)
+    if any(other.owner_id != deployment.owner_id for other in others):
+        raise Rejected(f"{safe} is another customer's: a Safe trades for one", code="safe_taken")
     nonce = _word(at, safe, encode_call("nonce()"))
     enabled = bool(_word(at, safe, encode_call("isModuleEnabled(address)", at.places.module)))
     terms, rules = _policy(deployment, at), _rules(deployment, at)
