@@ -15,6 +15,7 @@ from maxxit.core.errors import Rejected, Retryable, Unknown
 
 Client = httpx.Client
 Response = httpx.Response
+HTTPError = httpx.HTTPError
 DEFAULT_TIMEOUT = 20.0
 """Seconds for connect, read, write and pool together each."""
 MAX_SECONDS = 120.0
@@ -24,10 +25,19 @@ MAX_BODY = 5_000_000
 
 
 def client(
-    base_url: str = "", *, headers: dict[str, str] | None = None, timeout: float = DEFAULT_TIMEOUT
+    base_url: str = "",
+    *,
+    headers: dict[str, str] | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    trust_env: bool = True,
 ) -> Client:
-    """A client for one provider. Redirects are not followed: a provider that moves is a change of config."""
-    return httpx.Client(base_url=base_url, headers=headers, timeout=timeout, follow_redirects=False)
+    """A client for one provider. Redirects are not followed: a provider that moves is a change of config.
+
+    `trust_env` false: the proxies of the environment and the passwords in ~/.netrc are not used.
+    """
+    return httpx.Client(
+        base_url=base_url, headers=headers, timeout=timeout, follow_redirects=False, trust_env=trust_env
+    )
 
 
 def fetch(
@@ -71,14 +81,14 @@ def _judge(response: Response, lost: type[Retryable] | type[Unknown]) -> Respons
         return response
     where = f"{response.url.host} answered {code}"
     if code == 429:
-        raise Retryable(where, after=_retry_after(response))
+        raise Retryable(where, after=retry_after(response))
     if code >= 500:
         raise lost(where)
     said = redact.text(response.text[:2000])[:300]  # servers like to quote the key that they refuse
     raise Rejected(f"{where}: {said}", code=f"http_{code}")
 
 
-def _retry_after(response: Response) -> float | None:
+def retry_after(response: Response) -> float | None:
     """Seconds, as the server said; X names the moment in `x-rate-limit-reset` instead."""
     value = response.headers.get("retry-after", "")
     if value.replace(".", "", 1).isdecimal():
