@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,12 @@ class Counts:
         """For people and machines."""
         named = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
         counted = {"found": self.found, "false": self.false, "missed": self.missed}
-        return counted | {name: None if value is None else round(value, 4) for name, value in named.items()}
+        intervals = {
+            "precision_95": interval(self.found, self.found + self.false),
+            "recall_95": interval(self.found, self.found + self.missed),
+        }
+        rounded = {name: None if value is None else round(value, 4) for name, value in named.items()}
+        return counted | rounded | intervals
 
 
 @dataclass
@@ -98,6 +104,17 @@ class Figures:
     def side_accuracy(self) -> float | None:
         """Among tokens that both the label and the reading call."""
         return _share(self.sides_right, self.sides_right + self.sides_wrong)
+
+
+def interval(part: int, whole: int) -> tuple[float, float] | None:
+    """The 95 % interval of a share, after Wilson (1927): it holds for few and for extreme counts; None without any."""
+    if not whole:
+        return None
+    z, share = 1.959964, part / whole
+    middle = share + z * z / (2 * whole)
+    reach = z * sqrt(share * (1 - share) / whole + z * z / (4 * whole * whole))
+    scale = 1 + z * z / whole
+    return round((middle - reach) / scale, 4), round((middle + reach) / scale, 4)
 
 
 def half(post_id: str) -> str:

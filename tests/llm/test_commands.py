@@ -163,6 +163,7 @@ def test_evaluation_figures(labelled: list[str], tmp_path: Path) -> None:
     assert told["classes"]["candidate"] == {
         **{"found": 2, "false": 1, "missed": 1},
         **{"precision": 0.6667, "recall": 0.6667, "f1": 0.6667},
+        **{"precision_95": [0.2077, 0.9385], "recall_95": [0.2077, 0.9385]},
     }
     assert told["classes"]["short"]["f1"] == 1.0
     assert told["side_accuracy"] == 1.0

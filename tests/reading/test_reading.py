@@ -16,6 +16,8 @@ from maxxit.llm.rules.read import Reader
 from maxxit.market.instruments import all_instruments, words_by_token
 
 LABELS = Path(__file__).parent / "labels-2017-12.csv"
+SECOND = Path(__file__).parent / "labels-2017-12-second.csv"
+"""The reporting half again, by someone who knew neither its labels nor the reader."""
 UNTOUCHED = Path(__file__).parent / "labels-2017-12-untouched.csv"
 """978 posts that no half holds, labelled by someone else before the reader saw them, and never tuned on."""
 POSTS = Path(__file__).parents[2].parent / "shared" / "data" / "posts-2017-12.jsonl"
@@ -60,8 +62,30 @@ def test_the_untouched_set_shares_no_post_with_the_halves() -> None:
 @pytest.mark.django_db
 def test_the_untouched_set_is_read_as_published(posts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = evaluated(monkeypatch, "--labelled", str(UNTOUCHED), "--posts", str(posts))
-    print(told)
     assert told["posts"] == 978
+    assert told["confusion"] == {"none": {"none": 975, "short": 1}, "long": {"long": 1, "none": 1}}
+
+
+def test_two_readers_agree_as_published() -> None:
+    first = {one.post_id: one for one in read_labels(LABELS) if half(one.post_id) == "reporting"}
+    second = {one.post_id: one for one in read_labels(SECOND)}
+    assert first.keys() == second.keys()
+    seen = Counter((first[one].candidate, second[one].candidate) for one in first)
+    assert seen == {(False, False): 959, (True, True): 56, (True, False): 8, (False, True): 5}
+    assert all(
+        first[one].sides == second[one].sides for one in first if first[one].sides and second[one].sides
+    )
+
+
+@pytest.mark.realdata
+@pytest.mark.django_db
+def test_the_second_labels_judge_the_reader_as_published(
+    posts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = evaluated(monkeypatch, "--labelled", str(SECOND), "--posts", str(posts))
+    counted = told["classes"]["candidate"]
+    assert (counted["found"], counted["false"], counted["missed"]) == (30, 10, 31)
+    assert (counted["precision_95"], told["side_accuracy"]) == ([0.5981, 0.8581], 1.0)
 
 
 @pytest.mark.realdata
