@@ -70,7 +70,7 @@ class Stack:
         """Send a task and wait for its end, good or bad."""
         with Celery("sender", broker=self.redis.url, backend=self.redis.url) as sender:
             sent = sender.send_task(task, queue=queue, ignore_result=False)
-            sent.get(timeout=60, propagate=False)
+            sent.get(timeout=180, propagate=False)
 
 
 def quoting(number: Iterator[int]) -> fake.Reply:
