@@ -10,9 +10,16 @@ from pydantic import Field, RootModel, model_validator
 from maxxit.core import clock
 from maxxit.core.config import Policy, load
 
+HOURS = 24
+
 
 def matches(cron: crontab, moment: datetime) -> bool:
-    """Whether `moment`, in the zone that it is given in, is one of the rhythm's minutes."""
+    """Whether `moment`, in the zone that it is given in, is one of the rhythm's minutes.
+
+    An hour that comes twice, when clocks go back, counts once: but for rhythms that run in every hour.
+    """
+    if moment.fold and len(cron.hour) < HOURS:
+        return False
     return (
         moment.minute in cron.minute
         and moment.hour in cron.hour

@@ -24,7 +24,7 @@ from maxxit.core.errors import Rejected
 from maxxit.core.money import USDC, ZERO, usdc
 from trading.venues.base import Capabilities, Prepared, Report, Request, VenueFill
 
-CLIENT_SECONDS = 0.12
+CLIENT_SECONDS = 0.2
 """After so long the adapter gives a request up: what the venue did with it is then unknown."""
 FIND_LAG = timedelta(seconds=0.4)
 """How long the venue may deny an order that it has taken."""

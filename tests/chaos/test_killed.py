@@ -41,3 +41,12 @@ def test_nothing_leaves_past_a_gate_that_was_shut_often() -> None:
 
 def test_the_whole_stack_under_fire_doubles_and_loses_nothing() -> None:
     assert "violations: 0" in campaign("shots", "--kills", "10", "--seed", "12")
+
+
+@pytest.mark.share
+def test_two_beats_with_wrong_clocks_run_a_slot_once() -> None:
+    assert "violations: 0" in campaign("beats", "--nights", "4", "--seed", "11")
+
+
+def test_two_beats_with_wrong_clocks_run_a_slot_once_in_many_nights() -> None:
+    assert "violations: 0" in campaign("beats", "--nights", "14", "--seed", "12")

@@ -43,7 +43,7 @@ WIDE = {
 """Over config/risk.yaml."""
 VENUES = {"dedup": True, "plain": False}
 """Venue of the exchange -> whether it recognises a repeated client order id there."""
-HUNG_SECONDS = 20.0
+HUNG_SECONDS = 120.0
 """A worker that takes longer is killed and reported."""
 
 

@@ -209,6 +209,22 @@ def test_a_slot_in_a_zone_with_summer_time_is_a_moment_all_the_same(db: None, lo
         assert due_slot("eight in New York") == datetime.fromisoformat(utc)
 
 
+@pytest.mark.parametrize(
+    ("hour", "moment", "slot"),
+    [
+        ("1", "2026-11-01T05:31+00:00", "2026-11-01T05:30+00:00"),
+        ("1", "2026-11-01T06:31+00:00", "2026-11-01T05:30+00:00"),  # half past one, again
+        ("1", "2026-11-02T06:31+00:00", "2026-11-02T06:30+00:00"),
+        ("*", "2026-11-01T06:31+00:00", "2026-11-01T06:30+00:00"),  # each hour is one
+    ],
+)
+def test_an_hour_that_comes_twice_has_its_slot_once(db: None, hour: str, moment: str, slot: str) -> None:
+    line = CrontabSchedule.objects.create(minute="30", hour=hour, timezone="America/New_York")
+    PeriodicTask.objects.create(name="half past", task="x", crontab=line)
+    with time_machine.travel(datetime.fromisoformat(moment), tick=False):
+        assert due_slot("half past") == datetime.fromisoformat(slot)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_run_is_one_chain_over_every_stage_through_a_real_worker(celery_worker_process: Worker) -> None:
     run = start_run("command", asked_by="test")
