@@ -69,6 +69,27 @@ def audit(venues: Mapping[str, SimulatedVenue], *, limits: Mapping[str, Any]) ->
     return broken
 
 
+ALWAYS = (
+    "double: an intent has more than one order",
+    "I2: two closing orders of a position filled more than it held",
+    "I5: the balances are not the sums of the ledger",
+    "I5: a fee of a trade that was none",
+    "I21: an order was tried more than three times",
+    "drift: the ledger does not sum to zero",
+)
+"""Rules that hold at every moment, and not only when all is quiet."""
+
+
+def at_once(venues: Mapping[str, SimulatedVenue], *, limits: Mapping[str, Any]) -> list[str]:
+    """What is broken at this moment already."""
+    broken = [f"{what}: {found[:5]}" for what in ALWAYS if (found := rows(RULES[what]))]
+    now = _orders(venues) | _fills(venues) | _steps() | _caps(limits)
+    quiet = ("I3", "I4")
+    return broken + [
+        f"{what}: {found[:5]}" for what, found in now.items() if found and not what.startswith(quiet)
+    ]
+
+
 def _orders(venues: Mapping[str, SimulatedVenue]) -> dict[str, list[Any]]:
     """One order there for each that left here, and the same end."""
     ours = {ref: (state, filled) for ref, state, filled in rows(ORDERS)}

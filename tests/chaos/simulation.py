@@ -45,9 +45,8 @@ VENUES = {"paper": True, "safe": False}
 """Name of the venue, from config/venues.yaml -> whether it recognises a repeated client order id here."""
 LAGS = (0, 1, 30, 600, 2700)
 """Seconds for which a venue may deny what it has taken."""
-AGENTS, PURSES, SIGNALS = 4, 12, 3
-"""Of a world; of an agent; of an agent. Pairs in all: their product."""
-ROUNDS = 100
+AGENTS, SIGNALS = 4, 3
+"""Of a world; of an agent."""
 MONEY = D(1_000_000)
 TASKS = {
     "execute": "trading.tasks:execute_pass",
@@ -96,6 +95,10 @@ TIGHT = {
 }
 
 
+PERSONS = ("kill", "kill", "release", "shut", "open", "revoke", "close", "redrive")
+BAD_PRICES = ("missing", "stale", "zero", "negative", "NaN", "ten times", "from the future")
+
+
 @dataclass
 class Believed:
     """A good price that was accepted."""
@@ -120,6 +123,12 @@ class World:
     counts: Counter[str]
     intensity: float | None = None
     """How often things go wrong; drawn where not given."""
+    purses: int = 12
+    """Of an agent. Pairs in all: agents × signals × purses."""
+    rounds: int = 100
+    agents_wanted: int = AGENTS
+    limits: dict[str, Any] | None = None
+    """Over config/risk.yaml; drawn where not given."""
     violations: list[str] = field(default_factory=list)
     woken: set[str] = field(default_factory=set)
 
@@ -139,7 +148,8 @@ class World:
         self.quotes: dict[str, Believed] = {}
         self.waiting: list[tuple[int, str]] = []
         self.signals = 0
-        self.limits = self.dice.choice((WIDE, WIDE, WIDE, TIGHT))
+        drawn = self.dice.choice((WIDE, WIDE, WIDE, TIGHT))
+        self.rules = drawn if self.limits is None else self.limits
         self.venues = {
             name: SimulatedVenue(
                 name, self, self.lot, dedup=dedup, find_lag=timedelta(seconds=self.dice.choice(LAGS))
@@ -266,7 +276,7 @@ class World:
             name: getattr(policies.policy(), name).model_copy(update=value)
             if isinstance(value, dict)
             else value
-            for name, value in self.limits.items()
+            for name, value in self.rules.items()
         }
         limits = policies.policy().model_copy(update=stricter)
         opening = wiring.VENUES.open
@@ -279,8 +289,8 @@ class World:
             stack.callback(setattr, policies, "load", real)
             self.woken = stack.enter_context(wake.collected())
             stack.enter_context(connection.execute_wrapper(self.burn))
-            connection._commit = self.commit
-            policies.load = lambda name, schema: limits
+            connection._commit = self.commit  # type: ignore[attr-defined]
+            policies.load = lambda name, schema: limits  # type: ignore[assignment, return-value]
             policies.policy.cache_clear()
             wiring.VENUES.open = lambda adapter, **options: self.venues[adapter]  # type: ignore[method-assign]
             wiring.venue.cache_clear()
@@ -291,7 +301,7 @@ class World:
         with self.set_up():
             self.passes(0)
             self.found()
-            for number in range(ROUNDS):
+            for number in range(self.rounds):
                 self.round(number)
                 if self.violations:
                     return
@@ -303,13 +313,13 @@ class World:
 
         presets = ("conservative", "moderate", "aggressive")
         self.agents: list[Agent] = []
-        for number in range(AGENTS):
+        for number in range(self.agents_wanted):
             preset = self.dice.choice(presets)
             agent = make.agent(
                 venue=list(VENUES)[number % 2], sizing_preset=preset, exit_preset=self.dice.choice(presets)
             )
             self.agents.append(agent)
-            for _ in range(PURSES):
+            for _ in range(self.purses):
                 purse = make.booked_deployment(agent, usdc=str(MONEY))
                 self.venues[agent.venue].deposit(purse.account, MONEY)
         for name in VENUES:
@@ -398,59 +408,65 @@ class World:
 
     def market(self, symbol: str) -> None:
         """The next price of a symbol, or what a broken source says."""
+        step = D(self.dice.choice((-60, -25, -10, -3, 0, 3, 10, 25, 60))) / 10_000
+        usd = (self.quotes[symbol].price * (1 + step)).quantize(D("0.01"))
+        if self.dice.random() < 0.25 * self.lot.intensity:
+            self.bad_price(symbol, usd, self.dice.choice(BAD_PRICES))
+        else:
+            self.price(symbol, usd)
+
+    def bad_price(self, symbol: str, usd: Decimal, what: str) -> None:
+        """A tick that must not be believed."""
         from maxxit.market import quotes
         from maxxit.market.feeds.base import Tick
 
-        last = self.quotes[symbol]
-        step = D(self.dice.choice((-60, -25, -10, -3, 0, 3, 10, 25, 60))) / 10_000
-        usd = (last.price * (1 + step)).quantize(D("0.01"))
-        if self.dice.random() >= 0.25 * self.lot.intensity:
-            self.price(symbol, usd)
-            return
         now = self.now()
-        what, price, at = self.dice.choice(
-            (
-                ("missing", None, now),
-                ("stale", usd, now - timedelta(seconds=self.dice.choice((91, 3600)))),
-                ("zero", D(0), now),
-                ("negative", -usd, now),
-                ("NaN", D("NaN"), now),
-                ("ten times", usd * 10, now),
-                ("from the future", usd, now + timedelta(minutes=2)),
-            )
-        )
-        if what == "ten times" and abs(now - last.at) >= timedelta(seconds=300):
+        if what == "ten times" and abs(now - self.quotes[symbol].at) >= timedelta(seconds=300):
             return  # after so long it would be believed, and rightly
         self.lot.counts[f"price: {what}"] += 1
-        if price is not None and quotes.accept([Tick(symbol, price, at, "coinbase")]):
+        if what == "missing":
+            return
+        price, at = {
+            "stale": (usd, now - timedelta(seconds=self.dice.choice((91, 3600)))),
+            "zero": (D(0), now),
+            "negative": (-usd, now),
+            "NaN": (D("NaN"), now),
+            "ten times": (usd * 10, now),
+            "from the future": (usd, now + timedelta(minutes=2)),
+        }[what]
+        if quotes.accept([Tick(symbol, price, at, "coinbase")]):
             self.broken(f"I13: a price that is {what} was accepted: {price} at {at}")
 
     def signal(self) -> None:
         """A new intent for every purse of one agent."""
-        from tests import builders as make
-
         symbol = self.dice.choice(list(self.quotes))
         hours = self.dice.choice((0.05, 6, 6, 6))
+        self.intend(symbol, self.dice.choice(("long", "long", "short")), hours)
+
+    def intend(self, symbol: str, side: str, hours: float) -> None:
+        """The same, of this."""
+        from tests import builders as make
+
         make.signal(
-            self.agents[self.signals % AGENTS],
+            self.agents[self.signals % len(self.agents)],
             token=symbol,
-            side=self.dice.choice(("long", "long", "short")),
+            side=side,
             usd=str(self.quotes[symbol].price),
             expires_at=self.now() + timedelta(hours=hours),
         )
         self.signals += 1
 
-    def person(self) -> None:
+    def person(self, what: str = "", venue: str = "", level: str = "") -> None:
         """Someone turns a switch, or closes by hand, or redrives what was set aside."""
         from positions import watch
         from positions.models import Position
         from trading import gate, poison
         from trading.models import Order
 
-        what = self.dice.choice(("kill", "kill", "release", "shut", "open", "revoke", "close", "redrive"))
-        venue = self.dice.choice(list(VENUES))
+        what = what or self.dice.choice(PERSONS)
+        venue = venue or self.dice.choice(list(VENUES))
+        level = level or self.dice.choice(gate.LEVELS)
         if what == "kill":
-            level = self.dice.choice(gate.LEVELS)
             gate.kill(level, by="sim", reason="sim")
             self.levels.add(level)
         elif what == "release":
@@ -466,7 +482,7 @@ class World:
             self.grants[venue].clear()
         elif what == "close":
             held = list(Position.objects.order_by("pk").values_list("pk", flat=True))
-            watch.close(self.dice.sample(held, len(held) // 3))
+            watch.close(self.dice.sample(held, (len(held) + 2) // 3))
         else:
             poison.redrive(list(Order.objects.filter(attempts__gte=1).values_list("pk", flat=True)))
 
@@ -513,7 +529,7 @@ class World:
             busy = invariants.busy(self.venues)
         if busy:
             self.broken(f"I3: not at its end {LONGEST_END} after the last deadline: {busy}")
-        for what in invariants.audit(self.venues, limits=self.limits):
+        for what in invariants.audit(self.venues, limits=self.rules):
             self.broken(what)
 
 
@@ -538,6 +554,8 @@ class Campaign:
     """Worlds, one after the other, until so many faults happened or a rule was broken."""
 
     seed: int
+    purses: int = 12
+    rounds: int = 100
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     worlds: int = 0
@@ -556,7 +574,9 @@ class Campaign:
         """Until there were so many."""
         began, told = time.monotonic(), 0.0
         while self.faults < faults and not self.violations:
-            world = World(f"{self.seed}:{first + self.worlds}", self.counts)
+            world = World(
+                f"{self.seed}:{first + self.worlds}", self.counts, purses=self.purses, rounds=self.rounds
+            )
             wipe()
             world.run()
             self.worlds += 1
@@ -590,6 +610,16 @@ class Campaign:
             *(f"    {one[:1500]}" for one in self.violations[:10]),
         ]
         return "\n".join(lines)
+
+
+def course(seed: str, *, purses: int, rounds: int) -> list[tuple[Any, ...]]:
+    """Every event of one world in its order (I25): the same seed has the same."""
+    wipe()
+    world = World(seed, Counter(), purses=purses, rounds=rounds)
+    world.run()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT at, name, subject FROM events ORDER BY id")
+        return list(cursor.fetchall())
 
 
 @contextmanager

@@ -64,16 +64,32 @@ class Lot:
     dice: random.Random
     counts: Counter[str] = field(default_factory=Counter)
     intensity: float = 1.0
-    """0: nothing goes wrong any more."""
+    """0: nothing goes wrong by lot any more."""
+    script: dict[str, list[str]] = field(default_factory=dict)
+    """Message -> what goes wrong with the next ones, before any lot is drawn."""
 
     def draw(self, message: str) -> str:
         """What goes wrong with this message, or an empty string. `happened` counts it."""
+        if self.script.get(message):
+            return self.script[message].pop(0)
         point = self.dice.random() / self.intensity if self.intensity else 2.0
         for name, chance in CHANCES[message].items():
             point -= chance
             if point < 0:
                 return name
         return ""
+
+    def plan(self) -> str:
+        """How an order that was taken will execute."""
+        if self.script.get("plan"):
+            return self.script["plan"].pop(0)
+        return self.dice.choices(list(PLANS), list(PLANS.values()))[0] if self.intensity else "at once"
+
+    def hidden(self) -> float:
+        """For which part of its longest lag a venue denies an order that it has taken."""
+        if self.script.get("hidden"):
+            return float(self.script["hidden"].pop(0))
+        return self.dice.choice((0, 0.1, 0.5, 1)) if self.intensity else 1.0
 
     def happened(self, message: str, what: str) -> None:
         """It took effect."""
@@ -270,8 +286,7 @@ class SimulatedVenue:
         self.effects[ref] += 1
         if ref in self.book:
             return  # a second order, which the audit finds by its count
-        calm = not self.lot.intensity
-        how = "at once" if calm else self.lot.dice.choices(list(PLANS), list(PLANS.values()))[0]
+        how = self.lot.plan()
         whole = Decimal(terms["quantity"])
         part = (whole / 3).quantize(LOT)
         plan, end = {
@@ -281,7 +296,7 @@ class SimulatedVenue:
             "a part, then canceled": ([part], "canceled"),
             "refused later": ([ZERO], "rejected"),
         }[how]
-        hidden = self.capabilities.find_lag * (1 if calm else self.lot.dice.choice((0, 0.1, 0.5, 1)))
+        hidden = self.capabilities.find_lag * self.lot.hidden()
         self.book[ref] = Taken(terms, plan, end, now + hidden)
         if how == "at once":
             self._execute(ref, self.book[ref])

@@ -1,0 +1,437 @@
+"""The table of planted bugs (I29): zeros mean something only where a planted bug is found.
+
+    python -m tests.chaos.mutants                 every mutant against T0, then T1, then the test named for it
+    python -m tests.chaos.mutants --only "timeout" --faults 20000 --seed 3
+
+A mutant is one edit of the product's own source, made in this process's memory and taken back afterwards: the files
+are never touched. An edit whose place no longer exists fails loudly.
+"""
+
+import argparse
+import importlib
+import inspect
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
+
+from django.db import connection
+
+from tests.chaos.simulation import Campaign, arena
+
+PURSES, ROUNDS = 3, 60
+"""Worlds of mutants are small, so that the audit comes soon."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """`old` becomes `new` in a function or a text of the product."""
+
+    where: str
+    """module:name"""
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One planted bug."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    listed: bool = False
+    """Named in money-path.md, I29."""
+    test: str = ""
+    """The test that finds it where one process cannot: races need threads."""
+
+
+def bug(name: str, *places: tuple[str, str, str], listed: bool = False, test: str = "") -> Mutant:
+    """A row of the table."""
+    return Mutant(name, tuple(Edit(*one) for one in places), listed, test)
+
+
+EXECUTE, SETTLE, BOOK, WATCH = "trading.execute", "trading.settle", "positions.book", "positions.watch"
+GATE, RISK, LIMITS, RECORD = "trading.gate", "trading.risk", "trading.limits", "maxxit.events.record"
+KNOWN_404 = "if not at_venue.capabilities.dedup or clock.now() >= order.deadline:"
+
+MUTANTS = (
+    bug(
+        "a fresh id per attempt",
+        (
+            f"{SETTLE}:_missing",
+            "Prepared(order.venue_ref, order.prepared)",
+            "Prepared(f'{order.venue_ref}{clock.now():%f%S}', order.prepared)",
+        ),
+        listed=True,
+    ),
+    bug(
+        "a timeout counts as rejected",
+        (
+            f"{EXECUTE}:send",
+            "advance(order, OrderState.UNKNOWN, why=str(maybe))",
+            "advance(order, OrderState.REJECTED, why=str(maybe), reason='timeout')",
+        ),
+        listed=True,
+    ),
+    bug(
+        "no dedup, and sent again after a 404",
+        (f"{SETTLE}:_missing", KNOWN_404, "if clock.now() >= order.deadline:"),
+        listed=True,
+    ),
+    bug(
+        "committed after sending",
+        (
+            f"{EXECUTE}:place",
+            "facts, quantity)\n    send(order, at_venue, prepared)",
+            "facts, quantity)\n        send(order, at_venue, prepared)",
+        ),
+        listed=True,
+    ),
+    bug(
+        "a claim without fencing",
+        (f"{RECORD}:advance_all", ".filter(pk__in=ids, state=old)", ".filter(pk__in=ids)"),
+        listed=True,
+    ),
+    bug(
+        "the gate is read from a cache",
+        (
+            f"{GATE}:read",
+            "return GateFacts(\n        dry_run=gate is None or gate.dry_run, approved=is_approved(venue), "
+            "kill_level=kill_level()\n    )",
+            "return read.__dict__.setdefault(venue, GateFacts(gate is None or gate.dry_run, is_approved(venue), "
+            "kill_level()))",
+        ),
+        listed=True,
+    ),
+    bug(
+        "an error of a cap is swallowed",
+        (
+            f"{RISK}:check_throttles",
+            'return _stop("throttles_unreadable")\n    if facts.symbol',
+            "return PASS\n    if facts.symbol",
+        ),
+        (f"{RISK}:check_exposure", 'return _stop("exposure_unreadable")', "return PASS"),
+        listed=True,
+    ),
+    bug(
+        "a failed read is an empty answer",
+        (f"{SETTLE}:settle", "        return False\n    if report", "        report = None\n    if report"),
+        listed=True,
+    ),
+    bug(
+        "a move that changes no row goes on",
+        (f"{RECORD}:advance", "if not moved:", "if False:"),
+        listed=True,
+    ),
+    bug(
+        "a lock that locks nothing",
+        (
+            f"{LIMITS}:lock",
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+            "SELECT hashtextextended(%s, 0)",
+        ),
+        listed=True,
+        test="tests/trading/test_race.py",
+    ),
+    bug(
+        "midnight lets go of the kill switch",
+        (
+            f"{GATE}:kill_level",
+            "KillSwitch.objects.filter(released_at=None)",
+            "KillSwitch.objects.filter(released_at=None, pulled_at__date=clock.now().date())",
+        ),
+        listed=True,
+    ),
+    bug(
+        "given up at the deadline, though the venue may still deny it",
+        (f"{SETTLE}:_missing", "order.deadline + at_venue.capabilities.find_lag", "order.deadline"),
+    ),
+    bug(
+        "a slow answer counts from when it came",
+        (f"{SETTLE}:_missing", "if asked >=", "if clock.now() >="),
+    ),
+    bug(
+        "sent again past a shut gate",
+        (f"{SETTLE}:may_leave", "return verdict.allowed", "return True"),
+    ),
+    bug(
+        "an old report moves an order back",
+        (
+            f"{SETTLE}:apply",
+            "if locked.state not in IN_FLIGHT or behind:",
+            "if locked.state not in IN_FLIGHT:",
+        ),
+    ),
+    bug(
+        "the report is applied to the row as it was read",
+        (
+            f"{SETTLE}:apply",
+            "select_for_update().get(pk=order.pk)",
+            "select_for_update().get(pk=order.pk) and order",
+        ),
+    ),
+    bug(
+        "a fill that stands twice in a report is booked twice",
+        (f"{SETTLE}:_new_fills", "{one.fill_id: one for one in reported}.values()", "reported"),
+    ),
+    bug(
+        "known fills are not known",
+        (f"{SETTLE}:_new_fills", 'set(order.fills.values_list("venue_fill_id", flat=True))', "set()"),
+    ),
+    bug(
+        "the venue's fee is not booked",
+        ("trading.ledger:book_fill", "[token, cash, fee]", "[token, cash]"),
+    ),
+    bug(
+        "the platform's fee is booked for exits, too",
+        (f"{SETTLE}:_book", 'if order.purpose == "open" and first:', "if first:"),
+    ),
+    bug(
+        "only accepted orders are asked about",
+        (
+            f"{SETTLE}:settle_due",
+            "state__in=IN_FLIGHT",
+            "state__in=('accepted', 'partially_filled', 'unknown')",
+        ),
+    ),
+    bug(
+        "fan-out asks no one what it did before",
+        (f"{EXECUTE}:FAN_OUT", "AND o.deployment_id = d.id AND o.purpose = 'open')", "AND false)"),
+        (
+            f"{EXECUTE}:FAN_OUT",
+            "'open:' || d.id || ':' || s.id",
+            "'open:' || d.id || ':' || s.id || random()",
+        ),
+    ),
+    bug(
+        "a signal is concluded while orders of it wait",
+        (f"{EXECUTE}:CONCLUDED", "HAVING bool_and(o.state IS DISTINCT FROM 'planned')", ""),
+    ),
+    bug(
+        "the duplicate check is off, and a placed order is taken from its planned copy",
+        (f"{RISK}:check_duplicate", "if facts.duplicate", "if False"),
+        (f"{RECORD}:advance_all", ".filter(pk__in=ids, state=old)", ".filter(pk__in=ids)"),
+    ),
+    bug(
+        "two monitors may claim one position",
+        (f"{WATCH}:SWEEP", "AND p.state = 'open' AND e.id", "AND e.id"),
+        (f"{WATCH}:CLOSE", "AND p.state = 'open' AND e.id", "AND e.id"),
+    ),
+    bug(
+        "an exit sells the whole, whatever was sold before",
+        (f"{WATCH}:SWEEP", "p.quantity - p.closed_quantity AS quantity", "p.quantity AS quantity"),
+        (f"{WATCH}:CLOSE", "p.quantity - p.closed_quantity AS quantity", "p.quantity AS quantity"),
+    ),
+    bug(
+        "an exit that was half filled closes the whole",
+        (f"{BOOK}:_end", "if gone < position.quantity:", "if False:"),
+    ),
+    bug(
+        "a position closes while its entry still fills",
+        (f"{BOOK}:_entry_is_over", "if entry.state not in IN_FLIGHT:", "if True:"),
+    ),
+    bug(
+        "more fills of an entry do not make its position larger",
+        (
+            f"{BOOK}:_open",
+            "grown.quantity, grown.entry_price = order.filled_quantity, order.average_price or ZERO",
+            "pass",
+        ),
+    ),
+    bug(
+        "a rejected exit is never tried again",
+        (
+            f"{BOOK}:DUE",
+            "'accepted', 'partially_filled')",
+            "'accepted', 'partially_filled', 'rejected', 'expired')",
+        ),
+    ),
+    bug(
+        "reduce only stops nothing",
+        (
+            f"{RISK}:gate_verdict",
+            "if gate.kill_level and not reduces:",
+            "if gate.kill_level == 'flatten' and not reduces:",
+        ),
+    ),
+    bug("an approval has no end", (f"{GATE}:is_approved", "expires_at__gt=now", "expires_at__isnull=False")),
+    bug("what cannot be read of the gate is open", (f"{GATE}:read", "gate is None or gate.dry_run", "False")),
+    bug("a stale price is used", ("maxxit.market.judge:fault", "if now - at > max_age:", "if False:")),
+    bug(
+        "a price of nothing is used",
+        ("maxxit.market.judge:fault", "not price.is_finite() or price <= 0", "False"),
+    ),
+    bug(
+        "one order a minute too many",
+        (f"{RISK}:check_throttles", "if measured >= limit:", "if measured > limit:"),
+    ),
+    bug(
+        "no cooldown", (f"{RISK}:check_throttles", "if since < mine.cooldown", "if since < 0 * mine.cooldown")
+    ),
+    bug(
+        "entries go against what is held",
+        (f"{RISK}:check_venue", " or facts.buys != (facts.held > 0))", ")"),
+    ),
+    bug(
+        "a broken order is tried for ever",
+        ("trading.poison:watched", 'attempts=F("attempts") + 1', 'attempts=F("attempts")'),
+        test="tests/trading/test_settle.py",
+    ),
+    bug(
+        "the profit share is booked twice",
+        (
+            f"{BOOK}:_end",
+            'ledger.book_profit_share(f"share:{position.pk}", out, share, agent.profit_receiver, collected=False)',
+            '[ledger.book_profit_share(f"share:{position.pk}{x}", out, share, agent.profit_receiver, '
+            "collected=False) for x in ('', 'b')]",
+        ),
+    ),
+)
+
+
+def _found(where: str) -> tuple[Any, str, Any]:
+    module_name, _, name = where.partition(":")
+    module = importlib.import_module(module_name)
+    return module, name, getattr(module, name)
+
+
+@contextmanager
+def planted(mutant: Mutant) -> Iterator[None]:
+    """Inside this block the product has the bug."""
+    undo: list[Any] = []
+    try:
+        for edit in mutant.edits:
+            module, name, thing = _found(edit.where)
+            if isinstance(thing, str):
+                undo.append((setattr, module, name, thing))
+                setattr(module, name, _edited(thing, edit))
+                continue
+            function = inspect.unwrap(thing)
+            undo.append((setattr, function, "__code__", function.__code__))
+            function.__code__ = _compiled(function, module, edit)
+        yield
+    finally:
+        for act, *args in reversed(undo):
+            act(*args)
+        for edit in mutant.edits:
+            vars(_found(edit.where)[2]).clear() if edit.where == f"{GATE}:read" else None
+
+
+def _edited(text: str, edit: Edit) -> str:
+    if edit.old not in text:
+        raise LookupError(f"{edit.where} has no {edit.old!r} any more: write the mutant anew")
+    return text.replace(edit.old, edit.new)
+
+
+def _compiled(function: FunctionType, module: Any, edit: Edit) -> Any:
+    source = _edited(textwrap.dedent(inspect.getsource(function)), edit)
+    space = dict(vars(module))
+    exec(compile(source, f"<{edit.where}, mutated>", "exec"), space)
+    return inspect.unwrap(space[function.__name__]).__code__
+
+
+@dataclass
+class Verdict:
+    """What became of a mutant."""
+
+    mutant: Mutant
+    by: str = ""
+    """T0, T1 or the named test; empty: nobody found it."""
+    faults: int = 0
+    seconds: float = 0.0
+    first: str = ""
+    """The first rule that broke."""
+
+
+def hunt(mutant: Mutant, *, faults: int, seed: int) -> Verdict:
+    """Against T0; then T1; then the test that is named."""
+    began, verdict = time.monotonic(), Verdict(mutant)
+    if not mutant.test:
+        with planted(mutant):
+            one = Campaign(seed, purses=PURSES, rounds=ROUNDS)
+            try:
+                one.run(faults)
+            except Exception as error:
+                one.violations.append(f"the world itself failed: {type(error).__name__} {error}")
+                connection.close()
+            if one.violations:
+                verdict.by, verdict.first = "T0", one.violations[0]
+            verdict.faults = one.faults
+        if not verdict.by:
+            from tests.chaos import machines
+
+            with planted(mutant):
+                verdict.first = machines.broken(examples=60, seed=seed)
+                verdict.by = "T1" if verdict.first else ""
+    elif _test_fails(mutant):
+        verdict.by, verdict.first = mutant.test, "the test fails"
+    verdict.seconds = time.monotonic() - began
+    return verdict
+
+
+def _test_fails(mutant: Mutant) -> bool:
+    """Run the named test in a pytest of its own with the bug planted."""
+    code = (
+        "import sys, pytest\n"
+        "from tests.chaos import mutants\n"
+        "class Plant:\n"
+        "    def pytest_collection_finish(self, session):\n"
+        "        block = mutants.planted(next(m for m in mutants.MUTANTS if m.name == sys.argv[1]))\n"
+        "        block.__enter__()\n"
+        "        self.block = block\n"
+        "sys.exit(pytest.main([sys.argv[2], '-q', '-x', '--no-header', '-p', 'no:cacheprovider'], plugins=[Plant()]))\n"
+    )
+    command = [sys.executable, "-c", code, mutant.name, mutant.test]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{mutant.test} did not run:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return done.returncode == 1
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+    """Markdown: bug, who found it, after how many faults, by which rule."""
+    lines = ["| planted bug | found by | faults until the audit | first rule broken |", "|---|---|---|---|"]
+    for one in verdicts:
+        name = f"**{one.mutant.name}**" if one.mutant.listed else one.mutant.name
+        rule = " ".join(one.first.split(" [world")[0].split())[:90].replace("|", "/")
+        lines.append(f"| {name} | {one.by or 'nobody'} | {one.faults or ''} | {rule} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--faults", type=int, default=15_000, help="for each mutant, at most")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="mutants with this text in their name")
+    given = parser.parse_args()
+    chosen = [one for one in MUTANTS if given.only in one.name]
+    began = time.monotonic()
+    verdicts = []
+    with arena():
+        for number, mutant in enumerate(chosen, 1):
+            verdicts.append(hunt(mutant, faults=given.faults, seed=given.seed))
+            last = verdicts[-1]
+            print(
+                f"{number}/{len(chosen)} {mutant.name}: {last.by or 'NOT FOUND'} "
+                f"({last.faults} faults, {last.seconds:.0f} s)",
+                file=sys.stderr,
+                flush=True,
+            )
+    found = sum(bool(one.by) for one in verdicts)
+    print(table(verdicts))
+    print(
+        f"\n{found} of {len(verdicts)} planted bugs found ({found / len(verdicts):.0%}), seed {given.seed}, "
+        f"at most {given.faults} faults each, {time.monotonic() - began:.0f} s"
+    )
+    return 0 if found >= 0.95 * len(verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
