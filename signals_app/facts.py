@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agents.models import Agent, Subscription
-from maxxit.market import candles, quotes
-from maxxit.market.indicators import Snapshot, snapshot
+from maxxit.market import quotes, snapshots
+from maxxit.market.indicators import Snapshot
 from signals_app.models import CtPost
 from signals_app.policy import Generate
 from signals_app.score import Call
@@ -23,6 +23,8 @@ class Facts:
     """Candidates of the lookback window that no signal has taken up yet."""
     markets: dict[str, Snapshot]
     prices: dict[str, quotes.Quote]
+    snapshots: dict[str, int]
+    """Token -> the row that its market's figures are kept in."""
     followed: dict[int, frozenset[int]]
     """Agent -> accounts it follows."""
 
@@ -41,10 +43,13 @@ def gather(
 ) -> Facts:
     """Read candidates, indicators, quotes and subscriptions as of `at`."""
     names = sorted(tokens)
-    bars = candles.last_bars(names, width=timedelta(minutes=policy.bar_minutes), count=policy.bars, at=at)
-    markets = {
-        token: found for token in bars if (found := snapshot(bars[token], warm_up=policy.warm_up_bars))
-    }
+    terms = snapshots.Terms(
+        width=timedelta(minutes=policy.bar_minutes),
+        count=policy.bars,
+        warm_up=policy.warm_up_bars,
+        window=timedelta(hours=policy.bucket_hours),
+    )
+    kept = snapshots.of(names, terms, at)
     followed: dict[int, set[int]] = defaultdict(set)
     pairs = Subscription.objects.filter(agent__in=list(agents), account__is_active=True)
     for agent, account in pairs.values_list("agent_id", "account_id"):
@@ -64,7 +69,8 @@ def gather(
         at=at,
         bucket=bucket,
         posts={post.pk: post for post in posts},
-        markets=markets,
+        markets={token: one.figures for token, one in kept.items()},
+        snapshots={token: one.row for token, one in kept.items()},
         prices=quotes.latest(names),
         followed={agent: frozenset(accounts) for agent, accounts in followed.items()},
     )

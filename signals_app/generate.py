@@ -163,6 +163,7 @@ def _store(agent: Agent, token: str, facts: Facts, made: Proposed, expires_at: d
                     "weights": agent.weights,
                 },
                 market=facts.markets[token].as_json(),
+                snapshot_id=facts.snapshots.get(token),
                 correlation_id=corr or _own_correlation(agent, token, facts.bucket),
                 created_at=facts.at,
                 expires_at=expires_at,

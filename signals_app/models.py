@@ -142,6 +142,10 @@ class Signal(models.Model):
         default=dict, help_text="features, evidence and weights behind the confidence"
     )
     market = models.JSONField(default=dict, help_text="the indicators that were known at the decision")
+    snapshot = models.ForeignKey(
+        "market.MarketSnapshot", models.PROTECT, null=True, editable=False, related_name="+",
+        help_text="the row that those indicators came from",
+    )  # fmt: skip
     posts = models.ManyToManyField(CtPost, related_name="signals", db_table="signal_posts")
     correlation_id = models.UUIDField(
         db_index=True, help_text="of the strongest post; its own where no post led"

@@ -107,6 +107,33 @@ REASONS: dict[str, tuple[str, str]] = {
         f"account.cooldown_seconds_per_symbol in {RISK}",
     ),
     "no_price": ("no fresh quote", "max_age_seconds and feeds in config/feeds.yaml"),
+    # prices, as `why --symbol` and a lacking price tell them
+    "quote:never": ("no source has given a price of it yet", "ids of the feeds in config/feeds.yaml"),
+    "quote:all_sources_refused": (
+        "every source said something that cannot be true",
+        "nothing: it is trusted again as soon as they make sense",
+    ),
+    "quote:sources_disagree": (
+        "no majority of the sources agrees",
+        "max_deviation_bps in config/feeds.yaml; it is trusted again as soon as they agree",
+    ),
+    "quote:too_few_sources": (
+        "fewer sources agree than must",
+        "min_sources in config/feeds.yaml; another feed in `order`",
+    ),
+    "quote:not_positive": ("the source gave no positive price", "nothing: the source's own fault"),
+    "quote:out_of_range": ("no token costs so little or so much", "nothing: the source's own fault"),
+    "quote:stale": ("the source's price is too old", "max_age_seconds in config/feeds.yaml"),
+    "quote:from_the_future": ("the source's clock, or ours, is wrong", "`manage.py doctor`: the clock"),
+    "quote:not_confident": (
+        "the source is not sure enough of its price",
+        "max_confidence_bps in config/feeds.yaml",
+    ),
+    "quote:jump": (
+        "it moved further than a market does",
+        "max_jump_pct and jump_seconds in config/feeds.yaml",
+    ),
+    "quote:deviates": ("it is too far from the other sources", "max_deviation_bps in config/feeds.yaml"),
     "exposure_unreadable": (
         "the exposure could not be computed: a held token has no quote",
         "config/feeds.yaml",

@@ -1,7 +1,8 @@
-"""What stopped a post, a signal or an order: the coded reason, what was measured, the limit, what to change."""
+"""What stopped a post, signal, order or price: the coded reason, what was measured, the limit, what to change."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import QuerySet
@@ -9,9 +10,13 @@ from django.db.models import QuerySet
 from maxxit.console import chain
 from maxxit.console.owned import Person, visible
 from maxxit.console.reasons import explain
+from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.models import Event
 from maxxit.events.record import subject
+from maxxit.market import quotes
+from maxxit.market.instruments import all_instruments
+from maxxit.market.models import Quote, RefusedQuote
 from signals_app.models import CtPost, Signal
 from trading.models import Order
 from trading.poison import TRIES
@@ -53,6 +58,44 @@ def why(what: str, value: str, person: Person = None) -> list[Stop]:
     return KINDS[what](row)
 
 
+PRICELESS = frozenset({"no_price", "candidate:no_price", "exposure_unreadable", "balance_unreadable"})
+"""Reasons behind which stand refused prices."""
+HOUR = timedelta(hours=1)
+
+
+def of_symbol(symbol: str) -> list[Stop]:
+    """Why nothing is opened on a symbol now: its quote's doubt or age, and what of its sources was refused."""
+    known = all_instruments()
+    if symbol not in known:
+        raise Rejected(f"no symbol {symbol!r}; known: {', '.join(sorted(known))}", code="not_found")
+    now, row = clock.now(), Quote.objects.filter(symbol=symbol).first()
+    if row is None:
+        return [_stop(f"quote of {symbol}", "quote:never")]
+    stops = []
+    if row.doubt:
+        stops.append(_stop(f"quote of {symbol}", f"quote:{row.doubt}", f"since {row.at:%H:%M:%S} UTC"))
+    if wrong := quotes.unusable(row.price, row.at, now):
+        age = f"{(now - row.at).total_seconds():.0f} s old"
+        stops.append(
+            _stop(f"quote of {symbol}", f"quote:{wrong}", age, f"{quotes.policy().max_age_seconds} s")
+        )
+    return stops + _refused(symbol, now, now) if stops else []
+
+
+def _refused(symbol: str, since: datetime, until: datetime) -> list[Stop]:
+    """What was refused of a symbol in those hours, source by source."""
+    rows = RefusedQuote.objects.filter(
+        symbol=symbol,
+        hour__gte=clock.bucket(since, HOUR),
+        hour__lte=clock.bucket(until, HOUR),
+        first_at__lte=until,
+    )
+    return [
+        _stop(f"{symbol} by {row.source}", f"quote:{row.reason}", f"{row.value} ({row.price} USD)", row.limit)
+        for row in rows.order_by("source", "reason", "hour")
+    ]
+
+
 def of_post(post: CtPost) -> list[Stop]:
     """Its outcome, then what each agent said that declined it, then what stopped the orders it led to."""
     stops = []
@@ -68,6 +111,8 @@ def of_post(post: CtPost) -> list[Stop]:
         stop = _stop(what, f"candidate:{told.get('reason')}", told.get("measured", ""), told.get("limit", ""))
         if stop not in stops:
             stops.append(stop)
+            if stop.code in PRICELESS:
+                stops += _refused(str(told.get("token")), event.at, event.at)
     if post.outcome == "signal":
         for signal in post.signals.order_by("pk"):
             stops += of_signal(signal)
@@ -91,6 +136,8 @@ def of_order(order: Order) -> list[Stop]:
     if told or (order.reason and order.state != "filled"):
         code = order.reason or told.get("reason", "")
         stops.append(_stop(f"order {order.pk}", code, told.get("measured", ""), told.get("limit", "")))
+        if code in PRICELESS:
+            stops += _refused(order.symbol, order.created_at, max(order.created_at, order.updated_at))
     if order.attempts >= TRIES:
         change = f"`manage.py dlq redrive order:{order.pk}`"
         said = order.last_error.strip().splitlines() or [""]

@@ -11,6 +11,7 @@ from maxxit.market import quotes
 from maxxit.market.models import (
     BackfillMark,
     Candle,
+    MarketSnapshot,
     PriceRule,
     Quote,
     RefusedQuote,
@@ -74,6 +75,16 @@ class RefusedQuoteAdmin(Book):
     list_filter = ("reason", "source", "symbol")
     search_fields = ("symbol__iexact", "source", "reason")
     date_hierarchy = "last_at"
+
+
+@admin.register(MarketSnapshot)
+class MarketSnapshotAdmin(Book):
+    """Indicators as decisions saw them."""
+
+    list_display = ("symbol", "until", "window_start", "terms", "superseded", "made_at")
+    list_filter = ("symbol", "superseded")
+    search_fields = ("symbol__iexact",)
+    date_hierarchy = "until"
 
 
 @admin.register(BackfillMark)

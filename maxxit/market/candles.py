@@ -19,6 +19,12 @@ KEEP = "ON CONFLICT DO NOTHING"
 REPLACE = """ON CONFLICT (symbol, open_time) DO UPDATE SET open = excluded.open, high = excluded.high,
     low = excluded.low, close = excluded.close, volume = excluded.volume"""
 
+SUPERSEDE = """
+UPDATE market_snapshots SET superseded = true
+WHERE symbol = %(symbol)s AND until > (SELECT min(open_time) FROM offered) AND NOT superseded
+"""
+"""Indicators that were computed without these bars are of the past: `maxxit.market.snapshots`."""
+
 
 def store(symbol: str, bars: Iterable[Bar], *, replace: bool = False) -> int:
     """Load bars by COPY; returns how many were offered. A bar that we hold already stays, unless `replace`."""
@@ -33,6 +39,8 @@ def store(symbol: str, bars: Iterable[Bar], *, replace: bool = False) -> int:
         cursor.execute(
             f"INSERT INTO candles ({columns}) SELECT {columns} FROM offered {REPLACE if replace else KEEP}"  # noqa: S608
         )
+        if cursor.rowcount:
+            cursor.execute(SUPERSEDE, {"symbol": symbol})
         cursor.execute("DROP TABLE offered")  # the caller's transaction may store another symbol's bars
     return count
 

@@ -127,6 +127,35 @@ class MinuteCandle(models.Model):
         return f"{self.symbol} {self.open_time:%Y-%m-%d %H:%M} {self.close.normalize():f}"
 
 
+class MarketSnapshot(models.Model):
+    """The indicators of a symbol over the bars that had closed by `until`. Signals point at the one they used."""
+
+    symbol = models.CharField(max_length=20)
+    window_start = models.DateTimeField(help_text="start of the six-hour window that it was made in, UTC")
+    until = models.DateTimeField(help_text="end of the newest bar in it, UTC; nothing later is in it")
+    terms = models.CharField(max_length=60, help_text="width and number of the bars")
+    figures = models.JSONField(help_text="every field of maxxit.market.indicators.Snapshot, unrounded")
+    made_at = models.DateTimeField()
+    superseded = models.BooleanField(
+        default=False, help_text="bars were filled in since: what asks later gets a new one"
+    )
+
+    class Meta:
+        db_table = "market_snapshots"
+        ordering = ("-until", "symbol")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["symbol", "until", "terms"],
+                condition=models.Q(superseded=False),
+                name="one_standing_snapshot",
+            )
+        ]
+        indexes = (models.Index(fields=["symbol", "window_start"], name="market_snapshots_window"),)
+
+    def __str__(self) -> str:
+        return f"{self.symbol} until {self.until:%Y-%m-%d %H:%M}"
+
+
 class BackfillMark(models.Model):
     """How far a backfill came, so that the same command goes on from there."""
 

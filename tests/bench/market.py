@@ -2,8 +2,9 @@
 
     python -m tests.bench.market [--ticks 100000] [--symbols 200] [--only soak|latency|reads|indicators]
 
-soak        a WebSocket exchange in another process -> stream -> quotes, bars, bus; three disconnects and a restart of
-            Redis on the way; beside a plain Redis stream that is written and read
+soak        a WebSocket exchange in another process -> stream -> quotes, bars, bus, exits; three disconnects and a
+            restart of Redis on the way; one position per symbol that has to be closed; memory all along; beside a
+            plain Redis stream that is written and read
 latency     ticks at a steady pace: tick -> quote in Postgres, and tick -> closing order of a position
 reads       Chainlink aggregators by Multicall3 against web3.py, one by one
 indicators  snapshots of many symbols against bare TA-Lib
@@ -37,13 +38,19 @@ START = datetime(2026, 3, 2, tzinfo=UTC)
 FEED = "coinbase"
 
 
-def price_of(number: int, symbols: int) -> str:
-    """The price of tick `number`: every symbol wanders within a few percent."""
-    return f"{1000 + (number // symbols * 7 + number) % 41}.{number % 100:02d}"
+def price_of(number: int, symbols: int, count: int = 0) -> str:
+    """The price of tick `number`: each symbol wanders a little and falls once in `count` ticks, for good."""
+    fallen = 100 if count and number >= falls_at(number % symbols, symbols, count) else 0
+    return f"{1000 - fallen + (number // symbols * 7 + number) % 41}.{number % 100:02d}"
 
 
-def exchange_process(port: int, count: int, symbols: int, ready: Any) -> None:
-    """The exchange: `count` ticks in order, hanging up three times on the way."""
+def falls_at(symbol: int, symbols: int, count: int) -> int:
+    """The number of the tick from which on a symbol is below its stop loss: spread over the run."""
+    return (count * (symbol + 1) // (symbols + 2)) // symbols * symbols + symbol
+
+
+def exchange_process(port: int, count: int, symbols: int, ready: Any, fell: Any) -> None:
+    """The exchange: `count` ticks in order, hanging up three times on the way. `fell`: when each symbol fell."""
     sent = 0
     hang_ups = [count * part // 4 for part in (1, 2, 3)]
 
@@ -61,7 +68,12 @@ def exchange_process(port: int, count: int, symbols: int, ready: Any) -> None:
                 if sent % 500 == 0:
                     at = datetime.now(UTC)
                 at += timedelta(microseconds=1)
-                one = {"type": "ticker", "product_id": f"T{sent % symbols}", "price": price_of(sent, symbols)}
+                symbol = sent % symbols
+                if sent == falls_at(symbol, symbols, count):
+                    at = max(at, datetime.now(UTC))
+                    fell[symbol] = at.timestamp()
+                price = price_of(sent, symbols, count)
+                one = {"type": "ticker", "product_id": f"T{symbol}", "price": price}
                 one |= {"best_bid": one["price"], "best_ask": one["price"]}
                 socket.send(
                     json.dumps(
@@ -78,7 +90,7 @@ def exchange_process(port: int, count: int, symbols: int, ready: Any) -> None:
         except ConnectionClosed:
             return
 
-    with serve(handle, "127.0.0.1", port) as server:
+    with serve(handle, "127.0.0.1", port, ping_interval=None) as server:
         ready.set()
         server.serve_forever()
 
@@ -123,47 +135,74 @@ def soak(redis: Redis, count: int, symbols: int) -> None:
     from django.db import connection
 
     from maxxit.core.embedded import _free_port
-    from maxxit.market import ticks
+    from maxxit.market import intake, ticks
+    from maxxit.market.feeds.base import Tick
     from maxxit.market.models import Candle, Quote
+    from maxxit.market.stream.buffer import Outbox
     from maxxit.market.stream.coinbase import CoinbaseSocket
     from maxxit.market.stream.run import Stream
     from maxxit.market.stream.status import open_bus
+    from positions.models import Position
     from positions.watch import sweep
 
     bare = plain_bus(redis.url, count, symbols)
+    waiting = _positions(symbols)
     Quote.objects.all().delete()
     Candle.objects.all().delete()
     port = _free_port(18765)
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    other = context.Process(target=exchange_process, args=(port, count, symbols, ready), daemon=True)
+    fell = context.Array("d", symbols)
+    other = context.Process(target=exchange_process, args=(port, count, symbols, ready, fell), daemon=True)
     other.start()
     ready.wait(20)
     bus = open_bus(redis.url)
     bus.delete(ticks.STREAM)
     stream = Stream(bus, [])
     stream.policy = stream.policy.model_copy(update={"keep_ticks": 2 * count})
+    stream.outbox = Outbox(stream.policy.keep_ticks)
     healed: list[float] = []
     ids = {f"T{number}": f"T{number}" for number in range(symbols)}
     socket = CoinbaseSocket(
-        FEED, f"ws://127.0.0.1:{port}", ids, stream.put, heal=lambda: healed.append(0), silence=5
+        FEED, f"ws://127.0.0.1:{port}", ids, stream.put, heal=lambda: healed.append(0), silence=120
     )
     stream.sources = lambda: [socket]  # type: ignore[method-assign]
     memory = [_memory()]
     sweeps = 0
+    to_quote: list[float] = []
+    to_order: list[float] = []
+    real = intake.take
+
+    def take(batch: Any, spans: Any = None) -> Sequence[Tick]:
+        moved = real(batch, spans)
+        now = datetime.now(UTC)
+        to_quote.extend((now - tick.at).total_seconds() * 1000 for tick in moved)
+        return moved
+
+    intake.take = take  # type: ignore[assignment]
+
+    def close() -> None:
+        sweep()
+        now = datetime.now(UTC).timestamp()
+        out = Position.objects.filter(state="closing", pk__in=list(waiting)).values_list("pk", "symbol")
+        for pk, symbol in out:
+            del waiting[pk]
+            to_order.append((now - fell[int(symbol[1:])]) * 1000)
 
     def watch() -> None:
         """What the worker does when quotes move, and the restart of Redis half way."""
         nonlocal sweeps
-        restarted = False
-        while stream.outbox.sent < count:
-            sweep()
+        restarted, seen = False, 0
+        while stream.outbox.sent + stream.outbox.dropped < count:
+            close()
             sweeps += 1
+            if stream.buffer.received >= seen + count // 20:
+                seen = stream.buffer.received
+                memory.append(_memory())
             if not restarted and stream.buffer.received > count // 2:
                 restarted = True
                 redis.stop()
                 redis.start()
-                memory.append(_memory())
             time.sleep(0.05)
         stream.stop.set()
 
@@ -177,14 +216,17 @@ def soak(redis: Redis, count: int, symbols: int) -> None:
     watch()  # in this thread: a server dies with the thread that started it
     runner.join()
     took = time.perf_counter() - began
+    close()
+    intake.take = real
     memory.append(_memory())
     other.terminate()
-    last = {f"T{n % symbols}": Decimal(price_of(n, symbols)) for n in range(count)}
+    assert not waiting, f"{len(waiting)} positions below their stop loss were not closed"
+    last = {f"T{n % symbols}": Decimal(price_of(n, symbols, count)) for n in range(count - symbols, count)}
     held = dict(Quote.objects.values_list("symbol", "price"))
     assert held == last, "a quote is not the last price that the exchange sent"
     assert bus.xlen(ticks.STREAM) == stream.outbox.sent == stream.buffer.received == count
     highest, lowest = (
-        max(map(Decimal, ends)) for ends in ([price_of(n, symbols) for n in range(count)], ["0"])
+        max(map(Decimal, ends)) for ends in ([price_of(n, symbols, count) for n in range(count)], ["0"])
     )
     assert max(Candle.objects.values_list("high", flat=True)) == highest > lowest
     bus.close()
@@ -192,8 +234,9 @@ def soak(redis: Redis, count: int, symbols: int) -> None:
         f"soak: {count:,} ticks of {symbols} symbols, {socket.connects} connections, 1 restart of Redis, none lost\n"
         f"  stream {count / took:,.0f} ticks/s ({stream.quotes:,} quotes in {stream.flushes} writes, {sweeps} sweeps); "
         f"plain Redis stream {bare:,.0f} ticks/s; ratio {count / took / bare:.2f}\n"
-        f"  memory MB at start, half way, end: {', '.join(f'{one:.0f}' for one in memory)}; "
-        f"dropped {stream.outbox.dropped}, late {stream.buffer.late}, healed {len(healed)} times"
+        f"  {_points('tick -> quote', to_quote)}; {_points('tick -> closing order', to_order)}\n"
+        f"  memory MB all along: {' '.join(f'{one:.0f}' for one in memory)}\n"
+        f"  dropped {stream.outbox.dropped}, late {stream.buffer.late}, healed {len(healed)} times"
     )
 
 
@@ -206,16 +249,10 @@ def latency(redis: Redis, symbols: int, rate: int = 1000, seconds: int = 8) -> N
     from maxxit.market.stream.status import open_bus
     from positions.models import Position
     from positions.watch import sweep
-    from tests import builders
 
-    builders.open_gate()
-    agent = builders.agent()
     to_quote: list[float] = []
     to_order: list[float] = []
-    due = {}
-    for number in range(symbols):
-        position = builders.position(builders.deployment(agent), entry="1000", symbol=f"T{number}")
-        due[f"T{number}"] = position.pk
+    due = {symbol: pk for pk, symbol in _positions(symbols).items()}
     real = intake.take
 
     def take(batch: Any, spans: Any = None) -> Sequence[Tick]:
@@ -223,7 +260,8 @@ def latency(redis: Redis, symbols: int, rate: int = 1000, seconds: int = 8) -> N
         now = clock.now()
         to_quote.extend((now - tick.at).total_seconds() * 1000 for tick in moved)
         sweep()  # what the woken worker does first
-        out = set(Position.objects.filter(state="closing").values_list("symbol", flat=True)) & set(due)
+        closing = Position.objects.filter(state="closing", pk__in=list(due.values()))
+        out = set(closing.values_list("symbol", flat=True))
         now = clock.now()
         for tick in moved:
             if tick.symbol in out and tick.price < 940:
@@ -255,8 +293,24 @@ def latency(redis: Redis, symbols: int, rate: int = 1000, seconds: int = 8) -> N
     assert quotes.latest(["T0"], closing=True)["T0"].price == 930
     print(f"latency at {rate:,} ticks/s, written every {stream.policy.flush_milliseconds} ms:")
     for name, found in (("tick -> quote", to_quote), ("tick -> closing order", to_order)):
-        points = quantiles(found, n=100)
-        print(f"  {name}: p50 {points[49]:.0f} ms, p99 {points[98]:.0f} ms ({len(found):,} seen)")
+        print(f"  {_points(name, found)}")
+
+
+def _positions(symbols: int) -> dict[int, str]:
+    """One open position per symbol, entered at 1000 with its stop loss at 940: id -> symbol."""
+    from tests import builders
+
+    builders.open_gate()
+    agent = builders.agent()
+    return {
+        builders.position(builders.deployment(agent), entry="1000", symbol=f"T{number}").pk: f"T{number}"
+        for number in range(symbols)
+    }
+
+
+def _points(name: str, found: Sequence[float]) -> str:
+    points = quantiles(found, n=100)
+    return f"{name}: p50 {points[49]:.0f} ms, p99 {points[98]:.0f} ms ({len(found):,} seen)"
 
 
 def reads(counts: Sequence[int] = (1_000, 10_000)) -> None:

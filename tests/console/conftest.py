@@ -18,7 +18,15 @@ from maxxit.console.auth import create_key
 from maxxit.events import wake
 from maxxit.events.record import record
 from maxxit.llm.models import LlmTrace
-from maxxit.market.models import BackfillMark, PriceRule, RefusedQuote, RuleDelivery, RuleMatch, SourceQuote
+from maxxit.market.models import (
+    BackfillMark,
+    MarketSnapshot,
+    PriceRule,
+    RefusedQuote,
+    RuleDelivery,
+    RuleMatch,
+    SourceQuote,
+)
 from maxxit.pipeline import release
 from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.stages import QUEUES
@@ -167,6 +175,9 @@ def prices(user: User) -> None:
     SourceQuote.objects.create(symbol="ETH", source="a", price=2050, at=now, received_at=now)
     RefusedQuote.objects.create(
         symbol="ETH", source="b", reason="stale", hour=now, price="1", first_at=now, last_at=now
+    )
+    MarketSnapshot.objects.create(
+        symbol="ETH", window_start=now, until=now, terms="60 min x 60", figures={"rsi": 50}, made_at=now
     )
     BackfillMark.objects.create(feed="a", symbol="ETH", begins=now, ends=now, done_until=now)
     rule = PriceRule.objects.create(user=user, symbols=["ETH"], condition="gt", threshold=2000)

@@ -115,9 +115,8 @@ class CoinbaseSocket(threading.Thread):
             self.stop.wait(wait)
 
     def _listen(self) -> None:
-        with connect(
-            self.url, open_timeout=10, close_timeout=0.5, ping_interval=20, ping_timeout=20
-        ) as socket:
+        # No pings of our own: `silence` says when a line is dead, and a pong behind a backlog is no sign of that.
+        with connect(self.url, open_timeout=10, close_timeout=0.5, ping_interval=None) as socket:
             for channel in CHANNELS:
                 asked = {"type": "subscribe", "channel": channel, "product_ids": sorted(self.symbols)}
                 socket.send(json.dumps(asked))

@@ -28,8 +28,6 @@ from maxxit.market.stream.status import STATUS, STATUS_SECONDS
 
 log = structlog.get_logger(__name__)
 
-MOST_WAITING = 50_000
-"""Ticks that may wait for Redis."""
 JOIN_SECONDS = 1.0
 
 
@@ -42,7 +40,7 @@ class Stream:
         self.stop = threading.Event()
         self.lease = Lease(bus)
         self.buffer = Buffer(policy.max_jump_pct)
-        self.outbox = Outbox(MOST_WAITING)
+        self.outbox = Outbox(self.policy.keep_ticks)  # Redis would not keep more of what waits for it
         self.leading = False
         self.quotes = self.flushes = self.failures = 0
         self._told = 0.0

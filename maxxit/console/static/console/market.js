@@ -14,7 +14,7 @@
       background: { color: colour("--paper") }, textColor: colour("--soft"), attributionLogo: false,
     },
     grid: { vertLines: { color: colour("--line") }, horzLines: { color: colour("--line") } },
-    timeScale: { timeVisible: true, secondsVisible: false, borderColor: colour("--line") },
+    timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 6, borderColor: colour("--line") },
     rightPriceScale: { borderColor: colour("--line") },
     localization: { timeFormatter: (time) => new Date(time * 1000).toISOString().slice(0, 16).replace("T", " ") + " UTC" },
   });
@@ -79,7 +79,7 @@
       older = page.next_before;
       if (bars.length) steps(bars[bars.length - 1].close);
       series.setData(bars);
-      chart.timeScale().fitContent();
+      chart.timeScale().setVisibleLogicalRange({ from: Math.max(0, bars.length - 120), to: bars.length + 6 });
       place.dataset.bars = String(bars.length);
       if (!bars.length) said.textContent = `No bars of ${symbol} yet.`;
       await trades(mine);

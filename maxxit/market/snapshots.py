@@ -1,0 +1,88 @@
+"""Indicators, computed once per symbol and closed bar and kept: every later question gets the very same figures.
+
+A snapshot is of the bars that had closed by `until`, so it never holds anything from after the decision that uses it.
+Bars that are backfilled later supersede it for later questions; the row stays for the signals that used it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+from psycopg.types.json import Jsonb
+
+from maxxit.core import clock
+from maxxit.market import candles
+from maxxit.market.indicators import Snapshot, snapshot
+
+KEPT = """
+SELECT symbol, id, figures FROM market_snapshots
+WHERE symbol = ANY(%(symbols)s) AND until = %(until)s AND terms = %(terms)s AND NOT superseded
+"""
+KEEP = """
+INSERT INTO market_snapshots (symbol, window_start, until, terms, figures, made_at, superseded)
+SELECT s, %(window)s, %(until)s, %(terms)s, f, %(now)s, false
+FROM unnest(%(symbols)s::text[], %(figures)s::jsonb[]) AS new(s, f)
+ON CONFLICT (symbol, until, terms) WHERE NOT superseded DO UPDATE SET symbol = excluded.symbol
+RETURNING symbol, id, figures
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A snapshot and the row that holds it."""
+
+    row: int
+    figures: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a snapshot is made of: the newest `count` bars of `width`, none with fewer than `warm_up`."""
+
+    width: timedelta
+    count: int
+    warm_up: int
+    window: timedelta
+    """The span that signals are unique in; snapshots are filed under it."""
+
+    def __str__(self) -> str:
+        return f"{int(self.width.total_seconds()) // 60} min x {self.count}, {self.warm_up} to warm up"
+
+
+def of(symbols: Sequence[str], terms: Terms, at: datetime) -> dict[str, Kept]:
+    """The snapshot of each symbol over the bars that had closed by `at`; symbols without enough bars are missing."""
+    known: dict[str, Any] = {
+        "symbols": list(symbols),
+        "until": clock.bucket(at, terms.width),
+        "terms": str(terms),
+        "window": clock.bucket(at, terms.window),
+        "now": clock.now(),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(KEPT, known)
+        found = _read(cursor)
+        missing = [symbol for symbol in symbols if symbol not in found]
+        if not missing:
+            return found
+        bars = candles.last_bars(missing, width=terms.width, count=terms.count, at=at)
+        made = {
+            symbol: it for symbol in sorted(bars) if (it := snapshot(bars[symbol], warm_up=terms.warm_up))
+        }
+        if made:
+            figures = [Jsonb(asdict(one)) for one in made.values()]
+            cursor.execute(KEEP, known | {"symbols": list(made), "figures": figures})
+            found |= _read(cursor)
+    return found
+
+
+def _read(cursor: CursorWrapper) -> dict[str, Kept]:
+    return {symbol: Kept(row, Snapshot(**_floats(figures))) for symbol, row, figures in cursor}
+
+
+def _floats(figures: str) -> dict[str, float]:
+    """Django leaves JSON as text in statements of our own; 100 comes back from it as a whole number."""
+    return {name: float(value) for name, value in json.loads(figures).items()}
