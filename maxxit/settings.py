@@ -5,6 +5,7 @@ from kombu.entity import Queue
 from maxxit.console.unfold import UNFOLD as UNFOLD  # the admin's face
 from maxxit.core import logs, redact
 from maxxit.env import BASE_DIR, read_env
+from maxxit.pipeline.stages import ALERTS as ALERTS  # events that staff is told of
 from maxxit.pipeline.stages import QUEUES, ROUTES
 from maxxit.pipeline.stages import WAKES as WAKES  # event -> tasks that it wakes
 
@@ -38,6 +39,7 @@ INSTALLED_APPS = [
     "maxxit.market",
     "maxxit.notify",
     "maxxit.llm",
+    "maxxit.knowledge",
     "maxxit.pipeline",
     "maxxit.replay",
     "agents",

@@ -10,6 +10,7 @@ from maxxit.core.errors import Rejected
 from maxxit.market.models import RuleDelivery
 from maxxit.market.states import DeliveryState
 from maxxit.notify import worker as notify
+from maxxit.notify.models import Alert
 from signals_app import ingest
 from signals_app.models import CtPost
 from signals_app.states import PostState
@@ -43,6 +44,7 @@ def letters() -> list[Letter]:
     posts = CtPost.objects.filter(state=PostState.QUARANTINED).order_by("pk")
     orders = Order.objects.filter(attempts__gte=poison.TRIES).order_by("pk")
     untold = RuleDelivery.objects.filter(state=DeliveryState.DEAD).select_related("rule").order_by("pk")
+    alerts = Alert.objects.filter(state=DeliveryState.DEAD).select_related("event").order_by("pk")
     return [
         *(
             Letter(f"post:{row.pk}", row.ingested_at, row.text[:60], row.attempts, row.last_error)
@@ -56,6 +58,7 @@ def letters() -> list[Letter]:
             Letter(f"delivery:{row.pk}", row.at, f"{row.rule} by {row.channel}", row.attempts, row.last_error)
             for row in untold
         ),
+        *(Letter(f"alert:{row.pk}", row.at, str(row), row.attempts, row.last_error) for row in alerts),
     ]
 
 
@@ -69,12 +72,14 @@ def letter(name: str) -> Letter:
 
 def redrive(names: Sequence[str]) -> int:
     """Give those all their tries again; returns how many there were. Raises Rejected for a name that is none."""
-    ids: dict[str, list[int]] = {"post": [], "order": [], "delivery": []}
+    ids: dict[str, list[int]] = {"post": [], "order": [], "delivery": [], "alert": []}
     for name in names:
         kind, _, pk = name.partition(":")
         if kind not in ids or not pk.isdecimal():
             raise Rejected(
-                f"{name!r} is no dead letter: they look like post:17, order:4 or delivery:2", code="not_found"
+                f"{name!r} is no dead letter: they look like post:17, order:4, delivery:2 or alert:3",
+                code="not_found",
             )
         ids[kind].append(int(pk))
-    return ingest.requeue(ids["post"]) + poison.redrive(ids["order"]) + notify.redrive(ids["delivery"])
+    told = notify.redrive(RuleDelivery, ids["delivery"]) + notify.redrive(Alert, ids["alert"])
+    return ingest.requeue(ids["post"]) + poison.redrive(ids["order"]) + told

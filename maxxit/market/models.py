@@ -253,17 +253,13 @@ class RuleMatch(models.Model):
         return f"{self.rule_id} {self.symbol} {self.price.normalize():f}"
 
 
-class RuleDelivery(models.Model):
-    """The user is to be told of a match. At most one per rule, symbol and five minutes, and so many an hour."""
+class Delivery(models.Model):
+    """Somebody is to be told of something by a channel: `maxxit.notify.worker` does it."""
 
     MOVES = states.DELIVERY
 
-    match = models.OneToOneField(RuleMatch, models.CASCADE, related_name="delivery")
-    rule = models.ForeignKey(PriceRule, models.CASCADE, related_name="deliveries")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
-    symbol = models.CharField(max_length=20)
     channel = models.CharField(max_length=20)
-    bucket = models.DateTimeField(help_text="start of the five minutes")
     at = models.DateTimeField()
     state = models.CharField(
         max_length=8,
@@ -279,6 +275,18 @@ class RuleDelivery(models.Model):
     )
     sent_at = models.DateTimeField(null=True)
     last_error = models.TextField(blank=True, default="", db_default="")
+
+    class Meta:
+        abstract = True
+
+
+class RuleDelivery(Delivery):
+    """The user is to be told of a match. At most one per rule, symbol and five minutes, and so many an hour."""
+
+    match = models.OneToOneField(RuleMatch, models.CASCADE, related_name="delivery")
+    rule = models.ForeignKey(PriceRule, models.CASCADE, related_name="deliveries")
+    symbol = models.CharField(max_length=20)
+    bucket = models.DateTimeField(help_text="start of the five minutes")
 
     class Meta:
         db_table = "rule_deliveries"

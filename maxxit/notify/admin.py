@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from maxxit.events.admin_links import Book
-from maxxit.notify.models import Endpoint
+from maxxit.notify.models import Alert, Endpoint
 
 
 @admin.register(Endpoint)
@@ -14,3 +14,14 @@ class EndpointAdmin(Book):
     list_filter = ("channel", "active")
     list_select_related = ("user",)
     search_fields = ("user__username", "address")
+
+
+@admin.register(Alert)
+class AlertAdmin(Book):
+    """What staff was told, or is to be told."""
+
+    list_display = ("at", "event", "user", "channel", "state", "attempts", "due_at", "sent_at", "last_error")
+    list_filter = ("state", "channel", "event__name")
+    list_select_related = ("event", "user")
+    search_fields = ("event__name", "user__username")
+    date_hierarchy = "at"

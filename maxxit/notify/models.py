@@ -6,6 +6,9 @@ from typing import ClassVar
 from django.conf import settings
 from django.db import models
 
+from maxxit.events.models import Event
+from maxxit.market.models import Delivery
+
 
 def new_salt() -> str:
     """What makes the secret of one endpoint differ from every other's."""
@@ -37,3 +40,20 @@ class Endpoint(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel} of {self.user}: {self.address}"
+
+
+class Alert(Delivery):
+    """A member of staff is to be told of an event, once on each channel."""
+
+    event = models.ForeignKey(Event, models.CASCADE, related_name="alerts")
+
+    class Meta:
+        db_table = "alerts"
+        ordering = ("-id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["event", "user", "channel"], name="one_alert_per_channel")
+        ]
+        indexes = (models.Index(fields=["due_at"], name="alerts_due", condition=models.Q(state="pending")),)
+
+    def __str__(self) -> str:
+        return f"{self.event.name} by {self.channel}"

@@ -19,12 +19,12 @@ from maxxit.core.config import Policy, Seconds, load
 from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable, StaleState
 from maxxit.core.money import plain
 from maxxit.events.record import advance, advance_all
-from maxxit.market.models import RuleDelivery
+from maxxit.market.models import Delivery, RuleDelivery
 from maxxit.market.states import DeliveryState
-from maxxit.notify import endpoints
+from maxxit.notify import alerts, endpoints
 from maxxit.notify.channels import CHANNELS
 from maxxit.notify.channels.base import Message
-from maxxit.notify.models import Endpoint
+from maxxit.notify.models import Alert, Endpoint
 
 log = structlog.get_logger(__name__)
 
@@ -56,36 +56,45 @@ def policy() -> NotifyPolicy:
 
 CLAIM = """
 WITH busy AS (
-    SELECT user_id, channel, count(*) AS sent FROM rule_deliveries
+    SELECT user_id, channel, count(*) AS sent FROM {table}
     WHERE state = 'sent' AND sent_at > %(now)s - interval '1 minute' GROUP BY 1, 2
 ), due AS (
     SELECT d.id, row_number() OVER (PARTITION BY d.user_id, d.channel ORDER BY d.id) + coalesce(b.sent, 0) AS place
-    FROM rule_deliveries d LEFT JOIN busy b ON b.user_id = d.user_id AND b.channel = d.channel
+    FROM {table} d LEFT JOIN busy b ON b.user_id = d.user_id AND b.channel = d.channel
     WHERE d.state = 'pending' AND d.due_at <= %(now)s
 ), mine AS (
-    SELECT d.id FROM rule_deliveries d JOIN due USING (id)
+    SELECT d.id FROM {table} d JOIN due USING (id)
     WHERE d.state = 'pending' AND d.due_at <= %(now)s AND (due.place <= %(per_minute)s OR d.channel = 'inbox')
     ORDER BY d.id LIMIT %(most)s FOR UPDATE OF d SKIP LOCKED
 )
-UPDATE rule_deliveries SET attempts = attempts + 1, due_at = %(until)s FROM mine
-WHERE rule_deliveries.id = mine.id RETURNING rule_deliveries.id
+UPDATE {table} AS d SET attempts = attempts + 1, due_at = %(until)s FROM mine
+WHERE d.id = mine.id RETURNING d.id
 """
 
 
 def deliver() -> Told:
     """One pass: every delivery that is due now, each person no oftener than `per_minute` a channel."""
     rules, done = policy(), Told()
-    while ids := _claim(rules):
-        rows = RuleDelivery.objects.filter(pk__in=ids).select_related("user", "rule", "match").order_by("pk")
-        for row in rows:
-            try:
-                _one(row, rules, done)
-            except StaleState:
-                log.info("delivery_already_moved", delivery=row.pk)
+    alerts.write()
+    for model, related in KINDS:
+        while ids := _claim(model, rules):
+            rows = model._default_manager.filter(pk__in=ids).select_related("user", *related)
+            for row in rows.order_by("pk"):
+                try:
+                    _one(row, rules, done)
+                except StaleState:
+                    log.info("delivery_already_moved", delivery=str(row))
     return done
 
 
-def _claim(rules: NotifyPolicy) -> list[int]:
+KINDS: tuple[tuple[type[Delivery], tuple[str, ...]], ...] = (
+    (Alert, ("event",)),
+    (RuleDelivery, ("rule", "match")),
+)
+"""What is delivered, the more urgent first, with the rows that its messages need."""
+
+
+def _claim(model: type[Delivery], rules: NotifyPolicy) -> list[int]:
     now = clock.now()
     values: dict[str, Any] = {
         "now": now,
@@ -94,11 +103,11 @@ def _claim(rules: NotifyPolicy) -> list[int]:
         "per_minute": rules.per_minute,
     }
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, values)
+        cursor.execute(CLAIM.format(table=model._meta.db_table), values)
         return [pk for (pk,) in cursor]
 
 
-def _one(row: RuleDelivery, rules: NotifyPolicy, done: Told) -> None:
+def _one(row: Delivery, rules: NotifyPolicy, done: Told) -> None:
     if row.attempts > rules.tries:  # each try ended with its worker: it is not tried for ever
         _bury(row, Rejected("the worker ended while it was sending"), done)
         return
@@ -113,17 +122,19 @@ def _one(row: RuleDelivery, rules: NotifyPolicy, done: Told) -> None:
         after = error.after if isinstance(error, Retryable) else None
         wait = min(after or rules.first_wait_seconds * 2 ** (row.attempts - 1), rules.most_wait_seconds)
         due = clock.now() + timedelta(seconds=wait)
-        RuleDelivery.objects.filter(pk=row.pk, state=DeliveryState.PENDING).update(
+        type(row)._default_manager.filter(pk=row.pk, state=DeliveryState.PENDING).update(
             due_at=due, last_error=_said(error)
         )
         done.later += 1
-        log.warning("not_told", delivery=row.pk, channel=row.channel, error=str(error), again_in=round(wait))
+        log.warning(
+            "not_told", delivery=str(row), channel=row.channel, error=str(error), again_in=round(wait)
+        )
     else:
         advance(row, DeliveryState.SENT, sent_at=clock.now(), last_error="", data={"attempts": row.attempts})
         done.sent += 1
 
 
-def _bury(row: RuleDelivery, error: Exception, done: Told) -> None:
+def _bury(row: Delivery, error: Exception, done: Told) -> None:
     said = _said(error)
     advance(row, DeliveryState.DEAD, why=said[:200], last_error=said, data={"attempts": row.attempts})
     done.dead += 1
@@ -134,10 +145,18 @@ def _said(error: Exception) -> str:
     return redact.text(said)[:1000]
 
 
-def message_of(row: RuleDelivery) -> Message:
-    """What is said of a match, and where. Raises Rejected when the person has taken the address away."""
-    rule, match = row.rule, row.match
+def message_of(row: Delivery) -> Message:
+    """What is said, and where. Raises Rejected when the person has taken the address away."""
     address, secret = _place(row.user, row.channel)
+    if isinstance(row, Alert):
+        return alerts.message_of(row, address, secret)
+    if isinstance(row, RuleDelivery):
+        return _of_rule(row, address, secret)
+    raise TypeError(f"nothing is known of {type(row).__name__}")
+
+
+def _of_rule(row: RuleDelivery, address: str, secret: str) -> Message:
+    rule, match = row.rule, row.match
     unit = " %" if rule.condition == "change_pct" else " USD"
     wish = f"{rule.get_condition_display()} {plain(rule.threshold) + unit if rule.threshold else ''}".strip()
     return Message(
@@ -168,10 +187,8 @@ def _place(user: AbstractBaseUser, channel: str) -> tuple[str, str]:
     return found.address, endpoints.secret_of(found)
 
 
-def redrive(ids: list[int]) -> int:
+def redrive(model: type[Delivery], ids: list[int]) -> int:
     """Give dead deliveries all their tries again, from now; returns how many there were."""
     return len(
-        advance_all(
-            RuleDelivery, ids, DeliveryState.DEAD, DeliveryState.PENDING, attempts=0, due_at=clock.now()
-        )
+        advance_all(model, ids, DeliveryState.DEAD, DeliveryState.PENDING, attempts=0, due_at=clock.now())
     )

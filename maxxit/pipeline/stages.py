@@ -60,12 +60,19 @@ STAGES = (
 
 QUEUES = ("ingest", "llm", "generate", "execute", "monitor", "market", "notify", "default")
 
+ALERTS = (
+    "kill_switch.pulled", "kill_switch.released", "gate.opened", "gate.closed", "gate.approved", "gate.revoked",
+    "exits.paused", "exits.resumed", "order.quarantined", "ctpost.quarantined",
+)  # fmt: skip
+"""Events that staff is told of at once."""
+
 WAKES = {
     event: tuple(s.task for s in STAGES if event in s.wakes_on) for s in STAGES for event in s.wakes_on
-} | {"rule.matched": ("maxxit.notify.tasks.deliver",)}
+} | dict.fromkeys(("rule.matched", *ALERTS), ("maxxit.notify.tasks.deliver",))
 """Event name -> tasks to wake."""
 
 ROUTES = {stage.task: {"queue": stage.queue} for stage in STAGES} | {
+    "maxxit.knowledge.*": {"queue": "default"},
     "maxxit.market.*": {"queue": "market"},
     "maxxit.notify.*": {"queue": "notify"},
     "maxxit.pipeline.*": {"queue": "default"},

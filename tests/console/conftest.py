@@ -27,6 +27,7 @@ from maxxit.market.models import (
     RuleMatch,
     SourceQuote,
 )
+from maxxit.notify import alerts
 from maxxit.pipeline import release
 from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.stages import QUEUES
@@ -225,4 +226,5 @@ def world(db: None) -> World:
     staff = User.objects.create_superuser("root", password="not a secret at all 1")
     alice, bob = (User.objects.create_user(name, password="nor is this one 2") for name in ("alice", "bob"))
     prices(alice)
+    alerts.write()
     return World(staff, alice, bob, trade(alice), trade(bob))

@@ -282,7 +282,7 @@ def test_a_statement_adds_up_to_what_the_ledger_holds(world: World) -> None:
     assert rows[0].startswith("at,book,kind,asset,order_id,what,amount,balance")
     assert len(rows) == len(found["lines"]) + 1
     for wrong in (("999",), (number, "--from", "soon")):
-        with pytest.raises(CommandError, match="portfolio|is no date"):
+        with pytest.raises(CommandError, match=r"portfolio|is no date"):
             said("statement", *wrong)
 
 

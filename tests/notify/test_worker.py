@@ -22,9 +22,11 @@ from maxxit.market.feeds.base import Tick
 from maxxit.market.models import RuleDelivery
 from maxxit.notify import endpoints, public, tasks, worker
 from maxxit.notify.channels import CHANNELS, webhook
-from maxxit.notify.models import Endpoint
+from maxxit.notify.models import Alert, Endpoint
 from maxxit.pipeline.stages import WAKES
+from positions import pause
 from tests.builders import RecordedClock
+from trading import gate
 
 pytestmark = pytest.mark.django_db
 
@@ -204,8 +206,8 @@ def test_a_worker_that_died_leaves_its_delivery_to_another_but_not_for_ever(
     row = matched("inbox")
     rules_ = worker.policy()
     for _ in range(rules_.tries):
-        assert worker._claim(rules_) == [row.pk]
-        assert worker._claim(rules_) == []  # nobody else gets it meanwhile
+        assert worker._claim(RuleDelivery, rules_) == [row.pk]
+        assert worker._claim(RuleDelivery, rules_) == []  # nobody else gets it meanwhile
         time.move(seconds=rules_.claim_seconds)
 
     assert worker.deliver().dead == 1
@@ -350,3 +352,59 @@ def test_who_is_told_late_is_told_of_the_price_then(
     time.move(hours=1)
     said = worker.message_of(row)
     assert (said.data["price"], said.at) == ("71000", (time.now - timedelta(hours=1)).isoformat())
+
+
+# --- alerts: what staff is told of ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def boss() -> User:
+    return User.objects.create(username="boss", is_staff=True)
+
+
+def test_a_pulled_switch_is_told_to_staff_once_and_wakes_the_worker(
+    boss: User, ann: User, receiver: Receiver, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints.name(boss, "webhook", receiver.url)
+    happened: list[str] = []
+    monkeypatch.setattr("maxxit.events.record.wake.after_commit", happened.append)
+    gate.kill("flatten", by="ana", reason="prices are nonsense")
+    assert [WAKES[name] for name in happened] == [(tasks.deliver.name,)]
+
+    assert tasks.deliver() == {"sent": 2, "later": 0, "dead": 0}
+    assert tasks.deliver() == {"sent": 0, "later": 0, "dead": 0}
+    assert set(Alert.objects.values_list("user__username", "channel", "state")) == {
+        ("boss", "inbox", "sent"),
+        ("boss", "webhook", "sent"),
+    }
+    [(_, body)] = receiver.came
+    told = json.loads(body)
+    assert told["type"] == "kill_switch.pulled"
+    assert "kill switch pulled" in told["text"]
+    assert "prices are nonsense" in told["text"]
+    assert told["data"]["level"] == "flatten"
+
+
+def test_an_alert_survives_a_day_in_which_nothing_ran_but_not_for_ever(
+    boss: User, time: RecordedClock
+) -> None:
+    gate.set_dry_run("paper", True, by="ana", reason="test")
+    time.move(hours=23)
+    assert tasks.deliver()["sent"] == 1
+    gate.set_dry_run("paper", False, by="ana", reason="test")
+    time.move(hours=25)
+    assert tasks.deliver()["sent"] == 0
+
+
+def test_an_alert_that_nobody_takes_is_a_dead_letter_that_can_be_redriven(
+    boss: User, receiver: Receiver, time: RecordedClock
+) -> None:
+    endpoints.name(boss, "webhook", receiver.url)
+    receiver.codes = [410]
+    pause.pause(by="ana", reason="test")
+    assert tasks.deliver() == {"sent": 1, "later": 0, "dead": 1}
+    [letter] = dlq.letters()
+    assert (letter.name.partition(":")[0], letter.what) == ("alert", "exits.paused by webhook")
+    receiver.codes = []
+    assert dlq.redrive([letter.name]) == 1
+    assert tasks.deliver()["sent"] == 1

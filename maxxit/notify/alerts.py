@@ -1,0 +1,53 @@
+"""events that matter to operators -> alerts: one for each member of staff and each channel that they have named
+
+The inbox (the table itself, in the admin) is for all; by log and webhook those are told who asked for it. Written at
+the start of each pass of the worker, from the events of the last day, so that neither a lost wake nor a machine that
+was down loses one.
+"""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import connection
+
+from maxxit.core import clock
+from maxxit.notify.channels.base import Message
+from maxxit.notify.models import Alert
+
+LOOK_BACK = timedelta(days=1)
+WRITE = """
+INSERT INTO alerts (event_id, user_id, channel, at, due_at)
+SELECT e.id, u.id, c.channel, e.at, %(now)s
+FROM events e
+JOIN auth_user u ON u.is_staff AND u.is_active
+CROSS JOIN LATERAL (
+    SELECT 'inbox' AS channel UNION SELECT n.channel FROM notify_endpoints n WHERE n.user_id = u.id AND n.active
+) AS c
+WHERE e.name = ANY(%(names)s) AND e.at > %(since)s
+ORDER BY e.id, u.id, c.channel
+ON CONFLICT (event_id, user_id, channel) DO NOTHING
+"""
+
+
+def write() -> int:
+    """Write the alerts that are not there yet; returns how many."""
+    now = clock.now()
+    with connection.cursor() as cursor:
+        cursor.execute(WRITE, {"names": list(settings.ALERTS), "now": now, "since": now - LOOK_BACK})
+        return int(cursor.rowcount)
+
+
+def message_of(row: Alert, address: str, secret: str) -> Message:
+    """The event in one line, and whole."""
+    event = row.event
+    told = ", ".join(f"{name} {value}" for name, value in event.data.items())
+    return Message(
+        ident=f"a_{row.pk}",
+        name=event.name,
+        at=event.at.isoformat(),
+        user=row.user.get_username(),
+        text=f"{event.name.replace('_', ' ').replace('.', ' ')} ({event.subject}): {told}",
+        data={"subject": event.subject} | event.data,
+        address=address,
+        secret=secret,
+    )
