@@ -63,7 +63,6 @@ def night(dice: Dice, zone: str, change: datetime, rhythm: str, tally: Tally) ->
     from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
     from maxxit.pipeline.models import PipelineRun
-    from maxxit.pipeline.tasks import run_pipeline
 
     begin = change - AROUND
     PipelineRun.objects.all().delete()
@@ -98,14 +97,26 @@ def night(dice: Dice, zone: str, change: datetime, rhythm: str, tally: Tally) ->
                 tally.count("a beat was killed and started")
             with time_machine.travel(now + wrong[place], tick=False):
                 beats[place].tick()
-        if messages and dice.random() < 0.9:  # else they wait for the next step
-            for _ in messages:
-                for _ in range(2 if dice.random() < 0.1 else 1):
-                    with time_machine.travel(now + wrong[2], tick=False):
-                        run_pipeline()
-                    tally.count("a message")
-            messages.clear()
+        if messages:
+            with time_machine.travel(now + wrong[2], tick=False):
+                deliver(messages, dice, tally)
     judge(zone, rhythm, tally)
+
+
+def deliver(messages: list[str], dice: Dice, tally: Tally) -> None:
+    """What the beats sent reaches a worker: late, or twice, or as it should."""
+    from maxxit.pipeline.tasks import run_pipeline
+
+    if dice.random() < 0.1:
+        tally.count("messages came late")
+        return
+    for _ in range(len(messages)):
+        if dice.random() < 0.1:
+            messages.append("again")
+            tally.count("a message came twice")
+    for _ in messages:
+        run_pipeline()
+    messages.clear()
 
 
 def judge(zone: str, rhythm: str, tally: Tally) -> None:

@@ -48,7 +48,9 @@ class Campaign:
     """Flips under load."""
 
     def __init__(self, here: World, seed: int) -> None:
+        from positions import tasks as positions
         from tests import builders as make
+        from trading import tasks as trading
 
         self.here, self.dice, self.make = here, Dice(seed), make
         self.tally = Tally("kill switch", seed)
@@ -61,7 +63,7 @@ class Campaign:
                 deposits.append([purse.account, MONEY])
         here.tell(deposits=deposits)
         make.price("ETH", "2000")
-        settle_down()
+        settle_down(trading.execute_pass, positions.monitor_pass)
         self.next_agent = 0
         self.workers: list[int] = []
         self.frozen: dict[int, float] = {}

@@ -129,7 +129,9 @@ class Campaign:
     """T2 from its first round to its last audit."""
 
     def __init__(self, here: World, seed: int, *, dry: bool = False) -> None:
+        from positions import tasks as positions
         from tests import builders as make
+        from trading import tasks as trading
 
         self.here, self.dice, self.make = here, Dice(seed), make
         self.tally = Tally("T2 killed processes", seed)
@@ -146,7 +148,7 @@ class Campaign:
                 deposits.append([purse.account, MONEY])
         here.tell(deposits=deposits)
         self.price("2000")
-        settle_down()
+        settle_down(trading.execute, trading.settle_pass, positions.monitor, partial(close_some, 1.0))
 
     def price(self, usd: str) -> None:
         """The market is there."""

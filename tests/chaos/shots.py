@@ -89,7 +89,19 @@ BACK_SECONDS = 90.0
 
 def broken(stack: Stack) -> list[str]:
     """What does not hold now; Postgres being away counts."""
-    return [what for what, sql in SOUND.items() if stack.number(sql) != 0]
+    names = list(SOUND)
+    counts = stack.query(
+        " UNION ALL ".join(f"SELECT {place}, ({sql})" for place, sql in enumerate(SOUND.values()))
+    )
+    if not counts:
+        return [f"Postgres does not answer: {stack.trouble}"]
+    return [f"{names[place]}: {count}" for place, count in counts if count]
+
+
+def at_rest(stack: Stack) -> bool:
+    """Whether nothing is in flight and everything holds; asked once a second, for asking is load as well."""
+    time.sleep(1)
+    return stack.number(BUSY) == 0 and not broken(stack)
 
 
 def shoot(stack: Stack, target: str) -> None:
@@ -139,6 +151,7 @@ class Load(threading.Thread):
 
 def moved_on(stack: Stack, before: int) -> bool:
     """Whether any stage ended a pass that had not begun then."""
+    time.sleep(0.2)
     return stack.number(PASSES) > max(before, 0)
 
 
@@ -185,7 +198,7 @@ def campaign(kills: int, seed: int) -> Tally:
         shoot(stack, "FLUSHALL")
         left = stack.change(NEW_SIGNALS)  # their wakes are lost: the sweeps have to find them
         ended = time.monotonic()
-        if not wait_until(lambda: stack.number(BUSY) == 0 and not broken(stack), END_SECONDS):
+        if not wait_until(lambda: at_rest(stack), END_SECONDS):
             what = stack.query("SELECT purpose, state, count(*) FROM orders GROUP BY 1, 2")
             tally.violations.append(f"after {END_SECONDS:.0f} s: {what}")
             tally.violations += broken(stack) or [f"{stack.number(BUSY)} orders in flight"]

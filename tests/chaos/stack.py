@@ -49,6 +49,8 @@ class Stack:
     home: Path
     process: subprocess.Popen[bytes]
     log: Path
+    trouble: str = ""
+    """Why the last query came to nothing."""
 
     @classmethod
     def start(cls, home: Path, **extra: str) -> "Stack":
@@ -109,7 +111,8 @@ class Stack:
         try:
             with psycopg.connect(Postgres(self.home / "data").url, connect_timeout=5) as connection:
                 return connection.execute(sql).fetchall()
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
+            self.trouble = str(error)
             return []
 
     def change(self, sql: str) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 
 from maxxit.core.processes import wait_until
-from tests.chaos.shots import BUSY, CLOSED, PASSES, broken
+from tests.chaos.shots import BUSY, CLOSED, PASSES, at_rest, broken
 from tests.chaos.stack import PATTERNS, Stack
 
 
@@ -25,7 +25,7 @@ def test_killing_each_process_of_make_up_doubles_and_loses_nothing(tmp_path: Pat
             stack.kill(name)
             before = stack.number(PASSES)
             assert wait_until(partial(_moved_on, stack, before), 90), f"the river stands still without {name}"
-        quiet = wait_until(lambda: stack.number(BUSY) == 0 and not broken(stack), 90)
+        quiet = wait_until(lambda: at_rest(stack), 90)
         assert quiet, f"broken: {broken(stack)}; orders in flight: {stack.number(BUSY)}"
         assert stack.number(CLOSED) > 1
         family = stack.family()

@@ -265,8 +265,13 @@ def run_forever(work: Callable[[], Any]) -> int:
         os._exit(1)
 
 
-def settle_down() -> None:
-    """Make this process cheap to fork: what it holds is not looked at by the collector of a child."""
+def settle_down(*works: Callable[[], Any]) -> None:
+    """Make this process cheap to fork: what a worker loads at its first pass is loaded once, here."""
+    from maxxit.events import wake
+
+    with wake.collected():
+        for work in works:
+            work()
     gc.collect()
     gc.freeze()
 

@@ -7,7 +7,21 @@ import pytest
 
 from maxxit.env import BASE_DIR
 
-TARGETS = ["audit", "bench", "chaos", "check", "ci", "clean", "down", "fmt", "help", "install", "test", "up"]
+TARGETS = [
+    "audit",
+    "bench",
+    "chaos",
+    "chaos-long",
+    "check",
+    "ci",
+    "clean",
+    "down",
+    "fmt",
+    "help",
+    "install",
+    "test",
+    "up",
+]
 
 
 def make(*arguments: str) -> str:
