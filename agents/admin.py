@@ -13,7 +13,7 @@ from unfold.decorators import action, display
 from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
 from agents.states import AgentState, DeploymentState
 from maxxit.core.errors import IllegalMove, Misconfigured, StaleState
-from maxxit.events.admin_links import Row, link, list_link, log, number_column, state_column
+from maxxit.events.admin_links import EMPTY, Row, link, list_link, log, number_column, state_column
 from maxxit.events.record import advance
 from maxxit.market.instruments import instrument
 from maxxit.market.venues import venue_policy
@@ -218,14 +218,14 @@ class DeploymentAdmin(Stateful):
         "orders",
         "positions",
         "ledger",
-        "safe_wallet",
+        "safe",
     )
     list_filter = ("state", "agent__venue", ("agent", admin.RelatedOnlyFieldListFilter), "module_enabled")
     list_select_related = ("agent", "owner")
     search_fields = ("account", "agent__name", "owner__username", "safe_wallet", "user_wallet")
     date_hierarchy = "created_at"
     autocomplete_fields = ("agent", "owner")
-    readonly_fields = ("status", "orders", "positions", "ledger", "verified_at", "created_at")
+    readonly_fields = ("status", "orders", "positions", "ledger", "safe", "verified_at", "created_at")
     actions = ("activate", "pause", "revoke")
     status = state_column()
     starting = number_column("starting_balance", "starting balance (USDC)")
@@ -248,6 +248,14 @@ class DeploymentAdmin(Stateful):
     def of(self, row: Deployment) -> SafeString | str:
         """The agent at work."""
         return link("agents.agent", row.agent_id, row.agent)
+
+    @display(description="Safe", ordering="verified_at")
+    def safe(self, row: Deployment) -> SafeString | str:
+        """Whether the chain says what its owners signed; the way to their permission card."""
+        if not row.safe_wallet:
+            return EMPTY
+        said = "verified" if row.verified_at else "not verified"
+        return list_link("trading.safeplan", said, q=row.safe_wallet)
 
     @display(description="orders")
     def orders(self, row: Deployment) -> SafeString | str:

@@ -26,6 +26,7 @@ MENU = (
             ("Deployments", "account_balance_wallet", "agents.deployment"),
             ("Accounts", "person", "agents.ctaccount"),
             ("Subscriptions", "rss_feed", "agents.subscription"),
+            ("Safes", "lock", "trading.safeplan"),
         ),
     ),
     (
@@ -33,6 +34,7 @@ MENU = (
         (
             ("Ledger", "menu_book", "trading.ledgerentry"),
             ("Balances", "balance", "trading.ledgerbalance"),
+            ("On chain", "token", "trading.chaintransaction"),
             ("Daily figures", "calendar_month", "positions.pnlsnapshot"),
             ("Losses carried", "undo", "positions.profitmark"),
         ),
@@ -55,12 +57,14 @@ MENU = (
             ("Canaries", "pets", "pipeline.canarymark"),
             ("Releases", "deployed_code", "pipeline.release"),
             ("Model calls", "psychology", "llm.llmtrace"),
+            ("Knowledge", "menu_book", "knowledge.document"),
             ("Events", "list_alt", "events.event"),
             ("Quotes", "sell", "market.quote"),
             ("Candles", "candlestick_chart", "market.candle"),
             ("Refused prices", "money_off", "market.refusedquote"),
             ("Price rules", "notifications", "market.pricerule"),
             ("Deliveries", "mark_email_read", "market.ruledelivery"),
+            ("Alerts", "campaign", "notify.alert"),
         ),
     ),
     (

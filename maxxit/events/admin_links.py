@@ -26,11 +26,40 @@ from maxxit.core.money import plain
 EMPTY = "–"
 DECIMAL = re.compile(r"-?[\d,]+\.\d+")
 COLOURS = {
-    **dict.fromkeys(("active", "open", "executed", "filled", "classified", "ok", "released"), "success"),
-    **dict.fromkeys(("new", "pending", "planned", "draft", "closing", "accepted", "sending"), "info"),
-    **dict.fromkeys(("paused", "blocked", "skipped", "expired", "canceled", "partially_filled"), "warning"),
     **dict.fromkeys(
-        ("quarantined", "rejected", "unknown", "revoked", "error", "latched", "failed"), "danger"
+        ("active", "open", "executed", "filled", "classified", "ok", "released", "final"), "success"
+    ),
+    **dict.fromkeys(
+        (
+            "new",
+            "pending",
+            "planned",
+            "draft",
+            "closing",
+            "accepted",
+            "sending",
+            "signed",
+            "broadcast",
+            "mined",
+        ),
+        "info",
+    ),
+    **dict.fromkeys(
+        ("paused", "blocked", "skipped", "expired", "canceled", "partially_filled", "dropped"), "warning"
+    ),
+    **dict.fromkeys(
+        (
+            "quarantined",
+            "rejected",
+            "unknown",
+            "revoked",
+            "error",
+            "latched",
+            "failed",
+            "reverted",
+            "replaced",
+        ),
+        "danger",
     ),
 }
 """State -> the colour of its label; a state that is not here is grey."""

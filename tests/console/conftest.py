@@ -37,7 +37,9 @@ from positions.models import PnlSnapshot, Position, ProfitMark
 from signals_app.models import CtPost, RejectedPost, Signal
 from tests import builders
 from trading import gate, ledger
-from trading.chain.models import ChainAttempt, ChainTransaction, Signer
+from trading.chain import verify
+from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signer
+from trading.contracts import module as m
 from trading.models import Fill, Order, PaperFill, PaperOrder
 
 
@@ -144,6 +146,16 @@ def machine() -> None:
     sent = ChainTransaction.objects.create(
         idempotency_key="mx-chain-1", chain_id=31337, signer=signer, nonce=0, state="broadcast",
         deadline=timezone.now(), created_at=timezone.now(), terms={"safe": "0x" + "2" * 40},
+    )  # fmt: skip
+    someone = "0x" + "4" * 40
+    terms = m.Policy(
+        executor=someone, guardian=someone, fee_receiver=someone, profit_receiver=someone, profit_share_bps=2000,
+        trade_fee=200_000, min_trade=10**7, max_trade=10**9, daily_notional=10**10, trades_per_day=24, cooldown=1,
+        slippage_bps=100, loss_budget=50_000_000, total_loss_budget=500_000_000,
+    )  # fmt: skip
+    SafePlan.objects.create(
+        chain_id=31337, safe="0x" + "2" * 40, module=someone, created_at=timezone.now(),
+        **verify.as_plan(terms, [m.TokenRule(someone, someone, 3000, 3600)]),
     )  # fmt: skip
     ChainAttempt.objects.create(
         transaction=sent,

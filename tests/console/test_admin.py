@@ -15,6 +15,7 @@ from positions.models import Position
 from tests import builders
 from tests.console.conftest import World, trade
 from trading import gate
+from trading.chain.models import SafePlan
 from trading.models import Gate, KillSwitch
 
 OURS = ("agents", "signals_app", "trading", "positions", "events", "pipeline", "market", "console")
@@ -27,6 +28,7 @@ READ_ONLY = {
     "trading.paperorder", "trading.paperfill", "trading.paperbalance", "pipeline.pipelinerun", "pipeline.stagerun",
     "market.quote", "market.candle", "positions.position", "signals_app.ctpost", "signals_app.signal",
     "trading.chaintransaction", "trading.gate", "trading.approval", "trading.killswitch", "console.apikey",
+    "trading.safeplan",
 }  # fmt: skip
 
 
@@ -35,7 +37,7 @@ def _list_url(model: type) -> str:
 
 
 def test_every_model_of_the_river_has_an_admin() -> None:
-    """The chain's own machinery has no page but its transactions: a signer is nothing to click on."""
+    """The chain's own machinery has no page but its transactions and Safes: a signer is nothing to click on."""
     missing = {
         model._meta.label
         for label in OURS
@@ -43,7 +45,7 @@ def test_every_model_of_the_river_has_an_admin() -> None:
         # Django's admin cannot show a model with a composite key
         if model not in admin.site._registry and len(model._meta.pk_fields) == 1
     }
-    unseen = {f"trading.{name}" for name in ("ChainAttempt", "ChainScan", "SafePlan", "Signer")}
+    unseen = {f"trading.{name}" for name in ("ChainAttempt", "ChainScan", "Signer")}
     assert missing - unseen == set()
 
 
@@ -64,6 +66,13 @@ def test_lists_and_pages_show_rows_in_a_steady_number_of_queries(world: World, m
     with CaptureQueriesContext(connection) as many:
         browser.get(_list_url(model))
     assert len(many) <= len(few) + 1, [query["sql"][:120] for query in many.captured_queries]
+
+
+def test_a_safe_s_page_shows_the_permission_card(world: World) -> None:
+    plan = SafePlan.objects.get()
+    page = world.logged_in(world.staff).get(f"/admin/trading/safeplan/{plan.pk}/change/").content.decode()
+    assert "The module CANNOT" in page
+    assert "in any 24 hours: 50.00 USDC" in page
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)

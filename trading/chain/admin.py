@@ -1,14 +1,27 @@
 """Transactions on a chain, in the admin: what was meant, what was sent, where it stands. Nobody edits one."""
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from maxxit.events.admin_links import EMPTY, Book, BookInline, number_column, state_column
+from maxxit.core.errors import Misconfigured
+from maxxit.core.money import plain
+from maxxit.events.admin_links import EMPTY, Book, BookInline, list_link, state_column
+from trading.chain import chains, onboarding, verify
 from trading.chain.chains import chain_of_id
-from trading.chain.models import ChainAttempt, ChainTransaction
+from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan
+from trading.chain.trades import USDC_DECIMALS, whole
+
+GWEI = 9
+"""Wei in powers of ten."""
+PAID = Decimal(1).scaleb(-12)
+"""What is shown of a coin."""
 
 
 def explorer_url(chain_id: int, tx_hash: str) -> str:
@@ -21,7 +34,17 @@ class AttemptInline(BookInline):
     """Every signed version that was stored before it left; the bytes themselves stay in the database."""
 
     model = ChainAttempt
-    fields = ("number", "hash", "max_fee", "tip", "created_at", "broadcast_at")
+    fields = readonly_fields = ("number", "hash", "most", "tips", "created_at", "broadcast_at")
+
+    @display(description="max fee (gwei)")  # type: ignore[untyped-decorator]
+    def most(self, row: ChainAttempt) -> str:
+        """The most that a gas may cost."""
+        return plain(row.max_fee.scaleb(-GWEI))
+
+    @display(description="tip (gwei)")  # type: ignore[untyped-decorator]
+    def tips(self, row: ChainAttempt) -> str:
+        """What the block's builder gets of it."""
+        return plain(row.tip.scaleb(-GWEI))
 
 
 @admin.register(ChainTransaction)
@@ -29,8 +52,8 @@ class ChainTransactionAdmin(Book):
     """One intent: one nonce, however often its fees were raised."""
 
     list_display = (
-        "id", "created_at", "idempotency_key", "phase", "reason", "nonce", "block_number", "gas_used", "explorer",
-        "chain",
+        "id", "created_at", "intent", "phase", "reason", "nonce", "attempted", "block_number", "gas_used", "paid",
+        "explorer", "chain",
     )  # fmt: skip
     list_filter = ("state", "chain_id", "reason")
     list_select_related = ("signer",)
@@ -39,9 +62,39 @@ class ChainTransactionAdmin(Book):
     date_hierarchy = "created_at"
     inlines = (AttemptInline,)
     exclude = ("logs",)
-    readonly_fields = ("phase", "chain", "explorer")
+    readonly_fields = ("phase", "paid", "order", "chain", "explorer")
     phase = state_column(description="phase")
-    paid = number_column("gas_price", "gas price (wei)")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ChainTransaction]:
+        """With the number of attempts."""
+        found: QuerySet[ChainTransaction] = super().get_queryset(request)
+        return found.annotate(tries=Count("attempts"))
+
+    @display(description="intent", ordering="idempotency_key")  # type: ignore[untyped-decorator]
+    def intent(self, row: ChainTransaction) -> SafeString:
+        """What is meant, in two words; its key on hovering."""
+        meant = f"{row.terms.get('purpose', '')} {row.terms.get('symbol', '')}".strip()
+        return format_html('<span title="{}">{}</span>', row.idempotency_key, meant or row.idempotency_key)
+
+    @display(description="attempts", ordering="tries")  # type: ignore[untyped-decorator]
+    def attempted(self, row: ChainTransaction) -> int:
+        """Signed versions: more than one means that fees were raised."""
+        tries: int = row.tries  # type: ignore[attr-defined]
+        return tries
+
+    @display(description="gas paid")  # type: ignore[untyped-decorator]
+    def paid(self, row: ChainTransaction) -> str:
+        """In the chain's coin."""
+        if row.gas_used is None or row.gas_price is None:
+            return EMPTY
+        stanza = chain_of_id(row.chain_id)
+        coin = stanza.coin if stanza else ""
+        return f"{plain((row.gas_used * row.gas_price).scaleb(-2 * GWEI).quantize(PAID))} {coin}"
+
+    @display(description="order")  # type: ignore[untyped-decorator]
+    def order(self, row: ChainTransaction) -> SafeString | str:
+        """The order that meant it."""
+        return list_link("trading.order", row.idempotency_key, q=row.idempotency_key)
 
     @display(description="explorer")  # type: ignore[untyped-decorator]  # unfold has no types
     def explorer(self, row: ChainTransaction) -> Any:
@@ -53,3 +106,55 @@ class ChainTransactionAdmin(Book):
         if not url:
             return format_html('<span class="font-mono" title="{}">{}</span>', row.mined_hash, short)
         return format_html('<a href="{}" rel="noreferrer" class="font-mono">{}</a>', url, short)
+
+
+@admin.register(SafePlan)
+class SafePlanAdmin(Book):
+    """What the owners of a Safe were asked to sign, and what it means."""
+
+    list_display = ("safe", "chain_id", "tokens", "lost_a_day", "lost_in_total", "created_at", "deployments")
+    list_filter = ("chain_id",)
+    search_fields = ("safe__iexact", "safe_tx_hash__exact", "module__iexact")
+    search_help_text = "Safe, module or the hash that was signed"
+    fields = readonly_fields = (
+        "safe", "chain_id", "module", "safe_tx_hash", "created_at", "deployments", "card", "policy", "rules",
+    )  # fmt: skip
+
+    @display(description="permission card")  # type: ignore[untyped-decorator]
+    def card(self, row: SafePlan) -> SafeString:
+        """What the signature allows, in plain words."""
+        made = onboarding.permission_card(verify.policy_of(row), verify.rules_of(row), _names(row.chain_id))
+        return format_html(
+            '<pre class="whitespace-pre-wrap font-mono text-sm leading-6">{}</pre>', made.as_text()
+        )
+
+    @display(description="tokens")  # type: ignore[untyped-decorator]
+    def tokens(self, row: SafePlan) -> str:
+        """What may be bought."""
+        names = _names(row.chain_id)
+        return ", ".join(names.get(rule.token, f"{rule.token[:8]}…") for rule in verify.rules_of(row))
+
+    @display(description="most lost a day (USDC)")  # type: ignore[untyped-decorator]
+    def lost_a_day(self, row: SafePlan) -> str:
+        """The bound on a stolen key."""
+        return plain(whole(verify.policy_of(row).loss_budget, USDC_DECIMALS))
+
+    @display(description="most lost in total (USDC)")  # type: ignore[untyped-decorator]
+    def lost_in_total(self, row: SafePlan) -> str:
+        """The same, until the owners sign again."""
+        return plain(whole(verify.policy_of(row).total_loss_budget, USDC_DECIMALS))
+
+    @display(description="deployments")  # type: ignore[untyped-decorator]
+    def deployments(self, row: SafePlan) -> SafeString | str:
+        """Who trades from it."""
+        return list_link("agents.deployment", "deployments", q=row.safe)
+
+
+def _names(chain_id: int) -> dict[str, str]:
+    """Token address -> symbol; empty where the chain is not configured here."""
+    stanza = chain_of_id(chain_id)
+    try:
+        known = chains.contracts(stanza).tokens if stanza else {}
+    except Misconfigured:
+        return {}
+    return {token.address: symbol for symbol, token in known.items()}
