@@ -38,7 +38,10 @@ class Proxy:
         """Faults that were made, since the last seed."""
         self.mines = False
         """Whether asking for a receipt lets a block pass, as time would."""
-        self.snapshot = ""
+        self.snapshot, self.before = "", 0
+        """The chain before the newest broadcast, and its height."""
+        self.final = 10**9
+        """How deep a block stands that is never taken back."""
         self.sent: Any = None
         """The newest broadcast, for `moved`."""
         self.lock = threading.Lock()
@@ -93,6 +96,7 @@ class Proxy:
             return self._stale(call)
         if method == "eth_sendRawTransaction":
             self._settled()
+            self.before = int(self.ask("eth_blockNumber"), 16)
             self.snapshot, self.sent = self.ask("evm_snapshot"), call
         found: Answers = self.forward(call)
         if how == "twice":
@@ -107,6 +111,8 @@ class Proxy:
     def _take_back(self, *, again: bool) -> None:
         """Undo the blocks since before the newest broadcast; `again`: and mine that one later."""
         self._settled()
+        if int(self.ask("eth_blockNumber"), 16) - self.before >= self.final:
+            return
         self.ask("evm_revert", self.snapshot)
         self.snapshot = ""
         if again:
