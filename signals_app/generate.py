@@ -15,9 +15,10 @@ from agents.states import AgentState
 from maxxit.core import clock, correlation
 from maxxit.core.errors import MaxxitError
 from maxxit.events.record import record, record_all
+from maxxit.knowledge import retrieve
 from maxxit.llm.ask import ask
 from maxxit.llm.proposal import Proposal
-from maxxit.market.instruments import instrument, listed_on
+from maxxit.market.instruments import instrument, listed_on, words_by_token
 from maxxit.market.venues import venue_policy
 from signals_app import score
 from signals_app.caps import Caps
@@ -124,6 +125,8 @@ def _ask_model(agent: Agent, token: str, facts: Facts, made: Proposed, rules: Ru
         "indicators": facts.markets[token].as_json(),
         "posts": [{"post_id": p.post_id, "author": p.account.x_username, "text": p.text} for p in posts],
     }
+    if passages := _known(agent, token, posts, facts.at):
+        data["knowledge"] = passages
     corrs = [post.correlation_id for post in posts] or [_own_correlation(agent, token, facts.bucket)]
     try:
         answer = ask(
@@ -133,6 +136,16 @@ def _ask_model(agent: Agent, token: str, facts: Facts, made: Proposed, rules: Ru
         log.error("proposal_failed", agent=agent.name, token=token, error=str(error))
         return Declined("model_failed", str(error)[:200])
     return score.bound(made, answer, rules)
+
+
+def _known(agent: Agent, token: str, posts: Sequence[CtPost], at: datetime) -> list[dict[str, str]]:
+    """What the documents say about this trade, as of `at`. They help to judge; a trade does not wait for them."""
+    question = " ".join([token, *words_by_token().get(token, ()), *(post.text for post in posts)])
+    try:
+        return [one.as_data() for one in retrieve.passages(question, at=at, token=token, agent=agent.name)]
+    except MaxxitError as error:
+        log.error("knowledge_away", agent=agent.name, token=token, error=str(error))
+        return []
 
 
 def _own_correlation(agent: Agent, token: str, bucket: datetime) -> UUID:

@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 OURS = frozenset(
     {
         *("core", "events", "market", "agents", "signals_app", "trading", "positions", "pipeline", "replay"),
-        *("notify", "contracts", "test_flow.py", "test_lying_feeds.py", "test_architecture.py"),
+        *("notify", "knowledge", "contracts", "test_flow.py", "test_lying_feeds.py", "test_architecture.py"),
     }
 )
 

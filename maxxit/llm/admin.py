@@ -55,9 +55,18 @@ class LlmTraceAdmin(Book):
             "error_message",
         ),
         *("latency_ms", "prompt_tokens", "completion_tokens", "cost_usd", "repaired"),
-        *("system", "prompt", "answer", "chains", "prompt_sha256", "schema_sha256", "request_sha256"),
+        *(
+            "system",
+            "prompt",
+            "knowledge",
+            "answer",
+            "chains",
+            "prompt_sha256",
+            "schema_sha256",
+            "request_sha256",
+        ),
     )
-    readonly_fields = ("state", "system", "prompt", "answer", "chains")
+    readonly_fields = ("state", "system", "prompt", "knowledge", "answer", "chains")
     state = state_column("status", "status")
     cost = number_column("cost_usd", "USD")
 
@@ -86,6 +95,12 @@ class LlmTraceAdmin(Book):
         """The user's turn: words, then data."""
         words, brace, data = row.request.get("user", "").partition("\n{")
         return block(f"{words}\n{pretty(brace.strip() + data)}" if brace else words)
+
+    @display(description="passages")
+    def knowledge(self, row: LlmTrace) -> SafeString | str:
+        """The documents' passages that the model was shown, each with its source."""
+        shown = row.request.get("knowledge")
+        return block(pretty(shown)) if shown else EMPTY
 
     @display(description="answer")
     def answer(self, row: LlmTrace) -> SafeString | str:

@@ -57,6 +57,8 @@ def write(call: Call) -> int:
     if not enabled():
         return 0
     request = redact.value({"system": call.request.system, "user": call.request.user})
+    if shown := call.request.data.get("knowledge"):  # the passages, and where each came from
+        request["knowledge"] = redact.value(shown)
     response = parsed(call.answer.text) if call.answer else None
     error = redact.text(call.error)
     _log(call, error, request, response)

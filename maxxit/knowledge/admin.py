@@ -1,0 +1,72 @@
+"""What the project was given to read, and what could not be read. Nobody edits any of it."""
+
+from django.contrib import admin, messages
+from django.db import models
+from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from maxxit.core import clock
+from maxxit.events.admin_links import Book
+from maxxit.knowledge.models import Document, Item
+
+
+@admin.register(Document)
+class DocumentAdmin(Book):
+    """One version of one document, with its passages."""
+
+    list_display = (
+        "id",
+        "title",
+        "uri",
+        "source",
+        "tokens",
+        "agents",
+        "known_at",
+        "superseded_at",
+        "passages",
+    )
+    list_filter = ("source", "known_at")
+    search_fields = ("uri", "title", "content_sha256")
+    date_hierarchy = "known_at"
+    fields = (
+        *("title", "uri", "source", "tokens", "agents", "known_at", "superseded_at", "created_at"),
+        *("content_sha256", "text"),
+    )
+    readonly_fields = ("text",)
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Document]:
+        """With the number of chunks."""
+        rows: models.QuerySet[Document] = super().get_queryset(request)
+        return rows.annotate(chunk_count=models.Count("chunks"))
+
+    @display(description="chunks", ordering="chunk_count")
+    def passages(self, row: Document) -> int:
+        """How many."""
+        return int(getattr(row, "chunk_count", 0))
+
+    @display(description="chunks")
+    def text(self, row: Document) -> SafeString:
+        """Each passage as it is stored."""
+        style = "white-space:pre-wrap;overflow-wrap:anywhere;font-size:0.75rem;margin-bottom:1rem"
+        pairs = row.chunks.values_list("text", "embedder")
+        return format_html_join(
+            "", '<pre style="{}" title="{}">{}</pre>', ((style, by, text) for text, by in pairs)
+        )
+
+
+@admin.register(Item)
+class ItemAdmin(Book):
+    """What the sweep knows of each item of the configured sources."""
+
+    list_display = ("uri", "source", "outcome", "attempts", "checked_at", "due_at", "last_error")
+    list_filter = ("source", "outcome")
+    search_fields = ("uri", "last_error")
+    actions = ("look_again",)
+
+    @admin.action(description="Look again at the next sweep", permissions=["view"])
+    def look_again(self, request: HttpRequest, queryset: models.QuerySet[Item]) -> None:
+        """Also for items that were set aside."""
+        count = queryset.update(attempts=0, due_at=clock.now())
+        self.message_user(request, f"{count} looked at again by the next sweep", messages.SUCCESS)

@@ -1,0 +1,13 @@
+"""Makers of vectors by the name that `config/knowledge.yaml` uses."""
+
+from maxxit.core.registry import Registry
+from maxxit.knowledge.embedders.base import Embedder
+
+EMBEDDERS: Registry[Embedder] = Registry(
+    "embedder",
+    {
+        "local": "maxxit.knowledge.embedders.local.Local",
+        "openai": "maxxit.knowledge.embedders.openai.OpenAi",
+        "ollama": "maxxit.knowledge.embedders.ollama.Ollama",
+    },
+)

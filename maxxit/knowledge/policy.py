@@ -1,0 +1,101 @@
+"""`config/knowledge.yaml`, typed."""
+
+import os
+from functools import cache
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from maxxit.core.config import Policy, load
+from maxxit.core.errors import Misconfigured
+
+
+class Chunking(Policy):
+    """How a document is cut, in characters."""
+
+    chars: int = Field(ge=200, le=4000)
+    overlap: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _overlap_is_small(self) -> "Chunking":
+        if self.overlap * 2 > self.chars:
+            raise ValueError("overlap: at most half of chars")
+        return self
+
+
+class Ingest(Policy):
+    """Limits of one sweep, and what follows a failure."""
+
+    max_items: int = Field(gt=0)
+    max_seconds: int = Field(gt=0, le=280)
+    max_document_chars: int = Field(gt=0)
+    max_attempts: int = Field(gt=0)
+    retry_minutes: int = Field(gt=0)
+
+
+class Search(Policy):
+    """What a question gets."""
+
+    passages: int = Field(ge=0, le=20)
+    min_similarity: float = Field(ge=0, le=1)
+    ef_search: int = Field(ge=1, le=1000)
+    exact: bool
+
+
+class EmbedderStanza(Policy):
+    """One maker of vectors."""
+
+    adapter: str
+    model: str = ""
+    base_url: str = ""
+    base_url_env: str = ""
+    key_env: str = ""
+    dimensions: int = Field(default=0, ge=0, le=1024)
+    timeout_seconds: int = Field(default=30, gt=0, le=120)
+    batch: int = Field(default=32, gt=0, le=256)
+
+    def options(self, name: str) -> dict[str, Any]:
+        """The adapter's arguments. Raises `Misconfigured` naming the variable that is missing."""
+        if self.adapter == "local":
+            return {}
+        key = os.environ.get(self.key_env, "").strip() if self.key_env else ""
+        url = os.environ.get(self.base_url_env, "").strip() if self.base_url_env else ""
+        for value, where, variable in (
+            (key or not self.key_env, "key", self.key_env),
+            (url or self.base_url, "base_url", self.base_url_env),
+        ):
+            if not value:
+                raise Misconfigured(
+                    f"config/knowledge.yaml: embedders.{name} has no {where}: set {variable or where}, "
+                    "or choose `embedder: local`"
+                )
+        return {
+            "model": self.model,
+            "base_url": url or self.base_url,
+            "key": key,
+            "dimensions": self.dimensions,
+            "timeout": float(self.timeout_seconds),
+        }
+
+
+class KnowledgePolicy(Policy):
+    """The whole file."""
+
+    sources: dict[str, dict[str, Any]]
+    embedder: str
+    embedders: dict[str, EmbedderStanza]
+    chunking: Chunking
+    ingest: Ingest
+    search: Search
+
+    @model_validator(mode="after")
+    def _embedder_is_there(self) -> "KnowledgePolicy":
+        if self.embedder not in self.embedders:
+            raise ValueError(f"embedder: {self.embedder!r} is none of {', '.join(self.embedders)}")
+        return self
+
+
+@cache
+def policy() -> KnowledgePolicy:
+    """The policy in force. Raises `Misconfigured` naming the wrong key."""
+    return load("knowledge", KnowledgePolicy)

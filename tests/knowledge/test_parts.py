@@ -1,0 +1,149 @@
+"""Cutting, reading HTML, the command and the pages."""
+
+import io
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maxxit.core import egress
+from maxxit.knowledge.chunks import cut, tidied
+from maxxit.knowledge.ingest import Scope, store
+from maxxit.knowledge.models import Document, Item
+from maxxit.knowledge.sources.base import Text
+from maxxit.knowledge.sources.html import text_of
+from tests.builders import T0, RecordedClock
+from tests.knowledge.conftest import Configure
+
+
+@given(st.text(alphabet="ab. \n!é🚀", max_size=3000), st.integers(200, 400), st.floats(0, 0.5))
+def test_cutting_loses_no_word_and_keeps_the_limit(text: str, chars: int, share: float) -> None:
+    whole = tidied(text)
+    found = cut(whole, chars, int(chars * share))
+
+    assert all(0 < len(one) <= chars for one in found)
+    place = 0
+    for one in found:  # each stands in the text, not before the one ahead of it
+        place = whole.index(one, max(0, place - chars))
+    assert sum(len(one.replace(" ", "").replace("\n", "")) for one in found) >= len(
+        whole.replace(" ", "").replace("\n", "")
+    )
+
+
+def test_cuts_fall_between_sentences_and_overlap() -> None:
+    text = " ".join(f"Sentence number {n} says something." for n in range(40))
+    found = cut(text, 300, 60)
+
+    assert all(one.endswith(".") for one in found)
+    assert all(set(a.split()) & set(b.split()[:8]) for a, b in pairwise(found))
+
+
+def test_a_page_is_read_as_a_reader_sees_it() -> None:
+    page = text_of(
+        "<html><head><title> A &amp;\n B </title><style>p{}</style></head><body><nav>Menu</nav>"
+        "<script>steal()</script><h1>Head</h1><p>One <b>bold</b> word<br>and a line</p><!-- hidden -->"
+        "<table><tr><td>1</td><td>2</td></tr></table><template>no</template></body></html>"
+    )
+
+    assert page.title == "A & B"
+    assert tidied(page.text) == "Head\n\nOne bold word\nand a line\n\n1 2"
+
+
+@pytest.mark.parametrize("html", ["", "<", "<p", "\x00", "<body>" + "<div>" * 20_000 + "deep", "</p></p>"])
+def test_broken_pages_are_read_too(html: str) -> None:
+    assert isinstance(text_of(html).text, str)
+
+
+def run(*words: str) -> Any:
+    said = io.StringIO()
+    call_command("knowledge", *words, "--json", stdout=said, stderr=io.StringIO())
+    return json.loads(said.getvalue())
+
+
+@pytest.mark.django_db
+def test_the_command_adds_finds_counts_and_forgets(tmp_path: Path, time: RecordedClock) -> None:
+    file = tmp_path / "bridge.md"
+    file.write_text("# Bridge\nThe bridge was audited twice.")
+
+    assert (
+        run("add", str(file), "--token", "ETH", "--known-at", "2017-01-01T00:00:00Z")[0]["outcome"]
+        == "stored"
+    )
+    [found] = run("search", "audited bridge", "--token", "ETH")
+    assert (found["title"], found["source"]) == ("Bridge", str(file))
+    assert run("search", "audited bridge", "--token", "BTC") == []
+    assert run("search", "audited bridge", "--at", "2016-12-31T00:00:00Z") == []
+    stats = run("stats")
+    assert (stats["documents"], stats["chunks"], stats["by source"]) == (1, 1, {"by hand": 1})
+    assert run("forget", str(file)) == [{"uri": str(file), "documents": 1, "chunks": 1}]
+    assert run("stats")["documents"] == 0
+
+
+@pytest.mark.django_db
+def test_the_command_reads_pages_through_the_guarded_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        egress, "fetch", lambda url, rules: egress.Page(url, "text/html", "", b"<p>Bridge</p>")
+    )
+    assert run("add", "https://example.org/a")[0]["outcome"] == "stored"
+    monkeypatch.undo()
+    for url in (
+        "http://example.org/",
+        "https://127.0.0.1/",
+        "https://localhost/",
+        "https://u:p@example.org/",
+    ):
+        with pytest.raises(CommandError):
+            run("add", url)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("add", "/no/such/file"), "No such file"),
+        (("forget", "nothing"), "no document"),
+        (("search", "x", "--at", "yesterday"), "say a moment with its zone"),
+    ],
+)
+def test_the_command_says_what_is_wrong_in_one_line(words: tuple[str, ...], says: str) -> None:
+    with pytest.raises(CommandError, match=says):
+        run(*words)
+
+
+@pytest.mark.django_db
+def test_forgetting_what_a_source_still_offers_says_so_and_retry_looks_again(
+    tmp_path: Path, configure: Configure
+) -> None:
+    (tmp_path / "a.txt").write_text("Fine.")
+    (tmp_path / "bad.txt").write_bytes(b"\xff")
+    configure(sources={"house": {"adapter": "files", "paths": [f"{tmp_path}/*"]}})
+    assert run("sweep")["outcomes"] == {"stored": 1, "not_text": 1}
+    assert run("stats")["set aside"] == 1
+    assert run("retry", "--source", "house") == {"looked at again by the next sweep": 1}
+
+    told = io.StringIO()
+    call_command("knowledge", "forget", str(tmp_path / "a.txt"), stdout=io.StringIO(), stderr=told)
+    assert "sources.house" in told.getvalue()
+
+
+def test_the_pages_show_documents_and_items_as_text(admin_client: Client) -> None:
+    store("a", Text("<script>alert(1)</script> The bridge."), Scope("by hand"))
+    item = Item.objects.create(key="k", uri="u", source="s", outcome="http_404", checked_at=T0, attempts=1)
+    shown = admin_client.get(
+        f"/admin/knowledge/document/{Document.objects.get().pk}/change/"
+    ).content.decode()
+
+    assert "&lt;script&gt;alert(1)" in shown
+    assert "<script>alert(1)" not in shown
+    assert admin_client.get("/admin/knowledge/document/").status_code == 200
+    assert "http_404" in admin_client.get("/admin/knowledge/item/").content.decode()
+    asked = {"action": "look_again", "_selected_action": [item.pk]}
+    admin_client.post("/admin/knowledge/item/", asked)
+    item.refresh_from_db()
+    assert (item.attempts, item.due_at is not None) == (0, True)
