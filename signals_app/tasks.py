@@ -47,7 +47,7 @@ def classify_pass() -> Counts:
 def generate_pass() -> Counts:
     """One pass of the third stage."""
     done = generating.generate(policy().generate)
-    return Counts(done.considered, done.signals, asdict(done))
+    return Counts(done.considered, done.signals, vars(done) | {"declined": dict(done.declined)})
 
 
 @shared_task(bind=True)

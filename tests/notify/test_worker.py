@@ -15,13 +15,15 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from maxxit.console import dlq
+from maxxit.core import egress
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.models import Event
 from maxxit.market import intake, rules
 from maxxit.market.feeds.base import Tick
 from maxxit.market.models import RuleDelivery
-from maxxit.notify import endpoints, public, tasks, worker
+from maxxit.notify import endpoints, tasks, worker
 from maxxit.notify.channels import CHANNELS, webhook
+from maxxit.notify.channels.webhook import Webhook
 from maxxit.notify.models import Alert, Endpoint
 from maxxit.pipeline.stages import WAKES
 from positions import pause
@@ -43,7 +45,7 @@ class Receiver:
 
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """On loopback, which the guard would refuse: it has tests of its own."""
+    """On loopback, which the guard would refuse."""
     one = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -64,7 +66,8 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     one.url = f"http://127.0.0.1:{server.server_port}/hook"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    monkeypatch.setattr(webhook, "check_public", lambda url: None)
+    here = egress.Rules(schemes=("http",), ports=(server.server_port,), admits=lambda address: True)
+    monkeypatch.setattr(webhook, "RULES", here)
     yield one
     server.shutdown()
     server.server_close()
@@ -276,9 +279,9 @@ def answers(*addresses: str) -> Callable[..., Any]:
      "::1", "fe80::1%eth0", "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1"],
 )  # fmt: skip
 def test_a_webhook_never_goes_inside(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(public.socket, "getaddrinfo", answers("93.184.216.34", address))
+    monkeypatch.setattr("maxxit.core.egress.socket.getaddrinfo", answers("93.184.216.34", address))
     with pytest.raises(Rejected, match="not public"):
-        public.check_public("https://hooks.example/x")
+        Webhook().check("https://hooks.example/x")
 
 
 @pytest.mark.parametrize(
@@ -287,33 +290,35 @@ def test_a_webhook_never_goes_inside(address: str, monkeypatch: pytest.MonkeyPat
      "https://[::1", "file:///etc/passwd", "https://hooks.example:99999/"],
 )  # fmt: skip
 def test_what_is_no_public_https_address_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(public.socket, "getaddrinfo", answers("93.184.216.34"))
+    monkeypatch.setattr("maxxit.core.egress.socket.getaddrinfo", answers("93.184.216.34"))
     with pytest.raises(Rejected):
-        public.check_public(url)
+        Webhook().check(url)
 
 
 def test_a_public_address_is_taken_and_a_name_without_one_may_get_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(public.socket, "getaddrinfo", answers("93.184.216.34", "2606:2800:220:1::1"))
-    public.check_public("https://hooks.example/x")
+    monkeypatch.setattr(
+        "maxxit.core.egress.socket.getaddrinfo", answers("93.184.216.34", "2606:2800:220:1::1")
+    )
+    Webhook().check("https://hooks.example/x")
 
     def nothing(*_: Any, **__: Any) -> Any:
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr(public.socket, "getaddrinfo", nothing)
+    monkeypatch.setattr("maxxit.core.egress.socket.getaddrinfo", nothing)
     with pytest.raises(Retryable):
-        public.check_public("https://hooks.example/x")
+        Webhook().check("https://hooks.example/x")
 
 
 def test_a_private_address_cannot_be_named_and_one_channel_has_one_address(
     ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(public.socket, "getaddrinfo", answers("10.0.0.5"))
+    monkeypatch.setattr("maxxit.core.egress.socket.getaddrinfo", answers("10.0.0.5"))
     with pytest.raises(Rejected):
         endpoints.name(ann, "webhook", "https://intranet.example/")
     assert not Endpoint.objects.exists()
-    monkeypatch.setattr(public.socket, "getaddrinfo", answers("93.184.216.34"))
+    monkeypatch.setattr("maxxit.core.egress.socket.getaddrinfo", answers("93.184.216.34"))
     old = endpoints.name(ann, "webhook", "https://a.example/")
     new = endpoints.name(ann, "webhook", "https://b.example/")
 
@@ -326,10 +331,10 @@ def test_a_private_address_cannot_be_named_and_one_channel_has_one_address(
 def test_an_address_that_moved_inside_is_refused_when_it_is_sent_to(
     ann: User, matched: Callable[..., RuleDelivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(public.socket, "getaddrinfo", answers("93.184.216.34"))
+    monkeypatch.setattr("maxxit.core.egress.socket.getaddrinfo", answers("93.184.216.34"))
     endpoints.name(ann, "webhook", "https://hooks.example/")
     row = matched("webhook")
-    monkeypatch.setattr(public.socket, "getaddrinfo", answers("169.254.169.254"))
+    monkeypatch.setattr("maxxit.core.egress.socket.getaddrinfo", answers("169.254.169.254"))
 
     assert worker.deliver().dead == 1
     row.refresh_from_db()

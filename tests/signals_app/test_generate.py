@@ -11,10 +11,14 @@ from maxxit.core.errors import Rejected
 from maxxit.events.models import Event
 from maxxit.llm.proposal import Proposal
 from maxxit.market import candles
+from maxxit.market.models import Quote
+from maxxit.pipeline.models import StageRun
+from maxxit.pipeline.runs import run_stage
 from signals_app.generate import Generated, generate
 from signals_app.models import CtPost, Signal
 from signals_app.outcome import CANDIDATE_REASONS, raise_to, rank
 from signals_app.policy import policy
+from signals_app.tasks import generate_pass
 from tests import builders as make
 from tests.builders import HOUR, T0, RecordedClock
 from tests.fakes import FakeModel
@@ -323,3 +327,13 @@ def test_every_reason_to_decline_is_an_outcome() -> None:
     assert {"bucket_taken", "model_failed", "model_disagrees", "opposed", "too_old", "no_follower"} <= set(
         CANDIDATE_REASONS
     )
+
+
+def test_a_pass_of_the_stage_keeps_how_often_each_reason_declined(agent: Agent, voice: CtAccount) -> None:
+    make.candidate(voice)
+    Quote.objects.all().delete()
+    told = generate_pass()
+    kept = run_stage("generate", lambda: told)
+
+    assert kept["declined"] == {"no_price": 1}
+    assert StageRun.objects.get().detail["declined"] == {"no_price": 1}

@@ -7,18 +7,18 @@ receiver recomputes it, refuses an old `t`, and drops an `X-Maxxit-Delivery` tha
 import hashlib
 import hmac
 import json
-from urllib.parse import urlsplit
 
-from maxxit.core import clock
+from maxxit.core import clock, egress
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.http import client, fetch
 from maxxit.notify.channels.base import Message
-from maxxit.notify.public import check_public
 
 TIMEOUT = 10.0
 """Seconds."""
 MAX_ANSWER = 65_536
 """Bytes that a receiver may answer: nobody reads them."""
+RULES = egress.Rules(max_seconds=TIMEOUT)
+"""https on port 443, at an address that the whole world could call."""
 MAY_WORK_LATER = frozenset({"http_408", "http_409", "http_425"})
 
 
@@ -35,11 +35,13 @@ class Webhook:
 
     def check(self, address: str) -> None:
         """https, and no address inside a private network."""
-        check_public(address)
+        egress.locate(egress.parse(address, RULES), RULES, TIMEOUT)
 
     def send(self, message: Message) -> None:
-        """POST it. Any answer below 300 counts; other 4xx never will."""
-        self.check(message.address)
+        """POST it to the very address that was checked. Any answer below 300 counts; other 4xx never will."""
+        target = egress.parse(message.address, RULES)
+        address = egress.locate(target, RULES, TIMEOUT)
+        shown = f"[{address}]" if ":" in address else address
         said = {
             "id": message.ident,
             "type": message.name,
@@ -49,26 +51,28 @@ class Webhook:
         }
         body = json.dumps(said, separators=(",", ":"), sort_keys=True).encode()
         headers = {
+            "host": target.authority,
             "content-type": "application/json",
             "user-agent": "maxxit-notify/1",
             "x-maxxit-delivery": message.ident,
             "x-maxxit-signature": signature(message.secret, int(clock.now().timestamp()), body),
         }
-        place = urlsplit(
-            message.address
-        )  # apart, so that errors name the host and never a path with a token in it
-        path = place.path + (f"?{place.query}" if place.query else "")
-        with client(f"{place.scheme}://{place.netloc}", timeout=TIMEOUT) as http:
+        place = (
+            f"{target.scheme}://{shown}:{target.port}"  # errors name it, and never a path with a token in it
+        )
+        with client(place, timeout=TIMEOUT, trust_env=False) as http:
             try:
                 answer = fetch(
-                    http, "POST", path or "/", writes=True, max_body=MAX_ANSWER, max_seconds=TIMEOUT,
-                    content=body, headers=headers,
+                    http, "POST", target.path, writes=True, max_body=MAX_ANSWER, max_seconds=TIMEOUT,
+                    content=body, headers=headers, extensions={"sni_hostname": target.host},
                 )  # fmt: skip
             except Unknown as error:  # the receiver drops repetitions, so it may be sent again
-                raise Retryable(str(error)) from error
+                raise Retryable(f"{target.host}: {error}") from error
             except Rejected as error:
                 if error.code in MAY_WORK_LATER:
-                    raise Retryable(str(error)) from error
+                    raise Retryable(f"{target.host}: {error}") from error
                 raise
         if answer.status_code >= 300:
-            raise Rejected(f"answered {answer.status_code}: redirects are not followed", code="redirected")
+            raise Rejected(
+                f"{target.host} answered {answer.status_code}: redirects are not followed", code="redirected"
+            )
