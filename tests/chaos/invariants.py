@@ -139,6 +139,22 @@ def _fills(venues: Mapping[str, SimulatedVenue]) -> dict[str, list[Any]]:
 FILLS = "SELECT venue_fill_id, quantity, cash, fee FROM fills"
 
 
+CARRIED = """
+SELECT account, symbol, sum(quantity) FROM (
+    SELECT d.account, b.asset AS symbol, b.amount AS quantity
+    FROM ledger_balances b JOIN agent_deployments d ON b.account = 'deployment:' || d.id
+    WHERE b.asset <> 'USDC'
+    UNION ALL
+    SELECT o.account, o.symbol, CASE o.side WHEN 'buy' THEN 1 ELSE -1 END * (o.quantity - coalesce(
+        (SELECT sum(f.quantity) FROM fills f WHERE f.order_id = o.id), 0))
+    FROM orders o
+    WHERE o.purpose = 'open' AND o.state IN ('sending', 'unknown', 'accepted', 'partially_filled')
+) AS held
+GROUP BY 1, 2 HAVING sum(quantity) <> 0
+"""
+"""(account, symbol, signed tokens) held or on their way."""
+
+
 def _balances(venues: Mapping[str, SimulatedVenue]) -> dict[str, list[Any]]:
     """Ledger and venue agree to the unit, and nobody is short of what was sold."""
     there = {key: Decimal(held) for venue in venues.values() for key, held in venue.cash.items()}

@@ -348,7 +348,7 @@ class Verdict:
     """The first rule that broke."""
 
 
-def hunt(mutant: Mutant, *, faults: int, seed: int) -> Verdict:
+def hunt(mutant: Mutant, *, faults: int, seed: int, examples: int = 60) -> Verdict:
     """Against T0; then T1; then the test that is named."""
     began, verdict = time.monotonic(), Verdict(mutant)
     if not mutant.test:
@@ -366,7 +366,7 @@ def hunt(mutant: Mutant, *, faults: int, seed: int) -> Verdict:
             from tests.chaos import machines
 
             with planted(mutant):
-                verdict.first = machines.broken(examples=60, seed=seed)
+                verdict.first = machines.broken(examples=examples, seed=seed)
                 verdict.by = "T1" if verdict.first else ""
     elif _test_fails(mutant):
         verdict.by, verdict.first = mutant.test, "the test fails"
@@ -410,13 +410,16 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=15_000, help="for each mutant, at most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="mutants with this text in their name")
+    parser.add_argument("--examples", type=int, default=60, help="of T1, for a mutant that T0 did not find")
+    parser.add_argument("--part", default="1/1", help="2/3: the second third, for several processes at once")
     given = parser.parse_args()
-    chosen = [one for one in MUTANTS if given.only in one.name]
+    part, parts = (int(number) for number in given.part.split("/"))
+    chosen = [one for one in MUTANTS if given.only in one.name][part - 1 :: parts]
     began = time.monotonic()
     verdicts = []
     with arena():
         for number, mutant in enumerate(chosen, 1):
-            verdicts.append(hunt(mutant, faults=given.faults, seed=given.seed))
+            verdicts.append(hunt(mutant, faults=given.faults, seed=given.seed, examples=given.examples))
             last = verdicts[-1]
             print(
                 f"{number}/{len(chosen)} {mutant.name}: {last.by or 'NOT FOUND'} "

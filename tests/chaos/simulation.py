@@ -23,7 +23,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import OperationalError, connection
 
+from maxxit.core.money import ZERO
 from tests.chaos.simulation_venue import Crash, Lot, SimulatedVenue
 from trading.venues.base import Prepared, Request
 
@@ -59,7 +60,7 @@ POLLS = 8
 """Looks at all orders in flight, a round: a venue that is away is asked again and again."""
 LONGEST_END = timedelta(minutes=10)
 """After the last deadline and the longest denial, nothing may still be on its way (I3)."""
-WIDE = {
+WIDE: dict[str, Any] = {
     "account": {
         "max_orders_per_minute": 1000,
         "max_orders_per_symbol_per_day": 1000,
@@ -76,7 +77,7 @@ WIDE = {
     },
     "allow_add_to_position": True,
 }
-TIGHT = {
+TIGHT: dict[str, Any] = {
     "account": {
         "max_orders_per_minute": 2,
         "max_orders_per_symbol_per_day": 3,
@@ -189,6 +190,32 @@ class World:
             self.broken(f"I13: {request.symbol} at {request.reference_price}, the good price was {known}")
         elif self.now() - known.at > timedelta(seconds=90):
             self.broken(f"I13: a price of {self.now() - known.at} ago was used")
+        if request.purpose == "open" and known is not None:
+            self.carried(request, known.price)
+
+    def carried(self, request: Request, price: Decimal) -> None:
+        """An entry is about to be reserved: what is held and in flight can be valued, and stays under the caps (I8)."""
+        from tests.chaos import invariants
+
+        fuse, self.fuse = self.fuse, 0
+        held = invariants.rows(invariants.CARRIED)
+        self.fuse = fuse
+        worth = {(request.account, request.symbol): ZERO}
+        for account, symbol, quantity in held:
+            if self.now() - self.quotes[symbol].at > timedelta(seconds=90):
+                self.broken(f"I8: {request.symbol} was entered while the {symbol} that is held had no price")
+            key = account, symbol
+            worth[key] = worth.get(key, ZERO) + abs(quantity) * self.quotes[symbol].price
+        worth[request.account, request.symbol] += request.quantity * price
+        mine, all_ = self.rules["account"], self.rules["platform"]
+        for what, total, cap in (
+            ("of all", sum(worth.values()), all_["max_total_exposure_usd"]),
+            ("of all in it", _sum(worth, 1, request.symbol), all_["max_symbol_exposure_usd"]),
+            ("of the account", _sum(worth, 0, request.account), mine["max_total_exposure_usd"]),
+            ("of the account in it", worth[request.account, request.symbol], mine["max_symbol_exposure_usd"]),
+        ):
+            if total > cap:
+                self.broken(f"I8: exposure {what} would be {total}, the cap is {cap} ({request.symbol})")
 
     def leaves(self, venue: str, prepared: Prepared) -> None:
         """An order leaves: the gate must be open at this very moment (I7)."""
@@ -531,6 +558,10 @@ class World:
             self.broken(f"I3: not at its end {LONGEST_END} after the last deadline: {busy}")
         for what in invariants.audit(self.venues, limits=self.rules):
             self.broken(what)
+
+
+def _sum(worth: Mapping[tuple[str, str], Decimal], place: int, name: str) -> Decimal:
+    return sum((usd for key, usd in worth.items() if key[place] == name), ZERO)
 
 
 def _commit() -> None:
