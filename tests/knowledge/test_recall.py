@@ -1,0 +1,44 @@
+"""How often the document that answers a question is among the five passages: measured for the local embedder.
+
+.venv/bin/python -m pytest tests/knowledge/test_recall.py -s
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from maxxit.core.config import read_yaml
+from maxxit.knowledge.ingest import Scope, store
+from maxxit.knowledge.retrieve import passages
+from maxxit.knowledge.sources.base import Text
+from tests.builders import T0, RecordedClock
+from tests.knowledge.conftest import Configure
+
+SET = read_yaml(Path(__file__).with_name("questions.yaml"))
+
+
+@pytest.mark.django_db
+def test_recall_at_five(time: RecordedClock, configure: Configure) -> None:
+    configure(search={"min_similarity": 0})
+    for name, text in SET["documents"].items():
+        store(name, Text(text), Scope("set"))
+    asked: Counter[str] = Counter()
+    first: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    missed = []
+    for answer, kind, question in SET["questions"]:
+        uris = [one.uri for one in passages(question, at=T0, limit=5)]
+        asked[kind] += 1
+        first[kind] += uris[:1] == [answer]
+        found[kind] += answer in uris
+        if answer not in uris:
+            missed.append(f"{kind}: {question}")
+    for kind in (*asked, "all"):
+        n, one, five = (count.total() if kind == "all" else count[kind] for count in (asked, first, found))
+        print(f"\n{kind:6} questions {n:3}  recall@1 {one / n:.2f}  recall@5 {five / n:.2f}", end="")
+    print("\nmissed:", *missed, sep="\n  ")
+
+    assert found["words"] / asked["words"] >= 0.95
+    assert found["near"] / asked["near"] >= 0.9
+    assert found.total() / asked.total() >= 0.75
