@@ -20,7 +20,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from tests.chaos.world import VENUES, Dice, Tally, World, percentiles, run_forever, settle_down, world
+from tests.chaos.world import (
+    VENUES,
+    Dice,
+    Tally,
+    World,
+    percentiles,
+    planting,
+    run_forever,
+    settle_down,
+    world,
+)
 
 BOUND_SECONDS = 2.0
 """The last send after a flip (I7)."""
@@ -222,8 +232,11 @@ def main() -> int:
     )
     parser.add_argument("--flips", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--mutant", default="", help="plant this bug of tests.chaos.mutants (part of its name)"
+    )
     given = parser.parse_args()
-    return campaign(given.flips, given.seed).tell()
+    return campaign(given.flips, given.seed, planting(given.mutant)).tell()
 
 
 if __name__ == "__main__":

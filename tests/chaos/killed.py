@@ -22,7 +22,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from tests.chaos.world import DEADLINE_SECONDS, Dice, Job, Tally, World, run, settle_down, world
+from tests.chaos.world import DEADLINE_SECONDS, Dice, Job, Tally, World, planting, run, settle_down, world
 
 STEPS = (
     "trading.execute:fan_out",
@@ -460,8 +460,11 @@ def main() -> int:
     )
     parser.add_argument("--faults", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--mutant", default="", help="plant this bug of tests.chaos.mutants (part of its name)"
+    )
     given = parser.parse_args()
-    return campaign(given.faults, given.seed).tell()
+    return campaign(given.faults, given.seed, planting(given.mutant)).tell()
 
 
 if __name__ == "__main__":

@@ -276,6 +276,19 @@ def settle_down(*works: Callable[[], Any]) -> None:
     gc.freeze()
 
 
+def planting(name: str) -> Callable[[], None] | None:
+    """What plants the bug of `tests.chaos.mutants` with `name` in its name, in a world that stands; None for none."""
+
+    def plant() -> None:
+        from tests.chaos.mutants import MUTANTS, planted
+
+        [mutant] = [one for one in MUTANTS if name in one.name]
+        print(f"planted: {mutant.name}", flush=True)
+        planted(mutant).__enter__()  # until this process ends
+
+    return plant if name else None
+
+
 @dataclass
 class Tally:
     """What a campaign did and found, printed at its end."""
