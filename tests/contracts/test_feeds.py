@@ -1,8 +1,9 @@
 """What every price feed must do, each against a real server that speaks its provider's wire format."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from eth_abi.abi import encode
@@ -13,6 +14,7 @@ from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.market import quotes
 from maxxit.market.feeds import FEEDS, evm
 from maxxit.market.feeds.base import PriceFeed
+from maxxit.market.feeds.file import BAR, HEADER, FileFeed
 from maxxit.market.models import RefusedQuote
 from tests.builders import T0, RecordedClock
 from tests.market.conftest import closed_clients as closed_clients
@@ -267,3 +269,61 @@ def test_a_node_that_refuses_is_rejected(
 
     with pytest.raises(Rejected, match="out of gas"):
         feed.quotes(["BTC"])
+
+
+# -- the file speaks no protocol: its faults are in its lines
+
+
+def candle_lines(folder: Path, *closes: str, order: Sequence[int] = (), end: str = "") -> FileFeed:
+    """A folder with five-minute bars that close at T0, T0 + 5 min …; `end` cuts the last line off."""
+    opened = [int((T0 - BAR).timestamp() * 1000) + n * 300_000 for n in (order or range(len(closes)))]
+    rows = [f"{at},{close},{close},{close},{close},1" for at, close in zip(opened, closes, strict=True)]
+    text = "\n".join([",".join(HEADER), *rows]) + end
+    (folder / "candles-BTC-USD-5m.csv").write_text(text)
+    return FileFeed(str(folder), name="file")
+
+
+@pytest.mark.parametrize("absurd", ["0", "-1", "NaN", "", "x", "1e", "Infinity,"])
+def test_a_file_with_an_absurd_bar_is_refused_and_names_the_line(
+    tmp_path: Path, time: RecordedClock, absurd: str
+) -> None:
+    with pytest.raises(Misconfigured, match=r"candles-BTC-USD-5m\.csv:3: "):
+        candle_lines(tmp_path, "100", absurd).quotes(["BTC"])
+
+
+@pytest.mark.parametrize(
+    ("order", "end"), [((0, 0), ""), ((1, 0), ""), ((), f"\n{int(T0.timestamp() * 1000)},100")]
+)
+def test_a_file_with_a_bar_twice_out_of_order_or_cut_off_is_refused(
+    tmp_path: Path, time: RecordedClock, order: Sequence[int], end: str
+) -> None:
+    with pytest.raises(Misconfigured, match=r"\.csv:[34]: "):
+        candle_lines(tmp_path, "100", "101", order=order, end=end).quotes(["BTC"])
+
+
+@pytest.mark.django_db
+def test_an_outlier_in_a_file_is_refused_as_from_any_source(tmp_path: Path, time: RecordedClock) -> None:
+    feed = candle_lines(tmp_path, "100", "1000")
+    assert quotes.accept(feed.quotes(["BTC"]).values()) == ["BTC"]
+    time.move(minutes=5)
+    time.move(seconds=-10)
+    assert quotes.accept(feed.quotes(["BTC"]).values()) == []  # the next bar has not closed yet
+    time.move(seconds=10)
+    limits = quotes.policy().model_copy(update={"jump_seconds": 600})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quotes, "policy", lambda: limits)
+        assert quotes.accept(feed.quotes(["BTC"]).values()) == []
+    assert {row.reason for row in RefusedQuote.objects.all()} == {"jump", "stale"}
+    assert quotes.latest(["BTC"]) == {}
+
+
+@pytest.mark.django_db
+def test_a_file_of_the_past_is_stale_and_one_of_the_future_is_silent(
+    tmp_path: Path, time: RecordedClock
+) -> None:
+    feed = candle_lines(tmp_path, "100")
+    time.to(T0 + HOUR)
+    assert quotes.accept(feed.quotes(["BTC"]).values()) == []
+    assert RefusedQuote.objects.get().reason == "stale"
+    time.to(T0 - HOUR)
+    assert feed.quotes(["BTC"]) == {}
