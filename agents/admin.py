@@ -225,7 +225,16 @@ class DeploymentAdmin(Stateful):
     search_fields = ("account", "agent__name", "owner__username", "safe_wallet", "user_wallet")
     date_hierarchy = "created_at"
     autocomplete_fields = ("agent", "owner")
-    readonly_fields = ("status", "orders", "positions", "ledger", "safe", "verified_at", "created_at")
+    readonly_fields = (
+        "status",
+        "orders",
+        "positions",
+        "ledger",
+        "safe",
+        "module_enabled",
+        "verified_at",
+        "created_at",
+    )
     actions = ("activate", "pause", "revoke")
     status = state_column()
     starting = number_column("starting_balance", "starting balance (USDC)")

@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
@@ -52,8 +52,8 @@ class ChainTransactionAdmin(Book):
     """One intent: one nonce, however often its fees were raised."""
 
     list_display = (
-        "id", "created_at", "intent", "phase", "reason", "nonce", "attempted", "block_number", "gas_used", "paid",
-        "explorer", "chain",
+        "id", "created_at", "intent", "phase", "reason", "nonce", "attempted", "block_number", "paid", "explorer",
+        "chain",
     )  # fmt: skip
     list_filter = ("state", "chain_id", "reason")
     list_select_related = ("signer",)
@@ -124,9 +124,8 @@ class SafePlanAdmin(Book):
     def card(self, row: SafePlan) -> SafeString:
         """What the signature allows, in plain words."""
         made = onboarding.permission_card(verify.policy_of(row), verify.rules_of(row), _names(row.chain_id))
-        return format_html(
-            '<pre class="whitespace-pre-wrap font-mono text-sm leading-6">{}</pre>', made.as_text()
-        )
+        lines = [(line.replace("  ", "\u00a0\u00a0"),) for line in made.as_text().splitlines()]
+        return format_html_join(SafeString("<br>"), "{}", lines)
 
     @display(description="tokens")  # type: ignore[untyped-decorator]
     def tokens(self, row: SafePlan) -> str:
