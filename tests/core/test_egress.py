@@ -1,14 +1,22 @@
 """The guarded way out: what it refuses to call, and that what was checked is what is called."""
 
 import gzip
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from maxxit.core import egress
 from maxxit.core.egress import Rules, fetch, is_public, locate, parse
@@ -415,8 +423,50 @@ def test_proxies_of_the_environment_are_not_used(rules: Rules, monkeypatch: pyte
     assert get("page", rules).text() == "grüße"
 
 
-def test_tls_proves_the_name_and_not_the_address(rules: Rules) -> None:
-    # the fake server speaks no TLS: what matters is that the handshake fails instead of plain text being read
-    with pytest.raises(Retryable):
-        fetch(f"https://example.org:{rules.ports[0]}/page", rules)
-    assert Server.seen == []
+@pytest.fixture
+def tls_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A server whose certificate names example.org and nothing else; its issuer is trusted for this test."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example.org")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("example.org")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    issued, secret = tmp_path / "issued.pem", tmp_path / "key.pem"
+    issued.write_bytes(certificate.public_bytes(Encoding.PEM))
+    secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    monkeypatch.setattr("certifi.where", lambda: str(issued))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(issued, secret)
+
+    class Quiet(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that does not trust us hangs up."""
+
+    server = Quiet((HERE, 0), Server)
+    server.daemon_threads = True
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+def test_tls_proves_the_name_although_the_address_is_called(rules: Rules, tls_port: int) -> None:
+    secure = replace(rules, ports=(tls_port,))
+
+    assert fetch(f"https://example.org:{tls_port}/page", secure).text() == "grüße"
+    asked = len(Server.seen)
+    for other in ("other.org", "www.example.org", HERE):
+        with pytest.raises(Retryable, match=r"(?i)certificate"):
+            fetch(f"https://{other}:{tls_port}/page", secure)
+    assert len(Server.seen) == asked == 1
