@@ -197,21 +197,27 @@ def _due(source: str, offers: Iterable[Offer]) -> Iterator[Offer]:
 
 
 def _look(offer: Offer, scope: Scope, rules: KnowledgePolicy, done: Swept) -> None:
-    now, before = clock.now(), Item.objects.filter(key=key_of(offer.uri)).first()
-    row = Item(key=key_of(offer.uri), uri=redact.text(storable(offer.uri))[:2000], source=scope.source)
-    row.checked_at = now
+    """Read and store one item. The attempt is written down before: one that ends its worker is counted, too."""
+    now, key = clock.now(), key_of(offer.uri)
+    row = Item.objects.filter(key=key).first() or Item(key=key)
+    row.uri, row.source, row.checked_at = redact.text(storable(offer.uri))[:2000], scope.source, now
+    row.attempts += 1
+    row.outcome, row.last_error = "begun", "it was begun and not ended: its worker was stopped"
+    wait = timedelta(minutes=rules.ingest.retry_minutes) * 2 ** min(row.attempts - 1, 10)
+    row.due_at = None if row.attempts >= rules.ingest.max_attempts else now + min(wait, MAX_WAIT)
+    row.save()
     try:
         row.outcome = store(offer.uri, offer.read(), scope)
+        row.attempts, row.last_error = 0, ""
         row.due_at = now + (offer.refresh or timedelta(0))
-    except Misconfigured:
+    except Misconfigured:  # no fault of the item
+        row.delete()
         raise
     except (Retryable, Rejected) as error:
-        row.attempts = (before.attempts if before else 0) + 1
         row.outcome = getattr(error, "code", "away")[:60]
         row.last_error = redact.text(storable(str(error)))[:2000]
-        hopeless = isinstance(error, Rejected) or row.attempts >= rules.ingest.max_attempts
-        wait = timedelta(minutes=rules.ingest.retry_minutes) * 2 ** min(row.attempts - 1, 10)
-        row.due_at = None if hopeless else now + min(wait, MAX_WAIT)
+        if isinstance(error, Rejected):
+            row.due_at = None
         done.failed[row.uri] = row.last_error[:300]
         log.warning("knowledge_item_failed", uri=row.uri, attempts=row.attempts, error=row.last_error[:300])
     row.save()

@@ -302,3 +302,33 @@ def test_an_embedder_without_its_key_names_the_variable(
     configure(embedder="openai")
     with pytest.raises(Misconfigured, match="set OPENAI_API_KEY"):
         store("a", Text("A."), HAND)
+
+
+def test_an_item_that_ends_its_worker_is_counted_and_set_aside_in_the_end(
+    configure: Configure, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(sources={"s": {"adapter": "web", "urls": ["https://e.org/"]}}, ingest={"max_attempts": 2})
+
+    def killed(url: str, rules: egress.Rules) -> egress.Page:
+        raise SystemExit
+
+    monkeypatch.setattr(egress, "fetch", killed)
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            sweep()
+        time.move(hours=1)
+
+    row = Item.objects.get()
+    assert (row.outcome, row.attempts, row.due_at) == ("begun", 2, None)
+    assert sweep().looked == 0
+
+
+def test_a_missing_key_is_counted_against_no_item(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    (tmp_path / "a.txt").write_text("Fine.")
+    configure(embedder="openai", sources={"s": {"adapter": "files", "paths": [f"{tmp_path}/*"]}})
+
+    assert "OPENAI_API_KEY" in sweep().failed["s"]
+    assert not Item.objects.exists()
