@@ -484,7 +484,8 @@ def main() -> int:
             for name in VARIANTS
             if given.variants and not campaign(made, given.variants, given.seed, name, stop=True)
         ]
-    print(f"planted {len(VARIANTS)}, missed: {missed or 'none'}")
+    if given.variants:
+        print(f"planted {len(VARIANTS)}, missed: {missed or 'none'}")
     return 1 if faults or missed else 0
 
 
