@@ -16,6 +16,7 @@ from maxxit.core import clock
 from maxxit.core.config import load, profile
 from maxxit.core.errors import MaxxitError
 from maxxit.core.processes import port_taken
+from maxxit.knowledge.policy import policy as knowledge_policy
 from maxxit.llm.policy import policy as llm_policy
 from maxxit.market import candles, quotes
 from maxxit.market.feeds.bars import BAR
@@ -258,6 +259,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "venues": venues,
     "feeds": quotes.max_age,
     "notify": notify_policy,
+    "knowledge": knowledge_policy,
     "signals": signals_policy,
     "risk": risk_policy,
     "schedule": schedule,
