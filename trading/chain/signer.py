@@ -14,10 +14,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 from eth_keys.exceptions import ValidationError as KeyFault
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -26,6 +24,10 @@ from maxxit.core import redact
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.core.processes import write_secret
 from trading.chain.chains import LOCAL_CHAIN_ID
+
+# eth_account brings pairing curves that cost seconds and megabytes: it is loaded where a key is, in no other process
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
 
 KEYSTORE, PASSWORD, PASSWORD_FILE = "EXECUTOR_KEYSTORE", "EXECUTOR_PASSWORD", "EXECUTOR_PASSWORD_FILE"
 PLAINTEXT = ("EXECUTOR_KEY", "EXECUTOR_PRIVATE_KEY", "PRIVATE_KEY")
@@ -63,7 +65,7 @@ class Signer:
     """Signs what is inside the policy: our module, open and close, at a bounded rate."""
 
     def __init__(
-        self, account: LocalAccount, *, chain_id: int, targets: Collection[str], per_minute: int
+        self, account: "LocalAccount", *, chain_id: int, targets: Collection[str], per_minute: int
     ) -> None:
         self.__account = account
         self.address: str = account.address
@@ -142,6 +144,8 @@ def _password() -> str:
 @cache
 def _known_addresses() -> frozenset[str]:
     """Accounts whose keys the whole world has: those of anvil and hardhat."""
+    from eth_account import Account
+
     Account.enable_unaudited_hdwallet_features()
     return frozenset(
         Account.from_mnemonic(KNOWN_MNEMONIC, account_path=f"m/44'/60'/0'/0/{place}").address
@@ -165,6 +169,8 @@ def check_boot(chain_id: int) -> None:
 
 def open_signer(chain_id: int, targets: Collection[str], per_minute: int) -> Signer:
     """Decrypt the key. Only the worker that executes calls this. Raises `Misconfigured`."""
+    from eth_account import Account
+
     check_boot(chain_id)
     password = _password()
     redact.know(password)
@@ -190,6 +196,8 @@ def open_signer(chain_id: int, targets: Collection[str], per_minute: int) -> Sig
 
 def write_keystore(path: Path, key: bytes, password: str, *, iterations: int | None = None) -> str:
     """Encrypt `key` into a file that only its owner may read; returns its address."""
+    from eth_account import Account
+
     made = Account.encrypt(
         key, password, kdf="scrypt" if iterations is None else "pbkdf2", iterations=iterations
     )
