@@ -32,7 +32,7 @@ def collector(
     values = yaml.safe_load((policy_dir / "llm.yaml").read_text())
     values["exports"] = ["langfuse", "otlp"]
     for stanza in values["exporters"].values():
-        stanza |= {"batch": 2, "batches_per_pass": 2, "timeout_seconds": 1}
+        stanza |= {"batch": 2, "batches_per_pass": 2, "timeout_seconds": 10}
     (policy_dir / "llm.yaml").write_text(yaml.safe_dump(values))
     for name, value in {
         "LANGFUSE_BASE_URL": f"{second.url}/langfuse",
