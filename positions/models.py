@@ -3,6 +3,8 @@
 from typing import ClassVar
 
 from django.db import models
+from django.db.models import Case, F, When
+from django.db.models.functions import Coalesce
 
 from maxxit.core.money import COLUMN
 from positions import states
@@ -52,6 +54,15 @@ class Position(models.Model):
         max_digits=9, decimal_places=6, null=True, help_text="percent behind the best"
     )
     trailing_stop = models.DecimalField(**COLUMN, null=True, help_text="price; unset until activated")
+    trailing_next = models.GeneratedField(
+        expression=Coalesce(
+            F("trailing_stop") / (1 - Case(When(side="long", then=1), default=-1) * F("trailing_pct") / 100),
+            F("trailing_activation"),
+        ),
+        output_field=models.DecimalField(**COLUMN, null=True),
+        db_persist=True,
+        help_text="the stop moves when the price gets past this: where it wakes, then the best price so far",
+    )
     time_exit_at = models.DateTimeField(null=True)
     exits = models.PositiveIntegerField(default=0, help_text="closing orders so far")
     exit_retry_at = models.DateTimeField(
@@ -84,6 +95,11 @@ class Position(models.Model):
             models.Index(
                 fields=["symbol", "side", "trailing_stop"],
                 name="positions_trail",
+                condition=models.Q(state="open", trailing_pct__isnull=False),
+            ),
+            models.Index(
+                fields=["symbol", "side", "trailing_next"],
+                name="positions_ratchet",
                 condition=models.Q(state="open", trailing_pct__isnull=False),
             ),
             models.Index(fields=["time_exit_at"], name="positions_time", condition=models.Q(state="open")),

@@ -15,14 +15,24 @@ from trading import gate
 
 FRESH = "q.price > 0 AND q.price <> 'NaN' AND q.at > %(oldest)s AND q.at <= %(newest)s"
 
+A_LITTLE_MORE = "1.000000001"
+"""`trailing_next` is rounded: what it finds is compared exactly."""
+
 RATCHET = f"""
 UPDATE positions p SET trailing_stop = w.wanted
 FROM (
-    SELECT p.id, q.price * (1 - s.sign * p.trailing_pct / 100) AS wanted, s.sign
+    SELECT t.id, q.price * (1 - t.sign * t.trailing_pct / 100) AS wanted, t.sign
     FROM quotes q
-    CROSS JOIN (VALUES ('long', 1), ('short', -1)) AS s(side, sign)
-    JOIN positions p ON p.symbol = q.symbol AND p.side = s.side AND p.state = 'open' AND p.trailing_pct IS NOT NULL
-    WHERE {FRESH} AND s.sign * (q.price - p.trailing_activation) >= 0
+    CROSS JOIN LATERAL (
+        SELECT id, 1 AS sign, trailing_activation, trailing_pct FROM positions
+        WHERE state = 'open' AND trailing_pct IS NOT NULL AND symbol = q.symbol AND side = 'long'
+          AND trailing_next <= q.price * {A_LITTLE_MORE}
+        UNION ALL
+        SELECT id, -1, trailing_activation, trailing_pct FROM positions
+        WHERE state = 'open' AND trailing_pct IS NOT NULL AND symbol = q.symbol AND side = 'short'
+          AND trailing_next >= q.price / {A_LITTLE_MORE}
+    ) AS t
+    WHERE {FRESH} AND t.sign * (q.price - t.trailing_activation) >= 0
 ) AS w
 WHERE p.id = w.id AND p.state = 'open' AND (p.trailing_stop IS NULL OR w.sign * (w.wanted - p.trailing_stop) > 0)
 """  # noqa: S608 (constants only)

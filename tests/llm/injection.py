@@ -49,7 +49,7 @@ def main() -> int:
         import logging
 
         from maxxit.events import wake
-        from maxxit.replay.database import own_database
+        from maxxit.own_database import own_database
         from tests.builders import RecordedClock
 
         logging.disable(logging.ERROR)

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from maxxit.core import clock
 from maxxit.core.config import use_profile
 from maxxit.core.errors import MaxxitError
+from maxxit.own_database import own_database
 from maxxit.replay import report
-from maxxit.replay.database import own_database
 from maxxit.replay.run import Recorded, play, prepare
 
 

@@ -1,4 +1,4 @@
-"""A database of its own for each replay, so that nothing of it can reach the live tables, nor depend on them.
+"""A database of its own for a replay or a measurement: nothing of it reaches the live tables, or depends on them.
 
 With DATABASE_URL the database is made beside the live one (the role needs the right to create databases);
 otherwise an embedded Postgres of its own runs for as long as the replay, so that nothing else has to be running.
@@ -20,21 +20,23 @@ from maxxit.env import read_env
 
 
 @contextmanager
-def own_database(*, keep: bool = False) -> Iterator[str]:
+def own_database(*, keep: bool = False, durable: bool = False) -> Iterator[str]:
     """Inside this block Django's default connection is a fresh, migrated database; yields where it is.
 
-    It is dropped afterwards unless `keep`. The cache lives in memory for as long: a replay needs no Redis.
+    It is dropped afterwards unless `keep`. With `durable` each commit reaches the disk, for those who measure that.
+    The cache lives in memory for as long: a replay needs no Redis.
     """
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-    with _embedded(keep) if read_env().own_postgres else _beside(keep) as where:
+    place = _embedded(keep, durable) if read_env().own_postgres else _beside(keep, durable)
+    with place as where:
         call_command("migrate", verbosity=0, interactive=False)
         yield where
 
 
 @contextmanager
-def _embedded(keep: bool) -> Iterator[str]:
+def _embedded(keep: bool, durable: bool) -> Iterator[str]:
     folder = Path(settings.DATA_DIR) / f"replay-{os.getpid()}"
-    server = Postgres(folder, ephemeral=True)
+    server = Postgres(folder, ephemeral=not durable)
     server.start()
     try:
         with _connected_to(HOST=str(server.sockets)):
@@ -46,15 +48,17 @@ def _embedded(keep: bool) -> Iterator[str]:
 
 
 @contextmanager
-def _beside(keep: bool) -> Iterator[str]:
+def _beside(keep: bool, durable: bool) -> Iterator[str]:
     name = f"{connection.settings_dict['NAME']}_replay_{os.getpid()}"
     quoted = connection.ops.quote_name(name)
     with connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE IF EXISTS {quoted}")
         cursor.execute(f"CREATE DATABASE {quoted}")
-    options = connection.settings_dict["OPTIONS"]
+    options = dict(connection.settings_dict["OPTIONS"])
+    if not durable:
+        options["options"] = "-c synchronous_commit=off"
     try:
-        with _connected_to(NAME=name, OPTIONS={**options, "options": "-c synchronous_commit=off"}):
+        with _connected_to(NAME=name, OPTIONS=options):
             yield f"database {name}"
     finally:
         if not keep:
