@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Case, F, When
-from django.db.models.functions import Coalesce
+from django.db.models import Case, F, Value, When
+from django.db.models.functions import Coalesce, Greatest, Least, NullIf
 
 from maxxit.core.money import COLUMN
 from positions import states
@@ -54,9 +54,26 @@ class Position(models.Model):
         max_digits=9, decimal_places=6, null=True, help_text="percent behind the best"
     )
     trailing_stop = models.DecimalField(**COLUMN, null=True, help_text="price; unset until activated")
+    exit_below = models.GeneratedField(
+        expression=Case(
+            When(side="long", then=Greatest("stop_loss", "trailing_stop")), default=F("take_profit")
+        ),
+        output_field=models.DecimalField(**COLUMN),
+        db_persist=True,
+        help_text="at this price or below one of its exits is reached",
+    )
+    exit_above = models.GeneratedField(
+        expression=Case(
+            When(side="long", then=F("take_profit")), default=Least("stop_loss", "trailing_stop")
+        ),
+        output_field=models.DecimalField(**COLUMN),
+        db_persist=True,
+        help_text="at this price or above one of its exits is reached",
+    )
     trailing_next = models.GeneratedField(
         expression=Coalesce(
-            F("trailing_stop") / (1 - Case(When(side="long", then=1), default=-1) * F("trailing_pct") / 100),
+            F("trailing_stop")
+            / NullIf(1 - Case(When(side="long", then=1), default=-1) * F("trailing_pct") / 100, Value(0)),
             F("trailing_activation"),
         ),
         output_field=models.DecimalField(**COLUMN, null=True),
@@ -83,19 +100,10 @@ class Position(models.Model):
         ordering = ("-id",)
         indexes = (
             models.Index(
-                fields=["symbol", "side", "stop_loss"],
-                name="positions_stop",
-                condition=models.Q(state="open"),
+                fields=["symbol", "exit_below"], name="positions_below", condition=models.Q(state="open")
             ),
             models.Index(
-                fields=["symbol", "side", "take_profit"],
-                name="positions_take",
-                condition=models.Q(state="open"),
-            ),
-            models.Index(
-                fields=["symbol", "side", "trailing_stop"],
-                name="positions_trail",
-                condition=models.Q(state="open", trailing_pct__isnull=False),
+                fields=["symbol", "exit_above"], name="positions_above", condition=models.Q(state="open")
             ),
             models.Index(
                 fields=["symbol", "side", "trailing_next"],

@@ -1,6 +1,7 @@
 """open positions + quotes -> closing orders, in one statement however many positions are open
 
-The hits are found by index from the quotes' side, so the cost follows the number of hits. One statement then
+The hits are found by index from the quotes' side: a position leaves at or below its `exit_below`, at or above its
+`exit_above`, whichever of its exits these are; so the cost follows the number of hits. One statement then
 claims them (open -> closing: of two monitors only one gets a row), writes the closing orders and the events.
 """
 
@@ -14,6 +15,8 @@ from maxxit.market import quotes
 from trading import gate
 
 FRESH = "q.price > 0 AND q.price <> 'NaN' AND q.at > %(oldest)s AND q.at <= %(newest)s"
+
+WATCHED = "NOT EXISTS (SELECT FROM exit_pauses WHERE resumed_at IS NULL)"
 
 A_LITTLE_MORE = "1.000000001"
 """`trailing_next` is rounded: what it finds is compared exactly."""
@@ -39,38 +42,27 @@ WHERE p.id = w.id AND p.state = 'open' AND (p.trailing_stop IS NULL OR w.sign * 
 
 HITS_BY_MARKET = f"""
     SELECT DISTINCT ON (id) id, why FROM (
-        SELECT h.id, h.why, h.rank
+        SELECT p.id, CASE
+                   WHEN p.sign * (q.price - p.take_profit) >= 0 THEN 'take_profit'
+                   WHEN p.sign * (q.price - p.stop_loss) <= 0 THEN 'stop_loss'
+                   ELSE 'trailing_stop'
+               END AS why, 1 AS rank
         FROM quotes q
         CROSS JOIN LATERAL (
-            SELECT id, 'take_profit' AS why, 1 AS rank FROM positions
-            WHERE state = 'open' AND symbol = q.symbol AND side = 'long' AND take_profit <= q.price
+            SELECT id, take_profit, stop_loss, CASE side WHEN 'long' THEN 1 ELSE -1 END AS sign FROM positions
+            WHERE state = 'open' AND symbol = q.symbol AND exit_below >= q.price
             UNION ALL
-            SELECT id, 'take_profit', 1 FROM positions
-            WHERE state = 'open' AND symbol = q.symbol AND side = 'short' AND take_profit >= q.price
-            UNION ALL
-            SELECT id, 'stop_loss', 2 FROM positions
-            WHERE state = 'open' AND symbol = q.symbol AND side = 'long' AND stop_loss >= q.price
-            UNION ALL
-            SELECT id, 'stop_loss', 2 FROM positions
-            WHERE state = 'open' AND symbol = q.symbol AND side = 'short' AND stop_loss <= q.price
-            UNION ALL
-            SELECT id, 'trailing_stop', 3 FROM positions
-            WHERE state = 'open' AND trailing_pct IS NOT NULL AND symbol = q.symbol AND side = 'long'
-              AND trailing_stop >= q.price
-            UNION ALL
-            SELECT id, 'trailing_stop', 3 FROM positions
-            WHERE state = 'open' AND trailing_pct IS NOT NULL AND symbol = q.symbol AND side = 'short'
-              AND trailing_stop <= q.price
-            UNION ALL
-            SELECT id, 'time_exit', 4 FROM positions
-            WHERE state = 'open' AND symbol = q.symbol AND time_exit_at <= %(now)s
-            UNION ALL
-            SELECT id, 'kill_switch', 5 FROM positions
-            WHERE state = 'open' AND symbol = q.symbol
-              AND EXISTS (SELECT FROM kill_switches WHERE released_at IS NULL AND level = 'flatten')
-        ) AS h
-        WHERE {FRESH}
-          AND (h.why = 'kill_switch' OR NOT EXISTS (SELECT FROM exit_pauses WHERE resumed_at IS NULL))
+            SELECT id, take_profit, stop_loss, CASE side WHEN 'long' THEN 1 ELSE -1 END FROM positions
+            WHERE state = 'open' AND symbol = q.symbol AND exit_above <= q.price
+        ) AS p
+        WHERE {FRESH} AND {WATCHED}
+        UNION ALL
+        SELECT p.id, 'time_exit', 2 FROM positions p JOIN quotes q USING (symbol)
+        WHERE p.state = 'open' AND p.time_exit_at <= %(now)s AND {FRESH} AND {WATCHED}
+        UNION ALL
+        SELECT p.id, 'kill_switch', 3 FROM positions p JOIN quotes q USING (symbol)
+        WHERE p.state = 'open' AND {FRESH}
+          AND EXISTS (SELECT FROM kill_switches WHERE released_at IS NULL AND level = 'flatten')
     ) AS found
     ORDER BY id, rank
 """  # noqa: S608 (constants only)

@@ -391,3 +391,25 @@ def test_the_exits_command_says_and_does_it(purse: Deployment, capsys: pytest.Ca
     call_command("exits", "on", "--reason", "all is well")
     call_command("exits", "run")
     assert "1 positions leave" in capsys.readouterr().out
+
+
+def test_a_stop_that_trails_by_everything_breaks_no_sweep(purse: Deployment, time: RecordedClock) -> None:
+    """The configuration allows 100 %: the stop then stands at zero, and the others must leave all the same."""
+    make.position(
+        purse,
+        symbol="ETH",
+        entry="2000",
+        trailing_pct=D(100),
+        trailing_activation=D(2100),
+        take_profit=D(9000),
+    )
+    lost = make.position(purse, symbol="BTC", entry="20000", stop_loss=D(19000))
+    make.price("BTC", "20000")
+    for eth in ("2200", "2300"):
+        make.price("ETH", eth)
+        sweep()
+    make.price("BTC", "18000")
+
+    assert sweep() == 1
+    lost.refresh_from_db()
+    assert lost.exit_reason == "stop_loss"
