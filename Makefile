@@ -90,9 +90,12 @@ chaos-long: install ## The same with the full counts of docs/reliability.md (an 
 	done
 	@echo "chaos-long: threads on one cap" && $(BIN)/python -m pytest -q tests/trading/test_race.py
 	@echo "chaos-long: planted bugs" && $(BIN)/python -m tests.chaos.mutants
+	@echo "chaos-long: a million answers for the parser" && $(BIN)/python -m pytest -q -m slow
 
-bench: install ## Measure throughput and latency of the pipeline (minutes)
-	@$(BIN)/python -m pytest -m slow -p no:xdist $(PYTEST)
+bench: install ## Every figure beside its floor in the same run: exits, fan-out, chain, market (ten minutes; docs/performance.md)
+	@for part in money chain_reads chain_gas market; do \
+		echo "bench: $$part" && $(BIN)/python -m tests.bench.$$part || exit 1; \
+	done
 
 clean: ## Delete .venv, caches and all data in .maxxit (asks first)
 	@read -r -p "Delete $(VENV), node_modules, caches and ALL DATA in .maxxit? Type yes: " answer && [ "$$answer" = yes ]
