@@ -333,6 +333,8 @@ def _body(response: http.Response, target: Target, rules: Rules, deadline: float
             raise Retryable(f"{target.host}: broken gzip ({error})") from error
         if len(body) > rules.max_bytes:
             raise Rejected(f"{target.url} is larger than {rules.max_bytes} bytes", code="answer_too_large")
+    if time.monotonic() >= deadline:  # hung up by ourselves: without a length that looks like the end
+        raise _late(target, rules)
     if unpack and not unpack.eof:
         raise Retryable(f"{target.host}: the answer was cut off")
     return bytes(body)
