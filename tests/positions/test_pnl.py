@@ -70,8 +70,8 @@ def test_the_cvar_is_the_mean_of_the_worst_twentieth(results: list[Decimal]) -> 
     worst = each[: len(results)]  # every result twenty times: a twentieth of them is a whole number
 
     assert found is not None
-    assert abs(found + sum(worst) / len(worst)) < D("1e-9")
-    assert found >= -sum(results) / len(results) - D("1e-9")
+    assert abs(found + sum(worst, D(0)) / len(worst)) < D("1e-9")
+    assert found >= -sum(results, D(0)) / len(results) - D("1e-9")
 
 
 @given(st.lists(cents, max_size=19))
