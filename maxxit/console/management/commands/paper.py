@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db import transaction
 
+from maxxit.console.checks import money
 from maxxit.console.ops import OpsCommand, by_option, clock_text, operator
 from maxxit.console.schemas import moment
 from maxxit.core import clock
@@ -14,7 +15,7 @@ from maxxit.market.venues import venues
 from trading import gate
 from trading.models import Approval, Gate
 
-SHOWN = ("venue", "dry_run", "approved", "orders_leave")
+SHOWN = ("money", "venue", "dry_run", "approved", "orders_leave")
 
 
 class Command(OpsCommand):
@@ -68,12 +69,13 @@ class Command(OpsCommand):
                 {
                     "venue": name,
                     "paper": venue.paper,
+                    "money": money(venue),
                     "dry_run": row is None or row.dry_run,
                     "approved": gate.is_approved(name),
                     "orders_leave": name in open_now and not gate.kill_level(),
                 }
             )
-        rows = [("paper" if one["paper"] else "REAL", *(one[name] for name in SHOWN)) for one in told]
+        rows = [[one[name] for name in SHOWN] for one in told]
         self.table(("money", "venue", "dry run", "approved", "entries leave"), rows)
         for one in standing:
             self.say(
