@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from agents.models import Agent, Subscription
 from maxxit.market import quotes, snapshots
-from maxxit.market.indicators import Snapshot
+from maxxit.market.bars import Snapshot
 from signals_app.models import CtPost
 from signals_app.policy import Generate
 from signals_app.score import Call

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from maxxit.llm.proposal import Proposal
-from maxxit.market.indicators import Snapshot
+from maxxit.market.bars import Snapshot
 
 HALF = Decimal("0.5")
 MIN_CONFIDENCE, MAX_CONFIDENCE = Decimal("0.3"), Decimal("0.95")

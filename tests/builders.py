@@ -11,8 +11,8 @@ from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
 from maxxit.core import clock, correlation
 from maxxit.events.models import Event
 from maxxit.market import candles
+from maxxit.market.bars import Snapshot
 from maxxit.market.feeds.file import BAR, Bar
-from maxxit.market.indicators import Snapshot
 from maxxit.market.models import Quote
 from positions.models import Position
 from signals_app.models import CtPost, Signal

@@ -19,8 +19,8 @@ from maxxit.core.processes import port_taken
 from maxxit.knowledge.policy import policy as knowledge_policy
 from maxxit.llm.policy import policy as llm_policy
 from maxxit.market import candles, quotes
+from maxxit.market.bars import MOST_MISSING
 from maxxit.market.feeds.bars import BAR
-from maxxit.market.indicators import MOST_MISSING
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import Quote
 from maxxit.market.stream import status as stream_status

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 from django.db import connection, transaction
 
 from maxxit.core.clock import bucket
@@ -202,6 +201,8 @@ def last_bars(symbols: Sequence[str], *, width: timedelta, count: int, at: datet
 
 
 def _bars(symbol: str, columns: list[Any], width: timedelta, until: datetime) -> Bars:
+    import numpy as np  # as in `maxxit.market.bars`
+
     high, low, close, volume, first, last = columns
     return Bars(
         symbol,

@@ -5,49 +5,13 @@ Warm-up is explicit: a snapshot is refused where any figure it needs is not yet 
 newest closed bar must be there, and of all bars nine in ten.
 """
 
-from dataclasses import asdict, dataclass
 from math import isfinite, sqrt
 
 import numpy as np
 import talib
 from numpy.typing import NDArray
 
-from maxxit.market.bars import Bars
-
-MOST_MISSING = 0.1
-"""Share of bars that may be missing; an exchange leaves out the bars in which nobody traded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the market of one symbol looked like at the close of its last bar."""
-
-    close: float
-    """USD."""
-    rsi: float
-    """Relative strength index over 14 bars, 0 to 100."""
-    macd_histogram: float
-    """MACD(12, 26, 9) histogram, USD."""
-    bollinger_b: float
-    """Place within the Bollinger bands (20 bars, 2 deviations): 0 lower band, 1 upper band."""
-    volume_z: float
-    """The last bar's volume in standard deviations from the mean of the 20 before it."""
-    fast_average: float
-    """Simple moving average over 20 bars, USD."""
-    slow_average: float
-    """Simple moving average over 50 bars (or all there are, from 40), USD."""
-    momentum_pct: float
-    """Rate of change over 10 bars, percent."""
-    atr_pct: float
-    """Average true range over 14 bars, percent of the close."""
-    volatility_pct: float
-    """Standard deviation of the log returns of the last 20 bars, percent per bar."""
-    ewma_pct: float
-    """The same over the last 40 returns, each weighing 0.94 of the one after it (RiskMetrics), percent per bar."""
-
-    def as_json(self) -> dict[str, float]:
-        """For the signal's row, rounded to ten significant digits so that it reads and compares well."""
-        return {name: float(f"{value:.10g}") for name, value in asdict(self).items()}
+from maxxit.market.bars import MOST_MISSING, Bars, Snapshot
 
 
 def snapshot(bars: Bars, *, warm_up: int) -> Snapshot | None:

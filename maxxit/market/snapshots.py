@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from maxxit.core import clock
 from maxxit.market import candles
-from maxxit.market.indicators import Snapshot, snapshot
+from maxxit.market.bars import Snapshot
 
 KEPT = """
 SELECT symbol, id, figures FROM market_snapshots
@@ -68,6 +68,8 @@ def of(symbols: Sequence[str], terms: Terms, at: datetime) -> dict[str, Kept]:
         missing = [symbol for symbol in symbols if symbol not in found]
         if not missing:
             return found
+        from maxxit.market.indicators import snapshot  # TA-Lib: loaded where figures are made
+
         bars = candles.last_bars(missing, width=terms.width, count=terms.count, at=at)
         made = {
             symbol: it for symbol in sorted(bars) if (it := snapshot(bars[symbol], warm_up=terms.warm_up))

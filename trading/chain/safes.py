@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from eth_keys.exceptions import BadSignature
 
 from agents.models import Deployment
 from agents.states import DeploymentState
@@ -94,6 +93,7 @@ def _signer_of(text: str, signature: str) -> str:
     """Who signed it; empty for what is no signature."""
     from eth_account import Account  # as in `trading.chain.signer`
     from eth_account.messages import encode_defunct
+    from eth_keys.exceptions import BadSignature
 
     if not SIGNATURE.fullmatch(signature):
         return ""

@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from eth_keys.exceptions import ValidationError as KeyFault
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
@@ -170,6 +169,7 @@ def check_boot(chain_id: int) -> None:
 def open_signer(chain_id: int, targets: Collection[str], per_minute: int) -> Signer:
     """Decrypt the key. Only the worker that executes calls this. Raises `Misconfigured`."""
     from eth_account import Account
+    from eth_keys.exceptions import ValidationError
 
     check_boot(chain_id)
     password = _password()
@@ -183,7 +183,7 @@ def open_signer(chain_id: int, targets: Collection[str], per_minute: int) -> Sig
     redact.know(bytes(key))
     try:
         account: LocalAccount = Account.from_key(key)
-    except (ValueError, KeyFault):
+    except (ValueError, ValidationError):
         raise Misconfigured(f"{KEYSTORE} holds no valid key") from None
     if chain_id != LOCAL_CHAIN_ID and (
         int.from_bytes(key, "big") < 2**128 or account.address in _known_addresses()
