@@ -123,13 +123,19 @@ def _until(begun: float, seen: Callable[[], bool]) -> float:
 
 def _follower(number: int) -> tuple["CtAccount", "Deployment"]:
     """An account, and the purse of the one agent that follows it."""
-    from agents.models import Agent, CtAccount, Deployment, Subscription
+    from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
     from agents.states import AgentState, DeploymentState
     from maxxit.events.record import advance
     from trading.fund import fund
 
     account = CtAccount.objects.create(x_username=f"bench{number}", source="bench")
-    agent = Agent.objects.create(name=f"bench {number}", venue="paper", tokens=["ETH"], weight_tweet=100)
+    agent = Agent.objects.create(
+        name=f"bench {number}",
+        venue="paper",
+        tokens=["ETH"],
+        min_confidence=Decimal("0.01"),  # whatever the demo's market does
+        **{f"weight_{feature}": 100 * (feature == "tweet") for feature in WEIGHTS},
+    )
     advance(agent, AgentState.ACTIVE)
     Subscription.objects.create(agent=agent, account=account)
     purse = Deployment.objects.create(
