@@ -12,7 +12,6 @@ from maxxit.pipeline.runs import Counts, run_stage
 from signals_app import classify as classifying
 from signals_app import generate as generating
 from signals_app import ingest as ingesting
-from signals_app.authors import record as author_record
 from signals_app.policy import policy
 from signals_app.sources import SOURCES
 from signals_app.sources.base import PostSource
@@ -71,4 +70,6 @@ def generate(self: Task, run_id: int | None = None) -> dict[str, Any]:
 @shared_task
 def update_authors() -> int:
     """Each author's impact factor from the calls of the window; returns how many changed."""
-    return author_record.update(policy().authors)
+    from signals_app.authors import record  # numpy: ten megabytes that no other task of any process needs
+
+    return record.update(policy().authors)
