@@ -92,8 +92,8 @@ chaos-long: install ## The same with the full counts of docs/reliability.md (an 
 	@echo "chaos-long: planted bugs" && $(BIN)/python -m tests.chaos.mutants
 	@echo "chaos-long: a million answers for the parser" && $(BIN)/python -m pytest -q -m slow
 
-bench: install ## Every figure beside its floor in the same run: exits, fan-out, chain, market (ten minutes; docs/performance.md)
-	@for part in money chain_reads chain_gas market; do \
+bench: install ## Every figure beside its floor in the same run: exits, fan-out, latency, memory, chain, market (a quarter of an hour)
+	@for part in money latency memory chain_reads chain_gas market; do \
 		echo "bench: $$part" && $(BIN)/python -m tests.bench.$$part || exit 1; \
 	done
 
