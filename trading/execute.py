@@ -40,7 +40,7 @@ WITH planned AS (
     FROM signals s
     JOIN agents a ON a.id = s.agent_id AND a.state = 'active'
     JOIN agent_deployments d ON d.agent_id = a.id AND d.state = 'active'
-    WHERE s.state = 'pending'
+    WHERE s.state = 'pending' AND s.expires_at > %(now)s AND (%(only)s::bigint IS NULL OR s.id = %(only)s)
       AND NOT EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id AND o.deployment_id = d.id AND o.purpose = 'open')
     ORDER BY s.id, d.id
     ON CONFLICT DO NOTHING
@@ -51,10 +51,11 @@ SELECT %(now)s, 'order.planned', 'trading.order/' || id, correlation_id, '{}' FR
 """
 
 
-def fan_out() -> int:
-    """One planned order for each active deployment of each pending signal, in one statement; returns how many."""
+def fan_out(only: int | None = None) -> int:
+    """One planned order for each active deployment of each pending signal (or of the one with the id `only`), in one
+    statement; returns how many."""
     with connection.cursor() as cursor:
-        cursor.execute(FAN_OUT, {"now": clock.now()})
+        cursor.execute(FAN_OUT, {"now": clock.now(), "only": only})
         return int(cursor.rowcount)
 
 

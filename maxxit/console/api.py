@@ -261,8 +261,10 @@ def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
     if signal.state != SignalState.PENDING:
         told = f"{signal.state.upper()} {signal.reason}".strip()
         raise Rejected(f"signal {signalId} is {told}: only a PENDING one can be executed", code="not_pending")
+    if signal.expires_at <= clock.now():
+        raise Rejected(f"signal {signalId} has expired: its price is no longer the market's", code="expired")
     record("api.trade_asked", signal, by=who.name)
-    execute.fan_out()
+    execute.fan_out(only=signal.pk)
     placed = execute.Placed()
     due = Order.objects.filter(
         signal=signal, purpose="open", state=OrderState.PLANNED, attempts__lt=poison.TRIES

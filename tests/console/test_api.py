@@ -197,9 +197,19 @@ def test_a_trade_is_executed_by_hand_and_only_that_one(world: World) -> None:
     assert [row["status"] for row in told["orders"]] == ["FILLED"]
     wanted.refresh_from_db()
     assert wanted.state == "executed"
-    assert set(Order.objects.filter(signal=other).values_list("state", flat=True)) <= {"planned"}
+    assert not Order.objects.filter(signal=other).exists()
     again = Client().post(f"/api/admin/execute-trade-once?signalId={wanted.pk}", headers=headers)
     assert (again.status_code, again.json()["code"]) == (409, "not_pending")
+
+
+def test_an_expired_signal_is_not_traded_by_hand(world: World) -> None:
+    agent = builders.agent()
+    builders.deployment(agent)
+    late = builders.signal(agent, usd="2050", expires_at=clock.now())
+    headers = world.key(world.staff, "admin")
+    answer = Client().post(f"/api/admin/execute-trade-once?signalId={late.pk}", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (409, "expired")
+    assert not Order.objects.filter(signal=late).exists()
 
 
 def test_a_trade_by_hand_passes_every_check(world: World) -> None:

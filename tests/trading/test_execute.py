@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from maxxit.core import clock
 from maxxit.core.errors import Retryable, StaleState, Unknown
 from maxxit.events.models import Event
 from maxxit.events.record import advance, subject
@@ -87,6 +88,20 @@ def test_a_signal_that_is_over_is_not_fanned_out(desk: Desk, state: str) -> None
     desk.signal(state=state)
 
     assert execute.fan_out() == 0
+
+
+def test_a_signal_whose_time_is_over_is_not_fanned_out_before_it_expires(desk: Desk) -> None:
+    desk.signal(expires_at=clock.now())
+
+    assert execute.fan_out() == 0
+
+
+def test_one_signal_can_be_fanned_out_alone(desk: Desk) -> None:
+    desk.signal()
+    wanted = desk.signal()
+
+    assert execute.fan_out(only=wanted.pk) == 1
+    assert Order.objects.get().signal_id == wanted.pk
 
 
 def test_an_agent_that_was_paused_after_its_signal_opens_nothing(desk: Desk) -> None:
