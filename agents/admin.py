@@ -129,6 +129,12 @@ class AgentAdmin(Stateful):
             n_purses=Count("deployments", filter=Q(deployments__state=DeploymentState.ACTIVE), distinct=True),
         )
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> tuple[str, ...]:
+        """Its venue too, once it has a purse at work: that purse is an account of this very venue."""
+        found = tuple(super().get_readonly_fields(request, obj))
+        at_work = obj is not None and obj.deployments.exclude(state=DeploymentState.DRAFT).exists()
+        return (*found, "venue") if at_work else found
+
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
         """An agent without an owner belongs to whoever made it."""
         if not change and obj.owner_id is None:
@@ -231,6 +237,9 @@ class DeploymentAdmin(Stateful):
         "positions",
         "ledger",
         "safe",
+        "safe_wallet",
+        "chain_id",
+        "module_address",
         "module_enabled",
         "verified_at",
         "created_at",
@@ -238,6 +247,12 @@ class DeploymentAdmin(Stateful):
     actions = ("activate", "pause", "revoke")
     status = state_column()
     starting = number_column("starting_balance", "starting balance (USDC)")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Deployment | None = None) -> tuple[str, ...]:
+        """What its orders, ledger and Safe refer to can be set on a draft only; the Safe by its plan alone."""
+        found = tuple(super().get_readonly_fields(request, obj))
+        draft = obj is None or obj.state == DeploymentState.DRAFT
+        return found if draft else (*found, "agent", "account", "starting_balance")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Without the bulk delete: what has traded stays."""
