@@ -12,7 +12,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 
-from maxxit.core.money import plain, usdc
+from maxxit.core.money import brief, plain, usdc
 from maxxit.events.admin_links import (
     EMPTY,
     Book,
@@ -57,8 +57,8 @@ class PositionAdmin(Book):
     actions = ("close",)
     actions_detail = ("close_one",)
     status = state_column()
-    amount = number_column("quantity")
-    entry = number_column("entry_price", "entry (USD)")
+    amount = number_column("quantity", show=brief)
+    entry = number_column("entry_price", "entry (USD)", show=brief)
     readonly_fields = (
         "status", "deployment_link", "signal_link", "entry_link", "exit_link", "chain", "events", "ledger",
         "unrealised",

@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
-from maxxit.core.money import plain
+from maxxit.core.money import brief
 from maxxit.events.admin_links import (
     EMPTY,
     Book,
@@ -15,7 +15,6 @@ from maxxit.events.admin_links import (
     link,
     list_link,
     log,
-    number,
     number_column,
     state_column,
 )
@@ -139,7 +138,7 @@ class OrderAdmin(Book):
     @display(description="filled of quantity")
     def size(self, row: Order) -> str:
         """Tokens; one number when it is filled altogether."""
-        whole, part = number(row.quantity), plain(row.filled_quantity)
+        whole, part = EMPTY if row.quantity is None else brief(row.quantity), brief(row.filled_quantity)
         return whole if whole == part else f"{part} / {whole}"
 
     @display(description="deployment", ordering="deployment")
@@ -188,8 +187,8 @@ class FillAdmin(Book):
     search_fields = ("=order__id", "venue_fill_id__exact", "order__client_order_id__exact")
     date_hierarchy = "at"
     readonly_fields = ("order_link", "chain")
-    amount = number_column("quantity")
-    usd = number_column("price", "price (USD)")
+    amount = number_column("quantity", show=brief)
+    usd = number_column("price", "price (USD)", show=brief)
     cash_usdc = number_column("cash", "cash (USDC)")
     fee_usdc = number_column("fee", "fee (USDC)")
     fields = ("order_link", "at", "quantity", "price", "cash", "fee", "venue_fill_id", "chain")

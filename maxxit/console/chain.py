@@ -13,7 +13,7 @@ from django.db.models import Case, DecimalField, F, OuterRef, Q, QuerySet, Subqu
 from maxxit.console.owned import Person, sees_all, visible
 from maxxit.console.schemas import ChainOut
 from maxxit.core.errors import Rejected
-from maxxit.core.money import ZERO, plain
+from maxxit.core.money import ZERO, brief, plain
 from maxxit.events.models import Event
 from maxxit.llm.models import LlmTrace
 from maxxit.market.models import Quote
@@ -181,7 +181,7 @@ def _steps(chain: Chain) -> Iterator[Step]:
     for order in chain.orders:
         yield Step(order.created_at, "ORDER", _order(order), "trading.order", order.pk)
     for fill in chain.fills:
-        text = f"order {fill.order_id}: {plain(fill.quantity)} at {plain(fill.price)} USD, fee {plain(fill.fee)} USDC"
+        text = f"order {fill.order_id}: {brief(fill.quantity)} at {brief(fill.price)} USD, fee {plain(fill.fee)} USDC"
         yield Step(fill.at, "FILL", text, "trading.fill", fill.pk)
     for line in chain.ledger:
         text = f"{line.account} {line.amount.normalize():+f} {line.asset} ({line.kind}, {line.journal})"
@@ -222,7 +222,7 @@ def _evidence(signal: Signal) -> str:
 
 
 def _order(order: Order) -> str:
-    what = f"{order.purpose} {order.side} {plain(order.quantity or ZERO)} {order.symbol}"
+    what = f"{order.purpose} {order.side} {brief(order.quantity or ZERO)} {order.symbol}"
     text = f"{what} for {order.account}: {order.state}"
     if order.verdict:
         told = order.verdict
@@ -232,14 +232,14 @@ def _order(order: Order) -> str:
 
 def _opened(position: Position) -> str:
     return (
-        f"opened {position.side} {plain(position.quantity)} {position.symbol} at {plain(position.entry_price)} USD, "
+        f"opened {position.side} {brief(position.quantity)} {position.symbol} at {brief(position.entry_price)} USD, "
         f"stop {plain(position.stop_loss)}, target {plain(position.take_profit)}"
     )
 
 
 def _closed(position: Position) -> str:
     return (
-        f"closed by {position.exit_reason} at {plain(position.exit_price or ZERO)} USD: PnL "
+        f"closed by {position.exit_reason} at {brief(position.exit_price or ZERO)} USD: PnL "
         f"{position.realised_pnl.normalize():+f} USDC after {plain(position.fees)} USDC fees, "
         f"profit share {plain(position.profit_share)} USDC"
     )

@@ -7,7 +7,7 @@ smallest unit of the settlement asset (`usdc`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
 USDC = "USDC"
@@ -49,3 +49,15 @@ def plain(number: Decimal) -> str:
     """`number` as people and JSON want it: no exponent, no trailing zeros."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+BRIEF = 8
+"""Significant digits that `brief` shows."""
+
+
+def brief(number: Decimal) -> str:
+    """`number` to be looked at, not to be reckoned with: eight significant digits, and never less than all whole ones.
+
+    A price on a chain is a quotient and has eighteen decimals.
+    """
+    return plain(Context(prec=max(BRIEF, number.adjusted() + 1)).plus(number))

@@ -4,9 +4,9 @@ It stands on the lowest floor that has an admin, so that each app's `admin.py` m
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib.admin import AdminSite
@@ -20,6 +20,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
 from maxxit.core.money import plain
 
@@ -121,23 +122,25 @@ def traces_link(correlation_id: UUID | None) -> SafeString | str:
     return list_link("llm.llmtrace", "model calls", q=correlation_id) if correlation_id else EMPTY
 
 
-def number(value: Decimal | None) -> str:
-    """A decimal for people: no trailing zeros."""
-    return EMPTY if value is None else plain(value)
-
-
 def trimmed(text: str) -> str:
     """A decimal as Django wrote it, without its trailing zeros."""
     return text.rstrip("0").rstrip(".") if DECIMAL.fullmatch(text) else text
 
 
-def number_column(field: str, description: str = "", *, places: int | None = None) -> Any:
-    """A column that shows a decimal field without its trailing zeros, or rounded to `places`."""
+def _decimals(model: type[models.Model]) -> dict[str, Callable[[str], str]]:
+    """How a page shows the decimals of `model` that it does not let anybody edit."""
+    return {field.name: trimmed for field in model._meta.fields if isinstance(field, models.DecimalField)}
+
+
+def number_column(
+    field: str, description: str = "", *, places: int | None = None, show: Callable[[Decimal], str] = plain
+) -> Any:
+    """A column that shows a decimal field as `show` does (without its trailing zeros), or rounded to `places`."""
 
     @display(description=description or field.replace("_", " "), ordering=field)
     def column(self: object, row: models.Model) -> str:
         value = getattr(row, field)
-        return EMPTY if value is None else f"{value:,.{places}f}" if places is not None else plain(value)
+        return EMPTY if value is None else f"{value:,.{places}f}" if places is not None else show(value)
 
     return column
 
@@ -152,9 +155,18 @@ def state_column(field: str = "state", description: str = "") -> Any:
     return column
 
 
+class DecimalInput(UnfoldAdminDecimalFieldWidget):
+    """A number to be edited, without the zeros that its column fills it up with."""
+
+    def format_value(self, value: Any) -> Any:
+        """What stands in the field."""
+        return plain(value) if isinstance(value, Decimal) else super().format_value(value)
+
+
 class Row(ModelAdmin):
     """The base of our pages: a search for a correlation id finds exactly that id."""
 
+    formfield_overrides: ClassVar = {models.DecimalField: {"widget": DecimalInput}}
     list_per_page = 50
     show_full_result_count = False
     list_fullwidth = True
@@ -162,8 +174,7 @@ class Row(ModelAdmin):
 
     def __init__(self, model: type[models.Model], admin_site: AdminSite) -> None:
         super().__init__(model, admin_site)
-        decimals = [field.name for field in model._meta.fields if isinstance(field, models.DecimalField)]
-        self.readonly_preprocess_fields = dict.fromkeys(decimals, trimmed)
+        self.readonly_preprocess_fields = _decimals(model)
 
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
@@ -208,6 +219,10 @@ class BookInline(TabularInline):
     max_num = 0
     can_delete = False
     show_change_link = True
+
+    def __init__(self, parent_model: type[models.Model], admin_site: AdminSite) -> None:
+        super().__init__(parent_model, admin_site)
+        self.readonly_preprocess_fields = _decimals(self.model)
 
     def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         """Never."""

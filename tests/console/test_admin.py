@@ -1,5 +1,7 @@
 """The admin: every list with rows, in a number of queries that does not grow; and every action."""
 
+from decimal import Decimal
+
 import pytest
 from django.apps import apps
 from django.contrib import admin
@@ -234,6 +236,41 @@ def test_decimals_are_shown_without_their_zeros(world: World) -> None:
     page = world.logged_in(world.staff).get(url).content.decode()
     assert "38.16" in page
     assert "38.160000" not in page
+
+
+def test_long_decimals_are_brief_in_lists_and_plain_in_forms(world: World) -> None:
+    Position.objects.filter(pk=world.of_alice.open_position.pk).update(
+        entry_price=Decimal("3012.123456789012345678")
+    )
+    browser = world.logged_in(world.staff)
+    listed = browser.get(reverse("admin:positions_position_changelist")).content.decode()
+    assert "3012.1235" in listed
+    assert "3012.123456789" not in listed
+    draft = builders.deployment(world.of_alice.agent, usdc="2500.5", state="draft", funded=False)
+    form = browser.get(reverse("admin:agents_deployment_change", args=[draft.pk])).content.decode()
+    assert 'value="2500.5"' in form
+    assert "2500.50" not in form
+    entry = reverse("admin:trading_order_change", args=[world.of_alice.entry.pk])
+    assert "800.00000" not in browser.get(entry).content.decode()
+
+
+def _editable(world: World, model: str, pk: int) -> set[str]:
+    """The fields of a row's admin page that take input."""
+    page = world.logged_in(world.staff).get(reverse(f"admin:agents_{model}_change", args=[pk]))
+    return set(page.context["adminform"].form.fields)
+
+
+def test_what_a_working_deployment_is_bound_to_cannot_be_edited(world: World) -> None:
+    bound = {"agent", "account", "starting_balance"}
+    of_the_plan = {"safe_wallet", "chain_id", "module_address", "module_enabled", "verified_at"}
+    agent = builders.agent()
+    draft = builders.deployment(agent, state="draft", funded=False)
+    assert _editable(world, "deployment", draft.pk) & (bound | of_the_plan) == bound
+    assert "venue" in _editable(world, "agent", agent.pk)
+    for state in ("active", "paused", "revoked"):
+        working = builders.deployment(agent, state=state, funded=False)
+        assert not _editable(world, "deployment", working.pk) & (bound | of_the_plan)
+    assert "venue" not in _editable(world, "agent", agent.pk)
 
 
 def test_an_agent_form_refuses_what_the_configuration_does_not_know(world: World) -> None:

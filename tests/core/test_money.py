@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxxit.core.money import COLUMN, USDC_UNIT, Amount, plain, usdc
+from maxxit.core.money import COLUMN, USDC_UNIT, Amount, brief, plain, usdc
 
 amounts = st.decimals(min_value=-(10**12), max_value=10**12, places=12)
 
@@ -39,6 +39,22 @@ def test_plain_text_reads_back_as_the_same_number_without_an_exponent(number: De
     assert Decimal(text) == number
     assert "E" not in text.upper()
     assert "." not in text or not text.endswith(("0", "."))
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("3012.123456789012345678", "3012.1235"),
+        ("64012.350000000000000000", "64012.35"),
+        ("0.000012345678912345", "0.000012345679"),
+        ("123456789012.5", "123456789012"),
+        ("-0.331234567890123456", "-0.33123457"),
+        ("0E-18", "0"),
+        ("1200", "1200"),
+    ],
+)
+def test_a_long_number_is_brief_where_people_look_at_it(number: str, shown: str) -> None:
+    assert brief(Decimal(number)) == shown
 
 
 @given(amounts, amounts)

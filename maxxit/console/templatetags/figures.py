@@ -6,7 +6,7 @@ from decimal import Decimal
 from django import template
 from django.urls import NoReverseMatch, reverse
 
-from maxxit.core.money import plain
+from maxxit.core.money import brief
 
 register = template.Library()
 
@@ -30,9 +30,9 @@ def tone(value: Decimal | None) -> str:
 
 
 @register.filter
-def exact(value: Decimal | None) -> str:
-    """Every digit, no trailing zeros."""
-    return "–" if value is None else plain(value)
+def quantity(value: Decimal | None) -> str:
+    """Eight significant digits, no trailing zeros."""
+    return "–" if value is None else brief(value)
 
 
 @register.filter

@@ -8,7 +8,7 @@ from maxxit.console import figures
 from maxxit.console.chain import with_unrealised
 from maxxit.console.ops import OpsCommand
 from maxxit.console.schemas import PositionOut
-from maxxit.core.money import plain, usdc
+from maxxit.core.money import brief, plain, usdc
 from positions.models import Position
 from trading import ledger
 
@@ -35,7 +35,7 @@ class Command(OpsCommand):
                     one["deployment"],
                     one["agent"],
                     one["account"],
-                    "  ".join(f"{n} {asset}" for asset, n in one["holds"].items()),
+                    _held(one["holds"]),
                 )
                 for one in purses
             ],
@@ -63,8 +63,8 @@ class Command(OpsCommand):
                     row.pk,
                     row.opened_at,
                     row.deployment.account,
-                    f"{row.side} {plain(row.quantity)} {row.symbol}",
-                    plain(row.entry_price),
+                    f"{row.side} {brief(row.quantity)} {row.symbol}",
+                    brief(row.entry_price),
                     plain(row.stop_loss),
                     plain(row.take_profit),
                     _signed(getattr(row, "unrealised", None)),

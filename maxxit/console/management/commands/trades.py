@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 
 from maxxit.console.ops import OpsCommand
 from maxxit.console.schemas import OrderOut
-from maxxit.core.money import plain
+from maxxit.core.money import brief
 from trading.models import Order
 from trading.states import OrderState
 
@@ -37,7 +37,7 @@ class Command(OpsCommand):
                     row.created_at,
                     row.account,
                     f"{row.purpose} {row.side} {row.symbol}",
-                    row.quantity and plain(row.quantity),
+                    row.quantity and brief(row.quantity),
                     row.average_price and f"{row.average_price:.4f}",
                     row.state,
                     row.reason or row.exit_reason,
