@@ -15,12 +15,14 @@ from agents.states import DeploymentState
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.record import advance, record
+from trading import ledger
 from trading.chain import chains, onboarding, reconcile, verify
 from trading.chain.models import SafePlan
 from trading.chain.rpc import Fault
 from trading.chain.trades import BPS, USDC_DECIMALS, base, pool_tier
 from trading.contracts import module as m
 from trading.contracts.codec import decode, encode_call
+from trading.models import LedgerBalance
 from trading.policy import policy as risk_policy
 from trading.venues.safe import SafeVenue
 from trading.wiring import venue
@@ -116,6 +118,11 @@ def plan(deployment: Deployment, safe: str = "") -> ToSign:
     others = Deployment.objects.filter(safe_wallet=safe).exclude(pk=deployment.pk)
     if any(other.owner_id != deployment.owner_id for other in others):
         raise Rejected(f"{safe} is another customer's: a Safe trades for one", code="safe_taken")
+    if deployment.safe_wallet not in ("", safe) and _has_moved(deployment):
+        raise Rejected(
+            f"{deployment} has its ledger and orders with {deployment.safe_wallet}: make another deployment for {safe}",
+            code="safe_fixed",
+        )
     nonce = _word(at, safe, encode_call("nonce()"))
     enabled = bool(_word(at, safe, encode_call("isModuleEnabled(address)", at.places.module)))
     terms, rules = _policy(deployment, at), _rules(deployment, at)
@@ -125,6 +132,12 @@ def plan(deployment: Deployment, safe: str = "") -> ToSign:
     return ToSign(
         safe, onboarding.safe_tx_json(tx, at.stanza.chain_id), onboarding.permission_card(terms, rules, names)
     )
+
+
+def _has_moved(deployment: Deployment) -> bool:
+    """Whether money of its Safe was booked, or an order left: positions there could not be closed from another Safe."""
+    booked = LedgerBalance.objects.filter(account=ledger.account_of(deployment.pk))
+    return booked.exists() or deployment.orders.filter(reserved_at__isnull=False).exists()
 
 
 def _word(at: SafeVenue, safe: str, data: bytes) -> int:
@@ -228,7 +241,7 @@ def _judged(deployment: Deployment, wrong: list[str]) -> None:
 def revoke(deployment: Deployment) -> ToSign:
     """The way out: ends the policy and disables the module. Open positions stay the Safe's tokens."""
     at, safe = venue_of(deployment), deployment.safe_wallet
-    _word(at, safe, encode_call("nonce()"))
+    nonce = _word(at, safe, encode_call("nonce()"))
     asked = encode_call("getModulesPaginated(address,uint256)", onboarding.SENTINEL, MODULES_AT_ONCE)
     enabled: list[str] = decode(["address[]", "address"], at.chain.call(safe, asked))[0]
     if deployment.module_address not in enabled:
@@ -236,8 +249,6 @@ def revoke(deployment: Deployment) -> ToSign:
             f"{safe} has not enabled the module: there is nothing to revoke", code="module_disabled"
         )
     before = [onboarding.SENTINEL, *enabled][enabled.index(deployment.module_address)]
-    tx = onboarding.revoke_tx(
-        safe, deployment.module_address, _word(at, safe, encode_call("nonce()")), before
-    )
+    tx = onboarding.revoke_tx(safe, deployment.module_address, nonce, before)
     record("safe.revoke_planned", deployment, safe=safe)
     return ToSign(safe, onboarding.safe_tx_json(tx, at.stanza.chain_id))

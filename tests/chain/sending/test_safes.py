@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from agents.models import Deployment
+from maxxit.core.errors import Rejected
 from tests import builders as make
 from tests.chain.sending.desk import Desk
 from trading import ledger, reconcile, wiring
@@ -140,6 +141,14 @@ def onboarded(desk: Desk, deployment: Deployment) -> Deployment:
     desk.world.execute_as_owner(as_signed(planned.transaction))
     assert safes.check(deployment) == []
     return deployment
+
+
+def test_a_deployment_keeps_the_safe_that_its_money_is_in(desk: Desk, onboarded: Deployment) -> None:
+    with pytest.raises(Rejected, match="make another deployment"):
+        safes.plan(onboarded, desk.world.accounts["rogue"])
+    onboarded.refresh_from_db()
+    assert (onboarded.account, onboarded.verified_at is None) == (desk.world.safe, False)
+    assert safes.plan(onboarded).safe == desk.world.safe, "the same Safe can be planned anew"
 
 
 def test_deposits_and_withdrawals_of_the_owner_are_booked_once(desk: Desk, onboarded: Deployment) -> None:
