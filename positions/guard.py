@@ -111,7 +111,10 @@ def _quiet(cause: str) -> bool:
 
 
 FLOWS = """
-SELECT coalesce((SELECT -sum(amount) FROM ledger_entries WHERE account = 'external' AND asset = 'USDC'), 0),
+SELECT coalesce((SELECT sum(CASE m.asset WHEN 'USDC' THEN m.amount ELSE m.amount * q.price END)
+                 FROM ledger_entries x
+                 JOIN ledger_entries m USING (journal, asset) LEFT JOIN quotes q ON q.symbol = m.asset
+                 WHERE x.account = 'external' AND m.account LIKE 'deployment:%%'), 0),
        coalesce((SELECT sum(equity - deposits) FROM pnl_snapshots WHERE day = %(yesterday)s), 0),
        coalesce((SELECT max(d.total)
                  FROM (SELECT sum(equity - deposits) AS total FROM pnl_snapshots GROUP BY day) AS d), 0)
@@ -162,7 +165,7 @@ def _drift() -> Decimal | None:
     if Order.objects.filter(state__in=("sending", "unknown", "accepted", "partially_filled")).exists():
         return ZERO  # fills may be on their way: nothing to compare until they are booked
     try:
-        found = reconcile.drifts()
+        found = reconcile.drifts(book_owners=True)
     except (Retryable, Unknown) as error:
         log.warning("venue_not_read", error=str(error))
         return None

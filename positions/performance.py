@@ -41,9 +41,9 @@ SELECT d.id, (%(day)s AT TIME ZONE 'UTC')::date,
        coalesce((SELECT sum(CASE b.asset WHEN 'USDC' THEN b.amount ELSE b.amount * q.price END)
                  FROM ledger_balances b LEFT JOIN quotes q ON q.symbol = b.asset
                  WHERE b.account IN ('deployment:' || d.id, 'deployment:' || d.id || ':payable')), 0),
-       coalesce((SELECT sum(e.amount) FROM ledger_entries e
-                 WHERE e.account = 'deployment:' || d.id AND e.asset = 'USDC'
-                   AND e.kind IN ('deposit', 'external')), 0),
+       coalesce((SELECT sum(CASE e.asset WHEN 'USDC' THEN e.amount ELSE e.amount * q.price END)
+                 FROM ledger_entries e LEFT JOIN quotes q ON q.symbol = e.asset
+                 WHERE e.account = 'deployment:' || d.id AND e.kind IN ('deposit', 'external')), 0),
        coalesce((SELECT sum(p.realised_pnl) FROM positions p
                  WHERE p.deployment_id = d.id AND p.closed_at >= %(day)s AND p.closed_at < %(next)s), 0),
        coalesce((SELECT sum((CASE p.side WHEN 'long' THEN 1 ELSE -1 END) * (p.quantity - p.closed_quantity)

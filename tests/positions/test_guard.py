@@ -90,7 +90,7 @@ def test_a_daily_loss_latches_flatten_once_and_a_release_is_quiet_for_an_hour() 
 
 @pytest.mark.django_db
 def test_a_venue_that_cannot_be_read_counts_as_drift(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away() -> dict[str, D]:
+    def away(**_: bool) -> dict[str, D]:
         raise Retryable("no answer")
 
     monkeypatch.setattr("trading.reconcile.drifts", away)

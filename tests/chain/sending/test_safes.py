@@ -1,6 +1,7 @@
 """Onboarding from the command line, and the ledger held against the chain."""
 
 import json
+from datetime import date
 from decimal import Decimal
 from functools import partial
 from io import StringIO
@@ -13,6 +14,8 @@ from django.core.management.base import CommandError
 
 from agents.models import Deployment
 from maxxit.core.errors import Rejected
+from positions import guard, performance
+from positions.models import PnlSnapshot
 from tests import builders as make
 from tests.chain.sending.desk import Desk
 from trading import ledger, reconcile, wiring
@@ -163,6 +166,37 @@ def test_deposits_and_withdrawals_of_the_owner_are_booked_once(desk: Desk, onboa
     assert (again.sound, again.external) == (True, {})
     assert ledger.balances(onboarded.pk)["USDC"] == D("10300.000001")
     assert reconcile.drifts() == {}
+
+
+def test_what_an_owner_moves_pulls_no_kill_switch_and_is_neither_gain_nor_loss(
+    desk: Desk, onboarded: Deployment
+) -> None:
+    world = desk.world
+    make.price("ETH", "2000")
+    assert guard.watch() == []
+
+    world.mint("USDC", world.safe, 500_000_001)
+    world.mint("WETH", world.safe, 3 * 10**18)
+    assert reconcile.drifts() == {f"{world.safe} ETH": D(3), f"{world.safe} USDC": D("500.000001")}
+    assert guard.watch() == []
+    assert reconcile.drifts() == {}
+    assert (guard.read().equity, guard.read().pnl) == (D("16500.000001"), D(0))
+    performance.take_snapshots(date(2026, 3, 1))
+    (kept,) = PnlSnapshot.objects.filter(deployment=onboarded)
+    assert (kept.equity, kept.deposits) == (D("16500.000001"), D("16500.000001"))
+
+    out = encode_call("transfer(address,uint256)", world.accounts["owner"], 3 * 10**18)
+    world.execute_as_owner(SafeTx(world.safe, world.token("WETH").address, out, 0, world.safe_nonce()))
+    assert guard.watch() == []
+    assert guard.read().pnl == D(0)
+
+
+def test_what_nobody_moved_pulls_the_kill_switch(desk: Desk, onboarded: Deployment) -> None:
+    make.price("ETH", "2000")
+    move = ledger.Move("external", ledger.account_of(onboarded.pk), "ETH", D(1), "external")
+    ledger.post("test:wrong", [move])
+
+    assert guard.watch() == ["ledger_drift"]
 
 
 def test_what_nothing_explains_is_booked_with_an_alert(desk: Desk, onboarded: Deployment) -> None:
