@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import structlog
 from celery import Task, shared_task
 from django.db import connection
 
+from agents.models import Deployment
+from maxxit.core.errors import Retryable, Unknown
 from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
@@ -14,6 +17,8 @@ from trading import settle as settling
 from trading.models import Order
 from trading.policy import policy
 from trading.states import IN_FLIGHT
+
+log = structlog.get_logger(__name__)
 
 BATCH = 200
 """Orders per pass; the rest is the next pass's, which follows at once."""
@@ -74,6 +79,23 @@ def settle() -> int:
     moved = settle_pass().out
     wake_left_behind()
     return moved
+
+
+@shared_task
+def reconcile() -> int:
+    """Hold every Safe and every executor's purse against the chain; returns how many differ and nothing explains it."""
+    if not Deployment.objects.exclude(safe_wallet="").exists():
+        return 0
+    from trading.chain import (
+        reconcile as chain,
+    )  # the chain's libraries: for processes that look after a Safe
+
+    try:
+        found = [*chain.reconcile_all(), *chain.purses()]
+    except (Retryable, Unknown) as error:  # the next look is soon enough
+        log.warning("chain_not_read", error=str(error))
+        return 0
+    return sum(1 for one in found if one.unexplained)
 
 
 @shared_task(bind=True, base=Fenced)

@@ -62,7 +62,7 @@ QUEUES = ("ingest", "llm", "generate", "execute", "monitor", "market", "notify",
 
 ALERTS = (
     "kill_switch.pulled", "kill_switch.released", "gate.opened", "gate.closed", "gate.approved", "gate.revoked",
-    "exits.paused", "exits.resumed", "order.quarantined", "ctpost.quarantined",
+    "exits.paused", "exits.resumed", "order.quarantined", "ctpost.quarantined", "reconcile.unexplained",
 )  # fmt: skip
 """Events that staff is told of at once."""
 
@@ -78,6 +78,7 @@ ROUTES = {stage.task: {"queue": stage.queue} for stage in STAGES} | {
     "maxxit.pipeline.*": {"queue": "default"},
     "positions.*": {"queue": "monitor"},
     "trading.*": {"queue": "execute"},
+    "trading.tasks.reconcile": {"queue": "default"},  # it reads much and signs nothing: no order waits for it
 }
 
 
