@@ -86,16 +86,14 @@ def reconcile() -> int:
     """Hold every Safe and every executor's purse against the chain; returns how many differ and nothing explains it."""
     if not Deployment.objects.exclude(safe_wallet="").exists():
         return 0
-    from trading.chain import (
-        reconcile as chain,
-    )  # the chain's libraries: for processes that look after a Safe
+    from trading.chain import reconcile as chain  # brings the chain's libraries
 
     try:
-        found = [*chain.reconcile_all(), *chain.purses()]
+        safes, purses = chain.reconcile_all(), chain.purses()
     except (Retryable, Unknown) as error:  # the next look is soon enough
         log.warning("chain_not_read", error=str(error))
         return 0
-    return sum(1 for one in found if one.unexplained)
+    return sum(bool(one.unexplained) for one in safes) + sum(bool(one.unexplained) for one in purses)
 
 
 @shared_task(bind=True, base=Fenced)

@@ -141,7 +141,10 @@ def reconcile(at: SafeVenue, safe: str) -> Reconciled:
     result = Reconciled(safe, block)
     ours = ChainTransaction.objects.filter(chain_id=at.stanza.chain_id, terms__safe=safe)
     result.in_flight = ours.filter(_later(block)).count()
-    result.unbooked = list(_unbooked(ours))
+    seen = ChainScan.objects.filter(
+        chain_id=at.stanza.chain_id, safe=safe
+    ).first()  # up to there all was booked
+    result.unbooked = list(_unbooked(ours.filter(block_number__gt=seen.scanned_to if seen else 0)))
     if result.in_flight or result.unbooked:
         return result
     held = at.balances_at(safe, block)
