@@ -5,10 +5,11 @@ with everything that was made of it. Text is redacted before it is hashed, cut, 
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any
 
 import structlog
@@ -158,18 +159,17 @@ def sweep() -> Swept:
     """One pass over all that is due. One item's failure is its own; it is looked at again later, each time later."""
     rules, done = policy(), Swept()
     until = time.monotonic() + rules.ingest.max_seconds
-    for name, stanza in rules.sources.items():
+    for scope, offer in _due(rules, done):
+        if done.looked >= rules.ingest.max_items or time.monotonic() > until:
+            done.over_time = True
+            return done
+        if scope.source in done.failed:
+            continue
+        done.looked += 1
         try:
-            scope, offers = opened(name, stanza)
-            for offer in _due(name, offers):
-                if done.looked >= rules.ingest.max_items or time.monotonic() > until:
-                    done.over_time = True
-                    return done
-                done.looked += 1
-                _look(offer, scope, rules, done)
+            _look(offer, scope, rules, done)
         except MaxxitError as error:
-            log.error("knowledge_source_failed", source=name, error=str(error))
-            done.failed[name] = str(error)[:300]
+            _give_up(scope.source, error, done)
     _embed_anew(rules, done, until)
     return done
 
@@ -186,14 +186,31 @@ def opened(name: str, stanza: dict[str, Any]) -> tuple[Scope, Iterable[Offer]]:
     return scope, SOURCES.open(**options).offers()
 
 
-def _due(source: str, offers: Iterable[Offer]) -> Iterator[Offer]:
-    """Offers that are to be looked at now. Those set aside wait for a person."""
-    now = clock.now()
-    waits = dict(Item.objects.filter(source=source).values_list("key", "due_at"))
-    for offer in offers:
-        due = waits.get(key_of(offer.uri), now)
-        if due is not None and due <= now:
-            yield offer
+def _due(rules: KnowledgePolicy, done: Swept) -> list[tuple[Scope, Offer]]:
+    """What is to be looked at now: what nobody has looked at yet, then what has waited longest, of all sources
+    together, so that one with more than a sweep's number of items starves neither itself nor the others.
+
+    Items that were set aside wait for a person.
+    """
+    now, never = clock.now(), datetime.min.replace(tzinfo=UTC)
+    found: list[tuple[datetime, Scope, Offer]] = []
+    for name, stanza in rules.sources.items():
+        try:
+            scope, offers = opened(name, stanza)
+            waits = dict(Item.objects.filter(source=name).values_list("key", "due_at"))
+            for offer in offers:
+                due = waits.get(key_of(offer.uri), never)
+                if due is not None and due <= now:
+                    found.append((due, scope, offer))
+        except MaxxitError as error:
+            _give_up(name, error, done)
+    return [(scope, offer) for _, scope, offer in sorted(found, key=itemgetter(0))]
+
+
+def _give_up(source: str, error: MaxxitError, done: Swept) -> None:
+    """Nothing more of this source in this sweep."""
+    log.error("knowledge_source_failed", source=source, error=str(error))
+    done.failed[source] = str(error)[:300]
 
 
 def _look(offer: Offer, scope: Scope, rules: KnowledgePolicy, done: Swept) -> None:

@@ -263,13 +263,38 @@ def test_a_source_that_is_wrongly_written_says_so_and_the_others_go_on(
         list(ingest.opened("wrong", stanza)[1])
 
 
-def test_a_sweep_stops_at_its_limit_and_the_next_goes_on(configure: Configure, tmp_path: Path) -> None:
+def test_a_sweep_stops_at_its_limit_and_the_next_goes_on(
+    configure: Configure, tmp_path: Path, time: RecordedClock
+) -> None:
     for n in range(3):
         (tmp_path / f"{n}.txt").write_text(f"Text {n}.")
     configure(sources={"s": {"adapter": "files", "paths": [f"{tmp_path}/*"]}}, ingest={"max_items": 2})
     first = sweep()
 
     assert (first.looked, first.over_time) == (2, True)
+    time.move(minutes=5)
+    assert sweep().outcomes == {"stored": 1, "unchanged": 1}
+
+
+def test_a_source_with_more_than_a_sweeps_items_leaves_the_others_their_turn(
+    configure: Configure, tmp_path: Path, time: RecordedClock
+) -> None:
+    for name, number in (("large", 4), ("small", 1)):
+        (tmp_path / name).mkdir()
+        for n in range(number):
+            (tmp_path / name / f"{n}.txt").write_text(f"Text {n} of {name}.")
+    sources = {name: {"adapter": "files", "paths": [f"{tmp_path}/{name}/*"]} for name in ("large", "small")}
+    configure(sources=sources, ingest={"max_items": 2})
+    for _ in range(3):
+        sweep()
+        time.move(minutes=5)
+
+    assert Document.objects.count() == 5
+    (tmp_path / "small" / "0.txt").write_text("Another text.")
+    for _ in range(3):
+        sweep()
+        time.move(minutes=5)
+    assert Document.objects.filter(superseded_at=None, chunks__text="Another text.").exists()
 
 
 def test_the_tasks_answer_is_what_it_did(configure: Configure, tmp_path: Path) -> None:
