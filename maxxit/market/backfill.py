@@ -13,7 +13,7 @@ from maxxit.market import candles, quotes
 from maxxit.market.feeds.bars import BAR
 from maxxit.market.feeds.base import CandleFeed
 from maxxit.market.models import BackfillMark
-from maxxit.market.stream.backoff import delay
+from maxxit.market.stream.backoff import wait_after
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ def _symbol(feed: CandleFeed, mark: BackfillMark, replace: bool, progress: Progr
             failures += 1
             if failures == TRIES:
                 raise
-            wait = error.after or delay(failures)
+            wait = wait_after(error, failures)
             log.warning(
                 "backfill_waits", feed=feed.name, symbol=mark.symbol, error=str(error), seconds=round(wait, 1)
             )

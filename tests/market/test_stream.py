@@ -15,13 +15,14 @@ import pytest
 import redis
 from django.db import DatabaseError, connection, connections
 
-from maxxit.core.errors import Rejected
+from maxxit.core.errors import Rejected, Retryable
 from maxxit.core.processes import wait_until
 from maxxit.market import intake, ticks
 from maxxit.market.candles import Span
 from maxxit.market.feeds import FEEDS
 from maxxit.market.feeds.base import Tick
 from maxxit.market.models import Candle, MinuteCandle, Quote, RefusedQuote
+from maxxit.market.stream import backoff
 from maxxit.market.stream.buffer import Buffer, Outbox
 from maxxit.market.stream.bus import Publisher
 from maxxit.market.stream.coinbase import CoinbaseSocket, Refused, read_frame
@@ -281,6 +282,26 @@ def test_a_poller_waits_as_long_as_the_provider_says() -> None:
         poller = Poller(feed, ["BTC"], 0.01, lambda _: None)
         assert poller._ask() == 7.0
         assert poller.failures == 1
+
+
+def test_a_provider_that_asks_for_an_age_neither_ends_nor_silences_its_poller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    feed = Silent()
+
+    def patient(symbols: object) -> dict[str, Tick]:
+        feed.asked += 1
+        raise Retryable("429", after=1e12)
+
+    monkeypatch.setattr(feed, "quotes", patient)
+    poller = Poller(feed, ["BTC"], 0.01, lambda _: None)
+    poller.start()
+    assert wait_until(lambda: feed.asked == 1, 3)
+    poller.ask_now()
+    assert wait_until(lambda: feed.asked == 2, 3)
+    poller.end()
+    poller.join(3)
+    assert poller._ask() == backoff.LONGEST
 
 
 # -- the lease and the bus

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from maxxit.core.errors import MaxxitError, Retryable
+from maxxit.core.errors import MaxxitError
 from maxxit.market.feeds.base import PriceFeed, Tick
-from maxxit.market.stream.backoff import delay
+from maxxit.market.stream.backoff import wait_after
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +57,7 @@ class Poller(threading.Thread):
             found = self.feed.quotes(self.symbols)
         except Exception as error:  # also a bug in one adapter: it must not silence the feed for ever
             self.error = str(error)
-            after = error.after if isinstance(error, Retryable) else None
-            wait = after or max(self.seconds, delay(self.failures))
+            wait = max(self.seconds, wait_after(error, self.failures))
             self.failures += 1
             log.warning(
                 "feed_silent",
