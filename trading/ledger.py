@@ -18,6 +18,9 @@ from maxxit.core import clock
 from maxxit.core.money import USDC, ZERO, usdc
 from trading.models import Fill, LedgerBalance, LedgerEntry, Order
 
+DEPOSIT = "deposit:"
+"""The journal of a starting balance, before the deployment's id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -70,7 +73,7 @@ def post(
 def deposit(deployment: Deployment, amount: Decimal) -> bool:
     """The starting balance of a deployment, once."""
     move = Move("external", account_of(deployment.pk), USDC, usdc(amount), "deposit")
-    return post(f"deposit:{deployment.pk}", [move])
+    return post(f"{DEPOSIT}{deployment.pk}", [move])
 
 
 def book_fill(order: Order, fill: Fill) -> bool:

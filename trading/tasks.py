@@ -14,6 +14,7 @@ from maxxit.pipeline.runs import Counts, run_stage
 from trading import execute as executing
 from trading import poison
 from trading import settle as settling
+from trading.fund import fund_due
 from trading.models import Order
 from trading.policy import policy
 from trading.states import IN_FLIGHT
@@ -29,6 +30,7 @@ def execute_pass() -> Counts:
     closing = executing.place_due("close", policy(), BATCH)
     settled = settling.settle_due()
     expired = executing.expire()
+    fund_due()
     planned = executing.fan_out()
     opening = executing.place_due("open", policy(), BATCH)
     signals = executing.conclude()
