@@ -31,9 +31,18 @@ def bucket(moment: datetime, width: timedelta) -> datetime:
     return epoch + (moment - epoch) // width * width
 
 
+def utc(moment: datetime) -> datetime:
+    """`moment` in UTC; without a zone it is UTC already. Raises ValueError where UTC's calendar has no such moment."""
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{moment.isoformat()} lies outside the calendar") from None
+
+
 def day(text: str, *, after: bool = False) -> datetime:
     """A UTC date (or ISO time) as people write them; `after` gives the end of that day. Raises ValueError."""
-    moment = datetime.fromisoformat(text)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    moment = utc(datetime.fromisoformat(text))
     whole_day = moment.time() == time(0) and len(text) == 10
     return moment + timedelta(days=1) if after and whole_day else moment

@@ -70,5 +70,5 @@ class PostSource(Protocol):
         ...
 
     def refused(self) -> Iterable[Refused]:
-        """What `fetch` met so far that was no post."""
+        """What `fetch` met that was no post. It may be named again: a place is written down once."""
         ...

@@ -13,11 +13,11 @@ import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
 from django.core.cache import cache
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from maxxit.core import clock, http, redact, untrusted
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
@@ -36,7 +36,7 @@ WINDOW, DAY = 900, 86_400
 class _Item(BaseModel):
     id: str = Field(pattern="^[0-9]+$")
     text: str = Field(min_length=1)
-    created_at: datetime
+    created_at: Annotated[datetime, AfterValidator(clock.utc)]
 
 
 class XSource:
@@ -83,8 +83,9 @@ class XSource:
         return sorted(posts, key=lambda post: (len(post.post_id), post.post_id))
 
     def refused(self) -> Iterable[Refused]:
-        """Items of the answers so far that were no post."""
-        return tuple(self._refused)
+        """Items that were no post, of the answers since this was asked last."""
+        met, self._refused = self._refused, []
+        return met
 
     def spent_today(self) -> Decimal:
         """USD spent on reads since midnight UTC."""
@@ -103,8 +104,7 @@ class XSource:
                 )
             )
             return None
-        at = good.created_at if good.created_at.tzinfo else good.created_at.replace(tzinfo=UTC)
-        post = RawPost(good.id, username, good.text, at.astimezone(UTC))
+        post = RawPost(good.id, username, good.text, good.created_at)
         if why := unfit(post):
             self._refused.append(
                 Refused(f"{self.name}:{username}:{good.id}", why, str(redact.value(item))[:2000])

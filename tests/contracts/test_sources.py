@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,15 @@ def test_what_is_no_post_is_refused_with_a_reason_and_hides_no_other(world: Worl
     [refused] = world.source.refused()
     assert refused.reason
     assert refused.place
+
+
+def test_a_moment_outside_the_calendar_is_refused_and_hides_no_other(world: World) -> None:
+    world.says("101", minutes(2))
+    world.says("102", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))))
+
+    assert ids(world) == ["101"]
+    [refused] = world.source.refused()
+    assert "created_at" in refused.reason
 
 
 def test_what_it_offers_can_be_kept(world: World) -> None:

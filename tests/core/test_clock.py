@@ -68,3 +68,18 @@ def test_the_machines_clock_answers_in_utc() -> None:
 def test_a_recorded_clock_without_a_time_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"), clock.frozen(datetime(2017, 12, 1)):  # noqa: DTZ001
         pass
+
+
+def test_a_moment_is_brought_to_utc_and_one_without_a_zone_is_utc() -> None:
+    assert clock.utc(datetime.fromisoformat("2026-03-02T12:00:00+02:00")) == datetime(
+        2026, 3, 2, 10, tzinfo=UTC
+    )
+    assert clock.utc(datetime(2026, 3, 2)) == datetime(2026, 3, 2, tzinfo=UTC)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+def test_a_moment_outside_the_calendar_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match="outside the calendar"):
+        clock.utc(datetime.fromisoformat(text))
+    with pytest.raises(ValueError, match="outside the calendar"):
+        clock.day(text)

@@ -194,6 +194,7 @@ def test_a_malformed_item_is_kept_with_its_reason_and_the_others_land(
     assert done.failed == {}
     assert set(CtPost.objects.values_list("post_id", flat=True)) == {"6", "7"}
     assert RejectedPost.objects.count() == done.refused == 1
+    assert list(source.refused()) == []  # a worker that lives for weeks does not carry them all along
 
 
 def test_each_post_read_costs_once_a_day(x: FakeX, source: XSource, time: RecordedClock) -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import urlsplit
 
-from maxxit.core import untrusted
+from maxxit.core import clock, untrusted
 from maxxit.core.config import profile
 from maxxit.core.errors import Misconfigured, Retryable
 from maxxit.core.http import Client, client, fetch
@@ -95,8 +95,7 @@ def number(value: Any) -> Decimal:
 def moment(value: Any) -> datetime:
     """A time out of ISO 8601 text or Unix seconds, UTC. Raises ValueError or TypeError."""
     if isinstance(value, str) and not value.isdigit():
-        found = datetime.fromisoformat(value)
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        return clock.utc(datetime.fromisoformat(value))
     return datetime.fromtimestamp(int(value), UTC)
 
 
