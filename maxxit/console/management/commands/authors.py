@@ -1,12 +1,13 @@
 """`manage.py authors backtest|update`: what each account's calls would have made, and how much its word weighs."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandParser
 
 from maxxit.console.ops import OpsCommand
+from maxxit.core import clock
 from maxxit.core.errors import Misconfigured
 from signals_app.authors import plots
 from signals_app.authors import record as records
@@ -89,8 +90,8 @@ class Command(OpsCommand):
                 f"--posts {options['posts']} must be a file, --candles {options['candles']} a folder"
             )
         try:
-            start = _moment(options["start"]) if options["start"] else None
-            end = _moment(options["end"], after=True) if options["end"] else None
+            start = clock.day(options["start"]) if options["start"] else None
+            end = clock.day(options["end"], after=True) if options["end"] else None
         except ValueError as error:
             raise Misconfigured(f"--from and --to take a date or an ISO time: {error}") from error
         return start, end
@@ -114,13 +115,6 @@ class Command(OpsCommand):
         self.say(
             f"hit, mean and excess: held for at most {plots.spoken(HEADLINE)}, after costs; excess: minus the tide"
         )
-
-
-def _moment(text: str, *, after: bool = False) -> datetime:
-    """A UTC date or ISO time; `after` gives the end of a whole day."""
-    moment = datetime.fromisoformat(text)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment + timedelta(days=1) if after and len(text) == 10 else moment
 
 
 def _row(one: Record) -> list[str]:

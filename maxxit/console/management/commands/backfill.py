@@ -1,7 +1,7 @@
 """manage.py backfill: past candles from a feed."""
 
 from argparse import ArgumentParser
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -61,7 +61,6 @@ class Command(BaseCommand):
 
 def _time(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        return clock.day(text)
     except ValueError:
         raise CommandError(f"{text!r} is no date: write 2026-03-01 or 2026-03-01T12:00") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
