@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from django.contrib import admin, messages
-from django.db.models import Case, DecimalField, F, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -22,11 +22,9 @@ from maxxit.events.admin_links import (
     number_column,
     state_column,
 )
-from maxxit.market.models import Quote
 from positions import watch
 from positions.models import ExitPause, PnlSnapshot, Position, ProfitMark
-
-SIGN = Case(When(side="long", then=Value(1)), default=Value(-1))
+from positions.performance import with_unrealised
 
 
 def coloured(amount: Decimal) -> SafeString | str:
@@ -100,12 +98,8 @@ class PositionAdmin(Book):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Position]:
         """With what is left at the newest quote, in the same statement."""
-        quote = Quote.objects.filter(symbol=OuterRef("symbol")).values("price")
-        left = (F("quantity") - F("closed_quantity")) * (Subquery(quote) - F("entry_price")) * SIGN
-        usdc_left = DecimalField(max_digits=38, decimal_places=18)
-        worth = Case(When(state="closed", then=None), default=left, output_field=usdc_left)
         rows: QuerySet[Position] = super().get_queryset(request)
-        return rows.annotate(worth=worth)
+        return with_unrealised(rows)
 
     def has_close_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """Whether there is something to close, and this person may."""
@@ -144,10 +138,10 @@ class PositionAdmin(Book):
             headers={"HX-Redirect": reverse("admin:positions_position_change", args=[object_id])}
         )
 
-    @display(description="unrealised (USDC)", ordering="worth")
+    @display(description="unrealised (USDC)", ordering="unrealised")
     def unrealised(self, row: Position) -> SafeString | str:
         """At the newest quote, before fees."""
-        worth: Decimal | None = getattr(row, "worth", None)
+        worth: Decimal | None = getattr(row, "unrealised", None)
         return EMPTY if worth is None else coloured(worth)
 
     @display(description="realised (USDC)", ordering="realised_pnl")

@@ -1,14 +1,27 @@
 """What deployments are worth and how they have done, at the present quotes."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 from django.db import connection
+from django.db.models import Case, DecimalField, F, OuterRef, QuerySet, Subquery, Value, When
 
-TOTAL_EQUITY = """
+from maxxit.core.money import COLUMN
+from maxxit.market.models import Quote
+from positions.models import Position
+from trading import ledger
+
+EQUITY = """
 SELECT coalesce(sum(CASE b.asset WHEN 'USDC' THEN b.amount ELSE b.amount * q.price END), 0)
 FROM ledger_balances b LEFT JOIN quotes q ON q.symbol = b.asset
-WHERE b.amount <> 0
+WHERE b.amount <> 0 AND (%(accounts)s::text[] IS NULL OR b.account = ANY(%(accounts)s))
+"""
+FLOWS = """
+SELECT e.at, coalesce(CASE e.asset WHEN 'USDC' THEN e.amount ELSE e.amount * q.price END, 0)
+FROM ledger_entries e LEFT JOIN quotes q ON q.symbol = e.asset
+WHERE e.account = ANY(%(accounts)s) AND e.kind IN ('deposit', 'external')
+ORDER BY e.at, e.id
 """
 UNREALISED = """
 SELECT coalesce(sum((CASE p.side WHEN 'long' THEN 1 ELSE -1 END) * (p.quantity - p.closed_quantity)
@@ -18,21 +31,41 @@ WHERE p.state <> 'closed'
 """
 
 
-def _number(sql: str) -> Decimal:
+def _number(sql: str, told: dict[str, list[str] | None] | None = None) -> Decimal:
     with connection.cursor() as cursor:
-        cursor.execute(sql)
+        cursor.execute(sql, told)
         value: Decimal = cursor.fetchone()[0]
         return value
 
 
-def total_equity() -> Decimal:
-    """USD: what all deployments hold, less what they owe the platform, at the newest quotes."""
-    return _number(TOTAL_EQUITY)
+def total_equity(deployments: Sequence[int] | None = None) -> Decimal:
+    """USD: what these deployments (None: all) hold, less what they owe the platform, at the newest quotes."""
+    if deployments is None:
+        return _number(EQUITY, {"accounts": None})
+    names = (name for pk in deployments for name in (ledger.account_of(pk), ledger.payable_of(pk)))
+    return _number(EQUITY, {"accounts": list(names)})
+
+
+def flows(deployments: Sequence[int]) -> list[tuple[datetime, Decimal]]:
+    """USD that was paid in (positive) or taken out, in order of time; tokens at the newest quote."""
+    with connection.cursor() as cursor:
+        cursor.execute(FLOWS, {"accounts": [ledger.account_of(pk) for pk in deployments]})
+        found: list[tuple[datetime, Decimal]] = cursor.fetchall()
+    return found
 
 
 def total_unrealised() -> Decimal:
     """USD: what all open positions would earn at the newest quotes, before fees."""
     return _number(UNREALISED)
+
+
+def with_unrealised(rows: QuerySet[Position]) -> QuerySet[Position]:
+    """`rows` with `unrealised`: USDC that is left at the newest quote, before fees; None when closed or unquoted."""
+    quote = Quote.objects.filter(symbol=OuterRef("symbol")).values("price")
+    sign = Case(When(side="long", then=Value(1)), default=Value(-1))
+    left = (F("quantity") - F("closed_quantity")) * (Subquery(quote) - F("entry_price")) * sign
+    worth = Case(When(state="closed", then=None), default=left, output_field=DecimalField(**COLUMN))
+    return rows.annotate(unrealised=worth)
 
 
 SNAPSHOTS = """

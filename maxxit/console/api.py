@@ -33,6 +33,7 @@ from maxxit.core.errors import Rejected
 from maxxit.events.record import record
 from maxxit.pipeline.now import chain_now
 from positions.models import Position
+from positions.performance import with_unrealised
 from positions.states import PositionState
 from signals_app.generate import generate
 from signals_app.models import CtPost, Signal
@@ -195,7 +196,7 @@ def trades(request: HttpRequest, page: Query[Page]) -> Any:
 @api.get("/db/positions", response={200: Positions, **REFUSALS}, tags=["rows"])
 def positions(request: HttpRequest, page: Query[Page], status: str | None = None) -> Any:
     """Positions of your deployments, the newest first, with unrealised PnL at the newest quotes."""
-    rows = chains.with_unrealised(_seen(request, Position.objects.all()))
+    rows = with_unrealised(_seen(request, Position.objects.all()))
     return _paged(_states(rows, status, PositionState), page)
 
 

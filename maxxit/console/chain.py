@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Case, DecimalField, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Q, QuerySet
 
 from maxxit.console.owned import Person, sees_all, visible
 from maxxit.console.schemas import ChainOut
@@ -16,8 +16,8 @@ from maxxit.core.errors import Rejected
 from maxxit.core.money import ZERO, brief, plain
 from maxxit.events.models import Event
 from maxxit.llm.models import LlmTrace
-from maxxit.market.models import Quote
 from positions.models import Position
+from positions.performance import with_unrealised
 from signals_app.models import CtPost, Signal
 from trading.models import Fill, LedgerEntry, Order
 
@@ -62,15 +62,6 @@ class Step:
     pk: int = 0
     detail: str = ""
     """Longer text: a prompt, an answer, evidence."""
-
-
-def with_unrealised(rows: QuerySet[Position]) -> QuerySet[Position]:
-    """`rows` with `unrealised`: USDC that is left at the newest quote, before fees; None when closed or unquoted."""
-    quote = Quote.objects.filter(symbol=OuterRef("symbol")).values("price")
-    sign = Case(When(side="long", then=Value(1)), default=Value(-1))
-    left = (F("quantity") - F("closed_quantity")) * (Subquery(quote) - F("entry_price")) * sign
-    number = DecimalField(max_digits=38, decimal_places=18)
-    return rows.annotate(unrealised=Case(When(state="closed", then=None), default=left, output_field=number))
 
 
 def correlation_of(what: str, value: str, person: Person = None) -> UUID:

@@ -4,17 +4,17 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from heapq import merge
 from typing import Any
 
-from django.db import connection
 from django.db.models import Count, F, QuerySet, Sum
 
 from agents.models import Deployment
-from maxxit.console.chain import with_unrealised
-from maxxit.console.owned import Person, visible
+from maxxit.console.owned import Person, sees_all, visible
 from maxxit.core import clock
 from maxxit.core.money import ZERO, plain, usdc
 from positions.models import Position
+from positions.performance import flows, total_equity, with_unrealised
 from positions.pnl import cvar_95, max_drawdown
 from trading.models import Fill, Order
 
@@ -127,35 +127,25 @@ def unrealised(rows: QuerySet[Position]) -> Decimal:
     return with_unrealised(rows.exclude(state="closed")).aggregate(total=Sum("unrealised"))["total"] or ZERO
 
 
-EQUITY = """
-SELECT coalesce(sum(CASE b.asset WHEN 'USDC' THEN b.amount ELSE b.amount * q.price END), 0)
-FROM ledger_balances b LEFT JOIN quotes q ON q.symbol = b.asset
-WHERE b.account = ANY(%s)
-"""
-
-
 def equity(person: Person = None) -> Decimal:
     """USD: what the deployments hold less what they owe, at the newest quotes."""
-    ids = visible(Deployment.objects.all(), person).values_list("pk", flat=True)
-    accounts = [name for pk in ids for name in (f"deployment:{pk}", f"deployment:{pk}:payable")]
-    with connection.cursor() as cursor:
-        cursor.execute(EQUITY, [accounts])
-        value: Decimal = cursor.fetchone()[0]
-        return value
+    return total_equity(None if sees_all(person) else _purses(person))
+
+
+def _purses(person: Person) -> list[int]:
+    return list(visible(Deployment.objects.all(), person).values_list("pk", flat=True))
 
 
 def curve(person: Person = None) -> list[tuple[datetime, Decimal]]:
-    """Equity in USD after each closing, and now: starting balances, plus PnL, less profit shares."""
-    purses = visible(Deployment.objects.exclude(state="draft"), person)
+    """Equity in USD after each payment in or out and each closing, and now: payments plus PnL, less profit shares."""
     closed = visible(Position.objects.filter(state="closed"), person).order_by("closed_at", "pk")
     rows = closed.values_list("closed_at", "realised_pnl", "profit_share")
-    level = purses.aggregate(total=Sum("starting_balance"))["total"] or ZERO
-    first = purses.order_by("created_at").values_list("created_at", flat=True).first()
-    points = [(first, level)] if first else []
-    for at, pnl, share in rows:
-        level += pnl - share
-        if at is not None:
-            points.append((at, level))
+    earned = [(at, pnl - share) for at, pnl, share in rows if at is not None]
+    points: list[tuple[datetime, Decimal]] = []
+    level = ZERO
+    for at, amount in merge(flows(_purses(person)), earned, key=lambda step: step[0]):
+        level += amount
+        points.append((at, level))
     if len(points) > POINTS:
         step = len(points) / POINTS
         points = [points[int(number * step)] for number in range(POINTS)]

@@ -29,6 +29,7 @@ from maxxit.market.instruments import all_instruments
 from maxxit.market.models import RefusedQuote
 from maxxit.market.venues import venues
 from positions.models import Position
+from positions.performance import with_unrealised
 from trading import gate
 from trading.models import KillSwitch, Order
 from trading.states import IN_FLIGHT
@@ -48,7 +49,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
 
 def dashboard_data(person: Person) -> dict[str, Any]:
     """Everything on the page."""
-    mine = chains.with_unrealised(visible(Position.objects.select_related("deployment__agent"), person))
+    mine = with_unrealised(visible(Position.objects.select_related("deployment__agent"), person))
     curve = figures.curve(person)
     return {
         "plot": charts.equity(curve),

@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from maxxit.console import charts, figures
+from tests import builders
 from tests.console.conftest import World
+from trading import ledger
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -50,6 +52,20 @@ def test_equity_begins_with_the_balances_and_ends_at_the_quotes(world: World) ->
     curve = figures.curve(world.alice)
     assert [value for _, value in curve[:2]] == [Decimal(10_000), Decimal("10038.16")]
     assert curve[-1][1] == figures.equity(world.alice)
+
+
+def test_equity_of_a_safe_begins_with_what_it_holds_and_follows_its_owner(world: World) -> None:
+    mine = builders.deployment(builders.agent(venue="safe"), account="0x1", funded=False, owner=world.bob)
+    before = figures.curve(world.bob)[-2][1]
+    purse = ledger.account_of(mine.pk)
+    ledger.post("external:1", [ledger.Move("external", purse, "USDC", Decimal(5_000), "external")])
+    ledger.post("external:2", [ledger.Move(purse, "external", "USDC", Decimal(2_000), "external")])
+    ledger.post(
+        "external:3", [ledger.Move("external", purse, "ETH", Decimal(1), "external")]
+    )  # ETH is at 2050
+
+    levels = [value - before for _, value in figures.curve(world.bob)[-4:-1]]
+    assert levels == [Decimal(5_000), Decimal(3_000), Decimal(5_050)]
 
 
 def test_a_plot_stays_within_its_frame() -> None:

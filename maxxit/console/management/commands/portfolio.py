@@ -5,11 +5,11 @@ from typing import Any
 
 from agents.models import Deployment
 from maxxit.console import figures
-from maxxit.console.chain import with_unrealised
 from maxxit.console.ops import OpsCommand
 from maxxit.console.schemas import PositionOut
 from maxxit.core.money import brief, plain, usdc
 from positions.models import Position
+from positions.performance import with_unrealised
 from trading import ledger
 
 
