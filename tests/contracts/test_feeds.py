@@ -1,6 +1,7 @@
 """What every price feed must do, each against a real server that speaks its provider's wire format."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -40,6 +41,22 @@ def feed(request: pytest.FixtureRequest, source: Provider, time: RecordedClock) 
 
 def test_every_adapter_is_enrolled() -> None:
     assert {*ONLINE, "file"} == set(FEEDS)
+
+
+@pytest.mark.parametrize("name", ["chainlink", "dex"])
+@pytest.mark.parametrize(
+    ("block_time", "word"), [(2**255, 1), (2**255, 2**255), (1, 2**255)], ids=["time", "both", "number"]
+)
+def test_a_node_that_answers_beyond_all_bounds_is_the_nodes_failure(
+    source: Provider, monkeypatch: pytest.MonkeyPatch, name: str, block_time: int, word: int
+) -> None:
+    def aggregate(_: object, calls: Sequence[object], **__: object) -> tuple[int, list[bytes]]:
+        return block_time, [encode(["uint256"] * 5, [word] * 5)] * len(calls)
+
+    monkeypatch.setattr(evm, "aggregate", aggregate)
+    feed = FEEDS.open(name, name=name, timeout=TIMEOUT, **OPTIONS[name](source, ["BTC"]))
+    with suppress(Retryable):
+        assert all(tick.price > 0 for tick in feed.quotes(["BTC"]).values())
 
 
 def test_price_time_and_source_arrive_exactly(feed: PriceFeed, source: Provider) -> None:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
 
 from maxxit.core.config import BasisPoints, Policy, Seconds
 from maxxit.core.errors import Retryable
@@ -66,15 +67,15 @@ class Chainlink:
         for symbol, said in zip(unknown, answers[len(wanted) :], strict=False):
             if said:
                 self._decimals[symbol] = int.from_bytes(said, "big")
-        return {
-            symbol: self._tick(symbol, said, block_time)
-            for symbol, said in zip(wanted, answers, strict=False)
-            if said and symbol in self._decimals
-        }
+        with wire.shaped(self.name):
+            return {
+                symbol: self._tick(symbol, said, block_time)
+                for symbol, said in zip(wanted, answers, strict=False)
+                if said and symbol in self._decimals
+            }
 
     def _tick(self, symbol: str, said: bytes, block_time: int) -> Tick:
-        with wire.shaped(self.name):
-            _, answer, _, updated_at, _ = decode(ROUND_TYPES, said)
+        answer, _, updated_at = _round(said)
         contract = self.aggregators[symbol]
         price = Decimal(answer).scaleb(-self._decimals[symbol])
         alive = 0 <= block_time - updated_at <= contract.heartbeat_seconds
@@ -86,7 +87,7 @@ class Chainlink:
         with wire.shaped(self.name):
             if said is None:
                 raise Retryable(f"{self.name}: the sequencer feed does not answer")
-            _, down, since, _, _ = decode(ROUND_TYPES, said)
+            down, since, _ = _round(said)
         if down:
             raise Retryable(
                 f"{self.name}: the sequencer is down since {datetime.fromtimestamp(since, UTC):%H:%M} UTC"
@@ -95,3 +96,12 @@ class Chainlink:
             raise Retryable(
                 f"{self.name}: the sequencer is back for {block_time - since} of {self.grace} seconds"
             )
+
+
+def _round(said: bytes) -> tuple[int, int, int]:
+    """(answer, startedAt, updatedAt) of a round. Raises ValueError for what is none."""
+    try:
+        _, answer, started_at, updated_at, _ = decode(ROUND_TYPES, said)
+    except DecodingError as error:  # no ValueError of its own
+        raise ValueError(str(error)) from error
+    return answer, started_at, updated_at

@@ -59,12 +59,12 @@ class Dex:
             return {}
         calls = [(self.quoter, data) for symbol in wanted for data in self._asks(self.pools[symbol])]
         block_time, answers = evm.aggregate(self.http, calls, multicall=self.multicall)
-        found: dict[str, Tick] = {}
-        for place, symbol in enumerate(wanted):
-            got, paid = answers[2 * place : 2 * place + 2]
-            if got and paid:
-                found[symbol] = self._tick(symbol, got, paid, block_time)
-        return found
+        with wire.shaped(self.name):
+            return {
+                symbol: self._tick(symbol, got, paid, block_time)
+                for symbol, got, paid in zip(wanted, answers[::2], answers[1::2], strict=True)
+                if got and paid
+            }
 
     def _asks(self, pool: Pool) -> tuple[bytes, bytes]:
         amount = int(pool.size.scaleb(pool.decimals))
