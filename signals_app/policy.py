@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from maxxit.core.config import BasisPoints, Percent, Policy, load
+from maxxit.core.config import BasisPoints, Count, Percent, Policy, load
 
 
 class Ingest(Policy):
@@ -18,8 +18,8 @@ class Classify(Policy):
     """How posts are handed to the model."""
 
     batch_size: int = Field(gt=0, le=200)
-    max_batches: int = Field(gt=0)
-    max_attempts: int = Field(gt=0)
+    max_batches: Count
+    max_attempts: Count
 
 
 class Levels(Policy):
@@ -32,17 +32,17 @@ class Levels(Policy):
 class Generate(Policy):
     """How candidates and indicators become signals."""
 
-    bucket_hours: int = Field(gt=0)
-    lookback_hours: int = Field(gt=0)
-    max_post_age_hours: int = Field(gt=0)
-    bar_minutes: int = Field(gt=0)
-    bars: int = Field(gt=0)
+    bucket_hours: Count
+    lookback_hours: Count
+    max_post_age_hours: Count
+    bar_minutes: Count
+    bars: Count
     warm_up_bars: int = Field(ge=40)
     spot: Levels
     perps: Levels
-    signal_ttl_hours: int = Field(gt=0)
-    max_signals_per_author_per_day: int = Field(gt=0)
-    max_signals_per_token_per_day: int = Field(gt=0)
+    signal_ttl_hours: Count
+    max_signals_per_author_per_day: Count
+    max_signals_per_token_per_day: Count
     proposer: Literal["formula", "model"]
 
 
@@ -53,7 +53,7 @@ class Authors(Policy):
     take_profit_pct: Percent
     stop_loss_pct: Percent
     cost_bps: BasisPoints
-    prior_calls: int = Field(gt=0)
+    prior_calls: Count
     ingest_delay_minutes: int = Field(ge=0)
     seed: int = Field(ge=0)
 

@@ -6,12 +6,11 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from maxxit.core.config import Percent, Policy, Seconds, Usd, load
+from maxxit.core.config import Count, Percent, Policy, Seconds, Usd, load
 from maxxit.market.instruments import all_instruments
 
 Preset = Literal["conservative", "moderate", "aggressive"]
 ExitPreset = Literal["signal", "conservative", "moderate", "aggressive"]
-Count = Annotated[int, Field(gt=0)]
 
 
 class AccountLimits(Policy):

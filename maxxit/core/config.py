@@ -26,6 +26,8 @@ BasisPoints = Annotated[int, Field(ge=0, le=10_000)]
 """Hundredths of a percent, whole numbers."""
 Usd = Annotated[Decimal, Field(gt=0)]
 Seconds = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+"""How many of something: at least one."""
 
 
 class Policy(BaseModel):

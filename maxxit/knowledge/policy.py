@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from maxxit.core.config import Policy, load
+from maxxit.core.config import Count, Policy, load
 from maxxit.core.errors import Misconfigured
 
 
@@ -26,11 +26,11 @@ class Chunking(Policy):
 class Ingest(Policy):
     """Limits of one sweep, and what follows a failure."""
 
-    max_items: int = Field(gt=0)
+    max_items: Count
     max_seconds: int = Field(gt=0, le=280)
-    max_document_chars: int = Field(gt=0)
-    max_attempts: int = Field(gt=0)
-    retry_minutes: int = Field(gt=0)
+    max_document_chars: Count
+    max_attempts: Count
+    retry_minutes: Count
 
 
 class Search(Policy):

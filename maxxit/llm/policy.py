@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from maxxit.core.config import ROOT, Policy, Seconds, load
+from maxxit.core.config import ROOT, Count, Policy, Seconds, load
 from maxxit.core.errors import Misconfigured
 
 UsdPrice = Annotated[Decimal, Field(ge=0)]
-Positive = Annotated[int, Field(gt=0)]
 Mode = Literal["off", "record", "replay"]
 MODES: tuple[Mode, ...] = ("off", "record", "replay")
 
@@ -72,15 +71,15 @@ class PurposeStanza(Policy):
     """Providers in order; the next is asked when one cannot answer."""
     budget_usd_per_day: UsdPrice
     """UTC day, all providers together. The call that crosses it is the last."""
-    calls_per_day: Positive
-    calls_per_account_per_day: Positive | None = None
+    calls_per_day: Count
+    calls_per_account_per_day: Count | None = None
     """Of all calls, those about one account (the author of the posts, or the agent): nobody uses up the day alone."""
     items: str = ""
     """The list in the data whose length scales the answer, for example `posts`."""
-    max_tokens: Positive = 500
+    max_tokens: Count = 500
     """Of an answer about one item."""
     max_tokens_per_further_item: Annotated[int, Field(ge=0)] = 0
-    max_tokens_cap: Positive = 8192
+    max_tokens_cap: Count = 8192
 
     def tokens_for(self, count: int) -> int:
         """The longest answer about `count` items, in tokens."""
@@ -91,7 +90,7 @@ class PurposeStanza(Policy):
 class Breaker(Policy):
     """After `failures` in a row a provider rests for `open_seconds`; then one probe decides."""
 
-    failures: Positive
+    failures: Count
     open_seconds: Seconds
     probe_seconds: Seconds
     """How long a probe may take before another one is let through."""
@@ -103,8 +102,8 @@ class Traces(Policy):
     enabled: bool
     store: bool
     level: Literal["DEBUG", "INFO"]
-    preview_chars: Positive
-    keep_days: Positive
+    preview_chars: Count
+    keep_days: Count
 
 
 class ExporterStanza(Policy):
@@ -122,7 +121,7 @@ class ExporterStanza(Policy):
     timeout_seconds: Seconds = 10
     batch: Annotated[int, Field(gt=0, le=1000)] = 50
     """Traces in one request."""
-    batches_per_pass: Positive = 20
+    batches_per_pass: Count = 20
 
     def secret(self, variable: str) -> str:
         """The value of the environment variable that a field names, or an empty string."""

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from maxxit.core import clock
-from maxxit.core.config import Policy, Seconds, load
+from maxxit.core.config import Count, Policy, Seconds, load
 from maxxit.core.errors import Misconfigured
 from maxxit.events import wake
 from maxxit.events.record import record
@@ -27,9 +27,9 @@ class StreamPolicy(Policy):
     """How the stream process works."""
 
     poll_seconds: Seconds
-    flush_milliseconds: Seconds
+    flush_milliseconds: Count
     silence_seconds: Seconds
-    keep_ticks: Seconds
+    keep_ticks: Count
     websockets: dict[str, dict[str, str]]
 
 
@@ -37,9 +37,9 @@ class _Feeds(Limits):
     order: tuple[str, ...]
     feeds: dict[str, dict[str, Any]]
     stream: StreamPolicy
-    keep_minutes_months: Seconds
-    rules_per_user: Seconds
-    rule_deliveries_per_hour: Seconds
+    keep_minutes_months: Count
+    rules_per_user: Count
+    rule_deliveries_per_hour: Count
 
 
 @dataclass(frozen=True, slots=True)

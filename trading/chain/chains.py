@@ -9,7 +9,7 @@ from django.conf import settings
 from eth_utils.address import is_checksum_address
 from pydantic import AfterValidator, Field, model_validator
 
-from maxxit.core.config import Policy, Seconds, load
+from maxxit.core.config import Count, Policy, Seconds, load
 from maxxit.core.errors import Misconfigured
 from trading.contracts.codec import ZERO_ADDRESS
 
@@ -29,7 +29,6 @@ def _checksummed(value: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_checksummed)]
-Count = Annotated[int, Field(gt=0)]
 
 
 class TokenStanza(Policy):
@@ -66,7 +65,7 @@ class ChainStanza(Policy):
     finality_depth: Count
     head_lag_blocks: Count
     health_seconds: Annotated[float, Field(ge=0)]
-    timeout_seconds: Count
+    timeout_seconds: Seconds
     bump_after_seconds: Seconds
     replaced_after_seconds: Seconds
     gas_limit: Count
