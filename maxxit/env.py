@@ -6,7 +6,6 @@ and a profile of its own, all kept in `.maxxit/`.
 """
 
 import os
-import secrets
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -19,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from maxxit.core import embedded
 from maxxit.core.errors import Misconfigured
-from maxxit.core.processes import write_secret
+from maxxit.core.processes import kept_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 PRODUCTION = "production"
@@ -139,11 +138,7 @@ class Env(BaseSettings):
 
 def local_secret(data_dir: Path, name: str, size: int = 18) -> str:
     """A secret that this installation makes for itself once, in a file that only its owner reads."""
-    file = data_dir / name
-    if not file.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
-        write_secret(file, secrets.token_urlsafe(size))
-    return file.read_text()
+    return kept_secret(data_dir / name, size)
 
 
 def read_env() -> Env:

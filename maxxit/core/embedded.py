@@ -10,7 +10,6 @@ and leave orphans. Servers die with the process that started them (Linux: the ke
 """
 
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -29,6 +28,7 @@ from maxxit.core import binaries
 from maxxit.core.errors import Misconfigured, Retryable
 from maxxit.core.processes import (
     bound_to_parent,
+    kept_secret,
     port_taken,
     process_of,
     stop_process,
@@ -214,11 +214,7 @@ class Redis:
     @property
     def password(self) -> str:
         """Made when somebody asks for it the first time, so that every process finds the same one."""
-        file = self.home / "password"
-        if not file.exists():
-            self.home.mkdir(parents=True, exist_ok=True)
-            write_secret(file, secrets.token_urlsafe(24))
-        return file.read_text()
+        return kept_secret(self.home / "password", 24)
 
     @property
     def url(self) -> str:

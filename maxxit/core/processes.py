@@ -1,8 +1,9 @@
 """Processes of our own: bound to their parent, found again by their pid file, stopped in time;
-and the two things that go with them, a private file and a free port."""
+and what goes with them: private files, secrets of their own, a free port."""
 
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+
+from maxxit.core import redact
 
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
@@ -97,6 +100,19 @@ def write_secret(path: Path, text: str) -> None:
     with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
     half.replace(path)
+
+
+def kept_secret(file: Path, size: int = 18) -> str:
+    """A secret that this installation makes for itself once, of `size` random bytes; the redactor knows it from now on.
+
+    It stands in a file that only its owner reads.
+    """
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_secret(file, secrets.token_urlsafe(size))
+    found = file.read_text()
+    redact.know(found)
+    return found
 
 
 def port_taken(port: int, host: str = "127.0.0.1") -> bool:

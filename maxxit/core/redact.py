@@ -47,7 +47,7 @@ _HARMLESS = {
 }
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SYMBOL = re.compile(r"[$#]?[A-Z0-9.]{1,10}")
-_ENV_NAME = re.compile(r"(KEY|SECRET|TOKEN|PASSWORD|PASSPHRASE|MNEMONIC|CREDENTIALS?|SEED|DSN)$")
+_ENV_NAME = re.compile(r"(KEY|SECRET|TOKEN|PASSWORD|PASSPHRASE|MNEMONIC|CREDENTIALS?|SEED|DSN|AUTH)$")
 _URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 _WEB_ADDRESS = re.compile(r"\b(?:https?|wss?)://[^\s,\"']+")
 _URL_TOKEN = re.compile(r"[/=]((?=[^/?&=]*\d)(?=[^/?&=]*[A-Za-z])[A-Za-z0-9_-]{20,})(?=[/?&]|$)")

@@ -1,5 +1,6 @@
 """The environment: what is refused, what is made, and what production insists on."""
 
+import base64
 import os
 import stat
 import subprocess
@@ -11,6 +12,8 @@ from django.conf import settings
 from django.db import connections
 from django.test import Client
 
+from maxxit.console import local
+from maxxit.core import redact
 from maxxit.core.errors import Misconfigured
 from maxxit.env import BASE_DIR, read_env
 
@@ -53,6 +56,23 @@ def test_a_bare_machine_gets_servers_and_a_private_key(environ: pytest.MonkeyPat
     assert len(env.key) >= 50
     assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
     assert env.key not in repr(env)
+
+
+def test_secrets_that_are_made_here_are_masked_wherever_they_turn_up(
+    environ: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    redact.forget()
+    env = read_env()
+    environ.setenv("FLOWER_BASIC_AUTH", local.flower(env)["FLOWER_BASIC_AUTH"])
+    redact.forget()
+    told = [env.key, env.broker]  # what settings read in every process
+    redact.know_environment()
+
+    flower = (tmp_path / "flower_password").read_text()
+    redis = (tmp_path / "redis" / "password").read_text()
+    said = redact.text(" ".join([*told, redis, base64.b64encode(f"admin:{flower}".encode()).decode()]))
+    assert not any(secret in said for secret in (env.key, redis, flower))
+    assert said.count(redact.MASK) == 4, said
 
 
 def test_a_command_sees_the_profile_of_the_last_start(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:

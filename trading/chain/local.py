@@ -6,7 +6,6 @@ arbitrage would make them, so that stops and targets are really hit on chain. St
 """
 
 import os
-import secrets
 import time
 from datetime import timedelta
 from decimal import Decimal
@@ -20,7 +19,7 @@ from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
 from agents.states import AgentState
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
-from maxxit.core.processes import port_taken, write_secret
+from maxxit.core.processes import kept_secret, port_taken
 from maxxit.events.record import advance
 from maxxit.market import quotes
 from trading import gate
@@ -63,10 +62,7 @@ def keep_key(data_dir: Path) -> None:
     keystore, password = Path(paths[KEYSTORE]), Path(paths[PASSWORD_FILE])
     if keystore.exists() and password.exists():
         return
-    keystore.parent.mkdir(parents=True, exist_ok=True)
-    chosen = secrets.token_urlsafe(24)
-    write_secret(password, chosen)
-    write_keystore(keystore, local_key("executor"), chosen, iterations=ITERATIONS)
+    write_keystore(keystore, local_key("executor"), kept_secret(password, 24), iterations=ITERATIONS)
 
 
 def start(data_dir: Path) -> Anvil:
