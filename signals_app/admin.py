@@ -23,6 +23,7 @@ from maxxit.events.admin_links import (
 )
 from signals_app import ingest
 from signals_app.models import CtPost, RejectedPost, Signal
+from signals_app.outcome import STAGES
 from signals_app.states import PostState
 
 
@@ -31,21 +32,10 @@ class Outcome(admin.SimpleListFilter):
 
     title = "outcome"
     parameter_name = "outcome"
-    STAGES = (
-        "pending",
-        "prefiltered",
-        "unread",
-        "not_candidate",
-        "no_listed_token",
-        "too_many_tokens",
-        "candidate",
-        "signal",
-        "traded",
-    )
 
     def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
         """In the order of the way."""
-        return [(stage, stage.replace("_", " ")) for stage in self.STAGES]
+        return [(stage, stage.replace("_", " ")) for stage in STAGES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[CtPost]) -> QuerySet[CtPost]:
         """The posts that came so far and no further; a full outcome such as `candidate:too_old` works too."""

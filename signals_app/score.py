@@ -13,7 +13,6 @@ from decimal import Decimal
 from maxxit.llm.proposal import Proposal
 from maxxit.market.bars import Snapshot
 
-HALF = Decimal("0.5")
 MIN_CONFIDENCE, MAX_CONFIDENCE = Decimal("0.3"), Decimal("0.95")
 SIGN = {"long": 1, "short": -1}
 CALM_ATR_PCT, WILD_ATR_PCT = 1.0, 5.0
