@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 
 from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
+from maxxit.core.untrusted import storable
 from maxxit.events.record import advance, advance_all
 from maxxit.llm.ask import ask
 from maxxit.llm.budget import AccountSpent
@@ -18,7 +19,6 @@ from maxxit.llm.reading import Reading, Readings
 from maxxit.market.instruments import stablecoins, words_by_token
 from signals_app.models import CtPost
 from signals_app.policy import Classify
-from signals_app.sources.base import storable
 from signals_app.states import PostState
 from signals_app.verify import verify
 

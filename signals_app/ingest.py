@@ -10,11 +10,12 @@ from django.db import connection, transaction
 from agents.models import CtAccount
 from maxxit.core import clock, correlation, redact
 from maxxit.core.errors import Rejected, Retryable
+from maxxit.core.untrusted import storable
 from maxxit.events.record import advance_all, record_all
 from maxxit.market.instruments import words_by_token
 from signals_app import prefilter, revise
 from signals_app.models import CtPost, RejectedPost
-from signals_app.sources.base import Cursor, PostSource, RawPost, storable
+from signals_app.sources.base import Cursor, PostSource, RawPost
 from signals_app.states import PostState
 
 log = structlog.get_logger(__name__)

@@ -1,4 +1,4 @@
-"""JSON from outside.
+"""What strangers send: their JSON, and what a database takes of it.
 
 Python's decoder recurses as deep as the interpreter's limit allows, and the Ethereum packages raise that limit to
 100,000: from then on a line of opening brackets ends the process. So nesting is checked before anything is decoded.
@@ -25,3 +25,16 @@ def loads(raw: str | bytes, *, decimals: bool = False) -> Any:
     if decimals:
         return json.loads(text, parse_float=Decimal, parse_constant=Decimal)
     return json.loads(text)
+
+
+def storable(value: Any) -> Any:
+    """`value` as Postgres takes it: without NUL, without halves of surrogate pairs, without infinities."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {storable(name): storable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    return value

@@ -17,6 +17,7 @@ from django.db import connection, transaction
 
 from maxxit.core import clock, redact
 from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
+from maxxit.core.untrusted import storable
 from maxxit.events.record import record
 from maxxit.knowledge import chunks
 from maxxit.knowledge.embedders import EMBEDDERS
@@ -25,7 +26,6 @@ from maxxit.knowledge.models import Chunk, Document, Item
 from maxxit.knowledge.policy import KnowledgePolicy, policy
 from maxxit.knowledge.sources import SOURCES
 from maxxit.knowledge.sources.base import Offer, Text
-from maxxit.llm.schema import storable
 
 log = structlog.get_logger(__name__)
 MAX_WAIT = timedelta(days=1)

@@ -11,11 +11,11 @@ from django.db.models import Q, QuerySet
 from pgvector.django import CosineDistance
 
 from maxxit.core import redact
+from maxxit.core.untrusted import storable
 from maxxit.knowledge.embedders.base import Vector
 from maxxit.knowledge.ingest import embedder
 from maxxit.knowledge.models import Chunk, Document
 from maxxit.knowledge.policy import policy
-from maxxit.llm.schema import storable
 
 MAX_QUESTION = 4000
 """Characters that are embedded."""

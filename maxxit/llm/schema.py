@@ -41,22 +41,9 @@ def clean(text: str) -> str:
     if bare.startswith("```"):
         bare = bare.strip("`").removeprefix("json").strip()
     try:
-        return json.dumps(storable(redact.value(untrusted.loads(bare))), ensure_ascii=False)
+        return json.dumps(untrusted.storable(redact.value(untrusted.loads(bare))), ensure_ascii=False)
     except ValueError:
-        return str(storable(redact.text(text)))
-
-
-def storable(value: Any) -> Any:
-    """`value` as Postgres takes it: without NUL, without halves of surrogate pairs, without infinities."""
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {storable(name): storable(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [storable(item) for item in value]
-    if isinstance(value, float) and value - value != 0:
-        return str(value)
-    return value
+        return str(untrusted.storable(redact.text(text)))
 
 
 def read_answer(schema: type[M], text: str) -> M:

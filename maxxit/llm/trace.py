@@ -11,10 +11,10 @@ from uuid import UUID
 import structlog
 
 from maxxit.core import clock, correlation, redact
+from maxxit.core.untrusted import storable
 from maxxit.llm.models import LlmTrace
 from maxxit.llm.policy import policy, switch
 from maxxit.llm.providers.base import Answer, Request
-from maxxit.llm.schema import storable
 
 log = structlog.get_logger(__name__)
 

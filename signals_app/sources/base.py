@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from maxxit.core.untrusted import storable
+
 
 @dataclass(frozen=True, slots=True)
 class RawPost:
@@ -52,11 +54,6 @@ def unfit(post: RawPost) -> str:
         if value != storable(value):
             return "a field holds a NUL character or half a surrogate pair"
     return ""
-
-
-def storable(text: str) -> str:
-    """`text` with a mark in place of what no database takes: NUL and halves of surrogate pairs."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
 class PostSource(Protocol):
