@@ -90,10 +90,10 @@ class ApiKeyAdmin(Book):
     date_hierarchy = "created_at"
     actions = ("revoke",)
 
-    @display(description="state", label={"standing": "success", "revoked": "danger"})
+    @display(description="state", label={"standing": "success", "expired": "warning", "revoked": "danger"})
     def standing(self, row: ApiKey) -> str:
         """Whether it counts."""
-        return "revoked" if row.revoked_at else "standing"
+        return row.standing
 
     @action(description="Revoke", permissions=["operate"])
     def revoke(self, request: HttpRequest, rows: QuerySet[ApiKey]) -> None:

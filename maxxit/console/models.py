@@ -6,6 +6,8 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
+from maxxit.core import clock
+
 READ, RULES, SAFES, ADMIN = "read", "rules", "safes", "admin"
 
 
@@ -33,6 +35,13 @@ class ApiKey(models.Model):
         db_table = "api_keys"
         ordering = ("-id",)
         verbose_name = "API key"
+
+    @property
+    def standing(self) -> str:
+        """standing, revoked or expired: only a standing key counts."""
+        if self.revoked_at:
+            return "revoked"
+        return "expired" if self.expires_at and self.expires_at <= clock.now() else "standing"
 
     def __str__(self) -> str:
         return f"{self.prefix}… of {self.owner}"

@@ -11,6 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from agents.states import AgentState
+from maxxit.console.models import ApiKey
+from maxxit.core import clock
 from maxxit.events.models import Event
 from maxxit.pipeline.models import PipelineRun
 from positions.models import Position
@@ -279,3 +281,11 @@ def test_an_agent_form_refuses_what_the_configuration_does_not_know(world: World
     form = AgentForm({"name": "x", "venue": "moon", "tokens": '["DOGE"]'})
     assert "config/venues.yaml" in str(form.errors["venue"])
     assert "config/markets.yaml" in str(form.errors["tokens"])
+
+
+def test_an_expired_key_is_not_called_standing(world: World) -> None:
+    world.key(world.alice)
+    ApiKey.objects.update(expires_at=clock.now())
+    page = world.logged_in(world.staff).get(reverse("admin:console_apikey_changelist")).content.decode()
+    assert "expired" in page
+    assert ">standing<" not in page.replace(" ", "").replace("\n", "")

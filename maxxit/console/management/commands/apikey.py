@@ -69,7 +69,7 @@ class Command(OpsCommand):
                     " ".join(row.scopes),
                     row.created_at,
                     row.last_used,
-                    _state(row),
+                    row.standing,
                 )
                 for row in rows
             ],
@@ -79,10 +79,4 @@ class Command(OpsCommand):
 
 def _told(row: ApiKey) -> dict[str, Any]:
     told: dict[str, Any] = {"prefix": row.prefix, "owner": str(row.owner), "name": row.name}
-    return told | {"scopes": row.scopes, "state": _state(row)}
-
-
-def _state(row: ApiKey) -> str:
-    if row.revoked_at:
-        return "revoked"
-    return "expired" if row.expires_at and row.expires_at <= clock.now() else "standing"
+    return told | {"scopes": row.scopes, "state": row.standing}
