@@ -20,6 +20,7 @@ from positions.performance import total_equity
 from trading import gate, reconcile
 from trading.models import KillSwitch, Order
 from trading.policy import Triggers, policy
+from trading.states import IN_FLIGHT
 
 log = structlog.get_logger(__name__)
 
@@ -162,7 +163,7 @@ def _oldest_price(now: datetime) -> timedelta | None:
 
 def _drift() -> Decimal | None:
     """Venue against ledger in USD at the newest quotes; None when a venue could not be read."""
-    if Order.objects.filter(state__in=("sending", "unknown", "accepted", "partially_filled")).exists():
+    if Order.objects.filter(state__in=IN_FLIGHT).exists():
         return ZERO  # fills may be on their way: nothing to compare until they are booked
     try:
         found = reconcile.drifts(book_owners=True)

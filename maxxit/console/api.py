@@ -14,7 +14,7 @@ from agents.models import Agent, Deployment
 from agents.states import AgentState
 from maxxit.console import api_errors, api_market, api_safes
 from maxxit.console import chain as chains
-from maxxit.console.auth import AUTH, Caller, PerCaller
+from maxxit.console.auth import AUTH, Caller, PerCaller, caller
 from maxxit.console.models import ADMIN
 from maxxit.console.owned import visible
 from maxxit.console.schemas import (
@@ -133,13 +133,8 @@ class Started(Schema):
     root_task_id: str
 
 
-def _caller(request: HttpRequest) -> Caller:
-    found: Caller = request.auth  # type: ignore[attr-defined]  # set by ninja
-    return found
-
-
 def _seen(request: HttpRequest, rows: QuerySet[M]) -> QuerySet[M]:
-    return visible(rows, _caller(request).person)
+    return visible(rows, caller(request).person)
 
 
 def _states(rows: QuerySet[M], status: str | None, known: type[Any]) -> QuerySet[M]:
@@ -217,13 +212,13 @@ def chain(request: HttpRequest, what: str, ident: str) -> Any:
     """The whole way of one trade. `what` is corr, post, signal, order or position; `ident` its id."""
     if what not in ("corr", *chains.KINDS):
         raise HttpError(422, f"no chain by {what!r}; known: corr, {', '.join(chains.KINDS)}")
-    person = _caller(request).person
+    person = caller(request).person
     return chains.follow(chains.correlation_of(what, ident, person), person)
 
 
 def _operator(request: HttpRequest) -> Caller:
     """Who may start things: staff, with a key that says so."""
-    who = _caller(request)
+    who = caller(request)
     if ADMIN not in who.scopes or not who.is_staff:
         raise HttpError(
             403, "this needs a member of staff, and a key with the scope admin (`manage.py apikey create`)"

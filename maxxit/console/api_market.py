@@ -12,7 +12,7 @@ from ninja.errors import HttpError
 from pydantic import Field
 
 from maxxit.console import market
-from maxxit.console.auth import READERS, Caller
+from maxxit.console.auth import READERS, Caller, caller
 from maxxit.console.models import ADMIN, RULES
 from maxxit.console.owned import visible
 from maxxit.console.schemas import Moment, Number, Problem, State
@@ -264,11 +264,6 @@ class Forgotten(Schema):
     removed: bool
 
 
-def _caller(request: HttpRequest) -> Caller:
-    found: Caller = request.auth  # type: ignore[attr-defined]  # set by ninja
-    return found
-
-
 def _symbol(name: str) -> str:
     if name not in all_instruments():
         raise HttpError(422, f"no symbol {name!r}; known: {', '.join(sorted(all_instruments()))}")
@@ -356,7 +351,7 @@ def trades(
     """Entries and exits of your positions in a symbol, each with the bar it falls into."""
     width, begin = _width(interval), _utc(since)
     found = market.markers(
-        _caller(request).person, _symbol(symbol), begin, _utc(until or clock.now()), agent=agent
+        caller(request).person, _symbol(symbol), begin, _utc(until or clock.now()), agent=agent
     )
     items = [
         asdict(one) | {"bar": int(clock.bucket(one.at, width).timestamp())}
@@ -370,7 +365,7 @@ def trades(
 
 def _may_write(request: HttpRequest) -> Caller:
     """A key with the scope rules (or admin); a member of staff in the browser has both."""
-    who = _caller(request)
+    who = caller(request)
     if not {RULES, ADMIN} & who.scopes:
         raise HttpError(
             403, "this needs a key with the scope rules (`manage.py apikey create --scope rules`)"
@@ -379,7 +374,7 @@ def _may_write(request: HttpRequest) -> Caller:
 
 
 def _mine(request: HttpRequest, rule_id: str) -> PriceRule:
-    rows = visible(PriceRule.objects.select_related("user"), _caller(request).person)
+    rows = visible(PriceRule.objects.select_related("user"), caller(request).person)
     found = rows.filter(rule_id=rule_id).first()
     if found is None:
         raise Http404(f"no rule {rule_id}")
@@ -391,7 +386,7 @@ def rules_list(
     request: HttpRequest, limit: Limit = 50, offset: Offset = 0, active: bool | None = True
 ) -> Any:
     """Your price rules, the newest first; `active=false` for those that were removed."""
-    rows = visible(PriceRule.objects.select_related("user"), _caller(request).person).order_by("-pk")
+    rows = visible(PriceRule.objects.select_related("user"), caller(request).person).order_by("-pk")
     if active is not None:
         rows = rows.filter(active=active)
     return {"items": list(rows[offset : offset + limit]), "count": rows.count()}
@@ -446,7 +441,7 @@ def deliveries(
     request: HttpRequest, limit: Limit = 50, offset: Offset = 0, rule_id: str = "", status: str = ""
 ) -> Any:
     """What you were told, or are to be told, of your rules' matches, the newest first."""
-    rows = visible(RuleDelivery.objects.select_related("rule", "match"), _caller(request).person)
+    rows = visible(RuleDelivery.objects.select_related("rule", "match"), caller(request).person)
     if rule_id:
         rows = rows.filter(rule__rule_id=rule_id)
     if status:

@@ -13,7 +13,7 @@ from ninja.errors import HttpError
 from pydantic import Field
 
 from agents.models import Deployment
-from maxxit.console.auth import Caller
+from maxxit.console.auth import Caller, caller
 from maxxit.console.models import ADMIN, SAFES
 from maxxit.console.owned import visible
 from maxxit.console.schemas import Problem
@@ -82,7 +82,7 @@ class VerifiedOut(Schema):
 
 def _mine(request: HttpRequest, deployment_id: int) -> tuple[Deployment, Caller]:
     """Your deployment, by a key that may change it."""
-    who: Caller = request.auth  # type: ignore[attr-defined]  # set by ninja
+    who = caller(request)
     if not {SAFES, ADMIN} & who.scopes:
         raise HttpError(
             403, "this needs a key with the scope safes (`manage.py apikey create --scope safes`)"

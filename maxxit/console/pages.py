@@ -5,10 +5,8 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.views.decorators import staff_member_required
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -25,6 +23,7 @@ from maxxit.console import charts, checks, figures, reasons, status
 from maxxit.console import market as markets
 from maxxit.console.owned import Person, visible
 from maxxit.core.errors import MaxxitError
+from maxxit.events.admin_links import log
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import RefusedQuote
 from maxxit.market.venues import venues
@@ -151,15 +150,14 @@ class ReleaseForm(forms.Form):
 @require_http_methods(["GET", "HEAD", "POST"])
 def stop(request: HttpRequest) -> HttpResponse:
     """The kill switch: pull it, or pull it harder, or release what is latched."""
-    person = request.user
-    if not isinstance(person, User) or not person.has_perm("trading.change_killswitch"):
+    if not request.user.has_perm("trading.change_killswitch"):
         raise PermissionDenied("the kill switch needs the permission trading.change_killswitch")
     releasing = "release" in request.POST
     sent = request.POST or None
     pull, let_go = StopForm(None if releasing else sent), ReleaseForm(sent if releasing else None)
     form = let_go if releasing else pull
     if sent and form.is_valid():
-        told = _let_go(form, person) if releasing else _pull(form, person)
+        told = _let_go(request, form) if releasing else _pull(request, form)
         messages.success(request, told)
         return redirect("admin:index")
     latched = KillSwitch.objects.filter(released_at=None).order_by("-pk")
@@ -172,22 +170,18 @@ def stop(request: HttpRequest) -> HttpResponse:
     return render(request, "console/stop.html", context)
 
 
-def _pull(form: forms.Form, person: User) -> str:
+def _pull(request: HttpRequest, form: forms.Form) -> str:
     level, reason = form.cleaned_data["level"], form.cleaned_data["reason"]
-    switch = gate.kill(level, by=person.get_username(), reason=reason)
-    _logged(person, [switch], f"Pulled: {level}: {reason}")
+    switch = gate.kill(level, by=request.user.get_username(), reason=reason)
+    log(request, [switch], f"Pulled: {level}: {reason}")
     return f"the kill switch is latched: {switch.get_level_display()}"
 
 
-def _let_go(form: forms.Form, person: User) -> str:
+def _let_go(request: HttpRequest, form: forms.Form) -> str:
     latched = list(KillSwitch.objects.filter(released_at=None))
-    count = gate.release(by=person.get_username(), reason=form.cleaned_data["reason"])
-    _logged(person, latched, f"Released: {form.cleaned_data['reason']}")
+    count = gate.release(by=request.user.get_username(), reason=form.cleaned_data["reason"])
+    log(request, latched, f"Released: {form.cleaned_data['reason']}")
     return f"{count} released: orders may leave again"
-
-
-def _logged(person: User, rows: list[KillSwitch], message: str) -> None:
-    LogEntry.objects.log_actions(user_id=person.pk, queryset=rows, action_flag=CHANGE, change_message=message)
 
 
 def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:

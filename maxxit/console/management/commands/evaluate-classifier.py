@@ -21,7 +21,7 @@ from maxxit.llm.evaluation import Figures, Judged, Label
 from maxxit.llm.models import LlmTrace
 from maxxit.llm.policy import policy
 from maxxit.llm.providers.base import Provider
-from maxxit.llm.reading import Reading, Readings
+from maxxit.llm.reading import Reading, Readings, question
 from maxxit.market.instruments import words_by_token
 
 
@@ -85,13 +85,10 @@ class Command(BaseCommand):
         judged, calls = [], []
         for place in range(0, len(labels), size):
             batch = labels[place : place + size]
-            posts = [
-                {"post_id": one.post_id, "author": one.username, "text": texts[one.post_id], "posted_at": ""}
-                for one in batch
-            ]
+            posts = ((one.post_id, one.username, texts[one.post_id], "") for one in batch)
             asked = ask(
                 purpose="classify",
-                data={"posts": posts, "tokens": words_by_token()},
+                data=question(posts, words_by_token()),
                 schema=Readings,
                 correlation_ids=[correlation.born("evaluation", one.post_id) for one in batch],
                 provider=provider,

@@ -6,9 +6,9 @@ from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
+from maxxit.console.auth import person_named
 from maxxit.console.schemas import moment
 from maxxit.core.errors import MaxxitError
 from maxxit.core.money import plain
@@ -69,7 +69,7 @@ class Command(BaseCommand):
                 self.stdout.write("  ".join(f"{name} {value}" for name, value in row.items() if value != ""))
 
     def _add(self, options: dict[str, Any]) -> dict[str, Any]:
-        user = _user(options["user"])
+        user = person_named(options["user"])
         endpoints.require(user, options["channel"])
         given = {Condition.GT: "above", Condition.LT: "below", Condition.CHANGE_PCT: "change"}
         condition, text = next(
@@ -88,11 +88,13 @@ class Command(BaseCommand):
     def _list(self, options: dict[str, Any]) -> list[dict[str, Any]]:
         found = PriceRule.objects.filter(active=True).select_related("user")
         if options["user"]:
-            found = found.filter(user=_user(options["user"]))
+            found = found.filter(user_id=person_named(options["user"]).pk)
         return [_shown(rule) for rule in found]
 
     def _inbox(self, options: dict[str, Any]) -> list[dict[str, Any]]:
-        rows = RuleDelivery.objects.filter(user=_user(options["user"])).select_related("rule", "match")
+        rows = RuleDelivery.objects.filter(user_id=person_named(options["user"]).pk).select_related(
+            "rule", "match"
+        )
         return [
             {
                 "at": moment(row.at),
@@ -107,7 +109,7 @@ class Command(BaseCommand):
         ]
 
     def _webhook(self, options: dict[str, Any]) -> dict[str, Any]:
-        user = _user(options["user"])
+        user = person_named(options["user"])
         if options["off"]:
             return {"user": options["user"], "removed": endpoints.forget(user, "webhook")}
         made = endpoints.name(user, "webhook", options["url"])
@@ -120,14 +122,6 @@ class Command(BaseCommand):
 
     def _remove(self, options: dict[str, Any]) -> dict[str, Any]:
         return {"rule": options["rule_id"], "removed": rules.remove(_rule(options["rule_id"]))}
-
-
-def _user(name: str) -> Any:
-    model = get_user_model()
-    found = model.objects.filter(**{model.USERNAME_FIELD: name}).first()
-    if found is None:
-        raise CommandError(f"no user {name!r}")
-    return found
 
 
 def _rule(rule_id: str) -> PriceRule:
