@@ -15,7 +15,7 @@ from maxxit.core.untrusted import storable
 from maxxit.events.record import advance, advance_all
 from maxxit.llm.ask import ask
 from maxxit.llm.budget import AccountSpent
-from maxxit.llm.reading import Reading, Readings
+from maxxit.llm.reading import Reading, Readings, question
 from maxxit.market.instruments import stablecoins, words_by_token
 from signals_app.models import CtPost
 from signals_app.policy import Classify
@@ -97,21 +97,10 @@ def _batches(after: tuple[int, int], size: int) -> Iterator[list[CtPost]]:
 
 
 def _read(batch: Sequence[CtPost], done: Classified) -> None:
-    data = {
-        "posts": [
-            {
-                "post_id": post.post_id,
-                "author": post.account.x_username,
-                "text": post.text,
-                "posted_at": post.posted_at.isoformat(),
-            }
-            for post in batch
-        ],
-        "tokens": words_by_token(),
-    }
+    posts = ((one.post_id, one.account.x_username, one.text, one.posted_at.isoformat()) for one in batch)
     asked = ask(
         purpose="classify",
-        data=data,
+        data=question(posts, words_by_token()),
         schema=Readings,
         correlation_ids=[post.correlation_id for post in batch],
         account=f"{batch[0].account.source}:{batch[0].account.x_username}",

@@ -1,7 +1,7 @@
-"""What a model may say about posts: the typed answer of the classification step."""
+"""The classification step: what a model is asked about posts, and the typed answer that it may give."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_DOWN, Decimal
 from typing import Annotated, Any, Literal, Self
 
@@ -9,6 +9,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 Sentiment = Literal["bullish", "bearish", "neutral"]
 CONFIDENCE_STEP = Decimal("0.0001")
+
+
+def question(
+    posts: Iterable[tuple[str, str, str, str]], tokens: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """The data of the prompt `classify`, the same for the pipeline, backtests and evaluations.
+
+    `posts`: (id, author, text, when it was written, ISO 8601). `tokens`: symbol -> words that mean it.
+    """
+    fields = ("post_id", "author", "text", "posted_at")
+    return {"posts": [dict(zip(fields, post, strict=True)) for post in posts], "tokens": tokens}
 
 
 def _stepped(confidence: Decimal) -> Decimal:

@@ -19,7 +19,7 @@ from maxxit.events.record import record
 from maxxit.llm.ask import ask
 from maxxit.llm.chain import open_provider
 from maxxit.llm.policy import policy as llm_policy
-from maxxit.llm.reading import Reading, Readings
+from maxxit.llm.reading import Reading, Readings, question
 from maxxit.llm.rules.read import Reader
 from maxxit.market.feeds.bars import Bar
 from maxxit.market.feeds.file import candle_file, read_bars
@@ -93,18 +93,8 @@ def _read_by_model(posts: Sequence[RawPost], name: str) -> Iterator[Reading]:
     provider = open_provider(name, llm_policy().provider(name))
     for place in range(0, len(posts), BATCH):
         batch = posts[place : place + BATCH]
-        data = {
-            "posts": [
-                {
-                    "post_id": post.post_id,
-                    "author": post.username,
-                    "text": post.text,
-                    "posted_at": post.posted_at.isoformat(),
-                }
-                for post in batch
-            ],
-            "tokens": words_by_token(),
-        }
+        asked_about = ((one.post_id, one.username, one.text, one.posted_at.isoformat()) for one in batch)
+        data = question(asked_about, words_by_token())
         corrs = [correlation.born("post", post.post_id) for post in batch]
         asked = ask(purpose="classify", data=data, schema=Readings, correlation_ids=corrs, provider=provider)
         yield from asked.answer.readings
