@@ -1,107 +1,96 @@
 """What a chart says, in the words of those who read charts. Part of the lexicon."""
 
-from maxxit.llm.rules.cue import DOWN, UP, Cue, cue
+from maxxit.llm.rules.grammar import DOWN, UP, Cue, both, cue
 
 CHART_CUES: tuple[Cue, ...] = (
-    # --- what the chart says ----------------------------------------------------------------------------------
+    *both(
+        *("breaks", 10),
+        r"BREAK <3>OVER(?! PRICE)",
+        r"WALL (?:\w+ ){0,5}(?:breached|broken|flipped|cleared|gone)",
+        r"broken WALL",
+        r"(?:close[sd]?|closing) <2>ABOVE",
+        r"ABOVE LEVEL(?:WALL|MEAN)",
+        r"BULL FIGURE <3>DONE",
+        r"setting up for <5>BULLISH",
+    ),
     cue(
-        *("breaks up", UP, 10),
-        r"(?:break|breaks|broke|breaking|broken|breakout|break-out)(?: \w+){0,3} "
-        r"(?:out|above|resistance|upside|upwards?|over)",
-        r"(?:confirm\w*|complete\w*|finish\w*)(?: \w+){0,4} (?:breakout|break out|break to the upside)",
-        r"(?:breakout|break out) (?:confirm\w*|complete\w*|and retest)",
-        r"(?:looks|attempting|about|trying|ready) to break ?out",
-        r"resistance(?: \w+){0,5} (?:breached|broken|flipped)",
-        r"broken resistance",
-        r"(?:flips?|flipped|turned|turning|turns)(?: \w+){0,3} (?:into|to) support",
-        r"(?:reclaim|reclaims|reclaimed|reclaiming|pushing|pushed|punched|blasted) (?:through|above|past|"
-        r"back above)",
-        r"(?:flag|pennant|wedge|triangle|h&s)(?: \w+){0,3} (?:confirm\w*|complete\w*|breakout|broke out|"
-        r"break out)",
-        r"(?:close[sd]?|closing)(?: \w+){0,2} above",
-        r"close above",
-        r"above (?:white |fib |the |trend ?line )*resistance",
-        r"(?:flag|pennant|wedge|triangle) (?:breakout|break out|complete)",
-        r"setting up for(?: \w+){0,5} bullish",
+        *("breaks out", UP, 10),
+        r"FIGURE <3>DONE",
+        r"DONE <4>(?:breakout|break out)",
+        r"(?:breakout|break out) DONE",
+        r"(?:looks|attempting|about|trying|ready|looking) to break ?out",
+        r"(?:reclaim|reclaims|reclaimed|reclaiming)\b",
+        r"(?:flips?|flipped|turned|turning|turns) <3>(?:into|to) support",
+        r"BREAK <1>(?:towards|as asc)",
     ),
     cue(
         *("breaks down", DOWN, 10),
-        r"(?:fell|falls|fall|falling|drops?|dropping|dropped|breaks?|broke|breaking|slips?|slipping|lost|"
-        r"losing)"
-        r"(?: \w+){0,3} (?:support|below|downside)",
-        r"(?:falling|fell|dropping|breaking|broke) (?:down )?(?:through|under)",
-        r"break ?down",
-        r"edge of a(?: \w+){0,2} cliff",
-        r"broke(?: \w+){0,3} support",
-        r"(?:flips?|flipped|turned|turning|turns)(?: \w+){0,3} (?:into|to) resistance",
-        r"(?:through|below|under) (?:the )?(?:\w+ ){0,2}support",
-        r"broke \d+ (?:fractals?|supports?|levels?)(?: w/ ?support)?",
-        r"roll(?:ing)? over",
+        r"(?:fell|falls|fall|falling|drops?|dropping|dropped|slips?|slipping|lost|losing) <3>(?:support|"
+        r"below|through)"
+        r"(?! PRICE)",
+        r"(?:breaking|broke|breaks) down(?! (?:the|why|how|what|your|my|this|of))",
+        r"breakdown (?:below|confirmed|coming|from|in progress)",
+        r"los(?:t|es|ing) PRICE",
+        r"dead cat bounce",
+        r"edge of a <2>cliff",
+        r"(?:flips?|flipped|turned|turning|turns) <3>(?:into|to) resistance",
+        r"broke \d+ (?:fractals?|supports?|levels?)",
+        r"roll(?:ing|s)? over(?! (?:this|the|my))",
     ),
     cue(
         *("held", UP, 8),
-        r"bounc(?:ed|ing) (?:off|from|nicely)",
-        r"(?:support|bids?|200ema|50ema|kijun|ema) (?:held|holding|holds|bid)",
-        r"(?:responding|reacting|behaving|holding)(?: \w+)? (?:nicely|well)",
+        r"(?:bounc(?:es|ed|ing)|rebound(?:s|ed|ing)) (?:nicely )?(?:off|from|at|on)",
+        r"FLOOR (?:is |are )?(?:held|holding|holds|bid|intact|working|supporting)",
+        r"(?:responding|reacting|behaving|holding|performing) <1>GOOD",
         r"(?:shelf|confluence|zone) of support",
-        r"bids are supporting",
-        r"pulling back to(?: \w+){0,2} (?:confluence|support)",
-        r"(?:above|over|held|holding|holds|defended|off) (?:the |its )?(?:\d+ ?-?(?:day|d|week|w|"
-        r"h)? ?-?)?(?:sma|ema|ma)",
-        r"support (?:is )?(?:holding|held|intact|working)",
-        r"(?:bounce|bounced|bouncing|rebound\w*)(?: \w+){0,3} (?:support|fib|channel|sma|ema|low|lows)",
-        r"(?:higher lows?|higher highs?|double bottom|cup (?:and|&) handle|oversold|short squeeze)",
-        r"touch(?:ed|es)?(?: \w+){0,2} support and",
-        r"(?:floating|still|well) above (?:my )?entry",
+        r"(?:finds?|finding|found) support",
+        r"pulling back to <2>(?:confluence|support)",
+        r"(?:above|over|held|holding|holds|defended|off) (?:the |its )?MEAN",
+        r"(?:bounce|bounced|bouncing|touch(?:ed|es)?|tapped|retested) <3>FLOOR",
+        r"(?:higher lows?|higher highs?|double bottom|cup (?:and|&) handle|oversold|short squeeze|"
+        r"bull(?:ish)? div\w*)",
+        r"(?:floating|still|well) above (?:my )?(?:entry|it)",
     ),
     cue(
         *("turned away", DOWN, 8),
-        r"(?:stopped|rejected|stopping|halted)(?: \w+){0,6} (?:resistance|the bounce|by)",
-        r"resistance (?:stopping|stopped|rejecting|rejected)",
-        r"(?:not able|unable|failed|fails|failing) to (?:pass|break|close|hold|clear)",
+        r"(?:stopped|rejected|stopping|halted|stalled|rejecting) <6>(?:resistance|the bounce|by|at)",
+        r"resistance (?:stopping|stopped|rejecting|rejected|held|holding|holds)",
+        r"(?:not able|unable|failed|fails|failing|can't seem) to (?:pass|break|close|hold|clear|reclaim|get)",
         r"rejection",
-        r"(?:lower highs?|lower lows?|double top|overbought|blow ?-?off top|topping|toppy|exhaustion)",
+        r"(?:lower highs?|lower lows?|double top|overbought|(?<!prefer a )blow ?-?off top|topping|toppy|"
+        r"exhaustion|bear(?:ish)? div\w*)",
     ),
-    cue(
-        *("bullish", UP, 8),
-        r"(?:still|very|super|more|so|mega|extremely|uber|max|turning|staying|feeling|i'm|im|am) bullish",
-        r"(?<!or )(?<!eliminate )bullish (?:on(?! \S+ (?:vs|versus|against|relative))|bias|signals?|pattern|"
-        r"continuation|pennant|flag|divergence|engulfing|tk|cross|setup|structure)",
+    *both(
+        *("mood", 10),
+        r"(?:still|very|super|more|so|mega|extremely|uber|max|turning|staying|feeling|equally|i'm|im|am|is|"
+        r"be) BULLISH",
+        r"(?<!or )(?<!eliminate )BULLISH (?:on(?! \S+ (?:vs|versus|against|relative))|<1>(?:bias|signals?|"
+        r"continuation|"
+        r"FIGURE|tk|cross|setup|divergence|div|engulfing|harmonic|pattern|retest|signs?|momentum|chart|"
+        r"trend))",
+        r"BULL (?:FIGURE|div|divergence|engulfing)",
         r"(?:long|buy) (?:entry|signal)",
-        r"looking (?:very |still |so |really |pretty )?(?:good|strong|great|bullish|primed|healthy|nice)",
-        r"(?:still|very|more|is|super) (?:strong|healthy)(?: here| now| today)?$",
-        r"(?:bullish|good|great|strong|positive|nice) (?:signs?|signal|momentum|setup|structure|chart|entry)",
-        r"bulls (?:in control|are back|winning|took)",
-        r"looks (?:good|strong|great|bullish|primed)",
+        r"(?:looking|looks) (?:very |still |so |really |pretty |fairly )*GOOD",
+        r"GOOD (?:signs?|signal|momentum|setup|structure|entry)",
+        r"BULLS (?:are )?(?:back )?(?:in control|are back|winning|took)",
     ),
     cue(
-        *("bearish", DOWN, 8),
-        r"(?:still|very|super|more|so|mega|extremely|turning|staying|feeling|i'm|im|am) bearish",
-        r"bearish (?:on(?! \S+ (?:vs|versus|against|relative))|bias|signals?|pattern|continuation|pennant|"
-        r"flag|divergence|engulfing|harmonic|setup|structure)",
-        r"looking (?:very |still |so |really |pretty )?(?:weak|bearish|toppy|heavy|bad|ugly)",
-        r"(?:bearish|weak|bad|negative) (?:signs?|signal|momentum|setup|structure|chart)",
-        r"bears (?:in control|are back|winning|took)",
-        r"looks (?:weak|bearish|toppy|heavy|bad)",
+        "a rising pattern",
+        UP,
+        8,
+        r"(?:falling|descending) wedge",
+        r"inv(?:erse|erted)? (?:h ?[&+] ?s|head and shoulders)",
+        r"(?:asc|ascending) "
+        r"tri(?:angle)?",
+        r"golden cross",
     ),
     cue(
-        *("names a rising pattern", UP, 6),
-        *(
-            r"bull flag",
-            r"(?:falling|descending) wedge",
-            r"inverse h&s",
-            r"(?:asc|ascending) tri(?:angle)?",
-            r"golden cross",
-        ),
-    ),
-    cue(
-        *("names a falling pattern", DOWN, 6),
-        *(
-            r"bear flag",
-            r"rising wedge",
-            r"(?<!inverse )h&s",
-            r"(?:desc|descending) tri(?:angle)?",
-            r"death cross",
-        ),
+        "a falling pattern",
+        DOWN,
+        8,
+        r"rising wedge",
+        r"(?<!inverse )(?<!inv )(?<!inverted )(?:h&s|head and shoulders)",
+        r"(?:desc|descending) tri(?:angle)?",
+        r"death cross",
     ),
 )

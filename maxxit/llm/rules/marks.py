@@ -20,11 +20,13 @@ MACHINE = re.compile(
 )
 """Words that are meant for a machine that reads along."""
 OTHERS = re.compile(
-    r"(?<!\w)(?:says?|sees|said|saying|tells|according to|reports?|reported|reporting|claims?|claimed|"
+    r"(?<!\w)(?:says?|sees|warning|experts?|thinks|believes|(?:some|others|many|people|they) (?:think|"
+    r"believe|expect)|said|saying|tells|according to|reports?|reported|reporting|claims?|claimed|"
     r"predicts|warns?|"
-    r"warned|announce[sd]?|article|via|interview|bloomberg|cnbc|reuters|wsj|forbes|analysts?|strategist|"
+    r"warned|announce[sd]?|article|via|interview|bloomberg|cnbc|reuters|wsj|forbes|shout\w*|commented|"
+    r"analysts?|strategist|"
     r"regulators?|"
-    r"government|govt|banks?|ceo|breaking(?= news|:)|recap|coin ?chat|podcast|episode|video|livestream|"
+    r"government|govt|ceo|breaking(?= news|:)|recap|coin ?chat|podcast|episode|video|livestream|"
     r"going live|"
     r"live to talk|wall st(?:reet)?|elon|krugman)(?!\w)",
     re.IGNORECASE,
@@ -38,7 +40,7 @@ PEOPLE = re.compile(
 PAST = re.compile(
     r"(?<!\w)(?:last (?:year|month|week|time|two)|yesterday|(?:days?|weeks?|months?|years?|hours?|hrs?) ago|"
     r"back in|"
-    r"in 20(?:0\d|1[0-7])|(?<!than i have been )in the past \w|used to|was|were|had|history|since|remember|"
+    r"in 20(?:0\d|1[0-7])|(?<!than i have been )in the past \w|used to|was|were|had|history|remember|"
     r"reminds? me|earlier|"
     r"so far|this year|ytd|year-to-date|should have|could have|would have|went from|has gone|have gone|"
     r"outperformed|returned?|returns|played|sold off|did)(?!\w)",
@@ -47,7 +49,7 @@ PAST = re.compile(
 FAR = re.compile(
     r"(?<!\w)(?<!past )(?<!last )(?:(?:few|couple(?: of)?|next \w+|\d+(?:-\d+)?|many|several|"
     r"coming) (?:more )?(?:years|decades)|decade|decades|"
-    r"long[- ](?:run|term|haul)|by 20(?:19|[2-9]\d)|in 20(?:19|[2-9]\d)|for 20(?:19|[2-9]\d)|some ?day|"
+    r"long[- ]?(?:run|term|haul)|by 20(?:19|[2-9]\d)|in 20(?:19|[2-9]\d)|for 20(?:19|[2-9]\d)|some ?day|"
     r"eventually|forever|future|"
     r"one day)(?!\w)",
     re.IGNORECASE,
@@ -68,21 +70,41 @@ CHART = re.compile(
     re.IGNORECASE,
 )
 NEGATION = re.compile(
-    r"(?:(?<!\w)(?:not|never|no|without|neither|nor|isn't|isnt|aren't|won't|wont|can't|cant|cannot|don't|"
-    r"dont|doesn't|"
-    r"doesnt|didn't|didnt|ain't|hardly|stop|instead of|rather than)(?: \w+){0,3} ?)$",
+    r"(?<!\w)(?:not|never|no|without|neither|nor|isn't|isnt|aren't|won't|wont|can't|cant|cannot|don't|dont|"
+    r"doesn't|"
+    r"doesnt|didn't|didnt|ain't|hardly|stop|instead of|rather than|nobody|no one)(?!\w)",
     re.IGNORECASE,
 )
+CLAUSE = re.compile(r"[,;:()]| - | but | and | so | because | though ")
+"""Where a clause ends: a negation reaches no further."""
 UNSURE = re.compile(
-    r"(?<!\w)(?:might|maybe|perhaps|may|possibly|could(?! easily)|can go|(?<!even )if|unless|until|not sure|"
+    r"(?<!\w)(?:either|might|maybe|perhaps|may|possibly|could(?! easily)|can (?:go|be)|unless|until|not sure|"
     r"doubtful|otherwise|"
     r"not in the clear|not saying)(?!\w)",
     re.IGNORECASE,
 )
+NOT_CLAIMED = re.compile(
+    r"(?<!\w)(?:if|when|whenever|once|until|unless|whether|while|each time|every time|why|how|reasons?|"
+    r"after|who|what|"
+    r"than)(?: \S+){0,3} ?$"
+)
+"""What stands before words that are a condition, a reason or a question, and no claim of the author."""
+SUBJECT = re.compile(
+    r"(?:^|§|\b(?:it|its|it's|we|we're|we'll|it'll|price|prices|this|that|that's|market|chart|bulls|bears|"
+    r"things))(?:'s)?"
+    r"(?: \S+){0,4} ?$"
+)
+"""What stands before a verb that a token, its price or "we" is the subject of."""
+OTHER_COIN = re.compile(
+    r"\$[a-z]{2,7}\b|(?<!\w)(?:alts?|alt ?coins?|shitcoins?|bcash|bch|bitcoin cash|gold|stocks?|gbtc|"
+    r"icos?)(?!\w)"
+)
 OTHER_SUBJECT = re.compile(
     r"\$[a-z]{2,7}\b|(?<!\w)(?:alts?|alt ?coins?|shitcoins?|bcash|bch|bitcoin cash|gold|stocks?|fees?|gbtc|"
-    r"etfs?|usd|"
-    r"dollars?|fiat|(?:the |this )?coins?|tokens?|everyone|banks?|people|miners?|forks?|icos?)(?!\w)"
+    r"etfs?|(?<!/)usd|"
+    r"dollars?|fiat|(?:the |this )?coins?|tokens?|everyone|banks?|people|miners?|forks?|icos?|counts?|"
+    r"volume|supply|mempool|market share|"
+    r"hash ?rate|difficulty|adoption|interest|dominance|market ?cap)(?!\w)"
 )
 """What a cue may speak of instead of a listed token, in masked lower-case text."""
 PRICE = re.compile(r"\$ ?\d[\d,.]*|(?<![\w.])\d[\d,.]*k(?!\w)")

@@ -5,27 +5,38 @@ quotations, jokes, news, history and far horizons take weight away or end the ma
 wrote it, when, and what others wrote does not enter. Deterministic, and linear in the length of the text.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from maxxit.llm.rules import marks
-from maxxit.llm.rules.cue import Cue
+from maxxit.llm.rules.grammar import CLASSES, Cue
 from maxxit.llm.rules.lexicon import CUES
 from maxxit.llm.rules.text import MASK, Mention, Sentence, Words, fold, sentences
 
-VERSION = "rules-1"
+VERSION = "rules-2"
 THRESHOLD = 8
 """Weight from which a token counts as called."""
 MAX_TEXT = 4000
 """Characters that are read; the longest posts of any source are shorter."""
 MAX_MENTIONS = 5
 """More tokens than this in one post is a list, not a call."""
+TARGET = "target"
+"""A price tells no direction by itself: it takes the side of what else is said, or else is a rise."""
+VERBAL = ("expects up", "expects down")
+"""Cues that are verbs: they need a subject."""
+NEAR = 12
+"""Characters between a negation and the words that it turns round."""
 SURE = 30
 """Weight at which confidence reaches its highest."""
 LOWEST, HIGHEST = 0.55, 0.9
 """Confidence at the threshold and at `SURE`."""
+
+
+COMPOUND = re.compile(rf" {CLASSES['THING']}")
+"""After a token: it only says what kind of thing is meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +69,19 @@ class _Tally:
 
     weight: int = 0
     """Positive: up."""
-    against: int = 0
-    """Weight of the side that lost."""
     cues: list[str] = field(default_factory=list)
+    doubts: dict[str, int] = field(default_factory=dict)
+    """What the sentences of its cues leave in doubt; already taken from the weight."""
+
+    def add(self, cues: Sequence[tuple[Cue, int]], doubts: Sequence[tuple[str, int]]) -> None:
+        """The cues of one sentence with their sides; the doubts of a sentence take no more than it gave."""
+        said = sum(side * cue.weight for cue, side in cues if cue.name != TARGET)
+        side = -1 if self.weight + said < 0 else 1
+        said += sum(side * cue.weight for cue, _ in cues if cue.name == TARGET)
+        left = max(abs(said) - sum(weight for _, weight in doubts), 0)
+        self.weight += left if said > 0 else -left
+        self.cues += [cue.name for cue, _ in cues]
+        self.doubts |= dict(doubts)
 
 
 @dataclass(frozen=True)
@@ -103,33 +124,43 @@ def _none(why: str) -> Found:
 
 
 def _tally(parts: Sequence[Sentence], mentioned: Sequence[str]) -> dict[str, _Tally]:
-    """The cues of every sentence that is no question, added up for the tokens that they speak of."""
+    """The cues of every sentence that is no question, less its doubts, added up for the tokens they speak of."""
     tallies: dict[str, _Tally] = {}
+    trader = _trades(parts)
+    focus = list(mentioned) if len(mentioned) == 1 else []
     for part in parts:
-        if part.question:
+        focus = _focus(part, focus)
+        if part.question or not (part.mentions or focus):
             continue
+        told: dict[str, list[tuple[Cue, int]]] = {}
         for cue, start, side in _cues(part):
-            for symbol in _about(part, start, mentioned):
-                tally = tallies.setdefault(symbol, _Tally())
-                if cue.name in tally.cues:
-                    continue
-                tally.cues.append(cue.name)
-                tally.weight += side * cue.weight
+            for symbol in _about(part, start, focus):
+                told.setdefault(symbol, []).append((cue, side))
+        if not told:
+            continue
+        doubts = _sentence_doubts(part, trader)
+        for symbol, cues in told.items():
+            tally = tallies.setdefault(symbol, _Tally())
+            tally.add([(cue, side) for cue, side in cues if cue.name not in tally.cues], doubts)
     return tallies
 
 
 def _cues(part: Sentence) -> list[tuple[Cue, int, int]]:
-    """(cue, where, side) in one sentence. A negated cue speaks for the other side when it is about direction."""
+    """(cue, where, side) in one sentence. A negated expectation speaks for the other side, a negated deed for none."""
     found = []
     for cue in CUES:
         match = cue.pattern.search(part.text)
         if match is None:
             continue
         side = cue.side
-        if cue.name != "never short" and marks.NEGATION.search(
-            part.text[max(0, match.start() - 30) : match.start()]
-        ):
-            if not cue.name.startswith("expects"):
+        clause = marks.CLAUSE.split(part.text[: match.start()])[-1]
+        if marks.NOT_CLAIMED.search(clause):
+            continue
+        if cue.name in VERBAL and not marks.SUBJECT.search(clause):
+            continue
+        negated = marks.NEGATION.search(clause)
+        if negated:
+            if not cue.name.startswith(("expects", "foresees")) or len(clause) - negated.end() > NEAR:
                 continue
             side = -side
         inside = match[0].find(MASK)
@@ -137,13 +168,24 @@ def _cues(part: Sentence) -> list[tuple[Cue, int, int]]:
     return found
 
 
-def _about(part: Sentence, at: int, mentioned: Sequence[str]) -> list[str]:
+def _focus(part: Sentence, focus: list[str]) -> list[str]:
+    """The tokens that a sentence without a token speaks of: what was named last."""
+    named = list(dict.fromkeys(mention.symbol for mention in part.mentions))
+    if named:
+        return named if len(named) == 1 else []
+    return [] if marks.OTHER_COIN.search(part.text) else focus
+
+
+def _about(part: Sentence, at: int, focus: list[str]) -> list[str]:
     """The tokens that a cue at `at` speaks of: its nearest in the sentence with those listed beside it."""
     if not part.mentions:
-        return list(mentioned) if len(mentioned) == 1 else []
+        return focus
     nearest = min(part.mentions, key=lambda mention: (abs(mention.at - at), mention.at))
-    distance = abs(nearest.at - at)
-    if any(0 < at - other.end() < distance for other in marks.OTHER_SUBJECT.finditer(part.text)):
+    clause = marks.CLAUSE.split(part.text[:at])[-1]
+    start = at - len(clause)
+    if start <= nearest.at < at and COMPOUND.match(part.text, nearest.at + 1):
+        return []
+    if marks.OTHER_SUBJECT.search(part.text, max(start, nearest.at) if nearest.at < at else start, at):
         return []
     return list(dict.fromkeys(mention.symbol for mention in _beside(part, nearest)))
 
@@ -164,23 +206,35 @@ def _beside(part: Sentence, nearest: Mention) -> list[Mention]:
     return group
 
 
+def _trades(parts: Sequence[Sentence]) -> bool:
+    """Whether the post has a trader's marks: a cashtag, or a word of the charts."""
+    return any(mention.cashtag for part in parts for mention in part.mentions) or any(
+        marks.CHART.search(part.text) for part in parts
+    )
+
+
+def _sentence_doubts(part: Sentence, trader: bool) -> list[tuple[str, int]]:
+    """(reason, weight) of everything that makes one sentence less of a call."""
+    weighed = (
+        ("speaks of what others say", 3 if trader else 5, marks.OTHERS),
+        ("speaks of what others do", 2, marks.PEOPLE),
+        ("speaks of the past", 2 if trader else 3, marks.PAST),
+        ("looks too far ahead", 5, marks.FAR),
+        ("only supposes", 5, marks.SUPPOSED),
+        ("is unsure", 3, marks.UNSURE),
+    )
+    return [(reason, weight) for reason, weight, pattern in weighed if pattern.search(part.text)]
+
+
 def _doubts(parts: Sequence[Sentence]) -> list[tuple[str, int]]:
     """(reason, weight) of everything that makes the whole post less of a call."""
     text = "\n".join(part.text for part in parts)
-    cashtag = any(mention.cashtag for part in parts for mention in part.mentions)
-    trader = cashtag or bool(marks.CHART.search(text))
     weighed = (
         ("speaks to a machine", 100, marks.MACHINE.search(text)),
         ("sounds like a joke", 7, marks.JOKE.search(text)),
-        ("speaks of what others say", 3 if trader else 5, marks.OTHERS.search(text)),
-        ("speaks of what others do", 2, marks.PEOPLE.search(text)),
-        ("speaks of the past", 2 if trader else 3, marks.PAST.search(text)),
-        ("looks too far ahead", 5, marks.FAR.search(text)),
-        ("only supposes", 5, marks.SUPPOSED.search(text)),
         ("lists many prices", 5, len(marks.PRICE.findall(text)) >= marks.MANY_PRICES),
         ("asks", 3, any(part.question for part in parts)),
-        ("is unsure", 3, marks.UNSURE.search(text)),
-        ("has no trader's marks", 2, not trader),
+        ("has no trader's marks", 2, not _trades(parts)),
     )
     return [(reason, weight) for reason, weight, found in weighed if found]
 
@@ -193,7 +247,8 @@ def _judge(tallies: Mapping[str, _Tally], doubts: Sequence[tuple[str, int]]) -> 
     told = "; ".join(
         f"{symbol}: {', '.join(tally.cues)} ({tally.weight:+d})" for symbol, tally in tallies.items()
     )
-    less = ", ".join(f"{reason} (-{weight})" for reason, weight in doubts)
+    local = {reason: weight for tally in tallies.values() for reason, weight in tally.doubts.items()}
+    less = ", ".join(f"{reason} (-{weight})" for reason, weight in (*local.items(), *doubts))
     reasoning = f"{told}{'. But it ' + less if less else ''}."[:900]
     if not called:
         return Found(False, (), "neutral", 0.2, f"No call: too little is left. {reasoning}")

@@ -62,6 +62,7 @@ _QUOTE = re.compile(
     re.MULTILINE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n+|\s+(?:->|--|—|–|•)\s+")
+_ASKS = re.compile(rf"(?:will|is|are|can|could|should|does|do|did|has|have|would)(?: the)? {MASK}")
 _SPACE = re.compile(r"\s+")
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad]")
 
@@ -84,8 +85,8 @@ class Sentence:
 
     @property
     def question(self) -> bool:
-        """Whether it ends in a question mark."""
-        return self.text.rstrip(" \"')!.…").endswith("?")
+        """Whether it asks."""
+        return bool(_ASKS.match(self.text)) or self.text.rstrip(" \"')!.…").endswith("?")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ class Words:
         any_word = "|".join(re.escape(word) for word in longest_first) or r"(?!)"
         return cls(
             symbols,
-            re.compile(rf"(?<![\w/@.$#-])([$#]?)({any_word})(?![\w@]|\.\w){_FAMILY}", re.IGNORECASE),
+            re.compile(
+                rf"(?<![\w/@$#-])(?<!\.(?!\$))([$#]?)({any_word})(?![\w@]|\.\w){_FAMILY}", re.IGNORECASE
+            ),
         )
 
     def symbol(self, found: re.Match[str]) -> str | None:
@@ -136,7 +139,7 @@ def sentences(folded: str, words: Words) -> list[Sentence]:
     """The sentences of a folded text."""
     made = []
     for part in _SENTENCE.split(folded):
-        bare = _SPACE.sub(" ", _HANDLE.sub("@", part)).strip()
+        bare = _SPACE.sub(" ", _HANDLE.sub("@", part)).strip().lstrip("@. ")
         if bare:
             made.append(_masked(bare, words))
     return made
