@@ -11,7 +11,7 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
 from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
-from agents.states import AgentState, DeploymentState
+from agents.states import DeploymentState
 from maxxit.core.errors import IllegalMove, Misconfigured, StaleState
 from maxxit.events.admin_links import EMPTY, Row, link, list_link, log, number_column, state_column
 from maxxit.events.record import advance
@@ -47,7 +47,7 @@ class AgentForm(forms.ModelForm):
 
 
 class Stateful(Row):
-    """Actions that move rows by the table beside their model."""
+    """Rows that begin as drafts: actions move them by the table beside their model."""
 
     def move(self, request: HttpRequest, rows: QuerySet[Any], state: str) -> None:
         """Move each of `rows` to `state`; says which could not."""
@@ -62,6 +62,14 @@ class Stateful(Row):
         if moved:
             log(request, moved, f"Moved to {state}")
             messages.success(request, f"{len(moved)} now {state}")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Only drafts: what has traded stays."""
+        return super().has_delete_permission(request, obj) and (obj is None or obj.state == "draft")
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Without the bulk delete, which knows no drafts."""
+        return {name: one for name, one in super().get_actions(request).items() if name != "delete_selected"}
 
     @action(description="Activate", permissions=["operate"])
     def activate(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
@@ -140,14 +148,6 @@ class AgentAdmin(Stateful):
         if not change and obj.owner_id is None:
             obj.owner_id = request.user.pk
         super().save_model(request, obj, form, change)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Agent | None = None) -> bool:
-        """Only drafts: what has traded stays."""
-        return super().has_delete_permission(request, obj) and (obj is None or obj.state == AgentState.DRAFT)
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Without the bulk delete, which knows no drafts."""
-        return {name: one for name, one in super().get_actions(request).items() if name != "delete_selected"}
 
     @display(description="follows", ordering="n_follows")
     def follows(self, row: Agent) -> SafeString | str:
@@ -253,15 +253,6 @@ class DeploymentAdmin(Stateful):
         found = tuple(super().get_readonly_fields(request, obj))
         draft = obj is None or obj.state == DeploymentState.DRAFT
         return found if draft else (*found, "agent", "account", "starting_balance")
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Without the bulk delete: what has traded stays."""
-        return {name: one for name, one in super().get_actions(request).items() if name != "delete_selected"}
-
-    def has_delete_permission(self, request: HttpRequest, obj: Deployment | None = None) -> bool:
-        """Only drafts."""
-        draft = obj is None or obj.state == DeploymentState.DRAFT
-        return super().has_delete_permission(request, obj) and draft
 
     @action(description="Revoke for good", permissions=["operate"])
     def revoke(self, request: HttpRequest, rows: QuerySet[Deployment]) -> None:
