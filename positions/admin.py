@@ -5,7 +5,6 @@ from decimal import Decimal
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
@@ -16,6 +15,7 @@ from maxxit.core.money import brief, plain, usdc
 from maxxit.events.admin_links import (
     EMPTY,
     Book,
+    leave,
     link,
     list_link,
     log,
@@ -134,9 +134,7 @@ class PositionAdmin(Book):
     def close_one(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
         """The same for the position that is looked at."""
         self.close(request, self.model.objects.filter(pk=object_id))
-        return HttpResponse(
-            headers={"HX-Redirect": reverse("admin:positions_position_change", args=[object_id])}
-        )
+        return leave("positions_position_change", object_id)
 
     @display(description="unrealised (USDC)", ordering="unrealised")
     def unrealised(self, row: Position) -> SafeString | str:

@@ -1,7 +1,5 @@
 """Posts, those that were refused, and signals."""
 
-import json
-
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -13,11 +11,13 @@ from maxxit.core.errors import IllegalMove
 from maxxit.events.admin_links import (
     EMPTY,
     Book,
+    block,
     link,
     links,
     list_link,
     log,
     number_column,
+    pretty,
     state_column,
     traces_link,
 )
@@ -198,15 +198,9 @@ class SignalAdmin(Book):
     @display(description="evidence and weights")
     def evidence(self, row: Signal) -> SafeString | str:
         """Each piece of evidence from -1 (short) to 1 (long), with the agent's weight for it."""
-        return _pretty(row.risk_model)
+        return block(pretty(row.risk_model)) if row.risk_model else EMPTY
 
     @display(description="indicators at the decision")
     def indicators(self, row: Signal) -> SafeString | str:
         """What was known of the market."""
-        return _pretty(row.market)
-
-
-def _pretty(value: object) -> SafeString | str:
-    if not value:
-        return EMPTY
-    return format_html('<pre class="text-xs">{}</pre>', json.dumps(value, indent=1, ensure_ascii=False))
+        return block(pretty(row.market)) if row.market else EMPTY

@@ -3,7 +3,6 @@
 from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
@@ -11,7 +10,7 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from maxxit.core import clock
-from maxxit.events.admin_links import Book, BookInline, list_link, log, number_column
+from maxxit.events.admin_links import Book, BookInline, leave, list_link, log, number_column
 from maxxit.market.venues import venues
 from trading import gate
 from trading.models import Approval, Gate, KillSwitch, PaperBalance, PaperFill, PaperOrder
@@ -88,7 +87,7 @@ class GateAdmin(Book):
             messages.warning(
                 request, f"dry run is off; nothing leaves until `manage.py approve {row.venue} --reason …`"
             )
-        return HttpResponse(headers={"HX-Redirect": reverse("admin:trading_gate_change", args=[object_id])})
+        return leave("trading_gate_change", object_id)
 
     @display(description="gate", label={"open": "success", "dry run": "warning"})
     def standing(self, row: Gate) -> str:

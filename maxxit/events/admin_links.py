@@ -3,6 +3,7 @@
 It stands on the lowest floor that has an admin, so that each app's `admin.py` may use it.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
@@ -13,7 +14,7 @@ from django.contrib.admin import AdminSite
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
@@ -120,6 +121,22 @@ def chain_link(correlation_id: UUID | None) -> SafeString | str:
 def traces_link(correlation_id: UUID | None) -> SafeString | str:
     """What models were asked under a correlation id."""
     return list_link("llm.llmtrace", "model calls", q=correlation_id) if correlation_id else EMPTY
+
+
+def block(text: str) -> SafeString:
+    """Text as it was, in a box."""
+    style = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:40rem;overflow:auto;font-size:0.75rem"
+    return format_html('<pre style="{}">{}</pre>', style, text)
+
+
+def pretty(value: Any) -> str:
+    """JSON for people; text that is JSON itself too."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return str(value)
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
 
 
 def trimmed(text: str) -> str:
@@ -231,6 +248,11 @@ class BookInline(TabularInline):
     def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         """Never."""
         return False
+
+
+def leave(page: str, *args: object) -> HttpResponse:
+    """Leave a dialog for an admin page such as `trading_gate_change`; htmx wants that as a header of a plain answer."""
+    return HttpResponse(headers={"HX-Redirect": reverse(f"admin:{page}", args=args)})
 
 
 def log(request: HttpRequest, rows: models.QuerySet[Any] | list[Any], message: str) -> None:

@@ -1,34 +1,17 @@
 """What models were asked and what they answered; what that cost; which providers rest. Nobody edits any of it."""
 
-import json
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from maxxit.events.admin_links import EMPTY, Book, chain_link, number_column, state_column
+from maxxit.events.admin_links import EMPTY, Book, block, chain_link, number_column, pretty, state_column
 from maxxit.llm.models import LlmCircuit, LlmExport, LlmSpend, LlmTrace
-
-
-def block(text: str) -> SafeString:
-    """Text as it was, in a box."""
-    style = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:40rem;overflow:auto;font-size:0.75rem"
-    return format_html('<pre style="{}">{}</pre>', style, text)
-
-
-def pretty(value: Any) -> str:
-    """JSON for people; text that is JSON itself too."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return str(value)
-    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
 
 
 @admin.register(LlmTrace)

@@ -7,7 +7,6 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
@@ -17,7 +16,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
-from maxxit.events.admin_links import EMPTY, Book, BookInline, link, log
+from maxxit.events.admin_links import EMPTY, Book, BookInline, leave, link, log
 from maxxit.pipeline.models import CanaryMark, PipelineRun, Release, StageRun
 from maxxit.pipeline.now import chain_now, stage_now
 from maxxit.pipeline.stages import STAGES
@@ -47,11 +46,6 @@ def flower_link(task_id: str) -> SafeString | str:
     )
 
 
-def back(request: HttpRequest, name: str) -> HttpResponse:
-    """Leave a dialog for the list `name`; htmx wants that as a header of a plain answer."""
-    return HttpResponse(headers={"HX-Redirect": reverse(f"admin:{name}_changelist")})
-
-
 class StartButtons(Book):
     """Run a stage or the whole chain now. Both ask first, by a form, so that no link can start anything."""
 
@@ -78,7 +72,7 @@ class StartButtons(Book):
         else:
             log(request, [run], "Started the whole chain")
             messages.success(request, f"run {run.pk} is on its way")
-        return back(request, "pipeline_pipelinerun")
+        return leave("pipeline_pipelinerun_changelist")
 
     @action(
         description="Run a stage now",
@@ -107,7 +101,7 @@ class StartButtons(Book):
             messages.success(
                 request, format_html("stage {} is on its way: task {}", name, flower_link(task_id))
             )
-        return back(request, "pipeline_stagerun")
+        return leave("pipeline_stagerun_changelist")
 
 
 class StageRunInline(BookInline):
