@@ -77,6 +77,11 @@ def profile() -> str:
     return os.environ.get("MAXXIT_PROFILE", "")
 
 
+def variable(name: str) -> str:
+    """What the environment holds under a name that a stanza gives (`key_env`, …); empty without a name or a value."""
+    return os.environ.get(name, "").strip() if name else ""
+
+
 def use_profile(name: str) -> None:
     """Put a profile in force for this process, before any policy was read.
 

@@ -1,13 +1,13 @@
 """`config/knowledge.yaml`, typed."""
 
-import os
 from functools import cache
 from typing import Any
 
 from pydantic import Field, model_validator
 
-from maxxit.core.config import Count, Policy, load
+from maxxit.core.config import Count, Policy, load, variable
 from maxxit.core.errors import Misconfigured
+from maxxit.llm.policy import Remote
 
 
 class Chunking(Policy):
@@ -42,13 +42,10 @@ class Search(Policy):
     exact: bool
 
 
-class EmbedderStanza(Policy):
+class EmbedderStanza(Remote):
     """One maker of vectors."""
 
-    adapter: str
     model: str = ""
-    base_url: str = ""
-    base_url_env: str = ""
     key_env: str = ""
     dimensions: int = Field(default=0, ge=0, le=1024)
     timeout_seconds: int = Field(default=30, gt=0, le=120)
@@ -58,20 +55,19 @@ class EmbedderStanza(Policy):
         """The adapter's arguments. Raises `Misconfigured` naming the variable that is missing."""
         if self.adapter == "local":
             return {}
-        key = os.environ.get(self.key_env, "").strip() if self.key_env else ""
-        url = os.environ.get(self.base_url_env, "").strip() if self.base_url_env else ""
-        for value, where, variable in (
+        key = variable(self.key_env)
+        for value, where, named in (
             (key or not self.key_env, "key", self.key_env),
-            (url or self.base_url, "base_url", self.base_url_env),
+            (self.place, "base_url", self.base_url_env),
         ):
             if not value:
                 raise Misconfigured(
-                    f"config/knowledge.yaml: embedders.{name} has no {where}: set {variable or where}, "
+                    f"config/knowledge.yaml: embedders.{name} has no {where}: set {named or where}, "
                     "or choose `embedder: local`"
                 )
         return {
             "model": self.model,
-            "base_url": url or self.base_url,
+            "base_url": self.place,
             "key": key,
             "dimensions": self.dimensions,
             "timeout": float(self.timeout_seconds),

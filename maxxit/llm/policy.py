@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from maxxit.core.config import ROOT, Count, Policy, Seconds, load
+from maxxit.core.config import ROOT, Count, Policy, Seconds, load, variable
 from maxxit.core.errors import Misconfigured
 
 UsdPrice = Annotated[Decimal, Field(ge=0)]
@@ -15,14 +15,24 @@ Mode = Literal["off", "record", "replay"]
 MODES: tuple[Mode, ...] = ("off", "record", "replay")
 
 
-class ProviderStanza(Policy):
-    """One provider: an adapter with a model, a place and a price."""
+class Remote(Policy):
+    """An adapter and the address that it speaks to."""
 
     adapter: str
-    model: str = ""
     base_url: str = ""
     base_url_env: str = ""
     """Environment variable that overrides `base_url`."""
+
+    @property
+    def place(self) -> str:
+        """The base URL in force, or an empty string."""
+        return variable(self.base_url_env) or self.base_url
+
+
+class ProviderStanza(Remote):
+    """One provider: an adapter with a model, a place and a price."""
+
+    model: str = ""
     key_env: str = ""
     """Environment variable that holds the API key; empty for a provider that wants none."""
     temperature: Annotated[Decimal, Field(ge=0, le=2)] = Decimal("0.3")
@@ -40,12 +50,7 @@ class ProviderStanza(Policy):
     @property
     def key(self) -> str:
         """The API key from the environment, or an empty string."""
-        return os.environ.get(self.key_env, "").strip() if self.key_env else ""
-
-    @property
-    def place(self) -> str:
-        """The base URL in force, or an empty string."""
-        return (os.environ.get(self.base_url_env, "").strip() if self.base_url_env else "") or self.base_url
+        return variable(self.key_env)
 
     @property
     def missing(self) -> str:
@@ -106,13 +111,9 @@ class Traces(Policy):
     keep_days: Count
 
 
-class ExporterStanza(Policy):
+class ExporterStanza(Remote):
     """Where finished traces can go as well."""
 
-    adapter: str
-    base_url: str = ""
-    base_url_env: str = ""
-    """Environment variable that overrides `base_url`."""
     public_key_env: str = ""
     secret_key_env: str = ""
     """Environment variables of the two halves of a login."""
@@ -122,15 +123,6 @@ class ExporterStanza(Policy):
     batch: Annotated[int, Field(gt=0, le=1000)] = 50
     """Traces in one request."""
     batches_per_pass: Count = 20
-
-    def secret(self, variable: str) -> str:
-        """The value of the environment variable that a field names, or an empty string."""
-        return os.environ.get(variable, "").strip() if variable else ""
-
-    @property
-    def place(self) -> str:
-        """The base URL in force, or an empty string."""
-        return self.secret(self.base_url_env) or self.base_url
 
 
 class Recordings(Policy):

@@ -9,7 +9,6 @@ Rate-limit headers are obeyed: when `x-rate-limit-remaining` reaches 0, nothing 
 """
 
 import math
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,6 +19,7 @@ from django.core.cache import cache
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from maxxit.core import clock, http, redact, untrusted
+from maxxit.core.config import variable
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from signals_app.sources.base import Cursor, RawPost, Refused, unfit
 
@@ -54,7 +54,7 @@ class XSource:
     ) -> None:
         if profile not in PROFILES:
             raise Misconfigured(f"post source x: profile {profile!r} is not one of {', '.join(PROFILES)}")
-        if not (key := os.environ.get(key_env, "")):
+        if not (key := variable(key_env)):
             raise Misconfigured(
                 f"post source x: set {key_env}, or take the source out of config/signals.yaml"
             )

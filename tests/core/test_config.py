@@ -255,3 +255,9 @@ def test_an_unknown_adapter_or_option_is_refused_by_name(
 ) -> None:
     with pytest.raises(Misconfigured, match=told):
         PLUGS.open(name, **options)
+
+
+def test_what_a_stanza_names_in_the_environment_comes_without_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", " abc\n")  # as a secret's file ends
+
+    assert (config.variable("SOME_KEY"), config.variable("NOT_SET"), config.variable("")) == ("abc", "", "")

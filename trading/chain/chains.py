@@ -1,6 +1,5 @@
 """`config/chains.yaml`, typed: which chains there are, how they are reached, and what stands where on them."""
 
-import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +8,7 @@ from django.conf import settings
 from eth_utils.address import is_checksum_address
 from pydantic import AfterValidator, Field, model_validator
 
-from maxxit.core.config import Count, Policy, Seconds, load
+from maxxit.core.config import Count, Policy, Seconds, load, variable
 from maxxit.core.errors import Misconfigured
 from trading.contracts.codec import ZERO_ADDRESS
 
@@ -87,7 +86,7 @@ class ChainStanza(Policy):
     @property
     def urls(self) -> tuple[str, ...]:
         """The endpoints in force."""
-        given = os.environ.get(self.rpc_env, "") if self.rpc_env else ""
+        given = variable(self.rpc_env)
         found = tuple(url.strip() for url in given.split(",") if url.strip()) or self.rpcs
         running = Path(settings.DATA_DIR) / RPC_FILE
         if not found and self.chain_id == LOCAL_CHAIN_ID and running.exists():

@@ -3,6 +3,7 @@
 from base64 import b64encode
 from typing import Any
 
+from maxxit.core.config import variable
 from maxxit.core.errors import Misconfigured
 from maxxit.llm.exporters.otlp import Otlp, as_json
 from maxxit.llm.models import LlmTrace
@@ -16,7 +17,7 @@ class Langfuse(Otlp):
     def headers(self) -> dict[str, str]:
         """The project's two keys as a login. Raises `Misconfigured` without them."""
         stanza = self.stanza
-        login = stanza.secret(stanza.public_key_env), stanza.secret(stanza.secret_key_env)
+        login = variable(stanza.public_key_env), variable(stanza.secret_key_env)
         if not all(login):
             raise Misconfigured(
                 f"the exporter langfuse wants {stanza.public_key_env} and {stanza.secret_key_env}"

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from maxxit.core import untrusted
+from maxxit.core.config import variable
 from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.core.http import client, fetch
 from maxxit.llm.models import LlmTrace
@@ -31,7 +32,7 @@ class Otlp:
 
     def headers(self) -> dict[str, str]:
         """What the collector wants to know of us. Raises `Misconfigured` for a list that is none."""
-        given = self.stanza.secret(self.stanza.headers_env)
+        given = variable(self.stanza.headers_env)
         pairs = [pair.partition("=") for pair in given.split(",") if pair.strip()]
         if any(not name.strip() or not sign for name, sign, _ in pairs):
             raise Misconfigured(f"{self.stanza.headers_env}: want name=value,name=value")

@@ -1,6 +1,5 @@
 """What the HTTP feeds share: a checked address, JSON without floats, numbers and times."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -9,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from maxxit.core import clock, untrusted
-from maxxit.core.config import profile
+from maxxit.core.config import profile, variable
 from maxxit.core.errors import Misconfigured, Retryable
 from maxxit.core.http import Client, client, fetch
 
@@ -47,7 +46,7 @@ def api_client(
     """
     headers = {"accept": "application/json"}
     if key_env:
-        key = os.environ.get(key_env, "")
+        key = variable(key_env)
         if not key:
             raise Misconfigured(
                 f"feed {feed} needs a key: set {key_env}, or take {feed} out of `order` in config/feeds.yaml"
