@@ -55,6 +55,11 @@ class Span:
     low: Decimal
     close: Decimal
 
+    @classmethod
+    def of(cls, tick: Tick) -> "Span":
+        """Of a single tick."""
+        return cls(tick.symbol, tick.at, tick.price, tick.price, tick.price, tick.price)
+
 
 FORM = """
 WITH seen AS MATERIALIZED (
@@ -85,11 +90,6 @@ def form(spans: Sequence[Span]) -> None:
     columns = zip(*((s.symbol, s.at, s.open, s.high, s.low, s.close) for s in spans), strict=True)
     with connection.cursor() as cursor:
         cursor.execute(FORM, [list(column) for column in columns])
-
-
-def observe(ticks: Sequence[Tick]) -> None:
-    """Let each tick into the bars that are being formed."""
-    form([Span(t.symbol, t.at, t.price, t.price, t.price, t.price) for t in ticks])
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,6 @@ def take(ticks: Iterable[Tick], spans: Mapping[tuple[str, str], Span] | None = N
     known = spans or {}
     with transaction.atomic():
         moved = quotes.settle(ticks)
-        candles.form([known.get((tick.symbol, tick.source)) or _point(tick) for tick in moved])
+        candles.form([known.get((tick.symbol, tick.source)) or Span.of(tick) for tick in moved])
         rules.match(moved)
     return moved
-
-
-def _point(tick: Tick) -> Span:
-    return Span(tick.symbol, tick.at, tick.price, tick.price, tick.price, tick.price)

@@ -47,7 +47,7 @@ def tick(price: str, at: datetime, symbol: str = "BTC") -> Tick:
 @pytest.mark.django_db
 def test_ticks_form_minutes_and_five_minutes() -> None:
     seconds_and_prices = [(0, "100"), (30, "103"), (59, "99"), (60, "101"), (299, "104"), (300, "98")]
-    candles.observe([tick(price, T0 + second * SECOND) for second, price in seconds_and_prices])
+    candles.form([Span.of(tick(price, T0 + second * SECOND)) for second, price in seconds_and_prices])
 
     five = list(Candle.objects.order_by("open_time").values_list("open", "high", "low", "close"))
     assert five == [(100, 104, 99, 104), (98, 98, 98, 98)]
@@ -59,7 +59,7 @@ def test_ticks_form_minutes_and_five_minutes() -> None:
 
 @pytest.mark.django_db
 def test_a_bar_goes_on_where_it_was() -> None:
-    candles.observe([tick("100", T0)])
+    candles.form([Span.of(tick("100", T0))])
     candles.form([Span("BTC", T0 + SECOND, Decimal(101), Decimal(105), Decimal(97), Decimal(102))])
 
     assert Candle.objects.values_list("open", "high", "low", "close").get() == (100, 105, 97, 102)
@@ -68,13 +68,13 @@ def test_a_bar_goes_on_where_it_was() -> None:
 @pytest.mark.django_db
 def test_minutes_live_in_monthly_parts_that_are_dropped_when_old(time: RecordedClock) -> None:
     for month in (1, 2, 3):
-        candles.observe([tick("100", T0.replace(month=month))])
+        candles.form([Span.of(tick("100", T0.replace(month=month)))])
     assert MinuteCandle.objects.count() == 3
 
     assert partitions.drop_before(T0.replace(month=2)) == ["candles_1m_2026_01"]
     assert MinuteCandle.objects.count() == 2
     assert tidy()["months"] == 2  # by the machine's clock all of them are old
-    candles.observe([tick("100", T0)])  # and a month can come back
+    candles.form([Span.of(tick("100", T0))])  # and a month can come back
     assert MinuteCandle.objects.count() == 1
 
 
@@ -254,7 +254,7 @@ def test_bars_that_we_hold_stay_unless_told_otherwise(
     source: Provider, time: RecordedClock, replace: bool, volume: int
 ) -> None:
     time.to(T0 + HOUR)
-    candles.observe([tick("100", T0)])
+    candles.form([Span.of(tick("100", T0))])
     backfill(coinbase(source), ["BTC"], T0, T0 + HOUR, replace=replace)
 
     assert Candle.objects.get(open_time=T0).volume == volume
