@@ -17,11 +17,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from maxxit.core import embedded
+from maxxit.core.config import PRODUCTION, check_profile
 from maxxit.core.errors import Misconfigured
 from maxxit.core.processes import kept_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-PRODUCTION = "production"
 SECRET_KEY_LENGTH = 50
 Port = Annotated[int, Field(gt=0, lt=65536)]
 Words = Annotated[list[str], NoDecode]
@@ -157,4 +157,5 @@ def read_env() -> Env:
         # What the last `make up` ran with: so a command in another terminal sees the same policy.
         os.environ["MAXXIT_PROFILE"] = chosen.read_text().strip()
         return read_env()
+    check_profile(env.maxxit_profile)
     return env

@@ -2,7 +2,7 @@
 
 A wrong key, a missing limit or a number with the wrong unit stops the program with a message that names the
 file, the key and the fix. `MAXXIT_CONFIG_DIR` points at another folder than `config/`; `MAXXIT_PROFILE` names a
-folder of `config/profiles/` whose files are laid over the plain ones, key by key (`demo`, `replay`, `production`).
+folder of `config/profiles/` whose files are laid over the plain ones, key by key (`demo`, `replay`), or `production`.
 """
 
 import os
@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from maxxit.core.errors import Misconfigured
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+PRODUCTION = "production"
+"""The profile that needs no folder: the plain files, and nothing that is for one's own machine only."""
 
 Percent = Annotated[Decimal, Field(ge=Decimal("0.1"), le=100)]
 """A percentage: 1.0 means one percent. Less than 0.1 is refused, because it is nearly always a fraction."""
@@ -82,14 +84,23 @@ def variable(name: str) -> str:
     return os.environ.get(name, "").strip() if name else ""
 
 
+def check_profile(name: str) -> None:
+    """Raise `Misconfigured` with the known ones unless it is a profile, or none at all (an empty name).
+
+    A misspelt `production` would otherwise run with a laptop's safety.
+    """
+    folder = config_dir() / "profiles"
+    if name not in ("", PRODUCTION) and not (folder / name).is_dir():
+        known = ", ".join(sorted({PRODUCTION, *(path.name for path in folder.glob("*") if path.is_dir())}))
+        raise Misconfigured(f"MAXXIT_PROFILE: no profile {name!r} in {folder}; known: {known}")
+
+
 def use_profile(name: str) -> None:
     """Put a profile in force for this process, before any policy was read.
 
     Raises `Misconfigured` when there is no such profile or policies of another are in use already.
     """
-    if not (config_dir() / "profiles" / name).is_dir():
-        known = ", ".join(sorted(path.name for path in (config_dir() / "profiles").iterdir()))
-        raise Misconfigured(f"no profile {name!r} in {config_dir() / 'profiles'}; known: {known}")
+    check_profile(name)
     if name != profile() and _read.cache_info().currsize:
         raise Misconfigured(
             f"policies of profile {profile()!r} are in use: set MAXXIT_PROFILE={name} before starting"

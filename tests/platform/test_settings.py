@@ -104,6 +104,16 @@ def test_production_refuses_and_names_the_variable(
         read_env()
 
 
+@pytest.mark.parametrize("profile", ["prod", "Production", "production "])
+def test_a_profile_that_is_none_is_refused_with_the_known_ones(
+    environ: pytest.MonkeyPatch, profile: str
+) -> None:
+    environ.setenv("MAXXIT_PROFILE", profile)
+
+    with pytest.raises(Misconfigured, match=r"MAXXIT_PROFILE.*demo, production, replay"):
+        read_env()
+
+
 def test_other_databases_are_refused(environ: pytest.MonkeyPatch) -> None:
     environ.setenv("DATABASE_URL", "sqlite:///x.db")
 

@@ -24,7 +24,7 @@ from maxxit.market.instruments import instrument
 HEADER = ["open_time_ms", "open", "high", "low", "close", "volume"]
 
 
-PLAY_PROFILES = frozenset({"demo", "replay", "test"})
+PLAY_PROFILES = frozenset({"demo", "replay"})
 """Where recorded prices may be played as if they were of now."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from maxxit.core import clock, untrusted
-from maxxit.core.config import profile, variable
+from maxxit.core.config import PRODUCTION, profile, variable
 from maxxit.core.errors import Misconfigured, Retryable
 from maxxit.core.http import Client, client, fetch
 
@@ -23,7 +23,7 @@ def checked_url(feed: str, url: str, *, own_node: bool = False) -> str:
     price of somebody's invention. Raises `Misconfigured`.
     """
     parts = urlsplit(url)
-    local = parts.hostname in LOOPBACK and (own_node or profile() != "production")
+    local = parts.hostname in LOOPBACK and (own_node or profile() != PRODUCTION)
     if parts.scheme in {"https", "wss"} or (local and parts.scheme in {"http", "ws"}):
         return url
     raise Misconfigured(
