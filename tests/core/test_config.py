@@ -261,3 +261,10 @@ def test_what_a_stanza_names_in_the_environment_comes_without_blanks(monkeypatch
     monkeypatch.setenv("SOME_KEY", " abc\n")  # as a secret's file ends
 
     assert (config.variable("SOME_KEY"), config.variable("NOT_SET"), config.variable("")) == ("abc", "", "")
+
+
+def test_a_token_that_no_exchange_of_ours_trades_counts_as_illiquid() -> None:
+    markets = yaml.safe_load((ROOT / "config" / "markets.yaml").read_text())["instruments"]
+    traded = yaml.safe_load((ROOT / "config" / "feeds.yaml").read_text())["feeds"]["coinbase"]["ids"]
+
+    assert {name for name, one in markets.items() if one.get("illiquid")} == set(markets) - set(traded)
