@@ -14,7 +14,8 @@ from typing import Any
 from eth_account import Account
 
 from tests.chain.lab import USDC, Lab, trade
-from trading.chain.anvil import CHAIN_ID, start_anvil
+from trading.chain.anvil import start_anvil
+from trading.chain.chains import LOCAL_CHAIN_ID
 from trading.chain.world import build_world, local_key, read
 from trading.contracts import module as m
 from trading.contracts.codec import encode_call
@@ -80,7 +81,7 @@ def round_trips(lab: Lab) -> dict[str, list[float]]:
 
 def _signed_and_mined(lab: Lab, account: Any, nonce: int, data: bytes) -> None:
     fields = {
-        "chainId": CHAIN_ID, "nonce": nonce, "to": lab.module, "data": data, "gas": 900_000, "value": 0,
+        "chainId": LOCAL_CHAIN_ID, "nonce": nonce, "to": lab.module, "data": data, "gas": 900_000, "value": 0,
         "maxFeePerGas": 10**11, "maxPriorityFeePerGas": 10**9,
     }  # fmt: skip
     raw = account.sign_transaction(fields).raw_transaction

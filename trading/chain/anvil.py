@@ -20,11 +20,9 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from maxxit.core.processes import bound_to_parent
+from trading.chain.chains import KNOWN_MNEMONIC, LOCAL_CHAIN_ID
 
 CONTRACTS = Path(__file__).resolve().parent.parent / "contracts"
-CHAIN_ID = 31337
-# Known to the whole world, on purpose: these keys are worth nothing outside a local chain.
-MNEMONIC = "test test test test test test test test test test test junk"
 ACCOUNTS = 12
 START_SECONDS = 20.0
 
@@ -162,8 +160,8 @@ def start_anvil(
     port = port or free_port()
     _must_be_free(host, port)
     command = [
-        str(find_anvil()), "--host", host, "--port", str(port), "--chain-id", str(CHAIN_ID),
-        "--hardfork", "prague", "--accounts", str(ACCOUNTS), "--mnemonic", MNEMONIC, "--no-cors",
+        str(find_anvil()), "--host", host, "--port", str(port), "--chain-id", str(LOCAL_CHAIN_ID),
+        "--hardfork", "prague", "--accounts", str(ACCOUNTS), "--mnemonic", KNOWN_MNEMONIC, "--no-cors",
     ]  # fmt: skip
     if state is not None:
         state.parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +197,7 @@ def wait_ready(url: str, process: "subprocess.Popen[bytes] | None" = None) -> No
         except (OSError, http.client.HTTPException, ValueError):
             time.sleep(0.01)
             continue
-        if chain_id != CHAIN_ID:
-            raise AnvilError(f"{url} is chain {chain_id}, not the local chain {CHAIN_ID}")
+        if chain_id != LOCAL_CHAIN_ID:
+            raise AnvilError(f"{url} is chain {chain_id}, not the local chain {LOCAL_CHAIN_ID}")
         return
     raise AnvilError(f"anvil did not answer at {url} within {START_SECONDS:.0f} s")

@@ -13,6 +13,8 @@ from maxxit.core.errors import Misconfigured
 from trading.contracts.codec import ZERO_ADDRESS
 
 LOCAL_CHAIN_ID = 31337
+KNOWN_MNEMONIC = "test test test test test test test test test test test junk"
+"""Anvil's and hardhat's: the whole world has its keys, so they are worth nothing outside a local chain."""
 WORLD_FILE = Path("chain") / "world.json"
 """Under the data folder: what the local chain was built with (`trading.chain.world`)."""
 RPC_FILE = Path("chain") / "rpc"

@@ -22,7 +22,7 @@ from eth_utils.crypto import keccak
 from maxxit.core import redact
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.core.processes import write_secret
-from trading.chain.chains import LOCAL_CHAIN_ID
+from trading.chain.chains import KNOWN_MNEMONIC, LOCAL_CHAIN_ID
 
 # eth_account brings pairing curves that cost seconds and megabytes: it is loaded where a key is, in no other process
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ PLAINTEXT = ("EXECUTOR_KEY", "EXECUTOR_PRIVATE_KEY", "PRIVATE_KEY")
 """Variables that other projects keep a bare key in; outside the local chain they refuse to start."""
 WEAK_PASSWORDS = 12
 """A keystore's password is at least so long outside the local chain."""
-KNOWN_MNEMONIC = "test test test test test test test test test test test junk"
 KNOWN_ACCOUNTS = 20
 OPEN = keccak(text="open_position(address,bytes32,address,uint256,uint256,uint256)")[:4]
 CLOSE = keccak(text="close_position(address,bytes32,uint256,uint256,uint256)")[:4]

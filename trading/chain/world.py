@@ -20,7 +20,8 @@ from eth_account import Account
 from eth_utils.address import to_checksum_address
 
 from trading.chain import onboarding
-from trading.chain.anvil import ACCOUNTS, CHAIN_ID, CONTRACTS, MNEMONIC, AnvilError, Rpc, RpcError
+from trading.chain.anvil import ACCOUNTS, CONTRACTS, AnvilError, Rpc, RpcError
+from trading.chain.chains import KNOWN_MNEMONIC, LOCAL_CHAIN_ID
 from trading.contracts.build import load
 from trading.contracts.codec import ZERO_ADDRESS, decode, encode_call, revert_reason
 from trading.contracts.module import Policy, TokenRule
@@ -58,7 +59,7 @@ def local_key(role: str) -> bytes:
     """The private key of a role on the local chain: public knowledge, worthless elsewhere."""
     Account.enable_unaudited_hdwallet_features()
     path = f"m/44'/60'/0'/0/{ROLES.index(role)}"
-    return bytes(Account.from_mnemonic(MNEMONIC, account_path=path).key)
+    return bytes(Account.from_mnemonic(KNOWN_MNEMONIC, account_path=path).key)
 
 
 def transact(rpc: Rpc, sender: str, to: str | None, data: bytes, value: int = 0) -> dict[str, Any]:
@@ -119,7 +120,7 @@ class World:
     module_source: str
     safe: str
     accounts: Mapping[str, str]
-    chain_id: int = CHAIN_ID
+    chain_id: int = LOCAL_CHAIN_ID
 
     @cached_property
     def rpc(self) -> Rpc:
@@ -302,8 +303,8 @@ class Builder:
 
     def __init__(self, rpc_url: str) -> None:
         self.rpc = Rpc(rpc_url)
-        if int(self.rpc("eth_chainId"), 16) != CHAIN_ID:
-            raise AnvilError(f"{rpc_url} is not the local chain {CHAIN_ID}: nothing is deployed there")
+        if int(self.rpc("eth_chainId"), 16) != LOCAL_CHAIN_ID:
+            raise AnvilError(f"{rpc_url} is not the local chain {LOCAL_CHAIN_ID}: nothing is deployed there")
         known = [to_checksum_address(account) for account in self.rpc("eth_accounts")]
         if len(known) < ACCOUNTS:
             raise AnvilError(f"{rpc_url} offers {len(known)} unlocked accounts, {ACCOUNTS} are needed")

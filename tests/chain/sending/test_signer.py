@@ -11,10 +11,8 @@ from eth_utils.address import to_checksum_address
 
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from tests.chain.sending.conftest import PASSWORD
-from trading.chain.anvil import MNEMONIC
 from trading.chain.signer import (
     CLOSE,
-    KNOWN_MNEMONIC,
     OPEN,
     Unsigned,
     check_boot,
@@ -48,7 +46,6 @@ def own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
 def test_the_selectors_are_the_modules() -> None:
     assert m.open_data(SAFE, bytes(32), SAFE, 1, 1, 1)[:4] == OPEN
     assert m.close_data(SAFE, bytes(32), 1, 1)[:4] == CLOSE
-    assert KNOWN_MNEMONIC == MNEMONIC
 
 
 def test_it_signs_open_and_close_of_our_module_and_nothing_else(own_key: bytes) -> None:
