@@ -15,11 +15,6 @@ def gross(side: str, cash_in: Decimal, cash_out: Decimal) -> Decimal:
     return SIGN[side] * (cash_out - cash_in)
 
 
-def unrealised(side: str, quantity: Decimal, entry: Decimal, mark: Decimal) -> Decimal:
-    """What `quantity` tokens entered at `entry` would earn at the `mark` price, before fees."""
-    return SIGN[side] * quantity * (mark - entry)
-
-
 @dataclass(frozen=True, slots=True)
 class Shared:
     """The profit share of one closed position."""

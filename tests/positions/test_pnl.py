@@ -6,7 +6,7 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from positions.pnl import cvar_95, gross, max_drawdown, profit_share, unrealised
+from positions.pnl import cvar_95, gross, max_drawdown, profit_share
 
 D = Decimal
 cents = st.decimals(min_value=-100_000, max_value=100_000, places=6)
@@ -40,16 +40,6 @@ def test_the_two_sides_of_one_trade_earn_nothing_together(
 ) -> None:
     assert gross("long", cash_in, cash_out) + gross("short", cash_in, cash_out) == 0
     assert gross(side, cash_in, cash_in) == 0
-
-
-@given(positive, positive, positive)
-def test_unrealised_becomes_what_is_earned_at_the_same_price(
-    quantity: Decimal, entry: Decimal, mark: Decimal
-) -> None:
-    for side in ("long", "short"):
-        assert abs(
-            unrealised(side, quantity, entry, mark) - gross(side, quantity * entry, quantity * mark)
-        ) < D("1e-12")
 
 
 @given(st.lists(cents, max_size=30))
