@@ -1,15 +1,19 @@
 """Calldata and logs by signature: eth_abi directly, because web3's contract objects cost twenty times as much."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
+from eth_abi.exceptions import DecodingError
 from eth_abi.grammar import parse
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
+
+from maxxit.core.errors import Retryable
 
 ZERO_ADDRESS = "0x" + "0" * 40
 
@@ -31,8 +35,17 @@ def encode_call(signature: str, *args: Any) -> bytes:
 
 
 def decode(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
-    """Values of `types`; addresses in any depth come back checksummed."""
-    values = abi_decode(types, data)
+    """Values of `types`; addresses in any depth come back checksummed.
+
+    Raises Retryable for data of another shape: a node that lags has no contract there yet and answers nothing.
+    """
+    try:
+        values = abi_decode(types, data)
+    except DecodingError as error:
+        raise Retryable(
+            f"{len(data)} bytes from the chain are no ({', '.join(types)}): is the node synced, and the address of the "
+            f"contract right (config/chains.yaml)? {error}"
+        ) from error
     return tuple(_checksummed(kind, value) for kind, value in zip(types, values, strict=True))
 
 
@@ -52,13 +65,14 @@ def _checksummed(kind: str, value: Any) -> Any:
 
 
 def revert_reason(data: str) -> str:
-    """The text of a revert: Error(string) decoded, Panic(uint256) named, anything else as hex, nothing as ""."""
-    raw = bytes.fromhex(data.removeprefix("0x"))
-    if raw[:4] == keccak(text="Error(string)")[:4]:
-        return str(abi_decode(["string"], raw[4:])[0])
-    if raw[:4] == keccak(text="Panic(uint256)")[:4]:
-        return f"PANIC_{abi_decode(['uint256'], raw[4:])[0]}"
-    return data if raw else ""
+    """The text of a revert: Error(string) decoded, Panic(uint256) named, anything else as it came, nothing as ""."""
+    with suppress(DecodingError, ValueError):  # ValueError: no hex, or no UTF-8
+        raw = bytes.fromhex(data.removeprefix("0x"))
+        if raw[:4] == keccak(text="Error(string)")[:4]:
+            return str(abi_decode(["string"], raw[4:])[0])
+        if raw[:4] == keccak(text="Panic(uint256)")[:4]:
+            return f"PANIC_{abi_decode(['uint256'], raw[4:])[0]}"
+    return "" if data == "0x" else data
 
 
 @dataclass(frozen=True, slots=True)
