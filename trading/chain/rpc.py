@@ -245,9 +245,13 @@ class Chain:
         return int(self.agreed(f"the nonce of {address}", "eth_getTransactionCount", address, block), 16)
 
     def call(self, to: str, data: bytes, *, sender: str = "", block: str = "latest") -> bytes:
-        """An eth_call. Raises Fault with the contract's reason when it reverts."""
+        """An eth_call. Raises Fault with the reason of a revert, Retryable for an answer that is no hex."""
         request = {"to": to, "data": "0x" + data.hex()} | ({"from": sender} if sender else {})
-        return bytes.fromhex(self.read("eth_call", request, block)[2:])
+        answer = self.read("eth_call", request, block)
+        try:
+            return bytes.fromhex(answer.removeprefix("0x"))
+        except (AttributeError, ValueError) as error:
+            raise Retryable(f"chain {self.chain_id} answered eth_call with {str(answer)[:80]!r}") from error
 
     def many(self, calls: Sequence[tuple[str, bytes]], *, block: str = "latest") -> list[bytes]:
         """The answers to (target, calldata), 500 in one request through Multicall3. Fault if one reverts."""

@@ -115,6 +115,17 @@ def test_a_read_goes_on_to_the_next_endpoint(three: tuple[Chain, list[Proxy]], s
     assert "eth_call" in proxies[0].seen
 
 
+@pytest.mark.parametrize("answer", [None, "0xzz", 7, {}])
+def test_an_answer_that_is_no_hex_is_asked_for_again(
+    sending_lab: Lab, monkeypatch: pytest.MonkeyPatch, answer: object
+) -> None:
+    chain = open_chain(sending_lab, sending_lab.world.rpc_url)
+    monkeypatch.setattr(chain, "read", lambda *_: answer)
+
+    with pytest.raises(Retryable, match="answered eth_call with"):
+        chain.call(sending_lab.world.usdc, b"")
+
+
 def test_silence_after_a_broadcast_is_unknown_and_a_refusal_says_why(
     three: tuple[Chain, list[Proxy]],
 ) -> None:
