@@ -17,6 +17,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from agents.models import Deployment
+from agents.states import DeploymentState
 from maxxit.core.money import USDC, ZERO, plain
 from maxxit.events.record import record
 from trading import ledger
@@ -166,6 +167,7 @@ def reconcile(at: SafeVenue, safe: str) -> Reconciled:
             result.unexplained = left
         for asset, amount in left.items():
             _book(safe, f"external:{safe}:{block}:{asset}", asset, amount)
+        _hand_over(safe, block)
         ChainScan.objects.filter(pk=scan.pk).update(scanned_to=block)
         if result.unexplained:
             log.error("ledger_differs_from_chain", safe=safe, block=block, by=result.as_json()["unexplained"])
@@ -222,8 +224,19 @@ def _differences(safe: str, held: dict[str, Decimal]) -> dict[str, Decimal]:
 
 
 def _owner(safe: str) -> Deployment:
-    """Whom the Safe's own movements are booked to: its first deployment."""
-    return Deployment.objects.filter(account=safe).order_by("pk")[0]
+    """Whom the Safe's own movements are booked to: its first deployment that is not revoked, if there is one."""
+    found = list(Deployment.objects.filter(account=safe).order_by("pk"))
+    return next((one for one in found if one.state != DeploymentState.REVOKED), found[0])
+
+
+def _hand_over(safe: str, block: int) -> None:
+    """The USDC of revoked deployments is the one's that trades from the Safe now, also what their last exits bring."""
+    owner = _owner(safe)
+    for old in Deployment.objects.filter(account=safe, state=DeploymentState.REVOKED).exclude(pk=owner.pk):
+        left = ledger.balances(old.pk).get(USDC, ZERO)
+        move = Move(ledger.account_of(old.pk), ledger.account_of(owner.pk), USDC, left, "external")
+        if left > 0:
+            ledger.post(f"handover:{old.pk}:{owner.pk}:{block}", [move])
 
 
 def _book(safe: str, journal: str, asset: str, amount: Decimal) -> bool:

@@ -118,6 +118,10 @@ def plan(deployment: Deployment, safe: str = "") -> ToSign:
     others = Deployment.objects.filter(safe_wallet=safe).exclude(pk=deployment.pk)
     if any(other.owner_id != deployment.owner_id for other in others):
         raise Rejected(f"{safe} is another customer's: a Safe trades for one", code="safe_taken")
+    if twin := others.filter(agent=deployment.agent_id).first():
+        raise Rejected(
+            f"{safe} is deployment {twin.pk}'s with the same agent: use that one", code="safe_taken"
+        )
     if deployment.safe_wallet not in ("", safe) and _has_moved(deployment):
         raise Rejected(
             f"{deployment} has its ledger and orders with {deployment.safe_wallet}: make another deployment for {safe}",

@@ -16,6 +16,7 @@ from django.core.management.base import CommandError
 from agents.models import Deployment
 from maxxit.core.errors import Rejected
 from maxxit.events.models import Event
+from maxxit.events.record import advance
 from positions import guard, performance
 from positions.models import PnlSnapshot
 from tests import builders as make
@@ -154,6 +155,27 @@ def test_a_deployment_keeps_the_safe_that_its_money_is_in(desk: Desk, onboarded:
     onboarded.refresh_from_db()
     assert (onboarded.account, onboarded.verified_at is None) == (desk.world.safe, False)
     assert safes.plan(onboarded).safe == desk.world.safe, "the same Safe can be planned anew"
+
+
+def test_the_next_deployment_of_a_safe_has_what_the_revoked_one_held(
+    desk: Desk, onboarded: Deployment
+) -> None:
+    world = desk.world
+    with pytest.raises(Rejected, match="with the same agent"):
+        safes.plan(make.deployment(onboarded.agent, account="safe:twin", funded=False), world.safe)
+    advance(onboarded, "revoked")
+    after = make.deployment(
+        make.agent(venue="safe", tokens=["ETH", "BTC"]), account="safe:next", funded=False, state="draft"
+    )
+    world.execute_as_owner(as_signed(safes.plan(after, world.safe).transaction))
+
+    assert safes.check(after) == []
+    assert (ledger.balances(onboarded.pk)["USDC"], ledger.balances(after.pk)["USDC"]) == (D(0), D(10_000))
+    world.mint("USDC", world.safe, 500_000_000)
+    reconcile_all()
+    assert ledger.balances(after.pk)["USDC"] == D(10_500)
+    assert reconcile.drifts() == {}
+    assert (guard.read().equity, guard.read().pnl) == (D(10_500), D(0))
 
 
 def test_deposits_and_withdrawals_of_the_owner_are_booked_once(desk: Desk, onboarded: Deployment) -> None:
