@@ -38,7 +38,7 @@ class Command(OpsCommand):
                     row.account,
                     f"{row.purpose} {row.side} {row.symbol}",
                     row.quantity and brief(row.quantity),
-                    row.average_price and f"{row.average_price:.4f}",
+                    row.average_price and brief(row.average_price),
                     row.state,
                     row.reason or row.exit_reason,
                 )
