@@ -66,6 +66,21 @@ UP, DOWN = "bullish", "bearish"
         ("#Bitcoin is undervalued", {"BTC": UP}),
         # signs
         ("$LTC 🚀🚀🚀", {"LTC": UP}),
+        # a condition is no doubt, and no claim
+        ("If $BTC holds 15k, it will go to 20k", {"BTC": UP}),
+        ("If bitcoin goes down, buy the dip", {"BTC": UP}),
+        # what another sentence doubts, doubts this one not
+        ("Might be late for dinner. Just bought more $ETH", {"ETH": UP}),
+        # a price goes the way of what is said beside it
+        ("I'm shorting $BTC here, target 10k", {"BTC": DOWN}),
+        # replies, and a dot that makes a reply public
+        ("@someone Buy some bitcoin so you can join us", {"BTC": UP}),
+        (".$LTC is going to explode", {"LTC": UP}),
+        # words of any kind in the slots
+        ("Re-entered $BTC at 12.8k", {"BTC": UP}),
+        ("Sold half of my ETH today", {"ETH": DOWN}),
+        ("Bitcoin is due for a 40% correction", {"BTC": DOWN}),
+        ("Don't panic, just hodl your bitcoin", {"BTC": UP}),
         # HTML escapes and typographic signs
         ("I’m long $BTC &amp; happy", {"BTC": UP}),
     ],
@@ -96,6 +111,13 @@ def test_calls(text: str, expected: dict[str, str]) -> None:
         "Just bought bitcoin cash",  # another coin
         "IOT is going to change every factory",  # the Internet of Things
         "Buying bitcoins took literally seconds",  # the subject of a sentence
+        "If bitcoin goes down 90% you own a tenth of your stash",  # a condition and no more
+        "The $LTC crowd sleeps.\n$DOGE\n159 times undervalued",  # said of the coin named last
+        "Still 1 ZEC will hit 3000 BTC",  # the unit of a price
+        "Adding bitcoin support to our app",  # the kind of something else
+        "The bitcoin mempool is going up again",
+        "You can now buy, hold and exchange #bitcoin with us",  # an advertisement
+        "I've never recommended that blog as a place to buy BTC",  # negated far away
         "good morning everyone",
         "",
         "$BTC",
@@ -159,6 +181,10 @@ def test_a_token_inside_a_word_is_no_token(before: str, glued: str) -> None:
         '"' * 50_000,
         "§" * 50_000,
         "… " * 50_000,
+        "BTC " + "1," * 50_000,
+        "BTC " + "1.1" * 50_000,
+        "BTC " + "so just " * 20_000,
+        "BTC " + "next year by the end of " * 5_000,
     ],
 )
 def test_long_texts_take_no_time(text: str) -> None:

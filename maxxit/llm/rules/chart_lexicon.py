@@ -21,20 +21,17 @@ CHART_CUES: tuple[Cue, ...] = (
         r"(?:looks|attempting|about|trying|ready|looking) to break ?out",
         r"(?:reclaim|reclaims|reclaimed|reclaiming)\b",
         r"(?:flips?|flipped|turned|turning|turns) <3>(?:into|to) support",
-        r"BREAK <1>(?:towards|as asc)",
+        r"BREAK <1>towards",
     ),
     cue(
-        *("breaks down", DOWN, 10),
+        *("falls through", DOWN, 10),
         r"(?:fell|falls|fall|falling|drops?|dropping|dropped|slips?|slipping|lost|losing) <3>(?:support|"
-        r"below|through)"
-        r"(?! PRICE)",
+        r"below|through)(?! PRICE)",
         r"(?:breaking|broke|breaks) down(?! (?:the|why|how|what|your|my|this|of))",
         r"breakdown (?:below|confirmed|coming|from|in progress)",
         r"los(?:t|es|ing) PRICE",
         r"dead cat bounce",
-        r"edge of a <2>cliff",
         r"(?:flips?|flipped|turned|turning|turns) <3>(?:into|to) resistance",
-        r"broke \d+ (?:fractals?|supports?|levels?)",
         r"roll(?:ing|s)? over(?! (?:this|the|my))",
     ),
     cue(
@@ -55,39 +52,33 @@ CHART_CUES: tuple[Cue, ...] = (
         *("turned away", DOWN, 8),
         r"(?:stopped|rejected|stopping|halted|stalled|rejecting) <6>(?:resistance|the bounce|by|at)",
         r"resistance (?:stopping|stopped|rejecting|rejected|held|holding|holds)",
-        r"(?:not able|unable|failed|fails|failing|can't seem) to (?:pass|break|close|hold|clear|reclaim|get)",
+        r"(?:not able|unable|failed|fails|failing|can't seem) to (?:pass|break|close|hold|clear|reclaim|"
+        r"get)",
         r"rejection",
-        r"(?:lower highs?|lower lows?|double top|overbought|(?<!prefer a )blow ?-?off top|topping|toppy|"
-        r"exhaustion|bear(?:ish)? div\w*)",
+        r"(?:lower highs?|lower lows?|double top|overbought|blow ?-?off top|topping|toppy|exhaustion|"
+        r"bear(?:ish)? div\w*)",
     ),
     *both(
         *("mood", 10),
         r"(?:still|very|super|more|so|mega|extremely|uber|max|turning|staying|feeling|equally|i'm|im|am|is|"
         r"be) BULLISH",
-        r"(?<!or )(?<!eliminate )BULLISH (?:on(?! \S+ (?:vs|versus|against|relative))|<1>(?:bias|signals?|"
-        r"continuation|"
-        r"FIGURE|tk|cross|setup|divergence|div|engulfing|harmonic|pattern|retest|signs?|momentum|chart|"
-        r"trend))",
+        r"BULLISH (?:on(?! \S+ (?:vs|versus|against|relative))|<1>(?:bias|signals?|continuation|FIGURE|tk|"
+        r"cross|setup|divergence|div|engulfing|harmonic|pattern|retest|signs?|momentum|chart|trend))",
         r"BULL (?:FIGURE|div|divergence|engulfing)",
-        r"(?:long|buy) (?:entry|signal)",
+        r"LONG (?:entry|signal|setup)",
         r"(?:looking|looks) (?:very |still |so |really |pretty |fairly )*GOOD",
         r"GOOD (?:signs?|signal|momentum|setup|structure|entry)",
-        r"BULLS (?:are )?(?:back )?(?:in control|are back|winning|took)",
+        r"BULLS <1>(?:in (?:full )?(?:control|charge)|are back|winning|took)",
     ),
     cue(
-        "a rising pattern",
-        UP,
-        8,
+        *("a rising pattern", UP, 8),
         r"(?:falling|descending) wedge",
         r"inv(?:erse|erted)? (?:h ?[&+] ?s|head and shoulders)",
-        r"(?:asc|ascending) "
-        r"tri(?:angle)?",
+        r"(?:asc|ascending) tri(?:angle)?",
         r"golden cross",
     ),
     cue(
-        "a falling pattern",
-        DOWN,
-        8,
+        *("a falling pattern", DOWN, 8),
         r"rising wedge",
         r"(?<!inverse )(?<!inv )(?<!inverted )(?:h&s|head and shoulders)",
         r"(?:desc|descending) tri(?:angle)?",

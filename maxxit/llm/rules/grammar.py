@@ -24,154 +24,131 @@ class Cue:
 CLASSES: Mapping[str, str] = {
     # --- slots -------------------------------------------------------------------------------------------------
     "PRICE": r"(?:\$ ?\d[\d,.]{0,12}(?:-\$?\d[\d,.]{0,12})?(?: ?k| million)?|"
-    r"(?:\d[\d,.]{0,12}(?:-\d[\d,.]{0,12})?(?:k| ?(?:usd|sats|dollars))|"
-    r"\d{1,3},\d{3}|\d{3,9}|\d{0,9}\.\d{1,9})(?! ?(?:btc|§)))\+?(?![\w%]|[.,]\d| ?%| (?:days?|hours?|"
-    r"minutes?|weeks?|months?|"
+    r"(?:\d[\d,.]{0,12}(?:-\d[\d,.]{0,12})?(?:k| ?(?:usd|sats|dollars))|\d{1,3},\d{3}|\d{3,9}|"
+    r"\d{0,9}\.\d{1,9})(?! ?(?:btc|§)))\+?(?![\w%]|[.,]\d| ?%| (?:days?|hours?|minutes?|weeks?|months?|"
     r"years?|times|people|transactions?|txs?|users?|volume|(?:billion|bn|b)\b))",
     "LEVEL": r"(?:(?:the|a|its?|new|key|major|white|\$?\d[\d,.]{0,12}k?|\w+day|\w+ly|\d*[hdwm]) ){0,3}",
     "TOKENS": r"(?:(?:some|more|my|the|your|a|an|any|another|those|this|these|that|all|of|up|on|into|in|to|"
-    r"little|"
-    r"bit|few|back|out|single|half|most|part|third|satoshi|sats?|coins?|fuck\w*|goddamn|damn|"
-    r"\$?\d[\d,.]{0,12}[km]?) ){0,5}§(?! THING)",
+    r"little|bit|few|back|out|single|half|most|part|third|satoshi|sats?|coins?|\$?\d[\d,.]{0,12}[km]?) "
+    r"){0,5}§(?! (?!AFTER)[a-z])",
     "ADVERB": r"(?:(?:just|also|still|now|already|again|only|literally|finally|personally|simply|currently|"
-    r"always|"
-    r"probably|definitely|certainly|really|very|quite|soon|quickly|slowly|eventually|easily|likely|so|too|"
-    r"actually|"
-    r"then|even|much|way|back|a lot|a bit|further|straight|all|been|officially|actively|happily|gladly) )*",
+    r"always|probably|definitely|certainly|really|very|quite|soon|quickly|slowly|eventually|easily|likely|"
+    r"so|too|actually|then|even|much|way|back|a lot|a bit|further|straight|all|been|officially|actively|"
+    r"happily|gladly) )*",
+    "AFTER": r"(?:at|here|now|for|from|before|after|and|or|but|with|without|on|in|into|until|to (?!my|the|a|"
+    r"your|our)|to (?:my|the) (?:bags?|positions?|portfolio|stack|holdings|longs?)|till|til|since|so|"
+    r"because|by|below|above|under|over|around|near|against|as|if|when|while|where|that|which|is|are|was|"
+    r"will|would|again|today|tonight|tomorrow|yesterday|this|these|right|too|soon|instead|already|yet|still|"
+    r"more|not|then|than|through|every|each|all|since|back|off|up|down|out|imo|i|we|you|u|it|they|the|a|my|"
+    r"your|just|only|even|though|with|via|rather|people|folks|guys|dips?|bags?|longs?|shorts?|positions?|"
+    r"holdings?|price|bottom|breakout|pump|like|no|futures|yesterday|daily|weekly|last|next|per|vs|w|x|usd|"
+    r"please|very|sub)\b",
     "THING": r"(?:wallets?|address\w*|hardware|futures?|transactions?|txs?|fees?|blockchains?|blocks?|"
-    r"network|exchanges?|"
-    r"miners?|mining|etfs?|trust|compan\w+|atms?|debit|cards?|podcast|community|dev\w*|conference|core|"
-    r"protocol|"
-    r"skeptics?|critics?|maximalists?|flippening|volume|investors?|traders?|twitter|space|chains?|"
-    r"payments?|users?|"
-    r"adoption|fund|funds|economy|economics|options|network|supply|dominance|market ?cap|mempool|hash "
-    r"?rate|difficulty|books?)\b",
+    r"network|exchanges?|miners?|mining|etfs?|trust|compan\w+|atms?|debit|cards?|podcast|community|dev\w*|"
+    r"conference|core|protocol|skeptics?|critics?|maximalists?|flippening|volume|investors?|traders?|"
+    r"twitter|space|chains?|payments?|users?|adoption|fund|funds|economy|economics|options|network|supply|"
+    r"dominance|market ?cap|mempool|hash ?rate|difficulty|books?)\b",
     # --- who and when ------------------------------------------------------------------------------------------
     "IAM": r"(?:(?:i'm|i am|im|i've been|i have been|we're|we are|we've been|still|currently|been) ADVERB)",
-    "IDID": r"(?:(?:(?:(?<!because )(?<!that )(?<!if )(?<!when )(?<!since )(?:i|we|i've|i have|we've)) "
-    r"ADVERB)|"
-    r"^ADVERB)(?:(?:managed|decided|was able) to )?",
+    "IDID": r"(?:(?:(?<!because )(?<!that )(?<!if )(?<!when )(?<!since )(?:i|we|i've|i have|we've)|^(?:and "
+    r")?|, and|and) ?ADVERB(?:(?:managed|decided|was able) to )?)",
     "IWILL": r"(?:(?:i'll|i will|we'll|i'd (?:rather|prefer to)|i would|i'd|i'm (?:going|looking|ready|"
-    r"waiting|planning|"
-    r"about) to|i plan to|i intend to|i keep|(?:^|'cuz |, |i )(?:will|waiting to|looking to|planning to|"
-    r"going to|"
-    r"about to|ready to|rather)) ADVERB)",
-    "TELL": r"(?:(?:^|[,;:)] |- |\* )(?:(?:just|now|so|please|psst|and|but|or|then|go|simply|always|also|"
-    r"yes|no|well|ok)"
-    r"[,.]? )*|(?:keep|remember to|make sure to|you should|you can|you must|should|better|gotta|need "
-    r"to|have to|(?:easi|saf|smart|wis|b)(?:er|est) to|risky to|best to|advice is to|to just|told you,?) "
-    r"(?:just |"
-    r"simply |also )?)",
-    "FUTURE": r"(?:will|'ll|gonna|gunna|going to|about to|ready to|set to|poised to|bound to|likely to|"
-    r"most likely|"
-    r"(?<!we )(?<!you )(?<!they )should|expected to|sure to|easily|looks? to|looking to|want(?:s|ing)? to|"
-    r"trying to|attempting to|will likely|"
-    r"could easily|can easily|won't stop until it)(?! have)",
+    r"waiting|planning|about) to|i plan to|i intend to|i keep|(?:^|'cuz |(?<=, )|i )(?:will|waiting to|"
+    r"looking to|planning to|going to|about to|ready to|rather)) ADVERB)",
+    "START": r"(?:(?:^|(?<=[,;)] )|(?<=advice: )|(?<=tip: )|(?<=plan: )|(?<=- )|(?<=\* ))(?:(?:just|now|so|"
+    r"please|psst|and|but|or|then|go|simply|always|also|yes|no|well|ok)[,.]? )*)",
+    "TELL": r"(?:START|(?:keep|remember to|make sure to|you should|you must|should|better|gotta|need to|"
+    r"have to|(?:easi|saf|smart|wis|b)(?:er|est) to|risky to|best to|advice is to|to just|told you,?) "
+    r"(?:just |simply |also )?)",
+    "FUTURE": r"(?:will|'ll|gonna|gunna|going to|about to|ready to|set to|poised to|bound to|likely to|most "
+    r"likely|(?<!we )(?<!you )(?<!they )should|expected to|sure to|easily|looks? to|looking to|want(?:s|"
+    r"ing)? to|trying to|attempting to|will likely|could easily|can easily)(?! have)",
     "EXPECT": r"(?:(?:i|we|i'm|i've) (?:\w+ )?(?:expect|expecting|predict|predicting|anticipate|"
-    r"anticipating|think|"
-    r"believe|foresee|guess|bet|betting|feel|target|targeting|looking for|calling for|am calling|"
-    r"reckon|wager)|my (?:view|guess|bet|prediction|call|bias|point)|strongly believe|expect|expecting|"
-    r"predicting)",
+    r"anticipating|think|believe|foresee|guess|bet|betting|feel|target|targeting|looking for|calling for|am "
+    r"calling|reckon|wager)|my (?:view|guess|bet|prediction|call|bias|point)|strongly believe|expect|"
+    r"expecting|predicting)",
     "AHEAD": r"(?:(?:(?:by|before|until|in|at|for|this|coming) )*(?:(?:the )?end of \w+|(?:the )?year[- "
-    r"]?end|eoy|eom|"
-    r"eow|tomorrow|tomm?\b|next (?:day|week|month|year|summer|spring)|soon|(?:new years?|christmas|"
-    r"xmas)(?: eve)?)|"
-    r"(?:by|before|this|in) (?:week|month|year|weekend|summer|spring|january|february|march|april|june|"
-    r"july|august|"
-    r"september|october|november|december|jan|feb|mar|apr|q[1-4]|h[12]|2018)\b)",
+    r"]?end|eoy|eom|eow|tomorrow|tomm?\b|next (?:day|week|month|year|summer|spring)|soon|(?:new years?|"
+    r"christmas|xmas)(?: eve)?)|(?:by|before|this|in) (?:week|month|year|weekend|summer|spring|january|"
+    r"february|march|april|june|july|august|september|october|november|december|jan|feb|mar|apr|q[1-4]|"
+    r"h[12]|20\d\d)\b)",
     # --- deeds -------------------------------------------------------------------------------------------------
     "BUY": r"(?:buy|accumulate|(?<!, )long|stack|load up|pick up|scoop(?: up)?|grab|snag|get into|acquire|"
-    r"invest in|"
-    r"stock up|re-?enter|rebuy|bid on|btd on|go long(?: on)?)",
+    r"invest in|load the boat(?: on)?|stock up|re-?enter|rebuy|bid on|btd on|go long(?: on)?)",
     "BUYING": r"(?:(?:re-?)?buying|scaling into|accumulating|adding|longing|stacking|loading(?: up)?|"
-    r"picking up|scooping(?: up)?|getting "
-    r"into|acquiring|investing in|going all[- ]in(?: on)?|all[- ]in(?: on)?|bidding(?: on)?|going long(?: "
-    r"on)?)",
+    r"picking up|scooping(?: up)?|getting into|acquiring|investing in|going all[- ]in(?: on)?|all[- ]in(?: "
+    r"on)?|bidding(?: on)?|going long(?: on)?)",
     "BOUGHT": r"(?:bought|accumulated|added|longed|stacked|loaded up|picked up|scooped(?: up)?|grabbed|"
-    r"snagged|got into|"
-    r"entered(?: into)?|jumped into|jumped in|opened|acquired|invested in|rebought|re-?entered|went all[- "
-    r"]in(?: on)?|scaled into|flipped long(?: on)?|"
-    r"went long(?: on)?|pick up|scoop up|pulled the trigger on)",
-    "SELL": r"(?:sell|(?<!, )short|dump|get out of|exit|take profits?(?: on| in)?|stay (?:out of|away "
-    r"from)|stay away from|"
-    r"get rid of|avoid|close|trim|reduce|go short(?: on)?)",
+    r"snagged|got into|entered(?: into)?|jumped into|jumped in|opened|acquired|invested in|rebought|"
+    r"re-?entered|went all[- ]in(?: on)?|scaled into|flipped long(?: on)?|went long(?: on)?|pick up|scoop "
+    r"up|pulled the trigger on)",
+    "SELL": r"(?:sell|(?<!, )short|dump|get out of|exit|take profits?(?! target| level| order)(?: on| in)?|"
+    r"stay (?:out of|away from)|stay away from|get rid of|avoid|close|trim|reduce|go short(?: on)?)",
     "SELLING": r"(?:selling|cashing out(?: of)?|reducing|closing|shorting|dumping|getting out of|exiting|"
-    r"taking profits?(?: on| in)?|staying (?:out of|away "
-    r"from)|trimming|going short(?: on)?)",
+    r"taking profits?(?: on| in)?|staying (?:out of|away from)|trimming|going short(?: on)?)",
     "SOLD": r"(?:sold(?: out of)?|cashed out(?: of)?|reduced|flipped short(?: on)?|shorted|dumped|got out "
-    r"of|exited|closed|took profits?(?: on| in)?|trimmed|went short(?: on)?)",
+    r"of|exited|closed|(?:took|taken) <2>profits?(?! target| level| order)(?: on| in)?|trimmed|went "
+    r"short(?: on)?)",
     "HOLD": r"(?:hold|hodl|hold on to|hang on to)",
     "HOLDING": r"(?:holding|hodling|long|riding|holding on to|punting)",
-    "NOT": r"(?:not|never|won't|wont|don't|dont|do not|didn't|refuse to|can't|cannot|no need to|stop|no "
-    r"way to|"
-    r"nobody should|without|isn't|ain't|wouldn't|would not|would never)",
+    "NOT": r"(?:not|haven't|never|won't|wont|don't|dont|do not|didn't|refuse to|can't|cannot|no need to|"
+    r"stop|no way to|nobody should|no (?:good )?reason to|without|isn't|ain't|wouldn't|would not|would "
+    r"never)",
     # --- charts ------------------------------------------------------------------------------------------------
     "FIGURE": r"(?:flag|pennant|wedge|triangle|tri|h&s|head and shoulders|channel|cup (?:and|&) handle|"
-    r"pattern|range|"
-    r"consolidation|structure|cross|recross|\w*flag\w*)",
+    r"pattern|range|consolidation|structure|cross|recross|\w*flag\w*)",
     "MEAN": r"(?:(?:\d+ ?-?(?:day|d|week|w|h|hr)? ?-?)?(?:sma|ema|ma|dma|moving average|kijun|vwap|cloud|"
-    r"kumo|"
-    r"trend ?line|fib\w*|neckline|box|zone|range))",
-    "DONE": r"(?:confirm\w*|complet\w*|finish\w*|play(?:s|ed|ing) out|in play|breakout|broke out|break "
-    r"?out|breaking "
-    r"out|broken|valid\w*)",
-    "BREAK": r"(?:break|breaks|broke|breaking|broken|breakout|break-out|break out|bust\w*|"
-    r"punch(?:es|ed|ing)?|blast(?:s|ed|ing)?|slic(?:es|ed|ing)|clear(?:s|ed|ing)|smash\w*|pass)",
+    r"kumo|trend ?line|fib\w*|neckline|box|zone|range))",
+    "DONE": r"(?:confirm\w*|complet\w*|finish\w*|play(?:s|ed|ing) out|in play|breakout|broke out|break ?out|"
+    r"breaking out|broken|valid\w*)",
+    "BREAK": r"(?:break|breaks|broke|breaking|broken|breakout|break-out|break out|bust\w*|punch(?:es|ed|"
+    r"ing)?|blast(?:s|ed|ing)?|slic(?:es|ed|ing)|clear(?:s|ed|ing)|smash\w*|pass)",
 }
 
 SIDED: Mapping[str, tuple[str, str]] = {
     "WARDS": (r"(?:up|upside|upwards?|higher)", r"(?:down|downside|downwards?|lower)"),
     "RISE": (
         r"(?:rise|rally|moon|pump|bounce|surge|soar|fly|climb|double|triple|explode|skyrocket|recover|"
-        r"outperform|rip|"
-        r"rebound|appreciate|make a (?:run|move|push)|continue WARDS|break ?out|eiffel tower|make new "
-        r"(?:highs|aths?)|(?:break|hit|test|retest|"
-        r"make|see|reach|set) (?:its |the |a |an |another |new )*(?:aths?|all[- ]time highs?|highs?)|(?:go|"
-        r"head|move|run|"
-        r"push|shoot|trade|climb|drift|trend|break|keep going|be) ADVERB(?:up|higher|upwards?|"
-        r"parabolic)\b(?! to "
-        r"date)|keep (?:rising|going|climbing|pumping|growing)|get expensive|do well|be (?:huge|massive|"
-        r"bullish|green))",
+        r"outperform|rip|rebound|appreciate|make a (?:run|move|push)|continue WARDS|break ?out|make new "
+        r"(?:highs|aths?)|(?:break|hit|test|retest|make|see|reach|set) (?:its |the |a |an |another |new "
+        r")*(?:aths?|all[- ]time highs?|highs?)|(?:go|head|move|run|push|shoot|trade|climb|drift|trend|"
+        r"break|keep going) ADVERB(?:up|higher|upwards?|parabolic)\b(?! to date)|keep (?:rising|going|"
+        r"climbing|pumping|growing)|do well|be (?:huge|massive|bullish|green))",
         r"(?:fall|drop|crash|dump|tank|retrace|correct|bleed|collapse|plunge|plummet|dip|roll over|break "
-        r"?down|pop|burst|"
-        r"underperform|pull ?back|implode|get (?:crushed|cr|cru|wrecked|rekt|hammered|destroyed|dumped|"
-        r"slaughtered)|"
-        r"drag \w+ down|make new lows|(?:go|head|move|push|trade|drift|trend|come|break|be) ADVERB(?:down|"
-        r"lower|"
-        r"downwards?)\b(?! as)|keep (?:falling|dropping|dumping|bleeding)|be (?:bearish|red|ugly)|lose "
-        r"(?:support|"
-        r"value|\d+%))",
+        r"?down|pop|burst|underperform|pull ?back|implode|get (?:crushed|wrecked|rekt|hammered|destroyed|"
+        r"dumped|slaughtered)|drag \w+ down|make new lows|(?:go|head|move|push|trade|drift|trend|come|break|"
+        r"be) ADVERB(?:down|lower|downwards?)\b(?! as)|keep (?:falling|dropping|dumping|bleeding)|be "
+        r"(?:bearish|red|ugly)|lose (?:support|value|\d+%))",
+    ),
+    "RISING": (
+        r"(?:rising|rallying|climbing|pumping|mooning|bouncing|recovering|ripping|doubling|tripling|surging|"
+        r"soaring)",
+        r"(?:falling|crashing|dumping|tanking|bleeding|collapsing|dropping|correcting|halving|plunging)",
     ),
     "MOVING": (
         r"(?:(?:heading|headed|heads?|moving|moves|climbing|pushing|going|ripping|trending|breaking|"
-        r"continuing|"
-        r"continues|grinding|stairstepping) (?:back )?WARDS(?! (?:the|my|your|our|some)\b)|(?:rising|"
-        r"rallying|climbing|pumping|mooning|bouncing|"
-        r"recovering|ripping) (?:again|hard|nicely))",
+        r"continuing|continues|grinding|stairstepping) ADVERBWARDS(?! (?:the|my|your|our|some)\b)|(?:rising|"
+        r"rallying|climbing|pumping|mooning|bouncing|recovering|ripping) (?:again|hard|nicely))",
         r"(?:(?:heading|headed|heads?|moving|moves|pushing|going|goes|trending|breaking|continuing|"
-        r"continues|grinding|"
-        r"bleeding|rolling|drop|dropping|fall|falling) (?:back |much |way |even )?(?:WARDS|over)|"
-        r"(?:falling|crashing|"
-        r"dumping|tanking|bleeding|collapsing|dropping) (?:again|hard|fast))",
+        r"continues|grinding|bleeding|rolling|drop|dropping|fall|falling) (?:back |much |way |even )?WARDS|"
+        r"(?:falling|crashing|dumping|tanking|bleeding|collapsing|dropping) (?:again|hard|fast))",
     ),
     "MOVE": (
         r"(?:rally|bull ?run|run|pump|breakout|break ?out|bounce|rebound|(?:leg|move|push|continuation|"
-        r"reversal|break|"
-        r"wave|swing|explosion|spike)(?: to the| is)? WARDS|upside|recovery|\w* ?aths?|(?:new |fresh |"
-        r"another |higher )?"
-        r"(?:all[- ]time )?highs?|green (?:candles?|weekly|daily|week|day|month)|moon|short squeeze|uptrend)",
+        r"reversal|break|wave|swing|explosion|spike)(?: to the| is)? WARDS|upside|recovery|\w* ?aths?|"
+        r"(?:new |fresh |another |higher )?(?:all[- ]time )?highs?|green (?:candles?|weekly|daily|week|day|"
+        r"month)|moon|short squeeze|uptrend)",
         r"(?:crash|correction|dump|pullback|pull back|retrace|retracement|drop|sell-?off|breakdown|(?:leg|"
-        r"move|push|"
-        r"continuation|reversal|break|wave|swing)(?: to the| is)? WARDS|downside|(?:new |lower |fresh "
-        r")lows|red candles?|"
-        r"collapse|bear market|downtrend|blood\w*|capitulation)",
+        r"move|push|continuation|reversal|break|wave|swing)(?: to the| is)? WARDS|downside|(?:new |lower |"
+        r"fresh )lows|red candles?|collapse|bear market|downtrend|blood\w*|capitulation)",
     ),
     "GOOD": (
         r"(?:good|strong|great|bullish|primed|healthy|nice|nicely|well|amazing|beautiful|solid|ready|"
-        r"positive|excellent|"
-        r"juicy|sexy|tasty)",
-        r"(?:weak|bearish|toppy|heavy|bad|ugly|exhausted|terrible|shaky|tired|dangerous|scary|negative|poor)",
+        r"positive|excellent|juicy|sexy|tasty)",
+        r"(?:weak|bearish|toppy|heavy|bad|ugly|exhausted|terrible|shaky|tired|dangerous|scary|negative|"
+        r"poor)",
     ),
+    "LONG": (r"(?:long|buy)", r"(?:short|sell)"),
     "BULL": (r"(?:bull|bullish)", r"(?:bear|bearish)"),
     "BULLS": (r"bulls", r"bears"),
     "BULLISH": (r"bullish", r"bearish"),
@@ -191,10 +168,8 @@ SIDED: Mapping[str, tuple[str, str]] = {
     ),
     "CHEAP": (
         r"(?:(?<!most )under[- ]?(?:valued|priced|appreciated)|on sale|(?:a |such a |an? absolute "
-        r")(?:bargain|steal)|"
-        r"such a deal|dirt cheap|at a discount|(?:is|are|looks|so|this|too|very|pretty|still) cheap(?! "
-        r"(?!here|now|at|"
-        r"right|compared|today|for)\w))",
+        r")(?:bargain|steal)|such a deal|dirt cheap|at a discount|(?:is|are|looks|so|this|too|very|pretty|"
+        r"still) cheap(?! (?!here|now|at|right|compared|today|for)\w))",
         r"(?:over[- ]?(?:valued|priced|hyped|extended)|too expensive)",
     ),
 }

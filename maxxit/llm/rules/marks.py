@@ -5,94 +5,83 @@ import re
 REPOST = re.compile(r"^\s*(?:RT @|RT:|MT @|via @)", re.IGNORECASE)
 
 JOKE = re.compile(
-    r"😂|🤣|😜|😝|🤡|🤪|/s\b|(?<!\w)(?:lol|lmao|lmfao|rofl|haha\w*|hehe\w*|jk|kidding|joke\w*|sarcas\w*|satire|"
-    r"meme\w*|"
-    r"inb4|mfw|tfw|hilarious|wen|smh|wtf|ffs|parody|grandma|lambo\w*|mcafee\w*)(?!\w)",
+    r"😂|🤣|😜|😝|🤡|🤪|/s\b|(?<!\w)(?:lol|lmao|lmfao|rofl|haha\w*|hehe\w*|jk|kidding|(?<!is a )joke\w*|sarcas\w*|"
+    r"satire|meme\w*|inb4|mfw|tfw|hilarious|wen|smh|wtf|ffs|parody|lambo\w*|mcafee\w*)(?!\w)",
     re.IGNORECASE,
 )
+ADVERT = re.compile(
+    r"(?<!\w)(?:you can now|can now be|now (?:accepting|available|supports?|live)|giveaway|give away|sign "
+    r"up|free (?:§|coins?)|promo|referral|discount code|retweet|(?:visit|follow) us|check out|"
+    r"download)(?!\w)"
+)
+"""Words of those who sell something else than a view."""
 MACHINE = re.compile(
-    r"(?<!\w)(?:ignore (?:all|any|the|previous)|(?:previous|all) instructions?|new rules|"
-    r"(?:system|assistant|user|human) ?:|classify|post_id|\"candidate\"|\"sentiment\"|tool_use|function_call|"
-    r"(?:with )?confidence (?:of )?[\d.]+|"
-    r"you (?:are|now) (?:an? )?(?:ai|model|trade)|operator of|must output|decode and)(?!\w)|"
-    r"<\|?\w+\|?>|\[/?inst\]|<<sys>>",
+    r"(?<!\w)(?:ignore (?:all|any|the|previous)|(?:previous|all) instructions?|new rules|(?:system|"
+    r"assistant|user|human) ?:|classify|post_id|\"candidate\"|\"sentiment\"|tool_use|function_call|(?:with "
+    r")?confidence (?:of )?[\d.]+|you (?:are|now) (?:an? )?(?:ai|model|trade)|operator of|must output|"
+    r"decode and)(?!\w)|<\|?\w+\|?>|\[/?inst\]|<<sys>>",
     re.IGNORECASE,
 )
 """Words that are meant for a machine that reads along."""
 OTHERS = re.compile(
     r"(?<!\w)(?:says?|sees|warning|experts?|thinks|believes|(?:some|others|many|people|they) (?:think|"
-    r"believe|expect)|said|saying|tells|according to|reports?|reported|reporting|claims?|claimed|"
-    r"predicts|warns?|"
-    r"warned|announce[sd]?|article|via|interview|bloomberg|cnbc|reuters|wsj|forbes|shout\w*|commented|"
-    r"analysts?|strategist|"
-    r"regulators?|"
-    r"government|govt|ceo|breaking(?= news|:)|recap|coin ?chat|podcast|episode|video|livestream|"
-    r"going live|"
-    r"live to talk|wall st(?:reet)?|elon|krugman)(?!\w)",
+    r"believe|expect)|said|saying|tells|according to|reports?|reported|reporting|claims?|claimed|predicts|"
+    r"warns?|warned|announce[sd]?|article|via|interview|bloomberg|cnbc|reuters|wsj|forbes|shout\w*|"
+    r"commented|analysts?|strategist|regulators?|government|govt|ceo|breaking(?= news|:)|recap|podcast|"
+    r"episode|video|livestream|going live|live to talk|wall st(?:reet)?|elon|krugman)(?!\w)",
     re.IGNORECASE,
 )
 PEOPLE = re.compile(
     r"(?<!\w)(?:people (?:are|who|keep)|someone|everyone|anyone|nobody|they|their|them|he|she|his|her|"
-    r"investors?|newbies|"
-    r"traders|companies|you were|you are|if you)(?!\w)",
+    r"investors?|newbies|traders|companies|you were|you are|if you)(?!\w)",
     re.IGNORECASE,
 )
 PAST = re.compile(
     r"(?<!\w)(?:last (?:year|month|week|time|two)|yesterday|(?:days?|weeks?|months?|years?|hours?|hrs?) ago|"
-    r"back in|"
-    r"in 20(?:0\d|1[0-7])|(?<!than i have been )in the past \w|used to|was|were|had|history|remember|"
-    r"reminds? me|earlier|"
-    r"so far|this year|ytd|year-to-date|should have|could have|would have|went from|has gone|have gone|"
-    r"outperformed|returned?|returns|played|sold off|did)(?!\w)",
+    r"since 20\d\d|back in (?:20\d\d|the day|time)|in 20(?:0\d|1[0-7])|(?<!than i have been )in the past \w|"
+    r"used to|was|were|had|history|remember|reminds? me|earlier|so far|this year|ytd|year-to-date|should "
+    r"have|could have|would have|went from|has gone|have gone|outperformed|returned?|returns|played|sold "
+    r"off|did)(?!\w)",
     re.IGNORECASE,
 )
 FAR = re.compile(
-    r"(?<!\w)(?<!past )(?<!last )(?:(?:few|couple(?: of)?|next \w+|\d+(?:-\d+)?|many|several|"
-    r"coming) (?:more )?(?:years|decades)|decade|decades|"
-    r"long[- ]?(?:run|term|haul)|by 20(?:19|[2-9]\d)|in 20(?:19|[2-9]\d)|for 20(?:19|[2-9]\d)|some ?day|"
-    r"eventually|forever|future|"
-    r"one day)(?!\w)",
+    r"(?<!\w)(?<!past )(?<!last )(?:(?:few|couple(?: of)?|next \w+|\d+(?:-\d+)?|many|several|coming) "
+    r"(?:more )?(?:years|decades)|decade|decades|long[- ]?(?:run|term|haul)|by 20(?:19|[2-9]\d)|in 20(?:19|"
+    r"[2-9]\d)|for 20(?:19|[2-9]\d)|some ?day|eventually|forever|future|one day)(?!\w)",
     re.IGNORECASE,
 )
 SUPPOSED = re.compile(
     r"(?<!\w)(?:what if|imagine|let's say|let's assume|assume|assuming|hypothetical\w*|suppose|would be|"
-    r"would have|"
-    r"wouldn't|if i|if they|if there|if he|\*if\*|for example|e\.g\.|example|in order to|in order for|hoping|"
-    r"hope|wish|pray\w*|ideal|dream)(?!\w)",
+    r"would have|wouldn't|if i|if they|if there|if he|for example|e\.g\.|example|in order to|in order for|"
+    r"hoping|hope|wish|pray\w*|ideal|dream)(?!\w)",
     re.IGNORECASE,
 )
 CHART = re.compile(
     r"(?<!\w)(?:\d{1,2}[mhdw]|[14]hr?|daily|weekly|fibs?|resistance|support|flag|wedge|pennant|triangle|tri|"
-    r"kumo|cloud|"
-    r"kijun|tk|rsi|macd|\d*ema|\d*sma|ma|harmonic|h&s|channel|fractals?|trend ?line|breakout|target|targets|"
-    r"trgt|volume|"
-    r"pattern|ath|chart|entry|bids?)(?!\w)",
+    r"kumo|cloud|kijun|tk|rsi|macd|\d*ema|\d*sma|ma|harmonic|h&s|channel|fractals?|trend ?line|breakout|"
+    r"target|targets|trgt|volume|pattern|ath|chart|entry|bids?)(?!\w)",
     re.IGNORECASE,
 )
 NEGATION = re.compile(
     r"(?<!\w)(?:not|never|no|without|neither|nor|isn't|isnt|aren't|won't|wont|can't|cant|cannot|don't|dont|"
-    r"doesn't|"
-    r"doesnt|didn't|didnt|ain't|hardly|stop|instead of|rather than|nobody|no one)(?!\w)",
+    r"doesn't|doesnt|didn't|didnt|ain't|hardly|stop|instead of|rather than|nobody|no one)(?!\w)",
     re.IGNORECASE,
 )
 CLAUSE = re.compile(r"[,;:()]| - | but | and | so | because | though ")
 """Where a clause ends: a negation reaches no further."""
 UNSURE = re.compile(
-    r"(?<!\w)(?:either|might|maybe|perhaps|may|possibly|could(?! easily)|can (?:go|be)|unless|until|not sure|"
-    r"doubtful|otherwise|"
-    r"not in the clear|not saying)(?!\w)",
+    r"(?<!\w)(?:either|might|maybe|perhaps|may|possibly|could(?! easily)|can (?:go|be)|unless|until|not "
+    r"sure|doubtful|otherwise|not in the clear|not saying)(?!\w)",
     re.IGNORECASE,
 )
 NOT_CLAIMED = re.compile(
     r"(?<!\w)(?:if|when|whenever|once|until|unless|whether|while|each time|every time|why|how|reasons?|"
-    r"after|who|what|"
-    r"than)(?: \S+){0,3} ?$"
+    r"after|who|what|than)(?: \S+){0,3} ?$"
 )
 """What stands before words that are a condition, a reason or a question, and no claim of the author."""
 SUBJECT = re.compile(
-    r"(?:^|§|\b(?:it|its|it's|we|we're|we'll|it'll|price|prices|this|that|that's|market|chart|bulls|bears|"
-    r"things))(?:'s)?"
-    r"(?: \S+){0,4} ?$"
+    r"(?:§|\b(?:it|its|it's|we|we're|we'll|it'll|price|prices|this|that|that's|market|chart|bulls|bears|"
+    r"things))(?:'s)?(?: \S+){0,4} ?$|^ ?(?:\S+ )?$"
 )
 """What stands before a verb that a token, its price or "we" is the subject of."""
 OTHER_COIN = re.compile(
@@ -101,10 +90,9 @@ OTHER_COIN = re.compile(
 )
 OTHER_SUBJECT = re.compile(
     r"\$[a-z]{2,7}\b|(?<!\w)(?:alts?|alt ?coins?|shitcoins?|bcash|bch|bitcoin cash|gold|stocks?|fees?|gbtc|"
-    r"etfs?|(?<!/)usd|"
-    r"dollars?|fiat|(?:the |this )?coins?|tokens?|everyone|banks?|people|miners?|forks?|icos?|counts?|"
-    r"volume|supply|mempool|market share|"
-    r"hash ?rate|difficulty|adoption|interest|dominance|market ?cap)(?!\w)"
+    r"etfs?|(?<!/)usd|dollars?|fiat|(?:the |this )?coins?|tokens?|everyone|banks?|people|miners?|forks?|"
+    r"icos?|counts?|volume|supply|mempool|market share|hash ?rate|difficulty|adoption|interest|dominance|"
+    r"market ?cap)(?!\w)"
 )
 """What a cue may speak of instead of a listed token, in masked lower-case text."""
 PRICE = re.compile(r"\$ ?\d[\d,.]*|(?<![\w.])\d[\d,.]*k(?!\w)")

@@ -1,4 +1,4 @@
-"""From a text to a reading: cues per sentence, minus what makes it no call, for each token apart.
+"""From a text to a reading: cues of a sentence, less its doubts, added up for each token; less the doubts of the post.
 
 Precision first. A post is a call only when some token collects enough weight on one side; questions, reposts,
 quotations, jokes, news, history and far horizons take weight away or end the matter. The text alone decides: who
@@ -33,8 +33,6 @@ SURE = 30
 """Weight at which confidence reaches its highest."""
 LOWEST, HIGHEST = 0.55, 0.9
 """Confidence at the threshold and at `SURE`."""
-
-
 COMPOUND = re.compile(rf" {CLASSES['THING']}")
 """After a token: it only says what kind of thing is meant."""
 
@@ -183,7 +181,7 @@ def _about(part: Sentence, at: int, focus: list[str]) -> list[str]:
     nearest = min(part.mentions, key=lambda mention: (abs(mention.at - at), mention.at))
     clause = marks.CLAUSE.split(part.text[:at])[-1]
     start = at - len(clause)
-    if start <= nearest.at < at and COMPOUND.match(part.text, nearest.at + 1):
+    if start <= nearest.at and COMPOUND.match(part.text, nearest.at + 1):
         return []
     if marks.OTHER_SUBJECT.search(part.text, max(start, nearest.at) if nearest.at < at else start, at):
         return []
@@ -231,6 +229,7 @@ def _doubts(parts: Sequence[Sentence]) -> list[tuple[str, int]]:
     text = "\n".join(part.text for part in parts)
     weighed = (
         ("speaks to a machine", 100, marks.MACHINE.search(text)),
+        ("advertises", 5, marks.ADVERT.search(text)),
         ("sounds like a joke", 7, marks.JOKE.search(text)),
         ("lists many prices", 5, len(marks.PRICE.findall(text)) >= marks.MANY_PRICES),
         ("asks", 3, any(part.question for part in parts)),
