@@ -24,6 +24,9 @@ log = structlog.get_logger(__name__)
 MULTICALL_SIZE = 500
 """Calls in one Multicall3 read."""
 READ_TRIES = 2
+BUSY_CODES = frozenset({-32005, -32002, 429})
+BUSY_WORDS = ("rate limit", "too many requests", "header not found")
+"""How a node says that it cannot answer now (EIP-1474: limit exceeded, resource unavailable), which is no refusal."""
 _AGGREGATE = "aggregate3((address,bool,bytes)[])"
 
 
@@ -101,12 +104,13 @@ class Endpoint:
         except (ValueError, KeyError, TypeError) as error:
             raise lost(f"{self.name} answered no JSON-RPC: {error}") from error
 
-    @staticmethod
-    def _result(row: dict[str, Any]) -> Any:
+    def _result(self, row: dict[str, Any]) -> Any:
         if row.get("error") is not None:
             error = row["error"]
-            data = error.get("data")
-            raise Fault(str(error.get("message")), data if isinstance(data, str) else "")
+            said, data = str(error.get("message")), error.get("data")
+            if error.get("code") in BUSY_CODES or any(word in said.lower() for word in BUSY_WORDS):
+                raise Retryable(f"{self.name} is busy: {said}")
+            raise Fault(said, data if isinstance(data, str) else "")
         return row["result"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from maxxit.core.errors import Misconfigured, Retryable, Unknown
 from tests.chain.lab import Lab
 from tests.chain.sending.proxy import Proxy, proxied
-from trading.chain.rpc import Chain, Disagreement, Fault, code_of
+from trading.chain.rpc import Chain, Disagreement, Endpoint, Fault, code_of
 from trading.contracts.codec import encode_call
 
 pytestmark = pytest.mark.chain
@@ -113,6 +113,30 @@ def test_a_read_goes_on_to_the_next_endpoint(three: tuple[Chain, list[Proxy]], s
     proxies[0].chances = {"eth_call": {"lost": 1.0}}
     assert len(chain.many(balance_calls(sending_lab, 1))) == 1
     assert "eth_call" in proxies[0].seen
+
+
+def test_an_endpoint_over_its_limit_is_passed_by_and_refuses_nothing(
+    three: tuple[Chain, list[Proxy]], sending_lab: Lab
+) -> None:
+    chain, proxies = three
+    chain.health_seconds = 60
+    chain.healthy()
+    proxies[0].chances = {"eth_call": {"limited": 1.0}, "eth_getTransactionCount": {"limited": 1.0}}
+
+    assert len(chain.many(balance_calls(sending_lab, 1))) == 1
+    assert chain.nonce(sending_lab.world.safe) >= 0
+    for proxy in proxies:
+        proxy.chances = {"eth_call": {"limited": 1.0}, "eth_sendRawTransaction": {"limited": 1.0}}
+    with pytest.raises(Retryable, match="eth_call"):
+        chain.call(sending_lab.world.usdc, b"")
+    with pytest.raises(Retryable, match="daily request count exceeded"):
+        chain.broadcast(b"\x01")
+
+
+@pytest.mark.parametrize("message", ["header not found", "Too Many Requests", "rate limit reached"])
+def test_a_node_that_says_so_in_words_is_busy_too(message: str) -> None:
+    with pytest.raises(Retryable, match="is busy"):
+        Endpoint("http://127.0.0.1:1", 1.0)._result({"error": {"code": -32000, "message": message}})
 
 
 @pytest.mark.parametrize("answer", [None, "0xzz", 7, {}])
