@@ -1,6 +1,9 @@
 """Every coded reason in words, and where its limit is set. Pure."""
 
 RISK, SIGNALS, MARKETS = "config/risk.yaml", "config/signals.yaml", "config/markets.yaml"
+CHAINS = "config/chains.yaml"
+_SIGN = "`manage.py safe plan`, and its owners sign"
+_TIERS = f"fee_tiers in {CHAINS} and a new plan; the pool's liquidity"
 _BOTH = "{name} under account: or platform: in config/risk.yaml, whichever equals the limit"
 
 
@@ -169,6 +172,75 @@ REASONS: dict[str, tuple[str, str]] = {
     "never_arrived": (
         "the venue never knew it, and its deadline passed",
         f"order_deadline_seconds in {RISK}",
+    ),
+    "deadline_passed": ("it reached the venue after its deadline", f"order_deadline_seconds in {RISK}"),
+    # from a Safe: what its owners signed, what the module and the chain said
+    "safe_not_planned": (
+        "nothing was ever planned for this Safe",
+        "`manage.py safe plan`, and its owners sign",
+    ),
+    "safe_not_verified": (
+        "the chain has not confirmed what the owners signed",
+        "`manage.py safe verify --deployment N` names each difference",
+    ),
+    "not_a_safe": ("there is no Safe at this address on this chain", "safe_wallet of the deployment"),
+    "module_disabled": ("the module is not enabled in the Safe", _SIGN),
+    "executor_not_allowed": ("the Safe's policy names another executor, or was revoked", _SIGN),
+    "not_executor": ("the Safe's policy names another executor, or was revoked", _SIGN),
+    "stopped": ("the Safe's guardian or owners have stopped it", "the owners' `resume()` on the module"),
+    "policy_differs": (
+        "the policy on chain is not the planned one",
+        "`manage.py safe verify`, then a new plan",
+    ),
+    "pool_missing": ("the token has no pool with liquidity in the planned fee tier", _TIERS),
+    "no_quote": ("the pool gives no price for this amount", _TIERS),
+    "below_min_trade": (
+        "smaller than the Safe's policy allows",
+        f"sizing in {RISK}; policy.min_trade in {CHAINS}",
+    ),
+    "above_max_trade": (
+        "larger than the Safe's policy allows",
+        f"sizing in {RISK}; policy.max_trade in {CHAINS}",
+    ),
+    "daily_notional": (
+        "the Safe's limit for 24 hours is used up",
+        f"policy.daily_notional in {CHAINS}, signed anew",
+    ),
+    "trades_per_day": (
+        "the Safe's trades of 24 hours are used up",
+        f"policy.trades_per_day in {CHAINS}, signed anew",
+    ),
+    "loss_budget": (
+        "the Safe's loss budget has no room for it",
+        f"policy.loss_budget in {CHAINS}, signed anew",
+    ),
+    "price_floor": (
+        "the pool would give too little against the price feed",
+        f"nothing; policy.slippage_bps in {CHAINS}",
+    ),
+    "feed_bad": ("the chain's price feed gave no valid price", "nothing: it trades again with the feed"),
+    "feed_stale": ("the chain's price feed is too old", "nothing: it trades again with the feed"),
+    "sequencer_down": (
+        "the chain's sequencer is down, or has just come back",
+        "nothing: it trades again by itself",
+    ),
+    "trade_id_used": (
+        "the module has made this trade before",
+        "nothing to change: it protects against doubles",
+    ),
+    "deadline": ("its deadline passed before it was in a block", f"order_deadline_seconds in {RISK}"),
+    "never_sent": ("its deadline passed before it was signed", "`manage.py status`: the executing worker"),
+    "executor_out_of_gas": (
+        "the executor cannot pay for gas",
+        "send it the chain's coin: `manage.py reconcile --chain`",
+    ),
+    "nonce_taken": (
+        "somebody else used the executor's nonce: its key is out",
+        "rotate it: docs/chain.md, The key",
+    ),
+    "shorts_not_supported": (
+        "a Safe cannot sell what it does not hold",
+        "shorts of the venue in config/venues.yaml",
     ),
 }
 

@@ -216,6 +216,34 @@ def test_every_reason_of_the_code_is_explained() -> None:
     assert not unknown
 
 
+def test_every_refusal_of_a_safe_is_explained() -> None:
+    import re
+
+    verify, safe, outbox = (
+        Path(f"trading/{name}.py").read_text() for name in ("chain/verify", "venues/safe", "chain/outbox")
+    )
+    codes = set(
+        re.findall(r'(?:return |\(| if .* else )"([a-z_]+)"', verify.partition("def closing_problem")[2])
+    )
+    codes |= set(re.findall(r'return "([a-z_]+)"\n', safe)) | set(
+        re.findall(r'code="([a-z_]+)"', safe + outbox)
+    )
+    module = Path("trading/contracts/TradingModule.vy").read_text()
+    trading = module.partition("def open_position")[2].partition("def close_position")
+    codes |= {word.lower() for part in trading for word in re.findall(r'assert [^"]*"([A-Z_]+)"', part)}
+    ours = {
+        "no_intent",
+        "token_call",
+        "safe_call",
+        "quantity",
+        "allowance_left",
+        "spend_not_exact",
+        "payment_not_exact",
+    }
+    assert len(codes) > 25
+    assert {code for code in codes - ours if code not in reasons.REASONS} == set()
+
+
 def test_paper_on_and_off(world: World) -> None:
     said("paper", "off", "--reason=lunch", "--by=me")
     assert told("paper", "status")["venues"][0]["orders_leave"] is False
