@@ -39,15 +39,14 @@ CLASSES: Mapping[str, str] = {
     r"your|our)|to (?:my|the) (?:bags?|positions?|portfolio|stack|holdings|longs?)|till|til|since|so|"
     r"because|by|below|above|under|over|around|near|against|as|if|when|while|where|that|which|is|are|was|"
     r"will|would|again|today|tonight|tomorrow|yesterday|this|these|right|too|soon|instead|already|yet|still|"
-    r"more|not|then|than|through|every|each|all|since|back|off|up|down|out|imo|i|we|you|u|it|they|the|a|my|"
-    r"your|just|only|even|though|with|via|rather|people|folks|guys|dips?|bags?|longs?|shorts?|positions?|"
-    r"holdings?|price|bottom|breakout|pump|like|no|futures|yesterday|daily|weekly|last|next|per|vs|w|x|usd|"
-    r"please|very|sub)\b",
+    r"more|not|then|than|through|every|each|all|back|off|up|down|out|imo|i|we|you|u|it|they|the|a|my|your|"
+    r"just|only|even|though|via|rather|people|folks|guys|dips?|bags?|longs?|shorts?|positions?|holdings?|"
+    r"price|bottom|breakout|pump|like|no|futures|daily|weekly|last|next|per|vs|w|x|usd|please|very|sub)\b",
     "THING": r"(?:wallets?|address\w*|hardware|futures?|transactions?|txs?|fees?|blockchains?|blocks?|"
     r"network|exchanges?|miners?|mining|etfs?|trust|compan\w+|atms?|debit|cards?|podcast|community|dev\w*|"
     r"conference|core|protocol|skeptics?|critics?|maximalists?|flippening|volume|investors?|traders?|"
-    r"twitter|space|chains?|payments?|users?|adoption|fund|funds|economy|economics|options|network|supply|"
-    r"dominance|market ?cap|mempool|hash ?rate|difficulty|books?)\b",
+    r"twitter|space|chains?|payments?|users?|adoption|funds?|economy|economics|options|supply|dominance|"
+    r"market ?cap|mempool|hash ?rate|difficulty|books?)\b",
     # --- who and when ------------------------------------------------------------------------------------------
     "IAM": r"(?:(?:i'm|i am|im|i've been|i have been|we're|we are|we've been|still|currently|been) ADVERB)",
     "IDID": r"(?:(?:(?<!because )(?<!that )(?<!if )(?<!when )(?<!since )(?:i|we|i've|i have|we've)|^(?:and "

@@ -43,7 +43,7 @@ CUES: tuple[Cue, ...] = (
     ),
     cue(
         *("keeps", UP, 10),
-        r"NOT (?:be |ever )?(?:sell|selling|bet against|betting against) (?:this|here|TOKENS)",
+        r"NOT (?:be |ever )?(?:sell|selling|sold|bet against|betting against) (?:this|here|TOKENS)",
         r"would(?:n't| not| never) short",
         r"(?<!i )(?:never|don't|dont|do not|no way to <1>) ?short (?:this|here|TOKENS|§)",
     ),
@@ -53,6 +53,7 @@ CUES: tuple[Cue, ...] = (
         r"(?:i'm|i am|im) ADVERBout of TOKENS",
         rf"^ADVERBSELLING TOKENS{_DEED}",
         r"IDIDSOLD TOKENS",
+        r"IDID(?:took|taken) <1>§ profits?",
         r"IWILLSELL TOKENS",
         r"i ADVERB(?:sell|short) TOKENS",
         r"IAMshort TOKENS",

@@ -62,7 +62,11 @@ _QUOTE = re.compile(
     re.MULTILINE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n+|\s+(?:->|--|—|–|•)\s+")
-_ASKS = re.compile(rf"(?:will|is|are|can|could|should|does|do|did|has|have|would)(?: the)? {MASK}")
+_ASKS = re.compile(
+    rf"(?:will|is|are|can|could|should|does|do|did|has|have|would) (?:the|this|these|it|we|you|i|they|"
+    rf"{MASK})(?!\w)"
+)
+"""How a sentence begins that asks, with or without its question mark."""
 _SPACE = re.compile(r"\s+")
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad]")
 
@@ -86,7 +90,7 @@ class Sentence:
     @property
     def question(self) -> bool:
         """Whether it asks."""
-        return bool(_ASKS.match(self.text)) or self.text.rstrip(" \"')!.…").endswith("?")
+        return self.text.rstrip(" \"')!.…").endswith("?") or bool(_ASKS.match(self.text))
 
 
 @dataclass(frozen=True)
