@@ -30,7 +30,9 @@ from maxxit.console.schemas import (
 from maxxit.console.statement import BEGINNING, statement
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
+from maxxit.events import wake
 from maxxit.events.record import record
+from maxxit.market.venues import venue_policy
 from maxxit.pipeline.now import chain_now
 from positions.models import Position
 from positions.performance import with_unrealised
@@ -249,7 +251,11 @@ def run_signal_once(request: HttpRequest, agentId: int) -> Any:
 
 @api.post("/admin/execute-trade-once", response={200: Executed, **STEP}, tags=["by hand"])
 def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
-    """Fan one pending signal out to its agent's deployments and place those orders now, through every check."""
+    """Fan one pending signal out to its agent's deployments and place those orders now, through every check.
+
+    Where real money moves, the executing worker alone places orders: it has the key and the release that may. Those
+    are PLANNED in the answer, and the worker is woken.
+    """
     who = _operator(request)
     signal = _seen(request, Signal.objects.all()).filter(pk=signalId).first()
     if signal is None:
@@ -266,6 +272,9 @@ def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
         signal=signal, purpose="open", state=OrderState.PLANNED, attempts__lt=poison.TRIES
     )
     for order in due.select_related("deployment__agent", "signal").order_by("pk"):
+        if not venue_policy(order.venue).paper:
+            wake.after_commit("orders.waiting")
+            continue
         with poison.watched(order):
             placed.count(execute.place(order, venue(order.venue), risk_policy()))
     execute.conclude()

@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.core.cache import cache
@@ -12,6 +13,7 @@ from django.utils import timezone
 from maxxit.console import auth
 from maxxit.console.models import ApiKey
 from maxxit.core import clock
+from maxxit.events import wake
 from maxxit.events.models import Event
 from maxxit.pipeline.models import PipelineRun
 from signals_app.models import Signal
@@ -210,6 +212,20 @@ def test_an_expired_signal_is_not_traded_by_hand(world: World) -> None:
     answer = Client().post(f"/api/admin/execute-trade-once?signalId={late.pk}", headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (409, "expired")
     assert not Order.objects.filter(signal=late).exists()
+
+
+def test_a_trade_with_real_money_is_left_to_the_executing_worker(
+    world: World, django_capture_on_commit_callbacks: Any
+) -> None:
+    agent = builders.agent(venue="safe")
+    builders.deployment(agent, account="0x1", funded=False)
+    signal = builders.signal(agent, usd="2050")
+    headers = world.key(world.staff, "admin")
+    with wake.collected() as woken, django_capture_on_commit_callbacks(execute=True):
+        answer = Client().post(f"/api/admin/execute-trade-once?signalId={signal.pk}", headers=headers)
+    told = answer.json()
+    assert (told["sent"], told["blocked"], [row["status"] for row in told["orders"]]) == (0, {}, ["PLANNED"])
+    assert woken == {"trading.tasks.execute"}
 
 
 def test_a_trade_by_hand_passes_every_check(world: World) -> None:
