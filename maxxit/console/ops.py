@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from maxxit.core import redact
 from maxxit.core.errors import MaxxitError
 
 EMPTY = "–"
@@ -45,7 +46,7 @@ class OpsCommand(BaseCommand):
         try:
             result = self.run(**options)
         except MaxxitError as error:
-            raise CommandError(str(error)) from None
+            raise CommandError(redact.text(str(error), addresses=False)) from None
         if options["json"]:
             self.stdout.write(json.dumps(result, default=str, ensure_ascii=False))
 
@@ -63,6 +64,12 @@ class OpsCommand(BaseCommand):
         widths = [max(len(row[place]) for row in [list(heads), *cells]) for place in range(len(heads))]
         for row in [list(heads), *cells]:
             self.say("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+    def rows(self, said: Any) -> Any:
+        """What `--json` prints, a mapping or several, for people too: one line each, without what is empty."""
+        for row in said if isinstance(said, list) else [said]:
+            self.say("  ".join(f"{name} {value}" for name, value in row.items() if value not in ("", [])))
+        return said
 
 
 def _cell(value: Any) -> str:

@@ -1,18 +1,17 @@
 """manage.py knowledge: documents that the model may be shown beside the posts (docs/knowledge.md)."""
 
-import json
-from argparse import ArgumentParser, ArgumentTypeError, _SubParsersAction
+from argparse import ArgumentTypeError
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandParser
 from django.db.models import Count, Q
 from django.utils.dateparse import parse_datetime
 
+from maxxit.console.ops import OpsCommand
 from maxxit.core import clock, redact
-from maxxit.core.errors import MaxxitError
 from maxxit.knowledge import ingest, retrieve
 from maxxit.knowledge.models import Chunk, Document, Item
 from maxxit.knowledge.policy import policy
@@ -30,53 +29,45 @@ def moment(text: str) -> datetime:
     return parsed
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     """See the module."""
 
-    help = (
-        "Knowledge: add, search, forget, sweep, retry, stats. As in: knowledge search 'who audits the bridge'"
-    )
+    help = "Knowledge, as in: knowledge search 'who audits the bridge'"
+    subcommands = {
+        "add": "store text files (UTF-8, Markdown, HTML) or https pages",
+        "search": "the passages nearest to a question",
+        "forget": "take documents out, with chunks and vectors, for good",
+        "sweep": "look at the sources of config/knowledge.yaml now",
+        "retry": "look again at items that were set aside",
+        "stats": "documents, chunks, and what could not be read",
+    }
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        """One subcommand each."""
-        verbs: _SubParsersAction[Any] = parser.add_subparsers(dest="verb", required=True)
-        add = verbs.add_parser("add", help="store text files (UTF-8, Markdown, HTML) or https pages")
-        add.add_argument("what", nargs="+", metavar="FILE_OR_URL")
-        add.add_argument(
-            "--token", action="append", default=[], help="it is about this token (repeat); none: all"
-        )
-        add.add_argument(
-            "--agent", action="append", default=[], help="only for this agent (repeat); none: all"
-        )
-        add.add_argument("--known-at", type=moment, help="from when on decisions may use it (default: now)")
-        search = verbs.add_parser("search", help="the passages nearest to a question")
-        search.add_argument("question")
-        search.add_argument("--at", type=moment, help="as it was known then (default: now)")
-        search.add_argument("--token", help="leave out what is about other tokens")
-        search.add_argument("--agent", help="leave out what is for other agents")
-        search.add_argument("-n", type=int, default=5, help="how many (default 5)")
-        forget = verbs.add_parser("forget", help="take documents out, with chunks and vectors, for good")
-        forget.add_argument("what", nargs="+", metavar="FILE_OR_URL")
-        verbs.add_parser("sweep", help="look at the sources of config/knowledge.yaml now")
-        retry = verbs.add_parser("retry", help="look again at items that were set aside")
-        retry.add_argument("--source", default="", help="only of this source")
-        verbs.add_parser("stats", help="documents, chunks, and what could not be read")
-        for one in verbs.choices.values():
-            one.add_argument("--json", action="store_true", help="for programs")
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Run the verb; every problem is one line."""
-        try:
-            said = getattr(self, f"_{options['verb']}")(options)
-        except MaxxitError as error:
-            raise CommandError(redact.text(str(error))) from None
-        if options["json"]:
-            self.stdout.write(json.dumps(said, indent=2, default=str, ensure_ascii=False))
-            return
-        for row in said if isinstance(said, list) else [said]:
-            self.stdout.write(
-                "  ".join(f"{name} {value}" for name, value in row.items() if value not in ("", []))
+    def options(self, parser: CommandParser, action: str) -> None:
+        """What is added, searched or forgotten."""
+        if action in ("add", "forget"):
+            parser.add_argument("what", nargs="+", metavar="FILE_OR_URL")
+        if action == "add":
+            parser.add_argument(
+                "--token", action="append", default=[], help="it is about this token (repeat); none: all"
             )
+            parser.add_argument(
+                "--agent", action="append", default=[], help="only for this agent (repeat); none: all"
+            )
+            parser.add_argument(
+                "--known-at", type=moment, help="from when on decisions may use it (default: now)"
+            )
+        if action == "search":
+            parser.add_argument("question")
+            parser.add_argument("--at", type=moment, help="as it was known then (default: now)")
+            parser.add_argument("--token", help="leave out what is about other tokens")
+            parser.add_argument("--agent", help="leave out what is for other agents")
+            parser.add_argument("-n", type=int, default=5, help="how many (default 5)")
+        if action == "retry":
+            parser.add_argument("--source", default="", help="only of this source")
+
+    def run(self, **options: Any) -> Any:
+        """Whichever was asked for."""
+        return self.rows(getattr(self, f"_{options['action']}")(options))
 
     def _add(self, options: dict[str, Any]) -> list[dict[str, str]]:
         scope = ingest.Scope("by hand", tuple(sorted(options["token"])), tuple(sorted(options["agent"])))
@@ -86,7 +77,7 @@ class Command(BaseCommand):
             found = web.read(uri) if "://" in uri else files.read(Path(uri))
             outcome = ingest.store(uri, found, scope, known_at=options["known_at"])
             done.append({"outcome": outcome, "uri": redact.text(uri)})
-            if len(options["what"]) > 1 and not options["json"]:
+            if len(options["what"]) > 1 and not self.quiet:
                 self.stderr.write(f"{number} of {len(options['what'])}")
         return done
 

@@ -1,16 +1,14 @@
 """manage.py rules: users' price rules on the command line."""
 
-import json
-from argparse import ArgumentParser, _SubParsersAction
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError, CommandParser
 
 from maxxit.console.auth import person_named
+from maxxit.console.ops import OpsCommand
 from maxxit.console.schemas import moment
-from maxxit.core.errors import MaxxitError
 from maxxit.core.money import plain
 from maxxit.market import rules
 from maxxit.market.models import Condition, PriceRule, RuleDelivery
@@ -18,55 +16,46 @@ from maxxit.notify import endpoints
 from maxxit.notify.channels import CHANNELS
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     """See the module."""
 
-    help = "Price rules: add, list, test, remove, inbox, webhook. As in: rules add --user ann --symbols BTC --above 1"
+    help = "Price rules, as in: rules add --user ann --symbols BTC --above 70000"
+    subcommands = {
+        "add": "make a rule",
+        "list": "active rules",
+        "inbox": "what a user was told, the newest first",
+        "webhook": "where a user's rules of the channel webhook are sent, signed",
+        "test": "would it match now?",
+        "remove": "it matches no more",
+    }
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        """One subcommand each."""
-        verbs: _SubParsersAction[Any] = parser.add_subparsers(dest="verb", required=True)
-        add = verbs.add_parser("add", help="make a rule")
-        add.add_argument("--user", required=True)
-        add.add_argument("--symbols", required=True, help="for example BTC,ETH, or * for every one")
-        when = add.add_mutually_exclusive_group(required=True)
-        when.add_argument("--above", metavar="USD")
-        when.add_argument("--below", metavar="USD")
-        when.add_argument("--change", metavar="PERCENT", help="up or down, within --window")
-        when.add_argument("--any", action="store_true", help="every new price")
-        add.add_argument(
-            "--window", type=int, default=60, metavar="MINUTES", help="for --change (default 60)"
-        )
-        add.add_argument("--channel", default="inbox", choices=sorted(CHANNELS.known))
-        listed = verbs.add_parser("list", help="active rules")
-        listed.add_argument("--user", default="")
-        inbox = verbs.add_parser("inbox", help="what a user was told, the newest first")
-        inbox.add_argument("--user", required=True)
-        inbox.add_argument("--limit", type=int, default=20)
-        webhook = verbs.add_parser(
-            "webhook", help="where a user's rules of the channel webhook are sent, signed"
-        )
-        webhook.add_argument("--user", required=True)
-        where = webhook.add_mutually_exclusive_group(required=True)
-        where.add_argument("--url", help="https://…, public; prints the secret that signs what is sent")
-        where.add_argument("--off", action="store_true")
-        for verb, what in (("test", "would it match now?"), ("remove", "it matches no more")):
-            verbs.add_parser(verb, help=what).add_argument("rule_id")
-        for one in verbs.choices.values():
-            one.add_argument("--json", action="store_true", help="for programs")
+    def options(self, parser: CommandParser, action: str) -> None:
+        """Whose rule, which rule, and what it waits for."""
+        if action in ("test", "remove"):
+            parser.add_argument("rule_id")
+            return
+        parser.add_argument("--user", required=action != "list", default="")
+        if action == "add":
+            parser.add_argument("--symbols", required=True, help="for example BTC,ETH, or * for every one")
+            when = parser.add_mutually_exclusive_group(required=True)
+            when.add_argument("--above", metavar="USD")
+            when.add_argument("--below", metavar="USD")
+            when.add_argument("--change", metavar="PERCENT", help="up or down, within --window")
+            when.add_argument("--any", action="store_true", help="every new price")
+            parser.add_argument(
+                "--window", type=int, default=60, metavar="MINUTES", help="for --change (default 60)"
+            )
+            parser.add_argument("--channel", default="inbox", choices=sorted(CHANNELS.known))
+        if action == "inbox":
+            parser.add_argument("--limit", type=int, default=20)
+        if action == "webhook":
+            where = parser.add_mutually_exclusive_group(required=True)
+            where.add_argument("--url", help="https://…, public; prints the secret that signs what is sent")
+            where.add_argument("--off", action="store_true")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Run the verb; every problem is one line."""
-        try:
-            said = getattr(self, f"_{options['verb']}")(options)
-        except MaxxitError as error:
-            raise CommandError(str(error)) from None
-        rows = said if isinstance(said, list) else [said]
-        if options["json"]:
-            self.stdout.write(json.dumps(said, indent=2))
-        else:
-            for row in rows:
-                self.stdout.write("  ".join(f"{name} {value}" for name, value in row.items() if value != ""))
+    def run(self, **options: Any) -> Any:
+        """Whichever was asked for."""
+        return self.rows(getattr(self, f"_{options['action']}")(options))
 
     def _add(self, options: dict[str, Any]) -> dict[str, Any]:
         user = person_named(options["user"])
