@@ -14,12 +14,15 @@ from maxxit.core import config
 from maxxit.llm.evaluation import HALVES, half, read_labels
 from maxxit.llm.rules.read import Reader
 from maxxit.market.instruments import all_instruments, words_by_token
+from tests.reading.reposts import unwrapped
 
 LABELS = Path(__file__).parent / "labels-2017-12.csv"
 SECOND = Path(__file__).parent / "labels-2017-12-second.csv"
 """The reporting half again, by someone who knew neither its labels nor the reader."""
 UNTOUCHED = Path(__file__).parent / "labels-2017-12-untouched.csv"
 """978 posts that no half holds, labelled by someone else before the reader saw them, and never tuned on."""
+REPOSTS = Path(__file__).parent / "labels-2017-12-reposts.csv"
+"""What other authors wrote, labelled blind; its reporting half was read once, after the last change of the reader."""
 POSTS = Path(__file__).parents[2].parent / "shared" / "data" / "posts-2017-12.jsonl"
 
 
@@ -64,6 +67,20 @@ def test_the_untouched_set_is_read_as_published(posts: Path, monkeypatch: pytest
     told = evaluated(monkeypatch, "--labelled", str(UNTOUCHED), "--posts", str(posts))
     assert told["posts"] == 978
     assert told["confusion"] == {"none": {"none": 976}, "long": {"long": 1, "none": 1}}
+
+
+@pytest.mark.realdata
+@pytest.mark.django_db
+def test_authors_whom_no_rule_was_tuned_on_are_read_as_published(
+    posts: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lines = [json.loads(line) for line in posts.read_text().splitlines()]
+    written = tmp_path / "reposts.jsonl"
+    written.write_text("".join(json.dumps(post) + "\n" for post in unwrapped(lines)))
+    files = ["--labelled", str(REPOSTS), "--posts", str(written)]
+    told = evaluated(monkeypatch, *files, "--half", "reporting")
+    counted = told["classes"]["candidate"]
+    assert (told["posts"], counted["found"], counted["false"], counted["missed"]) == (592, 5, 5, 19)
 
 
 def test_two_readers_agree_as_published() -> None:
