@@ -11,9 +11,3 @@ def check_move(moves: Moves, old: str, new: str) -> None:
     """Raise `IllegalMove` unless the table allows old -> new."""
     if new not in moves.get(old, frozenset()):
         raise IllegalMove(f"{old} -> {new} is not a move; from {old}: {sorted(moves.get(old, ()))}")
-
-
-def terminal(moves: Moves) -> frozenset[str]:
-    """The states that no move leaves."""
-    reached = frozenset().union(*moves.values()) | frozenset(moves)
-    return frozenset(state for state in reached if not moves.get(state))

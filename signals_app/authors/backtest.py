@@ -13,9 +13,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from maxxit.market.feeds.bars import BAR
+
 Floats = NDArray[np.float64]
 Side = Literal["long", "short"]
-BAR_SECONDS = 300
+BAR_SECONDS = int(BAR.total_seconds())
 LONGEST_WAIT = 3600
 """Seconds after a call within which a bar must open; otherwise the token had no market then."""
 DAY = timedelta(days=1)

@@ -30,11 +30,6 @@ class Estimate:
     """Two-sided, for a true mean of zero."""
     clusters: int
 
-    @property
-    def covers_zero(self) -> bool | None:
-        """Whether the interval holds zero; None without an interval."""
-        return None if self.low is None or self.high is None else self.low <= 0 <= self.high
-
 
 def estimate(
     values: Sequence[float], clusters: Sequence[int], *, seed: Sequence[int], draws: int = DRAWS

@@ -4,14 +4,17 @@ from enum import StrEnum
 from typing import Any
 
 import pytest
+from django.apps import apps
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.states import AGENT, DEPLOYMENT, AgentState, DeploymentState
 from maxxit.core.errors import IllegalMove
-from maxxit.core.states import Moves, check_move, terminal
+from maxxit.core.states import Moves, check_move
+from maxxit.market.states import DELIVERY, DeliveryState
 from positions.states import POSITION, PositionState
 from signals_app.states import POST, SIGNAL, PostState, SignalState
+from trading.chain.states import TRANSACTION, TxState
 from trading.states import IN_FLIGHT, ORDER, OrderState
 
 MACHINES: dict[str, tuple[Any, type[StrEnum], str, set[str]]] = {
@@ -26,8 +29,22 @@ MACHINES: dict[str, tuple[Any, type[StrEnum], str, set[str]]] = {
         {"blocked", "filled", "canceled", "rejected", "expired", "replaced"},
     ),
     "position": (POSITION, PositionState, PositionState.OPEN, {"closed"}),
+    "delivery": (DELIVERY, DeliveryState, DeliveryState.PENDING, {"sent"}),
+    "transaction": (
+        TRANSACTION,
+        TxState,
+        TxState.PLANNED,
+        {"final", "reverted", "replaced", "dropped"},
+    ),
 }
 every = pytest.mark.parametrize(("moves", "states", "first", "ends"), MACHINES.values(), ids=MACHINES.keys())
+
+
+def test_every_machine_of_the_project_is_here() -> None:
+    tables = [model.MOVES for model in apps.get_models() if hasattr(model, "MOVES")]
+
+    assert len(tables) >= len(MACHINES)
+    assert all(any(table is known for known, *_ in MACHINES.values()) for table in tables)
 
 
 @every
@@ -50,7 +67,7 @@ def test_every_state_can_be_reached(moves: Moves, states: type[StrEnum], first: 
 
 @every
 def test_only_the_ends_are_terminal(moves: Moves, states: type[StrEnum], first: str, ends: set[str]) -> None:
-    assert terminal(moves) == ends
+    assert {state for state in states if not moves[state]} == ends
 
 
 @every
