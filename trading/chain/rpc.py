@@ -193,7 +193,7 @@ class Chain:
         for one in whom:
             try:
                 told[one.url] = question(one)
-            except (Retryable, TypeError) as error:
+            except (Retryable, Fault, TypeError) as error:
                 self.bad[one.name] = f"does not answer ({error})"
         if not told:
             raise Retryable(f"no endpoint of chain {self.chain_id} answers")
@@ -215,12 +215,17 @@ class Chain:
     # -- reading
 
     def read(self, method: str, *params: Any) -> Any:
-        """One answer, of the first healthy endpoint that gives one. Raises Fault or Retryable."""
+        """One answer, of the first healthy endpoint that gives one. Raises Retryable, and Fault for a contract's no.
+
+        A contract speaks in an eth_call alone; whatever else a node refuses is that node's own trouble.
+        """
         for one in self.healthy():
             for _ in range(READ_TRIES):
                 try:
                     return one.call(method, *params)
-                except Retryable as error:
+                except (Retryable, Fault) as error:
+                    if isinstance(error, Fault) and method == "eth_call":
+                        raise
                     self.bad[one.name] = f"does not answer ({error})"
         self._checked = float("-inf")
         raise Retryable(f"no endpoint of chain {self.chain_id} answers {method}")

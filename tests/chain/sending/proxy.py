@@ -3,7 +3,7 @@
 Faults by method, each with how often it happens (0 to 1) or as a list of what comes next:
   silent     the node does it, and nobody hears of it        lost      it never reaches the node, no answer
   busy       503, not done                                   twice     the node gets it two times
-  limited    JSON-RPC's "limit exceeded", not done
+  limited    JSON-RPC's "limit exceeded", not done          broken    JSON-RPC's "internal error", not done
   stale      as a node that lags: no receipt, an old nonce, an old head
   reorg      (of a receipt) the block is taken back, and the transaction with it
   moved      (of a receipt) the block is taken back, and the transaction is mined in another, later one
@@ -23,7 +23,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 Answers = dict[str, Any]
-LIMITED: Answers = {"error": {"code": -32005, "message": "daily request count exceeded"}}
+ERRORS: dict[str, Answers] = {
+    "limited": {"error": {"code": -32005, "message": "daily request count exceeded"}},
+    "broken": {"error": {"code": -32603, "message": "internal error"}},
+}
 
 
 class Proxy:
@@ -92,8 +95,8 @@ class Proxy:
             self.done[f"{method} {how}"] += 1
         if how in ("lost", "busy"):
             return None
-        if how == "limited" or method in self.answers:
-            return call | (LIMITED if how == "limited" else {"result": self.answers[method]})
+        if how in ERRORS or method in self.answers:
+            return call | (ERRORS.get(how) or {"result": self.answers[method]})
         if how == "stale":
             return self._stale(call)
         if method == "eth_sendRawTransaction":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -131,6 +132,25 @@ def test_an_endpoint_over_its_limit_is_passed_by_and_refuses_nothing(
         chain.call(sending_lab.world.usdc, b"")
     with pytest.raises(Retryable, match="daily request count exceeded"):
         chain.broadcast(b"\x01")
+
+
+def test_an_endpoint_that_is_broken_is_passed_by_and_refuses_nothing(
+    three: tuple[Chain, list[Proxy]], sending_lab: Lab
+) -> None:
+    chain, proxies = three
+    chain.health_seconds = 60
+    chain.healthy()
+    broken = {"eth_getTransactionCount": {"broken": 1.0}, "eth_getBlockByNumber": {"broken": 1.0}}
+    proxies[0].chances = broken
+
+    assert chain.head().number > 0
+    assert chain.nonce(sending_lab.world.safe) >= 0
+    assert "internal error" in next(iter(chain.bad.values()))
+    for proxy in proxies:
+        proxy.chances = broken
+    for question in (chain.head, partial(chain.nonce, sending_lab.world.safe)):
+        with pytest.raises(Retryable, match="no endpoint"):
+            question()
 
 
 @pytest.mark.parametrize("message", ["header not found", "Too Many Requests", "rate limit reached"])
