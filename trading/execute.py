@@ -152,7 +152,7 @@ def _gather(
     now = clock.now()
     book, pace = limits.read_book(), limits.read_pace(order.account, order.symbol, now)
     price = prices.get(order.symbol)
-    spendable = limits.equity(ledger.balances(order.deployment_id), ledger.owed(order.deployment_id), prices)
+    spendable = limits.equity(ledger.traded(order.deployment_id), ledger.owed(order.deployment_id), prices)
     exposure = book.exposure(prices, order.account)
     preset = policy.sizing[order.deployment.agent.sizing_preset]  # type: ignore[index]  # the column's choices
     quantity = order.quantity or ZERO

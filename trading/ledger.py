@@ -153,6 +153,15 @@ def balances(deployment_id: int) -> dict[str, Decimal]:
     return dict(rows.values_list("asset", "amount"))
 
 
+def traded(deployment_id: int) -> dict[str, Decimal]:
+    """The same without the tokens that the owner moved in or out himself: what trading may count on."""
+    found = balances(deployment_id)
+    own = LedgerEntry.objects.filter(account=account_of(deployment_id), kind="external").exclude(asset=USDC)
+    for asset, moved in own.order_by().values_list("asset").annotate(Sum("amount")):
+        found[asset] = found.get(asset, ZERO) - moved
+    return found
+
+
 def owed(deployment_id: int) -> Decimal:
     """USDC that the deployment owes the platform, zero or negative."""
     found = LedgerBalance.objects.filter(account=payable_of(deployment_id), asset=USDC).first()

@@ -23,17 +23,24 @@ def lock(account: str) -> None:
 
 
 HELD_AND_IN_FLIGHT = """
-SELECT d.account, b.asset, sum(b.amount), 0
-FROM ledger_balances b JOIN agent_deployments d ON b.account = 'deployment:' || d.id
-WHERE b.amount <> 0 AND b.asset <> 'USDC'
-GROUP BY d.account, b.asset
+SELECT d.account, h.asset, sum(h.amount), 0
+FROM (
+    SELECT account, asset, amount FROM ledger_balances WHERE amount <> 0 AND asset <> 'USDC'
+    UNION ALL
+    SELECT account, asset, -amount FROM ledger_entries
+    WHERE kind = 'external' AND asset <> 'USDC' AND account LIKE 'deployment:%%'
+) AS h JOIN agent_deployments d ON h.account = 'deployment:' || d.id
+GROUP BY d.account, h.asset
 UNION ALL
 SELECT account, symbol, sum(CASE side WHEN 'buy' THEN 1 ELSE -1 END * (quantity - filled_quantity)), count(*)
 FROM orders
 WHERE state = ANY(%s) AND purpose = 'open'
 GROUP BY account, symbol
 """
-"""One statement, so one snapshot: an order that is settled between two would be in neither."""
+"""One statement, so one snapshot: an order that is settled between two would be in neither.
+
+Tokens that the owner of a Safe moved himself are his own: they use up no limit, neither his nor the platform's.
+"""
 
 
 @dataclass(frozen=True)

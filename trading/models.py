@@ -144,7 +144,14 @@ class LedgerEntry(models.Model):
                 fields=["journal", "account", "asset", "kind"], name="a_journal_is_booked_once"
             )
         ]
-        indexes = (models.Index(fields=["account", "asset"], name="ledger_account_asset"),)
+        indexes = (
+            models.Index(fields=["account", "asset"], name="ledger_account_asset"),
+            models.Index(
+                fields=["account", "asset"],
+                name="ledger_owners_tokens",
+                condition=models.Q(kind="external") & ~models.Q(asset="USDC"),
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.account} {self.amount.normalize():+f} {self.asset} ({self.kind})"

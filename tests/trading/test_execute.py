@@ -15,7 +15,7 @@ from signals_app.models import CtPost, Signal
 from tests import builders as make
 from tests.builders import T0
 from tests.trading.conftest import Desk
-from trading import execute, gate, ledger, tasks
+from trading import execute, gate, ledger, limits, tasks
 from trading.models import Order
 from trading.policy import policy
 from trading.states import OrderState
@@ -111,6 +111,33 @@ def test_an_agent_that_was_paused_after_its_signal_opens_nothing(desk: Desk) -> 
     assert execute.fan_out() == 0
 
 
+# --- what an owner holds besides -----------------------------------------------------------------------------------
+
+
+def test_tokens_that_owners_moved_into_their_safes_use_up_no_limit_and_no_money(desk: Desk) -> None:
+    stranger = make.booked_deployment(make.agent())
+    for number, (purse, amount) in enumerate(((desk.purse, 100), (stranger, 10_000))):
+        move = ledger.Move("external", ledger.account_of(purse.pk), "ETH", D(amount), "external")
+        ledger.post(f"external:{number}", [move])  # 200,000 USD here, 20 millions there
+
+    order = desk.placed()
+    assert (order.reason, order.notional_usd, desk.sent(order)) == ("", D(800), 1)
+    assert limits.read_book().held[stranger.account, "ETH"] == 0
+
+
+def test_tokens_that_were_bought_count_beside_the_owners(desk: Desk) -> None:
+    desk.placed()
+    move = ledger.Move("external", ledger.account_of(desk.purse.pk), "ETH", D(3), "external")
+    ledger.post("external:1", [move])
+
+    assert limits.read_book().held[desk.purse.account, "ETH"] == D("0.4")
+    assert ledger.traded(desk.purse.pk)["ETH"] == ledger.balances(desk.purse.pk)["ETH"] - 3
+    again = desk.planned()
+    desk.time.move(hours=1)
+    make.price("ETH", "2000")
+    assert desk.place(again).reason == "position_exists"
+
+
 # --- the gate ------------------------------------------------------------------------------------------------------
 
 
@@ -134,7 +161,7 @@ def test_the_gates_truth_table_on_rows_and_file(
     make.position(desk.purse)
     order = desk.planned()
     if purpose == "close":
-        ledger.post("held", [ledger.Move("external", f"deployment:{desk.purse.pk}", "ETH", D(1), "external")])
+        ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D(1), "trade")])
         order = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
     expected = (
         "dry_run"
@@ -289,7 +316,7 @@ def test_without_a_usable_quote_nothing_leaves(desk: Desk, age: int | None) -> N
 
 
 def test_a_holding_without_a_price_blocks_every_further_entry(desk: Desk) -> None:
-    ledger.post("held", [ledger.Move("external", f"deployment:{desk.purse.pk}", "BTC", D(1), "external")])
+    ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "BTC", D(1), "trade")])
 
     assert desk.placed().reason == "throttles_unreadable"
 
@@ -298,7 +325,7 @@ def test_a_holding_of_another_account_in_a_token_this_venue_does_not_list_blocks
     agent = make.agent(venue="safe")
     make.open_gate("safe")
     safe = make.booked_deployment(agent)
-    ledger.post("held", [ledger.Move("external", f"deployment:{desk.purse.pk}", "SOL", D(1), "external")])
+    ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "SOL", D(1), "trade")])
     make.price("SOL", "150")
     order = make.order(safe, by=make.signal(agent))
 
@@ -582,7 +609,7 @@ def test_a_full_batch_of_exits_calls_for_the_next_pass_at_once(
     desk: Desk, woken: set[str], monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
     monkeypatch.setattr("trading.tasks.BATCH", 2)
-    ledger.post("held", [ledger.Move("external", f"deployment:{desk.purse.pk}", "ETH", D(3), "external")])
+    ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D(3), "trade")])
     for _ in range(5):
         make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
     passes = 0
@@ -600,7 +627,7 @@ def test_a_full_batch_of_exits_calls_for_the_next_pass_at_once(
 
 
 def test_exits_go_before_entries(desk: Desk) -> None:
-    ledger.post("held", [ledger.Move("external", f"deployment:{desk.purse.pk}", "ETH", D(1), "external")])
+    ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D(1), "trade")])
     desk.signal(token="BTC")
     make.price("BTC", "2000")
     close = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))

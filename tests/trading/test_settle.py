@@ -205,7 +205,7 @@ def test_nothing_is_sent_that_was_reserved_before_the_gate_was_shut(
 
 @pytest.mark.parametrize("how", ["no entries", "reduce only", "flatten"])
 def test_an_exit_is_sent_again_past_the_kill_switch(desk: Desk, how: str) -> None:
-    ledger.post("held", [ledger.Move("external", f"deployment:{desk.purse.pk}", "ETH", D(1), "external")])
+    ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D(1), "trade")])
     order = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
     desk.venue.sends.append("away")
     desk.place(order)
