@@ -6,6 +6,7 @@ import hmac
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
+from django.db.models import QuerySet
 
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
@@ -28,15 +29,21 @@ def name(user: AbstractBaseUser, channel: str, address: str) -> Endpoint:
     if not way.needs_address:
         raise Rejected(f"{channel} needs no address", code="no_address")
     way.check(address)
-    Endpoint.objects.filter(user_id=user.pk, channel=channel, active=True).update(active=False)
+    _in_force(user, channel).update(active=False)
     made = Endpoint.objects.create(user_id=user.pk, channel=channel, address=address, created_at=clock.now())
     record("endpoint.named", made, channel=channel)
     return made
 
 
+@transaction.atomic
 def forget(user: AbstractBaseUser, channel: str) -> bool:
     """`user` is told there no more; false when there was none. Deliveries on their way become dead letters."""
-    return bool(Endpoint.objects.filter(user_id=user.pk, channel=channel, active=True).update(active=False))
+    gone = _in_force(user, channel).select_for_update().first()
+    if gone is None:
+        return False
+    _in_force(user, channel).update(active=False)
+    record("endpoint.forgotten", gone, channel=channel)
+    return True
 
 
 def require(user: AbstractBaseUser, channel: str) -> None:
@@ -44,12 +51,26 @@ def require(user: AbstractBaseUser, channel: str) -> None:
     _known(channel)
     if not CHANNELS.open(channel).needs_address:
         return
-    if not Endpoint.objects.filter(user_id=user.pk, channel=channel, active=True).exists():
+    if not _in_force(user, channel).exists():
         raise Rejected(
             f"{user.get_username()} has no {channel} yet: `manage.py rules webhook --user … --url https://…`, "
             "or PUT /api/market/webhook",
             code="no_endpoint",
         )
+
+
+def place(user: AbstractBaseUser, channel: str) -> tuple[str, str]:
+    """(address, secret) of `user` on `channel`, empty where it needs none. Raises Rejected where it is gone."""
+    if not CHANNELS.open(channel).needs_address:
+        return "", ""
+    found = _in_force(user, channel).first()
+    if found is None:
+        raise Rejected(f"{user.get_username()} has no {channel} any more", code="no_endpoint")
+    return found.address, secret_of(found)
+
+
+def _in_force(user: AbstractBaseUser, channel: str) -> QuerySet[Endpoint]:
+    return Endpoint.objects.filter(user_id=user.pk, channel=channel, active=True)
 
 
 def _known(channel: str) -> None:

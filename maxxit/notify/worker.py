@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import structlog
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection
 from pydantic import Field
 
@@ -24,7 +23,7 @@ from maxxit.market.states import DeliveryState
 from maxxit.notify import alerts, endpoints
 from maxxit.notify.channels import CHANNELS
 from maxxit.notify.channels.base import Message
-from maxxit.notify.models import Alert, Endpoint
+from maxxit.notify.models import Alert
 
 log = structlog.get_logger(__name__)
 
@@ -147,7 +146,7 @@ def _said(error: Exception) -> str:
 
 def message_of(row: Delivery) -> Message:
     """What is said, and where. Raises Rejected when the person has taken the address away."""
-    address, secret = _place(row.user, row.channel)
+    address, secret = endpoints.place(row.user, row.channel)
     if isinstance(row, Alert):
         return alerts.message_of(row, address, secret)
     if isinstance(row, RuleDelivery):
@@ -176,15 +175,6 @@ def _of_rule(row: RuleDelivery, address: str, secret: str) -> Message:
         address=address,
         secret=secret,
     )
-
-
-def _place(user: AbstractBaseUser, channel: str) -> tuple[str, str]:
-    if not CHANNELS.open(channel).needs_address:
-        return "", ""
-    found = Endpoint.objects.filter(user_id=user.pk, channel=channel, active=True).first()
-    if found is None:
-        raise Rejected(f"{user.get_username()} has no {channel} any more", code="no_endpoint")
-    return found.address, endpoints.secret_of(found)
 
 
 def redrive(model: type[Delivery], ids: list[int]) -> int:

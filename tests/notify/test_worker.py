@@ -196,6 +196,7 @@ def test_an_address_that_was_taken_away_is_a_dead_letter(
     row = matched("webhook")
     assert endpoints.forget(ann, "webhook")
     assert not endpoints.forget(ann, "webhook")
+    assert Event.objects.filter(name="endpoint.forgotten").count() == 1
 
     worker.deliver()
     row.refresh_from_db()
