@@ -11,9 +11,10 @@ import pytest
 from django.core.management import call_command
 
 from maxxit.core import config
-from maxxit.llm.evaluation import HALVES, half, read_labels
+from maxxit.llm.evaluation import HALVES, half, read_labels, read_texts
 from maxxit.llm.rules.read import Reader
 from maxxit.market.instruments import all_instruments, words_by_token
+from tests.reading.leave_out import by_author, by_post, left_out
 from tests.reading.reposts import unwrapped
 
 LABELS = Path(__file__).parent / "labels-2017-12.csv"
@@ -104,6 +105,17 @@ def test_the_reporting_half_holds_its_floors(
     files = ["--labelled", str(labels), "--posts", str(posts)]
     told = evaluated(monkeypatch, *files, "--half", "reporting", *floors)
     print({name: told[name] for name in ("classes", "side_accuracy", "seconds")})
+
+
+@pytest.mark.realdata
+def test_phrases_are_not_fitted_to_single_authors_or_posts(posts: Path) -> None:
+    labels, second = read_labels(LABELS), read_labels(SECOND)
+    texts = read_texts(posts, (one.post_id for one in labels))
+    reporting = [one for one in labels if half(one.post_id) == "reporting"]
+    authors = left_out(reporting, [*labels, *second], texts, by_author)
+    post = left_out(reporting, [*labels, *second], texts, by_post)
+    assert (authors.precision or 0) >= 0.8 and (authors.recall or 0) >= 0.4
+    assert (post.precision or 0) >= 0.8 and (post.recall or 0) >= 0.5
 
 
 @pytest.mark.realdata

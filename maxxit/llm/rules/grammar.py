@@ -18,6 +18,7 @@ class Cue:
     name: str
     side: int
     weight: int
+    phrases: tuple[str, ...]
     pattern: re.Pattern[str]
 
 
@@ -191,7 +192,7 @@ def expand(phrase: str, side: int) -> str:
 def cue(name: str, side: int, weight: int, *phrases: str) -> Cue:
     """Phrases for one side."""
     joined = "|".join(expand(phrase, side) for phrase in phrases)
-    return Cue(name, side, weight, re.compile(rf"(?<![\w-])(?:{joined})(?!\w)"))
+    return Cue(name, side, weight, phrases, re.compile(rf"(?<![\w-])(?:{joined})(?!\w)"))
 
 
 def both(name: str, weight: int, *phrases: str) -> tuple[Cue, Cue]:
