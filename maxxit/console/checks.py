@@ -27,7 +27,7 @@ from maxxit.market.stream import status as stream_status
 from maxxit.market.venues import VenuePolicy, venues
 from maxxit.notify.worker import policy as notify_policy
 from maxxit.pipeline import release
-from maxxit.pipeline.models import CanaryMark
+from maxxit.pipeline.models import FRESH, CanaryMark
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
 from positions import pause
@@ -38,8 +38,6 @@ from trading.chain.chains import stanza as chain_stanza
 from trading.chain.chains import terms as chain_terms
 from trading.policy import policy as risk_policy
 
-CANARY_LIMIT = timedelta(seconds=180)
-"""The canary flies every minute: after three rounds without a signature a queue counts as unserved."""
 CLOCK_LIMIT = timedelta(seconds=2)
 """Quotes and deadlines compare clocks of different machines; more than this and they mislead."""
 DISK_LIMIT = 1024**3
@@ -140,7 +138,7 @@ def canaries() -> list[Check]:
             f"{mark.worker} signed {_ago(age)} ago" if mark and age is not None else "nobody has signed yet"
         )
         fix = f"start a worker for it: `celery -A maxxit.celery worker -Q {queue}` (`make up` runs all)"
-        fresh = age is not None and age < CANARY_LIMIT
+        fresh = age is not None and age < FRESH
         made.append(Check(f"worker:{queue}", fresh, detail, "" if fresh else fix))
     alive = any(check.ok for check in made)
     newest = max((mark.signed_at for mark in marks.values()), default=None)

@@ -1,7 +1,5 @@
 """The machine: its runs, the passes of its stages, proof of life; and the buttons that start it."""
 
-from datetime import timedelta
-
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
@@ -17,12 +15,9 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
 from maxxit.events.admin_links import EMPTY, Book, BookInline, leave, link, log
-from maxxit.pipeline.models import CanaryMark, PipelineRun, Release, StageRun
+from maxxit.pipeline.models import FRESH, CanaryMark, PipelineRun, Release, StageRun
 from maxxit.pipeline.now import chain_now, stage_now
 from maxxit.pipeline.stages import STAGES
-
-FRESH = timedelta(seconds=180)
-"""A worker that has signed within this time works: three rounds of the canary."""
 
 
 class StageForm(BaseDialogForm):

@@ -1,8 +1,12 @@
 """What the machine did: runs of the whole chain and of single stages."""
 
+from datetime import timedelta
 from typing import ClassVar
 
 from django.db import models
+
+FRESH = timedelta(seconds=180)
+"""A worker that has signed within this time works: three rounds of the canary."""
 
 
 class PipelineRun(models.Model):
