@@ -102,7 +102,7 @@ def trade(owner: User | None = None, *, symbol: str = "ETH") -> Trade:
     open_position = builders.position(deployment, by=builders.signal(agent, token=symbol), symbol=symbol)
     trace = LlmTrace.objects.create(
         ts=timezone.now(), correlation_id=post.correlation_id, correlation_ids=[post.correlation_id],
-        purpose="classify", provider="rules", model="rules-1", latency_ms=3, status="ok",
+        purpose="classify", provider="rules", model="rules-2", latency_ms=3, status="ok",
         request={"prompt": "what does it say"}, response={"answer": "buy"}, prompt_sha256="", schema_sha256="",
         request_sha256="",
     )  # fmt: skip
