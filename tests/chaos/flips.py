@@ -10,7 +10,6 @@ long after, at most two seconds.
 Workers are frozen now and then (SIGSTOP) and killed, as machines are.
 """
 
-import argparse
 import contextlib
 import os
 import signal
@@ -24,10 +23,11 @@ from typing import Any
 from tests.chaos.world import (
     VENUES,
     Dice,
+    Plant,
     Tally,
     World,
+    asked,
     percentiles,
-    planting,
     run_forever,
     settle_down,
     world,
@@ -199,7 +199,7 @@ class Campaign:
         self.flips = []
 
 
-def campaign(flips: int, seed: int, plant: Callable[[], None] | None = None) -> Tally:
+def campaign(flips: int, seed: int, plant: Plant = None) -> Tally:
     """One campaign; `plant` changes the product first (a mutant)."""
     with world() as here:
         if plant:
@@ -231,18 +231,5 @@ def campaign(flips: int, seed: int, plant: Callable[[], None] | None = None) -> 
         return one.tally
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--flips", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--mutant", default="", help="plant this bug of tests.chaos.mutants (part of its name)"
-    )
-    given = parser.parse_args()
-    return campaign(given.flips, given.seed, planting(given.mutant)).tell()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(asked(__doc__, "flips", 100, campaign))

@@ -9,7 +9,6 @@ database is held against the exchange's own book: one order per intent, every fi
 positions closed by what they held, the ledger equal to the balances there, to the unit.
 """
 
-import argparse
 import contextlib
 import importlib
 import os
@@ -27,9 +26,10 @@ from tests.chaos.world import (
     VENUES,
     Dice,
     Job,
+    Plant,
     Tally,
     World,
-    planting,
+    asked,
     run,
     settle_down,
     world,
@@ -422,7 +422,8 @@ SOUND = {
             WHERE order_id = o.id AND kind = 'platform_fee' AND amount > 0) <> 1""",
     "drift: a profit share was not booked once": """
         SELECT p.id FROM positions p WHERE state = 'closed' AND profit_share <> coalesce((
-            SELECT sum(amount) FROM ledger_entries WHERE journal = 'share:' || p.id AND amount > 0), 0)""",
+            SELECT sum(l.amount) FROM ledger_entries l JOIN orders o ON o.id = l.order_id
+            WHERE o.idempotency_key LIKE 'close:' || p.id || ':%' AND l.kind = 'profit_share' AND l.amount > 0), 0)""",
     "an order took a step that is not in its events": """
         SELECT o.id, o.state FROM orders o WHERE o.state <> 'planned' AND NOT EXISTS (
             SELECT FROM events e WHERE e.subject = 'trading.order/' || o.id AND e.name IN (
@@ -445,7 +446,7 @@ def close_some(share: float) -> int:
     return watch.close(ids[: round(len(ids) * share)])
 
 
-def campaign(faults: int, seed: int, plant: Callable[[], None] | None = None) -> Tally:
+def campaign(faults: int, seed: int, plant: Plant = None) -> Tally:
     """One campaign in a world of its own; `plant` changes the product first (a mutant)."""
     with world() as here:
         if plant:
@@ -473,18 +474,5 @@ def campaign(faults: int, seed: int, plant: Callable[[], None] | None = None) ->
         return one.tally
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--faults", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--mutant", default="", help="plant this bug of tests.chaos.mutants (part of its name)"
-    )
-    given = parser.parse_args()
-    return campaign(given.faults, given.seed, planting(given.mutant)).tell()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(asked(__doc__, "faults", 1000, campaign))

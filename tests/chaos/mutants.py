@@ -17,12 +17,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FunctionType
 from typing import Any
 
 from django.db import connection
 
-from tests.chaos.simulation import Campaign, arena
+from tests.chaos.simulation import Campaign, arena, wipe
 
 PURSES, ROUNDS = 3, 60
 """Worlds of mutants are small, so that the audit comes soon."""
@@ -48,11 +47,19 @@ class Mutant:
     """Named in money-path.md, I29."""
     test: str = ""
     """The test that finds it where one process cannot: races need threads."""
+    drops: tuple[str, str] | None = None
+    """(unique index, its table): dropped too, where it would catch the bug a second time."""
 
 
-def bug(name: str, *places: tuple[str, str, str], listed: bool = False, test: str = "") -> Mutant:
+def bug(
+    name: str,
+    *places: tuple[str, str, str],
+    listed: bool = False,
+    test: str = "",
+    drops: tuple[str, str] | None = None,
+) -> Mutant:
     """A row of the table."""
-    return Mutant(name, tuple(Edit(*one) for one in places), listed, test)
+    return Mutant(name, tuple(Edit(*one) for one in places), listed, test, drops)
 
 
 EXECUTE, SETTLE, BOOK, WATCH = "trading.execute", "trading.settle", "positions.book", "positions.watch"
@@ -168,11 +175,16 @@ MUTANTS = (
         ),
     ),
     bug(
-        "the report is applied to the row as it was read",
+        "the report is applied to the row as it was read, and its move is fenced by the row as it is now",
         (
             f"{SETTLE}:apply",
             "select_for_update().get(pk=order.pk)",
-            "select_for_update().get(pk=order.pk) and order",
+            "select_for_update().get(pk=order.pk) and __import__('copy').copy(order)",
+        ),
+        (
+            f"{SETTLE}:apply",
+            "order.state = locked.state\n    behind",
+            'order.state = Order.objects.values_list("state", flat=True).get(pk=order.pk)\n    behind',
         ),
     ),
     bug(
@@ -200,13 +212,14 @@ MUTANTS = (
         ),
     ),
     bug(
-        "fan-out asks no one what it did before",
+        "fan-out asks no one what it did before, and no index forbids a second order",
         (f"{EXECUTE}:FAN_OUT", "AND o.deployment_id = d.id AND o.purpose = 'open')", "AND false)"),
         (
             f"{EXECUTE}:FAN_OUT",
             "'open:' || d.id || ':' || s.id",
             "'open:' || d.id || ':' || s.id || random()",
         ),
+        drops=("one_order_per_deployment_signal_and_purpose", "orders"),
     ),
     bug(
         "a signal is concluded while orders of it wait",
@@ -304,6 +317,8 @@ def _found(where: str) -> tuple[Any, str, Any]:
 def planted(mutant: Mutant) -> Iterator[None]:
     """Inside this block the product has the bug."""
     undo: list[Any] = []
+    sources: dict[str, str] = {}
+    index = _drop(*mutant.drops) if mutant.drops else ""
     try:
         for edit in mutant.edits:
             module, name, thing = _found(edit.where)
@@ -313,13 +328,29 @@ def planted(mutant: Mutant) -> Iterator[None]:
                 continue
             function = inspect.unwrap(thing)
             undo.append((setattr, function, "__code__", function.__code__))
-            function.__code__ = _compiled(function, module, edit)
+            source = sources.get(edit.where) or textwrap.dedent(inspect.getsource(function))
+            sources[edit.where] = _edited(source, edit)
+            function.__code__ = _compiled(function.__name__, module, sources[edit.where])
         yield
     finally:
         for act, *args in reversed(undo):
             act(*args)
+        if index:
+            wipe()  # of what the index forbids
+            connection.cursor().execute(index)
         for edit in mutant.edits:
             vars(_found(edit.where)[2]).clear() if edit.where == f"{GATE}:read" else None
+
+
+def _drop(index: str, table: str) -> str:
+    """Without this unique index; returns the statement that makes it anew."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT indexdef FROM pg_indexes WHERE indexname = %s AND tablename = %s", [index, table]
+        )
+        [(made,)] = cursor.fetchall()
+        cursor.execute(f"DROP INDEX {index}")
+    return str(made)
 
 
 def _edited(text: str, edit: Edit) -> str:
@@ -328,11 +359,10 @@ def _edited(text: str, edit: Edit) -> str:
     return text.replace(edit.old, edit.new)
 
 
-def _compiled(function: FunctionType, module: Any, edit: Edit) -> Any:
-    source = _edited(textwrap.dedent(inspect.getsource(function)), edit)
+def _compiled(name: str, module: Any, source: str) -> Any:
     space = dict(vars(module))
-    exec(compile(source, f"<{edit.where}, mutated>", "exec"), space)
-    return inspect.unwrap(space[function.__name__]).__code__
+    exec(compile(source, f"<{name}, mutated>", "exec"), space)
+    return inspect.unwrap(space[name]).__code__
 
 
 @dataclass

@@ -56,6 +56,8 @@ TASKS = {
 }
 SWEEPS = {"execute": 0.3, "settle": 1.0, "monitor": 0.2}
 """How often each runs by the clock, a round."""
+BATCHES = (2, 200)
+"""Orders of one pass of `execute`: what is more waits for the next pass."""
 POLLS = 8
 """Looks at all orders in flight, a round: a venue that is away is asked again and again."""
 LONGEST_END = timedelta(minutes=10)
@@ -79,24 +81,27 @@ WIDE: dict[str, Any] = {
 }
 TIGHT: dict[str, Any] = {
     "account": {
-        "max_orders_per_minute": 2,
-        "max_orders_per_symbol_per_day": 3,
+        "max_orders_per_minute": 1,
+        "max_orders_per_symbol_per_day": 2,
         "max_open_orders": 2,
-        "cooldown_seconds_per_symbol": 60,
+        "cooldown_seconds_per_symbol": 300,
         "max_total_exposure_usd": D(3000),
         "max_symbol_exposure_usd": D(2000),
     },
     "platform": {
-        "max_orders_per_minute": 12,
+        "max_orders_per_minute": 6,
         "max_open_orders": 8,
         "max_total_exposure_usd": D(15_000),
         "max_symbol_exposure_usd": D(9000),
     },
     "allow_add_to_position": True,
 }
+"""Each cap can be the one that bites: two symbols, three signals a purse, a cooldown beyond the minute."""
 
 
-PERSONS = ("kill", "kill", "release", "shut", "open", "revoke", "close", "redrive")
+PERSONS = ("kill", "kill", "release", "shut", "shut", "open", "revoke", "close", "close", "redrive")
+HOURS = (0.05, 48)
+"""For which an approval stands: one that ends while orders are on their way, and one that does not."""
 BAD_PRICES = ("missing", "stale", "zero", "negative", "NaN", "ten times", "from the future")
 
 
@@ -146,10 +151,11 @@ class World:
         self.open = dict.fromkeys(VENUES, True)
         self.grants: dict[str, list[Grant]] = {name: [] for name in VENUES}
         self.levels: set[str] = set()
+        self.batch = self.dice.choice(BATCHES)
         self.quotes: dict[str, Believed] = {}
         self.waiting: list[tuple[int, str]] = []
         self.signals = 0
-        drawn = self.dice.choice((WIDE, WIDE, WIDE, TIGHT))
+        drawn = self.dice.choice((WIDE, WIDE, TIGHT))
         self.rules = drawn if self.limits is None else self.limits
         self.venues = {
             name: SimulatedVenue(
@@ -296,7 +302,7 @@ class World:
         """Take the product's edges over: clock, venues, limits, wakes, statements."""
         from maxxit.events import wake
         from trading import policy as policies
-        from trading import wiring
+        from trading import tasks, wiring
 
         real = policies.load
         stricter = {
@@ -311,12 +317,14 @@ class World:
             stack.callback(self.clock.close)
             stack.callback(connection.__dict__.pop, "_commit", None)
             stack.callback(wiring.venue.cache_clear)
+            stack.callback(setattr, tasks, "BATCH", tasks.BATCH)
             stack.callback(setattr, wiring.VENUES, "open", opening)
             stack.callback(policies.policy.cache_clear)
             stack.callback(setattr, policies, "load", real)
             self.woken = stack.enter_context(wake.collected())
             stack.enter_context(connection.execute_wrapper(self.burn))
             connection._commit = self.commit  # type: ignore[attr-defined]
+            tasks.BATCH = self.batch
             policies.load = lambda name, schema: limits  # type: ignore[assignment, return-value]
             policies.policy.cache_clear()
             wiring.VENUES.open = lambda adapter, **options: self.venues[adapter]  # type: ignore[method-assign]
@@ -350,7 +358,7 @@ class World:
                 purse = make.booked_deployment(agent, usdc=str(MONEY))
                 self.venues[agent.venue].deposit(purse.account, MONEY)
         for name in VENUES:
-            self.let(name, hours=48)
+            self.let(name, hours=self.dice.choice(HOURS))
         for symbol, usd in (("ETH", 2000), ("BTC", 60_000)):
             self.price(symbol, D(usd))
 
@@ -374,16 +382,18 @@ class World:
 
     def round(self, number: int) -> None:
         """A little time, prices, perhaps a signal or a person, and the tasks that are due."""
+        from tests.chaos import invariants
+
         self.time_goes_by()
         for symbol, known in list(self.quotes.items()):
             old = self.now() - known.at > timedelta(seconds=60)
             if self.dice.random() < (0.8 if old else 0.3):
                 self.market(symbol)
-        if self.signals < AGENTS * SIGNALS and self.dice.random() < 0.4:
+        if self.signals < AGENTS * SIGNALS and self.dice.random() < 0.25:
             self.signal()
         if self.dice.random() < 0.08:
             self.person()
-        elif self.dice.random() < 0.4:
+        elif self.dice.random() < 0.3:
             self.reopen()
         self.deliver(number)
         due = [task for when, task in self.waiting if when <= number]
@@ -395,6 +405,7 @@ class World:
                 what = self.dice.choices(("dies", "loses the database"), (0.8, 0.2))[0]
                 self.burns = (what, self.dice.choice(("before", "after")))
             self.work(task)
+        self.violations += [f"{what} [world {self.seed}]" for what in invariants.moments()]
 
     def deliver(self, number: int) -> None:
         """The wakes of the last round become messages, some of which go astray."""
@@ -503,7 +514,7 @@ class World:
             gate.set_dry_run(venue, True, by="sim", reason="sim")
             self.open[venue] = False
         elif what == "open":
-            self.let(venue, hours=self.dice.choice((0.1, 48)))
+            self.let(venue, hours=self.dice.choice(HOURS))
         elif what == "revoke":
             gate.revoke(venue, by="sim", reason="sim")
             self.grants[venue].clear()
@@ -522,7 +533,7 @@ class World:
             self.levels.clear()
         for venue in VENUES:
             if not self.open[venue] or not any(g.until > self.now() for g in self.grants[venue]):
-                self.let(venue, hours=48)
+                self.let(venue, hours=self.dice.choice(HOURS))
 
     # -- the end
 
@@ -531,9 +542,10 @@ class World:
         from positions import watch
         from positions.models import Position
         from tests.chaos import invariants
-        from trading import gate, poison
+        from trading import gate, poison, tasks
         from trading.models import Order
 
+        tasks.BATCH = max(BATCHES)
         self.lot.intensity, self.fuse, self.skew = 0.0, 0, timedelta(0)
         for name in VENUES:
             self.let(name, hours=1000)

@@ -20,6 +20,8 @@ from trading.venues.base import Capabilities, Prepared, Report, Request, VenueFi
 FEE = Decimal("0.001")
 LOT = Decimal("0.00001")
 MEANWHILE = "another worker meanwhile"
+UNSEEN = "find, unseen"
+"""A question after an order that the venue does not have yet, or still denies: here the moment of asking counts."""
 CHANCES: Mapping[str, Mapping[str, float]] = {
     "send": {
         "not arrived, known": 0.10,
@@ -42,15 +44,31 @@ CHANCES: Mapping[str, Mapping[str, float]] = {
         "slow": 0.002,
         "worker dies before": 0.004,
         "worker dies after": 0.004,
-        MEANWHILE: 0.004,
+        MEANWHILE: 0.02,
         "garbage": 0.001,
+    },
+    UNSEEN: {
+        "503": 0.34,
+        "silent": 0.34,
+        "denied": 0.10,
+        "slow": 0.03,
+        "worker dies before": 0.004,
+        "worker dies after": 0.004,
+        MEANWHILE: 0.02,
     },
     "ask": {"503": 0.04, "silent": 0.02, "objects": 0.02, "thin": 0.02, MEANWHILE: 0.05},
     "cancel": {"lost, silent": 0.15, "503": 0.1, "taken, silent": 0.1},
     "balances": {"503": 0.2, "silent": 0.1},
 }
 """Message -> what goes wrong with it -> how often, at full intensity."""
-PLANS = {"at once": 0.35, "in parts": 0.3, "later": 0.2, "a part, then canceled": 0.1, "refused later": 0.05}
+PLANS = {
+    "at once": 0.35,
+    "in parts": 0.2,
+    "slowly": 0.15,
+    "later": 0.15,
+    "a part, then canceled": 0.1,
+    "refused later": 0.05,
+}
 
 
 class Crash(BaseException):
@@ -68,12 +86,12 @@ class Lot:
     script: dict[str, list[str]] = field(default_factory=dict)
     """Message -> what goes wrong with the next ones, before any lot is drawn."""
 
-    def draw(self, message: str) -> str:
+    def draw(self, message: str, chances: str = "") -> str:
         """What goes wrong with this message, or an empty string. `happened` counts it."""
         if self.script.get(message):
             return self.script[message].pop(0)
         point = self.dice.random() / self.intensity if self.intensity else 2.0
-        for name, chance in CHANCES[message].items():
+        for name, chance in CHANCES[chances or message].items():
             point -= chance
             if point < 0:
                 return name
@@ -181,8 +199,9 @@ class SimulatedVenue:
     def find(self, ref: str) -> Report | None:
         """Where the order stands, if the venue wants to say so."""
         self.arrive()
-        how = self.lot.draw("find")
         known = self.book.get(ref)
+        hidden = known is not None and self.tell.true_now() < known.hidden_until
+        how = self.lot.draw("find", UNSEEN if known is None or hidden else "find")
         if how == "worker dies before":
             self.lot.happened("find", how)
             raise Crash
@@ -192,7 +211,6 @@ class SimulatedVenue:
         if how == "garbage":
             self.lot.happened("find", how)
             raise KeyError("state")
-        hidden = known is not None and self.tell.true_now() < known.hidden_until
         if hidden and how in ("denied", "slow", MEANWHILE):
             known = None
         report = self._look(known, how) if known else None
@@ -292,6 +310,7 @@ class SimulatedVenue:
         plan, end = {
             "at once": ([whole], "filled"),
             "in parts": ([part, part, whole - 2 * part], "filled"),
+            "slowly": ([ZERO, part, *[ZERO] * 14, whole - part], "filled"),
             "later": ([ZERO, ZERO, whole], "filled"),
             "a part, then canceled": ([part], "canceled"),
             "refused later": ([ZERO], "rejected"),

@@ -4,6 +4,7 @@ A process that has loaded everything and holds no thread is the parent; each wor
 costs milliseconds. Database and exchange are real processes. Limits are wide, so that faults decide and not caps.
 """
 
+import argparse
 import contextlib
 import gc
 import os
@@ -276,7 +277,11 @@ def settle_down(*works: Callable[[], Any]) -> None:
     gc.freeze()
 
 
-def planting(name: str) -> Callable[[], None] | None:
+Plant = Callable[[], None] | None
+"""What changes the product first."""
+
+
+def planting(name: str) -> Plant:
     """What plants the bug of `tests.chaos.mutants` with `name` in its name, in a world that stands; None for none."""
 
     def plant() -> None:
@@ -287,6 +292,18 @@ def planting(name: str) -> Callable[[], None] | None:
         planted(mutant).__enter__()  # until this process ends
 
     return plant if name else None
+
+
+def asked(doc: str | None, what: str, default: int, campaign: Callable[[int, int, Plant], "Tally"]) -> int:
+    """The command line of a campaign: `--what`, `--seed` and `--mutant`; returns the exit code."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(f"--{what}", dest="times", type=int, default=default)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--mutant", default="", help="plant this bug of tests.chaos.mutants (part of its name)"
+    )
+    given = parser.parse_args()
+    return campaign(given.times, given.seed, planting(given.mutant)).tell()
 
 
 @dataclass
