@@ -137,15 +137,21 @@ def _purses(person: Person) -> list[int]:
 
 
 def curve(person: Person = None) -> list[tuple[datetime, Decimal]]:
-    """Equity in USD after each payment in or out and each closing, and now: payments plus PnL, less profit shares."""
+    """Equity in USD after each closing, after each payment since the first, and now: payments plus PnL, less shares.
+
+    What was paid in before the first closing is the first point, so that the plot shows how trading went.
+    """
     closed = visible(Position.objects.filter(state="closed"), person).order_by("closed_at", "pk")
     rows = closed.values_list("closed_at", "realised_pnl", "profit_share")
     earned = [(at, pnl - share) for at, pnl, share in rows if at is not None]
+    paid = flows(_purses(person))
     points: list[tuple[datetime, Decimal]] = []
     level = ZERO
-    for at, amount in merge(flows(_purses(person)), earned, key=lambda step: step[0]):
+    for at, amount in merge(paid, earned, key=lambda step: step[0]):
         level += amount
         points.append((at, level))
+    first = earned[0][0] if earned else clock.now()
+    points = points[max(sum(at < first for at, _ in paid) - 1, 0) :]
     if len(points) > POINTS:
         step = len(points) / POINTS
         points = [points[int(number * step)] for number in range(POINTS)]

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from django.contrib.auth.models import User
+
 from maxxit.console import charts, figures
 from tests import builders
 from tests.console.conftest import World
@@ -26,8 +28,6 @@ def test_the_dashboard_shows_what_is_mine(world: World) -> None:
 
 
 def test_a_newcomers_dashboard_is_empty_and_says_what_to_do(world: World) -> None:
-    from django.contrib.auth.models import User
-
     page = world.logged_in(User.objects.create_user("new")).get("/").content.decode()
     assert "You have no deployment yet" in page
     assert world.of_alice.agent.name not in page
@@ -52,6 +52,13 @@ def test_equity_begins_with_the_balances_and_ends_at_the_quotes(world: World) ->
     curve = figures.curve(world.alice)
     assert [value for _, value in curve[:2]] == [Decimal(10_000), Decimal("10038.16")]
     assert curve[-1][1] == figures.equity(world.alice)
+
+
+def test_equity_begins_once_for_all_that_was_paid_in_before_anything_closed(world: World) -> None:
+    newcomer = User.objects.create_user("newcomer")
+    for usdc in ("10000", "2500"):
+        builders.deployment(builders.agent(), usdc=usdc, owner=newcomer)
+    assert [value for _, value in figures.curve(newcomer)] == [Decimal(12_500), Decimal(12_500)]
 
 
 def test_equity_of_a_safe_begins_with_what_it_holds_and_follows_its_owner(world: World) -> None:
