@@ -243,6 +243,7 @@ class World:
             else:
                 self.lot.counts["worker: another on the same rows"] += 1
                 self.work(self.dice.choice(list(TASKS)))
+            self.passes(self.dice.choice((0.1, 2, 20)))  # the answer was so long on its way
         finally:
             self.depth -= 1
             self.fuse = fuse
@@ -432,15 +433,15 @@ class World:
     def time_goes_by(self) -> None:
         """Seconds mostly; now and then the machine sleeps for hours, or its clock is set back."""
         point = self.dice.random()
-        if point < 0.03 * self.lot.intensity:
+        if point < (0.15 if self.levels else 0.03) * self.lot.intensity:  # a switch must outlast the night
             self.lot.counts["clock: jumps ahead"] += 1
             midnight = (self.true + timedelta(days=1)).replace(hour=0, minute=0, second=1)
-            seconds = self.dice.choice((600, 3600, 4 * 3600, (midnight - self.true).total_seconds()))
-            self.passes(seconds)
-        elif point < 0.05 * self.lot.intensity:
+            night = (midnight - self.true).total_seconds()
+            self.passes(night if self.levels else self.dice.choice((600, 3600, 4 * 3600, night)))
+        elif 0.15 <= point / (self.lot.intensity or 1) < 0.17 and self.lot.intensity:
             self.lot.counts["clock: set back"] += 1
             self.skew = -timedelta(seconds=self.dice.choice((1, 30, 600, 3600)))
-        elif point < 0.12:
+        elif point >= 0.93:
             self.skew = timedelta(0)
         self.passes(self.dice.choice((0.2, 1, 2, 5, 15, 40)))
 

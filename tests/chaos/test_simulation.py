@@ -33,7 +33,7 @@ def test_after_a_thousand_faults_nothing_is_doubled_or_lost() -> None:
 
 @pytest.mark.share
 def test_one_seed_is_one_course_of_events() -> None:
-    first, second = (simulation.course("a seed", purses=2, rounds=30) for _ in range(2))
+    first, second = (simulation.course("a seed", purses=3, rounds=60) for _ in range(2))
 
     assert len(first) > 100
     assert first == second
