@@ -6,9 +6,9 @@ ours   a post is committed as ingestion commits it; it is over when its order is
        stands filled: classify, generate, execute, each in a worker of its own, woken by the one before
 floor  a task is sent to a worker of its own; it is over when the row that it inserts is committed
 
-The two take turns, one post every two and a half seconds (the platform's throttle lets thirty orders a minute through),
-on the demo's stack with nothing else to do than its own ticks and posts. Each post has an account, an agent and a
-purse of its own. Milliseconds, looked for every two.
+The two take turns, one post every four seconds (the platform's throttle lets thirty orders a minute through, the
+demo's among them), on the demo's stack with nothing else to do than its own ticks and posts. Each post has an account,
+an agent and a purse of its own. Milliseconds, looked for every two.
 """
 
 import argparse
@@ -28,9 +28,12 @@ from maxxit.core.config import ROOT
 from tests.chaos.stack import Stack
 
 if TYPE_CHECKING:
-    from agents.models import CtAccount, Deployment
+    from django.db.models import QuerySet
 
-EVERY = 2.5
+    from agents.models import CtAccount, Deployment
+    from trading.models import Order
+
+EVERY = 4.0
 """Seconds from one post to the next."""
 LOOK = 0.002
 PATIENCE = 30.0
@@ -101,7 +104,7 @@ def _measured(home: Path, posts: int) -> dict[str, list[float]]:
             begun = _post(account, number)
             mine = Order.objects.filter(deployment=purse)
             planned = _until(begun, mine.exists)
-            filled = _until(begun, mine.filter(state="filled").exists)
+            filled = _until(begun, lambda mine=mine: _filled(mine))  # type: ignore[misc]
             if number:  # the first round starts the worker
                 for what, milliseconds in zip(taken, (floor, planned, filled), strict=True):
                     taken[what].append(milliseconds)
@@ -119,6 +122,14 @@ def _until(begun: float, seen: Callable[[], bool]) -> float:
             raise TimeoutError(f"nothing came within {PATIENCE:.0f} s")
         time.sleep(LOOK)
     return (time.perf_counter() - begun) * 1000
+
+
+def _filled(mine: "QuerySet[Order]") -> bool:
+    """Whether the order stands filled. Raises `RuntimeError` when it was blocked."""
+    order = mine.get()
+    if order.reason:
+        raise RuntimeError(f"the order is {order.state}: {order.reason} {order.verdict}")
+    return order.state == "filled"
 
 
 def _follower(number: int) -> tuple["CtAccount", "Deployment"]:
