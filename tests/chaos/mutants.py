@@ -46,7 +46,7 @@ class Mutant:
     listed: bool = False
     """Named in money-path.md, I29."""
     test: str = ""
-    """The test that finds it where one process cannot: races need threads."""
+    """The test that finds it where T0 and T1 cannot (races need threads) or need more than the given faults."""
     drops: tuple[str, str] | None = None
     """(unique index, its table): dropped too, where it would catch the bug a second time."""
 
@@ -165,6 +165,7 @@ MUTANTS = (
     bug(
         "sent again past a shut gate",
         (f"{SETTLE}:may_leave", "return verdict.allowed", "return True"),
+        test="tests/trading/test_settle.py",
     ),
     bug(
         "an old report moves an order back",
@@ -289,6 +290,7 @@ MUTANTS = (
     bug(
         "entries go against what is held",
         (f"{RISK}:check_venue", " or facts.buys != (facts.held > 0))", ")"),
+        test="tests/trading/test_execute.py",
     ),
     bug(
         "a broken order is tried for ever",
