@@ -73,7 +73,10 @@ class PositionAdmin(Book):
             },
         ),
         ("PnL (USDC)", {"fields": (("unrealised", "realised_pnl"), ("fees", "profit_share"))}),
-        ("Size and price", {"fields": (("quantity", "closed_quantity"), ("entry_price", "exit_price"))}),
+        (
+            "Size and price",
+            {"fields": (("quantity", "closed_quantity", "taken_value"), ("entry_price", "exit_price"))},
+        ),
         (
             "Exits",
             {

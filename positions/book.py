@@ -131,10 +131,7 @@ def _end(position_id: int) -> bool:
     out = position.exit_order
     if out is None:
         raise ValueError(f"position {position.pk} is closing without an exit order")
-    mark, _ = ProfitMark.objects.get_or_create(deployment=position.deployment)
-    mark = ProfitMark.objects.select_for_update().get(pk=mark.pk)
-    done = _totals(out)
-    gone = position.closed_quantity + done["quantity"]
+    gone = position.closed_quantity + _totals(out)["quantity"]
     if gone < position.quantity:
         advance(
             position,
@@ -146,12 +143,23 @@ def _end(position_id: int) -> bool:
             exit_retry_at=clock.now() + retry_after(position.exits),
         )
         return False
+    close_out(position, gone, out)
+    return True
+
+
+def close_out(position: Position, gone: Decimal, last: Order) -> None:
+    """Closing -> closed: PnL, fees and profit share of all that went in and out.
+
+    `gone` is the whole quantity, `last` the order that the share is booked with. The caller holds the position's row.
+    """
+    mark, _ = ProfitMark.objects.get_or_create(deployment=position.deployment)
+    mark = ProfitMark.objects.select_for_update().get(pk=mark.pk)
     outs = _all_exits(position)
     cash_in = _totals(position.entry_order)["cash"]
     fees = _fees(position)
-    earned = pnl.gross(position.side, cash_in, outs["cash"]) - fees
+    earned = pnl.gross(position.side, cash_in, outs["cash"] + position.taken_value) - fees
     agent = position.deployment.agent
-    collected = venue(out.venue).capabilities.collects_fees
+    collected = venue(last.venue).capabilities.collects_fees
     shared = pnl.profit_share(earned, mark.carried_loss, agent.profit_share)
     share = ledger.taken_share(f"close:{position.pk}:") if collected else shared.share
     mark.carried_loss = shared.carried_loss
@@ -162,15 +170,14 @@ def _end(position_id: int) -> bool:
         why=position.exit_reason,
         data={"realised_pnl": f"{earned:f}", "profit_share": f"{share:f}"},
         closed_quantity=gone,
-        exit_price=outs["value"] / gone,
+        exit_price=(outs["value"] + position.taken_value) / gone,
         closed_at=clock.now(),
         fees=fees,
         realised_pnl=usdc(earned),
         profit_share=share,
     )
     if share and not collected:  # where the venue took it, the ledger has it from the fill
-        ledger.book_profit_share(f"share:{position.pk}", out, share, agent.profit_receiver, collected=False)
-    return True
+        ledger.book_profit_share(f"share:{position.pk}", last, share, agent.profit_receiver, collected=False)
 
 
 def _all_exits(position: Position) -> dict[str, Decimal]:

@@ -43,8 +43,16 @@ class Position(models.Model):
     )
     quantity = models.DecimalField(**COLUMN, help_text="that was opened")
     closed_quantity = models.DecimalField(**COLUMN, default=0)
+    taken_value = models.DecimalField(
+        **COLUMN,
+        default=0,
+        db_default=0,
+        help_text="USD, at the quotes of then, of what the owner of the Safe took out himself",
+    )
     entry_price = models.DecimalField(**COLUMN, help_text="average of the entry fills, USD")
-    exit_price = models.DecimalField(**COLUMN, null=True, help_text="average of the exit fills, USD")
+    exit_price = models.DecimalField(
+        **COLUMN, null=True, help_text="average of the exit fills and of what was taken out, USD"
+    )
     stop_loss = models.DecimalField(**COLUMN, help_text="price in USD")
     take_profit = models.DecimalField(**COLUMN, help_text="price in USD")
     trailing_activation = models.DecimalField(

@@ -7,7 +7,7 @@ from celery import Task, shared_task
 
 from maxxit.core import clock
 from maxxit.pipeline.runs import Counts, run_stage
-from positions import book, guard, performance, watch
+from positions import book, guard, performance, taken, watch
 
 
 def monitor_pass() -> Counts:
@@ -26,8 +26,13 @@ def monitor(self: Task, run_id: int | None = None) -> dict[str, Any]:
 
 @shared_task
 def watch_risk() -> list[str]:
-    """Pull the kill switch where losses, drawdown, prices, drift or blocked orders call for it."""
-    return guard.watch()
+    """Pull the kill switch where losses, drawdown, prices, drift or blocked orders call for it.
+
+    Where that look at the venues found that a Safe's owner took tokens of ours out himself, their positions end.
+    """
+    pulled = guard.watch()
+    taken.let_go()
+    return pulled
 
 
 def snapshot_pass() -> Counts:

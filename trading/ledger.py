@@ -106,6 +106,18 @@ def book_taken(
     return post(f"taken:{fill.pk}", moves, order=order)
 
 
+def book_taken_out(journal: str, position_of: int, booked_to: int, asset: str, quantity: Decimal) -> bool:
+    """Tokens that the owner took out of his Safe, booked as his own at deployment `booked_to`, were a position's.
+
+    Moves nothing in or out: from here on they count as traded away by the deployment `position_of`.
+    """
+    moves = [
+        Move(account_of(position_of), "external", asset, quantity, "taken_out"),
+        Move("external", account_of(booked_to), asset, quantity, "external"),
+    ]
+    return post(journal, moves)
+
+
 def taken_share(idempotency_prefix: str) -> Decimal:
     """The profit share in USDC that venues took with the fills of these closing orders."""
     lines = LedgerEntry.objects.filter(

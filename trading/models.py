@@ -121,7 +121,16 @@ class LedgerEntry(models.Model):
 
     KINDS: ClassVar = [
         (kind, kind)
-        for kind in ("deposit", "trade", "venue_fee", "platform_fee", "profit_share", "gas", "external")
+        for kind in (
+            "deposit",
+            "trade",
+            "venue_fee",
+            "platform_fee",
+            "profit_share",
+            "gas",
+            "external",
+            "taken_out",
+        )
     ]
 
     journal = models.CharField(max_length=80, help_text="what is booked: fill:17, share:3:1 …; booked once")

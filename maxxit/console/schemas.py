@@ -188,6 +188,7 @@ class PositionOut(Schema):
     status: State
     quantity: Number
     closed_quantity: Number
+    taken_value: Number
     entry_price: Number
     exit_price: Number | None
     stop_loss: Number

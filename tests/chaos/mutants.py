@@ -300,9 +300,9 @@ MUTANTS = (
     bug(
         "the profit share is booked twice",
         (
-            f"{BOOK}:_end",
-            'ledger.book_profit_share(f"share:{position.pk}", out, share, agent.profit_receiver, collected=False)',
-            '[ledger.book_profit_share(f"share:{position.pk}{x}", out, share, agent.profit_receiver, '
+            f"{BOOK}:close_out",
+            'ledger.book_profit_share(f"share:{position.pk}", last, share, agent.profit_receiver, collected=False)',
+            '[ledger.book_profit_share(f"share:{position.pk}{x}", last, share, agent.profit_receiver, '
             "collected=False) for x in ('', 'b')]",
         ),
     ),

@@ -10,7 +10,7 @@ from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.events.models import Event
 from positions.models import Position
-from positions.tasks import monitor_pass
+from positions.tasks import monitor_pass, watch_risk
 from signals_app.classify import classify
 from signals_app.generate import generate
 from signals_app.ingest import ingest
@@ -19,8 +19,10 @@ from signals_app.sources.jsonl import JsonlSource
 from tests import builders as make
 from tests.chain.sending.desk import Desk, store_plan, verified
 from tests.fakes import FakeModel
-from trading import ledger, reconcile
+from trading import ledger, limits, reconcile
 from trading.chain.models import ChainTransaction
+from trading.chain.onboarding import SafeTx
+from trading.contracts.codec import encode_call
 from trading.models import LedgerEntry, Order
 from trading.tasks import execute_pass
 
@@ -135,3 +137,22 @@ def test_a_post_becomes_a_swap_and_back_and_the_ledger_equals_the_chain(
     assert sorted(names) == sorted(
         ["transaction.signed", "transaction.broadcast", "transaction.mined", "transaction.final"] * 2
     )
+
+
+def test_what_the_owner_takes_out_himself_ends_its_position(river: River) -> None:
+    river.says("buying $ETH here, this is the bottom")
+    river.run()
+    held = river.world.balance("WETH", river.world.safe)
+    watch_risk()  # from here on the chain is read for what its owner moves
+    take = encode_call("transfer(address,uint256)", river.world.accounts["owner"], held)
+    token = river.world.token("WETH").address
+    river.world.execute_as_owner(SafeTx(river.world.safe, token, take, 0, river.world.safe_nonce()))
+
+    assert watch_risk() == []
+
+    ended = Position.objects.get()
+    assert (ended.state, ended.exit_reason, ended.exit_price) == ("closed", "reconciled", river.price)
+    assert ended.profit_share == 0
+    assert [order.purpose for order in Order.objects.all()] == ["open"]
+    assert limits.read_book().held.get((river.world.safe, "ETH"), D(0)) == 0
+    river.sound()
