@@ -52,7 +52,8 @@ def send(task: str) -> None:
     """Send `task` now unless one is already on its way. Never raises: a sweep makes up for a lost wake."""
     try:
         if cache.add(f"wake:{task}", 1, timeout=MARK_SECONDS):
-            current_app.send_task(task, retry=False)
+            # Otherwise Celery subscribes to the result first: two trips, and 20 s where Redis is just going.
+            current_app.send_task(task, retry=False, ignore_result=True)
     except Exception as error:  # the broker is down: nothing may depend on it
         log.warning("wake_lost", task=task, error=str(error))
 

@@ -18,7 +18,7 @@ def stage_now(name: str, *, by: str) -> str:
     """
     one = stage(name)
     try:
-        task_id: str = current_app.send_task(one.task, queue=one.queue, retry=False).id
+        task_id: str = current_app.send_task(one.task, queue=one.queue, retry=False, ignore_result=True).id
     except Exception as error:  # kombu's errors have no common base beyond this
         raise Retryable(
             f"the broker did not take the task (is Redis up? see `manage.py doctor`): {error}"

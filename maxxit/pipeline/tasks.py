@@ -25,7 +25,9 @@ def run_pipeline() -> int | None:
 def canary() -> None:
     """Send a mark to each queue: whoever works there signs it (`sign`)."""
     for queue in QUEUES:
-        current_app.send_task("maxxit.pipeline.tasks.sign", args=[queue], queue=queue, expires=60)
+        current_app.send_task(
+            "maxxit.pipeline.tasks.sign", args=[queue], queue=queue, expires=60, ignore_result=True
+        )
 
 
 @shared_task(bind=True)

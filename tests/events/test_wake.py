@@ -4,10 +4,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from celery.backends.redis import RedisBackend
 from django.conf import settings
 from django.core.cache import cache
 from django.db import transaction
 
+from maxxit.celery import app
 from maxxit.events import wake
 from maxxit.pipeline.stages import STAGES
 
@@ -61,6 +63,19 @@ def test_a_wake_survives_a_dead_broker(empty_cache: None, monkeypatch: pytest.Mo
     wake.send(TASK)
 
     assert asked == [TASK]
+
+
+def test_nobody_waits_for_what_a_woken_task_returns(
+    empty_cache: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    awaited: list[str] = []
+    monkeypatch.setattr(RedisBackend, "on_task_call", lambda self, producer, task_id: awaited.append(task_id))
+    monkeypatch.setattr("maxxit.events.wake.current_app", app)
+    with app.connection_for_write() as broker:
+        wake.send(TASK)
+        sent = broker.default_channel.queue_purge("monitor")
+
+    assert (sent, awaited) == (1, [])
 
 
 @pytest.mark.django_db
