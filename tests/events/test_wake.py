@@ -68,14 +68,13 @@ def test_a_wake_survives_a_dead_broker(empty_cache: None, monkeypatch: pytest.Mo
 def test_nobody_waits_for_what_a_woken_task_returns(
     empty_cache: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    awaited: list[str] = []
+    sent, awaited = [], []
     monkeypatch.setattr(RedisBackend, "on_task_call", lambda self, producer, task_id: awaited.append(task_id))
     monkeypatch.setattr("maxxit.events.wake.current_app", app)
-    with app.connection_for_write() as broker:
-        wake.send(TASK)
-        sent = broker.default_channel.queue_purge("monitor")
+    monkeypatch.setattr(app.amqp, "send_task_message", lambda producer, name, *_, **__: sent.append(name))
+    wake.send(TASK)
 
-    assert (sent, awaited) == (1, [])
+    assert (sent, awaited) == ([TASK], [])
 
 
 @pytest.mark.django_db
