@@ -1,7 +1,7 @@
-"""open positions + quotes -> closing orders, in one statement however many positions are open
+"""open positions + quotes -> closing orders, in three statements however many positions are open
 
 The hits are found by index from the quotes' side: a position leaves at or below its `exit_below`, at or above its
-`exit_above`, whichever of its exits these are; so the cost follows the number of hits. One statement then
+`exit_above`, whichever of its exits these are; so the cost follows the number of hits. If there are any, one statement
 claims them (open -> closing: of two monitors only one gets a row), writes the closing orders and the events.
 """
 
@@ -40,7 +40,7 @@ FROM (
 WHERE p.id = w.id AND p.state = 'open' AND (p.trailing_stop IS NULL OR w.sign * (w.wanted - p.trailing_stop) > 0)
 """  # noqa: S608 (constants only)
 
-HITS_BY_MARKET = f"""
+HITS = f"""
     SELECT DISTINCT ON (id) id, why FROM (
         SELECT p.id, CASE
                    WHEN p.sign * (q.price - p.take_profit) >= 0 THEN 'take_profit'
@@ -67,18 +67,17 @@ HITS_BY_MARKET = f"""
     ORDER BY id, rank
 """  # noqa: S608 (constants only)
 
-HITS_GIVEN = "    SELECT id, %(why)s::text AS why FROM unnest(%(ids)s::bigint[]) AS id"
-
-CLAIM = """
+CLAIM = f"""
 WITH hits AS MATERIALIZED (
-{hits}
+    SELECT * FROM unnest(%(ids)s::bigint[], %(whys)s::text[]) AS hit (id, why)
 ), claimed AS (
     UPDATE positions p
     SET state = 'closing', exit_reason = h.why, exits = p.exits + 1,
         exit_order_id = nextval(pg_get_serial_sequence('orders', 'id'))
     FROM hits h, orders e
     WHERE p.id = h.id AND p.id = ANY(ARRAY(SELECT id FROM hits)) AND p.state = 'open' AND e.id = p.entry_order_id
-      AND e.venue IN ({open_venues}){unless}
+      AND e.venue IN ({gate.OPEN_VENUES})
+      AND (%(at_once)s OR p.exit_retry_at IS NULL OR p.exit_retry_at <= %(now)s)
     RETURNING p.id, p.exit_order_id, p.exits, p.exit_reason, p.deployment_id, p.signal_id, p.symbol, p.side,
               p.quantity - p.closed_quantity AS quantity, p.correlation_id, e.venue, e.account, e.leverage
 ), planned AS (
@@ -101,12 +100,7 @@ SELECT %(now)s, name, subject, correlation_id, data FROM (
     FROM claimed
 ) AS told
 ORDER BY id, step
-"""
-
-NOT_TOO_SOON = " AND (p.exit_retry_at IS NULL OR p.exit_retry_at <= %(now)s)"
-
-SWEEP = CLAIM.format(hits=HITS_BY_MARKET, open_venues=gate.OPEN_VENUES, unless=NOT_TOO_SOON)
-CLOSE = CLAIM.format(hits=HITS_GIVEN, open_venues=gate.OPEN_VENUES, unless="")
+"""  # noqa: S608 (constants only)
 
 
 def sweep() -> int:
@@ -118,20 +112,23 @@ def sweep() -> int:
     moment = gate.moment() | {"oldest": now - quotes.max_age(), "newest": now + quotes.CLOCK_SKEW}
     with connection.cursor() as cursor:  # each statement is whole by itself
         cursor.execute(RATCHET, moment)
-        cursor.execute(SWEEP, moment)
-        return _claimed(cursor.rowcount)
+        cursor.execute(HITS, moment)
+        hits = cursor.fetchall()
+    return _claim(hits) if hits else 0
 
 
 @transaction.atomic
 def close(ids: Sequence[int], why: str = "manual") -> int:
-    """Close these positions where they are still open; returns how many were claimed."""
+    """Close these positions where they are still open, also after a refused exit; returns how many were claimed."""
+    return _claim([(pk, why) for pk in ids], at_once=True)
+
+
+def _claim(hits: Sequence[tuple[int, str]], *, at_once: bool = False) -> int:
+    """(position, why) -> closing orders, for those that are open and, unless `at_once`, not resting after a refusal."""
+    told = {"ids": [pk for pk, _ in hits], "whys": [why for _, why in hits], "at_once": at_once}
     with connection.cursor() as cursor:
-        cursor.execute(CLOSE, gate.moment() | {"ids": list(ids), "why": why})
-        return _claimed(cursor.rowcount)
-
-
-def _claimed(events: int) -> int:
-    """Two events stand for each position that was claimed."""
-    if events:
+        cursor.execute(CLAIM, gate.moment() | told)
+        claimed: int = cursor.rowcount // 2  # events, two for each
+    if claimed:
         wake.after_commit("position.closing")
-    return events // 2
+    return claimed

@@ -233,13 +233,11 @@ MUTANTS = (
     ),
     bug(
         "two monitors may claim one position",
-        (f"{WATCH}:SWEEP", "AND p.state = 'open' AND e.id", "AND e.id"),
-        (f"{WATCH}:CLOSE", "AND p.state = 'open' AND e.id", "AND e.id"),
+        (f"{WATCH}:CLAIM", "AND p.state = 'open' AND e.id", "AND e.id"),
     ),
     bug(
         "an exit sells the whole, whatever was sold before",
-        (f"{WATCH}:SWEEP", "p.quantity - p.closed_quantity AS quantity", "p.quantity AS quantity"),
-        (f"{WATCH}:CLOSE", "p.quantity - p.closed_quantity AS quantity", "p.quantity AS quantity"),
+        (f"{WATCH}:CLAIM", "p.quantity - p.closed_quantity AS quantity", "p.quantity AS quantity"),
     ),
     bug(
         "an exit that was half filled closes the whole",

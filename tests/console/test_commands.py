@@ -379,7 +379,7 @@ def test_pipeline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     class Sent:
         id = "task-5"
 
-    def send_task(task: str, queue: str, retry: bool) -> Sent:
+    def send_task(task: str, queue: str, **_: bool) -> Sent:
         sent.append((task, queue))
         return Sent()
 

@@ -312,12 +312,14 @@ def test_the_number_of_statements_does_not_follow_the_number_of_positions(
     for _ in range(3):
         make.position(purse)
     make.price("ETH", "3000")
-    with django_assert_num_queries(2):  # ratchet, sweep
+    with django_assert_num_queries(3):  # ratchet, hits, claim
         assert sweep() == 3
     for _ in range(30):
         make.position(purse)
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         assert sweep() == 30
+    with django_assert_num_queries(2):  # nobody leaves
+        assert sweep() == 0
 
 
 def test_a_position_that_was_rejected_thirty_thousand_times_does_not_stop_the_others(
