@@ -17,7 +17,8 @@ COPY --from=build /opt/venv /opt/venv
 COPY . .
 # Nothing is contacted and nothing is kept of these: collectstatic only needs settings that load.
 RUN MAXXIT_PROFILE=production ALLOWED_HOSTS=build SECRET_KEY="$(python -c 'import secrets; print(secrets.token_urlsafe(50))')" \
-    DATABASE_URL=postgresql://build REDIS_URL=redis://build python manage.py collectstatic --noinput
+    DATABASE_URL=postgresql://build REDIS_URL=redis://build python manage.py collectstatic --noinput \
+    && python -m compileall -q maxxit agents signals_app trading positions
 USER maxxit
 EXPOSE 5000
 CMD ["gunicorn", "-c", "python:maxxit.console.web", "maxxit.asgi:application"]
