@@ -114,8 +114,9 @@ def _quiet(cause: str) -> bool:
 FLOWS = """
 SELECT coalesce((SELECT sum(CASE m.asset WHEN 'USDC' THEN m.amount ELSE m.amount * q.price END)
                  FROM ledger_entries x
-                 JOIN ledger_entries m USING (journal, asset) LEFT JOIN quotes q ON q.symbol = m.asset
-                 WHERE x.account = 'external' AND m.account LIKE 'deployment:%%'), 0),
+                 JOIN ledger_entries m USING (journal, asset, kind) LEFT JOIN quotes q ON q.symbol = m.asset
+                 WHERE x.account = 'external' AND x.kind IN ('deposit', 'external')
+                   AND m.account LIKE 'deployment:%%'), 0),
        coalesce((SELECT sum(equity - deposits) FROM pnl_snapshots WHERE day = %(yesterday)s), 0),
        coalesce((SELECT max(d.total)
                  FROM (SELECT sum(equity - deposits) AS total FROM pnl_snapshots GROUP BY day) AS d), 0)

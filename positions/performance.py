@@ -20,7 +20,7 @@ WHERE b.amount <> 0 AND (%(accounts)s::text[] IS NULL OR b.account = ANY(%(accou
 FLOWS = """
 SELECT e.at, coalesce(CASE e.asset WHEN 'USDC' THEN e.amount ELSE e.amount * q.price END, 0)
 FROM ledger_entries e LEFT JOIN quotes q ON q.symbol = e.asset
-WHERE e.account = ANY(%(accounts)s) AND e.kind IN ('deposit', 'external', 'taken_out')
+WHERE e.account = ANY(%(accounts)s) AND e.kind IN ('deposit', 'external')
 ORDER BY e.at, e.id
 """
 UNREALISED = """
@@ -76,7 +76,7 @@ SELECT d.id, (%(day)s AT TIME ZONE 'UTC')::date,
                  WHERE b.account IN ('deployment:' || d.id, 'deployment:' || d.id || ':payable')), 0),
        coalesce((SELECT sum(CASE e.asset WHEN 'USDC' THEN e.amount ELSE e.amount * q.price END)
                  FROM ledger_entries e LEFT JOIN quotes q ON q.symbol = e.asset
-                 WHERE e.account = 'deployment:' || d.id AND e.kind IN ('deposit', 'external', 'taken_out')), 0),
+                 WHERE e.account = 'deployment:' || d.id AND e.kind IN ('deposit', 'external')), 0),
        coalesce((SELECT sum(p.realised_pnl) FROM positions p
                  WHERE p.deployment_id = d.id AND p.closed_at >= %(day)s AND p.closed_at < %(next)s), 0),
        coalesce((SELECT sum((CASE p.side WHEN 'long' THEN 1 ELSE -1 END) * (p.quantity - p.closed_quantity)

@@ -18,6 +18,9 @@ FRESH = "q.price > 0 AND q.price <> 'NaN' AND q.at > %(oldest)s AND q.at <= %(ne
 
 WATCHED = "NOT EXISTS (SELECT FROM exit_pauses WHERE resumed_at IS NULL)"
 
+RESTED = "(exit_retry_at IS NULL OR exit_retry_at <= %(now)s)"
+"""A position whose exit was refused waits a while."""
+
 A_LITTLE_MORE = "1.000000001"
 """`trailing_next` is rounded: what it finds is compared exactly."""
 
@@ -50,20 +53,21 @@ HITS = f"""
         FROM quotes q
         CROSS JOIN LATERAL (
             SELECT id, take_profit, stop_loss, CASE side WHEN 'long' THEN 1 ELSE -1 END AS sign FROM positions
-            WHERE state = 'open' AND symbol = q.symbol AND exit_below >= q.price
+            WHERE state = 'open' AND symbol = q.symbol AND exit_below >= q.price AND {RESTED}
             UNION ALL
             SELECT id, take_profit, stop_loss, CASE side WHEN 'long' THEN 1 ELSE -1 END FROM positions
-            WHERE state = 'open' AND symbol = q.symbol AND exit_above <= q.price
+            WHERE state = 'open' AND symbol = q.symbol AND exit_above <= q.price AND {RESTED}
         ) AS p
         WHERE {FRESH} AND {WATCHED}
         UNION ALL
         SELECT p.id, 'time_exit', 2 FROM positions p JOIN quotes q USING (symbol)
-        WHERE p.state = 'open' AND p.time_exit_at <= %(now)s AND {FRESH} AND {WATCHED}
+        WHERE p.state = 'open' AND p.time_exit_at <= %(now)s AND {FRESH} AND {RESTED} AND {WATCHED}
         UNION ALL
         SELECT p.id, 'kill_switch', 3 FROM positions p JOIN quotes q USING (symbol)
-        WHERE p.state = 'open' AND {FRESH}
+        WHERE p.state = 'open' AND {FRESH} AND {RESTED}
           AND EXISTS (SELECT FROM kill_switches WHERE released_at IS NULL AND level = 'flatten')
     ) AS found
+    WHERE EXISTS ({gate.OPEN_VENUES})
     ORDER BY id, rank
 """  # noqa: S608 (constants only)
 
@@ -77,7 +81,7 @@ WITH hits AS MATERIALIZED (
     FROM hits h, orders e
     WHERE p.id = h.id AND p.id = ANY(ARRAY(SELECT id FROM hits)) AND p.state = 'open' AND e.id = p.entry_order_id
       AND e.venue IN ({gate.OPEN_VENUES})
-      AND (%(at_once)s OR p.exit_retry_at IS NULL OR p.exit_retry_at <= %(now)s)
+      AND (%(at_once)s OR {RESTED})
     RETURNING p.id, p.exit_order_id, p.exits, p.exit_reason, p.deployment_id, p.signal_id, p.symbol, p.side,
               p.quantity - p.closed_quantity AS quantity, p.correlation_id, e.venue, e.account, e.leverage
 ), planned AS (

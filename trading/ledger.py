@@ -20,6 +20,8 @@ from trading.models import Fill, LedgerBalance, LedgerEntry, Order
 
 DEPOSIT = "deposit:"
 """The journal of a starting balance, before the deployment's id."""
+UNEXPLAINED = "unexplained:"
+"""The journals of differences that nothing on the chain explains begin so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +108,20 @@ def book_taken(
     return post(f"taken:{fill.pk}", moves, order=order)
 
 
-def book_taken_out(journal: str, position_of: int, booked_to: int, asset: str, quantity: Decimal) -> bool:
-    """Tokens that the owner took out of his Safe, booked as his own at deployment `booked_to`, were a position's.
+def book_taken_out(
+    journal: str, position_of: int, booked_to: int, out: Decimal, asset: str, value: Decimal
+) -> bool:
+    """Tokens (`out` of `asset`) that a Safe's owner took out, booked as his own at `booked_to`, were a position's.
 
-    Moves nothing in or out: from here on they count as traded away by the deployment `position_of`.
+    No balance changes: it reads as if the deployment `position_of` had sold them for `value` in USDC, and he had taken
+    out that. So what he took counts as traded away, and its worth moves with the market no longer.
     """
+    seller = account_of(position_of)
     moves = [
-        Move(account_of(position_of), "external", asset, quantity, "taken_out"),
-        Move("external", account_of(booked_to), asset, quantity, "external"),
+        Move(seller, "external", asset, out, "taken_out"),
+        Move("external", seller, USDC, value, "taken_out"),
+        Move("external", account_of(booked_to), asset, out, "external"),
+        Move(seller, "external", USDC, value, "external"),
     ]
     return post(journal, moves)
 

@@ -1,5 +1,6 @@
 """Tokens that a Safe's owner took out himself: their positions end at the quote, and count as held no more."""
 
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -7,8 +8,8 @@ import pytest
 from agents.models import Deployment
 from maxxit.events.record import subject
 from maxxit.market.models import Quote
-from positions import performance, taken, watch
-from positions.models import Position, ProfitMark
+from positions import guard, performance, taken, watch
+from positions.models import PnlSnapshot, Position, ProfitMark
 from tests import builders as make
 from tests.positions.test_book import again, entered, fills, leaving
 from tests.trading.conftest import Desk
@@ -67,7 +68,12 @@ def test_a_position_whose_tokens_are_gone_ends_at_the_quote(desk: Desk, opened: 
     assert held(desk) == 0
     assert ledger.traded(desk.purse.pk)["ETH"] == ledger.balances(desk.purse.pk)["ETH"] == 0
     assert ledger.drift() == {}
-    assert sum(amount for _, amount in performance.flows([desk.purse.pk])) == D(10_000) - D(760)
+    for later in ("1900", "2600"):  # what he has taken moves no figure any more
+        make.price("ETH", later)
+        assert sum(amount for _, amount in performance.flows([desk.purse.pk])) == D(10_000) - D(760)
+        assert guard.read().pnl == D("-40.7")
+        performance.take_snapshots(date(2026, 3, int(later[0])))
+    assert {(kept.equity, kept.deposits) for kept in PnlSnapshot.objects.all()} == {(D("9199.3"), D(9_240))}
 
 
 def test_what_is_left_leaves_by_its_exit_and_both_parts_are_its_pnl(desk: Desk, opened: Position) -> None:
@@ -95,6 +101,42 @@ def test_what_he_had_brought_himself_goes_first(desk: Desk, opened: Position) ->
 
     assert again(opened).closed_quantity == D("0.15")
     assert held(desk) == D("0.25")
+
+
+def test_a_difference_that_nothing_explains_ends_nothing(desk: Desk, opened: Position) -> None:
+    mine = ledger.account_of(desk.purse.pk)
+    ledger.post(f"{ledger.UNEXPLAINED}1", [ledger.Move(mine, "external", "ETH", D("0.4"), "external")])
+
+    assert taken.let_go() == 0
+    assert again(opened).closed_quantity == 0
+
+
+def test_of_two_positions_none_is_touched_while_a_part_is_left(desk: Desk, opened: Position) -> None:
+    second = make.position(opened.deployment, quantity=D("0.2"))
+    ledger.post(
+        "fill:second", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D("0.2"), "trade")]
+    )
+    moved(desk.purse, "-0.4")
+    assert taken.let_go() == 0
+
+    moved(desk.purse, "-0.2")
+    assert taken.let_go() == 2
+    assert {again(opened).exit_reason, again(second).exit_reason} == {"reconciled"}
+    assert held(desk) == 0
+
+
+def test_one_safe_that_fails_does_not_keep_the_others(
+    desk: Desk, opened: Position, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved(desk.purse, "-0.4")
+    short = taken._short
+    broken = ("0x0", "ETH", 1, D(1), 0)
+    monkeypatch.setattr(
+        taken, "_short", lambda account="": [] if account == "0x0" else [broken, *short(account)]
+    )
+    monkeypatch.setattr(limits, "lock", lambda account: 1 / (account != "0x0"))
+
+    assert taken.let_go() == 1
 
 
 @pytest.mark.parametrize("why", ["its exit is on the way", "no usable price"])

@@ -165,8 +165,9 @@ def reconcile(at: SafeVenue, safe: str) -> Reconciled:
             result.external = left
         else:
             result.unexplained = left
+        prefix = "external:" if first else ledger.UNEXPLAINED
         for asset, amount in left.items():
-            _book(safe, f"external:{safe}:{block}:{asset}", asset, amount)
+            _book(safe, f"{prefix}{safe}:{block}:{asset}", asset, amount)
         _hand_over(safe, block)
         ChainScan.objects.filter(pk=scan.pk).update(scanned_to=block)
         if result.unexplained:
