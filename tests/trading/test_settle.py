@@ -148,6 +148,16 @@ def test_a_failed_read_changes_nothing(desk: Desk) -> None:
     assert again(order).state == "filled"
 
 
+def test_a_venue_that_is_away_after_the_deadline_gives_no_order_up(desk: Desk) -> None:
+    desk.venue.sends.append("silent")
+    order = desk.placed()
+    assert order.deadline is not None
+    desk.time.to(order.deadline + timedelta(hours=1))
+    desk.venue.finds.extend(["away"] * 3)
+
+    assert [again(order).state for _ in range(4)] == ["unknown"] * 3 + ["filled"]
+
+
 def test_an_accepted_order_that_the_venue_denies_stays_as_it_is(desk: Desk) -> None:
     desk.venue.fills_at_once = False
     order = desk.placed()
