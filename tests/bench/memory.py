@@ -47,6 +47,7 @@ BARE = {
 
 def bare(home: Path, seconds: int) -> dict[str, int]:
     """PSS of web, beat and one worker with one process for tasks, of a project that does nothing."""
+    home.mkdir()
     servers = Postgres(home, ephemeral=True), Redis(home, ephemeral=True)
     for server in servers:
         server.start()
