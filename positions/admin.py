@@ -75,7 +75,7 @@ class PositionAdmin(Book):
         ("PnL (USDC)", {"fields": (("unrealised", "realised_pnl"), ("fees", "profit_share"))}),
         (
             "Size and price",
-            {"fields": (("quantity", "closed_quantity", "taken_value"), ("entry_price", "exit_price"))},
+            {"fields": (("quantity", "closed_quantity"), ("entry_price", "exit_price"), "taken_value")},
         ),
         (
             "Exits",
