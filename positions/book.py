@@ -143,15 +143,16 @@ def _end(position_id: int) -> bool:
             exit_retry_at=clock.now() + retry_after(position.exits),
         )
         return False
-    close_out(position, gone, out)
+    close_out(position, gone)
     return True
 
 
-def close_out(position: Position, gone: Decimal, last: Order) -> None:
-    """Closing -> closed: PnL, fees and profit share of all that went in and out.
+def close_out(position: Position, gone: Decimal) -> None:
+    """Closing -> closed: PnL, fees and profit share of all that went in and out, `gone` tokens in whole.
 
-    `gone` is the whole quantity, `last` the order that the share is booked with. The caller holds the position's row.
+    The caller holds the position's row.
     """
+    last = position.exit_order or position.entry_order
     mark, _ = ProfitMark.objects.get_or_create(deployment=position.deployment)
     mark = ProfitMark.objects.select_for_update().get(pk=mark.pk)
     outs = _all_exits(position)

@@ -108,7 +108,7 @@ def _take(position: Position, taken: Decimal, price: Decimal, booked_to: int) ->
     if position.closed_quantity < position.quantity:
         return False
     advance(position, PositionState.CLOSING, why="reconciled", exit_reason="reconciled")
-    book.close_out(position, position.quantity, position.exit_order or position.entry_order)
+    book.close_out(position, position.quantity)
     return True
 
 
