@@ -63,9 +63,16 @@ HITS = f"""
         SELECT p.id, 'time_exit', 2 FROM positions p JOIN quotes q USING (symbol)
         WHERE p.state = 'open' AND p.time_exit_at <= %(now)s AND {FRESH} AND {RESTED} AND {WATCHED}
         UNION ALL
-        SELECT p.id, 'kill_switch', 3 FROM positions p JOIN quotes q USING (symbol)
-        WHERE p.state = 'open' AND {FRESH} AND {RESTED}
-          AND EXISTS (SELECT FROM kill_switches WHERE released_at IS NULL AND level = 'flatten')
+        SELECT p.id, 'kill_switch', 3
+        FROM kill_switches k
+        CROSS JOIN LATERAL (
+            SELECT o.id, o.symbol, o.exit_retry_at FROM positions o
+            WHERE o.state = 'open' AND (k.account = '' OR EXISTS (
+                SELECT FROM orders e WHERE e.id = o.entry_order_id AND e.account = k.account
+            ))
+        ) AS p
+        JOIN quotes q USING (symbol)
+        WHERE k.released_at IS NULL AND k.level = 'flatten' AND {FRESH} AND {RESTED}
     ) AS found
     WHERE EXISTS ({gate.OPEN_VENUES})
     ORDER BY id, rank

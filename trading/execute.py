@@ -166,7 +166,7 @@ def _gather(
         )
         quantity = instrument(order.symbol).round_quantity(sized.notional * order.leverage / price)
     facts = Facts(
-        gate=gate.read(order.venue),
+        gate=gate.read(order.venue, order.account),
         reduces=order.purpose == "close",
         buys=order.side == "buy",
         duplicate=order.client_order_id is not None,

@@ -22,14 +22,22 @@ LEVELS = ("no_entries", "reduce_only", "flatten")
 """From the mildest to the strictest."""
 
 
-OPEN_VENUES = """
-    SELECT g.venue FROM execution_gates g
-    WHERE NOT g.dry_run AND (%(approved_by_file)s OR EXISTS (
-        SELECT FROM execution_approvals a
-        WHERE a.scope IN (g.venue, '*') AND a.revoked_at IS NULL AND a.approved_at <= %(now)s AND a.expires_at > %(now)s
-    ))
+NOT_REVOKED = """
+    SELECT FROM execution_approvals a
+    WHERE a.scope IN ({venue}, '*') AND a.revoked_at IS NULL AND a.approved_at <= %(now)s
+      AND (a.expires_at > %(now)s OR NOT EXISTS (
+          SELECT FROM execution_approvals r WHERE r.scope IN ({venue}, '*') AND r.revoked_at >= a.approved_at
+      ))
 """
-"""The venues that closing orders may leave for: the kill switch never stops one. Takes `moment()`."""
+"""The approvals of a venue that let what reduces risk leave: a standing one, or one that only expired and that nobody
+revoked a later or wider one of."""
+
+OPEN_VENUES = f"""
+    SELECT g.venue FROM execution_gates g
+    WHERE NOT g.dry_run AND (%(approved_by_file)s OR EXISTS ({NOT_REVOKED.format(venue="g.venue")}))
+"""
+"""The venues that closing orders may leave for. The kill switch and an expired approval stop entries only; dry run
+and a revoked approval are a person's word and stop closing orders too. Takes `moment()`."""
 
 
 def moment() -> dict[str, Any]:
@@ -37,11 +45,18 @@ def moment() -> dict[str, Any]:
     return {"now": clock.now(), "approved_by_file": APPROVAL_FILE.exists()}
 
 
-def read(venue: str) -> GateFacts:
-    """The gate of `venue` as it stands now; call it in the transaction that reserves the order."""
+def read(venue: str, account: str = "") -> GateFacts:
+    """The gate of `venue` as it stands now, with the kill switches of `account` besides the platform's.
+
+    Call it in the transaction that reserves the order, and again right before anything is sent.
+    """
     gate = Gate.objects.filter(venue=venue).first()
+    approved = is_approved(venue)
     return GateFacts(
-        dry_run=gate is None or gate.dry_run, approved=is_approved(venue), kill_level=kill_level()
+        dry_run=gate is None or gate.dry_run,
+        approved=approved,
+        kill_level=kill_level(account),
+        expired=not approved and _only_expired(venue),
     )
 
 
@@ -52,6 +67,15 @@ def is_approved(venue: str) -> bool:
     return standing.filter(approved_at__lte=now, expires_at__gt=now).exists() or APPROVAL_FILE.exists()
 
 
+def _only_expired(venue: str) -> bool:
+    """The venue was approved, nobody revoked it, and its time has passed."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT EXISTS ({NOT_REVOKED.format(venue='%(venue)s')})", moment() | {"venue": venue}
+        )
+        return bool(cursor.fetchone()[0])
+
+
 def open_venues() -> list[str]:
     """The venues that closing orders may leave for now."""
     with connection.cursor() as cursor:
@@ -59,10 +83,10 @@ def open_venues() -> list[str]:
         return [venue for (venue,) in cursor.fetchall()]
 
 
-def kill_level() -> str:
-    """The strictest latched level, or an empty string."""
-    latched = set(KillSwitch.objects.filter(released_at=None).values_list("level", flat=True))
-    return max(latched, key=LEVELS.index, default="")
+def kill_level(account: str = "") -> str:
+    """The strictest level latched for the platform, or for `account` where one is given; empty for none."""
+    latched = KillSwitch.objects.filter(released_at=None, account__in={"", account})
+    return max(latched.values_list("level", flat=True), key=LEVELS.index, default="")
 
 
 @transaction.atomic
@@ -103,25 +127,30 @@ def revoke(scope: str, *, by: str, reason: str) -> int:
 
 
 @transaction.atomic
-def kill(level: str, *, by: str, reason: str, cause: str = "manual") -> KillSwitch:
-    """Pull the switch. It latches until a person releases it."""
+def kill(level: str, *, by: str, reason: str, cause: str = "manual", account: str = "") -> KillSwitch:
+    """Pull the switch, for the whole platform or for one account. It latches until a person releases it."""
     if level not in LEVELS:
         raise Rejected(f"{level!r} is not one of {', '.join(LEVELS)}", code="unknown_level")
     pulled = KillSwitch.objects.create(
-        level=level, cause=cause, reason=reason, pulled_at=clock.now(), pulled_by=by
+        level=level, cause=cause, account=account, reason=reason, pulled_at=clock.now(), pulled_by=by
     )
-    record("kill_switch.pulled", pulled, level=level, cause=cause, by=by, reason=reason)
+    whose = {"account": account} if account else {}
+    record("kill_switch.pulled", pulled, level=level, cause=cause, by=by, reason=reason, **whose)
     return pulled
 
 
 @transaction.atomic
-def release(*, by: str, reason: str) -> int:
-    """A person lets go of every latched switch, with a reason; returns how many there were."""
+def release(*, by: str, reason: str, account: str | None = None) -> int:
+    """A person releases every latched switch (or those of one `account`; empty: the platform's alone), with a reason;
+    returns how many there were."""
     if not reason.strip():
         raise Rejected("releasing the kill switch needs a reason", code="reason_missing")
-    latched = list(KillSwitch.objects.select_for_update().filter(released_at=None))
-    for one in latched:
+    latched = KillSwitch.objects.select_for_update().filter(released_at=None)
+    if account is not None:
+        latched = latched.filter(account=account)
+    released = list(latched)
+    for one in released:
         one.released_at, one.released_by, one.release_reason = clock.now(), by, reason
         one.save(update_fields=["released_at", "released_by", "release_reason"])
         record("kill_switch.released", one, by=by, reason=reason)
-    return len(latched)
+    return len(released)

@@ -207,7 +207,7 @@ class Gate(models.Model):
 
 
 class Approval(models.Model):
-    """A person's word that orders of a scope may leave, until a moment."""
+    """A person's time-limited approval to send orders of a scope."""
 
     scope = models.CharField(max_length=20, help_text="a venue, or * for all")
     approved_by = models.CharField(max_length=80)
@@ -235,6 +235,9 @@ class KillSwitch(models.Model):
 
     level = models.CharField(max_length=12, choices=LEVELS)
     cause = models.CharField(max_length=40, help_text="manual, or the trigger that pulled it")
+    account = models.CharField(
+        max_length=80, blank=True, help_text="the account it stops; empty: the whole platform"
+    )
     reason = models.CharField(max_length=300)
     pulled_at = models.DateTimeField()
     pulled_by = models.CharField(max_length=80)
@@ -249,7 +252,8 @@ class KillSwitch(models.Model):
         indexes = (models.Index(fields=["id"], name="kill_latched", condition=models.Q(released_at=None)),)
 
     def __str__(self) -> str:
-        return f"{self.level}: {self.reason}"
+        whose = f" for {self.account}" if self.account else ""
+        return f"{self.level}{whose}: {self.reason}"
 
 
 class PaperOrder(models.Model):

@@ -34,7 +34,9 @@ class GateFacts:
     dry_run: bool
     approved: bool
     kill_level: str
-    """Empty, no_entries, reduce_only or flatten: the strictest that is latched."""
+    """Empty, no_entries, reduce_only or flatten: the strictest that is latched for the platform or the account."""
+    expired: bool = False
+    """Not approved any more, only because the approval's time has passed: stops entries, not exits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def _stop(reason: str, measured: object = "", limit: object = "") -> Verdict:
 
 
 def check_gate(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """Dry run, approval, kill switch. Reducing orders pass every level of the switch."""
+    """Dry run, approval, kill switch. Reducing orders pass every level of the switch, and an expired approval."""
     return gate_verdict(facts.gate, reduces=facts.reduces)
 
 
@@ -100,8 +102,8 @@ def gate_verdict(gate: GateFacts | None, *, reduces: bool) -> Verdict:
         return _stop("gate_unreadable")
     if gate.dry_run:
         return _stop("dry_run", "true", "false")
-    if not gate.approved:
-        return _stop("not_approved")
+    if not gate.approved and not (reduces and gate.expired):
+        return _stop("not_approved", "expired" if gate.expired else "")
     if gate.kill_level and not reduces:
         return _stop("kill_switch", gate.kill_level)
     return PASS

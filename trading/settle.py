@@ -73,7 +73,7 @@ def _missing(order: Order, at_venue: Venue, asked: datetime) -> bool:
 
 def may_leave(order: Order) -> bool:
     """Whether the gate is open for a reserved order at this moment: asked right before anything is sent."""
-    verdict = risk.gate_verdict(gate.read(order.venue), reduces=order.purpose == "close")
+    verdict = risk.gate_verdict(gate.read(order.venue, order.account), reduces=order.purpose == "close")
     if not verdict.allowed:
         log.warning("order_held_back", order=order.pk, error=verdict.reason)
     return verdict.allowed

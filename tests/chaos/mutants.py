@@ -111,10 +111,9 @@ MUTANTS = (
         "the gate is read from a cache",
         (
             f"{GATE}:read",
-            "return GateFacts(\n        dry_run=gate is None or gate.dry_run, approved=is_approved(venue), "
-            "kill_level=kill_level()\n    )",
-            "return read.__dict__.setdefault(venue, GateFacts(gate is None or gate.dry_run, is_approved(venue), "
-            "kill_level()))",
+            "return GateFacts(",
+            "return read.__dict__.setdefault(venue, None) or read.__dict__.update({venue: GateFacts(gate is None or "
+            "gate.dry_run, is_approved(venue), kill_level(account))}) or read.__dict__[venue]\n    return GateFacts(",
         ),
         listed=True,
     ),
@@ -155,8 +154,8 @@ MUTANTS = (
         "midnight lets go of the kill switch",
         (
             f"{GATE}:kill_level",
-            "KillSwitch.objects.filter(released_at=None)",
-            "KillSwitch.objects.filter(released_at=None, pulled_at__date=clock.now().date())",
+            "KillSwitch.objects.filter(released_at=None,",
+            "KillSwitch.objects.filter(released_at=None, pulled_at__date=clock.now().date(),",
         ),
         listed=True,
         test="tests/trading/test_execute.py",
