@@ -35,7 +35,7 @@ revoked a later or wider one of."""
 OPEN_VENUES = f"""
     SELECT g.venue FROM execution_gates g
     WHERE NOT g.dry_run AND (%(approved_by_file)s OR EXISTS ({NOT_REVOKED.format(venue="g.venue")}))
-"""
+"""  # noqa: S608 (constants only)
 """The venues that closing orders may leave for. The kill switch and an expired approval stop entries only; dry run
 and a revoked approval are a person's word and stop closing orders too. Takes `moment()`."""
 
