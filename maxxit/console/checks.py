@@ -25,7 +25,7 @@ from maxxit.market.instruments import all_instruments
 from maxxit.market.models import Quote
 from maxxit.market.stream import status as stream_status
 from maxxit.market.venues import VenuePolicy, venues
-from maxxit.notify.worker import policy as notify_policy
+from maxxit.notify.policy import policy as notify_policy
 from maxxit.pipeline import release
 from maxxit.pipeline.models import FRESH, CanaryMark
 from maxxit.pipeline.schedule import schedule

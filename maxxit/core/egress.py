@@ -244,7 +244,7 @@ def _hop(target: Target, rules: Rules, deadline: float) -> Page | str:
         "Accept": ", ".join(rules.content_types),
         "Accept-Encoding": "gzip",
     }
-    with http.client(headers=headers, timeout=left, trust_env=False) as client, _watched(left) as trace:
+    with http.client(headers=headers, timeout=left, trust_env=False) as client, hang_up_after(left) as trace:
         try:
             with client.stream(
                 "GET",
@@ -263,7 +263,7 @@ def _late(target: Target, rules: Rules) -> Retryable:
 
 
 @contextmanager
-def _watched(seconds: float) -> Iterator[Callable[[str, dict[str, Any]], None]]:
+def hang_up_after(seconds: float) -> Iterator[Callable[[str, dict[str, Any]], None]]:
     """Hang up after `seconds`, whatever the other side drips: each single read would be in time.
 
     Yields httpx's trace callback, which tells us the connection as it is made.

@@ -37,10 +37,11 @@ def collected() -> Iterator[set[str]]:
 def after_commit(event: str) -> None:
     """Wake the tasks that `settings.WAKES` lists for `event`, once the transaction has committed."""
     for task in settings.WAKES.get(event, ()):
-        transaction.on_commit(partial(_wake, task))
+        transaction.on_commit(partial(wake_task, task))
 
 
-def _wake(task: str) -> None:
+def wake_task(task: str) -> None:
+    """Wake `task` now; inside `collected` its name is kept instead of a message sent."""
     woken = _collector.get()
     if woken is None:
         send(task)

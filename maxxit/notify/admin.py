@@ -10,7 +10,7 @@ from maxxit.notify.models import Alert, Endpoint
 class EndpointAdmin(Book):
     """Read-only: people name their own, by API or command."""
 
-    list_display = ("user", "channel", "address", "active", "created_at")
+    list_display = ("user", "channel", "address", "active", "created_at", "failures", "rests_until")
     list_filter = ("channel", "active")
     list_select_related = ("user",)
     search_fields = ("user__username", "address")

@@ -1,6 +1,6 @@
 """events that matter to operators -> alerts: one for each member of staff and each channel that they have named
 
-The inbox (the table itself, in the admin) is for all; by log and webhook those are told who asked for it. Written at
+The inbox (the table itself, in the admin) is for all; the webhook is for those who named one. Written at
 the start of each pass of the worker, from the events of the last day, so that neither a lost wake nor a machine that
 was down loses one.
 """

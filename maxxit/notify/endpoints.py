@@ -63,10 +63,15 @@ def place(user: AbstractBaseUser, channel: str) -> tuple[str, str]:
     """(address, secret) of `user` on `channel`, empty where it needs none. Raises Rejected where it is gone."""
     if not CHANNELS.open(channel).needs_address:
         return "", ""
-    found = _in_force(user, channel).first()
+    found = current(user, channel)
     if found is None:
         raise Rejected(f"{user.get_username()} has no {channel} any more", code="no_endpoint")
     return found.address, secret_of(found)
+
+
+def current(user: AbstractBaseUser, channel: str) -> Endpoint | None:
+    """The endpoint of `user` on `channel`; None where there is none or the channel needs none."""
+    return _in_force(user, channel).first()
 
 
 def _in_force(user: AbstractBaseUser, channel: str) -> QuerySet[Endpoint]:

@@ -28,6 +28,10 @@ class Endpoint(models.Model):
     salt = models.CharField(max_length=32, default=new_salt, editable=False)
     active = models.BooleanField(default=True)
     created_at = models.DateTimeField()
+    failures = models.PositiveIntegerField(default=0, db_default=0, editable=False, help_text="in a row")
+    rests_until = models.DateTimeField(
+        null=True, editable=False, help_text="nothing is sent there until then; its deliveries wait"
+    )
 
     class Meta:
         db_table = "notify_endpoints"

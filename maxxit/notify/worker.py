@@ -1,46 +1,43 @@
-"""Deliveries that are due are claimed, sent, and then sent, due again later, or dead.
+"""One pass over the deliveries that are due: claim a bounded set once, send, then mark each sent, due later or dead.
 
-A claim moves `due_at` ahead by `claim_seconds`, so a worker that dies leaves its deliveries to the next sweep and two
-workers never hold the same one. What was sent just before a death is sent again: a receiver drops repetitions by the
-delivery's id.
+No customer delays another. Sends run on a few threads and only the sends: messages are made and results are stored by
+the pass itself. The deliveries to one endpoint form a lane: one send at a time, ended by the first failure, by
+`endpoint_seconds` or with the pass. An endpoint that fails again and again rests (`breaker`). Staff alerts have a pass
+of their own, which never waits for price rules. What was sent just before a worker died is sent again: a receiver drops
+repetitions by the delivery's id.
 """
 
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Annotated, Any
+import time
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import structlog
-from django.db import connection
-from pydantic import Field
+from django.db.models import Exists, OuterRef
 
 from maxxit.core import clock, redact
-from maxxit.core.config import Policy, Seconds, load
 from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable, StaleState
 from maxxit.core.money import plain
+from maxxit.events import wake
 from maxxit.events.record import advance, advance_all
 from maxxit.market.models import Delivery, RuleDelivery
 from maxxit.market.states import DeliveryState
-from maxxit.notify import alerts, endpoints
+from maxxit.notify import alerts, breaker, claims, endpoints
 from maxxit.notify.channels import CHANNELS
 from maxxit.notify.channels.base import Message
-from maxxit.notify.models import Alert
+from maxxit.notify.models import Alert, Endpoint
+from maxxit.notify.policy import NotifyPolicy, policy
 
 log = structlog.get_logger(__name__)
-
-
-class NotifyPolicy(Policy):
-    """`config/notify.yaml`."""
-
-    tries: Annotated[int, Field(ge=1, le=50)]
-    first_wait_seconds: Seconds
-    most_wait_seconds: Seconds
-    claim_seconds: Seconds
-    at_a_time: Annotated[int, Field(ge=1, le=1000)]
-    per_minute: Annotated[int, Field(ge=1, le=10_000)]
+ALERT_TASK, DELIVER_TASK = "maxxit.notify.tasks.alert", "maxxit.notify.tasks.deliver"
 
 
 @dataclass
-class Told:
+class DeliveryResult:
     """What a pass did."""
 
     sent: int = 0
@@ -48,104 +45,190 @@ class Told:
     dead: int = 0
 
 
-def policy() -> NotifyPolicy:
-    """`config/notify.yaml`."""
-    return load("notify", NotifyPolicy)
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one send ended."""
+
+    seconds: float
+    error: Exception | None = None
 
 
-CLAIM = """
-WITH busy AS (
-    SELECT user_id, channel, count(*) AS sent FROM {table}
-    WHERE state = 'sent' AND sent_at > %(now)s - interval '1 minute' GROUP BY 1, 2
-), due AS (
-    SELECT d.id, row_number() OVER (PARTITION BY d.user_id, d.channel ORDER BY d.id) + coalesce(b.sent, 0) AS place
-    FROM {table} d LEFT JOIN busy b ON b.user_id = d.user_id AND b.channel = d.channel
-    WHERE d.state = 'pending' AND d.due_at <= %(now)s
-), mine AS (
-    SELECT d.id FROM {table} d JOIN due USING (id)
-    WHERE d.state = 'pending' AND d.due_at <= %(now)s AND (due.place <= %(per_minute)s OR d.channel = 'inbox')
-    ORDER BY d.id LIMIT %(most)s FOR UPDATE OF d SKIP LOCKED
-)
-UPDATE {table} AS d SET attempts = attempts + 1, due_at = %(until)s FROM mine
-WHERE d.id = mine.id RETURNING d.id
-"""
+@dataclass
+class Lane:
+    """The claimed deliveries of one person on one channel, in their order."""
+
+    endpoint: Endpoint | None
+    """None for a channel that needs no address."""
+    rows: deque[Delivery] = field(default_factory=deque)
+    seconds: float = 0.0
+    """Spent on sends in this pass."""
 
 
-def deliver() -> Told:
-    """One pass: every delivery that is due now, each person no oftener than `per_minute` a channel."""
-    rules, done = policy(), Told()
-    alerts.write()
-    for model, related in KINDS:
-        while ids := _claim(model, rules):
-            rows = model._default_manager.filter(pk__in=ids).select_related("user", *related)
-            for row in rows.order_by("pk"):
-                try:
-                    _one(row, rules, done)
-                except StaleState:
-                    log.info("delivery_already_moved", delivery=str(row))
+def deliver() -> DeliveryResult:
+    """Send staff alerts, then the deliveries of price rules: what is due now, each in one pass."""
+    done = deliver_alerts()
+    _pass(RuleDelivery, ("rule", "match"), DELIVER_TASK, done)
     return done
 
 
-KINDS: tuple[tuple[type[Delivery], tuple[str, ...]], ...] = (
-    (Alert, ("event",)),
-    (RuleDelivery, ("rule", "match")),
-)
-"""What is delivered, the more urgent first, with the rows that its messages need."""
+def deliver_alerts() -> DeliveryResult:
+    """Send the staff alerts that are due now, in one pass."""
+    done = DeliveryResult()
+    alerts.write()
+    _pass(Alert, ("event",), ALERT_TASK, done)
+    return done
 
 
-def _claim(model: type[Delivery], rules: NotifyPolicy) -> list[int]:
-    now = clock.now()
-    values: dict[str, Any] = {
-        "now": now,
-        "until": now + timedelta(seconds=rules.claim_seconds),
-        "most": rules.at_a_time,
-        "per_minute": rules.per_minute,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(CLAIM.format(table=model._meta.db_table), values)
-        return [pk for (pk,) in cursor]
-
-
-def _one(row: Delivery, rules: NotifyPolicy, done: Told) -> None:
-    if row.attempts > rules.tries:  # each try ended with its worker: it is not tried for ever
-        _bury(row, Rejected("the worker ended while it was sending"), done)
-        return
-    try:
-        CHANNELS.open(row.channel).send(message_of(row))
-    except (Rejected, Misconfigured) as error:
-        _bury(row, error, done)
-    except Exception as error:  # also a bug in one channel: it must not hold up the others
-        if row.attempts >= rules.tries:
-            _bury(row, error, done)
+def _pass(model: type[Delivery], related: tuple[str, ...], task: str, done: DeliveryResult) -> None:
+    """One pass over one kind of delivery, unless another worker is in one; wakes `task` when more is due."""
+    rules, name = policy(), model._meta.db_table
+    with claims.held(name) as mine:
+        if not mine:
             return
+        _give_up(model, rules, done)
+        ids = claims.claim(model, rules)
+        rows = model._default_manager.select_related("user", *related).in_bulk(ids)
+        Pass(model, rules, done).send(rows[pk] for pk in ids if pk in rows)
+    # Only after the lock is gone: who found it taken counts on this.
+    if ids and claims.waiting(model, rules):
+        wake.wake_task(task)
+
+
+class Pass:
+    """Sends claimed deliveries, many endpoints at once and each endpoint one by one."""
+
+    def __init__(self, model: type[Delivery], rules: NotifyPolicy, done: DeliveryResult) -> None:
+        self._model, self._rules, self._done = model, rules, done
+        self._ends = time.monotonic() + rules.pass_seconds
+        self._running: dict[Future[Attempt | None], tuple[Lane, Delivery]] = {}
+
+    def send(self, rows: Iterable[Delivery]) -> None:
+        """Send them all, or as many as the limits of a pass allow; give back the rest."""
+        with ThreadPoolExecutor(self._rules.at_once) as pool, ExitStack() as locks:
+            for lane in self._lanes(rows, locks):
+                self._start(pool, lane)
+            while self._running:
+                finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    lane, row = self._running.pop(future)
+                    if self._finish(lane, row, future.result()):
+                        self._start(pool, lane)
+
+    def _lanes(self, rows: Iterable[Delivery], locks: ExitStack) -> list[Lane]:
+        """One lane a person and channel. An endpoint that another pass is sending to is left to it."""
+        lanes: dict[tuple[int, str], Lane] = {}
+        for row in rows:
+            key = (row.user_id, row.channel)
+            if key not in lanes:
+                lanes[key] = Lane(endpoints.current(row.user, row.channel))
+            lanes[key].rows.append(row)
+        free = []
+        for lane in lanes.values():
+            if lane.endpoint is None or locks.enter_context(claims.held(f"endpoint:{lane.endpoint.pk}")):
+                free.append(lane)
+            else:
+                self._release(lane.rows, clock.now() + timedelta(seconds=self._rules.first_wait_seconds))
+        return free
+
+    def _start(self, pool: ThreadPoolExecutor, lane: Lane) -> None:
+        """Hand the lane's next delivery to a thread; those before it that cannot be sent at all are dead."""
+        while lane.rows:
+            row = lane.rows.popleft()
+            try:
+                if (
+                    row.attempts > self._rules.tries
+                ):  # each try ended with its worker: it is not tried for ever
+                    raise Rejected("the worker ended while it was sending")
+                message = message_of(row)
+            except (Rejected, Misconfigured) as error:
+                self._store(row, error)
+                continue
+            job = pool.submit(copy_context().run, _send, row.channel, message, self._ends)
+            self._running[job] = (lane, row)
+            return
+
+    def _finish(self, lane: Lane, row: Delivery, attempt: Attempt | None) -> bool:
+        """Store how the send ended; returns whether the lane goes on."""
+        now, rules = clock.now(), self._rules
+        if attempt is None:  # the pass was over before its turn came
+            self._release([row, *lane.rows], now)
+            return False
+        self._store(row, attempt.error)
+        lane.seconds += attempt.seconds
+        failed = attempt.error is not None and not isinstance(attempt.error, (Rejected, Misconfigured))
+        if lane.endpoint is not None:
+            if failed:
+                breaker.failed(lane.endpoint, rules)
+            else:
+                breaker.answered(lane.endpoint)
+            if failed or lane.seconds >= rules.endpoint_seconds:
+                self._release(lane.rows, now + timedelta(seconds=0 if failed else rules.first_wait_seconds))
+                return False
+        return True
+
+    def _release(self, rows: Iterable[Delivery], due: datetime) -> None:
+        claims.release(self._model, list(rows), due)
+
+    def _store(self, row: Delivery, error: Exception | None) -> None:
+        try:
+            _store(row, error, self._rules, self._done)
+        except StaleState:
+            log.info("delivery_already_moved", delivery=str(row))
+
+
+def _send(channel: str, message: Message, ends: float) -> Attempt | None:
+    """Send one message, on a thread; None when it is past `ends` (monotonic seconds) before it begins."""
+    began = time.monotonic()
+    if began >= ends:
+        return None
+    try:
+        CHANNELS.open(channel).send(message)
+    except Exception as error:  # also a bug in one channel: it must not hold up the others
+        return Attempt(time.monotonic() - began, error)
+    return Attempt(time.monotonic() - began)
+
+
+def _store(row: Delivery, error: Exception | None, rules: NotifyPolicy, done: DeliveryResult) -> None:
+    """Move a delivery to sent or dead, or make it due later. Raises StaleState when another worker moved it."""
+    if error is None:
+        advance(row, DeliveryState.SENT, sent_at=clock.now(), last_error="", data={"attempts": row.attempts})
+        done.sent += 1
+    elif isinstance(error, (Rejected, Misconfigured)) or row.attempts >= rules.tries:
+        reason = _reason(error)
+        advance(row, DeliveryState.DEAD, why=reason[:200], last_error=reason, data={"attempts": row.attempts})
+        done.dead += 1
+    else:
         after = error.after if isinstance(error, Retryable) else None
-        wait = min(after or rules.first_wait_seconds * 2 ** (row.attempts - 1), rules.most_wait_seconds)
-        due = clock.now() + timedelta(seconds=wait)
+        seconds = min(after or rules.first_wait_seconds * 2 ** (row.attempts - 1), rules.most_wait_seconds)
         type(row)._default_manager.filter(pk=row.pk, state=DeliveryState.PENDING).update(
-            due_at=due, last_error=_said(error)
+            due_at=clock.now() + timedelta(seconds=seconds), last_error=_reason(error)
         )
         done.later += 1
         log.warning(
-            "not_told", delivery=str(row), channel=row.channel, error=str(error), again_in=round(wait)
+            "delivery_failed",
+            delivery=str(row),
+            channel=row.channel,
+            error=str(error),
+            again_in=round(seconds),
         )
-    else:
-        advance(row, DeliveryState.SENT, sent_at=clock.now(), last_error="", data={"attempts": row.attempts})
-        done.sent += 1
 
 
-def _bury(row: Delivery, error: Exception, done: Told) -> None:
-    said = _said(error)
-    advance(row, DeliveryState.DEAD, why=said[:200], last_error=said, data={"attempts": row.attempts})
-    done.dead += 1
+def _reason(error: Exception) -> str:
+    text = str(error) if isinstance(error, MaxxitError) else f"{type(error).__name__}: {error}"
+    return redact.text(text)[:1000]
 
 
-def _said(error: Exception) -> str:
-    said = str(error) if isinstance(error, MaxxitError) else f"{type(error).__name__}: {error}"
-    return redact.text(said)[:1000]
+def _give_up(model: type[Delivery], rules: NotifyPolicy, done: DeliveryResult) -> None:
+    """Set aside what has waited too long for an endpoint that rests."""
+    reason = f"the endpoint has not answered for {rules.give_up_hours} hours"
+    ids = claims.abandoned(model, rules)
+    done.dead += len(
+        advance_all(model, ids, DeliveryState.PENDING, DeliveryState.DEAD, why=reason, last_error=reason)
+    )
 
 
 def message_of(row: Delivery) -> Message:
-    """What is said, and where. Raises Rejected when the person has taken the address away."""
+    """The message and its address. Raises Rejected when the person has removed the address."""
     address, secret = endpoints.place(row.user, row.channel)
     if isinstance(row, Alert):
         return alerts.message_of(row, address, secret)
@@ -178,7 +261,10 @@ def _of_rule(row: RuleDelivery, address: str, secret: str) -> Message:
 
 
 def redrive(model: type[Delivery], ids: list[int]) -> int:
-    """Give dead deliveries all their tries again, from now; returns how many there were."""
-    return len(
-        advance_all(model, ids, DeliveryState.DEAD, DeliveryState.PENDING, attempts=0, due_at=clock.now())
+    """Give dead deliveries all their tries again, from now, and end the rest of their endpoints; returns how many."""
+    moved = advance_all(model, ids, DeliveryState.DEAD, DeliveryState.PENDING, attempts=0, due_at=clock.now())
+    mine = model._default_manager.filter(
+        pk__in=moved, user_id=OuterRef("user_id"), channel=OuterRef("channel")
     )
+    Endpoint.objects.filter(Exists(mine), active=True).update(rests_until=None)
+    return len(moved)

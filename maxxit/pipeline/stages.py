@@ -66,9 +66,11 @@ ALERTS = (
 )  # fmt: skip
 """Events that staff is told of at once."""
 
-WAKES = {
-    event: tuple(s.task for s in STAGES if event in s.wakes_on) for s in STAGES for event in s.wakes_on
-} | dict.fromkeys(("rule.matched", *ALERTS), ("maxxit.notify.tasks.deliver",))
+WAKES = (
+    {event: tuple(s.task for s in STAGES if event in s.wakes_on) for s in STAGES for event in s.wakes_on}
+    | {"rule.matched": ("maxxit.notify.tasks.deliver",)}
+    | dict.fromkeys(ALERTS, ("maxxit.notify.tasks.alert",))
+)
 """Event name -> tasks to wake."""
 
 ROUTES = {stage.task: {"queue": stage.queue} for stage in STAGES} | {

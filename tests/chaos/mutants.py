@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from django.db import connection
@@ -32,7 +33,7 @@ class Edit:
     """`old` becomes `new` in a function or a text of the product."""
 
     where: str
-    """module:name"""
+    """module:name, or module:Class.method"""
     old: str
     new: str
 
@@ -66,6 +67,7 @@ def bug(
 
 
 EXECUTE, SETTLE, BOOK, WATCH = "trading.execute", "trading.settle", "positions.book", "positions.watch"
+DELIVERIES, CLAIMS = "maxxit.notify.worker", "maxxit.notify.claims"
 GATE, RISK, LIMITS, RECORD = "trading.gate", "trading.risk", "trading.limits", "maxxit.events.record"
 KNOWN_404 = "if not at_venue.capabilities.dedup or clock.now() >= order.deadline:"
 
@@ -318,13 +320,47 @@ MUTANTS = (
             "collected=False) for x in ('', 'b')]",
         ),
     ),
+    bug(
+        "a silent receiver delays the others",
+        (f"{DELIVERIES}:Pass.send", "ThreadPoolExecutor(self._rules.at_once)", "ThreadPoolExecutor(1)"),
+        test="tests/notify/test_neighbours.py",
+        beyond=True,
+    ),
+    bug(
+        "a silent receiver is asked again for each of its deliveries",
+        (f"{DELIVERIES}:Pass._finish", "if failed or lane.seconds", "if lane.seconds"),
+        test="tests/notify/test_neighbours.py",
+        beyond=True,
+    ),
+    bug(
+        "a resting endpoint uses up the tries of its deliveries",
+        (f"{CLAIMS}:ELIGIBLE", "AND coalesce(e.rests_until, %(now)s) <= %(now)s", ""),
+        test="tests/notify/test_neighbours.py",
+        beyond=True,
+    ),
+    bug(
+        "one person's flood is delivered before anyone else's first",
+        (f"{CLAIMS}:CLAIM", "ORDER BY eligible.turn, eligible.failures > 0, d.id", "ORDER BY d.id"),
+        test="tests/notify/test_neighbours.py",
+        beyond=True,
+    ),
+    bug(
+        "alerts wait behind price rules",
+        (
+            f"{DELIVERIES}:deliver",
+            'done = deliver_alerts()\n    _pass(RuleDelivery, ("rule", "match"), DELIVER_TASK, done)',
+            '_pass(RuleDelivery, ("rule", "match"), DELIVER_TASK, DeliveryResult())\n    done = deliver_alerts()',
+        ),
+        test="tests/notify/test_neighbours.py",
+        beyond=True,
+    ),
 )
 
 
 def _found(where: str) -> tuple[Any, str, Any]:
     module_name, _, name = where.partition(":")
     module = importlib.import_module(module_name)
-    return module, name, getattr(module, name)
+    return module, name, attrgetter(name)(module)
 
 
 @contextmanager

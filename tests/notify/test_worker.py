@@ -21,7 +21,7 @@ from maxxit.events.models import Event
 from maxxit.market import intake, rules
 from maxxit.market.feeds.base import Tick
 from maxxit.market.models import RuleDelivery
-from maxxit.notify import endpoints, tasks, worker
+from maxxit.notify import claims, endpoints, tasks, worker
 from maxxit.notify.channels import CHANNELS, webhook
 from maxxit.notify.channels.webhook import Webhook
 from maxxit.notify.models import Alert, Endpoint
@@ -143,7 +143,7 @@ def test_a_receiver_that_fails_is_asked_again_ever_later_with_the_same_id(
     waits = []
     for _ in range(3):
         assert worker.deliver().later == 1
-        assert worker.deliver() == worker.Told()  # not before its time
+        assert worker.deliver() == worker.DeliveryResult()  # not before its time
         row.refresh_from_db()
         waits.append((row.due_at - time.now).total_seconds())
         time.to(row.due_at)
@@ -170,7 +170,7 @@ def test_after_so_many_tries_it_is_dead_and_a_person_may_redrive_it(
     letter = dlq.letter(f"delivery:{row.pk}")
     assert "answered 503" in letter.error
     assert "/hook" not in letter.error  # a path may hold a token
-    assert worker.deliver() == worker.Told()
+    assert worker.deliver() == worker.DeliveryResult()
     assert dlq.redrive([letter.name]) == 1
     assert worker.deliver().sent == 1
 
@@ -210,8 +210,8 @@ def test_a_worker_that_died_leaves_its_delivery_to_another_but_not_for_ever(
     row = matched("inbox")
     rules_ = worker.policy()
     for _ in range(rules_.tries):
-        assert worker._claim(RuleDelivery, rules_) == [row.pk]
-        assert worker._claim(RuleDelivery, rules_) == []  # nobody else gets it meanwhile
+        assert claims.claim(RuleDelivery, rules_) == [row.pk]
+        assert claims.claim(RuleDelivery, rules_) == []  # nobody else gets it meanwhile
         time.move(seconds=rules_.claim_seconds)
 
     assert worker.deliver().dead == 1
@@ -228,7 +228,7 @@ def test_a_bug_in_one_channel_does_not_hold_up_the_others(
     monkeypatch.setattr("maxxit.notify.channels.log.Log.send", buggy)
     bad, good = matched("log"), matched("inbox", "ETH", 80_000)
 
-    assert worker.deliver() == worker.Told(sent=1, later=1)
+    assert worker.deliver() == worker.DeliveryResult(sent=1, later=1)
     bad.refresh_from_db()
     good.refresh_from_db()
     assert (bad.state, bad.last_error, good.state) == ("pending", "ZeroDivisionError: a bug", "sent")
@@ -238,7 +238,7 @@ def test_nobody_is_sent_more_than_so_much_a_minute(
     ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery], monkeypatch: pytest.MonkeyPatch,
     time: RecordedClock,
 ) -> None:  # fmt: skip
-    limited = worker.policy().model_copy(update={"per_minute": 2, "at_a_time": 1})
+    limited = worker.policy().model_copy(update={"per_minute": 2})
     monkeypatch.setattr(worker, "policy", lambda: limited)
     endpoints.name(ann, "webhook", receiver.url)
     for symbol in ("BTC", "ETH", "LTC"):
@@ -375,7 +375,7 @@ def test_a_pulled_switch_is_told_to_staff_once_and_wakes_the_worker(
     happened: list[str] = []
     monkeypatch.setattr("maxxit.events.record.wake.after_commit", happened.append)
     gate.kill("flatten", by="ana", reason="prices are nonsense")
-    assert [WAKES[name] for name in happened] == [(tasks.deliver.name,)]
+    assert [WAKES[name] for name in happened] == [(tasks.alert.name,)]
 
     assert tasks.deliver() == {"sent": 2, "later": 0, "dead": 0}
     assert tasks.deliver() == {"sent": 0, "later": 0, "dead": 0}

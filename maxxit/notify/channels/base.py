@@ -32,5 +32,8 @@ class Channel(Protocol):
         ...
 
     def send(self, message: Message) -> None:
-        """Deliver it at least once. Raises Retryable or Unknown (it is sent again), Rejected (it never will be)."""
+        """Deliver it at least once. Raises Retryable or Unknown (it is sent again), Rejected (it never will be).
+
+        Runs on a thread: it must not use the database, and must end within `SEND_SECONDS`.
+        """
         ...

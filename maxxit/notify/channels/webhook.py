@@ -7,17 +7,17 @@ receiver recomputes it, refuses an old `t`, and drops an `X-Maxxit-Delivery` tha
 import hashlib
 import hmac
 import json
+import time
 
 from maxxit.core import clock, egress
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.http import client, fetch
 from maxxit.notify.channels.base import Message
+from maxxit.notify.policy import SEND_SECONDS
 
-TIMEOUT = 10.0
-"""Seconds."""
 MAX_ANSWER = 65_536
 """Bytes that a receiver may answer: nobody reads them."""
-RULES = egress.Rules(max_seconds=TIMEOUT)
+RULES = egress.Rules(max_seconds=SEND_SECONDS)
 """https on port 443, at an address that the whole world could call."""
 MAY_WORK_LATER = frozenset({"http_408", "http_409", "http_425"})
 
@@ -35,12 +35,14 @@ class Webhook:
 
     def check(self, address: str) -> None:
         """https, and no address inside a private network."""
-        egress.locate(egress.parse(address, RULES), RULES, TIMEOUT)
+        egress.locate(egress.parse(address, RULES), RULES, RULES.max_seconds)
 
     def send(self, message: Message) -> None:
         """POST it to the very address that was checked. Any answer below 300 counts; other 4xx never will."""
+        deadline = time.monotonic() + RULES.max_seconds
         target = egress.parse(message.address, RULES)
-        address = egress.locate(target, RULES, TIMEOUT)
+        address = egress.locate(target, RULES, RULES.max_seconds)
+        left = max(deadline - time.monotonic(), 0.01)
         shown = f"[{address}]" if ":" in address else address
         said = {
             "id": message.ident,
@@ -60,11 +62,11 @@ class Webhook:
         place = (
             f"{target.scheme}://{shown}:{target.port}"  # errors name it, and never a path with a token in it
         )
-        with client(place, timeout=TIMEOUT, trust_env=False) as http:
+        with client(place, timeout=left, trust_env=False) as http, egress.hang_up_after(left) as trace:
             try:
                 answer = fetch(
-                    http, "POST", target.path, writes=True, max_body=MAX_ANSWER, max_seconds=TIMEOUT,
-                    content=body, headers=headers, extensions={"sni_hostname": target.host},
+                    http, "POST", target.path, writes=True, max_body=MAX_ANSWER, max_seconds=left,
+                    content=body, headers=headers, extensions={"sni_hostname": target.host, "trace": trace},
                 )  # fmt: skip
             except Unknown as error:  # the receiver drops repetitions, so it may be sent again
                 raise Retryable(f"{target.host}: {error}") from error

@@ -1,0 +1,42 @@
+"""`config/notify.yaml`: how deliveries are sent, retried and paused."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from maxxit.core.config import Policy, Seconds, load
+
+SEND_SECONDS = 10.0
+"""The longest that one send may take, names and connection included. Every channel keeps to it."""
+
+
+class NotifyPolicy(Policy):
+    """`config/notify.yaml`."""
+
+    tries: Annotated[int, Field(ge=1, le=50)]
+    first_wait_seconds: Seconds
+    most_wait_seconds: Seconds
+    claim_seconds: Seconds
+    at_a_time: Annotated[int, Field(ge=1, le=1000)]
+    at_once: Annotated[int, Field(ge=1, le=64)]
+    per_minute: Annotated[int, Field(ge=1, le=10_000)]
+    pass_seconds: Seconds
+    endpoint_seconds: Seconds
+    breaker_failures: Annotated[int, Field(ge=1, le=100)]
+    breaker_first_seconds: Seconds
+    breaker_most_seconds: Seconds
+    give_up_hours: Annotated[int, Field(ge=1, le=720)]
+
+    @model_validator(mode="after")
+    def _a_claim_outlasts_its_pass(self) -> Self:
+        if self.claim_seconds <= self.pass_seconds + SEND_SECONDS:
+            raise ValueError(
+                f"claim_seconds must exceed pass_seconds by more than {SEND_SECONDS:.0f} s, the longest send:"
+                " otherwise another worker sends what this one still holds"
+            )
+        return self
+
+
+def policy() -> NotifyPolicy:
+    """The policy in force. Raises `Misconfigured` naming the wrong key."""
+    return load("notify", NotifyPolicy)
