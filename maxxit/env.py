@@ -43,6 +43,10 @@ class Env(BaseSettings):
     csrf_trusted_origins: Words = []
     behind_proxy: bool = False
     """Whether X-Forwarded-Proto comes from a proxy of ours, which overwrites it."""
+    trusted_proxies: Words = []
+    """Addresses of our proxies: only from them does X-Forwarded-For say who calls."""
+    staff_second_factor: bool | None = None
+    """Whether staff must set up a second factor; unset: in production."""
     bind: str = "127.0.0.1"
     web_port: Port = 5000
     flower_port: Port = 5555
@@ -56,7 +60,7 @@ class Env(BaseSettings):
     """How long a worker that was told to stop lets a running task go on before it hands it back."""
     flower_url: str = ""
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
+    @field_validator("allowed_hosts", "csrf_trusted_origins", "trusted_proxies", mode="before")
     @classmethod
     def _words(cls, value: object) -> object:
         return (

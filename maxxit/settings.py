@@ -35,6 +35,9 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "django_structlog",
     "ninja",
+    "django_otp",
+    "django_otp.plugins.otp_static",
+    "django_otp.plugins.otp_totp",
     "maxxit.events",
     "maxxit.market",
     "maxxit.notify",
@@ -56,6 +59,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "maxxit.console.second_factor.required_for_staff",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
@@ -118,8 +123,10 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENV.behind_prox
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
-LOGIN_URL = "admin:login"
+LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "dashboard"
+STAFF_SECOND_FACTOR = PRODUCTION if ENV.staff_second_factor is None else ENV.staff_second_factor
+OTP_TOTP_ISSUER = "Maxxit"
 
 # --- logs ---------------------------------------------------------------------------------------------------
 redact.know_environment()  # before the first line

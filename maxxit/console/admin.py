@@ -18,17 +18,23 @@ from django_celery_beat.models import (
     PeriodicTask,
     SolarSchedule,
 )
+from django_otp.plugins.otp_static.admin import StaticDevice
+from django_otp.plugins.otp_totp.admin import TOTPDevice
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from maxxit.console import second_factor
 from maxxit.console.auth import revoke_key
-from maxxit.console.models import ApiKey
+from maxxit.console.models import ApiKey, LoginAttempts
 from maxxit.events.admin_links import Book, log
 
 admin.site.index_title = "At a glance"
-for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule):
+for model in (
+    *(User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule),
+    *(TOTPDevice, StaticDevice),  # their pages show secrets
+):
     admin.site.unregister(model)
 
 
@@ -39,6 +45,16 @@ class PersonAdmin(UserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+    actions = ("remove_second_factor",)
+
+    @action(description="Remove the second factor", permissions=["change"])
+    def remove_second_factor(self, request: HttpRequest, rows: QuerySet[User]) -> None:
+        """For people who lost their phone and their recovery codes."""
+        chosen = list(rows)
+        for person in chosen:
+            second_factor.remove(person, by=request.user.get_username())
+        log(request, chosen, "Removed the second factor")
+        messages.success(request, f"{len(chosen)} removed")
 
 
 @admin.register(Group)
@@ -102,3 +118,21 @@ class ApiKeyAdmin(Book):
         count = sum(revoke_key(row.prefix, by=request.user.get_username()) for row in chosen)
         log(request, chosen, "Revoked")
         messages.success(request, f"{count} revoked")
+
+
+@admin.register(LoginAttempts)
+class LoginAttemptsAdmin(Book):
+    """Failed logins and refused keys, by account and by address."""
+
+    list_display = ("subject", "failures", "last_at", "blocked_until")
+    search_fields = ("subject",)
+    date_hierarchy = "last_at"
+    actions = ("release",)
+
+    @action(description="End the block", permissions=["operate"])
+    def release(self, request: HttpRequest, rows: QuerySet[LoginAttempts]) -> None:
+        """Let them try again now, counted from zero."""
+        chosen = list(rows)
+        count = rows.update(failures=0, blocked_until=None)
+        log(request, chosen, "Ended the block")
+        messages.success(request, f"{count} released")

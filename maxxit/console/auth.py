@@ -19,6 +19,7 @@ from ninja.security import APIKeyCookie, APIKeyHeader, HttpBearer
 from ninja.throttling import BaseThrottle
 from ninja.utils import check_csrf
 
+from maxxit.console import attempts
 from maxxit.console.models import ADMIN, READ, RULES, SAFES, ApiKey
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
@@ -29,8 +30,8 @@ log = structlog.get_logger(__name__)
 MARK = "mxk_"
 """Every key begins so: people and scanners recognise a leaked one."""
 SCOPES = (READ, RULES, SAFES, ADMIN)
-PER_MINUTE, FAILURES_PER_MINUTE = 300, 30
-"""Calls of one key or person, and refused keys of one address."""
+PER_MINUTE = 300
+"""Calls of one key or person."""
 USED_EVERY = timedelta(minutes=1)
 
 
@@ -101,8 +102,10 @@ def caller_of(key: str, address: str) -> Caller | None:
     alive = Q(expires_at=None) | Q(expires_at__gt=now)
     row = ApiKey.objects.select_related("owner").filter(alive, sha256=hashed(key), revoked_at=None).first()
     if row is None or not row.owner.is_active:
-        if count(f"api-refused:{address}") > FAILURES_PER_MINUTE:
-            raise HttpError(429, "too many refused keys from this address: wait a minute")
+        counted = attempts.refused_key_subjects(address)
+        if attempts.begin(counted):
+            raise HttpError(429, "too many refused keys from this address: try again later")
+        attempts.failed(counted, "api_key.refused")
         return None
     ApiKey.objects.filter(Q(last_used=None) | Q(last_used__lt=now - USED_EVERY), pk=row.pk).update(
         last_used=now
@@ -129,7 +132,7 @@ def has_key(request: HttpRequest) -> bool:
 
 
 def address(request: HttpRequest) -> str:
-    """Where it comes from, as far as we can know."""
+    """Who calls: the peer, or what a trusted proxy says in X-Forwarded-For (uvicorn applies TRUSTED_PROXIES)."""
     return str(request.META.get("REMOTE_ADDR", ""))
 
 

@@ -12,6 +12,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from agents.cast import Cast
+from maxxit.console.attempts import policy as login_policy
 from maxxit.core import clock
 from maxxit.core.config import load, profile
 from maxxit.core.errors import MaxxitError
@@ -264,6 +265,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "cast": lambda: load("cast", Cast),
     "llm": llm_policy,
     "chains": chain_terms,
+    "login": login_policy,
 }
 """File of config/ -> the function that reads and checks it."""
 

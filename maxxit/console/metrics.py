@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from ninja.errors import HttpError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
@@ -122,6 +123,9 @@ def _may(request: HttpRequest) -> bool:
         return True
     bearer = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
     if key := request.headers.get("X-API-Key", bearer):
-        who = caller_of(key, address(request))
+        try:
+            who = caller_of(key, address(request))
+        except HttpError:  # too many refused keys from this address
+            return False
         return who is not None and who.is_staff
     return request.user.is_authenticated and request.user.is_staff

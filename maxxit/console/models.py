@@ -1,4 +1,4 @@
-"""Keys of the REST API."""
+"""Keys of the REST API, and failed logins."""
 
 from typing import ClassVar
 
@@ -45,3 +45,25 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}… of {self.owner}"
+
+
+class LoginAttempts(models.Model):
+    """Failed attempts of one subject (`account:alice`, `address:203.0.113.9`, `keys:203.0.113.9`), and its block."""
+
+    subject = models.CharField(max_length=170, unique=True)
+    failures = models.PositiveIntegerField(default=0)
+    last_at = models.DateTimeField(db_index=True)
+    blocked_until = models.DateTimeField(null=True, help_text="UTC; ends by itself")
+
+    class Meta:
+        db_table = "login_attempts"
+        ordering = ("-last_at",)
+        verbose_name = verbose_name_plural = "login attempts"
+
+    @property
+    def kind(self) -> str:
+        """account, address or keys."""
+        return self.subject.partition(":")[0]
+
+    def __str__(self) -> str:
+        return self.subject

@@ -12,6 +12,7 @@ workers = int(os.environ.get("WEB_WORKERS", "1"))
 control_socket_disable = True  # gunicorn 27 opens one in the home folder otherwise
 graceful_timeout = 2  # seconds: live pages (server-sent events) never end by themselves
 timeout = 60
+forwarded_allow_ips = os.environ.get("TRUSTED_PROXIES", "")  # by default nobody's X-Forwarded-For counts
 accesslog = None  # django-structlog logs requests, with user and request id
 
 

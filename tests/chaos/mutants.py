@@ -73,6 +73,28 @@ KNOWN_404 = "if not at_venue.capabilities.dedup or clock.now() >= order.deadline
 
 MUTANTS = (
     bug(
+        "a login attempt is counted only once it failed",
+        ("maxxit.console.attempts:begin", "else row.failures + 1", "else row.failures"),
+        test="tests/console/test_login.py",
+        beyond=True,
+    ),
+    bug(
+        "a block of a login never alerts",
+        ("maxxit.console.attempts:failed", "if row.blocked_until and", "if False and"),
+        test="tests/console/test_login.py",
+        beyond=True,
+    ),
+    bug(
+        "a password alone opens an account with a second factor",
+        (
+            "maxxit.console.login:LoginForm._check_second_factor",
+            "if user.otp_device is None:",
+            "if False:",
+        ),
+        test="tests/console/test_login.py",
+        beyond=True,
+    ),
+    bug(
         "a fresh id per attempt",
         (
             f"{SETTLE}:_missing",

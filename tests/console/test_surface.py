@@ -1,5 +1,7 @@
 """Who may see what: every URL, every role, every tenant."""
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
@@ -12,7 +14,6 @@ ALLOWED = {
     "/health/live",
     "/health/ready",
     "/login",
-    "/admin/login/",
     "/admin/jsi18n/",
     "/admin/logout/",  # says that nobody is logged in
     "/api/",  # a 404: what the API's names start with
@@ -30,6 +31,14 @@ def _urls(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> list[s
         else:
             found.append(prefix + part)
     return found
+
+
+def views_of(patterns: list[URLPattern | URLResolver], path: str) -> list[Any]:
+    """The views of the class-based kind under that path."""
+    leaves = [one for one in patterns if isinstance(one, URLPattern)]
+    return [
+        one.callback for one in leaves if f"/{one.pattern}" == path and hasattr(one.callback, "view_class")
+    ]
 
 
 def _sample(pattern: object) -> str:
