@@ -1,9 +1,11 @@
 """Who trades, after whom, with whose purse."""
 
+import re
 from decimal import Decimal
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
@@ -15,6 +17,7 @@ FRACTION: dict[str, Any] = {
     "decimal_places": 6,
     "validators": [MinValueValidator(0), MaxValueValidator(1)],
 }
+EVM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 PRESETS = [(name, name.capitalize()) for name in ("conservative", "moderate", "aggressive")]
 WEIGHTS = ("tweet", "rsi", "macd", "bollinger", "volume", "moving_average", "momentum", "volatility")
 
@@ -160,8 +163,29 @@ class Deployment(models.Model):
         db_table = "agent_deployments"
         ordering = ("id",)
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["agent", "account"], name="one_deployment_per_agent_and_account")
+            models.UniqueConstraint(fields=["agent", "account"], name="one_deployment_per_agent_and_account"),
+            models.CheckConstraint(
+                name="a_safe_is_its_deployments_account",
+                condition=models.Q(safe_wallet="") | models.Q(account=models.F("safe_wallet")),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.agent} on {self.account}"
+
+    def clean(self) -> None:
+        """What a form may not set: a Safe's address as account (a plan does), or the account of another owner.
+
+        The database refuses both as well; here is what a person is told. Raises ValidationError.
+        """
+        if (self.safe_wallet or EVM_ADDRESS.fullmatch(self.account)) and self.account != self.safe_wallet:
+            raise ValidationError(
+                {
+                    "account": "The account of a deployment on a Safe is set by `manage.py safe plan` or the API, "
+                    "with the signature of an owner of the Safe. Enter a name here and plan the Safe afterwards."
+                }
+            )
+        venue = self.agent.venue if self.agent_id else ""
+        others = Deployment.objects.filter(account=self.account, agent__venue=venue).exclude(pk=self.pk)
+        if venue != "paper" and any(other.owner_id != self.owner_id for other in others):
+            raise ValidationError({"account": f"{self.account} at {venue} belongs to another owner."})

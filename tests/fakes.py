@@ -194,7 +194,7 @@ class FakeVenue:
         quote = quotes.latest([symbol]).get(symbol)
         return quote.price if quote else None
 
-    def problem(self, account: str, symbol: str) -> str:
+    def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
         """What the test says."""
         if isinstance(self.objection, Exception):
             raise self.objection

@@ -117,7 +117,7 @@ def _ask(order: Order, at_venue: Venue, policy: RiskPolicy) -> tuple[str | None,
     """
     largest = policy.sizing[order.deployment.agent.sizing_preset].max_usd  # type: ignore[index]  # the column's choices
     try:
-        problem = at_venue.problem(order.account, order.symbol)
+        problem = at_venue.problem(order.deployment_id, order.account, order.symbol, order.purpose)
         if problem or order.purpose == "close":
             return problem, None
         return "", at_venue.expected_price(order.account, order.symbol, order.side, largest * order.leverage)

@@ -109,7 +109,7 @@ def predict(request: HttpRequest, wish: PredictIn) -> Any:
 
 @router.post("/{deployment_id}/plan", response={200: ToSignOut, **ONE})
 def plan(request: HttpRequest, deployment_id: int, wish: PlanIn) -> Any:
-    """What the owners are to sign. From now until they have, and `verify` has seen it, nothing is traded."""
+    """What the owners are to sign. Until they have, and `verify` has seen it, the plan before it stays in force."""
     deployment, who = _mine(request, deployment_id)
     safe = wish.safe or deployment.safe_wallet
     safes.require_owner(deployment, safe, wish.signature)

@@ -175,7 +175,8 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "deadline_passed": ("it reached the venue after its deadline", f"order_deadline_seconds in {RISK}"),
     # from a Safe: what its owners signed, what the module and the chain said
-    "safe_not_planned": ("nothing was ever planned for this Safe", _SIGN),
+    "safe_not_planned": ("no plan for this Safe was ever verified", _SIGN),
+    "safe_planned_anew": ("the Safe was planned anew while it was being verified", "verify again"),
     "safe_not_verified": (
         "the chain has not confirmed what the owners signed",
         "`manage.py safe verify --deployment N` names each difference",

@@ -127,7 +127,7 @@ def fresh_nonce_on_nonce_too_low(*, rebuild: bool = False) -> None:
 
     def lost(tx: Any, attempts: Any, chain: Any, pace: Any) -> None:
         if chain.nonce(tx.signer.address) > tx.nonce:
-            _again(tx, chain, venue("safe").signer, pace, rebuild=rebuild)  # type: ignore[attr-defined]
+            _again(tx, chain, next(iter(venue("safe").signers.values())), pace, rebuild=rebuild)  # type: ignore[attr-defined]
 
     outbox._lost = lost
 
@@ -305,6 +305,7 @@ def new_order(made: Bench) -> Any:
         safe=safe,
         module=world.module,
         created_at=clock.now(),
+        verified_at=clock.now(),
         **verify.as_plan(world.policy(), world.rules()),
     )
     make.price("ETH", str(world.price("WETH")))

@@ -385,7 +385,7 @@ class HttpVenue:
         quote = quotes.latest([symbol], closing=True).get(symbol)
         return quote.price if quote else None
 
-    def problem(self, account: str, symbol: str) -> str:
+    def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
         """Never anything: what is refused is refused when it is sent."""
         return ""
 

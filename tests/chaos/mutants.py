@@ -69,6 +69,7 @@ def bug(
 EXECUTE, SETTLE, BOOK, WATCH = "trading.execute", "trading.settle", "positions.book", "positions.watch"
 DELIVERIES, CLAIMS = "maxxit.notify.worker", "maxxit.notify.claims"
 GATE, RISK, LIMITS, RECORD = "trading.gate", "trading.risk", "trading.limits", "maxxit.events.record"
+SAFE_VENUE, STOPS_STAY = "trading.venues.safe:SafeVenue", "tests/chain/sending/test_stops_stay.py"
 KNOWN_404 = "if not at_venue.capabilities.dedup or clock.now() >= order.deadline:"
 
 MUTANTS = (
@@ -374,6 +375,46 @@ MUTANTS = (
             '_pass(RuleDelivery, ("rule", "match"), DELIVER_TASK, DeliveryResult())\n    done = deliver_alerts()',
         ),
         test="tests/notify/test_neighbours.py",
+        beyond=True,
+    ),
+    bug(
+        "a proposed plan ends the verification",
+        ("trading.chain.safes:_keep", "if deployment.safe_wallet != safe:", "if True:"),
+        test=STOPS_STAY,
+        beyond=True,
+    ),
+    bug(
+        "a plan that nobody signed is in force",
+        ("trading.chain.safes:_judged", "if wrong:", "if not stands:"),
+        test=STOPS_STAY,
+        beyond=True,
+    ),
+    bug(
+        "an exit waits for the verification",
+        (f"{SAFE_VENUE}.problem", 'if purpose == "open" and not', "if not"),
+        test=STOPS_STAY,
+        beyond=True,
+    ),
+    bug(
+        "a soft stop of the guardian holds exits",
+        ("trading.chain.verify:closing_problem", "stop_level >= m.HALTED", "stop_level >= m.NO_ENTRIES"),
+        test=STOPS_STAY,
+        beyond=True,
+    ),
+    bug(
+        "any deployment trades a verified Safe",
+        (f"{SAFE_VENUE}._verified", "pk=deployment,", ""),
+        test=STOPS_STAY,
+        beyond=True,
+    ),
+    bug(
+        "the new key signs for every Safe",
+        (
+            f"{SAFE_VENUE}._allowed",
+            "self.signers[allowed.policy.executor]",
+            "next(iter(self.signers.values()))",
+        ),
+        test=STOPS_STAY,
         beyond=True,
     ),
 )

@@ -243,7 +243,7 @@ class SimulatedVenue:
         if how == "taken, silent":
             raise Unknown("no answer")
 
-    def problem(self, account: str, symbol: str) -> str:
+    def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
         """Now and then it is closed, or does not say."""
         how = self.lot.draw("ask")
         if how and how not in ("thin", MEANWHILE):

@@ -150,7 +150,7 @@ def test_two_orders_are_two(venue: Venue) -> None:
 
 
 def test_it_answers_whether_it_would_take_an_order(venue: Venue) -> None:
-    assert venue.problem(ACCOUNT, "ETH") == ""
+    assert venue.problem(1, ACCOUNT, "ETH", "close") == ""
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])

@@ -497,7 +497,7 @@ def test_nothing_is_entered_against_what_is_held(market: Desk, fills: bool, firs
 def test_a_quote_that_grew_stale_while_the_venue_was_asked_is_not_used(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(account: str, symbol: str) -> str:
+    def slow(deployment: int, account: str, symbol: str, purpose: str) -> str:
         desk.time.move(seconds=91)
         return ""
 

@@ -112,12 +112,16 @@ class ChainTransactionAdmin(Book):
 class SafePlanAdmin(Book):
     """What the owners of a Safe were asked to sign, and what it means."""
 
-    list_display = ("safe", "chain_id", "tokens", "lost_a_day", "lost_in_total", "created_at", "deployments")
-    list_filter = ("chain_id",)
+    list_display = (
+        "safe", "chain_id", "tokens", "executor", "lost_a_day", "lost_in_total", "created_at", "verified_at",
+        "deployments",
+    )  # fmt: skip
+    list_filter = ("chain_id", ("verified_at", admin.EmptyFieldListFilter))
     search_fields = ("safe__iexact", "safe_tx_hash__exact", "module__iexact")
     search_help_text = "Safe, module or the hash that was signed"
     fields = readonly_fields = (
-        "safe", "chain_id", "module", "safe_tx_hash", "created_at", "deployments", "card", "policy", "rules",
+        "safe", "chain_id", "module", "safe_tx_hash", "created_at", "verified_at", "deployments", "card", "policy",
+        "rules",
     )  # fmt: skip
 
     @display(description="permission card")  # type: ignore[untyped-decorator]
@@ -132,6 +136,11 @@ class SafePlanAdmin(Book):
         """What may be bought."""
         names = _names(row.chain_id)
         return ", ".join(names.get(rule.token, f"{rule.token[:8]}…") for rule in verify.rules_of(row))
+
+    @display(description="executor")  # type: ignore[untyped-decorator]
+    def executor(self, row: SafePlan) -> str:
+        """The address whose key signs under this plan."""
+        return verify.policy_of(row).executor
 
     @display(description="most lost a day (USDC)")  # type: ignore[untyped-decorator]
     def lost_a_day(self, row: SafePlan) -> str:

@@ -54,6 +54,8 @@ class Contracts(Policy):
     fee_receiver: Address
     profit_receiver: Address
     executor: Address
+    previous_executor: Address | None = None
+    """During a rotation: still accepted, and signing, for the Safes whose policy names it."""
     tokens: dict[str, TokenStanza] = Field(min_length=1)
 
 

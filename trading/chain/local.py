@@ -124,15 +124,15 @@ def enter_demo(world: World) -> Deployment:
             "module_address": world.module,
         },
     )
-    SafePlan.objects.update_or_create(
-        chain_id=world.chain_id,
-        safe=world.safe,
-        defaults={
-            "module": world.module,
-            "created_at": clock.now(),
-            **verify.as_plan(world.policy(), world.rules()),
-        },
-    )
+    signed = verify.as_plan(world.policy(), world.rules())
+    known = verify.plan_in_force(world.chain_id, world.safe)
+    if known is None or (known.policy, known.rules) != (signed["policy"], signed["rules"]):
+        SafePlan.objects.update_or_create(
+            chain_id=world.chain_id,
+            safe=world.safe,
+            verified_at=None,
+            defaults={"module": world.module, "created_at": clock.now(), **signed},
+        )
     if not Gate.objects.filter(venue="safe").exists():
         until = clock.now() + timedelta(days=365)
         gate.set_dry_run("safe", False, by="demo", reason="the demo trades on a local chain")

@@ -110,7 +110,8 @@ class ChainAttempt(models.Model):
 
 
 class SafePlan(models.Model):
-    """What the owners of a Safe were shown and asked to sign; the chain must say the same before each trade."""
+    """What the owners of a Safe were shown and asked to sign. The newest verified one is in force: before each entry
+    the chain must say the same. An unverified one is a proposal, and changes nothing until the chain shows it."""
 
     chain_id = models.PositiveBigIntegerField()
     safe = models.CharField(max_length=42)
@@ -121,12 +122,20 @@ class SafePlan(models.Model):
         max_length=66, blank=True, help_text="EIP-712 hash of the transaction to sign"
     )
     created_at = models.DateTimeField()
+    verified_at = models.DateTimeField(
+        null=True, help_text="when the chain first showed this policy; empty: proposed, not signed yet"
+    )
 
     class Meta:
         db_table = "safe_plans"
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["chain_id", "safe"], name="one_plan_per_safe")
+            models.UniqueConstraint(
+                fields=["chain_id", "safe"],
+                condition=models.Q(verified_at=None),
+                name="one_proposal_per_safe",
+            )
         ]
+        indexes = (models.Index(fields=["chain_id", "safe", "-verified_at"], name="safe_plan_in_force"),)
 
     def __str__(self) -> str:
         return f"{self.safe} on chain {self.chain_id}"

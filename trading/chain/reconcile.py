@@ -21,7 +21,7 @@ from agents.states import DeploymentState
 from maxxit.core.money import USDC, ZERO, plain
 from maxxit.events.record import record
 from trading import ledger
-from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, Signer
+from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, SafePlan, Signer
 from trading.chain.outbox import COIN_DECIMALS
 from trading.chain.states import IN_FLIGHT, TxState
 from trading.chain.trades import USDC_DECIMALS, fills_of, whole
@@ -129,8 +129,12 @@ def purse(at: SafeVenue, signer: Signer) -> Purse:
 
 
 def reconcile_all() -> list[Reconciled]:
-    """Every verified Safe. Raises Retryable or Unknown where the chain cannot be read."""
-    found = Deployment.objects.exclude(safe_wallet="").filter(verified_at__isnull=False)
+    """Every Safe that was ever verified: what is held there is ours to book also while its entries are stopped.
+
+    Raises Retryable or Unknown where the chain cannot be read.
+    """
+    known = SafePlan.objects.exclude(verified_at=None).values("safe")
+    found = Deployment.objects.filter(safe_wallet__in=known)
     safes = {(one.agent.venue, one.safe_wallet) for one in found.select_related("agent")}
     opened = [(venue(name), safe) for name, safe in sorted(safes)]
     return [reconcile(at, safe) for at, safe in opened if isinstance(at, SafeVenue)]

@@ -158,7 +158,7 @@ def _word(at: SafeVenue, safe: str, data: bytes) -> int:
 def _policy(deployment: Deployment, at: SafeVenue) -> m.Policy:
     agent, places = deployment.agent, at.places
     return m.Policy(
-        executor=at.executor,
+        executor=at.executors[0],
         guardian=places.guardian,
         fee_receiver=places.fee_receiver,
         profit_receiver=agent.profit_receiver
@@ -195,6 +195,7 @@ def _keep(
     kept, new = SafePlan.objects.update_or_create(
         chain_id=at.stanza.chain_id,
         safe=safe,
+        verified_at=None,
         defaults={
             "module": at.places.module,
             "safe_tx_hash": "0x" + digest.hex(),
@@ -202,41 +203,66 @@ def _keep(
             **verify.as_plan(terms, rules),
         },
     )
+    if deployment.safe_wallet != safe:
+        deployment.module_enabled, deployment.verified_at = False, None
     deployment.account = deployment.safe_wallet = safe
     deployment.chain_id, deployment.module_address = at.stanza.chain_id, at.places.module
-    deployment.module_enabled, deployment.verified_at = False, None
     deployment.save()
     record("safe.planned", deployment, safe=safe, hash=kept.safe_tx_hash, new=new)
 
 
 def check(deployment: Deployment) -> list[str]:
-    """What the chain says otherwise than the plan; none: the deployment is verified, and usable from now on."""
-    at = venue_of(deployment)
-    kept = verify.plan_of(at.stanza.chain_id, deployment.safe_wallet)
-    if kept is None:
+    """What the chain says otherwise than the newest plan; none: it is in force, and the deployment verified.
+
+    While the owners have not signed a proposal, the plan before it stays in force, and a deployment that was verified
+    for it stays so as long as the chain shows it. Without a verified plan entries stop; exits never depend on this.
+    """
+    at, safe = venue_of(deployment), deployment.safe_wallet
+    proposed = verify.proposal(at.stanza.chain_id, safe)
+    confirmed = verify.plan_in_force(at.stanza.chain_id, safe)
+    newest = proposed or confirmed
+    if newest is None:
         raise Rejected(
             f"{deployment} has no plan yet: `manage.py safe plan` makes one", code="safe_not_planned"
         )
+    enabled, wrong = _held_against(at, newest)
+    stands = not wrong
+    if wrong and proposed and confirmed and deployment.verified_at:
+        stands = not _held_against(at, confirmed)[1]
+    _judged(deployment, newest, wrong, enabled=enabled, stands=stands)
+    if not wrong:
+        reconcile.reconcile(at, safe)
+    return wrong
+
+
+def _held_against(at: SafeVenue, kept: SafePlan) -> tuple[bool, list[str]]:
+    """Whether the module is enabled, and what the chain says otherwise than the plan."""
     try:
         now = verify.standing(at.chain, at.places, kept)
     except Fault as error:
         raise Rejected(f"{kept.safe} is no Safe on chain {kept.chain_id}", code="not_a_safe") from error
     illiquid = [rule.token for rule in verify.rules_of(kept) if rule.token not in now.liquid]
-    wrong = [*now.differences, *(f"the pool of {token} is empty" for token in illiquid)]
-    _judged(deployment, wrong)
-    if not wrong:
-        reconcile.reconcile(at, kept.safe)
-    return wrong
+    return now.enabled, [*now.differences, *(f"the pool of {token} is empty" for token in illiquid)]
 
 
 @transaction.atomic
-def _judged(deployment: Deployment, wrong: list[str]) -> None:
-    deployment.module_enabled = not wrong
-    deployment.verified_at = None if wrong else clock.now()
+def _judged(
+    deployment: Deployment, newest: SafePlan, wrong: list[str], *, enabled: bool, stands: bool
+) -> None:
+    """Keep what was found: the newest plan is in force once nothing is wrong with it."""
+    now = clock.now()
+    deployment.module_enabled = enabled
+    deployment.verified_at = now if stands else None
     deployment.save(update_fields=["module_enabled", "verified_at"])
     if wrong:
-        record("safe.not_verified", deployment, differences=wrong)
+        record("safe.not_verified", deployment, differences=wrong, entries="go on" if stands else "stopped")
         return
+    if newest.verified_at is None:
+        same = SafePlan.objects.filter(pk=newest.pk, verified_at=None, created_at=newest.created_at)
+        if not same.update(verified_at=now):
+            raise Rejected(
+                f"{newest.safe} was planned anew meanwhile: verify again", code="safe_planned_anew"
+            )
     record("safe.verified", deployment, safe=deployment.safe_wallet)
     if deployment.state == DeploymentState.DRAFT:
         advance(deployment, DeploymentState.ACTIVE)

@@ -1,8 +1,10 @@
 """The executor's key: encrypted at rest, decrypted only in the process that signs, and only for what the policy says.
 
 It is found in the environment, never in settings: `EXECUTOR_KEYSTORE` is the path of a keystore v3 file (or its
-JSON), `EXECUTOR_PASSWORD_FILE` a file that holds its password (or `EXECUTOR_PASSWORD`). Nothing here returns the
-key; it does not print, does not pickle, and is in no task, row or log.
+JSON), `EXECUTOR_PASSWORD_FILE` a file that holds its password (or `EXECUTOR_PASSWORD`). During a rotation the key
+before it stays in `EXECUTOR_PREVIOUS_KEYSTORE` and `EXECUTOR_PREVIOUS_PASSWORD_FILE` (or `…_PASSWORD`), and signs for
+the Safes whose policy still names it. Nothing here returns a key; it does not print, does not pickle, and is in no
+task, row or log.
 """
 
 import json
@@ -28,7 +30,21 @@ from trading.chain.chains import KNOWN_MNEMONIC, LOCAL_CHAIN_ID
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
-KEYSTORE, PASSWORD, PASSWORD_FILE = "EXECUTOR_KEYSTORE", "EXECUTOR_PASSWORD", "EXECUTOR_PASSWORD_FILE"
+
+@dataclass(frozen=True, slots=True)
+class KeySource:
+    """The environment variables that hold one key."""
+
+    keystore: str
+    password: str
+    password_file: str
+
+
+CURRENT = KeySource("EXECUTOR_KEYSTORE", "EXECUTOR_PASSWORD", "EXECUTOR_PASSWORD_FILE")
+PREVIOUS = KeySource(
+    "EXECUTOR_PREVIOUS_KEYSTORE", "EXECUTOR_PREVIOUS_PASSWORD", "EXECUTOR_PREVIOUS_PASSWORD_FILE"
+)
+KEYSTORE, PASSWORD, PASSWORD_FILE = CURRENT.keystore, CURRENT.password, CURRENT.password_file
 PLAINTEXT = ("EXECUTOR_KEY", "EXECUTOR_PRIVATE_KEY", "PRIVATE_KEY")
 """Variables that other projects keep a bare key in; outside the local chain they refuse to start."""
 WEAK_PASSWORDS = 12
@@ -106,37 +122,51 @@ class Signer:
             self._signed.append(now)
 
 
-def keystore() -> dict[str, Any]:
+def has_keystore() -> bool:
+    """Whether this process was given a key to sign with."""
+    return bool(os.environ.get(KEYSTORE))
+
+
+def _sources() -> list[KeySource]:
+    """The keys that the environment names: the current one, which must be there, and the previous one if it is."""
+    return [CURRENT, *([PREVIOUS] if os.environ.get(PREVIOUS.keystore) else [])]
+
+
+def keystore(source: KeySource = CURRENT) -> dict[str, Any]:
     """The encrypted keystore as the environment names it. Raises `Misconfigured`."""
-    given = os.environ.get(KEYSTORE, "")
+    name = source.keystore
+    given = os.environ.get(name, "")
     if not given:
-        raise Misconfigured(
-            f"{KEYSTORE} is not set: make one with `manage.py safe keystore` and name its path"
-        )
+        raise Misconfigured(f"{name} is not set: make one with `manage.py safe keystore` and name its path")
     try:
         found = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text())
     except OSError as error:
-        raise Misconfigured(f"{KEYSTORE}: {error.strerror}: {given}") from None
+        raise Misconfigured(f"{name}: {error.strerror}: {given}") from None
     except ValueError:
-        raise Misconfigured(f"{KEYSTORE} is no keystore v3: a bare key is never taken") from None
+        raise Misconfigured(f"{name} is no keystore v3: a bare key is never taken") from None
     if not isinstance(found, dict) or found.get("version") != 3 or "crypto" not in found:
-        raise Misconfigured(f"{KEYSTORE} is no keystore v3")
+        raise Misconfigured(f"{name} is no keystore v3")
     return found
 
 
-def executor_address() -> str:
+def executor_address(source: KeySource = CURRENT) -> str:
     """Whose key it is, without decrypting it: for the processes that do not sign."""
-    return str(to_checksum_address(keystore()["address"]))
+    return str(to_checksum_address(keystore(source)["address"]))
 
 
-def _password() -> str:
-    path = os.environ.get(PASSWORD_FILE, "")
+def executor_addresses() -> tuple[str, ...]:
+    """The current executor, then the previous one while it is being retired; nothing is decrypted."""
+    return tuple(executor_address(source) for source in _sources())
+
+
+def _password(source: KeySource) -> str:
+    path = os.environ.get(source.password_file, "")
     if path:
         try:
             return Path(path).read_text().rstrip("\n")
         except OSError as error:
-            raise Misconfigured(f"{PASSWORD_FILE}: {error.strerror}: {path}") from None
-    return os.environ.get(PASSWORD, "")
+            raise Misconfigured(f"{source.password_file}: {error.strerror}: {path}") from None
+    return os.environ.get(source.password, "")
 
 
 @cache
@@ -157,40 +187,53 @@ def check_boot(chain_id: int) -> None:
         return
     if bare := [name for name in PLAINTEXT if os.environ.get(name)]:
         raise Misconfigured(f"{bare[0]} holds a plaintext key: unset it and use an encrypted keystore")
-    if executor_address() in _known_addresses():
-        raise Misconfigured(f"{KEYSTORE}: this key is anvil's; the whole world has it")
-    if len(_password()) < WEAK_PASSWORDS:
-        raise Misconfigured(
-            f"{PASSWORD_FILE}: the keystore's password has less than {WEAK_PASSWORDS} characters"
-        )
+    for source in _sources():
+        if executor_address(source) in _known_addresses():
+            raise Misconfigured(f"{source.keystore}: this key is anvil's; the whole world has it")
+        if len(_password(source)) < WEAK_PASSWORDS:
+            raise Misconfigured(
+                f"{source.password_file}: the keystore's password has less than {WEAK_PASSWORDS} characters"
+            )
 
 
-def open_signer(chain_id: int, targets: Collection[str], per_minute: int) -> Signer:
-    """Decrypt the key. Only the worker that executes calls this. Raises `Misconfigured`."""
+def open_signers(chain_id: int, targets: Collection[str], per_minute: int) -> dict[str, Signer]:
+    """Decrypt the current key, and the previous one during a rotation; the signers by address.
+
+    Only the worker that executes calls this. `per_minute` holds for each. Raises `Misconfigured`.
+    """
+    check_boot(chain_id)
+    accounts = [_decrypted(source, chain_id) for source in _sources()]
+    return {
+        account.address: Signer(account, chain_id=chain_id, targets=targets, per_minute=per_minute)
+        for account in accounts
+    }
+
+
+def _decrypted(source: KeySource, chain_id: int) -> "LocalAccount":
+    """The account of one keystore. Raises `Misconfigured`."""
     from eth_account import Account
     from eth_keys.exceptions import ValidationError
 
-    check_boot(chain_id)
-    password = _password()
+    password = _password(source)
     redact.know(password)
     try:
-        key = Account.decrypt(keystore(), password)
+        key = Account.decrypt(keystore(source), password)
     except (ValueError, TypeError, KeyError) as error:
         raise Misconfigured(
-            f"{KEYSTORE} does not open with the password given ({type(error).__name__})"
+            f"{source.keystore} does not open with the password given ({type(error).__name__})"
         ) from None
     redact.know(bytes(key))
     try:
         account: LocalAccount = Account.from_key(key)
     except (ValueError, ValidationError):
-        raise Misconfigured(f"{KEYSTORE} holds no valid key") from None
+        raise Misconfigured(f"{source.keystore} holds no valid key") from None
     if chain_id != LOCAL_CHAIN_ID and (
         int.from_bytes(key, "big") < 2**128 or account.address in _known_addresses()
     ):
-        raise Misconfigured(f"{KEYSTORE} holds a default key: make one of your own")
-    if account.address != executor_address():
-        raise Misconfigured(f"{KEYSTORE} says {executor_address()} but holds the key of {account.address}")
-    return Signer(account, chain_id=chain_id, targets=targets, per_minute=per_minute)
+        raise Misconfigured(f"{source.keystore} holds a default key: make one of your own")
+    if account.address != (named := executor_address(source)):
+        raise Misconfigured(f"{source.keystore} says {named} but holds the key of {account.address}")
+    return account
 
 
 def write_keystore(path: Path, key: bytes, password: str, *, iterations: int | None = None) -> str:

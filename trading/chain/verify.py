@@ -1,7 +1,9 @@
 """Whether a Safe stands as its owners signed it, asked of the chain and never of our database."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+
+from django.db.models import QuerySet
 
 from trading.chain import onboarding
 from trading.chain.chains import Contracts
@@ -12,12 +14,18 @@ from trading.contracts.codec import ZERO_ADDRESS, decode, encode_call
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """A Safe at one moment. Amounts in base units."""
+class Permission:
+    """What a Safe allows its executor at one moment; all that an exit depends on."""
 
     enabled: bool
     policy: m.Policy
     headroom: m.Headroom
+
+
+@dataclass(frozen=True, slots=True)
+class Standing(Permission):
+    """A Safe held against a plan. Amounts in base units."""
+
     usdc: int
     differences: tuple[str, ...]
     """From the plan; none = verified."""
@@ -25,9 +33,18 @@ class Standing:
     """Tokens whose pool of the policy's fee tier exists and holds liquidity."""
 
 
-def plan_of(chain_id: int, safe: str) -> SafePlan | None:
-    """What the owners were asked to sign."""
-    return SafePlan.objects.filter(chain_id=chain_id, safe=safe).first()
+def _plans(chain_id: int, safe: str) -> QuerySet[SafePlan]:
+    return SafePlan.objects.filter(chain_id=chain_id, safe=safe)
+
+
+def plan_in_force(chain_id: int, safe: str) -> SafePlan | None:
+    """The plan that the chain confirmed last; entries are held against it."""
+    return _plans(chain_id, safe).exclude(verified_at=None).order_by("-verified_at").first()
+
+
+def proposal(chain_id: int, safe: str) -> SafePlan | None:
+    """The plan that the owners were asked to sign and the chain has not confirmed yet."""
+    return _plans(chain_id, safe).filter(verified_at=None).first()
 
 
 def policy_of(plan: SafePlan) -> m.Policy:
@@ -45,6 +62,20 @@ def as_plan(policy: m.Policy, rules: Sequence[m.TokenRule]) -> dict[str, object]
     return {"policy": asdict(policy), "rules": [asdict(rule) for rule in rules]}
 
 
+def permission(chain: Chain, module: str, safe: str) -> Permission:
+    """What the Safe allows now, in one Multicall3 read; no plan is needed. Raises Fault where the address is no Safe,
+    Retryable."""
+    return Permission(*_permission(chain.many(onboarding.verify_calls(safe, module, []))))
+
+
+def _permission(verified: Sequence[bytes]) -> tuple[bool, m.Policy, m.Headroom]:
+    return (
+        bool(decode(["bool"], verified[0])[0]),
+        m.decode_policy(verified[1]),
+        m.decode_headroom(verified[3]),
+    )
+
+
 def standing(chain: Chain, places: Contracts, plan: SafePlan) -> Standing:
     """One Multicall3 read and one for the pools. Raises Fault where the address is no Safe, Retryable."""
     policy, rules = policy_of(plan), rules_of(plan)
@@ -56,9 +87,7 @@ def standing(chain: Chain, places: Contracts, plan: SafePlan) -> Standing:
     verified, found = answers[: len(calls)], answers[len(calls) : -1]
     where = [decode(["address"], pool)[0] for pool in found]
     return Standing(
-        enabled=bool(decode(["bool"], verified[0])[0]),
-        policy=m.decode_policy(verified[1]),
-        headroom=m.decode_headroom(verified[3]),
+        *_permission(verified),
         usdc=int.from_bytes(answers[-1], "big"),
         differences=tuple(onboarding.differences(policy, rules, verified)),
         liquid=_liquid(chain, {rule.token: pool for rule, pool in zip(rules, where, strict=True)}),
@@ -71,18 +100,18 @@ def _liquid(chain: Chain, pools: dict[str, str]) -> frozenset[str]:
     return frozenset(token for token, found in zip(there, depth, strict=True) if int.from_bytes(found, "big"))
 
 
-def closing_problem(now: Standing, executor: str) -> str:
-    """Why our executor could not even close a position: a code, or empty."""
+def closing_problem(now: Permission, executors: Collection[str]) -> str:
+    """Why none of our `executors` could close a position: a code, or empty."""
     if not now.enabled:
         return "module_disabled"
-    if now.policy.executor != executor:
+    if now.policy.executor not in executors:
         return "executor_not_allowed"  # another policy, or revoked
     return "stopped" if now.headroom.stop_level >= m.HALTED else ""
 
 
-def opening_problem(now: Standing, executor: str, token: str, spend: int) -> str:
+def opening_problem(now: Standing, executors: Collection[str], token: str, spend: int) -> str:
     """Why the module would not open with `spend` USDC: a code, or empty."""
-    if problem := closing_problem(now, executor):
+    if problem := closing_problem(now, executors):
         return problem
     left, policy = now.headroom, now.policy
     checks = (

@@ -118,6 +118,7 @@ class Venue(Protocol):
         """
         ...
 
-    def problem(self, account: str, symbol: str) -> str:
-        """Why the venue would not take an order for this account and symbol now: a coded reason, or empty."""
+    def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
+        """Why the venue would not take an order of this deployment for this account and symbol now: a coded reason,
+        or empty. `purpose` is open or close; what refuses an entry only must not be said of a close."""
         ...

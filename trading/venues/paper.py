@@ -92,7 +92,7 @@ class PaperVenue:
         quote = quotes.latest([symbol]).get(symbol)
         return self._worse(quote.price, symbol, side) if quote else None
 
-    def problem(self, account: str, symbol: str) -> str:
+    def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
         """Never anything: the paper exchange is always open."""
         return ""
 

@@ -5,7 +5,7 @@ stand as it was signed? what would arrive?), then the outbox gives the intent it
 stored bytes leave. An order counts as filled when its block is final: what a reorg can take back is not booked.
 """
 
-import os
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
@@ -20,7 +20,7 @@ from maxxit.core.money import USDC
 from trading.chain import chains, outbox, verify
 from trading.chain.models import ChainTransaction
 from trading.chain.rpc import Chain, Fault
-from trading.chain.signer import KEYSTORE, Signer, executor_address, open_signer
+from trading.chain.signer import Signer, executor_addresses, has_keystore, open_signers
 from trading.chain.states import TxState
 from trading.chain.trades import USDC_DECIMALS, Trade, base, call_of, expected, fills_of, whole
 from trading.contracts.codec import encode_call
@@ -77,14 +77,17 @@ class SafeVenue:
         )
 
     @cached_property
-    def signer(self) -> Signer:
-        """The key, decrypted here and now: only the process that executes comes this way."""
-        return open_signer(self.stanza.chain_id, {self.places.module}, self.stanza.signatures_per_minute)
+    def signers(self) -> Mapping[str, Signer]:
+        """The keys by address, decrypted here and now: only the process that executes comes this way."""
+        return open_signers(self.stanza.chain_id, {self.places.module}, self.stanza.signatures_per_minute)
 
     @property
-    def executor(self) -> str:
-        """Whose key it is; decrypts nothing."""
-        return executor_address() if os.environ.get(KEYSTORE) else self.places.executor
+    def executors(self) -> tuple[str, ...]:
+        """Our executor, which new plans name, and during a rotation the previous one; decrypts nothing."""
+        if has_keystore():
+            return executor_addresses()
+        previous = self.places.previous_executor
+        return (self.places.executor, *((previous,) if previous else ()))
 
     # -- the Venue protocol
 
@@ -104,7 +107,7 @@ class SafeVenue:
             self._sign(tx)
         if tx.state == TxState.DROPPED:
             raise Rejected(f"{prepared.ref} was given up: {tx.reason}", code=tx.reason or "dropped")
-        outbox.follow(tx, self.chain, self.signer, self.pace)
+        outbox.follow(tx, self.chain, self._signer_of(tx), self.pace)
 
     def find(self, ref: str) -> Report | None:
         """Where the intent stands, after the chain was asked. None: it is stored, and nothing has left."""
@@ -119,7 +122,7 @@ class SafeVenue:
         if tx.state == TxState.PLANNED:
             return None
         try:
-            outbox.follow(tx, self.chain, self._key(), self.pace)
+            outbox.follow(tx, self.chain, self._signer_of(tx), self.pace)
         except StaleState:  # another worker took it further at the same moment
             log.info("already_followed", transaction=tx.pk)
         tx.refresh_from_db()
@@ -160,19 +163,15 @@ class SafeVenue:
             return None
         return cash / whole(arrives, token.decimals)
 
-    def problem(self, account: str, symbol: str) -> str:
-        """Why neither an entry nor an exit could go through now; what stops entries alone is found by `send`."""
+    def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
+        """What the chain refuses whatever the purpose; for an entry also whether this very deployment is verified for
+        the Safe. What depends on the amount is found by `send`."""
         if symbol not in self.places.tokens:
             return "token_not_listed"
-        if not Deployment.objects.filter(
-            account=account, chain_id=self.stanza.chain_id, module_enabled=True, verified_at__isnull=False
-        ).exists():
+        if purpose == "open" and not self._verified(deployment, account):
             return "safe_not_verified"
-        plan = verify.plan_of(self.stanza.chain_id, account)
-        if plan is None:
-            return "safe_not_planned"
         try:
-            return verify.closing_problem(verify.standing(self.chain, self.places, plan), self.executor)
+            return verify.closing_problem(self._permission(account), self.executors)
         except Fault:
             return "not_a_safe"
 
@@ -181,11 +180,11 @@ class SafeVenue:
     def _sign(self, tx: ChainTransaction) -> None:
         """Look at the chain, then give the intent its nonce and its bytes. A refusal ends the intent for good."""
         try:
-            trade = self._allowed(tx)
+            trade, signer = self._allowed(tx)
             call = call_of(
-                self.chain, self.places, trade, executor=self.signer.address, slippage_bps=self.slippage_bps
+                self.chain, self.places, trade, executor=signer.address, slippage_bps=self.slippage_bps
             )
-            outbox.commit(tx, call, self.chain, self.signer, self.pace)
+            outbox.commit(tx, call, self.chain, signer, self.pace)
         except Rejected as no:
             tx.refresh_from_db()
             if tx.state != TxState.PLANNED:
@@ -197,28 +196,50 @@ class SafeVenue:
         except StaleState:
             tx.refresh_from_db()
 
-    def _allowed(self, tx: ChainTransaction) -> Trade:
-        """The trade, once the Safe was found as its owners signed it. Raises Rejected."""
+    def _verified(self, deployment: int, account: str) -> bool:
+        """Whether the chain confirmed a plan of this deployment for the Safe that it wants to trade."""
+        return Deployment.objects.filter(
+            pk=deployment,
+            account=account,
+            safe_wallet=account,
+            chain_id=self.stanza.chain_id,
+            verified_at__isnull=False,
+        ).exists()
+
+    def _permission(self, safe: str) -> verify.Permission:
+        """What the Safe allows our executors now."""
+        return verify.permission(self.chain, self.places.module, safe)
+
+    def _allowed(self, tx: ChainTransaction) -> tuple[Trade, Signer]:
+        """The trade and the key that the Safe's policy names: an entry once the Safe was found as its owners signed
+        it, an exit once the chain lets us close. Raises Rejected."""
         if refused := tx.terms.get("refused"):
             raise Rejected(f"the venue cannot do this: {refused}", code=refused)
         trade = Trade.load(tx.terms)
-        plan = verify.plan_of(self.stanza.chain_id, trade.safe)
-        if plan is None:
-            raise Rejected(f"nothing was ever planned for {trade.safe}", code="safe_not_planned")
-        now = verify.standing(self.chain, self.places, plan)
-        if trade.purpose == "open":
-            code = verify.opening_problem(now, self.signer.address, trade.token, trade.amount)
+        if trade.purpose == "close":
+            allowed = self._permission(trade.safe)
+            code = verify.closing_problem(allowed, self.signers)
+            found = ""
         else:
-            code = verify.closing_problem(now, self.signer.address)
+            allowed = now = self._standing(trade.safe)
+            code = verify.opening_problem(now, self.signers, trade.token, trade.amount)
+            found = "; ".join(now.differences)
         if code:
-            raise Rejected(
-                f"the Safe {trade.safe} does not allow it: {code}. {'; '.join(now.differences)}", code=code
-            )
-        return trade
+            raise Rejected(f"the Safe {trade.safe} does not allow it: {code}. {found}", code=code)
+        return trade, self.signers[allowed.policy.executor]
 
-    def _key(self) -> Signer | None:
-        """The signer where this process has the key, to raise fees with."""
-        return self.signer if os.environ.get(KEYSTORE) else None
+    def _standing(self, safe: str) -> verify.Standing:
+        """The Safe held against its plan in force. Raises Rejected where it has none."""
+        plan = verify.plan_in_force(self.stanza.chain_id, safe)
+        if plan is None:
+            raise Rejected(f"no plan for {safe} was ever verified", code="safe_not_planned")
+        return verify.standing(self.chain, self.places, plan)
+
+    def _signer_of(self, tx: ChainTransaction) -> Signer | None:
+        """The key that signed it, to raise its fees with; None where this process does not have it."""
+        if tx.signer is None or not has_keystore():
+            return None
+        return self.signers.get(tx.signer.address)
 
 
 def _terms(request: Request, places: chains.Contracts) -> dict[str, Any]:

@@ -19,7 +19,7 @@ SLOT = timedelta(minutes=5)
 
 
 def store_plan(lab: Lab) -> SafePlan:
-    """The demo policy as its owner signed it."""
+    """The demo policy as its owner signed it and the chain confirmed it."""
     world = lab.world
     plan, _ = SafePlan.objects.update_or_create(
         chain_id=world.chain_id,
@@ -27,6 +27,7 @@ def store_plan(lab: Lab) -> SafePlan:
         defaults={
             "module": world.module,
             "created_at": clock.now(),
+            "verified_at": clock.now(),
             **verify.as_plan(world.policy(), world.rules()),
         },
     )
@@ -82,6 +83,10 @@ class Desk:
         found = self.venue.find(self.send(self.request(*args, **changes)))
         assert found is not None
         return found
+
+    def problem(self, symbol: str = "ETH", purpose: str = "open") -> str:
+        """What the venue objects to an order of the newest deployment."""
+        return self.venue.problem(Deployment.objects.latest("pk").pk, self.world.safe, symbol, purpose)
 
     def tx(self, ref: str) -> ChainTransaction:
         return ChainTransaction.objects.get(idempotency_key=ref)

@@ -290,7 +290,7 @@ def test_a_chain_that_cannot_be_read_signs_nothing(desk: Desk, wire: Proxy) -> N
         desk.send(desk.request())
     assert ChainTransaction.objects.get().state == "planned"
     with pytest.raises(Retryable):
-        desk.venue.problem(desk.world.safe, "ETH")
+        desk.problem("ETH")
 
 
 def test_a_nonce_that_a_stranger_took_ends_the_intent(desk: Desk, wire: Proxy) -> None:
@@ -314,10 +314,10 @@ def test_an_executor_without_money_for_gas_spends_no_nonce(desk: Desk, wire: Pro
 
 
 def test_a_deployment_that_is_not_verified_has_a_problem(desk: Desk, wire: Proxy) -> None:
-    assert desk.venue.problem(desk.world.safe, "ETH") == ""
-    assert desk.venue.problem(desk.world.safe, "SOL") == "token_not_listed"
+    assert desk.problem("ETH") == ""
+    assert desk.problem("SOL") == "token_not_listed"
     Deployment.objects.update(verified_at=None)
-    assert desk.venue.problem(desk.world.safe, "ETH") == "safe_not_verified"
+    assert desk.problem("ETH") == "safe_not_verified"
 
 
 def test_a_cooldown_is_waited_out(desk: Desk, wire: Proxy) -> None:

@@ -68,7 +68,7 @@ def test_from_plan_to_signature_to_verified_to_revoked(desk: Desk, deployment: D
         run("verify", "--deployment", number)
     deployment.refresh_from_db()
     assert (deployment.state, deployment.module_enabled, deployment.verified_at) == ("draft", False, None)
-    assert desk.venue.problem(world.safe, "ETH") == "safe_not_verified"
+    assert desk.problem() == "safe_not_verified"
 
     world.execute_as_owner(tx)
     assert run("verify", "--deployment", number)["verified"] is True
@@ -76,10 +76,10 @@ def test_from_plan_to_signature_to_verified_to_revoked(desk: Desk, deployment: D
     assert (deployment.state, deployment.module_enabled) == ("active", True)
     assert deployment.account == world.safe
     assert ledger.balances(deployment.pk) == {"USDC": D(10_000)}
-    assert desk.venue.problem(world.safe, "ETH") == ""
+    assert desk.problem() == ""
 
     world.execute_as_owner(as_signed(run("revoke", "--deployment", number)["transaction"]))
-    assert desk.venue.problem(world.safe, "ETH") == "module_disabled"
+    assert desk.problem() == "module_disabled"
     with pytest.raises(SystemExit):
         run("verify", "--deployment", number)
     assert Deployment.objects.get().module_enabled is False

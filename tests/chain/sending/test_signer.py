@@ -17,7 +17,8 @@ from trading.chain.signer import (
     Unsigned,
     check_boot,
     executor_address,
-    open_signer,
+    executor_addresses,
+    open_signers,
     write_keystore,
 )
 from trading.contracts import module as m
@@ -49,7 +50,7 @@ def test_the_selectors_are_the_modules() -> None:
 
 
 def test_it_signs_open_and_close_of_our_module_and_nothing_else(own_key: bytes) -> None:
-    signer = open_signer(LOCAL, {MODULE}, 60)
+    (signer,) = open_signers(LOCAL, {MODULE}, 60).values()
     made = signer.sign(transaction())
     assert Account.recover_transaction(made.raw) == signer.address == executor_address()
     signer.sign(transaction(data=m.close_data(SAFE, bytes(32), 1, 1)))
@@ -64,8 +65,28 @@ def test_it_signs_open_and_close_of_our_module_and_nothing_else(own_key: bytes) 
         assert refused.value.code == code
 
 
+def test_during_a_rotation_both_keys_sign(
+    own_key: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Account.create()
+    write_keystore(tmp_path / "old.json", bytes(old.key), "another good long password", iterations=1_000)
+    monkeypatch.setenv("EXECUTOR_PREVIOUS_KEYSTORE", str(tmp_path / "old.json"))
+    monkeypatch.setenv("EXECUTOR_PREVIOUS_PASSWORD", "another good long password")
+    current = Account.from_key(own_key).address
+
+    assert executor_addresses() == (current, old.address)
+    signers = open_signers(REAL, {MODULE}, 60)
+    assert list(signers) == [current, old.address]
+    for address, signer in signers.items():
+        assert Account.recover_transaction(signer.sign(transaction(chain_id=REAL)).raw) == address
+
+    monkeypatch.setenv("EXECUTOR_PREVIOUS_PASSWORD", "short")
+    with pytest.raises(Misconfigured, match="EXECUTOR_PREVIOUS_PASSWORD_FILE"):
+        check_boot(REAL)
+
+
 def test_more_signatures_than_make_sense_are_refused(own_key: bytes) -> None:
-    signer = open_signer(LOCAL, {MODULE}, 3)
+    (signer,) = open_signers(LOCAL, {MODULE}, 3).values()
     for _ in range(3):
         signer.sign(transaction())
     with pytest.raises(Retryable, match="looks wrong"):
@@ -73,7 +94,7 @@ def test_more_signatures_than_make_sense_are_refused(own_key: bytes) -> None:
 
 
 def test_the_key_shows_nowhere(own_key: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    signer = open_signer(LOCAL, {MODULE}, 60)
+    (signer,) = open_signers(LOCAL, {MODULE}, 60).values()
     logging.getLogger("test").warning("%s %r", signer, signer)
     shown = f"{signer!r} {signer} {caplog.text} {executor_address()}"
     for form in (own_key.hex(), own_key.hex().upper(), str(int.from_bytes(own_key, "big"))):
@@ -87,7 +108,8 @@ def test_the_key_shows_nowhere(own_key: bytes, caplog: pytest.LogCaptureFixture)
 
 def test_boot_takes_a_key_of_ones_own(own_key: bytes) -> None:
     check_boot(REAL)
-    assert open_signer(REAL, {MODULE}, 60).chain_id == REAL
+    (signer,) = open_signers(REAL, {MODULE}, 60).values()
+    assert signer.chain_id == REAL
 
 
 def test_boot_refuses_anvils_key_outside_the_local_chain(
@@ -106,7 +128,7 @@ def test_boot_refuses_a_guessable_key(key: bytes, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("EXECUTOR_KEYSTORE", str(tmp_path / "key.json"))
     monkeypatch.setenv("EXECUTOR_PASSWORD", "a good long password")
     with pytest.raises(Misconfigured, match="default key"):
-        open_signer(REAL, {MODULE}, 60)
+        open_signers(REAL, {MODULE}, 60)
 
 
 @pytest.mark.parametrize("name", ["EXECUTOR_KEY", "EXECUTOR_PRIVATE_KEY", "PRIVATE_KEY"])
@@ -125,7 +147,7 @@ def test_boot_refuses_what_is_missing_empty_or_no_keystore(
         check_boot(REAL)
     monkeypatch.setenv("EXECUTOR_PASSWORD", "a wrong long password")
     with pytest.raises(Misconfigured, match="does not open"):
-        open_signer(REAL, {MODULE}, 60)
+        open_signers(REAL, {MODULE}, 60)
     (tmp_path / "plain").write_text(own_key.hex())
     (tmp_path / "other").write_text(json.dumps({"version": 1}))
     for value, why in (
@@ -146,4 +168,4 @@ def test_the_password_comes_from_a_file_too(
     monkeypatch.delenv("EXECUTOR_PASSWORD")
     (tmp_path / "password").write_text("a good long password\n")
     monkeypatch.setenv("EXECUTOR_PASSWORD_FILE", str(tmp_path / "password"))
-    assert open_signer(REAL, {MODULE}, 60).address == Account.from_key(own_key).address
+    assert list(open_signers(REAL, {MODULE}, 60)) == [Account.from_key(own_key).address]

@@ -97,9 +97,10 @@ class Command(OpsCommand):
         for line in wrong:
             self.say(line, "ERROR")
         if wrong:
-            self.say(
-                "not verified: this deployment trades nothing until the chain says what was planned", "ERROR"
+            stays = (
+                "entries go on under the plan before it" if deployment.verified_at else "entries are stopped"
             )
+            self.say(f"the chain does not show this plan yet: {stays}; positions can be closed", "ERROR")
         else:
             self.say(f"verified: {deployment.safe_wallet} stands as its owners signed it", "SUCCESS")
         return {"deployment": deployment.pk, "verified": not wrong, "differences": wrong}

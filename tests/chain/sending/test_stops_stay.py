@@ -1,0 +1,215 @@
+"""What a deployment's verification, a new plan, a guardian's soft stop or a key rotation never take away: the exits.
+
+And whose Safe it is: a deployment that was not verified itself trades nothing, whatever its account says.
+"""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from eth_account import Account
+
+from agents.models import Deployment
+from positions.models import Position
+from positions.tasks import monitor_pass
+from tests import builders as make
+from tests.chain.sending.desk import Desk
+from tests.chain.sending.test_safe_flow import River
+from tests.chain.sending.test_safe_flow import river as river
+from tests.chain.sending.test_safes import as_signed
+from trading import ledger
+from trading.chain import chains, reconcile, safes, verify
+from trading.chain.models import ChainTransaction, SafePlan
+from trading.chain.signer import write_keystore
+from trading.contracts import module as m
+from trading.models import Order
+from trading.tasks import execute_pass
+from trading.wiring import venue
+
+pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]
+
+D = Decimal
+
+
+def buy(river: River) -> None:
+    """A position on the Safe."""
+    river.says("buying $ETH here, this is the bottom")
+    river.run()
+    assert Position.objects.latest("pk").state == "open"
+    river.deployment.refresh_from_db()
+
+
+def stopped_out(river: River) -> bool:
+    """Whether a fall of 20 % sells everything on chain."""
+    river.market("0.8")
+    return Position.objects.latest("pk").state == "closed" and not river.world.balance(
+        "WETH", river.world.safe
+    )
+
+
+def soft_stop(river: River) -> None:
+    river.desk.lab.send("guardian", m.stop_data(river.world.safe, m.NO_ENTRIES))
+
+
+@pytest.mark.parametrize("how", ["plan", "guardian", "guardian, checked", "never planned", "not verified"])
+def test_a_stop_loss_is_sold(river: River, how: str) -> None:
+    buy(river)
+    if how == "plan":
+        safes.plan(river.deployment)
+        assert "the listed tokens differ" in safes.check(river.deployment)
+        assert river.deployment.verified_at is not None
+    elif how.startswith("guardian"):
+        soft_stop(river)
+    elif how == "never planned":
+        SafePlan.objects.all().delete()
+    else:
+        Deployment.objects.update(verified_at=None, module_enabled=False)
+    if how == "guardian, checked":
+        assert safes.check(river.deployment) == ["stopped at level 1"]
+    assert stopped_out(river)
+
+
+def test_a_halted_safe_and_a_strange_executor_close_nothing(river: River) -> None:
+    buy(river)
+    river.desk.lab.send("guardian", m.stop_data(river.world.safe))
+    assert river.desk.problem(purpose="close") == "stopped"
+    river.desk.lab.send(river.world.safe, m.resume_data())
+    river.desk.lab.set_policy(executor=river.world.accounts["rogue"])
+    assert river.desk.problem(purpose="close") == "executor_not_allowed"
+    assert not stopped_out(river)
+
+
+def test_a_proposal_changes_nothing_until_the_chain_shows_it(
+    river: River, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wider = chains.terms().model_copy(update={"loss_budget": 60_000_000})
+    monkeypatch.setattr(chains, "terms", lambda: wider)
+    river.deployment.refresh_from_db()
+    planned = safes.plan(river.deployment)
+
+    assert "loss_budget is 50000000, not 60000000" in safes.check(river.deployment)
+    assert river.desk.problem() == ""
+    buy(river)  # under the plan in force
+
+    river.world.execute_as_owner(as_signed(planned.transaction))
+    assert safes.check(river.deployment) == []
+    kept = verify.plan_in_force(river.world.chain_id, river.world.safe)
+    assert kept is not None
+    assert kept.policy["loss_budget"] == 60_000_000
+    assert verify.proposal(river.world.chain_id, river.world.safe) is None
+    assert stopped_out(river)
+
+
+def test_a_deployment_is_not_verified_by_the_plan_before_its_own(river: River) -> None:
+    after = make.deployment(
+        make.agent(venue="safe", tokens=["ETH"]), account="safe:next", funded=False, state="draft"
+    )
+    safes.plan(after, river.world.safe)
+    assert "the listed tokens differ" in safes.check(after)
+    after.refresh_from_db()
+    assert (after.state, after.verified_at) == ("draft", None)
+    assert "the listed tokens differ" in safes.check(river.deployment)
+    assert river.deployment.verified_at is not None
+
+
+def test_a_safe_whose_entries_are_stopped_is_still_reconciled(river: River) -> None:
+    safes.check(river.deployment)
+    soft_stop(river)
+    safes.check(river.deployment)
+    assert river.deployment.verified_at is None
+    assert [one.safe for one in reconcile.reconcile_all()] == [river.world.safe]
+
+
+# -- rotation of the executor's key
+
+
+@pytest.fixture
+def new_key(river: River, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executor_keystore: Path) -> str:
+    """The address of a new current key; the old one is the previous one from now on."""
+    account = Account.create()
+    river.desk.lab.rpc("anvil_setBalance", account.address, hex(10**18))
+    write_keystore(tmp_path / "new.json", bytes(account.key), "a new long password", iterations=1_000)
+    monkeypatch.setenv("EXECUTOR_KEYSTORE", str(tmp_path / "new.json"))
+    monkeypatch.setenv("EXECUTOR_PASSWORD", "a new long password")
+    monkeypatch.setenv("EXECUTOR_PREVIOUS_KEYSTORE", str(executor_keystore))
+    monkeypatch.setenv("EXECUTOR_PREVIOUS_PASSWORD", "correct horse battery staple")
+    venue.cache_clear()
+    return str(account.address)
+
+
+def signers() -> list[str]:
+    """Who signed, in order."""
+    return list(ChainTransaction.objects.order_by("pk").values_list("signer__address", flat=True))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_two_executors_overlap_and_the_one_on_chain_signs(river: River, new_key: str, signed: bool) -> None:
+    old = river.world.accounts["executor"]
+    planned = safes.plan(river.deployment)
+    buy(river)
+    if signed:
+        river.world.execute_as_owner(as_signed(planned.transaction))
+        assert safes.check(river.deployment) == []
+    assert stopped_out(river)
+    assert signers() == [old, new_key if signed else old]
+
+
+def test_a_retired_key_signs_no_more(river: River, new_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EXECUTOR_PREVIOUS_KEYSTORE")
+    venue.cache_clear()
+    assert river.desk.problem(purpose="close") == "executor_not_allowed"
+
+
+# -- whose Safe it is
+
+
+def test_a_draft_with_the_account_of_a_safe_trades_nothing(river: River) -> None:
+    rogue = make.deployment(make.agent(venue="safe"), account=river.world.safe, funded=False)
+    ledger.deposit(rogue, D(10_000))
+    make.signal(rogue.agent, usd=str(river.price))
+    execute_pass()
+    monitor_pass()
+
+    order = Order.objects.get(deployment=rogue)
+    assert (order.state, order.reason) == ("blocked", "safe_not_verified")
+    assert river.world.balance("WETH", river.world.safe) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"safe_wallet": ""}, {"chain_id": 1}, {"verified_at": None}, {"account": "x", "safe_wallet": "x"}],
+)
+def test_only_the_verified_deployment_of_this_very_safe_opens(river: River, changes: dict[str, str]) -> None:
+    assert river.desk.problem() == ""
+    Deployment.objects.update(**changes)
+    assert river.desk.problem() == "safe_not_verified"
+
+
+def test_an_account_at_a_real_venue_has_one_owner(desk: Desk) -> None:
+    victim, other = (User.objects.create_user(name) for name in ("victim", "other"))
+    agent = make.agent(venue="safe")
+    make.deployment(agent, account="shared", owner=victim, funded=False)
+    with pytest.raises(IntegrityError, match="another owner"), transaction.atomic():
+        make.deployment(make.agent(venue="safe"), account="shared", owner=other, funded=False)
+    with pytest.raises(ValidationError, match="another owner"):
+        Deployment(agent=make.agent(venue="safe"), account="shared", owner=other).full_clean()
+    make.deployment(make.agent(venue="safe"), account="shared", owner=victim, funded=False)
+    make.deployment(
+        make.agent(), account="shared", owner=other, funded=False
+    )  # another venue, another account
+
+
+def test_no_form_sets_the_account_of_a_safe(desk: Desk) -> None:
+    draft = Deployment(agent=make.agent(venue="safe"), account=desk.world.safe)
+    with pytest.raises(ValidationError, match="safe plan"):
+        draft.full_clean()
+    draft.account = desk.world.safe.lower()
+    with pytest.raises(ValidationError, match="safe plan"):
+        draft.full_clean()
+    draft.account = "a name"
+    draft.full_clean()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        make.deployment(draft.agent, account="a name", safe_wallet=desk.world.safe, funded=False)
