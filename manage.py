@@ -8,10 +8,15 @@ import sys
 
 from django.core.management import execute_from_command_line
 
+OWNER_COMMANDS = ("setup", "migrate", "roles", "flush", "replay", "bench")
+"""What makes tables or databases connects as the owner (DATABASE_OWNER_URL), all else as the application."""
+
 if __name__ == "__main__":
     # What start-up makes is no garbage, so looking for some costs a quarter of the time that a short command takes.
     # `maxxit.pipeline.apps` turns the collector on again; at the end nothing is worth a last look.
     gc.disable()
     atexit.register(gc.freeze)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "maxxit.settings")
+    if len(sys.argv) > 1 and sys.argv[1] in OWNER_COMMANDS:
+        os.environ.setdefault("MAXXIT_DATABASE_ROLE", "owner")
     execute_from_command_line(sys.argv)

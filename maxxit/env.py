@@ -8,7 +8,7 @@ and a profile of its own, all kept in `.maxxit/`.
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import load_dotenv
@@ -36,6 +36,10 @@ class Env(BaseSettings):
     maxxit_profile: str = ""
     maxxit_data_dir: Path = BASE_DIR / ".maxxit"
     database_url: str = ""
+    """As the application: reads and writes rows, owns nothing."""
+    database_owner_url: str = ""
+    """As the owner of the tables, for the commands that `manage.py` lists; no worker and no web process has it."""
+    maxxit_database_role: Literal["application", "owner"] = "application"
     redis_url: str = ""
     secret_key: str = Field(default="", repr=False)
     debug: bool = False
@@ -115,9 +119,15 @@ class Env(BaseSettings):
         """SECRET_KEY, or the one that this installation made for itself."""
         return self.secret_key or local_secret(self.maxxit_data_dir, "secret_key", SECRET_KEY_LENGTH)
 
+    def _database_url(self) -> str:
+        own, as_owner = embedded.Postgres(self.maxxit_data_dir), self.maxxit_database_role == "owner"
+        if self.own_postgres:
+            return own.url if as_owner else own.application_url
+        return (self.database_owner_url if as_owner else "") or self.database_url
+
     def database(self) -> dict[str, Any]:
         """Django's DATABASES entry. Sessions end by themselves: no statement, lock or idle transaction stays."""
-        url = self.database_url or embedded.Postgres(self.maxxit_data_dir).url
+        url = self._database_url()
         if urlsplit(url).scheme not in {"postgres", "postgresql"}:
             raise Misconfigured("DATABASE_URL: only postgresql:// is supported (other databases lose digits)")
         parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}

@@ -83,7 +83,14 @@ TEMPLATES = [
 # --- data ---------------------------------------------------------------------------------------------------
 DATABASES = {"default": ENV.database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": ENV.broker}}
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": ENV.broker,
+        "OPTIONS": {"serializer": "maxxit.core.json_cache.JsonSerializer"},
+        "VERSION": 2,  # 1 was pickled
+    }
+}
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db.backends.postgresql.operations import DatabaseOperations
 from hypothesis import HealthCheck, settings
 
 from maxxit.events import wake
@@ -42,6 +44,20 @@ def woken(request: pytest.FixtureRequest) -> Iterator[set[str]]:
         return
     with wake.collected() as names:
         yield names
+
+
+@pytest.fixture(autouse=True, scope="session")
+def flush_past_triggers() -> Iterator[None]:
+    """Let the flush after a transactional test empty the tables whose triggers refuse TRUNCATE (superuser only)."""
+    flush = DatabaseOperations.sql_flush
+
+    def past_triggers(self: DatabaseOperations, *args: Any, **options: Any) -> list[str]:
+        statements = flush(self, *args, **options)
+        return ["SET LOCAL session_replication_role = replica", *statements] if statements else []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseOperations, "sql_flush", past_triggers)
+        yield
 
 
 @pytest.fixture

@@ -82,6 +82,27 @@ def postgres() -> Check:
     return _tried("postgres", "start Postgres, or correct DATABASE_URL; `make up` brings one of its own", ask)
 
 
+ROLE = """
+SELECT current_user, rolsuper OR has_schema_privilege('public', 'CREATE') OR has_table_privilege('events', 'TRUNCATE')
+FROM pg_roles WHERE rolname = current_user
+"""
+
+
+def database_role() -> Check:
+    """In production the application must not be able to change tables, or what is written once."""
+
+    def ask() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute(ROLE)
+            name, owns = cursor.fetchone()
+        if owns and settings.PRODUCTION:
+            raise LookupError(f"the application connects as {name}, which may change and empty tables")
+        return f"{name}, which {'owns the tables' if owns else 'owns nothing'}"
+
+    fix = "docs/runbook.md, Database roles: DATABASE_URL names a role that owns nothing, DATABASE_OWNER_URL the owner"
+    return _tried("database role", fix, ask)
+
+
 def _redis() -> "redis.Redis":
     return redis.Redis.from_url(settings.ENV.broker, socket_timeout=2, socket_connect_timeout=2)
 
@@ -365,6 +386,7 @@ def everything() -> Iterator[Check]:
     yield postgres()
     yield broker()
     yield migrations()
+    yield database_role()
     yield releases()
     yield from canaries()
     for check in (feeds, stream, candle_gaps, disk, clocks):

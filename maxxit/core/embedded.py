@@ -38,6 +38,8 @@ from maxxit.core.processes import (
 
 NAME = "maxxit"
 """Of the database and of its owner."""
+APPLICATION, READER = "maxxit_app", "maxxit_read"
+"""Roles that own nothing; their rights are given after the migrations (`maxxit.console.roles`)."""
 REDIS_PORT = 6390
 """Tried first; the port in use stands in `<data>/redis/port`."""
 SOCKET_PATH_LIMIT = 100
@@ -96,9 +98,14 @@ class Postgres:
     def url(self) -> str:
         return self.url_of(NAME)
 
-    def url_of(self, database: str) -> str:
+    @property
+    def application_url(self) -> str:
+        """Our database as the application sees it, without its owner's rights."""
+        return self.url_of(NAME, user=APPLICATION)
+
+    def url_of(self, database: str, user: str = NAME) -> str:
         """The URL of one database of this server."""
-        return f"postgresql://{NAME}@/{database}?host={quote(str(self.sockets), safe='')}"
+        return f"postgresql://{user}@/{database}?host={quote(str(self.sockets), safe='')}"
 
     def start(self, output: Output = None) -> None:
         """Start it, wait until it answers, and make sure that our database exists. `output` takes its log."""
@@ -115,6 +122,9 @@ class Postgres:
         with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [NAME]).fetchone():
                 connection.execute(f"CREATE DATABASE {NAME}")
+            for role in (APPLICATION, READER):
+                if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
+                    connection.execute(f"CREATE ROLE {role} LOGIN")
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """SIGINT: roll back what is open, write a checkpoint, leave."""
@@ -194,7 +204,7 @@ class Postgres:
 
 
 class Redis:
-    """One Redis on 127.0.0.1 behind a generated password, with its append-only file from the first second on.
+    """One Valkey, which speaks Redis' protocol, on 127.0.0.1 behind a generated password, always append-only.
 
     Turning the append-only file on over an older snapshot would load nothing, silently; so it is never off.
     """
@@ -224,18 +234,12 @@ class Redis:
         """Start it and wait until it answers. `output` takes its log."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o700)
-        binary = binaries.redis()
-        if binary.name == "redis-server" and (self.home / "appendonlydir").exists():
-            raise Misconfigured(
-                f"{self.home} was written by Valkey, which this Python's Redis 6 cannot read: "
-                "make the .venv with Python 3.13 again, or delete that folder (queued messages are lost)"
-            )
         self._clear_leftovers()
         (self.home / "port").write_text(str(_free_port(self.port)))
         config = self._config()
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [str(binary), str(config)],
+                [str(binaries.redis()), str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output or log,
                 stderr=subprocess.STDOUT,

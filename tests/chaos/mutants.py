@@ -74,6 +74,26 @@ KNOWN_404 = "if not at_venue.capabilities.dedup or clock.now() >= order.deadline
 
 MUTANTS = (
     bug(
+        "the application may empty and change what is written once",
+        (
+            "maxxit.console.roles:_application",
+            "REVOKE UPDATE, DELETE ON {written_once} FROM",
+            "GRANT UPDATE, TRUNCATE ON {written_once} TO",
+        ),
+        test="tests/platform/test_roles.py",
+        beyond=True,
+    ),
+    bug(
+        "the cache loads pickles",
+        (
+            "maxxit.core.json_cache:JsonSerializer.loads",
+            "return json.loads(data)",
+            "import pickle; return pickle.loads(data)",
+        ),
+        test="tests/platform/test_settings.py",
+        beyond=True,
+    ),
+    bug(
         "a login attempt is counted only once it failed",
         ("maxxit.console.attempts:begin", "else row.failures + 1", "else row.failures"),
         test="tests/console/test_login.py",

@@ -2,13 +2,16 @@
 
 import base64
 import os
+import pickle
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import redis
 from django.conf import settings
+from django.core.cache import cache
 from django.db import connections
 from django.test import Client
 
@@ -114,6 +117,18 @@ def test_a_profile_that_is_none_is_refused_with_the_known_ones(
         read_env()
 
 
+def test_the_application_and_the_owner_are_two_roles(environ: pytest.MonkeyPatch) -> None:
+    assert read_env().database()["USER"] == "maxxit_app"
+    environ.setenv("MAXXIT_DATABASE_ROLE", "owner")
+    assert read_env().database()["USER"] == "maxxit"
+
+    environ.setenv("DATABASE_URL", "postgresql://app@db.example/maxxit")
+    environ.setenv("DATABASE_OWNER_URL", "postgresql://owner@db.example/maxxit")
+    assert read_env().database()["USER"] == "owner"
+    environ.setenv("MAXXIT_DATABASE_ROLE", "application")
+    assert read_env().database()["USER"] == "app"
+
+
 def test_other_databases_are_refused(environ: pytest.MonkeyPatch) -> None:
     environ.setenv("DATABASE_URL", "sqlite:///x.db")
 
@@ -157,3 +172,28 @@ def test_every_answer_has_a_content_security_policy(client: Client) -> None:
 
 def test_only_json_travels() -> None:
     assert settings.CELERY_ACCEPT_CONTENT == settings.CELERY_RESULT_ACCEPT_CONTENT == ["json"]
+    assert settings.SESSION_SERIALIZER.endswith("JSONSerializer")
+
+
+@pytest.mark.parametrize("value", [7, -1, "12", "posts", 1.5, None, True, ["a", 1], {"until": 3.25}])
+def test_the_cache_gives_back_what_it_was_given(empty_cache: None, value: object) -> None:
+    cache.set("value", value)
+    found = cache.get("value")
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_a_pickle_in_the_cache_is_never_loaded(empty_cache: None, tmp_path: Path) -> None:
+    """Whoever writes to Redis would else run code in every process that reads it."""
+    place = tmp_path / "ran"
+
+    class Attack:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {place}",)
+
+    with redis.Redis.from_url(settings.ENV.broker) as client:
+        client.set(cache.make_key("value"), pickle.dumps(Attack()))
+    with pytest.raises(ValueError):  # noqa: PT011 -- JSON or UTF-8, as the bytes happen to be
+        cache.get("value")
+    with pytest.raises(TypeError):
+        cache.set("value", Attack())
+    assert not place.exists()

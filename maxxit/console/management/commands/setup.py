@@ -30,6 +30,7 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         """Do it, one line for each step that did something."""
         call_command("migrate", verbosity=0, interactive=False)
+        call_command("roles", stdout=self.stdout)
         known = get_commands()
         if "sync_schedule" in known:
             call_command("sync_schedule", stdout=self.stdout)

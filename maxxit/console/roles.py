@@ -1,0 +1,95 @@
+"""Database roles: the owner migrates, the application reads and writes rows, the reader reads.
+
+The application cannot create, alter or empty tables, and cannot change or delete what is written once. So a hole in the
+application (SQL injection) or a wrong query reaches no further than that, and triggers refuse the rest.
+"""
+
+from typing import Any
+
+from psycopg import sql
+
+APPEND_ONLY = {"events": "", "fills": "", "ledger_entries": "", "paper_fills": "", "django_admin_log": "",
+               "chain_attempts": "broadcast_at"}  # fmt: skip
+"""Table -> the only column that the application may update."""
+READ_ONLY = ("ledger_balances", "django_migrations", "django_content_type", "auth_permission")
+"""Written by a trigger, or by migrations alone."""
+NEVER_DELETED = (
+    "orders", "positions", "signals", "chain_transactions", "chain_signers", "kill_switches", "execution_approvals",
+    "execution_gates", "exit_pauses", "releases",
+)  # fmt: skip
+SECRET = ("auth_user", "api_keys", "django_session", "otp_totp_totpdevice", "otp_static_staticdevice",
+          "otp_static_statictoken", "notify_endpoints")  # fmt: skip
+"""What the reader does not see: hashes, sessions, secrets."""
+USER_COLUMNS = "id, username, is_active, is_staff, is_superuser, last_login, date_joined"
+FUNCTIONS = ("make_candles_part(date)", "drop_candles_parts(date)")
+"""Functions with the owner's rights that the application may call."""
+
+
+def create(cursor: Any, name: str, password: str = "") -> None:
+    """Create a role that may log in and has no right of its own, unless it is there.
+
+    The server gets the password as a SCRAM verifier, so no statement log holds it.
+    """
+    cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name])
+    if cursor.fetchone() is not None:
+        return
+    options = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+    cursor.execute(sql.SQL(f"CREATE ROLE {{}} {options}").format(sql.Identifier(name)))
+    if password:
+        verifier = cursor.connection.pgconn.encrypt_password(
+            password.encode(), name.encode(), b"scram-sha-256"
+        )
+        told = sql.SQL("ALTER ROLE {} PASSWORD {}")
+        cursor.execute(told.format(sql.Identifier(name), sql.Literal(verifier.decode())))
+
+
+def grant(cursor: Any, application: str, reader: str) -> None:
+    """Give both roles their rights on every table that is there, and on those that the owner makes later.
+
+    Call it as the owner, after each migration. What a role had before is taken back first.
+    """
+    cursor.execute("SELECT current_database()")
+    names = {"app": application, "reader": reader, "db": cursor.fetchone()[0]}
+    quoted = {key: sql.Identifier(name) for key, name in names.items()}
+    for statement in (*_common(), *_application(), *_reader()):
+        cursor.execute(sql.SQL(statement).format(**quoted))
+
+
+def _common() -> list[str]:
+    """Nothing for everybody; both may connect and see the schema."""
+    return [
+        "REVOKE ALL ON DATABASE {db} FROM PUBLIC",
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, {app}, {reader}",
+        "GRANT CONNECT ON DATABASE {db} TO {app}, {reader}",
+        "GRANT USAGE ON SCHEMA public TO {app}, {reader}",
+    ]
+
+
+def _application() -> list[str]:
+    """Rows of every table, less what is written once, written elsewhere or never deleted."""
+    written_once = ", ".join(APPEND_ONLY)
+    columns = [
+        f"GRANT UPDATE ({column}) ON {table} TO {{app}}" for table, column in APPEND_ONLY.items() if column
+    ]
+    return [
+        "GRANT TEMPORARY ON DATABASE {db} TO {app}",  # COPY into a temporary table, then one INSERT
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {app}",
+        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {app}",
+        f"REVOKE UPDATE, DELETE ON {written_once} FROM {{app}}",
+        f"REVOKE INSERT, UPDATE, DELETE ON {', '.join(READ_ONLY)} FROM {{app}}",
+        f"REVOKE DELETE ON {', '.join(NEVER_DELETED)} FROM {{app}}",
+        *columns,
+        *(f"GRANT EXECUTE ON FUNCTION {function} TO {{app}}" for function in FUNCTIONS),
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO {app}",
+    ]
+
+
+def _reader() -> list[str]:
+    """Every table but the secret ones; of users what is no hash."""
+    return [
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}",
+        *(f"REVOKE ALL ON {table} FROM {{reader}}" for table in SECRET),
+        f"GRANT SELECT ({USER_COLUMNS}) ON auth_user TO {{reader}}",
+    ]
