@@ -16,7 +16,7 @@ AS_CALLER = "ALTER FUNCTION keep_ledger_balances() SECURITY INVOKER RESET search
 
 
 class Migration(migrations.Migration):
-    dependencies = [("trading", "0006_kill_switch_account"), ("events", "0003_no_truncate")]
+    dependencies = [("trading", "0007_plan_in_force"), ("events", "0003_no_truncate")]
     operations = [
         migrations.RunSQL(NO_TRUNCATE.format(table=table), f"DROP TRIGGER {table}_no_truncate ON {table}")
         for table in BOOKS
