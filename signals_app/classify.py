@@ -15,10 +15,11 @@ from maxxit.core.untrusted import storable
 from maxxit.events.record import advance, advance_all
 from maxxit.llm.ask import ask
 from maxxit.llm.budget import AccountSpent
-from maxxit.llm.reading import Reading, Readings, question
+from maxxit.llm.reading import Post, Reading, Readings, question
 from maxxit.market.instruments import stablecoins, words_by_token
 from signals_app.models import CtPost
 from signals_app.policy import Classify
+from signals_app.prices_at import prices_at
 from signals_app.states import PostState
 from signals_app.verify import verify
 
@@ -97,10 +98,15 @@ def _batches(after: tuple[int, int], size: int) -> Iterator[list[CtPost]]:
 
 
 def _read(batch: Sequence[CtPost], done: Classified) -> None:
-    posts = ((one.post_id, one.account.x_username, one.text, one.posted_at.isoformat()) for one in batch)
+    tokens = words_by_token()
+    prices = prices_at([(one.text, one.posted_at) for one in batch], tokens)
+    posts = (
+        Post(one.post_id, one.account.x_username, one.text, one.posted_at.isoformat(), known)
+        for one, known in zip(batch, prices, strict=True)
+    )
     asked = ask(
         purpose="classify",
-        data=question(posts, words_by_token()),
+        data=question(posts, tokens),
         schema=Readings,
         correlation_ids=[post.correlation_id for post in batch],
         account=f"{batch[0].account.source}:{batch[0].account.x_username}",

@@ -1,7 +1,7 @@
 """Each post carries exactly one outcome: the furthest it came on the way to a trade.
 
-    pending < prefiltered:* = unread:* < not_candidate < no_listed_token < too_many_tokens
-            < candidate:* < signal < traded
+    pending < prefiltered:* = unread:* < not_candidate < no_listed_token < side_contradicted
+            < too_many_tokens < candidate:* < signal < traded
 
 A candidate that became no signal says why; among several agents the reason that came nearest to a signal wins.
 """
@@ -18,6 +18,7 @@ STAGES = (
     "unread",
     "not_candidate",
     "no_listed_token",
+    "side_contradicted",
     "too_many_tokens",
     "candidate",
     "signal",

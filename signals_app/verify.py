@@ -1,8 +1,9 @@
 """What a model said, held against the post itself. Pure.
 
 A model only selects from what the text and the allow-list hold: a token counts when it is listed and stands in
-the text as a whole word, a stablecoin never counts, and a side is long or short or it is nothing. A post that calls
-more than three tokens calls none.
+the text as a whole word, a stablecoin never counts, and a side is long or short or it is nothing. A side that
+contradicts what the author says of the own position ("adding to my short") does not count, and a position that is
+closed opens nothing. A post that calls more than three tokens calls none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from maxxit.llm.reading import Reading, Sentiment
+from maxxit.llm.rules.read import Reader
 from signals_app.prefilter import mentions
 
 MAX_TOKENS = 3
 """Of 2,148 labelled posts none calls more than two tokens; who names many wants some of them to match."""
 SIDE: dict[Sentiment, str] = {"bullish": "long", "bearish": "short"}
+DIRECTION = {"long": 1, "short": -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Verified:
     sides: dict[str, str]
     """Token -> long or short."""
     outcome: str
-    """not_candidate, no_listed_token, too_many_tokens or candidate."""
+    """not_candidate, no_listed_token, side_contradicted, too_many_tokens or candidate."""
 
 
 def verify(
@@ -46,6 +49,14 @@ def verify(
     if not sides:
         neutral = reading.sentiment == "neutral" and not reading.sides
         return Verified(False, (), {}, "not_candidate" if neutral else "no_listed_token")
+    stated = Reader.of(words_by_token).positions(text)
+    sides = {
+        token: side
+        for token, side in sides.items()
+        if DIRECTION[side] in stated.get(token, DIRECTION.values())
+    }
+    if not sides:
+        return Verified(False, (), {}, "side_contradicted")
     if len(sides) > MAX_TOKENS:
         return Verified(False, (), {}, "too_many_tokens")
     return Verified(True, tuple(sides), sides, "candidate")

@@ -30,6 +30,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "a call on more than three tokens, which is none",
         "MAX_TOKENS in signals_app/verify.py",
     ),
+    "side_contradicted": (
+        "the model's side contradicts what the author says of the position (its close opens nothing)",
+        "the prompt in config/prompts/classify.md, the grammar in maxxit/llm/rules/positions.py",
+    ),
     "no_listed_token": ("a call, but on no token that we list", f"instruments and aliases in {MARKETS}"),
     "candidate:waiting": ("a call that no agent has decided on yet", "`manage.py pipeline stage generate`"),
     "candidate:no_follower": (

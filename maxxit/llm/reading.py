@@ -2,24 +2,43 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from decimal import ROUND_DOWN, Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from maxxit.core.money import plain
+
 Sentiment = Literal["bullish", "bearish", "neutral"]
 CONFIDENCE_STEP = Decimal("0.0001")
 
 
-def question(
-    posts: Iterable[tuple[str, str, str, str]], tokens: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A post as it is put to a reader."""
+
+    post_id: str
+    author: str
+    text: str
+    posted_at: str = ""
+    """ISO 8601; empty where it is not known."""
+    prices: Mapping[str, Decimal] = field(default_factory=dict)
+    """USD of the tokens it names at the moment it was written, as far as they are known."""
+
+
+def question(posts: Iterable[Post], tokens: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The data of the prompt `classify`, the same for the pipeline, backtests and evaluations.
 
-    `posts`: (id, author, text, when it was written, ISO 8601). `tokens`: symbol -> words that mean it.
+    `tokens`: symbol -> words that mean it.
     """
-    fields = ("post_id", "author", "text", "posted_at")
-    return {"posts": [dict(zip(fields, post, strict=True)) for post in posts], "tokens": tokens}
+    return {
+        "posts": [
+            asdict(post) | {"prices": {symbol: plain(price) for symbol, price in sorted(post.prices.items())}}
+            for post in posts
+        ],
+        "tokens": tokens,
+    }
 
 
 def _stepped(confidence: Decimal) -> Decimal:

@@ -200,6 +200,34 @@ def last_bars(symbols: Sequence[str], *, width: timedelta, count: int, at: datet
         return {symbol: _bars(symbol, columns, width, until) for symbol, *columns in cursor}
 
 
+CLOSES = """
+SELECT w.place, c.close
+FROM unnest(%(symbols)s::text[], %(moments)s::timestamptz[]) WITH ORDINALITY AS w (symbol, at, place)
+CROSS JOIN LATERAL (
+    SELECT close FROM candles
+    WHERE symbol = w.symbol AND open_time <= w.at - %(bar)s::interval AND open_time > w.at - %(within)s::interval
+    ORDER BY open_time DESC LIMIT 1
+) AS c
+"""
+
+
+def closes(
+    wanted: Sequence[tuple[str, datetime]], within: timedelta = timedelta(hours=1)
+) -> list[Decimal | None]:
+    """For each (symbol, moment) the close, in USD, of the last bar that had closed by then; None where the last one
+    had opened longer ago than `within`."""
+    values: dict[str, Any] = {
+        "symbols": [symbol for symbol, _ in wanted],
+        "moments": [at for _, at in wanted],
+        "bar": BAR,
+        "within": within,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(CLOSES, values)
+        found = dict(cursor.fetchall())
+    return [found.get(place) for place in range(1, len(wanted) + 1)]
+
+
 def _bars(symbol: str, columns: list[Any], width: timedelta, until: datetime) -> Bars:
     import numpy as np  # as in `maxxit.market.bars`
 

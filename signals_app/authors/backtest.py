@@ -47,6 +47,13 @@ class Series:
         prices = (self.open, self.high, self.low, self.close)
         return Series(self.opened[:end], *(price[:end] for price in prices))
 
+    def close_at(self, moment: float) -> float | None:
+        """The close of the last bar that had closed by `moment`, seconds since 1970; None where it is an hour old."""
+        place = int(np.searchsorted(self.opened, moment - BAR_SECONDS, side="right")) - 1
+        if place < 0 or moment - self.opened[place] > LONGEST_WAIT:
+            return None
+        return float(self.close[place])
+
     def entry(self, known_at: float) -> int | None:
         """The first bar that opens once the call is known; None when none opens within an hour."""
         place = int(np.searchsorted(self.opened, known_at, side="left"))

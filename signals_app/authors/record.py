@@ -1,7 +1,7 @@
 """Calls and bars, from files or from the database, into author records; and impact factors into accounts."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -19,7 +19,7 @@ from maxxit.events.record import record
 from maxxit.llm.ask import ask
 from maxxit.llm.chain import open_provider
 from maxxit.llm.policy import policy as llm_policy
-from maxxit.llm.reading import Reading, Readings, question
+from maxxit.llm.reading import Post, Reading, Readings, question
 from maxxit.llm.rules.read import Reader
 from maxxit.market.feeds.bars import Bar
 from maxxit.market.feeds.file import candle_file, read_bars
@@ -64,14 +64,17 @@ def posts_of(path: Path, start: datetime | None, end: datetime | None) -> list[R
     return sorted(found.values(), key=lambda post: (post.posted_at, post.post_id))
 
 
-def read_calls(posts: Sequence[RawPost], provider: str, delay: timedelta) -> list[Call]:
+def read_calls(
+    posts: Sequence[RawPost], provider: str, delay: timedelta, series: Mapping[str, Series]
+) -> list[Call]:
     """The calls in posts, as the pipeline would find them. `delay`: from the writing until we hold the post."""
     words = words_by_token()
     any_word = [word for own in words.values() for word in own]
     due = [post for post in posts if not prefilter.reason(post.text, any_word)]
     by_id = {post.post_id: post for post in due}
+    asked = as_asked(due, series)
     calls = []
-    for reading in _read_by_rules(due) if provider == "rules" else _read_by_model(due, provider):
+    for reading in read_by_rules(asked) if provider == "rules" else _read_by_model(asked, provider):
         post = by_id.get(reading.post_id)
         if post is None:
             continue
@@ -83,18 +86,38 @@ def read_calls(posts: Sequence[RawPost], provider: str, delay: timedelta) -> lis
     return calls
 
 
-def _read_by_rules(posts: Iterable[RawPost]) -> Iterator[Reading]:
+def as_asked(posts: Iterable[RawPost], series: Mapping[str, Series]) -> list[Post]:
+    """The posts with the prices of their tokens when they were written, as the classifier gets them."""
+    words = Reader.of(words_by_token()).words
+    return [
+        Post(
+            post.post_id,
+            post.username,
+            post.text,
+            post.posted_at.isoformat(),
+            {
+                symbol: Decimal(repr(close))
+                for symbol in sorted(words.named(post.text) & series.keys())
+                if (close := series[symbol].close_at(post.posted_at.timestamp())) is not None
+            },
+        )
+        for post in posts
+    ]
+
+
+def read_by_rules(posts: Iterable[Post]) -> Iterator[Reading]:
     """Here and now: no trace is kept, so no database is needed."""
     reader = Reader.of(words_by_token())
-    return (Reading.model_validate(reader.read(post.text).as_json(post.post_id)) for post in posts)
+    return (
+        Reading.model_validate(reader.read(post.text, post.prices).as_json(post.post_id)) for post in posts
+    )
 
 
-def _read_by_model(posts: Sequence[RawPost], name: str) -> Iterator[Reading]:
+def _read_by_model(posts: Sequence[Post], name: str) -> Iterator[Reading]:
     provider = open_provider(name, llm_policy().provider(name))
     for place in range(0, len(posts), BATCH):
         batch = posts[place : place + BATCH]
-        asked_about = ((one.post_id, one.username, one.text, one.posted_at.isoformat()) for one in batch)
-        data = question(asked_about, words_by_token())
+        data = question(batch, words_by_token())
         corrs = [correlation.born("post", post.post_id) for post in batch]
         asked = ask(purpose="classify", data=data, schema=Readings, correlation_ids=corrs, provider=provider)
         yield from asked.answer.readings

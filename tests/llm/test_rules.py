@@ -20,6 +20,8 @@ TOKENS = {
     "USDC": ["usdc"],
 }
 READER = Reader.of(TOKENS)
+PRICES = {"BTC": Decimal(14_000), "ETH": Decimal(700), "LTC": Decimal(250), "XRP": Decimal(1)}
+"""USD when the posts were written: targets are compared with them."""
 
 
 def sides(found: Found) -> dict[str, str]:
@@ -28,7 +30,7 @@ def sides(found: Found) -> dict[str, str]:
 
 def read(text: str) -> dict[str, str]:
     """Token -> side, as the rules read it."""
-    return sides(READER.read(text))
+    return sides(READER.read(text, PRICES))
 
 
 UP, DOWN = "bullish", "bearish"
@@ -41,7 +43,7 @@ UP, DOWN = "bullish", "bearish"
         ("Just bought more $BTC at 14k", {"BTC": UP}),
         ("I'm long $ETH from here", {"ETH": UP}),
         ("I just shorted $BTC", {"BTC": DOWN}),
-        ("I sold all my $XRP today", {"XRP": DOWN}),
+        ("Selling $XRP here", {"XRP": DOWN}),
         ("I'm riding $ETH $LTC into the weekend", {"ETH": UP, "LTC": UP}),
         ("i've been holding $XRP and will keep it", {"XRP": UP}),
         # several tokens with different sides
@@ -78,7 +80,6 @@ UP, DOWN = "bullish", "bearish"
         (".$LTC is going to explode", {"LTC": UP}),
         # words of any kind in the slots
         ("Re-entered $BTC at 12.8k", {"BTC": UP}),
-        ("Sold half of my ETH today", {"ETH": DOWN}),
         ("Bitcoin is due for a 40% correction", {"BTC": DOWN}),
         ("Don't panic, just hodl your bitcoin", {"BTC": UP}),
         # HTML escapes and typographic signs
@@ -105,6 +106,8 @@ def test_calls(text: str, expected: dict[str, str]) -> None:
         "What if $BTC dropped to 1k",  # supposes
         "not buying $BTC here",  # negated deed
         "I would never buy bitcoin",
+        "I sold all my $XRP today",  # closing a long opens nothing
+        "Sold half of my ETH today",
         "Don't stop, the price of op is fine: stop loss at top",  # OP is not in stop, nor a word like op
         "I'm long $USDC",  # a stablecoin
         "I'm long $DOGE",  # not listed
@@ -139,8 +142,8 @@ def test_reasoning_names_the_rules() -> None:
 
 def test_confidence_grows_with_the_weight() -> None:
     plain, sure = (
-        READER.read("$BTC target 20k"),
-        READER.read("I'm long $BTC, target 20k, breakout confirmed 🚀"),
+        READER.read("$BTC target 20k", PRICES),
+        READER.read("I'm long $BTC, target 20k, breakout confirmed 🚀", PRICES),
     )
     assert 0.5 < plain.confidence < sure.confidence <= 0.9
 

@@ -52,7 +52,13 @@ def test_a_model_only_selects_from_the_text_and_the_allow_list(said: Reading, te
         assert any(word in text.lower() for word in WORDS[token])
         assert found.sides[token] in {"long", "short"}
     assert found.candidate == bool(found.tokens) == (found.outcome == "candidate")
-    assert found.outcome in {"candidate", "not_candidate", "no_listed_token", "too_many_tokens"}
+    assert found.outcome in {
+        "candidate",
+        "not_candidate",
+        "no_listed_token",
+        "side_contradicted",
+        "too_many_tokens",
+    }
 
 
 @given(some_readings, some_texts)
@@ -178,3 +184,23 @@ def test_who_calls_many_tokens_calls_none() -> None:
     four = verify(reading("BTC", "ETH", "LTC", "XRP"), text, WORDS, stablecoins())
     assert (three.candidate, three.tokens) == (True, ("BTC", "ETH", "LTC"))
     assert (four.candidate, four.tokens, four.outcome) == (False, (), "too_many_tokens")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "adding to my $BTC short",
+        "closed my $BTC long",
+        "stopped out of my BTC short",
+        "scaling into BTC shorts",
+    ],
+)
+def test_a_model_that_contradicts_the_author_is_not_followed(text: str) -> None:
+    found = verify(reading("BTC"), text, WORDS, stablecoins())
+    assert (found.sides, found.outcome) == ({}, "side_contradicted")
+
+
+def test_a_side_that_the_author_states_stays() -> None:
+    assert verified("closed my $BTC short, going long $BTC now", "BTC") == {"BTC": "long"}
+    assert verified("adding to my $BTC short", "BTC", sentiment="bearish") == {"BTC": "short"}
+    assert verified("closed my $BTC short. $ETH looks great", "BTC", "ETH") == {"ETH": "long"}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from maxxit.core.errors import Misconfigured
@@ -26,6 +27,11 @@ class Rules:
             )
         reader = Reader.of(request.data["tokens"])
         readings = [
-            reader.read(str(post["text"])).as_json(str(post["post_id"])) for post in request.data["posts"]
+            reader.read(str(post["text"]), _prices(post)).as_json(str(post["post_id"]))
+            for post in request.data["posts"]
         ]
         return Answer(json.dumps({"readings": readings}, ensure_ascii=False), self.model, None, None)
+
+
+def _prices(post: Mapping[str, Any]) -> dict[str, Decimal]:
+    return {symbol: Decimal(price) for symbol, price in post.get("prices", {}).items()}

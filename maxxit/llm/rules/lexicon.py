@@ -58,7 +58,7 @@ CUES: tuple[Cue, ...] = (
         r"i ADVERB(?:sell|short) TOKENS",
         r"IAMshort TOKENS",
         r"(?:took|take|taking|opened|opening|entered|entering|in) (?:a|my|another) <1>(?:§ )?short\b",
-        r"§ short (?:is )?(?:opened|open|working|still)",
+        r"(?:my )?§ shorts? (?:is |are )?(?:still |now )?(?:opened|open|working|still|up|green|in profit|running)",
     ),
     # --- what the author tells others to do ----------------------------------------------------------------
     cue(
@@ -149,7 +149,7 @@ CUES: tuple[Cue, ...] = (
         r"<2>)(?:FUTURE|to) <2>(?:hit|reach|touch|see|test|retest|go to|get to|top|pass|surpass|break|be "
         r"(?:at|worth|over)?) ?PRICE",
         r"(?<!i'm )(?<!i'm still )(?:go|goes|going|heads?|headed|heading|ride|way up|way|pumped|pump|moves?|"
-        r"moving|rise|rising) to (?:the )?(?:PRICE|moon)",
+        r"moving|rise|rising) (?:back |down |up )?to (?:the )?(?:PRICE|moon)",
         r"next (?:stop|target|up)(?: is|:|,)? PRICE",
         r"(?:bring|take|send|push|get|see) (?:§ |us |it )(?:to|at) PRICE",
         r"hits? PRICE(?: \w+){0,2} AHEAD",

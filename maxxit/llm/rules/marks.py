@@ -64,7 +64,10 @@ CHART = re.compile(
 )
 NEGATION = re.compile(
     r"(?<!\w)(?:not|never|no|without|neither|nor|isn't|isnt|aren't|won't|wont|can't|cant|cannot|don't|dont|"
-    r"doesn't|doesnt|didn't|didnt|ain't|hardly|stop|instead of|rather than|nobody|no one)(?!\w)",
+    r"doesn't|doesnt|didn't|didnt|ain't|hardly|stop|instead of|rather than|nobody|no one|nope|nowhere near|far from|"
+    r"(?:zero|0 ?%|no|not an?|slim|little|snowball's) (?:chance|way|intention|interest|plans?|desire|reason|point|"
+    r"need|appetite)|wouldn't|wouldnt|couldn't|shouldn't|haven't|hasn't|wasn't|weren't|nothing|none|refus\w+|avoid\w*)"
+    r"(?!\w)",
     re.IGNORECASE,
 )
 CLAUSE = re.compile(r"[,;:()]| - | but | and | so | because | though ")
@@ -98,3 +101,12 @@ OTHER_SUBJECT = re.compile(
 PRICE = re.compile(r"\$ ?\d[\d,.]*|(?<![\w.])\d[\d,.]*k(?!\w)")
 MANY_PRICES = 4
 """So many prices in one post are history or rhetoric, not a target."""
+SHORT_WORDS = re.compile(
+    r"(?<![\w-])(?:shorts?(?![- ](?:term|squeeze\w*|lived|run|time|while|of)(?!\w)|-)|shorting|shorted|sells?|"
+    r"selling|sold|bearish|puts)(?![\w-])"
+)
+LONG_WORDS = re.compile(
+    r"(?<![\w-])(?:(?<!as )(?<!how )(?<!so )longs?(?![- ](?:term|run|time|way|haul)|-)|longing|longed|buys?|buying|"
+    r"bought|bullish)(?![\w-])"
+)
+"""Words of one side: beside cues of the other they make a sentence contradict itself."""

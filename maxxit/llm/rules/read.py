@@ -1,22 +1,24 @@
 """From a text to a reading: cues of a sentence, less its doubts, added up for each token; less the doubts of the post.
 
 Precision first. A post is a call only when some token collects enough weight on one side; questions, reposts,
-quotations, jokes, news, history and far horizons take weight away or end the matter. The text alone decides: who
-wrote it, when, and what others wrote does not enter. Deterministic, and linear in the length of the text.
+quotations, jokes, news, history and far horizons take weight away or end the matter. Closing or reducing a position
+opens nothing. The text decides, and for a target the token's price when it was written: who wrote it and what others
+wrote does not enter. Deterministic, and linear in the length of the text.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from maxxit.llm.rules import marks
-from maxxit.llm.rules.grammar import CLASSES, Cue
+from maxxit.llm.rules import marks, positions, targets
+from maxxit.llm.rules.grammar import CLASSES
 from maxxit.llm.rules.lexicon import CUES
 from maxxit.llm.rules.text import MASK, Mention, Sentence, Words, fold, sentences
 
-VERSION = "rules-2"
+VERSION = "rules-3"
 THRESHOLD = 8
 """Weight from which a token counts as called."""
 MAX_TEXT = 4000
@@ -24,7 +26,9 @@ MAX_TEXT = 4000
 MAX_MENTIONS = 5
 """More tokens than this in one post is a list, not a call."""
 TARGET = "target"
-"""A price tells no direction by itself: it takes the side of what else is said, or else is a rise."""
+"""A price tells no direction by itself: it is held against the price at that moment, and what else is said."""
+POSITION = 10
+"""Weight of a position that an author opens, adds to or keeps."""
 VERBAL = ("expects up", "expects down")
 """Cues that are verbs: they need a subject."""
 NEAR = 12
@@ -61,6 +65,18 @@ class Found:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """One cue as it stands in a sentence."""
+
+    name: str
+    side: int
+    """1 up, -1 down, 0 neither: a target without a known price, the end of a position."""
+    weight: int
+    start: int
+    end: int
+
+
 @dataclass(slots=True)
 class _Tally:
     """What speaks for and against one token."""
@@ -70,15 +86,20 @@ class _Tally:
     cues: list[str] = field(default_factory=list)
     doubts: dict[str, int] = field(default_factory=dict)
     """What the sentences of its cues leave in doubt; already taken from the weight."""
+    contradicted: bool = False
+    """A target lies on the other side of the price than what else is said, or both sides are named."""
 
-    def add(self, cues: Sequence[tuple[Cue, int]], doubts: Sequence[tuple[str, int]]) -> None:
-        """The cues of one sentence with their sides; the doubts of a sentence take no more than it gave."""
-        said = sum(side * cue.weight for cue, side in cues if cue.name != TARGET)
-        side = -1 if self.weight + said < 0 else 1
-        said += sum(side * cue.weight for cue, _ in cues if cue.name == TARGET)
+    def add(self, cues: Sequence[_Said], doubts: Sequence[tuple[str, int]]) -> None:
+        """The cues of one sentence; its doubts take no more than it gave."""
+        said = sum(cue.side * cue.weight for cue in cues)
+        targets_apart = {cue.side for cue in cues if cue.name == TARGET} - {0}
+        if len(targets_apart | ({1 if said > 0 else -1} if said else set())) > 1:
+            self.contradicted = True
+        if said and all(cue.side == 0 for cue in cues if cue.name == TARGET):
+            said += sum((1 if said > 0 else -1) * cue.weight for cue in cues if cue.name == TARGET)
         left = max(abs(said) - sum(weight for _, weight in doubts), 0)
         self.weight += left if said > 0 else -left
-        self.cues += [cue.name for cue, _ in cues]
+        self.cues += [cue.name for cue in cues]
         self.doubts |= dict(doubts)
 
 
@@ -93,8 +114,11 @@ class Reader:
         """A reader for symbol -> words that mean it."""
         return _reader(tuple((symbol, tuple(words)) for symbol, words in sorted(tokens.items())))
 
-    def read(self, text: str) -> Found:
-        """The reading of one text."""
+    def read(self, text: str, prices: Mapping[str, Decimal] | None = None) -> Found:
+        """The reading of one text; `prices` are USD by symbol when it was written, as far as they are known.
+
+        Without a price a target supports what else is said and is no call by itself.
+        """
         if marks.REPOST.match(text):
             return _none("a repost is not the author's own word")
         text = text[:MAX_TEXT]
@@ -106,10 +130,21 @@ class Reader:
             return _none("names no listed token in the author's own words")
         if len(mentioned) > MAX_MENTIONS:
             return _none("names too many tokens to be a call")
-        tallies = _tally(parts, mentioned)
+        tallies = _tally(parts, mentioned, prices or {})
         if not tallies:
             return _none("says nothing of a rise or a fall, a purchase or a sale")
         return _judge(tallies, _doubts(parts))
+
+    def positions(self, text: str) -> dict[str, set[int]]:
+        """Symbol -> the sides of the positions that the author states: 1 long, -1 short, 0 for one that ends."""
+        found: dict[str, set[int]] = {}
+        for part in sentences(fold(text[:MAX_TEXT]), self.words):
+            held = [] if part.question else positions.statements(part.text)
+            firm = [one for one in held if one.direction or one.ends]
+            for said, at in _positions(part.text, firm):
+                for symbol in _about(part, at, []):
+                    found.setdefault(symbol, set()).add(said.side)
+        return found
 
 
 @lru_cache(maxsize=8)
@@ -121,7 +156,9 @@ def _none(why: str) -> Found:
     return Found(False, (), "neutral", 0.1, f"No call: {why}.")
 
 
-def _tally(parts: Sequence[Sentence], mentioned: Sequence[str]) -> dict[str, _Tally]:
+def _tally(
+    parts: Sequence[Sentence], mentioned: Sequence[str], prices: Mapping[str, Decimal]
+) -> dict[str, _Tally]:
     """The cues of every sentence that is no question, less its doubts, added up for the tokens they speak of."""
     tallies: dict[str, _Tally] = {}
     trader = _trades(parts)
@@ -130,28 +167,41 @@ def _tally(parts: Sequence[Sentence], mentioned: Sequence[str]) -> dict[str, _Ta
         focus = _focus(part, focus)
         if part.question or not (part.mentions or focus):
             continue
-        told: dict[str, list[tuple[Cue, int]]] = {}
-        for cue, start, side in _cues(part):
-            for symbol in _about(part, start, focus):
-                told.setdefault(symbol, []).append((cue, side))
+        told: dict[str, list[_Said]] = {}
+        held = positions.statements(part.text)
+        for one, at in (*_positions(part.text, held), *_cues(part, positions.without(part.text, held))):
+            for symbol in _about(part, at, focus):
+                told.setdefault(symbol, []).append(_aimed(one, part.text, prices.get(symbol)))
         if not told:
             continue
         doubts = _sentence_doubts(part, trader)
+        every = [cue for cues in told.values() for cue in cues]
         for symbol, cues in told.items():
             tally = tallies.setdefault(symbol, _Tally())
-            tally.add([(cue, side) for cue, side in cues if cue.name not in tally.cues], doubts)
+            tally.add([cue for cue in cues if cue.name not in tally.cues], doubts)
+            tally.contradicted |= _names_other_side(part.text, cues, every)
     return tallies
 
 
-def _cues(part: Sentence) -> list[tuple[Cue, int, int]]:
-    """(cue, where, side) in one sentence. A negated expectation speaks for the other side, a negated deed for none."""
+def _positions(text: str, held: Sequence[positions.Statement]) -> list[tuple[_Said, int]]:
+    """(cue, where) of what is said of positions; the end of one has no side."""
+    found = []
+    for one in held:
+        inside = text.find(MASK, one.start, one.end)
+        where = one.end if inside < 0 else inside
+        found.append((_Said(one.name, one.direction, POSITION, one.start, one.end), where))
+    return found
+
+
+def _cues(part: Sentence, text: str) -> list[tuple[_Said, int]]:
+    """(cue, where) in one sentence. A negated expectation speaks for the other side, a negated deed for none."""
     found = []
     for cue in CUES:
-        match = cue.pattern.search(part.text)
+        match = cue.pattern.search(text)
         if match is None:
             continue
         side = cue.side
-        clause = marks.CLAUSE.split(part.text[: match.start()])[-1]
+        clause = marks.CLAUSE.split(text[: match.start()])[-1]
         if marks.NOT_CLAIMED.search(clause):
             continue
         if cue.name in VERBAL and not marks.SUBJECT.search(clause):
@@ -162,8 +212,24 @@ def _cues(part: Sentence) -> list[tuple[Cue, int, int]]:
                 continue
             side = -side
         inside = match[0].find(MASK)
-        found.append((cue, match.start() + max(inside, 0), side))
+        found.append((_Said(cue.name, side, cue.weight, *match.span()), match.start() + max(inside, 0)))
     return found
+
+
+def _aimed(said: _Said, text: str, price: Decimal | None) -> _Said:
+    """A target with the side on which it lies of the price."""
+    if said.name != TARGET:
+        return said
+    return replace(said, side=targets.side(targets.words_of(text, said.start, said.end), price))
+
+
+def _names_other_side(text: str, cues: Sequence[_Said], every: Sequence[_Said]) -> bool:
+    """Whether the sentence has words of the side that `cues` do not speak for and none of `every` holds."""
+    total = sum(cue.side * cue.weight for cue in cues)
+    if not total:
+        return False
+    other = marks.SHORT_WORDS if total > 0 else marks.LONG_WORDS
+    return any(not any(cue.start <= word.start() < cue.end for cue in every) for word in other.finditer(text))
 
 
 def _focus(part: Sentence, focus: list[str]) -> list[str]:
@@ -242,12 +308,17 @@ def _judge(tallies: Mapping[str, _Tally], doubts: Sequence[tuple[str, int]]) -> 
     """Every token whose weight outlasts the doubts is called."""
     doubt = sum(weight for _, weight in doubts)
     left = {symbol: abs(tally.weight) - doubt for symbol, tally in tallies.items()}
-    called = [symbol for symbol in tallies if left[symbol] >= THRESHOLD]
+    called = [
+        symbol for symbol, tally in tallies.items() if left[symbol] >= THRESHOLD and not tally.contradicted
+    ]
     told = "; ".join(
         f"{symbol}: {', '.join(tally.cues)} ({tally.weight:+d})" for symbol, tally in tallies.items()
     )
     local = {reason: weight for tally in tallies.values() for reason, weight in tally.doubts.items()}
-    less = ", ".join(f"{reason} (-{weight})" for reason, weight in (*local.items(), *doubts))
+    less = ", ".join(
+        [f"{reason} (-{weight})" for reason, weight in (*local.items(), *doubts)]
+        + [f"names both sides of {symbol}" for symbol, tally in tallies.items() if tally.contradicted]
+    )
     reasoning = f"{told}{'. But it ' + less if less else ''}."[:900]
     if not called:
         return Found(False, (), "neutral", 0.2, f"No call: too little is left. {reasoning}")

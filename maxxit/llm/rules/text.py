@@ -119,6 +119,10 @@ class Words:
             ),
         )
 
+    def named(self, text: str) -> set[str]:
+        """The symbols of the listed tokens that stand in a text."""
+        return {symbol for found in self.pattern.finditer(text) if (symbol := self.symbol(found))}
+
     def symbol(self, found: re.Match[str]) -> str | None:
         """The token of a match, or None where the word is plain English here."""
         mark, word = found[1], found[2]

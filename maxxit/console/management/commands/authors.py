@@ -59,10 +59,10 @@ class Command(OpsCommand):
         given = options["delay_minutes"]
         delay = timedelta(minutes=rules.ingest_delay_minutes if given is None else given)
         posts = records.posts_of(options["posts"], start, end)
-        calls = records.read_calls(posts, options["provider"], delay)
         series = records.series_of(options["candles"])
         if end:
             series = {token: bars.known_by(int(end.timestamp())) for token, bars in series.items()}
+        calls = records.read_calls(posts, options["provider"], delay, series)
         by = records.measured_by(rules)
         found = measure(calls, series, by)
         together = pooled(calls, series, by)

@@ -4,7 +4,7 @@ Exit codes: 0 done and every floor held, 1 a floor (--min-…) was missed, 2 a f
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from time import perf_counter
@@ -20,9 +20,10 @@ from maxxit.llm.chain import open_provider
 from maxxit.llm.evaluation import Figures, Judged, Label
 from maxxit.llm.models import LlmTrace
 from maxxit.llm.policy import policy
-from maxxit.llm.providers.base import Provider
-from maxxit.llm.reading import Reading, Readings, question
+from maxxit.llm.reading import Post, Reading, Readings, question
+from maxxit.llm.rules.read import VERSION
 from maxxit.market.instruments import words_by_token
+from signals_app.authors import record as records
 
 
 class Command(BaseCommand):
@@ -37,7 +38,16 @@ class Command(BaseCommand):
             "--posts", type=Path, required=True, help="JSON lines: id, username, created_at, text"
         )
         parser.add_argument(
-            "--provider", default="", help="a name of config/llm.yaml; default: the chain of classify"
+            "--provider",
+            default="rules",
+            help="rules (the default: in this process, no database, key or profile needed), a name of config/llm.yaml, "
+            "or chain for the providers that classify is configured with",
+        )
+        parser.add_argument(
+            "--candles",
+            type=Path,
+            help="folder of candles-<SYMBOL>-USD-5m.csv[.gz]: targets are compared with the price when a post was "
+            "written; without it a target alone is no call",
         )
         parser.add_argument("--half", choices=["all", *evaluation.HALVES], default="all")
         parser.add_argument("--batch", type=int, default=25, help="posts per call (25)")
@@ -56,16 +66,14 @@ class Command(BaseCommand):
                 for label in evaluation.read_labels(options["labelled"])
                 if options["half"] in {"all", evaluation.half(label.post_id)}
             ]
-            texts = evaluation.read_texts(options["posts"], (label.post_id for label in labels))
-            missing = [label.post_id for label in labels if label.post_id not in texts]
+            posts = self._posts(options, {label.post_id for label in labels})
+            missing = [label.post_id for label in labels if label.post_id not in posts]
             if missing or not labels:
                 raise Misconfigured(
                     f"{options['posts']} lacks {len(missing)} of {len(labels)} posts: {missing[:3]}"
                 )
-            name = options["provider"]
-            provider = open_provider(name, policy().provider(name)) if name else None
             started = perf_counter()
-            judged, calls = self._read(labels, texts, options["batch"], provider)
+            judged, calls = self._read(labels, posts, options["provider"], options["batch"])
         except (MaxxitError, OSError) as error:
             raise CommandError(str(error), returncode=2) from error
         figures = evaluation.judge(judged)
@@ -78,35 +86,45 @@ class Command(BaseCommand):
             self._report(told, figures, options["errors"])
         self._floors(figures, options)
 
+    def _posts(self, options: dict[str, Any], wanted: set[str]) -> dict[str, Post]:
+        """The labelled posts by id, with prices where candles are given."""
+        if not options["candles"]:
+            texts = evaluation.read_texts(options["posts"], wanted)
+            return {post_id: Post(post_id, "", text) for post_id, text in texts.items()}
+        series = records.series_of(options["candles"])
+        posts = [one for one in records.posts_of(options["posts"], None, None) if one.post_id in wanted]
+        return {one.post_id: one for one in records.as_asked(posts, series)}
+
     def _read(
-        self, labels: Sequence[Label], texts: dict[str, str], size: int, provider: Provider | None
+        self, labels: Sequence[Label], posts: dict[str, Post], name: str, size: int
     ) -> tuple[list[Judged], list[int]]:
-        """Every label with its reading, and the ids of the traces."""
+        """Every label with its reading, and the ids of the traces: none of the rules."""
+        if name == "rules":
+            readings = {one.post_id: one for one in records.read_by_rules(posts.values())}
+            return [_judged(label, posts, readings) for label in labels], []
+        provider = None if name == "chain" else open_provider(name, policy().provider(name))
         judged, calls = [], []
         for place in range(0, len(labels), size):
             batch = labels[place : place + size]
-            posts = ((one.post_id, one.username, texts[one.post_id], "") for one in batch)
             asked = ask(
                 purpose="classify",
-                data=question(posts, words_by_token()),
+                data=question((posts[one.post_id] for one in batch), words_by_token()),
                 schema=Readings,
                 correlation_ids=[correlation.born("evaluation", one.post_id) for one in batch],
                 provider=provider,
             )
             calls.append(asked.trace_id)
             readings = {reading.post_id: reading for reading in asked.answer.readings}
-            judged += [
-                Judged(one, texts[one.post_id], readings.get(one.post_id) or _silence(one.post_id))
-                for one in batch
-            ]
+            judged += [_judged(one, posts, readings) for one in batch]
         return judged, calls
 
     def _told(self, figures: Figures, calls: list[int], seconds: float) -> dict[str, Any]:
-        traces = list(LlmTrace.objects.filter(pk__in=calls))
+        traces = list(LlmTrace.objects.filter(pk__in=calls)) if calls else []
         accuracy = figures.side_accuracy
         return {
             "posts": figures.posts,
-            "provider": sorted({f"{trace.provider} {trace.model}" for trace in traces}),
+            "provider": sorted({f"{trace.provider} {trace.model}" for trace in traces})
+            or [f"rules {VERSION}"],
             "classes": {name: counts.as_json() for name, counts in figures.classes.items()},
             "side_accuracy": None if accuracy is None else round(accuracy, 4),
             "confusion": figures.confusion,
@@ -157,6 +175,10 @@ class Command(BaseCommand):
         ]
         if missed:
             raise CommandError("; ".join(missed), returncode=1)
+
+
+def _judged(label: Label, posts: Mapping[str, Post], readings: Mapping[str, Reading]) -> Judged:
+    return Judged(label, posts[label.post_id].text, readings.get(label.post_id) or _silence(label.post_id))
 
 
 def _silence(post_id: str) -> Reading:

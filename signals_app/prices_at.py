@@ -1,0 +1,48 @@
+"""What the tokens in a post cost when it was written: a target is above or below that."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from maxxit.core import clock
+from maxxit.llm.rules.read import Reader
+from maxxit.market import candles, quotes
+
+RECENT = timedelta(minutes=15)
+"""A quote of now stands for the moment of a post that is no older."""
+
+
+def prices_at(
+    posts: Sequence[tuple[str, datetime]], tokens: Mapping[str, Sequence[str]]
+) -> list[dict[str, Decimal]]:
+    """For each (text, written at) the USD prices of the listed tokens it names, as far as they are known.
+
+    From the last five-minute bar that had closed by then; for a recent post without one, the present quote.
+    """
+    words = Reader.of(tokens).words
+    named = [sorted(words.named(text)) for text, _ in posts]
+    wanted = [(symbol, at) for symbols, (_, at) in zip(named, posts, strict=True) for symbol in symbols]
+    if not wanted:
+        return [{} for _ in posts]
+    closed = iter(candles.closes(wanted))
+    found = [{symbol: next(closed) for symbol in symbols} for symbols in named]
+    now = _quoted(
+        symbol
+        for prices, (_, at) in zip(found, posts, strict=True)
+        if clock.now() - at <= RECENT
+        for symbol, price in prices.items()
+        if price is None
+    )
+    return [
+        {
+            symbol: known
+            for symbol, price in prices.items()
+            if (known := price or (now.get(symbol) if clock.now() - at <= RECENT else None))
+        }
+        for prices, (_, at) in zip(found, posts, strict=True)
+    ]
+
+
+def _quoted(symbols: Iterable[str]) -> dict[str, Decimal]:
+    wanted = sorted(set(symbols))
+    return {symbol: quote.price for symbol, quote in quotes.latest(wanted).items()} if wanted else {}
