@@ -154,6 +154,23 @@ class ExitPause(models.Model):
         return f"exits paused {self.paused_at:%Y-%m-%d %H:%M} UTC by {self.paused_by}"
 
 
+class UnreadAccount(models.Model):
+    """An account whose venue cannot say what it holds; the row goes when it can. Only the guard writes here."""
+
+    venue = models.CharField(max_length=20)
+    account = models.CharField(max_length=80)
+    since = models.DateTimeField()
+
+    class Meta:
+        db_table = "unread_accounts"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["venue", "account"], name="unread_account_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account} at {self.venue} since {self.since:%Y-%m-%d %H:%M} UTC"
+
+
 class ProfitMark(models.Model):
     """The losses of a deployment that winners must earn back before a share is due."""
 

@@ -20,7 +20,7 @@ from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.llm.proposal import Proposal
 from maxxit.llm.reading import Reading, Readings
 from maxxit.market import quotes
-from trading.venues.base import Capabilities, Prepared, Report, Request, VenueFill
+from trading.venues.base import Capabilities, Prepared, Report, Request, Venue, VenueFill
 
 
 @dataclass
@@ -98,7 +98,7 @@ class AtVenue:
     hidden_until: datetime | None = None
 
 
-class FakeVenue:
+class FakeVenue(Venue):
     """A broker with a book of its own that misbehaves as told; it counts the orders that took effect.
 
     `sends` is the script of the coming `send` calls, `finds` of the coming `find` calls; when a script is over

@@ -4,15 +4,16 @@ Orders leave for a venue only when its dry run is off AND a person has approved 
 that venue's reach is latched. What cannot be read is closed.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
 
-from maxxit.core import clock
+from maxxit.core import clock, correlation
 from maxxit.core.config import ROOT
 from maxxit.core.errors import Rejected
-from maxxit.events.record import record
+from maxxit.events.record import record, record_all
 from trading.models import Approval, Gate, KillSwitch
 from trading.risk import GateFacts
 
@@ -129,14 +130,31 @@ def revoke(scope: str, *, by: str, reason: str) -> int:
 @transaction.atomic
 def kill(level: str, *, by: str, reason: str, cause: str = "manual", account: str = "") -> KillSwitch:
     """Pull the switch, for the whole platform or for one account. It latches until a person releases it."""
-    if level not in LEVELS:
-        raise Rejected(f"{level!r} is not one of {', '.join(LEVELS)}", code="unknown_level")
-    pulled = KillSwitch.objects.create(
-        level=level, cause=cause, account=account, reason=reason, pulled_at=clock.now(), pulled_by=by
+    return kill_all([KillSwitch(level=level, cause=cause, account=account, reason=reason, pulled_by=by)])[0]
+
+
+@transaction.atomic
+def kill_all(switches: Sequence[KillSwitch]) -> list[KillSwitch]:
+    """Pull many at once: level, cause, account, reason and `pulled_by` are given."""
+    for one in switches:
+        if one.level not in LEVELS:
+            raise Rejected(f"{one.level!r} is not one of {', '.join(LEVELS)}", code="unknown_level")
+        one.pulled_at = clock.now()
+    pulled = KillSwitch.objects.bulk_create(switches)
+    record_all(
+        "kill_switch.pulled", KillSwitch, ((one.pk, correlation.current(), _told(one)) for one in pulled)
     )
-    whose = {"account": account} if account else {}
-    record("kill_switch.pulled", pulled, level=level, cause=cause, by=by, reason=reason, **whose)
     return pulled
+
+
+def _told(switch: KillSwitch) -> dict[str, str]:
+    whose = {"account": switch.account} if switch.account else {}
+    return {
+        "level": switch.level,
+        "cause": switch.cause,
+        "by": switch.pulled_by,
+        "reason": switch.reason,
+    } | whose
 
 
 @transaction.atomic

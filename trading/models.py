@@ -81,6 +81,9 @@ class Order(models.Model):
             ),
             models.Index(fields=["account", "reserved_at"], name="orders_account_reserved"),
             models.Index(fields=["signal"], name="orders_signal"),
+            models.Index(
+                fields=["created_at"], name="orders_entries_created", condition=models.Q(purpose="open")
+            ),
         )
         constraints: ClassVar = [
             models.UniqueConstraint(
@@ -155,6 +158,12 @@ class LedgerEntry(models.Model):
         ]
         indexes = (
             models.Index(fields=["account", "asset"], name="ledger_account_asset"),
+            models.Index(
+                fields=["account", "asset"],
+                name="ledger_flows",
+                include=["amount"],
+                condition=models.Q(kind__in=["deposit", "external"]),
+            ),
             models.Index(
                 fields=["account", "asset"],
                 name="ledger_owners_tokens",

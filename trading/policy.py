@@ -86,6 +86,20 @@ class UsdTrigger(Policy):
     level: Level
 
 
+class DriftTrigger(UsdTrigger):
+    """Pulls the switch at an amount, or when the account could not be read for so long."""
+
+    unreadable_seconds: Seconds
+
+
+class StuckTrigger(Policy):
+    """Pulls the switch when an order stays unknown, or in flight, for longer."""
+
+    unknown_seconds: Seconds
+    in_flight_seconds: Seconds
+    level: Level
+
+
 class RateTrigger(Policy):
     """Pulls the switch at a percentage of the last so many seconds, once there were enough orders to judge by."""
 
@@ -95,14 +109,45 @@ class RateTrigger(Policy):
     level: Level
 
 
+class UnreadableTrigger(Policy):
+    """Pulls the switch when such a share of one venue's accounts, and at least so many, cannot be read."""
+
+    limit_pct: Percent
+    min_accounts: Count
+    level: Level
+
+
+class StoppedTrigger(Policy):
+    """Pulls the switch when so many accounts, or such a share and at least `min_accounts`, stopped in the window."""
+
+    limit_accounts: Count
+    limit_pct: Percent
+    min_accounts: Count
+    window_seconds: Seconds
+    level: Level
+
+
+class PlatformTriggers(Policy):
+    """What stops the whole platform: never one account alone."""
+
+    daily_loss: PercentTrigger
+    drawdown: PercentTrigger
+    ledger_drift: UsdTrigger
+    blocked_rate: RateTrigger
+    unreadable_venue: UnreadableTrigger
+    accounts_stopped: StoppedTrigger
+
+
 class Triggers(Policy):
-    """What pulls the kill switch by itself."""
+    """What pulls the kill switch by itself, for the account that it is measured on."""
 
     daily_loss: PercentTrigger
     drawdown: PercentTrigger
     stale_prices: SecondsTrigger
-    ledger_drift: UsdTrigger
+    ledger_drift: DriftTrigger
+    stuck_order: StuckTrigger
     blocked_rate: RateTrigger
+    platform: PlatformTriggers
 
 
 class VolatilityBand(Policy):

@@ -86,6 +86,37 @@ class Facts:
 
 PASS = Verdict(True)
 
+ORDINARY = frozenset(
+    {
+        # the gate, closed by a person or by the guard itself
+        "dry_run", "not_approved", "kill_switch",
+        # the limits and the market, doing what they are there for
+        "rate_limit", "max_symbol_orders", "max_open_orders", "cooldown", "max_trade", "exposure_cap",
+        "symbol_exposure_cap", "no_price", "price_band", "volatility_band", "volatility_unreadable", "slippage",
+        "token_not_listed", "position_exists", "no_position", "below_minimum", "insufficient_balance",
+        "signal_expired", "deadline_passed", "deadline", "shorts_not_supported", "market_closed",
+        # what the owners of a Safe signed or have not signed yet, and the limits in it
+        "safe_not_planned", "safe_planned_anew", "safe_not_verified", "module_disabled", "executor_not_allowed", "not_executor", "stopped",
+        "below_min_trade", "above_max_trade", "daily_notional", "trades_per_day", "loss_budget",
+        # a chain's pools and price feeds at this moment
+        "pool_missing", "no_quote", "price_floor", "feed_bad", "feed_stale", "sequencer_down",
+    }
+)  # fmt: skip
+"""Reasons why a healthy platform refuses an entry. They never count for the guard's `blocked_rate`."""
+
+ABNORMAL = frozenset(
+    {
+        # a check that could not be made
+        "gate_unreadable", "throttles_unreadable", "exposure_unreadable", "balance_unreadable", "slippage_unreadable",
+        "venue_unreadable",
+        # an intent met twice, or lost
+        "duplicate_idempotency_key", "trade_id_used", "never_arrived", "never_sent",
+        # a Safe or an executor that is not as it was set up
+        "not_a_safe", "policy_differs", "executor_out_of_gas", "nonce_taken",
+    }
+)  # fmt: skip
+"""Reasons that say something is broken. So does a venue's own reason that is in neither set."""
+
 
 def _stop(reason: str, measured: object = "", limit: object = "") -> Verdict:
     return Verdict(False, reason, str(measured), str(limit))

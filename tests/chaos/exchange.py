@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from maxxit.core import http
 from maxxit.core.errors import Rejected
 from maxxit.core.money import USDC, ZERO, usdc
-from trading.venues.base import Capabilities, Prepared, Report, Request, VenueFill
+from trading.venues.base import Capabilities, Prepared, Report, Request, Venue, VenueFill
 
 CLIENT_SECONDS = 0.2
 """After so long the adapter gives a request up: what the venue did with it is then unknown."""
@@ -333,7 +333,7 @@ class Server:
         return 200, {}
 
 
-class HttpVenue:
+class HttpVenue(Venue):
     """The adapter, built as one for a broker would be: the project's own HTTP client and its three errors."""
 
     url = ""

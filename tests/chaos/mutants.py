@@ -70,6 +70,7 @@ EXECUTE, SETTLE, BOOK, WATCH = "trading.execute", "trading.settle", "positions.b
 DELIVERIES, CLAIMS = "maxxit.notify.worker", "maxxit.notify.claims"
 GATE, RISK, LIMITS, RECORD = "trading.gate", "trading.risk", "trading.limits", "maxxit.events.record"
 SAFE_VENUE, STOPS_STAY = "trading.venues.safe:SafeVenue", "tests/chain/sending/test_stops_stay.py"
+GUARD, HEALTH = "positions.guard", "positions.health"
 KNOWN_404 = "if not at_venue.capabilities.dedup or clock.now() >= order.deadline:"
 
 MUTANTS = (
@@ -435,6 +436,66 @@ MUTANTS = (
             "next(iter(self.signers.values()))",
         ),
         test=STOPS_STAY,
+        beyond=True,
+    ),
+    bug(
+        "an ordinary refusal counts as a blocked rate",
+        (
+            f"{HEALTH}:ORDERS",
+            "AND NOT (state = 'blocked' AND reason = ANY(%(ordinary)s))",
+            "AND %(ordinary)s::text[] IS NOT NULL",
+        ),
+        test="tests/positions/test_guard.py",
+        beyond=True,
+    ),
+    bug(
+        "one account's loss stops everybody",
+        (
+            f"{GUARD}:_of_account",
+            "Pull(cause, level, measured, limit, one.account)",
+            "Pull(cause, level, measured, limit)",
+        ),
+        test="tests/positions/test_guard.py",
+        beyond=True,
+    ),
+    bug(
+        "the worst account counts for the platform's ceilings",
+        (f"{GUARD}:_all_but_worst", " if one is not worst", ""),
+        test="tests/positions/test_guard.py",
+        beyond=True,
+    ),
+    bug(
+        "an order in flight hides everybody's drift",
+        ("trading.reconcile:compare_settled", "if (account, asset) not in moving and", "if not moving and"),
+        test="tests/positions/test_guard.py",
+        beyond=True,
+    ),
+    bug(
+        "a deposit counts as a gain",
+        (f"{HEALTH}:_figures", '"pnl": equity - deposits,', '"pnl": equity,'),
+        test="tests/positions/test_guard.py",
+        beyond=True,
+    ),
+    bug(
+        "an account that cannot be read trades on",
+        (f"{HEALTH}:_balances", '["unread"] = name', '["unread"] = ""'),
+        test="tests/positions/test_guard.py",
+        beyond=True,
+    ),
+    bug(
+        "an order may stay unknown for ever",
+        (f"{GUARD}:_of_account", "_longer(one.unknown_for, stuck.unknown_seconds)", "False"),
+        test="tests/positions/test_guard.py",
+        beyond=True,
+    ),
+    bug(
+        "a release quiets its cause for every account",
+        (
+            f"{GUARD}:watch",
+            "(one.account, one.cause) not in quiet",
+            "one.cause not in {cause for _, cause in quiet}",
+        ),
+        test="tests/positions/test_guard.py",
         beyond=True,
     ),
 )

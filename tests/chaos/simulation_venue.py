@@ -15,7 +15,7 @@ from typing import Any
 
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.money import USDC, ZERO, usdc
-from trading.venues.base import Capabilities, Prepared, Report, Request, VenueFill
+from trading.venues.base import Capabilities, Prepared, Report, Request, Venue, VenueFill
 
 FEE = Decimal("0.001")
 LOT = Decimal("0.00001")
@@ -134,7 +134,7 @@ class Taken:
         return sum((one.quantity for one in self.fills), ZERO)
 
 
-class SimulatedVenue:
+class SimulatedVenue(Venue):
     """One venue. `tell` are the world's ears and hands: see `simulation.World`."""
 
     def __init__(self, name: str, tell: Any, lot: Lot, *, dedup: bool, find_lag: timedelta) -> None:

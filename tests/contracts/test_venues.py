@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from maxxit.core.errors import Misconfigured, Rejected
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.core.money import USDC
 from tests import builders as make
 from tests.builders import T0, RecordedClock
@@ -167,6 +167,25 @@ def test_without_a_quote_it_expects_nothing(venue: Venue) -> None:
     make.Quote.objects.all().delete()
 
     assert venue.expected_price(ACCOUNT, "ETH", "buy", D(800)) is None
+
+
+def test_the_balances_of_many_accounts_are_those_of_each(venue: Venue) -> None:
+    accounts = [ACCOUNT, "contract:2"]
+
+    assert venue.balances_of(accounts) == {account: venue.balances(account) for account in accounts}
+    assert venue.balances_of([]) == {}
+
+
+def test_an_account_that_cannot_be_read_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def balances(account: str) -> dict[str, Decimal]:
+        if account == "silent":
+            raise Retryable("no answer")
+        return {USDC: D(1)}
+
+    fake = FakeVenue()
+    monkeypatch.setattr(fake, "balances", balances)
+
+    assert fake.balances_of(["a", "silent", "b"]) == {"a": {USDC: D(1)}, "b": {USDC: D(1)}}
 
 
 # --- paper only: it keeps balances ---------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """May this order go? The checks, their order, and what ignorance does."""
 
+import inspect
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from maxxit.console.reasons import REASONS
 from tests.builders import IDLE, OPEN_GATE, facts
 from trading import risk
 from trading.policy import policy
@@ -280,3 +283,29 @@ def test_a_verdict_is_persisted_with_its_reason(reason: str, change: dict[str, A
 
     assert told["reason"] == reason
     assert set(told) == {"reason", "measured", "limit"}
+
+
+def order_reasons() -> set[str]:
+    """Every coded reason of an order that has words (those of posts, signals and quotes aside)."""
+    names = list(REASONS)
+    return {name for name in names[names.index("gate_unreadable") :] if not name.startswith("quote:")}
+
+
+def stopped_with() -> set[str]:
+    """Every reason that a check can stop an order with."""
+    return set(re.findall(r'_stop\(\s*"(\w+)"|^        \("(\w+)", ', inspect.getsource(risk), re.MULTILINE))
+
+
+def test_every_reason_is_either_ordinary_or_abnormal() -> None:
+    codes = {code for pair in stopped_with() for code in pair if code}
+    assert {"position_exists", "exposure_cap", "rate_limit", "venue_unreadable"} <= codes
+    assert (order_reasons() | codes) - risk.ORDINARY - risk.ABNORMAL == set()
+    assert set() == risk.ORDINARY & risk.ABNORMAL
+
+
+def test_a_check_that_cannot_be_read_is_abnormal_and_a_limit_is_not() -> None:
+    unreadable = {code for code in order_reasons() if code.endswith("_unreadable")}
+    assert unreadable - risk.ABNORMAL == {"volatility_unreadable"}, (
+        "one signal lacks it, on each of its accounts"
+    )
+    assert {reason for reason, _ in BREAKS} - risk.ORDINARY == {"duplicate_idempotency_key"}

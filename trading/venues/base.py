@@ -1,10 +1,16 @@
 """What a venue is. Every adapter passes `tests/contracts/test_venues.py`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
+
+import structlog
+
+from maxxit.core.errors import Rejected, Retryable, Unknown
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ class Report:
 
 
 class Venue(Protocol):
-    """A place where orders go.
+    """A place where orders go. Adapters inherit from it: what has a body here is what they do unless they know better.
 
     `send` raises Rejected (it said no), Retryable (it certainly did not arrive) or Unknown (it may have arrived).
     """
@@ -110,6 +116,26 @@ class Venue(Protocol):
     def balances(self, account: str) -> dict[str, Decimal]:
         """Every asset the account holds, in whole units; a short is negative."""
         ...
+
+    def balances_of(self, accounts: Sequence[str]) -> dict[str, dict[str, Decimal]]:
+        """`balances` of many accounts; one that cannot be read is missing.
+
+        An adapter that can read them together may raise Retryable, Unknown or Rejected when none can be read.
+        """
+        found = {}
+        for account in accounts:
+            try:
+                found[account] = self.balances(account)
+            except (Retryable, Unknown, Rejected) as error:
+                log.warning("account_not_read", account=account, error=str(error))
+        return found
+
+    def unexplained(self, account: str, apart: Mapping[str, Decimal]) -> dict[str, Decimal]:
+        """What is left of a difference (venue minus ledger) once the owners' own movements are booked.
+
+        All of it where the venue cannot say who moved what.
+        """
+        return dict(apart)
 
     def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
         """What an entry of `cash` USDC would be filled at now, USD a token; None where that cannot be said.

@@ -5,7 +5,7 @@ looks at an order; the rest fills at the next look, as a thin market would. A cl
 so that a repeat changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -19,12 +19,12 @@ from maxxit.core.money import USDC, ZERO, usdc
 from maxxit.market import quotes
 from maxxit.market.instruments import instrument
 from trading.models import PaperBalance, PaperFill, PaperOrder
-from trading.venues.base import Capabilities, Prepared, Report, Request, VenueFill
+from trading.venues.base import Capabilities, Prepared, Report, Request, Venue, VenueFill
 
 BPS = Decimal(10_000)
 
 
-class PaperVenue:
+class PaperVenue(Venue):
     """Takes any listed symbol with a usable quote, long or short."""
 
     def __init__(
@@ -85,7 +85,15 @@ class PaperVenue:
 
     def balances(self, account: str) -> dict[str, Decimal]:
         """What the account holds here."""
-        return dict(PaperBalance.objects.filter(account=account).values_list("asset", "amount"))
+        return self.balances_of([account])[account]
+
+    def balances_of(self, accounts: Sequence[str]) -> dict[str, dict[str, Decimal]]:
+        """The same of many accounts, in one query."""
+        found: dict[str, dict[str, Decimal]] = {account: {} for account in accounts}
+        rows = PaperBalance.objects.filter(account__in=found)
+        for account, asset, amount in rows.values_list("account", "asset", "amount"):
+            found[account][asset] = amount
+        return found
 
     def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
         """The quote made worse by the slippage; the depth only makes an order take longer."""

@@ -5,13 +5,14 @@ stand as it was signed? what would arrive?), then the outbox gives the intent it
 stored bytes leave. An order counts as filled when its block is final: what a reorg can take back is not booked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 import structlog
+from eth_utils.address import is_checksum_address
 
 from agents.models import Deployment
 from maxxit.core import clock
@@ -24,7 +25,7 @@ from trading.chain.signer import Signer, executor_addresses, has_keystore, open_
 from trading.chain.states import TxState
 from trading.chain.trades import USDC_DECIMALS, Trade, base, call_of, expected, fills_of, whole
 from trading.contracts.codec import encode_call
-from trading.venues.base import Capabilities, Prepared, Report, Request
+from trading.venues.base import Capabilities, Prepared, Report, Request, Venue
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +33,7 @@ PASSING = frozenset({"cooldown"})
 """The module's refusals that pass by themselves: the intent waits, until its deadline."""
 
 
-class SafeVenue:
+class SafeVenue(Venue):
     """One chain. `slippage_bps` is what a swap may end below the quote; the policy's own floor holds besides."""
 
     def __init__(
@@ -136,19 +137,28 @@ class SafeVenue:
 
     def balances(self, account: str) -> dict[str, Decimal]:
         """USDC and every listed token in the Safe, at the newest final block."""
-        return self.balances_at(account, max(self.chain.head().number - self.pace.finality_depth + 1, 0))
+        return self.balances_at(account, self._final_block())
 
     def balances_at(self, account: str, block: int) -> dict[str, Decimal]:
         """The same at the end of a block."""
-        held = {USDC: (self.places.usdc, USDC_DECIMALS)} | {
-            symbol: (token.address, token.decimals) for symbol, token in self.places.tokens.items()
-        }
-        asked = [(address, encode_call("balanceOf(address)", account)) for address, _ in held.values()]
-        found = self.chain.many(asked, block=hex(block))
-        return {
-            symbol: whole(int.from_bytes(answer, "big"), decimals)
-            for (symbol, (_, decimals)), answer in zip(held.items(), found, strict=True)
-        }
+        return self._read_balances([account], block)[account]
+
+    def balances_of(self, accounts: Sequence[str]) -> dict[str, dict[str, Decimal]]:
+        """The same of many Safes, all at one block and through Multicall3."""
+        safes = [account for account in accounts if is_checksum_address(account)]
+        return self._read_balances(safes, self._final_block()) if safes else {}
+
+    def unexplained(self, account: str, apart: Mapping[str, Decimal]) -> dict[str, Decimal]:
+        """Book what the chain's logs show the owners to have moved; the rest is unexplained.
+
+        Nothing is compared while a transaction of ours is in flight.
+        """
+        from trading.chain.reconcile import reconcile  # it opens venues, this one among them
+
+        done = reconcile(self, account)
+        if done.in_flight:
+            return {}
+        return dict(apart) if done.unbooked else done.unexplained
 
     def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
         """What QuoterV2 says of the pool that the Safe's policy names, the pool's fee included."""
@@ -176,6 +186,26 @@ class SafeVenue:
             return "not_a_safe"
 
     # -- inside
+
+    def _final_block(self) -> int:
+        """The newest block that counts as final."""
+        return max(self.chain.head().number - self.pace.finality_depth + 1, 0)
+
+    def _read_balances(self, safes: Sequence[str], block: int) -> dict[str, dict[str, Decimal]]:
+        """Safe -> asset -> what it holds at the end of a block."""
+        assets = [(USDC, self.places.usdc, USDC_DECIMALS)] + [
+            (symbol, token.address, token.decimals) for symbol, token in self.places.tokens.items()
+        ]
+        asked = [
+            (address, encode_call("balanceOf(address)", safe)) for safe in safes for _, address, _ in assets
+        ]
+        answers = iter(self.chain.many(asked, block=hex(block)))
+        return {
+            safe: {
+                symbol: whole(int.from_bytes(next(answers), "big"), digits) for symbol, _, digits in assets
+            }
+            for safe in safes
+        }
 
     def _sign(self, tx: ChainTransaction) -> None:
         """Look at the chain, then give the intent its nonce and its bytes. A refusal ends the intent for good."""

@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from eth_utils.address import to_checksum_address
 
 from agents.models import Deployment
 from maxxit.core.errors import Rejected
@@ -22,7 +23,7 @@ from positions.models import PnlSnapshot
 from tests import builders as make
 from tests.chain.sending.desk import Desk
 from trading import ledger, reconcile, tasks, wiring
-from trading.chain import onboarding, safes
+from trading.chain import onboarding, rpc, safes
 from trading.chain.onboarding import SafeTx
 from trading.chain.reconcile import purses, reconcile_all
 from trading.chain.reconcile import reconcile as chain_reconcile
@@ -221,6 +222,32 @@ def test_what_nobody_moved_pulls_the_kill_switch(desk: Desk, onboarded: Deployme
     ledger.post("test:wrong", [move])
 
     assert guard.watch() == ["ledger_drift"]
+
+
+def test_a_hundred_safes_are_read_by_a_handful_of_calls(
+    desk: Desk, onboarded: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make.price("ETH", "2000")
+    others = [to_checksum_address(f"0x{number:040x}") for number in range(1, 100)]
+    for address in others:
+        one = make.booked_deployment(onboarded.agent, account=address)
+        ledger.post(
+            f"test:{one.pk}", [ledger.Move(ledger.account_of(one.pk), "external", "USDC", D(10_000), "trade")]
+        )
+    odd = make.booked_deployment(onboarded.agent, account="no address")
+    asked: list[str] = []
+    real = rpc.Endpoint.batch
+
+    def batch(self: rpc.Endpoint, calls: Any, **how: Any) -> Any:
+        asked.extend(method for method, _ in calls)
+        return real(self, calls, **how)
+
+    monkeypatch.setattr(rpc.Endpoint, "batch", batch)
+    found = reconcile.compare_settled()
+
+    assert (found.accounts, found.apart, found.unread) == ({"safe": 101}, {}, {("safe", odd.account)})
+    assert len(asked) <= 6, asked
+    assert wiring.venue("safe").balances_of([desk.world.safe])[desk.world.safe]["USDC"] == D(10_000)
 
 
 def test_what_nothing_explains_is_booked_with_an_alert(desk: Desk, onboarded: Deployment) -> None:
