@@ -199,7 +199,8 @@ _TERMS = (
 )
 _INSTRUCTED = re.compile(
     r"(?:^|(?<=§ )|(?<=§[:,] )|(?<=§ - ))"
-    r"(?:(?:i say|just|now|so|please|guys|signal|trade|idea|call|action|position|side|setup|entry|new trade)[ :,-]+){0,2}"
+    r"(?:(?:i say|just|now|so|please|guys|signal|trade|idea|call|action|position|side|setup|entry|"
+    r"new trade)[ :,-]+){0,2}"
     rf"(?:(?:(?P<sell>sell)|(?P<buy>buy))(?={_QUALIFIED}|$|[.,:;!/|]| {_TERMS})|"
     rf"(?:(?P<short>short)|(?P<long>long))(?={_QUALIFIED}|[.,:;!/|] \w| {_TERMS}))"
     rf"(?:{_QUALIFIED})*(?=$|[.,:;!/|]| {_TERMS})"
