@@ -100,6 +100,11 @@ class CtAccount(models.Model):
     is_active = models.BooleanField(default=True)
     since_id = models.CharField(max_length=40, blank=True, help_text="the newest post that we hold")
     last_seen_at = models.DateTimeField(null=True, blank=True)
+    until_id = models.CharField(
+        max_length=40, blank=True, help_text="posts older than this, down to since_id, are still to be read"
+    )
+    reached_id = models.CharField(max_length=40, blank=True, help_text="since_id once they are read")
+    reached_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "ct_accounts"

@@ -45,22 +45,23 @@ def ingest(sources: dict[str, PostSource]) -> Ingested:
     done = Ingested()
     for account in CtAccount.objects.filter(is_active=True, source__in=sources).order_by("pk"):
         try:
-            offered = sources[account.source].fetch(account.x_username, _cursor(account))
+            source = sources[account.source]
+            offered = source.fetch(account.x_username, _cursor(account))
             posts = [replace(post, text=redact.text(post.text)) for post in offered]
         except (Retryable, Rejected) as error:
             log.warning("account_not_read", account=account.x_username, error=str(error))
             done.failed[account.x_username] = redact.text(str(error))
             continue
         done.offered += len(posts)
-        if posts:
-            _land(account, posts, done)
+        if posts or account.until_id:
+            _land(account, posts, source.unread_below(account.x_username), done)
     for name, source in sources.items():
         done.refused += _keep_refused(name, source)
     return done
 
 
 def _cursor(account: CtAccount) -> Cursor:
-    return Cursor(account.since_id, account.last_seen_at)
+    return Cursor(account.since_id, account.last_seen_at, account.until_id)
 
 
 INSERT = """
@@ -76,8 +77,11 @@ RETURNING id, correlation_id, text
 
 
 @transaction.atomic
-def _land(account: CtAccount, posts: Sequence[RawPost], done: Ingested) -> None:
-    """Posts, their events, their prefiltering and the account's cursor: all of it or nothing."""
+def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done: Ingested) -> None:
+    """Posts, their events, their prefiltering and the account's cursor: all of it or nothing.
+
+    The cursor moves to the newest post once all between are read; until then `until_id` says where to go on.
+    """
     written = [post for post in posts if not post.deleted]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -100,8 +104,19 @@ def _land(account: CtAccount, posts: Sequence[RawPost], done: Ingested) -> None:
     texts = {pk: text for pk, _, text in landed} | {pk: post.text for pk, post in replaced.items()}
     done.prefiltered += _prefilter(texts.items())
     done.deleted += revise.deletions(account, posts)
-    newest = max(posts, key=lambda post: (post.posted_at, len(post.post_id), post.post_id))
-    CtAccount.objects.filter(pk=account.pk).update(since_id=newest.post_id, last_seen_at=newest.posted_at)
+    newest = max(posts, key=lambda post: (post.posted_at, len(post.post_id), post.post_id), default=None)
+    reached = (newest.post_id, newest.posted_at) if newest else (account.since_id, account.last_seen_at)
+    if account.until_id:  # the newest were read by the pass that began this
+        reached = account.reached_id, account.reached_at
+    moved = {
+        "since_id": reached[0],
+        "last_seen_at": reached[1],
+        "until_id": "",
+        "reached_id": "",
+        "reached_at": None,
+    }
+    waits = {"until_id": unread_below, "reached_id": reached[0], "reached_at": reached[1]}
+    CtAccount.objects.filter(pk=account.pk).update(**(waits if unread_below else moved))
 
 
 def _prefilter(landed: Iterable[tuple[int, str]]) -> int:

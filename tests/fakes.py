@@ -247,10 +247,16 @@ class FakeX:
             items = [
                 one for one in items if not isinstance(one, dict) or int(one.get("id") or 0) > int(since)
             ]
-        items = items[: int(asked.query["max_results"])]
-        body = (
-            {"data": items, "meta": {"result_count": len(items)}} if items else {"meta": {"result_count": 0}}
-        )
+        if until := asked.query.get("until_id"):
+            items = [
+                one for one in items if not isinstance(one, dict) or int(one.get("id") or 0) < int(until)
+            ]
+        start, size = int(asked.query.get("pagination_token", 0)), int(asked.query["max_results"])
+        page = items[start : start + size]
+        meta: dict[str, Any] = {"result_count": len(page)}
+        if start + size < len(items):
+            meta["next_token"] = str(start + size)
+        body = {"meta": meta} | ({"data": page} if page else {})
         return 200, self.headers, json.dumps(body).encode()
 
 

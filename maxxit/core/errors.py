@@ -2,6 +2,7 @@
 
 * MaxxitError
   - Retryable       no, and it may work later    -> the sweep tries again
+    - RateLimited   no, and we ask too often     -> pause before asking the same provider again
   - Rejected        no, and it never will        -> the row goes to a terminal state with the reason
   - Unknown         we cannot tell               -> ask the venue; never resend blindly
   - Misconfigured   the operator must act        -> refuse to start, naming the setting and the fix
@@ -22,6 +23,10 @@ class Retryable(MaxxitError):
     def __init__(self, message: str, *, after: float | None = None) -> None:
         super().__init__(message)
         self.after = after
+
+
+class RateLimited(Retryable):
+    """The other side wants fewer requests (HTTP 429)."""
 
 
 class Rejected(MaxxitError):

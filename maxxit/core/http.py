@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from maxxit.core import clock, redact
-from maxxit.core.errors import Rejected, Retryable, Unknown
+from maxxit.core.errors import RateLimited, Rejected, Retryable, Unknown
 
 Client = httpx.Client
 Response = httpx.Response
@@ -80,11 +80,11 @@ def _judge(response: Response, lost: type[Retryable] | type[Unknown]) -> Respons
     if code < 400:
         return response
     where = f"{response.url.host} answered {code}"
+    said = redact.text(response.text[:2000])[:300]  # servers like to quote the key that they refuse
     if code == 429:
-        raise Retryable(where, after=retry_after(response))
+        raise RateLimited(f"{where}: {said}", after=retry_after(response))
     if code >= 500:
         raise lost(where)
-    said = redact.text(response.text[:2000])[:300]  # servers like to quote the key that they refuse
     raise Rejected(f"{where}: {said}", code=f"http_{code}")
 
 

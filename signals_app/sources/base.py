@@ -40,6 +40,9 @@ class Cursor:
     """The newest post id, empty at first."""
     since: datetime | None = None
     """When that post was written, UTC."""
+    until_id: str = ""
+    """Go on with the posts older than this one: an earlier pass read what is newer, and not yet all down to
+    `since_id`."""
 
 
 MAX_TEXT = 25_000
@@ -63,6 +66,13 @@ class PostSource(Protocol):
         """Posts of `username` after the cursor, oldest first.
 
         Raises Retryable (try again at the next pass) or Rejected (this account cannot be read).
+        """
+        ...
+
+    def unread_below(self, username: str) -> str:
+        """The oldest post id of the last `fetch` where older posts above its cursor are still unread; empty for none.
+
+        Until they are read the cursor stays: it moves only over what was read.
         """
         ...
 

@@ -4,11 +4,15 @@
   again within 24 hours is free.
 * `GAME`: the Virtuals GAME proxy, which speaks the same shape with an `x-api-key` of the form `apx-…`.
 
-Rate-limit headers are obeyed: when `x-rate-limit-remaining` reaches 0, nothing is asked before
-`x-rate-limit-reset`.
+Rate limits are obeyed: when `x-rate-limit-remaining` reaches 0, nothing is asked before `x-rate-limit-reset`, and after
+a 429 that names no moment nothing for the usual window of 15 minutes.
+
+Long posts come whole, as `note_tweet`; a text that the provider cut ("… https://t.co/…") and has no whole form is
+refused. Pages are followed down to the cursor, `posts_per_pass` at most; what is left is read by the next passes.
 """
 
 import math
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,7 +24,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from maxxit.core import clock, http, redact, untrusted
 from maxxit.core.config import variable
-from maxxit.core.errors import Misconfigured, Rejected, Retryable
+from maxxit.core.errors import Misconfigured, RateLimited, Rejected, Retryable
 from signals_app.sources.base import Cursor, RawPost, Refused, unfit
 
 log = structlog.get_logger(__name__)
@@ -31,12 +35,34 @@ PROFILES = {
 }
 WINDOW, DAY = 900, 86_400
 """Seconds: X's usual window of a rate limit, and its longest."""
+PAGE = 100
+"""Posts in the largest page of the API."""
+_CUT = re.compile(r"…(?:\s*https://t\.co/\w+)?\s*$")
+_REPOST = re.compile(r"^RT @\w+:")
+LONGEST_WITHOUT_CUT = 270
+"""Characters: a shorter text that ends in "…" was written so."""
+
+
+class _Note(BaseModel):
+    text: str = Field(min_length=1)
 
 
 class _Item(BaseModel):
     id: str = Field(pattern="^[0-9]+$")
     text: str = Field(min_length=1)
     created_at: Annotated[datetime, AfterValidator(clock.utc)]
+    note_tweet: _Note | None = None
+
+    @property
+    def whole(self) -> str:
+        """The text of a long post, else the text."""
+        return self.note_tweet.text if self.note_tweet else self.text
+
+    @property
+    def cut(self) -> bool:
+        """Whether the provider shortened it. A repost always is, and is no post of its own anyway."""
+        whole = self.whole
+        return len(whole) >= LONGEST_WITHOUT_CUT and bool(_CUT.search(whole)) and not _REPOST.match(whole)
 
 
 class XSource:
@@ -49,6 +75,7 @@ class XSource:
         key_env: str = "X_BEARER_TOKEN",
         base_url: str = "",
         posts_per_account: int = 15,
+        posts_per_pass: int = 300,
         usd_per_post: str = "0.005",
         max_usd_per_day: str = "5",
     ) -> None:
@@ -60,27 +87,58 @@ class XSource:
             )
         url, header, form = PROFILES[profile]
         self.name = profile.lower()
-        self.posts_per_account = posts_per_account
+        self.posts_per_account, self.posts_per_pass = posts_per_account, posts_per_pass
+        self._unread: dict[str, str] = {}
         self.usd_per_post, self.max_usd_per_day = Decimal(usd_per_post), Decimal(max_usd_per_day)
         self.http = http.client(base_url or url, headers={header: form.format(key=key)})
         self._refused: list[Refused] = []
 
     def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
-        """The newest `posts_per_account` posts after `cursor.since_id`, oldest first."""
+        """The posts after `cursor.since_id` (and before `cursor.until_id`), oldest first.
+
+        Of an account without a cursor the newest `posts_per_account`; otherwise every page down to the cursor, up to
+        `posts_per_pass` posts and today's budget (`unread_below` tells what is left).
+        """
         self._hold_to_budget()
+        self._unread.pop(username, None)
+        path = f"/2/users/{self._user_id(username)}/tweets"
         query: dict[str, Any] = {
-            "max_results": max(5, self.posts_per_account),  # the API takes 5 to 100
-            "tweet.fields": "created_at",
+            "max_results": max(5, min(self.posts_per_account, PAGE)),  # the API takes 5 to 100
+            "tweet.fields": "created_at,note_tweet",
         }
-        if cursor.since_id:
-            query["since_id"] = cursor.since_id
-        items = self._get(f"/2/users/{self._user_id(username)}/tweets", query).get("data", [])
+        query |= {name: value for name in ("since_id", "until_id") if (value := getattr(cursor, name))}
+        read: list[Any] = []
+        while True:
+            items, token = self._page(username, path, query)
+            read += items
+            if not token or not cursor.since_id:
+                break
+            if len(read) >= self.posts_per_pass or self._budget_is_spent():
+                self._unread[username] = min((_id(one) for one in read if _id(one)), key=_number, default="")
+                log.warning("posts_unread", provider=self.name, account=username, read=len(read))
+                break
+            query["pagination_token"] = token
+        if not cursor.since_id:
+            read = read[: self.posts_per_account]
+        posts = [post for item in read if (post := self._post(username, item))]
+        return sorted(posts, key=lambda post: _number(post.post_id))
+
+    def unread_below(self, username: str) -> str:
+        """The oldest id of the last `fetch` where the pass ended before the cursor was reached."""
+        return self._unread.get(username, "")
+
+    def _page(self, username: str, path: str, query: dict[str, Any]) -> tuple[list[Any], str]:
+        """The items of one page and the token of the next. Raises Rejected with the provider's words."""
+        body = self._get(path, query)
+        items = body.get("data", [])
         if not isinstance(items, list):
             raise Retryable(f"{self.name}: the posts of @{username} are no list")
-        items = items[: self.posts_per_account]
+        if "data" not in body and (why := _words(body)):
+            raise Rejected(f"{self.name} does not give the posts of @{username}: {why}", code="not_readable")
         self._meter(items)
-        posts = [post for item in items if (post := self._post(username, item))]
-        return sorted(posts, key=lambda post: (len(post.post_id), post.post_id))
+        meta = body.get("meta")
+        token = meta.get("next_token") if isinstance(meta, dict) else None
+        return items, token if isinstance(token, str) else ""
 
     def refused(self) -> Iterable[Refused]:
         """Items that were no post, of the answers since this was asked last."""
@@ -104,8 +162,8 @@ class XSource:
                 )
             )
             return None
-        post = RawPost(good.id, username, good.text, good.created_at)
-        if why := unfit(post):
+        post = RawPost(good.id, username, good.whole, good.created_at)
+        if why := unfit(post) or ("the provider cut its text and gave no whole one" if good.cut else ""):
             self._refused.append(
                 Refused(f"{self.name}:{username}:{good.id}", why, str(redact.value(item))[:2000])
             )
@@ -115,9 +173,11 @@ class XSource:
     def _user_id(self, username: str) -> str:
         key = f"x:user:{username.lower()}"
         if not (found := cache.get(key)):
-            data = self._get(f"/2/users/by/username/{username}", {}).get("data")
+            body = self._get(f"/2/users/by/username/{username}", {})
+            data = body.get("data")
             if not data:
-                raise Rejected(f"X knows no account @{username}", code="unknown_account")
+                why = _words(body) or "it names no such account"
+                raise Rejected(f"{self.name} does not know @{username}: {why}", code="unknown_account")
             if not isinstance(data, dict) or not isinstance(data.get("id"), str):
                 raise Retryable(f"{self.name}: the answer for @{username} has no id")
             found = data["id"]
@@ -132,6 +192,9 @@ class XSource:
             )
         try:
             response = http.fetch(self.http, "GET", path, params=query)
+        except RateLimited as later:
+            self._wait(WINDOW if later.after is None else later.after)
+            raise
         except Retryable as later:
             if later.after is not None:
                 self._wait(later.after)
@@ -155,8 +218,11 @@ class XSource:
     def _spent_key(self) -> str:
         return f"x:reads:{self.name}:{clock.now():%Y-%m-%d}"
 
+    def _budget_is_spent(self) -> bool:
+        return self.spent_today() >= self.max_usd_per_day
+
     def _hold_to_budget(self) -> None:
-        if self.spent_today() >= self.max_usd_per_day:
+        if self._budget_is_spent():
             raise Retryable(f"{self.name}: today's budget of {self.max_usd_per_day} USD is spent")
 
     def _meter(self, items: list[Any]) -> None:
@@ -172,3 +238,25 @@ class XSource:
             today=total,
             usd_today=str(total * self.usd_per_post),
         )
+
+
+def _words(body: dict[str, Any]) -> str:
+    """What the provider says in `errors`, or an empty string."""
+    errors = body.get("errors")
+    said = [
+        ": ".join(str(one[name]) for name in ("title", "detail") if one.get(name))
+        or str(one.get("message", ""))
+        for one in (errors if isinstance(errors, list) else [])
+        if isinstance(one, dict)
+    ]
+    return redact.text("; ".join(filter(None, said)))[:300]
+
+
+def _id(item: Any) -> str:
+    found = item.get("id") if isinstance(item, dict) else None
+    return found if isinstance(found, str) and found.isdecimal() else ""
+
+
+def _number(post_id: str) -> tuple[int, str]:
+    """Ids in the order of their numbers."""
+    return len(post_id), post_id

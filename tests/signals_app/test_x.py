@@ -1,5 +1,6 @@
 """The x source against a local server that speaks the X API v2."""
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -57,8 +58,8 @@ def test_only_what_is_newer_than_the_cursor_is_asked_for_fifteen_at_a_time(x: Fa
     asked = x.requests[-1]
 
     assert (asked.query["since_id"], asked.query["max_results"]) == ("110", "15")
-    assert len(posts) == 15
-    assert min(int(post.post_id) for post in posts) > 110
+    assert [int(post.post_id) for post in posts] == list(range(111, 141))
+    assert asked.query["pagination_token"] == "15"
 
 
 def test_the_key_travels_in_the_header_of_its_profile(
@@ -84,7 +85,7 @@ def test_a_users_id_is_asked_for_once(x: FakeX, source: XSource) -> None:
 
 
 def test_an_account_that_x_does_not_know_is_rejected(x: FakeX, source: XSource) -> None:
-    with pytest.raises(Rejected, match="no account @nobody"):
+    with pytest.raises(Rejected, match="does not know @nobody"):
         list(source.fetch("nobody", Cursor()))
 
 
@@ -241,3 +242,100 @@ def test_from_run_to_run_each_post_lands_once_and_the_cursor_moves(x: FakeX, sou
     assert account.since_id == "3"
     assert x.requests[-1].query["since_id"] == "2"
     assert CtPost.objects.count() == 3
+
+
+def paged(x: FakeX, count: int, username: str = "voice") -> list[str]:
+    """So many posts of one account, above the id 1000; returns their ids, oldest first."""
+    ids = [str(1001 + number) for number in range(count)]
+    x.says(username, *[item(ident) for ident in reversed(ids)])
+    return ids
+
+
+def test_pages_are_followed_down_to_the_cursor(x: FakeX, source: XSource) -> None:
+    ids = paged(x, 40)
+    assert [post.post_id for post in source.fetch("voice", Cursor("1000"))] == ids
+    assert source.unread_below("voice") == ""
+
+
+def test_an_account_without_a_cursor_starts_with_its_newest_page(x: FakeX, source: XSource) -> None:
+    ids = paged(x, 40)
+    assert [post.post_id for post in source.fetch("voice", Cursor())] == ids[-15:]
+    assert len([one for one in x.requests if one.path.endswith("/tweets")]) == 1
+
+
+@pytest.mark.django_db
+def test_a_cursor_moves_only_over_what_was_read(x: FakeX, server: FakeX, time: RecordedClock) -> None:
+    """45 posts, 30 a pass: the second pass reads the rest, and only then the cursor moves to the newest."""
+    source = XSource(base_url=x.url, posts_per_pass=30)
+    account = make.account(make.agent(), username="voice", source="x", since_id="1000")
+    ids = paged(x, 45)
+    ingest({"x": source})
+    account.refresh_from_db()
+    assert (account.since_id, account.until_id, account.reached_id) == ("1000", ids[15], ids[-1])
+    assert CtPost.objects.count() == 30
+
+    later = [str(2000 + number) for number in range(3)]
+    x.says("voice", *[item(ident) for ident in reversed(later)])
+    ingest({"x": source})
+    account.refresh_from_db()
+    assert (account.since_id, account.until_id, account.reached_id) == (ids[-1], "", "")
+    ingest({"x": source})
+    account.refresh_from_db()
+    assert account.since_id == later[-1]
+    assert set(CtPost.objects.values_list("post_id", flat=True)) == {*ids, *later}
+
+
+def test_a_long_post_is_read_whole(x: FakeX, source: XSource) -> None:
+    whole = "I was wrong on $BTC. " * 20
+    x.says("voice", item(1, text=whole[:277] + "…", note_tweet={"text": whole}))
+    (post,) = source.fetch("voice", Cursor())
+    assert post.text == whole
+    assert "note_tweet" in x.requests[-1].query["tweet.fields"]
+
+
+def test_a_text_that_was_cut_is_refused_and_a_repost_is_not(x: FakeX, source: XSource) -> None:
+    cut = "y" * 275 + "… https://t.co/abc"
+    x.says("voice", item(1, text=cut), item(2, text=f"RT @a: {cut}"), item(3, text="waiting for it …"))
+    assert [post.post_id for post in source.fetch("voice", Cursor())] == ["2", "3"]
+    assert [one.reason for one in source.refused()] == ["the provider cut its text and gave no whole one"]
+
+
+@pytest.mark.parametrize("where", ["user", "posts"])
+def test_errors_without_data_are_a_failure_in_the_providers_words(
+    x: FakeX, source: XSource, where: str
+) -> None:
+    said = {"errors": [{"title": "Forbidden", "detail": "User has been suspended: [voice]."}]}
+    x.says("voice", item(1))
+    if where == "posts":
+        x.answers.append((200, {}, json.dumps({"data": {"id": "1000"}}).encode()))
+    x.answers.append((200, {}, json.dumps(said).encode()))
+    with pytest.raises(Rejected, match=r"User has been suspended: \[voice\]"):
+        list(source.fetch("voice", Cursor()))
+
+
+def test_errors_beside_data_leave_the_data(x: FakeX, source: XSource) -> None:
+    body = {
+        "data": [item(1)],
+        "errors": [{"title": "Not Found Error", "detail": "a referenced post is gone"}],
+    }
+    x.answers.append((200, {}, json.dumps({"data": {"id": "1000"}}).encode()))
+    x.answers.append((200, {}, json.dumps(body).encode()))
+    assert [post.post_id for post in source.fetch("voice", Cursor())] == ["1"]
+
+
+def test_429_without_headers_stops_every_account_for_a_window(
+    x: FakeX, source: XSource, time: RecordedClock
+) -> None:
+    x.says("voice", item(1))
+    x.says("other", item(2))
+    x.answers.append(
+        (429, {}, b'{"title": "UsageCapExceeded", "detail": "Usage cap exceeded: Monthly product cap"}')
+    )
+    with pytest.raises(Retryable, match="UsageCapExceeded"):
+        list(source.fetch("voice", Cursor()))
+    asked = len(x.requests)
+    with pytest.raises(Retryable, match="rate limit resets"):
+        list(source.fetch("other", Cursor()))
+    assert len(x.requests) == asked
+    time.move(minutes=15, seconds=1)
+    assert [post.post_id for post in source.fetch("other", Cursor())] == ["2"]

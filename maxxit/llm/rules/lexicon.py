@@ -154,6 +154,8 @@ CUES: tuple[Cue, ...] = (
         r"(?:bring|take|send|push|get|see) (?:§ |us |it )(?:to|at) PRICE",
         r"hits? PRICE(?: \w+){0,2} AHEAD",
     ),
+    cue("above a price", UP, 10, r"§ ?>+ ?PRICE"),
+    cue("below a price", DOWN, 10, r"§ ?<+ ?PRICE"),
     # --- what it is worth --------------------------------------------------------------------------------------
     *both("value", 10, r"(?<!so )CHEAP", r"(?:so|this|too|way too|very) CHEAP"),
     cue(
