@@ -96,10 +96,11 @@ ORDINARY = frozenset(
         "token_not_listed", "position_exists", "no_position", "below_minimum", "insufficient_balance",
         "signal_expired", "deadline_passed", "deadline", "shorts_not_supported", "market_closed",
         # what the owners of a Safe signed or have not signed yet, and the limits in it
-        "safe_not_planned", "safe_planned_anew", "safe_not_verified", "module_disabled", "executor_not_allowed", "not_executor", "stopped",
-        "below_min_trade", "above_max_trade", "daily_notional", "trades_per_day", "loss_budget",
+        "safe_not_planned", "safe_planned_anew", "safe_not_verified", "safe_unsupported", "safe_changed",
+        "safe_reverts", "module_disabled", "executor_not_allowed", "not_executor", "stopped", "below_min_trade",
+        "above_max_trade", "daily_notional", "trades_per_day", "loss_budget",
         # a chain's pools and price feeds at this moment
-        "pool_missing", "no_quote", "price_floor", "feed_bad", "feed_stale", "sequencer_down",
+        "pool_missing", "pool_too_shallow", "no_quote", "price_floor", "feed_bad", "feed_stale", "sequencer_down",
     }
 )  # fmt: skip
 """Reasons why a healthy platform refuses an entry. They never count for the guard's `blocked_rate`."""

@@ -85,11 +85,14 @@ def settle() -> int:
 
 @shared_task
 def reconcile() -> int:
-    """Hold every Safe and every executor's purse against the chain; returns how many differ and nothing explains it."""
+    """Look again at every Safe and its pools, then hold Safes and executors' purses against the chain; returns how many
+    differ and nothing explains it."""
     if not Deployment.objects.exclude(safe_wallet="").exists():
         return 0
     from trading.chain import reconcile as chain  # brings the chain's libraries
+    from trading.chain.safes import recheck_all
 
+    recheck_all()
     try:
         safes, purses = chain.reconcile_all(), chain.purses()
     except (Retryable, Unknown) as error:  # the next look is soon enough

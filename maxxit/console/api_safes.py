@@ -69,6 +69,7 @@ class ToSignOut(Schema):
     safe: str
     card: dict[str, Any] | None = None
     text: str = ""
+    notes: list[str] = []
     transaction: dict[str, Any]
 
 
@@ -116,7 +117,7 @@ def plan(request: HttpRequest, deployment_id: int, wish: PlanIn) -> Any:
     record("api.safe_asked", deployment, by=who.name, what="plan", safe=safe)
     made = safes.plan(deployment, safe)
     card = {"card": made.card.as_json(), "text": made.card.as_text()} if made.card else {}
-    return {"safe": made.safe, "transaction": made.transaction, **card}
+    return {"safe": made.safe, "transaction": made.transaction, "notes": list(made.notes), **card}
 
 
 @router.post("/{deployment_id}/verify", response={200: VerifiedOut, **ONE})

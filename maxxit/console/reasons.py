@@ -180,6 +180,19 @@ REASONS: dict[str, tuple[str, str]] = {
     "deadline_passed": ("it reached the venue after its deadline", f"order_deadline_seconds in {RISK}"),
     # from a Safe: what its owners signed, what the module and the chain said
     "safe_not_planned": ("no plan for this Safe was ever verified", _SIGN),
+    "safe_reverts": (
+        "the Safe's last orders all reverted",
+        "the reasons of its transactions in the admin; then `manage.py safe verify`",
+    ),
+    "safe_changed": (
+        "the Safe's code, singleton or guard is not what was accepted at planning",
+        "`manage.py safe verify` names what was found",
+    ),
+    "safe_unsupported": ("the Safe is none of Safe's own releases, or guarded", "what the refusal names"),
+    "pool_too_shallow": (
+        "a trade of the largest size would move the pool's price too far",
+        f"max_price_impact_bps in {CHAINS}; a new plan takes the deepest pool",
+    ),
     "safe_planned_anew": ("the Safe was planned anew while it was being verified", "verify again"),
     "safe_not_verified": (
         "the chain has not confirmed what the owners signed",

@@ -1,8 +1,8 @@
 """events that matter to operators -> alerts: one for each member of staff and each channel that they have named
 
-The inbox (the table itself, in the admin) is for all; the webhook is for those who named one. Written at
-the start of each pass of the worker, from the events of the last day, so that neither a lost wake nor a machine that
-was down loses one.
+A customer whom an event names as `owner_id` gets it too. The inbox (the table itself, in the admin) is for all; the
+webhook is for those who named one. Written at the start of each pass of the worker, from the events of the last day,
+so that neither a lost wake nor a machine that was down loses one.
 """
 
 from datetime import timedelta
@@ -19,7 +19,7 @@ WRITE = """
 INSERT INTO alerts (event_id, user_id, channel, at, due_at)
 SELECT e.id, u.id, c.channel, e.at, %(now)s
 FROM events e
-JOIN auth_user u ON u.is_staff AND u.is_active
+JOIN auth_user u ON u.is_active AND (u.is_staff OR u.id::text = e.data->>'owner_id')
 CROSS JOIN LATERAL (
     SELECT 'inbox' AS channel UNION SELECT n.channel FROM notify_endpoints n WHERE n.user_id = u.id AND n.active
 ) AS c

@@ -63,7 +63,7 @@ QUEUES = ("ingest", "llm", "generate", "execute", "monitor", "market", "notify",
 ALERTS = (
     "kill_switch.pulled", "kill_switch.released", "gate.opened", "gate.closed", "gate.approved", "gate.revoked",
     "exits.paused", "exits.resumed", "order.quarantined", "ctpost.quarantined", "reconcile.unexplained",
-    "login.blocked",
+    "login.blocked", "safe.entries_stopped",
 )  # fmt: skip
 """Events that staff is told of at once."""
 

@@ -71,6 +71,7 @@ DELIVERIES, CLAIMS = "maxxit.notify.worker", "maxxit.notify.claims"
 GATE, RISK, LIMITS, RECORD = "trading.gate", "trading.risk", "trading.limits", "maxxit.events.record"
 SAFE_VENUE, STOPS_STAY = "trading.venues.safe:SafeVenue", "tests/chain/sending/test_stops_stay.py"
 GUARD, HEALTH = "positions.guard", "positions.health"
+SAFE_CHECKS = "tests/chain/sending/test_safe_checks.py"
 KNOWN_404 = "if not at_venue.capabilities.dedup or clock.now() >= order.deadline:"
 
 MUTANTS = (
@@ -496,6 +497,34 @@ MUTANTS = (
             "one.cause not in {cause for _, cause in quiet}",
         ),
         test="tests/positions/test_guard.py",
+        beyond=True,
+    ),
+    bug(
+        "a Safe's guard is not looked at",
+        (
+            "trading.chain.safe_contract:read",
+            "(SINGLETON_SLOT, GUARD_SLOT,",
+            "(SINGLETON_SLOT, FALLBACK_SLOT,",
+        ),
+        test=SAFE_CHECKS,
+        beyond=True,
+    ),
+    bug(
+        "a Safe that reverts goes on",
+        ("trading.chain.stops:note_failure", "len(newest) == limit", "len(newest) > limit"),
+        test=SAFE_CHECKS,
+        beyond=True,
+    ),
+    bug(
+        "the first pool that quotes is taken",
+        ("trading.chain.pools:best_pool", "max(enough, key=lambda one: one.returned)", "enough[0]"),
+        test=SAFE_CHECKS,
+        beyond=True,
+    ),
+    bug(
+        "a shallow pool is not told from a deep one",
+        ("trading.chain.safes:_shallow_pools", "one.impact_bps > at.stanza.max_price_impact_bps", "False"),
+        test=SAFE_CHECKS,
         beyond=True,
     ),
 )

@@ -120,8 +120,8 @@ class SafePlanAdmin(Book):
     search_fields = ("safe__iexact", "safe_tx_hash__exact", "module__iexact")
     search_help_text = "Safe, module or the hash that was signed"
     fields = readonly_fields = (
-        "safe", "chain_id", "module", "safe_tx_hash", "created_at", "verified_at", "deployments", "card", "policy",
-        "rules",
+        "safe", "chain_id", "module", "safe_tx_hash", "created_at", "verified_at", "stops", "failures_since",
+        "deployments", "card", "policy", "rules",
     )  # fmt: skip
 
     @display(description="permission card")  # type: ignore[untyped-decorator]

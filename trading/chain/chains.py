@@ -79,6 +79,8 @@ class ChainStanza(Policy):
     coin: Annotated[str, Field(pattern=r"^[A-Z]{2,10}$")]
     """What gas is paid in."""
     fee_tiers: tuple[Count, ...] = Field(min_length=1)
+    max_price_impact_bps: Count
+    reverts_before_stop: Count
     contracts: Contracts | None = None
 
     @model_validator(mode="after")

@@ -125,6 +125,12 @@ class SafePlan(models.Model):
     verified_at = models.DateTimeField(
         null=True, help_text="when the chain first showed this policy; empty: proposed, not signed yet"
     )
+    stops = models.JSONField(
+        default=dict, help_text="what stops entries: token's address, or * for all -> reason code"
+    )
+    failures_since = models.DateTimeField(
+        null=True, help_text="orders that failed before this do not count: a person checked the Safe"
+    )
 
     class Meta:
         db_table = "safe_plans"

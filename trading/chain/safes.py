@@ -4,28 +4,31 @@ Nothing here signs or sends: the owners do, in their own wallet. What counts aft
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from django.db import transaction
 
 from agents.models import Deployment
 from agents.states import DeploymentState
 from maxxit.core import clock
-from maxxit.core.errors import Rejected
+from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.events.record import advance, record
 from trading import ledger
-from trading.chain import chains, onboarding, reconcile, verify
+from trading.chain import chains, onboarding, pools, reconcile, safe_contract, stops, verify
 from trading.chain.models import SafePlan
 from trading.chain.rpc import Fault
-from trading.chain.trades import BPS, USDC_DECIMALS, base, pool_tier
+from trading.chain.trades import BPS, USDC_DECIMALS, base
 from trading.contracts import module as m
 from trading.contracts.codec import decode, encode_call
 from trading.models import LedgerBalance
 from trading.policy import policy as risk_policy
 from trading.venues.safe import SafeVenue
 from trading.wiring import venue
+
+log = structlog.get_logger(__name__)
 
 MODULES_AT_ONCE = 50
 SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
@@ -39,6 +42,8 @@ class ToSign:
     transaction: dict[str, Any]
     """Safe transaction JSON with the EIP-712 message and its hash."""
     card: onboarding.PermissionCard | None = None
+    notes: tuple[str, ...] = ()
+    """What the owners should know of their Safe, beside the card."""
 
 
 def venue_of(deployment: Deployment) -> SafeVenue:
@@ -128,13 +133,19 @@ def plan(deployment: Deployment, safe: str = "") -> ToSign:
             code="safe_fixed",
         )
     nonce = _word(at, safe, encode_call("nonce()"))
+    contract = safe_contract.read(at.chain, safe)
+    if contract.objections:
+        raise Rejected(f"{safe} cannot be traded: {'; '.join(contract.objections)}", code="safe_unsupported")
     enabled = bool(_word(at, safe, encode_call("isModuleEnabled(address)", at.places.module)))
     terms, rules = _policy(deployment, at), _rules(deployment, at)
     tx = onboarding.enable_tx(safe, at.places.module, terms, rules, nonce, enabled=enabled)
     _keep(deployment, at, safe, terms, rules, onboarding.safe_tx_hash(tx, at.stanza.chain_id))
     names = {token.address: symbol for symbol, token in at.places.tokens.items()}
     return ToSign(
-        safe, onboarding.safe_tx_json(tx, at.stanza.chain_id), onboarding.permission_card(terms, rules, names)
+        safe,
+        onboarding.safe_tx_json(tx, at.stanza.chain_id),
+        onboarding.permission_card(terms, rules, names),
+        contract.notes,
     )
 
 
@@ -171,21 +182,24 @@ def _policy(deployment: Deployment, at: SafeVenue) -> m.Policy:
 
 
 def _rules(deployment: Deployment, at: SafeVenue) -> list[m.TokenRule]:
-    """The agent's tokens that the chain has, each with the first fee tier whose pool gives a quote."""
+    """The agent's tokens that the chain has, each with the pool that is best for the largest trade."""
     wanted = deployment.agent.tokens or list(at.places.tokens)
     found = {symbol: at.places.tokens[symbol] for symbol in wanted if symbol in at.places.tokens}
     if not found:
         raise Rejected(f"none of {', '.join(wanted)} is traded on this chain", code="token_not_listed")
-    probe = chains.terms().min_trade
     return [
-        m.TokenRule(
-            one.address,
-            one.feed,
-            pool_tier(at.chain, at.places, one.address, probe, at.stanza.fee_tiers),
-            one.max_age,
-        )
+        m.TokenRule(one.address, one.feed, _best_pool(at, one.address).fee, one.max_age)
         for one in found.values()
     ]
+
+
+def _best_pool(at: SafeVenue, token: str) -> pools.Depth:
+    """The pool for the plan's largest trade. Raises Rejected where none is deep enough."""
+    limits, stanza = chains.terms(), at.stanza
+    return pools.best_pool(
+        at.chain, at.places, token, stanza.fee_tiers, limits.min_trade, limits.max_trade,
+        stanza.max_price_impact_bps,
+    )  # fmt: skip
 
 
 @transaction.atomic
@@ -226,11 +240,15 @@ def check(deployment: Deployment) -> list[str]:
             f"{deployment} has no plan yet: `manage.py safe plan` makes one", code="safe_not_planned"
         )
     enabled, wrong = _held_against(at, newest)
+    wrong += safe_contract.read(at.chain, safe).objections
+    shallow = _shallow_pools(at, newest, {})
     stands = not wrong
     if wrong and proposed and confirmed and deployment.verified_at:
         stands = not _held_against(at, confirmed)[1]
     _judged(deployment, newest, wrong, enabled=enabled, stands=stands)
     if not wrong:
+        stops.clear(newest)
+        _stop_shallow(newest, shallow)
         reconcile.reconcile(at, safe)
     return wrong
 
@@ -266,6 +284,62 @@ def _judged(
     record("safe.verified", deployment, safe=deployment.safe_wallet)
     if deployment.state == DeploymentState.DRAFT:
         advance(deployment, DeploymentState.ACTIVE)
+
+
+Measured = dict[tuple[int, str, int, int, int], pools.Depth | None]
+"""(chain, token, fee tier, min trade, max trade) -> its depth."""
+
+
+def _shallow_pools(at: SafeVenue, kept: SafePlan, measured: Measured) -> dict[str, int | None]:
+    """The plan's tokens whose pool is not deep enough -> its price impact in bps, None where it gives no quote.
+
+    What `measured` holds already is not asked again: most Safes have the same pools and limits.
+    """
+    policy, found = verify.policy_of(kept), {}
+    for rule in verify.rules_of(kept):
+        asked = (rule.token, rule.pool_fee, policy.min_trade, policy.max_trade)
+        key = (at.stanza.chain_id, *asked)
+        if key not in measured:
+            measured[key] = pools.depth(at.chain, at.places, *asked)
+        one = measured[key]
+        if one is None or one.impact_bps > at.stanza.max_price_impact_bps:
+            found[rule.token] = one.impact_bps if one else None
+    return found
+
+
+def _stop_shallow(kept: SafePlan, shallow: Mapping[str, int | None]) -> None:
+    """Stop entries in the plan's tokens whose pool is not deep enough any more, and let the others go on."""
+    for rule in verify.rules_of(kept):
+        if rule.token in shallow:
+            stops.stop(kept, rule.token, stops.SHALLOW, impact_bps=shallow[rule.token])
+        else:
+            stops.resume(kept, rule.token)
+
+
+def recheck_all() -> None:
+    """Look again at every Safe with a plan in force: a signed proposal comes into force, what changed stops entries.
+
+    One that cannot be read or is no Safe any more keeps nobody else from being looked at.
+    """
+    measured: Measured = {}
+    for deployment in Deployment.objects.exclude(verified_at=None).exclude(safe_wallet="").order_by("pk"):
+        try:
+            _recheck(deployment, measured)
+        except (Rejected, Retryable, Unknown) as error:
+            log.warning("safe_not_rechecked", deployment=deployment.pk, error=str(error))
+
+
+def _recheck(deployment: Deployment, measured: Measured) -> None:
+    at, safe = venue_of(deployment), deployment.safe_wallet
+    proposed = verify.proposal(at.stanza.chain_id, safe)
+    if proposed and not _held_against(at, proposed)[1]:
+        check(deployment)
+    kept = verify.plan_in_force(at.stanza.chain_id, safe)
+    if kept is None:
+        return
+    if objections := safe_contract.read(at.chain, safe).objections:
+        stops.stop(kept, stops.EVERYTHING, stops.CHANGED, found="; ".join(objections))
+    _stop_shallow(kept, _shallow_pools(at, kept, measured))
 
 
 def revoke(deployment: Deployment) -> ToSign:

@@ -8,19 +8,19 @@ from typing import Any, Self
 
 from maxxit.core.errors import Rejected
 from maxxit.core.money import ZERO
+from trading.chain import pools
 from trading.chain.chains import Contracts
 from trading.chain.models import ChainTransaction
 from trading.chain.outbox import Call
 from trading.chain.rpc import Chain, Fault
 from trading.contracts import module as m
-from trading.contracts.codec import Log, decode, encode_call
+from trading.contracts.codec import Log, decode
 from trading.venues.base import Request, VenueFill
 
 USDC_DECIMALS = 6
 BPS = 10_000
 PLACES = Decimal(1).scaleb(-18)
 """What a price column keeps."""
-_QUOTE = "quoteExactInputSingle((address,address,uint256,uint24,uint160))"
 
 
 def whole(amount: int, decimals: int) -> Decimal:
@@ -85,7 +85,7 @@ class Trade:
 def quote(chain: Chain, places: Contracts, trade: Trade, pool_fee: int) -> int:
     """What QuoterV2 says would arrive now, base units. Raises Rejected where the pool cannot do it."""
     sell, buy = (places.usdc, trade.token) if trade.purpose == "open" else (trade.token, places.usdc)
-    return _arrives(chain, places, trade.symbol, (sell, buy, trade.amount, pool_fee, 0))
+    return _arrives(chain, places, trade.symbol, sell, buy, trade.amount, pool_fee)
 
 
 def expected(chain: Chain, places: Contracts, safe: str, symbol: str, usdc: int) -> int:
@@ -95,15 +95,14 @@ def expected(chain: Chain, places: Contracts, safe: str, symbol: str, usdc: int)
     """
     token = places.tokens[symbol].address
     pool_fee = _pool_fee(chain, places, safe, token, symbol)
-    return _arrives(chain, places, symbol, (places.usdc, token, usdc, pool_fee, 0))
+    return _arrives(chain, places, symbol, places.usdc, token, usdc, pool_fee)
 
 
-def _arrives(chain: Chain, places: Contracts, symbol: str, asked: tuple[str, str, int, int, int]) -> int:
+def _arrives(chain: Chain, places: Contracts, symbol: str, sell: str, buy: str, amount: int, fee: int) -> int:
     try:
-        answer = chain.call(places.quoter, encode_call(_QUOTE, asked))
+        arrives = pools.quote(chain, places, sell, buy, amount, fee)
     except Fault as no:
         raise Rejected(f"the pool of {symbol} gives no quote: {no}", code="no_quote") from no
-    arrives: int = decode(["uint256", "uint160", "uint32", "uint256"], answer)[0]
     if arrives == 0:
         raise Rejected(f"the pool of {symbol} gives nothing", code="no_quote")
     return arrives
@@ -129,19 +128,6 @@ def _pool_fee(chain: Chain, places: Contracts, safe: str, token: str, symbol: st
     if fee == 0:
         raise Rejected(f"the Safe's policy does not list {symbol}", code="token_not_listed")
     return fee
-
-
-def pool_tier(chain: Chain, places: Contracts, token: str, probe: int, tiers: tuple[int, ...]) -> int:
-    """The first of `tiers` whose pool quotes `probe` base units of USDC; for planning a policy."""
-    for tier in tiers:
-        asked = encode_call(_QUOTE, (places.usdc, token, probe, tier, 0))
-        try:
-            answer = chain.call(places.quoter, asked)
-        except Fault:
-            continue
-        if decode(["uint256", "uint160", "uint32", "uint256"], answer)[0]:
-            return tier
-    raise Rejected(f"no pool of {token} against USDC in the tiers {tiers}", code="pool_missing")
 
 
 def fills_of(tx: ChainTransaction) -> tuple[VenueFill, ...]:

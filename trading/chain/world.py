@@ -274,13 +274,14 @@ def swap_data(
     return encode_call(_SWAP, (sell, buy, fee, recipient, deadline, amount, 0, limit))
 
 
-def safe_artifact(name: str) -> bytes:
-    """Creation code of a Safe 1.4.1 contract out of safe-eth-py, for instance "Safe" or "Proxy"."""
+def safe_artifact(name: str, part: str = "bytecode") -> bytes:
+    """Creation code of a Safe 1.4.1 contract out of safe-eth-py, for instance "Safe" or "Proxy"; with `part`
+    "deployedBytecode" the code that stands there afterwards."""
     spec = find_spec("safe_eth")
     if spec is None or spec.origin is None:
         raise AnvilError("safe-eth-py is not installed: run `make install`")
     path = Path(spec.origin).parent / "eth" / "contracts" / "abis" / f"{name}_V1_4_1.json"
-    return bytes.fromhex(json.loads(path.read_text())["bytecode"].removeprefix("0x"))
+    return bytes.fromhex(json.loads(path.read_text())[part].removeprefix("0x"))
 
 
 def uniswap_artifact(path: str) -> bytes:

@@ -18,8 +18,8 @@ from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, StaleState
 from maxxit.core.money import USDC
-from trading.chain import chains, outbox, verify
-from trading.chain.models import ChainTransaction
+from trading.chain import chains, outbox, stops, verify
+from trading.chain.models import ChainTransaction, SafePlan
 from trading.chain.rpc import Chain, Fault
 from trading.chain.signer import Signer, executor_addresses, has_keystore, open_signers
 from trading.chain.states import TxState
@@ -127,6 +127,8 @@ class SafeVenue(Venue):
         except StaleState:  # another worker took it further at the same moment
             log.info("already_followed", transaction=tx.pk)
         tx.refresh_from_db()
+        if tx.state == TxState.REVERTED:
+            self._note_failure(tx)
         return _report(tx)
 
     def cancel(self, ref: str) -> None:
@@ -178,8 +180,8 @@ class SafeVenue(Venue):
         the Safe. What depends on the amount is found by `send`."""
         if symbol not in self.places.tokens:
             return "token_not_listed"
-        if purpose == "open" and not self._verified(deployment, account):
-            return "safe_not_verified"
+        if purpose == "open" and (code := self._entry_problem(deployment, account, symbol)):
+            return code
         try:
             return verify.closing_problem(self._permission(account), self.executors)
         except Fault:
@@ -222,19 +224,26 @@ class SafeVenue(Venue):
             if no.code in PASSING:
                 raise Retryable(f"not yet: {no.code}") from no
             outbox.drop(tx, no.code)
+            if no.code == stops.UNNAMED:
+                self._note_failure(tx)
             raise
         except StaleState:
             tx.refresh_from_db()
 
-    def _verified(self, deployment: int, account: str) -> bool:
-        """Whether the chain confirmed a plan of this deployment for the Safe that it wants to trade."""
-        return Deployment.objects.filter(
+    def _entry_problem(self, deployment: int, account: str, symbol: str) -> str:
+        """Why this deployment opens nothing there: the chain confirmed no plan of its own for the Safe that it wants
+        to trade, or entries were stopped."""
+        verified = Deployment.objects.filter(
             pk=deployment,
             account=account,
             safe_wallet=account,
             chain_id=self.stanza.chain_id,
             verified_at__isnull=False,
-        ).exists()
+        )
+        if not verified.exists():
+            return "safe_not_verified"
+        plan = verify.plan_in_force(self.stanza.chain_id, account)
+        return stops.reason(plan, self.places.tokens[symbol].address) if plan else "safe_not_planned"
 
     def _permission(self, safe: str) -> verify.Permission:
         """What the Safe allows our executors now."""
@@ -251,19 +260,26 @@ class SafeVenue(Venue):
             code = verify.closing_problem(allowed, self.signers)
             found = ""
         else:
-            allowed = now = self._standing(trade.safe)
-            code = verify.opening_problem(now, self.signers, trade.token, trade.amount)
+            plan = self._plan(trade.safe)
+            allowed = now = verify.standing(self.chain, self.places, plan)
+            code = stops.reason(plan, trade.token) or verify.opening_problem(
+                now, self.signers, trade.token, trade.amount
+            )
             found = "; ".join(now.differences)
         if code:
             raise Rejected(f"the Safe {trade.safe} does not allow it: {code}. {found}", code=code)
         return trade, self.signers[allowed.policy.executor]
 
-    def _standing(self, safe: str) -> verify.Standing:
-        """The Safe held against its plan in force. Raises Rejected where it has none."""
+    def _plan(self, safe: str) -> SafePlan:
+        """The Safe's plan in force. Raises Rejected where it has none."""
         plan = verify.plan_in_force(self.stanza.chain_id, safe)
         if plan is None:
             raise Rejected(f"no plan for {safe} was ever verified", code="safe_not_planned")
-        return verify.standing(self.chain, self.places, plan)
+        return plan
+
+    def _note_failure(self, tx: ChainTransaction) -> None:
+        """Count a failed transaction against its Safe."""
+        stops.note_failure(self.stanza.chain_id, tx.terms["safe"], self.stanza.reverts_before_stop)
 
     def _signer_of(self, tx: ChainTransaction) -> Signer | None:
         """The key that signed it, to raise its fees with; None where this process does not have it."""

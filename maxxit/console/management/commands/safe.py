@@ -74,9 +74,16 @@ class Command(OpsCommand):
         if made.card is None:
             raise Misconfigured("a plan has a card")
         self.say(made.card.as_text())
+        for note in made.notes:
+            self.say(f"note: {note}")
         self.say()
         self._to_sign(made)
-        return {"safe": made.safe, "card": made.card.as_json(), "transaction": made.transaction}
+        return {
+            "safe": made.safe,
+            "card": made.card.as_json(),
+            "transaction": made.transaction,
+            "notes": made.notes,
+        }
 
     def _revoke(self, options: dict[str, Any]) -> Any:
         made = safes.revoke(_deployment(options))
