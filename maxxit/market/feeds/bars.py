@@ -24,10 +24,22 @@ class Bar:
         return self.open_time + BAR
 
     @property
+    def fault(self) -> str:
+        """What is wrong with its numbers, or an empty string."""
+        prices = (self.open, self.high, self.low, self.close)
+        if not all(number.is_finite() for number in (*prices, self.volume)):
+            return "a number is not finite"
+        if min(prices) <= 0:
+            return "a price is not positive"
+        if self.volume < 0:
+            return "the volume is negative"
+        if self.low > min(self.open, self.close) or self.high < max(self.open, self.close):
+            return "low, open, close and high do not fit"
+        if self.open_time.timestamp() % BAR.total_seconds():
+            return "it does not open on a full five minutes"
+        return ""
+
+    @property
     def whole(self) -> bool:
-        """Whether its numbers fit together; false for NaN, which compares false."""
-        return (
-            self.low > 0
-            and self.low <= min(self.open, self.close)
-            and self.high >= max(self.open, self.close)
-        )
+        """Whether its numbers fit together."""
+        return not self.fault

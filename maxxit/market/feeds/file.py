@@ -1,27 +1,33 @@
 """Recorded candles as a live feed: the past plays again, at its own or a faster pace.
 
 One file per symbol, `candles-<FEED_SYMBOL>-USD-5m.csv` or `.csv.gz`, with the header
-`open_time_ms,open,high,low,close,volume`, oldest first. A bar's close is known five minutes after it opened.
+`open_time_ms,open,high,low,close,volume`, oldest or newest first. A bar's close is known five minutes after it opened.
 """
 
 import bisect
-import csv
-import gzip
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
+from itertools import chain, islice, pairwise
 from pathlib import Path
 
 from maxxit.core import clock
 from maxxit.core.config import ROOT, profile
 from maxxit.core.errors import Misconfigured, Rejected
+from maxxit.core.files import lines
 from maxxit.market.feeds.bars import BAR as BAR
 from maxxit.market.feeds.bars import Bar as Bar
 from maxxit.market.feeds.base import Page, Tick
-from maxxit.market.instruments import instrument
+from maxxit.market.instruments import all_instruments, instrument
 
 HEADER = ["open_time_ms", "open", "high", "low", "close", "volume"]
+LOOK = 50
+"""Bars that tell the order and the spacing of a file."""
+FEWEST_GAPS = 5
+UNITS = {"seconds": 1, "milliseconds": 1000, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}
+EARLIEST, LATEST = 1_230_768_000, 4_102_444_800
+"""2009 and 2100 in seconds since 1970: between them no two units overlap."""
 
 
 PLAY_PROFILES = frozenset({"demo", "replay"})
@@ -34,33 +40,79 @@ def candle_file(folder: Path, symbol: str) -> Path | None:
     return next((path for path in (folder / stem, folder / f"{stem}.gz") if path.exists()), None)
 
 
+def unused_files(folder: Path) -> list[str]:
+    """Names of candle files in `folder` that belong to no configured instrument."""
+    known = {path.name for symbol in all_instruments() if (path := candle_file(folder, symbol))}
+    return sorted(path.name for path in folder.glob("candles-*") if path.is_file() and path.name not in known)
+
+
 def read_bars(path: Path) -> Iterator[Bar]:
-    """The bars of a file. Raises `Misconfigured` with file and line for a line that is no bar or out of order."""
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
-        rows = csv.reader(lines)
-        if next(rows, None) != HEADER:
-            raise Misconfigured(f"{path}:1: the header must be {','.join(HEADER)}")
-        last = None
-        for number, row in enumerate(rows, start=2):
-            bar = _parse(path, number, row)
-            if last and bar.open_time <= last:
-                raise Misconfigured(
-                    f"{path}:{number}: bar {bar.open_time:%Y-%m-%d %H:%M} is not after the one before"
-                )
-            last = bar.open_time
-            yield bar
+    """The bars of a file, oldest first; a repeated line counts once, a file that is newest first is turned round.
+
+    Raises `Misconfigured` with file and line for a line that is no five-minute bar, is out of order, or contradicts
+    another of its time, and for a damaged file.
+    """
+    bars = _parsed(path)
+    first = list(islice(bars, LOOK))
+    if len(first) > 1 and first[1][1].open_time < first[0][1].open_time:
+        first, bars = [*first, *bars][::-1], iter(())
+    _check_spacing(path, first)
+    last: Bar | None = None
+    for number, bar in chain(first, bars):
+        if last is not None and bar.open_time <= last.open_time:
+            if bar == last:
+                continue
+            what = "contradicts another of its time" if bar.open_time == last.open_time else "is out of order"
+            raise Misconfigured(f"{path}:{number}: bar {bar.open_time:%Y-%m-%d %H:%M} {what}")
+        last = bar
+        yield bar
+
+
+def _parsed(path: Path) -> Iterator[tuple[int, Bar]]:
+    """(line number, bar) for each line after the header; empty lines are passed over."""
+    rows = lines(path)
+    header = next(rows, (1, ""))[1]
+    if [name.strip() for name in header.split(",")] != HEADER:
+        raise Misconfigured(f"{path}:1: the header must be {','.join(HEADER)}, not {header[:120]!r}")
+    return ((number, _parse(path, number, line.split(","))) for number, line in rows if line.strip())
 
 
 def _parse(path: Path, number: int, row: list[str]) -> Bar:
+    told = f"{path}:{number}: "
     try:
-        opened = datetime.fromtimestamp(int(row[0]) / 1000, UTC)
-        bar = Bar(opened, *(Decimal(cell) for cell in row[1:6]))
-        whole = bar.whole
-    except (ValueError, IndexError, TypeError, InvalidOperation):
-        raise Misconfigured(f"{path}:{number}: not a bar: {','.join(row)[:120]!r}") from None
-    if not whole:
-        raise Misconfigured(f"{path}:{number}: low, open, close and high do not fit: {','.join(row)[:120]!r}")
+        if not all(cell.isascii() and "_" not in cell for cell in row):  # Python would read 1_000 as a number
+            raise ValueError
+        moment = int(row[0])
+        open_, high, low, close, volume = (Decimal(cell.strip()) for cell in row[1:6])
+    except (ValueError, InvalidOperation):
+        raise Misconfigured(f"{told}not a bar: {','.join(row)[:120]!r}") from None
+    if len(row) != len(HEADER):
+        raise Misconfigured(f"{told}{len(row)} fields instead of {len(HEADER)}: {','.join(row)[:120]!r}")
+    unit = unit_of(moment)
+    if unit != "milliseconds":
+        raise Misconfigured(
+            f"{told}open_time_ms {moment} is no time in milliseconds since 1970"
+            + (f": it looks like {unit}" if unit else "")
+        )
+    bar = Bar(datetime.fromtimestamp(moment / 1000, UTC), open_, high, low, close, volume)
+    if why := bar.fault:
+        raise Misconfigured(f"{told}{why}: {','.join(row)[:120]!r}")
     return bar
+
+
+def unit_of(moment: int) -> str:
+    """The unit in which a number is a time between 2009 and 2100, or an empty string."""
+    return next((unit for unit, size in UNITS.items() if EARLIEST * size <= moment < LATEST * size), "")
+
+
+def _check_spacing(path: Path, bars: Sequence[tuple[int, Bar]]) -> None:
+    """Bars further apart than five minutes throughout are longer bars: their close would be known too early."""
+    gaps = [later.open_time - bar.open_time for (_, bar), (_, later) in pairwise(bars)]
+    if len(gaps) >= FEWEST_GAPS and min(gaps) > BAR:
+        apart = f"{min(gaps).total_seconds() / 60:.0f} minutes"
+        raise Misconfigured(
+            f"{path}:{bars[1][0]}: the bars are {apart} apart, this file is of five-minute bars"
+        )
 
 
 @cache
