@@ -13,7 +13,7 @@ from maxxit.core.money import ZERO, usdc
 from maxxit.events.record import advance, record
 from maxxit.market.instruments import instrument
 from positions import pnl
-from positions.exits import levels, retry_after
+from positions.exits import FORGET_REFUSALS_AFTER, levels, retry_after
 from positions.models import Position, ProfitMark
 from positions.states import PositionState
 from trading import ledger, poison
@@ -25,25 +25,28 @@ from trading.wiring import venue
 log = structlog.get_logger(__name__)
 
 DUE = """
-SELECT 'open', id, id FROM orders
-WHERE purpose = 'open' AND filled_quantity > booked_quantity AND attempts < %(tries)s
+SELECT 'open', o.id, o.id FROM orders o
+WHERE o.purpose = 'open' AND o.filled_quantity > o.booked_quantity
+  AND (o.attempts < %(tries)s OR o.retry_at <= %(now)s)
 UNION ALL
 SELECT 'end', p.id, o.id FROM positions p JOIN orders o ON o.id = p.exit_order_id
 WHERE p.state = 'closing' AND o.state NOT IN ('planned', 'sending', 'unknown', 'accepted', 'partially_filled')
-  AND o.attempts < %(tries)s
+  AND (o.attempts < %(tries)s OR o.retry_at <= %(now)s)
 ORDER BY 1 DESC, 2
 """
 """Entries with fills that no position has taken up, then positions whose closing order is over."""
+GATE_REASONS = frozenset({"dry_run", "not_approved", "gate_unreadable"})
+"""A closing order that the gate stopped is no refusal of the market: its position leaves as soon as the gate opens."""
 
 
 def book() -> tuple[int, int]:
     """Open what was filled and close what is over; returns how many of each."""
     with connection.cursor() as cursor:
-        cursor.execute(DUE, {"tries": poison.TRIES})
+        cursor.execute(DUE, {"tries": poison.TRIES, "now": clock.now()})
         due = cursor.fetchall()
     done = Counter[str]()
     for what, pk, order_id in due:
-        with poison.watched(Order.objects.get(pk=order_id)):
+        with poison.quarantine_on_error(Order.objects.get(pk=order_id)):
             if what == "open":
                 done[what] += bool(_open(pk))
             elif _entry_is_over(pk):
@@ -131,8 +134,10 @@ def _end(position_id: int) -> bool:
     out = position.exit_order
     if out is None:
         raise ValueError(f"position {position.pk} is closing without an exit order")
-    gone = position.closed_quantity + _totals(out)["quantity"]
+    sold = _totals(out)["quantity"]
+    gone = position.closed_quantity + sold
     if gone < position.quantity:
+        refusals = 0 if sold else _refusals(position, out)
         advance(
             position,
             PositionState.OPEN,
@@ -140,11 +145,22 @@ def _end(position_id: int) -> bool:
             closed_quantity=gone,
             fees=_fees(position),
             exit_reason="",
-            exit_retry_at=clock.now() + retry_after(position.exits),
+            exit_refusals=refusals,
+            exit_retry_at=None if out.reason in GATE_REASONS else clock.now() + retry_after(refusals),
         )
         return False
     close_out(position, gone)
     return True
+
+
+def _refusals(position: Position, out: Order) -> int:
+    """How many closing orders in a row sold nothing, with `out`. Neither a shut gate counts, nor what was refused long
+    before this one."""
+    if out.reason in GATE_REASONS:
+        return position.exit_refusals
+    before = position.exit_retry_at
+    forgotten = before is None or clock.now() - before > FORGET_REFUSALS_AFTER
+    return 1 if forgotten else position.exit_refusals + 1
 
 
 def close_out(position: Position, gone: Decimal) -> None:

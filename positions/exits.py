@@ -66,11 +66,13 @@ def exit_reason(
 
 
 FIRST_RETRY, LONGEST_RETRY = timedelta(seconds=2), timedelta(minutes=5)
+FORGET_REFUSALS_AFTER = timedelta(minutes=15)
+"""A refusal counts no longer when the exit could have been tried again for so long and was not needed."""
 
 
-def retry_after(exits: int) -> timedelta:
-    """How long the sweep waits when the `exits`-th closing order (from 1) came to nothing: 2 s, doubling to 5 min."""
-    doublings = min(exits - 1, 10)
+def retry_after(refusals: int) -> timedelta:
+    """How long the sweep waits after so many refused closing orders in a row: 2 s, doubling to 5 min."""
+    doublings = min(max(refusals - 1, 0), 10)
     return min(FIRST_RETRY * (1 << doublings), LONGEST_RETRY)
 
 

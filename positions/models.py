@@ -90,8 +90,11 @@ class Position(models.Model):
     )
     time_exit_at = models.DateTimeField(null=True)
     exits = models.PositiveIntegerField(default=0, help_text="closing orders so far")
+    exit_refusals = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="closing orders in a row, up to the last, that were refused"
+    )
     exit_retry_at = models.DateTimeField(
-        null=True, help_text="a closing order came to nothing; the sweep tries again from here"
+        null=True, help_text="a closing order was refused; the sweep tries again from here"
     )
     exit_reason = models.CharField(max_length=20, blank=True, choices=EXIT_REASONS)
     opened_at = models.DateTimeField()

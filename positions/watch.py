@@ -18,10 +18,20 @@ FRESH = "q.price > 0 AND q.price <> 'NaN' AND q.at > %(oldest)s AND q.at <= %(ne
 
 WATCHED = "NOT EXISTS (SELECT FROM exit_pauses WHERE resumed_at IS NULL)"
 
-RESTED = "(exit_retry_at IS NULL OR exit_retry_at <= %(now)s)"
+REOPENED = """EXISTS (
+    SELECT FROM orders x
+    WHERE x.id = exit_order_id AND (
+        EXISTS (SELECT FROM execution_gates g WHERE g.venue = x.venue AND g.changed_at > x.updated_at)
+        OR EXISTS (
+            SELECT FROM execution_approvals a WHERE a.scope IN (x.venue, '*') AND a.approved_at > x.updated_at
+        )
+    ))
+"""
+"""A person opened the gate of its venue after its last closing order was refused."""
+RETRY_DUE = f"(exit_retry_at IS NULL OR exit_retry_at <= %(now)s OR {REOPENED})"
 """A position whose exit was refused waits a while."""
 
-A_LITTLE_MORE = "1.000000001"
+ROUNDING_MARGIN = "1.000000001"
 """`trailing_next` is rounded: what it finds is compared exactly."""
 
 RATCHET = f"""
@@ -32,11 +42,11 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT id, 1 AS sign, trailing_activation, trailing_pct FROM positions
         WHERE state = 'open' AND trailing_pct IS NOT NULL AND symbol = q.symbol AND side = 'long'
-          AND trailing_next <= q.price * {A_LITTLE_MORE}
+          AND trailing_next <= q.price * {ROUNDING_MARGIN}
         UNION ALL
         SELECT id, -1, trailing_activation, trailing_pct FROM positions
         WHERE state = 'open' AND trailing_pct IS NOT NULL AND symbol = q.symbol AND side = 'short'
-          AND trailing_next >= q.price / {A_LITTLE_MORE}
+          AND trailing_next >= q.price / {ROUNDING_MARGIN}
     ) AS t
     WHERE {FRESH} AND t.sign * (q.price - t.trailing_activation) >= 0
 ) AS w
@@ -52,27 +62,27 @@ HITS = f"""
                END AS why, 1 AS rank
         FROM quotes q
         CROSS JOIN LATERAL (
-            SELECT id, take_profit, stop_loss, CASE side WHEN 'long' THEN 1 ELSE -1 END AS sign FROM positions
-            WHERE state = 'open' AND symbol = q.symbol AND exit_below >= q.price AND {RESTED}
+            SELECT id, take_profit, stop_loss, CASE side WHEN 'long' THEN 1 ELSE -1 END AS sign
+            FROM positions
+            WHERE state = 'open' AND symbol = q.symbol AND exit_below >= q.price AND {RETRY_DUE}
             UNION ALL
             SELECT id, take_profit, stop_loss, CASE side WHEN 'long' THEN 1 ELSE -1 END FROM positions
-            WHERE state = 'open' AND symbol = q.symbol AND exit_above <= q.price AND {RESTED}
+            WHERE state = 'open' AND symbol = q.symbol AND exit_above <= q.price AND {RETRY_DUE}
         ) AS p
         WHERE {FRESH} AND {WATCHED}
         UNION ALL
         SELECT p.id, 'time_exit', 2 FROM positions p JOIN quotes q USING (symbol)
-        WHERE p.state = 'open' AND p.time_exit_at <= %(now)s AND {FRESH} AND {RESTED} AND {WATCHED}
+        WHERE p.state = 'open' AND p.time_exit_at <= %(now)s AND {FRESH} AND {RETRY_DUE} AND {WATCHED}
         UNION ALL
         SELECT p.id, 'kill_switch', 3
         FROM kill_switches k
         CROSS JOIN LATERAL (
-            SELECT o.id, o.symbol, o.exit_retry_at FROM positions o
+            SELECT o.id, o.exit_retry_at, o.exit_order_id FROM positions o
             WHERE o.state = 'open' AND (k.account = '' OR EXISTS (
                 SELECT FROM orders e WHERE e.id = o.entry_order_id AND e.account = k.account
             ))
         ) AS p
-        JOIN quotes q USING (symbol)
-        WHERE k.released_at IS NULL AND k.level = 'flatten' AND {FRESH} AND {RESTED}
+        WHERE k.released_at IS NULL AND k.level = 'flatten' AND {RETRY_DUE}
     ) AS found
     WHERE EXISTS ({gate.OPEN_VENUES})
     ORDER BY id, rank
@@ -80,15 +90,17 @@ HITS = f"""
 
 CLAIM = f"""
 WITH hits AS MATERIALIZED (
-    SELECT * FROM unnest(%(ids)s::bigint[], %(whys)s::text[]) AS hit (id, why)
+    SELECT id, why, nextval(pg_get_serial_sequence('orders', 'id')) AS order_id
+    FROM unnest(%(ids)s::bigint[], %(whys)s::text[]) AS hit (id, why)
 ), claimed AS (
     UPDATE positions p
     SET state = 'closing', exit_reason = h.why, exits = p.exits + 1,
-        exit_order_id = nextval(pg_get_serial_sequence('orders', 'id'))
+        exit_refusals = CASE WHEN %(at_once)s THEN 0 ELSE p.exit_refusals END,
+        exit_order_id = h.order_id
     FROM hits h, orders e
     WHERE p.id = h.id AND p.id = ANY(ARRAY(SELECT id FROM hits)) AND p.state = 'open' AND e.id = p.entry_order_id
       AND e.venue IN ({gate.OPEN_VENUES})
-      AND (%(at_once)s OR {RESTED})
+      AND (%(at_once)s OR {RETRY_DUE})
     RETURNING p.id, p.exit_order_id, p.exits, p.exit_reason, p.deployment_id, p.signal_id, p.symbol, p.side,
               p.quantity - p.closed_quantity AS quantity, p.correlation_id, e.venue, e.account, e.leverage
 ), planned AS (
@@ -115,9 +127,10 @@ ORDER BY id, step
 
 
 def sweep() -> int:
-    """Let every position leave whose price, time or kill switch says so; returns how many left.
+    """Claim every position whose price, time or kill switch says so; returns how many were claimed.
 
-    Positions at a venue whose gate is shut stay open: their closing order could not leave.
+    Stops, targets and time need a fresh quote; the kill switch's flatten goes on without. Positions at a venue whose
+    gate is shut stay open: their closing order could not leave.
     """
     now = clock.now()
     moment = gate.moment() | {"oldest": now - quotes.max_age(), "newest": now + quotes.CLOCK_SKEW}
@@ -131,7 +144,7 @@ def sweep() -> int:
 @transaction.atomic
 def close(ids: Sequence[int], why: str = "manual") -> int:
     """Close these positions where they are still open, also after a refused exit; returns how many were claimed."""
-    return _claim([(pk, why) for pk in ids], at_once=True)
+    return _claim([(pk, why) for pk in sorted(ids)], at_once=True)
 
 
 def _claim(hits: Sequence[tuple[int, str]], *, at_once: bool = False) -> int:

@@ -20,7 +20,8 @@ from maxxit.market.instruments import all_instruments, instrument, listed_on
 from signals_app.models import Signal
 from signals_app.states import SignalState
 from trading import gate, ledger, limits, poison, risk, settle, sizing
-from trading.models import Order
+from trading.models import Fill, Order
+from trading.passes import TimeBudget
 from trading.policy import RiskPolicy
 from trading.risk import Facts, Verdict
 from trading.states import OrderState
@@ -75,88 +76,145 @@ class Placed:
             self.blocked[verdict.reason] = self.blocked.get(verdict.reason, 0) + 1
 
 
-def place_due(purpose: str, policy: RiskPolicy, batch: int) -> Placed:
-    """Take the planned orders of one purpose to their venues, the oldest first, at most `batch` of them."""
+def place_due(purpose: str, policy: RiskPolicy, batch: int, budget: TimeBudget | None = None) -> Placed:
+    """Take the planned orders of one purpose to their venues, the oldest first: at most `batch` of them, and none
+    once `budget` is used up."""
     due = Order.objects.filter(state=OrderState.PLANNED, purpose=purpose)
     placed = Placed()
-    for order in poison.in_turn(due, "deployment__agent", "signal", limit=batch):
+    for order in poison.oldest_first(due, "deployment__agent", "signal", limit=batch, budget=budget):
         placed.due += 1
-        with poison.watched(order):
+        with poison.quarantine_on_error(order):
             placed.count(place(order, venue(order.venue), policy))
     return placed
 
 
 def place(order: Order, at_venue: Venue, policy: RiskPolicy) -> Verdict:
-    """Reserve one planned order and send it, or block it. Raises StaleState when another worker was first."""
+    """Reserve one planned order and send it, or block it. Raises StaleState when another worker was first.
+
+    The venue is asked only about an order that nothing else stops, and outside of the lock, since a network may lie
+    between. What is checked before is checked again under the lock that reserves.
+    """
     policy = policy.of(order.symbol)
-    problem, expected = _ask(order, at_venue, policy)
     with transaction.atomic():
-        limits.lock(order.account)
-        facts, quantity = _gather(order, policy, _prices(order), problem, expected)
+        facts = _gather(order, policy, UNASKED)
+        verdict = risk.check_unasked(facts, policy)
+        if not verdict.allowed:
+            return _block(order, verdict, facts)
+    answer = _ask(order, at_venue, policy)
+    with transaction.atomic():
+        facts = _gather(order, policy, answer)
         verdict = risk.check(facts, policy)
         if not verdict.allowed:
-            advance(
-                order,
-                OrderState.BLOCKED,
-                why=verdict.reason,
-                data=verdict.as_json(),
-                reason=verdict.reason,
-                verdict=verdict.as_json(),
-                reference_price=facts.price,
-            )
-            return verdict
-        prepared = _reserve(order, at_venue, policy, facts, quantity)
+            return _block(order, verdict, facts)
+        prepared = _reserve(order, at_venue, policy, facts)
     send(order, at_venue, prepared)
     return verdict
 
 
-def _ask(order: Order, at_venue: Venue, policy: RiskPolicy) -> tuple[str | None, Decimal | None]:
-    """What the venue objects to, and the price of an entry there; None what it could not say, which blocks.
+def _block(order: Order, verdict: Verdict, facts: Facts) -> Verdict:
+    """planned -> blocked, with the check that stopped it; returns the verdict."""
+    advance(
+        order,
+        OrderState.BLOCKED,
+        why=verdict.reason,
+        data=verdict.as_json(),
+        reason=verdict.reason,
+        verdict=verdict.as_json(),
+        reference_price=facts.price,
+    )
+    return verdict
 
-    Asked before the lock, since a network may lie between: so for the largest entry that the sizing allows.
-    """
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a venue says of an order; None what it could not say, which blocks."""
+
+    problem: str | None = None
+    """What it objects to, empty for nothing."""
+    expected_price: Decimal | None = None
+    """What it would fill an entry at, USD a token."""
+
+
+UNASKED = Answer()
+
+
+def _ask(order: Order, at_venue: Venue, policy: RiskPolicy) -> Answer:
+    """What the venue objects to, and the price of an entry there: for the largest that the sizing allows."""
     largest = policy.sizing[order.deployment.agent.sizing_preset].max_usd  # type: ignore[index]  # the column's choices
     try:
         problem = at_venue.problem(order.deployment_id, order.account, order.symbol, order.purpose)
         if problem or order.purpose == "close":
-            return problem, None
-        return "", at_venue.expected_price(order.account, order.symbol, order.side, largest * order.leverage)
+            return Answer(problem)
+        cash = largest * order.leverage
+        return Answer("", at_venue.expected_price(order.account, order.symbol, order.side, cash))
     except Rejected as no:
-        return no.code, None
+        return Answer(no.code)
     except (Retryable, Unknown) as error:
         log.warning("venue_not_read", venue=order.venue, error=str(error))
-        return None, None
+        return UNASKED
 
 
-def _prices(order: Order) -> dict[str, Decimal]:
+def _gather(order: Order, policy: RiskPolicy, answer: Answer) -> Facts:
+    """Every fact that the checks use, read under the lock that is taken here."""
+    if order.purpose == "close":
+        limits.lock(order.account, platform=False)
+        return _exit_facts(order, answer)
+    limits.lock(order.account)
+    return _entry_facts(order, policy, answer)
+
+
+def _exit_facts(order: Order, answer: Answer) -> Facts:
+    """A closing order waits for no throttle and uses up no limit: only its own account counts."""
+    price, quantity = _exit_price(order), order.quantity or ZERO
+    book = limits.read_book(order.account, order.symbol)
+    return Facts(
+        gate=gate.read(order.venue, order.account),
+        reduces=True,
+        buys=order.side == "buy",
+        duplicate=order.client_order_id is not None,
+        price=price,
+        notional_usd=usdc(quantity * price) if price else ZERO,
+        quantity=quantity,
+        listed=order.symbol in listed_on(order.venue),
+        held=book.held.get((order.account, order.symbol), ZERO),
+        venue_problem=answer.problem,
+    )
+
+
+def _exit_price(order: Order) -> Decimal | None:
+    """The usable quote, also one whose sources disagree. Where a person or the kill switch closes, the last known
+    price serves: the venue protects the fill, and what we do not know of the market must not keep anybody in it."""
+    fresh = quotes.latest([order.symbol], closing=True).get(order.symbol)
+    if fresh is not None:
+        return fresh.price
+    if not order.is_urgent:
+        return None
+    known = quotes.last_known(order.symbol)
+    if known is not None:
+        return known.price
+    fills = Fill.objects.filter(order__account=order.account, order__symbol=order.symbol)
+    return fills.order_by("-pk").values_list("price", flat=True).first()
+
+
+def _entry_prices(order: Order) -> dict[str, Decimal]:
     """Usable now, under the lock: while the venue was asked, and the lock awaited, a quote may have grown stale.
 
-    One whose sources disagree values what is held and lets it go, but opens nothing.
+    One whose sources disagree values what is held, but opens nothing.
     """
     found = quotes.latest(list(all_instruments()), closing=True)
-    return {
-        symbol: quote.price
-        for symbol, quote in found.items()
-        if quote.trusted or order.purpose == "close" or symbol != order.symbol
-    }
+    return {symbol: one.price for symbol, one in found.items() if one.trusted or symbol != order.symbol}
 
 
-def _gather(
-    order: Order,
-    policy: RiskPolicy,
-    prices: dict[str, Decimal],
-    problem: str | None,
-    expected: Decimal | None,
-) -> tuple[Facts, Decimal]:
-    """Every fact that the checks use, read under the lock; and the quantity in whole lots."""
-    now = clock.now()
+def _entry_facts(order: Order, policy: RiskPolicy, answer: Answer) -> Facts:
+    """What the account and the platform already do, what the entry would add, and its quantity in whole lots."""
+    now, prices = clock.now(), _entry_prices(order)
     book, pace = limits.read_book(), limits.read_pace(order.account, order.symbol, now)
     price = prices.get(order.symbol)
     spendable = limits.equity(ledger.traded(order.deployment_id), ledger.owed(order.deployment_id), prices)
     exposure = book.exposure(prices, order.account)
     preset = policy.sizing[order.deployment.agent.sizing_preset]  # type: ignore[index]  # the column's choices
     quantity = order.quantity or ZERO
-    if order.signal and order.purpose == "open" and price and spendable is not None and exposure is not None:
+    if order.signal and price and spendable is not None and exposure is not None:
         sized = sizing.size(
             preset,
             equity=spendable,
@@ -165,9 +223,9 @@ def _gather(
             posts=order.signal.size_model.get("posts", 0),
         )
         quantity = instrument(order.symbol).round_quantity(sized.notional * order.leverage / price)
-    facts = Facts(
+    return Facts(
         gate=gate.read(order.venue, order.account),
-        reduces=order.purpose == "close",
+        reduces=False,
         buys=order.side == "buy",
         duplicate=order.client_order_id is not None,
         account=book.load(prices, order.symbol, pace.account_last_minute, order.account),
@@ -175,18 +233,17 @@ def _gather(
         symbol_orders_today=pace.symbol_today,
         since_last_order=pace.since_last,
         price=price,
-        signal_price=order.signal.entry_price if order.signal and order.purpose == "open" else None,
+        signal_price=order.signal.entry_price if order.signal else None,
         volatility_pct=_volatility(order, policy),
         notional_usd=usdc(quantity * price) if price else ZERO,
         quantity=quantity,
         listed=order.symbol in listed_on(order.venue),
         min_usd=preset.min_usd,
         spendable_usd=spendable,
-        expected_price=expected,
+        expected_price=answer.expected_price,
         held=book.held.get((order.account, order.symbol), ZERO),
-        venue_problem=problem,
+        venue_problem=answer.problem,
     )
-    return facts, quantity
 
 
 BAND_FIGURE = {"std": "volatility_pct", "ewma": "ewma_pct", "atr": "atr_pct"}
@@ -199,7 +256,7 @@ def _volatility(order: Order, policy: RiskPolicy) -> Decimal | None:
     return None if known is None else Decimal(repr(known))
 
 
-def _reserve(order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts, quantity: Decimal) -> Prepared:
+def _reserve(order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts) -> Prepared:
     """planned -> sending, with what will leave stored in the same transaction."""
     if facts.price is None:
         raise ValueError("a reservation needs a price: the checks let one pass without")
@@ -213,17 +270,18 @@ def _reserve(order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts, qu
             symbol=order.symbol,
             side=order.side,
             purpose=order.purpose,
-            quantity=quantity,
+            quantity=facts.quantity,
             reference_price=facts.price,
             deadline=deadline,
             trade=f"{order.deployment_id}/{order.signal_id}",
+            urgent=order.is_urgent,
         )
     )
     advance(
         order,
         OrderState.SENDING,
         client_order_id=client_order_id,
-        quantity=quantity,
+        quantity=facts.quantity,
         reference_price=facts.price,
         notional_usd=facts.notional_usd,
         prepared=dict(prepared.payload),

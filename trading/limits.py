@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
 
@@ -15,10 +16,14 @@ from trading.states import IN_FLIGHT
 FOREVER = timedelta(days=36_500)
 
 
-def lock(account: str) -> None:
-    """Let one reservation at a time through, on the platform and on the account, until the transaction ends."""
+def lock(account: str, *, platform: bool = True) -> None:
+    """Let one reservation at a time through, on the platform and on the account, until the transaction ends.
+
+    A closing order uses up nothing of the platform's limits: without `platform` it waits for its own account only.
+    """
+    names = ["platform"] if platform else []
     with connection.cursor() as cursor:
-        for name in ("platform", f"account:{account}"):
+        for name in (*names, f"account:{account}"):
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
 
 
@@ -30,11 +35,13 @@ FROM (
     SELECT account, asset, -amount FROM ledger_entries
     WHERE kind = 'external' AND asset <> 'USDC' AND account LIKE 'deployment:%%'
 ) AS h JOIN agent_deployments d ON h.account = 'deployment:' || d.id
+WHERE (%(account)s = '' OR d.account = %(account)s) AND (%(symbol)s = '' OR h.asset = %(symbol)s)
 GROUP BY d.account, h.asset
 UNION ALL
 SELECT account, symbol, sum(CASE side WHEN 'buy' THEN 1 ELSE -1 END * (quantity - filled_quantity)), count(*)
 FROM orders
-WHERE state = ANY(%s) AND purpose = 'open'
+WHERE state = ANY(%(in_flight)s) AND purpose = 'open'
+  AND (%(account)s = '' OR account = %(account)s) AND (%(symbol)s = '' OR symbol = %(symbol)s)
 GROUP BY account, symbol
 """
 """One statement, so one snapshot: an order that is settled between two would be in neither.
@@ -73,15 +80,16 @@ class Book:
         return Load(last_minute, flying, gross, in_symbol)
 
 
-def read_book() -> Book:
-    """Holdings by the ledger plus what entries in flight would add."""
+def read_book(account: str = "", symbol: str = "") -> Book:
+    """Holdings by the ledger plus what entries in flight would add: of all, or of one account and one symbol."""
     held: dict[tuple[str, str], Decimal] = {}
     flying: dict[str, int] = {}
     with connection.cursor() as cursor:
-        cursor.execute(HELD_AND_IN_FLIGHT, [list(IN_FLIGHT)])
-        for account, symbol, amount, count in cursor.fetchall():
-            held[account, symbol] = held.get((account, symbol), ZERO) + amount
-            flying[account] = flying.get(account, 0) + count
+        asked: dict[str, Any] = {"in_flight": list(IN_FLIGHT), "account": account, "symbol": symbol}
+        cursor.execute(HELD_AND_IN_FLIGHT, asked)
+        for owner, token, amount, count in cursor.fetchall():
+            held[owner, token] = held.get((owner, token), ZERO) + amount
+            flying[owner] = flying.get(owner, 0) + count
     return Book(held, flying)
 
 

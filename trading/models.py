@@ -60,6 +60,9 @@ class Order(models.Model):
     attempts = models.PositiveSmallIntegerField(
         default=0, help_text="steps that ended in an unexpected error"
     )
+    retry_at = models.DateTimeField(
+        null=True, help_text="a quarantined order that is tried again by itself rests until then"
+    )
     last_error = models.TextField(blank=True)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField(auto_now=True)
@@ -95,6 +98,11 @@ class Order(models.Model):
 
     def __str__(self) -> str:
         return f"{self.purpose} {self.side} {self.symbol} #{self.pk} ({self.state})"
+
+    @property
+    def is_urgent(self) -> bool:
+        """A person or the kill switch closes: where no quote is fresh, the last known price is the reference."""
+        return self.purpose == "close" and self.exit_reason in ("manual", "kill_switch")
 
 
 class Fill(models.Model):
@@ -275,6 +283,11 @@ class PaperOrder(models.Model):
     quantity = models.DecimalField(**COLUMN)
     filled = models.DecimalField(**COLUMN, default=0)
     canceled = models.BooleanField(default=False)
+    last_price = models.DecimalField(
+        **COLUMN,
+        null=True,
+        help_text="USD; of an urgent closing order: it fills at this where no quote is usable",
+    )
     accepted_at = models.DateTimeField()
 
     class Meta:
@@ -292,6 +305,9 @@ class PaperFill(models.Model):
     price = models.DecimalField(**COLUMN)
     cash = models.DecimalField(**COLUMN)
     fee = models.DecimalField(**COLUMN)
+    quote_age_seconds = models.PositiveIntegerField(
+        null=True, help_text="how old the quote was that it filled at; empty where there was none"
+    )
     at = models.DateTimeField()
 
     class Meta:

@@ -60,28 +60,30 @@ class Facts:
     buys: bool
     """Tokens come in: a long entry, or the exit of a short."""
     duplicate: bool
-    account: Load | None
-    platform: Load | None
-    symbol_orders_today: int | None
-    since_last_order: timedelta | None
-    """Since the account's last order in this symbol; a very long time where there was none."""
     price: Decimal | None
     """The usable quote, USD."""
-    signal_price: Decimal | None
-    volatility_pct: Decimal | None
-    """What the token typically moves in one bar, percent, by the configured method, as known at the signal."""
     notional_usd: Decimal
     quantity: Decimal
     """After rounding to lots."""
     listed: bool
-    min_usd: Decimal
-    spendable_usd: Decimal | None
-    expected_price: Decimal | None
-    """What the venue would fill the largest order of this sizing at, USD a token before fees."""
     held: Decimal | None
     """Signed quantity the account holds, entries in flight included."""
     venue_problem: str | None
     """What the venue itself objects to (market closed, module disabled …), empty for nothing."""
+
+    # what only an entry is held against
+    account: Load | None = None
+    platform: Load | None = None
+    symbol_orders_today: int | None = None
+    since_last_order: timedelta | None = None
+    """Since the account's last order in this symbol; a very long time where there was none."""
+    signal_price: Decimal | None = None
+    volatility_pct: Decimal | None = None
+    """What the token typically moves in one bar, percent, by the configured method, as known at the signal."""
+    min_usd: Decimal = ZERO
+    spendable_usd: Decimal | None = None
+    expected_price: Decimal | None = None
+    """What the venue would fill the largest order of this sizing at, USD a token before fees."""
 
 
 PASS = Verdict(True)
@@ -250,7 +252,8 @@ def check_venue(facts: Facts, policy: RiskPolicy) -> Verdict:
     return PASS
 
 
-CHECKS: tuple[Callable[[Facts, RiskPolicy], Verdict], ...] = (
+Check = Callable[[Facts, RiskPolicy], Verdict]
+UNASKED: tuple[Check, ...] = (
     check_gate,
     check_duplicate,
     check_throttles,
@@ -258,14 +261,23 @@ CHECKS: tuple[Callable[[Facts, RiskPolicy], Verdict], ...] = (
     check_exposure,
     check_price_band,
     check_volatility_band,
-    check_slippage,
-    check_venue,
 )
+"""What is known without asking the venue."""
+CHECKS: tuple[Check, ...] = (*UNASKED, check_slippage, check_venue)
+
+
+def check_unasked(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """The verdict of the first check that fails before a venue is asked anything, or a pass."""
+    return _first_failure(UNASKED, facts, policy)
 
 
 def check(facts: Facts, policy: RiskPolicy) -> Verdict:
     """The verdict of the first check that fails, or a pass."""
-    for one in CHECKS:
+    return _first_failure(CHECKS, facts, policy)
+
+
+def _first_failure(checks: tuple[Check, ...], facts: Facts, policy: RiskPolicy) -> Verdict:
+    for one in checks:
         verdict = one(facts, policy)
         if not verdict.allowed:
             return verdict

@@ -19,6 +19,7 @@ from signals_app.models import CtPost
 from signals_app.outcome import raise_to
 from trading import gate, ledger, poison, risk
 from trading.models import Fill, Order
+from trading.passes import TimeBudget
 from trading.policy import policy
 from trading.states import IN_FLIGHT, ORDER, OrderState
 from trading.venues.base import Prepared, Report, Venue, VenueFill
@@ -27,12 +28,23 @@ from trading.wiring import venue
 log = structlog.get_logger(__name__)
 
 
-def settle_due() -> int:
-    """Ask the venues about every order in flight, the oldest first; returns how many moved."""
-    moved = 0
-    for order in poison.in_turn(Order.objects.filter(state__in=IN_FLIGHT), "deployment"):
-        with poison.watched(order):
+_cut_at: dict[str, int] = {}
+"""Purpose -> the order that a pass of this process asked about last before its time was over."""
+
+
+def settle_due(purpose: str = "", budget: TimeBudget | None = None) -> int:
+    """Ask the venues about every order in flight (of one purpose where given), the oldest first, or on from where the
+    last pass was cut off; returns how many moved."""
+    in_flight = Order.objects.filter(state__in=IN_FLIGHT)
+    if purpose:
+        in_flight = in_flight.filter(purpose=purpose)
+    moved = asked = 0
+    for order in poison.oldest_first(in_flight, "deployment", after=_cut_at.pop(purpose, 0), budget=budget):
+        asked = order.pk
+        with poison.quarantine_on_error(order):
             moved += settle(order, venue(order.venue))
+    if budget is not None and budget.cut:
+        _cut_at[purpose] = asked
     return moved
 
 

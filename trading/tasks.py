@@ -11,8 +11,8 @@ from maxxit.core.errors import Retryable, Unknown
 from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
+from trading import approvals, passes, poison
 from trading import execute as executing
-from trading import poison
 from trading import settle as settling
 from trading.fund import fund_due
 from trading.models import Order
@@ -26,25 +26,42 @@ BATCH = 200
 
 
 def execute_pass() -> Counts:
-    """One pass of the fourth stage: exits first, then what is in flight, then new entries."""
+    """All of the fourth stage, for one process that does everything: closing orders first, then `entry_pass`.
+
+    The workers divide it: closing orders are the exits worker's (`positions.tasks.sweep_exits`).
+    """
     closing = executing.place_due("close", policy(), BATCH)
-    settled = settling.settle_due()
+    settled = settling.settle_due("close")
+    if closing.due >= BATCH:
+        wake.after_commit("orders.waiting")
+    entries = entry_pass()
+    return Counts(
+        into=entries.into + closing.sent + sum(closing.blocked.values()) + settled,
+        out=entries.out + closing.sent + settled,
+        detail=entries.detail | {"closing_sent": closing.sent, "closing_blocked": closing.blocked},
+    )
+
+
+def entry_pass() -> Counts:
+    """One pass of the fourth stage: entries in flight, then new ones. What its time does not suffice for is the next
+    pass's, which follows at once."""
+    seconds = passes.policy().pass_seconds
+    settling_time, placing_time = passes.TimeBudget(seconds), passes.TimeBudget(2 * seconds)
+    settled = settling.settle_due("open", settling_time)
     expired = executing.expire()
     fund_due()
     planned = executing.fan_out()
-    opening = executing.place_due("open", policy(), BATCH)
+    opening = executing.place_due("open", policy(), BATCH, placing_time)
     signals = executing.conclude()
-    if max(closing.due, opening.due) >= BATCH:
+    if opening.due >= BATCH or settling_time.cut or placing_time.cut:
         wake.after_commit("orders.waiting")
     return Counts(
-        into=planned + settled + closing.sent + sum(closing.blocked.values()),
-        out=opening.sent + closing.sent + settled,
+        into=planned + settled,
+        out=opening.sent + settled,
         detail={
             "planned": planned,
             "sent": opening.sent,
             "blocked": opening.blocked,
-            "closing_sent": closing.sent,
-            "closing_blocked": closing.blocked,
             "settled": settled,
             "expired": expired,
             "signals": signals,
@@ -52,21 +69,23 @@ def execute_pass() -> Counts:
     )
 
 
-def settle_pass() -> Counts:
-    """Ask about every order in flight."""
-    in_flight = Order.objects.filter(state__in=IN_FLIGHT).count()
-    return Counts(in_flight, settling.settle_due() if in_flight else 0)
+def settle_pass(purpose: str = "") -> Counts:
+    """Ask about every order in flight, or those of one purpose."""
+    in_flight = Order.objects.filter(state__in=IN_FLIGHT)
+    count = (in_flight.filter(purpose=purpose) if purpose else in_flight).count()
+    budget = passes.TimeBudget(passes.policy().pass_seconds)
+    return Counts(count, settling.settle_due(purpose, budget) if count else 0)
 
 
 LEFT_BEHIND = """
-SELECT EXISTS (SELECT FROM orders WHERE state = 'planned' AND attempts < %(tries)s)
+SELECT EXISTS (SELECT FROM orders WHERE state = 'planned' AND purpose = 'open' AND attempts < %(tries)s)
     OR EXISTS (SELECT FROM signals s WHERE s.state = 'pending'
                AND NOT EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id AND o.purpose = 'open'))
 """
 
 
 def wake_left_behind() -> bool:
-    """Wake `execute` where its own wake was lost with Redis: an exit must not wait for half an hour."""
+    """Wake `execute` where its own wake was lost with Redis: an entry must not wait for half an hour."""
     with connection.cursor() as cursor:
         cursor.execute(LEFT_BEHIND, {"tries": poison.TRIES})
         [waiting] = cursor.fetchone()
@@ -77,8 +96,8 @@ def wake_left_behind() -> bool:
 
 @shared_task(base=Fenced)
 def settle() -> int:
-    """Sweep: how orders in flight stand, between the passes of `execute`; and whether one was left behind."""
-    moved = settle_pass().out
+    """Sweep: how entries in flight stand, between the passes of `execute`; and whether one was left behind."""
+    moved = settle_pass("open").out
     wake_left_behind()
     return moved
 
@@ -101,7 +120,13 @@ def reconcile() -> int:
     return sum(bool(one.unexplained) for one in safes) + sum(bool(one.unexplained) for one in purses)
 
 
+@shared_task
+def watch_approvals() -> int:
+    """Warn staff of approvals that are about to expire; returns how many warnings."""
+    return approvals.warn()
+
+
 @shared_task(bind=True, base=Fenced)
 def execute(self: Task, run_id: int | None = None) -> dict[str, Any]:
-    """Sweep: every planned order to its venue, every order in flight to its end."""
-    return run_stage("execute", execute_pass, run_id=run_id, task=self)
+    """Sweep: every planned entry to its venue, every entry in flight to its end."""
+    return run_stage("execute", entry_pass, run_id=run_id, task=self)

@@ -275,7 +275,7 @@ def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
         if not venue_policy(order.venue).paper:
             wake.after_commit("orders.waiting")
             continue
-        with poison.watched(order):
+        with poison.quarantine_on_error(order):
             placed.count(execute.place(order, venue(order.venue), risk_policy()))
     execute.conclude()
     done = Order.objects.filter(signal=signal, purpose="open").order_by("pk")

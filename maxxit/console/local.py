@@ -16,12 +16,17 @@ from maxxit.env import Env, local_secret
 from trading.chain import local as local_chain
 
 WORKERS = {
+    "exits": "exits",  # stop losses wait for nobody: this worker serves nothing else
+    "execute": "execute",
+    "monitor": "monitor,market",
+    "guard": "guard",
     "llm": "llm",  # a slow model delays nothing but models
-    "execute": "execute",  # the only one that signs
-    "monitor": "monitor,market",  # stop losses wait for nobody
-    "general": "ingest,generate,notify,default",
+    "notify": "notify",  # nor a silent webhook anything but deliveries
+    "general": "ingest,generate,default",
 }
 """Worker process -> its queues, the first named first."""
+SIGNING_WORKERS = frozenset({"exits", "execute"})
+"""Those that place orders, and are given the executor's key."""
 SOFT_SHUTDOWN_SECONDS = "3"
 """Ctrl-C should take less than ten seconds; a task that needs longer is handed back and done again later."""
 WORKER_PATIENCE = 5.0
@@ -58,7 +63,7 @@ def processes(env: Env, concurrency: int) -> list[Child]:
         Child(
             f"worker-{name}",
             [*celery, "worker", "-Q", queues, "-n", node(name), "-c", str(concurrency), "--without-mingle"],
-            common | stopping | (signing if name == "execute" else {}),
+            common | stopping | (signing if name in SIGNING_WORKERS else {}),
             stage=1,
             patience=WORKER_PATIENCE,
         )

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from maxxit.console import checks, figures, status
 from maxxit.console.auth import address, caller_of
 from maxxit.pipeline.models import CanaryMark
-from maxxit.pipeline.stages import STAGES
+from maxxit.pipeline.stages import SWEEPS
 from positions import pause, performance
 from positions.models import Position
 from trading import gate
@@ -92,7 +92,7 @@ class Machine(Collector):
             "job_lag_seconds", "how late each job is", {job.name: job.lag_seconds for job in jobs}, "job"
         )
         now, last = timezone.now(), {job.task: job.last_run for job in jobs}
-        ages = {one.name: (now - at).total_seconds() for one in STAGES if (at := last.get(one.task))}
+        ages = {one.name: (now - at).total_seconds() for one in SWEEPS if (at := last.get(one.task))}
         yield _gauge("stage_age_seconds", "since the last pass of each stage", ages, "stage")
         signed = {mark.queue: (now - mark.signed_at).total_seconds() for mark in CanaryMark.objects.all()}
         yield _gauge("canary_age_seconds", "since a worker of each queue signed", signed, "queue")

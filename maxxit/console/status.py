@@ -12,7 +12,7 @@ from django_celery_beat.models import PeriodicTask
 
 from maxxit.console.schemas import moment
 from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
-from maxxit.pipeline.stages import STAGES
+from maxxit.pipeline.stages import STAGES, SWEEPS
 
 BEAT_WRITES = timedelta(minutes=3)
 """Beat writes down when it sent a job at most this much later; jobs that leave no trace of their own look older."""
@@ -57,7 +57,7 @@ def queue_of(task: str) -> str:
 def jobs() -> list[Job]:
     """Every job of the schedule, and every stage, by name."""
     passes = {row.stage: row for row in StageRun.objects.order_by("stage", "-started_at").distinct("stage")}
-    by_task = {stage.task: passes.get(stage.name) for stage in STAGES}
+    by_task = {stage.task: passes.get(stage.name) for stage in SWEEPS}
     traces = {
         "maxxit.pipeline.tasks.run_pipeline": PipelineRun.objects.aggregate(at=Max("started_at"))["at"],
         "maxxit.pipeline.tasks.canary": CanaryMark.objects.aggregate(at=Max("signed_at"))["at"],

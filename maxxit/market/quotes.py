@@ -95,6 +95,14 @@ def latest(symbols: Sequence[str], *, closing: bool = False) -> dict[str, Quote]
     }
 
 
+def last_known(symbol: str) -> Quote | None:
+    """The last price that was accepted, whatever its age; None where there is none that is positive and finite."""
+    row = QuoteRow.objects.filter(symbol=symbol).first()
+    if row is None or not row.price.is_finite() or row.price <= 0:
+        return None
+    return Quote(row.symbol, row.price, row.at, row.source, row.trusted_for_entries)
+
+
 UPSERT = """
 INSERT INTO quotes (symbol, price, at, source, trusted_for_entries, doubt)
 SELECT s, p, t, o, d = '', d

@@ -17,14 +17,14 @@ from maxxit.core.errors import MaxxitError
 from maxxit.events.admin_links import EMPTY, Book, BookInline, leave, link, log
 from maxxit.pipeline.models import FRESH, CanaryMark, PipelineRun, Release, StageRun
 from maxxit.pipeline.now import chain_now, stage_now
-from maxxit.pipeline.stages import STAGES
+from maxxit.pipeline.stages import SWEEPS
 
 
 class StageForm(BaseDialogForm):
     """Which stage to run now."""
 
     stage = forms.ChoiceField(
-        choices=[(one.name, f"{one.name}: {one.what}") for one in STAGES], widget=UnfoldAdminSelectWidget
+        choices=[(one.name, f"{one.name}: {one.what}") for one in SWEEPS], widget=UnfoldAdminSelectWidget
     )
 
 

@@ -38,56 +38,81 @@ STAGES = (
         "execute",
         "trading.tasks.execute",
         "execute",
-        "fan signals out to deployments, check every gate and limit, send, settle",
-        wakes_on=("stage.generate", "position.closing", "orders.waiting"),
+        "fan signals out to deployments, check every gate and limit, send, settle entries",
+        wakes_on=("stage.generate", "orders.waiting"),
     ),
     Stage(
         "monitor",
         "positions.tasks.monitor",
         "monitor",
-        "book fills, let positions leave by their exits, book PnL, fees and profit share",
+        "book fills, open and close positions, book PnL, fees and profit share",
         wakes_on=(
             "execution.completed",
             "order.partially_filled",
             "order.rejected",
             "order.canceled",
             "order.expired",
-            "quotes.moved",
+            "execution.blocked",
         ),
     ),
 )
 """In the order of the pipeline: a run is one Celery chain over these."""
 
-QUEUES = ("ingest", "llm", "generate", "execute", "monitor", "market", "notify", "default")
+EXITS = Stage(
+    "exits",
+    "positions.tasks.sweep_exits",
+    "exits",
+    "claim every exit that is due, place its closing order at once, settle closing orders",
+    wakes_on=(
+        "quotes.moved",
+        "position.closing",
+        "position.open",
+        "exits.waiting",
+        "kill_switch.pulled",
+        "gate.opened",
+        "gate.approved",
+    ),
+)
+"""Beside the pipeline, on a worker of its own: it waits for no entry, no booking, no model and no delivery."""
+SWEEPS = (*STAGES, EXITS)
+
+QUEUES = (
+    "exits", "ingest", "llm", "generate", "execute", "monitor", "guard", "market", "notify", "default",
+)  # fmt: skip
 
 ALERTS = (
     "kill_switch.pulled", "kill_switch.released", "gate.opened", "gate.closed", "gate.approved", "gate.revoked",
     "exits.paused", "exits.resumed", "order.quarantined", "ctpost.quarantined", "reconcile.unexplained",
-    "login.blocked", "safe.entries_stopped",
+    "login.blocked", "safe.entries_stopped", "flatten.unclosed", "approval.expiring", "approval.expired",
 )  # fmt: skip
 """Events that staff is told of at once."""
 
-WAKES = (
-    {event: tuple(s.task for s in STAGES if event in s.wakes_on) for s in STAGES for event in s.wakes_on}
-    | {"rule.matched": ("maxxit.notify.tasks.deliver",)}
-    | dict.fromkeys(ALERTS, ("maxxit.notify.tasks.alert",))
+DELIVER, ALERT = "maxxit.notify.tasks.deliver", "maxxit.notify.tasks.alert"
+_WAITING = (
+    *((event, one.task) for one in SWEEPS for event in one.wakes_on),
+    ("rule.matched", DELIVER),
+    *((event, ALERT) for event in ALERTS),
 )
+WAKES = {event: tuple(task for name, task in _WAITING if name == event) for event, _ in _WAITING}
 """Event name -> tasks to wake."""
 
-ROUTES = {stage.task: {"queue": stage.queue} for stage in STAGES} | {
+ROUTES = {one.task: {"queue": one.queue} for one in SWEEPS} | {
     "maxxit.knowledge.*": {"queue": "default"},
     "maxxit.market.*": {"queue": "market"},
     "maxxit.notify.*": {"queue": "notify"},
     "maxxit.pipeline.*": {"queue": "default"},
+    # They read much and sign nothing: no order and no booking waits for them.
+    "positions.tasks.watch_risk": {"queue": "guard"},
+    "trading.tasks.reconcile": {"queue": "guard"},
+    "trading.tasks.watch_approvals": {"queue": "guard"},
     "positions.*": {"queue": "monitor"},
     "trading.*": {"queue": "execute"},
-    "trading.tasks.reconcile": {"queue": "default"},  # it reads much and signs nothing: no order waits for it
 }
 
 
 def stage(name: str) -> Stage:
     """The stage of that name. Raises KeyError with the known names."""
-    for one in STAGES:
+    for one in SWEEPS:
         if one.name == name:
             return one
-    raise KeyError(f"no stage {name!r}; known: {', '.join(s.name for s in STAGES)}")
+    raise KeyError(f"no stage {name!r}; known: {', '.join(s.name for s in SWEEPS)}")

@@ -26,9 +26,9 @@ from maxxit.market.instruments import all_instruments
 from maxxit.market.venues import venues
 from maxxit.pipeline.runs import Counts, announce
 from maxxit.pipeline.schedule import schedule
-from maxxit.pipeline.stages import STAGES
+from maxxit.pipeline.stages import EXITS, STAGES
 from positions.performance import total_equity
-from positions.tasks import monitor_pass, snapshot_pass
+from positions.tasks import exit_pass, monitor_pass, snapshot_pass
 from signals_app import ingest, tasks
 from signals_app.sources.jsonl import OVERLAP, JsonlSource
 from trading import gate
@@ -73,6 +73,7 @@ class Recorded:
         stages = {stage.task: (stage.name, functions[stage.name]) for stage in STAGES}
         return {
             **stages,
+            EXITS.task: (EXITS.name, exit_pass),
             "trading.tasks.settle": ("settle", settle_pass),
             "positions.tasks.take_snapshots": ("snapshots", snapshot_pass),
         }

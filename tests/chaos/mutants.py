@@ -352,7 +352,7 @@ MUTANTS = (
     ),
     bug(
         "a broken order is tried for ever",
-        ("trading.poison:watched", 'attempts=F("attempts") + 1', 'attempts=F("attempts")'),
+        ("trading.poison:_charge", 'attempts=F("attempts") + 1', 'attempts=F("attempts")'),
         test="tests/trading/test_settle.py",
         beyond=True,
     ),

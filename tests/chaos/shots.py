@@ -80,8 +80,8 @@ WHERE a.state = 'active' AND a.venue = 'paper' AND random() < 0.25"""
 """Besides the demo's own posts, so that every kill finds something on its way."""
 TIME_PASSES = "UPDATE positions SET time_exit_at = now() WHERE state = 'open' AND random() < 0.3"
 EXECUTE = "trading.tasks.execute"
-POOLS = ("worker-execute", "worker-monitor", "worker-llm", "worker-general")
-TARGETS = (*PATTERNS, *(f"pool of {name}" for name in POOLS[:2]), "FLUSHALL", "FLUSHALL again")
+POOLS = ("worker-exits", "worker-execute", "worker-monitor")
+TARGETS = (*PATTERNS, *(f"pool of {name}" for name in POOLS), "FLUSHALL", "FLUSHALL again")
 END_SECONDS = 60.0
 """Without a step of any order, after the last fault: what has not ended then is lost (I3)."""
 BACK_SECONDS = 90.0

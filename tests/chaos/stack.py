@@ -24,8 +24,11 @@ UP = ("ready after", "not answering after")
 """What it says when all is started; on a busy machine some of it answers later."""
 
 PATTERNS = {
+    "worker-exits": r"celery .*worker -Q exits",
     "worker-execute": r"celery .*worker -Q execute",
     "worker-monitor": r"celery .*worker -Q monitor",
+    "worker-guard": r"celery .*worker -Q guard",
+    "worker-notify": r"celery .*worker -Q notify",
     "worker-llm": r"celery .*worker -Q llm",
     "worker-general": r"celery .*worker -Q ingest",
     "beat": r"celery .*beat",

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from maxxit.celery import app
 from maxxit.events import wake
-from maxxit.pipeline.stages import STAGES
+from maxxit.pipeline.stages import EXITS, STAGES
 
 TASK = "positions.tasks.monitor"
 
@@ -87,7 +87,7 @@ def test_a_stage_is_woken_after_the_commit_and_not_before(
     for callback in callbacks:
         callback()
 
-    assert woken == {TASK}
+    assert woken == {EXITS.task}
 
 
 @pytest.mark.django_db

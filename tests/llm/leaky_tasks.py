@@ -11,7 +11,7 @@ from maxxit.pipeline.runs import Counts, run_stage
 from signals_app.models import CtPost
 from tests.llm.canaries import KNOWN
 from trading.models import Order
-from trading.poison import watched
+from trading.poison import quarantine_on_error
 
 SAID = [disguise for _, disguise in KNOWN.values()]
 ALL = " | ".join(SAID)
@@ -71,6 +71,6 @@ def stage() -> None:
 @app.task(name="tests.leak.order", ignore_result=False)
 def order() -> int:
     """In a step of an order that fails."""
-    with watched(Order.objects.get()):
+    with quarantine_on_error(Order.objects.get()):
         raise RuntimeError(ALL)
     return 1

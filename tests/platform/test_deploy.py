@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from maxxit.console.local import WORKERS
+from maxxit.console.local import SIGNING_WORKERS, WORKERS
 from maxxit.env import BASE_DIR
+from maxxit.pipeline.stages import QUEUES
 
 UNITS = BASE_DIR / "deploy" / "systemd"
 EXECUTOR = {"EXECUTOR_KEYSTORE", "EXECUTOR_PASSWORD", "EXECUTOR_PASSWORD_FILE"}
@@ -37,9 +38,9 @@ def test_every_variable_of_the_example_reaches_a_container(services: dict[str, A
     assert _variables() - handed - NOT_HANDED_ON == set()
 
 
-def test_the_executors_key_reaches_the_executing_worker_alone(services: dict[str, Any]) -> None:
+def test_the_executors_key_reaches_the_workers_that_place_orders_alone(services: dict[str, Any]) -> None:
     holders = {name for name, one in services.items() if EXECUTOR & set(one.get("environment", {}))}
-    assert holders == {"worker-execute"}
+    assert holders == {f"worker-{name}" for name in SIGNING_WORKERS}
 
 
 @pytest.mark.parametrize(("name", "queues"), WORKERS.items())
@@ -47,6 +48,21 @@ def test_a_worker_serves_the_same_queues_everywhere(services: dict[str, Any], na
     command = services[f"worker-{name}"]["command"]
     assert command[command.index("-Q") + 1] == queues
     assert f"QUEUES={queues}\n" in (UNITS / f"worker-{name}.env").read_text()
+
+
+@pytest.mark.parametrize("queue", ["exits", "guard", "llm", "notify"])
+def test_exits_guard_models_and_deliveries_have_a_worker_each_that_serves_nothing_else(queue: str) -> None:
+    assert [queues for queues in WORKERS.values() if queue in queues.split(",")] == [queue]
+
+
+def test_every_queue_has_one_worker() -> None:
+    served = [queue for queues in WORKERS.values() for queue in queues.split(",")]
+    assert sorted(served) == sorted(QUEUES)
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_the_target_starts_every_worker(name: str) -> None:
+    assert f"maxxit-worker@{name}.service" in (UNITS / "maxxit.target").read_text()
 
 
 @pytest.mark.parametrize("name", ["web", "beat", "stream"])

@@ -1,11 +1,14 @@
 """Signals to orders: fanned out once, reserved under every limit, sent or blocked with the reason."""
 
+import threading
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import connection, transaction
 
 from maxxit.core import clock
 from maxxit.core.errors import Retryable, StaleState, Unknown
@@ -15,7 +18,7 @@ from signals_app.models import CtPost, Signal
 from tests import builders as make
 from tests.builders import T0
 from tests.trading.conftest import Desk
-from trading import execute, gate, ledger, limits, tasks
+from trading import execute, gate, ledger, limits, passes, tasks
 from trading.models import Order
 from trading.policy import policy
 from trading.states import OrderState
@@ -670,23 +673,187 @@ def test_a_poisoned_order_is_set_aside_after_three_tries_and_stops_no_other(
     assert bad.state == "filled"
 
 
+# --- the gate before the venue -------------------------------------------------------------------------------------
+
+
+class Asked:
+    """Counts what is asked of the desk's venue."""
+
+    def __init__(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.questions: list[str] = []
+        for name in ("problem", "expected_price", "balances", "find"):
+            monkeypatch.setattr(desk.venue, name, self._counted(name, getattr(desk.venue, name)))
+
+    def _counted(self, name: str, real: Any) -> Any:
+        def asked(*args: Any) -> Any:
+            self.questions.append(name)
+            return real(*args)
+
+        return asked
+
+
+def _shut(desk: Desk) -> None:
+    gate.set_dry_run("paper", True, by="test", reason="test")
+
+
+def _no_entries(desk: Desk) -> None:
+    gate.kill("no_entries", by="test", reason="test")
+
+
+def _sent_just_now(desk: Desk) -> None:
+    desk.placed()
+
+
+def _sent_already(desk: Desk) -> None:
+    Order.objects.filter(state="planned").update(client_order_id="mx-before")
+
+
+def _no_quote(desk: Desk) -> None:
+    desk.time.move(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("stops", "reason"),
+    [
+        (_shut, "dry_run"),
+        (_no_entries, "kill_switch"),
+        (_sent_just_now, "cooldown"),
+        (_sent_already, "duplicate_idempotency_key"),
+        (_no_quote, "no_price"),
+    ],
+)
+def test_nothing_is_asked_of_the_venue_for_an_order_that_is_stopped_without_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, stops: Any, reason: str
+) -> None:
+    order = desk.planned()
+    stops(desk)
+    asked = Asked(desk, monkeypatch)
+    verdict = desk.place(Order.objects.get(pk=order.pk))
+
+    assert (verdict.reason, asked.questions) == (reason, [])
+    assert make.event_names(of=subject(order)) == ["execution.blocked"]
+
+
+def test_nothing_is_asked_of_the_venue_for_an_exit_at_a_shut_gate(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
+    _shut(desk)
+    asked = Asked(desk, monkeypatch)
+
+    assert (desk.place(order).reason, asked.questions) == ("dry_run", [])
+
+
+def test_what_changes_while_the_venue_is_asked_still_stops_the_order(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: Any) -> str:
+        _shut(desk)
+        return ""
+
+    monkeypatch.setattr(desk.venue, "problem", slow)
+    order = desk.placed()
+
+    assert (order.state, order.reason) == ("blocked", "dry_run")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_exit_does_not_wait_for_the_lock_of_the_platform(desk: Desk) -> None:
+    """An entry of another account is being reserved by another worker; the exit is reserved meanwhile."""
+    ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D(1), "trade")])
+    close = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
+
+    def entry() -> None:
+        try:
+            with transaction.atomic():
+                limits.lock("another account")
+                held.set()
+                done.wait(10)
+        finally:
+            connection.close()
+
+    held, done = threading.Event(), threading.Event()
+    worker = threading.Thread(target=entry)
+    worker.start()
+    try:
+        assert held.wait(10)
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '5s'")
+        assert desk.place(close).allowed
+    finally:
+        done.set()
+        worker.join()
+        with connection.cursor() as cursor:
+            cursor.execute("RESET lock_timeout")
+
+
+# --- a time limit --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("purpose", ["open", "close"])
+def test_a_time_limit_is_charged_to_no_order_and_the_next_pass_resumes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, purpose: str
+) -> None:
+    if purpose == "open":
+        order = desk.planned()
+    else:
+        held = ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D(1), "trade")
+        ledger.post("held", [held])
+        order = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
+
+    def slow(*_: Any) -> str:
+        raise SoftTimeLimitExceeded
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.venue, "problem", slow)
+        for _ in range(4):
+            with pytest.raises(SoftTimeLimitExceeded):
+                execute.place_due(purpose, policy(), 10)
+    order.refresh_from_db()
+    assert (order.state, order.attempts, order.last_error) == ("planned", 0, "")
+    execute.place_due(purpose, policy(), 10)
+    order.refresh_from_db()
+    assert order.state == "filled"
+
+
+def test_a_pass_whose_time_is_over_takes_no_new_entry_and_wakes_itself(
+    desk: Desk, woken: set[str], monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    order = desk.planned()
+    monkeypatch.setattr(passes.TimeBudget, "left", lambda budget: setattr(budget, "cut", True))
+    with django_capture_on_commit_callbacks(execute=True):
+        tasks.entry_pass()
+    order.refresh_from_db()
+
+    assert (order.state, order.attempts) == ("planned", 0)
+    assert "trading.tasks.execute" in woken
+
+
 # --- a wake that was lost with Redis ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["entry", "exit", "signal"])
+@pytest.mark.parametrize("what", ["entry", "signal"])
 def test_the_sweep_every_15_seconds_wakes_execute_for_what_was_left_behind(
     desk: Desk, what: str, woken: set[str], django_capture_on_commit_callbacks: Any
 ) -> None:
     if what == "signal":
         desk.signal()
-    elif what == "entry":
-        desk.planned()
     else:
-        make.order(desk.purse, purpose="close", side="sell", quantity=Decimal("0.4"))
+        desk.planned()
     with django_capture_on_commit_callbacks(execute=True):
         tasks.settle()
 
     assert woken == {"trading.tasks.execute"}
+
+
+def test_an_exit_that_was_left_behind_is_the_exits_sweep_s(
+    desk: Desk, woken: set[str], django_capture_on_commit_callbacks: Any
+) -> None:
+    make.order(desk.purse, purpose="close", side="sell", quantity=Decimal("0.4"))
+    with django_capture_on_commit_callbacks(execute=True):
+        tasks.settle()
+
+    assert woken == set()
 
 
 def test_nothing_left_behind_wakes_nobody_and_neither_does_what_was_set_aside(

@@ -46,6 +46,8 @@ class Request:
     """After this the venue must not act on it any more."""
     trade: str = ""
     """deployment/signal: what an entry and its exits have in common, for venues that keep positions themselves."""
+    urgent: bool = False
+    """A person or the kill switch closes; `reference_price` may then be the last known, of any age."""
 
 
 @dataclass(frozen=True, slots=True)

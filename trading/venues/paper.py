@@ -55,7 +55,7 @@ class PaperVenue(Venue):
         told = prepared.payload
         if clock.now() >= datetime.fromisoformat(told["deadline"]):
             raise Rejected("the order came after its deadline", code="deadline_passed")
-        if not quotes.latest([told["symbol"]], closing=True):
+        if not quotes.latest([told["symbol"]], closing=True) and not _is_urgent(told):
             raise Rejected(f"the paper exchange has no quote of {told['symbol']}", code="no_price")
         order, new = PaperOrder.objects.get_or_create(
             client_order_id=prepared.ref, defaults=_terms(told) | {"accepted_at": clock.now()}
@@ -115,17 +115,18 @@ class PaperVenue(Venue):
 
     def _match(self, order: PaperOrder) -> None:
         """Fill what is left, up to the depth, at the quote made worse by the slippage."""
-        quote = quotes.latest([order.symbol], closing=True).get(order.symbol)
-        left = order.quantity - order.filled
-        if quote is None or left <= ZERO or order.canceled:
+        quote, left = _quote(order), order.quantity - order.filled
+        at = quote.price if quote else order.last_price
+        if at is None or left <= ZERO or order.canceled:
             return
-        token = instrument(order.symbol)
-        price = self._worse(quote.price, order.symbol, order.side)
+        token, now = instrument(order.symbol), clock.now()
+        price = self._worse(at, order.symbol, order.side)
         quantity = min(left, max(token.round_quantity(self.depth_usd / price), token.lot))
         cash = usdc(quantity * price)
         fee = usdc(cash * self.fee)
+        age = max(round((now - quote.at).total_seconds()), 0) if quote else None
         PaperFill.objects.create(
-            order=order, quantity=quantity, price=price, cash=cash, fee=fee, at=clock.now()
+            order=order, quantity=quantity, price=price, cash=cash, fee=fee, quote_age_seconds=age, at=now
         )
         order.filled += quantity
         order.save(update_fields=["filled"])
@@ -139,7 +140,18 @@ class PaperVenue(Venue):
         balance.save(update_fields=["amount"])
 
 
+def _is_urgent(told: Mapping[str, Any]) -> bool:
+    return told.get("urgent") == str(True)
+
+
 def _terms(told: Mapping[str, Any]) -> dict[str, Any]:
     return {name: told[name] for name in ("account", "symbol", "side")} | {
-        "quantity": Decimal(told["quantity"])
+        "quantity": Decimal(told["quantity"]),
+        "last_price": Decimal(told["reference_price"]) if _is_urgent(told) else None,
     }
+
+
+def _quote(order: PaperOrder) -> quotes.Quote | None:
+    """The usable quote; for an urgent order the last known one."""
+    fresh = quotes.latest([order.symbol], closing=True).get(order.symbol)
+    return fresh or (quotes.last_known(order.symbol) if order.last_price is not None else None)

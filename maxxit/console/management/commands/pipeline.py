@@ -9,7 +9,7 @@ from maxxit.console.ops import OpsCommand, by_option, operator
 from maxxit.console.schemas import moment
 from maxxit.pipeline.models import PipelineRun
 from maxxit.pipeline.now import chain_now, stage_now
-from maxxit.pipeline.stages import STAGES
+from maxxit.pipeline.stages import SWEEPS
 
 
 class Command(OpsCommand):
@@ -25,7 +25,7 @@ class Command(OpsCommand):
     def options(self, parser: CommandParser, action: str) -> None:
         """Of each subcommand."""
         if action == "stage":
-            parser.add_argument("name", choices=[stage.name for stage in STAGES], help="which stage")
+            parser.add_argument("name", choices=[stage.name for stage in SWEEPS], help="which stage")
         if action == "runs":
             parser.add_argument("-n", type=int, default=10, help="how many (default 10)")
         else:

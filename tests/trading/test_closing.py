@@ -1,0 +1,230 @@
+"""Closing orders side by side: a stuck account delays itself, no account has two under way, nothing is lost."""
+
+import threading
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from maxxit.core.errors import Retryable
+from tests import builders as make
+from tests.builders import RecordedClock
+from tests.fakes import FakeVenue
+from trading import closing, ledger, passes
+from trading.models import Order
+from trading.venues.base import Venue
+
+D = Decimal
+SECONDS = 20
+"""After which a test that waits has failed."""
+
+
+def due(pk: int, account: str, *, venue: str = "paper") -> closing.Due:
+    return closing.Due(pk, venue, account, planned=True)
+
+
+class Gate:
+    """Work that stands still until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.open, self.ended = threading.Event(), threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.begun.set()
+        assert self.open.wait(SECONDS)
+        self.ended.set()
+
+
+@pytest.fixture
+def stuck() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.open.set()
+
+
+# --- lanes ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_account_has_one_order_under_way(stuck: Gate) -> None:
+    lanes = closing.Lanes(4)
+    assert lanes.start(due(1, "a"), stuck)
+    assert stuck.begun.wait(SECONDS)
+
+    assert not lanes.start(due(2, "a"), lambda: None)
+    assert lanes.start(due(3, "b"), lambda: None)
+
+
+def test_an_account_is_free_again_when_its_order_is_done(stuck: Gate) -> None:
+    lanes = closing.Lanes(4)
+    lanes.start(due(1, "a"), stuck)
+    stuck.open.set()
+    lanes.wait(SECONDS)
+
+    assert lanes.start(due(2, "a"), lambda: None)
+
+
+def test_a_venue_whose_lanes_are_all_busy_leaves_the_other_venues_theirs(stuck: Gate) -> None:
+    lanes = closing.Lanes(1)
+    assert lanes.start(due(1, "a"), stuck)
+
+    assert not lanes.start(due(2, "b"), lambda: None)
+    assert lanes.start(due(3, "c", venue="safe"), lambda: None)
+
+
+def test_an_error_in_a_lane_ends_that_step_only() -> None:
+    lanes = closing.Lanes(1)
+    ran: list[int] = []
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    assert lanes.start(due(1, "a"), broken)
+    lanes.wait(SECONDS)
+    assert lanes.start(due(2, "a"), lambda: ran.append(2))
+    lanes.wait(SECONDS)
+
+    assert ran == [2]
+
+
+def test_without_lanes_a_step_runs_at_once() -> None:
+    ran: list[int] = []
+    lanes = closing.Lanes(0)
+
+    assert lanes.start(due(1, "a"), lambda: ran.append(1))
+    assert (ran, lanes.wait(0)) == ([1], False)
+
+
+# --- passes --------------------------------------------------------------------------------------------------------
+
+
+class StuckVenue(FakeVenue):
+    """A venue that does not answer about some accounts until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stuck_accounts: set[str] = set()
+        self.open, self.begun = threading.Event(), threading.Event()
+        self.asked: list[str] = []
+
+    def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
+        self.asked.append(account)
+        if account in self.stuck_accounts:
+            self.begun.set()
+            assert self.open.wait(SECONDS)
+        return super().problem(deployment, account, symbol, purpose)
+
+
+@pytest.fixture
+def slow_venue(
+    time: RecordedClock, no_approval_file: object, use_venue: Callable[[Venue], None]
+) -> Iterator[StuckVenue]:
+    venue = StuckVenue()
+    use_venue(venue)
+    make.open_gate()
+    make.price("ETH", "2000")
+    yield venue
+    venue.open.set()
+
+
+def closing_orders(count: int, each: int = 1) -> list[Order]:
+    """Planned closing orders of so many accounts that hold what they close."""
+    made = []
+    agent = make.agent()
+    for _ in range(count):
+        purse = make.booked_deployment(agent)
+        held = ledger.Move("venue:paper", f"deployment:{purse.pk}", "ETH", D(each), "trade")
+        ledger.post(f"held:{purse.pk}", [held])
+        made += [make.order(purse, purpose="close", side="sell", quantity=D("0.4")) for _ in range(each)]
+    return made
+
+
+def states() -> list[str]:
+    return list(Order.objects.order_by("pk").values_list("state", flat=True))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_orders_of_many_accounts_leave_in_one_pass(slow_venue: StuckVenue) -> None:
+    closing_orders(6, each=2)
+    closed = closing.run(lambda: 0, closing.Lanes(4))
+
+    assert states() == ["filled"] * 12
+    assert (closed.placed.due, closed.placed.sent, closed.placed.blocked) == (12, 12, {})
+    assert set(slow_venue.effects.values()) == {1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stuck_account_delays_itself_alone_and_the_next_pass_leaves_it_alone(
+    slow_venue: StuckVenue,
+) -> None:
+    first, *_ = closing_orders(5)
+    slow_venue.stuck_accounts = {first.account}
+    lanes = closing.Lanes(4)
+    closing.run(lambda: 0, lanes)
+    assert states() == ["planned"] + ["filled"] * 4
+    closing.run(lambda: 0, lanes)
+    assert slow_venue.asked.count(first.account) == 1
+    slow_venue.open.set()
+    while lanes.wait(SECONDS):
+        pass
+    closing.run(lambda: 0, lanes)
+
+    assert states() == ["filled"] * 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_exits_are_claimed_while_an_account_is_stuck(slow_venue: StuckVenue) -> None:
+    [first] = closing_orders(1)
+    slow_venue.stuck_accounts = {first.account}
+    lanes = closing.Lanes(2)
+    later: list[Order] = []
+
+    def claim() -> int:
+        if slow_venue.begun.is_set() and not later:
+            later.extend(closing_orders(1))
+        return len(later)
+
+    for _ in range(2):
+        closing.run(claim, lanes)
+
+    assert states() == ["planned", "filled"]
+
+
+@pytest.mark.django_db
+def test_a_pass_whose_time_is_over_leaves_the_rest_and_wakes_the_next(
+    slow_venue: StuckVenue,
+    woken: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    closing_orders(3)
+    looks = iter([True, True, False])  # for the pass, for its first order, then no more
+    monkeypatch.setattr(passes.TimeBudget, "left", lambda budget: next(looks, False))
+    with django_capture_on_commit_callbacks(execute=True):
+        closing.run(lambda: 0, closing.Lanes(0))
+
+    assert states() == ["filled", "planned", "planned"]
+    assert "positions.tasks.sweep_exits" in woken
+
+
+@pytest.mark.django_db
+def test_what_is_in_flight_is_asked_about_after_everything_was_placed(slow_venue: StuckVenue) -> None:
+    slow_venue.fills_at_once = False
+    waiting, *_ = closing_orders(1)
+    closing.run(lambda: 0, closing.Lanes(0))
+    closing_orders(1)
+
+    assert [one.planned for one in closing.due()] == [True, False]
+    slow_venue.fill(Order.objects.get(pk=waiting.pk).venue_ref)
+    closing.run(lambda: 0, closing.Lanes(0))
+    assert states() == ["filled", "accepted"]
+
+
+@pytest.mark.django_db
+def test_an_order_that_the_venue_does_not_take_is_tried_once_a_pass(slow_venue: StuckVenue) -> None:
+    closing_orders(1)
+    slow_venue.objection = Retryable("away")
+    closed = closing.run(lambda: 0, closing.Lanes(0))
+
+    assert closed.placed.blocked == {"venue_unreadable": 1}
+    assert len(slow_venue.asked) == 1

@@ -1,0 +1,60 @@
+"""Approvals that are about to expire, or have: entries stop then, exits go on, and staff is told in time."""
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from maxxit.core import clock
+from maxxit.events.models import Event
+from maxxit.events.record import record, subject
+from trading.models import Approval
+from trading.passes import policy
+
+LOOK_BACK = timedelta(days=1)
+"""An approval that expired longer ago is no news."""
+EXPIRED = "entries stopped, exits go on"
+EXPIRING = "then entries stop, exits go on"
+
+
+def warn() -> int:
+    """Record `approval.expiring` at each configured time before an approval ends, and `approval.expired` when it has;
+    each once for an approval, none where another approval stands longer. Returns how many events."""
+    now = clock.now()
+    soonest = timedelta(hours=max(policy().approval_warning_hours))
+    ending = Approval.objects.filter(
+        revoked_at=None, expires_at__gt=now - LOOK_BACK, expires_at__lte=now + soonest
+    )
+    return sum(_warn_of(pk, now) for pk in ending.order_by("pk").values_list("pk", flat=True))
+
+
+@transaction.atomic
+def _warn_of(pk: int, now: datetime) -> bool:
+    """The warning that is due for one approval; whether there was one. Two workers record it once."""
+    approval = Approval.objects.select_for_update().get(pk=pk)
+    step = _step(approval, now)
+    if not step or approval.revoked_at is not None or _is_covered(approval):
+        return False
+    name = "approval.expired" if step == "expired" else "approval.expiring"
+    if Event.objects.filter(name=name, subject=subject(approval), data__step=step).exists():
+        return False
+    until = f"{approval.expires_at:%Y-%m-%d %H:%M} UTC"
+    means = EXPIRED if step == "expired" else EXPIRING
+    record(name, approval, step=step, scope=approval.scope, until=until, means=means)
+    return True
+
+
+def _step(approval: Approval, now: datetime) -> str:
+    """The latest step that is reached: expired, 1 h, 24 h. A warning earlier than the approval itself is none."""
+    if approval.expires_at <= now:
+        return "expired"
+    for hours in sorted(policy().approval_warning_hours):
+        at = approval.expires_at - timedelta(hours=hours)
+        if approval.approved_at < at <= now:
+            return f"{hours} h"
+    return ""
+
+
+def _is_covered(approval: Approval) -> bool:
+    """Whether another approval of the same scope, or of all venues, stands longer."""
+    others = Approval.objects.filter(scope__in=(approval.scope, "*"), revoked_at=None)
+    return others.filter(expires_at__gt=approval.expires_at).exists()
