@@ -23,7 +23,7 @@ from maxxit.events.admin_links import (
     state_column,
 )
 from positions import watch
-from positions.models import ExitPause, PnlSnapshot, Position, ProfitMark
+from positions.models import ExitPause, PnlSnapshot, Position, ProfitMark, UnreadAccount
 from positions.performance import with_unrealised
 
 
@@ -204,6 +204,15 @@ class ExitPauseAdmin(Book):
     list_filter = (("resumed_at", admin.EmptyFieldListFilter),)
     search_fields = ("reason", "paused_by")
     date_hierarchy = "paused_at"
+
+
+@admin.register(UnreadAccount)
+class UnreadAccountAdmin(Book):
+    """Accounts whose venue does not say what they hold; after a while the guard stops their entries."""
+
+    list_display = ("account", "venue", "since")
+    list_filter = ("venue",)
+    search_fields = ("account",)
 
 
 @admin.register(PnlSnapshot)

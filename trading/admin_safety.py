@@ -122,6 +122,7 @@ class KillSwitchAdmin(Book):
     list_display = (
         "pulled_at",
         "level",
+        "account",
         "standing",
         "cause",
         "reason",
@@ -130,7 +131,7 @@ class KillSwitchAdmin(Book):
         "released_by",
     )
     list_filter = ("level", "cause", ("released_at", admin.EmptyFieldListFilter))
-    search_fields = ("reason", "pulled_by", "release_reason")
+    search_fields = ("account", "reason", "pulled_by", "release_reason")
     date_hierarchy = "pulled_at"
 
     @display(description="state", label={"latched": "danger", "released": "success"})

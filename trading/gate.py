@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Case, QuerySet, When
 
+from agents.models import Deployment
 from maxxit.core import clock, correlation
 from maxxit.core.config import ROOT
 from maxxit.core.errors import Rejected
@@ -84,10 +86,17 @@ def open_venues() -> list[str]:
         return [venue for (venue,) in cursor.fetchall()]
 
 
+def latched() -> QuerySet[KillSwitch]:
+    """Every switch that nobody has released, the platform's first, then the newest."""
+    return KillSwitch.objects.filter(released_at=None).order_by(
+        Case(When(account="", then=0), default=1), "-pk"
+    )
+
+
 def kill_level(account: str = "") -> str:
     """The strictest level latched for the platform, or for `account` where one is given; empty for none."""
-    latched = KillSwitch.objects.filter(released_at=None, account__in={"", account})
-    return max(latched.values_list("level", flat=True), key=LEVELS.index, default="")
+    standing = KillSwitch.objects.filter(released_at=None, account__in={"", account})
+    return max(standing.values_list("level", flat=True), key=LEVELS.index, default="")
 
 
 @transaction.atomic
@@ -141,20 +150,23 @@ def kill_all(switches: Sequence[KillSwitch]) -> list[KillSwitch]:
             raise Rejected(f"{one.level!r} is not one of {', '.join(LEVELS)}", code="unknown_level")
         one.pulled_at = clock.now()
     pulled = KillSwitch.objects.bulk_create(switches)
-    record_all(
-        "kill_switch.pulled", KillSwitch, ((one.pk, correlation.current(), _told(one)) for one in pulled)
-    )
+    _record("kill_switch.pulled", pulled)
     return pulled
 
 
-def _told(switch: KillSwitch) -> dict[str, str]:
-    whose = {"account": switch.account} if switch.account else {}
-    return {
-        "level": switch.level,
-        "cause": switch.cause,
-        "by": switch.pulled_by,
-        "reason": switch.reason,
-    } | whose
+def _record(name: str, switches: Sequence[KillSwitch]) -> None:
+    """Write down what happened to the switches; one of an account names it and its owner, who is told too."""
+    stopped = {one.account for one in switches if one.account}
+    theirs = Deployment.objects.filter(account__in=stopped).exclude(owner=None).order_by("pk")
+    owners = dict(theirs.values_list("account", "owner"))
+
+    def data(one: KillSwitch) -> dict[str, Any]:
+        by, reason = (one.released_by, one.release_reason) if one.released_at else (one.pulled_by, one.reason)
+        told = {"level": one.level, "cause": one.cause, "by": by, "reason": reason}
+        whose = {"account": one.account, "owner_id": owners.get(one.account)}
+        return told | {name: value for name, value in whose.items() if value}
+
+    record_all(name, KillSwitch, ((one.pk, correlation.current(), data(one)) for one in switches))
 
 
 @transaction.atomic
@@ -163,12 +175,12 @@ def release(*, by: str, reason: str, account: str | None = None) -> int:
     returns how many there were."""
     if not reason.strip():
         raise Rejected("releasing the kill switch needs a reason", code="reason_missing")
-    latched = KillSwitch.objects.select_for_update().filter(released_at=None)
+    standing = KillSwitch.objects.select_for_update().filter(released_at=None)
     if account is not None:
-        latched = latched.filter(account=account)
-    released = list(latched)
+        standing = standing.filter(account=account)
+    released = list(standing)
     for one in released:
         one.released_at, one.released_by, one.release_reason = clock.now(), by, reason
         one.save(update_fields=["released_at", "released_by", "release_reason"])
-        record("kill_switch.released", one, by=by, reason=reason)
+    _record("kill_switch.released", released)
     return len(released)

@@ -272,6 +272,16 @@ class KillSwitch(models.Model):
         whose = f" for {self.account}" if self.account else ""
         return f"{self.level}{whose}: {self.reason}"
 
+    @property
+    def stops(self) -> str:
+        """What it stops, in words."""
+        what = {
+            "no_entries": "no new position is opened, exits go on",
+            "reduce_only": "no position is opened or grows, exits go on",
+            "flatten": "no position is opened, and every open one is closed at the market",
+        }[self.level]
+        return f"{f'account {self.account}' if self.account else 'all accounts'}: {what}"
+
 
 class PaperOrder(models.Model):
     """The paper exchange's own book: it knows nothing of our orders but their client order id."""

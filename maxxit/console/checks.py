@@ -249,6 +249,8 @@ def gates() -> Iterator[Check]:
     yield Check(
         "kill switch", not latched, f"latched: {latched}" if latched else "not pulled", _release(latched)
     )
+    stopped = sorted({one.account for one in gate.latched() if one.account})
+    yield Check("stopped accounts", True, f"{len(stopped)}: {', '.join(stopped[:5])}" if stopped else "none")
     open_now = gate.open_venues()
     paused = pause.standing()
     yield Check(

@@ -69,6 +69,8 @@ class Machine(Collector):
         level = gate.kill_level()
         latched = {one: float(one == level) for one in gate.LEVELS}
         yield _gauge("kill_switch", "1 for the strictest latched level", latched, "level")
+        stopped = gate.latched().exclude(account="").order_by().values("account").distinct().count()
+        yield _gauge("stopped_accounts", "accounts whose own kill switch is latched", {"": stopped})
         today = figures.figures(figures.midnight(timezone.now()))
         yield _gauge("daily_pnl_usd", "realised since midnight UTC, after fees", {"": float(today.realised)})
         yield _gauge(

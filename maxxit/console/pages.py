@@ -30,7 +30,7 @@ from maxxit.market.venues import venues
 from positions.models import Position
 from positions.performance import with_unrealised
 from trading import gate
-from trading.models import KillSwitch, Order
+from trading.models import Order
 from trading.states import IN_FLIGHT
 
 ROWS = 15
@@ -60,7 +60,13 @@ def dashboard_data(person: Person) -> dict[str, Any]:
         "blocked": _why_not(person),
         "purses": visible(Deployment.objects.all(), person).count(),
         "kill_level": gate.kill_level(),
+        "stopped": gate.latched().filter(account__in=_accounts(person)).exclude(account="")[:ROWS],
     }
+
+
+def _accounts(person: Person) -> QuerySet[Deployment, str]:
+    """The accounts that this person's deployments trade from."""
+    return visible(Deployment.objects.all(), person).order_by().values_list("account", flat=True)
 
 
 def _why_not(person: Person) -> list[dict[str, Any]]:
@@ -132,14 +138,28 @@ class StopForm(forms.Form):
         initial="no_entries",
         widget=UnfoldAdminRadioSelectWidget,
     )
+    account = forms.CharField(
+        max_length=80,
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="only this one; empty: everybody",
+    )
     reason = forms.CharField(
         max_length=300, widget=UnfoldAdminTextInputWidget, help_text="who reads the log will ask"
     )
 
+    def clean_account(self) -> str:
+        """An account that somebody trades from: a misspelt one would stop nobody."""
+        account: str = self.cleaned_data["account"]
+        if account and not Deployment.objects.filter(account=account).exists():
+            raise forms.ValidationError(f"no deployment trades from the account {account}")
+        return account
+
 
 class ReleaseForm(forms.Form):
-    """Why it may go on."""
+    """Why it may go on; for one account, or for everybody."""
 
+    account = forms.CharField(max_length=80, required=False)
     reason = forms.CharField(
         max_length=300, widget=UnfoldAdminTextInputWidget, help_text="what was found and done"
     )
@@ -160,26 +180,29 @@ def stop(request: HttpRequest) -> HttpResponse:
         told = _let_go(request, form) if releasing else _pull(request, form)
         messages.success(request, told)
         return redirect("admin:index")
-    latched = KillSwitch.objects.filter(released_at=None).order_by("-pk")
+    latched = gate.latched()
     context = admin.site.each_context(request) | {
         "title": "Stop",
         "pull": pull,
         "let_go": let_go,
         "latched": latched,
+        "stopped_accounts": sorted({one.account for one in latched if one.account}),
     }
     return render(request, "console/stop.html", context)
 
 
 def _pull(request: HttpRequest, form: forms.Form) -> str:
     level, reason = form.cleaned_data["level"], form.cleaned_data["reason"]
-    switch = gate.kill(level, by=request.user.get_username(), reason=reason)
-    log(request, [switch], f"Pulled: {level}: {reason}")
-    return f"the kill switch is latched: {switch.get_level_display()}"
+    account = form.cleaned_data["account"]
+    switch = gate.kill(level, by=request.user.get_username(), reason=reason, account=account)
+    log(request, [switch], f"Pulled: {switch}")
+    return f"the kill switch is latched: {switch.stops}"
 
 
 def _let_go(request: HttpRequest, form: forms.Form) -> str:
-    latched = list(KillSwitch.objects.filter(released_at=None))
-    count = gate.release(by=request.user.get_username(), reason=form.cleaned_data["reason"])
+    account = form.cleaned_data["account"] or None
+    latched = [one for one in gate.latched() if account in (None, one.account)]
+    count = gate.release(by=request.user.get_username(), reason=form.cleaned_data["reason"], account=account)
     log(request, latched, f"Released: {form.cleaned_data['reason']}")
     return f"{count} released: orders may leave again"
 
@@ -199,7 +222,7 @@ def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
             for reason, count in figures.blocked().items()
         ],
         "gates": [(name, name in open_now, checks.money(venue)) for name, venue in venues().items()],
-        "latched": KillSwitch.objects.filter(released_at=None).order_by("-pk"),
+        "latched": gate.latched(),
         "open_note": f"{flying} orders in flight",
         "stop_url": reverse("stop"),
     }

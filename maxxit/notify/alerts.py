@@ -40,14 +40,15 @@ def write() -> int:
 def message_of(row: Alert, address: str, secret: str) -> Message:
     """The event in one line, and whole."""
     event = row.event
-    told = ", ".join(f"{name} {value}" for name, value in event.data.items())
+    data = {name: value for name, value in event.data.items() if name != "owner_id"}
+    told = ", ".join(f"{name} {value}" for name, value in data.items())
     return Message(
         ident=f"a_{row.pk}",
         name=event.name,
         at=event.at.isoformat(),
         user=row.user.get_username(),
         text=f"{event.name.replace('_', ' ').replace('.', ' ')} ({event.subject}): {told}",
-        data={"subject": event.subject} | event.data,
+        data={"subject": event.subject} | data,
         address=address,
         secret=secret,
     )

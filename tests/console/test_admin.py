@@ -216,6 +216,21 @@ def test_the_stop_button_stands_on_every_page_and_works(world: World) -> None:
     assert LogEntry.objects.count() == 2
 
 
+def test_one_account_is_stopped_and_released_alone(world: World) -> None:
+    browser, stop = world.logged_in(world.staff), reverse("stop")
+    mine = world.of_alice.deployment.account
+    wrong = browser.post(stop, {"level": "flatten", "reason": "x", "account": "nobody"})
+    assert "no deployment trades from the account nobody" in wrong.content.decode()
+    browser.post(stop, {"level": "flatten", "reason": "odd fills", "account": mine})
+    browser.post(stop, {"level": "no_entries", "reason": "drill"})
+    assert (gate.kill_level(mine), gate.kill_level()) == ("flatten", "no_entries")
+    assert f"account {mine}: no position is opened" in browser.get(stop).content.decode()
+    assert mine in browser.get(reverse("admin:trading_killswitch_changelist")).content.decode()
+
+    browser.post(stop, {"release": "1", "reason": "all clear", "account": mine})
+    assert (gate.kill_level(mine), gate.kill_level()) == ("no_entries", "no_entries")
+
+
 def test_the_first_page_tells_what_the_machine_does(world: World) -> None:
     page = world.logged_in(world.staff).get("/admin/").content.decode()
     for said in ("gate paper", "worker:monitor", "cooldown", "ingest", "Open positions", "Equity"):

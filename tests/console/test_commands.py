@@ -278,6 +278,24 @@ def test_kill_and_resume(world: World) -> None:
         said("kill", "everything", "--reason=x")
 
 
+def test_kill_and_resume_one_account(world: World) -> None:
+    mine = world.of_alice.deployment.account
+    assert told("kill", "flatten", "--reason=odd fills", f"--account={mine}")["level"] == "flatten"
+    told("kill", "no_entries", "--reason=drill")
+    assert gate.kill_level() == "no_entries"
+    assert {(one["account"], one["level"]) for one in told("status")["kill_switches"]} == {
+        ("", "no_entries"),
+        (mine, "flatten"),
+    }
+    assert f"account {mine}: no position is opened, and every open one is closed" in said("status")
+
+    out = said("resume", "--reason=found it", f"--account={mine}")
+    assert "still latched: all accounts: no new position is opened" in out
+    assert (gate.kill_level(mine), gate.kill_level()) == ("no_entries", "no_entries")
+    with pytest.raises(CommandError, match="no deployment trades from the account 'nobody'"):
+        said("kill", "flatten", "--reason=x", "--account=nobody")
+
+
 def test_figures(world: World) -> None:
     ever = told("pnl")
     assert (ever["realised_usdc"], ever["closed"], ever["win_rate"], ever["best"]) == ("76.32", 2, "1", "ETH")

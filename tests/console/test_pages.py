@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from maxxit.console import charts, figures
 from tests import builders
 from tests.console.conftest import World
-from trading import ledger
+from trading import gate, ledger
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -31,6 +31,15 @@ def test_a_newcomers_dashboard_is_empty_and_says_what_to_do(world: World) -> Non
     page = world.logged_in(User.objects.create_user("new")).get("/").content.decode()
     assert "You have no deployment yet" in page
     assert world.of_alice.agent.name not in page
+
+
+def test_a_stopped_account_is_shown_to_its_owner_alone(world: World) -> None:
+    gate.kill(
+        "reduce_only", by="maxxit", reason="drawdown is 12 %", account=world.of_alice.deployment.account
+    )
+    assert "drawdown is 12 %" in world.logged_in(world.alice).get("/").content.decode()
+    assert "drawdown is 12 %" not in world.logged_in(world.bob).get("/").content.decode()
+    assert "drawdown is 12 %" in world.logged_in(world.staff).get("/").content.decode()
 
 
 def test_the_chain_page_tells_everything_in_order(world: World) -> None:

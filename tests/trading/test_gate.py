@@ -3,8 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 
 from maxxit.core import clock
+from maxxit.notify import alerts
+from maxxit.notify.models import Alert
 from tests import builders as make
 from tests.conftest import RecordedClock
 from trading import gate, risk
@@ -87,3 +90,21 @@ def test_flatten_of_one_account_closes_its_positions_alone(opened: RecordedClock
     for position in (mine, other):
         position.refresh_from_db()
     assert (mine.state, other.state) == ("closing", "open")
+
+
+def test_the_owner_of_a_stopped_account_is_told_and_no_other_customer() -> None:
+    owner, other, _ = (
+        User.objects.create_user(name, is_staff=name == "staff") for name in ("owner", "other", "staff")
+    )
+    mine = make.deployment(make.agent(), owner=owner)
+    make.deployment(make.agent(), owner=other)
+    gate.kill("reduce_only", by="maxxit", reason="drawdown", account=mine.account)
+    gate.kill("no_entries", by="ann", reason="drill")
+    alerts.write()
+
+    assert sorted(
+        (row.user.username, row.event.data.get("account", "")) for row in Alert.objects.all()
+    ) == [
+        ("owner", mine.account), ("staff", ""), ("staff", mine.account),
+    ]  # fmt: skip
+    assert "owner_id" not in alerts.message_of(Alert.objects.filter(user=owner).get(), "", "").text

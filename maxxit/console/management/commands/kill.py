@@ -1,9 +1,10 @@
-"""`manage.py kill LEVEL --reason …`: pull the kill switch."""
+"""`manage.py kill LEVEL --reason … [--account …]`: pull the kill switch."""
 
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from agents.models import Deployment
 from maxxit.console.ops import OpsCommand, by_option, operator
 from trading import gate
 
@@ -21,10 +22,19 @@ class Command(OpsCommand):
             help="no_entries: nothing new is opened; reduce_only: nothing grows; flatten: every position is closed",
         )
         parser.add_argument("--reason", required=True, help="why; it is written down")
+        parser.add_argument("--account", default="", help="stop only this account at its venue")
         by_option(parser)
 
     def run(self, **options: Any) -> Any:
         """Pull it."""
-        made = gate.kill(options["level"], by=operator(options["by"]), reason=options["reason"])
-        self.say(f"latched: {gate.kill_level()}, from the next order on ({made.reason})", "ERROR")
-        return {"id": made.pk, "level": gate.kill_level()}
+        account = options["account"]
+        if account and not Deployment.objects.filter(account=account).exists():
+            raise CommandError(
+                f"no deployment trades from the account {account!r}; see `manage.py portfolio`"
+            )
+        made = gate.kill(
+            options["level"], by=operator(options["by"]), reason=options["reason"], account=account
+        )
+        level = gate.kill_level(account)
+        self.say(f"latched: {level}, from the next order on ({made.reason}). {made.stops}", "ERROR")
+        return {"id": made.pk, "level": level, "account": account}

@@ -1,4 +1,4 @@
-"""`manage.py resume --reason …`: release the kill switch."""
+"""`manage.py resume --reason … [--account …]`: release the kill switch."""
 
 from typing import Any
 
@@ -16,10 +16,14 @@ class Command(OpsCommand):
     def options(self, parser: CommandParser, action: str) -> None:
         """Why."""
         parser.add_argument("--reason", required=True, help="what was found and done; it is written down")
+        parser.add_argument("--account", help="release only this account's; default: every latched one")
         by_option(parser)
 
     def run(self, **options: Any) -> Any:
         """Release."""
-        count = gate.release(by=operator(options["by"]), reason=options["reason"])
+        account = options["account"]
+        count = gate.release(by=operator(options["by"]), reason=options["reason"], account=account)
         self.say(f"{count} released" if count else "nothing was latched", "SUCCESS")
-        return {"released": count, "level": gate.kill_level()}
+        for switch in gate.latched():
+            self.say(f"still latched: {switch.stops} ({switch.reason})", "WARNING")
+        return {"released": count, "level": gate.kill_level(account or "")}

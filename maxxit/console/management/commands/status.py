@@ -1,10 +1,11 @@
-"""`manage.py status`: each job with its last run, next run, lag and worker."""
+"""`manage.py status`: each job with its last run, next run, lag and worker; and what the kill switch stops."""
 
 from typing import Any
 
 from maxxit.console import status
 from maxxit.console.ops import OpsCommand
 from maxxit.console.templatetags.figures import duration
+from trading import gate
 
 
 class Command(OpsCommand):
@@ -30,4 +31,15 @@ class Command(OpsCommand):
             for job in jobs
         ]
         self.table(("job", "rhythm", "last run (UTC)", "next run (UTC)", "late", "last pass", "worker"), rows)
-        return {"jobs": [job.as_json() for job in jobs]}
+        latched = list(gate.latched())
+        for switch in latched:
+            self.say(
+                f"kill switch, {switch.stops} ({switch.reason}; {switch.pulled_at:%Y-%m-%d %H:%M})", "ERROR"
+            )
+        return {
+            "jobs": [job.as_json() for job in jobs],
+            "kill_switches": [
+                {"account": one.account, "level": one.level, "cause": one.cause, "reason": one.reason}
+                for one in latched
+            ],
+        }
