@@ -1,36 +1,55 @@
-"""Text files as people have them: plain or gzip, with or without a byte-order mark, with any line ending."""
+"""Text files as people have them: plain, gzip or zip, with or without a byte-order mark, with any line ending."""
 
 import codecs
 import gzip
+import zipfile
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from maxxit.core.errors import Misconfigured
 
-GZIP_MAGIC = b"\x1f\x8b"
+GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
+"""How packed files begin."""
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number from 1, text without its line ending) of a UTF-8 file, gzip or not, whatever its name says.
+    """(line number from 1, text without its line ending) of a UTF-8 file, packed or not, whatever its name says.
 
-    Raises `Misconfigured` with file and line where the gzip data is damaged or a line is not UTF-8.
+    Raises `Misconfigured` with file and line where packed data is damaged, a zip holds several files, or a line is not
+    UTF-8.
     """
     with path.open("rb") as raw:
-        packed = raw.read(2) == GZIP_MAGIC
+        begins = raw.read(len(ZIP))
         raw.seek(0)
         number = 0
         try:
-            for number, line in enumerate(_unpacked(raw, packed), start=1):
+            for number, line in enumerate(_unpacked(path, raw, begins), start=1):
                 plain = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
                 try:
                     yield number, plain.decode().rstrip("\r\n")
                 except UnicodeDecodeError as error:
                     raise Misconfigured(f"{path}:{number}: not UTF-8: {error.reason}") from None
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise Misconfigured(f"{path}:{number + 1}: the gzip data is damaged: {error}") from error
+        except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+            raise Misconfigured(f"{path}:{number + 1}: the packed data is damaged: {error}") from error
 
 
-def _unpacked(raw: IO[bytes], packed: bool) -> Iterator[bytes]:
-    yield from gzip.GzipFile(fileobj=raw) if packed else raw
+def head(path: Path, most: int = 5) -> str:
+    """The first lines that are not empty."""
+    return "\n".join(islice((text for _, text in lines(path) if text.strip()), most))
+
+
+def _unpacked(path: Path, raw: IO[bytes], begins: bytes) -> Iterator[bytes]:
+    if begins.startswith(GZIP):
+        yield from gzip.GzipFile(fileobj=raw)
+    elif begins == ZIP:
+        with zipfile.ZipFile(raw) as packed:
+            names = [one for one in packed.namelist() if not one.endswith("/")]
+            if len(names) != 1:
+                raise Misconfigured(f"{path}: it holds {len(names)} files: unpack it and name one")
+            with packed.open(names[0]) as only:
+                yield from only
+    else:
+        yield from raw
