@@ -11,6 +11,8 @@ from trading.venues.base import Venue
 def venue(name: str) -> Venue:
     """The live venue. Raises `Misconfigured` for an unknown name or a wrong option."""
     stanza = venue_policy(name)
-    return VENUES.open(
+    made = VENUES.open(
         stanza.adapter, shorts=stanza.shorts, max_leverage=stanza.max_leverage, **stanza.options
     )
+    made.name = name
+    return made

@@ -84,6 +84,8 @@ ALERTS = (
     "kill_switch.pulled", "kill_switch.released", "gate.opened", "gate.closed", "gate.approved", "gate.revoked",
     "exits.paused", "exits.resumed", "order.quarantined", "ctpost.quarantined", "reconcile.unexplained",
     "login.blocked", "safe.entries_stopped", "flatten.unclosed", "approval.expiring", "approval.expired",
+    "transaction.refused", "transaction.stuck", "transaction.fees_at_limit", "transaction.nonce_ahead",
+    "transaction.replaced",
 )  # fmt: skip
 """Events that staff is told of at once."""
 

@@ -125,11 +125,12 @@ def fresh_nonce_on_nonce_too_low(*, rebuild: bool = False) -> None:
     from trading.chain import outbox
     from trading.wiring import venue
 
-    def lost(tx: Any, attempts: Any, chain: Any, pace: Any) -> None:
+    def used(tx: Any, attempts: Any, chain: Any, pace: Any) -> bool:
         if chain.nonce(tx.signer.address) > tx.nonce:
             _again(tx, chain, next(iter(venue("safe").signers.values())), pace, rebuild=rebuild)  # type: ignore[attr-defined]
+        return True
 
-    outbox._lost = lost
+    outbox._nonce_is_used = used
 
 
 def resend_without_stored_bytes(*, rebuild: bool = False) -> None:
@@ -138,11 +139,11 @@ def resend_without_stored_bytes(*, rebuild: bool = False) -> None:
 
     real = outbox.follow
 
-    def follow(tx: Any, chain: Any, signer: Any, pace: Any) -> None:
+    def follow(tx: Any, chain: Any, signer: Any, pace: Any, may_send: Any) -> None:
         tx.refresh_from_db()
         if tx.state == "signed" and tx.attempts.count() == 1 and tx.pk not in _mine:
             _again(tx, chain, signer, pace, rebuild=rebuild)
-        real(tx, chain, signer, pace)
+        real(tx, chain, signer, pace, may_send)
 
     commit, _mine = outbox.commit, set[int]()
 

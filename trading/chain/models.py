@@ -59,6 +59,10 @@ class ChainTransaction(models.Model):
     gas_used = models.PositiveBigIntegerField(null=True)
     gas_price = models.DecimalField(**WEI, null=True, help_text="wei a gas, as paid")
     logs = models.JSONField(default=list, help_text="of the final receipt, as JSON-RPC gives them")
+    refusals = models.PositiveSmallIntegerField(
+        default=0, help_text="looks in a row at which no node took it"
+    )
+    alerts = models.JSONField(default=list, help_text="the events that staff was alerted to because of it")
     correlation_id = models.UUIDField(null=True, db_index=True)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField(auto_now=True)
@@ -95,6 +99,9 @@ class ChainAttempt(models.Model):
     raw = models.TextField(help_text="0x hex; anyone may broadcast it, and it does what was meant, once")
     max_fee = models.DecimalField(**WEI, help_text="wei a gas")
     tip = models.DecimalField(**WEI, help_text="wei a gas")
+    cancels = models.BooleanField(
+        default=False, help_text="an empty transaction to ourselves: it only uses up the nonce"
+    )
     created_at = models.DateTimeField()
     broadcast_at = models.DateTimeField(null=True, help_text="when a node first took it")
 

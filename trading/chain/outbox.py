@@ -4,37 +4,52 @@
 signs it, in one database transaction under the signer's row; `follow` does whatever the chain asks for next:
 broadcast the stored bytes, raise the fees of the same nonce, note a receipt, take a reorg back, end.
 
+Whether a transaction may leave is asked of `MaySend` right before each broadcast and each rise of its fees. One that
+may not is only looked for in blocks, and ends once the module can no longer take it (`_expire`). Its nonce is used up
+by an empty transaction to ourselves when a later one waits for it (ADR 11).
+
 Each function may be killed at any instruction and called again, by any number of workers at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from enum import Enum
 from typing import Any, Protocol
 
 import structlog
 from django.db import transaction
+from django.db.models import QuerySet
 
 from maxxit.core import clock, correlation
-from maxxit.core.errors import Rejected, Retryable, StaleState
+from maxxit.core.errors import Rejected, Retryable, StaleState, Unknown
 from maxxit.events.record import advance, record
 from trading import ledger
+from trading.chain.facts import Receipt
 from trading.chain.models import ChainAttempt, ChainTransaction, Signer
-from trading.chain.rpc import Chain, Fault, Head, code_of
+from trading.chain.refusals import Refusal, fees_named, refusal
+from trading.chain.rpc import Chain, Fault, Head, NotTaken, code_of
 from trading.chain.signer import Signed, Unsigned
-from trading.chain.states import TxState
+from trading.chain.states import IN_FLIGHT, TxState
 
 log = structlog.get_logger(__name__)
 
-KNOWN = ("already known", "known transaction", "already imported", "already in mempool", "alreadyknown")
-NONCE_USED = ("nonce too low", "nonce is too low", "oldnonce", "invalid nonce")
-UNDERPRICED = ("underpriced", "less than block base fee", "fee too low", "feetoolow", "below base fee")
-NO_MONEY = ("insufficient funds", "insufficient balance")
+OPEN = (TxState.SIGNED, TxState.BROADCAST, TxState.EXPIRED)
+"""A nonce was given, and nothing with it is known to be in a block."""
+FOLLOWED = IN_FLIGHT | {TxState.EXPIRED}
 COIN_DECIMALS = 18
 BUMP_NUMERATOR, BUMP_DENOMINATOR = 115, 100
 """Both fees rise by at least 15 %: nodes ask for 10."""
+GWEI = 10**9
+TIP_LADDER = (1 * GWEI, 5 * GWEI, 25 * GWEI)
+"""The least tip in wei after the first, second and third refusal that names no amount; twice the last from then on."""
+REFUSED_LOOKS = 3
+"""So many looks in a row at which no node took it, and staff is alerted."""
+NONCE_GAP = 16
+"""How far the chain's nonce may be ahead of ours: further means a lie, or that another process holds the key."""
+STUCK_AFTER = 3
+"""Times `bump_after` that a transaction in front may stay unmined before staff is alerted for the one behind."""
 
 
 class Signs(Protocol):
@@ -45,6 +60,24 @@ class Signs(Protocol):
     def sign(self, tx: Unsigned) -> Signed:
         """Sign, or refuse."""
         ...
+
+
+class MaySend(Protocol):
+    """The gate in front of a transaction, as its venue reads it at this moment."""
+
+    def __call__(self, tx: ChainTransaction) -> bool:
+        """Whether the transaction may be broadcast now; False where that cannot be read."""
+        ...
+
+
+def receipts_only(tx: ChainTransaction) -> bool:
+    """Nothing may leave."""
+    return False
+
+
+def no_entries(tx: ChainTransaction) -> bool:
+    """What holds where no venue stands behind: nothing that opens may leave."""
+    return bool(tx.terms.get("purpose") != "open")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +136,16 @@ def commit(tx: ChainTransaction, call: Call, chain: Chain, signer: Signs, pace: 
     where another worker was first.
     """
     head = chain.head()
-    fees = first_fees(head, pace)
-    floor = chain.nonce(signer.address)
-    if int(chain.read("eth_getBalance", signer.address, "latest"), 16) < pace.gas_limit * fees[0]:
+    fees, block = first_fees(head, pace), hex(head.number)
+    floor, balance = chain.agreed_all(
+        [
+            (f"the nonce of {signer.address}", "eth_getTransactionCount", (signer.address, block)),
+            (f"the balance of {signer.address}", "eth_getBalance", (signer.address, block)),
+        ]
+    )
+    if balance < pace.gas_limit * fees[0]:
         raise Rejected(f"executor {signer.address} has no money for gas", code="executor_out_of_gas")
+    _refuse_far_nonce(tx, signer.address, floor)
     with transaction.atomic():
         row = _locked(tx.chain_id, signer.address)
         fresh = ChainTransaction.objects.select_for_update().get(pk=tx.pk)
@@ -126,25 +165,41 @@ def commit(tx: ChainTransaction, call: Call, chain: Chain, signer: Signs, pace: 
         )  # fmt: skip
 
 
+def _refuse_far_nonce(tx: ChainTransaction, address: str, floor: int) -> None:
+    """Raises Retryable, with an alert, where the chain's nonce is far ahead of ours. The first use adopts any nonce."""
+    row = Signer.objects.filter(chain_id=tx.chain_id, address=address).first()
+    if row is None or not row.next_nonce or floor <= row.next_nonce + NONCE_GAP:
+        return
+    _alert_once(tx, "transaction.nonce_ahead", executor=address, ours=row.next_nonce, chain=floor)
+    raise Retryable(
+        f"executor {address}: the chain's nonce {floor} is more than {NONCE_GAP} ahead of ours, {row.next_nonce}"
+    )
+
+
+def _alert_once(tx: ChainTransaction, name: str, **data: Any) -> None:
+    """Record an event that staff is alerted to, once for each transaction."""
+    with transaction.atomic():
+        fresh = ChainTransaction.objects.select_for_update().get(pk=tx.pk)
+        if name in fresh.alerts:
+            return
+        fresh.alerts = [*fresh.alerts, name]
+        fresh.save(update_fields=["alerts"])
+        log.error(name, transaction=tx.pk, **data)
+        record(name, tx, **data)
+
+
 def _locked(chain_id: int, address: str) -> Signer:
     """The signer's row, locked: one nonce at a time."""
     Signer.objects.get_or_create(chain_id=chain_id, address=address)
     return Signer.objects.select_for_update().get(chain_id=chain_id, address=address)
 
 
-def _store_attempt(tx: ChainTransaction, signer: Signs, fees: tuple[int, int]) -> ChainAttempt:
-    """Sign this intent with these fees and store the bytes."""
-    made = signer.sign(
-        Unsigned(
-            tx.chain_id,
-            int(tx.nonce or 0),
-            tx.to,
-            bytes.fromhex(tx.calldata[2:]),
-            tx.gas_limit,
-            fees[0],
-            fees[1],
-        )
-    )
+def _store_attempt(
+    tx: ChainTransaction, signer: Signs, fees: tuple[int, int], *, cancels: bool = False
+) -> ChainAttempt:
+    """Sign this intent with these fees and store the bytes. `cancels`: an empty transaction to ourselves instead."""
+    to, data = (signer.address, b"") if cancels else (tx.to, bytes.fromhex(tx.calldata[2:]))
+    made = signer.sign(Unsigned(tx.chain_id, int(tx.nonce or 0), to, data, tx.gas_limit, fees[0], fees[1]))
     return ChainAttempt.objects.create(
         transaction=tx,
         number=tx.attempts.count() + 1,
@@ -152,6 +207,7 @@ def _store_attempt(tx: ChainTransaction, signer: Signs, fees: tuple[int, int]) -
         raw="0x" + made.raw.hex(),
         max_fee=fees[0],
         tip=fees[1],
+        cancels=cancels,
         created_at=clock.now(),
     )
 
@@ -163,156 +219,309 @@ def first_fees(head: Head, pace: Pace) -> tuple[int, int]:
 
 def bumped(max_fee: int, tip: int, head: Head, pace: Pace) -> tuple[int, int] | None:
     """Both fees at least 15 % higher, and enough for this head; None when that would be above the limit."""
-    higher_tip = -(-tip * BUMP_NUMERATOR // BUMP_DENOMINATOR)
-    higher = max(-(-max_fee * BUMP_NUMERATOR // BUMP_DENOMINATOR), 2 * head.base_fee + higher_tip)
+    higher_tip = _higher(tip)
+    higher = max(_higher(max_fee), 2 * head.base_fee + higher_tip)
     return (higher, higher_tip) if higher <= pace.max_fee else None
+
+
+def raised(last: ChainAttempt, said: Sequence[str], head: Head, pace: Pace) -> tuple[int, int] | None:
+    """Fees that nodes which refused `last` would take, 15 % higher at least: what they name, or the next of the ladder.
+
+    Of several amounts the least counts: one node that takes it is enough, and one that lies costs nothing. None where
+    the limit does not allow it.
+    """
+    max_fee, tip = int(last.max_fee), int(last.tip)
+    named = [one for text in said if any(one := fees_named(text, max_fee, tip))]
+    base_fee, least = min(named, default=(0, 0))
+    if not named and not any("replace" in text.lower() for text in said):
+        step = last.number - 1
+        least = TIP_LADDER[step] if step < len(TIP_LADDER) else 2 * tip
+    higher_tip = max(_higher(tip), least)
+    wanted = max(_higher(max_fee), 2 * max(head.base_fee, base_fee) + higher_tip)
+    needed = max(_higher(max_fee), max(head.base_fee, base_fee) + higher_tip)
+    return (min(wanted, pace.max_fee), higher_tip) if needed <= pace.max_fee else None
+
+
+def _higher(fee: int) -> int:
+    return -(-fee * BUMP_NUMERATOR // BUMP_DENOMINATOR)
 
 
 # -- what the chain says
 
 
-def follow(tx: ChainTransaction, chain: Chain, signer: Signs | None, pace: Pace) -> None:
+def follow(
+    tx: ChainTransaction,
+    chain: Chain,
+    signer: Signs | None,
+    pace: Pace,
+    may_send: MaySend = no_entries,
+) -> None:
     """Take a signed transaction as far as it goes now. `signer` None: this process cannot raise fees.
 
-    Raises Retryable where the chain cannot be read, Unknown where a broadcast got no answer.
+    Raises Retryable where the chain cannot be read or no node takes it, Unknown where a broadcast got no answer.
     """
     tx.refresh_from_db()
-    if tx.state not in (TxState.SIGNED, TxState.BROADCAST, TxState.MINED):
+    if tx.state not in FOLLOWED:
         return
     attempts = list(tx.attempts.order_by("number"))
     receipt = find_receipt(chain, attempts)
     if receipt is not None:
+        _note_canceled(tx, chain, pace)
         _note(tx, receipt, chain, pace)
         return
     if tx.state == TxState.MINED:
         log.warning("receipt_vanished", transaction=tx.pk, block=tx.block_number)
         advance(tx, TxState.BROADCAST, why="reorg", block_number=None, block_hash="", mined_hash="")
-    answer = _send(tx, attempts[-1], chain)
-    if answer is Answer.NONCE_USED:
-        _lost(tx, attempts, chain, pace)
+    if tx.state == TxState.EXPIRED:
         return
-    if answer is Answer.UNDERPRICED:
-        if signer is not None:
-            _raise_fees(tx, attempts[-1], chain, signer, pace, at_once=True)
+    if not may_send(tx):
+        _expire(tx, attempts, chain, pace)
         return
     if signer is not None:
-        _raise_fees(tx, attempts[-1], chain, signer, pace, at_once=False)
-    receipt = find_receipt(chain, [*attempts, *tx.attempts.filter(number__gt=attempts[-1].number)])
-    if receipt is not None:
-        _note(tx, receipt, chain, pace)
+        _clear_the_way(tx, chain, signer, pace, may_send)
+    _push(tx, attempts, chain, signer, pace, may_send)
 
 
-def find_receipt(chain: Chain, attempts: list[ChainAttempt]) -> dict[str, Any] | None:
-    """The receipt of whichever attempt is in a block, as the endpoints agree; the newest attempt is asked first."""
-    for attempt in reversed(attempts):
-        found: dict[str, Any] | None = chain.agreed(
-            f"the receipt of {attempt.hash}", "eth_getTransactionReceipt", attempt.hash
-        )
-        if found is not None and found.get("blockHash"):
-            return found
-    return None
-
-
-class Answer(Enum):
-    """What the nodes say to stored bytes."""
-
-    TAKEN = "taken"
-    NONCE_USED = "nonce_used"
-    """Something with this nonce is in a block. Higher fees would change nothing, another nonce would trade twice."""
-    UNDERPRICED = "underpriced"
-
-
-def _send(tx: ChainTransaction, attempt: ChainAttempt, chain: Chain) -> Answer:
-    """Broadcast stored bytes. Raises Retryable where they are refused for another reason, Unknown on silence."""
-    try:
-        chain.broadcast(bytes.fromhex(attempt.raw[2:]))
-    except Fault as no:
-        text = no.text.lower()
-        if any(word in text for word in KNOWN):
-            log.info("already_known", transaction=tx.pk)
-        elif any(word in text for word in NONCE_USED):
-            log.info("not_taken", transaction=tx.pk, answer=no.text)
-            return Answer.NONCE_USED
-        elif any(word in text for word in UNDERPRICED):
-            log.info("not_taken", transaction=tx.pk, answer=no.text)
-            return Answer.UNDERPRICED
-        elif any(word in text for word in NO_MONEY):
-            raise Retryable(f"the executor has no money for gas: {no.text}") from no
-        else:
-            raise Retryable(f"transaction {tx.pk} was not taken: {no.text}") from no
-    if attempt.broadcast_at is None:
-        attempt.broadcast_at = clock.now()
-        attempt.save(update_fields=["broadcast_at"])
-    if tx.state == TxState.SIGNED:
-        advance(tx, TxState.BROADCAST, data={"hash": attempt.hash})
-    return Answer.TAKEN
-
-
-def _lost(tx: ChainTransaction, attempts: list[ChainAttempt], chain: Chain, pace: Pace) -> None:
-    """The nonce is used up, says a node. By one of our attempts: noted. By a stranger's, for good: replaced.
-
-    "nonce too low" means that something of this nonce is in a block: never, that it should be sent with another.
-    """
-    if tx.signer is None or tx.nonce is None or chain.nonce(tx.signer.address) <= tx.nonce:
+def _push(
+    tx: ChainTransaction,
+    attempts: list[ChainAttempt],
+    chain: Chain,
+    signer: Signs | None,
+    pace: Pace,
+    may_send: MaySend,
+) -> None:
+    """Broadcast the newest stored bytes, raise the fees where they are refused or had their time, and look again."""
+    no = _send(tx, attempts[-1], chain, may_send)
+    if no is not None and no.means(Refusal.NONCE_USED) and _nonce_is_used(tx, attempts, chain, pace):
         return
+    if signer is not None and (no is None or no.means(Refusal.FEES)):
+        _raise_fees(tx, attempts[-1], chain, signer, pace, may_send, said=no.texts if no else ())
+    if no is None:
+        receipt = find_receipt(chain, list(tx.attempts.order_by("number")))
+        if receipt is not None:
+            _note(tx, receipt, chain, pace)
+
+
+def _expire(tx: ChainTransaction, attempts: list[ChainAttempt], chain: Chain, pace: Pace) -> None:
+    """End what may not leave once it can no longer do anything: past its deadline in a final block, and in none.
+
+    From then on the module refuses the bytes wherever they are. Its nonce stays open until a later one needs it.
+    """
+    if attempts[-1].cancels or clock.now() < tx.deadline:
+        return
+    final = max(chain.head().number - pace.finality_depth + 1, 0)
+    if tx.signer is None or tx.nonce is None or chain.block(final).timestamp <= tx.deadline.timestamp():
+        return
+    if chain.nonce(tx.signer.address, hex(final)) <= tx.nonce:
+        advance(tx, TxState.EXPIRED, why="held_back", reason="held_back")
+
+
+def _clear_the_way(tx: ChainTransaction, chain: Chain, signer: Signs, pace: Pace, may_send: MaySend) -> None:
+    """Use up the nonces in front that are held back, or the bytes of `tx` would wait for them in every pool.
+
+    A nonce in front that may leave is its own order's: staff is alerted where it stays unmined for long.
+    """
+    for held in _in_front(tx).filter(state__in=OPEN):
+        try:
+            if held.state == TxState.EXPIRED or not may_send(held):
+                _cancel(held, chain, signer, pace, lambda _: may_send(tx))
+        except (
+            Retryable,
+            Unknown,
+        ) as error:  # the next look is soon enough; what is behind may leave meanwhile
+            log.warning("nonce_not_cleared", transaction=held.pk, error=str(error))
+        waited = clock.now() - min(held.attempts.values_list("created_at", flat=True))
+        if held.state in OPEN and waited > STUCK_AFTER * pace.bump_after:
+            _alert_once(
+                held, "transaction.stuck", nonce=held.nonce, behind=tx.idempotency_key, seconds=waited.total_seconds()
+            )  # fmt: skip
+
+
+def _in_front(tx: ChainTransaction) -> QuerySet[ChainTransaction]:
+    """The transactions whose nonces come before."""
+    found = ChainTransaction.objects.filter(signer=tx.signer, nonce__lt=tx.nonce)
+    return found.select_related("signer").order_by("nonce")
+
+
+def _note_canceled(tx: ChainTransaction, chain: Chain, pace: Pace) -> None:
+    """Take note of what became of nonces in front that were used up for `tx`: their orders may be over."""
+    for held in _in_front(tx).filter(state__in=[*OPEN, TxState.MINED], attempts__cancels=True).distinct():
+        receipt = find_receipt(chain, list(held.attempts.order_by("number")))
+        if receipt is not None:
+            with suppress(StaleState):  # another worker noted it at the same moment
+                _note(held, receipt, chain, pace)
+
+
+def _cancel(tx: ChainTransaction, chain: Chain, signer: Signs, pace: Pace, may_send: MaySend) -> None:
+    """Replace a transaction that is held back by an empty one with its nonce, stored before it is sent.
+
+    Whichever of them gets into a block is noted; its own bytes never leave again.
+    """
+    attempts = list(tx.attempts.order_by("number"))
     receipt = find_receipt(chain, attempts)
     if receipt is not None:
         _note(tx, receipt, chain, pace)
         return
+    if not attempts[-1].cancels:
+        head = chain.head()
+        fees = bumped(int(attempts[-1].max_fee), int(attempts[-1].tip), head, pace) or (
+            max(pace.max_fee, int(attempts[-1].max_fee)),
+            int(attempts[-1].tip),
+        )
+        with transaction.atomic():
+            _locked(tx.chain_id, signer.address)
+            if tx.attempts.count() != attempts[-1].number:
+                return  # another worker was first
+            attempts.append(_store_attempt(tx, signer, fees, cancels=True))
+            if tx.state == TxState.EXPIRED:
+                advance(tx, TxState.SIGNED, why="canceled")
+            record("transaction.cancel", tx, nonce=tx.nonce)
+    _push(tx, attempts, chain, signer, pace, may_send)
+
+
+def find_receipt(chain: Chain, attempts: list[ChainAttempt]) -> Receipt | None:
+    """The receipt of whichever attempt is in a block, as the endpoints agree; the newest attempt counts first."""
+    asked = [attempt.hash for attempt in reversed(attempts)]
+    found: list[Receipt | None] = chain.agreed_all(
+        [(f"the receipt of {one}", "eth_getTransactionReceipt", (one,)) for one in asked]
+    )
+    return next((one for one in found if one is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class No:
+    """What the nodes said that did not take stored bytes."""
+
+    texts: tuple[str, ...]
+
+    def means(self, kind: Refusal) -> bool:
+        """Whether one of them said so."""
+        return any(refusal(text) == kind for text in self.texts)
+
+
+def _send(tx: ChainTransaction, attempt: ChainAttempt, chain: Chain, may_send: MaySend) -> No | None:
+    """Broadcast stored bytes; None once a node has them, else why not where that says what to do next.
+
+    The only way out. Raises Retryable where the gate was shut meanwhile or they are refused for another reason,
+    Unknown on silence.
+    """
+    if not may_send(tx):
+        raise Retryable(f"transaction {tx.pk} is held back by the gate")
+    try:
+        chain.broadcast(bytes.fromhex(attempt.raw[2:]))
+    except NotTaken as error:
+        no = No(tuple(one.text for one in error.faults))
+        if not no.means(Refusal.KNOWN):
+            _refused(tx, no)
+            if no.means(Refusal.NONCE_USED) or no.means(Refusal.FEES):
+                return no
+            if error.silent:
+                raise Unknown(
+                    f"transaction {tx.pk} was not taken, and a node is silent: {error.text}"
+                ) from error
+            raise Retryable(f"transaction {tx.pk} was not taken: {error.text}") from error
+        log.info("already_known", transaction=tx.pk)
+    if attempt.broadcast_at is None:
+        attempt.broadcast_at = clock.now()
+        attempt.save(update_fields=["broadcast_at"])
+    if tx.refusals:
+        tx.refusals = 0
+        tx.save(update_fields=["refusals"])
+    if tx.state == TxState.SIGNED:
+        advance(tx, TxState.BROADCAST, data={"hash": attempt.hash})
+    return None
+
+
+def _refused(tx: ChainTransaction, no: No) -> None:
+    """Count a look at which no node took it; staff is alerted when that repeats."""
+    log.info("not_taken", transaction=tx.pk, answer="; ".join(no.texts))
+    tx.refusals += 1
+    tx.save(update_fields=["refusals"])
+    if tx.refusals >= REFUSED_LOOKS:
+        _alert_once(tx, "transaction.refused", looks=tx.refusals, why="; ".join(no.texts)[:300])
+
+
+def _nonce_is_used(tx: ChainTransaction, attempts: list[ChainAttempt], chain: Chain, pace: Pace) -> bool:
+    """Whether the endpoints agree with the node that says so. By one of our attempts: noted. By a stranger's: replaced.
+
+    "nonce too low" means that something of this nonce is in a block: never, that it should be sent with another.
+    """
+    if tx.signer is None or tx.nonce is None or chain.nonce(tx.signer.address) <= tx.nonce:
+        return False
+    receipt = find_receipt(chain, attempts)
+    if receipt is not None:
+        _note(tx, receipt, chain, pace)
+        return True
     deep = max(chain.head().number - pace.finality_depth + 1, 0)
     waited = clock.now() - attempts[-1].created_at >= pace.replaced_after
     if waited and chain.nonce(tx.signer.address, hex(deep)) > tx.nonce:
         log.error("nonce_taken_by_a_stranger", transaction=tx.pk, nonce=tx.nonce)
         advance(tx, TxState.REPLACED, why="nonce_taken", reason="nonce_taken")
+    return True
 
 
 def _raise_fees(
-    tx: ChainTransaction, last: ChainAttempt, chain: Chain, signer: Signs, pace: Pace, *, at_once: bool
+    tx: ChainTransaction,
+    last: ChainAttempt,
+    chain: Chain,
+    signer: Signs,
+    pace: Pace,
+    may_send: MaySend,
+    *,
+    said: Sequence[str] = (),
 ) -> None:
-    """Another attempt at the same nonce and calldata, stored before it is sent; once the last one had its time."""
-    if not at_once and clock.now() - last.created_at < pace.bump_after:
+    """Another attempt at the same nonce and calldata, stored before it is sent.
+
+    `said`: the words that `last` was refused with; none: once it had its time.
+    """
+    if not said and clock.now() - last.created_at < pace.bump_after:
         return
-    fees = bumped(int(last.max_fee), int(last.tip), chain.head(), pace)
+    head = chain.head()
+    fees = raised(last, said, head, pace) if said else bumped(int(last.max_fee), int(last.tip), head, pace)
     if fees is None:
-        log.error("fees_at_their_limit", transaction=tx.pk, max_fee=int(last.max_fee))
+        _alert_once(tx, "transaction.fees_at_limit", max_fee=int(last.max_fee), limit=pace.max_fee)
+        return
+    if not may_send(tx):
         return
     with transaction.atomic():
         _locked(tx.chain_id, signer.address)
         if tx.attempts.count() != last.number:
             return  # another worker was first
-        made = _store_attempt(tx, signer, fees)
+        made = _store_attempt(tx, signer, fees, cancels=last.cancels)
         record("transaction.bumped", tx, attempt=made.number, max_fee=fees[0], tip=fees[1])
-    _send(tx, made, chain)
+    _send(tx, made, chain, may_send)
 
 
-def _note(tx: ChainTransaction, receipt: dict[str, Any], chain: Chain, pace: Pace) -> None:
+def _note(tx: ChainTransaction, receipt: Receipt, chain: Chain, pace: Pace) -> None:
     """A receipt: mined; and final once it is deep enough in the chain that all agree on."""
-    number, block = int(receipt["blockNumber"], 16), str(receipt["blockHash"])
+    number, block = receipt.block_number, receipt.block_hash
     if tx.state == TxState.MINED and tx.block_hash != block:
         advance(tx, TxState.BROADCAST, why="reorg", block_number=None, block_hash="", mined_hash="")
     if tx.state != TxState.MINED:
         advance(
             tx, TxState.MINED, data={"block": number}, block_number=number, block_hash=block,
-            mined_hash=str(receipt["transactionHash"]),
+            mined_hash=receipt.transaction_hash,
         )  # fmt: skip
-    if chain.head().number - number + 1 < pace.finality_depth or chain.block_hash(number) != block:
+    if chain.head().number - number + 1 < pace.finality_depth:
         return
-    _end(tx, receipt, chain, pace)
+    agreed = chain.block(number)
+    if agreed.hash == block:
+        _end(tx, receipt, agreed.timestamp, chain, pace)
 
 
-def _end(tx: ChainTransaction, receipt: dict[str, Any], chain: Chain, pace: Pace) -> None:
-    """mined -> final or reverted, and the gas into the ledger: a revert costs as well."""
-    number, price = int(receipt["blockNumber"], 16), int(receipt.get("effectiveGasPrice") or "0x0", 16)
-    used = int(receipt["gasUsed"], 16)
-    cost = used * price + int(
-        receipt.get("l1Fee") or "0x0", 16
-    )  # rollups of the OP stack charge their data apart
-    paid: dict[str, Any] = {"gas_used": used, "gas_price": Decimal(price)}
-    good = int(receipt["status"], 16) == 1
-    why = "" if good else revert_code(tx, chain, number)
+def _end(tx: ChainTransaction, receipt: Receipt, timestamp: int, chain: Chain, pace: Pace) -> None:
+    """mined -> final, reverted or canceled, and the gas into the ledger: a revert costs as well."""
+    price = receipt.gas_price or 0
+    cost = receipt.gas_used * price + (receipt.l1_fee or 0)
+    paid: dict[str, Any] = {"gas_used": receipt.gas_used, "gas_price": Decimal(price)}
+    canceled = tx.attempts.filter(hash=receipt.transaction_hash, cancels=True).exists()
+    why = "" if receipt.succeeded or canceled else revert_code(tx, chain, receipt.block_number)
     with transaction.atomic():
-        if good:
-            advance(tx, TxState.FINAL, data={"block": number}, logs=receipt["logs"], **paid)
+        if canceled:
+            advance(tx, TxState.CANCELED, why="held_back", reason="held_back", **paid)
+        elif receipt.succeeded:
+            logs = [one.as_json() | {"blockTimestamp": hex(timestamp)} for one in receipt.logs]
+            advance(tx, TxState.FINAL, data={"block": receipt.block_number}, logs=logs, **paid)
         else:
             advance(tx, TxState.REVERTED, why=why, reason=why, **paid)
         if tx.signer is not None:

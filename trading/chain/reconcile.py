@@ -21,6 +21,7 @@ from agents.states import DeploymentState
 from maxxit.core.money import USDC, ZERO, plain
 from maxxit.events.record import record
 from trading import ledger
+from trading.chain import outbox
 from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, SafePlan, Signer
 from trading.chain.outbox import COIN_DECIMALS
 from trading.chain.states import IN_FLIGHT, TxState
@@ -33,7 +34,6 @@ from trading.wiring import venue
 log = structlog.get_logger(__name__)
 
 TRANSFER = "0x" + keccak(text="Transfer(address,address,uint256)").hex()
-BLOCKS_AT_ONCE = 5_000
 
 
 @dataclass
@@ -106,7 +106,9 @@ def purse(at: SafeVenue, signer: Signer) -> Purse:
     """
     block = max(at.chain.head().number - at.pace.finality_depth + 1, 0)
     result = Purse(signer.address, block, at.pace.coin)
-    held = int(at.chain.agreed("a balance", "eth_getBalance", signer.address, hex(block)), 16)
+    for tx in signer.transactions.filter(state=TxState.EXPIRED):
+        outbox.follow(tx, at.chain, None, at.pace, outbox.receipts_only)  # a late revert costs gas, too
+    held = at.chain.agreed("a balance", "eth_getBalance", signer.address, hex(block))
     account = ledger.executor_of(signer.address)
     with transaction.atomic():
         Signer.objects.select_for_update().get(pk=signer.pk)
@@ -199,24 +201,20 @@ def _foreign(at: SafeVenue, safe: str, start: int, end: int) -> Iterator[tuple[s
         token.address: (symbol, token.decimals) for symbol, token in at.places.tokens.items()
     }
     padded = "0x" + safe[2:].lower().rjust(64, "0")
-    for low in range(start, end + 1, BLOCKS_AT_ONCE):
-        span = {
-            "fromBlock": hex(low),
-            "toBlock": hex(min(low + BLOCKS_AT_ONCE - 1, end)),
-            "address": list(units),
-        }
-        for sign, topics in ((-1, [TRANSFER, padded]), (1, [TRANSFER, None, padded])):
-            found = at.chain.agreed("transfers", "eth_getLogs", span | {"topics": topics})
-            mine = set(
-                ChainAttempt.objects.filter(
-                    hash__in=[entry["transactionHash"] for entry in found]
-                ).values_list("hash", flat=True)
-            )
-            for entry in found:
-                if entry["transactionHash"] not in mine:
-                    symbol, decimals = units[to_checksum_address(entry["address"])]
-                    journal = f"external:{entry['transactionHash'][:34]}:{int(entry['logIndex'], 16)}:{sign}"
-                    yield journal, symbol, sign * whole(int(entry["data"], 16), decimals)
+    sides = ((-1, [TRANSFER, padded]), (1, [TRANSFER, None, padded]))
+    found = list(
+        at.chain.logs(start, end, [{"address": list(units), "topics": topics} for _, topics in sides])
+    )
+    hashes = {entry.transaction_hash for entry in found}
+    mine = set(ChainAttempt.objects.filter(hash__in=hashes).values_list("hash", flat=True))
+    for entry in found:
+        if entry.transaction_hash in mine:
+            continue
+        symbol, decimals = units[to_checksum_address(entry.address)]
+        for sign, topics in sides:
+            if entry.topics[len(topics) - 1] == padded:
+                journal = f"external:{entry.transaction_hash[:34]}:{entry.index}:{sign}"
+                yield journal, symbol, sign * whole(int(entry.data, 16), decimals)
 
 
 def _differences(safe: str, held: dict[str, Decimal]) -> dict[str, Decimal]:

@@ -76,7 +76,7 @@ class Signed:
 
 
 class Signer:
-    """Signs what is inside the policy: our module, open and close, at a bounded rate."""
+    """Signs what is inside the policy at a bounded rate: open and close of our module, and nothing to itself."""
 
     def __init__(
         self, account: "LocalAccount", *, chain_id: int, targets: Collection[str], per_minute: int
@@ -100,9 +100,10 @@ class Signer:
             raise Rejected(
                 f"this key signs for chain {self.chain_id}, not {tx.chain_id}", code="signer_chain"
             )
-        if tx.to not in self.targets:
+        cancels = tx.to == self.address and not tx.data  # value is always 0: it only uses up a nonce
+        if tx.to not in self.targets and not cancels:
             raise Rejected(f"this key does not sign calls to {tx.to}", code="signer_target")
-        if tx.data[:4] not in (OPEN, CLOSE):
+        if tx.data[:4] not in (OPEN, CLOSE) and not cancels:
             raise Rejected(f"this key does not sign 0x{tx.data[:4].hex()}", code="signer_selector")
         self._pace()
         fields: dict[str, Any] = {

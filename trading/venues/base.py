@@ -97,6 +97,8 @@ class Venue(Protocol):
     `send` raises Rejected (it said no), Retryable (it certainly did not arrive) or Unknown (it may have arrived).
     """
 
+    name: str
+    """Its name in config/venues.yaml, by which the gate knows it; `trading.wiring` sets it."""
     capabilities: Capabilities
 
     def prepare(self, request: Request) -> Prepared:

@@ -27,6 +27,8 @@ BPS = Decimal(10_000)
 class PaperVenue(Venue):
     """Takes any listed symbol with a usable quote, long or short."""
 
+    name = "paper"
+
     def __init__(
         self,
         *,

@@ -12,12 +12,14 @@ from functools import cached_property
 from typing import Any
 
 import structlog
+from django import db
 from eth_utils.address import is_checksum_address
 
 from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, StaleState
 from maxxit.core.money import USDC
+from trading import gate
 from trading.chain import chains, outbox, stops, verify
 from trading.chain.models import ChainTransaction, SafePlan
 from trading.chain.rpc import Chain, Fault
@@ -25,6 +27,7 @@ from trading.chain.signer import Signer, executor_addresses, has_keystore, open_
 from trading.chain.states import TxState
 from trading.chain.trades import USDC_DECIMALS, Trade, base, call_of, expected, fills_of, whole
 from trading.contracts.codec import encode_call
+from trading.risk import gate_verdict
 from trading.venues.base import Capabilities, Prepared, Report, Request, Venue
 
 log = structlog.get_logger(__name__)
@@ -36,6 +39,8 @@ PASSING = frozenset({"cooldown"})
 class SafeVenue(Venue):
     """One chain. `slippage_bps` is what a swap may end below the quote; the policy's own floor holds besides."""
 
+    name = "safe"
+
     def __init__(
         self, *, chain: str, slippage_bps: int, shorts: bool = False, max_leverage: Decimal = Decimal(1)
     ) -> None:
@@ -43,7 +48,7 @@ class SafeVenue(Venue):
             raise Misconfigured("venue safe: spot has neither shorts nor leverage")
         if not 0 < slippage_bps <= 500:
             raise Misconfigured("venue safe: slippage_bps is 1 to 500")
-        self.name, self.slippage_bps = chain, slippage_bps
+        self.slippage_bps = slippage_bps
         self.stanza = chains.stanza(chain)
         self.capabilities = Capabilities(
             dedup=True, shorts=False, max_leverage=Decimal(1), collects_fees=True, find_lag=timedelta(0)
@@ -105,10 +110,12 @@ class SafeVenue(Venue):
         if tx is None:
             raise Rejected(f"no intent {prepared.ref} was stored", code="no_intent")
         if tx.state == TxState.PLANNED:
+            if not self.may_send(tx):
+                raise Retryable(f"the gate of {self.name} is shut: {prepared.ref} is not signed")
             self._sign(tx)
         if tx.state == TxState.DROPPED:
             raise Rejected(f"{prepared.ref} was given up: {tx.reason}", code=tx.reason or "dropped")
-        outbox.follow(tx, self.chain, self._signer_of(tx), self.pace)
+        outbox.follow(tx, self.chain, self._signer_of(tx), self.pace, self.may_send)
 
     def find(self, ref: str) -> Report | None:
         """Where the intent stands, after the chain was asked. None: it is stored, and nothing has left."""
@@ -123,7 +130,7 @@ class SafeVenue(Venue):
         if tx.state == TxState.PLANNED:
             return None
         try:
-            outbox.follow(tx, self.chain, self._signer_of(tx), self.pace)
+            outbox.follow(tx, self.chain, self._signer_of(tx), self.pace, self.may_send)
         except StaleState:  # another worker took it further at the same moment
             log.info("already_followed", transaction=tx.pk)
         tx.refresh_from_db()
@@ -201,13 +208,25 @@ class SafeVenue(Venue):
         asked = [
             (address, encode_call("balanceOf(address)", safe)) for safe in safes for _, address, _ in assets
         ]
-        answers = iter(self.chain.many(asked, block=hex(block)))
+        answers = iter(self.chain.many(asked, block=hex(block), agreed=True))
         return {
             safe: {
                 symbol: whole(int.from_bytes(next(answers), "big"), digits) for symbol, _, digits in assets
             }
             for safe in safes
         }
+
+    def may_send(self, tx: ChainTransaction) -> bool:
+        """Whether the gate lets the transaction leave at this moment; one that cannot be read is shut."""
+        try:
+            facts = gate.read(self.name, tx.terms.get("safe", ""))
+        except db.Error as error:
+            log.error("gate_unreadable", transaction=tx.pk, error=str(error))
+            facts = None
+        verdict = gate_verdict(facts, reduces=tx.terms.get("purpose") == "close")
+        if not verdict.allowed:
+            log.warning("transaction_held_back", transaction=tx.pk, why=verdict.reason)
+        return verdict.allowed
 
     def _sign(self, tx: ChainTransaction) -> None:
         """Look at the chain, then give the intent its nonce and its bytes. A refusal ends the intent for good."""
@@ -302,6 +321,8 @@ ENDED = {
     TxState.REVERTED: "rejected",
     TxState.REPLACED: "replaced",
     TxState.DROPPED: "rejected",
+    TxState.EXPIRED: "expired",
+    TxState.CANCELED: "canceled",
 }
 GIVEN_UP = {"never_sent": "expired", "canceled": "canceled"}
 

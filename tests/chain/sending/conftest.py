@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import builders as make
 from tests.chain.lab import Lab
 from tests.chain.sending.desk import Desk
 from trading import wiring
@@ -39,7 +40,7 @@ def environment(executor_keystore: Path, monkeypatch: pytest.MonkeyPatch, sendin
 
 @pytest.fixture
 def desk(
-    environment: None, sending_lab: Lab, tmp_path: Path, settings: object, monkeypatch: pytest.MonkeyPatch
+    db: None, environment: None, sending_lab: Lab, tmp_path: Path, settings: object, no_approval_file: Path
 ) -> Iterator[Desk]:
     """The demo user's Safe, verified, and the venue that trades it."""
     sending_lab.fresh()
@@ -47,6 +48,7 @@ def desk(
     settings.DATA_DIR = tmp_path  # type: ignore[attr-defined]
     sending_lab.world.save(tmp_path / "chain" / "world.json")
     wiring.venue.cache_clear()
+    make.open_gate("safe")
     made = Desk(sending_lab)
     yield made
     made.close()
