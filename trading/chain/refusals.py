@@ -8,6 +8,8 @@ from decimal import Decimal
 from enum import Enum
 
 GWEI = 10**9
+MOST_GWEI = 1_000_000
+"""No tip is so high: a larger number is in wei."""
 
 
 class Refusal(Enum):
@@ -116,7 +118,7 @@ def fees_named(text: str, max_fee: int, tip: int) -> tuple[int, int]:
     """(base fee, tip) in wei a gas that a refusal names as the least; 0 where it names none.
 
     `max_fee` and `tip` were offered. A tip without a unit is in wei, unless that would be no more than was offered:
-    then the node means gwei.
+    then a small number is in gwei.
     """
     said = text.lower()
     base_fee, least_tip = _amount(_BASE_FEES, said), _amount(_TIPS, said, tip)
@@ -129,7 +131,7 @@ def _amount(patterns: tuple[str, ...], said: str, offered: int = 0) -> int:
     for pattern in patterns:
         if found := re.search(pattern, said):
             amount, unit = Decimal(found[1]), found[2]
-            in_gwei = unit == "gwei" or (not unit and amount <= offered < amount * GWEI)
+            in_gwei = unit == "gwei" or (not unit and amount <= min(offered, MOST_GWEI))
             return int(amount * GWEI if in_gwei else amount)
     return 0
 
