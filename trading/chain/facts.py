@@ -193,6 +193,8 @@ FACTS: Mapping[str, Callable[[Any], Any]] = {
     "eth_getBlockByNumber": block,
     "eth_getLogs": logs,
     "eth_call": data,
+    "eth_getCode": data,
+    "eth_getStorageAt": data,
     "eth_getTransactionCount": count,
     "eth_getBalance": count,
     "eth_blockNumber": count,

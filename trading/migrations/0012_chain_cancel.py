@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('trading', '0009_guard_indexes'),
+        ('trading', '0011_exits'),
     ]
 
     operations = [
