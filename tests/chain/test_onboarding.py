@@ -81,14 +81,3 @@ def test_verification_reads_the_chain_and_names_each_difference(lab: Lab) -> Non
     ]
     lab.world.execute_as_owner(onboarding.revoke_tx(lab.safe, lab.module, lab.world.safe_nonce()))
     assert wrong()[0] == "the module is not enabled in the Safe"
-
-
-def test_card_states_limits_and_the_most_that_can_be_lost(lab: Lab) -> None:
-    policy, rules = lab.world.policy(), lab.world.rules()
-    symbols = {token.address: token.symbol for token in lab.world.tokens}
-    card = onboarding.permission_card(policy, rules, symbols)
-    text = card.as_text()
-    assert (card.most_lost_per_day, card.most_lost_in_total) == (50 * USDC, 500 * USDC)
-    for words in ("WETH, WBTC", "1,000.00 USDC", "20 % of profit", "1 % worse", "UNAUDITED", "50.00 USDC"):
-        assert words in text
-    assert card.as_json()["most_lost_per_day"] == 50 * USDC

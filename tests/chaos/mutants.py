@@ -527,6 +527,22 @@ MUTANTS = (
         test=SAFE_CHECKS,
         beyond=True,
     ),
+    bug(
+        "the card leaves out that a feed deviates when it is sold too",
+        ("trading.chain.card:worst_case", "-(-2 * notional", "-(-1 * notional"),
+        test="tests/chain/test_card.py",
+        beyond=True,
+    ),
+    bug(
+        "the card says the loss budget is all",
+        (
+            "trading.chain.card:worst_case",
+            "policy.loss_budget + turned_over(policy.daily_notional)",
+            "policy.loss_budget",
+        ),
+        test="tests/chain/test_card.py",
+        beyond=True,
+    ),
 )
 
 

@@ -13,7 +13,8 @@ from unfold.decorators import display
 from maxxit.core.errors import Misconfigured
 from maxxit.core.money import plain
 from maxxit.events.admin_links import EMPTY, Book, BookInline, list_link, state_column
-from trading.chain import chains, onboarding, verify
+from trading.chain import chains, verify
+from trading.chain.card import PermissionCard, permission_card
 from trading.chain.chains import chain_of_id
 from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan
 from trading.chain.trades import USDC_DECIMALS, whole
@@ -127,14 +128,14 @@ class SafePlanAdmin(Book):
     @display(description="permission card")  # type: ignore[untyped-decorator]
     def card(self, row: SafePlan) -> SafeString:
         """What the signature allows, in plain words."""
-        made = onboarding.permission_card(verify.policy_of(row), verify.rules_of(row), _names(row.chain_id))
+        made = _card(row)
         lines = [(line.replace("  ", "\u00a0\u00a0"),) for line in made.as_text().splitlines()]
         return format_html_join(SafeString("<br>"), "{}", lines)
 
     @display(description="tokens")  # type: ignore[untyped-decorator]
     def tokens(self, row: SafePlan) -> str:
         """What may be bought."""
-        names = _names(row.chain_id)
+        names = {token.address: symbol for symbol, token in _tokens(row.chain_id).items()}
         return ", ".join(names.get(rule.token, f"{rule.token[:8]}…") for rule in verify.rules_of(row))
 
     @display(description="executor")  # type: ignore[untyped-decorator]
@@ -145,12 +146,13 @@ class SafePlanAdmin(Book):
     @display(description="most lost a day (USDC)")  # type: ignore[untyped-decorator]
     def lost_a_day(self, row: SafePlan) -> str:
         """The bound on a stolen key."""
-        return plain(whole(verify.policy_of(row).loss_budget, USDC_DECIMALS))
+        return plain(whole(_card(row).most_lost_per_day, USDC_DECIMALS))
 
     @display(description="most lost in total (USDC)")  # type: ignore[untyped-decorator]
     def lost_in_total(self, row: SafePlan) -> str:
         """The same, until the owners sign again."""
-        return plain(whole(verify.policy_of(row).total_loss_budget, USDC_DECIMALS))
+        most = _card(row).most_lost_in_total
+        return "all that it holds" if most is None else plain(whole(most, USDC_DECIMALS))
 
     @display(description="deployments")  # type: ignore[untyped-decorator]
     def deployments(self, row: SafePlan) -> SafeString | str:
@@ -158,11 +160,14 @@ class SafePlanAdmin(Book):
         return list_link("agents.deployment", "deployments", q=row.safe)
 
 
-def _names(chain_id: int) -> dict[str, str]:
-    """Token address -> symbol; empty where the chain is not configured here."""
+def _card(row: SafePlan) -> PermissionCard:
+    return permission_card(verify.policy_of(row), verify.rules_of(row), _tokens(row.chain_id))
+
+
+def _tokens(chain_id: int) -> dict[str, chains.TokenStanza]:
+    """The chain's tokens by symbol; empty where the chain is not configured here."""
     stanza = chain_of_id(chain_id)
     try:
-        known = chains.contracts(stanza).tokens if stanza else {}
+        return chains.contracts(stanza).tokens if stanza else {}
     except Misconfigured:
         return {}
-    return {token.address: symbol for symbol, token in known.items()}

@@ -39,6 +39,8 @@ class TokenStanza(Policy):
     decimals: Annotated[int, Field(ge=0, le=30)]
     feed: Address
     max_age: Seconds
+    deviation_bps: Count
+    """How far the market may move before the feed is updated: its deviation threshold, from the feed's own page."""
 
 
 class Contracts(Policy):
@@ -167,7 +169,7 @@ def contracts_of(world: Any) -> Contracts:
     """A local world as the venue sees it."""
     tokens = {
         SYMBOLS.get(token.symbol, token.symbol): TokenStanza(
-            address=token.address, decimals=token.decimals, feed=token.feed, max_age=3_600
+            address=token.address, decimals=token.decimals, feed=token.feed, max_age=3_600, deviation_bps=50
         )
         for token in world.tokens
     }

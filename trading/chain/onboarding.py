@@ -4,9 +4,8 @@ The owners sign ONE Safe transaction: a MultiSend that enables the module and se
 returns bytes, addresses or JSON for the owner's own wallet; nothing here can move money.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from decimal import Decimal
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from eth_abi.abi import encode
@@ -173,68 +172,3 @@ def differences(policy: Policy, rules: Sequence[TokenRule], answers: Sequence[by
             wrong.append(f"feed, pool or age of {rule.token} differ")
     level = decode_headroom(headroom).stop_level
     return [*wrong, f"stopped at level {level}"] if level else wrong
-
-
-def _usdc(amount: int) -> str:
-    return f"{Decimal(amount) / 10**6:,.2f} USDC"
-
-
-def _span(seconds: int) -> str:
-    return f"{seconds // 60} min" if seconds % 60 == 0 and seconds >= 60 else f"{seconds} s"
-
-
-@dataclass(frozen=True, slots=True)
-class PermissionCard:
-    """What a signature allows, in plain words. Amounts in USDC base units."""
-
-    can: tuple[str, ...]
-    cannot: tuple[str, ...]
-    most_lost_per_day: int
-    most_lost_in_total: int
-    not_bounded: tuple[str, ...]
-
-    def as_text(self) -> str:
-        """The card as a few lines for a terminal or an e-mail."""
-        parts = [
-            "The module CAN", *(f"  + {line}" for line in self.can),
-            "The module CANNOT", *(f"  - {line}" for line in self.cannot),
-            "Most that a stolen executor key can lose, at the price feeds",
-            f"  = in any 24 hours: {_usdc(self.most_lost_per_day)}",
-            f"  = in total, until you sign again: {_usdc(self.most_lost_in_total)}",
-            "Not bounded by this", *(f"  ! {line}" for line in self.not_bounded),
-        ]  # fmt: skip
-        return "\n".join(parts)
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def permission_card(
-    policy: Policy, rules: Sequence[TokenRule], symbols: Mapping[str, str] | None = None
-) -> PermissionCard:
-    """The card for a policy. `symbols` names tokens by address; an unnamed token is shown by its address."""
-    names = ", ".join((symbols or {}).get(rule.token, rule.token) for rule in rules)
-    share, slippage = Decimal(policy.profit_share_bps) / 100, Decimal(policy.slippage_bps) / 100
-    return PermissionCard(
-        can=(
-            f"buy {names} with your USDC on Uniswap V3, and sell what it bought",
-            f"spend {_usdc(policy.min_trade)} to {_usdc(policy.max_trade)} a trade, at most "
-            f"{_usdc(policy.daily_notional)} and {policy.trades_per_day} trades in any 24 hours, "
-            f"{_span(policy.cooldown)} apart",
-            f"pay {_usdc(policy.trade_fee)} a trade to {policy.fee_receiver}",
-            f"pay {share.normalize():f} % of profit, after earlier losses, to {policy.profit_receiver}",
-        ),
-        cannot=(
-            "send your tokens or USDC anywhere else, or sell tokens that it did not buy",
-            f"trade more than {slippage.normalize():f} % worse than the price feed, or on a stale feed",
-            "change these limits, its own keys or the receivers: only your Safe can",
-            "stop you: your Safe can close, revoke or disable it at any time, without us",
-        ),
-        most_lost_per_day=policy.loss_budget,
-        most_lost_in_total=policy.total_loss_budget,
-        not_bounded=(
-            "a falling market: what it holds can lose value (realised losses stop new trades at the same limit)",
-            "a price feed that is wrong or lags the market, a USDC that is not worth a dollar, a worthless token",
-            "a fault in the contract: it is UNAUDITED",
-        ),
-    )

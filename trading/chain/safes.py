@@ -18,6 +18,7 @@ from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.events.record import advance, record
 from trading import ledger
 from trading.chain import chains, onboarding, pools, reconcile, safe_contract, stops, verify
+from trading.chain.card import PermissionCard, permission_card
 from trading.chain.models import SafePlan
 from trading.chain.rpc import Fault
 from trading.chain.trades import BPS, USDC_DECIMALS, base
@@ -41,7 +42,7 @@ class ToSign:
     safe: str
     transaction: dict[str, Any]
     """Safe transaction JSON with the EIP-712 message and its hash."""
-    card: onboarding.PermissionCard | None = None
+    card: PermissionCard | None = None
     notes: tuple[str, ...] = ()
     """What the owners should know of their Safe, beside the card."""
 
@@ -140,11 +141,10 @@ def plan(deployment: Deployment, safe: str = "") -> ToSign:
     terms, rules = _policy(deployment, at), _rules(deployment, at)
     tx = onboarding.enable_tx(safe, at.places.module, terms, rules, nonce, enabled=enabled)
     _keep(deployment, at, safe, terms, rules, onboarding.safe_tx_hash(tx, at.stanza.chain_id))
-    names = {token.address: symbol for symbol, token in at.places.tokens.items()}
     return ToSign(
         safe,
         onboarding.safe_tx_json(tx, at.stanza.chain_id),
-        onboarding.permission_card(terms, rules, names),
+        permission_card(terms, rules, at.places.tokens),
         contract.notes,
     )
 

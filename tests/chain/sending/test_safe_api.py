@@ -65,7 +65,7 @@ def test_from_plan_to_verified_to_revoked(desk: Desk, alice: Web) -> None:
     signature = word(deployment, world.safe)
     code, planned = alice.post(f"{deployment.pk}/plan", safe=world.safe, signature=signature)
     assert code == 200, planned
-    assert planned["card"]["most_lost_per_day"] == 50_000_000
+    assert planned["card"]["most_lost_per_day"] == 150_000_000
     assert "UNAUDITED" in planned["text"]
     code, early = alice.post(f"{deployment.pk}/verify")
     assert (code, early["verified"]) == (200, False)

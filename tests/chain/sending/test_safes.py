@@ -61,8 +61,8 @@ def deployment(desk: Desk) -> Deployment:
 def test_from_plan_to_signature_to_verified_to_revoked(desk: Desk, deployment: Deployment) -> None:
     world, number = desk.world, str(deployment.pk)
     told = run("plan", "--deployment", number, "--safe", world.safe)
-    assert told["card"]["most_lost_per_day"] == 50_000_000
-    assert told["card"]["most_lost_in_total"] == 500_000_000
+    assert told["card"]["most_lost_per_day"] == 150_000_000
+    assert told["card"]["most_lost_in_total"] == 25_500_000_000
     tx = as_signed(told["transaction"])
     assert told["transaction"]["contractTransactionHash"] == "0x" + onboarding.safe_tx_hash(tx, 31337).hex()
     with pytest.raises(SystemExit):
@@ -93,8 +93,8 @@ def test_the_card_is_shown_in_plain_words(desk: Desk, deployment: Deployment) ->
     call_command("safe", "plan", "--deployment", str(deployment.pk), "--safe", desk.world.safe, stdout=out)
     text = out.getvalue()
     assert "buy ETH, BTC with your USDC" in text
-    assert "in any 24 hours: 50.00 USDC" in text
-    assert "in total, until you sign again: 500.00 USDC" in text
+    assert "in any 24 hours: 150.00 USDC" in text
+    assert "in total, until you sign again: 25,500.00 USDC" in text
     assert "contractTransactionHash" in text
 
 
