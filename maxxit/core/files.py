@@ -21,17 +21,22 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises `Misconfigured` with file and line where packed data is damaged, a zip holds several files, or a line is not
     UTF-8.
     """
+    for number, line in raw_lines(path):
+        try:
+            yield number, line.decode()
+        except UnicodeDecodeError as error:
+            raise Misconfigured(f"{path}:{number}: not UTF-8: {error.reason}") from None
+
+
+def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The same before decoding, for readers that refuse a line alone."""
     with path.open("rb") as raw:
         begins = raw.read(len(ZIP))
         raw.seek(0)
         number = 0
         try:
             for number, line in enumerate(_unpacked(path, raw, begins), start=1):
-                plain = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-                try:
-                    yield number, plain.decode().rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    raise Misconfigured(f"{path}:{number}: not UTF-8: {error.reason}") from None
+                yield number, (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).rstrip(b"\r\n")
         except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
             raise Misconfigured(f"{path}:{number + 1}: the packed data is damaged: {error}") from error
 

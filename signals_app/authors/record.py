@@ -15,6 +15,7 @@ from django.db import transaction
 from agents.models import CtAccount
 from maxxit.core import clock, correlation
 from maxxit.core.errors import Misconfigured
+from maxxit.core.files import raw_lines
 from maxxit.events.record import record
 from maxxit.llm.ask import ask
 from maxxit.llm.chain import open_provider
@@ -51,7 +52,7 @@ def measured_by(policy: Authors) -> Measure:
 def posts_of(path: Path, start: datetime | None, end: datetime | None) -> list[RawPost]:
     """The posts of a JSON-lines file written in [start, end), oldest first, each id once; other lines are skipped."""
     found: dict[str, RawPost] = {}
-    for line in path.read_bytes().split(b"\n"):
+    for _, line in raw_lines(path):
         post = parse(line) if line.strip() else ""
         if (
             isinstance(post, str)

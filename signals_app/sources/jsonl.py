@@ -12,6 +12,7 @@ from pathlib import Path
 
 from maxxit.core import clock, redact, untrusted
 from maxxit.core.errors import Misconfigured
+from maxxit.core.files import raw_lines
 from signals_app.sources.base import Cursor, RawPost, Refused, unfit
 
 OVERLAP = timedelta(hours=1)
@@ -77,7 +78,7 @@ def _read(path: Path, _stamp: tuple[int, int]) -> Parsed:
     """The file's posts by lower-case author, oldest first, and the lines that were none."""
     posts: dict[str, list[RawPost]] = {}
     refused = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+    for number, line in raw_lines(path):
         if not line.strip():
             continue
         found = parse(line)

@@ -1,0 +1,17 @@
+"""Post files of other tools by the name that `manage.py import-posts --format` uses."""
+
+from maxxit.core.registry import Registry
+from signals_app.importers.base import PostImporter
+
+IMPORTERS: Registry[PostImporter] = Registry(
+    "post format",
+    {
+        "x-archive": "signals_app.importers.x_archive.XArchive",
+        "twscrape": "signals_app.importers.scrapers.Twscrape",
+        "snscrape": "signals_app.importers.scrapers.Snscrape",
+        "apify": "signals_app.importers.scrapers.Apify",
+        "json": "signals_app.importers.plain.PlainJson",
+        "csv": "signals_app.importers.plain.PlainCsv",
+    },
+)
+"""In the order in which they are asked whether a file is theirs: the plain forms last."""
