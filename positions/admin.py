@@ -15,6 +15,8 @@ from maxxit.core.money import brief, plain, usdc
 from maxxit.events.admin_links import (
     EMPTY,
     Book,
+    History,
+    RecentValues,
     leave,
     link,
     list_link,
@@ -23,7 +25,7 @@ from maxxit.events.admin_links import (
     state_column,
 )
 from positions import watch
-from positions.models import ExitPause, PnlSnapshot, Position, ProfitMark, UnreadAccount
+from positions.models import DailyResult, ExitPause, PnlSnapshot, Position, ProfitMark, UnreadAccount
 from positions.performance import with_unrealised
 
 
@@ -34,7 +36,7 @@ def coloured(amount: Decimal) -> SafeString | str:
 
 
 @admin.register(Position)
-class PositionAdmin(Book):
+class PositionAdmin(History):
     """What is and was held."""
 
     list_display = (
@@ -44,14 +46,15 @@ class PositionAdmin(Book):
     list_filter = (
         "state",
         "side",
-        "symbol",
+        ("symbol", RecentValues),
         "exit_reason",
-        ("deployment__agent", admin.RelatedOnlyFieldListFilter),
+        ("opened_at", admin.DateFieldListFilter),
+        "deployment__agent",
     )
+    owners = ("deployment__id__exact", "signal__id__exact")
     list_select_related = ("deployment__agent", "signal")
-    search_fields = ("=id", "symbol__iexact", "deployment__account", "deployment__agent__name")
+    search_fields = ("=id", "symbol__iexact", "deployment__account__exact", "deployment__agent__name")
     search_help_text = "correlation id, position id, symbol, account or agent"
-    date_hierarchy = "opened_at"
     actions = ("close",)
     actions_detail = ("close_one",)
     status = state_column()
@@ -186,6 +189,18 @@ class PositionAdmin(Book):
         return list_link("events.event", "events", q=f"positions.position/{row.pk}")
 
 
+@admin.register(DailyResult)
+class DailyResultAdmin(Book):
+    """What closed on each day, by symbol."""
+
+    list_display = ("day", "symbol", "closed", "winners", "won_usdc", "lost_usdc", "fees_usdc", "shared_usdc")
+    ordering = ("-day", "symbol")
+    won_usdc = number_column("won", "won (USDC)", places=2)
+    lost_usdc = number_column("lost", "lost (USDC)", places=2)
+    fees_usdc = number_column("fees", "fees (USDC)", places=2)
+    shared_usdc = number_column("profit_share", "profit share (USDC)", places=2)
+
+
 @admin.register(ProfitMark)
 class ProfitMarkAdmin(Book):
     """Losses carried forward."""
@@ -216,14 +231,13 @@ class UnreadAccountAdmin(Book):
 
 
 @admin.register(PnlSnapshot)
-class PnlSnapshotAdmin(Book):
+class PnlSnapshotAdmin(History):
     """Daily figures."""
 
     list_display = ("day", "deployment_link", "equity_usd", "realised", "unrealised")
-    list_filter = (("deployment__agent", admin.RelatedOnlyFieldListFilter),)
+    list_filter = (("day", admin.DateFieldListFilter), "deployment__agent")
     list_select_related = ("deployment__agent",)
     search_fields = ("deployment__account", "deployment__agent__name")
-    date_hierarchy = "day"
 
     @display(description="deployment", ordering="deployment")
     def deployment_link(self, row: PnlSnapshot) -> SafeString | str:

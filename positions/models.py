@@ -121,11 +121,23 @@ class Position(models.Model):
                 name="positions_ratchet",
                 condition=models.Q(state="open", trailing_pct__isnull=False),
             ),
-            models.Index(fields=["time_exit_at"], name="positions_time", condition=models.Q(state="open")),
+            models.Index(fields=["time_exit_at"], name="positions_held", condition=~models.Q(state="closed")),
             models.Index(
                 fields=["exit_order"], name="positions_closing", condition=models.Q(state="closing")
             ),
-            models.Index(fields=["deployment", "closed_at"], name="positions_deployment"),
+            models.Index(
+                fields=["deployment", "closed_at"],
+                include=["symbol", "realised_pnl", "fees", "profit_share"],
+                name="positions_results",
+                condition=models.Q(state="closed"),
+            ),
+            models.Index(fields=["symbol", "opened_at"], name="positions_opened"),
+            models.Index(fields=["closed_at"], name="positions_closed", condition=models.Q(state="closed")),
+            models.Index(
+                fields=["symbol", "closed_at"],
+                name="positions_symbol_closed",
+                condition=models.Q(state="closed"),
+            ),
         )
 
     def __str__(self) -> str:
@@ -174,6 +186,26 @@ class UnreadAccount(models.Model):
         return f"{self.account} at {self.venue} since {self.since:%Y-%m-%d %H:%M} UTC"
 
 
+class DailyResult(models.Model):
+    """What all positions of a symbol that closed on one UTC day earned. Only a trigger on positions writes here."""
+
+    day = models.DateField()
+    symbol = models.CharField(max_length=20)
+    closed = models.IntegerField()
+    winners = models.IntegerField()
+    won = models.DecimalField(**COLUMN, help_text="realised PnL of the winners, USDC")
+    lost = models.DecimalField(**COLUMN, help_text="realised PnL of the others, USDC, zero or negative")
+    fees = models.DecimalField(**COLUMN, help_text="USDC")
+    profit_share = models.DecimalField(**COLUMN, help_text="USDC")
+
+    class Meta:
+        db_table = "daily_results"
+        constraints: ClassVar = [models.UniqueConstraint(fields=["day", "symbol"], name="one_daily_result")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.symbol}"
+
+
 class ProfitMark(models.Model):
     """The losses of a deployment that winners must earn back before a share is due."""
 
@@ -205,6 +237,7 @@ class PnlSnapshot(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["deployment", "day"], name="one_snapshot_a_day")
         ]
+        indexes = (models.Index(fields=["day"], name="pnl_snapshots_day"),)
 
     def __str__(self) -> str:
         return f"{self.deployment} {self.day}"

@@ -78,7 +78,8 @@ SELECT d.id, (%(day)s AT TIME ZONE 'UTC')::date,
                  FROM ledger_entries e LEFT JOIN quotes q ON q.symbol = e.asset
                  WHERE e.account = 'deployment:' || d.id AND e.kind IN ('deposit', 'external')), 0),
        coalesce((SELECT sum(p.realised_pnl) FROM positions p
-                 WHERE p.deployment_id = d.id AND p.closed_at >= %(day)s AND p.closed_at < %(next)s), 0),
+                 WHERE p.deployment_id = d.id AND p.state = 'closed'
+                   AND p.closed_at >= %(day)s AND p.closed_at < %(next)s), 0),
        coalesce((SELECT sum((CASE p.side WHEN 'long' THEN 1 ELSE -1 END) * (p.quantity - p.closed_quantity)
                             * (q.price - p.entry_price))
                  FROM positions p JOIN quotes q ON q.symbol = p.symbol

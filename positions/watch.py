@@ -79,7 +79,7 @@ HITS = f"""
         CROSS JOIN LATERAL (
             SELECT o.id, o.exit_retry_at, o.exit_order_id FROM positions o
             WHERE o.state = 'open' AND (k.account = '' OR EXISTS (
-                SELECT FROM orders e WHERE e.id = o.entry_order_id AND e.account = k.account
+                SELECT FROM agent_deployments d WHERE d.id = o.deployment_id AND d.account = k.account
             ))
         ) AS p
         WHERE k.released_at IS NULL AND k.level = 'flatten' AND {RETRY_DUE}

@@ -10,7 +10,8 @@ from unfold.decorators import action, display
 from maxxit.core.errors import IllegalMove
 from maxxit.events.admin_links import (
     EMPTY,
-    Book,
+    History,
+    RecentValues,
     block,
     link,
     links,
@@ -49,15 +50,18 @@ class Outcome(admin.SimpleListFilter):
 
 
 @admin.register(CtPost)
-class CtPostAdmin(Book):
+class CtPostAdmin(History):
     """What was said, what was read in it, how far it came."""
 
     list_display = ("posted_at", "account_link", "short", "status", "outcome", "tokens", "sure", "chain")
-    list_filter = ("state", Outcome, "is_signal_candidate", "sentiment", "source", "account")
+    list_filter = (
+        "state", Outcome, "is_signal_candidate", ("sentiment", RecentValues), ("source", RecentValues),
+        ("posted_at", admin.DateFieldListFilter), "account",
+    )  # fmt: skip
+    owners = ("account__id__exact",)
     list_select_related = ("account",)
     search_fields = ("post_id__exact", "text", "account__x_username")
     search_help_text = "correlation id, post id, words of the text, or the author"
-    date_hierarchy = "posted_at"
     actions = ("requeue",)
     readonly_fields = ("account_link", "chain", "traces", "signals_of", "events", "status")
     status = state_column()
@@ -119,27 +123,29 @@ class CtPostAdmin(Book):
 
 
 @admin.register(RejectedPost)
-class RejectedPostAdmin(Book):
+class RejectedPostAdmin(History):
     """Lines and items that were no posts."""
 
     list_display = ("seen_at", "source", "place", "reason")
-    list_filter = ("source",)
+    list_filter = (("source", RecentValues),)
     search_fields = ("place", "reason", "raw")
-    date_hierarchy = "seen_at"
 
 
 @admin.register(Signal)
-class SignalAdmin(Book):
+class SignalAdmin(History):
     """Decisions to trade."""
 
     list_display = (
         "created_at", "token", "side", "status", "reason", "agent_link", "sure", "entry", "orders_of", "chain",
     )  # fmt: skip
-    list_filter = ("state", "side", "token", "venue", ("agent", admin.RelatedOnlyFieldListFilter), "reason")
+    list_filter = (
+        "state", "side", ("token", RecentValues), ("venue", RecentValues), "agent", ("reason", RecentValues),
+        ("created_at", admin.DateFieldListFilter),
+    )  # fmt: skip
+    owners = ("agent__id__exact",)
     list_select_related = ("agent",)
     search_fields = ("token__iexact", "agent__name", "reason", "posts__post_id__exact")
     search_help_text = "correlation id, token, agent, reason or post id"
-    date_hierarchy = "created_at"
     readonly_fields = (
         "status", "agent_link", "posts_of", "orders_of", "positions_of", "chain", "events", "traces", "evidence",
         "indicators",

@@ -19,7 +19,7 @@ class CtPost(models.Model):
     post_id = models.CharField(
         max_length=40, unique=True, help_text="the provider's id, a string of digits on X"
     )
-    account = models.ForeignKey("agents.CtAccount", models.PROTECT, related_name="posts")
+    account = models.ForeignKey("agents.CtAccount", models.PROTECT, related_name="posts", db_index=False)
     source = models.CharField(max_length=20)
     text = models.TextField()
     posted_at = models.DateTimeField(help_text="UTC, as the provider says")
@@ -56,6 +56,8 @@ class CtPost(models.Model):
         indexes = (
             models.Index(fields=["posted_at"], name="ct_posts_posted_at"),
             models.Index(fields=["id"], name="ct_posts_new", condition=models.Q(state="new")),
+            models.Index(fields=["id"], name="ct_posts_quarantined", condition=models.Q(state="quarantined")),
+            models.Index(fields=["account", "posted_at"], name="ct_posts_account"),
             models.Index(
                 fields=["ingested_at"],
                 name="ct_posts_candidates",
@@ -161,7 +163,14 @@ class Signal(models.Model):
                 fields=["agent", "token", "bucket"], name="one_signal_per_agent_token_and_bucket"
             )
         ]
-        indexes = (models.Index(fields=["id"], name="signals_pending", condition=models.Q(state="pending")),)
+        indexes = (
+            models.Index(fields=["id"], name="signals_pending", condition=models.Q(state="pending")),
+            models.Index(
+                fields=["state", "id"],
+                name="signals_not_executed",
+                condition=models.Q(state__in=["skipped", "expired"]),
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.side} {self.token} for {self.agent} ({self.confidence:.2f})"

@@ -11,6 +11,8 @@ from maxxit.events.admin_links import (
     EMPTY,
     Book,
     BookInline,
+    History,
+    RecentValues,
     chain_link,
     link,
     list_link,
@@ -56,7 +58,7 @@ class SetAside(admin.SimpleListFilter):
 
 
 @admin.register(Order)
-class OrderAdmin(Book):
+class OrderAdmin(History):
     """Intents to trade. Nobody edits one."""
 
     list_display = (
@@ -64,20 +66,21 @@ class OrderAdmin(Book):
         "signal_link", "chain",
     )  # fmt: skip
     list_filter = (
-        "state", "purpose", "side", "symbol", "venue", SetAside, "reason", "exit_reason",
-        ("deployment__agent", admin.RelatedOnlyFieldListFilter),
+        "state", "purpose", "side", ("symbol", RecentValues), ("venue", RecentValues), SetAside,
+        ("reason", RecentValues), ("exit_reason", RecentValues), ("created_at", admin.DateFieldListFilter),
+        "deployment__agent",
     )  # fmt: skip
+    owners = ("deployment__id__exact", "signal__id__exact")
     list_select_related = ("deployment__agent", "signal")
     search_fields = (
         "=id",
         "client_order_id__exact",
-        "venue_ref__exact",
         "idempotency_key__exact",
-        "account",
-        "reason",
+        "account__exact",
+        "reason__exact",
+        "venue_ref",
     )
     search_help_text = "correlation id, order id, client order id, venue reference, account or reason"
-    date_hierarchy = "created_at"
     actions = ("redrive",)
     inlines = (FillInline, LedgerInline)
     status = state_column()
@@ -178,14 +181,16 @@ class OrderAdmin(Book):
 
 
 @admin.register(Fill)
-class FillAdmin(Book):
+class FillAdmin(History):
     """What the venues say happened."""
 
     list_display = ("at", "order_link", "symbol", "amount", "usd", "cash_usdc", "fee_usdc", "chain")
-    list_filter = ("order__symbol", "order__venue", "order__purpose")
+    list_filter = (
+        ("order__symbol", RecentValues), ("order__venue", RecentValues), "order__purpose",
+        ("at", admin.DateFieldListFilter),
+    )  # fmt: skip
     list_select_related = ("order",)
-    search_fields = ("=order__id", "venue_fill_id__exact", "order__client_order_id__exact")
-    date_hierarchy = "at"
+    search_fields = ("=order__id", "venue_fill_id", "order__client_order_id__exact")
     readonly_fields = ("order_link", "chain")
     amount = number_column("quantity", show=brief)
     usd = number_column("price", "price (USD)", show=brief)
@@ -218,15 +223,14 @@ class FillAdmin(Book):
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(Book):
+class LedgerEntryAdmin(History):
     """The journal."""
 
     list_display = ("at", "journal", "account", "signed", "asset", "kind", "order_link", "chain")
-    list_filter = ("kind", "asset")
+    list_filter = ("kind", ("asset", RecentValues), ("at", admin.DateFieldListFilter))
     list_select_related = ("order",)
     search_fields = ("journal__exact", "account__exact", "=order__id")
     search_help_text = "correlation id, journal (fill:17), account (deployment:7) or order id"
-    date_hierarchy = "at"
     readonly_fields = ("order_link", "chain")
     signed = number_column("amount")
     fields = ("at", "journal", "account", "amount", "asset", "kind", "order_link", "chain", "correlation_id")

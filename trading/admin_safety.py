@@ -10,7 +10,16 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from maxxit.core import clock
-from maxxit.events.admin_links import Book, BookInline, leave, list_link, log, number_column
+from maxxit.events.admin_links import (
+    Book,
+    BookInline,
+    History,
+    RecentValues,
+    leave,
+    list_link,
+    log,
+    number_column,
+)
 from maxxit.market.venues import venues
 from trading import gate
 from trading.models import Approval, Gate, KillSwitch, PaperBalance, PaperFill, PaperOrder
@@ -148,7 +157,7 @@ class PaperFillInline(BookInline):
 
 
 @admin.register(PaperOrder)
-class PaperOrderAdmin(Book):
+class PaperOrderAdmin(History):
     """The paper exchange's book."""
 
     list_display = (
@@ -162,9 +171,8 @@ class PaperOrderAdmin(Book):
         "canceled",
         "ours",
     )
-    list_filter = ("symbol", "side", "canceled")
+    list_filter = (("symbol", RecentValues), "side", "canceled", ("accepted_at", admin.DateFieldListFilter))
     search_fields = ("client_order_id__exact", "account")
-    date_hierarchy = "accepted_at"
     inlines = (PaperFillInline,)
     amount = number_column("quantity")
     done = number_column("filled")
@@ -176,13 +184,12 @@ class PaperOrderAdmin(Book):
 
 
 @admin.register(PaperFill)
-class PaperFillAdmin(Book):
+class PaperFillAdmin(History):
     """Executions on the paper exchange."""
 
     list_display = ("at", "order", "amount", "usd", "cash_usdc", "fee_usdc")
     list_select_related = ("order",)
     search_fields = ("order__client_order_id__exact", "order__account")
-    date_hierarchy = "at"
     amount = number_column("quantity")
     usd = number_column("price", "price (USD)")
     cash_usdc = number_column("cash", "cash (USDC)")

@@ -82,7 +82,18 @@ class Order(models.Model):
                 name="orders_unbooked",
                 condition=models.Q(purpose="open", filled_quantity__gt=models.F("booked_quantity")),
             ),
-            models.Index(fields=["account", "reserved_at"], name="orders_account_reserved"),
+            models.Index(fields=["account", "symbol", "reserved_at"], name="orders_account_symbol"),
+            models.Index(
+                fields=["reserved_at"], name="orders_entries_reserved", condition=models.Q(purpose="open")
+            ),
+            models.Index(fields=["created_at"], name="orders_blocked", condition=models.Q(state="blocked")),
+            models.Index(
+                fields=["state", "id"],
+                name="orders_not_filled",
+                condition=models.Q(state__in=["blocked", "rejected", "expired", "canceled"]),
+            ),
+            models.Index(fields=["reason", "id"], name="orders_reason", condition=~models.Q(reason="")),
+            models.Index(fields=["id"], name="orders_failed", condition=models.Q(attempts__gt=0)),
             models.Index(fields=["signal"], name="orders_signal"),
             models.Index(
                 fields=["created_at"], name="orders_entries_created", condition=models.Q(purpose="open")
@@ -165,7 +176,7 @@ class LedgerEntry(models.Model):
             )
         ]
         indexes = (
-            models.Index(fields=["account", "asset"], name="ledger_account_asset"),
+            models.Index(fields=["account", "at"], name="ledger_account_at"),
             models.Index(
                 fields=["account", "asset"],
                 name="ledger_flows",

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest
 from ninja import NinjaAPI, Query, Schema
 from ninja.errors import HttpError
@@ -31,6 +31,7 @@ from maxxit.console.statement import BEGINNING, statement
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events import wake
+from maxxit.events.paging import SKIPPED, bounded_count
 from maxxit.events.record import record
 from maxxit.market.venues import venue_policy
 from maxxit.pipeline.now import chain_now
@@ -51,6 +52,8 @@ M = TypeVar("M", bound=Model)
 REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
 ONE = {**REFUSALS, 404: Problem}
 STEP = {**ONE, 409: Problem, 503: Problem}
+LINES = 1_000
+"""Of a statement at a time."""
 
 api = NinjaAPI(
     title="Maxxit",
@@ -72,42 +75,52 @@ class Page(Schema):
     """Which part of a list."""
 
     limit: Annotated[int, Field(ge=1, le=500, description="rows at most")] = 50
-    offset: Annotated[int, Field(ge=0, le=1_000_000, description="rows to skip")] = 0
+    offset: Annotated[
+        int, Field(ge=0, le=SKIPPED, description="rows to skip; to go further use `before`")
+    ] = 0
+    before: Annotated[
+        int | None, Field(ge=1, lt=2**63, description="only rows after this one in the list: `next_before`")
+    ] = None
 
 
-class Posts(Schema):
-    """A page of posts; `count` is that of the whole list."""
+class Listed(Schema):
+    """A page of a list. `count` is that of the whole list, 1000 where it is longer.
+
+    `next_before` is the `before` of the next page, null on the last one.
+    """
+
+    count: int
+    next_before: int | None
+
+
+class Posts(Listed):
+    """A page of posts."""
 
     items: list[PostOut]
-    count: int
 
 
-class Signals(Schema):
+class Signals(Listed):
     """A page of signals."""
 
     items: list[SignalOut]
-    count: int
 
 
-class Orders(Schema):
+class Orders(Listed):
     """A page of orders."""
 
     items: list[OrderOut]
-    count: int
 
 
-class Trades(Schema):
+class Trades(Listed):
     """A page of fills."""
 
     items: list[FillOut]
-    count: int
 
 
-class Positions(Schema):
+class Positions(Listed):
     """A page of positions."""
 
     items: list[PositionOut]
-    count: int
 
 
 class Generated(Schema):
@@ -150,8 +163,28 @@ def _states(rows: QuerySet[M], status: str | None, known: type[Any]) -> QuerySet
     return rows.filter(state=status.lower())
 
 
-def _paged(rows: QuerySet[M], page: Page) -> dict[str, Any]:
-    return {"items": list(rows[page.offset : page.offset + page.limit]), "count": rows.count()}
+def _paged(rows: QuerySet[M], page: Page, newest_by: str = "") -> dict[str, Any]:
+    """A page of `rows`, the newest first: by `newest_by` and id, or by id alone."""
+    part = rows.order_by(*([f"-{newest_by}"] if newest_by else []), "-pk")
+    if page.before is not None:
+        part = part.filter(_after(rows.model, page.before, newest_by))
+    items = list(part[page.offset : page.offset + page.limit])
+    return {
+        "items": items,
+        "count": bounded_count(rows),
+        "next_before": items[-1].pk if len(items) == page.limit else None,
+    }
+
+
+def _after(model: type[M], before: int, newest_by: str) -> Q:
+    """The rows that a list, the newest first, has after the row `before`."""
+    if not newest_by:
+        return Q(pk__lt=before)
+    at = model._default_manager.filter(pk=before).values_list(newest_by, flat=True).first()
+    if at is None:
+        raise HttpError(422, f"there is no row {before}: `before` is the `next_before` of another page")
+    earlier = Q(**{f"{newest_by}__lt": at}) | Q(**{newest_by: at, "pk__lt": before})
+    return Q(**{f"{newest_by}__lte": at}) & earlier
 
 
 @api.get("/db/posts", response={200: Posts, **REFUSALS}, tags=["rows"])
@@ -160,7 +193,7 @@ def posts(
 ) -> Any:
     """Posts of the accounts that your agents follow, the newest first; `outcome` as in `candidate:too_old`."""
     rows = _states(_seen(request, CtPost.objects.select_related("account")), status, PostState)
-    return _paged(rows.filter(outcome=outcome) if outcome else rows, page)
+    return _paged(rows.filter(outcome=outcome) if outcome else rows, page, "posted_at")
 
 
 @api.get("/db/signals", response={200: Signals, **REFUSALS}, tags=["rows"])
@@ -201,12 +234,15 @@ def positions(request: HttpRequest, page: Query[Page], status: str | None = None
 def deployment_statement(
     request: HttpRequest, deployment_id: int, since: datetime | None = None, until: datetime | None = None
 ) -> Any:
-    """Its ledger from `since` up to `until` (UTC): opening balances, every line, closing balances, totals."""
+    """Its ledger from `since` up to `until` (UTC): opening balances, every line, closing balances, totals.
+
+    Of more than 1000 lines the newest are given, and `from` is later than `since`: ask on with `until` = `from`.
+    """
     owner = _seen(request, Deployment.objects.filter(pk=deployment_id)).first()
     if owner is None:
         raise Http404(f"there is no deployment {deployment_id}")
     start, end = (one if one is None or one.tzinfo else one.replace(tzinfo=UTC) for one in (since, until))
-    return statement(owner, start or BEGINNING, end or clock.now()).as_json()
+    return statement(owner, start or BEGINNING, end or clock.now(), most=LINES).as_json()
 
 
 @api.get("/chain/{what}/{ident}", response={200: ChainOut, **ONE}, tags=["chain"])

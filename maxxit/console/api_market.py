@@ -18,6 +18,7 @@ from maxxit.console.owned import visible
 from maxxit.console.schemas import Moment, Number, Problem, State
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable
+from maxxit.events.paging import SKIPPED, bounded_count
 from maxxit.market import candles, rules
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import PriceRule, RefusedQuote, RuleDelivery
@@ -27,7 +28,7 @@ router = Router(tags=["market"])
 REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
 ONE = {**REFUSALS, 404: Problem}
 Limit = Annotated[int, Field(ge=1, le=500, description="rows at most")]
-Offset = Annotated[int, Field(ge=0, le=1_000_000, description="rows to skip")]
+Offset = Annotated[int, Field(ge=0, le=SKIPPED, description="rows to skip")]
 
 
 class SaidOut(Schema):
@@ -141,7 +142,7 @@ class MarkerOut(Schema):
 
 
 class Markers(Schema):
-    """Entries and exits in order of time; `count` is that of the whole span."""
+    """Entries and exits in order of time; `count` is that of the whole span, of each kind 1000 at most."""
 
     time_zone: str = "UTC"
     items: list[MarkerOut]
@@ -306,7 +307,7 @@ def refused(
         rows = rows.filter(symbol=_symbol(symbol))
     if source:
         rows = rows.filter(source=source)
-    return {"items": list(rows[offset : offset + limit]), "count": rows.count()}
+    return {"items": list(rows[offset : offset + limit]), "count": bounded_count(rows)}
 
 
 @router.get("/candles", response={200: Bars, **REFUSALS}, auth=READERS)
@@ -351,13 +352,16 @@ def trades(
     """Entries and exits of your positions in a symbol, each with the bar it falls into."""
     width, begin = _width(interval), _utc(since)
     found = market.markers(
-        caller(request).person, _symbol(symbol), begin, _utc(until or clock.now()), agent=agent
+        caller(request).person,
+        _symbol(symbol),
+        begin,
+        _utc(until or clock.now()),
+        agent=agent,
+        limit=limit,
+        offset=offset,
     )
-    items = [
-        asdict(one) | {"bar": int(clock.bucket(one.at, width).timestamp())}
-        for one in found[offset : offset + limit]
-    ]
-    return {"items": items, "count": len(found)}
+    items = [asdict(one) | {"bar": int(clock.bucket(one.at, width).timestamp())} for one in found.items]
+    return {"items": items, "count": found.count}
 
 
 # -- price rules
@@ -389,7 +393,7 @@ def rules_list(
     rows = visible(PriceRule.objects.select_related("user"), caller(request).person).order_by("-pk")
     if active is not None:
         rows = rows.filter(active=active)
-    return {"items": list(rows[offset : offset + limit]), "count": rows.count()}
+    return {"items": list(rows[offset : offset + limit]), "count": bounded_count(rows)}
 
 
 @router.post("/rules", response={201: RuleOut, **REFUSALS})
@@ -446,7 +450,7 @@ def deliveries(
         rows = rows.filter(rule__rule_id=rule_id)
     if status:
         rows = rows.filter(state=status.lower())
-    return {"items": list(rows.order_by("-pk")[offset : offset + limit]), "count": rows.count()}
+    return {"items": list(rows.order_by("-pk")[offset : offset + limit]), "count": bounded_count(rows)}
 
 
 @router.put("/webhook", response={200: WebhookOut, **REFUSALS})

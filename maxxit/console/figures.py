@@ -2,12 +2,14 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from heapq import merge
+from itertools import accumulate
 from typing import Any
 
-from django.db.models import Count, F, QuerySet, Sum
+from django.db import connection
+from django.db.models import Count, QuerySet, Sum
 
 from agents.models import Deployment
 from maxxit.console.owned import Person, sees_all, visible
@@ -45,11 +47,9 @@ class Figures:
     best: str
     worst: str
     """Symbols by realised PnL; empty without a closed position."""
-    buys: int
-    sells: int
-    volume_usd: Decimal
     cvar_95_pct: Decimal | None
-    """What the worst twentieth of the closed positions lost on average, percent of their entry; None for too few."""
+    """What the worst twentieth of the newest SINGLY closed positions lost on average, percent of their entry; None
+    for too few."""
 
     @property
     def total(self) -> Decimal:
@@ -75,51 +75,128 @@ class Figures:
         )
         told: dict[str, Any] = {f"{name}_usdc": plain(usdc(getattr(self, name))) for name in names}
         told |= {"since": self.since.isoformat() if self.since else None, "win_rate": plain(self.win_rate)}
-        told |= {
-            name: getattr(self, name) for name in ("closed", "winners", "best", "worst", "buys", "sells")
-        }
+        told |= {name: getattr(self, name) for name in ("closed", "winners", "best", "worst")}
         told["cvar_95_pct"] = None if self.cvar_95_pct is None else plain(self.cvar_95_pct.quantize(CENT))
-        return told | {"volume_usd": plain(usdc(self.volume_usd))}
+        return told
 
 
-def figures(since: datetime | None = None, person: Person = None) -> Figures:
-    """The results since a moment, or of all time."""
-    mine = visible(Position.objects.all(), person)
-    closed = mine.filter(state="closed")
-    fills = visible(Fill.objects.all(), person)
-    if since:
-        closed, fills = closed.filter(closed_at__gte=since), fills.filter(at__gte=since)
-    rows = list(
-        closed.order_by("closed_at", "pk").values_list(
-            "symbol", "realised_pnl", "fees", "profit_share", F("entry_price") * F("quantity")
-        )
-    )
-    earned = [pnl for _, pnl, *_ in rows]
-    wins, losses = [one for one in earned if one > 0], [one for one in earned if one <= 0]
+OWN_DAYS = """
+SELECT (closed_at AT TIME ZONE 'UTC')::date, symbol, count(*), count(*) FILTER (WHERE realised_pnl > 0),
+       coalesce(sum(realised_pnl) FILTER (WHERE realised_pnl > 0), 0),
+       coalesce(sum(realised_pnl) FILTER (WHERE realised_pnl <= 0), 0), sum(fees), sum(profit_share)
+FROM positions
+WHERE state = 'closed' AND (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
+  AND (%(since)s::timestamptz IS NULL OR closed_at >= %(since)s)
+GROUP BY 1, 2 ORDER BY 1, 2
+"""
+ALL_DAYS = """
+SELECT day, symbol, closed, winners, won, lost, fees, profit_share FROM daily_results WHERE closed > 0 ORDER BY 1, 2
+"""
+NEWEST = """
+SELECT closed_at, realised_pnl, profit_share, entry_price * quantity
+FROM positions
+WHERE state = 'closed' AND (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
+  AND (%(since)s::timestamptz IS NULL OR closed_at >= %(since)s)
+ORDER BY closed_at DESC, id DESC LIMIT %(most)s
+"""
+SINGLY = 2_000
+"""Closed positions that are looked at one by one, the newest; older ones are summed by day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What the positions in one symbol that closed on one UTC day earned. Amounts in USDC."""
+
+    day: date
+    symbol: str
+    closed: int
+    winners: int
+    won: Decimal
+    lost: Decimal
+    fees: Decimal
+    profit_share: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Closed positions in order of time: sums by day, and the newest one by one."""
+
+    days: list[Day]
+    newest: list[tuple[datetime, Decimal, Decimal, Decimal]]
+    """(closed at, realised PnL, profit share, cost of the entry), at most SINGLY."""
+
+    def steps(self) -> list[tuple[datetime, Decimal, Decimal]]:
+        """(moment, realised PnL, profit share): each of the newest positions, before them each day at its end."""
+        if len(self.newest) < SINGLY:
+            return [(at, pnl, share) for at, pnl, share, _ in self.newest]
+        singly = self.newest[0][0].astimezone(UTC).date() + timedelta(days=1)
+        daily: dict[date, list[Decimal]] = {}
+        for one in self.days:
+            if one.day < singly:
+                sums = daily.setdefault(one.day, [ZERO, ZERO])
+                sums[0] += one.won + one.lost
+                sums[1] += one.profit_share
+        ends = {day: datetime.combine(day, time.max, tzinfo=UTC) for day in daily}
+        return [(ends[day], pnl, share) for day, (pnl, share) in daily.items()] + [
+            (at, pnl, share)
+            for at, pnl, share, _ in self.newest
+            if at > datetime.combine(singly, time.min, tzinfo=UTC)
+        ]
+
+
+def results(since: datetime | None = None, person: Person = None) -> Results:
+    """What closed since a moment, or ever.
+
+    All positions of the platform are summed in daily_results already; a person's own, and a short time, are few enough.
+    """
+    told = {
+        "deployments": None if sees_all(person) else _purses(person),
+        "since": since,
+        "most": SINGLY,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(ALL_DAYS if since is None and sees_all(person) else OWN_DAYS, told)
+        days = [Day(*row) for row in cursor.fetchall()]
+        cursor.execute(NEWEST, told)
+        newest = cursor.fetchall()[::-1]
+    return Results(days, newest)
+
+
+def figures(since: datetime | None = None, person: Person = None, closed: Results | None = None) -> Figures:
+    """The results since a moment, or of all time; `closed` spares reading them again."""
+    closed = closed or results(since, person)
+    days = closed.days
+    count, winners = sum(one.closed for one in days), sum(one.winners for one in days)
+    won, lost = sum((one.won for one in days), ZERO), sum((one.lost for one in days), ZERO)
     by_symbol: dict[str, Decimal] = defaultdict(Decimal)
-    curve = [ZERO]
-    for symbol, pnl, *_ in rows:
-        by_symbol[symbol] += pnl
-        curve.append(curve[-1] + pnl)
-    sides = dict(fills.order_by().values_list("order__side").annotate(Count("pk")))
+    for one in days:
+        by_symbol[one.symbol] += one.won + one.lost
+    levels = [ZERO, *accumulate(pnl for _, pnl, _ in closed.steps())]
     return Figures(
         since=since,
-        realised=sum(earned, ZERO),
-        unrealised=unrealised(mine),
-        fees=sum((fee for _, _, fee, *_ in rows), ZERO),
-        profit_share=sum((share for _, _, _, share, _ in rows), ZERO),
-        closed=len(rows),
-        winners=len(wins),
-        average_win=sum(wins, ZERO) / len(wins) if wins else ZERO,
-        average_loss=sum(losses, ZERO) / len(losses) if losses else ZERO,
-        drawdown=max_drawdown(curve),
+        realised=won + lost,
+        unrealised=unrealised(visible(Position.objects.all(), person)),
+        fees=sum((one.fees for one in days), ZERO),
+        profit_share=sum((one.profit_share for one in days), ZERO),
+        closed=count,
+        winners=winners,
+        average_win=won / winners if winners else ZERO,
+        average_loss=lost / (count - winners) if count > winners else ZERO,
+        drawdown=max_drawdown(levels),
         best=max(by_symbol, key=lambda symbol: by_symbol[symbol], default=""),
         worst=min(by_symbol, key=lambda symbol: by_symbol[symbol], default=""),
-        buys=sides.get("buy", 0),
-        sells=sides.get("sell", 0),
-        cvar_95_pct=cvar_95([pnl * 100 / paid for _, pnl, _, _, paid in rows if paid]),
-        volume_usd=fills.aggregate(total=Sum("cash"))["total"] or ZERO,
+        cvar_95_pct=cvar_95([pnl * 100 / paid for _, pnl, _, paid in closed.newest if paid]),
     )
+
+
+def volume(since: datetime | None = None, person: Person = None) -> dict[str, Any]:
+    """Fills of buying and selling orders, and the USDC that changed hands, since a moment or ever. Reads each fill."""
+    fills = visible(Fill.objects.all(), person)
+    if since:
+        fills = fills.filter(at__gte=since)
+    sides = dict(fills.order_by().values_list("order__side").annotate(Count("pk")))
+    traded = fills.aggregate(total=Sum("cash"))["total"] or ZERO
+    return {"buys": sides.get("buy", 0), "sells": sides.get("sell", 0), "volume_usd": plain(usdc(traded))}
 
 
 def unrealised(rows: QuerySet[Position]) -> Decimal:
@@ -136,14 +213,14 @@ def _purses(person: Person) -> list[int]:
     return list(visible(Deployment.objects.all(), person).values_list("pk", flat=True))
 
 
-def curve(person: Person = None) -> list[tuple[datetime, Decimal]]:
+def curve(person: Person = None, closed: Results | None = None) -> list[tuple[datetime, Decimal]]:
     """Equity in USD after each closing, after each payment since the first, and now: payments plus PnL, less shares.
+
+    Of closings before the newest SINGLY there is one point a day. `closed` spares reading them again.
 
     What was paid in before the first closing is the first point, so that the plot shows how trading went.
     """
-    closed = visible(Position.objects.filter(state="closed"), person).order_by("closed_at", "pk")
-    rows = closed.values_list("closed_at", "realised_pnl", "profit_share")
-    earned = [(at, pnl - share) for at, pnl, share in rows if at is not None]
+    earned = [(at, pnl - share) for at, pnl, share in (closed or results(person=person)).steps()]
     paid = flows(_purses(person))
     points: list[tuple[datetime, Decimal]] = []
     level = ZERO

@@ -7,11 +7,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
-
 from agents.models import Agent
 from maxxit.console.owned import Person, visible
 from maxxit.core import clock
+from maxxit.events.paging import bounded_count
 from maxxit.market import quotes
 from maxxit.market.judge import BPS
 from maxxit.market.models import Quote, SourceQuote
@@ -170,49 +169,60 @@ class Marker:
     correlation_id: UUID
 
 
+@dataclass(frozen=True)
+class Markers:
+    """A part of the entries and exits of a span, in order of time."""
+
+    items: list[Marker]
+    count: int
+    """Of the whole span, at most twice COUNTED."""
+
+
 def markers(
-    person: Person, symbol: str, since: datetime, until: datetime, *, agent: int | None = None
-) -> list[Marker]:
-    """Entries and exits in `symbol` within [since, until) of positions that `person` may see, in order of time."""
-    inside = Q(opened_at__gte=since, opened_at__lt=until) | Q(closed_at__gte=since, closed_at__lt=until)
-    rows = visible(Position.objects.select_related("deployment__agent"), person).filter(inside, symbol=symbol)
+    person: Person,
+    symbol: str,
+    since: datetime,
+    until: datetime,
+    *,
+    agent: int | None = None,
+    limit: int = 500,
+    offset: int = 0,
+) -> Markers:
+    """Entries and exits in `symbol` within [since, until) of positions that `person` may see, in order of time.
+
+    Which rows the part has is read from the indexes on both times; only those rows are read whole.
+    """
+    rows = visible(Position.objects.all(), person).filter(symbol=symbol)
     if agent is not None:
         rows = rows.filter(deployment__agent_id=agent)
-    found = []
-    for row in rows:
-        of = row.deployment.agent
-        if since <= row.opened_at < until:
-            found.append(
-                Marker(
-                    row.pk,
-                    of.pk,
-                    of.name,
-                    "ENTRY",
-                    row.side,
-                    row.opened_at,
-                    row.entry_price,
-                    "",
-                    None,
-                    row.correlation_id,
-                )
-            )
-        if row.closed_at and since <= row.closed_at < until:
-            price = row.exit_price if row.exit_price is not None else row.entry_price
-            found.append(
-                Marker(
-                    row.pk,
-                    of.pk,
-                    of.name,
-                    "EXIT",
-                    row.side,
-                    row.closed_at,
-                    price,
-                    row.exit_reason,
-                    row.realised_pnl,
-                    row.correlation_id,
-                )
-            )
-    return sorted(found, key=lambda one: (one.at, one.position_id, one.what))
+    entries = rows.filter(opened_at__gte=since, opened_at__lt=until)
+    exits = rows.filter(state="closed", closed_at__gte=since, closed_at__lt=until)
+    steps = sorted(
+        (at, pk, what)
+        for what, found, name in (("ENTRY", entries, "opened_at"), ("EXIT", exits, "closed_at"))
+        for at, pk in found.order_by(name, "pk").values_list(name, "pk")[: offset + limit]
+    )[offset : offset + limit]
+    whole = Position.objects.select_related("deployment__agent").in_bulk([pk for _, pk, _ in steps])
+    items = [_marker(whole[pk], what) for _, pk, what in steps]
+    return Markers(items, bounded_count(entries) + bounded_count(exits))
+
+
+def _marker(row: Position, what: str) -> Marker:
+    """The entry or the exit of a position."""
+    out = what == "EXIT"
+    left_at = row.exit_price if row.exit_price is not None else row.entry_price
+    return Marker(
+        position_id=row.pk,
+        agent_id=row.deployment.agent_id,
+        agent=row.deployment.agent.name,
+        what=what,
+        side=row.side,
+        at=row.closed_at if out and row.closed_at else row.opened_at,
+        price=left_at if out else row.entry_price,
+        reason=row.exit_reason if out else "",
+        realised_pnl=row.realised_pnl if out else None,
+        correlation_id=row.correlation_id,
+    )
 
 
 def agents(person: Person) -> list[Agent]:

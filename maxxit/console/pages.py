@@ -49,12 +49,12 @@ def dashboard(request: HttpRequest) -> HttpResponse:
 def dashboard_data(person: Person) -> dict[str, Any]:
     """Everything on the page."""
     mine = with_unrealised(visible(Position.objects.select_related("deployment__agent"), person))
-    curve = figures.curve(person)
+    ever = figures.results(None, person)
     return {
-        "plot": charts.equity(curve),
+        "plot": charts.equity(figures.curve(person, ever)),
         "equity": figures.equity(person),
         "today": figures.figures(figures.midnight(timezone.now()), person),
-        "ever": figures.figures(None, person),
+        "ever": figures.figures(None, person, ever),
         "open": mine.exclude(state="closed").order_by("-opened_at", "-pk")[:ROWS],
         "closed": mine.filter(state="closed").order_by("-closed_at", "-pk")[:ROWS],
         "blocked": _why_not(person),

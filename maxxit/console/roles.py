@@ -11,7 +11,13 @@ from psycopg import sql
 APPEND_ONLY = {"events": "", "fills": "", "ledger_entries": "", "paper_fills": "", "django_admin_log": "",
                "chain_attempts": "broadcast_at"}  # fmt: skip
 """Table -> the only column that the application may update."""
-READ_ONLY = ("ledger_balances", "django_migrations", "django_content_type", "auth_permission")
+READ_ONLY = (
+    "ledger_balances",
+    "daily_results",
+    "django_migrations",
+    "django_content_type",
+    "auth_permission",
+)
 """Written by a trigger, or by migrations alone."""
 NEVER_DELETED = (
     "orders", "positions", "signals", "chain_transactions", "chain_signers", "kill_switches", "execution_approvals",

@@ -11,25 +11,36 @@ from uuid import UUID
 from django.db import connection
 
 from agents.models import Deployment
-from maxxit.core.money import plain
+from maxxit.core.money import ZERO, plain
 from trading import ledger
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 """Before any ledger of ours."""
-LINES = """
-SELECT at, account, kind, asset, amount, balance, order_id, purpose, symbol, correlation_id FROM (
-    SELECT e.id, e.at, e.account, e.kind, e.asset, e.amount, e.order_id, o.purpose, o.symbol, e.correlation_id,
-           sum(e.amount) OVER (PARTITION BY e.account, e.asset ORDER BY e.id) AS balance
-    FROM ledger_entries e LEFT JOIN orders o ON o.id = e.order_id
-    WHERE e.account = ANY(%(accounts)s) AND e.at < %(until)s
-) AS booked
-WHERE at >= %(since)s
+BOOKED = """
+SELECT 0 AS id, NULL::timestamptz, account, '', asset, sum(amount), NULL::bigint, '', '', NULL::uuid
+FROM (
+    SELECT account, asset, amount FROM ledger_balances WHERE account = ANY(%(accounts)s)
+    UNION ALL
+    SELECT account, asset, -amount FROM ledger_entries WHERE account = ANY(%(accounts)s) AND at >= %(since)s
+) AS moved
+GROUP BY account, asset
+UNION ALL
+SELECT e.id, e.at, e.account, e.kind, e.asset, e.amount, e.order_id, o.purpose, o.symbol, e.correlation_id
+FROM ledger_entries e LEFT JOIN orders o ON o.id = e.order_id
+WHERE e.account = ANY(%(accounts)s) AND e.at >= %(since)s AND e.at < %(until)s
 ORDER BY id
 """
-OPENING = """
-SELECT account, asset, sum(amount) FROM ledger_entries
-WHERE account = ANY(%(accounts)s) AND at < %(since)s
-GROUP BY account, asset
+"""Opening balances, without a time, and then the lines, in one snapshot.
+
+An opening balance is what is held now less all that was booked since: its cost follows the time that the statement
+goes back, not the age of the ledger.
+"""
+SHORTEN = """
+SELECT min(at) FROM (
+    SELECT at FROM ledger_entries WHERE account = ANY(%(accounts)s) AND at >= %(since)s AND at < %(until)s
+    ORDER BY at DESC LIMIT %(most)s
+) AS newest
+HAVING count(*) = %(most)s
 """
 
 
@@ -109,29 +120,31 @@ def _told(balances: Balances) -> Iterator[dict[str, str]]:
         yield {"book": book, "asset": asset, "amount": plain(amount)}
 
 
-def statement(deployment: Deployment, since: datetime, until: datetime) -> Statement:
-    """Every line of the ledger from `since` up to, not including, `until`."""
+def statement(deployment: Deployment, since: datetime, until: datetime, most: int | None = None) -> Statement:
+    """Every line of the ledger from `since` up to, not including, `until`; the newest `most` of them.
+
+    Where there are more lines than `most` the statement begins later than asked, at the first line that it has.
+    """
     books = {ledger.account_of(deployment.pk): "held", ledger.payable_of(deployment.pk): "owed"}
-    told: dict[str, Any] = {"accounts": list(books), "since": since, "until": until}
+    told: dict[str, Any] = {"accounts": list(books), "since": since, "until": until, "most": most}
     with connection.cursor() as cursor:
-        cursor.execute(OPENING, told)
-        opening = {(books[account], asset): amount for account, asset, amount in cursor.fetchall() if amount}
-        cursor.execute(LINES, told)
-        lines = [
-            Line(
-                at,
-                books[account],
-                kind,
-                asset,
-                amount,
-                balance,
-                order_id,
-                f"{purpose} {symbol}" if order_id else "",
-                correlation_id,
-            )
-            for at, account, kind, asset, amount, balance, order_id, purpose, symbol, correlation_id in cursor
-        ]
-    closing = opening | {(line.book, line.asset): line.balance for line in lines}
+        if most is not None:
+            cursor.execute(SHORTEN, told)
+            if shortened := cursor.fetchone():
+                told["since"] = since = shortened[0]
+        cursor.execute(BOOKED, told)
+        booked = cursor.fetchall()
+    held: Balances = {}
+    opening: Balances = {}
+    lines: list[Line] = []
+    for _, at, account, kind, asset, amount, order_id, purpose, symbol, correlation_id in booked:
+        key = books[account], asset
+        held[key] = held.get(key, ZERO) + amount
+        if at is None:
+            opening |= {key: amount} if amount else {}
+            continue
+        what = f"{purpose} {symbol}" if order_id else ""
+        lines.append(Line(at, key[0], kind, asset, amount, held[key], order_id, what, correlation_id))
     return Statement(
-        deployment, since, until, opening, lines, {key: amount for key, amount in closing.items() if amount}
+        deployment, since, until, opening, lines, {key: amount for key, amount in held.items() if amount}
     )

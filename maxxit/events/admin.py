@@ -4,19 +4,18 @@ from django.contrib import admin
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from maxxit.events.admin_links import Book, subject_link
+from maxxit.events.admin_links import History, RecentValues, subject_link
 from maxxit.events.models import Event
 
 
 @admin.register(Event)
-class EventAdmin(Book):
+class EventAdmin(History):
     """Search takes a correlation id, a subject such as `trading.order/17`, or a name."""
 
     list_display = ("at", "name", "what", "told", "chain")
-    list_filter = ("name",)
+    list_filter = (("name", RecentValues), ("at", admin.DateFieldListFilter))
     search_fields = ("subject__exact", "name__exact")
     search_help_text = "correlation id, subject (trading.order/17) or name (execution.blocked)"
-    date_hierarchy = "at"
     ordering = ("-id",)
     fields = ("at", "name", "what", "chain", "correlation_id", "data")
     readonly_fields = ("what", "chain")

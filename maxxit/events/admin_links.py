@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.contrib import admin
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import FieldDoesNotExist
@@ -24,8 +25,15 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
 from maxxit.core.money import plain
+from maxxit.events.paging import BoundedPaginator
 
 EMPTY = "–"
+NEWEST = 100_000
+"""Rows that the list of a long table shows."""
+RECENT = 1_000
+"""Rows whose values a filter of a long table offers."""
+FOUND = 1_000
+"""Rows that each field of a search finds at most."""
 DECIMAL = re.compile(r"-?[\d,]+\.\d+")
 COLOURS = {
     **dict.fromkeys(
@@ -186,6 +194,7 @@ class Row(ModelAdmin):
     formfield_overrides: ClassVar = {models.DecimalField: {"widget": DecimalInput}}
     list_per_page = 50
     show_full_result_count = False
+    paginator = BoundedPaginator
     list_fullwidth = True
     list_filter_submit = True
 
@@ -227,6 +236,73 @@ class Book(Row):
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         """Never."""
         return False
+
+
+class RecentValues(admin.AllValuesFieldListFilter):
+    """Offers the values of the newest rows of a long table."""
+
+    def __init__(
+        self, field: Any, request: HttpRequest, params: Any, model: Any, model_admin: Any, field_path: str
+    ):
+        super().__init__(field, request, params, model, model_admin, field_path)
+        newest = model._default_manager.order_by("-pk").values_list(field_path, flat=True)[:RECENT]
+        self.lookup_choices = sorted(set(newest) - {None})
+
+
+class History(Book):
+    """A table that grows for ever: its list shows the newest rows; older ones are found by search or by an owner.
+
+    Every query of the list is bounded: by NEWEST rows, by an index on the owner, or by FOUND results of a search.
+    """
+
+    owners: ClassVar[tuple[str, ...]] = ()
+    """Parameters of links to the list that an index answers, such as `deployment__id__exact`."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Say what the list leaves out."""
+        told = {"title": f"{self.opts.verbose_name_plural}: the newest {NEWEST:,}, older ones by search"}
+        return super().changelist_view(request, told | (extra_context or {}))
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        """The newest rows in a list, all rows of an owner, or what a search is to find; any row by its own page."""
+        rows: models.QuerySet[Any] = super().get_queryset(request)
+        match = request.resolver_match
+        in_list = match is not None and (match.url_name or "").endswith("_changelist")
+        if not in_list or request.GET.get("q") or any(name in request.GET for name in self.owners):
+            return rows
+        return rows.filter(pk__gt=self._oldest_listed())
+
+    def _oldest_listed(self) -> int:
+        """The id after which the newest rows begin."""
+        newest = self.model._default_manager.order_by("-pk").values_list("pk", flat=True).first()
+        return int(newest or 0) - NEWEST
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
+    ) -> tuple[models.QuerySet[Any], bool]:
+        """Whole values by index among all rows, parts of a text among the newest; at most FOUND rows by each field."""
+        term = search_term.strip()
+        if not term or _uuid(term) is not None:
+            return super().get_search_results(request, queryset, search_term)
+        ids: set[int] = set()
+        for field in self.get_search_fields(request):
+            wanted = self._wanted(str(field), term)
+            if wanted is not None:
+                rows = self.model._default_manager.filter(wanted).order_by("-pk")
+                ids.update(rows.values_list("pk", flat=True)[:FOUND])
+        return queryset.filter(pk__in=ids), False
+
+    def _wanted(self, field: str, term: str) -> models.Q | None:
+        """What a search field asks for; None where the term cannot be a value of it."""
+        if field.startswith("="):
+            return models.Q(**{field[1:]: term}) if term.isdecimal() and len(term) < 19 else None
+        if "\0" in term:
+            return None
+        if field.endswith("__exact"):
+            return models.Q(**{field: term})
+        if field.endswith("__iexact"):
+            return models.Q(**{f"{field.removesuffix('__iexact')}__in": [term, term.upper()]})
+        return models.Q(**{f"{field}__icontains": term, "pk__gt": self._oldest_listed()})
 
 
 class BookInline(TabularInline):

@@ -10,21 +10,33 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from maxxit.events.admin_links import EMPTY, Book, block, chain_link, number_column, pretty, state_column
+from maxxit.events.admin_links import (
+    EMPTY,
+    Book,
+    History,
+    RecentValues,
+    block,
+    chain_link,
+    number_column,
+    pretty,
+    state_column,
+)
 from maxxit.llm.models import LlmCircuit, LlmExport, LlmSpend, LlmTrace
 
 
 @admin.register(LlmTrace)
-class LlmTraceAdmin(Book):
+class LlmTraceAdmin(History):
     """One call: prompt, answer, latency, tokens, cost."""
 
     list_display = (
         *("ts", "purpose", "provider", "model", "state", "latency_ms", "prompt_tokens", "completion_tokens"),
         *("cost", "posts", "repaired", "agent_name", "chain"),
     )
-    list_filter = ("status", "purpose", "provider", "model", "repaired", "agent_name", "ts")
+    list_filter = (
+        "status", ("purpose", RecentValues), ("provider", RecentValues), ("model", RecentValues), "repaired",
+        ("agent_name", RecentValues), "ts",
+    )  # fmt: skip
     search_fields = ("agent_name", "error_message", "request_sha256")
-    date_hierarchy = "ts"
     fields = (
         *(
             "ts",

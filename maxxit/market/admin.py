@@ -6,7 +6,7 @@ from django.contrib import admin
 from unfold.decorators import display
 
 from maxxit.core import clock
-from maxxit.events.admin_links import Book, Row, number_column
+from maxxit.events.admin_links import Book, History, RecentValues, Row, number_column
 from maxxit.market import quotes
 from maxxit.market.models import (
     BackfillMark,
@@ -42,13 +42,12 @@ class QuoteAdmin(Book):
 
 
 @admin.register(Candle)
-class CandleAdmin(Book):
+class CandleAdmin(History):
     """Five-minute bars."""
 
     list_display = ("symbol", "open_time", "open_usd", "high_usd", "low_usd", "close_usd", "volume_tokens")
-    list_filter = ("symbol",)
+    list_filter = (("symbol", RecentValues),)
     search_fields = ("symbol__iexact",)
-    date_hierarchy = "open_time"
     ordering = ("-open_time", "symbol")
     open_usd = number_column("open")
     high_usd = number_column("high")
@@ -68,23 +67,21 @@ class SourceQuoteAdmin(Book):
 
 
 @admin.register(RefusedQuote)
-class RefusedQuoteAdmin(Book):
+class RefusedQuoteAdmin(History):
     """Prices that were not used, and why."""
 
     list_display = ("last_at", "symbol", "source", "reason", "value", "limit", "price", "times")
-    list_filter = ("reason", "source", "symbol")
+    list_filter = (("reason", RecentValues), ("source", RecentValues), ("symbol", RecentValues))
     search_fields = ("symbol__iexact", "source", "reason")
-    date_hierarchy = "last_at"
 
 
 @admin.register(MarketSnapshot)
-class MarketSnapshotAdmin(Book):
+class MarketSnapshotAdmin(History):
     """Indicators as decisions saw them."""
 
     list_display = ("symbol", "until", "window_start", "terms", "superseded", "made_at")
-    list_filter = ("symbol", "superseded")
+    list_filter = (("symbol", RecentValues), "superseded")
     search_fields = ("symbol__iexact",)
-    date_hierarchy = "until"
 
 
 @admin.register(BackfillMark)
@@ -119,20 +116,19 @@ class PriceRuleAdmin(Row):
 
 
 @admin.register(RuleMatch)
-class RuleMatchAdmin(Book):
+class RuleMatchAdmin(History):
     """When a rule's condition held."""
 
     list_display = ("at", "rule", "symbol", "price_usd", "compared")
-    list_filter = ("symbol",)
+    list_filter = (("symbol", RecentValues),)
     list_select_related = ("rule",)
     search_fields = ("rule__rule_id", "symbol__iexact")
-    date_hierarchy = "at"
     price_usd = number_column("price", "price (USD)")
     compared = number_column("value")
 
 
 @admin.register(RuleDelivery)
-class RuleDeliveryAdmin(Book):
+class RuleDeliveryAdmin(History):
     """Who is to be told of what."""
 
     list_display = (
@@ -147,10 +143,9 @@ class RuleDeliveryAdmin(Book):
         "sent_at",
         "error",
     )
-    list_filter = ("state", "channel", "symbol")
+    list_filter = ("state", ("channel", RecentValues), ("symbol", RecentValues))
     list_select_related = ("user", "rule")
     search_fields = ("rule__rule_id", "user__username", "symbol__iexact")
-    date_hierarchy = "at"
 
     @display(description="last error")
     def error(self, row: RuleDelivery) -> str:

@@ -82,6 +82,7 @@ class RefusedQuote(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["symbol", "source", "reason", "hour"], name="one_refusal_an_hour")
         ]
+        indexes = (models.Index(fields=["last_at"], name="refused_quotes_newest"),)
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.source}: {self.reason} ({self.value})"
@@ -297,6 +298,8 @@ class RuleDelivery(Delivery):
         indexes = (
             models.Index(fields=["user", "at"], name="rule_deliveries_user_at"),
             models.Index(fields=["due_at"], name="rule_deliveries_due", condition=models.Q(state="pending")),
+            models.Index(fields=["sent_at"], name="rule_deliveries_sent", condition=models.Q(state="sent")),
+            models.Index(fields=["id"], name="rule_deliveries_dead", condition=models.Q(state="dead")),
         )
 
     def __str__(self) -> str:

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from maxxit.events.admin_links import Book
+from maxxit.events.admin_links import Book, History, RecentValues
 from maxxit.notify.models import Alert, Endpoint
 
 
@@ -17,11 +17,10 @@ class EndpointAdmin(Book):
 
 
 @admin.register(Alert)
-class AlertAdmin(Book):
+class AlertAdmin(History):
     """What staff was told, or is to be told."""
 
     list_display = ("at", "event", "user", "channel", "state", "attempts", "due_at", "sent_at", "last_error")
-    list_filter = ("state", "channel", "event__name")
+    list_filter = ("state", ("channel", RecentValues), ("event__name", RecentValues))
     list_select_related = ("event", "user")
-    search_fields = ("event__name", "user__username")
-    date_hierarchy = "at"
+    search_fields = ("event__name__exact", "user__username__exact")

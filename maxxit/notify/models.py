@@ -57,7 +57,11 @@ class Alert(Delivery):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["event", "user", "channel"], name="one_alert_per_channel")
         ]
-        indexes = (models.Index(fields=["due_at"], name="alerts_due", condition=models.Q(state="pending")),)
+        indexes = (
+            models.Index(fields=["due_at"], name="alerts_due", condition=models.Q(state="pending")),
+            models.Index(fields=["sent_at"], name="alerts_sent", condition=models.Q(state="sent")),
+            models.Index(fields=["id"], name="alerts_dead", condition=models.Q(state="dead")),
+        )
 
     def __str__(self) -> str:
         return f"{self.event.name} by {self.channel}"

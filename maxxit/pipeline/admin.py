@@ -3,7 +3,7 @@
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -14,7 +14,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
-from maxxit.events.admin_links import EMPTY, Book, BookInline, leave, link, log
+from maxxit.events.admin_links import EMPTY, Book, BookInline, History, RecentValues, leave, link, log
 from maxxit.pipeline.models import FRESH, CanaryMark, PipelineRun, Release, StageRun
 from maxxit.pipeline.now import chain_now, stage_now
 from maxxit.pipeline.stages import SWEEPS
@@ -41,7 +41,7 @@ def flower_link(task_id: str) -> SafeString | str:
     )
 
 
-class StartButtons(Book):
+class StartButtons(History):
     """Run a stage or the whole chain now. Both ask first, by a form, so that no link can start anything."""
 
     actions_list = ("run_chain", "run_stage")
@@ -120,14 +120,14 @@ class PipelineRunAdmin(StartButtons):
     list_display = ("__str__", "started_at", "took", "how", "moved", "asked_by", "slot", "root")
     list_filter = ("cause",)
     search_fields = ("asked_by", "root_task_id__exact")
-    date_hierarchy = "started_at"
     inlines = (StageRunInline,)
     readonly_fields = ("root", "took")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PipelineRun]:
         """With what the stages of each run moved on."""
         rows: QuerySet[PipelineRun] = super().get_queryset(request)
-        return rows.annotate(out=Sum("stages__counted_out"))
+        moved = StageRun.objects.filter(run=OuterRef("pk")).order_by().values("run")
+        return rows.annotate(out=Subquery(moved.annotate(out=Sum("counted_out")).values("out")))
 
     @display(description="result", label={"done": "success", "running": "info", "failed": "danger"})
     def how(self, row: PipelineRun) -> str:
@@ -165,10 +165,9 @@ class StageRunAdmin(StartButtons):
         "task",
         "worker",
     )
-    list_filter = ("stage", "idle", ("error", admin.EmptyFieldListFilter))
+    list_filter = (("stage", RecentValues), "idle", ("error", admin.EmptyFieldListFilter))
     list_select_related = ("run",)
     search_fields = ("stage", "task_id__exact", "worker")
-    date_hierarchy = "started_at"
     readonly_fields = ("task", "of")
 
     @display(description="result", label={"moved": "success", "failed": "danger"})

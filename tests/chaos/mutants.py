@@ -500,6 +500,22 @@ MUTANTS = (
         beyond=True,
     ),
     bug(
+        "the sweep reads every order while the switch of one account is latched",
+        (
+            "positions.watch:HITS",
+            "SELECT FROM agent_deployments d WHERE d.id = o.deployment_id AND d.account = k.account",
+            "SELECT FROM orders e WHERE e.id = o.entry_order_id AND e.account = k.account",
+        ),
+        test="tests/test_plans.py",
+        beyond=True,
+    ),
+    bug(
+        "a list counts all of its rows",
+        ("maxxit.events.paging:bounded_count", "[:COUNTED]", ""),
+        test="tests/test_plans.py",
+        beyond=True,
+    ),
+    bug(
         "a Safe's guard is not looked at",
         (
             "trading.chain.safe_contract:read",

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from maxxit.console import auth
 from maxxit.console.models import ApiKey
+from maxxit.console.statement import BEGINNING, statement
 from maxxit.core import clock
 from maxxit.events import wake
 from maxxit.events.models import Event
@@ -106,6 +107,36 @@ def test_lists_come_in_pages(world: World) -> None:
         answer = Client().get(f"/api/signals?{wrong}", headers=headers)
         assert answer.status_code == 422
         assert wrong.partition("=")[0] in answer.json()["message"]
+
+
+@pytest.mark.parametrize("name", ["posts", "signals", "orders", "trades", "positions"])
+def test_a_list_is_walked_by_next_before(world: World, name: str) -> None:
+    headers = world.key(world.staff)
+    whole = Client().get(f"/api/db/{name}?limit=500", headers=headers).json()
+    assert whole["next_before"] is None
+    seen, before = [], ""
+    for _ in range(len(whole["items"])):
+        page = Client().get(f"/api/db/{name}?limit=1{before}", headers=headers).json()
+        seen += page["items"]
+        before = f"&before={page['next_before']}"
+    assert [one["id"] for one in seen] == [one["id"] for one in whole["items"]]
+    assert Client().get(f"/api/db/{name}?limit=1{before}", headers=headers).json()["items"] == []
+
+
+def test_a_long_list_is_counted_to_a_bound(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maxxit.events.paging.COUNTED", 2)
+    assert Client().get("/api/db/orders", headers=world.key(world.staff)).json()["count"] == 2
+
+
+def test_a_long_statement_has_its_newest_lines_and_goes_on_from_there(world: World) -> None:
+    of = world.of_alice.deployment
+    whole = statement(of, BEGINNING, timezone.now() + timedelta(days=1))
+    newest = statement(of, BEGINNING, whole.until, most=1)
+    assert 0 < len(newest.lines) < len(whole.lines)
+    assert newest.closing == whole.closing
+    rest = statement(of, BEGINNING, newest.since)
+    assert rest.lines + newest.lines == whole.lines
+    assert rest.closing == newest.opening
 
 
 def test_amounts_are_exact_text_and_times_are_utc(world: World) -> None:

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, QuerySet
+from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -12,7 +12,7 @@ from unfold.decorators import display
 
 from maxxit.core.errors import Misconfigured
 from maxxit.core.money import plain
-from maxxit.events.admin_links import EMPTY, Book, BookInline, list_link, state_column
+from maxxit.events.admin_links import EMPTY, Book, BookInline, History, RecentValues, list_link, state_column
 from trading.chain import chains, verify
 from trading.chain.card import PermissionCard, permission_card
 from trading.chain.chains import chain_of_id
@@ -49,18 +49,17 @@ class AttemptInline(BookInline):
 
 
 @admin.register(ChainTransaction)
-class ChainTransactionAdmin(Book):
+class ChainTransactionAdmin(History):
     """One intent: one nonce, however often its fees were raised."""
 
     list_display = (
         "id", "created_at", "intent", "phase", "reason", "nonce", "attempted", "block_number", "paid", "explorer",
         "chain",
     )  # fmt: skip
-    list_filter = ("state", "chain_id", "reason")
+    list_filter = ("state", ("chain_id", RecentValues), ("reason", RecentValues))
     list_select_related = ("signer",)
-    search_fields = ("=id", "idempotency_key__exact", "mined_hash__exact", "attempts__hash__exact")
+    search_fields = ("=id", "idempotency_key__exact", "attempts__hash__exact")
     search_help_text = "correlation id, id, intent or transaction hash"
-    date_hierarchy = "created_at"
     inlines = (AttemptInline,)
     exclude = ("logs",)
     readonly_fields = ("phase", "paid", "order", "chain", "explorer")
@@ -69,7 +68,8 @@ class ChainTransactionAdmin(Book):
     def get_queryset(self, request: HttpRequest) -> QuerySet[ChainTransaction]:
         """With the number of attempts."""
         found: QuerySet[ChainTransaction] = super().get_queryset(request)
-        return found.annotate(tries=Count("attempts"))
+        attempts = ChainAttempt.objects.filter(transaction=OuterRef("pk")).order_by().values("transaction")
+        return found.annotate(tries=Subquery(attempts.annotate(n=Count("pk")).values("n")))
 
     @display(description="intent", ordering="idempotency_key")  # type: ignore[untyped-decorator]
     def intent(self, row: ChainTransaction) -> SafeString:
@@ -80,8 +80,7 @@ class ChainTransactionAdmin(Book):
     @display(description="attempts", ordering="tries")  # type: ignore[untyped-decorator]
     def attempted(self, row: ChainTransaction) -> int:
         """Signed versions: more than one means that fees were raised."""
-        tries: int = row.tries  # type: ignore[attr-defined]
-        return tries
+        return row.tries or 0  # type: ignore[attr-defined]
 
     @display(description="gas paid")  # type: ignore[untyped-decorator]
     def paid(self, row: ChainTransaction) -> str:

@@ -29,7 +29,7 @@ class Command(OpsCommand):
         midnight = figures.midnight(clock.now())
         since = midnight if options["today"] else midnight - timedelta(days=6) if options["week"] else None
         found = figures.figures(since)
-        told = found.as_json() | {"equity_usd": plain(usdc(figures.equity()))}
+        told = found.as_json() | figures.volume(since) | {"equity_usd": plain(usdc(figures.equity()))}
         self.say(f"since {clock_text(since)} UTC" if since else "of all time")
         for name, value in told.items():
             if name != "since":

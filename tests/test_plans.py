@@ -1,0 +1,202 @@
+"""At 3 M orders no statement of the money path, and none of a page or a list, reads a table of history whole.
+
+The plans are those of a small history whose tables the planner is told to be 500 times as long.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache import cache
+from django.db import connection, transaction
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from maxxit.console.auth import create_key
+from maxxit.core import clock
+from maxxit.events import admin_links
+from maxxit.notify import alerts
+from positions import book, health, performance, watch
+from tests.bench.history import requests
+from tests.bench.history_rows import TABLES, Size, fill
+from trading import execute, gate, limits, tasks
+from trading.models import Order
+from trading.states import IN_FLIGHT
+
+pytestmark = pytest.mark.django_db
+SMALL = Size(closed=3_000, open=40, posts=2_000, deployments=200, messages=2_000, days=2)
+LONGER = 500
+HISTORY = frozenset(TABLES) - {"ledger_balances", "signal_posts"}
+"""Tables that grow with every trade, post or message."""
+
+
+@pytest.fixture(scope="module")
+def history(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """The rows and the statistics, for the tests of this file; rolled back after them."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        fill(SMALL)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+            cursor.execute(
+                "UPDATE pg_class SET reltuples = reltuples * %s WHERE relname = ANY(%s)",
+                [LONGER, sorted(HISTORY)],
+            )
+        yield
+        transaction.set_rollback(True)
+
+
+def plan(sql: str, params: Any = None) -> dict[str, Any]:
+    """What the planner chose."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
+        found = cursor.fetchone()[0]
+    whole = json.loads(found) if isinstance(found, str) else found
+    return dict(whole[0]["Plan"])
+
+
+def nodes(node: dict[str, Any], limit: float | None = None) -> Iterator[tuple[dict[str, Any], float | None]]:
+    """Every node, with the cost of the LIMIT above it."""
+    yield node, limit
+    within = node["Total Cost"] if node["Node Type"] == "Limit" else limit
+    for child in node.get("Plans", ()):
+        yield from nodes(child, within)
+
+
+def read_whole(root: dict[str, Any]) -> set[str]:
+    """The tables of history that a plan scans from end to end; a scan that a LIMIT ends early is none."""
+    found = set()
+    for node, limit in nodes(root):
+        table, cost = node.get("Relation Name"), node["Total Cost"]
+        if node["Node Type"] == "Seq Scan" and table in HISTORY and (limit is None or limit > cost / 5):
+            found.add(f"{table} {node.get('Filter', '')}")
+    return found
+
+
+def indexes(root: dict[str, Any]) -> set[str]:
+    """The indexes that a plan uses."""
+    return {node["Index Name"] for node, _ in nodes(root) if "Index Name" in node}
+
+
+def moment() -> dict[str, Any]:
+    """The parameters of the sweep."""
+    now = clock.now()
+    return gate.moment() | {"oldest": now - timedelta(minutes=1), "newest": now}
+
+
+def entries_of_late() -> tuple[str, Any]:
+    """The statement of `limits.read_pace` that counts the platform's last minute."""
+    rows = Order.objects.filter(purpose="open", reserved_at__gt=clock.now() - timedelta(minutes=1))
+    return rows.query.sql_with_params()
+
+
+def last_entry() -> tuple[str, Any]:
+    """The statement of `limits.read_pace` that finds an account's last entry in a symbol."""
+    rows = Order.objects.filter(purpose="open", reserved_at__isnull=False, account="paper:1", symbol="ETH")
+    return rows.order_by("-reserved_at").values_list("reserved_at")[:1].query.sql_with_params()
+
+
+HOT: dict[str, tuple[Any, set[str]]] = {
+    "sweep: trailing stops": (lambda: (watch.RATCHET, moment()), {"positions_ratchet"}),
+    "sweep: exits that are hit": (
+        lambda: (watch.HITS, moment()),
+        {"positions_below", "positions_above", "positions_held"},
+    ),
+    "sweep: claim": (
+        lambda: (watch.CLAIM, moment() | {"ids": [1, 2], "whys": ["manual"] * 2, "at_once": True}),
+        set(),
+    ),
+    "fan-out": (lambda: (execute.FAN_OUT, {"now": clock.now(), "only": None}), {"signals_pending"}),
+    "concluded signals": (lambda: (execute.CONCLUDED, None), {"signals_pending"}),
+    "left behind": (lambda: (tasks.LEFT_BEHIND, {"tries": 3}), {"orders_planned", "signals_pending"}),
+    "fills and ends to be booked": (
+        lambda: (book.DUE, {"tries": 3}),
+        {"orders_unbooked", "positions_closing"},
+    ),
+    "orders in flight": (
+        lambda: Order.objects.filter(state__in=IN_FLIGHT).values("pk").query.sql_with_params(),
+        {"orders_in_flight"},
+    ),
+    "limits: holdings and orders in flight": (
+        lambda: (limits.HELD_AND_IN_FLIGHT, [list(IN_FLIGHT)]),
+        {"orders_in_flight", "ledger_owners_tokens"},
+    ),
+    "limits: entries of the last minute": (entries_of_late, {"orders_entries_reserved"}),
+    "limits: the last entry of an account": (last_entry, {"orders_account_symbol"}),
+    "guard: orders in flight, entries of the window": (
+        lambda: (
+            health.ORDERS,
+            {"flying": list(IN_FLIGHT), "since": clock.now() - timedelta(hours=1), "ordinary": ["cooldown"]},
+        ),
+        {"orders_in_flight", "orders_entries_created"},
+    ),
+    "guard: prices of what is held": (lambda: (health.PRICES, {"stale": clock.now()}), set()),
+    "payments of a deployment": (
+        lambda: (performance.FLOWS, {"accounts": ["deployment:1"]}),
+        {"ledger_flows"},
+    ),
+    "daily figures of each deployment": (
+        lambda: (performance.SNAPSHOTS, {"day": clock.now() - timedelta(days=1), "next": clock.now()}),
+        {"positions_results", "ledger_flows"},
+    ),
+    "alerts": (
+        lambda: (
+            alerts.WRITE,
+            {"names": ["order.quarantined"], "now": clock.now(), "since": clock.now() - timedelta(days=1)},
+        ),
+        {"events_name_at"},
+    ),
+}
+"""What runs for each order, tick or pass -> the statement, and the indexes that it is read by."""
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_a_hot_statement_reads_by_its_indexes(history: None, name: str) -> None:
+    statement, expected = HOT[name]
+    found = plan(*statement())
+    assert read_whole(found) == set()
+    assert expected <= indexes(found)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, expected) in HOT.items() if expected])
+def test_a_dropped_index_is_found(history: None, name: str) -> None:
+    statement, expected = HOT[name]
+    with transaction.atomic(), connection.cursor() as cursor:
+        for index in expected:
+            cursor.execute(f"DROP INDEX {index}")
+        found = plan(*statement())
+        transaction.set_rollback(True)
+    assert not expected & indexes(found)
+
+
+@pytest.fixture(scope="module")
+def people(history: None) -> dict[str, tuple[User, str]]:
+    """Name -> person and key."""
+    found = {"customer": User.objects.get(username="whale"), "staff": User.objects.get(username="staff")}
+    return {name: (one, create_key(one, "plans", ["read"], by="test")) for name, one in found.items()}
+
+
+@pytest.mark.parametrize("person", ["customer", "staff"])
+def test_pages_and_lists_read_no_table_whole(
+    people: dict[str, tuple[User, str]], person: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, key = people[person]
+    client = Client()
+    client.force_login(user)
+    found: dict[str, set[str]] = {}
+    monkeypatch.setattr(admin_links, "NEWEST", SMALL.positions // 10)
+    asked = [path for who, path in requests() if who == person and ("/admin/" not in path or "?" not in path)]
+    assert len(asked) > 30
+    for path in asked:
+        cache.clear()
+        headers = {"X-API-Key": key} if path.startswith("/api/") else {}
+        with CaptureQueriesContext(connection) as done:
+            answer = client.get(path, headers=headers)
+        assert answer.status_code < 500 or path.startswith("/health/"), path
+        for query in done.captured_queries:
+            sql = query["sql"]
+            if sql.lstrip().startswith(("SELECT", "WITH")) and (whole := read_whole(plan(sql))):
+                found[f"{path}: {sql[:200]}"] = whole
+    assert found == {}
