@@ -18,16 +18,16 @@ FRESH = "q.price > 0 AND q.price <> 'NaN' AND q.at > %(oldest)s AND q.at <= %(ne
 
 WATCHED = "NOT EXISTS (SELECT FROM exit_pauses WHERE resumed_at IS NULL)"
 
-REOPENED = """EXISTS (
-    SELECT FROM orders x
-    WHERE x.id = exit_order_id AND (
-        EXISTS (SELECT FROM execution_gates g WHERE g.venue = x.venue AND g.changed_at > x.updated_at)
+REOPENED = """coalesce((
+    SELECT EXISTS (SELECT FROM execution_gates g WHERE g.venue = x.venue AND g.changed_at > x.updated_at)
         OR EXISTS (
             SELECT FROM execution_approvals a WHERE a.scope IN (x.venue, '*') AND a.approved_at > x.updated_at
         )
-    ))
+    FROM orders x WHERE x.id = exit_order_id
+    ), false)
 """
-"""A person opened the gate of its venue after its last closing order was refused."""
+"""A person opened the gate of its venue after its last closing order was refused. A scalar subquery: an EXISTS on orders
+would be hashed, which reads every order there is."""
 RETRY_DUE = f"(exit_retry_at IS NULL OR exit_retry_at <= %(now)s OR {REOPENED})"
 """A position whose exit was refused waits a while."""
 

@@ -112,7 +112,7 @@ HOT: dict[str, tuple[Any, set[str]]] = {
     "concluded signals": (lambda: (execute.CONCLUDED, None), {"signals_pending"}),
     "left behind": (lambda: (tasks.LEFT_BEHIND, {"tries": 3}), {"orders_planned", "signals_pending"}),
     "fills and ends to be booked": (
-        lambda: (book.DUE, {"tries": 3}),
+        lambda: (book.DUE, {"tries": 3, "now": clock.now()}),
         {"orders_unbooked", "positions_closing"},
     ),
     "orders in flight": (

@@ -246,7 +246,7 @@ class RecentValues(admin.AllValuesFieldListFilter):
     ):
         super().__init__(field, request, params, model, model_admin, field_path)
         newest = model._default_manager.order_by("-pk").values_list(field_path, flat=True)[:RECENT]
-        self.lookup_choices = sorted(set(newest) - {None})
+        self.lookup_choices = sorted(set(newest) - {None})  # type: ignore[assignment]  # only iterated
 
 
 class History(Book):

@@ -17,10 +17,10 @@ def bounded_count(rows: QuerySet[Any]) -> int:
     return rows.order_by()[:COUNTED].count()
 
 
-class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptable at run time
+class BoundedPaginator(Paginator):
     """A paginator over at most COUNTED rows."""
 
     @cached_property
     def count(self) -> int:
         """Rows in all pages."""
-        return bounded_count(self.object_list)  # type: ignore[arg-type]
+        return bounded_count(self.object_list)  # type: ignore[arg-type]  # the admin gives a QuerySet

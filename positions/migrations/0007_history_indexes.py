@@ -56,9 +56,9 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('agents', '0001_initial'),
-        ('positions', '0005_unread_accounts'),
+        ('positions', '0006_exits'),
         ('signals_app', '0004_signal_snapshot'),
-        ('trading', '0011_history_indexes'),
+        ('trading', '0012_history_indexes'),
     ]
 
     operations = [
