@@ -26,8 +26,10 @@ REOPENED = """coalesce((
     FROM orders x WHERE x.id = exit_order_id
     ), false)
 """
-"""A person opened the gate of its venue after its last closing order was refused. A scalar subquery: an EXISTS on orders
-would be hashed, which reads every order there is."""
+"""A person opened the gate of its venue after its last closing order was refused.
+
+A scalar subquery: an EXISTS on orders would be hashed, which reads every order there is.
+"""
 RETRY_DUE = f"(exit_retry_at IS NULL OR exit_retry_at <= %(now)s OR {REOPENED})"
 """A position whose exit was refused waits a while."""
 

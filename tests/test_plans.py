@@ -120,7 +120,10 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         {"orders_in_flight"},
     ),
     "limits: holdings and orders in flight": (
-        lambda: (limits.HELD_AND_IN_FLIGHT, [list(IN_FLIGHT)]),
+        lambda: (
+            limits.HELD_AND_IN_FLIGHT,
+            {"in_flight": list(IN_FLIGHT), "account": "paper:1", "symbol": "ETH"},
+        ),
         {"orders_in_flight", "ledger_owners_tokens"},
     ),
     "limits: entries of the last minute": (entries_of_late, {"orders_entries_reserved"}),

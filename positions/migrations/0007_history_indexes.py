@@ -58,7 +58,7 @@ class Migration(migrations.Migration):
         ('agents', '0001_initial'),
         ('positions', '0006_exits'),
         ('signals_app', '0004_signal_snapshot'),
-        ('trading', '0012_history_indexes'),
+        ('trading', '0013_history_indexes'),
     ]
 
     operations = [

@@ -195,12 +195,12 @@ CHAIN = """
 INSERT INTO chain_signers (id, chain_id, address, next_nonce) VALUES (1, 1, '0x01', 1000000);
 INSERT INTO chain_transactions (id, idempotency_key, chain_id, signer_id, nonce, terms, "to", calldata, gas_limit,
                                 state, reason, deadline, mined_hash, block_hash, logs, correlation_id, created_at,
-                                updated_at)
+                                updated_at, alerts, refusals)
 SELECT n, 'mx-open:' || n, 1, 1, n, '{}', '0x02', '0x', 0, 'final', '', %(now)s, '0x' || n, '', '[]',
-       lpad(to_hex(n), 32, '0')::uuid, %(now)s - make_interval(secs => (%(messages)s - n) * 100), %(now)s
+       lpad(to_hex(n), 32, '0')::uuid, %(now)s - make_interval(secs => (%(messages)s - n) * 100), %(now)s, '{}', 0
 FROM generate_series(1, %(messages)s) AS n;
-INSERT INTO chain_attempts (transaction_id, number, hash, raw, max_fee, tip, created_at)
-SELECT n, 1, '0x' || n, '0x', 1, 1, %(now)s FROM generate_series(1, %(messages)s) AS n
+INSERT INTO chain_attempts (transaction_id, number, hash, raw, max_fee, tip, created_at, cancels)
+SELECT n, 1, '0x' || n, '0x', 1, 1, %(now)s, false FROM generate_series(1, %(messages)s) AS n
 """
 MESSAGES = """
 INSERT INTO price_rules (id, rule_id, user_id, symbols, condition, channel, metadata, active, created_at)

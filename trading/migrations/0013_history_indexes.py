@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('agents', '0001_initial'),
         ('signals_app', '0005_history_indexes'),
-        ('trading', '0011_exits'),
+        ('trading', '0012_chain_cancel'),
     ]
 
     operations = [
