@@ -79,6 +79,8 @@ class VerifiedOut(Schema):
     deployment_id: int
     verified: bool
     differences: list[str]
+    stopped: dict[str, str] = {}
+    """Symbol, or * for all -> why no position is opened in it."""
 
 
 def _mine(request: HttpRequest, deployment_id: int) -> tuple[Deployment, Caller]:
@@ -126,7 +128,12 @@ def verify(request: HttpRequest, deployment_id: int) -> Any:
     deployment, who = _mine(request, deployment_id)
     record("api.safe_asked", deployment, by=who.name, what="verify")
     wrong = safes.check(deployment)
-    return {"deployment_id": deployment.pk, "verified": not wrong, "differences": wrong}
+    return {
+        "deployment_id": deployment.pk,
+        "verified": not wrong,
+        "differences": wrong,
+        "stopped": safes.stopped(deployment),
+    }
 
 
 @router.post("/{deployment_id}/revoke", response={200: ToSignOut, **ONE})

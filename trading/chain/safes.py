@@ -121,7 +121,7 @@ def plan(deployment: Deployment, safe: str = "") -> ToSign:
     """What the owners are to sign, kept so that the chain can be held against it."""
     at, safe = venue_of(deployment), safe or deployment.safe_wallet
     _must_be_address(safe)
-    others = Deployment.objects.filter(safe_wallet=safe).exclude(pk=deployment.pk)
+    others = Deployment.objects.filter(account=safe).exclude(pk=deployment.pk)
     if any(other.owner_id != deployment.owner_id for other in others):
         raise Rejected(f"{safe} is another customer's: a Safe trades for one", code="safe_taken")
     if twin := others.filter(agent=deployment.agent_id).first():
@@ -251,6 +251,14 @@ def check(deployment: Deployment) -> list[str]:
         _stop_shallow(newest, shallow)
         reconcile.reconcile(at, safe)
     return wrong
+
+
+def stopped(deployment: Deployment) -> dict[str, str]:
+    """What stops entries beside the verification: the token's symbol, or * for all -> reason code."""
+    at = venue_of(deployment)
+    kept = verify.plan_in_force(at.stanza.chain_id, deployment.safe_wallet)
+    symbols = {token.address: symbol for symbol, token in at.places.tokens.items()}
+    return {symbols.get(token, token): code for token, code in kept.stops.items()} if kept else {}
 
 
 def _held_against(at: SafeVenue, kept: SafePlan) -> tuple[bool, list[str]]:

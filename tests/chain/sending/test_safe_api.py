@@ -76,7 +76,7 @@ def test_from_plan_to_verified_to_revoked(desk: Desk, alice: Web) -> None:
     world.execute_as_owner(SafeTx(world.safe, told["to"], data, int(told["operation"]), int(told["nonce"])))
     assert alice.post(f"{deployment.pk}/verify") == (
         200,
-        {"deployment_id": deployment.pk, "verified": True, "differences": []},
+        {"deployment_id": deployment.pk, "verified": True, "differences": [], "stopped": {}},
     )
     deployment.refresh_from_db()
     assert (deployment.state, deployment.module_enabled, deployment.account) == ("active", True, world.safe)

@@ -214,6 +214,8 @@ def test_a_pool_that_thins_out_stops_entries_in_its_token_alone(desk: Desk, depl
     assert (desk.problem("ETH"), desk.problem("BTC")) == ("pool_too_shallow", "")
     assert desk.problem("ETH", purpose="close") == ""
     (event,) = Event.objects.filter(name="safe.entries_stopped")
+    assert safes.check(deployment) == []
+    assert safes.stopped(deployment) == {"ETH": "pool_too_shallow"}
     assert (event.data["code"], event.data["token"]) == ("pool_too_shallow", desk.world.address_of("WETH"))
     with pytest.raises(Rejected) as refused:
         desk.send(desk.request())

@@ -110,7 +110,10 @@ class Command(OpsCommand):
             self.say(f"the chain does not show this plan yet: {stays}; positions can be closed", "ERROR")
         else:
             self.say(f"verified: {deployment.safe_wallet} stands as its owners signed it", "SUCCESS")
-        return {"deployment": deployment.pk, "verified": not wrong, "differences": wrong}
+        stopped = safes.stopped(deployment)
+        for symbol, code in stopped.items():
+            self.say(f"no entries in {'any token' if symbol == '*' else symbol}: {code}", "WARNING")
+        return {"deployment": deployment.pk, "verified": not wrong, "differences": wrong, "stopped": stopped}
 
     def _keystore(self, options: dict[str, Any]) -> Any:
         if options["path"].exists():
