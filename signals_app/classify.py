@@ -1,20 +1,20 @@
 """new posts -> classified posts: candidate or not, which tokens, which side"""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter
+from itertools import takewhile
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import Case, F, Max, Min, When
 
 from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
 from maxxit.core.untrusted import storable
 from maxxit.events.record import advance, advance_all
 from maxxit.llm.ask import ask
 from maxxit.llm.budget import AccountSpent
+from maxxit.llm.call import ProviderRefused
 from maxxit.llm.reading import Post, Reading, Readings, question
 from maxxit.market.instruments import stablecoins, words_by_token
 from signals_app.models import CtPost
@@ -24,8 +24,10 @@ from signals_app.states import PostState
 from signals_app.verify import verify
 
 log = structlog.get_logger(__name__)
-LAST = 2**63 - 1
-"""Beyond every post of an account."""
+PROVIDER_FAILURES = 3
+"""In a row, of different authors: then no provider is there for anybody."""
+INCOMPLETE = "answer_incomplete"
+"""The code of an answer that left posts out; the others of the batch were read."""
 
 
 @dataclass
@@ -42,59 +44,124 @@ class Classified:
     """Error -> how many posts it left unread; they stay due."""
 
 
+@dataclass
+class Turns:
+    """What one author still has to come in this pass."""
+
+    account: int
+    last: int = 0
+    """The last post that was fetched."""
+    calls: int = 0
+    halves: deque[list[CtPost]] = field(default_factory=deque)
+    """Of batches that were refused."""
+
+    def next_batch(self, size: int, done: Classified) -> list[CtPost]:
+        """The author's next posts in order of arrival; one that has failed comes alone, so it cannot spoil others."""
+        self.calls += 1
+        if self.halves:
+            return self.halves.popleft()
+        new = CtPost.objects.filter(account=self.account, pk__gt=self.last, state=PostState.NEW)
+        due = list(new.select_related("account").order_by("pk")[:size])
+        batch = list(takewhile(lambda post: not post.attempts, due)) or due[:1]
+        if batch:
+            self.last = batch[-1].pk
+            done.due += len(batch)
+        return batch
+
+    def split(self, batch: list[CtPost]) -> None:
+        """Read the halves of a refused batch next."""
+        middle = len(batch) // 2
+        self.halves.extendleft([batch[middle:], batch[:middle]])
+
+
 def classify(policy: Classify) -> Classified:
     """Read every new post, a batch of one author per call: whoever talks a model into something spoils no one else.
 
-    A batch that fails stays new, with its reason, for the next pass. Raises `Misconfigured` where a person must act.
+    Authors take turns. A batch that the model refuses is split until only the post at fault is left. A batch that
+    finds no provider stays new, with its reason, for the next pass; `PROVIDER_FAILURES` of them in a row end the pass.
+    Raises `Misconfigured` where a person must act.
     """
-    done = Classified()
-    last, waiting = (0, 0), deque[list[CtPost]]()
+    done, unserved = Classified(), Unserved()
+    waiting = deque(Turns(account) for account in _authors())
     for _ in range(policy.max_batches):
-        waiting = waiting or deque(_batches(last, policy.batch_size))
-        if not waiting:
+        author, batch = _next(waiting, policy.batch_size, done)
+        if author is None or unserved.in_a_row == PROVIDER_FAILURES:
             break
-        batch = waiting.popleft()
-        last = (batch[-1].account_id, batch[-1].pk)
-        done.due += len(batch)
         try:
             _read(batch, done)
-        except AccountSpent as error:  # one who writes without end: the others have their turn
+            unserved.provider_answers()
+        except AccountSpent as error:  # the author's budget of the day: the others have their turn
             _note_failure(batch, error, done)
-            last = (batch[-1].account_id, LAST)
-            waiting = deque(one for one in waiting if one[0].account_id != last[0])
-        except Retryable as error:  # the provider is away: that is no fault of these posts
+            continue
+        except (Retryable, ProviderRefused) as error:
             _note_failure(batch, error, done)
-            break
+            unserved.add(batch, error)
+            continue
         except Misconfigured as error:  # a person must act: a missing key, a recording that nobody made
             _note_failure(batch, error, done)
             raise
         except MaxxitError as error:
-            _note_failure(batch, error, done)
-            _count_attempt(batch, error, policy.max_attempts, done)
+            unserved.provider_answers()
+            if len(batch) > 1 and getattr(error, "code", "") != INCOMPLETE:
+                log.warning("batch_refused", posts=len(batch), error=str(error))
+                author.split(batch)
+            else:
+                _note_failure(batch, error, done)
+                _count_attempt(batch, error, policy.max_attempts, done)
+        if author.calls < policy.max_batches_per_author:
+            waiting.append(author)
+    for left, trouble in unserved.at_fault:
+        _count_attempt(left, trouble, policy.max_attempts, done)
+    unserved.raise_where_nobody_was_served()
     return done
 
 
-def _batches(after: tuple[int, int], size: int) -> Iterator[list[CtPost]]:
-    """The next posts after `after` (account, post), each batch of one author in order of arrival.
+@dataclass
+class Unserved:
+    """The batches that found no provider in this pass."""
 
-    One that has failed is read alone, so that it cannot spoil the others.
-    """
-    due = list(
-        CtPost.objects.filter(
-            Q(account=after[0], pk__gt=after[1]) | Q(account__gt=after[0]), state=PostState.NEW
-        )
-        .select_related("account")
-        .order_by("account_id", "pk")[:size]
-    )
-    by_author = [list(posts) for _, posts in groupby(due, key=attrgetter("account_id"))]
-    if len(due) == size and len(by_author) > 1:
-        by_author.pop()  # there may be more of the last author: they are read together
-    for own in by_author:
-        for failed, posts in groupby(own, key=lambda post: post.attempts > 0):
-            if failed:
-                yield from ([post] for post in posts)
-            else:
-                yield list(posts)
+    at_fault: list[tuple[list[CtPost], MaxxitError]] = field(default_factory=list)
+    """A provider answered others after it had failed on these: the trouble is theirs."""
+    latest: list[tuple[list[CtPost], MaxxitError]] = field(default_factory=list)
+    """Since the last answer of a provider."""
+    answered: bool = False
+
+    @property
+    def in_a_row(self) -> int:
+        """How many, since the last answer."""
+        return len(self.latest)
+
+    def add(self, batch: list[CtPost], error: MaxxitError) -> None:
+        """One more."""
+        self.latest.append((batch, error))
+
+    def provider_answers(self) -> None:
+        """A provider has answered, so it was not away."""
+        self.at_fault += self.latest
+        self.latest, self.answered = [], True
+
+    def raise_where_nobody_was_served(self) -> None:
+        """Raise the first refusal of our key or a setting, unless a provider answered somebody."""
+        refused = [error for _, error in self.latest if isinstance(error, ProviderRefused)]
+        if refused and not self.answered:
+            raise refused[0]
+
+
+def _authors() -> list[int]:
+    """Who has new posts: those without a failed one first, then in order of arrival."""
+    failed = Max(Case(When(outcome__startswith="unread:", then=1), default=0))
+    new = CtPost.objects.filter(state=PostState.NEW).order_by()
+    by_author = new.values("account_id").annotate(failed=failed, first=Min("pk"))
+    return list(by_author.order_by("failed", "first").values_list("account_id", flat=True))
+
+
+def _next(waiting: deque[Turns], size: int, done: Classified) -> tuple[Turns | None, list[CtPost]]:
+    """The next author with posts, and the batch; (None, []) when nobody has any."""
+    while waiting:
+        author = waiting.popleft()
+        if batch := author.next_batch(size, done):
+            return author, batch
+    return None, []
 
 
 def _read(batch: Sequence[CtPost], done: Classified) -> None:
@@ -123,7 +190,7 @@ def _read(batch: Sequence[CtPost], done: Classified) -> None:
         done.changed += len(batch) - len(standing)
         log.info("posts_changed_while_read", posts=len(batch) - len(standing))
     if missing:
-        raise Rejected(f"the model left out {len(missing)} of {len(batch)} posts", code="answer_incomplete")
+        raise Rejected(f"the model left out {len(missing)} of {len(batch)} posts", code=INCOMPLETE)
 
 
 def _as_read(batch: Sequence[CtPost]) -> list[CtPost]:

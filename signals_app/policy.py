@@ -19,6 +19,7 @@ class Classify(Policy):
 
     batch_size: int = Field(gt=0, le=200)
     max_batches: Count
+    max_batches_per_author: Count = 10
     max_attempts: Count
 
 

@@ -30,11 +30,15 @@ class RateLimited(Retryable):
 
 
 class Rejected(MaxxitError):
-    """It did not happen and never will: the other side said no. `code` is the reason to persist."""
+    """It did not happen and never will: the other side said no. `code` is the reason to persist.
 
-    def __init__(self, message: str, *, code: str = "rejected") -> None:
+    `body` is what an HTTP server answered with its refusal, redacted, for whoever can read that server's errors.
+    """
+
+    def __init__(self, message: str, *, code: str = "rejected", body: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.body = body
 
 
 class Unknown(MaxxitError):

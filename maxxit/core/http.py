@@ -22,6 +22,8 @@ MAX_SECONDS = 120.0
 """For a whole answer: a server that drips bytes keeps each single read within the timeout."""
 MAX_BODY = 5_000_000
 """Bytes of an answer that we are willing to hold."""
+MAX_REFUSAL = 20_000
+"""Characters of a refusal's body that are kept for reading its reason."""
 
 
 def client(
@@ -80,12 +82,12 @@ def _judge(response: Response, lost: type[Retryable] | type[Unknown]) -> Respons
     if code < 400:
         return response
     where = f"{response.url.host} answered {code}"
-    said = redact.text(response.text[:2000])[:300]  # servers like to quote the key that they refuse
+    body = redact.text(response.text[:MAX_REFUSAL])  # servers like to quote the key that they refuse
     if code == 429:
-        raise RateLimited(f"{where}: {said}", after=retry_after(response))
+        raise RateLimited(f"{where}: {body[:300]}", after=retry_after(response))
     if code >= 500:
         raise lost(where)
-    raise Rejected(f"{where}: {said}", code=f"http_{code}")
+    raise Rejected(f"{where}: {body[:300]}", code=f"http_{code}", body=body)
 
 
 def retry_after(response: Response) -> float | None:

@@ -17,14 +17,19 @@ def loads(raw: str | bytes, *, decimals: bool = False) -> Any:
     Raises ValueError for what is not JSON and for what nests deeper than 200 levels (pydantic's parser counts them).
     """
     text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
+    check_depth(text)
+    if decimals:
+        return json.loads(text, parse_float=Decimal, parse_constant=Decimal)
+    return json.loads(text)
+
+
+def check_depth(text: str) -> None:
+    """Raise ValueError when JSON text nests deeper than 200 levels. Whether it is JSON is not checked."""
     try:
         from_json(text.encode("utf-8", "surrogatepass"))
     except ValueError as error:
         if "recursion limit" in str(error):
             raise ValueError("nested too deep") from None
-    if decimals:
-        return json.loads(text, parse_float=Decimal, parse_constant=Decimal)
-    return json.loads(text)
 
 
 def storable(value: Any) -> Any:

@@ -7,10 +7,11 @@ The providers of the purpose are tried in order; each answer is validated agains
 for once more with the error shown. Call it outside a transaction: it waits for the network, and the trace of a
 failure must outlive the exception. Raises, after the trace was written:
 
-    AccountSpent   the account that the question is about has had its calls of the day (a Retryable)
-    Retryable      every provider is away, resting, out of budget or wants another key; no fault of the question
-    Rejected       some provider answered and no answer could be used, or it refused this very question
-    Misconfigured  no provider can be asked; a prompt file is missing; a replay has no such recording
+    AccountSpent     the account that the question is about has had its calls or its money of the day (a Retryable)
+    Retryable        every provider is away, resting or out of budget; no fault of the question
+    Rejected         some provider answered and no answer could be used, or it refused this very question
+    ProviderRefused  every provider refuses our key, the model or a setting (a Misconfigured)
+    Misconfigured    no provider can be asked; a prompt file is missing; a replay has no such recording
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,14 +25,16 @@ from maxxit.core import redact
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.llm import chain, prompts, recordings, trace
 from maxxit.llm.budget import AccountSpent
-from maxxit.llm.call import Asker
+from maxxit.llm.call import Asker, ProviderRefused
 from maxxit.llm.chain import Link
-from maxxit.llm.policy import LlmPolicy, ProviderStanza, policy
+from maxxit.llm.policy import LlmPolicy, ProviderStanza, PurposeStanza, policy
 from maxxit.llm.policy import recordings as recordings_in_force
 from maxxit.llm.providers.base import Provider, Request
 from maxxit.llm.schema import wire_schema
 
 M = TypeVar("M", bound=BaseModel)
+Failure = Retryable | Rejected | ProviderRefused
+"""How one provider can fail to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,11 @@ def ask(
         schema_sha256=recordings.digest(request.schema),
     )
     asker = Asker(rules, recordings_in_force(), schema, call)
-    failures: list[Retryable | Rejected] = []
+    failures: list[Failure] = []
     for link in _links(rules, purpose, provider, asker):
         try:
             answer, trace_id, model = asker.ask(link)
-        except (Retryable, Rejected) as error:
+        except (Retryable, Rejected, ProviderRefused) as error:
             failures.append(error)
         else:
             return Asked(answer, trace_id, link.provider.name, model)
@@ -96,24 +99,42 @@ def _request(
     rules: LlmPolicy, purpose: str, prompt: prompts.Prompt, data: Mapping[str, Any], schema: type[BaseModel]
 ) -> Request:
     stanza = rules.purpose(purpose)
+    data, cut = _cut(stanza, data)
     items = data.get(stanza.items, ()) if stanza.items else ()
     return Request(
         purpose=purpose,
         system=prompt.system,
         user=prompt.render(data),
         data=data,
+        cut=cut,
         schema=wire_schema(schema),
         schema_name=schema.__name__,
         max_tokens=stanza.tokens_for(len(items)),
     )
 
 
-def _verdict(purpose: str, failures: list[Retryable | Rejected]) -> Retryable | Rejected:
+def _cut(stanza: PurposeStanza, data: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, int]]:
+    """`data` with the texts of its items cut to `max_item_chars`, and the whole length of each that was cut."""
+    limit, cut = stanza.max_item_chars, dict[str, int]()
+    items: list[Any] = []
+    for item in data.get(stanza.items, ()) if stanza.items and limit else ():
+        size = len(item.get("text", ""))
+        if size > limit:
+            cut[str(item.get("post_id", len(items)))] = size
+            item = {**item, "text": f"{item['text'][:limit]} […cut: {limit} of {size} characters are shown]"}
+        items.append(item)
+    return ({**data, stanza.items: items}, cut) if cut else (data, cut)
+
+
+def _verdict(purpose: str, failures: list[Failure]) -> Failure:
     """One error for all. An answer that could not be used outweighs an absence: asking again would not help."""
-    said = "; ".join(str(error) for error in failures)
+    said = f"{purpose}: {'; '.join(str(error) for error in failures)}"
     rejected = [error for error in failures if isinstance(error, Rejected)]
     if rejected:
-        return Rejected(f"{purpose}: {said}", code=rejected[-1].code)
+        return Rejected(said, code=rejected[-1].code)
+    if all(isinstance(error, ProviderRefused) for error in failures):
+        return ProviderRefused(said)
     waits = [error.after for error in failures if isinstance(error, Retryable) and error.after is not None]
-    kind = AccountSpent if all(isinstance(error, AccountSpent) for error in failures) else Retryable
-    return kind(f"{purpose}: {said}", after=min(waits) if waits else None)
+    # The account's budget is the same at every provider.
+    spent = any(isinstance(error, AccountSpent) for error in failures)
+    return (AccountSpent if spent else Retryable)(said, after=min(waits) if waits else None)

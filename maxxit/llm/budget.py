@@ -15,7 +15,7 @@ from maxxit.llm.policy import ProviderStanza, PurposeStanza
 
 
 class AccountSpent(Retryable):
-    """The account that the question is about has had its calls of the day; other accounts have not."""
+    """The account that the question is about has used up its calls or its money of the day; others have not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,16 @@ def limits(
         purpose,
         account,
         stanza.calls_per_account_per_day,
-        setting=f"purposes.{purpose}.calls_per_account_per_day",
+        stanza.budget_usd_per_account_per_day,
+        setting=f"purposes.{purpose}: calls_per_account_per_day, budget_usd_per_account_per_day",
         spent=AccountSpent,
     )
     billed = Limit(
         "", provider, usd=bill.budget_usd_per_day, setting=f"providers.{provider}.budget_usd_per_day"
     )
     whole = Limit(purpose, "", stanza.calls_per_day, stanza.budget_usd_per_day, setting=f"purposes.{purpose}")
-    return [*([own] if account and own.calls is not None else []), billed, whole]
+    bounded = account and (own.calls is not None or own.usd is not None)
+    return [*([own] if bounded else []), billed, whole]
 
 
 def book_call(budgets: Sequence[Limit]) -> list[LlmSpend]:

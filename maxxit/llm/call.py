@@ -11,13 +11,12 @@ from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.llm import breaker, budget, recordings, trace
 from maxxit.llm.chain import Link
 from maxxit.llm.policy import LlmPolicy, Recordings
-from maxxit.llm.providers.base import Answer, Request
+from maxxit.llm.providers.base import Answer, Request, Unanswered
+from maxxit.llm.providers.wire import NOT_THE_QUESTION
 from maxxit.llm.schema import clean, read_answer, salvage
 from maxxit.llm.slots import slot
 
 M = TypeVar("M", bound=BaseModel)
-ACCOUNT_TROUBLE = {"http_401", "http_402", "http_403", "http_404"}
-"""The provider does not know us, our money or the model: the question is not to blame."""
 REPAIR = """
 
 Your previous answer could not be used. What was wrong with it:
@@ -27,6 +26,10 @@ Your previous answer, as data:
 Answer again, with JSON of the given schema only."""
 REPAIR_CHARS = 4000
 """How much of the wrong answer is shown again."""
+
+
+class ProviderRefused(Misconfigured):
+    """A provider does not know our key, our money, the model or a setting: the question is not to blame."""
 
 
 class Asker(Generic[M]):
@@ -57,9 +60,19 @@ class Asker(Generic[M]):
             answer = read_answer(self._schema, text)
         except Rejected as error:
             first.error = str(error)
-            trace.write(first)
+            trace_id = trace.write(first)
+            if first.answer and first.answer.truncated:  # asked again it would end in the same place
+                return self._truncated(link, first.request, text), trace_id, first.model
             return self._repair(link, first, text)
         return answer, trace.write(first), first.model
+
+    def _truncated(self, link: Link, request: Request, text: str) -> M:
+        """What can be used of an answer that ended too early. Raises `Rejected` (answer_truncated) when nothing can."""
+        answer = salvage(self._schema, text)
+        if answer is None:
+            limit = f"{request.max_tokens} tokens (config/llm.yaml: purposes.{request.purpose}.max_tokens)"
+            raise Rejected(f"{link.provider.name}: the answer ended at {limit}", code="answer_truncated")
+        return answer
 
     def _repair(self, link: Link, first: trace.Call, wrong: str) -> tuple[M, int, str]:
         """Ask once more with the error shown; then take what can be used, or give up."""
@@ -94,6 +107,9 @@ class Asker(Generic[M]):
         try:
             answer = self._answer(link, request)
         except (Retryable, Rejected, Misconfigured) as error:
+            if isinstance(error, Unanswered):
+                call.answer = error.answer
+                call.cost_usd = link.stanza.cost(error.answer.prompt_tokens, error.answer.completion_tokens)
             error.args = (redact.text(str(error)),)  # providers like to quote the key that they refuse
             call.error, call.latency_ms = str(error), _ms(started)
             trace.write(call)
@@ -106,7 +122,7 @@ class Asker(Generic[M]):
         """From this process, from the record, or from the network; always redacted."""
         provider, folder = link.provider, self._recordings.folder
         if link.stanza.local:
-            return _redacted(provider.complete(request))
+            return self._redacted(provider.complete(request))
         if self.replays:
             found = recordings.find(folder, provider, request)
             if found is None:
@@ -116,7 +132,7 @@ class Asker(Generic[M]):
                     " the model or its parameters are not those of the recording"
                 )
             return found
-        answer = _redacted(self._call_out(link, request))
+        answer = self._redacted(self._call_out(link, request))
         if self._recordings.mode == "record":
             recordings.save(folder, provider, request, answer)
         return answer
@@ -135,20 +151,29 @@ class Asker(Generic[M]):
             except Retryable as error:
                 breaker.failed(name, limits, redact.text(str(error)), error.after)
                 raise
+            except Unanswered as error:  # the provider works, and bills
+                breaker.succeeded(name)
+                budget.book_cost(
+                    spends, link.stanza.cost(error.answer.prompt_tokens, error.answer.completion_tokens)
+                )
+                raise
             except Rejected as error:
-                if error.code not in ACCOUNT_TROUBLE:
+                if error.code not in NOT_THE_QUESTION:
                     breaker.succeeded(name)
                     raise
-                where = f" (see {link.stanza.key_env})" if link.stanza.key_env else ""
+                where = f"config/llm.yaml: providers.{name}"
+                where += f", {link.stanza.key_env}" if link.stanza.key_env else ""
                 breaker.failed(name, limits, redact.text(str(error)))
-                raise Retryable(f"{name} does not serve us{where}: {error}") from error
+                raise ProviderRefused(f"{name} does not serve us (see {where}): {error}") from error
+            except Misconfigured as error:
+                breaker.failed(name, limits, redact.text(str(error)))
+                raise ProviderRefused(str(error)) from error
         breaker.succeeded(name)
         budget.book_cost(spends, link.stanza.cost(answer.prompt_tokens, answer.completion_tokens))
         return answer
 
-
-def _redacted(answer: Answer) -> Answer:
-    return replace(answer, text=clean(answer.text), model=redact.text(answer.model))
+    def _redacted(self, answer: Answer) -> Answer:
+        return replace(answer, text=clean(answer.text, self._schema), model=redact.text(answer.model))
 
 
 def _ms(started: float) -> int:

@@ -79,8 +79,12 @@ class PurposeStanza(Policy):
     calls_per_day: Count
     calls_per_account_per_day: Count | None = None
     """Of all calls, those about one account (the author of the posts, or the agent): nobody uses up the day alone."""
+    budget_usd_per_account_per_day: UsdPrice | None = None
+    """Of the day's budget, what calls about one account may cost. The call that crosses it is the last."""
     items: str = ""
     """The list in the data whose length scales the answer, for example `posts`."""
+    max_item_chars: Annotated[int, Field(ge=0)] = 0
+    """A longer `text` of an item is cut for the prompt, with a mark; 0: none is cut."""
     max_tokens: Count = 500
     """Of an answer about one item."""
     max_tokens_per_further_item: Annotated[int, Field(ge=0)] = 0

@@ -6,11 +6,22 @@ from dataclasses import asdict, dataclass, field
 from decimal import ROUND_DOWN, Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from maxxit.core.money import plain
+from maxxit.llm.fields import AS_FRACTION, AS_IDENTIFIER, AS_TEXT, AS_WORDS, folded
 
 Sentiment = Literal["bullish", "bearish", "neutral"]
+SIDES = {"long": "bullish", "short": "bearish"}
+"""Other words for a sentiment that mean one thing. "Buy" and "sell" do not: a sale may close a long."""
 CONFIDENCE_STEP = Decimal("0.0001")
 
 
@@ -46,21 +57,35 @@ def _stepped(confidence: Decimal) -> Decimal:
     return confidence.quantize(CONFIDENCE_STEP, rounding=ROUND_DOWN)
 
 
+def _sentiment(value: Any) -> Any:
+    """A sentiment in any case, also called by its side."""
+    word = folded(value)
+    return SIDES.get(word, word) if isinstance(word, str) else word
+
+
+def _no_sides(value: Any) -> Any:
+    return {} if value is None else value
+
+
+Spoken = Annotated[Sentiment, BeforeValidator(_sentiment)]
+
+
 class Reading(BaseModel):
     """One post as a model reads it. Every field is checked again by `signals_app.verify` before it counts."""
 
+    # A key that it does not know is refused, and so is null where it has no plain meaning.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    post_id: str
+    post_id: Annotated[str, AS_IDENTIFIER]
     candidate: bool
     """True when the author makes a call of their own that one could trade on."""
-    tokens: tuple[str, ...] = Field(max_length=20)
+    tokens: Annotated[tuple[str, ...], AS_WORDS] = Field(max_length=20)
     """Symbols such as `BTC`, without `$`."""
-    sentiment: Sentiment
-    confidence: Annotated[Decimal, Field(ge=0, le=1), AfterValidator(_stepped)]
+    sentiment: Spoken
+    confidence: Annotated[Decimal, Field(ge=0, le=1), AS_FRACTION, AfterValidator(_stepped)]
     """Fraction: how sure the reader is that this is a call with this side."""
-    reasoning: str = Field(max_length=1000)
-    sides: dict[str, Sentiment] = Field(default_factory=dict)
+    reasoning: Annotated[str, AS_TEXT] = Field(max_length=1000)
+    sides: Annotated[dict[str, Spoken], BeforeValidator(_no_sides)] = Field(default_factory=dict)
     """Only for tokens whose side differs from `sentiment`."""
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from maxxit.core import redact, untrusted
 from maxxit.core.errors import Rejected
+from maxxit.llm import answers
 
 M = TypeVar("M", bound=BaseModel)
 MAX_PROBLEMS = 10
@@ -35,21 +36,28 @@ def _simple(part: Any) -> Any:
     }
 
 
-def clean(text: str) -> str:
-    """A raw answer without secrets, and fit for Postgres. JSON stays JSON, also out of a Markdown fence."""
-    bare = text.strip()
-    if bare.startswith("```"):
-        bare = bare.strip("`").removeprefix("json").strip()
+def clean(text: str, schema: type[BaseModel] | None = None) -> str:
+    """A raw answer without secrets, and fit for Postgres: its JSON object alone, or all of it where there is none."""
     try:
-        return json.dumps(untrusted.storable(redact.value(untrusted.loads(bare))), ensure_ascii=False)
+        found = answers.find(text, _required(schema))
     except ValueError:
         return str(untrusted.storable(redact.text(text)))
+    return json.dumps(untrusted.storable(redact.value(found)), ensure_ascii=False)
+
+
+def _required(schema: type[BaseModel] | None) -> list[str]:
+    fields = schema.model_fields if schema else {}
+    return [name for name, one in fields.items() if one.is_required()]
 
 
 def read_answer(schema: type[M], text: str) -> M:
     """A cleaned answer as a `schema`. Raises `Rejected` (answer_invalid) with what a model needs to repair it."""
     try:
-        return schema.model_validate_json(text)
+        found = answers.find(text, _required(schema))
+    except ValueError as error:
+        raise Rejected(f"the answer does not fit: {str(error)[:200]}", code="answer_invalid") from None
+    try:
+        return schema.model_validate_json(json.dumps(found))
     except ValidationError as error:
         problems = [
             f"{'.'.join(str(part)[:40] for part in problem['loc'])}: {problem['msg'][:200]}"
@@ -65,7 +73,7 @@ def salvage(schema: type[M], text: str) -> M | None:
     if lenient is None:
         return None
     try:
-        kept: M | None = lenient(untrusted.loads(text))
+        kept: M | None = lenient(answers.find(text, _required(schema)))
     except ValueError:
         return None
     return kept

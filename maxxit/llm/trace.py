@@ -59,6 +59,8 @@ def write(call: Call) -> int:
     request = redact.value({"system": call.request.system, "user": call.request.user})
     if shown := call.request.data.get("knowledge"):  # the passages, and where each came from
         request["knowledge"] = redact.value(shown)
+    if call.request.cut:  # posts that were too long for the prompt, with their whole length
+        request["cut"] = dict(call.request.cut)
     response = parsed(call.answer.text) if call.answer else None
     error = redact.text(call.error)
     _log(call, error, request, response)

@@ -559,6 +559,40 @@ MUTANTS = (
         test="tests/chain/test_card.py",
         beyond=True,
     ),
+    bug(
+        "a content filter on one post stops all reading",
+        (
+            "maxxit.llm.providers.wire:Wired.unanswered",
+            "return Unanswered(",
+            "raise Retryable(kind)\n    return Unanswered(",
+        ),
+        test="tests/llm/test_ask.py",
+        beyond=True,
+    ),
+    bug(
+        "a refused batch is blamed as a whole",
+        ("signals_app.classify:classify", "if len(batch) > 1 and", "if False and"),
+        test="tests/signals_app/test_classify.py",
+        beyond=True,
+    ),
+    bug(
+        "a flood of posts starves the other authors",
+        ("signals_app.classify:classify", "waiting.append(author)", "waiting.appendleft(author)"),
+        test="tests/signals_app/test_classify.py",
+        beyond=True,
+    ),
+    bug(
+        "an author's money of the day is not bounded",
+        ("maxxit.llm.budget:limits", "stanza.budget_usd_per_account_per_day,", "None,"),
+        test="tests/llm/test_limits.py",
+        beyond=True,
+    ),
+    bug(
+        "a duplicate key is read as if it stood once",
+        ("maxxit.llm.answers:_unique", "if len(made) < len(pairs):", "if False:"),
+        test="tests/llm/test_answers.py",
+        beyond=True,
+    ),
 )
 
 

@@ -1,5 +1,6 @@
 """`ask`: validation and repair, the chain of providers, and a trace of every exchange."""
 
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ import pytest
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.llm.ask import ask
-from maxxit.llm.models import LlmTrace
+from maxxit.llm.call import ProviderRefused
+from maxxit.llm.models import LlmCircuit, LlmSpend, LlmTrace
+from maxxit.llm.providers import PROVIDERS
+from maxxit.llm.providers.base import Provider
 from maxxit.llm.reading import Readings
 from tests.llm import server as fake
-from tests.llm.questions import NOW, answer, asked, post, reading
+from tests.llm.questions import NOW, answer, asked, edit, post, reading
 from tests.llm.server import ModelServer
 
 pytestmark = pytest.mark.django_db
@@ -139,7 +143,7 @@ def test_a_refused_key_is_no_fault_of_the_post_and_is_never_shown(
     policy_dir: Path, server: ModelServer, second: ModelServer
 ) -> None:
     server.otherwise = second.otherwise = fake.status(401, "bad key sk-first-0123456789abcdef")
-    with pytest.raises(Retryable, match="FIRST_API_KEY") as failed:
+    with pytest.raises(ProviderRefused, match=r"providers\.first, FIRST_API_KEY") as failed:
         asked()
     assert "0123456789abcdef" not in str(failed.value)
     assert not LlmTrace.objects.filter(error_message__contains="0123456789abcdef").exists()
@@ -186,3 +190,58 @@ def test_invisible_signs_are_shown_to_the_model(policy_dir: Path, server: ModelS
     assert "\u202e" not in sent
     assert "\\u202eyes\\u200b" in sent
     assert '\\"' in sent
+
+
+UNANSWERED: dict[str, bytes] = {
+    "no choices": b'{"choices": [], "usage": {"prompt_tokens": 1000}}',
+    "null content": b'{"choices": [{"message": {"content": null}}], "usage": {"prompt_tokens": 1000}}',
+    "filtered": b'{"choices": [{"finish_reason": "content_filter"}], "usage": {"prompt_tokens": 1000}}',
+}
+
+
+@pytest.mark.parametrize("body", UNANSWERED.values(), ids=[*UNANSWERED])
+def test_no_answer_to_a_question_is_billed_and_is_no_failure_of_the_provider(
+    body: bytes, policy_dir: Path, server: ModelServer, second: ModelServer
+) -> None:
+    server.otherwise = second.otherwise = fake.raw(body)
+    for _ in range(3):
+        with pytest.raises(Rejected) as failed:
+            asked(provider=openai(server))
+        assert failed.value.code in {"answer_empty", "answer_filtered"}
+    assert not LlmCircuit.objects.filter(failures__gt=0).exists()
+    assert len(server.asked) == 3
+    assert LlmTrace.objects.filter(status="error", prompt_tokens=1000, cost_usd=Decimal("0.01")).count() == 3
+    assert LlmSpend.objects.get(purpose="classify", account="").usd == Decimal("0.03")
+
+
+def openai(server: ModelServer) -> Provider:
+    return PROVIDERS.open(
+        "openai", name="first", model="m", base_url=server.url, key="", temperature=0.3, timeout=1.0
+    )
+
+
+def test_an_answer_cut_at_its_limit_is_used_as_far_as_it_goes_and_not_asked_for_again(
+    policy_dir: Path, server: ModelServer
+) -> None:
+    whole = fake.wrapped("/chat/completions", json.dumps(answer(reading("1"), reading("2"))))
+    whole["choices"][0]["finish_reason"] = "length"
+    server.otherwise = fake.raw(json.dumps(whole).encode())
+    assert len(asked(post("1"), post("2")).answer.readings) == 2, "it was whole all the same"
+
+    whole["choices"][0]["message"]["content"] = json.dumps(answer(reading("1"), reading("2")))[:-40]
+    server.otherwise = fake.raw(json.dumps(whole).encode())
+    with pytest.raises(Rejected) as failed:
+        asked(post("1"), post("2"), provider=openai(server))
+    assert failed.value.code == "answer_truncated"
+    assert len(server.asked) == 2
+
+
+def test_a_long_post_is_cut_with_a_mark_and_the_trace_says_so(policy_dir: Path, server: ModelServer) -> None:
+    edit(policy_dir, max_item_chars=100)
+    server.otherwise = fake.says(answer(reading("1"), reading("2")))
+    got = asked(post("1", text="Long $BTC " + "x" * 500), post("2"))
+    sent = server.asked[0]["messages"][1]["content"]
+    assert "x" * 91 not in sent
+    assert "cut: 100 of 510 characters are shown" in sent
+    assert LlmTrace.objects.get(pk=got.trace_id).request["cut"] == {"1": 510}
+    assert "cut" not in LlmTrace.objects.get(pk=asked(post("3")).trace_id).request

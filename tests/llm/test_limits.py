@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from django.utils import timezone
 
 from maxxit.core import clock
 from maxxit.core.errors import Retryable
@@ -63,6 +64,27 @@ def test_one_account_cannot_use_up_the_day_of_the_others(policy_dir: Path, serve
     assert spent == {"x:loud": 2, "x:quiet": 1, "Follower": 1, "first": 4, "": 4}, (
         "a refused call counts nowhere"
     )
+
+
+def test_one_account_cannot_spend_the_money_of_the_others(policy_dir: Path, server: ModelServer) -> None:
+    edit(policy_dir, budget_usd_per_account_per_day=0.002)
+    server.otherwise = fake.says(answer(reading()))
+    asked(account="x:loud")
+    asked(account="x:loud")
+    with pytest.raises(AccountSpent, match=r"0\.0028 USD of 0\.002.*budget_usd_per_account_per_day"):
+        asked(account="x:loud")
+    assert asked(account="x:quiet").provider == "first"
+
+
+def test_an_account_without_budget_is_that_also_where_another_provider_is_away(
+    policy_dir: Path, server: ModelServer, second: ModelServer
+) -> None:
+    edit(policy_dir, calls_per_account_per_day=1)
+    server.otherwise = fake.says(answer(reading()))
+    asked(account="x:loud")
+    LlmCircuit.objects.create(provider="first", failures=5, retry_at=timezone.now() + timedelta(minutes=5))
+    with pytest.raises(AccountSpent):
+        asked(account="x:loud")
 
 
 def test_a_provider_bills_no_more_than_its_budget_and_the_next_is_asked(

@@ -11,6 +11,7 @@ from agents.models import CtAccount
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.events.models import Event
 from maxxit.llm.budget import AccountSpent
+from maxxit.llm.call import ProviderRefused
 from maxxit.llm.reading import Readings
 from signals_app import revise
 from signals_app.classify import Classified, classify
@@ -195,6 +196,87 @@ def test_one_poisonous_post_is_found_and_the_others_of_its_batch_are_read(
     assert {post.pk: again(post).state for post in posts} == {
         post.pk: "quarantined" if post == posts[1] else "classified" for post in posts
     }
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, model: FakeModel, *posts: CtPost, error: Exception) -> None:
+    """Every call that holds one of `posts` fails with `error`."""
+    bad = {post.post_id for post in posts}
+
+    def ask(**asked: Any) -> Any:
+        ids = [one["post_id"] for one in asked["data"]["posts"]]
+        if bad.intersection(ids):
+            model.asked.append(ids)
+            raise error
+        return model(**asked)
+
+    monkeypatch.setattr("signals_app.classify.ask", ask)
+
+
+def test_a_refused_batch_is_split_at_once_and_only_the_post_at_fault_counts(
+    voice: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posts = [make.post(voice) for _ in range(4)]
+    failing(monkeypatch, model, posts[2], error=Rejected("filtered", code="answer_filtered"))
+    done = run()
+
+    assert (done.due, done.read) == (4, 3)
+    assert [(again(post).state, again(post).attempts) for post in posts] == [
+        *[("classified", 0)] * 2,
+        ("new", 1),
+        ("classified", 0),
+    ]
+    assert again(posts[2]).outcome == "unread:answer_filtered"
+
+
+def test_a_flood_of_one_author_leaves_the_others_their_turn(voice: CtAccount, model: FakeModel) -> None:
+    flood = [make.post(voice) for _ in range(40)]
+    quiet = [make.post(make.account()) for _ in range(3)]
+    run(max_batches=5)
+
+    assert [again(post).state for post in quiet] == ["classified"] * 3
+    assert model.asked[0] == [post.post_id for post in flood[:4]]
+    assert model.asked[1:4] == [[post.post_id] for post in quiet]
+
+
+def test_one_author_has_only_so_many_calls_of_a_pass(voice: CtAccount, model: FakeModel) -> None:
+    for _ in range(40):
+        make.post(voice)
+    assert run(max_batches_per_author=3).read == 12
+    assert run(max_batches_per_author=3).read == 12
+
+
+def test_a_post_that_no_provider_takes_stops_nobody_and_is_set_aside(
+    voice: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that answers 500 to one post: its answers to others show that it is not away."""
+    bad = make.post(voice)
+    failing(monkeypatch, model, bad, error=Retryable("answered 500"))
+    for attempt in (1, 2, 3):
+        other = make.post(make.account(), outcome="unread:retryable")  # behind it in turn
+        run()
+        assert (again(other).state, again(bad).attempts) == ("classified", attempt)
+    assert again(bad).state == "quarantined"
+
+
+def test_a_refused_key_is_raised_only_where_it_serves_nobody(
+    voice: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, other = make.post(voice), make.post(make.account())
+    failing(monkeypatch, model, bad, error=ProviderRefused("answered 403"))
+    run()
+    assert (again(bad).attempts, again(other).state) == (1, "classified")
+    with pytest.raises(ProviderRefused):
+        run()
+
+
+def test_a_provider_that_is_away_ends_the_pass_after_three_authors(
+    voice: CtAccount, model: FakeModel
+) -> None:
+    for _ in range(5):
+        make.post(make.account())
+    model.errors.extend([Retryable("away")] * 9)
+    assert run().read == 0
+    assert len(model.asked) == 3
 
 
 def test_a_post_that_the_model_left_out_is_tried_again_and_the_others_count(

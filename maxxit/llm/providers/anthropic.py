@@ -9,7 +9,7 @@ from typing import Any
 
 from maxxit.core.errors import Retryable
 from maxxit.llm.providers.base import Answer, Request
-from maxxit.llm.providers.wire import Wired, count, dig, post
+from maxxit.llm.providers.wire import Wired, count, dig, raise_error_in_200
 
 VERSION = "2023-06-01"
 
@@ -17,34 +17,62 @@ VERSION = "2023-06-01"
 class Anthropic(Wired):
     """POST {base_url}/messages."""
 
-    def complete(self, request: Request) -> Answer:
-        """Ask once."""
-        body = {
+    path = "/messages"
+    droppable = frozenset({"temperature", "tool_choice"})
+
+    def headers(self) -> dict[str, str]:
+        """Of one call."""
+        return {"x-api-key": self._key, "anthropic-version": VERSION}
+
+    def body(self, request: Request, refused: frozenset[str]) -> dict[str, Any]:
+        """The schema as the one tool, which the model must use unless it refuses to be forced."""
+        tool = {"name": request.schema_name, "description": "The answer.", "input_schema": request.schema}
+        optional = {**self.parameters, "tool_choice": {"type": "tool", "name": request.schema_name}}
+        return {
             "model": self.model,
             "system": request.system,
             "messages": [{"role": "user", "content": request.user}],
-            **self.parameters,
             "max_tokens": request.max_tokens,
-            "tools": [
-                {"name": request.schema_name, "description": "The answer.", "input_schema": request.schema}
-            ],
-            "tool_choice": {"type": "tool", "name": request.schema_name},
+            "tools": [tool],
+            **{name: value for name, value in optional.items() if name not in refused},
         }
-        headers = {"x-api-key": self._key, "anthropic-version": VERSION}
-        answer = post(self.base_url, "/messages", headers, self._timeout, body)
+
+    def read(self, answer: Mapping[str, Any], request: Request) -> Answer:
+        """The tool's input, or plain text where the model answered in words."""
+        blocks = answer.get("content")
+        if not blocks:
+            raise_error_in_200(self.name, answer.get("error"))
+        if "content" not in answer or not isinstance(blocks, list | None):
+            raise Retryable(f"{self.name} answered without content blocks")
+        reason = str(answer.get("stop_reason") or "")
+        if reason == "refusal":
+            raise self.unanswered("refused", str(dig(answer, "stop_details") or reason), answer)
+        text = _input(blocks or [], request.schema_name) or _text(blocks or [])
+        if not text.strip():
+            raise self.unanswered("empty", f"stop reason {reason or 'none'}", answer)
+        cut = reason in {"max_tokens", "model_context_window_exceeded"}
+        return self.answer(text, answer, truncated=cut)
+
+    def answer(self, text: str, answer: Mapping[str, Any], *, truncated: bool = False) -> Answer:
+        """`text` with the model and the tokens that the answer names."""
         return Answer(
-            text=self._text(answer),
+            text=text,
             model=str(answer.get("model") or self.model)[:120],
             prompt_tokens=count(dig(answer, "usage", "input_tokens")),
             completion_tokens=count(dig(answer, "usage", "output_tokens")),
+            truncated=truncated,
         )
 
-    def _text(self, answer: Mapping[str, Any]) -> str:
-        """The tool's input, or plain text where the model answered in words."""
-        blocks = answer.get("content")
-        for block in blocks if isinstance(blocks, list) else []:
-            if isinstance(given := dig(block, "input"), dict):
-                return json.dumps(given, ensure_ascii=False)
-            if isinstance(text := dig(block, "text"), str):
-                return text
-        raise Retryable(f"{self.name} answered without a content block")
+
+def _input(blocks: list[Any], name: str) -> str:
+    """The input of the last use of a tool, of the one named `name` if it was used; empty without any."""
+    used = [block for block in blocks if dig(block, "type") == "tool_use" and dig(block, "input")]
+    named = [block for block in used if dig(block, "name") == name] or used
+    given = dig(named[-1], "input") if named else ""
+    return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+
+
+def _text(blocks: list[Any]) -> str:
+    """The text blocks, joined: citations cut one text into several blocks."""
+    texts = [dig(block, "text") for block in blocks if dig(block, "type") in {"text", None}]
+    return "".join(text for text in texts if isinstance(text, str))

@@ -1,40 +1,106 @@
 """Any server that speaks OpenAI's chat completions: OpenAI itself, Perplexity, Ollama, vLLM and others."""
 
-from maxxit.core.errors import Rejected, Retryable
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from maxxit.core.errors import Retryable
+from maxxit.llm.providers import refusals
 from maxxit.llm.providers.base import Answer, Request
-from maxxit.llm.providers.wire import Wired, count, dig, post
+from maxxit.llm.providers.wire import Wired, count, dig, raise_error_in_200
+
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+"""The names of the limit of the answer: the second is that of newer models."""
 
 
 class OpenAi(Wired):
     """POST {base_url}/chat/completions with a JSON schema as the response format."""
 
-    def complete(self, request: Request) -> Answer:
-        """Ask once."""
-        body = {
-            "model": self.model,
-            "messages": [
-                {"role": "system", "content": request.system},
-                {"role": "user", "content": request.user},
-            ],
+    path = "/chat/completions"
+    droppable = frozenset({"temperature", "response_format", *TOKEN_LIMITS})
+
+    def headers(self) -> dict[str, str]:
+        """Of one call; without a key where the server wants none."""
+        return {"Authorization": f"Bearer {self._key}"} if self._key else {}
+
+    def body(self, request: Request, refused: frozenset[str]) -> dict[str, Any]:
+        """The schema stands in the system's turn where the server refuses it as a response format."""
+        system = request.system
+        if "response_format" in refused:
+            system += f"\n\nThe JSON schema of the answer:\n{json.dumps(request.schema, ensure_ascii=False)}"
+        optional = {
             **self.parameters,
-            "max_tokens": request.max_tokens,
             "response_format": {
                 "type": "json_schema",
                 # Not `strict`: that mode knows no maps with free keys, and we validate every answer anyway.
                 "json_schema": {"name": request.schema_name, "schema": request.schema},
             },
         }
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        answer = post(self.base_url, "/chat/completions", headers, self._timeout, body)
-        message = dig(answer, "choices", 0, "message")
-        if refusal := dig(message, "refusal"):
-            raise Rejected(f"{self.name} refused: {str(refusal)[:300]}", code="answer_refused")
-        text = dig(message, "content")
-        if not isinstance(text, str):
-            raise Retryable(f"{self.name} answered without choices[0].message.content")
+        for name in TOKEN_LIMITS:
+            if name not in refused:
+                optional[name] = request.max_tokens
+                break
+        return {
+            "model": self.model,
+            "messages": [{"role": "system", "content": system}, {"role": "user", "content": request.user}],
+            **{name: value for name, value in optional.items() if name not in refused},
+        }
+
+    def read(self, answer: Mapping[str, Any], request: Request) -> Answer:
+        """The first choice: the arguments of a tool call before the text."""
+        choices = answer.get("choices")
+        if not choices:
+            raise_error_in_200(self.name, answer.get("error"))
+        if "choices" not in answer or not isinstance(choices, list | None):
+            raise Retryable(f"{self.name} answered without choices")
+        choice, message = dig(choices, 0), dig(choices, 0, "message")
+        raise_error_in_200(self.name, dig(choice, "error"))
+        reason = str(dig(choice, "finish_reason") or "")
+        if refusals.FILTER.search(reason):
+            raise self.unanswered("filtered", reason, answer)
+        text = _arguments(message, request.schema_name) or _content(dig(message, "content"))
+        if refusal := dig(message, "refusal") or _refusal(dig(message, "content")):
+            raise self.unanswered("refused", str(refusal), answer)
+        if not text.strip():
+            raise self.unanswered("empty", f"finish reason {reason or 'none'}", answer)
+        return self.answer(text, answer, truncated=reason in {"length", "max_tokens"})
+
+    def answer(self, text: str, answer: Mapping[str, Any], *, truncated: bool = False) -> Answer:
+        """`text` with the model and the tokens that the answer names."""
         return Answer(
             text=text,
             model=str(answer.get("model") or self.model)[:120],
             prompt_tokens=count(dig(answer, "usage", "prompt_tokens")),
             completion_tokens=count(dig(answer, "usage", "completion_tokens")),
+            truncated=truncated,
         )
+
+
+def _arguments(message: Any, name: str) -> str:
+    """The arguments of the last tool call, of one named `name` if there is any; empty without tool calls."""
+    calls = dig(message, "tool_calls")
+    functions = [dig(call, "function") for call in calls] if isinstance(calls, list) else []
+    functions.append(dig(message, "function_call"))  # its older form
+    found = [one for one in functions if dig(one, "arguments")]
+    named = [one for one in found if dig(one, "name") == name] or found
+    return _as_text(dig(named[-1], "arguments")) if named else ""
+
+
+def _content(content: Any) -> str:
+    """The text of a message's content: a string, a list of parts, or an object that is the answer itself."""
+    if not isinstance(content, list):
+        return _as_text(content)
+    parts = [part if isinstance(part, str) else dig(part, "text") for part in content]
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def _refusal(content: Any) -> Any:
+    """The refusal among a content's parts."""
+    parts = content if isinstance(content, list) else []
+    return next((dig(part, "refusal") for part in parts if dig(part, "refusal")), None)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else ""
