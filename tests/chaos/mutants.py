@@ -413,7 +413,7 @@ MUTANTS = (
     ),
     bug(
         "an exit waits for the verification",
-        (f"{SAFE_VENUE}.problem", 'if purpose == "open" and not', "if not"),
+        (f"{SAFE_VENUE}.problem", 'if purpose == "open" and (', "if ("),
         test=STOPS_STAY,
         beyond=True,
     ),
@@ -425,7 +425,7 @@ MUTANTS = (
     ),
     bug(
         "any deployment trades a verified Safe",
-        (f"{SAFE_VENUE}._verified", "pk=deployment,", ""),
+        (f"{SAFE_VENUE}._entry_problem", "pk=deployment,", ""),
         test=STOPS_STAY,
         beyond=True,
     ),
