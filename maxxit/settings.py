@@ -53,6 +53,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "maxxit.console.inputs.refuse_nul",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "maxxit.console.headers.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",

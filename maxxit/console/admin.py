@@ -1,5 +1,7 @@
 """Admin of people, API keys and the schedule, in the same clothes as the rest."""
 
+from typing import Any
+
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
@@ -83,6 +85,10 @@ class JobAdmin(PeriodicTaskAdmin, ModelAdmin):
 
     form = JobForm
     list_display = ("name", "enabled", "scheduler", "last_run_at", "total_run_count", "description")
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """The actions of django-celery-beat ask for no permission: without `change` there are none."""
+        return super().get_actions(request) if self.has_change_permission(request) else {}
 
 
 @admin.register(IntervalSchedule)

@@ -1,6 +1,6 @@
 """The REST API: what is there, the way of each trade, and single steps by hand. See docs/api.md."""
 
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Annotated, Any, TypeVar
 
 from django.contrib.auth.decorators import login_required
@@ -14,9 +14,10 @@ from agents.models import Agent, Deployment
 from agents.states import AgentState
 from maxxit.console import api_errors, api_market, api_safes
 from maxxit.console import chain as chains
-from maxxit.console.auth import AUTH, Caller, PerCaller, caller
-from maxxit.console.models import ADMIN
+from maxxit.console.auth import AUTH, PerCaller, caller
+from maxxit.console.inputs import ReadableJson, When
 from maxxit.console.owned import visible
+from maxxit.console.permissions import needs
 from maxxit.console.schemas import (
     ChainOut,
     FillOut,
@@ -62,6 +63,7 @@ api = NinjaAPI(
     "case, times are UTC. Send your key as `X-API-Key` or as `Authorization: Bearer`.",
     auth=AUTH,
     throttle=[PerCaller()],
+    parser=ReadableJson(),
     docs_url="/docs",
     docs_decorator=login_required(login_url="login"),
     urls_namespace="api",
@@ -188,6 +190,7 @@ def _after(model: type[M], before: int, newest_by: str) -> Q:
 
 
 @api.get("/db/posts", response={200: Posts, **REFUSALS}, tags=["rows"])
+@needs("signals_app.view_ctpost")
 def posts(
     request: HttpRequest, page: Query[Page], status: str | None = None, outcome: str | None = None
 ) -> Any:
@@ -197,18 +200,21 @@ def posts(
 
 
 @api.get("/db/signals", response={200: Signals, **REFUSALS}, tags=["rows"])
+@needs("signals_app.view_signal")
 def db_signals(request: HttpRequest, page: Query[Page], status: str | None = None) -> Any:
     """Signals of your agents, the newest first."""
     return _paged(_states(_seen(request, Signal.objects.select_related("agent")), status, SignalState), page)
 
 
 @api.get("/signals", response={200: Signals, **REFUSALS}, tags=["rows"])
+@needs("signals_app.view_signal")
 def signals(request: HttpRequest, page: Query[Page], status: str | None = None) -> Any:
     """The same list under its short name."""
     return db_signals(request, page, status)
 
 
 @api.get("/db/orders", response={200: Orders, **REFUSALS}, tags=["rows"])
+@needs("trading.view_order")
 def orders(
     request: HttpRequest, page: Query[Page], status: str | None = None, reason: str | None = None
 ) -> Any:
@@ -218,12 +224,14 @@ def orders(
 
 
 @api.get("/db/trades", response={200: Trades, **REFUSALS}, tags=["rows"])
+@needs("trading.view_fill")
 def trades(request: HttpRequest, page: Query[Page]) -> Any:
     """Fills of your orders, the newest first."""
     return _paged(_seen(request, Fill.objects.select_related("order")), page)
 
 
 @api.get("/db/positions", response={200: Positions, **REFUSALS}, tags=["rows"])
+@needs("positions.view_position")
 def positions(request: HttpRequest, page: Query[Page], status: str | None = None) -> Any:
     """Positions of your deployments, the newest first, with unrealised PnL at the newest quotes."""
     rows = with_unrealised(_seen(request, Position.objects.all()))
@@ -231,8 +239,9 @@ def positions(request: HttpRequest, page: Query[Page], status: str | None = None
 
 
 @api.get("/db/deployments/{deployment_id}/statement", response={200: StatementOut, **ONE}, tags=["rows"])
+@needs("trading.view_ledgerentry")
 def deployment_statement(
-    request: HttpRequest, deployment_id: int, since: datetime | None = None, until: datetime | None = None
+    request: HttpRequest, deployment_id: int, since: When | None = None, until: When | None = None
 ) -> Any:
     """Its ledger from `since` up to `until` (UTC): opening balances, every line, closing balances, totals.
 
@@ -246,6 +255,7 @@ def deployment_statement(
 
 
 @api.get("/chain/{what}/{ident}", response={200: ChainOut, **ONE}, tags=["chain"])
+@needs("events.view_event")
 def chain(request: HttpRequest, what: str, ident: str) -> Any:
     """The whole way of one trade. `what` is corr, post, signal, order or position; `ident` its id."""
     if what not in ("corr", *chains.KINDS):
@@ -254,20 +264,11 @@ def chain(request: HttpRequest, what: str, ident: str) -> Any:
     return chains.follow(chains.correlation_of(what, ident, person), person)
 
 
-def _operator(request: HttpRequest) -> Caller:
-    """Who may start things: staff, with a key that says so."""
-    who = caller(request)
-    if ADMIN not in who.scopes or not who.is_staff:
-        raise HttpError(
-            403, "this needs a member of staff, and a key with the scope admin (`manage.py apikey create`)"
-        )
-    return who
-
-
 @api.post("/admin/run-signal-once", response={200: Generated, **STEP}, tags=["by hand"])
+@needs("signals_app.add_signal", operators_only=True)
 def run_signal_once(request: HttpRequest, agentId: int) -> Any:
     """Decide for one agent now, on every token it may trade."""
-    who = _operator(request)
+    who = caller(request)
     agent = _seen(request, Agent.objects.all()).filter(pk=agentId).first()
     if agent is None:
         raise Http404(f"no agent {agentId}")
@@ -286,13 +287,14 @@ def run_signal_once(request: HttpRequest, agentId: int) -> Any:
 
 
 @api.post("/admin/execute-trade-once", response={200: Executed, **STEP}, tags=["by hand"])
+@needs("trading.add_order", operators_only=True)
 def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
     """Fan one pending signal out to its agent's deployments and place those orders now, through every check.
 
     Where real money moves, the executing worker alone places orders: it has the key and the release that may. Those
     are PLANNED in the answer, and the worker is woken.
     """
-    who = _operator(request)
+    who = caller(request)
     signal = _seen(request, Signal.objects.all()).filter(pk=signalId).first()
     if signal is None:
         raise Http404(f"no signal {signalId}")
@@ -319,8 +321,9 @@ def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
 
 
 @api.post("/admin/run-pipeline", response={200: Started, **STEP}, tags=["by hand"])
+@needs("pipeline.change_pipelinerun", operators_only=True)
 def run_pipeline(request: HttpRequest) -> Any:
     """Start the whole chain: ingest → classify → generate → execute → monitor."""
-    who = _operator(request)
+    who = caller(request)
     run = chain_now("api", by=who.name)
     return {"run_id": run.pk, "root_task_id": run.root_task_id}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import DataError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -31,8 +32,9 @@ def nobody(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
 
 
 def refused(request: HttpRequest, error: HttpError) -> HttpResponse:
-    """Scope, rate, an unknown status."""
-    return _problem(error.status_code, CODES.get(error.status_code, "refused"), error.message)
+    """Scope, rate, an unknown status; a body that is no JSON (ninja's 400) is invalid like any other."""
+    status = 422 if error.status_code == 400 else error.status_code
+    return _problem(status, CODES.get(status, "refused"), error.message)
 
 
 def absent(request: HttpRequest, error: Http404) -> HttpResponse:
@@ -53,7 +55,13 @@ def ours(request: HttpRequest, error: MaxxitError) -> HttpResponse:
     return _problem(SAID_ELSEWHERE.get(code, of_kind), code, str(error))
 
 
+def impossible(request: HttpRequest, error: DataError) -> HttpResponse:
+    """A value that passed the schema and that no column can hold, such as a number out of range."""
+    return _problem(422, "invalid", "a value is out of the range that can be stored or looked for")
+
+
 ANSWERS: dict[Any, Any] = {
+    DataError: impossible,
     AuthenticationError: nobody,
     HttpError: refused,
     Http404: absent,

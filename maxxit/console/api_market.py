@@ -13,8 +13,10 @@ from pydantic import Field
 
 from maxxit.console import market
 from maxxit.console.auth import READERS, Caller, caller
+from maxxit.console.inputs import When
 from maxxit.console.models import ADMIN, RULES
 from maxxit.console.owned import visible
+from maxxit.console.permissions import needs
 from maxxit.console.schemas import Moment, Number, Problem, State
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable
@@ -152,9 +154,12 @@ class Markers(Schema):
 class RuleIn(Schema):
     """A wish to be told: `threshold` is USD (gt, lt) or percent (change_pct within `window_minutes`)."""
 
-    symbols: Annotated[list[str], Field(min_length=1, max_length=100, description='or ["*"] for every one')]
+    symbols: Annotated[
+        list[Annotated[str, Field(max_length=20)]],
+        Field(min_length=1, max_length=100, description='or ["*"] for every one'),
+    ]
     condition: Literal["gt", "lt", "change_pct", "any"]
-    threshold: Decimal | None = None
+    threshold: Annotated[Decimal, Field(max_digits=38, decimal_places=18)] | None = None
     window_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] | None = None
     channel: Annotated[str, Field(max_length=20)] = "inbox"
 
@@ -285,6 +290,7 @@ def _utc(moment: datetime) -> datetime:
 
 
 @router.get("/quotes", response={200: Prices, **REFUSALS}, auth=READERS)
+@needs("market.view_quote")
 def quotes(request: HttpRequest, limit: Limit = 50, offset: Offset = 0, symbol: str = "") -> Any:
     """The newest price of each symbol with its age, its sources and how far they are apart, by symbol."""
     found = market.prices([_symbol(symbol)] if symbol else None)
@@ -292,12 +298,14 @@ def quotes(request: HttpRequest, limit: Limit = 50, offset: Offset = 0, symbol: 
 
 
 @router.get("/health", response={200: HealthOut, **REFUSALS}, auth=READERS)
+@needs("market.view_quote")
 def health(request: HttpRequest) -> Any:
     """Which stream process leads, and when each feed was last heard of."""
     return asdict(market.health())
 
 
 @router.get("/refused", response={200: Refusals, **REFUSALS}, auth=READERS)
+@needs("market.view_refusedquote")
 def refused(
     request: HttpRequest, limit: Limit = 50, offset: Offset = 0, symbol: str = "", source: str = ""
 ) -> Any:
@@ -311,12 +319,13 @@ def refused(
 
 
 @router.get("/candles", response={200: Bars, **REFUSALS}, auth=READERS)
+@needs("market.view_candle")
 def bars(
     request: HttpRequest,
     symbol: str,
     interval: str = "5m",
     limit: Annotated[int, Query(ge=1, le=1500)] = 300,
-    before: datetime | None = None,
+    before: When | None = None,
 ) -> Any:
     """Bars of 1m, 5m or 1h, the one that is still forming included. They are for people: decisions never see it."""
     width = _width(interval)
@@ -339,11 +348,12 @@ def bars(
 
 
 @router.get("/trades", response={200: Markers, **REFUSALS}, auth=READERS)
+@needs("positions.view_position")
 def trades(
     request: HttpRequest,
     symbol: str,
-    since: datetime,
-    until: datetime | None = None,
+    since: When,
+    until: When | None = None,
     agent: int | None = None,
     interval: str = "5m",
     limit: Limit = 500,
@@ -386,6 +396,7 @@ def _mine(request: HttpRequest, rule_id: str) -> PriceRule:
 
 
 @router.get("/rules", response={200: Rules, **REFUSALS})
+@needs("market.view_pricerule")
 def rules_list(
     request: HttpRequest, limit: Limit = 50, offset: Offset = 0, active: bool | None = True
 ) -> Any:
@@ -397,6 +408,7 @@ def rules_list(
 
 
 @router.post("/rules", response={201: RuleOut, **REFUSALS})
+@needs("market.add_pricerule")
 def rules_add(request: HttpRequest, wish: RuleIn) -> Any:
     """Make a rule of your own; it counts from the next price, also when no stream runs now."""
     who = _may_write(request)
@@ -417,12 +429,14 @@ def rules_add(request: HttpRequest, wish: RuleIn) -> Any:
 
 
 @router.get("/rules/{rule_id}", response={200: RuleOut, **ONE})
+@needs("market.view_pricerule")
 def rules_one(request: HttpRequest, rule_id: str) -> Any:
     """One of your rules."""
     return _mine(request, rule_id)
 
 
 @router.get("/rules/{rule_id}/test", response={200: Tested, **ONE})
+@needs("market.view_pricerule")
 def rules_test(request: HttpRequest, rule_id: str) -> Any:
     """Would it match at the present quotes? Nothing is written and nobody is told."""
     rule = _mine(request, rule_id)
@@ -431,6 +445,7 @@ def rules_test(request: HttpRequest, rule_id: str) -> Any:
 
 
 @router.delete("/rules/{rule_id}", response={200: RuleOut, **ONE})
+@needs("market.change_pricerule")
 def rules_remove(request: HttpRequest, rule_id: str) -> Any:
     """It matches no more; what it did stays."""
     _may_write(request)
@@ -441,6 +456,7 @@ def rules_remove(request: HttpRequest, rule_id: str) -> Any:
 
 
 @router.get("/deliveries", response={200: Deliveries, **REFUSALS})
+@needs("market.view_ruledelivery")
 def deliveries(
     request: HttpRequest, limit: Limit = 50, offset: Offset = 0, rule_id: str = "", status: str = ""
 ) -> Any:
@@ -454,6 +470,7 @@ def deliveries(
 
 
 @router.put("/webhook", response={200: WebhookOut, **REFUSALS})
+@needs("notify.change_endpoint")
 def webhook_set(request: HttpRequest, wish: WebhookIn) -> Any:
     """Name your webhook; the answer holds its secret. A new one replaces the old, with another secret."""
     who = _may_write(request)
@@ -465,6 +482,7 @@ def webhook_set(request: HttpRequest, wish: WebhookIn) -> Any:
 
 
 @router.delete("/webhook", response={200: Forgotten, **REFUSALS})
+@needs("notify.change_endpoint")
 def webhook_forget(request: HttpRequest) -> Any:
     """Take your webhook away; what is still on its way there becomes a dead letter."""
     return {"removed": endpoints.forget(_may_write(request).person, "webhook")}

@@ -16,6 +16,7 @@ from agents.models import Deployment
 from maxxit.console.auth import Caller, caller
 from maxxit.console.models import ADMIN, SAFES
 from maxxit.console.owned import visible
+from maxxit.console.permissions import needs
 from maxxit.console.schemas import Problem
 from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.events.record import record
@@ -98,6 +99,7 @@ def _mine(request: HttpRequest, deployment_id: int) -> tuple[Deployment, Caller]
 
 
 @router.post("/predict", response={200: PredictedOut, **ONE})
+@needs("agents.view_deployment")
 def predict(request: HttpRequest, wish: PredictIn) -> Any:
     """Where a new Safe of these owners will be, and the transaction that anyone may send to put it there."""
     try:
@@ -111,6 +113,7 @@ def predict(request: HttpRequest, wish: PredictIn) -> Any:
 
 
 @router.post("/{deployment_id}/plan", response={200: ToSignOut, **ONE})
+@needs("agents.change_deployment")
 def plan(request: HttpRequest, deployment_id: int, wish: PlanIn) -> Any:
     """What the owners are to sign. Until they have, and `verify` has seen it, the plan before it stays in force."""
     deployment, who = _mine(request, deployment_id)
@@ -123,6 +126,7 @@ def plan(request: HttpRequest, deployment_id: int, wish: PlanIn) -> Any:
 
 
 @router.post("/{deployment_id}/verify", response={200: VerifiedOut, **ONE})
+@needs("agents.change_deployment")
 def verify(request: HttpRequest, deployment_id: int) -> Any:
     """Hold the chain against the plan; the deployment is usable only when they agree."""
     deployment, who = _mine(request, deployment_id)
@@ -137,6 +141,7 @@ def verify(request: HttpRequest, deployment_id: int) -> Any:
 
 
 @router.post("/{deployment_id}/revoke", response={200: ToSignOut, **ONE})
+@needs("agents.change_deployment")
 def revoke(request: HttpRequest, deployment_id: int) -> Any:
     """The transaction that ends it: policy gone, module disabled. Open positions stay the Safe's tokens."""
     deployment, who = _mine(request, deployment_id)

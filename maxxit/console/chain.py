@@ -110,8 +110,10 @@ def follow(correlation_id: UUID, person: Person = None) -> Chain:
         traces=[],
         signals=found,
         orders=orders,
-        fills=list(Fill.objects.filter(order__in=orders).select_related("order").order_by("pk")),
-        ledger=list(LedgerEntry.objects.filter(order__in=orders).order_by("pk")),
+        fills=list(
+            visible(Fill.objects.filter(order__in=orders), person).select_related("order").order_by("pk")
+        ),
+        ledger=list(visible(LedgerEntry.objects.filter(order__in=orders), person).order_by("pk")),
         positions=list(with_unrealised(positions).order_by("pk")),
         events=[],
     )
@@ -128,7 +130,7 @@ def _ids(model: type[CtPost | Signal], **wanted: Any) -> set[int]:
 def _traces(ids: set[UUID], chain: Chain, person: Person) -> QuerySet[LlmTrace]:
     """What models were asked; a tenant does not see what was asked for other people's agents."""
     traces = LlmTrace.objects.filter(correlation_ids__overlap=list(ids)).order_by("ts", "pk")
-    if sees_all(person):
+    if sees_all(person, LlmTrace):
         return traces
     return traces.filter(agent_name__in=["", *(signal.agent.name for signal in chain.signals)])
 
@@ -136,7 +138,7 @@ def _traces(ids: set[UUID], chain: Chain, person: Person) -> QuerySet[LlmTrace]:
 def _events(ids: set[UUID], chain: Chain, person: Person) -> list[Event]:
     """What happened; a tenant sees only what happened to rows that are theirs."""
     found = Event.objects.filter(correlation_id__in=ids).order_by("pk")
-    if sees_all(person):
+    if sees_all(person, Event):
         return list(found)
     rows = (*chain.posts, *chain.signals, *chain.orders, *chain.positions)
     mine = {f"{row._meta.label_lower}/{row.pk}" for row in rows}

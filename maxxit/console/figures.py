@@ -206,7 +206,7 @@ def unrealised(rows: QuerySet[Position]) -> Decimal:
 
 def equity(person: Person = None) -> Decimal:
     """USD: what the deployments hold less what they owe, at the newest quotes."""
-    return total_equity(None if sees_all(person) else _purses(person))
+    return total_equity(None if sees_all(person, Deployment) else _purses(person))
 
 
 def _purses(person: Person) -> list[int]:

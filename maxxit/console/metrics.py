@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import structlog
 from django.db import connection
@@ -129,5 +130,9 @@ def _may(request: HttpRequest) -> bool:
             who = caller_of(key, address(request))
         except HttpError:  # too many refused keys from this address
             return False
-        return who is not None and who.is_staff
-    return request.user.is_authenticated and request.user.is_staff
+        return who is not None and _operates(who.person)
+    return _operates(request.user)
+
+
+def _operates(person: Any) -> bool:
+    return bool(person.is_authenticated and person.is_staff and person.has_perm("pipeline.view_pipelinerun"))

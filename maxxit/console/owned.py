@@ -1,4 +1,6 @@
-"""Whose rows are whose. Staff sees all; everybody else sees what their agents decided and their purses did.
+"""Row-level access: staff sees all rows of the models that they may view; everybody else sees their own.
+
+One's own are what one's agents decided and one's deployments did.
 
 A row of somebody else does not exist: filter with `visible` first, then look it up, and it is a 404.
 """
@@ -35,14 +37,18 @@ millions of rows is looked up by the index on that column.
 """
 
 
-def sees_all(person: Person) -> bool:
-    """The machine itself, and staff."""
-    return person is None or bool(getattr(person, "is_staff", False) and getattr(person, "is_active", False))
+def sees_all(person: Person, model: type[Model]) -> bool:
+    """Whether `person` sees every row of `model`: the machine itself, and staff with Django's view permission."""
+    if person is None:
+        return True
+    wanted = f"{model._meta.app_label}.view_{model._meta.model_name}"
+    staff: Any = person
+    return bool(getattr(person, "is_staff", False) and staff.has_perm(wanted))
 
 
 def visible(rows: QuerySet[M], person: Person) -> QuerySet[M]:
     """Those of `rows` that `person` may see."""
-    if sees_all(person):
+    if sees_all(person, rows.model):
         return rows
     ways = RULES.get(rows.model._meta.label_lower, ())
     if not ways or person is None or not person.is_authenticated:

@@ -22,6 +22,7 @@ from maxxit.console import chain as chains
 from maxxit.console import charts, checks, figures, reasons, status
 from maxxit.console import market as markets
 from maxxit.console.owned import Person, visible
+from maxxit.console.permissions import page_needs
 from maxxit.core.errors import MaxxitError
 from maxxit.events.admin_links import log
 from maxxit.market.instruments import all_instruments
@@ -35,10 +36,16 @@ from trading.states import IN_FLIGHT
 
 ROWS = 15
 """Of each table on the dashboard."""
+AT_A_GLANCE = (
+    "pipeline.view_stagerun", "positions.view_position", "trading.view_order", "trading.view_gate",
+    "agents.view_deployment",
+)  # fmt: skip
+"""The permissions whose figures stand on the admin's first page."""
 
 
 @never_cache
 @login_required(login_url="login")
+@page_needs("positions.view_position")
 @require_safe
 def dashboard(request: HttpRequest) -> HttpResponse:
     """What this person's agents hold, earned and were not allowed to do."""
@@ -79,6 +86,7 @@ def _why_not(person: Person) -> list[dict[str, Any]]:
 
 @never_cache
 @login_required(login_url="login")
+@page_needs("market.view_quote")
 @require_safe
 def market(request: HttpRequest) -> HttpResponse:
     """Prices by source, the feeds' health, what was refused, and a chart with the entries and exits of one's agents."""
@@ -98,6 +106,7 @@ def market(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @login_required(login_url="login")
+@page_needs("market.view_quote")
 @require_safe
 def market_tables(request: HttpRequest) -> HttpResponse:
     """The tables of that page alone, for its script."""
@@ -114,6 +123,7 @@ def _tables() -> dict[str, Any]:
 
 @never_cache
 @login_required(login_url="login")
+@page_needs("events.view_event")
 @require_safe
 def chain(request: HttpRequest, correlation_id: UUID) -> HttpResponse:
     """The way of one trade, as far as it is this person's."""
@@ -208,7 +218,11 @@ def _let_go(request: HttpRequest, form: forms.Form) -> str:
 
 
 def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The admin's first page: what the machine does, at a glance."""
+    """The admin's first page: what the machine does, at a glance; empty for who may not see all of it."""
+    person: Any = request.user
+    context["may_see"] = person.has_perms(AT_A_GLANCE)
+    if not context["may_see"]:
+        return context
     open_now = gate.open_venues()
     flying = Order.objects.filter(state__in=IN_FLIGHT).count()
     context |= {

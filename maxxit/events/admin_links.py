@@ -13,6 +13,7 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.http import HttpRequest, HttpResponse
@@ -211,6 +212,13 @@ class Row(ModelAdmin):
             return queryset.filter(correlation_id=wanted), False
         found: tuple[models.QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)
         return found
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The list. Raises IncorrectLookupParameters, which shows it unfiltered, for a year that no calendar has."""
+        try:
+            return super().get_changelist_instance(request)
+        except OverflowError as error:
+            raise IncorrectLookupParameters(error) from error
 
     def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """Whether this person may use the actions, also on rows that nobody edits."""

@@ -65,7 +65,7 @@ class ItemAdmin(Book):
     search_fields = ("uri", "last_error")
     actions = ("look_again",)
 
-    @admin.action(description="Look again at the next sweep", permissions=["view"])
+    @admin.action(description="Look again at the next sweep", permissions=["operate"])
     def look_again(self, request: HttpRequest, queryset: models.QuerySet[Item]) -> None:
         """Also for items that were set aside."""
         count = queryset.update(attempts=0, due_at=clock.now())

@@ -1,0 +1,62 @@
+"""Input that no column can hold is refused at the door: NUL characters, lone surrogates, times out of reach."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import unquote_to_bytes
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
+from ninja.errors import HttpError
+from ninja.parser import Parser
+from pydantic import AfterValidator
+
+YEARS = range(2000, 2101)
+"""Of a moment that a caller names: nothing of ours is older, and arithmetic with times ends at the years 1 and 9999."""
+UNREADABLE = "the request has a NUL character, which no text here may have"
+
+
+def _in_reach(moment: datetime) -> datetime:
+    if moment.year not in YEARS:
+        raise ValueError(f"the year must be from {YEARS[0]} to {YEARS[-1]}")
+    return moment
+
+
+When = Annotated[datetime, AfterValidator(_in_reach)]
+"""A moment in the years of `YEARS`."""
+
+
+def refuse_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """The middleware: 422 (API) or 400 for a NUL in path, query or cookies; Postgres would refuse it later, as a 500.
+
+    Forms refuse it in their fields by themselves, and `ReadableJson` in bodies.
+    """
+
+    def check(request: HttpRequest) -> HttpResponse:
+        query = unquote_to_bytes(request.META.get("QUERY_STRING", ""))
+        given = (request.path, *request.COOKIES.keys(), *request.COOKIES.values())
+        if b"\0" not in query and not any("\0" in text for text in given):
+            return get_response(request)
+        if request.path.startswith("/api/"):
+            return JsonResponse({"code": "invalid", "message": UNREADABLE}, status=422)
+        return HttpResponseBadRequest(UNREADABLE)
+
+    return check
+
+
+class ReadableJson(Parser):
+    """Bodies of the API: JSON whose texts Postgres can hold."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        """The body. Raises HttpError 422 for NUL characters and lone surrogates, ValueError for what is not JSON."""
+        found = super().parse_body(request)
+        if not _readable(found):
+            raise HttpError(422, "a text of the body has a NUL character or half of a surrogate pair")
+        return found
+
+
+def _readable(value: Any) -> bool:
+    if isinstance(value, str):
+        return not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value)
+    if isinstance(value, dict):
+        return all(_readable(key) and _readable(one) for key, one in value.items())
+    return all(_readable(one) for one in value) if isinstance(value, list) else True
