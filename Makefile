@@ -4,7 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes
 CONTRACTS := trading/contracts
 # Compiled at installation, too, as pip does it: a tenth of every command's start where Python may not write bytecode.
 PACKAGES := maxxit agents signals_app trading positions
@@ -78,7 +78,7 @@ ci: ## What CI runs: tests, none of the kinds skipped, then checks
 	@.ci/run
 
 audit: install ## Known vulnerabilities of the pinned dependencies (needs the network)
-	@$(BIN)/pip-audit --no-deps --disable-pip -r requirements.txt
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.txt -r requirements-dev.txt
 
 fmt: $(VENV)/.stamp-dev ## Format and fix what the linter can fix
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .

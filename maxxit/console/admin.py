@@ -31,6 +31,7 @@ from maxxit.console import second_factor
 from maxxit.console.auth import revoke_key
 from maxxit.console.models import ApiKey, LoginAttempts
 from maxxit.events.admin_links import Book, log
+from maxxit.pipeline.sync import report_disabled_jobs
 
 admin.site.index_title = "At a glance"
 for model in (
@@ -85,6 +86,12 @@ class JobAdmin(PeriodicTaskAdmin, ModelAdmin):
 
     form = JobForm
     list_display = ("name", "enabled", "scheduler", "last_run_at", "total_run_count", "description")
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """The list and its actions. Jobs that are switched off are reported, also where beat no longer does it."""
+        answer = super().changelist_view(request, extra_context)
+        report_disabled_jobs(by=request.user.get_username())
+        return answer
 
     def get_actions(self, request: HttpRequest) -> Any:
         """The actions of django-celery-beat ask for no permission: without `change` there are none."""

@@ -1,11 +1,18 @@
 """From `config/schedule.yaml` into beat's tables. After the first time the admin's word counts."""
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.db import transaction
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, PeriodicTasks
 
+from maxxit.core import clock
+from maxxit.events.models import Event
+from maxxit.events.record import record
 from maxxit.pipeline.schedule import Entry, schedule
 
+DISABLED = "schedule.disabled"
+REMIND_AFTER = timedelta(days=1)
 OURS = '{"origin": "config/schedule.yaml"}'
 """The header of the jobs that come from the file: those that a person added in the admin are not ours to remove."""
 
@@ -36,6 +43,24 @@ def sync_schedule(*, reset: bool = False) -> dict[str, list[str]]:
     gone.delete()
     PeriodicTasks.update_changed()
     return done
+
+
+def disabled_jobs() -> list[str]:
+    """The jobs of `config/schedule.yaml` that beat does not run: switched off, or deleted."""
+    running = set(PeriodicTask.objects.filter(enabled=True).values_list("name", flat=True))
+    return sorted(set(schedule()) - running)
+
+
+@transaction.atomic
+def report_disabled_jobs(*, by: str = "") -> list[str]:
+    """Record `schedule.disabled`, which alerts staff, for each of them, once a day; returns the names."""
+    known = Event.objects.filter(name=DISABLED, at__gt=clock.now() - REMIND_AFTER)
+    told = set(known.values_list("data__job", flat=True))
+    new = [name for name in disabled_jobs() if name not in told]
+    for name in new:
+        row = PeriodicTask.objects.filter(name=name).first() or PeriodicTask(name=name)
+        record(DISABLED, row, job=name, **({"by": by} if by else {}))
+    return new
 
 
 def _columns(entry: Entry) -> dict[str, object]:

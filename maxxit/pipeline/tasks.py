@@ -9,6 +9,7 @@ from maxxit.llm import export, trace
 from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.runs import due_slot, start_run
 from maxxit.pipeline.stages import QUEUES
+from maxxit.pipeline.sync import report_disabled_jobs
 
 KEEP_RUNS = timedelta(days=30)
 """How long runs and passes are kept."""
@@ -23,7 +24,8 @@ def run_pipeline() -> int | None:
 
 @shared_task
 def canary() -> None:
-    """Send a mark to each queue: whoever works there signs it (`sign`)."""
+    """Send a mark to each queue: whoever works there signs it (`sign`). Report jobs that are switched off."""
+    report_disabled_jobs()
     for queue in QUEUES:
         current_app.send_task(
             "maxxit.pipeline.tasks.sign", args=[queue], queue=queue, expires=60, ignore_result=True

@@ -5,15 +5,18 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from maxxit.celery import app
+from maxxit.core import clock
+from maxxit.events.models import Event
 from maxxit.pipeline import schedule as scheduling
 from maxxit.pipeline.schedule import Entry, schedule
-from maxxit.pipeline.sync import sync_schedule
+from maxxit.pipeline.sync import report_disabled_jobs, sync_schedule
 from tests.builders import T0
 
 STEP = timedelta(minutes=5)
@@ -151,3 +154,22 @@ def test_a_cron_job_of_beat_is_due_when_the_file_says() -> None:
     line = scheduling.schedule()["generate"].crontab()
 
     assert (cron.minute, cron.hour, cron.day_of_week) == (line.minute, line.hour, line.day_of_week)
+
+
+@pytest.mark.django_db
+def test_a_job_that_is_switched_off_or_deleted_alerts_staff_once_a_day() -> None:
+    sync_schedule()
+    assert report_disabled_jobs() == []
+    first, second, *_ = sorted(schedule())
+    PeriodicTask.objects.filter(name=first).update(
+        enabled=False
+    )  # as the admin's action does it: no signal is sent
+    PeriodicTask.objects.filter(name=second).delete()
+    now = clock.now()
+    with clock.frozen(now):
+        assert report_disabled_jobs(by="root") == [first, second]
+        assert report_disabled_jobs() == []
+    with clock.frozen(now + timedelta(days=1, seconds=1)):
+        assert report_disabled_jobs() == [first, second]
+    assert "schedule.disabled" in settings.ALERTS
+    assert Event.objects.filter(name="schedule.disabled", data__job=second, data__by="root").count() == 1

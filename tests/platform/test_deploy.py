@@ -16,6 +16,7 @@ EXECUTOR = {"EXECUTOR_KEYSTORE", "EXECUTOR_PASSWORD", "EXECUTOR_PASSWORD_FILE"}
 NOT_HANDED_ON = {
     "MAXXIT_DATA_DIR", "MAXXIT_CONFIG_DIR", "BIND", "WEB_PORT",  # the image's
     "DEBUG", "LOG_JSON",  # production's
+    "POSTGRES_IMAGE", "VALKEY_IMAGE", "PYTHON_IMAGE",  # compose's own
 }  # fmt: skip
 
 
@@ -41,6 +42,35 @@ def test_every_variable_of_the_example_reaches_a_container(services: dict[str, A
 def test_the_executors_key_reaches_the_workers_that_place_orders_alone(services: dict[str, Any]) -> None:
     holders = {name for name, one in services.items() if EXECUTOR & set(one.get("environment", {}))}
     assert holders == {f"worker-{name}" for name in SIGNING_WORKERS}
+
+
+def test_the_owner_of_the_tables_reaches_the_setup_alone(services: dict[str, Any]) -> None:
+    holders = {name for name, one in services.items() if "DATABASE_OWNER_URL" in one.get("environment", {})}
+    assert holders == {"setup"}
+    units = {unit.name for unit in UNITS.glob("*.service") if "maxxit-owner.env" in unit.read_text()}
+    assert units == {"maxxit-setup.service"}
+
+
+def test_images_are_named_by_digest(services: dict[str, Any]) -> None:
+    images = [one["image"] for one in services.values() if one["image"] != "maxxit"]
+    assert len(images) == 2
+    assert all(re.search(r":\?.*@sha256:|@sha256:[0-9a-f]{64}$", image) for image in images)
+
+
+def test_each_unit_has_a_user_of_its_own_and_two_get_the_key() -> None:
+    units = [unit for unit in UNITS.glob("maxxit-*.service") if unit.is_file()]
+    users = re.findall(r"^User=(\S+)$", "\n".join(unit.read_text() for unit in units), re.MULTILINE)
+    assert len(users) == len(set(users)) == len(units) >= 5
+    known = re.findall(r"^u (\S+)", (UNITS / "maxxit.sysusers").read_text(), re.MULTILINE)
+    assert {user for user in users if "%" not in user} | {f"maxxit-{name}" for name in WORKERS} == set(known)
+    holders = {
+        path
+        for path in UNITS.rglob("*")
+        if path.is_file() and EXECUTOR & set(re.findall(r"\w+", path.read_text()))
+    }
+    parts = {UNITS / f"maxxit-worker@{name}.service.d" / "executor.conf" for name in ("exits", "execute")}
+    assert holders == parts
+    assert all(path.read_text().count("LoadCredential=") == 2 for path in parts)
 
 
 @pytest.mark.parametrize(("name", "queues"), WORKERS.items())

@@ -77,6 +77,8 @@ class ChainStanza(Policy):
     max_fee_wei: Count
     min_tip_wei: Count
     signatures_per_minute: Count
+    executor_low_wei: Count = 10**16
+    """Staff is alerted when an executor has less to pay gas with."""
     explorer: str
     coin: Annotated[str, Field(pattern=r"^[A-Z]{2,10}$")]
     """What gas is paid in."""

@@ -7,6 +7,7 @@ EXTERNAL entry too, with an alert. A failed read changes nothing.
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,8 +19,10 @@ from eth_utils.crypto import keccak
 
 from agents.models import Deployment
 from agents.states import DeploymentState
+from maxxit.core import clock
 from maxxit.core.money import USDC, ZERO, plain
-from maxxit.events.record import record
+from maxxit.events.models import Event
+from maxxit.events.record import record, subject
 from trading import ledger
 from trading.chain import outbox
 from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, SafePlan, Signer
@@ -34,6 +37,7 @@ from trading.wiring import venue
 log = structlog.get_logger(__name__)
 
 TRANSFER = "0x" + keccak(text="Transfer(address,address,uint256)").hex()
+BALANCE_LOW = "executor.balance_low"
 
 
 @dataclass
@@ -110,6 +114,7 @@ def purse(at: SafeVenue, signer: Signer) -> Purse:
         outbox.follow(tx, at.chain, None, at.pace, outbox.receipts_only)  # a late revert costs gas, too
     held = at.chain.agreed("a balance", "eth_getBalance", signer.address, hex(block))
     account = ledger.executor_of(signer.address)
+    warn_if_low(at, signer, held)
     with transaction.atomic():
         Signer.objects.select_for_update().get(pk=signer.pk)
         ours = signer.transactions.all()
@@ -128,6 +133,19 @@ def purse(at: SafeVenue, signer: Signer) -> Purse:
             log.error("executor_paid_for_something_else", executor=signer.address, by=str(difference))
             record("reconcile.unexplained", signer, **result.as_json())
     return result
+
+
+def warn_if_low(at: SafeVenue, signer: Signer, held: int) -> None:
+    """Record `executor.balance_low`, which alerts staff, once a day while `held` wei are below the threshold."""
+    if held >= at.stanza.executor_low_wei:
+        return
+    since = clock.now() - timedelta(days=1)
+    if not Event.objects.filter(name=BALANCE_LOW, subject=subject(signer), at__gt=since).exists():
+        limit = Decimal(at.stanza.executor_low_wei).scaleb(-COIN_DECIMALS)
+        left = Decimal(held).scaleb(-COIN_DECIMALS)
+        record(
+            BALANCE_LOW, signer, left=f"{plain(left)} {at.pace.coin}", limit=f"{plain(limit)} {at.pace.coin}"
+        )
 
 
 def reconcile_all() -> list[Reconciled]:
