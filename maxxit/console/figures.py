@@ -150,12 +150,12 @@ def results(since: datetime | None = None, person: Person = None) -> Results:
     All positions of the platform are summed in daily_results already; a person's own, and a short time, are few enough.
     """
     told = {
-        "deployments": None if sees_all(person) else _purses(person),
+        "deployments": None if sees_all(person, Deployment) else _purses(person),
         "since": since,
         "most": SINGLY,
     }
     with connection.cursor() as cursor:
-        cursor.execute(ALL_DAYS if since is None and sees_all(person) else OWN_DAYS, told)
+        cursor.execute(ALL_DAYS if since is None and sees_all(person, Deployment) else OWN_DAYS, told)
         days = [Day(*row) for row in cursor.fetchall()]
         cursor.execute(NEWEST, told)
         newest = cursor.fetchall()[::-1]

@@ -43,7 +43,17 @@ def test_the_targets_are_made_of_known_commands(target: str) -> None:
 
 def test_the_pins_fit_the_ranges_and_each_other() -> None:
     runtime = (BASE_DIR / "requirements.txt").read_text()
-    pins = [line.split(" ;")[0] for line in runtime.splitlines() if line and not line.startswith("#")]
+    lines = [line for line in runtime.splitlines() if line and not line.startswith("#")]
+    pins = [re.split(r" ;| \\", line)[0] for line in lines if not line.startswith(" ")]
 
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9A-Za-z.]+", pin) for pin in pins)
     assert "://" not in runtime  # the names of packages, not the hosts they come from
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_pin_has_its_hashes_and_they_are_required(name: str) -> None:
+    """Each pin goes on in the next line with at least one hash; nothing is installed without."""
+    lines = [line for line in (BASE_DIR / name).read_text().splitlines() if "==" in line]
+    assert len(lines) > 20
+    assert all(line.endswith(" \\") for line in lines)
+    assert make("--dry-run", "--always-make", "install").count("--require-hashes") >= 2
