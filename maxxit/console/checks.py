@@ -1,6 +1,7 @@
 """Is every part well? Each check answers in words and, when it fails, names the fix."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,12 +32,14 @@ from maxxit.pipeline import release
 from maxxit.pipeline.models import FRESH, CanaryMark
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
-from positions import pause
+from positions import flatten, pause
 from signals_app.policy import policy as signals_policy
 from trading import gate
+from trading.approvals import EXPIRED
 from trading.chain.chains import LOCAL_CHAIN_ID
 from trading.chain.chains import stanza as chain_stanza
 from trading.chain.chains import terms as chain_terms
+from trading.passes import policy as pass_policy
 from trading.policy import policy as risk_policy
 
 CLOCK_LIMIT = timedelta(seconds=2)
@@ -251,6 +254,11 @@ def gates() -> Iterator[Check]:
     )
     stopped = sorted({one.account for one in gate.latched() if one.account})
     yield Check("stopped accounts", True, f"{len(stopped)}: {', '.join(stopped[:5])}" if stopped else "none")
+    left = flatten.unclosed()
+    if left:
+        reasons = ", ".join(f"{count} × {why}" for why, count in Counter(one.reason for one in left).items())
+        fix = "`manage.py why` on a position, or open the gate of its venue; the exits are tried again by themselves"
+        yield Check("flatten", False, f"{len(left)} positions are not closed: {reasons}"[:300], fix)
     open_now = gate.open_venues()
     paused = pause.standing()
     yield Check(
@@ -260,7 +268,10 @@ def gates() -> Iterator[Check]:
         "`manage.py exits on --reason …`: until then no stop loss is acted on" if paused else "",
     )
     for name, venue in venues().items():
-        yield Check(f"gate:{name}", True, f"{'open' if name in open_now else 'closed'} ({money(venue)})")
+        stands = "open" if name in open_now else "closed"
+        if gate.read(name).expired:
+            stands = f"approval expired: {EXPIRED}"
+        yield Check(f"gate:{name}", True, f"{stands} ({money(venue)})")
 
 
 def money(venue: VenuePolicy) -> str:
@@ -287,6 +298,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "schedule": schedule,
     "cast": lambda: load("cast", Cast),
     "llm": llm_policy,
+    "passes": pass_policy,
     "chains": chain_terms,
     "login": login_policy,
 }

@@ -28,9 +28,11 @@ from maxxit.events.admin_links import log
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import RefusedQuote
 from maxxit.market.venues import venues
+from positions import flatten
 from positions.models import Position
 from positions.performance import with_unrealised
 from trading import gate
+from trading.approvals import EXPIRED
 from trading.models import Order
 from trading.states import IN_FLIGHT
 
@@ -197,6 +199,7 @@ def stop(request: HttpRequest) -> HttpResponse:
         "let_go": let_go,
         "latched": latched,
         "stopped_accounts": sorted({one.account for one in latched if one.account}),
+        "unclosed": flatten.unclosed(),
     }
     return render(request, "console/stop.html", context)
 
@@ -206,7 +209,11 @@ def _pull(request: HttpRequest, form: forms.Form) -> str:
     account = form.cleaned_data["account"]
     switch = gate.kill(level, by=request.user.get_username(), reason=reason, account=account)
     log(request, [switch], f"Pulled: {switch}")
-    return f"the kill switch is latched: {switch.stops}"
+    told = f"the kill switch is latched: {switch.stops}"
+    left = flatten.unclosed() if level == "flatten" else []
+    if left:
+        told += f"; {len(left)} positions are not closed, the Stop page says why"
+    return told
 
 
 def _let_go(request: HttpRequest, form: forms.Form) -> str:
@@ -235,7 +242,10 @@ def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
             {"reason": reason, "count": count, "meaning": reasons.explain(reason)[0]}
             for reason, count in figures.blocked().items()
         ],
-        "gates": [(name, name in open_now, checks.money(venue)) for name, venue in venues().items()],
+        "gates": [
+            (name, name in open_now, checks.money(venue), EXPIRED if gate.read(name).expired else "")
+            for name, venue in venues().items()
+        ],
         "latched": gate.latched(),
         "open_note": f"{flying} orders in flight",
         "stop_url": reverse("stop"),

@@ -83,11 +83,16 @@ class Campaign:
         self.sent = 0
 
     def start(self) -> None:
-        """Two workers of the execution queue and one that monitors."""
+        """Two workers that execute, one for exits and one that monitors."""
         from positions import tasks as positions
         from trading import tasks as trading
 
-        works: list[Callable[[], Any]] = [trading.execute_pass, trading.execute_pass, positions.monitor_pass]
+        works: list[Callable[[], Any]] = [
+            trading.execute_pass,
+            trading.execute_pass,
+            positions.exit_pass,
+            positions.monitor_pass,
+        ]
         self.workers = [run_forever(work) for work in works]
 
     def stop(self) -> None:

@@ -133,6 +133,14 @@ def pause(seconds: float) -> None:
     time.sleep(seconds)
 
 
+def exits_side_by_side() -> None:
+    """A pass of the exits with threads; those that are still under way die with the worker."""
+    from positions import tasks
+    from trading.closing import Lanes
+
+    tasks.exit_pass(Lanes(3))
+
+
 def be_patient() -> None:
     """Wait for answers: where nothing goes wrong any more, a busy machine must not look as if."""
     from trading.wiring import venue
@@ -167,7 +175,8 @@ class Campaign:
                 deposits.append([purse.account, MONEY])
         here.tell(deposits=deposits)
         self.price("2000")
-        settle_down(trading.execute, trading.settle_pass, positions.monitor, partial(close_some, 1.0))
+        works = (trading.execute, positions.exit_pass, trading.settle_pass, positions.monitor)
+        settle_down(*works, partial(close_some, 1.0))
 
     def price(self, usd: str) -> None:
         """The market is there."""
@@ -221,10 +230,14 @@ class Campaign:
         from trading import tasks as trading
 
         works: dict[str, tuple[float, Callable[[], Any]]] = {
-            "execute": (4, trading.execute_pass),
+            "execute": (3, trading.execute_pass),
+            "entries": (1, trading.entry_pass),
+            "exits": (3, positions.exit_pass),
+            "exits side by side": (1, exits_side_by_side),
             "execute task": (1, trading.execute),
             "settle": (2, trading.settle_pass),
-            "monitor": (3, positions.monitor_pass),
+            "monitor": (2, positions.monitor_pass),
+            "booking": (1, positions.book_pass),
             "monitor task": (0.5, positions.monitor),
             "close by hand": (0.5, partial(close_some, self.dice.random())),
         }

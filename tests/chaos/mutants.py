@@ -357,6 +357,72 @@ MUTANTS = (
         beyond=True,
     ),
     bug(
+        "a time limit is charged to the order under way",
+        ("trading.poison:quarantine_on_error", "except ENDS_THE_PASS:", "except OperationalError:"),
+        test="tests/trading/test_poison.py",
+        beyond=True,
+    ),
+    bug(
+        "a quarantined exit is set aside for good",
+        ("trading.poison:is_retried", "return order.purpose", "return False and order.purpose"),
+        test="tests/trading/test_poison.py",
+        beyond=True,
+    ),
+    bug(
+        "the venue is asked before the gate",
+        (
+            f"{EXECUTE}:place",
+            "if not verdict.allowed:\n            return _block(order, verdict, facts)\n    answer",
+            "answer",
+        ),
+        test="tests/trading/test_execute.py",
+        beyond=True,
+    ),
+    bug(
+        "an exit waits for the platform's lock",
+        (f"{EXECUTE}:_gather", "limits.lock(order.account, platform=False)", "limits.lock(order.account)"),
+        test="tests/trading/test_execute.py",
+        beyond=True,
+    ),
+    bug(
+        "two closing orders of one account under way at once",
+        ("trading.closing:Lanes", "if one.account in busy or len(busy)", "if len(busy)"),
+        test="tests/trading/test_closing.py",
+        beyond=True,
+    ),
+    bug(
+        "a flatten waits for a fresh quote",
+        (f"{EXECUTE}:_exit_price", "if not order.is_urgent:", "if True:"),
+        test="tests/positions/test_flatten.py",
+        beyond=True,
+    ),
+    bug(
+        "every stop loss takes the last known price",
+        (f"{EXECUTE}:_exit_price", "if not order.is_urgent:", "if False:"),
+    ),
+    bug(
+        "what flatten left behind a shut gate is not said",
+        (
+            "positions.flatten:_shut",
+            "return risk.gate_verdict(gate.read(venue), reduces=True).reason",
+            "return ''",
+        ),
+        test="tests/positions/test_flatten.py",
+        beyond=True,
+    ),
+    bug(
+        "the back-off of an exit is never forgotten",
+        (f"{BOOK}:_refusals", "forgotten = before is None", "forgotten = False and before is None"),
+        test="tests/positions/test_flatten.py",
+        beyond=True,
+    ),
+    bug(
+        "an approval expires without a word",
+        ("trading.approvals:_step", 'return "expired"', 'return ""'),
+        test="tests/trading/test_approvals.py",
+        beyond=True,
+    ),
+    bug(
         "the profit share is booked twice",
         (
             f"{BOOK}:close_out",

@@ -3,7 +3,7 @@
     python -m tests.chaos.simulation --faults 1000000 --seed 1      prints N, seed, mix, wall time, violations
 
 A *world* is a few agents on two venues (one recognises repeats, one does not), purses, signals over time, prices, and
-persons who pull the switch and let go. Its workers are `execute_pass`, `settle_pass` and `monitor_pass` on a real
+persons who pull the switch and let go. Its workers are the passes of the workers (`TASKS`) on a real
 Postgres with real commits. What goes wrong is counted when it took effect, one by one:
 
 * a message between us and the venue: lost, late, doubled, answered wrongly, slowly or not at all (`simulation_venue`);
@@ -50,11 +50,12 @@ AGENTS, SIGNALS = 4, 3
 """Of a world; of an agent."""
 MONEY = D(1_000_000)
 TASKS = {
-    "execute": "trading.tasks:execute_pass",
+    "execute": "trading.tasks:entry_pass",
+    "exits": "positions.tasks:exit_pass",
     "settle": "trading.tasks:settle_pass",
-    "monitor": "positions.tasks:monitor_pass",
+    "monitor": "positions.tasks:book_pass",
 }
-SWEEPS = {"execute": 0.3, "settle": 1.0, "monitor": 0.2}
+SWEEPS = {"execute": 0.3, "exits": 0.3, "settle": 1.0, "monitor": 0.2}
 """How often each runs by the clock, a round."""
 BATCHES = (2, 200)
 """Orders of one pass of `execute`: what is more waits for the next pass."""
@@ -194,7 +195,7 @@ class World:
         known = self.quotes.get(request.symbol)
         if known is None or known.price != request.reference_price:
             self.broken(f"I13: {request.symbol} at {request.reference_price}, the good price was {known}")
-        elif self.now() - known.at > timedelta(seconds=90):
+        elif self.now() - known.at > timedelta(seconds=90) and not request.urgent:
             self.broken(f"I13: a price of {self.now() - known.at} ago was used")
         if request.purpose == "open" and known is not None:
             self.carried(request, known.price)
@@ -226,7 +227,9 @@ class World:
     def leaves(self, venue: str, prepared: Prepared) -> None:
         """An order leaves: the gate must be open at this very moment (I7)."""
         exits = prepared.payload["purpose"] == "close"
-        if not self.open[venue] or not any(g.at <= self.now() < g.until for g in self.grants[venue]):
+        # An approval that only expired lets exits leave; a revoked one is no grant any more.
+        granted = any(g.at <= self.now() and (exits or self.now() < g.until) for g in self.grants[venue])
+        if not self.open[venue] or not granted:
             self.broken(f"I7: {prepared.ref} left for {venue} while its gate was shut")
         elif self.levels and not exits:
             self.broken(f"I7: the entry {prepared.ref} left while the switch was on ({self.levels})")
@@ -410,9 +413,9 @@ class World:
 
     def deliver(self, number: int) -> None:
         """The wakes of the last round become messages, some of which go astray."""
-        from maxxit.pipeline.stages import STAGES
+        from maxxit.pipeline.stages import SWEEPS as SWEPT
 
-        names = {stage.task: stage.name for stage in STAGES}
+        names = {stage.task: stage.name for stage in SWEPT}
         for task in sorted(self.woken):
             name = names.get(task, "")
             if name not in TASKS:

@@ -250,7 +250,8 @@ def test_paper_on_and_off(world: World) -> None:
     assert gate.open_venues() == []
     answer = told("paper", "on", "--by=me")
     assert answer["venues"][0] == {
-        "venue": "paper", "paper": True, "money": "paper", "dry_run": False, "approved": True, "orders_leave": True,
+        "venue": "paper", "paper": True, "money": "paper", "dry_run": False, "approved": True, "expired": False,
+        "orders_leave": True, "exits_leave": True,
     }  # fmt: skip
     assert Approval.objects.latest("pk").approved_by == "me"
     assert "kill switch: not pulled" in said("paper", "status")

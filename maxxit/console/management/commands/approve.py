@@ -10,6 +10,7 @@ from maxxit.console.schemas import moment
 from maxxit.core import clock
 from maxxit.market.venues import venue_policy
 from trading import gate
+from trading.approvals import EXPIRING
 
 
 class Command(OpsCommand):
@@ -32,7 +33,8 @@ class Command(OpsCommand):
         until = clock.now() + timedelta(hours=options["hours"])
         made = gate.approve(scope, by=operator(options["by"]), until=until, reason=options["reason"])
         self.say(
-            f"{scope} is approved until {clock_text(made.expires_at)} UTC by {made.approved_by}", "SUCCESS"
+            f"{scope} is approved until {clock_text(made.expires_at)} UTC by {made.approved_by}; {EXPIRING}",
+            "SUCCESS",
         )
         if scope != "*" and gate.read(scope).dry_run:
             self.say("its gate is still closed by dry run: `manage.py paper status` shows it", "WARNING")

@@ -1,11 +1,13 @@
 """`manage.py kill LEVEL --reason … [--account …]`: pull the kill switch."""
 
+from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
 from agents.models import Deployment
 from maxxit.console.ops import OpsCommand, by_option, operator
+from positions import flatten
 from trading import gate
 
 
@@ -37,4 +39,12 @@ class Command(OpsCommand):
         )
         level = gate.kill_level(account)
         self.say(f"latched: {level}, from the next order on ({made.reason}). {made.stops}", "ERROR")
-        return {"id": made.pk, "level": level, "account": account}
+        left = flatten.unclosed() if made.level == "flatten" else []
+        for one in left:
+            self.say(
+                f"position {one.position} ({one.symbol} at {one.venue}) is not closed: {one.reason}",
+                "WARNING",
+            )
+        return {
+            "id": made.pk, "level": level, "account": account, "unclosed": [asdict(one) for one in left],
+        }  # fmt: skip

@@ -13,9 +13,10 @@ from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.market.venues import venues
 from trading import gate
+from trading.approvals import EXPIRED
 from trading.models import Approval, Gate
 
-SHOWN = ("money", "venue", "dry_run", "approved", "orders_leave")
+SHOWN = ("money", "venue", "dry_run", "approved", "orders_leave", "exits_leave")
 
 
 class Command(OpsCommand):
@@ -64,19 +65,24 @@ class Command(OpsCommand):
         standing = list(Approval.objects.filter(revoked_at=None, expires_at__gt=now).order_by("pk"))
         told = []
         for name, venue in venues().items():
-            row = known.get(name)
+            row, now_facts = known.get(name), gate.read(name)
             told.append(
                 {
                     "venue": name,
                     "paper": venue.paper,
                     "money": money(venue),
                     "dry_run": row is None or row.dry_run,
-                    "approved": gate.is_approved(name),
-                    "orders_leave": name in open_now and not gate.kill_level(),
+                    "approved": now_facts.approved,
+                    "expired": now_facts.expired,
+                    "orders_leave": name in open_now and now_facts.approved and not gate.kill_level(),
+                    "exits_leave": name in open_now,
                 }
             )
         rows = [[one[name] for name in SHOWN] for one in told]
-        self.table(("money", "venue", "dry run", "approved", "entries leave"), rows)
+        self.table(("money", "venue", "dry run", "approved", "entries leave", "exits leave"), rows)
+        for venue_row in told:
+            if venue_row["expired"] and not venue_row["dry_run"]:
+                self.say(f"{venue_row['venue']}: its approval has expired: {EXPIRED}", "WARNING")
         for one in standing:
             self.say(
                 f"approval of {one.scope} by {one.approved_by} until {clock_text(one.expires_at)} UTC: {one.reason}"

@@ -1,0 +1,148 @@
+"""`python -m tests.bench.flatten`: how long a flatten takes to leave, and to close, where every RPC call takes 0.3 s.
+
+Real Safes, the real module, outbox and signer on anvil; each request to a node waits besides. One exits worker.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.simulation import arena
+
+D = Decimal
+USDC = 10**6
+OPENED_WITH = 100 * USDC
+"""Of each position, base units."""
+PASSWORD = "correct horse battery staple"
+
+
+@contextmanager
+def slow_nodes(seconds: float) -> Iterator[list[int]]:
+    """Let each request to a node take `seconds` longer; yields a list with how many there were."""
+    from trading.chain.rpc import Endpoint
+
+    real, count, lock = Endpoint.batch, [0], threading.Lock()
+
+    def slow(self: Endpoint, *args: Any, **options: Any) -> Any:
+        with lock:
+            count[0] += 1
+        time.sleep(seconds)
+        return real(self, *args, **options)
+
+    Endpoint.batch = slow  # type: ignore[method-assign]
+    try:
+        yield count
+    finally:
+        Endpoint.batch = real  # type: ignore[method-assign]
+
+
+def fill_world(lab: Any, safes: int, each: int) -> None:
+    """So many Safes, each with `each` positions: on the chain, in the ledger and as rows."""
+    from maxxit.core import clock
+    from positions.models import Position
+    from tests import builders as make
+    from trading import ledger
+    from trading.contracts import module as m
+
+    price = lab.world.price("WETH")
+    make.price("ETH", str(price))
+    make.open_gate("safe")
+    agent = make.agent(venue="safe")
+    purses = [
+        make.deployment(
+            agent, funded=False, account=(safe := lab.another_safe()), safe_wallet=safe, chain_id=31337,
+            module_enabled=True, verified_at=clock.now(),
+        )
+        for _ in range(safes)
+    ]  # fmt: skip
+    for _ in range(each):
+        lab.advance(5)
+        for purse in purses:
+            signal = make.signal(agent, usd=str(price), bucket=clock.now())
+            trade_id = m.trade_id(str(purse.pk), str(signal.pk))
+            data = m.open_data(
+                purse.account, trade_id, lab.world.address_of("WETH"), OPENED_WITH, 0, lab.world.now() + 600
+            )
+            got = D(lab.send("executor", data)[-1].args["quantity"]).scaleb(-18)
+            entry = make.order(
+                purse, by=signal, venue="safe", state="filled", quantity=got, filled_quantity=got,
+                booked_quantity=got, average_price=price,
+            )  # fmt: skip
+            held = ledger.Move("venue:safe", ledger.account_of(purse.pk), "ETH", got, "trade")
+            ledger.post(f"bench:{entry.pk}", [held])
+            Position.objects.create(
+                deployment=purse, signal=signal, entry_order=entry, symbol="ETH", side="long", quantity=got,
+                entry_price=price, stop_loss=price / 2, take_profit=price * 2, opened_at=clock.now(),
+                correlation_id=signal.correlation_id,
+            )  # fmt: skip
+
+
+def measure(lanes: int, delay: float) -> None:
+    """Flatten everything; print when the last order left, and when the last was filled."""
+    from positions.models import Position
+    from positions.tasks import exit_pass
+    from trading import gate
+    from trading.chain.models import ChainAttempt
+    from trading.closing import Lanes
+    from trading.models import Order
+
+    wanted, threads = Position.objects.filter(state="open").count(), Lanes(lanes)
+    gate.kill("flatten", by="bench", reason="bench")
+    with slow_nodes(delay) as requests:
+        began, left = time.monotonic(), 0.0
+        while time.monotonic() - began < 600:
+            exit_pass(threads)
+            closing = Order.objects.filter(purpose="close")
+            gone = ChainAttempt.objects.filter(number=1, broadcast_at__isnull=False).count()
+            if gone >= wanted and not left:
+                newest = ChainAttempt.objects.filter(number=1).latest("broadcast_at")
+                left = (newest.broadcast_at - closing.earliest("created_at").created_at).total_seconds()
+                asked = requests[0]
+            if left and not closing.exclude(state="filled").exists():
+                break
+        took = time.monotonic() - began
+    by_state = sorted(set(Order.objects.filter(purpose="close").values_list("state", "reason")))
+    print(f"{wanted} positions, {lanes} lanes, {delay} s a request: left after {left:.1f} s ", end="")
+    print(f"({asked / wanted if left else 0:.1f} requests an order), closed after {took:.1f} s; {by_state}")
+
+
+def main() -> int:
+    """Build the world, flatten it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--safes", type=int, default=100)
+    parser.add_argument("--each", type=int, default=2, help="positions of a Safe")
+    parser.add_argument("--lanes", type=int, help="default: config/passes.yaml")
+    parser.add_argument("--delay", type=float, default=0.3, help="seconds that each request takes longer")
+    given = parser.parse_args()
+    from tests.chain.lab import Lab
+    from trading.chain.anvil import start_anvil
+    from trading.chain.signer import write_keystore
+    from trading.chain.world import build_world, local_key
+
+    with tempfile.TemporaryDirectory() as folder, start_anvil() as node:
+        home = Path(folder)
+        write_keystore(home / "executor.json", local_key("executor"), PASSWORD, iterations=1_000)
+        os.environ |= {
+            "EXECUTOR_KEYSTORE": str(home / "executor.json"), "EXECUTOR_PASSWORD": PASSWORD,
+            "MAXXIT_LOCAL_RPC": node.url, "MAXXIT_DATA_DIR": folder,
+        }  # fmt: skip
+        lab = Lab(build_world(node.url))
+        lab.world.save(home / "chain" / "world.json")
+        with arena():
+            from trading import passes
+
+            fill_world(lab, given.safes, given.each)
+            measure(given.lanes or passes.policy().exits.lanes, given.delay)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

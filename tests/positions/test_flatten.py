@@ -1,0 +1,212 @@
+"""Closing goes on when our quotes are stale, and a flatten says what it left open and why."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from maxxit.events.models import Event
+from maxxit.market.models import Quote
+from positions import book, flatten, watch
+from positions.models import Position
+from positions.tasks import exit_pass, monitor_pass
+from tests import builders as make
+from tests.builders import RecordedClock
+from tests.trading.conftest import Desk
+from tests.trading.conftest import desk as desk
+from trading import gate
+from trading.models import Order, PaperFill
+from trading.tasks import execute_pass
+
+D = Decimal
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def held(time: RecordedClock, no_approval_file: object) -> Position:
+    """An open position at the paper exchange, entered at 2000 USD; our quotes are five minutes old."""
+    make.open_gate()
+    agent = make.agent()
+    make.deployment(agent)
+    make.price("ETH", "2000")
+    make.signal(agent)
+    execute_pass()
+    monitor_pass()
+    time.move(minutes=5)
+    return Position.objects.get()
+
+
+def close_all() -> Position:
+    exit_pass()
+    monitor_pass()
+    return Position.objects.get()
+
+
+def pull(level: str = "flatten") -> None:
+    gate.kill(level, by="ana", reason="out, now")
+
+
+def test_a_flatten_closes_at_the_last_known_price_and_the_fill_says_how_old_it_was(held: Position) -> None:
+    pull()
+    closed = close_all()
+
+    assert (closed.state, closed.exit_reason) == ("closed", "kill_switch")
+    fill = PaperFill.objects.latest("pk")
+    assert fill.quote_age_seconds == 300
+    assert fill.price < D(2000)  # worse by the slippage
+
+
+def test_a_manual_close_goes_on_when_quotes_are_stale(held: Position) -> None:
+    assert watch.close([held.pk]) == 1
+    closed = close_all()
+
+    assert (closed.state, closed.exit_reason) == ("closed", "manual")
+
+
+def test_a_manual_close_goes_on_when_there_is_no_quote_at_all(held: Position) -> None:
+    Quote.objects.all().delete()
+    watch.close([held.pk])
+    entry = PaperFill.objects.latest("pk").price
+    closed = close_all()
+
+    assert closed.state == "closed"
+    fill = PaperFill.objects.latest("pk")
+    assert (fill.quote_age_seconds, fill.price < entry) == (None, True)
+
+
+@pytest.mark.parametrize("level", ["", "no_entries", "reduce_only"])
+def test_a_stop_loss_still_waits_for_a_fresh_quote(held: Position, level: str, time: RecordedClock) -> None:
+    make.price("ETH", "1000", at=time.now - timedelta(minutes=5))
+    if level:
+        pull(level)
+
+    assert close_all().state == "open"
+    assert flatten.unclosed() == []
+
+
+def test_a_position_behind_a_shut_gate_is_listed_with_that_reason_once(held: Position) -> None:
+    pull()
+    gate.set_dry_run("paper", True, by="ana", reason="maintenance")
+    for _ in range(3):
+        exit_pass()
+
+    [left] = flatten.unclosed()
+    assert (left.position, left.venue, left.reason) == (held.pk, "paper", "dry_run")
+    [event] = Event.objects.filter(name="flatten.unclosed")
+    assert (event.data["count"], event.data["positions"][0]["reason"]) == (1, "dry_run")
+    gate.set_dry_run("paper", False, by="ana", reason="done")
+    assert close_all().state == "closed"
+    assert flatten.unclosed() == []
+
+
+def test_an_account_s_flatten_lists_that_account_s_positions_alone(held: Position) -> None:
+    gate.kill("flatten", by="ana", reason="this one", account="somebody else")
+    gate.set_dry_run("paper", True, by="ana", reason="maintenance")
+
+    assert flatten.unclosed() == []
+
+
+# --- the back-off of refused exits ---------------------------------------------------------------------------------
+
+
+def refused_position(desk: Desk, refusals: int) -> Position:
+    """A position whose last so many closing orders the venue refused, each as soon as it was due."""
+    desk.venue.fills_at_once = False
+    order = desk.placed()
+    desk.venue.fill(order.venue_ref)
+    execute_pass()
+    book.book()
+    for _ in range(refusals):
+        make.price("ETH", "1500")
+        desk.venue.sends.append("refused")
+        exit_pass()
+        book.book()
+        position = Position.objects.get()
+        assert position.exit_retry_at is not None
+        desk.time.to(position.exit_retry_at)
+    return Position.objects.get()
+
+
+def rest(position: Position, desk: Desk) -> Any:
+    position.refresh_from_db()
+    return (
+        None if position.exit_retry_at is None else (position.exit_retry_at - desk.time.now).total_seconds()
+    )
+
+
+def refuse(desk: Desk) -> None:
+    make.price("ETH", "1500")
+    desk.venue.sends.append("refused")
+    exit_pass()
+    book.book()
+
+
+def test_refusals_in_a_row_make_the_pause_grow(desk: Desk) -> None:
+    position = refused_position(desk, 3)
+    refuse(desk)
+
+    assert (position.exit_refusals, rest(position, desk)) == (3, 16)
+
+
+def test_a_refusal_long_after_the_last_counts_from_one(desk: Desk) -> None:
+    position = refused_position(desk, 6)
+    desk.time.move(minutes=16)
+    refuse(desk)
+
+    assert rest(position, desk) == 2
+
+
+def test_a_person_s_close_forgets_the_refusals(desk: Desk) -> None:
+    position = refused_position(desk, 6)
+    desk.venue.sends.append("refused")
+    watch.close([position.pk])
+    exit_pass()
+    book.book()
+
+    assert rest(position, desk) == 2
+
+
+def test_a_partial_exit_forgets_the_refusals(desk: Desk) -> None:
+    position = refused_position(desk, 6)
+    make.price("ETH", "1500")
+    exit_pass()
+    position.refresh_from_db()
+    out = Order.objects.get(pk=position.exit_order_id)
+    desk.venue.fill(out.venue_ref, "0.1")
+    desk.venue.cancel(out.venue_ref)
+    exit_pass()
+    book.book()
+    position.refresh_from_db()
+
+    assert (position.state, position.exit_refusals) == ("open", 0)
+
+
+@pytest.mark.parametrize("opens", ["gate", "approval"])
+def test_a_position_leaves_at_once_when_the_gate_opens_again(desk: Desk, opens: str) -> None:
+    position = refused_position(desk, 6)
+    refuse(desk)
+    assert rest(position, desk) == 128
+    gate.set_dry_run("paper", True, by="ana", reason="maintenance")
+    desk.time.move(seconds=5)
+    make.price("ETH", "1500")
+    assert exit_pass().detail["leaving"] == 0
+    if opens == "approval":
+        gate.set_dry_run("paper", False, by="ana", reason="done")
+    else:
+        gate.approve("paper", by="ana", until=desk.time.now + timedelta(days=1), reason="done")
+        gate.set_dry_run("paper", False, by="ana", reason="done")
+
+    assert exit_pass().detail["leaving"] == 1
+
+
+def test_an_exit_that_the_gate_stopped_is_no_refusal(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    position = refused_position(desk, 1)
+    make.price("ETH", "1500")
+    assert watch.sweep() == 1
+    gate.set_dry_run("paper", True, by="ana", reason="maintenance")
+    exit_pass()
+    book.book()
+    position.refresh_from_db()
+
+    assert (position.state, position.exit_refusals, position.exit_retry_at) == ("open", 1, None)
