@@ -86,6 +86,34 @@ MUTANTS = (
         beyond=True,
     ),
     bug(
+        "staff sees every row without a permission",
+        (
+            "maxxit.console.owned:sees_all",
+            "and staff.has_perm(wanted)",
+            "and (staff.has_perm(wanted) or True)",
+        ),
+        test="tests/console/test_permissions.py",
+        beyond=True,
+    ),
+    bug(
+        "a NUL character reaches the database",
+        ("maxxit.console.inputs:refuse_nul", 'if b"\\0" not in query', 'if True or b"\\0" not in query'),
+        test="tests/console/test_inputs.py",
+        beyond=True,
+    ),
+    bug(
+        "a job that is switched off alerts nobody",
+        ("maxxit.pipeline.sync:report_disabled_jobs", "if name not in told", "if name in told"),
+        test="tests/pipeline/test_schedule.py",
+        beyond=True,
+    ),
+    bug(
+        "an executor runs out of gas money without an alert",
+        ("trading.chain.reconcile:warn_if_low", "if held >= at", "if held >= 0 * at"),
+        test="tests/chain/test_executor_balance.py",
+        beyond=True,
+    ),
+    bug(
         "the cache loads pickles",
         (
             "maxxit.core.json_cache:JsonSerializer.loads",
