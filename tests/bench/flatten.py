@@ -132,13 +132,15 @@ def main() -> int:
         write_keystore(home / "executor.json", local_key("executor"), PASSWORD, iterations=1_000)
         os.environ |= {
             "EXECUTOR_KEYSTORE": str(home / "executor.json"), "EXECUTOR_PASSWORD": PASSWORD,
-            "MAXXIT_LOCAL_RPC": node.url, "MAXXIT_DATA_DIR": folder,
+            "MAXXIT_LOCAL_RPC": node.url,
         }  # fmt: skip
         lab = Lab(build_world(node.url))
-        lab.world.save(home / "chain" / "world.json")
         with arena():
+            from django.conf import settings
+
             from trading import passes
 
+            lab.world.save(settings.DATA_DIR / "chain" / "world.json")
             fill_world(lab, given.safes, given.each)
             measure(given.lanes or passes.policy().exits.lanes, given.delay)
     return 0
