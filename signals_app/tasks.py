@@ -49,6 +49,14 @@ def generate_pass() -> Counts:
     return Counts(done.considered, done.signals, vars(done) | {"declined": dict(done.declined)})
 
 
+def authors_pass() -> Counts:
+    """Each author's impact factor from the calls of the window."""
+    from signals_app.authors import record  # numpy: ten megabytes that no other task of any process needs
+
+    changed = record.update(policy().authors)
+    return Counts(changed, changed)
+
+
 @shared_task(bind=True)
 def ingest(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: fetch new posts of every followed account."""
@@ -70,6 +78,4 @@ def generate(self: Task, run_id: int | None = None) -> dict[str, Any]:
 @shared_task
 def update_authors() -> int:
     """Each author's impact factor from the calls of the window; returns how many changed."""
-    from signals_app.authors import record  # numpy: ten megabytes that no other task of any process needs
-
-    return record.update(policy().authors)
+    return authors_pass().out

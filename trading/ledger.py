@@ -173,6 +173,11 @@ def balances(deployment_id: int) -> dict[str, Decimal]:
     return dict(rows.values_list("asset", "amount"))
 
 
+def held_by_all() -> dict[str, Decimal]:
+    """What all deployments hold together, less what they owe the platform, per asset."""
+    return dict(LedgerBalance.objects.order_by("asset").values_list("asset").annotate(Sum("amount")))
+
+
 def traded(deployment_id: int) -> dict[str, Decimal]:
     """The same without the tokens that the owner moved in or out himself: what trading may count on."""
     found = balances(deployment_id)

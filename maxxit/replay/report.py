@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.db import connection
 from django.db.models import Count, QuerySet, Sum
@@ -17,7 +18,6 @@ from maxxit.events.models import Event
 from maxxit.replay.run import Recorded
 from positions.models import Position
 from positions.performance import total_unrealised
-from positions.pnl import max_drawdown
 from signals_app.models import CtPost, Signal
 from trading import ledger
 from trading.models import LedgerEntry, Order
@@ -58,6 +58,43 @@ def pairs() -> dict[str, int]:
     }
 
 
+SPLIT = """
+SELECT {what} AS part, count(DISTINCT s.id), count(DISTINCT o.id), count(DISTINCT p.id),
+       count(DISTINCT p.id) FILTER (WHERE p.state = 'closed'),
+       coalesce(sum(p.realised_pnl) FILTER (WHERE o.purpose = 'open'), 0)
+FROM signals s
+JOIN agents a ON a.id = s.agent_id
+LEFT JOIN orders o ON o.signal_id = s.id AND o.purpose = 'open'
+LEFT JOIN positions p ON p.entry_order_id = o.id
+GROUP BY 1 ORDER BY 1
+"""
+WITH_POSTS = (
+    "CASE WHEN EXISTS (SELECT FROM signal_posts x WHERE x.signal_id = s.id) THEN 'with' ELSE 'without' END"
+)
+
+
+def _split(what: str) -> dict[str, dict[str, Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute(SPLIT.format(what=what))
+        return {
+            part: {
+                "signals": signals, "entries": entries, "positions": positions, "closed": closed,
+                "realised_pnl": plain(pnl),
+            }
+            for part, signals, entries, positions, closed, pnl in cursor.fetchall()
+        }  # fmt: skip
+
+
+def by_agent() -> dict[str, dict[str, Any]]:
+    """Signals, entries, positions and realised PnL (USDC) of each agent."""
+    return _split("a.name")
+
+
+def by_posts() -> dict[str, dict[str, Any]]:
+    """The same for signals with posts behind them, and without."""
+    return _split(WITH_POSTS)
+
+
 def summary(recorded: Recorded, events_sha256: str) -> dict[str, Any]:
     """The figures of the run; amounts are USDC as decimal strings, shares and rates fractions."""
     closed = Position.objects.filter(state="closed")
@@ -77,18 +114,22 @@ def summary(recorded: Recorded, events_sha256: str) -> dict[str, Any]:
         "profit_share": plain(_sum(shares, "amount")),
         "realised_pnl": plain(_sum(Position.objects.all(), "realised_pnl")),
         "unrealised_pnl": plain(usdc(total_unrealised())),
-        "max_drawdown": plain(usdc(max_drawdown(recorded.equity))),
+        "max_drawdown": plain(usdc(recorded.curve.max_drawdown)),
         "win_rate": plain(
             (Decimal(winners) / closed.count()).quantize(Decimal("0.0001")) if closed else ZERO
         ),
         "ledger_drift": {asset: plain(amount) for asset, amount in (ledger.drift() | drifts()).items()},
+        "by_agent": by_agent(),
+        "by_posts": by_posts(),
+        "inputs": recorded.inputs.as_json() if recorded.inputs else {},
         "events": Event.objects.count(),
         "events_sha256": events_sha256,
     }
 
 
 def event_lines() -> Iterator[bytes]:
-    """Every event in order, one canonical JSON line each: the same run gives the same bytes."""
+    """Every event in order, with its post's id, one canonical JSON line each: the same run gives the same bytes."""
+    posts: dict[UUID | None, str] = dict(CtPost.objects.values_list("correlation_id", "post_id"))
     rows = Event.objects.order_by("pk").values_list("at", "name", "subject", "correlation_id", "data")
     for number, (at, name, subject, corr, data) in enumerate(rows.iterator(chunk_size=5000), start=1):
         line = {
@@ -97,6 +138,7 @@ def event_lines() -> Iterator[bytes]:
             "name": name,
             "subject": subject,
             "correlation_id": str(corr) if corr else None,
+            "post": posts.get(corr),
             "data": data,
         }
         yield json.dumps(line, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
@@ -127,6 +169,23 @@ def show(figures: dict[str, Any], recorded: Recorded, console: Console) -> None:
         for reason, count in figures[title].items():
             table.add_row(reason, f"{count:,}")
         console.print(table)
+    for title in ("by_agent", "by_posts"):
+        table = Table(
+            title.partition("_")[2],
+            "signals",
+            "entries",
+            "closed",
+            "realised PnL",
+            title=title.replace("_", " "),
+        )
+        for name, one in figures[title].items():
+            pnl = f"{Decimal(one['realised_pnl']):,.2f}"
+            table.add_row(name, *(f"{one[key]:,}" for key in ("signals", "entries", "closed")), pnl)
+        console.print(table)
+    for reason, count in figures["inputs"].get("refused", {}).items():
+        console.print(f"refused {count:,} lines: {reason}")
+    for warning in figures["inputs"].get("warnings", []):
+        console.print(f"warning: {warning}", style="yellow")
     money = Table("figure", "USDC", title="money")
     money.columns[1].justify = "right"
     for name in ("fees", "profit_share", "realised_pnl", "unrealised_pnl", "max_drawdown"):

@@ -4,8 +4,8 @@ Nothing here decides anything. The driver sets the clock, lets the recorded pric
 in their order, and runs what those wake: the very functions that the workers call.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,27 +17,30 @@ from typing import TypeVar
 from agents import cast
 from agents.models import CtAccount
 from maxxit.core import clock
-from maxxit.core.errors import Misconfigured
+from maxxit.core.money import USDC, ZERO
 from maxxit.events import wake
 from maxxit.market import candles, quotes
 from maxxit.market.feeds.base import Tick
-from maxxit.market.feeds.file import BAR, Bar, candle_file, read_bars
-from maxxit.market.instruments import all_instruments
+from maxxit.market.feeds.file import BAR
 from maxxit.market.venues import venues
 from maxxit.pipeline.runs import Counts, announce
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import EXITS, STAGES
-from positions.performance import total_equity
+from maxxit.replay.inputs import Inputs, check_followed, check_posts, read_candles
 from positions.tasks import exit_pass, monitor_pass, snapshot_pass
 from signals_app import ingest, tasks
 from signals_app.sources.jsonl import OVERLAP, JsonlSource
-from trading import gate
+from trading import gate, ledger
 from trading.fund import fund
+from trading.models import LedgerEntry
 from trading.tasks import execute_pass, settle_pass
 
 SOURCE = "jsonl"
 CHAIN = "maxxit.pipeline.tasks.run_pipeline"
 T = TypeVar("T")
+ONE = Decimal(1)
+SHOWN = 10
+"""Refused lines that the summary names."""
 
 
 @dataclass
@@ -50,8 +53,10 @@ class Recorded:
     """UTC, inclusive."""
     end: datetime
     """UTC, exclusive: the last pass runs at this very moment."""
-    equity: list[Decimal] = field(default_factory=list)
-    """USD of all deployments together, after each run of the chain."""
+    curve: "Curve" = field(default_factory=lambda: Curve())
+    """USD of all deployments together, at every bar."""
+    inputs: Inputs | None = None
+    """What was found in the files; set by `prepare`."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Where the time went."""
 
@@ -76,15 +81,51 @@ class Recorded:
             EXITS.task: (EXITS.name, exit_pass),
             "trading.tasks.settle": ("settle", settle_pass),
             "positions.tasks.take_snapshots": ("snapshots", snapshot_pass),
+            "signals_app.tasks.update_authors": ("authors", tasks.authors_pass),
         }
 
 
-def prepare(recorded: Recorded) -> int:
-    """Accounts, agents, purses, an open paper gate and every candle; returns the number of candles."""
+class Curve:
+    """Equity over time and its deepest fall; holdings are read again only when the ledger has grown."""
+
+    def __init__(self) -> None:
+        self._seen = -1
+        self._held: dict[str, Decimal] = {}
+        self._prices: dict[str, Decimal] = {}
+        self._peak: Decimal | None = None
+        self.max_drawdown = ZERO
+        """USD, from a peak to the lowest point after it."""
+
+    def note(self, ticks: Iterable[Tick]) -> None:
+        """Value all holdings after the passes of one moment, at the newest prices."""
+        self._prices |= {tick.symbol: tick.price for tick in ticks}
+        newest = LedgerEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+        if newest != self._seen:
+            self._seen, self._held = newest, ledger.held_by_all()
+        held = self._held.items()
+        worth = sum(
+            (amount * (ONE if asset == USDC else self._prices.get(asset, ZERO)) for asset, amount in held),
+            ZERO,
+        )
+        self._peak = worth if self._peak is None else max(self._peak, worth)
+        self.max_drawdown = max(self.max_drawdown, self._peak - worth)
+
+
+def prepare(recorded: Recorded) -> Inputs:
+    """Accounts, agents, deployments, an open paper gate and every candle.
+
+    Raises `Misconfigured` where the files hold nothing that could be replayed.
+    """
     source = JsonlSource([str(recorded.posts)])
+    posts, refused = source.everything()
+    usable, authors = check_posts(posts, refused, recorded.posts, recorded.start, recorded.end)
+    bars, warnings = read_candles(recorded.candles, recorded.start, recorded.end)
+    names = source.usernames()
     with clock.frozen(recorded.start):
-        for deployment in cast.assemble(SOURCE, sorted(source.usernames(), key=str.lower)):
+        for deployment in cast.assemble(SOURCE, sorted(names, key=str.lower)):
             fund(deployment)
+        followed = CtAccount.objects.filter(subscriptions__isnull=False).values_list("x_username", flat=True)
+        check_followed(names, set(followed), recorded.posts)
         # As if everything before the span had been read: nothing of it is played.
         CtAccount.objects.update(last_seen_at=recorded.start - timedelta(microseconds=1) + OVERLAP)
         for name in [name for name, venue in venues().items() if venue.paper]:
@@ -92,15 +133,12 @@ def prepare(recorded: Recorded) -> int:
             gate.approve(
                 name, by="replay", until=recorded.end + timedelta(days=1), reason="a replay trades on paper"
             )
-    count = 0
-    for symbol in all_instruments():
-        if path := candle_file(recorded.candles, symbol):
-            count += candles.store(symbol, read_bars(path))
-    if not count:
-        raise Misconfigured(
-            f"no candle file in {recorded.candles}: expected names like candles-BTC-USD-5m.csv.gz"
-        )
-    return count
+    for symbol, own in bars.items():
+        candles.store(symbol, own)
+    reasons = Counter(one.reason for one in refused)
+    places = tuple(f"{one.place}: {one.reason}" for one in refused[:SHOWN])
+    recorded.inputs = Inputs(usable, authors, reasons, places, bars, warnings)
+    return recorded.inputs
 
 
 def play(recorded: Recorded, progress: Callable[[datetime], None]) -> None:
@@ -118,12 +156,12 @@ def play(recorded: Recorded, progress: Callable[[datetime], None]) -> None:
                 if CHAIN in scheduled:
                     for stage in STAGES:
                         _run(recorded, passes, stage.task)
-                    recorded.equity.append(total_equity())
                 woken.update(task for task in scheduled if task != CHAIN)
                 while woken:
                     task = min(woken, key=order.index)
                     woken.discard(task)
                     _run(recorded, passes, task)
+                _timed(recorded, "curve", partial(recorded.curve.note, ticks.get(moment, ())))
             progress(moment)
 
 
@@ -144,15 +182,11 @@ def _timed(recorded: Recorded, name: str, function: Callable[[], T]) -> T:
 def _ticks(recorded: Recorded) -> dict[datetime, list[Tick]]:
     """The close of each bar at the moment it became known."""
     found: dict[datetime, list[Tick]] = defaultdict(list)
-    for symbol in all_instruments():
-        if path := candle_file(recorded.candles, symbol):
-            for bar in _within(read_bars(path), recorded):
+    for symbol, bars in recorded.inputs.bars.items() if recorded.inputs else ():
+        for bar in bars:
+            if recorded.start <= bar.known_at <= recorded.end:
                 found[bar.known_at].append(Tick(symbol, bar.close, bar.known_at, "file"))
     return found
-
-
-def _within(bars: Iterator[Bar], recorded: Recorded) -> Iterator[Bar]:
-    return (bar for bar in bars if recorded.start <= bar.known_at <= recorded.end)
 
 
 def _due(recorded: Recorded) -> dict[datetime, list[str]]:

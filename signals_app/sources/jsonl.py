@@ -51,6 +51,12 @@ class JsonlSource:
                 found[posts[0].username.lower()] = posts[0].username
         return set(found.values())
 
+    def everything(self) -> tuple[list[RawPost], list[Refused]]:
+        """Every post of the files, whenever it was written, and every line that is none."""
+        read = [_read(path, _stamp(path)) for path in self._files()]
+        posts = [post for by_author, _ in read for written in by_author.values() for post in written]
+        return posts, [bad for _, refused in read for bad in refused]
+
     def _files(self) -> list[Path]:
         found = []
         for pattern in self.paths:

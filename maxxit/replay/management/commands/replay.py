@@ -13,9 +13,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from maxxit.core import clock
 from maxxit.core.config import use_profile
-from maxxit.core.errors import MaxxitError
+from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.own_database import own_database
 from maxxit.replay import report
+from maxxit.replay.inputs import check_output
 from maxxit.replay.run import Recorded, play, prepare
 
 
@@ -51,10 +52,11 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run it. Exit code 1 with one clear line when an input or setting is wrong."""
+        """Run it. Exit code 2 with one clear line when an input or setting is wrong."""
         console = Console(file=sys.stderr if options["json"] else sys.stdout, highlight=False)
         try:
             use_profile(options["profile"])
+            check_output(options["events_out"])
             recorded = self._recorded(options)
             logging.disable(logging.WARNING)  # what the steps log is in the events
             with own_database(keep=options["keep"]) as where:
@@ -62,7 +64,7 @@ class Command(BaseCommand):
             if options["keep"]:
                 console.print(f"kept in {where}")
         except (MaxxitError, OSError) as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(str(error), returncode=2) from error
         if options["json"]:
             self.stdout.write(json.dumps(figures, indent=2))
         else:
@@ -72,19 +74,20 @@ class Command(BaseCommand):
         try:
             start, end = clock.day(options["start"]), clock.day(options["end"], after=True)
         except ValueError as error:
-            raise CommandError(f"--from and --to take a date or an ISO time: {error}") from error
+            raise Misconfigured(f"--from and --to take a date or an ISO time: {error}") from error
         if start >= end:
-            raise CommandError(f"--from {options['start']} is not before --to {options['end']}")
+            raise Misconfigured(f"--from {options['start']} is not before --to {options['end']}")
         if not options["posts"].is_file():
-            raise CommandError(f"--posts {options['posts']} is not a file")
+            raise Misconfigured(f"--posts {options['posts']} is not a file")
         if not options["candles"].is_dir():
-            raise CommandError(f"--candles {options['candles']} is not a folder")
+            raise Misconfigured(f"--candles {options['candles']} is not a folder")
         return Recorded(options["posts"], options["candles"], start, end)
 
     def _play(self, recorded: Recorded, options: dict[str, Any], console: Console) -> dict[str, Any]:
-        count = prepare(recorded)
+        found = prepare(recorded)
         console.print(
-            f"{count:,} candles loaded; {recorded.start:%Y-%m-%d %H:%M} to {recorded.end:%Y-%m-%d %H:%M} UTC"
+            f"{found.posts:,} posts of {found.authors} authors, {sum(map(len, found.bars.values())):,} candles of "
+            f"{len(found.bars)} tokens; {recorded.start:%Y-%m-%d %H:%M} to {recorded.end:%Y-%m-%d %H:%M} UTC"
         )
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
         with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
