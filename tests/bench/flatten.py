@@ -27,21 +27,21 @@ PASSWORD = "correct horse battery staple"
 @contextmanager
 def slow_nodes(seconds: float) -> Iterator[list[int]]:
     """Let each request to a node take `seconds` longer; yields a list with how many there were."""
-    from trading.chain.rpc import Endpoint
+    from maxxit.core import http
 
-    real, count, lock = Endpoint.batch, [0], threading.Lock()
+    real, count, lock = http.fetch, [0], threading.Lock()
 
-    def slow(self: Endpoint, *args: Any, **options: Any) -> Any:
+    def slow(*args: Any, **options: Any) -> Any:
         with lock:
             count[0] += 1
         time.sleep(seconds)
-        return real(self, *args, **options)
+        return real(*args, **options)
 
-    Endpoint.batch = slow  # type: ignore[method-assign]
+    http.fetch = slow
     try:
         yield count
     finally:
-        Endpoint.batch = real  # type: ignore[method-assign]
+        http.fetch = real
 
 
 def fill_world(lab: Any, safes: int, each: int) -> None:
