@@ -3,7 +3,8 @@
     python -m tests.chaos.flips --flips 1000 --seed 1
 
 Workers of their own run the product's passes without a pause; the exchange writes down when each message with an
-order arrives. Every flip is one of: the kill switch at each of its levels, the dry run, the approval taken back.
+order arrives, and the proxy before the Safe venue's chain when each broadcast does (`flips_chain`). Every flip is one
+of: the kill switch at each of its levels, the dry run, the approval taken back.
 Counted per flip, from the moment that its call returned: orders that were reserved after it and left while the
 gate was shut (must be none), and messages that arrived while it was shut, of orders that were reserved before: how
 long after, at most two seconds.
@@ -20,6 +21,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from tests.chaos import flips_chain
+from tests.chaos.flips_chain import VENUE as SAFE
+from tests.chaos.flips_chain import ChainShare
 from tests.chaos.world import (
     VENUES,
     Dice,
@@ -36,10 +40,13 @@ from tests.chaos.world import (
 BOUND_SECONDS = 2.0
 """The last send after a flip (I7)."""
 AGENTS, PURSES = 120, 4
+SIGNALS = 1
+"""A flip, at the exchange: few enough that the orders of the Safe venue do not wait behind a backlog."""
 MONEY = "10000000"
 BATCH = 50
 """Flips between two audits."""
 CHANCES = {"send": {"lost, silent": 0.03, "taken, silent": 0.03, "lost, 503": 0.02, "429": 0.02, "slow": 0.1}}
+GATES = (*VENUES, SAFE)
 KINDS = ("no_entries", "reduce_only", "flatten", "dry run", "revoked")
 STOPS_EXITS = ("dry run", "revoked")
 
@@ -58,12 +65,12 @@ class Flip:
 class Campaign:
     """Flips under load."""
 
-    def __init__(self, here: World, seed: int) -> None:
+    def __init__(self, here: World, share: ChainShare, seed: int) -> None:
         from positions import tasks as positions
         from tests import builders as make
         from trading import tasks as trading
 
-        self.here, self.dice, self.make = here, Dice(seed), make
+        self.here, self.share, self.dice, self.make = here, share, Dice(seed), make
         self.tally = Tally("kill switch", seed)
         here.tell(seed=seed, chances=CHANCES)
         self.agents = [make.agent(venue=name) for name in VENUES for _ in range(AGENTS // 2)]
@@ -80,7 +87,8 @@ class Campaign:
         self.frozen: dict[int, float] = {}
         self.flips: list[Flip] = []
         self.lags: list[float] = []
-        self.sent = 0
+        self.sent, self.broadcasts = 0, 0
+        share.tell(seed=seed, chances=flips_chain.CHANCES)
 
     def start(self) -> None:
         """Two workers that execute, one for exits and one that monitors."""
@@ -122,9 +130,10 @@ class Campaign:
 
     def supply(self) -> None:
         """New intents, and a price at which some positions leave."""
-        for _ in range(6):
+        for _ in range(SIGNALS):
             self.make.signal(self.agents[self.next_agent], usd="2000")
             self.next_agent = (self.next_agent + 1) % len(self.agents)
+        self.share.supply()
         self.make.price("ETH", self.dice.choices(("2000", "2420"), (0.7, 0.3))[0])
 
     def flip(self) -> None:
@@ -147,10 +156,10 @@ class Campaign:
         from trading import gate
 
         if kind == "dry run":
-            for name in VENUES:
+            for name in GATES:
                 gate.set_dry_run(name, True, by="chaos", reason="flip")
         elif kind == "revoked":
-            for name in VENUES:
+            for name in GATES:
                 gate.revoke(name, by="chaos", reason="flip")
         else:
             gate.kill(kind, by="chaos", reason="flip")
@@ -160,7 +169,7 @@ class Campaign:
         from maxxit.core import clock
         from trading import gate
 
-        for name in VENUES:
+        for name in GATES:
             if kind == "dry run":
                 gate.set_dry_run(name, False, by="chaos", reason="flip")
             elif kind == "revoked":
@@ -170,11 +179,15 @@ class Campaign:
             gate.release(by="chaos", reason="flip")
 
     def audit(self) -> None:
-        """Hold every message that arrived against every flip since the last audit."""
+        """Hold every message and broadcast that arrived against every flip since the last audit."""
         from trading.models import Order
 
-        arrived = self.here.ask("POST", "/arrivals")
-        self.sent += len(arrived)
+        messages = self.here.ask("POST", "/arrivals")
+        broadcasts, wrong = self.share.arrivals()
+        self.tally.violations += wrong
+        self.sent, self.broadcasts = self.sent + len(messages), self.broadcasts + len(broadcasts)
+        arrived = [(ref, "", at) for ref, _, at in messages]
+        arrived += [(one.ref, one.purpose, one.at) for one in broadcasts]
         orders = {
             ref: (reserved.timestamp(), purpose)
             for ref, reserved, purpose in Order.objects.filter(
@@ -182,34 +195,40 @@ class Campaign:
             ).values_list("client_order_id", "reserved_at", "purpose")
             if reserved is not None
         }
-        for ref, _, at in arrived:
+        for ref, kind, at in arrived:
             if ref not in orders:
                 self.tally.violations.append(f"{ref} arrived and no committed reservation has it")
                 continue
             reserved, purpose = orders[ref]
-            for flip in self.flips:
-                if purpose == "close" and flip.kind not in STOPS_EXITS:
-                    continue
-                if not flip.shut < at < flip.opening:
-                    continue  # held back, and gone when the gate was open again, is as it should be
-                lag = at - flip.shut
-                if reserved > flip.shut:
-                    self.tally.violations.append(
-                        f"{ref} was reserved and left within {lag:.3f} s after {flip.kind}"
-                    )
-                elif lag > BOUND_SECONDS:
-                    self.tally.violations.append(f"{ref} arrived {lag:.2f} s after {flip.kind}")
-                else:
-                    self.lags.append(lag)
+            if kind == "cancel":  # it opens nothing, and goes where exits may go
+                self._hold_against_flips(f"a cancel of {ref}", "close", 0.0, at)
+            else:
+                self._hold_against_flips(ref, purpose, reserved, at)
         self.flips = []
+
+    def _hold_against_flips(self, what: str, purpose: str, reserved: float, at: float) -> None:
+        for flip in self.flips:
+            if purpose == "close" and flip.kind not in STOPS_EXITS:
+                continue
+            if not flip.shut < at < flip.opening:
+                continue  # held back, and gone when the gate was open again, is as it should be
+            lag = at - flip.shut
+            if reserved > flip.shut:
+                self.tally.violations.append(
+                    f"{what} was reserved and left within {lag:.3f} s after {flip.kind}"
+                )
+            elif lag > BOUND_SECONDS:
+                self.tally.violations.append(f"{what} arrived {lag:.2f} s after {flip.kind}")
+            else:
+                self.lags.append(lag)
 
 
 def campaign(flips: int, seed: int, plant: Plant = None) -> Tally:
     """One campaign; `plant` changes the product first (a mutant)."""
-    with world() as here:
+    with world() as here, flips_chain.chain_share() as share:
         if plant:
             plant()
-        one = Campaign(here, seed)
+        one = Campaign(here, share, seed)
         one.start()
         try:
             for number in range(1, flips + 1):
@@ -226,9 +245,12 @@ def campaign(flips: int, seed: int, plant: Plant = None) -> Tally:
                         print(f"{number} flips after {taken:.0f} s", file=sys.stderr)
         finally:
             one.stop()
+        one.tally.violations += share.wait_for_the_end()
         milliseconds = {name: f"{1000 * lag:.0f} ms" for name, lag in percentiles(one.lags).items()}
         one.tally.figures = {
             "messages with orders": one.sent,
+            "broadcasts of the Safe venue": one.broadcasts,
+            "orders of the Safe venue": share.outcomes(),
             "reserved after a flip, and left": sum("was reserved" in line for line in one.tally.violations),
             "arrived after the flip that found them on their way": len(one.lags),
             "how long after": ", ".join(f"{name} {value}" for name, value in milliseconds.items()),

@@ -66,6 +66,7 @@ def bug(
     return Mutant(name, tuple(Edit(*one) for one in places), listed, test, beyond, drops)
 
 
+OUTBOX = "trading.chain.outbox"
 EXECUTE, SETTLE, BOOK, WATCH = "trading.execute", "trading.settle", "positions.book", "positions.watch"
 DELIVERIES, CLAIMS = "maxxit.notify.worker", "maxxit.notify.claims"
 GATE, RISK, LIMITS, RECORD = "trading.gate", "trading.risk", "trading.limits", "maxxit.events.record"
@@ -248,6 +249,74 @@ MUTANTS = (
         "sent again past a shut gate",
         (f"{SETTLE}:may_leave", "return verdict.allowed", "return True"),
         test="tests/trading/test_settle.py",
+    ),
+    bug(
+        "signed bytes leave through a shut gate",
+        (f"{OUTBOX}:_send", "if not may_send(tx):", "if False:"),
+        (f"{OUTBOX}:follow", "if not may_send(tx):", "if False:"),
+        test="tests/chain/sending/test_gate.py",
+    ),
+    bug(
+        "fees of an entry are raised behind a shut gate",
+        (f"{OUTBOX}:_raise_fees", "if not may_send(tx):", "if False:"),
+        (f"{OUTBOX}:follow", "if not may_send(tx):", "if False:"),
+        (f"{OUTBOX}:_send", "if not may_send(tx):", "if False:"),
+        test="tests/chain/sending/test_gate.py",
+    ),
+    bug(
+        "an exit waits behind the nonce of an entry that is held back",
+        (f"{OUTBOX}:_clear_the_way", "held.state == TxState.EXPIRED or not may_send(held)", "False"),
+        test="tests/chain/sending/test_gate.py",
+    ),
+    bug(
+        "what is held back ends before the module refuses it",
+        (f"{OUTBOX}:_expire", "chain.block(final).timestamp <= tx.deadline.timestamp()", "False"),
+        test="tests/chain/sending/test_gate.py",
+    ),
+    bug(
+        "a nonce that stays unmined in front of an exit is told to nobody",
+        (f"{OUTBOX}:_clear_the_way", "if held.state in OPEN and", "if False and"),
+        test="tests/chain/sending/test_gate.py",
+    ),
+    bug(
+        "a vote compares how clients write their JSON",
+        ("trading.chain.facts:core", "optional = dict.fromkeys(_optional(fact))", "optional = {}"),
+        test="tests/chain/test_zoo.py",
+    ),
+    bug(
+        "a majority of those who answer decides",
+        ("trading.chain.rpc:quorum_of", "configured // 2 + 1", "1"),
+        test="tests/chain/sending/test_rpc.py",
+    ),
+    bug(
+        "the chain's nonce is adopted however far it is ahead",
+        (f"{OUTBOX}:_refuse_far_nonce", "floor <= row.next_nonce + NONCE_GAP", "True"),
+        test="tests/chain/sending/test_outbox.py",
+    ),
+    bug(
+        "the amount that a refusal names is not read",
+        ("trading.chain.refusals:fees_named", "_amount(_TIPS, said, tip)", "0"),
+        test="tests/chain/test_zoo.py",
+    ),
+    bug(
+        "fees that are refused climb by fifteen percent only",
+        (f"{OUTBOX}:raised", "least = TIP_LADDER[step] if step < len(TIP_LADDER) else 2 * tip", "least = 0"),
+        test="tests/chain/sending/test_outbox.py",
+    ),
+    bug(
+        "a refusal that repeats is told to nobody",
+        (f"{OUTBOX}:_refused", "if tx.refusals >= REFUSED_LOOKS:", "if False:"),
+        test="tests/chain/sending/test_outbox.py",
+    ),
+    bug(
+        "a refused range is asked for again as it was",
+        ("trading.chain.rpc:_smaller", "return size // 2", "return size"),
+        test="tests/chain/sending/test_rpc.py",
+    ),
+    bug(
+        "limit exceeded on eth_getLogs is busy",
+        ("trading.chain.refusals:is_busy", 'if method == "eth_getLogs" and code == -32005:', "if False:"),
+        test="tests/chain/test_zoo.py",
     ),
     bug(
         "an old report moves an order back",

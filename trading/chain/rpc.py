@@ -258,7 +258,7 @@ class Chain:
     @property
     def quorum(self) -> int:
         """How many endpoints must say the same: more than half of those configured."""
-        return len(self.endpoints) // 2 + 1
+        return quorum_of(len(self.endpoints))
 
     def _ask(self, whom: Sequence[Endpoint], question: Callable[[Endpoint], T]) -> dict[Endpoint, T]:
         """All at once. Who does not answer is noted; who keeps the others waiting is left out until the next check."""
@@ -479,6 +479,8 @@ def _at_once(
 
     Threads of its own for each question: a process that was forked has none of its parent's.
     """
+    if len(whom) == 1:
+        return {one: _asked(question, one) for one in whom}
     pool = ThreadPoolExecutor(max(len(whom), 1), thread_name_prefix="rpc")
     asked = {one: pool.submit(question, one) for one in whom}
     pending, well = set(asked.values()), 0
@@ -498,6 +500,21 @@ def _logs_of(questions: Sequence[Question], one: Endpoint) -> list[Any]:
         return one.batch([(method, params) for _, method, params in questions])
     except Fault as no:
         raise TooManyBlocks(f"{one.name}: {no.text}", range_suggested(no.text)) from no
+
+
+def quorum_of(configured: int) -> int:
+    """How many of so many configured endpoints must say the same."""
+    return configured // 2 + 1
+
+
+def _asked(question: Callable[[Endpoint], T], one: Endpoint) -> "Future[T]":
+    """The answer of a single endpoint, without a thread."""
+    answer: Future[T] = Future()
+    try:
+        answer.set_result(question(one))
+    except Exception as error:
+        answer.set_exception(error)
+    return answer
 
 
 def _height(answer: Any) -> int | None:

@@ -3,6 +3,7 @@
 Faults by method, each with how often it happens (0 to 1) or as a list of what comes next:
   silent     the node does it, and nobody hears of it        lost      it never reaches the node, no answer
   busy       503, not done                                   twice     the node gets it two times
+  late       the node gets it a while later, no answer
   limited    JSON-RPC's "limit exceeded", not done          broken    JSON-RPC's "internal error", not done
   stale      as a node that lags: no receipt, an old nonce, an old head
   reorg      (of a receipt) the block is taken back, and the transaction with it
@@ -23,6 +24,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 Answers = dict[str, Any]
+LATE_SECONDS = 0.5
+UNHEARD = ("lost", "busy", "late")
 ERRORS: dict[str, Answers] = {
     "limited": {"error": {"code": -32005, "message": "daily request count exceeded"}},
     "broken": {"error": {"code": -32603, "message": "internal error"}},
@@ -39,6 +42,8 @@ class Proxy:
         self.answers: dict[str, Any] = {}
         """Method -> the result to give instead of the node's: a lie."""
         self.seen: list[str] = []
+        self.arrivals: list[tuple[str, float]] = []
+        """Each broadcast that reached this proxy, whatever became of it: the bytes, and seconds since the epoch."""
         self.done: Counter[str] = Counter()
         """Faults that were made, since the last seed."""
         self.mines = False
@@ -86,6 +91,11 @@ class Proxy:
         finally:
             wire.close()
 
+    def note(self, calls: list[Answers]) -> None:
+        """Write down the broadcasts."""
+        sent = [call["params"][0] for call in calls if call["method"] == "eth_sendRawTransaction"]
+        self.arrivals += [(raw, time.time()) for raw in sent]
+
     def handle(self, call: Answers) -> Answers | None:
         """One call: its answer, or None for silence."""
         method = call["method"]
@@ -93,8 +103,8 @@ class Proxy:
         how = self.fault(method)
         if how != "ok":
             self.done[f"{method} {how}"] += 1
-        if how in ("lost", "busy"):
-            return None
+        if how in UNHEARD:
+            return self._unheard(call, how)
         if how in ERRORS or method in self.answers:
             return call | (ERRORS.get(how) or {"result": self.answers[method]})
         if how == "stale":
@@ -112,6 +122,11 @@ class Proxy:
             elif self.mines:
                 self.ask("evm_mine")
         return None if how == "silent" else found
+
+    def _unheard(self, call: Answers, how: str) -> None:
+        """No answer, and the node gets it later or never."""
+        if how == "late":
+            threading.Timer(LATE_SECONDS, self.forward, (call,)).start()
 
     def _take_back(self, *, again: bool) -> None:
         """Undo the blocks since before the newest broadcast; `again`: and mine that one later."""
@@ -157,7 +172,11 @@ def make_server(proxy: Proxy, port: int = 0) -> ThreadingHTTPServer:
                 if self.path == "/tell":
                     proxy.tell(body)
                     return self._say(proxy.done)
+                if self.path == "/arrivals":
+                    arrived, proxy.arrivals = proxy.arrivals, []
+                    return self._say(arrived)
                 calls = body if isinstance(body, list) else [body]
+                proxy.note(calls)
                 answers = [proxy.handle(call) for call in calls]
             if any(answer is None for answer in answers):
                 self.close_connection = True

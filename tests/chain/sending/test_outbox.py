@@ -2,16 +2,21 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from eth_account.typed_transactions import TypedTransaction
+from hexbytes import HexBytes
 
 from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
+from maxxit.events.models import Event
+from maxxit.pipeline.stages import ALERTS
 from tests import builders as make
 from tests.chain.sending.desk import Desk, store_plan, verified
 from tests.chain.sending.proxy import Proxy, proxied
@@ -335,3 +340,107 @@ def test_a_cooldown_is_waited_out(desk: Desk, wire: Proxy) -> None:
     plan.save()
     desk.venue.send(prepared)
     assert desk.tx(prepared.ref).state == "final"
+
+
+def refuse(wire: Proxy, floor: int, words: str) -> list[int]:
+    """The node takes no tip below `floor`, and says so in these words; the tips that it saw."""
+    tips: list[int] = []
+    real = wire.handle
+
+    def handle(call: dict[str, Any]) -> dict[str, Any] | None:
+        if call["method"] != "eth_sendRawTransaction":
+            return real(call)
+        tips.append(
+            TypedTransaction.from_bytes(HexBytes(call["params"][0])).as_dict()["maxPriorityFeePerGas"]
+        )
+        if tips[-1] >= floor:
+            return real(call)
+        return call | {"error": {"code": -32000, "message": words.format(floor=floor, tip=tips[-1])}}
+
+    wire.handle = handle  # type: ignore[method-assign]
+    return tips
+
+
+GWEI = 10**9
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "transaction gas price below minimum: gas tip cap {tip}, minimum needed {floor}",
+        "transaction underpriced: tip needed {floor}, tip permitted {tip}",
+        "FeeTooLow, EffectivePriorityFeePerGas too low {tip} < {floor}, BaseFee: 7",
+        "gas price too low: minimum is 25 gwei",
+    ],
+)
+def test_a_refusal_that_names_an_amount_raises_the_tip_to_it_in_one_look(
+    desk: Desk, wire: Proxy, words: str
+) -> None:
+    tips = refuse(wire, 25 * GWEI, words)
+    report = desk.trade()
+    assert report.state == "filled"
+    assert tips == [desk.venue.pace.min_tip, 25 * GWEI]
+
+
+@pytest.mark.parametrize("words", ["Gas price below configured minimum gas price", "transaction underpriced"])
+def test_a_refusal_that_names_none_reaches_25_gwei_in_three_looks(
+    desk: Desk, wire: Proxy, words: str
+) -> None:
+    tips = refuse(wire, 25 * GWEI, words)
+    prepared = desk.venue.prepare(desk.request())
+    for _ in range(3):
+        desk.venue.send(prepared)
+    report = desk.venue.find(prepared.ref)
+    assert report is not None
+    assert report.state == "filled"
+    assert max(tips) == 25 * GWEI
+
+
+def test_of_several_amounts_the_least_counts_and_none_goes_beyond_the_limit(desk: Desk, wire: Proxy) -> None:
+    limits = replace(desk.venue.pace, max_fee=100 * GWEI)
+    last = ChainAttempt(number=1, max_fee=D(3 * GWEI), tip=D(GWEI))
+    head = Head(1, 1, GWEI)
+    said = [f"gas tip cap 1000000000, minimum needed {amount}" for amount in (90 * GWEI, 25 * GWEI)]
+    assert outbox.raised(last, said, head, limits) == (27 * GWEI, 25 * GWEI)
+    assert outbox.raised(last, said[:1], head, replace(limits, max_fee=80 * GWEI)) is None
+    base = ["max fee per gas less than block base fee: maxFeePerGas: 3000000000, baseFee: 20000000000"]
+    assert outbox.raised(last, base, head, limits) == (2 * 20 * GWEI + 115 * GWEI // 100, 115 * GWEI // 100)
+    assert outbox.raised(last, ["replacement transaction underpriced"], head, limits) == (
+        345 * GWEI // 100,
+        115 * GWEI // 100,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("txpool is full", "transaction.refused"),
+        ("insufficient funds for gas * price + value", "transaction.refused"),
+        ("minimum needed 900000000000", "transaction.fees_at_limit"),
+    ],
+)
+def test_a_refusal_that_repeats_is_told_to_staff_once(desk: Desk, wire: Proxy, words: str, name: str) -> None:
+    refuse(wire, 10**18, words)
+    prepared = desk.venue.prepare(desk.request())
+    for _ in range(5):
+        with suppress(Retryable):
+            desk.venue.send(prepared)
+    [alert] = Event.objects.filter(name=name)
+    assert alert.subject == f"trading.chaintransaction/{desk.tx(prepared.ref).pk}"
+    assert name in ALERTS
+
+
+def test_a_nonce_far_above_ours_is_refused_with_an_alert(desk: Desk, wire: Proxy) -> None:
+    desk.trade()
+    desk.lab.advance(2)
+    wire.answers = {"eth_getTransactionCount": "0xffff"}
+    prepared = desk.venue.prepare(desk.request())
+    for _ in range(2):
+        with pytest.raises(Retryable, match="ahead of ours"):
+            desk.venue.send(prepared)
+    assert (desk.tx(prepared.ref).state, Signer.objects.get().next_nonce) == ("planned", 1)
+    [alert] = Event.objects.filter(name="transaction.nonce_ahead")
+    assert alert.data["chain"] == 0xFFFF
+    wire.answers = {}
+    desk.venue.send(prepared)
+    assert desk.tx(prepared.ref).nonce == 1

@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import pytest
+from eth_account import Account
 
 from maxxit.core.errors import Misconfigured, Retryable, Unknown
 from tests.chain.lab import Lab
 from tests.chain.sending.proxy import Proxy, proxied
-from trading.chain.rpc import Chain, Disagreement, Endpoint, Fault, code_of
+from trading.chain.rpc import Chain, Disagreement, Endpoint, Fault, TooManyBlocks, code_of
+from trading.chain.world import local_key
 from trading.contracts.codec import encode_call
 
 pytestmark = pytest.mark.chain
@@ -204,3 +207,194 @@ def test_an_endpoint_needs_https_unless_it_is_this_machine(sending_lab: Lab) -> 
 )
 def test_reasons_become_codes(reason: str, code: str) -> None:
     assert code_of(reason) == code
+
+
+def odd(wire: Proxy, how: str) -> None:
+    """An honest node of another make: the same receipt, written differently."""
+    real = wire.handle
+
+    def handle(call: dict[str, Any]) -> dict[str, Any] | None:
+        found = real(call)
+        if found is None or not isinstance(found.get("result"), dict):
+            return found
+        told = found["result"]
+        rewritten = {
+            "extra": told | {"timeboosted": False},
+            "order": dict(reversed(list(told.items()))),
+            "case": {name: upper(value) for name, value in told.items()},
+            "less": {
+                name: value for name, value in told.items() if name not in ("effectiveGasPrice", "type")
+            },
+        }
+        return found | {"result": rewritten[how]}
+
+    wire.handle = handle  # type: ignore[method-assign]
+
+
+def upper(value: Any) -> Any:
+    return "0x" + value[2:].upper() if isinstance(value, str) and value.startswith("0x") else value
+
+
+@pytest.mark.parametrize("how", ["extra", "order", "case", "less"])
+def test_two_honest_endpoints_of_different_makers_agree(sending_lab: Lab, how: str) -> None:
+    tx = sending_lab.world.send("guardian", sending_lab.world.accounts["guardian"], b"")
+    with proxied(sending_lab.world.rpc_url) as (_, one), proxied(sending_lab.world.rpc_url) as (wire, two):
+        odd(wire, how)
+        chain = open_chain(sending_lab, one, two)
+        found = chain.agreed("the receipt", "eth_getTransactionReceipt", tx["transactionHash"])
+        assert found.succeeded
+        assert found.gas_price == int(tx["effectiveGasPrice"], 16)
+        assert chain.head().number >= found.block_number
+        assert chain.block(found.block_number).hash == found.block_hash
+        for endpoint in chain.endpoints:
+            endpoint.close()
+
+
+def test_the_one_that_still_answers_decides_nothing(
+    three: tuple[Chain, list[Proxy]], sending_lab: Lab
+) -> None:
+    chain, proxies = three
+    chain.health_seconds = 60
+    chain.healthy()
+    for proxy in proxies[:2]:
+        proxy.chances = {
+            method: {"limited": 1.0}
+            for method in (
+                "eth_getTransactionReceipt",
+                "eth_getTransactionCount",
+                "eth_getBlockByNumber",
+                "eth_call",
+            )
+        }
+    proxies[2].answers = {"eth_getTransactionCount": "0xffff", "eth_getTransactionReceipt": None}
+    for question in (
+        partial(chain.nonce, sending_lab.world.safe),
+        partial(chain.agreed, "the receipt", "eth_getTransactionReceipt", "0x" + "00" * 32),
+        chain.head,
+        partial(chain.many, balance_calls(sending_lab, 1), block="0x1", agreed=True),
+    ):
+        with pytest.raises(Retryable):
+            question()
+
+
+def test_a_balance_that_decides_is_no_single_endpoints(
+    three: tuple[Chain, list[Proxy]], sending_lab: Lab
+) -> None:
+    chain, proxies = three
+    proxies[0].answers = {"eth_call": "0x" + "00" * 31 + "01"}
+    block = hex(chain.head().number)
+    [found] = chain.many(balance_calls(sending_lab, 1), block=block, agreed=True)
+    assert int.from_bytes(found, "big") == sending_lab.usdc()
+    assert "contradicts" in chain.bad[chain.endpoints[0].name]
+
+
+@pytest.mark.parametrize("number", ["0x1", "0xffffff"])
+def test_the_head_is_one_that_most_have(three: tuple[Chain, list[Proxy]], number: str) -> None:
+    chain, proxies = three
+    chain.health_seconds = 60
+    chain.healthy()
+    real = chain.head()
+    block = {"number": number, "hash": "0x" + "13" * 32, "timestamp": "0x1", "baseFeePerGas": "0xffffffffff"}
+    proxies[0].answers = {"eth_getBlockByNumber": block}
+    assert chain.head() == real
+
+
+@pytest.mark.parametrize("how", ["broken", "limited", "lost"])
+def test_one_endpoint_that_says_no_censors_no_broadcast(
+    three: tuple[Chain, list[Proxy]], sending_lab: Lab, how: str
+) -> None:
+    chain, proxies = three
+    chain.health_seconds = 60
+    chain.healthy()
+    proxies[0].chances = {"eth_sendRawTransaction": {how: 1.0}}
+    sending_lab.rpc("evm_setAutomine", False)
+    try:
+        signed = Account.from_key(local_key("guardian")).sign_transaction(
+            {"type": 2, "chainId": 31337, "nonce": nonce_of(sending_lab), "to": sending_lab.safe, "value": 0,
+             "gas": 100_000, "maxFeePerGas": 10**11, "maxPriorityFeePerGas": 10**9}
+        )  # fmt: skip
+        chain.broadcast(bytes(signed.raw_transaction))
+    finally:
+        sending_lab.rpc("evm_setAutomine", True)
+        sending_lab.rpc("evm_mine")
+    assert [proxy.seen.count("eth_sendRawTransaction") for proxy in proxies] == [1, 1, 1]
+
+
+def nonce_of(lab: Lab) -> int:
+    return int(lab.rpc("eth_getTransactionCount", lab.world.accounts["guardian"], "latest"), 16)
+
+
+def test_an_endpoint_without_batches_is_asked_one_by_one(three: tuple[Chain, list[Proxy]]) -> None:
+    chain, _ = three
+    one = chain.endpoints[0]
+    real = one._post
+
+    def post(body: Any, *, writes: bool = False) -> Any:
+        if isinstance(body, list):
+            return {
+                "jsonrpc": "2.0",
+                "id": None,
+                "error": {"code": -32600, "message": "batches are not served"},
+            }
+        return real(body, writes=writes)
+
+    one._post = post  # type: ignore[method-assign]
+    assert len(chain.healthy()) == 3
+    assert not one.takes_batches
+
+
+class Narrow(Proxy):
+    """A node that answers for so many blocks at most."""
+
+    most, words, spans = 10, "block range is too wide", ()
+
+    def handle(self, call: dict[str, Any]) -> dict[str, Any] | None:
+        if call["method"] != "eth_getLogs":
+            return super().handle(call)
+        asked = call["params"][0]
+        low, high = int(asked["fromBlock"], 16), int(asked["toBlock"], 16)
+        self.spans = (*self.spans, high - low + 1)
+        if high - low + 1 > self.most:
+            return call | {"error": {"code": -32005, "message": self.words}}
+        return call | {"result": [log_at(number) for number in range(low, high + 1)]}
+
+
+def log_at(number: int) -> dict[str, Any]:
+    word = "0x" + f"{number:064x}"
+    return {"address": "0x" + "11" * 20, "topics": [word], "data": "0x", "blockNumber": hex(number),
+            "transactionHash": word, "logIndex": "0x0"}  # fmt: skip
+
+
+@pytest.mark.parametrize("most", [1, 10, 1_000])
+@pytest.mark.parametrize(
+    "words", ["limit exceeded", "query returned more than 10000 results", "no words known"]
+)
+def test_a_refused_range_is_halved_and_its_size_kept(
+    sending_lab: Lab, monkeypatch: pytest.MonkeyPatch, most: int, words: str
+) -> None:
+    monkeypatch.setattr("tests.chain.sending.proxy.Proxy", Narrow)
+    with proxied(sending_lab.world.rpc_url) as (wire, url):
+        wire.most, wire.words = most, words  # type: ignore[attr-defined]
+        chain = open_chain(sending_lab, url, health=60)
+        found = [one.block_number for one in chain.logs(1, 60, [{}])]
+        again = [one.block_number for one in chain.logs(61, 61, [{}])]
+        chain.endpoints[0].close()
+    assert (found, again) == (list(range(1, 61)), [61])
+    spans = wire.spans  # type: ignore[attr-defined]
+    assert max(spans) == 60
+    assert sum(span > most for span in spans) <= 12
+
+
+def test_a_node_that_answers_for_no_range_is_not_asked_for_ever(
+    sending_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.chain.sending.proxy.Proxy", Narrow)
+    with proxied(sending_lab.world.rpc_url) as (wire, url):
+        wire.most = 0  # type: ignore[attr-defined]
+        chain = open_chain(sending_lab, url, health=60)
+        with pytest.raises(TooManyBlocks):
+            list(chain.logs(1, 4_000, [{}]))
+        wire.most = 4_000  # type: ignore[attr-defined]
+        assert len(list(chain.logs(1, 4_000, [{}]))) == 4_000
+        chain.endpoints[0].close()
+    assert len(wire.spans) < 20  # type: ignore[attr-defined]
