@@ -4,6 +4,8 @@ import json
 import logging
 import sys
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +54,20 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run it. Exit code 2 with one clear line when an input or setting is wrong."""
+        """Run it. Exit code 2 with one clear line when an input or option is wrong, 1 when a step fails."""
         console = Console(file=sys.stderr if options["json"] else sys.stdout, highlight=False)
         try:
             use_profile(options["profile"])
-            check_output(options["events_out"])
-            recorded = self._recorded(options)
+            with wrong_input():
+                check_output(options["events_out"])
+                recorded = self._recorded(options)
             logging.disable(logging.WARNING)  # what the steps log is in the events
             with own_database(keep=options["keep"]) as where:
                 figures = self._play(recorded, options, console)
             if options["keep"]:
                 console.print(f"kept in {where}")
         except (MaxxitError, OSError) as error:
-            raise CommandError(str(error), returncode=2) from error
+            raise CommandError(str(error)) from error
         if options["json"]:
             self.stdout.write(json.dumps(figures, indent=2))
         else:
@@ -84,7 +87,8 @@ class Command(BaseCommand):
         return Recorded(options["posts"], options["candles"], start, end)
 
     def _play(self, recorded: Recorded, options: dict[str, Any], console: Console) -> dict[str, Any]:
-        found = prepare(recorded)
+        with wrong_input():
+            found = prepare(recorded)
         console.print(
             f"{found.posts:,} posts of {found.authors} authors, {sum(map(len, found.bars.values())):,} candles of "
             f"{len(found.bars)} tokens; {recorded.start:%Y-%m-%d %H:%M} to {recorded.end:%Y-%m-%d %H:%M} UTC"
@@ -102,3 +106,12 @@ class Command(BaseCommand):
                 ),
             )
         return report.summary(recorded, report.write_events(options["events_out"]))
+
+
+@contextmanager
+def wrong_input() -> Iterator[None]:
+    """What is wrong within is the input's fault: exit code 2."""
+    try:
+        yield
+    except (MaxxitError, OSError) as error:
+        raise CommandError(str(error), returncode=2) from error
