@@ -309,8 +309,8 @@ MUTANTS = (
         test="tests/chain/sending/test_outbox.py",
     ),
     bug(
-        "a refused range is asked for again as it was",
-        ("trading.chain.rpc:_smaller", "return size // 2", "return size"),
+        "a refused range shrinks by one block at a time",
+        ("trading.chain.rpc:_smaller", "return size // 2", "return size - 1"),
         test="tests/chain/sending/test_rpc.py",
     ),
     bug(
