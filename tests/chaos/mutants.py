@@ -173,8 +173,8 @@ MUTANTS = (
         "committed after sending",
         (
             f"{EXECUTE}:place",
-            "facts, quantity)\n    send(order, at_venue, prepared)",
-            "facts, quantity)\n        send(order, at_venue, prepared)",
+            "policy, facts)\n    send(order, at_venue, prepared)",
+            "policy, facts)\n        send(order, at_venue, prepared)",
         ),
         listed=True,
     ),
