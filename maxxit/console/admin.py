@@ -84,6 +84,8 @@ class JobForm(PeriodicTaskForm):
 class JobAdmin(PeriodicTaskAdmin, ModelAdmin):
     """The schedule. A change here counts at once, without a restart, and survives `sync_schedule`."""
 
+    date_hierarchy = None  # its links take years that no calendar has
+
     form = JobForm
     list_display = ("name", "enabled", "scheduler", "last_run_at", "total_run_count", "description")
 

@@ -29,7 +29,6 @@ class DocumentAdmin(Book):
     )
     list_filter = ("source", "known_at")
     search_fields = ("uri", "title", "content_sha256")
-    date_hierarchy = "known_at"
     fields = (
         *("title", "uri", "source", "tokens", "agents", "known_at", "superseded_at", "created_at"),
         *("content_sha256", "text"),

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from maxxit.core import clock, correlation, redact
+from maxxit.core import clock, correlation, redact, untrusted
 from maxxit.core.untrusted import storable
 from maxxit.llm.models import LlmTrace
 from maxxit.llm.policy import policy, switch
@@ -96,8 +96,8 @@ def write(call: Call) -> int:
 def parsed(answer: str) -> Any:
     """The answer (redacted already) as a value; text that is no JSON as {"text": …}."""
     try:
-        return json.loads(answer)
-    except (ValueError, RecursionError):
+        return untrusted.loads(answer)
+    except ValueError:
         return {"text": answer}
 
 

@@ -170,3 +170,11 @@ def test_cookies_and_forms_refuse_it(world: World) -> None:
     logged_in = world.logged_in(world.staff)
     assert logged_in.post("/admin/stop", {"level": "no_entries", "reason": "\0"}).status_code == 200
     assert logged_in.get(f"/chain/{quote('x', safe='')}").status_code == 404
+
+
+def test_a_body_that_nests_without_end_is_refused(world: World) -> None:
+    """Python's own decoder would follow the brackets until the process ends."""
+    browser = world.logged_in(world.staff)
+    for body in (b"[" * 500_000, b'{"a":' * 500_000):
+        answer = browser.post("/api/market/rules", body, content_type="application/json")
+        assert answer.status_code in (400, 422), answer.content[:300]
