@@ -13,6 +13,7 @@ import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError
 from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Least
 
 from maxxit.core import clock, correlation, redact
 from maxxit.core.errors import StaleState
@@ -25,6 +26,8 @@ from trading.states import OrderState
 log = structlog.get_logger(__name__)
 
 TRIES = 3
+MOST_ATTEMPTS = 30_000
+"""Failures are counted up to here: the column is a smallint, and an exit is tried for as long as it takes."""
 AT_A_TIME = 200
 """Orders that `oldest_first` holds in memory."""
 ENDS_THE_PASS = (OperationalError, InterfaceError, SoftTimeLimitExceeded)
@@ -61,7 +64,9 @@ def _charge(order: Order, error: Exception) -> None:
     rest = failures >= TRIES and is_retried(order)
     retry_at = clock.now() + policy().quarantine.rest(failures - TRIES + 1) if rest else None
     Order.objects.filter(pk=order.pk).update(
-        attempts=F("attempts") + 1, last_error=redact.text(traceback.format_exc(limit=-12)), retry_at=retry_at
+        attempts=Least(F("attempts") + 1, MOST_ATTEMPTS),
+        last_error=redact.text(traceback.format_exc(limit=-12)),
+        retry_at=retry_at,
     )
     if failures == TRIES or (failures > TRIES and _alert_is_due(order)):
         record("order.quarantined", order, error=redact.text(str(error))[:300], failures=failures)

@@ -27,6 +27,10 @@ WORKERS = {
 """Worker process -> its queues, the first named first."""
 SIGNING_WORKERS = frozenset({"exits", "execute"})
 """Those that place orders, and are given the executor's key."""
+YIELDING_WORKERS = frozenset({"llm", "notify", "general"})
+"""Those that take the processor only where exits, prices and the guard leave it: a flood of posts delays no exit."""
+YIELDING = ("nice", "-n", "10")
+"""In front of a command whose process yields the processor."""
 SOFT_SHUTDOWN_SECONDS = "3"
 """Ctrl-C should take less than ten seconds; a task that needs longer is handed back and done again later."""
 WORKER_PATIENCE = 5.0
@@ -59,10 +63,11 @@ def processes(env: Env, concurrency: int) -> list[Child]:
         "SOFT_SHUTDOWN_SECONDS": os.environ.get("SOFT_SHUTDOWN_SECONDS", SOFT_SHUTDOWN_SECONDS),
     }
     signing = local_chain.signing_environ(env.maxxit_data_dir) if runs_chain(env) else {}
+    options = ["-c", str(concurrency), "--without-mingle"]
     workers = [
         Child(
             f"worker-{name}",
-            [*celery, "worker", "-Q", queues, "-n", node(name), "-c", str(concurrency), "--without-mingle"],
+            [*_priority(name), *celery, "worker", "-Q", queues, "-n", node(name), *options],
             common | stopping | (signing if name in SIGNING_WORKERS else {}),
             stage=1,
             patience=WORKER_PATIENCE,
@@ -81,7 +86,7 @@ def processes(env: Env, concurrency: int) -> list[Child]:
         Child("web", gunicorn, common | web_only),
         *workers,
         Child("beat", [*celery, "beat", "--pidfile="], common),
-        Child("flower", [*celery, "flower"], common | flower(env)),
+        Child("flower", [*YIELDING, *celery, "flower"], common | flower(env)),
     ]
     if "stream" in get_commands():
         children.append(Child("stream", [sys.executable, "manage.py", "stream"], common))
@@ -89,6 +94,11 @@ def processes(env: Env, concurrency: int) -> list[Child]:
         command = [sys.executable, "manage.py", "localchain"]
         children.append(Child("chain", command, common, stage=2, patience=WORKER_PATIENCE))
     return children
+
+
+def _priority(worker: str) -> tuple[str, ...]:
+    """What goes in front of a worker's command."""
+    return YIELDING if worker in YIELDING_WORKERS else ()
 
 
 def runs_chain(env: Env) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from maxxit.console.local import SIGNING_WORKERS, WORKERS
-from maxxit.env import BASE_DIR
+from maxxit.console.local import SIGNING_WORKERS, WORKERS, YIELDING, YIELDING_WORKERS, processes
+from maxxit.env import BASE_DIR, read_env
 from maxxit.pipeline.stages import QUEUES
 
 UNITS = BASE_DIR / "deploy" / "systemd"
@@ -83,6 +83,17 @@ def test_a_worker_serves_the_same_queues_everywhere(services: dict[str, Any], na
 @pytest.mark.parametrize("queue", ["exits", "guard", "llm", "notify"])
 def test_exits_guard_models_and_deliveries_have_a_worker_each_that_serves_nothing_else(queue: str) -> None:
     assert [queues for queues in WORKERS.values() if queue in queues.split(",")] == [queue]
+
+
+def test_what_protects_no_money_yields_the_processor_everywhere(services: dict[str, Any]) -> None:
+    ours = {
+        child.name for child in processes(read_env(), 1) if tuple(child.command[: len(YIELDING)]) == YIELDING
+    }
+    assert ours == {"flower", *(f"worker-{name}" for name in YIELDING_WORKERS)}
+    assert ours == {name for name, one in services.items() if "cpu_shares" in one}
+    units = {path.parent.name for path in UNITS.rglob("*.conf") if "CPUWeight=" in path.read_text()}
+    assert units == {f"maxxit-worker@{name}.service.d" for name in YIELDING_WORKERS}
+    assert not YIELDING_WORKERS & {"exits", "execute", "monitor", "guard"}
 
 
 def test_every_queue_has_one_worker() -> None:

@@ -1,5 +1,6 @@
 """What is set aside after three failures, what is tried again by itself, and when staff is alerted."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -59,6 +60,16 @@ def test_an_exit_is_tried_again_after_growing_pauses_of_at_most_five_minutes(des
         assert is_due(order)
 
     assert rests == [10, 20, 40, 80, 160, 300, 300, 300]
+
+
+def test_an_exit_that_fails_for_months_is_still_tried_again(desk: Desk) -> None:
+    order = closing(desk)
+    Order.objects.filter(pk=order.pk).update(attempts=poison.MOST_ATTEMPTS)
+    fail(order)
+    order.refresh_from_db()
+
+    assert order.attempts == poison.MOST_ATTEMPTS
+    assert order.retry_at == clock.now() + timedelta(minutes=5)
 
 
 def test_an_entry_that_never_left_is_set_aside_for_a_person(desk: Desk) -> None:
