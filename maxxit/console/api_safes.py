@@ -20,7 +20,7 @@ from maxxit.console.permissions import needs
 from maxxit.console.schemas import Problem
 from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.events.record import record
-from trading.chain import safes
+from trading.chain import chains, safes
 from trading.venues.safe import SafeVenue
 from trading.wiring import venue
 
@@ -62,6 +62,12 @@ class PlanIn(Schema):
     signature: Annotated[
         str, Field(max_length=200, description="0x hex, personal_sign of the text that a refusal names")
     ] = ""
+    loosen_delay: Annotated[
+        chains.LoosenDelay | None,
+        Field(
+            description="seconds until a later, looser policy is in force; 0 = at once; none = the configured one"
+        ),
+    ] = None
 
 
 class ToSignOut(Schema):
@@ -120,7 +126,7 @@ def plan(request: HttpRequest, deployment_id: int, wish: PlanIn) -> Any:
     safe = wish.safe or deployment.safe_wallet
     safes.require_owner(deployment, safe, wish.signature)
     record("api.safe_asked", deployment, by=who.name, what="plan", safe=safe)
-    made = safes.plan(deployment, safe)
+    made = safes.plan(deployment, safe, wish.loosen_delay)
     card = {"card": made.card.as_json(), "text": made.card.as_text()} if made.card else {}
     return {"safe": made.safe, "transaction": made.transaction, "notes": list(made.notes), **card}
 

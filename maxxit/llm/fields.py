@@ -22,7 +22,8 @@ def _number(value: Any, unit: str = "") -> tuple[Decimal | None, bool]:
     bare = text.removesuffix(unit).rstrip() if unit else text
     if isinstance(value, str) and not _NUMBER.fullmatch(bare):
         return None, False
-    return Decimal(bare), bare != text
+    number = Decimal(bare)
+    return (number, bare != text) if number.is_finite() else (None, False)
 
 
 def _fraction(value: Any) -> Any:

@@ -151,7 +151,7 @@ def resend_without_stored_bytes(*, rebuild: bool = False) -> None:
         commit(tx, *args)
         _mine.add(tx.pk)
 
-    outbox.follow = follow
+    outbox.follow = follow  # type: ignore[assignment]
     outbox.commit = remember  # type: ignore[assignment]
 
 

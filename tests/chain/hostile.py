@@ -5,7 +5,8 @@
 Each sequence runs in one `eth_simulateV1`: several blocks with their own times, real contracts, nothing kept.
 Around every call of the executor the Safe is valued at the price feeds by `Meter.vy`, which shares no code
 with the module. What a call took (profit shares aside, which are checked against realised profit) is added up
-over every rolling 24 hours and over the whole sequence, and must stay within the policy's two budgets.
+over every rolling 24 hours and over the whole sequence, and must stay within the two budgets of the policies that
+were in force by then: a policy that loosens counts from the end of its delay on.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -74,6 +75,8 @@ class Script:
     prices: dict[str, Decimal] = field(default_factory=dict)
     opened: list[tuple[str, str, int]] = field(default_factory=list)  # name, symbol, usdc
     puppet: bool = False  # the executor is the hostile token
+    pending: tuple[int, m.Policy] | None = None  # when a looser policy is in force, and which
+    allowed: list[tuple[int, int, int]] = field(default_factory=list)  # from a time on: USDC a day, in total
 
     def __post_init__(self) -> None:
         self.now = self.stage.start + 10
@@ -82,6 +85,34 @@ class Script:
         self.call(
             self.stage.world.safe, self.stage.world.module, m.set_policy_data(self.policy, self.stage.rules())
         )
+        self._allow(self.now, self.policy)
+
+    def _allow(self, at: int, policy: m.Policy) -> None:
+        """A policy is in force from `at` on. What earlier ones reserved may still be lost."""
+        self.policy = policy
+        _, day, total = self.allowed[-1] if self.allowed else (0, 0, 0)
+        self.allowed.append((at, max(day, policy.loss_budget), total + policy.total_loss_budget))
+
+    def _settle(self) -> None:
+        if self.pending and self.pending[0] <= self.now:
+            self._allow(*self.pending)
+            self.pending = None
+
+    def sign(self, policy: m.Policy) -> None:
+        """The Safe sets another policy: what is stricter holds at once, all of it after the delay in force."""
+        self._settle()
+        self.call(
+            self.stage.world.safe, self.stage.world.module, m.set_policy_data(policy, self.stage.rules())
+        )
+        self.pending = (self.now + self.policy.loosen_delay, policy)
+        self.policy = self.policy.stricter(policy)
+        self._settle()
+
+    def cancel(self, sender: str) -> None:
+        """Guardian or Safe cancel what is pending."""
+        self._settle()
+        self.pending = None
+        self.call(sender, self.stage.world.module, m.cancel_loosening_data(self.stage.world.safe))
 
     def call(self, sender: str, to: str, data: bytes) -> None:
         self.blocks[-1][1].append({"from": sender, "to": to, "data": "0x" + data.hex(), "gas": GAS})
@@ -90,6 +121,7 @@ class Script:
         """A later block; feeds keep their answers and are refreshed unless `fresh` is False."""
         self.now += seconds
         self.blocks.append((self.now, []))
+        self._settle()
         if fresh:
             for token in self.stage.tokens.values():
                 self.call(self.stage.world.accounts["rogue"], token.feed, encode_call("refresh()"))
@@ -151,10 +183,10 @@ class Script:
 
     # -- what attackers know
 
-    def edge(self, symbol: str, *, buy: bool) -> Decimal:
+    def edge(self, symbol: str, *, buy: bool, policy: m.Policy | None = None) -> Decimal:
         """The pool price, over the feed's, at which a trade just passes the floor: the greediest skew."""
         pool_fee = Decimal(self.stage.tokens[symbol].policy_fee) / 10**6
-        room = 1 - Decimal(self.policy.slippage_bps) / 10_000
+        room = 1 - Decimal((policy or self.policy).slippage_bps) / 10_000
         factor = (1 - pool_fee) / room
         return factor * Decimal("0.9998") if buy else 1 / (factor * Decimal("0.9998"))
 
@@ -349,6 +381,30 @@ def boundary(script: Script) -> None:
         script.wait(script.rng.choice((1, 31, QUARTER - 31, QUARTER, DAY - 60)))
 
 
+def hurried_owner(script: Script) -> None:
+    """The owner signs looser, stricter and equal policies; the executor strikes before and after they are in force."""
+    symbol, keys = script.rng.choice(("WETH", "WBTC")), (script.policy.guardian, script.stage.world.safe)
+    for _ in range(script.rng.randint(2, 3)):
+        before, factor = script.policy, script.rng.choice((1, 1, 4, 10))
+        wanted = replace(
+            before, loss_budget=before.loss_budget * factor, total_loss_budget=before.total_loss_budget * factor,
+            max_trade=script.rng.choice((before.max_trade, 5_000 * USDC)),
+            slippage_bps=script.rng.choice((30, 100, 500)),
+            loosen_delay=script.rng.choice((before.loosen_delay, 0, DAY)),
+        )  # fmt: skip
+        script.sign(wanted)
+        for policy in (script.policy, wanted):
+            script.skew(symbol, script.edge(symbol, buy=True, policy=policy))
+            name = script.open(symbol, policy.max_trade)
+            script.skew(symbol, script.edge(symbol, buy=False, policy=policy))
+            script.close(name)
+        if script.rng.random() < 0.2:
+            script.cancel(script.rng.choice(keys))
+        script.wait(max(1, before.loosen_delay + script.rng.choice((-12, 1, 12))))
+        script.skew(symbol, script.edge(symbol, buy=True))
+        script.open(symbol, script.policy.max_trade)
+
+
 def anything(script: Script) -> None:
     """Random calls in random order."""
     for _ in range(script.rng.randint(4, 8)):
@@ -368,7 +424,7 @@ def anything(script: Script) -> None:
 
 ATTACKS: tuple[Callable[[Script], None], ...] = (
     own_pool, squeeze, bull_run, patience, min_out_zero, fee_spam, late_inclusion, reentrant_token,
-    fee_on_transfer, stale_oracle, dust_closes, harvest, boundary, anything,
+    fee_on_transfer, stale_oracle, dust_closes, harvest, boundary, hurried_owner, anything,
 )  # fmt: skip
 
 
@@ -383,6 +439,7 @@ def written(stage: Stage, attack: Callable[[Script], None], rng: random.Random) 
         max_trade=rng.choice((100, 1_000, 5_000)) * USDC, daily_notional=50_000 * USDC, trades_per_day=100,
         cooldown=rng.choice((0, 0, 0, 12)), slippage_bps=slippage, loss_budget=budget,
         total_loss_budget=budget * rng.choice((1, 2, 10)),
+        loosen_delay=rng.choice((0, 3_600, DAY)) if attack is hurried_owner else 0,
     )  # fmt: skip
     script = Script(stage, rng, policy, attack.__name__, puppet=evil_executor)
     attack(script)
@@ -400,8 +457,8 @@ class Outcome:
     calls: int
     succeeded: int
     worst_day: int
-    total: int
     day_budget: int
+    total: int
     total_budget: int
     shares: int
     best_gain: int
@@ -442,13 +499,23 @@ def judged(script: Script, answer: list[dict[str, Any]]) -> Outcome:
         losses.append((script.blocks[block][0], before - after - share * MICRO))
         # What the Safe has gained, shares paid included and what is open at the feeds' prices.
         best = max(best, after + shares * MICRO - start)
-    taken = [(at, max(0, loss)) for at, loss in losses]
-    worst = max(sum(loss for then, loss in taken if at - DAY < then <= at) for at, _ in taken)
-    policy = script.policy
-    return Outcome(
-        script.kind, len(losses), succeeded, worst, sum(loss for _, loss in taken), policy.loss_budget * MICRO,
-        policy.total_loss_budget * MICRO, shares * MICRO, best,
-    )  # fmt: skip
+    day, total = _nearest(script, [(at, max(0, loss)) for at, loss in losses])
+    return Outcome(script.kind, len(losses), succeeded, *day, *total, shares * MICRO, best)
+
+
+def _nearest(script: Script, taken: list[tuple[int, int]]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """What a day and all calls so far took, with the budget of that moment, where it came nearest to it."""
+    days, totals = [], []
+    for number, (at, _) in enumerate(taken, 1):
+        _, day, total = next(step for step in reversed(script.allowed) if step[0] <= at)
+        days.append((sum(loss for then, loss in taken[:number] if then > at - DAY), day * MICRO))
+        totals.append((sum(loss for _, loss in taken[:number]), total * MICRO))
+    return max(days, key=_part), max(totals, key=_part)
+
+
+def _part(row: tuple[int, int]) -> Decimal:
+    taken, budget = row
+    return Decimal(taken) / budget
 
 
 def _share_paid(script: Script, strike: dict[str, Any]) -> int:

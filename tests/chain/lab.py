@@ -110,6 +110,14 @@ class Lab:
     def headroom(self) -> m.Headroom:
         return m.decode_headroom(self.raw(m.headroom_data(self.safe)))
 
+    def policy(self) -> m.Policy:
+        """The policy in force."""
+        return m.decode_policy(self.raw(m.policies_data(self.safe)))
+
+    def pending(self) -> m.PendingPolicy | None:
+        """The policy that waits for its time."""
+        return m.decode_pending(self.raw(m.pending_data(self.safe)))
+
     def position(self, name: str = "a") -> m.OnChainPosition:
         return m.decode_position(self.raw(m.position_data(self.safe, trade(name))))
 

@@ -49,16 +49,18 @@ _CONSUME = "    self.positions[safe][trade_id].token = token\n"
 _ID_CHECK = '    assert self.positions[safe][trade_id].token == empty(address), "TRADE_ID_USED"\n'
 _BOOK = "    self.positions[safe][trade_id].quantity = quantity\n"
 _ROLLED = "    if elapsed < BUCKETS:\n"
-_BASE = "        base = max(0, min(profit, pending - self._open_loss(safe)))\n"
+_BASE = "        base = max(0, min(profit, pending - self._open_loss(safe, slot)))\n"
 _PAY_SHARE = "    self._pay(safe, position.profit_receiver, share)\n"
-_PAY_FEE = "    self._pay(safe, self.policies[safe].fee_receiver, self.policies[safe].trade_fee)\n"
+_PAY_FEE = "    self._pay(safe, self.slots[safe][slot].fee_receiver, self.slots[safe][slot].trade_fee)\n"
 _ALLOWED = '    assert staticcall IERC20(sell).allowance(safe, ROUTER) == 0, "ALLOWANCE_LEFT"\n'
-_CLOSER = 'by_owner or msg.sender == self.policies[safe].executor, "NOT_EXECUTOR"'
-_KEEP = "    self.policies[msg.sender] = policy\n"
+_CLOSER = 'by_owner or msg.sender == self.slots[safe][slot].executor, "NOT_EXECUTOR"'
+_KEEP = "    self.slots[msg.sender][other] = policy\n"
+_GUARDED = '    assert msg.sender == self.slots[safe][slot].guardian or msg.sender == safe, "NOT_GUARDIAN"\n'
+_SCHEDULE = "    self.schedule[msg.sender] = (effective_at << 1) | slot\n"
 _STALE = "block.timestamp - updated > rule.max_age"
-_CHARGED = "    charged: uint256 = shortfall + policy.trade_fee\n"
-_FITS_CLOSE = '        assert self._fits(safe, shortfall), "LOSS_BUDGET"\n'
-_TOTAL = "    return self.total_charged[safe] + loss <= self.policies[safe].total_loss_budget\n"
+_CHARGED = "    charged: uint256 = shortfall + fee\n"
+_FITS_CLOSE = '        assert self._fits(safe, slot, shortfall), "LOSS_BUDGET"\n'
+_TOTAL = "    return self.slot_charged[safe][slot] + loss <= self.slots[safe][slot].total_loss_budget\n"
 
 # These run in every test run; the rest is marked slow (together they take a minute and a half).
 CORE = (
@@ -72,6 +74,7 @@ CORE = (
     "unlimited allowance left to the router",
     "guardian may close",
     "executor may set the policy of its Safe",
+    "loosening takes effect at once",
 )
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -118,7 +121,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _bug(
         "share receiver of today, not of the open", "test_terms_are_those_of_the_open",
-        (_PAY_SHARE, "    self._pay(safe, self.policies[safe].profit_receiver, share)\n"),
+        (_PAY_SHARE, "    self._pay(safe, self.slots[safe][slot].profit_receiver, share)\n"),
     ),
     _bug(
         "unlimited allowance left to the router", "test_router_allowance_is_exact_and_zero_afterwards",
@@ -126,7 +129,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _bug(
         "guardian may close", "test_only_the_executor_trades",
-        (_CLOSER, 'by_owner or msg.sender in [self.policies[safe].executor, self.policies[safe].guardian], "N"'),
+        (_CLOSER, 'by_owner or msg.sender in [self.slots[safe][slot].executor, self.slots[safe][slot].guardian], "N"'),
     ),
     _bug(
         "anyone may close", "test_only_the_executor_trades",
@@ -136,7 +139,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "executor may set the policy of its Safe", "test_only_the_safe_changes_its_policy",
         ("trades_window: HashMap[address, uint256]\n",
          "trades_window: HashMap[address, uint256]\nserves: HashMap[address, address]\n"),
-        (_KEEP, "    self.policies[self.serves[msg.sender]] = policy\n"
+        (_KEEP, "    served: address = self.serves[msg.sender]\n"
+                "    self.slots[served][self._slot(served)] = policy\n"
                 "    self.serves[policy.executor] = msg.sender\n" + _KEEP),
     ),
     _bug(
@@ -145,7 +149,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _bug(
         "anyone may stop", "test_strangers_cannot_stop",
-        ('    assert msg.sender == self.policies[safe].guardian or msg.sender == safe, "NOT_GUARDIAN"\n', ""),
+        (_GUARDED + "    assert level >", "    assert level >"),
     ),
     _bug(
         "halt does not hold the close", "test_guardian_can_only_stop",
@@ -162,7 +166,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _bug(
         "slippage of an open outside the loss budget", "test_loss_budget_bounds_erosion",
-        (_CHARGED, "    charged: uint256 = policy.trade_fee\n"),
+        (_CHARGED, "    charged: uint256 = fee\n"),
     ),
     _bug(
         "a close may go beyond the budget",
@@ -170,7 +174,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _bug(
         "nothing reserved for the close", "test_reservations_return_when_positions_close",
-        ("    reserve: uint256 = self._ceil_div(usdc_in * policy.slippage_bps, BPS)\n",
+        ("    reserve: uint256 = self._ceil_div(usdc_in * self.slots[safe][slot].slippage_bps, BPS)\n",
          "    reserve: uint256 = 0\n"),
     ),
     _bug(
@@ -229,8 +233,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _bug(
         "signing empties the rolling day", "test_a_new_policy_does_not_empty_the_rolling_day",
-        ("    self.total_charged[msg.sender] = 0\n",
-         "    self.total_charged[msg.sender] = 0\n    self.loss_window[msg.sender] = 0\n"),
+        (_KEEP, _KEEP + "    self.loss_window[msg.sender] = 0\n"),
     ),
     _bug(
         "no grace after the sequencer's return", "test_sequencer_down_and_its_grace_period_stop_trading",
@@ -248,6 +251,61 @@ MUTANTS: tuple[Mutant, ...] = (
     _bug(
         "close event without the share", "test_events_alone_rebuild_positions_fees_and_shares",
         ("share=share,\n", "share=0,\n"),
+    ),
+    _bug(
+        "loosening takes effect at once", "test_each_limit_tightens_at_once_and_loosens_after_the_delay",
+        ("    if delay == 0 or not", "    if True or not"),
+    ),
+    _bug(
+        "tightening waits like a loosening", "test_stricter_limits_of_a_pending_policy_hold_at_once",
+        ("        self._tighten(msg.sender, slot, policy)\n", "        pass\n"),
+    ),
+    _bug(
+        "a stricter policy waits too", "test_each_limit_tightens_at_once_and_loosens_after_the_delay",
+        ("    if delay == 0 or not self._loosens(msg.sender, slot, policy, tokens):\n", "    if delay == 0:\n"),
+    ),
+    _bug(
+        "the pending policy names its own delay", "test_each_limit_tightens_at_once_and_loosens_after_the_delay",
+        ("    delay: uint256 = self.slots[msg.sender][slot].loosen_delay\n    if",
+         "    delay: uint256 = policy.loosen_delay\n    if"),
+    ),
+    _bug(
+        "a pending policy is never in force", "test_a_pending_policy_is_in_force_from_its_time_on_without_another_call",
+        ("    if packed < 2 or packed >> 1 > block.timestamp:\n", "    if True:\n"),
+    ),
+    _bug(
+        "trading under a pending policy", "test_a_pending_policy_is_in_force_from_its_time_on_without_another_call",
+        ("    if packed < 2 or packed >> 1 > block.timestamp:\n", "    if packed < 2:\n"),
+    ),
+    _bug(
+        "a new key is in force at once", "test_keys_rotate_after_the_delay_and_the_old_key_serves_until_then",
+        ("        executor=current.executor,\n", "        executor=wanted.executor,\n"),
+    ),
+    _bug(
+        "anyone may cancel a loosening", "test_safe_and_guardian_can_cancel_a_loosening_and_nobody_else",
+        (_GUARDED + "    assert self._loosens_at", "    assert self._loosens_at"),
+    ),
+    _bug(
+        "revoke leaves the pending policy", "test_revoke_drops_a_pending_policy_and_the_delay_outlasts_it",
+        ("    self.schedule[msg.sender] = slot\n    log Revoked", "    log Revoked"),
+    ),
+    _bug(
+        "revoking and signing anew goes round the delay",
+        "test_revoke_drops_a_pending_policy_and_the_delay_outlasts_it",
+        ("    self.slots[msg.sender][slot].loosen_delay = delay\n", ""),
+    ),
+    _bug(
+        "signing renews the total loss budget at once", "test_a_new_total_loss_budget_waits_too",
+        ("    if self.slot_charged[safe][slot] > 0:\n        return True\n", ""),
+    ),
+    _bug(
+        "another feed is in force at once", "test_another_token_pool_or_feed_waits_and_a_removed_token_goes_at_once",
+        ("not rule.listed or rule.feed != wanted.feed or", "not rule.listed or"),
+    ),
+    _bug(
+        "a token left out can be bought until the delay is over",
+        "test_another_token_pool_or_feed_waits_and_a_removed_token_goes_at_once",
+        ("            self.slot_rules[safe][slot][token].listed = False\n            continue\n", "            pass\n"),
     ),
 )  # fmt: skip
 

@@ -104,3 +104,13 @@ def test_the_profit_share_is_never_taken_of_what_was_paid_in(lab: Lab) -> None:
     closed = lab.close("b").args
     assert lab.usdc("profit_receiver") - before == closed["share"]
     assert 0 < closed["share"] <= closed["profit"] // 5
+
+
+@pytest.mark.parametrize(
+    ("delay", "words"),
+    [(0, "NO delay"), (3_600, "60 min"), (86_400, "24 hours"), (30 * 86_400, "30 days"), (61, "61 s")],
+)
+def test_the_card_states_the_delay_of_a_loosening(lab: Lab, delay: int, words: str) -> None:
+    card = permission_card(lab.world.policy(loosen_delay=delay), lab.world.rules(), {})
+    assert words in card.loosening
+    assert card.loosening in card.as_text()

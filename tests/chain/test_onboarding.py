@@ -1,9 +1,11 @@
 """One signature of the owners starts everything, and one ends it; the card says what it means."""
 
+from datetime import UTC, datetime
+
 import pytest
 from eth_account import Account
 
-from tests.chain.lab import USDC, Lab, reverts
+from tests.chain.lab import DAY, USDC, Lab, reverts
 from trading.chain import onboarding
 from trading.chain.world import Builder, local_key, predicted_safe, read, safe_artifact
 from trading.contracts import module as m
@@ -62,14 +64,19 @@ def test_revoke_transaction_ends_policy_and_module(lab: Lab) -> None:
         lab.open("a")
 
 
+def differences(lab: Lab, policy: m.Policy, rules: list[m.TokenRule]) -> list[str]:
+    """What the chain says otherwise than policy and rules, read by one multicall."""
+    calls = [(to, False, data) for to, data in onboarding.verify_calls(lab.safe, lab.module, rules)]
+    asked = encode_call("aggregate3((address,bool,bytes)[])", calls)
+    answers = read(lab.rpc, lab.world.multicall, asked, ["(bool,bytes)[]"])[0]
+    return onboarding.differences(policy, rules, [data for _, data in answers])
+
+
 def test_verification_reads_the_chain_and_names_each_difference(lab: Lab) -> None:
     policy, rules = lab.world.policy(), lab.world.rules()
 
     def wrong() -> list[str]:
-        calls = [(to, False, data) for to, data in onboarding.verify_calls(lab.safe, lab.module, rules)]
-        asked = encode_call("aggregate3((address,bool,bytes)[])", calls)
-        answers = read(lab.rpc, lab.world.multicall, asked, ["(bool,bytes)[]"])[0]
-        return onboarding.differences(policy, rules, [data for _, data in answers])
+        return differences(lab, policy, rules)
 
     assert wrong() == []
     lab.set_policy(rules[:1], max_trade=2_000 * USDC)
@@ -81,3 +88,30 @@ def test_verification_reads_the_chain_and_names_each_difference(lab: Lab) -> Non
     ]
     lab.world.execute_as_owner(onboarding.revoke_tx(lab.safe, lab.module, lab.world.safe_nonce()))
     assert wrong()[0] == "the module is not enabled in the Safe"
+
+
+def test_verification_names_a_pending_policy(lab: Lab) -> None:
+    rules = lab.world.rules()
+    first = lab.world.policy(loosen_delay=DAY)
+    lab.set_policy(loosen_delay=DAY)
+    lab.set_policy(loosen_delay=DAY, max_trade=2_000 * USDC)
+    wanted = lab.world.policy(loosen_delay=DAY, max_trade=2_000 * USDC)
+    pending = lab.pending()
+    assert pending is not None
+    since = f"{datetime.fromtimestamp(pending.effective_at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    assert differences(lab, first, rules) == [f"another policy is pending: in force from {since}"]
+    assert differences(lab, wanted, rules) == [
+        f"max_trade is {1_000 * USDC}, not {2_000 * USDC}",
+        f"the planned policy is pending: in force from {since}",
+    ]
+    lab.advance(DAY + 1)
+    assert differences(lab, wanted, rules) == []
+
+
+def test_a_pending_renewal_of_the_total_budget_is_no_difference(lab: Lab) -> None:
+    policy, rules = lab.world.policy(loosen_delay=DAY), lab.world.rules()
+    lab.set_policy(loosen_delay=DAY)
+    lab.open("a")
+    lab.set_policy(loosen_delay=DAY)
+    assert lab.pending() is not None
+    assert differences(lab, policy, rules) == []

@@ -1,5 +1,6 @@
 """Every property that TradingModule promises, one test each. The planted bugs of `mutants.py` run against these."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tests.chain.lab import DAY, QUARTER, USDC, Lab, reverts, trade
 from trading.chain.world import Reverted, transact
 from trading.contracts import module as m
-from trading.contracts.codec import encode_call
+from trading.contracts.codec import decode, encode_call
 
 pytestmark = pytest.mark.chain
 
@@ -613,7 +614,8 @@ def test_no_upgrade_and_no_admin(lab: Lab) -> None:
         if entry["type"] == "function" and entry["stateMutability"] != "view"
     }
     assert writers - {"VERSION"} == {
-        "set_policy", "revoke", "stop", "resume", "release_position", "open_position", "close_position"
+        "set_policy", "cancel_loosening", "revoke", "stop", "resume", "release_position", "open_position",
+        "close_position",
     }  # fmt: skip
 
 
@@ -729,6 +731,7 @@ BAD_POLICIES: list[tuple[dict[str, Any], str]] = [
     ({"slippage_bps": 0}, "POLICY_SLIPPAGE"), ({"slippage_bps": 501}, "POLICY_SLIPPAGE"),
     ({"loss_budget": 0}, "POLICY_BUDGET"), ({"total_loss_budget": 49 * USDC}, "POLICY_BUDGET"),
     ({"profit_share_bps": 2_001}, "POLICY_SHARE"), ({"trade_fee": 200_001}, "POLICY_FEE"),
+    ({"loosen_delay": 30 * DAY + 1}, "POLICY_DELAY"),
 ]  # fmt: skip
 
 
@@ -752,6 +755,280 @@ def test_policy_token_list_is_checked(lab: Lab) -> None:
     lab.open("a", "WBTC")
     with reverts("TOKEN_IN_USE"):
         lab.set_policy([rule for rule in good if rule.token != lab.world.address_of("WBTC")])
+
+
+# ------------------------------------------------------------------ tightened at once, loosened after a delay
+
+DELAY = 2 * DAY
+ROGUE = "the rogue's address"
+# Each limit: a stricter and a looser value than the policy in `delayed`. None: no value is stricter.
+DIRECTIONS: list[tuple[str, Any, Any]] = [
+    ("executor", None, ROGUE), ("guardian", None, ROGUE), ("fee_receiver", None, ROGUE),
+    ("profit_receiver", None, ROGUE), ("min_trade", 30 * USDC, 10 * USDC), ("max_trade", 900 * USDC, 1_100 * USDC),
+    ("daily_notional", 9_000 * USDC, 11_000 * USDC), ("trades_per_day", 23, 25), ("cooldown", 90, 30),
+    ("slippage_bps", 90, 110), ("loss_budget", 40 * USDC, 60 * USDC), ("total_loss_budget", 400 * USDC, 600 * USDC),
+    ("profit_share_bps", 900, 1_100), ("trade_fee", 90_000, 110_000), ("loosen_delay", 3 * DAY, 0),
+]  # fmt: skip
+DELAYED = {
+    "min_trade": 20 * USDC,
+    "cooldown": 60,
+    "profit_share_bps": 1_000,
+    "trade_fee": 100_000,
+    "loosen_delay": DELAY,
+}
+
+
+def delayed(lab: Lab) -> m.Policy:
+    """Sets, and returns, a policy whose loosening waits two days."""
+    lab.set_policy(None, **DELAYED)
+    return lab.policy()
+
+
+def loosen(lab: Lab, **changes: Any) -> list[str]:
+    """The Safe sets the delayed policy with changes; the names of the events."""
+    return [log.name for log in lab.set_policy(**{**DELAYED, **changes})]
+
+
+def test_every_limit_of_the_policy_has_a_direction(lab: Lab) -> None:
+    assert {name for name, _, _ in DIRECTIONS} == set(m.Policy.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(("name", "stricter", "looser"), DIRECTIONS)
+def test_each_limit_tightens_at_once_and_loosens_after_the_delay(
+    lab: Lab, name: str, stricter: Any, looser: Any
+) -> None:
+    before = delayed(lab)
+    if stricter is not None:
+        assert loosen(lab, **{name: stricter}) == ["PolicySet"]
+        assert lab.policy() == replace(before, **{name: stricter})
+        lab.fresh()
+        delayed(lab)
+    wanted = lab.world.accounts["rogue"] if looser is ROGUE else looser
+    assert loosen(lab, **{name: wanted}) == ["PolicyPending", "PolicyTightened"]
+    assert (lab.policy(), lab.headroom().loosens_at > 0) == (before, True)
+    lab.advance(DELAY - 30)
+    assert lab.policy() == before
+    lab.advance(60)
+    assert lab.policy() == replace(before, **{name: wanted})  # type: ignore[arg-type]  # by name
+    assert (lab.pending(), lab.headroom().loosens_at) == (None, 0)
+
+
+def test_the_first_policy_is_in_force_at_once_whatever_its_delay(lab: Lab) -> None:
+    other = lab.another_safe(loosen_delay=30 * DAY)
+    assert lab.open("a", safe=other).args["safe"] == other
+
+
+def test_stricter_limits_of_a_pending_policy_hold_at_once(lab: Lab) -> None:
+    before = delayed(lab)
+    loosen(lab, max_trade=500 * USDC, loss_budget=200 * USDC, cooldown=600)
+    after = lab.policy()
+    assert after == before.stricter(
+        replace(before, max_trade=500 * USDC, loss_budget=200 * USDC, cooldown=600)
+    )
+    assert (after.max_trade, after.loss_budget, after.cooldown) == (500 * USDC, 50 * USDC, 600)
+    with reverts("ABOVE_MAX_TRADE"):
+        lab.open("a", usdc=501 * USDC)
+    pending = lab.pending()
+    assert pending is not None
+    assert (pending.policy.loss_budget, pending.rules) == (200 * USDC, tuple(lab.world.rules()))
+    assert 0 <= pending.effective_at - DELAY - lab.world.now() + 1 <= 2
+
+
+def test_a_pending_policy_is_in_force_from_its_time_on_without_another_call(lab: Lab) -> None:
+    delayed(lab)
+    loosen(lab, max_trade=2_000 * USDC)
+    with reverts("ABOVE_MAX_TRADE"):
+        lab.open("a", usdc=1_500 * USDC)
+    lab.advance(DELAY + 1)
+    data = m.open_data(
+        lab.safe, trade("a"), lab.world.address_of("WETH"), 1_500 * USDC, 0, lab.world.now() + 600
+    )
+    assert [log.name for log in lab.send("executor", data)] == ["PolicyLoosened", "PositionOpened"]
+    lab.advance(61)
+    assert [
+        log.name for log in lab.send("executor", m.close_data(lab.safe, trade("a"), 0, lab.world.now() + 600))
+    ] == ["PositionClosed"]
+
+
+def test_keys_rotate_after_the_delay_and_the_old_key_serves_until_then(lab: Lab) -> None:
+    delayed(lab)
+    rogue = lab.world.accounts["rogue"]
+    loosen(lab, executor=rogue)
+    with reverts("NOT_EXECUTOR"):
+        lab.open("a", by="rogue")
+    lab.open("a")
+    lab.advance(DELAY + 1)
+    with reverts("NOT_EXECUTOR"):
+        lab.close("a")
+    lab.close("a", by="rogue")
+
+
+def test_a_replaced_guardian_can_stop_until_the_new_one_is_in_force(lab: Lab) -> None:
+    delayed(lab)
+    loosen(lab, guardian=lab.world.accounts["rogue"])
+    with reverts("NOT_GUARDIAN"):
+        lab.send("rogue", m.stop_data(lab.safe))
+    lab.send("guardian", m.stop_data(lab.safe, m.NO_ENTRIES))
+    lab.advance(DELAY + 1)
+    with reverts("NOT_GUARDIAN"):
+        lab.send("guardian", m.stop_data(lab.safe))
+    lab.send("rogue", m.stop_data(lab.safe))
+
+
+def test_safe_and_guardian_can_cancel_a_loosening_and_nobody_else(lab: Lab) -> None:
+    before = delayed(lab)
+    for canceller in ("guardian", lab.safe):
+        loosen(lab, max_trade=2_000 * USDC)
+        for stranger in ("executor", "owner", "rogue"):
+            with reverts("NOT_GUARDIAN"):
+                lab.send(stranger, m.cancel_loosening_data(lab.safe))
+        assert [log.name for log in lab.send(canceller, m.cancel_loosening_data(lab.safe))] == [
+            "LooseningCancelled"
+        ]
+        assert lab.pending() is None
+        lab.advance(DELAY + 1)
+        assert lab.policy() == before
+        with reverts("NOTHING_PENDING"):
+            lab.send(canceller, m.cancel_loosening_data(lab.safe))
+
+
+def test_a_loosening_whose_time_has_come_cannot_be_cancelled(lab: Lab) -> None:
+    delayed(lab)
+    loosen(lab, max_trade=2_000 * USDC)
+    lab.advance(DELAY + 1)
+    with reverts("NOTHING_PENDING"):
+        lab.send("guardian", m.cancel_loosening_data(lab.safe))
+    assert lab.policy().max_trade == 2_000 * USDC
+
+
+def test_a_later_policy_replaces_the_pending_one_and_waits_its_own_delay(lab: Lab) -> None:
+    before = delayed(lab)
+    loosen(lab, max_trade=2_000 * USDC)
+    lab.advance(DAY)
+    loosen(lab, max_trade=3_000 * USDC)
+    lab.advance(DAY + 60)
+    assert lab.policy() == before
+    loosen(lab)
+    lab.advance(2 * DAY)
+    assert (lab.policy(), lab.pending()) == (before, None), "the Safe's latest policy is the one that counts"
+
+
+def test_a_shorter_delay_waits_the_longer_one(lab: Lab) -> None:
+    delayed(lab)
+    loosen(lab, loosen_delay=0)
+    assert loosen(lab, loosen_delay=0, max_trade=2_000 * USDC) == ["PolicyPending", "PolicyTightened"]
+    lab.advance(DELAY + 1)
+    assert loosen(lab, loosen_delay=0, max_trade=3_000 * USDC) == ["PolicyLoosened", "PolicySet"]
+
+
+def test_revoke_drops_a_pending_policy_and_the_delay_outlasts_it(lab: Lab) -> None:
+    delayed(lab)
+    loosen(lab, max_trade=2_000 * USDC)
+    lab.send(lab.safe, m.revoke_data())
+    assert lab.pending() is None
+    lab.advance(DELAY + 1)
+    with reverts("NOT_EXECUTOR"):
+        lab.open("a")
+    assert loosen(lab) == ["PolicyPending"], "revoking and signing anew is no way round the delay"
+    with reverts("NOT_EXECUTOR"):
+        lab.open("a")
+    with reverts("NOT_GUARDIAN"):
+        lab.send("guardian", m.cancel_loosening_data(lab.safe))
+    lab.advance(DELAY + 1)
+    lab.open("a")
+
+
+def test_a_new_total_loss_budget_waits_too(lab: Lab) -> None:
+    lab.set_policy(loosen_delay=DELAY, total_loss_budget=60 * USDC)
+    for name in "ab":
+        erode(lab, name)
+        lab.skew("WETH", "0.991")
+        lab.close(name)
+    charged = lab.number("total_charged(address)", lab.safe)
+    assert charged > 30 * USDC
+    lab.set_policy(loosen_delay=DELAY, total_loss_budget=60 * USDC)
+    assert lab.number("total_charged(address)", lab.safe) == charged
+    lab.advance(DELAY - 60)
+    erode(lab, "c")
+    with reverts("LOSS_BUDGET"):
+        erode(lab, "d")
+    lab.advance(120)
+    assert lab.number("total_charged(address)", lab.safe) == 0
+    erode(lab, "d")
+
+
+def test_another_token_pool_or_feed_waits_and_a_removed_token_goes_at_once(lab: Lab) -> None:
+    weth, wbtc = lab.world.rules()
+
+    def signed(*rules: m.TokenRule) -> list[str]:
+        return [log.name for log in lab.set_policy(list(rules), loosen_delay=DELAY)]
+
+    signed(weth)
+    looser = (
+        [weth, wbtc],
+        [replace(weth, pool_fee=3000)],
+        [replace(weth, feed=wbtc.feed)],
+        [replace(weth, max_age=7_200)],
+    )
+    for rules in looser:
+        assert signed(*rules) == ["PolicyPending", "PolicyTightened"], rules
+        assert seen_rules(lab) == [weth]
+        with reverts("TOKEN_NOT_LISTED"):
+            lab.open("a", "WBTC")
+        lab.send("guardian", m.cancel_loosening_data(lab.safe))
+    assert signed(replace(weth, max_age=600)) == ["PolicySet"]
+    assert signed(wbtc, weth) == ["PolicyPending", "PolicyTightened"]
+    assert seen_rules(lab) == [replace(weth, max_age=600)]
+    assert signed(wbtc) == ["PolicyPending", "PolicyTightened"]
+    assert seen_rules(lab) == [], "a token that the pending policy leaves out cannot be bought any more"
+    with reverts("TOKEN_NOT_LISTED"):
+        lab.open("a")
+    lab.advance(DELAY + 1)
+    assert seen_rules(lab) == [wbtc]
+    lab.open("a", "WBTC")
+
+
+def seen_rules(lab: Lab) -> list[m.TokenRule]:
+    """The tokens of the policy in force."""
+    tokens = decode(["address[]"], lab.raw(m.listed_data(lab.safe)))[0]
+    kinds = ["address", "uint24", "uint256", "uint256", "bool"]
+    return [m.TokenRule(token, *decode(kinds, lab.raw(m.rule_data(lab.safe, token)))[:3]) for token in tokens]
+
+
+def test_a_token_with_open_positions_stays_in_the_pending_policy_too(lab: Lab) -> None:
+    delayed(lab)
+    lab.open("a", "WBTC")
+    weth = lab.world.rules()[:1]
+    with reverts("TOKEN_IN_USE"):
+        lab.set_policy(weth, **DELAYED, max_trade=2_000 * USDC)
+    lab.send(lab.safe, m.revoke_data())
+    with reverts("TOKEN_IN_USE"):
+        lab.set_policy(weth, **DELAYED)
+
+
+def test_events_alone_rebuild_a_pending_policy(lab: Lab) -> None:
+    def book() -> m.Book:
+        return m.rebuild(lab.logs())[lab.safe]
+
+    delayed(lab)
+    lab.open("a")
+    loosen(lab, max_trade=2_000 * USDC, cooldown=600)
+    assert (book().policy, book().pending, book().tokens) == (
+        lab.policy(),
+        lab.pending(),
+        tuple(seen_rules(lab)),
+    )
+    lab.send("guardian", m.cancel_loosening_data(lab.safe))
+    assert (book().policy, book().pending) == (lab.policy(), None)
+    loosen(lab, max_trade=2_000 * USDC, cooldown=600)
+    lab.advance(DELAY + 1)
+    lab.close("a")
+    after = book()
+    assert (after.policy, after.pending, after.tokens) == (lab.policy(), None, tuple(lab.world.rules()))
+    assert after.total_charged == lab.number("total_charged(address)", lab.safe)
+    loosen(lab, max_trade=3_000 * USDC)
+    lab.send(lab.safe, m.revoke_data())
+    assert (book().policy, book().pending) == (None, None)
 
 
 # ------------------------------------------------------------------ hostile tokens
@@ -814,7 +1091,7 @@ def test_events_alone_rebuild_positions_fees_and_shares(lab: Lab) -> None:
     lab.send("guardian", m.stop_data(lab.safe, m.NO_ENTRIES))
     book = m.rebuild(lab.logs())[lab.safe]
     assert book.policy == m.decode_policy(lab.raw(m.policies_data(lab.safe)))
-    assert book.tokens == lab.world.rules()
+    assert book.tokens == tuple(lab.world.rules())
     assert book.stop_level == m.NO_ENTRIES
     for name in ("win", "lose", "half", "gone"):
         seen, told = lab.position(name), book.positions[trade(name)]

@@ -103,6 +103,7 @@ def test_a_lie_in_a_log_agrees_with_nobody(entry: dict[str, Any], field: str) ->
 def test_what_was_paid_is_agreed_on_by_those_who_state_it() -> None:
     [stated, silent] = [facts.receipt(answer) for answer in (results("receipts")[0], results("receipts")[9])]
     assert stated is not None
+    assert silent is not None
     assert stated.gas_price
     assert silent.gas_price is None
     assert facts.agree([stated, silent], 2).gas_price == stated.gas_price

@@ -326,7 +326,8 @@ class Campaign:
         while (busy := self.busy()) and (time.monotonic() - began < QUIET_SECONDS or passes < QUIET_PASSES):
             passes += 1
             self.price("2000")
-            works = [trading.execute, positions.monitor, partial(close_some, 1.0)]
+            works: list[Callable[[], object]] = [trading.execute, positions.exit_pass, positions.monitor]
+            works += [trading.settle_pass, partial(close_some, 1.0)]
             for work in works:
                 run([Job("drain", work, harm=be_patient)], self.say)
             self.listen()

@@ -16,6 +16,7 @@ from django_celery_beat.models import PeriodicTask
 from agents.models import Agent, Deployment
 from maxxit.console.auth import create_key
 from maxxit.console.models import LoginAttempts
+from maxxit.core import clock
 from maxxit.events import wake
 from maxxit.events.record import record
 from maxxit.llm.models import LlmTrace
@@ -34,7 +35,7 @@ from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.stages import QUEUES
 from maxxit.pipeline.sync import sync_schedule
 from positions import pause
-from positions.models import PnlSnapshot, Position, ProfitMark
+from positions.models import PnlSnapshot, Position, ProfitMark, UnreadAccount
 from signals_app.models import CtPost, RejectedPost, Signal
 from tests import builders
 from trading import gate, ledger
@@ -241,4 +242,5 @@ def world(db: None) -> World:
     alice, bob = (User.objects.create_user(name, password="nor is this one 2") for name in ("alice", "bob"))
     prices(alice)
     alerts.write()
+    UnreadAccount.objects.create(venue="safe", account="0xA", since=clock.now())
     return World(staff, alice, bob, trade(alice), trade(bob))

@@ -34,7 +34,7 @@ MACHINES: dict[str, tuple[Any, type[StrEnum], str, set[str]]] = {
         TRANSACTION,
         TxState,
         TxState.PLANNED,
-        {"final", "reverted", "replaced", "dropped"},
+        {"final", "reverted", "replaced", "dropped", "canceled"},
     ),
 }
 every = pytest.mark.parametrize(("moves", "states", "first", "ends"), MACHINES.values(), ids=MACHINES.keys())

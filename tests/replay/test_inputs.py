@@ -1,12 +1,14 @@
 """What a replay refuses before it begins, and what it warns of."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 
+from maxxit.core import config
 from maxxit.core.errors import Misconfigured
 from maxxit.market.feeds.file import HEADER
 from maxxit.replay import inputs
@@ -39,6 +41,16 @@ def replayed(posts: Path, candles: Path, *more: str) -> None:
     call_command("replay", "--posts", str(posts), "--candles", str(candles), *span, *more)
 
 
+@pytest.fixture
+def replay_profile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The profile of a replay, whatever other tests have read before."""
+    monkeypatch.setenv("MAXXIT_PROFILE", "replay")
+    config._read.cache_clear()
+    yield
+    config._read.cache_clear()
+
+
+@pytest.mark.usefixtures("replay_profile")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("posts", "why"),
@@ -93,6 +105,7 @@ def test_what_is_odd_about_candles_is_named(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("replay_profile")
 def test_an_output_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
     candle_file(tmp_path, "BTC")
     posts = post_file(tmp_path, post())

@@ -59,6 +59,8 @@ class PermissionCard:
     """None: all that the Safe holds."""
     most_lost: tuple[str, ...]
     """Both in words, and what they are made of."""
+    loosening: str
+    """How long a policy that loosens anything waits before it is in force."""
     not_bounded: tuple[str, ...]
 
     def as_text(self) -> str:
@@ -68,6 +70,8 @@ class PermissionCard:
             "The module CANNOT", *(f"  - {line}" for line in self.cannot),
             "Most that a stolen executor key can lose, slippage, pool fees and trade fees included",
             *(f"  = {line}" for line in self.most_lost),
+            "Delay before a later policy that loosens anything is in force",
+            f"  = {self.loosening}",
             "Not bounded by this", *(f"  ! {line}" for line in self.not_bounded),
         ]  # fmt: skip
         return "\n".join(parts)
@@ -99,6 +103,7 @@ def permission_card(
         most_lost_per_day=worst.per_day,
         most_lost_in_total=worst.in_total,
         most_lost=_most_lost(policy, worst, deviation),
+        loosening=_loosening(policy.loosen_delay),
         not_bounded=_not_bounded(policy, rules, names, deviations),
     )
 
@@ -158,4 +163,17 @@ def _percent(bps: int) -> str:
 
 
 def _span(seconds: int) -> str:
-    return f"{seconds // 60} min" if seconds % 60 == 0 and seconds >= 60 else f"{seconds} s"
+    for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "min")):
+        if seconds >= 2 * unit and seconds % unit == 0:
+            return f"{seconds // unit} {name}"
+    return f"{seconds} s"
+
+
+def _loosening(delay: int) -> str:
+    if delay == 0:
+        return (
+            "NO delay: whatever your Safe signs later is in force at once, looser limits and other keys too"
+        )
+    return (
+        f"{_span(delay)}: until then your Safe or the guardian can cancel it; what is stricter holds at once"
+    )

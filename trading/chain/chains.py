@@ -30,6 +30,8 @@ def _checksummed(value: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_checksummed)]
+LoosenDelay = Annotated[int, Field(ge=0, le=30 * 86_400)]
+"""Seconds; the contract's bounds."""
 
 
 class TokenStanza(Policy):
@@ -119,6 +121,7 @@ class Terms(Policy):
     slippage_bps: Count
     loss_budget: Count
     total_loss_budget: Count
+    loosen_delay: LoosenDelay
 
 
 class _Chains(Policy):

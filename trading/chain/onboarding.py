@@ -6,6 +6,7 @@ returns bytes, addresses or JSON for the owner's own wallet; nothing here can mo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from eth_abi.abi import encode
@@ -17,9 +18,11 @@ from trading.contracts.module import (
     Policy,
     TokenRule,
     decode_headroom,
+    decode_pending,
     decode_policy,
     headroom_data,
     listed_data,
+    pending_data,
     policies_data,
     revoke_data,
     rule_data,
@@ -151,24 +154,35 @@ def verify_calls(safe: str, module: str, rules: Sequence[TokenRule]) -> list[tup
         (module, policies_data(safe)),
         (module, listed_data(safe)),
         (module, headroom_data(safe)),
+        (module, pending_data(safe)),
         *((module, rule_data(safe, rule.token)) for rule in rules),
     ]
 
 
 def differences(policy: Policy, rules: Sequence[TokenRule], answers: Sequence[bytes]) -> list[str]:
     """What the chain says otherwise than `policy` and `rules`; empty = verified. Answers as `verify_calls`."""
-    enabled, on_chain, listed, headroom, *found = answers
+    enabled, on_chain, listed, headroom, waiting, *found = answers
     wrong = [] if decode(["bool"], enabled)[0] else ["the module is not enabled in the Safe"]
     actual = decode_policy(on_chain)
     for name in Policy.__dataclass_fields__:
         expected, seen = getattr(policy, name), getattr(actual, name)
         if expected != seen:
             wrong.append(f"{name} is {seen}, not {expected}")
-    if set(decode(["address[]"], listed)[0]) != {rule.token for rule in rules}:
+    tokens = set(decode(["address[]"], listed)[0])
+    if tokens != {rule.token for rule in rules}:
         wrong.append("the listed tokens differ")
     for rule, answer in zip(rules, found, strict=True):
         seen_rule = decode(["address", "uint24", "uint256", "uint256", "bool"], answer)[:3]
-        if seen_rule != (rule.feed, rule.pool_fee, rule.max_age):
+        if rule.token in tokens and seen_rule != (rule.feed, rule.pool_fee, rule.max_age):
             wrong.append(f"feed, pool or age of {rule.token} differ")
+    if (pending := decode_pending(waiting)) is not None:
+        planned = (pending.policy, pending.rules) == (policy, tuple(rules))
+        if wrong or not planned:  # else only the total loss budget is pending, and the plan is in force
+            name = "the planned policy" if planned else "another policy"
+            wrong.append(f"{name} is pending: in force from {_moment(pending.effective_at)}")
     level = decode_headroom(headroom).stop_level
     return [*wrong, f"stopped at level {level}"] if level else wrong
+
+
+def _moment(unix: int) -> str:
+    return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -117,8 +117,11 @@ def _must_be_address(safe: str) -> None:
         raise Rejected(f"{safe or 'no Safe'}: give the Safe's address with its checksum", code="wrong_safe")
 
 
-def plan(deployment: Deployment, safe: str = "") -> ToSign:
-    """What the owners are to sign, kept so that the chain can be held against it."""
+def plan(deployment: Deployment, safe: str = "", loosen_delay: int | None = None) -> ToSign:
+    """What the owners are to sign, kept so that the chain can be held against it.
+
+    `loosen_delay` is the owners' choice in seconds; None: the configured one.
+    """
     at, safe = venue_of(deployment), safe or deployment.safe_wallet
     _must_be_address(safe)
     others = Deployment.objects.filter(account=safe).exclude(pk=deployment.pk)
@@ -138,7 +141,7 @@ def plan(deployment: Deployment, safe: str = "") -> ToSign:
     if contract.objections:
         raise Rejected(f"{safe} cannot be traded: {'; '.join(contract.objections)}", code="safe_unsupported")
     enabled = bool(_word(at, safe, encode_call("isModuleEnabled(address)", at.places.module)))
-    terms, rules = _policy(deployment, at), _rules(deployment, at)
+    terms, rules = _policy(deployment, at, loosen_delay), _rules(deployment, at)
     tx = onboarding.enable_tx(safe, at.places.module, terms, rules, nonce, enabled=enabled)
     _keep(deployment, at, safe, terms, rules, onboarding.safe_tx_hash(tx, at.stanza.chain_id))
     return ToSign(
@@ -166,8 +169,9 @@ def _word(at: SafeVenue, safe: str, data: bytes) -> int:
     return int.from_bytes(answer, "big")
 
 
-def _policy(deployment: Deployment, at: SafeVenue) -> m.Policy:
+def _policy(deployment: Deployment, at: SafeVenue, loosen_delay: int | None) -> m.Policy:
     agent, places = deployment.agent, at.places
+    chosen = {} if loosen_delay is None else {"loosen_delay": loosen_delay}
     return m.Policy(
         executor=at.executors[0],
         guardian=places.guardian,
@@ -177,7 +181,7 @@ def _policy(deployment: Deployment, at: SafeVenue) -> m.Policy:
         else places.profit_receiver,
         profit_share_bps=int(agent.profit_share * BPS),
         trade_fee=base(risk_policy().fees.platform_fee_usdc, USDC_DECIMALS),
-        **chains.terms().model_dump(),
+        **chains.terms().model_dump() | chosen,
     )
 
 

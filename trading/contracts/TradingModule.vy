@@ -15,6 +15,10 @@
     Worth is always the price feed's. In addition every open position reserves what its close may cost at
     the slippage limit, so that an honest stop-loss always fits. An open must fit together with all
     reservations; a close must fit too, unless its own reservation covers it. Gains never refill the budget.
+
+    A policy tightens at once and loosens after the delay that the policy in force names. Each Safe has two
+    slots for a policy: the one in force, and the one that holds the next. `schedule` says which is in force,
+    so that a change of slot copies nothing.
 """
 from ethereum.ercs import IERC20
 from ethereum.ercs import IERC20Detailed
@@ -42,6 +46,7 @@ struct Policy:
     total_loss_budget: uint256  # USDC until the Safe signs a new policy
     profit_share_bps: uint256
     trade_fee: uint256          # USDC, once per round trip, taken at open
+    loosen_delay: uint256       # seconds until a later policy that loosens anything is in force; 0 = at once
 
 struct TokenRule:
     token: address
@@ -79,11 +84,34 @@ struct Headroom:
     trades_left: uint256
     next_open_at: uint256
     stop_level: uint256
+    loosens_at: uint256         # when a pending policy is in force; 0 = none is pending
 
+# In force from now on, with a new total loss budget.
 event PolicySet:
     safe: indexed(address)
     policy: Policy
     tokens: DynArray[TokenRule, 8]
+
+# In force from now on, until the pending policy is; the total loss budget counts on.
+event PolicyTightened:
+    safe: indexed(address)
+    policy: Policy
+    tokens: DynArray[TokenRule, 8]
+
+# In force from `effective_at` on, with a new total loss budget, unless cancelled or replaced.
+event PolicyPending:
+    safe: indexed(address)
+    effective_at: uint256
+    policy: Policy
+    tokens: DynArray[TokenRule, 8]
+
+# The pending policy is in force; logged by the first call after its time.
+event PolicyLoosened:
+    safe: indexed(address)
+
+event LooseningCancelled:
+    safe: indexed(address)
+    by: indexed(address)
 
 event Revoked:
     safe: indexed(address)
@@ -132,7 +160,7 @@ event PositionReleased:
     quantity: uint256
     cost: uint256
 
-VERSION: public(constant(String[8])) = "1.0.0"
+VERSION: public(constant(String[8])) = "1.1.0"
 BPS: constant(uint256) = 10_000
 MIN_TRADE: constant(uint256) = 10 * 10**6
 MAX_FEE: constant(uint256) = 200_000
@@ -142,6 +170,7 @@ MAX_FEED_AGE: constant(uint256) = 2 * DAY
 # Greater numbers can only be lies of a feed or token; below, no product here overflows and blocks a close.
 MAX_ANSWER: constant(int256) = 2**128
 MAX_QUANTITY: constant(uint256) = 2**112
+MAX_LOOSEN_DELAY: constant(uint256) = 30 * DAY
 SEQUENCER_GRACE: constant(uint256) = 3_600
 DAY: constant(uint256) = 86_400
 
@@ -164,15 +193,16 @@ USDC: public(immutable(address))
 ROUTER: public(immutable(address))
 SEQUENCER_FEED: public(immutable(address))  # empty where the chain has no sequencer
 
-policies: public(HashMap[address, Policy])
-rules: public(HashMap[address, HashMap[address, Rule]])
-tokens: HashMap[address, DynArray[address, 8]]
+schedule: HashMap[address, uint256]  # bit 0: slot in force; above it: when the other slot is (0 = it is not)
+slots: HashMap[address, HashMap[uint256, Policy]]
+slot_rules: HashMap[address, HashMap[uint256, HashMap[address, Rule]]]
+slot_tokens: HashMap[address, HashMap[uint256, DynArray[address, 8]]]
+slot_charged: HashMap[address, HashMap[uint256, uint256]]  # against the total loss budget of the slot
 stop_level: public(HashMap[address, uint256])
 positions: HashMap[address, HashMap[bytes32, Position]]
 holdings: public(HashMap[address, HashMap[address, Holding]])
 unshared: public(HashMap[address, int256])  # realised profit not shared yet; negative = losses carried
 reserved: public(HashMap[address, uint256])
-total_charged: public(HashMap[address, uint256])
 last_open: public(HashMap[address, uint256])
 loss_window: HashMap[address, uint256]
 notional_window: HashMap[address, uint256]
@@ -195,9 +225,33 @@ def __init__(usdc: address, router: address, sequencer_feed: address):
 @nonreentrant
 def set_policy(policy: Policy, tokens: DynArray[TokenRule, 8]):
     """
-    @notice The caller, a Safe, sets what may be done with it. Replaces the whole former policy and starts
-        the total loss budget anew; the rolling day, used trade ids and carried losses stay.
+    @notice The caller, a Safe, sets what may be done with it. What is stricter than the policy in force holds
+        at once. If anything is looser, the whole policy is pending for the delay of the policy in force; a
+        later `set_policy` replaces it. A new total loss budget is looser too, once losses were charged. The
+        rolling day, used trade ids and carried losses stay.
     """
+    self._check(policy)
+    slot: uint256 = self._settle(msg.sender)
+    other: uint256 = 1 - slot
+    self._list_tokens(msg.sender, slot, other, tokens)
+    self.slots[msg.sender][other] = policy
+    self.slot_charged[msg.sender][other] = 0
+    delay: uint256 = self.slots[msg.sender][slot].loosen_delay
+    if delay == 0 or not self._loosens(msg.sender, slot, policy, tokens):
+        self.schedule[msg.sender] = other
+        log PolicySet(safe=msg.sender, policy=policy, tokens=tokens)
+        return
+    effective_at: uint256 = block.timestamp + delay
+    self.schedule[msg.sender] = (effective_at << 1) | slot
+    log PolicyPending(safe=msg.sender, effective_at=effective_at, policy=policy, tokens=tokens)
+    if self.slots[msg.sender][slot].executor != empty(address):
+        self._tighten(msg.sender, slot, policy)
+
+
+@internal
+@view
+def _check(policy: Policy):
+    """The bounds of each limit. No limit may be zero but share, fee, cooldown and delay."""
     assert policy.executor != empty(address) and policy.guardian != empty(address), "POLICY_KEYS"
     assert policy.executor != policy.guardian and policy.executor != msg.sender, "POLICY_KEYS"
     assert policy.fee_receiver != empty(address) and policy.profit_receiver != empty(address), "POLICY_RECEIVER"
@@ -210,47 +264,157 @@ def set_policy(policy: Policy, tokens: DynArray[TokenRule, 8]):
     assert policy.total_loss_budget <= BUCKET_MASK, "POLICY_BUDGET"
     assert policy.profit_share_bps <= MAX_SHARE_BPS, "POLICY_SHARE"
     assert policy.trade_fee <= MAX_FEE, "POLICY_FEE"
-    self._list_tokens(msg.sender, tokens)
-    self.policies[msg.sender] = policy
-    self.total_charged[msg.sender] = 0
-    log PolicySet(safe=msg.sender, policy=policy, tokens=tokens)
+    assert policy.loosen_delay <= MAX_LOOSEN_DELAY, "POLICY_DELAY"
 
 
 @internal
-def _list_tokens(safe: address, wanted: DynArray[TokenRule, 8]):
-    """Replaces the list. A token with open positions must stay: its open loss has to be seen at a share."""
+def _list_tokens(safe: address, slot: uint256, other: uint256, wanted: DynArray[TokenRule, 8]):
+    """
+    Writes the list of the `other` slot. A token with open positions must stay: its open loss has to be seen
+    at a share.
+    """
     assert len(wanted) > 0, "POLICY_TOKENS"
-    for token: address in self.tokens[safe]:
-        self.rules[safe][token].listed = False
+    for token: address in self.slot_tokens[safe][other]:
+        self.slot_rules[safe][other][token].listed = False
     listed: DynArray[address, 8] = []
     for rule: TokenRule in wanted:
-        assert rule.token != USDC and not self.rules[safe][rule.token].listed, "POLICY_TOKENS"
+        assert rule.token != USDC and not self.slot_rules[safe][other][rule.token].listed, "POLICY_TOKENS"
         assert rule.pool_fee > 0 and rule.max_age > 0 and rule.max_age <= MAX_FEED_AGE, "POLICY_TOKENS"
         digits: uint256 = convert(staticcall IERC20Detailed(rule.token).decimals(), uint256)
         digits += convert(staticcall Feed(rule.feed).decimals(), uint256)
         assert digits >= 6 and digits <= 42, "POLICY_TOKENS"
-        self.rules[safe][rule.token] = Rule(
+        self.slot_rules[safe][other][rule.token] = Rule(
             feed=rule.feed, pool_fee=rule.pool_fee, max_age=rule.max_age, scale=10 ** (digits - 6), listed=True
         )
         listed.append(rule.token)
-    for token: address in self.tokens[safe]:
-        assert self.rules[safe][token].listed or self.holdings[safe][token].quantity == 0, "TOKEN_IN_USE"
-    self.tokens[safe] = listed
+    for token: address in self.slot_tokens[safe][slot]:
+        kept: bool = self.slot_rules[safe][other][token].listed
+        assert kept or self.holdings[safe][token].quantity == 0, "TOKEN_IN_USE"
+    self.slot_tokens[safe][other] = listed
+
+
+@internal
+@view
+def _loosens(safe: address, slot: uint256, policy: Policy, tokens: DynArray[TokenRule, 8]) -> bool:
+    """Whether a policy allows anything that the one in `slot` does not."""
+    if self.slot_charged[safe][slot] > 0:
+        return True
+    strict: Policy = self._stricter(self.slots[safe][slot], policy)
+    if keccak256(abi_encode(strict)) != keccak256(abi_encode(policy)):
+        return True
+    for wanted: TokenRule in tokens:
+        rule: Rule = self.slot_rules[safe][slot][wanted.token]
+        if not rule.listed or rule.feed != wanted.feed or rule.pool_fee != wanted.pool_fee:
+            return True
+        if wanted.max_age > rule.max_age:
+            return True
+    return False
+
+
+@internal
+@pure
+def _stricter(current: Policy, wanted: Policy) -> Policy:
+    """Of each limit the stricter one. Another key or receiver is never stricter, so the current ones stay."""
+    return Policy(
+        executor=current.executor,
+        guardian=current.guardian,
+        fee_receiver=current.fee_receiver,
+        profit_receiver=current.profit_receiver,
+        min_trade=max(current.min_trade, wanted.min_trade),
+        max_trade=min(current.max_trade, wanted.max_trade),
+        daily_notional=min(current.daily_notional, wanted.daily_notional),
+        trades_per_day=min(current.trades_per_day, wanted.trades_per_day),
+        cooldown=max(current.cooldown, wanted.cooldown),
+        slippage_bps=min(current.slippage_bps, wanted.slippage_bps),
+        loss_budget=min(current.loss_budget, wanted.loss_budget),
+        total_loss_budget=min(current.total_loss_budget, wanted.total_loss_budget),
+        profit_share_bps=min(current.profit_share_bps, wanted.profit_share_bps),
+        trade_fee=min(current.trade_fee, wanted.trade_fee),
+        loosen_delay=max(current.loosen_delay, wanted.loosen_delay),
+    )
+
+
+@internal
+def _tighten(safe: address, slot: uint256, policy: Policy):
+    """Makes the policy in force as strict as the pending one, which stands in the other slot."""
+    strict: Policy = self._stricter(self.slots[safe][slot], policy)
+    self.slots[safe][slot] = strict
+    listed: DynArray[address, 8] = []
+    for token: address in self.slot_tokens[safe][slot]:
+        pending: Rule = self.slot_rules[safe][1 - slot][token]
+        if not pending.listed:
+            self.slot_rules[safe][slot][token].listed = False
+            continue
+        listed.append(token)
+        self.slot_rules[safe][slot][token].max_age = min(
+            self.slot_rules[safe][slot][token].max_age, pending.max_age
+        )
+    self.slot_tokens[safe][slot] = listed
+    log PolicyTightened(safe=safe, policy=strict, tokens=self._token_rules(safe, slot))
+
+
+@external
+@nonreentrant
+def cancel_loosening(safe: address):
+    """@notice Guardian or Safe: the pending policy is dropped. What was tightened stays."""
+    slot: uint256 = self._settle(safe)
+    assert msg.sender == self.slots[safe][slot].guardian or msg.sender == safe, "NOT_GUARDIAN"
+    assert self._loosens_at(safe) > 0, "NOTHING_PENDING"
+    self.schedule[safe] = slot
+    log LooseningCancelled(safe=safe, by=msg.sender)
 
 
 @external
 @nonreentrant
 def revoke():
-    """@notice The caller, a Safe, ends the policy. Its own `close_position` and `release_position` still work."""
-    self.policies[msg.sender] = empty(Policy)
+    """
+    @notice The caller, a Safe, ends the policy and a pending one. Its own `close_position` and
+        `release_position` still work. The delay outlasts it, so that revoking and signing anew is no way round.
+    """
+    slot: uint256 = self._settle(msg.sender)
+    delay: uint256 = self.slots[msg.sender][slot].loosen_delay
+    self.slots[msg.sender][slot] = empty(Policy)
+    self.slots[msg.sender][slot].loosen_delay = delay
+    self.schedule[msg.sender] = slot
     log Revoked(safe=msg.sender)
+
+
+@internal
+@view
+def _loosens_at(safe: address) -> uint256:
+    """When the pending policy is in force; 0 = none is pending."""
+    effective_at: uint256 = self.schedule[safe] >> 1
+    return effective_at if effective_at > block.timestamp else 0
+
+
+@internal
+@view
+def _slot(safe: address) -> uint256:
+    """The slot of the policy in force."""
+    packed: uint256 = self.schedule[safe]
+    if packed > 1 and packed >> 1 <= block.timestamp:
+        return 1 - (packed & 1)
+    return packed & 1
+
+
+@internal
+def _settle(safe: address) -> uint256:
+    """The slot of the policy in force, after noting that a pending policy's time has come."""
+    packed: uint256 = self.schedule[safe]
+    if packed < 2 or packed >> 1 > block.timestamp:
+        return packed & 1
+    slot: uint256 = 1 - (packed & 1)
+    self.schedule[safe] = slot
+    log PolicyLoosened(safe=safe)
+    return slot
 
 
 @external
 @nonreentrant
 def stop(safe: address, level: uint256):
     """@notice Guardian or Safe: 1 = no new positions, 2 = the executor can do nothing. It only goes up."""
-    assert msg.sender == self.policies[safe].guardian or msg.sender == safe, "NOT_GUARDIAN"
+    slot: uint256 = self._settle(safe)
+    assert msg.sender == self.slots[safe][slot].guardian or msg.sender == safe, "NOT_GUARDIAN"
     assert level > self.stop_level[safe] and level <= HALTED, "STOP_LEVEL"
     self.stop_level[safe] = level
     log Stopped(safe=safe, by=msg.sender, level=level)
@@ -292,64 +456,67 @@ def open_position(
     @notice Spends exactly `usdc_in` of the Safe on `token` and takes the fee.
     @return quantity of token that arrived in the Safe
     """
-    assert msg.sender == self.policies[safe].executor, "NOT_EXECUTOR"
+    slot: uint256 = self._settle(safe)
+    assert msg.sender == self.slots[safe][slot].executor, "NOT_EXECUTOR"
     assert block.timestamp <= deadline, "DEADLINE"
     assert self.positions[safe][trade_id].token == empty(address), "TRADE_ID_USED"
     self.positions[safe][trade_id].token = token
-    self._admit(safe, usdc_in)
-    rule: Rule = self.rules[safe][token]
+    self._admit(safe, slot, usdc_in)
+    rule: Rule = self.slot_rules[safe][slot][token]
     assert rule.listed, "TOKEN_NOT_LISTED"
     price: uint256 = self._price(rule)
     fair: uint256 = usdc_in * rule.scale
-    least: uint256 = self._ceil_div(fair * (BPS - self.policies[safe].slippage_bps), price * BPS)
+    least: uint256 = self._ceil_div(fair * (BPS - self.slots[safe][slot].slippage_bps), price * BPS)
     quantity: uint256 = self._swap(safe, USDC, token, rule.pool_fee, usdc_in, max(min_out, least), deadline)
-    self._pay(safe, self.policies[safe].fee_receiver, self.policies[safe].trade_fee)
+    self._pay(safe, self.slots[safe][slot].fee_receiver, self.slots[safe][slot].trade_fee)
     worth: uint256 = quantity * price // rule.scale
-    self._book_open(safe, trade_id, token, usdc_in, quantity, price, usdc_in - min(worth, usdc_in))
+    self._book_open(safe, slot, trade_id, token, usdc_in, quantity, price, usdc_in - min(worth, usdc_in))
     return quantity
 
 
 @internal
-def _admit(safe: address, usdc_in: uint256):
+def _admit(safe: address, slot: uint256, usdc_in: uint256):
     """The limits that are known before the swap; takes the trade into the rolling day and the cooldown."""
     assert self.stop_level[safe] < NO_ENTRIES, "STOPPED"
-    assert usdc_in >= self.policies[safe].min_trade, "BELOW_MIN_TRADE"
-    assert usdc_in <= self.policies[safe].max_trade, "ABOVE_MAX_TRADE"
-    assert block.timestamp >= self.last_open[safe] + self.policies[safe].cooldown, "COOLDOWN"
+    assert usdc_in >= self.slots[safe][slot].min_trade, "BELOW_MIN_TRADE"
+    assert usdc_in <= self.slots[safe][slot].max_trade, "ABOVE_MAX_TRADE"
+    assert block.timestamp >= self.last_open[safe] + self.slots[safe][slot].cooldown, "COOLDOWN"
     self.last_open[safe] = block.timestamp
     notional: uint256 = self._added(self.notional_window[safe], usdc_in)
-    assert self._sum(notional) <= self.policies[safe].daily_notional, "DAILY_NOTIONAL"
+    assert self._sum(notional) <= self.slots[safe][slot].daily_notional, "DAILY_NOTIONAL"
     self.notional_window[safe] = notional
     trades: uint256 = self._added(self.trades_window[safe], 1)
-    assert self._sum(trades) <= self.policies[safe].trades_per_day, "TRADES_PER_DAY"
+    assert self._sum(trades) <= self.slots[safe][slot].trades_per_day, "TRADES_PER_DAY"
     self.trades_window[safe] = trades
 
 
 @internal
 def _book_open(
-    safe: address, trade_id: bytes32, token: address, usdc_in: uint256, quantity: uint256, price: uint256,
-    shortfall: uint256
+    safe: address, slot: uint256, trade_id: bytes32, token: address, usdc_in: uint256, quantity: uint256,
+    price: uint256, shortfall: uint256
 ):
     """Charges and reserves in the loss budget, then writes the position with the terms of this moment."""
-    policy: Policy = self.policies[safe]
-    charged: uint256 = shortfall + policy.trade_fee
-    reserve: uint256 = self._ceil_div(usdc_in * policy.slippage_bps, BPS)
+    fee: uint256 = self.slots[safe][slot].trade_fee
+    share_bps: uint256 = self.slots[safe][slot].profit_share_bps
+    profit_receiver: address = self.slots[safe][slot].profit_receiver
+    charged: uint256 = shortfall + fee
+    reserve: uint256 = self._ceil_div(usdc_in * self.slots[safe][slot].slippage_bps, BPS)
     self.reserved[safe] += reserve
-    self._charge(safe, charged, True)
-    cost: uint256 = usdc_in + policy.trade_fee
+    self._charge(safe, slot, charged, True)
+    cost: uint256 = usdc_in + fee
     self.positions[safe][trade_id].quantity = quantity
-    self.positions[safe][trade_id].profit_receiver = policy.profit_receiver
+    self.positions[safe][trade_id].profit_receiver = profit_receiver
     self.positions[safe][trade_id].terms = self._pack(
-        Terms(cost=cost, eroded=charged, reserve=reserve, share_bps=policy.profit_share_bps)
+        Terms(cost=cost, eroded=charged, reserve=reserve, share_bps=share_bps)
     )
     held: uint256 = self.holdings[safe][token].quantity + quantity
     assert held <= MAX_QUANTITY, "QUANTITY"
     self.holdings[safe][token].quantity = held
     self.holdings[safe][token].cost += cost
     log PositionOpened(
-        safe=safe, trade_id=trade_id, token=token, usdc_in=usdc_in, quantity=quantity, fee=policy.trade_fee,
-        fee_receiver=policy.fee_receiver, price=price, charged=charged, reserve=reserve,
-        profit_receiver=policy.profit_receiver, share_bps=policy.profit_share_bps,
+        safe=safe, trade_id=trade_id, token=token, usdc_in=usdc_in, quantity=quantity, fee=fee,
+        fee_receiver=self.slots[safe][slot].fee_receiver, price=price, charged=charged, reserve=reserve,
+        profit_receiver=profit_receiver, share_bps=share_bps,
     )
 
 
@@ -365,26 +532,27 @@ def close_position(
         that they can leave without executor and feed.
     @return USDC that arrived in the Safe, before the share
     """
+    slot: uint256 = self._settle(safe)
     by_owner: bool = msg.sender == safe
-    assert by_owner or msg.sender == self.policies[safe].executor, "NOT_EXECUTOR"
+    assert by_owner or msg.sender == self.slots[safe][slot].executor, "NOT_EXECUTOR"
     assert by_owner or self.stop_level[safe] < HALTED, "STOPPED"
     assert block.timestamp <= deadline, "DEADLINE"
     position: Position = self.positions[safe][trade_id]
     sold: uint256 = min(quantity, position.quantity)
     assert sold > 0, "NO_POSITION"
-    rule: Rule = self.rules[safe][position.token]
+    rule: Rule = self.slot_rules[safe][slot][position.token]
     part: Terms = self._shrink(safe, trade_id, sold)
     least: uint256 = min_usdc_out
     worth: uint256 = 0
     if not by_owner:
         fair: uint256 = sold * self._price(rule)
         worth = self._ceil_div(fair, rule.scale)
-        least = max(least, self._ceil_div(fair * (BPS - self.policies[safe].slippage_bps), rule.scale * BPS))
+        least = max(least, self._ceil_div(fair * (BPS - self.slots[safe][slot].slippage_bps), rule.scale * BPS))
     received: uint256 = self._swap(safe, position.token, USDC, rule.pool_fee, sold, least, deadline)
     charged: uint256 = 0
     if not by_owner:
-        charged = self._charge_close(safe, part, worth - min(worth, received), received)
-    share: uint256 = self._share(safe, received, part)
+        charged = self._charge_close(safe, slot, part, worth - min(worth, received), received)
+    share: uint256 = self._share(safe, slot, received, part)
     self._pay(safe, position.profit_receiver, share)
     log PositionClosed(
         safe=safe, trade_id=trade_id, token=position.token, by=msg.sender, quantity=sold, usdc_out=received,
@@ -418,7 +586,7 @@ def _shrink(safe: address, trade_id: bytes32, sold: uint256) -> Terms:
 
 
 @internal
-def _charge_close(safe: address, part: Terms, shortfall: uint256, received: uint256) -> uint256:
+def _charge_close(safe: address, slot: uint256, part: Terms, shortfall: uint256, received: uint256) -> uint256:
     """
     What a close costs the loss budget. The market's part of a loss counts, so that it stops new positions,
     but it never stops the close itself: only a shortfall beyond the position's own reservation does.
@@ -426,13 +594,13 @@ def _charge_close(safe: address, part: Terms, shortfall: uint256, received: uint
     known: uint256 = received + part.eroded
     charged: uint256 = max(shortfall, part.cost - min(part.cost, known))
     if shortfall > part.reserve:
-        assert self._fits(safe, shortfall), "LOSS_BUDGET"
-    self._charge(safe, charged, False)
+        assert self._fits(safe, slot, shortfall), "LOSS_BUDGET"
+    self._charge(safe, slot, charged, False)
     return charged
 
 
 @internal
-def _share(safe: address, received: uint256, part: Terms) -> uint256:
+def _share(safe: address, slot: uint256, received: uint256, part: Terms) -> uint256:
     """
     The share of a close: of its profit, but never of more than all realised profit that was not shared yet,
     less carried losses, less the net loss on what is still open. So winners cannot be harvested while losers
@@ -442,21 +610,21 @@ def _share(safe: address, received: uint256, part: Terms) -> uint256:
     pending: int256 = self.unshared[safe] + profit
     base: int256 = 0
     if profit > 0 and pending > 0:
-        base = max(0, min(profit, pending - self._open_loss(safe)))
+        base = max(0, min(profit, pending - self._open_loss(safe, slot)))
     self.unshared[safe] = pending - base
     return convert(base, uint256) * part.share_bps // BPS
 
 
 @internal
 @view
-def _open_loss(safe: address) -> int256:
+def _open_loss(safe: address, slot: uint256) -> int256:
     """Net loss in USDC on all that is still open; the largest number when a price cannot be had."""
     loss: int256 = 0
-    for token: address in self.tokens[safe]:
+    for token: address in self.slot_tokens[safe][slot]:
         holding: Holding = self.holdings[safe][token]
         if holding.quantity == 0:
             continue
-        rule: Rule = self.rules[safe][token]
+        rule: Rule = self.slot_rules[safe][slot][token]
         price: uint256 = 0
         fault: uint256 = 0
         price, fault = self._read(rule)
@@ -471,20 +639,20 @@ def _open_loss(safe: address) -> int256:
 
 @internal
 @view
-def _fits(safe: address, amount: uint256) -> bool:
+def _fits(safe: address, slot: uint256, amount: uint256) -> bool:
     """Whether a further loss fits into both budgets beside everything that is reserved."""
     loss: uint256 = amount + self.reserved[safe]
-    if self._sum(self._added(self.loss_window[safe], 0)) + loss > self.policies[safe].loss_budget:
+    if self._sum(self._added(self.loss_window[safe], 0)) + loss > self.slots[safe][slot].loss_budget:
         return False
-    return self.total_charged[safe] + loss <= self.policies[safe].total_loss_budget
+    return self.slot_charged[safe][slot] + loss <= self.slots[safe][slot].total_loss_budget
 
 
 @internal
-def _charge(safe: address, amount: uint256, must_fit: bool):
+def _charge(safe: address, slot: uint256, amount: uint256, must_fit: bool):
     if must_fit:
-        assert self._fits(safe, amount), "LOSS_BUDGET"
+        assert self._fits(safe, slot, amount), "LOSS_BUDGET"
     self.loss_window[safe] = self._added(self.loss_window[safe], amount)
-    self.total_charged[safe] += amount
+    self.slot_charged[safe][slot] += amount
 
 
 @internal
@@ -656,6 +824,48 @@ def _unpack(packed: uint256) -> Terms:
 
 @external
 @view
+def policies(safe: address) -> Policy:
+    """@return the policy in force"""
+    return self.slots[safe][self._slot(safe)]
+
+
+@external
+@view
+def pending(safe: address) -> (uint256, Policy, DynArray[TokenRule, 8]):
+    """@return when the pending policy is in force (0 = none is pending), the policy and its tokens"""
+    effective_at: uint256 = self._loosens_at(safe)
+    if effective_at == 0:
+        return 0, empty(Policy), []
+    other: uint256 = 1 - self._slot(safe)
+    return effective_at, self.slots[safe][other], self._token_rules(safe, other)
+
+
+@external
+@view
+def rules(safe: address, token: address) -> Rule:
+    """@return the token's rule in the policy in force"""
+    return self.slot_rules[safe][self._slot(safe)][token]
+
+
+@external
+@view
+def total_charged(safe: address) -> uint256:
+    """@return USDC that count against the total loss budget in force"""
+    return self.slot_charged[safe][self._slot(safe)]
+
+
+@internal
+@view
+def _token_rules(safe: address, slot: uint256) -> DynArray[TokenRule, 8]:
+    listed: DynArray[TokenRule, 8] = []
+    for token: address in self.slot_tokens[safe][slot]:
+        rule: Rule = self.slot_rules[safe][slot][token]
+        listed.append(TokenRule(token=token, feed=rule.feed, pool_fee=rule.pool_fee, max_age=rule.max_age))
+    return listed
+
+
+@external
+@view
 def position(safe: address, trade_id: bytes32) -> (address, uint256, Terms, address):
     """@return token, quantity still held, terms of what is still held, profit receiver"""
     found: Position = self.positions[safe][trade_id]
@@ -671,23 +881,24 @@ def trade_id_used(safe: address, trade_id: bytes32) -> bool:
 @external
 @view
 def listed_tokens(safe: address) -> DynArray[address, 8]:
-    return self.tokens[safe]
+    return self.slot_tokens[safe][self._slot(safe)]
 
 
 @external
 @view
 def price_of(safe: address, token: address) -> uint256:
     """@return the feed's answer in its decimals; reverts with the reason when it must not be used"""
-    return self._price(self.rules[safe][token])
+    return self._price(self.slot_rules[safe][self._slot(safe)][token])
 
 
 @external
 @view
 def headroom(safe: address) -> Headroom:
     """@return what the policy leaves right now; reservations for open positions are already taken off"""
-    policy: Policy = self.policies[safe]
+    slot: uint256 = self._slot(safe)
+    policy: Policy = self.slots[safe][slot]
     loss: uint256 = self._sum(self._added(self.loss_window[safe], 0)) + self.reserved[safe]
-    total: uint256 = self.total_charged[safe] + self.reserved[safe]
+    total: uint256 = self.slot_charged[safe][slot] + self.reserved[safe]
     notional: uint256 = self._sum(self._added(self.notional_window[safe], 0))
     trades: uint256 = self._sum(self._added(self.trades_window[safe], 0))
     return Headroom(
@@ -697,4 +908,5 @@ def headroom(safe: address) -> Headroom:
         trades_left=policy.trades_per_day - min(trades, policy.trades_per_day),
         next_open_at=self.last_open[safe] + policy.cooldown,
         stop_level=self.stop_level[safe],
+        loosens_at=self._loosens_at(safe),
     )

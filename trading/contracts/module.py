@@ -4,7 +4,7 @@ Amounts are integers in base units: USDC with 6 decimals, tokens with their own.
 """
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
@@ -14,7 +14,7 @@ from eth_utils.crypto import keccak
 from trading.contracts.build import load
 from trading.contracts.codec import EventDecoder, Log, decode, encode_call
 
-POLICY_TYPE = "(address,address,address,address" + ",uint256" * 10 + ")"
+POLICY_TYPE = "(address,address,address,address" + ",uint256" * 11 + ")"
 RULE_TYPE = "(address,address,uint24,uint256)"
 SET_POLICY = f"set_policy({POLICY_TYPE},{RULE_TYPE}[])"
 ALL = 2**256 - 1
@@ -41,6 +41,20 @@ class Policy:
     total_loss_budget: int
     profit_share_bps: int = 2_000
     trade_fee: int = 200_000
+    loosen_delay: int = 0
+
+    def stricter(self, wanted: "Policy") -> "Policy":
+        """What is in force once the Safe has set `wanted` over this policy, until the delay is over."""
+        tighter = {name: max(getattr(self, name), getattr(wanted, name)) for name in HIGHER_IS_STRICTER}
+        tighter |= {name: min(getattr(self, name), getattr(wanted, name)) for name in LOWER_IS_STRICTER}
+        return replace(self, **tighter)
+
+
+HIGHER_IS_STRICTER = ("min_trade", "cooldown", "loosen_delay")
+LOWER_IS_STRICTER = (
+    "max_trade", "daily_notional", "trades_per_day", "slippage_bps", "loss_budget", "total_loss_budget",
+    "profit_share_bps", "trade_fee",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +69,7 @@ class TokenRule:
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """What a policy leaves right now. USDC in base units; `next_open_at` is a Unix time."""
+    """What a policy leaves right now. USDC in base units; `next_open_at` and `loosens_at` are Unix times."""
 
     loss_left: int
     total_loss_left: int
@@ -63,6 +77,17 @@ class Headroom:
     trades_left: int
     next_open_at: int
     stop_level: int
+    loosens_at: int
+    """When a pending policy is in force; 0: none is pending."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPolicy:
+    """A policy that the Safe has set and that is not in force before `effective_at`, a Unix time."""
+
+    effective_at: int
+    policy: Policy
+    rules: tuple[TokenRule, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +132,10 @@ def resume_data() -> bytes:
     return encode_call("resume()")
 
 
+def cancel_loosening_data(safe: str) -> bytes:
+    return encode_call("cancel_loosening(address)", safe)
+
+
 def revoke_data() -> bytes:
     return encode_call("revoke()")
 
@@ -121,6 +150,20 @@ def policies_data(safe: str) -> bytes:
 
 def decode_policy(data: bytes) -> Policy:
     return Policy(*decode([POLICY_TYPE], data)[0])
+
+
+def pending_data(safe: str) -> bytes:
+    return encode_call("pending(address)", safe)
+
+
+def decode_pending(data: bytes) -> PendingPolicy | None:
+    """The policy that waits for its time; None where there is none."""
+    effective_at, policy, rules = decode(["uint256", POLICY_TYPE, f"{RULE_TYPE}[]"], data)
+    return PendingPolicy(effective_at, *_signed(policy, rules)) if effective_at else None
+
+
+def _signed(policy: Iterable[Any], rules: Iterable[Iterable[Any]]) -> tuple[Policy, tuple[TokenRule, ...]]:
+    return Policy(*policy), tuple(TokenRule(*rule) for rule in rules)
 
 
 def headroom_data(safe: str) -> bytes:
@@ -182,7 +225,8 @@ class Book:
     """One Safe's state, rebuilt from logs alone."""
 
     policy: Policy | None = None
-    tokens: list[TokenRule] = field(default_factory=list)
+    tokens: tuple[TokenRule, ...] = ()
+    pending: PendingPolicy | None = None
     stop_level: int = 0
     positions: dict[bytes, BookPosition] = field(default_factory=dict)
     fees: dict[str, int] = field(default_factory=dict)
@@ -203,12 +247,6 @@ def rebuild(logs: Iterable[Log]) -> dict[str, Book]:
 def _apply(book: Book, log: Log) -> None:
     args = log.args
     match log.name:
-        case "PolicySet":
-            book.policy = Policy(*args["policy"])
-            book.tokens = [TokenRule(*rule) for rule in args["tokens"]]
-            book.total_charged = 0
-        case "Revoked":
-            book.policy = None
         case "Stopped":
             book.stop_level = args["level"]
         case "Resumed":
@@ -221,6 +259,27 @@ def _apply(book: Book, log: Log) -> None:
             position = book.positions[args["trade_id"]]
             position.quantity -= args["quantity"]
             position.cost -= args["cost"]
+        case _:
+            _apply_policy(book, log)
+
+
+def _apply_policy(book: Book, log: Log) -> None:
+    args = log.args
+    match log.name:
+        case "PolicySet":
+            book.policy, book.tokens = _signed(args["policy"], args["tokens"])
+            book.pending, book.total_charged = None, 0
+        case "PolicyPending":
+            book.pending = PendingPolicy(args["effective_at"], *_signed(args["policy"], args["tokens"]))
+        case "PolicyTightened":
+            book.policy, book.tokens = _signed(args["policy"], args["tokens"])
+        case "PolicyLoosened" if book.pending is not None:
+            book.policy, book.tokens = book.pending.policy, book.pending.rules
+            book.pending, book.total_charged = None, 0
+        case "LooseningCancelled":
+            book.pending = None
+        case "Revoked":
+            book.policy = book.pending = None
 
 
 def _apply_open(book: Book, args: dict[str, Any]) -> None:

@@ -104,7 +104,8 @@ class Proxy:
         if how != "ok":
             self.done[f"{method} {how}"] += 1
         if how in UNHEARD:
-            return self._unheard(call, how)
+            self._unheard(call, how)
+            return None
         if how in ERRORS or method in self.answers:
             return call | (ERRORS.get(how) or {"result": self.answers[method]})
         if how == "stale":

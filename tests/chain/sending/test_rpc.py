@@ -346,7 +346,8 @@ def test_an_endpoint_without_batches_is_asked_one_by_one(three: tuple[Chain, lis
 class Narrow(Proxy):
     """A node that answers for so many blocks at most."""
 
-    most, words, spans = 10, "block range is too wide", ()
+    most, words = 10, "block range is too wide"
+    spans: tuple[int, ...] = ()
 
     def handle(self, call: dict[str, Any]) -> dict[str, Any] | None:
         if call["method"] != "eth_getLogs":

@@ -23,7 +23,7 @@ from positions.models import PnlSnapshot
 from tests import builders as make
 from tests.chain.sending.desk import Desk
 from trading import ledger, reconcile, tasks, wiring
-from trading.chain import onboarding, rpc, safes
+from trading.chain import chains, onboarding, rpc, safes
 from trading.chain.onboarding import SafeTx
 from trading.chain.reconcile import purses, reconcile_all
 from trading.chain.reconcile import reconcile as chain_reconcile
@@ -304,8 +304,10 @@ def test_gas_is_booked_and_the_executor_s_purse_is_held_against_the_chain(
 
 
 def test_another_policy_than_the_planned_one_is_named(desk: Desk, onboarded: Deployment) -> None:
-    desk.lab.set_policy(loss_budget=60_000_000)
-    assert "loss_budget is 60000000, not 50000000" in safes.check(onboarded)
-    desk.lab.set_policy()
+    delay = chains.terms().loosen_delay
+    desk.lab.set_policy(loss_budget=40_000_000, loosen_delay=delay)
+    assert "loss_budget is 40000000, not 50000000" in safes.check(onboarded)
+    desk.lab.set_policy(loosen_delay=delay)
+    assert any("the planned policy is pending" in one for one in safes.check(onboarded))
     desk.lab.send("guardian", m.stop_data(desk.world.safe))
     assert "stopped at level 2" in safes.check(onboarded)

@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandParser
+from pydantic import TypeAdapter
 
 from agents.models import Deployment
 from maxxit.console.ops import OpsCommand
 from maxxit.core.errors import Misconfigured, Rejected
-from trading.chain import safes
+from trading.chain import chains, safes
 from trading.chain.signer import PASSWORD, write_keystore
 from trading.venues.safe import SafeVenue
 from trading.wiring import venue
+
+
+def _loosen_delay(text: str) -> int:
+    """The option's seconds. Raises ValueError, which argparse reports, for what the contract would refuse."""
+    return TypeAdapter(chains.LoosenDelay).validate_python(text)
 
 
 class Command(OpsCommand):
@@ -47,6 +53,11 @@ class Command(OpsCommand):
             parser.add_argument("--deployment", type=int, required=True, help="its id")
         if action == "plan":
             parser.add_argument("--safe", default="", help="the Safe's address, the first time")
+            parser.add_argument(
+                "--loosen-delay",
+                type=_loosen_delay,
+                help="seconds until a later policy that loosens anything is in force, up to 30 days; 0 = at once",
+            )
 
     def run(self, **options: Any) -> Any:
         """Go to the subcommand."""
@@ -70,7 +81,7 @@ class Command(OpsCommand):
         return made
 
     def _plan(self, options: dict[str, Any]) -> Any:
-        made = safes.plan(_deployment(options), options["safe"])
+        made = safes.plan(_deployment(options), options["safe"], options["loosen_delay"])
         if made.card is None:
             raise Misconfigured("a plan has a card")
         self.say(made.card.as_text())
