@@ -12,8 +12,9 @@ from maxxit.core import clock
 from maxxit.core.money import USDC, ZERO
 from maxxit.market.models import Quote
 from trading import reconcile, risk
+from trading.limits_in_force import risk_limits
 from trading.models import KillSwitch
-from trading.policy import Triggers, policy
+from trading.policy import Triggers
 from trading.states import IN_FLIGHT
 
 
@@ -181,7 +182,7 @@ Found = dict[str, dict[str, Any]]
 
 def read() -> Health:
     """The figures of this moment."""
-    now, rules = clock.now(), policy().triggers
+    now, rules = clock.now(), risk_limits().triggers
     found: Found = {}
     _figures(found, now)
     _prices(found, now, rules)

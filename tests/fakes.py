@@ -106,6 +106,8 @@ class FakeVenue(Venue):
     not taken) · refused. Words of `finds`: ok · away · absent (denies an order that it has).
     """
 
+    name = "paper"
+
     def __init__(self, *, dedup: bool = True, find_lag: timedelta = timedelta(0), fills: bool = True) -> None:
         self.capabilities = Capabilities(
             dedup=dedup, shorts=True, max_leverage=Decimal(1), collects_fees=False, find_lag=find_lag

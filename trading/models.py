@@ -356,3 +356,20 @@ class PaperBalance(models.Model):
 
 
 from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, SafePlan, Signer  # noqa: E402, F401 (Django finds them here)
+
+
+class LimitsInForce(models.Model):
+    """One row: the risk limits in force, and looser ones that wait (`trading.limits_in_force`)."""
+
+    limits = models.JSONField(help_text="limit -> value in force")
+    waiting = models.JSONField(
+        default=dict, help_text="limit -> looser value, since when it waits, when it is in force"
+    )
+    changed_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "risk_limits_in_force"
+        verbose_name_plural = "limits in force"
+
+    def __str__(self) -> str:
+        return f"limits as of {self.changed_at:%Y-%m-%d %H:%M}"

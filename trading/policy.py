@@ -63,6 +63,8 @@ class Exits(Policy):
 
 
 Level = Literal["no_entries", "reduce_only", "flatten"]
+LEVEL_ORDER = get_args(Level)
+"""From the mildest to the strictest."""
 
 
 class PercentTrigger(Policy):
@@ -177,6 +179,8 @@ class SymbolLimits(Policy):
 class RiskPolicy(Policy):
     """The whole file."""
 
+    loosen_after_seconds: Annotated[int, Field(ge=0, le=30 * 86_400)]
+    """Until a looser limit is in force. A stricter one holds at once."""
     account: AccountLimits
     platform: PlatformLimits
     triggers: Triggers

@@ -15,6 +15,7 @@ from trading import approvals, passes, poison
 from trading import execute as executing
 from trading import settle as settling
 from trading.fund import fund_due
+from trading.limits_in_force import risk_limits
 from trading.models import Order
 from trading.policy import policy
 from trading.states import IN_FLIGHT
@@ -51,7 +52,7 @@ def entry_pass() -> Counts:
     expired = executing.expire()
     fund_due()
     planned = executing.fan_out()
-    opening = executing.place_due("open", policy(), BATCH, placing_time)
+    opening = executing.place_due("open", risk_limits(), BATCH, placing_time)
     signals = executing.conclude()
     if opening.due >= BATCH or settling_time.cut or placing_time.cut:
         wake.after_commit("orders.waiting")

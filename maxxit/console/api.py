@@ -44,8 +44,8 @@ from signals_app.models import CtPost, Signal
 from signals_app.policy import policy as signals_policy
 from signals_app.states import PostState, SignalState
 from trading import execute, poison
+from trading.limits_in_force import risk_limits
 from trading.models import Fill, Order
-from trading.policy import policy as risk_policy
 from trading.states import OrderState
 from trading.wiring import venue
 
@@ -314,7 +314,7 @@ def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
             wake.after_commit("orders.waiting")
             continue
         with poison.quarantine_on_error(order):
-            placed.count(execute.place(order, venue(order.venue), risk_policy()))
+            placed.count(execute.place(order, venue(order.venue), risk_limits()))
     execute.conclude()
     done = Order.objects.filter(signal=signal, purpose="open").order_by("pk")
     return {"signal_id": signal.pk, "sent": placed.sent, "blocked": placed.blocked, "orders": list(done)}

@@ -34,7 +34,7 @@ from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
 from positions import flatten, pause
 from signals_app.policy import policy as signals_policy
-from trading import gate
+from trading import gate, limits_in_force
 from trading.approvals import EXPIRED
 from trading.chain.chains import LOCAL_CHAIN_ID
 from trading.chain.chains import stanza as chain_stanza
@@ -252,6 +252,11 @@ def gates() -> Iterator[Check]:
     yield Check(
         "kill switch", not latched, f"latched: {latched}" if latched else "not pulled", _release(latched)
     )
+    later = limits_in_force.waiting()
+    told = "; ".join(
+        f"{key} {one.value} from {one.at:%Y-%m-%d %H:%M} UTC" for key, one in sorted(later.items())
+    )
+    yield Check("limits", True, f"looser limits that wait: {told}"[:300] if later else "as configured")
     stopped = sorted({one.account for one in gate.latched() if one.account})
     yield Check("stopped accounts", True, f"{len(stopped)}: {', '.join(stopped[:5])}" if stopped else "none")
     left = flatten.unclosed()

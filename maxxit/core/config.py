@@ -7,12 +7,14 @@ folder of `config/profiles/` whose files are laid over the plain ones, key by ke
 
 import os
 from decimal import Decimal
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from maxxit.core.errors import Misconfigured
 
@@ -123,8 +125,24 @@ def _read(name: str, schema: type[BaseModel]) -> BaseModel:
     try:
         return schema.model_validate(_floats_to_text(values))
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} (got {problem.get('input')!r})"
-            for problem in error.errors()
-        )
+        wrong = "; ".join(_said(problem, schema) for problem in error.errors())
         raise Misconfigured(f"{path}: {wrong}") from None
+
+
+def _said(problem: ErrorDetails, schema: type[BaseModel]) -> str:
+    """One wrong key in words; beside a key that nobody knows stands the one that looks most like it."""
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = get_close_matches(str(problem["loc"][-1]), _names(schema.model_json_schema()), n=1)
+        return f"{key}: no such key" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{key}: {problem['msg']} (got {problem.get('input')!r})"
+
+
+def _names(schema: Any) -> set[str]:
+    """Every field name in a JSON schema."""
+    if isinstance(schema, list):
+        return {name for one in schema for name in _names(one)}
+    if not isinstance(schema, dict):
+        return set()
+    own = set(schema.get("properties", {})) if isinstance(schema.get("properties"), dict) else set()
+    return own.union(*(_names(one) for one in schema.values()))

@@ -15,11 +15,17 @@ from maxxit.notify.channels.base import Message
 from maxxit.notify.models import Alert
 
 LOOK_BACK = timedelta(days=1)
+FOR_CUSTOMERS = ("limits.changed",)
+"""Alerts for everybody whose money a deployment trades, beside staff."""
 WRITE = """
 INSERT INTO alerts (event_id, user_id, channel, at, due_at)
 SELECT e.id, u.id, c.channel, e.at, %(now)s
 FROM events e
-JOIN auth_user u ON u.is_active AND (u.is_staff OR u.id::text = e.data->>'owner_id')
+JOIN auth_user u ON u.is_active AND (u.is_staff OR u.id::text = e.data->>'owner_id' OR (
+    e.name = ANY(%(for_customers)s) AND EXISTS (
+        SELECT FROM agent_deployments d WHERE d.owner_id = u.id AND d.state <> 'draft'
+    )
+))
 CROSS JOIN LATERAL (
     SELECT 'inbox' AS channel UNION SELECT n.channel FROM notify_endpoints n WHERE n.user_id = u.id AND n.active
 ) AS c
@@ -33,7 +39,15 @@ def write() -> int:
     """Write the alerts that are not there yet; returns how many."""
     now = clock.now()
     with connection.cursor() as cursor:
-        cursor.execute(WRITE, {"names": list(settings.ALERTS), "now": now, "since": now - LOOK_BACK})
+        cursor.execute(
+            WRITE,
+            {
+                "names": list(settings.ALERTS),
+                "for_customers": list(FOR_CUSTOMERS),
+                "now": now,
+                "since": now - LOOK_BACK,
+            },
+        )
         return int(cursor.rowcount)
 
 

@@ -85,7 +85,7 @@ ALERTS = (
     "exits.paused", "exits.resumed", "order.quarantined", "ctpost.quarantined", "reconcile.unexplained",
     "login.blocked", "safe.entries_stopped", "flatten.unclosed", "approval.expiring", "approval.expired",
     "transaction.refused", "transaction.stuck", "transaction.fees_at_limit", "transaction.nonce_ahead",
-    "transaction.replaced", "schedule.disabled", "executor.balance_low",
+    "transaction.replaced", "schedule.disabled", "executor.balance_low", "limits.changed",
 )  # fmt: skip
 """Events that staff is told of at once."""
 

@@ -104,6 +104,7 @@ def measure(lanes: int, delay: float) -> None:
             gone = ChainAttempt.objects.filter(number=1, broadcast_at__isnull=False).count()
             if gone >= wanted and not left:
                 newest = ChainAttempt.objects.filter(number=1).latest("broadcast_at")
+                assert newest.broadcast_at is not None
                 left = (newest.broadcast_at - closing.earliest("created_at").created_at).total_seconds()
                 asked = requests[0]
             if left and not closing.exclude(state="filled").exists():

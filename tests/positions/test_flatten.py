@@ -172,7 +172,7 @@ def test_a_partial_exit_forgets_the_refusals(desk: Desk) -> None:
     make.price("ETH", "1500")
     exit_pass()
     position.refresh_from_db()
-    out = Order.objects.get(pk=position.exit_order_id)
+    out = Order.objects.get(pk=position.exit_order_id or 0)
     desk.venue.fill(out.venue_ref, "0.1")
     desk.venue.cancel(out.venue_ref)
     exit_pass()

@@ -1,0 +1,139 @@
+"""Limits tighten at once and loosen after the delay in force: by properties, and as the money path sees it."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maxxit.core import clock
+from maxxit.events.models import Event
+from tests.builders import T0
+from tests.conftest import RecordedClock
+from trading import limits_in_force
+from trading.limit_changes import STRICTER, Stricter, Value, Waiting, flat, is_looser, settled, with_limits
+from trading.limits_in_force import risk_limits
+from trading.models import LimitsInForce
+from trading.policy import RiskPolicy, policy
+
+D = Decimal
+KEYS = sorted(flat(policy()))
+NUMBERS = [key for key in KEYS if isinstance(flat(policy())[key], Decimal)]
+
+
+def changed(key: str, value: Any) -> RiskPolicy:
+    return with_limits(policy(), flat(policy()) | {key: value})
+
+
+def test_every_key_of_the_policy_is_classified() -> None:
+    assert {key.rpartition(".")[2] for key in KEYS} <= set(STRICTER)
+
+
+def test_the_flat_form_gives_the_same_policy_back() -> None:
+    whole = with_limits(policy(), flat(policy()))
+    assert flat(whole) == flat(policy())
+    assert whole.of("BTC").account == policy().of("BTC").account
+
+
+@given(key=st.sampled_from(NUMBERS), factor=st.decimals("0.1", "10", places=2))
+def test_a_change_is_looser_in_one_direction_only(key: str, factor: Decimal) -> None:
+    how = STRICTER[key.rpartition(".")[2]]
+    old = flat(policy())[key]
+    assert isinstance(old, Decimal)
+    new = old * factor
+    there, back = is_looser(key, old, new), is_looser(key, new, old)
+    if how is Stricter.NOT_A_LIMIT or new == old:
+        assert not there or how is Stricter.UNKNOWN
+    elif how is Stricter.UNKNOWN:
+        assert there
+        assert back
+    else:
+        assert there != back
+        assert there == ((new > old) == (how is Stricter.LOWER))
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["a.max_usd", "a.min_usd"]), st.integers(1, 9), st.integers(0, 30)),
+        max_size=12,
+    )
+)
+def test_nothing_looser_is_in_force_before_its_delay(steps: list[tuple[str, int, int]]) -> None:
+    """Over any course of configurations: what is in force is never looser than what was allowed `delay` ago."""
+    delay = 10
+    start: dict[str, Value] = {"a.max_usd": D(5), "a.min_usd": D(5), "loosen_after_seconds": D(delay)}
+    limits, now = dict(start), T0
+    waiting: dict[str, Waiting] = {}
+    course = [(T0, dict(start))]
+    for key, value, wait in steps:
+        now += timedelta(seconds=wait)
+        wanted = course[-1][1] | {key: D(value)}
+        course.append((now, wanted))
+        found = settled(limits, waiting, wanted, now)
+        limits, waiting = found.limits, found.waiting
+        for name in ("a.max_usd", "a.min_usd"):
+            assert not is_looser(name, wanted[name], limits[name]), "stricter holds at once"
+            old_enough = [one[name] for at, one in course if now - at >= timedelta(seconds=delay)] + [D(5)]
+            assert not all(is_looser(name, one, limits[name]) for one in old_enough)
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, made: RiskPolicy) -> None:
+    monkeypatch.setattr(limits_in_force, "policy", lambda: made)
+
+
+@pytest.mark.django_db
+def test_a_looser_limit_waits_and_a_stricter_one_does_not(
+    time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert risk_limits().max_trade_usd == 5000  # the first configuration holds at once
+    configure(monkeypatch, changed("max_trade_usd", D(9000)))
+    assert risk_limits().max_trade_usd == 5000
+    event = Event.objects.get(name="limits.changed", data__limit="max_trade_usd")
+    assert (event.data["new"], event.data["loosens"]) == ("9000", True)
+    assert event.data["in_force_at"] == (clock.now() + timedelta(days=1)).isoformat()
+    assert limits_in_force.waiting()["max_trade_usd"].at == clock.now() + timedelta(days=1)
+    time.move(hours=23)
+    assert risk_limits().max_trade_usd == 5000
+    time.move(hours=1)
+    assert risk_limits().max_trade_usd == 9000
+    assert limits_in_force.waiting() == {}
+    configure(monkeypatch, changed("max_trade_usd", D(100)))
+    assert risk_limits().max_trade_usd == 100
+    assert Event.objects.filter(name="limits.changed", data__limit="max_trade_usd").count() == 3
+
+
+@pytest.mark.django_db
+def test_taking_a_symbols_exception_away_is_a_loosening(
+    time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(monkeypatch, changed("symbols.ETH.max_trade_usd", D(50)))
+    assert risk_limits().of("ETH").max_trade_usd == 50
+    configure(monkeypatch, policy())
+    assert risk_limits().of("ETH").max_trade_usd == 50
+    assert risk_limits().of("BTC").max_trade_usd == 5000
+    time.move(days=1)
+    assert risk_limits().of("ETH").max_trade_usd == 5000
+
+
+@pytest.mark.django_db
+def test_shortening_the_delay_waits_for_the_delay_in_force(
+    time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    risk_limits()
+    made = with_limits(policy(), flat(policy()) | {"loosen_after_seconds": D(0), "max_trade_usd": D(9000)})
+    configure(monkeypatch, made)
+    assert risk_limits().max_trade_usd == 5000
+    time.move(minutes=1)
+    assert risk_limits().max_trade_usd == 5000
+
+
+@pytest.mark.django_db
+def test_nothing_is_written_while_nothing_changes(
+    time: RecordedClock, django_assert_num_queries: Any
+) -> None:
+    risk_limits()
+    with django_assert_num_queries(1):
+        risk_limits()
+    assert LimitsInForce.objects.count() == 1

@@ -1,0 +1,159 @@
+"""Limits tighten at once and loosen after a delay. Pure.
+
+A limit is a key such as `account.max_open_orders` with a number or a word. What of the configured limits is stricter
+than what is in force holds at once; what is looser waits `loosen_after_seconds`, a limit too, which waits itself.
+Symbol exceptions are compared resolved, so that taking a strict one away is a loosening as well.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+from maxxit.market.instruments import all_instruments
+from trading.policy import LEVEL_ORDER, RiskPolicy, SymbolLimits
+
+Value = Decimal | str | bool | None
+Limits = Mapping[str, Value]
+
+
+class Stricter(Enum):
+    """Which change of a limit is the stricter one."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+    LEVEL = "a stricter level of the kill switch"
+    FALSE = "off"
+    UNKNOWN = "none: every change waits"
+    NOT_A_LIMIT = "none: it changes at once"
+
+
+STRICTER: Mapping[str, Stricter] = {
+    **dict.fromkeys(
+        (
+            "max_orders_per_minute", "max_orders_per_symbol_per_day", "max_open_orders", "max_total_exposure_usd",
+            "max_symbol_exposure_usd", "max_trade_usd", "price_band_pct", "max_slippage_pct", "multiplier",
+            "order_deadline_seconds", "high_pct", "medium_pct", "low_pct", "max_pct", "max_usd", "stop_loss_pct",
+            "hard_stop_pct", "max_holding_minutes", "platform_fee_usdc", "limit_pct", "limit_seconds", "limit_usd",
+            "min_orders", "limit_accounts", "limit", "unknown_seconds", "in_flight_seconds", "grace_seconds",
+            "min_accounts", "unreadable_seconds",
+        ),
+        Stricter.LOWER,
+    ),
+    **dict.fromkeys(("cooldown_seconds_per_symbol", "reserve_pct", "min_usd", "loosen_after_seconds"), Stricter.HIGHER),
+    "level": Stricter.LEVEL,
+    "allow_add_to_position": Stricter.FALSE,
+    "method": Stricter.UNKNOWN,
+    "window_seconds": Stricter.UNKNOWN,
+    **dict.fromkeys(("take_profit_pct", "trailing_activation_pct", "trailing_pct"), Stricter.NOT_A_LIMIT),
+}  # fmt: skip
+"""By the last part of a key; a test holds that every key of the policy is here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A looser value that is not in force yet."""
+
+    value: Value
+    since: datetime
+    at: datetime
+    """When it is in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One limit that changed, or will."""
+
+    key: str
+    old: Value
+    new: Value
+    at: datetime
+    loosens: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The limits in force, what waits, and what this look changed."""
+
+    limits: dict[str, Value]
+    waiting: dict[str, Waiting]
+    changes: list[Change] = field(default_factory=list)
+
+
+def flat(policy: RiskPolicy) -> dict[str, Value]:
+    """Every limit by its key; for each instrument the limits that hold for it."""
+    body = policy.model_dump(exclude={"symbols"})
+    found = dict(_walk("", body))
+    for symbol in all_instruments():
+        own = policy.of(symbol)
+        for name in SymbolLimits.model_fields:
+            source = own.account if name in type(own.account).model_fields else own
+            found[f"symbols.{symbol}.{name}"] = _plain(getattr(source, name))
+    return found
+
+
+def _walk(prefix: str, value: Any) -> list[tuple[str, Value]]:
+    if isinstance(value, Mapping):
+        return [pair for name, one in value.items() for pair in _walk(f"{prefix}{name}.", one)]
+    return [(prefix.removesuffix("."), _plain(value))]
+
+
+def _plain(value: Any) -> Value:
+    return value if value is None or isinstance(value, bool | str) else Decimal(str(value))
+
+
+def with_limits(policy: RiskPolicy, limits: Limits) -> RiskPolicy:
+    """`policy` with these values in place of its own."""
+    body = policy.model_dump()
+    body["symbols"] = {}
+    for key, value in limits.items():
+        *path, name = key.split(".")
+        place = body
+        for part in path:
+            place = place.setdefault(part, {})
+        place[name] = value
+    return RiskPolicy.model_validate(body)
+
+
+def is_looser(key: str, old: Value, new: Value) -> bool:
+    """Whether `new` lets through what `old` stopped. A limit that appears is stricter, one that goes is looser."""
+    how = STRICTER[key.rpartition(".")[2]]
+    if how is Stricter.NOT_A_LIMIT or old is None:
+        return False
+    if new is None or how is Stricter.UNKNOWN:
+        return True
+    if how is Stricter.LEVEL:
+        return LEVEL_ORDER.index(str(new)) < LEVEL_ORDER.index(str(old))
+    if how is Stricter.FALSE:
+        return bool(new) and not old
+    before, after = Decimal(str(old)), Decimal(str(new))
+    return after > before if how is Stricter.LOWER else after < before
+
+
+def settled(in_force: Limits, waiting: Mapping[str, Waiting], configured: Limits, now: datetime) -> Standing:
+    """What is in force now. A looser value waits from the moment that it was first seen; another one begins anew."""
+    delay = timedelta(seconds=int(Decimal(str(in_force.get("loosen_after_seconds") or 0))))
+    limits: dict[str, Value] = {}
+    still: dict[str, Waiting] = {}
+    changes = []
+    for key, wanted in configured.items():
+        held = in_force.get(key, wanted)
+        limits[key] = held
+        if wanted == held:
+            continue
+        if not is_looser(key, held, wanted):
+            limits[key] = wanted
+            changes.append(Change(key, held, wanted, now, loosens=False))
+            continue
+        before = waiting.get(key)
+        one = before if before and before.value == wanted else Waiting(wanted, now, now + delay)
+        if one.at <= now:
+            limits[key] = wanted
+            changes.append(Change(key, held, wanted, now, loosens=True))
+            continue
+        still[key] = one
+        if one is not before:
+            changes.append(Change(key, held, wanted, one.at, loosens=True))
+    return Standing(limits, still, changes)
