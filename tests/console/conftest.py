@@ -144,7 +144,7 @@ def machine() -> None:
     RejectedPost.objects.create(
         source="jsonl", place="posts.jsonl:7", reason="no text", raw="{}", seen_at=timezone.now()
     )
-    LoginAttempts.objects.create(subject="account:alice", failures=1, last_at=timezone.now())
+    LoginAttempts.objects.create(subject="account:carol", failures=1, last_at=timezone.now())
     signer = Signer.objects.create(chain_id=31337, address="0x" + "1" * 40, next_nonce=1)
     sent = ChainTransaction.objects.create(
         idempotency_key="mx-chain-1", chain_id=31337, signer=signer, nonce=0, state="broadcast",

@@ -188,6 +188,11 @@ def test_exits_are_claimed_while_an_account_is_stuck(slow_venue: StuckVenue) -> 
         closing.run(claim, lanes)
 
     assert states() == ["planned", "filled"]
+    slow_venue.open.set()
+    while lanes.wait(
+        SECONDS
+    ):  # no thread outlives the test: it would hold rows while the database is emptied
+        pass
 
 
 @pytest.mark.django_db
