@@ -22,7 +22,7 @@ from maxxit.events.admin_links import (
 )
 from maxxit.market.venues import venues
 from trading import gate
-from trading.models import Approval, Gate, KillSwitch, PaperBalance, PaperFill, PaperOrder
+from trading.models import Approval, Gate, KillSwitch, LimitsInForce, PaperBalance, PaperFill, PaperOrder
 
 
 class GateForm(BaseDialogForm):
@@ -181,6 +181,20 @@ class PaperOrderAdmin(History):
     def ours(self, row: PaperOrder) -> SafeString | str:
         """The order that it came from."""
         return list_link("trading.order", "order", q=row.client_order_id)
+
+
+@admin.register(LimitsInForce)
+class LimitsInForceAdmin(Book):
+    """The risk limits in force, and looser ones that wait. They are changed in config/risk.yaml."""
+
+    list_display = ("changed_at", "looser")
+
+    @display(description="looser limits that wait")
+    def looser(self, row: LimitsInForce) -> str:
+        """Each with its value and the moment from which it is in force."""
+        return (
+            "; ".join(f"{key} {one['value']} from {one['at']}" for key, one in row.waiting.items()) or "none"
+        )
 
 
 @admin.register(PaperFill)

@@ -42,6 +42,7 @@ from trading import gate, ledger
 from trading.chain import verify
 from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signer
 from trading.contracts import module as m
+from trading.limits_in_force import risk_limits
 from trading.models import Fill, Order, PaperFill, PaperOrder
 
 
@@ -144,6 +145,7 @@ def machine() -> None:
     RejectedPost.objects.create(
         source="jsonl", place="posts.jsonl:7", reason="no text", raw="{}", seen_at=timezone.now()
     )
+    risk_limits()
     LoginAttempts.objects.create(subject="account:carol", failures=1, last_at=timezone.now())
     signer = Signer.objects.create(chain_id=31337, address="0x" + "1" * 40, next_nonce=1)
     sent = ChainTransaction.objects.create(
