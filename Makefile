@@ -11,12 +11,15 @@ PACKAGES := maxxit agents signals_app trading positions
 UP ?=
 PYTEST ?=
 REPORT := $(VENV)/.check-report
+# The providers' own clients, whose pins do not fit ours.
+CLIENTS := .venv-conformance
+CONFORMANCE := tests/conformance
 # Nothing is contacted: these only have to be there, and not be a default.
 PRODUCTION := MAXXIT_PROFILE=production ALLOWED_HOSTS=maxxit.example \
 	SECRET_KEY="$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))')" \
 	DATABASE_URL=postgresql://maxxit@localhost/maxxit REDIS_URL=rediss://localhost
 
-.PHONY: help install up down test check ci audit fmt chaos chaos-long bench clean contracts-tools
+.PHONY: help install up down test check conformance ci audit fmt chaos chaos-long bench clean contracts-tools
 
 help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort \
@@ -74,7 +77,19 @@ check: install ## Lint, format, types, import contracts, migrations, deployment 
 		echo "check: contract build" && $(BIN)/python -m trading.contracts.build --check; fi
 	@echo "check: all good"
 
-ci: ## What CI runs: tests, none of the kinds skipped, then checks
+conformance: install $(CLIENTS)/.stamp ## The providers' own clients and schemas against our fakes (first time: half a minute and the network)
+	@MAXXIT_PYTHON=$(abspath $(BIN)/python) $(CLIENTS)/bin/python -m pytest -c $(CONFORMANCE)/pytest.ini $(CONFORMANCE) $(PYTEST)
+
+$(CLIENTS)/.stamp: requirements-conformance.txt $(CONFORMANCE)/package-lock.json | $(BIN)/python
+	@echo "make: installing requirements-conformance.txt and $(CONFORMANCE)/package-lock.json"
+	@$(BIN)/python -m venv --clear $(CLIENTS) \
+		&& $(CLIENTS)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-conformance.txt \
+		&& $(CLIENTS)/bin/python -m pip check --disable-pip-version-check >/dev/null \
+		&& npm ci --ignore-scripts --no-audit --no-fund --silent --prefix $(CONFORMANCE) \
+		&& touch $@ \
+		|| { echo "make: the providers' clients cannot be installed (no network, or no npm?): conformance was not checked" >&2; exit 1; }
+
+ci: ## What CI runs: tests, none of the kinds skipped, the providers' clients, then checks
 	@.ci/run
 
 audit: install ## Known vulnerabilities of the pinned dependencies (needs the network)
@@ -107,5 +122,5 @@ clean: ## Delete .venv, caches and all data in .maxxit (asks first)
 	@read -r -p "Delete $(VENV), node_modules, caches and ALL DATA in .maxxit? Type yes: " answer && [ "$$answer" = yes ]
 	@if [ -x $(BIN)/python ]; then $(MANAGE) up --stop; fi
 	@if [ -L .maxxit/postgres ]; then rm -rf "$$(readlink -f .maxxit/postgres)"; fi
-	@rm -rf $(VENV) .maxxit .mypy_cache .ruff_cache .pytest_cache .hypothesis staticfiles $(CONTRACTS)/node_modules
+	@rm -rf $(VENV) $(CLIENTS) $(CONFORMANCE)/node_modules .maxxit .mypy_cache .ruff_cache .pytest_cache .hypothesis staticfiles $(CONTRACTS)/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

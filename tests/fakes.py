@@ -1,6 +1,7 @@
 """Stand-ins for what lies outside the machine's edge: a model, a venue, X. They misbehave as a test asks."""
 
 import json
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -212,13 +213,22 @@ class Recorded:
     headers: dict[str, str]
 
 
+NOT_FOUND = "https://api.x.com/2/problems/resource-not-found"
+INVALID = "https://api.x.com/2/problems/invalid-request"
+
+
 class FakeX:
-    """A local HTTP server that speaks the X API v2: users by name, their posts, rate limits."""
+    """A local HTTP server that speaks the X API v2: users by name, their posts, rate limits.
+
+    Of a post it gives `id`, `text` and the ids of its edits, and what the request asks for: in `tweet.fields` by its
+    old names, in `post.fields` by its new ones. A name that it does not know is left out without a word, as the API
+    does it.
+    """
 
     def __init__(self) -> None:
         self.users: dict[str, str] = {}
         self.posts: dict[str, list[Any]] = {}
-        """User id -> items as the API gives them, newest first."""
+        """User id -> whole items under their old names, newest first."""
         self.requests: list[Recorded] = []
         self.answers: deque[tuple[int, dict[str, str], bytes]] = deque()
         """Answers that go before the sensible one: status, headers, body."""
@@ -236,30 +246,57 @@ class FakeX:
         self.requests.append(asked)
         if self.answers:
             return self.answers.popleft()
-        body: dict[str, Any]
         parts = asked.path.strip("/").split("/")
         if parts[:4] == ["2", "users", "by", "username"]:
-            user = self.users.get(parts[4])
-            body = (
-                {"data": {"id": user, "username": parts[4]}} if user else {"errors": [{"title": "Not Found"}]}
-            )
-            return 200, self.headers, json.dumps(body).encode()
-        items = self.posts.get(parts[2], [])
-        if since := asked.query.get("since_id"):
-            items = [
-                one for one in items if not isinstance(one, dict) or int(one.get("id") or 0) > int(since)
-            ]
-        if until := asked.query.get("until_id"):
-            items = [
-                one for one in items if not isinstance(one, dict) or int(one.get("id") or 0) < int(until)
-            ]
-        start, size = int(asked.query.get("pagination_token", 0)), int(asked.query["max_results"])
+            status, body = 200, self._user(parts[4])
+        else:
+            status, body = self._page(parts[2], asked.query)
+        return status, self.headers, json.dumps(body).encode()
+
+    def _user(self, name: str) -> dict[str, Any]:
+        if user := self.users.get(name):
+            return {"data": {"id": user, "name": name.title(), "username": name}}
+        error = {"value": name, "detail": f"Could not find user with username: [{name}]."}
+        error |= {"title": "Not Found Error", "resource_type": "user", "parameter": "username"}
+        return {"errors": [error | {"resource_id": name, "type": NOT_FOUND}]}
+
+    def _page(self, user: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        size = int(query.get("max_results", 10))
+        if not 5 <= size <= 100:
+            words = f"The `max_results` query parameter value [{size}] is not between 5 and 100"
+            error = {"parameters": {"max_results": [str(size)]}, "message": words}
+            detail = "One or more parameters to your request was invalid."
+            return 400, {"errors": [error], "title": "Invalid Request", "detail": detail, "type": INVALID}
+        first, last = (
+            int(query.get("since_id") or 0),
+            int(query["until_id"]) if "until_id" in query else math.inf,
+        )
+        items = [one for one in self.posts.get(user, []) if _within(one, first, last)]
+        start = int(query.get("pagination_token", 0))
         page = items[start : start + size]
         meta: dict[str, Any] = {"result_count": len(page)}
+        if page:
+            ids = [str(one["id"]) for one in page if isinstance(one, dict) and one.get("id")]
+            meta |= {"newest_id": ids[0], "oldest_id": ids[-1]} if ids else {}
         if start + size < len(items):
             meta["next_token"] = str(start + size)
-        body = {"meta": meta} | ({"data": page} if page else {})
-        return 200, self.headers, json.dumps(body).encode()
+        return 200, {"meta": meta} | ({"data": [_shown(one, query) for one in page]} if page else {})
+
+
+def _within(item: Any, first: int, last: float) -> bool:
+    """Whether its id lies between the two; what has none is always given."""
+    return not isinstance(item, dict) or not item.get("id") or first < int(item["id"]) < last
+
+
+def _shown(item: Any, query: dict[str, str]) -> Any:
+    """The fields that the request asks for, and those that always come."""
+    if not isinstance(item, dict):
+        return item
+    word = "post" if "post.fields" in query else "tweet"
+    asked = {"id", "text", f"edit_history_{word}_ids", *query.get(f"{word}.fields", "").split(",")}
+    whole = {"edit_history_tweet_ids": [item.get("id")], **item}
+    named = {name.replace("tweet", word): value for name, value in whole.items()}
+    return {name: value for name, value in named.items() if name in asked}
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import structlog
 from django.core.cache import cache
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field, ValidationError
 
 from maxxit.core import clock, http, redact, untrusted
 from maxxit.core.config import variable
@@ -51,7 +51,8 @@ class _Item(BaseModel):
     id: str = Field(pattern="^[0-9]+$")
     text: str = Field(min_length=1)
     created_at: Annotated[datetime, AfterValidator(clock.utc)]
-    note_tweet: _Note | None = None
+    note_tweet: _Note | None = Field(default=None, validation_alias=AliasChoices("note_tweet", "note_post"))
+    """The whole of a long post. X calls it `note_post` where the request speaks of posts and not of tweets."""
 
     @property
     def whole(self) -> str:
@@ -108,12 +109,14 @@ class XSource:
         }
         query |= {name: value for name in ("since_id", "until_id") if (value := getattr(cursor, name))}
         read: list[Any] = []
+        places = 0
         while True:
             items, token = self._page(username, path, query)
             read += items
+            places += max(1, len(items))  # a page may be empty and name a next one, without end
             if not token or not cursor.since_id:
                 break
-            if len(read) >= self.posts_per_pass or self._budget_is_spent():
+            if places >= self.posts_per_pass or self._budget_is_spent():
                 self._unread[username] = min((_id(one) for one in read if _id(one)), key=_number, default="")
                 log.warning("posts_unread", provider=self.name, account=username, read=len(read))
                 break

@@ -77,6 +77,32 @@ KNOWN_404 = "if not at_venue.capabilities.dedup or clock.now() >= order.deadline
 
 MUTANTS = (
     bug(
+        "one retired id fails a whole request to Pyth",
+        (
+            "maxxit.market.feeds.pyth:Pyth.quotes",
+            '"ignore_invalid_price_ids": "true"',
+            '"ignore_invalid_price_ids": "false"',
+        ),
+        test="tests/contracts/test_feeds.py",
+        beyond=True,
+    ),
+    bug(
+        "one malformed row silences a price feed",
+        ("maxxit.market.feeds.wire:each", "if refused and not found:", "if refused:"),
+        test="tests/contracts/test_feeds.py",
+        beyond=True,
+    ),
+    bug(
+        "an empty page that names a next one counts for nothing",
+        (
+            "signals_app.sources.x:XSource.fetch",
+            "places += max(1, len(items))",
+            "places += max(0, len(items))",
+        ),
+        test="tests/signals_app/test_x.py",
+        beyond=True,
+    ),
+    bug(
         "the application may empty and change what is written once",
         (
             "maxxit.console.roles:_application",

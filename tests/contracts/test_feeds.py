@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.market import quotes
-from maxxit.market.feeds import FEEDS, evm
+from maxxit.market.feeds import FEEDS, evm, wire
 from maxxit.market.feeds.base import PriceFeed
+from maxxit.market.feeds.chainlink import ROUND
 from maxxit.market.feeds.file import BAR, HEADER, FileFeed
 from maxxit.market.models import RefusedQuote
 from tests.builders import T0, RecordedClock
 from tests.market.conftest import closed_clients as closed_clients
-from tests.market.provider import OPTIONS, Provider, provider
+from tests.market.provider import OPTIONS, Provider, address, provider
 
 ONLINE = sorted(OPTIONS)
 TIMEOUT = 10.0  # seconds: this machine is shared
@@ -196,6 +197,49 @@ def test_a_key_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 # -- what only some have
+
+
+@pytest.mark.parametrize("name", ["coinbase", "coingecko", "pyth"])
+def test_one_malformed_row_silences_no_other(
+    source: Provider, time: RecordedClock, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The row of BTC has a time that is none."""
+    feed = FEEDS.open(name, name=name, timeout=TIMEOUT, **OPTIONS[name](source, ["BTC", "ETH"]))
+    source.says("BTC", "60000", T0)
+    source.says("ETH", "2000", T0)
+    moment = wire.moment
+    broken = iter([True])
+
+    def first_is_broken(value: object) -> datetime:
+        if next(broken, False):
+            raise TypeError("no time")
+        return moment(value)
+
+    monkeypatch.setattr(wire, "moment", first_is_broken)
+    assert list(feed.quotes(["BTC", "ETH"])) == ["ETH"]
+
+
+def test_an_aggregator_that_answers_no_round_silences_no_other(
+    source: Provider, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = FEEDS.open(
+        "chainlink", name="chainlink", timeout=TIMEOUT, **OPTIONS["chainlink"](source, ["BTC", "ETH"])
+    )
+    source.says("BTC", "60000", T0)
+    source.says("ETH", "2000", T0)
+    call = source.call
+    short = {address("BTC"): bytes(31)}
+    monkeypatch.setattr(
+        source, "call", lambda to, asked: short.get(to) if asked == ROUND and to in short else call(to, asked)
+    )
+    assert list(feed.quotes(["BTC", "ETH"])) == ["ETH"]
+
+
+def test_an_id_that_pyth_retired_silences_no_other(source: Provider, time: RecordedClock) -> None:
+    """Without being asked to ignore it, Hermes answers 404 for the whole request."""
+    feed = FEEDS.open("pyth", name="pyth", timeout=TIMEOUT, **OPTIONS["pyth"](source, ["BTC", "GONE"]))
+    source.says("BTC", "60000", T0)
+    assert list(feed.quotes(["BTC", "GONE"])) == ["BTC"]
 
 
 def test_coinbase_leaves_out_a_delisted_product_and_keeps_the_others(

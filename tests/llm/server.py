@@ -22,6 +22,8 @@ class ModelServer:
     """One for each call to come; when empty, `otherwise` is used."""
     otherwise: Reply | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
+    """JSON as it was read; an empty object for any other body."""
+    received: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
@@ -29,16 +31,18 @@ class ModelServer:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers POST /chat/completions and POST /messages."""
+    """Answers POST /chat/completions, POST /messages and, as a collector, POST …/v1/traces."""
 
     model: ModelServer
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        received = self.rfile.read(int(self.headers["content-length"]))
+        body = json.loads(received) if "json" in self.headers["content-type"] else {}
         model = self.model
         with model.lock:
             model.asked.append(body)
+            model.received.append(received)
             model.headers.append({name.lower(): value for name, value in self.headers.items()})
             model.in_flight += 1
             model.most_in_flight = max(model.most_in_flight, model.in_flight)
@@ -65,18 +69,50 @@ class Handler(BaseHTTPRequestHandler):
 
 def wrapped(path: str, text: str) -> dict[str, Any]:
     """`text` as the answer of the API at `path`."""
-    if path.endswith("/messages"):
-        try:
-            blocks = [{"type": "tool_use", "id": "t", "name": "Answer", "input": json.loads(text)}]
-        except ValueError:
-            blocks = [{"type": "text", "text": text}]
-        return {"model": "fake-1", "content": blocks, "usage": {"input_tokens": 100, "output_tokens": 20}}
-    message = {"role": "assistant", "content": text}
+    if not path.endswith("/messages"):
+        return choice({"content": text})
+    try:
+        used = {"type": "tool_use", "id": "toolu_1", "name": "Answer", "input": json.loads(text)}
+    except ValueError:
+        return message([{"type": "text", "text": text}], "end_turn")
+    return message([used], "tool_use")
+
+
+def choice(said: dict[str, Any], finish: str = "stop") -> dict[str, Any]:
+    """An answer in OpenAI's shape: `said` are the fields of the assistant's message."""
+    said = {"role": "assistant", "content": None, "refusal": None, **said}
     return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_777_636_800,
         "model": "fake-1",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 20},
+        "choices": [{"index": 0, "message": said, "logprobs": None, "finish_reason": finish}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
     }
+
+
+def message(blocks: list[dict[str, Any]], stop: str) -> dict[str, Any]:
+    """An answer in Anthropic's shape."""
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "fake-1",
+        "content": blocks,
+        "stop_reason": stop,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 100, "output_tokens": 20},
+    }
+
+
+def failure(path: str, http: int, kind: str, words: str, **more: Any) -> Reply:
+    """An HTTP error with a body in the shape of the API at `path`."""
+    error = {"type": kind, "message": words}
+    if path.endswith("/messages"):
+        body = {"type": "error", "error": error, "request_id": "req_1"}
+    else:
+        body = {"error": error | {"param": None, "code": None} | more}
+    return status(http, json.dumps(body), content_type="application/json")
 
 
 def says(answer: Any) -> Reply:

@@ -100,9 +100,13 @@ class Provider:
 
     def coingecko_range(self, start: int, end: int) -> str:
         points = ", ".join(f"[{at * 1000}, {price}]" for at, price in self.points if start <= at <= end)
-        return f'{{"prices": [{points}], "market_caps": [], "total_volumes": []}}'
+        return f'{{"prices": [{points}], "market_caps": [{points}], "total_volumes": [{points}]}}'
 
-    def hermes(self, ids: list[str]) -> str:
+    def hermes(self, ids: list[str], *, ignore_invalid: bool) -> str | None:
+        """None where it knows one of the ids not: then all of the request fails, unless it may ignore those."""
+        known = {provider_id("pyth", symbol) for symbol in self.prices}
+        if not ignore_invalid and not known.issuperset(ids):
+            return None
         parsed = []
         for symbol, (price, at) in self.prices.items():
             if (one := provider_id("pyth", symbol)) in ids:
@@ -122,12 +126,21 @@ class Provider:
         return json.dumps({"binary": {"encoding": "hex", "data": []}, "parsed": parsed})
 
     def rpc(self, body: dict[str, Any]) -> str:
+        answer = {"jsonrpc": "2.0", "id": body["id"]}
+        if body["method"] == "eth_chainId":
+            return json.dumps(answer | {"result": "0x1"})
+        if body["method"] != "eth_call":
+            error = {
+                "code": -32601,
+                "message": f"the method {body['method']} does not exist/is not available",
+            }
+            return json.dumps(answer | {"error": error})
         data = bytes.fromhex(body["params"][0]["data"][2:])
         assert data[:4] == evm.AGGREGATE3
         (calls,) = decode(["(address,bool,bytes)[]"], data[4:])
         results = [self.call(to, asked) for to, _, asked in calls]
         packed = encode(["(bool,bytes)[]"], [[(said is not None, said or b"") for said in results]])
-        return json.dumps({"jsonrpc": "2.0", "id": body["id"], "result": "0x" + packed.hex()})
+        return json.dumps(answer | {"result": "0x" + packed.hex()})
 
     def call(self, to: str, asked: bytes) -> bytes | None:
         """One call within the multicall; None reverts."""
@@ -177,7 +190,8 @@ class Handler(BaseHTTPRequestHandler):
         elif path[-1] == "range":
             said = self.provider.coingecko_range(int(asked["from"][0]), int(asked["to"][0]))
         else:
-            said = self.provider.hermes(asked["ids[]"])
+            lenient = asked.get("ignore_invalid_price_ids") == ["true"]
+            said = self.provider.hermes(asked["ids[]"], ignore_invalid=lenient)
         self.respond(said)
 
     def do_POST(self) -> None:

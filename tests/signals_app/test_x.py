@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import pytest
 
@@ -15,9 +17,10 @@ from signals_app.sources.base import Cursor
 from signals_app.sources.x import XSource
 from tests import builders as make
 from tests.builders import T0, RecordedClock
-from tests.fakes import FakeX, fake_x
+from tests.fakes import FakeX, Recorded, fake_x
 
 Open = Callable[..., XSource]
+RECORDED = Path(__file__).resolve().parents[1] / "conformance" / "recorded"
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +294,43 @@ def test_a_long_post_is_read_whole(x: FakeX, source: XSource) -> None:
     (post,) = source.fetch("voice", Cursor())
     assert post.text == whole
     assert "note_tweet" in x.requests[-1].query["tweet.fields"]
+
+
+def test_a_long_post_is_read_whole_under_its_new_name(x: FakeX, source: XSource) -> None:
+    """X's own client of 2026 asks for `post.fields` and reads `note_post`."""
+    whole = "I was wrong on $BTC. " * 20
+    said = item(1, text=whole[:277] + "…", note_post={"text": whole})
+    x.answers.append((200, {}, json.dumps({"data": {"id": "1000"}}).encode()))
+    x.answers.append((200, {}, json.dumps({"data": [said]}).encode()))
+    (post,) = source.fetch("voice", Cursor())
+    assert post.text == whole
+
+
+@pytest.mark.parametrize("name", ["user", "posts"])
+def test_the_fake_answers_in_the_shape_of_recorded_answers(x: FakeX, name: str) -> None:
+    """The answers that tweepy recorded of X: the same names, with values of the same types."""
+    recorded = json.loads((RECORDED / "x.json").read_text())[name]
+    x.users["Twitter"] = "783214"
+    x.says("Twitter", *[{"id": str(number), "text": "a post"} for number in range(20, 10, -1)])
+    parts = urlparse(recorded["request"].removeprefix("GET "))
+    _, _, body = x.answer(Recorded(parts.path, {"max_results": "5"}, {}))
+    assert shape(json.loads(body)) == shape(recorded["body"])
+
+
+def shape(value: Any) -> Any:
+    """Names and types; of a list those of its first element."""
+    if isinstance(value, dict):
+        return {name: shape(one) for name, one in value.items()}
+    return [shape(value[0])] if isinstance(value, list) else type(value)
+
+
+def test_empty_pages_without_end_end_the_pass(x: FakeX, server: FakeX) -> None:
+    source = XSource(base_url=x.url, posts_per_pass=30)
+    x.answers.append((200, {}, json.dumps({"data": {"id": "1000"}}).encode()))
+    page = {"meta": {"result_count": 0, "next_token": "again"}}
+    x.answers.extend([(200, {}, json.dumps(page).encode())] * 100)
+    assert list(source.fetch("voice", Cursor("1000"))) == []
+    assert len(x.requests) == 1 + 30
 
 
 def test_a_text_that_was_cut_is_refused_and_a_repost_is_not(x: FakeX, source: XSource) -> None:

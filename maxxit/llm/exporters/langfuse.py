@@ -35,9 +35,11 @@ class Langfuse(Otlp):
             "langfuse.trace.tags": [one for one in (trace.purpose, trace.agent_name) if one],
             "langfuse.observation.type": "generation",
             "langfuse.observation.level": "ERROR" if trace.status == "error" else "DEFAULT",
+            "langfuse.observation.status_message": trace.error_message[:1000],
             "langfuse.observation.input": as_json(trace.request),
             "langfuse.observation.output": as_json(trace.response),
             "langfuse.observation.model.name": trace.model,
+            "langfuse.observation.model.parameters": as_json(trace.parameters),
             "langfuse.observation.usage_details": as_json(
                 {name: count for name, count in usage.items() if count is not None}
             ),

@@ -67,12 +67,13 @@ class Chainlink:
         for symbol, said in zip(unknown, answers[len(wanted) :], strict=False):
             if said:
                 self._decimals[symbol] = int.from_bytes(said, "big")
-        with wire.shaped(self.name):
-            return {
-                symbol: self._tick(symbol, said, block_time)
-                for symbol, said in zip(wanted, answers, strict=False)
-                if said and symbol in self._decimals
-            }
+        rounds = [
+            (symbol, said)
+            for symbol, said in zip(wanted, answers, strict=False)
+            if said and symbol in self._decimals
+        ]
+        ticks = wire.each(self.name, rounds, lambda one: self._tick(*one, block_time))
+        return {tick.symbol: tick for tick in ticks}
 
     def _tick(self, symbol: str, said: bytes, block_time: int) -> Tick:
         answer, _, updated_at = _round(said)

@@ -37,30 +37,28 @@ class Coinbase:
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
         """One request per product: the only public endpoint that says when the price was true."""
-        found: dict[str, Tick] = {}
-        for symbol in symbols:
-            if symbol in self.ids and (tick := self._last(symbol)):
-                found[symbol] = tick
-        return found
+        answers = [
+            (symbol, answer)
+            for symbol in symbols
+            if symbol in self.ids and (answer := self._answer(symbol)) is not None
+        ]
+        return {tick.symbol: tick for tick in wire.each(self.name, answers, self._last) if tick}
 
-    def _last(self, symbol: str) -> Tick | None:
+    def _answer(self, symbol: str) -> Any:
+        """None where the exchange refuses the product."""
         try:
-            answer = wire.ask(self.http, "GET", f"{MARKET}/{self.ids[symbol]}/ticker", params={"limit": 1})
+            return wire.ask(self.http, "GET", f"{MARKET}/{self.ids[symbol]}/ticker", params={"limit": 1})
         except Rejected as error:  # one product that is delisted must not silence the others
             log.warning("product_refused", feed=self.name, symbol=symbol, error=str(error))
             return None
-        with wire.shaped(self.name):
-            trades = answer["trades"]
-            if not trades:
-                return None
-            return tick_of(
-                symbol,
-                self.name,
-                trades[0]["price"],
-                trades[0]["time"],
-                answer["best_bid"],
-                answer["best_ask"],
-            )
+
+    def _last(self, given: tuple[str, Any]) -> Tick | None:
+        symbol, answer = given
+        trades = answer["trades"]
+        if not trades:
+            return None
+        bid, ask = answer["best_bid"], answer["best_ask"]
+        return tick_of(symbol, self.name, trades[0]["price"], trades[0]["time"], bid, ask)
 
     def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[Page]:
         """Pages of 300 bars; the exchange leaves out bars without trades."""

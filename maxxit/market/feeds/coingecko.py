@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby, pairwise
+from typing import Any
 
 from maxxit.core.clock import bucket
 from maxxit.core.errors import Rejected
@@ -50,13 +51,12 @@ class CoinGecko:
         }
         answer = wire.ask(self.http, "GET", "simple/price", params=asked)
         with wire.shaped(self.name):
-            return {
-                symbol: Tick(
-                    symbol, wire.number(said.get("usd")), wire.moment(said["last_updated_at"]), self.name
-                )
-                for symbol, coin in wanted.items()
-                if (said := answer.get(coin))
-            }
+            known = [(symbol, said) for symbol, coin in wanted.items() if (said := answer.get(coin))]
+        return {tick.symbol: tick for tick in wire.each(self.name, known, self._tick)}
+
+    def _tick(self, known: tuple[str, Mapping[str, Any]]) -> Tick:
+        symbol, said = known
+        return Tick(symbol, wire.number(said.get("usd")), wire.moment(said["last_updated_at"]), self.name)
 
     def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[Page]:
         """Bars out of five-minute points, without volume. Only the last day has those: older is Rejected."""

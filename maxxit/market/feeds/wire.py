@@ -1,17 +1,22 @@
 """What the HTTP feeds share: a checked address, JSON without floats, numbers and times."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
+
+import structlog
 
 from maxxit.core import clock, untrusted
 from maxxit.core.config import PRODUCTION, profile, variable
 from maxxit.core.errors import Misconfigured, Retryable
 from maxxit.core.http import Client, client, fetch
 
+log = structlog.get_logger(__name__)
+Row = TypeVar("Row")
+Read = TypeVar("Read")
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 NAN = Decimal("NaN")
 
@@ -79,6 +84,22 @@ def shaped(feed: str) -> Iterator[None]:
         InvalidOperation,
     ) as error:
         raise Retryable(f"{feed} answered in another shape: {type(error).__name__} {error}") from error
+
+
+def each(feed: str, rows: Iterable[Row], read: Callable[[Row], Read]) -> list[Read]:
+    """`read` of every row. One in another shape is logged and left out; Retryable when every row is."""
+    found: list[Read] = []
+    refused: Retryable | None = None
+    for row in rows:
+        try:
+            with shaped(feed):
+                found.append(read(row))
+        except Retryable as error:
+            refused = error
+            log.warning("row_refused", feed=feed, row=str(row)[:200], error=str(error))
+    if refused and not found:
+        raise refused
+    return found
 
 
 def number(value: Any) -> Decimal:

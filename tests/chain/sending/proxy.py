@@ -107,7 +107,8 @@ class Proxy:
             self._unheard(call, how)
             return None
         if how in ERRORS or method in self.answers:
-            return call | (ERRORS.get(how) or {"result": self.answers[method]})
+            answer = {"jsonrpc": "2.0", "id": call["id"]}
+            return answer | (ERRORS.get(how) or {"result": self.answers[method]})
         if how == "stale":
             return self._stale(call)
         if method == "eth_sendRawTransaction":

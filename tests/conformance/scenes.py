@@ -1,0 +1,285 @@
+"""What the fakes are made to say, and what our own clients say to them, for `tests.conformance.serve`."""
+
+import json
+from base64 import b64encode
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from maxxit.core.errors import MaxxitError
+from maxxit.llm.exporters import EXPORTERS
+from maxxit.llm.models import LlmTrace
+from maxxit.llm.policy import ExporterStanza
+from maxxit.llm.providers import PROVIDERS
+from maxxit.llm.providers.base import Request
+from maxxit.market.feeds import FEEDS
+from signals_app.sources.base import Cursor
+from signals_app.sources.x import XSource
+from tests.chain.sending.proxy import Proxy, proxied
+from tests.fakes import fake_x
+from tests.llm import server as model
+from tests.market import exchange as coinbase
+from tests.market.exchange import exchange
+from tests.market.provider import OPTIONS, SEQUENCER, address, provider
+from trading.chain.anvil import start_anvil
+
+ZOO = Path(__file__).resolve().parents[1] / "chain" / "zoo"
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+LONG = "I was wrong on $BTC, and here is why. " * 12
+REQUEST = Request(
+    purpose="classify",
+    system="You read posts.",
+    user='{"posts": []}',
+    data={"posts": []},
+    schema={
+        "type": "object",
+        "properties": {"readings": {"type": "array", "items": {"type": "string"}}},
+        "required": ["readings"],
+        "additionalProperties": False,
+    },
+    schema_name="Answer",
+    max_tokens=650,
+)
+
+
+class Fakes:
+    """One of each, and what can be asked of them."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.x = stack.enter_context(fake_x())
+        self.models = stack.enter_context(model.running())
+        self.market = stack.enter_context(provider())
+        self.exchange = stack.enter_context(exchange())
+        self.node = stack.enter_context(start_anvil())
+        self.proxy: Proxy
+        self.proxy, self.proxy_url = stack.enter_context(proxied(self.node.url))
+
+    def urls(self) -> dict[str, str]:
+        """Where each listens."""
+        return {
+            "x": self.x.url,
+            "models": self.models.url,
+            "market": self.market.url,
+            "exchange": self.exchange.url,
+            "node": self.node.url,
+            "proxy": self.proxy_url,
+        }
+
+    # -- X
+
+    def x_says(self, posts: int) -> None:
+        """`voice` has so many posts; the newest is a long one."""
+        for held in (self.x.users, self.x.posts, self.x.requests, self.x.answers, self.x.headers):
+            held.clear()
+        items = [_post(1_900_000_000_000_000_000 + number) for number in range(posts, 0, -1)]
+        if items:
+            items[0] |= {"text": LONG[:277] + "…", "note_tweet": {"text": LONG}}
+        self.x.says("voice", *items)
+
+    def x_answers(self, status: int, headers: dict[str, str], body: Any) -> None:
+        """What goes before the next sensible answer."""
+        self.x.answers.append((status, headers, json.dumps(body).encode()))
+
+    def x_asked(self) -> list[dict[str, Any]]:
+        """Every request since `x_says`."""
+        return [asdict(one) for one in self.x.requests]
+
+    def x_ours(self, since_id: str) -> list[dict[str, str]]:
+        """Our own source reads `voice`; raises what it raises."""
+        source = XSource(base_url=self.x.url, key_env="MAXXIT_CONFORMANCE_KEY")
+        return [
+            {"id": post.post_id, "text": post.text, "at": post.posted_at.isoformat()}
+            for post in source.fetch("voice", Cursor(since_id))
+        ]
+
+    # -- models
+
+    def model_says(self, shape: str, kind: str, then: str = "") -> None:
+        """The next answer of the model server, or the next two, in the shape `openai` or `anthropic`."""
+        self.models.asked.clear()
+        self.models.headers.clear()
+        self.models.replies.clear()
+        self.models.replies.extend(ANSWERS[shape][one] for one in (kind, then) if one)
+
+    def model_asked(self) -> dict[str, Any]:
+        """The newest request."""
+        return {"body": self.models.asked[-1], "headers": self.models.headers[-1]}
+
+    def model_ours(self, shape: str, model: str = "m-1") -> dict[str, Any]:
+        """Our own adapter asks: its answer, or the class and code of its error."""
+        adapter = PROVIDERS.open(
+            shape,
+            name=shape,
+            model=model,
+            base_url=self.models.url,
+            key="sk-test",
+            temperature=0.3,
+            timeout=5.0,
+        )
+        try:
+            return asdict(adapter.complete(REQUEST))
+        except MaxxitError as error:
+            return {"error": type(error).__name__, "code": getattr(error, "code", "")}
+
+    # -- traces
+
+    def traces_ours(self, name: str) -> dict[str, Any]:
+        """Our own exporter sends two calls, one of which failed: what it counted, and what arrived."""
+        self.collect({"partialSuccess": {}})
+        stanza = ExporterStanza(
+            adapter=name,
+            base_url=self.models.url,
+            public_key_env="MAXXIT_CONFORMANCE_KEY",
+            secret_key_env="MAXXIT_CONFORMANCE_KEY",
+        )
+        taken = EXPORTERS.open(name, stanza=stanza).send(
+            [_trace(1), _trace(2, status="error", error_message="no")]
+        )
+        return {"taken": taken, **self.collected()}
+
+    def collect(self, answer: dict[str, Any]) -> None:
+        """The model server is a collector now, which answers so."""
+        self.models.received.clear()
+        self.models.headers.clear()
+        self.models.replies.clear()
+        self.models.otherwise = model.raw(json.dumps(answer).encode())
+
+    def collected(self) -> dict[str, Any]:
+        """The newest request to the collector; its body in base64."""
+        return {
+            "requests": len(self.models.received),
+            "headers": self.models.headers[-1],
+            "body": b64encode(self.models.received[-1]).decode(),
+        }
+
+    # -- prices
+
+    def market_says(self, price: str, candles: int = 0) -> None:
+        """ETH costs `price`; its last bars and points."""
+        market = self.market
+        market.fault, market.times = "", 0
+        market.requests.clear()
+        market.says("ETH", price, NOW)
+        start = int(NOW.timestamp()) - 300 * candles
+        market.candles = {start + 300 * n: ["1", "3", "2", "2.5", "10"] for n in range(candles)}
+        market.points = [(start + 300 * n, "2.5") for n in range(candles)]
+
+    def market_fault(self, fault: str, times: int) -> None:
+        """The next `times` requests fail so."""
+        self.market.misbehaves(fault, times)
+
+    def market_asked(self) -> list[str]:
+        """Paths and queries."""
+        return list(self.market.requests)
+
+    def market_ours(self, feed: str, bars: int = 0) -> dict[str, Any]:
+        """Our own feed reads ETH: the tick, the bars of the last `bars` × 5 minutes, and what it asked."""
+        self.market.requests.clear()
+        adapter: Any = FEEDS.open(feed, name=feed, **OPTIONS[feed](self.market, ["ETH"]))
+        tick = adapter.quotes(["ETH"])["ETH"]
+        quote_requests = list(self.market.requests)
+        self.market.requests.clear()
+        start = datetime.fromtimestamp(NOW.timestamp() - 300 * bars, UTC)
+        pages = [page for _, page in adapter.candles("ETH", start, NOW)] if bars else []
+        return {
+            "price": str(tick.price),
+            "at": tick.at.isoformat(),
+            "quote": quote_requests,
+            "bars": sum(len(page) for page in pages),
+            "candles": list(self.market.requests),
+        }
+
+    def chainlink(self) -> dict[str, Any]:
+        """Where the fake aggregators stand, and the moment of the fake block."""
+        return {"feed": address("ETH"), "sequencer": SEQUENCER, "block_time": self.market.block_time}
+
+    def exchange_sends(self, price: str) -> list[dict[str, Any]]:
+        """A heartbeat and a ticker to whoever is connected; what was subscribed to before."""
+        self.exchange.send(coinbase.heartbeat(0, NOW))
+        self.exchange.send(coinbase.ticker(1, "ETH-USD", price, NOW))
+        return self.exchange.subscribed
+
+    # -- nodes
+
+    def node_says(self, **changes: Any) -> None:
+        """Set the proxy before the node."""
+        self.proxy.script, self.proxy.answers = {}, {}
+        self.proxy.tell(changes)
+
+    def receipts(self) -> list[dict[str, Any]]:
+        """The receipts of other clients that tests/chain/test_zoo.py reads."""
+        read: list[dict[str, Any]] = json.loads((ZOO / "receipts.json").read_text())["entries"]
+        return read
+
+
+def _post(ident: int) -> dict[str, Any]:
+    at = datetime.fromtimestamp(NOW.timestamp() - (2_000_000_000_000_000_000 - ident) % 10**6, UTC)
+    return {
+        "id": str(ident),
+        "text": f"buying $BTC at {ident}",
+        "created_at": at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+    }
+
+
+def _trace(number: int, **changes: Any) -> LlmTrace:
+    """A row as `ask` writes it, not saved."""
+    told: dict[str, Any] = {
+        "ts": NOW,
+        "correlation_id": UUID(int=number),
+        "correlation_ids": [UUID(int=number)],
+        "agent_name": "agent",
+        "purpose": "classify",
+        "provider": "first",
+        "model": "fake-1",
+        "parameters": {"temperature": 0.3},
+        "latency_ms": 250,
+        "status": "ok",
+        "request": {"system": "You read posts.", "user": "Long $BTC here"},
+        "response": {"readings": []},
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+        "cost_usd": Decimal("0.0014"),
+    }
+    return LlmTrace(pk=number, **told | changes)
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "Answer", "arguments": '{"readings": []}'}}
+TOO_LONG = "This model's maximum context length is 8192 tokens."
+ANSWERS: dict[str, dict[str, model.Reply]] = {
+    "openai": {
+        "json": model.says({"readings": []}),
+        "tool": model.raw(json.dumps(model.choice({"tool_calls": [CALL]}, "tool_calls")).encode()),
+        "refusal": model.raw(json.dumps(model.choice({"refusal": "I will not."})).encode()),
+        "filter": model.raw(json.dumps(model.choice({"content": ""}, "content_filter")).encode()),
+        "cut": model.raw(json.dumps(model.choice({"content": '{"readings": ['}, "length")).encode()),
+        "parameter": model.failure(
+            "",
+            400,
+            "invalid_request_error",
+            "Unsupported value",
+            param="temperature",
+            code="unsupported_value",
+        ),
+        "too long": model.failure("", 400, "invalid_request_error", TOO_LONG, code="context_length_exceeded"),
+        "key": model.failure("", 401, "invalid_request_error", "Incorrect API key", code="invalid_api_key"),
+        "limited": model.failure("", 429, "requests", "Rate limit reached", code="rate_limit_exceeded"),
+        "away": model.failure("", 503, "server_error", "Overloaded"),
+    },
+    "anthropic": {
+        "json": model.says({"readings": []}),
+        "text": model.says("no JSON at all"),
+        "refusal": model.raw(json.dumps(model.message([], "refusal")).encode()),
+        "cut": model.raw(json.dumps(model.message([{"type": "text", "text": "{"}], "max_tokens")).encode()),
+        "parameter": model.failure(
+            "/messages", 400, "invalid_request_error", "`temperature` is deprecated for this model."
+        ),
+        "too long": model.failure("/messages", 400, "invalid_request_error", "prompt is too long"),
+        "key": model.failure("/messages", 401, "authentication_error", "invalid x-api-key"),
+        "limited": model.failure("/messages", 429, "rate_limit_error", "Number of requests exceeded"),
+        "away": model.failure("/messages", 529, "overloaded_error", "Overloaded"),
+    },
+}
