@@ -147,7 +147,12 @@ HOT: dict[str, tuple[Any, set[str]]] = {
     "alerts": (
         lambda: (
             alerts.WRITE,
-            {"names": ["order.quarantined"], "now": clock.now(), "since": clock.now() - timedelta(days=1)},
+            {
+                "names": ["order.quarantined"],
+                "for_customers": list(alerts.FOR_CUSTOMERS),
+                "now": clock.now(),
+                "since": clock.now() - timedelta(days=1),
+            },
         ),
         {"events_name_at"},
     ),
