@@ -66,7 +66,7 @@ def fill_world(lab: Any, safes: int, each: int) -> None:
     for _ in range(each):
         lab.advance(5)
         for purse in purses:
-            signal = make.signal(agent, usd=str(price), bucket=clock.now())
+            signal = make.signal(agent, usd=str(price), bucket=clock.now(), state="executed")
             trade_id = m.trade_id(str(purse.pk), str(signal.pk))
             data = m.open_data(
                 purse.account, trade_id, lab.world.address_of("WETH"), OPENED_WITH, 0, lab.world.now() + 600

@@ -555,6 +555,12 @@ MUTANTS = (
         ),
     ),
     bug(
+        "an exit that fails for months overflows its counter",
+        ("trading.poison:_charge", 'Least(F("attempts") + 1, MOST_ATTEMPTS)', 'F("attempts") + 1'),
+        test="tests/trading/test_poison.py",
+        beyond=True,
+    ),
+    bug(
         "a silent receiver delays the others",
         (f"{DELIVERIES}:Pass.send", "ThreadPoolExecutor(self._rules.at_once)", "ThreadPoolExecutor(1)"),
         test="tests/notify/test_neighbours.py",
