@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         received = self.rfile.read(int(self.headers["content-length"]))
-        body = json.loads(received) if "json" in self.headers["content-type"] else {}
+        body = json.loads(received) if "json" in self.headers.get("content-type", "") else {}
         model = self.model
         with model.lock:
             model.asked.append(body)
