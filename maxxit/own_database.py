@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
-from maxxit.core.embedded import Postgres
+from maxxit.core.embedded import NAME, Postgres
 from maxxit.env import read_env
 
 
@@ -39,7 +39,7 @@ def _embedded(keep: bool, durable: bool) -> Iterator[str]:
     server = Postgres(folder, ephemeral=not durable)
     server.start()
     try:
-        with _connected_to(HOST=str(server.sockets)):
+        with _connected_to(HOST=str(server.sockets), USER=NAME):
             yield f"{folder} (stopped; its files are kept)"
     finally:
         server.stop()

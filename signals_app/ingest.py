@@ -15,7 +15,7 @@ from maxxit.events.record import advance_all, record_all
 from maxxit.market.instruments import words_by_token
 from signals_app import prefilter, revise
 from signals_app.models import CtPost, RejectedPost
-from signals_app.sources.base import Cursor, PostSource, RawPost
+from signals_app.sources.base import Cursor, Paged, PostSource, RawPost
 from signals_app.states import PostState
 
 log = structlog.get_logger(__name__)
@@ -54,7 +54,8 @@ def ingest(sources: dict[str, PostSource]) -> Ingested:
             continue
         done.offered += len(posts)
         if posts or account.until_id:
-            _land(account, posts, source.unread_below(account.x_username), done)
+            below = source.unread_below(account.x_username) if isinstance(source, Paged) else ""
+            _land(account, posts, below, done)
     for name, source in sources.items():
         done.refused += _keep_refused(name, source)
     return done

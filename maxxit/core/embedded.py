@@ -136,6 +136,7 @@ class Postgres:
         self.home.mkdir(parents=True, exist_ok=True)
         if self.home != self.link and not self.link.exists():
             self.say(f"Postgres cannot run as root under {self.link.parent}: its data is in {self.home}")
+            self.link.parent.mkdir(parents=True, exist_ok=True)
             self.link.symlink_to(self.home)
         self.home.chmod(0o711)
         self.sockets.mkdir(exist_ok=True)

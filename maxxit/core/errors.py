@@ -2,7 +2,6 @@
 
 * MaxxitError
   - Retryable       no, and it may work later    -> the sweep tries again
-    - RateLimited   no, and we ask too often     -> pause before asking the same provider again
   - Rejected        no, and it never will        -> the row goes to a terminal state with the reason
   - Unknown         we cannot tell               -> ask the venue; never resend blindly
   - Misconfigured   the operator must act        -> refuse to start, naming the setting and the fix
@@ -18,15 +17,12 @@ class MaxxitError(Exception):
 
 
 class Retryable(MaxxitError):
-    """It did not happen and may work later. `after` is the provider's hint in seconds, if it gave one."""
+    """It did not happen and may work later. `after` is the provider's hint in seconds, if it gave one; `limited` says
+    that it wants fewer requests (HTTP 429)."""
 
-    def __init__(self, message: str, *, after: float | None = None) -> None:
+    def __init__(self, message: str, *, after: float | None = None, limited: bool = False) -> None:
         super().__init__(message)
-        self.after = after
-
-
-class RateLimited(Retryable):
-    """The other side wants fewer requests (HTTP 429)."""
+        self.after, self.limited = after, limited
 
 
 class Rejected(MaxxitError):

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from maxxit.core import clock, redact
-from maxxit.core.errors import RateLimited, Rejected, Retryable, Unknown
+from maxxit.core.errors import Rejected, Retryable, Unknown
 
 Client = httpx.Client
 Response = httpx.Response
@@ -84,7 +84,7 @@ def _judge(response: Response, lost: type[Retryable] | type[Unknown]) -> Respons
     where = f"{response.url.host} answered {code}"
     body = redact.text(response.text[:MAX_REFUSAL])  # servers like to quote the key that they refuse
     if code == 429:
-        raise RateLimited(f"{where}: {body[:300]}", after=retry_after(response))
+        raise Retryable(f"{where}: {body[:300]}", after=retry_after(response), limited=True)
     if code >= 500:
         raise lost(where)
     raise Rejected(f"{where}: {body[:300]}", code=f"http_{code}", body=body)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from maxxit.core.untrusted import storable
 
@@ -69,13 +69,18 @@ class PostSource(Protocol):
         """
         ...
 
+    def refused(self) -> Iterable[Refused]:
+        """What `fetch` met that was no post. It may be named again: a place is written down once."""
+        ...
+
+
+@runtime_checkable
+class Paged(Protocol):
+    """A source that may end a `fetch` before it has read all down to the cursor."""
+
     def unread_below(self, username: str) -> str:
         """The oldest post id of the last `fetch` where older posts above its cursor are still unread; empty for none.
 
         Until they are read the cursor stays: it moves only over what was read.
         """
-        ...
-
-    def refused(self) -> Iterable[Refused]:
-        """What `fetch` met that was no post. It may be named again: a place is written down once."""
         ...

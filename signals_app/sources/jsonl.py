@@ -34,10 +34,6 @@ class JsonlSource:
             start = bisect.bisect_right(posts, cursor.since - OVERLAP, key=_when) if cursor.since else 0
             yield from posts[start : bisect.bisect_right(posts, clock.now(), key=_when)]
 
-    def unread_below(self, username: str) -> str:
-        """Nothing: a file is read whole."""
-        return ""
-
     def refused(self) -> Iterable[Refused]:
         """The lines that were no post, each with its number and what is wrong with it."""
         for path in self._files():

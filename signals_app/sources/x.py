@@ -24,7 +24,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, Field, ValidationE
 
 from maxxit.core import clock, http, redact, untrusted
 from maxxit.core.config import variable
-from maxxit.core.errors import Misconfigured, RateLimited, Rejected, Retryable
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from signals_app.sources.base import Cursor, RawPost, Refused, unfit
 
 log = structlog.get_logger(__name__)
@@ -195,12 +195,10 @@ class XSource:
             )
         try:
             response = http.fetch(self.http, "GET", path, params=query)
-        except RateLimited as later:
-            self._wait(WINDOW if later.after is None else later.after)
-            raise
         except Retryable as later:
-            if later.after is not None:
-                self._wait(later.after)
+            pause = WINDOW if later.limited and later.after is None else later.after
+            if pause is not None:
+                self._wait(pause)
             raise
         if response.headers.get("x-rate-limit-remaining") == "0":
             reset = response.headers.get("x-rate-limit-reset", "")

@@ -172,9 +172,6 @@ def _post(account: "CtAccount", number: int) -> float:
                 return []
             return [RawPost(f"bench-{number}", username, "Buying $ETH here, this goes higher.", clock.now())]
 
-        def unread_below(self, username: str) -> str:
-            return ""
-
         def refused(self) -> list[Refused]:
             return []
 

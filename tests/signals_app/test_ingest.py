@@ -187,9 +187,6 @@ class Failing:
         if username in self.errors:
             raise self.errors[username]
 
-    def unread_below(self, username: str) -> str:
-        return ""
-
     def refused(self) -> Iterable[Refused]:
         return ()
 

@@ -37,9 +37,6 @@ class Offers:
     def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
         return self.posts if username == "Voice" else ()
 
-    def unread_below(self, username: str) -> str:
-        return ""
-
     def refused(self) -> Iterable[Refused]:
         return ()
 

@@ -49,6 +49,10 @@ PLAINTEXT = ("EXECUTOR_KEY", "EXECUTOR_PRIVATE_KEY", "PRIVATE_KEY")
 """Variables that other projects keep a bare key in; outside the local chain they refuse to start."""
 WEAK_PASSWORDS = 12
 """A keystore's password is at least so long outside the local chain."""
+CIPHER, KDFS = "aes-128-ctr", ("scrypt", "pbkdf2")
+"""What the Web3 Secret Storage definition (version 3) knows."""
+PARTS = ("cipher", "ciphertext", "cipherparams", "kdf", "kdfparams", "mac")
+"""The fields of its `crypto`."""
 KNOWN_ACCOUNTS = 20
 OPEN = keccak(text="open_position(address,bytes32,address,uint256,uint256,uint256)")[:4]
 CLOSE = keccak(text="close_position(address,bytes32,uint256,uint256,uint256)")[:4]
@@ -145,14 +149,40 @@ def keystore(source: KeySource = CURRENT) -> dict[str, Any]:
         raise Misconfigured(f"{name}: {error.strerror}: {given}") from None
     except ValueError:
         raise Misconfigured(f"{name} is no keystore v3: a bare key is never taken") from None
-    if not isinstance(found, dict) or found.get("version") != 3 or "crypto" not in found:
-        raise Misconfigured(f"{name} is no keystore v3")
-    return found
+    if not isinstance(found, dict):
+        raise Misconfigured(f"{name} is no keystore v3: it is no JSON object")
+    return _standard(name, found)
+
+
+def _standard(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    """The keystore with the field names of the Web3 Secret Storage definition, which other tools write in other letters
+    (`Crypto`). Raises `Misconfigured` naming the field that is missing or wrong."""
+    plain = {str(key).lower(): value for key, value in found.items()}
+    if plain.get("version") != 3:
+        raise Misconfigured(f"{name}: its field version is {plain.get('version')!r}: only version 3 is read")
+    crypto = plain.get("crypto")
+    if not isinstance(crypto, dict):
+        raise Misconfigured(f"{name}: its field crypto is missing")
+    crypto = {str(key).lower(): value for key, value in crypto.items()}
+    if missing := [key for key in PARTS if key not in crypto]:
+        raise Misconfigured(f"{name}: its field crypto.{missing[0]} is missing")
+    if crypto["kdf"] not in KDFS or crypto["cipher"] != CIPHER:
+        raise Misconfigured(
+            f"{name}: {crypto['cipher']} with {crypto['kdf']} is not read, only {CIPHER} with {' or '.join(KDFS)}"
+        )
+    return plain | {"crypto": crypto}
 
 
 def executor_address(source: KeySource = CURRENT) -> str:
-    """Whose key it is, without decrypting it: for the processes that do not sign."""
-    return str(to_checksum_address(keystore(source)["address"]))
+    """Whose key it is, without decrypting it: for the processes that do not sign. Raises `Misconfigured`."""
+    address = keystore(source).get("address")
+    try:
+        return str(to_checksum_address(f"0x{str(address).lower().removeprefix('0x')}"))
+    except ValueError:
+        raise Misconfigured(
+            f"{source.keystore}: its field address is {address!r}: add the key's address, which processes that do not "
+            "decrypt it read"
+        ) from None
 
 
 def executor_addresses() -> tuple[str, ...]:
@@ -189,7 +219,7 @@ def check_boot(chain_id: int) -> None:
     if bare := [name for name in PLAINTEXT if os.environ.get(name)]:
         raise Misconfigured(f"{bare[0]} holds a plaintext key: unset it and use an encrypted keystore")
     for source in _sources():
-        if executor_address(source) in _known_addresses():
+        if keystore(source).get("address") and executor_address(source) in _known_addresses():
             raise Misconfigured(f"{source.keystore}: this key is anvil's; the whole world has it")
         if len(_password(source)) < WEAK_PASSWORDS:
             raise Misconfigured(
@@ -232,7 +262,7 @@ def _decrypted(source: KeySource, chain_id: int) -> "LocalAccount":
         int.from_bytes(key, "big") < 2**128 or account.address in _known_addresses()
     ):
         raise Misconfigured(f"{source.keystore} holds a default key: make one of your own")
-    if account.address != (named := executor_address(source)):
+    if keystore(source).get("address") and account.address != (named := executor_address(source)):
         raise Misconfigured(f"{source.keystore} says {named} but holds the key of {account.address}")
     return account
 

@@ -154,7 +154,7 @@ def test_boot_refuses_what_is_missing_empty_or_no_keystore(
         ("", "is not set"),
         (str(tmp_path / "away"), "No such file"),
         (str(tmp_path / "plain"), "no keystore v3"),
-        (str(tmp_path / "other"), "no keystore v3"),
+        (str(tmp_path / "other"), "only version 3 is read"),
     ):
         monkeypatch.setenv("EXECUTOR_KEYSTORE", value)
         with pytest.raises(Misconfigured, match=why) as refused:
