@@ -5,7 +5,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 from django.views.generic import RedirectView
 
-from maxxit.console import health, pages
+from maxxit.console import api_errors, health, pages
 from maxxit.console.api import api
 from maxxit.console.login import Login
 from maxxit.console.metrics import metrics
@@ -19,10 +19,14 @@ urlpatterns = [
     path("login", Login.as_view(), name="login"),
     path("second-factor", second_factor, name="second-factor"),
     path("logout", LogoutView.as_view(next_page="login"), name="logout"),
+    path("health", RedirectView.as_view(pattern_name="ready")),
     path("health/live", health.live, name="live"),
     path("health/ready", health.ready, name="ready"),
     path("metrics", metrics, name="metrics"),
+    path("api", api_errors.no_such_path),
+    path("api/", api_errors.no_such_path),
     path("api/", api.urls),
+    path("api/<path:rest>", api_errors.no_such_path),
     path("admin/stop", pages.stop, name="stop"),
     path("admin/login/", RedirectView.as_view(pattern_name="login", query_string=True)),
     path("admin/", admin.site.urls),

@@ -1,6 +1,7 @@
 """The REST API: what is there, the way of each trade, and single steps by hand. See docs/api.md."""
 
 from datetime import UTC
+from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 from django.contrib.auth.decorators import login_required
@@ -15,7 +16,7 @@ from agents.states import AgentState
 from maxxit.console import api_errors, api_market, api_safes
 from maxxit.console import chain as chains
 from maxxit.console.auth import AUTH, PerCaller, caller
-from maxxit.console.inputs import ReadableJson, When
+from maxxit.console.inputs import ReadableJson, When, state_named
 from maxxit.console.owned import visible
 from maxxit.console.permissions import needs
 from maxxit.console.schemas import (
@@ -28,7 +29,7 @@ from maxxit.console.schemas import (
     SignalOut,
     StatementOut,
 )
-from maxxit.console.statement import BEGINNING, statement
+from maxxit.console.statement import BEGINNING, check_span, statement
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events import wake
@@ -154,15 +155,9 @@ def _seen(request: HttpRequest, rows: QuerySet[M]) -> QuerySet[M]:
     return visible(rows, caller(request).person)
 
 
-def _states(rows: QuerySet[M], status: str | None, known: type[Any]) -> QuerySet[M]:
+def _states(rows: QuerySet[M], status: str | None, known: type[StrEnum]) -> QuerySet[M]:
     """Those in the state; an unknown one is 422 with the known ones."""
-    if status is None:
-        return rows
-    names = [str(one) for one in known]
-    if status.lower() not in names:
-        listed = ", ".join(name.upper() for name in names)
-        raise HttpError(422, f"no status {status!r}; known: {listed}")
-    return rows.filter(state=status.lower())
+    return rows if status is None else rows.filter(state=state_named(status, known))
 
 
 def _paged(rows: QuerySet[M], page: Page, newest_by: str = "") -> dict[str, Any]:
@@ -251,6 +246,7 @@ def deployment_statement(
     if owner is None:
         raise Http404(f"there is no deployment {deployment_id}")
     start, end = (one if one is None or one.tzinfo else one.replace(tzinfo=UTC) for one in (since, until))
+    check_span(start, end)
     return statement(owner, start or BEGINNING, end or clock.now(), most=LINES).as_json()
 
 

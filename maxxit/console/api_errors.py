@@ -16,7 +16,7 @@ STATUS: tuple[tuple[type[MaxxitError], int], ...] = (
     (Retryable, 503),
     (Misconfigured, 503),
 )
-SAID_ELSEWHERE = {"not_found": 404, "not_a_uuid": 422}
+SAID_ELSEWHERE = {"not_found": 404, "not_a_uuid": 422, "no_span": 422}
 """Codes of Rejected that are no conflict."""
 
 
@@ -40,6 +40,11 @@ def refused(request: HttpRequest, error: HttpError) -> HttpResponse:
 def absent(request: HttpRequest, error: Http404) -> HttpResponse:
     """No such row, or somebody else's."""
     return _problem(404, "not_found", f"{error}: it is not there, or not yours")
+
+
+def no_such_path(request: HttpRequest, rest: str = "") -> HttpResponse:
+    """The view of every path under /api/ that is no operation."""
+    return _problem(404, "not_found", f"there is no {request.path}; /api/docs lists what there is")
 
 
 def invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:

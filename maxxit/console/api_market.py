@@ -13,17 +13,19 @@ from pydantic import Field
 
 from maxxit.console import market
 from maxxit.console.auth import READERS, Caller, caller
-from maxxit.console.inputs import When
+from maxxit.console.inputs import When, state_named
 from maxxit.console.models import ADMIN, RULES
 from maxxit.console.owned import visible
 from maxxit.console.permissions import needs
 from maxxit.console.schemas import Moment, Number, Problem, State
+from maxxit.console.statement import check_span
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.paging import SKIPPED, bounded_count
 from maxxit.market import candles, rules
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import PriceRule, RefusedQuote, RuleDelivery
+from maxxit.market.states import DeliveryState
 from maxxit.notify import endpoints
 
 router = Router(tags=["market"])
@@ -361,6 +363,7 @@ def trades(
 ) -> Any:
     """Entries and exits of your positions in a symbol, each with the bar it falls into."""
     width, begin = _width(interval), _utc(since)
+    check_span(begin, until and _utc(until))
     found = market.markers(
         caller(request).person,
         _symbol(symbol),
@@ -465,7 +468,7 @@ def deliveries(
     if rule_id:
         rows = rows.filter(rule__rule_id=rule_id)
     if status:
-        rows = rows.filter(state=status.lower())
+        rows = rows.filter(state=state_named(status, DeliveryState))
     return {"items": list(rows.order_by("-pk")[offset : offset + limit]), "count": bounded_count(rows)}
 
 

@@ -67,10 +67,13 @@ def hashed(key: str) -> str:
 def create_key(
     owner: AbstractBaseUser, name: str, scopes: Iterable[str], *, by: str, expires_at: datetime | None = None
 ) -> str:
-    """Make a key and return it: it is never shown again. Raises Rejected for an unknown scope."""
+    """Make a key and return it: it is never shown again. Raises Rejected for an unknown scope, and
+    for the scope admin where `owner` is not staff."""
     wanted = sorted(set(scopes))
     if unknown := [scope for scope in wanted if scope not in SCOPES]:
         raise Rejected(f"no scope {', '.join(unknown)}; known: {', '.join(SCOPES)}", code="unknown_scope")
+    if ADMIN in wanted and not Caller(owner, "", "", frozenset()).is_staff:
+        raise Rejected(f"{owner} is not staff, and the scope admin is for staff alone", code="not_staff")
     key = MARK + secrets.token_urlsafe(32)
     row = ApiKey.objects.create(
         owner_id=owner.pk,

@@ -1,13 +1,17 @@
-"""Input that no column can hold is refused at the door: NUL characters, lone surrogates, times out of reach."""
+"""Input that is refused: NUL characters, lone surrogates, times out of reach, unknown states and query parameters."""
 
 from collections.abc import Callable
 from datetime import datetime
+from enum import StrEnum
+from functools import wraps
 from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 from ninja.errors import HttpError
+from ninja.operation import Operation
 from ninja.parser import Parser
+from ninja.utils import contribute_operation_callback
 from pydantic import AfterValidator
 
 from maxxit.core import untrusted
@@ -25,6 +29,35 @@ def _in_reach(moment: datetime) -> datetime:
 
 When = Annotated[datetime, AfterValidator(_in_reach)]
 """A moment in the years of `YEARS`."""
+
+
+def state_named(status: str, known: type[StrEnum]) -> str:
+    """The state that a caller names, in whatever case. Raises HttpError 422 with the known ones."""
+    names = [str(one) for one in known]
+    if status.lower() not in names:
+        listed = ", ".join(name.upper() for name in names)
+        raise HttpError(422, f"no status {status!r}; known: {listed}")
+    return status.lower()
+
+
+def known_query(view: Callable[..., Any]) -> Callable[..., Any]:
+    """An operation of the API that answers 422 to a query parameter that it does not have, instead of ignoring it."""
+    known: set[str] = set()
+
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if unknown := sorted(request.GET.keys() - known):
+            listed = ", ".join(sorted(known)) or "none"
+            raise HttpError(422, f"no query parameter {', '.join(map(repr, unknown))}; known: {listed}")
+        return view(request, *args, **kwargs)
+
+    def learn(operation: Operation) -> None:
+        for model in operation.models:
+            if model.__ninja_param_source__ == "query":
+                known.update(getattr(model, "__ninja_flatten_map__", {}))
+
+    contribute_operation_callback(checked, learn)
+    return checked
 
 
 def refuse_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:

@@ -1,7 +1,9 @@
 """What the operators' commands share: `--json`, clear errors, who asked, and tables in a terminal."""
 
+import argparse
 import getpass
 import json
+import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -91,6 +93,24 @@ def operator(given: str = "") -> str:
         return f"{getpass.getuser()} on the command line"
     except (KeyError, OSError):  # a container without a user entry
         return "the command line"
+
+
+def count(text: str) -> int:
+    """The type of an option that is a number of things, from 1. argparse shows the message and exits with 2."""
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def duration(text: str) -> float:
+    """The type of an option that is a length of time, above 0, in the unit that its help names."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def by_option(parser: CommandParser) -> None:

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from ninja.errors import HttpError
 
 from maxxit.console.auth import Caller, caller
+from maxxit.console.inputs import known_query
 from maxxit.console.models import ADMIN
 
 View = Callable[..., Any]
@@ -28,6 +29,7 @@ def needs(permission: str, *, operators_only: bool = False) -> Callable[[View], 
     """An operation of the API that needs `permission`; 403 without it."""
 
     def decorate(view: View) -> View:
+        @known_query
         @wraps(view)
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             who = caller(request)

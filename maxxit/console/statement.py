@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import connection
 
 from agents.models import Deployment
+from maxxit.core.errors import Rejected
 from maxxit.core.money import ZERO, plain
 from trading import ledger
 
@@ -118,6 +119,14 @@ class Statement:
 def _told(balances: Balances) -> Iterator[dict[str, str]]:
     for (book, asset), amount in sorted(balances.items()):
         yield {"book": book, "asset": asset, "amount": plain(amount)}
+
+
+def check_span(since: datetime | None, until: datetime | None) -> None:
+    """Raises `Rejected` where both ends are given and the span would begin after its end."""
+    if since and until and since > until:
+        raise Rejected(
+            f"the span begins at {since.isoformat()}, after its end at {until.isoformat()}", code="no_span"
+        )
 
 
 def statement(deployment: Deployment, since: datetime, until: datetime, most: int | None = None) -> Statement:

@@ -11,12 +11,15 @@ from django.urls.resolvers import RoutePattern
 from tests.console.conftest import World
 
 ALLOWED = {
+    "/health",
     "/health/live",
     "/health/ready",
     "/login",
     "/admin/jsi18n/",
     "/admin/logout/",  # says that nobody is logged in
-    "/api/",  # a 404: what the API's names start with
+    "/api",  # these are 404s, in JSON
+    "/api/",
+    "/api/1",
 }
 """What a stranger may have. Anything else must send them to the login, or say 401 or 403."""
 SAMPLES = {"int": "1", "uuid": "3f2b0000-0000-4000-8000-000000000000", "path": "1", "str": "x", "slug": "x"}

@@ -7,7 +7,7 @@ from django.core.management.base import CommandParser
 
 from maxxit.console import auth
 from maxxit.console.models import READ, ApiKey
-from maxxit.console.ops import OpsCommand, by_option, operator
+from maxxit.console.ops import OpsCommand, by_option, count, operator
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 
@@ -30,7 +30,7 @@ class Command(OpsCommand):
             parser.add_argument(
                 "--scope", action="append", choices=auth.SCOPES, help="read unless given; may be repeated"
             )
-            parser.add_argument("--days", type=int, help="how long it holds (default: until revoked)")
+            parser.add_argument("--days", type=count, help="how long it holds (default: until revoked)")
         if action == "revoke":
             parser.add_argument("prefix", help="as `list` shows it")
         if action != "list":

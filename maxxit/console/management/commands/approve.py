@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from maxxit.console.ops import OpsCommand, by_option, clock_text, operator
+from maxxit.console.ops import OpsCommand, by_option, clock_text, duration, operator
 from maxxit.console.schemas import moment
 from maxxit.core import clock
 from maxxit.market.venues import venue_policy
@@ -21,7 +21,7 @@ class Command(OpsCommand):
     def options(self, parser: CommandParser, action: str) -> None:
         """What, how long and why."""
         parser.add_argument("scope", metavar="VENUE", help="a name from config/venues.yaml, or * for all")
-        parser.add_argument("--hours", type=float, default=8, help="how long it holds (default 8)")
+        parser.add_argument("--hours", type=duration, default=8, help="how long it holds (default 8)")
         parser.add_argument("--reason", required=True, help="why; it is written down")
         by_option(parser)
 

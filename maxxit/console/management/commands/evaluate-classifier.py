@@ -12,6 +12,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from maxxit.console.ops import count
 from maxxit.core import correlation
 from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.llm import evaluation
@@ -50,7 +51,7 @@ class Command(BaseCommand):
             "written; without it a target alone is no call",
         )
         parser.add_argument("--half", choices=["all", *evaluation.HALVES], default="all")
-        parser.add_argument("--batch", type=int, default=25, help="posts per call (25)")
+        parser.add_argument("--batch", type=count, default=25, help="posts per call (25)")
         parser.add_argument("--json", action="store_true")
         parser.add_argument("--plot", type=Path, help="write the calibration plot there (PNG)")
         parser.add_argument("--errors", type=int, default=20, help="how many errors to list (20)")

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db.models import Count
 
-from maxxit.console.ops import OpsCommand, by_option, clock_text, operator
+from maxxit.console.ops import OpsCommand, by_option, clock_text, duration, operator
 from maxxit.core.money import plain
 from positions import pause, watch
 from positions.models import Position
@@ -20,7 +20,7 @@ class Command(OpsCommand):
     help = "Watch the exits or pause them, see the presets, or sweep by hand. Times are UTC."
     subcommands = {
         "on": "act on stops and targets again, at once",
-        "off": "act on no stop and no target until `exits on`; flatten and closing by hand go on",
+        "off": "act on no stop and no target until `exits on --reason …`; flatten and closing by hand go on",
         "status": "whether exits are watched, what waits, and the presets of config/risk.yaml",
         "run": "one sweep now, in this process, besides those of the workers",
         "watch": "a sweep every so many seconds until Ctrl-C",
@@ -33,7 +33,7 @@ class Command(OpsCommand):
             by_option(parser)
         if action == "watch":
             parser.add_argument(
-                "--interval", type=float, default=60, help="seconds between sweeps (default 60)"
+                "--interval", type=duration, default=60, help="seconds between sweeps (default 60)"
             )
 
     def run(self, **options: Any) -> Any:
@@ -48,7 +48,8 @@ class Command(OpsCommand):
     def _off(self, options: dict[str, Any]) -> Any:
         made = pause.pause(by=operator(options["by"]), reason=options["reason"])
         self.say(
-            f"no stop and no target is acted on ({made.reason}); back with `manage.py exits on`", "ERROR"
+            f"no stop and no target is acted on ({made.reason}); back with `manage.py exits on --reason …`",
+            "ERROR",
         )
         return {"watched": False, "id": made.pk}
 

@@ -10,7 +10,7 @@ from django.core.management.base import CommandParser
 from django.db.models import Count, Q
 from django.utils.dateparse import parse_datetime
 
-from maxxit.console.ops import OpsCommand
+from maxxit.console.ops import OpsCommand, count
 from maxxit.core import clock, redact
 from maxxit.knowledge import ingest, retrieve
 from maxxit.knowledge.models import Chunk, Document, Item
@@ -61,7 +61,7 @@ class Command(OpsCommand):
             parser.add_argument("--at", type=moment, help="as it was known then (default: now)")
             parser.add_argument("--token", help="leave out what is about other tokens")
             parser.add_argument("--agent", help="leave out what is for other agents")
-            parser.add_argument("-n", type=int, default=5, help="how many (default 5)")
+            parser.add_argument("-n", type=count, default=5, help="how many (default 5)")
         if action == "retry":
             parser.add_argument("--source", default="", help="only of this source")
 

@@ -22,6 +22,7 @@ from django.utils.dateparse import parse_datetime
 from rich.console import Console
 from rich.table import Table
 
+from maxxit.console.ops import count, duration
 from maxxit.core import clock
 from maxxit.llm import statistics
 from maxxit.llm.models import LlmTrace
@@ -57,7 +58,7 @@ class Command(BaseCommand):
         """Declare the words and the filters that all of them share."""
         parser.add_argument("what", choices=["last", "watch", "follow", "summary", "agent"])
         parser.add_argument("name", nargs="?", default="", help="the agent, for `agent`")
-        parser.add_argument("-n", type=int, default=20, help="how many calls (20)")
+        parser.add_argument("-n", type=count, default=20, help="how many calls (20)")
         parser.add_argument("--agent", default="", help="only calls for this agent")
         parser.add_argument("--model", default="", help="only calls of this model")
         parser.add_argument("--purpose", default="", help="only calls for this purpose")
@@ -66,7 +67,9 @@ class Command(BaseCommand):
         parser.add_argument("--corr", type=UUID, default=None, help="only calls about this correlation id")
         parser.add_argument("--json", action="store_true", help="machine-readable, one object a line")
         parser.add_argument("--summary", action="store_true", help="the summary as well")
-        parser.add_argument("--every", type=float, default=2.0, help="seconds between looks (watch, follow)")
+        parser.add_argument(
+            "--every", type=duration, default=2.0, help="seconds between looks (watch, follow)"
+        )
         parser.add_argument("--rounds", type=int, default=0, help="stop after so many looks (0: never)")
 
     def handle(self, *_: Any, **options: Any) -> None:

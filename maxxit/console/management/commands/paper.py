@@ -7,7 +7,7 @@ from django.core.management.base import CommandParser
 from django.db import transaction
 
 from maxxit.console.checks import money
-from maxxit.console.ops import OpsCommand, by_option, clock_text, operator
+from maxxit.console.ops import OpsCommand, by_option, clock_text, count, operator
 from maxxit.console.schemas import moment
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
@@ -37,7 +37,7 @@ class Command(OpsCommand):
         parser.add_argument("--reason", default=f"paper {action}", help="for the log")
         if action == "on":
             parser.add_argument(
-                "--days", type=int, default=365, help="how long the approval holds (default 365)"
+                "--days", type=count, default=365, help="how long the approval holds (default 365)"
             )
 
     def run(self, **options: Any) -> Any:

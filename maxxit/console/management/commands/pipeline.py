@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from maxxit.console.ops import OpsCommand, by_option, operator
+from maxxit.console.ops import OpsCommand, by_option, count, operator
 from maxxit.console.schemas import moment
 from maxxit.pipeline.models import PipelineRun
 from maxxit.pipeline.now import chain_now, stage_now
@@ -27,7 +27,7 @@ class Command(OpsCommand):
         if action == "stage":
             parser.add_argument("name", choices=[stage.name for stage in SWEEPS], help="which stage")
         if action == "runs":
-            parser.add_argument("-n", type=int, default=10, help="how many (default 10)")
+            parser.add_argument("-n", type=count, default=10, help="how many (default 10)")
         else:
             by_option(parser)
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from maxxit.console.auth import person_named
-from maxxit.console.ops import OpsCommand
+from maxxit.console.ops import OpsCommand, count
 from maxxit.console.schemas import moment
 from maxxit.core.money import plain
 from maxxit.market import rules
@@ -43,11 +43,11 @@ class Command(OpsCommand):
             when.add_argument("--change", metavar="PERCENT", help="up or down, within --window")
             when.add_argument("--any", action="store_true", help="every new price")
             parser.add_argument(
-                "--window", type=int, default=60, metavar="MINUTES", help="for --change (default 60)"
+                "--window", type=count, default=60, metavar="MINUTES", help="for --change (default 60)"
             )
             parser.add_argument("--channel", default="inbox", choices=sorted(CHANNELS.known))
         if action == "inbox":
-            parser.add_argument("--limit", type=int, default=20)
+            parser.add_argument("--limit", type=count, default=20)
         if action == "webhook":
             where = parser.add_mutually_exclusive_group(required=True)
             where.add_argument("--url", help="https://…, public; prints the secret that signs what is sent")

@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from agents.models import Deployment
 from maxxit.console.ops import OpsCommand, clock_text
-from maxxit.console.statement import BEGINNING, Balances, statement
+from maxxit.console.statement import BEGINNING, Balances, check_span, statement
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.core.money import plain
@@ -40,8 +40,9 @@ class Command(OpsCommand):
                 f"there is no deployment {options['deployment']}: `manage.py portfolio` lists them",
                 code="unknown",
             )
-        since = _moment(options["since"], BEGINNING)
-        found = statement(owner, since, _moment(options["until"], clock.now(), after=True))
+        since, until = _moment(options["since"]), _moment(options["until"], after=True)
+        check_span(since, until)
+        found = statement(owner, since or BEGINNING, until or clock.now())
         told = found.as_json()
         if options["csv"]:
             if told["lines"]:
@@ -72,9 +73,9 @@ class Command(OpsCommand):
         return told
 
 
-def _moment(text: str | None, otherwise: datetime, *, after: bool = False) -> datetime:
+def _moment(text: str | None, *, after: bool = False) -> datetime | None:
     if not text:
-        return otherwise
+        return None
     try:
         return clock.day(text, after=after)
     except ValueError:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from maxxit.console.ops import OpsCommand
+from maxxit.console.ops import OpsCommand, count
 from maxxit.console.schemas import OrderOut
 from maxxit.core.money import brief
 from trading.models import Order
@@ -21,7 +21,7 @@ class Command(OpsCommand):
         parser.add_argument(
             "--status", type=str.lower, choices=[str(one) for one in OrderState], help="only in this state"
         )
-        parser.add_argument("-n", type=int, default=20, help="how many (default 20)")
+        parser.add_argument("-n", type=count, default=20, help="how many (default 20)")
 
     def run(self, **options: Any) -> Any:
         """Print the table."""
