@@ -4,7 +4,7 @@ Nothing here decides anything. The driver sets the clock, lets the recorded pric
 in their order, and runs what those wake: the very functions that the workers call.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,9 +26,9 @@ from maxxit.market.venues import venues
 from maxxit.pipeline.runs import Counts, announce
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import EXITS, STAGES
-from maxxit.replay.inputs import Inputs, check_followed, check_posts, read_candles
 from positions.tasks import exit_pass, monitor_pass, snapshot_pass
 from signals_app import ingest, tasks
+from signals_app.inputs import Inputs, check_followed, read_inputs
 from signals_app.sources.jsonl import OVERLAP, JsonlSource
 from trading import gate, ledger
 from trading.fund import fund
@@ -39,8 +39,6 @@ SOURCE = "jsonl"
 CHAIN = "maxxit.pipeline.tasks.run_pipeline"
 T = TypeVar("T")
 ONE = Decimal(1)
-SHOWN = 10
-"""Refused lines that the summary names."""
 
 
 @dataclass
@@ -117,9 +115,7 @@ def prepare(recorded: Recorded) -> Inputs:
     Raises `Misconfigured` where the files hold nothing that could be replayed.
     """
     source = JsonlSource([str(recorded.posts)])
-    posts, refused = source.everything()
-    usable, authors = check_posts(posts, refused, recorded.posts, recorded.start, recorded.end)
-    bars, warnings = read_candles(recorded.candles, recorded.start, recorded.end)
+    recorded.inputs = read_inputs(recorded.posts, recorded.candles, recorded.start, recorded.end)
     names = source.usernames()
     with clock.frozen(recorded.start):
         for deployment in cast.assemble(SOURCE, sorted(names, key=str.lower)):
@@ -133,11 +129,8 @@ def prepare(recorded: Recorded) -> Inputs:
             gate.approve(
                 name, by="replay", until=recorded.end + timedelta(days=1), reason="a replay trades on paper"
             )
-    for symbol, own in bars.items():
+    for symbol, own in recorded.inputs.bars.items():
         candles.store(symbol, own)
-    reasons = Counter(one.reason for one in refused)
-    places = tuple(f"{one.place}: {one.reason}" for one in refused[:SHOWN])
-    recorded.inputs = Inputs(usable, authors, reasons, places, bars, warnings)
     return recorded.inputs
 
 

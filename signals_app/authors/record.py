@@ -15,7 +15,6 @@ from django.db import transaction
 from agents.models import CtAccount
 from maxxit.core import clock, correlation
 from maxxit.core.errors import Misconfigured
-from maxxit.core.files import raw_lines
 from maxxit.events.record import record
 from maxxit.llm.ask import ask
 from maxxit.llm.chain import open_provider
@@ -32,7 +31,6 @@ from signals_app.authors.measure import Call, Figures, Measure, Record, measure
 from signals_app.models import CtPost, ImpactFactorHistory
 from signals_app.policy import Authors
 from signals_app.sources.base import RawPost
-from signals_app.sources.jsonl import parse
 from signals_app.verify import verify
 
 log = structlog.get_logger(__name__)
@@ -49,18 +47,10 @@ def measured_by(policy: Authors) -> Measure:
     return Measure(terms, policy.prior_calls, policy.seed)
 
 
-def posts_of(path: Path, start: datetime | None, end: datetime | None) -> list[RawPost]:
-    """The posts of a JSON-lines file written in [start, end), oldest first, each id once; other lines are skipped."""
+def once(posts: Iterable[RawPost]) -> list[RawPost]:
+    """Each post as it was first written, oldest first; edits and repetitions are left out."""
     found: dict[str, RawPost] = {}
-    for _, line in raw_lines(path):
-        post = parse(line) if line.strip() else ""
-        if (
-            isinstance(post, str)
-            or post.deleted
-            or (start and post.posted_at < start)
-            or (end and post.posted_at >= end)
-        ):
-            continue
+    for post in posts:
         found.setdefault(post.post_id, post)
     return sorted(found.values(), key=lambda post: (post.posted_at, post.post_id))
 

@@ -200,6 +200,53 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         backtest("--posts", posts, "--candles", str(tmp_path / "empty"))
 
 
+def test_refused_lines_stand_in_the_result_with_their_reasons(tmp_path: Path) -> None:
+    words = files(tmp_path)
+    found = backtest(*words)["inputs"]
+    (reason,) = found["refused"]
+    out = StringIO()
+    call_command("authors", "backtest", *words, stdout=out, no_color=True)
+
+    assert reason.startswith("not JSON")
+    assert (found["posts_usable"], found["refused"][reason]) == (4, 1)
+    assert found["refused_at"] == [f"{words[1]}:5: {reason}"]
+    assert f"refused: 1 × {reason}" in out.getvalue()
+    assert f"posts.jsonl:5: {reason}" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("lines", "more", "why"),
+    [
+        ("", (), "has no usable post"),
+        ("{broken", (), r"has no usable post; 1 lines refused, the first .*:1: not JSON"),
+        (None, ("--from", "2018-03-01", "--to", "2018-03-02"), "has no post between 2018-03-01 00:00"),
+        (None, ("--from", "2017-12-01", "--to", "2017-12-10"), "no candles in .* cover"),
+        (None, ("--from", "2017-12-02", "--to", "2017-12-01"), "is not before"),
+        (None, ("--plot", "/dev/null/plots"), "--plot /dev/null/plots is no folder"),
+    ],
+)
+def test_nothing_usable_is_exit_code_2_with_the_reason(
+    tmp_path: Path, lines: str | None, more: tuple[str, ...], why: str
+) -> None:
+    words = files(tmp_path)
+    if lines is not None:
+        Path(words[1]).write_text(lines)
+    with pytest.raises(CommandError, match=why) as refused:
+        backtest(*words, *more)
+    assert refused.value.returncode == 2
+
+
+def test_a_bad_folder_for_the_plots_is_told_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reading(*_: object) -> None:
+        raise AssertionError("read before the folder was checked")
+
+    monkeypatch.setattr("maxxit.console.management.commands.authors.read_inputs", reading)
+    with pytest.raises(CommandError, match="--plot"):
+        backtest(*files(tmp_path), "--plot", str(tmp_path / "posts.jsonl"))
+
+
 @pytest.mark.realdata
 def test_december_2017(tmp_path: Path) -> None:
     """As docs/authors.md tells it: nobody's record differs from the tide, and the pictures are drawn."""

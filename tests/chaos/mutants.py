@@ -129,6 +129,24 @@ MUTANTS = (
         beyond=True,
     ),
     bug(
+        "a query parameter that does not exist is ignored",
+        ("maxxit.console.inputs:known_query", "request.GET.keys() - known", "set() - known"),
+        test="tests/console/test_refusals.py",
+        beyond=True,
+    ),
+    bug(
+        "a customer gets a key with the scope admin",
+        ("maxxit.console.auth:create_key", "if ADMIN in wanted and not", "if False and not"),
+        test="tests/console/test_refusals.py",
+        beyond=True,
+    ),
+    bug(
+        "a file without posts of the span is backtested",
+        ("signals_app.inputs:check_posts", "if within:", "if within or posts:"),
+        test="tests/authors/test_record.py",
+        beyond=True,
+    ),
+    bug(
         "a job that is switched off alerts nobody",
         ("maxxit.pipeline.sync:report_disabled_jobs", "if name not in told", "if name in told"),
         test="tests/pipeline/test_schedule.py",

@@ -101,8 +101,8 @@ def test_agent_and_summary(hundred: list[LlmTrace]) -> None:
 
 
 def test_watch_and_follow(hundred: list[LlmTrace]) -> None:
-    assert len(lines("watch", "-n", "2", "--rounds", "2", "--every", "0")) == 4
-    assert len(lines("follow", "-n", "2", "--rounds", "2", "--every", "0")) == 2
+    assert len(lines("watch", "-n", "2", "--rounds", "2", "--every", "0.01")) == 4
+    assert len(lines("follow", "-n", "2", "--rounds", "2", "--every", "0.01")) == 2
     assert "question 100" in run("llm", "follow", "-n", "1", "--rounds", "1")
 
 

@@ -13,6 +13,7 @@ from signals_app.authors import plots
 from signals_app.authors import record as records
 from signals_app.authors.measure import HEADLINE, Record, measure, pooled
 from signals_app.authors.statistics import Estimate
+from signals_app.inputs import Inputs, check_folder, read_inputs, wrong_input
 from signals_app.policy import policy
 
 
@@ -54,12 +55,16 @@ class Command(OpsCommand):
         return self._backtest(options)
 
     def _backtest(self, options: dict[str, Any]) -> dict[str, Any]:
-        start, end = self._span(options)
+        with wrong_input():
+            start, end = self._span(options)
+            check_folder(options["plot"])
+            inputs = read_inputs(options["posts"], options["candles"], start, end)
+        self._read(inputs)
         rules = policy().authors
         given = options["delay_minutes"]
         delay = timedelta(minutes=rules.ingest_delay_minutes if given is None else given)
-        posts = records.posts_of(options["posts"], start, end)
-        series = records.series_of(options["candles"])
+        posts = records.once(inputs.posts)
+        series = {symbol: records.series(bars) for symbol, bars in inputs.bars.items()}
         if end:
             series = {token: bars.known_by(int(end.timestamp())) for token, bars in series.items()}
         calls = records.read_calls(posts, options["provider"], delay, series)
@@ -79,6 +84,7 @@ class Command(OpsCommand):
             "posts": len(posts),
             "accounts": len(voices),
             "calls": len(calls),
+            "inputs": inputs.as_json(),
             "without_calls": silent,
             "authors": [records.as_json(one) for one in found],
             "all": {plots.spoken(horizon): records.figures_json(one) for horizon, one in together.items()},
@@ -94,7 +100,18 @@ class Command(OpsCommand):
             end = clock.day(options["end"], after=True) if options["end"] else None
         except ValueError as error:
             raise Misconfigured(f"--from and --to take a date or an ISO time: {error}") from error
+        if start and end and start >= end:
+            raise Misconfigured(f"--from {options['start']} is not before --to {options['end']}")
         return start, end
+
+    def _read(self, inputs: Inputs) -> None:
+        """What was refused, and what to doubt."""
+        for reason, times in inputs.refused.most_common():
+            self.say(f"refused: {times:,} × {reason}", "WARNING")
+        for place in inputs.refused_at:
+            self.say(f"  {place}")
+        for warning in inputs.warnings:
+            self.say(f"warning: {warning}", "WARNING")
 
     def _show(self, found: list[Record]) -> None:
         heads = (

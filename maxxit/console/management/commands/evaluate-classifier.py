@@ -25,6 +25,7 @@ from maxxit.llm.reading import Post, Reading, Readings, question
 from maxxit.llm.rules.read import VERSION
 from maxxit.market.instruments import words_by_token
 from signals_app.authors import record as records
+from signals_app.sources.jsonl import JsonlSource
 
 
 class Command(BaseCommand):
@@ -93,8 +94,9 @@ class Command(BaseCommand):
             texts = evaluation.read_texts(options["posts"], wanted)
             return {post_id: Post(post_id, "", text) for post_id, text in texts.items()}
         series = records.series_of(options["candles"])
-        posts = [one for one in records.posts_of(options["posts"], None, None) if one.post_id in wanted]
-        return {one.post_id: one for one in records.as_asked(posts, series)}
+        posts, _ = JsonlSource([str(options["posts"])]).everything()
+        labelled = records.once(one for one in posts if one.post_id in wanted and not one.deleted)
+        return {one.post_id: one for one in records.as_asked(labelled, series)}
 
     def _read(
         self, labels: Sequence[Label], posts: dict[str, Post], name: str, size: int

@@ -4,8 +4,6 @@ import json
 import logging
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,8 @@ from maxxit.core.config import use_profile
 from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.own_database import own_database
 from maxxit.replay import report
-from maxxit.replay.inputs import check_output
 from maxxit.replay.run import Recorded, play, prepare
+from signals_app.inputs import check_output, wrong_input
 
 
 class Command(BaseCommand):
@@ -90,7 +88,7 @@ class Command(BaseCommand):
         with wrong_input():
             found = prepare(recorded)
         console.print(
-            f"{found.posts:,} posts of {found.authors} authors, {sum(map(len, found.bars.values())):,} candles of "
+            f"{len(found.posts):,} posts of {found.authors} authors, {sum(map(len, found.bars.values())):,} candles of "
             f"{len(found.bars)} tokens; {recorded.start:%Y-%m-%d %H:%M} to {recorded.end:%Y-%m-%d %H:%M} UTC"
         )
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
@@ -106,12 +104,3 @@ class Command(BaseCommand):
                 ),
             )
         return report.summary(recorded, report.write_events(options["events_out"]))
-
-
-@contextmanager
-def wrong_input() -> Iterator[None]:
-    """What is wrong within is the input's fault: exit code 2."""
-    try:
-        yield
-    except (MaxxitError, OSError) as error:
-        raise CommandError(str(error), returncode=2) from error

@@ -1,33 +1,45 @@
-"""What a replay is to read, checked before it begins: nothing usable is an error, never a run that reports a profit."""
+"""Files that a replay or a backtest is to read, checked before it begins.
 
+Nothing usable is an error, never a run that reports a profit.
+"""
+
+import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from maxxit.core.errors import Misconfigured
+from django.core.management.base import CommandError
+
+from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.market.feeds.bars import Bar
 from maxxit.market.feeds.file import candle_file, read_bars, unused_files
 from maxxit.market.instruments import all_instruments
 from signals_app.sources.base import RawPost, Refused
+from signals_app.sources.jsonl import JsonlSource
 
+BEGINNING, END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+"""Of a span that has no ends."""
 TOLERANCE = timedelta(hours=1)
 """How far from the ends of the span candles may begin and end."""
 JUMP = 3
 """Times from one five-minute close to the next: so much is another token or another unit."""
 SAME_BARS = 100
 """So many equal closes in two files are one token under two names."""
+SHOWN = 10
+"""Refused lines that are named each; all are counted."""
 
 
 @dataclass(frozen=True)
 class Inputs:
     """What was found; `warnings` are shown, errors were raised."""
 
-    posts: int
-    """Usable posts of the span."""
-    authors: int
+    posts: list[RawPost]
+    """The usable ones of the span."""
     refused: Counter[str]
     """Reason -> entries of the whole file."""
     refused_at: tuple[str, ...]
@@ -36,10 +48,15 @@ class Inputs:
     """Symbol -> five-minute bars, oldest first."""
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def authors(self) -> int:
+        """How many accounts wrote the posts. Names compare without case."""
+        return len({post.username.lower() for post in self.posts})
+
     def as_json(self) -> dict[str, Any]:
         """For the summary."""
         return {
-            "posts_usable": self.posts,
+            "posts_usable": len(self.posts),
             "authors": self.authors,
             "refused": dict(self.refused),
             "refused_at": list(self.refused_at),
@@ -48,13 +65,23 @@ class Inputs:
         }
 
 
+def read_inputs(path: Path, folder: Path, start: datetime | None, end: datetime | None) -> Inputs:
+    """The posts of [start, end), by default of the whole file, and the candles. Raises `Misconfigured` (see below)."""
+    posts, refused = JsonlSource([str(path)]).everything()
+    within = check_posts(posts, refused, path, start or BEGINNING, end or END)
+    times = [post.posted_at for post in within]
+    bars, warnings = read_candles(folder, start or min(times), end or max(times))
+    places = tuple(f"{one.place}: {one.reason}" for one in refused[:SHOWN])
+    return Inputs(within, Counter(one.reason for one in refused), places, bars, warnings)
+
+
 def check_posts(
     posts: list[RawPost], refused: list[Refused], path: Path, start: datetime, end: datetime
-) -> tuple[int, int]:
-    """(posts, authors) of the span [start, end). Raises `Misconfigured` where there are none, saying what is there."""
+) -> list[RawPost]:
+    """Those of the span [start, end). Raises `Misconfigured` where there are none, saying what is there."""
     within = [post for post in posts if start <= post.posted_at < end and not post.deleted]
     if within:
-        return len(within), len({post.username.lower() for post in within})
+        return within
     if posts:
         first, last = min(post.posted_at for post in posts), max(post.posted_at for post in posts)
         raise Misconfigured(
@@ -142,3 +169,26 @@ def check_output(path: Path | None) -> None:
             pass
     except OSError as error:
         raise Misconfigured(f"--events-out {path} cannot be written: {error.strerror}") from error
+
+
+def check_folder(path: Path | None) -> None:
+    """Makes the folder. Raises `Misconfigured` where files cannot be written into it, before the run."""
+    if path is None:
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Misconfigured(
+            f"--plot {path} is no folder and none can be made there: {error.strerror}"
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise Misconfigured(f"--plot {path} cannot be written into")
+
+
+@contextmanager
+def wrong_input() -> Iterator[None]:
+    """What is wrong within is the input's fault: exit code 2."""
+    try:
+        yield
+    except (MaxxitError, OSError) as error:
+        raise CommandError(str(error), returncode=2) from error

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from maxxit.core import config
 from maxxit.core.errors import Misconfigured
 from maxxit.market.feeds.file import HEADER
-from maxxit.replay import inputs
+from signals_app import inputs
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 END = START + timedelta(hours=12)
