@@ -493,7 +493,7 @@ MUTANTS = (
     ),
     bug(
         "a broken order is tried for ever",
-        ("trading.poison:_charge", 'attempts=F("attempts") + 1', 'attempts=F("attempts")'),
+        ("trading.poison:_charge", 'Least(F("attempts") + 1, MOST_ATTEMPTS)', 'F("attempts")'),
         test="tests/trading/test_settle.py",
         beyond=True,
     ),
@@ -527,7 +527,7 @@ MUTANTS = (
     ),
     bug(
         "two closing orders of one account under way at once",
-        ("trading.closing:Lanes", "if one.account in busy or len(busy)", "if len(busy)"),
+        ("trading.closing:Lanes.start", "if one.account in busy or len(busy)", "if len(busy)"),
         test="tests/trading/test_closing.py",
         beyond=True,
     ),
@@ -804,6 +804,46 @@ MUTANTS = (
         "a duplicate key is read as if it stood once",
         ("maxxit.llm.answers:_unique", "if len(made) < len(pairs):", "if False:"),
         test="tests/llm/test_answers.py",
+        beyond=True,
+    ),
+    bug(
+        "a looser limit holds at once",
+        ("trading.limit_changes:settled", "if one.at <= now:", "if True:"),
+        test="tests/trading/test_limit_changes.py",
+        beyond=True,
+    ),
+    bug(
+        "the limit of one order is never read",
+        (f"{RISK}:check_exposure", '("max_trade", ZERO, policy.max_trade_usd),', ""),
+        test="tests/trading/test_each_limit.py",
+        beyond=True,
+    ),
+    bug(
+        "every target is a rise",
+        ("maxxit.llm.rules.targets:side", "return sides.pop() if len(sides) == 1 else 0", "return UP"),
+        test="tests/llm/test_positions.py",
+        beyond=True,
+    ),
+    bug(
+        "a model's side is followed against the author's own words",
+        (
+            "signals_app.verify:verify",
+            "if DIRECTION[side] in stated.get(token, DIRECTION.values())",
+            "if True",
+        ),
+        test="tests/signals_app/test_verify.py",
+        beyond=True,
+    ),
+    bug(
+        "the cursor moves over posts that were not read",
+        ("signals_app.ingest:_land", "waits if unread_below else moved", "moved"),
+        test="tests/signals_app/test_x.py",
+        beyond=True,
+    ),
+    bug(
+        "bars of fifteen minutes are read as bars of five",
+        ("maxxit.market.feeds.file:_check_spacing", "min(gaps) > BAR", "False"),
+        test="tests/market/test_file.py",
         beyond=True,
     ),
 )
