@@ -27,6 +27,7 @@ from signals_app.models import CtPost, Signal
 from signals_app.outcome import raise_to
 from signals_app.policy import Generate
 from signals_app.score import Call, Declined, Proposed, Rules
+from signals_app.size import size_model
 
 log = structlog.get_logger(__name__)
 
@@ -170,7 +171,7 @@ def _store(agent: Agent, token: str, facts: Facts, made: Proposed, expires_at: d
                 stop_loss_pct=made.stop_loss_pct,
                 take_profit_pct=made.take_profit_pct,
                 leverage=made.leverage,
-                size_model={"preset": agent.sizing_preset, "posts": len(scored.calls)},
+                size_model=size_model(agent.sizing_preset, scored.confidence, len(scored.calls)),
                 risk_model={
                     "evidence": {name: round(value, 6) for name, value in scored.evidence.items()},
                     "weights": agent.weights,

@@ -58,6 +58,7 @@ def test_a_call_becomes_a_pending_signal_with_its_levels_and_its_post(agent: Age
     assert (signal.agent, signal.token, signal.side, signal.state) == (agent, "ETH", "long", "pending")
     assert (signal.confidence, signal.entry_price) == (D("0.72"), D(2000))
     assert (signal.stop_loss_pct, signal.take_profit_pct, signal.leverage) == (D(6), D(18), D(1))
+    assert signal.size_model == {"preset": "moderate", "posts": 1, "tier": "high", "size": "0.08"}
     assert (signal.bucket, signal.expires_at) == (T0, T0 + 6 * HOUR)
     assert [one.pk for one in signal.posts.all()] == [post.pk]
     assert signal.correlation_id == post.correlation_id

@@ -1,0 +1,35 @@
+"""A signal names the tier and the size that its order will have."""
+
+from decimal import Decimal
+from itertools import product
+
+import pytest
+
+from signals_app.size import size_model, tier
+from trading import sizing
+from trading.policy import policy
+
+D = Decimal
+
+
+def test_the_tier_is_the_orders() -> None:
+    for hundredths, posts in product(range(101), range(8)):
+        confidence = D(hundredths) / 100
+        assert tier(confidence, posts) == sizing.tier(confidence, posts), (confidence, posts)
+
+
+@pytest.mark.parametrize("preset", ["conservative", "moderate", "aggressive"])
+@pytest.mark.parametrize("confidence", ["0.2", "0.5", "0.9"])
+def test_the_size_is_that_of_an_order_that_nothing_else_bounds(preset: str, confidence: str) -> None:
+    told = size_model(preset, D(confidence), 0)
+    rules = policy().sizing[preset].model_copy(update={"max_usd": D(10**9)})  # type: ignore[index]  # a name of the file
+    found = sizing.size(rules, equity=D(1000), exposure=D(0), confidence=D(confidence), posts=0)
+
+    assert told["tier"] == found.tier
+    assert D(told["size"]) * 1000 == found.notional
+
+
+def test_what_was_there_before_stays() -> None:
+    assert size_model("moderate", D("0.55"), 3) == {
+        "preset": "moderate", "posts": 3, "tier": "high", "size": "0.08",
+    }  # fmt: skip
