@@ -125,8 +125,9 @@ INSERT INTO positions (id, deployment_id, signal_id, entry_order_id, exit_order_
                        trailing_activation, trailing_pct)
 SELECT i, {DEPLOYMENT}, {SIGNAL}, i * 3 - 2, CASE WHEN p.over THEN i * 3 - 1 END, {SYMBOL}, 'long',
        CASE WHEN p.over THEN 'closed' ELSE 'open' END, 1, CASE WHEN p.over THEN 1 ELSE 0 END, {PRICE},
-       CASE WHEN p.over THEN {PRICE} + i %% 21 - 10 END, 50, 500, {AT} + interval '7 days',
-       CASE WHEN p.over THEN 1 ELSE 0 END, CASE WHEN p.over THEN 'take_profit' ELSE '' END, {AT},
+       CASE WHEN p.over THEN {PRICE} + i %% 21 - 10 END, 50, 500,
+       CASE WHEN p.over THEN {AT} ELSE %(now)s END + interval '7 days', CASE WHEN p.over THEN 1 ELSE 0 END,
+       CASE WHEN p.over THEN 'take_profit' ELSE '' END, {AT},
        CASE WHEN p.over THEN {AT} + interval '1 hour' END, 0.2, CASE WHEN p.over THEN i %% 21 - 10 ELSE 0 END, 0,
        {CORRELATION}, CASE WHEN i %% 4 = 0 THEN 400 END, CASE WHEN i %% 4 = 0 THEN 1 END
 FROM generate_series(1, %(positions)s) AS i CROSS JOIN LATERAL (SELECT i <= %(closed)s AS over) AS p
