@@ -276,7 +276,7 @@ def measure(options: argparse.Namespace) -> int:
         prepare(0)
     slow = False
     if not options.only:
-        history, bare = time_sweeps(options.rounds * 3).values()
+        history, bare = time_sweeps(options.rounds * 10).values()
         slow = history > bare * SWEEP_RATIO
         print(
             f"sweep {history:.2f} ms with history, {bare:.2f} ms without: {history / bare:.2f} ×", flush=True
