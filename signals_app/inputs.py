@@ -158,17 +158,17 @@ def _doubts(found: dict[str, list[Bar]]) -> list[str]:
     return doubts
 
 
-def check_output(path: Path | None) -> None:
+def check_output(option: str, path: Path | None) -> None:
     """Raises `Misconfigured` where `path` cannot be written, before an hour of work is lost."""
     if path is None:
         return
     if path.is_dir():
-        raise Misconfigured(f"--events-out {path} is a folder")
+        raise Misconfigured(f"{option} {path} is a folder")
     try:
         with path.open("ab"):
             pass
     except OSError as error:
-        raise Misconfigured(f"--events-out {path} cannot be written: {error.strerror}") from error
+        raise Misconfigured(f"{option} {path} cannot be written: {error.strerror}") from error
 
 
 def check_folder(path: Path | None) -> None:

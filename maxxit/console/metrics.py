@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from maxxit.console import checks, figures, status
-from maxxit.console.auth import address, caller_of
+from maxxit.console.auth import address, caller_of, has_key
 from maxxit.pipeline.models import CanaryMark
 from maxxit.pipeline.stages import SWEEPS
 from positions import pause, performance
@@ -110,9 +110,11 @@ class Machine(Collector):
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For staff, for a key, or from this very machine (which a proxy of ours is not)."""
+    """For staff, for a key of staff, or from this very machine (which a proxy of ours is not)."""
     if not _may(request):
-        message = "metrics are for staff, for a key (Authorization: Bearer), or from the machine itself"
+        message = (
+            "metrics are for staff, for a key of staff (Authorization: Bearer), or from the machine itself"
+        )
         return JsonResponse({"code": "unauthenticated", "message": message}, status=401)
     registry = CollectorRegistry()
     registry.register(Machine())
@@ -122,15 +124,15 @@ def metrics(request: HttpRequest) -> HttpResponse:
 def _may(request: HttpRequest) -> bool:
     from django.conf import settings
 
-    if not settings.ENV.behind_proxy and address(request) in LOOPBACK:
-        return True
-    bearer = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-    if key := request.headers.get("X-API-Key", bearer):
+    if has_key(request):  # then by the key alone, as in the API
+        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
         try:
-            who = caller_of(key, address(request))
+            who = caller_of(request.headers.get("X-API-Key", bearer), address(request))
         except HttpError:  # too many refused keys from this address
             return False
         return who is not None and _operates(who.person)
+    if not settings.ENV.behind_proxy and address(request) in LOOPBACK:
+        return True
     return _operates(request.user)
 
 

@@ -16,6 +16,7 @@ failure must outlive the exception. Raises, after the trace was written:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -46,6 +47,10 @@ class Asked(Generic[M]):
     """Of the row in `llm_traces`; 0 when none is kept."""
     provider: str
     model: str
+    latency_ms: int
+    """Of every exchange that this answer took, a repair included."""
+    cost_usd: Decimal
+    """The same."""
 
 
 def ask(
@@ -57,11 +62,13 @@ def ask(
     agent: str = "",
     account: str = "",
     provider: Provider | None = None,
+    keep: bool = True,
 ) -> Asked[M]:
     """The answer to the question `purpose` about `data`. `provider` replaces the configured chain (tests).
 
     `account` is whom the question is about (an author, by default the agent): it has a daily number of calls of its
-    own.
+    own. With `keep` False nothing is stored and no budget, slot or circuit breaker of the live system is read: for
+    measurements, which need no database.
     """
     redact.know_environment()
     rules = policy()
@@ -74,6 +81,7 @@ def ask(
         account=account or agent,
         prompt_sha256=prompt.sha256,
         schema_sha256=recordings.digest(request.schema),
+        keep=keep,
     )
     asker = Asker(rules, recordings_in_force(), schema, call)
     failures: list[Failure] = []
@@ -83,7 +91,9 @@ def ask(
         except (Retryable, Rejected, ProviderRefused) as error:
             failures.append(error)
         else:
-            return Asked(answer, trace_id, link.provider.name, model)
+            return Asked(
+                answer, trace_id, link.provider.name, model, asker.spent.latency_ms, asker.spent.cost_usd
+            )
     raise _verdict(purpose, failures)
 
 

@@ -1,6 +1,7 @@
 """One provider, one question: limits, the call itself, validation, one repair, a trace for each exchange."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from time import perf_counter
 from typing import Generic, TypeVar
 
@@ -32,11 +33,20 @@ class ProviderRefused(Misconfigured):
     """A provider does not know our key, our money, the model or a setting: the question is not to blame."""
 
 
+@dataclass(slots=True)
+class Spent:
+    """What the exchanges of one question took."""
+
+    latency_ms: int = 0
+    cost_usd: Decimal = Decimal(0)
+
+
 class Asker(Generic[M]):
     """Asks the links of a chain the same question, one after the other."""
 
     def __init__(self, rules: LlmPolicy, kept: Recordings, schema: type[M], call: trace.Call) -> None:
         self._rules, self._recordings, self._schema, self._call = rules, kept, schema, call
+        self.spent = Spent()
 
     @property
     def replays(self) -> bool:
@@ -112,11 +122,17 @@ class Asker(Generic[M]):
                 call.cost_usd = link.stanza.cost(error.answer.prompt_tokens, error.answer.completion_tokens)
             error.args = (redact.text(str(error)),)  # providers like to quote the key that they refuse
             call.error, call.latency_ms = str(error), _ms(started)
+            self._count(call)
             trace.write(call)
             raise
         call.answer, call.latency_ms, call.model = answer, _ms(started), answer.model
         call.cost_usd = link.stanza.cost(answer.prompt_tokens, answer.completion_tokens)
+        self._count(call)
         return call, answer.text
+
+    def _count(self, call: trace.Call) -> None:
+        self.spent.latency_ms += call.latency_ms
+        self.spent.cost_usd += call.cost_usd
 
     def _answer(self, link: Link, request: Request) -> Answer:
         """From this process, from the record, or from the network; always redacted."""
@@ -132,7 +148,8 @@ class Asker(Generic[M]):
                     " the model or its parameters are not those of the recording"
                 )
             return found
-        answer = self._redacted(self._call_out(link, request))
+        ask = self._call_out if self._call.keep else _measure
+        answer = self._redacted(ask(link, request))
         if self._recordings.mode == "record":
             recordings.save(folder, provider, request, answer)
         return answer
@@ -174,6 +191,11 @@ class Asker(Generic[M]):
 
     def _redacted(self, answer: Answer) -> Answer:
         return replace(answer, text=clean(answer.text, self._schema), model=redact.text(answer.model))
+
+
+def _measure(link: Link, request: Request) -> Answer:
+    """Over the network, without breaker, slots and budget: those belong to the live system."""
+    return link.provider.complete(request)
 
 
 def _ms(started: float) -> int:

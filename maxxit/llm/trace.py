@@ -40,6 +40,8 @@ class Call:
     answer: Answer | None = None
     cost_usd: Decimal = Decimal(0)
     error: str = ""
+    keep: bool = True
+    """False: only the log has it."""
 
 
 def enabled() -> bool:
@@ -64,7 +66,7 @@ def write(call: Call) -> int:
     response = parsed(call.answer.text) if call.answer else None
     error = redact.text(call.error)
     _log(call, error, request, response)
-    if not stored():
+    if not (call.keep and stored()):
         return 0
     ids = list(dict.fromkeys(call.correlation_ids))
     current = correlation.current()

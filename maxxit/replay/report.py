@@ -10,10 +10,10 @@ from uuid import UUID
 
 from django.db import connection
 from django.db.models import Count, QuerySet, Sum
-from rich.console import Console
 from rich.table import Table
 
 from maxxit.core.money import ZERO, plain, usdc
+from maxxit.core.terminal import Console
 from maxxit.events.models import Event
 from maxxit.replay.run import Recorded
 from positions.models import Position

@@ -110,7 +110,14 @@ def _read_by_model(posts: Sequence[Post], name: str) -> Iterator[Reading]:
         batch = posts[place : place + BATCH]
         data = question(batch, words_by_token())
         corrs = [correlation.born("post", post.post_id) for post in batch]
-        asked = ask(purpose="classify", data=data, schema=Readings, correlation_ids=corrs, provider=provider)
+        asked = ask(
+            purpose="classify",
+            data=data,
+            schema=Readings,
+            correlation_ids=corrs,
+            provider=provider,
+            keep=False,
+        )
         yield from asked.answer.readings
 
 

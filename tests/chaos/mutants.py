@@ -846,6 +846,24 @@ MUTANTS = (
         test="tests/market/test_file.py",
         beyond=True,
     ),
+    bug(
+        "an evaluation writes into the live traces",
+        ("maxxit.llm.trace:write", "call.keep and stored()", "stored()"),
+        test="tests/llm/test_evaluate.py",
+        beyond=True,
+    ),
+    bug(
+        "an evaluation spends the live budget",
+        ("maxxit.llm.call:Asker._answer", "if self._call.keep else _measure", "if True else _measure"),
+        test="tests/llm/test_evaluate.py",
+        beyond=True,
+    ),
+    bug(
+        "a session makes a refused key good for the metrics",
+        ("maxxit.console.metrics:_may", "if has_key(request):", "if False:"),
+        test="tests/console/test_health.py",
+        beyond=True,
+    ),
 )
 
 

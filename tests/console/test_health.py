@@ -116,3 +116,23 @@ def test_behind_a_proxy_everybody_comes_from_this_machine(
 ) -> None:
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"behind_proxy": True}))
     assert Client().get("/metrics").status_code == 401
+
+
+def test_the_short_address_of_health_is_readiness(db: None) -> None:
+    answers = [Client().get(path, follow=True) for path in ("/health", "/health/ready")]
+
+    assert answers[0].status_code == answers[1].status_code
+    assert answers[0].json()["checks"].keys() == answers[1].json()["checks"].keys()
+
+
+@pytest.mark.parametrize("name", ["x-api-key", "authorization"])
+def test_metrics_judge_a_request_with_a_key_by_the_key_alone(world: World, name: str) -> None:
+    """A refused key is not made good by a session of staff, nor by the machine's own address."""
+    browser = Client(REMOTE_ADDR="127.0.0.1")
+    browser.force_login(world.staff)
+    assert browser.get("/metrics").status_code == 200
+    form = "Bearer {}" if name == "authorization" else "{}"
+    for key in (world.key(world.alice)["x-api-key"], "mxk_nobody", ""):
+        assert browser.get("/metrics", headers={name: form.format(key)}).status_code == 401
+    good = form.format(world.key(world.staff)["x-api-key"])
+    assert Client(REMOTE_ADDR="192.0.2.1").get("/metrics", headers={name: good}).status_code == 200

@@ -41,7 +41,9 @@ class Command(OpsCommand):
             "--to", dest="end", help="last day (included) or moment of posts and of bars, UTC"
         )
         parser.add_argument(
-            "--provider", default="rules", help="who reads the posts (rules); others are traced"
+            "--provider",
+            default="rules",
+            help="who reads the posts: rules (the default) or a name of config/llm.yaml",
         )
         parser.add_argument("--delay-minutes", type=int, help="from the writing of a post until we hold it")
         parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write the plots there (PNG)")

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
+from maxxit.core.terminal import Console
 from maxxit.market import candles
 from maxxit.market.backfill import backfill, candle_feed
 from maxxit.market.instruments import all_instruments, instrument

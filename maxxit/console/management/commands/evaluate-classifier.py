@@ -1,10 +1,13 @@
 """`manage.py evaluate-classifier --labelled FILE --posts FILE`: how well the configured reader reads.
 
+Nothing is written: no trace and no budget of the live system, whoever reads.
+
 Exit codes: 0 done and every floor held, 1 a floor (--min-…) was missed, 2 a file, a label or the provider is wrong.
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from time import perf_counter
@@ -16,16 +19,33 @@ from maxxit.console.ops import count
 from maxxit.core import correlation
 from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.llm import evaluation
-from maxxit.llm.ask import ask
+from maxxit.llm.ask import Asked, ask
 from maxxit.llm.chain import open_provider
 from maxxit.llm.evaluation import Figures, Judged, Label
-from maxxit.llm.models import LlmTrace
 from maxxit.llm.policy import policy
 from maxxit.llm.reading import Post, Reading, Readings, question
 from maxxit.llm.rules.read import VERSION
 from maxxit.market.instruments import words_by_token
 from signals_app.authors import record as records
+from signals_app.inputs import check_output
 from signals_app.sources.jsonl import JsonlSource
+
+
+@dataclass
+class Cost:
+    """What the calls of a model took: nothing for the rules."""
+
+    calls: int = 0
+    latency_ms: int = 0
+    usd: Decimal = Decimal(0)
+    providers: set[str] = field(default_factory=set)
+
+    def add(self, asked: Asked[Readings]) -> None:
+        """Count one answer."""
+        self.calls += 1
+        self.latency_ms += asked.latency_ms
+        self.usd += asked.cost_usd
+        self.providers.add(f"{asked.provider} {asked.model}")
 
 
 class Command(BaseCommand):
@@ -42,8 +62,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--provider",
             default="rules",
-            help="rules (the default: in this process, no database, key or profile needed), a name of config/llm.yaml, "
-            "or chain for the providers that classify is configured with",
+            help="rules (the default: in this process, no key or profile needed), a name of config/llm.yaml, or chain "
+            "for the providers that classify is configured with; whoever reads, no database is needed",
         )
         parser.add_argument(
             "--candles",
@@ -63,6 +83,7 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         """Do it."""
         try:
+            check_output("--plot", options["plot"])
             labels = [
                 label
                 for label in evaluation.read_labels(options["labelled"])
@@ -75,11 +96,11 @@ class Command(BaseCommand):
                     f"{options['posts']} lacks {len(missing)} of {len(labels)} posts: {missing[:3]}"
                 )
             started = perf_counter()
-            judged, calls = self._read(labels, posts, options["provider"], options["batch"])
+            judged, cost = self._read(labels, posts, options["provider"], options["batch"])
         except (MaxxitError, OSError) as error:
             raise CommandError(str(error), returncode=2) from error
         figures = evaluation.judge(judged)
-        told = self._told(figures, calls, perf_counter() - started)
+        told = self._told(figures, cost, perf_counter() - started)
         if options["plot"]:
             _plot(figures, options["plot"])
         if options["json"]:
@@ -100,13 +121,14 @@ class Command(BaseCommand):
 
     def _read(
         self, labels: Sequence[Label], posts: dict[str, Post], name: str, size: int
-    ) -> tuple[list[Judged], list[int]]:
-        """Every label with its reading, and the ids of the traces: none of the rules."""
+    ) -> tuple[list[Judged], Cost]:
+        """Every label with its reading, and what the calls took."""
+        cost = Cost()
         if name == "rules":
             readings = {one.post_id: one for one in records.read_by_rules(posts.values())}
-            return [_judged(label, posts, readings) for label in labels], []
+            return [_judged(label, posts, readings) for label in labels], cost
         provider = None if name == "chain" else open_provider(name, policy().provider(name))
-        judged, calls = [], []
+        judged = []
         for place in range(0, len(labels), size):
             batch = labels[place : place + size]
             asked = ask(
@@ -115,34 +137,31 @@ class Command(BaseCommand):
                 schema=Readings,
                 correlation_ids=[correlation.born("evaluation", one.post_id) for one in batch],
                 provider=provider,
+                keep=False,
             )
-            calls.append(asked.trace_id)
+            cost.add(asked)
             readings = {reading.post_id: reading for reading in asked.answer.readings}
             judged += [_judged(one, posts, readings) for one in batch]
-        return judged, calls
+        return judged, cost
 
-    def _told(self, figures: Figures, calls: list[int], seconds: float) -> dict[str, Any]:
-        traces = list(LlmTrace.objects.filter(pk__in=calls)) if calls else []
+    def _told(self, figures: Figures, cost: Cost, seconds: float) -> dict[str, Any]:
         accuracy = figures.side_accuracy
         return {
             "posts": figures.posts,
-            "provider": sorted({f"{trace.provider} {trace.model}" for trace in traces})
-            or [f"rules {VERSION}"],
+            "provider": sorted(cost.providers) or [f"rules {VERSION}"],
             "classes": {name: counts.as_json() for name, counts in figures.classes.items()},
             "side_accuracy": None if accuracy is None else round(accuracy, 4),
             "confusion": figures.confusion,
             "calibration": figures.calibration,
-            "calls": len(calls),
+            "calls": cost.calls,
             "seconds": round(seconds, 3),
-            "latency_ms_per_call": round(sum(trace.latency_ms for trace in traces) / len(traces), 1)
-            if traces
-            else None,
-            "cost_usd": f"{sum((trace.cost_usd for trace in traces), Decimal(0)):f}",
+            "latency_ms_per_call": round(cost.latency_ms / cost.calls, 1) if cost.calls else None,
+            "cost_usd": f"{cost.usd:f}",
         }
 
     def _report(self, told: dict[str, Any], figures: Figures, errors: int) -> None:
         say = self.stdout.write
-        say(f"{told['posts']} posts read by {', '.join(told['provider']) or 'an untraced provider'}")
+        say(f"{told['posts']} posts read by {', '.join(told['provider'])}")
         say(f"{'class':10} {'precision':>9} {'recall':>7} {'f1':>7} {'found':>6} {'false':>6} {'missed':>7}")
         for name, one in told["classes"].items():
             shares = " ".join(

@@ -19,11 +19,11 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandParser
 from django.db.models import QuerySet
 from django.utils.dateparse import parse_datetime
-from rich.console import Console
 from rich.table import Table
 
 from maxxit.console.ops import count, duration
 from maxxit.core import clock
+from maxxit.core.terminal import Console
 from maxxit.llm import statistics
 from maxxit.llm.models import LlmTrace
 

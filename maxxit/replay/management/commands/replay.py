@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from maxxit.core import clock
 from maxxit.core.config import use_profile
 from maxxit.core.errors import MaxxitError, Misconfigured
+from maxxit.core.terminal import Console
 from maxxit.own_database import own_database
 from maxxit.replay import report
 from maxxit.replay.run import Recorded, play, prepare
@@ -57,7 +57,7 @@ class Command(BaseCommand):
         try:
             use_profile(options["profile"])
             with wrong_input():
-                check_output(options["events_out"])
+                check_output("--events-out", options["events_out"])
                 recorded = self._recorded(options)
             logging.disable(logging.WARNING)  # what the steps log is in the events
             with own_database(keep=options["keep"]) as where:
