@@ -1,7 +1,7 @@
 """What may be traded: symbols, their names in posts, and the steps of their prices and quantities."""
 
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from functools import cache
 
 from maxxit.core.config import Policy, load
@@ -44,6 +44,11 @@ class Instrument:
     def round_price(self, price: Decimal) -> Decimal:
         """`price` in USD on the nearest tick."""
         return (price / self.tick).quantize(Decimal(1), rounding=ROUND_HALF_EVEN) * self.tick
+
+    def round_price_against(self, price: Decimal, side: str) -> Decimal:
+        """`price` in USD on a tick, never better for who trades: up for a buy, down for a sell (0 below one tick)."""
+        rounding = ROUND_CEILING if side == "buy" else ROUND_FLOOR
+        return (price / self.tick).quantize(Decimal(1), rounding=rounding) * self.tick
 
     def round_quantity(self, quantity: Decimal) -> Decimal:
         """`quantity` rounded down to whole lots: never more than was asked for."""

@@ -8,14 +8,14 @@ so that a repeat changes nothing.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 from django.db import transaction
 
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected
-from maxxit.core.money import USDC, ZERO, usdc
+from maxxit.core.money import USDC, USDC_UNIT, ZERO, usdc
 from maxxit.market import quotes
 from maxxit.market.instruments import instrument
 from trading.models import PaperBalance, PaperFill, PaperOrder
@@ -59,6 +59,8 @@ class PaperVenue(Venue):
             raise Rejected("the order came after its deadline", code="deadline_passed")
         if not quotes.latest([told["symbol"]], closing=True) and not _is_urgent(told):
             raise Rejected(f"the paper exchange has no quote of {told['symbol']}", code="no_price")
+        if Decimal(told["quantity"]) <= ZERO:
+            raise Rejected("the paper exchange takes no order of no quantity", code="no_quantity")
         order, new = PaperOrder.objects.get_or_create(
             client_order_id=prepared.ref, defaults=_terms(told) | {"accepted_at": clock.now()}
         )
@@ -100,7 +102,8 @@ class PaperVenue(Venue):
     def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
         """The quote made worse by the slippage; the depth only makes an order take longer."""
         quote = quotes.latest([symbol]).get(symbol)
-        return self._worse(quote.price, symbol, side) if quote else None
+        price = self._worse(quote.price, symbol, side) if quote else ZERO
+        return price if price > ZERO else None
 
     def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
         """Never anything: the paper exchange is always open."""
@@ -111,21 +114,22 @@ class PaperVenue(Venue):
         self._move(account, USDC, usdc(amount))
 
     def _worse(self, price: Decimal, symbol: str, side: str) -> Decimal:
-        return instrument(symbol).round_price(
-            price * (1 + self.slippage if side == "buy" else 1 - self.slippage)
-        )
+        worse = price * (1 + self.slippage if side == "buy" else 1 - self.slippage)
+        return instrument(symbol).round_price_against(worse, side)
 
     def _match(self, order: PaperOrder) -> None:
-        """Fill what is left, up to the depth, at the quote made worse by the slippage."""
+        """Fill what is left, up to the depth, at the quote made worse by the slippage; nothing below one tick."""
         quote, left = _quote(order), order.quantity - order.filled
         at = quote.price if quote else order.last_price
         if at is None or left <= ZERO or order.canceled:
             return
         token, now = instrument(order.symbol), clock.now()
         price = self._worse(at, order.symbol, order.side)
+        if price <= ZERO:
+            return
         quantity = min(left, max(token.round_quantity(self.depth_usd / price), token.lot))
-        cash = usdc(quantity * price)
-        fee = usdc(cash * self.fee)
+        cash = (quantity * price).quantize(USDC_UNIT, ROUND_CEILING if order.side == "buy" else ROUND_FLOOR)
+        fee = (cash * self.fee).quantize(USDC_UNIT, ROUND_CEILING)
         age = max(round((now - quote.at).total_seconds()), 0) if quote else None
         PaperFill.objects.create(
             order=order, quantity=quantity, price=price, cash=cash, fee=fee, quote_age_seconds=age, at=now
