@@ -113,20 +113,12 @@ WITH purses AS (
         WHERE deployment_id = p.id AND day < %(today)s ORDER BY day DESC LIMIT 1
     ) AS s
     GROUP BY p.account
-), best AS (
-    SELECT account, max(pnl) AS pnl
-    FROM (
-        SELECT p.account, s.day, sum(s.equity - s.deposits) AS pnl
-        FROM purses p JOIN pnl_snapshots s ON s.deployment_id = p.id
-        GROUP BY p.account, s.day
-    ) AS days
-    GROUP BY account
 )
 SELECT account, coalesce(w.equity, 0), coalesce(p.deposits, 0), coalesce(m.equity, 0), coalesce(m.pnl, 0),
        greatest(b.pnl, 0)
 FROM (SELECT DISTINCT account FROM purses) AS a
 LEFT JOIN worth w USING (account) LEFT JOIN paid p USING (account)
-LEFT JOIN midnight m USING (account) LEFT JOIN best b USING (account)
+LEFT JOIN midnight m USING (account) LEFT JOIN best_pnls b USING (account)
 ORDER BY account
 """
 """(account, equity, deposits less withdrawals, equity and PnL at the last midnight, best PnL of any midnight)"""

@@ -241,3 +241,16 @@ class PnlSnapshot(models.Model):
 
     def __str__(self) -> str:
         return f"{self.deployment} {self.day}"
+
+
+class BestPnl(models.Model):
+    """The highest PnL at which an account has stood at any midnight. Only `performance.take_snapshots` writes here."""
+
+    account = models.CharField(max_length=80, primary_key=True)
+    pnl = models.DecimalField(**COLUMN, help_text="USD: equity less what was paid in, of all its deployments")
+
+    class Meta:
+        db_table = "best_pnls"
+
+    def __str__(self) -> str:
+        return f"{self.account}: {self.pnl}"

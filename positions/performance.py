@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Case, DecimalField, F, OuterRef, QuerySet, Subquery, Value, When
 
 from maxxit.core.money import COLUMN
@@ -88,11 +88,24 @@ FROM agent_deployments d
 WHERE d.state <> 'draft'
 ON CONFLICT (deployment_id, day) DO NOTHING
 """
+BEST = """
+INSERT INTO best_pnls (account, pnl)
+SELECT d.account, sum(s.equity - s.deposits)
+FROM pnl_snapshots s JOIN agent_deployments d ON d.id = s.deployment_id
+WHERE s.day = %(day)s
+GROUP BY d.account
+ON CONFLICT (account) DO UPDATE SET pnl = excluded.pnl WHERE best_pnls.pnl < excluded.pnl
+"""
 
 
 def take_snapshots(day: date) -> int:
-    """Each deployment's equity, realised and unrealised PnL for the UTC `day` that has ended; once per day."""
+    """Each deployment's equity, realised and unrealised PnL for the UTC `day` that has ended; once per day.
+
+    Raises each account's best PnL where that day ended higher. Returns the number of new snapshots.
+    """
     midnight = datetime.combine(day, time(0), tzinfo=UTC)
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(SNAPSHOTS, {"day": midnight, "next": midnight + timedelta(days=1)})
-        return int(cursor.rowcount)
+        taken = int(cursor.rowcount)
+        cursor.execute(BEST, {"day": day})
+        return taken

@@ -135,6 +135,10 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         ),
         {"orders_in_flight", "orders_entries_created"},
     ),
+    "guard: figures of every account": (
+        lambda: (health.FIGURES, {"today": clock.now().date()}),
+        {"ledger_flows"},
+    ),
     "guard: prices of what is held": (lambda: (health.PRICES, {"stale": clock.now()}), set()),
     "payments of a deployment": (
         lambda: (performance.FLOWS, {"accounts": ["deployment:1"]}),
@@ -143,6 +147,10 @@ HOT: dict[str, tuple[Any, set[str]]] = {
     "daily figures of each deployment": (
         lambda: (performance.SNAPSHOTS, {"day": clock.now() - timedelta(days=1), "next": clock.now()}),
         {"positions_results", "ledger_flows"},
+    ),
+    "best PnL of each account": (
+        lambda: (performance.BEST, {"day": clock.now().date()}),
+        {"pnl_snapshots_day"},
     ),
     "alerts": (
         lambda: (

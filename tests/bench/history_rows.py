@@ -192,6 +192,9 @@ FROM generate_series((%(now)s - make_interval(days => %(days)s))::date, (%(now)s
                      '1 day') AS day
 CROSS JOIN agent_deployments d
 """
+BEST = """
+INSERT INTO best_pnls (account, pnl) SELECT account, 0 FROM agent_deployments
+"""
 CHAIN = """
 INSERT INTO chain_signers (id, chain_id, address, next_nonce) VALUES (1, 1, '0x01', 1000000);
 INSERT INTO chain_transactions (id, idempotency_key, chain_id, signer_id, nonce, terms, "to", calldata, gas_limit,
@@ -244,7 +247,7 @@ FROM ct_posts p WHERE p.id %% 3 = 0
 """
 STEPS = (
     POSTS, SIGNALS, SIGNAL_POSTS, ORDERS, POSITIONS, RESULTS, FILLS, LEDGER, DEPOSITS, BALANCES, EVENTS,
-    CANDLES, SNAPSHOTS, CHAIN, MESSAGES, PAPER, TRACES,
+    CANDLES, SNAPSHOTS, BEST, CHAIN, MESSAGES, PAPER, TRACES,
 )  # fmt: skip
 SECONDARY = """
 SELECT indexdef, format('DROP INDEX %%I', indexname) FROM pg_indexes

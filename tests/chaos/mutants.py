@@ -691,6 +691,12 @@ MUTANTS = (
         beyond=True,
     ),
     bug(
+        "an account's best PnL follows its last midnight",
+        ("positions.performance:BEST", "WHERE best_pnls.pnl < excluded.pnl", ""),
+        test="tests/positions/test_guard.py",
+        beyond=True,
+    ),
+    bug(
         "an account that cannot be read trades on",
         (f"{HEALTH}:_balances", '["unread"] = name', '["unread"] = ""'),
         test="tests/positions/test_guard.py",

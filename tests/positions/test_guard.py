@@ -409,3 +409,20 @@ def test_a_snapshot_knows_what_was_paid_in() -> None:
     assert performance.take_snapshots(date(2026, 3, 1)) == 0, "once a day"
     row = PnlSnapshot.objects.get()
     assert (row.equity, row.deposits) == (D(1000), D(1000))
+
+
+@pytest.mark.django_db
+def test_an_account_falls_from_the_best_midnight_of_all_its_deployments_together(time: RecordedClock) -> None:
+    one = make.booked_deployment(make.agent(), usdc="1000", account="shared")
+    two = make.booked_deployment(make.agent(), usdc="1000", account="shared")
+    for day, (first, second) in enumerate([(300, 0), (200, 300), (-100, -300)], start=1):
+        for held, won in ((one, first), (two, second)):
+            left = D(1000 + won) - performance.total_equity([held.pk])
+            ledger.post(
+                f"fill:{held.pk}:{day}",
+                [ledger.Move("venue:paper", ledger.account_of(held.pk), "USDC", left, "trade")],
+            )
+        performance.take_snapshots(date(2026, 2, day))
+    (health,) = guard.read().accounts
+    assert (health.best_pnl, health.pnl) == (D(500), D(-400))
+    assert health.fallen == D(900)
