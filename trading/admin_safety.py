@@ -203,7 +203,7 @@ class PaperFillAdmin(History):
 
     list_display = ("at", "order", "amount", "usd", "cash_usdc", "fee_usdc")
     list_select_related = ("order",)
-    search_fields = ("order__client_order_id__exact", "order__account")
+    search_fields = ("order__client_order_id__exact", "order__account__exact")
     amount = number_column("quantity")
     usd = number_column("price", "price (USD)")
     cash_usdc = number_column("cash", "cash (USDC)")
