@@ -6,6 +6,7 @@ folder of `config/profiles/` whose files are laid over the plain ones, key by ke
 """
 
 import os
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import cache
@@ -48,10 +49,26 @@ def config_dir() -> Path:
     return Path(os.environ.get("MAXXIT_CONFIG_DIR", ROOT / "config"))
 
 
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key which stands twice: else the last one would hold, unseen."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping. Raises `ConstructorError`, which names the line of the second key."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value} stands twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
 def read_yaml(path: Path) -> Any:
     """The parsed file. Raises `Misconfigured` when it is missing or not YAML."""
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506  # a SafeLoader
     except FileNotFoundError:
         raise Misconfigured(f"{path} is missing: restore it from the repository") from None
     except yaml.YAMLError as error:
@@ -95,6 +112,10 @@ def check_profile(name: str) -> None:
     if name not in ("", PRODUCTION) and not (folder / name).is_dir():
         known = ", ".join(sorted({PRODUCTION, *(path.name for path in folder.glob("*") if path.is_dir())}))
         raise Misconfigured(f"MAXXIT_PROFILE: no profile {name!r} in {folder}; known: {known}")
+    plain = {path.name for path in config_dir().glob("*.yaml")}
+    for path in sorted(folder.glob(f"{name}/*")) if name else ():
+        if path.suffix in (".yaml", ".yml") and path.name not in plain:
+            raise Misconfigured(f"{path} lies over no file of {config_dir()}{_meant(path.name, plain)}")
 
 
 def use_profile(name: str) -> None:
@@ -118,23 +139,40 @@ def load(name: str, schema: type[P]) -> P:
 @cache
 def _read(name: str, schema: type[BaseModel]) -> BaseModel:
     path = config_dir() / f"{name}.yaml"
-    values = read_yaml(path)
+    values, top = read_yaml(path), None
     over = config_dir() / "profiles" / profile() / f"{name}.yaml"
     if profile() and over.exists():
-        values, path = _overlay(values, read_yaml(over)), over
+        top = read_yaml(over)
+        values = _overlay(values, top)
     try:
         return schema.model_validate(_floats_to_text(values))
     except ValidationError as error:
-        wrong = "; ".join(_said(problem, schema) for problem in error.errors())
-        raise Misconfigured(f"{path}: {wrong}") from None
+        wrong = "; ".join(
+            f"{over if _has(top, problem['loc']) else path}: {_said(problem, schema)}"
+            for problem in error.errors()
+        )
+        raise Misconfigured(wrong) from None
+
+
+def _has(values: Any, path: Sequence[int | str]) -> bool:
+    """Whether a file gives the value at `path`: the file to name where that is wrong."""
+    for part in path:
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return bool(path)
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _said(problem: ErrorDetails, schema: type[BaseModel]) -> str:
     """One wrong key in words; beside a key that nobody knows stands the one that looks most like it."""
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        near = get_close_matches(str(problem["loc"][-1]), _names(schema.model_json_schema()), n=1)
-        return f"{key}: no such key" + (f"; did you mean {near[0]}?" if near else "")
+        return f"{key}: no such key" + _meant(str(problem["loc"][-1]), _names(schema.model_json_schema()))
     return f"{key}: {problem['msg']} (got {problem.get('input')!r})"
 
 

@@ -394,15 +394,22 @@ def hurried_owner(script: Script) -> None:
         )  # fmt: skip
         script.sign(wanted)
         for policy in (script.policy, wanted):
-            script.skew(symbol, script.edge(symbol, buy=True, policy=policy))
-            name = script.open(symbol, policy.max_trade)
-            script.skew(symbol, script.edge(symbol, buy=False, policy=policy))
-            script.close(name)
+            _drain(script, symbol, policy)
         if script.rng.random() < 0.2:
             script.cancel(script.rng.choice(keys))
         script.wait(max(1, before.loosen_delay + script.rng.choice((-12, 1, 12))))
-        script.skew(symbol, script.edge(symbol, buy=True))
-        script.open(symbol, script.policy.max_trade)
+        _drain(script, symbol, script.policy)
+
+
+def _drain(script: Script, symbol: str, policy: m.Policy) -> None:
+    """Round trips at the edge of `policy`, ever smaller, so that the last cents of a budget go too."""
+    size = min(policy.max_trade, policy.loss_budget * 5_000 // policy.slippage_bps)
+    for part in (1, 2, 6):
+        script.skew(symbol, script.edge(symbol, buy=True, policy=policy))
+        name = script.open(symbol, max(size // part, policy.min_trade))
+        script.skew(symbol, script.edge(symbol, buy=False, policy=policy))
+        script.close(name)
+        script.wait(12)
 
 
 def anything(script: Script) -> None:

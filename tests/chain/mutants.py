@@ -265,7 +265,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("    if delay == 0 or not self._loosens(msg.sender, slot, policy, tokens):\n", "    if delay == 0:\n"),
     ),
     _bug(
-        "the pending policy names its own delay", "test_each_limit_tightens_at_once_and_loosens_after_the_delay",
+        "the pending policy names its own delay", "test_a_shorter_delay_waits_the_longer_one",
         ("    delay: uint256 = self.slots[msg.sender][slot].loosen_delay\n    if",
          "    delay: uint256 = policy.loosen_delay\n    if"),
     ),

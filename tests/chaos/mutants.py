@@ -825,6 +825,16 @@ MUTANTS = (
         beyond=True,
     ),
     bug(
+        "a misspelt limit is ignored",
+        (
+            "maxxit.core.config:_read",
+            "schema.model_validate(_floats_to_text(values))",
+            "schema.model_validate(_floats_to_text(values), extra='ignore')",
+        ),
+        test="tests/core/test_config.py",
+        beyond=True,
+    ),
+    bug(
         "every target is a rise",
         ("maxxit.llm.rules.targets:side", "return sides.pop() if len(sides) == 1 else 0", "return UP"),
         test="tests/llm/test_positions.py",

@@ -20,6 +20,7 @@ from maxxit.market.quotes import _Feeds
 from maxxit.market.venues import _Venues
 from maxxit.pipeline.schedule import _Schedule
 from signals_app.policy import SignalsPolicy
+from trading.chain.chains import _Chains
 from trading.policy import RiskPolicy
 
 read: Any = config._read.__wrapped__  # as often as we like, without its memory
@@ -160,6 +161,57 @@ def test_a_profile_is_laid_over_the_plain_file_key_by_key(
     found = read("risk", RiskPolicy)
 
     assert (found.account.max_open_orders, found.account.max_orders_per_minute) == (7, 5)
+
+
+@pytest.mark.parametrize(
+    ("over", "key", "file"),
+    [
+        (
+            "account: {max_open_order: 7}",
+            "account.max_open_order: no such key; did you mean max_open_orders",
+            "demo",
+        ),
+        ("max_trade: 7", "max_trade: no such key; did you mean max_trade_usd", "demo"),
+        ("symbols: {ETH: {cooldown_seconds: 7}}", "did you mean cooldown_seconds_per_symbol", "demo"),
+        ("max_trade_usd: 7", "price_band_pct", "plain"),
+    ],
+)
+def test_a_wrong_key_is_named_with_the_file_that_has_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, over: str, key: str, file: str
+) -> None:
+    profile = folder / "profiles" / "demo" / "risk.yaml"
+    profile.write_text(over)
+    if file == "plain":
+        change(folder / "risk.yaml", "price_band_pct", to=0)
+    monkeypatch.setenv("MAXXIT_PROFILE", "demo")
+
+    with pytest.raises(Misconfigured, match=key) as refused:
+        read("risk", RiskPolicy)
+    assert str(refused.value).startswith(f"{profile if file == 'demo' else folder / 'risk.yaml'}: ")
+
+
+def test_a_misspelt_limit_of_a_safes_plan_is_refused(folder: Path) -> None:
+    path = folder / "chains.yaml"
+    path.write_text(path.read_text().replace("  loss_budget:", "  los_budget:"))
+
+    with pytest.raises(Misconfigured, match=r"policy\.los_budget: no such key; did you mean loss_budget"):
+        read("chains", _Chains)
+
+
+@pytest.mark.parametrize("second", ["max_trade_usd: 9000000", "account: {max_open_orders: 1}"])
+def test_a_key_that_stands_twice_is_refused(folder: Path, second: str) -> None:
+    path = folder / "risk.yaml"
+    path.write_text(f"{path.read_text()}\n{second}\n")
+
+    with pytest.raises(Misconfigured, match=rf"the key {second.partition(':')[0]} stands twice"):
+        read("risk", RiskPolicy)
+
+
+def test_a_profile_file_that_lies_over_nothing_is_refused(folder: Path) -> None:
+    (folder / "profiles" / "demo" / "riks.yaml").write_text("max_trade_usd: 7\n")
+
+    with pytest.raises(Misconfigured, match=r"riks\.yaml lies over no file .*did you mean risk\.yaml"):
+        config.check_profile("demo")
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones(folder: Path) -> None:

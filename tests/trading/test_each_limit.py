@@ -3,7 +3,7 @@ fails here."""
 
 import re
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +15,6 @@ from maxxit.core import config
 from maxxit.core.errors import Misconfigured
 from tests.builders import IDLE, facts
 from trading import risk
-from trading.contracts.module import Policy as ModulePolicy
 from trading.limit_changes import flat
 from trading.policy import RiskPolicy, policy
 from trading.risk import Load
@@ -168,13 +167,6 @@ def test_every_limit_has_its_case() -> None:
 def test_the_test_that_is_named_exists(pattern: str) -> None:
     path, name = ELSEWHERE[pattern]
     assert f"def {name}(" in (ROOT / path).read_text()
-
-
-@pytest.mark.parametrize("name", [one.name for one in fields(ModulePolicy)])
-def test_every_limit_of_the_module_has_a_test_on_the_chain(name: str) -> None:
-    """Keys, receivers and limits of the contract: each stands in a test of its properties."""
-    text = (ROOT / "tests/chain/test_properties.py").read_text()
-    assert re.search(rf"\b{name}\b", text)
 
 
 @pytest.mark.parametrize(
