@@ -17,7 +17,7 @@ from positions.exits import FORGET_REFUSALS_AFTER, levels, retry_after
 from positions.models import Position, ProfitMark
 from positions.states import PositionState
 from trading import ledger, poison
-from trading.limits_in_force import risk_limits
+from trading.limits_in_force import protective_limits
 from trading.models import Fill, Order
 from trading.states import IN_FLIGHT
 from trading.wiring import venue
@@ -73,7 +73,7 @@ def _open(order_id: int) -> Position:
         return grown
     if order.signal is None or order.average_price is None:
         raise ValueError(f"entry order {order.pk} was filled without a signal or a price")
-    rules = risk_limits().exits[order.deployment.agent.exit_preset]  # type: ignore[index]  # the column's choices
+    rules = protective_limits().exits[order.deployment.agent.exit_preset]  # type: ignore[index]  # the column's choices
     exits = levels(
         rules,
         side=order.position_side,

@@ -18,7 +18,7 @@ from maxxit.core import clock
 from maxxit.core.money import ZERO
 from positions.health import AccountHealth, Health, read
 from trading import gate
-from trading.limits_in_force import risk_limits
+from trading.limits_in_force import protective_limits
 from trading.models import KillSwitch
 from trading.policy import PlatformTriggers, RateTrigger, Triggers
 
@@ -154,7 +154,9 @@ def _sum(amounts: Iterable[Decimal]) -> Decimal:
 def watch() -> list[str]:
     """Look, and pull the switch for every cause that is not latched or quiet; returns the causes pulled now."""
     quiet = _quiet()
-    pulls = [one for one in decide(read(), risk_limits().triggers) if (one.account, one.cause) not in quiet]
+    pulls = [
+        one for one in decide(read(), protective_limits().triggers) if (one.account, one.cause) not in quiet
+    ]
     switches = [
         KillSwitch(
             level=one.level,

@@ -12,7 +12,7 @@ from maxxit.core import clock
 from maxxit.core.money import USDC, ZERO
 from maxxit.market.models import Quote
 from trading import reconcile, risk
-from trading.limits_in_force import risk_limits
+from trading.limits_in_force import protective_limits
 from trading.models import KillSwitch
 from trading.policy import Triggers
 from trading.states import IN_FLIGHT
@@ -174,7 +174,7 @@ Found = dict[str, dict[str, Any]]
 
 def read() -> Health:
     """The figures of this moment."""
-    now, rules = clock.now(), risk_limits().triggers
+    now, rules = clock.now(), protective_limits().triggers
     found: Found = {}
     _figures(found, now)
     _prices(found, now, rules)

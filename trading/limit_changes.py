@@ -118,11 +118,15 @@ def with_limits(policy: RiskPolicy, limits: Limits) -> RiskPolicy:
 
 
 def is_looser(key: str, old: Value, new: Value) -> bool:
-    """Whether `new` lets through what `old` stopped. A limit that appears is stricter, one that goes is looser."""
-    how = STRICTER[key.rpartition(".")[2]]
-    if how is Stricter.NOT_A_LIMIT or old is None:
+    """Whether `new` lets through what `old` stopped. A limit that appears is stricter, one that goes is looser.
+
+    A preset's own stop loss takes the place of the signal's, which may be the nearer one: every change of one waits.
+    """
+    name = key.rpartition(".")[2]
+    how = STRICTER[name]
+    if how is Stricter.NOT_A_LIMIT or (old is None and name != "stop_loss_pct"):
         return False
-    if new is None or how is Stricter.UNKNOWN:
+    if old is None or new is None or how is Stricter.UNKNOWN:
         return True
     if how is Stricter.LEVEL:
         return LEVEL_ORDER.index(str(new)) < LEVEL_ORDER.index(str(old))
@@ -134,7 +138,7 @@ def is_looser(key: str, old: Value, new: Value) -> bool:
 
 def settled(in_force: Limits, waiting: Mapping[str, Waiting], configured: Limits, now: datetime) -> Standing:
     """What is in force now. A looser value waits from the moment that it was first seen; another one begins anew."""
-    delay = timedelta(seconds=int(Decimal(str(in_force.get("loosen_after_seconds") or 0))))
+    delay = timedelta(seconds=int(Decimal(str(in_force["loosen_after_seconds"]))))
     limits: dict[str, Value] = {}
     still: dict[str, Waiting] = {}
     changes = []

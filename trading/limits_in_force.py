@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import structlog
 from django.db import transaction
 
 from maxxit.core import clock
@@ -14,17 +15,41 @@ from trading.limit_changes import Standing, Value, Waiting, flat, settled, with_
 from trading.models import LimitsInForce
 from trading.policy import RiskPolicy, policy
 
+log = structlog.get_logger(__name__)
+
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+"""What a row raises that is not as this module stores it."""
+
 
 def risk_limits() -> RiskPolicy:
-    """The policy that orders, exits and triggers are held against now.
+    """The policy that entries are held against now; stores and records what changes.
 
-    One query where nothing changed. A row that cannot be read raises, which stops entries.
+    One query and no lock where nothing changed. A row that cannot be read raises, which stops entries.
     """
     configured = policy()
     row = LimitsInForce.objects.first()
-    if row is not None and not row.waiting and row.limits == _stored(flat(configured)):
+    if row is None:
+        return with_limits(configured, refresh(configured).limits)
+    standing = _standing(row, configured)
+    if _differs(row, standing):
+        standing = refresh(configured)
+    return with_limits(configured, standing.limits)
+
+
+def protective_limits() -> RiskPolicy:
+    """The same for what protects positions: their exits, and the triggers of the kill switch.
+
+    Stores and locks nothing. A row that cannot be read stops no exit: the configured limits hold then.
+    """
+    configured = policy()
+    row = LimitsInForce.objects.first()
+    if row is None:
         return configured
-    return with_limits(configured, refresh(configured).limits)
+    try:
+        return with_limits(configured, _standing(row, configured).limits)
+    except UNREADABLE as error:
+        log.error("limits_unreadable", error=str(error))
+        return configured
 
 
 @transaction.atomic
@@ -36,10 +61,9 @@ def refresh(configured: RiskPolicy) -> Standing:
     )
     if new:
         return Standing(wanted, {})
-    standing = settled(_loaded(row.limits), _waiting(row.waiting), wanted, now)
-    limits, waiting = _stored(standing.limits), _stored_waiting(standing)
-    if (limits, waiting) != (row.limits, row.waiting):
-        row.limits, row.waiting, row.changed_at = limits, waiting, now
+    standing = _standing(row, configured)
+    if _differs(row, standing):
+        row.limits, row.waiting, row.changed_at = _stored(standing.limits), _stored_waiting(standing), now
         row.save()
     for one in standing.changes:
         record(
@@ -49,10 +73,18 @@ def refresh(configured: RiskPolicy) -> Standing:
     return standing
 
 
+def _standing(row: LimitsInForce, configured: RiskPolicy) -> Standing:
+    return settled(_loaded(row.limits), _waiting(row.waiting), flat(configured), clock.now())
+
+
+def _differs(row: LimitsInForce, standing: Standing) -> bool:
+    return (row.limits, row.waiting) != (_stored(standing.limits), _stored_waiting(standing))
+
+
 def waiting() -> dict[str, Waiting]:
-    """The looser limits that are not in force yet, by key."""
+    """The looser limits that are not in force yet, by key. Raises `UNREADABLE`."""
     row = LimitsInForce.objects.first()
-    return _waiting(row.waiting) if row else {}
+    return _standing(row, policy()).waiting if row else {}
 
 
 def _stored(limits: dict[str, Value]) -> dict[str, Any]:

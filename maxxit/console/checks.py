@@ -246,17 +246,27 @@ def candle_gaps() -> Check:
     return Check("candles", not bad, told[:300], fill)
 
 
+def _limits() -> Check:
+    try:
+        waiting = sorted(limits_in_force.waiting().items())
+    except limits_in_force.UNREADABLE as error:
+        return Check(
+            "limits",
+            False,
+            f"the row of risk_limits_in_force cannot be read, so entries are stopped: {error!r}"[:300],
+            "restore the row, or delete it: the configured limits then hold at once",
+        )
+    listed = "; ".join(f"{key} {one.value} from {one.at:%Y-%m-%d %H:%M} UTC" for key, one in waiting)
+    return Check("limits", True, f"looser limits that wait: {listed}"[:300] if waiting else "as configured")
+
+
 def gates() -> Iterator[Check]:
     """What may leave. A closed gate is no fault, so these never fail; they say what stands."""
     latched = gate.kill_level()
     yield Check(
         "kill switch", not latched, f"latched: {latched}" if latched else "not pulled", _release(latched)
     )
-    later = limits_in_force.waiting()
-    told = "; ".join(
-        f"{key} {one.value} from {one.at:%Y-%m-%d %H:%M} UTC" for key, one in sorted(later.items())
-    )
-    yield Check("limits", True, f"looser limits that wait: {told}"[:300] if later else "as configured")
+    yield _limits()
     stopped = sorted({one.account for one in gate.latched() if one.account})
     yield Check("stopped accounts", True, f"{len(stopped)}: {', '.join(stopped[:5])}" if stopped else "none")
     left = flatten.unclosed()

@@ -835,6 +835,22 @@ MUTANTS = (
         beyond=True,
     ),
     bug(
+        "a limits row that cannot be read stops exits",
+        (
+            "trading.limits_in_force:protective_limits",
+            "except UNREADABLE as error:",
+            "except MemoryError as error:",
+        ),
+        test="tests/trading/test_limit_changes.py",
+        beyond=True,
+    ),
+    bug(
+        "exits wait for the lock of the limits",
+        ("trading.limits_in_force:risk_limits", "if _differs(row, standing):", "if row.waiting:"),
+        test="tests/trading/test_limit_changes.py",
+        beyond=True,
+    ),
+    bug(
         "every target is a rise",
         ("maxxit.llm.rules.targets:side", "return sides.pop() if len(sides) == 1 else 0", "return UP"),
         test="tests/llm/test_positions.py",

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maxxit.console.checks import gates
 from maxxit.core import clock
 from maxxit.events.models import Event
 from tests.builders import T0
 from tests.conftest import RecordedClock
 from trading import limits_in_force
 from trading.limit_changes import STRICTER, Stricter, Value, Waiting, flat, is_looser, settled, with_limits
-from trading.limits_in_force import risk_limits
+from trading.limits_in_force import protective_limits, risk_limits
 from trading.models import LimitsInForce
 from trading.policy import RiskPolicy, policy
 
@@ -79,6 +80,22 @@ def test_nothing_looser_is_in_force_before_its_delay(steps: list[tuple[str, int,
             assert not all(is_looser(name, one, limits[name]) for one in old_enough)
 
 
+@pytest.mark.parametrize(
+    ("key", "old", "new", "looser"),
+    [
+        ("exits.signal.stop_loss_pct", None, D(5), True),
+        ("exits.signal.stop_loss_pct", D(5), None, True),
+        ("exits.signal.stop_loss_pct", D(5), D(4), False),
+        ("exits.signal.hard_stop_pct", None, D(5), False),
+        ("exits.signal.hard_stop_pct", D(5), None, True),
+    ],
+)
+def test_a_limit_that_appears_is_stricter_except_a_stop_in_place_of_the_signals(
+    key: str, old: Value, new: Value, looser: bool
+) -> None:
+    assert is_looser(key, old, new) == looser
+
+
 def configure(monkeypatch: pytest.MonkeyPatch, made: RiskPolicy) -> None:
     monkeypatch.setattr(limits_in_force, "policy", lambda: made)
 
@@ -130,10 +147,61 @@ def test_shortening_the_delay_waits_for_the_delay_in_force(
 
 
 @pytest.mark.django_db
-def test_nothing_is_written_while_nothing_changes(
-    time: RecordedClock, django_assert_num_queries: Any
+def test_one_query_and_no_lock_while_nothing_changes(
+    time: RecordedClock, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
     risk_limits()
-    with django_assert_num_queries(1):
+    for made in (
+        policy(),
+        changed("max_trade_usd", D(9000)),
+    ):  # as configured; and while a looser limit waits
+        configure(monkeypatch, made)
         risk_limits()
+        for read in (risk_limits, protective_limits):
+            with django_assert_num_queries(1) as asked:
+                assert read().max_trade_usd == 5000
+            assert "FOR UPDATE" not in asked.captured_queries[0]["sql"]
     assert LimitsInForce.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_what_protects_positions_sees_the_limits_in_force_and_stores_nothing(
+    time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert protective_limits().max_trade_usd == 5000
+    assert LimitsInForce.objects.count() == 0
+    risk_limits()
+    stored = LimitsInForce.objects.values().get()
+    made = with_limits(policy(), flat(policy()) | {"max_trade_usd": D(9000), "account.max_open_orders": D(2)})
+    configure(monkeypatch, made)
+    found = protective_limits()
+    assert (found.max_trade_usd, found.account.max_open_orders) == (5000, 2)
+    assert LimitsInForce.objects.values().get() == stored
+    risk_limits()
+    configure(monkeypatch, policy())  # a process that still has the former file
+    protective_limits()
+    configure(monkeypatch, made)
+    assert set(limits_in_force.waiting()) == {"max_trade_usd"}
+
+
+UNREADABLE: list[dict[str, Any]] = [
+    {"limits": {"loosen_after_seconds": "soon"}}, {"limits": {"max_trade_usd": "much"}}, {"limits": []},
+    {"waiting": {"max_trade_usd": {}}}, {"limits": {}}, {"limits": {"max_trade_usd": None}},
+    {"waiting": {"max_trade_usd": 7}},
+]  # fmt: skip
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("broken", UNREADABLE, ids=str)
+def test_a_row_that_cannot_be_read_stops_entries_and_no_exit(
+    time: RecordedClock, monkeypatch: pytest.MonkeyPatch, broken: dict[str, Any]
+) -> None:
+    risk_limits()
+    LimitsInForce.objects.update(**broken)
+    configure(monkeypatch, changed("max_trade_usd", D(9000)))
+    assert protective_limits().exits == policy().exits
+    with pytest.raises(limits_in_force.UNREADABLE):
+        risk_limits()
+    check = next(one for one in gates() if one.name == "limits")
+    assert not check.ok
+    assert "entries are stopped" in check.detail
