@@ -25,7 +25,15 @@ from maxxit.events.admin_links import (
     state_column,
 )
 from positions import watch
-from positions.models import DailyResult, ExitPause, PnlSnapshot, Position, ProfitMark, UnreadAccount
+from positions.models import (
+    BestPnl,
+    DailyResult,
+    ExitPause,
+    PnlSnapshot,
+    Position,
+    ProfitMark,
+    UnreadAccount,
+)
 from positions.performance import with_unrealised
 
 
@@ -228,6 +236,15 @@ class UnreadAccountAdmin(Book):
     list_display = ("account", "venue", "since")
     list_filter = ("venue",)
     search_fields = ("account",)
+
+
+@admin.register(BestPnl)
+class BestPnlAdmin(Book):
+    """The highest PnL of each account, from which its drawdown is measured."""
+
+    list_display = ("account", "best")
+    search_fields = ("account",)
+    best = number_column("pnl", "PnL (USD)")
 
 
 @admin.register(PnlSnapshot)

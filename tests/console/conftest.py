@@ -35,7 +35,7 @@ from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.stages import QUEUES
 from maxxit.pipeline.sync import sync_schedule
 from positions import pause
-from positions.models import PnlSnapshot, Position, ProfitMark, UnreadAccount
+from positions.models import BestPnl, PnlSnapshot, Position, ProfitMark, UnreadAccount
 from signals_app.models import CtPost, RejectedPost, Signal
 from tests import builders
 from trading import gate, ledger
@@ -245,4 +245,5 @@ def world(db: None) -> World:
     prices(alice)
     alerts.write()
     UnreadAccount.objects.create(venue="safe", account="0xA", since=clock.now())
+    BestPnl.objects.get_or_create(account="0xA", defaults={"pnl": 5})
     return World(staff, alice, bob, trade(alice), trade(bob))
