@@ -40,7 +40,7 @@ def test_every_answer_is_whole_by_the_clients_own_models(
 ERRORS: dict[str, tuple[type[anthropic.APIStatusError], str, str]] = {
     "too long": (anthropic.BadRequestError, "invalid_request_error", "Rejected"),
     "key": (anthropic.AuthenticationError, "authentication_error", "Rejected"),
-    "limited": (anthropic.RateLimitError, "rate_limit_error", "RateLimited"),
+    "limited": (anthropic.RateLimitError, "rate_limit_error", "Retryable"),
     "away": (anthropic.InternalServerError, "overloaded_error", "Retryable"),
 }
 

@@ -74,7 +74,7 @@ def test_a_tool_call_is_read(fakes: Fakes, client: openai.OpenAI) -> None:
 ERRORS: dict[str, tuple[type[openai.APIStatusError], str]] = {
     "too long": (openai.BadRequestError, "Rejected"),
     "key": (openai.AuthenticationError, "Rejected"),
-    "limited": (openai.RateLimitError, "RateLimited"),
+    "limited": (openai.RateLimitError, "Retryable"),
     "away": (openai.InternalServerError, "Retryable"),
 }
 
