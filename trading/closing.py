@@ -125,14 +125,14 @@ def _in_thread(work: Callable[[], None]) -> None:
 def run(claim: Callable[[], int], lanes: Lanes) -> Closed:
     """Claim exits, place their closing orders at once, and settle those in flight, until nothing of it is left.
 
-    `claim` is called at the start and about every second while the pass works. Each order is placed once and asked
-    about once a pass. What the time does not suffice for is the next pass's, which is woken at once.
+    `claim` is called at the start and every `sweep_milliseconds` while the pass works. Each order is placed once and
+    asked about once a pass. What the time does not suffice for is the next pass's, which is woken at once.
     """
     rules = passes.policy().exits
     budget, closed = passes.TimeBudget(rules.pass_seconds), Closed()
     begun = lanes.under_way()
     waiting: list[Due] = []
-    next_claim = float("-inf")
+    next_claim, moved = float("-inf"), time.monotonic()
     while budget.left():
         if time.monotonic() >= next_claim:
             closed.claimed += claim()
@@ -141,11 +141,11 @@ def run(claim: Callable[[], int], lanes: Lanes) -> Closed:
         started = {one for one in waiting if budget.left() and lanes.start(one, partial(step, one, closed))}
         begun |= started
         waiting = [one for one in waiting if one not in started]
-        if waiting:
-            lanes.wait(next_claim - time.monotonic())
+        if not waiting and (waiting := [one for one in due() if one not in begun]):
             continue
-        waiting = [one for one in due() if one not in begun]
-        if not waiting and not lanes.wait(rules.sweep_seconds):
+        if lanes.wait(next_claim - time.monotonic()) or started:
+            moved = time.monotonic()
+        elif not waiting and (not lanes.under_way() or time.monotonic() - moved >= rules.idle_seconds):
             break
     if waiting:
         wake.after_commit("exits.waiting")

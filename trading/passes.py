@@ -14,8 +14,14 @@ class ExitPasses(Policy):
 
     lanes: Count
     pass_seconds: Seconds
-    sweep_seconds: Seconds
+    sweep_milliseconds: Count
+    idle_seconds: Seconds
     late_seconds: Seconds
+
+    @property
+    def sweep_seconds(self) -> float:
+        """Seconds between two looks for new exits."""
+        return self.sweep_milliseconds / 1000
 
 
 class Quarantine(Policy):
