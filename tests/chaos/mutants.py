@@ -573,6 +573,12 @@ MUTANTS = (
         ),
     ),
     bug(
+        "every thread asks the endpoints for their heads at once",
+        ("trading.chain.rpc:Chain.healthy", "if not mine and self._healthy:", "if False:"),
+        test="tests/chain/sending/test_rpc.py",
+        beyond=True,
+    ),
+    bug(
         "an exit that fails for months overflows its counter",
         ("trading.poison:_charge", 'Least(F("attempts") + 1, MOST_ATTEMPTS)', 'F("attempts") + 1'),
         test="tests/trading/test_poison.py",

@@ -255,16 +255,19 @@ def follow(
     signer: Signs | None,
     pace: Pace,
     may_send: MaySend = no_entries,
+    *,
+    just_signed: bool = False,
 ) -> None:
     """Take a signed transaction as far as it goes now. `signer` None: this process cannot raise fees.
 
+    `just_signed`: by the caller, a moment ago; nothing of it can be in a block yet, and no receipt is asked for first.
     Raises Retryable where the chain cannot be read or no node takes it, Unknown where a broadcast got no answer.
     """
     tx.refresh_from_db()
     if tx.state not in FOLLOWED:
         return
     attempts = list(tx.attempts.order_by("number"))
-    receipt = find_receipt(chain, attempts)
+    receipt = None if just_signed else find_receipt(chain, attempts)
     if receipt is not None:
         _note_canceled(tx, chain, pace)
         _note(tx, receipt, chain, pace)

@@ -7,6 +7,7 @@ What cannot be settled is refused: `Disagreement` is Retryable, so nothing is de
 """
 
 import itertools
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -199,6 +200,7 @@ class Chain:
         self.bad: dict[str, str] = {}
         """Endpoint -> what is wrong with it."""
         self._healthy: list[Endpoint] = []
+        self._looking = threading.Lock()
         self._checked = float("-inf")
         self._span, self._answered = MOST_BLOCKS, 0
         """Blocks of one eth_getLogs that was answered, and how many of that size were since it was refused a larger."""
@@ -206,9 +208,23 @@ class Chain:
     # -- who is to be believed
 
     def healthy(self) -> list[Endpoint]:
-        """The endpoints that are on this chain, near its head and at one about its past."""
+        """The endpoints that are on this chain, near its head and at one about its past.
+
+        Of many threads one looks again once `health_seconds` have passed; the others go by the last look meanwhile.
+        """
         if time.monotonic() - self._checked < self.health_seconds and self._healthy:
             return self._healthy
+        mine = self._looking.acquire(blocking=False)
+        if not mine and self._healthy:
+            return self._healthy
+        try:
+            return self._look()
+        finally:
+            if mine:
+                self._looking.release()
+
+    def _look(self) -> list[Endpoint]:
+        """Ask every endpoint; raises Retryable where none can be believed."""
         self.bad = {}
         heads = self._heads()
         alive = [one for one in self.endpoints if one.url in heads]
@@ -217,7 +233,7 @@ class Chain:
             alive = [one for one in alive if self._near(one, heads[one.url], top)]
         if len(alive) > 1:
             alive = self._same_past(alive, min(heads[one.url] for one in alive))
-        for name, why in self.bad.items():
+        for name, why in dict(self.bad).items():  # another thread may add to it
             log.warning("rpc_not_believed", endpoint=name, chain=self.chain_id, why=why)
         if not alive:
             told = "; ".join(f"{name} {why}" for name, why in self.bad.items())

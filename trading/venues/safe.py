@@ -109,13 +109,15 @@ class SafeVenue(Venue):
         tx = outbox.current(prepared.ref)
         if tx is None:
             raise Rejected(f"no intent {prepared.ref} was stored", code="no_intent")
+        just_signed = False
         if tx.state == TxState.PLANNED:
             if not self.may_send(tx):
                 raise Retryable(f"the gate of {self.name} is shut: {prepared.ref} is not signed")
-            self._sign(tx)
+            just_signed = self._sign(tx)
         if tx.state == TxState.DROPPED:
             raise Rejected(f"{prepared.ref} was given up: {tx.reason}", code=tx.reason or "dropped")
-        outbox.follow(tx, self.chain, self._signer_of(tx), self.pace, self.may_send)
+        signer = self._signer_of(tx)
+        outbox.follow(tx, self.chain, signer, self.pace, self.may_send, just_signed=just_signed)
 
     def find(self, ref: str) -> Report | None:
         """Where the intent stands, after the chain was asked. None: it is stored, and nothing has left."""
@@ -228,18 +230,20 @@ class SafeVenue(Venue):
             log.warning("transaction_held_back", transaction=tx.pk, why=verdict.reason)
         return verdict.allowed
 
-    def _sign(self, tx: ChainTransaction) -> None:
-        """Look at the chain, then give the intent its nonce and its bytes. A refusal ends the intent for good."""
+    def _sign(self, tx: ChainTransaction) -> bool:
+        """Look at the chain, then give the intent its nonce and its bytes; False where another worker did so meanwhile.
+        A refusal ends the intent for good."""
         try:
             trade, signer = self._allowed(tx)
             call = call_of(
                 self.chain, self.places, trade, executor=signer.address, slippage_bps=self.slippage_bps
             )
             outbox.commit(tx, call, self.chain, signer, self.pace)
+            return True
         except Rejected as no:
             tx.refresh_from_db()
             if tx.state != TxState.PLANNED:
-                return  # another worker signed it while we looked
+                return False  # another worker signed it while we looked
             if no.code in PASSING:
                 raise Retryable(f"not yet: {no.code}") from no
             outbox.drop(tx, no.code)
@@ -248,6 +252,7 @@ class SafeVenue(Venue):
             raise
         except StaleState:
             tx.refresh_from_db()
+            return False
 
     def _entry_problem(self, deployment: int, account: str, symbol: str) -> str:
         """Why this deployment opens nothing there: the chain confirmed no plan of its own for the Safe that it wants

@@ -1,5 +1,6 @@
 """Several endpoints that watch each other (I12): the one that lies, lags or is elsewhere is named and not believed."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -43,6 +44,32 @@ def test_all_healthy(three: tuple[Chain, list[Proxy]]) -> None:
     assert len(chain.healthy()) == 3
     assert chain.bad == {}
     assert chain.head().number > 0
+
+
+def test_one_thread_looks_again_while_the_others_go_by_the_last_look(
+    three: tuple[Chain, list[Proxy]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, _ = three
+    known, heads = chain.healthy(), chain._heads
+    looking, go_on, looks = threading.Event(), threading.Event(), []
+
+    def slowly() -> dict[str, int]:
+        looks.append(1)
+        looking.set()
+        assert go_on.wait(20)
+        return heads()
+
+    monkeypatch.setattr(chain, "_heads", slowly)
+    other = threading.Thread(target=chain.healthy)
+    other.start()
+    assert looking.wait(20)
+    deadline = threading.Timer(5, go_on.set)  # a second look would stand still without it
+    deadline.start()
+    assert chain.healthy() == known
+    assert looks == [1]
+    deadline.cancel()
+    go_on.set()
+    other.join(20)
 
 
 def test_many_values_in_one_request_each_five_hundred(
