@@ -54,6 +54,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "maxxit.console.inputs.refuse_nul",
+    "maxxit.console.api_errors.method_refused",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "maxxit.console.headers.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -35,7 +35,7 @@ class Presets(BaseModel):
 
 
 def tier(confidence: Decimal, posts: int) -> str:
-    """high, medium or low, as `trading.sizing.tier` will say for the order."""
+    """high from 70 %, medium from 50 %, otherwise low; each supporting post adds 5 points, 20 at most."""
     boosted = confidence + min(posts * PER_POST, BY_POSTS)
     return "high" if boosted >= HIGH else "medium" if boosted >= MEDIUM else "low"
 

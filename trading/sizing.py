@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from maxxit.core.money import ZERO
+from signals_app.size import tier
 from trading.policy import Sizing
-
-HIGH, MEDIUM = Decimal("0.7"), Decimal("0.5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +16,6 @@ class Sized:
     """USD, before it is rounded to lots; zero when nothing is available."""
     tier: str
     """high, medium or low."""
-
-
-def tier(confidence: Decimal, posts: int) -> str:
-    """high from 70 %, medium from 50 %, otherwise low; each supporting post adds 5 points, 20 at most."""
-    boosted = confidence + min(Decimal(posts) * Decimal("0.05"), Decimal("0.20"))
-    return "high" if boosted >= HIGH else "medium" if boosted >= MEDIUM else "low"
 
 
 def size(rules: Sizing, *, equity: Decimal, exposure: Decimal, confidence: Decimal, posts: int) -> Sized:

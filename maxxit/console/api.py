@@ -16,9 +16,10 @@ from agents.states import AgentState
 from maxxit.console import api_errors, api_market, api_safes
 from maxxit.console import chain as chains
 from maxxit.console.auth import AUTH, PerCaller, caller
-from maxxit.console.inputs import ReadableJson, When, state_named
+from maxxit.console.inputs import ReadableJson, When, coded, state_named, unknown
 from maxxit.console.owned import visible
 from maxxit.console.permissions import needs
+from maxxit.console.reasons import REASONS
 from maxxit.console.schemas import (
     ChainOut,
     FillOut,
@@ -42,6 +43,7 @@ from positions.performance import with_unrealised
 from positions.states import PositionState
 from signals_app.generate import generate
 from signals_app.models import CtPost, Signal
+from signals_app.outcome import STAGES
 from signals_app.policy import policy as signals_policy
 from signals_app.states import PostState, SignalState
 from trading import execute, poison
@@ -56,6 +58,13 @@ ONE = {**REFUSALS, 404: Problem}
 STEP = {**ONE, 409: Problem, 503: Problem}
 LINES = 1_000
 """Of a statement at a time."""
+OUTCOMES = (
+    *(code for code in REASONS if code.partition(":")[0] in STAGES and code != "unread"),
+    "signal",
+    "traded",
+)
+"""Of posts, beside `unread:` with the code of a failure."""
+ORDER_REASONS = tuple(code for code in REASONS if ":" not in code and code not in STAGES)
 
 api = NinjaAPI(
     title="Maxxit",
@@ -191,6 +200,8 @@ def posts(
 ) -> Any:
     """Posts of the accounts that your agents follow, the newest first; `outcome` as in `candidate:too_old`."""
     rows = _states(_seen(request, CtPost.objects.select_related("account")), status, PostState)
+    if outcome and outcome not in OUTCOMES and not outcome.startswith("unread:"):
+        raise unknown("outcome", outcome, (*OUTCOMES, "unread:…"))
     return _paged(rows.filter(outcome=outcome) if outcome else rows, page, "posted_at")
 
 
@@ -215,7 +226,7 @@ def orders(
 ) -> Any:
     """Orders of your deployments, the newest first; `reason` as in `cooldown`."""
     rows = _states(_seen(request, Order.objects.all()), status, OrderState)
-    return _paged(rows.filter(reason=reason) if reason else rows, page)
+    return _paged(coded(rows, "reason", reason, ORDER_REASONS) if reason else rows, page)
 
 
 @api.get("/db/trades", response={200: Trades, **REFUSALS}, tags=["rows"])

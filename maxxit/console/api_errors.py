@@ -1,5 +1,6 @@
 """Every refusal of the API: JSON with a code, and a message that names the fix."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import DataError
@@ -45,6 +46,23 @@ def absent(request: HttpRequest, error: Http404) -> HttpResponse:
 def no_such_path(request: HttpRequest, rest: str = "") -> HttpResponse:
     """The view of every path under /api/ that is no operation."""
     return _problem(404, "not_found", f"there is no {request.path}; /api/docs lists what there is")
+
+
+def method_refused(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    """The middleware: a 405 of the API as JSON. ninja answers it as text, past its exception handlers."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if response.status_code != 405 or not request.path.startswith("/api/"):
+            return response
+        allowed = response.headers.get("Allow", "")
+        told = _problem(405, "method_not_allowed", f"{request.path} takes {allowed}, not {request.method}")
+        told.headers["Allow"] = allowed
+        return told
+
+    return answer
 
 
 def invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from maxxit.console import market
 from maxxit.console.auth import READERS, Caller, caller
-from maxxit.console.inputs import When, state_named
+from maxxit.console.inputs import When, coded, state_named, unknown
 from maxxit.console.models import ADMIN, RULES
 from maxxit.console.owned import visible
 from maxxit.console.permissions import needs
@@ -23,6 +23,7 @@ from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.paging import SKIPPED, bounded_count
 from maxxit.market import candles, rules
+from maxxit.market.feeds import FEEDS
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import PriceRule, RefusedQuote, RuleDelivery
 from maxxit.market.states import DeliveryState
@@ -274,7 +275,7 @@ class Forgotten(Schema):
 
 def _symbol(name: str) -> str:
     if name not in all_instruments():
-        raise HttpError(422, f"no symbol {name!r}; known: {', '.join(sorted(all_instruments()))}")
+        raise unknown("symbol", name, sorted(all_instruments()))
     return name
 
 
@@ -282,7 +283,7 @@ def _width(interval: str) -> timedelta:
     try:
         return market.INTERVALS[interval]
     except KeyError:
-        raise HttpError(422, f"no interval {interval!r}; known: {', '.join(market.INTERVALS)}") from None
+        raise unknown("interval", interval, market.INTERVALS) from None
 
 
 def _utc(moment: datetime) -> datetime:
@@ -316,7 +317,7 @@ def refused(
     if symbol:
         rows = rows.filter(symbol=_symbol(symbol))
     if source:
-        rows = rows.filter(source=source)
+        rows = coded(rows, "source", source, tuple(FEEDS))
     return {"items": list(rows[offset : offset + limit]), "count": bounded_count(rows)}
 
 

@@ -1,12 +1,13 @@
-"""Input that is refused: NUL characters, lone surrogates, times out of reach, unknown states and query parameters."""
+"""Input that is refused: NUL characters, lone surrogates, times out of reach, unknown states, codes and parameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from enum import StrEnum
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 from ninja.errors import HttpError
 from ninja.operation import Operation
@@ -16,6 +17,7 @@ from pydantic import AfterValidator
 
 from maxxit.core import untrusted
 
+M = TypeVar("M", bound=Model)
 YEARS = range(2000, 2101)
 """Of a moment that a caller names: nothing of ours is older, and arithmetic with times ends at the years 1 and 9999."""
 UNREADABLE = "the request has a NUL character, which no text here may have"
@@ -35,9 +37,25 @@ def state_named(status: str, known: type[StrEnum]) -> str:
     """The state that a caller names, in whatever case. Raises HttpError 422 with the known ones."""
     names = [str(one) for one in known]
     if status.lower() not in names:
-        listed = ", ".join(name.upper() for name in names)
-        raise HttpError(422, f"no status {status!r}; known: {listed}")
+        raise unknown("status", status, (name.upper() for name in names))
     return status.lower()
+
+
+def coded(rows: QuerySet[M], field: str, code: str, known: Collection[str]) -> QuerySet[M]:
+    """The rows whose `field` is `code`.
+
+    Raises HttpError 422 with the known codes where `code` is not one of them and no row has it: venues and models add
+    codes of their own.
+    """
+    found = rows.filter(**{field: code})
+    if code not in known and not found.exists():
+        raise unknown(field, code, known)
+    return found
+
+
+def unknown(what: str, given: str, known: Iterable[str]) -> HttpError:
+    """The 422 for a value that is none of the known ones."""
+    return HttpError(422, f"no {what} {given!r}; known: {', '.join(known)}")
 
 
 def known_query(view: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.chain.lab import USDC, Lab, trade
 from trading.chain import anvil
-from trading.chain.world import MULTICALL3, World, ensure_world, read, uniswap_artifact
+from trading.chain.world import MULTICALL3, World, ensure_world, read, transact, uniswap_artifact
 from trading.contracts import module as m
 from trading.contracts.codec import encode_call
 
@@ -21,6 +21,18 @@ def pool_price(lab: Lab, symbol: str) -> Decimal:
     asked = encode_call(signature, (lab.world.usdc, token.address, 1_000 * USDC, token.policy_fee, 0))
     out = read(lab.rpc, lab.world.quoter, asked, ["uint256", "uint160", "uint32", "uint256"])[0]
     return Decimal(1_000) / Decimal(out).scaleb(-token.decimals)
+
+
+def test_a_transaction_that_no_block_takes_ends_with_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Idle:
+        url = "http://idle"
+
+        def __call__(self, method: str, *params: object) -> str | None:
+            return "0xabc" if method == "eth_sendTransaction" else None
+
+    monkeypatch.setattr("trading.chain.world.RECEIPT_SECONDS", 0)
+    with pytest.raises(anvil.AnvilError, match=r"0xabc within 0 s: does http://idle mine"):
+        transact(Idle(), "0x1", None, b"")  # type: ignore[arg-type]  # the two things of Rpc that it uses
 
 
 def test_demo_safe_has_its_money_and_policy(lab: Lab) -> None:

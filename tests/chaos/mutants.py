@@ -857,6 +857,28 @@ MUTANTS = (
         beyond=True,
     ),
     bug(
+        "status hides the limits that wait",
+        (
+            "maxxit.console.management.commands.status:Command.waiting",
+            "sorted(limits_in_force.waiting().items())",
+            "[]",
+        ),
+        test="tests/console/test_commands.py",
+        beyond=True,
+    ),
+    bug(
+        "a code that nobody knows finds nothing instead of being refused",
+        ("maxxit.console.inputs:coded", "if code not in known and not found.exists():", "if False:"),
+        test="tests/console/test_refusals.py",
+        beyond=True,
+    ),
+    bug(
+        "a receipt is waited for without end",
+        ("trading.chain.world:_receipt", "if time.monotonic() >= give_up:", "if rpc is None:"),
+        test="tests/chain/test_world.py",
+        beyond=True,
+    ),
+    bug(
         "every target is a rise",
         ("maxxit.llm.rules.targets:side", "return sides.pop() if len(sides) == 1 else 0", "return UP"),
         test="tests/llm/test_positions.py",

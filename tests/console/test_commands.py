@@ -22,8 +22,8 @@ from maxxit.pipeline.models import CanaryMark, StageRun
 from signals_app.outcome import CANDIDATE_REASONS
 from tests import builders
 from tests.console.conftest import World
-from trading import gate, ledger
-from trading.models import Approval, PaperBalance
+from trading import gate, ledger, limits_in_force
+from trading.models import Approval, LimitsInForce, PaperBalance
 
 COMMANDS = (
     "status", "doctor", "chain", "why", "pipeline", "paper", "approve", "revoke", "kill", "resume", "pnl", "trades",
@@ -64,6 +64,24 @@ def test_status(world: World) -> None:
     jobs = {job["name"]: job for job in told("status")["jobs"]}
     assert jobs["classify"]["last_run"].endswith("Z")
     assert jobs["monitor"]["next_run"] is not None
+
+
+def test_status_shows_the_limits_that_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told("status")["waiting_limits"] == []
+    limits_in_force.risk_limits()
+    looser = limits_in_force.policy().model_copy(update={"max_trade_usd": Decimal(9_000)})
+    monkeypatch.setattr(limits_in_force, "policy", lambda: looser)
+    assert "limit that waits: max_trade_usd 9000 from " in said("status")
+    waiting = {one["limit"]: one for one in told("status")["waiting_limits"]}["max_trade_usd"]
+    assert (waiting["value"], waiting["from"][-1]) == ("9000", "Z")
+
+
+def test_status_says_that_the_limits_cannot_be_read(world: World) -> None:
+    limits_in_force.risk_limits()
+    LimitsInForce.objects.update(limits={"max_trade_usd": {}}, waiting=[7])
+    assert "limits: cannot be read" in said("status")
+    assert told("status")["waiting_limits"] is None
+    assert told("status")["jobs"]
 
 
 def test_a_job_that_did_not_run_is_late(world: World) -> None:

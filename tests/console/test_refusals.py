@@ -14,6 +14,7 @@ from maxxit.core.errors import Rejected
 from positions import pause
 from tests.console.conftest import World
 from tests.console.test_commands import said, told
+from trading.models import Order
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,6 +87,48 @@ def test_a_parameter_or_state_that_is_not_known_is_named(world: World, path: str
     answer = Client().get(f"/api/{path}", headers=world.key(world.alice))
     assert answer.status_code == 422
     assert "known: " in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("db/posts?outcome=too_late", "candidate:too_old"), ("db/posts?outcome=candidate", "prefiltered:chatter"),
+        ("db/orders?reason=nonsense", "cooldown"), ("market/refused?source=nobody", "coinbase"),
+    ],
+)  # fmt: skip
+def test_a_code_that_is_not_known_is_refused_with_the_known_ones(
+    world: World, path: str, wanted: str
+) -> None:
+    answer = Client().get(f"/api/{path}", headers=world.key(world.alice))
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    assert wanted in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["db/posts?outcome=traded", "db/posts?outcome=unread:timeout", "db/orders?reason=cooldown",
+     "market/refused?source=dex"],
+)  # fmt: skip
+def test_a_known_code_filters(world: World, path: str) -> None:
+    assert Client().get(f"/api/{path}", headers=world.key(world.alice)).status_code == 200
+
+
+def test_a_reason_that_a_venue_made_up_finds_its_orders(world: World) -> None:
+    Order.objects.filter(deployment=world.of_alice.deployment).update(reason="houston")
+    alice, bob = (
+        Client().get("/api/db/orders?reason=houston", headers=world.key(one))
+        for one in (world.alice, world.bob)
+    )
+    assert alice.json()["count"] > 0
+    assert bob.status_code == 422
+
+
+@pytest.mark.parametrize("path", ["db/posts", "market/webhook", "admin/run-pipeline", "chain/position/1"])
+def test_a_method_that_a_path_does_not_take_is_refused_in_json(world: World, path: str) -> None:
+    answer = Client().patch(f"/api/{path}", headers=world.key(world.alice))
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["Allow"]
+    assert answer.headers["Allow"] in answer.json()["message"]
 
 
 def test_known_parameters_pass(world: World) -> None:

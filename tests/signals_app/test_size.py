@@ -1,7 +1,6 @@
 """A signal names the tier and the size that its order will have."""
 
 from decimal import Decimal
-from itertools import product
 
 import pytest
 
@@ -12,10 +11,17 @@ from trading.policy import policy
 D = Decimal
 
 
-def test_the_tier_is_the_orders() -> None:
-    for hundredths, posts in product(range(101), range(8)):
-        confidence = D(hundredths) / 100
-        assert tier(confidence, posts) == sizing.tier(confidence, posts), (confidence, posts)
+@pytest.mark.parametrize(
+    ("confidence", "posts", "name"),
+    [
+        *[("0.7", 0, "high"), ("0.6999", 0, "medium"), ("0.5", 0, "medium"), ("0.4999", 0, "low")],
+        *[("0.65", 1, "high"), ("0.45", 1, "medium"), ("0.3", 4, "medium"), ("0.3", 100, "medium")],
+    ],
+)
+def test_the_tier_follows_confidence_plus_five_points_a_post_twenty_at_most(
+    confidence: str, posts: int, name: str
+) -> None:
+    assert tier(D(confidence), posts) == name
 
 
 @pytest.mark.parametrize("preset", ["conservative", "moderate", "aggressive"])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trading.policy import policy
-from trading.sizing import size, tier
+from trading.sizing import size
 
 D = Decimal
 usd = st.decimals(min_value=-10_000, max_value=10_000_000, places=2)
@@ -41,19 +41,6 @@ def test_more_confidence_never_makes_a_smaller_size(
     )
 
     assert small <= large
-
-
-@pytest.mark.parametrize(
-    ("confidence", "posts", "name"),
-    [
-        *[("0.7", 0, "high"), ("0.6999", 0, "medium"), ("0.5", 0, "medium"), ("0.4999", 0, "low")],
-        *[("0.65", 1, "high"), ("0.45", 1, "medium"), ("0.3", 4, "medium"), ("0.3", 100, "medium")],
-    ],
-)
-def test_the_tier_follows_confidence_plus_five_points_a_post_twenty_at_most(
-    confidence: str, posts: int, name: str
-) -> None:
-    assert tier(D(confidence), posts) == name
 
 
 @pytest.mark.parametrize(

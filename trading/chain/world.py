@@ -33,6 +33,7 @@ DEPLOYER_CODE = (
     "3601600081602082378035828234f58015156039578182fd5b8082525050506014600cf3"
 )
 GAS = 15_000_000
+RECEIPT_SECONDS = 30
 USDC_UNIT = 10**6
 FEED_DECIMALS = 8
 DEMO_USDC = 10_000 * USDC_UNIT
@@ -63,19 +64,31 @@ def local_key(role: str) -> bytes:
 
 
 def transact(rpc: Rpc, sender: str, to: str | None, data: bytes, value: int = 0) -> dict[str, Any]:
-    """Send from an unlocked account and return the receipt; Reverted with the reason when it failed."""
+    """Send from an unlocked account and return the receipt.
+
+    Raises Reverted with the reason when it failed, AnvilError when no block took it within `RECEIPT_SECONDS`.
+    """
     request = {"from": sender, "data": "0x" + data.hex(), "gas": hex(GAS), "value": hex(value)}
     if to is not None:
         request["to"] = to
     digest = rpc("eth_sendTransaction", request)
-    receipt: dict[str, Any] | None = rpc("eth_getTransactionReceipt", digest)
-    while receipt is None:  # with automine it is there at once, unless another miner was quicker
-        time.sleep(0.005)
-        receipt = rpc("eth_getTransactionReceipt", digest)
+    receipt = _receipt(rpc, digest)
     if int(receipt["status"], 16) != 1:
         trace = rpc("debug_traceTransaction", digest, {"tracer": "callTracer"})
         raise Reverted(revert_reason(trace.get("output") or "0x") or str(trace.get("error")))
     return receipt
+
+
+def _receipt(rpc: Rpc, digest: str) -> dict[str, Any]:
+    """With automine it is there at once, unless another miner was quicker."""
+    give_up = time.monotonic() + RECEIPT_SECONDS
+    while True:
+        receipt: dict[str, Any] | None = rpc("eth_getTransactionReceipt", digest)
+        if receipt is not None:
+            return receipt
+        if time.monotonic() >= give_up:
+            raise AnvilError(f"no block has taken {digest} within {RECEIPT_SECONDS} s: does {rpc.url} mine?")
+        time.sleep(0.005)
 
 
 def read(rpc: Rpc, to: str, data: bytes, types: list[str]) -> tuple[Any, ...]:

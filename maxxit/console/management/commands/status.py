@@ -1,11 +1,12 @@
-"""`manage.py status`: each job with its last run, next run, lag and worker; and what the kill switch stops."""
+"""`manage.py status`: each job with its last run, next run, lag and worker; what is stopped; which limits wait."""
 
 from typing import Any
 
 from maxxit.console import status
 from maxxit.console.ops import OpsCommand
+from maxxit.console.schemas import moment
 from maxxit.console.templatetags.figures import duration
-from trading import gate
+from trading import gate, limits_in_force
 
 
 class Command(OpsCommand):
@@ -36,10 +37,25 @@ class Command(OpsCommand):
             self.say(
                 f"kill switch, {switch.stops} ({switch.reason}; {switch.pulled_at:%Y-%m-%d %H:%M})", "ERROR"
             )
+        waiting = self.waiting()
         return {
             "jobs": [job.as_json() for job in jobs],
             "kill_switches": [
                 {"account": one.account, "level": one.level, "cause": one.cause, "reason": one.reason}
                 for one in latched
             ],
+            "waiting_limits": waiting,
         }
+
+    def waiting(self) -> list[dict[str, str]] | None:
+        """The looser limits that are not in force yet; None where they cannot be read."""
+        try:
+            found = sorted(limits_in_force.waiting().items())
+        except limits_in_force.UNREADABLE:
+            self.say(
+                "limits: cannot be read, so entries are stopped; `manage.py doctor` names the fix", "ERROR"
+            )
+            return None
+        for key, one in found:
+            self.say(f"limit that waits: {key} {one.value} from {one.at:%Y-%m-%d %H:%M} UTC", "WARNING")
+        return [{"limit": key, "value": str(one.value), "from": moment(one.at)} for key, one in found]
