@@ -22,6 +22,8 @@ MAX_SECONDS = 120.0
 """For a whole answer: a server that drips bytes keeps each single read within the timeout."""
 MAX_BODY = 5_000_000
 """Bytes of an answer that we are willing to hold."""
+LONGEST_WAIT = 86_400.0
+"""Seconds that a server may ask us to wait: a larger number, or infinity, is no wish of a server."""
 MAX_REFUSAL = 20_000
 """Characters of a refusal's body that are kept for reading its reason."""
 
@@ -91,9 +93,11 @@ def _judge(response: Response, lost: type[Retryable] | type[Unknown]) -> Respons
 
 
 def retry_after(response: Response) -> float | None:
-    """Seconds, as the server said; X names the moment in `x-rate-limit-reset` instead."""
+    """Seconds, as the server said, a day at most; X names the moment in `x-rate-limit-reset` instead."""
     value = response.headers.get("retry-after", "")
     if value.replace(".", "", 1).isdecimal():
-        return float(value)
+        return min(float(value), LONGEST_WAIT)
     reset = response.headers.get("x-rate-limit-reset", "")
-    return max(0.0, float(reset) - clock.now().timestamp()) if reset.isdecimal() else None
+    if not reset.isdecimal():
+        return None
+    return min(max(0.0, float(reset) - clock.now().timestamp()), LONGEST_WAIT)

@@ -5,7 +5,7 @@ Python's decoder recurses as deep as the interpreter's limit allows, and the Eth
 """
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from pydantic_core import from_json
@@ -18,9 +18,12 @@ def loads(raw: str | bytes, *, decimals: bool = False) -> Any:
     """
     text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
     check_depth(text)
-    if decimals:
+    if not decimals:
+        return json.loads(text)
+    try:
         return json.loads(text, parse_float=Decimal, parse_constant=Decimal)
-    return json.loads(text)
+    except InvalidOperation:
+        raise ValueError("a number has an exponent beyond all bounds") from None
 
 
 def check_depth(text: str) -> None:

@@ -65,7 +65,10 @@ class PlainCsv:
                 yield line + "\n"
 
         rows = csv.reader(texts(), strict=True)
-        header = [name.strip().lower() for name in next(rows, [])]
+        try:
+            header = [name.strip().lower() for name in next(rows, [])]
+        except csv.Error as error:
+            raise Misconfigured(f"{path}:1: the header is no line of CSV: {error}") from None
         if not set(header) & set(ID) or not set(header) & set(TEXT) or not set(header) & set(TIME):
             raise Misconfigured(
                 f"{path}:1: the header needs a column for id, text and time: {','.join(header)[:200]!r}"

@@ -11,6 +11,7 @@ from maxxit.core.errors import Retryable
 from trading.chain import facts
 from trading.chain.refusals import fees_named, range_suggested, refusal
 from trading.chain.rpc import Endpoint, Fault
+from trading.contracts import module
 
 ZOO = Path(__file__).parent / "zoo"
 MAX_FEE, TIP = 3_500_000_000, 1_500_000_000
@@ -122,6 +123,36 @@ def test_a_receipt_without_what_is_decided_by_is_malformed(entry: dict[str, Any]
     ):
         with pytest.raises(facts.Malformed):
             facts.receipt(answer)
+
+
+@pytest.mark.parametrize("address", ["0x", "0x" + "11" * 19, "0x" + "11" * 32, None])
+def test_a_log_of_what_is_no_address_is_malformed(address: object) -> None:
+    [log] = results("receipts")[0]["logs"]
+    with pytest.raises(facts.Malformed):
+        facts.logs([log | {"address": address}])
+
+
+def test_a_log_without_the_topics_of_its_event_is_asked_for_again() -> None:
+    topic, event = next((topic, one) for topic, one in module.events()._by_topic.items() if one.indexed)
+    [log] = results("receipts")[0]["logs"]
+    said = log | {"address": "0x" + "11" * 20, "topics": ["0x" + topic.hex()]}
+    with pytest.raises(Retryable, match=f"a log of {event.name} has 1 topics"):
+        module.decode_logs([one.as_json() for one in facts.logs([said])], "0x" + "11" * 20)
+
+
+@pytest.mark.parametrize("code", [[], {}, "busy", None])
+def test_a_refusal_with_a_code_that_is_no_number_is_told_by_its_words(code: object) -> None:
+    with pytest.raises(Fault, match="nonce too low"):
+        Endpoint("http://127.0.0.1:1", 1.0)._result({"error": {"code": code, "message": "nonce too low"}})
+
+
+def test_an_answer_in_a_batch_with_an_id_that_is_no_number_answers_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = Endpoint("http://127.0.0.1:1", 1.0)
+    monkeypatch.setattr(node, "_post", lambda _: [{"id": [1], "result": "0x1"}, {"id": 2, "result": "0x1"}])
+    with pytest.raises(Retryable, match="neither a result nor an error"):
+        node.batch([("eth_chainId", ()), ("eth_blockNumber", ())])
 
 
 @pytest.mark.parametrize("value", [True, None, "", "10", "0xzz", "-0x1", -1, 1.5, [], {}])

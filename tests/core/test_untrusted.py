@@ -37,6 +37,11 @@ def test_fractions_become_decimals_when_asked() -> None:
     assert untrusted.loads('{"price": 0.1, "n": NaN}', decimals=True)["price"] == Decimal("0.1")
 
 
+def test_an_exponent_that_no_decimal_holds_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="exponent"):
+        untrusted.loads('{"price": 1e99999999999999999999}', decimals=True)
+
+
 @pytest.mark.parametrize("broken", [b"", b"{", b"\xff", b"nope"])
 def test_what_is_not_json_is_a_value_error(broken: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (each broken form has its own words)

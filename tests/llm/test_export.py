@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from maxxit.core import clock
-from maxxit.core.errors import Misconfigured, Retryable
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.llm import export
+from maxxit.llm.exporters import otlp
 from maxxit.llm.models import LlmExport, LlmTrace
 from maxxit.llm.policy import policy
 from maxxit.pipeline.tasks import export_traces, tidy
@@ -169,6 +170,16 @@ def test_a_part_that_is_refused_is_counted(collector: ModelServer) -> None:
     collector.replies.append(fake.raw(b'{"partialSuccess": {"rejectedSpans": 1, "errorMessage": "old"}}'))
     assert passed() == {"langfuse": 1, "otlp": 2}
     assert LlmExport.objects.get(name="langfuse").refused == 1
+
+
+@pytest.mark.parametrize(("number", "refused"), [("9" * 5000, 2), ("-1", 0), (None, 0), ([], 0)])
+def test_a_number_of_refusals_that_is_none(number: Any, refused: int) -> None:
+    body = json.dumps({"partialSuccess": {"rejectedSpans": number}}).encode()
+    if refused:
+        with pytest.raises(Rejected, match="all 2 spans"):
+            otlp._refused(body, 2)
+    else:
+        assert otlp._refused(body, 2) == 0
 
 
 def test_a_pass_ends(collector: ModelServer) -> None:

@@ -9,6 +9,7 @@ import pytest
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.llm.providers import PROVIDERS
 from maxxit.llm.providers.base import Provider, Request, Unanswered
+from maxxit.llm.providers.refusals import refused_parameter
 from tests.llm import server as fake
 from tests.llm.server import ModelServer
 
@@ -310,6 +311,12 @@ def test_a_400_about_the_question_stays_one(message: str, opened: Open, server: 
     with pytest.raises(Rejected) as failed:
         opened("openai").complete(REQUEST)
     assert (failed.value.code, len(server.asked)) == ("http_400", 1)
+
+
+@pytest.mark.parametrize("step", [[], {}, None, 7])
+def test_a_place_in_an_error_that_is_no_name_is_passed_over(step: Any) -> None:
+    body = json.dumps({"detail": [{"loc": [step, "temperature"], "msg": "Extra inputs are not permitted"}]})
+    assert refused_parameter(body, ["temperature"]) == "temperature"
 
 
 def test_what_one_question_was_refused_for_is_not_remembered(opened: Open, server: ModelServer) -> None:

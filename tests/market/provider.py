@@ -45,7 +45,8 @@ class Provider:
     prices: dict[str, tuple[str, datetime]] = field(default_factory=dict)
     candles: dict[int, list[str]] = field(default_factory=dict)
     points: list[tuple[int, str]] = field(default_factory=list)
-    sequencer: tuple[int, int] = (0, 0)
+    sequencer: tuple[int, int] = (0, 1)
+    """Whether it is down, and since when it is not (0: there was no round yet)."""
     heartbeat_ago: int = 0
     block_time: int = 0
     fault: str = ""

@@ -12,9 +12,10 @@ from maxxit.market import quotes
 from maxxit.market.feeds import FEEDS
 from maxxit.market.feeds.base import PriceFeed
 from maxxit.market.models import RefusedQuote
-from trading.chain.anvil import start_anvil
+from trading.chain.anvil import RpcError, start_anvil
 from trading.chain.world import World, build_world
-from trading.contracts.codec import encode_call
+from trading.contracts import module
+from trading.contracts.codec import encode_call, revert_reason
 
 pytestmark = pytest.mark.chain
 SYMBOLS = {"ETH": "WETH", "BTC": "WBTC"}
@@ -100,6 +101,84 @@ def test_a_sequencer_that_is_down_silences_all(world: World) -> None:
     with pytest.raises(Retryable, match="is back for"):
         chainlink(world).quotes(["ETH"])
     assert "ETH" in chainlink(world, sequencer="").quotes(["ETH"])
+
+
+PRICE = 2_500 * 10**8
+SHORT = "0x60206000f3"
+"""Code of a contract that answers everything with 32 zero bytes."""
+Round = tuple[int, int | None]
+"""An answer, and its age in seconds at the block that is read; None for a time of zero."""
+ROUNDS: dict[str, tuple[str, Round | str, str]] = {
+    "good": ("price", (PRICE, 0), ""),
+    "at its heartbeat": ("price", (PRICE, 3_600), ""),
+    "past its heartbeat": ("price", (PRICE, 3_601), "FEED_STALE"),
+    "from the future": ("price", (PRICE, -1), "FEED_STALE"),
+    "incomplete": ("price", (PRICE, None), "FEED_STALE"),
+    "zero": ("price", (0, 0), "FEED_BAD"),
+    "negative": ("price", (-PRICE, 0), "FEED_BAD"),
+    "zero and past its heartbeat": ("price", (0, 3_601), "FEED_BAD"),
+    "reverts": ("price", "kill", "FEED_BAD"),
+    "too few bytes": ("price", "cut off", "FEED_BAD"),
+    "sequencer down": ("sequencer", (1, 0), "SEQUENCER_DOWN"),
+    "sequencer down for a day": ("sequencer", (1, 90_000), "SEQUENCER_DOWN"),
+    "sequencer just back": ("sequencer", (0, 0), "SEQUENCER_DOWN"),
+    "sequencer within the grace": ("sequencer", (0, 3_599), "SEQUENCER_DOWN"),
+    "sequencer after the grace": ("sequencer", (0, 3_600), ""),
+    "sequencer from the future": ("sequencer", (0, -60), "SEQUENCER_DOWN"),
+    "sequencer without a round": ("sequencer", (0, None), "SEQUENCER_DOWN"),
+    "sequencer reverts": ("sequencer", "kill", "SEQUENCER_DOWN"),
+    "sequencer with too few bytes": ("sequencer", "cut off", "SEQUENCER_DOWN"),
+}
+"""What -> which feed, its round, the reason for which nothing may be opened."""
+
+
+@pytest.mark.parametrize("what", ROUNDS)
+def test_feed_and_contract_judge_a_round_alike(world: World, what: str) -> None:
+    which, said, verdict = ROUNDS[what]
+    contract = world.token("WETH").feed if which == "price" else world.sequencer_feed
+    at = world.now() + 60
+    world.rpc("evm_setNextBlockTimestamp", hex(at))
+    if isinstance(said, tuple):
+        answer, age = said
+        time = 0 if age is None else at - age
+        world.send("deployer", contract, encode_call("set_round(int256,uint256,uint256)", answer, time, time))
+    elif said == "kill":
+        world.send("deployer", contract, encode_call("kill()"))
+    else:
+        world.rpc("anvil_setCode", contract, SHORT)
+        world.rpc("evm_mine")
+
+    assert world.now() == at
+    assert (by_feed(world, at), by_contract(world, at)) == (verdict, verdict)
+
+
+def by_feed(world: World, at: int) -> str:
+    """Why nothing may be opened at the feed's price at `at`, in the contract's words; empty where it may."""
+    try:
+        found = chainlink(world).quotes(["ETH"])
+    except Retryable as error:
+        return (
+            "SEQUENCER_DOWN"
+            if "sequencer" in str(error)
+            else "FEED_STALE"
+            if "future" in str(error)
+            else "FEED_BAD"
+        )
+    if "ETH" not in found:
+        return "FEED_BAD"
+    unusable = quotes.unusable(found["ETH"].price, found["ETH"].at, datetime.fromtimestamp(at, UTC))
+    return {"": "", "stale": "FEED_STALE", "not_positive": "FEED_BAD"}[unusable]
+
+
+def by_contract(world: World, at: int) -> str:
+    """Why the module opens nothing at `at`; empty where it does."""
+    data = module.open_data(world.safe, bytes(32), world.token("WETH").address, 100 * 10**6, 0, at + 600)
+    call = {"from": world.accounts["executor"], "to": world.module, "data": "0x" + data.hex()}
+    try:
+        world.rpc("eth_call", call, "latest")
+    except RpcError as error:
+        return revert_reason(error.data)
+    return ""
 
 
 @pytest.mark.parametrize(("symbol", "price", "fee"), [("ETH", 2_500, "0.0005"), ("BTC", 60_000, "0.003")])

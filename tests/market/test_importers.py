@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from decimal import Decimal
@@ -238,6 +239,17 @@ def test_a_row_that_contradicts_another_is_refused(tmp_path: Path, name: str) ->
         form,
         rf":{len(rows) + 1}: candle .* contradicts line {len(rows)}",
     )
+
+
+@pytest.mark.parametrize("name", CSV_SAMPLES)
+def test_what_python_cannot_take_in_is_refused_with_its_place(tmp_path: Path, name: str) -> None:
+    form, sample = SAMPLES[name]
+    text = sample()
+    digits = re.search(r"\d{10,}", text)
+    assert digits
+    refused(tmp_path, text.replace(digits[0], "9" * 5000, 1), form, r":\d+: the open time '9+'")
+    rows = text.strip().split("\n")
+    refused(tmp_path, "\n".join([*rows, "9" * 140_000]), form, rf":{len(rows) + 1}: no line of CSV")
 
 
 def test_an_unknown_format_and_an_unknown_token_are_named(tmp_path: Path) -> None:

@@ -93,7 +93,25 @@ def test_an_error_of_the_exchange_is_told() -> None:
         read_frame('{"type": "error", "message": "rate limit exceeded"}', "coinbase", PRODUCTS)
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{", '{"channel": "ticker", "sequence_num": 3, "events": [{}]}'])
+def test_one_ticker_that_cannot_be_read_silences_no_other() -> None:
+    good = {"product_id": "BTC-USD", "price": "64000", "best_bid": "1", "best_ask": "2"}
+    rows: list[Any] = [None, {}, good | {"product_id": []}]
+    for bad in rows:
+        text = message("ticker", 5, T0, [{"tickers": [bad, good]}])
+        assert [tick.symbol for tick in read_frame(text, "coinbase", PRODUCTS).ticks] == ["BTC"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        "{",
+        '{"channel": "ticker", "sequence_num": 3, "events": [{}]}',
+        '{"channel": "heartbeats", "sequence_num": "3"}',
+        '{"channel": "ticker", "timestamp": "x", "events": [{"tickers": [{"product_id": "BTC-USD"}]}]}',
+    ],
+)
 def test_what_is_no_message_is_told(text: str) -> None:
     with pytest.raises(ValueError, match="not a message"):
         read_frame(text, "coinbase", PRODUCTS)

@@ -212,6 +212,7 @@ def test_reposts_are_passed_over(tmp_path: Path) -> None:
         ("id,text,created_at\n", "no usable post .* there is none in it"),
         ("id,text,created_at\n1,hello\n", r"no usable post .*:2: 2 fields instead of 3"),
         ('id,text,created_at\n1,"never ends\n', r"posts\.any:2: the row does not end as CSV does"),
+        ("id,text,created_at," + "x" * 140_000, r"posts\.any:1: the header is no line of CSV"),
         ("id,text\n1,hello\n", r"posts\.any:1: the header needs a column for id, text and time"),
         ("[1, 2]", r"no usable post .*:1: it is no object"),
         ('{"id": "1"}\n{]', "no usable post .*:1: the text is empty"),

@@ -25,6 +25,8 @@ def test_values_come_back_with_their_addresses_checksummed() -> None:
         (["bool"], b"\xff" * 32),
         (["bytes"], (2**200).to_bytes(32, "big")),
         (["address"], b"\xff" * 32),
+        (["string"], (32).to_bytes(32, "big") + (1).to_bytes(32, "big") + b"\xff" + bytes(31)),  # no UTF-8
+        (["bytes"], b"\xff" * 32),
     ],
 )
 def test_an_answer_of_another_shape_is_asked_for_again(types: list[str], data: bytes) -> None:
@@ -52,6 +54,7 @@ def test_a_revert_says_why(data: str, said: str) -> None:
         "0x08c379a0" + "ff" * 40,
         "0x4e487b7101",
         "0x" + (ERROR + encode(["bytes"], [b"\xff"])).hex(),  # no UTF-8
+        "0x" + (ERROR + b"\xff" * 32).hex(),  # a text at a place beyond all memory
         "Reverted 0x",  # as some nodes write it
     ],
 )

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 F = TypeVar("F")
 OPTIONAL = {"optional": True}
 """Marks a fact that some clients do not state: silence about it contradicts nobody."""
+ADDRESS_DIGITS = 42
+"""Characters of an address with its 0x."""
 
 
 class Malformed(ValueError):
@@ -107,6 +109,14 @@ def data(value: Any) -> str:
     return "0x" + text
 
 
+def address(value: Any) -> str:
+    """Twenty bytes as hex in lower case with its prefix."""
+    text = data(value)
+    if len(text) != ADDRESS_DIGITS:
+        raise Malformed(f"{text[:80]!r} is no address")
+    return text
+
+
 def receipt(answer: Any) -> Receipt | None:
     """Of a transaction in a block; None where it is in none."""
     if answer is None:
@@ -157,7 +167,7 @@ def _log(told: Mapping[str, Any], of: Mapping[str, Any]) -> Log | None:
         return None
     return _read(
         lambda: Log(
-            address=data(told["address"]),
+            address=address(told["address"]),
             topics=tuple(data(topic) for topic in told["topics"]),
             data=data(told["data"] or "0x"),
             block_number=count(_or(told.get("blockNumber"), of.get("blockNumber"))),

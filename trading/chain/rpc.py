@@ -135,7 +135,11 @@ class Endpoint:
             except Fault:
                 found = None  # it may be the batch that is refused
             if isinstance(found, list):
-                rows = {row.get("id"): row for row in found if isinstance(row, dict)}
+                rows = {
+                    row["id"]: row
+                    for row in found
+                    if isinstance(row, dict) and isinstance(row.get("id"), int)
+                }
                 return [self._result(rows.get(asked["id"], {}), asked["method"], Retryable) for asked in body]
             answers = [self.call(method, *params) for method, params in calls]
             self.takes_batches = False
@@ -169,6 +173,8 @@ class Endpoint:
         said, code, data = str(error.get("message")), error.get("code"), error.get("data")
         if not isinstance(data, str | None):
             said, data = f"{said} {data}", None  # a gateway that explains itself there
+        if not isinstance(code, int):
+            code = None
         if is_busy(code, said, method):
             raise Retryable(f"{self.name} is busy: {said}")
         raise Fault(said, data or "", code)

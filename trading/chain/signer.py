@@ -15,7 +15,9 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from pathlib import Path
+from string import hexdigits
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from eth_utils.address import to_checksum_address
@@ -53,6 +55,11 @@ CIPHER, KDFS = "aes-128-ctr", ("scrypt", "pbkdf2")
 """What the Web3 Secret Storage definition (version 3) knows."""
 PARTS = ("cipher", "ciphertext", "cipherparams", "kdf", "kdfparams", "mac")
 """The fields of its `crypto`."""
+COSTS = {"scrypt": ("n", "r", "p"), "pbkdf2": ("c",)}
+"""The numbers in its `kdfparams` that say how dear it is to open, by the name of its `kdf`."""
+DEAREST = {"scrypt": 2**23, "pbkdf2": 10**7}
+"""Their product at most: scrypt then takes a gigabyte. geth, ethers and others use 2**21, and 2**18."""
+KEY_BYTES = 32
 KNOWN_ACCOUNTS = 20
 OPEN = keccak(text="open_position(address,bytes32,address,uint256,uint256,uint256)")[:4]
 CLOSE = keccak(text="close_position(address,bytes32,uint256,uint256,uint256)")[:4]
@@ -166,11 +173,50 @@ def _standard(name: str, found: dict[str, Any]) -> dict[str, Any]:
     crypto = {str(key).lower(): value for key, value in crypto.items()}
     if missing := [key for key in PARTS if key not in crypto]:
         raise Misconfigured(f"{name}: its field crypto.{missing[0]} is missing")
+    for part in ("cipherparams", "kdfparams"):
+        if not isinstance(crypto[part], dict):
+            raise Misconfigured(f"{name}: its field crypto.{part} is no object")
+        crypto[part] = {str(key).lower(): value for key, value in crypto[part].items()}
     if crypto["kdf"] not in KDFS or crypto["cipher"] != CIPHER:
         raise Misconfigured(
             f"{name}: {crypto['cipher']} with {crypto['kdf']} is not read, only {CIPHER} with {' or '.join(KDFS)}"
         )
+    _check_cost(name, crypto["kdf"], crypto["kdfparams"])
+    for place, value in _texts(crypto):
+        if (
+            not isinstance(value, str)
+            or len(value) % 2
+            or not set(value.removeprefix("0x")) <= set(hexdigits)
+        ):
+            raise Misconfigured(f"{name}: its field crypto.{place} is no hex")
     return plain | {"crypto": crypto}
+
+
+def _texts(crypto: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The fields in hex, with where they stand."""
+    return [
+        ("ciphertext", crypto["ciphertext"]),
+        ("mac", crypto["mac"]),
+        ("cipherparams.iv", crypto["cipherparams"].get("iv")),
+        ("kdfparams.salt", crypto["kdfparams"].get("salt")),
+    ]
+
+
+def _check_cost(name: str, kdf: str, params: dict[str, Any]) -> None:
+    """Raise `Misconfigured` naming the parameter of the key derivation that is missing, wrong, or too dear."""
+    for field in (*COSTS[kdf], "dklen"):
+        if type(params.get(field)) is not int or params[field] < 1:
+            raise Misconfigured(f"{name}: its field crypto.kdfparams.{field} is {params.get(field)!r}")
+    if params["dklen"] != KEY_BYTES:
+        raise Misconfigured(f"{name}: its field crypto.kdfparams.dklen is not {KEY_BYTES}")
+    if (cost := prod(params[field] for field in COSTS[kdf])) > DEAREST[kdf]:
+        raise Misconfigured(
+            f"{name}: crypto.kdfparams {'*'.join(COSTS[kdf])} is {cost}, more than {DEAREST[kdf]}"
+        )
+    if kdf == "pbkdf2" and params.get("prf") != "hmac-sha256":
+        raise Misconfigured(
+            f"{name}: its field crypto.kdfparams.prf is {params.get('prf')!r}, not hmac-sha256"
+        )
 
 
 def executor_address(source: KeySource = CURRENT) -> str:

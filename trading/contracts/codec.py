@@ -41,7 +41,7 @@ def decode(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
     """
     try:
         values = abi_decode(types, data)
-    except DecodingError as error:
+    except (DecodingError, OverflowError, ValueError) as error:  # ValueError: a text that is no UTF-8
         raise Retryable(
             f"{len(data)} bytes from the chain are no ({', '.join(types)}): is the node synced, and the address of the "
             f"contract right (config/chains.yaml)? {error}"
@@ -66,7 +66,7 @@ def _checksummed(kind: str, value: Any) -> Any:
 
 def revert_reason(data: str) -> str:
     """The text of a revert: Error(string) decoded, Panic(uint256) named, anything else as it came, nothing as ""."""
-    with suppress(DecodingError, ValueError):  # ValueError: no hex, or no UTF-8
+    with suppress(DecodingError, OverflowError, ValueError):  # ValueError: no hex, or no UTF-8
         raw = bytes.fromhex(data.removeprefix("0x"))
         if raw[:4] == keccak(text="Error(string)")[:4]:
             return str(abi_decode(["string"], raw[4:])[0])
@@ -129,6 +129,8 @@ class EventDecoder:
         event = self._by_topic.get(topics[0]) if topics else None
         if event is None:
             return None
+        if len(topics) - 1 != len(event.indexed):
+            raise Retryable(f"a log of {event.name} has {len(topics)} topics: is the node sound?")
         args: dict[str, Any] = {}
         for (name, kind), topic in zip(event.indexed, topics[1:], strict=True):
             args[name] = decode([kind], topic)[0]

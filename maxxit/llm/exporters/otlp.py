@@ -150,7 +150,8 @@ def _refused(body: bytes, sent: int) -> int:
         return 0  # 2xx in words of its own: taken
     partial = said.get("partialSuccess") if isinstance(said, dict) else None
     number = partial.get("rejectedSpans") if isinstance(partial, dict) else None
-    refused = min(int(str(number)), sent) if str(number).isdecimal() else 0
+    digits = str(number)[:20]  # an int64, in JSON as text
+    refused = min(int(digits), sent) if digits.isdecimal() else 0
     if refused == sent:
         raise Rejected(f"all {sent} spans were refused: {str(partial)[:300]}", code="spans_refused")
     return refused

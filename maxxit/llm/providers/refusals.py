@@ -63,7 +63,7 @@ def refused_parameter(body: str, sent: Collection[str]) -> str:
         first = re.split(r"[.\[]", named)[0]
         return first if first in sent and first not in OF_THE_QUESTION else ""
     for place in _places(found):
-        if own := [step for step in place if step in sent]:
+        if own := [step for step in place if isinstance(step, str) and step in sent]:
             return "" if own[0] in OF_THE_QUESTION else str(own[0])
     return _named_in_words(error.get("message") or error.get("detail") or error.get("error") or body, sent)
 

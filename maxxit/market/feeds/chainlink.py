@@ -2,7 +2,8 @@
 
 An aggregator writes only when the price moved by its deviation threshold or its heartbeat has passed. An answer
 that is younger than the heartbeat is therefore what the chain holds true at the block we read: that block's time is
-the tick's, and the threshold its confidence. An older answer carries its own time and is refused as stale.
+the tick's, and the threshold its confidence. An older answer carries its own time and is refused as stale. Rounds of
+prices and of the sequencer are judged as TradingModule.vy judges them (tests/market/test_chain_feeds.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,11 @@ from maxxit.market.feeds.base import Tick
 
 ROUND = evm.selector("latestRoundData()")
 DECIMALS = evm.selector("decimals()")
-ROUND_TYPES = ["uint80", "int256", "uint256", "uint256", "uint80"]
+ROUND_TYPES = ["uint256", "int256", "uint256", "uint256", "uint256"]
+"""The ids of rounds are uint80; as in the module, nothing is decided by them and none is refused for its size."""
 BPS = Decimal(10_000)
+MOST_DECIMALS = 255
+"""`decimals()` is a uint8."""
 
 
 class Aggregator(Policy):
@@ -65,13 +69,14 @@ class Chainlink:
         if self.sequencer:
             self._check_sequencer(answers[-1], block_time)
         for symbol, said in zip(unknown, answers[len(wanted) :], strict=False):
-            if said:
-                self._decimals[symbol] = int.from_bytes(said, "big")
+            if said and (digits := int.from_bytes(said, "big")) <= MOST_DECIMALS:  # else it is asked again
+                self._decimals[symbol] = digits
         rounds = [
             (symbol, said)
             for symbol, said in zip(wanted, answers, strict=False)
             if said and symbol in self._decimals
         ]
+        wire.name_missing(self.name, wanted, [symbol for symbol, _ in rounds])
         ticks = wire.each(self.name, rounds, lambda one: self._tick(*one, block_time))
         return {tick.symbol: tick for tick in ticks}
 
@@ -79,20 +84,25 @@ class Chainlink:
         answer, _, updated_at = _round(said)
         contract = self.aggregators[symbol]
         price = Decimal(answer).scaleb(-self._decimals[symbol])
-        alive = 0 <= block_time - updated_at <= contract.heartbeat_seconds
-        at = datetime.fromtimestamp(block_time if alive else min(updated_at, block_time), UTC)
+        age = block_time - updated_at
+        if age < 0:
+            raise ValueError(f"the round of {symbol} is {-age} seconds from the future")
+        alive = age <= contract.heartbeat_seconds
+        at = datetime.fromtimestamp(block_time if alive else updated_at, UTC)
         return Tick(symbol, price, at, self.name, abs(price) * contract.deviation_bps / BPS)
 
     def _check_sequencer(self, said: bytes | None, block_time: int) -> None:
         """Answer 0 means up; `startedAt` is since when. Prices of the first hour may be from before the outage."""
-        with wire.shaped(self.name):
+        with wire.shaped(f"{self.name}: the sequencer feed"):
             if said is None:
                 raise Retryable(f"{self.name}: the sequencer feed does not answer")
             down, since, _ = _round(said)
-        if down:
-            raise Retryable(
-                f"{self.name}: the sequencer is down since {datetime.fromtimestamp(since, UTC):%H:%M} UTC"
-            )
+            if down:
+                raise Retryable(
+                    f"{self.name}: the sequencer is down since {datetime.fromtimestamp(since, UTC):%H:%M} UTC"
+                )
+        if not since:
+            raise Retryable(f"{self.name}: the sequencer feed has no round yet")
         if block_time - since < self.grace:
             raise Retryable(
                 f"{self.name}: the sequencer is back for {block_time - since} of {self.grace} seconds"

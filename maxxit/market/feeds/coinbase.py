@@ -74,7 +74,8 @@ class Coinbase:
             }
             answer = wire.ask(self.http, "GET", f"{MARKET}/{self.ids[symbol]}/candles", params=asked)
             with wire.shaped(self.name):
-                bars = [_bar(said) for said in answer["candles"]]
+                rows = list(answer["candles"])
+            bars = wire.each(self.name, rows, _bar)
             yield until, sorted((bar for bar in bars if start <= bar.open_time < until), key=_opened)
             start = until
 

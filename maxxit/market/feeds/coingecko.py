@@ -52,6 +52,7 @@ class CoinGecko:
         answer = wire.ask(self.http, "GET", "simple/price", params=asked)
         with wire.shaped(self.name):
             known = [(symbol, said) for symbol, coin in wanted.items() if (said := answer.get(coin))]
+        wire.name_missing(self.name, wanted, [symbol for symbol, _ in known])
         return {tick.symbol: tick for tick in wire.each(self.name, known, self._tick)}
 
     def _tick(self, known: tuple[str, Mapping[str, Any]]) -> Tick:
@@ -67,13 +68,18 @@ class CoinGecko:
             asked = {"vs_currency": "usd", "from": int(start.timestamp()), "to": int(until.timestamp())}
             answer = wire.ask(self.http, "GET", f"coins/{self.ids[symbol]}/market_chart/range", params=asked)
             with wire.shaped(self.name):
-                points = [(_time(point[0]), wire.number(point[1])) for point in answer["prices"]]
+                rows = list(answer["prices"])
+            points = wire.each(self.name, rows, _point)
             yield until, _bars([point for point in points if start <= point[0] < until])
             start = until
 
 
-def _time(milliseconds: Decimal | int) -> datetime:
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+def _point(said: Sequence[Any]) -> tuple[datetime, Decimal]:
+    """(time, USD) of [milliseconds, price]."""
+    price = wire.number(said[1])
+    if not price.is_finite() or price <= 0:
+        raise ValueError(f"no price: {said[1]!r}")
+    return datetime.fromtimestamp(int(said[0]) / 1000, UTC), price
 
 
 def _bars(points: list[tuple[datetime, Decimal]]) -> list[Bar]:
@@ -84,7 +90,6 @@ def _bars(points: list[tuple[datetime, Decimal]]) -> list[Bar]:
         )
     bars = []
     for opened, group in groupby(points, key=lambda point: bucket(point[0], BAR)):
-        prices = [price for _, price in group if price.is_finite() and price > 0]
-        if prices:
-            bars.append(Bar(opened, prices[0], max(prices), min(prices), prices[-1], Decimal(0)))
+        prices = [price for _, price in group]
+        bars.append(Bar(opened, prices[0], max(prices), min(prices), prices[-1], Decimal(0)))
     return bars

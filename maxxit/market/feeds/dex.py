@@ -18,6 +18,8 @@ from maxxit.market.feeds.base import Tick
 
 SELL = evm.selector("quoteExactInputSingle((address,address,uint256,uint24,uint160))")
 BUY = evm.selector("quoteExactOutputSingle((address,address,uint256,uint24,uint160))")
+WORD = 32
+"""Bytes of a number in an answer."""
 TERMS = ["(address,address,uint256,uint24,uint160)"]
 
 
@@ -59,12 +61,14 @@ class Dex:
             return {}
         calls = [(self.quoter, data) for symbol in wanted for data in self._asks(self.pools[symbol])]
         block_time, answers = evm.aggregate(self.http, calls, multicall=self.multicall)
-        with wire.shaped(self.name):
-            return {
-                symbol: self._tick(symbol, got, paid, block_time)
-                for symbol, got, paid in zip(wanted, answers[::2], answers[1::2], strict=True)
-                if got and paid
-            }
+        sides = [
+            (symbol, got, paid)
+            for symbol, got, paid in zip(wanted, answers[::2], answers[1::2], strict=True)
+            if got and paid
+        ]
+        wire.name_missing(self.name, wanted, [symbol for symbol, _, _ in sides])
+        ticks = wire.each(self.name, sides, lambda one: self._tick(*one, block_time))
+        return {tick.symbol: tick for tick in ticks}
 
     def _asks(self, pool: Pool) -> tuple[bytes, bytes]:
         amount = int(pool.size.scaleb(pool.decimals))
@@ -72,8 +76,10 @@ class Dex:
         return sell, BUY + encode(TERMS, [(self.usd, pool.token, amount, pool.fee, 0)])
 
     def _tick(self, symbol: str, got: bytes, paid: bytes, block_time: int) -> Tick:
+        if min(len(got), len(paid)) < WORD:
+            raise ValueError(f"the quoter's answer for {symbol} is cut off")
         bid, ask = (
-            Decimal(int.from_bytes(said[:32], "big")).scaleb(-self.usd_decimals) / self.pools[symbol].size
+            Decimal(int.from_bytes(said[:WORD], "big")).scaleb(-self.usd_decimals) / self.pools[symbol].size
             for said in (got, paid)
         )
         at = datetime.fromtimestamp(block_time, UTC)

@@ -4,8 +4,15 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+import structlog
+
+from maxxit.core.errors import Rejected
 from maxxit.market.feeds import wire
 from maxxit.market.feeds.base import Tick
+
+log = structlog.get_logger(__name__)
+OF_ONE_ID = frozenset({"http_400", "http_403", "http_404"})
+"""Refusals of a whole request that one of its ids may have caused."""
 
 
 class Pyth:
@@ -21,22 +28,48 @@ class Pyth:
         )
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
-        """One request for all of them."""
+        """One request for all of them; more only where the server refuses it for some of them."""
         wanted = {self.ids[symbol]: symbol for symbol in symbols if symbol in self.ids}
         if not wanted:
             return {}
-        asked: dict[str, Any] = {
-            "ids[]": list(wanted),
-            "parsed": "true",
-            "ignore_invalid_price_ids": "true",  # else one retired id is a 404 for all of them
-        }
-        answer = wire.ask(self.http, "GET", "v2/updates/price/latest", params=asked)
-        with wire.shaped(self.name):
-            parsed = list(answer["parsed"])
         ticks = wire.each(
-            self.name, parsed, lambda said: self._tick(wanted.get(_plain(said["id"]), ""), said["price"])
+            self.name,
+            self._parsed(list(wanted)),
+            lambda said: self._tick(wanted.get(_plain(said["id"]), ""), said["price"]),
         )
-        return {tick.symbol: tick for tick in ticks if tick.symbol}
+        found = {tick.symbol: tick for tick in ticks if tick.symbol}
+        wire.name_missing(self.name, wanted.values(), found)
+        return found
+
+    def _parsed(self, ids: list[str]) -> list[Any]:
+        """The prices of `ids` as they came. A request that is refused for one of its ids is asked again in halves.
+
+        Hermes ignores ids that are unknown to it. It answers 400 for one that is no id, and 403 for one that the key
+        may not read, each for the whole request. Raises Rejected where it refuses every id.
+        """
+        asked = {"ids[]": ids, "parsed": "true", "ignore_invalid_price_ids": "true"}
+        try:
+            answer = wire.ask(self.http, "GET", "v2/updates/price/latest", params=asked)
+        except Rejected as error:
+            if len(ids) == 1 or error.code not in OF_ONE_ID:
+                raise
+            log.warning("request_refused", feed=self.name, ids=len(ids), error=str(error))
+            return self._halves(ids)
+        with wire.shaped(self.name):
+            return list(answer["parsed"])
+
+    def _halves(self, ids: list[str]) -> list[Any]:
+        middle = len(ids) // 2
+        found: list[Any] = []
+        refused: list[Rejected] = []
+        for half in (ids[:middle], ids[middle:]):
+            try:
+                found += self._parsed(half)
+            except Rejected as error:
+                refused.append(error)
+        if len(refused) == 2:
+            raise refused[0]
+        return found
 
     def _tick(self, symbol: str, said: Mapping[str, Any]) -> Tick:
         """Integers times a power of ten: exact."""

@@ -1,6 +1,6 @@
 """What the HTTP feeds share: a checked address, JSON without floats, numbers and times."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -65,7 +65,7 @@ def ask(http: Client, method: str, path: str, **request: Any) -> Any:
     response = fetch(http, method, path, **request)
     try:
         return untrusted.loads(response.content, decimals=True)
-    except (ValueError, InvalidOperation) as error:
+    except ValueError as error:
         raise Retryable(f"{http.base_url}{path} answered no JSON: {error}") from error
 
 
@@ -74,15 +74,8 @@ def shaped(feed: str) -> Iterator[None]:
     """An answer of another shape than documented is the source's failure, not ours: Retryable."""
     try:
         yield
-    except (
-        KeyError,
-        IndexError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        OverflowError,
-        InvalidOperation,
-    ) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
+        # OSError: a time that the operating system cannot express
         raise Retryable(f"{feed} answered in another shape: {type(error).__name__} {error}") from error
 
 
@@ -100,6 +93,12 @@ def each(feed: str, rows: Iterable[Row], read: Callable[[Row], Read]) -> list[Re
     if refused and not found:
         raise refused
     return found
+
+
+def name_missing(feed: str, asked: Iterable[str], found: Container[str]) -> None:
+    """Log the symbols that were asked for and not answered: a retired id, a dead contract."""
+    if missing := sorted(symbol for symbol in asked if symbol not in found):
+        log.warning("symbols_unanswered", feed=feed, symbols=missing)
 
 
 def number(value: Any) -> Decimal:

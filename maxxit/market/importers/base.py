@@ -18,6 +18,8 @@ from maxxit.market.feeds.bars import BAR, Bar
 from maxxit.market.feeds.file import UNITS, unit_of
 
 MINUTE = timedelta(minutes=1)
+MOST_DIGITS = 30
+"""Of a time: nanoseconds of the year 2100 have 19. Python refuses to read numbers of thousands of digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ def number(path: Path, line: int, name: str, text: str) -> Decimal:
 def moment(path: Path, line: int, text: str) -> datetime:
     """A time in seconds, milli-, micro- or nanoseconds since 1970, told by its size, UTC."""
     whole = text.strip().removesuffix(".0")
-    unit = unit_of(int(whole)) if whole.isascii() and whole.isdecimal() else ""
+    digits = whole.isascii() and whole.isdecimal() and len(whole) <= MOST_DIGITS
+    unit = unit_of(int(whole)) if digits else ""
     if not unit:
         raise Misconfigured(
             f"{path}:{line}: the open time {text.strip()[:40]!r} is no time since 1970 that we know"

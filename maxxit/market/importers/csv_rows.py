@@ -13,7 +13,10 @@ def cells(path: Path, least: int) -> Iterator[tuple[int, list[str]]]:
     for number, line in lines(path):
         if not line.strip():
             continue
-        found = next(csv.reader([line]))
+        try:
+            found = next(csv.reader([line]))
+        except csv.Error as error:
+            raise Misconfigured(f"{path}:{number}: no line of CSV: {error}: {line[:120]!r}") from None
         if len(found) < least:
             raise Misconfigured(
                 f"{path}:{number}: {len(found)} fields, at least {least} expected: {line[:120]!r}"

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import InvalidOperation
 from typing import Any
 
 import structlog
@@ -17,6 +16,8 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from maxxit.core import untrusted
+from maxxit.core.errors import Retryable
+from maxxit.market.feeds import wire
 from maxxit.market.feeds.base import Tick
 from maxxit.market.feeds.coinbase import tick_of
 from maxxit.market.stream.backoff import delay
@@ -49,25 +50,24 @@ def read_frame(text: str | bytes, source: str, symbols: Mapping[str, str]) -> Fr
         if said.get("type") == "error":
             raise Refused(str(said.get("message")))
         number = said.get("sequence_num")
+        if not isinstance(number, int | None):
+            raise ValueError(f"sequence_num is {number!r}")
         if said.get("channel") not in {"ticker", "ticker_batch"}:
             return Frame(number, ())
-        tickers = [one for part in said["events"] for one in part["tickers"] if one["product_id"] in symbols]
-        return Frame(
-            number,
-            tuple(
-                tick_of(
-                    symbols[one["product_id"]],
-                    source,
-                    one.get("price"),
-                    said["timestamp"],
-                    one.get("best_bid"),
-                    one.get("best_ask"),
-                )
-                for one in tickers
-            ),
-        )
-    except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation) as error:
+        at = said["timestamp"]
+        tickers = [one for part in said["events"] for one in part["tickers"]]
+        ticks = wire.each(source, tickers, lambda one: _tick(one, source, at, symbols))
+        return Frame(number, tuple(tick for tick in ticks if tick))
+    except (Retryable, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not a message: {str(text)[:80]!r} ({error})") from error
+
+
+def _tick(said: Mapping[str, Any], source: str, at: Any, symbols: Mapping[str, str]) -> Tick | None:
+    """One ticker; None for a product that nobody asked for."""
+    symbol = symbols.get(said["product_id"])
+    if symbol is None:
+        return None
+    return tick_of(symbol, source, said.get("price"), at, said.get("best_bid"), said.get("best_ask"))
 
 
 class CoinbaseSocket(threading.Thread):

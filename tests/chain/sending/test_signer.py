@@ -3,7 +3,9 @@
 import json
 import logging
 import pickle
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eth_account import Account
@@ -18,6 +20,7 @@ from trading.chain.signer import (
     check_boot,
     executor_address,
     executor_addresses,
+    keystore,
     open_signers,
     write_keystore,
 )
@@ -169,3 +172,37 @@ def test_the_password_comes_from_a_file_too(
     (tmp_path / "password").write_text("a good long password\n")
     monkeypatch.setenv("EXECUTOR_PASSWORD_FILE", str(tmp_path / "password"))
     assert list(open_signers(REAL, {MODULE}, 60)) == [Account.from_key(own_key).address]
+
+
+DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
+    "no parameters": ({"kdfparams": None}, "crypto.kdfparams is no object"),
+    "no vector": ({"cipherparams": {}}, "crypto.cipherparams.iv is no hex"),
+    "letters": ({"ciphertext": "zz"}, "crypto.ciphertext is no hex"),
+    "a number": ({"mac": 7}, "crypto.mac is no hex"),
+}
+PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
+    "no salt": ({"salt": None}, "crypto.kdfparams.salt is no hex"),
+    "text for a number": ({"c": "1000"}, "crypto.kdfparams.c is '1000'"),
+    "true for a number": ({"c": True}, "crypto.kdfparams.c is True"),
+    "a short key": ({"dklen": 16}, "crypto.kdfparams.dklen is not 32"),
+    "days of work": ({"c": 10**12}, "crypto.kdfparams c is 1000000000000, more than"),
+    "another hash": ({"prf": "hmac-sha1"}, "crypto.kdfparams.prf is 'hmac-sha1'"),
+}
+
+
+@pytest.mark.parametrize("how", [*DAMAGE, *PARAMETERS])
+def test_a_damaged_keystore_names_its_field(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Account.encrypt(b"\x07" * 32, "a good long password", kdf="pbkdf2", iterations=2)
+    change, why = DAMAGE.get(how) or PARAMETERS[how]
+    spoiled = change if how in DAMAGE else {"kdfparams": found["crypto"]["kdfparams"] | change}
+    monkeypatch.setenv("EXECUTOR_KEYSTORE", json.dumps(found | {"crypto": found["crypto"] | spoiled}))
+    with pytest.raises(Misconfigured, match=re.escape(why)):
+        keystore()
+
+
+def test_a_scrypt_that_takes_gigabytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Account.encrypt(b"\x07" * 32, "a good long password", kdf="scrypt", iterations=2)
+    found["crypto"]["kdfparams"]["n"] = 2**30
+    monkeypatch.setenv("EXECUTOR_KEYSTORE", json.dumps(found))
+    with pytest.raises(Misconfigured, match=r"n\*r\*p is \d+, more than 8388608"):
+        keystore()
