@@ -15,12 +15,12 @@ RECENT = timedelta(minutes=15)
 def prices_at(
     posts: Sequence[tuple[str, datetime]], tokens: Mapping[str, Sequence[str]]
 ) -> list[dict[str, Decimal]]:
-    """For each (text, written at) the USD prices of the listed tokens it names, as far as they are known.
+    """For each (text, written at) the USD prices of the listed tokens it names and of bitcoin, as far as known.
 
     From the last five-minute bar that had closed by then; for a recent post without one, the present quote.
     """
-    words = Reader.of(tokens).words
-    named = [sorted(words.named(text)) for text, _ in posts]
+    reader = Reader.of(tokens)
+    named = [sorted(reader.priced(text)) for text, _ in posts]
     wanted = [(symbol, at) for symbols, (_, at) in zip(named, posts, strict=True) for symbol in symbols]
     if not wanted:
         return [{} for _ in posts]

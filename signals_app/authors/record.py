@@ -78,8 +78,8 @@ def read_calls(
 
 
 def as_asked(posts: Iterable[RawPost], series: Mapping[str, Series]) -> list[Post]:
-    """The posts with the prices of their tokens when they were written, as the classifier gets them."""
-    words = Reader.of(words_by_token()).words
+    """The posts with the prices when they were written, as the classifier gets them."""
+    reader = Reader.of(words_by_token())
     return [
         Post(
             post.post_id,
@@ -88,7 +88,7 @@ def as_asked(posts: Iterable[RawPost], series: Mapping[str, Series]) -> list[Pos
             post.posted_at.isoformat(),
             {
                 symbol: Decimal(repr(close))
-                for symbol in sorted(words.named(post.text) & series.keys())
+                for symbol in sorted(reader.priced(post.text) & series.keys())
                 if (close := series[symbol].close_at(post.posted_at.timestamp())) is not None
             },
         )

@@ -885,6 +885,24 @@ MUTANTS = (
         beyond=True,
     ),
     bug(
+        "a target in bitcoin is held against the price in USD",
+        ("maxxit.llm.rules.targets:_units", "if dollar or not in_bitcoin", "if True"),
+        test="tests/llm/test_positions.py",
+        beyond=True,
+    ),
+    bug(
+        "a long road is a long position",
+        ("maxxit.llm.rules.positions:_statement", "deed not in EXITS and _is_no_position(match)", "False"),
+        test="tests/llm/test_positions.py",
+        beyond=True,
+    ),
+    bug(
+        "a negation always turns round what follows it",
+        ("maxxit.llm.rules.read:_cues", "if negated and not marks.EXTREME", "if negated or marks.EXTREME"),
+        test="tests/llm/test_positions.py",
+        beyond=True,
+    ),
+    bug(
         "a model's side is followed against the author's own words",
         (
             "signals_app.verify:verify",

@@ -189,6 +189,12 @@ def test_what_is_stated_is_read(form: str) -> None:
         ("long $BTC at 6,200, tp 5,800", ""),
         ("short $BTC at 6,200, tp 5,800", "bearish"),
         ("$ETH target 0.05 btc", ""),
+        ("$ETH will hit 0.4 this season", "bullish"),
+        ("$ETH heading to 0.25", "bearish"),
+        ("$ETH target is 33000000 sats", "bullish"),
+        ("$ETH target is 31000000sats", "bearish"),
+        ("$ETH heading to $0.4", ""),
+        ("$BTC heading to 0.9", ""),
     ],
 )
 def test_a_target_is_compared_with_the_price(text: str, expected: str) -> None:
@@ -227,3 +233,54 @@ def test_without_a_price_a_target_is_no_call_by_itself() -> None:
 )
 def test_positions_in_other_words(text: str, expected: str) -> None:
     assert read(text) == expected
+
+
+COUNTED = ("in a", "taking a", "opened another", "still a", "we're in another", "holding the", "it's a new")
+THINGS = (
+    "road", "ways to go", "way to go", "look", "meeting", "break", "list of problems", "conversation", "downtrend",
+    "uptrend", "consolidation", "dip", "candle", "journey", "wait", "nap", "squeeze", "liquidation", "covering rally",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("thing", THINGS)
+def test_how_long_something_is_and_what_happens_to_others_is_no_position(thing: str) -> None:
+    frames = ("{before} {side} {thing} for $BTC", "$BTC: {before} {side} {thing}")
+    said = [
+        frame.format(before=before, side=side, thing=thing)
+        for before, side, frame in product(COUNTED, SIDES, frames)
+    ]
+    wrong = [(text, found) for text in said if (found := READER.positions(text))]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "after", ["", " here", " at 6,150", ", target 7k", " scalp", " position", " this morning"]
+)
+@pytest.mark.parametrize(("side", "expected"), SIDES.items())
+def test_one_position_is_read_by_what_follows_it(side: str, expected: str, after: str) -> None:
+    after = after.replace("7k", "5.5k") if side == "short" else after
+    assert read(f"$BTC: opened a {side}{after}") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("$BTC is one short liquidation away from a fresh ATH", "bullish"),
+        ("expecting more long liquidations on $BTC", ""),
+        ("$ETH hasn't been this cheap for half a year", "bullish"),
+        ("$ETH has never been this cheap", "bullish"),
+        ("I've never been more bullish on $BTC", "bullish"),
+        ("I haven't been this bearish on $BTC in months", "bearish"),
+        ("$ETH isn't this cheap", ""),
+        ("I haven't been that bullish on $BTC", ""),
+        ("I'm not bullish on $BTC", ""),
+    ],
+)
+def test_what_only_sounds_like_the_other_side(text: str, expected: str) -> None:
+    assert read(text) == expected
+
+
+def test_the_price_of_bitcoin_is_wanted_beside_those_that_a_post_names() -> None:
+    assert READER.priced("$ETH will hit 0.4") == {"BTC", "ETH"}
+    assert READER.priced("good morning") == set()
+    assert Reader.of({"ETH": ["eth"]}).priced("$ETH will hit 0.4") == {"ETH"}

@@ -24,7 +24,6 @@ CUES: tuple[Cue, ...] = (
         r"(?:a |net )buyer of TOKENS",
         r"filled on <1>§ (?:bids?|buys?|longs?|orders?)",
         r"(?:i|we|i've|i'm) ADVERB(?:hold|hodl|long) TOKENS",
-        r"(?:took|take|taking|opened|opening|entered|entering|in) (?:a|my|another) <1>(?:§ )?long\b",
         r"long TOKENS (?:and|/|&) short",
         r"keep <3>in TOKENS",
         r"(?:i'm|i) (?:putting|put|moving|moved|converting|converted) <5>into TOKENS",
@@ -57,7 +56,6 @@ CUES: tuple[Cue, ...] = (
         r"IWILLSELL TOKENS",
         r"i ADVERB(?:sell|short) TOKENS",
         r"IAMshort TOKENS",
-        r"(?:took|take|taking|opened|opening|entered|entering|in) (?:a|my|another) <1>(?:§ )?short\b",
         r"(?:my )?§ shorts? (?:is |are )?(?:still |now )?(?:opened|open|working|still|up|green|in profit|running)",
     ),
     # --- what the author tells others to do ----------------------------------------------------------------

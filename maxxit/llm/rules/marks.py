@@ -70,6 +70,11 @@ NEGATION = re.compile(
     r"(?!\w)",
     re.IGNORECASE,
 )
+EXTREME = re.compile(
+    r"(?:never (?:been|felt|looked|seen) (?:§ |it )?(?:this|so|more)|"
+    r"(?:(?:has|have)n't|(?:not|n't) ever|not|never) (?:been|felt|looked|seen) (?:§ |it )?this) "
+)
+"""A negation that says how strongly something is so: "hasn't been this cheap", "never been more bullish"."""
 CLAUSE = re.compile(r"[,;:()]| - | but | and | so | because | though ")
 """Where a clause ends: a negation reaches no further."""
 UNSURE = re.compile(
@@ -101,12 +106,14 @@ OTHER_SUBJECT = re.compile(
 PRICE = re.compile(r"\$ ?\d[\d,.]*|(?<![\w.])\d[\d,.]*k(?!\w)")
 MANY_PRICES = 4
 """So many prices in one post are history or rhetoric, not a target."""
+FORCED = r"squeez\w*|liquidations?|covering"
+"""After "short" or "long": what happens to others who hold one."""
 SHORT_WORDS = re.compile(
-    r"(?<![\w-])(?:shorts?(?![- ](?:term|squeeze\w*|lived|run|time|while|of)(?!\w)|-)|shorting|shorted|sells?|"
+    rf"(?<![\w-])(?:shorts?(?![- ](?:term|lived|run|time|while|of|{FORCED})(?!\w)|-)|shorting|shorted|sells?|"
     r"selling|sold|bearish|puts)(?![\w-])"
 )
 LONG_WORDS = re.compile(
-    r"(?<![\w-])(?:(?<!as )(?<!how )(?<!so )longs?(?![- ](?:term|run|time|way|haul)|-)|longing|longed|buys?|buying|"
-    r"bought|bullish)(?![\w-])"
+    rf"(?<![\w-])(?:(?<!as )(?<!how )(?<!so )longs?(?![- ](?:term|run|time|way|haul|(?:{FORCED})(?!\w))|-)|longing|"
+    r"longed|buys?|buying|bought|bullish)(?![\w-])"
 )
 """Words of one side: beside cues of the other they make a sentence contradict itself."""

@@ -42,6 +42,8 @@ class Form(StrEnum):
     """Of a position that the author had."""
     OTHERS = "others"
     """Somebody else's position."""
+    NONE = "no position"
+    """"Long" or "short" tells how long something is, or what happens to others: "a long road", "short covering"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,19 @@ _DENIES = re.compile(
     re.IGNORECASE,
 )
 _WAS = re.compile(r"^(?:was|were|had|used to|been)(?!\w)")
+_FORCED = re.compile(rf"[ -](?:{marks.FORCED})(?!\w)")
+_COUNTED = re.compile(r"(?<!\w)(?:an?|another|one|new|fresh|the|this|that|my|our)(?: \S+)* (?:long|short)$")
+"""A single one: what follows it is a noun of its own, unless it begins something else."""
+_NOUN = re.compile(
+    r" (?!(?:scalp|swing|hedge|setup|entry|order|limit|stop|target|tp|sl|bet|leg|play|bias|signal|idea|call|"
+    r"now|today|tonight|tomorrow|yesterday|earlier|overnight|early|late|again|still|already|just|too|then|there|here|"
+    r"right|back|up|down|off|out|only|not|no|never|also|soon|though|instead|w|btw|imo|pls|please|lol|open\w*|clos\w+|"
+    r"stopped|running|working|playing|paying|paid|looking|looks|was|were|is|are|has|had|got|will|would|should|"
+    r"on|at|from|in|into|with|since|of|and|or|to|for|around|near|below|above|over|under|between|until|till|before|"
+    r"after|against|vs|through|per|via|by|but|as|if|when|while|because|so|once|that|which|it|i|i'm|we|you|they|"
+    r"he|a|an|the|this|last|my|our|his|their|last|\w+day|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(?!\w))"
+    r"[a-z]"
+)
 
 
 _DOWN, _UP = ("short", "shorted", "sell"), ("long", "longed", "buy")
@@ -271,7 +286,15 @@ def _statement(text: str, deed: Deed, match: re.Match[str]) -> Statement:
     if match.re is _SOLD_OWN and not re.search(_PROFIT, match[0]):
         side = UP
     before = marks.CLAUSE.split(text[: match.start()])[-1]
-    return Statement(deed, side, _form(deed, before, match[0]), match.start(), match.end())
+    form = Form.NONE if deed not in EXITS and _is_no_position(match) else _form(deed, before, match[0])
+    return Statement(deed, side, form, match.start(), match.end())
+
+
+def _is_no_position(match: re.Match[str]) -> bool:
+    """Whether the word of the side belongs to what stands after it."""
+    if _FORCED.match(match.string, match.end()):
+        return True
+    return bool(_COUNTED.search(match[0]) and _NOUN.match(match.string, match.end()))
 
 
 def _form(deed: Deed, before: str, words: str) -> Form:

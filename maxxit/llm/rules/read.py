@@ -135,6 +135,11 @@ class Reader:
             return _none("says nothing of a rise or a fall, a purchase or a sale")
         return _judge(tallies, _doubts(parts))
 
+    def priced(self, text: str) -> set[str]:
+        """The tokens whose prices the reading of a text may need: those it names, and bitcoin for targets in it."""
+        named = self.words.named(text)
+        return named | ({targets.BITCOIN} & set(self.words.symbols.values())) if named else named
+
     def positions(self, text: str) -> dict[str, set[int]]:
         """Symbol -> the sides of the positions that the author states: 1 long, -1 short, 0 for one that ends."""
         found: dict[str, set[int]] = {}
@@ -171,7 +176,7 @@ def _tally(
         held = positions.statements(part.text)
         for one, at in (*_positions(part.text, held), *_cues(part, positions.without(part.text, held))):
             for symbol in _about(part, at, focus):
-                told.setdefault(symbol, []).append(_aimed(one, part.text, prices.get(symbol)))
+                told.setdefault(symbol, []).append(_aimed(one, part.text, symbol, prices))
         if not told:
             continue
         doubts = _sentence_doubts(part, trader)
@@ -207,7 +212,7 @@ def _cues(part: Sentence, text: str) -> list[tuple[_Said, int]]:
         if cue.name in VERBAL and not marks.SUBJECT.search(clause):
             continue
         negated = marks.NEGATION.search(clause)
-        if negated:
+        if negated and not marks.EXTREME.match(text, match.start() - len(clause) + negated.start()):
             if not cue.name.startswith(("expects", "foresees")) or len(clause) - negated.end() > NEAR:
                 continue
             side = -side
@@ -216,11 +221,13 @@ def _cues(part: Sentence, text: str) -> list[tuple[_Said, int]]:
     return found
 
 
-def _aimed(said: _Said, text: str, price: Decimal | None) -> _Said:
+def _aimed(said: _Said, text: str, symbol: str, prices: Mapping[str, Decimal]) -> _Said:
     """A target with the side on which it lies of the price."""
     if said.name != TARGET:
         return said
-    return replace(said, side=targets.side(targets.words_of(text, said.start, said.end), price))
+    words = targets.words_of(text, said.start, said.end)
+    bitcoin = prices.get(targets.BITCOIN) if symbol != targets.BITCOIN else None
+    return replace(said, side=targets.side(words, prices.get(symbol), bitcoin))
 
 
 def _names_other_side(text: str, cues: Sequence[_Said], every: Sequence[_Said]) -> bool:
