@@ -15,9 +15,11 @@ from maxxit.core.config import ROOT
 from maxxit.events.models import Event
 from maxxit.market import candles
 from maxxit.market.feeds.bars import BAR, Bar
+from signals_app import revise
 from signals_app.authors.record import stored_calls, stored_records, update
 from signals_app.models import CtPost, ImpactFactorHistory
 from signals_app.policy import policy
+from signals_app.sources.base import RawPost
 from tests import builders as make
 from tests.builders import T0, RecordedClock
 
@@ -117,6 +119,16 @@ def test_stored_calls_are_candidates_with_each_token_and_side(time: RecordedCloc
     ]
     assert stored_calls(T0 + BAR, T0 + DAY) == []
     assert CtPost.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_a_post_that_its_author_deletes_stays_a_call(time: RecordedClock) -> None:
+    one = make.account(username="one")
+    post = make.candidate(one)
+    before = stored_calls(T0, T0 + DAY)
+    assert revise.deletions(one, [RawPost(post.post_id, "one", "", T0, deleted=True)]) == 1
+    assert stored_calls(T0, T0 + DAY) == before
+    assert len(before) == 1
 
 
 def backtest(*options: str) -> dict[str, Any]:

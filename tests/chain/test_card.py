@@ -1,6 +1,7 @@
 """What the permission card promises, against what the contract lets through."""
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,15 @@ def test_the_card_states_limits_and_the_most_that_can_be_lost(lab: Lab) -> None:
     ):  # fmt: skip
         assert words in text
     assert card.as_json()["most_lost_per_day"] == 150 * USDC
+
+
+def test_the_page_about_the_contract_shows_the_card_of_the_demo(lab: Lab) -> None:
+    page = (Path(__file__).parents[2] / "docs/contract.md").read_text()
+    shown = page.partition("For the demo policy:\n")[2].partition("\nThe module measures")[0]
+    text = card_of(lab).as_text()
+    for role in ("fee_receiver", "profit_receiver"):
+        text = text.replace(lab.world.accounts[role], f"<{role.replace('_', ' ')}>")
+    assert " ".join(shown.split()) == " ".join(text.split())
 
 
 def test_a_feed_whose_deviation_is_not_known_is_named(lab: Lab) -> None:

@@ -14,14 +14,18 @@ from trading import gate
 class Command(OpsCommand):
     """See the module."""
 
-    help = "Pull the kill switch. It latches until a person says `manage.py resume --reason …`. Exits always go on."
+    help = (
+        "Pull the kill switch. It latches until a person says `manage.py resume --reason …`. It stops no exit; "
+        "a venue's dry run and a revoked approval do."
+    )
 
     def options(self, parser: CommandParser, action: str) -> None:
         """How hard and why."""
         parser.add_argument(
             "level",
             choices=gate.LEVELS,
-            help="no_entries: nothing new is opened; reduce_only: nothing grows; flatten: every position is closed",
+            help="no_entries: nothing new is opened; reduce_only: nothing grows; flatten: every position "
+            "is closed, through the gate of its venue",
         )
         parser.add_argument("--reason", required=True, help="why; it is written down")
         parser.add_argument("--account", default="", help="stop only this account at its venue")

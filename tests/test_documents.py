@@ -1,0 +1,148 @@
+"""Lists in the pages are those of the code: tests, jobs, states, reasons, events, adapters."""
+
+import argparse
+import re
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands, load_command_class
+
+from maxxit.console.reasons import REASONS
+from maxxit.market.feeds import FEEDS
+from maxxit.notify.channels import CHANNELS
+from maxxit.pipeline.schedule import schedule
+from positions.states import PositionState
+from signals_app.outcome import STAGES
+from signals_app.states import PostState, SignalState
+from trading.states import OrderState
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+MODULE = (ROOT / "trading/contracts/TradingModule.vy").read_text()
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text()
+
+
+def section(name: str, heading: str) -> str:
+    """What stands under a heading of a page, up to the next one."""
+    return page(name).partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of each row of the tables in `text`, without heads."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[1:]]
+
+
+@cache
+def every_name() -> frozenset[str]:
+    """The names of all test functions and test files."""
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    found = {name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)}
+    return frozenset(found | {file.stem for file in files})
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.stem)
+def test_each_test_that_a_page_names_exists(path: Path) -> None:
+    named = set(re.findall(r"\btest_[a-z0-9_]+", path.read_text()))
+    assert named - every_name() == set()
+
+
+def test_the_operators_book_lists_jobs_with_their_rhythm() -> None:
+    table = section("runbook", "Start, look, stop").partition("| job |")
+    listed = {name.split(" ")[0]: rhythm for name, rhythm, _ in rows(table[1] + table[2])}
+    seconds = {"s": 1, "min": 60}
+    configured = schedule()
+    assert len(listed) == 9
+    for name, rhythm in listed.items():
+        number, unit = rhythm.split()
+        job = configured[name]
+        if unit == "h":
+            assert job.cron is not None, name
+            assert job.cron.split()[1] == f"*/{number}", name
+        else:
+            assert job.every == int(number) * seconds[unit], name
+
+
+def test_each_reason_in_the_operators_book_is_one_of_the_code() -> None:
+    text = section("runbook", "Why did it not trade?")
+    named = {code for row in rows(text) for code in re.findall(r"`([a-z_:*]+)`", row[0])}
+    known = {*REASONS, *(f"{stage}:*" for stage in STAGES), *(code.partition(":")[2] for code in REASONS)}
+    assert len(named) > 25
+    assert named - known == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "states"),
+    [
+        ("/api/db/posts", PostState), ("/api/db/signals", SignalState), ("/api/db/orders", OrderState),
+        ("/api/db/positions", PositionState),
+    ],
+)  # fmt: skip
+def test_the_states_that_the_api_filters_by(path: str, states: type[StrEnum]) -> None:
+    (line,) = [row[1] for row in rows(page("api")) if path in row[0]]
+    assert re.findall(r"\b[A-Z_]{3,}\b", line) == [str(one).upper() for one in states]
+
+
+def test_the_reasons_of_a_revert() -> None:
+    text = section("contract", "Reasons of a revert")
+    plain = {word for part in re.findall(r"`([A-Z_ \n]+)`", text) for word in part.split()}
+    listed = {f"POLICY{word}" if word.startswith("_") else word for word in plain}
+    listed -= {"STF"}  # the router's own
+    assert listed == set(re.findall(r'assert [^\n]*"([A-Z_]+)"', MODULE))
+
+
+def test_the_events_of_the_module() -> None:
+    listed = re.findall(r"`([A-Z]\w+)`", section("contract", "Events"))
+    assert sorted(listed) == sorted(re.findall(r"^event (\w+):", MODULE, re.M))
+
+
+def test_events_that_pages_name_are_recorded_somewhere() -> None:
+    code = "".join(
+        path.read_text()
+        for package in ("maxxit", "agents", "signals_app", "trading", "positions")
+        for path in (ROOT / package).rglob("*.py")
+    )
+    kinds = "api|execution|exits|flatten|gate|limits|login|order|position|reconcile|rule|safe|transaction"
+    text = "".join(path.read_text() for path in PAGES)
+    named = set(re.findall(rf"`((?:{kinds})\.[a-z_]+)`", text)) - {"exits.py"}
+    named = {name for name in named if not name.endswith(".py")}
+    moves = ("order.", "position.", "transaction.")  # `advance` names them by their state
+    assert len(named) > 15
+    assert [name for name in sorted(named) if f'"{name}"' not in code and not name.startswith(moves)] == []
+
+
+def test_each_command_that_reports_takes_json() -> None:
+    servers_and_setup = {"backfill", "demo", "localchain", "roles", "setup", "stream", "sync_schedule", "up"}
+    without = set()
+    for name, app in get_commands().items():
+        if not str(app).startswith("maxxit."):
+            continue
+        parser = load_command_class(app, name).create_parser("manage.py", name)
+        groups = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+        for one in groups[0].choices.values() if groups else [parser]:
+            if "--json" not in one._option_string_actions:
+                without.add(name)
+    assert without == servers_and_setup
+
+
+def test_every_feed_and_channel_has_its_row() -> None:
+    first = {row[0].strip("`") for row in rows(page("market"))}
+    assert set(FEEDS) | set(CHANNELS) <= first
+
+
+def test_the_keys_that_the_chain_page_names_are_configured() -> None:
+    configured = (ROOT / "config/chains.yaml").read_text()
+    for key in (
+        "finality_depth",
+        "max_fee_wei",
+        "signatures_per_minute",
+        "max_price_impact_bps",
+        "reverts_before_stop",
+    ):
+        assert f"`{key}`" in page("chain")
+        assert f"{key}:" in configured
