@@ -140,7 +140,8 @@ class PositionAdmin(History):
         variant=ActionVariant.DANGER,
         dialog={
             "title": "Close this position now?",
-            "description": "A closing order is written at once; it leaves if the gate of its venue is open.",
+            "description": "A closing order is written at once if the gate of its venue is open; else the position "
+            "stays open.",
             "form_class": BaseDialogForm,
             "form_submit_text": "Close the position",
         },

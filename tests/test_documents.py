@@ -7,20 +7,32 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.management import get_commands, load_command_class
 
+from maxxit.console import attempts, auth
 from maxxit.console.reasons import REASONS
+from maxxit.knowledge import policy as knowledge
+from maxxit.market import quotes
 from maxxit.market.feeds import FEEDS
+from maxxit.market.models import RefusedQuote
+from maxxit.market.stream.lease import LEASE_SECONDS
 from maxxit.notify.channels import CHANNELS
+from maxxit.pipeline.models import FRESH
 from maxxit.pipeline.schedule import schedule
 from positions.states import PositionState
+from signals_app import policy as signals
 from signals_app.outcome import STAGES
 from signals_app.states import PostState, SignalState
+from trading import passes
 from trading.states import OrderState
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 MODULE = (ROOT / "trading/contracts/TradingModule.vy").read_text()
+WORDS = {3: "three"}
+AUTHORS, CHUNKING, STREAM = signals.policy().authors, knowledge.policy().chunking, quotes.policy().stream
+EXITS, QUARANTINE = passes.policy().exits, passes.policy().quarantine
 
 
 def page(name: str) -> str:
@@ -130,6 +142,14 @@ def test_each_command_that_reports_takes_json() -> None:
     assert without == servers_and_setup
 
 
+def test_the_reasons_of_a_refused_price_are_those_that_its_field_names() -> None:
+    judge = (ROOT / "maxxit/market/judge.py").read_text()
+    found = set(re.findall(r'return "(\w+)"', judge)) | set(re.findall(r'_refusal\(\s*tick, "(\w+)"', judge))
+    named = set(re.findall(r"\w+", str(RefusedQuote._meta.get_field("reason").help_text))) - {"or"}
+    assert len(named) == 7
+    assert named == found
+
+
 def test_every_feed_and_channel_has_its_row() -> None:
     first = {row[0].strip("`") for row in rows(page("market"))}
     assert set(FEEDS) | set(CHANNELS) <= first
@@ -146,3 +166,27 @@ def test_the_keys_that_the_chain_page_names_are_configured() -> None:
     ):
         assert f"`{key}`" in page("chain")
         assert f"{key}:" in configured
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("api", f"429 more than {auth.PER_MINUTE} calls a minute"),
+        ("api", f"or {attempts.policy().free_refused_keys_per_address} refused keys"),
+        ("api", f"signed within {WORDS[FRESH.seconds // 60]} minutes"),
+        ("authors", f"stop {AUTHORS.stop_loss_pct} %, target {AUTHORS.take_profit_pct} %"),
+        ("authors", f"{AUTHORS.cost_bps} bps of costs"),
+        ("knowledge", f"at most {CHUNKING.chars} characters that overlap by up to {CHUNKING.overlap}"),
+        ("market", f"by a lease in Redis of {LEASE_SECONDS:.0f} s"),
+        ("market", f"Ticks of {STREAM.flush_milliseconds} ms become one quote"),
+        ("market", f"anew after {STREAM.silence_seconds} s of silence"),
+        ("operations-platform", f"`visibility_timeout` {settings.VISIBILITY_TIMEOUT} s; the hard time limit "
+         f"({settings.CELERY_TASK_TIME_LIMIT} s)"),
+        ("operations-platform", f"The soft limit ({settings.CELERY_TASK_SOFT_TIME_LIMIT} s)"),
+        ("performance", f"every {EXITS.sweep_milliseconds} ms (`config/passes.yaml`)"),
+        ("runbook", f"after {QUARANTINE.first_rest_seconds} s, 20 s … "
+         f"{QUARANTINE.longest_rest_seconds // 60} min"),
+    ],
+)  # fmt: skip
+def test_a_figure_that_a_page_states_is_the_one_in_force(name: str, text: str) -> None:
+    assert " ".join(text.split()) in " ".join(page(name).split())

@@ -1,6 +1,7 @@
 """The operators' commands: for people, for machines, and their exit codes."""
 
 import json
+import re
 from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
@@ -222,8 +223,6 @@ def test_why_a_post_became_no_trade(world: World) -> None:
 
 
 def test_every_reason_of_the_code_is_explained() -> None:
-    import re
-
     source = Path("trading/risk.py").read_text()
     codes = set(re.findall(r'_stop\(\s*"(\w+)"', source)) | set(
         re.findall(r'\("(\w+)", (?:facts|load)', source)
@@ -235,8 +234,6 @@ def test_every_reason_of_the_code_is_explained() -> None:
 
 
 def test_every_refusal_of_a_safe_is_explained() -> None:
-    import re
-
     verify, safe, outbox = (
         Path(f"trading/{name}.py").read_text() for name in ("chain/verify", "venues/safe", "chain/outbox")
     )
@@ -377,6 +374,14 @@ def test_dead_letters(world: World) -> None:
     for wrong in ("moon:1", "order:x", "order:0"):
         with pytest.raises(CommandError, match=r"dlq list|look like"):
             said("dlq", "show", wrong)
+
+
+def test_the_help_of_dlq_names_each_kind_that_can_be_redriven(world: World) -> None:
+    with pytest.raises(CommandError, match="they look like") as refused:
+        said("dlq", "redrive", "moon:1")
+    kinds = re.findall(r"(\w+):\d", str(refused.value).partition("look like")[2])
+    assert len(kinds) == 4
+    assert all(kind in load_command_class("maxxit.console", "dlq").help for kind in kinds)
 
 
 def test_keys(world: World) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py dlq list | show | redrive`: what failed three times and waits for a person."""
+"""`manage.py dlq list | show | redrive`: what failed too often and waits for a person."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ from maxxit.console.ops import OpsCommand
 class Command(OpsCommand):
     """See the module."""
 
-    help = "Dead letters: posts and orders that were set aside after three failures. Times are UTC."
+    help = "Dead letters: each post, order, delivery and alert that used up its tries. Times are UTC."
     subcommands = {
         "list": "all of them, with the last line of their error",
         "show": "one of them with its whole traceback",
-        "redrive": "give them another three tries",
+        "redrive": "give them all their tries again",
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
         """Of each subcommand."""
         if action == "show":
-            parser.add_argument("letter", help="as in `list`: post:17 or order:4")
+            parser.add_argument("letter", help="as in `list`: post:17, order:4, delivery:2 or alert:3")
         if action == "redrive":
             parser.add_argument("letters", nargs="*", help="as in `list`: post:17 order:4 …")
             parser.add_argument("--all", action="store_true", help="every one of them")
