@@ -139,11 +139,11 @@ def resend_without_stored_bytes(*, rebuild: bool = False) -> None:
 
     real = outbox.follow
 
-    def follow(tx: Any, chain: Any, signer: Any, pace: Any, may_send: Any) -> None:
+    def follow(tx: Any, chain: Any, signer: Any, pace: Any, may_send: Any, **rest: Any) -> None:
         tx.refresh_from_db()
         if tx.state == "signed" and tx.attempts.count() == 1 and tx.pk not in _mine:
             _again(tx, chain, signer, pace, rebuild=rebuild)
-        real(tx, chain, signer, pace, may_send)
+        real(tx, chain, signer, pace, may_send, **rest)
 
     commit, _mine = outbox.commit, set[int]()
 
