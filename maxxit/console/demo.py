@@ -1,4 +1,5 @@
-"""The demo's world: voices and prices of our own making, agents on paper, and a gate that is open for paper only."""
+"""The demo's world: voices and prices of our own making, agents on paper, gates that are open for
+paper and for the local chain."""
 
 import json
 import math

@@ -13,7 +13,10 @@ from maxxit.core.errors import MaxxitError
 class Command(BaseCommand):
     """See the module."""
 
-    help = "Load the demo: agents on paper, invented posts and prices, a gate open for paper only. Safe to repeat."
+    help = (
+        "Load the demo: agents on paper, invented posts and prices, gates open for paper and the local chain. "
+        "Safe to repeat."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """One option."""
