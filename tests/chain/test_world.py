@@ -26,8 +26,11 @@ def pool_price(lab: Lab, symbol: str) -> Decimal:
 def test_a_transaction_that_no_block_takes_ends_with_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     class Idle:
         url = "http://idle"
+        calls = 0
 
         def __call__(self, method: str, *params: object) -> str | None:
+            self.calls += 1
+            assert self.calls < 100, "it waits without an end"
             return "0xabc" if method == "eth_sendTransaction" else None
 
     monkeypatch.setattr("trading.chain.world.RECEIPT_SECONDS", 0)
