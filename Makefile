@@ -111,6 +111,7 @@ chaos-long: install ## The same with the full counts of docs/reliability.md (an 
 	done
 	@echo "chaos-long: threads on one cap" && $(BIN)/python -m pytest -q tests/trading/test_race.py
 	@echo "chaos-long: planted bugs" && $(BIN)/python -m tests.chaos.mutants
+	@echo "chaos-long: a million damaged inputs" && $(BIN)/python -m tests.fuzz --inputs 1000000 --seed 1
 	@echo "chaos-long: a million answers for the parser" && $(BIN)/python -m pytest -q -m slow
 
 bench: install ## Every figure beside its floor in the same run: exits, fan-out, latency, memory, chain, market (a quarter of an hour)

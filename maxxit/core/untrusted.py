@@ -5,7 +5,8 @@ Python's decoder recurses as deep as the interpreter's limit allows, and the Eth
 """
 
 import json
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 from pydantic_core import from_json
@@ -18,12 +19,16 @@ def loads(raw: str | bytes, *, decimals: bool = False) -> Any:
     """
     text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
     check_depth(text)
-    if not decimals:
-        return json.loads(text)
-    try:
-        return json.loads(text, parse_float=Decimal, parse_constant=Decimal)
-    except InvalidOperation:
-        raise ValueError("a number has an exponent beyond all bounds") from None
+    if decimals:
+        return json.loads(text, parse_float=_decimal, parse_constant=Decimal)
+    return json.loads(text)
+
+
+def _decimal(text: str) -> Decimal:
+    """The exact number. One beyond the range of a float is infinite or zero, as other readers of JSON have it: whole
+    numbers are made of these, and one with an exponent of a billion would take all memory."""
+    size = float(text)
+    return Decimal(text) if size and isfinite(size) else Decimal(size)
 
 
 def check_depth(text: str) -> None:

@@ -186,6 +186,10 @@ ANTHROPIC_ANSWERS: dict[str, list[Any]] = {
     "tool after thinking": [{"type": "thinking", "thinking": "{}", "signature": "s"}, USE],
     "the named tool": [USE, {"type": "tool_use", "name": "other", "input": {"a": 1}}],
     "a tool of the server": [USE, {"type": "server_tool_use", "name": "web_search", "input": {"query": "x"}}],
+    "a block of no known kind": [
+        {"type": ["text"], "text": "x"},
+        {"type": "text", "text": json.dumps(READINGS)},
+    ],
     "text in several blocks": [{"type": "text", "text": '{"readings"'}, {"type": "text", "text": ": []}"}],
 }
 

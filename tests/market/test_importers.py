@@ -227,6 +227,16 @@ def test_a_row_that_is_cut_off_is_refused(tmp_path: Path, name: str) -> None:
     refused(tmp_path, "\n".join([*rows[:-1], rows[-1][:20]]), form, rf":{len(rows)}: ")
 
 
+def test_a_row_that_ends_before_the_columns_of_the_header_is_refused(tmp_path: Path) -> None:
+    form, sample = SAMPLES["bitstamp csv"]
+    refused(
+        tmp_path,
+        sample().replace("Volume_(BTC),", "A,B,C,Volume_(BTC),", 1),
+        form,
+        r":2: 8 fields, more expected",
+    )
+
+
 @pytest.mark.parametrize("name", CSV_SAMPLES)
 def test_a_row_that_contradicts_another_is_refused(tmp_path: Path, name: str) -> None:
     form, sample = SAMPLES[name]

@@ -114,7 +114,13 @@ def test_a_malformed_row_of_coingecko(monkeypatch: pytest.MonkeyPatch, time: Rec
 
 
 @pytest.mark.parametrize(
-    "bad", [{"trades": [{}]}, {"trades": [{"price": "1", "time": "never"}], "best_bid": "", "best_ask": ""}]
+    "bad",
+    [
+        None,
+        {"trades": []},
+        {"trades": [{}]},
+        {"trades": [{"price": "1", "time": "never"}], "best_bid": "", "best_ask": ""},
+    ],
 )
 def test_a_malformed_row_of_coinbase(monkeypatch: pytest.MonkeyPatch, time: RecordedClock, bad: Any) -> None:
     feed = Coinbase(name="coinbase", base_url="http://127.0.0.1:1", ids={"BTC": "BTC-USD", "LTC": "LTC-USD"})

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import redis
 from django.db import DatabaseError, connection, connections
+from structlog.testing import capture_logs
 
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.core.processes import wait_until
@@ -96,10 +97,12 @@ def test_an_error_of_the_exchange_is_told() -> None:
 
 def test_one_ticker_that_cannot_be_read_silences_no_other() -> None:
     good = {"product_id": "BTC-USD", "price": "64000", "best_bid": "1", "best_ask": "2"}
-    rows: list[Any] = [None, {}, good | {"product_id": []}]
+    rows: list[Any] = [None, {}, good | {"product_id": []}, good | {"product_id": None}]
     for bad in rows:
         text = message("ticker", 5, T0, [{"tickers": [bad, good]}])
-        assert [tick.symbol for tick in read_frame(text, "coinbase", PRODUCTS).ticks] == ["BTC"]
+        with capture_logs() as logged:
+            assert [tick.symbol for tick in read_frame(text, "coinbase", PRODUCTS).ticks] == ["BTC"]
+        assert [one["event"] for one in logged] == ["row_refused"]
 
 
 @pytest.mark.parametrize(

@@ -74,5 +74,5 @@ def _input(blocks: list[Any], name: str) -> str:
 
 def _text(blocks: list[Any]) -> str:
     """The text blocks, joined: citations cut one text into several blocks."""
-    texts = [dig(block, "text") for block in blocks if dig(block, "type") in {"text", None}]
+    texts = [dig(block, "text") for block in blocks if dig(block, "type") in ("text", None)]
     return "".join(text for text in texts if isinstance(text, str))

@@ -37,20 +37,22 @@ class Coinbase:
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
         """One request per product: the only public endpoint that says when the price was true."""
-        answers = [
-            (symbol, answer)
-            for symbol in symbols
-            if symbol in self.ids and (answer := self._answer(symbol)) is not None
-        ]
-        return {tick.symbol: tick for tick in wire.each(self.name, answers, self._last) if tick}
+        wanted = [symbol for symbol in symbols if symbol in self.ids]
+        ticks = wire.each(self.name, self._answers(wanted), self._last)
+        found = {tick.symbol: tick for tick in ticks if tick}
+        wire.name_missing(self.name, wanted, found)
+        return found
 
-    def _answer(self, symbol: str) -> Any:
-        """None where the exchange refuses the product."""
-        try:
-            return wire.ask(self.http, "GET", f"{MARKET}/{self.ids[symbol]}/ticker", params={"limit": 1})
-        except Rejected as error:  # one product that is delisted must not silence the others
-            log.warning("product_refused", feed=self.name, symbol=symbol, error=str(error))
-            return None
+    def _answers(self, symbols: Sequence[str]) -> list[tuple[str, Any]]:
+        """What is said of each, without the products that the exchange refuses."""
+        found = []
+        for symbol in symbols:
+            path = f"{MARKET}/{self.ids[symbol]}/ticker"
+            try:
+                found.append((symbol, wire.ask(self.http, "GET", path, params={"limit": 1})))
+            except Rejected as error:  # one product that is delisted must not silence the others
+                log.warning("product_refused", feed=self.name, symbol=symbol, error=str(error))
+        return found
 
     def _last(self, given: tuple[str, Any]) -> Tick | None:
         symbol, answer = given

@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from maxxit.core.errors import Misconfigured
 from maxxit.core.files import lines
 from maxxit.market.importers.base import Row, row
 from maxxit.market.importers.csv_rows import cells, columns
@@ -40,6 +41,10 @@ class Bitstamp:
         rows = cells(path, len(WANTED))
         where = columns(path, next(rows, (1, [""]))[1], WANTED)
         for line, found in rows:
+            if len(found) <= max(where.values()):
+                raise Misconfigured(
+                    f"{path}:{line}: {len(found)} fields, more expected: {','.join(found)[:120]!r}"
+                )
             prices = [found[where[name]] for name in PRICES]
             if all(price.strip().lower() == "nan" for price in prices):
                 continue

@@ -64,7 +64,10 @@ def read_frame(text: str | bytes, source: str, symbols: Mapping[str, str]) -> Fr
 
 def _tick(said: Mapping[str, Any], source: str, at: Any, symbols: Mapping[str, str]) -> Tick | None:
     """One ticker; None for a product that nobody asked for."""
-    symbol = symbols.get(said["product_id"])
+    product = said["product_id"]
+    if not isinstance(product, str):
+        raise ValueError(f"product_id is {product!r}")
+    symbol = symbols.get(product)
     if symbol is None:
         return None
     return tick_of(symbol, source, said.get("price"), at, said.get("best_bid"), said.get("best_ask"))
