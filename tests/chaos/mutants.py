@@ -79,11 +79,11 @@ MUTANTS = (
     bug(
         "one retired id fails a whole request to Pyth",
         (
-            "maxxit.market.feeds.pyth:Pyth.quotes",
+            "maxxit.market.feeds.pyth:Pyth._parsed",
             '"ignore_invalid_price_ids": "true"',
             '"ignore_invalid_price_ids": "false"',
         ),
-        test="tests/contracts/test_feeds.py",
+        test="tests/market/test_rows.py",
         beyond=True,
     ),
     bug(
@@ -922,6 +922,30 @@ MUTANTS = (
         "bars of fifteen minutes are read as bars of five",
         ("maxxit.market.feeds.file:_check_spacing", "min(gaps) > BAR", "False"),
         test="tests/market/test_file.py",
+        beyond=True,
+    ),
+    bug(
+        "a row that cannot be read is dropped without a word",
+        ("maxxit.market.feeds.wire:each", 'log.warning("row_refused"', 'log.debug("row_refused"'),
+        test="tests/fuzz/test_campaign.py",
+        beyond=True,
+    ),
+    bug(
+        "a round from the future is a price",
+        ("maxxit.market.feeds.chainlink:Chainlink._tick", "if age < 0:", "if False:"),
+        test="tests/market/test_chain_feeds.py",
+        beyond=True,
+    ),
+    bug(
+        "a sequencer without a round is up",
+        ("maxxit.market.feeds.chainlink:Chainlink._check_sequencer", "if not since:", "if False:"),
+        test="tests/market/test_chain_feeds.py",
+        beyond=True,
+    ),
+    bug(
+        "a keystore that takes days to open is opened",
+        ("trading.chain.signer:_check_cost", "> DEAREST[kdf]", "> 10**40"),
+        test="tests/chain/sending/test_signer.py",
         beyond=True,
     ),
     bug(
