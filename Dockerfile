@@ -23,4 +23,4 @@ RUN MAXXIT_PROFILE=production ALLOWED_HOSTS=build SECRET_KEY="$(python -c 'impor
     && python -m compileall -q maxxit agents signals_app trading positions
 USER maxxit
 EXPOSE 5000
-CMD ["gunicorn", "-c", "python:maxxit.console.web", "maxxit.asgi:application"]
+CMD ["gunicorn", "-c", "python:maxxit.web.gunicorn", "maxxit.asgi:application"]

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes
-CONTRACTS := trading/contracts
+CONTRACTS := maxxit/ops/devchain
 # Compiled at installation, too, as pip does it: a tenth of every command's start where Python may not write bytecode.
 PACKAGES := maxxit agents signals_app trading positions
 UP ?=
@@ -73,8 +73,8 @@ check: install ## Lint, format, types, import contracts, migrations, deployment 
 	@echo "check: migrations" && $(BIN)/python -W ignore manage.py makemigrations --check --dry-run >$(REPORT) \
 		|| { cat $(REPORT); exit 1; }
 	@echo "check: production settings" && $(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING >/dev/null
-	@if [ -f $(CONTRACTS)/build.py ]; then \
-		echo "check: contract build" && $(BIN)/python -m trading.contracts.build --check; fi
+	@if [ -f trading/venues/safe/contract/build.py ]; then \
+		echo "check: contract build" && $(BIN)/python -m trading.venues.safe.contract.build --check; fi
 	@echo "check: all good"
 
 conformance: install $(CLIENTS)/.stamp ## The providers' own clients and schemas against our fakes (first time: half a minute and the network)

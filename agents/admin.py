@@ -12,8 +12,8 @@ from unfold.decorators import action, display
 
 from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
 from agents.states import DeploymentState
+from maxxit.adminkit import EMPTY, Row, link, list_link, log, number_column, state_column
 from maxxit.core.errors import IllegalMove, Misconfigured, StaleState
-from maxxit.events.admin_links import EMPTY, Row, link, list_link, log, number_column, state_column
 from maxxit.events.record import advance
 from maxxit.market.instruments import instrument
 from maxxit.market.venues import venue_policy

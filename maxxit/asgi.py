@@ -1,4 +1,4 @@
-"""The web process: `gunicorn maxxit.asgi -k uvicorn_worker...`, see `maxxit.console.management.commands.up`."""
+"""The web process: `gunicorn maxxit.asgi -k uvicorn_worker...`, see `maxxit.ops.management.commands.up`."""
 
 import os
 

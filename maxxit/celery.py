@@ -21,7 +21,7 @@ from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from maxxit.core import correlation, redact
-from maxxit.core.processes import die_with_parent
+from maxxit.embedded.processes import die_with_parent
 
 HEADER = "maxxit_correlation_id"
 

@@ -16,10 +16,10 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from maxxit.core import embedded
 from maxxit.core.config import PRODUCTION, check_profile
 from maxxit.core.errors import Misconfigured
-from maxxit.core.processes import kept_secret
+from maxxit.embedded import servers
+from maxxit.embedded.processes import kept_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SECRET_KEY_LENGTH = 50
@@ -112,7 +112,7 @@ class Env(BaseSettings):
     @property
     def broker(self) -> str:
         """The Redis URL in force."""
-        return self.redis_url or embedded.Redis(self.maxxit_data_dir).url
+        return self.redis_url or servers.Redis(self.maxxit_data_dir).url
 
     @cached_property
     def key(self) -> str:
@@ -120,7 +120,7 @@ class Env(BaseSettings):
         return self.secret_key or local_secret(self.maxxit_data_dir, "secret_key", SECRET_KEY_LENGTH)
 
     def _database_url(self) -> str:
-        own, as_owner = embedded.Postgres(self.maxxit_data_dir), self.maxxit_database_role == "owner"
+        own, as_owner = servers.Postgres(self.maxxit_data_dir), self.maxxit_database_role == "owner"
         if self.own_postgres:
             return own.url if as_owner else own.application_url
         return (self.database_owner_url if as_owner else "") or self.database_url
@@ -138,8 +138,8 @@ class Env(BaseSettings):
         }
         flags = " ".join(f"-c {name}={value}" for name, value in limits.items())
         return {
-            "ENGINE": "maxxit.console.postgres",
-            "NAME": parts.pop("dbname", embedded.NAME),
+            "ENGINE": "maxxit.postgres",
+            "NAME": parts.pop("dbname", servers.NAME),
             "USER": parts.pop("user", ""),
             "PASSWORD": parts.pop("password", ""),
             "HOST": parts.pop("host", ""),

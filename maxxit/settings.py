@@ -2,12 +2,12 @@
 
 from kombu.entity import Queue
 
-from maxxit.console.unfold import UNFOLD as UNFOLD  # the admin's face
 from maxxit.core import logs, redact
 from maxxit.env import BASE_DIR, read_env
 from maxxit.pipeline.stages import ALERTS as ALERTS  # events that staff is told of
 from maxxit.pipeline.stages import QUEUES, ROUTES
 from maxxit.pipeline.stages import WAKES as WAKES  # event -> tasks that it wakes
+from maxxit.web.unfold import UNFOLD as UNFOLD  # the admin's face
 
 ENV = read_env()
 PRODUCTION = ENV.production
@@ -21,7 +21,7 @@ WSGI_APPLICATION = "maxxit.wsgi.application"
 DATA_DIR = ENV.maxxit_data_dir
 
 INSTALLED_APPS = [
-    "maxxit.console",  # before unfold: it brings the admin's first page and header
+    "maxxit.web",  # before unfold: it brings the admin's first page and header
     "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",
@@ -44,6 +44,8 @@ INSTALLED_APPS = [
     "maxxit.llm",
     "maxxit.knowledge",
     "maxxit.pipeline",
+    "maxxit.access",
+    "maxxit.ops",
     "maxxit.replay",
     "agents",
     "signals_app",
@@ -53,16 +55,16 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "maxxit.console.inputs.refuse_nul",
-    "maxxit.console.api_errors.method_refused",
+    "maxxit.access.inputs.refuse_nul",
+    "maxxit.api.errors.method_refused",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "maxxit.console.headers.content_security_policy",
+    "maxxit.web.headers.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
-    "maxxit.console.second_factor.required_for_staff",
+    "maxxit.web.second_factor.required_for_staff",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
@@ -96,7 +98,7 @@ CACHES = {
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
-FORMAT_MODULE_PATH = "maxxit.console.formats"
+FORMAT_MODULE_PATH = "maxxit.web.formats"
 
 # --- static files: whitenoise serves them; production from `collectstatic`, a checkout from the packages --------
 STATIC_URL = "/static/"

@@ -5,11 +5,12 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 from django.views.generic import RedirectView
 
-from maxxit.console import api_errors, health, pages
-from maxxit.console.api import api
-from maxxit.console.login import Login
-from maxxit.console.metrics import metrics
-from maxxit.console.second_factor import second_factor
+from maxxit.api import errors
+from maxxit.api.api import api
+from maxxit.web import health, pages
+from maxxit.web.login import Login
+from maxxit.web.metrics import metrics
+from maxxit.web.second_factor import second_factor
 
 urlpatterns = [
     path("", pages.dashboard, name="dashboard"),
@@ -23,10 +24,10 @@ urlpatterns = [
     path("health/live", health.live, name="live"),
     path("health/ready", health.ready, name="ready"),
     path("metrics", metrics, name="metrics"),
-    path("api", api_errors.no_such_path),
-    path("api/", api_errors.no_such_path),
+    path("api", errors.no_such_path),
+    path("api/", errors.no_such_path),
     path("api/", api.urls),
-    path("api/<path:rest>", api_errors.no_such_path),
+    path("api/<path:rest>", errors.no_such_path),
     path("admin/stop", pages.stop, name="stop"),
     path("admin/login/", RedirectView.as_view(pattern_name="login", query_string=True)),
     path("admin/", admin.site.urls),

@@ -11,8 +11,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 
-from maxxit.core.money import brief, plain, usdc
-from maxxit.events.admin_links import (
+from maxxit.adminkit import (
     EMPTY,
     Book,
     History,
@@ -24,7 +23,8 @@ from maxxit.events.admin_links import (
     number_column,
     state_column,
 )
-from positions import watch
+from maxxit.core.money import brief, plain, usdc
+from positions.exits import sweep
 from positions.models import (
     BestPnl,
     DailyResult,
@@ -124,7 +124,7 @@ class PositionAdmin(History):
     def close(self, request: HttpRequest, rows: QuerySet[Position]) -> None:
         """Write a closing order for each that is open; the gate of its venue must be open."""
         chosen = list(rows.filter(state="open"))
-        count = watch.close([row.pk for row in chosen])
+        count = sweep.close([row.pk for row in chosen])
         log(request, chosen, "Asked to close")
         if count < len(chosen):
             messages.warning(

@@ -13,10 +13,10 @@ from maxxit.core.money import ZERO, usdc
 from maxxit.events.record import advance, record
 from maxxit.market.instruments import instrument
 from positions import pnl
-from positions.exits import FORGET_REFUSALS_AFTER, levels, retry_after
+from positions.exits.levels import FORGET_REFUSALS_AFTER, levels, retry_after
 from positions.models import Position, ProfitMark
 from positions.states import PositionState
-from trading import ledger, poison
+from trading import ledger, quarantine
 from trading.limits_in_force import protective_limits
 from trading.models import Fill, Order
 from trading.states import IN_FLIGHT
@@ -42,11 +42,11 @@ GATE_REASONS = frozenset({"dry_run", "not_approved", "gate_unreadable"})
 def book() -> tuple[int, int]:
     """Open what was filled and close what is over; returns how many of each."""
     with connection.cursor() as cursor:
-        cursor.execute(DUE, {"tries": poison.TRIES, "now": clock.now()})
+        cursor.execute(DUE, {"tries": quarantine.TRIES, "now": clock.now()})
         due = cursor.fetchall()
     done = Counter[str]()
     for what, pk, order_id in due:
-        with poison.quarantine_on_error(Order.objects.get(pk=order_id)):
+        with quarantine.quarantine_on_error(Order.objects.get(pk=order_id)):
             if what == "open":
                 done[what] += bool(_open(pk))
             elif _entry_is_over(pk):

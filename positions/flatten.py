@@ -11,7 +11,7 @@ from django.db import connection
 from maxxit.core import clock
 from maxxit.events.models import Event
 from maxxit.events.record import record, subject
-from trading import gate, passes, poison, risk
+from trading import gate, passes, quarantine, risk
 from trading.models import KillSwitch
 
 LISTED = 200
@@ -83,7 +83,7 @@ def _held_back(exit_order: Sequence[Any]) -> str:
     now = clock.now()
     if position_state == "open":
         return (order_reason or order_state) if retry_at is not None and retry_at > now else ""
-    if attempts >= poison.TRIES:
+    if attempts >= quarantine.TRIES:
         return "quarantined"
     late = timedelta(seconds=passes.policy().exits.late_seconds)
     return f"still {order_state}" if now - created_at > late else ""

@@ -9,7 +9,8 @@ from celery import Task, shared_task
 from maxxit.core import clock
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
-from positions import book, flatten, guard, performance, taken, watch
+from positions import book, flatten, guard, performance, withdrawals
+from positions.exits import sweep
 from trading import closing, passes
 
 
@@ -18,7 +19,7 @@ def exit_pass(lanes: closing.Lanes | None = None) -> Counts:
 
     Without `lanes` one order goes after the other, in this thread.
     """
-    done = closing.run(watch.sweep, lanes or closing.Lanes(0))
+    done = closing.run(sweep.sweep, lanes or closing.Lanes(0))
     flatten.report()
     blocked = sum(done.placed.blocked.values())
     return Counts(
@@ -45,7 +46,7 @@ def monitor_pass() -> Counts:
     The workers divide it: the exits are the exits worker's (`sweep_exits`).
     """
     booked = book_pass()
-    leaving = watch.sweep()
+    leaving = sweep.sweep()
     moved = booked.out + leaving
     return Counts(moved, moved, booked.detail | {"leaving": leaving})
 
@@ -75,14 +76,14 @@ def watch_risk() -> list[str]:
     Where that look at the venues found that a Safe's owner took tokens of ours out himself, their positions end.
     """
     pulled = guard.watch()
-    taken.let_go()
+    withdrawals.let_go()
     return pulled
 
 
 def snapshot_pass() -> Counts:
     """The figures of the UTC day that has just ended."""
-    taken = performance.take_snapshots(clock.now().date() - timedelta(days=1))
-    return Counts(taken, taken)
+    withdrawals = performance.take_snapshots(clock.now().date() - timedelta(days=1))
+    return Counts(withdrawals, withdrawals)
 
 
 @shared_task

@@ -7,8 +7,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
-from maxxit.core.errors import IllegalMove
-from maxxit.events.admin_links import (
+from maxxit.adminkit import (
     EMPTY,
     History,
     RecentValues,
@@ -22,6 +21,7 @@ from maxxit.events.admin_links import (
     state_column,
     traces_link,
 )
+from maxxit.core.errors import IllegalMove
 from signals_app import ingest
 from signals_app.models import CtPost, RejectedPost, Signal
 from signals_app.outcome import STAGES

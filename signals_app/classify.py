@@ -15,11 +15,11 @@ from maxxit.events.record import advance, advance_all
 from maxxit.llm.ask import ask
 from maxxit.llm.budget import AccountSpent
 from maxxit.llm.call import ProviderRefused
-from maxxit.llm.reading import Post, Reading, Readings, question
 from maxxit.market.instruments import stablecoins, words_by_token
 from signals_app.models import CtPost
 from signals_app.policy import Classify
 from signals_app.prices_at import prices_at
+from signals_app.reading.schema import Post, Reading, Readings, question
 from signals_app.states import PostState
 from signals_app.verify import verify
 

@@ -17,7 +17,6 @@ from maxxit.core.errors import MaxxitError
 from maxxit.events.record import record, record_all
 from maxxit.knowledge import retrieve
 from maxxit.llm.ask import ask
-from maxxit.llm.proposal import Proposal
 from maxxit.market.instruments import instrument, listed_on, words_by_token
 from maxxit.market.venues import venue_policy
 from signals_app import score
@@ -26,6 +25,7 @@ from signals_app.facts import Facts, gather
 from signals_app.models import CtPost, Signal
 from signals_app.outcome import raise_to
 from signals_app.policy import Generate
+from signals_app.reading.proposal import Proposal
 from signals_app.score import Call, Declined, Proposed, Rules
 from signals_app.size import size_model
 

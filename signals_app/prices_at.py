@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from maxxit.core import clock
-from maxxit.llm.rules.read import Reader
 from maxxit.market import candles, quotes
+from signals_app.reading.rules.read import Reader
 
 RECENT = timedelta(minutes=15)
 """A quote of now stands for the moment of a post that is no older."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from maxxit.llm.proposal import Proposal
 from maxxit.market.bars import Snapshot
+from signals_app.reading.proposal import Proposal
 
 MIN_CONFIDENCE, MAX_CONFIDENCE = Decimal("0.3"), Decimal("0.95")
 SIGN = {"long": 1, "short": -1}

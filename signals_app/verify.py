@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from maxxit.llm.reading import Reading, Sentiment
-from maxxit.llm.rules.read import Reader
 from signals_app.prefilter import mentions
+from signals_app.reading.rules.read import Reader
+from signals_app.reading.schema import Reading, Sentiment
 
 MAX_TOKENS = 3
 """Of 2,148 labelled posts none calls more than two tokens; who names many wants some of them to match."""

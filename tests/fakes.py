@@ -18,9 +18,9 @@ from pydantic import BaseModel
 
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
-from maxxit.llm.proposal import Proposal
-from maxxit.llm.reading import Reading, Readings
 from maxxit.market import quotes
+from signals_app.reading.proposal import Proposal
+from signals_app.reading.schema import Reading, Readings
 from trading.venues.base import Capabilities, Prepared, Report, Request, Venue, VenueFill
 
 

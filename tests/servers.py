@@ -23,8 +23,8 @@ from urllib.parse import quote
 import pytest
 from celery import Celery
 
-from maxxit.core.embedded import Postgres, Redis
-from maxxit.core.processes import bound_to_parent, stop_process, wait_until
+from maxxit.embedded.processes import bound_to_parent, stop_process, wait_until
+from maxxit.embedded.servers import Postgres, Redis
 
 KINDS = {"django_db": "database", "broker": "broker", "chain": "chain", "realdata": "recorded data"}
 """Marker -> what it is called; each must have run under `--require-all`."""

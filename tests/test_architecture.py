@@ -112,8 +112,8 @@ def test_no_statement_sets_a_state_but_the_sweep() -> None:
     }
 
     # the measurement opens its own positions again, in a database of its own
-    assert found <= {"positions/watch.py", "maxxit/console/sweep_bench.py"}
-    assert "positions/watch.py" in found
+    assert found <= {"positions/exits/sweep.py", "maxxit/ops/sweep_bench.py"}
+    assert "positions/exits/sweep.py" in found
 
 
 def test_httpx_is_imported_in_one_place() -> None:
@@ -201,7 +201,7 @@ def test_no_rule_of_money_computes_with_floats() -> None:
             "trading/settle.py",
         ),
         *("trading/execute.py", "trading/venues/paper.py"),
-        *("positions/pnl.py", "positions/exits.py", "positions/book.py", "positions/watch.py"),
+        *("positions/pnl.py", "positions/exits/levels.py", "positions/book.py", "positions/exits/sweep.py"),
     )
 
     assert lines(r"\bfloat\(|::float|:\s*float\b", among=kernels) == []

@@ -10,8 +10,7 @@ import pytest
 from django.conf import settings
 from django.core.management import get_commands, load_command_class
 
-from maxxit.console import attempts, auth
-from maxxit.console.reasons import REASONS
+from maxxit.access import attempts, auth
 from maxxit.knowledge import policy as knowledge
 from maxxit.market import quotes
 from maxxit.market.feeds import FEEDS
@@ -20,6 +19,7 @@ from maxxit.market.stream.lease import LEASE_SECONDS
 from maxxit.notify.channels import CHANNELS
 from maxxit.pipeline.models import FRESH
 from maxxit.pipeline.schedule import schedule
+from maxxit.reports.reasons import REASONS
 from positions.states import PositionState
 from signals_app import policy as signals
 from signals_app.outcome import STAGES
@@ -29,7 +29,7 @@ from trading.states import OrderState
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-MODULE = (ROOT / "trading/contracts/TradingModule.vy").read_text()
+MODULE = (ROOT / "trading/venues/safe/contract/TradingModule.vy").read_text()
 WORDS = {3: "three"}
 AUTHORS, CHUNKING, STREAM = signals.policy().authors, knowledge.policy().chunking, quotes.policy().stream
 EXITS, QUARANTINE = passes.policy().exits, passes.policy().quarantine
@@ -143,7 +143,7 @@ def test_each_command_that_reports_takes_json() -> None:
 
 
 def test_the_reasons_of_a_refused_price_are_those_that_its_field_names() -> None:
-    judge = (ROOT / "maxxit/market/judge.py").read_text()
+    judge = (ROOT / "maxxit/market/validation.py").read_text()
     found = set(re.findall(r'return "(\w+)"', judge)) | set(re.findall(r'_refusal\(\s*tick, "(\w+)"', judge))
     named = set(re.findall(r"\w+", str(RefusedQuote._meta.get_field("reason").help_text))) - {"or"}
     assert len(named) == 7

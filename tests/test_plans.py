@@ -15,11 +15,12 @@ from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from maxxit.console.auth import create_key
+from maxxit import adminkit
+from maxxit.access.auth import create_key
 from maxxit.core import clock
-from maxxit.events import admin_links
 from maxxit.notify import alerts
-from positions import book, health, performance, watch
+from positions import book, health, performance
+from positions.exits import sweep
 from tests.bench.history import requests
 from tests.bench.history_rows import TABLES, Size, fill
 from trading import execute, gate, limits, tasks
@@ -99,13 +100,13 @@ def last_entry() -> tuple[str, Any]:
 
 
 HOT: dict[str, tuple[Any, set[str]]] = {
-    "sweep: trailing stops": (lambda: (watch.RATCHET, moment()), {"positions_ratchet"}),
+    "sweep: trailing stops": (lambda: (sweep.RATCHET, moment()), {"positions_ratchet"}),
     "sweep: exits that are hit": (
-        lambda: (watch.HITS, moment()),
+        lambda: (sweep.HITS, moment()),
         {"positions_below", "positions_above", "positions_held"},
     ),
     "sweep: claim": (
-        lambda: (watch.CLAIM, moment() | {"ids": [1, 2], "whys": ["manual"] * 2, "at_once": True}),
+        lambda: (sweep.CLAIM, moment() | {"ids": [1, 2], "whys": ["manual"] * 2, "at_once": True}),
         set(),
     ),
     "fan-out": (lambda: (execute.FAN_OUT, {"now": clock.now(), "only": None}), {"signals_pending"}),
@@ -202,7 +203,7 @@ def test_pages_and_lists_read_no_table_whole(
     client = Client()
     client.force_login(user)
     found: dict[str, set[str]] = {}
-    monkeypatch.setattr(admin_links, "NEWEST", SMALL.positions // 10)
+    monkeypatch.setattr(adminkit, "NEWEST", SMALL.positions // 10)
     asked = [path for who, path in requests() if who == person and ("/admin/" not in path or "?" not in path)]
     assert len(asked) > 30
     for path in asked:

@@ -6,8 +6,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
-from maxxit.core.money import brief
-from maxxit.events.admin_links import (
+from maxxit.adminkit import (
     EMPTY,
     Book,
     BookInline,
@@ -20,8 +19,9 @@ from maxxit.events.admin_links import (
     number_column,
     state_column,
 )
+from maxxit.core.money import brief
 from trading import admin_safety as admin_safety  # autodiscovery knows this file only
-from trading import poison
+from trading import quarantine
 from trading.chain import admin as chain_admin  # noqa: F401  (as above)
 from trading.models import Fill, LedgerBalance, LedgerEntry, Order
 
@@ -53,7 +53,7 @@ class SetAside(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
         """The chosen ones."""
-        tries = {"quarantined": poison.TRIES, "failed": 1}.get(self.value() or "", 0)
+        tries = {"quarantined": quarantine.TRIES, "failed": 1}.get(self.value() or "", 0)
         return queryset.filter(attempts__gte=tries)
 
 
@@ -128,8 +128,8 @@ class OrderAdmin(History):
     @action(description="Redrive (quarantined orders: three more tries)", permissions=["operate"])
     def redrive(self, request: HttpRequest, rows: QuerySet[Order]) -> None:
         """Only quarantined orders move."""
-        chosen = list(rows.filter(attempts__gte=poison.TRIES))
-        count = poison.redrive([row.pk for row in chosen])
+        chosen = list(rows.filter(attempts__gte=quarantine.TRIES))
+        count = quarantine.redrive([row.pk for row in chosen])
         log(request, chosen, "Redriven")
         messages.success(request, f"{count} of {rows.count()} redriven, the quarantined ones")
 

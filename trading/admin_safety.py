@@ -9,8 +9,7 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from maxxit.core import clock
-from maxxit.events.admin_links import (
+from maxxit.adminkit import (
     Book,
     BookInline,
     History,
@@ -20,6 +19,7 @@ from maxxit.events.admin_links import (
     log,
     number_column,
 )
+from maxxit.core import clock
 from maxxit.market.venues import venues
 from trading import gate
 from trading.models import Approval, Gate, KillSwitch, LimitsInForce, PaperBalance, PaperFill, PaperOrder

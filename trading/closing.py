@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.models import Q
 
 from maxxit.events import wake
-from trading import execute, passes, poison, settle
+from trading import execute, passes, quarantine, settle
 from trading.models import Order
 from trading.policy import policy
 from trading.risk import Verdict
@@ -62,7 +62,7 @@ class Closed:
 def due() -> list[Due]:
     """Every closing order that may be worked on now: those to be placed first, each kind the oldest first."""
     states = Q(state=OrderState.PLANNED) | Q(state__in=IN_FLIGHT)
-    rows = Order.objects.filter(states, poison.due(), purpose="close").order_by("pk")
+    rows = Order.objects.filter(states, quarantine.due(), purpose="close").order_by("pk")
     found = [
         Due(pk, at, account, state == OrderState.PLANNED)
         for pk, at, account, state in rows.values_list("pk", "venue", "account", "state")
@@ -73,7 +73,7 @@ def due() -> list[Due]:
 def step(one: Due, closed: Closed) -> None:
     """Place the order, or ask its venue how it stands."""
     order = Order.objects.select_related("deployment__agent", "signal").get(pk=one.pk)
-    with poison.quarantine_on_error(order):
+    with quarantine.quarantine_on_error(order):
         if order.state == OrderState.PLANNED:
             closed.count_placed(execute.place(order, venue(order.venue), policy()))
         elif order.state in IN_FLIGHT:

@@ -19,7 +19,7 @@ from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments, instrument, listed_on
 from signals_app.models import Signal
 from signals_app.states import SignalState
-from trading import gate, ledger, limits, poison, risk, settle, sizing
+from trading import gate, ledger, limits, quarantine, risk, settle, sizing
 from trading.models import Fill, Order
 from trading.passes import TimeBudget
 from trading.policy import RiskPolicy
@@ -81,9 +81,9 @@ def place_due(purpose: str, policy: RiskPolicy, batch: int, budget: TimeBudget |
     once `budget` is used up."""
     due = Order.objects.filter(state=OrderState.PLANNED, purpose=purpose)
     placed = Placed()
-    for order in poison.oldest_first(due, "deployment__agent", "signal", limit=batch, budget=budget):
+    for order in quarantine.oldest_first(due, "deployment__agent", "signal", limit=batch, budget=budget):
         placed.due += 1
-        with poison.quarantine_on_error(order):
+        with quarantine.quarantine_on_error(order):
             placed.count(place(order, venue(order.venue), policy))
     return placed
 

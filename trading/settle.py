@@ -17,7 +17,7 @@ from maxxit.core.money import ZERO
 from maxxit.events.record import advance, record
 from signals_app.models import CtPost
 from signals_app.outcome import raise_to
-from trading import gate, ledger, poison, risk
+from trading import gate, ledger, quarantine, risk
 from trading.models import Fill, Order
 from trading.passes import TimeBudget
 from trading.policy import policy
@@ -39,9 +39,11 @@ def settle_due(purpose: str = "", budget: TimeBudget | None = None) -> int:
     if purpose:
         in_flight = in_flight.filter(purpose=purpose)
     moved = asked = 0
-    for order in poison.oldest_first(in_flight, "deployment", after=_cut_at.pop(purpose, 0), budget=budget):
+    for order in quarantine.oldest_first(
+        in_flight, "deployment", after=_cut_at.pop(purpose, 0), budget=budget
+    ):
         asked = order.pk
-        with poison.quarantine_on_error(order):
+        with quarantine.quarantine_on_error(order):
             moved += settle(order, venue(order.venue))
     if budget is not None and budget.cut:
         _cut_at[purpose] = asked

@@ -11,7 +11,7 @@ from maxxit.core.errors import Retryable, Unknown
 from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
-from trading import approvals, passes, poison
+from trading import approvals, passes, quarantine
 from trading import execute as executing
 from trading import settle as settling
 from trading.fund import fund_due
@@ -88,7 +88,7 @@ SELECT EXISTS (SELECT FROM orders WHERE state = 'planned' AND purpose = 'open' A
 def wake_left_behind() -> bool:
     """Wake `execute` where its own wake was lost with Redis: an entry must not wait for half an hour."""
     with connection.cursor() as cursor:
-        cursor.execute(LEFT_BEHIND, {"tries": poison.TRIES})
+        cursor.execute(LEFT_BEHIND, {"tries": quarantine.TRIES})
         [waiting] = cursor.fetchone()
     if waiting:
         wake.after_commit("orders.waiting")
@@ -109,8 +109,8 @@ def reconcile() -> int:
     differ and nothing explains it."""
     if not Deployment.objects.exclude(safe_wallet="").exists():
         return 0
-    from trading.chain import reconcile as chain  # brings the chain's libraries
-    from trading.chain.safes import recheck_all
+    from trading.venues.safe import reconcile as chain  # brings the chain's libraries
+    from trading.venues.safe.safes import recheck_all
 
     recheck_all()
     try:

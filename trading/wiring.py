@@ -2,7 +2,8 @@
 
 from functools import cache
 
-from maxxit.market.venues import venue_policy
+from maxxit.market.venues import VenuePolicy, venue_policy
+from trading.chain import chains
 from trading.venues import VENUES
 from trading.venues.base import Venue
 
@@ -16,3 +17,12 @@ def venue(name: str) -> Venue:
     )
     made.name = name
     return made
+
+
+def stake(venue: VenuePolicy) -> str:
+    """What is at stake at a venue: paper, the local chain's play money, or REAL MONEY."""
+    if venue.paper:
+        return "paper"
+    chain = venue.options.get("chain")
+    local = chain is not None and chains.stanza(chain).chain_id == chains.LOCAL_CHAIN_ID
+    return "play money on the local chain" if local else "REAL MONEY"

@@ -41,6 +41,16 @@ def utc(moment: datetime) -> datetime:
         raise ValueError(f"{moment.isoformat()} lies outside the calendar") from None
 
 
+def iso_utc(moment: datetime) -> str:
+    """`moment` as UTC ISO 8601 with milliseconds: 2026-01-31T09:30:00.125Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds, or h:mm:ss from two minutes on."""
+    return f"{seconds:.0f} s" if seconds < 120 else str(timedelta(seconds=int(seconds)))
+
+
 def day(text: str, *, after: bool = False) -> datetime:
     """A UTC date (or ISO time) as people write them; `after` gives the end of that day. Raises ValueError."""
     moment = utc(datetime.fromisoformat(text))

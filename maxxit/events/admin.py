@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from maxxit.events.admin_links import History, RecentValues, subject_link
+from maxxit.adminkit import History, RecentValues, subject_link
 from maxxit.events.models import Event
 
 

@@ -7,8 +7,8 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from maxxit.adminkit import Book
 from maxxit.core import clock
-from maxxit.events.admin_links import Book
 from maxxit.knowledge.models import Document, Item
 
 

@@ -10,7 +10,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from maxxit.events.admin_links import (
+from maxxit.adminkit import (
     EMPTY,
     Book,
     History,

@@ -5,8 +5,8 @@ from datetime import timedelta
 from django.contrib import admin
 from unfold.decorators import display
 
+from maxxit.adminkit import Book, History, RecentValues, Row, number_column
 from maxxit.core import clock
-from maxxit.events.admin_links import Book, History, RecentValues, Row, number_column
 from maxxit.market import quotes
 from maxxit.market.models import (
     BackfillMark,

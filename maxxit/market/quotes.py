@@ -18,9 +18,9 @@ from maxxit.events.record import record
 from maxxit.market import refusals
 from maxxit.market.feeds import FEEDS
 from maxxit.market.feeds.base import PriceFeed, Tick
-from maxxit.market.judge import CLOCK_SKEW as CLOCK_SKEW
-from maxxit.market.judge import Held, Limits, Verdict, fault, judge
 from maxxit.market.models import Quote as QuoteRow
+from maxxit.market.validation import CLOCK_SKEW as CLOCK_SKEW
+from maxxit.market.validation import Held, Limits, Verdict, fault, judge
 
 
 class StreamPolicy(Policy):

@@ -7,8 +7,8 @@ from django.db import connection
 
 from maxxit.core import clock
 from maxxit.market.feeds.base import Tick
-from maxxit.market.judge import Verdict
 from maxxit.market.models import SourceQuote
+from maxxit.market.validation import Verdict
 
 HOUR = timedelta(hours=1)
 REFUSE = """

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from maxxit.events.admin_links import Book, History, RecentValues
+from maxxit.adminkit import Book, History, RecentValues
 from maxxit.notify.models import Alert, Endpoint
 
 

@@ -12,9 +12,9 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget
 
+from maxxit.adminkit import EMPTY, Book, BookInline, History, RecentValues, leave, link, log
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
-from maxxit.events.admin_links import EMPTY, Book, BookInline, History, RecentValues, leave, link, log
 from maxxit.pipeline.models import FRESH, CanaryMark, PipelineRun, Release, StageRun
 from maxxit.pipeline.now import chain_now, stage_now
 from maxxit.pipeline.stages import SWEEPS

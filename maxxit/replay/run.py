@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
-from agents import cast
+from agents import seed
 from agents.models import CtAccount
 from maxxit.core import clock
 from maxxit.core.money import USDC, ZERO
@@ -118,7 +118,7 @@ def prepare(recorded: Recorded) -> Inputs:
     recorded.inputs = read_inputs(recorded.posts, recorded.candles, recorded.start, recorded.end)
     names = source.usernames()
     with clock.frozen(recorded.start):
-        for deployment in cast.assemble(SOURCE, sorted(names, key=str.lower)):
+        for deployment in seed.assemble(SOURCE, sorted(names, key=str.lower)):
             fund(deployment)
         followed = CtAccount.objects.filter(subscriptions__isnull=False).values_list("x_username", flat=True)
         check_followed(names, set(followed), recorded.posts)

@@ -19,8 +19,6 @@ from maxxit.events.record import record
 from maxxit.llm.ask import ask
 from maxxit.llm.chain import open_provider
 from maxxit.llm.policy import policy as llm_policy
-from maxxit.llm.reading import Post, Reading, Readings, question
-from maxxit.llm.rules.read import Reader
 from maxxit.market.feeds.bars import Bar
 from maxxit.market.feeds.file import candle_file, read_bars
 from maxxit.market.instruments import all_instruments, stablecoins, words_by_token
@@ -30,6 +28,8 @@ from signals_app.authors.backtest import Series, Side, Terms
 from signals_app.authors.measure import Call, Figures, Measure, Record, measure
 from signals_app.models import CtPost, ImpactFactorHistory
 from signals_app.policy import Authors
+from signals_app.reading.rules.read import Reader
+from signals_app.reading.schema import Post, Reading, Readings, question
 from signals_app.sources.base import RawPost
 from signals_app.verify import verify
 

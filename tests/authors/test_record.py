@@ -254,7 +254,7 @@ def test_a_bad_folder_for_the_plots_is_told_before_anything_is_read(
     def reading(*_: object) -> None:
         raise AssertionError("read before the folder was checked")
 
-    monkeypatch.setattr("maxxit.console.management.commands.authors.read_inputs", reading)
+    monkeypatch.setattr("signals_app.management.commands.authors.read_inputs", reading)
     with pytest.raises(CommandError, match="--plot"):
         backtest(*files(tmp_path), "--plot", str(tmp_path / "posts.jsonl"))
 

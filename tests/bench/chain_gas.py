@@ -13,12 +13,12 @@ from typing import Any
 
 from eth_account import Account
 
+from maxxit.evm.codec import encode_call
+from maxxit.ops.devchain.anvil import start_anvil
+from maxxit.ops.devchain.world import build_world, local_key, read
 from tests.chain.lab import USDC, Lab, trade
-from trading.chain.anvil import start_anvil
 from trading.chain.chains import LOCAL_CHAIN_ID
-from trading.chain.world import build_world, local_key, read
-from trading.contracts import module as m
-from trading.contracts.codec import encode_call
+from trading.venues.safe.contract import module as m
 
 ROUNDS = 150
 READS = (1_000, 10_000)

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable
 
-from trading.chain.anvil import start_anvil
-from trading.chain.rpc import Chain
-from trading.chain.world import World, build_world
-from trading.contracts.codec import encode_call
+from maxxit.evm.codec import encode_call
+from maxxit.evm.rpc import Chain
+from maxxit.ops.devchain.anvil import start_anvil
+from maxxit.ops.devchain.world import World, build_world
 
 
 def calls(world: World, many: int) -> list[tuple[str, bytes]]:

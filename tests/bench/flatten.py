@@ -50,7 +50,7 @@ def fill_world(lab: Any, safes: int, each: int) -> None:
     from positions.models import Position
     from tests import builders as make
     from trading import ledger
-    from trading.contracts import module as m
+    from trading.venues.safe.contract import module as m
 
     price = lab.world.price("WETH")
     make.price("ETH", str(price))
@@ -123,10 +123,10 @@ def main() -> int:
     parser.add_argument("--lanes", type=int, help="default: config/passes.yaml")
     parser.add_argument("--delay", type=float, default=0.3, help="seconds that each request takes longer")
     given = parser.parse_args()
+    from maxxit.ops.devchain.anvil import start_anvil
+    from maxxit.ops.devchain.world import build_world, local_key
     from tests.chain.lab import Lab
-    from trading.chain.anvil import start_anvil
     from trading.chain.signer import write_keystore
-    from trading.chain.world import build_world, local_key
 
     with tempfile.TemporaryDirectory() as folder, start_anvil() as node:
         home = Path(folder)

@@ -52,7 +52,7 @@ def postgres(folder: Path | None) -> Iterator[None]:
     from django.conf import settings
     from django.db import connection
 
-    from maxxit.core.embedded import Postgres
+    from maxxit.embedded.servers import Postgres
 
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     home = folder or Path(mkdtemp())
@@ -200,7 +200,7 @@ def time_requests(rounds: int, only: str) -> Iterator[Timing]:
     from django.db import connection, reset_queries
     from django.test import Client
 
-    from maxxit.console.auth import create_key
+    from maxxit.access.auth import create_key
 
     people = {"customer": User.objects.get(username="whale"), "staff": User.objects.get(username="staff")}
     keys = {name: create_key(person, "bench", ["read"], by="bench") for name, person in people.items()}
@@ -230,7 +230,7 @@ def time_sweeps(rounds: int) -> dict[str, float]:
     """Database -> median milliseconds of a sweep without hits, in turns."""
     from django.db import connection
 
-    from positions import watch
+    from positions.exits import sweep
 
     names = (connection.settings_dict["NAME"], EMPTY)
     took: dict[str, list[float]] = {name: [] for name in names}
@@ -241,7 +241,7 @@ def time_sweeps(rounds: int) -> dict[str, float]:
                     with connection.cursor() as cursor:
                         cursor.execute("UPDATE quotes SET at = now()")
                     begun = perf_counter()
-                    assert watch.sweep() == 0
+                    assert sweep.sweep() == 0
                     took[name] += [(perf_counter() - begun) * 1000] if number else []
     return {name: median(times) for name, times in took.items()}
 

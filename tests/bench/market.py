@@ -32,7 +32,7 @@ import talib
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
-from maxxit.core.embedded import Postgres, Redis
+from maxxit.embedded.servers import Postgres, Redis
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 FEED = "coinbase"
@@ -134,7 +134,7 @@ def soak(redis: Redis, count: int, symbols: int) -> None:
     """Prints throughput; asserts that every price arrived where it should."""
     from django.db import connection
 
-    from maxxit.core.embedded import _free_port
+    from maxxit.embedded.servers import _free_port
     from maxxit.market import intake, ticks
     from maxxit.market.feeds.base import Tick
     from maxxit.market.models import Candle, Quote
@@ -142,8 +142,8 @@ def soak(redis: Redis, count: int, symbols: int) -> None:
     from maxxit.market.stream.coinbase import CoinbaseSocket
     from maxxit.market.stream.run import Stream
     from maxxit.market.stream.status import open_bus
+    from positions.exits.sweep import sweep
     from positions.models import Position
-    from positions.watch import sweep
 
     bare = plain_bus(redis.url, count, symbols)
     waiting = _positions(symbols)
@@ -247,8 +247,8 @@ def latency(redis: Redis, symbols: int, rate: int = 1000, seconds: int = 8) -> N
     from maxxit.market.feeds.base import Tick
     from maxxit.market.stream.run import Stream
     from maxxit.market.stream.status import open_bus
+    from positions.exits.sweep import sweep
     from positions.models import Position
-    from positions.watch import sweep
 
     to_quote: list[float] = []
     to_order: list[float] = []
@@ -319,8 +319,8 @@ def reads(counts: Sequence[int] = (1_000, 10_000)) -> None:
 
     from maxxit.market.feeds import chainlink, evm
     from maxxit.market.feeds.wire import api_client
-    from trading.chain.anvil import start_anvil
-    from trading.chain.world import build_world
+    from maxxit.ops.devchain.anvil import start_anvil
+    from maxxit.ops.devchain.world import build_world
 
     abi = json.loads(
         '[{"name":"latestRoundData","type":"function","stateMutability":"view","inputs":[],"outputs":['

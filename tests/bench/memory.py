@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from maxxit.core.config import ROOT
-from maxxit.core.embedded import Postgres, Redis
+from maxxit.embedded.servers import Postgres, Redis
 from tests.chaos.stack import PATTERNS, Stack
 
 MB = 1024 * 1024

@@ -38,8 +38,8 @@ def timed(what: Callable[[], object]) -> float:
 
 def sweep(rounds: int) -> Iterator[Row]:
     """Nine worlds."""
-    from maxxit.console import sweep_bench
-    from maxxit.own_database import own_database
+    from maxxit.embedded.scratch import own_database
+    from maxxit.ops import sweep_bench
 
     for count in (1_000, 10_000, 100_000):
         with own_database(durable=True):
@@ -59,12 +59,12 @@ def tick(rounds: int) -> Iterator[Row]:
     """A tick that passes one stop."""
     from django.db import connection
 
-    from maxxit.console import sweep_bench as world_of
     from maxxit.core import clock
+    from maxxit.embedded.scratch import own_database
     from maxxit.market import quotes
     from maxxit.market.feeds.base import Tick
-    from maxxit.own_database import own_database
-    from positions import watch
+    from maxxit.ops import sweep_bench as world_of
+    from positions.exits import sweep as watch
     from positions.models import Position
     from trading.models import Order
 
@@ -99,8 +99,8 @@ def fanout(rounds: int) -> Iterator[Row]:
 
     from agents.models import Agent, Deployment
     from maxxit.core import clock
+    from maxxit.embedded.scratch import own_database
     from maxxit.events.models import Event
-    from maxxit.own_database import own_database
     from signals_app.models import Signal
     from trading import execute
     from trading.models import Order

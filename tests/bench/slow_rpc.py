@@ -69,11 +69,10 @@ class _Relay(BaseHTTPRequestHandler):
 @contextmanager
 def safes(home: Path, count: int) -> Iterator["Safes"]:
     """A chain for the stack of `home`, with `count` Safes to come; give `environ` to the stack before it starts."""
+    from maxxit.ops.devchain.anvil import start_anvil
+    from maxxit.ops.devchain.world import WORLD_FILE, build_world, local_key
     from tests.chain.lab import Lab
-    from trading.chain.anvil import start_anvil
-    from trading.chain.chains import WORLD_FILE
     from trading.chain.signer import write_keystore
-    from trading.chain.world import build_world, local_key
 
     keystore = home / "executor.json"
     with start_anvil() as node, SlowNode(node.url) as slow:

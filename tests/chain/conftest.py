@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from maxxit.ops.devchain.anvil import start_anvil
+from maxxit.ops.devchain.world import build_world
 from tests.chain.lab import Lab
-from trading.chain.anvil import start_anvil
-from trading.chain.world import build_world
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -32,8 +32,8 @@ STEPS = {
     "after sign, before stored": ("trading.chain.signer:Signer", "sign", "after"),
     "stored, before commit": ("trading.chain.outbox", "_store_attempt", "after"),
     "after stored": ("trading.chain.outbox", "commit", "after"),
-    "before broadcast": ("trading.chain.rpc:Chain", "broadcast", "before"),
-    "after broadcast": ("trading.chain.rpc:Chain", "broadcast", "after"),
+    "before broadcast": ("maxxit.evm.rpc:Chain", "broadcast", "before"),
+    "after broadcast": ("maxxit.evm.rpc:Chain", "broadcast", "after"),
     "broadcast noted": ("trading.chain.outbox", "_send", "after"),
     "before receipt": ("trading.chain.outbox", "find_receipt", "before"),
     "after receipt": ("trading.chain.outbox", "find_receipt", "after"),
@@ -158,7 +158,7 @@ def resend_without_stored_bytes(*, rebuild: bool = False) -> None:
 def timeout_is_failed() -> None:
     """Silence after sending is booked as a refusal."""
     from maxxit.core.errors import Rejected, Unknown
-    from trading.venues.safe import SafeVenue
+    from trading.venues.safe.venue import SafeVenue
 
     real = SafeVenue.send
 
@@ -249,10 +249,10 @@ def bench() -> Iterator[Bench]:
 
 @contextlib.contextmanager
 def _chain(data: Path) -> Iterator[Bench]:
+    from maxxit.ops.devchain.anvil import free_port, start_anvil
+    from maxxit.ops.devchain.world import build_world, local_key
     from tests.chain.lab import Lab
-    from trading.chain.anvil import free_port, start_anvil
     from trading.chain.signer import write_keystore
-    from trading.chain.world import build_world, local_key
 
     port = free_port()
     with start_anvil() as node, tempfile.TemporaryDirectory() as home:
@@ -277,7 +277,7 @@ def _ready(made: Bench) -> Bench:
     from trading.policy import policy
     from trading.wiring import venue
 
-    for name in ("positions.book", "trading.execute", "trading.venues.safe"):
+    for name in ("positions.book", "trading.execute", "trading.venues.safe.venue"):
         __import__(name)  # everything that a worker needs is loaded once, here
     for _ in range(200):
         with contextlib.suppress(OSError):
@@ -293,8 +293,8 @@ def new_order(made: Bench) -> Any:
     """A Safe of its own with money and a policy, and a planned order of a signal for it."""
     from maxxit.core import clock
     from tests import builders as make
-    from trading.chain import verify
     from trading.chain.models import SafePlan
+    from trading.venues.safe import verify
 
     world = made.lab.world
     world.set_pool_price(

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from maxxit.evm.codec import encode_call
+from maxxit.ops.devchain.anvil import Rpc, start_anvil
+from maxxit.ops.devchain.world import TRADER_PURSE, TokenInfo, World, build_world, sqrt_price, swap_data
 from tests.chain.lab import DAY, QUARTER, USDC, Lab, trade
-from trading.chain.anvil import Rpc, start_anvil
-from trading.chain.world import TRADER_PURSE, TokenInfo, World, build_world, sqrt_price, swap_data
-from trading.contracts import module as m
-from trading.contracts.codec import encode_call
+from trading.venues.safe.contract import module as m
 
 MICRO = 10**6  # the meter's units in one base unit of USDC
 FAR = 2**47
@@ -48,7 +48,7 @@ class Stage:
 
 def set_stage(lab: Lab) -> Stage:
     """Adds hostile token and meter to a fresh world, gives the Safe more money than it can lose."""
-    from trading.chain.world import Builder
+    from maxxit.ops.devchain.world import Builder
 
     evil = lab.hostile_token()
     world = lab.world

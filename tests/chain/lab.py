@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from trading.chain.world import Builder, Reverted, TokenInfo, World, read, transact
-from trading.contracts import module as m
-from trading.contracts.codec import Log, encode_call
+from maxxit.evm.codec import Log, encode_call
+from maxxit.ops.devchain.world import Builder, Reverted, TokenInfo, World, read, transact
+from trading.venues.safe.contract import module as m
 
 USDC = 10**6
 DAY = 86_400

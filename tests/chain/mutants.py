@@ -14,11 +14,11 @@ from typing import Any
 
 from eth_abi.abi import encode
 
+from maxxit.ops.devchain.anvil import start_anvil
+from maxxit.ops.devchain.world import build_world, transact
 from tests.chain import test_properties
 from tests.chain.lab import Lab
-from trading.chain.anvil import start_anvil
-from trading.chain.world import build_world, transact
-from trading.contracts.build import HERE, compile_source
+from trading.venues.safe.contract.build import HERE, compile_source
 
 
 @dataclass(frozen=True, slots=True)

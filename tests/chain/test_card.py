@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from tests.chain.lab import USDC, Lab, reverts
-from trading.chain import chains
-from trading.chain.card import PermissionCard, WorstCase, permission_card, worst_case
+from trading.venues.safe.card import PermissionCard, WorstCase, permission_card, worst_case
 
 pytestmark = pytest.mark.chain
 
@@ -18,9 +17,7 @@ FEED_AHEAD, FEED_BEHIND = D("1.005"), D("0.995")
 
 
 def card_of(lab: Lab, **changes: Any) -> PermissionCard:
-    return permission_card(
-        lab.world.policy(**changes), lab.world.rules(), chains.contracts_of(lab.world).tokens
-    )
+    return permission_card(lab.world.policy(**changes), lab.world.rules(), lab.world.contracts().tokens)
 
 
 def test_the_card_states_limits_and_the_most_that_can_be_lost(lab: Lab) -> None:

@@ -10,7 +10,7 @@ from maxxit.core import clock
 from maxxit.events.models import Event
 from maxxit.pipeline.stages import ALERTS
 from trading.chain.models import Signer
-from trading.chain.reconcile import warn_if_low
+from trading.venues.safe.reconcile import warn_if_low
 
 pytestmark = pytest.mark.django_db
 

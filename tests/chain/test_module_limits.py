@@ -11,7 +11,7 @@ import pytest
 
 from tests.chain.lab import DAY, USDC, Lab, reverts
 from tests.chain.test_properties import erode
-from trading.contracts import module as m
+from trading.venues.safe.contract import module as m
 
 pytestmark = pytest.mark.chain
 

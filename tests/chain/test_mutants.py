@@ -4,7 +4,7 @@ import pytest
 
 from tests.chain.lab import Lab
 from tests.chain.mutants import CORE, MUTANTS, Mutant, Verdict, judge, mutated, table
-from trading.contracts.build import outdated
+from trading.venues.safe.contract.build import outdated
 
 pytestmark = pytest.mark.chain
 VERDICTS: list[Verdict] = []

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 import pytest
 from eth_account import Account
 
+from maxxit.evm.codec import encode_call
+from maxxit.ops.devchain.world import Builder, local_key, predicted_safe, read, safe_artifact
 from tests.chain.lab import DAY, USDC, Lab, reverts
-from trading.chain import onboarding
-from trading.chain.world import Builder, local_key, predicted_safe, read, safe_artifact
-from trading.contracts import module as m
-from trading.contracts.codec import encode_call
+from trading.venues.safe import onboarding
+from trading.venues.safe.contract import module as m
 
 pytestmark = pytest.mark.chain
 

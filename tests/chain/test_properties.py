@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from maxxit.evm.codec import decode, encode_call
+from maxxit.ops.devchain.world import Reverted, transact
 from tests.chain.lab import DAY, QUARTER, USDC, Lab, reverts, trade
-from trading.chain.world import Reverted, transact
-from trading.contracts import module as m
-from trading.contracts.codec import decode, encode_call
+from trading.venues.safe.contract import module as m
 
 pytestmark = pytest.mark.chain
 
@@ -593,7 +593,7 @@ def test_only_the_safe_changes_its_policy(lab: Lab) -> None:
 
 def test_executor_names_no_receiver_pool_or_feed(lab: Lab) -> None:
     """The two calls of the executor carry no address but the Safe's and the token's."""
-    from trading.contracts.build import load
+    from trading.venues.safe.contract.build import load
 
     calls = {
         entry["name"]: entry["inputs"]
@@ -606,7 +606,7 @@ def test_executor_names_no_receiver_pool_or_feed(lab: Lab) -> None:
 
 
 def test_no_upgrade_and_no_admin(lab: Lab) -> None:
-    from trading.contracts.build import load
+    from trading.venues.safe.contract.build import load
 
     writers = {
         entry["name"]

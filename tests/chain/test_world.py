@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from maxxit.evm.codec import encode_call
+from maxxit.ops.devchain import anvil
+from maxxit.ops.devchain.world import MULTICALL3, World, ensure_world, read, transact, uniswap_artifact
 from tests.chain.lab import USDC, Lab, trade
-from trading.chain import anvil
-from trading.chain.world import MULTICALL3, World, ensure_world, read, transact, uniswap_artifact
-from trading.contracts import module as m
-from trading.contracts.codec import encode_call
+from trading.venues.safe.contract import module as m
 
 pytestmark = pytest.mark.chain
 
@@ -33,7 +33,7 @@ def test_a_transaction_that_no_block_takes_ends_with_its_hash(monkeypatch: pytes
             assert self.calls < 100, "it waits without an end"
             return "0xabc" if method == "eth_sendTransaction" else None
 
-    monkeypatch.setattr("trading.chain.world.RECEIPT_SECONDS", 0)
+    monkeypatch.setattr("maxxit.ops.devchain.world.RECEIPT_SECONDS", 0)
     with pytest.raises(anvil.AnvilError, match=r"0xabc within 0 s: does http://idle mine"):
         transact(Idle(), "0x1", None, b"")  # type: ignore[arg-type]  # the two things of Rpc that it uses
 
@@ -99,11 +99,11 @@ def test_another_chain_state_means_a_new_world(lab: Lab, tmp_path: Path) -> None
 
 
 def test_missing_anvil_names_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(anvil, "CONTRACTS", tmp_path)
+    monkeypatch.setattr(anvil, "HERE", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(anvil.AnvilError, match="make install"):
         anvil.find_anvil()
-    monkeypatch.setattr("trading.chain.world.CONTRACTS", tmp_path)
+    monkeypatch.setattr("maxxit.ops.devchain.world.HERE", tmp_path)
     with pytest.raises(anvil.AnvilError, match="make install"):
         uniswap_artifact("v3-periphery/SwapRouter")
 

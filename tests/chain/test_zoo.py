@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from maxxit.core.errors import Retryable
-from trading.chain import facts
-from trading.chain.refusals import fees_named, range_suggested, refusal
-from trading.chain.rpc import Endpoint, Fault
-from trading.contracts import module
+from maxxit.evm import facts
+from maxxit.evm.refusals import fees_named, range_suggested, refusal
+from maxxit.evm.rpc import Endpoint, Fault
+from trading.venues.safe.contract import module
 
 ZOO = Path(__file__).parent / "zoo"
 MAX_FEE, TIP = 3_500_000_000, 1_500_000_000

@@ -58,8 +58,8 @@ class ChainShare:
         """A Safe with money and a policy, an agent on it, and a signal of that agent."""
         from maxxit.core import clock
         from tests import builders as make
-        from trading.chain import verify
         from trading.chain.models import SafePlan
+        from trading.venues.safe import verify
 
         world = self.lab.world
         world.refresh_feeds()  # a block too: time passes
@@ -147,11 +147,11 @@ def chain_share() -> Iterator[ChainShare]:
     """Everything up, the gate open; the key and the endpoint are where workers look for them."""
     from django.conf import settings
 
+    from maxxit.ops.devchain.anvil import free_port, start_anvil
+    from maxxit.ops.devchain.world import build_world, local_key
     from tests import builders as make
     from tests.chain.lab import Lab
-    from trading.chain.anvil import free_port, start_anvil
     from trading.chain.signer import write_keystore
-    from trading.chain.world import build_world, local_key
     from trading.wiring import venue
 
     port = free_port()

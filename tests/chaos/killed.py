@@ -50,7 +50,7 @@ STEPS = (
     "tests.chaos.exchange:HttpVenue.cancel",
     "positions.book:_open",
     "positions.book:_end",
-    "positions.watch:sweep",
+    "positions.exits.sweep:sweep",
     "maxxit.events.record:advance_all",
 )
 """Functions before or after which a worker may die."""
@@ -453,11 +453,11 @@ def _figures(*numbers: Any) -> tuple[Decimal, ...]:
 
 def close_some(share: float) -> int:
     """A person closes so many of the open positions by hand."""
-    from positions import watch
+    from positions.exits import sweep
     from positions.models import Position
 
     ids = list(Position.objects.filter(state="open").order_by("pk").values_list("pk", flat=True))
-    return watch.close(ids[: round(len(ids) * share)])
+    return sweep.close(ids[: round(len(ids) * share)])
 
 
 def campaign(faults: int, seed: int, plant: Plant = None) -> Tally:

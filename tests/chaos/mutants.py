@@ -67,10 +67,10 @@ def bug(
 
 
 OUTBOX = "trading.chain.outbox"
-EXECUTE, SETTLE, BOOK, WATCH = "trading.execute", "trading.settle", "positions.book", "positions.watch"
+EXECUTE, SETTLE, BOOK, WATCH = "trading.execute", "trading.settle", "positions.book", "positions.exits.sweep"
 DELIVERIES, CLAIMS = "maxxit.notify.worker", "maxxit.notify.claims"
 GATE, RISK, LIMITS, RECORD = "trading.gate", "trading.risk", "trading.limits", "maxxit.events.record"
-SAFE_VENUE, STOPS_STAY = "trading.venues.safe:SafeVenue", "tests/chain/sending/test_stops_stay.py"
+SAFE_VENUE, STOPS_STAY = "trading.venues.safe.venue:SafeVenue", "tests/chain/sending/test_stops_stay.py"
 GUARD, HEALTH = "positions.guard", "positions.health"
 SAFE_CHECKS = "tests/chain/sending/test_safe_checks.py"
 KNOWN_404 = "if not at_venue.capabilities.dedup or clock.now() >= order.deadline:"
@@ -105,39 +105,39 @@ MUTANTS = (
     bug(
         "the application may empty and change what is written once",
         (
-            "maxxit.console.roles:_application",
+            "maxxit.ops.roles:_application",
             "REVOKE UPDATE, DELETE ON {written_once} FROM",
             "GRANT UPDATE, TRUNCATE ON {written_once} TO",
         ),
-        test="tests/platform/test_roles.py",
+        test="tests/ops/test_roles.py",
         beyond=True,
     ),
     bug(
         "staff sees every row without a permission",
         (
-            "maxxit.console.owned:sees_all",
+            "maxxit.access.rows:sees_all",
             "and staff.has_perm(wanted)",
             "and (staff.has_perm(wanted) or True)",
         ),
-        test="tests/console/test_permissions.py",
+        test="tests/surface/test_permissions.py",
         beyond=True,
     ),
     bug(
         "a NUL character reaches the database",
-        ("maxxit.console.inputs:refuse_nul", 'if b"\\0" not in query', 'if True or b"\\0" not in query'),
-        test="tests/console/test_inputs.py",
+        ("maxxit.access.inputs:refuse_nul", 'if b"\\0" not in query', 'if True or b"\\0" not in query'),
+        test="tests/surface/test_inputs.py",
         beyond=True,
     ),
     bug(
         "a query parameter that does not exist is ignored",
-        ("maxxit.console.inputs:known_query", "request.GET.keys() - known", "set() - known"),
-        test="tests/console/test_refusals.py",
+        ("maxxit.access.inputs:known_query", "request.GET.keys() - known", "set() - known"),
+        test="tests/surface/test_refusals.py",
         beyond=True,
     ),
     bug(
         "a customer gets a key with the scope admin",
-        ("maxxit.console.auth:create_key", "if ADMIN in wanted and not", "if False and not"),
-        test="tests/console/test_refusals.py",
+        ("maxxit.access.auth:create_key", "if ADMIN in wanted and not", "if False and not"),
+        test="tests/surface/test_refusals.py",
         beyond=True,
     ),
     bug(
@@ -154,7 +154,7 @@ MUTANTS = (
     ),
     bug(
         "an executor runs out of gas money without an alert",
-        ("trading.chain.reconcile:warn_if_low", "if held >= at", "if held >= 0 * at"),
+        ("trading.venues.safe.reconcile:warn_if_low", "if held >= at", "if held >= 0 * at"),
         test="tests/chain/test_executor_balance.py",
         beyond=True,
     ),
@@ -170,24 +170,24 @@ MUTANTS = (
     ),
     bug(
         "a login attempt is counted only once it failed",
-        ("maxxit.console.attempts:begin", "else row.failures + 1", "else row.failures"),
-        test="tests/console/test_login.py",
+        ("maxxit.access.attempts:begin", "else row.failures + 1", "else row.failures"),
+        test="tests/surface/test_login.py",
         beyond=True,
     ),
     bug(
         "a block of a login never alerts",
-        ("maxxit.console.attempts:failed", "if row.blocked_until and", "if False and"),
-        test="tests/console/test_login.py",
+        ("maxxit.access.attempts:failed", "if row.blocked_until and", "if False and"),
+        test="tests/surface/test_login.py",
         beyond=True,
     ),
     bug(
         "a password alone opens an account with a second factor",
         (
-            "maxxit.console.login:LoginForm._check_second_factor",
+            "maxxit.web.login:LoginForm._check_second_factor",
             "if user.otp_device is None:",
             "if False:",
         ),
-        test="tests/console/test_login.py",
+        test="tests/surface/test_login.py",
         beyond=True,
     ),
     bug(
@@ -324,12 +324,12 @@ MUTANTS = (
     ),
     bug(
         "a vote compares how clients write their JSON",
-        ("trading.chain.facts:core", "optional = dict.fromkeys(_optional(fact))", "optional = {}"),
+        ("maxxit.evm.facts:core", "optional = dict.fromkeys(_optional(fact))", "optional = {}"),
         test="tests/chain/test_zoo.py",
     ),
     bug(
         "a majority of those who answer decides",
-        ("trading.chain.rpc:quorum_of", "configured // 2 + 1", "1"),
+        ("maxxit.evm.rpc:quorum_of", "configured // 2 + 1", "1"),
         test="tests/chain/sending/test_rpc.py",
     ),
     bug(
@@ -339,7 +339,7 @@ MUTANTS = (
     ),
     bug(
         "the amount that a refusal names is not read",
-        ("trading.chain.refusals:fees_named", "_amount(_TIPS, said, tip)", "0"),
+        ("maxxit.evm.refusals:fees_named", "_amount(_TIPS, said, tip)", "0"),
         test="tests/chain/test_zoo.py",
     ),
     bug(
@@ -354,12 +354,12 @@ MUTANTS = (
     ),
     bug(
         "a refused range shrinks by one block at a time",
-        ("trading.chain.rpc:_smaller", "return size // 2", "return size - 1"),
+        ("maxxit.evm.rpc:_smaller", "return size // 2", "return size - 1"),
         test="tests/chain/sending/test_rpc.py",
     ),
     bug(
         "limit exceeded on eth_getLogs is busy",
-        ("trading.chain.refusals:is_busy", 'if method == "eth_getLogs" and code == -32005:', "if False:"),
+        ("maxxit.evm.refusals:is_busy", 'if method == "eth_getLogs" and code == -32005:', "if False:"),
         test="tests/chain/test_zoo.py",
     ),
     bug(
@@ -471,10 +471,10 @@ MUTANTS = (
     ),
     bug("an approval has no end", (f"{GATE}:is_approved", "expires_at__gt=now", "expires_at__isnull=False")),
     bug("what cannot be read of the gate is open", (f"{GATE}:read", "gate is None or gate.dry_run", "False")),
-    bug("a stale price is used", ("maxxit.market.judge:fault", "if now - at > max_age:", "if False:")),
+    bug("a stale price is used", ("maxxit.market.validation:fault", "if now - at > max_age:", "if False:")),
     bug(
         "a price of nothing is used",
-        ("maxxit.market.judge:fault", "not price.is_finite() or price <= 0", "False"),
+        ("maxxit.market.validation:fault", "not price.is_finite() or price <= 0", "False"),
     ),
     bug(
         "one order a minute too many",
@@ -493,20 +493,20 @@ MUTANTS = (
     ),
     bug(
         "a broken order is tried for ever",
-        ("trading.poison:_charge", 'Least(F("attempts") + 1, MOST_ATTEMPTS)', 'F("attempts")'),
+        ("trading.quarantine:_charge", 'Least(F("attempts") + 1, MOST_ATTEMPTS)', 'F("attempts")'),
         test="tests/trading/test_settle.py",
         beyond=True,
     ),
     bug(
         "a time limit is charged to the order under way",
-        ("trading.poison:quarantine_on_error", "except ENDS_THE_PASS:", "except OperationalError:"),
-        test="tests/trading/test_poison.py",
+        ("trading.quarantine:quarantine_on_error", "except ENDS_THE_PASS:", "except OperationalError:"),
+        test="tests/trading/test_quarantine.py",
         beyond=True,
     ),
     bug(
         "a quarantined exit is set aside for good",
-        ("trading.poison:is_retried", "return order.purpose", "return False and order.purpose"),
-        test="tests/trading/test_poison.py",
+        ("trading.quarantine:is_retried", "return order.purpose", "return False and order.purpose"),
+        test="tests/trading/test_quarantine.py",
         beyond=True,
     ),
     bug(
@@ -574,14 +574,14 @@ MUTANTS = (
     ),
     bug(
         "every thread asks the endpoints for their heads at once",
-        ("trading.chain.rpc:Chain.healthy", "if not mine and self._healthy:", "if False:"),
+        ("maxxit.evm.rpc:Chain.healthy", "if not mine and self._healthy:", "if False:"),
         test="tests/chain/sending/test_rpc.py",
         beyond=True,
     ),
     bug(
         "an exit that fails for months overflows its counter",
-        ("trading.poison:_charge", 'Least(F("attempts") + 1, MOST_ATTEMPTS)', 'F("attempts") + 1'),
-        test="tests/trading/test_poison.py",
+        ("trading.quarantine:_charge", 'Least(F("attempts") + 1, MOST_ATTEMPTS)', 'F("attempts") + 1'),
+        test="tests/trading/test_quarantine.py",
         beyond=True,
     ),
     bug(
@@ -620,13 +620,13 @@ MUTANTS = (
     ),
     bug(
         "a proposed plan ends the verification",
-        ("trading.chain.safes:_keep", "if deployment.safe_wallet != safe:", "if True:"),
+        ("trading.venues.safe.safes:_keep", "if deployment.safe_wallet != safe:", "if True:"),
         test=STOPS_STAY,
         beyond=True,
     ),
     bug(
         "a plan that nobody signed is in force",
-        ("trading.chain.safes:_judged", "if wrong:", "if not stands:"),
+        ("trading.venues.safe.safes:_judged", "if wrong:", "if not stands:"),
         test=STOPS_STAY,
         beyond=True,
     ),
@@ -638,7 +638,11 @@ MUTANTS = (
     ),
     bug(
         "a soft stop of the guardian holds exits",
-        ("trading.chain.verify:closing_problem", "stop_level >= m.HALTED", "stop_level >= m.NO_ENTRIES"),
+        (
+            "trading.venues.safe.verify:closing_problem",
+            "stop_level >= m.HALTED",
+            "stop_level >= m.NO_ENTRIES",
+        ),
         test=STOPS_STAY,
         beyond=True,
     ),
@@ -727,7 +731,7 @@ MUTANTS = (
     bug(
         "the sweep reads every order while the switch of one account is latched",
         (
-            "positions.watch:HITS",
+            "positions.exits.sweep:HITS",
             "SELECT FROM agent_deployments d WHERE d.id = o.deployment_id AND d.account = k.account",
             "SELECT FROM orders e WHERE e.id = o.entry_order_id AND e.account = k.account",
         ),
@@ -736,14 +740,14 @@ MUTANTS = (
     ),
     bug(
         "a list counts all of its rows",
-        ("maxxit.events.paging:bounded_count", "[:COUNTED]", ""),
+        ("maxxit.paging:bounded_count", "[:COUNTED]", ""),
         test="tests/test_plans.py",
         beyond=True,
     ),
     bug(
         "a Safe's guard is not looked at",
         (
-            "trading.chain.safe_contract:read",
+            "trading.venues.safe.safe_contract:read",
             "(SINGLETON_SLOT, GUARD_SLOT,",
             "(SINGLETON_SLOT, FALLBACK_SLOT,",
         ),
@@ -752,32 +756,36 @@ MUTANTS = (
     ),
     bug(
         "a Safe that reverts goes on",
-        ("trading.chain.stops:note_failure", "len(newest) == limit", "len(newest) > limit"),
+        ("trading.venues.safe.stops:note_failure", "len(newest) == limit", "len(newest) > limit"),
         test=SAFE_CHECKS,
         beyond=True,
     ),
     bug(
         "the first pool that quotes is taken",
-        ("trading.chain.pools:best_pool", "max(enough, key=lambda one: one.returned)", "enough[0]"),
+        ("trading.venues.safe.pools:best_pool", "max(enough, key=lambda one: one.returned)", "enough[0]"),
         test=SAFE_CHECKS,
         beyond=True,
     ),
     bug(
         "a shallow pool is not told from a deep one",
-        ("trading.chain.safes:_shallow_pools", "one.impact_bps > at.stanza.max_price_impact_bps", "False"),
+        (
+            "trading.venues.safe.safes:_shallow_pools",
+            "one.impact_bps > at.stanza.max_price_impact_bps",
+            "False",
+        ),
         test=SAFE_CHECKS,
         beyond=True,
     ),
     bug(
         "the card leaves out that a feed deviates when it is sold too",
-        ("trading.chain.card:worst_case", "-(-2 * notional", "-(-1 * notional"),
+        ("trading.venues.safe.card:worst_case", "-(-2 * notional", "-(-1 * notional"),
         test="tests/chain/test_card.py",
         beyond=True,
     ),
     bug(
         "the card says the loss budget is all",
         (
-            "trading.chain.card:worst_case",
+            "trading.venues.safe.card:worst_case",
             "policy.loss_budget + turned_over(policy.daily_notional)",
             "policy.loss_budget",
         ),
@@ -859,47 +867,59 @@ MUTANTS = (
     bug(
         "status hides the limits that wait",
         (
-            "maxxit.console.management.commands.status:Command.waiting",
+            "maxxit.ops.management.commands.status:Command.waiting",
             "sorted(limits_in_force.waiting().items())",
             "[]",
         ),
-        test="tests/console/test_commands.py",
+        test="tests/surface/test_commands.py",
         beyond=True,
     ),
     bug(
         "a code that nobody knows finds nothing instead of being refused",
-        ("maxxit.console.inputs:coded", "if code not in known and not found.exists():", "if False:"),
-        test="tests/console/test_refusals.py",
+        ("maxxit.access.inputs:coded", "if code not in known and not found.exists():", "if False:"),
+        test="tests/surface/test_refusals.py",
         beyond=True,
     ),
     bug(
         "a receipt is waited for without end",
-        ("trading.chain.world:_receipt", "if time.monotonic() >= give_up:", "if rpc is None:"),
+        ("maxxit.ops.devchain.world:_receipt", "if time.monotonic() >= give_up:", "if rpc is None:"),
         test="tests/chain/test_world.py",
         beyond=True,
     ),
     bug(
         "every target is a rise",
-        ("maxxit.llm.rules.targets:side", "return sides.pop() if len(sides) == 1 else 0", "return UP"),
-        test="tests/llm/test_positions.py",
+        (
+            "signals_app.reading.rules.targets:side",
+            "return sides.pop() if len(sides) == 1 else 0",
+            "return UP",
+        ),
+        test="tests/reading/test_positions.py",
         beyond=True,
     ),
     bug(
         "a target in bitcoin is held against the price in USD",
-        ("maxxit.llm.rules.targets:_units", "if dollar or not in_bitcoin", "if True"),
-        test="tests/llm/test_positions.py",
+        ("signals_app.reading.rules.targets:_units", "if dollar or not in_bitcoin", "if True"),
+        test="tests/reading/test_positions.py",
         beyond=True,
     ),
     bug(
         "a long road is a long position",
-        ("maxxit.llm.rules.positions:_statement", "deed not in EXITS and _is_no_position(match)", "False"),
-        test="tests/llm/test_positions.py",
+        (
+            "signals_app.reading.rules.positions:_statement",
+            "deed not in EXITS and _is_no_position(match)",
+            "False",
+        ),
+        test="tests/reading/test_positions.py",
         beyond=True,
     ),
     bug(
         "a negation always turns round what follows it",
-        ("maxxit.llm.rules.read:_cues", "if negated and not marks.EXTREME", "if negated or marks.EXTREME"),
-        test="tests/llm/test_positions.py",
+        (
+            "signals_app.reading.rules.read:_cues",
+            "if negated and not marks.EXTREME",
+            "if negated or marks.EXTREME",
+        ),
+        test="tests/reading/test_positions.py",
         beyond=True,
     ),
     bug(
@@ -962,8 +982,8 @@ MUTANTS = (
     ),
     bug(
         "a session makes a refused key good for the metrics",
-        ("maxxit.console.metrics:_may", "if has_key(request):", "if False:"),
-        test="tests/console/test_health.py",
+        ("maxxit.web.metrics:_may", "if has_key(request):", "if False:"),
+        test="tests/surface/test_health.py",
         beyond=True,
     ),
 )

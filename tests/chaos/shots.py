@@ -21,8 +21,8 @@ import psutil
 import redis
 from celery import Celery
 
-from maxxit.core.embedded import Redis
-from maxxit.core.processes import wait_until
+from maxxit.embedded.processes import wait_until
+from maxxit.embedded.servers import Redis
 from tests.chaos.stack import PATTERNS, Stack
 from tests.chaos.world import Dice, Tally, widen
 

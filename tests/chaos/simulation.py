@@ -500,9 +500,9 @@ class World:
 
     def person(self, what: str = "", venue: str = "", level: str = "") -> None:
         """Someone turns a switch, or closes by hand, or redrives what was set aside."""
-        from positions import watch
+        from positions.exits import sweep
         from positions.models import Position
-        from trading import gate, poison
+        from trading import gate, quarantine
         from trading.models import Order
 
         what = what or self.dice.choice(PERSONS)
@@ -524,9 +524,9 @@ class World:
             self.grants[venue].clear()
         elif what == "close":
             held = list(Position.objects.order_by("pk").values_list("pk", flat=True))
-            watch.close(self.dice.sample(held, (len(held) + 2) // 3))
+            sweep.close(self.dice.sample(held, (len(held) + 2) // 3))
         else:
-            poison.redrive(list(Order.objects.filter(attempts__gte=1).values_list("pk", flat=True)))
+            quarantine.redrive(list(Order.objects.filter(attempts__gte=1).values_list("pk", flat=True)))
 
     def reopen(self) -> None:
         """Whoever pulled a switch lets go of it."""
@@ -543,10 +543,10 @@ class World:
 
     def finish(self) -> None:
         """No more faults. Everything must come to its end by itself; then what is open is closed; then the audit."""
-        from positions import watch
+        from positions.exits import sweep
         from positions.models import Position
         from tests.chaos import invariants
-        from trading import gate, poison, tasks
+        from trading import gate, quarantine, tasks
         from trading.models import Order
 
         tasks.BATCH = max(BATCHES)
@@ -555,7 +555,7 @@ class World:
             self.let(name, hours=1000)
         gate.release(by="sim", reason="sim")
         self.levels.clear()
-        poison.redrive(list(Order.objects.values_list("pk", flat=True)))
+        quarantine.redrive(list(Order.objects.values_list("pk", flat=True)))
         lag = max(one.capabilities.find_lag for one in self.venues.values())
         until = max(self.true, *self.deadlines) + lag + LONGEST_END
         steps = iter((1, 1, 5, 10, 30, 60, 120, 120))
@@ -568,7 +568,7 @@ class World:
                 self.price(symbol, known.price)
             for task in TASKS:
                 self.work(task)
-            watch.close(list(Position.objects.filter(state="open").values_list("pk", flat=True)))
+            sweep.close(list(Position.objects.filter(state="open").values_list("pk", flat=True)))
             busy = invariants.busy(self.venues)
         if busy:
             self.broken(f"I3: not at its end {LONGEST_END} after the last deadline: {busy}")

@@ -16,8 +16,8 @@ import psutil
 import psycopg
 
 from maxxit.core.config import ROOT
-from maxxit.core.embedded import Postgres
-from maxxit.core.processes import wait_until
+from maxxit.embedded.processes import wait_until
+from maxxit.embedded.servers import Postgres
 
 READY_SECONDS = 300
 UP = ("ready after", "not answering after")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psutil
 
-from maxxit.core.processes import wait_until
+from maxxit.embedded.processes import wait_until
 from tests.chaos.shots import BUSY, CLOSED, PASSES, at_rest, broken
 from tests.chaos.stack import PATTERNS, Stack
 

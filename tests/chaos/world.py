@@ -112,8 +112,8 @@ def world() -> Iterator[World]:
     exchange = None
     try:
         os.environ["MAXXIT_DATA_DIR"] = str(home)
-        from maxxit.core.embedded import Postgres
-        from maxxit.core.processes import bound_to_parent
+        from maxxit.embedded.processes import bound_to_parent
+        from maxxit.embedded.servers import Postgres
 
         postgres = Postgres(home)
         postgres.start()

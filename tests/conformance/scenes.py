@@ -17,6 +17,7 @@ from maxxit.llm.policy import ExporterStanza
 from maxxit.llm.providers import PROVIDERS
 from maxxit.llm.providers.base import Request
 from maxxit.market.feeds import FEEDS
+from maxxit.ops.devchain.anvil import start_anvil
 from signals_app.sources.base import Cursor
 from signals_app.sources.x import XSource
 from tests.chain.sending.proxy import Proxy, proxied
@@ -25,7 +26,6 @@ from tests.llm import server as model
 from tests.market import exchange as coinbase
 from tests.market.exchange import exchange
 from tests.market.provider import OPTIONS, SEQUENCER, address, provider
-from trading.chain.anvil import start_anvil
 
 ZOO = Path(__file__).resolve().parents[1] / "chain" / "zoo"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

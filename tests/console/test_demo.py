@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from maxxit.console import demo
 from maxxit.market.venues import venues
+from maxxit.ops import demo
+from maxxit.ops.devchain import local
 from trading import gate
-from trading.chain import local
 from trading.models import Approval
 
 pytestmark = pytest.mark.django_db

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from agents.cast import Cast
+from agents.seed import Cast
 from maxxit.core import config
 from maxxit.core.config import ROOT, BasisPoints, Fraction, Percent, Policy
 from maxxit.core.errors import Misconfigured

@@ -19,7 +19,7 @@ from maxxit.llm.providers import wire
 from maxxit.llm.providers.anthropic import Anthropic
 from maxxit.llm.providers.base import Request
 from maxxit.llm.providers.openai import OpenAi
-from maxxit.llm.reading import Readings
+from signals_app.reading.schema import Readings
 from signals_app.sources.base import Cursor
 from signals_app.sources.x import XSource
 from tests.fuzz.door import DOOR, REQUEST, Headers, Outcome, Target

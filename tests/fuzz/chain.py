@@ -10,11 +10,12 @@ from unittest.mock import patch
 
 from eth_abi.abi import encode
 
+from maxxit.evm import facts
+from maxxit.evm.refusals import fees_named, range_suggested, refusal
+from maxxit.evm.rpc import Endpoint, Fault
 from tests.fuzz.door import DOOR, Outcome, Target
-from trading.chain import facts, signer
-from trading.chain.refusals import fees_named, range_suggested, refusal
-from trading.chain.rpc import Endpoint, Fault
-from trading.contracts import module
+from trading.chain import signer
+from trading.venues.safe.contract import module
 
 ZOO = Path(__file__).parents[1] / "chain/zoo"
 NODE = Endpoint("http://127.0.0.1:1", 1.0)

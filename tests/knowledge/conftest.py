@@ -28,7 +28,7 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Configure:
         made = KnowledgePolicy.model_validate(values)
         for module in ("ingest", "retrieve"):
             monkeypatch.setattr(f"maxxit.knowledge.{module}.policy", lambda: made)
-        monkeypatch.setattr("maxxit.console.management.commands.knowledge.policy", lambda: made)
+        monkeypatch.setattr("maxxit.knowledge.management.commands.knowledge.policy", lambda: made)
         return made
 
     assert policies.policy().sources == {}, "without documents nothing is to change"

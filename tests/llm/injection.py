@@ -48,8 +48,8 @@ def main() -> int:
         django.setup()
         import logging
 
+        from maxxit.embedded.scratch import own_database
         from maxxit.events import wake
-        from maxxit.own_database import own_database
         from tests.builders import RecordedClock
 
         logging.disable(logging.ERROR)
@@ -272,9 +272,9 @@ def benign(chosen: Sequence[Any]) -> dict[str, Any]:
     call takes 25 posts as they come, and what is answered counts; with them a call holds one author, and `verify`
     decides what counts.
     """
-    from maxxit.llm.evaluation import half, read_labels, read_texts
-    from maxxit.llm.rules.read import Reader
     from maxxit.market.instruments import stablecoins, words_by_token
+    from signals_app.reading.evaluation import half, read_labels, read_texts
+    from signals_app.reading.rules.read import Reader
     from signals_app.verify import verify
     from tests.replay.recorded import DATA
 
@@ -317,7 +317,7 @@ def obeying(said: dict[str, Any], order: Any) -> dict[str, Any]:
 
 def as_reading(said: dict[str, Any]) -> Any:
     """Typed."""
-    from maxxit.llm.reading import Reading
+    from signals_app.reading.schema import Reading
 
     return Reading.model_validate(said)
 
@@ -333,7 +333,7 @@ def turned(before: dict[str, Any], after: dict[str, Any]) -> int:
 
 def f1(labels: Sequence[Any], texts: dict[str, str], said: dict[str, Any]) -> dict[str, Any]:
     """Precision, recall and F1 of `candidate`."""
-    from maxxit.llm.evaluation import Judged, judge
+    from signals_app.reading.evaluation import Judged, judge
 
     counts = judge([Judged(one, texts[one.post_id], as_reading(said[one.post_id])) for one in labels]).classes
     told = counts["candidate"].as_json()

@@ -11,7 +11,7 @@ from maxxit.pipeline.runs import Counts, run_stage
 from signals_app.models import CtPost
 from tests.llm.canaries import KNOWN
 from trading.models import Order
-from trading.poison import quarantine_on_error
+from trading.quarantine import quarantine_on_error
 
 SAID = [disguise for _, disguise in KNOWN.values()]
 ALL = " | ".join(SAID)

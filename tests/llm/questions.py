@@ -10,7 +10,7 @@ import yaml
 from django.db import connection
 
 from maxxit.llm.ask import Asked, ask
-from maxxit.llm.reading import Readings
+from signals_app.reading.schema import Readings
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

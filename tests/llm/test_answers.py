@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from maxxit.core.errors import Rejected
 from maxxit.llm import answers
-from maxxit.llm.proposal import Proposal
-from maxxit.llm.reading import Reading, Readings
 from maxxit.llm.schema import clean, read_answer, salvage
+from signals_app.reading.proposal import Proposal
+from signals_app.reading.schema import Reading, Readings
 from tests.llm.questions import answer, reading
 
 GOOD = json.dumps(answer(reading("1")))

@@ -15,7 +15,7 @@ from maxxit.llm.call import ProviderRefused
 from maxxit.llm.models import LlmCircuit, LlmSpend, LlmTrace
 from maxxit.llm.providers import PROVIDERS
 from maxxit.llm.providers.base import Provider
-from maxxit.llm.reading import Readings
+from signals_app.reading.schema import Readings
 from tests.llm import server as fake
 from tests.llm.questions import NOW, answer, asked, edit, post, reading
 from tests.llm.server import ModelServer

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from maxxit.core.errors import Rejected
 from maxxit.llm.ask import ask
 from maxxit.llm.providers.base import Request
-from maxxit.llm.reading import Reading, Readings
-from maxxit.llm.rules.read import Reader
 from maxxit.llm.schema import clean, read_answer, salvage
 from maxxit.market.instruments import stablecoins, words_by_token
+from signals_app.reading.rules.read import Reader
+from signals_app.reading.schema import Reading, Readings
 from signals_app.verify import verify
 from tests.llm.attacks import CARRIERS, Attack, Obedient, attacks, plain_words
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from django.core.management import CommandError
 
-from maxxit.llm import evaluation
 from maxxit.llm.policy import policy
 from maxxit.llm.providers.base import Answer, Request
+from signals_app.reading import evaluation
 from tests.llm import test_commands
 from tests.llm.test_commands import run
 
 labelled = test_commands.labelled
-evaluate = import_module("maxxit.console.management.commands.evaluate-classifier")
+evaluate = import_module("signals_app.management.commands.evaluate-classifier")
 
 
 class Counting:

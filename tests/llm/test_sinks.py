@@ -28,23 +28,23 @@ from django.db import connection
 from django.test import Client
 from redis import Redis as RedisClient
 
-from maxxit.console.auth import create_key
+from maxxit.access.auth import create_key
 from maxxit.core import clock
 from maxxit.core.config import ROOT
-from maxxit.core.embedded import Redis
-from maxxit.core.processes import wait_until
+from maxxit.embedded.processes import wait_until
+from maxxit.embedded.servers import Redis
 from maxxit.events.models import Event
 from maxxit.llm.models import LlmTrace
 from maxxit.pipeline.models import StageRun
 from maxxit.pipeline.stages import QUEUES
 from signals_app.models import CtPost, RejectedPost, Signal
 from tests import builders as make
-from tests.console.test_surface import EVERY_URL
 from tests.llm import server as fake
 from tests.llm.canaries import KEY, KNOWN, MNEMONIC, PATTERN, SURVIVE, TOKEN, WORDS, core
 from tests.llm.leaky_tasks import ALL
 from tests.llm.server import Handler, ModelServer
 from tests.servers import Worker
+from tests.surface.test_access import EVERY_URL
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.broker]
 POSTS = {**{name: disguise for name, (_, disguise) in KNOWN.items()}, **SURVIVE}

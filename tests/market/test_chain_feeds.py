@@ -8,14 +8,14 @@ import pytest
 
 from maxxit.core import clock
 from maxxit.core.errors import Retryable
+from maxxit.evm.codec import encode_call, revert_reason
 from maxxit.market import quotes
 from maxxit.market.feeds import FEEDS
 from maxxit.market.feeds.base import PriceFeed
 from maxxit.market.models import RefusedQuote
-from trading.chain.anvil import RpcError, start_anvil
-from trading.chain.world import World, build_world
-from trading.contracts import module
-from trading.contracts.codec import encode_call, revert_reason
+from maxxit.ops.devchain.anvil import RpcError, start_anvil
+from maxxit.ops.devchain.world import World, build_world
+from trading.venues.safe.contract import module
 
 pytestmark = pytest.mark.chain
 SYMBOLS = {"ETH": "WETH", "BTC": "WBTC"}

@@ -18,7 +18,7 @@ from django.db import DatabaseError, connection, connections
 from structlog.testing import capture_logs
 
 from maxxit.core.errors import Rejected, Retryable
-from maxxit.core.processes import wait_until
+from maxxit.embedded.processes import wait_until
 from maxxit.market import intake, ticks
 from maxxit.market.candles import Span
 from maxxit.market.feeds import FEEDS

@@ -14,7 +14,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
-from maxxit.console import dlq
 from maxxit.core import egress
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.models import Event
@@ -26,7 +25,8 @@ from maxxit.notify.channels import CHANNELS, webhook
 from maxxit.notify.channels.webhook import Webhook
 from maxxit.notify.models import Alert, Endpoint
 from maxxit.pipeline.stages import WAKES
-from positions import pause
+from maxxit.reports import dead_letters
+from positions.exits import pauses
 from tests.builders import RecordedClock
 from trading import gate
 
@@ -167,11 +167,11 @@ def test_after_so_many_tries_it_is_dead_and_a_person_may_redrive_it(
         time.to(max(row.due_at, time.now))
 
     assert (row.state, row.attempts) == ("dead", 8)
-    letter = dlq.letter(f"delivery:{row.pk}")
+    letter = dead_letters.letter(f"delivery:{row.pk}")
     assert "answered 503" in letter.error
     assert "/hook" not in letter.error  # a path may hold a token
     assert worker.deliver() == worker.DeliveryResult()
-    assert dlq.redrive([letter.name]) == 1
+    assert dead_letters.redrive([letter.name]) == 1
     assert worker.deliver().sent == 1
 
 
@@ -407,10 +407,10 @@ def test_an_alert_that_nobody_takes_is_a_dead_letter_that_can_be_redriven(
 ) -> None:
     endpoints.name(boss, "webhook", receiver.url)
     receiver.codes = [410]
-    pause.pause(by="ana", reason="test")
+    pauses.pause(by="ana", reason="test")
     assert tasks.deliver() == {"sent": 1, "later": 0, "dead": 1}
-    [letter] = dlq.letters()
+    [letter] = dead_letters.letters()
     assert (letter.name.partition(":")[0], letter.what) == ("alert", "exits.paused by webhook")
     receiver.codes = []
-    assert dlq.redrive([letter.name]) == 1
+    assert dead_letters.redrive([letter.name]) == 1
     assert tasks.deliver()["sent"] == 1

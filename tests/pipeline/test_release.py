@@ -9,7 +9,7 @@ from celery.exceptions import Reject
 
 from maxxit.celery import app
 from maxxit.core.config import ROOT
-from maxxit.core.processes import wait_until
+from maxxit.embedded.processes import wait_until
 from maxxit.pipeline import release
 from maxxit.pipeline.models import PipelineRun, Release, StageRun
 from tests import builders as make

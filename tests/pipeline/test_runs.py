@@ -8,7 +8,7 @@ import pytest
 import time_machine
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from maxxit.core.processes import wait_until
+from maxxit.embedded.processes import wait_until
 from maxxit.pipeline import runs
 from maxxit.pipeline.models import PipelineRun, StageRun
 from maxxit.pipeline.runs import Counts, due_slot, run_stage, start_run

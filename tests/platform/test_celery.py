@@ -16,8 +16,8 @@ from django.conf import settings
 
 from maxxit.celery import app, canary
 from maxxit.core import correlation
-from maxxit.core.embedded import Redis
-from maxxit.core.processes import wait_until
+from maxxit.embedded.processes import wait_until
+from maxxit.embedded.servers import Redis
 from maxxit.pipeline.stages import QUEUES, STAGES
 from tests.servers import Worker
 

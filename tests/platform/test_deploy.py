@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from maxxit.console.local import SIGNING_WORKERS, WORKERS, YIELDING, YIELDING_WORKERS, processes
 from maxxit.env import BASE_DIR, read_env
+from maxxit.ops.local import SIGNING_WORKERS, WORKERS, YIELDING, YIELDING_WORKERS, processes
 from maxxit.pipeline.stages import QUEUES
 
 UNITS = BASE_DIR / "deploy" / "systemd"

@@ -15,10 +15,10 @@ from django.core.cache import cache
 from django.db import connections
 from django.test import Client
 
-from maxxit.console import local
 from maxxit.core import redact
 from maxxit.core.errors import Misconfigured
 from maxxit.env import BASE_DIR, read_env
+from maxxit.ops import local
 
 KEY = "kV3-qW9z_TbY7mR2pLx8nCf5hJd1sGa6eUo4iXw0vBtZyQkMrN"
 PRODUCTION = {

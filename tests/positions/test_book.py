@@ -7,7 +7,8 @@ import pytest
 
 from maxxit.core.errors import IllegalMove
 from maxxit.events.record import advance, subject
-from positions import book, watch
+from positions import book
+from positions.exits import sweep
 from positions.models import Position
 from positions.tasks import monitor_pass
 from tests import builders as make
@@ -43,7 +44,7 @@ def leaving(desk: Desk, position: Position, usd: str = "2400") -> Order:
     """Its closing order, accepted by the venue, after any pause that a refused one left behind."""
     desk.time.move(minutes=5)
     make.price(position.symbol, usd)
-    assert watch.sweep() == 1
+    assert sweep.sweep() == 1
     tasks.execute_pass()
     position.refresh_from_db()
     assert position.exit_order is not None
@@ -103,7 +104,7 @@ def test_a_refused_exit_opens_the_position_again_and_the_next_sweep_tries_anew(d
 def test_an_exit_that_the_gate_blocked_opens_the_position_again(desk: Desk) -> None:
     position = entered(desk)
     make.price("ETH", "2400")
-    watch.sweep()
+    sweep.sweep()
     gate.set_dry_run("paper", True, by="test", reason="test")
     tasks.execute_pass()
 
@@ -226,7 +227,7 @@ def test_one_position_that_cannot_be_booked_stops_no_other_and_no_exit(
 def test_a_manual_close_claims_only_what_is_open(desk: Desk) -> None:
     position = entered(desk)
 
-    assert [watch.close([position.pk]), watch.close([position.pk])] == [1, 0]
+    assert [sweep.close([position.pk]), sweep.close([position.pk])] == [1, 0]
     position.refresh_from_db()
     assert (position.state, position.exit_reason) == ("closing", "manual")
 
@@ -235,7 +236,7 @@ def test_nothing_is_closed_by_hand_while_the_gate_is_shut(desk: Desk) -> None:
     position = entered(desk)
     gate.set_dry_run("paper", True, by="test", reason="test")
 
-    assert watch.close([position.pk]) == 0
+    assert sweep.close([position.pk]) == 0
 
 
 def test_the_quantity_that_closes_is_never_more_than_what_is_held(desk: Desk) -> None:

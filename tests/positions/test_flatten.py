@@ -8,7 +8,8 @@ import pytest
 
 from maxxit.events.models import Event
 from maxxit.market.models import Quote
-from positions import book, flatten, watch
+from positions import book, flatten
+from positions.exits import sweep
 from positions.models import Position
 from positions.tasks import exit_pass, monitor_pass
 from tests import builders as make
@@ -58,7 +59,7 @@ def test_a_flatten_closes_at_the_last_known_price_and_the_fill_says_how_old_it_w
 
 
 def test_a_manual_close_goes_on_when_quotes_are_stale(held: Position) -> None:
-    assert watch.close([held.pk]) == 1
+    assert sweep.close([held.pk]) == 1
     closed = close_all()
 
     assert (closed.state, closed.exit_reason) == ("closed", "manual")
@@ -66,7 +67,7 @@ def test_a_manual_close_goes_on_when_quotes_are_stale(held: Position) -> None:
 
 def test_a_manual_close_goes_on_when_there_is_no_quote_at_all(held: Position) -> None:
     Quote.objects.all().delete()
-    watch.close([held.pk])
+    sweep.close([held.pk])
     entry = PaperFill.objects.latest("pk").price
     closed = close_all()
 
@@ -160,7 +161,7 @@ def test_a_refusal_long_after_the_last_counts_from_one(desk: Desk) -> None:
 def test_a_person_s_close_forgets_the_refusals(desk: Desk) -> None:
     position = refused_position(desk, 6)
     desk.venue.sends.append("refused")
-    watch.close([position.pk])
+    sweep.close([position.pk])
     exit_pass()
     book.book()
 
@@ -203,7 +204,7 @@ def test_a_position_leaves_at_once_when_the_gate_opens_again(desk: Desk, opens: 
 def test_an_exit_that_the_gate_stopped_is_no_refusal(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     position = refused_position(desk, 1)
     make.price("ETH", "1500")
-    assert watch.sweep() == 1
+    assert sweep.sweep() == 1
     gate.set_dry_run("paper", True, by="ana", reason="maintenance")
     exit_pass()
     book.book()

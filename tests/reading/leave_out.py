@@ -15,12 +15,12 @@ from hashlib import sha256
 from pathlib import Path
 from unittest.mock import patch
 
-from maxxit.llm.evaluation import HALVES, Counts, Judged, Label, half, judge, read_labels, read_texts
-from maxxit.llm.reading import Reading
-from maxxit.llm.rules import read
-from maxxit.llm.rules.grammar import Cue, cue
-from maxxit.llm.rules.text import fold, sentences
 from maxxit.market.instruments import words_by_token
+from signals_app.reading.evaluation import HALVES, Counts, Judged, Label, half, judge, read_labels, read_texts
+from signals_app.reading.rules import read
+from signals_app.reading.rules.grammar import Cue, cue
+from signals_app.reading.rules.text import fold, sentences
+from signals_app.reading.schema import Reading
 
 FOLDS = 5
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypedDict
 
-from maxxit.llm.evaluation import HALVES, half
+from signals_app.reading.evaluation import HALVES, half
 
 REPOST = re.compile(r"RT @(\w+): (.*)", re.DOTALL)
 LINK = re.compile(r"https?:\S*")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from maxxit.llm.evaluation import HALVES, half, read_labels, read_texts
-from maxxit.llm.rules.read import Reader
 from maxxit.market.instruments import all_instruments, words_by_token
+from signals_app.reading.evaluation import HALVES, half, read_labels, read_texts
+from signals_app.reading.rules.read import Reader
 from tests.reading.leave_out import by_author, by_post, left_out
 from tests.reading.reposts import unwrapped
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from maxxit.core.config import ROOT
-from maxxit.llm.rules.read import Reader
+from signals_app.reading.rules.read import Reader
 from tests.llm.server import Handler, Reply, says
 
 DATA = ROOT.parent / "shared" / "data"

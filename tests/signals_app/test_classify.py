@@ -12,12 +12,12 @@ from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.events.models import Event
 from maxxit.llm.budget import AccountSpent
 from maxxit.llm.call import ProviderRefused
-from maxxit.llm.reading import Readings
 from signals_app import revise
 from signals_app.classify import Classified, classify
 from signals_app.ingest import requeue
 from signals_app.models import CtPost
 from signals_app.policy import Classify
+from signals_app.reading.schema import Readings
 from signals_app.sources.base import RawPost
 from tests import builders as make
 from tests.builders import RecordedClock

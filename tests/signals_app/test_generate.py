@@ -9,7 +9,6 @@ import pytest
 from agents.models import Agent, CtAccount
 from maxxit.core.errors import Rejected
 from maxxit.events.models import Event
-from maxxit.llm.proposal import Proposal
 from maxxit.market import candles
 from maxxit.market.models import Quote
 from maxxit.pipeline.models import StageRun
@@ -18,6 +17,7 @@ from signals_app.generate import Generated, generate
 from signals_app.models import CtPost, Signal
 from signals_app.outcome import CANDIDATE_REASONS, raise_to, rank
 from signals_app.policy import policy
+from signals_app.reading.proposal import Proposal
 from signals_app.tasks import generate_pass
 from tests import builders as make
 from tests.builders import HOUR, T0, RecordedClock

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agents.models import WEIGHTS
-from maxxit.llm.proposal import Proposal
+from signals_app.reading.proposal import Proposal
 from signals_app.score import (
     Call,
     Declined,

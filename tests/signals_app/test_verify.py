@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxxit.llm.reading import Reading
 from maxxit.market.instruments import stablecoins, words_by_token
 from signals_app import prefilter
 from signals_app.prefilter import mentions
+from signals_app.reading.schema import Reading
 from signals_app.verify import verify
 
 WORDS = words_by_token()

@@ -105,7 +105,7 @@ BY_CHECK: dict[str, Case] = {
     "volatility_band.multiplier": volatility,
 }
 
-GUARD, EXITS = "tests/positions/test_guard.py", "tests/positions/test_exits.py"
+GUARD, EXITS = "tests/positions/test_guard.py", "tests/positions/exits/test_levels.py"
 RISK, SETTLE, SIZING = (f"tests/trading/test_{name}.py" for name in ("risk", "settle", "sizing"))
 ELSEWHERE: dict[str, tuple[str, str]] = {
     r"allow_add_to_position": (RISK, "test_of_any_set_of_failing_checks_the_earliest_is_the_verdict"),

@@ -667,7 +667,7 @@ def test_a_poisoned_order_is_set_aside_after_three_tries_and_stops_no_other(
     assert make.event_names(of=subject(bad)) == ["order.quarantined"]
     assert {Order.objects.get(pk=one.pk).state for one in good} == {"filled"}
     monkeypatch.setattr(desk.venue, "prepare", prepare)
-    assert execute.poison.redrive([bad.pk]) == 1
+    assert execute.quarantine.redrive([bad.pk]) == 1
     execute.place_due("open", policy(), 10)
     bad.refresh_from_db()
     assert bad.state == "filled"

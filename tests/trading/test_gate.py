@@ -81,12 +81,12 @@ def test_the_platforms_switch_holds_for_every_account(opened: RecordedClock) -> 
 
 
 def test_flatten_of_one_account_closes_its_positions_alone(opened: RecordedClock) -> None:
-    from positions import watch
+    from positions.exits import sweep
 
     mine, other = (make.position(make.deployment(make.agent())) for _ in range(2))
     make.price("ETH", "2000")
     gate.kill("flatten", by="guard", reason="loss", account=mine.deployment.account)
-    assert watch.sweep() == 1
+    assert sweep.sweep() == 1
     for position in (mine, other):
         position.refresh_from_db()
     assert (mine.state, other.state) == ("closing", "open")

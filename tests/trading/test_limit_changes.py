@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxxit.console.checks import gates
 from maxxit.core import clock
 from maxxit.events.models import Event
+from maxxit.reports.checks import gates
 from tests.builders import T0
 from tests.conftest import RecordedClock
 from trading import limits_in_force

@@ -14,7 +14,7 @@ from django.db import connection
 from maxxit.core.errors import StaleState
 from maxxit.events.models import Event
 from maxxit.events.record import advance, subject
-from positions import watch
+from positions.exits import sweep
 from positions.models import Position
 from tests import builders as make
 from tests.builders import RecordedClock
@@ -152,7 +152,7 @@ def test_racing_monitors_and_a_manual_close_make_one_closing_order_each(market: 
     make.price("ETH", "3000")
     ids = [row.pk for row in rows]
     claimed = at_once(
-        [watch.sweep, watch.sweep, watch.sweep, lambda: watch.close(ids), lambda: watch.close(ids[:7])]
+        [sweep.sweep, sweep.sweep, sweep.sweep, lambda: sweep.close(ids), lambda: sweep.close(ids[:7])]
     )
 
     assert sum(claimed) == 20

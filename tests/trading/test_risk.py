@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from maxxit.console.reasons import REASONS
+from maxxit.reports.reasons import REASONS
 from tests.builders import IDLE, OPEN_GATE, facts
 from trading import risk
 from trading.policy import policy

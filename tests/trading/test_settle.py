@@ -15,7 +15,7 @@ from tests import builders as make
 from tests.builders import T0
 from tests.fakes import FakeVenue
 from tests.trading.conftest import Desk
-from trading import execute, gate, ledger, poison, settle
+from trading import execute, gate, ledger, quarantine, settle
 from trading.models import Fill, LedgerEntry, Order
 from trading.policy import policy
 from trading.states import IN_FLIGHT
@@ -387,7 +387,7 @@ def test_an_order_whose_report_breaks_us_is_set_aside_after_three_tries(
     assert make.event_names(of=subject(bad)).count("order.quarantined") == 1
     desk.venue.fill(bad.venue_ref)
     assert again(bad).state == "accepted"
-    assert poison.redrive([bad.pk]) == 1
+    assert quarantine.redrive([bad.pk]) == 1
     assert again(bad).state == "filled"
 
 

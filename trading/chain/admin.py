@@ -10,14 +10,15 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from maxxit.adminkit import EMPTY, Book, BookInline, History, RecentValues, list_link, state_column
 from maxxit.core.errors import Misconfigured
 from maxxit.core.money import plain
-from maxxit.events.admin_links import EMPTY, Book, BookInline, History, RecentValues, list_link, state_column
-from trading.chain import chains, verify
-from trading.chain.card import PermissionCard, permission_card
+from trading.chain import chains
 from trading.chain.chains import chain_of_id
 from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan
-from trading.chain.trades import USDC_DECIMALS, whole
+from trading.venues.safe import verify
+from trading.venues.safe.card import PermissionCard, permission_card
+from trading.venues.safe.trades import USDC_DECIMALS, whole
 
 GWEI = 9
 """Wei in powers of ten."""

@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from django.conf import settings
 from eth_utils.address import is_checksum_address
@@ -10,13 +10,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from maxxit.core.config import Count, Policy, Seconds, load, variable
 from maxxit.core.errors import Misconfigured
-from trading.contracts.codec import ZERO_ADDRESS
+from maxxit.evm.codec import ZERO_ADDRESS
 
 LOCAL_CHAIN_ID = 31337
 KNOWN_MNEMONIC = "test test test test test test test test test test test junk"
 """Anvil's and hardhat's: the whole world has its keys, so they are worth nothing outside a local chain."""
-WORLD_FILE = Path("chain") / "world.json"
-"""Under the data folder: what the local chain was built with (`trading.chain.world`)."""
+CONTRACTS_FILE = Path("chain") / "contracts.json"
+"""Under the data folder: what the local chain was built with (`maxxit.ops.devchain.world`)."""
 RPC_FILE = Path("chain") / "rpc"
 """Under the data folder: where the local chain of `make up` answers."""
 SYMBOLS = {"WETH": "ETH", "WBTC": "BTC"}
@@ -159,31 +159,13 @@ def chain_of_id(chain_id: int) -> ChainStanza | None:
 
 
 def contracts(chain: ChainStanza) -> Contracts:
-    """What stands where; for the local chain, out of the file that its world was saved to."""
+    """What stands where; for the local chain, out of the file that the development chain writes."""
     if chain.contracts is not None:
         return chain.contracts
-    path = Path(settings.DATA_DIR) / WORLD_FILE
+    path = Path(settings.DATA_DIR) / CONTRACTS_FILE
     if not path.exists():
         raise Misconfigured(f"{path} is missing: the local chain has not been built (`make up` does that)")
-    from trading.chain.world import World  # it reads artifacts that production does not carry
-
-    return contracts_of(World.load(path, ""))
-
-
-def contracts_of(world: Any) -> Contracts:
-    """A local world as the venue sees it."""
-    tokens = {
-        SYMBOLS.get(token.symbol, token.symbol): TokenStanza(
-            address=token.address, decimals=token.decimals, feed=token.feed, max_age=3_600, deviation_bps=50
-        )
-        for token in world.tokens
-    }
-    accounts = world.accounts
-    return Contracts(
-        usdc=world.usdc, module=world.module, router=world.router, quoter=world.quoter, factory=world.factory,
-        multicall=world.multicall, guardian=accounts["guardian"], fee_receiver=accounts["fee_receiver"],
-        profit_receiver=accounts["profit_receiver"], executor=accounts["executor"], tokens=tokens,
-    )  # fmt: skip
+    return Contracts.model_validate_json(path.read_text())
 
 
 def is_address(text: str) -> bool:

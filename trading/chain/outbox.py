@@ -25,11 +25,11 @@ from django.db.models import QuerySet
 from maxxit.core import clock, correlation
 from maxxit.core.errors import Rejected, Retryable, StaleState, Unknown
 from maxxit.events.record import advance, record
+from maxxit.evm.facts import Receipt
+from maxxit.evm.refusals import Refusal, fees_named, refusal
+from maxxit.evm.rpc import Chain, Fault, Head, NotTaken, code_of
 from trading import ledger
-from trading.chain.facts import Receipt
 from trading.chain.models import ChainAttempt, ChainTransaction, Signer
-from trading.chain.refusals import Refusal, fees_named, refusal
-from trading.chain.rpc import Chain, Fault, Head, NotTaken, code_of
 from trading.chain.signer import Signed, Unsigned
 from trading.chain.states import IN_FLIGHT, TxState
 

@@ -25,7 +25,7 @@ from eth_utils.crypto import keccak
 
 from maxxit.core import redact
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
-from maxxit.core.processes import write_secret
+from maxxit.embedded.processes import write_secret
 from trading.chain.chains import KNOWN_MNEMONIC, LOCAL_CHAIN_ID
 
 # eth_account brings pairing curves that cost seconds and megabytes: it is loaded where a key is, in no other process

@@ -7,6 +7,6 @@ VENUES: Registry[Venue] = Registry(
     "venue",
     {
         "paper": "trading.venues.paper.PaperVenue",
-        "safe": "trading.venues.safe.SafeVenue",
+        "safe": "trading.venues.safe.venue.SafeVenue",
     },
 )

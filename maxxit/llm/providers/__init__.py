@@ -8,6 +8,6 @@ PROVIDERS: Registry[Provider] = Registry(
     {
         "openai": "maxxit.llm.providers.openai.OpenAi",
         "anthropic": "maxxit.llm.providers.anthropic.Anthropic",
-        "rules": "maxxit.llm.providers.rules.Rules",
+        "rules": "signals_app.reading.provider.Rules",
     },
 )

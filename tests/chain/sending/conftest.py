@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from maxxit.ops.devchain.anvil import start_anvil
+from maxxit.ops.devchain.world import build_world, local_key
 from tests import builders as make
 from tests.chain.lab import Lab
 from tests.chain.sending.desk import Desk
 from trading import wiring
-from trading.chain.anvil import start_anvil
 from trading.chain.signer import write_keystore
-from trading.chain.world import build_world, local_key
 
 PASSWORD = "correct horse battery staple"
 

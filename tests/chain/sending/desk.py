@@ -8,11 +8,11 @@ from uuid import uuid4
 from agents.models import Deployment
 from maxxit.core import clock
 from tests.chain.lab import Lab
-from trading.chain import verify
 from trading.chain.models import ChainTransaction, SafePlan
-from trading.contracts import module as m
 from trading.venues.base import Report, Request
-from trading.venues.safe import SafeVenue
+from trading.venues.safe import verify
+from trading.venues.safe.contract import module as m
+from trading.venues.safe.venue import SafeVenue
 
 D = Decimal
 SLOT = timedelta(minutes=5)

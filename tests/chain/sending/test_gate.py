@@ -10,13 +10,13 @@ from django.db import DatabaseError
 from maxxit.core import clock
 from maxxit.core.errors import Retryable, Unknown
 from maxxit.events.models import Event
+from maxxit.evm.rpc import Chain
 from tests import builders as make
 from tests.chain.sending.desk import Desk, store_plan, verified
 from tests.chain.sending.proxy import Proxy, proxied
 from trading import gate, ledger
 from trading.chain import outbox
 from trading.chain.models import ChainTransaction, Signer
-from trading.chain.rpc import Chain
 from trading.chain.signer import Unsigned
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db]

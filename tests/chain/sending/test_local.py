@@ -7,9 +7,10 @@ import pytest
 
 from agents.models import Deployment
 from maxxit.events import wake
+from maxxit.ops.devchain import local
 from tests import builders as make
 from trading import ledger, reconcile, wiring
-from trading.chain import local, safes
+from trading.venues.safe import safes
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]
 

@@ -16,6 +16,7 @@ from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.events.models import Event
+from maxxit.evm.rpc import Chain, Head
 from maxxit.pipeline.stages import ALERTS
 from tests import builders as make
 from tests.chain.sending.desk import Desk, store_plan, verified
@@ -23,8 +24,7 @@ from tests.chain.sending.proxy import Proxy, proxied
 from trading import ledger
 from trading.chain import outbox
 from trading.chain.models import ChainAttempt, ChainTransaction, Signer
-from trading.chain.rpc import Chain, Head
-from trading.contracts import module as m
+from trading.venues.safe.contract import module as m
 
 D = Decimal
 pytestmark = [pytest.mark.chain, pytest.mark.django_db]

@@ -10,11 +10,11 @@ import pytest
 from eth_account import Account
 
 from maxxit.core.errors import Misconfigured, Retryable, Unknown
+from maxxit.evm.codec import encode_call
+from maxxit.evm.rpc import Chain, Disagreement, Endpoint, Fault, TooManyBlocks, code_of
+from maxxit.ops.devchain.world import local_key
 from tests.chain.lab import Lab
 from tests.chain.sending.proxy import Proxy, proxied
-from trading.chain.rpc import Chain, Disagreement, Endpoint, Fault, TooManyBlocks, code_of
-from trading.chain.world import local_key
-from trading.contracts.codec import encode_call
 
 pytestmark = pytest.mark.chain
 

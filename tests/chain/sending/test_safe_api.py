@@ -10,12 +10,12 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 
 from agents.models import Deployment
-from maxxit.console.auth import create_key
+from maxxit.access.auth import create_key
+from maxxit.ops.devchain.world import local_key
 from tests import builders as make
 from tests.chain.sending.desk import Desk
-from trading.chain import onboarding, safes
-from trading.chain.onboarding import SafeTx
-from trading.chain.world import local_key
+from trading.venues.safe import onboarding, safes
+from trading.venues.safe.onboarding import SafeTx
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db]
 

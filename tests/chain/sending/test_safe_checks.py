@@ -12,15 +12,15 @@ from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.models import Event
 from maxxit.notify import alerts
 from maxxit.notify.models import Alert
+from maxxit.ops.devchain.world import safe_artifact
 from tests import builders as make
 from tests.chain.sending.desk import Desk, store_plan, verified
-from trading.chain import onboarding, pools, safe_contract, safes, stops, verify
 from trading.chain.models import SafePlan
 from trading.chain.outbox import Call
-from trading.chain.trades import Trade
-from trading.chain.world import safe_artifact
-from trading.contracts import module as m
-from trading.venues import safe as safe_venue
+from trading.venues.safe import onboarding, pools, safe_contract, safes, stops, verify
+from trading.venues.safe import venue as safe_venue
+from trading.venues.safe.contract import module as m
+from trading.venues.safe.trades import Trade
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db]
 

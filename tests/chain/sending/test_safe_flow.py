@@ -9,6 +9,7 @@ import pytest
 from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.events.models import Event
+from maxxit.evm.codec import encode_call
 from positions.models import Position
 from positions.tasks import monitor_pass, watch_risk
 from signals_app.classify import classify
@@ -21,10 +22,9 @@ from tests.chain.sending.desk import Desk, store_plan, verified
 from tests.fakes import FakeModel
 from trading import ledger, limits, reconcile
 from trading.chain.models import ChainTransaction
-from trading.chain.onboarding import SafeTx
-from trading.contracts.codec import encode_call
 from trading.models import LedgerEntry, Order
 from trading.tasks import execute_pass
+from trading.venues.safe.onboarding import SafeTx
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]
 

@@ -18,17 +18,19 @@ from agents.models import Deployment
 from maxxit.core.errors import Rejected
 from maxxit.events.models import Event
 from maxxit.events.record import advance
+from maxxit.evm import rpc
+from maxxit.evm.codec import encode_call
 from positions import guard, performance
 from positions.models import PnlSnapshot
 from tests import builders as make
 from tests.chain.sending.desk import Desk
 from trading import ledger, reconcile, tasks, wiring
-from trading.chain import chains, onboarding, rpc, safes
-from trading.chain.onboarding import SafeTx
-from trading.chain.reconcile import purses, reconcile_all
-from trading.chain.reconcile import reconcile as chain_reconcile
-from trading.contracts import module as m
-from trading.contracts.codec import encode_call
+from trading.chain import chains
+from trading.venues.safe import onboarding, safes
+from trading.venues.safe.contract import module as m
+from trading.venues.safe.onboarding import SafeTx
+from trading.venues.safe.reconcile import purses, reconcile_all
+from trading.venues.safe.reconcile import reconcile as chain_reconcile
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db]
 

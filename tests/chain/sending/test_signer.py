@@ -24,7 +24,7 @@ from trading.chain.signer import (
     open_signers,
     write_keystore,
 )
-from trading.contracts import module as m
+from trading.venues.safe.contract import module as m
 
 MODULE = to_checksum_address("0x" + "aa" * 20)
 SAFE = "0x" + "0" * 39 + "1"

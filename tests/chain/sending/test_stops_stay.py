@@ -21,12 +21,13 @@ from tests.chain.sending.test_safe_flow import River
 from tests.chain.sending.test_safe_flow import river as river
 from tests.chain.sending.test_safes import as_signed
 from trading import ledger
-from trading.chain import chains, reconcile, safes, verify
+from trading.chain import chains
 from trading.chain.models import ChainTransaction, SafePlan
 from trading.chain.signer import write_keystore
-from trading.contracts import module as m
 from trading.models import Order
 from trading.tasks import execute_pass
+from trading.venues.safe import reconcile, safes, verify
+from trading.venues.safe.contract import module as m
 from trading.wiring import venue
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]

@@ -14,7 +14,7 @@ from maxxit.core import clock
 from maxxit.core.config import use_profile
 from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.core.terminal import Console
-from maxxit.own_database import own_database
+from maxxit.embedded.scratch import own_database
 from maxxit.replay import report
 from maxxit.replay.run import Recorded, play, prepare
 from signals_app.inputs import check_output, wrong_input

@@ -1,0 +1,127 @@
+"""Limits on guessing: failed logins by account and by address, refused API keys by address.
+
+An attempt is counted before the password is checked, so that parallel guesses cannot pass together; a good one is
+taken back. Attempts during a block are refused without being counted, so a block ends by itself. The counts stand in
+Postgres: losing Redis opens nothing.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from ipaddress import ip_address, ip_network
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.utils.crypto import salted_hmac
+
+from maxxit.access.models import LoginAttempts
+from maxxit.core import clock
+from maxxit.core.config import Count, Policy, Seconds, load
+from maxxit.events.record import record
+
+ACCOUNT, ADDRESS, KEYS = "account", "address", "keys"
+GROWTH_STEPS = 20
+"""Doublings after which the longest block is reached in any case; keeps the power of two small."""
+
+
+class LoginPolicy(Policy):
+    """`config/login.yaml`."""
+
+    free_failures_per_account: Count
+    free_failures_per_address: Count
+    free_refused_keys_per_address: Count
+    first_block_seconds: Seconds
+    longest_block_seconds: Seconds
+    forget_after_seconds: Seconds
+
+    def block(self, kind: str, failures: int) -> timedelta | None:
+        """How long a subject of `kind` is blocked after that many failures; None while they are free."""
+        free = {
+            ACCOUNT: self.free_failures_per_account,
+            ADDRESS: self.free_failures_per_address,
+            KEYS: self.free_refused_keys_per_address,
+        }[kind]
+        if failures < free:
+            return None
+        doubled = self.first_block_seconds * 2 ** min(failures - free, GROWTH_STEPS)
+        return timedelta(seconds=min(doubled, self.longest_block_seconds))
+
+
+def policy() -> LoginPolicy:
+    """The limits in force."""
+    return load("login", LoginPolicy)
+
+
+def subjects(username: str, address: str) -> list[str]:
+    """What a login counts against. A name that is no account is kept as a digest: it may be a mistyped password."""
+    known = get_user_model()._default_manager.filter(**{"username": username}).exists()
+    digest = salted_hmac("maxxit.login", username).hexdigest()[:32]
+    name = username if known else f"unknown-{digest}"
+    return sorted([f"{ACCOUNT}:{name}", f"{ADDRESS}:{_network(address)}"])
+
+
+def refused_key_subjects(address: str) -> list[str]:
+    """What a refused API key counts against."""
+    return [f"{KEYS}:{_network(address)}"]
+
+
+def _network(address: str) -> str:
+    """The address, or the /64 of an IPv6 one: a customer of any provider has 2**64 of those."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address[:60]
+    return str(parsed if parsed.version == 4 else ip_network((parsed, 64), strict=False))
+
+
+@transaction.atomic
+def begin(names: Iterable[str]) -> datetime | None:
+    """Count an attempt against each subject; returns None, or the end of the block when one of them is blocked."""
+    now, limits = clock.now(), policy()
+    rows = _locked(names, now)
+    blocked = [row.blocked_until for row in rows if row.blocked_until and row.blocked_until > now]
+    if blocked:
+        return max(blocked)
+    forgotten = now - timedelta(seconds=limits.forget_after_seconds)
+    for row in rows:
+        row.failures = 1 if row.last_at < forgotten else row.failures + 1
+        pause = limits.block(row.kind, row.failures)
+        row.blocked_until = now + pause if pause else None
+        row.last_at = now
+        row.save(update_fields=["failures", "blocked_until", "last_at"])
+    return None
+
+
+@transaction.atomic
+def failed(names: Iterable[str], event: str = "login.failed") -> None:
+    """Record that the counted attempt failed, and each block that it began (`login.blocked`, which alerts staff)."""
+    now = clock.now()
+    for row in _locked(names, now):
+        record(event, row, failures=row.failures)
+        if row.blocked_until and row.blocked_until > now:
+            record(
+                "login.blocked",
+                row,
+                who=row.subject,
+                failures=row.failures,
+                until=f"{row.blocked_until:%Y-%m-%d %H:%M:%S}Z",
+            )
+    old = now - timedelta(seconds=policy().forget_after_seconds)
+    LoginAttempts.objects.filter(last_at__lt=old).delete()
+
+
+@transaction.atomic
+def succeeded(names: Iterable[str]) -> None:
+    """Take the counted attempt back: the account starts from zero, its address has one failure less."""
+    for row in _locked(names, clock.now()):
+        row.failures = 0 if row.kind == ACCOUNT else max(0, row.failures - 1)
+        row.blocked_until = None
+        row.save(update_fields=["failures", "blocked_until"])
+
+
+def _locked(names: Iterable[str], now: datetime) -> list[LoginAttempts]:
+    """The rows of these subjects, made where missing, locked in one order."""
+    wanted = sorted(names)
+    LoginAttempts.objects.bulk_create(
+        [LoginAttempts(subject=name, last_at=now) for name in wanted], ignore_conflicts=True
+    )
+    return list(LoginAttempts.objects.select_for_update().filter(subject__in=wanted).order_by("subject"))

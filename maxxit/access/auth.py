@@ -1,0 +1,207 @@
+"""Who calls the API: a key, or a member of staff in the browser. A call with a key never falls back on cookies."""
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.cache import cache
+from django.db import transaction
+from django.db.models import Q
+from django.http import HttpRequest
+from ninja.errors import HttpError
+from ninja.security import APIKeyCookie, APIKeyHeader, HttpBearer
+from ninja.throttling import BaseThrottle
+from ninja.utils import check_csrf
+
+from maxxit.access import attempts
+from maxxit.access.models import ADMIN, READ, RULES, SAFES, ApiKey
+from maxxit.core import clock
+from maxxit.core.errors import Rejected
+from maxxit.events.record import record
+
+log = structlog.get_logger(__name__)
+
+MARK = "mxk_"
+"""Every key begins so: people and scanners recognise a leaked one."""
+SCOPES = (READ, RULES, SAFES, ADMIN)
+PER_MINUTE = 300
+"""Calls of one key or person."""
+USED_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, with what rights."""
+
+    person: AbstractBaseUser
+    name: str
+    """For the audit: `admin by key mxk_ab12cd`."""
+    ident: str
+    """For the rate limit."""
+    scopes: frozenset[str]
+
+    @property
+    def is_staff(self) -> bool:
+        """Sees every tenant's rows."""
+        return bool(getattr(self.person, "is_staff", False))
+
+
+def caller(request: HttpRequest) -> Caller:
+    """Who called, once the API has let them in."""
+    found: Caller = request.auth  # type: ignore[attr-defined]  # set by ninja
+    return found
+
+
+def hashed(key: str) -> str:
+    """What is kept of a key. It is 256 random bits, so one round of SHA-256 is enough."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+@transaction.atomic
+def create_key(
+    owner: AbstractBaseUser, name: str, scopes: Iterable[str], *, by: str, expires_at: datetime | None = None
+) -> str:
+    """Make a key and return it: it is never shown again. Raises Rejected for an unknown scope, and
+    for the scope admin where `owner` is not staff."""
+    wanted = sorted(set(scopes))
+    if unknown := [scope for scope in wanted if scope not in SCOPES]:
+        raise Rejected(f"no scope {', '.join(unknown)}; known: {', '.join(SCOPES)}", code="unknown_scope")
+    if ADMIN in wanted and not Caller(owner, "", "", frozenset()).is_staff:
+        raise Rejected(f"{owner} is not staff, and the scope admin is for staff alone", code="not_staff")
+    key = MARK + secrets.token_urlsafe(32)
+    row = ApiKey.objects.create(
+        owner_id=owner.pk,
+        name=name,
+        prefix=key[:10],
+        sha256=hashed(key),
+        scopes=wanted,
+        created_at=clock.now(),
+        expires_at=expires_at,
+    )
+    record("api_key.created", row, by=by, label=name, scopes=wanted)
+    return key
+
+
+@transaction.atomic
+def revoke_key(prefix: str, *, by: str) -> int:
+    """End the keys that begin with `prefix`; returns how many."""
+    rows = list(ApiKey.objects.select_for_update().filter(prefix=prefix, revoked_at=None))
+    for row in rows:
+        row.revoked_at = clock.now()
+        row.save(update_fields=["revoked_at"])
+        record("api_key.revoked", row, by=by)
+    return len(rows)
+
+
+def caller_of(key: str, address: str) -> Caller | None:
+    """Whose key it is; None for one that does not count (any more)."""
+    now = clock.now()
+    alive = Q(expires_at=None) | Q(expires_at__gt=now)
+    row = ApiKey.objects.select_related("owner").filter(alive, sha256=hashed(key), revoked_at=None).first()
+    if row is None or not row.owner.is_active:
+        counted = attempts.refused_key_subjects(address)
+        if attempts.begin(counted):
+            raise HttpError(429, "too many refused keys from this address: try again later")
+        attempts.failed(counted, "api_key.refused")
+        return None
+    ApiKey.objects.filter(Q(last_used=None) | Q(last_used__lt=now - USED_EVERY), pk=row.pk).update(
+        last_used=now
+    )
+    name = f"{row.owner.get_username()} by key {row.prefix}"
+    return Caller(row.owner, name, f"key:{row.pk}", frozenset(row.scopes))
+
+
+def count(name: str, seconds: int = 60) -> int:
+    """How often it was called in this window of `seconds`. Without Redis nobody is held back: reading goes on."""
+    try:
+        window = int(clock.now().timestamp()) // seconds
+        key = f"{name}:{window}"
+        cache.add(key, 0, timeout=2 * seconds)
+        return cache.incr(key)
+    except Exception as error:  # whatever the cache's driver raises
+        log.warning("rate_not_counted", name=name, error=str(error))
+        return 0
+
+
+def has_key(request: HttpRequest) -> bool:
+    """Whether the request brings a key of its own, good or bad."""
+    return "X-API-Key" in request.headers or "Authorization" in request.headers
+
+
+def address(request: HttpRequest) -> str:
+    """Who calls: the peer, or what a trusted proxy says in X-Forwarded-For (uvicorn applies TRUSTED_PROXIES)."""
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
+class ByHeader(APIKeyHeader):
+    """`X-API-Key: mxk_…`."""
+
+    param_name = "X-API-Key"
+
+    def authenticate(self, request: HttpRequest, key: str | None) -> Caller | None:
+        """The key's owner."""
+        return caller_of(key, address(request)) if key else None
+
+
+class ByBearer(HttpBearer):
+    """`Authorization: Bearer mxk_…`."""
+
+    def authenticate(self, request: HttpRequest, token: str) -> Caller | None:
+        """The key's owner."""
+        return caller_of(token, address(request)) if token else None
+
+
+class ByStaffSession(APIKeyCookie):
+    """The browser of a member of staff, with Django's CSRF token for everything but reading."""
+
+    param_name = "sessionid"
+
+    def __init__(self) -> None:
+        super().__init__(csrf=False)  # checked below, once it is known that a session is what calls
+
+    def authenticate(self, request: HttpRequest, key: str | None) -> Caller | None:
+        """The person who is logged in; never where the request brought a key."""
+        person: Any = request.user
+        if has_key(request) or not (person.is_authenticated and person.is_staff):
+            return None
+        if check_csrf(request):
+            raise HttpError(403, "the CSRF token is missing: send the cookie csrftoken as header X-CSRFToken")
+        return Caller(person, person.get_username(), f"user:{person.pk}", frozenset(SCOPES))
+
+
+class ByOwnSession(APIKeyCookie):
+    """Whoever is logged in to the pages, for what the pages themselves read: GET only."""
+
+    param_name = "sessionid"
+
+    def __init__(self) -> None:
+        super().__init__(csrf=False)  # nothing is written
+
+    def authenticate(self, request: HttpRequest, key: str | None) -> Caller | None:
+        """The person who is logged in; never where the request brought a key, nor for anything but reading."""
+        person: Any = request.user
+        if has_key(request) or request.method != "GET" or not person.is_authenticated:
+            return None
+        return Caller(person, person.get_username(), f"user:{person.pk}", frozenset([READ]))
+
+
+class PerCaller(BaseThrottle):
+    """So many calls a minute for each key or person."""
+
+    def allow_request(self, request: HttpRequest) -> bool:
+        """Counts the call."""
+        return count(f"api:{caller(request).ident}") <= PER_MINUTE
+
+    def wait(self) -> float:
+        """Seconds, at most."""
+        return 60.0
+
+
+AUTH = [ByHeader(), ByBearer(), ByStaffSession()]
+READERS = [*AUTH, ByOwnSession()]
+"""For what a page of ours reads by script."""

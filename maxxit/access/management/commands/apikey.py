@@ -1,0 +1,82 @@
+"""`manage.py apikey create | list | revoke`."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from maxxit.access import auth
+from maxxit.access.models import READ, ApiKey
+from maxxit.core import clock
+from maxxit.core.commands import OpsCommand, by_option, count, operator, person_named
+from maxxit.core.errors import Rejected
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = "Keys of the REST API. A key is shown once, when it is made; only its hash is kept. Times are UTC."
+    subcommands = {
+        "create": "make a key for a person",
+        "list": "all keys, by their first characters",
+        "revoke": "end a key at once",
+    }
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """Of each subcommand."""
+        if action == "create":
+            parser.add_argument("owner", help="user name; the key sees what this person may see")
+            parser.add_argument("--name", default="key", help="what it is for")
+            parser.add_argument(
+                "--scope", action="append", choices=auth.SCOPES, help="read unless given; may be repeated"
+            )
+            parser.add_argument("--days", type=count, help="how long it holds (default: until revoked)")
+        if action == "revoke":
+            parser.add_argument("prefix", help="as `list` shows it")
+        if action != "list":
+            by_option(parser)
+
+    def run(self, **options: Any) -> Any:
+        """One of the three."""
+        if options["action"] == "list":
+            return self._list()
+        by = operator(options["by"])
+        if options["action"] == "revoke":
+            count = auth.revoke_key(options["prefix"], by=by)
+            if not count:
+                raise Rejected(
+                    f"no standing key begins with {options['prefix']!r}: see `manage.py apikey list`"
+                )
+            self.say(f"{count} revoked", "SUCCESS")
+            return {"revoked": count}
+        until = clock.now() + timedelta(days=options["days"]) if options["days"] else None
+        owner = person_named(options["owner"])
+        key = auth.create_key(owner, options["name"], options["scope"] or [READ], by=by, expires_at=until)
+        self.say(
+            f"{key}\nkeep it now: it is shown only this once. Send it as `X-API-Key` or `Authorization: Bearer`."
+        )
+        return {"key": key, "scopes": options["scope"] or [READ]}
+
+    def _list(self) -> dict[str, Any]:
+        rows = list(ApiKey.objects.select_related("owner"))
+        self.table(
+            ("prefix", "owner", "name", "scopes", "made (UTC)", "last used (UTC)", "state"),
+            [
+                (
+                    row.prefix,
+                    row.owner,
+                    row.name,
+                    " ".join(row.scopes),
+                    row.created_at,
+                    row.last_used,
+                    row.standing,
+                )
+                for row in rows
+            ],
+        )
+        return {"keys": [_told(row) for row in rows]}
+
+
+def _told(row: ApiKey) -> dict[str, Any]:
+    told: dict[str, Any] = {"prefix": row.prefix, "owner": str(row.owner), "name": row.name}
+    return told | {"scopes": row.scopes, "state": row.standing}

@@ -1,0 +1,169 @@
+"""`manage.py llm last|watch|follow|summary|agent`: what models were asked, and what they answered.
+
+manage.py llm last -n 20 --status error        the newest calls
+manage.py llm watch                            the newest calls, again every few seconds
+manage.py llm follow --corr ID                 each new call as it is written, prompt and answer included
+manage.py llm summary --since 24h              calls, errors, p95, cost, busiest agents and models, day by day
+manage.py llm agent Follower                   the calls for one agent, and their summary
+"""
+
+import json
+import re
+import time
+from argparse import ArgumentTypeError
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db.models import QuerySet
+from django.utils.dateparse import parse_datetime
+from rich.table import Table
+
+from maxxit.core import clock
+from maxxit.core.commands import count, duration
+from maxxit.core.terminal import Console
+from maxxit.llm import statistics
+from maxxit.llm.models import LlmTrace
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+COLUMNS = ("ts", "purpose", "provider", "model", "status", "latency_ms", "tokens", "usd", "agent", "error")
+
+
+def moment(text: str) -> datetime:
+    """`90m`, `24h`, `7d` ago, or a moment with its time zone."""
+    if found := re.fullmatch(r"(\d+)([mhd])", text):
+        return clock.now() - timedelta(**{UNITS[found[2]]: int(found[1])})
+    parsed = parse_datetime(text)
+    if parsed is None or parsed.tzinfo is None:
+        raise ArgumentTypeError(f"{text!r}: say 90m, 24h, 7d, or a moment like 2026-01-31T12:00:00Z")
+    return parsed
+
+
+def as_dict(row: LlmTrace) -> dict[str, Any]:
+    """All of a trace, for JSON."""
+    return {
+        **{field.attname: getattr(row, field.attname) for field in row._meta.fields},
+        "correlation_ids": [str(one) for one in row.correlation_ids],
+    }
+
+
+class Command(BaseCommand):
+    """Traces of language models."""
+
+    help = "What language models were asked, and what they answered."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the words and the filters that all of them share."""
+        parser.add_argument("what", choices=["last", "watch", "follow", "summary", "agent"])
+        parser.add_argument("name", nargs="?", default="", help="the agent, for `agent`")
+        parser.add_argument("-n", type=count, default=20, help="how many calls (20)")
+        parser.add_argument("--agent", default="", help="only calls for this agent")
+        parser.add_argument("--model", default="", help="only calls of this model")
+        parser.add_argument("--purpose", default="", help="only calls for this purpose")
+        parser.add_argument("--status", choices=["ok", "error"], default="")
+        parser.add_argument("--since", type=moment, default=None, help="90m, 24h, 7d, or a moment")
+        parser.add_argument("--corr", type=UUID, default=None, help="only calls about this correlation id")
+        parser.add_argument("--json", action="store_true", help="machine-readable, one object a line")
+        parser.add_argument("--summary", action="store_true", help="the summary as well")
+        parser.add_argument(
+            "--every", type=duration, default=2.0, help="seconds between looks (watch, follow)"
+        )
+        parser.add_argument("--rounds", type=int, default=0, help="stop after so many looks (0: never)")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        """Dispatch."""
+        self.as_json = options["json"]
+        rows = statistics.traces(
+            agent_name=options["name"] or options["agent"],
+            model=options["model"],
+            purpose=options["purpose"],
+            status=options["status"],
+            since=options["since"],
+            correlation_id=options["corr"],
+        )
+        what = options["what"]
+        if what == "summary":
+            self._summary(rows)
+        elif what == "watch":
+            self._again(options, lambda: self._table(reversed(rows[: options["n"]])))
+        elif what == "follow":
+            self._follow(rows, options)
+        else:
+            self._table(reversed(rows[: options["n"]]))
+            if options["summary"] or what == "agent":
+                self._summary(rows)
+
+    def _again(self, options: dict[str, Any], look: Any) -> None:
+        done = 0
+        while True:
+            look()
+            done += 1
+            if done == options["rounds"]:
+                return
+            time.sleep(options["every"])
+
+    def _follow(self, rows: QuerySet[LlmTrace], options: dict[str, Any]) -> None:
+        """From the newest `n` calls on, each once."""
+        newest = list(rows[: options["n"]])
+        seen = newest[-1].pk - 1 if newest else 0
+
+        def look() -> None:
+            nonlocal seen
+            for row in rows.filter(pk__gt=seen).order_by("pk"):
+                seen = row.pk
+                self._detail(row)
+
+        self._again(options, look)
+
+    def _detail(self, row: LlmTrace) -> None:
+        if self.as_json:
+            self._line(as_dict(row))
+            return
+        self._table([row])
+        self.stdout.write(f"  asked:    {row.request.get('user', '')[:2000]}")
+        self.stdout.write(f"  answered: {json.dumps(row.response, ensure_ascii=False)[:2000]}")
+
+    def _table(self, rows: Iterable[LlmTrace]) -> None:
+        if self.as_json:
+            for row in rows:
+                self._line(as_dict(row))
+            return
+        table = Table(*COLUMNS, box=None, pad_edge=False)
+        for row in rows:
+            tokens = "" if row.prompt_tokens is None else f"{row.prompt_tokens}+{row.completion_tokens or 0}"
+            cells = (f"{row.ts:%Y-%m-%d %H:%M:%S}", row.purpose, row.provider, row.model, row.status)
+            more = (
+                str(row.latency_ms),
+                tokens,
+                f"{row.cost_usd:.5f}",
+                row.agent_name,
+                row.error_message[:60],
+            )
+            table.add_row(*cells, *more, style="red" if row.status == "error" else None)
+        self._print(table)
+
+    def _summary(self, rows: QuerySet[LlmTrace]) -> None:
+        total, days = statistics.summary(rows), statistics.days(rows)
+        if self.as_json:
+            self._line({**total, "days": days})
+            return
+        for name in ("calls", "errors", "error_pct", "repaired", "avg_ms", "p50_ms", "p95_ms", "cost_usd"):
+            value = total[name]
+            self.stdout.write(f"{name:10} {'-' if value is None else f'{value:g}'}")
+        for kind in ("agents", "models", "purposes"):
+            busiest = ", ".join(f"{one['name']} {one['calls']}" for one in total[kind]) or "-"
+            self.stdout.write(f"{kind:10} {busiest}")
+        table = Table("day", "calls", "errors", "avg ms", "p95 ms", "usd", box=None, pad_edge=False)
+        for day in days:
+            figures = (f"{day['avg_ms']:.0f}", f"{day['p95_ms']:.0f}", f"{day['cost_usd']:.5f}")
+            table.add_row(str(day["day"]), str(day["calls"]), str(day["errors"]), *figures)
+        self._print(table)
+
+    def _print(self, table: Table) -> None:
+        console = Console(file=self.stdout, width=180)  # type: ignore[arg-type]
+        console.print(table)
+
+    def _line(self, value: Any) -> None:
+        self.stdout.write(json.dumps(value, default=str, ensure_ascii=False, sort_keys=True))

@@ -1,0 +1,488 @@
+"""The local world: Safe 1.4.1, Uniswap V3, tokens, feeds, our module and a demo user's Safe, on anvil.
+
+Tests and `make up` build the same world. Addresses are kept as JSON beside anvil's state, so that a restart
+goes on where it stopped. Everything here is for chain 31337: it signs with keys that the whole world knows.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
+from functools import cached_property
+from importlib.util import find_spec
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+from eth_abi.abi import encode
+from eth_account import Account
+from eth_utils.address import to_checksum_address
+
+from maxxit.evm.codec import ZERO_ADDRESS, decode, encode_call, revert_reason
+from maxxit.ops.devchain.anvil import ACCOUNTS, HERE, AnvilError, Rpc, RpcError
+from trading.chain.chains import (
+    CONTRACTS_FILE,
+    KNOWN_MNEMONIC,
+    LOCAL_CHAIN_ID,
+    SYMBOLS,
+    Contracts,
+    TokenStanza,
+)
+from trading.venues.safe import onboarding
+from trading.venues.safe.contract.build import load
+from trading.venues.safe.contract.module import Policy, TokenRule
+
+WORLD_FILE = Path("chain") / "world.json"
+"""In the data folder: what was built on the development chain."""
+MULTICALL3 = "0xcA11bde05977b3631167028862bE2a173976CA11"
+# Runtime code of the deterministic deployer: create2 with the first word as salt and the rest as code.
+DEPLOYER_CODE = (
+    "0x7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe0"
+    "3601600081602082378035828234f58015156039578182fd5b8082525050506014600cf3"
+)
+GAS = 15_000_000
+RECEIPT_SECONDS = 30
+USDC_UNIT = 10**6
+FEED_DECIMALS = 8
+DEMO_USDC = 10_000 * USDC_UNIT
+POOL_DEPTH_USDC = 20_000_000 * USDC_UNIT  # on each side of each pool
+TRADER_PURSE = 10**33
+TICK_SPACING = {100: 1, 500: 10, 3000: 60, 10000: 200}
+MAX_TICK = 887_272
+PRICES = {"WETH": Decimal(2_500), "WBTC": Decimal(60_000)}
+# symbol -> name, decimals, pool fee tiers (the first is the policy's)
+TOKENS: dict[str, tuple[str, int, tuple[int, ...]]] = {
+    "WETH": ("Wrapped Ether", 18, (500, 3000)),
+    "WBTC": ("Wrapped BTC", 8, (3000,)),
+}
+ROLES = ("deployer", "owner", "executor", "guardian", "fee_receiver", "profit_receiver", "trader", "rogue")
+_SWAP = "exactInputSingle((address,address,uint24,address,uint256,uint256,uint256,uint160))"
+_MINT = "mint((address,address,uint24,int24,int24,uint256,uint256,uint256,uint256,address,uint256))"
+
+
+class Reverted(RuntimeError):
+    """A local transaction reverted; the message is the contract's reason."""
+
+
+def local_key(role: str) -> bytes:
+    """The private key of a role on the local chain: public knowledge, worthless elsewhere."""
+    Account.enable_unaudited_hdwallet_features()
+    path = f"m/44'/60'/0'/0/{ROLES.index(role)}"
+    return bytes(Account.from_mnemonic(KNOWN_MNEMONIC, account_path=path).key)
+
+
+def transact(rpc: Rpc, sender: str, to: str | None, data: bytes, value: int = 0) -> dict[str, Any]:
+    """Send from an unlocked account and return the receipt.
+
+    Raises Reverted with the reason when it failed, AnvilError when no block took it within `RECEIPT_SECONDS`.
+    """
+    request = {"from": sender, "data": "0x" + data.hex(), "gas": hex(GAS), "value": hex(value)}
+    if to is not None:
+        request["to"] = to
+    digest = rpc("eth_sendTransaction", request)
+    receipt = _receipt(rpc, digest)
+    if int(receipt["status"], 16) != 1:
+        trace = rpc("debug_traceTransaction", digest, {"tracer": "callTracer"})
+        raise Reverted(revert_reason(trace.get("output") or "0x") or str(trace.get("error")))
+    return receipt
+
+
+def _receipt(rpc: Rpc, digest: str) -> dict[str, Any]:
+    """With automine it is there at once, unless another miner was quicker."""
+    give_up = time.monotonic() + RECEIPT_SECONDS
+    while True:
+        receipt: dict[str, Any] | None = rpc("eth_getTransactionReceipt", digest)
+        if receipt is not None:
+            return receipt
+        if time.monotonic() >= give_up:
+            raise AnvilError(f"no block has taken {digest} within {RECEIPT_SECONDS} s: does {rpc.url} mine?")
+        time.sleep(0.005)
+
+
+def read(rpc: Rpc, to: str, data: bytes, types: list[str]) -> tuple[Any, ...]:
+    """An eth_call, decoded; Reverted with the reason when it reverts."""
+    try:
+        answer = rpc("eth_call", {"to": to, "data": "0x" + data.hex()}, "latest")
+    except RpcError as error:
+        raise Reverted(revert_reason(error.data) if error.data else str(error)) from error
+    return decode(types, bytes.fromhex(answer[2:]))
+
+
+@dataclass(frozen=True)
+class TokenInfo:
+    """A token of the local world with its feed (8 decimals, in USD) and its USDC pools by fee tier."""
+
+    symbol: str
+    address: str
+    decimals: int
+    feed: str
+    pools: Mapping[str, str]
+
+    @property
+    def policy_fee(self) -> int:
+        """The fee tier that the demo policy uses: the first."""
+        return int(next(iter(self.pools)))
+
+
+@dataclass(frozen=True)
+class World:
+    """Addresses of everything in the local world, and the few things one does with it."""
+
+    rpc_url: str
+    usdc: str
+    tokens: tuple[TokenInfo, ...]
+    sequencer_feed: str
+    factory: str
+    router: str
+    quoter: str
+    position_manager: str
+    multicall: str
+    module: str
+    module_source: str
+    safe: str
+    accounts: Mapping[str, str]
+    chain_id: int = LOCAL_CHAIN_ID
+
+    @cached_property
+    def rpc(self) -> Rpc:
+        return Rpc(self.rpc_url)
+
+    # -- looking
+
+    def token(self, symbol: str) -> TokenInfo:
+        return next(token for token in self.tokens if token.symbol == symbol)
+
+    def address_of(self, symbol: str) -> str:
+        """USDC or a listed token."""
+        return self.usdc if symbol == "USDC" else self.token(symbol).address
+
+    def balance(self, symbol: str, account: str) -> int:
+        """Base units of `symbol` that `account` holds."""
+        balance: int = read(
+            self.rpc, self.address_of(symbol), encode_call("balanceOf(address)", account), ["uint256"]
+        )[0]
+        return balance
+
+    def price(self, symbol: str) -> Decimal:
+        """The feed's answer in USD, whatever its age."""
+        types = ["uint80", "int256", "uint256", "uint256", "uint80"]
+        answer = read(self.rpc, self.token(symbol).feed, encode_call("latestRoundData()"), types)[1]
+        return Decimal(answer).scaleb(-FEED_DECIMALS)
+
+    def now(self) -> int:
+        """Unix time of the latest block."""
+        return int(self.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+
+    def safe_nonce(self, safe: str | None = None) -> int:
+        nonce: int = read(self.rpc, safe or self.safe, encode_call("nonce()"), ["uint256"])[0]
+        return nonce
+
+    # -- acting
+
+    def send(self, role: str, to: str, data: bytes) -> dict[str, Any]:
+        """A transaction from one of the world's accounts; its receipt, or Reverted."""
+        return transact(self.rpc, self.accounts[role], to, data)
+
+    def mint(self, symbol: str, to: str, amount: int) -> None:
+        """Make `amount` base units for `to` out of nothing."""
+        self.send("deployer", self.address_of(symbol), encode_call("mint(address,uint256)", to, amount))
+
+    def set_feed(self, symbol: str, price: Decimal) -> None:
+        """The oracle alone: `price` in USD, as of now."""
+        answer = int(price.scaleb(FEED_DECIMALS))
+        self.send("deployer", self.token(symbol).feed, encode_call("set_answer(int256)", answer))
+
+    def refresh_feeds(self) -> None:
+        """Every feed keeps its answer and becomes fresh; needed after loading a stored state."""
+        for token in self.tokens:
+            self.send("deployer", token.feed, encode_call("refresh()"))
+
+    def set_pool_price(self, symbol: str, price: Decimal) -> None:
+        """Arbitrage: the trader swaps in every pool of the token until it stands at `price` USD."""
+        token = self.token(symbol)
+        for fee, pool in token.pools.items():
+            swap = self.swap_to_price(token, int(fee), pool, price)
+            if swap is not None:
+                self.send("trader", self.router, swap)
+
+    def swap_to_price(self, token: TokenInfo, fee: int, pool: str, price: Decimal) -> bytes | None:
+        """The trader's swap that ends at `price`, or None when the pool stands there already."""
+        slot0 = ["uint160", "int24", "uint16", "uint16", "uint16", "uint8", "bool"]
+        current = read(self.rpc, pool, encode_call("slot0()"), slot0)[0]
+        target = sqrt_price(self.usdc, token, price)
+        if target == current:
+            return None
+        first, second = sorted((self.usdc, token.address), key=str.lower)
+        sell, buy = (second, first) if target > current else (first, second)
+        return swap_data(sell, buy, fee, self.accounts["trader"], TRADER_PURSE // 10**3, target)
+
+    def move_price(self, symbol: str, price: Decimal) -> None:
+        """The market moves: feed and pools stand at `price` USD afterwards."""
+        self.set_feed(symbol, price)
+        self.set_pool_price(symbol, price)
+
+    def execute_as_owner(self, tx: onboarding.SafeTx) -> dict[str, Any]:
+        """Sign a Safe transaction as the demo user and execute it."""
+        signed = Account.unsafe_sign_hash(onboarding.safe_tx_hash(tx, self.chain_id), local_key("owner"))
+        return self.send("owner", tx.safe, onboarding.exec_data(tx, bytes(signed.signature)))
+
+    # -- policy
+
+    def rules(self) -> list[TokenRule]:
+        """Every token of the world, feeds good for an hour."""
+        return [TokenRule(token.address, token.feed, token.policy_fee, 3_600) for token in self.tokens]
+
+    def policy(self, **changes: Any) -> Policy:
+        """The demo policy: 10 to 1,000 USDC a trade, 50 USDC of losses a day."""
+        policy = Policy(
+            executor=self.accounts["executor"], guardian=self.accounts["guardian"],
+            fee_receiver=self.accounts["fee_receiver"], profit_receiver=self.accounts["profit_receiver"],
+            min_trade=10 * USDC_UNIT, max_trade=1_000 * USDC_UNIT, daily_notional=10_000 * USDC_UNIT,
+            trades_per_day=24, cooldown=1, slippage_bps=100, loss_budget=50 * USDC_UNIT,
+            total_loss_budget=500 * USDC_UNIT,
+        )  # fmt: skip
+        return replace(policy, **changes)
+
+    def onboard(self, policy: Policy | None = None) -> dict[str, Any]:
+        """The demo user signs the one transaction that enables the module and sets the policy."""
+        enabled: bool = read(
+            self.rpc, self.safe, encode_call("isModuleEnabled(address)", self.module), ["bool"]
+        )[0]
+        return self.execute_as_owner(
+            onboarding.enable_tx(
+                self.safe,
+                self.module,
+                policy or self.policy(),
+                self.rules(),
+                self.safe_nonce(),
+                enabled=enabled,
+            )
+        )
+
+    # -- keeping
+
+    def contracts(self) -> Contracts:
+        """This world as the venue sees it."""
+        tokens = {
+            SYMBOLS.get(token.symbol, token.symbol): TokenStanza(
+                address=token.address,
+                decimals=token.decimals,
+                feed=token.feed,
+                max_age=3_600,
+                deviation_bps=50,
+            )
+            for token in self.tokens
+        }
+        accounts = self.accounts
+        return Contracts(
+            usdc=self.usdc, module=self.module, router=self.router, quoter=self.quoter, factory=self.factory,
+            multicall=self.multicall, guardian=accounts["guardian"], fee_receiver=accounts["fee_receiver"],
+            profit_receiver=accounts["profit_receiver"], executor=accounts["executor"], tokens=tokens,
+        )  # fmt: skip
+
+    def save(self, path: Path) -> None:
+        """Write the addresses, and `contracts.json` beside them for the venue; there is no secret among them."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        body = {key: value for key, value in asdict(self).items() if key != "rpc_url"}
+        path.write_text(json.dumps(body, indent=2) + "\n")
+        path.with_name(CONTRACTS_FILE.name).write_text(self.contracts().model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path, rpc_url: str) -> "World":
+        body = json.loads(path.read_text())
+        tokens = tuple(TokenInfo(**token) for token in body.pop("tokens"))
+        return cls(rpc_url=rpc_url, tokens=tokens, **body)
+
+    def stands(self) -> bool:
+        """Whether the chain at `rpc_url` holds this world, with the module of this checkout."""
+        if self.module_source != load("TradingModule")["source_sha256"]:
+            return False
+        wanted = (self.module, self.safe, self.router, *(token.feed for token in self.tokens))
+        return all(code != "0x" for code in self.rpc.batch([("eth_getCode", [a, "latest"]) for a in wanted]))
+
+
+def sqrt_price(usdc: str, token: TokenInfo, price: Decimal) -> int:
+    """Uniswap's sqrtPriceX96 for `price` USD a token."""
+    usdc_raw, token_raw = int(price.scaleb(18)) * USDC_UNIT, 10 ** (18 + token.decimals)
+    over = (usdc_raw, token_raw) if token.address.lower() < usdc.lower() else (token_raw, usdc_raw)
+    return isqrt((over[0] << 192) // over[1])
+
+
+def swap_data(
+    sell: str, buy: str, fee: int, recipient: str, amount: int, limit: int = 0, deadline: int = 2**48
+) -> bytes:
+    """Router calldata: sell up to `amount`, stopping at the sqrtPriceX96 `limit` (0 = none)."""
+    return encode_call(_SWAP, (sell, buy, fee, recipient, deadline, amount, 0, limit))
+
+
+def safe_artifact(name: str, part: str = "bytecode") -> bytes:
+    """Creation code of a Safe 1.4.1 contract out of safe-eth-py, for instance "Safe" or "Proxy"; with `part`
+    "deployedBytecode" the code that stands there afterwards."""
+    spec = find_spec("safe_eth")
+    if spec is None or spec.origin is None:
+        raise AnvilError("safe-eth-py is not installed: run `make install`")
+    path = Path(spec.origin).parent / "eth" / "contracts" / "abis" / f"{name}_V1_4_1.json"
+    return bytes.fromhex(json.loads(path.read_text())[part].removeprefix("0x"))
+
+
+def uniswap_artifact(path: str) -> bytes:
+    """Creation code of a Uniswap V3 contract out of node_modules, for instance "v3-periphery/SwapRouter"."""
+    package, _, contract = path.partition("/")
+    folder = HERE / "node_modules" / "@uniswap" / package / "artifacts" / "contracts"
+    file = folder / f"{contract}.sol" / f"{contract.rpartition('/')[2]}.json"
+    if not file.exists():
+        raise AnvilError(f"Uniswap's {contract} is not installed: run `make install` (it needs npm)")
+    return bytes.fromhex(json.loads(file.read_text())["bytecode"].removeprefix("0x"))
+
+
+def predicted_safe(owners: list[str], threshold: int, salt_nonce: int) -> str:
+    """`onboarding.predict_safe` with the proxy code of safe-eth-py."""
+    return onboarding.predict_safe(owners, threshold, salt_nonce, safe_artifact("Proxy"))
+
+
+class Builder:
+    """Puts the world on an empty (or used) local chain, step by step."""
+
+    def __init__(self, rpc_url: str) -> None:
+        self.rpc = Rpc(rpc_url)
+        if int(self.rpc("eth_chainId"), 16) != LOCAL_CHAIN_ID:
+            raise AnvilError(f"{rpc_url} is not the local chain {LOCAL_CHAIN_ID}: nothing is deployed there")
+        known = [to_checksum_address(account) for account in self.rpc("eth_accounts")]
+        if len(known) < ACCOUNTS:
+            raise AnvilError(f"{rpc_url} offers {len(known)} unlocked accounts, {ACCOUNTS} are needed")
+        self.accounts = dict(zip(ROLES, known, strict=False))
+        self.deployer = self.accounts["deployer"]
+
+    def create(self, code: bytes, types: list[str] | None = None, args: list[Any] | None = None) -> str:
+        """Deploy and return the address."""
+        receipt = transact(self.rpc, self.deployer, None, code + encode(types or [], args or []))
+        return to_checksum_address(receipt["contractAddress"])
+
+    def local(self, name: str, types: list[str], args: list[Any]) -> str:
+        """Deploy one of our own contracts."""
+        return self.create(bytes.fromhex(load(name)["bytecode"][2:]), types, args)
+
+    def canonical(self) -> None:
+        """Safe's contracts through Safe's own deterministic factory, and Multicall3, where they always are."""
+        self.rpc("anvil_setCode", onboarding.SAFE_SINGLETON_FACTORY, DEPLOYER_CODE)
+        wanted = {
+            "Safe": onboarding.SAFE_L2,
+            "ProxyFactory": onboarding.PROXY_FACTORY,
+            "CompatibilityFallbackHandler": onboarding.FALLBACK_HANDLER,
+            "MultiSend": onboarding.MULTI_SEND,
+            "MultiSendCallOnly": onboarding.MULTI_SEND_CALL_ONLY,
+        }
+        for name, address in wanted.items():
+            if self.rpc("eth_getCode", address, "latest") == "0x":
+                code = bytes(32) + safe_artifact(name)
+                transact(self.rpc, self.deployer, onboarding.SAFE_SINGLETON_FACTORY, code)
+            if self.rpc("eth_getCode", address, "latest") == "0x":
+                raise AnvilError(f"Safe's {name} did not land on {address}: safe-eth-py has changed")
+        from safe_eth.eth.contracts.abis.multicall import multicall_v3_bytecode
+
+        runtime = self.rpc("eth_call", {"data": "0x" + bytes(multicall_v3_bytecode).hex()}, "latest")
+        self.rpc("anvil_setCode", MULTICALL3, runtime)
+
+    def pool(self, factory: str, manager: str, usdc: str, token: TokenInfo, fee: int, price: Decimal) -> str:
+        """A USDC pool at `price` with liquidity over the full range."""
+        first, second = sorted((usdc, token.address), key=str.lower)
+        create = encode_call(
+            "createAndInitializePoolIfNecessary(address,address,uint24,uint160)",
+            first, second, fee, sqrt_price(usdc, token, price),
+        )  # fmt: skip
+        transact(self.rpc, self.accounts["trader"], manager, create)
+        amounts = {usdc: POOL_DEPTH_USDC, token.address: _token_amount(POOL_DEPTH_USDC, token, price)}
+        edge = MAX_TICK // TICK_SPACING[fee] * TICK_SPACING[fee]
+        mint = encode_call(
+            _MINT,
+            (first, second, fee, -edge, edge, amounts[first], amounts[second], 0, 0, self.deployer, 2**48),
+        )
+        transact(self.rpc, self.accounts["trader"], manager, mint)
+        lookup = encode_call("getPool(address,address,uint24)", usdc, token.address, fee)
+        address: str = read(self.rpc, factory, lookup, ["address"])[0]
+        return address
+
+    def fund_trader(self, token: str, spenders: tuple[str, ...]) -> None:
+        """The trader stands for the rest of the market: endless money, open approvals."""
+        trader = self.accounts["trader"]
+        transact(self.rpc, trader, token, encode_call("mint(address,uint256)", trader, TRADER_PURSE))
+        for spender in spenders:
+            transact(self.rpc, trader, token, encode_call("approve(address,uint256)", spender, 2**255))
+
+    def safe(self, owners: list[str], threshold: int = 1) -> str:
+        """A Safe through the proxy factory; the salt is the deployer's nonce, so a rebuild gets a new one."""
+        salt = int(self.rpc("eth_getTransactionCount", self.deployer, "latest"), 16)
+        data = onboarding.create_safe_data(owners, threshold, salt)
+        transact(self.rpc, self.deployer, onboarding.PROXY_FACTORY, data)
+        return predicted_safe(owners, threshold, salt)
+
+
+def _token_amount(usdc: int, token: TokenInfo, price: Decimal) -> int:
+    """Base units of `token` that are worth `usdc` base units."""
+    return int(Decimal(usdc) * 10**token.decimals / (price * USDC_UNIT))
+
+
+def build_world(rpc_url: str, prices: Mapping[str, Decimal] | None = None) -> World:
+    """Deploy everything, fund the demo user's Safe with 10,000 USDC and sign its policy. About a second."""
+    builder = Builder(rpc_url)
+    builder.canonical()
+    usdc = builder.local("Token", ["string", "string", "uint8"], ["USD Coin", "USDC", 6])
+    factory = builder.create(uniswap_artifact("v3-core/UniswapV3Factory"))
+    plain = {
+        symbol: builder.local("Token", ["string", "string", "uint8"], [name, symbol, decimals])
+        for symbol, (name, decimals, _) in TOKENS.items()
+    }
+    both = [factory, plain["WETH"]]
+    router = builder.create(uniswap_artifact("v3-periphery/SwapRouter"), ["address"] * 2, both)
+    quoter = builder.create(uniswap_artifact("v3-periphery/lens/QuoterV2"), ["address"] * 2, both)
+    manager = builder.create(
+        uniswap_artifact("v3-periphery/NonfungiblePositionManager"), ["address"] * 3, [*both, ZERO_ADDRESS]
+    )
+    builder.fund_trader(usdc, (router, manager))
+    sequencer = builder.local("Feed", ["uint8", "int256"], [0, 0])
+    # Up since a day: the module waits an hour after a restart of the sequencer.
+    started = int(builder.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16) - 86_400
+    up = encode_call("set_round(int256,uint256,uint256)", 0, started, started)
+    transact(builder.rpc, builder.deployer, sequencer, up)
+    tokens = tuple(
+        _build_token(
+            builder, (factory, router, manager), usdc, symbol, address, {**PRICES, **(prices or {})}[symbol]
+        )
+        for symbol, address in plain.items()
+    )
+    module = builder.local("TradingModule", ["address"] * 3, [usdc, router, sequencer])
+    safe = builder.safe([builder.accounts["owner"]])
+    world = World(
+        rpc_url, usdc, tokens, sequencer, factory, router, quoter, manager, MULTICALL3, module,
+        load("TradingModule")["source_sha256"], safe, builder.accounts,
+    )  # fmt: skip
+    world.mint("USDC", safe, DEMO_USDC)
+    world.onboard()
+    return world
+
+
+def _build_token(
+    builder: Builder, uniswap: tuple[str, str, str], usdc: str, symbol: str, address: str, price: Decimal
+) -> TokenInfo:
+    """A token's feed and pools; `uniswap` is (factory, router, position manager)."""
+    factory, router, manager = uniswap
+    _, decimals, fees = TOKENS[symbol]
+    feed = builder.local("Feed", ["uint8", "int256"], [FEED_DECIMALS, int(price.scaleb(FEED_DECIMALS))])
+    token = TokenInfo(symbol, address, decimals, feed, {})
+    builder.fund_trader(address, (router, manager))
+    pools = {str(fee): builder.pool(factory, manager, usdc, token, fee, price) for fee in fees}
+    return replace(token, pools=pools)
+
+
+def ensure_world(rpc_url: str, path: Path, prices: Mapping[str, Decimal] | None = None) -> World:
+    """The stored world when the chain still holds it (feeds made fresh), else a new one, stored at `path`."""
+    if path.exists():
+        world = World.load(path, rpc_url)
+        if world.stands():
+            world.refresh_feeds()
+            world.save(path)
+            return world
+    world = build_world(rpc_url, prices)
+    world.save(path)
+    return world

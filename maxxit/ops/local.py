@@ -1,0 +1,180 @@
+"""What runs on one machine: which processes, with which environment, and what to tell the person in front."""
+
+import os
+import sys
+from pathlib import Path
+
+from celery import Celery
+from django.core.management import get_commands
+from django.urls import Resolver404, resolve
+
+from maxxit.core.errors import Rejected, Retryable
+from maxxit.core.http import client, fetch
+from maxxit.embedded.servers import Postgres, Redis, Say
+from maxxit.env import Env, local_secret
+from maxxit.ops.devchain import local as local_chain
+from maxxit.ops.supervisor import Child, Server
+
+WORKERS = {
+    "exits": "exits",  # stop losses wait for nobody: this worker serves nothing else
+    "execute": "execute",
+    "monitor": "monitor,market",
+    "guard": "guard",
+    "llm": "llm",  # a slow model delays nothing but models
+    "notify": "notify",  # nor a silent webhook anything but deliveries
+    "general": "ingest,generate,default",
+}
+"""Worker process -> its queues, the first named first."""
+SIGNING_WORKERS = frozenset({"exits", "execute"})
+"""Those that place orders, and are given the executor's key."""
+YIELDING_WORKERS = frozenset({"llm", "notify", "general"})
+"""Those that take the processor only where exits, prices and the guard leave it: a flood of posts delays no exit."""
+YIELDING = ("nice", "-n", "10")
+"""In front of a command whose process yields the processor."""
+SOFT_SHUTDOWN_SECONDS = "3"
+"""Ctrl-C should take less than ten seconds; a task that needs longer is handed back and done again later."""
+WORKER_PATIENCE = 5.0
+NO_CHAIN = "  no local chain: anvil is not installed (`make install`); the paper agents run"
+
+
+def servers(env: Env, say: Say) -> list[Server]:
+    """The embedded servers that this environment asks for."""
+    needed: list[Postgres | Redis] = []
+    if env.own_redis:
+        needed.append(Redis(env.maxxit_data_dir, say=say))
+    if env.own_postgres:
+        needed.append(Postgres(env.maxxit_data_dir, say=say))
+    return [Server(server) for server in needed]
+
+
+def processes(env: Env, concurrency: int) -> list[Child]:
+    """Web, beat, Flower and the workers; the live stream too once there is one."""
+    celery = [sys.executable, "-m", "celery", "--quiet", "-A", "maxxit.celery"]
+    # In a container everything is root; with JSON as the only format a worker may be, too.
+    common = {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore:You're running the worker with superuser"}
+    web_only = {
+        "CONN_MAX_AGE": "0",
+        "STATEMENT_TIMEOUT": "30",
+        "WEB_PORT": str(env.web_port),
+        "BIND": env.bind,
+    }
+    stopping = {
+        "REMAP_SIGTERM": "SIGQUIT",  # SIGTERM then means: finish in time or hand back
+        "SOFT_SHUTDOWN_SECONDS": os.environ.get("SOFT_SHUTDOWN_SECONDS", SOFT_SHUTDOWN_SECONDS),
+    }
+    signing = local_chain.signing_environ(env.maxxit_data_dir) if runs_chain(env) else {}
+    options = ["-c", str(concurrency), "--without-mingle"]
+    workers = [
+        Child(
+            f"worker-{name}",
+            [*_priority(name), *celery, "worker", "-Q", queues, "-n", node(name), *options],
+            common | stopping | (signing if name in SIGNING_WORKERS else {}),
+            stage=1,
+            patience=WORKER_PATIENCE,
+        )
+        for name, queues in WORKERS.items()
+    ]
+    gunicorn = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-c",
+        "python:maxxit.web.gunicorn",
+        "maxxit.asgi:application",
+    ]
+    children = [
+        Child("web", gunicorn, common | web_only),
+        *workers,
+        Child("beat", [*celery, "beat", "--pidfile="], common),
+        Child("flower", [*YIELDING, *celery, "flower"], common | flower(env)),
+    ]
+    if "stream" in get_commands():
+        children.append(Child("stream", [sys.executable, "manage.py", "stream"], common))
+    if runs_chain(env):
+        command = [sys.executable, "manage.py", "localchain"]
+        children.append(Child("chain", command, common, stage=2, patience=WORKER_PATIENCE))
+    return children
+
+
+def _priority(worker: str) -> tuple[str, ...]:
+    """What goes in front of a worker's command."""
+    return YIELDING if worker in YIELDING_WORKERS else ()
+
+
+def runs_chain(env: Env) -> bool:
+    """Whether the demo trades on a local chain here, too."""
+    return env.maxxit_profile == "demo" and local_chain.available()
+
+
+def flower(env: Env) -> dict[str, str]:
+    """Flower's options as variables, so that its password is on no command line. It may look, not act."""
+    return {
+        "FLOWER_ADDRESS": env.bind,
+        "FLOWER_PORT": str(env.flower_port),
+        "FLOWER_BASIC_AUTH": f"admin:{local_secret(env.maxxit_data_dir, 'flower_password')}",
+        "FLOWER_PERSISTENT": "True",
+        "FLOWER_DB": str(env.maxxit_data_dir / "flower.db"),
+        "FLOWER_STATE_SAVE_INTERVAL": "30000",  # milliseconds
+        "FLOWER_READ_ONLY": "True",
+    }
+
+
+def node(worker: str) -> str:
+    """The name by which a worker process answers and shows in Flower."""
+    return f"{worker}@maxxit"
+
+
+def web_answers(env: Env) -> bool:
+    """Whether the web process answers at all."""
+    try:
+        with client(f"http://127.0.0.1:{env.web_port}", timeout=5) as http:
+            fetch(http, "GET", "/health/live")
+    except Rejected:
+        return True
+    except Retryable:
+        return False
+    return True
+
+
+def silent_workers(env: Env) -> list[str]:
+    """The worker processes that do not answer yet."""
+    nodes = [node(name) for name in WORKERS]
+    with Celery("readiness", broker=env.broker) as app:
+        answers = app.control.ping(nodes, timeout=0.5)
+    return sorted(set(nodes) - {name for answer in answers for name in answer})
+
+
+def what_to_look_at(env: Env) -> list[str]:
+    """The closing block: every URL that exists here, and what it shows."""
+    web = f"http://127.0.0.1:{env.web_port}"
+    pages = {
+        "/": "the dashboard: the river at a glance",
+        "/admin/": "everything, linked along the chain: posts, signals, orders, positions, ledger (login: admin)",
+        "/api/docs": "the REST API, to try out",
+        "/health/ready": "whether every part is well",
+    }
+    rows = [(f"{web}{path}", what) for path, what in pages.items() if _exists(path)]
+    password = _short(env.maxxit_data_dir / "flower_password")
+    rows.append(
+        (f"http://127.0.0.1:{env.flower_port}", f"Flower: every task (login: admin, password in {password})")
+    )
+    wide = max(len(url) for url, _ in rows)
+    no_chain = env.maxxit_profile == "demo" and not runs_chain(env)
+    return [
+        "ready",
+        *(f"  {url:<{wide}}  {what}" for url, what in rows),
+        *(line for line in [NO_CHAIN] if no_chain),
+        f"  logs of each process: {_short(env.maxxit_data_dir / 'logs')}/*.log   Ctrl-C stops everything, data is kept",
+    ]
+
+
+def _exists(path: str) -> bool:
+    try:
+        resolve(path)
+    except Resolver404:
+        return False
+    return True
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

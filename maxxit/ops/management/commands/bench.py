@@ -1,0 +1,86 @@
+"""`manage.py bench sweep`: how long the exits of N open positions take, on this machine."""
+
+import json
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from maxxit.core.commands import OpsCommand
+from maxxit.core.errors import Rejected
+from maxxit.embedded.scratch import own_database
+from maxxit.events import wake
+from maxxit.ops import sweep_bench
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = (
+        "Measure one sweep of all open positions in a database of its own (fsync on; the live one is not touched),"
+        " beside one UPDATE of the known hits and beside a loop over all rows. Medians of interleaved rounds."
+    )
+    subcommands = {"sweep": "N open positions, one price per symbol: milliseconds of sweep, floor and loop"}
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """What is built, and how often it is measured."""
+        parser.add_argument(
+            "--positions", type=int, default=100_000, metavar="N", help="open positions (default 100000)"
+        )
+        parser.add_argument(
+            "--symbols", type=int, default=200, metavar="S", help="over so many symbols (default 200)"
+        )
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument(
+            "--hits", type=int, default=0, metavar="K", help="prices that hit exactly K stops (default 0)"
+        )
+        what.add_argument(
+            "--prices", type=Path, metavar="FILE", help="a JSON list of S prices in USD; entries are at 100"
+        )
+        parser.add_argument(
+            "--rounds", type=int, default=7, metavar="R", help="of each, interleaved (default 7)"
+        )
+        parser.add_argument("--no-loop", action="store_true", help="leave the slow one out")
+
+    def run(self, **options: Any) -> Any:
+        """Build, measure, print."""
+        if options["rounds"] < 1:
+            raise Rejected("--rounds is at least 1", code="bad_numbers")
+        with own_database(durable=True), wake.collected():
+            world = sweep_bench.build(options["positions"], options["symbols"])
+            given = options["prices"]
+            prices = _read(given) if given else sweep_bench.prices_for(world, options["hits"])
+            found = sweep_bench.measure(world, prices, rounds=options["rounds"], loop=not options["no_loop"])
+        told = {
+            "positions": world.count,
+            "symbols": world.symbols,
+            **found.as_json(),
+            "rounds": options["rounds"],
+        }
+        self.say(f"{world.count:,} open positions, {world.symbols} symbols, {told['hits']:,} hits")
+        rows = [
+            ("sweep", told["sweep_ms"], "1"),
+            ("floor", told["floor_ms"], _times(told["sweep_ms"], told["floor_ms"])),
+        ]
+        if told["loop_ms"]:
+            rows.append(("loop", told["loop_ms"], _times(told["sweep_ms"], told["loop_ms"])))
+        self.table(("what", "ms", "sweep is × of it"), rows)
+        return told
+
+
+def _times(sweep: float, other: float) -> str:
+    return f"{sweep / other:.3g}" if other else "–"
+
+
+def _read(path: Path) -> list[Decimal]:
+    try:
+        given = json.loads(path.read_text(), parse_float=str, parse_int=str)
+        prices = [Decimal(one) for one in given]
+    except (OSError, ValueError, TypeError, InvalidOperation) as error:
+        raise Rejected(
+            f"{path}: a JSON list of prices is wanted, for example [99.5, 100.2]: {error}", code="bad_prices"
+        ) from error
+    if not all(one.is_finite() and one > 0 for one in prices):
+        raise Rejected(f"{path}: every price is a positive number", code="bad_prices")
+    return prices

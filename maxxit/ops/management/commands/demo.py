@@ -1,0 +1,40 @@
+"""manage.py demo: load the demo's agents, posts and prices."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from maxxit.core.config import profile
+from maxxit.core.errors import MaxxitError
+from maxxit.ops import demo
+
+
+class Command(BaseCommand):
+    """See the module."""
+
+    help = (
+        "Load the demo: agents on paper, invented posts and prices, gates open for paper and the local chain. "
+        "Safe to repeat."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """One option."""
+        parser.add_argument(
+            "--write-sample", action="store_true", help="make config/demo's candles anew and stop"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run it. Refuses outside the demo profile: invented prices have no place beside real money."""
+        if options["write_sample"]:
+            demo.write_sample()
+            return
+        if profile() != "demo":
+            raise CommandError(
+                "the demo loads only under MAXXIT_PROFILE=demo: it never mixes with real trading"
+            )
+        try:
+            done = demo.load()
+        except MaxxitError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write("demo: " + ", ".join(f"{count} {what}" for what, count in done.items()) + " added")

@@ -1,0 +1,42 @@
+"""`manage.py pnl`: what was earned."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from maxxit.core import clock
+from maxxit.core.commands import OpsCommand, clock_text
+from maxxit.core.money import plain, usdc
+from maxxit.reports import figures
+
+UNITS = {"usdc": "USDC", "usd": "USD", "pct": "%", "": ""}
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = "Realised and unrealised PnL, win rate, drawdown, fees and volume, in USDC. Days are UTC days."
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """Since when."""
+        span = parser.add_mutually_exclusive_group()
+        span.add_argument("--today", action="store_true", help="since midnight UTC")
+        span.add_argument("--week", action="store_true", help="the last seven days, today included")
+
+    def run(self, **options: Any) -> Any:
+        """Print the figures."""
+        midnight = figures.midnight(clock.now())
+        since = midnight if options["today"] else midnight - timedelta(days=6) if options["week"] else None
+        found = figures.figures(since)
+        told = found.as_json() | figures.volume(since) | {"equity_usd": plain(usdc(figures.equity()))}
+        self.say(f"since {clock_text(since)} UTC" if since else "of all time")
+        for name, value in told.items():
+            if name != "since":
+                label, _, unit = (
+                    name.rpartition("_") if name.endswith(("_usdc", "_usd", "_pct")) else (name, "", "")
+                )
+                self.say(
+                    f"  {label.replace('_', ' '):<14} {'–' if value in ('', None) else value} {UNITS[unit]}".rstrip()
+                )
+        return told

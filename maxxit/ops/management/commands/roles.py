@@ -1,0 +1,50 @@
+"""`manage.py roles`: give the application and the reader their rights in the database, and no more."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection, transaction
+from psycopg.conninfo import conninfo_to_dict
+
+from maxxit.embedded import servers
+from maxxit.ops import roles
+
+
+class Command(BaseCommand):
+    """Runs as the owner (DATABASE_OWNER_URL); `manage.py setup` calls it after the migrations."""
+
+    help = "Create the database roles of the application and of readers, and give them their rights. Safe to repeat."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--application", default=_application(), help="role of DATABASE_URL")
+        parser.add_argument("--reader", default=servers.READER, help=f"default {servers.READER}")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        """Create what is missing and grant, in one transaction."""
+        application, reader = options["application"], options["reader"]
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT current_user")
+            (owner,) = cursor.fetchone()
+            if owner == application:
+                if settings.PRODUCTION:
+                    raise CommandError(
+                        f"the application would own its tables: create a role {servers.APPLICATION}, name it in "
+                        f"DATABASE_URL, and keep {owner} for DATABASE_OWNER_URL"
+                    )
+                self.stdout.write(f"one role, {owner}, owns and uses the tables: no rights to give")
+                return
+            roles.create(cursor, application, _login().get("password", ""))
+            roles.create(cursor, reader)
+            roles.grant(cursor, application, reader)
+
+
+def _login() -> dict[str, str]:
+    """The parts of DATABASE_URL."""
+    return {name: str(value) for name, value in conninfo_to_dict(settings.ENV.database_url).items()}
+
+
+def _application() -> str:
+    """Who the application is: the user of DATABASE_URL, or the embedded server's role."""
+    return servers.APPLICATION if settings.ENV.own_postgres else _login().get("user", "")

@@ -1,0 +1,60 @@
+"""`manage.py status`: each job with its last run, next run, lag and worker; what is stopped; which limits wait."""
+
+from typing import Any
+
+from maxxit.core.clock import duration_text, iso_utc
+from maxxit.core.commands import OpsCommand
+from maxxit.reports import status
+from trading import gate, limits_in_force
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = (
+        "Each job of the schedule: last run, next run, how late it is, what it did and where. Times are UTC."
+    )
+
+    def run(self, **options: Any) -> Any:
+        """Print the table."""
+        jobs = status.jobs()
+        rows = [
+            (
+                job.name,
+                job.rhythm,
+                job.last_run or "never",
+                job.next_run if job.enabled else "off",
+                duration_text(job.lag_seconds) if job.lag_seconds else "",
+                job.result,
+                job.worker,
+            )
+            for job in jobs
+        ]
+        self.table(("job", "rhythm", "last run (UTC)", "next run (UTC)", "late", "last pass", "worker"), rows)
+        latched = list(gate.latched())
+        for switch in latched:
+            self.say(
+                f"kill switch, {switch.stops} ({switch.reason}; {switch.pulled_at:%Y-%m-%d %H:%M})", "ERROR"
+            )
+        waiting = self.waiting()
+        return {
+            "jobs": [job.as_json() for job in jobs],
+            "kill_switches": [
+                {"account": one.account, "level": one.level, "cause": one.cause, "reason": one.reason}
+                for one in latched
+            ],
+            "waiting_limits": waiting,
+        }
+
+    def waiting(self) -> list[dict[str, str]] | None:
+        """The looser limits that are not in force yet; None where they cannot be read."""
+        try:
+            found = sorted(limits_in_force.waiting().items())
+        except limits_in_force.UNREADABLE:
+            self.say(
+                "limits: cannot be read, so entries are stopped; `manage.py doctor` names the fix", "ERROR"
+            )
+            return None
+        for key, one in found:
+            self.say(f"limit that waits: {key} {one.value} from {one.at:%Y-%m-%d %H:%M} UTC", "WARNING")
+        return [{"limit": key, "value": str(one.value), "from": iso_utc(one.at)} for key, one in found]

@@ -1,0 +1,48 @@
+"""`manage.py trades`: orders and what became of them."""
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from maxxit.core.commands import OpsCommand, count
+from maxxit.core.money import brief
+from maxxit.reports.schemas import OrderOut
+from trading.models import Order
+from trading.states import OrderState
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = "The newest orders: what, for whom, how they stand and why. Times are UTC."
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """Which."""
+        parser.add_argument(
+            "--status", type=str.lower, choices=[str(one) for one in OrderState], help="only in this state"
+        )
+        parser.add_argument("-n", type=count, default=20, help="how many (default 20)")
+
+    def run(self, **options: Any) -> Any:
+        """Print the table."""
+        rows = Order.objects.order_by("-pk")
+        if options["status"]:
+            rows = rows.filter(state=options["status"])
+        found = list(rows[: options["n"]])
+        self.table(
+            ("order", "at (UTC)", "account", "what", "quantity", "price (USD)", "state", "reason"),
+            [
+                (
+                    row.pk,
+                    row.created_at,
+                    row.account,
+                    f"{row.purpose} {row.side} {row.symbol}",
+                    row.quantity and brief(row.quantity),
+                    row.average_price and brief(row.average_price),
+                    row.state,
+                    row.reason or row.exit_reason,
+                )
+                for row in found
+            ],
+        )
+        return {"orders": [OrderOut.from_orm(row).model_dump(mode="json") for row in found]}

@@ -1,0 +1,172 @@
+"""`manage.py up` (= `make up`): all of Maxxit in this terminal. `--stop` (= `make down`) ends it from another one."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import psutil
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from maxxit.core.errors import MaxxitError
+from maxxit.embedded.processes import bound_to_parent, port_taken, wait_until
+from maxxit.env import Env, read_env
+from maxxit.ops import local
+from maxxit.ops.supervisor import Supervisor
+
+READY_SECONDS = 60.0
+DOWN_SECONDS = 20.0
+
+
+class Command(BaseCommand):
+    """Start everything, or stop it."""
+
+    help = "Run all of Maxxit in this terminal; Ctrl-C stops it, data is kept."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--no-demo", action="store_true", help="no demo agents and not the demo profile")
+        parser.add_argument(
+            "--concurrency", type=int, default=1, help="pool processes of each worker (default 1)"
+        )
+        parser.add_argument(
+            "--stop", action="store_true", help="stop the one that runs, from another terminal"
+        )
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        """Every problem that has a known answer is one line and exit code 1."""
+        try:
+            if options["stop"]:
+                return self._stop(read_env())
+            if not options["no_demo"]:
+                os.environ.setdefault("MAXXIT_PROFILE", "demo")
+            env = read_env()
+            with only_one(env.maxxit_data_dir):
+                self._run(env, options)
+        except MaxxitError as error:
+            raise CommandError(str(error)) from None
+
+    def _run(self, env: Env, options: dict[str, Any]) -> None:
+        for port, name in ((env.web_port, "WEB_PORT"), (env.flower_port, "FLOWER_PORT")):
+            if port_taken(port, env.bind):
+                raise CommandError(
+                    f"port {port} is taken{_by(port)}: stop that, or set {name} to another port"
+                )
+        began = time.monotonic()
+        (env.maxxit_data_dir / "profile").write_text(env.maxxit_profile)
+        supervisor = Supervisor(env.maxxit_data_dir / "logs")
+        for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(sent, _interrupt)
+        try:
+            for server in local.servers(env, supervisor.say):
+                supervisor.start(server)
+            _setup(supervisor, options)
+            for child in local.processes(env, options["concurrency"]):
+                supervisor.start(child)
+            self._wait(env, supervisor, began)
+            supervisor.watch()
+        except KeyboardInterrupt:
+            supervisor.say("stopping: web, beat and Flower, then the workers, then the databases")
+        finally:
+            for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(sent, signal.SIG_IGN)  # it takes seconds; one signal is enough
+            ended = time.monotonic()
+            supervisor.stop()
+            supervisor.say(f"stopped in {time.monotonic() - ended:.1f} s")
+
+    def _wait(self, env: Env, supervisor: Supervisor, began: float) -> None:
+        def ready() -> bool:
+            supervisor.tend()
+            return local.web_answers(env) and not local.silent_workers(env)
+
+        if wait_until(ready, READY_SECONDS):
+            head, *rest = local.what_to_look_at(env)
+            for line in (f"{head} after {time.monotonic() - began:.1f} s", *rest):
+                supervisor.say(line)
+        else:
+            missing = [*([] if local.web_answers(env) else ["web"]), *local.silent_workers(env)]
+            supervisor.say(
+                f"not answering after {READY_SECONDS:.0f} s: {', '.join(missing)} (see the logs above)"
+            )
+
+    def _stop(self, env: Env) -> None:
+        lock = env.maxxit_data_dir / "up.lock"
+        pid = _holder(lock)
+        if pid is None:
+            self.stdout.write("not running")
+            return
+        os.kill(pid, signal.SIGTERM)
+        if not wait_until(lambda: _holder(lock) is None, DOWN_SECONDS):
+            raise CommandError(f"pid {pid} does not stop; `kill -9 {pid}` ends it and all its children")
+        self.stdout.write("stopped; the data is kept")
+
+
+@contextmanager
+def only_one(data_dir: Path) -> Iterator[None]:
+    """Hold the lock of this data folder. The kernel lets go of it however the process ends."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "up.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            pid = lock.read().strip()
+            raise CommandError(
+                f"already running, pid {pid}: stop it with Ctrl-C there or with `make down`"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _holder(path: Path) -> int | None:
+    """The pid of the process that holds the lock, if one does."""
+    if not path.exists():
+        return None
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(lock.read())
+    return None
+
+
+def _setup(supervisor: Supervisor, options: dict[str, Any]) -> None:
+    """In a process of its own: this one must not hold connections to a database that it may restart."""
+    command = [sys.executable, "manage.py", "setup", *(["--no-demo"] if options["no_demo"] else [])]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, process_group=0, preexec_fn=bound_to_parent(signal.SIGTERM)
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                supervisor.say(line.decode().rstrip(), "setup")
+        except KeyboardInterrupt:
+            process.terminate()
+            raise
+    if process.returncode:
+        raise CommandError("the database could not be made ready: see the lines above")
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _by(port: int) -> str:
+    """Who listens on the port, if we may know."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:] == (port,)
+            if listens and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except psutil.Error:
+        return ""
+    return ""

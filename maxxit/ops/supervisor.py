@@ -1,0 +1,199 @@
+"""One terminal, many processes: start them, show what they say, start again what exits, stop them in order.
+
+Why our own: honcho ends whole process groups, so a pool child dies in the middle of a task, and it knows no
+order. Here a stop goes to the parent process of each child only, stage by stage. Each child leads a process
+group of its own, so Ctrl-C in the terminal reaches this process alone, and leftovers of a child that died can
+be cleared as one. If this process itself is killed, the kernel tells the children (`bound_to_parent`).
+"""
+
+import logging
+import logging.handlers
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from maxxit.embedded.processes import bound_to_parent, wait_until
+from maxxit.embedded.servers import Postgres, Redis
+
+COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+HEALTHY_SECONDS = 30.0
+"""A child that lived this long starts with no delay the next time."""
+LONGEST_PAUSE = 30.0
+
+
+@dataclass
+class Child:
+    """A process to keep alive. Lower stages are stopped first; `patience` is how many seconds it gets."""
+
+    name: str
+    command: Sequence[str]
+    environ: dict[str, str] = field(default_factory=dict)
+    stage: int = 0
+    patience: float = 2.5
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, output: int) -> None:
+        """Start it; what it says goes to the file descriptor `output`."""
+        self.process = subprocess.Popen(
+            self.command,
+            env=os.environ | self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # SIGKILL: a worker that is asked nicely waits for a Redis that ends at the same moment.
+            preexec_fn=bound_to_parent(signal.SIGKILL),
+            process_group=0,
+        )
+
+    def ask_to_stop(self) -> None:
+        """Tell its parent process only: that one knows how to end its own children."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+
+@dataclass
+class Server:
+    """An embedded database under the same supervision: stopped last, `start` waits until it answers."""
+
+    server: Postgres | Redis
+    stage: int = 9
+    patience: float = 2.5
+
+    @property
+    def name(self) -> str:
+        return self.server.name
+
+    @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        return self.server.process
+
+    def start(self, output: int) -> None:
+        """Start it, recovering from a crash if there was one."""
+        self.server.start(output)
+
+    def ask_to_stop(self) -> None:
+        """SIGINT for Postgres (roll back and leave), SIGTERM for Redis."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT if self.name == "postgres" else signal.SIGTERM)
+
+
+class Supervisor:
+    """Everything that was started with `start` is kept alive by `watch` and ended by `stop`."""
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self.children: list[Child | Server] = []
+        self.colour = sys.stdout.isatty()
+        self._pumps: list[threading.Thread] = []
+        self._due: dict[str, float] = {}
+        self._pause: dict[str, float] = {}
+        self._born: dict[str, float] = {}
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def say(self, text: str, name: str = "maxxit") -> None:
+        """One line to the terminal. A terminal that went away is no reason to stop."""
+        known = [child.name for child in self.children]
+        paint = COLOURS[known.index(name) % len(COLOURS)] if name in known else 1
+        prefix = f"\033[{paint}m{name:>14} |\033[0m " if self.colour else f"{name:>14} | "
+        try:
+            sys.stdout.write(f"{prefix}{text}\n")
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            self.colour = False
+
+    def start(self, child: Child | Server) -> None:
+        """Start `child` and keep it from now on."""
+        if child not in self.children:
+            self.children.append(child)
+        reading, writing = os.pipe()
+        pump = threading.Thread(target=self._pump, args=(os.fdopen(reading, "rb"), child.name), daemon=True)
+        pump.start()
+        self._pumps.append(pump)
+        try:
+            child.start(writing)
+        finally:
+            os.close(writing)
+        self._born[child.name] = time.monotonic()
+
+    def watch(self) -> None:
+        """Look after the children until KeyboardInterrupt."""
+        while True:
+            self.tend()
+            time.sleep(0.2)
+
+    def tend(self) -> None:
+        """One look at each child."""
+        for child in list(self.children):
+            self._look_after(child)
+
+    def stop(self) -> None:
+        """End all of it, stage by stage. What does not leave in time is killed, with all it started."""
+        for stage in sorted({child.stage for child in self.children}):
+            group = [child for child in self.children if child.stage == stage]
+            for child in group:
+                child.ask_to_stop()
+            end = time.monotonic() + max(child.patience for child in group)
+            for child in group:
+                if not wait_until(partial(_gone, child), max(0.1, end - time.monotonic())):
+                    self.say("did not stop in time: killed", child.name)
+                _clear(child)
+        for pump in self._pumps:
+            pump.join(timeout=0.5)
+
+    def _look_after(self, child: Child | Server) -> None:
+        name, now = child.name, time.monotonic()
+        if not _gone(child):
+            if now - self._born.get(name, now) > HEALTHY_SECONDS:
+                self._pause.pop(name, None)
+            return
+        if name not in self._due:
+            pause = self._pause.get(name, 0.0)
+            self._pause[name] = min(LONGEST_PAUSE, pause * 2 or 1.0)
+            self._due[name] = now + pause
+            code = child.process.returncode if child.process else None
+            self.say(f"left ({_reason(code)}); starting it again in {pause:.0f} s", name)
+            _clear(child)
+        elif now >= self._due[name]:
+            del self._due[name]
+            try:
+                self.start(child)
+            except Exception as error:  # whatever it is, the other children go on and this one is tried again
+                self.say(f"does not start: {error}", name)
+
+    def _pump(self, source: IO[bytes], name: str) -> None:
+        log = logging.handlers.RotatingFileHandler(
+            self.logs / f"{name}.log", maxBytes=10_000_000, backupCount=3
+        )
+        with source:
+            for line in source:
+                text = line.decode(errors="replace").rstrip()
+                log.emit(logging.makeLogRecord({"msg": text}))
+                self.say(text, name)
+        log.close()
+
+
+def _gone(child: Child | Server) -> bool:
+    return child.process is None or child.process.poll() is not None
+
+
+def _clear(child: Child | Server) -> None:
+    """Kill what is left of the child's process group."""
+    if child.process is None:
+        return
+    try:
+        os.killpg(child.process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+    child.process.wait()
+
+
+def _reason(code: int | None) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"

@@ -1,0 +1,75 @@
+"""`manage.py pipeline run | stage NAME | runs`."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandParser
+
+from maxxit.core.clock import iso_utc
+from maxxit.core.commands import OpsCommand, by_option, count, operator
+from maxxit.pipeline.models import PipelineRun
+from maxxit.pipeline.now import chain_now, stage_now
+from maxxit.pipeline.stages import SWEEPS
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = "Run the whole chain or one stage now, through the workers; or list the last runs."
+    subcommands = {
+        "run": "start the whole chain now: ingest → classify → generate → execute → monitor",
+        "stage": "send one pass of a stage to its queue now",
+        "runs": "the last runs with what each stage did; times are UTC",
+    }
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """Of each subcommand."""
+        if action == "stage":
+            parser.add_argument("name", choices=[stage.name for stage in SWEEPS], help="which stage")
+        if action == "runs":
+            parser.add_argument("-n", type=count, default=10, help="how many (default 10)")
+        else:
+            by_option(parser)
+
+    def run(self, **options: Any) -> Any:
+        """One of the three."""
+        if options["action"] == "runs":
+            return self._runs(options["n"])
+        by = operator(options["by"])
+        if options["action"] == "stage":
+            task_id = stage_now(options["name"], by=by)
+            self.say(f"stage {options['name']} is on its way: {settings.FLOWER_URL}/task/{task_id}")
+            return {"stage": options["name"], "task_id": task_id}
+        run = chain_now("command", by=by)
+        self.say(f"run {run.pk} is on its way: {settings.FLOWER_URL}/task/{run.root_task_id}")
+        return {"run_id": run.pk, "root_task_id": run.root_task_id}
+
+    def _runs(self, count: int) -> Any:
+        runs = PipelineRun.objects.prefetch_related("stages")[:count]
+        told = []
+        for run in runs:
+            stages = sorted(run.stages.all(), key=lambda one: one.pk)
+            did = ", ".join(f"{one.stage} {one.counted_in}→{one.counted_out}" for one in stages)
+            state = f"failed: {run.error}" if run.error else "done" if run.finished_at else "running"
+            self.say(f"{run.pk}  {iso_utc(run.started_at)}  {run.cause}  {state}  {did}")
+            told.append(
+                {
+                    "id": run.pk,
+                    "cause": run.cause,
+                    "started_at": iso_utc(run.started_at),
+                    "finished_at": iso_utc(run.finished_at) if run.finished_at else None,
+                    "error": run.error,
+                    "stages": [
+                        {
+                            "stage": one.stage,
+                            "in": one.counted_in,
+                            "out": one.counted_out,
+                            "ms": one.duration_ms,
+                        }
+                        for one in stages
+                    ],
+                }
+            )
+        if not told:
+            self.say("no runs yet: `manage.py pipeline run` starts one")
+        return {"runs": told}

@@ -1,0 +1,22 @@
+"""The database wrapper of `maxxit.postgres`."""
+
+from typing import Any
+
+import psycopg
+from django.db.backends.postgresql import base
+
+NO_SERVER = ("No such file or directory", "Connection refused")
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """A missing server is the most frequent mistake of a first hour: name the fix with the error."""
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Connect, or raise OperationalError with the way out."""
+        try:
+            return super().get_new_connection(conn_params)
+        except psycopg.OperationalError as error:
+            if any(words in str(error) for words in NO_SERVER):
+                fix = "Postgres is not running: start it with `make up` or set DATABASE_URL"
+                raise psycopg.OperationalError(f"{fix} ({error})") from error
+            raise

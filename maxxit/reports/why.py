@@ -1,0 +1,151 @@
+"""What stopped a post, signal, order or price: the coded reason, what was measured, the limit, what to change."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import QuerySet
+
+from maxxit.access.rows import Person, visible
+from maxxit.core import clock
+from maxxit.core.errors import Rejected
+from maxxit.events.models import Event
+from maxxit.events.record import subject
+from maxxit.market import quotes
+from maxxit.market.instruments import all_instruments
+from maxxit.market.models import Quote, RefusedQuote
+from maxxit.reports import trace
+from maxxit.reports.reasons import explain
+from signals_app.models import CtPost, Signal
+from trading.models import Order
+from trading.quarantine import TRIES
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One thing that stopped something."""
+
+    what: str
+    """The row: post 17, order 4 …, or the agent that declined."""
+    code: str
+    meaning: str
+    measured: str
+    limit: str
+    change: str
+    """The key of the configuration, or the command."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json` and the API."""
+        return asdict(self)
+
+
+def _stop(what: str, code: str, measured: str = "", limit: str = "") -> Stop:
+    meaning, change = explain(code)
+    return Stop(what, code, meaning, measured, limit, change)
+
+
+def why(what: str, value: str, person: Person = None) -> list[Stop]:
+    """What stopped the post, signal or order; empty when nothing did. Raises Rejected for an unknown row."""
+    rows: QuerySet[Any] = visible(trace.KINDS[what]._default_manager.all(), person)
+    row = rows.filter(pk=value).first() if value.isdecimal() and len(value) < 19 else None
+    if row is None and what == "post":
+        row = rows.filter(post_id=value).first()
+    if row is None:
+        raise Rejected(
+            f"no {what} {value!r}: look for it in the admin, or with `manage.py trades`", code="not_found"
+        )
+    return KINDS[what](row)
+
+
+PRICELESS = frozenset({"no_price", "candidate:no_price", "exposure_unreadable", "balance_unreadable"})
+"""Reasons behind which stand refused prices."""
+HOUR = timedelta(hours=1)
+
+
+def of_symbol(symbol: str) -> list[Stop]:
+    """Why nothing is opened on a symbol now: its quote's doubt or age, and what of its sources was refused."""
+    known = all_instruments()
+    if symbol not in known:
+        raise Rejected(f"no symbol {symbol!r}; known: {', '.join(sorted(known))}", code="not_found")
+    now, row = clock.now(), Quote.objects.filter(symbol=symbol).first()
+    if row is None:
+        return [_stop(f"quote of {symbol}", "quote:never")]
+    stops = []
+    if row.doubt:
+        stops.append(_stop(f"quote of {symbol}", f"quote:{row.doubt}", f"since {row.at:%H:%M:%S} UTC"))
+    if wrong := quotes.unusable(row.price, row.at, now):
+        age = f"{(now - row.at).total_seconds():.0f} s old"
+        stops.append(
+            _stop(f"quote of {symbol}", f"quote:{wrong}", age, f"{quotes.policy().max_age_seconds} s")
+        )
+    return stops + _refused(symbol, now, now) if stops else []
+
+
+def _refused(symbol: str, since: datetime, until: datetime) -> list[Stop]:
+    """What was refused of a symbol in those hours, source by source."""
+    rows = RefusedQuote.objects.filter(
+        symbol=symbol,
+        hour__gte=clock.bucket(since, HOUR),
+        hour__lte=clock.bucket(until, HOUR),
+        first_at__lte=until,
+    )
+    return [
+        _stop(f"{symbol} by {row.source}", f"quote:{row.reason}", f"{row.value} ({row.price} USD)", row.limit)
+        for row in rows.order_by("source", "reason", "hour")
+    ]
+
+
+def of_post(post: CtPost) -> list[Stop]:
+    """Its outcome, then what each agent said that declined it, then what stopped the orders it led to."""
+    stops = []
+    if post.state == "quarantined":
+        change = f"`manage.py dlq redrive post:{post.pk}`"
+        said = post.last_error.strip().splitlines() or [""]
+        stops.append(Stop(f"post {post.pk}", "quarantined", said[-1], f"{post.attempts} tries", "", change))
+    if post.outcome not in ("signal", "traded"):
+        stops.append(_stop(f"post {post.pk}", post.outcome))
+    for event in Event.objects.filter(subject=subject(post), name="signal.declined").order_by("pk"):
+        told = event.data
+        what = f"{told.get('agent')} on {told.get('token')}"
+        stop = _stop(what, f"candidate:{told.get('reason')}", told.get("measured", ""), told.get("limit", ""))
+        if stop not in stops:
+            stops.append(stop)
+            if stop.code in PRICELESS:
+                stops += _refused(str(told.get("token")), event.at, event.at)
+    if post.outcome == "signal":
+        for signal in post.signals.order_by("pk"):
+            stops += of_signal(signal)
+    return stops
+
+
+def of_signal(signal: Signal) -> list[Stop]:
+    """Why it was skipped or expired, and what stopped each of its orders."""
+    stops = []
+    if signal.reason:
+        stops.append(_stop(f"signal {signal.pk}", signal.reason))
+    for order in signal.orders.order_by("pk"):
+        stops += of_order(order)
+    return stops
+
+
+def of_order(order: Order) -> list[Stop]:
+    """The check that blocked it, or how it ended at the venue."""
+    stops = []
+    told = order.verdict
+    if told or (order.reason and order.state != "filled"):
+        code = order.reason or told.get("reason", "")
+        stops.append(_stop(f"order {order.pk}", code, told.get("measured", ""), told.get("limit", "")))
+        if code in PRICELESS:
+            stops += _refused(order.symbol, order.created_at, max(order.created_at, order.updated_at))
+    if order.attempts >= TRIES:
+        change = f"`manage.py dlq redrive order:{order.pk}`"
+        said = order.last_error.strip().splitlines() or [""]
+        stops.append(
+            Stop(f"order {order.pk}", "quarantined", said[-1], f"{order.attempts} tries", str(TRIES), change)
+        )
+    return stops
+
+
+KINDS: dict[str, Callable[[Any], list[Stop]]] = {"post": of_post, "signal": of_signal, "order": of_order}
+"""What may be asked about."""

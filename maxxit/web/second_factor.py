@@ -1,0 +1,147 @@
+"""The second factor: a code from an authenticator app (TOTP), with recovery codes. Optional, or required for staff."""
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import segno
+from django import forms
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+from django_otp import login as otp_login
+from django_otp import match_token
+from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from maxxit.access import attempts
+from maxxit.access.auth import address, has_key
+from maxxit.events.record import record
+
+RECOVERY_CODES = 10
+OPEN_WITHOUT = ("/second-factor", "/logout", "/static/", "/health/")
+"""Paths that staff reaches before the second factor is set up."""
+
+
+class CodeForm(forms.Form):
+    """Six digits of the app, or a recovery code."""
+
+    code = forms.CharField(max_length=20, widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}))
+
+
+def missing(request: HttpRequest) -> bool:
+    """Whether this is staff in a browser that still owes a second factor."""
+    person: Any = request.user
+    return bool(
+        settings.STAFF_SECOND_FACTOR
+        and person.is_authenticated
+        and person.is_staff
+        and not person.is_verified()
+    )
+
+
+def required_for_staff(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+    """The middleware: staff that owes a second factor reaches only the page that sets it up.
+
+    A call with an API key is no session: it passes, and never falls back on cookies.
+    """
+
+    def check(request: HttpRequest) -> HttpResponse:
+        if has_key(request) or request.path.startswith(OPEN_WITHOUT) or not missing(request):
+            return get_response(request)
+        return redirect("second-factor")
+
+    return check
+
+
+@never_cache
+@login_required(login_url="login")
+@require_http_methods(["GET", "HEAD", "POST"])
+def second_factor(request: HttpRequest) -> HttpResponse:
+    """Set it up, make new recovery codes, or remove it; each step asks for a valid code."""
+    person: Any = request.user
+    confirmed = TOTPDevice.objects.filter(user=person, confirmed=True).exists()
+    form = CodeForm(request.POST or None)
+    if request.method == "POST" and form.is_valid() and (counted := _counted(request, form)):
+        if _accepted(request, confirmed, form.cleaned_data["code"].strip()):
+            attempts.succeeded(counted)
+            return _done(request, confirmed)
+        attempts.failed(counted)
+        form.add_error("code", "This code is wrong or was used already. Wait for the next one.")
+    return render(request, "web/second_factor.html", _page(person, confirmed) | {"form": form})
+
+
+def _counted(request: HttpRequest, form: CodeForm) -> list[str]:
+    """The subjects that this attempt counts against; empty, with an error on the form, while one is blocked."""
+    person: Any = request.user
+    names = attempts.subjects(person.get_username(), address(request))
+    if attempts.begin(names):
+        form.add_error("code", "Too many failed attempts. Try again later.")
+        return []
+    return names
+
+
+def _page(person: Any, confirmed: bool) -> dict[str, Any]:
+    """What the page shows: the state, and before the first code the secret as QR code and as text."""
+    if confirmed:
+        return {"confirmed": True, "left": StaticToken.objects.filter(device__user=person).count()}
+    device, _ = TOTPDevice.objects.get_or_create(user=person, confirmed=False, defaults={"name": "app"})
+    uri = device.config_url
+    return {
+        "confirmed": False,
+        "uri": uri,
+        "qr": segno.make(uri).svg_data_uri(scale=5, dark="black", light="white"),
+    }
+
+
+@transaction.atomic
+def _accepted(request: HttpRequest, confirmed: bool, code: str) -> bool:
+    """Check the code against the confirmed devices or, while setting up, against the new one."""
+    person: Any = request.user
+    if confirmed:
+        device = match_token(person, code)
+    else:
+        device = TOTPDevice.objects.select_for_update().filter(user=person, confirmed=False).first()
+        if device is None or not device.verify_token(code):
+            return False
+        device.confirmed = True
+        device.save(update_fields=["confirmed"])
+        record("second_factor.set_up", person)
+    if device is None:
+        return False
+    request.session.cycle_key()
+    otp_login(request, device)
+    return True
+
+
+def _done(request: HttpRequest, confirmed: bool) -> HttpResponse:
+    """After a valid code: remove the factor, or show new recovery codes, once."""
+    person: Any = request.user
+    if confirmed and "remove" in request.POST:
+        remove(person, by=person.get_username())
+        return redirect(reverse("second-factor"))
+    return render(request, "web/second_factor.html", {"codes": _new_codes(person), "confirmed": True})
+
+
+@transaction.atomic
+def _new_codes(person: Any) -> list[str]:
+    """Replace the recovery codes; each works once."""
+    device, _ = StaticDevice.objects.get_or_create(user=person, name="recovery", defaults={"confirmed": True})
+    device.token_set.all().delete()
+    codes = [secrets.token_hex(5) for _ in range(RECOVERY_CODES)]
+    for code in codes:
+        device.token_set.create(token=code)
+    return codes
+
+
+@transaction.atomic
+def remove(person: Any, *, by: str) -> None:
+    """Take the second factor of `person` away, with the recovery codes."""
+    TOTPDevice.objects.filter(user=person).delete()
+    StaticDevice.objects.filter(user=person).delete()
+    record("second_factor.removed", person, by=by)

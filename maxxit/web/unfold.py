@@ -1,0 +1,161 @@
+"""The admin's face: `UNFOLD` of the settings."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import NoReverseMatch, reverse
+
+from maxxit.core.config import profile
+
+MENU = (
+    (
+        "The river",
+        (
+            ("Posts", "chat", "signals_app.ctpost"),
+            ("Signals", "bolt", "signals_app.signal"),
+            ("Orders", "swap_horiz", "trading.order"),
+            ("Fills", "check_circle", "trading.fill"),
+            ("Positions", "trending_up", "positions.position"),
+        ),
+    ),
+    (
+        "Who trades",
+        (
+            ("Agents", "smart_toy", "agents.agent"),
+            ("Deployments", "account_balance_wallet", "agents.deployment"),
+            ("Accounts", "person", "agents.ctaccount"),
+            ("Subscriptions", "rss_feed", "agents.subscription"),
+            ("Safes", "lock", "trading.safeplan"),
+        ),
+    ),
+    (
+        "Money",
+        (
+            ("Ledger", "menu_book", "trading.ledgerentry"),
+            ("Balances", "balance", "trading.ledgerbalance"),
+            ("On chain", "token", "trading.chaintransaction"),
+            ("Daily figures", "calendar_month", "positions.pnlsnapshot"),
+            ("Losses carried", "undo", "positions.profitmark"),
+        ),
+    ),
+    (
+        "Safety",
+        (
+            ("Gates", "door_front", "trading.gate"),
+            ("Approvals", "how_to_reg", "trading.approval"),
+            ("Kill switch", "emergency_home", "trading.killswitch"),
+            ("Refused posts", "block", "signals_app.rejectedpost"),
+        ),
+    ),
+    (
+        "The machine",
+        (
+            ("Runs", "play_circle", "pipeline.pipelinerun"),
+            ("Stage runs", "footprint", "pipeline.stagerun"),
+            ("Schedule", "schedule", "django_celery_beat.periodictask"),
+            ("Canaries", "pets", "pipeline.canarymark"),
+            ("Releases", "deployed_code", "pipeline.release"),
+            ("Model calls", "psychology", "llm.llmtrace"),
+            ("Knowledge", "menu_book", "knowledge.document"),
+            ("Events", "list_alt", "events.event"),
+            ("Quotes", "sell", "market.quote"),
+            ("Candles", "candlestick_chart", "market.candle"),
+            ("Refused prices", "money_off", "market.refusedquote"),
+            ("Price rules", "notifications", "market.pricerule"),
+            ("Deliveries", "mark_email_read", "market.ruledelivery"),
+            ("Alerts", "campaign", "notify.alert"),
+        ),
+    ),
+    (
+        "Paper exchange",
+        (
+            ("Orders", "receipt", "trading.paperorder"),
+            ("Fills", "done_all", "trading.paperfill"),
+            ("Balances", "savings", "trading.paperbalance"),
+        ),
+    ),
+    (
+        "People",
+        (
+            ("Users", "group", "auth.user"),
+            ("Groups", "groups", "auth.group"),
+            ("API keys", "key", "console.apikey"),
+        ),
+    ),
+)
+"""Heading -> (title, icon, model) of each list: the way of a trade first."""
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The sidebar: the lists that this person may see."""
+    index = {"title": "At a glance", "icon": "dashboard", "link": reverse("admin:index")}
+    made: list[dict[str, Any]] = []
+    for heading, rows in MENU:
+        items = [index] if not made else []
+        items += [item for title, icon, model in rows if (item := _item(request, title, icon, model))]
+        if items:
+            made.append({"title": heading, "separator": bool(made), "items": items})
+    return made
+
+
+def _item(request: HttpRequest, title: str, icon: str, model: str) -> dict[str, Any] | None:
+    app, name = model.split(".")
+    if not request.user.has_perm(f"{app}.view_{name}"):
+        return None
+    try:
+        link = reverse(f"admin:{app}_{name}_changelist")
+    except NoReverseMatch:  # that app brings no admin
+        return None
+    return {"title": title, "icon": icon, "link": link}
+
+
+def environment(request: HttpRequest) -> list[str]:
+    """The profile in force, as a label in the header."""
+    name = profile() or "local"
+    return [name, "warning" if name == "production" else "info"]
+
+
+def latched(request: HttpRequest) -> dict[str, Any]:
+    """The kill switch, for the header of every page; nothing for a stranger on the login page."""
+    from trading import gate  # settings import this module before there are any models
+
+    return {"kill_level": gate.kill_level() if request.user.is_authenticated else ""}
+
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Maxxit",
+    "SITE_HEADER": "Maxxit",
+    "SITE_SUBHEADER": "posts in, positions out",
+    "SITE_SYMBOL": "water",
+    "SITE_URL": "/",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("web/icon.svg")}
+    ],
+    "SHOW_BACK_BUTTON": True,
+    "ENVIRONMENT": "maxxit.web.unfold.environment",
+    "GLOBAL_CALLBACK": "maxxit.web.unfold.latched",
+    "DASHBOARD_CALLBACK": "maxxit.web.pages.admin_index",
+    "STYLES": [lambda request: static("web/admin.css")],
+    "BORDER_RADIUS": "6px",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.7% .013 236.62)",
+            "100": "oklch(95.1% .026 236.824)",
+            "200": "oklch(90.1% .058 230.902)",
+            "300": "oklch(82.8% .111 230.318)",
+            "400": "oklch(74.6% .16 232.661)",
+            "500": "oklch(68.5% .169 237.323)",
+            "600": "oklch(55% .158 241.966)",
+            "700": "oklch(50% .134 242.749)",
+            "800": "oklch(44.3% .11 240.79)",
+            "900": "oklch(39.1% .09 240.876)",
+            "950": "oklch(29.3% .066 243.157)",
+        }
+    },
+    "SIDEBAR": {
+        "show_search": True,
+        "show_all_applications": False,
+        "navigation": "maxxit.web.unfold.navigation",
+    },
+}

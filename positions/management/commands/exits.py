@@ -1,0 +1,102 @@
+"""`manage.py exits on|off|status|run|watch`: the master switch of the exits, and a sweep by hand."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.management.base import CommandParser
+from django.db.models import Count
+
+from maxxit.core.commands import OpsCommand, by_option, clock_text, duration, operator
+from maxxit.core.money import plain
+from positions.exits import pauses, sweep
+from positions.models import Position
+from trading.policy import Exits, policy
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = "Watch the exits or pause them, see the presets, or sweep by hand. Times are UTC."
+    subcommands = {
+        "on": "act on stops and targets again, at once",
+        "off": "act on no stop and no target until `exits on --reason …`; flatten and closing by hand go on",
+        "status": "whether exits are watched, what waits, and the presets of config/risk.yaml",
+        "run": "one sweep now, in this process, besides those of the workers",
+        "watch": "a sweep every so many seconds until Ctrl-C",
+    }
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """Why, for the switch; how often, for the watch."""
+        if action in ("on", "off"):
+            parser.add_argument("--reason", required=True, help="why; it is written down")
+            by_option(parser)
+        if action == "watch":
+            parser.add_argument(
+                "--interval", type=duration, default=60, help="seconds between sweeps (default 60)"
+            )
+
+    def run(self, **options: Any) -> Any:
+        """Whichever was asked for."""
+        return getattr(self, f"_{options['action']}")(options)
+
+    def _on(self, options: dict[str, Any]) -> Any:
+        changed = pauses.resume(by=operator(options["by"]), reason=options["reason"])
+        self.say("exits are watched again" if changed else "exits were watched already", "SUCCESS")
+        return {"watched": True, "changed": changed}
+
+    def _off(self, options: dict[str, Any]) -> Any:
+        made = pauses.pause(by=operator(options["by"]), reason=options["reason"])
+        self.say(
+            f"no stop and no target is acted on ({made.reason}); back with `manage.py exits on --reason …`",
+            "ERROR",
+        )
+        return {"watched": False, "id": made.pk}
+
+    def _status(self, options: dict[str, Any]) -> Any:
+        standing = pauses.standing()
+        if standing:
+            self.say(f"{standing}: {standing.reason}", "ERROR")
+        else:
+            self.say("exits are watched", "SUCCESS")
+        states = dict(
+            Position.objects.exclude(state="closed").order_by().values_list("state").annotate(Count("pk"))
+        )
+        self.say(f"open {states.get('open', 0)}, closing {states.get('closing', 0)}")
+        self.say()
+        presets = {name: _words(rules) for name, rules in policy().exits.items()}
+        self.table(
+            ("preset", *next(iter(presets.values()))),
+            [(name, *told.values()) for name, told in presets.items()],
+        )
+        return {"watched": standing is None, "positions": states, "presets": presets}
+
+    def _run(self, options: dict[str, Any]) -> Any:
+        leaving = sweep.sweep()
+        self.say(f"{leaving} positions leave")
+        return {"leaving": leaving}
+
+    def _watch(self, options: dict[str, Any]) -> Any:
+        total = 0
+        try:
+            while True:
+                total += (leaving := sweep.sweep())
+                self.say(f"{clock_text(datetime.now(UTC))}  {leaving} positions leave")
+                time.sleep(options["interval"])
+        except KeyboardInterrupt:
+            self.say()
+        return {"leaving": total}
+
+
+def _words(rules: Exits) -> dict[str, str]:
+    """A preset with its units."""
+    told = rules.model_dump()
+    minutes = told.pop("max_holding_minutes")
+    return {
+        name.removesuffix("_pct"): f"{plain(value)} %"
+        if value
+        else "signal's"
+        if name[:4] in ("take", "stop")
+        else ""
+        for name, value in told.items()
+    } | {"longest": f"{minutes} min"}

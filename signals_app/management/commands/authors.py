@@ -1,0 +1,160 @@
+"""`manage.py authors backtest|update`: what each account's calls would have made, and how much its word weighs."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from maxxit.core import clock
+from maxxit.core.commands import OpsCommand
+from maxxit.core.errors import Misconfigured
+from signals_app.authors import plots
+from signals_app.authors import record as records
+from signals_app.authors.measure import HEADLINE, Record, measure, pooled
+from signals_app.authors.statistics import Estimate
+from signals_app.inputs import Inputs, check_folder, read_inputs, wrong_input
+from signals_app.policy import policy
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = "What each account's calls would have made: returns, intervals, impact factors."
+    subcommands = {
+        "backtest": "from a file of posts and a folder of candles; nothing is written, no database is needed",
+        "update": "from the database; writes today's impact factor of every account",
+    }
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """The inputs of a backtest."""
+        if action != "backtest":
+            return
+        parser.add_argument(
+            "--posts", type=Path, required=True, help="JSON lines: id, username, created_at, text"
+        )
+        parser.add_argument(
+            "--candles", type=Path, required=True, help="folder of candles-<SYMBOL>-USD-5m.csv[.gz]"
+        )
+        parser.add_argument("--from", dest="start", help="first day or moment of posts, UTC")
+        parser.add_argument(
+            "--to", dest="end", help="last day (included) or moment of posts and of bars, UTC"
+        )
+        parser.add_argument(
+            "--provider",
+            default="rules",
+            help="who reads the posts: rules (the default) or a name of config/llm.yaml",
+        )
+        parser.add_argument("--delay-minutes", type=int, help="from the writing of a post until we hold it")
+        parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write the plots there (PNG)")
+
+    def run(self, **options: Any) -> Any:
+        """Do it."""
+        if options["action"] == "update":
+            changed = records.update(policy().authors)
+            self.say(f"{changed} impact factors changed")
+            return {"changed": changed}
+        return self._backtest(options)
+
+    def _backtest(self, options: dict[str, Any]) -> dict[str, Any]:
+        with wrong_input():
+            start, end = self._span(options)
+            check_folder(options["plot"])
+            inputs = read_inputs(options["posts"], options["candles"], start, end)
+        self._read(inputs)
+        rules = policy().authors
+        given = options["delay_minutes"]
+        delay = timedelta(minutes=rules.ingest_delay_minutes if given is None else given)
+        posts = records.once(inputs.posts)
+        series = {symbol: records.series(bars) for symbol, bars in inputs.bars.items()}
+        if end:
+            series = {token: bars.known_by(int(end.timestamp())) for token, bars in series.items()}
+        calls = records.read_calls(posts, options["provider"], delay, series)
+        by = records.measured_by(rules)
+        found = measure(calls, series, by)
+        together = pooled(calls, series, by)
+        if options["plot"]:
+            for path in plots.draw(found, together, options["plot"]):
+                self.say(f"wrote {path}")
+        self._show(found)
+        voices = sorted({post.username for post in posts})
+        silent = sorted(set(voices) - {one.author for one in found})
+        self.say(
+            f"{len(posts):,} posts of {len(voices)} accounts, {len(calls)} calls; none by: {', '.join(silent)}"
+        )
+        return {
+            "posts": len(posts),
+            "accounts": len(voices),
+            "calls": len(calls),
+            "inputs": inputs.as_json(),
+            "without_calls": silent,
+            "authors": [records.as_json(one) for one in found],
+            "all": {plots.spoken(horizon): records.figures_json(one) for horizon, one in together.items()},
+        }
+
+    def _span(self, options: dict[str, Any]) -> tuple[datetime | None, datetime | None]:
+        if not options["posts"].is_file() or not options["candles"].is_dir():
+            raise Misconfigured(
+                f"--posts {options['posts']} must be a file, --candles {options['candles']} a folder"
+            )
+        try:
+            start = clock.day(options["start"]) if options["start"] else None
+            end = clock.day(options["end"], after=True) if options["end"] else None
+        except ValueError as error:
+            raise Misconfigured(f"--from and --to take a date or an ISO time: {error}") from error
+        if start and end and start >= end:
+            raise Misconfigured(f"--from {options['start']} is not before --to {options['end']}")
+        return start, end
+
+    def _read(self, inputs: Inputs) -> None:
+        """What was refused, and what to doubt."""
+        for reason, times in inputs.refused.most_common():
+            self.say(f"refused: {times:,} × {reason}", "WARNING")
+        for place in inputs.refused_at:
+            self.say(f"  {place}")
+        for warning in inputs.warnings:
+            self.say(f"warning: {warning}", "WARNING")
+
+    def _show(self, found: list[Record]) -> None:
+        heads = (
+            "author",
+            "calls",
+            "hit",
+            "95 %",
+            "mean %",
+            "95 %",
+            "excess %",
+            "95 %",
+            "q",
+            "impact",
+            "of",
+            "pumps",
+        )
+        self.table(heads, (_row(one) for one in sorted(found, key=lambda one: (-one.calls, one.author))))
+        self.say(
+            f"hit, mean and excess: held for at most {plots.spoken(HEADLINE)}, after costs; excess: minus the tide"
+        )
+
+
+def _row(one: Record) -> list[str]:
+    figures = one.horizons.get(HEADLINE)
+    q_value = "–" if one.q_value is None else f"{one.q_value:.2f}"
+    tail = [
+        q_value,
+        f"{one.impact_factor:.3f}",
+        str(one.impact_calls),
+        f"{one.pumps}{' !' if one.pump_flag else ''}",
+    ]
+    if figures is None:
+        return [one.author, str(one.calls), *["–"] * 6, *tail]
+    hit = figures.hit_rate
+    shown = [f"{hit.mean:.0%}", _span_of(hit, 100, 0)]
+    for estimate in (figures.mean, figures.excess):
+        shown += [f"{estimate.mean:+.2f}", _span_of(estimate, 1, 2)]
+    return [one.author, str(one.calls), *shown, *tail]
+
+
+def _span_of(found: Estimate, scale: int, digits: int) -> str:
+    if found.low is None or found.high is None:
+        return "too few days"
+    return f"{found.low * scale:.{digits}f} … {found.high * scale:.{digits}f}"

@@ -1,0 +1,94 @@
+"""`manage.py import-posts FILE…`: posts of other tools as JSON lines, for replay, backtests and the source `jsonl`."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from maxxit.core.commands import OpsCommand
+from maxxit.core.errors import Misconfigured
+from maxxit.core.files import head
+from signals_app.importers import IMPORTERS
+from signals_app.importers.base import read
+from signals_app.sources.base import RawPost, Refused
+
+SHOWN = 10
+"""Refused entries that are named one by one."""
+
+
+class Command(OpsCommand):
+    """Read, check, write."""
+
+    help = "Import posts of an X archive, twscrape, snscrape, Apify, CSV or JSON files."
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """Files, author, format and where to."""
+        parser.add_argument("files", nargs="+", type=Path, help="also .gz or .zip")
+        parser.add_argument(
+            "--username", default="", help="the author, where a file names none (an X archive)"
+        )
+        parser.add_argument(
+            "--format",
+            default="",
+            help=f"{', '.join(sorted(IMPORTERS))} (default: told by the file's first lines)",
+        )
+        parser.add_argument("--out", type=Path, required=True, help="JSON-lines file to write")
+
+    def run(self, **options: Any) -> Any:
+        """Import. Refused entries are named and counted; without one post nothing is written and the exit code is 1."""
+        files: Sequence[Path] = options["files"]
+        if missing := [str(path) for path in files if not path.is_file()]:
+            raise Misconfigured(f"no such file: {', '.join(missing)}")
+        posts: dict[str, RawPost] = {}
+        refused: list[Refused] = []
+        repeated = 0
+        for path in files:
+            name = options["format"] or format_of(path)
+            for found in read(IMPORTERS.open(name), path, options["username"].lstrip("@")):
+                if isinstance(found, Refused):
+                    refused.append(found)
+                elif found.post_id in posts:
+                    repeated += 1
+                else:
+                    posts[found.post_id] = found
+            self.say(f"{path.name}: {name}")
+        for one in refused[:SHOWN]:
+            self.say(f"refused {one.place}: {one.reason}", "WARNING")
+        if not posts:
+            why = f"{refused[0].place}: {refused[0].reason}" if refused else "there is none in it"
+            raise Misconfigured(f"no usable post in {', '.join(map(str, files))}; {why}")
+        written = sorted(posts.values(), key=lambda post: (post.posted_at, len(post.post_id), post.post_id))
+        _write(options["out"], written)
+        authors = sorted({post.username for post in written}, key=str.lower)
+        self.say(
+            f"{len(written):,} posts of {len(authors)} authors in {options['out']}; {len(refused):,} refused, "
+            f"{repeated:,} repeated"
+        )
+        return {
+            "posts": len(written), "authors": authors, "refused": len(refused), "repeated": repeated,
+            "reasons": Counter(one.reason for one in refused), "out": str(options["out"]),
+        }  # fmt: skip
+
+
+def format_of(path: Path) -> str:
+    """The first format that a file's first lines fit. Raises `Misconfigured` with the known ones."""
+    begins = head(path)
+    for name in IMPORTERS:
+        if IMPORTERS.open(name).sniff(begins):
+            return name
+    raise Misconfigured(
+        f"{path}: its format is not recognised: give --format, one of {', '.join(sorted(IMPORTERS))}"
+    )
+
+
+def _write(path: Path, posts: Sequence[RawPost]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as out:
+        for post in posts:
+            line = {
+                "id": post.post_id, "username": post.username, "created_at": post.posted_at.isoformat(),
+                "text": post.text,
+            }  # fmt: skip
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -1,0 +1,37 @@
+"""The reader without a model: deterministic, offline. Used where the config says `rules`, never as a fallback."""
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from maxxit.core.errors import Misconfigured
+from maxxit.llm.providers.base import Answer, Request
+from signals_app.reading.rules.read import VERSION, Reader
+
+
+class Rules:
+    """Reads `request.data["posts"]` by `signals_app.reading.rules`; the prose of the prompt does not matter to it."""
+
+    def __init__(
+        self, *, name: str = "rules", model: str = "", base_url: str = "", key: str = "", **_: float
+    ) -> None:
+        self.name, self.model, self.base_url = name, model or VERSION, base_url
+        self.parameters: Mapping[str, Any] = {}
+
+    def complete(self, request: Request) -> Answer:
+        """Read every post. Raises `Misconfigured` for a purpose that is not about posts."""
+        if "posts" not in request.data or "tokens" not in request.data:
+            raise Misconfigured(
+                f"config/llm.yaml: the provider rules reads posts only, not {request.purpose!r}"
+            )
+        reader = Reader.of(request.data["tokens"])
+        readings = [
+            reader.read(str(post["text"]), _prices(post)).as_json(str(post["post_id"]))
+            for post in request.data["posts"]
+        ]
+        return Answer(json.dumps({"readings": readings}, ensure_ascii=False), self.model, None, None)
+
+
+def _prices(post: Mapping[str, Any]) -> dict[str, Decimal]:
+    return {symbol: Decimal(price) for symbol, price in post.get("prices", {}).items()}

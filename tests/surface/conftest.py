@@ -1,0 +1,249 @@
+"""Two tenants and a member of staff, each with rows of a whole trade."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+
+from agents.models import Agent, Deployment
+from maxxit.access.auth import create_key
+from maxxit.access.models import LoginAttempts
+from maxxit.core import clock
+from maxxit.events import wake
+from maxxit.events.record import record
+from maxxit.llm.models import LlmTrace
+from maxxit.market.models import (
+    BackfillMark,
+    MarketSnapshot,
+    PriceRule,
+    RefusedQuote,
+    RuleDelivery,
+    RuleMatch,
+    SourceQuote,
+)
+from maxxit.notify import alerts
+from maxxit.pipeline import release
+from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
+from maxxit.pipeline.stages import QUEUES
+from maxxit.pipeline.sync import sync_schedule
+from positions.exits import pauses
+from positions.models import BestPnl, PnlSnapshot, Position, ProfitMark, UnreadAccount
+from signals_app.models import CtPost, RejectedPost, Signal
+from tests import builders
+from trading import gate, ledger
+from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signer
+from trading.limits_in_force import risk_limits
+from trading.models import Fill, Order, PaperFill, PaperOrder
+from trading.venues.safe import verify
+from trading.venues.safe.contract import module as m
+
+
+@pytest.fixture(autouse=True)
+def quiet(settings: Any) -> Iterator[set[str]]:
+    """No wake leaves the test; no count of another test is left in the cache; a password costs no time."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    cache.clear()
+    with wake.collected() as names:
+        yield names
+
+
+@dataclass
+class Trade:
+    """Every row of one tenant's closed trade, and one order that was blocked."""
+
+    owner: User | None
+    agent: Agent
+    deployment: Deployment
+    post: CtPost
+    signal: Signal
+    entry: Order
+    exit: Order
+    blocked: Order
+    fill: Fill
+    position: Position
+    open_position: Position
+    trace: LlmTrace
+
+
+def trade(owner: User | None = None, *, symbol: str = "ETH") -> Trade:
+    """Build it."""
+    agent = builders.agent(owner=owner)
+    deployment = builders.deployment(agent, owner=owner)
+    voice = builders.account(agent)
+    post = builders.candidate(voice, outcome="traded", reasoning="says buy")
+    signal = builders.signal(agent, correlation_id=post.correlation_id, state="executed", token=symbol)
+    signal.risk_model = {"evidence": {"tweet": 0.7}, "weights": {"tweet": 100}}
+    signal.save()
+    signal.posts.set([post])
+    done: dict[str, Any] = {"state": "filled", "quantity": Decimal("0.4"), "filled_quantity": Decimal("0.4")}
+    entry_price: dict[str, Any] = {"average_price": Decimal(2000), "notional_usd": Decimal(800)}
+    entry = builders.order(deployment, by=signal, booked_quantity=Decimal("0.4"), **done, **entry_price)
+    leave: dict[str, Any] = {"purpose": "close", "side": "sell", "exit_reason": "take_profit"}
+    exit_ = builders.order(deployment, by=signal, average_price=Decimal(2100), **done, **leave)
+    fill = _fill(entry, "800")
+    _fill(exit_, "840")
+    position = Position.objects.create(
+        deployment=deployment, signal=signal, entry_order=entry, exit_order=exit_, symbol=symbol, side="long",
+        state="closed", quantity=Decimal("0.4"), closed_quantity=Decimal("0.4"), entry_price=Decimal(2000),
+        exit_price=Decimal(2100), stop_loss=Decimal(1880), take_profit=Decimal(2100), exit_reason="take_profit",
+        opened_at=timezone.now() - timedelta(hours=1), closed_at=timezone.now(), realised_pnl=Decimal("38.16"),
+        fees=Decimal("1.84"), correlation_id=post.correlation_id,
+    )  # fmt: skip
+    record("position.closed", position, why="take_profit")
+    record("order.planned", entry)
+    later = builders.signal(agent, token=symbol, state="skipped", reason="cooldown")
+    verdict = {"reason": "cooldown", "measured": "10 s", "limit": "900 s"}
+    blocked = builders.order(deployment, by=later, state="blocked", reason="cooldown", verdict=verdict)
+    open_position = builders.position(deployment, by=builders.signal(agent, token=symbol), symbol=symbol)
+    trace = LlmTrace.objects.create(
+        ts=timezone.now(), correlation_id=post.correlation_id, correlation_ids=[post.correlation_id],
+        purpose="classify", provider="rules", model="rules-2", latency_ms=3, status="ok",
+        request={"prompt": "what does it say"}, response={"answer": "buy"}, prompt_sha256="", schema_sha256="",
+        request_sha256="",
+    )  # fmt: skip
+    PnlSnapshot.objects.create(
+        deployment=deployment, day=timezone.now().date(), equity=Decimal(10_038), realised_pnl=Decimal("38.16"),
+        unrealised_pnl=Decimal(0),
+    )  # fmt: skip
+    ProfitMark.objects.create(deployment=deployment)
+    return Trade(
+        owner, agent, deployment, post, signal, entry, exit_, blocked, fill, position, open_position, trace
+    )
+
+
+def _fill(order: Order, cash: str) -> Fill:
+    quantity = order.filled_quantity
+    made = Fill.objects.create(
+        order=order, venue_fill_id=f"v{order.pk}", quantity=quantity, price=Decimal(cash) / quantity,
+        cash=Decimal(cash), fee=Decimal("0.8"), at=timezone.now(),
+    )  # fmt: skip
+    ledger.book_fill(order, made)
+    return made
+
+
+def machine() -> None:
+    """Runs, proof of life, a schedule, an open gate, a price; and one of each row that nobody wants."""
+    sync_schedule()
+    run = PipelineRun.objects.create(cause="command", started_at=timezone.now(), root_task_id="root-task-1")
+    for name in ("ingest", "classify"):
+        StageRun.objects.create(
+            run=run, stage=name, task_id=f"task-{name}", worker="general@maxxit", started_at=timezone.now(),
+            duration_ms=12, counted_in=3, counted_out=2,
+        )  # fmt: skip
+    alive()
+    builders.open_gate()
+    builders.price("ETH", "2050")
+    builders.hourly_bars("ETH", builders.calm(bars=3), until=timezone.now())
+    RejectedPost.objects.create(
+        source="jsonl", place="posts.jsonl:7", reason="no text", raw="{}", seen_at=timezone.now()
+    )
+    risk_limits()
+    LoginAttempts.objects.create(subject="account:carol", failures=1, last_at=timezone.now())
+    signer = Signer.objects.create(chain_id=31337, address="0x" + "1" * 40, next_nonce=1)
+    sent = ChainTransaction.objects.create(
+        idempotency_key="mx-chain-1", chain_id=31337, signer=signer, nonce=0, state="broadcast",
+        deadline=timezone.now(), created_at=timezone.now(), terms={"safe": "0x" + "2" * 40},
+    )  # fmt: skip
+    someone = "0x" + "4" * 40
+    terms = m.Policy(
+        executor=someone, guardian=someone, fee_receiver=someone, profit_receiver=someone, profit_share_bps=2000,
+        trade_fee=200_000, min_trade=10**7, max_trade=10**9, daily_notional=10**10, trades_per_day=24, cooldown=1,
+        slippage_bps=100, loss_budget=50_000_000, total_loss_budget=500_000_000,
+    )  # fmt: skip
+    SafePlan.objects.create(
+        chain_id=31337, safe="0x" + "2" * 40, module=someone, created_at=timezone.now(),
+        **verify.as_plan(terms, [m.TokenRule(someone, someone, 3000, 3600)]),
+    )  # fmt: skip
+    ChainAttempt.objects.create(
+        transaction=sent,
+        number=1,
+        hash="0x" + "3" * 64,
+        raw="0x00",
+        max_fee=1,
+        tip=1,
+        created_at=timezone.now(),
+    )
+    paper = PaperOrder.objects.create(
+        client_order_id="mx-1",
+        account="paper:1",
+        symbol="ETH",
+        side="buy",
+        quantity=1,
+        accepted_at=timezone.now(),
+    )
+    PaperFill.objects.create(order=paper, quantity=1, price=2000, cash=2000, fee=2, at=timezone.now())
+    gate.kill("no_entries", by="test", reason="drill")
+    gate.release(by="test", reason="over")
+    pauses.pause(by="test", reason="drill")
+    pauses.resume(by="test", reason="over")
+    PeriodicTask.objects.filter(name="quotes").update(last_run_at=timezone.now())
+
+
+def prices(user: User) -> None:
+    """What sources said, what was refused, and a user's rule that matched."""
+    now = timezone.now()
+    SourceQuote.objects.create(symbol="ETH", source="a", price=2050, at=now, received_at=now)
+    RefusedQuote.objects.create(
+        symbol="ETH", source="b", reason="stale", hour=now, price="1", first_at=now, last_at=now
+    )
+    MarketSnapshot.objects.create(
+        symbol="ETH", window_start=now, until=now, terms="60 min x 60", figures={"rsi": 50}, made_at=now
+    )
+    BackfillMark.objects.create(feed="a", symbol="ETH", begins=now, ends=now, done_until=now)
+    rule = PriceRule.objects.create(user=user, symbols=["ETH"], condition="gt", threshold=2000)
+    match = RuleMatch.objects.create(rule=rule, symbol="ETH", price=2050, value=2050, at=now, bucket=now)
+    RuleDelivery.objects.create(
+        match=match, rule=rule, user=user, symbol="ETH", channel="inbox", bucket=now, at=now
+    )
+
+
+def alive() -> None:
+    """Every queue has signed just now."""
+    release.declare()
+    for queue in QUEUES:
+        CanaryMark.objects.update_or_create(
+            queue=queue, defaults={"worker": "general@maxxit", "signed_at": timezone.now()}
+        )
+
+
+@dataclass
+class World:
+    """Who is there, with what."""
+
+    staff: User
+    alice: User
+    bob: User
+    of_alice: Trade
+    of_bob: Trade
+
+    def logged_in(self, who: User | None) -> Client:
+        """A browser."""
+        browser = Client()
+        if who is not None:
+            browser.force_login(who)
+        return browser
+
+    def key(self, who: User, *scopes: str) -> dict[str, Any]:
+        """Headers with a key of theirs."""
+        return {"x-api-key": create_key(who, "test", scopes or ["read"], by="test")}
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    """Two tenants with a trade each, staff, and a machine that runs."""
+    machine()
+    staff = User.objects.create_superuser("root", password="not a secret at all 1")
+    alice, bob = (User.objects.create_user(name, password="nor is this one 2") for name in ("alice", "bob"))
+    prices(alice)
+    alerts.write()
+    UnreadAccount.objects.create(venue="safe", account="0xA", since=clock.now())
+    BestPnl.objects.get_or_create(account="0xA", defaults={"pnl": 5})
+    return World(staff, alice, bob, trade(alice), trade(bob))

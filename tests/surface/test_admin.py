@@ -1,0 +1,306 @@
+"""The admin: every list with rows, in a number of queries that does not grow; and every action."""
+
+from decimal import Decimal
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from agents.states import AgentState
+from maxxit.access.models import ApiKey
+from maxxit.core import clock
+from maxxit.events.models import Event
+from maxxit.pipeline.models import PipelineRun
+from positions.models import Position
+from tests import builders
+from tests.surface.conftest import World, trade
+from trading import gate
+from trading.chain.models import SafePlan
+from trading.models import Gate, KillSwitch
+
+OURS = ("agents", "signals_app", "trading", "positions", "events", "pipeline", "market", "console")
+MODELS = sorted(
+    (model for model in admin.site._registry if model._meta.app_label in OURS),
+    key=lambda one: one._meta.label,
+)
+READ_ONLY = {
+    "trading.order", "trading.fill", "trading.ledgerentry", "trading.ledgerbalance", "events.event",
+    "trading.paperorder", "trading.paperfill", "trading.paperbalance", "pipeline.pipelinerun", "pipeline.stagerun",
+    "market.quote", "market.candle", "positions.position", "signals_app.ctpost", "signals_app.signal",
+    "trading.chaintransaction", "trading.gate", "trading.approval", "trading.killswitch", "console.apikey",
+    "trading.safeplan",
+}  # fmt: skip
+
+
+def _list_url(model: type) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")  # type: ignore[attr-defined]
+
+
+def test_every_model_of_the_river_has_an_admin() -> None:
+    """The chain's own machinery has no page but its transactions and Safes: a signer is nothing to click on."""
+    missing = {
+        model._meta.label
+        for label in OURS
+        for model in apps.get_app_config(label).get_models()
+        # Django's admin cannot show a model with a composite key
+        if model not in admin.site._registry and len(model._meta.pk_fields) == 1
+    }
+    unseen = {f"trading.{name}" for name in ("ChainAttempt", "ChainScan", "Signer")}
+    assert missing - unseen == set()
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_lists_and_pages_show_rows_in_a_steady_number_of_queries(world: World, model: type) -> None:
+    world.key(world.alice)
+    browser = world.logged_in(world.staff)
+    browser.get(_list_url(model))  # warms what is cached for the life of the process
+    with CaptureQueriesContext(connection) as few:
+        answer = browser.get(_list_url(model))
+    assert answer.status_code == 200
+    assert answer.context["cl"].result_count > 0, "the test's world has no such row"
+    row = model._default_manager.first()  # type: ignore[attr-defined]
+    name = _list_url(model).replace("changelist", "")
+    assert browser.get(f"{name}{row.pk}/change/").status_code == 200
+    for _ in range(3):
+        trade(world.alice)
+    with CaptureQueriesContext(connection) as many:
+        browser.get(_list_url(model))
+    assert len(many) <= len(few) + 1, [query["sql"][:120] for query in many.captured_queries]
+
+
+def test_a_safe_s_page_shows_the_permission_card(world: World) -> None:
+    plan = SafePlan.objects.get()
+    page = world.logged_in(world.staff).get(f"/admin/trading/safeplan/{plan.pk}/change/").content.decode()
+    assert "The module CANNOT" in page
+    assert "in any 24 hours: 50.00 USDC" in page
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_every_list_can_be_searched(world: World, model: type) -> None:
+    browser = world.logged_in(world.staff)
+    for term in ("ETH", "17", str(world.of_alice.post.correlation_id), "%_'"):
+        answer = browser.get(_list_url(model), {"q": term})
+        assert answer.status_code == 200, term
+
+
+def test_a_correlation_id_finds_its_rows_everywhere(world: World) -> None:
+    browser, corr = world.logged_in(world.staff), str(world.of_alice.post.correlation_id)
+    for label, count in (("signals_app_ctpost", 1), ("signals_app_signal", 1), ("trading_order", 2),
+                         ("trading_fill", 2), ("positions_position", 1), ("trading_ledgerentry", 12)):  # fmt: skip
+        answer = browser.get(reverse(f"admin:{label}_changelist"), {"q": corr})
+        assert answer.context["cl"].result_count == count, label
+
+
+@pytest.mark.parametrize("label", sorted(READ_ONLY))
+def test_books_cannot_be_written(world: World, label: str) -> None:
+    world.key(world.alice)
+    browser, name = world.logged_in(world.staff), label.replace(".", "_")
+    model = next(one for one in admin.site._registry if one._meta.label_lower == label)
+    row = model._default_manager.first()
+    assert row is not None
+    assert browser.get(reverse(f"admin:{name}_add")).status_code == 403
+    assert browser.post(reverse(f"admin:{name}_change", args=[row.pk]), {}).status_code == 403
+    assert browser.post(reverse(f"admin:{name}_delete", args=[row.pk]), {"post": "yes"}).status_code == 403
+
+
+def _act(world: World, name: str, action: str, *ids: object) -> None:
+    chosen = {"action": action, "_selected_action": [str(one) for one in ids], "index": 0}
+    answer = world.logged_in(world.staff).post(reverse(f"admin:{name}_changelist"), chosen)
+    assert answer.status_code == 302, answer.content[:500]
+
+
+def test_pausing_and_activating_goes_by_the_state_table(world: World) -> None:
+    agent = world.of_alice.agent
+    _act(world, "agents_agent", "pause", agent.pk)
+    agent.refresh_from_db()
+    assert agent.state == AgentState.PAUSED
+    assert Event.objects.filter(name="agent.paused", data__by="root").count() == 1
+    _act(world, "agents_agent", "pause", agent.pk)  # not a move: says so and changes nothing
+    assert Event.objects.filter(name="agent.paused").count() == 1
+    _act(world, "agents_agent", "activate", agent.pk)
+    _act(world, "agents_deployment", "pause", world.of_alice.deployment.pk)
+    assert LogEntry.objects.filter(user=world.staff).count() == 3
+
+
+def test_closing_a_position_writes_its_closing_order(world: World) -> None:
+    position = world.of_alice.open_position
+    _act(world, "positions_position", "close", position.pk, world.of_alice.position.pk)
+    position.refresh_from_db()
+    assert (position.state, position.exit_reason) == ("closing", "manual")
+    assert position.exit_order is not None
+    assert position.exit_order.state == "planned"
+    assert LogEntry.objects.get().object_id == str(position.pk)
+
+
+def test_a_position_is_closed_from_its_page_only_by_a_post(world: World) -> None:
+    browser = world.logged_in(world.staff)
+    url = reverse("admin:positions_position_close_one", args=[world.of_alice.open_position.pk])
+    assert browser.get(url).status_code == 200
+    assert Position.objects.get(pk=world.of_alice.open_position.pk).state == "open"
+    assert browser.post(url, {"_form_submitted": "True"}).headers["HX-Redirect"]
+    assert Position.objects.get(pk=world.of_alice.open_position.pk).state == "closing"
+
+
+def test_a_gate_is_closed_in_the_browser_with_a_reason_and_only_paper_is_opened_there(world: World) -> None:
+    browser, paper = world.logged_in(world.staff), Gate.objects.get(venue="paper")
+    url = reverse("admin:trading_gate_close_gate", args=[paper.pk])
+    sent = {"_form_submitted": "True", "reason": "odd fills"}
+    browser.post(url, sent | {"reason": ""})
+    assert gate.open_venues() == ["paper"]
+    assert browser.post(url, sent).headers["HX-Redirect"]
+    assert gate.open_venues() == []
+    paper.refresh_from_db()
+    assert (paper.dry_run, paper.changed_by, paper.reason) == (True, "root", "odd fills")
+    browser.post(reverse("admin:trading_gate_open_gate", args=[paper.pk]), sent | {"reason": "all clear"})
+    assert gate.open_venues() == ["paper"]
+    real = gate.set_dry_run("safe", True, by="test", reason="test")
+    answer = browser.post(reverse("admin:trading_gate_open_gate", args=[real.pk]), sent)
+    assert answer.status_code == 403
+    assert Gate.objects.get(venue="safe").dry_run
+    assert LogEntry.objects.count() == 2
+
+
+def test_quarantined_rows_are_requeued(world: World) -> None:
+    post = builders.post(world.of_alice.post.account, state="quarantined", attempts=3)
+    order = builders.order(world.of_alice.deployment, attempts=3, last_error="Traceback\nValueError: bad")
+    _act(world, "signals_app_ctpost", "requeue", post.pk, world.of_alice.post.pk)
+    _act(world, "trading_order", "redrive", order.pk, world.of_alice.entry.pk)
+    post.refresh_from_db()
+    order.refresh_from_db()
+    assert (post.state, post.attempts, order.attempts) == ("new", 0, 0)
+    assert LogEntry.objects.count() == 2
+
+
+def test_the_chain_and_a_stage_start_only_by_a_post(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    def chain_now(cause: str, by: str) -> PipelineRun:
+        started.append(cause)
+        return PipelineRun(pk=1)
+
+    def stage_now(name: str, by: str) -> str:
+        started.append(name)
+        return "task-9"
+
+    monkeypatch.setattr("maxxit.pipeline.admin.chain_now", chain_now)
+    monkeypatch.setattr("maxxit.pipeline.admin.stage_now", stage_now)
+    browser = world.logged_in(world.staff)
+    for url, data in (("run_chain", {}), ("run_stage", {"stage": "monitor"})):
+        full = reverse(f"admin:pipeline_pipelinerun_{url}")
+        assert browser.get(full).status_code == 200
+        assert not started
+        browser.post(full, data | {"_form_submitted": "True"})
+        assert started.pop()
+    assert LogEntry.objects.count() == 2
+
+
+def test_the_stop_button_stands_on_every_page_and_works(world: World) -> None:
+    browser = world.logged_in(world.staff)
+    stop = reverse("stop")
+    assert stop in browser.get("/admin/").content.decode()
+    assert browser.post(stop, {"level": "reduce_only", "reason": ""}).status_code == 200
+    assert gate.kill_level() == ""
+    assert browser.post(stop, {"level": "reduce_only", "reason": "odd fills"}).status_code == 302
+    assert gate.kill_level() == "reduce_only"
+    for url in ("/admin/", reverse("admin:trading_order_changelist"), stop):
+        assert "STOPPED: reduce_only" in browser.get(url).content.decode()
+    assert browser.post(stop, {"release": "1", "reason": " "}).status_code == 200
+    assert gate.kill_level() == "reduce_only"
+    browser.post(stop, {"release": "1", "reason": "all clear"})
+    assert gate.kill_level() == ""
+    assert KillSwitch.objects.latest("pk").release_reason == "all clear"
+    assert LogEntry.objects.count() == 2
+
+
+def test_one_account_is_stopped_and_released_alone(world: World) -> None:
+    browser, stop = world.logged_in(world.staff), reverse("stop")
+    mine = world.of_alice.deployment.account
+    wrong = browser.post(stop, {"level": "flatten", "reason": "x", "account": "nobody"})
+    assert "no deployment trades from the account nobody" in wrong.content.decode()
+    browser.post(stop, {"level": "flatten", "reason": "odd fills", "account": mine})
+    browser.post(stop, {"level": "no_entries", "reason": "drill"})
+    assert (gate.kill_level(mine), gate.kill_level()) == ("flatten", "no_entries")
+    assert f"account {mine}: no position is opened" in browser.get(stop).content.decode()
+    assert mine in browser.get(reverse("admin:trading_killswitch_changelist")).content.decode()
+
+    browser.post(stop, {"release": "1", "reason": "all clear", "account": mine})
+    assert (gate.kill_level(mine), gate.kill_level()) == ("no_entries", "no_entries")
+
+
+def test_the_first_page_tells_what_the_machine_does(world: World) -> None:
+    page = world.logged_in(world.staff).get("/admin/").content.decode()
+    for said in ("gate paper", "worker:monitor", "cooldown", "ingest", "Open positions", "Equity"):
+        assert said in page
+
+
+def test_tasks_link_to_flower(world: World, settings: object) -> None:
+    run = PipelineRun.objects.get()
+    page = (
+        world.logged_in(world.staff)
+        .get(reverse("admin:pipeline_pipelinerun_change", args=[run.pk]))
+        .content.decode()
+    )
+    assert "/task/task-classify" in page
+    assert "/task/root-task-1" in page
+
+
+def test_decimals_are_shown_without_their_zeros(world: World) -> None:
+    url = reverse("admin:positions_position_change", args=[world.of_alice.position.pk])
+    page = world.logged_in(world.staff).get(url).content.decode()
+    assert "38.16" in page
+    assert "38.160000" not in page
+
+
+def test_long_decimals_are_brief_in_lists_and_plain_in_forms(world: World) -> None:
+    Position.objects.filter(pk=world.of_alice.open_position.pk).update(
+        entry_price=Decimal("3012.123456789012345678")
+    )
+    browser = world.logged_in(world.staff)
+    listed = browser.get(reverse("admin:positions_position_changelist")).content.decode()
+    assert "3012.1235" in listed
+    assert "3012.123456789" not in listed
+    draft = builders.deployment(world.of_alice.agent, usdc="2500.5", state="draft", funded=False)
+    form = browser.get(reverse("admin:agents_deployment_change", args=[draft.pk])).content.decode()
+    assert 'value="2500.5"' in form
+    assert "2500.50" not in form
+    entry = reverse("admin:trading_order_change", args=[world.of_alice.entry.pk])
+    assert "800.00000" not in browser.get(entry).content.decode()
+
+
+def _editable(world: World, model: str, pk: int) -> set[str]:
+    """The fields of a row's admin page that take input."""
+    page = world.logged_in(world.staff).get(reverse(f"admin:agents_{model}_change", args=[pk]))
+    return set(page.context["adminform"].form.fields)
+
+
+def test_what_a_working_deployment_is_bound_to_cannot_be_edited(world: World) -> None:
+    bound = {"agent", "account", "starting_balance"}
+    of_the_plan = {"safe_wallet", "chain_id", "module_address", "module_enabled", "verified_at"}
+    agent = builders.agent()
+    draft = builders.deployment(agent, state="draft", funded=False)
+    assert _editable(world, "deployment", draft.pk) & (bound | of_the_plan) == bound
+    assert "venue" in _editable(world, "agent", agent.pk)
+    for state in ("active", "paused", "revoked"):
+        working = builders.deployment(agent, state=state, funded=False)
+        assert not _editable(world, "deployment", working.pk) & (bound | of_the_plan)
+    assert "venue" not in _editable(world, "agent", agent.pk)
+
+
+def test_an_agent_form_refuses_what_the_configuration_does_not_know(world: World) -> None:
+    from agents.admin import AgentForm
+
+    form = AgentForm({"name": "x", "venue": "moon", "tokens": '["DOGE"]'})
+    assert "config/venues.yaml" in str(form.errors["venue"])
+    assert "config/markets.yaml" in str(form.errors["tokens"])
+
+
+def test_an_expired_key_is_not_called_standing(world: World) -> None:
+    world.key(world.alice)
+    ApiKey.objects.update(expires_at=clock.now())
+    page = world.logged_in(world.staff).get(reverse("admin:console_apikey_changelist")).content.decode()
+    assert "expired" in page
+    assert ">standing<" not in page.replace(" ", "").replace("\n", "")

@@ -1,0 +1,447 @@
+"""The operators' commands: for people, for machines, and their exit codes."""
+
+import json
+import re
+from datetime import timedelta
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command, load_command_class
+from django.utils import timezone
+
+from maxxit.events.models import Event
+from maxxit.market import candles
+from maxxit.market.feeds.bars import BAR, Bar
+from maxxit.market.models import Candle
+from maxxit.market.stream import status as stream_status
+from maxxit.market.venues import venues
+from maxxit.pipeline.models import CanaryMark, StageRun
+from maxxit.reports import checks, reasons, status
+from signals_app.outcome import CANDIDATE_REASONS
+from tests import builders
+from tests.surface.conftest import World
+from trading import gate, ledger, limits_in_force, wiring
+from trading.models import Approval, LimitsInForce, PaperBalance
+
+COMMANDS = (
+    "status", "doctor", "chain", "why", "pipeline", "paper", "approve", "revoke", "kill", "resume", "pnl", "trades",
+    "portfolio", "dlq", "apikey", "reconcile", "exits", "statement",
+)  # fmt: skip
+
+
+def said(*words: str) -> str:
+    """What a command prints for people."""
+    out = StringIO()
+    call_command(*words, stdout=out, no_color=True)
+    return out.getvalue()
+
+
+def told(*words: str) -> Any:
+    """What it prints for machines: exactly one line of JSON."""
+    text = said(*words, "--json")
+    assert text.count("\n") == 1, text
+    return json.loads(text)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_has_help_and_json(name: str) -> None:
+    command = load_command_class("maxxit.console", name)
+    assert len(command.help) > 20
+    subs = getattr(command, "subcommands", {})
+    assert all(len(text) > 5 for text in subs.values())
+    for sub in subs or [""]:
+        parser = command.create_parser("manage.py", name)
+        with pytest.raises((SystemExit, CommandError)):
+            parser.parse_args([*([sub] if sub else []), "--help"])
+
+
+def test_status(world: World) -> None:
+    text = said("status")
+    for word in ("last run (UTC)", "monitor", "classify", "general@maxxit", "3 in, 2 out", "with the chain"):
+        assert word in text
+    jobs = {job["name"]: job for job in told("status")["jobs"]}
+    assert jobs["classify"]["last_run"].endswith("Z")
+    assert jobs["monitor"]["next_run"] is not None
+
+
+def test_status_shows_the_limits_that_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told("status")["waiting_limits"] == []
+    limits_in_force.risk_limits()
+    looser = limits_in_force.policy().model_copy(update={"max_trade_usd": Decimal(9_000)})
+    monkeypatch.setattr(limits_in_force, "policy", lambda: looser)
+    assert "limit that waits: max_trade_usd 9000 from " in said("status")
+    waiting = {one["limit"]: one for one in told("status")["waiting_limits"]}["max_trade_usd"]
+    assert (waiting["value"], waiting["from"][-1]) == ("9000", "Z")
+
+
+def test_status_says_that_the_limits_cannot_be_read(world: World) -> None:
+    limits_in_force.risk_limits()
+    LimitsInForce.objects.update(limits={"max_trade_usd": {}}, waiting=[7])
+    assert "limits: cannot be read" in said("status")
+    assert told("status")["waiting_limits"] is None
+    assert told("status")["jobs"]
+
+
+def test_a_job_that_did_not_run_is_late(world: World) -> None:
+    StageRun.objects.create(
+        stage="monitor", started_at=timezone.now() - timedelta(minutes=10), error="a\nValueError: x"
+    )
+    job = next(job for job in status.jobs() if job.name == "monitor")
+    assert 530 < job.lag_seconds < 545
+    assert job.result == "ValueError: x"
+
+
+def test_queues_follow_the_routes() -> None:
+    assert status.queue_of("trading.tasks.settle") == "execute"
+    assert status.queue_of("trading.tasks.execute") == "execute"
+    assert status.queue_of("maxxit.market.tasks.refresh_quotes") == "market"
+    assert status.queue_of("somebody.else") == "default"
+
+
+def test_doctor_is_content(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "feeds", lambda: checks.Check("feeds", True, "fresh"))
+    monkeypatch.setattr(checks, "models", lambda: iter([checks.Check("model:classify", True, "asks rules")]))
+    Candle.objects.all().delete()
+    text = said("doctor")
+    assert "checks passed" in text
+    assert "config/risk.yaml" in text
+    assert told("doctor")["ok"] is True
+
+
+def test_doctor_names_the_fix_and_fails(world: World) -> None:
+    CanaryMark.objects.filter(queue="execute").delete()
+    gate.kill("flatten", by="test", reason="drill")
+    out = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("doctor", "--json", stdout=out)
+    assert ended.value.code == 1
+    found = {check["name"]: check for check in json.loads(out.getvalue())["checks"]}
+    assert found["worker:execute"]["fix"].startswith("start a worker")
+    assert "resume" in found["kill switch"]["fix"]
+    assert found["beat"]["ok"]
+    assert all(check["fix"] for check in found.values() if not check["ok"])
+
+
+def test_doctor_tells_holes_in_the_bars_and_the_command_that_fills_them(
+    db: None, time: builders.RecordedClock
+) -> None:
+    def bars(symbol: str, *missing: int) -> None:
+        opened = (builders.T0 - BAR * back for back in range(288, 0, -1) if back not in missing)
+        candles.store(symbol, [Bar(at, *[Decimal(1)] * 5) for at in opened])
+
+    bars("BTC")
+    assert checks.candle_gaps() == checks.Check("candles", True, "no holes in the last day")
+    bars("ETH", 100)  # nobody traded in it: the indicators bear it
+    said = checks.candle_gaps()
+    assert (said.ok, said.detail) == (True, "ETH lacks 1 bars, the last at 03-02 03:40")
+    bars("SOL", 1, 2, 3)
+    said = checks.candle_gaps()
+    assert not said.ok
+    assert said.fix.startswith("`manage.py backfill --symbols SOL --from 2026-03-02 --to 2026-03-03`")
+    bars("LTC", *range(50, 100))
+    assert "--symbols LTC,SOL" in checks.candle_gaps().fix
+
+
+def test_doctor_tells_how_the_stream_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: dict[str, Any] = {"owner": "host-1", "ticks": 9, "quotes": 5, "dropped": 0}
+    said["sources"] = [{"name": "coinbase", "error": ""}]
+    monkeypatch.setattr(stream_status, "status", lambda: said)
+    assert checks.stream().ok
+    said["sources"].append({"name": "pyth", "error": "hermes answered 401"})
+    told = checks.stream()
+    assert not told.ok
+    assert "pyth: hermes answered 401" in told.detail
+    assert "config/feeds.yaml" in told.fix
+    monkeypatch.setattr(stream_status, "status", lambda: None)
+    told = checks.stream()
+    assert (told.ok, "manage.py stream" in told.fix) == (True, True)
+
+
+def test_money_on_the_local_chain_is_not_called_real() -> None:
+    safe = venues()["safe"]
+    assert wiring.stake(venues()["paper"]) == "paper"
+    assert wiring.stake(safe) == "play money on the local chain"
+    assert wiring.stake(safe.model_copy(update={"options": {}})) == "REAL MONEY"
+
+
+def test_doctor_reads_every_file_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = {f"config/{path.name}" for path in Path("config").glob("*.yaml")}
+    assert {check.name for check in checks.config()} == named
+
+
+def test_chain_by_anything(world: World) -> None:
+    made = world.of_alice
+    for option, value in (
+        ("--post", made.post.post_id), ("--post", made.post.pk), ("--corr", made.post.correlation_id),
+        ("--signal", made.signal.pk), ("--order", made.exit.pk), ("--position", made.position.pk),
+    ):  # fmt: skip
+        assert told("chain", f"{option}={value}")["correlation_id"] == str(made.post.correlation_id)
+    text = said("chain", f"--position={made.position.pk}")
+    for word in ("POST", "LLM", "SIGNAL", "ORDER", "FILL", "LEDGER", "POSITION", "EVENT", "what does it say"):
+        assert word in text
+    assert "tweet +0.70 × 100" in text
+    assert "PnL +38.16 USDC" in text
+    moments = [line[:24] for line in text.splitlines() if line.startswith("20")]
+    assert moments == sorted(moments)
+    assert all(moment.endswith("Z") for moment in moments)
+
+
+def test_chain_of_nothing_says_so(world: World) -> None:
+    with pytest.raises(CommandError, match="no order '999999'"):
+        said("chain", "--order=999999")
+    with pytest.raises(CommandError, match="no correlation id"):
+        said("chain", "--corr=zebra")
+    with pytest.raises(CommandError, match="required"):
+        said("chain")
+
+
+def test_why(world: World) -> None:
+    blocked = world.of_alice.blocked
+    text = said("why", f"--order={blocked.pk}")
+    assert "cooldown" in text
+    assert "measured 10 s, limit 900 s" in text
+    assert "account.cooldown_seconds_per_symbol in config/risk.yaml" in text
+    (reason,) = told("why", f"--order={blocked.pk}")["reasons"]
+    assert (reason["code"], reason["limit"]) == ("cooldown", "900 s")
+    assert len(told("why", f"--signal={blocked.signal_id}")["reasons"]) == 2
+    assert told("why", f"--order={world.of_alice.entry.pk}") == {"stopped": False, "reasons": []}
+
+
+def test_why_a_post_became_no_trade(world: World) -> None:
+    post = builders.candidate(world.of_alice.post.account, outcome="candidate:below_threshold")
+    Event.objects.create(
+        at=timezone.now(), name="signal.declined", subject=f"signals_app.ctpost/{post.pk}",
+        data={"agent": "A", "token": "ETH", "reason": "below_threshold", "measured": "0.41", "limit": "0.5"},
+    )  # fmt: skip
+    first, second = told("why", f"--post={post.post_id}")["reasons"]
+    assert first["code"] == second["code"] == "candidate:below_threshold"
+    assert (second["what"], second["measured"], second["limit"]) == ("A on ETH", "0.41", "0.5")
+    assert "min_confidence" in second["change"]
+
+
+def test_every_reason_of_the_code_is_explained() -> None:
+    source = Path("trading/risk.py").read_text()
+    codes = set(re.findall(r'_stop\(\s*"(\w+)"', source)) | set(
+        re.findall(r'\("(\w+)", (?:facts|load)', source)
+    )
+    codes |= {f"candidate:{reason}" for reason in CANDIDATE_REASONS}
+    unknown = {code for code in codes if code not in reasons.REASONS}
+    assert len(codes) > 25
+    assert not unknown
+
+
+def test_every_refusal_of_a_safe_is_explained() -> None:
+    verify, safe, outbox = (
+        Path(f"trading/{name}.py").read_text() for name in ("chain/verify", "venues/safe", "chain/outbox")
+    )
+    codes = set(
+        re.findall(r'(?:return |\(| if .* else )"([a-z_]+)"', verify.partition("def closing_problem")[2])
+    )
+    codes |= set(re.findall(r'return "([a-z_]+)"\n', safe)) | set(
+        re.findall(r'code="([a-z_]+)"', safe + outbox)
+    )
+    module = Path("trading/venues/safe/contract/TradingModule.vy").read_text()
+    trading = module.partition("def open_position")[2].partition("def close_position")
+    codes |= {word.lower() for part in trading for word in re.findall(r'assert [^"]*"([A-Z_]+)"', part)}
+    ours = {
+        "no_intent",
+        "token_call",
+        "safe_call",
+        "quantity",
+        "allowance_left",
+        "spend_not_exact",
+        "payment_not_exact",
+    }
+    assert len(codes) > 25
+    assert {code for code in codes - ours if code not in reasons.REASONS} == set()
+
+
+def test_paper_on_and_off(world: World) -> None:
+    said("paper", "off", "--reason=lunch", "--by=me")
+    assert told("paper", "status")["venues"][0]["orders_leave"] is False
+    assert gate.open_venues() == []
+    answer = told("paper", "on", "--by=me")
+    assert answer["venues"][0] == {
+        "venue": "paper", "paper": True, "money": "paper", "dry_run": False, "approved": True, "expired": False,
+        "orders_leave": True, "exits_leave": True,
+    }  # fmt: skip
+    assert Approval.objects.latest("pk").approved_by == "me"
+    assert "kill switch: not pulled" in said("paper", "status")
+
+
+def test_approve_and_revoke(world: World) -> None:
+    gate.revoke("paper", by="test", reason="test")
+    answer = told("approve", "paper", "--hours=2", "--reason=watching", "--by=me")
+    assert answer["until"].endswith("Z")
+    assert gate.is_approved("paper")
+    assert told("revoke", "paper") == {"revoked": 1, "still_approved": False}
+    with pytest.raises(CommandError, match=r"config/venues.yaml; known: .*paper"):
+        said("approve", "moon", "--reason=x")
+    with pytest.raises(CommandError, match="not a number above 0"):
+        said("approve", "paper", "--hours=-1", "--reason=x")
+
+
+def test_kill_and_resume(world: World) -> None:
+    assert told("kill", "reduce_only", "--reason=odd fills")["level"] == "reduce_only"
+    assert "orders may" not in said("paper", "status")
+    with pytest.raises(CommandError, match="reason"):
+        said("resume", "--reason= ")
+    assert told("resume", "--reason=found it") == {"released": 1, "level": ""}
+    with pytest.raises(CommandError, match="invalid choice"):
+        said("kill", "everything", "--reason=x")
+
+
+def test_kill_and_resume_one_account(world: World) -> None:
+    mine = world.of_alice.deployment.account
+    assert told("kill", "flatten", "--reason=odd fills", f"--account={mine}")["level"] == "flatten"
+    told("kill", "no_entries", "--reason=drill")
+    assert gate.kill_level() == "no_entries"
+    assert {(one["account"], one["level"]) for one in told("status")["kill_switches"]} == {
+        ("", "no_entries"),
+        (mine, "flatten"),
+    }
+    assert f"account {mine}: no position is opened, and every open one is closed" in said("status")
+
+    out = said("resume", "--reason=found it", f"--account={mine}")
+    assert "still latched: all accounts: no new position is opened" in out
+    assert (gate.kill_level(mine), gate.kill_level()) == ("no_entries", "no_entries")
+    with pytest.raises(CommandError, match="no deployment trades from the account 'nobody'"):
+        said("kill", "flatten", "--reason=x", "--account=nobody")
+
+
+def test_figures(world: World) -> None:
+    ever = told("pnl")
+    assert (ever["realised_usdc"], ever["closed"], ever["win_rate"], ever["best"]) == ("76.32", 2, "1", "ETH")
+    assert (ever["buys"], ever["sells"], ever["volume_usd"]) == (2, 2, "3280")
+    assert told("pnl", "--today")["realised_usdc"] == "76.32"
+    assert told("pnl", "--week")["since"] < told("pnl", "--today")["since"]
+    text = said("pnl", "--today")
+    assert "UTC" in text
+    assert "76.32 USDC" in text
+    assert ever["cvar_95_pct"] is None  # two results have no tail
+
+
+def test_a_statement_adds_up_to_what_the_ledger_holds(world: World) -> None:
+    number = str(world.of_alice.deployment.pk)
+    found = told("statement", number)
+    held = {one["asset"]: Decimal(one["amount"]) for one in found["closing"] if one["book"] == "held"}
+    kept = {asset: amount for asset, amount in ledger.balances(int(number)).items() if amount}
+
+    assert held == kept
+    assert found["opening"] == []
+    last = {(line["book"], line["asset"]): line["balance"] for line in found["lines"]}
+    assert {(one["book"], one["asset"]): one["amount"] for one in found["closing"]}.items() <= last.items()
+    assert "open ETH" in {line["what"] for line in found["lines"]}
+    after = told("statement", number, "--from", "2100-01-01")
+    assert (after["opening"], after["lines"], after["closing"]) == (found["closing"], [], found["closing"])
+    text = said("statement", number)
+    assert "closing:" in text
+    assert "0.4 ETH" in text or "USDC held" in text
+    rows = said("statement", number, "--csv").splitlines()
+    assert rows[0].startswith("at,book,kind,asset,order_id,what,amount,balance")
+    assert len(rows) == len(found["lines"]) + 1
+    for wrong in (("999",), (number, "--from", "soon")):
+        with pytest.raises(CommandError, match=r"portfolio|is no date"):
+            said("statement", *wrong)
+
+
+def test_trades_and_portfolio(world: World) -> None:
+    assert {row["status"] for row in told("trades", "--status=BLOCKED")["orders"]} == {"BLOCKED"}
+    assert "cooldown" in said("trades")
+    with pytest.raises(CommandError, match="invalid choice"):
+        said("trades", "--status=nonsense")
+    folio = told("portfolio")
+    assert len(folio["positions"]) == 2
+    assert folio["positions"][0]["unrealised_pnl"] == "20"
+    assert "unrealised (USDC)" in said("portfolio")
+
+
+def test_dead_letters(world: World) -> None:
+    post = builders.post(
+        world.of_alice.post.account, state="quarantined", attempts=3, last_error="ValueError: odd"
+    )
+    order = builders.order(world.of_alice.deployment, attempts=3, last_error="Traceback\nKeyError: 'x'")
+    names = [letter["name"] for letter in told("dlq", "list")["letters"]]
+    assert names == [f"post:{post.pk}", f"order:{order.pk}"]
+    assert "KeyError: 'x'" in said("dlq", "list")
+    assert "Traceback" in said("dlq", "show", f"order:{order.pk}")
+    assert told("dlq", "redrive", f"order:{order.pk}") == {"redriven": 1}
+    assert told("dlq", "redrive", "--all") == {"redriven": 1}
+    assert told("dlq", "list") == {"letters": []}
+    for wrong in ("moon:1", "order:x", "order:0"):
+        with pytest.raises(CommandError, match=r"dlq list|look like"):
+            said("dlq", "show", wrong)
+
+
+def test_the_help_of_dlq_names_each_kind_that_can_be_redriven(world: World) -> None:
+    with pytest.raises(CommandError, match="they look like") as refused:
+        said("dlq", "redrive", "moon:1")
+    kinds = re.findall(r"(\w+):\d", str(refused.value).partition("look like")[2])
+    assert len(kinds) == 4
+    assert all(kind in load_command_class("maxxit.console", "dlq").help for kind in kinds)
+
+
+def test_keys(world: World) -> None:
+    key = told("apikey", "create", "alice", "--name=bot", "--days=7")["key"]
+    assert key[:10] in said("apikey", "list")
+    assert key not in said("apikey", "list")
+    assert told("apikey", "revoke", key[:10]) == {"revoked": 1}
+    assert told("apikey", "list")["keys"][0]["state"] == "revoked"
+    with pytest.raises(CommandError, match="no user 'nobody'"):
+        said("apikey", "create", "nobody")
+    with pytest.raises(CommandError, match="apikey list"):
+        said("apikey", "revoke", "mxk_none")
+
+
+def test_reconcile_fails_on_drift(world: World) -> None:
+    for made in (world.of_alice, world.of_bob):
+        from trading import ledger
+
+        for asset, amount in ledger.balances(made.deployment.pk).items():
+            PaperBalance.objects.update_or_create(
+                account=made.deployment.account, asset=asset, defaults={"amount": amount}
+            )
+    assert told("reconcile") == {"ok": True, "ledger": {}, "venues": {}, "safes": [], "executors": []}
+    PaperBalance.objects.filter(account=world.of_bob.deployment.account, asset="USDC").update(amount=1)
+    out = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("reconcile", "--json", stdout=out)
+    assert ended.value.code == 1
+    assert list(json.loads(out.getvalue())["venues"]) == [f"{world.of_bob.deployment.account} USDC"]
+
+
+def test_pipeline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maxxit.pipeline import now
+
+    sent: list[tuple[str, str]] = []
+
+    class Sent:
+        id = "task-5"
+
+    def send_task(task: str, queue: str, **_: bool) -> Sent:
+        sent.append((task, queue))
+        return Sent()
+
+    monkeypatch.setattr(now.current_app, "send_task", send_task)
+    assert told("pipeline", "stage", "monitor") == {"stage": "monitor", "task_id": "task-5"}
+    assert sent == [("positions.tasks.monitor", "monitor")]
+    assert Event.objects.filter(name="stage.asked", subject="pipeline.stage/monitor").count() == 1
+    (run,) = told("pipeline", "runs")["runs"]
+    assert [stage["stage"] for stage in run["stages"]] == ["ingest", "classify"]
+    assert "ingest 3→2" in said("pipeline", "runs")
+    with pytest.raises(CommandError, match="invalid choice"):
+        said("pipeline", "stage", "moon")
+
+
+def test_a_broker_that_is_away_is_one_clear_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maxxit.pipeline import now
+
+    def away(*_: object, **__: object) -> None:
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(now.current_app, "send_task", away)
+    with pytest.raises(CommandError, match=r"is Redis up\?"):
+        said("pipeline", "stage", "monitor")

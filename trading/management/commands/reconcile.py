@@ -1,0 +1,85 @@
+"""`manage.py reconcile`: the ledger held against what the venues say."""
+
+import sys
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from maxxit.core.commands import OpsCommand
+from maxxit.core.money import plain
+from trading import ledger, reconcile
+from trading.venues.safe import reconcile as chain
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = "Hold the ledger against the venues, to the unit. Exit code 0 when all agree, 1 on any drift."
+    drifted = False
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """One option."""
+        parser.add_argument(
+            "--chain",
+            action="store_true",
+            help="also book what the owners of Safes moved, and compare with balanceOf and gas paid at a final block",
+        )
+
+    def run(self, **options: Any) -> Any:
+        """Print each difference."""
+        within = {asset: plain(amount) for asset, amount in ledger.drift().items()}
+        apart = {name: plain(amount) for name, amount in reconcile.drifts().items()}
+        for asset, amount in within.items():
+            self.say(f"the ledger itself does not sum to zero: {asset} {amount}", "ERROR")
+        for name, amount in apart.items():
+            self.say(f"{name}: the venue holds {amount} more than the ledger says", "ERROR")
+        safes = [one.as_json() for one in chain.reconcile_all()] if options["chain"] else []
+        purses = [one.as_json() for one in chain.purses()] if options["chain"] else []
+        for safe in safes:
+            self._tell(safe)
+        for purse in purses:
+            self._tell_gas(purse)
+        self.drifted = bool(within or apart) or not all(one["sound"] for one in (*safes, *purses))
+        if not self.drifted:
+            self.say("ledger and venues agree to the unit", "SUCCESS")
+        return {
+            "ok": not self.drifted,
+            "ledger": within,
+            "venues": apart,
+            "safes": safes,
+            "executors": purses,
+        }
+
+    def _tell_gas(self, purse: dict[str, Any]) -> None:
+        """One executor's purse for gas."""
+        name = f"executor {purse['executor']} at block {purse['block']}"
+        if purse["external"] != "0":
+            self.say(f"{name}: {purse['external']} {purse['coin']} came in, booked as external")
+        if purse["unexplained"] != "0":
+            self.say(
+                f"{name}: {purse['unexplained']} {purse['coin']} went out for what we did not send, booked as external "
+                "with an alert: rotate its key",
+                "ERROR",
+            )
+        if purse["in_flight"]:
+            self.say(f"{name}: {purse['in_flight']} transactions in flight, nothing compared", "WARNING")
+
+    def _tell(self, safe: dict[str, Any]) -> None:
+        """One Safe, each difference on a line of its own."""
+        name = f"{safe['safe']} at block {safe['block']}"
+        for asset, amount in safe["external"].items():
+            self.say(f"{name}: the owners moved {amount} {asset}, booked as external")
+        for asset, amount in safe["unexplained"].items():
+            self.say(
+                f"{name}: {amount} {asset} that nothing explains, booked as external with an alert", "ERROR"
+            )
+        for what in safe["unbooked"]:
+            self.say(f"{name}: {what} is final and not booked yet", "ERROR")
+        if safe["in_flight"]:
+            self.say(f"{name}: {safe['in_flight']} transactions in flight, nothing compared", "WARNING")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Exit code 1 on drift, after everything was printed."""
+        super().handle(*args, **options)
+        if self.drifted:
+            sys.exit(1)

@@ -1,0 +1,145 @@
+"""`manage.py safe …`: from a user's Safe to a deployment that may trade, and out again. Nothing here signs."""
+
+import json
+import os
+import secrets
+import sys
+from getpass import getpass
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+from pydantic import TypeAdapter
+
+from agents.models import Deployment
+from maxxit.core.commands import OpsCommand
+from maxxit.core.errors import Misconfigured, Rejected
+from trading.chain import chains
+from trading.chain.signer import PASSWORD, write_keystore
+from trading.venues.safe import safes
+from trading.venues.safe.venue import SafeVenue
+from trading.wiring import venue
+
+
+def _loosen_delay(text: str) -> int:
+    """The option's seconds. Raises ValueError, which argparse reports, for what the contract would refuse."""
+    return TypeAdapter(chains.LoosenDelay).validate_python(text)
+
+
+class Command(OpsCommand):
+    """See the module."""
+
+    help = "Create, plan, verify and revoke Safes. The owners sign in their own wallet; the chain has the last word."
+    subcommands = {
+        "create": "where a new Safe will be, and the transaction that puts it there",
+        "plan": "what the owners are to sign: the card in plain words, the Safe transaction, its EIP-712 hash",
+        "verify": "hold the chain against the plan; a deployment is usable only when they agree",
+        "revoke": "the transaction that ends it",
+        "keystore": "make the executor's key: an encrypted file, and nothing else",
+    }
+    unverified = False
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        """What each needs."""
+        if action == "create":
+            parser.add_argument(
+                "--venue", default="safe", help="a venue of venues.yaml whose adapter is `safe`"
+            )
+            parser.add_argument("--owner", action="append", required=True, help="an address; may be repeated")
+            parser.add_argument("--threshold", type=int, default=1, help="how many owners must sign")
+            parser.add_argument("--salt", type=int, default=None, help="another salt, another Safe")
+        elif action == "keystore":
+            parser.add_argument("path", type=Path, help="where the encrypted file goes")
+        else:
+            parser.add_argument("--deployment", type=int, required=True, help="its id")
+        if action == "plan":
+            parser.add_argument("--safe", default="", help="the Safe's address, the first time")
+            parser.add_argument(
+                "--loosen-delay",
+                type=_loosen_delay,
+                help="seconds until a later policy that loosens anything is in force, up to 30 days; 0 = at once",
+            )
+
+    def run(self, **options: Any) -> Any:
+        """Go to the subcommand."""
+        return getattr(self, f"_{options['action']}")(options)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Exit code 1 where the chain disagrees, after everything was printed."""
+        super().handle(*args, **options)
+        if self.unverified:
+            sys.exit(1)
+
+    def _create(self, options: dict[str, Any]) -> Any:
+        at = venue(options["venue"])
+        if not isinstance(at, SafeVenue):
+            raise Rejected(f"{options['venue']} does not trade from Safes", code="not_a_safe_venue")
+        salt = secrets.randbits(64) if options["salt"] is None else options["salt"]
+        made = safes.create(at, options["owner"], options["threshold"], salt) | {"salt": salt}
+        self.say(f"the Safe will be {made['safe']} on chain {made['chain_id']} (salt {salt})", "SUCCESS")
+        self.say("send this from any account to create it:")
+        self.say(json.dumps(made["transaction"], indent=2))
+        return made
+
+    def _plan(self, options: dict[str, Any]) -> Any:
+        made = safes.plan(_deployment(options), options["safe"], options["loosen_delay"])
+        if made.card is None:
+            raise Misconfigured("a plan has a card")
+        self.say(made.card.as_text())
+        for note in made.notes:
+            self.say(f"note: {note}")
+        self.say()
+        self._to_sign(made)
+        return {
+            "safe": made.safe,
+            "card": made.card.as_json(),
+            "transaction": made.transaction,
+            "notes": made.notes,
+        }
+
+    def _revoke(self, options: dict[str, Any]) -> Any:
+        made = safes.revoke(_deployment(options))
+        self._to_sign(made)
+        return {"safe": made.safe, "transaction": made.transaction}
+
+    def _to_sign(self, made: safes.ToSign) -> None:
+        self.say(
+            f"the owners of {made.safe} sign this, once ({made.transaction['contractTransactionHash']}):"
+        )
+        shown = {key: value for key, value in made.transaction.items() if key != "eip712"}
+        self.say(json.dumps(shown, indent=2))
+
+    def _verify(self, options: dict[str, Any]) -> Any:
+        deployment = _deployment(options)
+        wrong = safes.check(deployment)
+        self.unverified = bool(wrong)
+        for line in wrong:
+            self.say(line, "ERROR")
+        if wrong:
+            stays = (
+                "entries go on under the plan before it" if deployment.verified_at else "entries are stopped"
+            )
+            self.say(f"the chain does not show this plan yet: {stays}; positions can be closed", "ERROR")
+        else:
+            self.say(f"verified: {deployment.safe_wallet} stands as its owners signed it", "SUCCESS")
+        stopped = safes.stopped(deployment)
+        for symbol, code in stopped.items():
+            self.say(f"no entries in {'any token' if symbol == '*' else symbol}: {code}", "WARNING")
+        return {"deployment": deployment.pk, "verified": not wrong, "differences": wrong, "stopped": stopped}
+
+    def _keystore(self, options: dict[str, Any]) -> Any:
+        if options["path"].exists():
+            raise Rejected(f"{options['path']} exists: a key is never overwritten", code="exists")
+        password = os.environ.get(PASSWORD) or getpass("password of the new keystore: ")
+        if not password:
+            raise Rejected("an empty password protects nothing", code="empty_password")
+        address = write_keystore(options["path"], secrets.token_bytes(32), password)
+        self.say(f"{options['path']} holds the key of {address}; send it ETH for gas", "SUCCESS")
+        return {"address": address, "path": str(options["path"])}
+
+
+def _deployment(options: dict[str, Any]) -> Deployment:
+    found = Deployment.objects.select_related("agent").filter(pk=options["deployment"]).first()
+    if found is None:
+        raise Rejected(f"there is no deployment {options['deployment']}", code="no_deployment")
+    return found

@@ -1,0 +1,179 @@
+"""The permission card: what a signature allows in plain words, and the most that a stolen executor key can lose.
+
+Losses are measured at the market: what the Safe held was worth, less what it holds afterwards. The module measures at
+the price feeds, and a feed may stand away from the market by its deviation threshold before it is updated. So each USDC
+of tokens bought or sold may lose that much beside the loss budget, which all slippage, pool fees and trade fees are in.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
+
+from trading.chain.chains import TokenStanza
+from trading.venues.safe.contract.module import BPS, USDC_UNIT, Policy, TokenRule
+
+
+@dataclass(frozen=True, slots=True)
+class WorstCase:
+    """The most that whoever has the executor's key can lose, while every feed is within its deviation of the market.
+
+    USDC base units.
+    """
+
+    per_day: int
+    """In any 24 hours: the loss budget, and the deviation on all that can be bought, and sold again, in them."""
+    in_total: int | None
+    """Until the owners sign again, whatever the Safe holds; None: no limit but what it holds."""
+    days: int
+    """That the total takes at least."""
+
+
+def worst_case(policy: Policy, deviation_bps: int) -> WorstCase:
+    """What the policy bounds, with feeds that deviate at most so much.
+
+    Positions that are older than the day lose the deviation once more when they are sold: that is not in `per_day`.
+    Every open takes its fee out of the total budget, which bounds how many there can be; without a fee nothing does.
+    """
+
+    def turned_over(notional: int) -> int:
+        return -(-2 * notional * deviation_bps // BPS)
+
+    per_day = policy.loss_budget + turned_over(policy.daily_notional)
+    if not policy.trade_fee:
+        return WorstCase(per_day, None if deviation_bps else policy.total_loss_budget, 0)
+    opens = policy.total_loss_budget // policy.trade_fee
+    notional = opens * policy.max_trade
+    days = max(-(-opens // policy.trades_per_day), -(-notional // policy.daily_notional))
+    return WorstCase(per_day, policy.total_loss_budget + turned_over(notional), days)
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionCard:
+    """What a signature allows, in plain words. Amounts in USDC base units."""
+
+    can: tuple[str, ...]
+    cannot: tuple[str, ...]
+    most_lost_per_day: int
+    most_lost_in_total: int | None
+    """None: all that the Safe holds."""
+    most_lost: tuple[str, ...]
+    """Both in words, and what they are made of."""
+    loosening: str
+    """How long a policy that loosens anything waits before it is in force."""
+    not_bounded: tuple[str, ...]
+
+    def as_text(self) -> str:
+        """The card as a few lines for a terminal or an e-mail."""
+        parts = [
+            "The module CAN", *(f"  + {line}" for line in self.can),
+            "The module CANNOT", *(f"  - {line}" for line in self.cannot),
+            "Most that a stolen executor key can lose, slippage, pool fees and trade fees included",
+            *(f"  = {line}" for line in self.most_lost),
+            "Delay before a later policy that loosens anything is in force",
+            f"  = {self.loosening}",
+            "Not bounded by this", *(f"  ! {line}" for line in self.not_bounded),
+        ]  # fmt: skip
+        return "\n".join(parts)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def permission_card(
+    policy: Policy, rules: Sequence[TokenRule], tokens: Mapping[str, TokenStanza]
+) -> PermissionCard:
+    """The card for a policy, on a chain with these `tokens` by symbol.
+
+    One that is not among them is shown by its address, and its feed's deviation is named as not bounded.
+    """
+    symbols = {token.address: symbol for symbol, token in tokens.items()}
+    names = {rule.token: symbols.get(rule.token, rule.token) for rule in rules}
+    deviations = {token.address: token.deviation_bps for token in tokens.values()}
+    deviation = max((deviations.get(rule.token, 0) for rule in rules), default=0)
+    worst = worst_case(policy, deviation)
+    return PermissionCard(
+        can=_can(policy, ", ".join(names.values())),
+        cannot=(
+            "send your tokens or USDC anywhere else, or sell tokens that it did not buy",
+            f"trade more than {_percent(policy.slippage_bps)} worse than the price feed, or on a stale feed",
+            "change these limits, its own keys or the receivers: only your Safe can",
+            "stop you: your Safe can close, revoke or disable it at any time, without us",
+        ),
+        most_lost_per_day=worst.per_day,
+        most_lost_in_total=worst.in_total,
+        most_lost=_most_lost(policy, worst, deviation),
+        loosening=_loosening(policy.loosen_delay),
+        not_bounded=_not_bounded(policy, rules, names, deviations),
+    )
+
+
+def _can(policy: Policy, tokens: str) -> tuple[str, ...]:
+    return (
+        f"buy {tokens} with your USDC on Uniswap V3, and sell what it bought",
+        f"spend {_usdc(policy.min_trade)} to {_usdc(policy.max_trade)} a trade, at most "
+        f"{_usdc(policy.daily_notional)} and {policy.trades_per_day} trades in any 24 hours, "
+        f"{_span(policy.cooldown)} apart",
+        f"pay {_usdc(policy.trade_fee)} a trade to {policy.fee_receiver}",
+        f"pay {_percent(policy.profit_share_bps)} of profit, after earlier losses, to {policy.profit_receiver}",
+    )
+
+
+def _most_lost(policy: Policy, worst: WorstCase, deviation: int) -> tuple[str, ...]:
+    apart = f"feeds up to {_percent(deviation)} away from the market"
+    day = (
+        f"in any 24 hours: {_usdc(worst.per_day)}: {_usdc(policy.loss_budget)} at the price feeds, "
+        f"{_usdc(worst.per_day - policy.loss_budget)} by {apart}; and {_percent(deviation)} of older positions it sells"
+    )
+    if worst.in_total is None:
+        return (
+            day,
+            f"in total, until you sign again: all that the Safe holds; {_usdc(policy.total_loss_budget)} at the "
+            f"price feeds, the rest by {apart}",
+        )
+    return (
+        day,
+        f"in total, until you sign again: {_usdc(worst.in_total)}, never more than the Safe holds: "
+        f"{_usdc(policy.total_loss_budget)} at the price feeds, the rest by {apart}, over {worst.days} days at least",
+    )
+
+
+def _not_bounded(
+    policy: Policy, rules: Sequence[TokenRule], names: Mapping[str, str], deviations: Mapping[str, int]
+) -> tuple[str, ...]:
+    oldest = max((rule.max_age for rule in rules), default=0)
+    unknown = [names[rule.token] for rule in rules if rule.token not in deviations]
+    return (
+        "a falling market: what it holds can lose value (realised losses stop new trades at the same limit)",
+        f"a price feed that stands still: it is traded on until it is {_span(oldest)} old, and the market may move any "
+        "distance meanwhile",
+        "a price feed that is wrong, a USDC that is not worth a dollar, a worthless token",
+        f"the profit share: {_percent(policy.profit_share_bps)} of profit that has arrived, never of what you paid in",
+        *([f"how far the feeds of {', '.join(unknown)} deviate: not known here"] if unknown else ()),
+        "a fault in the contract: it is UNAUDITED",
+    )
+
+
+def _usdc(amount: int) -> str:
+    return f"{Decimal(amount) / USDC_UNIT:,.2f} USDC"
+
+
+def _percent(bps: int) -> str:
+    return f"{(Decimal(bps) / 100).normalize():f} %"
+
+
+def _span(seconds: int) -> str:
+    for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "min")):
+        if seconds >= 2 * unit and seconds % unit == 0:
+            return f"{seconds // unit} {name}"
+    return f"{seconds} s"
+
+
+def _loosening(delay: int) -> str:
+    if delay == 0:
+        return (
+            "NO delay: whatever your Safe signs later is in force at once, looser limits and other keys too"
+        )
+    return (
+        f"{_span(delay)}: until then your Safe or the guardian can cancel it; what is stricter holds at once"
+    )

@@ -1,0 +1,308 @@
+"""TradingModule as the rest of the project sees it: its policy, its calls, its events, and books from logs alone.
+
+Amounts are integers in base units: USDC with 6 decimals, tokens with their own.
+"""
+
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field, fields, replace
+from functools import cache
+from typing import Any
+
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from maxxit.evm.codec import EventDecoder, Log, decode, encode_call
+from trading.venues.safe.contract.build import load
+
+POLICY_TYPE = "(address,address,address,address" + ",uint256" * 11 + ")"
+RULE_TYPE = "(address,address,uint24,uint256)"
+SET_POLICY = f"set_policy({POLICY_TYPE},{RULE_TYPE}[])"
+ALL = 2**256 - 1
+BPS = 10_000
+NO_ENTRIES, HALTED = 1, 2
+USDC_UNIT = 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a Safe allows; field order is the contract's. USDC in base units, times in seconds."""
+
+    executor: str
+    guardian: str
+    fee_receiver: str
+    profit_receiver: str
+    min_trade: int
+    max_trade: int
+    daily_notional: int
+    trades_per_day: int
+    cooldown: int
+    slippage_bps: int
+    loss_budget: int
+    total_loss_budget: int
+    profit_share_bps: int = 2_000
+    trade_fee: int = 200_000
+    loosen_delay: int = 0
+
+    def stricter(self, wanted: "Policy") -> "Policy":
+        """What is in force once the Safe has set `wanted` over this policy, until the delay is over."""
+        tighter = {name: max(getattr(self, name), getattr(wanted, name)) for name in HIGHER_IS_STRICTER}
+        tighter |= {name: min(getattr(self, name), getattr(wanted, name)) for name in LOWER_IS_STRICTER}
+        return replace(self, **tighter)
+
+
+HIGHER_IS_STRICTER = ("min_trade", "cooldown", "loosen_delay")
+LOWER_IS_STRICTER = (
+    "max_trade", "daily_notional", "trades_per_day", "slippage_bps", "loss_budget", "total_loss_budget",
+    "profit_share_bps", "trade_fee",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRule:
+    """A token that may be bought: its price feed (token in USD), pool fee tier, and the feed's greatest age."""
+
+    token: str
+    feed: str
+    pool_fee: int
+    max_age: int
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """What a policy leaves right now. USDC in base units; `next_open_at` and `loosens_at` are Unix times."""
+
+    loss_left: int
+    total_loss_left: int
+    notional_left: int
+    trades_left: int
+    next_open_at: int
+    stop_level: int
+    loosens_at: int
+    """When a pending policy is in force; 0: none is pending."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPolicy:
+    """A policy that the Safe has set and that is not in force before `effective_at`, a Unix time."""
+
+    effective_at: int
+    policy: Policy
+    rules: tuple[TokenRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OnChainPosition:
+    """A position as the module stores it. `cost` includes the fee and is for what is still held."""
+
+    token: str
+    quantity: int
+    cost: int
+    eroded: int
+    reserve: int
+    share_bps: int
+    profit_receiver: str
+
+
+def trade_id(deployment: str, signal: str) -> bytes:
+    """The on-chain id of the one trade that a deployment may make for a signal."""
+    return keccak(text=f"maxxit/trade/{deployment}/{signal}")
+
+
+def set_policy_data(policy: Policy, rules: Iterable[TokenRule]) -> bytes:
+    return encode_call(SET_POLICY, astuple(policy), [astuple(rule) for rule in rules])
+
+
+def open_data(safe: str, trade: bytes, token: str, usdc_in: int, min_out: int, deadline: int) -> bytes:
+    """`min_out` in the token's base units; `deadline` is a Unix time set by the sender, not by the chain."""
+    signature = "open_position(address,bytes32,address,uint256,uint256,uint256)"
+    return encode_call(signature, safe, trade, token, usdc_in, min_out, deadline)
+
+
+def close_data(safe: str, trade: bytes, min_usdc_out: int, deadline: int, quantity: int = ALL) -> bytes:
+    """Closes `quantity` of the position, by default everything."""
+    signature = "close_position(address,bytes32,uint256,uint256,uint256)"
+    return encode_call(signature, safe, trade, min_usdc_out, deadline, quantity)
+
+
+def stop_data(safe: str, level: int = HALTED) -> bytes:
+    return encode_call("stop(address,uint256)", safe, level)
+
+
+def resume_data() -> bytes:
+    return encode_call("resume()")
+
+
+def cancel_loosening_data(safe: str) -> bytes:
+    return encode_call("cancel_loosening(address)", safe)
+
+
+def revoke_data() -> bytes:
+    return encode_call("revoke()")
+
+
+def release_data(trade: bytes) -> bytes:
+    return encode_call("release_position(bytes32)", trade)
+
+
+def policies_data(safe: str) -> bytes:
+    return encode_call("policies(address)", safe)
+
+
+def decode_policy(data: bytes) -> Policy:
+    return Policy(*decode([POLICY_TYPE], data)[0])
+
+
+def pending_data(safe: str) -> bytes:
+    return encode_call("pending(address)", safe)
+
+
+def decode_pending(data: bytes) -> PendingPolicy | None:
+    """The policy that waits for its time; None where there is none."""
+    effective_at, policy, rules = decode(["uint256", POLICY_TYPE, f"{RULE_TYPE}[]"], data)
+    return PendingPolicy(effective_at, *_signed(policy, rules)) if effective_at else None
+
+
+def _signed(policy: Iterable[Any], rules: Iterable[Iterable[Any]]) -> tuple[Policy, tuple[TokenRule, ...]]:
+    return Policy(*policy), tuple(TokenRule(*rule) for rule in rules)
+
+
+def headroom_data(safe: str) -> bytes:
+    return encode_call("headroom(address)", safe)
+
+
+def decode_headroom(data: bytes) -> Headroom:
+    return Headroom(*decode(["uint256"] * len(fields(Headroom)), data))
+
+
+def position_data(safe: str, trade: bytes) -> bytes:
+    return encode_call("position(address,bytes32)", safe, trade)
+
+
+def decode_position(data: bytes) -> OnChainPosition:
+    token, quantity, terms, receiver = decode(
+        ["address", "uint256", "(uint256,uint256,uint256,uint256)", "address"], data
+    )
+    cost, eroded, reserve, share_bps = terms
+    return OnChainPosition(token, quantity, cost, eroded, reserve, share_bps, receiver)
+
+
+def rule_data(safe: str, token: str) -> bytes:
+    return encode_call("rules(address,address)", safe, token)
+
+
+def listed_data(safe: str) -> bytes:
+    return encode_call("listed_tokens(address)", safe)
+
+
+@cache
+def events() -> EventDecoder:
+    """The decoder of the module's own events."""
+    return EventDecoder(load("TradingModule")["abi"])
+
+
+def decode_logs(raw: Iterable[dict[str, Any]], module: str) -> list[Log]:
+    """The module's events among logs as JSON-RPC gives them, in their order."""
+    wanted = to_checksum_address(module)
+    found = (events().decode(entry) for entry in raw if to_checksum_address(entry["address"]) == wanted)
+    return [log for log in found if log is not None]
+
+
+@dataclass(slots=True)
+class BookPosition:
+    """A position as the logs tell it."""
+
+    token: str
+    quantity: int
+    cost: int
+    profit_receiver: str
+    share_bps: int
+    profit: int = 0
+    shares: int = 0
+
+
+@dataclass(slots=True)
+class Book:
+    """One Safe's state, rebuilt from logs alone."""
+
+    policy: Policy | None = None
+    tokens: tuple[TokenRule, ...] = ()
+    pending: PendingPolicy | None = None
+    stop_level: int = 0
+    positions: dict[bytes, BookPosition] = field(default_factory=dict)
+    fees: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, int] = field(default_factory=dict)
+    unshared: int = 0
+    total_charged: int = 0
+    usdc_delta: int = 0
+
+
+def rebuild(logs: Iterable[Log]) -> dict[str, Book]:
+    """Safe -> Book. `usdc_delta` is what trading alone has changed in the Safe's USDC."""
+    books: dict[str, Book] = {}
+    for log in logs:
+        _apply(books.setdefault(log.args["safe"], Book()), log)
+    return books
+
+
+def _apply(book: Book, log: Log) -> None:
+    args = log.args
+    match log.name:
+        case "Stopped":
+            book.stop_level = args["level"]
+        case "Resumed":
+            book.stop_level = 0
+        case "PositionOpened":
+            _apply_open(book, args)
+        case "PositionClosed":
+            _apply_close(book, args)
+        case "PositionReleased":
+            position = book.positions[args["trade_id"]]
+            position.quantity -= args["quantity"]
+            position.cost -= args["cost"]
+        case _:
+            _apply_policy(book, log)
+
+
+def _apply_policy(book: Book, log: Log) -> None:
+    args = log.args
+    match log.name:
+        case "PolicySet":
+            book.policy, book.tokens = _signed(args["policy"], args["tokens"])
+            book.pending, book.total_charged = None, 0
+        case "PolicyPending":
+            book.pending = PendingPolicy(args["effective_at"], *_signed(args["policy"], args["tokens"]))
+        case "PolicyTightened":
+            book.policy, book.tokens = _signed(args["policy"], args["tokens"])
+        case "PolicyLoosened" if book.pending is not None:
+            book.policy, book.tokens = book.pending.policy, book.pending.rules
+            book.pending, book.total_charged = None, 0
+        case "LooseningCancelled":
+            book.pending = None
+        case "Revoked":
+            book.policy = book.pending = None
+
+
+def _apply_open(book: Book, args: dict[str, Any]) -> None:
+    book.positions[args["trade_id"]] = BookPosition(
+        args["token"],
+        args["quantity"],
+        args["usdc_in"] + args["fee"],
+        args["profit_receiver"],
+        args["share_bps"],
+    )
+    book.fees[args["fee_receiver"]] = book.fees.get(args["fee_receiver"], 0) + args["fee"]
+    book.total_charged += args["charged"]
+    book.usdc_delta -= args["usdc_in"] + args["fee"]
+
+
+def _apply_close(book: Book, args: dict[str, Any]) -> None:
+    position = book.positions[args["trade_id"]]
+    position.quantity -= args["quantity"]
+    position.cost -= args["cost"]
+    position.profit += args["profit"]
+    position.shares += args["share"]
+    receiver = args["profit_receiver"]
+    book.shares[receiver] = book.shares.get(receiver, 0) + args["share"]
+    book.unshared = args["unshared"]
+    book.total_charged += args["charged"]
+    book.usdc_delta += args["usdc_out"] - args["share"]

@@ -1,0 +1,371 @@
+"""From a user's wish to a Safe that may be traded, and out again: create, plan, verify, revoke.
+
+Nothing here signs or sends: the owners do, in their own wallet. What counts afterwards is read from the chain.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from django.db import transaction
+
+from agents.models import Deployment
+from agents.states import DeploymentState
+from maxxit.core import clock
+from maxxit.core.errors import Rejected, Retryable, Unknown
+from maxxit.events.record import advance, record
+from maxxit.evm.codec import decode, encode_call
+from maxxit.evm.rpc import Fault
+from trading import ledger
+from trading.chain import chains
+from trading.chain.models import SafePlan
+from trading.models import LedgerBalance
+from trading.policy import policy as risk_policy
+from trading.venues.safe import onboarding, pools, reconcile, safe_contract, stops, verify
+from trading.venues.safe.card import PermissionCard, permission_card
+from trading.venues.safe.contract import module as m
+from trading.venues.safe.trades import BPS, USDC_DECIMALS, base
+from trading.venues.safe.venue import SafeVenue
+from trading.wiring import venue
+
+log = structlog.get_logger(__name__)
+
+MODULES_AT_ONCE = 50
+SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
+
+
+@dataclass(frozen=True, slots=True)
+class ToSign:
+    """A Safe transaction for the owners' wallet."""
+
+    safe: str
+    transaction: dict[str, Any]
+    """Safe transaction JSON with the EIP-712 message and its hash."""
+    card: PermissionCard | None = None
+    notes: tuple[str, ...] = ()
+    """What the owners should know of their Safe, beside the card."""
+
+
+def venue_of(deployment: Deployment) -> SafeVenue:
+    """The venue of the deployment's agent. Raises Rejected where that is none for Safes."""
+    found = venue(deployment.agent.venue)
+    if not isinstance(found, SafeVenue):
+        raise Rejected(
+            f"{deployment} trades on {deployment.agent.venue}, not from a Safe", code="not_a_safe_venue"
+        )
+    return found
+
+
+def create(at: SafeVenue, owners: Sequence[str], threshold: int, salt: int) -> dict[str, Any]:
+    """Where a new Safe will be, and the transaction that anyone may send to put it there."""
+    wrong = [owner for owner in owners if not chains.is_address(owner)]
+    if wrong or not owners:
+        raise Rejected(
+            f"not an address with its checksum: {', '.join(wrong) or 'no owner'}", code="wrong_owner"
+        )
+    if not 1 <= threshold <= len(owners):
+        raise Rejected(
+            f"threshold {threshold} of {len(owners)} owners is not possible", code="wrong_threshold"
+        )
+    answer = at.chain.call(onboarding.PROXY_FACTORY, encode_call("proxyCreationCode()"))
+    code: bytes = decode(["bytes"], answer)[0]
+    data = onboarding.create_safe_data(list(owners), threshold, salt)
+    return {
+        "safe": onboarding.predict_safe(list(owners), threshold, salt, code),
+        "chain_id": at.stanza.chain_id,
+        "transaction": {"to": onboarding.PROXY_FACTORY, "value": "0", "data": "0x" + data.hex()},
+    }
+
+
+def consent(deployment: Deployment, safe: str) -> str:
+    """What an owner of the Safe signs (EIP-191, `personal_sign`) so that a deployment may plan for it."""
+    chain_id = venue_of(deployment).stanza.chain_id
+    return f"Maxxit deployment {deployment.pk} may plan for the Safe {safe} on chain {chain_id}."
+
+
+def require_owner(deployment: Deployment, safe: str, signature: str) -> None:
+    """Raises Rejected, with the text to sign, unless one of the Safe's owners signed it."""
+    at, text = venue_of(deployment), consent(deployment, safe)
+    _must_be_address(safe)
+    _word(at, safe, encode_call("nonce()"))
+    owners: list[str] = decode(["address[]"], at.chain.call(safe, encode_call("getOwners()")))[0]
+    if _signer_of(text, signature) not in owners:
+        raise Rejected(
+            f"sign this text with the key of an owner of {safe}, and send the signature: {text}",
+            code="owner_signature",
+        )
+
+
+def _signer_of(text: str, signature: str) -> str:
+    """Who signed it; empty for what is no signature."""
+    from eth_account import Account  # as in `trading.chain.signer`
+    from eth_account.messages import encode_defunct
+    from eth_keys.exceptions import BadSignature
+
+    if not SIGNATURE.fullmatch(signature):
+        return ""
+    try:
+        found: str = Account.recover_message(encode_defunct(text=text), signature=signature)
+    except (ValueError, BadSignature):
+        return ""
+    return found
+
+
+def _must_be_address(safe: str) -> None:
+    if not chains.is_address(safe):
+        raise Rejected(f"{safe or 'no Safe'}: give the Safe's address with its checksum", code="wrong_safe")
+
+
+def plan(deployment: Deployment, safe: str = "", loosen_delay: int | None = None) -> ToSign:
+    """What the owners are to sign, kept so that the chain can be held against it.
+
+    `loosen_delay` is the owners' choice in seconds; None: the configured one.
+    """
+    at, safe = venue_of(deployment), safe or deployment.safe_wallet
+    _must_be_address(safe)
+    others = Deployment.objects.filter(account=safe).exclude(pk=deployment.pk)
+    if any(other.owner_id != deployment.owner_id for other in others):
+        raise Rejected(f"{safe} is another customer's: a Safe trades for one", code="safe_taken")
+    if twin := others.filter(agent=deployment.agent_id).first():
+        raise Rejected(
+            f"{safe} is deployment {twin.pk}'s with the same agent: use that one", code="safe_taken"
+        )
+    if deployment.safe_wallet not in ("", safe) and _has_moved(deployment):
+        raise Rejected(
+            f"{deployment} has its ledger and orders with {deployment.safe_wallet}: make another deployment for {safe}",
+            code="safe_fixed",
+        )
+    nonce = _word(at, safe, encode_call("nonce()"))
+    contract = safe_contract.read(at.chain, safe)
+    if contract.objections:
+        raise Rejected(f"{safe} cannot be traded: {'; '.join(contract.objections)}", code="safe_unsupported")
+    enabled = bool(_word(at, safe, encode_call("isModuleEnabled(address)", at.places.module)))
+    terms, rules = _policy(deployment, at, loosen_delay), _rules(deployment, at)
+    tx = onboarding.enable_tx(safe, at.places.module, terms, rules, nonce, enabled=enabled)
+    _keep(deployment, at, safe, terms, rules, onboarding.safe_tx_hash(tx, at.stanza.chain_id))
+    return ToSign(
+        safe,
+        onboarding.safe_tx_json(tx, at.stanza.chain_id),
+        permission_card(terms, rules, at.places.tokens),
+        contract.notes,
+    )
+
+
+def _has_moved(deployment: Deployment) -> bool:
+    """Whether money of its Safe was booked, or an order left: positions there could not be closed from another Safe."""
+    booked = LedgerBalance.objects.filter(account=ledger.account_of(deployment.pk))
+    return booked.exists() or deployment.orders.filter(reserved_at__isnull=False).exists()
+
+
+def _word(at: SafeVenue, safe: str, data: bytes) -> int:
+    """A number that every Safe can tell. Raises Rejected where there is no Safe."""
+    try:
+        answer = at.chain.call(safe, data)
+    except Fault as error:
+        raise Rejected(f"{safe} is no Safe on chain {at.stanza.chain_id}", code="not_a_safe") from error
+    if len(answer) != 32:
+        raise Rejected(f"{safe} is no Safe on chain {at.stanza.chain_id}", code="not_a_safe")
+    return int.from_bytes(answer, "big")
+
+
+def _policy(deployment: Deployment, at: SafeVenue, loosen_delay: int | None) -> m.Policy:
+    agent, places = deployment.agent, at.places
+    chosen = {} if loosen_delay is None else {"loosen_delay": loosen_delay}
+    return m.Policy(
+        executor=at.executors[0],
+        guardian=places.guardian,
+        fee_receiver=places.fee_receiver,
+        profit_receiver=agent.profit_receiver
+        if chains.is_address(agent.profit_receiver)
+        else places.profit_receiver,
+        profit_share_bps=int(agent.profit_share * BPS),
+        trade_fee=base(risk_policy().fees.platform_fee_usdc, USDC_DECIMALS),
+        **chains.terms().model_dump() | chosen,
+    )
+
+
+def _rules(deployment: Deployment, at: SafeVenue) -> list[m.TokenRule]:
+    """The agent's tokens that the chain has, each with the pool that is best for the largest trade."""
+    wanted = deployment.agent.tokens or list(at.places.tokens)
+    found = {symbol: at.places.tokens[symbol] for symbol in wanted if symbol in at.places.tokens}
+    if not found:
+        raise Rejected(f"none of {', '.join(wanted)} is traded on this chain", code="token_not_listed")
+    return [
+        m.TokenRule(one.address, one.feed, _best_pool(at, one.address).fee, one.max_age)
+        for one in found.values()
+    ]
+
+
+def _best_pool(at: SafeVenue, token: str) -> pools.Depth:
+    """The pool for the plan's largest trade. Raises Rejected where none is deep enough."""
+    limits, stanza = chains.terms(), at.stanza
+    return pools.best_pool(
+        at.chain, at.places, token, stanza.fee_tiers, limits.min_trade, limits.max_trade,
+        stanza.max_price_impact_bps,
+    )  # fmt: skip
+
+
+@transaction.atomic
+def _keep(
+    deployment: Deployment, at: SafeVenue, safe: str, terms: m.Policy, rules: list[m.TokenRule], digest: bytes
+) -> None:
+    kept, new = SafePlan.objects.update_or_create(
+        chain_id=at.stanza.chain_id,
+        safe=safe,
+        verified_at=None,
+        defaults={
+            "module": at.places.module,
+            "safe_tx_hash": "0x" + digest.hex(),
+            "created_at": clock.now(),
+            **verify.as_plan(terms, rules),
+        },
+    )
+    if deployment.safe_wallet != safe:
+        deployment.module_enabled, deployment.verified_at = False, None
+    deployment.account = deployment.safe_wallet = safe
+    deployment.chain_id, deployment.module_address = at.stanza.chain_id, at.places.module
+    deployment.save()
+    record("safe.planned", deployment, safe=safe, hash=kept.safe_tx_hash, new=new)
+
+
+def check(deployment: Deployment) -> list[str]:
+    """What the chain says otherwise than the newest plan; none: it is in force, and the deployment verified.
+
+    While the owners have not signed a proposal, the plan before it stays in force, and a deployment that was verified
+    for it stays so as long as the chain shows it. Without a verified plan entries stop; exits never depend on this.
+    """
+    at, safe = venue_of(deployment), deployment.safe_wallet
+    proposed = verify.proposal(at.stanza.chain_id, safe)
+    confirmed = verify.plan_in_force(at.stanza.chain_id, safe)
+    newest = proposed or confirmed
+    if newest is None:
+        raise Rejected(
+            f"{deployment} has no plan yet: `manage.py safe plan` makes one", code="safe_not_planned"
+        )
+    enabled, wrong = _held_against(at, newest)
+    wrong += safe_contract.read(at.chain, safe).objections
+    shallow = _shallow_pools(at, newest, {})
+    stands = not wrong
+    if wrong and proposed and confirmed and deployment.verified_at:
+        stands = not _held_against(at, confirmed)[1]
+    _judged(deployment, newest, wrong, enabled=enabled, stands=stands)
+    if not wrong:
+        stops.clear(newest)
+        _stop_shallow(newest, shallow)
+        reconcile.reconcile(at, safe)
+    return wrong
+
+
+def stopped(deployment: Deployment) -> dict[str, str]:
+    """What stops entries beside the verification: the token's symbol, or * for all -> reason code."""
+    at = venue_of(deployment)
+    kept = verify.plan_in_force(at.stanza.chain_id, deployment.safe_wallet)
+    symbols = {token.address: symbol for symbol, token in at.places.tokens.items()}
+    return {symbols.get(token, token): code for token, code in kept.stops.items()} if kept else {}
+
+
+def _held_against(at: SafeVenue, kept: SafePlan) -> tuple[bool, list[str]]:
+    """Whether the module is enabled, and what the chain says otherwise than the plan."""
+    try:
+        now = verify.standing(at.chain, at.places, kept)
+    except Fault as error:
+        raise Rejected(f"{kept.safe} is no Safe on chain {kept.chain_id}", code="not_a_safe") from error
+    illiquid = [rule.token for rule in verify.rules_of(kept) if rule.token not in now.liquid]
+    return now.enabled, [*now.differences, *(f"the pool of {token} is empty" for token in illiquid)]
+
+
+@transaction.atomic
+def _judged(
+    deployment: Deployment, newest: SafePlan, wrong: list[str], *, enabled: bool, stands: bool
+) -> None:
+    """Keep what was found: the newest plan is in force once nothing is wrong with it."""
+    now = clock.now()
+    deployment.module_enabled = enabled
+    deployment.verified_at = now if stands else None
+    deployment.save(update_fields=["module_enabled", "verified_at"])
+    if wrong:
+        record("safe.not_verified", deployment, differences=wrong, entries="go on" if stands else "stopped")
+        return
+    if newest.verified_at is None:
+        same = SafePlan.objects.filter(pk=newest.pk, verified_at=None, created_at=newest.created_at)
+        if not same.update(verified_at=now):
+            raise Rejected(
+                f"{newest.safe} was planned anew meanwhile: verify again", code="safe_planned_anew"
+            )
+    record("safe.verified", deployment, safe=deployment.safe_wallet)
+    if deployment.state == DeploymentState.DRAFT:
+        advance(deployment, DeploymentState.ACTIVE)
+
+
+Measured = dict[tuple[int, str, int, int, int], pools.Depth | None]
+"""(chain, token, fee tier, min trade, max trade) -> its depth."""
+
+
+def _shallow_pools(at: SafeVenue, kept: SafePlan, measured: Measured) -> dict[str, int | None]:
+    """The plan's tokens whose pool is not deep enough -> its price impact in bps, None where it gives no quote.
+
+    What `measured` holds already is not asked again: most Safes have the same pools and limits.
+    """
+    policy, found = verify.policy_of(kept), {}
+    for rule in verify.rules_of(kept):
+        asked = (rule.token, rule.pool_fee, policy.min_trade, policy.max_trade)
+        key = (at.stanza.chain_id, *asked)
+        if key not in measured:
+            measured[key] = pools.depth(at.chain, at.places, *asked)
+        one = measured[key]
+        if one is None or one.impact_bps > at.stanza.max_price_impact_bps:
+            found[rule.token] = one.impact_bps if one else None
+    return found
+
+
+def _stop_shallow(kept: SafePlan, shallow: Mapping[str, int | None]) -> None:
+    """Stop entries in the plan's tokens whose pool is not deep enough any more, and let the others go on."""
+    for rule in verify.rules_of(kept):
+        if rule.token in shallow:
+            stops.stop(kept, rule.token, stops.SHALLOW, impact_bps=shallow[rule.token])
+        else:
+            stops.resume(kept, rule.token)
+
+
+def recheck_all() -> None:
+    """Look again at every Safe with a plan in force: a signed proposal comes into force, what changed stops entries.
+
+    One that cannot be read or is no Safe any more keeps nobody else from being looked at.
+    """
+    measured: Measured = {}
+    for deployment in Deployment.objects.exclude(verified_at=None).exclude(safe_wallet="").order_by("pk"):
+        try:
+            _recheck(deployment, measured)
+        except (Rejected, Retryable, Unknown) as error:
+            log.warning("safe_not_rechecked", deployment=deployment.pk, error=str(error))
+
+
+def _recheck(deployment: Deployment, measured: Measured) -> None:
+    at, safe = venue_of(deployment), deployment.safe_wallet
+    proposed = verify.proposal(at.stanza.chain_id, safe)
+    if proposed and not _held_against(at, proposed)[1]:
+        check(deployment)
+    kept = verify.plan_in_force(at.stanza.chain_id, safe)
+    if kept is None:
+        return
+    if objections := safe_contract.read(at.chain, safe).objections:
+        stops.stop(kept, stops.EVERYTHING, stops.CHANGED, found="; ".join(objections))
+    _stop_shallow(kept, _shallow_pools(at, kept, measured))
+
+
+def revoke(deployment: Deployment) -> ToSign:
+    """The way out: ends the policy and disables the module. Open positions stay the Safe's tokens."""
+    at, safe = venue_of(deployment), deployment.safe_wallet
+    nonce = _word(at, safe, encode_call("nonce()"))
+    asked = encode_call("getModulesPaginated(address,uint256)", onboarding.SENTINEL, MODULES_AT_ONCE)
+    enabled: list[str] = decode(["address[]", "address"], at.chain.call(safe, asked))[0]
+    if deployment.module_address not in enabled:
+        raise Rejected(
+            f"{safe} has not enabled the module: there is nothing to revoke", code="module_disabled"
+        )
+    before = [onboarding.SENTINEL, *enabled][enabled.index(deployment.module_address)]
+    tx = onboarding.revoke_tx(safe, deployment.module_address, nonce, before)
+    record("safe.revoke_planned", deployment, safe=safe)
+    return ToSign(safe, onboarding.safe_tx_json(tx, at.stanza.chain_id))

@@ -1,0 +1,164 @@
+"""An order as a call of the module, and the module's events as fills. Base units on chain, Decimal elsewhere."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_DOWN, Decimal
+from typing import Any, Self
+
+from maxxit.core.errors import Rejected
+from maxxit.core.money import ZERO
+from maxxit.evm.codec import Log, decode
+from maxxit.evm.rpc import Chain, Fault
+from trading.chain.chains import Contracts
+from trading.chain.models import ChainTransaction
+from trading.chain.outbox import Call
+from trading.venues.base import Request, VenueFill
+from trading.venues.safe import pools
+from trading.venues.safe.contract import module as m
+
+USDC_DECIMALS = 6
+BPS = 10_000
+PLACES = Decimal(1).scaleb(-18)
+"""What a price column keeps."""
+
+
+def whole(amount: int, decimals: int) -> Decimal:
+    """Base units in whole units, exactly."""
+    return Decimal(amount).scaleb(-decimals)
+
+
+def base(amount: Decimal, decimals: int) -> int:
+    """Whole units in base units, rounded down."""
+    return int(amount.scaleb(decimals).to_integral_value(rounding=ROUND_DOWN))
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """What is meant, as it is stored with the intent."""
+
+    safe: str
+    trade_id: str
+    """0x hex: the module takes it once."""
+    purpose: str
+    """open or close."""
+    symbol: str
+    token: str
+    decimals: int
+    amount: int
+    """Open: USDC to spend. Close: tokens to sell. Base units."""
+    deadline: int
+    """Unix time."""
+
+    @classmethod
+    def of(cls, request: Request, places: Contracts) -> Self:
+        """Raises Rejected where the chain has no such token."""
+        found = places.tokens.get(request.symbol)
+        if found is None:
+            raise Rejected(f"{request.symbol} is not traded on this chain", code="token_not_listed")
+        if request.purpose == "open":
+            amount = base(request.quantity * request.reference_price, USDC_DECIMALS)
+        else:
+            amount = base(request.quantity, found.decimals)
+        deployment, _, signal = request.trade.partition("/")
+        return cls(
+            safe=request.account,
+            trade_id="0x" + m.trade_id(deployment, signal).hex(),
+            purpose=request.purpose,
+            symbol=request.symbol,
+            token=found.address,
+            decimals=found.decimals,
+            amount=amount,
+            deadline=int(request.deadline.timestamp()),
+        )
+
+    @classmethod
+    def load(cls, terms: Mapping[str, Any]) -> Self:
+        """Out of a stored intent."""
+        return cls(**terms)
+
+    def as_terms(self) -> dict[str, Any]:
+        """To be stored."""
+        return asdict(self)
+
+
+def quote(chain: Chain, places: Contracts, trade: Trade, pool_fee: int) -> int:
+    """What QuoterV2 says would arrive now, base units. Raises Rejected where the pool cannot do it."""
+    sell, buy = (places.usdc, trade.token) if trade.purpose == "open" else (trade.token, places.usdc)
+    return _arrives(chain, places, trade.symbol, sell, buy, trade.amount, pool_fee)
+
+
+def expected(chain: Chain, places: Contracts, safe: str, symbol: str, usdc: int) -> int:
+    """Tokens that `usdc` would buy now in the pool that the Safe's policy names; all in base units.
+
+    Raises Rejected where the policy does not list the token or the pool cannot do it.
+    """
+    token = places.tokens[symbol].address
+    pool_fee = _pool_fee(chain, places, safe, token, symbol)
+    return _arrives(chain, places, symbol, places.usdc, token, usdc, pool_fee)
+
+
+def _arrives(chain: Chain, places: Contracts, symbol: str, sell: str, buy: str, amount: int, fee: int) -> int:
+    try:
+        arrives = pools.quote(chain, places, sell, buy, amount, fee)
+    except Fault as no:
+        raise Rejected(f"the pool of {symbol} gives no quote: {no}", code="no_quote") from no
+    if arrives == 0:
+        raise Rejected(f"the pool of {symbol} gives nothing", code="no_quote")
+    return arrives
+
+
+def call_of(chain: Chain, places: Contracts, trade: Trade, *, executor: str, slippage_bps: int) -> Call:
+    """The module call with its least acceptable amount, tried out first. Raises Rejected with the module's reason."""
+    fee = _pool_fee(chain, places, trade.safe, trade.token, trade.symbol)
+    least = quote(chain, places, trade, fee) * (BPS - slippage_bps) // BPS
+    trade_id = bytes.fromhex(trade.trade_id[2:])
+    if trade.purpose == "open":
+        data = m.open_data(trade.safe, trade_id, trade.token, trade.amount, least, trade.deadline)
+    else:
+        data = m.close_data(trade.safe, trade_id, least, trade.deadline, trade.amount)
+    chain.call(places.module, data, sender=executor, block="pending")  # the time of the block it would be in
+    return Call(places.module, data)
+
+
+def _pool_fee(chain: Chain, places: Contracts, safe: str, token: str, symbol: str) -> int:
+    """The fee tier that the Safe's policy names for the token."""
+    rule = chain.call(places.module, m.rule_data(safe, token))
+    fee: int = decode(["address", "uint24", "uint256", "uint256", "bool"], rule)[1]
+    if fee == 0:
+        raise Rejected(f"the Safe's policy does not list {symbol}", code="token_not_listed")
+    return fee
+
+
+def fills_of(tx: ChainTransaction) -> tuple[VenueFill, ...]:
+    """What a final transaction did, measured by the module."""
+    trade = Trade.load(tx.terms)
+    wanted = bytes.fromhex(trade.trade_id[2:])
+    return tuple(
+        _fill(tx, trade, log)
+        for log in m.decode_logs(tx.logs, tx.to)
+        if log.name in ("PositionOpened", "PositionClosed") and log.args["trade_id"] == wanted
+    )
+
+
+def _fill(tx: ChainTransaction, trade: Trade, log: Log) -> VenueFill:
+    args, opened = log.args, log.name == "PositionOpened"
+    quantity = whole(args["quantity"], trade.decimals)
+    cash = whole(args["usdc_in" if opened else "usdc_out"], USDC_DECIMALS)
+    return VenueFill(
+        fill_id=f"{tx.mined_hash}:{log.index}",
+        quantity=quantity,
+        price=(cash / quantity).quantize(PLACES),
+        cash=cash,
+        fee=ZERO,
+        at=_moment(tx),
+        platform_fee=whole(args["fee"], USDC_DECIMALS) if opened else ZERO,
+        profit_share=ZERO if opened else whole(args["share"], USDC_DECIMALS),
+        share_receiver="" if opened else args["profit_receiver"],
+    )
+
+
+def _moment(tx: ChainTransaction) -> datetime:
+    """The block's time where the node gives it with the logs, else when we took note."""
+    stamp = next((log["blockTimestamp"] for log in tx.logs if log.get("blockTimestamp")), None)
+    return datetime.fromtimestamp(int(stamp, 16), UTC) if stamp else tx.updated_at

@@ -1,0 +1,345 @@
+"""The user's own Safe, traded through our module on Uniswap V3: spot only, inside what the owners signed.
+
+`prepare` stores the intent in the reserving transaction, without network. `send` looks at the chain (does the Safe
+stand as it was signed? what would arrive?), then the outbox gives the intent its nonce and signs it, once, and the
+stored bytes leave. An order counts as filled when its block is final: what a reorg can take back is not booked.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+import structlog
+from django import db
+from eth_utils.address import is_checksum_address
+
+from agents.models import Deployment
+from maxxit.core import clock
+from maxxit.core.errors import Misconfigured, Rejected, Retryable, StaleState
+from maxxit.core.money import USDC
+from maxxit.evm.codec import encode_call
+from maxxit.evm.rpc import Chain, Fault
+from trading import gate
+from trading.chain import chains, outbox
+from trading.chain.models import ChainTransaction, SafePlan
+from trading.chain.signer import Signer, executor_addresses, has_keystore, open_signers
+from trading.chain.states import TxState
+from trading.risk import gate_verdict
+from trading.venues.base import Capabilities, Prepared, Report, Request, Venue
+from trading.venues.safe import stops, verify
+from trading.venues.safe.trades import USDC_DECIMALS, Trade, base, call_of, expected, fills_of, whole
+
+log = structlog.get_logger(__name__)
+
+PASSING = frozenset({"cooldown"})
+"""The module's refusals that pass by themselves: the intent waits, until its deadline."""
+
+
+class SafeVenue(Venue):
+    """One chain. `slippage_bps` is what a swap may end below the quote; the policy's own floor holds besides."""
+
+    name = "safe"
+
+    def __init__(
+        self, *, chain: str, slippage_bps: int, shorts: bool = False, max_leverage: Decimal = Decimal(1)
+    ) -> None:
+        if shorts or max_leverage != 1:
+            raise Misconfigured("venue safe: spot has neither shorts nor leverage")
+        if not 0 < slippage_bps <= 500:
+            raise Misconfigured("venue safe: slippage_bps is 1 to 500")
+        self.slippage_bps = slippage_bps
+        self.stanza = chains.stanza(chain)
+        self.capabilities = Capabilities(
+            dedup=True, shorts=False, max_leverage=Decimal(1), collects_fees=True, find_lag=timedelta(0)
+        )
+        self.pace = outbox.Pace(
+            finality_depth=self.stanza.finality_depth,
+            bump_after=timedelta(seconds=self.stanza.bump_after_seconds),
+            replaced_after=timedelta(seconds=self.stanza.replaced_after_seconds),
+            max_fee=self.stanza.max_fee_wei,
+            min_tip=self.stanza.min_tip_wei,
+            gas_limit=self.stanza.gas_limit,
+            coin=self.stanza.coin,
+        )
+
+    # -- what it works with, found when first needed
+
+    @cached_property
+    def places(self) -> chains.Contracts:
+        """Where the contracts are."""
+        return chains.contracts(self.stanza)
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The endpoints."""
+        return Chain(
+            self.stanza.chain_id,
+            self.stanza.urls,
+            head_lag=self.stanza.head_lag_blocks,
+            health_seconds=self.stanza.health_seconds,
+            timeout=self.stanza.timeout_seconds,
+            multicall=self.places.multicall,
+        )
+
+    @cached_property
+    def signers(self) -> Mapping[str, Signer]:
+        """The keys by address, decrypted here and now: only the process that executes comes this way."""
+        return open_signers(self.stanza.chain_id, {self.places.module}, self.stanza.signatures_per_minute)
+
+    @property
+    def executors(self) -> tuple[str, ...]:
+        """Our executor, which new plans name, and during a rotation the previous one; decrypts nothing."""
+        if has_keystore():
+            return executor_addresses()
+        previous = self.places.previous_executor
+        return (self.places.executor, *((previous,) if previous else ()))
+
+    # -- the Venue protocol
+
+    def prepare(self, request: Request) -> Prepared:
+        """Store the intent. What it cannot become is found when it is sent."""
+        outbox.plan(
+            request.client_order_id, self.stanza.chain_id, _terms(request, self.places), request.deadline
+        )
+        return Prepared(request.client_order_id, {"transaction": request.client_order_id})
+
+    def send(self, prepared: Prepared) -> None:
+        """Sign the intent if it is not, and let what is stored leave. Raises Rejected with the code, or Unknown."""
+        tx = outbox.current(prepared.ref)
+        if tx is None:
+            raise Rejected(f"no intent {prepared.ref} was stored", code="no_intent")
+        just_signed = False
+        if tx.state == TxState.PLANNED:
+            if not self.may_send(tx):
+                raise Retryable(f"the gate of {self.name} is shut: {prepared.ref} is not signed")
+            just_signed = self._sign(tx)
+        if tx.state == TxState.DROPPED:
+            raise Rejected(f"{prepared.ref} was given up: {tx.reason}", code=tx.reason or "dropped")
+        signer = self._signer_of(tx)
+        outbox.follow(tx, self.chain, signer, self.pace, self.may_send, just_signed=just_signed)
+
+    def find(self, ref: str) -> Report | None:
+        """Where the intent stands, after the chain was asked. None: it is stored, and nothing has left."""
+        tx = outbox.current(ref)
+        if tx is None:
+            return None
+        if tx.state == TxState.PLANNED and clock.now() >= tx.deadline:
+            try:
+                outbox.drop(tx, "never_sent")
+            except StaleState:
+                tx.refresh_from_db()
+        if tx.state == TxState.PLANNED:
+            return None
+        try:
+            outbox.follow(tx, self.chain, self._signer_of(tx), self.pace, self.may_send)
+        except StaleState:  # another worker took it further at the same moment
+            log.info("already_followed", transaction=tx.pk)
+        tx.refresh_from_db()
+        if tx.state == TxState.REVERTED:
+            self._note_failure(tx)
+        return _report(tx)
+
+    def cancel(self, ref: str) -> None:
+        """An intent that is not signed is given up; signed bytes end by themselves at the module's deadline."""
+        tx = outbox.current(ref)
+        if tx is not None and tx.state == TxState.PLANNED:
+            outbox.drop(tx, "canceled")
+
+    def balances(self, account: str) -> dict[str, Decimal]:
+        """USDC and every listed token in the Safe, at the newest final block."""
+        return self.balances_at(account, self._final_block())
+
+    def balances_at(self, account: str, block: int) -> dict[str, Decimal]:
+        """The same at the end of a block."""
+        return self._read_balances([account], block)[account]
+
+    def balances_of(self, accounts: Sequence[str]) -> dict[str, dict[str, Decimal]]:
+        """The same of many Safes, all at one block and through Multicall3."""
+        safes = [account for account in accounts if is_checksum_address(account)]
+        return self._read_balances(safes, self._final_block()) if safes else {}
+
+    def unexplained(self, account: str, apart: Mapping[str, Decimal]) -> dict[str, Decimal]:
+        """Book what the chain's logs show the owners to have moved; the rest is unexplained.
+
+        Nothing is compared while a transaction of ours is in flight.
+        """
+        from trading.venues.safe.reconcile import reconcile  # it opens venues, this one among them
+
+        done = reconcile(self, account)
+        if done.in_flight:
+            return {}
+        return dict(apart) if done.unbooked else done.unexplained
+
+    def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
+        """What QuoterV2 says of the pool that the Safe's policy names, the pool's fee included."""
+        if side != "buy":
+            raise Rejected("a Safe cannot sell what it does not hold", code="shorts_not_supported")
+        token = self.places.tokens.get(symbol)
+        if token is None:
+            raise Rejected(f"{symbol} is not traded on this chain", code="token_not_listed")
+        try:
+            arrives = expected(self.chain, self.places, account, symbol, base(cash, USDC_DECIMALS))
+        except Fault:
+            return None
+        return cash / whole(arrives, token.decimals)
+
+    def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
+        """What the chain refuses whatever the purpose; for an entry also whether this very deployment is verified for
+        the Safe. What depends on the amount is found by `send`."""
+        if symbol not in self.places.tokens:
+            return "token_not_listed"
+        if purpose == "open" and (code := self._entry_problem(deployment, account, symbol)):
+            return code
+        try:
+            return verify.closing_problem(self._permission(account), self.executors)
+        except Fault:
+            return "not_a_safe"
+
+    # -- inside
+
+    def _final_block(self) -> int:
+        """The newest block that counts as final."""
+        return max(self.chain.head().number - self.pace.finality_depth + 1, 0)
+
+    def _read_balances(self, safes: Sequence[str], block: int) -> dict[str, dict[str, Decimal]]:
+        """Safe -> asset -> what it holds at the end of a block."""
+        assets = [(USDC, self.places.usdc, USDC_DECIMALS)] + [
+            (symbol, token.address, token.decimals) for symbol, token in self.places.tokens.items()
+        ]
+        asked = [
+            (address, encode_call("balanceOf(address)", safe)) for safe in safes for _, address, _ in assets
+        ]
+        answers = iter(self.chain.many(asked, block=hex(block), agreed=True))
+        return {
+            safe: {
+                symbol: whole(int.from_bytes(next(answers), "big"), digits) for symbol, _, digits in assets
+            }
+            for safe in safes
+        }
+
+    def may_send(self, tx: ChainTransaction) -> bool:
+        """Whether the gate lets the transaction leave at this moment; one that cannot be read is shut."""
+        try:
+            facts = gate.read(self.name, tx.terms.get("safe", ""))
+        except db.Error as error:
+            log.error("gate_unreadable", transaction=tx.pk, error=str(error))
+            facts = None
+        verdict = gate_verdict(facts, reduces=tx.terms.get("purpose") == "close")
+        if not verdict.allowed:
+            log.warning("transaction_held_back", transaction=tx.pk, why=verdict.reason)
+        return verdict.allowed
+
+    def _sign(self, tx: ChainTransaction) -> bool:
+        """Look at the chain, then give the intent its nonce and its bytes; False where another worker did so meanwhile.
+        A refusal ends the intent for good."""
+        try:
+            trade, signer = self._allowed(tx)
+            call = call_of(
+                self.chain, self.places, trade, executor=signer.address, slippage_bps=self.slippage_bps
+            )
+            outbox.commit(tx, call, self.chain, signer, self.pace)
+            return True
+        except Rejected as no:
+            tx.refresh_from_db()
+            if tx.state != TxState.PLANNED:
+                return False  # another worker signed it while we looked
+            if no.code in PASSING:
+                raise Retryable(f"not yet: {no.code}") from no
+            outbox.drop(tx, no.code)
+            if no.code == stops.UNNAMED:
+                self._note_failure(tx)
+            raise
+        except StaleState:
+            tx.refresh_from_db()
+            return False
+
+    def _entry_problem(self, deployment: int, account: str, symbol: str) -> str:
+        """Why this deployment opens nothing there: the chain confirmed no plan of its own for the Safe that it wants
+        to trade, or entries were stopped."""
+        verified = Deployment.objects.filter(
+            pk=deployment,
+            account=account,
+            safe_wallet=account,
+            chain_id=self.stanza.chain_id,
+            verified_at__isnull=False,
+        )
+        if not verified.exists():
+            return "safe_not_verified"
+        plan = verify.plan_in_force(self.stanza.chain_id, account)
+        return stops.reason(plan, self.places.tokens[symbol].address) if plan else "safe_not_planned"
+
+    def _permission(self, safe: str) -> verify.Permission:
+        """What the Safe allows our executors now."""
+        return verify.permission(self.chain, self.places.module, safe)
+
+    def _allowed(self, tx: ChainTransaction) -> tuple[Trade, Signer]:
+        """The trade and the key that the Safe's policy names: an entry once the Safe was found as its owners signed
+        it, an exit once the chain lets us close. Raises Rejected."""
+        if refused := tx.terms.get("refused"):
+            raise Rejected(f"the venue cannot do this: {refused}", code=refused)
+        trade = Trade.load(tx.terms)
+        if trade.purpose == "close":
+            allowed = self._permission(trade.safe)
+            code = verify.closing_problem(allowed, self.signers)
+            found = ""
+        else:
+            plan = self._plan(trade.safe)
+            allowed = now = verify.standing(self.chain, self.places, plan)
+            code = stops.reason(plan, trade.token) or verify.opening_problem(
+                now, self.signers, trade.token, trade.amount
+            )
+            found = "; ".join(now.differences)
+        if code:
+            raise Rejected(f"the Safe {trade.safe} does not allow it: {code}. {found}", code=code)
+        return trade, self.signers[allowed.policy.executor]
+
+    def _plan(self, safe: str) -> SafePlan:
+        """The Safe's plan in force. Raises Rejected where it has none."""
+        plan = verify.plan_in_force(self.stanza.chain_id, safe)
+        if plan is None:
+            raise Rejected(f"no plan for {safe} was ever verified", code="safe_not_planned")
+        return plan
+
+    def _note_failure(self, tx: ChainTransaction) -> None:
+        """Count a failed transaction against its Safe."""
+        stops.note_failure(self.stanza.chain_id, tx.terms["safe"], self.stanza.reverts_before_stop)
+
+    def _signer_of(self, tx: ChainTransaction) -> Signer | None:
+        """The key that signed it, to raise its fees with; None where this process does not have it."""
+        if tx.signer is None or not has_keystore():
+            return None
+        return self.signers.get(tx.signer.address)
+
+
+def _terms(request: Request, places: chains.Contracts) -> dict[str, Any]:
+    """What is meant; or why it cannot be done, for `send` to say."""
+    if request.purpose == "open" and request.side == "sell":
+        return {"refused": "shorts_not_supported"}  # a Safe cannot sell what it does not hold
+    try:
+        return Trade.of(request, places).as_terms()
+    except Rejected as no:
+        return {"refused": no.code}
+
+
+ENDED = {
+    TxState.REVERTED: "rejected",
+    TxState.REPLACED: "replaced",
+    TxState.DROPPED: "rejected",
+    TxState.EXPIRED: "expired",
+    TxState.CANCELED: "canceled",
+}
+GIVEN_UP = {"never_sent": "expired", "canceled": "canceled"}
+
+
+def _report(tx: ChainTransaction) -> Report | None:
+    state = TxState(tx.state)
+    if state == TxState.PLANNED:
+        return None
+    if state == TxState.FINAL:
+        fills = fills_of(tx)
+        return Report("filled", fills) if fills else Report("rejected", reason="no_fill_in_receipt")
+    if state in ENDED:
+        return Report(GIVEN_UP.get(tx.reason, ENDED[state]), reason=tx.reason)
+    return Report("accepted")
