@@ -11,6 +11,7 @@ from django.db import models
 
 from agents import states
 from maxxit.core.money import COLUMN
+from maxxit.core.terms import ExitPreset, Preset, choices
 
 FRACTION: dict[str, Any] = {
     "max_digits": 7,
@@ -18,7 +19,6 @@ FRACTION: dict[str, Any] = {
     "validators": [MinValueValidator(0), MaxValueValidator(1)],
 }
 EVM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
-PRESETS = [(name, name.capitalize()) for name in ("conservative", "moderate", "aggressive")]
 WEIGHTS = ("tweet", "rsi", "macd", "bollinger", "volume", "moving_average", "momentum", "volatility")
 
 
@@ -49,9 +49,11 @@ class Agent(models.Model):
         blank=True,
         help_text='symbols this agent may trade, e.g. ["BTC", "ETH"]; empty: all of its venue',
     )
-    sizing_preset = models.CharField(max_length=12, default="moderate", choices=PRESETS)
+    sizing_preset = models.CharField(max_length=12, default=Preset.MODERATE.value, choices=choices(Preset))
     exit_preset = models.CharField(
-        max_length=12, default="signal", choices=[("signal", "As the signal says"), *PRESETS]
+        max_length=12,
+        default=ExitPreset.SIGNAL.value,
+        choices=[("signal", "As the signal says"), *choices(Preset)],
     )
     min_confidence = models.DecimalField(
         **FRACTION,

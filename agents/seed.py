@@ -1,7 +1,7 @@
 """`config/cast.yaml`: agents, the accounts they follow and their deployments, for the demo and for replays."""
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -9,6 +9,7 @@ from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
 from agents.states import AgentState, DeploymentState
 from maxxit.core.config import Fraction, Policy, Usd, load
 from maxxit.core.errors import Misconfigured
+from maxxit.core.terms import ExitPreset, Preset
 from maxxit.events.record import advance
 from maxxit.market.instruments import instrument
 from maxxit.market.venues import venue_policy
@@ -30,8 +31,8 @@ class CastAgent(Policy):
     tokens: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     """Usernames; `*` follows every account there is."""
-    sizing_preset: Literal["conservative", "moderate", "aggressive"] = "moderate"
-    exit_preset: Literal["signal", "conservative", "moderate", "aggressive"] = "signal"
+    sizing_preset: Preset = Preset.MODERATE
+    exit_preset: ExitPreset = ExitPreset.SIGNAL
     min_confidence: Fraction = Decimal("0.5")
     deployments: tuple[Purse, ...] = Field(min_length=1)
 

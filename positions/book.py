@@ -10,6 +10,7 @@ from django.db.models import F, Q, Sum
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.money import ZERO, usdc
+from maxxit.core.terms import Purpose
 from maxxit.events.record import advance, record
 from maxxit.market.instruments import instrument
 from positions import pnl
@@ -200,7 +201,7 @@ def close_out(position: Position, gone: Decimal) -> None:
 def _all_exits(position: Position) -> dict[str, Decimal]:
     """What every closing order of the position brought: cash in USDC and price × quantity in USD."""
     fills = Fill.objects.filter(
-        order__purpose="close", order__idempotency_key__startswith=f"close:{position.pk}:"
+        order__purpose=Purpose.CLOSE, order__idempotency_key__startswith=f"close:{position.pk}:"
     )
     found = fills.aggregate(cash=Sum("cash"), value=Sum(F("quantity") * F("price")), fee=Sum("fee"))
     return {name: value or ZERO for name, value in found.items()}

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection
 
 from maxxit.core import clock
+from maxxit.core.terms import KillLevel
 from maxxit.events.models import Event
 from maxxit.events.record import record, subject
 from trading import gate, passes, quarantine, risk
@@ -49,7 +50,7 @@ def unclosed() -> list[Unclosed]:
 
 def report() -> None:
     """Record `flatten.unclosed` for each latched flatten whose open positions, or their reasons, are new."""
-    if not KillSwitch.objects.filter(released_at=None, level="flatten").exists():
+    if not KillSwitch.objects.filter(released_at=None, level=KillLevel.FLATTEN).exists():
         return
     for pk, found in _by_switch().items():
         told = {"count": len(found), "positions": [asdict(one) for one in found[:LISTED]]}

@@ -7,8 +7,8 @@ from django.db.models import Case, F, Value, When
 from django.db.models.functions import Coalesce, Greatest, Least, NullIf
 
 from maxxit.core.money import COLUMN
+from maxxit.core.terms import Side, choices
 from positions import states
-from signals_app.models import SIDES
 
 EXIT_REASONS = [
     (reason, reason)
@@ -34,7 +34,7 @@ class Position(models.Model):
     entry_order = models.OneToOneField("trading.Order", models.PROTECT, related_name="+")
     exit_order = models.OneToOneField("trading.Order", models.PROTECT, null=True, related_name="+")
     symbol = models.CharField(max_length=20)
-    side = models.CharField(max_length=5, choices=SIDES)
+    side = models.CharField(max_length=5, choices=choices(Side))
     state = models.CharField(
         max_length=8,
         default=states.PositionState.OPEN,
@@ -64,7 +64,7 @@ class Position(models.Model):
     trailing_stop = models.DecimalField(**COLUMN, null=True, help_text="price; unset until activated")
     exit_below = models.GeneratedField(
         expression=Case(
-            When(side="long", then=Greatest("stop_loss", "trailing_stop")), default=F("take_profit")
+            When(side=Side.LONG.value, then=Greatest("stop_loss", "trailing_stop")), default=F("take_profit")
         ),
         output_field=models.DecimalField(**COLUMN),
         db_persist=True,
@@ -72,7 +72,7 @@ class Position(models.Model):
     )
     exit_above = models.GeneratedField(
         expression=Case(
-            When(side="long", then=F("take_profit")), default=Least("stop_loss", "trailing_stop")
+            When(side=Side.LONG.value, then=F("take_profit")), default=Least("stop_loss", "trailing_stop")
         ),
         output_field=models.DecimalField(**COLUMN),
         db_persist=True,
@@ -81,7 +81,9 @@ class Position(models.Model):
     trailing_next = models.GeneratedField(
         expression=Coalesce(
             F("trailing_stop")
-            / NullIf(1 - Case(When(side="long", then=1), default=-1) * F("trailing_pct") / 100, Value(0)),
+            / NullIf(
+                1 - Case(When(side=Side.LONG.value, then=1), default=-1) * F("trailing_pct") / 100, Value(0)
+            ),
             F("trailing_activation"),
         ),
         output_field=models.DecimalField(**COLUMN, null=True),

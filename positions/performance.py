@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.db.models import Case, DecimalField, F, OuterRef, QuerySet, Subquery, Value, When
 
 from maxxit.core.money import COLUMN
+from maxxit.core.terms import Side
 from maxxit.market.models import Quote
 from positions.models import Position
 from trading import ledger
@@ -62,7 +63,7 @@ def total_unrealised() -> Decimal:
 def with_unrealised(rows: QuerySet[Position]) -> QuerySet[Position]:
     """`rows` with `unrealised`: USDC that is left at the newest quote, before fees; None when closed or unquoted."""
     quote = Quote.objects.filter(symbol=OuterRef("symbol")).values("price")
-    sign = Case(When(side="long", then=Value(1)), default=Value(-1))
+    sign = Case(When(side=Side.LONG, then=Value(1)), default=Value(-1))
     left = (F("quantity") - F("closed_quantity")) * (Subquery(quote) - F("entry_price")) * sign
     worth = Case(When(state="closed", then=None), default=left, output_field=DecimalField(**COLUMN))
     return rows.annotate(unrealised=worth)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from maxxit.core.money import ZERO, usdc
-
-SIGN = {"long": 1, "short": -1}
+from maxxit.core.terms import SIGN
 
 
 def gross(side: str, cash_in: Decimal, cash_out: Decimal) -> Decimal:

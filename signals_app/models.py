@@ -6,9 +6,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from maxxit.core.money import COLUMN
+from maxxit.core.terms import Side, choices
 from signals_app import states
-
-SIDES = [("long", "Long"), ("short", "Short")]
 
 
 class CtPost(models.Model):
@@ -119,7 +118,7 @@ class Signal(models.Model):
     agent = models.ForeignKey("agents.Agent", models.PROTECT, related_name="signals")
     token = models.CharField(max_length=20)
     venue = models.CharField(max_length=20)
-    side = models.CharField(max_length=5, choices=SIDES)
+    side = models.CharField(max_length=5, choices=choices(Side))
     bucket = models.DateTimeField(help_text="start of the 6-hour bucket, UTC")
     state = models.CharField(
         max_length=12,

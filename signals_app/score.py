@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from maxxit.core.terms import SIGN, Side
 from maxxit.market.bars import Snapshot
 from signals_app.reading.proposal import Proposal
 
 MIN_CONFIDENCE, MAX_CONFIDENCE = Decimal("0.3"), Decimal("0.95")
-SIGN = {"long": 1, "short": -1}
 CALM_ATR_PCT, WILD_ATR_PCT = 1.0, 5.0
 """Average true range in percent of the price: up to the first volatility is no argument, from the second the full."""
 
@@ -81,7 +81,7 @@ def social_strength(calls: Sequence[Call], side: str, rsi: float | None) -> Deci
     strength = sum((call.confidence for call in own), Decimal(0)) / len(own) * Decimal("0.8")
     if max(call.impact for call in own) > Decimal("0.7"):
         strength = min(strength * Decimal("1.2"), MAX_CONFIDENCE)
-    if rsi is not None and side == "long":
+    if rsi is not None and side == Side.LONG:
         strength *= Decimal("1.1") if rsi < 40 else Decimal("0.8") if rsi > 70 else Decimal(1)
     return max(MIN_CONFIDENCE, min(MAX_CONFIDENCE, strength))
 
@@ -98,7 +98,7 @@ def score(weights: Mapping[str, int], calls: Sequence[Call], market: Snapshot) -
     lean += sum(evidence[feature] * weights[feature] for feature in evidence if feature != "volatility")
     if lean == 0 or (weights["tweet"] and not heard):
         return None
-    side = "long" if lean > 0 else "short"
+    side = Side.LONG if lean > 0 else Side.SHORT
     own = sorted((c for c in heard if c.side == side), key=lambda c: (-c.confidence, -c.impact, c.post))
     support = {feature: (1 + value * SIGN[side]) / 2 for feature, value in evidence.items()}
     support["volatility"] = (1 - evidence["volatility"]) / 2
@@ -176,7 +176,7 @@ def decide(rules: Rules, calls: Sequence[Call], market: Snapshot | None) -> Prop
     scored = score(rules.weights, calls, market)
     if scored is None:
         return Declined("below_threshold", "0", f"{rules.min_confidence:f}")
-    if scored.side == "short" and not rules.shorts:
+    if scored.side == Side.SHORT and not rules.shorts:
         return Declined("shorts_not_supported", "short", "long only")
     authors = len({call.author for call in scored.calls})
     if rules.illiquid and authors < 2:

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from maxxit.core.terms import SIGN, Side
 from signals_app.prefilter import mentions
 from signals_app.reading.rules.read import Reader
 from signals_app.reading.schema import Reading, Sentiment
 
 MAX_TOKENS = 3
 """Of 2,148 labelled posts none calls more than two tokens; who names many wants some of them to match."""
-SIDE: dict[Sentiment, str] = {"bullish": "long", "bearish": "short"}
-DIRECTION = {"long": 1, "short": -1}
+SIDE: dict[Sentiment, str] = {"bullish": Side.LONG, "bearish": Side.SHORT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,7 @@ def verify(
         neutral = reading.sentiment == "neutral" and not reading.sides
         return Verified(False, (), {}, "not_candidate" if neutral else "no_listed_token")
     stated = Reader.of(words_by_token).positions(text)
-    sides = {
-        token: side
-        for token, side in sides.items()
-        if DIRECTION[side] in stated.get(token, DIRECTION.values())
-    }
+    sides = {token: side for token, side in sides.items() if SIGN[side] in stated.get(token, SIGN.values())}
     if not sides:
         return Verified(False, (), {}, "side_contradicted")
     if len(sides) > MAX_TOKENS:

@@ -16,6 +16,7 @@ import structlog
 from django.db import connection
 from django.db.models import Q
 
+from maxxit.core.terms import Purpose
 from maxxit.events import wake
 from trading import execute, passes, quarantine, settle
 from trading.models import Order
@@ -62,7 +63,7 @@ class Closed:
 def due() -> list[Due]:
     """Every closing order that may be worked on now: those to be placed first, each kind the oldest first."""
     states = Q(state=OrderState.PLANNED) | Q(state__in=IN_FLIGHT)
-    rows = Order.objects.filter(states, quarantine.due(), purpose="close").order_by("pk")
+    rows = Order.objects.filter(states, quarantine.due(), purpose=Purpose.CLOSE).order_by("pk")
     found = [
         Due(pk, at, account, state == OrderState.PLANNED)
         for pk, at, account, state in rows.values_list("pk", "venue", "account", "state")

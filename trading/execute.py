@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from maxxit.core import clock, correlation
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.money import ZERO, usdc
+from maxxit.core.terms import OrderSide, Purpose
 from maxxit.events.record import advance, advance_all
 from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments, instrument, listed_on
@@ -143,7 +144,7 @@ def _ask(order: Order, at_venue: Venue, policy: RiskPolicy) -> Answer:
     largest = policy.sizing[order.deployment.agent.sizing_preset].max_usd  # type: ignore[index]  # the column's choices
     try:
         problem = at_venue.problem(order.deployment_id, order.account, order.symbol, order.purpose)
-        if problem or order.purpose == "close":
+        if problem or order.purpose == Purpose.CLOSE:
             return Answer(problem)
         cash = largest * order.leverage
         return Answer("", at_venue.expected_price(order.account, order.symbol, order.side, cash))
@@ -156,7 +157,7 @@ def _ask(order: Order, at_venue: Venue, policy: RiskPolicy) -> Answer:
 
 def _gather(order: Order, policy: RiskPolicy, answer: Answer) -> Facts:
     """Every fact that the checks use, read under the lock that is taken here."""
-    if order.purpose == "close":
+    if order.purpose == Purpose.CLOSE:
         limits.lock(order.account, platform=False)
         return _exit_facts(order, answer)
     limits.lock(order.account)
@@ -170,7 +171,7 @@ def _exit_facts(order: Order, answer: Answer) -> Facts:
     return Facts(
         gate=gate.read(order.venue, order.account),
         reduces=True,
-        buys=order.side == "buy",
+        buys=order.side == OrderSide.BUY,
         duplicate=order.client_order_id is not None,
         price=price,
         notional_usd=usdc(quantity * price) if price else ZERO,
@@ -226,7 +227,7 @@ def _entry_facts(order: Order, policy: RiskPolicy, answer: Answer) -> Facts:
     return Facts(
         gate=gate.read(order.venue, order.account),
         reduces=False,
-        buys=order.side == "buy",
+        buys=order.side == OrderSide.BUY,
         duplicate=order.client_order_id is not None,
         account=book.load(prices, order.symbol, pace.account_last_minute, order.account),
         platform=book.load(prices, order.symbol, pace.platform_last_minute),

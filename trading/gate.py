@@ -15,14 +15,13 @@ from agents.models import Deployment
 from maxxit.core import clock, correlation
 from maxxit.core.config import ROOT
 from maxxit.core.errors import Rejected
+from maxxit.core.terms import KILL_LEVELS
 from maxxit.events.record import record, record_all
 from trading.models import Approval, Gate, KillSwitch
 from trading.risk import GateFacts
 
 APPROVAL_FILE = ROOT / ".tmp" / "APPROVE_EXECUTION"
 """Its presence approves every venue, as the AWET operators know it."""
-LEVELS = ("no_entries", "reduce_only", "flatten")
-"""From the mildest to the strictest."""
 
 
 NOT_REVOKED = """
@@ -96,7 +95,7 @@ def latched() -> QuerySet[KillSwitch]:
 def kill_level(account: str = "") -> str:
     """The strictest level latched for the platform, or for `account` where one is given; empty for none."""
     standing = KillSwitch.objects.filter(released_at=None, account__in={"", account})
-    return max(standing.values_list("level", flat=True), key=LEVELS.index, default="")
+    return max(standing.values_list("level", flat=True), key=KILL_LEVELS.index, default="")
 
 
 @transaction.atomic
@@ -146,8 +145,8 @@ def kill(level: str, *, by: str, reason: str, cause: str = "manual", account: st
 def kill_all(switches: Sequence[KillSwitch]) -> list[KillSwitch]:
     """Pull many at once: level, cause, account, reason and `pulled_by` are given."""
     for one in switches:
-        if one.level not in LEVELS:
-            raise Rejected(f"{one.level!r} is not one of {', '.join(LEVELS)}", code="unknown_level")
+        if one.level not in KILL_LEVELS:
+            raise Rejected(f"{one.level!r} is not one of {', '.join(KILL_LEVELS)}", code="unknown_level")
         one.pulled_at = clock.now()
     pulled = KillSwitch.objects.bulk_create(switches)
     _record("kill_switch.pulled", pulled)

@@ -16,6 +16,7 @@ from django.db.models import QuerySet, Sum
 from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.money import USDC, ZERO, usdc
+from maxxit.core.terms import OrderSide
 from trading.models import Fill, LedgerBalance, LedgerEntry, Order
 
 DEPOSIT = "deposit:"
@@ -83,7 +84,7 @@ def book_fill(order: Order, fill: Fill) -> bool:
     mine, venue = account_of(order.deployment_id), f"venue:{order.venue}"
     token = Move(venue, mine, order.symbol, fill.quantity, "trade")
     cash = Move(mine, venue, USDC, fill.cash, "trade")
-    if order.side == "sell":
+    if order.side == OrderSide.SELL:
         token = Move(mine, venue, order.symbol, fill.quantity, "trade")
         cash = Move(venue, mine, USDC, fill.cash, "trade")
     fee = Move(mine, f"venue:{order.venue}:fees", USDC, fill.fee, "venue_fee")

@@ -12,8 +12,9 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
+from maxxit.core.terms import KILL_LEVELS
 from maxxit.market.instruments import all_instruments
-from trading.policy import LEVEL_ORDER, RiskPolicy, SymbolLimits
+from trading.policy import RiskPolicy, SymbolLimits
 
 Value = Decimal | str | bool | None
 Limits = Mapping[str, Value]
@@ -129,7 +130,7 @@ def is_looser(key: str, old: Value, new: Value) -> bool:
     if old is None or new is None or how is Stricter.UNKNOWN:
         return True
     if how is Stricter.LEVEL:
-        return LEVEL_ORDER.index(str(new)) < LEVEL_ORDER.index(str(old))
+        return KILL_LEVELS.index(str(new)) < KILL_LEVELS.index(str(old))
     if how is Stricter.FALSE:
         return bool(new) and not old
     before, after = Decimal(str(old)), Decimal(str(new))

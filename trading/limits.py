@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection
 
 from maxxit.core.money import USDC, ZERO
+from maxxit.core.terms import Purpose
 from trading.models import Order
 from trading.risk import Load
 from trading.states import IN_FLIGHT
@@ -105,7 +106,7 @@ class Pace:
 
 def read_pace(account: str, symbol: str, now: datetime) -> Pace:
     """Entries by the moment of their reservation; a day is a UTC day."""
-    entries = Order.objects.filter(purpose="open", reserved_at__isnull=False)
+    entries = Order.objects.filter(purpose=Purpose.OPEN, reserved_at__isnull=False)
     minute = entries.filter(reserved_at__gt=now - timedelta(minutes=1))
     mine = entries.filter(account=account, symbol=symbol)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)

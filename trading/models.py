@@ -5,11 +5,8 @@ from typing import ClassVar
 from django.db import models
 
 from maxxit.core.money import COLUMN
-from signals_app.models import SIDES
+from maxxit.core.terms import KillLevel, OrderSide, Purpose, Side, choices
 from trading import states
-
-ORDER_SIDES = [("buy", "Buy"), ("sell", "Sell")]
-PURPOSES = [("open", "Open a position"), ("close", "Close a position")]
 
 
 class Order(models.Model):
@@ -23,7 +20,7 @@ class Order(models.Model):
     idempotency_key = models.CharField(
         max_length=80, unique=True, help_text="the intent: the same intent, one order"
     )
-    purpose = models.CharField(max_length=5, choices=PURPOSES)
+    purpose = models.CharField(max_length=5, choices=choices(Purpose))
     reason = models.CharField(max_length=60, blank=True, help_text="why blocked, rejected or expired")
     verdict = models.JSONField(
         default=dict, help_text="the check that decided, its measured value and its limit"
@@ -32,8 +29,8 @@ class Order(models.Model):
     symbol = models.CharField(max_length=20)
     venue = models.CharField(max_length=20)
     account = models.CharField(max_length=80)
-    position_side = models.CharField(max_length=5, choices=SIDES)
-    side = models.CharField(max_length=4, choices=ORDER_SIDES)
+    position_side = models.CharField(max_length=5, choices=choices(Side))
+    side = models.CharField(max_length=4, choices=choices(OrderSide))
     quantity = models.DecimalField(**COLUMN, null=True, help_text="of the token; unset until sized")
     leverage = models.DecimalField(max_digits=6, decimal_places=2, default=1)
     reference_price = models.DecimalField(**COLUMN, null=True, help_text="USD quote that the decision used")
@@ -80,11 +77,15 @@ class Order(models.Model):
             models.Index(
                 fields=["id"],
                 name="orders_unbooked",
-                condition=models.Q(purpose="open", filled_quantity__gt=models.F("booked_quantity")),
+                condition=models.Q(
+                    purpose=Purpose.OPEN.value, filled_quantity__gt=models.F("booked_quantity")
+                ),
             ),
             models.Index(fields=["account", "symbol", "reserved_at"], name="orders_account_symbol"),
             models.Index(
-                fields=["reserved_at"], name="orders_entries_reserved", condition=models.Q(purpose="open")
+                fields=["reserved_at"],
+                name="orders_entries_reserved",
+                condition=models.Q(purpose=Purpose.OPEN.value),
             ),
             models.Index(fields=["created_at"], name="orders_blocked", condition=models.Q(state="blocked")),
             models.Index(
@@ -96,14 +97,16 @@ class Order(models.Model):
             models.Index(fields=["id"], name="orders_failed", condition=models.Q(attempts__gt=0)),
             models.Index(fields=["signal"], name="orders_signal"),
             models.Index(
-                fields=["created_at"], name="orders_entries_created", condition=models.Q(purpose="open")
+                fields=["created_at"],
+                name="orders_entries_created",
+                condition=models.Q(purpose=Purpose.OPEN.value),
             ),
         )
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["deployment", "signal", "purpose"],
                 name="one_order_per_deployment_signal_and_purpose",
-                condition=models.Q(purpose="open"),
+                condition=models.Q(purpose=Purpose.OPEN.value),
             )
         ]
 
@@ -113,7 +116,7 @@ class Order(models.Model):
     @property
     def is_urgent(self) -> bool:
         """A person or the kill switch closes: where no quote is fresh, the last known price is the reference."""
-        return self.purpose == "close" and self.exit_reason in ("manual", "kill_switch")
+        return self.purpose == Purpose.CLOSE and self.exit_reason in ("manual", "kill_switch")
 
 
 class Fill(models.Model):
@@ -255,13 +258,7 @@ class Approval(models.Model):
 class KillSwitch(models.Model):
     """One row per pull of the switch. It latches: only `released_*` of a person ends it."""
 
-    LEVELS: ClassVar = [
-        ("no_entries", "No entries"),
-        ("reduce_only", "Reduce only"),
-        ("flatten", "Flatten"),
-    ]
-
-    level = models.CharField(max_length=12, choices=LEVELS)
+    level = models.CharField(max_length=12, choices=choices(KillLevel))
     cause = models.CharField(max_length=40, help_text="manual, or the trigger that pulled it")
     account = models.CharField(
         max_length=80, blank=True, help_text="the account it stops; empty: the whole platform"
@@ -287,10 +284,10 @@ class KillSwitch(models.Model):
     def stops(self) -> str:
         """What it stops, in words."""
         what = {
-            "no_entries": "no new position is opened, exits go on",
-            "reduce_only": "no position is opened or grows, exits go on",
-            "flatten": "no position is opened, and every open one is closed at the market",
-        }[self.level]
+            KillLevel.NO_ENTRIES: "no new position is opened, exits go on",
+            KillLevel.REDUCE_ONLY: "no position is opened or grows, exits go on",
+            KillLevel.FLATTEN: "no position is opened, and every open one is closed at the market",
+        }[KillLevel(self.level)]
         return f"{f'account {self.account}' if self.account else 'all accounts'}: {what}"
 
 
@@ -300,7 +297,7 @@ class PaperOrder(models.Model):
     client_order_id = models.CharField(max_length=80, unique=True)
     account = models.CharField(max_length=80)
     symbol = models.CharField(max_length=20)
-    side = models.CharField(max_length=4, choices=ORDER_SIDES)
+    side = models.CharField(max_length=4, choices=choices(OrderSide))
     quantity = models.DecimalField(**COLUMN)
     filled = models.DecimalField(**COLUMN, default=0)
     canceled = models.BooleanField(default=False)

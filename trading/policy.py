@@ -2,15 +2,13 @@
 
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from maxxit.core.config import Count, Percent, Policy, Seconds, Usd, load
+from maxxit.core.terms import ExitPreset, KillLevel, Preset
 from maxxit.market.instruments import all_instruments
-
-Preset = Literal["conservative", "moderate", "aggressive"]
-ExitPreset = Literal["signal", "conservative", "moderate", "aggressive"]
 
 
 class AccountLimits(Policy):
@@ -62,30 +60,25 @@ class Exits(Policy):
         return self
 
 
-Level = Literal["no_entries", "reduce_only", "flatten"]
-LEVEL_ORDER = get_args(Level)
-"""From the mildest to the strictest."""
-
-
 class PercentTrigger(Policy):
     """Pulls the switch at a percentage."""
 
     limit_pct: Percent
-    level: Level
+    level: KillLevel
 
 
 class SecondsTrigger(Policy):
     """Pulls the switch after a time."""
 
     limit_seconds: Seconds
-    level: Level
+    level: KillLevel
 
 
 class UsdTrigger(Policy):
     """Pulls the switch at an amount."""
 
     limit_usd: Usd
-    level: Level
+    level: KillLevel
 
 
 class DriftTrigger(UsdTrigger):
@@ -99,7 +92,7 @@ class StuckTrigger(Policy):
 
     unknown_seconds: Seconds
     in_flight_seconds: Seconds
-    level: Level
+    level: KillLevel
 
 
 class RateTrigger(Policy):
@@ -108,7 +101,7 @@ class RateTrigger(Policy):
     limit_pct: Percent
     min_orders: Count
     window_seconds: Seconds
-    level: Level
+    level: KillLevel
 
 
 class UnreadableTrigger(Policy):
@@ -116,7 +109,7 @@ class UnreadableTrigger(Policy):
 
     limit_pct: Percent
     min_accounts: Count
-    level: Level
+    level: KillLevel
 
 
 class StoppedTrigger(Policy):
@@ -126,7 +119,7 @@ class StoppedTrigger(Policy):
     limit_pct: Percent
     min_accounts: Count
     window_seconds: Seconds
-    level: Level
+    level: KillLevel
 
 
 class PlatformTriggers(Policy):
@@ -198,7 +191,7 @@ class RiskPolicy(Policy):
     @model_validator(mode="after")
     def _every_preset(self) -> "RiskPolicy":
         for key, there, presets in (("sizing", self.sizing, Preset), ("exits", self.exits, ExitPreset)):
-            if missing := set(get_args(presets)) - set(there):
+            if missing := set(presets) - set(there):
                 raise ValueError(f"{key} lacks {', '.join(sorted(missing))}")
         return self
 

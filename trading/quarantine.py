@@ -17,6 +17,7 @@ from django.db.models.functions import Least
 
 from maxxit.core import clock, correlation, redact
 from maxxit.core.errors import StaleState
+from maxxit.core.terms import Purpose
 from maxxit.events.models import Event
 from maxxit.events.record import record, subject
 from trading.models import Order
@@ -55,7 +56,7 @@ def quarantine_on_error(order: Order) -> Iterator[None]:
 
 def is_retried(order: Order) -> bool:
     """Whether the order is tried again by itself: all but an entry that has not left."""
-    return order.purpose == "close" or order.state != OrderState.PLANNED
+    return order.purpose == Purpose.CLOSE or order.state != OrderState.PLANNED
 
 
 def _charge(order: Order, error: Exception) -> None:

@@ -14,6 +14,7 @@ from django.db.models import F, Sum
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.money import ZERO
+from maxxit.core.terms import Purpose
 from maxxit.events.record import advance, record
 from signals_app.models import CtPost
 from signals_app.outcome import raise_to
@@ -87,7 +88,7 @@ def _missing(order: Order, at_venue: Venue, asked: datetime) -> bool:
 
 def may_leave(order: Order) -> bool:
     """Whether the gate is open for a reserved order at this moment: asked right before anything is sent."""
-    verdict = risk.gate_verdict(gate.read(order.venue, order.account), reduces=order.purpose == "close")
+    verdict = risk.gate_verdict(gate.read(order.venue, order.account), reduces=order.purpose == Purpose.CLOSE)
     if not verdict.allowed:
         log.warning("order_held_back", order=order.pk, error=verdict.reason)
     return verdict.allowed
@@ -150,7 +151,7 @@ def _book(order: Order, new: Sequence[Fill], told: Sequence[VenueFill], *, colle
             quantity=f"{fill.quantity.normalize():f}",
             price=f"{fill.price.normalize():f}",
         )
-    if order.purpose == "open" and first:
+    if order.purpose == Purpose.OPEN and first:
         if all(one.platform_fee is None for one in told):
             ledger.book_platform_fee(order, policy().fees.platform_fee_usdc, collected=collects_fees)
         raise_to(CtPost.objects.filter(signals=order.signal_id), "traded")

@@ -20,6 +20,7 @@ from maxxit.access.rows import visible
 from maxxit.api import errors, market, safes
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
+from maxxit.core.terms import Purpose
 from maxxit.events import wake
 from maxxit.events.record import record
 from maxxit.market.venues import venue_policy
@@ -314,7 +315,7 @@ def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
     execute.fan_out(only=signal.pk)
     placed = execute.Placed()
     due = Order.objects.filter(
-        signal=signal, purpose="open", state=OrderState.PLANNED, attempts__lt=quarantine.TRIES
+        signal=signal, purpose=Purpose.OPEN, state=OrderState.PLANNED, attempts__lt=quarantine.TRIES
     )
     for order in due.select_related("deployment__agent", "signal").order_by("pk"):
         if not venue_policy(order.venue).paper:
@@ -323,7 +324,7 @@ def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
         with quarantine.quarantine_on_error(order):
             placed.count(execute.place(order, venue(order.venue), risk_limits()))
     execute.conclude()
-    done = Order.objects.filter(signal=signal, purpose="open").order_by("pk")
+    done = Order.objects.filter(signal=signal, purpose=Purpose.OPEN).order_by("pk")
     return {"signal_id": signal.pk, "sent": placed.sent, "blocked": placed.blocked, "orders": list(done)}
 
 

@@ -6,6 +6,7 @@ from functools import cache
 
 from maxxit.core.config import Policy, load
 from maxxit.core.errors import Misconfigured
+from maxxit.core.terms import OrderSide
 
 
 class _Stanza(Policy):
@@ -47,7 +48,7 @@ class Instrument:
 
     def round_price_against(self, price: Decimal, side: str) -> Decimal:
         """`price` in USD on a tick, never better for who trades: up for a buy, down for a sell (0 below one tick)."""
-        rounding = ROUND_CEILING if side == "buy" else ROUND_FLOOR
+        rounding = ROUND_CEILING if side == OrderSide.BUY else ROUND_FLOOR
         return (price / self.tick).quantize(Decimal(1), rounding=rounding) * self.tick
 
     def round_quantity(self, quantity: Decimal) -> Decimal:

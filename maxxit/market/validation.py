@@ -17,11 +17,11 @@ from pydantic import Field
 
 from maxxit.core.config import BasisPoints, Policy, Seconds
 from maxxit.core.money import plain
+from maxxit.core.terms import BPS
 from maxxit.market.feeds.base import Tick
 
 CLOCK_SKEW = timedelta(seconds=5)
 """A source's clock may run this far ahead of ours before we disbelieve it."""
-BPS = Decimal(10_000)
 LEAST, MOST = Decimal("1e-12"), Decimal("1e15")
 """USD: no token costs less or more, and the database's columns hold neither."""
 SOURCES_DISAGREE = "sources_disagree"

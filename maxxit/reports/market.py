@@ -10,10 +10,10 @@ from uuid import UUID
 from agents.models import Agent
 from maxxit.access.rows import Person, visible
 from maxxit.core import clock
+from maxxit.core.terms import BPS
 from maxxit.market import quotes
 from maxxit.market.models import Quote, SourceQuote
 from maxxit.market.stream import status as stream_status
-from maxxit.market.validation import BPS
 from maxxit.paging import bounded_count
 from positions.models import Position
 

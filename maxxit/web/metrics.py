@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from maxxit.access.auth import address, caller_of, has_key
+from maxxit.core.terms import KILL_LEVELS
 from maxxit.pipeline.models import CanaryMark
 from maxxit.pipeline.stages import SWEEPS
 from maxxit.reports import checks, figures, status
@@ -71,7 +72,7 @@ class Machine(Collector):
             "exits_paused", "1 while no stop is acted on", {"": float(pauses.standing() is not None)}
         )
         level = gate.kill_level()
-        latched = {one: float(one == level) for one in gate.LEVELS}
+        latched = {str(one): float(one == level) for one in KILL_LEVELS}
         yield _gauge("kill_switch", "1 for the strictest latched level", latched, "level")
         stopped = gate.latched().exclude(account="").order_by().values("account").distinct().count()
         yield _gauge("stopped_accounts", "accounts whose own kill switch is latched", {"": stopped})

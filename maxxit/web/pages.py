@@ -22,6 +22,7 @@ from maxxit.access.permissions import page_needs
 from maxxit.access.rows import Person, visible
 from maxxit.adminkit import log
 from maxxit.core.errors import MaxxitError
+from maxxit.core.terms import KillLevel
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import RefusedQuote
 from maxxit.market.venues import venues
@@ -144,11 +145,11 @@ class StopForm(forms.Form):
 
     level = forms.ChoiceField(
         choices=[
-            ("no_entries", "No entries: nothing new is opened; exits go on"),
-            ("reduce_only", "Reduce only: the same, and nothing may grow"),
-            ("flatten", "Flatten: every open position is closed at the market"),
+            (KillLevel.NO_ENTRIES, "No entries: nothing new is opened; exits go on"),
+            (KillLevel.REDUCE_ONLY, "Reduce only: the same, and nothing may grow"),
+            (KillLevel.FLATTEN, "Flatten: every open position is closed at the market"),
         ],
-        initial="no_entries",
+        initial=KillLevel.NO_ENTRIES,
         widget=UnfoldAdminRadioSelectWidget,
     )
     account = forms.CharField(
@@ -211,7 +212,7 @@ def _pull(request: HttpRequest, form: forms.Form) -> str:
     switch = gate.kill(level, by=request.user.get_username(), reason=reason, account=account)
     log(request, [switch], f"Pulled: {switch}")
     told = f"the kill switch is latched: {switch.stops}"
-    left = flatten.unclosed() if level == "flatten" else []
+    left = flatten.unclosed() if level == KillLevel.FLATTEN else []
     if left:
         told += f"; {len(left)} positions are not closed, the Stop page says why"
     return told

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from maxxit.core.terms import SIGN, Side
 from trading.policy import Exits
-
-SIGN = {"long": 1, "short": -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +85,4 @@ def ratchet(position: Levels, trailing_stop: Decimal | None, *, side: str, price
     wanted = price * (1 - sign * position.trailing_pct / 100)
     if trailing_stop is None:
         return wanted
-    return max(trailing_stop, wanted) if side == "long" else min(trailing_stop, wanted)
+    return max(trailing_stop, wanted) if side == Side.LONG else min(trailing_stop, wanted)

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import OperationalError, connection
 
 from maxxit.core.money import ZERO
+from maxxit.core.terms import KILL_LEVELS
 from tests.chaos.simulation_venue import Crash, Lot, SimulatedVenue
 from trading.venues.base import Prepared, Request
 
@@ -507,7 +508,7 @@ class World:
 
         what = what or self.dice.choice(PERSONS)
         venue = venue or self.dice.choice(list(VENUES))
-        level = level or self.dice.choice(gate.LEVELS)
+        level = level or self.dice.choice(KILL_LEVELS)
         if what == "kill":
             gate.kill(level, by="sim", reason="sim")
             self.levels.add(level)

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 
 from maxxit.core import clock
 from maxxit.core.errors import Retryable, StaleState, Unknown
+from maxxit.core.terms import KILL_LEVELS
 from maxxit.events.models import Event
 from maxxit.events.record import advance, subject
 from signals_app.models import CtPost, Signal
@@ -147,7 +148,7 @@ def test_tokens_that_were_bought_count_beside_the_owners(desk: Desk) -> None:
 @pytest.mark.parametrize("dry_run", [True, False, None])
 @pytest.mark.parametrize("row", [True, False])
 @pytest.mark.parametrize("file", [True, False])
-@pytest.mark.parametrize("kill", ["", *gate.LEVELS])
+@pytest.mark.parametrize("kill", ["", *KILL_LEVELS])
 @pytest.mark.parametrize("purpose", ["open", "close"])
 def test_the_gates_truth_table_on_rows_and_file(
     desk: Desk, no_approval_file: Path, dry_run: bool | None, row: bool, file: bool, kill: str, purpose: str

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maxxit.core.terms import Preset
 from trading.policy import policy
 from trading.sizing import size
 
@@ -59,6 +60,8 @@ def test_the_tiers_shares_are_the_seeds(preset: Any, shares: tuple[str, ...]) ->
 
 def test_a_purse_that_is_used_up_gets_nothing() -> None:
     assert (
-        size(policy().sizing["moderate"], equity=D(1000), exposure=D(1000), confidence=D(1), posts=4).notional
+        size(
+            policy().sizing[Preset.MODERATE], equity=D(1000), exposure=D(1000), confidence=D(1), posts=4
+        ).notional
         == 0
     )

@@ -16,12 +16,11 @@ from django.db import transaction
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.core.money import USDC, USDC_UNIT, ZERO, usdc
+from maxxit.core.terms import BPS, OrderSide
 from maxxit.market import quotes
 from maxxit.market.instruments import instrument
 from trading.models import PaperBalance, PaperFill, PaperOrder
 from trading.venues.base import Capabilities, Prepared, Report, Request, Venue, VenueFill
-
-BPS = Decimal(10_000)
 
 
 class PaperVenue(Venue):
@@ -114,7 +113,7 @@ class PaperVenue(Venue):
         self._move(account, USDC, usdc(amount))
 
     def _worse(self, price: Decimal, symbol: str, side: str) -> Decimal:
-        worse = price * (1 + self.slippage if side == "buy" else 1 - self.slippage)
+        worse = price * (1 + self.slippage if side == OrderSide.BUY else 1 - self.slippage)
         return instrument(symbol).round_price_against(worse, side)
 
     def _match(self, order: PaperOrder) -> None:
@@ -128,7 +127,9 @@ class PaperVenue(Venue):
         if price <= ZERO:
             return
         quantity = min(left, max(token.round_quantity(self.depth_usd / price), token.lot))
-        cash = (quantity * price).quantize(USDC_UNIT, ROUND_CEILING if order.side == "buy" else ROUND_FLOOR)
+        cash = (quantity * price).quantize(
+            USDC_UNIT, ROUND_CEILING if order.side == OrderSide.BUY else ROUND_FLOOR
+        )
         fee = (cash * self.fee).quantize(USDC_UNIT, ROUND_CEILING)
         age = max(round((now - quote.at).total_seconds()), 0) if quote else None
         PaperFill.objects.create(
@@ -136,7 +137,7 @@ class PaperVenue(Venue):
         )
         order.filled += quantity
         order.save(update_fields=["filled"])
-        sign = 1 if order.side == "buy" else -1
+        sign = 1 if order.side == OrderSide.BUY else -1
         self._move(order.account, order.symbol, sign * quantity)
         self._move(order.account, USDC, -sign * cash - fee)
 

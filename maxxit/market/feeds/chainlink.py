@@ -16,6 +16,7 @@ from eth_abi.exceptions import DecodingError
 
 from maxxit.core.config import BasisPoints, Policy, Seconds
 from maxxit.core.errors import Retryable
+from maxxit.core.terms import BPS
 from maxxit.market.feeds import evm, wire
 from maxxit.market.feeds.base import Tick
 
@@ -23,7 +24,6 @@ ROUND = evm.selector("latestRoundData()")
 DECIMALS = evm.selector("decimals()")
 ROUND_TYPES = ["uint256", "int256", "uint256", "uint256", "uint256"]
 """The ids of rounds are uint80; as in the module, nothing is decided by them and none is refused for its size."""
-BPS = Decimal(10_000)
 MOST_DECIMALS = 255
 """`decimals()` is a uint8."""
 

@@ -7,6 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from agents.models import Deployment
 from maxxit.core.commands import OpsCommand, by_option, operator
+from maxxit.core.terms import KILL_LEVELS, KillLevel
 from positions import flatten
 from trading import gate
 
@@ -23,7 +24,7 @@ class Command(OpsCommand):
         """How hard and why."""
         parser.add_argument(
             "level",
-            choices=gate.LEVELS,
+            choices=KILL_LEVELS,
             help="no_entries: nothing new is opened; reduce_only: nothing grows; flatten: every position "
             "is closed, through the gate of its venue",
         )
@@ -43,7 +44,7 @@ class Command(OpsCommand):
         )
         level = gate.kill_level(account)
         self.say(f"latched: {level}, from the next order on ({made.reason}). {made.stops}", "ERROR")
-        left = flatten.unclosed() if made.level == "flatten" else []
+        left = flatten.unclosed() if made.level == KillLevel.FLATTEN else []
         for one in left:
             self.say(
                 f"position {one.position} ({one.symbol} at {one.venue}) is not closed: {one.reason}",

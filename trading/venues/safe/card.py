@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
+from maxxit.core.terms import BPS
 from trading.chain.chains import TokenStanza
-from trading.venues.safe.contract.module import BPS, USDC_UNIT, Policy, TokenRule
+from trading.venues.safe.contract.module import USDC_UNIT, Policy, TokenRule
 
 
 @dataclass(frozen=True, slots=True)

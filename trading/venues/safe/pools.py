@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from maxxit.core.errors import Rejected
+from maxxit.core.terms import BPS
 from maxxit.evm.codec import decode, encode_call
 from maxxit.evm.rpc import Chain, Fault
 from trading.chain.chains import Contracts
 
-BPS = 10_000
 _QUOTE = "quoteExactInputSingle((address,address,uint256,uint24,uint160))"
 _FEE_UNITS = 1_000_000
 """Uniswap's fee tiers are millionths."""

@@ -15,6 +15,7 @@ from agents.models import Deployment
 from agents.states import DeploymentState
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
+from maxxit.core.terms import BPS
 from maxxit.events.record import advance, record
 from maxxit.evm.codec import decode, encode_call
 from maxxit.evm.rpc import Fault
@@ -26,7 +27,7 @@ from trading.policy import policy as risk_policy
 from trading.venues.safe import onboarding, pools, reconcile, safe_contract, stops, verify
 from trading.venues.safe.card import PermissionCard, permission_card
 from trading.venues.safe.contract import module as m
-from trading.venues.safe.trades import BPS, USDC_DECIMALS, base
+from trading.venues.safe.trades import USDC_DECIMALS, base
 from trading.venues.safe.venue import SafeVenue
 from trading.wiring import venue
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from maxxit.core.errors import Rejected
 from maxxit.core.money import ZERO
+from maxxit.core.terms import BPS, Purpose
 from maxxit.evm.codec import Log, decode
 from maxxit.evm.rpc import Chain, Fault
 from trading.chain.chains import Contracts
@@ -18,7 +19,6 @@ from trading.venues.safe import pools
 from trading.venues.safe.contract import module as m
 
 USDC_DECIMALS = 6
-BPS = 10_000
 PLACES = Decimal(1).scaleb(-18)
 """What a price column keeps."""
 
@@ -56,7 +56,7 @@ class Trade:
         found = places.tokens.get(request.symbol)
         if found is None:
             raise Rejected(f"{request.symbol} is not traded on this chain", code="token_not_listed")
-        if request.purpose == "open":
+        if request.purpose == Purpose.OPEN:
             amount = base(request.quantity * request.reference_price, USDC_DECIMALS)
         else:
             amount = base(request.quantity, found.decimals)
@@ -84,7 +84,7 @@ class Trade:
 
 def quote(chain: Chain, places: Contracts, trade: Trade, pool_fee: int) -> int:
     """What QuoterV2 says would arrive now, base units. Raises Rejected where the pool cannot do it."""
-    sell, buy = (places.usdc, trade.token) if trade.purpose == "open" else (trade.token, places.usdc)
+    sell, buy = (places.usdc, trade.token) if trade.purpose == Purpose.OPEN else (trade.token, places.usdc)
     return _arrives(chain, places, trade.symbol, sell, buy, trade.amount, pool_fee)
 
 
@@ -113,7 +113,7 @@ def call_of(chain: Chain, places: Contracts, trade: Trade, *, executor: str, sli
     fee = _pool_fee(chain, places, trade.safe, trade.token, trade.symbol)
     least = quote(chain, places, trade, fee) * (BPS - slippage_bps) // BPS
     trade_id = bytes.fromhex(trade.trade_id[2:])
-    if trade.purpose == "open":
+    if trade.purpose == Purpose.OPEN:
         data = m.open_data(trade.safe, trade_id, trade.token, trade.amount, least, trade.deadline)
     else:
         data = m.close_data(trade.safe, trade_id, least, trade.deadline, trade.amount)

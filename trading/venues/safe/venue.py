@@ -19,6 +19,7 @@ from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, StaleState
 from maxxit.core.money import USDC
+from maxxit.core.terms import OrderSide, Purpose
 from maxxit.evm.codec import encode_call
 from maxxit.evm.rpc import Chain, Fault
 from trading import gate
@@ -174,7 +175,7 @@ class SafeVenue(Venue):
 
     def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
         """What QuoterV2 says of the pool that the Safe's policy names, the pool's fee included."""
-        if side != "buy":
+        if side != OrderSide.BUY:
             raise Rejected("a Safe cannot sell what it does not hold", code="shorts_not_supported")
         token = self.places.tokens.get(symbol)
         if token is None:
@@ -190,7 +191,7 @@ class SafeVenue(Venue):
         the Safe. What depends on the amount is found by `send`."""
         if symbol not in self.places.tokens:
             return "token_not_listed"
-        if purpose == "open" and (code := self._entry_problem(deployment, account, symbol)):
+        if purpose == Purpose.OPEN and (code := self._entry_problem(deployment, account, symbol)):
             return code
         try:
             return verify.closing_problem(self._permission(account), self.executors)
@@ -280,7 +281,7 @@ class SafeVenue(Venue):
         if refused := tx.terms.get("refused"):
             raise Rejected(f"the venue cannot do this: {refused}", code=refused)
         trade = Trade.load(tx.terms)
-        if trade.purpose == "close":
+        if trade.purpose == Purpose.CLOSE:
             allowed = self._permission(trade.safe)
             code = verify.closing_problem(allowed, self.signers)
             found = ""
@@ -315,7 +316,7 @@ class SafeVenue(Venue):
 
 def _terms(request: Request, places: chains.Contracts) -> dict[str, Any]:
     """What is meant; or why it cannot be done, for `send` to say."""
-    if request.purpose == "open" and request.side == "sell":
+    if request.purpose == Purpose.OPEN and request.side == OrderSide.SELL:
         return {"refused": "shorts_not_supported"}  # a Safe cannot sell what it does not hold
     try:
         return Trade.of(request, places).as_terms()

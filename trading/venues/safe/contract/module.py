@@ -18,7 +18,6 @@ POLICY_TYPE = "(address,address,address,address" + ",uint256" * 11 + ")"
 RULE_TYPE = "(address,address,uint24,uint256)"
 SET_POLICY = f"set_policy({POLICY_TYPE},{RULE_TYPE}[])"
 ALL = 2**256 - 1
-BPS = 10_000
 NO_ENTRIES, HALTED = 1, 2
 USDC_UNIT = 10**6
 
