@@ -1,4 +1,4 @@
-"""`config/cast.yaml`: agents, the accounts they follow and their deployments, for the demo and for replays."""
+"""`config/agents.yaml`: agents, the accounts they follow and their deployments, for the demo and for replays."""
 
 from decimal import Decimal
 from typing import Annotated
@@ -15,14 +15,14 @@ from maxxit.market.instruments import instrument
 from maxxit.market.venues import venue_policy
 
 
-class Purse(Policy):
+class SeedDeployment(Policy):
     """A deployment on paper."""
 
     account: str
     balance_usdc: Usd
 
 
-class CastAgent(Policy):
+class SeedAgent(Policy):
     """One agent as the file describes it."""
 
     name: str
@@ -34,32 +34,32 @@ class CastAgent(Policy):
     sizing_preset: Preset = Preset.MODERATE
     exit_preset: ExitPreset = ExitPreset.SIGNAL
     min_confidence: Fraction = Decimal("0.5")
-    deployments: tuple[Purse, ...] = Field(min_length=1)
+    deployments: tuple[SeedDeployment, ...] = Field(min_length=1)
 
 
-class Cast(Policy):
+class SeedData(Policy):
     """The whole file."""
 
-    agents: tuple[CastAgent, ...]
+    agents: tuple[SeedAgent, ...]
 
 
 def assemble(source: str, usernames: list[str]) -> list[Deployment]:
-    """Create what the cast names and is not there yet, active and following; returns all its deployments.
+    """Create what `agents.yaml` names and is not there yet, active and following; returns all its deployments.
 
     `usernames` are the accounts that the post source `source` holds.
     """
     for username in usernames:
         CtAccount.objects.get_or_create(x_username=username, defaults={"source": source})
-    return [deployment for one in load("cast", Cast).agents for deployment in _enter(one)]
+    return [deployment for one in load("agents", SeedData).agents for deployment in _enter(one)]
 
 
-def _enter(one: CastAgent) -> list[Deployment]:
+def _enter(one: SeedAgent) -> list[Deployment]:
     venue_policy(one.venue)
     for token in one.tokens:
         instrument(token)
     if set(one.weights) != set(WEIGHTS):
         raise Misconfigured(
-            f"config/cast.yaml: agent {one.name!r} needs exactly the weights {', '.join(WEIGHTS)}"
+            f"config/agents.yaml: agent {one.name!r} needs exactly the weights {', '.join(WEIGHTS)}"
         )
     agent, new = Agent.objects.get_or_create(
         name=one.name,
@@ -86,7 +86,7 @@ def _enter(one: CastAgent) -> list[Deployment]:
     return [_deploy(agent, purse) for purse in one.deployments]
 
 
-def _deploy(agent: Agent, purse: Purse) -> Deployment:
+def _deploy(agent: Agent, purse: SeedDeployment) -> Deployment:
     deployment, new = Deployment.objects.get_or_create(
         agent=agent, account=purse.account, defaults={"starting_balance": purse.balance_usdc}
     )

@@ -36,17 +36,17 @@ def profit_share(earned: Decimal, carried_loss: Decimal, rate: Decimal) -> Share
     return Shared(usdc(above * rate), max(carried_loss - earned, ZERO))
 
 
-FEWEST = 20
+MIN_SAMPLES = 20
 """Results below which a twentieth of them is not even one."""
 
 
 def cvar_95(results: Sequence[Decimal]) -> Decimal | None:
     """Historical conditional value at risk: the mean of the worst twentieth of `results`, as a loss.
 
-    In the unit of `results`, positive for a loss; None with fewer than `FEWEST`. Expected shortfall after
+    In the unit of `results`, positive for a loss; None with fewer than `MIN_SAMPLES`. Expected shortfall after
     Rockafellar and Uryasev (2000), with the worst n/20 counted in full and the last of them in part.
     """
-    if len(results) < FEWEST:
+    if len(results) < MIN_SAMPLES:
         return None
     tail = Decimal(len(results)) / 20
     worst = sorted(results)[: math.ceil(tail)]

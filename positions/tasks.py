@@ -76,7 +76,7 @@ def watch_risk() -> list[str]:
     Where that look at the venues found that a Safe's owner took tokens of ours out himself, their positions end.
     """
     pulled = guard.watch()
-    withdrawals.let_go()
+    withdrawals.close_withdrawn_positions()
     return pulled
 
 

@@ -63,19 +63,19 @@ anything of it is on its way nothing is compared."""
 Short = tuple[str, str, int, Decimal, int]
 
 
-def let_go() -> int:
+def close_withdrawn_positions() -> int:
     """End or shrink every position whose tokens its Safe does not hold any more; returns how many ended."""
     ended = 0
     for account, symbol, *_ in _short():
         try:
-            ended += _let_go(account, symbol)
+            ended += _close_withdrawn(account, symbol)
         except Exception:  # one Safe must not keep the others from theirs; it is looked at again
-            log.exception("not_let_go", account=account, symbol=symbol)
+            log.exception("withdrawal_not_booked", account=account, symbol=symbol)
     return ended
 
 
 @transaction.atomic
-def _let_go(account: str, symbol: str) -> int:
+def _close_withdrawn(account: str, symbol: str) -> int:
     limits.lock(account)  # no order of it is reserved meanwhile
     short = next((one for one in _short(account) if one[1] == symbol), None)
     if short is None:
@@ -103,7 +103,7 @@ def _take(position: Position, taken: Decimal, price: Decimal, booked_to: int) ->
     position.taken_value += value
     position.save(update_fields=["closed_quantity", "taken_value"])
     journal = f"taken_out:{position.pk}:{position.closed_quantity.normalize():f}"
-    ledger.book_taken_out(journal, position.deployment_id, booked_to, taken, position.symbol, value)
+    ledger.book_owner_withdrawal(journal, position.deployment_id, booked_to, taken, position.symbol, value)
     record("position.taken_out", position, quantity=f"{taken.normalize():f}", price=f"{price.normalize():f}")
     if position.closed_quantity < position.quantity:
         return False

@@ -151,7 +151,7 @@ def _known(agent: Agent, token: str, posts: Sequence[CtPost], at: datetime) -> l
 
 def _own_correlation(agent: Agent, token: str, bucket: datetime) -> UUID:
     """Of a signal that no post led to."""
-    return correlation.born("signal", agent.pk, token, bucket.isoformat())
+    return correlation.derive_id("signal", agent.pk, token, bucket.isoformat())
 
 
 def _store(agent: Agent, token: str, facts: Facts, made: Proposed, expires_at: datetime) -> bool:

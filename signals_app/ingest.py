@@ -94,7 +94,7 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
                 "ids": [post.post_id for post in written],
                 "texts": [post.text for post in written],
                 "times": [post.posted_at for post in written],
-                "corrs": [correlation.born("post", post.post_id) for post in written],
+                "corrs": [correlation.derive_id("post", post.post_id) for post in written],
             },
         )
         landed = cursor.fetchall()

@@ -101,7 +101,7 @@ def check_followed(authors: set[str], followed: set[str], path: Path) -> None:
     if followed and not {name.lower() for name in followed} & {name.lower() for name in authors}:
         raise Misconfigured(
             f"{path} has no post of a followed account ({', '.join(sorted(followed, key=str.lower)[:5])}); it has "
-            f"{', '.join(sorted(authors, key=str.lower)[:5])}: name them under `follows` in the profile's cast.yaml"
+            f"{', '.join(sorted(authors, key=str.lower)[:5])}: name them under `follows` in the profile's agents.yaml"
         )
 
 

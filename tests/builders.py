@@ -126,7 +126,7 @@ def post(by: CtAccount, text: str = "buying $ETH here, looks strong", **fields: 
         "source": by.source,
         "posted_at": clock.now(),
         "ingested_at": clock.now(),
-        "correlation_id": correlation.born("post", ident),
+        "correlation_id": correlation.derive_id("post", ident),
     }
     return CtPost.objects.create(account=by, text=text, **values | fields)
 
@@ -160,7 +160,7 @@ def signal(of: Agent, *, token: str = "ETH", side: str = "long", usd: str = "200
         "leverage": Decimal(1),
         "size_model": {"posts": 1},
         "market": {"volatility_pct": 1.0, "ewma_pct": 1.0, "atr_pct": 1.0},
-        "correlation_id": correlation.born("test signal", next(_number)),
+        "correlation_id": correlation.derive_id("test signal", next(_number)),
         "created_at": now,
         "expires_at": now + timedelta(hours=6),
     }
@@ -178,7 +178,7 @@ def order(
         "venue": of.agent.venue,
         "account": of.account,
         "position_side": by.side if by else "long",
-        "correlation_id": by.correlation_id if by else correlation.born("test order", number),
+        "correlation_id": by.correlation_id if by else correlation.derive_id("test order", number),
         "created_at": clock.now(),
     }
     return Order.objects.create(deployment=of, signal=by, purpose=purpose, side=side, **values | fields)

@@ -88,13 +88,13 @@ def moment() -> dict[str, Any]:
 
 
 def entries_of_late() -> tuple[str, Any]:
-    """The statement of `limits.read_pace` that counts the platform's last minute."""
+    """The statement of `limits.read_order_rate` that counts the platform's last minute."""
     rows = Order.objects.filter(purpose="open", reserved_at__gt=clock.now() - timedelta(minutes=1))
     return rows.query.sql_with_params()
 
 
 def last_entry() -> tuple[str, Any]:
-    """The statement of `limits.read_pace` that finds an account's last entry in a symbol."""
+    """The statement of `limits.read_order_rate` that finds an account's last entry in a symbol."""
     rows = Order.objects.filter(purpose="open", reserved_at__isnull=False, account="paper:1", symbol="ETH")
     return rows.order_by("-reserved_at").values_list("reserved_at")[:1].query.sql_with_params()
 

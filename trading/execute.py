@@ -209,7 +209,7 @@ def _entry_prices(order: Order) -> dict[str, Decimal]:
 def _entry_facts(order: Order, policy: RiskPolicy, answer: Answer) -> Facts:
     """What the account and the platform already do, what the entry would add, and its quantity in whole lots."""
     now, prices = clock.now(), _entry_prices(order)
-    book, pace = limits.read_book(), limits.read_pace(order.account, order.symbol, now)
+    book, rate = limits.read_book(), limits.read_order_rate(order.account, order.symbol, now)
     price = prices.get(order.symbol)
     spendable = limits.equity(ledger.traded(order.deployment_id), ledger.owed(order.deployment_id), prices)
     exposure = book.exposure(prices, order.account)
@@ -229,10 +229,10 @@ def _entry_facts(order: Order, policy: RiskPolicy, answer: Answer) -> Facts:
         reduces=False,
         buys=order.side == OrderSide.BUY,
         duplicate=order.client_order_id is not None,
-        account=book.load(prices, order.symbol, pace.account_last_minute, order.account),
-        platform=book.load(prices, order.symbol, pace.platform_last_minute),
-        symbol_orders_today=pace.symbol_today,
-        since_last_order=pace.since_last,
+        account=book.load(prices, order.symbol, rate.account_last_minute, order.account),
+        platform=book.load(prices, order.symbol, rate.platform_last_minute),
+        symbol_orders_today=rate.symbol_today,
+        since_last_order=rate.since_last,
         price=price,
         signal_price=order.signal.entry_price if order.signal else None,
         volatility_pct=_volatility(order, policy),
@@ -263,7 +263,7 @@ def _reserve(order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts) ->
         raise ValueError("a reservation needs a price: the checks let one pass without")
     now = clock.now()
     deadline = now + timedelta(seconds=policy.order_deadline_seconds)
-    client_order_id = f"mx-{correlation.born('order', order.pk, order.correlation_id).hex[:24]}"
+    client_order_id = f"mx-{correlation.derive_id('order', order.pk, order.correlation_id).hex[:24]}"
     prepared = at_venue.prepare(
         Request(
             client_order_id=client_order_id,

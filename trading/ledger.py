@@ -97,7 +97,7 @@ def book_platform_fee(order: Order, amount: Decimal, *, collected: bool) -> bool
     return post(f"fee:{order.pk}", [Move(payer, "fees:platform", USDC, amount, "platform_fee")], order=order)
 
 
-def book_taken(
+def book_collected_fees(
     order: Order, fill: Fill, fee: Decimal | None, share: Decimal | None, share_receiver: str
 ) -> bool:
     """Platform fee and profit share that the venue itself took with a fill, as it measured them."""
@@ -109,7 +109,7 @@ def book_taken(
     return post(f"taken:{fill.pk}", moves, order=order)
 
 
-def book_taken_out(
+def book_owner_withdrawal(
     journal: str, position_of: int, booked_to: int, out: Decimal, asset: str, value: Decimal
 ) -> bool:
     """Tokens (`out` of `asset`) that a Safe's owner took out, booked as his own at `booked_to`, were a position's.

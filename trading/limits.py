@@ -95,7 +95,7 @@ def read_book(account: str = "", symbol: str = "") -> Book:
 
 
 @dataclass(frozen=True)
-class Pace:
+class OrderRate:
     """How often an account, and everyone, sent entries of late."""
 
     account_last_minute: int
@@ -104,14 +104,14 @@ class Pace:
     since_last: timedelta
 
 
-def read_pace(account: str, symbol: str, now: datetime) -> Pace:
+def read_order_rate(account: str, symbol: str, now: datetime) -> OrderRate:
     """Entries by the moment of their reservation; a day is a UTC day."""
     entries = Order.objects.filter(purpose=Purpose.OPEN, reserved_at__isnull=False)
     minute = entries.filter(reserved_at__gt=now - timedelta(minutes=1))
     mine = entries.filter(account=account, symbol=symbol)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     last = mine.order_by("-reserved_at").values_list("reserved_at", flat=True).first()
-    return Pace(
+    return OrderRate(
         account_last_minute=minute.filter(account=account).count(),
         platform_last_minute=minute.count(),
         symbol_today=mine.filter(reserved_at__gte=midnight).count(),

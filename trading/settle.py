@@ -144,7 +144,7 @@ def _book(order: Order, new: Sequence[Fill], told: Sequence[VenueFill], *, colle
     for fill in new:
         ledger.book_fill(order, fill)
         one = taken[fill.venue_fill_id]
-        ledger.book_taken(order, fill, one.platform_fee, one.profit_share, one.share_receiver)
+        ledger.book_collected_fees(order, fill, one.platform_fee, one.profit_share, one.share_receiver)
         record(
             "order.fill",
             order,

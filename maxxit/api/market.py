@@ -479,7 +479,7 @@ def webhook_set(request: HttpRequest, wish: WebhookIn) -> Any:
     """Name your webhook; the answer holds its secret. A new one replaces the old, with another secret."""
     who = _may_write(request)
     try:
-        made = endpoints.name(who.person, "webhook", wish.url)
+        made = endpoints.set_endpoint(who.person, "webhook", wish.url)
     except (Rejected, Retryable) as no:
         raise HttpError(422, str(no)) from no
     return {"url": made.address, "secret": endpoints.secret_of(made)}

@@ -20,6 +20,8 @@ from pydantic_core import ErrorDetails
 from maxxit.core.errors import Misconfigured
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+RENAMED = {"cast": "agents"}
+"""Old name -> new name of a policy file: a profile may use the old one for one more release."""
 PRODUCTION = "production"
 """The profile that needs no folder: the plain files, and nothing that is for one's own machine only."""
 
@@ -112,7 +114,7 @@ def check_profile(name: str) -> None:
     if name not in ("", PRODUCTION) and not (folder / name).is_dir():
         known = ", ".join(sorted({PRODUCTION, *(path.name for path in folder.glob("*") if path.is_dir())}))
         raise Misconfigured(f"MAXXIT_PROFILE: no profile {name!r} in {folder}; known: {known}")
-    plain = {path.name for path in config_dir().glob("*.yaml")}
+    plain = {path.name for path in config_dir().glob("*.yaml")} | {f"{old}.yaml" for old in RENAMED}
     for path in sorted(folder.glob(f"{name}/*")) if name else ():
         if path.suffix in (".yaml", ".yml") and path.name not in plain:
             raise Misconfigured(f"{path} lies over no file of {config_dir()}{_meant(path.name, plain)}")
@@ -140,8 +142,8 @@ def load(name: str, schema: type[P]) -> P:
 def _read(name: str, schema: type[BaseModel]) -> BaseModel:
     path = config_dir() / f"{name}.yaml"
     values, top = read_yaml(path), None
-    over = config_dir() / "profiles" / profile() / f"{name}.yaml"
-    if profile() and over.exists():
+    over = _profile_file(name)
+    if over is not None:
         top = read_yaml(over)
         values = _overlay(values, top)
     try:
@@ -152,6 +154,14 @@ def _read(name: str, schema: type[BaseModel]) -> BaseModel:
             for problem in error.errors()
         )
         raise Misconfigured(wrong) from None
+
+
+def _profile_file(name: str) -> Path | None:
+    """The file of the profile in force that lies over `config/<name>.yaml`, if it has one."""
+    folder = config_dir() / "profiles" / profile()
+    names = (name, *(old for old, new in RENAMED.items() if new == name))
+    found = (folder / f"{one}.yaml" for one in names)
+    return next((path for path in found if path.exists()), None) if profile() else None
 
 
 def _has(values: Any, path: Sequence[int | str]) -> bool:

@@ -10,7 +10,7 @@ NAMESPACE = UUID("6d617878-6974-5000-8000-000000000000")
 _current: ContextVar[UUID | None] = ContextVar("correlation_id", default=None)
 
 
-def born(*parts: object) -> UUID:
+def derive_id(*parts: object) -> UUID:
     """The id of a thing named by `parts`: the same parts give the same id, today and in a replay."""
     return uuid5(NAMESPACE, ":".join(str(part) for part in parts))
 

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from pydantic import SecretBytes, SecretStr
 
 from maxxit.core import untrusted
-from maxxit.core.redact_forms import forms
+from maxxit.core.secret_encodings import forms
 
 MASK = "[redacted]"
 MIN_KNOWN = 8

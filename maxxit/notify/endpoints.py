@@ -22,7 +22,7 @@ def secret_of(endpoint: Endpoint) -> str:
 
 
 @transaction.atomic
-def name(user: AbstractBaseUser, channel: str, address: str) -> Endpoint:
+def set_endpoint(user: AbstractBaseUser, channel: str, address: str) -> Endpoint:
     """From now on `user` is told on `channel` at `address`. Raises Rejected for one that could never be sent to."""
     _known(channel)
     way = CHANNELS.open(channel)
@@ -59,7 +59,7 @@ def require(user: AbstractBaseUser, channel: str) -> None:
         )
 
 
-def place(user: AbstractBaseUser, channel: str) -> tuple[str, str]:
+def address_of(user: AbstractBaseUser, channel: str) -> tuple[str, str]:
     """(address, secret) of `user` on `channel`, empty where it needs none. Raises Rejected where it is gone."""
     if not CHANNELS.open(channel).needs_address:
         return "", ""

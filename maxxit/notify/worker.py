@@ -229,7 +229,7 @@ def _give_up(model: type[Delivery], rules: NotifyPolicy, done: DeliveryResult) -
 
 def message_of(row: Delivery) -> Message:
     """The message and its address. Raises Rejected when the person has removed the address."""
-    address, secret = endpoints.place(row.user, row.channel)
+    address, secret = endpoints.address_of(row.user, row.channel)
     if isinstance(row, Alert):
         return alerts.message_of(row, address, secret)
     if isinstance(row, RuleDelivery):

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from agents.seed import Cast
+from agents.seed import SeedData
 from maxxit.access.attempts import policy as login_policy
 from maxxit.core import clock
 from maxxit.core.config import load, profile
@@ -301,7 +301,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "signals": signals_policy,
     "risk": risk_policy,
     "schedule": schedule,
-    "cast": lambda: load("cast", Cast),
+    "agents": lambda: load("agents", SeedData),
     "llm": llm_policy,
     "passes": pass_policy,
     "chains": chain_terms,

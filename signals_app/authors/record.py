@@ -109,7 +109,7 @@ def _read_by_model(posts: Sequence[Post], name: str) -> Iterator[Reading]:
     for place in range(0, len(posts), BATCH):
         batch = posts[place : place + BATCH]
         data = question(batch, words_by_token())
-        corrs = [correlation.born("post", post.post_id) for post in batch]
+        corrs = [correlation.derive_id("post", post.post_id) for post in batch]
         asked = ask(
             purpose="classify",
             data=data,

@@ -7,7 +7,7 @@ import pytest
 
 from agents import seed
 from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
-from agents.seed import Cast
+from agents.seed import SeedData
 from maxxit.core.errors import Misconfigured
 from tests.builders import RecordedClock
 
@@ -28,7 +28,7 @@ def one(**fields: Any) -> dict[str, Any]:
 @pytest.fixture
 def assemble(monkeypatch: pytest.MonkeyPatch, time: RecordedClock) -> Any:
     def run(*agents: dict[str, Any], usernames: tuple[str, ...] = ("a", "b")) -> list[Deployment]:
-        monkeypatch.setattr(seed, "load", lambda *_: Cast.model_validate({"agents": agents}))
+        monkeypatch.setattr(seed, "load", lambda *_: SeedData.model_validate({"agents": agents}))
         return seed.assemble("jsonl", list(usernames))
 
     return run

@@ -5,7 +5,7 @@
 soak        a WebSocket exchange in another process -> stream -> quotes, bars, bus, exits; three disconnects and a
             restart of Redis on the way; one position per symbol that has to be closed; memory all along; beside a
             plain Redis stream that is written and read
-latency     ticks at a steady pace: tick -> quote in Postgres, and tick -> closing order of a position
+latency     ticks at a steady sending: tick -> quote in Postgres, and tick -> closing order of a position
 reads       Chainlink aggregators by Multicall3 against web3.py, one by one
 indicators  snapshots of many symbols against bare TA-Lib
 
@@ -241,7 +241,7 @@ def soak(redis: Redis, count: int, symbols: int) -> None:
 
 
 def latency(redis: Redis, symbols: int, rate: int = 1000, seconds: int = 8) -> None:
-    """Tick -> quote and tick -> closing order at a steady pace, in milliseconds."""
+    """Tick -> quote and tick -> closing order at a steady sending, in milliseconds."""
     from maxxit.core import clock
     from maxxit.market import intake, quotes
     from maxxit.market.feeds.base import Tick

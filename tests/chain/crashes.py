@@ -94,7 +94,7 @@ def plant_kill(step: str, occurrence: int) -> None:
 # -- planted bugs: what the sources did, and what these runs must find
 
 
-def _again(tx: Any, chain: Any, signer: Any, pace: Any, *, rebuild: bool) -> None:
+def _again(tx: Any, chain: Any, signer: Any, sending: Any, *, rebuild: bool) -> None:
     """Send the intent anew with a fresh nonce, as the sources did."""
     from django.db import transaction
 
@@ -110,7 +110,7 @@ def _again(tx: Any, chain: Any, signer: Any, pace: Any, *, rebuild: bool) -> Non
         tx.nonce = nonce
         if rebuild:
             tx.calldata = "0x" + _other_id(bytes.fromhex(tx.calldata[2:])).hex()
-        made = outbox._store_attempt(tx, signer, outbox.first_fees(chain.head(), pace))
+        made = outbox._store_attempt(tx, signer, outbox.first_fees(chain.head(), sending))
     with contextlib.suppress(Exception):
         chain.broadcast(bytes.fromhex(made.raw[2:]))
 
@@ -125,9 +125,9 @@ def fresh_nonce_on_nonce_too_low(*, rebuild: bool = False) -> None:
     from trading.chain import outbox
     from trading.wiring import venue
 
-    def used(tx: Any, attempts: Any, chain: Any, pace: Any) -> bool:
+    def used(tx: Any, attempts: Any, chain: Any, sending: Any) -> bool:
         if chain.nonce(tx.signer.address) > tx.nonce:
-            _again(tx, chain, next(iter(venue("safe").signers.values())), pace, rebuild=rebuild)  # type: ignore[attr-defined]
+            _again(tx, chain, next(iter(venue("safe").signers.values())), sending, rebuild=rebuild)  # type: ignore[attr-defined]
         return True
 
     outbox._nonce_is_used = used
@@ -139,11 +139,11 @@ def resend_without_stored_bytes(*, rebuild: bool = False) -> None:
 
     real = outbox.follow
 
-    def follow(tx: Any, chain: Any, signer: Any, pace: Any, may_send: Any, **rest: Any) -> None:
+    def follow(tx: Any, chain: Any, signer: Any, sending: Any, may_send: Any, **rest: Any) -> None:
         tx.refresh_from_db()
         if tx.state == "signed" and tx.attempts.count() == 1 and tx.pk not in _mine:
-            _again(tx, chain, signer, pace, rebuild=rebuild)
-        real(tx, chain, signer, pace, may_send, **rest)
+            _again(tx, chain, signer, sending, rebuild=rebuild)
+        real(tx, chain, signer, sending, may_send, **rest)
 
     commit, _mine = outbox.commit, set[int]()
 
@@ -338,7 +338,7 @@ def life(order_id: int, step: str, occurrence: int, variant: str) -> None:
     from trading.wiring import venue
 
     at: Any = venue("safe")
-    at.pace = replace(at.pace, finality_depth=FINAL)
+    at.sending = replace(at.sending, finality_depth=FINAL)
     at.stanza = at.stanza.model_copy(update={"health_seconds": 0.5})
     if variant:
         VARIANTS[variant]()

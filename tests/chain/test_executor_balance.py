@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 def test_a_low_balance_is_reported_once_a_day_until_it_is_filled() -> None:
     at: Any = SimpleNamespace(
-        stanza=SimpleNamespace(executor_low_wei=10**16), pace=SimpleNamespace(coin="ETH")
+        stanza=SimpleNamespace(executor_low_wei=10**16), sending=SimpleNamespace(coin="ETH")
     )
     signer = Signer.objects.create(chain_id=31337, address="0x" + "1" * 40)
     low = Event.objects.filter(name="executor.balance_low")

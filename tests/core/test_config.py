@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from agents.seed import Cast
+from agents.seed import SeedData
 from maxxit.core import config
 from maxxit.core.config import ROOT, BasisPoints, Fraction, Percent, Policy
 from maxxit.core.errors import Misconfigured
@@ -117,7 +117,7 @@ FILES: dict[str, Any] = {
     "feeds": _Feeds,
     "venues": _Venues,
     "schedule": _Schedule,
-    "cast": Cast,
+    "agents": SeedData,
 }
 
 
@@ -131,7 +131,7 @@ def test_the_files_of_every_profile_are_valid(
     assert read(name, FILES[name])
 
 
-@pytest.mark.parametrize("name", ["risk", "signals", "feeds", "cast"])
+@pytest.mark.parametrize("name", ["risk", "signals", "feeds", "agents"])
 def test_an_unknown_key_is_refused_by_name(folder: Path, name: str) -> None:
     change(folder / f"{name}.yaml", "max_oders_per_minute", to=5)
 
@@ -205,6 +205,19 @@ def test_a_key_that_stands_twice_is_refused(folder: Path, second: str) -> None:
 
     with pytest.raises(Misconfigured, match=rf"the key {second.partition(':')[0]} stands twice"):
         read("risk", RiskPolicy)
+
+
+def test_a_profile_may_use_the_old_name_of_a_file_that_was_renamed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = folder / "profiles" / "demo" / "agents.yaml"
+    wanted = yaml.safe_load(new.read_text())["agents"][0]["name"]
+    new.rename(new.with_name("cast.yaml"))
+    monkeypatch.setenv("MAXXIT_PROFILE", "demo")
+
+    config.check_profile("demo")
+
+    assert config.load("agents", SeedData).agents[0].name == wanted
 
 
 def test_a_profile_file_that_lies_over_nothing_is_refused(folder: Path) -> None:

@@ -81,7 +81,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> Callable[..., NotifyPolicy]:
 
 def person(name: str, **fields: Any) -> User:
     user = User.objects.create(username=name, **fields)
-    endpoints.name(user, "webhook", f"https://hooks.example/{name}")
+    endpoints.set_endpoint(user, "webhook", f"https://hooks.example/{name}")
     return user
 
 

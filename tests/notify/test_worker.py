@@ -113,7 +113,7 @@ def test_the_inbox_and_the_log_are_told_at_once(
 def test_a_webhook_is_signed_and_says_what_happened(
     ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery], time: RecordedClock
 ) -> None:
-    endpoint = endpoints.name(ann, "webhook", receiver.url)
+    endpoint = endpoints.set_endpoint(ann, "webhook", receiver.url)
     row = matched("webhook")
 
     assert worker.deliver().sent == 1
@@ -136,7 +136,7 @@ def test_a_webhook_is_signed_and_says_what_happened(
 def test_a_receiver_that_fails_is_asked_again_ever_later_with_the_same_id(
     ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery], time: RecordedClock
 ) -> None:
-    endpoints.name(ann, "webhook", receiver.url)
+    endpoints.set_endpoint(ann, "webhook", receiver.url)
     row = matched("webhook")
     receiver.codes = [503, 500, 429]
     receiver.retry_after = "33"
@@ -158,7 +158,7 @@ def test_a_receiver_that_fails_is_asked_again_ever_later_with_the_same_id(
 def test_after_so_many_tries_it_is_dead_and_a_person_may_redrive_it(
     ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery], time: RecordedClock
 ) -> None:
-    endpoints.name(ann, "webhook", receiver.url)
+    endpoints.set_endpoint(ann, "webhook", receiver.url)
     row = matched("webhook")
     receiver.codes = [503] * worker.policy().tries
     for _ in range(worker.policy().tries):
@@ -179,7 +179,7 @@ def test_after_so_many_tries_it_is_dead_and_a_person_may_redrive_it(
 def test_a_receiver_that_says_no_is_not_asked_again(
     ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery], code: int
 ) -> None:
-    endpoints.name(ann, "webhook", receiver.url)
+    endpoints.set_endpoint(ann, "webhook", receiver.url)
     row = matched("webhook")
     receiver.codes = [code]
 
@@ -192,7 +192,7 @@ def test_a_receiver_that_says_no_is_not_asked_again(
 def test_an_address_that_was_taken_away_is_a_dead_letter(
     ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery]
 ) -> None:
-    endpoints.name(ann, "webhook", receiver.url)
+    endpoints.set_endpoint(ann, "webhook", receiver.url)
     row = matched("webhook")
     assert endpoints.forget(ann, "webhook")
     assert not endpoints.forget(ann, "webhook")
@@ -240,7 +240,7 @@ def test_nobody_is_sent_more_than_so_much_a_minute(
 ) -> None:  # fmt: skip
     limited = worker.policy().model_copy(update={"per_minute": 2})
     monkeypatch.setattr(worker, "policy", lambda: limited)
-    endpoints.name(ann, "webhook", receiver.url)
+    endpoints.set_endpoint(ann, "webhook", receiver.url)
     for symbol in ("BTC", "ETH", "LTC"):
         matched("webhook", symbol, 80_000)
 
@@ -317,23 +317,23 @@ def test_a_private_address_cannot_be_named_and_one_channel_has_one_address(
 ) -> None:
     monkeypatch.setattr("maxxit.core.egress.socket.getaddrinfo", answers("10.0.0.5"))
     with pytest.raises(Rejected):
-        endpoints.name(ann, "webhook", "https://intranet.example/")
+        endpoints.set_endpoint(ann, "webhook", "https://intranet.example/")
     assert not Endpoint.objects.exists()
     monkeypatch.setattr("maxxit.core.egress.socket.getaddrinfo", answers("93.184.216.34"))
-    old = endpoints.name(ann, "webhook", "https://a.example/")
-    new = endpoints.name(ann, "webhook", "https://b.example/")
+    old = endpoints.set_endpoint(ann, "webhook", "https://a.example/")
+    new = endpoints.set_endpoint(ann, "webhook", "https://b.example/")
 
     assert Endpoint.objects.get(active=True) == new
     assert endpoints.secret_of(old) != endpoints.secret_of(new)
     with pytest.raises(Rejected, match="needs no address"):
-        endpoints.name(ann, "inbox", "https://a.example/")
+        endpoints.set_endpoint(ann, "inbox", "https://a.example/")
 
 
 def test_an_address_that_moved_inside_is_refused_when_it_is_sent_to(
     ann: User, matched: Callable[..., RuleDelivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("maxxit.core.egress.socket.getaddrinfo", answers("93.184.216.34"))
-    endpoints.name(ann, "webhook", "https://hooks.example/")
+    endpoints.set_endpoint(ann, "webhook", "https://hooks.example/")
     row = matched("webhook")
     monkeypatch.setattr("maxxit.core.egress.socket.getaddrinfo", answers("169.254.169.254"))
 
@@ -371,7 +371,7 @@ def boss() -> User:
 def test_a_pulled_switch_is_told_to_staff_once_and_wakes_the_worker(
     boss: User, ann: User, receiver: Receiver, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endpoints.name(boss, "webhook", receiver.url)
+    endpoints.set_endpoint(boss, "webhook", receiver.url)
     happened: list[str] = []
     monkeypatch.setattr("maxxit.events.record.wake.after_commit", happened.append)
     gate.kill("flatten", by="ana", reason="prices are nonsense")
@@ -405,7 +405,7 @@ def test_an_alert_survives_a_day_in_which_nothing_ran_but_not_for_ever(
 def test_an_alert_that_nobody_takes_is_a_dead_letter_that_can_be_redriven(
     boss: User, receiver: Receiver, time: RecordedClock
 ) -> None:
-    endpoints.name(boss, "webhook", receiver.url)
+    endpoints.set_endpoint(boss, "webhook", receiver.url)
     receiver.codes = [410]
     pauses.pause(by="ana", reason="test")
     assert tasks.deliver() == {"sent": 1, "later": 0, "dead": 1}

@@ -89,7 +89,7 @@ def test_the_time_limits_leave_no_room_for_a_second_delivery() -> None:
 
 
 def test_the_correlation_id_travels_with_the_message_and_no_further(bench: Bench) -> None:
-    born = correlation.born("tests", "travels")
+    born = correlation.derive_id("tests", "travels")
     with Celery("sender", broker=bench.redis.url, backend=bench.redis.url) as sender:
         with correlation.under(born):
             carried = sender.send_task("tests.which_correlation", queue="default").get(timeout=10)

@@ -46,7 +46,7 @@ def test_while_all_is_there_nothing_happens(desk: Desk, opened: Position) -> Non
     moved(desk.purse, "3")
     moved(desk.purse, "-3")
 
-    assert withdrawals.let_go() == 0
+    assert withdrawals.close_withdrawn_positions() == 0
     assert again(opened).state == "open"
 
 
@@ -55,8 +55,8 @@ def test_a_position_whose_tokens_are_gone_ends_at_the_quote(desk: Desk, opened: 
     assert held(desk) == D("0.4")  # his own movement alone does not change what we traded
     make.price("ETH", "1900")
 
-    assert withdrawals.let_go() == 1
-    assert withdrawals.let_go() == 0
+    assert withdrawals.close_withdrawn_positions() == 1
+    assert withdrawals.close_withdrawn_positions() == 0
 
     again(opened)
     assert (opened.state, opened.exit_reason, opened.exit_price) == ("closed", "reconciled", D(1900))
@@ -80,7 +80,7 @@ def test_a_position_whose_tokens_are_gone_ends_at_the_quote(desk: Desk, opened: 
 def test_what_is_left_leaves_by_its_exit_and_both_parts_are_its_pnl(desk: Desk, opened: Position) -> None:
     make.price("ETH", "2050")
     moved(desk.purse, "-0.1")
-    assert withdrawals.let_go() == 0
+    assert withdrawals.close_withdrawn_positions() == 0
     again(opened)
     assert (opened.state, opened.closed_quantity) == ("open", D("0.1"))
 
@@ -98,7 +98,7 @@ def test_what_he_had_brought_himself_goes_first(desk: Desk, opened: Position) ->
     moved(desk.purse, "1")
     moved(desk.purse, "-1.15")
 
-    withdrawals.let_go()
+    withdrawals.close_withdrawn_positions()
 
     assert again(opened).closed_quantity == D("0.15")
     assert held(desk) == D("0.25")
@@ -108,7 +108,7 @@ def test_a_difference_that_nothing_explains_ends_nothing(desk: Desk, opened: Pos
     mine = ledger.account_of(desk.purse.pk)
     ledger.post(f"{ledger.UNEXPLAINED}1", [ledger.Move(mine, "external", "ETH", D("0.4"), "external")])
 
-    assert withdrawals.let_go() == 0
+    assert withdrawals.close_withdrawn_positions() == 0
     assert again(opened).closed_quantity == 0
 
 
@@ -118,10 +118,10 @@ def test_of_two_positions_none_is_touched_while_a_part_is_left(desk: Desk, opene
         "fill:second", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D("0.2"), "trade")]
     )
     moved(desk.purse, "-0.4")
-    assert withdrawals.let_go() == 0
+    assert withdrawals.close_withdrawn_positions() == 0
 
     moved(desk.purse, "-0.2")
-    assert withdrawals.let_go() == 2
+    assert withdrawals.close_withdrawn_positions() == 2
     assert {again(opened).exit_reason, again(second).exit_reason} == {"reconciled"}
     assert held(desk) == 0
 
@@ -137,7 +137,7 @@ def test_one_safe_that_fails_does_not_keep_the_others(
     )
     monkeypatch.setattr(limits, "lock", lambda account: 1 / (account != "0x0"))
 
-    assert withdrawals.let_go() == 1
+    assert withdrawals.close_withdrawn_positions() == 1
 
 
 @pytest.mark.parametrize("why", ["its exit is on the way", "no usable price"])
@@ -149,7 +149,7 @@ def test_nothing_is_compared_while_it_could_be_wrong(desk: Desk, opened: Positio
         Quote.objects.all().delete()
     moved(desk.purse, "-0.4")
 
-    assert withdrawals.let_go() == 0
+    assert withdrawals.close_withdrawn_positions() == 0
     assert again(opened).closed_quantity == 0
 
 
@@ -161,6 +161,6 @@ def test_the_purse_that_it_was_booked_to_gets_it_back(desk: Desk, opened: Positi
     )
     moved(new, "-0.4")
 
-    assert withdrawals.let_go() == 1
+    assert withdrawals.close_withdrawn_positions() == 1
     assert ledger.balances(new.pk)["ETH"] == ledger.balances(desk.purse.pk)["ETH"] == 0
     assert ledger.traded(new.pk)["ETH"] == ledger.traded(desk.purse.pk)["ETH"] == 0

@@ -154,7 +154,7 @@ def test_the_correlation_id_is_born_here_from_the_post(files: Files) -> None:
     files.read()
     post = CtPost.objects.get()
 
-    assert post.correlation_id == correlation.born("post", "77")
+    assert post.correlation_id == correlation.derive_id("post", "77")
     assert Event.objects.get(name="ctpost.new").correlation_id == post.correlation_id
 
 

@@ -276,7 +276,7 @@ def test_the_client_order_id_follows_from_the_order(desk: Desk) -> None:
 
     assert (
         order.client_order_id
-        == f"mx-{execute.correlation.born('order', order.pk, order.correlation_id).hex[:24]}"
+        == f"mx-{execute.correlation.derive_id('order', order.pk, order.correlation_id).hex[:24]}"
     )
 
 

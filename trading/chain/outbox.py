@@ -52,7 +52,7 @@ STUCK_AFTER = 3
 """Times `bump_after` that a transaction in front may stay unmined before staff is alerted for the one behind."""
 
 
-class Signs(Protocol):
+class TransactionSigner(Protocol):
     """The key, as far as the outbox needs it."""
 
     address: str
@@ -81,7 +81,7 @@ def no_entries(tx: ChainTransaction) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SendingRules:
     """A chain's rules for sending, from `config/chains.yaml`."""
 
     finality_depth: int
@@ -129,21 +129,23 @@ def drop(tx: ChainTransaction, why: str) -> None:
 # -- nonce and signature
 
 
-def commit(tx: ChainTransaction, call: Call, chain: Chain, signer: Signs, pace: Pace) -> None:
+def commit(
+    tx: ChainTransaction, call: Call, chain: Chain, signer: TransactionSigner, sending: SendingRules
+) -> None:
     """planned -> signed: a nonce, the calldata and the signed bytes, all stored at once, before anything leaves.
 
     Raises Rejected where the executor cannot pay for gas, Retryable where the chain cannot be read, StaleState
     where another worker was first.
     """
     head = chain.head()
-    fees, block = first_fees(head, pace), hex(head.number)
+    fees, block = first_fees(head, sending), hex(head.number)
     floor, balance = chain.agreed_all(
         [
             (f"the nonce of {signer.address}", "eth_getTransactionCount", (signer.address, block)),
             (f"the balance of {signer.address}", "eth_getBalance", (signer.address, block)),
         ]
     )
-    if balance < pace.gas_limit * fees[0]:
+    if balance < sending.gas_limit * fees[0]:
         raise Rejected(f"executor {signer.address} has no money for gas", code="executor_out_of_gas")
     _refuse_far_nonce(tx, signer.address, floor)
     with transaction.atomic():
@@ -157,7 +159,7 @@ def commit(tx: ChainTransaction, call: Call, chain: Chain, signer: Signs, pace: 
         row.next_nonce = nonce + 1
         row.save(update_fields=["next_nonce"])
         tx.signer, tx.nonce, tx.to = row, nonce, call.to
-        tx.calldata, tx.gas_limit = "0x" + call.data.hex(), pace.gas_limit
+        tx.calldata, tx.gas_limit = "0x" + call.data.hex(), sending.gas_limit
         _store_attempt(tx, signer, fees)
         advance(
             tx, TxState.SIGNED, data={"nonce": nonce}, signer=row, nonce=nonce, to=call.to, calldata=tx.calldata,
@@ -195,7 +197,7 @@ def _locked(chain_id: int, address: str) -> Signer:
 
 
 def _store_attempt(
-    tx: ChainTransaction, signer: Signs, fees: tuple[int, int], *, cancels: bool = False
+    tx: ChainTransaction, signer: TransactionSigner, fees: tuple[int, int], *, cancels: bool = False
 ) -> ChainAttempt:
     """Sign this intent with these fees and store the bytes. `cancels`: an empty transaction to ourselves instead."""
     to, data = (signer.address, b"") if cancels else (tx.to, bytes.fromhex(tx.calldata[2:]))
@@ -212,19 +214,21 @@ def _store_attempt(
     )
 
 
-def first_fees(head: Head, pace: Pace) -> tuple[int, int]:
+def first_fees(head: Head, sending: SendingRules) -> tuple[int, int]:
     """(max fee, tip) in wei a gas: twice the base fee, so that six full blocks in a row cannot outrun it."""
-    return min(2 * head.base_fee + pace.min_tip, pace.max_fee), min(pace.min_tip, pace.max_fee)
+    return min(2 * head.base_fee + sending.min_tip, sending.max_fee), min(sending.min_tip, sending.max_fee)
 
 
-def bumped(max_fee: int, tip: int, head: Head, pace: Pace) -> tuple[int, int] | None:
+def bumped(max_fee: int, tip: int, head: Head, sending: SendingRules) -> tuple[int, int] | None:
     """Both fees at least 15 % higher, and enough for this head; None when that would be above the limit."""
     higher_tip = _higher(tip)
     higher = max(_higher(max_fee), 2 * head.base_fee + higher_tip)
-    return (higher, higher_tip) if higher <= pace.max_fee else None
+    return (higher, higher_tip) if higher <= sending.max_fee else None
 
 
-def raised(last: ChainAttempt, said: Sequence[str], head: Head, pace: Pace) -> tuple[int, int] | None:
+def raised(
+    last: ChainAttempt, said: Sequence[str], head: Head, sending: SendingRules
+) -> tuple[int, int] | None:
     """Fees that nodes which refused `last` would take, 15 % higher at least: what they name, or the next of the ladder.
 
     Of several amounts the least counts: one node that takes it is enough, and one that lies costs nothing. None where
@@ -239,7 +243,7 @@ def raised(last: ChainAttempt, said: Sequence[str], head: Head, pace: Pace) -> t
     higher_tip = max(_higher(tip), least)
     wanted = max(_higher(max_fee), 2 * max(head.base_fee, base_fee) + higher_tip)
     needed = max(_higher(max_fee), max(head.base_fee, base_fee) + higher_tip)
-    return (min(wanted, pace.max_fee), higher_tip) if needed <= pace.max_fee else None
+    return (min(wanted, sending.max_fee), higher_tip) if needed <= sending.max_fee else None
 
 
 def _higher(fee: int) -> int:
@@ -252,8 +256,8 @@ def _higher(fee: int) -> int:
 def follow(
     tx: ChainTransaction,
     chain: Chain,
-    signer: Signs | None,
-    pace: Pace,
+    signer: TransactionSigner | None,
+    sending: SendingRules,
     may_send: MaySend = no_entries,
     *,
     just_signed: bool = False,
@@ -269,8 +273,8 @@ def follow(
     attempts = list(tx.attempts.order_by("number"))
     receipt = None if just_signed else find_receipt(chain, attempts)
     if receipt is not None:
-        _note_canceled(tx, chain, pace)
-        _note(tx, receipt, chain, pace)
+        _note_canceled(tx, chain, sending)
+        _note(tx, receipt, chain, sending)
         return
     if tx.state == TxState.MINED:
         log.warning("receipt_vanished", transaction=tx.pk, block=tx.block_number)
@@ -278,48 +282,50 @@ def follow(
     if tx.state == TxState.EXPIRED:
         return
     if not may_send(tx):
-        _expire(tx, attempts, chain, pace)
+        _expire(tx, attempts, chain, sending)
         return
     if signer is not None:
-        _clear_the_way(tx, chain, signer, pace, may_send)
-    _push(tx, attempts, chain, signer, pace, may_send)
+        _clear_the_way(tx, chain, signer, sending, may_send)
+    _push(tx, attempts, chain, signer, sending, may_send)
 
 
 def _push(
     tx: ChainTransaction,
     attempts: list[ChainAttempt],
     chain: Chain,
-    signer: Signs | None,
-    pace: Pace,
+    signer: TransactionSigner | None,
+    sending: SendingRules,
     may_send: MaySend,
 ) -> None:
     """Broadcast the newest stored bytes, raise the fees where they are refused or had their time, and look again."""
     no = _send(tx, attempts[-1], chain, may_send)
-    if no is not None and no.means(Refusal.NONCE_USED) and _nonce_is_used(tx, attempts, chain, pace):
+    if no is not None and no.means(Refusal.NONCE_USED) and _nonce_is_used(tx, attempts, chain, sending):
         return
     if signer is not None and (no is None or no.means(Refusal.FEES)):
-        _raise_fees(tx, attempts[-1], chain, signer, pace, may_send, said=no.texts if no else ())
+        _raise_fees(tx, attempts[-1], chain, signer, sending, may_send, said=no.texts if no else ())
     if no is None:
         receipt = find_receipt(chain, list(tx.attempts.order_by("number")))
         if receipt is not None:
-            _note(tx, receipt, chain, pace)
+            _note(tx, receipt, chain, sending)
 
 
-def _expire(tx: ChainTransaction, attempts: list[ChainAttempt], chain: Chain, pace: Pace) -> None:
+def _expire(tx: ChainTransaction, attempts: list[ChainAttempt], chain: Chain, sending: SendingRules) -> None:
     """End what may not leave once it can no longer do anything: past its deadline in a final block, and in none.
 
     From then on the module refuses the bytes wherever they are. Its nonce stays open until a later one needs it.
     """
     if attempts[-1].cancels or clock.now() < tx.deadline:
         return
-    final = max(chain.head().number - pace.finality_depth + 1, 0)
+    final = max(chain.head().number - sending.finality_depth + 1, 0)
     if tx.signer is None or tx.nonce is None or chain.block(final).timestamp <= tx.deadline.timestamp():
         return
     if chain.nonce(tx.signer.address, hex(final)) <= tx.nonce:
         advance(tx, TxState.EXPIRED, why="held_back", reason="held_back")
 
 
-def _clear_the_way(tx: ChainTransaction, chain: Chain, signer: Signs, pace: Pace, may_send: MaySend) -> None:
+def _clear_the_way(
+    tx: ChainTransaction, chain: Chain, signer: TransactionSigner, sending: SendingRules, may_send: MaySend
+) -> None:
     """Use up the nonces in front that are held back, or the bytes of `tx` would wait for them in every pool.
 
     A nonce in front that may leave is its own order's: staff is alerted where it stays unmined for long.
@@ -327,14 +333,14 @@ def _clear_the_way(tx: ChainTransaction, chain: Chain, signer: Signs, pace: Pace
     for held in _in_front(tx).filter(state__in=OPEN):
         try:
             if held.state == TxState.EXPIRED or not may_send(held):
-                _cancel(held, chain, signer, pace, lambda _: may_send(tx))
+                _cancel(held, chain, signer, sending, lambda _: may_send(tx))
         except (
             Retryable,
             Unknown,
         ) as error:  # the next look is soon enough; what is behind may leave meanwhile
             log.warning("nonce_not_cleared", transaction=held.pk, error=str(error))
         waited = clock.now() - min(held.attempts.values_list("created_at", flat=True))
-        if held.state in OPEN and waited > STUCK_AFTER * pace.bump_after:
+        if held.state in OPEN and waited > STUCK_AFTER * sending.bump_after:
             _alert_once(
                 held, "transaction.stuck", nonce=held.nonce, behind=tx.idempotency_key, seconds=waited.total_seconds()
             )  # fmt: skip
@@ -346,16 +352,18 @@ def _in_front(tx: ChainTransaction) -> QuerySet[ChainTransaction]:
     return found.select_related("signer").order_by("nonce")
 
 
-def _note_canceled(tx: ChainTransaction, chain: Chain, pace: Pace) -> None:
+def _note_canceled(tx: ChainTransaction, chain: Chain, sending: SendingRules) -> None:
     """Take note of what became of nonces in front that were used up for `tx`: their orders may be over."""
     for held in _in_front(tx).filter(state__in=[*OPEN, TxState.MINED], attempts__cancels=True).distinct():
         receipt = find_receipt(chain, list(held.attempts.order_by("number")))
         if receipt is not None:
             with suppress(StaleState):  # another worker noted it at the same moment
-                _note(held, receipt, chain, pace)
+                _note(held, receipt, chain, sending)
 
 
-def _cancel(tx: ChainTransaction, chain: Chain, signer: Signs, pace: Pace, may_send: MaySend) -> None:
+def _cancel(
+    tx: ChainTransaction, chain: Chain, signer: TransactionSigner, sending: SendingRules, may_send: MaySend
+) -> None:
     """Replace a transaction that is held back by an empty one with its nonce, stored before it is sent.
 
     Whichever of them gets into a block is noted; its own bytes never leave again.
@@ -363,12 +371,12 @@ def _cancel(tx: ChainTransaction, chain: Chain, signer: Signs, pace: Pace, may_s
     attempts = list(tx.attempts.order_by("number"))
     receipt = find_receipt(chain, attempts)
     if receipt is not None:
-        _note(tx, receipt, chain, pace)
+        _note(tx, receipt, chain, sending)
         return
     if not attempts[-1].cancels:
         head = chain.head()
-        fees = bumped(int(attempts[-1].max_fee), int(attempts[-1].tip), head, pace) or (
-            max(pace.max_fee, int(attempts[-1].max_fee)),
+        fees = bumped(int(attempts[-1].max_fee), int(attempts[-1].tip), head, sending) or (
+            max(sending.max_fee, int(attempts[-1].max_fee)),
             int(attempts[-1].tip),
         )
         with transaction.atomic():
@@ -379,7 +387,7 @@ def _cancel(tx: ChainTransaction, chain: Chain, signer: Signs, pace: Pace, may_s
             if tx.state == TxState.EXPIRED:
                 advance(tx, TxState.SIGNED, why="canceled")
             record("transaction.cancel", tx, nonce=tx.nonce)
-    _push(tx, attempts, chain, signer, pace, may_send)
+    _push(tx, attempts, chain, signer, sending, may_send)
 
 
 def find_receipt(chain: Chain, attempts: list[ChainAttempt]) -> Receipt | None:
@@ -444,7 +452,9 @@ def _refused(tx: ChainTransaction, no: No) -> None:
         _alert_once(tx, "transaction.refused", looks=tx.refusals, why="; ".join(no.texts)[:300])
 
 
-def _nonce_is_used(tx: ChainTransaction, attempts: list[ChainAttempt], chain: Chain, pace: Pace) -> bool:
+def _nonce_is_used(
+    tx: ChainTransaction, attempts: list[ChainAttempt], chain: Chain, sending: SendingRules
+) -> bool:
     """Whether the endpoints agree with the node that says so. By one of our attempts: noted. By a stranger's: replaced.
 
     "nonce too low" means that something of this nonce is in a block: never, that it should be sent with another.
@@ -453,10 +463,10 @@ def _nonce_is_used(tx: ChainTransaction, attempts: list[ChainAttempt], chain: Ch
         return False
     receipt = find_receipt(chain, attempts)
     if receipt is not None:
-        _note(tx, receipt, chain, pace)
+        _note(tx, receipt, chain, sending)
         return True
-    deep = max(chain.head().number - pace.finality_depth + 1, 0)
-    waited = clock.now() - attempts[-1].created_at >= pace.replaced_after
+    deep = max(chain.head().number - sending.finality_depth + 1, 0)
+    waited = clock.now() - attempts[-1].created_at >= sending.replaced_after
     if waited and chain.nonce(tx.signer.address, hex(deep)) > tx.nonce:
         log.error("nonce_taken_by_a_stranger", transaction=tx.pk, nonce=tx.nonce)
         advance(tx, TxState.REPLACED, why="nonce_taken", reason="nonce_taken")
@@ -467,8 +477,8 @@ def _raise_fees(
     tx: ChainTransaction,
     last: ChainAttempt,
     chain: Chain,
-    signer: Signs,
-    pace: Pace,
+    signer: TransactionSigner,
+    sending: SendingRules,
     may_send: MaySend,
     *,
     said: Sequence[str] = (),
@@ -477,12 +487,14 @@ def _raise_fees(
 
     `said`: the words that `last` was refused with; none: once it had its time.
     """
-    if not said and clock.now() - last.created_at < pace.bump_after:
+    if not said and clock.now() - last.created_at < sending.bump_after:
         return
     head = chain.head()
-    fees = raised(last, said, head, pace) if said else bumped(int(last.max_fee), int(last.tip), head, pace)
+    fees = (
+        raised(last, said, head, sending) if said else bumped(int(last.max_fee), int(last.tip), head, sending)
+    )
     if fees is None:
-        _alert_once(tx, "transaction.fees_at_limit", max_fee=int(last.max_fee), limit=pace.max_fee)
+        _alert_once(tx, "transaction.fees_at_limit", max_fee=int(last.max_fee), limit=sending.max_fee)
         return
     if not may_send(tx):
         return
@@ -495,7 +507,7 @@ def _raise_fees(
     _send(tx, made, chain, may_send)
 
 
-def _note(tx: ChainTransaction, receipt: Receipt, chain: Chain, pace: Pace) -> None:
+def _note(tx: ChainTransaction, receipt: Receipt, chain: Chain, sending: SendingRules) -> None:
     """A receipt: mined; and final once it is deep enough in the chain that all agree on."""
     number, block = receipt.block_number, receipt.block_hash
     if tx.state == TxState.MINED and tx.block_hash != block:
@@ -505,14 +517,14 @@ def _note(tx: ChainTransaction, receipt: Receipt, chain: Chain, pace: Pace) -> N
             tx, TxState.MINED, data={"block": number}, block_number=number, block_hash=block,
             mined_hash=receipt.transaction_hash,
         )  # fmt: skip
-    if chain.head().number - number + 1 < pace.finality_depth:
+    if chain.head().number - number + 1 < sending.finality_depth:
         return
     agreed = chain.block(number)
     if agreed.hash == block:
-        _end(tx, receipt, agreed.timestamp, chain, pace)
+        _end(tx, receipt, agreed.timestamp, chain, sending)
 
 
-def _end(tx: ChainTransaction, receipt: Receipt, timestamp: int, chain: Chain, pace: Pace) -> None:
+def _end(tx: ChainTransaction, receipt: Receipt, timestamp: int, chain: Chain, sending: SendingRules) -> None:
     """mined -> final, reverted or canceled, and the gas into the ledger: a revert costs as well."""
     price = receipt.gas_price or 0
     cost = receipt.gas_used * price + (receipt.l1_fee or 0)
@@ -529,7 +541,7 @@ def _end(tx: ChainTransaction, receipt: Receipt, timestamp: int, chain: Chain, p
             advance(tx, TxState.REVERTED, why=why, reason=why, **paid)
         if tx.signer is not None:
             amount = Decimal(cost).scaleb(-COIN_DECIMALS)
-            ledger.book_gas(tx.idempotency_key, tx.signer.address, tx.chain_id, pace.coin, amount)
+            ledger.book_gas(tx.idempotency_key, tx.signer.address, tx.chain_id, sending.coin, amount)
 
 
 def revert_code(tx: ChainTransaction, chain: Chain, block: int) -> str:

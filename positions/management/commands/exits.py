@@ -1,12 +1,12 @@
 """`manage.py exits on|off|status|run|watch`: the master switch of the exits, and a sweep by hand."""
 
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import CommandParser
 from django.db.models import Count
 
+from maxxit.core import clock
 from maxxit.core.commands import OpsCommand, by_option, clock_text, duration, operator
 from maxxit.core.money import plain
 from positions.exits import pauses, sweep
@@ -73,7 +73,7 @@ class Command(OpsCommand):
 
     def _run(self, options: dict[str, Any]) -> Any:
         leaving = sweep.sweep()
-        self.say(f"{leaving} positions leave")
+        self.say(f"{leaving} positions are closing")
         return {"leaving": leaving}
 
     def _watch(self, options: dict[str, Any]) -> Any:
@@ -81,7 +81,7 @@ class Command(OpsCommand):
         try:
             while True:
                 total += (leaving := sweep.sweep())
-                self.say(f"{clock_text(datetime.now(UTC))}  {leaving} positions leave")
+                self.say(f"{clock_text(clock.now())}  {leaving} positions are closing")
                 time.sleep(options["interval"])
         except KeyboardInterrupt:
             self.say()

@@ -135,7 +135,7 @@ class Command(BaseCommand):
                 purpose="classify",
                 data=question((posts[one.post_id] for one in batch), words_by_token()),
                 schema=Readings,
-                correlation_ids=[correlation.born("evaluation", one.post_id) for one in batch],
+                correlation_ids=[correlation.derive_id("evaluation", one.post_id) for one in batch],
                 provider=provider,
                 keep=False,
             )

@@ -104,8 +104,8 @@ def test_fees_of_an_entry_are_not_raised_behind_a_shut_gate(desk: Desk, wire: Pr
     desk.lab.rpc("evm_setAutomine", False)
     try:
         ref = desk.send(desk.request())
-        desk.venue.pace = desk.venue.pace.__class__(
-            **{name: getattr(desk.venue.pace, name) for name in desk.venue.pace.__slots__}
+        desk.venue.sending = desk.venue.sending.__class__(
+            **{name: getattr(desk.venue.sending, name) for name in desk.venue.sending.__slots__}
             | {"bump_after": timedelta(0)}
         )
         close_it(desk, how)

@@ -44,8 +44,8 @@ def wire(desk: Desk) -> Iterator[Proxy]:
         desk.lab.rpc("evm_setAutomine", True)
 
 
-def pace(desk: Desk, **changes: Any) -> None:
-    desk.venue.pace = replace(desk.venue.pace, **changes)
+def sending(desk: Desk, **changes: Any) -> None:
+    desk.venue.sending = replace(desk.venue.sending, **changes)
 
 
 def test_one_intent_one_nonce_and_the_order_holds_only_a_reference(desk: Desk, wire: Proxy) -> None:
@@ -131,7 +131,7 @@ def test_already_known_is_success(desk: Desk, wire: Proxy) -> None:
 
 def test_fees_rise_by_fifteen_percent_at_the_same_nonce_and_calldata(desk: Desk, wire: Proxy) -> None:
     desk.lab.rpc("evm_setAutomine", False)
-    pace(desk, bump_after=timedelta(0))
+    sending(desk, bump_after=timedelta(0))
     ref = desk.send(desk.request())
     desk.venue.find(ref)
     tx, attempts = desk.tx(ref), list(desk.tx(ref).attempts.all())
@@ -171,7 +171,7 @@ def test_an_underpriced_transaction_is_raised_at_once_and_stored_first(desk: Des
 
 
 def test_fees_never_go_above_their_limit(desk: Desk) -> None:
-    limits = replace(desk.venue.pace, max_fee=1_000, min_tip=10)
+    limits = replace(desk.venue.sending, max_fee=1_000, min_tip=10)
     assert outbox.bumped(800, 10, Head(1, 1, 100), limits) == (920, 12)
     assert outbox.bumped(900, 10, Head(1, 1, 100), limits) is None
     assert outbox.first_fees(Head(1, 1, 100), limits) == (210, 10)
@@ -181,7 +181,7 @@ def test_fees_never_go_above_their_limit(desk: Desk) -> None:
 def test_a_reorg_takes_nothing_that_was_booked_and_the_same_bytes_leave_again(
     desk: Desk, wire: Proxy
 ) -> None:
-    pace(desk, finality_depth=3)
+    sending(desk, finality_depth=3)
     snapshot = desk.lab.rpc("evm_snapshot")
     request = desk.request()
     report = desk.trade(trade=request.trade, client_order_id=request.client_order_id)
@@ -300,7 +300,7 @@ def test_a_chain_that_cannot_be_read_signs_nothing(desk: Desk, wire: Proxy) -> N
 
 def test_a_nonce_that_a_stranger_took_ends_the_intent(desk: Desk, wire: Proxy) -> None:
     wire.script = {"eth_sendRawTransaction": ["lost"]}
-    pace(desk, replaced_after=timedelta(0))
+    sending(desk, replaced_after=timedelta(0))
     prepared = desk.venue.prepare(desk.request())
     with pytest.raises(Unknown):
         desk.venue.send(prepared)
@@ -379,7 +379,7 @@ def test_a_refusal_that_names_an_amount_raises_the_tip_to_it_in_one_look(
     tips = refuse(wire, 25 * GWEI, words)
     report = desk.trade()
     assert report.state == "filled"
-    assert tips == [desk.venue.pace.min_tip, 25 * GWEI]
+    assert tips == [desk.venue.sending.min_tip, 25 * GWEI]
 
 
 @pytest.mark.parametrize("words", ["Gas price below configured minimum gas price", "transaction underpriced"])
@@ -397,7 +397,7 @@ def test_a_refusal_that_names_none_reaches_25_gwei_in_three_looks(
 
 
 def test_of_several_amounts_the_least_counts_and_none_goes_beyond_the_limit(desk: Desk, wire: Proxy) -> None:
-    limits = replace(desk.venue.pace, max_fee=100 * GWEI)
+    limits = replace(desk.venue.sending, max_fee=100 * GWEI)
     last = ChainAttempt(number=1, max_fee=D(3 * GWEI), tip=D(GWEI))
     head = Head(1, 1, GWEI)
     said = [f"gas tip cap 1000000000, minimum needed {amount}" for amount in (90 * GWEI, 25 * GWEI)]

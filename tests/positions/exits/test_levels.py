@@ -389,10 +389,10 @@ def test_the_exits_command_says_and_does_it(purse: Deployment, capsys: pytest.Ca
     with pytest.raises(CommandError, match="already"):
         call_command("exits", "off", "--reason", "again")
     call_command("exits", "run")
-    assert "0 positions leave" in capsys.readouterr().out
+    assert "0 positions are closing" in capsys.readouterr().out
     call_command("exits", "on", "--reason", "all is well")
     call_command("exits", "run")
-    assert "1 positions leave" in capsys.readouterr().out
+    assert "1 positions are closing" in capsys.readouterr().out
 
 
 def test_a_stop_that_trails_by_everything_breaks_no_sweep(purse: Deployment, time: RecordedClock) -> None:

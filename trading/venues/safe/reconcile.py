@@ -108,10 +108,10 @@ def purse(at: SafeVenue, signer: Signer) -> Purse:
 
     A coin's transfers leave no logs, so what came in is told from what went out by its sign alone.
     """
-    block = max(at.chain.head().number - at.pace.finality_depth + 1, 0)
-    result = Purse(signer.address, block, at.pace.coin)
+    block = max(at.chain.head().number - at.sending.finality_depth + 1, 0)
+    result = Purse(signer.address, block, at.sending.coin)
     for tx in signer.transactions.filter(state=TxState.EXPIRED):
-        outbox.follow(tx, at.chain, None, at.pace, outbox.receipts_only)  # a late revert costs gas, too
+        outbox.follow(tx, at.chain, None, at.sending, outbox.receipts_only)  # a late revert costs gas, too
     held = at.chain.agreed("a balance", "eth_getBalance", signer.address, hex(block))
     account = ledger.executor_of(signer.address)
     warn_if_low(at, signer, held)
@@ -121,13 +121,13 @@ def purse(at: SafeVenue, signer: Signer) -> Purse:
         result.in_flight = ours.filter(_later(block)).count()
         if result.in_flight:
             return result
-        difference = Decimal(held).scaleb(-COIN_DECIMALS) - ledger.balance(account, at.pace.coin)
+        difference = Decimal(held).scaleb(-COIN_DECIMALS) - ledger.balance(account, at.sending.coin)
         if difference > 0:
             result.external = difference
         else:
             result.unexplained = difference
         source, target = ("external", account) if difference > 0 else (account, "external")
-        move = Move(source, target, at.pace.coin, abs(difference), "external")
+        move = Move(source, target, at.sending.coin, abs(difference), "external")
         ledger.post(f"external:{signer.address}:{signer.chain_id}:{block}", [move])
         if result.unexplained:
             log.error("executor_paid_for_something_else", executor=signer.address, by=str(difference))
@@ -144,7 +144,10 @@ def warn_if_low(at: SafeVenue, signer: Signer, held: int) -> None:
         limit = Decimal(at.stanza.executor_low_wei).scaleb(-COIN_DECIMALS)
         left = Decimal(held).scaleb(-COIN_DECIMALS)
         record(
-            BALANCE_LOW, signer, left=f"{plain(left)} {at.pace.coin}", limit=f"{plain(limit)} {at.pace.coin}"
+            BALANCE_LOW,
+            signer,
+            left=f"{plain(left)} {at.sending.coin}",
+            limit=f"{plain(limit)} {at.sending.coin}",
         )
 
 
@@ -162,7 +165,7 @@ def reconcile_all() -> list[Reconciled]:
 
 def reconcile(at: SafeVenue, safe: str) -> Reconciled:
     """Book what the owners moved and compare the rest. While orders are in flight nothing is compared."""
-    block = max(at.chain.head().number - at.pace.finality_depth + 1, 0)
+    block = max(at.chain.head().number - at.sending.finality_depth + 1, 0)
     result = Reconciled(safe, block)
     ours = ChainTransaction.objects.filter(chain_id=at.stanza.chain_id, terms__safe=safe)
     result.in_flight = ours.filter(_later(block)).count()

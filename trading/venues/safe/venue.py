@@ -55,7 +55,7 @@ class SafeVenue(Venue):
         self.capabilities = Capabilities(
             dedup=True, shorts=False, max_leverage=Decimal(1), collects_fees=True, find_lag=timedelta(0)
         )
-        self.pace = outbox.Pace(
+        self.sending = outbox.SendingRules(
             finality_depth=self.stanza.finality_depth,
             bump_after=timedelta(seconds=self.stanza.bump_after_seconds),
             replaced_after=timedelta(seconds=self.stanza.replaced_after_seconds),
@@ -119,7 +119,7 @@ class SafeVenue(Venue):
         if tx.state == TxState.DROPPED:
             raise Rejected(f"{prepared.ref} was given up: {tx.reason}", code=tx.reason or "dropped")
         signer = self._signer_of(tx)
-        outbox.follow(tx, self.chain, signer, self.pace, self.may_send, just_signed=just_signed)
+        outbox.follow(tx, self.chain, signer, self.sending, self.may_send, just_signed=just_signed)
 
     def find(self, ref: str) -> Report | None:
         """Where the intent stands, after the chain was asked. None: it is stored, and nothing has left."""
@@ -134,7 +134,7 @@ class SafeVenue(Venue):
         if tx.state == TxState.PLANNED:
             return None
         try:
-            outbox.follow(tx, self.chain, self._signer_of(tx), self.pace, self.may_send)
+            outbox.follow(tx, self.chain, self._signer_of(tx), self.sending, self.may_send)
         except StaleState:  # another worker took it further at the same moment
             log.info("already_followed", transaction=tx.pk)
         tx.refresh_from_db()
@@ -202,7 +202,7 @@ class SafeVenue(Venue):
 
     def _final_block(self) -> int:
         """The newest block that counts as final."""
-        return max(self.chain.head().number - self.pace.finality_depth + 1, 0)
+        return max(self.chain.head().number - self.sending.finality_depth + 1, 0)
 
     def _read_balances(self, safes: Sequence[str], block: int) -> dict[str, dict[str, Decimal]]:
         """Safe -> asset -> what it holds at the end of a block."""
@@ -240,7 +240,7 @@ class SafeVenue(Venue):
             call = call_of(
                 self.chain, self.places, trade, executor=signer.address, slippage_bps=self.slippage_bps
             )
-            outbox.commit(tx, call, self.chain, signer, self.pace)
+            outbox.commit(tx, call, self.chain, signer, self.sending)
             return True
         except Rejected as no:
             tx.refresh_from_db()

@@ -100,7 +100,7 @@ class Command(OpsCommand):
         user = person_named(options["user"])
         if options["off"]:
             return {"user": options["user"], "removed": endpoints.forget(user, "webhook")}
-        made = endpoints.name(user, "webhook", options["url"])
+        made = endpoints.set_endpoint(user, "webhook", options["url"])
         return {"user": options["user"], "url": made.address, "secret": endpoints.secret_of(made)}
 
     def _test(self, options: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
     help = (
         "Play recorded posts and candles through the live steps with a recorded clock, in a database of its own. "
-        "The agents are those of config/profiles/<profile>/cast.yaml."
+        "The agents are those of config/profiles/<profile>/agents.yaml."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
