@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 
-from django.core.management import execute_from_command_line
+from maxxit.core.commands import CommandLine
 
 OWNER_COMMANDS = ("setup", "migrate", "roles", "flush", "replay", "bench")
 """What makes tables or databases connects as the owner (DATABASE_OWNER_URL), all else as the application."""
@@ -30,7 +30,7 @@ if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] in OWNER_COMMANDS:
         os.environ.setdefault("MAXXIT_DATABASE_ROLE", "owner")
     try:
-        execute_from_command_line(sys.argv)
+        CommandLine(sys.argv).execute()
         sys.stdout.flush()
     except BrokenPipeError:
         if not nobody_reads():

@@ -6,16 +6,42 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.management import ManagementUtility, get_commands, load_command_class
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from maxxit.core import redact
 from maxxit.core.errors import MaxxitError, Rejected
 
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+
 EMPTY = "–"
+PACKAGES = ("maxxit", "agents", "signals_app", "trading", "positions")
+
+
+class CommandLine(ManagementUtility):
+    """`manage.py`, whose `help` shows what each of Maxxit's commands does, then the names of Django's."""
+
+    def main_help_text(self, commands_only: bool = False) -> str:
+        """One line a command; with `commands_only` the bare names, for shell completion."""
+        if commands_only:
+            return str(super().main_help_text(commands_only=True))
+        ours, others = {}, []
+        for name, app in sorted(get_commands().items()):
+            if isinstance(app, str) and app.split(".")[0] in PACKAGES:
+                ours[name] = load_command_class(app, name).help.partition(". ")[0].rstrip(".")
+            else:
+                others.append(name)
+        width = max(map(len, ours)) + 2
+        lines = [f"  {name:<{width}}{summary}" for name, summary in ours.items()]
+        return "\n".join(
+            [f"Type '{self.prog_name} help <command>' for the options of a command.", "", *lines, "",
+             *wrap("Django's own: " + ", ".join(others), 100)]
+        )  # fmt: skip
 
 
 class OpsCommand(BaseCommand):
@@ -120,7 +146,7 @@ def by_option(parser: CommandParser) -> None:
     parser.add_argument("--by", default="", help="who decides this (default: your login name)")
 
 
-def person_named(username: str) -> AbstractBaseUser:
+def person_named(username: str) -> "AbstractBaseUser":
     """The user. Raises Rejected with the way to make one."""
     found: AbstractBaseUser | None = (
         get_user_model()._default_manager.filter(**{"username": username}).first()

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command, load_command_class
+from django.core.management import CommandError, call_command, get_commands, load_command_class
 from django.utils import timezone
 
+from maxxit.core.commands import PACKAGES, CommandLine
 from maxxit.events.models import Event
 from maxxit.market import candles
 from maxxit.market.feeds.bars import BAR, Bar
@@ -445,3 +446,13 @@ def test_a_broker_that_is_away_is_one_clear_line(world: World, monkeypatch: pyte
     monkeypatch.setattr(now.current_app, "send_task", away)
     with pytest.raises(CommandError, match=r"is Redis up\?"):
         said("pipeline", "stage", "monitor")
+
+
+def test_help_says_in_one_line_what_each_command_does() -> None:
+    shown = CommandLine(["manage.py", "help"]).main_help_text()
+    lines = shown.partition("Django's own")[0].splitlines()[2:-1]
+
+    ours = {name for name, app in get_commands().items() if str(app).split(".")[0] in PACKAGES}
+    assert {line.split()[0] for line in lines} == ours
+    assert [line for line in lines if len(line.split()) < 4 or len(line) > 130] == []
+    assert "migrate" in shown

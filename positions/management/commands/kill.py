@@ -16,7 +16,7 @@ class Command(OpsCommand):
     """See the module."""
 
     help = (
-        "Pull the kill switch. It latches until a person says `manage.py resume --reason …`. It stops no exit; "
+        "Pull the kill switch. It latches until a person runs `manage.py resume --reason …`. It stops no exit; "
         "a venue's dry run and a revoked approval do."
     )
 

@@ -20,7 +20,7 @@ from signals_app.policy import policy
 class Command(OpsCommand):
     """See the module."""
 
-    help = "What each account's calls would have made: returns, intervals, impact factors."
+    help = "Measure what each author's calls would have returned: returns, intervals, impact factors."
     subcommands = {
         "backtest": "from a file of posts and a folder of candles; nothing is written, no database is needed",
         "update": "from the database; writes today's impact factor of every account",

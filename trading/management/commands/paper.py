@@ -21,7 +21,9 @@ SHOWN = ("money", "venue", "dry_run", "approved", "orders_leave", "exits_leave")
 class Command(OpsCommand):
     """See the module."""
 
-    help = "Open or close the gate of the paper venues, or show how every gate stands. Money is not touched."
+    help = (
+        "Open or close the gate of the paper venues, or show the state of every gate. Money is not touched."
+    )
     subcommands = {
         "on": "paper orders may leave: dry run off, and approved for some days",
         "off": "no paper order leaves: dry run on, approvals revoked",

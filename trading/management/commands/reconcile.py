@@ -14,7 +14,7 @@ from trading.venues.safe import reconcile as chain
 class Command(OpsCommand):
     """See the module."""
 
-    help = "Hold the ledger against the venues, to the unit. Exit code 0 when all agree, 1 on any drift."
+    help = "Compare the ledger with the venues, to the unit. Exit code 0 when all agree, 1 on any drift."
     drifted = False
 
     def options(self, parser: CommandParser, action: str) -> None:

@@ -15,7 +15,7 @@ from maxxit.core.errors import Rejected
 class Command(OpsCommand):
     """See the module."""
 
-    help = "Keys of the REST API. A key is shown once, when it is made; only its hash is kept. Times are UTC."
+    help = "Create, list and revoke keys of the REST API. A key is shown once, when it is made; only its hash is kept. Times are UTC."
     subcommands = {
         "create": "make a key for a person",
         "list": "all keys, by their first characters",

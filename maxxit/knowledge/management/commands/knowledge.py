@@ -32,7 +32,7 @@ def moment(text: str) -> datetime:
 class Command(OpsCommand):
     """See the module."""
 
-    help = "Knowledge, as in: knowledge search 'who audits the bridge'"
+    help = "Add, search and inspect documents for retrieval, as in: knowledge search 'who audits the bridge'"
     subcommands = {
         "add": "store text files (UTF-8, Markdown, HTML) or https pages",
         "search": "the passages nearest to a question",

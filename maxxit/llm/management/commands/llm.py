@@ -52,7 +52,7 @@ def as_dict(row: LlmTrace) -> dict[str, Any]:
 class Command(BaseCommand):
     """Traces of language models."""
 
-    help = "What language models were asked, and what they answered."
+    help = "Show what language models were asked, what they answered and what they cost."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the words and the filters that all of them share."""

@@ -15,7 +15,7 @@ from maxxit.market.stream.status import open_bus
 class Command(BaseCommand):
     """See the module."""
 
-    help = "Hold the price connections and keep quotes and candles. A second one waits and takes over."
+    help = "Hold the streaming price connections and store quotes and candles. A second process waits and takes over."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Until SIGTERM or Ctrl-C; leaves within three seconds."""

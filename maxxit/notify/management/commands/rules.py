@@ -18,7 +18,7 @@ from maxxit.notify.channels import CHANNELS
 class Command(OpsCommand):
     """See the module."""
 
-    help = "Price rules, as in: rules add --user ann --symbols BTC --above 70000"
+    help = "Add, list and remove price rules, as in: rules add --user ann --symbols BTC --above 70000"
     subcommands = {
         "add": "make a rule",
         "list": "active rules",

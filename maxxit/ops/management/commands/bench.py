@@ -18,8 +18,8 @@ class Command(OpsCommand):
     """See the module."""
 
     help = (
-        "Measure one sweep of all open positions in a database of its own (fsync on; the live one is not touched),"
-        " beside one UPDATE of the known hits and beside a loop over all rows. Medians of interleaved rounds."
+        "Benchmark the sweep of open positions. Uses a scratch database with fsync on; the live one is not touched. "
+        "Compared with one UPDATE of the known hits and with a loop over all rows; medians of interleaved rounds."
     )
     subcommands = {"sweep": "N open positions, one price per symbol: milliseconds of sweep, floor and loop"}
 

@@ -16,7 +16,7 @@ PREVIEW = 800
 class Command(OpsCommand):
     """See the module."""
 
-    help = "The whole way of one trade: post, model, signal, orders, fills, ledger, position, PnL. Times are UTC."
+    help = "Show the trace of one trade: post, model, signal, orders, fills, ledger, position, PnL. Times are UTC."
 
     def options(self, parser: CommandParser, action: str) -> None:
         """By what it is asked for."""

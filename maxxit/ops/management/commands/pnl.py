@@ -16,7 +16,9 @@ UNITS = {"usdc": "USDC", "usd": "USD", "pct": "%", "": ""}
 class Command(OpsCommand):
     """See the module."""
 
-    help = "Realised and unrealised PnL, win rate, drawdown, fees and volume, in USDC. Days are UTC days."
+    help = (
+        "Show realised and unrealised PnL, win rate, drawdown, fees and volume, in USDC. Days are UTC days."
+    )
 
     def options(self, parser: CommandParser, action: str) -> None:
         """Since when."""

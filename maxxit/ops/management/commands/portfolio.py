@@ -16,7 +16,7 @@ from trading import ledger
 class Command(OpsCommand):
     """See the module."""
 
-    help = "What each deployment holds by the ledger, and every open position at the newest quotes. Times are UTC."
+    help = "Show what each deployment holds by the ledger, and every open position at the newest quotes. Times are UTC."
 
     def run(self, **options: Any) -> Any:
         """Print both tables."""

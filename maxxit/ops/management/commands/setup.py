@@ -21,7 +21,7 @@ CANARY = "maxxit.pipeline.tasks.canary"
 class Command(BaseCommand):
     """Migrate, write the schedule, make the login, load the demo."""
 
-    help = "Make the database ready: tables, schedule, admin login, demo. Safe to repeat."
+    help = "Prepare the database: tables, schedule, admin login, demo. Safe to repeat."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare `--no-demo`."""

@@ -17,7 +17,7 @@ from maxxit.reports.statement import BEGINNING, Balances, check_span, statement
 class Command(OpsCommand):
     """See the module."""
 
-    help = "A deployment's ledger between two days (UTC): opening balances, every line, closing balances, totals."
+    help = "Print a deployment's ledger between two days (UTC): opening balances, entries, closing balances, totals."
 
     def options(self, parser: CommandParser, action: str) -> None:
         """Whose, and when."""

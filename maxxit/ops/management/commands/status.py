@@ -11,9 +11,7 @@ from trading import gate, limits_in_force
 class Command(OpsCommand):
     """See the module."""
 
-    help = (
-        "Each job of the schedule: last run, next run, how late it is, what it did and where. Times are UTC."
-    )
+    help = "Show each job of the schedule: last run, next run, delay, result and worker. Times are UTC."
 
     def run(self, **options: Any) -> Any:
         """Print the table."""

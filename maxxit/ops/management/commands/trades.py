@@ -14,7 +14,7 @@ from trading.states import OrderState
 class Command(OpsCommand):
     """See the module."""
 
-    help = "The newest orders: what, for whom, how they stand and why. Times are UTC."
+    help = "List the newest orders with their state and reason. Times are UTC."
 
     def options(self, parser: CommandParser, action: str) -> None:
         """Which."""

@@ -11,7 +11,9 @@ from maxxit.reports import why
 class Command(OpsCommand):
     """See the module."""
 
-    help = "What stopped a post, a signal, an order or a symbol's price: reason, measured value, limit, what to change."
+    help = (
+        "Explain what stopped a post, signal, order or price: reason, measured value, limit, what to change."
+    )
 
     def options(self, parser: CommandParser, action: str) -> None:
         """One of four."""

@@ -15,7 +15,7 @@ from maxxit.pipeline.stages import SWEEPS
 class Command(OpsCommand):
     """See the module."""
 
-    help = "Run the whole chain or one stage now, through the workers; or list the last runs."
+    help = "Run the whole pipeline or one stage now, through the workers, or list the last runs."
     subcommands = {
         "run": "start the whole chain now: ingest → classify → generate → execute → monitor",
         "stage": "send one pass of a stage to its queue now",

@@ -24,7 +24,7 @@ class Command(BaseCommand):
     """See the module."""
 
     help = (
-        "Play recorded posts and candles through the live steps with a recorded clock, in a database of its own. "
+        "Replay recorded posts and candles through the live pipeline with a recorded clock, in a scratch database. "
         "The agents are those of config/profiles/<profile>/agents.yaml."
     )
 
