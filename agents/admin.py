@@ -27,7 +27,6 @@ class AgentForm(forms.ModelForm):
         fields = "__all__"
 
     def clean_venue(self) -> str:
-        """A name from config/venues.yaml."""
         venue: str = self.cleaned_data["venue"]
         try:
             venue_policy(venue)
@@ -36,7 +35,6 @@ class AgentForm(forms.ModelForm):
         return venue
 
     def clean_tokens(self) -> list[str]:
-        """A list of symbols from config/markets.yaml."""
         tokens = self.cleaned_data["tokens"] or []
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise forms.ValidationError('write a list of symbols, for example ["BTC", "ETH"]')
@@ -64,7 +62,6 @@ class Stateful(Row):
             messages.success(request, f"{len(moved)} now {state}")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only drafts: what has traded stays."""
         return super().has_delete_permission(request, obj) and (obj is None or obj.state == "draft")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
@@ -73,7 +70,6 @@ class Stateful(Row):
 
     @action(description="Activate", permissions=["operate"])
     def activate(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
-        """Let them trade."""
         self.move(request, rows, "active")
 
     @action(description="Pause", permissions=["operate"])
@@ -83,8 +79,6 @@ class Stateful(Row):
 
 
 class SubscriptionInline(TabularInline):
-    """The accounts that an agent follows."""
-
     model = Subscription
     extra = 0
     autocomplete_fields = ("account",)
@@ -92,8 +86,6 @@ class SubscriptionInline(TabularInline):
 
 @admin.register(Agent)
 class AgentAdmin(Stateful):
-    """Strategies."""
-
     form = AgentForm
     list_display = (
         "name",
@@ -151,24 +143,19 @@ class AgentAdmin(Stateful):
 
     @display(description="follows", ordering="n_follows")
     def follows(self, row: Agent) -> SafeString | str:
-        """How many accounts."""
         return list_link("agents.subscription", getattr(row, "n_follows", 0), agent__id__exact=row.pk)
 
     @display(description="active deployments", ordering="n_purses")
     def purses(self, row: Agent) -> SafeString | str:
-        """How many."""
         return list_link("agents.deployment", getattr(row, "n_purses", 0), agent__id__exact=row.pk)
 
     @display(description="signals")
     def signals(self, row: Agent) -> SafeString | str:
-        """Its decisions."""
         return list_link("signals_app.signal", "signals", agent__id__exact=row.pk)
 
 
 @admin.register(CtAccount)
 class CtAccountAdmin(Row):
-    """Voices."""
-
     list_display = (
         "__str__",
         "is_active",
@@ -185,25 +172,20 @@ class CtAccountAdmin(Row):
     readonly_fields = ("since_id", "last_seen_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CtAccount]:
-        """With the number of agents that follow."""
         rows: QuerySet[CtAccount] = super().get_queryset(request)
         return rows.annotate(n_agents=Count("subscriptions"))
 
     @display(description="agents that follow", ordering="n_agents")
     def followers(self, row: CtAccount) -> SafeString | str:
-        """How many of our agents."""
         return list_link("agents.subscription", getattr(row, "n_agents", 0), account__id__exact=row.pk)
 
     @display(description="posts")
     def posts(self, row: CtAccount) -> SafeString | str:
-        """What it said."""
         return list_link("signals_app.ctpost", "posts", account__id__exact=row.pk)
 
 
 @admin.register(Subscription)
 class SubscriptionAdmin(Row):
-    """Who follows whom."""
-
     list_display = ("agent", "account")
     list_filter = (("agent", admin.RelatedOnlyFieldListFilter),)
     list_select_related = ("agent", "account")
@@ -213,8 +195,6 @@ class SubscriptionAdmin(Row):
 
 @admin.register(Deployment)
 class DeploymentAdmin(Stateful):
-    """Purses."""
-
     list_display = (
         "account",
         "status",
@@ -261,7 +241,6 @@ class DeploymentAdmin(Stateful):
 
     @display(description="agent", ordering="agent__name")
     def of(self, row: Deployment) -> SafeString | str:
-        """The agent at work."""
         return link("agents.agent", row.agent_id, row.agent)
 
     @display(description="Safe", ordering="verified_at")
@@ -274,15 +253,12 @@ class DeploymentAdmin(Stateful):
 
     @display(description="orders")
     def orders(self, row: Deployment) -> SafeString | str:
-        """What it ordered."""
         return list_link("trading.order", "orders", deployment__id__exact=row.pk)
 
     @display(description="positions")
     def positions(self, row: Deployment) -> SafeString | str:
-        """What it holds and held."""
         return list_link("positions.position", "positions", deployment__id__exact=row.pk)
 
     @display(description="ledger")
     def ledger(self, row: Deployment) -> SafeString | str:
-        """Its lines in the ledger."""
         return list_link("trading.ledgerentry", "ledger", q=f"deployment:{row.pk}")

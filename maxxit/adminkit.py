@@ -185,7 +185,6 @@ class DecimalInput(UnfoldAdminDecimalFieldWidget):
     """A number to be edited, without the zeros that its column fills it up with."""
 
     def format_value(self, value: Any) -> Any:
-        """What stands in the field."""
         return plain(value) if isinstance(value, Decimal) else super().format_value(value)
 
 
@@ -226,7 +225,6 @@ class Row(ModelAdmin):
 
     @display(description="chain")
     def chain(self, row: Any) -> SafeString | str:
-        """The whole way of the row's correlation id."""
         return chain_link(row.correlation_id)
 
 
@@ -234,15 +232,12 @@ class Book(Row):
     """Rows that the machine writes and nobody edits: no add, no change, no delete."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Never."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        """Never."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        """Never."""
         return False
 
 
@@ -267,7 +262,6 @@ class History(Book):
     """Parameters of links to the list that an index answers, such as `deployment__id__exact`."""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """Say what the list leaves out."""
         told = {"title": f"{self.opts.verbose_name_plural}: the newest {NEWEST:,}, older ones by search"}
         return super().changelist_view(request, told | (extra_context or {}))
 
@@ -281,7 +275,6 @@ class History(Book):
         return rows.filter(pk__gt=self._oldest_listed())
 
     def _oldest_listed(self) -> int:
-        """The id after which the newest rows begin."""
         newest = self.model._default_manager.order_by("-pk").values_list("pk", flat=True).first()
         return int(newest or 0) - NEWEST
 
@@ -314,8 +307,6 @@ class History(Book):
 
 
 class BookInline(TabularInline):
-    """Rows of a book below their parent."""
-
     extra = 0
     max_num = 0
     can_delete = False
@@ -326,11 +317,9 @@ class BookInline(TabularInline):
         self.readonly_preprocess_fields = _decimals(self.model)
 
     def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        """Never."""
         return False
 
     def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        """Never."""
         return False
 
 

@@ -45,8 +45,6 @@ def coloured(amount: Decimal) -> SafeString | str:
 
 @admin.register(Position)
 class PositionAdmin(History):
-    """What is and was held."""
-
     list_display = (
         "id", "opened_at", "symbol", "side", "status", "amount", "entry", "unrealised", "realised", "left_by",
         "deployment_link", "signal_link", "chain",
@@ -147,61 +145,49 @@ class PositionAdmin(History):
         },
     )
     def close_one(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
-        """The same for the position that is looked at."""
         self.close(request, self.model.objects.filter(pk=object_id))
         return leave("positions_position_change", object_id)
 
     @display(description="unrealised (USDC)", ordering="unrealised")
     def unrealised(self, row: Position) -> SafeString | str:
-        """At the newest quote, before fees."""
         worth: Decimal | None = getattr(row, "unrealised", None)
         return EMPTY if worth is None else coloured(worth)
 
     @display(description="realised (USDC)", ordering="realised_pnl")
     def realised(self, row: Position) -> SafeString | str:
-        """After fees, before the profit share."""
         return coloured(row.realised_pnl) if row.state == "closed" else EMPTY
 
     @display(description="left by", ordering="exit_reason", label=True)
     def left_by(self, row: Position) -> str | None:
-        """The exit that hit."""
         return row.exit_reason.replace("_", " ") or None
 
     @display(description="deployment", ordering="deployment")
     def deployment_link(self, row: Position) -> SafeString | str:
-        """Whose purse."""
         return link("agents.deployment", row.deployment_id, row.deployment.account)
 
     @display(description="signal", ordering="signal")
     def signal_link(self, row: Position) -> SafeString | str:
-        """Why."""
         return link("signals_app.signal", row.signal_id)
 
     @display(description="entry order")
     def entry_link(self, row: Position) -> SafeString | str:
-        """What opened it."""
         return link("trading.order", row.entry_order_id)
 
     @display(description="exit order")
     def exit_link(self, row: Position) -> SafeString | str:
-        """What closes or closed it."""
         return link("trading.order", row.exit_order_id)
 
     @display(description="ledger")
     def ledger(self, row: Position) -> SafeString | str:
-        """The lines under its correlation id."""
         return list_link("trading.ledgerentry", "ledger", q=row.correlation_id)
 
     @display(description="events")
     def events(self, row: Position) -> SafeString | str:
-        """What happened to it."""
         return list_link("events.event", "events", q=f"positions.position/{row.pk}")
 
 
 @admin.register(DailyResult)
 class DailyResultAdmin(Book):
-    """What closed on each day, by symbol."""
-
     list_display = ("day", "symbol", "closed", "winners", "won_usdc", "lost_usdc", "fees_usdc", "shared_usdc")
     ordering = ("-day", "symbol")
     won_usdc = number_column("won", "won (USDC)", places=2)
@@ -212,8 +198,6 @@ class DailyResultAdmin(Book):
 
 @admin.register(ProfitMark)
 class ProfitMarkAdmin(Book):
-    """Losses carried forward."""
-
     list_display = ("deployment", "to_earn_back")
     list_select_related = ("deployment__agent",)
     search_fields = ("deployment__account", "deployment__agent__name")
@@ -250,8 +234,6 @@ class BestPnlAdmin(Book):
 
 @admin.register(PnlSnapshot)
 class PnlSnapshotAdmin(History):
-    """Daily figures."""
-
     list_display = ("day", "deployment_link", "equity_usd", "realised", "unrealised")
     list_filter = (("day", admin.DateFieldListFilter), "deployment__agent")
     list_select_related = ("deployment__agent",)
@@ -259,20 +241,16 @@ class PnlSnapshotAdmin(History):
 
     @display(description="deployment", ordering="deployment")
     def deployment_link(self, row: PnlSnapshot) -> SafeString | str:
-        """Whose."""
         return link("agents.deployment", row.deployment_id, row.deployment.account)
 
     @display(description="equity (USD)", ordering="equity")
     def equity_usd(self, row: PnlSnapshot) -> str:
-        """At the end of the day."""
         return plain(usdc(row.equity))
 
     @display(description="realised (USDC)", ordering="realised_pnl")
     def realised(self, row: PnlSnapshot) -> SafeString | str:
-        """That day."""
         return coloured(row.realised_pnl)
 
     @display(description="unrealised (USDC)", ordering="unrealised_pnl")
     def unrealised(self, row: PnlSnapshot) -> SafeString | str:
-        """At its end."""
         return coloured(row.unrealised_pnl)

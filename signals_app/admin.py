@@ -29,13 +29,10 @@ from signals_app.states import PostState
 
 
 class Outcome(admin.SimpleListFilter):
-    """How far posts came, without their reasons."""
-
     title = "outcome"
     parameter_name = "outcome"
 
     def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
-        """In the order of the way."""
         return [(stage, stage.replace("_", " ")) for stage in STAGES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[CtPost]) -> QuerySet[CtPost]:
@@ -84,7 +81,6 @@ class CtPostAdmin(History):
 
     @action(description="Requeue (quarantined posts: three more tries)", permissions=["operate"])
     def requeue(self, request: HttpRequest, rows: QuerySet[CtPost]) -> None:
-        """Only quarantined posts move."""
         chosen = list(rows.filter(state=PostState.QUARANTINED))
         try:
             count = ingest.requeue([row.pk for row in chosen])
@@ -96,36 +92,29 @@ class CtPostAdmin(History):
 
     @display(description="author", ordering="account__x_username")
     def account_link(self, row: CtPost) -> SafeString | str:
-        """Who said it."""
         return link("agents.ctaccount", row.account_id, row.account)
 
     @display(description="text")
     def short(self, row: CtPost) -> SafeString | str:
-        """Its beginning."""
         text = row.text[:90] + ("…" if len(row.text) > 90 else "")
         return format_html('<span title="{}">{}</span>', row.text, text)
 
     @display(description="signals")
     def signals_of(self, row: CtPost) -> SafeString | str:
-        """What it led to."""
         found = row.signals.select_related("agent")
         return links(("signals_app.signal", signal.pk, str(signal)) for signal in found)
 
     @display(description="model calls")
     def traces(self, row: CtPost) -> SafeString | str:
-        """What a model was asked about it."""
         return traces_link(row.correlation_id)
 
     @display(description="events")
     def events(self, row: CtPost) -> SafeString | str:
-        """All that happened under its correlation id."""
         return list_link("events.event", "events", q=row.correlation_id)
 
 
 @admin.register(RejectedPost)
 class RejectedPostAdmin(History):
-    """Lines and items that were no posts."""
-
     list_display = ("seen_at", "source", "place", "reason")
     list_filter = (("source", RecentValues),)
     search_fields = ("place", "reason", "raw")
@@ -133,8 +122,6 @@ class RejectedPostAdmin(History):
 
 @admin.register(Signal)
 class SignalAdmin(History):
-    """Decisions to trade."""
-
     list_display = (
         "created_at", "token", "side", "status", "reason", "agent_link", "sure", "entry", "orders_of", "chain",
     )  # fmt: skip
@@ -172,33 +159,27 @@ class SignalAdmin(History):
 
     @display(description="agent", ordering="agent__name")
     def agent_link(self, row: Signal) -> SafeString | str:
-        """Whose decision."""
         return link("agents.agent", row.agent_id, row.agent)
 
     @display(description="posts")
     def posts_of(self, row: Signal) -> SafeString | str:
-        """What led to it."""
         found = row.posts.select_related("account")
         return links(("signals_app.ctpost", post.pk, str(post)) for post in found)
 
     @display(description="orders")
     def orders_of(self, row: Signal) -> SafeString | str:
-        """One per deployment."""
         return list_link("trading.order", "orders", signal__id__exact=row.pk)
 
     @display(description="positions")
     def positions_of(self, row: Signal) -> SafeString | str:
-        """What was opened because of it."""
         return list_link("positions.position", "positions", signal__id__exact=row.pk)
 
     @display(description="model calls")
     def traces(self, row: Signal) -> SafeString | str:
-        """What a model was asked."""
         return traces_link(row.correlation_id)
 
     @display(description="events")
     def events(self, row: Signal) -> SafeString | str:
-        """All that happened under its correlation id."""
         return list_link("events.event", "events", q=row.correlation_id)
 
     @display(description="evidence and weights")
@@ -208,5 +189,4 @@ class SignalAdmin(History):
 
     @display(description="indicators at the decision")
     def indicators(self, row: Signal) -> SafeString | str:
-        """What was known of the market."""
         return block(pretty(row.market)) if row.market else EMPTY

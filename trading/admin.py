@@ -27,40 +27,30 @@ from trading.models import Fill, LedgerBalance, LedgerEntry, Order
 
 
 class FillInline(BookInline):
-    """What the venue did with an order."""
-
     model = Fill
     fields = ("at", "quantity", "price", "cash", "fee", "venue_fill_id")
 
 
 class LedgerInline(BookInline):
-    """What an order moved."""
-
     model = LedgerEntry
     fields = ("at", "journal", "account", "amount", "asset", "kind")
     ordering = ("id",)
 
 
 class SetAside(admin.SimpleListFilter):
-    """Orders whose step failed."""
-
     title = "trouble"
     parameter_name = "trouble"
 
     def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
-        """Two choices."""
         return [("quarantined", "quarantined"), ("failed", "failed at least once")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
-        """The chosen ones."""
         tries = {"quarantined": quarantine.TRIES, "failed": 1}.get(self.value() or "", 0)
         return queryset.filter(attempts__gte=tries)
 
 
 @admin.register(Order)
 class OrderAdmin(History):
-    """Intents to trade. Nobody edits one."""
-
     list_display = (
         "id", "created_at", "symbol", "side", "what_for", "status", "reason", "size", "usd", "deployment_link",
         "signal_link", "chain",
@@ -127,7 +117,6 @@ class OrderAdmin(History):
 
     @action(description="Redrive (quarantined orders: three more tries)", permissions=["operate"])
     def redrive(self, request: HttpRequest, rows: QuerySet[Order]) -> None:
-        """Only quarantined orders move."""
         chosen = list(rows.filter(attempts__gte=quarantine.TRIES))
         count = quarantine.redrive([row.pk for row in chosen])
         log(request, chosen, "Redriven")
@@ -135,7 +124,6 @@ class OrderAdmin(History):
 
     @display(description="purpose", ordering="purpose")
     def what_for(self, row: Order) -> str:
-        """open or close."""
         return row.purpose
 
     @display(description="filled of quantity")
@@ -146,17 +134,14 @@ class OrderAdmin(History):
 
     @display(description="deployment", ordering="deployment")
     def deployment_link(self, row: Order) -> SafeString | str:
-        """Whose purse."""
         return link("agents.deployment", row.deployment_id, row.account)
 
     @display(description="signal", ordering="signal")
     def signal_link(self, row: Order) -> SafeString | str:
-        """Why."""
         return link("signals_app.signal", row.signal_id)
 
     @display(description="position")
     def position_link(self, row: Order) -> SafeString | str:
-        """What it opened or closed."""
         return list_link(
             "positions.position",
             "position",
@@ -166,7 +151,6 @@ class OrderAdmin(History):
 
     @display(description="events")
     def events(self, row: Order) -> SafeString | str:
-        """What happened to it."""
         return list_link("events.event", "events", q=f"trading.order/{row.pk}")
 
     @display(description="stopped by")
@@ -182,8 +166,6 @@ class OrderAdmin(History):
 
 @admin.register(Fill)
 class FillAdmin(History):
-    """What the venues say happened."""
-
     list_display = ("at", "order_link", "symbol", "amount", "usd", "cash_usdc", "fee_usdc", "chain")
     list_filter = (
         ("order__symbol", RecentValues), ("order__venue", RecentValues), "order__purpose",
@@ -201,31 +183,25 @@ class FillAdmin(History):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Fill], search_term: str
     ) -> tuple[QuerySet[Fill], bool]:
-        """A correlation id is the order's."""
         if len(search_term.strip()) == 36 and search_term.count("-") == 4:
             return queryset.filter(order__correlation_id=search_term.strip()), False
         return super().get_search_results(request, queryset, search_term)
 
     @display(description="order", ordering="order")
     def order_link(self, row: Fill) -> SafeString | str:
-        """Of which."""
         return link("trading.order", row.order_id, row.order)
 
     @display(description="symbol", ordering="order__symbol")
     def symbol(self, row: Fill) -> str:
-        """The token."""
         return row.order.symbol
 
     @display(description="chain")
     def chain(self, row: Fill) -> SafeString | str:
-        """The order's."""
         return chain_link(row.order.correlation_id)
 
 
 @admin.register(LedgerEntry)
 class LedgerEntryAdmin(History):
-    """The journal."""
-
     list_display = ("at", "journal", "account", "signed", "asset", "kind", "order_link", "chain")
     list_filter = ("kind", ("asset", RecentValues), ("at", admin.DateFieldListFilter))
     list_select_related = ("order",)
@@ -237,14 +213,11 @@ class LedgerEntryAdmin(History):
 
     @display(description="order", ordering="order")
     def order_link(self, row: LedgerEntry) -> SafeString | str:
-        """Because of which."""
         return link("trading.order", row.order_id)
 
 
 @admin.register(LedgerBalance)
 class LedgerBalanceAdmin(Book):
-    """Sums per account and asset."""
-
     list_display = ("account", "asset", "sum", "lines")
     list_filter = ("asset",)
     search_fields = ("account",)
@@ -252,5 +225,4 @@ class LedgerBalanceAdmin(Book):
 
     @display(description="lines")
     def lines(self, row: LedgerBalance) -> SafeString | str:
-        """What it is the sum of."""
         return list_link("trading.ledgerentry", "lines", q=row.account, asset=row.asset)

@@ -26,8 +26,6 @@ from trading.models import Approval, Gate, KillSwitch, LimitsInForce, PaperBalan
 
 
 class GateForm(BaseDialogForm):
-    """Why the gate is moved."""
-
     reason = forms.CharField(
         max_length=300, widget=UnfoldAdminTextInputWidget, help_text="who reads the log will ask"
     )
@@ -44,7 +42,6 @@ class GateAdmin(Book):
     actions_detail = ("close_gate", "open_gate")
 
     def has_close_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """Whether it is open, and this person may."""
         return self._is(object_id, dry_run=False) and self.has_operate_permission(request)
 
     def has_open_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
@@ -68,7 +65,6 @@ class GateAdmin(Book):
         },
     )
     def close_gate(self, request: HttpRequest, form: GateForm, object_id: str) -> HttpResponse:
-        """Dry run on."""
         return self._set(request, form, object_id, dry_run=True)
 
     @action(
@@ -83,7 +79,6 @@ class GateAdmin(Book):
         },
     )
     def open_gate(self, request: HttpRequest, form: GateForm, object_id: str) -> HttpResponse:
-        """Dry run off."""
         return self._set(request, form, object_id, dry_run=False)
 
     def _set(self, request: HttpRequest, form: GateForm, object_id: str, *, dry_run: bool) -> HttpResponse:
@@ -105,14 +100,11 @@ class GateAdmin(Book):
 
     @display(description="events")
     def events(self, row: Gate) -> SafeString | str:
-        """Who changed it when."""
         return list_link("events.event", "events", q=f"trading.gate/{row.pk}")
 
 
 @admin.register(Approval)
 class ApprovalAdmin(Book):
-    """People's words."""
-
     list_display = ("scope", "standing", "approved_by", "approved_at", "expires_at", "revoked_at", "reason")
     list_filter = ("scope", ("revoked_at", admin.EmptyFieldListFilter))
     search_fields = ("scope", "approved_by", "reason")
@@ -120,7 +112,6 @@ class ApprovalAdmin(Book):
 
     @display(description="state", label={"standing": "success", "expired": "warning", "revoked": "danger"})
     def standing(self, row: Approval) -> str:
-        """Whether it counts now."""
         return "revoked" if row.revoked_at else "standing" if row.expires_at > clock.now() else "expired"
 
 
@@ -145,21 +136,16 @@ class KillSwitchAdmin(Book):
 
     @display(description="state", label={"latched": "danger", "released": "success"})
     def standing(self, row: KillSwitch) -> str:
-        """Latched until a person releases it."""
         return "released" if row.released_at else "latched"
 
 
 class PaperFillInline(BookInline):
-    """Executions of a paper order."""
-
     model = PaperFill
     fields = ("at", "quantity", "price", "cash", "fee")
 
 
 @admin.register(PaperOrder)
 class PaperOrderAdmin(History):
-    """The paper exchange's book."""
-
     list_display = (
         "client_order_id",
         "accepted_at",
@@ -179,7 +165,6 @@ class PaperOrderAdmin(History):
 
     @display(description="our order")
     def ours(self, row: PaperOrder) -> SafeString | str:
-        """The order that it came from."""
         return list_link("trading.order", "order", q=row.client_order_id)
 
 
@@ -199,8 +184,6 @@ class LimitsInForceAdmin(Book):
 
 @admin.register(PaperFill)
 class PaperFillAdmin(History):
-    """Executions on the paper exchange."""
-
     list_display = ("at", "order", "amount", "usd", "cash_usdc", "fee_usdc")
     list_select_related = ("order",)
     search_fields = ("order__client_order_id__exact", "order__account__exact")
@@ -212,8 +195,6 @@ class PaperFillAdmin(History):
 
 @admin.register(PaperBalance)
 class PaperBalanceAdmin(Book):
-    """What accounts hold on the paper exchange."""
-
     list_display = ("account", "asset", "sum")
     list_filter = ("asset",)
     search_fields = ("account",)

@@ -194,11 +194,9 @@ class PerCaller(BaseThrottle):
     """So many calls a minute for each key or person."""
 
     def allow_request(self, request: HttpRequest) -> bool:
-        """Counts the call."""
         return count(f"api:{caller(request).ident}") <= PER_MINUTE
 
     def wait(self) -> float:
-        """Seconds, at most."""
         return 60.0
 
 

@@ -182,7 +182,6 @@ class RuleOut(Schema):
 
     @staticmethod
     def resolve_user(row: Any) -> str:
-        """Whose it is."""
         return str(row.user.get_username())
 
 
@@ -243,7 +242,6 @@ class DeliveryOut(Schema):
 
     @staticmethod
     def resolve_status(row: Any) -> str:
-        """The state's public name."""
         return str(row.state)
 
 

@@ -22,11 +22,9 @@ class EventAdmin(History):
 
     @display(description="subject", ordering="subject")
     def what(self, row: Event) -> SafeString | str:
-        """The row it happened to."""
         return subject_link(row.subject)
 
     @display(description="data")
     def told(self, row: Event) -> str:
-        """The first of what the event says."""
         text = ", ".join(f"{key}: {value}" for key, value in row.data.items())
         return text[:120] + ("…" if len(text) > 120 else "")

@@ -36,18 +36,15 @@ class DocumentAdmin(Book):
     readonly_fields = ("text",)
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Document]:
-        """With the number of chunks."""
         rows: models.QuerySet[Document] = super().get_queryset(request)
         return rows.annotate(chunk_count=models.Count("chunks"))
 
     @display(description="chunks", ordering="chunk_count")
     def passages(self, row: Document) -> int:
-        """How many."""
         return int(getattr(row, "chunk_count", 0))
 
     @display(description="chunks")
     def text(self, row: Document) -> SafeString:
-        """Each passage as it is stored."""
         style = "white-space:pre-wrap;overflow-wrap:anywhere;font-size:0.75rem;margin-bottom:1rem"
         pairs = row.chunks.values_list("text", "embedder")
         return format_html_join(
@@ -66,6 +63,5 @@ class ItemAdmin(Book):
 
     @admin.action(description="Look again at the next sweep", permissions=["operate"])
     def look_again(self, request: HttpRequest, queryset: models.QuerySet[Item]) -> None:
-        """Also for items that were set aside."""
         count = queryset.update(attempts=0, due_at=clock.now())
         self.message_user(request, f"{count} looked at again by the next sweep", messages.SUCCESS)

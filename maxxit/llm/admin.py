@@ -77,17 +77,14 @@ class LlmTraceAdmin(History):
 
     @display(description="posts")
     def posts(self, row: LlmTrace) -> int:
-        """How many correlation ids one call was about."""
         return len(row.correlation_ids)
 
     @display(description="system")
     def system(self, row: LlmTrace) -> SafeString:
-        """The system's turn."""
         return block(row.request.get("system", ""))
 
     @display(description="prompt")
     def prompt(self, row: LlmTrace) -> SafeString:
-        """The user's turn: words, then data."""
         words, brace, data = row.request.get("user", "").partition("\n{")
         return block(f"{words}\n{pretty(brace.strip() + data)}" if brace else words)
 
@@ -99,7 +96,6 @@ class LlmTraceAdmin(History):
 
     @display(description="answer")
     def answer(self, row: LlmTrace) -> SafeString | str:
-        """What came back."""
         return EMPTY if row.response is None else block(pretty(row.response))
 
     @display(description="correlation ids")
@@ -110,8 +106,6 @@ class LlmTraceAdmin(History):
 
 @admin.register(LlmSpend)
 class LlmSpendAdmin(Book):
-    """What each budget used up, day by day."""
-
     list_display = ("day", "purpose", "account", "calls", "spent")
     list_filter = ("purpose",)
     search_fields = ("account",)

@@ -142,7 +142,6 @@ class Recordings(Policy):
 
     @property
     def folder(self) -> Path:
-        """Absolute."""
         return ROOT / self.path
 
 

@@ -32,7 +32,6 @@ class QuoteAdmin(Book):
 
     @display(description="age", ordering="-at")
     def age(self, row: Quote) -> str:
-        """Seconds since the source says it was true."""
         return str(timedelta(seconds=round((clock.now() - row.at).total_seconds())))
 
     @display(description="usable", label={"yes": "success", "stale": "danger"})
@@ -43,8 +42,6 @@ class QuoteAdmin(Book):
 
 @admin.register(Candle)
 class CandleAdmin(History):
-    """Five-minute bars."""
-
     list_display = ("symbol", "open_time", "open_usd", "high_usd", "low_usd", "close_usd", "volume_tokens")
     list_filter = (("symbol", RecentValues),)
     search_fields = ("symbol__iexact",)
@@ -58,8 +55,6 @@ class CandleAdmin(History):
 
 @admin.register(SourceQuote)
 class SourceQuoteAdmin(Book):
-    """What each source said last."""
-
     list_display = ("symbol", "source", "price_usd", "at", "received_at")
     list_filter = ("source", "symbol")
     search_fields = ("symbol__iexact", "source")
@@ -68,8 +63,6 @@ class SourceQuoteAdmin(Book):
 
 @admin.register(RefusedQuote)
 class RefusedQuoteAdmin(History):
-    """Prices that were not used, and why."""
-
     list_display = ("last_at", "symbol", "source", "reason", "value", "limit", "price", "times")
     list_filter = (("reason", RecentValues), ("source", RecentValues), ("symbol", RecentValues))
     search_fields = ("symbol__iexact", "source", "reason")
@@ -77,8 +70,6 @@ class RefusedQuoteAdmin(History):
 
 @admin.register(MarketSnapshot)
 class MarketSnapshotAdmin(History):
-    """Indicators as decisions saw them."""
-
     list_display = ("symbol", "until", "window_start", "terms", "superseded", "made_at")
     list_filter = (("symbol", RecentValues), "superseded")
     search_fields = ("symbol__iexact",)
@@ -86,8 +77,6 @@ class MarketSnapshotAdmin(History):
 
 @admin.register(BackfillMark)
 class BackfillMarkAdmin(Book):
-    """How far backfills came."""
-
     list_display = ("feed", "symbol", "begins", "ends", "done_until", "bars", "updated_at")
     list_filter = ("feed", "symbol")
     search_fields = ("symbol__iexact", "feed")
@@ -95,8 +84,6 @@ class BackfillMarkAdmin(Book):
 
 @admin.register(PriceRule)
 class PriceRuleAdmin(Row):
-    """Users' wishes."""
-
     list_display = (
         "rule_id",
         "user",
@@ -117,8 +104,6 @@ class PriceRuleAdmin(Row):
 
 @admin.register(RuleMatch)
 class RuleMatchAdmin(History):
-    """When a rule's condition held."""
-
     list_display = ("at", "rule", "symbol", "price_usd", "compared")
     list_filter = (("symbol", RecentValues),)
     list_select_related = ("rule",)
@@ -129,8 +114,6 @@ class RuleMatchAdmin(History):
 
 @admin.register(RuleDelivery)
 class RuleDeliveryAdmin(History):
-    """Who is to be told of what."""
-
     list_display = (
         "at",
         "user",
@@ -149,5 +132,4 @@ class RuleDeliveryAdmin(History):
 
     @display(description="last error")
     def error(self, row: RuleDelivery) -> str:
-        """Its last line."""
         return (row.last_error.strip().splitlines() or ["–"])[-1][:120]

@@ -18,8 +18,6 @@ class EndpointAdmin(Book):
 
 @admin.register(Alert)
 class AlertAdmin(History):
-    """What staff was told, or is to be told."""
-
     list_display = ("at", "event", "user", "channel", "state", "attempts", "due_at", "sent_at", "last_error")
     list_filter = ("state", ("channel", RecentValues), ("event__name", RecentValues))
     list_select_related = ("event", "user")

@@ -21,8 +21,6 @@ from maxxit.pipeline.stages import SWEEPS
 
 
 class StageForm(BaseDialogForm):
-    """Which stage to run now."""
-
     stage = forms.ChoiceField(
         choices=[(one.name, f"{one.name}: {one.what}") for one in SWEEPS], widget=UnfoldAdminSelectWidget
     )
@@ -59,7 +57,6 @@ class StartButtons(History):
         },
     )
     def run_chain(self, request: HttpRequest, form: BaseDialogForm) -> HttpResponse:
-        """Start a pipeline run."""
         try:
             run = chain_now("admin", by=request.user.get_username())
         except MaxxitError as error:
@@ -81,7 +78,6 @@ class StartButtons(History):
         },
     )
     def run_stage(self, request: HttpRequest, form: StageForm) -> HttpResponse:
-        """Send one pass of a stage."""
         name = form.cleaned_data["stage"]
         try:
             task_id = stage_now(name, by=request.user.get_username())
@@ -100,8 +96,6 @@ class StartButtons(History):
 
 
 class StageRunInline(BookInline):
-    """The links of a run, in order."""
-
     model = StageRun
     fields = ("stage", "started_at", "duration_ms", "counted_in", "counted_out", "task", "worker", "error")
     readonly_fields = ("task",)
@@ -109,14 +103,11 @@ class StageRunInline(BookInline):
 
     @display(description="task in Flower")
     def task(self, row: StageRun) -> SafeString | str:
-        """Celery's id."""
         return flower_link(row.task_id)
 
 
 @admin.register(PipelineRun)
 class PipelineRunAdmin(StartButtons):
-    """Passes of the whole chain."""
-
     list_display = ("__str__", "started_at", "took", "how", "moved", "asked_by", "slot", "root")
     list_filter = ("cause",)
     search_fields = ("asked_by", "root_task_id__exact")
@@ -124,14 +115,12 @@ class PipelineRunAdmin(StartButtons):
     readonly_fields = ("root", "took")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PipelineRun]:
-        """With what the stages of each run moved on."""
         rows: QuerySet[PipelineRun] = super().get_queryset(request)
         moved = StageRun.objects.filter(run=OuterRef("pk")).order_by().values("run")
         return rows.annotate(out=Subquery(moved.annotate(out=Sum("counted_out")).values("out")))
 
     @display(description="result", label={"done": "success", "running": "info", "failed": "danger"})
     def how(self, row: PipelineRun) -> str:
-        """Where it stands."""
         return "failed" if row.error else "done" if row.finished_at else "running"
 
     @display(description="took")
@@ -141,12 +130,10 @@ class PipelineRunAdmin(StartButtons):
 
     @display(description="rows moved")
     def moved(self, row: PipelineRun) -> int:
-        """Rows that went further, all stages together."""
         return getattr(row, "out", None) or 0
 
     @display(description="root task")
     def root(self, row: PipelineRun) -> SafeString | str:
-        """In Flower, with all its children."""
         return flower_link(row.root_task_id)
 
 
@@ -172,32 +159,25 @@ class StageRunAdmin(StartButtons):
 
     @display(description="result", label={"moved": "success", "failed": "danger"})
     def how(self, row: StageRun) -> str:
-        """What came of it."""
         return "failed" if row.error else "moved" if row.counted_out else "idle"
 
     @display(description="run", ordering="run")
     def of(self, row: StageRun) -> SafeString | str:
-        """The pipeline run that it is a link of."""
         return link("pipeline.pipelinerun", row.run_id)
 
     @display(description="task in Flower")
     def task(self, row: StageRun) -> SafeString | str:
-        """Celery's id."""
         return flower_link(row.task_id)
 
 
 class Silent(admin.SimpleListFilter):
-    """Queues whose workers have not signed lately."""
-
     title = "freshness"
     parameter_name = "fresh"
 
     def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
-        """Two choices."""
         return [("no", "silent"), ("yes", "working")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[CanaryMark]) -> QuerySet[CanaryMark]:
-        """The chosen ones."""
         fresh = Q(signed_at__gt=clock.now() - FRESH)
         return queryset.filter({"no": ~fresh, "yes": fresh}.get(self.value() or "", Q()))
 
@@ -211,12 +191,9 @@ class CanaryMarkAdmin(Book):
 
     @display(description="state", label={"working": "success", "silent": "danger"})
     def how(self, row: CanaryMark) -> str:
-        """By the age of the last signature."""
         return "working" if clock.now() - row.signed_at < FRESH else "silent"
 
 
 @admin.register(Release)
 class ReleaseAdmin(Book):
-    """Which code and configuration executed when."""
-
     list_display = ("fingerprint", "declared_at")

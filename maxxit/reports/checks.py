@@ -60,7 +60,6 @@ class Check:
     """What to do; empty when all is well."""
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
         return asdict(self)
 
 

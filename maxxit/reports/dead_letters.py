@@ -35,7 +35,6 @@ class Letter:
         return (self.error.strip().splitlines() or [""])[-1][:120]
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
         return self.__dict__ | {"at": iso_utc(self.at)}
 
 

@@ -54,7 +54,6 @@ class PostOut(Schema):
 
     @staticmethod
     def resolve_status(row: Any) -> str:
-        """The state's public name."""
         return str(row.state)
 
 
@@ -89,7 +88,6 @@ class SignalOut(Schema):
 
     @staticmethod
     def resolve_status(row: Any) -> str:
-        """The state's public name."""
         return str(row.state)
 
 
@@ -122,7 +120,6 @@ class OrderOut(Schema):
 
     @staticmethod
     def resolve_status(row: Any) -> str:
-        """The state's public name."""
         return str(row.state)
 
 
@@ -152,7 +149,6 @@ class FillOut(Schema):
 
     @staticmethod
     def resolve_correlation_id(row: Any) -> UUID:
-        """The order's."""
         found: UUID = row.order.correlation_id
         return found
 
@@ -201,7 +197,6 @@ class PositionOut(Schema):
 
     @staticmethod
     def resolve_status(row: Any) -> str:
-        """The state's public name."""
         return str(row.state)
 
     @staticmethod

@@ -43,8 +43,6 @@ for model in (
 
 @admin.register(User)
 class PersonAdmin(UserAdmin, ModelAdmin):
-    """People who may log in."""
-
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -72,8 +70,6 @@ class TaskSelect(UnfoldAdminSelectWidget, TaskSelectWidget):
 
 
 class JobForm(PeriodicTaskForm):
-    """A job of beat."""
-
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.fields["task"].widget = UnfoldAdminTextInputWidget()
@@ -123,12 +119,10 @@ class ApiKeyAdmin(Book):
 
     @display(description="state", label={"standing": "success", "expired": "warning", "revoked": "danger"})
     def standing(self, row: ApiKey) -> str:
-        """Whether it counts."""
         return row.standing
 
     @action(description="Revoke", permissions=["operate"])
     def revoke(self, request: HttpRequest, rows: QuerySet[ApiKey]) -> None:
-        """End them at once."""
         chosen = list(rows.filter(revoked_at=None))
         count = sum(revoke_key(row.prefix, by=request.user.get_username()) for row in chosen)
         log(request, chosen, "Revoked")
@@ -146,7 +140,6 @@ class LoginAttemptsAdmin(Book):
 
     @action(description="End the block", permissions=["operate"])
     def release(self, request: HttpRequest, rows: QuerySet[LoginAttempts]) -> None:
-        """Let them try again now, counted from zero."""
         chosen = list(rows)
         count = rows.update(failures=0, blocked_until=None)
         log(request, chosen, "Ended the block")

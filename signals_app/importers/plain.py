@@ -38,7 +38,6 @@ class PlainJson:
         return json_array(path) if begins.lstrip().startswith("[") else json_lines(path)
 
     def post(self, value: Any, username: str) -> RawPost | None:
-        """One post."""
         if isinstance(value, str):
             raise ValueError(value if value.startswith("not JSON") else "it is no object")
         lower = {name.lower(): found for name, found in value.items()} if isinstance(value, dict) else value
@@ -91,7 +90,6 @@ class PlainCsv:
                 yield Record(f"{path}:{begins}", value)
 
     def post(self, value: Any, username: str) -> RawPost | None:
-        """One post."""
         if isinstance(value, str):
             raise ValueError(value)
         return _plain(value, username)

@@ -40,12 +40,10 @@ class AttemptInline(BookInline):
 
     @display(description="max fee (gwei)")  # type: ignore[untyped-decorator]
     def most(self, row: ChainAttempt) -> str:
-        """The most that a gas may cost."""
         return plain(row.max_fee.scaleb(-GWEI))
 
     @display(description="tip (gwei)")  # type: ignore[untyped-decorator]
     def tips(self, row: ChainAttempt) -> str:
-        """What the block's builder gets of it."""
         return plain(row.tip.scaleb(-GWEI))
 
 
@@ -67,7 +65,6 @@ class ChainTransactionAdmin(History):
     phase = state_column(description="phase")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ChainTransaction]:
-        """With the number of attempts."""
         found: QuerySet[ChainTransaction] = super().get_queryset(request)
         attempts = ChainAttempt.objects.filter(transaction=OuterRef("pk")).order_by().values("transaction")
         return found.annotate(tries=Subquery(attempts.annotate(n=Count("pk")).values("n")))
@@ -85,7 +82,6 @@ class ChainTransactionAdmin(History):
 
     @display(description="gas paid")  # type: ignore[untyped-decorator]
     def paid(self, row: ChainTransaction) -> str:
-        """In the chain's coin."""
         if row.gas_used is None or row.gas_price is None:
             return EMPTY
         stanza = chain_of_id(row.chain_id)
@@ -94,7 +90,6 @@ class ChainTransactionAdmin(History):
 
     @display(description="order")  # type: ignore[untyped-decorator]
     def order(self, row: ChainTransaction) -> SafeString | str:
-        """The order that meant it."""
         return list_link("trading.order", row.idempotency_key, q=row.idempotency_key)
 
     @display(description="explorer")  # type: ignore[untyped-decorator]  # unfold has no types
@@ -127,36 +122,30 @@ class SafePlanAdmin(Book):
 
     @display(description="permission card")  # type: ignore[untyped-decorator]
     def card(self, row: SafePlan) -> SafeString:
-        """What the signature allows, in plain words."""
         made = _card(row)
         lines = [(line.replace("  ", "\u00a0\u00a0"),) for line in made.as_text().splitlines()]
         return format_html_join(SafeString("<br>"), "{}", lines)
 
     @display(description="tokens")  # type: ignore[untyped-decorator]
     def tokens(self, row: SafePlan) -> str:
-        """What may be bought."""
         names = {token.address: symbol for symbol, token in _tokens(row.chain_id).items()}
         return ", ".join(names.get(rule.token, f"{rule.token[:8]}…") for rule in verify.rules_of(row))
 
     @display(description="executor")  # type: ignore[untyped-decorator]
     def executor(self, row: SafePlan) -> str:
-        """The address whose key signs under this plan."""
         return verify.policy_of(row).executor
 
     @display(description="most lost a day (USDC)")  # type: ignore[untyped-decorator]
     def lost_a_day(self, row: SafePlan) -> str:
-        """The bound on a stolen key."""
         return plain(whole(_card(row).most_lost_per_day, USDC_DECIMALS))
 
     @display(description="most lost in total (USDC)")  # type: ignore[untyped-decorator]
     def lost_in_total(self, row: SafePlan) -> str:
-        """The same, until the owners sign again."""
         most = _card(row).most_lost_in_total
         return "all that it holds" if most is None else plain(whole(most, USDC_DECIMALS))
 
     @display(description="deployments")  # type: ignore[untyped-decorator]
     def deployments(self, row: SafePlan) -> SafeString | str:
-        """Who trades from it."""
         return list_link("agents.deployment", "deployments", q=row.safe)
 
 

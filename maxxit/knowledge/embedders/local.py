@@ -92,8 +92,6 @@ WORD, PAIR, LETTERS = 1.0, 0.6, 0.35
 
 
 class Local:
-    """See the module."""
-
     identity = f"local/hash-1/{DIMENSIONS}"
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:

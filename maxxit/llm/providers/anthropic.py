@@ -21,7 +21,6 @@ class Anthropic(Wired):
     droppable = frozenset({"temperature", "tool_choice"})
 
     def headers(self) -> dict[str, str]:
-        """Of one call."""
         return {"x-api-key": self._key, "anthropic-version": VERSION}
 
     def body(self, request: Request, refused: frozenset[str]) -> dict[str, Any]:

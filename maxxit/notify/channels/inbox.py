@@ -4,8 +4,6 @@ from maxxit.notify.channels.base import Message
 
 
 class Inbox:
-    """See the module."""
-
     needs_address = False
 
     def check(self, address: str) -> None:

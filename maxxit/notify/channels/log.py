@@ -8,13 +8,10 @@ log = structlog.get_logger(__name__)
 
 
 class Log:
-    """See the module."""
-
     needs_address = False
 
     def check(self, address: str) -> None:
         """It has none."""
 
     def send(self, message: Message) -> None:
-        """Write the line."""
         log.info("told", message=message.ident, about=message.name, user=message.user, text=message.text)

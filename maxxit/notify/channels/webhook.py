@@ -29,8 +29,6 @@ def signature(secret: str, at: int, body: bytes) -> str:
 
 
 class Webhook:
-    """See the module."""
-
     needs_address = True
 
     def check(self, address: str) -> None:

@@ -15,8 +15,6 @@ from trading.policy import Exits, policy
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "Watch the exits or pause them, see the presets, or sweep by hand. Times are UTC."
     subcommands = {
         "on": "act on stops and targets again, at once",
@@ -37,7 +35,6 @@ class Command(OpsCommand):
             )
 
     def run(self, **options: Any) -> Any:
-        """Whichever was asked for."""
         return getattr(self, f"_{options['action']}")(options)
 
     def _on(self, options: dict[str, Any]) -> Any:

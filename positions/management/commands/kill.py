@@ -13,15 +13,12 @@ from trading import gate
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = (
         "Pull the kill switch. It latches until a person runs `manage.py resume --reason …`. It stops no exit; "
         "a venue's dry run and a revoked approval do."
     )
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """How hard and why."""
         parser.add_argument(
             "level",
             choices=KILL_LEVELS,
@@ -33,7 +30,6 @@ class Command(OpsCommand):
         by_option(parser)
 
     def run(self, **options: Any) -> Any:
-        """Pull it."""
         account = options["account"]
         if account and not Deployment.objects.filter(account=account).exists():
             raise CommandError(

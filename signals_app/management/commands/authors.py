@@ -18,8 +18,6 @@ from signals_app.policy import policy
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "Measure what each author's calls would have returned: returns, intervals, impact factors."
     subcommands = {
         "backtest": "from a file of posts and a folder of candles; nothing is written, no database is needed",
@@ -27,7 +25,6 @@ class Command(OpsCommand):
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """The inputs of a backtest."""
         if action != "backtest":
             return
         parser.add_argument(
@@ -49,7 +46,6 @@ class Command(OpsCommand):
         parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write the plots there (PNG)")
 
     def run(self, **options: Any) -> Any:
-        """Do it."""
         if options["action"] == "update":
             changed = records.update(policy().authors)
             self.say(f"{changed} impact factors changed")
@@ -107,7 +103,6 @@ class Command(OpsCommand):
         return start, end
 
     def _read(self, inputs: Inputs) -> None:
-        """What was refused, and what to doubt."""
         for reason, times in inputs.refused.most_common():
             self.say(f"refused: {times:,} × {reason}", "WARNING")
         for place in inputs.refused_at:

@@ -41,7 +41,6 @@ class Cost:
     providers: set[str] = field(default_factory=set)
 
     def add(self, asked: Asked[Readings]) -> None:
-        """Count one answer."""
         self.calls += 1
         self.latency_ms += asked.latency_ms
         self.usd += asked.cost_usd
@@ -49,8 +48,6 @@ class Cost:
 
 
 class Command(BaseCommand):
-    """Read labelled posts and compare."""
-
     help = "Measure the classifier on labelled posts: precision, recall, sides, calibration, latency, cost."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -81,7 +78,6 @@ class Command(BaseCommand):
         parser.add_argument("--min-side-accuracy", type=float, default=0.0)
 
     def handle(self, *_: Any, **options: Any) -> None:
-        """Do it."""
         try:
             check_output("--plot", options["plot"])
             labels = [

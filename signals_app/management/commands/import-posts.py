@@ -20,12 +20,9 @@ SHOWN = 10
 
 
 class Command(OpsCommand):
-    """Read, check, write."""
-
     help = "Import posts of an X archive, twscrape, snscrape, Apify, CSV or JSON files."
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """Files, author, format and where to."""
         parser.add_argument("files", nargs="+", type=Path, help="also .gz or .zip")
         parser.add_argument(
             "--username", default="", help="the author, where a file names none (an X archive)"

@@ -14,19 +14,15 @@ from trading.approvals import EXPIRING
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "Approve that orders of a venue (or * for all) leave, for some hours. Its dry run must be off as well."
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """What, how long and why."""
         parser.add_argument("scope", metavar="VENUE", help="a name from config/venues.yaml, or * for all")
         parser.add_argument("--hours", type=duration, default=8, help="how long it holds (default 8)")
         parser.add_argument("--reason", required=True, help="why; it is written down")
         by_option(parser)
 
     def run(self, **options: Any) -> Any:
-        """Approve."""
         scope = options["scope"]
         if scope != "*":
             venue_policy(scope)

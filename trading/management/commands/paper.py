@@ -19,8 +19,6 @@ SHOWN = ("money", "venue", "dry_run", "approved", "orders_leave", "exits_leave")
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = (
         "Open or close the gate of the paper venues, or show the state of every gate. Money is not touched."
     )
@@ -31,7 +29,6 @@ class Command(OpsCommand):
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """Of each subcommand."""
         if action == "status":
             return
         by_option(parser)

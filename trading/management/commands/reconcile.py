@@ -12,13 +12,10 @@ from trading.venues.safe import reconcile as chain
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "Compare the ledger with the venues, to the unit. Exit code 0 when all agree, 1 on any drift."
     drifted = False
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """One option."""
         parser.add_argument(
             "--chain",
             action="store_true",
@@ -26,7 +23,6 @@ class Command(OpsCommand):
         )
 
     def run(self, **options: Any) -> Any:
-        """Print each difference."""
         within = {asset: plain(amount) for asset, amount in ledger.drift().items()}
         apart = {name: plain(amount) for name, amount in reconcile.drifts().items()}
         for asset, amount in within.items():
@@ -51,7 +47,6 @@ class Command(OpsCommand):
         }
 
     def _tell_gas(self, purse: dict[str, Any]) -> None:
-        """One executor's purse for gas."""
         name = f"executor {purse['executor']} at block {purse['block']}"
         if purse["external"] != "0":
             self.say(f"{name}: {purse['external']} {purse['coin']} came in, booked as external")

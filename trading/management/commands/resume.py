@@ -9,18 +9,14 @@ from trading import gate
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "Release every latched kill switch, with a reason. The gates stay as they are."
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """Why."""
         parser.add_argument("--reason", required=True, help="what was found and done; it is written down")
         parser.add_argument("--account", help="release only this account's; default: every latched one")
         by_option(parser)
 
     def run(self, **options: Any) -> Any:
-        """Release."""
         account = options["account"]
         count = gate.release(by=operator(options["by"]), reason=options["reason"], account=account)
         self.say(f"{count} released" if count else "nothing was latched", "SUCCESS")

@@ -9,18 +9,14 @@ from trading import gate
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "End every standing approval of a venue, or of * (which covers all), from the next order on."
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """What and why."""
         parser.add_argument("scope", metavar="VENUE", help="a name from config/venues.yaml, or *")
         parser.add_argument("--reason", default="revoked", help="why; it is written down")
         by_option(parser)
 
     def run(self, **options: Any) -> Any:
-        """Revoke."""
         count = gate.revoke(options["scope"], by=operator(options["by"]), reason=options["reason"])
         self.say(f"{count} approvals of {options['scope']} revoked")
         if gate.is_approved(options["scope"]):

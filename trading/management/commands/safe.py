@@ -27,8 +27,6 @@ def _loosen_delay(text: str) -> int:
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "Create, plan, verify and revoke Safes. The owners sign in their own wallet; the chain has the last word."
     subcommands = {
         "create": "where a new Safe will be, and the transaction that puts it there",
@@ -40,7 +38,6 @@ class Command(OpsCommand):
     unverified = False
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """What each needs."""
         if action == "create":
             parser.add_argument(
                 "--venue", default="safe", help="a venue of venues.yaml whose adapter is `safe`"
@@ -61,7 +58,6 @@ class Command(OpsCommand):
             )
 
     def run(self, **options: Any) -> Any:
-        """Go to the subcommand."""
         return getattr(self, f"_{options['action']}")(options)
 
     def handle(self, *args: Any, **options: Any) -> None:

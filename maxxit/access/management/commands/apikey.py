@@ -13,9 +13,10 @@ from maxxit.core.errors import Rejected
 
 
 class Command(OpsCommand):
-    """See the module."""
-
-    help = "Create, list and revoke keys of the REST API. A key is shown once, when it is made; only its hash is kept. Times are UTC."
+    help = (
+        "Create, list and revoke keys of the REST API. A key is shown once, when it is created; only its hash is "
+        "stored. Times are UTC."
+    )
     subcommands = {
         "create": "make a key for a person",
         "list": "all keys, by their first characters",
@@ -23,7 +24,6 @@ class Command(OpsCommand):
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """Of each subcommand."""
         if action == "create":
             parser.add_argument("owner", help="user name; the key sees what this person may see")
             parser.add_argument("--name", default="key", help="what it is for")
@@ -37,7 +37,6 @@ class Command(OpsCommand):
             by_option(parser)
 
     def run(self, **options: Any) -> Any:
-        """One of the three."""
         if options["action"] == "list":
             return self._list()
         by = operator(options["by"])

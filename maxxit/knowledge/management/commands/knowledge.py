@@ -30,8 +30,6 @@ def moment(text: str) -> datetime:
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "Add, search and inspect documents for retrieval, as in: knowledge search 'who audits the bridge'"
     subcommands = {
         "add": "store text files (UTF-8, Markdown, HTML) or https pages",
@@ -43,7 +41,6 @@ class Command(OpsCommand):
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """What is added, searched or forgotten."""
         if action in ("add", "forget"):
             parser.add_argument("what", nargs="+", metavar="FILE_OR_URL")
         if action == "add":
@@ -66,7 +63,6 @@ class Command(OpsCommand):
             parser.add_argument("--source", default="", help="only of this source")
 
     def run(self, **options: Any) -> Any:
-        """Whichever was asked for."""
         return self.rows(getattr(self, f"_{options['action']}")(options))
 
     def _add(self, options: dict[str, Any]) -> list[dict[str, str]]:

@@ -50,8 +50,6 @@ def as_dict(row: LlmTrace) -> dict[str, Any]:
 
 
 class Command(BaseCommand):
-    """Traces of language models."""
-
     help = "Show what language models were asked, what they answered and what they cost."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -73,7 +71,6 @@ class Command(BaseCommand):
         parser.add_argument("--rounds", type=int, default=0, help="stop after so many looks (0: never)")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        """Dispatch."""
         self.as_json = options["json"]
         rows = statistics.traces(
             agent_name=options["name"] or options["agent"],
@@ -105,7 +102,6 @@ class Command(BaseCommand):
             time.sleep(options["every"])
 
     def _follow(self, rows: QuerySet[LlmTrace], options: dict[str, Any]) -> None:
-        """From the newest `n` calls on, each once."""
         newest = list(rows[: options["n"]])
         seen = newest[-1].pk - 1 if newest else 0
 

@@ -16,12 +16,9 @@ from maxxit.market.instruments import all_instruments, instrument
 
 
 class Command(BaseCommand):
-    """See the module."""
-
     help = "Load past five-minute candles. Stopped or failed, the same command goes on where it was."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Symbols and time."""
         parser.add_argument("--symbols", default="", help="for example BTC,ETH (default: every instrument)")
         parser.add_argument("--from", dest="start", required=True, help="first day, or ISO time, UTC")
         parser.add_argument(

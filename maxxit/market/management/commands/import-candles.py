@@ -20,12 +20,9 @@ from maxxit.market.instruments import Instrument, all_instruments, instrument
 
 
 class Command(OpsCommand):
-    """Read, check, and write or store."""
-
     help = "Import candles of Binance Vision, Kraken, Bitstamp, Coinbase or CryptoDataDownload."
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """Files, symbol, format and where to."""
         parser.add_argument(
             "files", nargs="+", type=Path, help="CSV or JSON, also .gz or .zip; oldest file first"
         )

@@ -13,8 +13,6 @@ from maxxit.market.stream.status import open_bus
 
 
 class Command(BaseCommand):
-    """See the module."""
-
     help = "Hold the streaming price connections and store quotes and candles. A second process waits and takes over."
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -16,8 +16,6 @@ from maxxit.notify.channels import CHANNELS
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "Add, list and remove price rules, as in: rules add --user ann --symbols BTC --above 70000"
     subcommands = {
         "add": "make a rule",
@@ -53,7 +51,6 @@ class Command(OpsCommand):
             where.add_argument("--off", action="store_true")
 
     def run(self, **options: Any) -> Any:
-        """Whichever was asked for."""
         return self.rows(getattr(self, f"_{options['action']}")(options))
 
     def _add(self, options: dict[str, Any]) -> dict[str, Any]:

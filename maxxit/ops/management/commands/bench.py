@@ -15,8 +15,6 @@ from maxxit.ops import sweep_bench
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = (
         "Benchmark the sweep of open positions. Uses a scratch database with fsync on; the live one is not touched. "
         "Compared with one UPDATE of the known hits and with a loop over all rows; medians of interleaved rounds."
@@ -24,7 +22,6 @@ class Command(OpsCommand):
     subcommands = {"sweep": "N open positions, one price per symbol: milliseconds of sweep, floor and loop"}
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """What is built, and how often it is measured."""
         parser.add_argument(
             "--positions", type=int, default=100_000, metavar="N", help="open positions (default 100000)"
         )
@@ -44,7 +41,6 @@ class Command(OpsCommand):
         parser.add_argument("--no-loop", action="store_true", help="leave the slow one out")
 
     def run(self, **options: Any) -> Any:
-        """Build, measure, print."""
         if options["rounds"] < 1:
             raise Rejected("--rounds is at least 1", code="bad_numbers")
         with own_database(durable=True), wake.collected():

@@ -14,12 +14,9 @@ PREVIEW = 800
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "Show the trace of one trade: post, model, signal, orders, fills, ledger, position, PnL. Times are UTC."
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """By what it is asked for."""
         one = parser.add_mutually_exclusive_group(required=True)
         one.add_argument("--post", metavar="ID", help="our id of a post, or the provider's")
         one.add_argument("--corr", metavar="UUID", help="a correlation id")
@@ -29,7 +26,6 @@ class Command(OpsCommand):
         parser.add_argument("--full", action="store_true", help="prompts and answers in full")
 
     def run(self, **options: Any) -> Any:
-        """Print the timeline."""
         what = next(name for name in ("corr", *trace.KINDS) if options[name] is not None)
         found = trace.follow(trace.correlation_of(what, options[what]))
         self.say(

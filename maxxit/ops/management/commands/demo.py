@@ -11,15 +11,12 @@ from maxxit.ops import demo
 
 
 class Command(BaseCommand):
-    """See the module."""
-
     help = (
         "Load the demo: agents on paper, invented posts and prices, gates open for paper and the local chain. "
         "Safe to repeat."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """One option."""
         parser.add_argument(
             "--write-sample", action="store_true", help="make config/demo's candles anew and stop"
         )

@@ -9,9 +9,7 @@ from maxxit.reports import dead_letters
 
 
 class Command(OpsCommand):
-    """See the module."""
-
-    help = "List or redrive dead letters: posts, orders, deliveries and alerts that used up their retries. Times are UTC."
+    help = "List or redrive posts, orders, deliveries and alerts that used up their retries. Times are UTC."
     subcommands = {
         "list": "all of them, with the last line of their error",
         "show": "one of them with its whole traceback",
@@ -19,7 +17,6 @@ class Command(OpsCommand):
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """Of each subcommand."""
         if action == "show":
             parser.add_argument("letter", help="as in `list`: post:17, order:4, delivery:2 or alert:3")
         if action == "redrive":
@@ -27,7 +24,6 @@ class Command(OpsCommand):
             parser.add_argument("--all", action="store_true", help="every one of them")
 
     def run(self, **options: Any) -> Any:
-        """One of the three."""
         if options["action"] == "list":
             found = dead_letters.letters()
             self.table(

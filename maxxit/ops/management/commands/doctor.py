@@ -10,17 +10,13 @@ from maxxit.reports import checks
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     failed = False
     help = "Check every dependency and every file of config/. Exit code 0 when all is well, 1 when something is not."
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """`--quiet`."""
         parser.add_argument("--quiet", action="store_true", help="only what is not well")
 
     def run(self, **options: Any) -> Any:
-        """Print a line for each check."""
         found = list(checks.everything())
         wide = max(len(check.name) for check in found)
         for check in found:

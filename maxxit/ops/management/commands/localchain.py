@@ -12,8 +12,6 @@ from maxxit.ops.devchain.anvil import AnvilError
 
 
 class Command(BaseCommand):
-    """See the module."""
-
     help = "Run anvil with Safe, Uniswap, our module and a demo user's Safe; pools follow the quotes. For chain 31337."
 
     def handle(self, *_: Any, **__: Any) -> None:

@@ -14,20 +14,16 @@ UNITS = {"usdc": "USDC", "usd": "USD", "pct": "%", "": ""}
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = (
         "Show realised and unrealised PnL, win rate, drawdown, fees and volume, in USDC. Days are UTC days."
     )
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """Since when."""
         span = parser.add_mutually_exclusive_group()
         span.add_argument("--today", action="store_true", help="since midnight UTC")
         span.add_argument("--week", action="store_true", help="the last seven days, today included")
 
     def run(self, **options: Any) -> Any:
-        """Print the figures."""
         midnight = figures.midnight(clock.now())
         since = midnight if options["today"] else midnight - timedelta(days=6) if options["week"] else None
         found = figures.figures(since)

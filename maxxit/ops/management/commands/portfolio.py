@@ -14,12 +14,9 @@ from trading import ledger
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "Show what each deployment holds by the ledger, and every open position at the newest quotes. Times are UTC."
 
     def run(self, **options: Any) -> Any:
-        """Print both tables."""
         purses: list[dict[str, Any]] = []
         for one in Deployment.objects.exclude(state="draft").select_related("agent").order_by("pk"):
             held = {

@@ -24,7 +24,6 @@ class Command(BaseCommand):
     help = "Prepare the database: tables, schedule, admin login, demo. Safe to repeat."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare `--no-demo`."""
         parser.add_argument("--no-demo", action="store_true", help="do not load the demo agents")
 
     def handle(self, *_: Any, **options: Any) -> None:

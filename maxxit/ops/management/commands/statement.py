@@ -15,12 +15,9 @@ from maxxit.reports.statement import BEGINNING, Balances, check_span, statement
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "Print a deployment's ledger between two days (UTC): opening balances, entries, closing balances, totals."
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """Whose, and when."""
         parser.add_argument("deployment", type=int, help="its number; `manage.py portfolio` lists them")
         parser.add_argument(
             "--from", dest="since", metavar="DATE", help="UTC date or ISO time (default: ever)"
@@ -33,7 +30,6 @@ class Command(OpsCommand):
         )
 
     def run(self, **options: Any) -> Any:
-        """Print it."""
         owner = Deployment.objects.filter(pk=options["deployment"]).first()
         if owner is None:
             raise Rejected(

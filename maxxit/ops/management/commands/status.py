@@ -9,12 +9,9 @@ from trading import gate, limits_in_force
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "Show each job of the schedule: last run, next run, delay, result and worker. Times are UTC."
 
     def run(self, **options: Any) -> Any:
-        """Print the table."""
         jobs = status.jobs()
         rows = [
             (

@@ -12,19 +12,15 @@ from trading.states import OrderState
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "List the newest orders with their state and reason. Times are UTC."
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """Which."""
         parser.add_argument(
             "--status", type=str.lower, choices=[str(one) for one in OrderState], help="only in this state"
         )
         parser.add_argument("-n", type=count, default=20, help="how many (default 20)")
 
     def run(self, **options: Any) -> Any:
-        """Print the table."""
         rows = Order.objects.order_by("-pk")
         if options["status"]:
             rows = rows.filter(state=options["status"])

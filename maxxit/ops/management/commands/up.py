@@ -26,13 +26,10 @@ DOWN_SECONDS = 20.0
 
 
 class Command(BaseCommand):
-    """Start everything, or stop it."""
-
     help = "Run all of Maxxit in this terminal; Ctrl-C stops it, data is kept."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the options."""
         parser.add_argument("--no-demo", action="store_true", help="no demo agents and not the demo profile")
         parser.add_argument(
             "--concurrency", type=int, default=1, help="pool processes of each worker (default 1)"

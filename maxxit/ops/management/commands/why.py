@@ -9,14 +9,11 @@ from maxxit.reports import why
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = (
         "Explain what stopped a post, signal, order or price: reason, measured value, limit, what to change."
     )
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """One of four."""
         one = parser.add_mutually_exclusive_group(required=True)
         one.add_argument("--post", metavar="ID", help="our id of a post, or the provider's")
         one.add_argument("--signal", metavar="ID", help="a signal")
@@ -24,7 +21,6 @@ class Command(OpsCommand):
         one.add_argument("--symbol", metavar="NAME", help="why nothing is opened on it now")
 
     def run(self, **options: Any) -> Any:
-        """Print each thing that stopped it."""
         what = next(name for name in ("symbol", *why.KINDS) if options[name] is not None)
         stops = why.of_symbol(options["symbol"]) if what == "symbol" else why.why(what, options[what])
         if not stops and what == "symbol":

@@ -13,8 +13,6 @@ from maxxit.pipeline.stages import SWEEPS
 
 
 class Command(OpsCommand):
-    """See the module."""
-
     help = "Run the whole pipeline or one stage now, through the workers, or list the last runs."
     subcommands = {
         "run": "start the whole chain now: ingest → classify → generate → execute → monitor",
@@ -23,7 +21,6 @@ class Command(OpsCommand):
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """Of each subcommand."""
         if action == "stage":
             parser.add_argument("name", choices=[stage.name for stage in SWEEPS], help="which stage")
         if action == "runs":
@@ -32,7 +29,6 @@ class Command(OpsCommand):
             by_option(parser)
 
     def run(self, **options: Any) -> Any:
-        """One of the three."""
         if options["action"] == "runs":
             return self._runs(options["n"])
         by = operator(options["by"])

@@ -10,16 +10,12 @@ from maxxit.pipeline.sync import sync_schedule
 
 
 class Command(BaseCommand):
-    """See the module."""
-
     help = "Add the jobs of config/schedule.yaml that beat does not know yet. Intervals changed in the admin stay."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """One option."""
         parser.add_argument("--reset", action="store_true", help="take every job back to the file's rhythm")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run it."""
         try:
             done = sync_schedule(reset=options["reset"])
         except Misconfigured as error:

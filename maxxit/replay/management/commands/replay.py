@@ -21,15 +21,12 @@ from signals_app.inputs import check_output, wrong_input
 
 
 class Command(BaseCommand):
-    """See the module."""
-
     help = (
         "Replay recorded posts and candles through the live pipeline with a recorded clock, in a scratch database. "
         "The agents are those of config/profiles/<profile>/agents.yaml."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """The inputs, the span and the outputs."""
         parser.add_argument(
             "--posts", type=Path, required=True, help="JSON-lines file: id, username, created_at, text"
         )
