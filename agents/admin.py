@@ -94,7 +94,7 @@ class AgentAdmin(Stateful):
         "sizing_preset",
         "exit_preset",
         "follows",
-        "purses",
+        "wallets",
         "signals",
         "owner",
     )
@@ -130,7 +130,7 @@ class AgentAdmin(Stateful):
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> tuple[str, ...]:
-        """Its venue too, once it has a purse at work: that purse is an account of this very venue."""
+        """Its venue too, once it has an active deployment: its account is an account at this venue."""
         found = tuple(super().get_readonly_fields(request, obj))
         at_work = obj is not None and obj.deployments.exclude(state=DeploymentState.DRAFT).exists()
         return (*found, "venue") if at_work else found
@@ -146,7 +146,7 @@ class AgentAdmin(Stateful):
         return list_link("agents.subscription", getattr(row, "n_follows", 0), agent__id__exact=row.pk)
 
     @display(description="active deployments", ordering="n_purses")
-    def purses(self, row: Agent) -> SafeString | str:
+    def wallets(self, row: Agent) -> SafeString | str:
         return list_link("agents.deployment", getattr(row, "n_purses", 0), agent__id__exact=row.pk)
 
     @display(description="signals")
@@ -236,7 +236,7 @@ class DeploymentAdmin(Stateful):
 
     @action(description="Revoke for good", permissions=["operate"])
     def revoke(self, request: HttpRequest, rows: QuerySet[Deployment]) -> None:
-        """Nothing is traded with this purse ever again."""
+        """Nothing is traded for this deployment again."""
         self.move(request, rows, DeploymentState.REVOKED)
 
     @display(description="agent", ordering="agent__name")

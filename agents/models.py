@@ -1,4 +1,4 @@
-"""Who trades, after whom, with whose purse."""
+"""Agents, the accounts they follow, and the deployments that trade for them."""
 
 import re
 from decimal import Decimal
@@ -72,7 +72,7 @@ class Agent(models.Model):
         max_length=64, blank=True, help_text="address that receives the profit share"
     )
     profit_share = models.DecimalField(
-        **FRACTION, default=Decimal("0.2"), help_text="fraction of winners, after losses carried forward"
+        **FRACTION, default=Decimal("0.2"), help_text="fraction of winners, after the loss carry-forward"
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -90,7 +90,7 @@ class Agent(models.Model):
 
 
 class CtAccount(models.Model):
-    """A voice on crypto X that agents may follow."""
+    """An X account that agents may follow."""
 
     x_username = models.CharField(max_length=50, unique=True, help_text="without @; compared without case")
     display_name = models.CharField(max_length=100, blank=True)
@@ -134,7 +134,7 @@ class Subscription(models.Model):
 
 
 class Deployment(models.Model):
-    """An agent at work with one purse: a Safe on chain, or an account at a venue."""
+    """An agent that trades for one account: a Safe on chain, or an account at a venue."""
 
     MOVES = states.DEPLOYMENT
 

@@ -83,12 +83,12 @@ def _enter(one: SeedAgent) -> list[Deployment]:
         [Subscription(agent=agent, account=account) for account in followed.order_by("pk")],
         ignore_conflicts=True,
     )
-    return [_deploy(agent, purse) for purse in one.deployments]
+    return [_deploy(agent, wanted) for wanted in one.deployments]
 
 
-def _deploy(agent: Agent, purse: SeedDeployment) -> Deployment:
+def _deploy(agent: Agent, wanted: SeedDeployment) -> Deployment:
     deployment, new = Deployment.objects.get_or_create(
-        agent=agent, account=purse.account, defaults={"starting_balance": purse.balance_usdc}
+        agent=agent, account=wanted.account, defaults={"starting_balance": wanted.balance_usdc}
     )
     if new:
         advance(deployment, DeploymentState.ACTIVE)

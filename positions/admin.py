@@ -157,7 +157,7 @@ class PositionAdmin(History):
     def realised(self, row: Position) -> SafeString | str:
         return coloured(row.realised_pnl) if row.state == "closed" else EMPTY
 
-    @display(description="left by", ordering="exit_reason", label=True)
+    @display(description="exit reason", ordering="exit_reason", label=True)
     def left_by(self, row: Position) -> str | None:
         return row.exit_reason.replace("_", " ") or None
 

@@ -91,23 +91,26 @@ class Health:
 
 
 FIGURES = """
-WITH purses AS (
-    SELECT id, account, 'deployment:' || id AS purse FROM agent_deployments WHERE state <> 'draft'
+WITH accounts AS (
+    SELECT id, account, 'deployment:' || id AS ledger_account FROM agent_deployments WHERE state <> 'draft'
 ), worth AS (
     SELECT p.account, sum(CASE b.asset WHEN 'USDC' THEN b.amount ELSE b.amount * q.price END) AS equity
-    FROM (SELECT account, purse FROM purses UNION ALL SELECT account, purse || ':payable' FROM purses) AS p
-    JOIN ledger_balances b ON b.account = p.purse AND b.amount <> 0
+    FROM (
+        SELECT account, ledger_account FROM accounts
+        UNION ALL SELECT account, ledger_account || ':payable' FROM accounts
+    ) AS p
+    JOIN ledger_balances b ON b.account = p.ledger_account AND b.amount <> 0
     LEFT JOIN quotes q ON q.symbol = b.asset
     GROUP BY p.account
 ), paid AS (
     SELECT p.account, sum(CASE e.asset WHEN 'USDC' THEN e.amount ELSE e.amount * q.price END) AS deposits
-    FROM purses p
-    JOIN ledger_entries e ON e.account = p.purse AND e.kind IN ('deposit', 'external')
+    FROM accounts p
+    JOIN ledger_entries e ON e.account = p.ledger_account AND e.kind IN ('deposit', 'external')
     LEFT JOIN quotes q ON q.symbol = e.asset
     GROUP BY p.account
 ), midnight AS (
     SELECT p.account, sum(s.equity) AS equity, sum(s.equity - s.deposits) AS pnl
-    FROM purses p
+    FROM accounts p
     CROSS JOIN LATERAL (
         SELECT equity, deposits FROM pnl_snapshots
         WHERE deployment_id = p.id AND day < %(today)s ORDER BY day DESC LIMIT 1
@@ -116,7 +119,7 @@ WITH purses AS (
 )
 SELECT account, coalesce(w.equity, 0), coalesce(p.deposits, 0), coalesce(m.equity, 0), coalesce(m.pnl, 0),
        greatest(b.pnl, 0)
-FROM (SELECT DISTINCT account FROM purses) AS a
+FROM (SELECT DISTINCT account FROM accounts) AS a
 LEFT JOIN worth w USING (account) LEFT JOIN paid p USING (account)
 LEFT JOIN midnight m USING (account) LEFT JOIN best_pnls b USING (account)
 ORDER BY account
@@ -237,7 +240,9 @@ def _balances(found: Found, now: datetime, rules: Triggers) -> tuple[VenueReads,
     )
 
 
-def _unread(unread: Iterable[reconcile.Purse], now: datetime, rules: Triggers) -> list[reconcile.Purse]:
+def _unread(
+    unread: Iterable[reconcile.VenueAccount], now: datetime, rules: Triggers
+) -> list[reconcile.VenueAccount]:
     grace = timedelta(seconds=rules.ledger_drift.unreadable_seconds)
     pairs = sorted(unread)
     told = {

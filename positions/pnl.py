@@ -25,7 +25,7 @@ class Shared:
 
 
 def profit_share(earned: Decimal, carried_loss: Decimal, rate: Decimal) -> Shared:
-    """`rate` (a fraction) of what a winner earns beyond the losses carried forward; a loser adds to those.
+    """`rate` (a fraction) of what a winner earns beyond the loss carry-forward; a loser adds to it.
 
     Over any sequence the shares sum to `rate` × the highest the cumulated PnL has stood (a high-water mark), up to
     the rounding of each share to USDC's six decimals.
@@ -55,7 +55,7 @@ def cvar_95(results: Sequence[Decimal]) -> Decimal | None:
 
 
 def max_drawdown(equity: Sequence[Decimal]) -> Decimal:
-    """The deepest fall from a peak of the curve, in its own unit; zero for a curve that never falls."""
+    """Return the max drawdown of the curve in its own unit; zero for a curve that never falls."""
     peak, deepest = None, ZERO
     for value in equity:
         peak = value if peak is None else max(peak, value)

@@ -1,4 +1,4 @@
-"""How many signals one author or one token may bring an agent in a UTC day, so that no voice fills its purse alone."""
+"""Daily caps: how many signals one author or one token may cause per agent and UTC day."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,8 @@ class Caps:
         midnight = datetime.combine(at.date(), time(), at.tzinfo)
         made = Signal.objects.filter(agent__in=list(agents), created_at__gte=midnight, created_at__lte=at)
         self._tokens = Counter(made.order_by().values_list("agent_id", "token"))
-        voices = made.order_by().values_list("agent_id", "posts__account", "pk").distinct()
-        self._authors = Counter((agent, author) for agent, author, _ in voices if author is not None)
+        authors_of = made.order_by().values_list("agent_id", "posts__account", "pk").distinct()
+        self._authors = Counter((agent, author) for agent, author, _ in authors_of if author is not None)
 
     def heard(self, agent: Agent, calls: Sequence[Call]) -> tuple[Call, ...]:
         """The calls of authors who have not brought this agent their number of signals yet."""

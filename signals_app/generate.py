@@ -1,4 +1,4 @@
-"""candidates and indicators -> at most one pending signal per agent, token and bucket, or the reason why not"""
+"""candidates and indicators -> at most one pending signal per agent, token and bucket, or the reason for none"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""From what is known of a token to a side and a confidence, or to the reason why not. Pure.
+"""From what is known of a token to a side and a confidence, or to the reason for none. Pure.
 
 Each of the eight weights of an agent belongs to one piece of evidence. Evidence e_i in [-1, 1] speaks for long
 (positive) or short; the side is the sign of the weighted sum. The confidence is the weighted mean of how far

@@ -9,9 +9,7 @@ from django.conf import settings
 
 from maxxit.core.config import ROOT
 from maxxit.pipeline.runs import Counts, run_stage
-from signals_app import classify as classifying
-from signals_app import generate as generating
-from signals_app import ingest as ingesting
+from signals_app import classify, generate, ingest
 from signals_app.policy import policy
 from signals_app.sources import SOURCES
 from signals_app.sources.base import PostSource
@@ -33,19 +31,19 @@ def _placed(stanza: dict[str, Any]) -> dict[str, Any]:
 
 def ingest_pass() -> Counts:
     """One pass of the first stage."""
-    done = ingesting.ingest(sources())
+    done = ingest.ingest(sources())
     return Counts(done.offered, done.new, asdict(done))
 
 
 def classify_pass() -> Counts:
     """One pass of the second stage."""
-    done = classifying.classify(policy().classify)
+    done = classify.classify(policy().classify)
     return Counts(done.due, done.read, asdict(done))
 
 
 def generate_pass() -> Counts:
     """One pass of the third stage."""
-    done = generating.generate(policy().generate)
+    done = generate.generate(policy().generate)
     return Counts(done.considered, done.signals, vars(done) | {"declined": dict(done.declined)})
 
 
@@ -57,20 +55,20 @@ def authors_pass() -> Counts:
     return Counts(changed, changed)
 
 
-@shared_task(bind=True)
-def ingest(self: Task, run_id: int | None = None) -> dict[str, Any]:
+@shared_task(name="signals_app.tasks.ingest", bind=True)
+def run_ingest(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: fetch new posts of every followed account."""
     return run_stage("ingest", ingest_pass, run_id=run_id, task=self)
 
 
-@shared_task(bind=True)
-def classify(self: Task, run_id: int | None = None) -> dict[str, Any]:
+@shared_task(name="signals_app.tasks.classify", bind=True)
+def run_classify(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: read every post that is still new."""
     return run_stage("classify", classify_pass, run_id=run_id, task=self)
 
 
-@shared_task(bind=True)
-def generate(self: Task, run_id: int | None = None) -> dict[str, Any]:
+@shared_task(name="signals_app.tasks.generate", bind=True)
+def run_generate(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: signals for the present bucket from every candidate that waits."""
     return run_stage("generate", generate_pass, run_id=run_id, task=self)
 

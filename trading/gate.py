@@ -39,7 +39,7 @@ OPEN_VENUES = f"""
     WHERE NOT g.dry_run AND (%(approved_by_file)s OR EXISTS ({NOT_REVOKED.format(venue="g.venue")}))
 """  # noqa: S608 (constants only)
 """The venues that closing orders may leave for. The kill switch and an expired approval stop entries only; dry run
-and a revoked approval are a person's word and stop closing orders too. Takes `moment()`."""
+and a revoked approval are a person's decision and stop closing orders too. Takes `moment()`."""
 
 
 def moment() -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Move:
 
 
 def account_of(deployment_id: int) -> str:
-    """The ledger's name of a deployment's purse."""
+    """The ledger's account of a deployment."""
     return f"deployment:{deployment_id}"
 
 
@@ -169,7 +169,7 @@ def balance(account: str, asset: str) -> Decimal:
 
 
 def balances(deployment_id: int) -> dict[str, Decimal]:
-    """What a deployment's purse holds, by asset."""
+    """What a deployment holds, by asset."""
     rows = LedgerBalance.objects.filter(account=account_of(deployment_id))
     return dict(rows.values_list("asset", "amount"))
 

@@ -120,7 +120,7 @@ def read_order_rate(account: str, symbol: str, now: datetime) -> OrderRate:
 
 
 def equity(balances: Mapping[str, Decimal], owed: Decimal, prices: Mapping[str, Decimal]) -> Decimal | None:
-    """What a purse is worth in USD at `prices`, less what it owes; None where a price is missing."""
+    """What an account is worth in USD at `prices`, less what it owes; None where a price is missing."""
     total = owed
     for asset, amount in balances.items():
         if asset == USDC:

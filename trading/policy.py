@@ -134,7 +134,7 @@ class PlatformTriggers(Policy):
 
 
 class Triggers(Policy):
-    """What pulls the kill switch by itself, for the account that it is measured on."""
+    """Automatic triggers of the kill switch, for the account that they are measured on."""
 
     daily_loss: PercentTrigger
     drawdown: PercentTrigger

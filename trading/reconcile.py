@@ -16,7 +16,7 @@ from trading.wiring import venue
 
 log = structlog.get_logger(__name__)
 
-Purse = tuple[str, str]
+VenueAccount = tuple[str, str]
 """(venue, account)"""
 Amounts = Mapping[str, Decimal]
 """Asset -> whole units."""
@@ -36,9 +36,9 @@ class Comparison:
 
     accounts: Counter[str]
     """Venue -> how many."""
-    apart: Mapping[Purse, Amounts]
+    apart: Mapping[VenueAccount, Amounts]
     """Venue minus ledger, where they differ."""
-    unread: frozenset[Purse]
+    unread: frozenset[VenueAccount]
     """Accounts that could not be read."""
 
 
@@ -68,28 +68,28 @@ def compare_settled() -> Comparison:
         return found
     moving |= _moving()
     after = _booked()  # what was booked while the venues were read cannot be compared with what they said
-    apart: dict[Purse, Amounts] = {}
+    apart: dict[VenueAccount, Amounts] = {}
     unread = set(found.unread)
-    for purse, amounts in found.apart.items():
-        name, account = purse
+    for key, amounts in found.apart.items():
+        name, account = key
         still = {
             asset: amount
             for asset, amount in amounts.items()
-            if (account, asset) not in moving and before[purse].get(asset) == after[purse].get(asset)
+            if (account, asset) not in moving and before[key].get(asset) == after[key].get(asset)
         }
         try:
             left = venue(name).unexplained(account, still) if still else {}
         except Exception as error:  # one account that fails hides no other's difference
             log.warning("account_not_read", account=account, error=str(error))
-            unread.add(purse)
+            unread.add(key)
         else:
-            apart |= {purse: left} if left else {}
+            apart |= {key: left} if left else {}
     return Comparison(found.accounts, apart, frozenset(unread))
 
 
-def _booked() -> defaultdict[Purse, dict[str, Decimal]]:
+def _booked() -> defaultdict[VenueAccount, dict[str, Decimal]]:
     """What the ledger says that each account holds."""
-    found: defaultdict[Purse, dict[str, Decimal]] = defaultdict(dict)
+    found: defaultdict[VenueAccount, dict[str, Decimal]] = defaultdict(dict)
     with connection.cursor() as cursor:
         cursor.execute(BOOKED)
         for name, account, asset, amount in cursor.fetchall():
@@ -97,12 +97,12 @@ def _booked() -> defaultdict[Purse, dict[str, Decimal]]:
     return found
 
 
-def _compare(booked: Mapping[Purse, Amounts]) -> Comparison:
+def _compare(booked: Mapping[VenueAccount, Amounts]) -> Comparison:
     accounts: defaultdict[str, list[str]] = defaultdict(list)
     for name, account in booked:
         accounts[name].append(account)
-    apart: dict[Purse, Amounts] = {}
-    unread: set[Purse] = set()
+    apart: dict[VenueAccount, Amounts] = {}
+    unread: set[VenueAccount] = set()
     for name, mine in accounts.items():
         held = _held(name, mine)
         unread |= {(name, account) for account in mine if account not in held}

@@ -11,9 +11,7 @@ from maxxit.core.errors import Retryable, Unknown
 from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
-from trading import approvals, passes, quarantine
-from trading import execute as executing
-from trading import settle as settling
+from trading import approvals, execute, passes, quarantine, settle
 from trading.fund import fund_due
 from trading.limits_in_force import risk_limits
 from trading.models import Order
@@ -31,8 +29,8 @@ def execute_pass() -> Counts:
 
     The workers divide it: closing orders are the exits worker's (`positions.tasks.sweep_exits`).
     """
-    closing = executing.place_due("close", policy(), BATCH)
-    settled = settling.settle_due("close")
+    closing = execute.place_due("close", policy(), BATCH)
+    settled = settle.settle_due("close")
     if closing.due >= BATCH:
         wake.after_commit("orders.waiting")
     entries = entry_pass()
@@ -48,12 +46,12 @@ def entry_pass() -> Counts:
     pass's, which follows at once."""
     seconds = passes.policy().pass_seconds
     settling_time, placing_time = passes.TimeBudget(seconds), passes.TimeBudget(2 * seconds)
-    settled = settling.settle_due("open", settling_time)
-    expired = executing.expire()
+    settled = settle.settle_due("open", settling_time)
+    expired = execute.expire()
     fund_due()
-    planned = executing.fan_out()
-    opening = executing.place_due("open", risk_limits(), BATCH, placing_time)
-    signals = executing.conclude()
+    planned = execute.fan_out()
+    opening = execute.place_due("open", risk_limits(), BATCH, placing_time)
+    signals = execute.conclude()
     if opening.due >= BATCH or settling_time.cut or placing_time.cut:
         wake.after_commit("orders.waiting")
     return Counts(
@@ -75,7 +73,7 @@ def settle_pass(purpose: str = "") -> Counts:
     in_flight = Order.objects.filter(state__in=IN_FLIGHT)
     count = (in_flight.filter(purpose=purpose) if purpose else in_flight).count()
     budget = passes.TimeBudget(passes.policy().pass_seconds)
-    return Counts(count, settling.settle_due(purpose, budget) if count else 0)
+    return Counts(count, settle.settle_due(purpose, budget) if count else 0)
 
 
 LEFT_BEHIND = """
@@ -95,18 +93,20 @@ def wake_left_behind() -> bool:
     return bool(waiting)
 
 
-@shared_task(base=Fenced)
-def settle() -> int:
+@shared_task(name="trading.tasks.settle", base=Fenced)
+def run_settle() -> int:
     """Sweep: how entries in flight stand, between the passes of `execute`; and whether one was left behind."""
     moved = settle_pass("open").out
     wake_left_behind()
     return moved
 
 
-@shared_task
-def reconcile() -> int:
-    """Look again at every Safe and its pools, then hold Safes and executors' purses against the chain; returns how many
-    differ and nothing explains it."""
+@shared_task(name="trading.tasks.reconcile")
+def run_reconcile() -> int:
+    """Check every Safe and its pools again, then compare Safes and executors' balances with the chain.
+
+    Returns how many differences nothing explains.
+    """
     if not Deployment.objects.exclude(safe_wallet="").exists():
         return 0
     from trading.venues.safe import reconcile as chain  # brings the chain's libraries
@@ -114,11 +114,11 @@ def reconcile() -> int:
 
     recheck_all()
     try:
-        safes, purses = chain.reconcile_all(), chain.purses()
+        safes, gas_balances = chain.reconcile_all(), chain.gas_balances()
     except (Retryable, Unknown) as error:  # the next look is soon enough
         log.warning("chain_not_read", error=str(error))
         return 0
-    return sum(bool(one.unexplained) for one in safes) + sum(bool(one.unexplained) for one in purses)
+    return sum(bool(one.unexplained) for one in safes) + sum(bool(one.unexplained) for one in gas_balances)
 
 
 @shared_task
@@ -127,7 +127,7 @@ def watch_approvals() -> int:
     return approvals.warn()
 
 
-@shared_task(bind=True, base=Fenced)
-def execute(self: Task, run_id: int | None = None) -> dict[str, Any]:
+@shared_task(name="trading.tasks.execute", bind=True, base=Fenced)
+def run_execute(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: every planned entry to its venue, every entry in flight to its end."""
     return run_stage("execute", entry_pass, run_id=run_id, task=self)

@@ -22,7 +22,7 @@ MADE_BY_OPERATORS = {
     "signals_app": ("signal",),
     "trading": ("order",),
 }
-"""App -> models whose rows operators may add: by hand in the admin, or as a single step of the API."""
+"""App -> models that operators may add rows of: by hand in the admin, or as a single step of the API."""
 
 
 def grant(sender: AppConfig, using: str = "default", **_: Any) -> None:

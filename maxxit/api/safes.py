@@ -1,4 +1,4 @@
-"""The API's side of Safes: where a new one will be, what its owners sign, whether the chain says so, and the way out.
+"""The API's side of Safes: predict, plan, verify and revoke.
 
 Nothing here signs or sends. Who plans for a Safe must show that one of its owners wants it: a policy that an owner
 has signed already would else let another tenant's agent trade it.

@@ -45,7 +45,7 @@ class CommandLine(ManagementUtility):
 
 
 class OpsCommand(BaseCommand):
-    """A command of the house. Subclasses say `options` and `run`; `run` returns what `--json` prints."""
+    """A base for Maxxit's commands. Subclasses define `options` and `run`; `run` returns what `--json` prints."""
 
     requires_system_checks: list[str] = []
     subcommands: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The correlation id: born once per post, carried by everything that the post causes."""
+"""The correlation id: derived once per post, carried by everything that the post causes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ _current: ContextVar[UUID | None] = ContextVar("correlation_id", default=None)
 
 
 def derive_id(*parts: object) -> UUID:
-    """The id of a thing named by `parts`: the same parts give the same id, today and in a replay."""
+    """Derive an id from `parts`: the same parts give the same id, live and in a replay."""
     return uuid5(NAMESPACE, ":".join(str(part) for part in parts))
 
 

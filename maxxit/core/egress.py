@@ -1,4 +1,4 @@
-"""The guarded way out: addresses that people or documents give are called here, and only where all the world could.
+"""SSRF-safe HTTP for untrusted URLs: fetches what people or documents name, and only from public addresses.
 
 The name is resolved once, every address it has must be public, and the connection goes to the very address that was
 checked (TLS still proves the name), so that a name which changes its address in between gains nothing. Each redirect

@@ -56,7 +56,7 @@ BRIEF = 8
 
 
 def brief(number: Decimal) -> str:
-    """`number` to be looked at, not to be reckoned with: eight significant digits, and never less than all whole ones.
+    """Format `number` for display: eight significant digits, and never fewer than all whole ones.
 
     A price on a chain is a quotient and has eighteen decimals.
     """

@@ -1,4 +1,4 @@
-"""The disguises in which one known secret may turn up in a text. Pure."""
+"""The encodings in which a known secret may appear in a text. Pure."""
 
 import base64
 import html

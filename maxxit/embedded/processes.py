@@ -64,7 +64,7 @@ def _mentioned(path: Path, places: list[str]) -> bool:
 def stop_process(
     process: subprocess.Popen[bytes] | psutil.Process | None, sent: signal.Signals, seconds: float
 ) -> bool:
-    """Send `sent`, wait, and kill it after `seconds`. True when it left by itself (or was gone already)."""
+    """Send `sent`, wait, and kill it after `seconds`. True when it ended by itself (or was gone already)."""
     if process is None:
         return True
     try:

@@ -11,7 +11,7 @@ class Event(models.Model):
         max_length=60, help_text="for example order.planned, execution.blocked, position.closed"
     )
     subject = models.CharField(max_length=80, help_text="the row it happened to: app.model/id")
-    correlation_id = models.UUIDField(null=True, help_text="born with the post that caused it")
+    correlation_id = models.UUIDField(null=True, help_text="derived from the post that caused it")
     data = models.JSONField(default=dict)
 
     class Meta:

@@ -101,12 +101,12 @@ class Endpoint:
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
             raise Misconfigured(f"config/chains.yaml: {self.name} must be reached by https")
         self.wire = http.client(timeout=self.timeout)
-        self._let_go = weakref.finalize(self, self.wire.close)
+        self._close_wire = weakref.finalize(self, self.wire.close)
         self._ids = itertools.count(1)
 
     def close(self) -> None:
         """Let go of the connection now; otherwise that happens when nobody holds the endpoint any more."""
-        self._let_go()
+        self._close_wire()
 
     @property
     def name(self) -> str:
@@ -211,7 +211,7 @@ class Chain:
         self._span, self._answered = MOST_BLOCKS, 0
         """Blocks of one eth_getLogs that was answered, and how many of that size were since it was refused a larger."""
 
-    # -- who is to be believed
+    # -- endpoint health
 
     def healthy(self) -> list[Endpoint]:
         """The endpoints that are on this chain, near its head and at one about its past.

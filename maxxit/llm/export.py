@@ -34,8 +34,8 @@ def export_traces() -> dict[str, int]:
 
 def _export(name: str, stanza: ExporterStanza) -> int:
     newest = LlmTrace.objects.aggregate(newest=Max("id"))["newest"] or 0
-    _, born = LlmExport.objects.get_or_create(name=name, defaults={"last_id": newest})
-    if born:
+    _, created = LlmExport.objects.get_or_create(name=name, defaults={"last_id": newest})
+    if created:
         return 0
     taken = 0
     try:

@@ -24,7 +24,7 @@ MONTH = timedelta(days=31)
 def refresh_quotes() -> int:
     """Ask every feed for every instrument; returns how many prices moved. Nothing to do while a stream leads.
 
-    All feeds are asked, not only the preferred: the others say whether it is to be believed.
+    All feeds are asked, not only the preferred one: the others validate its price.
     """
     if status() is not None:
         return 0

@@ -1,4 +1,4 @@
-"""Is this price to be believed? Pure: the newest tick of each source in, one verdict per symbol out.
+"""Price validation across sources. Pure: the newest tick of each source in, one verdict per symbol out.
 
 First each tick alone: positive, neither stale nor from the future, sure enough of itself, no jump. Then all of
 them together: those of about the same moment are measured against their median (two against each other). A strict

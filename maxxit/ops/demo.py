@@ -1,4 +1,4 @@
-"""The demo's world: voices and prices of our own making, agents on paper, gates that are open for
+"""The demo: invented posts and prices, agents on paper, gates that are open for
 paper and for the local chain."""
 
 import json
@@ -58,7 +58,7 @@ def _lines() -> Iterator[tuple[str, str]]:
 
 
 def _write_posts(path: Path) -> int:
-    """The voices' lines around the present moment, written once: some are past, one follows every two minutes."""
+    """The demo's posts around the present moment, written once: some are past, one follows every two minutes."""
     if path.exists():
         return 0
     path.parent.mkdir(parents=True, exist_ok=True)

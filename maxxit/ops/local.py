@@ -148,7 +148,7 @@ def what_to_look_at(env: Env) -> list[str]:
     """The closing block: every URL that exists here, and what it shows."""
     web = f"http://127.0.0.1:{env.web_port}"
     pages = {
-        "/": "the dashboard: the river at a glance",
+        "/": "the dashboard",
         "/admin/": "everything, linked along the chain: posts, signals, orders, positions, ledger (login: admin)",
         "/api/docs": "the REST API, to try out",
         "/health/ready": "whether every part is well",

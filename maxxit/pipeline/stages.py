@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stage:
-    """One stretch of the river."""
+    """One stage of the pipeline."""
 
     name: str
     task: str

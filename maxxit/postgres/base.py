@@ -12,7 +12,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """A missing server is the most frequent mistake of a first hour: name the fix with the error."""
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Connect, or raise OperationalError with the way out."""
+        """Connect, or raise OperationalError that names the fix."""
         try:
             return super().get_new_connection(conn_params)
         except psycopg.OperationalError as error:

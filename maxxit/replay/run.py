@@ -1,4 +1,4 @@
-"""The same river over recorded inputs and a recorded clock.
+"""The live pipeline over recorded inputs and a recorded clock.
 
 Nothing here decides anything. The driver sets the clock, lets the recorded prices and the scheduled passes happen
 in their order, and runs what those wake: the very functions that the workers call.
@@ -84,7 +84,7 @@ class Recorded:
 
 
 class Curve:
-    """Equity over time and its deepest fall; holdings are read again only when the ledger has grown."""
+    """Equity over time and its max drawdown; holdings are read again only when the ledger has grown."""
 
     def __init__(self) -> None:
         self._seen = -1

@@ -166,12 +166,12 @@ REASONS: dict[str, tuple[str, str]] = {
     "venue_unreadable": ("the venue did not answer", "`manage.py doctor`; the venue's own status"),
     "no_position": ("nothing to close at the venue", "`manage.py reconcile`"),
     "position_exists": ("the token is held already", f"allow_add_to_position in {RISK}"),
-    "balance_unreadable": ("the purse could not be valued: a held token has no quote", "config/feeds.yaml"),
+    "balance_unreadable": ("the account could not be valued: a held token has no quote", "config/feeds.yaml"),
     "below_minimum": (
         "the order would be too small",
-        f"sizing.<preset>.min_usd in {RISK}, or the purse's balance",
+        f"sizing.<preset>.min_usd in {RISK}, or the account's balance",
     ),
-    "insufficient_balance": ("the purse cannot pay for it", f"the purse's balance; sizing in {RISK}"),
+    "insufficient_balance": ("the account cannot pay for it", f"the account's balance; sizing in {RISK}"),
     "signal_expired": ("its signal expired first", f"generate.signal_ttl_hours in {SIGNALS}"),
     "never_arrived": (
         "the venue never knew it, and its deadline passed",

@@ -85,7 +85,7 @@ class Machine(Collector):
         )
         yield _gauge("portfolio_value_usd", "equity of all deployments", {"": float(figures.equity())})
         ever = figures.figures()
-        yield _gauge("drawdown_usdc", "deepest fall of the realised PnL", {"": float(ever.drawdown)})
+        yield _gauge("drawdown_usdc", "max drawdown of the realised PnL", {"": float(ever.drawdown)})
         if ever.cvar_95_pct is not None:
             worst = "mean loss of the worst twentieth of the closed positions, percent of their entry"
             yield _gauge("cvar_95_pct", worst, {"": float(ever.cvar_95_pct)})

@@ -69,7 +69,7 @@ def dashboard_data(person: Person) -> dict[str, Any]:
         "open": mine.exclude(state="closed").order_by("-opened_at", "-pk")[:ROWS],
         "closed": mine.filter(state="closed").order_by("-closed_at", "-pk")[:ROWS],
         "blocked": _why_not(person),
-        "purses": visible(Deployment.objects.all(), person).count(),
+        "deployments": visible(Deployment.objects.all(), person).count(),
         "kill_level": gate.kill_level(),
         "stopped": gate.latched().filter(account__in=_accounts(person)).exclude(account="")[:ROWS],
     }
@@ -188,17 +188,17 @@ def stop(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied("the kill switch needs the permission trading.change_killswitch")
     releasing = "release" in request.POST
     sent = request.POST or None
-    pull, let_go = StopForm(None if releasing else sent), ReleaseForm(sent if releasing else None)
-    form = let_go if releasing else pull
+    pull, release = StopForm(None if releasing else sent), ReleaseForm(sent if releasing else None)
+    form = release if releasing else pull
     if sent and form.is_valid():
-        told = _let_go(request, form) if releasing else _pull(request, form)
+        told = _release(request, form) if releasing else _pull(request, form)
         messages.success(request, told)
         return redirect("admin:index")
     latched = gate.latched()
     context = admin.site.each_context(request) | {
         "title": "Stop",
         "pull": pull,
-        "let_go": let_go,
+        "release": release,
         "latched": latched,
         "stopped_accounts": sorted({one.account for one in latched if one.account}),
         "unclosed": flatten.unclosed(),
@@ -218,7 +218,7 @@ def _pull(request: HttpRequest, form: forms.Form) -> str:
     return told
 
 
-def _let_go(request: HttpRequest, form: forms.Form) -> str:
+def _release(request: HttpRequest, form: forms.Form) -> str:
     account = form.cleaned_data["account"] or None
     latched = [one for one in gate.latched() if account in (None, one.account)]
     count = gate.release(by=request.user.get_username(), reason=form.cleaned_data["reason"], account=account)

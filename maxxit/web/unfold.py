@@ -10,7 +10,7 @@ from maxxit.core.config import profile
 
 MENU = (
     (
-        "The river",
+        "Pipeline",
         (
             ("Posts", "chat", "signals_app.ctpost"),
             ("Signals", "bolt", "signals_app.signal"),
@@ -36,7 +36,7 @@ MENU = (
             ("Balances", "balance", "trading.ledgerbalance"),
             ("On chain", "token", "trading.chaintransaction"),
             ("Daily figures", "calendar_month", "positions.pnlsnapshot"),
-            ("Losses carried", "undo", "positions.profitmark"),
+            ("Loss carry-forward", "undo", "positions.profitmark"),
         ),
     ),
     (

@@ -175,7 +175,7 @@ class Campaign:
                 deposits.append([purse.account, MONEY])
         here.tell(deposits=deposits)
         self.price("2000")
-        works = (trading.execute, positions.exit_pass, trading.settle_pass, positions.monitor)
+        works = (trading.run_execute, positions.exit_pass, trading.settle_pass, positions.monitor)
         settle_down(*works, partial(close_some, 1.0))
 
     def price(self, usd: str) -> None:
@@ -234,7 +234,7 @@ class Campaign:
             "entries": (1, trading.entry_pass),
             "exits": (3, positions.exit_pass),
             "exits side by side": (1, exits_side_by_side),
-            "execute task": (1, trading.execute),
+            "execute task": (1, trading.run_execute),
             "settle": (2, trading.settle_pass),
             "monitor": (2, positions.monitor_pass),
             "booking": (1, positions.book_pass),
@@ -326,7 +326,7 @@ class Campaign:
         while (busy := self.busy()) and (time.monotonic() - began < QUIET_SECONDS or passes < QUIET_PASSES):
             passes += 1
             self.price("2000")
-            works: list[Callable[[], object]] = [trading.execute, positions.exit_pass, positions.monitor]
+            works: list[Callable[[], object]] = [trading.run_execute, positions.exit_pass, positions.monitor]
             works += [trading.settle_pass, partial(close_some, 1.0)]
             for work in works:
                 run([Job("drain", work, harm=be_patient)], self.say)

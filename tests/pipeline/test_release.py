@@ -53,7 +53,7 @@ def test_a_release_is_declared_once_and_again_after_another() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("task", [tasks.execute, tasks.settle])
+@pytest.mark.parametrize("task", [tasks.run_execute, tasks.run_settle])
 def test_a_worker_of_another_release_hands_the_task_back(
     task: release.Fenced, empty_cache: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -842,7 +842,7 @@ def test_the_sweep_every_15_seconds_wakes_execute_for_what_was_left_behind(
     else:
         desk.planned()
     with django_capture_on_commit_callbacks(execute=True):
-        tasks.settle()
+        tasks.run_settle()
 
     assert woken == {"trading.tasks.execute"}
 
@@ -852,7 +852,7 @@ def test_an_exit_that_was_left_behind_is_the_exits_sweep_s(
 ) -> None:
     make.order(desk.purse, purpose="close", side="sell", quantity=Decimal("0.4"))
     with django_capture_on_commit_callbacks(execute=True):
-        tasks.settle()
+        tasks.run_settle()
 
     assert woken == set()
 
@@ -865,6 +865,6 @@ def test_nothing_left_behind_wakes_nobody_and_neither_does_what_was_set_aside(
     order = desk.planned()
     Order.objects.filter(pk=order.pk).update(attempts=3)
     with django_capture_on_commit_callbacks(execute=True):
-        tasks.settle()
+        tasks.run_settle()
 
     assert woken == set()

@@ -411,9 +411,9 @@ class No:
 
 
 def _send(tx: ChainTransaction, attempt: ChainAttempt, chain: Chain, may_send: MaySend) -> No | None:
-    """Broadcast stored bytes; None once a node has them, else why not where that says what to do next.
+    """Broadcast stored bytes; None once a node has them, else the refusal where it says what to do next.
 
-    The only way out. Raises Retryable where the gate was shut meanwhile or they are refused for another reason,
+    Nothing else broadcasts. Raises Retryable where the gate was shut meanwhile or they are refused for another reason,
     Unknown on silence.
     """
     if not may_send(tx):

@@ -13,7 +13,7 @@ from maxxit.core.errors import Misconfigured
 from maxxit.knowledge.sources.base import Offer, Text
 
 CLOSED = frozenset({"auth", "sessions", "admin"})
-"""Apps whose rows nobody is shown: passwords and sessions."""
+"""Apps of which no row is shown: passwords and sessions."""
 
 
 class Rows:

@@ -1,4 +1,4 @@
-"""Web pages, through the guarded way out (`maxxit.core.egress`)."""
+"""Web pages, fetched by the SSRF-safe client (`maxxit.core.egress`)."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta

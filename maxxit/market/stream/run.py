@@ -102,7 +102,7 @@ class Stream:
         try:
             self._work()
         finally:
-            self._let_go(publisher)
+            self._release(publisher)
 
     def _work(self) -> None:
         pause = self.policy.flush_milliseconds / 1000
@@ -146,7 +146,7 @@ class Stream:
         self.quotes, self.flushes, self.failures = self.quotes + len(moved), self.flushes + 1, 0
         return True
 
-    def _let_go(self, publisher: Publisher) -> None:
+    def _release(self, publisher: Publisher) -> None:
         """Stop the sources, write the rest, release the lease: less than three seconds."""
         for source in self._sources:
             source.end()

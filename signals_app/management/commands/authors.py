@@ -73,14 +73,14 @@ class Command(OpsCommand):
             for path in plots.draw(found, together, options["plot"]):
                 self.say(f"wrote {path}")
         self._show(found)
-        voices = sorted({post.username for post in posts})
-        silent = sorted(set(voices) - {one.author for one in found})
+        accounts = sorted({post.username for post in posts})
+        silent = sorted(set(accounts) - {one.author for one in found})
         self.say(
-            f"{len(posts):,} posts of {len(voices)} accounts, {len(calls)} calls; none by: {', '.join(silent)}"
+            f"{len(posts):,} posts of {len(accounts)} accounts, {len(calls)} calls; none by: {', '.join(silent)}"
         )
         return {
             "posts": len(posts),
-            "accounts": len(voices),
+            "accounts": len(accounts),
             "calls": len(calls),
             "inputs": inputs.as_json(),
             "without_calls": silent,

@@ -29,7 +29,7 @@ from trading.chain import chains
 from trading.venues.safe import onboarding, safes
 from trading.venues.safe.contract import module as m
 from trading.venues.safe.onboarding import SafeTx
-from trading.venues.safe.reconcile import purses, reconcile_all
+from trading.venues.safe.reconcile import gas_balances, reconcile_all
 from trading.venues.safe.reconcile import reconcile as chain_reconcile
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db]
@@ -288,20 +288,20 @@ def test_gas_is_booked_and_the_executor_s_purse_is_held_against_the_chain(
     desk.send(desk.request(trade=f"{onboarded.pk}/1"))
     assert booked() == ether(desk) - before < 0
 
-    (opening,) = purses()  # what it held before we ever looked
+    (opening,) = gas_balances()  # what it held before we ever looked
     assert (opening.sound, opening.external, booked()) == (True, before, ether(desk))
     desk.lab.rpc("anvil_setBalance", executor, hex(int((ether(desk) + 2).scaleb(18))))
     desk.lab.rpc("evm_mine")
-    (topped,) = purses()
+    (topped,) = gas_balances()
     assert (topped.sound, topped.external, booked()) == (True, D(2), ether(desk))
 
-    assert tasks.reconcile() == 0
+    assert tasks.run_reconcile() == 0
     desk.world.send("executor", desk.world.accounts["rogue"], b"")  # somebody else has the key
-    assert tasks.reconcile() == 1
+    assert tasks.run_reconcile() == 1
     (told,) = Event.objects.filter(name="reconcile.unexplained")
     assert Decimal(told.data["unexplained"]) < 0
     assert told.name in settings.ALERTS
-    (again,) = purses()
+    (again,) = gas_balances()
     assert (again.sound, booked()) == (True, ether(desk))
 
 

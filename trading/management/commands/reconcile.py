@@ -30,12 +30,12 @@ class Command(OpsCommand):
         for name, amount in apart.items():
             self.say(f"{name}: the venue holds {amount} more than the ledger says", "ERROR")
         safes = [one.as_json() for one in chain.reconcile_all()] if options["chain"] else []
-        purses = [one.as_json() for one in chain.purses()] if options["chain"] else []
+        gas_balances = [one.as_json() for one in chain.gas_balances()] if options["chain"] else []
         for safe in safes:
             self._tell(safe)
-        for purse in purses:
-            self._tell_gas(purse)
-        self.drifted = bool(within or apart) or not all(one["sound"] for one in (*safes, *purses))
+        for gas_balance in gas_balances:
+            self._tell_gas(gas_balance)
+        self.drifted = bool(within or apart) or not all(one["sound"] for one in (*safes, *gas_balances))
         if not self.drifted:
             self.say("ledger and venues agree to the unit", "SUCCESS")
         return {
@@ -43,21 +43,23 @@ class Command(OpsCommand):
             "ledger": within,
             "venues": apart,
             "safes": safes,
-            "executors": purses,
+            "executors": gas_balances,
         }
 
-    def _tell_gas(self, purse: dict[str, Any]) -> None:
-        name = f"executor {purse['executor']} at block {purse['block']}"
-        if purse["external"] != "0":
-            self.say(f"{name}: {purse['external']} {purse['coin']} came in, booked as external")
-        if purse["unexplained"] != "0":
+    def _tell_gas(self, gas_balance: dict[str, Any]) -> None:
+        name = f"executor {gas_balance['executor']} at block {gas_balance['block']}"
+        if gas_balance["external"] != "0":
+            self.say(f"{name}: {gas_balance['external']} {gas_balance['coin']} came in, booked as external")
+        if gas_balance["unexplained"] != "0":
             self.say(
-                f"{name}: {purse['unexplained']} {purse['coin']} went out for what we did not send, booked as external "
-                "with an alert: rotate its key",
+                f"{name}: {gas_balance['unexplained']} {gas_balance['coin']} went out for what we did not send, "
+                "booked as external with an alert: rotate its key",
                 "ERROR",
             )
-        if purse["in_flight"]:
-            self.say(f"{name}: {purse['in_flight']} transactions in flight, nothing compared", "WARNING")
+        if gas_balance["in_flight"]:
+            self.say(
+                f"{name}: {gas_balance['in_flight']} transactions in flight, nothing compared", "WARNING"
+            )
 
     def _tell(self, safe: dict[str, Any]) -> None:
         """One Safe, each difference on a line of its own."""

@@ -101,7 +101,7 @@ def enable_tx(
 
 
 def revoke_tx(safe: str, module: str, nonce: int, previous_module: str = SENTINEL) -> SafeTx:
-    """The way out: end the policy and disable the module. `previous_module` precedes it in the Safe's list."""
+    """Revoke: end the policy and disable the module. `previous_module` precedes it in the Safe's list."""
     calls = [
         (module, revoke_data()),
         (safe, encode_call("disableModule(address,address)", previous_module, module)),

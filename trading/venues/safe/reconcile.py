@@ -67,7 +67,7 @@ class Reconciled:
 
 
 @dataclass
-class Purse:
+class GasBalance:
     """What was found for one executor, in the coin that gas is paid in; the chain's less the ledger's."""
 
     executor: str
@@ -90,7 +90,7 @@ class Purse:
         return asdict(self) | amounts | {"sound": self.sound}
 
 
-def purses() -> list[Purse]:
+def gas_balances() -> list[GasBalance]:
     """Every executor that ever signed. Raises Retryable or Unknown where the chain cannot be read."""
     found = []
     for name in sorted(
@@ -99,17 +99,17 @@ def purses() -> list[Purse]:
         at = venue(name)
         if isinstance(at, SafeVenue):
             signers = Signer.objects.filter(chain_id=at.stanza.chain_id).order_by("pk")
-            found += [purse(at, signer) for signer in signers]
+            found += [gas_balance(at, signer) for signer in signers]
     return found
 
 
-def purse(at: SafeVenue, signer: Signer) -> Purse:
+def gas_balance(at: SafeVenue, signer: Signer) -> GasBalance:
     """Book what was paid to an executor, and compare the gas. While it has transactions in flight nothing is compared.
 
     A coin's transfers leave no logs, so what came in is told from what went out by its sign alone.
     """
     block = max(at.chain.head().number - at.sending.finality_depth + 1, 0)
-    result = Purse(signer.address, block, at.sending.coin)
+    result = GasBalance(signer.address, block, at.sending.coin)
     for tx in signer.transactions.filter(state=TxState.EXPIRED):
         outbox.follow(tx, at.chain, None, at.sending, outbox.receipts_only)  # a late revert costs gas, too
     held = at.chain.agreed("a balance", "eth_getBalance", signer.address, hex(block))

@@ -357,7 +357,7 @@ def _recheck(deployment: Deployment, measured: Measured) -> None:
 
 
 def revoke(deployment: Deployment) -> ToSign:
-    """The way out: ends the policy and disables the module. Open positions stay the Safe's tokens."""
+    """Revoke: end the policy and disable the module. Open positions stay the Safe's tokens."""
     at, safe = venue_of(deployment), deployment.safe_wallet
     nonce = _word(at, safe, encode_call("nonce()"))
     asked = encode_call("getModulesPaginated(address,uint256)", onboarding.SENTINEL, MODULES_AT_ONCE)

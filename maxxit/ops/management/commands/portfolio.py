@@ -17,12 +17,12 @@ class Command(OpsCommand):
     help = "Show what each deployment holds by the ledger, and every open position at the newest quotes. Times are UTC."
 
     def run(self, **options: Any) -> Any:
-        purses: list[dict[str, Any]] = []
+        deployments: list[dict[str, Any]] = []
         for one in Deployment.objects.exclude(state="draft").select_related("agent").order_by("pk"):
             held = {
                 asset: plain(amount) for asset, amount in sorted(ledger.balances(one.pk).items()) if amount
             }
-            purses.append(
+            deployments.append(
                 {"deployment": one.pk, "agent": one.agent.name, "account": one.account, "holds": held}
             )
         self.table(
@@ -34,7 +34,7 @@ class Command(OpsCommand):
                     one["account"],
                     _held(one["holds"]),
                 )
-                for one in purses
+                for one in deployments
             ],
         )
         self.say()
@@ -72,7 +72,7 @@ class Command(OpsCommand):
         equity = figures.equity()
         self.say(f"equity {equity:,.2f} USD")
         told = [PositionOut.from_orm(row).model_dump(mode="json") for row in found]
-        return {"equity_usd": plain(usdc(equity)), "deployments": purses, "positions": told}
+        return {"equity_usd": plain(usdc(equity)), "deployments": deployments, "positions": told}
 
 
 def _held(holds: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""manage.py replay: recorded posts and prices through the whole river, in a database of its own."""
+"""manage.py replay: recorded posts and prices through the whole pipeline, in a scratch database."""
 
 import json
 import logging
