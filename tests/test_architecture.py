@@ -1,4 +1,4 @@
-"""What the house promises about itself, asked of the code."""
+"""Promises of the architecture, checked in the code."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ from maxxit.core.config import ROOT
 from maxxit.pipeline.stages import STAGES
 
 APPS = ("maxxit", "agents", "signals_app", "trading", "positions")
-FLOORS = (
+LAYERS = (
     {"positions"},
     {"trading"},
     {"signals_app"},
@@ -24,8 +24,8 @@ FLOORS = (
     {"market", "llm"},
     {"events"},
 )
-"""From the top down, by app label; the roof (console, replay) may look at everything."""
-ROOF = {"console", "replay"}
+"""From the top down, by app label; the top layer (access, replay) may see everything."""
+TOP = {"console", "replay"}
 FOREIGN = {"auth", "contenttypes", "admin", "sessions", "django_celery_beat"}
 
 
@@ -50,9 +50,9 @@ def lines(pattern: str, *, but: tuple[str, ...] = (), among: tuple[str, ...] = (
     ]
 
 
-def floor(label: str) -> int:
+def layer(label: str) -> int:
     """How far down an app stands."""
-    return next(number for number, labels in enumerate(FLOORS) if label in labels)
+    return next(number for number, labels in enumerate(LAYERS) if label in labels)
 
 
 def own_models() -> Iterator[type[models.Model]]:
@@ -68,14 +68,14 @@ def relations() -> Iterator[tuple[type[models.Model], models.Field, type[models.
                 yield model, field, field.related_model
 
 
-def test_foreign_keys_point_down_the_floors() -> None:
+def test_foreign_keys_point_down_the_layers() -> None:
     seen, wrong = 0, []
     for model, field, target in relations():
         here, there = model._meta.app_label, target._meta.app_label
         seen += 1
-        if here in ROOF or there in FOREIGN:
+        if here in TOP or there in FOREIGN:
             continue
-        if floor(there) < floor(here):
+        if layer(there) < layer(here):
             wrong.append(f"{model.__name__}.{field.name} -> {target.__name__}")
 
     assert wrong == []
@@ -137,7 +137,7 @@ SCREENS = (
     "maxxit/events/admin",
     "maxxit/market/admin",
 )
-OUTSIDE = ("maxxit/market/tasks.py", "maxxit/market/stream/", "trading/chain/", "trading/contracts/")
+OUTSIDE = ("maxxit/market/tasks.py", "maxxit/market/stream/", "trading/chain/", "trading/venues/safe/contract/")
 
 
 def test_what_decides_asks_the_one_clock() -> None:
