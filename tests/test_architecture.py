@@ -137,7 +137,12 @@ SCREENS = (
     "maxxit/events/admin",
     "maxxit/market/admin",
 )
-OUTSIDE = ("maxxit/market/tasks.py", "maxxit/market/stream/", "trading/chain/", "trading/venues/safe/contract/")
+OUTSIDE = (
+    "maxxit/market/tasks.py",
+    "maxxit/market/stream/",
+    "trading/chain/",
+    "trading/venues/safe/contract/",
+)
 
 
 def test_what_decides_asks_the_one_clock() -> None:

@@ -7,6 +7,8 @@ from trading.chain import chains
 from trading.venues import VENUES
 from trading.venues.base import Venue
 
+PLAY_MONEY = "play money on the local chain"
+
 
 @cache
 def venue(name: str) -> Venue:
@@ -25,4 +27,4 @@ def stake(venue: VenuePolicy) -> str:
         return "paper"
     chain = venue.options.get("chain")
     local = chain is not None and chains.stanza(chain).chain_id == chains.LOCAL_CHAIN_ID
-    return "play money on the local chain" if local else "REAL MONEY"
+    return PLAY_MONEY if local else "REAL MONEY"

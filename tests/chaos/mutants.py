@@ -398,7 +398,7 @@ MUTANTS = (
     ),
     bug(
         "the platform's fee is booked for exits, too",
-        (f"{SETTLE}:_book", 'if order.purpose == Purpose.OPEN and first:', "if first:"),
+        (f"{SETTLE}:_book", "if order.purpose == Purpose.OPEN and first:", "if first:"),
     ),
     bug(
         "only accepted orders are asked about",
@@ -632,7 +632,7 @@ MUTANTS = (
     ),
     bug(
         "an exit waits for the verification",
-        (f"{SAFE_VENUE}.problem", 'if purpose == Purpose.OPEN and (', "if ("),
+        (f"{SAFE_VENUE}.problem", "if purpose == Purpose.OPEN and (", "if ("),
         test=STOPS_STAY,
         beyond=True,
     ),

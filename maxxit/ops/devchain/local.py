@@ -22,14 +22,16 @@ from maxxit.core.errors import MaxxitError
 from maxxit.embedded.processes import kept_secret, port_taken
 from maxxit.events.record import advance
 from maxxit.market import quotes
+from maxxit.market.venues import venue_policy
 from maxxit.ops.devchain.anvil import Anvil, AnvilError, find_anvil, free_port, start_anvil
 from maxxit.ops.devchain.world import WORLD_FILE, World, ensure_world, local_key
-from trading import gate
+from trading import gate, wiring
 from trading.chain.chains import LOCAL_CHAIN_ID, RPC_FILE, SYMBOLS
 from trading.chain.models import SafePlan, Signer
 from trading.chain.signer import KEYSTORE, PASSWORD_FILE, write_keystore
 from trading.models import Gate
 from trading.venues.safe import safes, verify
+from trading.wiring import PLAY_MONEY
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +100,10 @@ def market() -> dict[str, Decimal]:
 
 @transaction.atomic
 def enter_demo(world: World) -> Deployment:
-    """An agent on the demo user's Safe, following everybody, once; its gate open, for this chain only."""
+    """Create the agent on the demo user's Safe, following everybody, once.
+
+    Its gate opens only where the venue `safe` is on the local chain.
+    """
     agent, new = Agent.objects.get_or_create(
         name=AGENT,
         defaults={
@@ -133,7 +138,7 @@ def enter_demo(world: World) -> Deployment:
             verified_at=None,
             defaults={"module": world.module, "created_at": clock.now(), **signed},
         )
-    if not Gate.objects.filter(venue="safe").exists():
+    if not Gate.objects.filter(venue="safe").exists() and wiring.stake(venue_policy("safe")) == PLAY_MONEY:
         until = clock.now() + timedelta(days=365)
         gate.set_dry_run("safe", False, by="demo", reason="the demo trades on a local chain")
         gate.approve("safe", by="demo", until=until, reason="the demo trades on a local chain")

@@ -10,6 +10,7 @@ from maxxit.events import wake
 from maxxit.ops.devchain import local
 from tests import builders as make
 from trading import ledger, reconcile, wiring
+from trading.models import Gate
 from trading.venues.safe import safes
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]
@@ -65,3 +66,18 @@ def test_the_key_is_made_once_and_only_the_owner_may_read_it(home: Path) -> None
     for name in ("executor.json", "executor.password"):
         assert (home / "chain" / name).stat().st_mode & 0o077 == 0
     assert (home / "chain" / "executor.json").read_text() == before
+
+
+def test_the_demo_opens_no_gate_where_the_venue_is_on_another_chain(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make.price("ETH", "3100")
+    make.price("BTC", "64000")
+    monkeypatch.setattr(wiring, "stake", lambda venue: "REAL MONEY")
+    local.keep_key(home)
+    with wake.collected(), local.start(home) as node:
+        world = local.open_world(node, home)
+        local.enter_demo(world)
+        world.rpc.close()
+
+    assert not Gate.objects.filter(venue="safe").exists()
