@@ -1,4 +1,4 @@
-"""The pictures of a backtest: who differs from the tide, how a call decays, how an impact factor came about."""
+"""Plots of an author backtest: excess return per author, decay of a call, impact factors."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from signals_app.authors.measure import HEADLINE, Figures, Record
+from signals_app.plotting import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,19 +37,13 @@ def draw(records: Sequence[Record], pooled: Mapping[timedelta, Figures], folder:
     return [folder / name for name in made]
 
 
-def _picture(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
 def _excess(records: Sequence[Record]) -> "Figure":
     """Each author's excess at the headline horizon with its interval; hollow where there are too few days."""
     shown = sorted(
         (record for record in records if HEADLINE in record.horizons),
         key=lambda record: record.horizons[HEADLINE].excess.mean,
     )
-    picture = _picture(8, 1.5 + 0.28 * len(shown))
+    picture = new_figure(8, 1.5 + 0.28 * len(shown))
     axes = picture.subplots()
     axes.axvline(0, color=GREY, linewidth=1)
     for row, record in enumerate(shown):
@@ -74,7 +69,7 @@ def _excess(records: Sequence[Record]) -> "Figure":
 
 def _decay(pooled: Mapping[timedelta, Figures]) -> "Figure":
     """All calls together over the horizons: the return, and what is left without the tide."""
-    picture = _picture(8, 4.5)
+    picture = new_figure(8, 4.5)
     axes = picture.subplots()
     places = range(len(pooled))
     for name, colour, shift in (("mean", GREY, -0.06), ("excess", BLUE, 0.06)):
@@ -98,7 +93,7 @@ def _decay(pooled: Mapping[timedelta, Figures]) -> "Figure":
 
 def _impact(records: Sequence[Record]) -> "Figure":
     """The impact factor against the number of calls it rests on."""
-    picture = _picture(7, 4.5)
+    picture = new_figure(7, 4.5)
     axes = picture.subplots()
     axes.axhline(0.5, color=GREY, linewidth=1)
     for record in records:

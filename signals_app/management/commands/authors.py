@@ -14,6 +14,7 @@ from signals_app.authors import record as records
 from signals_app.authors.measure import HEADLINE, Record, measure, pooled
 from signals_app.authors.statistics import Estimate
 from signals_app.inputs import Inputs, check_folder, read_inputs, wrong_input
+from signals_app.plotting import require_matplotlib
 from signals_app.policy import policy
 
 
@@ -56,6 +57,8 @@ class Command(OpsCommand):
         with wrong_input():
             start, end = self._span(options)
             check_folder(options["plot"])
+            if options["plot"]:
+                require_matplotlib()
             inputs = read_inputs(options["posts"], options["candles"], start, end)
         self._read(inputs)
         rules = policy().authors

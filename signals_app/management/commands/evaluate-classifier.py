@@ -24,6 +24,7 @@ from maxxit.llm.policy import policy
 from maxxit.market.instruments import words_by_token
 from signals_app.authors import record as records
 from signals_app.inputs import check_output
+from signals_app.plotting import new_figure, require_matplotlib
 from signals_app.reading import evaluation
 from signals_app.reading.evaluation import Figures, Judged, Label
 from signals_app.reading.rules.read import VERSION
@@ -80,6 +81,8 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         try:
             check_output("--plot", options["plot"])
+            if options["plot"]:
+                require_matplotlib()
             labels = [
                 label
                 for label in evaluation.read_labels(options["labelled"])
@@ -213,9 +216,7 @@ def _silence(post_id: str) -> Reading:
 
 def _plot(figures: Figures, path: Path) -> None:
     """Confidence against the fraction that was right; the size of a dot is the number of calls."""
-    from matplotlib.figure import Figure
-
-    picture = Figure(figsize=(5, 5), layout="constrained")
+    picture = new_figure(5, 5)
     axes = picture.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="as sure as right")
     for one in figures.calibration:
