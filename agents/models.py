@@ -162,8 +162,6 @@ class Deployment(models.Model):
     verified_at = models.DateTimeField(
         null=True, blank=True, help_text="when the chain last confirmed the policy"
     )
-    trial_ends_at = models.DateTimeField(null=True, blank=True)
-    next_billing_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -6,7 +6,6 @@ smallest unit of the settlement asset (`usdc`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
@@ -15,29 +14,6 @@ USDC_UNIT = Decimal("0.000001")
 ZERO = Decimal(0)
 COLUMN: dict[str, Any] = {"max_digits": 38, "decimal_places": 18}
 """The keyword arguments of every database column that holds money, a price or a quantity: NUMERIC(38, 18)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """A number of some asset, in whole units of that asset (1 = one USDC, not one base unit)."""
-
-    number: Decimal
-    asset: str
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.number, Decimal):
-            raise TypeError(f"Amount needs a Decimal, got {self.number!r}")
-
-    def __add__(self, other: Amount) -> Amount:
-        if self.asset != other.asset:
-            raise ValueError(f"{self.asset} and {other.asset} do not add")
-        return Amount(self.number + other.number, self.asset)
-
-    def __neg__(self) -> Amount:
-        return Amount(-self.number, self.asset)
-
-    def __sub__(self, other: Amount) -> Amount:
-        return self + -other
 
 
 def usdc(number: Decimal) -> Decimal:

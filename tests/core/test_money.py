@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxxit.core.money import COLUMN, USDC_UNIT, Amount, brief, plain, usdc
+from maxxit.core.money import COLUMN, USDC_UNIT, brief, plain, usdc
 
 amounts = st.decimals(min_value=-(10**12), max_value=10**12, places=12)
 
@@ -55,25 +55,6 @@ def test_plain_text_reads_back_as_the_same_number_without_an_exponent(number: De
 )
 def test_a_long_number_is_brief_where_people_look_at_it(number: str, shown: str) -> None:
     assert brief(Decimal(number)) == shown
-
-
-@given(amounts, amounts)
-def test_amounts_of_one_asset_add_and_subtract(one: Decimal, other: Decimal) -> None:
-    total = Amount(one, "ETH") + Amount(other, "ETH")
-
-    assert total == Amount(one + other, "ETH")
-    assert total - Amount(other, "ETH") == Amount(one + other - other, "ETH")
-
-
-def test_amounts_of_two_assets_do_not_add() -> None:
-    with pytest.raises(ValueError, match="ETH and USDC do not add"):
-        Amount(Decimal(1), "ETH") + Amount(Decimal(1), "USDC")
-
-
-@pytest.mark.parametrize("number", [1, 1.0, "1", None])
-def test_an_amount_takes_a_decimal_and_nothing_else(number: object) -> None:
-    with pytest.raises(TypeError, match="needs a Decimal"):
-        Amount(number, "USDC")  # type: ignore[arg-type]
 
 
 def test_a_money_column_holds_eighteen_decimals() -> None:
