@@ -7,6 +7,7 @@ from decimal import Decimal
 from django.db import connection, transaction
 from django.db.models import Case, DecimalField, F, OuterRef, QuerySet, Subquery, Value, When
 
+from agents.models import Deployment
 from maxxit.core.money import COLUMN
 from maxxit.core.terms import Side
 from maxxit.market.models import Quote
@@ -47,8 +48,13 @@ def total_equity(deployments: Sequence[int] | None = None) -> Decimal:
     return _number(EQUITY, {"accounts": list(names)})
 
 
-def flows(deployments: Sequence[int]) -> list[tuple[datetime, Decimal]]:
-    """USD that was paid in (positive) or taken out, in order of time; tokens at the newest quote."""
+def flows(deployments: Sequence[int] | None = None) -> list[tuple[datetime, Decimal]]:
+    """USD that was paid in (positive) or taken out of these deployments (None: all), in order of time.
+
+    Tokens are valued at the newest quote.
+    """
+    if deployments is None:
+        deployments = list(Deployment.objects.values_list("pk", flat=True))
     with connection.cursor() as cursor:
         cursor.execute(FLOWS, {"accounts": [ledger.account_of(pk) for pk in deployments]})
         found: list[tuple[datetime, Decimal]] = cursor.fetchall()

@@ -7,6 +7,7 @@ A row of somebody else does not exist: filter with `visible` first, then look it
 
 from typing import Any, TypeVar
 
+from django.apps import apps
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import Model, Q, QuerySet
 
@@ -65,6 +66,21 @@ def visible(rows: QuerySet[M], person: Person) -> QuerySet[M]:
         model = _model_at(rows.model, near)
         ids.update(model._default_manager.filter(**{owner: person.pk}).values_list("pk", flat=True))
     return rows.filter(**{f"{near}__in": sorted(ids)})
+
+
+FIGURES = ("agents.deployment", "trading.order", "trading.fill", "positions.position")
+"""What performance figures are computed from."""
+
+
+def deployments_of(person: Person) -> list[int] | None:
+    """The ids of the deployments whose figures `person` may see; None: those of the whole platform.
+
+    Staff needs the permission to view deployments, orders, fills and positions for the platform's.
+    """
+    if all(sees_all(person, apps.get_model(label)) for label in FIGURES):
+        return None
+    mine = Q(owner=getattr(person, "pk", None))
+    return list(apps.get_model("agents.deployment").objects.filter(mine).values_list("pk", flat=True))
 
 
 def _model_at(model: type[Model], path: str) -> type[Model]:

@@ -21,8 +21,8 @@ from maxxit.access.auth import address, caller_of, has_key
 from maxxit.core.terms import KILL_LEVELS
 from maxxit.pipeline.models import CanaryMark
 from maxxit.pipeline.stages import SWEEPS
-from maxxit.reports import checks, figures, status
-from positions import performance
+from maxxit.reports import checks, status
+from positions import figures, performance
 from positions.exits import pauses
 from positions.models import Position
 from trading import gate

@@ -19,18 +19,18 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWid
 
 from agents.models import Deployment
 from maxxit.access.permissions import page_needs
-from maxxit.access.rows import Person, visible
+from maxxit.access.rows import Person, deployments_of, visible
 from maxxit.adminkit import log
 from maxxit.core.errors import MaxxitError
 from maxxit.core.terms import KillLevel
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import RefusedQuote
 from maxxit.market.venues import venues
-from maxxit.reports import checks, figures, reasons, status
+from maxxit.reports import checks, reasons, status
 from maxxit.reports import market as markets
 from maxxit.reports import trace as chains
 from maxxit.web import charts
-from positions import flatten
+from positions import figures, flatten
 from positions.models import Position
 from positions.performance import with_unrealised
 from trading import gate, wiring
@@ -60,12 +60,13 @@ def dashboard(request: HttpRequest) -> HttpResponse:
 def dashboard_data(person: Person) -> dict[str, Any]:
     """Everything on the page."""
     mine = with_unrealised(visible(Position.objects.select_related("deployment__agent"), person))
-    ever = figures.results(None, person)
+    scope = deployments_of(person)
+    ever = figures.results(None, scope)
     return {
-        "plot": charts.equity(figures.curve(person, ever)),
-        "equity": figures.equity(person),
-        "today": figures.figures(figures.midnight(timezone.now()), person),
-        "ever": figures.figures(None, person, ever),
+        "plot": charts.equity(figures.curve(scope, ever)),
+        "equity": figures.equity(scope),
+        "today": figures.figures(figures.midnight(timezone.now()), scope),
+        "ever": figures.figures(None, scope, ever),
         "open": mine.exclude(state="closed").order_by("-opened_at", "-pk")[:ROWS],
         "closed": mine.filter(state="closed").order_by("-closed_at", "-pk")[:ROWS],
         "blocked": _why_not(person),

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from agents.models import Deployment
-from maxxit.reports import figures
+from positions import figures
 from positions.models import DailyResult, Position
 from tests import builders
 

@@ -5,8 +5,9 @@ from decimal import Decimal
 
 from django.contrib.auth.models import User
 
-from maxxit.reports import figures
+from maxxit.access.rows import deployments_of
 from maxxit.web import charts
+from positions import figures
 from tests import builders
 from tests.surface.conftest import World
 from trading import gate, ledger
@@ -59,21 +60,24 @@ def test_the_chain_page_tells_everything_in_order(world: World) -> None:
 
 
 def test_equity_begins_with_the_balances_and_ends_at_the_quotes(world: World) -> None:
-    curve = figures.curve(world.alice)
+    curve = figures.curve(deployments_of(world.alice))
     assert [value for _, value in curve[:2]] == [Decimal(10_000), Decimal("10038.16")]
-    assert curve[-1][1] == figures.equity(world.alice)
+    assert curve[-1][1] == figures.equity(deployments_of(world.alice))
 
 
 def test_equity_begins_once_for_all_that_was_paid_in_before_anything_closed(world: World) -> None:
     newcomer = User.objects.create_user("newcomer")
     for usdc in ("10000", "2500"):
         builders.deployment(builders.agent(), usdc=usdc, owner=newcomer)
-    assert [value for _, value in figures.curve(newcomer)] == [Decimal(12_500), Decimal(12_500)]
+    assert [value for _, value in figures.curve(deployments_of(newcomer))] == [
+        Decimal(12_500),
+        Decimal(12_500),
+    ]
 
 
 def test_equity_of_a_safe_begins_with_what_it_holds_and_follows_its_owner(world: World) -> None:
     mine = builders.deployment(builders.agent(venue="safe"), account="0x1", funded=False, owner=world.bob)
-    before = figures.curve(world.bob)[-2][1]
+    before = figures.curve(deployments_of(world.bob))[-2][1]
     purse = ledger.account_of(mine.pk)
     ledger.post("external:1", [ledger.Move("external", purse, "USDC", Decimal(5_000), "external")])
     ledger.post("external:2", [ledger.Move(purse, "external", "USDC", Decimal(2_000), "external")])
@@ -81,7 +85,7 @@ def test_equity_of_a_safe_begins_with_what_it_holds_and_follows_its_owner(world:
         "external:3", [ledger.Move("external", purse, "ETH", Decimal(1), "external")]
     )  # ETH is at 2050
 
-    levels = [value - before for _, value in figures.curve(world.bob)[-4:-1]]
+    levels = [value - before for _, value in figures.curve(deployments_of(world.bob))[-4:-1]]
     assert levels == [Decimal(5_000), Decimal(3_000), Decimal(5_050)]
 
 

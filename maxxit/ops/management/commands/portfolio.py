@@ -6,8 +6,8 @@ from typing import Any
 from agents.models import Deployment
 from maxxit.core.commands import OpsCommand
 from maxxit.core.money import brief, plain, usdc
-from maxxit.reports import figures
 from maxxit.reports.schemas import PositionOut
+from positions import figures
 from positions.models import Position
 from positions.performance import with_unrealised
 from trading import ledger

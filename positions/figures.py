@@ -1,4 +1,7 @@
-"""What was earned, by whom and how: the figures of the dashboard, of `pnl` and of `/metrics`."""
+"""Performance figures of closed and open positions: PnL, win rate, drawdown, fees, equity curve.
+
+`deployments` limits a figure to these ids; None means the whole platform. Amounts are USDC unless USD is named.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -6,20 +9,22 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from heapq import merge
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connection
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Model, QuerySet, Sum
 
-from agents.models import Deployment
-from maxxit.access.rows import Person, sees_all, visible
 from maxxit.core import clock
 from maxxit.core.money import ZERO, plain, usdc
 from positions.models import Position
 from positions.performance import flows, total_equity, with_unrealised
 from positions.pnl import cvar_95, max_drawdown
+from positions.states import PositionState
 from trading.models import Fill, Order
+from trading.states import OrderState
 
+M = TypeVar("M", bound=Model)
+Deployments = list[int] | None
 CENT = Decimal("0.01")
 POINTS = 400
 """Of the equity curve at most: more than the pixels of its plot says nothing."""
@@ -144,27 +149,25 @@ class Results:
         ]
 
 
-def results(since: datetime | None = None, person: Person = None) -> Results:
-    """What closed since a moment, or ever.
+def results(since: datetime | None = None, deployments: Deployments = None) -> Results:
+    """Return what closed since a moment, or ever.
 
-    All positions of the platform are summed in daily_results already; a person's own, and a short time, are few enough.
+    The platform's are summed in daily_results already; those of some deployments, or of a short time, are few.
     """
-    told = {
-        "deployments": None if sees_all(person, Deployment) else _purses(person),
-        "since": since,
-        "most": SINGLY,
-    }
+    parameters = {"deployments": deployments, "since": since, "most": SINGLY}
     with connection.cursor() as cursor:
-        cursor.execute(ALL_DAYS if since is None and sees_all(person, Deployment) else OWN_DAYS, told)
+        cursor.execute(ALL_DAYS if since is None and deployments is None else OWN_DAYS, parameters)
         days = [Day(*row) for row in cursor.fetchall()]
-        cursor.execute(NEWEST, told)
+        cursor.execute(NEWEST, parameters)
         newest = cursor.fetchall()[::-1]
     return Results(days, newest)
 
 
-def figures(since: datetime | None = None, person: Person = None, closed: Results | None = None) -> Figures:
+def figures(
+    since: datetime | None = None, deployments: Deployments = None, closed: Results | None = None
+) -> Figures:
     """The results since a moment, or of all time; `closed` spares reading them again."""
-    closed = closed or results(since, person)
+    closed = closed or results(since, deployments)
     days = closed.days
     count, winners = sum(one.closed for one in days), sum(one.winners for one in days)
     won, lost = sum((one.won for one in days), ZERO), sum((one.lost for one in days), ZERO)
@@ -175,7 +178,7 @@ def figures(since: datetime | None = None, person: Person = None, closed: Result
     return Figures(
         since=since,
         realised=won + lost,
-        unrealised=unrealised(visible(Position.objects.all(), person)),
+        unrealised=unrealised(deployments),
         fees=sum((one.fees for one in days), ZERO),
         profit_share=sum((one.profit_share for one in days), ZERO),
         closed=count,
@@ -189,39 +192,38 @@ def figures(since: datetime | None = None, person: Person = None, closed: Result
     )
 
 
-def volume(since: datetime | None = None, person: Person = None) -> dict[str, Any]:
+def volume(since: datetime | None = None) -> dict[str, Any]:
     """Fills of buying and selling orders, and the USDC that changed hands, since a moment or ever. Reads each fill."""
-    fills = visible(Fill.objects.all(), person)
-    if since:
-        fills = fills.filter(at__gte=since)
+    fills = Fill.objects.filter(at__gte=since) if since else Fill.objects.all()
     sides = dict(fills.order_by().values_list("order__side").annotate(Count("pk")))
     traded = fills.aggregate(total=Sum("cash"))["total"] or ZERO
     return {"buys": sides.get("buy", 0), "sells": sides.get("sell", 0), "volume_usd": plain(usdc(traded))}
 
 
-def unrealised(rows: QuerySet[Position]) -> Decimal:
-    """USDC that the open ones among `rows` would bring at the newest quotes, before fees."""
-    return with_unrealised(rows.exclude(state="closed")).aggregate(total=Sum("unrealised"))["total"] or ZERO
+def unrealised(deployments: Deployments = None) -> Decimal:
+    """Return the PnL of open positions at the newest quotes, before fees."""
+    rows = _of(Position.objects.exclude(state=PositionState.CLOSED), deployments)
+    return with_unrealised(rows).aggregate(total=Sum("unrealised"))["total"] or ZERO
 
 
-def equity(person: Person = None) -> Decimal:
-    """USD: what the deployments hold less what they owe, at the newest quotes."""
-    return total_equity(None if sees_all(person, Deployment) else _purses(person))
+def equity(deployments: Deployments = None) -> Decimal:
+    """Return what the deployments hold less what they owe, at the newest quotes, in USD."""
+    return total_equity(deployments)
 
 
-def _purses(person: Person) -> list[int]:
-    return list(visible(Deployment.objects.all(), person).values_list("pk", flat=True))
+def _of(rows: QuerySet[M], deployments: Deployments) -> QuerySet[M]:
+    return rows if deployments is None else rows.filter(deployment__in=deployments)
 
 
-def curve(person: Person = None, closed: Results | None = None) -> list[tuple[datetime, Decimal]]:
+def curve(deployments: Deployments = None, closed: Results | None = None) -> list[tuple[datetime, Decimal]]:
     """Equity in USD after each closing, after each payment since the first, and now: payments plus PnL, less shares.
 
     Of closings before the newest SINGLY there is one point a day. `closed` spares reading them again.
 
     What was paid in before the first closing is the first point, so that the plot shows how trading went.
     """
-    earned = [(at, pnl - share) for at, pnl, share in (closed or results(person=person)).steps()]
-    paid = flows(_purses(person))
+    earned = [(at, pnl - share) for at, pnl, share in (closed or results(deployments=deployments)).steps()]
+    paid = flows(deployments)
     points: list[tuple[datetime, Decimal]] = []
     level = ZERO
     for at, amount in merge(paid, earned, key=lambda step: step[0]):
@@ -233,12 +235,12 @@ def curve(person: Person = None, closed: Results | None = None) -> list[tuple[da
         step = len(points) / POINTS
         points = [points[int(number * step)] for number in range(POINTS)]
     if points:
-        points.append((clock.now(), equity(person)))
+        points.append((clock.now(), equity(deployments)))
     return points
 
 
-def blocked(person: Person = None, hours: int = 24) -> dict[str, int]:
-    """Orders that were stopped in the last hours: reason -> how many, the commonest first."""
-    rows = visible(Order.objects.filter(state="blocked"), person)
+def blocked(deployments: Deployments = None, hours: int = 24) -> dict[str, int]:
+    """Count the orders that were blocked in the last hours: reason -> number, the most frequent first."""
+    rows = _of(Order.objects.filter(state=OrderState.BLOCKED), deployments)
     rows = rows.filter(created_at__gte=clock.now() - timedelta(hours=hours)).order_by()
     return dict(rows.values_list("reason").annotate(n=Count("pk")).order_by("-n", "reason"))
