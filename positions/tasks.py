@@ -63,8 +63,8 @@ def sweep_exits(self: Task) -> dict[str, Any]:
     return run_stage("exits", lambda: exit_pass(_lanes()), task=self)
 
 
-@shared_task(bind=True)
-def monitor(self: Task, run_id: int | None = None) -> dict[str, Any]:
+@shared_task(name="positions.tasks.monitor", bind=True)
+def run_monitor(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: every fill that is not booked, every position that is over."""
     return run_stage("monitor", book_pass, run_id=run_id, task=self)
 

@@ -1,5 +1,7 @@
 """What the tests of the money path share: a recorded clock, no stray messages, a venue to choose."""
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,13 @@ from tests.fakes import FakeModel
 from trading.venues.base import Venue
 
 settings.register_profile(
-    "house",
+    "maxxit",
     deadline=None,  # this machine is shared: slow is not wrong
     database=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-settings.load_profile("house")
+settings.load_profile("maxxit")
 
 HERE = Path(__file__).parent
 OURS = frozenset(
@@ -104,3 +106,12 @@ def use_venue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Venue], Non
 
     yield use
     wiring.venue.cache_clear()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that `nobody`, who runs Postgres under root, can enter; pytest's own are private."""
+    made = Path(tempfile.mkdtemp(prefix="maxxit-"))
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)

@@ -255,5 +255,7 @@ def test_every_pass_of_a_stage_goes_through_run_stage() -> None:
     for stage in STAGES:
         module, _, name = stage.task.rpartition(".")
         tree = ast.parse(sources()[module.replace(".", "/") + ".py"])
-        [function] = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+        [function] = [
+            node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == f"run_{name}"
+        ]
         assert "run_stage(" in ast.unparse(function), stage.task

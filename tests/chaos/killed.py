@@ -175,7 +175,7 @@ class Campaign:
                 deposits.append([purse.account, MONEY])
         here.tell(deposits=deposits)
         self.price("2000")
-        works = (trading.run_execute, positions.exit_pass, trading.settle_pass, positions.monitor)
+        works = (trading.run_execute, positions.exit_pass, trading.settle_pass, positions.run_monitor)
         settle_down(*works, partial(close_some, 1.0))
 
     def price(self, usd: str) -> None:
@@ -238,7 +238,7 @@ class Campaign:
             "settle": (2, trading.settle_pass),
             "monitor": (2, positions.monitor_pass),
             "booking": (1, positions.book_pass),
-            "monitor task": (0.5, positions.monitor),
+            "monitor task": (0.5, positions.run_monitor),
             "close by hand": (0.5, partial(close_some, self.dice.random())),
         }
         name = self.dice.choices(list(works), [weight for weight, _ in works.values()])[0]
@@ -326,7 +326,11 @@ class Campaign:
         while (busy := self.busy()) and (time.monotonic() - began < QUIET_SECONDS or passes < QUIET_PASSES):
             passes += 1
             self.price("2000")
-            works: list[Callable[[], object]] = [trading.run_execute, positions.exit_pass, positions.monitor]
+            works: list[Callable[[], object]] = [
+                trading.run_execute,
+                positions.exit_pass,
+                positions.run_monitor,
+            ]
             works += [trading.settle_pass, partial(close_some, 1.0)]
             for work in works:
                 run([Job("drain", work, harm=be_patient)], self.say)

@@ -236,7 +236,8 @@ def test_every_reason_of_the_code_is_explained() -> None:
 
 def test_every_refusal_of_a_safe_is_explained() -> None:
     verify, safe, outbox = (
-        Path(f"trading/{name}.py").read_text() for name in ("chain/verify", "venues/safe", "chain/outbox")
+        Path(f"trading/{name}.py").read_text()
+        for name in ("venues/safe/verify", "venues/safe/venue", "chain/outbox")
     )
     codes = set(
         re.findall(r'(?:return |\(| if .* else )"([a-z_]+)"', verify.partition("def closing_problem")[2])

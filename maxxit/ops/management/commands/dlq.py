@@ -9,7 +9,7 @@ from maxxit.reports import dead_letters
 
 
 class Command(OpsCommand):
-    help = "List or redrive posts, orders, deliveries and alerts that used up their retries. Times are UTC."
+    help = "List or redrive dead letters: each post, order, delivery and alert that used up its retries. Times are UTC."
     subcommands = {
         "list": "all of them, with the last line of their error",
         "show": "one of them with its whole traceback",
