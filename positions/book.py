@@ -1,4 +1,4 @@
-"""fills -> positions: opened with their exits, and closed with their PnL, fees and profit share"""
+"""Book fills into positions: open them with their exit levels, close them with PnL, fees and profit share."""
 
 from collections import Counter
 from decimal import Decimal
@@ -35,13 +35,13 @@ WHERE p.state = 'closing' AND o.state NOT IN ('planned', 'sending', 'unknown', '
   AND (o.attempts < %(tries)s OR o.retry_at <= %(now)s)
 ORDER BY 1 DESC, 2
 """
-"""Entries with fills that no position has taken up, then positions whose closing order is over."""
+"""Entries with fills that no position includes yet, then positions whose closing order has ended."""
 GATE_REASONS = frozenset({"dry_run", "not_approved", "gate_unreadable"})
-"""A closing order that the gate stopped is no refusal of the market: its position leaves as soon as the gate opens."""
+"""A closing order blocked by the gate does not count as a refusal: the exit is retried as soon as the gate opens."""
 
 
 def book() -> tuple[int, int]:
-    """Open what was filled and close what is over; returns how many of each."""
+    """Open positions for new fills and end those whose closing order has ended; return (opened, closed)."""
     with connection.cursor() as cursor:
         cursor.execute(DUE, {"tries": quarantine.TRIES, "now": clock.now()})
         due = cursor.fetchall()
@@ -49,15 +49,15 @@ def book() -> tuple[int, int]:
     for what, pk, order_id in due:
         with quarantine.quarantine_on_error(Order.objects.get(pk=order_id)):
             if what == "open":
-                done[what] += bool(_open(pk))
-            elif _entry_is_over(pk):
-                done[what] += _end(pk)
+                done[what] += bool(_open_position(pk))
+            elif _entry_has_ended(pk):
+                done[what] += _end_exit(pk)
     return done["open"], done["end"]
 
 
 @transaction.atomic
-def _open(order_id: int) -> Position:
-    """The position of an entry; more of its fills make it larger."""
+def _open_position(order_id: int) -> Position:
+    """Open the position of a filled entry, or enlarge it by the entry's new fills."""
     order = (
         Order.objects.select_for_update(of=("self",))
         .select_related("deployment__agent", "signal")
@@ -65,13 +65,13 @@ def _open(order_id: int) -> Position:
     )
     Order.objects.filter(pk=order_id).update(booked_quantity=order.filled_quantity)
     totals = _totals(order)
-    grown = Position.objects.filter(entry_order=order).first()
-    if grown:
-        grown.quantity, grown.entry_price = order.filled_quantity, order.average_price or ZERO
-        grown.fees = _fees(grown)
-        grown.save(update_fields=["quantity", "entry_price", "fees"])
-        record("position.grown", grown, quantity=f"{grown.quantity.normalize():f}")
-        return grown
+    position = Position.objects.filter(entry_order=order).first()
+    if position:
+        position.quantity, position.entry_price = order.filled_quantity, order.average_price or ZERO
+        position.fees = _fees(position)
+        position.save(update_fields=["quantity", "entry_price", "fees"])
+        record("position.grown", position, quantity=f"{position.quantity.normalize():f}")
+        return position
     if order.signal is None or order.average_price is None:
         raise ValueError(f"entry order {order.pk} was filled without a signal or a price")
     rules = protective_limits().exits[order.deployment.agent.exit_preset]  # type: ignore[index]  # the column's choices
@@ -112,22 +112,25 @@ def _totals(order: Order) -> dict[str, Decimal]:
     return {name: value or ZERO for name, value in found.items()}
 
 
-def _entry_is_over(position_id: int) -> bool:
-    """Whether the entry can grow no more. What is left of it is withdrawn first: a fill that came after its position
-    closed would be held by nobody. The position stays in closing until the venue has said how the entry ended."""
+def _entry_has_ended(position_id: int) -> bool:
+    """Return whether the entry order has ended; otherwise cancel it.
+
+    A fill that arrived after its position closed would belong to no position. So the position stays in `closing` until
+    the venue has reported how the entry ended.
+    """
     entry = Position.objects.select_related("entry_order").get(pk=position_id).entry_order
     if entry.state not in IN_FLIGHT:
         return True
     try:
         venue(entry.venue).cancel(entry.venue_ref)
-    except (Retryable, Unknown, Rejected) as error:  # asked again at the next pass
+    except (Retryable, Unknown, Rejected) as error:  # the next pass tries again
         log.warning("entry_not_withdrawn", order=entry.pk, error=str(error))
     return False
 
 
 @transaction.atomic
-def _end(position_id: int) -> bool:
-    """Book what the exit order did; True when the position is closed, False when some or all of it is open again."""
+def _end_exit(position_id: int) -> bool:
+    """Book an ended exit order: close the position, or reopen it where tokens are left; return whether it closed."""
     related = ("exit_order", "entry_order", "deployment__agent")
     position = Position.objects.select_for_update(of=("self",)).select_related(*related).get(pk=position_id)
     if position.state != PositionState.CLOSING:
@@ -136,27 +139,29 @@ def _end(position_id: int) -> bool:
     if out is None:
         raise ValueError(f"position {position.pk} is closing without an exit order")
     sold = _totals(out)["quantity"]
-    gone = position.closed_quantity + sold
-    if gone < position.quantity:
+    closed_quantity = position.closed_quantity + sold
+    if closed_quantity < position.quantity:
         refusals = 0 if sold else _refusals(position, out)
         advance(
             position,
             PositionState.OPEN,
             why=out.reason or str(out.state),
-            closed_quantity=gone,
+            closed_quantity=closed_quantity,
             fees=_fees(position),
             exit_reason="",
             exit_refusals=refusals,
             exit_retry_at=None if out.reason in GATE_REASONS else clock.now() + retry_after(refusals),
         )
         return False
-    close_out(position, gone)
+    close_out(position, closed_quantity)
     return True
 
 
 def _refusals(position: Position, out: Order) -> int:
-    """How many closing orders in a row sold nothing, with `out`. Neither a shut gate counts, nor what was refused long
-    before this one."""
+    """Return the number of refused closing orders in a row, including this one.
+
+    Orders blocked by the gate do not count, and old refusals are forgotten (`FORGET_REFUSALS_AFTER`).
+    """
     if out.reason in GATE_REASONS:
         return position.exit_refusals
     before = position.exit_retry_at
@@ -164,10 +169,11 @@ def _refusals(position: Position, out: Order) -> int:
     return 1 if forgotten else position.exit_refusals + 1
 
 
-def close_out(position: Position, gone: Decimal) -> None:
-    """Closing -> closed: PnL, fees and profit share of all that went in and out, `gone` tokens in whole.
+def close_out(position: Position, closed_quantity: Decimal) -> None:
+    """Move closing -> closed and book realised PnL, fees and profit share, all in USDC.
 
-    The caller holds the position's row.
+    Realised PnL = cash out - cash in (reversed for a short) - fees. `closed_quantity`: all tokens that left the
+    position, sold or withdrawn. The caller has locked the position's row.
     """
     last = position.exit_order or position.entry_order
     mark, _ = ProfitMark.objects.get_or_create(deployment=position.deployment)
@@ -187,19 +193,19 @@ def close_out(position: Position, gone: Decimal) -> None:
         PositionState.CLOSED,
         why=position.exit_reason,
         data={"realised_pnl": f"{earned:f}", "profit_share": f"{share:f}"},
-        closed_quantity=gone,
-        exit_price=(outs["value"] + position.taken_value) / gone,
+        closed_quantity=closed_quantity,
+        exit_price=(outs["value"] + position.taken_value) / closed_quantity,
         closed_at=clock.now(),
         fees=fees,
         realised_pnl=usdc(earned),
         profit_share=share,
     )
-    if share and not collected:  # where the venue took it, the ledger has it from the fill
+    if share and not collected:  # a share collected by the venue was booked with the fill
         ledger.book_profit_share(f"share:{position.pk}", last, share, agent.profit_receiver, collected=False)
 
 
 def _all_exits(position: Position) -> dict[str, Decimal]:
-    """What every closing order of the position brought: cash in USDC and price × quantity in USD."""
+    """Return the totals of all closing orders' fills: cash and fees in USDC, value (price × quantity) in USD."""
     fills = Fill.objects.filter(
         order__purpose=Purpose.CLOSE, order__idempotency_key__startswith=f"close:{position.pk}:"
     )
@@ -208,7 +214,7 @@ def _all_exits(position: Position) -> dict[str, Decimal]:
 
 
 def _fees(position: Position) -> Decimal:
-    """What the venue kept of its fills, in and out, and the platform fee as booked: on a chain, as its log says."""
+    """Return the position's fees in USDC: venue fees of all fills, and the platform fee as booked in the ledger."""
     entry = _totals(position.entry_order)["fee"]
     orders = Q(pk=position.entry_order_id) | Q(idempotency_key__startswith=f"close:{position.pk}:")
     return entry + ledger.platform_fees(Order.objects.filter(orders)) + _all_exits(position)["fee"]

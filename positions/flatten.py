@@ -1,4 +1,4 @@
-"""What the kill switch's flatten has not closed, and why."""
+"""Report the positions that a latched kill switch of level flatten has not closed, and why."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from trading import gate, passes, quarantine, risk
 from trading.models import KillSwitch
 
 LISTED = 200
-"""Positions that one event names; it always counts all."""
+"""Positions listed in one event; its count is always complete."""
 
-LEFT = """
+COVERED_POSITIONS = """
 SELECT k.id, p.id, p.symbol, e.venue, e.account, p.state, p.exit_retry_at, x.state, x.reason, x.attempts, x.created_at
 FROM kill_switches k
 CROSS JOIN positions p
@@ -31,7 +31,7 @@ ORDER BY k.id, p.id
 
 @dataclass(frozen=True, slots=True)
 class Unclosed:
-    """A position that a flatten covers and that does not leave."""
+    """A position that a flatten covers and that cannot be closed now."""
 
     position: int
     symbol: str
@@ -41,45 +41,45 @@ class Unclosed:
 
 
 def unclosed() -> list[Unclosed]:
-    """Every position that a latched flatten covers and that cannot leave now, with the reason; each once.
+    """Return each position that a latched flatten covers and that cannot be closed now, with the reason.
 
-    One that nothing is known to hold back is not among them: its closing order is on its way, or about to be.
+    Positions whose closing order is in progress, or about to be written, are not included.
     """
     return list({one.position: one for found in _by_switch().values() for one in found}.values())
 
 
 def report() -> None:
-    """Record `flatten.unclosed` for each latched flatten whose open positions, or their reasons, are new."""
+    """Record `flatten.unclosed` for each latched flatten whose unclosed positions or reasons changed."""
     if not KillSwitch.objects.filter(released_at=None, level=KillLevel.FLATTEN).exists():
         return
-    for pk, found in _by_switch().items():
-        told = {"count": len(found), "positions": [asdict(one) for one in found[:LISTED]]}
+    for pk, positions in _by_switch().items():
+        data = {"count": len(positions), "positions": [asdict(position) for position in positions[:LISTED]]}
         switch = KillSwitch(pk=pk)
         before = Event.objects.filter(name="flatten.unclosed", subject=subject(switch)).order_by("pk").last()
-        if before is None or before.data != told:
-            record("flatten.unclosed", switch, **told)
+        if before is None or before.data != data:
+            record("flatten.unclosed", switch, **data)
 
 
 def _by_switch() -> dict[int, list[Unclosed]]:
-    """Switch -> what it covers and does not close."""
+    """Return kill switch id -> the positions that it covers and that cannot be closed now."""
     with connection.cursor() as cursor:
-        cursor.execute(LEFT)
+        cursor.execute(COVERED_POSITIONS)
         rows = cursor.fetchall()
-    shut = {venue: _shut(venue) for venue in {row[3] for row in rows}}
+    gate_reasons = {venue: _gate_reason(venue) for venue in {row[3] for row in rows}}
     found: dict[int, list[Unclosed]] = defaultdict(list)
     for switch, position, symbol, venue, account, *exit_order in rows:
-        if reason := shut[venue] or _held_back(exit_order):
+        if reason := gate_reasons[venue] or _blocking_reason(exit_order):
             found[switch].append(Unclosed(position, symbol, venue, account, reason))
     return found
 
 
-def _shut(venue: str) -> str:
-    """Why the gate lets no closing order of the venue leave, or empty."""
+def _gate_reason(venue: str) -> str:
+    """Return why the gate blocks closing orders of the venue; empty if it does not."""
     return risk.gate_verdict(gate.read(venue), reduces=True).reason
 
 
-def _held_back(exit_order: Sequence[Any]) -> str:
-    """Why a position at an open venue does not leave: its last closing order was refused, fails, or is late."""
+def _blocking_reason(exit_order: Sequence[Any]) -> str:
+    """Return why a position at an open venue is not closed: its closing order was refused, fails, or is late."""
     position_state, retry_at, order_state, order_reason, attempts, created_at = exit_order
     now = clock.now()
     if position_state == "open":

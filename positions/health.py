@@ -1,4 +1,4 @@
-"""What the automatic triggers of the kill switch look at: the figures of every account, read by a few statements."""
+"""Read the risk figures of every account for the kill-switch triggers: PnL, drawdown, drift, prices, stuck orders."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,50 +20,52 @@ from trading.states import IN_FLIGHT
 
 @dataclass(frozen=True, slots=True)
 class AccountHealth:
-    """One account, all its deployments together. Amounts in USD."""
+    """The risk figures of one account, over all its deployments. Amounts in USD."""
 
     account: str
     equity: Decimal = ZERO
     pnl: Decimal = ZERO
-    """Equity less all that was paid in."""
+    """Equity less net deposits."""
     pnl_at_midnight: Decimal = ZERO
     equity_at_midnight: Decimal = ZERO
-    """With what was paid in since; a withdrawal does not make it smaller."""
+    """Plus deposits since then; a withdrawal does not reduce it."""
     best_pnl: Decimal = ZERO
-    """The highest `pnl` of any midnight, at least zero."""
+    """The highest `pnl` at any midnight, at least zero."""
     drift_usd: Decimal = ZERO
+    """Absolute difference between venue and ledger."""
     unread: str = ""
-    """Which venue could not say what it holds, for longer than the grace; or that it holds what has no price."""
+    """The venue that could not report its balances for longer than `unreadable_seconds`, or "no price" where an asset
+    that differs has none; empty where all could be compared."""
     price_age: timedelta | None = None
-    """Of the oldest price among the tokens that it holds; None where it holds none."""
+    """Age of the oldest price among the tokens it holds, if stale; `timedelta.max` where one has no price."""
     unknown_for: timedelta | None = None
-    """The age of its oldest order that may or may not have arrived; None where there is none."""
+    """Age of its oldest order in the state unknown."""
     in_flight_for: timedelta | None = None
-    """The age of its oldest order in flight, whatever the venue says of it."""
+    """Age of its oldest order in flight, whatever its state."""
     entries_judged: int = 0
-    """Entries of the window that were not refused for an ordinary reason."""
+    """Entries of the window, except those blocked for an ordinary reason (`risk.ORDINARY`)."""
     entries_abnormal: int = 0
-    """Those that were refused for an abnormal one."""
+    """Those of them that were blocked."""
 
     @property
-    def lost_today(self) -> Decimal:
-        """Since midnight UTC; negative for a gain."""
+    def daily_loss(self) -> Decimal:
+        """USD lost since midnight UTC; negative for a gain."""
         return self.pnl_at_midnight - self.pnl
 
     @property
-    def fallen(self) -> Decimal:
-        """From the best PnL; negative where it stands higher than ever."""
+    def drawdown(self) -> Decimal:
+        """USD below the best PnL; negative at a new high."""
         return self.best_pnl - self.pnl
 
     @property
     def peak(self) -> Decimal:
-        """The equity that it has fallen from."""
-        return self.equity + self.fallen
+        """The equity at the best PnL, from which the drawdown is measured."""
+        return self.equity + self.drawdown
 
 
 @dataclass(frozen=True, slots=True)
 class VenueReads:
-    """How many of a venue's accounts could not be read, for longer than the grace."""
+    """How many of a venue's accounts could not be read for longer than `unreadable_seconds`."""
 
     venue: str
     accounts: int
@@ -72,22 +74,22 @@ class VenueReads:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Every account, and what concerns the platform alone."""
+    """The figures of every account and of the platform."""
 
     accounts: tuple[AccountHealth, ...] = ()
     venues: tuple[VenueReads, ...] = ()
     stopped: frozenset[str] = field(default_factory=frozenset)
-    """Accounts that their triggers stopped within the window of `accounts_stopped`."""
+    """Accounts that their own triggers stopped within the window of `accounts_stopped`."""
 
     @property
     def equity(self) -> Decimal:
-        """USD of all accounts."""
-        return sum((one.equity for one in self.accounts), ZERO)
+        """Equity of all accounts, USD."""
+        return sum((account.equity for account in self.accounts), ZERO)
 
     @property
     def pnl(self) -> Decimal:
-        """USD of all accounts."""
-        return sum((one.pnl for one in self.accounts), ZERO)
+        """PnL of all accounts, USD."""
+        return sum((account.pnl for account in self.accounts), ZERO)
 
 
 FIGURES = """
@@ -124,7 +126,7 @@ LEFT JOIN worth w USING (account) LEFT JOIN paid p USING (account)
 LEFT JOIN midnight m USING (account) LEFT JOIN best_pnls b USING (account)
 ORDER BY account
 """
-"""(account, equity, deposits less withdrawals, equity and PnL at the last midnight, best PnL of any midnight)"""
+"""(account, equity, net deposits, equity and PnL at the last midnight, best PnL at any midnight), USD"""
 
 PRICES = """
 SELECT d.account, CASE WHEN bool_and(q.at IS NOT NULL) THEN min(q.at) END
@@ -136,17 +138,16 @@ FROM (
 GROUP BY d.account
 HAVING bool_or(q.at IS NULL) OR min(q.at) <= %(stale)s
 """
-"""(account, time of the oldest price among its tokens, NULL for none) of the accounts that hold a token whose price is
-stale."""
+"""(account, time of the oldest price among its tokens; NULL where one has none) of accounts with a stale price"""
 
 ORDERS = """
 SELECT account,
        min(reserved_at) FILTER (WHERE state = 'unknown'),
-       min(reserved_at) FILTER (WHERE state = ANY(%(flying)s)),
-       count(*) FILTER (WHERE of_window),
-       count(*) FILTER (WHERE of_window AND state = 'blocked')
+       min(reserved_at) FILTER (WHERE state = ANY(%(in_flight)s)),
+       count(*) FILTER (WHERE in_window),
+       count(*) FILTER (WHERE in_window AND state = 'blocked')
 FROM (
-    SELECT account, state, reserved_at, false AS of_window FROM orders WHERE state = ANY(%(flying)s)
+    SELECT account, state, reserved_at, false AS in_window FROM orders WHERE state = ANY(%(in_flight)s)
     UNION ALL
     SELECT account, state, NULL, true FROM orders
     WHERE purpose = 'open' AND created_at > %(since)s AND state <> 'planned'
@@ -154,7 +155,7 @@ FROM (
 ) AS o
 GROUP BY account
 """
-"""(account, oldest unknown order, oldest order in flight, entries of the window that count, refused ones among them)"""
+"""(account, oldest unknown order, oldest order in flight, entries judged, entries refused abnormally)"""
 
 UNREAD = """
 WITH unread AS (
@@ -168,28 +169,28 @@ WITH unread AS (
 )
 SELECT t.venue, t.account FROM unread_accounts t JOIN unread u USING (venue, account) WHERE t.since <= %(overdue)s
 """
-"""Keeps since when each account cannot be read; (venue, account) of those for which that is too long ago."""
+"""Store since when each account cannot be read; return the (venue, account) pairs overdue."""
 
 
-Found = dict[str, dict[str, Any]]
+Figures = dict[str, dict[str, Any]]
 """Account -> the fields of its `AccountHealth`."""
 
 
 def read() -> Health:
-    """The figures of this moment."""
+    """Read the figures of all accounts now. This asks every venue for balances."""
     now, rules = clock.now(), protective_limits().triggers
-    found: Found = {}
-    _figures(found, now)
-    _prices(found, now, rules)
-    _orders(found, now, rules)
-    venues = _balances(found, now, rules)
-    accounts = tuple(AccountHealth(account, **facts) for account, facts in found.items())
+    figures: Figures = {}
+    _figures(figures, now)
+    _prices(figures, now, rules)
+    _orders(figures, now, rules)
+    venues = _balances(figures, now, rules)
+    accounts = tuple(AccountHealth(account, **facts) for account, facts in figures.items())
     return Health(accounts, venues, _stopped(now, rules))
 
 
-def _figures(found: Found, now: datetime) -> None:
+def _figures(figures: Figures, now: datetime) -> None:
     for account, equity, deposits, equity_then, pnl_then, best in _rows(FIGURES, {"today": now.date()}):
-        found[account] = {
+        figures[account] = {
             "equity": equity,
             "pnl": equity - deposits,
             "pnl_at_midnight": pnl_then,
@@ -198,42 +199,42 @@ def _figures(found: Found, now: datetime) -> None:
         }
 
 
-def _prices(found: Found, now: datetime, rules: Triggers) -> None:
+def _prices(figures: Figures, now: datetime, rules: Triggers) -> None:
     stale = now - timedelta(seconds=rules.stale_prices.limit_seconds)
     for account, at in _rows(PRICES, {"stale": stale}):
-        found.setdefault(account, {})["price_age"] = now - at if at else timedelta.max
+        figures.setdefault(account, {})["price_age"] = now - at if at else timedelta.max
 
 
-def _orders(found: Found, now: datetime, rules: Triggers) -> None:
-    asked = {
-        "flying": list(IN_FLIGHT),
+def _orders(figures: Figures, now: datetime, rules: Triggers) -> None:
+    params = {
+        "in_flight": list(IN_FLIGHT),
         "since": now - timedelta(seconds=rules.blocked_rate.window_seconds),
         "ordinary": list(risk.ORDINARY),
     }
-    for account, unknown, flying, judged, abnormal in _rows(ORDERS, asked):
-        found.setdefault(account, {}).update(
+    for account, unknown, in_flight, judged, abnormal in _rows(ORDERS, params):
+        figures.setdefault(account, {}).update(
             unknown_for=now - unknown if unknown else None,
-            in_flight_for=now - flying if flying else None,
+            in_flight_for=now - in_flight if in_flight else None,
             entries_judged=judged,
             entries_abnormal=abnormal,
         )
 
 
-def _balances(found: Found, now: datetime, rules: Triggers) -> tuple[VenueReads, ...]:
-    """Venue against ledger in USD at the newest quotes, and what could not be read for too long."""
+def _balances(figures: Figures, now: datetime, rules: Triggers) -> tuple[VenueReads, ...]:
+    """Compare venues with the ledger in USD at the newest quotes; return how many accounts are unreadable per venue."""
     compared = reconcile.compare_settled()
-    assets = {asset for amounts in compared.apart.values() for asset in amounts}
+    assets = {asset for amounts in compared.differences.values() for asset in amounts}
     prices = dict(Quote.objects.filter(symbol__in=assets).values_list("symbol", "price")) | {USDC: Decimal(1)}
-    for (_, account), amounts in compared.apart.items():
-        facts = found.setdefault(account, {})
+    for (_, account), amounts in compared.differences.items():
+        facts = figures.setdefault(account, {})
         if amounts.keys() <= prices.keys():
             worth = sum((abs(amount) * prices[asset] for asset, amount in amounts.items()), ZERO)
             facts["drift_usd"] = facts.get("drift_usd", ZERO) + worth
-        else:  # what has no price cannot be compared with the limit
+        else:  # without a price the difference cannot be compared with the limit
             facts["unread"] = "no price"
     overdue = _unread(compared.unread, now, rules)
     for name, account in overdue:
-        found.setdefault(account, {})["unread"] = name
+        figures.setdefault(account, {})["unread"] = name
     return tuple(
         VenueReads(name, count, sum(1 for venue, _ in overdue if venue == name))
         for name, count in compared.accounts.items()
@@ -245,13 +246,13 @@ def _unread(
 ) -> list[reconcile.VenueAccount]:
     grace = timedelta(seconds=rules.ledger_drift.unreadable_seconds)
     pairs = sorted(unread)
-    told = {
+    params = {
         "venues": [venue for venue, _ in pairs],
         "accounts": [account for _, account in pairs],
         "now": now,
         "overdue": now - grace,
     }
-    return [(venue, account) for venue, account in _rows(UNREAD, told)]
+    return [(venue, account) for venue, account in _rows(UNREAD, params)]
 
 
 def _stopped(now: datetime, rules: Triggers) -> frozenset[str]:
@@ -260,8 +261,8 @@ def _stopped(now: datetime, rules: Triggers) -> frozenset[str]:
     return frozenset(pulled.exclude(cause__in=("manual", "stale_prices")).values_list("account", flat=True))
 
 
-def _rows(sql: str, told: dict[str, Any]) -> list[tuple[Any, ...]]:
+def _rows(sql: str, params: dict[str, Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(sql, told)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-    return found
+        cursor.execute(sql, params)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows

@@ -1,4 +1,4 @@
-"""Positions from their first fill to their realised PnL."""
+"""Models of positions: position, exit pause, daily results, profit marks, PnL snapshots."""
 
 from typing import ClassVar
 
@@ -147,9 +147,9 @@ class Position(models.Model):
 
 
 class ExitPause(models.Model):
-    """A person took the watch off every exit; while one stands, stops and targets are not acted on.
+    """An operator paused the exits; while a row is not resumed, stops, targets and time exits close nothing.
 
-    The kill switch's flatten and closing by hand go on. The newest open row is the one in force.
+    Flatten and manual closing go on. At most one row is open.
     """
 
     paused_at = models.DateTimeField()
@@ -172,7 +172,7 @@ class ExitPause(models.Model):
 
 
 class UnreadAccount(models.Model):
-    """An account whose venue cannot say what it holds; the row goes when it can. Only the guard writes here."""
+    """An account whose balances cannot be read at its venue; deleted once they can. Only the guard writes it."""
 
     venue = models.CharField(max_length=20)
     account = models.CharField(max_length=80)
@@ -189,7 +189,7 @@ class UnreadAccount(models.Model):
 
 
 class DailyResult(models.Model):
-    """What all positions of a symbol that closed on one UTC day earned. Only a trigger on positions writes here."""
+    """PnL of all positions of a symbol closed on one UTC day. Only a database trigger on positions writes it."""
 
     day = models.DateField()
     symbol = models.CharField(max_length=20)
@@ -209,7 +209,7 @@ class DailyResult(models.Model):
 
 
 class ProfitMark(models.Model):
-    """The losses of a deployment that winners must earn back before a share is due."""
+    """The loss carry-forward of a deployment: winners earn it back before a profit share is due."""
 
     deployment = models.OneToOneField("agents.Deployment", models.PROTECT, related_name="profit_mark")
     carried_loss = models.DecimalField(**COLUMN, default=0, help_text="USDC, zero or positive")
@@ -246,7 +246,7 @@ class PnlSnapshot(models.Model):
 
 
 class BestPnl(models.Model):
-    """The highest PnL at which an account has stood at any midnight. Only `performance.take_snapshots` writes here."""
+    """The highest PnL of an account at any midnight (UTC). Only `performance.take_snapshots` writes it."""
 
     account = models.CharField(max_length=80, primary_key=True)
     pnl = models.DecimalField(**COLUMN, help_text="USD: equity less what was paid in, of all its deployments")

@@ -1,4 +1,4 @@
-"""What deployments are worth and how they have done, at the present quotes."""
+"""Compute equity, cash flows and unrealised PnL at the newest quotes, and store the daily snapshots."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -33,15 +33,15 @@ WHERE p.state <> 'closed'
 """
 
 
-def _number(sql: str, told: dict[str, list[str] | None] | None = None) -> Decimal:
+def _number(sql: str, params: dict[str, list[str] | None] | None = None) -> Decimal:
     with connection.cursor() as cursor:
-        cursor.execute(sql, told)
+        cursor.execute(sql, params)
         value: Decimal = cursor.fetchone()[0]
         return value
 
 
 def total_equity(deployments: Sequence[int] | None = None) -> Decimal:
-    """USD: what these deployments (None: all) hold, less what they owe the platform, at the newest quotes."""
+    """Return the equity in USD of these deployments (None: all) at the newest quotes, less debts to the platform."""
     if deployments is None:
         return _number(EQUITY, {"accounts": None})
     names = (name for pk in deployments for name in (ledger.account_of(pk), ledger.payable_of(pk)))
@@ -49,7 +49,7 @@ def total_equity(deployments: Sequence[int] | None = None) -> Decimal:
 
 
 def flows(deployments: Sequence[int] | None = None) -> list[tuple[datetime, Decimal]]:
-    """USD that was paid in (positive) or taken out of these deployments (None: all), in order of time.
+    """Return (time, USD) of deposits (positive) and withdrawals of these deployments (None: all), in order of time.
 
     Tokens are valued at the newest quote.
     """
@@ -57,22 +57,22 @@ def flows(deployments: Sequence[int] | None = None) -> list[tuple[datetime, Deci
         deployments = list(Deployment.objects.values_list("pk", flat=True))
     with connection.cursor() as cursor:
         cursor.execute(FLOWS, {"accounts": [ledger.account_of(pk) for pk in deployments]})
-        found: list[tuple[datetime, Decimal]] = cursor.fetchall()
-    return found
+        rows: list[tuple[datetime, Decimal]] = cursor.fetchall()
+    return rows
 
 
 def total_unrealised() -> Decimal:
-    """USD: what all open positions would earn at the newest quotes, before fees."""
+    """Return the unrealised PnL of all open positions in USD, before fees."""
     return _number(UNREALISED)
 
 
 def with_unrealised(rows: QuerySet[Position]) -> QuerySet[Position]:
-    """`rows` with `unrealised`: USDC that is left at the newest quote, before fees; None when closed or unquoted."""
+    """Annotate `rows` with `unrealised`: PnL in USDC at the newest quote, before fees; None if closed or unquoted."""
     quote = Quote.objects.filter(symbol=OuterRef("symbol")).values("price")
     sign = Case(When(side=Side.LONG, then=Value(1)), default=Value(-1))
     left = (F("quantity") - F("closed_quantity")) * (Subquery(quote) - F("entry_price")) * sign
-    worth = Case(When(state="closed", then=None), default=left, output_field=DecimalField(**COLUMN))
-    return rows.annotate(unrealised=worth)
+    unrealised = Case(When(state="closed", then=None), default=left, output_field=DecimalField(**COLUMN))
+    return rows.annotate(unrealised=unrealised)
 
 
 SNAPSHOTS = """
@@ -106,9 +106,9 @@ ON CONFLICT (account) DO UPDATE SET pnl = excluded.pnl WHERE best_pnls.pnl < exc
 
 
 def take_snapshots(day: date) -> int:
-    """Each deployment's equity, realised and unrealised PnL for the UTC `day` that has ended; once per day.
+    """Store each deployment's equity and PnL for the ended UTC `day`, once; return the number of new snapshots.
 
-    Raises each account's best PnL where that day ended higher. Returns the number of new snapshots.
+    Also updates each account's best PnL where the day ended higher.
     """
     midnight = datetime.combine(day, time(0), tzinfo=UTC)
     with transaction.atomic(), connection.cursor() as cursor:

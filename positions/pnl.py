@@ -1,4 +1,4 @@
-"""What a round trip earned. Pure. All amounts in USDC."""
+"""Compute PnL, profit share, conditional value at risk and max drawdown. Pure functions; amounts in USDC."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from maxxit.core.terms import SIGN
 
 
 def gross(side: str, cash_in: Decimal, cash_out: Decimal) -> Decimal:
-    """Earned before fees: `cash_in` was paid (long) or received (short) at entry, `cash_out` the other way at exit."""
+    """Return the PnL before fees. `cash_in` was paid (long) or received (short) at entry, `cash_out` at exit."""
     return SIGN[side] * (cash_out - cash_in)
 
 
@@ -19,16 +19,16 @@ class Shared:
     """The profit share of one closed position."""
 
     share: Decimal
-    """Due now, zero or positive."""
+    """USDC due now, zero or positive."""
     carried_loss: Decimal
-    """Left to earn back before the next share, zero or positive."""
+    """USDC of losses to earn back before the next share, zero or positive."""
 
 
 def profit_share(earned: Decimal, carried_loss: Decimal, rate: Decimal) -> Shared:
-    """`rate` (a fraction) of what a winner earns beyond the loss carry-forward; a loser adds to it.
+    """Return one closed position's profit share: `rate` (a fraction) of its PnL beyond the loss carry-forward.
 
-    Over any sequence the shares sum to `rate` × the highest the cumulated PnL has stood (a high-water mark), up to
-    the rounding of each share to USDC's six decimals.
+    A loss adds to the carry-forward. Over any sequence the shares sum to `rate` × the highest cumulated PnL (high-water
+    mark), up to the rounding of each share to USDC's six decimals.
     """
     if earned <= 0:
         return Shared(ZERO, carried_loss - earned)
@@ -37,11 +37,11 @@ def profit_share(earned: Decimal, carried_loss: Decimal, rate: Decimal) -> Share
 
 
 MIN_SAMPLES = 20
-"""Results below which a twentieth of them is not even one."""
+"""With fewer results, 5 % of them is less than one result."""
 
 
 def cvar_95(results: Sequence[Decimal]) -> Decimal | None:
-    """Historical conditional value at risk: the mean of the worst twentieth of `results`, as a loss.
+    """Return the historical conditional value at risk at 95 %: the mean of the worst 5 % of `results`, as a loss.
 
     In the unit of `results`, positive for a loss; None with fewer than `MIN_SAMPLES`. Expected shortfall after
     Rockafellar and Uryasev (2000), with the worst n/20 counted in full and the last of them in part.

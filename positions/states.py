@@ -1,4 +1,4 @@
-"""position: open -> closing -> closed, and back to open when the exit order came to nothing"""
+"""Position states and transitions: open -> closing -> closed, and back to open if the exit order did not close it."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Celery's side of positions: what happens is in `book` and `watch`."""
+"""Celery tasks of positions: exits, booking of fills, kill-switch triggers, daily snapshots."""
 
 from datetime import timedelta
 from functools import cache
@@ -15,9 +15,9 @@ from trading import closing, passes
 
 
 def exit_pass(lanes: closing.Lanes | None = None) -> Counts:
-    """One pass of the exits: claim what is due, place its closing orders at once, settle those in flight.
+    """Run one pass of the exits: claim due positions, place their closing orders, settle those in flight.
 
-    Without `lanes` one order goes after the other, in this thread.
+    Without `lanes` orders are processed one after the other in this thread.
     """
     done = closing.run(sweep.sweep, lanes or closing.Lanes(0))
     flatten.report()
@@ -35,15 +35,15 @@ def exit_pass(lanes: closing.Lanes | None = None) -> Counts:
 
 
 def book_pass() -> Counts:
-    """One pass of the fifth stage: fills into positions, and what those earned that are over."""
+    """Run one pass of the monitor stage: book fills into positions and close those that have ended."""
     opened, closed = book.book()
     return Counts(opened + closed, opened + closed, {"opened": opened, "closed": closed})
 
 
 def monitor_pass() -> Counts:
-    """All of the fifth stage, for one process that does everything: `book_pass`, then the exits that are due.
+    """Run the whole monitor stage in one process (replay, demo): `book_pass`, then a sweep of due exits.
 
-    The workers divide it: the exits are the exits worker's (`sweep_exits`).
+    In production the exits worker runs the exits (`sweep_exits`).
     """
     booked = book_pass()
     leaving = sweep.sweep()
@@ -53,40 +53,37 @@ def monitor_pass() -> Counts:
 
 @cache
 def _lanes() -> closing.Lanes:
-    """This worker's threads; an account that is still busy after a pass stays so for the next."""
+    """Return this worker's threads, kept between passes so that an account still busy is skipped by the next."""
     return closing.Lanes(passes.policy().exits.lanes)
 
 
 @shared_task(bind=True, base=Fenced)
 def sweep_exits(self: Task) -> dict[str, Any]:
-    """Sweep: every exit that is due, every closing order to its venue and to its end."""
+    """Run `exit_pass` as the exits stage, with this worker's threads."""
     return run_stage("exits", lambda: exit_pass(_lanes()), task=self)
 
 
 @shared_task(name="positions.tasks.monitor", bind=True)
 def run_monitor(self: Task, run_id: int | None = None) -> dict[str, Any]:
-    """Sweep: every fill that is not booked, every position that is over."""
+    """Run `book_pass` as the monitor stage of pipeline run `run_id`, or on its own."""
     return run_stage("monitor", book_pass, run_id=run_id, task=self)
 
 
 @shared_task
 def watch_risk() -> list[str]:
-    """Pull the kill switch where losses, drawdown, prices, drift or blocked orders call for it.
-
-    Where that look at the venues found that a Safe's owner took tokens of ours out himself, their positions end.
-    """
+    """Check the kill-switch triggers, then close positions whose tokens were withdrawn; return the causes pulled."""
     pulled = guard.watch()
     withdrawals.close_withdrawn_positions()
     return pulled
 
 
 def snapshot_pass() -> Counts:
-    """The figures of the UTC day that has just ended."""
-    withdrawals = performance.take_snapshots(clock.now().date() - timedelta(days=1))
-    return Counts(withdrawals, withdrawals)
+    """Store the snapshots of the UTC day that has just ended."""
+    stored = performance.take_snapshots(clock.now().date() - timedelta(days=1))
+    return Counts(stored, stored)
 
 
 @shared_task
 def take_snapshots() -> int:
-    """Each deployment's figures at the end of the day, once."""
+    """Run `snapshot_pass`; return how many snapshots were stored."""
     return snapshot_pass().out

@@ -1,11 +1,11 @@
-"""What the owner took out of his Safe himself: positions whose tokens are not there any more end, or shrink
+"""Close or reduce positions whose tokens the owner of the Safe withdrew.
 
-The tokens are his, and no closing order could sell them: without this the position would stay open for ever, and its
-token would count as held. What he took is worth the quote of the moment in which we see it.
+No closing order could sell such tokens: the position would stay open for ever and count as a holding. The withdrawal is
+valued at the quote when it is detected.
 
-Only transfers that stand in the chain's logs end anything: a difference that nothing explains is an alert, and the
-position stays watched. Of several positions in one token none is touched while a part of it is left: which of them
-he meant is not known, the first to leave find their tokens, and the last one's are missing then.
+Only transfers found in the chain's logs close a position; an unexplained difference raises an alert and leaves it open.
+If several positions hold the token and part of it is left, none is touched: which one the owner meant is unknown. The
+first to exit sell what is left, and the last one is closed here.
 """
 
 from decimal import Decimal
@@ -24,7 +24,7 @@ from trading.states import IN_FLIGHT
 
 log = structlog.get_logger(__name__)
 
-SHORT = f"""
+SHORTFALLS = f"""
 SELECT claimed.account, claimed.symbol, claimed.positions, least(claimed.quantity - held.quantity, -moved.quantity),
        moved.booked_to
 FROM (
@@ -46,65 +46,70 @@ JOIN (
         FROM ledger_entries e JOIN agent_deployments d ON e.account = 'deployment:' || d.id
         WHERE e.kind = 'external' AND e.asset <> 'USDC' AND e.journal NOT LIKE '{ledger.UNEXPLAINED}%%'
         GROUP BY d.account, e.asset, d.id
-    ) AS by_purse
+    ) AS by_deployment
     GROUP BY account, symbol
 ) AS moved USING (account, symbol)
 WHERE claimed.quantity > held.quantity AND moved.quantity < 0
   AND NOT EXISTS (
       SELECT FROM orders o
       WHERE o.account = claimed.account AND o.symbol = claimed.symbol
-        AND (o.state = ANY(%(flying)s) OR o.purpose = 'open' AND o.filled_quantity > o.booked_quantity)
+        AND (o.state = ANY(%(in_flight)s) OR o.purpose = 'open' AND o.filled_quantity > o.booked_quantity)
   )
 ORDER BY 1, 2
 """  # noqa: S608 (constants only)
-"""(account, token, open positions, how much of it the owner took, the deployment that this was booked to). While
-anything of it is on its way nothing is compared."""
+"""(account, token, open positions, tokens withdrawn, deployment that the withdrawal was booked to). An account's token
+with an order in flight is left out."""
 
-Short = tuple[str, str, int, Decimal, int]
+Shortfall = tuple[str, str, int, Decimal, int]
 
 
 def close_withdrawn_positions() -> int:
-    """End or shrink every position whose tokens its Safe does not hold any more; returns how many ended."""
-    ended = 0
-    for account, symbol, *_ in _short():
+    """Close or reduce every position whose tokens its Safe no longer holds; return how many were closed."""
+    closed = 0
+    for account, symbol, *_ in _shortfalls():
         try:
-            ended += _close_withdrawn(account, symbol)
-        except Exception:  # one Safe must not keep the others from theirs; it is looked at again
+            closed += _close_withdrawn(account, symbol)
+        except Exception:  # one failing Safe must not stop the others; the next check tries it again
             log.exception("withdrawal_not_booked", account=account, symbol=symbol)
-    return ended
+    return closed
 
 
 @transaction.atomic
 def _close_withdrawn(account: str, symbol: str) -> int:
-    limits.lock(account)  # no order of it is reserved meanwhile
-    short = next((one for one in _short(account) if one[1] == symbol), None)
-    if short is None:
+    limits.lock(account)  # no order of the account is reserved meanwhile
+    shortfall = next((row for row in _shortfalls(account) if row[1] == symbol), None)
+    if shortfall is None:
         return 0
-    _, _, positions, missing, booked_to = short
+    _, _, positions, missing, booked_to = shortfall
     quote = quotes.latest([symbol], closing=True).get(symbol)
-    mine = Position.objects.filter(deployment__account=account, symbol=symbol, state=PositionState.OPEN)
-    related = mine.select_related("entry_order", "deployment__agent").order_by("pk")
+    open_positions = Position.objects.filter(
+        deployment__account=account, symbol=symbol, state=PositionState.OPEN
+    )
+    related = open_positions.select_related("entry_order", "deployment__agent").order_by("pk")
     rows = list(
         related.select_for_update(of=("self",), skip_locked=True)
-    )  # a sweep that has them comes first
-    left = sum(row.quantity - row.closed_quantity for row in rows)
-    if quote is None or len(rows) != positions or (positions > 1 and missing < left):
-        log.warning("taken_out_undecided", account=account, symbol=symbol, missing=str(missing), of=str(left))
+    )  # rows that a sweep has locked are left to it
+    held = sum(row.quantity - row.closed_quantity for row in rows)
+    if quote is None or len(rows) != positions or (positions > 1 and missing < held):
+        log.warning("taken_out_undecided", account=account, symbol=symbol, missing=str(missing), of=str(held))
         return 0
     return sum(
-        _take(row, min(missing, row.quantity - row.closed_quantity), quote.price, booked_to) for row in rows
+        _book_withdrawal(row, min(missing, row.quantity - row.closed_quantity), quote.price, booked_to)
+        for row in rows
     )
 
 
-def _take(position: Position, taken: Decimal, price: Decimal, booked_to: int) -> bool:
-    """Book that so much of a position is gone; whether it is over."""
-    value = usdc(taken * price)
-    position.closed_quantity += taken
+def _book_withdrawal(position: Position, quantity: Decimal, price: Decimal, booked_to: int) -> bool:
+    """Book `quantity` tokens of a position as withdrawn at `price` (USD); return whether the position closed."""
+    value = usdc(quantity * price)
+    position.closed_quantity += quantity
     position.taken_value += value
     position.save(update_fields=["closed_quantity", "taken_value"])
     journal = f"taken_out:{position.pk}:{position.closed_quantity.normalize():f}"
-    ledger.book_owner_withdrawal(journal, position.deployment_id, booked_to, taken, position.symbol, value)
-    record("position.taken_out", position, quantity=f"{taken.normalize():f}", price=f"{price.normalize():f}")
+    ledger.book_owner_withdrawal(journal, position.deployment_id, booked_to, quantity, position.symbol, value)
+    record(
+        "position.taken_out", position, quantity=f"{quantity.normalize():f}", price=f"{price.normalize():f}"
+    )
     if position.closed_quantity < position.quantity:
         return False
     advance(position, PositionState.CLOSING, why="reconciled", exit_reason="reconciled")
@@ -112,8 +117,8 @@ def _take(position: Position, taken: Decimal, price: Decimal, booked_to: int) ->
     return True
 
 
-def _short(account: str = "") -> list[Short]:
+def _shortfalls(account: str = "") -> list[Shortfall]:
     with connection.cursor() as cursor:
-        cursor.execute(SHORT, {"account": account, "flying": list(IN_FLIGHT)})
-        found: list[Short] = cursor.fetchall()
-    return found
+        cursor.execute(SHORTFALLS, {"account": account, "in_flight": list(IN_FLIGHT)})
+        rows: list[Shortfall] = cursor.fetchall()
+    return rows

@@ -19,7 +19,7 @@ from signals_app.models import CtPost, Signal
 from trading import gate, ledger
 from trading.fund import fund
 from trading.models import Order
-from trading.risk import Facts, GateFacts, Load
+from trading.risk import Facts, GateFacts, LimitUsage
 
 T0 = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 """A Monday noon at the start of a six-hour bucket."""
@@ -234,7 +234,9 @@ def market(**fields: float) -> Snapshot:
 
 
 OPEN_GATE = GateFacts(dry_run=False, approved=True, kill_level="")
-IDLE = Load(orders_last_minute=0, open_orders=0, exposure_usd=Decimal(0), symbol_exposure_usd=Decimal(0))
+IDLE = LimitUsage(
+    orders_last_minute=0, open_orders=0, exposure_usd=Decimal(0), symbol_exposure_usd=Decimal(0)
+)
 
 
 def facts(**fields: Any) -> Facts:

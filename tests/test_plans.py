@@ -84,7 +84,7 @@ def indexes(root: dict[str, Any]) -> set[str]:
 def moment() -> dict[str, Any]:
     """The parameters of the sweep."""
     now = clock.now()
-    return gate.moment() | {"oldest": now - timedelta(minutes=1), "newest": now}
+    return gate.query_params() | {"oldest": now - timedelta(minutes=1), "newest": now}
 
 
 def entries_of_late() -> tuple[str, Any]:
@@ -106,11 +106,11 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         {"positions_below", "positions_above", "positions_held"},
     ),
     "sweep: claim": (
-        lambda: (sweep.CLAIM, moment() | {"ids": [1, 2], "whys": ["manual"] * 2, "at_once": True}),
+        lambda: (sweep.CLAIM, moment() | {"ids": [1, 2], "reasons": ["manual"] * 2, "at_once": True}),
         set(),
     ),
     "fan-out": (lambda: (execute.FAN_OUT, {"now": clock.now(), "only": None}), {"signals_pending"}),
-    "concluded signals": (lambda: (execute.CONCLUDED, None), {"signals_pending"}),
+    "concluded signals": (lambda: (execute.FINISHED_SIGNALS, None), {"signals_pending"}),
     "left behind": (lambda: (tasks.LEFT_BEHIND, {"tries": 3}), {"orders_planned", "signals_pending"}),
     "fills and ends to be booked": (
         lambda: (book.DUE, {"tries": 3, "now": clock.now()}),

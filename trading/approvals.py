@@ -1,4 +1,4 @@
-"""Approvals that are about to expire, or have: entries stop then, exits go on, and staff is told in time."""
+"""Warn staff before a trading approval expires and when it has: entries then stop, exits continue."""
 
 from datetime import datetime, timedelta
 
@@ -11,25 +11,27 @@ from trading.models import Approval
 from trading.passes import policy
 
 LOOK_BACK = timedelta(days=1)
-"""An approval that expired longer ago is no news."""
+"""Approvals that expired longer ago are not reported."""
 EXPIRED = "entries stopped, exits go on"
 EXPIRING = "then entries stop, exits go on"
 
 
 def warn() -> int:
-    """Record `approval.expiring` at each configured time before an approval ends, and `approval.expired` when it has;
-    each once for an approval, none where another approval stands longer. Returns how many events."""
+    """Record `approval.expiring` and `approval.expired` where they are due; return how many events.
+
+    Each warning is recorded once per approval, and not at all while another approval of that scope lasts longer.
+    """
     now = clock.now()
     soonest = timedelta(hours=max(policy().approval_warning_hours))
-    ending = Approval.objects.filter(
+    expiring = Approval.objects.filter(
         revoked_at=None, expires_at__gt=now - LOOK_BACK, expires_at__lte=now + soonest
     )
-    return sum(_warn_of(pk, now) for pk in ending.order_by("pk").values_list("pk", flat=True))
+    return sum(_warn_of(pk, now) for pk in expiring.order_by("pk").values_list("pk", flat=True))
 
 
 @transaction.atomic
 def _warn_of(pk: int, now: datetime) -> bool:
-    """The warning that is due for one approval; whether there was one. Two workers record it once."""
+    """Record the warning that is due for one approval; return whether there was one. The row lock makes it once."""
     approval = Approval.objects.select_for_update().get(pk=pk)
     step = _step(approval, now)
     if not step or approval.revoked_at is not None or _is_covered(approval):
@@ -44,7 +46,10 @@ def _warn_of(pk: int, now: datetime) -> bool:
 
 
 def _step(approval: Approval, now: datetime) -> str:
-    """The latest step that is reached: expired, 1 h, 24 h. A warning earlier than the approval itself is none."""
+    """Return the latest warning reached: "expired", "1 h", "24 h" or "".
+
+    A warning time before the approval was given does not count.
+    """
     if approval.expires_at <= now:
         return "expired"
     for hours in sorted(policy().approval_warning_hours):
@@ -55,6 +60,6 @@ def _step(approval: Approval, now: datetime) -> str:
 
 
 def _is_covered(approval: Approval) -> bool:
-    """Whether another approval of the same scope, or of all venues, stands longer."""
+    """Return whether another approval of the same scope, or of all venues, lasts longer."""
     others = Approval.objects.filter(scope__in=(approval.scope, "*"), revoked_at=None)
     return others.filter(expires_at__gt=approval.expires_at).exists()

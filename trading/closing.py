@@ -1,7 +1,7 @@
-"""Closing orders to their venues and to their end: many accounts side by side, one order at a time for each account.
+"""Run a pass of the exits worker: place and settle closing orders of many accounts in parallel, one per account.
 
-A slow or stuck account keeps one lane of its venue; the others go on, and new exits are claimed meanwhile. What is
-still under way when a pass ends goes on in its thread, and the next passes leave that account alone until it is done.
+A slow account occupies one thread of its venue; the others continue, and new exits are claimed meanwhile. An order
+still being processed when a pass ends continues in its thread, and later passes skip that account until it is done.
 """
 
 import threading
@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """A closing order that has something to be done: to be placed, or asked about."""
+class DueOrder:
+    """A closing order that is to be placed (`planned`) or settled."""
 
     pk: int
     venue: str
@@ -39,82 +39,84 @@ class Due:
 
 
 @dataclass
-class Closed:
-    """What a pass did. Several threads add to it."""
+class ExitPassCounts:
+    """What one pass did; thread-safe."""
 
     claimed: int = 0
-    placed: execute.Placed = field(default_factory=execute.Placed)
+    placed: execute.PlacementCounts = field(default_factory=execute.PlacementCounts)
     settled: int = 0
-    """Closing orders in flight that moved."""
+    """Closing orders in flight whose state changed."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count_placed(self, verdict: Verdict) -> None:
-        """Add one order that was placed or blocked."""
+        """Count one order that was sent or blocked."""
         with self._lock:
             self.placed.due += 1
             self.placed.count(verdict)
 
     def count_settled(self, moved: bool) -> None:
-        """Add one order that was asked about."""
+        """Count one order that was settled; `moved`: its state changed."""
         with self._lock:
             self.settled += moved
 
 
-def due() -> list[Due]:
-    """Every closing order that may be worked on now: those to be placed first, each kind the oldest first."""
+def due_orders() -> list[DueOrder]:
+    """Return the closing orders that may be processed now: unplaced ones first, then by age."""
     states = Q(state=OrderState.PLANNED) | Q(state__in=IN_FLIGHT)
-    rows = Order.objects.filter(states, quarantine.due(), purpose=Purpose.CLOSE).order_by("pk")
-    found = [
-        Due(pk, at, account, state == OrderState.PLANNED)
+    rows = Order.objects.filter(states, quarantine.is_due(), purpose=Purpose.CLOSE).order_by("pk")
+    orders = [
+        DueOrder(pk, at, account, state == OrderState.PLANNED)
         for pk, at, account, state in rows.values_list("pk", "venue", "account", "state")
     ]
-    return sorted(found, key=lambda one: not one.planned)
+    return sorted(orders, key=lambda due: not due.planned)
 
 
-def step(one: Due, closed: Closed) -> None:
-    """Place the order, or ask its venue how it stands."""
-    order = Order.objects.select_related("deployment__agent", "signal").get(pk=one.pk)
+def process(due: DueOrder, counts: ExitPassCounts) -> None:
+    """Place the order if it is planned, settle it if it is in flight."""
+    order = Order.objects.select_related("deployment__agent", "signal").get(pk=due.pk)
     with quarantine.quarantine_on_error(order):
         if order.state == OrderState.PLANNED:
-            closed.count_placed(execute.place(order, venue(order.venue), policy()))
+            counts.count_placed(execute.place_order(order, venue(order.venue), policy()))
         elif order.state in IN_FLIGHT:
-            closed.count_settled(settle.settle(order, venue(order.venue)))
+            counts.count_settled(settle.settle(order, venue(order.venue)))
 
 
 class Lanes:
-    """Threads for each venue, `size` at most, with at most one order of an account under way. Zero: no threads, each
-    step runs at once where it is started."""
+    """A thread pool per venue, of `size` threads, that runs at most one order of an account at a time.
+
+    With `size` 0 there are no threads: `start` runs the work in the caller's thread.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._pools: dict[str, ThreadPoolExecutor] = {}
-        self._under_way: dict[Due, Future[None]] = {}
+        self._under_way: dict[DueOrder, Future[None]] = {}
 
-    def under_way(self) -> set[Due]:
-        """The orders whose steps have not ended, also of earlier passes."""
-        self._under_way = {one: step for one, step in self._under_way.items() if not step.done()}
+    def under_way(self) -> set[DueOrder]:
+        """Return the orders being processed now, including those of earlier passes."""
+        self._under_way = {due: step for due, step in self._under_way.items() if not step.done()}
         return set(self._under_way)
 
-    def start(self, one: Due, work: Callable[[], None]) -> bool:
-        """Begin `work`, unless the account or all lanes of its venue are busy; whether it began."""
+    def start(self, due: DueOrder, work: Callable[[], None]) -> bool:
+        """Start `work` unless the account or all threads of its venue are busy; return whether it was started."""
         if not self.size:
             work()
             return True
-        busy = [other.account for other in self.under_way() if other.venue == one.venue]
-        if one.account in busy or len(busy) >= self.size:
+        busy = [other.account for other in self.under_way() if other.venue == due.venue]
+        if due.account in busy or len(busy) >= self.size:
             return False
-        pool = self._pools.setdefault(one.venue, ThreadPoolExecutor(self.size, f"exits-{one.venue}"))
-        self._under_way[one] = pool.submit(copy_context().run, _in_thread, work)
+        pool = self._pools.setdefault(due.venue, ThreadPoolExecutor(self.size, f"exits-{due.venue}"))
+        self._under_way[due] = pool.submit(copy_context().run, _in_thread, work)
         return True
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a step that is under way to end; whether one did within `seconds`."""
-        steps = [self._under_way[one] for one in self.under_way()]
+        """Wait up to `seconds` for any running order to finish; return whether one did."""
+        steps = [self._under_way[due] for due in self.under_way()]
         return bool(wait(steps, max(seconds, 0), FIRST_COMPLETED).done) if steps else False
 
 
 def _in_thread(work: Callable[[], None]) -> None:
-    """Run one step with a connection of its own. A lost database ends this step only: the next pass does it again."""
+    """Run `work` with the thread's own database connection. After an error the next pass processes the order again."""
     try:
         work()
     except Exception as error:
@@ -123,26 +125,29 @@ def _in_thread(work: Callable[[], None]) -> None:
         connection.close()
 
 
-def run(claim: Callable[[], int], lanes: Lanes) -> Closed:
-    """Claim exits, place their closing orders at once, and settle those in flight, until nothing of it is left.
+def run(claim: Callable[[], int], lanes: Lanes) -> ExitPassCounts:
+    """Claim due exits, place their closing orders and settle those in flight, until nothing is left to do.
 
-    `claim` is called at the start and every `sweep_milliseconds` while the pass works. Each order is placed once and
-    asked about once a pass. What the time does not suffice for is the next pass's, which is woken at once.
+    `claim` closes positions whose exit is due and returns how many; it is called at the start and every
+    `sweep_milliseconds`. Each order is placed once and settled once per pass. When the time budget runs out, the next
+    pass is woken at once.
     """
     rules = passes.policy().exits
-    budget, closed = passes.TimeBudget(rules.pass_seconds), Closed()
-    begun = lanes.under_way()
-    waiting: list[Due] = []
+    budget, counts = passes.TimeBudget(rules.pass_seconds), ExitPassCounts()
+    started_orders = lanes.under_way()
+    waiting: list[DueOrder] = []
     next_claim, moved = float("-inf"), time.monotonic()
     while budget.left():
         if time.monotonic() >= next_claim:
-            closed.claimed += claim()
+            counts.claimed += claim()
             next_claim = time.monotonic() + rules.sweep_seconds
-            waiting = [one for one in due() if one not in begun]
-        started = {one for one in waiting if budget.left() and lanes.start(one, partial(step, one, closed))}
-        begun |= started
-        waiting = [one for one in waiting if one not in started]
-        if not waiting and (waiting := [one for one in due() if one not in begun]):
+            waiting = [due for due in due_orders() if due not in started_orders]
+        started = {
+            due for due in waiting if budget.left() and lanes.start(due, partial(process, due, counts))
+        }
+        started_orders |= started
+        waiting = [due for due in waiting if due not in started]
+        if not waiting and (waiting := [due for due in due_orders() if due not in started_orders]):
             continue
         if lanes.wait(next_claim - time.monotonic()) or started:
             moved = time.monotonic()
@@ -150,4 +155,4 @@ def run(claim: Callable[[], int], lanes: Lanes) -> Closed:
             break
     if waiting:
         wake.after_commit("exits.waiting")
-    return closed
+    return counts

@@ -1,7 +1,7 @@
-"""pending signals -> one order per active deployment -> reserved, sent, or blocked with the reason
+"""Execute signals: plan one order per active deployment, check it, then reserve and send it or block it with a reason.
 
-Reserve, then send: one transaction reads the gate, takes the locks, checks every limit against what is already
-reserved, and moves planned -> sending with what will leave stored. Only then does anything leave.
+Reserve, then send: one transaction takes the locks, reads the gate, checks every limit against what is already
+reserved, and moves planned -> sending with the exact bytes to send stored. Nothing is sent before it commits.
 """
 
 from dataclasses import dataclass, field
@@ -54,20 +54,23 @@ SELECT %(now)s, 'order.planned', 'trading.order/' || id, correlation_id, '{}' FR
 
 
 def fan_out(only: int | None = None) -> int:
-    """One planned order for each active deployment of each pending signal (or of the one with the id `only`), in one
-    statement; returns how many."""
+    """Plan one entry order for each active deployment of each pending signal; return how many.
+
+    `only`: the id of one signal; None: all.
+    """
     with connection.cursor() as cursor:
         cursor.execute(FAN_OUT, {"now": clock.now(), "only": only})
         return int(cursor.rowcount)
 
 
 @dataclass
-class Placed:
-    """What became of a set of orders."""
+class PlacementCounts:
+    """Counts of orders that were sent or blocked."""
 
     due: int = 0
     sent: int = 0
     blocked: dict[str, int] = field(default_factory=dict)
+    """Reason code -> count."""
 
     def count(self, verdict: Verdict) -> None:
         """Add one order's verdict."""
@@ -77,43 +80,44 @@ class Placed:
             self.blocked[verdict.reason] = self.blocked.get(verdict.reason, 0) + 1
 
 
-def place_due(purpose: str, policy: RiskPolicy, batch: int, budget: TimeBudget | None = None) -> Placed:
-    """Take the planned orders of one purpose to their venues, the oldest first: at most `batch` of them, and none
-    once `budget` is used up."""
+def place_due_orders(
+    purpose: str, policy: RiskPolicy, batch: int, budget: TimeBudget | None = None
+) -> PlacementCounts:
+    """Place the planned orders of one purpose ("open" or "close"), oldest first: `batch` at most, within `budget`."""
     due = Order.objects.filter(state=OrderState.PLANNED, purpose=purpose)
-    placed = Placed()
+    placed = PlacementCounts()
     for order in quarantine.oldest_first(due, "deployment__agent", "signal", limit=batch, budget=budget):
         placed.due += 1
         with quarantine.quarantine_on_error(order):
-            placed.count(place(order, venue(order.venue), policy))
+            placed.count(place_order(order, venue(order.venue), policy))
     return placed
 
 
-def place(order: Order, at_venue: Venue, policy: RiskPolicy) -> Verdict:
-    """Reserve one planned order and send it, or block it. Raises StaleState when another worker was first.
+def place_order(order: Order, at_venue: Venue, policy: RiskPolicy) -> Verdict:
+    """Reserve one planned order and send it, or block it; return the verdict.
 
-    The venue is asked only about an order that nothing else stops, and outside of the lock, since a network may lie
-    between. What is checked before is checked again under the lock that reserves.
+    The venue is asked only about an order that no other check blocks, and outside the lock, because that is network
+    I/O. All checks run again under the lock that reserves. Raises StaleState when another worker was first.
     """
     policy = policy.of(order.symbol)
     with transaction.atomic():
-        facts = _gather(order, policy, UNASKED)
-        verdict = risk.check_unasked(facts, policy)
+        facts = _read_facts(order, policy, NO_ANSWER)
+        verdict = risk.check_before_venue(facts, policy)
         if not verdict.allowed:
-            return _block(order, verdict, facts)
-    answer = _ask(order, at_venue, policy)
+            return _block_order(order, verdict, facts)
+    answer = _ask_venue(order, at_venue, policy)
     with transaction.atomic():
-        facts = _gather(order, policy, answer)
+        facts = _read_facts(order, policy, answer)
         verdict = risk.check(facts, policy)
         if not verdict.allowed:
-            return _block(order, verdict, facts)
-        prepared = _reserve(order, at_venue, policy, facts)
-    send(order, at_venue, prepared)
+            return _block_order(order, verdict, facts)
+        prepared = _reserve_order(order, at_venue, policy, facts)
+    send_order(order, at_venue, prepared)
     return verdict
 
 
-def _block(order: Order, verdict: Verdict, facts: Facts) -> Verdict:
-    """planned -> blocked, with the check that stopped it; returns the verdict."""
+def _block_order(order: Order, verdict: Verdict, facts: Facts) -> Verdict:
+    """Move planned -> blocked with the failed check on the order; return the verdict."""
     advance(
         order,
         OrderState.BLOCKED,
@@ -127,36 +131,36 @@ def _block(order: Order, verdict: Verdict, facts: Facts) -> Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a venue says of an order; None what it could not say, which blocks."""
+class VenueAnswer:
+    """The venue's answer about an order. None means that it could not be read, which blocks."""
 
     problem: str | None = None
-    """What it objects to, empty for nothing."""
+    """The reason code of the venue's objection, empty for none."""
     expected_price: Decimal | None = None
-    """What it would fill an entry at, USD a token."""
+    """USD per token that an entry would be filled at."""
 
 
-UNASKED = Answer()
+NO_ANSWER = VenueAnswer()
 
 
-def _ask(order: Order, at_venue: Venue, policy: RiskPolicy) -> Answer:
-    """What the venue objects to, and the price of an entry there: for the largest that the sizing allows."""
-    largest = policy.sizing[order.deployment.agent.sizing_preset].max_usd  # type: ignore[index]  # the column's choices
+def _ask_venue(order: Order, at_venue: Venue, policy: RiskPolicy) -> VenueAnswer:
+    """Ask the venue for objections and, for an entry, the expected price of the largest order the sizing allows."""
+    max_usd = policy.sizing[order.deployment.agent.sizing_preset].max_usd  # type: ignore[index]  # the column's choices
     try:
         problem = at_venue.problem(order.deployment_id, order.account, order.symbol, order.purpose)
         if problem or order.purpose == Purpose.CLOSE:
-            return Answer(problem)
-        cash = largest * order.leverage
-        return Answer("", at_venue.expected_price(order.account, order.symbol, order.side, cash))
-    except Rejected as no:
-        return Answer(no.code)
+            return VenueAnswer(problem)
+        cash = max_usd * order.leverage
+        return VenueAnswer("", at_venue.expected_price(order.account, order.symbol, order.side, cash))
+    except Rejected as rejection:
+        return VenueAnswer(rejection.code)
     except (Retryable, Unknown) as error:
         log.warning("venue_not_read", venue=order.venue, error=str(error))
-        return UNASKED
+        return NO_ANSWER
 
 
-def _gather(order: Order, policy: RiskPolicy, answer: Answer) -> Facts:
-    """Every fact that the checks use, read under the lock that is taken here."""
+def _read_facts(order: Order, policy: RiskPolicy, answer: VenueAnswer) -> Facts:
+    """Take the lock and read every fact that the checks use."""
     if order.purpose == Purpose.CLOSE:
         limits.lock(order.account, platform=False)
         return _exit_facts(order, answer)
@@ -164,10 +168,10 @@ def _gather(order: Order, policy: RiskPolicy, answer: Answer) -> Facts:
     return _entry_facts(order, policy, answer)
 
 
-def _exit_facts(order: Order, answer: Answer) -> Facts:
-    """A closing order waits for no throttle and uses up no limit: only its own account counts."""
+def _exit_facts(order: Order, answer: VenueAnswer) -> Facts:
+    """Read the facts of a closing order. No throttle and no limit applies to it, so only its account is read."""
     price, quantity = _exit_price(order), order.quantity or ZERO
-    book = limits.read_book(order.account, order.symbol)
+    holdings = limits.read_holdings(order.account, order.symbol)
     return Facts(
         gate=gate.read(order.venue, order.account),
         reduces=True,
@@ -177,14 +181,17 @@ def _exit_facts(order: Order, answer: Answer) -> Facts:
         notional_usd=usdc(quantity * price) if price else ZERO,
         quantity=quantity,
         listed=order.symbol in listed_on(order.venue),
-        held=book.held.get((order.account, order.symbol), ZERO),
+        held=holdings.held.get((order.account, order.symbol), ZERO),
         venue_problem=answer.problem,
     )
 
 
 def _exit_price(order: Order) -> Decimal | None:
-    """The usable quote, also one whose sources disagree. Where a person or the kill switch closes, the last known
-    price serves: the venue protects the fill, and what we do not know of the market must not keep anybody in it."""
+    """Return the reference price of a closing order in USD; None where there is none.
+
+    A fresh quote counts even if its sources disagree. If an operator or the kill switch closes, the last known price is
+    used: the venue's slippage limit protects the fill, and missing quotes must not prevent the exit.
+    """
     fresh = quotes.latest([order.symbol], closing=True).get(order.symbol)
     if fresh is not None:
         return fresh.price
@@ -198,21 +205,21 @@ def _exit_price(order: Order) -> Decimal | None:
 
 
 def _entry_prices(order: Order) -> dict[str, Decimal]:
-    """Usable now, under the lock: while the venue was asked, and the lock awaited, a quote may have grown stale.
+    """Return symbol -> fresh price in USD, read again because quotes age while the venue and the lock are awaited.
 
-    One whose sources disagree values what is held, but opens nothing.
+    A quote whose sources disagree is good enough to value holdings but not to open this order.
     """
     found = quotes.latest(list(all_instruments()), closing=True)
     return {symbol: one.price for symbol, one in found.items() if one.trusted or symbol != order.symbol}
 
 
-def _entry_facts(order: Order, policy: RiskPolicy, answer: Answer) -> Facts:
-    """What the account and the platform already do, what the entry would add, and its quantity in whole lots."""
+def _entry_facts(order: Order, policy: RiskPolicy, answer: VenueAnswer) -> Facts:
+    """Read the facts of an entry: usage of the account and the platform, and its size in whole lots."""
     now, prices = clock.now(), _entry_prices(order)
-    book, rate = limits.read_book(), limits.read_order_rate(order.account, order.symbol, now)
+    holdings, rate = limits.read_holdings(), limits.read_order_rate(order.account, order.symbol, now)
     price = prices.get(order.symbol)
     spendable = limits.equity(ledger.traded(order.deployment_id), ledger.owed(order.deployment_id), prices)
-    exposure = book.exposure(prices, order.account)
+    exposure = holdings.exposure(prices, order.account)
     preset = policy.sizing[order.deployment.agent.sizing_preset]  # type: ignore[index]  # the column's choices
     quantity = order.quantity or ZERO
     if order.signal and price and spendable is not None and exposure is not None:
@@ -229,8 +236,8 @@ def _entry_facts(order: Order, policy: RiskPolicy, answer: Answer) -> Facts:
         reduces=False,
         buys=order.side == OrderSide.BUY,
         duplicate=order.client_order_id is not None,
-        account=book.load(prices, order.symbol, rate.account_last_minute, order.account),
-        platform=book.load(prices, order.symbol, rate.platform_last_minute),
+        account=holdings.usage(prices, order.symbol, rate.account_last_minute, order.account),
+        platform=holdings.usage(prices, order.symbol, rate.platform_last_minute),
         symbol_orders_today=rate.symbol_today,
         since_last_order=rate.since_last,
         price=price,
@@ -242,25 +249,25 @@ def _entry_facts(order: Order, policy: RiskPolicy, answer: Answer) -> Facts:
         min_usd=preset.min_usd,
         spendable_usd=spendable,
         expected_price=answer.expected_price,
-        held=book.held.get((order.account, order.symbol), ZERO),
+        held=holdings.held.get((order.account, order.symbol), ZERO),
         venue_problem=answer.problem,
     )
 
 
 BAND_FIGURE = {"std": "volatility_pct", "ewma": "ewma_pct", "atr": "atr_pct"}
-"""Method of the volatility band -> the indicator that was kept with the signal."""
+"""Method of the volatility band -> the indicator stored with the signal."""
 
 
 def _volatility(order: Order, policy: RiskPolicy) -> Decimal | None:
-    """Percent per bar as the signal knew it; None where it was not kept, which blocks an entry."""
-    known = order.signal.market.get(BAND_FIGURE[policy.volatility_band.method]) if order.signal else None
-    return None if known is None else Decimal(repr(known))
+    """Return the volatility in percent per bar stored with the signal; None (blocks the entry) where none was."""
+    stored = order.signal.market.get(BAND_FIGURE[policy.volatility_band.method]) if order.signal else None
+    return None if stored is None else Decimal(repr(stored))
 
 
-def _reserve(order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts) -> Prepared:
-    """planned -> sending, with what will leave stored in the same transaction."""
+def _reserve_order(order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts) -> Prepared:
+    """Move planned -> sending and store what will be sent, in the caller's transaction; return it."""
     if facts.price is None:
-        raise ValueError("a reservation needs a price: the checks let one pass without")
+        raise ValueError(f"order {order.pk} passed the checks without a price")
     now = clock.now()
     deadline = now + timedelta(seconds=policy.order_deadline_seconds)
     client_order_id = f"mx-{correlation.derive_id('order', order.pk, order.correlation_id).hex[:24]}"
@@ -293,29 +300,32 @@ def _reserve(order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts) ->
     return prepared
 
 
-def send(order: Order, at_venue: Venue, prepared: Prepared) -> None:
-    """Let what is stored leave, and book what the venue answers at once.
+def send_order(order: Order, at_venue: Venue, prepared: Prepared) -> None:
+    """Send a reserved order and settle it at once.
 
-    The gate is read once more: between reserving and sending it may have been shut, and this process have slept.
+    The gate is read again first: it may have been closed since the reservation.
     """
-    if not settle.may_leave(order):
+    if not settle.gate_allows(order):
         return
     try:
         at_venue.send(prepared)
-    except Rejected as no:
-        advance(order, OrderState.REJECTED, why=str(no), reason=no.code)
+    except Rejected as rejection:
+        advance(order, OrderState.REJECTED, why=str(rejection), reason=rejection.code)
         return
-    except Retryable as later:  # certainly not arrived: the settle sweep sends the same again
-        log.warning("order_not_sent", order=order.pk, error=str(later))
+    except Retryable as error:  # it did not arrive: the settle sweep sends the same bytes again
+        log.warning("order_not_sent", order=order.pk, error=str(error))
         return
-    except Unknown as maybe:
-        advance(order, OrderState.UNKNOWN, why=str(maybe))
+    except Unknown as error:
+        advance(order, OrderState.UNKNOWN, why=str(error))
         return
     settle.settle(order, at_venue)
 
 
-def expire() -> int:
-    """Signals past their time, and the orders of theirs that never left. One that traded before has been executed."""
+def expire_signals() -> int:
+    """Expire signals past `expires_at` and their unsent orders; return how many signals expired.
+
+    A signal with an order that traded becomes executed instead.
+    """
     late = list(
         Signal.objects.filter(state=SignalState.PENDING, expires_at__lte=clock.now()).values_list(
             "pk", flat=True
@@ -334,7 +344,7 @@ def expire() -> int:
             reason="signal_expired",
         )
         with connection.cursor() as cursor:
-            cursor.execute(TRADED, [late])
+            cursor.execute(TRADED_SIGNALS, [late])
             executed = [pk for (pk,) in cursor.fetchall()]
         advance_all(Signal, executed, SignalState.PENDING, SignalState.EXECUTED)
         return len(
@@ -350,10 +360,10 @@ def expire() -> int:
 
 
 IS_TRADED = "(o.state NOT IN ('blocked', 'rejected', 'expired', 'canceled') OR o.filled_quantity > 0)"
-TRADED = f"""
+TRADED_SIGNALS = f"""
 SELECT DISTINCT o.signal_id FROM orders o WHERE o.purpose = 'open' AND o.signal_id = ANY(%s) AND {IS_TRADED} ORDER BY 1
 """  # noqa: S608 (constants only)
-CONCLUDED = f"""
+FINISHED_SIGNALS = f"""
 SELECT s.id,
        bool_or({IS_TRADED}) AS traded,
        (array_agg(o.reason ORDER BY o.id))[1] AS first_reason
@@ -370,13 +380,14 @@ ORDER BY s.id
 """  # noqa: S608 (constants only)
 
 
-def conclude() -> dict[str, int]:
-    """Pending signals with nothing left to place: executed when any order left, otherwise skipped with the reason.
+def finish_signals() -> dict[str, int]:
+    """Move pending signals whose orders are all decided to executed (an order was sent) or skipped; return the counts.
 
-    A signal that was made after this pass fanned out has no orders yet and waits for the next pass.
+    The reason of a skipped signal is that of its first blocked order. A signal that still lacks an order for an active
+    deployment waits for the next `fan_out`.
     """
     with connection.cursor() as cursor:
-        cursor.execute(CONCLUDED)
+        cursor.execute(FINISHED_SIGNALS)
         rows = cursor.fetchall()
     executed = [pk for pk, traded, _ in rows if traded]
     skipped: dict[str, list[int]] = {}

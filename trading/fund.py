@@ -1,4 +1,4 @@
-"""Play money: what a paper deployment starts with, at the paper exchange and in the ledger alike."""
+"""Fund paper deployments: credit their starting balance (play money) at the paper exchange and in the ledger."""
 
 from django.db import transaction
 from django.db.models import CharField, Exists, OuterRef, Value
@@ -15,26 +15,32 @@ from trading.wiring import venue
 
 
 def fund_due() -> int:
-    """Fund every active paper deployment that has not been: one is activated in the admin. Returns how many."""
+    """Fund every active paper deployment that was not funded yet; return how many.
+
+    Deployments become active in the admin, which does not fund them.
+    """
     names = [name for name, stanza in venues().items() if stanza.adapter == "paper"]
     journal = Concat(Value(ledger.DEPOSIT), Cast(OuterRef("pk"), CharField()))
-    waiting = Deployment.objects.filter(
+    unfunded = Deployment.objects.filter(
         ~Exists(LedgerEntry.objects.filter(journal=journal)),
         state=DeploymentState.ACTIVE, agent__venue__in=names, starting_balance__gt=0,
     )  # fmt: skip
-    return sum(fund(one) for one in waiting.select_related("agent").order_by("pk"))
+    return sum(fund(deployment) for deployment in unfunded.select_related("agent").order_by("pk"))
 
 
 @transaction.atomic
 def fund(deployment: Deployment) -> bool:
-    """Give a paper deployment its starting balance, once; True the first time."""
-    at = venue(deployment.agent.venue)
-    if not isinstance(at, PaperVenue):
+    """Credit a paper deployment's `starting_balance` (USDC) once; return whether it was credited now.
+
+    Raises Misconfigured for a deployment that does not trade on a paper venue.
+    """
+    paper_venue = venue(deployment.agent.venue)
+    if not isinstance(paper_venue, PaperVenue):
         raise Misconfigured(
             f"{deployment} trades on {deployment.agent.venue}: only paper accounts get play money"
         )
-    Deployment.objects.select_for_update().get(pk=deployment.pk)  # of two workers the second finds it paid
+    Deployment.objects.select_for_update().get(pk=deployment.pk)  # the second of two workers finds it funded
     new = ledger.deposit(deployment, deployment.starting_balance)
     if new:
-        at.deposit(deployment.account, deployment.starting_balance)
+        paper_venue.deposit(deployment.account, deployment.starting_balance)
     return new

@@ -1,4 +1,4 @@
-"""The double-entry ledger: what moved, between whom, because of what. Append-only; balance = sum.
+"""The double-entry ledger: post fills, fees, profit share, gas and external transfers; append-only; balance = sum.
 
 Accounts: `deployment:7` what the deployment's account at its venue holds; `deployment:7:payable` what it owes the
 platform where the venue does not collect it; `venue:…` and `venue:…:fees` the other side of trades;
@@ -20,14 +20,14 @@ from maxxit.core.terms import OrderSide
 from trading.models import Fill, LedgerBalance, LedgerEntry, Order
 
 DEPOSIT = "deposit:"
-"""The journal of a starting balance, before the deployment's id."""
+"""Prefix of the journal of a starting balance; the deployment's id follows."""
 UNEXPLAINED = "unexplained:"
-"""The journals of differences that nothing on the chain explains begin so."""
+"""Prefix of the journals of differences that no transfer on the chain explains."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """So much of an asset from one account to another."""
+    """A transfer of an asset from one ledger account to another."""
 
     source: str
     target: str
@@ -38,19 +38,19 @@ class Move:
 
 
 def account_of(deployment_id: int) -> str:
-    """The ledger's account of a deployment."""
+    """Return the ledger account of a deployment's holdings."""
     return f"deployment:{deployment_id}"
 
 
 def payable_of(deployment_id: int) -> str:
-    """The ledger's name of what a deployment owes the platform (a debt is negative)."""
+    """Return the ledger account of what a deployment owes the platform (a debt is negative)."""
     return f"deployment:{deployment_id}:payable"
 
 
 def post(
     journal: str, moves: Iterable[Move], *, order: Order | None = None, correlation_id: UUID | None = None
 ) -> bool:
-    """Book a journal once: both lines of each move, in the caller's transaction. False when it stood already."""
+    """Book both lines of each move in the caller's transaction; return False if the journal was booked before."""
     if LedgerEntry.objects.filter(journal=journal).exists():
         return False
     at = clock.now()
@@ -74,13 +74,13 @@ def post(
 
 
 def deposit(deployment: Deployment, amount: Decimal) -> bool:
-    """The starting balance of a deployment, once."""
+    """Book the starting balance of a deployment in USDC, once; return whether it was booked now."""
     move = Move("external", account_of(deployment.pk), USDC, usdc(amount), "deposit")
     return post(f"{DEPOSIT}{deployment.pk}", [move])
 
 
 def book_fill(order: Order, fill: Fill) -> bool:
-    """Token against cash, and the venue's fee."""
+    """Book a fill once: tokens against cash (USDC), and the venue's fee; return whether it was booked now."""
     mine, venue = account_of(order.deployment_id), f"venue:{order.venue}"
     token = Move(venue, mine, order.symbol, fill.quantity, "trade")
     cash = Move(mine, venue, USDC, fill.cash, "trade")
@@ -92,7 +92,10 @@ def book_fill(order: Order, fill: Fill) -> bool:
 
 
 def book_platform_fee(order: Order, amount: Decimal, *, collected: bool) -> bool:
-    """The platform's fee of one trade. `collected`: the venue took it from the account itself."""
+    """Book the platform fee of one trade in USDC, once.
+
+    `collected`: the venue took it from the account; otherwise the deployment owes it.
+    """
     payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
     return post(f"fee:{order.pk}", [Move(payer, "fees:platform", USDC, amount, "platform_fee")], order=order)
 
@@ -100,7 +103,7 @@ def book_platform_fee(order: Order, amount: Decimal, *, collected: bool) -> bool
 def book_collected_fees(
     order: Order, fill: Fill, fee: Decimal | None, share: Decimal | None, share_receiver: str
 ) -> bool:
-    """Platform fee and profit share that the venue itself took with a fill, as it measured them."""
+    """Book platform fee and profit share (USDC) that the venue collected with a fill, in the venue's figures."""
     mine = account_of(order.deployment_id)
     moves = [
         Move(mine, "fees:platform", USDC, fee or ZERO, "platform_fee"),
@@ -112,10 +115,11 @@ def book_collected_fees(
 def book_owner_withdrawal(
     journal: str, position_of: int, booked_to: int, out: Decimal, asset: str, value: Decimal
 ) -> bool:
-    """Tokens (`out` of `asset`) that a Safe's owner took out, booked as his own at `booked_to`, were a position's.
+    """Book that `out` tokens of `asset` which a Safe's owner withdrew belonged to a position of `position_of`.
 
-    No balance changes: it reads as if the deployment `position_of` had sold them for `value` in USDC, and he had taken
-    out that. So what he took counts as traded away, and its worth moves with the market no longer.
+    The withdrawal itself was booked as external to the deployment `booked_to`. No balance changes: the journal reads as
+    if `position_of` had sold the tokens for `value` USDC and the owner had withdrawn that cash. From then on the
+    withdrawal is valued at a fixed USDC amount and no longer at the token's price. Return whether it was booked now.
     """
     seller = account_of(position_of)
     moves = [
@@ -128,7 +132,7 @@ def book_owner_withdrawal(
 
 
 def taken_share(idempotency_prefix: str) -> Decimal:
-    """The profit share in USDC that venues took with the fills of these closing orders."""
+    """Return the profit share in USDC that venues collected with the fills of these closing orders."""
     lines = LedgerEntry.objects.filter(
         order__idempotency_key__startswith=idempotency_prefix,
         journal__startswith="taken:",
@@ -138,63 +142,65 @@ def taken_share(idempotency_prefix: str) -> Decimal:
 
 
 def platform_fees(orders: QuerySet[Order]) -> Decimal:
-    """The platform's fee in USDC as it was booked with these orders, whoever collected it."""
+    """Return the platform fee in USDC booked with these orders, whoever collected it."""
     lines = LedgerEntry.objects.filter(order__in=orders, kind="platform_fee", account="fees:platform")
     return lines.aggregate(total=Sum("amount"))["total"] or ZERO
 
 
 def book_profit_share(journal: str, order: Order, amount: Decimal, receiver: str, *, collected: bool) -> bool:
-    """The share of a winner, to the agent's profit receiver (`platform` where it names none)."""
+    """Book a profit share in USDC to the agent's profit receiver (`platform` where it names none), once."""
     payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
     move = Move(payer, f"profit:{receiver or 'platform'}", USDC, amount, "profit_share")
     return post(journal, [move], order=order)
 
 
 def executor_of(address: str) -> str:
-    """The ledger's name of the account that pays for gas."""
+    """Return the ledger account of an executor, which pays for gas."""
     return f"executor:{address}"
 
 
 def book_gas(intent: str, executor: str, chain_id: int, asset: str, amount: Decimal) -> bool:
-    """What a transaction cost its executor in the chain's own coin, once, whether it went through or reverted."""
+    """Book the gas of a transaction in the chain's coin (whole units), once, whether it succeeded or reverted."""
     move = Move(executor_of(executor), f"gas:{chain_id}", asset, amount, "gas")
     order = Order.objects.filter(client_order_id=intent).first()
     return post(f"gas:{intent}", [move], order=order)
 
 
 def balance(account: str, asset: str) -> Decimal:
-    """The sum of any account's lines."""
+    """Return the balance of any ledger account."""
     lines = LedgerEntry.objects.filter(account=account, asset=asset)
     return lines.aggregate(total=Sum("amount"))["total"] or ZERO
 
 
 def balances(deployment_id: int) -> dict[str, Decimal]:
-    """What a deployment holds, by asset."""
+    """Return what a deployment holds: asset -> whole units."""
     rows = LedgerBalance.objects.filter(account=account_of(deployment_id))
     return dict(rows.values_list("asset", "amount"))
 
 
 def held_by_all() -> dict[str, Decimal]:
-    """What all deployments hold together, less what they owe the platform, per asset."""
+    """Return what all deployments hold together, less what they owe the platform: asset -> whole units."""
     return dict(LedgerBalance.objects.order_by("asset").values_list("asset").annotate(Sum("amount")))
 
 
 def traded(deployment_id: int) -> dict[str, Decimal]:
-    """The same without the tokens that the owner moved in or out himself: what trading may count on."""
-    found = balances(deployment_id)
-    own = LedgerEntry.objects.filter(account=account_of(deployment_id), kind="external").exclude(asset=USDC)
-    for asset, moved in own.order_by().values_list("asset").annotate(Sum("amount")):
-        found[asset] = found.get(asset, ZERO) - moved
-    return found
+    """Return `balances` without tokens that the owners moved in or out: what sizing may count on."""
+    holdings = balances(deployment_id)
+    external = LedgerEntry.objects.filter(account=account_of(deployment_id), kind="external").exclude(
+        asset=USDC
+    )
+    for asset, moved in external.order_by().values_list("asset").annotate(Sum("amount")):
+        holdings[asset] = holdings.get(asset, ZERO) - moved
+    return holdings
 
 
 def owed(deployment_id: int) -> Decimal:
-    """USDC that the deployment owes the platform, zero or negative."""
-    found = LedgerBalance.objects.filter(account=payable_of(deployment_id), asset=USDC).first()
-    return found.amount if found else ZERO
+    """Return the USDC that a deployment owes the platform, zero or negative."""
+    row = LedgerBalance.objects.filter(account=payable_of(deployment_id), asset=USDC).first()
+    return row.amount if row else ZERO
 
 
 def drift() -> dict[str, Decimal]:
-    """What the whole ledger fails to sum to zero by, per asset; empty when it is sound."""
+    """Return the assets whose entries do not sum to zero, with the sum; empty when the ledger balances."""
     totals = LedgerEntry.objects.values_list("asset").annotate(total=Sum("amount"))
     return {asset: total for asset, total in totals if total}

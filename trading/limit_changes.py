@@ -1,8 +1,8 @@
-"""Limits tighten at once and loosen after a delay. Pure.
+"""Decide which changed risk limits apply now: stricter values at once, looser ones after a delay. Pure functions.
 
-A limit is a key such as `account.max_open_orders` with a number or a word. What of the configured limits is stricter
-than what is in force holds at once; what is looser waits `loosen_after_seconds`, a limit too, which waits itself.
-Symbol exceptions are compared resolved, so that taking a strict one away is a loosening as well.
+A limit is a key such as `account.max_open_orders` with a number or a word. A configured value that is stricter than
+the one in force applies at once; a looser one waits `loosen_after_seconds`, which is itself such a limit. Symbol
+exceptions are compared as resolved values, so that removing a strict exception counts as loosening.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ Limits = Mapping[str, Value]
 
 
 class Stricter(Enum):
-    """Which change of a limit is the stricter one."""
+    """Which direction of change makes a limit stricter."""
 
     LOWER = "lower"
     HIGHER = "higher"
@@ -50,22 +50,23 @@ STRICTER: Mapping[str, Stricter] = {
     "window_seconds": Stricter.UNKNOWN,
     **dict.fromkeys(("take_profit_pct", "trailing_activation_pct", "trailing_pct"), Stricter.NOT_A_LIMIT),
 }  # fmt: skip
-"""By the last part of a key; a test holds that every key of the policy is here."""
+"""Last part of a key -> its direction. A test checks that every key of the policy is listed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingLimit:
     """A looser value that is not in force yet."""
 
     value: Value
     since: datetime
+    """When it was first seen."""
     at: datetime
-    """When it is in force."""
+    """When it takes effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One limit that changed, or will."""
+    """One limit that changed, or will at `at`."""
 
     key: str
     old: Value
@@ -75,16 +76,16 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """The limits in force, what waits, and what this look changed."""
+class LimitState:
+    """The limits in force, the looser values that wait, and what changed now."""
 
     limits: dict[str, Value]
-    waiting: dict[str, Waiting]
+    waiting: dict[str, WaitingLimit]
     changes: list[Change] = field(default_factory=list)
 
 
-def flat(policy: RiskPolicy) -> dict[str, Value]:
-    """Every limit by its key; for each instrument the limits that hold for it."""
+def limits_by_key(policy: RiskPolicy) -> dict[str, Value]:
+    """Return every limit by key, with the resolved limits of each instrument under `symbols.<symbol>`."""
     body = policy.model_dump(exclude={"symbols"})
     found = dict(_walk("", body))
     for symbol in all_instruments():
@@ -106,7 +107,7 @@ def _plain(value: Any) -> Value:
 
 
 def with_limits(policy: RiskPolicy, limits: Limits) -> RiskPolicy:
-    """`policy` with these values in place of its own."""
+    """Return `policy` with these values instead of its own."""
     body = policy.model_dump()
     body["symbols"] = {}
     for key, value in limits.items():
@@ -119,9 +120,9 @@ def with_limits(policy: RiskPolicy, limits: Limits) -> RiskPolicy:
 
 
 def is_looser(key: str, old: Value, new: Value) -> bool:
-    """Whether `new` lets through what `old` stopped. A limit that appears is stricter, one that goes is looser.
+    """Return whether `new` allows what `old` blocked. An added limit is stricter, a removed one looser.
 
-    A preset's own stop loss takes the place of the signal's, which may be the nearer one: every change of one waits.
+    An added stop loss of a preset counts as looser too: it replaces the signal's, which may be the nearer one.
     """
     name = key.rpartition(".")[2]
     how = STRICTER[name]
@@ -137,11 +138,16 @@ def is_looser(key: str, old: Value, new: Value) -> bool:
     return after > before if how is Stricter.LOWER else after < before
 
 
-def settled(in_force: Limits, waiting: Mapping[str, Waiting], configured: Limits, now: datetime) -> Standing:
-    """What is in force now. A looser value waits from the moment that it was first seen; another one begins anew."""
+def limits_now(
+    in_force: Limits, waiting: Mapping[str, WaitingLimit], configured: Limits, now: datetime
+) -> LimitState:
+    """Return the limits in force at `now`.
+
+    A looser value waits from the time it was first seen; if it changes again, the wait starts again.
+    """
     delay = timedelta(seconds=int(Decimal(str(in_force["loosen_after_seconds"]))))
     limits: dict[str, Value] = {}
-    still: dict[str, Waiting] = {}
+    still: dict[str, WaitingLimit] = {}
     changes = []
     for key, wanted in configured.items():
         held = in_force.get(key, wanted)
@@ -153,7 +159,7 @@ def settled(in_force: Limits, waiting: Mapping[str, Waiting], configured: Limits
             changes.append(Change(key, held, wanted, now, loosens=False))
             continue
         before = waiting.get(key)
-        one = before if before and before.value == wanted else Waiting(wanted, now, now + delay)
+        one = before if before and before.value == wanted else WaitingLimit(wanted, now, now + delay)
         if one.at <= now:
             limits[key] = wanted
             changes.append(Change(key, held, wanted, now, loosens=True))
@@ -161,4 +167,4 @@ def settled(in_force: Limits, waiting: Mapping[str, Waiting], configured: Limits
         still[key] = one
         if one is not before:
             changes.append(Change(key, held, wanted, one.at, loosens=True))
-    return Standing(limits, still, changes)
+    return LimitState(limits, still, changes)

@@ -1,4 +1,7 @@
-"""What an account, and the whole platform, already do: counted from the orders and the ledger, under a lock."""
+"""Measure how much of the risk limits an account and the platform already use: exposure, open orders, order rate.
+
+Read from the orders and the ledger while `lock` is held, so that concurrent reservations cannot overshoot a limit.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +14,17 @@ from django.db import connection
 from maxxit.core.money import USDC, ZERO
 from maxxit.core.terms import Purpose
 from trading.models import Order
-from trading.risk import Load
+from trading.risk import LimitUsage
 from trading.states import IN_FLIGHT
 
-FOREVER = timedelta(days=36_500)
+NEVER_BEFORE = timedelta(days=36_500)
 
 
 def lock(account: str, *, platform: bool = True) -> None:
-    """Let one reservation at a time through, on the platform and on the account, until the transaction ends.
+    """Take the advisory locks of the account and of the platform; they are released when the transaction ends.
 
-    A closing order uses up nothing of the platform's limits: without `platform` it waits for its own account only.
+    One reservation at a time passes. A closing order uses up no platform limit: with `platform=False` it waits for
+    its own account only.
     """
     names = ["platform"] if platform else []
     with connection.cursor() as cursor:
@@ -45,82 +49,91 @@ WHERE state = ANY(%(in_flight)s) AND purpose = 'open'
   AND (%(account)s = '' OR account = %(account)s) AND (%(symbol)s = '' OR symbol = %(symbol)s)
 GROUP BY account, symbol
 """
-"""One statement, so one snapshot: an order that is settled between two would be in neither.
+"""(account, symbol, signed tokens, entries in flight): held by the ledger, plus what entries in flight would add.
 
-Tokens that the owner of a Safe moved himself are his own: they use up no limit, neither his nor the platform's.
+One statement, hence one snapshot: an order settled between two statements would be missing from both. Tokens that the
+owners of a Safe moved in or out count against no limit.
 """
 
 
 @dataclass(frozen=True)
-class Book:
-    """Every holding and every entry in flight, by (account, symbol), in signed tokens."""
+class Holdings:
+    """Holdings plus entries in flight. Quantities in tokens, negative for a short."""
 
     held: Mapping[tuple[str, str], Decimal]
+    """(account, symbol) -> tokens."""
     open_orders: Mapping[str, int]
-    """Account -> entries in flight."""
+    """Account -> number of entries in flight."""
 
     def exposure(self, prices: Mapping[str, Decimal], account: str = "", symbol: str = "") -> Decimal | None:
-        """Gross USD at `prices`, of one account or all, of one symbol or all; None where a price is missing."""
+        """Return the gross exposure in USD at `prices` of one account or all (''), of one symbol or all ('').
+
+        None where a price is missing.
+        """
         total = ZERO
-        for (owner, token), quantity in self.held.items():
-            if (account and owner != account) or (symbol and token != symbol) or not quantity:
+        for (holder, token), quantity in self.held.items():
+            if (account and holder != account) or (symbol and token != symbol) or not quantity:
                 continue
             if token not in prices:
                 return None
             total += abs(quantity) * prices[token]
         return total
 
-    def load(
+    def usage(
         self, prices: Mapping[str, Decimal], symbol: str, last_minute: int, account: str = ""
-    ) -> Load | None:
-        """The figures that the limits are held against; None where one cannot be computed."""
+    ) -> LimitUsage | None:
+        """Return the usage of one account, or of the platform (''); None where a price is missing."""
         gross, in_symbol = self.exposure(prices, account), self.exposure(prices, account, symbol)
         if gross is None or in_symbol is None:
             return None
-        flying = self.open_orders.get(account, 0) if account else sum(self.open_orders.values())
-        return Load(last_minute, flying, gross, in_symbol)
+        in_flight = self.open_orders.get(account, 0) if account else sum(self.open_orders.values())
+        return LimitUsage(last_minute, in_flight, gross, in_symbol)
 
 
-def read_book(account: str = "", symbol: str = "") -> Book:
-    """Holdings by the ledger plus what entries in flight would add: of all, or of one account and one symbol."""
+def read_holdings(account: str = "", symbol: str = "") -> Holdings:
+    """Read holdings and entries in flight: of every account and symbol, or of the one given."""
     held: dict[tuple[str, str], Decimal] = {}
-    flying: dict[str, int] = {}
+    open_orders: dict[str, int] = {}
     with connection.cursor() as cursor:
-        asked: dict[str, Any] = {"in_flight": list(IN_FLIGHT), "account": account, "symbol": symbol}
-        cursor.execute(HELD_AND_IN_FLIGHT, asked)
-        for owner, token, amount, count in cursor.fetchall():
-            held[owner, token] = held.get((owner, token), ZERO) + amount
-            flying[owner] = flying.get(owner, 0) + count
-    return Book(held, flying)
+        params: dict[str, Any] = {"in_flight": list(IN_FLIGHT), "account": account, "symbol": symbol}
+        cursor.execute(HELD_AND_IN_FLIGHT, params)
+        for holder, token, amount, count in cursor.fetchall():
+            held[holder, token] = held.get((holder, token), ZERO) + amount
+            open_orders[holder] = open_orders.get(holder, 0) + count
+    return Holdings(held, open_orders)
 
 
 @dataclass(frozen=True)
 class OrderRate:
-    """How often an account, and everyone, sent entries of late."""
+    """How many entries an account and the platform reserved recently."""
 
     account_last_minute: int
     platform_last_minute: int
     symbol_today: int
     since_last: timedelta
+    """Since the account's last entry in this symbol; `NEVER_BEFORE` where there was none."""
 
 
 def read_order_rate(account: str, symbol: str, now: datetime) -> OrderRate:
-    """Entries by the moment of their reservation; a day is a UTC day."""
+    """Count entries by the time of their reservation; a day is a UTC day."""
     entries = Order.objects.filter(purpose=Purpose.OPEN, reserved_at__isnull=False)
     minute = entries.filter(reserved_at__gt=now - timedelta(minutes=1))
-    mine = entries.filter(account=account, symbol=symbol)
+    in_symbol = entries.filter(account=account, symbol=symbol)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    last = mine.order_by("-reserved_at").values_list("reserved_at", flat=True).first()
+    last = in_symbol.order_by("-reserved_at").values_list("reserved_at", flat=True).first()
     return OrderRate(
         account_last_minute=minute.filter(account=account).count(),
         platform_last_minute=minute.count(),
-        symbol_today=mine.filter(reserved_at__gte=midnight).count(),
-        since_last=now - last if last else FOREVER,
+        symbol_today=in_symbol.filter(reserved_at__gte=midnight).count(),
+        since_last=now - last if last else NEVER_BEFORE,
     )
 
 
 def equity(balances: Mapping[str, Decimal], owed: Decimal, prices: Mapping[str, Decimal]) -> Decimal | None:
-    """What an account is worth in USD at `prices`, less what it owes; None where a price is missing."""
+    """Return an account's equity in USD at `prices`; None where a price is missing.
+
+    `owed` is USDC that it owes the platform, zero or negative.
+    """
     total = owed
     for asset, amount in balances.items():
         if asset == USDC:

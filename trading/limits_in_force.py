@@ -1,4 +1,4 @@
-"""The risk limits in force: `config/risk.yaml`, less what is looser than before and still waits."""
+"""Return the risk limits in force: `config/risk.yaml`, except looser values that still wait for their delay."""
 
 import json
 from datetime import datetime
@@ -11,20 +11,20 @@ from django.db import transaction
 from maxxit.core import clock
 from maxxit.core.money import plain
 from maxxit.events.record import record
-from trading.limit_changes import Standing, Value, Waiting, flat, settled, with_limits
+from trading.limit_changes import LimitState, Value, WaitingLimit, limits_by_key, limits_now, with_limits
 from trading.models import LimitsInForce
 from trading.policy import RiskPolicy, policy
 
 log = structlog.get_logger(__name__)
 
 UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
-"""What a row raises that is not as this module stores it."""
+"""Raised by a stored row that this module cannot parse."""
 
 
 def risk_limits() -> RiskPolicy:
-    """The policy that entries are held against now; stores and records what changes.
+    """Return the policy that entries are checked against now; store and record what changed.
 
-    One query and no lock where nothing changed. A row that cannot be read raises, which stops entries.
+    One query and no lock where nothing changed. Raises `UNREADABLE` for a damaged row, which stops entries.
     """
     configured = policy()
     row = LimitsInForce.objects.first()
@@ -37,9 +37,9 @@ def risk_limits() -> RiskPolicy:
 
 
 def protective_limits() -> RiskPolicy:
-    """The same for what protects positions: their exits, and the triggers of the kill switch.
+    """Return the policy for exits and kill-switch triggers; store and lock nothing.
 
-    Stores and locks nothing. A row that cannot be read stops no exit: the configured limits hold then.
+    A damaged row must not stop exits: the configured limits apply then.
     """
     configured = policy()
     row = LimitsInForce.objects.first()
@@ -53,14 +53,14 @@ def protective_limits() -> RiskPolicy:
 
 
 @transaction.atomic
-def refresh(configured: RiskPolicy) -> Standing:
-    """Hold the configured limits against those in force, store and record what changes."""
-    wanted, now = flat(configured), clock.now()
+def refresh(configured: RiskPolicy) -> LimitState:
+    """Compare the configured limits with those in force; store and record what changed."""
+    wanted, now = limits_by_key(configured), clock.now()
     row, new = LimitsInForce.objects.select_for_update().get_or_create(
         pk=1, defaults={"limits": _stored(wanted), "waiting": {}, "changed_at": now}
     )
     if new:
-        return Standing(wanted, {})
+        return LimitState(wanted, {})
     standing = _standing(row, configured)
     if _differs(row, standing):
         row.limits, row.waiting, row.changed_at = _stored(standing.limits), _stored_waiting(standing), now
@@ -73,16 +73,16 @@ def refresh(configured: RiskPolicy) -> Standing:
     return standing
 
 
-def _standing(row: LimitsInForce, configured: RiskPolicy) -> Standing:
-    return settled(_loaded(row.limits), _waiting(row.waiting), flat(configured), clock.now())
+def _standing(row: LimitsInForce, configured: RiskPolicy) -> LimitState:
+    return limits_now(_loaded(row.limits), _waiting(row.waiting), limits_by_key(configured), clock.now())
 
 
-def _differs(row: LimitsInForce, standing: Standing) -> bool:
+def _differs(row: LimitsInForce, standing: LimitState) -> bool:
     return (row.limits, row.waiting) != (_stored(standing.limits), _stored_waiting(standing))
 
 
-def waiting() -> dict[str, Waiting]:
-    """The looser limits that are not in force yet, by key. Raises `UNREADABLE`."""
+def waiting_limits() -> dict[str, WaitingLimit]:
+    """Return the looser limits that are not in force yet, by key. Raises `UNREADABLE` for a damaged row."""
     row = LimitsInForce.objects.first()
     return _standing(row, policy()).waiting if row else {}
 
@@ -98,11 +98,11 @@ def _loaded(stored: dict[str, Any]) -> dict[str, Value]:
 def _value(stored: Any) -> Value:
     if isinstance(stored, str) and stored.replace(".", "", 1).isdecimal():
         return Decimal(stored)
-    found: Value = stored
-    return found
+    value: Value = stored
+    return value
 
 
-def _stored_waiting(standing: Standing) -> dict[str, Any]:
+def _stored_waiting(standing: LimitState) -> dict[str, Any]:
     return {
         key: {
             "value": _stored({key: one.value})[key],
@@ -113,9 +113,9 @@ def _stored_waiting(standing: Standing) -> dict[str, Any]:
     }
 
 
-def _waiting(stored: dict[str, Any]) -> dict[str, Waiting]:
+def _waiting(stored: dict[str, Any]) -> dict[str, WaitingLimit]:
     return {
-        key: Waiting(
+        key: WaitingLimit(
             _value(one["value"]), datetime.fromisoformat(one["since"]), datetime.fromisoformat(one["at"])
         )
         for key, one in stored.items()

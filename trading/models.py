@@ -1,4 +1,4 @@
-"""Orders, what the venues say happened to them, the ledger, and the gate before it all."""
+"""Models of trading: orders, fills, the ledger, the execution gate, kill switches, the paper exchange."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from trading import states
 
 
 class Order(models.Model):
-    """One intent to trade. The row is the reservation: limits count these rows, under a lock."""
+    """One intended trade. The row is also the reservation: the limits count these rows, under a lock."""
 
     MOVES = states.ORDER
     EVENT_NAMES: ClassVar = {"blocked": "execution.blocked", "filled": "execution.completed"}
@@ -115,12 +115,12 @@ class Order(models.Model):
 
     @property
     def is_urgent(self) -> bool:
-        """A person or the kill switch closes: where no quote is fresh, the last known price is the reference."""
+        """Whether an operator or the kill switch closes: without a fresh quote the last known price is used."""
         return self.purpose == Purpose.CLOSE and self.exit_reason in ("manual", "kill_switch")
 
 
 class Fill(models.Model):
-    """What the venue says happened. The book of record: written once, never changed."""
+    """One execution as the venue reported it; never changed."""
 
     order = models.ForeignKey(Order, models.PROTECT, related_name="fills")
     venue_fill_id = models.CharField(max_length=100)
@@ -142,7 +142,7 @@ class Fill(models.Model):
 
 
 class LedgerEntry(models.Model):
-    """One line of the double-entry journal. Lines of one journal sum to zero per asset; triggers see to both."""
+    """One line of the double-entry journal: append-only, zero-sum per journal and asset; triggers enforce both."""
 
     KINDS: ClassVar = [
         (kind, kind)
@@ -198,7 +198,7 @@ class LedgerEntry(models.Model):
 
 
 class LedgerBalance(models.Model):
-    """The sum of a deployment's ledger lines per asset. Only the ledger's trigger writes here."""
+    """The balance of a deployment's ledger account per asset. Only a database trigger writes it."""
 
     account = models.CharField(max_length=80)
     asset = models.CharField(max_length=20)
@@ -222,7 +222,7 @@ class LedgerBalance(models.Model):
 
 
 class Gate(models.Model):
-    """Whether orders may leave for one venue. No row means the gate is closed."""
+    """Whether orders may be sent to one venue. Without a row the gate is closed."""
 
     venue = models.CharField(max_length=20, unique=True)
     dry_run = models.BooleanField(default=True, help_text="true: everything is decided and nothing leaves")
@@ -238,7 +238,7 @@ class Gate(models.Model):
 
 
 class Approval(models.Model):
-    """A person's time-limited approval to send orders of a scope."""
+    """An operator's time-limited approval to send the orders of a scope."""
 
     scope = models.CharField(max_length=20, help_text="a venue, or * for all")
     approved_by = models.CharField(max_length=80)
@@ -256,7 +256,7 @@ class Approval(models.Model):
 
 
 class KillSwitch(models.Model):
-    """One row per pull of the switch. It latches: only `released_*` of a person ends it."""
+    """One pull of the kill switch. It stays latched until an operator releases it (`released_*`)."""
 
     level = models.CharField(max_length=12, choices=choices(KillLevel))
     cause = models.CharField(max_length=40, help_text="manual, or the trigger that pulled it")
@@ -277,12 +277,12 @@ class KillSwitch(models.Model):
         indexes = (models.Index(fields=["id"], name="kill_latched", condition=models.Q(released_at=None)),)
 
     def __str__(self) -> str:
-        whose = f" for {self.account}" if self.account else ""
-        return f"{self.level}{whose}: {self.reason}"
+        account = f" for {self.account}" if self.account else ""
+        return f"{self.level}{account}: {self.reason}"
 
     @property
     def stops(self) -> str:
-        """What it stops, in words."""
+        """What it stops, as a phrase."""
         what = {
             KillLevel.NO_ENTRIES: "no new position is opened, exits go on",
             KillLevel.REDUCE_ONLY: "no position is opened or grows, exits go on",
@@ -292,7 +292,7 @@ class KillSwitch(models.Model):
 
 
 class PaperOrder(models.Model):
-    """The paper exchange's own book: it knows nothing of our orders but their client order id."""
+    """An order in the paper exchange's own book; linked to ours by the client order id alone."""
 
     client_order_id = models.CharField(max_length=80, unique=True)
     account = models.CharField(max_length=80)
@@ -336,7 +336,7 @@ class PaperFill(models.Model):
 
 
 class PaperBalance(models.Model):
-    """What an account holds on the paper exchange; a short shows as a negative balance."""
+    """What an account holds on the paper exchange; a short is a negative balance."""
 
     account = models.CharField(max_length=80)
     asset = models.CharField(max_length=20)
@@ -356,7 +356,7 @@ from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, Safe
 
 
 class LimitsInForce(models.Model):
-    """One row: the risk limits in force, and looser ones that wait (`trading.limits_in_force`)."""
+    """The single row of risk limits in force, and looser values that wait (`trading.limits_in_force`)."""
 
     limits = models.JSONField(help_text="limit -> value in force")
     waiting = models.JSONField(

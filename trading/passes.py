@@ -1,4 +1,4 @@
-"""How long a pass may take: `config/passes.yaml`, and the time budget that a pass works in."""
+"""Time budgets of worker passes and retry delays of failing orders: `config/passes.yaml`, typed."""
 
 import time
 from datetime import timedelta
@@ -10,7 +10,7 @@ from maxxit.core.config import Count, Policy, Seconds, load
 
 
 class ExitPasses(Policy):
-    """How closing orders run side by side."""
+    """How one pass of the exits worker runs closing orders in parallel."""
 
     lanes: Count
     pass_seconds: Seconds
@@ -20,25 +20,28 @@ class ExitPasses(Policy):
 
     @property
     def sweep_seconds(self) -> float:
-        """Seconds between two looks for new exits."""
+        """Seconds between two searches for exits that are due."""
         return self.sweep_milliseconds / 1000
 
 
 class Quarantine(Policy):
-    """When an order that failed unexpectedly three times is tried again, and staff told again."""
+    """When a quarantined order is retried, and how often staff is alerted again."""
 
     first_rest_seconds: Seconds
     longest_rest_seconds: Seconds
     alert_again_minutes: Count
 
-    def rest(self, failures: int) -> timedelta:
-        """How long an order rests after its `failures`-th failure beyond the free ones (from 1)."""
+    def retry_delay(self, failures: int) -> timedelta:
+        """Return the delay before the next try, exponential from `first_rest_seconds`.
+
+        `failures` counts from 1 at the failure that quarantined the order.
+        """
         doublings = min(failures - 1, 20)
         return timedelta(seconds=min(self.first_rest_seconds << doublings, self.longest_rest_seconds))
 
 
 class PassPolicy(Policy):
-    """The whole file."""
+    """The contents of config/passes.yaml."""
 
     pass_seconds: Seconds
     exits: ExitPasses
@@ -48,19 +51,19 @@ class PassPolicy(Policy):
 
 @cache
 def policy() -> PassPolicy:
-    """The file as it stands. Raises `Misconfigured` naming the missing or wrong key."""
+    """Return the validated file. Raises `Misconfigured` naming the missing or wrong key."""
     return load("passes", PassPolicy)
 
 
 class TimeBudget:
-    """The time in which a pass takes new rows, far inside Celery's limit, so that no row is ever cut off by it."""
+    """The seconds in which a pass may start rows, well below the task time limit that would abort one halfway."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
         self.cut = False
-        """Whether rows were left because the time was over."""
+        """Whether rows were left over because the time was used up."""
 
     def left(self) -> bool:
-        """Whether another row may be taken."""
+        """Return whether another row may be started."""
         self.cut = self.cut or time.monotonic() >= self._end
         return not self.cut

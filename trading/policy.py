@@ -1,4 +1,4 @@
-"""`config/risk.yaml`, typed. Every limit must be there: a missing one stops the program, none is ever off."""
+"""The risk policy: `config/risk.yaml`, typed. A missing limit stops the program at start; none can be switched off."""
 
 from decimal import Decimal
 from functools import cache
@@ -32,7 +32,7 @@ class PlatformLimits(Policy):
 
 
 class Sizing(Policy):
-    """How large an entry is: percent of the available balance by confidence, and its bounds."""
+    """One sizing preset: percent of the available balance by confidence tier, and bounds in USD."""
 
     high_pct: Percent
     medium_pct: Percent
@@ -44,7 +44,7 @@ class Sizing(Policy):
 
 
 class Exits(Policy):
-    """When a position leaves. `take_profit_pct` and `stop_loss_pct` unset: the signal's own."""
+    """One exit preset. Where `take_profit_pct` or `stop_loss_pct` is unset, the signal's value applies."""
 
     take_profit_pct: Percent | None = None
     stop_loss_pct: Percent | None = None
@@ -54,41 +54,41 @@ class Exits(Policy):
     max_holding_minutes: Count
 
     @model_validator(mode="after")
-    def _whole_trail(self) -> "Exits":
+    def _complete_trailing_stop(self) -> "Exits":
         if (self.trailing_activation_pct is None) != (self.trailing_pct is None):
             raise ValueError("trailing_activation_pct and trailing_pct go together: give both or neither")
         return self
 
 
 class PercentTrigger(Policy):
-    """Pulls the switch at a percentage."""
+    """Kill-switch trigger at a percentage."""
 
     limit_pct: Percent
     level: KillLevel
 
 
 class SecondsTrigger(Policy):
-    """Pulls the switch after a time."""
+    """Kill-switch trigger after a time."""
 
     limit_seconds: Seconds
     level: KillLevel
 
 
 class UsdTrigger(Policy):
-    """Pulls the switch at an amount."""
+    """Kill-switch trigger at an amount."""
 
     limit_usd: Usd
     level: KillLevel
 
 
 class DriftTrigger(UsdTrigger):
-    """Pulls the switch at an amount, or when the account could not be read for so long."""
+    """Kill-switch trigger at a ledger drift, or when the account could not be read for `unreadable_seconds`."""
 
     unreadable_seconds: Seconds
 
 
 class StuckTrigger(Policy):
-    """Pulls the switch when an order stays unknown, or in flight, for longer."""
+    """Kill-switch trigger for an order that stays unknown, or in flight, for longer."""
 
     unknown_seconds: Seconds
     in_flight_seconds: Seconds
@@ -96,7 +96,7 @@ class StuckTrigger(Policy):
 
 
 class RateTrigger(Policy):
-    """Pulls the switch at a percentage of the last so many seconds, once there were enough orders to judge by."""
+    """Kill-switch trigger at a share of the orders of the last `window_seconds`, if there were `min_orders`."""
 
     limit_pct: Percent
     min_orders: Count
@@ -105,7 +105,7 @@ class RateTrigger(Policy):
 
 
 class UnreadableTrigger(Policy):
-    """Pulls the switch when such a share of one venue's accounts, and at least so many, cannot be read."""
+    """Kill-switch trigger when this share of one venue's accounts, and at least `min_accounts`, cannot be read."""
 
     limit_pct: Percent
     min_accounts: Count
@@ -113,7 +113,7 @@ class UnreadableTrigger(Policy):
 
 
 class StoppedTrigger(Policy):
-    """Pulls the switch when so many accounts, or such a share and at least `min_accounts`, stopped in the window."""
+    """Kill-switch trigger when this many accounts, or this share and `min_accounts`, were stopped in the window."""
 
     limit_accounts: Count
     limit_pct: Percent
@@ -123,7 +123,7 @@ class StoppedTrigger(Policy):
 
 
 class PlatformTriggers(Policy):
-    """What stops the whole platform: never one account alone."""
+    """Triggers of the platform's kill switch. One account alone never reaches them."""
 
     daily_loss: PercentTrigger
     drawdown: PercentTrigger
@@ -134,7 +134,7 @@ class PlatformTriggers(Policy):
 
 
 class Triggers(Policy):
-    """Automatic triggers of the kill switch, for the account that they are measured on."""
+    """Automatic triggers of an account's kill switch, and the platform's."""
 
     daily_loss: PercentTrigger
     drawdown: PercentTrigger
@@ -146,20 +146,20 @@ class Triggers(Policy):
 
 
 class VolatilityBand(Policy):
-    """How far the price may have moved from the signal's, in typical moves of one bar."""
+    """How far the price may have moved since the signal, in multiples of the volatility per bar."""
 
     method: Literal["std", "ewma", "atr"]
     multiplier: Annotated[Decimal, Field(ge=Decimal("0.5"), le=20)]
 
 
 class Fees(Policy):
-    """What the platform takes."""
+    """Fees of the platform."""
 
     platform_fee_usdc: Annotated[Decimal, Field(ge=0, le=Decimal("0.2"))]
 
 
 class SymbolLimits(Policy):
-    """What is different for one token; what is not given is as for all."""
+    """Exceptions for one token; an unset limit is the general one."""
 
     max_orders_per_symbol_per_day: Count | None = None
     cooldown_seconds_per_symbol: Seconds | None = None
@@ -170,10 +170,10 @@ class SymbolLimits(Policy):
 
 
 class RiskPolicy(Policy):
-    """The whole file."""
+    """The contents of config/risk.yaml."""
 
     loosen_after_seconds: Annotated[int, Field(ge=0, le=30 * 86_400)]
-    """Until a looser limit is in force. A stricter one holds at once."""
+    """Delay before a looser limit takes effect; a stricter one applies at once."""
     account: AccountLimits
     platform: PlatformLimits
     triggers: Triggers
@@ -202,17 +202,17 @@ class RiskPolicy(Policy):
         return self
 
     def of(self, symbol: str) -> "RiskPolicy":
-        """The policy with the exceptions for `symbol` in place. The platform's own limits know no exception."""
-        found = self.symbols.get(symbol)
-        if found is None:
+        """Return the policy with the exceptions of `symbol` applied. Platform limits have no exceptions."""
+        exceptions = self.symbols.get(symbol)
+        if exceptions is None:
             return self
-        given = found.model_dump(exclude_none=True)
-        mine = {name: value for name, value in given.items() if name in AccountLimits.model_fields}
-        rest = {name: value for name, value in given.items() if name not in mine}
-        return self.model_copy(update=rest | {"account": self.account.model_copy(update=mine)})
+        given = exceptions.model_dump(exclude_none=True)
+        account = {name: value for name, value in given.items() if name in AccountLimits.model_fields}
+        others = {name: value for name, value in given.items() if name not in account}
+        return self.model_copy(update=others | {"account": self.account.model_copy(update=account)})
 
 
 @cache
 def policy() -> RiskPolicy:
-    """The policy in force. Raises `Misconfigured` naming the missing or wrong key."""
+    """Return the configured policy. Raises `Misconfigured` naming the missing or wrong key."""
     return load("risk", RiskPolicy)

@@ -1,7 +1,7 @@
-"""An order whose step fails unexpectedly is tried three times and then quarantined.
+"""Quarantine an order whose processing raised an unexpected error three times, so that it cannot block the others.
 
-A planned entry is then set aside until a person redrives it. Any other order closes a position or may hold money at
-its venue: it rests for a growing while and is tried again, and staff is alerted again for as long as it lasts.
+A planned entry then stays in quarantine until an operator redrives it. Any other order closes a position or may have
+reached its venue: it is retried after a growing delay, and staff is alerted repeatedly while it keeps failing.
 """
 
 import traceback
@@ -27,18 +27,18 @@ from trading.states import OrderState
 log = structlog.get_logger(__name__)
 
 TRIES = 3
-MOST_ATTEMPTS = 30_000
-"""Failures are counted up to here: the column is a smallint, and an exit is tried for as long as it takes."""
-AT_A_TIME = 200
-"""Orders that `oldest_first` holds in memory."""
+MAX_ATTEMPTS = 30_000
+"""Failures are counted up to here: the column is a smallint, and an exit is retried without limit."""
+CHUNK = 200
+"""Orders that `oldest_first` loads at a time."""
 ENDS_THE_PASS = (OperationalError, InterfaceError, SoftTimeLimitExceeded)
-"""A lost database and a task that took too long say nothing of the order that was under way: the pass ends, no order
-is charged with it, and the next pass goes on. (A worker's shutdown is a SystemExit, and passes through anyway.)"""
+"""A lost database connection or a task time limit is not the current order's fault: the pass ends, no failure is
+counted, and the next pass continues. (A worker's shutdown raises SystemExit, which is not caught anyway.)"""
 
 
 @contextmanager
 def quarantine_on_error(order: Order) -> Iterator[None]:
-    """Run one order's step: a bug in it must not stop the others."""
+    """Process one order inside this block: an unexpected error is counted and logged, and the caller goes on."""
     with correlation.under(order.correlation_id):
         try:
             yield
@@ -48,24 +48,24 @@ def quarantine_on_error(order: Order) -> Iterator[None]:
             raise
         except Exception as error:
             log.exception("order_step_failed", order=order.pk, error=str(error))
-            _charge(order, error)
+            _count_failure(order, error)
         else:
             if order.attempts >= TRIES:  # it works again
                 redrive([order.pk])
 
 
 def is_retried(order: Order) -> bool:
-    """Whether the order is tried again by itself: all but an entry that has not left."""
+    """Return whether the order is retried without an operator: every order except an entry that was not sent."""
     return order.purpose == Purpose.CLOSE or order.state != OrderState.PLANNED
 
 
-def _charge(order: Order, error: Exception) -> None:
-    """Count the failure; quarantine the order at the third, and let it rest where it is tried again."""
+def _count_failure(order: Order, error: Exception) -> None:
+    """Count the failure; quarantine the order at the third, and schedule its retry if it is retried automatically."""
     failures = order.attempts + 1
-    rest = failures >= TRIES and is_retried(order)
-    retry_at = clock.now() + policy().quarantine.rest(failures - TRIES + 1) if rest else None
+    retried = failures >= TRIES and is_retried(order)
+    retry_at = clock.now() + policy().quarantine.retry_delay(failures - TRIES + 1) if retried else None
     Order.objects.filter(pk=order.pk).update(
-        attempts=Least(F("attempts") + 1, MOST_ATTEMPTS),
+        attempts=Least(F("attempts") + 1, MAX_ATTEMPTS),
         last_error=redact.text(traceback.format_exc(limit=-12)),
         retry_at=retry_at,
     )
@@ -74,14 +74,14 @@ def _charge(order: Order, error: Exception) -> None:
 
 
 def _alert_is_due(order: Order) -> bool:
-    """Whether staff was last alerted to this order so long ago that it is told again."""
+    """Return whether the last alert for this order is older than `alert_again_minutes`."""
     since = clock.now() - timedelta(minutes=policy().quarantine.alert_again_minutes)
     alerts = Event.objects.filter(name="order.quarantined", subject=subject(order))
     return not alerts.filter(at__gt=since).exists()
 
 
-def due() -> Q:
-    """The orders that may be tried now: neither set aside nor resting after a failure."""
+def is_due() -> Q:
+    """Return the filter for orders that may be processed now: not quarantined, or due for a retry."""
     return Q(attempts__lt=TRIES) | Q(retry_at__lte=clock.now())
 
 
@@ -92,17 +92,17 @@ def oldest_first(
     after: int = 0,
     budget: TimeBudget | None = None,
 ) -> Iterator[Order]:
-    """Those of `orders` that are due, the oldest first, each with its `related` rows; none once `budget` is used up.
+    """Yield the due rows of `orders`, oldest first, with their `related` rows, until `budget` is used up.
 
-    Orders beyond the id `after` come before the others, so that a pass goes on where the last one was cut.
-    The ids are asked for first: most passes find nothing to do, and the wide rows of others need not be read.
+    Orders with an id above `after` come first, so that a pass resumes where the previous one was cut off. Only ids are
+    read first: most passes find nothing to do and need not load the wide rows.
     """
-    waiting = list(orders.filter(due()).order_by("pk").values_list("pk", flat=True)[:limit])
-    turn = [pk for pk in waiting if pk > after] + [pk for pk in waiting if pk <= after]
-    for start in range(0, len(turn), AT_A_TIME):
-        part = turn[start : start + AT_A_TIME]
-        rows = {one.pk: one for one in orders.filter(pk__in=part).select_related(*related)}
-        for pk in part:
+    waiting = list(orders.filter(is_due()).order_by("pk").values_list("pk", flat=True)[:limit])
+    ordered = [pk for pk in waiting if pk > after] + [pk for pk in waiting if pk <= after]
+    for start in range(0, len(ordered), CHUNK):
+        chunk = ordered[start : start + CHUNK]
+        rows = {order.pk: order for order in orders.filter(pk__in=chunk).select_related(*related)}
+        for pk in chunk:
             if budget is not None and not budget.left():
                 return
             if pk in rows:
@@ -110,6 +110,6 @@ def oldest_first(
 
 
 def redrive(ids: Sequence[int]) -> int:
-    """Give quarantined orders another three tries; returns how many there were."""
+    """Give quarantined orders another three tries; return how many were quarantined."""
     quarantined = Order.objects.filter(pk__in=ids, attempts__gte=TRIES)
     return quarantined.update(attempts=0, last_error="", retry_at=None)

@@ -1,4 +1,4 @@
-"""The ledger compared with what the venues say, to the unit. A failed read changes nothing."""
+"""Reconcile the ledger with the balances at the venues, to the unit. A failed read changes nothing."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -32,101 +32,107 @@ ORDER BY 1, 2, 3
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every account that the ledger knows, compared with its venue."""
+    """The result of comparing every account in the ledger with its venue."""
 
     accounts: Counter[str]
-    """Venue -> how many."""
-    apart: Mapping[VenueAccount, Amounts]
+    """Venue -> number of accounts compared."""
+    differences: Mapping[VenueAccount, Amounts]
     """Venue minus ledger, where they differ."""
     unread: frozenset[VenueAccount]
     """Accounts that could not be read."""
 
 
 def drifts() -> dict[str, Decimal]:
-    """Venue minus ledger wherever they differ, keyed `account asset`; empty when all agree.
+    """Return venue balance minus ledger balance where they differ, keyed `account asset`, in whole units.
 
     Raises Retryable when an account cannot be read.
     """
-    found = _compare(_booked())
-    if found.unread:
-        raise Retryable(f"cannot be read: {', '.join(account for _, account in sorted(found.unread))}")
+    comparison = _compare(_booked())
+    if comparison.unread:
+        names = ", ".join(account for _, account in sorted(comparison.unread))
+        raise Retryable(f"these accounts cannot be read at their venue: {names}")
     return {
         f"{account} {asset}": amount
-        for (_, account), apart in found.apart.items()
-        for asset, amount in apart.items()
+        for (_, account), amounts in comparison.differences.items()
+        for asset, amount in amounts.items()
     }
 
 
 def compare_settled() -> Comparison:
-    """The comparison while trading goes on: what may still be on its way is left out, for that account and asset only.
+    """Compare while trading goes on: an account's asset that an order in flight may change is left out.
 
-    What the owners moved themselves is booked first, where the venue can tell, and is no difference.
+    Transfers by the owners are booked first, where the venue can identify them, and are not a difference.
     """
-    moving, before = _moving(), _booked()
-    found = _compare(before)
-    if not found.apart:
-        return found
-    moving |= _moving()
-    after = _booked()  # what was booked while the venues were read cannot be compared with what they said
-    apart: dict[VenueAccount, Amounts] = {}
-    unread = set(found.unread)
-    for key, amounts in found.apart.items():
+    in_flight, before = _assets_in_flight(), _booked()
+    comparison = _compare(before)
+    if not comparison.differences:
+        return comparison
+    in_flight |= _assets_in_flight()
+    after = _booked()  # an asset booked while the venues were read cannot be compared
+    differences: dict[VenueAccount, Amounts] = {}
+    unread = set(comparison.unread)
+    for key, amounts in comparison.differences.items():
         name, account = key
-        still = {
+        comparable = {
             asset: amount
             for asset, amount in amounts.items()
-            if (account, asset) not in moving and before[key].get(asset) == after[key].get(asset)
+            if (account, asset) not in in_flight and before[key].get(asset) == after[key].get(asset)
         }
         try:
-            left = venue(name).unexplained(account, still) if still else {}
-        except Exception as error:  # one account that fails hides no other's difference
+            unexplained = venue(name).unexplained(account, comparable) if comparable else {}
+        except Exception as error:  # a failing account must not hide another account's difference
             log.warning("account_not_read", account=account, error=str(error))
             unread.add(key)
         else:
-            apart |= {key: left} if left else {}
-    return Comparison(found.accounts, apart, frozenset(unread))
+            differences |= {key: unexplained} if unexplained else {}
+    return Comparison(comparison.accounts, differences, frozenset(unread))
 
 
 def _booked() -> defaultdict[VenueAccount, dict[str, Decimal]]:
-    """What the ledger says that each account holds."""
-    found: defaultdict[VenueAccount, dict[str, Decimal]] = defaultdict(dict)
+    """Return what each account holds according to the ledger."""
+    booked: defaultdict[VenueAccount, dict[str, Decimal]] = defaultdict(dict)
     with connection.cursor() as cursor:
         cursor.execute(BOOKED)
         for name, account, asset, amount in cursor.fetchall():
-            found[name, account][asset] = amount
-    return found
+            booked[name, account][asset] = amount
+    return booked
 
 
 def _compare(booked: Mapping[VenueAccount, Amounts]) -> Comparison:
     accounts: defaultdict[str, list[str]] = defaultdict(list)
     for name, account in booked:
         accounts[name].append(account)
-    apart: dict[VenueAccount, Amounts] = {}
+    differences: dict[VenueAccount, Amounts] = {}
     unread: set[VenueAccount] = set()
-    for name, mine in accounts.items():
-        held = _held(name, mine)
-        unread |= {(name, account) for account in mine if account not in held}
-        for account, theirs in held.items():
-            if differences := _differences(theirs, booked[name, account]):
-                apart[name, account] = differences
-    return Comparison(Counter({name: len(mine) for name, mine in accounts.items()}), apart, frozenset(unread))
+    for name, names in accounts.items():
+        held = _held(name, names)
+        unread |= {(name, account) for account in names if account not in held}
+        for account, at_venue in held.items():
+            if amounts := _differences(at_venue, booked[name, account]):
+                differences[name, account] = amounts
+    counts = Counter({name: len(names) for name, names in accounts.items()})
+    return Comparison(counts, differences, frozenset(unread))
 
 
 def _held(name: str, accounts: Iterable[str]) -> dict[str, dict[str, Decimal]]:
-    """What a venue says that its accounts hold; empty when it cannot be read."""
+    """Return what the accounts hold according to the venue; empty when it cannot be read."""
     try:
         return venue(name).balances_of(list(accounts))
-    except Exception as error:  # nor does a venue
+    except Exception as error:  # nor must a failing venue
         log.warning("venue_not_read", venue=name, error=str(error))
         return {}
 
 
-def _differences(theirs: Amounts, ours: Amounts) -> dict[str, Decimal]:
-    apart = {asset: theirs.get(asset, ZERO) - ours.get(asset, ZERO) for asset in {*theirs, *ours}}
-    return {asset: amount for asset, amount in sorted(apart.items()) if amount}
+def _differences(at_venue: Amounts, booked: Amounts) -> dict[str, Decimal]:
+    differences = {
+        asset: at_venue.get(asset, ZERO) - booked.get(asset, ZERO) for asset in {*at_venue, *booked}
+    }
+    return {asset: amount for asset, amount in sorted(differences.items()) if amount}
 
 
-def _moving() -> set[tuple[str, str]]:
-    """(account, asset) of everything that orders in flight may change."""
-    flying = Order.objects.filter(state__in=IN_FLIGHT).order_by().values_list("account", "symbol").distinct()
-    return {(account, asset) for account, symbol in flying for asset in (symbol, USDC)}
+def _assets_in_flight() -> set[tuple[str, str]]:
+    """Return every (account, asset) that an order in flight may change."""
+    in_flight = (
+        Order.objects.filter(state__in=IN_FLIGHT).order_by().values_list("account", "symbol").distinct()
+    )
+    return {(account, asset) for account, symbol in in_flight for asset in (symbol, USDC)}

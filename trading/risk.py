@@ -1,7 +1,7 @@
-"""May this order go? Pure: facts in, verdict out.
+"""Pre-trade risk checks: facts about an order in, verdict out. Pure functions.
 
-The checks run in the order of `CHECKS`; the first that fails is the verdict, with the measured value and the
-limit it was held against. A fact that could not be read is None and blocks: no check passes on ignorance.
+The checks run in the order of `CHECKS`; the first that fails is the verdict, with the measured value and the limit. A
+fact that could not be read is None and blocks the order.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from trading.policy import RiskPolicy
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an order may go, and if not which check stopped it."""
+    """Whether an order may be sent, and if not, which check blocked it: reason code, measured value, limit."""
 
     allowed: bool
     reason: str = ""
@@ -23,7 +23,7 @@ class Verdict:
     limit: str = ""
 
     def as_json(self) -> dict[str, str]:
-        """For the order's row."""
+        """Return the verdict for the order's row; empty where it is allowed."""
         return {"reason": self.reason, "measured": self.measured, "limit": self.limit} if self.reason else {}
 
 
@@ -34,56 +34,56 @@ class GateFacts:
     dry_run: bool
     approved: bool
     kill_level: str
-    """Empty, no_entries, reduce_only or flatten: the strictest that is latched for the platform or the account."""
+    """The strictest level latched for the platform or the account: no_entries, reduce_only, flatten, or empty."""
     expired: bool = False
-    """Not approved any more, only because the approval's time has passed: stops entries, not exits."""
+    """The approval expired and was not revoked: blocks entries, not exits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What an account, or the whole platform, already does."""
+class LimitUsage:
+    """How much of the limits an account, or the whole platform, already uses."""
 
     orders_last_minute: int
     open_orders: int
     exposure_usd: Decimal
-    """Gross, at mark prices, including entries in flight."""
+    """Gross, at the newest quotes, including entries in flight."""
     symbol_exposure_usd: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that the checks may use. None means it could not be read."""
+    """Everything that the checks use. None means that it could not be read."""
 
     gate: GateFacts | None
     reduces: bool
-    """A closing order: it can only lower |exposure|."""
+    """A closing order: it can only reduce |exposure|."""
     buys: bool
-    """Tokens come in: a long entry, or the exit of a short."""
+    """A buy order: a long entry, or the exit of a short."""
     duplicate: bool
     price: Decimal | None
-    """The usable quote, USD."""
+    """The reference price, USD."""
     notional_usd: Decimal
     quantity: Decimal
     """After rounding to lots."""
     listed: bool
     held: Decimal | None
-    """Signed quantity the account holds, entries in flight included."""
+    """Tokens that the account holds, entries in flight included; negative for a short."""
     venue_problem: str | None
-    """What the venue itself objects to (market closed, module disabled …), empty for nothing."""
+    """Reason code of the venue's objection (market closed, module disabled …), empty for none."""
 
-    # what only an entry is held against
-    account: Load | None = None
-    platform: Load | None = None
+    # facts of entries only
+    account: LimitUsage | None = None
+    platform: LimitUsage | None = None
     symbol_orders_today: int | None = None
     since_last_order: timedelta | None = None
-    """Since the account's last order in this symbol; a very long time where there was none."""
+    """Since the account's last entry in this symbol; `limits.NEVER_BEFORE` where there was none."""
     signal_price: Decimal | None = None
     volatility_pct: Decimal | None = None
-    """What the token typically moves in one bar, percent, by the configured method, as known at the signal."""
+    """Volatility per bar in percent, by the configured method, as stored with the signal."""
     min_usd: Decimal = ZERO
     spendable_usd: Decimal | None = None
     expected_price: Decimal | None = None
-    """What the venue would fill the largest order of this sizing at, USD a token before fees."""
+    """USD per token, before fees, at which the venue would fill the largest order of this sizing preset."""
 
 
 PASS = Verdict(True)
@@ -126,12 +126,12 @@ def _stop(reason: str, measured: object = "", limit: object = "") -> Verdict:
 
 
 def check_gate(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """Dry run, approval, kill switch. Reducing orders pass every level of the switch, and an expired approval."""
+    """Check dry run, approval and kill switch. Closing orders pass every kill level and an expired approval."""
     return gate_verdict(facts.gate, reduces=facts.reduces)
 
 
 def gate_verdict(gate: GateFacts | None, *, reduces: bool) -> Verdict:
-    """The gate alone: what is held against an order that was reserved and has yet to leave."""
+    """Return the verdict of the gate alone, for an order that is reserved and not sent yet."""
     if gate is None:
         return _stop("gate_unreadable")
     if gate.dry_run:
@@ -144,42 +144,42 @@ def gate_verdict(gate: GateFacts | None, *, reduces: bool) -> Verdict:
 
 
 def check_duplicate(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """The intent has already been sent."""
+    """Block an order that was already reserved once."""
     return _stop("duplicate_idempotency_key") if facts.duplicate else PASS
 
 
 def check_throttles(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """Orders a minute, orders a symbol and day, open orders, cooldown. An exit never waits for a throttle."""
+    """Check orders per minute, orders per symbol and day, open orders and cooldown. Exits are not throttled."""
     if facts.reduces:
         return PASS
     if facts.account is None or facts.platform is None:
         return _stop("throttles_unreadable")
     if facts.symbol_orders_today is None or facts.since_last_order is None:
         return _stop("throttles_unreadable")
-    mine, all_ = policy.account, policy.platform
+    account, platform = policy.account, policy.platform
     since = int(facts.since_last_order.total_seconds())
     counted = (
-        ("rate_limit", facts.account.orders_last_minute, mine.max_orders_per_minute),
-        ("rate_limit", facts.platform.orders_last_minute, all_.max_orders_per_minute),
-        ("max_symbol_orders", facts.symbol_orders_today, mine.max_orders_per_symbol_per_day),
-        ("max_open_orders", facts.account.open_orders, mine.max_open_orders),
-        ("max_open_orders", facts.platform.open_orders, all_.max_open_orders),
+        ("rate_limit", facts.account.orders_last_minute, account.max_orders_per_minute),
+        ("rate_limit", facts.platform.orders_last_minute, platform.max_orders_per_minute),
+        ("max_symbol_orders", facts.symbol_orders_today, account.max_orders_per_symbol_per_day),
+        ("max_open_orders", facts.account.open_orders, account.max_open_orders),
+        ("max_open_orders", facts.platform.open_orders, platform.max_open_orders),
     )
     for reason, measured, limit in counted:
         if measured >= limit:
             return _stop(reason, measured, limit)
-    if since < mine.cooldown_seconds_per_symbol:
-        return _stop("cooldown", f"{since} s", f"{mine.cooldown_seconds_per_symbol} s")
+    if since < account.cooldown_seconds_per_symbol:
+        return _stop("cooldown", f"{since} s", f"{account.cooldown_seconds_per_symbol} s")
     return PASS
 
 
 def check_price(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """No order without a price that is fresh and positive."""
+    """Block an order without a reference price."""
     return _stop("no_price") if facts.price is None else PASS
 
 
 def check_exposure(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """One order, total and per symbol, per account and platform. What reduces |exposure| always passes."""
+    """Check the notional of one order, and exposure in total and per symbol, of account and platform. Exits pass."""
     if facts.reduces:
         return PASS
     if facts.account is None or facts.platform is None:
@@ -197,39 +197,43 @@ def check_exposure(facts: Facts, policy: RiskPolicy) -> Verdict:
 
 
 def check_price_band(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """The price must still be near the one that the signal was decided on. An exit takes any usable price."""
+    """Check |price - signal price| <= `price_band_pct` of the signal price. Exits pass."""
     if facts.reduces or facts.price is None or facts.signal_price is None:
         return PASS
-    away = abs(facts.price - facts.signal_price) / facts.signal_price * 100
-    if away > policy.price_band_pct:
-        return _stop("price_band", f"{away:.2f} %", f"{policy.price_band_pct} %")
+    deviation_pct = abs(facts.price - facts.signal_price) / facts.signal_price * 100
+    if deviation_pct > policy.price_band_pct:
+        return _stop("price_band", f"{deviation_pct:.2f} %", f"{policy.price_band_pct} %")
     return PASS
 
 
 def check_volatility_band(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """Nor further than the token moves anyway: |price - signal| <= multiplier × volatility × signal."""
+    """Check |price - signal price| <= multiplier × volatility per bar × signal price. Exits pass."""
     if facts.reduces or facts.price is None or facts.signal_price is None:
         return PASS
     if facts.volatility_pct is None:
         return _stop("volatility_unreadable")
-    away = abs(facts.price - facts.signal_price) / facts.signal_price * 100
+    deviation_pct = abs(facts.price - facts.signal_price) / facts.signal_price * 100
     limit = facts.volatility_pct * policy.volatility_band.multiplier
-    return _stop("volatility_band", f"{away:.2f} %", f"{limit:.2f} %") if away > limit else PASS
+    return (
+        _stop("volatility_band", f"{deviation_pct:.2f} %", f"{limit:.2f} %")
+        if deviation_pct > limit
+        else PASS
+    )
 
 
 def check_slippage(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """What the venue would fill it at stays near the quote: |expected - price| <= price × limit."""
+    """Check expected slippage: |expected price - price| <= `max_slippage_pct` of the price. Exits pass."""
     if facts.reduces or facts.price is None:
         return PASS
-    if facts.expected_price is None:  # `check_venue` stops what the venue objects to, or was not asked about
+    if facts.expected_price is None:  # `check_venue` blocks where the venue objects or did not answer
         return _stop("slippage_unreadable") if facts.venue_problem == "" else PASS
-    away = abs(facts.expected_price - facts.price) / facts.price * 100
+    deviation_pct = abs(facts.expected_price - facts.price) / facts.price * 100
     limit = policy.max_slippage_pct
-    return _stop("slippage", f"{away:.2f} %", f"{limit} %") if away > limit else PASS
+    return _stop("slippage", f"{deviation_pct:.2f} %", f"{limit} %") if deviation_pct > limit else PASS
 
 
 def check_venue(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """Token listed, minimum size, balance, position, and whatever the venue itself objects to."""
+    """Check listing, the venue's objections, position, minimum size and balance."""
     if not facts.listed:
         return _stop("token_not_listed")
     if facts.venue_problem is None or facts.held is None:
@@ -238,7 +242,7 @@ def check_venue(facts: Facts, policy: RiskPolicy) -> Verdict:
         return _stop(facts.venue_problem)
     if facts.reduces:
         return PASS if facts.held != 0 else _stop("no_position", facts.held, "")
-    # Never against what is held: the two would net at the venue, and neither exit would find what it is to close.
+    # Never the opposite side of a holding: the venue would net them, and neither exit would find its tokens.
     if facts.held != 0 and (not policy.allow_add_to_position or facts.buys != (facts.held > 0)):
         return _stop("position_exists", facts.held, "0")
     if facts.spendable_usd is None:
@@ -253,7 +257,7 @@ def check_venue(facts: Facts, policy: RiskPolicy) -> Verdict:
 
 
 Check = Callable[[Facts, RiskPolicy], Verdict]
-UNASKED: tuple[Check, ...] = (
+CHECKS_BEFORE_VENUE: tuple[Check, ...] = (
     check_gate,
     check_duplicate,
     check_throttles,
@@ -262,17 +266,17 @@ UNASKED: tuple[Check, ...] = (
     check_price_band,
     check_volatility_band,
 )
-"""What is known without asking the venue."""
-CHECKS: tuple[Check, ...] = (*UNASKED, check_slippage, check_venue)
+"""The checks that need no answer of the venue."""
+CHECKS: tuple[Check, ...] = (*CHECKS_BEFORE_VENUE, check_slippage, check_venue)
 
 
-def check_unasked(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """The verdict of the first check that fails before a venue is asked anything, or a pass."""
-    return _first_failure(UNASKED, facts, policy)
+def check_before_venue(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """Return the first failure among `CHECKS_BEFORE_VENUE`, or a pass."""
+    return _first_failure(CHECKS_BEFORE_VENUE, facts, policy)
 
 
 def check(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """The verdict of the first check that fails, or a pass."""
+    """Return the first failure among `CHECKS`, or a pass."""
     return _first_failure(CHECKS, facts, policy)
 
 

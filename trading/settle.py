@@ -1,7 +1,7 @@
-"""orders in flight -> what the venue says of them, and each fill into the ledger
+"""Settle orders in flight: ask the venue for their status, book new fills, move the order to its state.
 
-Unknown is left only on evidence. An order that the venue does not know is sent again, byte for byte, where the
-venue recognises a repeat; elsewhere its deadline is waited out, and the time that the venue may deny it besides.
+An order leaves the state `unknown` only on evidence. If the venue does not know it, the stored bytes are sent again
+where the venue deduplicates; elsewhere the order expires after its deadline plus the venue's `find_lag`.
 """
 
 from collections.abc import Sequence
@@ -29,43 +29,48 @@ from trading.wiring import venue
 log = structlog.get_logger(__name__)
 
 
-_cut_at: dict[str, int] = {}
-"""Purpose -> the order that a pass of this process asked about last before its time was over."""
+_resume_after: dict[str, int] = {}
+"""Purpose -> the last order that this process asked about before its time budget was used up."""
 
 
 def settle_due(purpose: str = "", budget: TimeBudget | None = None) -> int:
-    """Ask the venues about every order in flight (of one purpose where given), the oldest first, or on from where the
-    last pass was cut off; returns how many moved."""
+    """Settle every order in flight, of one purpose if given; return how many changed.
+
+    Oldest first, or from where the previous pass ran out of time.
+    """
     in_flight = Order.objects.filter(state__in=IN_FLIGHT)
     if purpose:
         in_flight = in_flight.filter(purpose=purpose)
     moved = asked = 0
     for order in quarantine.oldest_first(
-        in_flight, "deployment", after=_cut_at.pop(purpose, 0), budget=budget
+        in_flight, "deployment", after=_resume_after.pop(purpose, 0), budget=budget
     ):
         asked = order.pk
         with quarantine.quarantine_on_error(order):
             moved += settle(order, venue(order.venue))
     if budget is not None and budget.cut:
-        _cut_at[purpose] = asked
+        _resume_after[purpose] = asked
     return moved
 
 
 def settle(order: Order, at_venue: Venue) -> bool:
-    """Ask the venue where the order stands and book it; True when anything changed."""
-    asked = clock.now()  # an answer that was long on its way tells of the moment when we asked, at best
+    """Ask the venue for the order's status and book the answer; return whether anything changed."""
+    asked = clock.now()  # a slow answer describes the moment of the request, not of its arrival
     try:
         report = at_venue.find(order.venue_ref)
     except (Retryable, Unknown) as error:  # a failed read changes nothing
         log.warning("order_not_read", order=order.pk, error=str(error))
         return False
     if report is None:
-        return _missing(order, at_venue, asked)
-    return apply(order, report, collects_fees=at_venue.capabilities.collects_fees)
+        return _handle_not_found(order, at_venue, asked)
+    return apply_report(order, report, collects_fees=at_venue.capabilities.collects_fees)
 
 
-def _missing(order: Order, at_venue: Venue, asked: datetime) -> bool:
-    """The venue did not know the order (yet) when it was asked."""
+def _handle_not_found(order: Order, at_venue: Venue, asked: datetime) -> bool:
+    """Expire an order that the venue does not know, send it again, or wait; return whether its state changed.
+
+    `asked`: when the venue was asked.
+    """
     if order.state not in (OrderState.SENDING, OrderState.UNKNOWN) or order.deadline is None:
         log.error("venue_forgot_an_order", order=order.pk, state=order.state)
         return False
@@ -74,20 +79,20 @@ def _missing(order: Order, at_venue: Venue, asked: datetime) -> bool:
         return True
     if not at_venue.capabilities.dedup or clock.now() >= order.deadline:
         return False
-    if not may_leave(order):
+    if not gate_allows(order):
         return False
     try:
         at_venue.send(Prepared(order.venue_ref, order.prepared))
-    except Rejected as no:
-        advance(order, OrderState.REJECTED, why=str(no), reason=no.code)
+    except Rejected as rejection:
+        advance(order, OrderState.REJECTED, why=str(rejection), reason=rejection.code)
         return True
     except (Retryable, Unknown) as error:
         log.warning("order_not_resent", order=order.pk, error=str(error))
     return False
 
 
-def may_leave(order: Order) -> bool:
-    """Whether the gate is open for a reserved order at this moment: asked right before anything is sent."""
+def gate_allows(order: Order) -> bool:
+    """Return whether the gate lets a reserved order leave now. Call it right before anything is sent."""
     verdict = risk.gate_verdict(gate.read(order.venue, order.account), reduces=order.purpose == Purpose.CLOSE)
     if not verdict.allowed:
         log.warning("order_held_back", order=order.pk, error=verdict.reason)
@@ -95,12 +100,12 @@ def may_leave(order: Order) -> bool:
 
 
 @transaction.atomic
-def apply(order: Order, report: Report, *, collects_fees: bool) -> bool:
-    """Book new fills and move the order to where the venue says it stands; True when anything changed."""
+def apply_report(order: Order, report: Report, *, collects_fees: bool) -> bool:
+    """Book the report's new fills and move the order to its state; return whether anything changed."""
     locked = Order.objects.select_for_update().get(pk=order.pk)
-    new = _new_fills(locked, report.fills)
+    new = _store_new_fills(locked, report.fills)
     if new:
-        _book(locked, new, report.fills, collects_fees=collects_fees)
+        _book_fills(locked, new, report.fills, collects_fees=collects_fees)
     order.filled_quantity, order.average_price = locked.filled_quantity, locked.average_price
     if report.state == locked.state:
         order.state = locked.state
@@ -109,18 +114,18 @@ def apply(order: Order, report: Report, *, collects_fees: bool) -> bool:
     behind = report.state in IN_FLIGHT and report.state not in ORDER[OrderState(locked.state)]
     if locked.state not in IN_FLIGHT or behind:
         return bool(new)
-    advance(order, report.state, why=report.reason, reason=report.reason, data=_told(order))
+    advance(order, report.state, why=report.reason, reason=report.reason, data=_fill_totals(order))
     return True
 
 
-def _told(order: Order) -> dict[str, str]:
+def _fill_totals(order: Order) -> dict[str, str]:
     return {
         "filled": f"{order.filled_quantity.normalize():f}",
         "price": f"{(order.average_price or ZERO).normalize():f}",
     }
 
 
-def _new_fills(order: Order, reported: Sequence[VenueFill]) -> list[Fill]:
+def _store_new_fills(order: Order, reported: Sequence[VenueFill]) -> list[Fill]:
     known = set(order.fills.values_list("venue_fill_id", flat=True))
     return [
         Fill.objects.create(
@@ -132,19 +137,27 @@ def _new_fills(order: Order, reported: Sequence[VenueFill]) -> list[Fill]:
             fee=one.fee,
             at=one.at,
         )
-        for one in {one.fill_id: one for one in reported}.values()  # a venue may say a thing twice
+        for one in {one.fill_id: one for one in reported}.values()  # a venue may report a fill twice
         if one.fill_id not in known
     ]
 
 
-def _book(order: Order, new: Sequence[Fill], told: Sequence[VenueFill], *, collects_fees: bool) -> None:
-    """Ledger lines for each new fill, the platform fee with the first of an entry, and the order's totals."""
+def _book_fills(
+    order: Order, new: Sequence[Fill], reported: Sequence[VenueFill], *, collects_fees: bool
+) -> None:
+    """Book each new fill in the ledger and update the order's totals.
+
+    The platform fee (USDC) is booked once, with the first fill of an entry; where the venue reports the fee itself,
+    its figure is used.
+    """
     first = order.filled_quantity == ZERO
-    taken = {one.fill_id: one for one in told}
+    by_id = {fill.fill_id: fill for fill in reported}
     for fill in new:
         ledger.book_fill(order, fill)
-        one = taken[fill.venue_fill_id]
-        ledger.book_collected_fees(order, fill, one.platform_fee, one.profit_share, one.share_receiver)
+        venue_fill = by_id[fill.venue_fill_id]
+        ledger.book_collected_fees(
+            order, fill, venue_fill.platform_fee, venue_fill.profit_share, venue_fill.share_receiver
+        )
         record(
             "order.fill",
             order,
@@ -152,7 +165,7 @@ def _book(order: Order, new: Sequence[Fill], told: Sequence[VenueFill], *, colle
             price=f"{fill.price.normalize():f}",
         )
     if order.purpose == Purpose.OPEN and first:
-        if all(one.platform_fee is None for one in told):
+        if all(fill.platform_fee is None for fill in reported):
             ledger.book_platform_fee(order, policy().fees.platform_fee_usdc, collected=collects_fees)
         raise_to(CtPost.objects.filter(signals=order.signal_id), "traded")
     totals = order.fills.aggregate(filled=Sum("quantity"), value=Sum(F("quantity") * F("price")))

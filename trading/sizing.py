@@ -1,4 +1,4 @@
-"""How large an entry is. Pure. All amounts in USD."""
+"""Compute the size of an entry order. Pure functions; all amounts in USD."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,19 +10,20 @@ from trading.policy import Sizing
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """An entry's size and how it came about."""
+    """An entry's size and the confidence tier that decided it."""
 
     notional: Decimal
-    """USD, before it is rounded to lots; zero when nothing is available."""
+    """USD, before rounding to lots; zero when nothing is available."""
     tier: str
     """high, medium or low."""
 
 
 def size(rules: Sizing, *, equity: Decimal, exposure: Decimal, confidence: Decimal, posts: int) -> Sized:
-    """Percent of what is available, within its bounds.
+    """Return the size of an entry: the tier's percentage of the available balance, within the preset's bounds.
 
-    `equity` is the account's whole worth, `exposure` the gross notional it already carries; available is the
-    difference, so that a leveraged account is never counted twice. The reserve stays untouched.
+    `equity`: the account's net worth in USD. `exposure`: its gross exposure in USD. Available is equity less exposure,
+    so that leverage is not counted twice. `reserve_pct` of the equity is never used. `confidence` is a fraction
+    (0 to 1), `posts` the number of posts behind the signal.
     """
     name = tier(confidence, posts)
     share = {"high": rules.high_pct, "medium": rules.medium_pct, "low": rules.low_pct}[name]

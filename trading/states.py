@@ -1,4 +1,4 @@
-"""order: planned -> sending -> accepted -> filled, and every way it may end otherwise"""
+"""Order states and the allowed transitions: planned -> sending -> accepted -> filled, or another terminal state."""
 
 from enum import StrEnum
 
@@ -35,4 +35,4 @@ ORDER = {
 }
 
 IN_FLIGHT = frozenset({_S.SENDING, _S.UNKNOWN, _S.ACCEPTED, _S.PARTIALLY_FILLED})
-"""Left us, and not yet ended: these count against the open-order limits."""
+"""Sent and not in a terminal state: these orders count against the open-order limits."""

@@ -1,4 +1,4 @@
-"""Celery's side of trading: what happens is in `execute` and `settle`."""
+"""Celery tasks of trading: execute, settle, reconcile, and warn of expiring approvals."""
 
 from typing import Any
 
@@ -21,15 +21,15 @@ from trading.states import IN_FLIGHT
 log = structlog.get_logger(__name__)
 
 BATCH = 200
-"""Orders per pass; the rest is the next pass's, which follows at once."""
+"""Orders per pass; the next pass, woken at once, takes the rest."""
 
 
 def execute_pass() -> Counts:
-    """All of the fourth stage, for one process that does everything: closing orders first, then `entry_pass`.
+    """Run the whole execute stage in one process (replay, demo): closing orders, then `entry_pass`.
 
-    The workers divide it: closing orders are the exits worker's (`positions.tasks.sweep_exits`).
+    In production the exits worker handles closing orders (`positions.tasks.sweep_exits`).
     """
-    closing = execute.place_due("close", policy(), BATCH)
+    closing = execute.place_due_orders("close", policy(), BATCH)
     settled = settle.settle_due("close")
     if closing.due >= BATCH:
         wake.after_commit("orders.waiting")
@@ -42,16 +42,18 @@ def execute_pass() -> Counts:
 
 
 def entry_pass() -> Counts:
-    """One pass of the fourth stage: entries in flight, then new ones. What its time does not suffice for is the next
-    pass's, which follows at once."""
+    """Run one pass of the execute stage: settle entries in flight, then plan and place new ones.
+
+    When the time budget runs out, the next pass is woken at once.
+    """
     seconds = passes.policy().pass_seconds
     settling_time, placing_time = passes.TimeBudget(seconds), passes.TimeBudget(2 * seconds)
     settled = settle.settle_due("open", settling_time)
-    expired = execute.expire()
+    expired = execute.expire_signals()
     fund_due()
     planned = execute.fan_out()
-    opening = execute.place_due("open", risk_limits(), BATCH, placing_time)
-    signals = execute.conclude()
+    opening = execute.place_due_orders("open", risk_limits(), BATCH, placing_time)
+    signals = execute.finish_signals()
     if opening.due >= BATCH or settling_time.cut or placing_time.cut:
         wake.after_commit("orders.waiting")
     return Counts(
@@ -69,7 +71,7 @@ def entry_pass() -> Counts:
 
 
 def settle_pass(purpose: str = "") -> Counts:
-    """Ask about every order in flight, or those of one purpose."""
+    """Settle every order in flight, or those of one purpose."""
     in_flight = Order.objects.filter(state__in=IN_FLIGHT)
     count = (in_flight.filter(purpose=purpose) if purpose else in_flight).count()
     budget = passes.TimeBudget(passes.policy().pass_seconds)
@@ -84,7 +86,10 @@ SELECT EXISTS (SELECT FROM orders WHERE state = 'planned' AND purpose = 'open' A
 
 
 def wake_left_behind() -> bool:
-    """Wake `execute` where its own wake was lost with Redis: an entry must not wait for half an hour."""
+    """Wake `execute` if an entry or a signal waits for it: its own wake may have been lost with Redis.
+
+    Return whether something waits. Without this an entry would wait for the half-hourly sweep.
+    """
     with connection.cursor() as cursor:
         cursor.execute(LEFT_BEHIND, {"tries": quarantine.TRIES})
         [waiting] = cursor.fetchone()
@@ -95,7 +100,7 @@ def wake_left_behind() -> bool:
 
 @shared_task(name="trading.tasks.settle", base=Fenced)
 def run_settle() -> int:
-    """Sweep: how entries in flight stand, between the passes of `execute`; and whether one was left behind."""
+    """Settle entries in flight, and wake `execute` for entries left behind; return how many orders changed."""
     moved = settle_pass("open").out
     wake_left_behind()
     return moved
@@ -103,19 +108,19 @@ def run_settle() -> int:
 
 @shared_task(name="trading.tasks.reconcile")
 def run_reconcile() -> int:
-    """Check every Safe and its pools again, then compare Safes and executors' balances with the chain.
+    """Check every Safe and its pools again, then reconcile Safes and executors' gas balances with the chain.
 
-    Returns how many differences nothing explains.
+    Return the number of unexplained differences.
     """
     if not Deployment.objects.exclude(safe_wallet="").exists():
         return 0
-    from trading.venues.safe import reconcile as chain  # brings the chain's libraries
+    from trading.venues.safe import reconcile as chain  # loads the chain libraries
     from trading.venues.safe.safes import recheck_all
 
     recheck_all()
     try:
         safes, gas_balances = chain.reconcile_all(), chain.gas_balances()
-    except (Retryable, Unknown) as error:  # the next look is soon enough
+    except (Retryable, Unknown) as error:  # the next run tries again
         log.warning("chain_not_read", error=str(error))
         return 0
     return sum(bool(one.unexplained) for one in safes) + sum(bool(one.unexplained) for one in gas_balances)
@@ -123,11 +128,11 @@ def run_reconcile() -> int:
 
 @shared_task
 def watch_approvals() -> int:
-    """Warn staff of approvals that are about to expire; returns how many warnings."""
+    """Warn staff of approvals that expire soon or have expired; return how many warnings."""
     return approvals.warn()
 
 
 @shared_task(name="trading.tasks.execute", bind=True, base=Fenced)
 def run_execute(self: Task, run_id: int | None = None) -> dict[str, Any]:
-    """Sweep: every planned entry to its venue, every entry in flight to its end."""
+    """Run `entry_pass` as the execute stage of pipeline run `run_id`, or on its own."""
     return run_stage("execute", entry_pass, run_id=run_id, task=self)

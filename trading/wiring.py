@@ -1,4 +1,4 @@
-"""From config to live venues: the only file that opens adapters."""
+"""Create the venue adapters that config/venues.yaml names. No other module instantiates one."""
 
 from functools import cache
 
@@ -12,17 +12,20 @@ PLAY_MONEY = "play money on the local chain"
 
 @cache
 def venue(name: str) -> Venue:
-    """The live venue. Raises `Misconfigured` for an unknown name or a wrong option."""
+    """Return the venue of this name, one instance per process.
+
+    Raises `Misconfigured` for an unknown name or an invalid option.
+    """
     stanza = venue_policy(name)
-    made = VENUES.open(
+    adapter = VENUES.open(
         stanza.adapter, shorts=stanza.shorts, max_leverage=stanza.max_leverage, **stanza.options
     )
-    made.name = name
-    return made
+    adapter.name = name
+    return adapter
 
 
-def stake(venue: VenuePolicy) -> str:
-    """What is at stake at a venue: paper, the local chain's play money, or REAL MONEY."""
+def money_at_stake(venue: VenuePolicy) -> str:
+    """Return what kind of money a venue trades: paper, the local chain's play money, or REAL MONEY."""
     if venue.paper:
         return "paper"
     chain = venue.options.get("chain")

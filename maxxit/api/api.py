@@ -313,7 +313,7 @@ def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
         raise Rejected(f"signal {signalId} has expired: its price is no longer the market's", code="expired")
     record("api.trade_asked", signal, by=who.name)
     execute.fan_out(only=signal.pk)
-    placed = execute.Placed()
+    placed = execute.PlacementCounts()
     due = Order.objects.filter(
         signal=signal, purpose=Purpose.OPEN, state=OrderState.PLANNED, attempts__lt=quarantine.TRIES
     )
@@ -322,8 +322,8 @@ def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
             wake.after_commit("orders.waiting")
             continue
         with quarantine.quarantine_on_error(order):
-            placed.count(execute.place(order, venue(order.venue), risk_limits()))
-    execute.conclude()
+            placed.count(execute.place_order(order, venue(order.venue), risk_limits()))
+    execute.finish_signals()
     done = Order.objects.filter(signal=signal, purpose=Purpose.OPEN).order_by("pk")
     return {"signal_id": signal.pk, "sent": placed.sent, "blocked": placed.blocked, "orders": list(done)}
 

@@ -246,7 +246,7 @@ def candle_gaps() -> Check:
 
 def _limits() -> Check:
     try:
-        waiting = sorted(limits_in_force.waiting().items())
+        waiting = sorted(limits_in_force.waiting_limits().items())
     except limits_in_force.UNREADABLE as error:
         return Check(
             "limits",
@@ -273,7 +273,7 @@ def gates() -> Iterator[Check]:
         fix = "`manage.py why` on a position, or open the gate of its venue; the exits are tried again by themselves"
         yield Check("flatten", False, f"{len(left)} positions are not closed: {reasons}"[:300], fix)
     open_now = gate.open_venues()
-    paused = pauses.standing()
+    paused = pauses.current_pause()
     yield Check(
         "exits",
         paused is None,
@@ -284,7 +284,7 @@ def gates() -> Iterator[Check]:
         stands = "open" if name in open_now else "closed"
         if gate.read(name).expired:
             stands = f"approval expired: {EXPIRED}"
-        yield Check(f"gate:{name}", True, f"{stands} ({wiring.stake(venue)})")
+        yield Check(f"gate:{name}", True, f"{stands} ({wiring.money_at_stake(venue)})")
 
 
 def _release(latched: str) -> str:

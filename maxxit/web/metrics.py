@@ -69,7 +69,7 @@ class Machine(Collector):
             "net_exposure_usd", "signed exposure at the newest quotes, USD", _exposure(NET), "symbol"
         )
         yield _gauge(
-            "exits_paused", "1 while no stop is acted on", {"": float(pauses.standing() is not None)}
+            "exits_paused", "1 while no stop is acted on", {"": float(pauses.current_pause() is not None)}
         )
         level = gate.kill_level()
         latched = {str(one): float(one == level) for one in KILL_LEVELS}

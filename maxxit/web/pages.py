@@ -246,7 +246,7 @@ def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
             for reason, count in figures.blocked().items()
         ],
         "gates": [
-            (name, name in open_now, wiring.stake(venue), EXPIRED if gate.read(name).expired else "")
+            (name, name in open_now, wiring.money_at_stake(venue), EXPIRED if gate.read(name).expired else "")
             for name, venue in venues().items()
         ],
         "latched": gate.latched(),

@@ -1,7 +1,7 @@
-"""The master switch of the exits: off, no stop and no target is acted on until a person turns it on again.
+"""Pause and resume the exits: while paused, no stop, target or time exit closes a position.
 
-For a market whose prices a person knows to be wrong although our checks do not. It never stops the kill
-switch's flatten, nor closing by hand.
+For a market whose prices an operator knows to be wrong although our price validation accepts them. A pause stops
+neither the kill switch's flatten nor manual closing.
 """
 
 from django.db import IntegrityError, transaction
@@ -13,34 +13,34 @@ from maxxit.events.record import record
 from positions.models import ExitPause
 
 
-def standing() -> ExitPause | None:
-    """The pause in force; None while exits are watched."""
+def current_pause() -> ExitPause | None:
+    """Return the pause in force; None while exits are active."""
     return ExitPause.objects.filter(resumed_at=None).first()
 
 
 def pause(*, by: str, reason: str) -> ExitPause:
-    """Stop acting on stops and targets. Raises Rejected without a reason, or when they are paused already."""
+    """Pause the exits. Raises Rejected without a reason, or if they are paused already."""
     if not reason.strip():
         raise Rejected("pausing the exits needs a reason", code="reason_missing")
     try:
         with transaction.atomic():
-            made = ExitPause.objects.create(paused_at=clock.now(), paused_by=by, reason=reason)
-            record("exits.paused", made, by=by, reason=reason)
+            row = ExitPause.objects.create(paused_at=clock.now(), paused_by=by, reason=reason)
+            record("exits.paused", row, by=by, reason=reason)
     except IntegrityError:
-        raise Rejected(f"{standing() or 'exits are paused'} already", code="already_paused") from None
-    return made
+        raise Rejected(f"{current_pause() or 'exits are paused'} already", code="already_paused") from None
+    return row
 
 
 @transaction.atomic
 def resume(*, by: str, reason: str) -> bool:
-    """Watch the exits again, at once; False when they were watched."""
+    """Resume the exits and wake the sweep; return False if they were not paused. Raises Rejected without a reason."""
     if not reason.strip():
         raise Rejected("resuming the exits needs a reason", code="reason_missing")
-    ended = ExitPause.objects.select_for_update().filter(resumed_at=None).first()
-    if ended is None:
+    row = ExitPause.objects.select_for_update().filter(resumed_at=None).first()
+    if row is None:
         return False
-    ended.resumed_at, ended.resumed_by = clock.now(), by
-    ended.save(update_fields=["resumed_at", "resumed_by"])
-    record("exits.resumed", ended, by=by, reason=reason)
-    wake.after_commit("quotes.moved")  # what was reached meanwhile leaves now, not at the next sweep
+    row.resumed_at, row.resumed_by = clock.now(), by
+    row.save(update_fields=["resumed_at", "resumed_by"])
+    record("exits.resumed", row, by=by, reason=reason)
+    wake.after_commit("quotes.moved")  # exits reached meanwhile are closed now, not at the next sweep
     return True

@@ -1,8 +1,12 @@
-"""open positions + quotes -> closing orders, in three statements however many positions are open
+"""Close every open position whose exit is due: three SQL statements, whatever the number of open positions.
 
-The hits are found by index from the quotes' side: a position leaves at or below its `exit_below`, at or above its
-`exit_above`, whichever of its exits these are; so the cost follows the number of hits. If there are any, one statement
-claims them (open -> closing: of two monitors only one gets a row), writes the closing orders and the events.
+This SQL is the rule: no Python code decides an exit. A property test holds it to the oracle in
+`tests/positions/exits/oracle.py`: `tests/positions/exits/test_levels.py`,
+`test_the_sweep_decides_for_every_position_what_the_rules_say`.
+
+`RATCHET` raises trailing stops. `HITS` finds positions by index from the quotes: at or below `exit_below`, at or above
+`exit_above`, so that the cost follows the number of hits and not of positions. `CLAIM` moves the hits open -> closing
+(of two workers only one gets a row) and writes their closing orders and events.
 """
 
 from collections.abc import Sequence
@@ -16,9 +20,9 @@ from trading import gate
 
 FRESH = "q.price > 0 AND q.price <> 'NaN' AND q.at > %(oldest)s AND q.at <= %(newest)s"
 
-WATCHED = "NOT EXISTS (SELECT FROM exit_pauses WHERE resumed_at IS NULL)"
+NOT_PAUSED = "NOT EXISTS (SELECT FROM exit_pauses WHERE resumed_at IS NULL)"
 
-REOPENED = """coalesce((
+GATE_REOPENED = """coalesce((
     SELECT EXISTS (SELECT FROM execution_gates g WHERE g.venue = x.venue AND g.changed_at > x.updated_at)
         OR EXISTS (
             SELECT FROM execution_approvals a WHERE a.scope IN (x.venue, '*') AND a.approved_at > x.updated_at
@@ -26,15 +30,15 @@ REOPENED = """coalesce((
     FROM orders x WHERE x.id = exit_order_id
     ), false)
 """
-"""A person opened the gate of its venue after its last closing order was refused.
+"""The gate of the position's venue was opened or approved after its last closing order was refused.
 
-A scalar subquery: an EXISTS on orders would be hashed, which reads every order there is.
+A scalar subquery, because an EXISTS on orders would be planned as a hash over all orders.
 """
-RETRY_DUE = f"(exit_retry_at IS NULL OR exit_retry_at <= %(now)s OR {REOPENED})"
-"""A position whose exit was refused waits a while."""
+RETRY_DUE = f"(exit_retry_at IS NULL OR exit_retry_at <= %(now)s OR {GATE_REOPENED})"
+"""A position whose exit was refused waits until `exit_retry_at`, or until its gate is opened."""
 
 ROUNDING_MARGIN = "1.000000001"
-"""`trailing_next` is rounded: what it finds is compared exactly."""
+"""Widens the index condition, because `trailing_next` is rounded; the exact comparison follows in the WHERE clause."""
 
 RATCHET = f"""
 UPDATE positions p SET trailing_stop = w.wanted
@@ -71,10 +75,10 @@ HITS = f"""
             SELECT id, take_profit, stop_loss, CASE side WHEN 'long' THEN 1 ELSE -1 END FROM positions
             WHERE state = 'open' AND symbol = q.symbol AND exit_above <= q.price AND {RETRY_DUE}
         ) AS p
-        WHERE {FRESH} AND {WATCHED}
+        WHERE {FRESH} AND {NOT_PAUSED}
         UNION ALL
         SELECT p.id, 'time_exit', 2 FROM positions p JOIN quotes q USING (symbol)
-        WHERE p.state = 'open' AND p.time_exit_at <= %(now)s AND {FRESH} AND {RETRY_DUE} AND {WATCHED}
+        WHERE p.state = 'open' AND p.time_exit_at <= %(now)s AND {FRESH} AND {RETRY_DUE} AND {NOT_PAUSED}
         UNION ALL
         SELECT p.id, 'kill_switch', 3
         FROM kill_switches k
@@ -93,7 +97,7 @@ HITS = f"""
 CLAIM = f"""
 WITH hits AS MATERIALIZED (
     SELECT id, why, nextval(pg_get_serial_sequence('orders', 'id')) AS order_id
-    FROM unnest(%(ids)s::bigint[], %(whys)s::text[]) AS hit (id, why)
+    FROM unnest(%(ids)s::bigint[], %(reasons)s::text[]) AS hit (id, why)
 ), claimed AS (
     UPDATE positions p
     SET state = 'closing', exit_reason = h.why, exits = p.exits + 1,
@@ -123,38 +127,44 @@ SELECT %(now)s, name, subject, correlation_id, data FROM (
     SELECT id, 2, 'order.planned', 'trading.order/' || exit_order_id, correlation_id,
            jsonb_build_object('closes', 'positions.position/' || id)
     FROM claimed
-) AS told
+) AS recorded
 ORDER BY id, step
 """  # noqa: S608 (constants only)
 
 
 def sweep() -> int:
-    """Claim every position whose price, time or kill switch says so; returns how many were claimed.
+    """Claim every position whose exit is due and write its closing order; return how many were claimed.
 
-    Stops, targets and time need a fresh quote; the kill switch's flatten goes on without. Positions at a venue whose
-    gate is shut stay open: their closing order could not leave.
+    Stops, targets and time exits need a fresh quote; a flatten does not. Positions at a venue whose gate is closed stay
+    open, because their closing order could not be sent.
     """
     now = clock.now()
-    moment = gate.moment() | {"oldest": now - quotes.max_age(), "newest": now + quotes.CLOCK_SKEW}
-    with connection.cursor() as cursor:  # each statement is whole by itself
-        cursor.execute(RATCHET, moment)
-        cursor.execute(HITS, moment)
+    params = gate.query_params() | {"oldest": now - quotes.max_age(), "newest": now + quotes.CLOCK_SKEW}
+    with connection.cursor() as cursor:  # each statement is atomic by itself
+        cursor.execute(RATCHET, params)
+        cursor.execute(HITS, params)
         hits = cursor.fetchall()
     return _claim(hits) if hits else 0
 
 
 @transaction.atomic
-def close(ids: Sequence[int], why: str = "manual") -> int:
-    """Close these positions where they are still open, also after a refused exit; returns how many were claimed."""
-    return _claim([(pk, why) for pk in sorted(ids)], at_once=True)
+def close(ids: Sequence[int], reason: str = "manual") -> int:
+    """Claim these positions if they are open, without waiting for a retry delay; return how many were claimed.
+
+    `reason`: the exit reason of their closing orders.
+    """
+    return _claim([(pk, reason) for pk in sorted(ids)], at_once=True)
 
 
 def _claim(hits: Sequence[tuple[int, str]], *, at_once: bool = False) -> int:
-    """(position, why) -> closing orders, for those that are open and, unless `at_once`, not resting after a refusal."""
-    told = {"ids": [pk for pk, _ in hits], "whys": [why for _, why in hits], "at_once": at_once}
+    """Claim (position id, exit reason) pairs and write their closing orders; return how many were claimed.
+
+    Only open positions are claimed, and without `at_once` only those past their retry delay.
+    """
+    params = {"ids": [pk for pk, _ in hits], "reasons": [reason for _, reason in hits], "at_once": at_once}
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, gate.moment() | told)
-        claimed: int = cursor.rowcount // 2  # events, two for each
+        cursor.execute(CLAIM, gate.query_params() | params)
+        claimed: int = cursor.rowcount // 2  # the rows are events, two per position
     if claimed:
         wake.after_commit("position.closing")
     return claimed

@@ -348,7 +348,7 @@ def life(order_id: int, step: str, occurrence: int, variant: str) -> None:
     until = time.monotonic() + (VARIANT_SECONDS if variant else last)
     while time.monotonic() < until:
         with contextlib.suppress(Exception):
-            execute.place_due("open", wide(policy()), 5)
+            execute.place_due_orders("open", wide(policy()), 5)
             settle.settle_due()
         Order.objects.filter(pk=order_id).update(attempts=0)
         state = Order.objects.values_list("state", flat=True).get(pk=order_id)

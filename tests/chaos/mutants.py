@@ -193,7 +193,7 @@ MUTANTS = (
     bug(
         "a fresh id per attempt",
         (
-            f"{SETTLE}:_missing",
+            f"{SETTLE}:_handle_not_found",
             "Prepared(order.venue_ref, order.prepared)",
             "Prepared(f'{order.venue_ref}{clock.now():%f%S}', order.prepared)",
         ),
@@ -202,23 +202,23 @@ MUTANTS = (
     bug(
         "a timeout counts as rejected",
         (
-            f"{EXECUTE}:send",
-            "advance(order, OrderState.UNKNOWN, why=str(maybe))",
-            "advance(order, OrderState.REJECTED, why=str(maybe), reason='timeout')",
+            f"{EXECUTE}:send_order",
+            "advance(order, OrderState.UNKNOWN, why=str(error))",
+            "advance(order, OrderState.REJECTED, why=str(error), reason='timeout')",
         ),
         listed=True,
     ),
     bug(
         "no dedup, and sent again after a 404",
-        (f"{SETTLE}:_missing", KNOWN_404, "if clock.now() >= order.deadline:"),
+        (f"{SETTLE}:_handle_not_found", KNOWN_404, "if clock.now() >= order.deadline:"),
         listed=True,
     ),
     bug(
         "committed after sending",
         (
-            f"{EXECUTE}:place",
-            "policy, facts)\n    send(order, at_venue, prepared)",
-            "policy, facts)\n        send(order, at_venue, prepared)",
+            f"{EXECUTE}:place_order",
+            "policy, facts)\n    send_order(order, at_venue, prepared)",
+            "policy, facts)\n        send_order(order, at_venue, prepared)",
         ),
         listed=True,
     ),
@@ -282,16 +282,16 @@ MUTANTS = (
     ),
     bug(
         "given up at the deadline, though the venue may still deny it",
-        (f"{SETTLE}:_missing", "order.deadline + at_venue.capabilities.find_lag", "order.deadline"),
+        (f"{SETTLE}:_handle_not_found", "order.deadline + at_venue.capabilities.find_lag", "order.deadline"),
     ),
     bug(
         "a slow answer counts from when it came",
-        (f"{SETTLE}:_missing", "if asked >=", "if clock.now() >="),
+        (f"{SETTLE}:_handle_not_found", "if asked >=", "if clock.now() >="),
         test="tests/trading/test_settle.py",
     ),
     bug(
         "sent again past a shut gate",
-        (f"{SETTLE}:may_leave", "return verdict.allowed", "return True"),
+        (f"{SETTLE}:gate_allows", "return verdict.allowed", "return True"),
         test="tests/trading/test_settle.py",
     ),
     bug(
@@ -365,7 +365,7 @@ MUTANTS = (
     bug(
         "an old report moves an order back",
         (
-            f"{SETTLE}:apply",
+            f"{SETTLE}:apply_report",
             "if locked.state not in IN_FLIGHT or behind:",
             "if locked.state not in IN_FLIGHT:",
         ),
@@ -373,12 +373,12 @@ MUTANTS = (
     bug(
         "the report is applied to the row as it was read, and its move is fenced by the row as it is now",
         (
-            f"{SETTLE}:apply",
+            f"{SETTLE}:apply_report",
             "select_for_update().get(pk=order.pk)",
             "select_for_update().get(pk=order.pk) and __import__('copy').copy(order)",
         ),
         (
-            f"{SETTLE}:apply",
+            f"{SETTLE}:apply_report",
             "order.state = locked.state\n    behind",
             'order.state = Order.objects.values_list("state", flat=True).get(pk=order.pk)\n    behind',
         ),
@@ -386,11 +386,11 @@ MUTANTS = (
     ),
     bug(
         "a fill that stands twice in a report is booked twice",
-        (f"{SETTLE}:_new_fills", "{one.fill_id: one for one in reported}.values()", "reported"),
+        (f"{SETTLE}:_store_new_fills", "{one.fill_id: one for one in reported}.values()", "reported"),
     ),
     bug(
         "known fills are not known",
-        (f"{SETTLE}:_new_fills", 'set(order.fills.values_list("venue_fill_id", flat=True))', "set()"),
+        (f"{SETTLE}:_store_new_fills", 'set(order.fills.values_list("venue_fill_id", flat=True))', "set()"),
     ),
     bug(
         "the venue's fee is not booked",
@@ -398,7 +398,7 @@ MUTANTS = (
     ),
     bug(
         "the platform's fee is booked for exits, too",
-        (f"{SETTLE}:_book", "if order.purpose == Purpose.OPEN and first:", "if first:"),
+        (f"{SETTLE}:_book_fills", "if order.purpose == Purpose.OPEN and first:", "if first:"),
     ),
     bug(
         "only accepted orders are asked about",
@@ -420,7 +420,7 @@ MUTANTS = (
     ),
     bug(
         "a signal is concluded while orders of it wait",
-        (f"{EXECUTE}:CONCLUDED", "HAVING bool_and(o.state IS DISTINCT FROM 'planned')", ""),
+        (f"{EXECUTE}:FINISHED_SIGNALS", "HAVING bool_and(o.state IS DISTINCT FROM 'planned')", ""),
     ),
     bug(
         "the duplicate check is off, and a placed order is taken from its planned copy",
@@ -438,18 +438,18 @@ MUTANTS = (
     ),
     bug(
         "an exit that was half filled closes the whole",
-        (f"{BOOK}:_end", "if gone < position.quantity:", "if False:"),
+        (f"{BOOK}:_end_exit", "if closed_quantity < position.quantity:", "if False:"),
     ),
     bug(
         "a position closes while its entry still fills",
-        (f"{BOOK}:_entry_is_over", "if entry.state not in IN_FLIGHT:", "if True:"),
+        (f"{BOOK}:_entry_has_ended", "if entry.state not in IN_FLIGHT:", "if True:"),
         test="tests/positions/test_book.py",
     ),
     bug(
         "more fills of an entry do not make its position larger",
         (
-            f"{BOOK}:_open",
-            "grown.quantity, grown.entry_price = order.filled_quantity, order.average_price or ZERO",
+            f"{BOOK}:_open_position",
+            "position.quantity, position.entry_price = order.filled_quantity, order.average_price or ZERO",
             "pass",
         ),
     ),
@@ -483,7 +483,7 @@ MUTANTS = (
     ),
     bug(
         "no cooldown",
-        (f"{RISK}:check_throttles", "if since < mine.cooldown", "if since < 0 * mine.cooldown"),
+        (f"{RISK}:check_throttles", "if since < account.cooldown", "if since < 0 * account.cooldown"),
         test="tests/trading/test_risk.py",
     ),
     bug(
@@ -493,7 +493,7 @@ MUTANTS = (
     ),
     bug(
         "a broken order is tried for ever",
-        ("trading.quarantine:_charge", 'Least(F("attempts") + 1, MOST_ATTEMPTS)', 'F("attempts")'),
+        ("trading.quarantine:_count_failure", 'Least(F("attempts") + 1, MAX_ATTEMPTS)', 'F("attempts")'),
         test="tests/trading/test_settle.py",
         beyond=True,
     ),
@@ -512,8 +512,8 @@ MUTANTS = (
     bug(
         "the venue is asked before the gate",
         (
-            f"{EXECUTE}:place",
-            "if not verdict.allowed:\n            return _block(order, verdict, facts)\n    answer",
+            f"{EXECUTE}:place_order",
+            "if not verdict.allowed:\n            return _block_order(order, verdict, facts)\n    answer",
             "answer",
         ),
         test="tests/trading/test_execute.py",
@@ -521,13 +521,17 @@ MUTANTS = (
     ),
     bug(
         "an exit waits for the platform's lock",
-        (f"{EXECUTE}:_gather", "limits.lock(order.account, platform=False)", "limits.lock(order.account)"),
+        (
+            f"{EXECUTE}:_read_facts",
+            "limits.lock(order.account, platform=False)",
+            "limits.lock(order.account)",
+        ),
         test="tests/trading/test_execute.py",
         beyond=True,
     ),
     bug(
         "two closing orders of one account under way at once",
-        ("trading.closing:Lanes.start", "if one.account in busy or len(busy)", "if len(busy)"),
+        ("trading.closing:Lanes.start", "if due.account in busy or len(busy)", "if len(busy)"),
         test="tests/trading/test_closing.py",
         beyond=True,
     ),
@@ -544,7 +548,7 @@ MUTANTS = (
     bug(
         "what flatten left behind a shut gate is not said",
         (
-            "positions.flatten:_shut",
+            "positions.flatten:_gate_reason",
             "return risk.gate_verdict(gate.read(venue), reduces=True).reason",
             "return ''",
         ),
@@ -580,7 +584,7 @@ MUTANTS = (
     ),
     bug(
         "an exit that fails for months overflows its counter",
-        ("trading.quarantine:_charge", 'Least(F("attempts") + 1, MOST_ATTEMPTS)', 'F("attempts") + 1'),
+        ("trading.quarantine:_count_failure", 'Least(F("attempts") + 1, MAX_ATTEMPTS)', 'F("attempts") + 1'),
         test="tests/trading/test_quarantine.py",
         beyond=True,
     ),
@@ -675,7 +679,7 @@ MUTANTS = (
     bug(
         "one account's loss stops everybody",
         (
-            f"{GUARD}:_of_account",
+            f"{GUARD}:_account_pulls",
             "Pull(cause, level, measured, limit, one.account)",
             "Pull(cause, level, measured, limit)",
         ),
@@ -690,7 +694,11 @@ MUTANTS = (
     ),
     bug(
         "an order in flight hides everybody's drift",
-        ("trading.reconcile:compare_settled", "if (account, asset) not in moving and", "if not moving and"),
+        (
+            "trading.reconcile:compare_settled",
+            "if (account, asset) not in in_flight and",
+            "if not in_flight and",
+        ),
         test="tests/positions/test_guard.py",
         beyond=True,
     ),
@@ -714,7 +722,7 @@ MUTANTS = (
     ),
     bug(
         "an order may stay unknown for ever",
-        (f"{GUARD}:_of_account", "_longer(one.unknown_for, stuck.unknown_seconds)", "False"),
+        (f"{GUARD}:_account_pulls", "_is_over(one.unknown_for, stuck.unknown_seconds)", "False"),
         test="tests/positions/test_guard.py",
         beyond=True,
     ),
@@ -722,8 +730,8 @@ MUTANTS = (
         "a release quiets its cause for every account",
         (
             f"{GUARD}:watch",
-            "(one.account, one.cause) not in quiet",
-            "one.cause not in {cause for _, cause in quiet}",
+            "(one.account, one.cause) not in ignored",
+            "one.cause not in {cause for _, cause in ignored}",
         ),
         test="tests/positions/test_guard.py",
         beyond=True,
@@ -828,7 +836,7 @@ MUTANTS = (
     ),
     bug(
         "a looser limit holds at once",
-        ("trading.limit_changes:settled", "if one.at <= now:", "if True:"),
+        ("trading.limit_changes:limits_now", "if one.at <= now:", "if True:"),
         test="tests/trading/test_limit_changes.py",
         beyond=True,
     ),
@@ -868,7 +876,7 @@ MUTANTS = (
         "status hides the limits that wait",
         (
             "maxxit.ops.management.commands.status:Command.waiting",
-            "sorted(limits_in_force.waiting().items())",
+            "sorted(limits_in_force.waiting_limits().items())",
             "[]",
         ),
         test="tests/surface/test_commands.py",

@@ -28,7 +28,7 @@ def fills(order: Order, *amounts: str, usd: str = "2000", state: str = "filled",
         VenueFill(f"{order.pk}-{start + n}", D(a), each, D(a) * each, D("0.5"), make.T0)
         for n, a in enumerate(amounts)
     )
-    settle.apply(Order.objects.get(pk=order.pk), Report(state, told), collects_fees=False)
+    settle.apply_report(Order.objects.get(pk=order.pk), Report(state, told), collects_fees=False)
 
 
 def entered(desk: Desk, *amounts: str, state: str = "filled") -> Position:
@@ -69,7 +69,7 @@ def test_a_fee_that_the_venue_took_is_the_position_s_fee_whatever_the_config_say
     desk.venue.fills_at_once = False
     order = desk.placed()
     taken = VenueFill("x", D("0.4"), D(2000), D(800), D(0), make.T0, platform_fee=D("0.15"))
-    settle.apply(Order.objects.get(pk=order.pk), Report("filled", (taken,)), collects_fees=True)
+    settle.apply_report(Order.objects.get(pk=order.pk), Report("filled", (taken,)), collects_fees=True)
     book.book()
     position = Position.objects.get(entry_order=order)
     assert position.fees == D("0.15")
@@ -194,7 +194,7 @@ def test_a_close_is_booked_once_however_often_it_is_looked_at(desk: Desk) -> Non
     lines, events = LedgerEntry.objects.count(), make.last_event()
 
     assert book.book() == (0, 0)
-    assert not book._end(position.pk)
+    assert not book._end_exit(position.pk)
     assert (LedgerEntry.objects.count(), make.last_event()) == (lines, events)
 
 

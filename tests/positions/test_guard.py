@@ -243,7 +243,7 @@ def test_money_moved_by_the_owner_is_neither_gain_nor_loss(time: RecordedClock, 
     PaperBalance.objects.filter(account=held.account).update(amount=D(10_000) - 300 + D(amount))
 
     (health,) = guard.read().accounts
-    assert (health.pnl, health.lost_today) == (D(-300), D(300))
+    assert (health.pnl, health.daily_loss) == (D(-300), D(300))
     assert "daily_loss" not in guard.watch()
 
 
@@ -425,4 +425,4 @@ def test_an_account_falls_from_the_best_midnight_of_all_its_deployments_together
         performance.take_snapshots(date(2026, 2, day))
     (health,) = guard.read().accounts
     assert (health.best_pnl, health.pnl) == (D(500), D(-400))
-    assert health.fallen == D(900)
+    assert health.drawdown == D(900)

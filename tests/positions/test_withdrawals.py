@@ -39,7 +39,7 @@ def moved(by: Deployment, amount: str) -> None:
 
 def held(desk: Desk) -> Decimal:
     """What the limits count as held."""
-    return limits.read_book().held.get((desk.purse.account, "ETH"), D(0))
+    return limits.read_holdings().held.get((desk.purse.account, "ETH"), D(0))
 
 
 def test_while_all_is_there_nothing_happens(desk: Desk, opened: Position) -> None:
@@ -130,10 +130,10 @@ def test_one_safe_that_fails_does_not_keep_the_others(
     desk: Desk, opened: Position, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved(desk.purse, "-0.4")
-    short = withdrawals._short
+    short = withdrawals._shortfalls
     broken = ("0x0", "ETH", 1, D(1), 0)
     monkeypatch.setattr(
-        withdrawals, "_short", lambda account="": [] if account == "0x0" else [broken, *short(account)]
+        withdrawals, "_shortfalls", lambda account="": [] if account == "0x0" else [broken, *short(account)]
     )
     monkeypatch.setattr(limits, "lock", lambda account: 1 / (account != "0x0"))
 

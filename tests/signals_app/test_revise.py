@@ -148,7 +148,7 @@ def test_a_pending_signal_ends_with_its_last_post_and_so_does_its_planned_order(
     done.posts.set([first])
 
     def states() -> list[str]:
-        execute.expire()
+        execute.expire_signals()
         return [Signal.objects.get(pk=one.pk).state for one in (alone, shared, done)]
 
     offered(gone("1"))

@@ -163,9 +163,9 @@ def test_doctor_tells_how_the_stream_is(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_money_on_the_local_chain_is_not_called_real() -> None:
     safe = venues()["safe"]
-    assert wiring.stake(venues()["paper"]) == "paper"
-    assert wiring.stake(safe) == "play money on the local chain"
-    assert wiring.stake(safe.model_copy(update={"options": {}})) == "REAL MONEY"
+    assert wiring.money_at_stake(venues()["paper"]) == "paper"
+    assert wiring.money_at_stake(safe) == "play money on the local chain"
+    assert wiring.money_at_stake(safe.model_copy(update={"options": {}})) == "REAL MONEY"
 
 
 def test_doctor_reads_every_file_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:

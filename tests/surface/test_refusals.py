@@ -49,9 +49,9 @@ def test_a_statement_that_would_end_before_it_begins(world: World) -> None:
 
 def test_exits_come_back_by_the_command_that_off_names(world: World) -> None:
     assert "back with `manage.py exits on --reason …`" in said("exits", "off", "--reason", "drill")
-    assert pauses.standing()
+    assert pauses.current_pause()
     said("exits", "on", "--reason", "over")
-    assert pauses.standing() is None
+    assert pauses.current_pause() is None
 
 
 def test_the_scope_admin_is_for_staff(world: World) -> None:

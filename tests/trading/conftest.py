@@ -37,7 +37,7 @@ class Desk:
 
     def place(self, order: Order) -> Verdict:
         """Reserve and send it, or block it."""
-        return execute.place(order, self.venue, policy())
+        return execute.place_order(order, self.venue, policy())
 
     def placed(self, **fields: Any) -> Order:
         """An entry that went as far as it goes at once."""

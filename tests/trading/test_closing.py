@@ -20,8 +20,8 @@ SECONDS = 20
 """After which a test that waits has failed."""
 
 
-def due(pk: int, account: str, *, venue: str = "paper") -> closing.Due:
-    return closing.Due(pk, venue, account, planned=True)
+def due(pk: int, account: str, *, venue: str = "paper") -> closing.DueOrder:
+    return closing.DueOrder(pk, venue, account, planned=True)
 
 
 class Gate:
@@ -219,7 +219,7 @@ def test_what_is_in_flight_is_asked_about_after_everything_was_placed(slow_venue
     closing.run(lambda: 0, closing.Lanes(0))
     closing_orders(1)
 
-    assert [one.planned for one in closing.due()] == [True, False]
+    assert [one.planned for one in closing.due_orders()] == [True, False]
     slow_venue.fill(Order.objects.get(pk=waiting.pk).venue_ref)
     closing.run(lambda: 0, closing.Lanes(0))
     assert states() == ["filled", "accepted"]

@@ -15,9 +15,9 @@ from maxxit.core import config
 from maxxit.core.errors import Misconfigured
 from tests.builders import IDLE, facts
 from trading import risk
-from trading.limit_changes import flat
+from trading.limit_changes import limits_by_key
 from trading.policy import RiskPolicy, policy
-from trading.risk import Load
+from trading.risk import LimitUsage
 
 ROOT = Path(__file__).parents[2]
 D = Decimal
@@ -25,7 +25,7 @@ Case = Callable[[Decimal], tuple[dict[str, Any], dict[str, Any], str]]
 """The limit -> facts within it, facts beyond it, the reason."""
 
 
-def load(name: str, value: int | Decimal) -> Load:
+def load(name: str, value: int | Decimal) -> LimitUsage:
     values: dict[str, Any] = {name: value}
     return replace(IDLE, **values)
 
@@ -140,7 +140,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("key", BY_CHECK)
 def test_an_order_within_the_limit_goes_and_one_beyond_does_not(key: str) -> None:
-    limit = flat(policy())[key]
+    limit = limits_by_key(policy())[key]
     assert isinstance(limit, Decimal)
     rules = policy().model_copy(update={"allow_add_to_position": True})
     inside, beyond, reason = BY_CHECK[key](limit)
@@ -157,7 +157,7 @@ def test_an_order_below_the_minimum_is_stopped() -> None:
 def test_every_limit_has_its_case() -> None:
     without = [
         key
-        for key in flat(policy())
+        for key in limits_by_key(policy())
         if key not in BY_CHECK and not any(re.fullmatch(pattern, key) for pattern in ELSEWHERE)
     ]
     assert without == []

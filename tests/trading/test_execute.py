@@ -126,7 +126,7 @@ def test_tokens_that_owners_moved_into_their_safes_use_up_no_limit_and_no_money(
 
     order = desk.placed()
     assert (order.reason, order.notional_usd, desk.sent(order)) == ("", D(800), 1)
-    assert limits.read_book().held[stranger.account, "ETH"] == 0
+    assert limits.read_holdings().held[stranger.account, "ETH"] == 0
 
 
 def test_tokens_that_were_bought_count_beside_the_owners(desk: Desk) -> None:
@@ -134,7 +134,7 @@ def test_tokens_that_were_bought_count_beside_the_owners(desk: Desk) -> None:
     move = ledger.Move("external", ledger.account_of(desk.purse.pk), "ETH", D(3), "external")
     ledger.post("external:1", [move])
 
-    assert limits.read_book().held[desk.purse.account, "ETH"] == D("0.4")
+    assert limits.read_holdings().held[desk.purse.account, "ETH"] == D("0.4")
     assert ledger.traded(desk.purse.pk)["ETH"] == ledger.balances(desk.purse.pk)["ETH"] - 3
     again = desk.planned()
     desk.time.move(hours=1)
@@ -225,7 +225,7 @@ def test_the_kill_switch_latches_until_a_person_gives_a_reason(desk: Desk) -> No
 
 
 def test_an_unknown_level_cannot_be_pulled(desk: Desk) -> None:
-    with pytest.raises(gate.Rejected, match="not one of"):
+    with pytest.raises(gate.Rejected, match="choose one of"):
         gate.kill("panic", by="me", reason="?")
 
 
@@ -391,7 +391,8 @@ def test_the_platform_has_a_rate_of_its_own(market: Desk) -> None:
     )
     purses = [make.booked_deployment(market.agent) for _ in range(3)]
     verdicts = [
-        execute.place(make.order(p, by=market.signal(usd="100")), market.venue, rules).reason for p in purses
+        execute.place_order(make.order(p, by=market.signal(usd="100")), market.venue, rules).reason
+        for p in purses
     ]
 
     assert verdicts == ["", "", "rate_limit"]
@@ -401,24 +402,24 @@ def test_the_fourth_entry_in_a_symbol_within_a_utc_day_is_too_many(market: Desk)
     rules = policy().model_copy(update={"allow_add_to_position": True})
     reasons = []
     for _ in range(4):
-        reasons.append(execute.place(market.planned(usd="100"), market.venue, rules).reason)
+        reasons.append(execute.place_order(market.planned(usd="100"), market.venue, rules).reason)
         market.time.move(seconds=900)
         make.price("ETH", "100")
     market.time.to(T0.replace(hour=0) + timedelta(days=1))
     make.price("ETH", "100")
-    reasons.append(execute.place(market.planned(usd="100"), market.venue, rules).reason)
+    reasons.append(execute.place_order(market.planned(usd="100"), market.venue, rules).reason)
 
     assert reasons == ["", "", "", "max_symbol_orders", ""]
 
 
 def test_a_symbol_cools_down_for_900_seconds_and_others_do_not_wait(market: Desk) -> None:
     rules = policy().model_copy(update={"allow_add_to_position": True})
-    first = execute.place(market.planned(usd="100"), market.venue, rules)
+    first = execute.place_order(market.planned(usd="100"), market.venue, rules)
     market.time.move(seconds=899)
     for token in TOKENS:
         make.price(token, "100")
-    second = execute.place(market.planned(usd="100"), market.venue, rules)
-    other = execute.place(market.planned(token="BTC", usd="100"), market.venue, rules)
+    second = execute.place_order(market.planned(usd="100"), market.venue, rules)
+    other = execute.place_order(market.planned(token="BTC", usd="100"), market.venue, rules)
 
     assert (first.reason, second.reason, other.reason) == ("", "cooldown", "")
 
@@ -428,12 +429,12 @@ def test_entries_in_flight_count_against_the_open_orders_and_filled_ones_do_not(
     rules = policy().model_copy(update={"account": account})
     market.venue.fills_at_once = False
     flying = [market.planned(token=token, usd="100") for token in TOKENS[:3]]
-    reasons = [execute.place(order, market.venue, rules).reason for order in flying]
+    reasons = [execute.place_order(order, market.venue, rules).reason for order in flying]
     market.venue.fill(Order.objects.get(pk=flying[0].pk).venue_ref)
     tasks.settle_pass()
 
     assert reasons == ["", "", "max_open_orders"]
-    assert execute.place(market.planned(token=TOKENS[3], usd="100"), market.venue, rules).reason == ""
+    assert execute.place_order(market.planned(token=TOKENS[3], usd="100"), market.venue, rules).reason == ""
 
 
 @pytest.mark.parametrize("fills", [True, False], ids=["filled", "in flight"])
@@ -451,9 +452,9 @@ def test_a_cap_counts_what_is_held_and_what_is_in_flight(
         }
     )
     market.venue.fills_at_once = fills
-    first = execute.place(market.planned(usd="100"), market.venue, rules)
+    first = execute.place_order(market.planned(usd="100"), market.venue, rules)
     market.time.move(seconds=2)
-    second = execute.place(market.planned(usd="100"), market.venue, rules)
+    second = execute.place_order(market.planned(usd="100"), market.venue, rules)
 
     assert (first.reason, second.reason) == ("", reason)
 
@@ -462,10 +463,10 @@ def test_a_short_counts_with_its_absolute_worth(market: Desk) -> None:
     rules = policy().model_copy(
         update={"account": policy().account.model_copy(update={"max_total_exposure_usd": D(1500)})}
     )
-    first = execute.place(
+    first = execute.place_order(
         make.order(market.purse, by=market.signal(side="short", usd="100"), side="sell"), market.venue, rules
     )
-    second = execute.place(market.planned(token="BTC", usd="100"), market.venue, rules)
+    second = execute.place_order(market.planned(token="BTC", usd="100"), market.venue, rules)
 
     assert (first.reason, second.reason) == ("", "exposure_cap")
 
@@ -492,7 +493,7 @@ def test_nothing_is_entered_against_what_is_held(market: Desk, fills: bool, firs
             by=market.signal(side=side, usd="100"),
             side="buy" if side == "long" else "sell",
         )
-        reasons.append(execute.place(planned, market.venue, rules).reason)
+        reasons.append(execute.place_order(planned, market.venue, rules).reason)
         market.time.move(seconds=2)
 
     assert reasons == ["", "position_exists", ""]
@@ -551,14 +552,14 @@ def test_a_signal_that_was_made_during_the_pass_waits_for_the_next_one(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    place_due = execute.place_due
+    place_due_orders = execute.place_due_orders
 
     def meanwhile(purpose: str, *rest: Any) -> Any:
         if purpose == "open":
             made.append(desk.signal())
-        return place_due(purpose, *rest)
+        return place_due_orders(purpose, *rest)
 
-    monkeypatch.setattr("trading.execute.place_due", meanwhile)
+    monkeypatch.setattr("trading.execute.place_due_orders", meanwhile)
     tasks.execute_pass()
 
     assert state(made[0]) == ("pending", "")
@@ -569,7 +570,7 @@ def test_a_signal_past_its_time_expires_with_its_orders(desk: Desk) -> None:
     execute.fan_out()
     desk.time.move(hours=6)
     make.price("ETH", "2000")
-    execute.expire()
+    execute.expire_signals()
     order = Order.objects.get()
 
     assert state(signal) == ("expired", "not_in_time")
@@ -584,7 +585,7 @@ def test_a_signal_that_traded_for_one_purse_was_executed_also_when_its_time_ende
     execute.fan_out()
     desk.place(Order.objects.get(deployment=desk.purse))
     desk.time.move(hours=6)
-    execute.expire()
+    execute.expire_signals()
 
     assert state(signal) == ("executed", "")
     assert Order.objects.get(deployment=late).reason == "signal_expired"
@@ -594,7 +595,7 @@ def test_an_order_in_flight_does_not_expire_with_its_signal(desk: Desk) -> None:
     desk.venue.fills_at_once = False
     order = desk.placed()
     desk.time.move(hours=7)
-    execute.expire()
+    execute.expire_signals()
     order.refresh_from_db()
 
     assert order.state == "accepted"
@@ -660,7 +661,7 @@ def test_a_poisoned_order_is_set_aside_after_three_tries_and_stops_no_other(
     for token in ("ETH", "LTC", "XRP", "NEO"):
         make.price(token, "100")
         good.append(desk.planned(token=token, usd="100"))
-        execute.place_due("open", policy(), 10)
+        execute.place_due_orders("open", policy(), 10)
     bad.refresh_from_db()
 
     assert (bad.state, bad.attempts) == ("planned", 3)
@@ -669,7 +670,7 @@ def test_a_poisoned_order_is_set_aside_after_three_tries_and_stops_no_other(
     assert {Order.objects.get(pk=one.pk).state for one in good} == {"filled"}
     monkeypatch.setattr(desk.venue, "prepare", prepare)
     assert execute.quarantine.redrive([bad.pk]) == 1
-    execute.place_due("open", policy(), 10)
+    execute.place_due_orders("open", policy(), 10)
     bad.refresh_from_db()
     assert bad.state == "filled"
 
@@ -809,10 +810,10 @@ def test_a_time_limit_is_charged_to_no_order_and_the_next_pass_resumes(
         patch.setattr(desk.venue, "problem", slow)
         for _ in range(4):
             with pytest.raises(SoftTimeLimitExceeded):
-                execute.place_due(purpose, policy(), 10)
+                execute.place_due_orders(purpose, policy(), 10)
     order.refresh_from_db()
     assert (order.state, order.attempts, order.last_error) == ("planned", 0, "")
-    execute.place_due(purpose, policy(), 10)
+    execute.place_due_orders(purpose, policy(), 10)
     order.refresh_from_db()
     assert order.state == "filled"
 
@@ -861,7 +862,7 @@ def test_nothing_left_behind_wakes_nobody_and_neither_does_what_was_set_aside(
     desk: Desk, woken: set[str], django_capture_on_commit_callbacks: Any
 ) -> None:
     desk.placed()
-    execute.conclude()
+    execute.finish_signals()
     order = desk.planned()
     Order.objects.filter(pk=order.pk).update(attempts=3)
     with django_capture_on_commit_callbacks(execute=True):

@@ -14,18 +14,27 @@ from maxxit.reports.checks import gates
 from tests.builders import T0
 from tests.conftest import RecordedClock
 from trading import limits_in_force
-from trading.limit_changes import STRICTER, Stricter, Value, Waiting, flat, is_looser, settled, with_limits
+from trading.limit_changes import (
+    STRICTER,
+    Stricter,
+    Value,
+    WaitingLimit,
+    is_looser,
+    limits_by_key,
+    limits_now,
+    with_limits,
+)
 from trading.limits_in_force import protective_limits, risk_limits
 from trading.models import LimitsInForce
 from trading.policy import RiskPolicy, policy
 
 D = Decimal
-KEYS = sorted(flat(policy()))
-NUMBERS = [key for key in KEYS if isinstance(flat(policy())[key], Decimal)]
+KEYS = sorted(limits_by_key(policy()))
+NUMBERS = [key for key in KEYS if isinstance(limits_by_key(policy())[key], Decimal)]
 
 
 def changed(key: str, value: Any) -> RiskPolicy:
-    return with_limits(policy(), flat(policy()) | {key: value})
+    return with_limits(policy(), limits_by_key(policy()) | {key: value})
 
 
 def test_every_key_of_the_policy_is_classified() -> None:
@@ -33,15 +42,15 @@ def test_every_key_of_the_policy_is_classified() -> None:
 
 
 def test_the_flat_form_gives_the_same_policy_back() -> None:
-    whole = with_limits(policy(), flat(policy()))
-    assert flat(whole) == flat(policy())
+    whole = with_limits(policy(), limits_by_key(policy()))
+    assert limits_by_key(whole) == limits_by_key(policy())
     assert whole.of("BTC").account == policy().of("BTC").account
 
 
 @given(key=st.sampled_from(NUMBERS), factor=st.decimals("0.1", "10", places=2))
 def test_a_change_is_looser_in_one_direction_only(key: str, factor: Decimal) -> None:
     how = STRICTER[key.rpartition(".")[2]]
-    old = flat(policy())[key]
+    old = limits_by_key(policy())[key]
     assert isinstance(old, Decimal)
     new = old * factor
     there, back = is_looser(key, old, new), is_looser(key, new, old)
@@ -66,13 +75,13 @@ def test_nothing_looser_is_in_force_before_its_delay(steps: list[tuple[str, int,
     delay = 10
     start: dict[str, Value] = {"a.max_usd": D(5), "a.min_usd": D(5), "loosen_after_seconds": D(delay)}
     limits, now = dict(start), T0
-    waiting: dict[str, Waiting] = {}
+    waiting: dict[str, WaitingLimit] = {}
     course = [(T0, dict(start))]
     for key, value, wait in steps:
         now += timedelta(seconds=wait)
         wanted = course[-1][1] | {key: D(value)}
         course.append((now, wanted))
-        found = settled(limits, waiting, wanted, now)
+        found = limits_now(limits, waiting, wanted, now)
         limits, waiting = found.limits, found.waiting
         for name in ("a.max_usd", "a.min_usd"):
             assert not is_looser(name, wanted[name], limits[name]), "stricter holds at once"
@@ -110,12 +119,12 @@ def test_a_looser_limit_waits_and_a_stricter_one_does_not(
     event = Event.objects.get(name="limits.changed", data__limit="max_trade_usd")
     assert (event.data["new"], event.data["loosens"]) == ("9000", True)
     assert event.data["in_force_at"] == (clock.now() + timedelta(days=1)).isoformat()
-    assert limits_in_force.waiting()["max_trade_usd"].at == clock.now() + timedelta(days=1)
+    assert limits_in_force.waiting_limits()["max_trade_usd"].at == clock.now() + timedelta(days=1)
     time.move(hours=23)
     assert risk_limits().max_trade_usd == 5000
     time.move(hours=1)
     assert risk_limits().max_trade_usd == 9000
-    assert limits_in_force.waiting() == {}
+    assert limits_in_force.waiting_limits() == {}
     configure(monkeypatch, changed("max_trade_usd", D(100)))
     assert risk_limits().max_trade_usd == 100
     assert Event.objects.filter(name="limits.changed", data__limit="max_trade_usd").count() == 3
@@ -139,7 +148,9 @@ def test_shortening_the_delay_waits_for_the_delay_in_force(
     time: RecordedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     risk_limits()
-    made = with_limits(policy(), flat(policy()) | {"loosen_after_seconds": D(0), "max_trade_usd": D(9000)})
+    made = with_limits(
+        policy(), limits_by_key(policy()) | {"loosen_after_seconds": D(0), "max_trade_usd": D(9000)}
+    )
     configure(monkeypatch, made)
     assert risk_limits().max_trade_usd == 5000
     time.move(minutes=1)
@@ -172,7 +183,9 @@ def test_what_protects_positions_sees_the_limits_in_force_and_stores_nothing(
     assert LimitsInForce.objects.count() == 0
     risk_limits()
     stored = LimitsInForce.objects.values().get()
-    made = with_limits(policy(), flat(policy()) | {"max_trade_usd": D(9000), "account.max_open_orders": D(2)})
+    made = with_limits(
+        policy(), limits_by_key(policy()) | {"max_trade_usd": D(9000), "account.max_open_orders": D(2)}
+    )
     configure(monkeypatch, made)
     found = protective_limits()
     assert (found.max_trade_usd, found.account.max_open_orders) == (5000, 2)
@@ -181,7 +194,7 @@ def test_what_protects_positions_sees_the_limits_in_force_and_stores_nothing(
     configure(monkeypatch, policy())  # a process that still has the former file
     protective_limits()
     configure(monkeypatch, made)
-    assert set(limits_in_force.waiting()) == {"max_trade_usd"}
+    assert set(limits_in_force.waiting_limits()) == {"max_trade_usd"}
 
 
 UNREADABLE: list[dict[str, Any]] = [

@@ -64,11 +64,11 @@ def test_an_exit_is_tried_again_after_growing_pauses_of_at_most_five_minutes(des
 
 def test_an_exit_that_fails_for_months_is_still_tried_again(desk: Desk) -> None:
     order = closing(desk)
-    Order.objects.filter(pk=order.pk).update(attempts=quarantine.MOST_ATTEMPTS)
+    Order.objects.filter(pk=order.pk).update(attempts=quarantine.MAX_ATTEMPTS)
     fail(order)
     order.refresh_from_db()
 
-    assert order.attempts == quarantine.MOST_ATTEMPTS
+    assert order.attempts == quarantine.MAX_ATTEMPTS
     assert order.retry_at == clock.now() + timedelta(minutes=5)
 
 

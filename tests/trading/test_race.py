@@ -78,7 +78,7 @@ def race(count: int, limits: Any, venue: FakeVenue) -> Counter[str]:
     agent = make.agent()
     signal = make.signal(agent)
     orders = [make.order(make.booked_deployment(agent), by=signal) for _ in range(count)]
-    verdicts = at_once([partial(execute.place, order, venue, limits) for order in orders])
+    verdicts = at_once([partial(execute.place_order, order, venue, limits) for order in orders])
     failed = [verdict for verdict in verdicts if not isinstance(verdict, Verdict)]
     assert failed == []
     return Counter(verdict.reason for verdict in verdicts)
@@ -115,7 +115,7 @@ def test_eight_workers_that_hold_the_same_order_send_it_once(market: None) -> No
     order = make.order(make.booked_deployment(agent), by=make.signal(agent))
     twins = [Order.objects.select_related("deployment__agent", "signal").get(pk=order.pk) for _ in range(8)]
     venue = FakeVenue()
-    results = at_once([partial(execute.place, twin, venue, policy()) for twin in twins])
+    results = at_once([partial(execute.place_order, twin, venue, policy()) for twin in twins])
 
     assert sum(isinstance(one, Verdict) and one.allowed for one in results) == 1
     assert sum(isinstance(one, StaleState) for one in results) == 7

@@ -32,7 +32,7 @@ def missing(of: Deployment, amount: str = "5") -> None:
 
 def apart() -> dict[str, dict[str, Decimal]]:
     """Account -> difference, as the guard sees it."""
-    return {account: dict(found) for (_, account), found in reconcile.compare_settled().apart.items()}
+    return {account: dict(found) for (_, account), found in reconcile.compare_settled().differences.items()}
 
 
 def test_differences_are_told_by_account_and_asset(purses: list[Deployment]) -> None:
@@ -106,7 +106,7 @@ def test_a_venue_that_fails_is_unread_and_hides_no_other(
     missing(purses[0])
     found = reconcile.compare_settled()
     assert found.unread == {("safe", far.account)}
-    assert list(found.apart) == [("paper", purses[0].account)]
+    assert list(found.differences) == [("paper", purses[0].account)]
     with pytest.raises(Retryable, match="0x1"):
         reconcile.drifts()
 
@@ -124,7 +124,7 @@ def test_an_account_whose_movements_cannot_be_explained_now_is_unread(
     missing(purses[1])
     found = reconcile.compare_settled()
     assert found.unread == {("paper", purses[0].account)}
-    assert list(found.apart) == [("paper", purses[1].account)]
+    assert list(found.differences) == [("paper", purses[1].account)]
 
 
 def test_accounts_do_not_add_queries(purses: list[Deployment], django_assert_num_queries: Any) -> None:

@@ -18,14 +18,14 @@ from maxxit.reports.reasons import REASONS
 from tests.builders import IDLE, OPEN_GATE, facts
 from trading import risk
 from trading.policy import policy
-from trading.risk import Facts, GateFacts, Load
+from trading.risk import Facts, GateFacts, LimitUsage
 
 D = Decimal
 RULES = policy()
 MINE, ALL = RULES.account, RULES.platform
 
 
-def load(**fields: Any) -> Load:
+def load(**fields: Any) -> LimitUsage:
     return replace(IDLE, **fields)
 
 

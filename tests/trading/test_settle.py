@@ -246,7 +246,7 @@ def test_the_paper_exchange_takes_no_order_past_its_deadline(
     held_back: list[Prepared] = []
     with monkeypatch.context() as patch:
         patch.setattr(paper, "send", held_back.append)
-        execute.place(order, paper, policy())
+        execute.place_order(order, paper, policy())
     desk.time.move(minutes=6)
     make.price("ETH", "2000")
     assert again(order).state == "expired"
@@ -271,7 +271,7 @@ def accepted(desk: Desk) -> Order:
 
 
 def apply(order: Order, state: str, *fills: VenueFill) -> bool:
-    return settle.apply(Order.objects.get(pk=order.pk), Report(state, fills), collects_fees=False)
+    return settle.apply_report(Order.objects.get(pk=order.pk), Report(state, fills), collects_fees=False)
 
 
 def eth(desk: Desk) -> Decimal:
@@ -343,7 +343,7 @@ def test_the_platform_fee_is_booked_once_per_trade(desk: Desk, accepted: Order) 
 
 
 def test_a_venue_that_collects_the_fee_takes_it_from_the_purse(desk: Desk, accepted: Order) -> None:
-    settle.apply(accepted, Report("filled", (fill(1, "0.4"),)), collects_fees=True)
+    settle.apply_report(accepted, Report("filled", (fill(1, "0.4"),)), collects_fees=True)
 
     assert ledger.owed(desk.purse.pk) == 0
     assert ledger.balances(desk.purse.pk)["USDC"] == D(10_000) - D(800) - D("0.1") - D("0.2")

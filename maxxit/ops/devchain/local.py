@@ -138,7 +138,10 @@ def enter_demo(world: World) -> Deployment:
             verified_at=None,
             defaults={"module": world.module, "created_at": clock.now(), **signed},
         )
-    if not Gate.objects.filter(venue="safe").exists() and wiring.stake(venue_policy("safe")) == PLAY_MONEY:
+    if (
+        not Gate.objects.filter(venue="safe").exists()
+        and wiring.money_at_stake(venue_policy("safe")) == PLAY_MONEY
+    ):
         until = clock.now() + timedelta(days=365)
         gate.set_dry_run("safe", False, by="demo", reason="the demo trades on a local chain")
         gate.approve("safe", by="demo", until=until, reason="the demo trades on a local chain")

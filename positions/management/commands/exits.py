@@ -51,7 +51,7 @@ class Command(OpsCommand):
         return {"watched": False, "id": made.pk}
 
     def _status(self, options: dict[str, Any]) -> Any:
-        standing = pauses.standing()
+        standing = pauses.current_pause()
         if standing:
             self.say(f"{standing}: {standing.reason}", "ERROR")
         else:

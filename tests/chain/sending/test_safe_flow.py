@@ -156,5 +156,5 @@ def test_what_the_owner_takes_out_himself_ends_its_position(river: River) -> Non
     assert round(ended.exit_price, 4) == river.price
     assert ended.profit_share == 0
     assert [order.purpose for order in Order.objects.all()] == ["open"]
-    assert limits.read_book().held.get((river.world.safe, "ETH"), D(0)) == 0
+    assert limits.read_holdings().held.get((river.world.safe, "ETH"), D(0)) == 0
     river.sound()

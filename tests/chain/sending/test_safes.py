@@ -247,7 +247,7 @@ def test_a_hundred_safes_are_read_by_a_handful_of_calls(
     monkeypatch.setattr(rpc.Endpoint, "batch", batch)
     found = reconcile.compare_settled()
 
-    assert (found.accounts, found.apart, found.unread) == ({"safe": 101}, {}, {("safe", odd.account)})
+    assert (found.accounts, found.differences, found.unread) == ({"safe": 101}, {}, {("safe", odd.account)})
     assert len(asked) <= 6, asked
     assert wiring.venue("safe").balances_of([desk.world.safe])[desk.world.safe]["USDC"] == D(10_000)
 

@@ -1,4 +1,4 @@
-"""Where a position leaves: the pure rules, and the statement that decides for all positions at once."""
+"""Exit levels of a position, and the SQL sweep that decides for all positions, checked against the oracle."""
 
 import json
 from datetime import timedelta
@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from agents.models import Deployment
 from maxxit.core.errors import Rejected
 from positions.exits import pauses
-from positions.exits.levels import Levels, exit_reason, levels, ratchet
+from positions.exits.levels import Levels, levels
 from positions.exits.sweep import close, sweep
 from positions.models import Position
 from tests import builders as make
 from tests.builders import T0, RecordedClock
+from tests.positions.exits.oracle import exit_reason, ratchet
 from trading import gate
 from trading.models import Order
 from trading.policy import Exits, policy
@@ -125,7 +126,7 @@ def test_the_first_exit_in_the_order_of_priority_is_the_reason(
     assert exit_reason(found, price if trail else price - sign, side=side, price=price, now=T0) == expected
 
 
-# --- the statement against the kernel ---------------------------------------------------------------------------
+# --- the SQL against the oracle ---------------------------------------------------------------------------
 
 some_rules = st.builds(
     rules,

@@ -68,7 +68,7 @@ class Command(OpsCommand):
                 {
                     "venue": name,
                     "paper": venue.paper,
-                    "money": wiring.stake(venue),
+                    "money": wiring.money_at_stake(venue),
                     "dry_run": row is None or row.dry_run,
                     "approved": now_facts.approved,
                     "expired": now_facts.expired,

@@ -44,7 +44,7 @@ class Command(OpsCommand):
     def waiting(self) -> list[dict[str, str]] | None:
         """The looser limits that are not in force yet; None where they cannot be read."""
         try:
-            found = sorted(limits_in_force.waiting().items())
+            found = sorted(limits_in_force.waiting_limits().items())
         except limits_in_force.UNREADABLE:
             self.say(
                 "limits: cannot be read, so entries are stopped; `manage.py doctor` names the fix", "ERROR"
