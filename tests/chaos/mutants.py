@@ -302,14 +302,14 @@ MUTANTS = (
     ),
     bug(
         "fees of an entry are raised behind a shut gate",
-        (f"{OUTBOX}:_raise_fees", "if not may_send(tx):", "if False:"),
+        (f"{OUTBOX}:_bump_fees", "if not may_send(tx):", "if False:"),
         (f"{OUTBOX}:follow", "if not may_send(tx):", "if False:"),
         (f"{OUTBOX}:_send", "if not may_send(tx):", "if False:"),
         test="tests/chain/sending/test_gate.py",
     ),
     bug(
         "an exit waits behind the nonce of an entry that is held back",
-        (f"{OUTBOX}:_clear_the_way", "held.state == TxState.EXPIRED or not may_send(held)", "False"),
+        (f"{OUTBOX}:_cancel_earlier_nonces", "held.state == TxState.EXPIRED or not may_send(held)", "False"),
         test="tests/chain/sending/test_gate.py",
     ),
     bug(
@@ -319,7 +319,7 @@ MUTANTS = (
     ),
     bug(
         "a nonce that stays unmined in front of an exit is told to nobody",
-        (f"{OUTBOX}:_clear_the_way", "if held.state in OPEN and", "if False and"),
+        (f"{OUTBOX}:_cancel_earlier_nonces", "if held.state in NOT_MINED and", "if False and"),
         test="tests/chain/sending/test_gate.py",
     ),
     bug(
@@ -344,12 +344,16 @@ MUTANTS = (
     ),
     bug(
         "fees that are refused climb by fifteen percent only",
-        (f"{OUTBOX}:raised", "least = TIP_LADDER[step] if step < len(TIP_LADDER) else 2 * tip", "least = 0"),
+        (
+            f"{OUTBOX}:fees_after_refusal",
+            "least = TIP_LADDER[step] if step < len(TIP_LADDER) else 2 * tip",
+            "least = 0",
+        ),
         test="tests/chain/sending/test_outbox.py",
     ),
     bug(
         "a refusal that repeats is told to nobody",
-        (f"{OUTBOX}:_refused", "if tx.refusals >= REFUSED_LOOKS:", "if False:"),
+        (f"{OUTBOX}:_count_refusal", "if tx.refusals >= ALERT_AFTER_REFUSALS:", "if False:"),
         test="tests/chain/sending/test_outbox.py",
     ),
     bug(
@@ -972,7 +976,7 @@ MUTANTS = (
     ),
     bug(
         "a keystore that takes days to open is opened",
-        ("trading.chain.signer:_check_cost", "> DEAREST[kdf]", "> 10**40"),
+        ("trading.chain.signer:_check_cost", "> MAX_COST[kdf]", "> 10**40"),
         test="tests/chain/sending/test_signer.py",
         beyond=True,
     ),

@@ -1,4 +1,4 @@
-"""`config/chains.yaml`, typed: which chains there are, how they are reached, and what stands where on them."""
+"""Chain configuration: `config/chains.yaml`, typed, with endpoints, finality, gas limits and contract addresses."""
 
 from functools import cache
 from pathlib import Path
@@ -14,39 +14,40 @@ from maxxit.evm.codec import ZERO_ADDRESS
 
 LOCAL_CHAIN_ID = 31337
 KNOWN_MNEMONIC = "test test test test test test test test test test test junk"
-"""Anvil's and hardhat's: the whole world has its keys, so they are worth nothing outside a local chain."""
+"""The default mnemonic of anvil and hardhat. Its keys are public, so they are accepted on the local chain only."""
 CONTRACTS_FILE = Path("chain") / "contracts.json"
-"""Under the data folder: what the local chain was built with (`maxxit.ops.devchain.world`)."""
+"""In the data folder: the contract addresses of the local chain, written by `maxxit.ops.devchain.world`."""
 RPC_FILE = Path("chain") / "rpc"
-"""Under the data folder: where the local chain of `make up` answers."""
+"""In the data folder: the RPC URL of the local chain of `make up`."""
 SYMBOLS = {"WETH": "ETH", "WBTC": "BTC"}
-"""The wrapped tokens of the local world -> the instruments that they stand for."""
+"""Wrapped token of the local chain -> instrument."""
 
 
 def _checksummed(value: str) -> str:
     if not is_checksum_address(value):
-        raise ValueError("not an address with its checksum")
+        raise ValueError("not an address with a valid EIP-55 checksum")
     return value
 
 
 Address = Annotated[str, AfterValidator(_checksummed)]
 LoosenDelay = Annotated[int, Field(ge=0, le=30 * 86_400)]
-"""Seconds; the contract's bounds."""
+"""Seconds, within the contract's bounds."""
 
 
 class TokenStanza(Policy):
-    """A token that may be traded: its price feed (token in USD) and the feed's greatest age."""
+    """A token that may be traded, with its price feed (token in USD)."""
 
     address: Address
     decimals: Annotated[int, Field(ge=0, le=30)]
     feed: Address
     max_age: Seconds
+    """Maximum age of the feed's answer."""
     deviation_bps: Count
-    """How far the market may move before the feed is updated: its deviation threshold, from the feed's own page."""
+    """The feed's deviation threshold, from its page: how far the market may move before it is updated."""
 
 
 class Contracts(Policy):
-    """Where things are on a chain, and who the platform is there."""
+    """Contract addresses on a chain, and the platform's own addresses there."""
 
     usdc: Address
     module: Address
@@ -59,7 +60,7 @@ class Contracts(Policy):
     profit_receiver: Address
     executor: Address
     previous_executor: Address | None = None
-    """During a rotation: still accepted, and signing, for the Safes whose policy names it."""
+    """During a rotation: still signs for the Safes whose policy names it."""
     tokens: dict[str, TokenStanza] = Field(min_length=1)
 
 
@@ -80,10 +81,10 @@ class ChainStanza(Policy):
     min_tip_wei: Count
     signatures_per_minute: Count
     executor_low_wei: Count = 10**16
-    """Staff is alerted when an executor has less to pay gas with."""
+    """Staff is alerted when an executor's gas balance is below this."""
     explorer: str
     coin: Annotated[str, Field(pattern=r"^[A-Z]{2,10}$")]
-    """What gas is paid in."""
+    """Symbol of the coin that gas is paid in."""
     fee_tiers: tuple[Count, ...] = Field(min_length=1)
     max_price_impact_bps: Count
     reverts_before_stop: Count
@@ -92,26 +93,26 @@ class ChainStanza(Policy):
     @model_validator(mode="after")
     def _known(self) -> "ChainStanza":
         if self.contracts is None and self.chain_id != LOCAL_CHAIN_ID:
-            raise ValueError("contracts: only the local chain may leave them out")
+            raise ValueError("contracts: required for every chain but the local one")
         return self
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """The endpoints in force."""
+        """RPC endpoints: from the variable `rpc_env`, else `rpcs`, else the local chain that is running."""
         given = variable(self.rpc_env)
-        found = tuple(url.strip() for url in given.split(",") if url.strip()) or self.rpcs
+        urls = tuple(url.strip() for url in given.split(",") if url.strip()) or self.rpcs
         running = Path(settings.DATA_DIR) / RPC_FILE
-        if not found and self.chain_id == LOCAL_CHAIN_ID and running.exists():
-            found = (running.read_text().strip(),)
-        if not found:
+        if not urls and self.chain_id == LOCAL_CHAIN_ID and running.exists():
+            urls = (running.read_text().strip(),)
+        if not urls:
             raise Misconfigured(
                 f"config/chains.yaml: no `rpcs` for chain {self.chain_id}; or set {self.rpc_env}"
             )
-        return found
+        return urls
 
 
 class Terms(Policy):
-    """The limits that a plan proposes; the same names as the contract's."""
+    """The limits that a plan proposes, with the contract's names. USDC in base units, times in seconds."""
 
     min_trade: Count
     max_trade: Count
@@ -136,12 +137,12 @@ def _chains() -> _Chains:
 
 
 def terms() -> Terms:
-    """What a plan proposes."""
+    """Return the limits that a plan proposes."""
     return _chains().policy
 
 
 def stanza(name: str) -> ChainStanza:
-    """The chain by its name. Raises `Misconfigured` with the known names."""
+    """Return the chain of this name. Raises `Misconfigured` with the known names."""
     known = _chains().__pydantic_extra__
     try:
         return known[name]
@@ -152,14 +153,14 @@ def stanza(name: str) -> ChainStanza:
 
 
 def chain_of_id(chain_id: int) -> ChainStanza | None:
-    """The chain with that id, if it is configured."""
+    """Return the configured chain with that id, or None."""
     return next(
         (one for one in (_chains().__pydantic_extra__ or {}).values() if one.chain_id == chain_id), None
     )
 
 
 def contracts(chain: ChainStanza) -> Contracts:
-    """What stands where; for the local chain, out of the file that the development chain writes."""
+    """Return the contract addresses; those of the local chain come from the file that it writes when built."""
     if chain.contracts is not None:
         return chain.contracts
     path = Path(settings.DATA_DIR) / CONTRACTS_FILE
@@ -169,5 +170,5 @@ def contracts(chain: ChainStanza) -> Contracts:
 
 
 def is_address(text: str) -> bool:
-    """A checksummed address that is not the zero address."""
+    """Return whether `text` is a checksummed address other than the zero address."""
     return is_checksum_address(text) and text != ZERO_ADDRESS

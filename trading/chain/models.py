@@ -1,4 +1,4 @@
-"""What we send to a chain: who signs, what was meant, and every version of it that may have left."""
+"""Models of blockchain transactions: signers, intents, signed attempts, Safe plans and scan positions."""
 
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ WEI: dict[str, Any] = {"max_digits": 30, "decimal_places": 0}
 
 
 class Signer(models.Model):
-    """An executor account on a chain. Its row is the lock on its nonces; its key is elsewhere."""
+    """An executor account on a chain. Its row lock serialises nonces; its key is not stored here."""
 
     chain_id = models.PositiveBigIntegerField()
     address = models.CharField(max_length=42)
@@ -29,7 +29,7 @@ class Signer(models.Model):
 
 
 class ChainTransaction(models.Model):
-    """One intent: one nonce, one calldata, however often its fees are raised."""
+    """One intended transaction: one nonce and one calldata, however often its fees are raised."""
 
     MOVES = states.TRANSACTION
     EVENT_NAMES: ClassVar = {state: f"transaction.{state}" for state in states.TxState}
@@ -91,7 +91,7 @@ class ChainTransaction(models.Model):
 
 
 class ChainAttempt(models.Model):
-    """Signed bytes, stored before they leave. The same intent with higher fees is another attempt."""
+    """One signed version of a transaction, stored before it is broadcast. Higher fees make another attempt."""
 
     transaction = models.ForeignKey(ChainTransaction, models.PROTECT, related_name="attempts")
     number = models.PositiveSmallIntegerField()
@@ -117,8 +117,11 @@ class ChainAttempt(models.Model):
 
 
 class SafePlan(models.Model):
-    """What the owners of a Safe were shown and asked to sign. The newest verified one is in force: before each entry
-    the chain must say the same. An unverified one is a proposal, and changes nothing until the chain shows it."""
+    """The policy that the owners of a Safe were asked to sign.
+
+    The most recently verified plan is in force: the chain must show it before each entry. An unverified plan is a
+    proposal and has no effect.
+    """
 
     chain_id = models.PositiveBigIntegerField()
     safe = models.CharField(max_length=42)
@@ -155,7 +158,7 @@ class SafePlan(models.Model):
 
 
 class ChainScan(models.Model):
-    """How far a Safe's transfers have been read: what none of our trades made becomes an EXTERNAL entry."""
+    """How far a Safe's token transfers have been scanned for the owners' own, which become external ledger entries."""
 
     chain_id = models.PositiveBigIntegerField()
     safe = models.CharField(max_length=42)

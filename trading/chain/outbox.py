@@ -1,14 +1,14 @@
-"""Sending exactly once. What may leave is stored before it leaves, and only what is stored ever leaves.
+"""Send blockchain transactions exactly once: a transactional outbox. Bytes are stored before they are broadcast.
 
-`plan` stores the intent in the transaction that reserves the order; no network. `commit` gives it a nonce and
-signs it, in one database transaction under the signer's row; `follow` does whatever the chain asks for next:
-broadcast the stored bytes, raise the fees of the same nonce, note a receipt, take a reorg back, end.
+`plan` stores the intent in the database transaction that reserves the order, without network. `commit` assigns a nonce
+and signs, in one database transaction under the signer's row lock. `follow` takes the next step on the chain: broadcast
+the stored bytes, raise the fees of the same nonce, record a receipt, undo a reorg, or finish.
 
-Whether a transaction may leave is asked of `MaySend` right before each broadcast and each rise of its fees. One that
-may not is only looked for in blocks, and ends once the module can no longer take it (`_expire`). Its nonce is used up
-by an empty transaction to ourselves when a later one waits for it (ADR 11).
+`MaySend` is asked right before each broadcast and each fee bump. A transaction that it holds back is only searched for
+in blocks and expires once the module's deadline rules it out (`_expire`). If a later transaction waits for its nonce,
+an empty transaction to ourselves uses that nonce up (ADR 11).
 
-Each function may be killed at any instruction and called again, by any number of workers at once.
+Every function may be killed at any point and called again, by any number of workers at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,7 @@ from django.db.models import QuerySet
 
 from maxxit.core import clock, correlation
 from maxxit.core.errors import Rejected, Retryable, StaleState, Unknown
+from maxxit.core.money import plain
 from maxxit.events.record import advance, record
 from maxxit.evm.facts import Receipt
 from maxxit.evm.refusals import Refusal, fees_named, refusal
@@ -35,69 +36,70 @@ from trading.chain.states import IN_FLIGHT, TxState
 
 log = structlog.get_logger(__name__)
 
-OPEN = (TxState.SIGNED, TxState.BROADCAST, TxState.EXPIRED)
-"""A nonce was given, and nothing with it is known to be in a block."""
+NOT_MINED = (TxState.SIGNED, TxState.BROADCAST, TxState.EXPIRED)
+"""A nonce is assigned, and no attempt with it is known to be in a block."""
 FOLLOWED = IN_FLIGHT | {TxState.EXPIRED}
 COIN_DECIMALS = 18
 BUMP_NUMERATOR, BUMP_DENOMINATOR = 115, 100
-"""Both fees rise by at least 15 %: nodes ask for 10."""
+"""A fee bump raises both fees by at least 15 %; nodes require 10 %."""
 GWEI = 10**9
 TIP_LADDER = (1 * GWEI, 5 * GWEI, 25 * GWEI)
-"""The least tip in wei after the first, second and third refusal that names no amount; twice the last from then on."""
-REFUSED_LOOKS = 3
-"""So many looks in a row at which no node took it, and staff is alerted."""
+"""Minimum tip in wei after the first, second and third refusal that names no amount; doubled with each further one."""
+ALERT_AFTER_REFUSALS = 3
+"""Staff is alerted when no node accepted the transaction this many times in a row."""
 NONCE_GAP = 16
-"""How far the chain's nonce may be ahead of ours: further means a lie, or that another process holds the key."""
+"""How far the chain's nonce may be ahead of ours. Further ahead means a lying node, or another process with the key."""
 STUCK_AFTER = 3
-"""Times `bump_after` that a transaction in front may stay unmined before staff is alerted for the one behind."""
+"""Staff is alerted when an earlier nonce stays unmined for this many times `bump_after`."""
 
 
 class TransactionSigner(Protocol):
-    """The key, as far as the outbox needs it."""
+    """What the outbox needs of an executor's key."""
 
     address: str
 
     def sign(self, tx: Unsigned) -> Signed:
-        """Sign, or refuse."""
+        """Sign. Raises Rejected where the signing policy forbids it."""
         ...
 
 
 class MaySend(Protocol):
-    """The gate in front of a transaction, as its venue reads it at this moment."""
+    """Asks the execution gate of the transaction's venue."""
 
     def __call__(self, tx: ChainTransaction) -> bool:
-        """Whether the transaction may be broadcast now; False where that cannot be read."""
+        """Return whether the transaction may be broadcast now; False where the gate cannot be read."""
         ...
 
 
-def receipts_only(tx: ChainTransaction) -> bool:
-    """Nothing may leave."""
+def allow_nothing(tx: ChainTransaction) -> bool:
+    """Allow nothing: `follow` only looks for receipts."""
     return False
 
 
-def no_entries(tx: ChainTransaction) -> bool:
-    """What holds where no venue stands behind: nothing that opens may leave."""
+def allow_exits(tx: ChainTransaction) -> bool:
+    """Allow exits only: the default where no venue supplies its gate."""
     return bool(tx.terms.get("purpose") != "open")
 
 
 @dataclass(frozen=True, slots=True)
 class SendingRules:
-    """A chain's rules for sending, from `config/chains.yaml`."""
+    """A chain's parameters for sending, from `config/chains.yaml`."""
 
     finality_depth: int
     bump_after: timedelta
     replaced_after: timedelta
     max_fee: int
-    """Wei a gas; never more."""
+    """Upper limit of the fee, wei per gas."""
     min_tip: int
+    """Wei per gas."""
     gas_limit: int
     coin: str
-    """What gas is paid in."""
+    """Symbol of the coin that gas is paid in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is to be signed."""
+    """A contract call to be signed."""
 
     to: str
     data: bytes
@@ -107,8 +109,8 @@ class Call:
 
 
 def plan(key: str, chain_id: int, terms: Mapping[str, Any], deadline: datetime) -> ChainTransaction:
-    """Store an intent, in the caller's transaction. The same key is the same intent."""
-    found, _ = ChainTransaction.objects.get_or_create(
+    """Store an intent in the caller's database transaction and return it; the same key returns the same intent."""
+    tx, _ = ChainTransaction.objects.get_or_create(
         idempotency_key=key,
         defaults={
             "chain_id": chain_id,
@@ -118,11 +120,11 @@ def plan(key: str, chain_id: int, terms: Mapping[str, Any], deadline: datetime) 
             "created_at": clock.now(),
         },
     )
-    return found
+    return tx
 
 
 def drop(tx: ChainTransaction, why: str) -> None:
-    """Give up an intent that was never signed. Raises StaleState when it was signed meanwhile."""
+    """Give up an unsigned intent. Raises StaleState when it was signed meanwhile."""
     advance(tx, TxState.DROPPED, why=why, reason=why[:60])
 
 
@@ -132,10 +134,10 @@ def drop(tx: ChainTransaction, why: str) -> None:
 def commit(
     tx: ChainTransaction, call: Call, chain: Chain, signer: TransactionSigner, sending: SendingRules
 ) -> None:
-    """planned -> signed: a nonce, the calldata and the signed bytes, all stored at once, before anything leaves.
+    """Move planned -> signed: store nonce, calldata and signed bytes together, before anything is broadcast.
 
-    Raises Rejected where the executor cannot pay for gas, Retryable where the chain cannot be read, StaleState
-    where another worker was first.
+    Raises Rejected where the executor cannot pay for gas or the deadline has passed, Retryable where the chain cannot
+    be read, StaleState where another worker was first.
     """
     head = chain.head()
     fees, block = first_fees(head, sending), hex(head.number)
@@ -146,15 +148,23 @@ def commit(
         ]
     )
     if balance < sending.gas_limit * fees[0]:
-        raise Rejected(f"executor {signer.address} has no money for gas", code="executor_out_of_gas")
+        needed = Decimal(sending.gas_limit * fees[0]).scaleb(-COIN_DECIMALS)
+        raise Rejected(
+            f"executor {signer.address} needs {plain(needed)} {sending.coin} for gas and holds "
+            f"{plain(Decimal(balance).scaleb(-COIN_DECIMALS))}: send it {sending.coin}",
+            code="executor_out_of_gas",
+        )
     _refuse_far_nonce(tx, signer.address, floor)
     with transaction.atomic():
-        row = _locked(tx.chain_id, signer.address)
+        row = _lock_signer(tx.chain_id, signer.address)
         fresh = ChainTransaction.objects.select_for_update().get(pk=tx.pk)
         if fresh.state != TxState.PLANNED:
             raise StaleState(f"{fresh} was signed by another worker")
         if clock.now() >= fresh.deadline:
-            raise Rejected("its deadline has passed before it was signed", code="deadline")
+            raise Rejected(
+                f"its deadline {fresh.deadline:%Y-%m-%d %H:%M:%S} UTC passed before it was signed",
+                code="deadline",
+            )
         nonce = max(row.next_nonce, floor)
         row.next_nonce = nonce + 1
         row.save(update_fields=["next_nonce"])
@@ -168,7 +178,7 @@ def commit(
 
 
 def _refuse_far_nonce(tx: ChainTransaction, address: str, floor: int) -> None:
-    """Raises Retryable, with an alert, where the chain's nonce is far ahead of ours. The first use adopts any nonce."""
+    """Raise Retryable and alert staff if the chain's nonce is far ahead of ours. The first use adopts any nonce."""
     row = Signer.objects.filter(chain_id=tx.chain_id, address=address).first()
     if row is None or not row.next_nonce or floor <= row.next_nonce + NONCE_GAP:
         return
@@ -179,7 +189,7 @@ def _refuse_far_nonce(tx: ChainTransaction, address: str, floor: int) -> None:
 
 
 def _alert_once(tx: ChainTransaction, name: str, **data: Any) -> None:
-    """Record an event that staff is alerted to, once for each transaction."""
+    """Record an event that alerts staff, once per transaction."""
     with transaction.atomic():
         fresh = ChainTransaction.objects.select_for_update().get(pk=tx.pk)
         if name in fresh.alerts:
@@ -190,8 +200,8 @@ def _alert_once(tx: ChainTransaction, name: str, **data: Any) -> None:
         record(name, tx, **data)
 
 
-def _locked(chain_id: int, address: str) -> Signer:
-    """The signer's row, locked: one nonce at a time."""
+def _lock_signer(chain_id: int, address: str) -> Signer:
+    """Lock the signer's row, so that nonces are assigned one at a time, and return it."""
     Signer.objects.get_or_create(chain_id=chain_id, address=address)
     return Signer.objects.select_for_update().get(chain_id=chain_id, address=address)
 
@@ -199,7 +209,10 @@ def _locked(chain_id: int, address: str) -> Signer:
 def _store_attempt(
     tx: ChainTransaction, signer: TransactionSigner, fees: tuple[int, int], *, cancels: bool = False
 ) -> ChainAttempt:
-    """Sign this intent with these fees and store the bytes. `cancels`: an empty transaction to ourselves instead."""
+    """Sign the intent with these fees (max fee, tip; wei per gas) and store the bytes.
+
+    `cancels`: sign an empty transaction to ourselves instead.
+    """
     to, data = (signer.address, b"") if cancels else (tx.to, bytes.fromhex(tx.calldata[2:]))
     made = signer.sign(Unsigned(tx.chain_id, int(tx.nonce or 0), to, data, tx.gas_limit, fees[0], fees[1]))
     return ChainAttempt.objects.create(
@@ -215,42 +228,48 @@ def _store_attempt(
 
 
 def first_fees(head: Head, sending: SendingRules) -> tuple[int, int]:
-    """(max fee, tip) in wei a gas: twice the base fee, so that six full blocks in a row cannot outrun it."""
+    """Return (max fee, tip) in wei per gas: twice the base fee plus tip.
+
+    The base fee rises by at most 12.5 % per block (EIP-1559), so six full blocks in a row do not exceed it.
+    """
     return min(2 * head.base_fee + sending.min_tip, sending.max_fee), min(sending.min_tip, sending.max_fee)
 
 
-def bumped(max_fee: int, tip: int, head: Head, sending: SendingRules) -> tuple[int, int] | None:
-    """Both fees at least 15 % higher, and enough for this head; None when that would be above the limit."""
-    higher_tip = _higher(tip)
-    higher = max(_higher(max_fee), 2 * head.base_fee + higher_tip)
+def bumped_fees(max_fee: int, tip: int, head: Head, sending: SendingRules) -> tuple[int, int] | None:
+    """Return (max fee, tip) at least 15 % higher and enough for this head; None where that exceeds the limit.
+
+    Wei per gas.
+    """
+    higher_tip = _raised_fee(tip)
+    higher = max(_raised_fee(max_fee), 2 * head.base_fee + higher_tip)
     return (higher, higher_tip) if higher <= sending.max_fee else None
 
 
-def raised(
-    last: ChainAttempt, said: Sequence[str], head: Head, sending: SendingRules
+def fees_after_refusal(
+    last: ChainAttempt, texts: Sequence[str], head: Head, sending: SendingRules
 ) -> tuple[int, int] | None:
-    """Fees that nodes which refused `last` would take, 15 % higher at least: what they name, or the next of the ladder.
+    """Return the (max fee, tip) that nodes which refused `last` would accept, at least 15 % higher; wei per gas.
 
-    Of several amounts the least counts: one node that takes it is enough, and one that lies costs nothing. None where
-    the limit does not allow it.
+    `texts`: their error messages. If one names an amount, the smallest named counts: one accepting node is enough, and
+    a lying node costs nothing. Otherwise the tip follows `TIP_LADDER`. None where the limit does not allow it.
     """
     max_fee, tip = int(last.max_fee), int(last.tip)
-    named = [one for text in said if any(one := fees_named(text, max_fee, tip))]
+    named = [fees for text in texts if any(fees := fees_named(text, max_fee, tip))]
     base_fee, least = min(named, default=(0, 0))
-    if not named and not any("replace" in text.lower() for text in said):
+    if not named and not any("replace" in text.lower() for text in texts):
         step = last.number - 1
         least = TIP_LADDER[step] if step < len(TIP_LADDER) else 2 * tip
-    higher_tip = max(_higher(tip), least)
-    wanted = max(_higher(max_fee), 2 * max(head.base_fee, base_fee) + higher_tip)
-    needed = max(_higher(max_fee), max(head.base_fee, base_fee) + higher_tip)
+    higher_tip = max(_raised_fee(tip), least)
+    wanted = max(_raised_fee(max_fee), 2 * max(head.base_fee, base_fee) + higher_tip)
+    needed = max(_raised_fee(max_fee), max(head.base_fee, base_fee) + higher_tip)
     return (min(wanted, sending.max_fee), higher_tip) if needed <= sending.max_fee else None
 
 
-def _higher(fee: int) -> int:
+def _raised_fee(fee: int) -> int:
     return -(-fee * BUMP_NUMERATOR // BUMP_DENOMINATOR)
 
 
-# -- what the chain says
+# -- on the chain
 
 
 def follow(
@@ -258,14 +277,15 @@ def follow(
     chain: Chain,
     signer: TransactionSigner | None,
     sending: SendingRules,
-    may_send: MaySend = no_entries,
+    may_send: MaySend = allow_exits,
     *,
     just_signed: bool = False,
 ) -> None:
-    """Take a signed transaction as far as it goes now. `signer` None: this process cannot raise fees.
+    """Take the next steps of a signed transaction: record a receipt, broadcast, bump fees, or expire it.
 
-    `just_signed`: by the caller, a moment ago; nothing of it can be in a block yet, and no receipt is asked for first.
-    Raises Retryable where the chain cannot be read or no node takes it, Unknown where a broadcast got no answer.
+    `signer` None: this process cannot raise fees. `just_signed`: the caller signed it a moment ago, so that no receipt
+    can exist and none is asked for. Raises Retryable where the chain cannot be read or no node accepts the bytes,
+    Unknown where a broadcast got no answer.
     """
     tx.refresh_from_db()
     if tx.state not in FOLLOWED:
@@ -273,8 +293,8 @@ def follow(
     attempts = list(tx.attempts.order_by("number"))
     receipt = None if just_signed else find_receipt(chain, attempts)
     if receipt is not None:
-        _note_canceled(tx, chain, sending)
-        _note(tx, receipt, chain, sending)
+        _record_canceled(tx, chain, sending)
+        _record_receipt(tx, receipt, chain, sending)
         return
     if tx.state == TxState.MINED:
         log.warning("receipt_vanished", transaction=tx.pk, block=tx.block_number)
@@ -285,11 +305,11 @@ def follow(
         _expire(tx, attempts, chain, sending)
         return
     if signer is not None:
-        _clear_the_way(tx, chain, signer, sending, may_send)
-    _push(tx, attempts, chain, signer, sending, may_send)
+        _cancel_earlier_nonces(tx, chain, signer, sending, may_send)
+    _broadcast(tx, attempts, chain, signer, sending, may_send)
 
 
-def _push(
+def _broadcast(
     tx: ChainTransaction,
     attempts: list[ChainAttempt],
     chain: Chain,
@@ -297,22 +317,26 @@ def _push(
     sending: SendingRules,
     may_send: MaySend,
 ) -> None:
-    """Broadcast the newest stored bytes, raise the fees where they are refused or had their time, and look again."""
-    no = _send(tx, attempts[-1], chain, may_send)
-    if no is not None and no.means(Refusal.NONCE_USED) and _nonce_is_used(tx, attempts, chain, sending):
+    """Broadcast the newest stored bytes, raise the fees if they are refused or overdue, and look for a receipt."""
+    refused = _send(tx, attempts[-1], chain, may_send)
+    if (
+        refused is not None
+        and refused.has(Refusal.NONCE_USED)
+        and _nonce_is_used(tx, attempts, chain, sending)
+    ):
         return
-    if signer is not None and (no is None or no.means(Refusal.FEES)):
-        _raise_fees(tx, attempts[-1], chain, signer, sending, may_send, said=no.texts if no else ())
-    if no is None:
+    if signer is not None and (refused is None or refused.has(Refusal.FEES)):
+        _bump_fees(tx, attempts[-1], chain, signer, sending, may_send, texts=refused.texts if refused else ())
+    if refused is None:
         receipt = find_receipt(chain, list(tx.attempts.order_by("number")))
         if receipt is not None:
-            _note(tx, receipt, chain, sending)
+            _record_receipt(tx, receipt, chain, sending)
 
 
 def _expire(tx: ChainTransaction, attempts: list[ChainAttempt], chain: Chain, sending: SendingRules) -> None:
-    """End what may not leave once it can no longer do anything: past its deadline in a final block, and in none.
+    """Expire a held-back transaction once a final block is past its deadline and its nonce is unused there.
 
-    From then on the module refuses the bytes wherever they are. Its nonce stays open until a later one needs it.
+    From then on the module rejects the bytes. The nonce stays unused until a later transaction needs it.
     """
     if attempts[-1].cancels or clock.now() < tx.deadline:
         return
@@ -323,114 +347,118 @@ def _expire(tx: ChainTransaction, attempts: list[ChainAttempt], chain: Chain, se
         advance(tx, TxState.EXPIRED, why="held_back", reason="held_back")
 
 
-def _clear_the_way(
+def _cancel_earlier_nonces(
     tx: ChainTransaction, chain: Chain, signer: TransactionSigner, sending: SendingRules, may_send: MaySend
 ) -> None:
-    """Use up the nonces in front that are held back, or the bytes of `tx` would wait for them in every pool.
+    """Cancel earlier transactions that are held back, because nodes queue `tx` until their nonces are used.
 
-    A nonce in front that may leave is its own order's: staff is alerted where it stays unmined for long.
+    An earlier transaction that may be sent is left to its own order; staff is alerted if it stays unmined for long.
     """
-    for held in _in_front(tx).filter(state__in=OPEN):
+    for held in _earlier_nonces(tx).filter(state__in=NOT_MINED):
         try:
             if held.state == TxState.EXPIRED or not may_send(held):
                 _cancel(held, chain, signer, sending, lambda _: may_send(tx))
         except (
             Retryable,
             Unknown,
-        ) as error:  # the next look is soon enough; what is behind may leave meanwhile
+        ) as error:  # the next call tries again; `tx` is broadcast anyway
             log.warning("nonce_not_cleared", transaction=held.pk, error=str(error))
         waited = clock.now() - min(held.attempts.values_list("created_at", flat=True))
-        if held.state in OPEN and waited > STUCK_AFTER * sending.bump_after:
+        if held.state in NOT_MINED and waited > STUCK_AFTER * sending.bump_after:
             _alert_once(
                 held, "transaction.stuck", nonce=held.nonce, behind=tx.idempotency_key, seconds=waited.total_seconds()
             )  # fmt: skip
 
 
-def _in_front(tx: ChainTransaction) -> QuerySet[ChainTransaction]:
-    """The transactions whose nonces come before."""
-    found = ChainTransaction.objects.filter(signer=tx.signer, nonce__lt=tx.nonce)
-    return found.select_related("signer").order_by("nonce")
+def _earlier_nonces(tx: ChainTransaction) -> QuerySet[ChainTransaction]:
+    """Return the signer's transactions with a lower nonce, in order."""
+    earlier = ChainTransaction.objects.filter(signer=tx.signer, nonce__lt=tx.nonce)
+    return earlier.select_related("signer").order_by("nonce")
 
 
-def _note_canceled(tx: ChainTransaction, chain: Chain, sending: SendingRules) -> None:
-    """Take note of what became of nonces in front that were used up for `tx`: their orders may be over."""
-    for held in _in_front(tx).filter(state__in=[*OPEN, TxState.MINED], attempts__cancels=True).distinct():
+def _record_canceled(tx: ChainTransaction, chain: Chain, sending: SendingRules) -> None:
+    """Record the receipts of earlier transactions that were cancelled for `tx`, so that their orders can end."""
+    for held in (
+        _earlier_nonces(tx).filter(state__in=[*NOT_MINED, TxState.MINED], attempts__cancels=True).distinct()
+    ):
         receipt = find_receipt(chain, list(held.attempts.order_by("number")))
         if receipt is not None:
-            with suppress(StaleState):  # another worker noted it at the same moment
-                _note(held, receipt, chain, sending)
+            with suppress(StaleState):  # another worker recorded it at the same moment
+                _record_receipt(held, receipt, chain, sending)
 
 
 def _cancel(
     tx: ChainTransaction, chain: Chain, signer: TransactionSigner, sending: SendingRules, may_send: MaySend
 ) -> None:
-    """Replace a transaction that is held back by an empty one with its nonce, stored before it is sent.
+    """Replace a held-back transaction by an empty one with the same nonce, stored before it is sent.
 
-    Whichever of them gets into a block is noted; its own bytes never leave again.
+    Whichever is mined is recorded; the original bytes are not broadcast again.
     """
     attempts = list(tx.attempts.order_by("number"))
     receipt = find_receipt(chain, attempts)
     if receipt is not None:
-        _note(tx, receipt, chain, sending)
+        _record_receipt(tx, receipt, chain, sending)
         return
     if not attempts[-1].cancels:
         head = chain.head()
-        fees = bumped(int(attempts[-1].max_fee), int(attempts[-1].tip), head, sending) or (
+        fees = bumped_fees(int(attempts[-1].max_fee), int(attempts[-1].tip), head, sending) or (
             max(sending.max_fee, int(attempts[-1].max_fee)),
             int(attempts[-1].tip),
         )
         with transaction.atomic():
-            _locked(tx.chain_id, signer.address)
+            _lock_signer(tx.chain_id, signer.address)
             if tx.attempts.count() != attempts[-1].number:
                 return  # another worker was first
             attempts.append(_store_attempt(tx, signer, fees, cancels=True))
             if tx.state == TxState.EXPIRED:
                 advance(tx, TxState.SIGNED, why="canceled")
             record("transaction.cancel", tx, nonce=tx.nonce)
-    _push(tx, attempts, chain, signer, sending, may_send)
+    _broadcast(tx, attempts, chain, signer, sending, may_send)
 
 
 def find_receipt(chain: Chain, attempts: list[ChainAttempt]) -> Receipt | None:
-    """The receipt of whichever attempt is in a block, as the endpoints agree; the newest attempt counts first."""
-    asked = [attempt.hash for attempt in reversed(attempts)]
-    found: list[Receipt | None] = chain.agreed_all(
-        [(f"the receipt of {one}", "eth_getTransactionReceipt", (one,)) for one in asked]
+    """Return the receipt of the attempt that is in a block, the newest first, as the endpoints agree; or None."""
+    hashes = [attempt.hash for attempt in reversed(attempts)]
+    receipts: list[Receipt | None] = chain.agreed_all(
+        [(f"the receipt of {hash_}", "eth_getTransactionReceipt", (hash_,)) for hash_ in hashes]
     )
-    return next((one for one in found if one is not None), None)
+    return next((receipt for receipt in receipts if receipt is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
-class No:
-    """What the nodes said that did not take stored bytes."""
+class BroadcastRefusal:
+    """The error messages of nodes that did not accept the stored bytes."""
 
     texts: tuple[str, ...]
 
-    def means(self, kind: Refusal) -> bool:
-        """Whether one of them said so."""
+    def has(self, kind: Refusal) -> bool:
+        """Return whether one of them refused for this reason."""
         return any(refusal(text) == kind for text in self.texts)
 
 
-def _send(tx: ChainTransaction, attempt: ChainAttempt, chain: Chain, may_send: MaySend) -> No | None:
-    """Broadcast stored bytes; None once a node has them, else the refusal where it says what to do next.
+def _send(
+    tx: ChainTransaction, attempt: ChainAttempt, chain: Chain, may_send: MaySend
+) -> BroadcastRefusal | None:
+    """Broadcast stored bytes; return None once a node has them, else a refusal about the nonce or the fees.
 
-    Nothing else broadcasts. Raises Retryable where the gate was shut meanwhile or they are refused for another reason,
-    Unknown on silence.
+    The only function that broadcasts. Raises Retryable where the gate is closed or the bytes are refused for another
+    reason, Unknown where a node did not answer.
     """
     if not may_send(tx):
         raise Retryable(f"transaction {tx.pk} is held back by the gate")
     try:
         chain.broadcast(bytes.fromhex(attempt.raw[2:]))
     except NotTaken as error:
-        no = No(tuple(one.text for one in error.faults))
-        if not no.means(Refusal.KNOWN):
-            _refused(tx, no)
-            if no.means(Refusal.NONCE_USED) or no.means(Refusal.FEES):
-                return no
+        refused = BroadcastRefusal(tuple(fault.text for fault in error.faults))
+        if not refused.has(Refusal.KNOWN):
+            _count_refusal(tx, refused)
+            if refused.has(Refusal.NONCE_USED) or refused.has(Refusal.FEES):
+                return refused
             if error.silent:
                 raise Unknown(
-                    f"transaction {tx.pk} was not taken, and a node is silent: {error.text}"
+                    f"transaction {tx.pk} was refused ({error.text}), and another node did not answer"
                 ) from error
-            raise Retryable(f"transaction {tx.pk} was not taken: {error.text}") from error
+            raise Retryable(f"transaction {tx.pk} was refused by every node: {error.text}") from error
         log.info("already_known", transaction=tx.pk)
     if attempt.broadcast_at is None:
         attempt.broadcast_at = clock.now()
@@ -443,27 +471,28 @@ def _send(tx: ChainTransaction, attempt: ChainAttempt, chain: Chain, may_send: M
     return None
 
 
-def _refused(tx: ChainTransaction, no: No) -> None:
-    """Count a look at which no node took it; staff is alerted when that repeats."""
-    log.info("not_taken", transaction=tx.pk, answer="; ".join(no.texts))
+def _count_refusal(tx: ChainTransaction, refused: BroadcastRefusal) -> None:
+    """Count a broadcast that no node accepted; alert staff when that repeats."""
+    log.info("not_taken", transaction=tx.pk, answer="; ".join(refused.texts))
     tx.refusals += 1
     tx.save(update_fields=["refusals"])
-    if tx.refusals >= REFUSED_LOOKS:
-        _alert_once(tx, "transaction.refused", looks=tx.refusals, why="; ".join(no.texts)[:300])
+    if tx.refusals >= ALERT_AFTER_REFUSALS:
+        _alert_once(tx, "transaction.refused", looks=tx.refusals, why="; ".join(refused.texts)[:300])
 
 
 def _nonce_is_used(
     tx: ChainTransaction, attempts: list[ChainAttempt], chain: Chain, sending: SendingRules
 ) -> bool:
-    """Whether the endpoints agree with the node that says so. By one of our attempts: noted. By a stranger's: replaced.
+    """Return whether the endpoints agree that the nonce is used; record which transaction used it.
 
-    "nonce too low" means that something of this nonce is in a block: never, that it should be sent with another.
+    One of our attempts: its receipt is recorded. None of ours, after `replaced_after`: the state becomes replaced. The
+    intent is never sent again with another nonce.
     """
     if tx.signer is None or tx.nonce is None or chain.nonce(tx.signer.address) <= tx.nonce:
         return False
     receipt = find_receipt(chain, attempts)
     if receipt is not None:
-        _note(tx, receipt, chain, sending)
+        _record_receipt(tx, receipt, chain, sending)
         return True
     deep = max(chain.head().number - sending.finality_depth + 1, 0)
     waited = clock.now() - attempts[-1].created_at >= sending.replaced_after
@@ -473,7 +502,7 @@ def _nonce_is_used(
     return True
 
 
-def _raise_fees(
+def _bump_fees(
     tx: ChainTransaction,
     last: ChainAttempt,
     chain: Chain,
@@ -481,17 +510,19 @@ def _raise_fees(
     sending: SendingRules,
     may_send: MaySend,
     *,
-    said: Sequence[str] = (),
+    texts: Sequence[str] = (),
 ) -> None:
-    """Another attempt at the same nonce and calldata, stored before it is sent.
+    """Store and send another attempt with the same nonce and calldata and higher fees.
 
-    `said`: the words that `last` was refused with; none: once it had its time.
+    `texts`: the messages with which `last` was refused; empty: bump once `bump_after` has passed.
     """
-    if not said and clock.now() - last.created_at < sending.bump_after:
+    if not texts and clock.now() - last.created_at < sending.bump_after:
         return
     head = chain.head()
     fees = (
-        raised(last, said, head, sending) if said else bumped(int(last.max_fee), int(last.tip), head, sending)
+        fees_after_refusal(last, texts, head, sending)
+        if texts
+        else bumped_fees(int(last.max_fee), int(last.tip), head, sending)
     )
     if fees is None:
         _alert_once(tx, "transaction.fees_at_limit", max_fee=int(last.max_fee), limit=sending.max_fee)
@@ -499,7 +530,7 @@ def _raise_fees(
     if not may_send(tx):
         return
     with transaction.atomic():
-        _locked(tx.chain_id, signer.address)
+        _lock_signer(tx.chain_id, signer.address)
         if tx.attempts.count() != last.number:
             return  # another worker was first
         made = _store_attempt(tx, signer, fees, cancels=last.cancels)
@@ -507,8 +538,8 @@ def _raise_fees(
     _send(tx, made, chain, may_send)
 
 
-def _note(tx: ChainTransaction, receipt: Receipt, chain: Chain, sending: SendingRules) -> None:
-    """A receipt: mined; and final once it is deep enough in the chain that all agree on."""
+def _record_receipt(tx: ChainTransaction, receipt: Receipt, chain: Chain, sending: SendingRules) -> None:
+    """Record a receipt: the state becomes mined, and final once it is `finality_depth` blocks deep."""
     number, block = receipt.block_number, receipt.block_hash
     if tx.state == TxState.MINED and tx.block_hash != block:
         advance(tx, TxState.BROADCAST, why="reorg", block_number=None, block_hash="", mined_hash="")
@@ -521,11 +552,13 @@ def _note(tx: ChainTransaction, receipt: Receipt, chain: Chain, sending: Sending
         return
     agreed = chain.block(number)
     if agreed.hash == block:
-        _end(tx, receipt, agreed.timestamp, chain, sending)
+        _finalise(tx, receipt, agreed.timestamp, chain, sending)
 
 
-def _end(tx: ChainTransaction, receipt: Receipt, timestamp: int, chain: Chain, sending: SendingRules) -> None:
-    """mined -> final, reverted or canceled, and the gas into the ledger: a revert costs as well."""
+def _finalise(
+    tx: ChainTransaction, receipt: Receipt, timestamp: int, chain: Chain, sending: SendingRules
+) -> None:
+    """Move mined -> final, reverted or canceled, and book the gas in the ledger; a revert costs gas too."""
     price = receipt.gas_price or 0
     cost = receipt.gas_used * price + (receipt.l1_fee or 0)
     paid: dict[str, Any] = {"gas_used": receipt.gas_used, "gas_price": Decimal(price)}
@@ -545,17 +578,17 @@ def _end(tx: ChainTransaction, receipt: Receipt, timestamp: int, chain: Chain, s
 
 
 def revert_code(tx: ChainTransaction, chain: Chain, block: int) -> str:
-    """Why it reverted, as a code: asked of the chain as it stood after its block, and before it."""
+    """Return the reason code of a revert, by replaying the call on the state after its block, then before it."""
     sender = tx.signer.address if tx.signer else ""
-    for moment in (block, block - 1):
+    for number in (block, block - 1):
         try:
-            chain.call(tx.to, bytes.fromhex(tx.calldata[2:]), sender=sender, block=hex(moment))
-        except Fault as no:
-            if no.reason:
-                return code_of(no.reason)
+            chain.call(tx.to, bytes.fromhex(tx.calldata[2:]), sender=sender, block=hex(number))
+        except Fault as error:
+            if error.reason:
+                return code_of(error.reason)
     return "reverted"
 
 
-def current(key: str) -> ChainTransaction | None:
-    """The intent of that key, or None."""
+def find_intent(key: str) -> ChainTransaction | None:
+    """Return the intent with that key, or None."""
     return ChainTransaction.objects.select_related("signer").filter(idempotency_key=key).first()

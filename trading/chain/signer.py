@@ -1,10 +1,10 @@
-"""The executor's key: encrypted at rest, decrypted only in the process that signs, and only for what the policy says.
+"""Load the executor's key from an encrypted keystore and sign module calls with it, within a signing policy.
 
-It is found in the environment, never in settings: `EXECUTOR_KEYSTORE` is the path of a keystore v3 file (or its
-JSON), `EXECUTOR_PASSWORD_FILE` a file that holds its password (or `EXECUTOR_PASSWORD`). During a rotation the key
-before it stays in `EXECUTOR_PREVIOUS_KEYSTORE` and `EXECUTOR_PREVIOUS_PASSWORD_FILE` (or `…_PASSWORD`), and signs for
-the Safes whose policy still names it. Nothing here returns a key; it does not print, does not pickle, and is in no
-task, row or log.
+The environment names the key, never the settings: `EXECUTOR_KEYSTORE` is the path of a keystore v3 file (or its JSON),
+`EXECUTOR_PASSWORD_FILE` a file with its password (or `EXECUTOR_PASSWORD`). During a rotation the previous key is in
+`EXECUTOR_PREVIOUS_KEYSTORE` and `EXECUTOR_PREVIOUS_PASSWORD_FILE` (or `…_PASSWORD`); it signs for the Safes whose
+policy still names it. The key is decrypted only in the process that signs. No function returns it, and it is never printed,
+pickled, logged or stored in a task or row.
 """
 
 import json
@@ -28,14 +28,14 @@ from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.embedded.processes import write_secret
 from trading.chain.chains import KNOWN_MNEMONIC, LOCAL_CHAIN_ID
 
-# eth_account brings pairing curves that cost seconds and megabytes: it is loaded where a key is, in no other process
+# eth_account imports pairing curves, which takes seconds and megabytes: only processes with a key load it
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
-    """The environment variables that hold one key."""
+    """The names of the environment variables of one key."""
 
     keystore: str
     password: str
@@ -48,26 +48,26 @@ PREVIOUS = KeySource(
 )
 KEYSTORE, PASSWORD, PASSWORD_FILE = CURRENT.keystore, CURRENT.password, CURRENT.password_file
 PLAINTEXT = ("EXECUTOR_KEY", "EXECUTOR_PRIVATE_KEY", "PRIVATE_KEY")
-"""Variables that other projects keep a bare key in; outside the local chain they refuse to start."""
-WEAK_PASSWORDS = 12
-"""A keystore's password is at least so long outside the local chain."""
+"""Variables that commonly hold a plaintext key. Outside the local chain a process with one of them does not start."""
+MIN_PASSWORD_LENGTH = 12
+"""Minimum length of a keystore's password outside the local chain."""
 CIPHER, KDFS = "aes-128-ctr", ("scrypt", "pbkdf2")
-"""What the Web3 Secret Storage definition (version 3) knows."""
-PARTS = ("cipher", "ciphertext", "cipherparams", "kdf", "kdfparams", "mac")
-"""The fields of its `crypto`."""
+"""Cipher and key derivation functions of the Web3 Secret Storage definition, version 3."""
+CRYPTO_FIELDS = ("cipher", "ciphertext", "cipherparams", "kdf", "kdfparams", "mac")
+"""Required fields of its `crypto` object."""
 COSTS = {"scrypt": ("n", "r", "p"), "pbkdf2": ("c",)}
-"""The numbers in its `kdfparams` that say how dear it is to open, by the name of its `kdf`."""
-DEAREST = {"scrypt": 2**23, "pbkdf2": 10**7}
-"""Their product at most: scrypt then takes a gigabyte. geth, ethers and others use 2**21, and 2**18."""
+"""Key derivation function -> the parameters whose product is its cost."""
+MAX_COST = {"scrypt": 2**23, "pbkdf2": 10**7}
+"""Maximum product: scrypt then needs 1 GB. geth and ethers use 2**21 and 2**18."""
 KEY_BYTES = 32
 KNOWN_ACCOUNTS = 20
-OPEN = keccak(text="open_position(address,bytes32,address,uint256,uint256,uint256)")[:4]
-CLOSE = keccak(text="close_position(address,bytes32,uint256,uint256,uint256)")[:4]
+OPEN_SELECTOR = keccak(text="open_position(address,bytes32,address,uint256,uint256,uint256)")[:4]
+CLOSE_SELECTOR = keccak(text="close_position(address,bytes32,uint256,uint256,uint256)")[:4]
 
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """An EIP-1559 transaction without value. Fees in wei a gas."""
+    """An EIP-1559 transaction with value 0. Fees in wei per gas."""
 
     chain_id: int
     nonce: int
@@ -80,14 +80,14 @@ class Unsigned:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What may be broadcast."""
+    """A signed transaction: bytes and hash."""
 
     raw: bytes
     hash: str
 
 
 class Signer:
-    """Signs what is inside the policy at a bounded rate: open and close of our module, and nothing to itself."""
+    """Signs `open_position` and `close_position` calls of our module, and empty self-transfers, at a limited rate."""
 
     def __init__(
         self, account: "LocalAccount", *, chain_id: int, targets: Collection[str], per_minute: int
@@ -103,49 +103,52 @@ class Signer:
         return f"<Signer {self.address}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a signer stays in the process that made it")
+        raise TypeError("a signer cannot be pickled: its key must not leave this process")
 
     def sign(self, tx: Unsigned) -> Signed:
-        """Raises Rejected where the policy forbids it, Retryable above the rate."""
+        """Sign the transaction. Raises Rejected where the policy forbids it, Retryable above the rate limit."""
         if tx.chain_id != self.chain_id:
             raise Rejected(
                 f"this key signs for chain {self.chain_id}, not {tx.chain_id}", code="signer_chain"
             )
-        cancels = tx.to == self.address and not tx.data  # value is always 0: it only uses up a nonce
+        cancels = tx.to == self.address and not tx.data  # value is always 0: it only uses the nonce
         if tx.to not in self.targets and not cancels:
             raise Rejected(f"this key does not sign calls to {tx.to}", code="signer_target")
-        if tx.data[:4] not in (OPEN, CLOSE) and not cancels:
+        if tx.data[:4] not in (OPEN_SELECTOR, CLOSE_SELECTOR) and not cancels:
             raise Rejected(f"this key does not sign 0x{tx.data[:4].hex()}", code="signer_selector")
-        self._pace()
+        self._check_rate()
         fields: dict[str, Any] = {
             "type": 2, "chainId": tx.chain_id, "nonce": tx.nonce, "to": tx.to, "value": 0, "data": tx.data,
             "gas": tx.gas, "maxFeePerGas": tx.max_fee, "maxPriorityFeePerGas": tx.tip,
         }  # fmt: skip
-        made = self.__account.sign_transaction(fields)
-        return Signed(bytes(made.raw_transaction), "0x" + bytes(made.hash).hex())
+        signed = self.__account.sign_transaction(fields)
+        return Signed(bytes(signed.raw_transaction), "0x" + bytes(signed.hash).hex())
 
-    def _pace(self) -> None:
+    def _check_rate(self) -> None:
         with self._lock:
             now = time.monotonic()
             while self._signed and self._signed[0] < now - 60:
                 self._signed.popleft()
             if len(self._signed) >= self.per_minute:
-                raise Retryable(f"{self.per_minute} signatures within a minute: this looks wrong", after=60)
+                raise Retryable(
+                    f"{self.per_minute} signatures in the last minute, the limit: wait, and check what requests them",
+                    after=60,
+                )
             self._signed.append(now)
 
 
 def has_keystore() -> bool:
-    """Whether this process was given a key to sign with."""
+    """Return whether this process has a key to sign with."""
     return bool(os.environ.get(KEYSTORE))
 
 
 def _sources() -> list[KeySource]:
-    """The keys that the environment names: the current one, which must be there, and the previous one if it is."""
+    """Return the current key's variables, and the previous key's if they are set."""
     return [CURRENT, *([PREVIOUS] if os.environ.get(PREVIOUS.keystore) else [])]
 
 
 def keystore(source: KeySource = CURRENT) -> dict[str, Any]:
-    """The encrypted keystore as the environment names it. Raises `Misconfigured`."""
+    """Read the encrypted keystore that the environment names. Raises `Misconfigured`."""
     name = source.keystore
     given = os.environ.get(name, "")
     if not given:
@@ -155,45 +158,51 @@ def keystore(source: KeySource = CURRENT) -> dict[str, Any]:
     except OSError as error:
         raise Misconfigured(f"{name}: {error.strerror}: {given}") from None
     except ValueError:
-        raise Misconfigured(f"{name} is no keystore v3: a bare key is never taken") from None
+        raise Misconfigured(
+            f"{name} is not a keystore v3 (its JSON cannot be parsed); a plaintext key is not accepted"
+        ) from None
     if not isinstance(found, dict):
-        raise Misconfigured(f"{name} is no keystore v3: it is no JSON object")
-    return _standard(name, found)
+        raise Misconfigured(f"{name} is not a keystore v3: it is not a JSON object")
+    return _normalised(name, found)
 
 
-def _standard(name: str, found: dict[str, Any]) -> dict[str, Any]:
-    """The keystore with the field names of the Web3 Secret Storage definition, which other tools write in other letters
-    (`Crypto`). Raises `Misconfigured` naming the field that is missing or wrong."""
+def _normalised(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the keystore with lower-case field names, because some tools write `Crypto`, after checking its fields.
+
+    Raises `Misconfigured` naming the field that is missing or wrong.
+    """
     plain = {str(key).lower(): value for key, value in found.items()}
     if plain.get("version") != 3:
-        raise Misconfigured(f"{name}: its field version is {plain.get('version')!r}: only version 3 is read")
+        raise Misconfigured(
+            f"{name}: the field version is {plain.get('version')!r}; only version 3 is supported"
+        )
     crypto = plain.get("crypto")
     if not isinstance(crypto, dict):
-        raise Misconfigured(f"{name}: its field crypto is missing")
+        raise Misconfigured(f"{name}: the field crypto is missing")
     crypto = {str(key).lower(): value for key, value in crypto.items()}
-    if missing := [key for key in PARTS if key not in crypto]:
-        raise Misconfigured(f"{name}: its field crypto.{missing[0]} is missing")
+    if missing := [key for key in CRYPTO_FIELDS if key not in crypto]:
+        raise Misconfigured(f"{name}: the field crypto.{missing[0]} is missing")
     for part in ("cipherparams", "kdfparams"):
         if not isinstance(crypto[part], dict):
-            raise Misconfigured(f"{name}: its field crypto.{part} is no object")
+            raise Misconfigured(f"{name}: the field crypto.{part} is not an object")
         crypto[part] = {str(key).lower(): value for key, value in crypto[part].items()}
     if crypto["kdf"] not in KDFS or crypto["cipher"] != CIPHER:
         raise Misconfigured(
-            f"{name}: {crypto['cipher']} with {crypto['kdf']} is not read, only {CIPHER} with {' or '.join(KDFS)}"
+            f"{name}: {crypto['cipher']} with {crypto['kdf']} is not supported, only {CIPHER} with {' or '.join(KDFS)}"
         )
     _check_cost(name, crypto["kdf"], crypto["kdfparams"])
-    for place, value in _texts(crypto):
+    for path, value in _hex_fields(crypto):
         if (
             not isinstance(value, str)
             or len(value) % 2
             or not set(value.removeprefix("0x")) <= set(hexdigits)
         ):
-            raise Misconfigured(f"{name}: its field crypto.{place} is no hex")
+            raise Misconfigured(f"{name}: the field crypto.{path} is not hex")
     return plain | {"crypto": crypto}
 
 
-def _texts(crypto: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The fields in hex, with where they stand."""
+def _hex_fields(crypto: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return (path, value) of the hex fields."""
     return [
         ("ciphertext", crypto["ciphertext"]),
         ("mac", crypto["mac"]),
@@ -203,36 +212,38 @@ def _texts(crypto: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _check_cost(name: str, kdf: str, params: dict[str, Any]) -> None:
-    """Raise `Misconfigured` naming the parameter of the key derivation that is missing, wrong, or too dear."""
+    """Raise `Misconfigured` naming the key derivation parameter that is missing, wrong, or too expensive."""
     for field in (*COSTS[kdf], "dklen"):
         if type(params.get(field)) is not int or params[field] < 1:
-            raise Misconfigured(f"{name}: its field crypto.kdfparams.{field} is {params.get(field)!r}")
+            raise Misconfigured(
+                f"{name}: the field crypto.kdfparams.{field} is {params.get(field)!r}; a positive integer is needed"
+            )
     if params["dklen"] != KEY_BYTES:
-        raise Misconfigured(f"{name}: its field crypto.kdfparams.dklen is not {KEY_BYTES}")
-    if (cost := prod(params[field] for field in COSTS[kdf])) > DEAREST[kdf]:
+        raise Misconfigured(f"{name}: the field crypto.kdfparams.dklen is not {KEY_BYTES}")
+    if (cost := prod(params[field] for field in COSTS[kdf])) > MAX_COST[kdf]:
         raise Misconfigured(
-            f"{name}: crypto.kdfparams {'*'.join(COSTS[kdf])} is {cost}, more than {DEAREST[kdf]}"
+            f"{name}: crypto.kdfparams {'*'.join(COSTS[kdf])} is {cost}, more than {MAX_COST[kdf]}"
         )
     if kdf == "pbkdf2" and params.get("prf") != "hmac-sha256":
         raise Misconfigured(
-            f"{name}: its field crypto.kdfparams.prf is {params.get('prf')!r}, not hmac-sha256"
+            f"{name}: the field crypto.kdfparams.prf is {params.get('prf')!r}, not hmac-sha256"
         )
 
 
 def executor_address(source: KeySource = CURRENT) -> str:
-    """Whose key it is, without decrypting it: for the processes that do not sign. Raises `Misconfigured`."""
+    """Return the key's address without decrypting it, for processes that do not sign. Raises `Misconfigured`."""
     address = keystore(source).get("address")
     try:
         return str(to_checksum_address(f"0x{str(address).lower().removeprefix('0x')}"))
     except ValueError:
         raise Misconfigured(
-            f"{source.keystore}: its field address is {address!r}: add the key's address, which processes that do not "
-            "decrypt it read"
+            f"{source.keystore}: the field address is {address!r}: add the key's address, which processes that do not "
+            "decrypt the key read"
         ) from None
 
 
 def executor_addresses() -> tuple[str, ...]:
-    """The current executor, then the previous one while it is being retired; nothing is decrypted."""
+    """Return the current executor's address, then the previous one's during a rotation; decrypts nothing."""
     return tuple(executor_address(source) for source in _sources())
 
 
@@ -248,35 +259,41 @@ def _password(source: KeySource) -> str:
 
 @cache
 def _known_addresses() -> frozenset[str]:
-    """Accounts whose keys the whole world has: those of anvil and hardhat."""
+    """Return the addresses whose keys are public: the default accounts of anvil and hardhat."""
     from eth_account import Account
 
     Account.enable_unaudited_hdwallet_features()
     return frozenset(
-        Account.from_mnemonic(KNOWN_MNEMONIC, account_path=f"m/44'/60'/0'/0/{place}").address
-        for place in range(KNOWN_ACCOUNTS)
+        Account.from_mnemonic(KNOWN_MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}").address
+        for index in range(KNOWN_ACCOUNTS)
     )
 
 
 def check_boot(chain_id: int) -> None:
-    """What must hold before a worker that signs may start. Raises `Misconfigured`."""
+    """Check the environment of a worker that signs: no plaintext key, no public key, a long password.
+
+    Outside the local chain only. Raises `Misconfigured`.
+    """
     if chain_id == LOCAL_CHAIN_ID:
         return
     if bare := [name for name in PLAINTEXT if os.environ.get(name)]:
         raise Misconfigured(f"{bare[0]} holds a plaintext key: unset it and use an encrypted keystore")
     for source in _sources():
         if keystore(source).get("address") and executor_address(source) in _known_addresses():
-            raise Misconfigured(f"{source.keystore}: this key is anvil's; the whole world has it")
-        if len(_password(source)) < WEAK_PASSWORDS:
             raise Misconfigured(
-                f"{source.password_file}: the keystore's password has less than {WEAK_PASSWORDS} characters"
+                f"{source.keystore}: this is a default key of anvil, which is public: use a key of your own"
+            )
+        if len(_password(source)) < MIN_PASSWORD_LENGTH:
+            raise Misconfigured(
+                f"{source.password_file}: the keystore's password has fewer than {MIN_PASSWORD_LENGTH} characters"
             )
 
 
 def open_signers(chain_id: int, targets: Collection[str], per_minute: int) -> dict[str, Signer]:
-    """Decrypt the current key, and the previous one during a rotation; the signers by address.
+    """Decrypt the current key, and the previous one during a rotation; return address -> signer.
 
-    Only the worker that executes calls this. `per_minute` holds for each. Raises `Misconfigured`.
+    Called only by the worker that executes. `targets`: the contracts that may be called. `per_minute`: signatures per
+    key and minute. Raises `Misconfigured`.
     """
     check_boot(chain_id)
     accounts = [_decrypted(source, chain_id) for source in _sources()]
@@ -287,7 +304,7 @@ def open_signers(chain_id: int, targets: Collection[str], per_minute: int) -> di
 
 
 def _decrypted(source: KeySource, chain_id: int) -> "LocalAccount":
-    """The account of one keystore. Raises `Misconfigured`."""
+    """Decrypt one keystore. Raises `Misconfigured`."""
     from eth_account import Account
     from eth_keys.exceptions import ValidationError
 
@@ -297,28 +314,32 @@ def _decrypted(source: KeySource, chain_id: int) -> "LocalAccount":
         key = Account.decrypt(keystore(source), password)
     except (ValueError, TypeError, KeyError) as error:
         raise Misconfigured(
-            f"{source.keystore} does not open with the password given ({type(error).__name__})"
+            f"{source.keystore} cannot be decrypted with the given password ({type(error).__name__})"
         ) from None
     redact.know(bytes(key))
     try:
         account: LocalAccount = Account.from_key(key)
     except (ValueError, ValidationError):
-        raise Misconfigured(f"{source.keystore} holds no valid key") from None
+        raise Misconfigured(f"{source.keystore} does not hold a valid key") from None
     if chain_id != LOCAL_CHAIN_ID and (
         int.from_bytes(key, "big") < 2**128 or account.address in _known_addresses()
     ):
-        raise Misconfigured(f"{source.keystore} holds a default key: make one of your own")
+        raise Misconfigured(
+            f"{source.keystore} holds a default key: create your own with `manage.py safe keystore`"
+        )
     if keystore(source).get("address") and account.address != (named := executor_address(source)):
-        raise Misconfigured(f"{source.keystore} says {named} but holds the key of {account.address}")
+        raise Misconfigured(
+            f"{source.keystore} names the address {named} but holds the key of {account.address}"
+        )
     return account
 
 
 def write_keystore(path: Path, key: bytes, password: str, *, iterations: int | None = None) -> str:
-    """Encrypt `key` into a file that only its owner may read; returns its address."""
+    """Encrypt `key` into a file that only its owner can read; return its address."""
     from eth_account import Account
 
-    made = Account.encrypt(
+    encrypted = Account.encrypt(
         key, password, kdf="scrypt" if iterations is None else "pbkdf2", iterations=iterations
     )
-    write_secret(path, json.dumps(made))
-    return str(to_checksum_address(made["address"]))
+    write_secret(path, json.dumps(encrypted))
+    return str(to_checksum_address(encrypted["address"]))

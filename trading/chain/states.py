@@ -1,26 +1,27 @@
-"""chain transaction: planned -> signed -> broadcast -> mined -> final, and every way it may end otherwise"""
+"""Chain transaction states and transitions: planned -> signed -> broadcast -> mined -> final, or another end."""
 
 from enum import StrEnum
 
 
 class TxState(StrEnum):
     PLANNED = "planned"
-    """The intent is stored; no nonce, nothing signed."""
+    """The intent is stored; it has no nonce and is not signed."""
     SIGNED = "signed"
-    """The signed bytes are stored; they may or may not have left."""
+    """The signed bytes are stored; they may or may not have been sent."""
     BROADCAST = "broadcast"
-    """A node has taken them."""
+    """A node accepted the bytes."""
     MINED = "mined"
-    """A receipt was seen; the chain may still take it back."""
+    """A receipt was seen; a reorg may still remove it."""
     FINAL = "final"
     REVERTED = "reverted"
-    """Final, and it changed nothing."""
+    """Final, with a failed status: nothing changed but the gas was paid."""
     REPLACED = "replaced"
     """Its nonce was used by a transaction that is not ours."""
     DROPPED = "dropped"
-    """Given up before anything was signed."""
+    """Given up before it was signed."""
     EXPIRED = "expired"
-    """Held back until its deadline had passed in a final block: it can do nothing any more. Its nonce may be open."""
+    """Held back by the gate until a final block was past its deadline, so that it can have no effect. Its nonce may be
+    unused."""
     CANCELED = "canceled"
     """Final: an empty transaction of ours used its nonce."""
 
@@ -41,4 +42,4 @@ TRANSACTION = {
 }
 
 IN_FLIGHT = frozenset({_S.SIGNED, _S.BROADCAST, _S.MINED})
-"""Signed bytes exist and the chain has not had its last word."""
+"""Signed, and not final yet."""

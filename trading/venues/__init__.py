@@ -1,4 +1,4 @@
-"""The venues by the name that `config/venues.yaml` uses as adapter."""
+"""Registry of venue adapters, by the name that `adapter` has in `config/venues.yaml`."""
 
 from maxxit.core.registry import Registry
 from trading.venues.base import Venue

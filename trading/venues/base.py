@@ -1,4 +1,4 @@
-"""What a venue is. Every adapter passes `tests/contracts/test_venues.py`."""
+"""The venue interface: prepare, send and find orders, read balances. Contract test: `tests/contracts/test_venues.py`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a venue can do."""
+    """What a venue supports."""
 
     dedup: bool
-    """A repeated client order id is recognised, so resending the same bytes is safe."""
+    """It recognises a repeated client order id, so that sending the same bytes again is safe."""
     shorts: bool
     max_leverage: Decimal
     collects_fees: bool
-    """It takes platform fee and profit share from the account itself (the Safe module does)."""
+    """It collects platform fee and profit share from the account (the Safe module does)."""
     find_lag: timedelta
-    """How long the venue may deny an order that it has taken: until then "not found" proves nothing."""
+    """How long the venue may report an accepted order as not found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +43,19 @@ class Request:
     reference_price: Decimal
     """The quote that the decision used, USD."""
     deadline: datetime
-    """After this the venue must not act on it any more."""
+    """After this the venue must not execute it."""
     trade: str = ""
-    """deployment/signal: what an entry and its exits have in common, for venues that keep positions themselves."""
+    """`deployment/signal`, the same for an entry and its exits, for venues that keep positions themselves."""
     urgent: bool = False
-    """A person or the kill switch closes; `reference_price` may then be the last known, of any age."""
+    """An operator or the kill switch closes; `reference_price` may be the last known price, of any age."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What will leave, byte for byte. It is stored before `send`, and only this is ever sent again."""
+    """Exactly what will be sent. It is stored before `send`, and a retry sends the same."""
 
     ref: str
-    """How the venue can be asked about it: the client order id, or the hash of the signed transaction."""
+    """The reference to look the order up with at the venue, for instance the client order id."""
     payload: Mapping[str, Any]
 
 
@@ -69,21 +69,21 @@ class VenueFill:
     price: Decimal
     """USD."""
     cash: Decimal
-    """USDC that changed hands, positive, before the fee."""
+    """USDC exchanged, positive, before the fee."""
     fee: Decimal
     """USDC."""
     at: datetime
     platform_fee: Decimal | None = None
-    """USDC that the venue took for the platform with this; None where it takes none (`collects_fees`)."""
+    """USDC that the venue collected for the platform with this fill; None where it collects none (`collects_fees`)."""
     profit_share: Decimal | None = None
-    """USDC that the venue took as profit share with this."""
+    """USDC that the venue collected as profit share with this fill."""
     share_receiver: str = ""
-    """Who got the profit share."""
+    """The address that received the profit share."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Where an order stands at the venue."""
+    """An order's status at the venue."""
 
     state: str
     """accepted, partially_filled, filled, canceled, rejected, expired or replaced."""
@@ -92,63 +92,65 @@ class Report:
 
 
 class Venue(Protocol):
-    """A place where orders go. Adapters inherit from it: what has a body here is what they do unless they know better.
+    """A venue that executes orders. Adapters inherit from it; methods with a body are defaults.
 
-    `send` raises Rejected (it said no), Retryable (it certainly did not arrive) or Unknown (it may have arrived).
+    `send` raises Rejected (refused by the venue), Retryable (certainly not arrived) or Unknown (may have arrived).
     """
 
     name: str
-    """Its name in config/venues.yaml, by which the gate knows it; `trading.wiring` sets it."""
+    """Its name in config/venues.yaml, which the gate uses too; set by `trading.wiring`."""
     capabilities: Capabilities
 
     def prepare(self, request: Request) -> Prepared:
-        """What `send` will send. Runs in the reserving transaction: no network."""
+        """Return what `send` will send. Runs in the reserving database transaction: no network."""
         ...
 
     def send(self, prepared: Prepared) -> None:
-        """Let it leave. Sending the same again is safe only where `capabilities.dedup`."""
+        """Send the order. Sending the same again is safe only where `capabilities.dedup`."""
         ...
 
     def find(self, ref: str) -> Report | None:
-        """What the venue knows of `ref`; None when it knows nothing (which alone proves nothing)."""
+        """Return the order's status; None where the venue does not find it, which within `find_lag` proves nothing."""
         ...
 
     def cancel(self, ref: str) -> None:
-        """Ask for what is not yet filled to be withdrawn."""
+        """Request the cancellation of the unfilled rest of an order."""
         ...
 
     def balances(self, account: str) -> dict[str, Decimal]:
-        """Every asset the account holds, in whole units; a short is negative."""
+        """Return every asset the account holds, in whole units; a short is negative."""
         ...
 
     def balances_of(self, accounts: Sequence[str]) -> dict[str, dict[str, Decimal]]:
-        """`balances` of many accounts; one that cannot be read is missing.
+        """Return the `balances` of many accounts; one that cannot be read is missing.
 
         An adapter that can read them together may raise Retryable, Unknown or Rejected when none can be read.
         """
-        found = {}
+        balances = {}
         for account in accounts:
             try:
-                found[account] = self.balances(account)
+                balances[account] = self.balances(account)
             except (Retryable, Unknown, Rejected) as error:
                 log.warning("account_not_read", account=account, error=str(error))
-        return found
+        return balances
 
-    def unexplained(self, account: str, apart: Mapping[str, Decimal]) -> dict[str, Decimal]:
-        """What is left of a difference (venue minus ledger) once the owners' own movements are booked.
+    def unexplained(self, account: str, differences: Mapping[str, Decimal]) -> dict[str, Decimal]:
+        """Book the owners' own transfers and return the differences (venue minus ledger) that remain, in whole units.
 
-        All of it where the venue cannot say who moved what.
+        By default all of them: most venues cannot tell who moved what.
         """
-        return dict(apart)
+        return dict(differences)
 
     def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
-        """What an entry of `cash` USDC would be filled at now, USD a token; None where that cannot be said.
+        """Return the price in USD per token at which an entry of `cash` USDC would fill now; None if it is unknown.
 
-        Raises Rejected with the code where the account could not trade it at all.
+        Raises Rejected with a reason code where the account cannot trade the symbol at all.
         """
         ...
 
     def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
-        """Why the venue would not take an order of this deployment for this account and symbol now: a coded reason,
-        or empty. `purpose` is open or close; what refuses an entry only must not be said of a close."""
+        """Return the reason code why the venue would refuse an order of this deployment now; empty where it would not.
+
+        `purpose` is open or close. A reason that blocks entries only must not be returned for a close.
+        """
         ...

@@ -1,8 +1,8 @@
-"""The paper exchange: fills at the quote, a little worse, out of its own book in the database.
+"""The paper exchange: a venue with play money that fills orders at the quote plus slippage, from its own tables.
 
-It is a venue like any other, so what runs on paper is what runs with money. It fills `depth_usd` each time it
-looks at an order; the rest fills at the next look, as a thin market would. A client order id is known for ever,
-so that a repeat changes nothing.
+It implements the same interface as every venue, so that paper trading runs the production code. Each `send` or `find`
+fills up to `depth_usd` of an order; the rest fills at the next `find`, as in a thin market. Client order ids are
+deduplicated for ever.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from trading.venues.base import Capabilities, Prepared, Report, Request, Venue, 
 
 
 class PaperVenue(Venue):
-    """Takes any listed symbol with a usable quote, long or short."""
+    """Accepts any listed symbol with a fresh quote, long or short."""
 
     name = "paper"
 
@@ -46,29 +46,34 @@ class PaperVenue(Venue):
         )
 
     def prepare(self, request: Request) -> Prepared:
-        """The order as the exchange will read it."""
+        """Return the order's terms as JSON."""
         payload = {name: str(value) for name, value in asdict(request).items()}
         return Prepared(request.client_order_id, payload)
 
     @transaction.atomic
     def send(self, prepared: Prepared) -> None:
         """Accept the order and fill what the depth allows. Raises Rejected without a quote or past the deadline."""
-        told = prepared.payload
-        if clock.now() >= datetime.fromisoformat(told["deadline"]):
-            raise Rejected("the order came after its deadline", code="deadline_passed")
-        if not quotes.latest([told["symbol"]], closing=True) and not _is_urgent(told):
-            raise Rejected(f"the paper exchange has no quote of {told['symbol']}", code="no_price")
-        if Decimal(told["quantity"]) <= ZERO:
-            raise Rejected("the paper exchange takes no order of no quantity", code="no_quantity")
+        terms = prepared.payload
+        if clock.now() >= datetime.fromisoformat(terms["deadline"]):
+            raise Rejected(
+                f"the order arrived after its deadline, {terms['deadline']}", code="deadline_passed"
+            )
+        if not quotes.latest([terms["symbol"]], closing=True) and not _is_urgent(terms):
+            raise Rejected(f"the paper exchange has no quote of {terms['symbol']}", code="no_price")
+        if Decimal(terms["quantity"]) <= ZERO:
+            raise Rejected(
+                f"the quantity is {terms['quantity']} {terms['symbol']}; it must be above zero",
+                code="no_quantity",
+            )
         order, new = PaperOrder.objects.get_or_create(
-            client_order_id=prepared.ref, defaults=_terms(told) | {"accepted_at": clock.now()}
+            client_order_id=prepared.ref, defaults=_terms(terms) | {"accepted_at": clock.now()}
         )
         if new:
             self._match(order)
 
     @transaction.atomic
     def find(self, ref: str) -> Report | None:
-        """The order as it stands, after the market had another look at it."""
+        """Fill what the depth allows and return the order's status."""
         order = PaperOrder.objects.select_for_update().filter(client_order_id=ref).first()
         if order is None:
             return None
@@ -83,33 +88,33 @@ class PaperVenue(Venue):
         return Report("partially_filled" if fills else "accepted", fills)
 
     def cancel(self, ref: str) -> None:
-        """Nothing more of it will fill."""
+        """Cancel the unfilled rest."""
         PaperOrder.objects.filter(client_order_id=ref).update(canceled=True)
 
     def balances(self, account: str) -> dict[str, Decimal]:
-        """What the account holds here."""
+        """Return what the account holds here."""
         return self.balances_of([account])[account]
 
     def balances_of(self, accounts: Sequence[str]) -> dict[str, dict[str, Decimal]]:
-        """The same of many accounts, in one query."""
-        found: dict[str, dict[str, Decimal]] = {account: {} for account in accounts}
-        rows = PaperBalance.objects.filter(account__in=found)
+        """Return the same of many accounts, in one query."""
+        balances: dict[str, dict[str, Decimal]] = {account: {} for account in accounts}
+        rows = PaperBalance.objects.filter(account__in=balances)
         for account, asset, amount in rows.values_list("account", "asset", "amount"):
-            found[account][asset] = amount
-        return found
+            balances[account][asset] = amount
+        return balances
 
     def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
-        """The quote made worse by the slippage; the depth only makes an order take longer."""
+        """Return the quote plus slippage; the depth only delays fills."""
         quote = quotes.latest([symbol]).get(symbol)
         price = self._worse(quote.price, symbol, side) if quote else ZERO
         return price if price > ZERO else None
 
     def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
-        """Never anything: the paper exchange is always open."""
+        """Return no objection: the paper exchange is always open."""
         return ""
 
     def deposit(self, account: str, amount: Decimal) -> None:
-        """Add play money to an account. Who calls it sees to it that a deployment is paid once."""
+        """Add play money (USDC) to an account. The caller makes sure that a deployment is funded once."""
         self._move(account, USDC, usdc(amount))
 
     def _worse(self, price: Decimal, symbol: str, side: str) -> Decimal:
@@ -117,7 +122,10 @@ class PaperVenue(Venue):
         return instrument(symbol).round_price_against(worse, side)
 
     def _match(self, order: PaperOrder) -> None:
-        """Fill what is left, up to the depth, at the quote made worse by the slippage; nothing below one tick."""
+        """Fill the rest, up to the depth, at the quote plus slippage; nothing where that price is below one tick.
+
+        Cash is rounded against the trader to six decimals.
+        """
         quote, left = _quote(order), order.quantity - order.filled
         at = quote.price if quote else order.last_price
         if at is None or left <= ZERO or order.canceled:
@@ -147,18 +155,18 @@ class PaperVenue(Venue):
         balance.save(update_fields=["amount"])
 
 
-def _is_urgent(told: Mapping[str, Any]) -> bool:
-    return told.get("urgent") == str(True)
+def _is_urgent(terms: Mapping[str, Any]) -> bool:
+    return terms.get("urgent") == str(True)
 
 
-def _terms(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: told[name] for name in ("account", "symbol", "side")} | {
-        "quantity": Decimal(told["quantity"]),
-        "last_price": Decimal(told["reference_price"]) if _is_urgent(told) else None,
+def _terms(terms: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: terms[name] for name in ("account", "symbol", "side")} | {
+        "quantity": Decimal(terms["quantity"]),
+        "last_price": Decimal(terms["reference_price"]) if _is_urgent(terms) else None,
     }
 
 
 def _quote(order: PaperOrder) -> quotes.Quote | None:
-    """The usable quote; for an urgent order the last known one."""
+    """Return the fresh quote; for an urgent order without one, the last known quote."""
     fresh = quotes.latest([order.symbol], closing=True).get(order.symbol)
     return fresh or (quotes.last_known(order.symbol) if order.last_price is not None else None)

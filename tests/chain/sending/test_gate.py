@@ -260,5 +260,5 @@ def test_the_key_signs_nothing_else_to_itself(desk: Desk) -> None:
 
 
 def test_without_a_venue_no_entry_leaves() -> None:
-    assert not outbox.no_entries(ChainTransaction(terms={"purpose": "open"}))
-    assert outbox.no_entries(ChainTransaction(terms={"purpose": "close"}))
+    assert not outbox.allow_exits(ChainTransaction(terms={"purpose": "open"}))
+    assert outbox.allow_exits(ChainTransaction(terms={"purpose": "close"}))

@@ -172,8 +172,8 @@ def test_an_underpriced_transaction_is_raised_at_once_and_stored_first(desk: Des
 
 def test_fees_never_go_above_their_limit(desk: Desk) -> None:
     limits = replace(desk.venue.sending, max_fee=1_000, min_tip=10)
-    assert outbox.bumped(800, 10, Head(1, 1, 100), limits) == (920, 12)
-    assert outbox.bumped(900, 10, Head(1, 1, 100), limits) is None
+    assert outbox.bumped_fees(800, 10, Head(1, 1, 100), limits) == (920, 12)
+    assert outbox.bumped_fees(900, 10, Head(1, 1, 100), limits) is None
     assert outbox.first_fees(Head(1, 1, 100), limits) == (210, 10)
     assert outbox.first_fees(Head(1, 1, 10_000), limits) == (1_000, 10)
 
@@ -401,11 +401,14 @@ def test_of_several_amounts_the_least_counts_and_none_goes_beyond_the_limit(desk
     last = ChainAttempt(number=1, max_fee=D(3 * GWEI), tip=D(GWEI))
     head = Head(1, 1, GWEI)
     said = [f"gas tip cap 1000000000, minimum needed {amount}" for amount in (90 * GWEI, 25 * GWEI)]
-    assert outbox.raised(last, said, head, limits) == (27 * GWEI, 25 * GWEI)
-    assert outbox.raised(last, said[:1], head, replace(limits, max_fee=80 * GWEI)) is None
+    assert outbox.fees_after_refusal(last, said, head, limits) == (27 * GWEI, 25 * GWEI)
+    assert outbox.fees_after_refusal(last, said[:1], head, replace(limits, max_fee=80 * GWEI)) is None
     base = ["max fee per gas less than block base fee: maxFeePerGas: 3000000000, baseFee: 20000000000"]
-    assert outbox.raised(last, base, head, limits) == (2 * 20 * GWEI + 115 * GWEI // 100, 115 * GWEI // 100)
-    assert outbox.raised(last, ["replacement transaction underpriced"], head, limits) == (
+    assert outbox.fees_after_refusal(last, base, head, limits) == (
+        2 * 20 * GWEI + 115 * GWEI // 100,
+        115 * GWEI // 100,
+    )
+    assert outbox.fees_after_refusal(last, ["replacement transaction underpriced"], head, limits) == (
         345 * GWEI // 100,
         115 * GWEI // 100,
     )

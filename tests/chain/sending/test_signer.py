@@ -14,8 +14,8 @@ from eth_utils.address import to_checksum_address
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from tests.chain.sending.conftest import PASSWORD
 from trading.chain.signer import (
-    CLOSE,
-    OPEN,
+    CLOSE_SELECTOR,
+    OPEN_SELECTOR,
     Unsigned,
     check_boot,
     executor_address,
@@ -48,8 +48,8 @@ def own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
 
 
 def test_the_selectors_are_the_modules() -> None:
-    assert m.open_data(SAFE, bytes(32), SAFE, 1, 1, 1)[:4] == OPEN
-    assert m.close_data(SAFE, bytes(32), 1, 1)[:4] == CLOSE
+    assert m.open_data(SAFE, bytes(32), SAFE, 1, 1, 1)[:4] == OPEN_SELECTOR
+    assert m.close_data(SAFE, bytes(32), 1, 1)[:4] == CLOSE_SELECTOR
 
 
 def test_it_signs_open_and_close_of_our_module_and_nothing_else(own_key: bytes) -> None:
@@ -92,7 +92,7 @@ def test_more_signatures_than_make_sense_are_refused(own_key: bytes) -> None:
     (signer,) = open_signers(LOCAL, {MODULE}, 3).values()
     for _ in range(3):
         signer.sign(transaction())
-    with pytest.raises(Retryable, match="looks wrong"):
+    with pytest.raises(Retryable, match="signatures in the last minute"):
         signer.sign(transaction())
 
 
@@ -102,7 +102,7 @@ def test_the_key_shows_nowhere(own_key: bytes, caplog: pytest.LogCaptureFixture)
     shown = f"{signer!r} {signer} {caplog.text} {executor_address()}"
     for form in (own_key.hex(), own_key.hex().upper(), str(int.from_bytes(own_key, "big"))):
         assert form not in shown
-    with pytest.raises(TypeError, match="stays in the process"):
+    with pytest.raises(TypeError, match="must not leave this process"):
         pickle.dumps(signer)
     from django.conf import settings
 
@@ -121,7 +121,7 @@ def test_boot_refuses_anvils_key_outside_the_local_chain(
     monkeypatch.setenv("EXECUTOR_KEYSTORE", str(executor_keystore))
     monkeypatch.setenv("EXECUTOR_PASSWORD", PASSWORD)
     check_boot(LOCAL)
-    with pytest.raises(Misconfigured, match="whole world"):
+    with pytest.raises(Misconfigured, match="which is public"):
         check_boot(REAL)
 
 

@@ -108,7 +108,7 @@ class SafeVenue(Venue):
 
     def send(self, prepared: Prepared) -> None:
         """Sign the intent if it is not, and let what is stored leave. Raises Rejected with the code, or Unknown."""
-        tx = outbox.current(prepared.ref)
+        tx = outbox.find_intent(prepared.ref)
         if tx is None:
             raise Rejected(f"no intent {prepared.ref} was stored", code="no_intent")
         just_signed = False
@@ -123,7 +123,7 @@ class SafeVenue(Venue):
 
     def find(self, ref: str) -> Report | None:
         """Where the intent stands, after the chain was asked. None: it is stored, and nothing has left."""
-        tx = outbox.current(ref)
+        tx = outbox.find_intent(ref)
         if tx is None:
             return None
         if tx.state == TxState.PLANNED and clock.now() >= tx.deadline:
@@ -144,7 +144,7 @@ class SafeVenue(Venue):
 
     def cancel(self, ref: str) -> None:
         """An intent that is not signed is given up; signed bytes end by themselves at the module's deadline."""
-        tx = outbox.current(ref)
+        tx = outbox.find_intent(ref)
         if tx is not None and tx.state == TxState.PLANNED:
             outbox.drop(tx, "canceled")
 
