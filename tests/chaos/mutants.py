@@ -628,13 +628,13 @@ MUTANTS = (
     ),
     bug(
         "a proposed plan ends the verification",
-        ("trading.venues.safe.safes:_keep", "if deployment.safe_wallet != safe:", "if True:"),
+        ("trading.venues.safe.safes:_store_plan", "if deployment.safe_wallet != safe:", "if True:"),
         test=STOPS_STAY,
         beyond=True,
     ),
     bug(
         "a plan that nobody signed is in force",
-        ("trading.venues.safe.safes:_judged", "if wrong:", "if not stands:"),
+        ("trading.venues.safe.safes:_store_result", "if differences:", "if not stands:"),
         test=STOPS_STAY,
         beyond=True,
     ),
@@ -768,7 +768,7 @@ MUTANTS = (
     ),
     bug(
         "a Safe that reverts goes on",
-        ("trading.venues.safe.stops:note_failure", "len(newest) == limit", "len(newest) > limit"),
+        ("trading.venues.safe.entry_stops:note_failure", "len(newest) == limit", "len(newest) > limit"),
         test=SAFE_CHECKS,
         beyond=True,
     ),

@@ -3,8 +3,8 @@
 The environment names the key, never the settings: `EXECUTOR_KEYSTORE` is the path of a keystore v3 file (or its JSON),
 `EXECUTOR_PASSWORD_FILE` a file with its password (or `EXECUTOR_PASSWORD`). During a rotation the previous key is in
 `EXECUTOR_PREVIOUS_KEYSTORE` and `EXECUTOR_PREVIOUS_PASSWORD_FILE` (or `…_PASSWORD`); it signs for the Safes whose
-policy still names it. The key is decrypted only in the process that signs. No function returns it, and it is never printed,
-pickled, logged or stored in a task or row.
+policy still names it. The key is decrypted only in the process that signs. No function returns it, and it is never
+printed, pickled, logged or stored in a task or row.
 """
 
 import json

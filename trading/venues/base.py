@@ -1,4 +1,4 @@
-"""The venue interface: prepare, send and find orders, read balances. Contract test: `tests/contracts/test_venues.py`."""
+"""The venue interface: prepare, send and find orders, read balances. Contract: `tests/contracts/test_venues.py`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

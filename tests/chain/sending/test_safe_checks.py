@@ -17,7 +17,7 @@ from tests import builders as make
 from tests.chain.sending.desk import Desk, store_plan, verified
 from trading.chain.models import SafePlan
 from trading.chain.outbox import Call
-from trading.venues.safe import onboarding, pools, safe_contract, safes, stops, verify
+from trading.venues.safe import entry_stops, onboarding, pools, safe_contract, safes, verify
 from trading.venues.safe import venue as safe_venue
 from trading.venues.safe.contract import module as m
 from trading.venues.safe.trades import Trade
@@ -84,9 +84,9 @@ def test_a_plain_safe_has_no_objection_and_no_note(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("slot", "named"),
     [
-        (safe_contract.GUARD_SLOT, "a transaction guard stands at {}"),
-        (safe_contract.MODULE_GUARD_SLOT, "a module guard stands at {}"),
-        (safe_contract.SINGLETON_SLOT, "its singleton {} is none of Safe's releases"),
+        (safe_contract.GUARD_SLOT, "it has a transaction guard, {}"),
+        (safe_contract.MODULE_GUARD_SLOT, "it has a module guard, {}"),
+        (safe_contract.SINGLETON_SLOT, "its singleton {} is not one of Safe's releases"),
     ],
 )
 def test_a_strange_singleton_or_a_guard_is_named_and_refused(
@@ -111,7 +111,7 @@ def test_a_strange_singleton_or_a_guard_is_named_and_refused(
 def test_a_look_alike_proxy_is_refused(desk: Desk, deployment: Any) -> None:
     code = desk.lab.rpc("eth_getCode", desk.world.safe, "latest")
     desk.lab.rpc("anvil_setCode", desk.world.safe, code + "00")
-    with pytest.raises(Rejected, match="is no Safe proxy of 1"):
+    with pytest.raises(Rejected, match="is not a Safe proxy of release 1"):
         safes.plan(deployment)
 
 
@@ -163,7 +163,7 @@ def test_a_safe_that_cannot_be_read_keeps_no_other_from_its_check(
     )  # fmt: skip
     thin_out(desk)
     safes.recheck_all()
-    assert list(plan_of(desk).stops.values()) == [stops.SHALLOW]
+    assert list(plan_of(desk).stops.values()) == [entry_stops.SHALLOW]
 
 
 # -- pools

@@ -164,7 +164,7 @@ def test_the_next_deployment_of_a_safe_has_what_the_revoked_one_held(
     desk: Desk, onboarded: Deployment
 ) -> None:
     world = desk.world
-    with pytest.raises(Rejected, match="with the same agent"):
+    with pytest.raises(Rejected, match="with this agent"):
         safes.plan(make.deployment(onboarded.agent, account="safe:twin", funded=False), world.safe)
     advance(onboarded, "revoked")
     after = make.deployment(

@@ -1,8 +1,8 @@
-"""The permission card: what a signature allows in plain words, and the most that a stolen executor key can lose.
+"""Build the permission card: what a policy's signature allows, in plain words, and its worst-case loss.
 
-Losses are measured at the market: what the Safe held was worth, less what it holds afterwards. The module measures at
-the price feeds, and a feed may stand away from the market by its deviation threshold before it is updated. So each USDC
-of tokens bought or sold may lose that much beside the loss budget, which all slippage, pool fees and trade fees are in.
+The worst case is a stolen executor key. Losses are measured at market prices, but the module measures at price feeds,
+and a feed may deviate from the market by its threshold before it is updated. So each USDC bought or sold may lose that
+deviation besides the loss budget, which covers slippage, pool fees and trade fees.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,24 +17,24 @@ from trading.venues.safe.contract.module import USDC_UNIT, Policy, TokenRule
 
 @dataclass(frozen=True, slots=True)
 class WorstCase:
-    """The most that whoever has the executor's key can lose, while every feed is within its deviation of the market.
+    """The maximum loss through a stolen executor key, while every feed is within its deviation of the market.
 
     USDC base units.
     """
 
     per_day: int
-    """In any 24 hours: the loss budget, and the deviation on all that can be bought, and sold again, in them."""
+    """In any 24 hours: the loss budget plus the deviation on all that can be bought and sold again."""
     in_total: int | None
-    """Until the owners sign again, whatever the Safe holds; None: no limit but what it holds."""
+    """Until the owners sign again; None: all that the Safe holds."""
     days: int
-    """That the total takes at least."""
+    """Minimum number of days in which the total can be lost."""
 
 
 def worst_case(policy: Policy, deviation_bps: int) -> WorstCase:
-    """What the policy bounds, with feeds that deviate at most so much.
+    """Return the worst case of a policy whose feeds deviate from the market by at most `deviation_bps`.
 
-    Positions that are older than the day lose the deviation once more when they are sold: that is not in `per_day`.
-    Every open takes its fee out of the total budget, which bounds how many there can be; without a fee nothing does.
+    Not in `per_day`: older positions lose the deviation once more when they are sold. Each open takes its fee from the
+    total loss budget, which limits the number of opens; without a fee nothing does.
     """
 
     def turned_over(notional: int) -> int:
@@ -51,7 +51,7 @@ def worst_case(policy: Policy, deviation_bps: int) -> WorstCase:
 
 @dataclass(frozen=True, slots=True)
 class PermissionCard:
-    """What a signature allows, in plain words. Amounts in USDC base units."""
+    """What a signature allows, in plain words; amounts in USDC base units."""
 
     can: tuple[str, ...]
     cannot: tuple[str, ...]
@@ -59,13 +59,13 @@ class PermissionCard:
     most_lost_in_total: int | None
     """None: all that the Safe holds."""
     most_lost: tuple[str, ...]
-    """Both in words, and what they are made of."""
+    """Both in words, with their components."""
     loosening: str
-    """How long a policy that loosens anything waits before it is in force."""
+    """The delay before a policy that loosens anything takes effect, in words."""
     not_bounded: tuple[str, ...]
 
     def as_text(self) -> str:
-        """The card as a few lines for a terminal or an e-mail."""
+        """Return the card as lines for a terminal or an e-mail."""
         parts = [
             "The module CAN", *(f"  + {line}" for line in self.can),
             "The module CANNOT", *(f"  - {line}" for line in self.cannot),
@@ -84,9 +84,9 @@ class PermissionCard:
 def permission_card(
     policy: Policy, rules: Sequence[TokenRule], tokens: Mapping[str, TokenStanza]
 ) -> PermissionCard:
-    """The card for a policy, on a chain with these `tokens` by symbol.
+    """Return the card of a policy on a chain with these `tokens` (symbol -> stanza).
 
-    One that is not among them is shown by its address, and its feed's deviation is named as not bounded.
+    A token that is not among them is shown by its address, and its feed's deviation is listed as unknown.
     """
     symbols = {token.address: symbol for symbol, token in tokens.items()}
     names = {rule.token: symbols.get(rule.token, rule.token) for rule in rules}

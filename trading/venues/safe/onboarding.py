@@ -1,7 +1,7 @@
-"""From a user's wish to a Safe that the module may trade: pure functions, no network, no keys.
+"""Build the Safe transactions of onboarding: create a Safe, enable the module with a policy, revoke it. Pure functions.
 
-The owners sign ONE Safe transaction: a MultiSend that enables the module and sets the policy. Each function
-returns bytes, addresses or JSON for the owner's own wallet; nothing here can move money.
+The owners sign one Safe transaction, a MultiSend that enables the module and sets the policy. Each function returns
+bytes, addresses or JSON for the owners' wallet; there is no network access and no key here.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from trading.venues.safe.contract.module import (
     set_policy_data,
 )
 
-# Safe 1.4.1, the same addresses on every chain where it is deployed canonically.
+# Safe 1.4.1: canonical addresses, the same on every chain.
 SAFE_SINGLETON_FACTORY = "0x914d7Fec6aaC8cd542e72Bca78B30650d45643d7"
 SAFE_L2 = "0x29fcB43b46531BcA003ddC8FCB67FFE91900C762"
 PROXY_FACTORY = "0x4e1DCf7AD4e460CfD30791CCC4F9c8a4f820ec67"
@@ -52,7 +52,7 @@ _SAFE_TX = keccak(text="SafeTx(" + ",".join(f"{kind} {name}" for name, kind in _
 
 @dataclass(frozen=True, slots=True)
 class SafeTx:
-    """A Safe transaction without gas refund. `operation` is CALL or DELEGATE_CALL."""
+    """A Safe transaction without gas refund. `operation` is CALL or DELEGATE_CALL; `value` in wei."""
 
     safe: str
     to: str
@@ -63,27 +63,30 @@ class SafeTx:
 
 
 def safe_setup_data(owners: Sequence[str], threshold: int) -> bytes:
-    """The initializer of a plain Safe: owners, threshold, the standard fallback handler, no payment."""
+    """Return the initializer of a Safe: owners, threshold, the standard fallback handler, no payment."""
     return encode_call(
         _SETUP, list(owners), threshold, ZERO_ADDRESS, b"", FALLBACK_HANDLER, ZERO_ADDRESS, 0, ZERO_ADDRESS
     )
 
 
 def create_safe_data(owners: Sequence[str], threshold: int, salt_nonce: int) -> bytes:
-    """Calldata for PROXY_FACTORY that creates the Safe which `predict_safe` names."""
+    """Return calldata for PROXY_FACTORY that creates the Safe at the address `predict_safe`."""
     signature = "createProxyWithNonce(address,bytes,uint256)"
     return encode_call(signature, SAFE_L2, safe_setup_data(owners, threshold), salt_nonce)
 
 
 def predict_safe(owners: Sequence[str], threshold: int, salt_nonce: int, proxy_code: bytes) -> str:
-    """Where `create_safe_data` will put the Safe. `proxy_code` is the 1.4.1 proxy's creation code."""
+    """Return the address of the Safe that `create_safe_data` creates (CREATE2).
+
+    `proxy_code`: the 1.4.1 proxy's creation code.
+    """
     salt = keccak(keccak(safe_setup_data(owners, threshold)) + salt_nonce.to_bytes(32, "big"))
     code = keccak(proxy_code + bytes(12) + bytes.fromhex(SAFE_L2[2:]))
     return to_checksum_address(keccak(b"\xff" + bytes.fromhex(PROXY_FACTORY[2:]) + salt + code)[12:])
 
 
 def multi_send_data(calls: Sequence[tuple[str, bytes]]) -> bytes:
-    """Calldata of a MultiSend of plain calls (target, data) without value."""
+    """Return calldata of a MultiSend of calls (target, data) without value."""
     packed = b"".join(
         bytes([CALL]) + bytes.fromhex(to[2:]) + bytes(32) + len(data).to_bytes(32, "big") + data
         for to, data in calls
@@ -94,14 +97,17 @@ def multi_send_data(calls: Sequence[tuple[str, bytes]]) -> bytes:
 def enable_tx(
     safe: str, module: str, policy: Policy, rules: Sequence[TokenRule], nonce: int, *, enabled: bool = False
 ) -> SafeTx:
-    """The one transaction that starts everything: enable the module (unless it is) and set the policy."""
+    """Return the transaction that enables the module (unless `enabled`) and sets the policy."""
     calls = [] if enabled else [(safe, encode_call("enableModule(address)", module))]
     calls.append((module, set_policy_data(policy, rules)))
     return SafeTx(safe, MULTI_SEND_CALL_ONLY, multi_send_data(calls), DELEGATE_CALL, nonce)
 
 
 def revoke_tx(safe: str, module: str, nonce: int, previous_module: str = SENTINEL) -> SafeTx:
-    """Revoke: end the policy and disable the module. `previous_module` precedes it in the Safe's list."""
+    """Return the transaction that ends the policy and disables the module.
+
+    `previous_module` precedes the module in the Safe's linked list.
+    """
     calls = [
         (module, revoke_data()),
         (safe, encode_call("disableModule(address,address)", previous_module, module)),
@@ -110,7 +116,7 @@ def revoke_tx(safe: str, module: str, nonce: int, previous_module: str = SENTINE
 
 
 def safe_tx_hash(tx: SafeTx, chain_id: int) -> bytes:
-    """The EIP-712 hash that the owners sign."""
+    """Return the EIP-712 hash that the owners sign."""
     domain = keccak(_DOMAIN + encode(["uint256", "address"], [chain_id, tx.safe]))
     fields = [
         tx.to, tx.value, keccak(tx.data), tx.operation, 0, 0, 0, ZERO_ADDRESS, ZERO_ADDRESS, tx.nonce
@@ -120,14 +126,14 @@ def safe_tx_hash(tx: SafeTx, chain_id: int) -> bytes:
 
 
 def exec_data(tx: SafeTx, signatures: bytes) -> bytes:
-    """Calldata for the Safe itself, `signatures` in ascending order of the signing owners' addresses."""
+    """Return calldata of `execTransaction`; `signatures` in ascending order of the signers' addresses."""
     return encode_call(
         _EXEC, tx.to, tx.value, tx.data, tx.operation, 0, 0, 0, ZERO_ADDRESS, ZERO_ADDRESS, signatures
     )
 
 
 def safe_tx_json(tx: SafeTx, chain_id: int) -> dict[str, Any]:
-    """What Safe wallets and the transaction service take, with the EIP-712 message to sign and its hash."""
+    """Return the JSON for Safe wallets and the transaction service, with the EIP-712 message and its hash."""
     message = {
         "to": tx.to, "value": str(tx.value), "data": "0x" + tx.data.hex(), "operation": tx.operation,
         "safeTxGas": "0", "baseGas": "0", "gasPrice": "0", "gasToken": ZERO_ADDRESS,
@@ -148,7 +154,7 @@ def safe_tx_json(tx: SafeTx, chain_id: int) -> dict[str, Any]:
 
 
 def verify_calls(safe: str, module: str, rules: Sequence[TokenRule]) -> list[tuple[str, bytes]]:
-    """The reads (target, calldata) that `differences` judges; fit for one Multicall3."""
+    """Return the reads (target, calldata) whose answers `differences` compares, for one Multicall3."""
     return [
         (safe, encode_call("isModuleEnabled(address)", module)),
         (module, policies_data(safe)),
@@ -160,7 +166,10 @@ def verify_calls(safe: str, module: str, rules: Sequence[TokenRule]) -> list[tup
 
 
 def differences(policy: Policy, rules: Sequence[TokenRule], answers: Sequence[bytes]) -> list[str]:
-    """What the chain says otherwise than `policy` and `rules`; empty = verified. Answers as `verify_calls`."""
+    """Return how the chain differs from `policy` and `rules`, as sentences; empty means verified.
+
+    `answers` in the order of `verify_calls`.
+    """
     enabled, on_chain, listed, headroom, waiting, *found = answers
     wrong = [] if decode(["bool"], enabled)[0] else ["the module is not enabled in the Safe"]
     actual = decode_policy(on_chain)
@@ -177,7 +186,7 @@ def differences(policy: Policy, rules: Sequence[TokenRule], answers: Sequence[by
             wrong.append(f"feed, pool or age of {rule.token} differ")
     if (pending := decode_pending(waiting)) is not None:
         planned = (pending.policy, pending.rules) == (policy, tuple(rules))
-        if wrong or not planned:  # else only the total loss budget is pending, and the plan is in force
+        if wrong or not planned:  # otherwise only the total loss budget is pending, and the plan is in force
             name = "the planned policy" if planned else "another policy"
             wrong.append(f"{name} is pending: in force from {_moment(pending.effective_at)}")
     level = decode_headroom(headroom).stop_level

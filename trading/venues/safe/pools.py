@@ -1,4 +1,4 @@
-"""How deep the pools of a token are: what the largest trade of a policy would get, in both directions."""
+"""Measure the liquidity of Uniswap V3 pools: the price impact of a policy's largest trade, in both directions."""
 
 from dataclasses import dataclass
 
@@ -10,31 +10,34 @@ from trading.chain.chains import Contracts
 
 _QUOTE = "quoteExactInputSingle((address,address,uint256,uint24,uint160))"
 _FEE_UNITS = 1_000_000
-"""Uniswap's fee tiers are millionths."""
+"""Uniswap's fee tiers are in millionths."""
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """One pool at one trade size."""
+    """The liquidity of one pool for one trade size."""
 
     fee: int
-    """The tier, in millionths."""
+    """The fee tier, in millionths."""
     returned: int
-    """USDC base units that come back when the trade is bought and sold again at today's quotes."""
+    """USDC base units returned when the trade is bought and sold again at the present quotes."""
     impact_bps: int
-    """How much worse the large trade's price is than a small one's, in the worse direction; the pool's fee is in
-    neither."""
+    """Price impact: how much worse the large trade's price is than a small one's, in the worse direction, without the
+    pool's fee."""
 
 
 def quote(chain: Chain, places: Contracts, sell: str, buy: str, amount: int, fee: int) -> int:
-    """What QuoterV2 says would arrive, in base units. Raises Fault where the pool cannot do it, Retryable."""
+    """Return QuoterV2's output amount in base units. Raises Fault where the pool cannot fill it, Retryable."""
     answer = chain.call(places.quoter, encode_call(_QUOTE, (sell, buy, amount, fee, 0)))
-    arrives: int = decode(["uint256", "uint160", "uint32", "uint256"], answer)[0]
-    return arrives
+    received: int = decode(["uint256", "uint160", "uint32", "uint256"], answer)[0]
+    return received
 
 
 def depth(chain: Chain, places: Contracts, token: str, fee: int, small: int, large: int) -> Depth | None:
-    """The tier's pool for a trade of `large` against one of `small` USDC base units; None where it cannot do it."""
+    """Measure a pool for a trade of `large` against one of `small` USDC base units; None where it cannot fill it.
+
+    Impact = 1 - (price of the large trade / price of the small one), per direction, in basis points.
+    """
     try:
         bought_small = quote(chain, places, places.usdc, token, small, fee)
         bought = quote(chain, places, places.usdc, token, large, fee)
@@ -58,13 +61,19 @@ def best_pool(
     large: int,
     max_impact: int,
 ) -> Depth:
-    """The deep enough pool with the best quote there and back. Raises Rejected where no tier has one."""
-    found = [one for tier in tiers if (one := depth(chain, places, token, tier, small, large))]
-    if not found:
-        raise Rejected(f"no pool of {token} against USDC in the tiers {tiers}", code="pool_missing")
-    enough = [one for one in found if one.impact_bps <= max_impact]
+    """Return the pool with the best round-trip quote among those within `max_impact` (basis points).
+
+    Raises Rejected where no fee tier has one.
+    """
+    measured = [pool for tier in tiers if (pool := depth(chain, places, token, tier, small, large))]
+    if not measured:
+        raise Rejected(
+            f"no pool of {token} against USDC in the fee tiers {', '.join(map(str, tiers))}",
+            code="pool_missing",
+        )
+    enough = [one for one in measured if one.impact_bps <= max_impact]
     if not enough:
-        best = min(found, key=lambda one: one.impact_bps)
+        best = min(measured, key=lambda one: one.impact_bps)
         raise Rejected(
             f"no pool of {token} is deep enough: a trade of {large / 10**6:,.2f} USDC moves the price of the best one "
             f"(fee {best.fee / _FEE_UNITS:.2%}) by {best.impact_bps} bps, {max_impact} are allowed. Plan a smaller "

@@ -1,7 +1,7 @@
-"""Which contract stands at a Safe's address: its proxy, the code behind it, and what may interfere with our module.
+"""Check the contract at a Safe's address: proxy code, singleton, guards and fallback handler.
 
-A Safe is a proxy: whoever wrote its singleton or a guard of it decides what its functions do, whatever they answer.
-So code and storage are read, and only Safe's own releases are accepted.
+A Safe is a proxy: its singleton and guards decide what its functions do, whatever they return. So code and storage are
+read, and only Safe's official releases without guards are accepted.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ PROXIES = {
     "b89c1b3bdf2cf8827818646bce9a8f6e372885f8c55e5c07acbd307cb133b000": "1.3.0",
     "d7d408ebcd99b2b70be43e20253d6d92a8ea8fab29bd3be7f55b10032331fb4c": "1.4.1",
 }
-"""keccak of a proxy's deployed code -> release."""
+"""keccak-256 of a proxy's deployed code -> release."""
 SINGLETONS = {
     "0xd9Db270c1B5E3Bd161E8c8503c55cEABeE709552": "1.3.0",
     "0x3E5c63644E683549055b9Be8653de26E0B4CD36E": "1.3.0 L2",
@@ -26,7 +26,7 @@ SINGLETONS = {
     "0x41675C099F32341bf84BFc5382aF534df5C7461a": "1.4.1",
     SAFE_L2: "1.4.1 L2",
 }
-"""The canonical deployments and, of 1.3.0, those of the EIP-155 factory; as in safe-eth-py's list."""
+"""Canonical deployments and, for 1.3.0, those of the EIP-155 factory; from safe-eth-py's address list."""
 FALLBACK_HANDLERS = frozenset(
     {
         FALLBACK_HANDLER,
@@ -43,10 +43,10 @@ FALLBACK_SLOT = "0x" + keccak(text="fallback_manager.handler.address").hex()
 
 @dataclass(frozen=True, slots=True)
 class SafeContract:
-    """What was read. The zero address stands for none."""
+    """What was read from the chain. The zero address means none."""
 
     code_hash: str
-    """Of the proxy, hex without 0x."""
+    """keccak-256 of the proxy's code, hex without 0x."""
     singleton: str
     guard: str
     module_guard: str
@@ -54,36 +54,36 @@ class SafeContract:
 
     @property
     def objections(self) -> list[str]:
-        """Why it may not be traded, each with what to do; none: it is one of Safe's own releases, unguarded."""
-        wrong = []
+        """Why the Safe must not be traded, each with the fix; empty for an official release without guards."""
+        objections = []
         if self.code_hash not in PROXIES:
-            wrong.append(
-                f"its code (hash 0x{self.code_hash}) is no Safe proxy of {_releases(PROXIES)}: "
+            objections.append(
+                f"its code (hash 0x{self.code_hash}) is not a Safe proxy of release {_releases(PROXIES)}: "
                 "create a Safe with Safe's own factory"
             )
         if self.singleton not in SINGLETONS:
-            wrong.append(
-                f"its singleton {self.singleton} is none of Safe's releases {_releases(SINGLETONS)}: "
+            objections.append(
+                f"its singleton {self.singleton} is not one of Safe's releases {_releases(SINGLETONS)}: "
                 "use a Safe on one of these"
             )
         if self.guard != ZERO_ADDRESS:
-            wrong.append(
-                f"a transaction guard stands at {self.guard} and may block what the owners sign, revoking the module "
-                "too: remove it with setGuard(0x0), or plan another Safe"
+            objections.append(
+                f"it has a transaction guard, {self.guard}, which may block what the owners sign, also a "
+                "revocation of the module: remove it with setGuard(0x0), or plan another Safe"
             )
         if self.module_guard != ZERO_ADDRESS:
-            wrong.append(
-                f"a module guard stands at {self.module_guard} and may block every trade: remove it with "
+            objections.append(
+                f"it has a module guard, {self.module_guard}, which may block every trade: remove it with "
                 "setModuleGuard(0x0), or plan another Safe"
             )
-        return wrong
+        return objections
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What does not touch trading, but the owners should know."""
+        """What does not affect trading but the owners should know."""
         if self.fallback_handler in FALLBACK_HANDLERS or self.fallback_handler == ZERO_ADDRESS:
             return ()
-        return (f"the Safe's fallback handler is {self.fallback_handler}, which is not Safe's own",)
+        return (f"the Safe's fallback handler is {self.fallback_handler}, which is not an official one",)
 
 
 def _releases(known: dict[str, str]) -> str:
@@ -91,7 +91,7 @@ def _releases(known: dict[str, str]) -> str:
 
 
 def read(chain: Chain, safe: str) -> SafeContract:
-    """The contract at the address, as the endpoints agree. Raises Retryable where they do not answer or agree."""
+    """Read the contract at the address, as the endpoints agree. Raises Retryable where they do not answer or agree."""
     code = chain.agreed(f"the code of {safe}", "eth_getCode", safe, "latest")
     return SafeContract(
         keccak(hexstr=code).hex(),
@@ -103,6 +103,6 @@ def read(chain: Chain, safe: str) -> SafeContract:
 
 
 def _address(chain: Chain, safe: str, slot: str) -> str:
-    """The address that a storage slot of the Safe holds."""
+    """Read the address in a storage slot of the Safe."""
     word = chain.agreed(f"a slot of {safe}", "eth_getStorageAt", safe, slot, "latest")
     return str(to_checksum_address("0x" + word.removeprefix("0x").zfill(64)[-40:]))

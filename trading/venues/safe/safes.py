@@ -1,6 +1,6 @@
-"""From a user's wish to a Safe that may be traded, and out again: create, plan, verify, revoke.
+"""Onboard Safes: create, plan, verify, recheck and revoke.
 
-Nothing here signs or sends: the owners do, in their own wallet. What counts afterwards is read from the chain.
+Nothing here signs or sends Safe transactions: the owners do, in their own wallet. Results are read from the chain.
 """
 
 import re
@@ -24,7 +24,7 @@ from trading.chain import chains
 from trading.chain.models import SafePlan
 from trading.models import LedgerBalance
 from trading.policy import policy as risk_policy
-from trading.venues.safe import onboarding, pools, reconcile, safe_contract, stops, verify
+from trading.venues.safe import entry_stops, onboarding, pools, reconcile, safe_contract, verify
 from trading.venues.safe.card import PermissionCard, permission_card
 from trading.venues.safe.contract import module as m
 from trading.venues.safe.trades import USDC_DECIMALS, base
@@ -39,36 +39,40 @@ SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
 
 @dataclass(frozen=True, slots=True)
 class ToSign:
-    """A Safe transaction for the owners' wallet."""
+    """A Safe transaction for the owners to sign in their wallet."""
 
     safe: str
     transaction: dict[str, Any]
     """Safe transaction JSON with the EIP-712 message and its hash."""
     card: PermissionCard | None = None
     notes: tuple[str, ...] = ()
-    """What the owners should know of their Safe, beside the card."""
+    """What else the owners should know about their Safe."""
 
 
 def venue_of(deployment: Deployment) -> SafeVenue:
-    """The venue of the deployment's agent. Raises Rejected where that is none for Safes."""
-    found = venue(deployment.agent.venue)
-    if not isinstance(found, SafeVenue):
+    """Return the venue of the deployment's agent. Raises Rejected where it does not trade from Safes."""
+    safe_venue = venue(deployment.agent.venue)
+    if not isinstance(safe_venue, SafeVenue):
         raise Rejected(
             f"{deployment} trades on {deployment.agent.venue}, not from a Safe", code="not_a_safe_venue"
         )
-    return found
+    return safe_venue
 
 
 def create(at: SafeVenue, owners: Sequence[str], threshold: int, salt: int) -> dict[str, Any]:
-    """Where a new Safe will be, and the transaction that anyone may send to put it there."""
-    wrong = [owner for owner in owners if not chains.is_address(owner)]
-    if wrong or not owners:
+    """Return the address of a new Safe and the transaction, which anyone may send, that creates it.
+
+    Raises Rejected for invalid owners or threshold.
+    """
+    invalid = [owner for owner in owners if not chains.is_address(owner)]
+    if invalid or not owners:
         raise Rejected(
-            f"not an address with its checksum: {', '.join(wrong) or 'no owner'}", code="wrong_owner"
+            f"not an address with its checksum: {', '.join(invalid) or 'no owner'}", code="wrong_owner"
         )
     if not 1 <= threshold <= len(owners):
         raise Rejected(
-            f"threshold {threshold} of {len(owners)} owners is not possible", code="wrong_threshold"
+            f"the threshold is {threshold}; with {len(owners)} owners it must be 1 to {len(owners)}",
+            code="wrong_threshold",
         )
     answer = at.chain.call(onboarding.PROXY_FACTORY, encode_call("proxyCreationCode()"))
     code: bytes = decode(["bytes"], answer)[0]
@@ -81,16 +85,16 @@ def create(at: SafeVenue, owners: Sequence[str], threshold: int, salt: int) -> d
 
 
 def consent(deployment: Deployment, safe: str) -> str:
-    """What an owner of the Safe signs (EIP-191, `personal_sign`) so that a deployment may plan for it."""
+    """Return the text that an owner of the Safe signs (EIP-191, `personal_sign`) to let a deployment plan for it."""
     chain_id = venue_of(deployment).stanza.chain_id
     return f"Maxxit deployment {deployment.pk} may plan for the Safe {safe} on chain {chain_id}."
 
 
 def require_owner(deployment: Deployment, safe: str, signature: str) -> None:
-    """Raises Rejected, with the text to sign, unless one of the Safe's owners signed it."""
+    """Raise Rejected, with the text to sign, unless one of the Safe's owners signed the consent."""
     at, text = venue_of(deployment), consent(deployment, safe)
     _must_be_address(safe)
-    _word(at, safe, encode_call("nonce()"))
+    _call_integer(at, safe, encode_call("nonce()"))
     owners: list[str] = decode(["address[]"], at.chain.call(safe, encode_call("getOwners()")))[0]
     if _signer_of(text, signature) not in owners:
         raise Rejected(
@@ -100,7 +104,7 @@ def require_owner(deployment: Deployment, safe: str, signature: str) -> None:
 
 
 def _signer_of(text: str, signature: str) -> str:
-    """Who signed it; empty for what is no signature."""
+    """Return the address that signed the text; empty for an invalid signature."""
     from eth_account import Account  # as in `trading.chain.signer`
     from eth_account.messages import encode_defunct
     from eth_keys.exceptions import BadSignature
@@ -108,44 +112,52 @@ def _signer_of(text: str, signature: str) -> str:
     if not SIGNATURE.fullmatch(signature):
         return ""
     try:
-        found: str = Account.recover_message(encode_defunct(text=text), signature=signature)
+        signer: str = Account.recover_message(encode_defunct(text=text), signature=signature)
     except (ValueError, BadSignature):
         return ""
-    return found
+    return signer
 
 
 def _must_be_address(safe: str) -> None:
     if not chains.is_address(safe):
-        raise Rejected(f"{safe or 'no Safe'}: give the Safe's address with its checksum", code="wrong_safe")
+        raise Rejected(
+            f"{safe or 'no Safe given'}: give the Safe's address with its checksum", code="wrong_safe"
+        )
 
 
 def plan(deployment: Deployment, safe: str = "", loosen_delay: int | None = None) -> ToSign:
-    """What the owners are to sign, kept so that the chain can be held against it.
+    """Store a plan for the Safe and return what the owners sign.
 
-    `loosen_delay` is the owners' choice in seconds; None: the configured one.
+    `loosen_delay`: the owners' choice in seconds; None: the configured one. Raises Rejected where the Safe cannot be
+    traded or belongs to another deployment.
     """
     at, safe = venue_of(deployment), safe or deployment.safe_wallet
     _must_be_address(safe)
     others = Deployment.objects.filter(account=safe).exclude(pk=deployment.pk)
     if any(other.owner_id != deployment.owner_id for other in others):
-        raise Rejected(f"{safe} is another customer's: a Safe trades for one", code="safe_taken")
-    if twin := others.filter(agent=deployment.agent_id).first():
         raise Rejected(
-            f"{safe} is deployment {twin.pk}'s with the same agent: use that one", code="safe_taken"
+            f"{safe} is used by another customer's deployment; a Safe can trade for one customer only",
+            code="safe_taken",
         )
-    if deployment.safe_wallet not in ("", safe) and _has_moved(deployment):
+    if duplicate := others.filter(agent=deployment.agent_id).first():
         raise Rejected(
-            f"{deployment} has its ledger and orders with {deployment.safe_wallet}: make another deployment for {safe}",
+            f"deployment {duplicate.pk} already uses {safe} with this agent: use that deployment",
+            code="safe_taken",
+        )
+    if deployment.safe_wallet not in ("", safe) and _has_traded(deployment):
+        raise Rejected(
+            f"{deployment} has ledger entries or orders with {deployment.safe_wallet}: create another deployment for "
+            f"{safe}",
             code="safe_fixed",
         )
-    nonce = _word(at, safe, encode_call("nonce()"))
+    nonce = _call_integer(at, safe, encode_call("nonce()"))
     contract = safe_contract.read(at.chain, safe)
     if contract.objections:
         raise Rejected(f"{safe} cannot be traded: {'; '.join(contract.objections)}", code="safe_unsupported")
-    enabled = bool(_word(at, safe, encode_call("isModuleEnabled(address)", at.places.module)))
+    enabled = bool(_call_integer(at, safe, encode_call("isModuleEnabled(address)", at.places.module)))
     terms, rules = _policy(deployment, at, loosen_delay), _rules(deployment, at)
     tx = onboarding.enable_tx(safe, at.places.module, terms, rules, nonce, enabled=enabled)
-    _keep(deployment, at, safe, terms, rules, onboarding.safe_tx_hash(tx, at.stanza.chain_id))
+    _store_plan(deployment, at, safe, terms, rules, onboarding.safe_tx_hash(tx, at.stanza.chain_id))
     return ToSign(
         safe,
         onboarding.safe_tx_json(tx, at.stanza.chain_id),
@@ -154,20 +166,20 @@ def plan(deployment: Deployment, safe: str = "", loosen_delay: int | None = None
     )
 
 
-def _has_moved(deployment: Deployment) -> bool:
-    """Whether money of its Safe was booked, or an order left: positions there could not be closed from another Safe."""
+def _has_traded(deployment: Deployment) -> bool:
+    """Return whether money was booked or an order reserved: its positions cannot be closed from another Safe."""
     booked = LedgerBalance.objects.filter(account=ledger.account_of(deployment.pk))
     return booked.exists() or deployment.orders.filter(reserved_at__isnull=False).exists()
 
 
-def _word(at: SafeVenue, safe: str, data: bytes) -> int:
-    """A number that every Safe can tell. Raises Rejected where there is no Safe."""
+def _call_integer(at: SafeVenue, safe: str, data: bytes) -> int:
+    """Call a Safe and return the integer it answers. Raises Rejected where there is no Safe."""
     try:
         answer = at.chain.call(safe, data)
     except Fault as error:
-        raise Rejected(f"{safe} is no Safe on chain {at.stanza.chain_id}", code="not_a_safe") from error
+        raise Rejected(f"{safe} is not a Safe on chain {at.stanza.chain_id}", code="not_a_safe") from error
     if len(answer) != 32:
-        raise Rejected(f"{safe} is no Safe on chain {at.stanza.chain_id}", code="not_a_safe")
+        raise Rejected(f"{safe} is not a Safe on chain {at.stanza.chain_id}", code="not_a_safe")
     return int.from_bytes(answer, "big")
 
 
@@ -188,7 +200,7 @@ def _policy(deployment: Deployment, at: SafeVenue, loosen_delay: int | None) -> 
 
 
 def _rules(deployment: Deployment, at: SafeVenue) -> list[m.TokenRule]:
-    """The agent's tokens that the chain has, each with the pool that is best for the largest trade."""
+    """Return rules for the agent's tokens that the chain has, each with the best pool for the largest trade."""
     wanted = deployment.agent.tokens or list(at.places.tokens)
     found = {symbol: at.places.tokens[symbol] for symbol in wanted if symbol in at.places.tokens}
     if not found:
@@ -200,7 +212,7 @@ def _rules(deployment: Deployment, at: SafeVenue) -> list[m.TokenRule]:
 
 
 def _best_pool(at: SafeVenue, token: str) -> pools.Depth:
-    """The pool for the plan's largest trade. Raises Rejected where none is deep enough."""
+    """Return the best pool for the plan's largest trade. Raises Rejected where none is deep enough."""
     limits, stanza = chains.terms(), at.stanza
     return pools.best_pool(
         at.chain, at.places, token, stanza.fee_tiers, limits.min_trade, limits.max_trade,
@@ -209,7 +221,7 @@ def _best_pool(at: SafeVenue, token: str) -> pools.Depth:
 
 
 @transaction.atomic
-def _keep(
+def _store_plan(
     deployment: Deployment, at: SafeVenue, safe: str, terms: m.Policy, rules: list[m.TokenRule], digest: bytes
 ) -> None:
     kept, new = SafePlan.objects.update_or_create(
@@ -232,10 +244,10 @@ def _keep(
 
 
 def check(deployment: Deployment) -> list[str]:
-    """What the chain says otherwise than the newest plan; none: it is in force, and the deployment verified.
+    """Verify the newest plan on the chain; return the differences, empty if the plan is now in force.
 
-    While the owners have not signed a proposal, the plan before it stays in force, and a deployment that was verified
-    for it stays so as long as the chain shows it. Without a verified plan entries stop; exits never depend on this.
+    Until the owners sign a proposal, the previous plan stays in force, and its deployment stays verified as long as the
+    chain shows that plan. Without a verified plan entries stop; exits never depend on it.
     """
     at, safe = venue_of(deployment), deployment.safe_wallet
     proposed = verify.proposal(at.stanza.chain_id, safe)
@@ -243,71 +255,74 @@ def check(deployment: Deployment) -> list[str]:
     newest = proposed or confirmed
     if newest is None:
         raise Rejected(
-            f"{deployment} has no plan yet: `manage.py safe plan` makes one", code="safe_not_planned"
+            f"{deployment} has no plan yet: create one with `manage.py safe plan`", code="safe_not_planned"
         )
-    enabled, wrong = _held_against(at, newest)
-    wrong += safe_contract.read(at.chain, safe).objections
+    enabled, differences = _compare_with_plan(at, newest)
+    differences += safe_contract.read(at.chain, safe).objections
     shallow = _shallow_pools(at, newest, {})
-    stands = not wrong
-    if wrong and proposed and confirmed and deployment.verified_at:
-        stands = not _held_against(at, confirmed)[1]
-    _judged(deployment, newest, wrong, enabled=enabled, stands=stands)
-    if not wrong:
-        stops.clear(newest)
+    stands = not differences
+    if differences and proposed and confirmed and deployment.verified_at:
+        stands = not _compare_with_plan(at, confirmed)[1]
+    _store_result(deployment, newest, differences, enabled=enabled, stands=stands)
+    if not differences:
+        entry_stops.clear(newest)
         _stop_shallow(newest, shallow)
         reconcile.reconcile(at, safe)
-    return wrong
+    return differences
 
 
 def stopped(deployment: Deployment) -> dict[str, str]:
-    """What stops entries beside the verification: the token's symbol, or * for all -> reason code."""
+    """Return what stops entries besides the verification: token symbol, or * for all -> reason code."""
     at = venue_of(deployment)
     kept = verify.plan_in_force(at.stanza.chain_id, deployment.safe_wallet)
     symbols = {token.address: symbol for symbol, token in at.places.tokens.items()}
     return {symbols.get(token, token): code for token, code in kept.stops.items()} if kept else {}
 
 
-def _held_against(at: SafeVenue, kept: SafePlan) -> tuple[bool, list[str]]:
-    """Whether the module is enabled, and what the chain says otherwise than the plan."""
+def _compare_with_plan(at: SafeVenue, kept: SafePlan) -> tuple[bool, list[str]]:
+    """Return whether the module is enabled, and how the chain differs from the plan."""
     try:
         now = verify.standing(at.chain, at.places, kept)
     except Fault as error:
-        raise Rejected(f"{kept.safe} is no Safe on chain {kept.chain_id}", code="not_a_safe") from error
+        raise Rejected(f"{kept.safe} is not a Safe on chain {kept.chain_id}", code="not_a_safe") from error
     illiquid = [rule.token for rule in verify.rules_of(kept) if rule.token not in now.liquid]
     return now.enabled, [*now.differences, *(f"the pool of {token} is empty" for token in illiquid)]
 
 
 @transaction.atomic
-def _judged(
-    deployment: Deployment, newest: SafePlan, wrong: list[str], *, enabled: bool, stands: bool
+def _store_result(
+    deployment: Deployment, newest: SafePlan, differences: list[str], *, enabled: bool, stands: bool
 ) -> None:
-    """Keep what was found: the newest plan is in force once nothing is wrong with it."""
+    """Store the result of a verification; a plan without differences comes into force.
+
+    `stands`: the deployment stays verified, by this plan or the previous one.
+    """
     now = clock.now()
     deployment.module_enabled = enabled
     deployment.verified_at = now if stands else None
     deployment.save(update_fields=["module_enabled", "verified_at"])
-    if wrong:
-        record("safe.not_verified", deployment, differences=wrong, entries="go on" if stands else "stopped")
+    if differences:
+        record(
+            "safe.not_verified", deployment, differences=differences, entries="go on" if stands else "stopped"
+        )
         return
     if newest.verified_at is None:
         same = SafePlan.objects.filter(pk=newest.pk, verified_at=None, created_at=newest.created_at)
         if not same.update(verified_at=now):
-            raise Rejected(
-                f"{newest.safe} was planned anew meanwhile: verify again", code="safe_planned_anew"
-            )
+            raise Rejected(f"{newest.safe} got a new plan meanwhile: verify again", code="safe_planned_anew")
     record("safe.verified", deployment, safe=deployment.safe_wallet)
     if deployment.state == DeploymentState.DRAFT:
         advance(deployment, DeploymentState.ACTIVE)
 
 
 Measured = dict[tuple[int, str, int, int, int], pools.Depth | None]
-"""(chain, token, fee tier, min trade, max trade) -> its depth."""
+"""(chain, token, fee tier, min trade, max trade) -> depth, None without a quote."""
 
 
 def _shallow_pools(at: SafeVenue, kept: SafePlan, measured: Measured) -> dict[str, int | None]:
-    """The plan's tokens whose pool is not deep enough -> its price impact in bps, None where it gives no quote.
+    """Return the plan's tokens with too shallow a pool -> price impact in basis points, None without a quote.
 
-    What `measured` holds already is not asked again: most Safes have the same pools and limits.
+    `measured` caches the pools, because most Safes share pools and limits.
     """
     policy, found = verify.policy_of(kept), {}
     for rule in verify.rules_of(kept):
@@ -322,18 +337,18 @@ def _shallow_pools(at: SafeVenue, kept: SafePlan, measured: Measured) -> dict[st
 
 
 def _stop_shallow(kept: SafePlan, shallow: Mapping[str, int | None]) -> None:
-    """Stop entries in the plan's tokens whose pool is not deep enough any more, and let the others go on."""
+    """Stop entries in the plan's tokens with too shallow a pool, and resume the others."""
     for rule in verify.rules_of(kept):
         if rule.token in shallow:
-            stops.stop(kept, rule.token, stops.SHALLOW, impact_bps=shallow[rule.token])
+            entry_stops.stop(kept, rule.token, entry_stops.SHALLOW, impact_bps=shallow[rule.token])
         else:
-            stops.resume(kept, rule.token)
+            entry_stops.resume(kept, rule.token)
 
 
 def recheck_all() -> None:
-    """Look again at every Safe with a plan in force: a signed proposal comes into force, what changed stops entries.
+    """Recheck every verified Safe: put signed proposals into force, stop entries where the Safe or a pool changed.
 
-    One that cannot be read or is no Safe any more keeps nobody else from being looked at.
+    A Safe that cannot be read does not keep the others from being checked.
     """
     measured: Measured = {}
     for deployment in Deployment.objects.exclude(verified_at=None).exclude(safe_wallet="").order_by("pk"):
@@ -346,25 +361,25 @@ def recheck_all() -> None:
 def _recheck(deployment: Deployment, measured: Measured) -> None:
     at, safe = venue_of(deployment), deployment.safe_wallet
     proposed = verify.proposal(at.stanza.chain_id, safe)
-    if proposed and not _held_against(at, proposed)[1]:
+    if proposed and not _compare_with_plan(at, proposed)[1]:
         check(deployment)
     kept = verify.plan_in_force(at.stanza.chain_id, safe)
     if kept is None:
         return
     if objections := safe_contract.read(at.chain, safe).objections:
-        stops.stop(kept, stops.EVERYTHING, stops.CHANGED, found="; ".join(objections))
+        entry_stops.stop(kept, entry_stops.EVERYTHING, entry_stops.CHANGED, found="; ".join(objections))
     _stop_shallow(kept, _shallow_pools(at, kept, measured))
 
 
 def revoke(deployment: Deployment) -> ToSign:
-    """Revoke: end the policy and disable the module. Open positions stay the Safe's tokens."""
+    """Return the transaction that ends the policy and disables the module. Open positions' tokens stay in the Safe."""
     at, safe = venue_of(deployment), deployment.safe_wallet
-    nonce = _word(at, safe, encode_call("nonce()"))
+    nonce = _call_integer(at, safe, encode_call("nonce()"))
     asked = encode_call("getModulesPaginated(address,uint256)", onboarding.SENTINEL, MODULES_AT_ONCE)
     enabled: list[str] = decode(["address[]", "address"], at.chain.call(safe, asked))[0]
     if deployment.module_address not in enabled:
         raise Rejected(
-            f"{safe} has not enabled the module: there is nothing to revoke", code="module_disabled"
+            f"{safe} has not enabled the module, so there is nothing to revoke", code="module_disabled"
         )
     before = [onboarding.SENTINEL, *enabled][enabled.index(deployment.module_address)]
     tx = onboarding.revoke_tx(safe, deployment.module_address, nonce, before)

@@ -1,4 +1,7 @@
-"""An order as a call of the module, and the module's events as fills. Base units on chain, Decimal elsewhere."""
+"""Convert orders into calls of the trading module, and the module's events into fills.
+
+Amounts are integer base units on chain and Decimal whole units elsewhere.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,26 +23,26 @@ from trading.venues.safe.contract import module as m
 
 USDC_DECIMALS = 6
 PLACES = Decimal(1).scaleb(-18)
-"""What a price column keeps."""
+"""Precision of a price column."""
 
 
 def whole(amount: int, decimals: int) -> Decimal:
-    """Base units in whole units, exactly."""
+    """Convert base units to whole units, exactly."""
     return Decimal(amount).scaleb(-decimals)
 
 
 def base(amount: Decimal, decimals: int) -> int:
-    """Whole units in base units, rounded down."""
+    """Convert whole units to base units, rounded down."""
     return int(amount.scaleb(decimals).to_integral_value(rounding=ROUND_DOWN))
 
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """What is meant, as it is stored with the intent."""
+    """The terms of one trade, as stored with the intent."""
 
     safe: str
     trade_id: str
-    """0x hex: the module takes it once."""
+    """0x hex; the module accepts each id once."""
     purpose: str
     """open or close."""
     symbol: str
@@ -52,10 +55,13 @@ class Trade:
 
     @classmethod
     def of(cls, request: Request, places: Contracts) -> Self:
-        """Raises Rejected where the chain has no such token."""
+        """Build the terms from an order. Raises Rejected where the chain does not have the token."""
         found = places.tokens.get(request.symbol)
         if found is None:
-            raise Rejected(f"{request.symbol} is not traded on this chain", code="token_not_listed")
+            raise Rejected(
+                f"{request.symbol} is not among the tokens of config/chains.yaml for this chain",
+                code="token_not_listed",
+            )
         if request.purpose == Purpose.OPEN:
             amount = base(request.quantity * request.reference_price, USDC_DECIMALS)
         else:
@@ -74,55 +80,60 @@ class Trade:
 
     @classmethod
     def load(cls, terms: Mapping[str, Any]) -> Self:
-        """Out of a stored intent."""
+        """Load the terms from a stored intent."""
         return cls(**terms)
 
     def as_terms(self) -> dict[str, Any]:
-        """To be stored."""
+        """Return the terms to store."""
         return asdict(self)
 
 
 def quote(chain: Chain, places: Contracts, trade: Trade, pool_fee: int) -> int:
-    """What QuoterV2 says would arrive now, base units. Raises Rejected where the pool cannot do it."""
+    """Return QuoterV2's output amount in base units. Raises Rejected where the pool cannot fill it."""
     sell, buy = (places.usdc, trade.token) if trade.purpose == Purpose.OPEN else (trade.token, places.usdc)
-    return _arrives(chain, places, trade.symbol, sell, buy, trade.amount, pool_fee)
+    return _quoted(chain, places, trade.symbol, sell, buy, trade.amount, pool_fee)
 
 
 def expected(chain: Chain, places: Contracts, safe: str, symbol: str, usdc: int) -> int:
-    """Tokens that `usdc` would buy now in the pool that the Safe's policy names; all in base units.
+    """Return the tokens that `usdc` buys now in the pool of the Safe's policy; both in base units.
 
-    Raises Rejected where the policy does not list the token or the pool cannot do it.
+    Raises Rejected where the policy does not list the token or the pool cannot fill it.
     """
     token = places.tokens[symbol].address
     pool_fee = _pool_fee(chain, places, safe, token, symbol)
-    return _arrives(chain, places, symbol, places.usdc, token, usdc, pool_fee)
+    return _quoted(chain, places, symbol, places.usdc, token, usdc, pool_fee)
 
 
-def _arrives(chain: Chain, places: Contracts, symbol: str, sell: str, buy: str, amount: int, fee: int) -> int:
+def _quoted(chain: Chain, places: Contracts, symbol: str, sell: str, buy: str, amount: int, fee: int) -> int:
     try:
-        arrives = pools.quote(chain, places, sell, buy, amount, fee)
-    except Fault as no:
-        raise Rejected(f"the pool of {symbol} gives no quote: {no}", code="no_quote") from no
-    if arrives == 0:
-        raise Rejected(f"the pool of {symbol} gives nothing", code="no_quote")
-    return arrives
+        received = pools.quote(chain, places, sell, buy, amount, fee)
+    except Fault as error:
+        raise Rejected(f"the pool of {symbol} gives no quote: {error}", code="no_quote") from error
+    if received == 0:
+        raise Rejected(f"the pool of {symbol} would return nothing for this amount", code="no_quote")
+    return received
 
 
 def call_of(chain: Chain, places: Contracts, trade: Trade, *, executor: str, slippage_bps: int) -> Call:
-    """The module call with its least acceptable amount, tried out first. Raises Rejected with the module's reason."""
+    """Return the module call with its minimum output, after a trial by `eth_call`.
+
+    Minimum output = quote × (1 - slippage_bps / 10,000), base units. Raises Rejected with the module's reason code.
+    """
     fee = _pool_fee(chain, places, trade.safe, trade.token, trade.symbol)
-    least = quote(chain, places, trade, fee) * (BPS - slippage_bps) // BPS
+    min_out = quote(chain, places, trade, fee) * (BPS - slippage_bps) // BPS
     trade_id = bytes.fromhex(trade.trade_id[2:])
     if trade.purpose == Purpose.OPEN:
-        data = m.open_data(trade.safe, trade_id, trade.token, trade.amount, least, trade.deadline)
+        data = m.open_data(trade.safe, trade_id, trade.token, trade.amount, min_out, trade.deadline)
     else:
-        data = m.close_data(trade.safe, trade_id, least, trade.deadline, trade.amount)
-    chain.call(places.module, data, sender=executor, block="pending")  # the time of the block it would be in
+        data = m.close_data(trade.safe, trade_id, min_out, trade.deadline, trade.amount)
+    chain.call(
+        places.module, data, sender=executor, block="pending"
+    )  # with the timestamp of the block it would be in
     return Call(places.module, data)
 
 
 def _pool_fee(chain: Chain, places: Contracts, safe: str, token: str, symbol: str) -> int:
-    """The fee tier that the Safe's policy names for the token."""
+    """Return the fee tier, in millionths, that the Safe's policy names for the token."""
     rule = chain.call(places.module, m.rule_data(safe, token))
     fee: int = decode(["address", "uint24", "uint256", "uint256", "bool"], rule)[1]
     if fee == 0:
@@ -131,13 +142,13 @@ def _pool_fee(chain: Chain, places: Contracts, safe: str, token: str, symbol: st
 
 
 def fills_of(tx: ChainTransaction) -> tuple[VenueFill, ...]:
-    """What a final transaction did, measured by the module."""
+    """Return the fills of a final transaction from the module's events."""
     trade = Trade.load(tx.terms)
-    wanted = bytes.fromhex(trade.trade_id[2:])
+    trade_id = bytes.fromhex(trade.trade_id[2:])
     return tuple(
         _fill(tx, trade, log)
         for log in m.decode_logs(tx.logs, tx.to)
-        if log.name in ("PositionOpened", "PositionClosed") and log.args["trade_id"] == wanted
+        if log.name in ("PositionOpened", "PositionClosed") and log.args["trade_id"] == trade_id
     )
 
 
@@ -151,14 +162,14 @@ def _fill(tx: ChainTransaction, trade: Trade, log: Log) -> VenueFill:
         price=(cash / quantity).quantize(PLACES),
         cash=cash,
         fee=ZERO,
-        at=_moment(tx),
+        at=_block_time(tx),
         platform_fee=whole(args["fee"], USDC_DECIMALS) if opened else ZERO,
         profit_share=ZERO if opened else whole(args["share"], USDC_DECIMALS),
         share_receiver="" if opened else args["profit_receiver"],
     )
 
 
-def _moment(tx: ChainTransaction) -> datetime:
-    """The block's time where the node gives it with the logs, else when we took note."""
+def _block_time(tx: ChainTransaction) -> datetime:
+    """Return the block's time where the node gives it with the logs, else when the receipt was recorded."""
     stamp = next((log["blockTimestamp"] for log in tx.logs if log.get("blockTimestamp")), None)
     return datetime.fromtimestamp(int(stamp, 16), UTC) if stamp else tx.updated_at

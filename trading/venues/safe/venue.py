@@ -1,8 +1,8 @@
-"""The user's own Safe, traded through our module on Uniswap V3: spot only, inside what the owners signed.
+"""The venue for users' own Safes: spot trades on Uniswap V3 through our module, within the policy the owners signed.
 
-`prepare` stores the intent in the reserving transaction, without network. `send` looks at the chain (does the Safe
-stand as it was signed? what would arrive?), then the outbox gives the intent its nonce and signs it, once, and the
-stored bytes leave. An order counts as filled when its block is final: what a reorg can take back is not booked.
+`prepare` stores the intent in the reserving database transaction, without network. `send` checks the Safe against its
+plan and asks for a quote; then the outbox assigns a nonce, signs once, and broadcasts the stored bytes. An order counts
+as filled when its block is final, so that a reorg cannot undo a booked fill.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,17 +29,20 @@ from trading.chain.signer import Signer, executor_addresses, has_keystore, open_
 from trading.chain.states import TxState
 from trading.risk import gate_verdict
 from trading.venues.base import Capabilities, Prepared, Report, Request, Venue
-from trading.venues.safe import stops, verify
+from trading.venues.safe import entry_stops, verify
 from trading.venues.safe.trades import USDC_DECIMALS, Trade, base, call_of, expected, fills_of, whole
 
 log = structlog.get_logger(__name__)
 
-PASSING = frozenset({"cooldown"})
-"""The module's refusals that pass by themselves: the intent waits, until its deadline."""
+TEMPORARY_REFUSALS = frozenset({"cooldown"})
+"""Refusals of the module that end by themselves: the intent is retried until its deadline."""
 
 
 class SafeVenue(Venue):
-    """One chain. `slippage_bps` is what a swap may end below the quote; the policy's own floor holds besides."""
+    """Safes on one chain.
+
+    `slippage_bps`: how far below the quote a swap may end, in basis points; the policy's own price floor applies too.
+    """
 
     name = "safe"
 
@@ -47,7 +50,9 @@ class SafeVenue(Venue):
         self, *, chain: str, slippage_bps: int, shorts: bool = False, max_leverage: Decimal = Decimal(1)
     ) -> None:
         if shorts or max_leverage != 1:
-            raise Misconfigured("venue safe: spot has neither shorts nor leverage")
+            raise Misconfigured(
+                "venue safe: spot trading has neither shorts nor leverage: set shorts false, max_leverage 1"
+            )
         if not 0 < slippage_bps <= 500:
             raise Misconfigured("venue safe: slippage_bps is 1 to 500")
         self.slippage_bps = slippage_bps
@@ -65,16 +70,16 @@ class SafeVenue(Venue):
             coin=self.stanza.coin,
         )
 
-    # -- what it works with, found when first needed
+    # -- connections and keys, opened when first used
 
     @cached_property
     def places(self) -> chains.Contracts:
-        """Where the contracts are."""
+        """The contract addresses."""
         return chains.contracts(self.stanza)
 
     @cached_property
     def chain(self) -> Chain:
-        """The endpoints."""
+        """The RPC client of the chain."""
         return Chain(
             self.stanza.chain_id,
             self.stanza.urls,
@@ -86,12 +91,12 @@ class SafeVenue(Venue):
 
     @cached_property
     def signers(self) -> Mapping[str, Signer]:
-        """The keys by address, decrypted here and now: only the process that executes comes this way."""
+        """Address -> signer; decrypts the keys, so only the process that executes may use it."""
         return open_signers(self.stanza.chain_id, {self.places.module}, self.stanza.signatures_per_minute)
 
     @property
     def executors(self) -> tuple[str, ...]:
-        """Our executor, which new plans name, and during a rotation the previous one; decrypts nothing."""
+        """Our executor's address, which new plans name, then the previous one during a rotation; decrypts nothing."""
         if has_keystore():
             return executor_addresses()
         previous = self.places.previous_executor
@@ -100,21 +105,21 @@ class SafeVenue(Venue):
     # -- the Venue protocol
 
     def prepare(self, request: Request) -> Prepared:
-        """Store the intent. What it cannot become is found when it is sent."""
+        """Store the intent. What makes it impossible is reported by `send`."""
         outbox.plan(
             request.client_order_id, self.stanza.chain_id, _terms(request, self.places), request.deadline
         )
         return Prepared(request.client_order_id, {"transaction": request.client_order_id})
 
     def send(self, prepared: Prepared) -> None:
-        """Sign the intent if it is not, and let what is stored leave. Raises Rejected with the code, or Unknown."""
+        """Sign the intent if it is not signed, and broadcast it. Raises Rejected with a code, Retryable or Unknown."""
         tx = outbox.find_intent(prepared.ref)
         if tx is None:
-            raise Rejected(f"no intent {prepared.ref} was stored", code="no_intent")
+            raise Rejected(f"there is no stored intent {prepared.ref}", code="no_intent")
         just_signed = False
         if tx.state == TxState.PLANNED:
             if not self.may_send(tx):
-                raise Retryable(f"the gate of {self.name} is shut: {prepared.ref} is not signed")
+                raise Retryable(f"the gate of {self.name} is closed: {prepared.ref} is not signed")
             just_signed = self._sign(tx)
         if tx.state == TxState.DROPPED:
             raise Rejected(f"{prepared.ref} was given up: {tx.reason}", code=tx.reason or "dropped")
@@ -122,7 +127,7 @@ class SafeVenue(Venue):
         outbox.follow(tx, self.chain, signer, self.sending, self.may_send, just_signed=just_signed)
 
     def find(self, ref: str) -> Report | None:
-        """Where the intent stands, after the chain was asked. None: it is stored, and nothing has left."""
+        """Advance the intent on the chain and return its status; None while it is stored and unsigned."""
         tx = outbox.find_intent(ref)
         if tx is None:
             return None
@@ -143,52 +148,54 @@ class SafeVenue(Venue):
         return _report(tx)
 
     def cancel(self, ref: str) -> None:
-        """An intent that is not signed is given up; signed bytes end by themselves at the module's deadline."""
+        """Give up an unsigned intent. Signed bytes cannot be recalled; the module rejects them after the deadline."""
         tx = outbox.find_intent(ref)
         if tx is not None and tx.state == TxState.PLANNED:
             outbox.drop(tx, "canceled")
 
     def balances(self, account: str) -> dict[str, Decimal]:
-        """USDC and every listed token in the Safe, at the newest final block."""
+        """Return USDC and every listed token in the Safe at the newest final block, in whole units."""
         return self.balances_at(account, self._final_block())
 
     def balances_at(self, account: str, block: int) -> dict[str, Decimal]:
-        """The same at the end of a block."""
+        """Return the same at the end of `block`."""
         return self._read_balances([account], block)[account]
 
     def balances_of(self, accounts: Sequence[str]) -> dict[str, dict[str, Decimal]]:
-        """The same of many Safes, all at one block and through Multicall3."""
+        """Return the same of many Safes, all at one block, read through Multicall3."""
         safes = [account for account in accounts if is_checksum_address(account)]
         return self._read_balances(safes, self._final_block()) if safes else {}
 
-    def unexplained(self, account: str, apart: Mapping[str, Decimal]) -> dict[str, Decimal]:
-        """Book what the chain's logs show the owners to have moved; the rest is unexplained.
+    def unexplained(self, account: str, differences: Mapping[str, Decimal]) -> dict[str, Decimal]:
+        """Book the owners' transfers found in the chain's logs and return the differences that remain.
 
-        Nothing is compared while a transaction of ours is in flight.
+        Empty while a transaction of ours is in flight.
         """
-        from trading.venues.safe.reconcile import reconcile  # it opens venues, this one among them
+        from trading.venues.safe.reconcile import reconcile  # an import cycle otherwise: it opens venues
 
-        done = reconcile(self, account)
-        if done.in_flight:
+        result = reconcile(self, account)
+        if result.in_flight:
             return {}
-        return dict(apart) if done.unbooked else done.unexplained
+        return dict(differences) if result.unbooked else result.unexplained
 
     def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
-        """What QuoterV2 says of the pool that the Safe's policy names, the pool's fee included."""
+        """Return QuoterV2's price in the pool that the Safe's policy names, USD per token, pool fee included."""
         if side != OrderSide.BUY:
             raise Rejected("a Safe cannot sell what it does not hold", code="shorts_not_supported")
         token = self.places.tokens.get(symbol)
         if token is None:
             raise Rejected(f"{symbol} is not traded on this chain", code="token_not_listed")
         try:
-            arrives = expected(self.chain, self.places, account, symbol, base(cash, USDC_DECIMALS))
+            received = expected(self.chain, self.places, account, symbol, base(cash, USDC_DECIMALS))
         except Fault:
             return None
-        return cash / whole(arrives, token.decimals)
+        return cash / whole(received, token.decimals)
 
     def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
-        """What the chain refuses whatever the purpose; for an entry also whether this very deployment is verified for
-        the Safe. What depends on the amount is found by `send`."""
+        """Return why the Safe would refuse the order: for an entry also whether this deployment is verified for it.
+
+        What depends on the amount is checked by `send`.
+        """
         if symbol not in self.places.tokens:
             return "token_not_listed"
         if purpose == Purpose.OPEN and (code := self._entry_problem(deployment, account, symbol)):
@@ -198,14 +205,14 @@ class SafeVenue(Venue):
         except Fault:
             return "not_a_safe"
 
-    # -- inside
+    # -- helpers
 
     def _final_block(self) -> int:
-        """The newest block that counts as final."""
+        """Return the newest block that counts as final."""
         return max(self.chain.head().number - self.sending.finality_depth + 1, 0)
 
     def _read_balances(self, safes: Sequence[str], block: int) -> dict[str, dict[str, Decimal]]:
-        """Safe -> asset -> what it holds at the end of a block."""
+        """Return Safe -> asset -> whole units held at the end of `block`."""
         assets = [(USDC, self.places.usdc, USDC_DECIMALS)] + [
             (symbol, token.address, token.decimals) for symbol, token in self.places.tokens.items()
         ]
@@ -221,7 +228,7 @@ class SafeVenue(Venue):
         }
 
     def may_send(self, tx: ChainTransaction) -> bool:
-        """Whether the gate lets the transaction leave at this moment; one that cannot be read is shut."""
+        """Return whether the gate allows the transaction now; False where the gate cannot be read."""
         try:
             facts = gate.read(self.name, tx.terms.get("safe", ""))
         except db.Error as error:
@@ -233,8 +240,10 @@ class SafeVenue(Venue):
         return verdict.allowed
 
     def _sign(self, tx: ChainTransaction) -> bool:
-        """Look at the chain, then give the intent its nonce and its bytes; False where another worker did so meanwhile.
-        A refusal ends the intent for good."""
+        """Check the Safe and sign the intent; return False where another worker signed it meanwhile.
+
+        A refusal drops the intent. Raises Rejected, or Retryable for a refusal that ends by itself.
+        """
         try:
             trade, signer = self._allowed(tx)
             call = call_of(
@@ -242,14 +251,14 @@ class SafeVenue(Venue):
             )
             outbox.commit(tx, call, self.chain, signer, self.sending)
             return True
-        except Rejected as no:
+        except Rejected as rejection:
             tx.refresh_from_db()
             if tx.state != TxState.PLANNED:
-                return False  # another worker signed it while we looked
-            if no.code in PASSING:
-                raise Retryable(f"not yet: {no.code}") from no
-            outbox.drop(tx, no.code)
-            if no.code == stops.UNNAMED:
+                return False  # another worker signed it meanwhile
+            if rejection.code in TEMPORARY_REFUSALS:
+                raise Retryable(f"the module refuses it for now: {rejection.code}") from rejection
+            outbox.drop(tx, rejection.code)
+            if rejection.code == entry_stops.UNNAMED:
                 self._note_failure(tx)
             raise
         except StaleState:
@@ -257,8 +266,7 @@ class SafeVenue(Venue):
             return False
 
     def _entry_problem(self, deployment: int, account: str, symbol: str) -> str:
-        """Why this deployment opens nothing there: the chain confirmed no plan of its own for the Safe that it wants
-        to trade, or entries were stopped."""
+        """Return why this deployment may not open positions: no verified plan for the Safe, or entries are stopped."""
         verified = Deployment.objects.filter(
             pk=deployment,
             account=account,
@@ -269,69 +277,74 @@ class SafeVenue(Venue):
         if not verified.exists():
             return "safe_not_verified"
         plan = verify.plan_in_force(self.stanza.chain_id, account)
-        return stops.reason(plan, self.places.tokens[symbol].address) if plan else "safe_not_planned"
+        return entry_stops.reason(plan, self.places.tokens[symbol].address) if plan else "safe_not_planned"
 
     def _permission(self, safe: str) -> verify.Permission:
-        """What the Safe allows our executors now."""
+        """Read what the Safe allows our executors now."""
         return verify.permission(self.chain, self.places.module, safe)
 
     def _allowed(self, tx: ChainTransaction) -> tuple[Trade, Signer]:
-        """The trade and the key that the Safe's policy names: an entry once the Safe was found as its owners signed
-        it, an exit once the chain lets us close. Raises Rejected."""
+        """Return the trade and the key that the Safe's policy names.
+
+        Raises Rejected for an entry unless the chain shows the plan in force, for an exit unless the module allows it.
+        """
         if refused := tx.terms.get("refused"):
             raise Rejected(f"the venue cannot do this: {refused}", code=refused)
         trade = Trade.load(tx.terms)
         if trade.purpose == Purpose.CLOSE:
             allowed = self._permission(trade.safe)
             code = verify.closing_problem(allowed, self.signers)
-            found = ""
+            details = ""
         else:
             plan = self._plan(trade.safe)
             allowed = now = verify.standing(self.chain, self.places, plan)
-            code = stops.reason(plan, trade.token) or verify.opening_problem(
+            code = entry_stops.reason(plan, trade.token) or verify.opening_problem(
                 now, self.signers, trade.token, trade.amount
             )
-            found = "; ".join(now.differences)
+            details = "; ".join(now.differences)
         if code:
-            raise Rejected(f"the Safe {trade.safe} does not allow it: {code}. {found}", code=code)
+            raise Rejected(f"the Safe {trade.safe} does not allow it: {code}. {details}".rstrip(), code=code)
         return trade, self.signers[allowed.policy.executor]
 
     def _plan(self, safe: str) -> SafePlan:
-        """The Safe's plan in force. Raises Rejected where it has none."""
+        """Return the Safe's plan in force. Raises Rejected where it has none."""
         plan = verify.plan_in_force(self.stanza.chain_id, safe)
         if plan is None:
-            raise Rejected(f"no plan for {safe} was ever verified", code="safe_not_planned")
+            raise Rejected(
+                f"the Safe {safe} has no verified plan: run `manage.py safe plan`, then `safe verify`",
+                code="safe_not_planned",
+            )
         return plan
 
     def _note_failure(self, tx: ChainTransaction) -> None:
         """Count a failed transaction against its Safe."""
-        stops.note_failure(self.stanza.chain_id, tx.terms["safe"], self.stanza.reverts_before_stop)
+        entry_stops.note_failure(self.stanza.chain_id, tx.terms["safe"], self.stanza.reverts_before_stop)
 
     def _signer_of(self, tx: ChainTransaction) -> Signer | None:
-        """The key that signed it, to raise its fees with; None where this process does not have it."""
+        """Return the key that signed it, for fee bumps; None where this process does not have it."""
         if tx.signer is None or not has_keystore():
             return None
         return self.signers.get(tx.signer.address)
 
 
 def _terms(request: Request, places: chains.Contracts) -> dict[str, Any]:
-    """What is meant; or why it cannot be done, for `send` to say."""
+    """Return the terms of the trade to store; or the reason code why it is impossible, which `send` raises."""
     if request.purpose == Purpose.OPEN and request.side == OrderSide.SELL:
         return {"refused": "shorts_not_supported"}  # a Safe cannot sell what it does not hold
     try:
         return Trade.of(request, places).as_terms()
-    except Rejected as no:
-        return {"refused": no.code}
+    except Rejected as rejection:
+        return {"refused": rejection.code}
 
 
-ENDED = {
+ENDED_STATES = {
     TxState.REVERTED: "rejected",
     TxState.REPLACED: "replaced",
     TxState.DROPPED: "rejected",
     TxState.EXPIRED: "expired",
     TxState.CANCELED: "canceled",
 }
-GIVEN_UP = {"never_sent": "expired", "canceled": "canceled"}
+DROP_REASONS = {"never_sent": "expired", "canceled": "canceled"}
 
 
 def _report(tx: ChainTransaction) -> Report | None:
@@ -341,6 +354,6 @@ def _report(tx: ChainTransaction) -> Report | None:
     if state == TxState.FINAL:
         fills = fills_of(tx)
         return Report("filled", fills) if fills else Report("rejected", reason="no_fill_in_receipt")
-    if state in ENDED:
-        return Report(GIVEN_UP.get(tx.reason, ENDED[state]), reason=tx.reason)
+    if state in ENDED_STATES:
+        return Report(DROP_REASONS.get(tx.reason, ENDED_STATES[state]), reason=tx.reason)
     return Report("accepted")

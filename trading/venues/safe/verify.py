@@ -1,4 +1,4 @@
-"""Whether a Safe stands as its owners signed it, asked of the chain and never of our database."""
+"""Verify on the chain that a Safe has the policy its owners signed, and what it allows now."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ from trading.venues.safe.contract import module as m
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What a Safe allows its executor at one moment; all that an exit depends on."""
+    """What a Safe allows its executor now; an exit depends on nothing else."""
 
     enabled: bool
     policy: m.Policy
@@ -24,13 +24,13 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class Standing(Permission):
-    """A Safe held against a plan. Amounts in base units."""
+    """A Safe compared with a plan. Amounts in base units."""
 
     usdc: int
     differences: tuple[str, ...]
-    """From the plan; none = verified."""
+    """Differences from the plan; none means verified."""
     liquid: frozenset[str]
-    """Tokens whose pool of the policy's fee tier exists and holds liquidity."""
+    """Tokens whose pool of the policy's fee tier exists and has liquidity."""
 
 
 def _plans(chain_id: int, safe: str) -> QuerySet[SafePlan]:
@@ -38,33 +38,32 @@ def _plans(chain_id: int, safe: str) -> QuerySet[SafePlan]:
 
 
 def plan_in_force(chain_id: int, safe: str) -> SafePlan | None:
-    """The plan that the chain confirmed last; entries are held against it."""
+    """Return the most recently verified plan, which entries are checked against; or None."""
     return _plans(chain_id, safe).exclude(verified_at=None).order_by("-verified_at").first()
 
 
 def proposal(chain_id: int, safe: str) -> SafePlan | None:
-    """The plan that the owners were asked to sign and the chain has not confirmed yet."""
+    """Return the plan that is not verified on the chain yet; or None."""
     return _plans(chain_id, safe).filter(verified_at=None).first()
 
 
 def policy_of(plan: SafePlan) -> m.Policy:
-    """The plan's policy."""
+    """Return the plan's policy."""
     return m.Policy(**plan.policy)
 
 
 def rules_of(plan: SafePlan) -> list[m.TokenRule]:
-    """The plan's tokens."""
+    """Return the plan's token rules."""
     return [m.TokenRule(**rule) for rule in plan.rules]
 
 
 def as_plan(policy: m.Policy, rules: Sequence[m.TokenRule]) -> dict[str, object]:
-    """The columns of a plan."""
+    """Return the policy and rules as columns of a `SafePlan`."""
     return {"policy": asdict(policy), "rules": [asdict(rule) for rule in rules]}
 
 
 def permission(chain: Chain, module: str, safe: str) -> Permission:
-    """What the Safe allows now, in one Multicall3 read; no plan is needed. Raises Fault where the address is no Safe,
-    Retryable."""
+    """Read what the Safe allows now, in one Multicall3 call. Raises Fault where there is no Safe, Retryable."""
     return Permission(*_permission(chain.many(onboarding.verify_calls(safe, module, []))))
 
 
@@ -77,40 +76,45 @@ def _permission(verified: Sequence[bytes]) -> tuple[bool, m.Policy, m.Headroom]:
 
 
 def standing(chain: Chain, places: Contracts, plan: SafePlan) -> Standing:
-    """One Multicall3 read and one for the pools. Raises Fault where the address is no Safe, Retryable."""
+    """Compare a Safe with a plan: one Multicall3 call and one for the pools.
+
+    Raises Fault where the address is not a Safe, Retryable.
+    """
     policy, rules = policy_of(plan), rules_of(plan)
     calls = onboarding.verify_calls(plan.safe, plan.module, rules)
     lookup = "getPool(address,address,uint24)"
     pools = [(places.factory, encode_call(lookup, places.usdc, rule.token, rule.pool_fee)) for rule in rules]
     balance = (places.usdc, encode_call("balanceOf(address)", plan.safe))
     answers = chain.many([*calls, *pools, balance])
-    verified, found = answers[: len(calls)], answers[len(calls) : -1]
-    where = [decode(["address"], pool)[0] for pool in found]
+    verified, pool_answers = answers[: len(calls)], answers[len(calls) : -1]
+    addresses = [decode(["address"], answer)[0] for answer in pool_answers]
     return Standing(
         *_permission(verified),
         usdc=int.from_bytes(answers[-1], "big"),
         differences=tuple(onboarding.differences(policy, rules, verified)),
-        liquid=_liquid(chain, {rule.token: pool for rule, pool in zip(rules, where, strict=True)}),
+        liquid=_liquid(chain, {rule.token: pool for rule, pool in zip(rules, addresses, strict=True)}),
     )
 
 
 def _liquid(chain: Chain, pools: dict[str, str]) -> frozenset[str]:
-    there = {token: pool for token, pool in pools.items() if pool != ZERO_ADDRESS}
-    depth = chain.many([(pool, encode_call("liquidity()")) for pool in there.values()])
-    return frozenset(token for token, found in zip(there, depth, strict=True) if int.from_bytes(found, "big"))
+    existing = {token: pool for token, pool in pools.items() if pool != ZERO_ADDRESS}
+    answers = chain.many([(pool, encode_call("liquidity()")) for pool in existing.values()])
+    return frozenset(
+        token for token, answer in zip(existing, answers, strict=True) if int.from_bytes(answer, "big")
+    )
 
 
 def closing_problem(now: Permission, executors: Collection[str]) -> str:
-    """Why none of our `executors` could close a position: a code, or empty."""
+    """Return the reason code why none of our `executors` can close a position; empty if one can."""
     if not now.enabled:
         return "module_disabled"
     if now.policy.executor not in executors:
-        return "executor_not_allowed"  # another policy, or revoked
+        return "executor_not_allowed"  # another policy is in force, or it was revoked
     return "stopped" if now.headroom.stop_level >= m.HALTED else ""
 
 
 def opening_problem(now: Standing, executors: Collection[str], token: str, spend: int) -> str:
-    """Why the module would not open with `spend` USDC: a code, or empty."""
+    """Return the reason code why the module would not open with `spend` USDC base units; empty if it would."""
     if problem := closing_problem(now, executors):
         return problem
     left, policy = now.headroom, now.policy

@@ -1,4 +1,4 @@
-"""Compile the Vyper contracts into the JSON artifacts beside them, or check that the two still agree.
+"""Compile the Vyper contracts into the JSON artifacts beside them, or check that the artifacts are up to date.
 
     python -m trading.venues.safe.contract.build            writes *.json
     python -m trading.venues.safe.contract.build --check    recompiles and compares; exits 1 when one is out of date
@@ -22,12 +22,12 @@ COMPILER = "0.4.3"
 
 
 def sources() -> list[Path]:
-    """Every contract of the project, the module first."""
+    """Return the source of every contract, the module first."""
     return [HERE / "TradingModule.vy", *sorted(DEVELOPMENT.glob("*.vy"))]
 
 
 def compile_source(source: str, name: str) -> dict[str, Any]:
-    """The artifact of one contract: ABI, creation bytecode, and what they were made from."""
+    """Compile one contract; return ABI, creation bytecode, compiler version and source hash."""
     import vyper
 
     if vyper.__version__.split("+")[0] != COMPILER:
@@ -45,7 +45,7 @@ def compile_source(source: str, name: str) -> dict[str, Any]:
 
 
 def rendered(path: Path) -> str:
-    """The artifact's text for the contract at `path`."""
+    """Return the artifact's text for the contract at `path`."""
     artifact = compile_source(path.read_text(), path.stem)
     abi = ",\n".join("    " + json.dumps(entry) for entry in artifact.pop("abi"))
     head = json.dumps(artifact, indent=2).removesuffix("\n}")
@@ -53,7 +53,7 @@ def rendered(path: Path) -> str:
 
 
 def load(name: str) -> dict[str, Any]:
-    """A committed artifact by contract name, for instance "TradingModule" or "Token"."""
+    """Load a committed artifact by contract name, for instance "TradingModule" or "Token"."""
     for folder in (HERE, DEVELOPMENT):
         path = folder / f"{name}.json"
         if path.exists():
@@ -63,7 +63,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 def outdated() -> list[str]:
-    """Names of the artifacts that differ from what their source compiles to."""
+    """Return the names of the artifacts that differ from what their source compiles to."""
     return [
         path.stem
         for path in sources()
@@ -75,14 +75,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Build the contract artifacts.")
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     if parser.parse_args(argv).check:
-        wrong = outdated()
-        for name in wrong:
+        stale = outdated()
+        for name in stale:
             print(
                 f"{name}.json does not match {name}.vy: run"
                 " `python -m trading.venues.safe.contract.build` and commit it"
             )
-        print("contract artifacts: " + ("out of date" if wrong else f"{len(sources())} match their sources"))
-        return 1 if wrong else 0
+        print("contract artifacts: " + ("out of date" if stale else f"{len(sources())} match their sources"))
+        return 1 if stale else 0
     for path in sources():
         path.with_suffix(".json").write_text(rendered(path))
         print(f"wrote {path.with_suffix('.json').relative_to(ROOT)}")

@@ -1,4 +1,4 @@
-"""TradingModule as the rest of the project sees it: its policy, its calls, its events, and books from logs alone.
+"""Encode calls of the TradingModule contract, decode its state and events, and rebuild a Safe's books from its logs.
 
 Amounts are integers in base units: USDC with 6 decimals, tokens with their own.
 """
@@ -24,7 +24,7 @@ USDC_UNIT = 10**6
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a Safe allows; field order is the contract's. USDC in base units, times in seconds."""
+    """The policy of a Safe, in the contract's field order. USDC in base units, times in seconds."""
 
     executor: str
     guardian: str
@@ -43,7 +43,7 @@ class Policy:
     loosen_delay: int = 0
 
     def stricter(self, wanted: "Policy") -> "Policy":
-        """What is in force once the Safe has set `wanted` over this policy, until the delay is over."""
+        """Return the policy in force after the Safe set `wanted`, until the loosening delay has passed."""
         tighter = {name: max(getattr(self, name), getattr(wanted, name)) for name in HIGHER_IS_STRICTER}
         tighter |= {name: min(getattr(self, name), getattr(wanted, name)) for name in LOWER_IS_STRICTER}
         return replace(self, **tighter)
@@ -58,7 +58,7 @@ LOWER_IS_STRICTER = (
 
 @dataclass(frozen=True, slots=True)
 class TokenRule:
-    """A token that may be bought: its price feed (token in USD), pool fee tier, and the feed's greatest age."""
+    """A token that may be bought: price feed (token in USD), pool fee in millionths, maximum feed age in seconds."""
 
     token: str
     feed: str
@@ -68,7 +68,7 @@ class TokenRule:
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """What a policy leaves right now. USDC in base units; `next_open_at` and `loosens_at` are Unix times."""
+    """What a policy still allows now. USDC in base units; `next_open_at` and `loosens_at` are Unix times."""
 
     loss_left: int
     total_loss_left: int
@@ -77,12 +77,12 @@ class Headroom:
     next_open_at: int
     stop_level: int
     loosens_at: int
-    """When a pending policy is in force; 0: none is pending."""
+    """When a pending policy takes effect; 0: none is pending."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingPolicy:
-    """A policy that the Safe has set and that is not in force before `effective_at`, a Unix time."""
+    """A policy that the Safe has set and that takes effect at `effective_at`, a Unix time."""
 
     effective_at: int
     policy: Policy
@@ -91,7 +91,7 @@ class PendingPolicy:
 
 @dataclass(frozen=True, slots=True)
 class OnChainPosition:
-    """A position as the module stores it. `cost` includes the fee and is for what is still held."""
+    """A position as the module stores it. `cost` includes the fee and refers to the quantity still held."""
 
     token: str
     quantity: int
@@ -103,7 +103,7 @@ class OnChainPosition:
 
 
 def trade_id(deployment: str, signal: str) -> bytes:
-    """The on-chain id of the one trade that a deployment may make for a signal."""
+    """Return the on-chain id of the one trade that a deployment may make for a signal."""
     return keccak(text=f"maxxit/trade/{deployment}/{signal}")
 
 
@@ -112,13 +112,16 @@ def set_policy_data(policy: Policy, rules: Iterable[TokenRule]) -> bytes:
 
 
 def open_data(safe: str, trade: bytes, token: str, usdc_in: int, min_out: int, deadline: int) -> bytes:
-    """`min_out` in the token's base units; `deadline` is a Unix time set by the sender, not by the chain."""
+    """Return calldata of `open_position`: spend `usdc_in` for at least `min_out` tokens, base units.
+
+    `deadline`: Unix time.
+    """
     signature = "open_position(address,bytes32,address,uint256,uint256,uint256)"
     return encode_call(signature, safe, trade, token, usdc_in, min_out, deadline)
 
 
 def close_data(safe: str, trade: bytes, min_usdc_out: int, deadline: int, quantity: int = ALL) -> bytes:
-    """Closes `quantity` of the position, by default everything."""
+    """Return calldata of `close_position`: sell `quantity` (default all) for at least `min_usdc_out`, base units."""
     signature = "close_position(address,bytes32,uint256,uint256,uint256)"
     return encode_call(signature, safe, trade, min_usdc_out, deadline, quantity)
 
@@ -156,7 +159,7 @@ def pending_data(safe: str) -> bytes:
 
 
 def decode_pending(data: bytes) -> PendingPolicy | None:
-    """The policy that waits for its time; None where there is none."""
+    """Return the pending policy; None where there is none."""
     effective_at, policy, rules = decode(["uint256", POLICY_TYPE, f"{RULE_TYPE}[]"], data)
     return PendingPolicy(effective_at, *_signed(policy, rules)) if effective_at else None
 
@@ -195,20 +198,20 @@ def listed_data(safe: str) -> bytes:
 
 @cache
 def events() -> EventDecoder:
-    """The decoder of the module's own events."""
+    """Return the decoder of the module's events."""
     return EventDecoder(load("TradingModule")["abi"])
 
 
 def decode_logs(raw: Iterable[dict[str, Any]], module: str) -> list[Log]:
-    """The module's events among logs as JSON-RPC gives them, in their order."""
+    """Return the module's events among JSON-RPC logs, in their order."""
     wanted = to_checksum_address(module)
-    found = (events().decode(entry) for entry in raw if to_checksum_address(entry["address"]) == wanted)
-    return [log for log in found if log is not None]
+    logs = (events().decode(entry) for entry in raw if to_checksum_address(entry["address"]) == wanted)
+    return [log for log in logs if log is not None]
 
 
 @dataclass(slots=True)
 class BookPosition:
-    """A position as the logs tell it."""
+    """A position rebuilt from logs."""
 
     token: str
     quantity: int
@@ -236,7 +239,7 @@ class Book:
 
 
 def rebuild(logs: Iterable[Log]) -> dict[str, Book]:
-    """Safe -> Book. `usdc_delta` is what trading alone has changed in the Safe's USDC."""
+    """Return Safe -> book. `usdc_delta` is the change of the Safe's USDC through trading alone, base units."""
     books: dict[str, Book] = {}
     for log in logs:
         _apply(books.setdefault(log.args["safe"], Book()), log)

@@ -1,4 +1,8 @@
-"""What stops the entries of a Safe beside its policy, kept with its plan in force. Exits are never stopped here."""
+"""Stop and resume the entries of a Safe, per token or altogether; exits are never stopped here.
+
+Reasons: its orders keep reverting, its contract changed, or a token's pool is too shallow. Stops are stored with the
+plan in force.
+"""
 
 from typing import Any
 
@@ -16,45 +20,44 @@ from trading.venues.safe import verify
 EVERYTHING = "*"
 REVERTS, CHANGED, SHALLOW = "safe_reverts", "safe_changed", "pool_too_shallow"
 UNNAMED = "rpc_fault"
-"""The code of a call that failed in trial without a reason."""
+"""The code of a trial call that failed without a reason."""
 
 
 def reason(plan: SafePlan, token: str) -> str:
-    """Why no position in the token is opened: a code, or empty."""
-    found: str = plan.stops.get(EVERYTHING) or plan.stops.get(token, "")
-    return found
+    """Return the reason code why no position in the token is opened; empty for none."""
+    code: str = plan.stops.get(EVERYTHING) or plan.stops.get(token, "")
+    return code
 
 
 @transaction.atomic
 def stop(plan: SafePlan, token: str, code: str, **facts: Any) -> None:
-    """Stop entries in a token, or in EVERYTHING; staff and the Safe's owner are told once."""
-    kept = SafePlan.objects.select_for_update().get(pk=plan.pk)
-    if token in kept.stops:
+    """Stop entries in a token (its address), or in EVERYTHING; alert staff and the Safe's owner once."""
+    row = SafePlan.objects.select_for_update().get(pk=plan.pk)
+    if token in row.stops:
         return
-    kept.stops[token] = code
-    kept.save(update_fields=["stops"])
-    _record("safe.entries_stopped", kept, token, code, facts)
+    row.stops[token] = code
+    row.save(update_fields=["stops"])
+    _record("safe.entries_stopped", row, token, code, facts)
 
 
 @transaction.atomic
 def resume(plan: SafePlan, token: str) -> None:
-    """Let entries in a token, or in EVERYTHING, go on."""
-    kept = SafePlan.objects.select_for_update().get(pk=plan.pk)
-    code = kept.stops.pop(token, "")
+    """Resume entries in a token, or in EVERYTHING."""
+    row = SafePlan.objects.select_for_update().get(pk=plan.pk)
+    code = row.stops.pop(token, "")
     if code:
-        kept.save(update_fields=["stops"])
-        _record("safe.entries_resumed", kept, token, code, {})
+        row.save(update_fields=["stops"])
+        _record("safe.entries_resumed", row, token, code, {})
 
 
 def clear(plan: SafePlan) -> None:
-    """A person checked the Safe: what stopped it is over, and failures are counted anew."""
+    """Remove the stop of the whole Safe after a person checked it, and restart the count of failures."""
     resume(plan, EVERYTHING)
     SafePlan.objects.filter(pk=plan.pk).update(failures_since=clock.now())
 
 
 def note_failure(chain_id: int, safe: str, limit: int) -> None:
-    """Stop a Safe whose last `limit` orders all reverted, in a block or when they were tried, without the module
-    having named a reason for the latter."""
+    """Stop a Safe whose last `limit` orders all failed: reverted in a block, or in a trial call without a reason."""
     plan = verify.plan_in_force(chain_id, safe)
     if plan is None:
         return
@@ -70,6 +73,8 @@ def note_failure(chain_id: int, safe: str, limit: int) -> None:
 
 
 def _record(name: str, plan: SafePlan, token: str, code: str, facts: dict[str, Any]) -> None:
-    whose = Deployment.objects.filter(safe_wallet=plan.safe).exclude(state=DeploymentState.REVOKED).first()
-    owner = {"owner_id": whose.owner_id} if whose and whose.owner_id else {}
-    record(name, whose or plan, safe=plan.safe, token=token, code=code, **facts, **owner)
+    deployment = (
+        Deployment.objects.filter(safe_wallet=plan.safe).exclude(state=DeploymentState.REVOKED).first()
+    )
+    owner = {"owner_id": deployment.owner_id} if deployment and deployment.owner_id else {}
+    record(name, deployment or plan, safe=plan.safe, token=token, code=code, **facts, **owner)
