@@ -1,4 +1,4 @@
-"""`manage.py exits on|off|status|run|watch`: the master switch of the exits, and a sweep by hand."""
+"""`manage.py exits on|off|status|run|watch`: pause or resume the exits, show the presets, or sweep by hand."""
 
 import time
 from typing import Any
@@ -15,19 +15,18 @@ from trading.policy import Exits, policy
 
 
 class Command(OpsCommand):
-    help = "Watch the exits or pause them, see the presets, or sweep by hand. Times are UTC."
+    help = "Pause or resume the exits, show the presets, or sweep by hand. Times are UTC."
     subcommands = {
-        "on": "act on stops and targets again, at once",
-        "off": "act on no stop and no target until `exits on --reason …`; flatten and closing by hand go on",
-        "status": "whether exits are watched, what waits, and the presets of config/risk.yaml",
-        "run": "one sweep now, in this process, besides those of the workers",
-        "watch": "a sweep every so many seconds until Ctrl-C",
+        "on": "resume: stops and targets close positions again, at once",
+        "off": "pause stops, targets and time exits until `exits on --reason …`; flatten and manual closing go on",
+        "status": "show whether exits are paused, open positions, and the presets of config/risk.yaml",
+        "run": "run one sweep now, in this process",
+        "watch": "run a sweep every --interval seconds until Ctrl-C",
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """Why, for the switch; how often, for the watch."""
         if action in ("on", "off"):
-            parser.add_argument("--reason", required=True, help="why; it is written down")
+            parser.add_argument("--reason", required=True, help="why; recorded with the change")
             by_option(parser)
         if action == "watch":
             parser.add_argument(
@@ -39,13 +38,13 @@ class Command(OpsCommand):
 
     def _on(self, options: dict[str, Any]) -> Any:
         changed = pauses.resume(by=operator(options["by"]), reason=options["reason"])
-        self.say("exits are watched again" if changed else "exits were watched already", "SUCCESS")
+        self.say("exits are active again" if changed else "exits were not paused", "SUCCESS")
         return {"watched": True, "changed": changed}
 
     def _off(self, options: dict[str, Any]) -> Any:
         made = pauses.pause(by=operator(options["by"]), reason=options["reason"])
         self.say(
-            f"no stop and no target is acted on ({made.reason}); back with `manage.py exits on --reason …`",
+            f"exits are paused ({made.reason}); resume with `manage.py exits on --reason …`",
             "ERROR",
         )
         return {"watched": False, "id": made.pk}
@@ -55,7 +54,7 @@ class Command(OpsCommand):
         if standing:
             self.say(f"{standing}: {standing.reason}", "ERROR")
         else:
-            self.say("exits are watched", "SUCCESS")
+            self.say("exits are active", "SUCCESS")
         states = dict(
             Position.objects.exclude(state="closed").order_by().values_list("state").annotate(Count("pk"))
         )
@@ -64,7 +63,7 @@ class Command(OpsCommand):
         presets = {name: _words(rules) for name, rules in policy().exits.items()}
         self.table(
             ("preset", *next(iter(presets.values()))),
-            [(name, *told.values()) for name, told in presets.items()],
+            [(name, *values.values()) for name, values in presets.items()],
         )
         return {"watched": standing is None, "positions": states, "presets": presets}
 
@@ -86,14 +85,14 @@ class Command(OpsCommand):
 
 
 def _words(rules: Exits) -> dict[str, str]:
-    """A preset with its units."""
-    told = rules.model_dump()
-    minutes = told.pop("max_holding_minutes")
+    """Return a preset's values as text with units."""
+    values = rules.model_dump()
+    minutes = values.pop("max_holding_minutes")
     return {
         name.removesuffix("_pct"): f"{plain(value)} %"
         if value
         else "signal's"
         if name[:4] in ("take", "stop")
         else ""
-        for name, value in told.items()
+        for name, value in values.items()
     } | {"longest": f"{minutes} min"}

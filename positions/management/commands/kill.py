@@ -14,7 +14,7 @@ from trading import gate
 
 class Command(OpsCommand):
     help = (
-        "Pull the kill switch. It latches until a person runs `manage.py resume --reason …`. It stops no exit; "
+        "Pull the kill switch. It stays latched until `manage.py resume --reason …`. It does not stop exits; "
         "a venue's dry run and a revoked approval do."
     )
 
@@ -22,10 +22,10 @@ class Command(OpsCommand):
         parser.add_argument(
             "level",
             choices=KILL_LEVELS,
-            help="no_entries: nothing new is opened; reduce_only: nothing grows; flatten: every position "
-            "is closed, through the gate of its venue",
+            help="no_entries: no position is opened; reduce_only: no position is opened or grows; "
+            "flatten: every position is closed, if the gate of its venue is open",
         )
-        parser.add_argument("--reason", required=True, help="why; it is written down")
+        parser.add_argument("--reason", required=True, help="why; recorded with the switch")
         parser.add_argument("--account", default="", help="stop only this account at its venue")
         by_option(parser)
 

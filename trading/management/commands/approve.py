@@ -1,4 +1,4 @@
-"""`manage.py approve VENUE`: a person lets orders leave, for a time."""
+"""`manage.py approve VENUE`: approve that orders are sent to a venue, for a limited time."""
 
 from datetime import timedelta
 from typing import Any
@@ -14,12 +14,12 @@ from trading.approvals import EXPIRING
 
 
 class Command(OpsCommand):
-    help = "Approve that orders of a venue (or * for all) leave, for some hours. Its dry run must be off as well."
+    help = "Approve that orders are sent to a venue (or * for all) for some hours. Its dry run must be off as well."
 
     def options(self, parser: CommandParser, action: str) -> None:
         parser.add_argument("scope", metavar="VENUE", help="a name from config/venues.yaml, or * for all")
-        parser.add_argument("--hours", type=duration, default=8, help="how long it holds (default 8)")
-        parser.add_argument("--reason", required=True, help="why; it is written down")
+        parser.add_argument("--hours", type=duration, default=8, help="hours until it expires (default 8)")
+        parser.add_argument("--reason", required=True, help="why; recorded with the approval")
         by_option(parser)
 
     def run(self, **options: Any) -> Any:
@@ -27,11 +27,18 @@ class Command(OpsCommand):
         if scope != "*":
             venue_policy(scope)
         until = clock.now() + timedelta(hours=options["hours"])
-        made = gate.approve(scope, by=operator(options["by"]), until=until, reason=options["reason"])
+        approval = gate.approve(scope, by=operator(options["by"]), until=until, reason=options["reason"])
         self.say(
-            f"{scope} is approved until {clock_text(made.expires_at)} UTC by {made.approved_by}; {EXPIRING}",
+            f"{scope} is approved until {clock_text(approval.expires_at)} UTC by {approval.approved_by}; {EXPIRING}",
             "SUCCESS",
         )
         if scope != "*" and gate.read(scope).dry_run:
-            self.say("its gate is still closed by dry run: `manage.py paper status` shows it", "WARNING")
-        return {"id": made.pk, "scope": scope, "until": iso_utc(made.expires_at), "by": made.approved_by}
+            self.say(
+                f"the gate of {scope} is still closed: dry run is on (`manage.py paper status`)", "WARNING"
+            )
+        return {
+            "id": approval.pk,
+            "scope": scope,
+            "until": iso_utc(approval.expires_at),
+            "by": approval.approved_by,
+        }

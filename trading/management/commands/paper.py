@@ -1,4 +1,4 @@
-"""`manage.py paper on | off | status`: the gate in front of the paper venues."""
+"""`manage.py paper on | off | status`: open or close the gates of the paper venues, or show every gate."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,26 +23,25 @@ class Command(OpsCommand):
         "Open or close the gate of the paper venues, or show the state of every gate. Money is not touched."
     )
     subcommands = {
-        "on": "paper orders may leave: dry run off, and approved for some days",
-        "off": "no paper order leaves: dry run on, approvals revoked",
-        "status": "how every gate stands, with approvals and the kill switch; times are UTC",
+        "on": "send paper orders: dry run off, and approved for some days",
+        "off": "send no paper order: dry run on, approvals revoked",
+        "status": "show every gate, approvals and the kill switch; times are UTC",
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
         if action == "status":
             return
         by_option(parser)
-        parser.add_argument("--reason", default=f"paper {action}", help="for the log")
+        parser.add_argument("--reason", default=f"paper {action}", help="why; recorded with the change")
         if action == "on":
             parser.add_argument(
-                "--days", type=count, default=365, help="how long the approval holds (default 365)"
+                "--days", type=count, default=365, help="days until the approval expires (default 365)"
             )
 
     def run(self, **options: Any) -> Any:
-        """One of the three; on and off end with the status."""
         names = [name for name, venue in venues().items() if venue.paper]
         if options["action"] != "status" and not names:
-            raise Rejected("config/venues.yaml has no paper venue")
+            raise Rejected("config/venues.yaml has no venue with `paper: true`: add one")
         if options["action"] != "status":
             self._switch(names, options)
         return self._status()
@@ -61,10 +60,10 @@ class Command(OpsCommand):
         now, open_now = clock.now(), gate.open_venues()
         known = {row.venue: row for row in Gate.objects.all()}
         standing = list(Approval.objects.filter(revoked_at=None, expires_at__gt=now).order_by("pk"))
-        told = []
+        gates = []
         for name, venue in venues().items():
             row, now_facts = known.get(name), gate.read(name)
-            told.append(
+            gates.append(
                 {
                     "venue": name,
                     "paper": venue.paper,
@@ -76,11 +75,11 @@ class Command(OpsCommand):
                     "exits_leave": name in open_now,
                 }
             )
-        rows = [[one[name] for name in SHOWN] for one in told]
+        rows = [[one[name] for name in SHOWN] for one in gates]
         self.table(("money", "venue", "dry run", "approved", "entries leave", "exits leave"), rows)
-        for venue_row in told:
+        for venue_row in gates:
             if venue_row["expired"] and not venue_row["dry_run"]:
-                self.say(f"{venue_row['venue']}: its approval has expired: {EXPIRED}", "WARNING")
+                self.say(f"{venue_row['venue']}: its approval expired: {EXPIRED}", "WARNING")
         for one in standing:
             self.say(
                 f"approval of {one.scope} by {one.approved_by} until {clock_text(one.expires_at)} UTC: {one.reason}"
@@ -96,4 +95,4 @@ class Command(OpsCommand):
             }
             for one in standing
         ]
-        return {"venues": told, "approvals": approvals, "kill_switch": level}
+        return {"venues": gates, "approvals": approvals, "kill_switch": level}

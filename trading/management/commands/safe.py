@@ -1,4 +1,4 @@
-"""`manage.py safe …`: from a user's Safe to a deployment that may trade, and out again. Nothing here signs."""
+"""`manage.py safe …`: create, plan, verify and revoke Safes, and create the executor's keystore."""
 
 import json
 import os
@@ -22,18 +22,18 @@ from trading.wiring import venue
 
 
 def _loosen_delay(text: str) -> int:
-    """The option's seconds. Raises ValueError, which argparse reports, for what the contract would refuse."""
+    """Parse seconds. Raises ValueError, which argparse reports, outside the contract's bounds."""
     return TypeAdapter(chains.LoosenDelay).validate_python(text)
 
 
 class Command(OpsCommand):
-    help = "Create, plan, verify and revoke Safes. The owners sign in their own wallet; the chain has the last word."
+    help = "Create, plan, verify and revoke Safes. The owners sign in their own wallet."
     subcommands = {
-        "create": "where a new Safe will be, and the transaction that puts it there",
-        "plan": "what the owners are to sign: the card in plain words, the Safe transaction, its EIP-712 hash",
-        "verify": "hold the chain against the plan; a deployment is usable only when they agree",
-        "revoke": "the transaction that ends it",
-        "keystore": "make the executor's key: an encrypted file, and nothing else",
+        "create": "print the address of a new Safe and the transaction that creates it",
+        "plan": "print what the owners sign: permission card, Safe transaction, EIP-712 hash",
+        "verify": "compare the chain with the plan; entries need both to agree",
+        "revoke": "print the transaction that revokes the module",
+        "keystore": "create the executor's key as an encrypted file",
     }
     unverified = False
 
@@ -44,17 +44,19 @@ class Command(OpsCommand):
             )
             parser.add_argument("--owner", action="append", required=True, help="an address; may be repeated")
             parser.add_argument("--threshold", type=int, default=1, help="how many owners must sign")
-            parser.add_argument("--salt", type=int, default=None, help="another salt, another Safe")
+            parser.add_argument(
+                "--salt", type=int, default=None, help="a different salt gives a different address"
+            )
         elif action == "keystore":
-            parser.add_argument("path", type=Path, help="where the encrypted file goes")
+            parser.add_argument("path", type=Path, help="path of the encrypted file")
         else:
             parser.add_argument("--deployment", type=int, required=True, help="its id")
         if action == "plan":
-            parser.add_argument("--safe", default="", help="the Safe's address, the first time")
+            parser.add_argument("--safe", default="", help="the Safe's address; needed for the first plan")
             parser.add_argument(
                 "--loosen-delay",
                 type=_loosen_delay,
-                help="seconds until a later policy that loosens anything is in force, up to 30 days; 0 = at once",
+                help="seconds before a later policy that loosens anything takes effect, up to 30 days; 0 = at once",
             )
 
     def run(self, **options: Any) -> Any:
@@ -107,35 +109,44 @@ class Command(OpsCommand):
 
     def _verify(self, options: dict[str, Any]) -> Any:
         deployment = _deployment(options)
-        wrong = safes.check(deployment)
-        self.unverified = bool(wrong)
-        for line in wrong:
+        differences = safes.check(deployment)
+        self.unverified = bool(differences)
+        for line in differences:
             self.say(line, "ERROR")
-        if wrong:
+        if differences:
             stays = (
-                "entries go on under the plan before it" if deployment.verified_at else "entries are stopped"
+                "entries go on under the previous plan" if deployment.verified_at else "entries are stopped"
             )
             self.say(f"the chain does not show this plan yet: {stays}; positions can be closed", "ERROR")
         else:
-            self.say(f"verified: {deployment.safe_wallet} stands as its owners signed it", "SUCCESS")
+            self.say(f"verified: {deployment.safe_wallet} has the policy that its owners signed", "SUCCESS")
         stopped = safes.stopped(deployment)
         for symbol, code in stopped.items():
-            self.say(f"no entries in {'any token' if symbol == '*' else symbol}: {code}", "WARNING")
-        return {"deployment": deployment.pk, "verified": not wrong, "differences": wrong, "stopped": stopped}
+            self.say(
+                f"entries in {'every token' if symbol == '*' else symbol} are stopped: {code}", "WARNING"
+            )
+        return {
+            "deployment": deployment.pk,
+            "verified": not differences,
+            "differences": differences,
+            "stopped": stopped,
+        }
 
     def _keystore(self, options: dict[str, Any]) -> Any:
         if options["path"].exists():
-            raise Rejected(f"{options['path']} exists: a key is never overwritten", code="exists")
+            raise Rejected(
+                f"{options['path']} exists and is not overwritten: choose another path", code="exists"
+            )
         password = os.environ.get(PASSWORD) or getpass("password of the new keystore: ")
         if not password:
-            raise Rejected("an empty password protects nothing", code="empty_password")
+            raise Rejected("the password is empty: choose one", code="empty_password")
         address = write_keystore(options["path"], secrets.token_bytes(32), password)
         self.say(f"{options['path']} holds the key of {address}; send it ETH for gas", "SUCCESS")
         return {"address": address, "path": str(options["path"])}
 
 
 def _deployment(options: dict[str, Any]) -> Deployment:
-    found = Deployment.objects.select_related("agent").filter(pk=options["deployment"]).first()
-    if found is None:
+    deployment = Deployment.objects.select_related("agent").filter(pk=options["deployment"]).first()
+    if deployment is None:
         raise Rejected(f"there is no deployment {options['deployment']}", code="no_deployment")
-    return found
+    return deployment
