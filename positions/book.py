@@ -106,10 +106,10 @@ def _open_position(order_id: int) -> Position:
 
 
 def _totals(order: Order) -> dict[str, Decimal]:
-    found = Fill.objects.filter(order=order).aggregate(
+    totals = Fill.objects.filter(order=order).aggregate(
         quantity=Sum("quantity"), cash=Sum("cash"), fee=Sum("fee")
     )
-    return {name: value or ZERO for name, value in found.items()}
+    return {name: value or ZERO for name, value in totals.items()}
 
 
 def _entry_has_ended(position_id: int) -> bool:

@@ -41,27 +41,27 @@ class Position(models.Model):
         choices=[(s, s) for s in states.PositionState],
         editable=False,
     )
-    quantity = models.DecimalField(**COLUMN, help_text="that was opened")
+    quantity = models.DecimalField(**COLUMN, help_text="quantity opened, in tokens")
     closed_quantity = models.DecimalField(**COLUMN, default=0)
     taken_value = models.DecimalField(
         **COLUMN,
         default=0,
         db_default=0,
-        help_text="USD, at the quotes of then, of what the owner of the Safe took out himself",
+        help_text="USD value of tokens that the owner of the Safe withdrew, at the quotes of that time",
     )
     entry_price = models.DecimalField(**COLUMN, help_text="average of the entry fills, USD")
     exit_price = models.DecimalField(
-        **COLUMN, null=True, help_text="average of the exit fills and of what was taken out, USD"
+        **COLUMN, null=True, help_text="average of exit fills and withdrawals, USD"
     )
     stop_loss = models.DecimalField(**COLUMN, help_text="price in USD")
     take_profit = models.DecimalField(**COLUMN, help_text="price in USD")
     trailing_activation = models.DecimalField(
-        **COLUMN, null=True, help_text="price at which the trailing stop wakes"
+        **COLUMN, null=True, help_text="price at which the trailing stop is set, USD"
     )
     trailing_pct = models.DecimalField(
-        max_digits=9, decimal_places=6, null=True, help_text="percent behind the best"
+        max_digits=9, decimal_places=6, null=True, help_text="percent from the best price"
     )
-    trailing_stop = models.DecimalField(**COLUMN, null=True, help_text="price; unset until activated")
+    trailing_stop = models.DecimalField(**COLUMN, null=True, help_text="price in USD; unset until activated")
     exit_below = models.GeneratedField(
         expression=Case(
             When(side=Side.LONG.value, then=Greatest("stop_loss", "trailing_stop")), default=F("take_profit")
@@ -93,10 +93,10 @@ class Position(models.Model):
     time_exit_at = models.DateTimeField(null=True)
     exits = models.PositiveIntegerField(default=0, help_text="closing orders so far")
     exit_refusals = models.PositiveIntegerField(
-        default=0, db_default=0, help_text="closing orders in a row, up to the last, that were refused"
+        default=0, db_default=0, help_text="refused closing orders in a row"
     )
     exit_retry_at = models.DateTimeField(
-        null=True, help_text="a closing order was refused; the sweep tries again from here"
+        null=True, help_text="after a refused closing order: when the sweep tries again"
     )
     exit_reason = models.CharField(max_length=20, blank=True, choices=EXIT_REASONS)
     opened_at = models.DateTimeField()
@@ -227,9 +227,7 @@ class PnlSnapshot(models.Model):
     deployment = models.ForeignKey("agents.Deployment", models.PROTECT, related_name="pnl_snapshots")
     day = models.DateField()
     equity = models.DecimalField(**COLUMN)
-    deposits = models.DecimalField(
-        **COLUMN, default=0, help_text="USDC paid in so far, less what was taken out"
-    )
+    deposits = models.DecimalField(**COLUMN, default=0, help_text="net deposits so far, USDC")
     realised_pnl = models.DecimalField(**COLUMN)
     unrealised_pnl = models.DecimalField(**COLUMN)
 
@@ -249,7 +247,7 @@ class BestPnl(models.Model):
     """The highest PnL of an account at any midnight (UTC). Only `performance.take_snapshots` writes it."""
 
     account = models.CharField(max_length=80, primary_key=True)
-    pnl = models.DecimalField(**COLUMN, help_text="USD: equity less what was paid in, of all its deployments")
+    pnl = models.DecimalField(**COLUMN, help_text="USD: equity less net deposits, of all its deployments")
 
     class Meta:
         db_table = "best_pnls"

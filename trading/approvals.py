@@ -12,8 +12,8 @@ from trading.passes import policy
 
 LOOK_BACK = timedelta(days=1)
 """Approvals that expired longer ago are not reported."""
-EXPIRED = "entries stopped, exits go on"
-EXPIRING = "then entries stop, exits go on"
+EXPIRED = "entries are stopped, exits continue"
+EXPIRING = "then entries stop, exits continue"
 
 
 def warn() -> int:

@@ -209,8 +209,8 @@ def _entry_prices(order: Order) -> dict[str, Decimal]:
 
     A quote whose sources disagree is good enough to value holdings but not to open this order.
     """
-    found = quotes.latest(list(all_instruments()), closing=True)
-    return {symbol: one.price for symbol, one in found.items() if one.trusted or symbol != order.symbol}
+    fresh = quotes.latest(list(all_instruments()), closing=True)
+    return {symbol: quote.price for symbol, quote in fresh.items() if quote.trusted or symbol != order.symbol}
 
 
 def _entry_facts(order: Order, policy: RiskPolicy, answer: VenueAnswer) -> Facts:
@@ -381,7 +381,7 @@ ORDER BY s.id
 
 
 def finish_signals() -> dict[str, int]:
-    """Move pending signals whose orders are all decided to executed (an order was sent) or skipped; return the counts.
+    """Mark pending signals without open decisions executed (an order was sent) or skipped; return the counts.
 
     The reason of a skipped signal is that of its first blocked order. A signal that still lacks an order for an active
     deployment waits for the next `fan_out`.

@@ -81,13 +81,13 @@ def deposit(deployment: Deployment, amount: Decimal) -> bool:
 
 def book_fill(order: Order, fill: Fill) -> bool:
     """Book a fill once: tokens against cash (USDC), and the venue's fee; return whether it was booked now."""
-    mine, venue = account_of(order.deployment_id), f"venue:{order.venue}"
-    token = Move(venue, mine, order.symbol, fill.quantity, "trade")
-    cash = Move(mine, venue, USDC, fill.cash, "trade")
+    account, venue = account_of(order.deployment_id), f"venue:{order.venue}"
+    token = Move(venue, account, order.symbol, fill.quantity, "trade")
+    cash = Move(account, venue, USDC, fill.cash, "trade")
     if order.side == OrderSide.SELL:
-        token = Move(mine, venue, order.symbol, fill.quantity, "trade")
-        cash = Move(venue, mine, USDC, fill.cash, "trade")
-    fee = Move(mine, f"venue:{order.venue}:fees", USDC, fill.fee, "venue_fee")
+        token = Move(account, venue, order.symbol, fill.quantity, "trade")
+        cash = Move(venue, account, USDC, fill.cash, "trade")
+    fee = Move(account, f"venue:{order.venue}:fees", USDC, fill.fee, "venue_fee")
     return post(f"fill:{fill.pk}", [token, cash, fee], order=order)
 
 
@@ -104,10 +104,10 @@ def book_collected_fees(
     order: Order, fill: Fill, fee: Decimal | None, share: Decimal | None, share_receiver: str
 ) -> bool:
     """Book platform fee and profit share (USDC) that the venue collected with a fill, in the venue's figures."""
-    mine = account_of(order.deployment_id)
+    account = account_of(order.deployment_id)
     moves = [
-        Move(mine, "fees:platform", USDC, fee or ZERO, "platform_fee"),
-        Move(mine, f"profit:{share_receiver or 'platform'}", USDC, share or ZERO, "profit_share"),
+        Move(account, "fees:platform", USDC, fee or ZERO, "platform_fee"),
+        Move(account, f"profit:{share_receiver or 'platform'}", USDC, share or ZERO, "profit_share"),
     ]
     return post(f"taken:{fill.pk}", moves, order=order)
 

@@ -87,18 +87,18 @@ class LimitState:
 def limits_by_key(policy: RiskPolicy) -> dict[str, Value]:
     """Return every limit by key, with the resolved limits of each instrument under `symbols.<symbol>`."""
     body = policy.model_dump(exclude={"symbols"})
-    found = dict(_walk("", body))
+    limits = dict(_walk("", body))
     for symbol in all_instruments():
         own = policy.of(symbol)
         for name in SymbolLimits.model_fields:
             source = own.account if name in type(own.account).model_fields else own
-            found[f"symbols.{symbol}.{name}"] = _plain(getattr(source, name))
-    return found
+            limits[f"symbols.{symbol}.{name}"] = _plain(getattr(source, name))
+    return limits
 
 
 def _walk(prefix: str, value: Any) -> list[tuple[str, Value]]:
     if isinstance(value, Mapping):
-        return [pair for name, one in value.items() for pair in _walk(f"{prefix}{name}.", one)]
+        return [pair for name, part in value.items() for pair in _walk(f"{prefix}{name}.", part)]
     return [(prefix.removesuffix("."), _plain(value))]
 
 
@@ -147,24 +147,24 @@ def limits_now(
     """
     delay = timedelta(seconds=int(Decimal(str(in_force["loosen_after_seconds"]))))
     limits: dict[str, Value] = {}
-    still: dict[str, WaitingLimit] = {}
+    still_waiting: dict[str, WaitingLimit] = {}
     changes = []
     for key, wanted in configured.items():
-        held = in_force.get(key, wanted)
-        limits[key] = held
-        if wanted == held:
+        current = in_force.get(key, wanted)
+        limits[key] = current
+        if wanted == current:
             continue
-        if not is_looser(key, held, wanted):
+        if not is_looser(key, current, wanted):
             limits[key] = wanted
-            changes.append(Change(key, held, wanted, now, loosens=False))
+            changes.append(Change(key, current, wanted, now, loosens=False))
             continue
         before = waiting.get(key)
-        one = before if before and before.value == wanted else WaitingLimit(wanted, now, now + delay)
-        if one.at <= now:
+        pending = before if before and before.value == wanted else WaitingLimit(wanted, now, now + delay)
+        if pending.at <= now:
             limits[key] = wanted
-            changes.append(Change(key, held, wanted, now, loosens=True))
+            changes.append(Change(key, current, wanted, now, loosens=True))
             continue
-        still[key] = one
-        if one is not before:
-            changes.append(Change(key, held, wanted, one.at, loosens=True))
-    return LimitState(limits, still, changes)
+        still_waiting[key] = pending
+        if pending is not before:
+            changes.append(Change(key, current, wanted, pending.at, loosens=True))
+    return LimitState(limits, still_waiting, changes)

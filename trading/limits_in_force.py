@@ -30,10 +30,10 @@ def risk_limits() -> RiskPolicy:
     row = LimitsInForce.objects.first()
     if row is None:
         return with_limits(configured, refresh(configured).limits)
-    standing = _standing(row, configured)
-    if _differs(row, standing):
-        standing = refresh(configured)
-    return with_limits(configured, standing.limits)
+    state = _state(row, configured)
+    if _differs(row, state):
+        state = refresh(configured)
+    return with_limits(configured, state.limits)
 
 
 def protective_limits() -> RiskPolicy:
@@ -46,7 +46,7 @@ def protective_limits() -> RiskPolicy:
     if row is None:
         return configured
     try:
-        return with_limits(configured, _standing(row, configured).limits)
+        return with_limits(configured, _state(row, configured).limits)
     except UNREADABLE as error:
         log.error("limits_unreadable", error=str(error))
         return configured
@@ -61,30 +61,30 @@ def refresh(configured: RiskPolicy) -> LimitState:
     )
     if new:
         return LimitState(wanted, {})
-    standing = _standing(row, configured)
-    if _differs(row, standing):
-        row.limits, row.waiting, row.changed_at = _stored(standing.limits), _stored_waiting(standing), now
+    state = _state(row, configured)
+    if _differs(row, state):
+        row.limits, row.waiting, row.changed_at = _stored(state.limits), _stored_waiting(state), now
         row.save()
-    for one in standing.changes:
+    for change in state.changes:
         record(
-            "limits.changed", row, limit=one.key, old=_text(one.old), new=_text(one.new),
-            in_force_at=one.at.isoformat(), loosens=one.loosens,
+            "limits.changed", row, limit=change.key, old=_text(change.old), new=_text(change.new),
+            in_force_at=change.at.isoformat(), loosens=change.loosens,
         )  # fmt: skip
-    return standing
+    return state
 
 
-def _standing(row: LimitsInForce, configured: RiskPolicy) -> LimitState:
+def _state(row: LimitsInForce, configured: RiskPolicy) -> LimitState:
     return limits_now(_loaded(row.limits), _waiting(row.waiting), limits_by_key(configured), clock.now())
 
 
-def _differs(row: LimitsInForce, standing: LimitState) -> bool:
-    return (row.limits, row.waiting) != (_stored(standing.limits), _stored_waiting(standing))
+def _differs(row: LimitsInForce, state: LimitState) -> bool:
+    return (row.limits, row.waiting) != (_stored(state.limits), _stored_waiting(state))
 
 
 def waiting_limits() -> dict[str, WaitingLimit]:
     """Return the looser limits that are not in force yet, by key. Raises `UNREADABLE` for a damaged row."""
     row = LimitsInForce.objects.first()
-    return _standing(row, policy()).waiting if row else {}
+    return _state(row, policy()).waiting if row else {}
 
 
 def _stored(limits: dict[str, Value]) -> dict[str, Any]:
@@ -102,23 +102,23 @@ def _value(stored: Any) -> Value:
     return value
 
 
-def _stored_waiting(standing: LimitState) -> dict[str, Any]:
+def _stored_waiting(state: LimitState) -> dict[str, Any]:
     return {
         key: {
-            "value": _stored({key: one.value})[key],
-            "since": one.since.isoformat(),
-            "at": one.at.isoformat(),
+            "value": _stored({key: limit.value})[key],
+            "since": limit.since.isoformat(),
+            "at": limit.at.isoformat(),
         }
-        for key, one in standing.waiting.items()
+        for key, limit in state.waiting.items()
     }
 
 
 def _waiting(stored: dict[str, Any]) -> dict[str, WaitingLimit]:
     return {
         key: WaitingLimit(
-            _value(one["value"]), datetime.fromisoformat(one["since"]), datetime.fromisoformat(one["at"])
+            _value(row["value"]), datetime.fromisoformat(row["since"]), datetime.fromisoformat(row["at"])
         )
-        for key, one in stored.items()
+        for key, row in stored.items()
     }
 
 

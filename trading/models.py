@@ -18,7 +18,7 @@ class Order(models.Model):
     deployment = models.ForeignKey("agents.Deployment", models.PROTECT, related_name="orders")
     signal = models.ForeignKey("signals_app.Signal", models.PROTECT, null=True, related_name="orders")
     idempotency_key = models.CharField(
-        max_length=80, unique=True, help_text="the intent: the same intent, one order"
+        max_length=80, unique=True, help_text="identifies the intended trade: one order per key"
     )
     purpose = models.CharField(max_length=5, choices=choices(Purpose))
     reason = models.CharField(max_length=60, blank=True, help_text="why blocked, rejected or expired")
@@ -33,7 +33,9 @@ class Order(models.Model):
     side = models.CharField(max_length=4, choices=choices(OrderSide))
     quantity = models.DecimalField(**COLUMN, null=True, help_text="of the token; unset until sized")
     leverage = models.DecimalField(max_digits=6, decimal_places=2, default=1)
-    reference_price = models.DecimalField(**COLUMN, null=True, help_text="USD quote that the decision used")
+    reference_price = models.DecimalField(
+        **COLUMN, null=True, help_text="USD; the quote that the checks used"
+    )
     notional_usd = models.DecimalField(**COLUMN, null=True)
     state = models.CharField(
         max_length=16,
@@ -42,24 +44,22 @@ class Order(models.Model):
         editable=False,
     )
     client_order_id = models.CharField(
-        max_length=80, unique=True, null=True, help_text="deterministic: from the id"
+        max_length=80, unique=True, null=True, help_text="derived from the order id"
     )
-    prepared = models.JSONField(default=dict, help_text="what `send` will send, stored before it leaves")
+    prepared = models.JSONField(default=dict, help_text="what is sent to the venue, stored before sending")
     venue_ref = models.CharField(max_length=100, blank=True)
-    reserved_at = models.DateTimeField(null=True, help_text="planned -> sending; throttles count from here")
-    deadline = models.DateTimeField(null=True, help_text="after this the venue no longer acts on it")
+    reserved_at = models.DateTimeField(
+        null=True, help_text="when it moved planned -> sending; order rates count from here"
+    )
+    deadline = models.DateTimeField(null=True, help_text="after this the venue must not execute it")
     filled_quantity = models.DecimalField(**COLUMN, default=0)
     average_price = models.DecimalField(**COLUMN, null=True)
     booked_quantity = models.DecimalField(
-        **COLUMN, default=0, help_text="of the filled, what a position has taken up"
+        **COLUMN, default=0, help_text="part of the filled quantity that its position includes"
     )
     correlation_id = models.UUIDField(db_index=True)
-    attempts = models.PositiveSmallIntegerField(
-        default=0, help_text="steps that ended in an unexpected error"
-    )
-    retry_at = models.DateTimeField(
-        null=True, help_text="a quarantined order that is tried again by itself rests until then"
-    )
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="unexpected errors while processing it")
+    retry_at = models.DateTimeField(null=True, help_text="when a quarantined order is retried")
     last_error = models.TextField(blank=True)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField(auto_now=True)
@@ -126,8 +126,8 @@ class Fill(models.Model):
     venue_fill_id = models.CharField(max_length=100)
     quantity = models.DecimalField(**COLUMN)
     price = models.DecimalField(**COLUMN, help_text="USD")
-    cash = models.DecimalField(**COLUMN, help_text="USDC that changed hands, always positive, before the fee")
-    fee = models.DecimalField(**COLUMN, help_text="USDC that the venue kept")
+    cash = models.DecimalField(**COLUMN, help_text="USDC exchanged, positive, before the fee")
+    fee = models.DecimalField(**COLUMN, help_text="fee of the venue, USDC")
     at = models.DateTimeField()
 
     class Meta:
@@ -225,7 +225,7 @@ class Gate(models.Model):
     """Whether orders may be sent to one venue. Without a row the gate is closed."""
 
     venue = models.CharField(max_length=20, unique=True)
-    dry_run = models.BooleanField(default=True, help_text="true: everything is decided and nothing leaves")
+    dry_run = models.BooleanField(default=True, help_text="true: orders are checked but not sent")
     changed_at = models.DateTimeField()
     changed_by = models.CharField(max_length=80)
     reason = models.CharField(max_length=300)
@@ -259,7 +259,7 @@ class KillSwitch(models.Model):
     """One pull of the kill switch. It stays latched until an operator releases it (`released_*`)."""
 
     level = models.CharField(max_length=12, choices=choices(KillLevel))
-    cause = models.CharField(max_length=40, help_text="manual, or the trigger that pulled it")
+    cause = models.CharField(max_length=40, help_text="manual, or the name of the trigger")
     account = models.CharField(
         max_length=80, blank=True, help_text="the account it stops; empty: the whole platform"
     )
@@ -304,7 +304,7 @@ class PaperOrder(models.Model):
     last_price = models.DecimalField(
         **COLUMN,
         null=True,
-        help_text="USD; of an urgent closing order: it fills at this where no quote is usable",
+        help_text="USD; an urgent closing order fills at this price where there is no fresh quote",
     )
     accepted_at = models.DateTimeField()
 
@@ -324,7 +324,7 @@ class PaperFill(models.Model):
     cash = models.DecimalField(**COLUMN)
     fee = models.DecimalField(**COLUMN)
     quote_age_seconds = models.PositiveIntegerField(
-        null=True, help_text="how old the quote was that it filled at; empty where there was none"
+        null=True, help_text="age of the quote at the fill; empty without one"
     )
     at = models.DateTimeField()
 
@@ -360,7 +360,7 @@ class LimitsInForce(models.Model):
 
     limits = models.JSONField(help_text="limit -> value in force")
     waiting = models.JSONField(
-        default=dict, help_text="limit -> looser value, since when it waits, when it is in force"
+        default=dict, help_text="limit -> looser value, since when it waits, when it takes effect"
     )
     changed_at = models.DateTimeField()
 

@@ -190,8 +190,8 @@ class RiskPolicy(Policy):
 
     @model_validator(mode="after")
     def _every_preset(self) -> "RiskPolicy":
-        for key, there, presets in (("sizing", self.sizing, Preset), ("exits", self.exits, ExitPreset)):
-            if missing := set(presets) - set(there):
+        for key, configured, presets in (("sizing", self.sizing, Preset), ("exits", self.exits, ExitPreset)):
+            if missing := set(presets) - set(configured):
                 raise ValueError(f"{key} lacks {', '.join(sorted(missing))}")
         return self
 

@@ -41,40 +41,40 @@ def settle_due(purpose: str = "", budget: TimeBudget | None = None) -> int:
     in_flight = Order.objects.filter(state__in=IN_FLIGHT)
     if purpose:
         in_flight = in_flight.filter(purpose=purpose)
-    moved = asked = 0
+    moved = last_asked = 0
     for order in quarantine.oldest_first(
         in_flight, "deployment", after=_resume_after.pop(purpose, 0), budget=budget
     ):
-        asked = order.pk
+        last_asked = order.pk
         with quarantine.quarantine_on_error(order):
             moved += settle(order, venue(order.venue))
     if budget is not None and budget.cut:
-        _resume_after[purpose] = asked
+        _resume_after[purpose] = last_asked
     return moved
 
 
 def settle(order: Order, at_venue: Venue) -> bool:
     """Ask the venue for the order's status and book the answer; return whether anything changed."""
-    asked = clock.now()  # a slow answer describes the moment of the request, not of its arrival
+    asked_at = clock.now()  # a slow answer describes the moment of the request, not of its arrival
     try:
         report = at_venue.find(order.venue_ref)
     except (Retryable, Unknown) as error:  # a failed read changes nothing
         log.warning("order_not_read", order=order.pk, error=str(error))
         return False
     if report is None:
-        return _handle_not_found(order, at_venue, asked)
+        return _handle_not_found(order, at_venue, asked_at)
     return apply_report(order, report, collects_fees=at_venue.capabilities.collects_fees)
 
 
-def _handle_not_found(order: Order, at_venue: Venue, asked: datetime) -> bool:
+def _handle_not_found(order: Order, at_venue: Venue, asked_at: datetime) -> bool:
     """Expire an order that the venue does not know, send it again, or wait; return whether its state changed.
 
-    `asked`: when the venue was asked.
+    `asked_at`: when the venue was asked.
     """
     if order.state not in (OrderState.SENDING, OrderState.UNKNOWN) or order.deadline is None:
         log.error("venue_forgot_an_order", order=order.pk, state=order.state)
         return False
-    if asked >= order.deadline + at_venue.capabilities.find_lag:
+    if asked_at >= order.deadline + at_venue.capabilities.find_lag:
         advance(order, OrderState.EXPIRED, why="never_arrived", reason="never_arrived")
         return True
     if not at_venue.capabilities.dedup or clock.now() >= order.deadline:

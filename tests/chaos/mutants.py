@@ -286,7 +286,7 @@ MUTANTS = (
     ),
     bug(
         "a slow answer counts from when it came",
-        (f"{SETTLE}:_handle_not_found", "if asked >=", "if clock.now() >="),
+        (f"{SETTLE}:_handle_not_found", "if asked_at >=", "if clock.now() >="),
         test="tests/trading/test_settle.py",
     ),
     bug(
@@ -774,7 +774,7 @@ MUTANTS = (
     ),
     bug(
         "the first pool that quotes is taken",
-        ("trading.venues.safe.pools:best_pool", "max(enough, key=lambda one: one.returned)", "enough[0]"),
+        ("trading.venues.safe.pools:best_pool", "max(deep, key=lambda pool: pool.returned)", "deep[0]"),
         test=SAFE_CHECKS,
         beyond=True,
     ),
@@ -782,7 +782,7 @@ MUTANTS = (
         "a shallow pool is not told from a deep one",
         (
             "trading.venues.safe.safes:_shallow_pools",
-            "one.impact_bps > at.stanza.max_price_impact_bps",
+            "pool.impact_bps > at.stanza.max_price_impact_bps",
             "False",
         ),
         test=SAFE_CHECKS,
@@ -840,7 +840,7 @@ MUTANTS = (
     ),
     bug(
         "a looser limit holds at once",
-        ("trading.limit_changes:limits_now", "if one.at <= now:", "if True:"),
+        ("trading.limit_changes:limits_now", "if pending.at <= now:", "if True:"),
         test="tests/trading/test_limit_changes.py",
         beyond=True,
     ),
@@ -872,7 +872,7 @@ MUTANTS = (
     ),
     bug(
         "exits wait for the lock of the limits",
-        ("trading.limits_in_force:risk_limits", "if _differs(row, standing):", "if row.waiting:"),
+        ("trading.limits_in_force:risk_limits", "if _differs(row, state):", "if row.waiting:"),
         test="tests/trading/test_limit_changes.py",
         beyond=True,
     ),

@@ -14,9 +14,7 @@ class Signer(models.Model):
 
     chain_id = models.PositiveBigIntegerField()
     address = models.CharField(max_length=42)
-    next_nonce = models.PositiveBigIntegerField(
-        default=0, help_text="the smallest nonce that no intent of ours has"
-    )
+    next_nonce = models.PositiveBigIntegerField(default=0, help_text="the lowest nonce not assigned yet")
 
     class Meta:
         db_table = "chain_signers"
@@ -35,7 +33,7 @@ class ChainTransaction(models.Model):
     EVENT_NAMES: ClassVar = {state: f"transaction.{state}" for state in states.TxState}
 
     idempotency_key = models.CharField(
-        max_length=80, unique=True, help_text="the intent: the same intent, one transaction"
+        max_length=80, unique=True, help_text="identifies the intent: one transaction per key"
     )
     chain_id = models.PositiveBigIntegerField()
     signer = models.ForeignKey(
@@ -43,7 +41,7 @@ class ChainTransaction(models.Model):
     )
     nonce = models.PositiveBigIntegerField(null=True)
     terms = models.JSONField(
-        default=dict, help_text="what is meant: Safe, trade, token, amounts in base units"
+        default=dict, help_text="terms of the trade: Safe, trade id, token, amounts in base units"
     )
     to = models.CharField(max_length=42, blank=True)
     calldata = models.TextField(blank=True, help_text="0x hex; fixed when signed")
@@ -52,17 +50,19 @@ class ChainTransaction(models.Model):
         max_length=9, default=states.TxState.PLANNED, choices=[(s, s) for s in states.TxState], editable=False
     )
     reason = models.CharField(max_length=60, blank=True, help_text="why reverted, dropped or replaced")
-    deadline = models.DateTimeField(help_text="after this it is no longer signed, and the module refuses it")
+    deadline = models.DateTimeField(
+        help_text="after this it is not signed any more and the module rejects it"
+    )
     mined_hash = models.CharField(max_length=66, blank=True, help_text="of the attempt that is in a block")
     block_number = models.PositiveBigIntegerField(null=True)
     block_hash = models.CharField(max_length=66, blank=True)
     gas_used = models.PositiveBigIntegerField(null=True)
-    gas_price = models.DecimalField(**WEI, null=True, help_text="wei a gas, as paid")
+    gas_price = models.DecimalField(**WEI, null=True, help_text="wei per gas, as paid")
     logs = models.JSONField(default=list, help_text="of the final receipt, as JSON-RPC gives them")
     refusals = models.PositiveSmallIntegerField(
-        default=0, help_text="looks in a row at which no node took it"
+        default=0, help_text="broadcasts in a row that no node accepted"
     )
-    alerts = models.JSONField(default=list, help_text="the events that staff was alerted to because of it")
+    alerts = models.JSONField(default=list, help_text="alert events recorded for it")
     correlation_id = models.UUIDField(null=True, db_index=True)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField(auto_now=True)
@@ -96,14 +96,14 @@ class ChainAttempt(models.Model):
     transaction = models.ForeignKey(ChainTransaction, models.PROTECT, related_name="attempts")
     number = models.PositiveSmallIntegerField()
     hash = models.CharField(max_length=66, unique=True)
-    raw = models.TextField(help_text="0x hex; anyone may broadcast it, and it does what was meant, once")
-    max_fee = models.DecimalField(**WEI, help_text="wei a gas")
-    tip = models.DecimalField(**WEI, help_text="wei a gas")
+    raw = models.TextField(help_text="signed bytes, 0x hex; broadcasting them twice has no further effect")
+    max_fee = models.DecimalField(**WEI, help_text="wei per gas")
+    tip = models.DecimalField(**WEI, help_text="wei per gas")
     cancels = models.BooleanField(
-        default=False, help_text="an empty transaction to ourselves: it only uses up the nonce"
+        default=False, help_text="an empty transaction to ourselves that only uses the nonce"
     )
     created_at = models.DateTimeField()
-    broadcast_at = models.DateTimeField(null=True, help_text="when a node first took it")
+    broadcast_at = models.DateTimeField(null=True, help_text="when a node first accepted it")
 
     class Meta:
         db_table = "chain_attempts"
@@ -127,19 +127,19 @@ class SafePlan(models.Model):
     safe = models.CharField(max_length=42)
     module = models.CharField(max_length=42)
     policy = models.JSONField(help_text="the contract's field names; USDC in base units, times in seconds")
-    rules = models.JSONField(help_text="tokens with feed, pool fee tier and the feed's greatest age")
+    rules = models.JSONField(help_text="tokens with price feed, pool fee tier and maximum feed age")
     safe_tx_hash = models.CharField(
         max_length=66, blank=True, help_text="EIP-712 hash of the transaction to sign"
     )
     created_at = models.DateTimeField()
     verified_at = models.DateTimeField(
-        null=True, help_text="when the chain first showed this policy; empty: proposed, not signed yet"
+        null=True, help_text="when the chain first showed this policy; empty: not signed yet"
     )
     stops = models.JSONField(
         default=dict, help_text="what stops entries: token's address, or * for all -> reason code"
     )
     failures_since = models.DateTimeField(
-        null=True, help_text="orders that failed before this do not count: a person checked the Safe"
+        null=True, help_text="failed orders count from here: a person checked the Safe then"
     )
 
     class Meta:

@@ -214,12 +214,12 @@ def _store_attempt(
     `cancels`: sign an empty transaction to ourselves instead.
     """
     to, data = (signer.address, b"") if cancels else (tx.to, bytes.fromhex(tx.calldata[2:]))
-    made = signer.sign(Unsigned(tx.chain_id, int(tx.nonce or 0), to, data, tx.gas_limit, fees[0], fees[1]))
+    signed = signer.sign(Unsigned(tx.chain_id, int(tx.nonce or 0), to, data, tx.gas_limit, fees[0], fees[1]))
     return ChainAttempt.objects.create(
         transaction=tx,
         number=tx.attempts.count() + 1,
-        hash=made.hash,
-        raw="0x" + made.raw.hex(),
+        hash=signed.hash,
+        raw="0x" + signed.raw.hex(),
         max_fee=fees[0],
         tip=fees[1],
         cancels=cancels,
@@ -533,9 +533,9 @@ def _bump_fees(
         _lock_signer(tx.chain_id, signer.address)
         if tx.attempts.count() != last.number:
             return  # another worker was first
-        made = _store_attempt(tx, signer, fees, cancels=last.cancels)
-        record("transaction.bumped", tx, attempt=made.number, max_fee=fees[0], tip=fees[1])
-    _send(tx, made, chain, may_send)
+        attempt = _store_attempt(tx, signer, fees, cancels=last.cancels)
+        record("transaction.bumped", tx, attempt=attempt.number, max_fee=fees[0], tip=fees[1])
+    _send(tx, attempt, chain, may_send)
 
 
 def _record_receipt(tx: ChainTransaction, receipt: Receipt, chain: Chain, sending: SendingRules) -> None:

@@ -154,24 +154,24 @@ def keystore(source: KeySource = CURRENT) -> dict[str, Any]:
     if not given:
         raise Misconfigured(f"{name} is not set: make one with `manage.py safe keystore` and name its path")
     try:
-        found = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text())
+        parsed = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text())
     except OSError as error:
         raise Misconfigured(f"{name}: {error.strerror}: {given}") from None
     except ValueError:
         raise Misconfigured(
             f"{name} is not a keystore v3 (its JSON cannot be parsed); a plaintext key is not accepted"
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise Misconfigured(f"{name} is not a keystore v3: it is not a JSON object")
-    return _normalised(name, found)
+    return _normalised(name, parsed)
 
 
-def _normalised(name: str, found: dict[str, Any]) -> dict[str, Any]:
+def _normalised(name: str, parsed: dict[str, Any]) -> dict[str, Any]:
     """Return the keystore with lower-case field names, because some tools write `Crypto`, after checking its fields.
 
     Raises `Misconfigured` naming the field that is missing or wrong.
     """
-    plain = {str(key).lower(): value for key, value in found.items()}
+    plain = {str(key).lower(): value for key, value in parsed.items()}
     if plain.get("version") != 3:
         raise Misconfigured(
             f"{name}: the field version is {plain.get('version')!r}; only version 3 is supported"

@@ -170,27 +170,27 @@ def differences(policy: Policy, rules: Sequence[TokenRule], answers: Sequence[by
 
     `answers` in the order of `verify_calls`.
     """
-    enabled, on_chain, listed, headroom, waiting, *found = answers
-    wrong = [] if decode(["bool"], enabled)[0] else ["the module is not enabled in the Safe"]
+    enabled, on_chain, listed, headroom, waiting, *rule_answers = answers
+    lines = [] if decode(["bool"], enabled)[0] else ["the module is not enabled in the Safe"]
     actual = decode_policy(on_chain)
     for name in Policy.__dataclass_fields__:
         expected, seen = getattr(policy, name), getattr(actual, name)
         if expected != seen:
-            wrong.append(f"{name} is {seen}, not {expected}")
+            lines.append(f"{name} is {seen}, not {expected}")
     tokens = set(decode(["address[]"], listed)[0])
     if tokens != {rule.token for rule in rules}:
-        wrong.append("the listed tokens differ")
-    for rule, answer in zip(rules, found, strict=True):
+        lines.append("the listed tokens differ")
+    for rule, answer in zip(rules, rule_answers, strict=True):
         seen_rule = decode(["address", "uint24", "uint256", "uint256", "bool"], answer)[:3]
         if rule.token in tokens and seen_rule != (rule.feed, rule.pool_fee, rule.max_age):
-            wrong.append(f"feed, pool or age of {rule.token} differ")
+            lines.append(f"feed, pool or age of {rule.token} differ")
     if (pending := decode_pending(waiting)) is not None:
         planned = (pending.policy, pending.rules) == (policy, tuple(rules))
-        if wrong or not planned:  # otherwise only the total loss budget is pending, and the plan is in force
+        if lines or not planned:  # otherwise only the total loss budget is pending, and the plan is in force
             name = "the planned policy" if planned else "another policy"
-            wrong.append(f"{name} is pending: in force from {_moment(pending.effective_at)}")
+            lines.append(f"{name} is pending: in force from {_moment(pending.effective_at)}")
     level = decode_headroom(headroom).stop_level
-    return [*wrong, f"stopped at level {level}"] if level else wrong
+    return [*lines, f"stopped at level {level}"] if level else lines
 
 
 def _moment(unix: int) -> str:

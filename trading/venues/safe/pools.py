@@ -71,13 +71,13 @@ def best_pool(
             f"no pool of {token} against USDC in the fee tiers {', '.join(map(str, tiers))}",
             code="pool_missing",
         )
-    enough = [one for one in measured if one.impact_bps <= max_impact]
-    if not enough:
-        best = min(measured, key=lambda one: one.impact_bps)
+    deep = [pool for pool in measured if pool.impact_bps <= max_impact]
+    if not deep:
+        best = min(measured, key=lambda pool: pool.impact_bps)
         raise Rejected(
             f"no pool of {token} is deep enough: a trade of {large / 10**6:,.2f} USDC moves the price of the best one "
             f"(fee {best.fee / _FEE_UNITS:.2%}) by {best.impact_bps} bps, {max_impact} are allowed. Plan a smaller "
             "max_trade, or without this token",
             code="pool_too_shallow",
         )
-    return max(enough, key=lambda one: one.returned)
+    return max(deep, key=lambda pool: pool.returned)

@@ -142,11 +142,11 @@ def warn_if_low(at: SafeVenue, signer: Signer, held: int) -> None:
     since = clock.now() - timedelta(days=1)
     if not Event.objects.filter(name=BALANCE_LOW, subject=subject(signer), at__gt=since).exists():
         limit = Decimal(at.stanza.executor_low_wei).scaleb(-COIN_DECIMALS)
-        left = Decimal(held).scaleb(-COIN_DECIMALS)
+        balance = Decimal(held).scaleb(-COIN_DECIMALS)
         record(
             BALANCE_LOW,
             signer,
-            left=f"{plain(left)} {at.sending.coin}",
+            left=f"{plain(balance)} {at.sending.coin}",
             limit=f"{plain(limit)} {at.sending.coin}",
         )
 

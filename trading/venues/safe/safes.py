@@ -202,12 +202,12 @@ def _policy(deployment: Deployment, at: SafeVenue, loosen_delay: int | None) -> 
 def _rules(deployment: Deployment, at: SafeVenue) -> list[m.TokenRule]:
     """Return rules for the agent's tokens that the chain has, each with the best pool for the largest trade."""
     wanted = deployment.agent.tokens or list(at.places.tokens)
-    found = {symbol: at.places.tokens[symbol] for symbol in wanted if symbol in at.places.tokens}
-    if not found:
+    tokens = {symbol: at.places.tokens[symbol] for symbol in wanted if symbol in at.places.tokens}
+    if not tokens:
         raise Rejected(f"none of {', '.join(wanted)} is traded on this chain", code="token_not_listed")
     return [
-        m.TokenRule(one.address, one.feed, _best_pool(at, one.address).fee, one.max_age)
-        for one in found.values()
+        m.TokenRule(token.address, token.feed, _best_pool(at, token.address).fee, token.max_age)
+        for token in tokens.values()
     ]
 
 
@@ -224,7 +224,7 @@ def _best_pool(at: SafeVenue, token: str) -> pools.Depth:
 def _store_plan(
     deployment: Deployment, at: SafeVenue, safe: str, terms: m.Policy, rules: list[m.TokenRule], digest: bytes
 ) -> None:
-    kept, new = SafePlan.objects.update_or_create(
+    row, new = SafePlan.objects.update_or_create(
         chain_id=at.stanza.chain_id,
         safe=safe,
         verified_at=None,
@@ -240,7 +240,7 @@ def _store_plan(
     deployment.account = deployment.safe_wallet = safe
     deployment.chain_id, deployment.module_address = at.stanza.chain_id, at.places.module
     deployment.save()
-    record("safe.planned", deployment, safe=safe, hash=kept.safe_tx_hash, new=new)
+    record("safe.planned", deployment, safe=safe, hash=row.safe_tx_hash, new=new)
 
 
 def check(deployment: Deployment) -> list[str]:
@@ -274,18 +274,18 @@ def check(deployment: Deployment) -> list[str]:
 def stopped(deployment: Deployment) -> dict[str, str]:
     """Return what stops entries besides the verification: token symbol, or * for all -> reason code."""
     at = venue_of(deployment)
-    kept = verify.plan_in_force(at.stanza.chain_id, deployment.safe_wallet)
+    plan = verify.plan_in_force(at.stanza.chain_id, deployment.safe_wallet)
     symbols = {token.address: symbol for symbol, token in at.places.tokens.items()}
-    return {symbols.get(token, token): code for token, code in kept.stops.items()} if kept else {}
+    return {symbols.get(token, token): code for token, code in plan.stops.items()} if plan else {}
 
 
-def _compare_with_plan(at: SafeVenue, kept: SafePlan) -> tuple[bool, list[str]]:
+def _compare_with_plan(at: SafeVenue, plan: SafePlan) -> tuple[bool, list[str]]:
     """Return whether the module is enabled, and how the chain differs from the plan."""
     try:
-        now = verify.standing(at.chain, at.places, kept)
+        now = verify.standing(at.chain, at.places, plan)
     except Fault as error:
-        raise Rejected(f"{kept.safe} is not a Safe on chain {kept.chain_id}", code="not_a_safe") from error
-    illiquid = [rule.token for rule in verify.rules_of(kept) if rule.token not in now.liquid]
+        raise Rejected(f"{plan.safe} is not a Safe on chain {plan.chain_id}", code="not_a_safe") from error
+    illiquid = [rule.token for rule in verify.rules_of(plan) if rule.token not in now.liquid]
     return now.enabled, [*now.differences, *(f"the pool of {token} is empty" for token in illiquid)]
 
 
@@ -319,30 +319,30 @@ Measured = dict[tuple[int, str, int, int, int], pools.Depth | None]
 """(chain, token, fee tier, min trade, max trade) -> depth, None without a quote."""
 
 
-def _shallow_pools(at: SafeVenue, kept: SafePlan, measured: Measured) -> dict[str, int | None]:
+def _shallow_pools(at: SafeVenue, plan: SafePlan, measured: Measured) -> dict[str, int | None]:
     """Return the plan's tokens with too shallow a pool -> price impact in basis points, None without a quote.
 
     `measured` caches the pools, because most Safes share pools and limits.
     """
-    policy, found = verify.policy_of(kept), {}
-    for rule in verify.rules_of(kept):
-        asked = (rule.token, rule.pool_fee, policy.min_trade, policy.max_trade)
-        key = (at.stanza.chain_id, *asked)
+    policy, shallow = verify.policy_of(plan), {}
+    for rule in verify.rules_of(plan):
+        params = (rule.token, rule.pool_fee, policy.min_trade, policy.max_trade)
+        key = (at.stanza.chain_id, *params)
         if key not in measured:
-            measured[key] = pools.depth(at.chain, at.places, *asked)
-        one = measured[key]
-        if one is None or one.impact_bps > at.stanza.max_price_impact_bps:
-            found[rule.token] = one.impact_bps if one else None
-    return found
+            measured[key] = pools.depth(at.chain, at.places, *params)
+        pool = measured[key]
+        if pool is None or pool.impact_bps > at.stanza.max_price_impact_bps:
+            shallow[rule.token] = pool.impact_bps if pool else None
+    return shallow
 
 
-def _stop_shallow(kept: SafePlan, shallow: Mapping[str, int | None]) -> None:
+def _stop_shallow(plan: SafePlan, shallow: Mapping[str, int | None]) -> None:
     """Stop entries in the plan's tokens with too shallow a pool, and resume the others."""
-    for rule in verify.rules_of(kept):
+    for rule in verify.rules_of(plan):
         if rule.token in shallow:
-            entry_stops.stop(kept, rule.token, entry_stops.SHALLOW, impact_bps=shallow[rule.token])
+            entry_stops.stop(plan, rule.token, entry_stops.SHALLOW, impact_bps=shallow[rule.token])
         else:
-            entry_stops.resume(kept, rule.token)
+            entry_stops.resume(plan, rule.token)
 
 
 def recheck_all() -> None:
@@ -363,20 +363,20 @@ def _recheck(deployment: Deployment, measured: Measured) -> None:
     proposed = verify.proposal(at.stanza.chain_id, safe)
     if proposed and not _compare_with_plan(at, proposed)[1]:
         check(deployment)
-    kept = verify.plan_in_force(at.stanza.chain_id, safe)
-    if kept is None:
+    plan = verify.plan_in_force(at.stanza.chain_id, safe)
+    if plan is None:
         return
     if objections := safe_contract.read(at.chain, safe).objections:
-        entry_stops.stop(kept, entry_stops.EVERYTHING, entry_stops.CHANGED, found="; ".join(objections))
-    _stop_shallow(kept, _shallow_pools(at, kept, measured))
+        entry_stops.stop(plan, entry_stops.EVERYTHING, entry_stops.CHANGED, found="; ".join(objections))
+    _stop_shallow(plan, _shallow_pools(at, plan, measured))
 
 
 def revoke(deployment: Deployment) -> ToSign:
     """Return the transaction that ends the policy and disables the module. Open positions' tokens stay in the Safe."""
     at, safe = venue_of(deployment), deployment.safe_wallet
     nonce = _call_integer(at, safe, encode_call("nonce()"))
-    asked = encode_call("getModulesPaginated(address,uint256)", onboarding.SENTINEL, MODULES_AT_ONCE)
-    enabled: list[str] = decode(["address[]", "address"], at.chain.call(safe, asked))[0]
+    query = encode_call("getModulesPaginated(address,uint256)", onboarding.SENTINEL, MODULES_AT_ONCE)
+    enabled: list[str] = decode(["address[]", "address"], at.chain.call(safe, query))[0]
     if deployment.module_address not in enabled:
         raise Rejected(
             f"{safe} has not enabled the module, so there is nothing to revoke", code="module_disabled"

@@ -56,8 +56,8 @@ class Trade:
     @classmethod
     def of(cls, request: Request, places: Contracts) -> Self:
         """Build the terms from an order. Raises Rejected where the chain does not have the token."""
-        found = places.tokens.get(request.symbol)
-        if found is None:
+        token = places.tokens.get(request.symbol)
+        if token is None:
             raise Rejected(
                 f"{request.symbol} is not among the tokens of config/chains.yaml for this chain",
                 code="token_not_listed",
@@ -65,15 +65,15 @@ class Trade:
         if request.purpose == Purpose.OPEN:
             amount = base(request.quantity * request.reference_price, USDC_DECIMALS)
         else:
-            amount = base(request.quantity, found.decimals)
+            amount = base(request.quantity, token.decimals)
         deployment, _, signal = request.trade.partition("/")
         return cls(
             safe=request.account,
             trade_id="0x" + m.trade_id(deployment, signal).hex(),
             purpose=request.purpose,
             symbol=request.symbol,
-            token=found.address,
-            decimals=found.decimals,
+            token=token.address,
+            decimals=token.decimals,
             amount=amount,
             deadline=int(request.deadline.timestamp()),
         )

@@ -216,10 +216,10 @@ class SafeVenue(Venue):
         assets = [(USDC, self.places.usdc, USDC_DECIMALS)] + [
             (symbol, token.address, token.decimals) for symbol, token in self.places.tokens.items()
         ]
-        asked = [
+        calls = [
             (address, encode_call("balanceOf(address)", safe)) for safe in safes for _, address, _ in assets
         ]
-        answers = iter(self.chain.many(asked, block=hex(block), agreed=True))
+        answers = iter(self.chain.many(calls, block=hex(block), agreed=True))
         return {
             safe: {
                 symbol: whole(int.from_bytes(next(answers), "big"), digits) for symbol, _, digits in assets

@@ -204,8 +204,8 @@ def events() -> EventDecoder:
 
 def decode_logs(raw: Iterable[dict[str, Any]], module: str) -> list[Log]:
     """Return the module's events among JSON-RPC logs, in their order."""
-    wanted = to_checksum_address(module)
-    logs = (events().decode(entry) for entry in raw if to_checksum_address(entry["address"]) == wanted)
+    address = to_checksum_address(module)
+    logs = (events().decode(entry) for entry in raw if to_checksum_address(entry["address"]) == address)
     return [log for log in logs if log is not None]
 
 
