@@ -48,7 +48,7 @@ def test_a_statement_that_would_end_before_it_begins(world: World) -> None:
 
 
 def test_exits_come_back_by_the_command_that_off_names(world: World) -> None:
-    assert "back with `manage.py exits on --reason …`" in said("exits", "off", "--reason", "drill")
+    assert "resume with `manage.py exits on --reason …`" in said("exits", "off", "--reason", "drill")
     assert pauses.current_pause()
     said("exits", "on", "--reason", "over")
     assert pauses.current_pause() is None

@@ -139,7 +139,7 @@ def test_a_keystore_is_made_once_and_holds_no_key_in_the_open(
     assert made["address"].startswith("0x")
     assert path.stat().st_mode & 0o077 == 0
     assert json.loads(path.read_text())["version"] == 3
-    with pytest.raises(CommandError, match="never overwritten"):
+    with pytest.raises(CommandError, match="not overwritten"):
         run("keystore", str(path))
 
 
@@ -153,7 +153,7 @@ def onboarded(desk: Desk, deployment: Deployment) -> Deployment:
 
 
 def test_a_deployment_keeps_the_safe_that_its_money_is_in(desk: Desk, onboarded: Deployment) -> None:
-    with pytest.raises(Rejected, match="make another deployment"):
+    with pytest.raises(Rejected, match="create another deployment"):
         safes.plan(onboarded, desk.world.accounts["rogue"])
     onboarded.refresh_from_db()
     assert (onboarded.account, onboarded.verified_at is None) == (desk.world.safe, False)

@@ -146,18 +146,18 @@ def test_boot_refuses_what_is_missing_empty_or_no_keystore(
     own_key: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EXECUTOR_PASSWORD", "short")
-    with pytest.raises(Misconfigured, match="less than 12"):
+    with pytest.raises(Misconfigured, match="fewer than 12"):
         check_boot(REAL)
     monkeypatch.setenv("EXECUTOR_PASSWORD", "a wrong long password")
-    with pytest.raises(Misconfigured, match="does not open"):
+    with pytest.raises(Misconfigured, match="cannot be decrypted"):
         open_signers(REAL, {MODULE}, 60)
     (tmp_path / "plain").write_text(own_key.hex())
     (tmp_path / "other").write_text(json.dumps({"version": 1}))
     for value, why in (
         ("", "is not set"),
         (str(tmp_path / "away"), "No such file"),
-        (str(tmp_path / "plain"), "no keystore v3"),
-        (str(tmp_path / "other"), "only version 3 is read"),
+        (str(tmp_path / "plain"), "not a keystore v3"),
+        (str(tmp_path / "other"), "only version 3 is supported"),
     ):
         monkeypatch.setenv("EXECUTOR_KEYSTORE", value)
         with pytest.raises(Misconfigured, match=why) as refused:
@@ -175,13 +175,13 @@ def test_the_password_comes_from_a_file_too(
 
 
 DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
-    "no parameters": ({"kdfparams": None}, "crypto.kdfparams is no object"),
-    "no vector": ({"cipherparams": {}}, "crypto.cipherparams.iv is no hex"),
-    "letters": ({"ciphertext": "zz"}, "crypto.ciphertext is no hex"),
-    "a number": ({"mac": 7}, "crypto.mac is no hex"),
+    "no parameters": ({"kdfparams": None}, "crypto.kdfparams is not an object"),
+    "no vector": ({"cipherparams": {}}, "crypto.cipherparams.iv is not hex"),
+    "letters": ({"ciphertext": "zz"}, "crypto.ciphertext is not hex"),
+    "a number": ({"mac": 7}, "crypto.mac is not hex"),
 }
 PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
-    "no salt": ({"salt": None}, "crypto.kdfparams.salt is no hex"),
+    "no salt": ({"salt": None}, "crypto.kdfparams.salt is not hex"),
     "text for a number": ({"c": "1000"}, "crypto.kdfparams.c is '1000'"),
     "true for a number": ({"c": True}, "crypto.kdfparams.c is True"),
     "a short key": ({"dklen": 16}, "crypto.kdfparams.dklen is not 32"),
