@@ -56,7 +56,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "maxxit.access.inputs.refuse_nul",
-    "maxxit.api.errors.method_refused",
+    "maxxit.api.errors.method_not_allowed",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "maxxit.web.headers.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",

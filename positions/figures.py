@@ -27,17 +27,17 @@ M = TypeVar("M", bound=Model)
 Deployments = list[int] | None
 CENT = Decimal("0.01")
 POINTS = 400
-"""Of the equity curve at most: more than the pixels of its plot says nothing."""
+"""At most this many points of the equity curve: its plot has no more pixels."""
 
 
 def midnight(moment: datetime) -> datetime:
-    """The start of its UTC day."""
+    """Return the start of the moment's UTC day."""
     return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Results of the positions that closed since a moment, and what is open. Amounts in USDC."""
+    """Results of the positions closed since a moment, and of those open now. Amounts in USDC."""
 
     since: datetime | None
     realised: Decimal
@@ -49,21 +49,21 @@ class Figures:
     average_win: Decimal
     average_loss: Decimal
     drawdown: Decimal
+    """Max drawdown of the realised PnL."""
     best: str
     worst: str
-    """Symbols by realised PnL; empty without a closed position."""
+    """Symbols with the highest and the lowest realised PnL; empty without a closed position."""
     cvar_95_pct: Decimal | None
-    """What the worst twentieth of the newest SINGLY closed positions lost on average, percent of their entry; None
-    for too few."""
+    """Mean loss of the worst 5 % of the newest SINGLY closed positions, percent of their entry; None for too few."""
 
     @property
     def total(self) -> Decimal:
-        """Realised and unrealised together."""
+        """Realised plus unrealised PnL, USDC."""
         return self.realised + self.unrealised
 
     @property
     def win_rate(self) -> Decimal:
-        """Fraction of the closed positions; 0 without any."""
+        """Winners as a fraction of the closed positions; 0 without any."""
         return (Decimal(self.winners) / self.closed).quantize(Decimal("0.0001")) if self.closed else ZERO
 
     def as_json(self) -> dict[str, Any]:
@@ -78,11 +78,11 @@ class Figures:
             "average_loss",
             "drawdown",
         )
-        told: dict[str, Any] = {f"{name}_usdc": plain(usdc(getattr(self, name))) for name in names}
-        told |= {"since": self.since.isoformat() if self.since else None, "win_rate": plain(self.win_rate)}
-        told |= {name: getattr(self, name) for name in ("closed", "winners", "best", "worst")}
-        told["cvar_95_pct"] = None if self.cvar_95_pct is None else plain(self.cvar_95_pct.quantize(CENT))
-        return told
+        values: dict[str, Any] = {f"{name}_usdc": plain(usdc(getattr(self, name))) for name in names}
+        values |= {"since": self.since.isoformat() if self.since else None, "win_rate": plain(self.win_rate)}
+        values |= {name: getattr(self, name) for name in ("closed", "winners", "best", "worst")}
+        values["cvar_95_pct"] = None if self.cvar_95_pct is None else plain(self.cvar_95_pct.quantize(CENT))
+        return values
 
 
 OWN_DAYS = """
@@ -105,12 +105,12 @@ WHERE state = 'closed' AND (%(deployments)s::bigint[] IS NULL OR deployment_id =
 ORDER BY closed_at DESC, id DESC LIMIT %(most)s
 """
 SINGLY = 2_000
-"""Closed positions that are looked at one by one, the newest; older ones are summed by day."""
+"""The newest closed positions are read one by one up to this number; older ones are summed by day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What the positions in one symbol that closed on one UTC day earned. Amounts in USDC."""
+    """Results of the positions in one symbol that closed on one UTC day. Amounts in USDC."""
 
     day: date
     symbol: str
@@ -124,23 +124,23 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Closed positions in order of time: sums by day, and the newest one by one."""
+    """Closed positions in order of time: sums by day, and the newest ones singly."""
 
     days: list[Day]
     newest: list[tuple[datetime, Decimal, Decimal, Decimal]]
-    """(closed at, realised PnL, profit share, cost of the entry), at most SINGLY."""
+    """(closed at, realised PnL, profit share, cost of the entry) in USDC, at most SINGLY."""
 
     def steps(self) -> list[tuple[datetime, Decimal, Decimal]]:
-        """(moment, realised PnL, profit share): each of the newest positions, before them each day at its end."""
+        """List (moment, realised PnL, profit share): older positions by day at its end, the newest ones singly."""
         if len(self.newest) < SINGLY:
             return [(at, pnl, share) for at, pnl, share, _ in self.newest]
         singly = self.newest[0][0].astimezone(UTC).date() + timedelta(days=1)
         daily: dict[date, list[Decimal]] = {}
-        for one in self.days:
-            if one.day < singly:
-                sums = daily.setdefault(one.day, [ZERO, ZERO])
-                sums[0] += one.won + one.lost
-                sums[1] += one.profit_share
+        for result in self.days:
+            if result.day < singly:
+                sums = daily.setdefault(result.day, [ZERO, ZERO])
+                sums[0] += result.won + result.lost
+                sums[1] += result.profit_share
         ends = {day: datetime.combine(day, time.max, tzinfo=UTC) for day in daily}
         return [(ends[day], pnl, share) for day, (pnl, share) in daily.items()] + [
             (at, pnl, share)
@@ -150,9 +150,9 @@ class Results:
 
 
 def results(since: datetime | None = None, deployments: Deployments = None) -> Results:
-    """Return what closed since a moment, or ever.
+    """Read the results of the positions that closed since a moment, or of all time.
 
-    The platform's are summed in daily_results already; those of some deployments, or of a short time, are few.
+    The platform's sums come from `daily_results`; those of some deployments, or of a short span, are summed here.
     """
     parameters = {"deployments": deployments, "since": since, "most": SINGLY}
     with connection.cursor() as cursor:
@@ -166,21 +166,21 @@ def results(since: datetime | None = None, deployments: Deployments = None) -> R
 def figures(
     since: datetime | None = None, deployments: Deployments = None, closed: Results | None = None
 ) -> Figures:
-    """The results since a moment, or of all time; `closed` spares reading them again."""
+    """Compute the figures since a moment, or of all time. Pass `closed` where the results have been read already."""
     closed = closed or results(since, deployments)
     days = closed.days
-    count, winners = sum(one.closed for one in days), sum(one.winners for one in days)
-    won, lost = sum((one.won for one in days), ZERO), sum((one.lost for one in days), ZERO)
+    count, winners = sum(day.closed for day in days), sum(day.winners for day in days)
+    won, lost = sum((day.won for day in days), ZERO), sum((day.lost for day in days), ZERO)
     by_symbol: dict[str, Decimal] = defaultdict(Decimal)
-    for one in days:
-        by_symbol[one.symbol] += one.won + one.lost
+    for day in days:
+        by_symbol[day.symbol] += day.won + day.lost
     levels = [ZERO, *accumulate(pnl for _, pnl, _ in closed.steps())]
     return Figures(
         since=since,
         realised=won + lost,
         unrealised=unrealised(deployments),
-        fees=sum((one.fees for one in days), ZERO),
-        profit_share=sum((one.profit_share for one in days), ZERO),
+        fees=sum((day.fees for day in days), ZERO),
+        profit_share=sum((day.profit_share for day in days), ZERO),
         closed=count,
         winners=winners,
         average_win=won / winners if winners else ZERO,
@@ -193,7 +193,7 @@ def figures(
 
 
 def volume(since: datetime | None = None) -> dict[str, Any]:
-    """Fills of buying and selling orders, and the USDC that changed hands, since a moment or ever. Reads each fill."""
+    """Count fills by side and sum their USDC volume, since a moment or of all time. Reads every fill."""
     fills = Fill.objects.filter(at__gte=since) if since else Fill.objects.all()
     sides = dict(fills.order_by().values_list("order__side").annotate(Count("pk")))
     traded = fills.aggregate(total=Sum("cash"))["total"] or ZERO
@@ -216,11 +216,11 @@ def _of(rows: QuerySet[M], deployments: Deployments) -> QuerySet[M]:
 
 
 def curve(deployments: Deployments = None, closed: Results | None = None) -> list[tuple[datetime, Decimal]]:
-    """Equity in USD after each closing, after each payment since the first, and now: payments plus PnL, less shares.
+    """Return the equity curve in USD: deposits and withdrawals plus realised PnL, less profit shares; last point now.
 
-    Of closings before the newest SINGLY there is one point a day. `closed` spares reading them again.
-
-    What was paid in before the first closing is the first point, so that the plot shows how trading went.
+    There is a point after each closed position and each payment; positions older than the newest SINGLY give one point
+    a day. Everything paid in before the first close is the first point, so that the plot shows the result of trading.
+    Pass `closed` where the results have been read already.
     """
     earned = [(at, pnl - share) for at, pnl, share in (closed or results(deployments=deployments)).steps()]
     paid = flows(deployments)

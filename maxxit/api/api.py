@@ -1,4 +1,4 @@
-"""The REST API: what is there, the way of each trade, and single steps by hand. See docs/api.md."""
+"""The REST API under /api: lists of rows, traces, statements, and pipeline steps started by hand. See docs/api.md."""
 
 from datetime import UTC
 from enum import StrEnum
@@ -26,10 +26,9 @@ from maxxit.events.record import record
 from maxxit.market.venues import venue_policy
 from maxxit.paging import SKIPPED, bounded_count
 from maxxit.pipeline.now import chain_now
-from maxxit.reports import trace as chains
+from maxxit.reports import trace
 from maxxit.reports.reasons import REASONS
 from maxxit.reports.schemas import (
-    ChainOut,
     FillOut,
     OrderOut,
     PositionOut,
@@ -37,6 +36,7 @@ from maxxit.reports.schemas import (
     Problem,
     SignalOut,
     StatementOut,
+    TradeTraceOut,
 )
 from maxxit.reports.statement import BEGINNING, check_span, statement
 from positions.models import Position
@@ -57,21 +57,21 @@ M = TypeVar("M", bound=Model)
 REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
 ONE = {**REFUSALS, 404: Problem}
 STEP = {**ONE, 409: Problem, 503: Problem}
-LINES = 1_000
-"""Of a statement at a time."""
+STATEMENT_LINES = 1_000
+"""Entries of a statement in one answer."""
 OUTCOMES = (
     *(code for code in REASONS if code.partition(":")[0] in STAGES and code != "unread"),
     "signal",
     "traded",
 )
-"""Of posts, beside `unread:` with the code of a failure."""
+"""Outcomes of posts; `unread:` with an error code is accepted as well."""
 ORDER_REASONS = tuple(code for code in REASONS if ":" not in code and code not in STAGES)
 
 api = NinjaAPI(
     title="Maxxit",
     version="1",
-    description="Posts, signals, orders and positions. Amounts are decimal strings in USD or USDC, states are upper "
-    "case, times are UTC. Send your key as `X-API-Key` or as `Authorization: Bearer`.",
+    description="Posts, signals, orders, positions, prices and Safes. Amounts are decimal strings in USD or USDC, "
+    "states are upper case, times are UTC. Send your API key as `X-API-Key` or as `Authorization: Bearer`.",
     auth=AUTH,
     throttle=[PerCaller()],
     parser=ReadableJson(),
@@ -79,27 +79,27 @@ api = NinjaAPI(
     docs_decorator=login_required(login_url="login"),
     urls_namespace="api",
 )
-errors.explain(api)
+errors.add_handlers(api)
 api.add_router("/market", market.router)
 api.add_router("/safes", safes.router)
 
 
 class Page(Schema):
-    """Which part of a list."""
+    """Which page of a list to return."""
 
-    limit: Annotated[int, Field(ge=1, le=500, description="rows at most")] = 50
+    limit: Annotated[int, Field(ge=1, le=500, description="maximum number of rows")] = 50
     offset: Annotated[
-        int, Field(ge=0, le=SKIPPED, description="rows to skip; to go further use `before`")
+        int, Field(ge=0, le=SKIPPED, description="rows to skip; for later pages use `before`")
     ] = 0
     before: Annotated[
-        int | None, Field(ge=1, lt=2**63, description="only rows after this one in the list: `next_before`")
+        int | None, Field(ge=1, lt=2**63, description="the `next_before` of the previous page")
     ] = None
 
 
 class Listed(Schema):
-    """A page of a list. `count` is that of the whole list, 1000 where it is longer.
+    """One page of a list, newest first. `count` is the length of the whole list, at most 1000.
 
-    `next_before` is the `before` of the next page, null on the last one.
+    `next_before` is the `before` of the next page; null on the last page.
     """
 
     count: int
@@ -137,7 +137,7 @@ class Positions(Listed):
 
 
 class Generated(Schema):
-    """What a pass of generation did for one agent."""
+    """The result of a generation pass for one agent: new signals, and declined tokens by reason."""
 
     agent_id: int
     considered: int
@@ -146,7 +146,7 @@ class Generated(Schema):
 
 
 class Executed(Schema):
-    """What became of one signal's orders."""
+    """The orders of one signal after placing: how many were sent, and how many were blocked by reason."""
 
     signal_id: int
     sent: int
@@ -155,23 +155,23 @@ class Executed(Schema):
 
 
 class Started(Schema):
-    """A run that is on its way."""
+    """A pipeline run that was started."""
 
     run_id: int
     root_task_id: str
 
 
-def _seen(request: HttpRequest, rows: QuerySet[M]) -> QuerySet[M]:
+def _visible(request: HttpRequest, rows: QuerySet[M]) -> QuerySet[M]:
     return visible(rows, caller(request).person)
 
 
 def _states(rows: QuerySet[M], status: str | None, known: type[StrEnum]) -> QuerySet[M]:
-    """Those in the state; an unknown one is 422 with the known ones."""
+    """Filter by state; an unknown state is 422 and names the known ones."""
     return rows if status is None else rows.filter(state=state_named(status, known))
 
 
 def _paged(rows: QuerySet[M], page: Page, newest_by: str = "") -> dict[str, Any]:
-    """A page of `rows`, the newest first: by `newest_by` and id, or by id alone."""
+    """Return a page of `rows`, newest first: by `newest_by` and id, or by id alone."""
     part = rows.order_by(*([f"-{newest_by}"] if newest_by else []), "-pk")
     if page.before is not None:
         part = part.filter(_after(rows.model, page.before, newest_by))
@@ -184,12 +184,14 @@ def _paged(rows: QuerySet[M], page: Page, newest_by: str = "") -> dict[str, Any]
 
 
 def _after(model: type[M], before: int, newest_by: str) -> Q:
-    """The rows that a list, the newest first, has after the row `before`."""
+    """Build the condition for the rows that follow the row `before` in a list, newest first."""
     if not newest_by:
         return Q(pk__lt=before)
     at = model._default_manager.filter(pk=before).values_list(newest_by, flat=True).first()
     if at is None:
-        raise HttpError(422, f"there is no row {before}: `before` is the `next_before` of another page")
+        raise HttpError(
+            422, f"there is no row {before}: send the `next_before` of the previous page as `before`"
+        )
     earlier = Q(**{f"{newest_by}__lt": at}) | Q(**{newest_by: at, "pk__lt": before})
     return Q(**{f"{newest_by}__lte": at}) & earlier
 
@@ -199,8 +201,11 @@ def _after(model: type[M], before: int, newest_by: str) -> Q:
 def posts(
     request: HttpRequest, page: Query[Page], status: str | None = None, outcome: str | None = None
 ) -> Any:
-    """Posts of the accounts that your agents follow, the newest first; `outcome` as in `candidate:too_old`."""
-    rows = _states(_seen(request, CtPost.objects.select_related("account")), status, PostState)
+    """List the posts of the accounts that your agents follow, newest first.
+
+    Filter by `status` or by `outcome`, for example `candidate:too_old`.
+    """
+    rows = _states(_visible(request, CtPost.objects.select_related("account")), status, PostState)
     if outcome and outcome not in OUTCOMES and not outcome.startswith("unread:"):
         raise unknown("outcome", outcome, (*OUTCOMES, "unread:…"))
     return _paged(rows.filter(outcome=outcome) if outcome else rows, page, "posted_at")
@@ -209,14 +214,16 @@ def posts(
 @api.get("/db/signals", response={200: Signals, **REFUSALS}, tags=["rows"])
 @needs("signals_app.view_signal")
 def db_signals(request: HttpRequest, page: Query[Page], status: str | None = None) -> Any:
-    """Signals of your agents, the newest first."""
-    return _paged(_states(_seen(request, Signal.objects.select_related("agent")), status, SignalState), page)
+    """List the signals of your agents, newest first."""
+    return _paged(
+        _states(_visible(request, Signal.objects.select_related("agent")), status, SignalState), page
+    )
 
 
 @api.get("/signals", response={200: Signals, **REFUSALS}, tags=["rows"])
 @needs("signals_app.view_signal")
 def signals(request: HttpRequest, page: Query[Page], status: str | None = None) -> Any:
-    """The same list under its short name."""
+    """List the signals of your agents, newest first (short path of `/db/signals`)."""
     return db_signals(request, page, status)
 
 
@@ -225,23 +232,23 @@ def signals(request: HttpRequest, page: Query[Page], status: str | None = None) 
 def orders(
     request: HttpRequest, page: Query[Page], status: str | None = None, reason: str | None = None
 ) -> Any:
-    """Orders of your deployments, the newest first; `reason` as in `cooldown`."""
-    rows = _states(_seen(request, Order.objects.all()), status, OrderState)
+    """List the orders of your deployments, newest first. Filter by `status` or by `reason`, for example `cooldown`."""
+    rows = _states(_visible(request, Order.objects.all()), status, OrderState)
     return _paged(coded(rows, "reason", reason, ORDER_REASONS) if reason else rows, page)
 
 
 @api.get("/db/trades", response={200: Trades, **REFUSALS}, tags=["rows"])
 @needs("trading.view_fill")
 def trades(request: HttpRequest, page: Query[Page]) -> Any:
-    """Fills of your orders, the newest first."""
-    return _paged(_seen(request, Fill.objects.select_related("order")), page)
+    """List the fills of your orders, newest first."""
+    return _paged(_visible(request, Fill.objects.select_related("order")), page)
 
 
 @api.get("/db/positions", response={200: Positions, **REFUSALS}, tags=["rows"])
 @needs("positions.view_position")
 def positions(request: HttpRequest, page: Query[Page], status: str | None = None) -> Any:
-    """Positions of your deployments, the newest first, with unrealised PnL at the newest quotes."""
-    rows = with_unrealised(_seen(request, Position.objects.all()))
+    """List the positions of your deployments, newest first, with unrealised PnL at the newest quotes."""
+    rows = with_unrealised(_visible(request, Position.objects.all()))
     return _paged(_states(rows, status, PositionState), page)
 
 
@@ -250,34 +257,39 @@ def positions(request: HttpRequest, page: Query[Page], status: str | None = None
 def deployment_statement(
     request: HttpRequest, deployment_id: int, since: When | None = None, until: When | None = None
 ) -> Any:
-    """Its ledger from `since` up to `until` (UTC): opening balances, every line, closing balances, totals.
+    """Return a deployment's ledger from `since` to `until` (UTC): opening balances, entries, closing balances, totals.
 
-    Of more than 1000 lines the newest are given, and `from` is later than `since`: ask on with `until` = `from`.
+    An answer holds the newest 1000 entries at most; `from` is then later than `since`. For the older ones repeat the
+    request with `until` = `from`.
     """
-    owner = _seen(request, Deployment.objects.filter(pk=deployment_id)).first()
-    if owner is None:
+    deployment = _visible(request, Deployment.objects.filter(pk=deployment_id)).first()
+    if deployment is None:
         raise Http404(f"there is no deployment {deployment_id}")
-    start, end = (one if one is None or one.tzinfo else one.replace(tzinfo=UTC) for one in (since, until))
+    start, end = (at if at is None or at.tzinfo else at.replace(tzinfo=UTC) for at in (since, until))
     check_span(start, end)
-    return statement(owner, start or BEGINNING, end or clock.now(), most=LINES).as_json()
+    return statement(deployment, start or BEGINNING, end or clock.now(), most=STATEMENT_LINES).as_json()
 
 
-@api.get("/chain/{what}/{ident}", response={200: ChainOut, **ONE}, tags=["chain"])
+@api.get("/chain/{what}/{ident}", response={200: TradeTraceOut, **ONE}, tags=["trace"])
 @needs("events.view_event")
-def chain(request: HttpRequest, what: str, ident: str) -> Any:
-    """The whole way of one trade. `what` is corr, post, signal, order or position; `ident` its id."""
-    if what not in ("corr", *chains.KINDS):
-        raise HttpError(422, f"no chain by {what!r}; known: corr, {', '.join(chains.KINDS)}")
+def trade_trace(request: HttpRequest, what: str, ident: str) -> Any:
+    """Return the trace of one trade, from the post to the PnL.
+
+    `what` is `corr`, `post`, `signal`, `order` or `position`, and `ident` its id: posts, model calls, signals, orders,
+    fills, ledger entries, positions and events, each list in order of time.
+    """
+    if what not in ("corr", *trace.KINDS):
+        raise HttpError(422, f"a trace is not looked up by {what!r}; known: corr, {', '.join(trace.KINDS)}")
     person = caller(request).person
-    return chains.follow(chains.correlation_of(what, ident, person), person)
+    return trace.follow(trace.correlation_of(what, ident, person), person)
 
 
 @api.post("/admin/run-signal-once", response={200: Generated, **STEP}, tags=["by hand"])
 @needs("signals_app.add_signal", operators_only=True)
 def run_signal_once(request: HttpRequest, agentId: int) -> Any:
-    """Decide for one agent now, on every token it may trade."""
+    """Run the generation stage for one active agent now, over every token it may trade."""
     who = caller(request)
-    agent = _seen(request, Agent.objects.all()).filter(pk=agentId).first()
+    agent = _visible(request, Agent.objects.all()).filter(pk=agentId).first()
     if agent is None:
         raise Http404(f"no agent {agentId}")
     if agent.state != AgentState.ACTIVE:
@@ -285,11 +297,11 @@ def run_signal_once(request: HttpRequest, agentId: int) -> Any:
     newest = Signal.objects.filter(agent=agent).order_by("-pk").values_list("pk", flat=True).first() or 0
     record("api.signal_asked", agent, by=who.name)
     done = generate(signals_policy().generate, [agent])
-    made = Signal.objects.filter(agent=agent, pk__gt=newest).select_related("agent").order_by("pk")
+    new_signals = Signal.objects.filter(agent=agent, pk__gt=newest).select_related("agent").order_by("pk")
     return {
         "agent_id": agent.pk,
         "considered": done.considered,
-        "signals": list(made),
+        "signals": list(new_signals),
         "declined": dict(done.declined),
     }
 
@@ -297,20 +309,25 @@ def run_signal_once(request: HttpRequest, agentId: int) -> Any:
 @api.post("/admin/execute-trade-once", response={200: Executed, **STEP}, tags=["by hand"])
 @needs("trading.add_order", operators_only=True)
 def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
-    """Fan one pending signal out to its agent's deployments and place those orders now, through every check.
+    """Fan one pending signal out to its agent's deployments and place the orders now, through every check.
 
-    Where real money moves, the executing worker alone places orders: it has the key and the release that may. Those
-    are PLANNED in the answer, and the worker is woken.
+    Orders at venues with real money are placed by the execute worker alone, which holds the signing key: they are
+    `PLANNED` in the answer, and the worker is woken.
     """
     who = caller(request)
-    signal = _seen(request, Signal.objects.all()).filter(pk=signalId).first()
+    signal = _visible(request, Signal.objects.all()).filter(pk=signalId).first()
     if signal is None:
         raise Http404(f"no signal {signalId}")
     if signal.state != SignalState.PENDING:
-        told = f"{signal.state.upper()} {signal.reason}".strip()
-        raise Rejected(f"signal {signalId} is {told}: only a PENDING one can be executed", code="not_pending")
+        state = f"{signal.state.upper()} {signal.reason}".strip()
+        raise Rejected(
+            f"signal {signalId} is {state}: only a PENDING one can be executed", code="not_pending"
+        )
     if signal.expires_at <= clock.now():
-        raise Rejected(f"signal {signalId} has expired: its price is no longer the market's", code="expired")
+        raise Rejected(
+            f"signal {signalId} expired at {signal.expires_at:%Y-%m-%d %H:%M} UTC: run generation again",
+            code="expired",
+        )
     record("api.trade_asked", signal, by=who.name)
     execute.fan_out(only=signal.pk)
     placed = execute.PlacementCounts()
@@ -331,7 +348,7 @@ def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
 @api.post("/admin/run-pipeline", response={200: Started, **STEP}, tags=["by hand"])
 @needs("pipeline.change_pipelinerun", operators_only=True)
 def run_pipeline(request: HttpRequest) -> Any:
-    """Start the whole chain: ingest → classify → generate → execute → monitor."""
+    """Start a pipeline run: ingest → classify → generate → execute → monitor."""
     who = caller(request)
     run = chain_now("api", by=who.name)
     return {"run_id": run.pk, "root_task_id": run.root_task_id}

@@ -1,4 +1,4 @@
-"""Every refusal of the API: JSON with a code, and a message that names the fix."""
+"""Error answers of the API: every refusal is JSON with a stable code and a message that names the fix."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,83 +17,84 @@ STATUS: tuple[tuple[type[MaxxitError], int], ...] = (
     (Retryable, 503),
     (Misconfigured, 503),
 )
-SAID_ELSEWHERE = {"not_found": 404, "not_a_uuid": 422, "no_span": 422}
-"""Codes of Rejected that are no conflict."""
+STATUS_OF_CODE = {"not_found": 404, "not_a_uuid": 422, "no_span": 422}
+"""Codes of `Rejected` that are not a conflict (409)."""
 
 
 def _problem(status: int, code: str, message: str, detail: Any = None) -> HttpResponse:
-    told = {"code": code, "message": message} | ({"detail": detail} if detail else {})
-    return JsonResponse(told, status=status)
+    body = {"code": code, "message": message} | ({"detail": detail} if detail else {})
+    return JsonResponse(body, status=status)
 
 
-def nobody(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-    """No key, or one that does not count."""
+def unauthenticated(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+    """Answer 401: there is no key, or it is unknown, revoked or expired."""
     message = "send a key as X-API-Key or Authorization: Bearer; `manage.py apikey create` makes one"
     return _problem(401, "unauthenticated", message)
 
 
-def refused(request: HttpRequest, error: HttpError) -> HttpResponse:
-    """Scope, rate, an unknown status; a body that is no JSON (ninja's 400) is invalid like any other."""
+def http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    """Answer with the status that was raised; ninja's 400 for a body that is not JSON becomes 422."""
     status = 422 if error.status_code == 400 else error.status_code
     return _problem(status, CODES.get(status, "refused"), error.message)
 
 
-def absent(request: HttpRequest, error: Http404) -> HttpResponse:
-    """No such row, or somebody else's."""
-    return _problem(404, "not_found", f"{error}: it is not there, or not yours")
+def not_found(request: HttpRequest, error: Http404) -> HttpResponse:
+    """Answer 404: there is no such row, or it belongs to another customer."""
+    return _problem(404, "not_found", f"{error}: it does not exist, or is not yours")
 
 
-def no_such_path(request: HttpRequest, rest: str = "") -> HttpResponse:
-    """The view of every path under /api/ that is no operation."""
-    return _problem(404, "not_found", f"there is no {request.path}; /api/docs lists what there is")
+def unknown_path(request: HttpRequest, rest: str = "") -> HttpResponse:
+    """Answer 404 for every path under /api/ that is no operation."""
+    return _problem(404, "not_found", f"there is no {request.path}; /api/docs lists the paths")
 
 
-def method_refused(
+def method_not_allowed(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """The middleware: a 405 of the API as JSON. ninja answers it as text, past its exception handlers."""
+    """Middleware that turns a 405 of the API into JSON: ninja answers it as text, past its exception handlers."""
 
     def answer(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
         if response.status_code != 405 or not request.path.startswith("/api/"):
             return response
         allowed = response.headers.get("Allow", "")
-        told = _problem(405, "method_not_allowed", f"{request.path} takes {allowed}, not {request.method}")
-        told.headers["Allow"] = allowed
-        return told
+        problem = _problem(405, "method_not_allowed", f"{request.path} takes {allowed}, not {request.method}")
+        problem.headers["Allow"] = allowed
+        return problem
 
     return answer
 
 
 def invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    """Parameters of the wrong kind."""
-    said = [{"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors]
-    return _problem(422, "invalid", "; ".join(f"{one['where']}: {one['what']}" for one in said), said)
+    """Answer 422 with each invalid parameter and what is wrong with it."""
+    detail = [{"where": ".".join(map(str, item["loc"])), "what": item["msg"]} for item in error.errors]
+    message = "; ".join(f"{item['where']}: {item['what']}" for item in detail)
+    return _problem(422, "invalid", message, detail)
 
 
-def ours(request: HttpRequest, error: MaxxitError) -> HttpResponse:
-    """What a step raised."""
+def domain_error(request: HttpRequest, error: MaxxitError) -> HttpResponse:
+    """Answer with the status that belongs to the error's code or class."""
     code: str = getattr(error, "code", type(error).__name__.lower())
-    of_kind = next((number for kind, number in STATUS if isinstance(error, kind)), 500)
-    return _problem(SAID_ELSEWHERE.get(code, of_kind), code, str(error))
+    of_class = next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+    return _problem(STATUS_OF_CODE.get(code, of_class), code, str(error))
 
 
-def impossible(request: HttpRequest, error: DataError) -> HttpResponse:
-    """A value that passed the schema and that no column can hold, such as a number out of range."""
-    return _problem(422, "invalid", "a value is out of the range that can be stored or looked for")
+def out_of_range(request: HttpRequest, error: DataError) -> HttpResponse:
+    """Answer 422 for a value that passed the schema but fits no column."""
+    return _problem(422, "invalid", "a number is outside the range that the database can store")
 
 
-ANSWERS: dict[Any, Any] = {
-    DataError: impossible,
-    AuthenticationError: nobody,
-    HttpError: refused,
-    Http404: absent,
+HANDLERS: dict[Any, Any] = {
+    DataError: out_of_range,
+    AuthenticationError: unauthenticated,
+    HttpError: http_error,
+    Http404: not_found,
     ValidationError: invalid,
-    MaxxitError: ours,
+    MaxxitError: domain_error,
 }
 
 
-def explain(api: NinjaAPI) -> None:
-    """Let `api` answer so."""
-    for error, answer in ANSWERS.items():
-        api.add_exception_handler(error, answer)
+def add_handlers(api: NinjaAPI) -> None:
+    """Register the exception handlers of this module with `api`."""
+    for error, handler in HANDLERS.items():
+        api.add_exception_handler(error, handler)

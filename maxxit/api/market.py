@@ -1,4 +1,4 @@
-"""The API's side of prices: quotes by source, health, refusals, bars, trades on a chart, and users' price rules."""
+"""The API under /api/market: quotes by source, feed health, candles, chart markers, price rules and deliveries."""
 
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -32,12 +32,12 @@ from maxxit.reports.statement import check_span
 router = Router(tags=["market"])
 REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
 ONE = {**REFUSALS, 404: Problem}
-Limit = Annotated[int, Field(ge=1, le=500, description="rows at most")]
+Limit = Annotated[int, Field(ge=1, le=500, description="maximum number of rows")]
 Offset = Annotated[int, Field(ge=0, le=SKIPPED, description="rows to skip")]
 
 
-class SaidOut(Schema):
-    """What one source said last."""
+class SourcePriceOut(Schema):
+    """The last price of one source; `off_bps` is its deviation from the quote in basis points."""
 
     source: str
     price: Number
@@ -47,8 +47,11 @@ class SaidOut(Schema):
     off_bps: Number
 
 
-class PricedOut(Schema):
-    """The quote of a symbol and what it was chosen from; USD, basis points."""
+class QuoteOut(Schema):
+    """The quote of a symbol in USD, with the source prices that it was chosen from.
+
+    A `usable` quote is fresh enough to close on; `trusted` allows opening as well; `doubt` says why it is not trusted.
+    """
 
     symbol: str
     price: Number
@@ -59,18 +62,18 @@ class PricedOut(Schema):
     trusted: bool
     doubt: str
     spread_bps: Number | None
-    sources: list[SaidOut]
+    sources: list[SourcePriceOut]
 
 
-class Prices(Schema):
+class Quotes(Schema):
     """A page of quotes."""
 
-    items: list[PricedOut]
+    items: list[QuoteOut]
     count: int
 
 
 class FeedOut(Schema):
-    """One feed of the configured order."""
+    """One configured feed: whether it works, how many symbols it prices, and its last error."""
 
     name: str
     well: bool
@@ -81,7 +84,7 @@ class FeedOut(Schema):
 
 
 class HealthOut(Schema):
-    """The stream and the feeds."""
+    """The price stream's leader and counts, and every feed."""
 
     leader: str
     ticks: int
@@ -90,7 +93,7 @@ class HealthOut(Schema):
 
 
 class RefusedOut(Schema):
-    """Prices of one source that were refused for one reason within an hour."""
+    """Prices of one source that were refused for one reason within one hour."""
 
     symbol: str
     source: str
@@ -104,14 +107,14 @@ class RefusedOut(Schema):
 
 
 class Refusals(Schema):
-    """A page of refusals, the newest first."""
+    """A page of refused prices, newest first."""
 
     items: list[RefusedOut]
     count: int
 
 
 class BarOut(Schema):
-    """One bar; `time` is its start in seconds since 1970, UTC."""
+    """One candle; `time` is its start in seconds since 1970, UTC."""
 
     time: int
     open: Number
@@ -121,7 +124,7 @@ class BarOut(Schema):
 
 
 class Bars(Schema):
-    """Bars in order of time. For older ones ask again with `before` = `next_before`; null: there are none."""
+    """Candles, oldest first. For older ones repeat the request with `before` = `next_before`; null: there are none."""
 
     symbol: str
     interval: str
@@ -131,7 +134,7 @@ class Bars(Schema):
 
 
 class MarkerOut(Schema):
-    """An entry or an exit; `bar` is the start of the bar it falls into, in seconds since 1970."""
+    """An entry or exit; `bar` is the start of the candle it falls into, in seconds since 1970."""
 
     position_id: int
     agent_id: int
@@ -147,7 +150,7 @@ class MarkerOut(Schema):
 
 
 class Markers(Schema):
-    """Entries and exits in order of time; `count` is that of the whole span, of each kind 1000 at most."""
+    """Entries and exits, oldest first; `count` is their number in the whole span, at most 1000 of each kind."""
 
     time_zone: str = "UTC"
     items: list[MarkerOut]
@@ -155,11 +158,11 @@ class Markers(Schema):
 
 
 class RuleIn(Schema):
-    """A wish to be told: `threshold` is USD (gt, lt) or percent (change_pct within `window_minutes`)."""
+    """A price rule: `threshold` is USD for `gt` and `lt`, percent within `window_minutes` for `change_pct`."""
 
     symbols: Annotated[
         list[Annotated[str, Field(max_length=20)]],
-        Field(min_length=1, max_length=100, description='or ["*"] for every one'),
+        Field(min_length=1, max_length=100, description='symbols, or ["*"] for all'),
     ]
     condition: Literal["gt", "lt", "change_pct", "any"]
     threshold: Annotated[Decimal, Field(max_digits=38, decimal_places=18)] | None = None
@@ -186,14 +189,14 @@ class RuleOut(Schema):
 
 
 class Rules(Schema):
-    """A page of rules, the newest first."""
+    """A page of price rules, newest first."""
 
     items: list[RuleOut]
     count: int
 
 
 class HitOut(Schema):
-    """For this symbol the rule would match now; `value` is USD or percent."""
+    """A symbol for which the rule matches now; `value` is USD or percent."""
 
     symbol: str
     price: Number
@@ -201,7 +204,7 @@ class HitOut(Schema):
 
 
 class Tested(Schema):
-    """What a rule would do at the present quotes; nothing was written."""
+    """Whether a rule matches at the present quotes; nothing is written or sent."""
 
     rule_id: str
     matches: bool
@@ -209,7 +212,7 @@ class Tested(Schema):
 
 
 class DeliveryOut(Schema):
-    """A message about a match: PENDING, SENT or DEAD, with its last error."""
+    """A notification about a match: PENDING, SENT or DEAD, with its last error."""
 
     id: int
     rule_id: str
@@ -230,15 +233,15 @@ class DeliveryOut(Schema):
 
     @staticmethod
     def resolve_price(row: Any) -> Decimal:
-        """USD."""
-        found: Decimal = row.match.price
-        return found
+        """USD at the match."""
+        price: Decimal = row.match.price
+        return price
 
     @staticmethod
     def resolve_value(row: Any) -> Decimal:
-        """What was compared."""
-        found: Decimal = row.match.value
-        return found
+        """The compared value: USD or percent."""
+        value: Decimal = row.match.value
+        return value
 
     @staticmethod
     def resolve_status(row: Any) -> str:
@@ -246,27 +249,27 @@ class DeliveryOut(Schema):
 
 
 class Deliveries(Schema):
-    """A page of deliveries, the newest first."""
+    """A page of deliveries, newest first."""
 
     items: list[DeliveryOut]
     count: int
 
 
 class WebhookIn(Schema):
-    """Where your rules of the channel webhook are sent."""
+    """The address that receives the notifications of your rules with the channel `webhook`."""
 
     url: Annotated[str, Field(max_length=500, description="https, public, port 443")]
 
 
 class WebhookOut(Schema):
-    """Its secret signs what is sent: see docs/market.md."""
+    """Your webhook; `secret` is the HMAC key of the signature (docs/market.md)."""
 
     url: str
     secret: str
 
 
-class Forgotten(Schema):
-    """Whether there was one."""
+class WebhookRemoved(Schema):
+    """Whether a webhook was configured."""
 
     removed: bool
 
@@ -286,22 +289,22 @@ def _width(interval: str) -> timedelta:
 
 def _utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
-        raise HttpError(422, f"{moment.isoformat()} has no time zone: end it in Z for UTC")
+        raise HttpError(422, f"{moment.isoformat()} has no time zone: append Z for UTC")
     return moment
 
 
-@router.get("/quotes", response={200: Prices, **REFUSALS}, auth=READERS)
+@router.get("/quotes", response={200: Quotes, **REFUSALS}, auth=READERS)
 @needs("market.view_quote")
 def quotes(request: HttpRequest, limit: Limit = 50, offset: Offset = 0, symbol: str = "") -> Any:
-    """The newest price of each symbol with its age, its sources and how far they are apart, by symbol."""
-    found = market.prices([_symbol(symbol)] if symbol else None)
-    return {"items": [asdict(one) for one in found[offset : offset + limit]], "count": len(found)}
+    """List the quote of each symbol with its age, its sources and their spread, by symbol."""
+    details = market.prices([_symbol(symbol)] if symbol else None)
+    return {"items": [asdict(quote) for quote in details[offset : offset + limit]], "count": len(details)}
 
 
 @router.get("/health", response={200: HealthOut, **REFUSALS}, auth=READERS)
 @needs("market.view_quote")
 def health(request: HttpRequest) -> Any:
-    """Which stream process leads, and when each feed was last heard of."""
+    """Return which stream process leads, and the newest price and last error of each feed."""
     return asdict(market.health())
 
 
@@ -310,7 +313,7 @@ def health(request: HttpRequest) -> Any:
 def refused(
     request: HttpRequest, limit: Limit = 50, offset: Offset = 0, symbol: str = "", source: str = ""
 ) -> Any:
-    """Prices that were not used, each with its reason, what was measured and what is allowed."""
+    """List refused prices, newest first, each with reason, measured value and limit."""
     rows = RefusedQuote.objects.order_by("-last_at", "-pk")
     if symbol:
         rows = rows.filter(symbol=_symbol(symbol))
@@ -328,23 +331,23 @@ def bars(
     limit: Annotated[int, Query(ge=1, le=1500)] = 300,
     before: When | None = None,
 ) -> Any:
-    """Bars of 1m, 5m or 1h, the one that is still forming included. They are for people: decisions never see it."""
+    """List candles of 1m, 5m or 1h, oldest first, including the one still forming (no decision uses that one)."""
     width = _width(interval)
-    found = candles.history(_symbol(symbol), width, _utc(before or clock.now() + width), limit)
+    history = candles.history(_symbol(symbol), width, _utc(before or clock.now() + width), limit)
     return {
         "symbol": symbol,
         "interval": interval,
         "items": [
             {
-                "time": int(one.open_time.timestamp()),
-                "open": one.open,
-                "high": one.high,
-                "low": one.low,
-                "close": one.close,
+                "time": int(bar.open_time.timestamp()),
+                "open": bar.open,
+                "high": bar.high,
+                "low": bar.low,
+                "close": bar.close,
             }
-            for one in found
+            for bar in history
         ],
-        "next_before": found[0].open_time if len(found) == limit else None,
+        "next_before": history[0].open_time if len(history) == limit else None,
     }
 
 
@@ -360,10 +363,10 @@ def trades(
     limit: Limit = 500,
     offset: Offset = 0,
 ) -> Any:
-    """Entries and exits of your positions in a symbol, each with the bar it falls into."""
+    """List entries and exits of your positions in a symbol, oldest first, each with the candle it falls into."""
     width, begin = _width(interval), _utc(since)
     check_span(begin, until and _utc(until))
-    found = market.markers(
+    page = market.markers(
         caller(request).person,
         _symbol(symbol),
         begin,
@@ -372,29 +375,31 @@ def trades(
         limit=limit,
         offset=offset,
     )
-    items = [asdict(one) | {"bar": int(clock.bucket(one.at, width).timestamp())} for one in found.items]
-    return {"items": items, "count": found.count}
+    items = [
+        asdict(marker) | {"bar": int(clock.bucket(marker.at, width).timestamp())} for marker in page.items
+    ]
+    return {"items": items, "count": page.count}
 
 
 # -- price rules
 
 
-def _may_write(request: HttpRequest) -> Caller:
-    """A key with the scope rules (or admin); a member of staff in the browser has both."""
+def _require_rules_scope(request: HttpRequest) -> Caller:
+    """Return the caller. Raises 403 for a key without the scope rules or admin; a staff session has both."""
     who = caller(request)
     if not {RULES, ADMIN} & who.scopes:
         raise HttpError(
-            403, "this needs a key with the scope rules (`manage.py apikey create --scope rules`)"
+            403, "this needs a key with the scope `rules`: `manage.py apikey create USER --scope rules`"
         )
     return who
 
 
-def _mine(request: HttpRequest, rule_id: str) -> PriceRule:
+def _visible_rule(request: HttpRequest, rule_id: str) -> PriceRule:
     rows = visible(PriceRule.objects.select_related("user"), caller(request).person)
-    found = rows.filter(rule_id=rule_id).first()
-    if found is None:
+    rule = rows.filter(rule_id=rule_id).first()
+    if rule is None:
         raise Http404(f"no rule {rule_id}")
-    return found
+    return rule
 
 
 @router.get("/rules", response={200: Rules, **REFUSALS})
@@ -402,7 +407,7 @@ def _mine(request: HttpRequest, rule_id: str) -> PriceRule:
 def rules_list(
     request: HttpRequest, limit: Limit = 50, offset: Offset = 0, active: bool | None = True
 ) -> Any:
-    """Your price rules, the newest first; `active=false` for those that were removed."""
+    """List your price rules, newest first; `active=false` lists the removed ones."""
     rows = visible(PriceRule.objects.select_related("user"), caller(request).person).order_by("-pk")
     if active is not None:
         rows = rows.filter(active=active)
@@ -411,37 +416,37 @@ def rules_list(
 
 @router.post("/rules", response={201: RuleOut, **REFUSALS})
 @needs("market.add_pricerule")
-def rules_add(request: HttpRequest, wish: RuleIn) -> Any:
-    """Make a rule of your own; it counts from the next price, also when no stream runs now."""
-    who = _may_write(request)
-    window = timedelta(minutes=wish.window_minutes) if wish.window_minutes else None
+def rules_add(request: HttpRequest, payload: RuleIn) -> Any:
+    """Create a price rule; it is matched from the next price on."""
+    who = _require_rules_scope(request)
+    window = timedelta(minutes=payload.window_minutes) if payload.window_minutes else None
     try:
-        endpoints.require(who.person, wish.channel)
-        made = rules.add(
+        endpoints.require(who.person, payload.channel)
+        rule = rules.add(
             who.person,
-            wish.symbols,
-            wish.condition,
-            threshold=wish.threshold,
+            payload.symbols,
+            payload.condition,
+            threshold=payload.threshold,
             window=window,
-            channel=wish.channel,
+            channel=payload.channel,
         )
-    except Rejected as no:
-        raise HttpError(422, str(no)) from no
-    return Status(201, made)
+    except Rejected as error:
+        raise HttpError(422, str(error)) from error
+    return Status(201, rule)
 
 
 @router.get("/rules/{rule_id}", response={200: RuleOut, **ONE})
 @needs("market.view_pricerule")
 def rules_one(request: HttpRequest, rule_id: str) -> Any:
-    """One of your rules."""
-    return _mine(request, rule_id)
+    """Return one of your price rules."""
+    return _visible_rule(request, rule_id)
 
 
 @router.get("/rules/{rule_id}/test", response={200: Tested, **ONE})
 @needs("market.view_pricerule")
 def rules_test(request: HttpRequest, rule_id: str) -> Any:
-    """Would it match at the present quotes? Nothing is written and nobody is told."""
-    rule = _mine(request, rule_id)
+    """Check whether a rule matches at the present quotes, without writing or sending anything."""
+    rule = _visible_rule(request, rule_id)
     hits = rules.holds_now(rule)
     return {"rule_id": rule.rule_id, "matches": bool(hits), "hits": [asdict(hit) for hit in hits]}
 
@@ -449,9 +454,9 @@ def rules_test(request: HttpRequest, rule_id: str) -> Any:
 @router.delete("/rules/{rule_id}", response={200: RuleOut, **ONE})
 @needs("market.change_pricerule")
 def rules_remove(request: HttpRequest, rule_id: str) -> Any:
-    """It matches no more; what it did stays."""
-    _may_write(request)
-    rule = _mine(request, rule_id)
+    """Deactivate a price rule; its matches and deliveries are kept."""
+    _require_rules_scope(request)
+    rule = _visible_rule(request, rule_id)
     rules.remove(rule)
     rule.active = False
     return rule
@@ -462,7 +467,7 @@ def rules_remove(request: HttpRequest, rule_id: str) -> Any:
 def deliveries(
     request: HttpRequest, limit: Limit = 50, offset: Offset = 0, rule_id: str = "", status: str = ""
 ) -> Any:
-    """What you were told, or are to be told, of your rules' matches, the newest first."""
+    """List the deliveries of your rules' matches, newest first. Filter by `rule_id` or `status`."""
     rows = visible(RuleDelivery.objects.select_related("rule", "match"), caller(request).person)
     if rule_id:
         rows = rows.filter(rule__rule_id=rule_id)
@@ -473,18 +478,18 @@ def deliveries(
 
 @router.put("/webhook", response={200: WebhookOut, **REFUSALS})
 @needs("notify.change_endpoint")
-def webhook_set(request: HttpRequest, wish: WebhookIn) -> Any:
-    """Name your webhook; the answer holds its secret. A new one replaces the old, with another secret."""
-    who = _may_write(request)
+def webhook_set(request: HttpRequest, payload: WebhookIn) -> Any:
+    """Set your webhook and return its secret. It replaces the previous webhook and secret."""
+    who = _require_rules_scope(request)
     try:
-        made = endpoints.set_endpoint(who.person, "webhook", wish.url)
-    except (Rejected, Retryable) as no:
-        raise HttpError(422, str(no)) from no
-    return {"url": made.address, "secret": endpoints.secret_of(made)}
+        endpoint = endpoints.set_endpoint(who.person, "webhook", payload.url)
+    except (Rejected, Retryable) as error:
+        raise HttpError(422, str(error)) from error
+    return {"url": endpoint.address, "secret": endpoints.secret_of(endpoint)}
 
 
-@router.delete("/webhook", response={200: Forgotten, **REFUSALS})
+@router.delete("/webhook", response={200: WebhookRemoved, **REFUSALS})
 @needs("notify.change_endpoint")
-def webhook_forget(request: HttpRequest) -> Any:
-    """Take your webhook away; what is still on its way there becomes a dead letter."""
-    return {"removed": endpoints.forget(_may_write(request).person, "webhook")}
+def webhook_remove(request: HttpRequest) -> Any:
+    """Remove your webhook; deliveries to it that are still pending become dead letters."""
+    return {"removed": endpoints.forget(_require_rules_scope(request).person, "webhook")}

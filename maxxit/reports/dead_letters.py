@@ -1,4 +1,4 @@
-"""Dead letters: rows whose step failed too often, set aside for a person with their error."""
+"""Dead letters: posts, orders, deliveries and alerts that used up their retries, with their last error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from trading.models import Order
 
 
 @dataclass(frozen=True)
-class Letter:
-    """One of them."""
+class DeadLetter:
+    """A row that is retried no more until a person redrives it."""
 
     name: str
-    """post:17, order:4 or delivery:2."""
+    """Such as `post:17`, `order:4`, `delivery:2` or `alert:3`."""
     at: datetime
     what: str
     attempts: int
@@ -31,54 +31,59 @@ class Letter:
 
     @property
     def last_line(self) -> str:
-        """What it came to."""
+        """The last line of the error, at most 120 characters."""
         return (self.error.strip().splitlines() or [""])[-1][:120]
 
     def as_json(self) -> dict[str, Any]:
         return self.__dict__ | {"at": iso_utc(self.at)}
 
 
-def letters() -> list[Letter]:
-    """All of them, posts first, the oldest first."""
+def dead_letters() -> list[DeadLetter]:
+    """List all dead letters: posts, orders, deliveries, alerts; each kind oldest first."""
     posts = CtPost.objects.filter(state=PostState.QUARANTINED).order_by("pk")
     orders = Order.objects.filter(attempts__gte=quarantine.TRIES).order_by("pk")
-    untold = RuleDelivery.objects.filter(state=DeliveryState.DEAD).select_related("rule").order_by("pk")
+    deliveries = RuleDelivery.objects.filter(state=DeliveryState.DEAD).select_related("rule").order_by("pk")
     alerts = Alert.objects.filter(state=DeliveryState.DEAD).select_related("event").order_by("pk")
     return [
         *(
-            Letter(f"post:{row.pk}", row.ingested_at, row.text[:60], row.attempts, row.last_error)
+            DeadLetter(f"post:{row.pk}", row.ingested_at, row.text[:60], row.attempts, row.last_error)
             for row in posts
         ),
         *(
-            Letter(f"order:{row.pk}", row.updated_at, str(row), row.attempts, row.last_error)
+            DeadLetter(f"order:{row.pk}", row.updated_at, str(row), row.attempts, row.last_error)
             for row in orders
         ),
         *(
-            Letter(f"delivery:{row.pk}", row.at, f"{row.rule} by {row.channel}", row.attempts, row.last_error)
-            for row in untold
+            DeadLetter(
+                f"delivery:{row.pk}", row.at, f"{row.rule} by {row.channel}", row.attempts, row.last_error
+            )
+            for row in deliveries
         ),
-        *(Letter(f"alert:{row.pk}", row.at, str(row), row.attempts, row.last_error) for row in alerts),
+        *(DeadLetter(f"alert:{row.pk}", row.at, str(row), row.attempts, row.last_error) for row in alerts),
     ]
 
 
-def letter(name: str) -> Letter:
-    """The one of that name. Raises Rejected when there is none."""
-    for one in letters():
-        if one.name == name:
-            return one
+def dead_letter(name: str) -> DeadLetter:
+    """Return the dead letter of that name. Raises Rejected when there is none."""
+    for letter in dead_letters():
+        if letter.name == name:
+            return letter
     raise Rejected(f"no dead letter {name!r}: `manage.py dlq list` shows them", code="not_found")
 
 
 def redrive(names: Sequence[str]) -> int:
-    """Give those all their tries again; returns how many there were. Raises Rejected for a name that is none."""
+    """Reset the attempts of the named dead letters; returns how many were redriven.
+
+    Raises Rejected for a name that is not of the form `kind:number`.
+    """
     ids: dict[str, list[int]] = {"post": [], "order": [], "delivery": [], "alert": []}
     for name in names:
         kind, _, pk = name.partition(":")
         if kind not in ids or not pk.isdecimal():
             raise Rejected(
-                f"{name!r} is no dead letter: they look like post:17, order:4, delivery:2 or alert:3",
+                f"{name!r} does not name a dead letter: give post:17, order:4, delivery:2 or alert:3",
                 code="not_found",
             )
         ids[kind].append(int(pk))
-    told = notify.redrive(RuleDelivery, ids["delivery"]) + notify.redrive(Alert, ids["alert"])
-    return ingest.requeue(ids["post"]) + quarantine.redrive(ids["order"]) + told
+    sent_again = notify.redrive(RuleDelivery, ids["delivery"]) + notify.redrive(Alert, ids["alert"])
+    return ingest.requeue(ids["post"]) + quarantine.redrive(ids["order"]) + sent_again

@@ -1,4 +1,4 @@
-"""What the market page and its API show: prices by source, the feeds' health, refusals, and an agent's trades."""
+"""Read models of the market page and its API: quotes by source, feed health, and entries and exits for the chart."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ INTERVALS = {"1m": timedelta(minutes=1), "5m": timedelta(minutes=5), "1h": timed
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one source said last of a symbol."""
+class SourcePrice:
+    """The last price of a symbol by one source."""
 
     source: str
     price: Decimal
@@ -30,14 +30,14 @@ class Said:
     at: datetime
     age_seconds: float
     confidence: Decimal | None
-    """USD either side."""
+    """Half-width of the source's confidence interval, USD."""
     off_bps: Decimal
-    """How far from the quote, basis points; below it is negative."""
+    """Deviation from the quote in basis points; negative below it."""
 
 
 @dataclass(frozen=True)
-class Priced:
-    """The quote of a symbol, and what it was chosen from."""
+class QuoteDetail:
+    """The quote of a symbol with the source prices that it was chosen from."""
 
     symbol: str
     price: Decimal
@@ -46,41 +46,41 @@ class Priced:
     age_seconds: float
     source: str
     usable: bool
-    """Fresh enough to close on; with `trusted` also to open on."""
+    """Fresh enough to close a position; with `trusted` also to open one."""
     trusted: bool
     doubt: str
     spread_bps: Decimal | None
-    """Between the highest and the lowest fresh source; None with fewer than two."""
-    sources: tuple[Said, ...]
+    """Between the highest and the lowest fresh source price; None with fewer than two."""
+    sources: tuple[SourcePrice, ...]
 
 
-def prices(symbols: list[str] | None = None) -> list[Priced]:
-    """Every quote that we hold (of `symbols`), with its sources, by symbol."""
+def prices(symbols: list[str] | None = None) -> list[QuoteDetail]:
+    """List the quotes (of `symbols`, or all) with their source prices, by symbol."""
     now, oldest = clock.now(), quotes.max_age()
     rows = Quote.objects.order_by("symbol")
-    said = SourceQuote.objects.order_by("symbol", "source")
+    source_rows = SourceQuote.objects.order_by("symbol", "source")
     if symbols is not None:
-        rows, said = rows.filter(symbol__in=symbols), said.filter(symbol__in=symbols)
+        rows, source_rows = rows.filter(symbol__in=symbols), source_rows.filter(symbol__in=symbols)
     by_symbol: dict[str, list[SourceQuote]] = defaultdict(list)
-    for one in said:
-        by_symbol[one.symbol].append(one)
-    found = []
+    for source in source_rows:
+        by_symbol[source.symbol].append(source)
+    details = []
     for row in rows:
-        fresh = [one.price for one in by_symbol[row.symbol] if now - one.at <= oldest]
+        fresh = [source.price for source in by_symbol[row.symbol] if now - source.at <= oldest]
         spread = (max(fresh) - min(fresh)) / min(fresh) * BPS if len(fresh) > 1 else None
         sources = tuple(
-            Said(
-                one.source,
-                one.price,
-                one.at,
-                _age(now, one.at),
-                one.confidence,
-                ((one.price / row.price - 1) * BPS).quantize(Decimal("0.01")),
+            SourcePrice(
+                source.source,
+                source.price,
+                source.at,
+                _age(now, source.at),
+                source.confidence,
+                ((source.price / row.price - 1) * BPS).quantize(Decimal("0.01")),
             )
-            for one in by_symbol[row.symbol]
+            for source in by_symbol[row.symbol]
         )
-        found.append(
-            Priced(
+        details.append(
+            QuoteDetail(
                 symbol=row.symbol,
                 price=row.price,
                 at=row.at,
@@ -93,7 +93,7 @@ def prices(symbols: list[str] | None = None) -> list[Priced]:
                 sources=sources,
             )
         )
-    return found
+    return details
 
 
 def _age(now: datetime, at: datetime) -> float:
@@ -102,55 +102,56 @@ def _age(now: datetime, at: datetime) -> float:
 
 @dataclass(frozen=True)
 class Feed:
-    """How one configured feed is."""
+    """The health of one configured feed."""
 
     name: str
     well: bool
+    """Its newest price is fresh and its last answer was no error."""
     symbols: int
-    """That it has given a price of."""
+    """Number of symbols with a price of this feed."""
     newest: datetime | None
     age_seconds: float | None
-    """Of its newest price."""
+    """Age of its newest price."""
     error: str
-    """What it said last when it failed."""
+    """Its last error; empty when the last answer was good."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """The stream and the feeds."""
+    """The state of the price stream and of the feeds."""
 
     leader: str
-    """The stream process that leads; empty when none does and beat polls instead."""
+    """The stream process that holds the lease; empty when none does and Celery beat polls the feeds."""
     ticks: int
     dropped: int
     feeds: tuple[Feed, ...]
 
 
 def health() -> Health:
-    """Who leads, and when each feed was last heard of."""
-    now, said = clock.now(), stream_status.status() or {}
+    """Read which stream process leads, and the newest price and last error of each feed."""
+    now, stream = clock.now(), stream_status.status() or {}
     errors: dict[str, str] = {}
-    for one in said.get("sources", ()):
-        errors[one["name"]] = errors.get(one["name"]) or one["error"]
-    heard: dict[str, dict[str, Any]] = {}
+    for source in stream.get("sources", ()):
+        errors[source["name"]] = errors.get(source["name"]) or source["error"]
+    by_feed: dict[str, dict[str, Any]] = {}
     for row in SourceQuote.objects.values("source", "symbol", "at"):
-        known = heard.setdefault(row["source"], {"symbols": 0, "at": row["at"]})
+        known = by_feed.setdefault(row["source"], {"symbols": 0, "at": row["at"]})
         known["symbols"] += 1
         known["at"] = max(known["at"], row["at"])
     feeds = []
     for name in quotes.policy().order:
-        newest = heard.get(name, {}).get("at")
+        newest = by_feed.get(name, {}).get("at")
         well = newest is not None and now - newest <= quotes.max_age() and not errors.get(name)
         age = None if newest is None else _age(now, newest)
         feeds.append(
-            Feed(name, well, heard.get(name, {}).get("symbols", 0), newest, age, errors.get(name, ""))
+            Feed(name, well, by_feed.get(name, {}).get("symbols", 0), newest, age, errors.get(name, ""))
         )
-    return Health(said.get("owner", ""), said.get("ticks", 0), said.get("dropped", 0), tuple(feeds))
+    return Health(stream.get("owner", ""), stream.get("ticks", 0), stream.get("dropped", 0), tuple(feeds))
 
 
 @dataclass(frozen=True)
 class Marker:
-    """An agent's entry or exit, to be drawn into the chart."""
+    """An entry or exit of an agent's position, for the chart."""
 
     position_id: int
     agent_id: int
@@ -163,15 +164,15 @@ class Marker:
     price: Decimal
     """Average of its fills, USD."""
     reason: str
-    """Of an exit: take_profit, stop_loss …"""
+    """The exit reason, such as `take_profit` or `stop_loss`; empty for an entry."""
     realised_pnl: Decimal | None
-    """USDC after fees; of an exit."""
+    """USDC after fees; None for an entry."""
     correlation_id: UUID
 
 
 @dataclass(frozen=True)
 class Markers:
-    """A part of the entries and exits of a span, in order of time."""
+    """One page of the entries and exits of a span, in order of time."""
 
     items: list[Marker]
     count: int
@@ -188,9 +189,9 @@ def markers(
     limit: int = 500,
     offset: int = 0,
 ) -> Markers:
-    """Entries and exits in `symbol` within [since, until) of positions that `person` may see, in order of time.
+    """List entries and exits in `symbol` within [since, until) of positions that `person` may see, in order of time.
 
-    Which rows the part has is read from the indexes on both times; only those rows are read whole.
+    The page is chosen from the indexes on both times; only its rows are read in full.
     """
     rows = visible(Position.objects.all(), person).filter(symbol=symbol)
     if agent is not None:
@@ -199,8 +200,8 @@ def markers(
     exits = rows.filter(state="closed", closed_at__gte=since, closed_at__lt=until)
     steps = sorted(
         (at, pk, what)
-        for what, found, name in (("ENTRY", entries, "opened_at"), ("EXIT", exits, "closed_at"))
-        for at, pk in found.order_by(name, "pk").values_list(name, "pk")[: offset + limit]
+        for what, matching, name in (("ENTRY", entries, "opened_at"), ("EXIT", exits, "closed_at"))
+        for at, pk in matching.order_by(name, "pk").values_list(name, "pk")[: offset + limit]
     )[offset : offset + limit]
     whole = Position.objects.select_related("deployment__agent").in_bulk([pk for _, pk, _ in steps])
     items = [_marker(whole[pk], what) for _, pk, what in steps]
@@ -208,23 +209,23 @@ def markers(
 
 
 def _marker(row: Position, what: str) -> Marker:
-    """The entry or the exit of a position."""
-    out = what == "EXIT"
-    left_at = row.exit_price if row.exit_price is not None else row.entry_price
+    """Make the marker of a position's entry or exit."""
+    is_exit = what == "EXIT"
+    exit_price = row.exit_price if row.exit_price is not None else row.entry_price
     return Marker(
         position_id=row.pk,
         agent_id=row.deployment.agent_id,
         agent=row.deployment.agent.name,
         what=what,
         side=row.side,
-        at=row.closed_at if out and row.closed_at else row.opened_at,
-        price=left_at if out else row.entry_price,
-        reason=row.exit_reason if out else "",
-        realised_pnl=row.realised_pnl if out else None,
+        at=row.closed_at if is_exit and row.closed_at else row.opened_at,
+        price=exit_price if is_exit else row.entry_price,
+        reason=row.exit_reason if is_exit else "",
+        realised_pnl=row.realised_pnl if is_exit else None,
         correlation_id=row.correlation_id,
     )
 
 
 def agents(person: Person) -> list[Agent]:
-    """Those whose trades `person` may look at."""
+    """List the agents whose trades `person` may see."""
     return list(visible(Agent.objects.all(), person).order_by("name"))

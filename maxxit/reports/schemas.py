@@ -1,6 +1,6 @@
-"""How rows look outside: the same for the API, for `--json` and for the chain page.
+"""Output schemas of rows, shared by the API, the commands' `--json` and the trace page.
 
-Amounts are decimal strings, states are upper case, times are UTC to the millisecond.
+Amounts are decimal strings, states are upper case, times are UTC with milliseconds.
 """
 
 from datetime import datetime
@@ -20,7 +20,7 @@ Moment = Annotated[datetime, PlainSerializer(iso_utc, return_type=str)]
 
 
 class Problem(Schema):
-    """Why a request was refused, and what to do about it."""
+    """Why a request was refused: a stable `code` for programs and a `message` that names the fix."""
 
     code: str
     message: str
@@ -28,7 +28,7 @@ class Problem(Schema):
 
 
 class PostOut(Schema):
-    """A post and how far it came."""
+    """A post with what was read in it; `outcome` is the furthest stage it reached, with the reason it stopped there."""
 
     id: int
     post_id: str
@@ -58,7 +58,7 @@ class PostOut(Schema):
 
 
 class SignalOut(Schema):
-    """A decision to trade."""
+    """An agent's decision to trade a token. Confidence is a fraction; stop and target are percent of the entry."""
 
     id: int
     agent_id: int
@@ -92,7 +92,7 @@ class SignalOut(Schema):
 
 
 class OrderOut(Schema):
-    """An intent to trade and what became of it."""
+    """An order with its state; `reason` and `verdict` say which check blocked it, the measured value and the limit."""
 
     id: int
     deployment_id: int
@@ -124,7 +124,7 @@ class OrderOut(Schema):
 
 
 class FillOut(Schema):
-    """One execution at a venue."""
+    """One execution at a venue: quantity in tokens, price in USD, cash and fee in USDC."""
 
     id: int
     order_id: int
@@ -154,7 +154,7 @@ class FillOut(Schema):
 
 
 class LedgerOut(Schema):
-    """One line of the journal."""
+    """One ledger entry: a signed amount of one asset on one account. The entries of a `journal` sum to zero."""
 
     id: int
     journal: str
@@ -167,7 +167,7 @@ class LedgerOut(Schema):
 
 
 class PositionOut(Schema):
-    """What was held because of a signal."""
+    """A position with its exit levels. Fees, PnL and profit share are USDC; `taken_value`: withdrawn by the owner."""
 
     id: int
     deployment_id: int
@@ -201,12 +201,12 @@ class PositionOut(Schema):
 
     @staticmethod
     def resolve_unrealised_pnl(row: Any) -> Decimal | None:
-        """USDC at the newest quote, before fees; set where the query asked for it."""
+        """USDC at the newest quote, before fees; null where the query did not compute it."""
         return getattr(row, "unrealised", None)
 
 
 class EventOut(Schema):
-    """What happened."""
+    """An event: what happened to which row (`subject`), and when."""
 
     id: int
     at: Moment
@@ -215,8 +215,8 @@ class EventOut(Schema):
     data: dict[str, Any]
 
 
-class TraceOut(Schema):
-    """One question to a model and its answer."""
+class ModelCallOut(Schema):
+    """One call of a language model with prompt and answer."""
 
     id: int
     ts: Moment
@@ -233,12 +233,12 @@ class TraceOut(Schema):
     completion_tokens: int | None
 
 
-class ChainOut(Schema):
-    """The whole way of one trade, each list in order of time."""
+class TradeTraceOut(Schema):
+    """The trace of one trade, each list in order of time; `traces` are the model calls."""
 
     correlation_id: UUID
     posts: list[PostOut]
-    traces: list[TraceOut]
+    traces: list[ModelCallOut]
     signals: list[SignalOut]
     orders: list[OrderOut]
     fills: list[FillOut]
@@ -249,7 +249,7 @@ class ChainOut(Schema):
 
 
 class BalanceOut(Schema):
-    """What a deployment holds or owes of one asset."""
+    """The balance of one asset: `held` in the deployment's account, or `owed` to the platform."""
 
     book: str
     asset: str
@@ -257,7 +257,7 @@ class BalanceOut(Schema):
 
 
 class LineOut(BalanceOut):
-    """One line of its ledger, with the balance of that asset after it."""
+    """One ledger entry of the deployment, with the balance of its asset afterwards."""
 
     at: datetime
     kind: str
@@ -267,8 +267,8 @@ class LineOut(BalanceOut):
     correlation_id: UUID | None
 
 
-class MovedOut(Schema):
-    """What moved of one kind in all."""
+class TotalOut(Schema):
+    """The sum of all entries of one kind and asset."""
 
     kind: str
     asset: str
@@ -276,7 +276,7 @@ class MovedOut(Schema):
 
 
 class StatementOut(Schema):
-    """A deployment's ledger between two moments: opening plus lines is closing."""
+    """A deployment's ledger between two moments: opening balances plus lines equal closing balances."""
 
     deployment: int
     account: str
@@ -285,4 +285,4 @@ class StatementOut(Schema):
     opening: list[BalanceOut]
     lines: list[LineOut]
     closing: list[BalanceOut]
-    totals: list[MovedOut]
+    totals: list[TotalOut]

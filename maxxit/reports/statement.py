@@ -1,4 +1,4 @@
-"""A deployment's statement: what it held, every line of its ledger with the balance after it, what it holds."""
+"""The account statement of a deployment: opening balances, ledger entries with running balances, closing balances."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from maxxit.core.money import ZERO, plain
 from trading import ledger
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
-"""Before any ledger of ours."""
+"""Earlier than any ledger entry."""
 BOOKED = """
 SELECT 0 AS id, NULL::timestamptz, account, '', asset, sum(amount), NULL::bigint, '', '', NULL::uuid
 FROM (
@@ -31,10 +31,10 @@ FROM ledger_entries e LEFT JOIN orders o ON o.id = e.order_id
 WHERE e.account = ANY(%(accounts)s) AND e.at >= %(since)s AND e.at < %(until)s
 ORDER BY id
 """
-"""Opening balances, without a time, and then the lines, in one snapshot.
+"""Opening balances (rows without a time), then the entries, read in one snapshot.
 
-An opening balance is what is held now less all that was booked since: its cost follows the time that the statement
-goes back, not the age of the ledger.
+An opening balance is the present balance less everything booked since, so that the query costs what the span is long,
+not what the ledger is old.
 """
 SHORTEN = """
 SELECT min(at) FROM (
@@ -47,27 +47,27 @@ HAVING count(*) = %(most)s
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the ledger, in whole units of its asset."""
+    """One ledger entry, in whole units of its asset."""
 
     at: datetime
     book: str
-    """held: in the deployment's account at its venue; owed: what it owes the platform (negative)."""
+    """`held`: in the deployment's account at its venue; `owed`: to the platform (negative)."""
     kind: str
     asset: str
     amount: Decimal
     balance: Decimal
-    """Of this asset in this book, after the line."""
+    """Of this asset in this book, after the entry."""
     order_id: int | None
     what: str
-    """open ETH, close ETH; empty where no order was the cause."""
+    """Such as `open ETH` or `close ETH`; empty where no order caused the entry."""
     correlation_id: UUID | None
 
     def as_json(self) -> dict[str, Any]:
         """Amounts as decimal strings, the time in UTC."""
-        told = {name: getattr(self, name) for name in ("book", "kind", "asset", "order_id", "what")}
+        fields = {name: getattr(self, name) for name in ("book", "kind", "asset", "order_id", "what")}
         return (
             {"at": self.at.isoformat()}
-            | told
+            | fields
             | {
                 "amount": plain(self.amount),
                 "balance": plain(self.balance),
@@ -77,12 +77,12 @@ class Line:
 
 
 Balances = dict[tuple[str, str], Decimal]
-"""(book, asset) -> whole units; what is zero is left out."""
+"""(book, asset) -> whole units; zero balances are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The ledger of one deployment between two moments: `opening` plus `lines` is `closing`."""
+    """The ledger of one deployment between two moments: `opening` plus `lines` equals `closing`."""
 
     deployment: Deployment
     since: datetime
@@ -93,22 +93,22 @@ class Statement:
 
     @property
     def totals(self) -> dict[tuple[str, str], Decimal]:
-        """(kind, asset) -> what moved in all."""
-        found: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+        """Sum the entries: (kind, asset) -> whole units."""
+        sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
         for line in self.lines:
-            found[line.kind, line.asset] += line.amount
-        return dict(sorted(found.items()))
+            sums[line.kind, line.asset] += line.amount
+        return dict(sorted(sums.items()))
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json` and the API."""
+        """Amounts as decimal strings, for `--json` and the API."""
         return {
             "deployment": self.deployment.pk,
             "account": self.deployment.account,
             "from": self.since.isoformat(),
             "to": self.until.isoformat(),
-            "opening": list(_told(self.opening)),
+            "opening": list(_balance_rows(self.opening)),
             "lines": [line.as_json() for line in self.lines],
-            "closing": list(_told(self.closing)),
+            "closing": list(_balance_rows(self.closing)),
             "totals": [
                 {"kind": kind, "asset": asset, "amount": plain(amount)}
                 for (kind, asset), amount in self.totals.items()
@@ -116,32 +116,33 @@ class Statement:
         }
 
 
-def _told(balances: Balances) -> Iterator[dict[str, str]]:
+def _balance_rows(balances: Balances) -> Iterator[dict[str, str]]:
     for (book, asset), amount in sorted(balances.items()):
         yield {"book": book, "asset": asset, "amount": plain(amount)}
 
 
 def check_span(since: datetime | None, until: datetime | None) -> None:
-    """Raises `Rejected` where both ends are given and the span would begin after its end."""
+    """Raise `Rejected` where both ends are given and `since` is after `until`."""
     if since and until and since > until:
         raise Rejected(
-            f"the span begins at {since.isoformat()}, after its end at {until.isoformat()}", code="no_span"
+            f"the span begins at {since.isoformat()}, after its end at {until.isoformat()}: swap them",
+            code="no_span",
         )
 
 
 def statement(deployment: Deployment, since: datetime, until: datetime, most: int | None = None) -> Statement:
-    """Every line of the ledger from `since` up to, not including, `until`; the newest `most` of them.
+    """Read a deployment's ledger in [since, until), at most the newest `most` entries.
 
-    Where there are more lines than `most` the statement begins later than asked, at the first line that it has.
+    With more entries than `most` the statement begins later than `since`, at the first entry that it has.
     """
     books = {ledger.account_of(deployment.pk): "held", ledger.payable_of(deployment.pk): "owed"}
-    told: dict[str, Any] = {"accounts": list(books), "since": since, "until": until, "most": most}
+    query: dict[str, Any] = {"accounts": list(books), "since": since, "until": until, "most": most}
     with connection.cursor() as cursor:
         if most is not None:
-            cursor.execute(SHORTEN, told)
+            cursor.execute(SHORTEN, query)
             if shortened := cursor.fetchone():
-                told["since"] = since = shortened[0]
-        cursor.execute(BOOKED, told)
+                query["since"] = since = shortened[0]
+        cursor.execute(BOOKED, query)
         booked = cursor.fetchall()
     held: Balances = {}
     opening: Balances = {}

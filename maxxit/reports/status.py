@@ -1,4 +1,4 @@
-"""When each job last ran, when it is due, and how late it is."""
+"""Job status: last run, next run and delay of every scheduled job and pipeline stage."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,12 +15,12 @@ from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.stages import STAGES, SWEEPS
 
 BEAT_WRITES = timedelta(minutes=3)
-"""Beat writes down when it sent a job at most this much later; jobs that leave no trace of their own look older."""
+"""Beat saves when it sent a job with up to this delay; a job without a record of its own seems older by as much."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One line of the schedule, or a stage that only the chain runs."""
+    """One entry of the schedule, or a stage that runs only within a pipeline run."""
 
     name: str
     task: str
@@ -29,24 +29,24 @@ class Job:
     last_run: datetime | None
     next_run: datetime | None
     lag_seconds: float
-    """How far past its moment it is; 0 when it is on time."""
+    """Seconds past its due time; 0 when it is on time."""
     took_ms: int | None
     result: str
-    """What the last pass did, or the last line of its error."""
+    """Counts of the last pass, or the last line of its error."""
     worker: str
     queue: str
     reason: str
 
     def as_json(self) -> dict[str, Any]:
         """Times in UTC."""
-        told = dict(self.__dict__)
+        values = dict(self.__dict__)
         for name in ("last_run", "next_run"):
-            told[name] = iso_utc(told[name]) if told[name] else None
-        return told
+            values[name] = iso_utc(values[name]) if values[name] else None
+        return values
 
 
 def queue_of(task: str) -> str:
-    """The queue that a task's messages go to."""
+    """Return the queue that a task's messages are routed to."""
     routes: dict[str, dict[str, str]] = settings.CELERY_TASK_ROUTES
     if task in routes:
         return routes[task]["queue"]
@@ -55,26 +55,26 @@ def queue_of(task: str) -> str:
 
 
 def jobs() -> list[Job]:
-    """Every job of the schedule, and every stage, by name."""
+    """List every scheduled job and every stage, by name."""
     passes = {row.stage: row for row in StageRun.objects.order_by("stage", "-started_at").distinct("stage")}
     by_task = {stage.task: passes.get(stage.name) for stage in SWEEPS}
-    traces = {
+    recorded = {
         "maxxit.pipeline.tasks.run_pipeline": PipelineRun.objects.aggregate(at=Max("started_at"))["at"],
         "maxxit.pipeline.tasks.canary": CanaryMark.objects.aggregate(at=Max("signed_at"))["at"],
     }
     workers = dict(CanaryMark.objects.values_list("queue", "worker"))
     known = PeriodicTask.objects.select_related("interval", "crontab").exclude(name__startswith="celery.")
-    found = [_job(row, by_task.get(row.task), traces.get(row.task), workers) for row in known]
-    scheduled = {job.task for job in found}
+    listed = [_job(row, by_task.get(row.task), recorded.get(row.task), workers) for row in known]
+    scheduled = {job.task for job in listed}
     for stage in STAGES:
         if stage.task not in scheduled:
-            found.append(_by_chain(stage.name, stage.task, stage.what, passes.get(stage.name), workers))
-    return sorted(found, key=lambda job: job.name)
+            listed.append(_unscheduled(stage.name, stage.task, stage.what, passes.get(stage.name), workers))
+    return sorted(listed, key=lambda job: job.name)
 
 
-def _job(row: PeriodicTask, done: StageRun | None, trace: datetime | None, workers: dict[str, str]) -> Job:
+def _job(row: PeriodicTask, done: StageRun | None, recorded: datetime | None, workers: dict[str, str]) -> Job:
     now, queue = timezone.now(), queue_of(row.task)
-    own = done.started_at if done else trace
+    own = done.started_at if done else recorded
     last = max((at for at in (own, row.last_run_at) if at), default=None)
     rhythm = row.schedule
     due = _second(now + rhythm.remaining_estimate(last or row.date_changed)) if row.enabled else None
@@ -97,21 +97,21 @@ def _job(row: PeriodicTask, done: StageRun | None, trace: datetime | None, worke
 
 
 def _second(at: datetime) -> datetime:
-    """The nearest whole second: Celery counts from a `now` of its own, a little later than ours."""
+    """Round to the nearest second: Celery counts from a `now` that is slightly later than ours."""
     return (at + timedelta(milliseconds=500)).replace(microsecond=0)
 
 
 def _cron(row: PeriodicTask) -> str:
-    one = row.crontab
-    return f"{one.minute} {one.hour} {one.day_of_month} {one.month_of_year} {one.day_of_week}"
+    cron = row.crontab
+    return f"{cron.minute} {cron.hour} {cron.day_of_month} {cron.month_of_year} {cron.day_of_week}"
 
 
-def _by_chain(name: str, task: str, what: str, done: StageRun | None, workers: dict[str, str]) -> Job:
+def _unscheduled(name: str, task: str, what: str, done: StageRun | None, workers: dict[str, str]) -> Job:
     queue = queue_of(task)
     return Job(
         name=name,
         task=task,
-        rhythm="with the chain",
+        rhythm="in each pipeline run",
         enabled=True,
         last_run=done.started_at if done else None,
         next_run=None,

@@ -1,4 +1,4 @@
-"""The whole way of one trade: post → model → signal → orders → fills → ledger → position → PnL."""
+"""The trace of a trade: every row under one correlation id, from the post over signal and orders to the PnL."""
 
 import json
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ from maxxit.core.errors import Rejected
 from maxxit.core.money import ZERO, brief, plain
 from maxxit.events.models import Event
 from maxxit.llm.models import LlmTrace
-from maxxit.reports.schemas import ChainOut
+from maxxit.reports.schemas import TradeTraceOut
 from positions.models import Position
 from positions.performance import with_unrealised
 from signals_app.models import CtPost, Signal
 from trading.models import Fill, LedgerEntry, Order
 
 KINDS = {"post": CtPost, "signal": Signal, "order": Order, "position": Position}
-"""What a chain may be asked for by, besides its correlation id."""
+"""Rows by whose id a trace can be looked up, besides the correlation id."""
 
 
 @dataclass(frozen=True)
-class Chain:
-    """Every row of the way, each list in order of time."""
+class Trace:
+    """The rows of one trade, each list in order of time."""
 
     correlation_id: UUID
     posts: list[CtPost]
@@ -41,13 +41,13 @@ class Chain:
 
     @property
     def realised_pnl(self) -> Decimal:
-        """USDC of all its positions together, after fees."""
+        """USDC over all positions of the trace, after fees."""
         return sum((position.realised_pnl for position in self.positions), ZERO)
 
     def as_json(self) -> dict[str, Any]:
-        """As the API gives it."""
-        told: dict[str, Any] = ChainOut.from_orm(self).model_dump(mode="json")
-        return told
+        """The answer of `GET /api/chain`."""
+        answer: dict[str, Any] = TradeTraceOut.from_orm(self).model_dump(mode="json")
+        return answer
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,18 @@ class Step:
 
 
 def correlation_of(what: str, value: str, person: Person = None) -> UUID:
-    """The correlation id of a post (our id or the provider's), signal, order or position.
+    """Return the correlation id of a post (our id or the provider's), signal, order or position.
 
-    Raises Rejected where there is none that `person` may see.
+    Raises Rejected where there is no such row, or `person` may not see it.
     """
     if what == "corr":
         try:
             return UUID(value)
         except ValueError:
             raise Rejected(
-                f"{value!r} is no correlation id: it looks like 3f2b…-…", code="not_a_uuid"
+                f"{value!r} is not a correlation id: give a UUID, for example "
+                "3f2b8c1e-5d4a-4c7b-9a0e-1b2c3d4e5f60",
+                code="not_a_uuid",
             ) from None
     rows: QuerySet[Any] = visible(KINDS[what]._default_manager.all(), person)
     wanted = Q(post_id=value) if what == "post" else Q(pk__in=[])
@@ -88,27 +90,31 @@ def correlation_of(what: str, value: str, person: Person = None) -> UUID:
     return found
 
 
-def follow(correlation_id: UUID, person: Person = None) -> Chain:
-    """The chain under an id, as far as `person` may see it. Raises Rejected where there is nothing.
+def follow(correlation_id: UUID, person: Person = None) -> Trace:
+    """Collect the rows under a correlation id that `person` may see. Raises Rejected where there are none.
 
-    A post that supported a signal without leading it belongs to that signal's chain and to its own.
+    A post that supported a signal without being its strongest post is in the signal's trace and in its own.
     """
     posts = visible(CtPost.objects.select_related("account"), person)
     signals = visible(Signal.objects.select_related("agent"), person)
     led_to = _ids(Signal, correlation_id=correlation_id) | _ids(Signal, posts__correlation_id=correlation_id)
-    found = list(signals.filter(pk__in=led_to).order_by("pk"))
-    heard = _ids(CtPost, correlation_id=correlation_id) | _ids(CtPost, signals__in=found)
-    said = list(posts.filter(pk__in=heard).order_by("posted_at", "pk"))
-    if not found and not said:
-        raise Rejected(f"nothing is known under the correlation id {correlation_id}", code="not_found")
-    orders = list(visible(Order.objects.filter(signal__in=found), person).order_by("pk"))
-    positions = visible(Position.objects.filter(signal__in=found), person)
-    ids = {correlation_id} | {post.correlation_id for post in said} | {one.correlation_id for one in found}
-    chain = Chain(
+    own_signals = list(signals.filter(pk__in=led_to).order_by("pk"))
+    supporting = _ids(CtPost, correlation_id=correlation_id) | _ids(CtPost, signals__in=own_signals)
+    own_posts = list(posts.filter(pk__in=supporting).order_by("posted_at", "pk"))
+    if not own_signals and not own_posts:
+        raise Rejected(
+            f"no post or signal has the correlation id {correlation_id}, or it belongs to another customer",
+            code="not_found",
+        )
+    orders = list(visible(Order.objects.filter(signal__in=own_signals), person).order_by("pk"))
+    positions = visible(Position.objects.filter(signal__in=own_signals), person)
+    ids = {correlation_id, *(post.correlation_id for post in own_posts)}
+    ids |= {signal.correlation_id for signal in own_signals}
+    trace = Trace(
         correlation_id=correlation_id,
-        posts=said,
+        posts=own_posts,
         traces=[],
-        signals=found,
+        signals=own_signals,
         orders=orders,
         fills=list(
             visible(Fill.objects.filter(order__in=orders), person).select_related("order").order_by("pk")
@@ -117,43 +123,43 @@ def follow(correlation_id: UUID, person: Person = None) -> Chain:
         positions=list(with_unrealised(positions).order_by("pk")),
         events=[],
     )
-    chain.traces.extend(_traces(ids, chain, person))
-    chain.events.extend(_events(ids, chain, person))
-    return chain
+    trace.traces.extend(_model_calls(ids, trace, person))
+    trace.events.extend(_events(ids, trace, person))
+    return trace
 
 
 def _ids(model: type[CtPost | Signal], **wanted: Any) -> set[int]:
-    """The ids of the rows that one condition names: an OR of two would read the whole table."""
+    """Return the ids of the rows that meet one condition: an OR of two would read the whole table."""
     return set(model._default_manager.filter(**wanted).values_list("pk", flat=True))
 
 
-def _traces(ids: set[UUID], chain: Chain, person: Person) -> QuerySet[LlmTrace]:
-    """What models were asked; a tenant does not see what was asked for other people's agents."""
+def _model_calls(ids: set[UUID], trace: Trace, person: Person) -> QuerySet[LlmTrace]:
+    """Select the model calls about these ids; a customer does not see calls for other customers' agents."""
     traces = LlmTrace.objects.filter(correlation_ids__overlap=list(ids)).order_by("ts", "pk")
     if sees_all(person, LlmTrace):
         return traces
-    return traces.filter(agent_name__in=["", *(signal.agent.name for signal in chain.signals)])
+    return traces.filter(agent_name__in=["", *(signal.agent.name for signal in trace.signals)])
 
 
-def _events(ids: set[UUID], chain: Chain, person: Person) -> list[Event]:
-    """What happened; a tenant sees only what happened to rows that are theirs."""
-    found = Event.objects.filter(correlation_id__in=ids).order_by("pk")
+def _events(ids: set[UUID], trace: Trace, person: Person) -> list[Event]:
+    """List the events under these ids; a customer sees only those of their own rows."""
+    events = Event.objects.filter(correlation_id__in=ids).order_by("pk")
     if sees_all(person, Event):
-        return list(found)
-    rows = (*chain.posts, *chain.signals, *chain.orders, *chain.positions)
+        return list(events)
+    rows = (*trace.posts, *trace.signals, *trace.orders, *trace.positions)
     mine = {f"{row._meta.label_lower}/{row.pk}" for row in rows}
-    agents = {signal.agent.name for signal in chain.signals}
-    return [one for one in found if one.subject in mine and one.data.get("agent", "") in {"", *agents}]
+    agents = {signal.agent.name for signal in trace.signals}
+    return [row for row in events if row.subject in mine and row.data.get("agent", "") in {"", *agents}]
 
 
-def timeline(chain: Chain) -> list[Step]:
-    """Everything in order of time; within a moment in the order of the way."""
+def timeline(trace: Trace) -> list[Step]:
+    """List all steps in order of time; within one moment in the order of the pipeline."""
     order = ("POST", "LLM", "SIGNAL", "ORDER", "FILL", "LEDGER", "POSITION", "EVENT")
-    return sorted(_steps(chain), key=lambda step: (step.at, order.index(step.kind)))
+    return sorted(_steps(trace), key=lambda step: (step.at, order.index(step.kind)))
 
 
-def _steps(chain: Chain) -> Iterator[Step]:
-    for post in chain.posts:
+def _steps(trace: Trace) -> Iterator[Step]:
+    for post in trace.posts:
         yield Step(
             post.posted_at,
             "POST",
@@ -162,28 +168,28 @@ def _steps(chain: Chain) -> Iterator[Step]:
             post.pk,
             post.reasoning,
         )
-    for trace in chain.traces:
-        said = f"{trace.purpose} by {trace.provider} {trace.model}: {trace.status}, {trace.latency_ms} ms"
+    for call in trace.traces:
+        text = f"{call.purpose} by {call.provider} {call.model}: {call.status}, {call.latency_ms} ms"
         yield Step(
-            trace.ts, "LLM", f"{said} {trace.error_message}".strip(), "llm.llmtrace", trace.pk, _asked(trace)
+            call.ts, "LLM", f"{text} {call.error_message}".strip(), "llm.llmtrace", call.pk, _exchange(call)
         )
-    for signal in chain.signals:
+    for signal in trace.signals:
         yield Step(
             signal.created_at, "SIGNAL", _signal(signal), "signals_app.signal", signal.pk, _evidence(signal)
         )
-    for order in chain.orders:
+    for order in trace.orders:
         yield Step(order.created_at, "ORDER", _order(order), "trading.order", order.pk)
-    for fill in chain.fills:
+    for fill in trace.fills:
         text = f"order {fill.order_id}: {brief(fill.quantity)} at {brief(fill.price)} USD, fee {plain(fill.fee)} USDC"
         yield Step(fill.at, "FILL", text, "trading.fill", fill.pk)
-    for line in chain.ledger:
+    for line in trace.ledger:
         text = f"{line.account} {line.amount.normalize():+f} {line.asset} ({line.kind}, {line.journal})"
         yield Step(line.at, "LEDGER", text, "trading.ledgerentry", line.pk)
-    for position in chain.positions:
+    for position in trace.positions:
         yield Step(position.opened_at, "POSITION", _opened(position), "positions.position", position.pk)
         if position.closed_at:
             yield Step(position.closed_at, "POSITION", _closed(position), "positions.position", position.pk)
-    for event in chain.events:
+    for event in trace.events:
         text = f"{event.name} {event.subject}"
         yield Step(event.at, "EVENT", text, "events.event", event.pk, _compact(event.data))
 
@@ -192,11 +198,12 @@ def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if value else ""
 
 
-def _asked(trace: LlmTrace) -> str:
-    asked, answered = (
-        json.dumps(part, indent=1, ensure_ascii=False) for part in (trace.request, trace.response)
+def _exchange(call: LlmTrace) -> str:
+    """Prompt and answer of a model call as indented JSON."""
+    prompt, answer = (
+        json.dumps(part, indent=1, ensure_ascii=False) for part in (call.request, call.response)
     )
-    return f"prompt: {asked}\nanswer: {answered}"
+    return f"prompt: {prompt}\nanswer: {answer}"
 
 
 def _signal(signal: Signal) -> str:
@@ -217,9 +224,9 @@ def _evidence(signal: Signal) -> str:
 def _order(order: Order) -> str:
     what = f"{order.purpose} {order.side} {brief(order.quantity or ZERO)} {order.symbol}"
     text = f"{what} for {order.account}: {order.state}"
-    if order.verdict:
-        told = order.verdict
-        return f"{text}, {told['reason']} (measured {told['measured'] or '–'}, limit {told['limit'] or '–'})"
+    if verdict := order.verdict:
+        measured, limit = verdict["measured"] or "–", verdict["limit"] or "–"
+        return f"{text}, {verdict['reason']} (measured {measured}, limit {limit})"
     return f"{text}, {order.reason or order.exit_reason}".rstrip(", ")
 
 

@@ -1,4 +1,4 @@
-"""What stopped a post, signal, order or price: the coded reason, what was measured, the limit, what to change."""
+"""Explain what stopped a post, signal, order or price: reason, measured value, limit and what to change."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,10 +24,10 @@ from trading.quarantine import TRIES
 
 @dataclass(frozen=True)
 class Stop:
-    """One thing that stopped something."""
+    """One reason why a row was stopped."""
 
     what: str
-    """The row: post 17, order 4 …, or the agent that declined."""
+    """The row, such as `post 17` or `order 4`, or the agent that declined."""
     code: str
     meaning: str
     measured: str
@@ -46,7 +46,7 @@ def _stop(what: str, code: str, measured: str = "", limit: str = "") -> Stop:
 
 
 def why(what: str, value: str, person: Person = None) -> list[Stop]:
-    """What stopped the post, signal or order; empty when nothing did. Raises Rejected for an unknown row."""
+    """List what stopped the post, signal or order, empty when nothing did. Raises Rejected for an unknown row."""
     rows: QuerySet[Any] = visible(trace.KINDS[what]._default_manager.all(), person)
     row = rows.filter(pk=value).first() if value.isdecimal() and len(value) < 19 else None
     if row is None and what == "post":
@@ -58,13 +58,13 @@ def why(what: str, value: str, person: Person = None) -> list[Stop]:
     return KINDS[what](row)
 
 
-PRICELESS = frozenset({"no_price", "candidate:no_price", "exposure_unreadable", "balance_unreadable"})
-"""Reasons behind which stand refused prices."""
+PRICE_MISSING = frozenset({"no_price", "candidate:no_price", "exposure_unreadable", "balance_unreadable"})
+"""Reasons that refused prices explain further."""
 HOUR = timedelta(hours=1)
 
 
 def of_symbol(symbol: str) -> list[Stop]:
-    """Why nothing is opened on a symbol now: its quote's doubt or age, and what of its sources was refused."""
+    """List why no position in a symbol is opened now: doubt or age of its quote, and its sources' refused prices."""
     known = all_instruments()
     if symbol not in known:
         raise Rejected(f"no symbol {symbol!r}; known: {', '.join(sorted(known))}", code="not_found")
@@ -83,7 +83,7 @@ def of_symbol(symbol: str) -> list[Stop]:
 
 
 def _refused(symbol: str, since: datetime, until: datetime) -> list[Stop]:
-    """What was refused of a symbol in those hours, source by source."""
+    """List the prices of a symbol that were refused in those hours, by source."""
     rows = RefusedQuote.objects.filter(
         symbol=symbol,
         hour__gte=clock.bucket(since, HOUR),
@@ -97,22 +97,22 @@ def _refused(symbol: str, since: datetime, until: datetime) -> list[Stop]:
 
 
 def of_post(post: CtPost) -> list[Stop]:
-    """Its outcome, then what each agent said that declined it, then what stopped the orders it led to."""
+    """List the post's outcome, each agent's reason to decline it, and what stopped its signals' orders."""
     stops = []
     if post.state == "quarantined":
         change = f"`manage.py dlq redrive post:{post.pk}`"
-        said = post.last_error.strip().splitlines() or [""]
-        stops.append(Stop(f"post {post.pk}", "quarantined", said[-1], f"{post.attempts} tries", "", change))
+        error = post.last_error.strip().splitlines() or [""]
+        stops.append(Stop(f"post {post.pk}", "quarantined", error[-1], f"{post.attempts} tries", "", change))
     if post.outcome not in ("signal", "traded"):
         stops.append(_stop(f"post {post.pk}", post.outcome))
     for event in Event.objects.filter(subject=subject(post), name="signal.declined").order_by("pk"):
-        told = event.data
-        what = f"{told.get('agent')} on {told.get('token')}"
-        stop = _stop(what, f"candidate:{told.get('reason')}", told.get("measured", ""), told.get("limit", ""))
+        data = event.data
+        what = f"{data.get('agent')} on {data.get('token')}"
+        stop = _stop(what, f"candidate:{data.get('reason')}", data.get("measured", ""), data.get("limit", ""))
         if stop not in stops:
             stops.append(stop)
-            if stop.code in PRICELESS:
-                stops += _refused(str(told.get("token")), event.at, event.at)
+            if stop.code in PRICE_MISSING:
+                stops += _refused(str(data.get("token")), event.at, event.at)
     if post.outcome == "signal":
         for signal in post.signals.order_by("pk"):
             stops += of_signal(signal)
@@ -120,7 +120,7 @@ def of_post(post: CtPost) -> list[Stop]:
 
 
 def of_signal(signal: Signal) -> list[Stop]:
-    """Why it was skipped or expired, and what stopped each of its orders."""
+    """List why the signal was skipped or expired, and what stopped each of its orders."""
     stops = []
     if signal.reason:
         stops.append(_stop(f"signal {signal.pk}", signal.reason))
@@ -130,22 +130,22 @@ def of_signal(signal: Signal) -> list[Stop]:
 
 
 def of_order(order: Order) -> list[Stop]:
-    """The check that blocked it, or how it ended at the venue."""
+    """Name the check that blocked the order, or how it ended at the venue."""
     stops = []
-    told = order.verdict
-    if told or (order.reason and order.state != "filled"):
-        code = order.reason or told.get("reason", "")
-        stops.append(_stop(f"order {order.pk}", code, told.get("measured", ""), told.get("limit", "")))
-        if code in PRICELESS:
+    verdict = order.verdict
+    if verdict or (order.reason and order.state != "filled"):
+        code = order.reason or verdict.get("reason", "")
+        stops.append(_stop(f"order {order.pk}", code, verdict.get("measured", ""), verdict.get("limit", "")))
+        if code in PRICE_MISSING:
             stops += _refused(order.symbol, order.created_at, max(order.created_at, order.updated_at))
     if order.attempts >= TRIES:
         change = f"`manage.py dlq redrive order:{order.pk}`"
-        said = order.last_error.strip().splitlines() or [""]
+        error = order.last_error.strip().splitlines() or [""]
         stops.append(
-            Stop(f"order {order.pk}", "quarantined", said[-1], f"{order.attempts} tries", str(TRIES), change)
+            Stop(f"order {order.pk}", "quarantined", error[-1], f"{order.attempts} tries", str(TRIES), change)
         )
     return stops
 
 
 KINDS: dict[str, Callable[[Any], list[Stop]]] = {"post": of_post, "signal": of_signal, "order": of_order}
-"""What may be asked about."""
+"""Kind of row -> the function that explains it."""

@@ -1,4 +1,4 @@
-"""Admin of people, API keys and the schedule, in the same clothes as the rest."""
+"""Admin pages of users, groups, API keys, login attempts and the Celery schedule."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ for model in (
 
 
 @admin.register(User)
-class PersonAdmin(UserAdmin, ModelAdmin):
+class ThemedUserAdmin(UserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -50,7 +50,7 @@ class PersonAdmin(UserAdmin, ModelAdmin):
 
     @action(description="Remove the second factor", permissions=["change"])
     def remove_second_factor(self, request: HttpRequest, rows: QuerySet[User]) -> None:
-        """For people who lost their phone and their recovery codes."""
+        """Remove it for users who lost their phone and their recovery codes."""
         chosen = list(rows)
         for person in chosen:
             second_factor.remove(person, by=request.user.get_username())
@@ -59,12 +59,12 @@ class PersonAdmin(UserAdmin, ModelAdmin):
 
 
 @admin.register(Group)
-class PeopleAdmin(GroupAdmin, ModelAdmin):
-    """What groups of them may do."""
+class ThemedGroupAdmin(GroupAdmin, ModelAdmin):
+    """Groups and their permissions, in the admin's theme."""
 
 
 class TaskSelect(UnfoldAdminSelectWidget, TaskSelectWidget):
-    """The known tasks, as the theme draws a choice."""
+    """A select of the registered tasks, in the admin's theme."""
 
     template_name = "unfold/widgets/select.html"
 
@@ -78,37 +78,37 @@ class JobForm(PeriodicTaskForm):
 
 @admin.register(PeriodicTask)
 class JobAdmin(PeriodicTaskAdmin, ModelAdmin):
-    """The schedule. A change here counts at once, without a restart, and survives `sync_schedule`."""
+    """The schedule. A change takes effect at once, without a restart, and survives `sync_schedule`."""
 
-    date_hierarchy = None  # its links take years that no calendar has
+    date_hierarchy = None  # its links accept years out of range
 
     form = JobForm
     list_display = ("name", "enabled", "scheduler", "last_run_at", "total_run_count", "description")
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        """The list and its actions. Jobs that are switched off are reported, also where beat no longer does it."""
+        """Show the list, and report disabled jobs even where beat is disabled too."""
         answer = super().changelist_view(request, extra_context)
         report_disabled_jobs(by=request.user.get_username())
         return answer
 
     def get_actions(self, request: HttpRequest) -> Any:
-        """The actions of django-celery-beat ask for no permission: without `change` there are none."""
+        """Hide all actions without the permission `change`: those of django-celery-beat do not check it."""
         return super().get_actions(request) if self.has_change_permission(request) else {}
 
 
 @admin.register(IntervalSchedule)
 class IntervalAdmin(ModelAdmin):
-    """Rhythms: every so many seconds."""
+    """Schedules at a fixed interval."""
 
 
 @admin.register(CrontabSchedule)
 class CrontabAdmin(CrontabScheduleAdmin, ModelAdmin):
-    """Rhythms: by the calendar."""
+    """Schedules by the calendar (cron)."""
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(Book):
-    """Keys. `manage.py apikey create` makes one, because a key is shown once and belongs in no page."""
+    """API keys, read only: `manage.py apikey create` makes one, because a key is shown once and never on a page."""
 
     list_display = ("prefix", "name", "owner", "scopes", "standing", "created_at", "last_used", "expires_at")
     list_filter = ("owner", ("revoked_at", admin.EmptyFieldListFilter))
@@ -131,7 +131,7 @@ class ApiKeyAdmin(Book):
 
 @admin.register(LoginAttempts)
 class LoginAttemptsAdmin(Book):
-    """Failed logins and refused keys, by account and by address."""
+    """Failed logins and refused API keys, by user name and by address."""
 
     list_display = ("subject", "failures", "last_at", "blocked_until")
     search_fields = ("subject",)

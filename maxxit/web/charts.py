@@ -1,4 +1,4 @@
-"""Plots as SVG, made on the server: no script, no inline style, colours from the page's style sheet. Pure."""
+"""Lay out the equity curve as an SVG plot on the server: no script, colours from the page's style sheet. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from decimal import Decimal
 
 WIDTH, HEIGHT = 720, 220
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 26
-"""Margins in the plot's own units."""
+"""Margins in the units of the SVG view box."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Plot:
-    """What the template draws."""
+    """Coordinates and labels that the template draws."""
 
     width: int
     height: int
@@ -30,7 +30,7 @@ class Plot:
     line: str
     """The points of a polyline."""
     area: str
-    """The same, closed along the bottom."""
+    """The points of the polygon between the line and the bottom."""
     rows: list[Tick]
     columns: list[Tick]
     rising: bool
@@ -39,7 +39,7 @@ class Plot:
 
 
 def equity(points: Sequence[tuple[datetime, Decimal]]) -> Plot | None:
-    """A line through the points in time, stepping as equity does; None with fewer than two."""
+    """Lay out the equity curve as a step line of USD over time; None with fewer than two points."""
     if len(points) < 2:
         return None
     times, values = [at for at, _ in points], [float(value) for _, value in points]

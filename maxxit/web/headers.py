@@ -1,4 +1,4 @@
-"""The Content-Security-Policy of every answer."""
+"""Middleware that sets the Content-Security-Policy of every response."""
 
 from collections.abc import Callable
 from inspect import iscoroutinefunction
@@ -18,7 +18,7 @@ STRICT = {
     "form-action": "'self'",
     "frame-ancestors": "'none'",
 }
-"""Nothing from elsewhere, nothing inline."""
+"""Own origin only, nothing inline."""
 
 ADMIN = STRICT | {
     # Its theme (unfold) runs Alpine.js, which evaluates expressions, and styles elements in place.
@@ -34,22 +34,22 @@ BY_PREFIX = {"/admin/": ADMIN, "/api/docs": API_DOCS}
 
 @sync_and_async_middleware
 def content_security_policy(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """The middleware. A view that sets its own policy keeps it."""
+    """Set the policy of the path; a view that sets its own policy keeps it."""
     texts = {prefix: _text(policy) for prefix, policy in BY_PREFIX.items()}
     strict = _text(STRICT)
 
-    def mark(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    def set_policy(request: HttpRequest, response: HttpResponse) -> HttpResponse:
         text = next((text for prefix, text in texts.items() if request.path.startswith(prefix)), strict)
         response.headers.setdefault("Content-Security-Policy", text)
         return response
 
     if iscoroutinefunction(get_response):
 
-        async def later(request: HttpRequest) -> HttpResponse:
-            return mark(request, await get_response(request))
+        async def middleware(request: HttpRequest) -> HttpResponse:
+            return set_policy(request, await get_response(request))
 
-        return later
-    return lambda request: mark(request, get_response(request))
+        return middleware
+    return lambda request: set_policy(request, get_response(request))
 
 
 def _text(policy: dict[str, str]) -> str:

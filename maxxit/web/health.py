@@ -1,4 +1,4 @@
-"""For load balancers and supervisors: is the process there, and may it get traffic?"""
+"""Health checks for load balancers and supervisors: liveness and readiness."""
 
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -10,22 +10,22 @@ from maxxit.reports import checks
 @never_cache
 @require_safe
 def live(request: HttpRequest) -> JsonResponse:
-    """The process answers. Asks nobody: a database that is away must not get the process restarted."""
+    """Answer 200 without looking at any dependency: a database outage must not restart the web process."""
     return JsonResponse({"status": "ok"})
 
 
 @never_cache
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """Postgres, Redis, migrations, beat and a worker for each queue: 200 when all are well, otherwise 503."""
-    found = [checks.postgres(), checks.broker(), checks.migrations(), *checks.canaries()]
-    well = all(check.ok for check in found)
-    told = {check.name: {"ok": check.ok, "detail": _public(check)} for check in found}
+    """Check Postgres, Redis, migrations, beat and a worker for each queue: 200 when all pass, otherwise 503."""
+    results = [checks.postgres(), checks.broker(), checks.migrations(), *checks.canaries()]
+    ready = all(check.ok for check in results)
+    details = {check.name: {"ok": check.ok, "detail": _public(check)} for check in results}
     return JsonResponse(
-        {"status": "ok" if well else "not ready", "checks": told}, status=200 if well else 503
+        {"status": "ok" if ready else "not ready", "checks": details}, status=200 if ready else 503
     )
 
 
 def _public(check: checks.Check) -> str:
-    """What a stranger may read: no addresses or names that an error message may hold."""
-    return check.detail if check.ok else f"not well: see `manage.py doctor`, line {check.name}"
+    """Return a detail without the addresses and names that an error message may hold."""
+    return check.detail if check.ok else f"failed: see `manage.py doctor`, line {check.name}"

@@ -1,4 +1,4 @@
-"""The one login page: limited attempts, one answer for every wrong name, password or code."""
+"""The login page: limited attempts, and one message for a wrong user name, password or code."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from maxxit.core import clock
 
 
 class LoginForm(AuthenticationForm):
-    """User name, password, and the code of who has set up a second factor."""
+    """User name, password, and the code of the second factor where one is set up."""
 
     error_messages = AuthenticationForm.error_messages | {
         "invalid_login": "User name, password or code is wrong. Leave the code empty if you have not set one up.",
@@ -28,7 +28,7 @@ class LoginForm(AuthenticationForm):
     )
 
     def clean(self) -> dict[str, Any]:
-        """Check everything at once. Raises ValidationError for wrong credentials and while blocked."""
+        """Check all credentials together. Raises ValidationError for wrong credentials and while blocked."""
         username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         if username is None or not password:
             return self.cleaned_data
@@ -57,7 +57,7 @@ class LoginForm(AuthenticationForm):
 
 
 class Login(LoginView):
-    """`/login`, also for the admin."""
+    """The view of `/login`, used by the admin too."""
 
     authentication_form = LoginForm
     template_name = "web/login.html"

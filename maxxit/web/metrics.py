@@ -1,4 +1,4 @@
-"""`/metrics`: the machine's figures for Prometheus, read when they are asked for."""
+"""`/metrics`: trading and platform metrics for Prometheus, computed at each scrape."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -40,7 +40,7 @@ NET = f"SELECT b.asset, sum(b.amount * q.price) {HELD}"
 
 
 def _gauge(name: str, what: str, values: dict[str, float], label: str = "") -> GaugeMetricFamily:
-    """One figure, or one per value of `label`."""
+    """Make a gauge with one sample, or with one for each value of `label`."""
     gauge = GaugeMetricFamily(f"maxxit_{name}", what, labels=[label] if label else None)
     for key, value in values.items():
         gauge.add_metric([key] if label else [], value)
@@ -54,13 +54,13 @@ def _exposure(sql: str) -> dict[str, float]:
     return {symbol: float(amount) for symbol, amount in rows}
 
 
-class Machine(Collector):
-    """Asks the database and Redis once per scrape."""
+class MaxxitCollector(Collector):
+    """Reads the database and Redis once per scrape."""
 
     def collect(self) -> Iterator[Metric]:
-        """Every figure."""
-        flying = Order.objects.filter(state__in=IN_FLIGHT).count()
-        yield _gauge("open_orders", "orders in flight", {"": flying})
+        """Yield every metric."""
+        in_flight = Order.objects.filter(state__in=IN_FLIGHT).count()
+        yield _gauge("open_orders", "orders in flight", {"": in_flight})
         yield _gauge(
             "open_positions", "positions not closed", {"": Position.objects.exclude(state="closed").count()}
         )
@@ -69,66 +69,66 @@ class Machine(Collector):
             "net_exposure_usd", "signed exposure at the newest quotes, USD", _exposure(NET), "symbol"
         )
         yield _gauge(
-            "exits_paused", "1 while no stop is acted on", {"": float(pauses.current_pause() is not None)}
+            "exits_paused", "1 while exits are paused", {"": float(pauses.current_pause() is not None)}
         )
         level = gate.kill_level()
-        latched = {str(one): float(one == level) for one in KILL_LEVELS}
+        latched = {str(known): float(known == level) for known in KILL_LEVELS}
         yield _gauge("kill_switch", "1 for the strictest latched level", latched, "level")
         stopped = gate.latched().exclude(account="").order_by().values("account").distinct().count()
         yield _gauge("stopped_accounts", "accounts whose own kill switch is latched", {"": stopped})
         today = figures.figures(figures.midnight(timezone.now()))
-        yield _gauge("daily_pnl_usd", "realised since midnight UTC, after fees", {"": float(today.realised)})
+        yield _gauge(
+            "daily_pnl_usd", "realised PnL since midnight UTC, after fees", {"": float(today.realised)}
+        )
         yield _gauge(
             "unrealised_pnl_usd",
-            "open positions at the newest quotes",
+            "unrealised PnL of open positions at the newest quotes",
             {"": float(performance.total_unrealised())},
         )
         yield _gauge("portfolio_value_usd", "equity of all deployments", {"": float(figures.equity())})
         ever = figures.figures()
         yield _gauge("drawdown_usdc", "max drawdown of the realised PnL", {"": float(ever.drawdown)})
         if ever.cvar_95_pct is not None:
-            worst = "mean loss of the worst twentieth of the closed positions, percent of their entry"
-            yield _gauge("cvar_95_pct", worst, {"": float(ever.cvar_95_pct)})
+            what = "mean loss of the worst 5 % of the closed positions, percent of their entry"
+            yield _gauge("cvar_95_pct", what, {"": float(ever.cvar_95_pct)})
         blocked = {reason: float(count) for reason, count in figures.blocked().items()}
         yield _gauge("blocked_orders_24h", "orders blocked in the last 24 hours", blocked, "reason")
-        yield from self._machine()
+        yield from self._platform()
 
-    def _machine(self) -> Iterator[Metric]:
+    def _platform(self) -> Iterator[Metric]:
         jobs = status.jobs()
         yield _gauge(
-            "job_lag_seconds", "how late each job is", {job.name: job.lag_seconds for job in jobs}, "job"
+            "job_lag_seconds", "delay of each job", {job.name: job.lag_seconds for job in jobs}, "job"
         )
         now, last = timezone.now(), {job.task: job.last_run for job in jobs}
-        ages = {one.name: (now - at).total_seconds() for one in SWEEPS if (at := last.get(one.task))}
-        yield _gauge("stage_age_seconds", "since the last pass of each stage", ages, "stage")
+        ages = {stage.name: (now - at).total_seconds() for stage in SWEEPS if (at := last.get(stage.task))}
+        yield _gauge("stage_age_seconds", "seconds since the last pass of each stage", ages, "stage")
         signed = {mark.queue: (now - mark.signed_at).total_seconds() for mark in CanaryMark.objects.all()}
-        yield _gauge("canary_age_seconds", "since a worker of each queue signed", signed, "queue")
+        yield _gauge("canary_age_seconds", "seconds since a worker of each queue answered", signed, "queue")
         try:
             waiting = {queue: float(length) for queue, length in checks.queue_lengths().items()}
         except RedisError as error:
             log.warning("queues_not_read", error=str(error))
             return
-        yield _gauge("queue_length", "messages that wait", waiting, "queue")
+        yield _gauge("queue_length", "messages waiting in each queue", waiting, "queue")
 
 
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For staff, for a key of staff, or from this very machine (which a proxy of ours is not)."""
-    if not _may(request):
-        message = (
-            "metrics are for staff, for a key of staff (Authorization: Bearer), or from the machine itself"
-        )
+    """Answer staff, an API key of staff, or a request from this machine that came through no proxy."""
+    if not _allowed(request):
+        message = "metrics need a staff session, a key of staff (Authorization: Bearer), or this machine"
         return JsonResponse({"code": "unauthenticated", "message": message}, status=401)
     registry = CollectorRegistry()
-    registry.register(Machine())
+    registry.register(MaxxitCollector())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def _may(request: HttpRequest) -> bool:
+def _allowed(request: HttpRequest) -> bool:
     from django.conf import settings
 
-    if has_key(request):  # then by the key alone, as in the API
+    if has_key(request):  # a key decides alone, as in the API
         bearer = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
         try:
             who = caller_of(request.headers.get("X-API-Key", bearer), address(request))

@@ -1,4 +1,4 @@
-"""Pages: the dashboard, the way of one trade, the kill switch, and the admin's first page."""
+"""Page views: dashboard, market, trace of a trade, kill switch (Stop), and the admin's first page."""
 
 from typing import Any
 from uuid import UUID
@@ -26,9 +26,8 @@ from maxxit.core.terms import KillLevel
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import RefusedQuote
 from maxxit.market.venues import venues
-from maxxit.reports import checks, reasons, status
+from maxxit.reports import checks, reasons, status, trace
 from maxxit.reports import market as markets
-from maxxit.reports import trace as chains
 from maxxit.web import charts
 from positions import figures, flatten
 from positions.models import Position
@@ -39,12 +38,12 @@ from trading.models import Order
 from trading.states import IN_FLIGHT
 
 ROWS = 15
-"""Of each table on the dashboard."""
+"""Rows of each table on the dashboard."""
 AT_A_GLANCE = (
     "pipeline.view_stagerun", "positions.view_position", "trading.view_order", "trading.view_gate",
     "agents.view_deployment",
 )  # fmt: skip
-"""The permissions whose figures stand on the admin's first page."""
+"""Permissions needed to see the figures on the admin's first page."""
 
 
 @never_cache
@@ -52,13 +51,13 @@ AT_A_GLANCE = (
 @page_needs("positions.view_position")
 @require_safe
 def dashboard(request: HttpRequest) -> HttpResponse:
-    """What this person's agents hold, earned and were not allowed to do."""
+    """Show this person's equity, positions, results and blocked orders."""
     person: Any = request.user
     return render(request, "web/dashboard.html", dashboard_data(person))
 
 
 def dashboard_data(person: Person) -> dict[str, Any]:
-    """Everything on the page."""
+    """Collect the context of the dashboard."""
     mine = with_unrealised(visible(Position.objects.select_related("deployment__agent"), person))
     scope = deployments_of(person)
     ever = figures.results(None, scope)
@@ -69,7 +68,7 @@ def dashboard_data(person: Person) -> dict[str, Any]:
         "ever": figures.figures(None, scope, ever),
         "open": mine.exclude(state="closed").order_by("-opened_at", "-pk")[:ROWS],
         "closed": mine.filter(state="closed").order_by("-closed_at", "-pk")[:ROWS],
-        "blocked": _why_not(person),
+        "blocked": _blocked_orders(person),
         "deployments": visible(Deployment.objects.all(), person).count(),
         "kill_level": gate.kill_level(),
         "stopped": gate.latched().filter(account__in=_accounts(person)).exclude(account="")[:ROWS],
@@ -77,16 +76,18 @@ def dashboard_data(person: Person) -> dict[str, Any]:
 
 
 def _accounts(person: Person) -> QuerySet[Deployment, str]:
-    """The accounts that this person's deployments trade from."""
+    """Select the accounts that this person's deployments trade from."""
     return visible(Deployment.objects.all(), person).order_by().values_list("account", flat=True)
 
 
-def _why_not(person: Person) -> list[dict[str, Any]]:
-    """The newest blocked orders, each with its reason in words and what to change."""
+def _blocked_orders(person: Person) -> list[dict[str, Any]]:
+    """List the newest blocked orders, each with the meaning of its reason and what to change."""
     rows: QuerySet[Order] = visible(Order.objects.filter(state="blocked"), person).order_by("-pk")[:ROWS]
-    return [
-        {"order": row, "meaning": (said := reasons.explain(row.reason))[0], "change": said[1]} for row in rows
-    ]
+    blocked = []
+    for row in rows:
+        meaning, change = reasons.explain(row.reason)
+        blocked.append({"order": row, "meaning": meaning, "change": change})
+    return blocked
 
 
 @never_cache
@@ -94,18 +95,18 @@ def _why_not(person: Person) -> list[dict[str, Any]]:
 @page_needs("market.view_quote")
 @require_safe
 def market(request: HttpRequest) -> HttpResponse:
-    """Prices by source, the feeds' health, what was refused, and a chart with the entries and exits of one's agents."""
+    """Show quotes by source, feed health, refused quotes, and a chart with the person's entries and exits."""
     person: Any = request.user
-    asked, symbols = request.GET, list(all_instruments())
-    priced = _tables()
-    first = next((row.symbol for row in priced["prices"]), symbols[0])
+    query, symbols = request.GET, list(all_instruments())
+    tables = _tables()
+    first = next((row.symbol for row in tables["prices"]), symbols[0])
     agents = markets.agents(person)
     chosen = {
-        "symbol": asked.get("symbol") if asked.get("symbol") in symbols else first,
-        "interval": asked.get("interval") if asked.get("interval") in markets.INTERVALS else "5m",
-        "agent": next((one.pk for one in agents if str(one.pk) == asked.get("agent")), None),
+        "symbol": query.get("symbol") if query.get("symbol") in symbols else first,
+        "interval": query.get("interval") if query.get("interval") in markets.INTERVALS else "5m",
+        "agent": next((agent.pk for agent in agents if str(agent.pk) == query.get("agent")), None),
     }
-    context = chosen | priced | {"symbols": symbols, "intervals": list(markets.INTERVALS), "agents": agents}
+    context = chosen | tables | {"symbols": symbols, "intervals": list(markets.INTERVALS), "agents": agents}
     return render(request, "web/market.html", context)
 
 
@@ -114,7 +115,7 @@ def market(request: HttpRequest) -> HttpResponse:
 @page_needs("market.view_quote")
 @require_safe
 def market_tables(request: HttpRequest) -> HttpResponse:
-    """The tables of that page alone, for its script."""
+    """Render the tables of the market page alone, for its script to refresh."""
     return render(request, "web/market_tables.html", _tables())
 
 
@@ -130,25 +131,25 @@ def _tables() -> dict[str, Any]:
 @login_required(login_url="login")
 @page_needs("events.view_event")
 @require_safe
-def chain(request: HttpRequest, correlation_id: UUID) -> HttpResponse:
-    """The way of one trade, as far as it is this person's."""
+def trade_trace(request: HttpRequest, correlation_id: UUID) -> HttpResponse:
+    """Show the trace of one trade, limited to the rows this person may see."""
     person: Any = request.user
     try:
-        found = chains.follow(correlation_id, person)
+        rows = trace.follow(correlation_id, person)
     except MaxxitError as error:
         raise Http404(str(error)) from error
-    context = {"chain": found, "steps": chains.timeline(found), "staff": person.is_staff}
-    return render(request, "web/chain.html", context)
+    context = {"trace": rows, "steps": trace.timeline(rows), "staff": person.is_staff}
+    return render(request, "web/trace.html", context)
 
 
 class StopForm(forms.Form):
-    """How hard to stop, and why."""
+    """The form that pulls the kill switch: level, account and reason."""
 
     level = forms.ChoiceField(
         choices=[
-            (KillLevel.NO_ENTRIES, "No entries: nothing new is opened; exits go on"),
-            (KillLevel.REDUCE_ONLY, "Reduce only: the same, and nothing may grow"),
-            (KillLevel.FLATTEN, "Flatten: every open position is closed at the market"),
+            (KillLevel.NO_ENTRIES, "No entries: no new position is opened; exits continue"),
+            (KillLevel.REDUCE_ONLY, "Reduce only: the same, and no position may be increased"),
+            (KillLevel.FLATTEN, "Flatten: every open position is closed at the market price"),
         ],
         initial=KillLevel.NO_ENTRIES,
         widget=UnfoldAdminRadioSelectWidget,
@@ -157,26 +158,30 @@ class StopForm(forms.Form):
         max_length=80,
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="only this one; empty: everybody",
+        help_text="stop this account only; empty: the whole platform",
     )
     reason = forms.CharField(
-        max_length=300, widget=UnfoldAdminTextInputWidget, help_text="who reads the log will ask"
+        max_length=300, widget=UnfoldAdminTextInputWidget, help_text="why; it is kept in the event log"
     )
 
     def clean_account(self) -> str:
-        """An account that somebody trades from: a misspelt one would stop nobody."""
+        """Refuse an account that no deployment trades from: a misspelt one would stop nothing."""
         account: str = self.cleaned_data["account"]
         if account and not Deployment.objects.filter(account=account).exists():
-            raise forms.ValidationError(f"no deployment trades from the account {account}")
+            raise forms.ValidationError(
+                f"no deployment trades from the account {account}: copy it from the list of deployments"
+            )
         return account
 
 
 class ReleaseForm(forms.Form):
-    """Why it may go on; for one account, or for everybody."""
+    """The form that releases the kill switch, for one account or all of them."""
 
     account = forms.CharField(max_length=80, required=False)
     reason = forms.CharField(
-        max_length=300, widget=UnfoldAdminTextInputWidget, help_text="what was found and done"
+        max_length=300,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="what was found, and what was done about it",
     )
 
 
@@ -184,7 +189,7 @@ class ReleaseForm(forms.Form):
 @staff_member_required(login_url="admin:login")
 @require_http_methods(["GET", "HEAD", "POST"])
 def stop(request: HttpRequest) -> HttpResponse:
-    """The kill switch: pull it, or pull it harder, or release what is latched."""
+    """Show the kill switch; pull it, raise its level, or release it."""
     if not request.user.has_perm("trading.change_killswitch"):
         raise PermissionDenied("the kill switch needs the permission trading.change_killswitch")
     releasing = "release" in request.POST
@@ -192,8 +197,8 @@ def stop(request: HttpRequest) -> HttpResponse:
     pull, release = StopForm(None if releasing else sent), ReleaseForm(sent if releasing else None)
     form = release if releasing else pull
     if sent and form.is_valid():
-        told = _release(request, form) if releasing else _pull(request, form)
-        messages.success(request, told)
+        message = _release(request, form) if releasing else _pull(request, form)
+        messages.success(request, message)
         return redirect("admin:index")
     latched = gate.latched()
     context = admin.site.each_context(request) | {
@@ -201,7 +206,7 @@ def stop(request: HttpRequest) -> HttpResponse:
         "pull": pull,
         "release": release,
         "latched": latched,
-        "stopped_accounts": sorted({one.account for one in latched if one.account}),
+        "stopped_accounts": sorted({switch.account for switch in latched if switch.account}),
         "unclosed": flatten.unclosed(),
     }
     return render(request, "web/stop.html", context)
@@ -212,29 +217,29 @@ def _pull(request: HttpRequest, form: forms.Form) -> str:
     account = form.cleaned_data["account"]
     switch = gate.kill(level, by=request.user.get_username(), reason=reason, account=account)
     log(request, [switch], f"Pulled: {switch}")
-    told = f"the kill switch is latched: {switch.stops}"
-    left = flatten.unclosed() if level == KillLevel.FLATTEN else []
-    if left:
-        told += f"; {len(left)} positions are not closed, the Stop page says why"
-    return told
+    message = f"the kill switch is latched: {switch.stops}"
+    unclosed = flatten.unclosed() if level == KillLevel.FLATTEN else []
+    if unclosed:
+        message += f"; {len(unclosed)} positions are not closed yet, the Stop page lists them with the reason"
+    return message
 
 
 def _release(request: HttpRequest, form: forms.Form) -> str:
     account = form.cleaned_data["account"] or None
-    latched = [one for one in gate.latched() if account in (None, one.account)]
+    latched = [switch for switch in gate.latched() if account in (None, switch.account)]
     count = gate.release(by=request.user.get_username(), reason=form.cleaned_data["reason"], account=account)
     log(request, latched, f"Released: {form.cleaned_data['reason']}")
-    return f"{count} released: orders may leave again"
+    return f"{count} released: orders can be sent again"
 
 
 def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The admin's first page: what the machine does, at a glance; empty for who may not see all of it."""
+    """Add the figures, jobs and gates of the admin's first page; nothing for a person without all permissions."""
     person: Any = request.user
     context["may_see"] = person.has_perms(AT_A_GLANCE)
     if not context["may_see"]:
         return context
     open_now = gate.open_venues()
-    flying = Order.objects.filter(state__in=IN_FLIGHT).count()
+    in_flight = Order.objects.filter(state__in=IN_FLIGHT).count()
     context |= {
         "jobs": status.jobs(),
         "canaries": checks.canaries(),
@@ -250,7 +255,7 @@ def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
             for name, venue in venues().items()
         ],
         "latched": gate.latched(),
-        "open_note": f"{flying} orders in flight",
+        "open_note": f"{in_flight} orders in flight",
         "stop_url": reverse("stop"),
     }
     return context

@@ -1,4 +1,4 @@
-"""The second factor: a code from an authenticator app (TOTP), with recovery codes. Optional, or required for staff."""
+"""The second factor: TOTP codes and recovery codes. Optional, or required for staff by a setting."""
 
 import secrets
 from collections.abc import Callable
@@ -25,17 +25,17 @@ from maxxit.events.record import record
 
 RECOVERY_CODES = 10
 OPEN_WITHOUT = ("/second-factor", "/logout", "/static/", "/health/")
-"""Paths that staff reaches before the second factor is set up."""
+"""Paths open to staff before the second factor is set up."""
 
 
 class CodeForm(forms.Form):
-    """Six digits of the app, or a recovery code."""
+    """A field for the app's six digits or a recovery code."""
 
     code = forms.CharField(max_length=20, widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}))
 
 
 def missing(request: HttpRequest) -> bool:
-    """Whether this is staff in a browser that still owes a second factor."""
+    """Return whether this is a staff session without a required second factor."""
     person: Any = request.user
     return bool(
         settings.STAFF_SECOND_FACTOR
@@ -46,9 +46,9 @@ def missing(request: HttpRequest) -> bool:
 
 
 def required_for_staff(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
-    """The middleware: staff that owes a second factor reaches only the page that sets it up.
+    """Middleware that redirects staff without a required second factor to the page that sets it up.
 
-    A call with an API key is no session: it passes, and never falls back on cookies.
+    A request with an API key has no session: it passes, and never falls back on cookies.
     """
 
     def check(request: HttpRequest) -> HttpResponse:
@@ -63,7 +63,7 @@ def required_for_staff(get_response: Callable[[HttpRequest], HttpResponse]) -> C
 @login_required(login_url="login")
 @require_http_methods(["GET", "HEAD", "POST"])
 def second_factor(request: HttpRequest) -> HttpResponse:
-    """Set it up, make new recovery codes, or remove it; each step asks for a valid code."""
+    """Set up or remove the second factor, or make new recovery codes; each step needs a valid code."""
     person: Any = request.user
     confirmed = TOTPDevice.objects.filter(user=person, confirmed=True).exists()
     form = CodeForm(request.POST or None)
@@ -72,12 +72,12 @@ def second_factor(request: HttpRequest) -> HttpResponse:
             attempts.succeeded(counted)
             return _done(request, confirmed)
         attempts.failed(counted)
-        form.add_error("code", "This code is wrong or was used already. Wait for the next one.")
+        form.add_error("code", "This code is wrong or already used. Wait for the next one.")
     return render(request, "web/second_factor.html", _page(person, confirmed) | {"form": form})
 
 
 def _counted(request: HttpRequest, form: CodeForm) -> list[str]:
-    """The subjects that this attempt counts against; empty, with an error on the form, while one is blocked."""
+    """Return the subjects this attempt counts against; empty, with an error on the form, while one is blocked."""
     person: Any = request.user
     names = attempts.subjects(person.get_username(), address(request))
     if attempts.begin(names):
@@ -87,7 +87,7 @@ def _counted(request: HttpRequest, form: CodeForm) -> list[str]:
 
 
 def _page(person: Any, confirmed: bool) -> dict[str, Any]:
-    """What the page shows: the state, and before the first code the secret as QR code and as text."""
+    """Build the page's context: the state, and until it is confirmed the secret as QR code and as text."""
     if confirmed:
         return {"confirmed": True, "left": StaticToken.objects.filter(device__user=person).count()}
     device, _ = TOTPDevice.objects.get_or_create(user=person, confirmed=False, defaults={"name": "app"})
@@ -101,7 +101,7 @@ def _page(person: Any, confirmed: bool) -> dict[str, Any]:
 
 @transaction.atomic
 def _accepted(request: HttpRequest, confirmed: bool, code: str) -> bool:
-    """Check the code against the confirmed devices or, while setting up, against the new one."""
+    """Check the code against the confirmed devices or, during setup, against the new one."""
     person: Any = request.user
     if confirmed:
         device = match_token(person, code)
@@ -120,7 +120,7 @@ def _accepted(request: HttpRequest, confirmed: bool, code: str) -> bool:
 
 
 def _done(request: HttpRequest, confirmed: bool) -> HttpResponse:
-    """After a valid code: remove the factor, or show new recovery codes, once."""
+    """Act on a valid code: remove the factor, or show new recovery codes once."""
     person: Any = request.user
     if confirmed and "remove" in request.POST:
         remove(person, by=person.get_username())
@@ -141,7 +141,7 @@ def _new_codes(person: Any) -> list[str]:
 
 @transaction.atomic
 def remove(person: Any, *, by: str) -> None:
-    """Take the second factor of `person` away, with the recovery codes."""
+    """Remove the second factor and the recovery codes of `person`."""
     TOTPDevice.objects.filter(user=person).delete()
     StaticDevice.objects.filter(user=person).delete()
     record("second_factor.removed", person, by=by)

@@ -1,4 +1,4 @@
-"""The admin's face: `UNFOLD` of the settings."""
+"""The admin's theme: menu, header and colours of django-unfold (`UNFOLD` in the settings)."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ MENU = (
         ),
     ),
     (
-        "The machine",
+        "Platform",
         (
             ("Runs", "play_circle", "pipeline.pipelinerun"),
             ("Stage runs", "footprint", "pipeline.stagerun"),
@@ -84,11 +84,11 @@ MENU = (
         ),
     ),
 )
-"""Heading -> (title, icon, model) of each list: the way of a trade first."""
+"""Heading -> (title, icon, model) of each list, in the order of the pipeline."""
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar: the lists that this person may see."""
+    """Build the sidebar from the lists that this person may see."""
     index = {"title": "At a glance", "icon": "dashboard", "link": reverse("admin:index")}
     made: list[dict[str, Any]] = []
     for heading, rows in MENU:
@@ -105,20 +105,20 @@ def _item(request: HttpRequest, title: str, icon: str, model: str) -> dict[str, 
         return None
     try:
         link = reverse(f"admin:{app}_{name}_changelist")
-    except NoReverseMatch:  # that app brings no admin
+    except NoReverseMatch:  # the model has no admin page
         return None
     return {"title": title, "icon": icon, "link": link}
 
 
 def environment(request: HttpRequest) -> list[str]:
-    """The profile in force, as a label in the header."""
+    """Return the active profile as a label for the header."""
     name = profile() or "local"
     return [name, "warning" if name == "production" else "info"]
 
 
 def latched(request: HttpRequest) -> dict[str, Any]:
-    """The kill switch, for the header of every page; nothing for a stranger on the login page."""
-    from trading import gate  # settings import this module before there are any models
+    """Return the kill switch level for the header of every page; empty on the login page."""
+    from trading import gate  # settings import this module before models are loaded
 
     return {"kill_level": gate.kill_level() if request.user.is_authenticated else ""}
 

@@ -167,7 +167,7 @@ def test_after_so_many_tries_it_is_dead_and_a_person_may_redrive_it(
         time.to(max(row.due_at, time.now))
 
     assert (row.state, row.attempts) == ("dead", 8)
-    letter = dead_letters.letter(f"delivery:{row.pk}")
+    letter = dead_letters.dead_letter(f"delivery:{row.pk}")
     assert "answered 503" in letter.error
     assert "/hook" not in letter.error  # a path may hold a token
     assert worker.deliver() == worker.DeliveryResult()
@@ -409,7 +409,7 @@ def test_an_alert_that_nobody_takes_is_a_dead_letter_that_can_be_redriven(
     receiver.codes = [410]
     pauses.pause(by="ana", reason="test")
     assert tasks.deliver() == {"sent": 1, "later": 0, "dead": 1}
-    [letter] = dead_letters.letters()
+    [letter] = dead_letters.dead_letters()
     assert (letter.name.partition(":")[0], letter.what) == ("alert", "exits.paused by webhook")
     receiver.codes = []
     assert dead_letters.redrive([letter.name]) == 1

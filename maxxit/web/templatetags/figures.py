@@ -1,4 +1,4 @@
-"""How pages write figures."""
+"""Template filters that format amounts, prices, fractions and times."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -14,31 +14,31 @@ register = template.Library()
 
 @register.filter
 def usd(value: Decimal | None) -> str:
-    """Two decimals, thousands apart: 12,345.60."""
+    """Format with two decimals and thousands separators: 12,345.60."""
     return "–" if value is None else f"{value:,.2f}"
 
 
 @register.filter
 def signed(value: Decimal | None) -> str:
-    """Two decimals with the sign: +3.20."""
+    """Format with two decimals and the sign: +3.20."""
     return "–" if value is None else f"{value:+,.2f}"
 
 
 @register.filter
 def tone(value: Decimal | None) -> str:
-    """`up`, `down` or nothing: the class that colours it."""
+    """Return the CSS class of a figure's sign: `up`, `down` or nothing."""
     return "" if not value else "up" if value > 0 else "down"
 
 
 @register.filter
 def quantity(value: Decimal | None) -> str:
-    """Eight significant digits, no trailing zeros."""
+    """Format with eight significant digits, without trailing zeros."""
     return "–" if value is None else brief(value)
 
 
 @register.filter
 def price(value: Decimal | None) -> str:
-    """USD with as many decimals as its size asks for: 64,012.35, 148.2010, 0.619490."""
+    """Format USD with decimals by magnitude: 64,012.35, 148.2010, 0.619490."""
     if value is None:
         return "–"
     return f"{value:,.{2 if abs(value) >= 1000 else 4 if abs(value) >= 1 else 6}f}"
@@ -46,7 +46,7 @@ def price(value: Decimal | None) -> str:
 
 @register.filter
 def percent(value: Decimal) -> str:
-    """A fraction as a percentage: 0.4211 is 42.1 %."""
+    """Format a fraction as a percentage: 0.4211 is 42.1 %."""
     return f"{value * 100:.1f} %"
 
 
@@ -55,19 +55,19 @@ register.filter("duration", clock.duration_text)
 
 @register.filter
 def words(text: str) -> list[str]:
-    """A list written with commas."""
+    """Split a comma-separated list."""
     return text.split(",")
 
 
 @register.filter
 def milliseconds(at: datetime) -> str:
-    """The part of a moment behind the second: .125."""
+    """Format the milliseconds of a time: .125."""
     return f".{at.microsecond // 1000:03d}"
 
 
 @register.simple_tag
 def admin_url(model: str, pk: int) -> str:
-    """The admin page of a row; `model` as in `trading.order`."""
+    """Return the admin URL of a row, `model` as in `trading.order`; empty where there is none."""
     try:
         return reverse(f"admin:{model.replace('.', '_')}_change", args=[pk])
     except NoReverseMatch:

@@ -1,4 +1,4 @@
-"""`manage.py dlq list | show | redrive`: what failed too often and waits for a person."""
+"""`manage.py dlq list | show | redrive`: dead letters, rows that used up their retries."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from maxxit.reports import dead_letters
 class Command(OpsCommand):
     help = "List or redrive dead letters: each post, order, delivery and alert that used up its retries. Times are UTC."
     subcommands = {
-        "list": "all of them, with the last line of their error",
-        "show": "one of them with its whole traceback",
-        "redrive": "give them all their tries again",
+        "list": "list all dead letters with the last line of their error",
+        "show": "show one dead letter with its whole traceback",
+        "redrive": "reset the attempts of dead letters, so that they are tried again",
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
@@ -21,21 +21,21 @@ class Command(OpsCommand):
             parser.add_argument("letter", help="as in `list`: post:17, order:4, delivery:2 or alert:3")
         if action == "redrive":
             parser.add_argument("letters", nargs="*", help="as in `list`: post:17 order:4 …")
-            parser.add_argument("--all", action="store_true", help="every one of them")
+            parser.add_argument("--all", action="store_true", help="every dead letter")
 
     def run(self, **options: Any) -> Any:
         if options["action"] == "list":
-            found = dead_letters.letters()
+            letters = dead_letters.dead_letters()
             self.table(
                 ("letter", "at (UTC)", "tries", "what", "error"),
-                [(one.name, one.at, one.attempts, one.what, one.last_line) for one in found],
+                [(row.name, row.at, row.attempts, row.what, row.last_line) for row in letters],
             )
-            return {"letters": [one.as_json() for one in found]}
+            return {"letters": [row.as_json() for row in letters]}
         if options["action"] == "show":
-            letter = dead_letters.letter(options["letter"])
+            letter = dead_letters.dead_letter(options["letter"])
             self.say(f"{letter.name}  {letter.what}  {letter.attempts} tries\n{letter.error}")
             return letter.as_json()
-        names = [one.name for one in dead_letters.letters()] if options["all"] else options["letters"]
+        names = [row.name for row in dead_letters.dead_letters()] if options["all"] else options["letters"]
         count = dead_letters.redrive(names)
         self.say(f"{count} redriven", "SUCCESS" if count else "")
         return {"redriven": count}

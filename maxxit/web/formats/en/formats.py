@@ -1,4 +1,4 @@
-"""How Django writes moments: sortable, to the second, in UTC."""
+"""Django's date and time formats: sortable, to the second."""
 
 DATETIME_FORMAT = "Y-m-d H:i:s"
 DATE_FORMAT = "Y-m-d"
