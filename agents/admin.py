@@ -1,4 +1,4 @@
-"""Who trades: agents, the accounts they follow, their deployments."""
+"""Admin pages of agents, followed accounts, subscriptions and deployments."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from maxxit.market.venues import venue_policy
 
 
 class AgentForm(forms.ModelForm):
-    """Venue and tokens must be ones that the configuration knows."""
+    """Validates venue and tokens against the configuration."""
 
     class Meta:
         model = Agent
@@ -37,7 +37,7 @@ class AgentForm(forms.ModelForm):
     def clean_tokens(self) -> list[str]:
         tokens = self.cleaned_data["tokens"] or []
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-            raise forms.ValidationError('write a list of symbols, for example ["BTC", "ETH"]')
+            raise forms.ValidationError('enter a list of symbols, for example ["BTC", "ETH"]')
         try:
             return [instrument(token).symbol for token in tokens]
         except Misconfigured as error:
@@ -45,10 +45,10 @@ class AgentForm(forms.ModelForm):
 
 
 class Stateful(Row):
-    """Rows that begin as drafts: actions move them by the table beside their model."""
+    """Base of rows that begin as drafts; actions change their state along the model's transition table."""
 
     def move(self, request: HttpRequest, rows: QuerySet[Any], state: str) -> None:
-        """Move each of `rows` to `state`; says which could not."""
+        """Move each of `rows` to `state`, and report those that could not be moved."""
         moved = []
         for row in rows:
             try:
@@ -65,8 +65,9 @@ class Stateful(Row):
         return super().has_delete_permission(request, obj) and (obj is None or obj.state == "draft")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Without the bulk delete, which knows no drafts."""
-        return {name: one for name, one in super().get_actions(request).items() if name != "delete_selected"}
+        """Leave out the bulk delete: it would delete rows that are no drafts."""
+        actions = super().get_actions(request)
+        return {name: found for name, found in actions.items() if name != "delete_selected"}
 
     @action(description="Activate", permissions=["operate"])
     def activate(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
@@ -74,7 +75,7 @@ class Stateful(Row):
 
     @action(description="Pause", permissions=["operate"])
     def pause(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
-        """Let them rest: no new signals or entries; open positions still leave by their exits."""
+        """Pause: no new signals or entries; open positions keep their exits."""
         self.move(request, rows, "paused")
 
 
@@ -112,7 +113,7 @@ class AgentAdmin(Stateful):
         ("Trading", {"fields": (("venue", "tokens"), ("sizing_preset", "exit_preset", "min_confidence"))}),
         ("Profit", {"fields": (("profit_receiver", "profit_share"),)}),
         (
-            "Weights, 0 to 100: how much each piece of evidence counts",
+            "Weights of the evidence, 0 to 100",
             {
                 "fields": tuple(
                     tuple(f"weight_{name}" for name in WEIGHTS[at : at + 2]) for at in range(0, 8, 2)
@@ -122,21 +123,23 @@ class AgentAdmin(Stateful):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
-        """With the numbers of accounts and active deployments."""
+        """Annotate the numbers of followed accounts and active deployments."""
         rows: QuerySet[Agent] = super().get_queryset(request)
         return rows.annotate(
             n_follows=Count("subscriptions", distinct=True),
-            n_purses=Count("deployments", filter=Q(deployments__state=DeploymentState.ACTIVE), distinct=True),
+            n_deployments=Count(
+                "deployments", filter=Q(deployments__state=DeploymentState.ACTIVE), distinct=True
+            ),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> tuple[str, ...]:
-        """Its venue too, once it has an active deployment: its account is an account at this venue."""
-        found = tuple(super().get_readonly_fields(request, obj))
-        at_work = obj is not None and obj.deployments.exclude(state=DeploymentState.DRAFT).exists()
-        return (*found, "venue") if at_work else found
+        """Lock the venue once a deployment is activated: the deployment's account belongs to this venue."""
+        fields = tuple(super().get_readonly_fields(request, obj))
+        deployed = obj is not None and obj.deployments.exclude(state=DeploymentState.DRAFT).exists()
+        return (*fields, "venue") if deployed else fields
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
-        """An agent without an owner belongs to whoever made it."""
+        """Make the creator the owner of a new agent that has none."""
         if not change and obj.owner_id is None:
             obj.owner_id = request.user.pk
         super().save_model(request, obj, form, change)
@@ -145,9 +148,9 @@ class AgentAdmin(Stateful):
     def follows(self, row: Agent) -> SafeString | str:
         return list_link("agents.subscription", getattr(row, "n_follows", 0), agent__id__exact=row.pk)
 
-    @display(description="active deployments", ordering="n_purses")
+    @display(description="active deployments", ordering="n_deployments")
     def wallets(self, row: Agent) -> SafeString | str:
-        return list_link("agents.deployment", getattr(row, "n_purses", 0), agent__id__exact=row.pk)
+        return list_link("agents.deployment", getattr(row, "n_deployments", 0), agent__id__exact=row.pk)
 
     @display(description="signals")
     def signals(self, row: Agent) -> SafeString | str:
@@ -229,14 +232,14 @@ class DeploymentAdmin(Stateful):
     starting = number_column("starting_balance", "starting balance (USDC)")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Deployment | None = None) -> tuple[str, ...]:
-        """What its orders, ledger and Safe refer to can be set on a draft only; the Safe by its plan alone."""
-        found = tuple(super().get_readonly_fields(request, obj))
+        """Lock agent, account and balance after the draft state; a Safe is set by its plan only."""
+        fields = tuple(super().get_readonly_fields(request, obj))
         draft = obj is None or obj.state == DeploymentState.DRAFT
-        return found if draft else (*found, "agent", "account", "starting_balance")
+        return fields if draft else (*fields, "agent", "account", "starting_balance")
 
-    @action(description="Revoke for good", permissions=["operate"])
+    @action(description="Revoke permanently", permissions=["operate"])
     def revoke(self, request: HttpRequest, rows: QuerySet[Deployment]) -> None:
-        """Nothing is traded for this deployment again."""
+        """Revoke: the deployment never trades again."""
         self.move(request, rows, DeploymentState.REVOKED)
 
     @display(description="agent", ordering="agent__name")
@@ -245,11 +248,11 @@ class DeploymentAdmin(Stateful):
 
     @display(description="Safe", ordering="verified_at")
     def safe(self, row: Deployment) -> SafeString | str:
-        """Whether the chain says what its owners signed; the way to their permission card."""
+        """Link to the permission card, labelled with whether the chain agrees with what the owners signed."""
         if not row.safe_wallet:
             return EMPTY
-        said = "verified" if row.verified_at else "not verified"
-        return list_link("trading.safeplan", said, q=row.safe_wallet)
+        label = "verified" if row.verified_at else "not verified"
+        return list_link("trading.safeplan", label, q=row.safe_wallet)
 
     @display(description="orders")
     def orders(self, row: Deployment) -> SafeString | str:

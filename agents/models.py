@@ -29,7 +29,7 @@ def _weight(what: str) -> models.PositiveSmallIntegerField:
 
 
 class Agent(models.Model):
-    """A strategy: eight weights over posts and indicators, a venue, presets for size and exits."""
+    """A trading strategy: weights of the evidence, a venue, and presets for sizing and exits."""
 
     MOVES = states.AGENT
 
@@ -179,18 +179,22 @@ class Deployment(models.Model):
         return f"{self.agent} on {self.account}"
 
     def clean(self) -> None:
-        """What a form may not set: a Safe's address as account (a plan does), or the account of another owner.
+        """Refuse a Safe's address as account (only a plan sets it) and another owner's account.
 
-        The database refuses both as well; here is what a person is told. Raises ValidationError.
+        The database refuses both as well; this gives the message. Raises ValidationError.
         """
         if (self.safe_wallet or EVM_ADDRESS.fullmatch(self.account)) and self.account != self.safe_wallet:
             raise ValidationError(
                 {
-                    "account": "The account of a deployment on a Safe is set by `manage.py safe plan` or the API, "
-                    "with the signature of an owner of the Safe. Enter a name here and plan the Safe afterwards."
+                    "account": "A Safe's address is set by `manage.py safe plan` or the API, with the signature of "
+                    "an owner of the Safe. Enter a name here and plan the Safe afterwards."
                 }
             )
         venue = self.agent.venue if self.agent_id else ""
         others = Deployment.objects.filter(account=self.account, agent__venue=venue).exclude(pk=self.pk)
         if venue != "paper" and any(other.owner_id != self.owner_id for other in others):
-            raise ValidationError({"account": f"{self.account} at {venue} belongs to another owner."})
+            raise ValidationError(
+                {
+                    "account": f"The account {self.account} at {venue} belongs to another owner: enter another one."
+                }
+            )

@@ -1,4 +1,4 @@
-"""`config/agents.yaml`: agents, the accounts they follow and their deployments, for the demo and for replays."""
+"""Seed data for the demo and replays: creates the agents, subscriptions and deployments of `config/agents.yaml`."""
 
 from decimal import Decimal
 from typing import Annotated
@@ -16,21 +16,21 @@ from maxxit.market.venues import venue_policy
 
 
 class SeedDeployment(Policy):
-    """A deployment on paper."""
+    """A deployment on a paper account."""
 
     account: str
     balance_usdc: Usd
 
 
 class SeedAgent(Policy):
-    """One agent as the file describes it."""
+    """One agent of the file."""
 
     name: str
     venue: str
     weights: dict[str, Annotated[int, Field(ge=0, le=100)]]
     tokens: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
-    """Usernames; `*` follows every account there is."""
+    """User names; `*` follows every account."""
     sizing_preset: Preset = Preset.MODERATE
     exit_preset: ExitPreset = ExitPreset.SIGNAL
     min_confidence: Fraction = Decimal("0.5")
@@ -44,46 +44,46 @@ class SeedData(Policy):
 
 
 def assemble(source: str, usernames: list[str]) -> list[Deployment]:
-    """Create what `agents.yaml` names and is not there yet, active and following; returns all its deployments.
+    """Create the missing agents and deployments of `agents.yaml`, active and subscribed; returns all its deployments.
 
-    `usernames` are the accounts that the post source `source` holds.
+    `usernames` are the accounts of the post source `source`.
     """
     for username in usernames:
         CtAccount.objects.get_or_create(x_username=username, defaults={"source": source})
-    return [deployment for one in load("agents", SeedData).agents for deployment in _enter(one)]
+    return [deployment for entry in load("agents", SeedData).agents for deployment in _create(entry)]
 
 
-def _enter(one: SeedAgent) -> list[Deployment]:
-    venue_policy(one.venue)
-    for token in one.tokens:
+def _create(entry: SeedAgent) -> list[Deployment]:
+    venue_policy(entry.venue)
+    for token in entry.tokens:
         instrument(token)
-    if set(one.weights) != set(WEIGHTS):
+    if set(entry.weights) != set(WEIGHTS):
         raise Misconfigured(
-            f"config/agents.yaml: agent {one.name!r} needs exactly the weights {', '.join(WEIGHTS)}"
+            f"config/agents.yaml: agent {entry.name!r} needs exactly the weights {', '.join(WEIGHTS)}"
         )
     agent, new = Agent.objects.get_or_create(
-        name=one.name,
+        name=entry.name,
         defaults={
-            "venue": one.venue,
-            "tokens": list(one.tokens),
-            "sizing_preset": one.sizing_preset,
-            "exit_preset": one.exit_preset,
-            "min_confidence": one.min_confidence,
-            **{f"weight_{name}": weight for name, weight in one.weights.items()},
+            "venue": entry.venue,
+            "tokens": list(entry.tokens),
+            "sizing_preset": entry.sizing_preset,
+            "exit_preset": entry.exit_preset,
+            "min_confidence": entry.min_confidence,
+            **{f"weight_{name}": weight for name, weight in entry.weights.items()},
         },
     )
     if new:
         advance(agent, AgentState.ACTIVE)
     followed = (
         CtAccount.objects.all()
-        if "*" in one.follows
-        else CtAccount.objects.filter(x_username__in=one.follows)
+        if "*" in entry.follows
+        else CtAccount.objects.filter(x_username__in=entry.follows)
     )
     Subscription.objects.bulk_create(
         [Subscription(agent=agent, account=account) for account in followed.order_by("pk")],
         ignore_conflicts=True,
     )
-    return [_deploy(agent, wanted) for wanted in one.deployments]
+    return [_deploy(agent, wanted) for wanted in entry.deployments]
 
 
 def _deploy(agent: Agent, wanted: SeedDeployment) -> Deployment:

@@ -1,4 +1,4 @@
-"""agents: draft -> active <-> paused"""
+"""States and transitions. Agent: draft -> active <-> paused. Deployment: the same, and -> revoked from each."""
 
 from enum import StrEnum
 

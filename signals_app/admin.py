@@ -1,4 +1,4 @@
-"""Posts, those that were refused, and signals."""
+"""Admin pages of posts, rejected posts and signals."""
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -36,7 +36,7 @@ class Outcome(admin.SimpleListFilter):
         return [(stage, stage.replace("_", " ")) for stage in STAGES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[CtPost]) -> QuerySet[CtPost]:
-        """The posts that came so far and no further; a full outcome such as `candidate:too_old` works too."""
+        """Select posts by the furthest stage they reached; a full outcome such as `candidate:too_old` works too."""
         chosen = self.value()
         if not chosen:
             return queryset
@@ -48,7 +48,7 @@ class Outcome(admin.SimpleListFilter):
 
 @admin.register(CtPost)
 class CtPostAdmin(History):
-    """What was said, what was read in it, how far it came."""
+    """A post: its text, what was read in it, and the furthest stage it reached."""
 
     list_display = ("posted_at", "account_link", "short", "status", "outcome", "tokens", "sure", "chain")
     list_filter = (
@@ -65,9 +65,9 @@ class CtPostAdmin(History):
     sure = number_column("confidence", places=2)
     fieldsets = (
         (None, {"fields": ("text", ("account_link", "post_id", "source"), ("posted_at", "ingested_at"))}),
-        ("How far it came", {"fields": (("status", "outcome"), "signals_of", ("chain", "events", "traces"))}),
+        ("Outcome", {"fields": (("status", "outcome"), "signals_of", ("chain", "events", "traces"))}),
         (
-            "What was read in it",
+            "Reading",
             {
                 "fields": (
                     ("is_signal_candidate", "sentiment", "confidence"),
@@ -76,10 +76,10 @@ class CtPostAdmin(History):
                 )
             },
         ),
-        ("Trouble", {"fields": (("attempts", "processed_for_signals"), "last_error", "correlation_id")}),
+        ("Errors", {"fields": (("attempts", "processed_for_signals"), "last_error", "correlation_id")}),
     )
 
-    @action(description="Requeue (quarantined posts: three more tries)", permissions=["operate"])
+    @action(description="Requeue quarantined posts (resets their attempts)", permissions=["operate"])
     def requeue(self, request: HttpRequest, rows: QuerySet[CtPost]) -> None:
         chosen = list(rows.filter(state=PostState.QUARANTINED))
         try:
@@ -88,7 +88,7 @@ class CtPostAdmin(History):
             messages.error(request, str(error))
             return
         log(request, chosen, "Requeued")
-        messages.success(request, f"{count} of {rows.count()} requeued, the quarantined ones")
+        messages.success(request, f"{count} quarantined of {rows.count()} selected posts requeued")
 
     @display(description="author", ordering="account__x_username")
     def account_link(self, row: CtPost) -> SafeString | str:
@@ -101,8 +101,8 @@ class CtPostAdmin(History):
 
     @display(description="signals")
     def signals_of(self, row: CtPost) -> SafeString | str:
-        found = row.signals.select_related("agent")
-        return links(("signals_app.signal", signal.pk, str(signal)) for signal in found)
+        signals = row.signals.select_related("agent")
+        return links(("signals_app.signal", signal.pk, str(signal)) for signal in signals)
 
     @display(description="model calls")
     def traces(self, row: CtPost) -> SafeString | str:
@@ -152,8 +152,11 @@ class SignalAdmin(History):
                 )
             },
         ),
-        ("Why", {"fields": ("posts_of", "evidence", "indicators", "traces")}),
-        ("What came of it", {"fields": ("orders_of", "positions_of", ("chain", "events", "correlation_id"))}),
+        ("Evidence", {"fields": ("posts_of", "evidence", "indicators", "traces")}),
+        (
+            "Orders and positions",
+            {"fields": ("orders_of", "positions_of", ("chain", "events", "correlation_id"))},
+        ),
         ("Times (UTC)", {"fields": (("created_at", "expires_at"),)}),
     )
 
@@ -163,8 +166,8 @@ class SignalAdmin(History):
 
     @display(description="posts")
     def posts_of(self, row: Signal) -> SafeString | str:
-        found = row.posts.select_related("account")
-        return links(("signals_app.ctpost", post.pk, str(post)) for post in found)
+        posts = row.posts.select_related("account")
+        return links(("signals_app.ctpost", post.pk, str(post)) for post in posts)
 
     @display(description="orders")
     def orders_of(self, row: Signal) -> SafeString | str:
@@ -184,7 +187,7 @@ class SignalAdmin(History):
 
     @display(description="evidence and weights")
     def evidence(self, row: Signal) -> SafeString | str:
-        """Each piece of evidence from -1 (short) to 1 (long), with the agent's weight for it."""
+        """Show each piece of evidence, -1 (short) to 1 (long), with the agent's weight."""
         return block(pretty(row.risk_model)) if row.risk_model else EMPTY
 
     @display(description="indicators at the decision")

@@ -1,4 +1,4 @@
-"""new posts -> classified posts: candidate or not, which tokens, which side"""
+"""The classify stage: reads new posts with a model and stores whether each is a call, on which tokens and sides."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,38 +25,39 @@ from signals_app.verify import verify
 
 log = structlog.get_logger(__name__)
 PROVIDER_FAILURES = 3
-"""In a row, of different authors: then no provider is there for anybody."""
+"""After this many failures in a row, of different authors, all providers are taken to be down."""
 INCOMPLETE = "answer_incomplete"
-"""The code of an answer that left posts out; the others of the batch were read."""
+"""Error code of an answer that left posts out; the other posts of the batch were read."""
 
 
 @dataclass
 class Classified:
-    """What one pass did."""
+    """Counts of one pass."""
 
     due: int = 0
     read: int = 0
     candidates: int = 0
     quarantined: int = 0
     changed: int = 0
-    """Posts that were edited, deleted or read by someone else while the model read them: that reading is void."""
+    """Posts edited, deleted or classified by another pass during the model call: their readings are dropped."""
     failed: dict[str, int] = field(default_factory=dict)
-    """Error -> how many posts it left unread; they stay due."""
+    """Error -> number of posts it left unread; they stay due."""
 
 
 @dataclass
-class Turns:
-    """What one author still has to come in this pass."""
+class AuthorQueue:
+    """The posts of one author that this pass still has to read."""
 
     account: int
     last: int = 0
-    """The last post that was fetched."""
+    """Id of the last post that was fetched."""
     calls: int = 0
+    """Model calls for this author in this pass."""
     halves: deque[list[CtPost]] = field(default_factory=deque)
-    """Of batches that were refused."""
+    """Halves of refused batches."""
 
     def next_batch(self, size: int, done: Classified) -> list[CtPost]:
-        """The author's next posts in order of arrival; one that has failed comes alone, so it cannot spoil others."""
+        """Return the author's next posts in order of arrival; a post that failed before comes alone."""
         self.calls += 1
         if self.halves:
             return self.halves.popleft()
@@ -69,20 +70,20 @@ class Turns:
         return batch
 
     def split(self, batch: list[CtPost]) -> None:
-        """Read the halves of a refused batch next."""
+        """Queue the halves of a refused batch in front."""
         middle = len(batch) // 2
         self.halves.extendleft([batch[middle:], batch[:middle]])
 
 
 def classify(policy: Classify) -> Classified:
-    """Read every new post, a batch of one author per call: whoever talks a model into something spoils no one else.
+    """Classify every new post, one author per model call, so that a prompt injection reaches no other author's posts.
 
-    Authors take turns. A batch that the model refuses is split until only the post at fault is left. A batch that
-    finds no provider stays new, with its reason, for the next pass; `PROVIDER_FAILURES` of them in a row end the pass.
-    Raises `Misconfigured` where a person must act.
+    Authors take turns. A batch whose answer is unusable is split until the faulty post is found. A batch without an
+    available provider stays new, with its error, for the next pass; `PROVIDER_FAILURES` of them in a row end the pass.
+    Raises `Misconfigured` where an operator must act.
     """
     done, unserved = Classified(), Unserved()
-    waiting = deque(Turns(account) for account in _authors())
+    waiting = deque(AuthorQueue(account) for account in _authors())
     for _ in range(policy.max_batches):
         author, batch = _next(waiting, policy.batch_size, done)
         if author is None or unserved.in_a_row == PROVIDER_FAILURES:
@@ -90,14 +91,14 @@ def classify(policy: Classify) -> Classified:
         try:
             _read(batch, done)
             unserved.provider_answers()
-        except AccountSpent as error:  # the author's budget of the day: the others have their turn
+        except AccountSpent as error:  # this author's daily budget; the others go on
             _note_failure(batch, error, done)
             continue
         except (Retryable, ProviderRefused) as error:
             _note_failure(batch, error, done)
             unserved.add(batch, error)
             continue
-        except Misconfigured as error:  # a person must act: a missing key, a recording that nobody made
+        except Misconfigured as error:  # an operator must act: a missing key or recording
             _note_failure(batch, error, done)
             raise
         except MaxxitError as error:
@@ -112,51 +113,53 @@ def classify(policy: Classify) -> Classified:
             waiting.append(author)
     for left, trouble in unserved.at_fault:
         _count_attempt(left, trouble, policy.max_attempts, done)
-    unserved.raise_where_nobody_was_served()
+    unserved.raise_if_none_answered()
     return done
 
 
 @dataclass
 class Unserved:
-    """The batches that found no provider in this pass."""
+    """The batches without an available provider in this pass."""
 
     at_fault: list[tuple[list[CtPost], MaxxitError]] = field(default_factory=list)
-    """A provider answered others after it had failed on these: the trouble is theirs."""
+    """Batches that failed while a provider answered later ones: the posts cause the failure."""
     latest: list[tuple[list[CtPost], MaxxitError]] = field(default_factory=list)
-    """Since the last answer of a provider."""
+    """Failures since the last answer of a provider."""
     answered: bool = False
 
     @property
     def in_a_row(self) -> int:
-        """How many, since the last answer."""
+        """Number of failures since the last answer."""
         return len(self.latest)
 
     def add(self, batch: list[CtPost], error: MaxxitError) -> None:
-        """One more."""
+        """Record a failure."""
         self.latest.append((batch, error))
 
     def provider_answers(self) -> None:
-        """A provider has answered, so it was not away."""
+        """Record an answer: the failures before it are the fault of their posts."""
         self.at_fault += self.latest
         self.latest, self.answered = [], True
 
-    def raise_where_nobody_was_served(self) -> None:
-        """Raise the first refusal of our key or a setting, unless a provider answered somebody."""
+    def raise_if_none_answered(self) -> None:
+        """Raise the first refusal of a key or setting, unless some provider answered."""
         refused = [error for _, error in self.latest if isinstance(error, ProviderRefused)]
         if refused and not self.answered:
             raise refused[0]
 
 
 def _authors() -> list[int]:
-    """Who has new posts: those without a failed one first, then in order of arrival."""
+    """List the accounts with new posts: those without a failed post first, then in order of arrival."""
     failed = Max(Case(When(outcome__startswith="unread:", then=1), default=0))
     new = CtPost.objects.filter(state=PostState.NEW).order_by()
     by_author = new.values("account_id").annotate(failed=failed, first=Min("pk"))
     return list(by_author.order_by("failed", "first").values_list("account_id", flat=True))
 
 
-def _next(waiting: deque[Turns], size: int, done: Classified) -> tuple[Turns | None, list[CtPost]]:
-    """The next author with posts, and the batch; (None, []) when nobody has any."""
+def _next(
+    waiting: deque[AuthorQueue], size: int, done: Classified
+) -> tuple[AuthorQueue | None, list[CtPost]]:
+    """Return the next author with posts and the batch; (None, []) when no author has any."""
     while waiting:
         author = waiting.popleft()
         if batch := author.next_batch(size, done):
@@ -166,10 +169,10 @@ def _next(waiting: deque[Turns], size: int, done: Classified) -> tuple[Turns | N
 
 def _read(batch: Sequence[CtPost], done: Classified) -> None:
     tokens = words_by_token()
-    prices = prices_at([(one.text, one.posted_at) for one in batch], tokens)
+    prices = prices_at([(post.text, post.posted_at) for post in batch], tokens)
     posts = (
-        Post(one.post_id, one.account.x_username, one.text, one.posted_at.isoformat(), known)
-        for one, known in zip(batch, prices, strict=True)
+        Post(post.post_id, post.account.x_username, post.text, post.posted_at.isoformat(), known)
+        for post, known in zip(batch, prices, strict=True)
     )
     asked = ask(
         purpose="classify",
@@ -180,23 +183,23 @@ def _read(batch: Sequence[CtPost], done: Classified) -> None:
     )
     readings = {reading.post_id: reading for reading in asked.answer.readings}
     with transaction.atomic():
-        standing = _as_read(batch)
-        missing = [post for post in standing if post.post_id not in readings]
-        read = [(post, readings[post.post_id]) for post in standing if post.post_id in readings]
+        unchanged = _unchanged(batch)
+        missing = [post for post in unchanged if post.post_id not in readings]
+        read = [(post, readings[post.post_id]) for post in unchanged if post.post_id in readings]
         candidates = _store(read)
     done.read += len(read)
     done.candidates += candidates
-    if len(standing) < len(batch):
-        done.changed += len(batch) - len(standing)
-        log.info("posts_changed_while_read", posts=len(batch) - len(standing))
+    if len(unchanged) < len(batch):
+        done.changed += len(batch) - len(unchanged)
+        log.info("posts_changed_while_read", posts=len(batch) - len(unchanged))
     if missing:
         raise Rejected(f"the model left out {len(missing)} of {len(batch)} posts", code=INCOMPLETE)
 
 
-def _as_read(batch: Sequence[CtPost]) -> list[CtPost]:
-    """The posts that are still new with the text that the model saw, locked until the transaction ends.
+def _unchanged(batch: Sequence[CtPost]) -> list[CtPost]:
+    """Lock and return the posts that are still new with the text that the model saw.
 
-    The model took its time outside any transaction. What its author changed meanwhile is read again at the next pass.
+    The model call runs outside any transaction; posts changed meanwhile are read again at the next pass.
     """
     rows = CtPost.objects.select_for_update().filter(pk__in=[post.pk for post in batch], state=PostState.NEW)
     texts = dict(rows.order_by("pk").values_list("pk", "text"))
@@ -204,7 +207,7 @@ def _as_read(batch: Sequence[CtPost]) -> list[CtPost]:
 
 
 def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
-    """Advance each post with what was read in it; posts that are no call go together. Returns candidates."""
+    """Advance each post with its reading, posts without a call in bulk; returns the number of candidates."""
     rest: dict[str, dict[int, Reading]] = {}
     candidates = 0
     for post, reading in read:
@@ -235,28 +238,28 @@ def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
             is_signal_candidate=False,
             outcome=outcome,
         )
-        _keep({pk: readings[pk] for pk in moved})
+        _store_readings({pk: readings[pk] for pk in moved})
     return candidates
 
 
-KEEP = """
+STORE_READINGS = """
 UPDATE ct_posts p SET sentiment = r.sentiment, confidence = r.confidence, reasoning = r.reasoning
 FROM unnest(%s::bigint[], %s::text[], %s::numeric[], %s::text[]) AS r(id, sentiment, confidence, reasoning)
 WHERE p.id = r.id
 """
 
 
-def _keep(readings: Mapping[int, Reading]) -> None:
-    """What the model said of posts that are no call, in one statement."""
-    said = readings.values()
+def _store_readings(readings: Mapping[int, Reading]) -> None:
+    """Store the readings of posts without a call in one statement."""
+    rows = readings.values()
     with connection.cursor() as cursor:
         cursor.execute(
-            KEEP,
+            STORE_READINGS,
             [
                 list(readings),
-                [one.sentiment for one in said],
-                [one.confidence for one in said],
-                [storable(one.reasoning) for one in said],
+                [reading.sentiment for reading in rows],
+                [reading.confidence for reading in rows],
+                [storable(reading.reasoning) for reading in rows],
             ],
         )
 
@@ -270,20 +273,20 @@ def _still_new(batch: Sequence[CtPost]) -> list[int]:
 
 
 def _note_failure(batch: Sequence[CtPost], error: MaxxitError, done: Classified) -> None:
-    left = _still_new(batch)
+    unread = _still_new(batch)
     code = getattr(error, "code", type(error).__name__.lower())
-    log.error("posts_not_read", posts=len(left), code=code, error=str(error))
-    CtPost.objects.filter(pk__in=left).update(
+    log.error("posts_not_read", posts=len(unread), code=code, error=str(error))
+    CtPost.objects.filter(pk__in=unread).update(
         outcome=f"unread:{code}"[:60], is_signal_candidate=False, last_error=str(error)[:2000]
     )
-    done.failed[f"{code}: {error}"[:200]] = len(left)
+    done.failed[f"{code}: {error}"[:200]] = len(unread)
 
 
 def _count_attempt(batch: Sequence[CtPost], error: MaxxitError, allowed: int, done: Classified) -> None:
-    """The answer could not be used: after `allowed` times a post is set aside for a person."""
-    left = _still_new(batch)
-    CtPost.objects.filter(pk__in=left).update(attempts=F("attempts") + 1)
-    spent = list(CtPost.objects.filter(pk__in=left, attempts__gte=allowed).values_list("pk", flat=True))
+    """Count an unusable answer; posts with `allowed` attempts are quarantined."""
+    unread = _still_new(batch)
+    CtPost.objects.filter(pk__in=unread).update(attempts=F("attempts") + 1)
+    spent = list(CtPost.objects.filter(pk__in=unread, attempts__gte=allowed).values_list("pk", flat=True))
     if spent:
         moved = advance_all(CtPost, spent, PostState.NEW, PostState.QUARANTINED, why=str(error)[:300])
         done.quarantined += len(moved)

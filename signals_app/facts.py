@@ -1,4 +1,4 @@
-"""What generation knows about candidates and markets at one moment: gathered once, used for every agent."""
+"""The inputs of a generation pass: candidates, indicators, quotes and subscriptions at one moment, for all agents."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,21 +15,21 @@ from signals_app.score import Call
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that a decision may use; nothing in it became known after `at`."""
+    """Everything that a decision may use; all of it was known at `at`."""
 
     at: datetime
     bucket: datetime
     posts: dict[int, CtPost]
-    """Candidates of the lookback window that no signal has taken up yet."""
+    """Candidates of the lookback window that are not decided on yet."""
     markets: dict[str, Snapshot]
     prices: dict[str, quotes.Quote]
     snapshots: dict[str, int]
-    """Token -> the row that its market's figures are kept in."""
+    """Token -> id of the stored market snapshot."""
     followed: dict[int, frozenset[int]]
     """Agent -> accounts it follows."""
 
     def calls(self, agent: Agent, token: str) -> tuple[Call, ...]:
-        """The calls on `token` by accounts that `agent` follows, oldest first."""
+        """Return the calls on `token` by accounts that `agent` follows, oldest first."""
         accounts = self.followed.get(agent.pk, frozenset())
         return tuple(
             Call(post.pk, post.sides[token], post.confidence, post.account.impact_factor, post.account_id)
@@ -49,7 +49,7 @@ def gather(
         warm_up=policy.warm_up_bars,
         window=timedelta(hours=policy.bucket_hours),
     )
-    kept = snapshots.of(names, terms, at)
+    stored = snapshots.of(names, terms, at)
     followed: dict[int, set[int]] = defaultdict(set)
     pairs = Subscription.objects.filter(agent__in=list(agents), account__is_active=True)
     for agent, account in pairs.values_list("agent_id", "account_id"):
@@ -69,8 +69,8 @@ def gather(
         at=at,
         bucket=bucket,
         posts={post.pk: post for post in posts},
-        markets={token: one.figures for token, one in kept.items()},
-        snapshots={token: one.row for token, one in kept.items()},
+        markets={token: snapshot.figures for token, snapshot in stored.items()},
+        snapshots={token: snapshot.row for token, snapshot in stored.items()},
         prices=quotes.latest(names),
         followed={agent: frozenset(accounts) for agent, accounts in followed.items()},
     )

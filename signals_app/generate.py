@@ -1,4 +1,4 @@
-"""candidates and indicators -> at most one pending signal per agent, token and bucket, or the reason for none"""
+"""The generate stage: decides per agent, token and bucket on one pending signal, or records why there is none."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -26,28 +26,28 @@ from signals_app.models import CtPost, Signal
 from signals_app.outcome import raise_to
 from signals_app.policy import Generate
 from signals_app.reading.proposal import Proposal
-from signals_app.score import Call, Declined, Proposed, Rules
+from signals_app.score import Call, Declined, Limits, Proposed
 from signals_app.size import size_model
 
 log = structlog.get_logger(__name__)
 
 TRANSIENT = frozenset({"no_market_data", "no_price", "model_failed"})
-"""Reasons that may be gone at the next pass: the post is considered again while it is within the lookback."""
+"""Reasons that may not hold at the next pass: the post is considered again within the lookback."""
 
 
 @dataclass
 class Generated:
-    """What one pass did."""
+    """Counts of one pass."""
 
     agents: int = 0
     considered: int = 0
-    """Agent-token pairs with something to decide on."""
+    """Agent-token pairs that were decided on."""
     signals: int = 0
     declined: Counter[str] = field(default_factory=Counter)
 
 
 def generate(policy: Generate, agents: Iterable[Agent] | None = None) -> Generated:
-    """Decide for every active agent (or the given ones) and each token it may trade."""
+    """Decide on signals for every active agent (or the given ones) and each token it may trade."""
     chosen = list(
         agents if agents is not None else Agent.objects.filter(state=AgentState.ACTIVE).order_by("pk")
     )
@@ -65,20 +65,20 @@ def generate(policy: Generate, agents: Iterable[Agent] | None = None) -> Generat
             if not calls and agent.weight_tweet:
                 continue
             done.considered += 1
-            heard = caps.heard(agent, calls)
+            allowed = caps.within_author_cap(agent, calls)
             stopped = (
                 _bucket_taken(facts) if (agent.pk, token) in taken else caps.problem(agent, token, calls)
             )
-            made = stopped or _consider(agent, token, facts, policy, heard)
-            _tell(agent, token, facts, made, verdicts, heard)
-            if isinstance(made, Declined):
-                done.declined[made.reason] += 1
+            decision = stopped or _consider(agent, token, facts, policy, allowed)
+            _record_decision(agent, token, facts, decision, verdicts, allowed)
+            if isinstance(decision, Declined):
+                done.declined[decision.reason] += 1
             else:
-                caps.took(agent, token, made.scored.calls)
+                caps.count(agent, token, decision.scored.calls)
                 done.signals += 1
         _note_unlisted(agent, tokens[agent.pk], facts, verdicts)
-    _close_posts(verdicts, whole=agents is None)
-    _let_go(policy, at)
+    _close_posts(verdicts, all_agents=agents is None)
+    _expire_candidates(policy, at)
     return done
 
 
@@ -87,25 +87,25 @@ def _bucket_taken(facts: Facts) -> Declined:
 
 
 def _consider(
-    agent: Agent, token: str, facts: Facts, policy: Generate, heard: Sequence[Call]
+    agent: Agent, token: str, facts: Facts, policy: Generate, calls: Sequence[Call]
 ) -> Proposed | Declined:
-    """Decide on one pair by the calls that may be heard, and store the signal."""
+    """Decide on one agent and token from the calls within the caps, and store the signal."""
     if token not in facts.prices:
         return Declined("no_price")
-    rules = _rules(agent, token, policy)
-    made = score.decide(rules, heard, facts.markets.get(token))
-    if isinstance(made, Proposed) and policy.proposer == "model":
-        made = _ask_model(agent, token, facts, made, rules)
+    limits = _limits(agent, token, policy)
+    decision = score.decide(limits, calls, facts.markets.get(token))
+    if isinstance(decision, Proposed) and policy.proposer == "model":
+        decision = _ask_model(agent, token, facts, decision, limits)
     expires_at = facts.at + timedelta(hours=policy.signal_ttl_hours)
-    if isinstance(made, Proposed) and not _store(agent, token, facts, made, expires_at):
+    if isinstance(decision, Proposed) and not _store(agent, token, facts, decision, expires_at):
         return _bucket_taken(facts)
-    return made
+    return decision
 
 
-def _rules(agent: Agent, token: str, policy: Generate) -> Rules:
+def _limits(agent: Agent, token: str, policy: Generate) -> Limits:
     venue = venue_policy(agent.venue)
     levels = policy.spot if venue.is_spot else policy.perps
-    return Rules(
+    return Limits(
         weights=agent.weights,
         min_confidence=agent.min_confidence,
         shorts=venue.shorts,
@@ -116,17 +116,19 @@ def _rules(agent: Agent, token: str, policy: Generate) -> Rules:
     )
 
 
-def _ask_model(agent: Agent, token: str, facts: Facts, made: Proposed, rules: Rules) -> Proposed | Declined:
-    """Let the model look at the formula's trade; whatever it answers stays within the formula's bounds."""
-    posts = [facts.posts[call.post] for call in made.scored.calls]
+def _ask_model(
+    agent: Agent, token: str, facts: Facts, proposed: Proposed, limits: Limits
+) -> Proposed | Declined:
+    """Let the model review the formula's trade; its answer is held within the formula's bounds."""
+    posts = [facts.posts[call.post] for call in proposed.scored.calls]
     data = {
         "token": token,
-        "side": made.scored.side,
-        "confidence": f"{made.scored.confidence:f}",
+        "side": proposed.scored.side,
+        "confidence": f"{proposed.scored.confidence:f}",
         "indicators": facts.markets[token].as_json(),
         "posts": [{"post_id": p.post_id, "author": p.account.x_username, "text": p.text} for p in posts],
     }
-    if passages := _known(agent, token, posts, facts.at):
+    if passages := _passages(agent, token, posts, facts.at):
         data["knowledge"] = passages
     corrs = [post.correlation_id for post in posts] or [_own_correlation(agent, token, facts.bucket)]
     try:
@@ -136,27 +138,28 @@ def _ask_model(agent: Agent, token: str, facts: Facts, made: Proposed, rules: Ru
     except MaxxitError as error:
         log.error("proposal_failed", agent=agent.name, token=token, error=str(error))
         return Declined("model_failed", str(error)[:200])
-    return score.bound(made, answer, rules)
+    return score.bound(proposed, answer, limits)
 
 
-def _known(agent: Agent, token: str, posts: Sequence[CtPost], at: datetime) -> list[dict[str, str]]:
-    """What the documents say about this trade, as of `at`. They help to judge; a trade does not wait for them."""
+def _passages(agent: Agent, token: str, posts: Sequence[CtPost], at: datetime) -> list[dict[str, str]]:
+    """Retrieve passages about this trade that were known at `at`; empty where retrieval fails."""
     question = " ".join([token, *words_by_token().get(token, ()), *(post.text for post in posts)])
     try:
-        return [one.as_data() for one in retrieve.passages(question, at=at, token=token, agent=agent.name)]
+        passages = retrieve.passages(question, at=at, token=token, agent=agent.name)
+        return [passage.as_data() for passage in passages]
     except MaxxitError as error:
         log.error("knowledge_away", agent=agent.name, token=token, error=str(error))
         return []
 
 
 def _own_correlation(agent: Agent, token: str, bucket: datetime) -> UUID:
-    """Of a signal that no post led to."""
+    """Return the correlation id of a signal without a post."""
     return correlation.derive_id("signal", agent.pk, token, bucket.isoformat())
 
 
-def _store(agent: Agent, token: str, facts: Facts, made: Proposed, expires_at: datetime) -> bool:
-    """Write the signal, its posts and its event; False when the bucket already had one."""
-    scored = made.scored
+def _store(agent: Agent, token: str, facts: Facts, proposed: Proposed, expires_at: datetime) -> bool:
+    """Write the signal, its posts and its event; returns False when the bucket already has a signal."""
+    scored = proposed.scored
     corr = facts.posts[scored.calls[0].post].correlation_id if scored.calls else None
     try:
         with transaction.atomic():
@@ -168,9 +171,9 @@ def _store(agent: Agent, token: str, facts: Facts, made: Proposed, expires_at: d
                 bucket=facts.bucket,
                 confidence=scored.confidence,
                 entry_price=facts.prices[token].price,
-                stop_loss_pct=made.stop_loss_pct,
-                take_profit_pct=made.take_profit_pct,
-                leverage=made.leverage,
+                stop_loss_pct=proposed.stop_loss_pct,
+                take_profit_pct=proposed.take_profit_pct,
+                leverage=proposed.leverage,
                 size_model=size_model(agent.sizing_preset, scored.confidence, len(scored.calls)),
                 risk_model={
                     "evidence": {name: round(value, 6) for name, value in scored.evidence.items()},
@@ -191,66 +194,66 @@ def _store(agent: Agent, token: str, facts: Facts, made: Proposed, expires_at: d
     return True
 
 
-def _tell(
+def _record_decision(
     agent: Agent,
     token: str,
     facts: Facts,
-    made: Proposed | Declined,
+    decision: Proposed | Declined,
     verdicts: dict[int, set[str]],
-    heard: Sequence[Call],
+    allowed: Sequence[Call],
 ) -> None:
-    """Note for each post what came of its call, and record a declined pair as an event of each post."""
+    """Add the decision to the outcomes of the posts, and record a declined pair as an event of each post."""
     calls = facts.calls(agent, token)
-    if isinstance(made, Proposed):
-        used = {call.post for call in made.scored.calls}
+    if isinstance(decision, Proposed):
+        used = {call.post for call in decision.scored.calls}
         for call in calls:
-            unused = "candidate:opposed" if call in heard else "candidate:author_cap"
+            unused = "candidate:opposed" if call in allowed else "candidate:author_cap"
             verdicts[call.post].add("signal" if call.post in used else unused)
         return
     for call in calls:
-        verdicts[call.post].add(f"candidate:{made.reason}")
-    told: dict[str, Any] = {
+        verdicts[call.post].add(f"candidate:{decision.reason}")
+    data: dict[str, Any] = {
         "agent": agent.name,
         "token": token,
-        "reason": made.reason,
-        "measured": made.measured,
-        "limit": made.limit,
+        "reason": decision.reason,
+        "measured": decision.measured,
+        "limit": decision.limit,
     }
     posts = [facts.posts[call.post] for call in calls]
-    record_all("signal.declined", CtPost, ((post.pk, post.correlation_id, told) for post in posts))
+    record_all("signal.declined", CtPost, ((post.pk, post.correlation_id, data) for post in posts))
 
 
 def _note_unlisted(agent: Agent, tokens: Iterable[str], facts: Facts, verdicts: dict[int, set[str]]) -> None:
-    """A followed call on a token that the agent does not trade."""
+    """Mark followed calls on tokens that the agent does not trade."""
     listed = set(tokens)
     for post in facts.posts.values():
         if post.account_id in facts.followed.get(agent.pk, ()) and not listed & set(post.sides):
             verdicts[post.pk].add("candidate:not_on_venue")
 
 
-def _close_posts(verdicts: dict[int, set[str]], *, whole: bool) -> None:
-    """Raise each post's outcome; all that was decided for good is processed.
+def _close_posts(verdicts: dict[int, set[str]], *, all_agents: bool) -> None:
+    """Raise each post's outcome, and mark the posts with a final decision as processed.
 
-    `whole` says that every active agent was asked: only then does a post without a verdict have no follower, and
-    only then is it done with.
+    `all_agents`: every active agent decided. Only then does a post without a verdict have no follower, and only then
+    is a post processed.
     """
     by_outcome: dict[str, list[int]] = {}
     decided = []
-    for pk, found in verdicts.items():
-        if whole and not found:
-            found = {"candidate:no_follower"}
-        for outcome in found:
+    for pk, outcomes in verdicts.items():
+        if all_agents and not outcomes:
+            outcomes = {"candidate:no_follower"}
+        for outcome in outcomes:
             by_outcome.setdefault(outcome, []).append(pk)
-        if found and not {outcome.partition(":")[2] for outcome in found} & TRANSIENT:
+        if outcomes and not {outcome.partition(":")[2] for outcome in outcomes} & TRANSIENT:
             decided.append(pk)
     for outcome in sorted(by_outcome):
         raise_to(CtPost.objects.filter(pk__in=by_outcome[outcome]), outcome)
-    if whole:
+    if all_agents:
         CtPost.objects.filter(pk__in=decided).update(processed_for_signals=True)
 
 
-def _let_go(policy: Generate, at: datetime) -> None:
-    """Candidates that left the lookback window without a decision will not get one."""
+def _expire_candidates(policy: Generate, at: datetime) -> None:
+    """Give up candidates that left the lookback window without a decision."""
     waiting = CtPost.objects.filter(is_signal_candidate=True, processed_for_signals=False)
     late = waiting.filter(posted_at__lte=at - timedelta(hours=policy.max_post_age_hours))
     gone = waiting.filter(ingested_at__lte=at - timedelta(hours=policy.lookback_hours))

@@ -1,4 +1,4 @@
-"""followed accounts -> new posts, and those that no model needs to see set aside with their reason"""
+"""The ingest stage: stores new posts of followed accounts, and filters out those that no model needs to see."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,23 +23,23 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class Ingested:
-    """What one pass did."""
+    """Counts of one pass."""
 
     offered: int = 0
     new: int = 0
     prefiltered: int = 0
     edited: int = 0
-    """Whose text was replaced before anybody had read it."""
+    """Posts whose text was replaced before it was classified."""
     deleted: int = 0
     refused: int = 0
     failed: dict[str, str] = field(default_factory=dict)
-    """Account -> why it could not be read this time."""
+    """Account -> the error that kept it from being read."""
 
 
 def ingest(sources: dict[str, PostSource]) -> Ingested:
-    """Read every active account from its source. An account that fails keeps its cursor and is read again.
+    """Read every active account from its source. An account that fails keeps its cursor and is read at the next pass.
 
-    Strangers paste keys, their own and others': what looks like one is masked before anything is kept.
+    Posts may contain secrets: what looks like a key is masked before anything is stored.
     """
     redact.know_environment()
     done = Ingested()
@@ -79,9 +79,9 @@ RETURNING id, correlation_id, text
 
 @transaction.atomic
 def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done: Ingested) -> None:
-    """Posts, their events, their prefiltering and the account's cursor: all of it or nothing.
+    """Store posts, events, prefilter results and the account's cursor in one transaction.
 
-    The cursor moves to the newest post once all between are read; until then `until_id` says where to go on.
+    The cursor moves to the newest post once all older ones are read; until then `until_id` says where to continue.
     """
     written = [post for post in posts if not post.deleted]
     with connection.cursor() as cursor:
@@ -107,7 +107,7 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
     done.deleted += revise.deletions(account, posts)
     newest = max(posts, key=lambda post: (post.posted_at, len(post.post_id), post.post_id), default=None)
     reached = (newest.post_id, newest.posted_at) if newest else (account.since_id, account.last_seen_at)
-    if account.until_id:  # the newest were read by the pass that began this
+    if account.until_id:  # the first pass of this catch-up read the newest posts
         reached = account.reached_id, account.reached_at
     moved = {
         "since_id": reached[0],
@@ -116,12 +116,12 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
         "reached_id": "",
         "reached_at": None,
     }
-    waits = {"until_id": unread_below, "reached_id": reached[0], "reached_at": reached[1]}
-    CtAccount.objects.filter(pk=account.pk).update(**(waits if unread_below else moved))
+    unfinished = {"until_id": unread_below, "reached_id": reached[0], "reached_at": reached[1]}
+    CtAccount.objects.filter(pk=account.pk).update(**(unfinished if unread_below else moved))
 
 
 def _prefilter(landed: Iterable[tuple[int, str]]) -> int:
-    """Set aside what no model needs to see; returns how many."""
+    """Move posts that no model needs to see to `prefiltered`; returns how many."""
     words = list(chain.from_iterable(words_by_token().values()))
     by_reason: dict[str, list[int]] = {}
     for pk, text in landed:
@@ -157,5 +157,5 @@ def _keep_refused(name: str, source: PostSource) -> int:
 
 
 def requeue(ids: Sequence[int]) -> int:
-    """Give quarantined posts another three tries; returns how many."""
+    """Reset the attempts of quarantined posts, so that they are classified again; returns how many."""
     return len(advance_all(CtPost, ids, PostState.QUARANTINED, PostState.NEW, attempts=0, outcome="pending"))

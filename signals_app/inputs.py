@@ -1,6 +1,6 @@
-"""Files that a replay or a backtest is to read, checked before it begins.
+"""Validates the input files of replays and backtests before the run: posts, candles and output paths.
 
-Nothing usable is an error, never a run that reports a profit.
+Input without usable rows is an error, so that an empty run cannot report a result.
 """
 
 import os
@@ -23,38 +23,38 @@ from signals_app.sources.base import RawPost, Refused
 from signals_app.sources.jsonl import JsonlSource
 
 BEGINNING, END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-"""Of a span that has no ends."""
+"""Defaults of an unbounded span."""
 TOLERANCE = timedelta(hours=1)
 """How far from the ends of the span candles may begin and end."""
 JUMP = 3
-"""Times from one five-minute close to the next: so much is another token or another unit."""
+"""A close this many times the previous one suggests another token or unit."""
 SAME_BARS = 100
-"""So many equal closes in two files are one token under two names."""
+"""This many equal closes in two files suggest one token under two names."""
 SHOWN = 10
-"""Refused lines that are named each; all are counted."""
+"""Refused lines that are listed; all are counted."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What was found; `warnings` are shown, errors were raised."""
+    """The validated inputs, with warnings for the user."""
 
     posts: list[RawPost]
-    """The usable ones of the span."""
+    """Usable posts of the span."""
     refused: Counter[str]
-    """Reason -> entries of the whole file."""
+    """Reason -> number of lines in the whole file."""
     refused_at: tuple[str, ...]
-    """The first places, each with its reason."""
+    """The first refused lines, each with its reason."""
     bars: dict[str, list[Bar]]
     """Symbol -> five-minute bars, oldest first."""
     warnings: list[str] = field(default_factory=list)
 
     @property
     def authors(self) -> int:
-        """How many accounts wrote the posts. Names compare without case."""
+        """Number of accounts that wrote the posts; names compare without case."""
         return len({post.username.lower() for post in self.posts})
 
     def as_json(self) -> dict[str, Any]:
-        """For the summary."""
+        """Counts and warnings for the summary."""
         return {
             "posts_usable": len(self.posts),
             "authors": self.authors,
@@ -66,19 +66,19 @@ class Inputs:
 
 
 def read_inputs(path: Path, folder: Path, start: datetime | None, end: datetime | None) -> Inputs:
-    """The posts of [start, end), by default of the whole file, and the candles. Raises `Misconfigured` (see below)."""
+    """Read the posts of [start, end), by default of the whole file, and the candles. Raises `Misconfigured`."""
     posts, refused = JsonlSource([str(path)]).everything()
     within = check_posts(posts, refused, path, start or BEGINNING, end or END)
     times = [post.posted_at for post in within]
     bars, warnings = read_candles(folder, start or min(times), end or max(times))
-    places = tuple(f"{one.place}: {one.reason}" for one in refused[:SHOWN])
-    return Inputs(within, Counter(one.reason for one in refused), places, bars, warnings)
+    places = tuple(f"{line.place}: {line.reason}" for line in refused[:SHOWN])
+    return Inputs(within, Counter(line.reason for line in refused), places, bars, warnings)
 
 
 def check_posts(
     posts: list[RawPost], refused: list[Refused], path: Path, start: datetime, end: datetime
 ) -> list[RawPost]:
-    """Those of the span [start, end). Raises `Misconfigured` where there are none, saying what is there."""
+    """Select the posts of [start, end). Raises `Misconfigured` where there are none, naming the file's span."""
     within = [post for post in posts if start <= post.posted_at < end and not post.deleted]
     if within:
         return within
@@ -97,7 +97,7 @@ def check_posts(
 
 
 def check_followed(authors: set[str], followed: set[str], path: Path) -> None:
-    """Raises `Misconfigured` where no agent follows an author of the file. Names compare without case."""
+    """Raise `Misconfigured` where no agent follows an author of the file. Names compare without case."""
     if followed and not {name.lower() for name in followed} & {name.lower() for name in authors}:
         raise Misconfigured(
             f"{path} has no post of a followed account ({', '.join(sorted(followed, key=str.lower)[:5])}); it has "
@@ -106,48 +106,48 @@ def check_followed(authors: set[str], followed: set[str], path: Path) -> None:
 
 
 def read_candles(folder: Path, start: datetime, end: datetime) -> tuple[dict[str, list[Bar]], list[str]]:
-    """Every instrument's bars, and what to warn of. Raises `Misconfigured` where none covers [start, end)."""
-    found = {
+    """Read every instrument's bars, with warnings. Raises `Misconfigured` where none covers [start, end)."""
+    series = {
         symbol: bars
         for symbol in all_instruments()
         if (path := candle_file(folder, symbol)) and (bars := list(read_bars(path)))
     }
-    if not found:
+    if not series:
         raise Misconfigured(
             f"no candle file in {folder}: expected names like candles-BTC-USD-5m.csv.gz. `manage.py import-candles` "
             "reads other formats"
         )
     warnings = [
-        f"{name} is of no token in config/markets.yaml and is not used" for name in unused_files(folder)
+        f"{name} belongs to no token of config/markets.yaml and is not used" for name in unused_files(folder)
     ]
-    spans = {symbol: (bars[0].open_time, bars[-1].known_at) for symbol, bars in found.items()}
+    spans = {symbol: (bars[0].open_time, bars[-1].known_at) for symbol, bars in series.items()}
     partial = {
         symbol: f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
         for symbol, (first, last) in spans.items()
         if first > start + TOLERANCE or last < end - TOLERANCE
     }
-    if len(partial) == len(found):
-        told = "; ".join(f"{symbol} {span}" for symbol, span in partial.items())
+    if len(partial) == len(series):
+        present = "; ".join(f"{symbol} {span}" for symbol, span in partial.items())
         raise Misconfigured(
-            f"no candles in {folder} cover {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC: {told}"
+            f"no candles in {folder} cover {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC: {present}"
         )
     warnings += [f"the candles of {symbol} cover only {span} UTC" for symbol, span in partial.items()]
-    return found, [*warnings, *_doubts(found)]
+    return series, [*warnings, *_doubts(series)]
 
 
-def _doubts(found: dict[str, list[Bar]]) -> list[str]:
-    """Files that may hold the prices of another token."""
+def _doubts(series: dict[str, list[Bar]]) -> list[str]:
+    """List signs that a file holds the prices of another token."""
     doubts = []
-    for symbol, bars in found.items():
-        for one, later in pairwise(bars):
-            near = later.open_time - one.open_time <= timedelta(hours=1)
-            if near and not one.close / JUMP < later.close < one.close * JUMP:
+    for symbol, bars in series.items():
+        for earlier, later in pairwise(bars):
+            near = later.open_time - earlier.open_time <= timedelta(hours=1)
+            if near and not earlier.close / JUMP < later.close < earlier.close * JUMP:
                 doubts.append(
-                    f"the price of {symbol} goes from {one.close} to {later.close} USD at "
+                    f"the price of {symbol} goes from {earlier.close} to {later.close} USD at "
                     f"{later.open_time:%Y-%m-%d %H:%M}: is this one token in one unit?"
                 )
                 break
-    closes = {symbol: [bar.close for bar in bars[:SAME_BARS]] for symbol, bars in found.items()}
+    closes = {symbol: [bar.close for bar in bars[:SAME_BARS]] for symbol, bars in series.items()}
     symbols = sorted(closes)
     doubts += [
         f"the candles of {one} and {other} are the same: one of the files has a wrong name"
@@ -159,7 +159,7 @@ def _doubts(found: dict[str, list[Bar]]) -> list[str]:
 
 
 def check_output(option: str, path: Path | None) -> None:
-    """Raises `Misconfigured` where `path` cannot be written, before an hour of work is lost."""
+    """Raise `Misconfigured` before the run where `path` cannot be written."""
     if path is None:
         return
     if path.is_dir():
@@ -172,22 +172,22 @@ def check_output(option: str, path: Path | None) -> None:
 
 
 def check_folder(path: Path | None) -> None:
-    """Makes the folder. Raises `Misconfigured` where files cannot be written into it, before the run."""
+    """Create the folder. Raises `Misconfigured` before the run where files cannot be written into it."""
     if path is None:
         return
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Misconfigured(
-            f"--plot {path} is no folder and none can be made there: {error.strerror}"
+            f"--plot {path} is not a folder and cannot be created: {error.strerror}"
         ) from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise Misconfigured(f"--plot {path} cannot be written into")
+        raise Misconfigured(f"--plot {path} is not writable")
 
 
 @contextmanager
 def wrong_input() -> Iterator[None]:
-    """What is wrong within is the input's fault: exit code 2."""
+    """Turn errors within the block into exit code 2: the input is wrong."""
     try:
         yield
     except (MaxxitError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Posts as they came, what was read in them, and the signals that followed."""
+"""Tables of posts, rejected posts, authors' impact factors and signals."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from signals_app import states
 
 
 class CtPost(models.Model):
-    """One post of a followed account. Its outcome is the furthest it came on the way to a trade."""
+    """One post of a followed account; `outcome` is the furthest stage it reached towards a trade."""
 
     MOVES = states.POST
 
@@ -69,7 +69,7 @@ class CtPost(models.Model):
 
 
 class RejectedPost(models.Model):
-    """A line or item of a source that was no post: kept with its reason, so that nothing vanishes."""
+    """A line or item of a source that could not be read as a post, kept with the reason."""
 
     source = models.CharField(max_length=20)
     place = models.CharField(max_length=300, help_text="file:line, or the provider's id")
@@ -89,7 +89,7 @@ class RejectedPost(models.Model):
 
 
 class ImpactFactorHistory(models.Model):
-    """What an author's word weighed on one day, and out of how many calls that came."""
+    """An author's impact factor on one day, with the number of calls behind it."""
 
     pk = models.CompositePrimaryKey("account_id", "day")
     account = models.ForeignKey("agents.CtAccount", models.CASCADE, related_name="impact_factors")

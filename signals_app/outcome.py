@@ -1,9 +1,9 @@
-"""Each post carries exactly one outcome: the furthest it came on the way to a trade.
+"""Outcomes of posts: each post has exactly one, the furthest stage it reached towards a trade.
 
     pending < prefiltered:* = unread:* < not_candidate < no_listed_token < side_contradicted
             < too_many_tokens < candidate:* < signal < traded
 
-A candidate that became no signal says why; among several agents the reason that came nearest to a signal wins.
+The outcome of a candidate without a signal has the reason; of several agents' reasons the one nearest a signal counts.
 """
 
 from collections.abc import Sequence
@@ -42,18 +42,18 @@ CANDIDATE_REASONS = (
     "model_failed",
     "model_disagrees",
 )
-"""Why a candidate became no signal, the reason furthest from a signal first."""
+"""Reasons why a candidate got no signal, the furthest from a signal first."""
 
 
 def rank(outcome: str) -> int:
-    """How far `outcome` is on the way: a larger number is further."""
+    """Return the rank of an outcome; a larger number is nearer to a trade."""
     stage, _, reason = outcome.partition(":")
     within = CANDIDATE_REASONS.index(reason) if stage == "candidate" and reason else 0
     return STAGES.index(stage) * 100 + within
 
 
 def raise_to(posts: QuerySet[CtPost], outcome: str) -> int:
-    """Move each of `posts` to `outcome` where that is further than where it stands; returns how many moved."""
+    """Set `outcome` on those of `posts` that rank below it; returns how many changed."""
     lower = [known for known in _known(posts) if rank(known) < rank(outcome)]
     return posts.filter(outcome__in=lower).update(outcome=outcome)
 

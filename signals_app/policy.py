@@ -1,4 +1,4 @@
-"""`config/signals.yaml`, typed."""
+"""Typed settings of `config/signals.yaml`."""
 
 from functools import cache
 from typing import Any, Literal
@@ -9,13 +9,13 @@ from maxxit.core.config import BasisPoints, Count, Percent, Policy, load
 
 
 class Ingest(Policy):
-    """Which sources are read."""
+    """The configured post sources."""
 
     sources: dict[str, dict[str, Any]]
 
 
 class Classify(Policy):
-    """How posts are handed to the model."""
+    """Batch sizes and attempts of the classify stage."""
 
     batch_size: int = Field(gt=0, le=200)
     max_batches: Count
@@ -31,7 +31,7 @@ class Levels(Policy):
 
 
 class Generate(Policy):
-    """How candidates and indicators become signals."""
+    """Buckets, windows, levels and caps of the generate stage."""
 
     bucket_hours: Count
     lookback_hours: Count
@@ -48,7 +48,7 @@ class Generate(Policy):
 
 
 class Authors(Policy):
-    """How an author's calls are held against what the market did."""
+    """How authors' calls are backtested."""
 
     window_days: int = Field(gt=7)
     take_profit_pct: Percent
@@ -70,5 +70,5 @@ class SignalsPolicy(Policy):
 
 @cache
 def policy() -> SignalsPolicy:
-    """The policy in force. Raises `Misconfigured` naming the wrong key."""
+    """Return the loaded settings. Raises `Misconfigured` naming the wrong key."""
     return load("signals", SignalsPolicy)

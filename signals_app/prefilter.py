@@ -1,9 +1,9 @@
-"""Posts that no model needs to see. Pure."""
+"""The prefilter: recognises posts that no model needs to see. Pure."""
 
 import re
 
 MIN_LENGTH = 30
-"""Characters below which a post without a token says nothing that one could trade on."""
+"""Characters below which a post without a token cannot be a call."""
 _NOISE = re.compile(r"https?://\S+|@\w*|[^\w$#@]+", re.ASCII)
 _CHATTER = re.compile(
     r"(gm|gn|good (morning|night|evening)|thanks?( you)?|thx|lol|lmao|haha+|happy (birthday|new year|holidays)|"
@@ -13,12 +13,12 @@ _CHATTER = re.compile(
 
 
 def mentions(text: str, words: list[str]) -> bool:
-    """Whether any of `words` (lower case) stands in `text` as a whole word: "op" is not in "stop"."""
+    """Return whether `text` contains any of `words` (lower case) as a whole word: "op" is not in "stop"."""
     return any(re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", text.lower()) for word in words)
 
 
 def reason(text: str, words: list[str]) -> str:
-    """Why a post is not worth a model's time: `empty`, `chatter`, `too_short`; an empty string lets it pass.
+    """Return why a post needs no model: `empty`, `chatter` or `too_short`; an empty string lets it pass.
 
     `words` are all words that mean a listed token.
     """

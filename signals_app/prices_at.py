@@ -1,4 +1,4 @@
-"""What the tokens in a post cost when it was written: a target is above or below that."""
+"""Prices of the tokens named in a post at the time it was written, to tell whether a target is above or below."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -9,15 +9,15 @@ from maxxit.market import candles, quotes
 from signals_app.reading.rules.read import Reader
 
 RECENT = timedelta(minutes=15)
-"""A quote of now stands for the moment of a post that is no older."""
+"""Maximum age of a post for which the present quote may stand in."""
 
 
 def prices_at(
     posts: Sequence[tuple[str, datetime]], tokens: Mapping[str, Sequence[str]]
 ) -> list[dict[str, Decimal]]:
-    """For each (text, written at) the USD prices of the listed tokens it names and of bitcoin, as far as known.
+    """Return for each (text, written at) the known USD prices of its listed tokens and of bitcoin.
 
-    From the last five-minute bar that had closed by then; for a recent post without one, the present quote.
+    The price is the last five-minute close known by then; for a recent post without one, the present quote.
     """
     reader = Reader.of(tokens)
     named = [sorted(reader.priced(text)) for text, _ in posts]

@@ -1,7 +1,7 @@
-"""What an author changes afterwards: another text under a known id, or no post any more.
+"""Edits and deletions of posts by their authors.
 
-A text that nobody has read yet is replaced. What was read stays as it was read, and the change is noted: a call must
-not be rewritten once its outcome is known. A deletion takes back what has not become an order yet.
+The text of an unclassified post is replaced. A classified post keeps its text and reading, and the edit is recorded: a
+call must not be rewritten once its outcome is known. A deletion withdraws signals that are not executed yet.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ UNREAD = (PostState.NEW, PostState.QUARANTINED)
 
 @transaction.atomic
 def edits(account: CtAccount, posts: Sequence[RawPost]) -> list[CtPost]:
-    """Note every post that is offered with another text than we know; returns those whose text was replaced.
+    """Record every post offered with a changed text; returns those whose text was replaced.
 
-    Of several texts under one id the last counts. Ids of other accounts are nobody's to edit.
+    Of several texts under one id the last counts. Posts of other accounts are not touched.
     """
     offered = {post.post_id: post.text for post in posts if not post.deleted}
     held = CtPost.objects.select_for_update().filter(account=account, post_id__in=offered, deleted_at=None)
@@ -44,7 +44,7 @@ def edits(account: CtAccount, posts: Sequence[RawPost]) -> list[CtPost]:
 
 @transaction.atomic
 def deletions(account: CtAccount, posts: Sequence[RawPost]) -> int:
-    """Mark the posts that their author deleted and withdraw what hung on them alone; returns how many were marked."""
+    """Mark the posts that their author deleted, and withdraw signals without any other post; returns how many."""
     ids = {post.post_id for post in posts if post.deleted}
     gone = CtPost.objects.select_for_update().filter(account=account, post_id__in=ids, deleted_at=None)
     marked = list(gone.order_by("pk")) if ids else []
@@ -57,14 +57,14 @@ def deletions(account: CtAccount, posts: Sequence[RawPost]) -> int:
     rows.update(deleted_at=clock.now(), processed_for_signals=True)
     for state in UNREAD:
         unread = [post.pk for post in marked if post.state == state]
-        _set_aside(unread, state)
+        _prefilter(unread, state)
     raise_to(rows.filter(is_signal_candidate=True), "candidate:deleted")
     _withdraw(keys)
     return len(marked)
 
 
-def _set_aside(ids: Sequence[int], state: PostState) -> None:
-    """Nobody needs to read them any more."""
+def _prefilter(ids: Sequence[int], state: PostState) -> None:
+    """Move deleted posts to `prefiltered`, so that they are not classified."""
     if state == PostState.QUARANTINED:
         ids = advance_all(CtPost, ids, state, PostState.NEW, why="deleted")
     advance_all(
@@ -79,10 +79,9 @@ def _set_aside(ids: Sequence[int], state: PostState) -> None:
 
 
 def _withdraw(posts: Sequence[int]) -> None:
-    """Pending signals of which no post is left expire at once.
+    """Let pending signals expire whose posts are all deleted.
 
-    They stay pending until the next pass of the fourth stage, which before anything else ends what has expired,
-    together with the orders of it that are planned and have not left.
+    They stay pending until the next execute pass, which first expires them together with their unsent orders.
     """
     pending = Signal.objects.select_for_update().filter(state=SignalState.PENDING, expires_at__gt=clock.now())
     touched = list(pending.filter(pk__in=Signal.objects.filter(posts__in=posts).values("pk")).order_by("pk"))

@@ -1,4 +1,5 @@
-"""post: new -> prefiltered | classified        signal: pending -> executed | skipped | expired"""
+"""States and transitions. Post: new -> prefiltered | classified | quarantined. Signal: pending -> executed | skipped |
+expired."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Celery's side of posts and signals: what happens is in `ingest`, `classify` and `generate`."""
+"""Celery tasks of the stages ingest, classify and generate, and of the authors' impact factors."""
 
 from dataclasses import asdict
 from functools import cache
@@ -17,12 +17,12 @@ from signals_app.sources.base import PostSource
 
 @cache
 def sources() -> dict[str, PostSource]:
-    """The configured post sources. Raises `Misconfigured` for one that cannot be opened."""
-    return {name: SOURCES.open(**_placed(stanza)) for name, stanza in policy().ingest.sources.items()}
+    """Open the configured post sources. Raises `Misconfigured` for one that cannot be opened."""
+    return {name: SOURCES.open(**_resolved(stanza)) for name, stanza in policy().ingest.sources.items()}
 
 
-def _placed(stanza: dict[str, Any]) -> dict[str, Any]:
-    """The stanza with `{data_dir}` in its paths filled in; other relative paths start at the project."""
+def _resolved(stanza: dict[str, Any]) -> dict[str, Any]:
+    """Fill in `{data_dir}` in the stanza's paths; other relative paths start at the project root."""
     if "paths" not in stanza:
         return stanza
     paths = [str(ROOT / path.format(data_dir=settings.DATA_DIR)) for path in stanza["paths"]]
@@ -30,26 +30,26 @@ def _placed(stanza: dict[str, Any]) -> dict[str, Any]:
 
 
 def ingest_pass() -> Counts:
-    """One pass of the first stage."""
+    """Run one pass of the ingest stage."""
     done = ingest.ingest(sources())
     return Counts(done.offered, done.new, asdict(done))
 
 
 def classify_pass() -> Counts:
-    """One pass of the second stage."""
+    """Run one pass of the classify stage."""
     done = classify.classify(policy().classify)
     return Counts(done.due, done.read, asdict(done))
 
 
 def generate_pass() -> Counts:
-    """One pass of the third stage."""
+    """Run one pass of the generate stage."""
     done = generate.generate(policy().generate)
     return Counts(done.considered, done.signals, vars(done) | {"declined": dict(done.declined)})
 
 
 def authors_pass() -> Counts:
-    """Each author's impact factor from the calls of the window."""
-    from signals_app.authors import record  # numpy: ten megabytes that no other task of any process needs
+    """Update each author's impact factor from the calls of the window."""
+    from signals_app.authors import record  # imports numpy (10 MB), which no other task needs
 
     changed = record.update(policy().authors)
     return Counts(changed, changed)
@@ -63,17 +63,17 @@ def run_ingest(self: Task, run_id: int | None = None) -> dict[str, Any]:
 
 @shared_task(name="signals_app.tasks.classify", bind=True)
 def run_classify(self: Task, run_id: int | None = None) -> dict[str, Any]:
-    """Sweep: read every post that is still new."""
+    """Sweep: classify every new post."""
     return run_stage("classify", classify_pass, run_id=run_id, task=self)
 
 
 @shared_task(name="signals_app.tasks.generate", bind=True)
 def run_generate(self: Task, run_id: int | None = None) -> dict[str, Any]:
-    """Sweep: signals for the present bucket from every candidate that waits."""
+    """Sweep: decide on signals of the present bucket from every waiting candidate."""
     return run_stage("generate", generate_pass, run_id=run_id, task=self)
 
 
 @shared_task
 def update_authors() -> int:
-    """Each author's impact factor from the calls of the window; returns how many changed."""
+    """Update each author's impact factor from the calls of the window; returns how many changed."""
     return authors_pass().out

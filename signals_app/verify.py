@@ -1,9 +1,9 @@
-"""What a model said, held against the post itself. Pure.
+"""Verifies a model's reading against the post itself. Pure.
 
-A model only selects from what the text and the allow-list hold: a token counts when it is listed and stands in
-the text as a whole word, a stablecoin never counts, and a side is long or short or it is nothing. A side that
-contradicts what the author says of the own position ("adding to my short") does not count, and a position that is
-closed opens nothing. A post that calls more than three tokens calls none.
+A model only selects from the text and the allow-list: a token counts when it is listed and the text contains it as a
+whole word; a stablecoin never counts; a side is long or short. A side that contradicts what the author says of their
+own position ("adding to my short") does not count, and closing a position opens nothing. A post that calls more than
+three tokens counts as no call.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,17 @@ from signals_app.reading.rules.read import Reader
 from signals_app.reading.schema import Reading, Sentiment
 
 MAX_TOKENS = 3
-"""Of 2,148 labelled posts none calls more than two tokens; who names many wants some of them to match."""
+"""Of 2,148 labelled posts none calls more than two tokens; a longer list is likely to be stuffed."""
 SIDE: dict[Sentiment, str] = {"bullish": Side.LONG, "bearish": Side.SHORT}
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A reading that may be acted on."""
+    """The verified part of a reading."""
 
     candidate: bool
     tokens: tuple[str, ...]
-    """Listed, in the text, with a side; in the order of the reading."""
+    """Listed tokens in the text with a side, in the order of the reading."""
     sides: dict[str, str]
     """Token -> long or short."""
     outcome: str
@@ -36,7 +36,7 @@ class Verified:
 def verify(
     reading: Reading, text: str, words_by_token: Mapping[str, Sequence[str]], stablecoins: frozenset[str]
 ) -> Verified:
-    """The part of `reading` that the text and the allow-list bear out."""
+    """Return the part of `reading` that the text and the allow-list support."""
     if not reading.candidate or reading.confidence <= Decimal(0):
         return Verified(False, (), {}, "not_candidate")
     own = {_symbol(token): sentiment for token, sentiment in reading.sides.items()}

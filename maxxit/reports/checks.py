@@ -1,4 +1,4 @@
-"""Is every part well? Each check answers in words and, when it fails, names the fix."""
+"""Health checks behind `manage.py doctor` and `/health/ready`; a failed check names the fix."""
 
 import shutil
 from collections import Counter
@@ -42,45 +42,47 @@ from trading.passes import policy as pass_policy
 from trading.policy import policy as risk_policy
 
 CLOCK_LIMIT = timedelta(seconds=2)
-"""Quotes and deadlines compare clocks of different machines; more than this and they mislead."""
+"""Quote ages and deadlines compare the clocks of different machines; a larger difference falsifies them."""
 DISK_LIMIT = 1024**3
-"""Bytes: Postgres stops without room, and stops badly."""
+"""Bytes: Postgres stops when the disk is full."""
 GAPS_SINCE = timedelta(days=1)
-"""How far back holes in the bars are looked for: indicators of a decision reach about as far."""
+"""How far back to look for gaps in the candles: a decision's indicators reach about as far."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One answer."""
+    """The result of one check."""
 
     name: str
     ok: bool
     detail: str
     fix: str = ""
-    """What to do; empty when all is well."""
+    """What to do; empty when the check passed."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def _tried(name: str, fix: str, ask: Callable[[], str]) -> Check:
-    """`ask` describes what it found, or raises."""
+def _run(name: str, fix: str, probe: Callable[[], str]) -> Check:
+    """Run a probe that returns a description or raises."""
     try:
-        return Check(name, True, ask())
-    except Exception as error:  # whatever a driver raises is the answer that we were after
+        return Check(name, True, probe())
+    except Exception as error:  # any exception of a driver is a failed check
         return Check(name, False, f"{type(error).__name__}: {error}".strip().splitlines()[0][:300], fix)
 
 
 def postgres() -> Check:
-    """The database answers."""
+    """Check that the database answers."""
 
-    def ask() -> str:
+    def probe() -> str:
         with connection.cursor() as cursor:
             cursor.execute("SELECT current_setting('server_version'), current_database()")
             version, name = cursor.fetchone()
         return f"Postgres {version}, database {name}"
 
-    return _tried("postgres", "start Postgres, or correct DATABASE_URL; `make up` brings one of its own", ask)
+    return _run(
+        "postgres", "start Postgres, or correct DATABASE_URL; `make up` starts an embedded one", probe
+    )
 
 
 ROLE = """
@@ -90,18 +92,18 @@ FROM pg_roles WHERE rolname = current_user
 
 
 def database_role() -> Check:
-    """In production the application must not be able to change tables, or what is written once."""
+    """Check that in production the application cannot alter tables or change append-only rows."""
 
-    def ask() -> str:
+    def probe() -> str:
         with connection.cursor() as cursor:
             cursor.execute(ROLE)
             name, owns = cursor.fetchone()
         if owns and settings.PRODUCTION:
-            raise LookupError(f"the application connects as {name}, which may change and empty tables")
-        return f"{name}, which {'owns the tables' if owns else 'owns nothing'}"
+            raise LookupError(f"the application connects as {name}, which may alter and truncate tables")
+        return f"{name}, which {'owns the tables' if owns else 'owns no table'}"
 
     fix = "docs/runbook.md, Database roles: DATABASE_URL names a role that owns nothing, DATABASE_OWNER_URL the owner"
-    return _tried("database role", fix, ask)
+    return _run("database role", fix, probe)
 
 
 def _redis() -> "redis.Redis":
@@ -109,65 +111,69 @@ def _redis() -> "redis.Redis":
 
 
 def broker() -> Check:
-    """Redis answers."""
+    """Check that Redis answers."""
 
-    def ask() -> str:
+    def probe() -> str:
         with _redis() as client:
-            told = client.info("server")
-        return f"Redis {told['redis_version']}"
+            info = client.info("server")
+        return f"Redis {info['redis_version']}"
 
-    return _tried("redis", "start Redis, or correct REDIS_URL; `make up` brings one of its own", ask)
+    return _run("redis", "start Redis, or correct REDIS_URL; `make up` starts an embedded one", probe)
 
 
 def queue_lengths() -> dict[str, int]:
-    """Messages that wait on each queue. Raises what redis-py raises when Redis is away."""
-    with _redis() as client, client.pipeline() as asked:
+    """Return the number of messages waiting in each queue. Raises redis-py's errors when Redis is down."""
+    with _redis() as client, client.pipeline() as pipeline:
         for queue in QUEUES:
-            asked.llen(queue)
-        return dict(zip(QUEUES, asked.execute(), strict=True))
+            pipeline.llen(queue)
+        return dict(zip(QUEUES, pipeline.execute(), strict=True))
 
 
 _migrated: list[bool] = []
 
 
 def migrations() -> Check:
-    """The tables are those of this code. A yes holds for the life of the process: the code in it does not change."""
+    """Check that all migrations are applied. A pass is remembered: the code of a running process does not change."""
     if _migrated:
         return Check("migrations", True, "all applied")
 
-    def ask() -> str:
+    def probe() -> str:
         executor = MigrationExecutor(connection)
-        missing = [str(one) for one, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+        missing = [str(step) for step, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
         if missing:
             raise LookupError(f"not applied: {', '.join(missing)}")
         _migrated.append(True)
         return "all applied"
 
-    return _tried("migrations", "`manage.py migrate`", ask)
+    return _run("migrations", "`manage.py migrate`", probe)
 
 
 def canaries() -> list[Check]:
-    """Each queue has a worker that works; and beat sends what it should, for it sends the canaries."""
+    """Check that each queue has a working worker, and that beat sends its jobs: the canaries are among them."""
     try:
         marks = {mark.queue: mark for mark in CanaryMark.objects.all()}
-    except Exception as error:  # the database is away: that is a check of its own
-        return [Check("workers", False, f"not known: {error}".splitlines()[0], "see postgres and migrations")]
+    except Exception as error:  # the database is down, which the check `postgres` reports
+        return [Check("workers", False, f"unknown: {error}".splitlines()[0], "see postgres and migrations")]
     now = clock.now()
-    made = []
+    results = []
     for queue in QUEUES:
         mark = marks.get(queue)
         age = now - mark.signed_at if mark else None
         detail = (
-            f"{mark.worker} signed {_ago(age)} ago" if mark and age is not None else "nobody has signed yet"
+            f"{mark.worker} answered {_ago(age)} ago"
+            if mark and age is not None
+            else "no worker answered yet"
         )
         fix = f"start a worker for it: `celery -A maxxit.celery worker -Q {queue}` (`make up` runs all)"
         fresh = age is not None and age < FRESH
-        made.append(Check(f"worker:{queue}", fresh, detail, "" if fresh else fix))
-    alive = any(check.ok for check in made)
+        results.append(Check(f"worker:{queue}", fresh, detail, "" if fresh else fix))
+    alive = any(check.ok for check in results)
     newest = max((mark.signed_at for mark in marks.values()), default=None)
-    detail = f"its last canary was signed {_ago(now - newest)} ago" if newest else "no canary was signed yet"
+    detail = (
+        f"its last canary was answered {_ago(now - newest)} ago" if newest else "no canary was answered yet"
+    )
     fix = "" if alive else "start beat: `celery -A maxxit.celery beat`, and the workers (`make up` runs all)"
-    return [Check("beat", alive, detail, fix), *made]
+    return [Check("beat", alive, detail, fix), *results]
 
 
 def _ago(age: timedelta) -> str:
@@ -179,69 +185,68 @@ def _ago(age: timedelta) -> str:
 
 
 def feeds() -> Check:
-    """There is a fresh price of every instrument that some feed knows."""
+    """Check that every quote is fresh."""
 
-    def ask() -> str:
+    def probe() -> str:
         names = [feed.name for feed in quotes.open_feeds()]
         if not names:
-            raise LookupError("no feed is configured, so nothing trades")
+            raise LookupError("no feed is configured, so no order is placed")
         now = clock.now()
         rows = list(Quote.objects.all())
         stale = [row.symbol for row in rows if quotes.unusable(row.price, row.at, now)]
         if stale or not rows:
             raise LookupError(f"no usable quote of {', '.join(stale) or 'any symbol'}")
-        return f"{', '.join(names)}: {len(rows)} symbols, all within {quotes.max_age().seconds} s"
+        return f"{', '.join(names)}: {len(rows)} symbols, none older than {quotes.max_age().seconds} s"
 
-    return _tried(
-        "feeds", "name a feed in config/feeds.yaml (`order:`); see that worker:market and beat are well", ask
-    )
+    fix = "add a feed to `order:` in config/feeds.yaml; check the lines worker:market and beat"
+    return _run("feeds", fix, probe)
 
 
 def stream() -> Check:
-    """Whether a stream leads, and what its sources say. Without one prices are polled, which is slower and no fault."""
-    said = stream_status.status()
-    if said is None:
-        polled = "none leads: beat asks the feeds every few seconds, so exits wait longer"
-        return Check("stream", True, polled, "for exits at once: `manage.py stream` (`make up` runs it)")
-    silent = {one["name"]: one["error"] for one in said["sources"] if one["error"]}
-    told = f"{said['owner']} leads: {said['ticks']} ticks, {said['quotes']} quotes, {said['dropped']} dropped"
-    if not silent:
-        return Check("stream", True, f"{told}; {len(said['sources'])} sources are well")
-    why = "; ".join(f"{name}: {error}" for name, error in silent.items())
-    names = ", ".join(silent)
-    fix = f"see that this machine reaches {names}, its key and ids in config/feeds.yaml; it tries again by itself"
-    return Check("stream", False, f"{told}; {why}"[:300], fix)
+    """Check the sources of the price stream. Without a stream prices are polled, which is slower but no fault."""
+    state = stream_status.status()
+    if state is None:
+        polled = "no stream runs: beat polls the feeds every few seconds, so exits react later"
+        return Check("stream", True, polled, "for faster exits: `manage.py stream` (`make up` runs it)")
+    failing = {source["name"]: source["error"] for source in state["sources"] if source["error"]}
+    counts = f"{state['owner']} leads: {state['ticks']} ticks, {state['quotes']} quotes, {state['dropped']} dropped"
+    if not failing:
+        return Check("stream", True, f"{counts}; all {len(state['sources'])} sources work")
+    errors = "; ".join(f"{name}: {error}" for name, error in failing.items())
+    names = ", ".join(failing)
+    fix = f"check that this machine reaches {names}, and its key and ids in config/feeds.yaml; it reconnects on its own"
+    return Check("stream", False, f"{counts}; {errors}"[:300], fix)
 
 
 def candle_gaps() -> Check:
-    """Holes in the five-minute bars of the last day. It fails where indicators refuse the series because of them."""
+    """Check the last day's five-minute candles for gaps; fails where indicators refuse the series because of them."""
     now = clock.now()
     begin = now - GAPS_SINCE
     try:
-        found = candles.gaps(list(all_instruments()), begin, now)
-    except Exception as error:  # the database is away, which has its own line
-        return Check("candles", False, f"not known: {error}".splitlines()[0], "see postgres and migrations")
-    if not found:
-        return Check("candles", True, "no holes in the last day")
+        gaps = candles.gaps(list(all_instruments()), begin, now)
+    except Exception as error:  # the database is down, which the check `postgres` reports
+        return Check("candles", False, f"unknown: {error}".splitlines()[0], "see postgres and migrations")
+    if not gaps:
+        return Check("candles", True, "no gaps in the last day")
     by_symbol: dict[str, list[candles.Gap]] = {}
-    for gap in found:
+    for gap in gaps:
         by_symbol.setdefault(gap.symbol, []).append(gap)
     allowed = MOST_MISSING * (GAPS_SINCE // BAR)
     bad = [
         symbol
-        for symbol, holes in by_symbol.items()
-        if sum(hole.bars for hole in holes) > allowed or (holes[-1].end > now - BAR and holes[-1].bars > 1)
+        for symbol, own in by_symbol.items()
+        if sum(gap.bars for gap in own) > allowed or (own[-1].end > now - BAR and own[-1].bars > 1)
     ]
-    told = "; ".join(
-        f"{symbol} lacks {sum(hole.bars for hole in holes)} bars, the last at {holes[-1].end - BAR:%m-%d %H:%M}"
-        for symbol, holes in by_symbol.items()
+    detail = "; ".join(
+        f"{symbol} lacks {sum(gap.bars for gap in own)} bars, the last at {own[-1].end - BAR:%m-%d %H:%M}"
+        for symbol, own in by_symbol.items()
     )
-    since = min(hole.start for hole in found if not bad or hole.symbol in bad)
+    since = min(gap.start for gap in gaps if not bad or gap.symbol in bad)
     fill = (
         f"`manage.py backfill --symbols {','.join(bad or by_symbol)} --from {since:%Y-%m-%d} "
         f"--to {now + timedelta(days=1):%Y-%m-%d}` (the demo: `manage.py demo`)"
     )
-    return Check("candles", not bad, told[:300], fill)
+    return Check("candles", not bad, detail[:300], fill)
 
 
 def _limits() -> Check:
@@ -251,40 +256,41 @@ def _limits() -> Check:
         return Check(
             "limits",
             False,
-            f"the row of risk_limits_in_force cannot be read, so entries are stopped: {error!r}"[:300],
-            "restore the row, or delete it: the configured limits then hold at once",
+            f"the table risk_limits_in_force cannot be read, so entries are stopped: {error}"[:300],
+            "restore the row, or delete it: the configured limits then apply at once",
         )
-    listed = "; ".join(f"{key} {one.value} from {one.at:%Y-%m-%d %H:%M} UTC" for key, one in waiting)
-    return Check("limits", True, f"looser limits that wait: {listed}"[:300] if waiting else "as configured")
+    listed = "; ".join(f"{key} {change.value} from {change.at:%Y-%m-%d %H:%M} UTC" for key, change in waiting)
+    return Check("limits", True, f"looser limits pending: {listed}"[:300] if waiting else "as configured")
 
 
 def gates() -> Iterator[Check]:
-    """What may leave. A closed gate is no fault, so these never fail; they say what stands."""
+    """Check kill switch, limits, flatten and exits, and list the venues' gates; a closed gate is no fault."""
     latched = gate.kill_level()
     yield Check(
         "kill switch", not latched, f"latched: {latched}" if latched else "not pulled", _release(latched)
     )
     yield _limits()
-    stopped = sorted({one.account for one in gate.latched() if one.account})
+    stopped = sorted({switch.account for switch in gate.latched() if switch.account})
     yield Check("stopped accounts", True, f"{len(stopped)}: {', '.join(stopped[:5])}" if stopped else "none")
-    left = flatten.unclosed()
-    if left:
-        reasons = ", ".join(f"{count} × {why}" for why, count in Counter(one.reason for one in left).items())
-        fix = "`manage.py why` on a position, or open the gate of its venue; the exits are tried again by themselves"
-        yield Check("flatten", False, f"{len(left)} positions are not closed: {reasons}"[:300], fix)
+    unclosed = flatten.unclosed()
+    if unclosed:
+        counted = Counter(position.reason for position in unclosed)
+        reasons = ", ".join(f"{count} × {why}" for why, count in counted.items())
+        fix = "open the gate of their venue, or `manage.py why` on their exit orders; exits are retried automatically"
+        yield Check("flatten", False, f"{len(unclosed)} positions are not closed: {reasons}"[:300], fix)
     open_now = gate.open_venues()
     paused = pauses.current_pause()
     yield Check(
         "exits",
         paused is None,
-        f"{paused}: {paused.reason}" if paused else "watched",
-        "`manage.py exits on --reason …`: until then no stop loss is acted on" if paused else "",
+        f"{paused}: {paused.reason}" if paused else "active",
+        "`manage.py exits on --reason …`: until then no stop loss is triggered" if paused else "",
     )
     for name, venue in venues().items():
-        stands = "open" if name in open_now else "closed"
+        state = "open" if name in open_now else "closed"
         if gate.read(name).expired:
-            stands = f"approval expired: {EXPIRED}"
-        yield Check(f"gate:{name}", True, f"{stands} ({wiring.money_at_stake(venue)})")
+            state = f"approval expired: {EXPIRED}"
+        yield Check(f"gate:{name}", True, f"{state} ({wiring.money_at_stake(venue)})")
 
 
 def _release(latched: str) -> str:
@@ -306,33 +312,33 @@ CONFIG: dict[str, Callable[[], object]] = {
     "chains": chain_terms,
     "login": login_policy,
 }
-"""File of config/ -> the function that reads and checks it."""
+"""File in config/ -> the function that loads and validates it."""
 
 
 def config() -> Iterator[Check]:
-    """Every file of config/ is there, complete and of the right units."""
+    """Check that every file in config/ exists, is complete and uses the right units."""
     for name, read in CONFIG.items():
         try:
             read()
         except MaxxitError as error:
-            yield Check(f"config/{name}.yaml", False, str(error)[:300], "correct the key that is named")
+            yield Check(f"config/{name}.yaml", False, str(error)[:300], "correct the named key")
         else:
             yield Check(f"config/{name}.yaml", True, f"profile {profile() or 'none'}")
 
 
 def models() -> Iterator[Check]:
-    """For each question that we ask of models, some provider of its chain has what it needs."""
+    """Check that each purpose of model calls has a provider with its key set."""
     try:
         policy = llm_policy()
         in_use = {"classify"} | ({"generate"} if signals_policy().generate.proposer == "model" else set())
         for purpose, stanza in policy.purposes.items():
             missing = {name: policy.provider(name).missing for name in stanza.chain}
-            there = [name for name, lacks in missing.items() if not lacks]
-            lacking = ", ".join(f"{name} lacks {lacks}" for name, lacks in missing.items() if lacks)
+            usable = [name for name, variable in missing.items() if not variable]
+            lacking = ", ".join(f"{name} lacks {variable}" for name, variable in missing.items() if variable)
             detail = "; ".join(
-                part for part in (f"asks {', '.join(there)}" if there else "", lacking) if part
+                part for part in (f"uses {', '.join(usable)}" if usable else "", lacking) if part
             )
-            ok = bool(there) or purpose not in in_use
+            ok = bool(usable) or purpose not in in_use
             fix = f"set one of {', '.join(sorted(set(missing.values())))} in the environment or .env"
             detail = detail if purpose in in_use else f"not in use; {detail}"
             yield Check(f"model:{purpose}", ok, detail, "" if ok else fix)
@@ -341,24 +347,23 @@ def models() -> Iterator[Check]:
 
 
 def disk() -> Check:
-    """Room where the data is."""
+    """Check the free space of the data folder's disk."""
 
-    def ask() -> str:
-        place = next(path for path in (settings.DATA_DIR, *settings.DATA_DIR.parents) if path.exists())
-        free = shutil.disk_usage(place).free
+    def probe() -> str:
+        folder = next(path for path in (settings.DATA_DIR, *settings.DATA_DIR.parents) if path.exists())
+        free = shutil.disk_usage(folder).free
         if free < DISK_LIMIT:
-            raise LookupError(f"{free / 1024**2:.0f} MiB free at {place}")
-        return f"{free / 1024**3:.1f} GiB free at {place}"
+            raise LookupError(
+                f"{free / 1024**2:.0f} MiB free at {folder}, at least {DISK_LIMIT / 1024**2:.0f} are needed"
+            )
+        return f"{free / 1024**3:.1f} GiB free at {folder}"
 
-    return _tried(
-        "disk",
-        "make room: `manage.py shell -c 'from maxxit.pipeline.tasks import tidy; tidy()'`, old logs",
-        ask,
-    )
+    fix = "free space: `manage.py shell -c 'from maxxit.pipeline.tasks import tidy; tidy()'`, delete old logs"
+    return _run("disk", fix, probe)
 
 
 def ports() -> Iterator[Check]:
-    """Whether web and Flower listen where they should. A free port is no fault: they may run elsewhere."""
+    """Report whether web and Flower listen on their ports. A free port is no fault: they may run elsewhere."""
     for name, port in (("web", settings.ENV.web_port), ("flower", settings.ENV.flower_port)):
         taken = port_taken(port, settings.ENV.bind)
         yield Check(
@@ -369,9 +374,9 @@ def ports() -> Iterator[Check]:
 
 
 def clocks() -> Check:
-    """This machine and the database agree on the time."""
+    """Check that this machine's clock agrees with the database's."""
 
-    def ask() -> str:
+    def probe() -> str:
         with connection.cursor() as cursor:
             began = datetime.now(UTC)
             cursor.execute("SELECT clock_timestamp()")
@@ -381,25 +386,27 @@ def clocks() -> Check:
             raise LookupError(f"this machine and the database are {apart.total_seconds():.1f} s apart")
         return f"UTC, {apart.total_seconds() * 1000:.0f} ms from the database's"
 
-    return _tried("clock", "synchronise both by NTP: `timedatectl set-ntp true`", ask)
+    return _run("clock", "synchronise both by NTP: `timedatectl set-ntp true`", probe)
 
 
 def releases() -> Check:
-    """The code and configuration here are those that may execute."""
+    """Check that this code and configuration are the release declared to execute orders."""
 
-    def ask() -> str:
+    def probe() -> str:
         declared = release.declared()
         if declared not in ("", release.mine()):
             raise LookupError(
-                f"release {declared} executes, this is {release.mine()}: its workers refuse orders"
+                f"the declared release is {declared}, this is {release.mine()}: its workers refuse orders"
             )
-        return f"{release.mine()} executes" if declared else "none was declared: no worker is fenced"
+        return (
+            f"{release.mine()} is declared" if declared else "none declared: workers of any release execute"
+        )
 
-    return _tried("release", "finish the deployment: `manage.py setup`, then restart the workers", ask)
+    return _run("release", "finish the deployment: `manage.py setup`, then restart the workers", probe)
 
 
 def everything() -> Iterator[Check]:
-    """All of it, in the order in which faults cause each other."""
+    """Run all checks, causes before consequences."""
     yield from config()
     yield postgres()
     yield broker()
@@ -411,7 +418,7 @@ def everything() -> Iterator[Check]:
         yield check()
     try:
         yield from gates()
-    except Exception as error:  # the database is away, which has its own line
-        yield Check("gate", False, f"not readable, so closed: {error}".splitlines()[0], "see postgres")
+    except Exception as error:  # the database is down, which the check `postgres` reports
+        yield Check("gate", False, f"cannot be read, so closed: {error}".splitlines()[0], "see postgres")
     yield from models()
     yield from ports()

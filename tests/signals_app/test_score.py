@@ -15,7 +15,7 @@ from signals_app.score import (
     Call,
     Declined,
     Proposed,
-    Rules,
+    Limits,
     bound,
     bound_levels,
     crowd,
@@ -64,7 +64,7 @@ def call(
     return Call(post, side, D(confidence), D(impact), author)
 
 
-def rules(**fields: Any) -> Rules:
+def rules(**fields: Any) -> Limits:
     values: dict[str, Any] = {
         "weights": TWEETS_ONLY,
         "min_confidence": D("0.5"),
@@ -74,7 +74,7 @@ def rules(**fields: Any) -> Rules:
         "take_profit_pct": D(18),
         "illiquid": False,
     }
-    return Rules(**values | fields)
+    return Limits(**values | fields)
 
 
 def proposal(**fields: Any) -> Proposal:

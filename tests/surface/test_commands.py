@@ -134,7 +134,7 @@ def test_doctor_tells_holes_in_the_bars_and_the_command_that_fills_them(
         candles.store(symbol, [Bar(at, *[Decimal(1)] * 5) for at in opened])
 
     bars("BTC")
-    assert checks.candle_gaps() == checks.Check("candles", True, "no holes in the last day")
+    assert checks.candle_gaps() == checks.Check("candles", True, "no gaps in the last day")
     bars("ETH", 100)  # nobody traded in it: the indicators bear it
     said = checks.candle_gaps()
     assert (said.ok, said.detail) == (True, "ETH lacks 1 bars, the last at 03-02 03:40")
