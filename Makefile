@@ -1,4 +1,4 @@
-# Maxxit: every target that has a description shows in `make help`.
+# Maxxit: `make help` lists every target with a description.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes
 CONTRACTS := maxxit/ops/devchain
-# Compiled at installation, too, as pip does it: a tenth of every command's start where Python may not write bytecode.
+# Compiled at installation, as pip does: saves a tenth of every command's start where Python may not write bytecode.
 PACKAGES := maxxit agents signals_app trading positions
 UP ?=
 PYTEST ?=
@@ -14,7 +14,7 @@ REPORT := $(VENV)/.check-report
 # The providers' own clients, whose pins do not fit ours.
 CLIENTS := .venv-conformance
 CONFORMANCE := tests/conformance
-# Nothing is contacted: these only have to be there, and not be a default.
+# No service is contacted: the settings check only wants these variables set.
 PRODUCTION := MAXXIT_PROFILE=production ALLOWED_HOSTS=maxxit.example \
 	SECRET_KEY="$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))')" \
 	DATABASE_URL=postgresql://maxxit@localhost/maxxit REDIS_URL=rediss://localhost
@@ -63,7 +63,7 @@ up: $(VENV)/.stamp-run contracts-tools ## Start all of Maxxit in this terminal (
 down: ## Stop a running `make up` from another terminal
 	@$(MANAGE) up --stop
 
-test: install ## All tests on real Postgres, Redis and Celery (PYTEST="-k name" for some)
+test: install ## Run all tests on real Postgres, Redis and Celery (PYTEST="-k name" for some)
 	@$(BIN)/python -m pytest $(PYTEST)
 
 check: install ## Lint, format, types, import contracts, migrations, deployment settings, contract build
@@ -75,9 +75,9 @@ check: install ## Lint, format, types, import contracts, migrations, deployment 
 	@echo "check: production settings" && $(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING >/dev/null
 	@if [ -f trading/venues/safe/contract/build.py ]; then \
 		echo "check: contract build" && $(BIN)/python -m trading.venues.safe.contract.build --check; fi
-	@echo "check: all good"
+	@echo "check: all passed"
 
-conformance: install $(CLIENTS)/.stamp ## The providers' own clients and schemas against our fakes (first time: half a minute and the network)
+conformance: install $(CLIENTS)/.stamp ## Run the providers' own clients and schemas against our fakes (needs the network the first time)
 	@MAXXIT_PYTHON=$(abspath $(BIN)/python) $(CLIENTS)/bin/python -m pytest -c $(CONFORMANCE)/pytest.ini $(CONFORMANCE) $(PYTEST)
 
 $(CLIENTS)/.stamp: requirements-conformance.txt $(CONFORMANCE)/package-lock.json | $(BIN)/python
@@ -89,22 +89,22 @@ $(CLIENTS)/.stamp: requirements-conformance.txt $(CONFORMANCE)/package-lock.json
 		&& touch $@ \
 		|| { echo "make: the providers' clients cannot be installed (no network, or no npm?): conformance was not checked" >&2; exit 1; }
 
-ci: ## What CI runs: tests, none of the kinds skipped, the providers' clients, then checks
+ci: ## Run what CI runs: all tests without skips, conformance, then checks
 	@.ci/run
 
-audit: install ## Known vulnerabilities of the pinned dependencies (needs the network)
+audit: install ## Check the pinned dependencies for known vulnerabilities (needs the network)
 	@$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.txt -r requirements-dev.txt
 
 fmt: $(VENV)/.stamp-dev ## Format and fix what the linter can fix
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
-chaos: install ## Kill things under load and count what is doubled or lost (ten minutes)
+chaos: install ## Kill processes under load, and count duplicates and losses (ten minutes)
 	@nice $(BIN)/python -m tests.chaos.mutants --faults 2000 --examples 10 --seed 2 >$(REPORT)-bugs 2>&1 & hunt=$$!; \
 		$(BIN)/python -m pytest -s -m "share or chaos" tests/chaos -p no:xdist $(PYTEST); tests=$$?; \
 		echo "chaos: planted bugs (the whole table; at most 2,000 faults each)"; wait $$hunt; bugs=$$?; \
 		cat $(REPORT)-bugs; exit $$((tests | bugs))
 
-chaos-long: install ## The same with the full counts of docs/reliability.md (an hour and more)
+chaos-long: install ## Run the campaigns with the full counts of docs/reliability.md (an hour and more)
 	@for campaign in "simulation --faults 1000000" "killed --faults 10000" "shots --kills 100" \
 		"flips --flips 1000" "beats --nights 70"; do \
 		echo "chaos-long: $$campaign" && $(BIN)/python -m tests.chaos.$$campaign --seed 1 || exit 1; \
@@ -114,7 +114,7 @@ chaos-long: install ## The same with the full counts of docs/reliability.md (an 
 	@echo "chaos-long: a million damaged inputs" && $(BIN)/python -m tests.fuzz --inputs 1000000 --seed 1
 	@echo "chaos-long: a million answers for the parser" && $(BIN)/python -m pytest -q -m slow
 
-bench: install ## Every figure beside its floor in the same run: exits, fan-out, latency, memory, chain, market (a quarter of an hour)
+bench: install ## Run all benchmarks, each beside its floor: exits, fan-out, latency, memory, chain, market (15 minutes)
 	@for part in money latency memory chain_reads chain_gas market; do \
 		echo "bench: $$part" && $(BIN)/python -m tests.bench.$$part || exit 1; \
 	done

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Maxxit's command line: `python manage.py help` lists every command."""
+"""Maxxit's command line; `python manage.py help` lists the commands."""
 
 import atexit
 import gc
@@ -11,19 +11,19 @@ import sys
 from maxxit.core.commands import CommandLine
 
 OWNER_COMMANDS = ("setup", "migrate", "roles", "flush", "replay", "bench")
-"""What makes tables or databases connects as the owner (DATABASE_OWNER_URL), all else as the application."""
+"""Commands that create tables or databases connect as the owner (DATABASE_OWNER_URL), all others as the application."""
 
 
-def nobody_reads() -> bool:
-    """Whether the reader of stdout has gone, as after `| head`; a broken pipe to another process is an error."""
+def stdout_closed() -> bool:
+    """Return whether the reader of stdout is gone, as after `| head`; another broken pipe is an error."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return bool(poll.poll(0))
 
 
 if __name__ == "__main__":
-    # What start-up makes is no garbage, so looking for some costs a quarter of the time that a short command takes.
-    # `maxxit.pipeline.apps` turns the collector on again; at the end nothing is worth a last look.
+    # Collecting garbage during start-up frees nothing and takes a quarter of a short command's time.
+    # `maxxit.pipeline.apps` enables the collector again; at exit a last collection is skipped.
     gc.disable()
     atexit.register(gc.freeze)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "maxxit.settings")
@@ -33,7 +33,7 @@ if __name__ == "__main__":
         CommandLine(sys.argv).execute()
         sys.stdout.flush()
     except BrokenPipeError:
-        if not nobody_reads():
+        if not stdout_closed():
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
         sys.exit(128 + signal.SIGPIPE)

@@ -1,5 +1,4 @@
-"""The demo: invented posts and prices, agents on paper, gates that are open for
-paper and for the local chain."""
+"""Demo data: sample posts and prices, agents on paper, and gates open for paper and the local chain."""
 
 import json
 import math
@@ -32,19 +31,19 @@ START_PRICES = {"BTC": 64_000.0, "ETH": 3_100.0, "SOL": 148.0, "LTC": 82.0, "XRP
 """USD."""
 BARS = 288
 SIGMA = 0.0022
-"""Standard deviation of a five-minute log return: a lively crypto day."""
+"""Standard deviation of a five-minute log return."""
 PAST_POSTS, MINUTES_BETWEEN, POSTS = 20, 2, 740
 
 
 def load() -> dict[str, int]:
-    """Bring in what is missing of the demo, and start a first run of the chain; safe to repeat."""
+    """Load the missing demo data and start the first pipeline run; returns counts. Safe to repeat."""
     posts = _write_posts(Path(settings.DATA_DIR) / "demo" / "posts.jsonl")
     usernames = sorted({name for name, _ in _lines()})
     funded = sum(fund(deployment) for deployment in seed.assemble("jsonl", usernames))
     stored = sum(candles.store(symbol, _history(symbol, clock.now())) for symbol in START_PRICES)
     _open_paper()
     refresh_quotes()
-    local_chain.settle_in()
+    local_chain.set_up_demo()
     if not PipelineRun.objects.exists():
         start_run("command", asked_by="demo")
     return {"posts": posts, "candles": stored, "deployments": funded}
@@ -58,15 +57,15 @@ def _lines() -> Iterator[tuple[str, str]]:
 
 
 def _write_posts(path: Path) -> int:
-    """The demo's posts around the present moment, written once: some are past, one follows every two minutes."""
+    """Write the demo's posts around the present time, once: some in the past, then one every two minutes."""
     if path.exists():
         return 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    said = list(_lines())
+    samples = list(_lines())
     first = clock.now() - timedelta(minutes=PAST_POSTS)
     with path.open("w") as out:
         for number in range(POSTS):
-            name, text = said[number % len(said)]
+            name, text = samples[number % len(samples)]
             minutes = number if number < PAST_POSTS else PAST_POSTS + (number - PAST_POSTS) * MINUTES_BETWEEN
             at = (first + timedelta(minutes=minutes)).isoformat()
             out.write(
@@ -77,21 +76,21 @@ def _write_posts(path: Path) -> int:
 
 
 def _history(symbol: str, now: datetime) -> Iterator[Bar]:
-    """Two laps of the recorded day that end at the price the demo's feed gives now, on the wall clock's grid."""
+    """Yield two rounds of the sample day, shifted to end now at the price that the demo's feed gives."""
     path = candle_file(SAMPLE, symbol)
     if path is None:
         return
     day = list(read_bars(path))
     price = next(feed.quotes([symbol])[symbol].price for feed in open_feeds())
-    here = min(range(len(day)), key=lambda place: abs(day[place].close - price))
+    current = min(range(len(day)), key=lambda index: abs(day[index].close - price))
     newest = clock.bucket(now, BAR) - BAR
     for back in range(2 * BARS - 1, -1, -1):
-        bar = day[(here - back) % len(day)]
+        bar = day[(current - back) % len(day)]
         yield Bar(newest - back * BAR, bar.open, bar.high, bar.low, bar.close, bar.volume)
 
 
 def _open_paper() -> None:
-    """Open the gate of the paper venues, unless a person has touched it since."""
+    """Open the gates of the paper venues that have no gate row yet."""
     for name, venue in venues().items():
         if venue.paper and not Gate.objects.filter(venue=name).exists():
             until = clock.now() + timedelta(days=365)
@@ -100,7 +99,7 @@ def _open_paper() -> None:
 
 
 def write_sample() -> None:
-    """Make the recorded day anew: a seeded random walk per symbol that ends where it began."""
+    """Regenerate the sample day: a seeded random walk per symbol that ends at its start price."""
     for symbol, price in START_PRICES.items():
         rows = [",".join(HEADER)]
         rows += [

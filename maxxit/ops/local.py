@@ -1,4 +1,4 @@
-"""What runs on one machine: which processes, with which environment, and what to tell the person in front."""
+"""The processes of `manage.py up`: servers, workers and their environment, readiness, and the start-up summary."""
 
 import os
 import sys
@@ -16,29 +16,29 @@ from maxxit.ops.devchain import local as local_chain
 from maxxit.ops.supervisor import Child, Server
 
 WORKERS = {
-    "exits": "exits",  # stop losses wait for nobody: this worker serves nothing else
+    "exits": "exits",  # exits must not wait: this worker serves nothing else
     "execute": "execute",
     "monitor": "monitor,market",
     "guard": "guard",
-    "llm": "llm",  # a slow model delays nothing but models
-    "notify": "notify",  # nor a silent webhook anything but deliveries
+    "llm": "llm",  # a slow model delays only model calls
+    "notify": "notify",  # a slow webhook delays only deliveries
     "general": "ingest,generate,default",
 }
-"""Worker process -> its queues, the first named first."""
+"""Worker process -> its queues, in order of priority."""
 SIGNING_WORKERS = frozenset({"exits", "execute"})
-"""Those that place orders, and are given the executor's key."""
+"""Workers that place orders and get the executor's key."""
 YIELDING_WORKERS = frozenset({"llm", "notify", "general"})
-"""Those that take the processor only where exits, prices and the guard leave it: a flood of posts delays no exit."""
+"""Workers with a lower CPU priority, so that a flood of posts delays no exit."""
 YIELDING = ("nice", "-n", "10")
-"""In front of a command whose process yields the processor."""
+"""Command prefix for a lower CPU priority."""
 SOFT_SHUTDOWN_SECONDS = "3"
-"""Ctrl-C should take less than ten seconds; a task that needs longer is handed back and done again later."""
+"""Seconds a task may go on after Ctrl-C; then it goes back to the queue."""
 WORKER_PATIENCE = 5.0
-NO_CHAIN = "  no local chain: anvil is not installed (`make install`); the paper agents run"
+NO_CHAIN = "  no local chain: anvil is not installed (run `make install`); only the paper agents trade"
 
 
 def servers(env: Env, say: Say) -> list[Server]:
-    """The embedded servers that this environment asks for."""
+    """Return the embedded servers that this environment needs."""
     needed: list[Postgres | Redis] = []
     if env.own_redis:
         needed.append(Redis(env.maxxit_data_dir, say=say))
@@ -48,9 +48,9 @@ def servers(env: Env, say: Say) -> list[Server]:
 
 
 def processes(env: Env, concurrency: int) -> list[Child]:
-    """Web, beat, Flower and the workers; the live stream too once there is one."""
+    """Return the child processes: web, workers, beat, Flower, price stream and local chain."""
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "maxxit.celery"]
-    # In a container everything is root; with JSON as the only format a worker may be, too.
+    # Celery warns about root, as in containers; with JSON as the only format it is safe.
     common = {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore:You're running the worker with superuser"}
     web_only = {
         "CONN_MAX_AGE": "0",
@@ -97,17 +97,17 @@ def processes(env: Env, concurrency: int) -> list[Child]:
 
 
 def _priority(worker: str) -> tuple[str, ...]:
-    """What goes in front of a worker's command."""
+    """Return the command prefix of a worker."""
     return YIELDING if worker in YIELDING_WORKERS else ()
 
 
 def runs_chain(env: Env) -> bool:
-    """Whether the demo trades on a local chain here, too."""
+    """Return whether the demo runs a local chain."""
     return env.maxxit_profile == "demo" and local_chain.available()
 
 
 def flower(env: Env) -> dict[str, str]:
-    """Flower's options as variables, so that its password is on no command line. It may look, not act."""
+    """Return Flower's options as variables, so that its password is on no command line; read only."""
     return {
         "FLOWER_ADDRESS": env.bind,
         "FLOWER_PORT": str(env.flower_port),
@@ -120,12 +120,12 @@ def flower(env: Env) -> dict[str, str]:
 
 
 def node(worker: str) -> str:
-    """The name by which a worker process answers and shows in Flower."""
+    """Return the Celery node name of a worker process."""
     return f"{worker}@maxxit"
 
 
 def web_answers(env: Env) -> bool:
-    """Whether the web process answers at all."""
+    """Return whether the web process answers."""
     try:
         with client(f"http://127.0.0.1:{env.web_port}", timeout=5) as http:
             fetch(http, "GET", "/health/live")
@@ -137,21 +137,21 @@ def web_answers(env: Env) -> bool:
 
 
 def silent_workers(env: Env) -> list[str]:
-    """The worker processes that do not answer yet."""
+    """List the worker processes that do not answer yet."""
     nodes = [node(name) for name in WORKERS]
     with Celery("readiness", broker=env.broker) as app:
         answers = app.control.ping(nodes, timeout=0.5)
     return sorted(set(nodes) - {name for answer in answers for name in answer})
 
 
-def what_to_look_at(env: Env) -> list[str]:
-    """The closing block: every URL that exists here, and what it shows."""
+def start_summary(env: Env) -> list[str]:
+    """Return the lines shown after start-up: every URL with what it shows."""
     web = f"http://127.0.0.1:{env.web_port}"
     pages = {
         "/": "the dashboard",
-        "/admin/": "everything, linked along the chain: posts, signals, orders, positions, ledger (login: admin)",
-        "/api/docs": "the REST API, to try out",
-        "/health/ready": "whether every part is well",
+        "/admin/": "the admin: posts, signals, orders, positions, ledger (login: admin)",
+        "/api/docs": "the REST API, interactive",
+        "/health/ready": "the health checks",
     }
     rows = [(f"{web}{path}", what) for path, what in pages.items() if _exists(path)]
     password = _short(env.maxxit_data_dir / "flower_password")
@@ -164,7 +164,7 @@ def what_to_look_at(env: Env) -> list[str]:
         "ready",
         *(f"  {url:<{wide}}  {what}" for url, what in rows),
         *(line for line in [NO_CHAIN] if no_chain),
-        f"  logs of each process: {_short(env.maxxit_data_dir / 'logs')}/*.log   Ctrl-C stops everything, data is kept",
+        f"  logs: {_short(env.maxxit_data_dir / 'logs')}/*.log   Ctrl-C stops all processes; data is kept",
     ]
 
 

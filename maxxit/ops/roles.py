@@ -1,7 +1,7 @@
-"""Database roles: the owner migrates, the application reads and writes rows, the reader reads.
+"""Database roles: the owner migrates, the application reads and writes rows, the reader only reads.
 
-The application cannot create, alter or empty tables, and cannot change or delete what is written once. So a hole in the
-application (SQL injection) or a wrong query reaches no further than that, and triggers refuse the rest.
+The application cannot create, alter or truncate tables, and cannot change or delete append-only rows. That limits what
+an SQL injection or a wrong query can do; triggers refuse the rest.
 """
 
 from typing import Any
@@ -18,23 +18,23 @@ READ_ONLY = (
     "django_content_type",
     "auth_permission",
 )
-"""Written by a trigger, or by migrations alone."""
+"""Tables written only by triggers or migrations."""
 NEVER_DELETED = (
     "orders", "positions", "signals", "chain_transactions", "chain_signers", "kill_switches", "execution_approvals",
     "execution_gates", "exit_pauses", "releases",
 )  # fmt: skip
 SECRET = ("auth_user", "api_keys", "django_session", "otp_totp_totpdevice", "otp_static_staticdevice",
           "otp_static_statictoken", "notify_endpoints")  # fmt: skip
-"""What the reader does not see: hashes, sessions, secrets."""
+"""Tables hidden from the reader: hashes, sessions, secrets."""
 USER_COLUMNS = "id, username, is_active, is_staff, is_superuser, last_login, date_joined"
 FUNCTIONS = ("make_candles_part(date)", "drop_candles_parts(date)")
 """Functions with the owner's rights that the application may call."""
 
 
 def create(cursor: Any, name: str, password: str = "") -> None:
-    """Create a role that may log in and has no right of its own, unless it is there.
+    """Create a login role without any rights, unless it exists.
 
-    The server gets the password as a SCRAM verifier, so no statement log holds it.
+    The server gets the password as a SCRAM verifier, so that no statement log contains it.
     """
     cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name])
     if cursor.fetchone() is not None:
@@ -45,14 +45,14 @@ def create(cursor: Any, name: str, password: str = "") -> None:
         verifier = cursor.connection.pgconn.encrypt_password(
             password.encode(), name.encode(), b"scram-sha-256"
         )
-        told = sql.SQL("ALTER ROLE {} PASSWORD {}")
-        cursor.execute(told.format(sql.Identifier(name), sql.Literal(verifier.decode())))
+        statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
+        cursor.execute(statement.format(sql.Identifier(name), sql.Literal(verifier.decode())))
 
 
 def grant(cursor: Any, application: str, reader: str) -> None:
-    """Give both roles their rights on every table that is there, and on those that the owner makes later.
+    """Grant both roles their rights on all tables, present and future; previous rights are revoked first.
 
-    Call it as the owner, after each migration. What a role had before is taken back first.
+    Call it as the owner, after each migration.
     """
     cursor.execute("SELECT current_database()")
     names = {"app": application, "reader": reader, "db": cursor.fetchone()[0]}
@@ -62,7 +62,7 @@ def grant(cursor: Any, application: str, reader: str) -> None:
 
 
 def _common() -> list[str]:
-    """Nothing for everybody; both may connect and see the schema."""
+    """Revoke all rights of PUBLIC; let both roles connect and see the schema."""
     return [
         "REVOKE ALL ON DATABASE {db} FROM PUBLIC",
         "REVOKE ALL ON SCHEMA public FROM PUBLIC",
@@ -73,7 +73,7 @@ def _common() -> list[str]:
 
 
 def _application() -> list[str]:
-    """Rows of every table, less what is written once, written elsewhere or never deleted."""
+    """Grant row access to every table, except to append-only, trigger-written and never-deleted rows."""
     written_once = ", ".join(APPEND_ONLY)
     columns = [
         f"GRANT UPDATE ({column}) ON {table} TO {{app}}" for table, column in APPEND_ONLY.items() if column
@@ -93,7 +93,7 @@ def _application() -> list[str]:
 
 
 def _reader() -> list[str]:
-    """Every table but the secret ones; of users what is no hash."""
+    """Grant read access to all tables except the secret ones; of users without password hashes."""
     return [
         "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}",
         *(f"REVOKE ALL ON {table} FROM {{reader}}" for table in SECRET),

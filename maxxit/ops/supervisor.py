@@ -1,9 +1,9 @@
-"""One terminal, many processes: start them, show what they say, start again what exits, stop them in order.
+"""Process supervisor of `manage.py up`: starts children, shows their output, restarts them, and stops them in order.
 
-Why our own: honcho ends whole process groups, so a pool child dies in the middle of a task, and it knows no
-order. Here a stop goes to the parent process of each child only, stage by stage. Each child leads a process
-group of its own, so Ctrl-C in the terminal reaches this process alone, and leftovers of a child that died can
-be cleared as one. If this process itself is killed, the kernel tells the children (`bound_to_parent`).
+honcho is not used: it signals whole process groups, so that a pool child dies in the middle of a task, and has no
+order. Here a stop signals only the parent process of each child, stage by stage. Each child leads its own process
+group, so that Ctrl-C reaches this process alone and the leftovers of a dead child can be killed together. If this
+process is killed, the kernel signals the children (`bound_to_parent`).
 """
 
 import logging
@@ -25,13 +25,13 @@ from maxxit.embedded.servers import Postgres, Redis
 
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 HEALTHY_SECONDS = 30.0
-"""A child that lived this long starts with no delay the next time."""
+"""A child that ran this long is restarted without a delay."""
 LONGEST_PAUSE = 30.0
 
 
 @dataclass
 class Child:
-    """A process to keep alive. Lower stages are stopped first; `patience` is how many seconds it gets."""
+    """A supervised process. Lower stages are stopped first; `patience` is the grace period in seconds."""
 
     name: str
     command: Sequence[str]
@@ -41,27 +41,27 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, output: int) -> None:
-        """Start it; what it says goes to the file descriptor `output`."""
+        """Start it, with stdout and stderr to the file descriptor `output`."""
         self.process = subprocess.Popen(
             self.command,
             env=os.environ | self.environ,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # SIGKILL: a worker that is asked nicely waits for a Redis that ends at the same moment.
+            # SIGKILL: on SIGTERM a worker would wait for a Redis that stops at the same time.
             preexec_fn=bound_to_parent(signal.SIGKILL),
             process_group=0,
         )
 
     def ask_to_stop(self) -> None:
-        """Tell its parent process only: that one knows how to end its own children."""
+        """Signal the parent process only: it stops its own children."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
 
 
 @dataclass
 class Server:
-    """An embedded database under the same supervision: stopped last, `start` waits until it answers."""
+    """A supervised embedded server: stopped last; `start` waits until it answers."""
 
     server: Postgres | Redis
     stage: int = 9
@@ -76,17 +76,17 @@ class Server:
         return self.server.process
 
     def start(self, output: int) -> None:
-        """Start it, recovering from a crash if there was one."""
+        """Start it, with crash recovery where needed."""
         self.server.start(output)
 
     def ask_to_stop(self) -> None:
-        """SIGINT for Postgres (roll back and leave), SIGTERM for Redis."""
+        """Send SIGINT to Postgres (fast shutdown), SIGTERM to Redis."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT if self.name == "postgres" else signal.SIGTERM)
 
 
 class Supervisor:
-    """Everything that was started with `start` is kept alive by `watch` and ended by `stop`."""
+    """Starts children with `start`, restarts them in `watch`, and stops them with `stop`."""
 
     def __init__(self, logs: Path) -> None:
         self.logs = logs
@@ -95,11 +95,11 @@ class Supervisor:
         self._pumps: list[threading.Thread] = []
         self._due: dict[str, float] = {}
         self._pause: dict[str, float] = {}
-        self._born: dict[str, float] = {}
+        self._started: dict[str, float] = {}
         logs.mkdir(parents=True, exist_ok=True)
 
     def say(self, text: str, name: str = "maxxit") -> None:
-        """One line to the terminal. A terminal that went away is no reason to stop."""
+        """Write one line to the terminal; a closed terminal is ignored."""
         known = [child.name for child in self.children]
         paint = COLOURS[known.index(name) % len(COLOURS)] if name in known else 1
         prefix = f"\033[{paint}m{name:>14} |\033[0m " if self.colour else f"{name:>14} | "
@@ -110,7 +110,7 @@ class Supervisor:
             self.colour = False
 
     def start(self, child: Child | Server) -> None:
-        """Start `child` and keep it from now on."""
+        """Start `child` and supervise it."""
         if child not in self.children:
             self.children.append(child)
         reading, writing = os.pipe()
@@ -121,21 +121,21 @@ class Supervisor:
             child.start(writing)
         finally:
             os.close(writing)
-        self._born[child.name] = time.monotonic()
+        self._started[child.name] = time.monotonic()
 
     def watch(self) -> None:
-        """Look after the children until KeyboardInterrupt."""
+        """Supervise the children until KeyboardInterrupt."""
         while True:
             self.tend()
             time.sleep(0.2)
 
     def tend(self) -> None:
-        """One look at each child."""
+        """Check each child once, and restart those that exited."""
         for child in list(self.children):
-            self._look_after(child)
+            self._check(child)
 
     def stop(self) -> None:
-        """End all of it, stage by stage. What does not leave in time is killed, with all it started."""
+        """Stop all children, stage by stage; after the grace period their process groups are killed."""
         for stage in sorted({child.stage for child in self.children}):
             group = [child for child in self.children if child.stage == stage]
             for child in group:
@@ -148,10 +148,10 @@ class Supervisor:
         for pump in self._pumps:
             pump.join(timeout=0.5)
 
-    def _look_after(self, child: Child | Server) -> None:
+    def _check(self, child: Child | Server) -> None:
         name, now = child.name, time.monotonic()
         if not _gone(child):
-            if now - self._born.get(name, now) > HEALTHY_SECONDS:
+            if now - self._started.get(name, now) > HEALTHY_SECONDS:
                 self._pause.pop(name, None)
             return
         if name not in self._due:
@@ -159,14 +159,14 @@ class Supervisor:
             self._pause[name] = min(LONGEST_PAUSE, pause * 2 or 1.0)
             self._due[name] = now + pause
             code = child.process.returncode if child.process else None
-            self.say(f"left ({_reason(code)}); starting it again in {pause:.0f} s", name)
+            self.say(f"exited ({_reason(code)}); restarting in {pause:.0f} s", name)
             _clear(child)
         elif now >= self._due[name]:
             del self._due[name]
             try:
                 self.start(child)
-            except Exception as error:  # whatever it is, the other children go on and this one is tried again
-                self.say(f"does not start: {error}", name)
+            except Exception as error:  # the other children go on, and this one is tried again
+                self.say(f"start failed: {error}", name)
 
     def _pump(self, source: IO[bytes], name: str) -> None:
         log = logging.handlers.RotatingFileHandler(
@@ -185,7 +185,7 @@ def _gone(child: Child | Server) -> bool:
 
 
 def _clear(child: Child | Server) -> None:
-    """Kill what is left of the child's process group."""
+    """Kill the remaining processes of the child's group."""
     if child.process is None:
         return
     try:

@@ -1,8 +1,8 @@
-"""How long one sweep over N open positions takes, beside its floor and beside the loop that it replaces.
+"""Benchmarks one sweep over N open positions against a floor and against a loop in Python.
 
-The product's own `positions.exits.sweep.sweep` runs on a database of its own with fsync on. Beside it, in the same
-interleaved run: `floor`, one UPDATE of the ids that are known to be hit; and `loop`, which reads every open position
-as a Django object, compares it with its price in Python, and saves those that are hit.
+`positions.exits.sweep.sweep` runs in a scratch database with fsync on. Interleaved with it run `floor`, one UPDATE of
+the ids known to be hit, and `loop`, which reads every open position as a Django object, compares it with its price in
+Python, and saves those that are hit.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from positions.models import Position
 from trading import gate
 
 ENTRY, NEAREST, DEEPEST = Decimal(100), Decimal(99), Decimal(50)
-"""USD: every entry, and between which prices the stops of the longs lie, evenly."""
+"""USD: the entry price, and the range over which the stops of the longs are spread evenly."""
 
 ORDERS = """
 INSERT INTO orders (id, deployment_id, idempotency_key, purpose, symbol, venue, account, position_side, side, leverage,
@@ -66,7 +66,7 @@ RESTORE = (
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """`count` open positions, half of them long, over `symbols` symbols S0, S1, …; a quarter trails."""
+    """`count` open positions over the symbols S0, S1, …; half are long, a quarter have a trailing stop."""
 
     count: int
     symbols: int
@@ -82,7 +82,7 @@ class Figures:
     loop: list[float] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """Medians; `loop_ms` is None where no loop was asked for."""
+        """Medians in milliseconds; `loop_ms` is None without the loop."""
         return {
             "hits": self.hits,
             "sweep_ms": round(median(self.sweep), 3),
@@ -92,27 +92,28 @@ class Figures:
 
 
 def build(count: int, symbols: int) -> World:
-    """Fill the (empty) database. Raises Rejected for numbers that make no world."""
+    """Fill the empty database. Raises Rejected for invalid numbers."""
     if not 0 < symbols <= count:
         raise Rejected(
-            f"{count} positions over {symbols} symbols: both positive, symbols not more", code="bad_numbers"
+            f"{count} positions over {symbols} symbols: give positive numbers, and no more symbols than positions",
+            code="bad_numbers",
         )
     now = clock.now()
     gate.set_dry_run("paper", False, by="bench", reason="bench")
     gate.approve("*", by="bench", until=now.replace(year=now.year + 1), reason="bench")
     agent = Agent.objects.create(name="bench", venue="paper", state="active")
     owner = Deployment.objects.create(agent=agent, account="bench", state="active", starting_balance=0)
-    told: dict[str, Any] = {"deployment": owner.pk, "count": count, "symbols": symbols, "now": now}
+    values: dict[str, Any] = {"deployment": owner.pk, "count": count, "symbols": symbols, "now": now}
     with connection.cursor() as cursor:
-        cursor.execute(ORDERS, told)
+        cursor.execute(ORDERS, values)
         cursor.execute("SELECT setval(pg_get_serial_sequence('orders', 'id'), %s)", [count])
-        cursor.execute(POSITIONS, told)
+        cursor.execute(POSITIONS, values)
         cursor.execute("VACUUM ANALYZE")
     return World(count, symbols)
 
 
 def prices_for(world: World, hits: int) -> list[Decimal]:
-    """One price per symbol that hits exactly so many stops, as evenly as can be."""
+    """Return one price per symbol such that exactly `hits` stops are hit, spread evenly over the symbols."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT symbol, array_agg(stop_loss ORDER BY stop_loss DESC) FROM positions WHERE side = 'long' GROUP BY 1"
@@ -134,7 +135,7 @@ def prices_for(world: World, hits: int) -> list[Decimal]:
 
 
 def measure(world: World, prices: Sequence[Decimal], *, rounds: int, loop: bool = True) -> Figures:
-    """Interleaved rounds: sweep, floor, loop, each after the positions were opened again and the quotes set anew."""
+    """Time interleaved rounds of sweep, floor and loop, each after positions and quotes were reset."""
     if len(prices) != world.symbols:
         raise Rejected(
             f"{len(prices)} prices for {world.symbols} symbols: give one each, S0 first", code="bad_prices"
@@ -186,7 +187,7 @@ def _hit() -> list[int]:
 
 
 def _loop(prices: Sequence[Decimal]) -> None:
-    """What people write first: every open position, in Python; it saves only those that are hit."""
+    """Check every open position in Python, and save those that are hit."""
     now, by_symbol = clock.now(), {f"S{number}": price for number, price in enumerate(prices)}
     for row in Position.objects.filter(state="open").order_by("pk").iterator(chunk_size=2000):
         price, sign = by_symbol[row.symbol], 1 if row.side == "long" else -1

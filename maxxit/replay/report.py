@@ -1,4 +1,4 @@
-"""What a replay came to: the figures, as one dictionary and as tables; and its events, byte for byte."""
+"""Reports of a replay: the summary as a dictionary and as tables, and the event log in canonical form."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ LEFT JOIN orders o ON o.signal_id = s.id AND o.deployment_id = d.id AND o.purpos
 
 
 def pairs() -> dict[str, int]:
-    """Where each pair of a signal and a deployment stands; the four add up to signals × deployments."""
+    """Count the pairs of signal and deployment by result; the four counts sum to signals × deployments."""
     with connection.cursor() as cursor:
         cursor.execute(PAIRS)
         total, opened, blocked, expired = cursor.fetchone()
@@ -86,17 +86,17 @@ def _split(what: str) -> dict[str, dict[str, Any]]:
 
 
 def by_agent() -> dict[str, dict[str, Any]]:
-    """Signals, entries, positions and realised PnL (USDC) of each agent."""
+    """Count signals, entries and positions, and sum the realised PnL (USDC), by agent."""
     return _split("a.name")
 
 
 def by_posts() -> dict[str, dict[str, Any]]:
-    """The same for signals with posts behind them, and without."""
+    """Return the same figures for signals with and without posts."""
     return _split(WITH_POSTS)
 
 
 def summary(recorded: Recorded, events_sha256: str) -> dict[str, Any]:
-    """The figures of the run; amounts are USDC as decimal strings, shares and rates fractions."""
+    """Return the figures of the run; amounts are USDC as decimal strings, rates are fractions."""
     closed = Position.objects.filter(state="closed")
     winners = closed.filter(realised_pnl__gt=0).count()
     fees = LedgerEntry.objects.filter(kind__in=("venue_fee", "platform_fee"), amount__gt=0)
@@ -128,7 +128,7 @@ def summary(recorded: Recorded, events_sha256: str) -> dict[str, Any]:
 
 
 def event_lines() -> Iterator[bytes]:
-    """Every event in order, with its post's id, one canonical JSON line each: the same run gives the same bytes."""
+    """Yield every event in order as a canonical JSON line, so that the same run gives the same bytes."""
     posts: dict[UUID | None, str] = dict(CtPost.objects.values_list("correlation_id", "post_id"))
     rows = Event.objects.order_by("pk").values_list("at", "name", "subject", "correlation_id", "data")
     for number, (at, name, subject, corr, data) in enumerate(rows.iterator(chunk_size=5000), start=1):
@@ -145,7 +145,7 @@ def event_lines() -> Iterator[bytes]:
 
 
 def write_events(path: Path | None) -> str:
-    """Write the events to `path` where one is given; returns the SHA-256 of the bytes either way."""
+    """Write the events to `path`, if given; returns the SHA-256 of the bytes."""
     digest = hashlib.sha256()
     out = path.open("wb") if path else None
     try:
@@ -160,7 +160,7 @@ def write_events(path: Path | None) -> str:
 
 
 def show(figures: dict[str, Any], recorded: Recorded, console: Console) -> None:
-    """The figures as people read them, and where the time went."""
+    """Print the figures as tables, and the time spent in each stage."""
     for title in ("outcomes", "blocked", "positions_closed", "pairs"):
         table = Table(
             "reason" if title != "pairs" else "signals × deployments", "count", title=title.replace("_", " ")
@@ -178,9 +178,9 @@ def show(figures: dict[str, Any], recorded: Recorded, console: Console) -> None:
             "realised PnL",
             title=title.replace("_", " "),
         )
-        for name, one in figures[title].items():
-            pnl = f"{Decimal(one['realised_pnl']):,.2f}"
-            table.add_row(name, *(f"{one[key]:,}" for key in ("signals", "entries", "closed")), pnl)
+        for name, row in figures[title].items():
+            pnl = f"{Decimal(row['realised_pnl']):,.2f}"
+            table.add_row(name, *(f"{row[key]:,}" for key in ("signals", "entries", "closed")), pnl)
         console.print(table)
     for reason, count in figures["inputs"].get("refused", {}).items():
         console.print(f"refused {count:,} lines: {reason}")

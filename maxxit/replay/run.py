@@ -1,7 +1,7 @@
-"""The live pipeline over recorded inputs and a recorded clock.
+"""Runs the live pipeline over recorded posts and prices with a recorded clock.
 
-Nothing here decides anything. The driver sets the clock, lets the recorded prices and the scheduled passes happen
-in their order, and runs what those wake: the very functions that the workers call.
+The driver has no trading logic. It sets the clock, feeds the recorded prices and runs the scheduled passes in order,
+with the tasks that they wake: the same functions that the workers call.
 """
 
 from collections import defaultdict
@@ -36,30 +36,30 @@ from trading.models import LedgerEntry
 from trading.tasks import execute_pass, settle_pass
 
 SOURCE = "jsonl"
-CHAIN = "maxxit.pipeline.tasks.run_pipeline"
+PIPELINE_RUN = "maxxit.pipeline.tasks.run_pipeline"
 T = TypeVar("T")
 ONE = Decimal(1)
 
 
 @dataclass
 class Recorded:
-    """What one replay needs: inputs, the span of time, and where the time went."""
+    """The inputs, time span and measurements of one replay."""
 
     posts: Path
     candles: Path
     start: datetime
     """UTC, inclusive."""
     end: datetime
-    """UTC, exclusive: the last pass runs at this very moment."""
+    """UTC, exclusive; the last pass runs at this time."""
     curve: "Curve" = field(default_factory=lambda: Curve())
-    """USD of all deployments together, at every bar."""
+    """Equity of all deployments together, USD."""
     inputs: Inputs | None = None
-    """What was found in the files; set by `prepare`."""
+    """The validated files; set by `prepare`."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """Where the time went."""
+    """Stage -> seconds spent."""
 
     def passes(self) -> dict[str, tuple[str, Callable[[], Counts]]]:
-        """Task name -> stage name and the function that its worker would call."""
+        """Return task name -> (stage name, the function that its worker calls)."""
         source = JsonlSource([str(self.posts)])
 
         def ingest_pass() -> Counts:
@@ -84,35 +84,35 @@ class Recorded:
 
 
 class Curve:
-    """Equity over time and its max drawdown; holdings are read again only when the ledger has grown."""
+    """The equity curve's max drawdown; holdings are read again only when the ledger has grown."""
 
     def __init__(self) -> None:
-        self._seen = -1
+        self._last_entry = -1
         self._held: dict[str, Decimal] = {}
         self._prices: dict[str, Decimal] = {}
         self._peak: Decimal | None = None
         self.max_drawdown = ZERO
         """USD, from a peak to the lowest point after it."""
 
-    def note(self, ticks: Iterable[Tick]) -> None:
-        """Value all holdings after the passes of one moment, at the newest prices."""
+    def update(self, ticks: Iterable[Tick]) -> None:
+        """Value all holdings at the newest prices, after the passes of one moment."""
         self._prices |= {tick.symbol: tick.price for tick in ticks}
         newest = LedgerEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
-        if newest != self._seen:
-            self._seen, self._held = newest, ledger.held_by_all()
+        if newest != self._last_entry:
+            self._last_entry, self._held = newest, ledger.held_by_all()
         held = self._held.items()
-        worth = sum(
+        equity = sum(
             (amount * (ONE if asset == USDC else self._prices.get(asset, ZERO)) for asset, amount in held),
             ZERO,
         )
-        self._peak = worth if self._peak is None else max(self._peak, worth)
-        self.max_drawdown = max(self.max_drawdown, self._peak - worth)
+        self._peak = equity if self._peak is None else max(self._peak, equity)
+        self.max_drawdown = max(self.max_drawdown, self._peak - equity)
 
 
 def prepare(recorded: Recorded) -> Inputs:
-    """Accounts, agents, deployments, an open paper gate and every candle.
+    """Load accounts, agents, deployments and candles, and open the paper gates.
 
-    Raises `Misconfigured` where the files hold nothing that could be replayed.
+    Raises `Misconfigured` where the files have nothing to replay.
     """
     source = JsonlSource([str(recorded.posts)])
     recorded.inputs = read_inputs(recorded.posts, recorded.candles, recorded.start, recorded.end)
@@ -122,7 +122,7 @@ def prepare(recorded: Recorded) -> Inputs:
             fund(deployment)
         followed = CtAccount.objects.filter(subscriptions__isnull=False).values_list("x_username", flat=True)
         check_followed(names, set(followed), recorded.posts)
-        # As if everything before the span had been read: nothing of it is played.
+        # As if every post before the span had been read: none of them is replayed.
         CtAccount.objects.update(last_seen_at=recorded.start - timedelta(microseconds=1) + OVERLAP)
         for name in [name for name, venue in venues().items() if venue.paper]:
             gate.set_dry_run(name, False, by="replay", reason="a replay trades on paper")
@@ -135,7 +135,7 @@ def prepare(recorded: Recorded) -> Inputs:
 
 
 def play(recorded: Recorded, progress: Callable[[datetime], None]) -> None:
-    """Let the recorded time pass. `progress` is told each moment as it is done."""
+    """Run the recorded span. `progress` is called with each moment when it is done."""
     passes = recorded.passes()
     ticks = _ticks(recorded)
     due = _due(recorded)
@@ -146,15 +146,15 @@ def play(recorded: Recorded, progress: Callable[[datetime], None]) -> None:
                 if moment in ticks:
                     _timed(recorded, "quotes", partial(quotes.accept, ticks[moment]))
                 scheduled = due.get(moment, [])
-                if CHAIN in scheduled:
+                if PIPELINE_RUN in scheduled:
                     for stage in STAGES:
                         _run(recorded, passes, stage.task)
-                woken.update(task for task in scheduled if task != CHAIN)
+                woken.update(task for task in scheduled if task != PIPELINE_RUN)
                 while woken:
                     task = min(woken, key=order.index)
                     woken.discard(task)
                     _run(recorded, passes, task)
-                _timed(recorded, "curve", partial(recorded.curve.note, ticks.get(moment, ())))
+                _timed(recorded, "curve", partial(recorded.curve.update, ticks.get(moment, ())))
             progress(moment)
 
 
@@ -173,23 +173,23 @@ def _timed(recorded: Recorded, name: str, function: Callable[[], T]) -> T:
 
 
 def _ticks(recorded: Recorded) -> dict[datetime, list[Tick]]:
-    """The close of each bar at the moment it became known."""
-    found: dict[datetime, list[Tick]] = defaultdict(list)
+    """Return the ticks by moment: the close of each bar when it became known."""
+    ticks: dict[datetime, list[Tick]] = defaultdict(list)
     for symbol, bars in recorded.inputs.bars.items() if recorded.inputs else ():
         for bar in bars:
             if recorded.start <= bar.known_at <= recorded.end:
-                found[bar.known_at].append(Tick(symbol, bar.close, bar.known_at, "file"))
-    return found
+                ticks[bar.known_at].append(Tick(symbol, bar.close, bar.known_at, "file"))
+    return ticks
 
 
 def _due(recorded: Recorded) -> dict[datetime, list[str]]:
-    """Moment -> the tasks of the schedule that a replay knows, in the order of the pipeline, the chain first."""
-    known = [CHAIN, *recorded.passes()]
-    found: dict[datetime, list[str]] = defaultdict(list)
+    """Return the scheduled tasks by moment: the pipeline run first, then in the order of the stages."""
+    known = [PIPELINE_RUN, *recorded.passes()]
+    due: dict[datetime, list[str]] = defaultdict(list)
     for entry in schedule().values():
         if entry.task in known:
             for moment in entry.moments(recorded.start - timedelta(microseconds=1), recorded.end, BAR):
-                found[moment].append(entry.task)
-    for tasks_due in found.values():
+                due[moment].append(entry.task)
+    for tasks_due in due.values():
         tasks_due.sort(key=known.index)
-    return found
+    return due

@@ -1,1 +1,1 @@
-"""What each account's calls would have made, and how much its word should therefore weigh."""
+"""Backtests of each author's calls, and the impact factor that weighs them."""

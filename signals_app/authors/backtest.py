@@ -1,8 +1,8 @@
-"""What a call would have made: entry at the next bar's open, exits along the path, costs. Pure.
+"""Backtests one call on five-minute bars: entry at the next bar's open, exit by stop, target or time, costs. Pure.
 
-Where one bar holds both the stop and the target, the stop came first: the order within a bar is unknown, and the
-worse one is assumed. A bar that opens beyond the stop fills there, which is worse; one that opens beyond the target
-fills at the target and no better. Returns are percent of the entry price, positive where the author was right.
+Where one bar touches both the stop and the target, the stop is taken first: the order within a bar is unknown, and the
+worse one is assumed. A bar that opens beyond the stop fills at its open; one that opens beyond the target fills at the
+target. Returns are percent of the entry price, positive where the author was right.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ Floats = NDArray[np.float64]
 Side = Literal["long", "short"]
 BAR_SECONDS = int(BAR.total_seconds())
 LONGEST_WAIT = 3600
-"""Seconds after a call within which a bar must open; otherwise the token had no market then."""
+"""Seconds after a call within which a bar must open; otherwise the call is not traded."""
 DAY = timedelta(days=1)
 RUN_PCT, FALL_PCT, RUN_FOR = 3.0, 3.0, timedelta(hours=4)
-"""A pump: within four hours of the entry it gains the first, and a day after the entry it is down by the second."""
+"""A pump gains RUN_PCT within four hours of the entry and is down FALL_PCT a day after it."""
 
 
 @dataclass(frozen=True)
@@ -38,59 +38,61 @@ class Series:
 
     @property
     def until(self) -> int:
-        """The moment up to which everything is known, seconds since 1970."""
+        """The end of the last bar, seconds since 1970."""
         return int(self.opened[-1]) + BAR_SECONDS if len(self.opened) else 0
 
     def known_by(self, moment: int) -> "Series":
-        """The bars that had closed by `moment`, seconds since 1970."""
+        """Return the bars that had closed by `moment`, seconds since 1970."""
         end = int(np.searchsorted(self.opened, moment - BAR_SECONDS, side="right"))
         prices = (self.open, self.high, self.low, self.close)
         return Series(self.opened[:end], *(price[:end] for price in prices))
 
     def close_at(self, moment: float) -> float | None:
-        """The close of the last bar that had closed by `moment`, seconds since 1970; None where it is an hour old."""
-        place = int(np.searchsorted(self.opened, moment - BAR_SECONDS, side="right")) - 1
-        if place < 0 or moment - self.opened[place] > LONGEST_WAIT:
+        """Return the last close known by `moment`, seconds since 1970; None where it is older than an hour."""
+        index = int(np.searchsorted(self.opened, moment - BAR_SECONDS, side="right")) - 1
+        if index < 0 or moment - self.opened[index] > LONGEST_WAIT:
             return None
-        return float(self.close[place])
+        return float(self.close[index])
 
     def entry(self, known_at: float) -> int | None:
-        """The first bar that opens once the call is known; None when none opens within an hour."""
-        place = int(np.searchsorted(self.opened, known_at, side="left"))
-        if place >= len(self.opened) or self.opened[place] - known_at > LONGEST_WAIT:
+        """Return the index of the first bar that opens at or after `known_at`; None when none does within an hour."""
+        index = int(np.searchsorted(self.opened, known_at, side="left"))
+        if index >= len(self.opened) or self.opened[index] - known_at > LONGEST_WAIT:
             return None
-        return place
+        return index
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How every call is traded."""
+    """Exit levels and costs of every backtested call."""
 
     take_profit_pct: float
     stop_loss_pct: float
     cost_pct: float
-    """Entry and exit together: fees and slippage, percent of the entry."""
+    """Fees and slippage of entry and exit together, percent of the entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One call held for at most one horizon."""
+    """The result of one call held for at most one horizon."""
 
     exit_by: Literal["stop", "target", "time"]
     gross_pct: float
     net_pct: float
     """After costs."""
     favourable_pct: float
-    """The furthest it went the author's way before the exit; not negative."""
+    """Maximum favourable excursion before the exit; not negative."""
     adverse_pct: float
-    """The furthest it went against, up to and with the exit; not negative."""
+    """Maximum adverse excursion up to and including the exit; not negative."""
 
 
 def outcomes(
     series: Series, place: int, side: Side, horizons: Sequence[timedelta], terms: Terms
 ) -> dict[timedelta, Outcome]:
-    """What entering at the open of bar `place` came to. Horizons that had not ended within the bars are left out:
-    keeping only those of their trades that left early would be choosing by result."""
+    """Backtest an entry at the open of bar `place`, for each horizon that ended within the bars.
+
+    Other horizons are left out even after an early exit: keeping only their early exits would select by result.
+    """
     start = int(series.opened[place])
     ended = [horizon for horizon in horizons if start + horizon.total_seconds() <= series.until]
     if not ended:
@@ -99,16 +101,16 @@ def outcomes(
     path = _Path.of(series, place, last, side)
     stop = _first(path.worst <= -terms.stop_loss_pct)
     target = _first(path.best >= terms.take_profit_pct)
-    made = {}
+    results = {}
     for horizon in ended:
         end = int(np.searchsorted(series.opened, start + horizon.total_seconds(), side="left")) - place
-        made[horizon] = _leave(path, end, stop, target, terms)
-    return made
+        results[horizon] = _exit(path, end, stop, target, terms)
+    return results
 
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """Bars since the entry as percent of its price, positive where the author is right."""
+    """Bars since the entry in percent of the entry price, positive where the author is right."""
 
     open: Floats
     best: Floats
@@ -129,12 +131,12 @@ class _Path:
 
 
 def _first(hit: NDArray[np.bool_]) -> int:
-    """The first bar in which it is so; beyond the last when it never is."""
+    """Return the index of the first True; the length when there is none."""
     return int(hit.argmax()) if hit.any() else len(hit)
 
 
-def _leave(path: _Path, end: int, stop: int, target: int, terms: Terms) -> Outcome:
-    """The exit within the first `end` bars: the stop, the target, or the last close."""
+def _exit(path: _Path, end: int, stop: int, target: int, terms: Terms) -> Outcome:
+    """Exit within the first `end` bars: at the stop, the target, or the last close."""
     if stop < end and stop <= target:
         gross = min(float(path.open[stop]), -terms.stop_loss_pct)
         return _outcome("stop", gross, _highest(path.best[:stop]), -gross, terms)
@@ -164,7 +166,7 @@ def _lowest(values: Floats) -> float:
 
 
 def pumped(series: Series, place: int, side: Side) -> bool | None:
-    """Whether the price ran the call's way after the entry and stood below it a day later; None: not yet known."""
+    """Return whether the price ran the call's way after the entry and fell below it a day later; None: unknown yet."""
     start = int(series.opened[place])
     if start + DAY.total_seconds() > series.until:
         return None

@@ -1,7 +1,7 @@
-"""All calls of all authors against the bars: one record for each author. Pure.
+"""Backtests all calls of all authors into one record per author. Pure.
 
-What an author adds is measured against the tide: the excess of a call is its return minus the mean return of
-entering the same token on the same side at any time of the same span, with the same exits and costs.
+An author's excess return is measured against a benchmark: the return of a call minus the mean return of entering the
+same token on the same side at any time of the same span, with the same exits and costs.
 """
 
 from collections import defaultdict
@@ -25,45 +25,45 @@ HORIZONS = (
     timedelta(days=30),
 )
 HEADLINE = timedelta(days=1)
-"""The horizon by which authors are compared: the longest of which a month holds enough independent days."""
+"""The horizon by which authors are compared: the longest with enough independent periods in a month."""
 IMPACT_HORIZON = timedelta(days=7)
-"""Checklist A61."""
+"""The horizon of the impact factor (checklist A61)."""
 REPEAT = timedelta(hours=6)
-"""The same author, token and side again within the same bucket of this width is the same call."""
-TIDE_STEP = timedelta(hours=4)
-"""How often the entries of the tide are."""
+"""A call of the same author, token and side within the same bucket of this width is a repeat."""
+BENCHMARK_STEP = timedelta(hours=4)
+"""Distance between the entries of the benchmark."""
 PUMP_CALLS, PUMP_CHANCE = 3, 0.01
-"""An author is flagged from so many pumps on, when the tide alone would make as many less often than this."""
+"""An author is flagged with at least PUMP_CALLS pumps that the benchmark would produce with less than PUMP_CHANCE."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One post's call on one token."""
+    """A post's call on one token."""
 
     author: str
     post_id: str
     token: str
     side: Side
     known_at: datetime
-    """UTC: when we held the post; nothing before this moment could be traded on it."""
+    """When the post was stored, UTC; no trade on it could be earlier."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """An author at one horizon; returns in percent of the entry, after costs."""
+    """An author's results at one horizon; returns in percent of the entry, after costs."""
 
     calls: int
-    """Ended within the bars."""
+    """Calls whose horizon ended within the bars."""
     hit_rate: Estimate
-    """Fraction of calls that earned more than their costs."""
+    """Fraction of calls with a positive return after costs."""
     mean: Estimate
     excess: Estimate
-    """Over the tide."""
+    """Return over the benchmark."""
 
 
 @dataclass
 class Record:
-    """One author."""
+    """The backtest results of one author."""
 
     author: str
     calls: int
@@ -73,20 +73,20 @@ class Record:
     """Calls for which no bar opened within an hour."""
     horizons: dict[timedelta, Figures]
     impact_calls: int
-    """Whose seven days have ended."""
+    """Calls whose seven days have ended."""
     mean_score: float
-    """Of those, -1.5 to 1.5."""
+    """Mean score of those calls, -1.5 to 1.5."""
     impact_factor: float
-    """Fraction; 0.5 is unknown."""
+    """Fraction; 0.5 is neutral."""
     pumps: int
     pump_flag: bool
     q_value: float | None = None
-    """Of the headline excess, corrected over all authors: the share of false finds among those at or below it."""
+    """q-value of the headline excess, corrected for the number of authors (Benjamini-Hochberg)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What every call is held against."""
+    """Settings of the measurement."""
 
     terms: Terms
     prior_calls: int
@@ -105,22 +105,22 @@ class _Traded:
 
 
 @dataclass
-class Tide:
-    """What entering at any time of the span came to: (token, side) -> horizon -> mean net percent."""
+class Benchmark:
+    """Mean results of entries at regular times: (token, side) -> horizon -> mean net percent."""
 
     means: dict[tuple[str, Side], dict[timedelta, float]] = field(default_factory=dict)
     pumps: dict[tuple[str, Side], float] = field(default_factory=dict)
-    """Share of entries that looked like a pump."""
+    """(token, side) -> fraction of entries that look like a pump."""
 
 
 def measure(calls: Iterable[Call], series: Mapping[str, Series], by: Measure) -> list[Record]:
-    """The records, by author's name; the same inputs give the same digits."""
+    """Backtest the calls; returns the records by author's name. The same inputs give the same digits."""
     kept, repeats = _without_repeats(calls)
-    tide = _tide(kept, series, by)
+    benchmark = _benchmark(kept, series, by)
     own: dict[str, list[Call]] = defaultdict(list)
     for call in kept:
         own[call.author].append(call)
-    records = [_record(author, own[author], repeats[author], series, tide, by) for author in sorted(own)]
+    records = [_record(author, own[author], repeats[author], series, benchmark, by) for author in sorted(own)]
     headline = [record.horizons.get(HEADLINE) for record in records]
     q_values = benjamini_hochberg([figures.excess.p_value if figures else None for figures in headline])
     for record, q_value in zip(records, q_values, strict=True):
@@ -129,16 +129,17 @@ def measure(calls: Iterable[Call], series: Mapping[str, Series], by: Measure) ->
 
 
 def pooled(calls: Iterable[Call], series: Mapping[str, Series], by: Measure) -> dict[timedelta, Figures]:
-    """The decay curve: all authors as if they were one."""
+    """Backtest all authors together, for the decay curve over the horizons."""
     kept, _ = _without_repeats(calls)
-    tide = _tide(kept, series, by)
-    return _figures("", [one for call in kept if (one := _trade(call, series, by))], tide, by)
+    benchmark = _benchmark(kept, series, by)
+    traded = [trade for call in kept if (trade := _trade(call, series, by))]
+    return _figures("", traded, benchmark, by)
 
 
 def _without_repeats(calls: Iterable[Call]) -> tuple[list[Call], dict[str, int]]:
     seen: set[tuple[str, str, Side, int]] = set()
     kept, repeats = [], defaultdict[str, int](int)
-    for call in sorted(calls, key=lambda one: (one.known_at, one.author, one.post_id, one.token)):
+    for call in sorted(calls, key=lambda call: (call.known_at, call.author, call.post_id, call.token)):
         bucket = int(call.known_at.timestamp() // REPEAT.total_seconds())
         key = (call.author, call.token, call.side, bucket)
         repeats[call.author] += key in seen
@@ -153,17 +154,17 @@ def _trade(call: Call, series: Mapping[str, Series], by: Measure) -> _Traded | N
     place = bars.entry(call.known_at.timestamp()) if bars else None
     if bars is None or place is None:
         return None
-    made = outcomes(bars, place, call.side, by.horizons, by.terms)
-    return _Traded(call, int(bars.opened[place]), made, pumped(bars, place, call.side))
+    results = outcomes(bars, place, call.side, by.horizons, by.terms)
+    return _Traded(call, int(bars.opened[place]), results, pumped(bars, place, call.side))
 
 
-def _tide(calls: Sequence[Call], series: Mapping[str, Series], by: Measure) -> Tide:
-    """Entries at every step between the first call and the last, on each token and side that was called."""
-    tide = Tide()
+def _benchmark(calls: Sequence[Call], series: Mapping[str, Series], by: Measure) -> Benchmark:
+    """Backtest entries at every step between the first and the last call, on each token and side that was called."""
+    benchmark = Benchmark()
     if not calls:
-        return tide
+        return benchmark
     first, last = (int(calls[place].known_at.timestamp()) for place in (0, -1))
-    moments = range(first, last + 1, int(TIDE_STEP.total_seconds()))
+    moments = range(first, last + 1, int(BENCHMARK_STEP.total_seconds()))
     for token, side in sorted({(call.token, call.side) for call in calls if call.token in series}):
         bars = series[token]
         places = [place for moment in moments if (place := bars.entry(moment)) is not None]
@@ -171,59 +172,72 @@ def _tide(calls: Sequence[Call], series: Mapping[str, Series], by: Measure) -> T
         for place in places:
             for horizon, outcome in outcomes(bars, place, side, by.horizons, by.terms).items():
                 nets[horizon].append(outcome.net_pct)
-        tide.means[token, side] = {horizon: sum(made) / len(made) for horizon, made in nets.items()}
-        known = [found for place in places if (found := pumped(bars, place, side)) is not None]
-        tide.pumps[token, side] = sum(known) / len(known) if known else 0.0
-    return tide
+        benchmark.means[token, side] = {horizon: sum(net) / len(net) for horizon, net in nets.items()}
+        known = [pump for place in places if (pump := pumped(bars, place, side)) is not None]
+        benchmark.pumps[token, side] = sum(known) / len(known) if known else 0.0
+    return benchmark
 
 
 def _record(
-    author: str, calls: Sequence[Call], repeats: int, series: Mapping[str, Series], tide: Tide, by: Measure
+    author: str,
+    calls: Sequence[Call],
+    repeats: int,
+    series: Mapping[str, Series],
+    benchmark: Benchmark,
+    by: Measure,
 ) -> Record:
-    traded = [one for call in calls if (one := _trade(call, series, by))]
-    ended = [one.outcomes[IMPACT_HORIZON] for one in traded if IMPACT_HORIZON in one.outcomes]
-    scores = [impact.score(one.exit_by, one.gross_pct, one.favourable_pct, one.adverse_pct) for one in ended]
-    seen = [one for one in traded if one.pump is not None]
-    pumps = sum(bool(one.pump) for one in seen)
-    chance = sum(tide.pumps[one.call.token, one.call.side] for one in seen) / len(seen) if seen else 0.0
+    traded = [trade for call in calls if (trade := _trade(call, series, by))]
+    ended = [trade.outcomes[IMPACT_HORIZON] for trade in traded if IMPACT_HORIZON in trade.outcomes]
+    scores = [
+        impact.score(result.exit_by, result.gross_pct, result.favourable_pct, result.adverse_pct)
+        for result in ended
+    ]
+    known = [trade for trade in traded if trade.pump is not None]
+    pumps = sum(bool(trade.pump) for trade in known)
+    chances = [benchmark.pumps[trade.call.token, trade.call.side] for trade in known]
+    chance = sum(chances) / len(known) if known else 0.0
     return Record(
         author=author,
         calls=len(calls),
         repeats=repeats,
         untraded=len(calls) - len(traded),
-        horizons=_figures(author, traded, tide, by),
+        horizons=_figures(author, traded, benchmark, by),
         impact_calls=len(scores),
         mean_score=sum(scores) / len(scores) if scores else 0.0,
         impact_factor=impact.factor(scores, by.prior_calls),
         pumps=pumps,
-        pump_flag=pumps >= PUMP_CALLS and binomial_tail(pumps, len(seen), chance) < PUMP_CHANCE,
+        pump_flag=pumps >= PUMP_CALLS and binomial_tail(pumps, len(known), chance) < PUMP_CHANCE,
     )
 
 
-def _figures(author: str, traded: Sequence[_Traded], tide: Tide, by: Measure) -> dict[timedelta, Figures]:
-    """Each horizon at which some call ended. Calls of one day, or of one horizon's length, are one cluster."""
-    made = {}
+def _figures(
+    author: str, traded: Sequence[_Traded], benchmark: Benchmark, by: Measure
+) -> dict[timedelta, Figures]:
+    """Compute the figures of each horizon with ended calls. Calls of one day, or one longer horizon, are a cluster."""
+    figures = {}
     for horizon in by.horizons:
-        ended = [one for one in traded if horizon in one.outcomes]
+        ended = [trade for trade in traded if horizon in trade.outcomes]
         if not ended:
             continue
         width = int(max(DAY, horizon).total_seconds())
-        nets = [one.outcomes[horizon].net_pct for one in ended]
-        # a call after the tide's last whole step of this horizon has none to be held against but itself
-        usual = [tide.means[one.call.token, one.call.side].get(horizon, 0.0) for one in ended]
+        nets = [trade.outcomes[horizon].net_pct for trade in ended]
+        # 0 where no benchmark entry of this horizon ended within the bars
+        usual = [benchmark.means[trade.call.token, trade.call.side].get(horizon, 0.0) for trade in ended]
         seed = [by.seed, crc32(author.encode()), int(horizon.total_seconds())]
-        of = partial(estimate, clusters=[one.entered // width for one in ended], seed=seed, draws=by.draws)
-        made[horizon] = Figures(
+        clusters = [trade.entered // width for trade in ended]
+        of = partial(estimate, clusters=clusters, seed=seed, draws=by.draws)
+        figures[horizon] = Figures(
             calls=len(ended),
             hit_rate=_within_one(of([float(net > 0) for net in nets])),
             mean=of(nets),
             excess=of([net - mean for net, mean in zip(nets, usual, strict=True)]),
         )
-    return made
+    return figures
 
 
-def _within_one(found: Estimate) -> Estimate:
-    """A fraction's interval ends at 0 and 1, and that it is not zero says nothing."""
-    if found.low is None or found.high is None:
-        return found
-    return Estimate(found.mean, max(0.0, found.low), min(1.0, found.high), None, found.clusters)
+def _within_one(fraction: Estimate) -> Estimate:
+    """Clip a fraction's interval to [0, 1], and drop its p-value: a fraction differs from zero anyway."""
+    if fraction.low is None or fraction.high is None:
+        return fraction
+    low, high = max(0.0, fraction.low), min(1.0, fraction.high)
+    return Estimate(fraction.mean, low, high, None, fraction.clusters)

@@ -1,4 +1,4 @@
-"""Calls and bars, from files or from the database, into author records; and impact factors into accounts."""
+"""Reads calls and bars from files or the database, backtests the authors, and stores their impact factors."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,36 +36,37 @@ from signals_app.verify import verify
 log = structlog.get_logger(__name__)
 
 BATCH = 25
-"""Posts per call of a model."""
+"""Posts per model call."""
 SIX = Decimal("0.000001")
 
 
-def measured_by(policy: Authors) -> Measure:
-    """What the policy holds calls against."""
+def measure_settings(policy: Authors) -> Measure:
+    """Convert the policy to the settings of the measurement."""
     cost_pct = float(policy.cost_bps) / 100
     terms = Terms(float(policy.take_profit_pct), float(policy.stop_loss_pct), cost_pct)
     return Measure(terms, policy.prior_calls, policy.seed)
 
 
-def once(posts: Iterable[RawPost]) -> list[RawPost]:
-    """Each post as it was first written, oldest first; edits and repetitions are left out."""
-    found: dict[str, RawPost] = {}
+def first_versions(posts: Iterable[RawPost]) -> list[RawPost]:
+    """Return each post as it was first written, oldest first, without edits and repetitions."""
+    by_id: dict[str, RawPost] = {}
     for post in posts:
-        found.setdefault(post.post_id, post)
-    return sorted(found.values(), key=lambda post: (post.posted_at, post.post_id))
+        by_id.setdefault(post.post_id, post)
+    return sorted(by_id.values(), key=lambda post: (post.posted_at, post.post_id))
 
 
 def read_calls(
     posts: Sequence[RawPost], provider: str, delay: timedelta, series: Mapping[str, Series]
 ) -> list[Call]:
-    """The calls in posts, as the pipeline would find them. `delay`: from the writing until we hold the post."""
+    """Find the calls in posts as the pipeline does. `delay`: from the time of writing until the post is stored."""
     words = words_by_token()
     any_word = [word for own in words.values() for word in own]
     due = [post for post in posts if not prefilter.reason(post.text, any_word)]
     by_id = {post.post_id: post for post in due}
-    asked = as_asked(due, series)
+    questions = with_prices(due, series)
+    lexical = provider == "rules"
     calls = []
-    for reading in read_by_rules(asked) if provider == "rules" else _read_by_model(asked, provider):
+    for reading in read_lexically(questions) if lexical else _read_by_model(questions, provider):
         post = by_id.get(reading.post_id)
         if post is None:
             continue
@@ -77,8 +78,8 @@ def read_calls(
     return calls
 
 
-def as_asked(posts: Iterable[RawPost], series: Mapping[str, Series]) -> list[Post]:
-    """The posts with the prices when they were written, as the classifier gets them."""
+def with_prices(posts: Iterable[RawPost], series: Mapping[str, Series]) -> list[Post]:
+    """Return the posts with the prices at the time of writing, as the classifier gets them."""
     reader = Reader.of(words_by_token())
     return [
         Post(
@@ -96,8 +97,8 @@ def as_asked(posts: Iterable[RawPost], series: Mapping[str, Series]) -> list[Pos
     ]
 
 
-def read_by_rules(posts: Iterable[Post]) -> Iterator[Reading]:
-    """Here and now: no trace is kept, so no database is needed."""
+def read_lexically(posts: Iterable[Post]) -> Iterator[Reading]:
+    """Read posts with the lexical reader in this process; no model call is stored, so no database is needed."""
     reader = Reader.of(words_by_token())
     return (
         Reading.model_validate(reader.read(post.text, post.prices).as_json(post.post_id)) for post in posts
@@ -110,7 +111,7 @@ def _read_by_model(posts: Sequence[Post], name: str) -> Iterator[Reading]:
         batch = posts[place : place + BATCH]
         data = question(batch, words_by_token())
         corrs = [correlation.derive_id("post", post.post_id) for post in batch]
-        asked = ask(
+        answered = ask(
             purpose="classify",
             data=data,
             schema=Readings,
@@ -118,7 +119,7 @@ def _read_by_model(posts: Sequence[Post], name: str) -> Iterator[Reading]:
             provider=provider,
             keep=False,
         )
-        yield from asked.answer.readings
+        yield from answered.answer.readings
 
 
 def _side(side: str) -> Side:
@@ -126,19 +127,19 @@ def _side(side: str) -> Side:
 
 
 def series_of(folder: Path) -> dict[str, Series]:
-    """Every instrument that has a candle file in `folder`. Raises `Misconfigured` when none has."""
-    found = {
+    """Read the series of every instrument with a candle file in `folder`. Raises `Misconfigured` without any."""
+    by_symbol = {
         symbol: series(read_bars(path))
         for symbol in all_instruments()
         if (path := candle_file(folder, symbol))
     }
-    if not found:
+    if not by_symbol:
         raise Misconfigured(f"no candle file in {folder}: expected names like candles-BTC-USD-5m.csv.gz")
-    return found
+    return by_symbol
 
 
 def series(bars: Iterable[Bar]) -> Series:
-    """Bars as arrays."""
+    """Convert bars to arrays."""
     rows = [(bar.open_time.timestamp(), bar.open, bar.high, bar.low, bar.close) for bar in bars]
     return _arrays(rows)
 
@@ -149,18 +150,18 @@ def _arrays(rows: Sequence[Sequence[Any]]) -> Series:
 
 
 def stored_series(symbols: Iterable[str], since: datetime, until: datetime) -> dict[str, Series]:
-    """The five-minute bars in the database that had closed by `until`."""
-    found = {}
+    """Read the five-minute bars of the database that had closed by `until`."""
+    by_symbol = {}
     for symbol in sorted(set(symbols)):
         rows = Candle.objects.filter(symbol=symbol, open_time__gte=since, open_time__lt=until)
         columns = rows.order_by("open_time").values_list("open_time", "open", "high", "low", "close")
-        held = _arrays([(opened.timestamp(), *prices) for opened, *prices in columns])
-        found[symbol] = held.known_by(int(until.timestamp()))
-    return {symbol: bars for symbol, bars in found.items() if len(bars.opened)}
+        stored = _arrays([(opened.timestamp(), *prices) for opened, *prices in columns])
+        by_symbol[symbol] = stored.known_by(int(until.timestamp()))
+    return {symbol: bars for symbol, bars in by_symbol.items() if len(bars.opened)}
 
 
 def stored_calls(since: datetime, until: datetime) -> list[Call]:
-    """The calls of the classified posts that we received in [since, until); deleted ones were calls too."""
+    """Read the calls of the posts ingested in [since, until), including posts deleted since."""
     posts = CtPost.objects.filter(
         is_signal_candidate=True, ingested_at__gte=since, ingested_at__lt=until
     ).select_related("account")
@@ -172,30 +173,31 @@ def stored_calls(since: datetime, until: datetime) -> list[Call]:
 
 
 def stored_records(policy: Authors) -> list[Record]:
-    """Every author's record over the policy's window, from what the database knows now."""
+    """Backtest every author over the policy's window from the stored posts and bars."""
     now = clock.now()
     since = now - timedelta(days=policy.window_days)
     calls = stored_calls(since, now)
-    return measure(calls, stored_series({call.token for call in calls}, since, now), measured_by(policy))
+    series = stored_series({call.token for call in calls}, since, now)
+    return measure(calls, series, measure_settings(policy))
 
 
 def update(policy: Authors) -> int:
-    """Write today's impact factor of every account, and its row of history; returns how many accounts changed.
+    """Store today's impact factor and history row of every account; returns how many accounts changed.
 
-    An account whose calls have all left the window goes back to 0.5; one that never had any keeps what it has.
+    An account whose calls have all left the window returns to 0.5; one that never had any keeps its factor.
     """
-    made = {one.author: one for one in stored_records(policy)}
+    by_author = {result.author: result for result in stored_records(policy)}
     changed = 0
     for account in CtAccount.objects.order_by("pk"):
-        changed += _write(account, made.get(account.x_username))
-    log.info("impact_factors_written", authors=len(made), changed=changed)
+        changed += _store_factor(account, by_author.get(account.x_username))
+    log.info("impact_factors_written", authors=len(by_author), changed=changed)
     return changed
 
 
 @transaction.atomic
-def _write(account: CtAccount, found: Record | None) -> bool:
-    factor = Decimal(repr(found.impact_factor if found else 0.5)).quantize(SIX)
-    known = found is not None and found.impact_calls > 0
+def _store_factor(account: CtAccount, result: Record | None) -> bool:
+    factor = Decimal(repr(result.impact_factor if result else 0.5)).quantize(SIX)
+    known = result is not None and result.impact_calls > 0
     if not known and (account.impact_factor == factor or not account.impact_factors.exists()):
         return False
     ImpactFactorHistory.objects.update_or_create(
@@ -204,9 +206,9 @@ def _write(account: CtAccount, found: Record | None) -> bool:
         defaults={
             "at": clock.now(),
             "impact_factor": factor,
-            "calls": found.impact_calls if found else 0,
-            "mean_score": Decimal(repr(found.mean_score if found else 0.0)).quantize(SIX),
-            "pump_flag": found.pump_flag if found else False,
+            "calls": result.impact_calls if result else 0,
+            "mean_score": Decimal(repr(result.mean_score if result else 0.0)).quantize(SIX),
+            "pump_flag": result.pump_flag if result else False,
         },
     )
     if account.impact_factor == factor:
@@ -216,20 +218,21 @@ def _write(account: CtAccount, found: Record | None) -> bool:
     return True
 
 
-def as_json(found: Record) -> dict[str, Any]:
-    """A record for machines; horizons by their length in minutes, figures to six digits."""
-    flat = asdict(found)
+def as_json(result: Record) -> dict[str, Any]:
+    """Convert a record to JSON; horizons by their length in minutes, figures to six digits."""
+    flat = asdict(result)
     flat["horizons"] = {
         str(int(horizon.total_seconds() // 60)): values for horizon, values in flat["horizons"].items()
     }
     return _rounded(flat)
 
 
-def figures_json(found: Figures) -> dict[str, Any]:
-    """The figures of one horizon, to six digits."""
-    return _rounded(asdict(found))
+def figures_json(figures: Figures) -> dict[str, Any]:
+    """Convert the figures of one horizon to JSON, to six digits."""
+    return _rounded(asdict(figures))
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(json.dumps(values), parse_float=lambda digits: round(float(digits), 6))
-    return made
+    text = json.dumps(values)
+    rounded: dict[str, Any] = json.loads(text, parse_float=lambda digits: round(float(digits), 6))
+    return rounded

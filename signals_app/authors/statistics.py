@@ -1,8 +1,7 @@
-"""How sure one may be of a mean: intervals by resampling, correction for many authors, tails. Pure, seeded.
+"""Statistics of backtests: cluster-bootstrap intervals, Benjamini-Hochberg correction, binomial tails. Pure, seeded.
 
-Calls of one day are no independent throws of a coin: they share the market's move of that day. So whole clusters
-(days, or longer where a trade lasts longer) are drawn, never single calls, and the drawn means are studentised,
-which keeps the promised coverage where there are few clusters.
+Calls of one day are not independent: they share that day's market move. So whole clusters (days, or longer where a
+trade lasts longer) are resampled, and the means are studentised, which keeps the coverage where clusters are few.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_CLUSTERS = 8
-"""With fewer clusters no interval is given: it would promise what it cannot hold."""
+"""Minimum number of clusters for an interval: with fewer its coverage is too low."""
 LEVEL = 0.95
 DRAWS = 2000
 
@@ -24,7 +23,7 @@ class Estimate:
 
     mean: float
     low: float | None
-    """None: too few clusters, or no spread, to say."""
+    """None: too few clusters, or no variance."""
     high: float | None
     p_value: float | None
     """Two-sided, for a true mean of zero."""
@@ -34,7 +33,7 @@ class Estimate:
 def estimate(
     values: Sequence[float], clusters: Sequence[int], *, seed: Sequence[int], draws: int = DRAWS
 ) -> Estimate:
-    """The mean of `values` with a studentised cluster-bootstrap interval; the same seed, the same digits."""
+    """Estimate the mean of `values` with a studentised cluster-bootstrap interval; reproducible by `seed`."""
     _, place = np.unique(np.asarray(clusters), return_inverse=True)
     sums = np.bincount(place, weights=np.asarray(values, dtype=float)).astype(np.float64)
     sizes = np.bincount(place).astype(np.float64)
@@ -57,7 +56,7 @@ def estimate(
 def _error(
     sums: NDArray[np.float64], sizes: NDArray[np.float64], means: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Standard error of a ratio of cluster sums, one for each row."""
+    """Return the standard error of a ratio of cluster sums, one for each row."""
     count = sums.shape[1]
     rest: NDArray[np.float64] = ((sums - means[:, None] * sizes) ** 2).sum(axis=1)
     error: NDArray[np.float64] = np.sqrt(count / (count - 1) * rest) / sizes.sum(axis=1)
@@ -65,7 +64,7 @@ def _error(
 
 
 def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
-    """The adjusted p-values: how many of those at or below one would be false, as a fraction. None stays None."""
+    """Adjust p-values for the false discovery rate; None stays None."""
     known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     least = 1.0
@@ -77,7 +76,7 @@ def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def binomial_tail(successes: int, trials: int, chance: float) -> float:
-    """The probability of at least `successes` in `trials`, each with probability `chance`."""
+    """Return the probability of at least `successes` in `trials`, each with probability `chance`."""
     return float(
         sum(comb(trials, k) * chance**k * (1 - chance) ** (trials - k) for k in range(successes, trials + 1))
     )

@@ -1,4 +1,4 @@
-"""Post files of other tools by the name that `manage.py import-posts --format` uses."""
+"""Registry of importers for post files of other tools, by the name that `manage.py import-posts --format` uses."""
 
 from maxxit.core.registry import Registry
 from signals_app.importers.base import PostImporter
@@ -14,4 +14,4 @@ IMPORTERS: Registry[PostImporter] = Registry(
         "csv": "signals_app.importers.plain.PlainCsv",
     },
 )
-"""In the order in which they are asked whether a file is theirs: the plain forms last."""
+"""In the order in which formats are detected; the plain ones last."""

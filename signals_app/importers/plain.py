@@ -1,4 +1,4 @@
-"""Plain CSV and JSON (an array, or one object a line), by the names of columns and fields that people use."""
+"""Importers of plain CSV and JSON files (an array, or one object a line) with common column and field names."""
 
 import csv
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 from maxxit.core.errors import Misconfigured
 from maxxit.core.files import lines
-from signals_app.importers.base import Record, first, json_array, json_lines, made
+from signals_app.importers.base import Record, first, json_array, json_lines, make_post
 from signals_app.sources.base import RawPost
 
 ID = ("id", "id_str", "tweet_id", "post_id", "tweetid", "status_id")
@@ -26,34 +26,34 @@ TIME = ("created_at", "date", "datetime", "time", "timestamp", "posted_at", "cre
 
 
 class PlainJson:
-    """An array of objects, or one object a line."""
+    """Reads an array of objects, or one object a line."""
 
     def sniff(self, head: str) -> bool:
-        """Anything that begins as JSON."""
+        """Return whether the file begins with `[` or `{`."""
         return head.lstrip().startswith(("[", "{"))
 
     def records(self, path: Path) -> Iterator[Record]:
-        """The objects."""
+        """Read the objects."""
         begins = next((line for _, line in lines(path) if line.strip()), "")
         return json_array(path) if begins.lstrip().startswith("[") else json_lines(path)
 
     def post(self, value: Any, username: str) -> RawPost | None:
         if isinstance(value, str):
-            raise ValueError(value if value.startswith("not JSON") else "it is no object")
-        lower = {name.lower(): found for name, found in value.items()} if isinstance(value, dict) else value
+            raise ValueError(value if value.startswith("not JSON") else "the entry is not an object")
+        lower = {name.lower(): item for name, item in value.items()} if isinstance(value, dict) else value
         return _plain(lower, username)
 
 
 class PlainCsv:
-    """A header with names for id, text and time, and one for the author unless `--username` is given."""
+    """Reads CSV with a header naming id, text, time, and the author unless `--username` is given."""
 
     def sniff(self, head: str) -> bool:
-        """A first line with a known name for the id and one for the text."""
+        """Return whether the first line has a known name for the id and one for the text."""
         names = {name.strip().strip('"').lower() for name in head.split("\n")[0].split(",")}
         return bool(names & set(ID)) and bool(names & set(TEXT))
 
     def records(self, path: Path) -> Iterator[Record]:
-        """The rows by lower-case column; a text may hold line breaks within quotes."""
+        """Read the rows by lower-case column; quoted texts may contain line breaks."""
         numbered = lines(path)
         last = 1
 
@@ -67,7 +67,7 @@ class PlainCsv:
         try:
             header = [name.strip().lower() for name in next(rows, [])]
         except csv.Error as error:
-            raise Misconfigured(f"{path}:1: the header is no line of CSV: {error}") from None
+            raise Misconfigured(f"{path}:1: the header is not valid CSV: {error}") from None
         if not set(header) & set(ID) or not set(header) & set(TEXT) or not set(header) & set(TIME):
             raise Misconfigured(
                 f"{path}:1: the header needs a column for id, text and time: {','.join(header)[:200]!r}"
@@ -79,12 +79,12 @@ class PlainCsv:
             except StopIteration:
                 return
             except csv.Error as error:
-                raise Misconfigured(f"{path}:{begins}: the row does not end as CSV does: {error}") from None
+                raise Misconfigured(f"{path}:{begins}: the row is not valid CSV: {error}") from None
             if row:
-                good = len(row) == len(header)
+                complete = len(row) == len(header)
                 value = (
                     dict(zip(header, row, strict=True))
-                    if good
+                    if complete
                     else f"{len(row)} fields instead of {len(header)}"
                 )
                 yield Record(f"{path}:{begins}", value)
@@ -98,4 +98,4 @@ class PlainCsv:
 def _plain(value: Any, username: str) -> RawPost:
     author = first(value, *AUTHOR)
     author = author if isinstance(author, str) and author else username
-    return made(first(value, *ID), author, first(value, *TEXT), first(value, *TIME))
+    return make_post(first(value, *ID), author, first(value, *TEXT), first(value, *TIME))

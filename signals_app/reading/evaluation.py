@@ -1,7 +1,7 @@
-"""How well a reader reads: its readings against labels. Pure, apart from reading the two files.
+"""Evaluates a reader against labelled posts: precision, recall, confusion, calibration. Pure, except two file readers.
 
-A label says of one post whether it is a call (`candidate`), and if so for which tokens and sides. The halves are
-drawn by the SHA-256 of the post's id: rules are tuned on one and reported on the other.
+A label says whether a post is a call (`candidate`), and on which tokens and sides. The halves are drawn by the SHA-256
+of the post's id: the lexical reader is tuned on one and reported on the other.
 """
 
 import csv
@@ -23,7 +23,7 @@ BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a person says of one post."""
+    """A person's label of one post."""
 
     post_id: str
     username: str
@@ -32,13 +32,13 @@ class Label:
 
     @property
     def candidate(self) -> bool:
-        """Whether it is a call."""
+        """Whether the post is a call."""
         return bool(self.sides)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One post, its label and its reading."""
+    """A post with its label and its reading."""
 
     label: Label
     text: str
@@ -46,7 +46,7 @@ class Judged:
 
     @property
     def called(self) -> dict[str, str]:
-        """Token -> bullish or bearish, as read; empty: no call."""
+        """The reading's calls: token -> bullish or bearish; empty: no call."""
         if not self.reading.candidate:
             return {}
         return {token: self.reading.sides.get(token, self.reading.sentiment) for token in self.reading.tokens}
@@ -54,7 +54,7 @@ class Judged:
 
 @dataclass
 class Counts:
-    """The confusion matrix of one class and what follows from it."""
+    """True positives, false positives and false negatives of one class, with the derived rates."""
 
     found: int = 0
     false: int = 0
@@ -62,21 +62,21 @@ class Counts:
 
     @property
     def precision(self) -> float | None:
-        """Fraction of what was found that is right."""
+        """Fraction of the found that is correct."""
         return _share(self.found, self.found + self.false)
 
     @property
     def recall(self) -> float | None:
-        """Fraction of what there is that was found."""
+        """Fraction of the existing that was found."""
         return _share(self.found, self.found + self.missed)
 
     @property
     def f1(self) -> float | None:
-        """The harmonic mean of both."""
+        """Harmonic mean of precision and recall."""
         return _share(2 * self.found, 2 * self.found + self.false + self.missed)
 
     def as_json(self) -> dict[str, Any]:
-        """For people and machines."""
+        """Counts, rates and 95 % intervals."""
         named = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
         counted = {"found": self.found, "false": self.false, "missed": self.missed}
         intervals = {
@@ -89,7 +89,7 @@ class Counts:
 
 @dataclass
 class Figures:
-    """Everything that one evaluation found out about quality."""
+    """The figures of one evaluation."""
 
     posts: int = 0
     classes: dict[str, Counts] = field(default_factory=dict)
@@ -102,12 +102,12 @@ class Figures:
 
     @property
     def side_accuracy(self) -> float | None:
-        """Among tokens that both the label and the reading call."""
+        """Fraction of correct sides among tokens that both the label and the reading call."""
         return _share(self.sides_right, self.sides_right + self.sides_wrong)
 
 
 def interval(part: int, whole: int) -> tuple[float, float] | None:
-    """The 95 % interval of a share, after Wilson (1927): it holds for few and for extreme counts; None without any."""
+    """Return the 95 % Wilson interval of a share, valid for small and extreme counts; None without any."""
     if not whole:
         return None
     z, share = 1.959964, part / whole
@@ -118,12 +118,12 @@ def interval(part: int, whole: int) -> tuple[float, float] | None:
 
 
 def half(post_id: str) -> str:
-    """`tuning` or `reporting`."""
+    """Return the half a post belongs to: `tuning` or `reporting`."""
     return HALVES[sha256(post_id.encode()).digest()[0] % 2]
 
 
 def read_labels(path: Path) -> list[Label]:
-    """The labels of a file `id,username,label,token,side`; a post with several tokens has several lines."""
+    """Read the labels of a file `id,username,label,token,side`; a post with several tokens has several lines."""
     made: dict[str, tuple[str, dict[str, str]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file), 2):
@@ -141,7 +141,7 @@ def read_labels(path: Path) -> list[Label]:
 
 
 def read_texts(path: Path, wanted: Iterable[str]) -> dict[str, str]:
-    """Post id -> text, of a JSON-lines file."""
+    """Read a JSON-lines file: post id -> text."""
     ids = set(wanted)
     with path.open(encoding="utf-8") as file:
         posts = (json.loads(line) for line in file if line.strip())
@@ -149,29 +149,30 @@ def read_texts(path: Path, wanted: Iterable[str]) -> dict[str, str]:
 
 
 def judge(judged: Sequence[Judged]) -> Figures:
-    """All figures over the posts."""
+    """Compute all figures over the judged posts."""
     figures = Figures(posts=len(judged), classes={name: Counts() for name in ("candidate", "long", "short")})
-    for one in judged:
-        said, read = one.label.sides, one.called
-        _count(figures.classes["candidate"], bool(said), bool(read))
+    for post in judged:
+        label, read = post.label.sides, post.called
+        both = label.keys() & read.keys()
+        _count(figures.classes["candidate"], bool(label), bool(read))
         for name, side in SIDES.items():
-            _count(figures.classes[name], side in said.values(), side in read.values())
-        row = figures.confusion.setdefault(_class(said), {})
+            _count(figures.classes[name], side in label.values(), side in read.values())
+        row = figures.confusion.setdefault(_class(label), {})
         row[_class(read)] = row.get(_class(read), 0) + 1
-        for token in said.keys() & read.keys():
-            figures.sides_right += said[token] == read[token]
-            figures.sides_wrong += said[token] != read[token]
-        if bool(said) != bool(read) or any(said[token] != read[token] for token in said.keys() & read.keys()):
-            figures.errors.append(_error(one))
+        for token in both:
+            figures.sides_right += label[token] == read[token]
+            figures.sides_wrong += label[token] != read[token]
+        if bool(label) != bool(read) or any(label[token] != read[token] for token in both):
+            figures.errors.append(_error(post))
     figures.errors.sort(key=lambda error: (-error["confidence"], error["post_id"]))
     figures.calibration = _calibration(judged)
     return figures
 
 
-def _count(counts: Counts, said: bool, read: bool) -> None:
-    counts.found += said and read
-    counts.false += read and not said
-    counts.missed += said and not read
+def _count(counts: Counts, label: bool, read: bool) -> None:
+    counts.found += label and read
+    counts.false += read and not label
+    counts.missed += label and not read
 
 
 def _class(sides: Mapping[str, str]) -> str:
@@ -181,32 +182,32 @@ def _class(sides: Mapping[str, str]) -> str:
     return {"bullish": "long", "bearish": "short"}.get(next(iter(values), ""), "none")
 
 
-def _error(one: Judged) -> dict[str, Any]:
-    kind = "false call" if not one.label.candidate else "missed" if not one.called else "wrong side"
+def _error(post: Judged) -> dict[str, Any]:
+    kind = "false call" if not post.label.candidate else "missed" if not post.called else "wrong side"
     return {
         "kind": kind,
-        "post_id": one.label.post_id,
-        "username": one.label.username,
-        "label": dict(one.label.sides),
-        "read": one.called,
-        "confidence": float(one.reading.confidence),
-        "reasoning": one.reading.reasoning,
-        "text": one.text,
+        "post_id": post.label.post_id,
+        "username": post.label.username,
+        "label": dict(post.label.sides),
+        "read": post.called,
+        "confidence": float(post.reading.confidence),
+        "reasoning": post.reading.reasoning,
+        "text": post.text,
     }
 
 
 def _calibration(judged: Sequence[Judged]) -> list[dict[str, float]]:
-    """For tenths of confidence: how many calls, how sure on average, and how many of them were right."""
+    """Return for each tenth of confidence the calls, their mean confidence and the fraction correct."""
     bins: dict[int, list[Judged]] = {}
-    for one in judged:
-        if one.called:
-            bins.setdefault(min(int(one.reading.confidence * BINS), BINS - 1), []).append(one)
+    for post in judged:
+        if post.called:
+            bins.setdefault(min(int(post.reading.confidence * BINS), BINS - 1), []).append(post)
     return [
         {
             "from": place / BINS,
             "calls": len(calls),
-            "confidence": round(sum(float(one.reading.confidence) for one in calls) / len(calls), 4),
-            "right": round(sum(one.label.candidate for one in calls) / len(calls), 4),
+            "confidence": round(sum(float(post.reading.confidence) for post in calls) / len(calls), 4),
+            "right": round(sum(post.label.candidate for post in calls) / len(calls), 4),
         }
         for place, calls in sorted(bins.items())
     ]

@@ -1,4 +1,4 @@
-"""What a model may propose for a trade that the formula already found: the typed answer of the generation step."""
+"""The typed answer of a model in the generate stage: its review of a trade that the formula proposed."""
 
 from decimal import Decimal
 from typing import Annotated
@@ -9,12 +9,12 @@ from maxxit.llm.fields import AS_FRACTION, AS_MULTIPLE, AS_PERCENT, AS_TEXT
 
 
 class Proposal(BaseModel):
-    """Bounds in the schema are the widest that make sense; `signals_app.score` holds them tighter."""
+    """A reviewed trade. The schema's bounds are wide; `signals_app.score.bound` applies the actual ones."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     take: bool
-    """False: the model would not take this trade."""
+    """False: the model rejects the trade."""
     confidence: Annotated[Decimal, Field(ge=0, le=1), AS_FRACTION]
     """Fraction. It can lower the formula's confidence, never raise it."""
     stop_loss_pct: Annotated[Decimal, Field(gt=0, le=100), AS_PERCENT]

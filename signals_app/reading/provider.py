@@ -1,4 +1,7 @@
-"""The reader without a model: deterministic, offline. Used where the config says `rules`, never as a fallback."""
+"""The provider `rules`: the lexical reader behind the interface of a language model, deterministic and offline.
+
+It is used where the configuration names it, never as an implicit fallback.
+"""
 
 import json
 from collections.abc import Mapping
@@ -10,8 +13,8 @@ from maxxit.llm.providers.base import Answer, Request
 from signals_app.reading.rules.read import VERSION, Reader
 
 
-class Rules:
-    """Reads `request.data["posts"]` by `signals_app.reading.rules`; the prose of the prompt does not matter to it."""
+class LexicalReader:
+    """Reads `request.data["posts"]` with `signals_app.reading.rules`; the prompt's text is ignored."""
 
     def __init__(
         self, *, name: str = "rules", model: str = "", base_url: str = "", key: str = "", **_: float
@@ -20,10 +23,10 @@ class Rules:
         self.parameters: Mapping[str, Any] = {}
 
     def complete(self, request: Request) -> Answer:
-        """Read every post. Raises `Misconfigured` for a purpose that is not about posts."""
+        """Read every post. Raises `Misconfigured` for a purpose other than posts."""
         if "posts" not in request.data or "tokens" not in request.data:
             raise Misconfigured(
-                f"config/llm.yaml: the provider rules reads posts only, not {request.purpose!r}"
+                f"config/llm.yaml: the provider `rules` reads posts only; remove it from {request.purpose!r}"
             )
         reader = Reader.of(request.data["tokens"])
         readings = [

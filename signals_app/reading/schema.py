@@ -1,4 +1,4 @@
-"""The classification step: what a model is asked about posts, and the typed answer that it may give."""
+"""Question and typed answer of the classify stage: posts in, readings out."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,25 +21,25 @@ from maxxit.llm.fields import AS_FRACTION, AS_IDENTIFIER, AS_TEXT, AS_WORDS, fol
 
 Sentiment = Literal["bullish", "bearish", "neutral"]
 SIDES = {"long": "bullish", "short": "bearish"}
-"""Other words for a sentiment that mean one thing. "Buy" and "sell" do not: a sale may close a long."""
+"""Synonyms accepted as a sentiment. "Buy" and "sell" are not: a sale may close a long."""
 CONFIDENCE_STEP = Decimal("0.0001")
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A post as it is put to a reader."""
+    """A post as a reader gets it."""
 
     post_id: str
     author: str
     text: str
     posted_at: str = ""
-    """ISO 8601; empty where it is not known."""
+    """ISO 8601; empty where unknown."""
     prices: Mapping[str, Decimal] = field(default_factory=dict)
-    """USD of the tokens it names at the moment it was written, as far as they are known."""
+    """Known USD prices of its tokens at the time of writing."""
 
 
 def question(posts: Iterable[Post], tokens: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The data of the prompt `classify`, the same for the pipeline, backtests and evaluations.
+    """Build the data of the prompt `classify`, the same for the pipeline, backtests and evaluations.
 
     `tokens`: symbol -> words that mean it.
     """
@@ -52,13 +52,13 @@ def question(posts: Iterable[Post], tokens: Mapping[str, Sequence[str]]) -> dict
     }
 
 
-def _stepped(confidence: Decimal) -> Decimal:
-    """Four digits are more than any reader knows, and all that the database keeps."""
+def _rounded_down(confidence: Decimal) -> Decimal:
+    """Round down to four decimals, the precision of a reading."""
     return confidence.quantize(CONFIDENCE_STEP, rounding=ROUND_DOWN)
 
 
 def _sentiment(value: Any) -> Any:
-    """A sentiment in any case, also called by its side."""
+    """Normalise a sentiment: any case, or the name of its side."""
     word = folded(value)
     return SIDES.get(word, word) if isinstance(word, str) else word
 
@@ -67,30 +67,30 @@ def _no_sides(value: Any) -> Any:
     return {} if value is None else value
 
 
-Spoken = Annotated[Sentiment, BeforeValidator(_sentiment)]
+AnySentiment = Annotated[Sentiment, BeforeValidator(_sentiment)]
 
 
 class Reading(BaseModel):
-    """One post as a model reads it. Every field is checked again by `signals_app.verify` before it counts."""
+    """A model's reading of one post. `signals_app.verify` checks every field again before it counts."""
 
-    # A key that it does not know is refused, and so is null where it has no plain meaning.
+    # Unknown keys are refused, and so is null where it has no clear meaning.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     post_id: Annotated[str, AS_IDENTIFIER]
     candidate: bool
-    """True when the author makes a call of their own that one could trade on."""
+    """True when the author makes a tradable call of their own."""
     tokens: Annotated[tuple[str, ...], AS_WORDS] = Field(max_length=20)
     """Symbols such as `BTC`, without `$`."""
-    sentiment: Spoken
-    confidence: Annotated[Decimal, Field(ge=0, le=1), AS_FRACTION, AfterValidator(_stepped)]
-    """Fraction: how sure the reader is that this is a call with this side."""
+    sentiment: AnySentiment
+    confidence: Annotated[Decimal, Field(ge=0, le=1), AS_FRACTION, AfterValidator(_rounded_down)]
+    """Fraction: the reader's confidence that this is a call with this side."""
     reasoning: Annotated[str, AS_TEXT] = Field(max_length=1000)
-    sides: Annotated[dict[str, Spoken], BeforeValidator(_no_sides)] = Field(default_factory=dict)
+    sides: Annotated[dict[str, AnySentiment], BeforeValidator(_no_sides)] = Field(default_factory=dict)
     """Only for tokens whose side differs from `sentiment`."""
 
 
 class Readings(BaseModel):
-    """The answer to one classification call: a reading for each post that was asked about."""
+    """The answer of one classification call: a reading for each post."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -99,14 +99,14 @@ class Readings(BaseModel):
     @field_validator("readings")
     @classmethod
     def _one_each(cls, readings: tuple[Reading, ...]) -> tuple[Reading, ...]:
-        """A second reading of a post is refused: one post's text must not overwrite another post's reading."""
+        """Refuse a second reading of a post: one post's text must not overwrite another post's reading."""
         if twice := sorted(_twice(readings)):
             raise ValueError(f"more than one reading of {', '.join(post[:30] for post in twice[:5])}")
         return readings
 
     @classmethod
     def lenient(cls, value: Any) -> Self | None:
-        """The readings of an invalid answer that are valid by themselves, without posts that were read twice."""
+        """Return the valid readings of an invalid answer, without posts that were read twice."""
         items = value.get("readings") if isinstance(value, dict) else None
         readings = list(_valid(items)) if isinstance(items, list) else []
         twice = _twice(readings)

@@ -1,4 +1,4 @@
-"""The post sources by the name that `config/signals.yaml` uses."""
+"""Registry of post sources, by the name that `config/signals.yaml` uses."""
 
 from maxxit.core.registry import Registry
 from signals_app.sources.base import PostSource

@@ -1,4 +1,4 @@
-"""What a post source is."""
+"""The protocol of post sources, and the raw posts and cursors they exchange with the ingest stage."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from maxxit.core.untrusted import storable
 
 @dataclass(frozen=True, slots=True)
 class RawPost:
-    """A post as a source gave it."""
+    """A post as a source delivered it."""
 
     post_id: str
-    """A string, always: X's ids do not fit a float."""
+    """Always a string: X's ids do not fit a float."""
     username: str
     text: str
     posted_at: datetime
     """UTC."""
     deleted: bool = False
-    """The author took it back, at `posted_at`; the text says nothing."""
+    """The author deleted the post at `posted_at`; the text is empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Something in a source that was no post."""
+    """An item of a source that could not be read as a post."""
 
     place: str
     """`file:line`, or the provider's id."""
@@ -34,15 +34,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """What we hold of an account already."""
+    """How far an account has been read."""
 
     since_id: str = ""
-    """The newest post id, empty at first."""
+    """Id of the newest stored post; empty at first."""
     since: datetime | None = None
     """When that post was written, UTC."""
     until_id: str = ""
-    """Go on with the posts older than this one: an earlier pass read what is newer, and not yet all down to
-    `since_id`."""
+    """Continue with posts older than this one: an earlier pass read the newer ones and stopped before `since_id`."""
 
 
 MAX_TEXT = 25_000
@@ -50,37 +49,37 @@ MAX_TEXT = 25_000
 
 
 def unfit(post: RawPost) -> str:
-    """Why a post cannot be kept as it is, or an empty string."""
+    """Return why a post cannot be stored, or an empty string."""
     if len(post.text) > MAX_TEXT or len(post.post_id) > 40 or len(post.username) > 50:
-        return "a field is too long: id 40, username 50, text 25000 characters at most"
+        return "a field is too long: the maximum is 40 characters for id, 50 for username, 25000 for text"
     for value in (post.text, post.post_id, post.username):
         if value != storable(value):
-            return "a field holds a NUL character or half a surrogate pair"
+            return "a field contains a NUL character or an unpaired surrogate"
     return ""
 
 
 class PostSource(Protocol):
-    """A place where posts come from. It may offer a post again: ids are unique and a repeat adds nothing."""
+    """A source of posts. It may return a post again: ids are unique, and a repeat is ignored."""
 
     def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
-        """Posts of `username` after the cursor, oldest first.
+        """Fetch the posts of `username` after the cursor, oldest first.
 
         Raises Retryable (try again at the next pass) or Rejected (this account cannot be read).
         """
         ...
 
     def refused(self) -> Iterable[Refused]:
-        """What `fetch` met that was no post. It may be named again: a place is written down once."""
+        """Return the items of `fetch` that were no post. Repeats are ignored: each place is stored once."""
         ...
 
 
 @runtime_checkable
 class Paged(Protocol):
-    """A source that may end a `fetch` before it has read all down to the cursor."""
+    """A source whose `fetch` may stop before it reaches the cursor."""
 
     def unread_below(self, username: str) -> str:
-        """The oldest post id of the last `fetch` where older posts above its cursor are still unread; empty for none.
+        """Return the oldest post id of the last `fetch` if it stopped above the cursor; empty otherwise.
 
-        Until they are read the cursor stays: it moves only over what was read.
+        The cursor does not move until the posts between are read.
         """
         ...

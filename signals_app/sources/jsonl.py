@@ -1,7 +1,7 @@
-"""Posts from JSON-lines files: one post a line with `id`, `username`, `created_at` (UTC) and `text`.
+"""Post source for JSON-lines files: one post a line with `id`, `username`, `created_at` (UTC) and `text`.
 
-A later line with the same id and another text is an edit; one with `"deleted": true` in place of the text says that
-the author deleted the post at `created_at`.
+A later line with the same id and another text is an edit; one with `"deleted": true` instead of the text is a deletion
+at `created_at`.
 """
 
 import bisect
@@ -16,45 +16,45 @@ from maxxit.core.files import raw_lines
 from signals_app.sources.base import Cursor, RawPost, Refused, unfit
 
 OVERLAP = timedelta(hours=1)
-"""How far behind the newest post a line may be appended late and still be found."""
+"""How much older than the newest post a line may be that is appended late."""
 
 Parsed = tuple[dict[str, list[RawPost]], tuple[Refused, ...]]
 
 
 class JsonlSource:
-    """Reads every file that `paths` names (globs work). Lines of the future wait until the clock reaches them."""
+    """Reads every file that matches `paths` (globs). Posts dated in the future wait until the clock reaches them."""
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
 
     def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
-        """Posts of `username` that are new and not of the future, oldest first. Names compare without case."""
+        """Fetch the new posts of `username` up to now, oldest first. Names compare without case."""
         for path in self._files():
             posts = _read(path, _stamp(path))[0].get(username.lower(), [])
             start = bisect.bisect_right(posts, cursor.since - OVERLAP, key=_when) if cursor.since else 0
             yield from posts[start : bisect.bisect_right(posts, clock.now(), key=_when)]
 
     def refused(self) -> Iterable[Refused]:
-        """The lines that were no post, each with its number and what is wrong with it."""
+        """Return the invalid lines, each with its number and what is wrong with it."""
         for path in self._files():
             yield from _read(path, _stamp(path))[1]
 
     def usernames(self) -> set[str]:
-        """Every author in the files, as written."""
-        found = {}
+        """Return every author of the files, as written."""
+        names = {}
         for path in self._files():
             for posts in _read(path, _stamp(path))[0].values():
-                found[posts[0].username.lower()] = posts[0].username
-        return set(found.values())
+                names[posts[0].username.lower()] = posts[0].username
+        return set(names.values())
 
     def everything(self) -> tuple[list[RawPost], list[Refused]]:
-        """Every post of the files, whenever it was written, and every line that is none."""
+        """Return all posts of the files, whatever their date, and all invalid lines."""
         read = [_read(path, _stamp(path)) for path in self._files()]
         posts = [post for by_author, _ in read for written in by_author.values() for post in written]
-        return posts, [bad for _, refused in read for bad in refused]
+        return posts, [line for _, refused in read for line in refused]
 
     def _files(self) -> list[Path]:
-        found = []
+        files: list[Path] = []
         for pattern in self.paths:
             path = Path(pattern)
             matches = sorted(path.parent.glob(path.name))
@@ -62,8 +62,8 @@ class JsonlSource:
                 raise Misconfigured(
                     f"no post file matches {pattern!r}: correct `paths` in config/signals.yaml"
                 )
-            found += matches
-        return found
+            files += matches
+        return files
 
 
 def _when(post: RawPost) -> datetime:
@@ -77,26 +77,26 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=8)
 def _read(path: Path, _stamp: tuple[int, int]) -> Parsed:
-    """The file's posts by lower-case author, oldest first, and the lines that were none."""
+    """Read a file's posts by lower-case author, oldest first, and its invalid lines."""
     posts: dict[str, list[RawPost]] = {}
     refused = []
     for number, line in raw_lines(path):
         if not line.strip():
             continue
-        found = parse(line)
-        if isinstance(found, str):
+        parsed = parse(line)
+        if isinstance(parsed, str):
             refused.append(
-                Refused(f"{path}:{number}", found, redact.document(line.decode(errors="replace"))[:2000])
+                Refused(f"{path}:{number}", parsed, redact.document(line.decode(errors="replace"))[:2000])
             )
         else:
-            posts.setdefault(found.username.lower(), []).append(found)
+            posts.setdefault(parsed.username.lower(), []).append(parsed)
     for written in posts.values():
         written.sort(key=lambda post: (post.posted_at, len(post.post_id), post.post_id))
     return posts, tuple(refused)
 
 
 def parse(line: bytes) -> RawPost | str:
-    """The post of one line, or what is wrong with it."""
+    """Parse one line into a post, or return what is wrong with it."""
     try:
         item = untrusted.loads(line)
     except ValueError as error:

@@ -1,14 +1,14 @@
-"""Posts from X, in the shape of the X API v2 (https://docs.x.com/x-api), by one of two providers.
+"""Post source for X by the X API v2 (https://docs.x.com/x-api), from one of two providers.
 
 * `X`: api.x.com with a bearer token; each post read costs money (0.005 USD in 2026), and the same post read
   again within 24 hours is free.
-* `GAME`: the Virtuals GAME proxy, which speaks the same shape with an `x-api-key` of the form `apx-…`.
+* `GAME`: the Virtuals GAME proxy, which has the same API with an `x-api-key` of the form `apx-…`.
 
-Rate limits are obeyed: when `x-rate-limit-remaining` reaches 0, nothing is asked before `x-rate-limit-reset`, and after
-a 429 that names no moment nothing for the usual window of 15 minutes.
+Rate limits are respected: when `x-rate-limit-remaining` reaches 0, no request is sent before `x-rate-limit-reset`, and
+after a 429 without a reset time none for the usual window of 15 minutes.
 
-Long posts come whole, as `note_tweet`; a text that the provider cut ("… https://t.co/…") and has no whole form is
-refused. Pages are followed down to the cursor, `posts_per_pass` at most; what is left is read by the next passes.
+Long posts are read in full from `note_tweet`; a truncated text ("… https://t.co/…") without a full version is refused.
+Pages are read down to the cursor, at most `posts_per_pass` posts; the next passes read the rest.
 """
 
 import math
@@ -34,13 +34,13 @@ PROFILES = {
     "GAME": ("https://twitter.game.virtuals.io/twitter", "x-api-key", "{key}"),
 }
 WINDOW, DAY = 900, 86_400
-"""Seconds: X's usual window of a rate limit, and its longest."""
+"""Seconds: X's usual rate-limit window, and its longest."""
 PAGE = 100
-"""Posts in the largest page of the API."""
+"""Maximum page size of the API."""
 _CUT = re.compile(r"…(?:\s*https://t\.co/\w+)?\s*$")
 _REPOST = re.compile(r"^RT @\w+:")
 LONGEST_WITHOUT_CUT = 270
-"""Characters: a shorter text that ends in "…" was written so."""
+"""Characters: a shorter text that ends in "…" was not truncated by the provider."""
 
 
 class _Note(BaseModel):
@@ -52,18 +52,18 @@ class _Item(BaseModel):
     text: str = Field(min_length=1)
     created_at: Annotated[datetime, AfterValidator(clock.utc)]
     note_tweet: _Note | None = Field(default=None, validation_alias=AliasChoices("note_tweet", "note_post"))
-    """The whole of a long post. X calls it `note_post` where the request speaks of posts and not of tweets."""
+    """The full text of a long post. X calls it `note_post` where the request names posts instead of tweets."""
 
     @property
-    def whole(self) -> str:
-        """The text of a long post, else the text."""
+    def full_text(self) -> str:
+        """The full text of a long post, else the text."""
         return self.note_tweet.text if self.note_tweet else self.text
 
     @property
-    def cut(self) -> bool:
-        """Whether the provider shortened it. A repost always is, and is no post of its own anyway."""
-        whole = self.whole
-        return len(whole) >= LONGEST_WITHOUT_CUT and bool(_CUT.search(whole)) and not _REPOST.match(whole)
+    def truncated(self) -> bool:
+        """Whether the provider truncated the text. Reposts always are, and never count as posts."""
+        text = self.full_text
+        return len(text) >= LONGEST_WITHOUT_CUT and bool(_CUT.search(text)) and not _REPOST.match(text)
 
 
 class XSource:
@@ -84,7 +84,7 @@ class XSource:
             raise Misconfigured(f"post source x: profile {profile!r} is not one of {', '.join(PROFILES)}")
         if not (key := variable(key_env)):
             raise Misconfigured(
-                f"post source x: set {key_env}, or take the source out of config/signals.yaml"
+                f"post source x: set {key_env}, or remove the source from config/signals.yaml"
             )
         url, header, form = PROFILES[profile]
         self.name = profile.lower()
@@ -95,10 +95,10 @@ class XSource:
         self._refused: list[Refused] = []
 
     def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
-        """The posts after `cursor.since_id` (and before `cursor.until_id`), oldest first.
+        """Fetch the posts after `cursor.since_id` (and before `cursor.until_id`), oldest first.
 
-        Of an account without a cursor the newest `posts_per_account`; otherwise every page down to the cursor, up to
-        `posts_per_pass` posts and today's budget (`unread_below` tells what is left).
+        Without a cursor the newest `posts_per_account`; otherwise every page down to the cursor, up to `posts_per_pass`
+        posts and today's budget (`unread_below` tells where it stopped).
         """
         self._hold_to_budget()
         self._unread.pop(username, None)
@@ -109,15 +109,16 @@ class XSource:
         }
         query |= {name: value for name in ("since_id", "until_id") if (value := getattr(cursor, name))}
         read: list[Any] = []
-        places = 0
+        counted = 0
         while True:
             items, token = self._page(username, path, query)
             read += items
-            places += max(1, len(items))  # a page may be empty and name a next one, without end
+            counted += max(1, len(items))  # an empty page counts too: it may name a next one for ever
             if not token or not cursor.since_id:
                 break
-            if places >= self.posts_per_pass or self._budget_is_spent():
-                self._unread[username] = min((_id(one) for one in read if _id(one)), key=_number, default="")
+            if counted >= self.posts_per_pass or self._budget_is_spent():
+                ids = (_id(item) for item in read if _id(item))
+                self._unread[username] = min(ids, key=_number, default="")
                 log.warning("posts_unread", provider=self.name, account=username, read=len(read))
                 break
             query["pagination_token"] = token
@@ -127,65 +128,66 @@ class XSource:
         return sorted(posts, key=lambda post: _number(post.post_id))
 
     def unread_below(self, username: str) -> str:
-        """The oldest id of the last `fetch` where the pass ended before the cursor was reached."""
+        """Return the oldest id of the last `fetch` if it stopped above the cursor; empty otherwise."""
         return self._unread.get(username, "")
 
     def _page(self, username: str, path: str, query: dict[str, Any]) -> tuple[list[Any], str]:
-        """The items of one page and the token of the next. Raises Rejected with the provider's words."""
+        """Fetch one page: its items and the token of the next page. Raises Rejected with the provider's message."""
         body = self._get(path, query)
         items = body.get("data", [])
         if not isinstance(items, list):
-            raise Retryable(f"{self.name}: the posts of @{username} are no list")
-        if "data" not in body and (why := _words(body)):
-            raise Rejected(f"{self.name} does not give the posts of @{username}: {why}", code="not_readable")
+            raise Retryable(f"{self.name}: the posts of @{username} are not a list")
+        if "data" not in body and (why := _error_text(body)):
+            raise Rejected(f"{self.name} refuses the posts of @{username}: {why}", code="not_readable")
         self._meter(items)
         meta = body.get("meta")
         token = meta.get("next_token") if isinstance(meta, dict) else None
         return items, token if isinstance(token, str) else ""
 
     def refused(self) -> Iterable[Refused]:
-        """Items that were no post, of the answers since this was asked last."""
-        met, self._refused = self._refused, []
-        return met
+        """Return the invalid items since the last call."""
+        refused, self._refused = self._refused, []
+        return refused
 
     def spent_today(self) -> Decimal:
-        """USD spent on reads since midnight UTC."""
+        """Return the USD spent on reads since midnight UTC."""
         return Decimal(cache.get(self._spent_key(), 0)) * self.usd_per_post
 
     def _post(self, username: str, item: Any) -> RawPost | None:
         try:
-            good = _Item.model_validate(item, strict=False)
+            parsed = _Item.model_validate(item, strict=False)
         except ValidationError as error:
-            place = str(item.get("id", "?") if isinstance(item, dict) else "?")
+            item_id = str(item.get("id", "?") if isinstance(item, dict) else "?")
             self._refused.append(
                 Refused(
-                    f"{self.name}:{username}:{place}",
+                    f"{self.name}:{username}:{item_id}",
                     redact.text(str(error))[:300],
                     str(redact.value(item))[:2000],
                 )
             )
             return None
-        post = RawPost(good.id, username, good.whole, good.created_at)
-        if why := unfit(post) or ("the provider cut its text and gave no whole one" if good.cut else ""):
+        post = RawPost(parsed.id, username, parsed.full_text, parsed.created_at)
+        truncated = "the provider truncated the text and gave no full version" if parsed.truncated else ""
+        if why := unfit(post) or truncated:
             self._refused.append(
-                Refused(f"{self.name}:{username}:{good.id}", why, str(redact.value(item))[:2000])
+                Refused(f"{self.name}:{username}:{parsed.id}", why, str(redact.value(item))[:2000])
             )
             return None
         return post
 
     def _user_id(self, username: str) -> str:
         key = f"x:user:{username.lower()}"
-        if not (found := cache.get(key)):
+        if not (user_id := cache.get(key)):
             body = self._get(f"/2/users/by/username/{username}", {})
             data = body.get("data")
             if not data:
-                why = _words(body) or "it names no such account"
+                why = _error_text(body) or "there is no such account"
                 raise Rejected(f"{self.name} does not know @{username}: {why}", code="unknown_account")
             if not isinstance(data, dict) or not isinstance(data.get("id"), str):
                 raise Retryable(f"{self.name}: the answer for @{username} has no id")
-            found = data["id"]
-            cache.set(key, found, timeout=30 * DAY)
-        return str(found)
+            user_id = data["id"]
+            cache.set(key, user_id, timeout=30 * DAY)
+        return str(user_id)
 
     def _get(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
         until = cache.get(f"x:wait:{self.name}")
@@ -208,11 +210,11 @@ class XSource:
         except ValueError as error:
             raise Retryable(f"{self.name}: the answer is not JSON") from error
         if not isinstance(body, dict) or not isinstance(body.get("data", []), list | dict):
-            raise Retryable(f"{self.name}: the answer has not the shape of X API v2")
+            raise Retryable(f"{self.name}: the answer does not have the format of X API v2")
         return body
 
     def _wait(self, seconds: float) -> None:
-        """Ask nothing, for any account, in the next `seconds` (at most a day: X's longest window)."""
+        """Send no request for any account in the next `seconds` (at most a day, X's longest window)."""
         pause = max(1, math.ceil(min(seconds, DAY)))
         cache.set(f"x:wait:{self.name}", clock.now().timestamp() + pause, timeout=pause)
 
@@ -227,9 +229,13 @@ class XSource:
             raise Retryable(f"{self.name}: today's budget of {self.max_usd_per_day} USD is spent")
 
     def _meter(self, items: list[Any]) -> None:
-        """Count the reads that cost money: a post read before within 24 hours does not."""
+        """Count the reads that cost money: a post read again within 24 hours is free."""
         ids = [str(item.get("id")) for item in items if isinstance(item, dict)]
-        new = [one for one in ids if one.isdecimal() and cache.add(f"x:read:{one[:40]}", 1, timeout=DAY)]
+        new = [
+            post_id
+            for post_id in ids
+            if post_id.isdecimal() and cache.add(f"x:read:{post_id[:40]}", 1, timeout=DAY)
+        ]
         cache.add(self._spent_key(), 0, timeout=2 * DAY)
         total = cache.incr(self._spent_key(), len(new))
         log.info(
@@ -241,23 +247,23 @@ class XSource:
         )
 
 
-def _words(body: dict[str, Any]) -> str:
-    """What the provider says in `errors`, or an empty string."""
+def _error_text(body: dict[str, Any]) -> str:
+    """Join the messages in the answer's `errors`; empty without any."""
     errors = body.get("errors")
-    said = [
-        ": ".join(str(one[name]) for name in ("title", "detail") if one.get(name))
-        or str(one.get("message", ""))
-        for one in (errors if isinstance(errors, list) else [])
-        if isinstance(one, dict)
+    messages = [
+        ": ".join(str(error[name]) for name in ("title", "detail") if error.get(name))
+        or str(error.get("message", ""))
+        for error in (errors if isinstance(errors, list) else [])
+        if isinstance(error, dict)
     ]
-    return redact.text("; ".join(filter(None, said)))[:300]
+    return redact.text("; ".join(filter(None, messages)))[:300]
 
 
 def _id(item: Any) -> str:
-    found = item.get("id") if isinstance(item, dict) else None
-    return found if isinstance(found, str) and found.isdecimal() else ""
+    post_id = item.get("id") if isinstance(item, dict) else None
+    return post_id if isinstance(post_id, str) and post_id.isdecimal() else ""
 
 
 def _number(post_id: str) -> tuple[int, str]:
-    """Ids in the order of their numbers."""
+    """Return the sort key of an id by its numeric value."""
     return len(post_id), post_id

@@ -21,7 +21,7 @@ from typing import Any
 
 from maxxit.evm.codec import encode_call
 from maxxit.ops.devchain.anvil import Rpc, start_anvil
-from maxxit.ops.devchain.world import TRADER_PURSE, TokenInfo, World, build_world, sqrt_price, swap_data
+from maxxit.ops.devchain.world import TRADER_BALANCE, TokenInfo, World, build_world, sqrt_price, swap_data
 from tests.chain.lab import DAY, QUARTER, USDC, Lab, trade
 from trading.venues.safe.contract import module as m
 
@@ -167,7 +167,7 @@ class Script:
         target = sqrt_price(world.usdc, token, self.prices[symbol] * factor)
         trader = world.accounts["trader"]
         for sell, buy in ((world.usdc, token.address), (token.address, world.usdc)):
-            data = swap_data(sell, buy, token.policy_fee, trader, TRADER_PURSE // 10**3, target, FAR)
+            data = swap_data(sell, buy, token.policy_fee, trader, TRADER_BALANCE // 10**3, target, FAR)
             self.call(trader, world.router, data)
 
     def feed(self, symbol: str, factor: Decimal, age: int = 0) -> None:

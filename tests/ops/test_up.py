@@ -147,7 +147,7 @@ def test_the_whole_life_of_make_up(up: Up) -> None:
         ("-server 127.0.0.1", "redis"),
     ):
         up.named(words).kill()
-        up.read_until(f"{name} | left (killed by SIGKILL); starting it again")
+        up.read_until(f"{name} | exited (killed by SIGKILL); restarting")
     up.read_until("execute@maxxit ready")
 
     started = up.processes()

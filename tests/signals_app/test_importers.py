@@ -147,8 +147,8 @@ def test_read_plus_refused_is_present(tmp_path: Path, name: str) -> None:
 
 
 BAD = {
-    "an id that lost digits": ({"id": "9.38e17"}, "the id is no whole number"),
-    "an id of letters": ({"id": "abc"}, "the id is no whole number"),
+    "an id that lost digits": ({"id": "9.38e17"}, "the id is not a whole number"),
+    "an id of letters": ({"id": "abc"}, "the id is not a whole number"),
     "an empty text": ({"text": "  "}, "the text is empty"),
     "a NUL": ({"text": "a\0b"}, "a field holds a NUL character"),
     "a text that is too long": ({"text": "x" * 25_001}, "a field is too long"),
@@ -209,12 +209,12 @@ def test_reposts_are_passed_over(tmp_path: Path) -> None:
         ("", "its format is not recognised"),
         ("a,b\n1,2\n", "its format is not recognised"),
         ('[{"id": "1", "text": ', r"posts\.any:1: not JSON"),
-        ("id,text,created_at\n", "no usable post .* there is none in it"),
+        ("id,text,created_at\n", "no usable post .* it has no entries"),
         ("id,text,created_at\n1,hello\n", r"no usable post .*:2: 2 fields instead of 3"),
-        ('id,text,created_at\n1,"never ends\n', r"posts\.any:2: the row does not end as CSV does"),
-        ("id,text,created_at," + "x" * 140_000, r"posts\.any:1: the header is no line of CSV"),
+        ('id,text,created_at\n1,"never ends\n', r"posts\.any:2: the row is not valid CSV"),
+        ("id,text,created_at," + "x" * 140_000, r"posts\.any:1: the header is not valid CSV"),
         ("id,text\n1,hello\n", r"posts\.any:1: the header needs a column for id, text and time"),
-        ("[1, 2]", r"no usable post .*:1: it is no object"),
+        ("[1, 2]", r"no usable post .*:1: the entry is not an object"),
         ('{"id": "1"}\n{]', "no usable post .*:1: the text is empty"),
         (b'{"id": "1", "text": "\xff"}', r"posts\.any:1: not UTF-8"),
         (gzip.compress(json_lines(POSTS).encode())[:-9], "the packed data is damaged"),

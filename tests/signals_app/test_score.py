@@ -14,8 +14,8 @@ from signals_app.reading.proposal import Proposal
 from signals_app.score import (
     Call,
     Declined,
-    Proposed,
     Limits,
+    Proposed,
     bound,
     bound_levels,
     crowd,

@@ -337,7 +337,9 @@ def test_a_text_that_was_cut_is_refused_and_a_repost_is_not(x: FakeX, source: XS
     cut = "y" * 275 + "… https://t.co/abc"
     x.says("voice", item(1, text=cut), item(2, text=f"RT @a: {cut}"), item(3, text="waiting for it …"))
     assert [post.post_id for post in source.fetch("voice", Cursor())] == ["2", "3"]
-    assert [one.reason for one in source.refused()] == ["the provider cut its text and gave no whole one"]
+    assert [one.reason for one in source.refused()] == [
+        "the provider truncated the text and gave no full version"
+    ]
 
 
 @pytest.mark.parametrize("where", ["user", "posts"])

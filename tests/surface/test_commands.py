@@ -73,7 +73,7 @@ def test_status_shows_the_limits_that_wait(world: World, monkeypatch: pytest.Mon
     limits_in_force.risk_limits()
     looser = limits_in_force.policy().model_copy(update={"max_trade_usd": Decimal(9_000)})
     monkeypatch.setattr(limits_in_force, "policy", lambda: looser)
-    assert "limit that waits: max_trade_usd 9000 from " in said("status")
+    assert "pending limit: max_trade_usd 9000 from " in said("status")
     waiting = {one["limit"]: one for one in told("status")["waiting_limits"]}["max_trade_usd"]
     assert (waiting["value"], waiting["from"][-1]) == ("9000", "Z")
 

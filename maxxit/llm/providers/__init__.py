@@ -8,6 +8,6 @@ PROVIDERS: Registry[Provider] = Registry(
     {
         "openai": "maxxit.llm.providers.openai.OpenAi",
         "anthropic": "maxxit.llm.providers.anthropic.Anthropic",
-        "rules": "signals_app.reading.provider.Rules",
+        "rules": "signals_app.reading.provider.LexicalReader",
     },
 )

@@ -1,7 +1,7 @@
-"""The local chain: one anvil process that we own, and a small JSON-RPC client for it.
+"""Starts anvil, the local development chain, and talks to it with a small JSON-RPC client.
 
 Anvil comes from npm (`maxxit/ops/devchain/package.json`); its binary is run directly, which is ready in about
-40 ms where the node shim takes 115 ms. Tests and the demo share this; no production path imports it.
+40 ms where the node shim takes 115 ms. Tests and the demo use this; production code does not import it.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ START_SECONDS = 20.0
 
 
 class AnvilError(RuntimeError):
-    """The local node cannot be had or did not start. The message names the fix."""
+    """The local node is not installed or did not start. The message names the fix."""
 
 
 class RpcError(RuntimeError):
-    """The node answered with an error. `data` holds the revert data (0x hex) where there is any."""
+    """The node answered with an error. `data` is the revert data (0x hex), or empty."""
 
     def __init__(self, message: str, data: str = "") -> None:
         super().__init__(message)
@@ -52,18 +52,18 @@ class Rpc:
         self._ids = itertools.count(1)
 
     def close(self) -> None:
-        """Let go of the connection; the next call opens a new one."""
+        """Close the connection; the next call opens a new one."""
         self._connection.close()
 
     def __del__(self) -> None:
         self.close()
 
     def __call__(self, method: str, *params: Any) -> Any:
-        """One call: its result, or RpcError."""
+        """Call a method and return its result. Raises RpcError."""
         return self._result(self._post(self._envelope(method, params)))
 
     def batch(self, calls: list[tuple[str, list[Any]]]) -> list[Any]:
-        """Several calls in one request, answered in order; the first error is raised. Keep it below 2 MB."""
+        """Send several calls in one request (below 2 MB); returns results in order, or raises the first error."""
         if not calls:
             return []
         answers = self._post([self._envelope(method, params) for method, params in calls])
@@ -82,7 +82,7 @@ class Rpc:
         return answer["result"]
 
     def _post(self, body: Any) -> Any:
-        """Sends once. After a failure nothing is sent again, but the next call gets a new connection."""
+        """Send once, without a retry; after a failure the next call opens a new connection."""
         payload = json.dumps(body)
         with self._lock:
             try:
@@ -94,7 +94,7 @@ class Rpc:
 
 
 def find_anvil() -> Path:
-    """The anvil binary: from node_modules, else from PATH, else an error that names the fix."""
+    """Return the anvil binary from node_modules, else from PATH. Raises AnvilError naming the fix."""
     scope = HERE / "node_modules" / "@foundry-rs"
     for candidate in sorted(scope.glob("anvil-*/bin/anvil*")):
         if candidate.is_file():
@@ -106,7 +106,7 @@ def find_anvil() -> Path:
 
 
 def free_port() -> int:
-    """A TCP port on the loopback interface that nobody listens on right now."""
+    """Return a TCP port of the loopback interface that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -114,7 +114,7 @@ def free_port() -> int:
 
 
 def _must_be_free(host: str, port: int) -> None:
-    """Another node on our port would answer in our node's place, so this is found out before starting."""
+    """Raise AnvilError for a taken port: another node there would answer instead of the new one."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -127,13 +127,13 @@ def _must_be_free(host: str, port: int) -> None:
 
 @dataclass(slots=True)
 class Anvil:
-    """A running anvil process, owned by whoever started it: `stop()` it, or use it in a `with`."""
+    """A running anvil process. Call `stop()`, or use it in a `with`."""
 
     url: str
     process: "subprocess.Popen[bytes]"
 
     def stop(self) -> None:
-        """End the process; it writes its state, if it keeps any, and gets five seconds for that."""
+        """Stop the process; it has five seconds to write its state."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -154,8 +154,8 @@ def start_anvil(
 ) -> Anvil:
     """Start anvil and wait until it answers.
 
-    `state` keeps the chain in that file, written every second, so that it survives a kill. `log` receives the
-    node's output. Raises AnvilError when the binary is missing or it does not come up in 20 seconds.
+    `state` is the file that keeps the chain, written every second, so that it survives a kill. `log` receives the
+    node's output. Raises AnvilError when the binary is missing or does not answer within 20 seconds.
     """
     port = port or free_port()
     _must_be_free(host, port)
@@ -175,7 +175,7 @@ def start_anvil(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            preexec_fn=bound_to_parent(signal.SIGTERM),  # it writes its state and leaves no orphan
+            preexec_fn=bound_to_parent(signal.SIGTERM),  # it writes its state when this process dies
         )
     node = Anvil(f"http://{host}:{port}", process)
     try:
@@ -187,7 +187,7 @@ def start_anvil(
 
 
 def wait_ready(url: str, process: "subprocess.Popen[bytes] | None" = None) -> None:
-    """Return once the node at `url` answers with the local chain id."""
+    """Wait until the node at `url` answers with the local chain id. Raises AnvilError."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process is not None and process.poll() is not None:

@@ -1,8 +1,8 @@
-"""The local chain of `make up`: anvil with the world on it, the demo user's Safe at work, and a market that moves.
+"""The local chain of `make up`: anvil with the contracts, a demo user's Safe with an agent, and a moving market.
 
 `manage.py localchain` runs this as one process under the supervisor. Pools and feeds follow the demo's quotes, as
-arbitrage would make them, so that stops and targets are really hit on chain. State and addresses stand in
-`.maxxit/chain/` and survive a restart. The executor's key is anvil's: worth nothing anywhere else.
+arbitrage would move them, so that stops and targets are hit on chain. State and addresses are kept in `.maxxit/chain/`
+and survive a restart. The executor's key is one of anvil's public test keys.
 """
 
 import os
@@ -38,13 +38,13 @@ log = structlog.get_logger(__name__)
 AGENT = "Safe Follower"
 STEP_SECONDS = 1.0
 FEED_SECONDS = 600.0
-"""A feed is refreshed this often even where its price stands still: the policy takes none older than an hour."""
+"""Maximum seconds between updates of a feed with an unchanged price: the policy accepts none older than an hour."""
 ITERATIONS = 10_000
-"""Of the keystore's password; it protects a key that the whole world has."""
+"""Key-derivation iterations of the keystore; low, because the key in it is public."""
 
 
 def available() -> bool:
-    """Whether a local chain can be run here."""
+    """Return whether anvil is installed."""
     try:
         find_anvil()
     except AnvilError:
@@ -53,13 +53,13 @@ def available() -> bool:
 
 
 def signing_environ(data_dir: Path) -> dict[str, str]:
-    """What the executing worker, and only that one, gets to find the local key."""
+    """Return the environment variables by which the signing workers find the local key."""
     home = data_dir / "chain"
     return {KEYSTORE: str(home / "executor.json"), PASSWORD_FILE: str(home / "executor.password")}
 
 
-def keep_key(data_dir: Path) -> None:
-    """Make the keystore of the local executor, once."""
+def ensure_keystore(data_dir: Path) -> None:
+    """Write the keystore of the local executor unless it exists."""
     paths = signing_environ(data_dir)
     keystore, password = Path(paths[KEYSTORE]), Path(paths[PASSWORD_FILE])
     if keystore.exists() and password.exists():
@@ -68,7 +68,7 @@ def keep_key(data_dir: Path) -> None:
 
 
 def start(data_dir: Path) -> Anvil:
-    """Anvil with its kept state, on the port of the last time where that is free."""
+    """Start anvil with its saved state, on its previous port where that is free."""
     home = data_dir / "chain"
     home.mkdir(parents=True, exist_ok=True)
     kept = data_dir / RPC_FILE
@@ -80,29 +80,29 @@ def start(data_dir: Path) -> Anvil:
 
 
 def open_world(node: Anvil, data_dir: Path) -> World:
-    """The world of the last time, or a new one at today's prices, with the executor's nonces where ours stand."""
+    """Load or deploy the contracts at the present prices, with the executor's nonce raised to the database's."""
     path = data_dir / WORLD_FILE
     world = ensure_world(node.url, path, {name: price for name, price in market().items() if price > 0})
     address = world.accounts["executor"]
     row = Signer.objects.filter(chain_id=LOCAL_CHAIN_ID, address=address).first()
     on_chain = int(world.rpc("eth_getTransactionCount", address, "latest"), 16)
     if row is not None and on_chain < row.next_nonce and not row.transactions.filter(state="signed").exists():
-        world.rpc("anvil_setNonce", address, hex(row.next_nonce))  # a new chain under an old database
+        world.rpc("anvil_setNonce", address, hex(row.next_nonce))  # the chain is new, the database is not
     return world
 
 
 def market() -> dict[str, Decimal]:
-    """The demo's newest prices in USD, by the local world's tokens."""
+    """Return the newest quotes in USD by the local chain's tokens."""
     wanted = {symbol: token for token, symbol in SYMBOLS.items()}
-    found = quotes.latest(list(wanted), closing=True)
-    return {wanted[symbol]: quote.price for symbol, quote in found.items()}
+    newest = quotes.latest(list(wanted), closing=True)
+    return {wanted[symbol]: quote.price for symbol, quote in newest.items()}
 
 
 @transaction.atomic
 def enter_demo(world: World) -> Deployment:
-    """Create the agent on the demo user's Safe, following everybody, once.
+    """Create the agent on the demo user's Safe, following every account, and its plan. Safe to repeat.
 
-    Its gate opens only where the venue `safe` is on the local chain.
+    The gate is opened only where the venue `safe` is on the local chain.
     """
     agent, new = Agent.objects.get_or_create(
         name=AGENT,
@@ -149,48 +149,48 @@ def enter_demo(world: World) -> Deployment:
 
 
 class Arbitrage:
-    """Pools and feeds follow the quotes."""
+    """Moves pools and feeds to the quotes."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.stand: dict[str, Decimal] = {}
-        self.fed: dict[str, float] = {}
+        self.prices: dict[str, Decimal] = {}
+        self.updated: dict[str, float] = {}
 
     def step(self) -> list[str]:
-        """Move what has moved, and keep feeds fresh; returns the tokens that were touched."""
-        touched = []
+        """Move changed prices and refresh old feeds; returns the tokens that were updated."""
+        changed = []
         for token, price in market().items():
-            stale = time.monotonic() - self.fed.get(token, float("-inf")) > FEED_SECONDS
-            if self.stand.get(token) == price and not stale:
+            stale = time.monotonic() - self.updated.get(token, float("-inf")) > FEED_SECONDS
+            if self.prices.get(token) == price and not stale:
                 continue
             self.world.move_price(token, price)
-            self.stand[token], self.fed[token] = price, time.monotonic()
-            touched.append(token)
-        return touched
+            self.prices[token], self.updated[token] = price, time.monotonic()
+            changed.append(token)
+        return changed
 
 
-def settle_in() -> bool:
-    """Build the world and enter the demo before the first post is read; False where it stands or cannot be had."""
+def set_up_demo() -> bool:
+    """Deploy the contracts and create the demo's Safe deployment; False where it exists or anvil is missing."""
     known = Deployment.objects.filter(agent__name=AGENT, verified_at__isnull=False)
     if not available() or known.exists():
         return False
     data_dir = Path(settings.DATA_DIR)
-    keep_key(data_dir)
+    ensure_keystore(data_dir)
     with start(data_dir) as node:
         return not safes.check(enter_demo(open_world(node, data_dir)))
 
 
 def serve() -> None:
-    """Start the chain, enter the demo, and let the market move until this process is told to stop."""
+    """Run the chain and move its market until the process is stopped."""
     data_dir = Path(settings.DATA_DIR)
-    keep_key(data_dir)
+    ensure_keystore(data_dir)
     with start(data_dir) as node:
         world = open_world(node, data_dir)
         deployment = enter_demo(world)
         arbitrage = Arbitrage(world)
         arbitrage.step()
-        wrong = safes.check(deployment)
-        log.info("local_chain", url=node.url, safe=world.safe, module=world.module, differences=wrong)
+        differences = safes.check(deployment)
+        log.info("local_chain", url=node.url, safe=world.safe, module=world.module, differences=differences)
         while node.process.poll() is None and os.getppid() != 1:
             try:
                 arbitrage.step()

@@ -1,7 +1,7 @@
-"""The local world: Safe 1.4.1, Uniswap V3, tokens, feeds, our module and a demo user's Safe, on anvil.
+"""Deploys the local development chain: Safe 1.4.1, Uniswap V3, tokens, feeds, our module and a demo user's Safe.
 
-Tests and `make up` build the same world. Addresses are kept as JSON beside anvil's state, so that a restart
-goes on where it stopped. Everything here is for chain 31337: it signs with keys that the whole world knows.
+Tests and `make up` deploy the same contracts. Addresses are saved as JSON beside anvil's state, so that a restart
+continues with them. For chain 31337 only: it signs with public test keys.
 """
 
 import json
@@ -34,7 +34,7 @@ from trading.venues.safe.contract.build import load
 from trading.venues.safe.contract.module import Policy, TokenRule
 
 WORLD_FILE = Path("chain") / "world.json"
-"""In the data folder: what was built on the development chain."""
+"""Addresses of the deployed contracts, in the data folder."""
 MULTICALL3 = "0xcA11bde05977b3631167028862bE2a173976CA11"
 # Runtime code of the deterministic deployer: create2 with the first word as salt and the rest as code.
 DEPLOYER_CODE = (
@@ -47,7 +47,7 @@ USDC_UNIT = 10**6
 FEED_DECIMALS = 8
 DEMO_USDC = 10_000 * USDC_UNIT
 POOL_DEPTH_USDC = 20_000_000 * USDC_UNIT  # on each side of each pool
-TRADER_PURSE = 10**33
+TRADER_BALANCE = 10**33
 TICK_SPACING = {100: 1, 500: 10, 3000: 60, 10000: 200}
 MAX_TICK = 887_272
 PRICES = {"WETH": Decimal(2_500), "WBTC": Decimal(60_000)}
@@ -66,16 +66,16 @@ class Reverted(RuntimeError):
 
 
 def local_key(role: str) -> bytes:
-    """The private key of a role on the local chain: public knowledge, worthless elsewhere."""
+    """Return the private key of a role on the local chain: a public test key."""
     Account.enable_unaudited_hdwallet_features()
     path = f"m/44'/60'/0'/0/{ROLES.index(role)}"
     return bytes(Account.from_mnemonic(KNOWN_MNEMONIC, account_path=path).key)
 
 
 def transact(rpc: Rpc, sender: str, to: str | None, data: bytes, value: int = 0) -> dict[str, Any]:
-    """Send from an unlocked account and return the receipt.
+    """Send a transaction from an unlocked account and return the receipt.
 
-    Raises Reverted with the reason when it failed, AnvilError when no block took it within `RECEIPT_SECONDS`.
+    Raises Reverted with the reason when it failed, AnvilError when no block included it within `RECEIPT_SECONDS`.
     """
     request = {"from": sender, "data": "0x" + data.hex(), "gas": hex(GAS), "value": hex(value)}
     if to is not None:
@@ -89,19 +89,21 @@ def transact(rpc: Rpc, sender: str, to: str | None, data: bytes, value: int = 0)
 
 
 def _receipt(rpc: Rpc, digest: str) -> dict[str, Any]:
-    """With automine it is there at once, unless another miner was quicker."""
+    """Wait for the receipt; with automine it is usually there at once."""
     give_up = time.monotonic() + RECEIPT_SECONDS
     while True:
         receipt: dict[str, Any] | None = rpc("eth_getTransactionReceipt", digest)
         if receipt is not None:
             return receipt
         if time.monotonic() >= give_up:
-            raise AnvilError(f"no block has taken {digest} within {RECEIPT_SECONDS} s: does {rpc.url} mine?")
+            raise AnvilError(
+                f"no block has included {digest} within {RECEIPT_SECONDS} s: does {rpc.url} mine?"
+            )
         time.sleep(0.005)
 
 
 def read(rpc: Rpc, to: str, data: bytes, types: list[str]) -> tuple[Any, ...]:
-    """An eth_call, decoded; Reverted with the reason when it reverts."""
+    """Send an eth_call and decode its answer. Raises Reverted with the reason."""
     try:
         answer = rpc("eth_call", {"to": to, "data": "0x" + data.hex()}, "latest")
     except RpcError as error:
@@ -111,7 +113,7 @@ def read(rpc: Rpc, to: str, data: bytes, types: list[str]) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class TokenInfo:
-    """A token of the local world with its feed (8 decimals, in USD) and its USDC pools by fee tier."""
+    """A token of the local chain with its price feed (8 decimals, USD) and its USDC pools by fee tier."""
 
     symbol: str
     address: str
@@ -121,13 +123,13 @@ class TokenInfo:
 
     @property
     def policy_fee(self) -> int:
-        """The fee tier that the demo policy uses: the first."""
+        """The fee tier of the demo policy: the first."""
         return int(next(iter(self.pools)))
 
 
 @dataclass(frozen=True)
 class World:
-    """Addresses of everything in the local world, and the few things one does with it."""
+    """The addresses on the local chain, with reads and transactions for tests and the demo."""
 
     rpc_url: str
     usdc: str
@@ -148,58 +150,58 @@ class World:
     def rpc(self) -> Rpc:
         return Rpc(self.rpc_url)
 
-    # -- looking
+    # -- reads
 
     def token(self, symbol: str) -> TokenInfo:
         return next(token for token in self.tokens if token.symbol == symbol)
 
     def address_of(self, symbol: str) -> str:
-        """USDC or a listed token."""
+        """Return the address of USDC or of a listed token."""
         return self.usdc if symbol == "USDC" else self.token(symbol).address
 
     def balance(self, symbol: str, account: str) -> int:
-        """Base units of `symbol` that `account` holds."""
+        """Return the balance of `account` in base units."""
         balance: int = read(
             self.rpc, self.address_of(symbol), encode_call("balanceOf(address)", account), ["uint256"]
         )[0]
         return balance
 
     def price(self, symbol: str) -> Decimal:
-        """The feed's answer in USD, whatever its age."""
+        """Return the feed's price in USD, whatever its age."""
         types = ["uint80", "int256", "uint256", "uint256", "uint80"]
         answer = read(self.rpc, self.token(symbol).feed, encode_call("latestRoundData()"), types)[1]
         return Decimal(answer).scaleb(-FEED_DECIMALS)
 
     def now(self) -> int:
-        """Unix time of the latest block."""
+        """Return the Unix time of the latest block."""
         return int(self.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
 
     def safe_nonce(self, safe: str | None = None) -> int:
         nonce: int = read(self.rpc, safe or self.safe, encode_call("nonce()"), ["uint256"])[0]
         return nonce
 
-    # -- acting
+    # -- transactions
 
     def send(self, role: str, to: str, data: bytes) -> dict[str, Any]:
-        """A transaction from one of the world's accounts; its receipt, or Reverted."""
+        """Send a transaction from the account of a role; returns the receipt. Raises Reverted."""
         return transact(self.rpc, self.accounts[role], to, data)
 
     def mint(self, symbol: str, to: str, amount: int) -> None:
-        """Make `amount` base units for `to` out of nothing."""
+        """Mint `amount` base units to `to`."""
         self.send("deployer", self.address_of(symbol), encode_call("mint(address,uint256)", to, amount))
 
     def set_feed(self, symbol: str, price: Decimal) -> None:
-        """The oracle alone: `price` in USD, as of now."""
+        """Set the price feed to `price` USD as of now, without moving the pools."""
         answer = int(price.scaleb(FEED_DECIMALS))
         self.send("deployer", self.token(symbol).feed, encode_call("set_answer(int256)", answer))
 
     def refresh_feeds(self) -> None:
-        """Every feed keeps its answer and becomes fresh; needed after loading a stored state."""
+        """Renew the time of every feed's answer; needed after a saved state is loaded."""
         for token in self.tokens:
             self.send("deployer", token.feed, encode_call("refresh()"))
 
     def set_pool_price(self, symbol: str, price: Decimal) -> None:
-        """Arbitrage: the trader swaps in every pool of the token until it stands at `price` USD."""
+        """Swap in every pool of the token until its price is `price` USD."""
         token = self.token(symbol)
         for fee, pool in token.pools.items():
             swap = self.swap_to_price(token, int(fee), pool, price)
@@ -207,7 +209,7 @@ class World:
                 self.send("trader", self.router, swap)
 
     def swap_to_price(self, token: TokenInfo, fee: int, pool: str, price: Decimal) -> bytes | None:
-        """The trader's swap that ends at `price`, or None when the pool stands there already."""
+        """Return the calldata of a swap that ends at `price`, or None when the pool is there already."""
         slot0 = ["uint160", "int24", "uint16", "uint16", "uint16", "uint8", "bool"]
         current = read(self.rpc, pool, encode_call("slot0()"), slot0)[0]
         target = sqrt_price(self.usdc, token, price)
@@ -215,10 +217,10 @@ class World:
             return None
         first, second = sorted((self.usdc, token.address), key=str.lower)
         sell, buy = (second, first) if target > current else (first, second)
-        return swap_data(sell, buy, fee, self.accounts["trader"], TRADER_PURSE // 10**3, target)
+        return swap_data(sell, buy, fee, self.accounts["trader"], TRADER_BALANCE // 10**3, target)
 
     def move_price(self, symbol: str, price: Decimal) -> None:
-        """The market moves: feed and pools stand at `price` USD afterwards."""
+        """Move feed and pools to `price` USD."""
         self.set_feed(symbol, price)
         self.set_pool_price(symbol, price)
 
@@ -230,11 +232,11 @@ class World:
     # -- policy
 
     def rules(self) -> list[TokenRule]:
-        """Every token of the world, feeds good for an hour."""
+        """Return the demo policy's token rules: every token, feeds valid for an hour."""
         return [TokenRule(token.address, token.feed, token.policy_fee, 3_600) for token in self.tokens]
 
     def policy(self, **changes: Any) -> Policy:
-        """The demo policy: 10 to 1,000 USDC a trade, 50 USDC of losses a day."""
+        """Return the demo policy: 10 to 1,000 USDC a trade, a loss budget of 50 USDC a day."""
         policy = Policy(
             executor=self.accounts["executor"], guardian=self.accounts["guardian"],
             fee_receiver=self.accounts["fee_receiver"], profit_receiver=self.accounts["profit_receiver"],
@@ -245,7 +247,7 @@ class World:
         return replace(policy, **changes)
 
     def onboard(self, policy: Policy | None = None) -> dict[str, Any]:
-        """The demo user signs the one transaction that enables the module and sets the policy."""
+        """Enable the module and set the policy in one transaction signed by the demo user."""
         enabled: bool = read(
             self.rpc, self.safe, encode_call("isModuleEnabled(address)", self.module), ["bool"]
         )[0]
@@ -260,10 +262,10 @@ class World:
             )
         )
 
-    # -- keeping
+    # -- storage
 
     def contracts(self) -> Contracts:
-        """This world as the venue sees it."""
+        """Return the addresses as the venue's configuration."""
         tokens = {
             SYMBOLS.get(token.symbol, token.symbol): TokenStanza(
                 address=token.address,
@@ -282,7 +284,7 @@ class World:
         )  # fmt: skip
 
     def save(self, path: Path) -> None:
-        """Write the addresses, and `contracts.json` beside them for the venue; there is no secret among them."""
+        """Write the addresses, and `contracts.json` for the venue; neither has secrets."""
         path.parent.mkdir(parents=True, exist_ok=True)
         body = {key: value for key, value in asdict(self).items() if key != "rpc_url"}
         path.write_text(json.dumps(body, indent=2) + "\n")
@@ -295,7 +297,7 @@ class World:
         return cls(rpc_url=rpc_url, tokens=tokens, **body)
 
     def stands(self) -> bool:
-        """Whether the chain at `rpc_url` holds this world, with the module of this checkout."""
+        """Return whether the chain at `rpc_url` has these contracts, with the module of this checkout."""
         if self.module_source != load("TradingModule")["source_sha256"]:
             return False
         wanted = (self.module, self.safe, self.router, *(token.feed for token in self.tokens))
@@ -303,7 +305,7 @@ class World:
 
 
 def sqrt_price(usdc: str, token: TokenInfo, price: Decimal) -> int:
-    """Uniswap's sqrtPriceX96 for `price` USD a token."""
+    """Return Uniswap's sqrtPriceX96 for `price` USD a token."""
     usdc_raw, token_raw = int(price.scaleb(18)) * USDC_UNIT, 10 ** (18 + token.decimals)
     over = (usdc_raw, token_raw) if token.address.lower() < usdc.lower() else (token_raw, usdc_raw)
     return isqrt((over[0] << 192) // over[1])
@@ -312,13 +314,15 @@ def sqrt_price(usdc: str, token: TokenInfo, price: Decimal) -> int:
 def swap_data(
     sell: str, buy: str, fee: int, recipient: str, amount: int, limit: int = 0, deadline: int = 2**48
 ) -> bytes:
-    """Router calldata: sell up to `amount`, stopping at the sqrtPriceX96 `limit` (0 = none)."""
+    """Return router calldata that sells up to `amount`, stopping at the sqrtPriceX96 `limit` (0 = none)."""
     return encode_call(_SWAP, (sell, buy, fee, recipient, deadline, amount, 0, limit))
 
 
 def safe_artifact(name: str, part: str = "bytecode") -> bytes:
-    """Creation code of a Safe 1.4.1 contract out of safe-eth-py, for instance "Safe" or "Proxy"; with `part`
-    "deployedBytecode" the code that stands there afterwards."""
+    """Return the creation code of a Safe 1.4.1 contract from safe-eth-py, such as "Safe" or "Proxy".
+
+    With `part` "deployedBytecode" it is the deployed code.
+    """
     spec = find_spec("safe_eth")
     if spec is None or spec.origin is None:
         raise AnvilError("safe-eth-py is not installed: run `make install`")
@@ -327,7 +331,7 @@ def safe_artifact(name: str, part: str = "bytecode") -> bytes:
 
 
 def uniswap_artifact(path: str) -> bytes:
-    """Creation code of a Uniswap V3 contract out of node_modules, for instance "v3-periphery/SwapRouter"."""
+    """Return the creation code of a Uniswap V3 contract from node_modules, such as "v3-periphery/SwapRouter"."""
     package, _, contract = path.partition("/")
     folder = HERE / "node_modules" / "@uniswap" / package / "artifacts" / "contracts"
     file = folder / f"{contract}.sol" / f"{contract.rpartition('/')[2]}.json"
@@ -337,12 +341,12 @@ def uniswap_artifact(path: str) -> bytes:
 
 
 def predicted_safe(owners: list[str], threshold: int, salt_nonce: int) -> str:
-    """`onboarding.predict_safe` with the proxy code of safe-eth-py."""
+    """Predict a Safe's address with the proxy code of safe-eth-py."""
     return onboarding.predict_safe(owners, threshold, salt_nonce, safe_artifact("Proxy"))
 
 
 class Builder:
-    """Puts the world on an empty (or used) local chain, step by step."""
+    """Deploys the contracts to a local chain, step by step."""
 
     def __init__(self, rpc_url: str) -> None:
         self.rpc = Rpc(rpc_url)
@@ -355,16 +359,16 @@ class Builder:
         self.deployer = self.accounts["deployer"]
 
     def create(self, code: bytes, types: list[str] | None = None, args: list[Any] | None = None) -> str:
-        """Deploy and return the address."""
+        """Deploy a contract and return its address."""
         receipt = transact(self.rpc, self.deployer, None, code + encode(types or [], args or []))
         return to_checksum_address(receipt["contractAddress"])
 
     def local(self, name: str, types: list[str], args: list[Any]) -> str:
-        """Deploy one of our own contracts."""
+        """Deploy one of this repository's contracts."""
         return self.create(bytes.fromhex(load(name)["bytecode"][2:]), types, args)
 
     def canonical(self) -> None:
-        """Safe's contracts through Safe's own deterministic factory, and Multicall3, where they always are."""
+        """Deploy Safe's contracts by its deterministic factory, and Multicall3, at their canonical addresses."""
         self.rpc("anvil_setCode", onboarding.SAFE_SINGLETON_FACTORY, DEPLOYER_CODE)
         wanted = {
             "Safe": onboarding.SAFE_L2,
@@ -385,7 +389,7 @@ class Builder:
         self.rpc("anvil_setCode", MULTICALL3, runtime)
 
     def pool(self, factory: str, manager: str, usdc: str, token: TokenInfo, fee: int, price: Decimal) -> str:
-        """A USDC pool at `price` with liquidity over the full range."""
+        """Create a USDC pool at `price` with liquidity over the full range; returns its address."""
         first, second = sorted((usdc, token.address), key=str.lower)
         create = encode_call(
             "createAndInitializePoolIfNecessary(address,address,uint24,uint160)",
@@ -404,14 +408,14 @@ class Builder:
         return address
 
     def fund_trader(self, token: str, spenders: tuple[str, ...]) -> None:
-        """The trader stands for the rest of the market: endless money, open approvals."""
+        """Mint tokens to the trader, who stands for the rest of the market, and approve the spenders."""
         trader = self.accounts["trader"]
-        transact(self.rpc, trader, token, encode_call("mint(address,uint256)", trader, TRADER_PURSE))
+        transact(self.rpc, trader, token, encode_call("mint(address,uint256)", trader, TRADER_BALANCE))
         for spender in spenders:
             transact(self.rpc, trader, token, encode_call("approve(address,uint256)", spender, 2**255))
 
     def safe(self, owners: list[str], threshold: int = 1) -> str:
-        """A Safe through the proxy factory; the salt is the deployer's nonce, so a rebuild gets a new one."""
+        """Deploy a Safe by the proxy factory; the salt is the deployer's nonce, so that a rebuild gets a new one."""
         salt = int(self.rpc("eth_getTransactionCount", self.deployer, "latest"), 16)
         data = onboarding.create_safe_data(owners, threshold, salt)
         transact(self.rpc, self.deployer, onboarding.PROXY_FACTORY, data)
@@ -419,7 +423,7 @@ class Builder:
 
 
 def _token_amount(usdc: int, token: TokenInfo, price: Decimal) -> int:
-    """Base units of `token` that are worth `usdc` base units."""
+    """Convert USDC base units to base units of `token` at `price`."""
     return int(Decimal(usdc) * 10**token.decimals / (price * USDC_UNIT))
 
 
@@ -465,7 +469,7 @@ def build_world(rpc_url: str, prices: Mapping[str, Decimal] | None = None) -> Wo
 def _build_token(
     builder: Builder, uniswap: tuple[str, str, str], usdc: str, symbol: str, address: str, price: Decimal
 ) -> TokenInfo:
-    """A token's feed and pools; `uniswap` is (factory, router, position manager)."""
+    """Deploy a token's feed and pools; `uniswap` is (factory, router, position manager)."""
     factory, router, manager = uniswap
     _, decimals, fees = TOKENS[symbol]
     feed = builder.local("Feed", ["uint8", "int256"], [FEED_DECIMALS, int(price.scaleb(FEED_DECIMALS))])
@@ -476,7 +480,7 @@ def _build_token(
 
 
 def ensure_world(rpc_url: str, path: Path, prices: Mapping[str, Decimal] | None = None) -> World:
-    """The stored world when the chain still holds it (feeds made fresh), else a new one, stored at `path`."""
+    """Load the saved addresses while the chain still has the contracts (and renew feeds), else deploy and save."""
     if path.exists():
         world = World.load(path, rpc_url)
         if world.stands():

@@ -1,4 +1,4 @@
-"""`manage.py pnl`: what was earned."""
+"""`manage.py pnl`: PnL, win rate, drawdown, fees and volume."""
 
 from datetime import timedelta
 from typing import Any
@@ -26,10 +26,10 @@ class Command(OpsCommand):
     def run(self, **options: Any) -> Any:
         midnight = figures.midnight(clock.now())
         since = midnight if options["today"] else midnight - timedelta(days=6) if options["week"] else None
-        found = figures.figures(since)
-        told = found.as_json() | figures.volume(since) | {"equity_usd": plain(usdc(figures.equity()))}
-        self.say(f"since {clock_text(since)} UTC" if since else "of all time")
-        for name, value in told.items():
+        results = figures.figures(since).as_json() | figures.volume(since)
+        results["equity_usd"] = plain(usdc(figures.equity()))
+        self.say(f"since {clock_text(since)} UTC" if since else "all time")
+        for name, value in results.items():
             if name != "since":
                 label, _, unit = (
                     name.rpartition("_") if name.endswith(("_usdc", "_usd", "_pct")) else (name, "", "")
@@ -37,4 +37,4 @@ class Command(OpsCommand):
                 self.say(
                     f"  {label.replace('_', ' '):<14} {'–' if value in ('', None) else value} {UNITS[unit]}".rstrip()
                 )
-        return told
+        return results

@@ -1,4 +1,4 @@
-"""`manage.py authors backtest|update`: what each account's calls would have made, and how much its word weighs."""
+"""`manage.py authors backtest|update`: backtest each author's calls, and update the impact factors."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,8 +21,8 @@ from signals_app.policy import policy
 class Command(OpsCommand):
     help = "Measure what each author's calls would have returned: returns, intervals, impact factors."
     subcommands = {
-        "backtest": "from a file of posts and a folder of candles; nothing is written, no database is needed",
-        "update": "from the database; writes today's impact factor of every account",
+        "backtest": "backtest a file of posts on a folder of candles; writes nothing and needs no database",
+        "update": "backtest the stored posts, and write today's impact factor of every account",
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
@@ -41,9 +41,11 @@ class Command(OpsCommand):
         parser.add_argument(
             "--provider",
             default="rules",
-            help="who reads the posts: rules (the default) or a name of config/llm.yaml",
+            help="reader of the posts: rules (the lexical reader, default) or a provider of config/llm.yaml",
         )
-        parser.add_argument("--delay-minutes", type=int, help="from the writing of a post until we hold it")
+        parser.add_argument(
+            "--delay-minutes", type=int, help="minutes from the time of writing until the post is stored"
+        )
         parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write the plots there (PNG)")
 
     def run(self, **options: Any) -> Any:
@@ -60,24 +62,24 @@ class Command(OpsCommand):
             if options["plot"]:
                 require_matplotlib()
             inputs = read_inputs(options["posts"], options["candles"], start, end)
-        self._read(inputs)
-        rules = policy().authors
+        self._report_inputs(inputs)
+        settings = policy().authors
         given = options["delay_minutes"]
-        delay = timedelta(minutes=rules.ingest_delay_minutes if given is None else given)
-        posts = records.once(inputs.posts)
+        delay = timedelta(minutes=settings.ingest_delay_minutes if given is None else given)
+        posts = records.first_versions(inputs.posts)
         series = {symbol: records.series(bars) for symbol, bars in inputs.bars.items()}
         if end:
             series = {token: bars.known_by(int(end.timestamp())) for token, bars in series.items()}
         calls = records.read_calls(posts, options["provider"], delay, series)
-        by = records.measured_by(rules)
-        found = measure(calls, series, by)
-        together = pooled(calls, series, by)
+        by = records.measure_settings(settings)
+        results = measure(calls, series, by)
+        all_authors = pooled(calls, series, by)
         if options["plot"]:
-            for path in plots.draw(found, together, options["plot"]):
+            for path in plots.draw(results, all_authors, options["plot"]):
                 self.say(f"wrote {path}")
-        self._show(found)
+        self._show(results)
         accounts = sorted({post.username for post in posts})
-        silent = sorted(set(accounts) - {one.author for one in found})
+        silent = sorted(set(accounts) - {result.author for result in results})
         self.say(
             f"{len(posts):,} posts of {len(accounts)} accounts, {len(calls)} calls; none by: {', '.join(silent)}"
         )
@@ -87,8 +89,11 @@ class Command(OpsCommand):
             "calls": len(calls),
             "inputs": inputs.as_json(),
             "without_calls": silent,
-            "authors": [records.as_json(one) for one in found],
-            "all": {plots.spoken(horizon): records.figures_json(one) for horizon, one in together.items()},
+            "authors": [records.as_json(result) for result in results],
+            "all": {
+                plots.short_text(horizon): records.figures_json(figures)
+                for horizon, figures in all_authors.items()
+            },
         }
 
     def _span(self, options: dict[str, Any]) -> tuple[datetime | None, datetime | None]:
@@ -105,7 +110,7 @@ class Command(OpsCommand):
             raise Misconfigured(f"--from {options['start']} is not before --to {options['end']}")
         return start, end
 
-    def _read(self, inputs: Inputs) -> None:
+    def _report_inputs(self, inputs: Inputs) -> None:
         for reason, times in inputs.refused.most_common():
             self.say(f"refused: {times:,} × {reason}", "WARNING")
         for place in inputs.refused_at:
@@ -113,7 +118,7 @@ class Command(OpsCommand):
         for warning in inputs.warnings:
             self.say(f"warning: {warning}", "WARNING")
 
-    def _show(self, found: list[Record]) -> None:
+    def _show(self, results: list[Record]) -> None:
         heads = (
             "author",
             "calls",
@@ -128,31 +133,33 @@ class Command(OpsCommand):
             "of",
             "pumps",
         )
-        self.table(heads, (_row(one) for one in sorted(found, key=lambda one: (-one.calls, one.author))))
+        ordered = sorted(results, key=lambda result: (-result.calls, result.author))
+        self.table(heads, map(_row, ordered))
         self.say(
-            f"hit, mean and excess: held for at most {plots.spoken(HEADLINE)}, after costs; excess: minus the tide"
+            f"hit, mean and excess: held for at most {plots.short_text(HEADLINE)}, after costs; "
+            "excess: minus the benchmark's return"
         )
 
 
-def _row(one: Record) -> list[str]:
-    figures = one.horizons.get(HEADLINE)
-    q_value = "–" if one.q_value is None else f"{one.q_value:.2f}"
+def _row(result: Record) -> list[str]:
+    figures = result.horizons.get(HEADLINE)
+    q_value = "–" if result.q_value is None else f"{result.q_value:.2f}"
     tail = [
         q_value,
-        f"{one.impact_factor:.3f}",
-        str(one.impact_calls),
-        f"{one.pumps}{' !' if one.pump_flag else ''}",
+        f"{result.impact_factor:.3f}",
+        str(result.impact_calls),
+        f"{result.pumps}{' !' if result.pump_flag else ''}",
     ]
     if figures is None:
-        return [one.author, str(one.calls), *["–"] * 6, *tail]
+        return [result.author, str(result.calls), *["–"] * 6, *tail]
     hit = figures.hit_rate
     shown = [f"{hit.mean:.0%}", _span_of(hit, 100, 0)]
     for estimate in (figures.mean, figures.excess):
         shown += [f"{estimate.mean:+.2f}", _span_of(estimate, 1, 2)]
-    return [one.author, str(one.calls), *shown, *tail]
+    return [result.author, str(result.calls), *shown, *tail]
 
 
-def _span_of(found: Estimate, scale: int, digits: int) -> str:
-    if found.low is None or found.high is None:
+def _span_of(estimate: Estimate, scale: int, digits: int) -> str:
+    if estimate.low is None or estimate.high is None:
         return "too few days"
-    return f"{found.low * scale:.{digits}f} … {found.high * scale:.{digits}f}"
+    return f"{estimate.low * scale:.{digits}f} … {estimate.high * scale:.{digits}f}"

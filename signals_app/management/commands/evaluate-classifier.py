@@ -1,8 +1,8 @@
-"""`manage.py evaluate-classifier --labelled FILE --posts FILE`: how well the configured reader reads.
+"""`manage.py evaluate-classifier --labelled FILE --posts FILE`: precision and recall of a reader on labelled posts.
 
-Nothing is written: no trace and no budget of the live system, whoever reads.
+Nothing is written: no model call is stored, and none counts against the live system's budget.
 
-Exit codes: 0 done and every floor held, 1 a floor (--min-…) was missed, 2 a file, a label or the provider is wrong.
+Exit codes: 0 all floors (--min-…) held, 1 a floor was missed, 2 a file, a label or the provider is wrong.
 """
 
 import json
@@ -34,7 +34,7 @@ from signals_app.sources.jsonl import JsonlSource
 
 @dataclass
 class Cost:
-    """What the calls of a model took: nothing for the rules."""
+    """Calls, latency and cost of the model; zero for the lexical reader."""
 
     calls: int = 0
     latency_ms: int = 0
@@ -60,8 +60,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--provider",
             default="rules",
-            help="rules (the default: in this process, no key or profile needed), a name of config/llm.yaml, or chain "
-            "for the providers that classify is configured with; whoever reads, no database is needed",
+            help="rules (the lexical reader, default: no key or profile needed), a provider of config/llm.yaml, or "
+            "chain for the configured fallback order of classify; none needs a database",
         )
         parser.add_argument(
             "--candles",
@@ -99,51 +99,54 @@ class Command(BaseCommand):
         except (MaxxitError, OSError) as error:
             raise CommandError(str(error), returncode=2) from error
         figures = evaluation.judge(judged)
-        told = self._told(figures, cost, perf_counter() - started)
+        summary = self._summary(figures, cost, perf_counter() - started)
         if options["plot"]:
             _plot(figures, options["plot"])
         if options["json"]:
-            self.stdout.write(json.dumps(told | {"errors": figures.errors[: options["errors"]]}, indent=1))
+            errors = figures.errors[: options["errors"]]
+            self.stdout.write(json.dumps(summary | {"errors": errors}, indent=1))
         else:
-            self._report(told, figures, options["errors"])
+            self._report(summary, figures, options["errors"])
         self._floors(figures, options)
 
     def _posts(self, options: dict[str, Any], wanted: set[str]) -> dict[str, Post]:
-        """The labelled posts by id, with prices where candles are given."""
+        """Read the labelled posts by id, with prices where candles are given."""
         if not options["candles"]:
             texts = evaluation.read_texts(options["posts"], wanted)
             return {post_id: Post(post_id, "", text) for post_id, text in texts.items()}
         series = records.series_of(options["candles"])
         posts, _ = JsonlSource([str(options["posts"])]).everything()
-        labelled = records.once(one for one in posts if one.post_id in wanted and not one.deleted)
-        return {one.post_id: one for one in records.as_asked(labelled, series)}
+        labelled = records.first_versions(
+            post for post in posts if post.post_id in wanted and not post.deleted
+        )
+        return {post.post_id: post for post in records.with_prices(labelled, series)}
 
     def _read(
         self, labels: Sequence[Label], posts: dict[str, Post], name: str, size: int
     ) -> tuple[list[Judged], Cost]:
-        """Every label with its reading, and what the calls took."""
+        """Read every labelled post; returns labels with readings, and the cost."""
         cost = Cost()
         if name == "rules":
-            readings = {one.post_id: one for one in records.read_by_rules(posts.values())}
+            readings = {reading.post_id: reading for reading in records.read_lexically(posts.values())}
             return [_judged(label, posts, readings) for label in labels], cost
         provider = None if name == "chain" else open_provider(name, policy().provider(name))
         judged = []
         for place in range(0, len(labels), size):
             batch = labels[place : place + size]
-            asked = ask(
+            answered = ask(
                 purpose="classify",
-                data=question((posts[one.post_id] for one in batch), words_by_token()),
+                data=question((posts[label.post_id] for label in batch), words_by_token()),
                 schema=Readings,
-                correlation_ids=[correlation.derive_id("evaluation", one.post_id) for one in batch],
+                correlation_ids=[correlation.derive_id("evaluation", label.post_id) for label in batch],
                 provider=provider,
                 keep=False,
             )
-            cost.add(asked)
-            readings = {reading.post_id: reading for reading in asked.answer.readings}
-            judged += [_judged(one, posts, readings) for one in batch]
+            cost.add(answered)
+            readings = {reading.post_id: reading for reading in answered.answer.readings}
+            judged += [_judged(label, posts, readings) for label in batch]
         return judged, cost
 
-    def _told(self, figures: Figures, cost: Cost, seconds: float) -> dict[str, Any]:
+    def _summary(self, figures: Figures, cost: Cost, seconds: float) -> dict[str, Any]:
         accuracy = figures.side_accuracy
         return {
             "posts": figures.posts,
@@ -158,24 +161,29 @@ class Command(BaseCommand):
             "cost_usd": f"{cost.usd:f}",
         }
 
-    def _report(self, told: dict[str, Any], figures: Figures, errors: int) -> None:
+    def _report(self, summary: dict[str, Any], figures: Figures, errors: int) -> None:
         say = self.stdout.write
-        say(f"{told['posts']} posts read by {', '.join(told['provider'])}")
+        say(f"{summary['posts']} posts read by {', '.join(summary['provider'])}")
         say(f"{'class':10} {'precision':>9} {'recall':>7} {'f1':>7} {'found':>6} {'false':>6} {'missed':>7}")
-        for name, one in told["classes"].items():
+        for name, counts in summary["classes"].items():
             shares = " ".join(
-                f"{'-' if one[key] is None else f'{one[key]:.3f}':>7}" for key in ("recall", "f1")
+                f"{'-' if counts[key] is None else f'{counts[key]:.3f}':>7}" for key in ("recall", "f1")
             )
-            precision = "-" if one["precision"] is None else f"{one['precision']:.3f}"
-            say(f"{name:10} {precision:>9} {shares} {one['found']:>6} {one['false']:>6} {one['missed']:>7}")
-        say(f"side accuracy among found: {told['side_accuracy']}")
-        say(f"confusion (label -> reading): {json.dumps(told['confusion'])}")
-        for one in told["calibration"]:
+            precision = "-" if counts["precision"] is None else f"{counts['precision']:.3f}"
             say(
-                f"confidence >= {one['from']:.1f}: {one['calls']} calls, sure {one['confidence']}, right {one['right']}"
+                f"{name:10} {precision:>9} {shares} {counts['found']:>6} {counts['false']:>6} {counts['missed']:>7}"
             )
-        per_call = told["latency_ms_per_call"]
-        say(f"{told['calls']} calls, {told['seconds']} s, {per_call} ms a call, {told['cost_usd']} USD")
+        say(f"side accuracy among found: {summary['side_accuracy']}")
+        say(f"confusion (label -> reading): {json.dumps(summary['confusion'])}")
+        for bin_ in summary["calibration"]:
+            say(
+                f"confidence >= {bin_['from']:.1f}: {bin_['calls']} calls, mean confidence {bin_['confidence']}, "
+                f"correct {bin_['right']}"
+            )
+        per_call = summary["latency_ms_per_call"]
+        say(
+            f"{summary['calls']} calls, {summary['seconds']} s, {per_call} ms a call, {summary['cost_usd']} USD"
+        )
         for error in figures.errors[:errors]:
             say(
                 f"\n{error['kind']}: {error['post_id']} {error['username']} label {error['label']} read {error['read']}"
@@ -199,11 +207,11 @@ class Command(BaseCommand):
 
 
 def _judged(label: Label, posts: Mapping[str, Post], readings: Mapping[str, Reading]) -> Judged:
-    return Judged(label, posts[label.post_id].text, readings.get(label.post_id) or _silence(label.post_id))
+    return Judged(label, posts[label.post_id].text, readings.get(label.post_id) or _no_reading(label.post_id))
 
 
-def _silence(post_id: str) -> Reading:
-    """What a reader says of a post that it left out."""
+def _no_reading(post_id: str) -> Reading:
+    """Return the reading of a post that the reader left out: no call."""
     return Reading(
         post_id=post_id,
         candidate=False,
@@ -215,15 +223,15 @@ def _silence(post_id: str) -> Reading:
 
 
 def _plot(figures: Figures, path: Path) -> None:
-    """Confidence against the fraction that was right; the size of a dot is the number of calls."""
-    picture = new_figure(5, 5)
-    axes = picture.subplots()
-    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="as sure as right")
-    for one in figures.calibration:
-        axes.scatter(one["confidence"], one["right"], s=20 + 10 * one["calls"], color="tab:blue")
+    """Plot confidence against the fraction of correct calls; the size of a dot is the number of calls."""
+    plot = new_figure(5, 5)
+    axes = plot.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect calibration")
+    for bin_ in figures.calibration:
+        axes.scatter(bin_["confidence"], bin_["right"], s=20 + 10 * bin_["calls"], color="tab:blue")
         axes.annotate(
-            f"{one['calls']:.0f}",
-            (one["confidence"], one["right"]),
+            f"{bin_['calls']:.0f}",
+            (bin_["confidence"], bin_["right"]),
             textcoords="offset points",
             xytext=(6, 6),
         )
@@ -231,8 +239,8 @@ def _plot(figures: Figures, path: Path) -> None:
         xlim=(0, 1),
         ylim=(0, 1.05),
         xlabel="confidence",
-        ylabel="fraction right",
-        title="Calls: how sure, how right",
+        ylabel="fraction correct",
+        title="Calibration of the calls",
     )
     axes.legend(loc="lower right")
-    picture.savefig(path, format="png", dpi=120)
+    plot.savefig(path, format="png", dpi=120)

@@ -1,4 +1,4 @@
-"""`manage.py import-posts FILE…`: posts of other tools as JSON lines, for replay, backtests and the source `jsonl`."""
+"""`manage.py import-posts FILE…`: convert posts of other tools to JSON lines, for replays, backtests and `jsonl`."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ from signals_app.importers.base import read
 from signals_app.sources.base import RawPost, Refused
 
 SHOWN = 10
-"""Refused entries that are named one by one."""
+"""Refused entries that are listed."""
 
 
 class Command(OpsCommand):
@@ -30,12 +30,12 @@ class Command(OpsCommand):
         parser.add_argument(
             "--format",
             default="",
-            help=f"{', '.join(sorted(IMPORTERS))} (default: told by the file's first lines)",
+            help=f"{', '.join(sorted(IMPORTERS))} (default: detected from the file's first lines)",
         )
         parser.add_argument("--out", type=Path, required=True, help="JSON-lines file to write")
 
     def run(self, **options: Any) -> Any:
-        """Import. Refused entries are named and counted; without one post nothing is written and the exit code is 1."""
+        """Import the files. Refused entries are listed and counted; without any post the exit code is 1."""
         files: Sequence[Path] = options["files"]
         if missing := [str(path) for path in files if not path.is_file()]:
             raise Misconfigured(f"no such file: {', '.join(missing)}")
@@ -44,18 +44,18 @@ class Command(OpsCommand):
         repeated = 0
         for path in files:
             name = options["format"] or format_of(path)
-            for found in read(IMPORTERS.open(name), path, options["username"].lstrip("@")):
-                if isinstance(found, Refused):
-                    refused.append(found)
-                elif found.post_id in posts:
+            for entry in read(IMPORTERS.open(name), path, options["username"].lstrip("@")):
+                if isinstance(entry, Refused):
+                    refused.append(entry)
+                elif entry.post_id in posts:
                     repeated += 1
                 else:
-                    posts[found.post_id] = found
+                    posts[entry.post_id] = entry
             self.say(f"{path.name}: {name}")
-        for one in refused[:SHOWN]:
-            self.say(f"refused {one.place}: {one.reason}", "WARNING")
+        for line in refused[:SHOWN]:
+            self.say(f"refused {line.place}: {line.reason}", "WARNING")
         if not posts:
-            why = f"{refused[0].place}: {refused[0].reason}" if refused else "there is none in it"
+            why = f"{refused[0].place}: {refused[0].reason}" if refused else "it has no entries"
             raise Misconfigured(f"no usable post in {', '.join(map(str, files))}; {why}")
         written = sorted(posts.values(), key=lambda post: (post.posted_at, len(post.post_id), post.post_id))
         _write(options["out"], written)
@@ -66,19 +66,17 @@ class Command(OpsCommand):
         )
         return {
             "posts": len(written), "authors": authors, "refused": len(refused), "repeated": repeated,
-            "reasons": Counter(one.reason for one in refused), "out": str(options["out"]),
+            "reasons": Counter(line.reason for line in refused), "out": str(options["out"]),
         }  # fmt: skip
 
 
 def format_of(path: Path) -> str:
-    """The first format that a file's first lines fit. Raises `Misconfigured` with the known ones."""
+    """Detect a file's format from its first lines. Raises `Misconfigured` with the known formats."""
     begins = head(path)
     for name in IMPORTERS:
         if IMPORTERS.open(name).sniff(begins):
             return name
-    raise Misconfigured(
-        f"{path}: its format is not recognised: give --format, one of {', '.join(sorted(IMPORTERS))}"
-    )
+    raise Misconfigured(f"{path}: unknown format: give --format, one of {', '.join(sorted(IMPORTERS))}")
 
 
 def _write(path: Path, posts: Sequence[RawPost]) -> None:

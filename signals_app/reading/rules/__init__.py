@@ -1,1 +1,1 @@
-"""The reader without a model: pure functions from a post's text to a reading."""
+"""The lexical reader: pure functions from a post's text to a reading, by grammar and lexicon, without a model."""

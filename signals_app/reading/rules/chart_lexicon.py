@@ -1,4 +1,4 @@
-"""What a chart says, in the words of those who read charts. Part of the lexicon."""
+"""Lexicon of chart reading: phrases on breaks, bounces, rejections and patterns."""
 
 from signals_app.reading.rules.grammar import DOWN, UP, Cue, both, cue
 

@@ -1,7 +1,7 @@
-"""The notation of the lexicon: phrases over classes of words instead of lists of sentences.
+"""The notation of the lexicon: phrases over word classes, compiled to regular expressions.
 
-A phrase is a regular expression in which a name in capitals stands for a class (`CLASSES`, and those of `SIDED`, which
-have a word for a rise and one for a fall), `<n>` for up to n words of any kind, and `§` for a listed token.
+In a phrase a name in capitals stands for a word class (`CLASSES`, or `SIDED` with one pattern for a rise and one for a
+fall), `<n>` for up to n words of any kind, and `§` for a listed token.
 """
 
 import re
@@ -13,7 +13,7 @@ UP, DOWN = 1, -1
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What speaks for a side."""
+    """A set of phrases that indicate a side, with a weight."""
 
     name: str
     side: int
@@ -180,7 +180,7 @@ _FREE = re.compile(r"<(\d)>")
 
 
 def expand(phrase: str, side: int) -> str:
-    """The regular expression of a phrase."""
+    """Expand the word classes of a phrase to a regular expression."""
 
     def words(found: re.Match[str]) -> str:
         name = found[0]
@@ -190,11 +190,11 @@ def expand(phrase: str, side: int) -> str:
 
 
 def cue(name: str, side: int, weight: int, *phrases: str) -> Cue:
-    """Phrases for one side."""
+    """Make a cue of phrases for one side."""
     joined = "|".join(expand(phrase, side) for phrase in phrases)
     return Cue(name, side, weight, phrases, re.compile(rf"(?<![\w-])(?:{joined})(?!\w)"))
 
 
 def both(name: str, weight: int, *phrases: str) -> tuple[Cue, Cue]:
-    """Phrases that speak for either side, by the words of their classes."""
+    """Make the two cues of phrases whose side depends on the words of their classes."""
     return cue(f"{name} up", UP, weight, *phrases), cue(f"{name} down", DOWN, weight, *phrases)

@@ -1,7 +1,7 @@
-"""What traders say when they make a call. Each cue has a side, a weight and phrases (`grammar` has the notation).
+"""The lexicon of the lexical reader: cues of a call, each with a side, a weight and phrases (notation: `grammar`).
 
-Weights have no unit: `read.THRESHOLD` is what a call needs after its doubts are taken away, so 10 is a call by itself
-and 6 needs company.
+Weights have no unit. A call needs `read.THRESHOLD` after deductions, so that a weight of 10 is a call alone and 6 needs
+another cue.
 """
 
 from signals_app.reading.rules.chart_lexicon import CHART_CUES
@@ -11,7 +11,7 @@ _DEED = (
     r"(?! (?:with|via|because|and using|(?:[^\s,.;:!?]+ ){0,7}(?:is|isn't|are|was|takes?|took|makes?|means|"
     r"would|can|will|feels|has)\b))"
 )
-"""After "buying §": not what would make it the subject of a sentence and no deed of the author."""
+"""After "buying §": excludes continuations that make it the subject of a sentence instead of the author's action."""
 
 CUES: tuple[Cue, ...] = (
     # --- what the author does ----------------------------------------------------------------------------------

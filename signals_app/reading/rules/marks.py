@@ -1,4 +1,4 @@
-"""What makes a post no call although it sounds like one: reposts, questions, jokes, news, history, far horizons."""
+"""Patterns that speak against a call: reposts, questions, jokes, news, history, far horizons, negation."""
 
 import re
 
@@ -14,7 +14,7 @@ ADVERT = re.compile(
     r"up|free (?:§|coins?)|promo|referral|discount code|retweet|(?:visit|follow) us|check out|"
     r"download)(?!\w)"
 )
-"""Words of those who sell something else than a view."""
+"""Words of advertisements."""
 MACHINE = re.compile(
     r"(?<!\w)(?:ignore (?:all|any|the|previous)|(?:previous|all) instructions?|new rules|(?:system|"
     r"assistant|user|human) ?:|classify|post_id|\"candidate\"|\"sentiment\"|tool_use|function_call|(?:with "
@@ -22,7 +22,7 @@ MACHINE = re.compile(
     r"decode and)(?!\w)|<\|?\w+\|?>|\[/?inst\]|<<sys>>",
     re.IGNORECASE,
 )
-"""Words that are meant for a machine that reads along."""
+"""Words of prompt injections."""
 OTHERS = re.compile(
     r"(?<!\w)(?:says?|sees|warning|experts?|thinks|believes|(?:some|others|many|people|they) (?:think|"
     r"believe|expect)|said|saying|tells|according to|reports?|reported|reporting|claims?|claimed|predicts|"
@@ -74,7 +74,7 @@ EXTREME = re.compile(
     r"(?:never (?:been|felt|looked|seen) (?:§ |it )?(?:this|so|more)|"
     r"(?:(?:has|have)n't|(?:not|n't) ever|not|never) (?:been|felt|looked|seen) (?:§ |it )?this) "
 )
-"""A negation that says how strongly something is so: "hasn't been this cheap", "never been more bullish"."""
+"""A negation that intensifies: "hasn't been this cheap", "never been more bullish"."""
 CLAUSE = re.compile(r"[,;:()]| - | but | and | so | because | though ")
 """Where a clause ends: a negation reaches no further."""
 UNSURE = re.compile(
@@ -86,12 +86,12 @@ NOT_CLAIMED = re.compile(
     r"(?<!\w)(?:if|when|whenever|once|until|unless|whether|while|each time|every time|why|how|reasons?|"
     r"after|who|what|than)(?: \S+){0,3} ?$"
 )
-"""What stands before words that are a condition, a reason or a question, and no claim of the author."""
+"""Text before a cue that makes it a condition, reason or question instead of a claim."""
 SUBJECT = re.compile(
     r"(?:§|\b(?:it|its|it's|we|we're|we'll|it'll|price|prices|this|that|that's|market|chart|bulls|bears|"
     r"things))(?:'s)?(?: \S+){0,4} ?$|^ ?(?:\S+ )?$"
 )
-"""What stands before a verb that a token, its price or "we" is the subject of."""
+"""Text before a verb whose subject is a token, its price or "we"."""
 OTHER_COIN = re.compile(
     r"\$[a-z]{2,7}\b|(?<!\w)(?:alts?|alt ?coins?|shitcoins?|bcash|bch|bitcoin cash|gold|stocks?|gbtc|"
     r"icos?)(?!\w)"
@@ -102,12 +102,12 @@ OTHER_SUBJECT = re.compile(
     r"icos?|counts?|volume|supply|mempool|market share|hash ?rate|difficulty|adoption|interest|dominance|"
     r"market ?cap)(?!\w)"
 )
-"""What a cue may speak of instead of a listed token, in masked lower-case text."""
+"""Subjects of a cue other than a listed token, in masked lower-case text."""
 PRICE = re.compile(r"\$ ?\d[\d,.]*|(?<![\w.])\d[\d,.]*k(?!\w)")
 MANY_PRICES = 4
-"""So many prices in one post are history or rhetoric, not a target."""
+"""From this many prices on a post is history or rhetoric, not a target."""
 FORCED = r"squeez\w*|liquidations?|covering"
-"""After "short" or "long": what happens to others who hold one."""
+"""After "short" or "long": forced closing of others' positions."""
 SHORT_WORDS = re.compile(
     rf"(?<![\w-])(?:shorts?(?![- ](?:term|lived|run|time|while|of|{FORCED})(?!\w)|-)|shorting|shorted|sells?|"
     r"selling|sold|bearish|puts)(?![\w-])"
@@ -116,4 +116,4 @@ LONG_WORDS = re.compile(
     rf"(?<![\w-])(?:(?<!as )(?<!how )(?<!so )longs?(?![- ](?:term|run|time|way|haul|(?:{FORCED})(?!\w))|-)|longing|"
     r"longed|buys?|buying|bought|bullish)(?![\w-])"
 )
-"""Words of one side: beside cues of the other they make a sentence contradict itself."""
+"""Words of one side: together with cues of the other they contradict each other."""

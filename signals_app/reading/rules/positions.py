@@ -1,7 +1,7 @@
-"""What authors say about their positions: enter, add, hold, reduce, close or stopped out, long or short.
+"""Recognises what authors say of their positions: enter, add, hold, reduce, close or stopped out, long or short.
 
-A statement that opens, adds to or keeps a position speaks for its side. One that reduces or closes it, or tells of a
-stop, opens nothing: the words "short" and "long" in it must not be read as a call. Works on masked sentences
+A statement that opens, adds to or keeps a position supports its side. One that reduces or closes it, or reports a stop,
+opens nothing: the words "short" and "long" in it must not be read as a call. Works on masked sentences
 (`text.Sentence`): lower case, `§` for a listed token.
 """
 
@@ -17,7 +17,7 @@ NO_SIDE = 0
 
 
 class Deed(StrEnum):
-    """What is done with a position."""
+    """An action on a position."""
 
     ENTER = "enters"
     ADD = "adds to"
@@ -31,35 +31,35 @@ EXITS = frozenset({Deed.REDUCE, Deed.CLOSE, Deed.STOPPED})
 
 
 class Form(StrEnum):
-    """How it is said."""
+    """The form of a statement."""
 
     STATED = "stated"
-    """Done, being done, intended, or told to others."""
+    """Done, being done, intended, or recommended to others."""
     NEGATED = "negated"
     SUPPOSED = "supposed"
-    """Under a condition, as a wish or a thought."""
+    """Conditional, wished or considered."""
     OVER = "over"
-    """Of a position that the author had."""
+    """A past position of the author."""
     OTHERS = "others"
-    """Somebody else's position."""
+    """Another person's position."""
     NONE = "no position"
-    """"Long" or "short" tells how long something is, or what happens to others: "a long road", "short covering"."""
+    """"Long" or "short" is an adjective, or concerns others: "a long road", "short covering"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One deed in a sentence."""
+    """One action on a position in a sentence."""
 
     deed: Deed
     side: int
-    """Of the position: 1 long, -1 short, 0 where it is not named."""
+    """Side of the position: 1 long, -1 short, 0 where it is not named."""
     form: Form
     start: int
     end: int
 
     @property
     def direction(self) -> int:
-        """The side that it speaks for: 1, -1, or 0 for none. A close that is denied keeps the position."""
+        """The side the statement supports: 1, -1, or 0 for none. A denied close supports the position's side."""
         if self.form == Form.STATED:
             return NO_SIDE if self.ends else self.side
         if self.form == Form.NEGATED and self.deed in EXITS:
@@ -68,12 +68,12 @@ class Statement:
 
     @property
     def ends(self) -> bool:
-        """Whether it states that a position becomes smaller or ends."""
+        """Whether the position is reduced or closed."""
         return self.deed in EXITS and self.form == Form.STATED
 
     @property
     def name(self) -> str:
-        """For the reasoning: "adds to a short"."""
+        """The text for the reasoning, such as "adds to a short"."""
         position = {UP: "a long", DOWN: "a short", NO_SIDE: "a position"}[self.side]
         how = "" if self.form == Form.STATED else f" ({self.form})"
         return f"{self.deed} {position}{how}"
@@ -167,7 +167,7 @@ _VERB_OF_SIDE = re.compile(
     r"(?! (?:the |my |some )?(?:usd|us dollar|dollars?|fiat|alts?|alt ?coins?|gold|silver|oil|stocks?|bonds|yen|eur|"
     r"\$[a-z]))"
 )
-"""Shorting as the author's deed: not as a subject ("shorting § is …"), not of another asset, not what a bot reports."""
+"""Shorting by the author: not as a subject ("shorting § is …"), not of another asset, not reported by a bot."""
 _SOLD_OWN = re.compile(
     rf"(?<![\w'-])(?:(?:sell(?:s|ing)?|sold|dump(?:s|ed|ing)?|unload(?:s|ed|ing)?|offload(?:s|ed|ing)?|trim(?:s|med|"
     rf"ming)?|reduc(?:e|es|ed|ing)|lighten(?:s|ed|ing)?|exit(?:s|ed|ing)?|clos(?:e|es|ed|ing)|cash(?:ed|ing)? out|"
@@ -229,7 +229,7 @@ _DENIES = re.compile(
 _WAS = re.compile(r"^(?:was|were|had|used to|been)(?!\w)")
 _FORCED = re.compile(rf"[ -](?:{marks.FORCED})(?!\w)")
 _COUNTED = re.compile(r"(?<!\w)(?:an?|another|one|new|fresh|the|this|that|my|our)(?: \S+)* (?:long|short)$")
-"""A single one: what follows it is a noun of its own, unless it begins something else."""
+"""A single position: a following word is its noun, unless it begins something else."""
 _NOUN = re.compile(
     r" (?!(?:scalp|swing|hedge|setup|entry|order|limit|stop|target|tp|sl|bet|leg|play|bias|signal|idea|call|"
     r"now|today|tonight|tomorrow|yesterday|earlier|overnight|early|late|again|still|already|just|too|then|there|here|"
@@ -243,27 +243,28 @@ _NOUN = re.compile(
 
 
 _DOWN, _UP = ("short", "shorted", "sell"), ("long", "longed", "buy")
-"""Names of the groups that tell the side."""
+"""Names of the regex groups that give the side."""
 
 
 def statements(text: str) -> list[Statement]:
-    """The deeds of one masked sentence, in the order in which they stand; none overlaps another."""
-    found: list[Statement] = []
-    for one in _found(text):
-        if all(one.end <= other.start or one.start >= other.end for other in found):
-            found.append(one)
-    return sorted(found, key=lambda one: one.start)
+    """Return the statements of one masked sentence in order of position, without overlaps."""
+    accepted: list[Statement] = []
+    for statement in _candidates(text):
+        if all(statement.end <= other.start or statement.start >= other.end for other in accepted):
+            accepted.append(statement)
+    return sorted(accepted, key=lambda statement: statement.start)
 
 
-def without(text: str, found: list[Statement]) -> str:
-    """The sentence with the words of its statements taken out, every other letter where it was."""
-    for one in found:
-        text = f"{text[: one.start]}{'~' * (one.end - one.start)}{text[one.end :]}"
+def without(text: str, held: list[Statement]) -> str:
+    """Blank out the words of the statements, keeping all offsets."""
+    for statement in held:
+        blank = "~" * (statement.end - statement.start)
+        text = f"{text[: statement.start]}{blank}{text[statement.end :]}"
     return text
 
 
-def _found(text: str) -> Iterator[Statement]:
-    """Exits before entries, so that "took profits on my short" is not read as "took … short"."""
+def _candidates(text: str) -> Iterator[Statement]:
+    """Yield statements, exits before entries, so that "took profits on my short" is not read as "took … short"."""
     for deed, pattern in (
         (Deed.CLOSE, _PASSIVE),
         (Deed.CLOSE, _TAKEN_OFF),
@@ -275,9 +276,9 @@ def _found(text: str) -> Iterator[Statement]:
         (Deed.ENTER, _INSTRUCTED),
     ):
         for match in pattern.finditer(text):
-            made = _statement(text, deed, match)
-            if pattern is not _SOLD_OWN or made.form != Form.NEGATED:  # "not selling" is the lexicon's
-                yield made
+            statement = _statement(text, deed, match)
+            if pattern is not _SOLD_OWN or statement.form != Form.NEGATED:  # the lexicon reads "not selling"
+                yield statement
 
 
 def _statement(text: str, deed: Deed, match: re.Match[str]) -> Statement:
@@ -291,7 +292,7 @@ def _statement(text: str, deed: Deed, match: re.Match[str]) -> Statement:
 
 
 def _is_no_position(match: re.Match[str]) -> bool:
-    """Whether the word of the side belongs to what stands after it."""
+    """Return whether the word of the side modifies the following noun."""
     if _FORCED.match(match.string, match.end()):
         return True
     return bool(_COUNTED.search(match[0]) and _NOUN.match(match.string, match.end()))

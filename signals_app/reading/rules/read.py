@@ -1,9 +1,9 @@
-"""From a text to a reading: cues of a sentence, less its doubts, added up for each token; less the doubts of the post.
+"""The lexical reader: adds up the cues of each sentence per token, less deductions for doubts, and decides on a call.
 
-Precision first. A post is a call only when some token collects enough weight on one side; questions, reposts,
-quotations, jokes, news, history and far horizons take weight away or end the matter. Closing or reducing a position
-opens nothing. The text decides, and for a target the token's price when it was written: who wrote it and what others
-wrote does not enter. Deterministic, and linear in the length of the text.
+Precision comes before recall. A post is a call only when a token has enough weight on one side; questions, reposts,
+quotations, jokes, news, history and far horizons deduct weight or exclude the call. Closing or reducing a position
+opens nothing. Only the text counts, and for a target the token's price at the time of writing, not the author or other
+posts. Deterministic, and linear in the length of the text.
 """
 
 import re
@@ -20,30 +20,30 @@ from signals_app.reading.rules.text import MASK, Mention, Sentence, Words, fold,
 
 VERSION = "rules-3"
 THRESHOLD = 8
-"""Weight from which a token counts as called."""
+"""Minimum weight of a called token."""
 MAX_TEXT = 4000
-"""Characters that are read; the longest posts of any source are shorter."""
+"""Characters that are read."""
 MAX_MENTIONS = 5
 """More tokens than this in one post is a list, not a call."""
 TARGET = "target"
-"""A price tells no direction by itself: it is held against the price at that moment, and what else is said."""
+"""A target has no side of its own: it is compared with the price at the time of writing and with the other cues."""
 POSITION = 10
 """Weight of a position that an author opens, adds to or keeps."""
 VERBAL = ("expects up", "expects down")
 """Cues that are verbs: they need a subject."""
 NEAR = 12
-"""Characters between a negation and the words that it turns round."""
+"""Maximum characters between a negation and the cue that it reverses."""
 SURE = 30
 """Weight at which confidence reaches its highest."""
 LOWEST, HIGHEST = 0.55, 0.9
 """Confidence at the threshold and at `SURE`."""
 COMPOUND = re.compile(rf" {CLASSES['THING']}")
-"""After a token: it only says what kind of thing is meant."""
+"""A noun after a token that makes the token its modifier ("bitcoin futures")."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What the rules read in one text."""
+class LexicalReading:
+    """The result of reading one text."""
 
     candidate: bool
     tokens: tuple[str, ...]
@@ -53,7 +53,7 @@ class Found:
     sides: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self, post_id: str) -> dict[str, Any]:
-        """As `signals_app.reading.schema.Reading` wants it."""
+        """Convert to the fields of `signals_app.reading.schema.Reading`."""
         return {
             "post_id": post_id,
             "candidate": self.candidate,
@@ -66,12 +66,12 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """One cue as it stands in a sentence."""
+class _Match:
+    """A cue found in a sentence."""
 
     name: str
     side: int
-    """1 up, -1 down, 0 neither: a target without a known price, the end of a position."""
+    """1 up, -1 down, 0 none: a target without a known price, or the end of a position."""
     weight: int
     start: int
     end: int
@@ -79,26 +79,26 @@ class _Said:
 
 @dataclass(slots=True)
 class _Tally:
-    """What speaks for and against one token."""
+    """The weights of one token's cues and deductions."""
 
     weight: int = 0
     """Positive: up."""
     cues: list[str] = field(default_factory=list)
     doubts: dict[str, int] = field(default_factory=dict)
-    """What the sentences of its cues leave in doubt; already taken from the weight."""
+    """Deductions of the sentences; already subtracted from the weight."""
     contradicted: bool = False
-    """A target lies on the other side of the price than what else is said, or both sides are named."""
+    """A target contradicts the other cues, or both sides are named."""
 
-    def add(self, cues: Sequence[_Said], doubts: Sequence[tuple[str, int]]) -> None:
-        """The cues of one sentence; its doubts take no more than it gave."""
-        said = sum(cue.side * cue.weight for cue in cues)
-        targets_apart = {cue.side for cue in cues if cue.name == TARGET} - {0}
-        if len(targets_apart | ({1 if said > 0 else -1} if said else set())) > 1:
+    def add(self, cues: Sequence[_Match], doubts: Sequence[tuple[str, int]]) -> None:
+        """Add the cues of one sentence; its deductions are at most its weight."""
+        total = sum(cue.side * cue.weight for cue in cues)
+        target_sides = {cue.side for cue in cues if cue.name == TARGET} - {0}
+        if len(target_sides | ({1 if total > 0 else -1} if total else set())) > 1:
             self.contradicted = True
-        if said and all(cue.side == 0 for cue in cues if cue.name == TARGET):
-            said += sum((1 if said > 0 else -1) * cue.weight for cue in cues if cue.name == TARGET)
-        left = max(abs(said) - sum(weight for _, weight in doubts), 0)
-        self.weight += left if said > 0 else -left
+        if total and all(cue.side == 0 for cue in cues if cue.name == TARGET):
+            total += sum((1 if total > 0 else -1) * cue.weight for cue in cues if cue.name == TARGET)
+        net = max(abs(total) - sum(weight for _, weight in doubts), 0)
+        self.weight += net if total > 0 else -net
         self.cues += [cue.name for cue in cues]
         self.doubts |= dict(doubts)
 
@@ -111,13 +111,13 @@ class Reader:
 
     @classmethod
     def of(cls, tokens: Mapping[str, Sequence[str]]) -> "Reader":
-        """A reader for symbol -> words that mean it."""
+        """Return the (cached) reader for symbol -> words that mean it."""
         return _reader(tuple((symbol, tuple(words)) for symbol, words in sorted(tokens.items())))
 
-    def read(self, text: str, prices: Mapping[str, Decimal] | None = None) -> Found:
-        """The reading of one text; `prices` are USD by symbol when it was written, as far as they are known.
+    def read(self, text: str, prices: Mapping[str, Decimal] | None = None) -> LexicalReading:
+        """Read one text; `prices` are the known USD prices by symbol at the time of writing.
 
-        Without a price a target supports what else is said and is no call by itself.
+        Without a price a target supports the other cues and is no call by itself.
         """
         if marks.REPOST.match(text):
             return _none("a repost is not the author's own word")
@@ -136,20 +136,20 @@ class Reader:
         return _judge(tallies, _doubts(parts))
 
     def priced(self, text: str) -> set[str]:
-        """The tokens whose prices the reading of a text may need: those it names, and bitcoin for targets in it."""
+        """Return the tokens whose prices a reading may need: those named, and bitcoin for targets in bitcoin."""
         named = self.words.named(text)
         return named | ({targets.BITCOIN} & set(self.words.symbols.values())) if named else named
 
     def positions(self, text: str) -> dict[str, set[int]]:
-        """Symbol -> the sides of the positions that the author states: 1 long, -1 short, 0 for one that ends."""
-        found: dict[str, set[int]] = {}
+        """Return the sides of the author's positions: symbol -> {1 long, -1 short, 0 reduced or closed}."""
+        sides: dict[str, set[int]] = {}
         for part in sentences(fold(text[:MAX_TEXT]), self.words):
             held = [] if part.question else positions.statements(part.text)
-            firm = [one for one in held if one.direction or one.ends]
-            for said, at in _positions(part.text, firm):
+            firm = [statement for statement in held if statement.direction or statement.ends]
+            for match, at in _positions(part.text, firm):
                 for symbol in _about(part, at, []):
-                    found.setdefault(symbol, set()).add(said.side)
-        return found
+                    sides.setdefault(symbol, set()).add(match.side)
+        return sides
 
 
 @lru_cache(maxsize=8)
@@ -157,14 +157,14 @@ def _reader(tokens: tuple[tuple[str, tuple[str, ...]], ...]) -> Reader:
     return Reader(Words.of(dict(tokens)))
 
 
-def _none(why: str) -> Found:
-    return Found(False, (), "neutral", 0.1, f"No call: {why}.")
+def _none(why: str) -> LexicalReading:
+    return LexicalReading(False, (), "neutral", 0.1, f"No call: {why}.")
 
 
 def _tally(
     parts: Sequence[Sentence], mentioned: Sequence[str], prices: Mapping[str, Decimal]
 ) -> dict[str, _Tally]:
-    """The cues of every sentence that is no question, less its doubts, added up for the tokens they speak of."""
+    """Add up the cues of every sentence that is not a question, less its deductions, per token."""
     tallies: dict[str, _Tally] = {}
     trader = _trades(parts)
     focus = list(mentioned) if len(mentioned) == 1 else []
@@ -172,35 +172,39 @@ def _tally(
         focus = _focus(part, focus)
         if part.question or not (part.mentions or focus):
             continue
-        told: dict[str, list[_Said]] = {}
+        by_symbol: dict[str, list[_Match]] = {}
         held = positions.statements(part.text)
-        for one, at in (*_positions(part.text, held), *_cues(part, positions.without(part.text, held))):
+        for match, at in (*_positions(part.text, held), *_cues(part, positions.without(part.text, held))):
             for symbol in _about(part, at, focus):
-                told.setdefault(symbol, []).append(_aimed(one, part.text, symbol, prices))
-        if not told:
+                by_symbol.setdefault(symbol, []).append(_with_side(match, part.text, symbol, prices))
+        if not by_symbol:
             continue
         doubts = _sentence_doubts(part, trader)
-        every = [cue for cues in told.values() for cue in cues]
-        for symbol, cues in told.items():
+        every = [cue for cues in by_symbol.values() for cue in cues]
+        for symbol, cues in by_symbol.items():
             tally = tallies.setdefault(symbol, _Tally())
             tally.add([cue for cue in cues if cue.name not in tally.cues], doubts)
             tally.contradicted |= _names_other_side(part.text, cues, every)
     return tallies
 
 
-def _positions(text: str, held: Sequence[positions.Statement]) -> list[tuple[_Said, int]]:
-    """(cue, where) of what is said of positions; the end of one has no side."""
-    found = []
-    for one in held:
-        inside = text.find(MASK, one.start, one.end)
-        where = one.end if inside < 0 else inside
-        found.append((_Said(one.name, one.direction, POSITION, one.start, one.end), where))
-    return found
+def _positions(text: str, held: Sequence[positions.Statement]) -> list[tuple[_Match, int]]:
+    """Convert statements on positions to (match, offset); the end of a position has no side."""
+    matches = []
+    for statement in held:
+        inside = text.find(MASK, statement.start, statement.end)
+        where = statement.end if inside < 0 else inside
+        match = _Match(statement.name, statement.direction, POSITION, statement.start, statement.end)
+        matches.append((match, where))
+    return matches
 
 
-def _cues(part: Sentence, text: str) -> list[tuple[_Said, int]]:
-    """(cue, where) in one sentence. A negated expectation speaks for the other side, a negated deed for none."""
-    found = []
+def _cues(part: Sentence, text: str) -> list[tuple[_Match, int]]:
+    """Find the cues of a sentence as (match, offset).
+
+    A negated expectation supports the other side; other negated cues support none.
+    """
+    matches = []
     for cue in CUES:
         match = cue.pattern.search(text)
         if match is None:
@@ -217,21 +221,21 @@ def _cues(part: Sentence, text: str) -> list[tuple[_Said, int]]:
                 continue
             side = -side
         inside = match[0].find(MASK)
-        found.append((_Said(cue.name, side, cue.weight, *match.span()), match.start() + max(inside, 0)))
-    return found
+        matches.append((_Match(cue.name, side, cue.weight, *match.span()), match.start() + max(inside, 0)))
+    return matches
 
 
-def _aimed(said: _Said, text: str, symbol: str, prices: Mapping[str, Decimal]) -> _Said:
-    """A target with the side on which it lies of the price."""
-    if said.name != TARGET:
-        return said
-    words = targets.words_of(text, said.start, said.end)
+def _with_side(match: _Match, text: str, symbol: str, prices: Mapping[str, Decimal]) -> _Match:
+    """Give a target its side, above or below the price."""
+    if match.name != TARGET:
+        return match
+    words = targets.words_of(text, match.start, match.end)
     bitcoin = prices.get(targets.BITCOIN) if symbol != targets.BITCOIN else None
-    return replace(said, side=targets.side(words, prices.get(symbol), bitcoin))
+    return replace(match, side=targets.side(words, prices.get(symbol), bitcoin))
 
 
-def _names_other_side(text: str, cues: Sequence[_Said], every: Sequence[_Said]) -> bool:
-    """Whether the sentence has words of the side that `cues` do not speak for and none of `every` holds."""
+def _names_other_side(text: str, cues: Sequence[_Match], every: Sequence[_Match]) -> bool:
+    """Return whether the sentence has words of the opposite side outside all matches."""
     total = sum(cue.side * cue.weight for cue in cues)
     if not total:
         return False
@@ -240,7 +244,7 @@ def _names_other_side(text: str, cues: Sequence[_Said], every: Sequence[_Said]) 
 
 
 def _focus(part: Sentence, focus: list[str]) -> list[str]:
-    """The tokens that a sentence without a token speaks of: what was named last."""
+    """Return the tokens that a sentence without a token refers to: the one named last."""
     named = list(dict.fromkeys(mention.symbol for mention in part.mentions))
     if named:
         return named if len(named) == 1 else []
@@ -248,7 +252,7 @@ def _focus(part: Sentence, focus: list[str]) -> list[str]:
 
 
 def _about(part: Sentence, at: int, focus: list[str]) -> list[str]:
-    """The tokens that a cue at `at` speaks of: its nearest in the sentence with those listed beside it."""
+    """Return the tokens that a cue at offset `at` refers to: the nearest one, with those in the same list."""
     if not part.mentions:
         return focus
     nearest = min(part.mentions, key=lambda mention: (abs(mention.at - at), mention.at))
@@ -262,7 +266,7 @@ def _about(part: Sentence, at: int, focus: list[str]) -> list[str]:
 
 
 def _beside(part: Sentence, nearest: Mention) -> list[Mention]:
-    """`nearest` and the tokens that stand in one list with it ("$ETH $LTC", "ETH, LTC and XRP")."""
+    """Return `nearest` and the tokens in one list with it ("$ETH $LTC", "ETH, LTC and XRP")."""
     group = [nearest]
     place = part.mentions.index(nearest)
     for steps in (part.mentions[place + 1 :], part.mentions[:place][::-1]):
@@ -278,14 +282,14 @@ def _beside(part: Sentence, nearest: Mention) -> list[Mention]:
 
 
 def _trades(parts: Sequence[Sentence]) -> bool:
-    """Whether the post has a trader's marks: a cashtag, or a word of the charts."""
+    """Return whether the post has a cashtag or a chart term."""
     return any(mention.cashtag for part in parts for mention in part.mentions) or any(
         marks.CHART.search(part.text) for part in parts
     )
 
 
 def _sentence_doubts(part: Sentence, trader: bool) -> list[tuple[str, int]]:
-    """(reason, weight) of everything that makes one sentence less of a call."""
+    """Return the deductions of one sentence as (reason, weight)."""
     weighed = (
         ("speaks of what others say", 3 if trader else 5, marks.OTHERS),
         ("speaks of what others do", 2, marks.PEOPLE),
@@ -298,7 +302,7 @@ def _sentence_doubts(part: Sentence, trader: bool) -> list[tuple[str, int]]:
 
 
 def _doubts(parts: Sequence[Sentence]) -> list[tuple[str, int]]:
-    """(reason, weight) of everything that makes the whole post less of a call."""
+    """Return the deductions of the whole post as (reason, weight)."""
     text = "\n".join(part.text for part in parts)
     weighed = (
         ("speaks to a machine", 100, marks.MACHINE.search(text)),
@@ -308,17 +312,17 @@ def _doubts(parts: Sequence[Sentence]) -> list[tuple[str, int]]:
         ("asks", 3, any(part.question for part in parts)),
         ("has no trader's marks", 2, not _trades(parts)),
     )
-    return [(reason, weight) for reason, weight, found in weighed if found]
+    return [(reason, weight) for reason, weight, applies in weighed if applies]
 
 
-def _judge(tallies: Mapping[str, _Tally], doubts: Sequence[tuple[str, int]]) -> Found:
-    """Every token whose weight outlasts the doubts is called."""
+def _judge(tallies: Mapping[str, _Tally], doubts: Sequence[tuple[str, int]]) -> LexicalReading:
+    """Call every token whose weight reaches the threshold after the post's deductions."""
     doubt = sum(weight for _, weight in doubts)
-    left = {symbol: abs(tally.weight) - doubt for symbol, tally in tallies.items()}
+    net = {symbol: abs(tally.weight) - doubt for symbol, tally in tallies.items()}
     called = [
-        symbol for symbol, tally in tallies.items() if left[symbol] >= THRESHOLD and not tally.contradicted
+        symbol for symbol, tally in tallies.items() if net[symbol] >= THRESHOLD and not tally.contradicted
     ]
-    told = "; ".join(
+    cues = "; ".join(
         f"{symbol}: {', '.join(tally.cues)} ({tally.weight:+d})" for symbol, tally in tallies.items()
     )
     local = {reason: weight for tally in tallies.values() for reason, weight in tally.doubts.items()}
@@ -326,14 +330,16 @@ def _judge(tallies: Mapping[str, _Tally], doubts: Sequence[tuple[str, int]]) -> 
         [f"{reason} (-{weight})" for reason, weight in (*local.items(), *doubts)]
         + [f"names both sides of {symbol}" for symbol, tally in tallies.items() if tally.contradicted]
     )
-    reasoning = f"{told}{'. But it ' + less if less else ''}."[:900]
+    reasoning = f"{cues}{'. But it ' + less if less else ''}."[:900]
     if not called:
-        return Found(False, (), "neutral", 0.2, f"No call: too little is left. {reasoning}")
+        return LexicalReading(
+            False, (), "neutral", 0.2, f"No call: weight below {THRESHOLD}, or contradictory. {reasoning}"
+        )
     sides = {symbol: "bullish" if tallies[symbol].weight > 0 else "bearish" for symbol in called}
-    strongest = max(called, key=lambda symbol: left[symbol])
-    share = min((left[strongest] - THRESHOLD) / (SURE - THRESHOLD), 1.0)
+    strongest = max(called, key=lambda symbol: net[symbol])
+    share = min((net[strongest] - THRESHOLD) / (SURE - THRESHOLD), 1.0)
     main = sides[strongest]
-    return Found(
+    return LexicalReading(
         True,
         tuple(called),
         main,

@@ -1,4 +1,4 @@
-"""On which side of a price a target lies, in USD or, of other tokens, in bitcoin. Pure."""
+"""Determines whether a price target lies above or below the current price, in USD or in bitcoin. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -7,31 +7,31 @@ from decimal import Decimal, InvalidOperation
 from signals_app.reading.rules.grammar import DOWN, UP
 
 BITCOIN = "BTC"
-"""The token in which targets of others are given, too."""
+"""The token that other tokens' targets may be given in."""
 SATOSHIS = Decimal(100_000_000)
-"""In one bitcoin."""
+"""Satoshis in one bitcoin."""
 _NUMBER = re.compile(r"(\$ ?)?(\d[\d,.]*)( ?(?:k|million|m)(?!\w))?(?: ?(?:(sats?|satoshis?)|(%)))?")
 _SCALE = {"k": Decimal(1000), "m": Decimal(1_000_000), "million": Decimal(1_000_000)}
 FURTHER = re.compile(r"(?: ?(?:-|–|/|,|&|to|and|or|then) ?\$? ?\d[\d,.]*k?)*")
-"""The rest of a range or a list of targets, after the first."""
+"""The rest of a range or list of targets, after the first."""
 NEAR = Decimal("0.003")
-"""Fraction of the price within which a target says nothing."""
+"""Fraction of the price within which a target has no side."""
 FARTHEST = Decimal(20)
-"""A number more than so many times above or below the price is no target in that unit."""
+"""A number more than this factor away from the price is not a target in that unit."""
 
 
 def words_of(text: str, start: int, end: int) -> str:
-    """The target that stands at [start, end) of a sentence, with the other ends of its range."""
+    """Return the target at [start, end) of a sentence, with the rest of its range or list."""
     rest = FURTHER.match(text, end)
     return text[start : rest.end() if rest else end]
 
 
 def side(words: str, price: Decimal | None, bitcoin: Decimal | None = None) -> int:
-    """1 for a target above `price` (USD), -1 below, 0 where it cannot be said.
+    """Return 1 for a target above `price` (USD), -1 below, 0 where it is unknown.
 
-    With `bitcoin`, its price in USD, satoshis and numbers without a dollar sign that cannot be USD are held against
-    the price in bitcoin. Words that name no number speak of a rise ("targets are higher", "to the moon"). Of a range
-    every end must lie on one side.
+    With `bitcoin`, its price in USD, satoshis and numbers without a dollar sign that cannot be USD are compared with
+    the price in bitcoin. Words without a number mean a rise ("targets are higher", "to the moon"). All ends of a range
+    must lie on one side.
     """
     if not re.search(r"\d", words):
         return UP
@@ -49,7 +49,7 @@ def _of(number: Decimal, price: Decimal) -> int:
 
 
 def _numbers(words: str, price: Decimal, in_bitcoin: Decimal | None) -> Iterator[tuple[Decimal, Decimal]]:
-    """(target, price) in the first unit in which the number can be a target."""
+    """Yield (target, price) in the first unit in which the number can be a target."""
     for dollar, digits, scale, satoshis, percent in _NUMBER.findall(words):
         if percent:
             continue
@@ -62,14 +62,14 @@ def _numbers(words: str, price: Decimal, in_bitcoin: Decimal | None) -> Iterator
 
 
 def _units(price: Decimal, in_bitcoin: Decimal | None, *, dollar: bool, satoshis: bool) -> list[Decimal]:
-    """The price in each unit that a number may have, the likelier first."""
+    """Return the price in each possible unit of a number, the likelier first."""
     if satoshis:
         return [in_bitcoin * SATOSHIS] if in_bitcoin else []
     return [price] if dollar or not in_bitcoin else [price, in_bitcoin]
 
 
 def _spellings(digits: str) -> Iterator[Decimal]:
-    """The number with comma or point as thousands separators, the usual reading first."""
+    """Yield the number with comma or point as thousands separator, the usual one first."""
     for text in (digits.replace(",", ""), digits.replace(".", "").replace(",", "."), digits.replace(".", "")):
         try:
             yield Decimal(text)

@@ -1,4 +1,4 @@
-"""A post as the rules see it: folded, cut into sentences, with every listed token replaced by one sign."""
+"""Normalises a post for the lexical reader: folded, split into sentences, listed tokens masked by one sign."""
 
 import html
 import re
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 MASK = "§"
-"""Stands for a listed token in the masked text, so that the lexicon needs no symbols."""
+"""The sign for a listed token in masked text, so that the lexicon needs no symbols."""
 STABLECOINS = frozenset({"USDC", "USDT", "DAI", "USDC.E", "BUSD", "FRAX", "TUSD", "USDP", "FDUSD", "PYUSD"})
 """Never read as a token, whatever the list of tokens says."""
 
@@ -47,9 +47,9 @@ _ENGLISH = frozenset(
         ),
     }
 )
-"""Symbols that are also words: they count with `$` or in capitals only."""
+"""Symbols that are also English words: they count with `$` or in capitals only."""
 _ONLY_CASHTAG = frozenset({"iot"})
-"""Even in capitals it means something else (the Internet of Things)."""
+"""Symbols that mean something else even in capitals (the Internet of Things)."""
 _FAMILY = (
     r"(?![\s-]+(?:cash|gold|diamond|platinum|private|ruby|classic|core|abc|sv|uranium|unlimited|effects?|"
     r"pairs?|terms|denominated|dominance|maximalis\w+|(?:price )?predictions?)\b)"
@@ -66,14 +66,14 @@ _ASKS = re.compile(
     rf"(?:will|is|are|can|could|should|does|do|did|has|have|would) (?:the|this|these|it|we|you|i|they|"
     rf"{MASK})(?!\w)"
 )
-"""How a sentence begins that asks, with or without its question mark."""
+"""The beginning of a question, with or without a question mark."""
 _SPACE = re.compile(r"\s+")
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad]")
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A listed token where it stands in the masked sentence."""
+    """A listed token and its offset in the masked sentence."""
 
     symbol: str
     at: int
@@ -89,20 +89,20 @@ class Sentence:
 
     @property
     def question(self) -> bool:
-        """Whether it asks."""
+        """Whether the sentence is a question."""
         return self.text.rstrip(" \"')!.…").endswith("?") or bool(_ASKS.match(self.text))
 
 
 @dataclass(frozen=True)
 class Words:
-    """Which words mean which token."""
+    """The words that mean each listed token."""
 
     symbols: Mapping[str, str]
     pattern: re.Pattern[str]
 
     @classmethod
     def of(cls, tokens: Mapping[str, Sequence[str]]) -> "Words":
-        """From symbol -> words. The symbol itself always counts."""
+        """Build from symbol -> words; the symbol itself always counts."""
         symbols = {
             word.lower(): symbol
             for symbol, words in tokens.items()
@@ -120,12 +120,12 @@ class Words:
         )
 
     def named(self, text: str) -> set[str]:
-        """The symbols of the listed tokens that stand in a text."""
-        return {symbol for found in self.pattern.finditer(text) if (symbol := self.symbol(found))}
+        """Return the symbols of the listed tokens in a text."""
+        return {symbol for match in self.pattern.finditer(text) if (symbol := self.symbol(match))}
 
-    def symbol(self, found: re.Match[str]) -> str | None:
-        """The token of a match, or None where the word is plain English here."""
-        mark, word = found[1], found[2]
+    def symbol(self, match: re.Match[str]) -> str | None:
+        """Return the token of a match, or None where the word is plain English."""
+        mark, word = match[1], match[2]
         lower = word.lower()
         if mark != "$" and (lower in _ONLY_CASHTAG or (lower in _ENGLISH and not word.isupper())):
             return None
@@ -133,7 +133,7 @@ class Words:
 
 
 def fold(text: str) -> str:
-    """Without HTML escapes, invisible signs, links and the words of others; one kind of apostrophe."""
+    """Remove HTML escapes, invisible characters, links and quotations, and unify apostrophes."""
     plain = (
         _INVISIBLE.sub("", unicodedata.normalize("NFKC", html.unescape(text)))
         .replace("’", "'")
@@ -144,27 +144,27 @@ def fold(text: str) -> str:
 
 
 def sentences(folded: str, words: Words) -> list[Sentence]:
-    """The sentences of a folded text."""
-    made = []
+    """Split a folded text into masked sentences."""
+    masked = []
     for part in _SENTENCE.split(folded):
         bare = _SPACE.sub(" ", _HANDLE.sub("@", part)).strip().lstrip("@. ")
         if bare:
-            made.append(_masked(bare, words))
-    return made
+            masked.append(_masked(bare, words))
+    return masked
 
 
 def _masked(part: str, words: Words) -> Sentence:
     pieces: list[str] = []
     mentions: list[Mention] = []
     length = start = 0
-    for found in words.pattern.finditer(part):
-        symbol = words.symbol(found)
+    for match in words.pattern.finditer(part):
+        symbol = words.symbol(match)
         if symbol is None:
             continue
-        before = part[start : found.start()].lower()
-        mentions.append(Mention(symbol, length + len(before), found[1] == "$"))
+        before = part[start : match.start()].lower()
+        mentions.append(Mention(symbol, length + len(before), match[1] == "$"))
         pieces += [before, MASK]
         length += len(before) + 1
-        start = found.end()
+        start = match.end()
     pieces.append(part[start:].lower())
     return Sentence("".join(pieces), tuple(mentions))

@@ -31,7 +31,7 @@ def home(tmp_path: Path, settings: object, monkeypatch: pytest.MonkeyPatch) -> P
 def test_the_demo_safe_is_verified_and_its_market_moves_and_it_survives_a_restart(home: Path) -> None:
     make.price("ETH", "3100")
     make.price("BTC", "64000")
-    local.keep_key(home)
+    local.ensure_keystore(home)
     with wake.collected(), local.start(home) as node:
         world = local.open_world(node, home)
         assert world.price("WETH") == D(3100)
@@ -60,9 +60,9 @@ def test_the_demo_safe_is_verified_and_its_market_moves_and_it_survives_a_restar
 
 
 def test_the_key_is_made_once_and_only_the_owner_may_read_it(home: Path) -> None:
-    local.keep_key(home)
+    local.ensure_keystore(home)
     before = (home / "chain" / "executor.json").read_text()
-    local.keep_key(home)
+    local.ensure_keystore(home)
     for name in ("executor.json", "executor.password"):
         assert (home / "chain" / name).stat().st_mode & 0o077 == 0
     assert (home / "chain" / "executor.json").read_text() == before
@@ -74,7 +74,7 @@ def test_the_demo_opens_no_gate_where_the_venue_is_on_another_chain(
     make.price("ETH", "3100")
     make.price("BTC", "64000")
     monkeypatch.setattr(wiring, "stake", lambda venue: "REAL MONEY")
-    local.keep_key(home)
+    local.ensure_keystore(home)
     with wake.collected(), local.start(home) as node:
         world = local.open_world(node, home)
         local.enter_demo(world)

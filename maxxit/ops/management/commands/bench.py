@@ -1,4 +1,4 @@
-"""`manage.py bench sweep`: how long the exits of N open positions take, on this machine."""
+"""`manage.py bench sweep`: benchmark the sweep over N open positions on this machine."""
 
 import json
 from decimal import Decimal, InvalidOperation
@@ -38,31 +38,31 @@ class Command(OpsCommand):
         parser.add_argument(
             "--rounds", type=int, default=7, metavar="R", help="of each, interleaved (default 7)"
         )
-        parser.add_argument("--no-loop", action="store_true", help="leave the slow one out")
+        parser.add_argument("--no-loop", action="store_true", help="skip the slow loop")
 
     def run(self, **options: Any) -> Any:
         if options["rounds"] < 1:
-            raise Rejected("--rounds is at least 1", code="bad_numbers")
+            raise Rejected("--rounds must be at least 1", code="bad_numbers")
         with own_database(durable=True), wake.collected():
             world = sweep_bench.build(options["positions"], options["symbols"])
             given = options["prices"]
             prices = _read(given) if given else sweep_bench.prices_for(world, options["hits"])
-            found = sweep_bench.measure(world, prices, rounds=options["rounds"], loop=not options["no_loop"])
-        told = {
+            times = sweep_bench.measure(world, prices, rounds=options["rounds"], loop=not options["no_loop"])
+        figures = {
             "positions": world.count,
             "symbols": world.symbols,
-            **found.as_json(),
+            **times.as_json(),
             "rounds": options["rounds"],
         }
-        self.say(f"{world.count:,} open positions, {world.symbols} symbols, {told['hits']:,} hits")
+        self.say(f"{world.count:,} open positions, {world.symbols} symbols, {figures['hits']:,} hits")
         rows = [
-            ("sweep", told["sweep_ms"], "1"),
-            ("floor", told["floor_ms"], _times(told["sweep_ms"], told["floor_ms"])),
+            ("sweep", figures["sweep_ms"], "1"),
+            ("floor", figures["floor_ms"], _times(figures["sweep_ms"], figures["floor_ms"])),
         ]
-        if told["loop_ms"]:
-            rows.append(("loop", told["loop_ms"], _times(told["sweep_ms"], told["loop_ms"])))
-        self.table(("what", "ms", "sweep is × of it"), rows)
-        return told
+        if figures["loop_ms"]:
+            rows.append(("loop", figures["loop_ms"], _times(figures["sweep_ms"], figures["loop_ms"])))
+        self.table(("what", "ms", "sweep ÷ this"), rows)
+        return figures
 
 
 def _times(sweep: float, other: float) -> str:
@@ -72,11 +72,11 @@ def _times(sweep: float, other: float) -> str:
 def _read(path: Path) -> list[Decimal]:
     try:
         given = json.loads(path.read_text(), parse_float=str, parse_int=str)
-        prices = [Decimal(one) for one in given]
+        prices = [Decimal(price) for price in given]
     except (OSError, ValueError, TypeError, InvalidOperation) as error:
         raise Rejected(
-            f"{path}: a JSON list of prices is wanted, for example [99.5, 100.2]: {error}", code="bad_prices"
+            f"{path}: expected a JSON list of prices, for example [99.5, 100.2]: {error}", code="bad_prices"
         ) from error
-    if not all(one.is_finite() and one > 0 for one in prices):
-        raise Rejected(f"{path}: every price is a positive number", code="bad_prices")
+    if not all(price.is_finite() and price > 0 for price in prices):
+        raise Rejected(f"{path}: every price must be a positive number", code="bad_prices")
     return prices

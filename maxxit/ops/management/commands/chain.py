@@ -1,4 +1,4 @@
-"""`manage.py chain`: the whole way of one trade, from the post to the PnL."""
+"""`manage.py chain`: the trace of one trade, from the post to the PnL."""
 
 from typing import Any
 
@@ -17,25 +17,25 @@ class Command(OpsCommand):
     help = "Show the trace of one trade: post, model, signal, orders, fills, ledger, position, PnL. Times are UTC."
 
     def options(self, parser: CommandParser, action: str) -> None:
-        one = parser.add_mutually_exclusive_group(required=True)
-        one.add_argument("--post", metavar="ID", help="our id of a post, or the provider's")
-        one.add_argument("--corr", metavar="UUID", help="a correlation id")
-        one.add_argument("--signal", metavar="ID", help="a signal")
-        one.add_argument("--order", metavar="ID", help="an order")
-        one.add_argument("--position", metavar="ID", help="a position")
+        row = parser.add_mutually_exclusive_group(required=True)
+        row.add_argument("--post", metavar="ID", help="id of a post, ours or the provider's")
+        row.add_argument("--corr", metavar="UUID", help="correlation id")
+        row.add_argument("--signal", metavar="ID", help="id of a signal")
+        row.add_argument("--order", metavar="ID", help="id of an order")
+        row.add_argument("--position", metavar="ID", help="id of a position")
         parser.add_argument("--full", action="store_true", help="prompts and answers in full")
 
     def run(self, **options: Any) -> Any:
         what = next(name for name in ("corr", *trace.KINDS) if options[name] is not None)
-        found = trace.follow(trace.correlation_of(what, options[what]))
+        rows = trace.follow(trace.correlation_of(what, options[what]))
         self.say(
-            f"correlation id {found.correlation_id}   page {reverse('chain', args=[found.correlation_id])}"
+            f"correlation id {rows.correlation_id}   page {reverse('chain', args=[rows.correlation_id])}"
         )
-        for step in trace.timeline(found):
+        for step in trace.timeline(rows):
             self.say(f"{iso_utc(step.at)}  {step.kind:<8}  {step.text}")
             self._detail(step.detail, options["full"])
-        self.say(f"PnL {found.realised_pnl.normalize():+f} USDC realised, after fees")
-        return found.as_json()
+        self.say(f"PnL {rows.realised_pnl.normalize():+f} USDC realised, after fees")
+        return rows.as_json()
 
     def _detail(self, text: str, full: bool) -> None:
         for line in (text if full else text[:PREVIEW]).splitlines():

@@ -1,4 +1,4 @@
-"""manage.py demo: load the demo's agents, posts and prices."""
+"""`manage.py demo`: load the demo's agents, posts and prices."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -18,17 +18,17 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--write-sample", action="store_true", help="make config/demo's candles anew and stop"
+            "--write-sample", action="store_true", help="regenerate the candles in config/demo, and stop"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run it. Refuses outside the demo profile: invented prices have no place beside real money."""
+        """Load the demo. Refuses outside the demo profile, so that sample prices never mix with real trading."""
         if options["write_sample"]:
             demo.write_sample()
             return
         if profile() != "demo":
             raise CommandError(
-                "the demo loads only under MAXXIT_PROFILE=demo: it never mixes with real trading"
+                "the demo loads only with MAXXIT_PROFILE=demo, so that it never mixes with real trading"
             )
         try:
             done = demo.load()

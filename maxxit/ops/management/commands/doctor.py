@@ -1,4 +1,4 @@
-"""`manage.py doctor`: is every part well, and if not, what to do."""
+"""`manage.py doctor`: run all health checks, and print the fix of each failed one."""
 
 import sys
 from typing import Any
@@ -11,15 +11,15 @@ from maxxit.reports import checks
 
 class Command(OpsCommand):
     failed = False
-    help = "Check every dependency and every file of config/. Exit code 0 when all is well, 1 when something is not."
+    help = "Check every dependency and every file of config/. Exit code 0 when all checks pass, 1 when one fails."
 
     def options(self, parser: CommandParser, action: str) -> None:
-        parser.add_argument("--quiet", action="store_true", help="only what is not well")
+        parser.add_argument("--quiet", action="store_true", help="show failed checks only")
 
     def run(self, **options: Any) -> Any:
-        found = list(checks.everything())
-        wide = max(len(check.name) for check in found)
-        for check in found:
+        results = list(checks.everything())
+        wide = max(len(check.name) for check in results)
+        for check in results:
             if check.ok and options["quiet"]:
                 continue
             self.say(
@@ -28,13 +28,17 @@ class Command(OpsCommand):
             )
             if check.fix:
                 self.say(f"     {'':<{wide}}  fix: {check.fix}", "WARNING")
-        bad = [check for check in found if not check.ok]
-        self.failed = bool(bad)
-        self.say(f"{len(bad)} of {len(found)} checks failed" if bad else f"all {len(found)} checks passed")
-        return {"ok": not bad, "checks": [check.as_json() for check in found]}
+        failed = [check for check in results if not check.ok]
+        self.failed = bool(failed)
+        self.say(
+            f"{len(failed)} of {len(results)} checks failed"
+            if failed
+            else f"all {len(results)} checks passed"
+        )
+        return {"ok": not failed, "checks": [check.as_json() for check in results]}
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Exit code 1 when anything is not well, after everything was printed."""
+        """Exit with code 1 when a check failed, after all were printed."""
         super().handle(*args, **options)
         if self.failed:
             sys.exit(1)

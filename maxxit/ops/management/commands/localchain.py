@@ -1,4 +1,4 @@
-"""`manage.py localchain`: the local chain of `make up`, in the foreground."""
+"""`manage.py localchain`: run the local chain of `make up` in the foreground."""
 
 import signal
 from types import FrameType
@@ -15,13 +15,13 @@ class Command(BaseCommand):
     help = "Run anvil with Safe, Uniswap, our module and a demo user's Safe; pools follow the quotes. For chain 31337."
 
     def handle(self, *_: Any, **__: Any) -> None:
-        """SIGTERM ends it in order: anvil writes its state."""
-        signal.signal(signal.SIGTERM, _leave)
+        """Run until SIGTERM, on which anvil writes its state."""
+        signal.signal(signal.SIGTERM, _exit)
         try:
             local.serve()
         except (AnvilError, MaxxitError) as error:
             raise CommandError(str(error)) from None
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
+def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(0)

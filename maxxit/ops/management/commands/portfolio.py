@@ -1,4 +1,4 @@
-"""`manage.py portfolio`: what each deployment holds, and its open positions."""
+"""`manage.py portfolio`: each deployment's balances and open positions."""
 
 from decimal import Decimal
 from typing import Any
@@ -18,23 +18,18 @@ class Command(OpsCommand):
 
     def run(self, **options: Any) -> Any:
         deployments: list[dict[str, Any]] = []
-        for one in Deployment.objects.exclude(state="draft").select_related("agent").order_by("pk"):
+        for row in Deployment.objects.exclude(state="draft").select_related("agent").order_by("pk"):
             held = {
-                asset: plain(amount) for asset, amount in sorted(ledger.balances(one.pk).items()) if amount
+                asset: plain(amount) for asset, amount in sorted(ledger.balances(row.pk).items()) if amount
             }
             deployments.append(
-                {"deployment": one.pk, "agent": one.agent.name, "account": one.account, "holds": held}
+                {"deployment": row.pk, "agent": row.agent.name, "account": row.account, "holds": held}
             )
         self.table(
             ("deployment", "agent", "account", "holds"),
             [
-                (
-                    one["deployment"],
-                    one["agent"],
-                    one["account"],
-                    _held(one["holds"]),
-                )
-                for one in deployments
+                (line["deployment"], line["agent"], line["account"], _held(line["holds"]))
+                for line in deployments
             ],
         )
         self.say()
@@ -43,7 +38,7 @@ class Command(OpsCommand):
             .select_related("deployment")
             .order_by("pk")
         )
-        found = list(rows)
+        positions = list(rows)
         self.table(
             (
                 "position",
@@ -66,13 +61,13 @@ class Command(OpsCommand):
                     plain(row.take_profit),
                     _signed(getattr(row, "unrealised", None)),
                 )
-                for row in found
+                for row in positions
             ],
         )
         equity = figures.equity()
         self.say(f"equity {equity:,.2f} USD")
-        told = [PositionOut.from_orm(row).model_dump(mode="json") for row in found]
-        return {"equity_usd": plain(usdc(equity)), "deployments": deployments, "positions": told}
+        listed = [PositionOut.from_orm(row).model_dump(mode="json") for row in positions]
+        return {"equity_usd": plain(usdc(equity)), "deployments": deployments, "positions": listed}
 
 
 def _held(holds: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""`manage.py roles`: give the application and the reader their rights in the database, and no more."""
+"""`manage.py roles`: create the database roles of application and reader, and grant their rights."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--reader", default=servers.READER, help=f"default {servers.READER}")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        """Create what is missing and grant, in one transaction."""
+        """Create missing roles and grant their rights in one transaction."""
         application, reader = options["application"], options["reader"]
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT current_user")
@@ -32,7 +32,7 @@ class Command(BaseCommand):
                         f"the application would own its tables: create a role {servers.APPLICATION}, name it in "
                         f"DATABASE_URL, and keep {owner} for DATABASE_OWNER_URL"
                     )
-                self.stdout.write(f"one role, {owner}, owns and uses the tables: no rights to give")
+                self.stdout.write(f"owner and application are the same role, {owner}: nothing to grant")
                 return
             roles.create(cursor, application, _login().get("password", ""))
             roles.create(cursor, reader)
@@ -45,5 +45,5 @@ def _login() -> dict[str, str]:
 
 
 def _application() -> str:
-    """Who the application is: the user of DATABASE_URL, or the embedded server's role."""
+    """Return the application's role: the user of DATABASE_URL, or the embedded server's."""
     return servers.APPLICATION if settings.ENV.own_postgres else _login().get("user", "")

@@ -1,4 +1,4 @@
-"""`manage.py setup`: make the database ready: tables, schedule, admin login, and the demo unless told not to.
+"""`manage.py setup`: prepare the database: tables, roles, schedule, admin login, and the demo unless `--no-demo`.
 
 Safe to repeat. `manage.py up` calls it at every start; with docker compose it is the service `setup`.
 """
@@ -19,33 +19,33 @@ CANARY = "maxxit.pipeline.tasks.canary"
 
 
 class Command(BaseCommand):
-    """Migrate, write the schedule, make the login, load the demo."""
-
     help = "Prepare the database: tables, schedule, admin login, demo. Safe to repeat."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--no-demo", action="store_true", help="do not load the demo agents")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        """Do it, one line for each step that did something."""
+        """Run all steps, with one line for each that changed something."""
         call_command("migrate", verbosity=0, interactive=False)
         call_command("roles", stdout=self.stdout)
         known = get_commands()
         if "sync_schedule" in known:
             call_command("sync_schedule", stdout=self.stdout)
         if release.declare():
-            self.stdout.write(f"release {release.mine()} executes from now on; workers of another one do not")
+            self.stdout.write(
+                f"release {release.mine()} is declared: workers of other releases refuse orders"
+            )
         self._login()
         if "demo" in known and not options["no_demo"]:
             call_command("demo", stdout=self.stdout)
         self._first_canary()
 
     def _first_canary(self) -> None:
-        """The queues prove themselves as soon as their workers are up, not after beat's first minute."""
+        """Send a canary to each queue, so that readiness does not wait for beat's first minute."""
         try:
             current_app.send_task(CANARY, retry=False)
         except OperationalError as error:
-            self.stderr.write(f"no canary sent, the broker does not answer: {error}")
+            self.stderr.write(f"no canary sent: the broker does not answer: {error}")
 
     def _login(self) -> None:
         users = get_user_model()
@@ -55,9 +55,9 @@ class Command(BaseCommand):
         given = os.environ.get("MAXXIT_ADMIN_PASSWORD", "")
         password = given or secrets.token_urlsafe(12)
         users.objects.create_superuser(name, password=password)
-        told = (
+        shown = (
             "from MAXXIT_ADMIN_PASSWORD"
             if given
-            else f"{password}   (shown this once; change it in the admin)"
+            else f"{password}   (shown only once; change it in the admin)"
         )
-        self.stdout.write(f"admin login made: {name}, password {told}")
+        self.stdout.write(f"admin login made: {name}, password {shown}")

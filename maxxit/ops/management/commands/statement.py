@@ -1,4 +1,4 @@
-"""`manage.py statement DEPLOYMENT`: its ledger between two days, with balances."""
+"""`manage.py statement DEPLOYMENT`: the account statement of a deployment between two days."""
 
 import csv
 from datetime import datetime
@@ -18,36 +18,32 @@ class Command(OpsCommand):
     help = "Print a deployment's ledger between two days (UTC): opening balances, entries, closing balances, totals."
 
     def options(self, parser: CommandParser, action: str) -> None:
-        parser.add_argument("deployment", type=int, help="its number; `manage.py portfolio` lists them")
+        parser.add_argument("deployment", type=int, help="number; `manage.py portfolio` lists them")
         parser.add_argument(
-            "--from", dest="since", metavar="DATE", help="UTC date or ISO time (default: ever)"
+            "--from", dest="since", metavar="DATE", help="UTC date or ISO time (default: the first entry)"
         )
-        parser.add_argument(
-            "--to", dest="until", metavar="DATE", help="the last day, or an ISO time (default: now)"
-        )
-        parser.add_argument(
-            "--csv", action="store_true", help="the lines as CSV on stdout, for a spreadsheet"
-        )
+        parser.add_argument("--to", dest="until", metavar="DATE", help="last day, or ISO time (default: now)")
+        parser.add_argument("--csv", action="store_true", help="write the entries as CSV to stdout")
 
     def run(self, **options: Any) -> Any:
-        owner = Deployment.objects.filter(pk=options["deployment"]).first()
-        if owner is None:
+        deployment = Deployment.objects.filter(pk=options["deployment"]).first()
+        if deployment is None:
             raise Rejected(
                 f"there is no deployment {options['deployment']}: `manage.py portfolio` lists them",
                 code="unknown",
             )
         since, until = _moment(options["since"]), _moment(options["until"], after=True)
         check_span(since, until)
-        found = statement(owner, since or BEGINNING, until or clock.now())
-        told = found.as_json()
+        ledger = statement(deployment, since or BEGINNING, until or clock.now())
+        summary = ledger.as_json()
         if options["csv"]:
-            if told["lines"]:
-                out = csv.DictWriter(self.stdout, list(told["lines"][0]))
+            if summary["lines"]:
+                out = csv.DictWriter(self.stdout, list(summary["lines"][0]))
                 out.writeheader()
-                out.writerows(told["lines"])
-            return told
-        self.say(f"deployment {owner.pk}, {owner.account}, to {clock_text(found.until)} UTC")
-        self.say(f"opening: {_words(found.opening)}")
+                out.writerows(summary["lines"])
+            return summary
+        self.say(f"deployment {deployment.pk}, {deployment.account}, to {clock_text(ledger.until)} UTC")
+        self.say(f"opening: {_text(ledger.opening)}")
         self.table(
             ("at (UTC)", "book", "kind", "what", "asset", "amount", "balance"),
             [
@@ -60,13 +56,15 @@ class Command(OpsCommand):
                     plain(line.amount),
                     plain(line.balance),
                 )
-                for line in found.lines
+                for line in ledger.lines
             ],
         )
-        self.say(f"closing: {_words(found.closing)}")
-        moved = "  ".join(f"{one['kind']} {one['amount']} {one['asset']}" for one in told["totals"])
-        self.say(f"moved:   {moved or 'nothing'}")
-        return told
+        self.say(f"closing: {_text(ledger.closing)}")
+        totals = "  ".join(
+            f"{total['kind']} {total['amount']} {total['asset']}" for total in summary["totals"]
+        )
+        self.say(f"totals:  {totals or 'none'}")
+        return summary
 
 
 def _moment(text: str | None, *, after: bool = False) -> datetime | None:
@@ -75,9 +73,11 @@ def _moment(text: str | None, *, after: bool = False) -> datetime | None:
     try:
         return clock.day(text, after=after)
     except ValueError:
-        raise Rejected(f"{text!r} is no date: give 2026-01-31 or 2026-01-31T12:00", code="no_date") from None
+        raise Rejected(
+            f"{text!r} is not a date: give 2026-01-31 or 2026-01-31T12:00", code="no_date"
+        ) from None
 
 
-def _words(balances: Balances) -> str:
-    told = (f"{plain(amount)} {asset} {book}" for (book, asset), amount in sorted(balances.items()))
-    return "  ".join(told) or "nothing"
+def _text(balances: Balances) -> str:
+    amounts = (f"{plain(amount)} {asset} {book}" for (book, asset), amount in sorted(balances.items()))
+    return "  ".join(amounts) or "none"

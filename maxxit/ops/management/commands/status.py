@@ -1,4 +1,4 @@
-"""`manage.py status`: each job with its last run, next run, lag and worker; what is stopped; which limits wait."""
+"""`manage.py status`: scheduled jobs with their delay and worker, latched kill switches, pending limits."""
 
 from typing import Any
 
@@ -35,21 +35,28 @@ class Command(OpsCommand):
         return {
             "jobs": [job.as_json() for job in jobs],
             "kill_switches": [
-                {"account": one.account, "level": one.level, "cause": one.cause, "reason": one.reason}
-                for one in latched
+                {
+                    "account": switch.account,
+                    "level": switch.level,
+                    "cause": switch.cause,
+                    "reason": switch.reason,
+                }
+                for switch in latched
             ],
             "waiting_limits": waiting,
         }
 
     def waiting(self) -> list[dict[str, str]] | None:
-        """The looser limits that are not in force yet; None where they cannot be read."""
+        """Show and return the looser limits that are not in force yet; None where they cannot be read."""
         try:
-            found = sorted(limits_in_force.waiting_limits().items())
+            waiting = sorted(limits_in_force.waiting_limits().items())
         except limits_in_force.UNREADABLE:
             self.say(
                 "limits: cannot be read, so entries are stopped; `manage.py doctor` names the fix", "ERROR"
             )
             return None
-        for key, one in found:
-            self.say(f"limit that waits: {key} {one.value} from {one.at:%Y-%m-%d %H:%M} UTC", "WARNING")
-        return [{"limit": key, "value": str(one.value), "from": iso_utc(one.at)} for key, one in found]
+        for key, change in waiting:
+            self.say(f"pending limit: {key} {change.value} from {change.at:%Y-%m-%d %H:%M} UTC", "WARNING")
+        return [
+            {"limit": key, "value": str(change.value), "from": iso_utc(change.at)} for key, change in waiting
+        ]

@@ -1,4 +1,4 @@
-"""`manage.py trades`: orders and what became of them."""
+"""`manage.py trades`: the newest orders with state and reason."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class Command(OpsCommand):
 
     def options(self, parser: CommandParser, action: str) -> None:
         parser.add_argument(
-            "--status", type=str.lower, choices=[str(one) for one in OrderState], help="only in this state"
+            "--status", type=str.lower, choices=[str(state) for state in OrderState], help="only this state"
         )
         parser.add_argument("-n", type=count, default=20, help="how many (default 20)")
 
@@ -24,7 +24,7 @@ class Command(OpsCommand):
         rows = Order.objects.order_by("-pk")
         if options["status"]:
             rows = rows.filter(state=options["status"])
-        found = list(rows[: options["n"]])
+        orders = list(rows[: options["n"]])
         self.table(
             ("order", "at (UTC)", "account", "what", "quantity", "price (USD)", "state", "reason"),
             [
@@ -38,7 +38,7 @@ class Command(OpsCommand):
                     row.state,
                     row.reason or row.exit_reason,
                 )
-                for row in found
+                for row in orders
             ],
         )
-        return {"orders": [OrderOut.from_orm(row).model_dump(mode="json") for row in found]}
+        return {"orders": [OrderOut.from_orm(row).model_dump(mode="json") for row in orders]}

@@ -1,4 +1,4 @@
-"""`manage.py up` (= `make up`): all of Maxxit in this terminal. `--stop` (= `make down`) ends it from another one."""
+"""`manage.py up` (`make up`): run all of Maxxit in this terminal; `--stop` (`make down`) stops it from another one."""
 
 import fcntl
 import os
@@ -30,16 +30,16 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--no-demo", action="store_true", help="no demo agents and not the demo profile")
+        parser.add_argument("--no-demo", action="store_true", help="without the demo profile and its agents")
         parser.add_argument(
             "--concurrency", type=int, default=1, help="pool processes of each worker (default 1)"
         )
         parser.add_argument(
-            "--stop", action="store_true", help="stop the one that runs, from another terminal"
+            "--stop", action="store_true", help="stop a running instance from another terminal"
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
-        """Every problem that has a known answer is one line and exit code 1."""
+        """Run or stop Maxxit. Known problems are one line and exit code 1."""
         try:
             if options["stop"]:
                 return self._stop(read_env())
@@ -74,7 +74,7 @@ class Command(BaseCommand):
             supervisor.say("stopping: web, beat and Flower, then the workers, then the databases")
         finally:
             for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(sent, signal.SIG_IGN)  # it takes seconds; one signal is enough
+                signal.signal(sent, signal.SIG_IGN)  # stopping takes seconds; further signals are ignored
             ended = time.monotonic()
             supervisor.stop()
             supervisor.say(f"stopped in {time.monotonic() - ended:.1f} s")
@@ -85,7 +85,7 @@ class Command(BaseCommand):
             return local.web_answers(env) and not local.silent_workers(env)
 
         if wait_until(ready, READY_SECONDS):
-            head, *rest = local.what_to_look_at(env)
+            head, *rest = local.start_summary(env)
             for line in (f"{head} after {time.monotonic() - began:.1f} s", *rest):
                 supervisor.say(line)
         else:
@@ -108,7 +108,7 @@ class Command(BaseCommand):
 
 @contextmanager
 def only_one(data_dir: Path) -> Iterator[None]:
-    """Hold the lock of this data folder. The kernel lets go of it however the process ends."""
+    """Hold the lock of this data folder; the kernel releases it however the process ends."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / "up.lock").open("a+") as lock:
         try:
@@ -126,7 +126,7 @@ def only_one(data_dir: Path) -> Iterator[None]:
 
 
 def _holder(path: Path) -> int | None:
-    """The pid of the process that holds the lock, if one does."""
+    """Return the pid of the process that holds the lock, or None."""
     if not path.exists():
         return None
     with path.open() as lock:
@@ -138,7 +138,7 @@ def _holder(path: Path) -> int | None:
 
 
 def _setup(supervisor: Supervisor, options: dict[str, Any]) -> None:
-    """In a process of its own: this one must not hold connections to a database that it may restart."""
+    """Run `manage.py setup` in a child: this process must hold no connection to a database that it may restart."""
     command = [sys.executable, "manage.py", "setup", *(["--no-demo"] if options["no_demo"] else [])]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, process_group=0, preexec_fn=bound_to_parent(signal.SIGTERM)
@@ -150,7 +150,7 @@ def _setup(supervisor: Supervisor, options: dict[str, Any]) -> None:
             process.terminate()
             raise
     if process.returncode:
-        raise CommandError("the database could not be made ready: see the lines above")
+        raise CommandError("the database setup failed: see the lines above")
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -158,7 +158,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _by(port: int) -> str:
-    """Who listens on the port, if we may know."""
+    """Return which process listens on the port, where permissions allow."""
     try:
         for connection in psutil.net_connections("tcp"):
             listens = connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:] == (port,)

@@ -1,4 +1,4 @@
-"""`manage.py why`: what stopped a post, a signal or an order."""
+"""`manage.py why`: explain what stopped a post, signal or order, or why a symbol is not traded."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ class Command(OpsCommand):
     )
 
     def options(self, parser: CommandParser, action: str) -> None:
-        one = parser.add_mutually_exclusive_group(required=True)
-        one.add_argument("--post", metavar="ID", help="our id of a post, or the provider's")
-        one.add_argument("--signal", metavar="ID", help="a signal")
-        one.add_argument("--order", metavar="ID", help="an order")
-        one.add_argument("--symbol", metavar="NAME", help="why nothing is opened on it now")
+        row = parser.add_mutually_exclusive_group(required=True)
+        row.add_argument("--post", metavar="ID", help="id of a post, ours or the provider's")
+        row.add_argument("--signal", metavar="ID", help="id of a signal")
+        row.add_argument("--order", metavar="ID", help="id of an order")
+        row.add_argument("--symbol", metavar="NAME", help="why no position in this symbol is opened now")
 
     def run(self, **options: Any) -> Any:
         what = next(name for name in ("symbol", *why.KINDS) if options[name] is not None)

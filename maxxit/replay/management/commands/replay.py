@@ -1,4 +1,4 @@
-"""manage.py replay: recorded posts and prices through the whole pipeline, in a scratch database."""
+"""`manage.py replay`: run recorded posts and prices through the pipeline, in a scratch database."""
 
 import json
 import logging
@@ -49,18 +49,18 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run it. Exit code 2 with one clear line when an input or option is wrong, 1 when a step fails."""
+        """Run the replay. Exit code 2 with one line when an input or option is wrong, 1 when a step fails."""
         console = Console(file=sys.stderr if options["json"] else sys.stdout, highlight=False)
         try:
             use_profile(options["profile"])
             with wrong_input():
                 check_output("--events-out", options["events_out"])
                 recorded = self._recorded(options)
-            logging.disable(logging.WARNING)  # what the steps log is in the events
+            logging.disable(logging.WARNING)  # the events have what the steps log
             with own_database(keep=options["keep"]) as where:
                 figures = self._play(recorded, options, console)
             if options["keep"]:
-                console.print(f"kept in {where}")
+                console.print(f"database kept in {where}")
         except (MaxxitError, OSError) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
@@ -83,10 +83,11 @@ class Command(BaseCommand):
 
     def _play(self, recorded: Recorded, options: dict[str, Any], console: Console) -> dict[str, Any]:
         with wrong_input():
-            found = prepare(recorded)
+            inputs = prepare(recorded)
+        bars = sum(map(len, inputs.bars.values()))
         console.print(
-            f"{len(found.posts):,} posts of {found.authors} authors, {sum(map(len, found.bars.values())):,} candles of "
-            f"{len(found.bars)} tokens; {recorded.start:%Y-%m-%d %H:%M} to {recorded.end:%Y-%m-%d %H:%M} UTC"
+            f"{len(inputs.posts):,} posts of {inputs.authors} authors, {bars:,} candles of "
+            f"{len(inputs.bars)} tokens; {recorded.start:%Y-%m-%d %H:%M} to {recorded.end:%Y-%m-%d %H:%M} UTC"
         )
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
         with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
