@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signals_app.reading.rules.read import Found, Reader
+from signals_app.reading.rules.read import LexicalReading, Reader
 from signals_app.reading.schema import Reading
 
 TOKENS = {
@@ -24,7 +24,7 @@ PRICES = {"BTC": Decimal(14_000), "ETH": Decimal(700), "LTC": Decimal(250), "XRP
 """USD when the posts were written: targets are compared with them."""
 
 
-def sides(found: Found) -> dict[str, str]:
+def sides(found: LexicalReading) -> dict[str, str]:
     return {token: found.sides.get(token, found.sentiment) for token in found.tokens}
 
 
