@@ -96,8 +96,8 @@ MUTANTS = (
         "an empty page that names a next one counts for nothing",
         (
             "signals_app.sources.x:XSource.fetch",
-            "places += max(1, len(items))",
-            "places += max(0, len(items))",
+            "counted += max(1, len(items))",
+            "counted += max(0, len(items))",
         ),
         test="tests/signals_app/test_x.py",
         beyond=True,
@@ -946,7 +946,7 @@ MUTANTS = (
     ),
     bug(
         "the cursor moves over posts that were not read",
-        ("signals_app.ingest:_land", "waits if unread_below else moved", "moved"),
+        ("signals_app.ingest:_land", "unfinished if unread_below else moved", "moved"),
         test="tests/signals_app/test_x.py",
         beyond=True,
     ),
@@ -994,7 +994,7 @@ MUTANTS = (
     ),
     bug(
         "a session makes a refused key good for the metrics",
-        ("maxxit.web.metrics:_may", "if has_key(request):", "if False:"),
+        ("maxxit.web.metrics:_allowed", "if has_key(request):", "if False:"),
         test="tests/surface/test_health.py",
         beyond=True,
     ),
