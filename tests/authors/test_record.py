@@ -261,7 +261,7 @@ def test_a_bad_folder_for_the_plots_is_told_before_anything_is_read(
 
 @pytest.mark.realdata
 def test_december_2017(tmp_path: Path) -> None:
-    """As docs/authors.md tells it: nobody's record differs from the tide, and the pictures are drawn."""
+    """As docs/authors.md tells it: no author differs from the benchmark, and the plots are drawn."""
     told = backtest(
         *("--posts", str(DATA / "posts-2017-12.jsonl"), "--candles", str(DATA)),
         *("--plot", str(tmp_path / "plots")),
