@@ -18,8 +18,10 @@ from positions.exits.levels import FORGET_REFUSALS_AFTER, levels, retry_after
 from positions.models import Position, ProfitMark
 from positions.states import PositionState
 from trading import ledger, quarantine
+from trading.fees import share_profit
 from trading.limits_in_force import protective_limits
 from trading.models import Fill, Order
+from trading.policy import policy
 from trading.states import IN_FLIGHT
 from trading.wiring import venue
 
@@ -184,7 +186,8 @@ def close_out(position: Position, closed_quantity: Decimal) -> None:
     earned = pnl.gross(position.side, cash_in, outs["cash"] + position.taken_value) - fees
     agent = position.deployment.agent
     collected = venue(last.venue).capabilities.collects_fees
-    shared = pnl.profit_share(earned, mark.carried_loss, agent.profit_share)
+    rule = policy().fees.profit.with_rate(agent.profit_share)
+    shared = share_profit(rule, earned, mark.carried_loss)
     share = ledger.taken_share(f"close:{position.pk}:") if collected else shared.share
     mark.carried_loss = shared.carried_loss
     mark.save(update_fields=["carried_loss"])

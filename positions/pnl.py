@@ -2,38 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
-from maxxit.core.money import ZERO, usdc
+from maxxit.core.money import ZERO
 from maxxit.core.terms import SIGN
 
 
 def gross(side: str, cash_in: Decimal, cash_out: Decimal) -> Decimal:
     """Return the PnL before fees. `cash_in` was paid (long) or received (short) at entry, `cash_out` at exit."""
     return SIGN[side] * (cash_out - cash_in)
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """The profit share of one closed position."""
-
-    share: Decimal
-    """USDC due now, zero or positive."""
-    carried_loss: Decimal
-    """USDC of losses to earn back before the next share, zero or positive."""
-
-
-def profit_share(earned: Decimal, carried_loss: Decimal, rate: Decimal) -> Shared:
-    """Return one closed position's profit share: `rate` (a fraction) of its PnL beyond the loss carry-forward.
-
-    A loss adds to the carry-forward. Over any sequence the shares sum to `rate` × the highest cumulated PnL (high-water
-    mark), up to the rounding of each share to USDC's six decimals.
-    """
-    if earned <= 0:
-        return Shared(ZERO, carried_loss - earned)
-    above = max(earned - carried_loss, ZERO)
-    return Shared(usdc(above * rate), max(carried_loss - earned, ZERO))
 
 
 MIN_SAMPLES = 20

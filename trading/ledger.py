@@ -91,13 +91,18 @@ def book_fill(order: Order, fill: Fill) -> bool:
     return post(f"fill:{fill.pk}", [token, cash, fee], order=order)
 
 
-def book_platform_fee(order: Order, amount: Decimal, *, collected: bool) -> bool:
-    """Book the platform fee of one trade in USDC, once.
+def book_platform_fee(
+    order: Order, amount: Decimal, *, collected: bool, with_fill: Fill | None = None
+) -> bool:
+    """Book the platform's fee of one trade in USDC; False when it was booked already.
 
-    `collected`: the venue took it from the account; otherwise the deployment owes it.
+    Args:
+        collected: the venue took it from the account itself.
+        with_fill: the later fill that the fee grew with, where it depends on what was traded.
     """
     payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
-    return post(f"fee:{order.pk}", [Move(payer, "fees:platform", USDC, amount, "platform_fee")], order=order)
+    journal = f"fee:{order.pk}:{with_fill.pk}" if with_fill else f"fee:{order.pk}"
+    return post(journal, [Move(payer, "fees:platform", USDC, amount, "platform_fee")], order=order)
 
 
 def book_collected_fees(

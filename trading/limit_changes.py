@@ -14,6 +14,7 @@ from typing import Any
 
 from maxxit.core.terms import KILL_LEVELS
 from maxxit.market.instruments import all_instruments
+from trading.fees import is_dearer
 from trading.policy import RiskPolicy, SymbolLimits
 
 Value = Decimal | str | bool | None
@@ -27,6 +28,7 @@ class Stricter(Enum):
     HIGHER = "higher"
     LEVEL = "a stricter level of the kill switch"
     FALSE = "off"
+    CHEAPER = "a fee rule that charges nobody more"
     UNKNOWN = "none: every change waits"
     NOT_A_LIMIT = "none: it changes at once"
 
@@ -37,7 +39,7 @@ STRICTER: Mapping[str, Stricter] = {
             "max_orders_per_minute", "max_orders_per_symbol_per_day", "max_open_orders", "max_total_exposure_usd",
             "max_symbol_exposure_usd", "max_trade_usd", "price_band_pct", "max_slippage_pct", "multiplier",
             "order_deadline_seconds", "high_pct", "medium_pct", "low_pct", "max_pct", "max_usd", "stop_loss_pct",
-            "hard_stop_pct", "max_holding_minutes", "platform_fee_usdc", "limit_pct", "limit_seconds", "limit_usd",
+            "hard_stop_pct", "max_holding_minutes", "limit_pct", "limit_seconds", "limit_usd",
             "min_orders", "limit_accounts", "limit", "unknown_seconds", "in_flight_seconds", "grace_seconds",
             "min_accounts", "unreadable_seconds",
         ),
@@ -46,6 +48,8 @@ STRICTER: Mapping[str, Stricter] = {
     **dict.fromkeys(("cooldown_seconds_per_symbol", "reserve_pct", "min_usd", "loosen_after_seconds"), Stricter.HIGHER),
     "level": Stricter.LEVEL,
     "allow_add_to_position": Stricter.FALSE,
+    "trade": Stricter.CHEAPER,
+    "profit": Stricter.CHEAPER,
     "method": Stricter.UNKNOWN,
     "window_seconds": Stricter.UNKNOWN,
     **dict.fromkeys(("take_profit_pct", "trailing_activation_pct", "trailing_pct"), Stricter.NOT_A_LIMIT),
@@ -85,9 +89,12 @@ class LimitState:
 
 
 def limits_by_key(policy: RiskPolicy) -> dict[str, Value]:
-    """Return every limit by key, with the resolved limits of each instrument under `symbols.<symbol>`."""
-    body = policy.model_dump(exclude={"symbols"})
-    limits = dict(_walk("", body))
+    """Return every limit by key, with the resolved limits of each instrument under `symbols.<symbol>`.
+
+    A fee rule is one limit, as a line of text.
+    """
+    body = policy.model_dump(exclude={"symbols", "fees"})
+    limits = dict(_walk("", body)) | {f"fees.{name}": rule.text() for name, rule in policy.fees}
     for symbol in all_instruments():
         own = policy.of(symbol)
         for name in SymbolLimits.model_fields:
@@ -110,6 +117,7 @@ def with_limits(policy: RiskPolicy, limits: Limits) -> RiskPolicy:
     """Return `policy` with these values instead of its own."""
     body = policy.model_dump()
     body["symbols"] = {}
+    body["fees"] = {name: rule.text() for name, rule in policy.fees}
     for key, value in limits.items():
         *path, name = key.split(".")
         place = body
@@ -132,6 +140,8 @@ def is_looser(key: str, old: Value, new: Value) -> bool:
         return True
     if how is Stricter.LEVEL:
         return KILL_LEVELS.index(str(new)) < KILL_LEVELS.index(str(old))
+    if how is Stricter.CHEAPER:
+        return is_dearer(str(old), str(new))
     if how is Stricter.FALSE:
         return bool(new) and not old
     before, after = Decimal(str(old)), Decimal(str(new))

@@ -91,8 +91,15 @@ def _stored(limits: dict[str, Value]) -> dict[str, Any]:
     return {key: plain(value) if isinstance(value, Decimal) else value for key, value in limits.items()}
 
 
+FORMER_FEE, FEE = "fees.platform_fee_usdc", "fees.trade"
+
+
 def _loaded(stored: dict[str, Any]) -> dict[str, Value]:
-    return {key: _value(value) for key, value in stored.items()}
+    """The limits of a row; the fee of a row from before fees were rules becomes the rule that says the same."""
+    found = {key: _value(value) for key, value in stored.items()}
+    if FORMER_FEE in found:
+        found[FEE] = f"flat amount_usdc={found.pop(FORMER_FEE)}"
+    return found
 
 
 def _value(stored: Any) -> Value:

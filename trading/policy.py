@@ -2,13 +2,15 @@
 
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from maxxit.core.config import Count, Percent, Policy, Seconds, Usd, load
+from maxxit.core.errors import Misconfigured
 from maxxit.core.terms import ExitPreset, KillLevel, Preset
 from maxxit.market.instruments import all_instruments
+from trading.fees import SHARE_PCT, Flat, ProfitShare, Rule
 
 
 class AccountLimits(Policy):
@@ -152,10 +154,49 @@ class VolatilityBand(Policy):
     multiplier: Annotated[Decimal, Field(ge=Decimal("0.5"), le=20)]
 
 
-class Fees(Policy):
-    """Fees of the platform."""
+MAX_TRADE_FEE_USDC = Decimal("0.2")
+"""The highest fee per trade that the Safe module takes."""
 
-    platform_fee_usdc: Annotated[Decimal, Field(ge=0, le=Decimal("0.2"))]
+
+class Fees(Policy):
+    """What the platform takes: a model of `trading.fees` for each occasion."""
+
+    trade: Rule
+    """Charged once per trade, at its entry, on what was traded."""
+    profit: Rule = ProfitShare(model="profit_share", minimum_usdc=Decimal(0))
+    """Charged when a position closes, on the profit beyond the loss carry-forward; the rate is the agent's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_key(cls, values: Any) -> Any:
+        """`platform_fee_usdc: 0.2` says what `trade: {model: flat, amount_usdc: 0.2}` says, for one more release."""
+        if not isinstance(values, dict) or "platform_fee_usdc" not in values:
+            return values
+        given = dict(values)
+        return given | {"trade": {"model": "flat", "amount_usdc": given.pop("platform_fee_usdc")}}
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "Fees":
+        for occasion, rule in (("trade", self.trade), ("profit", self.profit)):
+            if occasion not in rule.occasions:
+                raise ValueError(f"{occasion}: the model {rule.model} cannot be charged on a {occasion}")
+        if isinstance(self.trade, Flat) and self.trade.amount_usdc > MAX_TRADE_FEE_USDC:
+            raise ValueError(f"trade: a flat fee is at most {MAX_TRADE_FEE_USDC} USDC")
+        if isinstance(self.profit, ProfitShare) and self.profit.rate_pct != SHARE_PCT:
+            raise ValueError("profit: leave rate_pct out, each agent has its own (profit share)")
+        return self
+
+    @property
+    def module_fee_usdc(self) -> Decimal:
+        """The fee per trade for the policy of a Safe's module, which knows a flat fee and a profit share only.
+
+        Raises `Misconfigured` naming the key where another model is configured.
+        """
+        if not isinstance(self.trade, Flat):
+            raise Misconfigured(f"fees.trade is {self.trade.model}: a Safe's module takes only flat")
+        if not isinstance(self.profit, ProfitShare) or self.profit.minimum_usdc:
+            raise Misconfigured("fees.profit: a Safe's module takes only profit_share with minimum_usdc 0")
+        return self.trade.amount_usdc
 
 
 class SymbolLimits(Policy):

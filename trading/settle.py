@@ -6,6 +6,7 @@ where the venue deduplicates; elsewhere the order expires after its deadline plu
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 
 import structlog
 from django.db import transaction
@@ -164,11 +165,24 @@ def _book_fills(
             quantity=f"{fill.quantity.normalize():f}",
             price=f"{fill.price.normalize():f}",
         )
+    totals = order.fills.aggregate(
+        filled=Sum("quantity"), value=Sum(F("quantity") * F("price")), cash=Sum("cash")
+    )
+    if order.purpose == Purpose.OPEN and all(fill.platform_fee is None for fill in reported):
+        _book_trade_fee(order, new[-1], totals["cash"], first=first, collected=collects_fees)
     if order.purpose == Purpose.OPEN and first:
-        if all(fill.platform_fee is None for fill in reported):
-            ledger.book_platform_fee(order, policy().fees.platform_fee_usdc, collected=collects_fees)
         raise_to(CtPost.objects.filter(signals=order.signal_id), "traded")
-    totals = order.fills.aggregate(filled=Sum("quantity"), value=Sum(F("quantity") * F("price")))
     order.filled_quantity = totals["filled"]
     order.average_price = totals["value"] / totals["filled"]
     order.save(update_fields=["filled_quantity", "average_price", "updated_at"])
+
+
+def _book_trade_fee(order: Order, fill: Fill, traded: Decimal, *, first: bool, collected: bool) -> None:
+    """Book the platform fee of an entry: once, or what `traded` (USDC so far) adds to it where it depends on that."""
+    rule = policy().fees.trade
+    if first:
+        ledger.book_platform_fee(order, rule.charge(traded), collected=collected)
+    elif rule.by_size:
+        more = rule.charge(traded) - ledger.platform_fees(Order.objects.filter(pk=order.pk))
+        if more > 0:
+            ledger.book_platform_fee(order, more, collected=collected, with_fill=fill)

@@ -402,7 +402,7 @@ MUTANTS = (
     ),
     bug(
         "the platform's fee is booked for exits, too",
-        (f"{SETTLE}:_book_fills", "if order.purpose == Purpose.OPEN and first:", "if first:"),
+        (f"{SETTLE}:_book_fills", "if order.purpose == Purpose.OPEN and all(", "if all("),
     ),
     bug(
         "only accepted orders are asked about",

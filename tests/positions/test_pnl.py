@@ -1,4 +1,4 @@
-"""What a round trip earned, and who gets what of it."""
+"""What a round trip earned, and the figures of many."""
 
 from decimal import Decimal
 from itertools import accumulate
@@ -6,32 +6,11 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from positions.pnl import cvar_95, gross, max_drawdown, profit_share
+from positions.pnl import cvar_95, gross, max_drawdown
 
 D = Decimal
 cents = st.decimals(min_value=-100_000, max_value=100_000, places=6)
 positive = st.decimals(min_value=D("0.000001"), max_value=100_000, places=6)
-rates = st.decimals(min_value=0, max_value=1, places=4)
-
-
-@given(st.lists(cents, max_size=30), rates)
-def test_the_shares_sum_to_the_rate_times_the_high_water_mark(earned: list[Decimal], rate: Decimal) -> None:
-    carried, paid = D(0), D(0)
-    for one in earned:
-        shared = profit_share(one, carried, rate)
-        carried, paid = shared.carried_loss, paid + shared.share
-        assert shared.share >= 0
-        assert carried >= 0
-    high = max(accumulate(earned, initial=D(0)))
-
-    assert abs(paid - rate * high) <= D("0.0000005") * max(len(earned), 1)
-
-
-@given(cents, positive, rates)
-def test_a_loser_pays_nothing_and_carries_its_loss(earned: Decimal, carried: Decimal, rate: Decimal) -> None:
-    shared = profit_share(-abs(earned), carried, rate)
-
-    assert (shared.share, shared.carried_loss) == (0, carried + abs(earned))
 
 
 @given(st.sampled_from(["long", "short"]), positive, positive)

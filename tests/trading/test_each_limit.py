@@ -112,7 +112,10 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     r"volatility_band\.method": (RISK, "test_the_volatility_band_is_a_multiple_of_what_the_token_moves_in_a_bar"),
     r"symbols\.\w+\.\w+": (RISK, "test_one_token_can_have_limits_of_its_own_and_the_platforms_stand"),
     r"order_deadline_seconds": (SETTLE, "test_the_paper_exchange_takes_no_order_past_its_deadline"),
-    r"fees\.platform_fee_usdc": (SETTLE, "test_the_platform_fee_is_booked_once_per_trade"),
+    r"fees\.trade": (SETTLE, "test_the_platform_fee_is_booked_once_per_trade"),
+    r"fees\.profit": (
+        "tests/trading/test_fees.py", "test_the_shares_sum_to_the_rate_times_the_high_water_mark",
+    ),
     r"loosen_after_seconds": (
         "tests/trading/test_limit_changes.py", "test_a_looser_limit_waits_and_a_stricter_one_does_not",
     ),

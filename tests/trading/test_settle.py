@@ -17,7 +17,7 @@ from tests.fakes import FakeVenue
 from tests.trading.conftest import Desk
 from trading import execute, gate, ledger, quarantine, settle
 from trading.models import Fill, LedgerEntry, Order
-from trading.policy import policy
+from trading.policy import Fees, policy
 from trading.states import IN_FLIGHT
 from trading.venues.base import Prepared, Report, Request, Venue, VenueFill
 from trading.venues.paper import PaperVenue
@@ -340,6 +340,19 @@ def test_the_platform_fee_is_booked_once_per_trade(desk: Desk, accepted: Order) 
         D("0.2")
     ]
     assert ledger.owed(desk.purse.pk) == D("-0.2")
+
+
+def test_a_fee_by_size_grows_with_each_fill_to_the_fee_of_the_whole(
+    desk: Desk, accepted: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fees = Fees.model_validate({"trade": "percentage rate_pct=0.1"})
+    monkeypatch.setattr(settle, "policy", lambda: policy().model_copy(update={"fees": fees}))
+    for number in range(4):
+        apply(accepted, "partially_filled" if number < 3 else "filled", fill(number, "0.1"))
+
+    booked = LedgerEntry.objects.filter(kind="platform_fee", amount__gt=0).order_by("pk")
+    assert [line.amount for line in booked] == [D("0.2")] * 4  # 0.1 % of 200 USDC each
+    assert ledger.owed(desk.purse.pk) == D("-0.8")
 
 
 def test_a_venue_that_collects_the_fee_takes_it_from_the_purse(desk: Desk, accepted: Order) -> None:

@@ -194,7 +194,7 @@ def _policy(deployment: Deployment, at: SafeVenue, loosen_delay: int | None) -> 
         if chains.is_address(agent.profit_receiver)
         else places.profit_receiver,
         profit_share_bps=int(agent.profit_share * BPS),
-        trade_fee=base(risk_policy().fees.platform_fee_usdc, USDC_DECIMALS),
+        trade_fee=base(risk_policy().fees.module_fee_usdc, USDC_DECIMALS),
         **chains.terms().model_dump() | chosen,
     )
 
