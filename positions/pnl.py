@@ -1,4 +1,4 @@
-"""Compute PnL, profit share, conditional value at risk and max drawdown. Pure functions; amounts in USDC."""
+"""Compute PnL, conditional value at risk and max drawdown. Pure functions; amounts in USDC."""
 
 import math
 from collections.abc import Sequence

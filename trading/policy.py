@@ -180,6 +180,9 @@ class Fees(Policy):
         for occasion, rule in (("trade", self.trade), ("profit", self.profit)):
             if occasion not in rule.occasions:
                 raise ValueError(f"{occasion}: the model {rule.model} cannot be charged on a {occasion}")
+            optional = {"rate_pct"} if isinstance(rule, ProfitShare) else set()
+            if left_out := sorted(set(type(rule).model_fields) - rule.model_fields_set - optional):
+                raise ValueError(f"{occasion}: {rule.model} needs {', '.join(left_out)}")
         if isinstance(self.trade, Flat) and self.trade.amount_usdc > MAX_TRADE_FEE_USDC:
             raise ValueError(f"trade: a flat fee is at most {MAX_TRADE_FEE_USDC} USDC")
         if isinstance(self.profit, ProfitShare) and self.profit.rate_pct != SHARE_PCT:

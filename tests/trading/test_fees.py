@@ -29,6 +29,7 @@ from trading.policy import Fees, policy
 D = Decimal
 cents = st.decimals(min_value=-100_000, max_value=100_000, places=6)
 amounts = st.decimals(min_value=0, max_value=100_000, places=18)
+FLAT = "flat amount_usdc=0.2"
 positive = st.decimals(min_value=D("0.000001"), max_value=100_000, places=6)
 rates = st.decimals(min_value=0, max_value=1, places=4)
 shares = rates.map(lambda rate: ProfitShare(model="profit_share", minimum_usdc=D(0)).with_rate(rate))
@@ -212,7 +213,9 @@ def test_a_dearer_rule_waits_and_a_cheaper_one_does_not(old: str, new: str, loos
 
 
 def test_a_rule_in_force_takes_the_place_of_the_configured_one() -> None:
-    found = with_limits(policy(), limits_by_key(policy()) | {"fees.trade": "percentage rate_pct=0.2"})
+    found = with_limits(
+        policy(), limits_by_key(policy()) | {"fees.trade": "percentage rate_pct=0.2 minimum_usdc=0"}
+    )
 
     assert found.fees.trade.charge(D(1000)) == 2
     assert found.fees.profit == policy().fees.profit
@@ -246,10 +249,12 @@ def test_the_former_key_and_both_forms_say_the_same(given: dict[str, Any]) -> No
         ({"trade": {"model": "flat", "amount_usdc": "0.0000001"}}, "6 decimal places"),
         ({"trade": "subscription"}, "the model subscription cannot be charged on a trade"),
         ({"trade": "tiered"}, "the model tiered cannot be charged on a trade"),
-        ({"trade": "flat", "profit": "percentage"}, "at most 0.2|cannot be charged on a profit"),
+        ({"trade": "flat"}, "trade: flat needs amount_usdc"),
+        ({"trade": FLAT, "profit": "tiered tiers=0:5"}, "profit: tiered needs minimum_usdc"),
+        ({"trade": FLAT, "profit": "percentage"}, "cannot be charged on a profit"),
         ({"trade": "percentage rate_pct=0.001"}, "greater than or equal to 0.1"),
-        ({"trade": "percentage", "profit": "profit_share rate_pct=20"}, "leave rate_pct out"),
-        ({"trade": "percentage", "profit": "tiered tiers=100:5"}, "the first tier begins at 0"),
+        ({"trade": FLAT, "profit": "profit_share rate_pct=20 minimum_usdc=0"}, "leave rate_pct out"),
+        ({"trade": FLAT, "profit": "tiered tiers=100:5"}, "the first tier begins at 0"),
         ({"trade": "some"}, "does not match any of the expected tags"),
         ({"trade": "flat amount_usd=0.1"}, "Extra inputs are not permitted"),
         ({}, "Field required"),
@@ -261,7 +266,8 @@ def test_a_wrong_rule_is_refused(given: dict[str, Any], why: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{"trade": "percentage"}, {"trade": "flat amount_usdc=0.2", "profit": "tiered"}]
+    "given",
+    [{"trade": "percentage rate_pct=0.1 minimum_usdc=0"}, {"trade": FLAT, "profit": "flat amount_usdc=1"}],
 )
 def test_a_safes_module_takes_a_flat_fee_and_a_profit_share_only(given: dict[str, Any]) -> None:
     with pytest.raises(Misconfigured, match="a Safe's module takes only"):

@@ -345,7 +345,7 @@ def test_the_platform_fee_is_booked_once_per_trade(desk: Desk, accepted: Order) 
 def test_a_fee_by_size_grows_with_each_fill_to_the_fee_of_the_whole(
     desk: Desk, accepted: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fees = Fees.model_validate({"trade": "percentage rate_pct=0.1"})
+    fees = Fees.model_validate({"trade": "percentage rate_pct=0.1 minimum_usdc=0"})
     monkeypatch.setattr(settle, "policy", lambda: policy().model_copy(update={"fees": fees}))
     for number in range(4):
         apply(accepted, "partially_filled" if number < 3 else "filled", fill(number, "0.1"))
