@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 STEPS = {
-    "before persist": ("trading.execute", "_reserve", "before"),
-    "after persist, before commit": ("trading.execute", "_reserve", "after"),
-    "after commit": ("trading.execute", "send", "before"),
+    "before persist": ("trading.execute", "_reserve_order", "before"),
+    "after persist, before commit": ("trading.execute", "_reserve_order", "after"),
+    "after commit": ("trading.execute", "send_order", "before"),
     "before sign": ("trading.chain.signer:Signer", "sign", "before"),
     "after sign, before stored": ("trading.chain.signer:Signer", "sign", "after"),
     "stored, before commit": ("trading.chain.outbox", "_store_attempt", "after"),
@@ -37,11 +37,11 @@ STEPS = {
     "broadcast noted": ("trading.chain.outbox", "_send", "after"),
     "before receipt": ("trading.chain.outbox", "find_receipt", "before"),
     "after receipt": ("trading.chain.outbox", "find_receipt", "after"),
-    "before receipt noted": ("trading.chain.outbox", "_note", "before"),
-    "after receipt noted": ("trading.chain.outbox", "_note", "after"),
-    "before booking": ("trading.settle", "apply", "before"),
-    "while booking": ("trading.settle", "_book", "after"),
-    "after booking": ("trading.settle", "apply", "after"),
+    "before receipt noted": ("trading.chain.outbox", "_record_receipt", "before"),
+    "after receipt noted": ("trading.chain.outbox", "_record_receipt", "after"),
+    "before booking": ("trading.settle", "apply_report", "before"),
+    "while booking": ("trading.settle", "_book_fills", "after"),
+    "after booking": ("trading.settle", "apply_report", "after"),
 }
 """Step -> (module[:class], function, before or after it)."""
 NETWORK = {

@@ -1,9 +1,12 @@
-"""Every planted bug still has its place in the product, and the test that is named for it exists."""
+"""Every planted bug and every step of a campaign still has its place in the product."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from tests.chain.crashes import STEPS as chain_steps
+from tests.chaos.killed import STEPS as killed_steps
 from tests.chaos.mutants import MUTANTS, planted
 
 ROOT = Path(__file__).parents[2]
@@ -30,3 +33,21 @@ def named() -> list[str]:
 @pytest.mark.parametrize("test", named())
 def test_the_named_test_exists(test: str) -> None:
     assert (ROOT / test).exists()
+
+
+def steps() -> list[str]:
+    """`module:function` or `module:Class.method` of every step at which a campaign kills a worker."""
+    crashes = (
+        f"{place}.{name}" if ":" in place else f"{place}:{name}" for place, name, _ in chain_steps.values()
+    )
+    return sorted({*killed_steps, *crashes})
+
+
+@pytest.mark.share
+@pytest.mark.parametrize("step", steps())
+def test_every_step_of_a_campaign_exists(step: str) -> None:
+    module, _, path = step.partition(":")
+    found = import_module(module)
+    for name in path.split("."):
+        found = getattr(found, name)
+    assert callable(found)
