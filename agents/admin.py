@@ -12,7 +12,7 @@ from unfold.decorators import action, display
 
 from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
 from agents.states import DeploymentState
-from maxxit.adminkit import EMPTY, Row, link, list_link, log, number_column, state_column
+from maxxit.adminkit import EMPTY, BaseAdmin, link, list_link, log_action, number_column, state_column
 from maxxit.core.errors import IllegalMove, Misconfigured, StaleState
 from maxxit.events.record import advance
 from maxxit.market.instruments import instrument
@@ -44,7 +44,7 @@ class AgentForm(forms.ModelForm):
             raise forms.ValidationError(str(error)) from error
 
 
-class Stateful(Row):
+class Stateful(BaseAdmin):
     """Base of rows that begin as drafts; actions change their state along the model's transition table."""
 
     def move(self, request: HttpRequest, rows: QuerySet[Any], state: str) -> None:
@@ -58,7 +58,7 @@ class Stateful(Row):
             else:
                 moved.append(row)
         if moved:
-            log(request, moved, f"Moved to {state}")
+            log_action(request, moved, f"Moved to {state}")
             messages.success(request, f"{len(moved)} now {state}")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -158,7 +158,7 @@ class AgentAdmin(Stateful):
 
 
 @admin.register(CtAccount)
-class CtAccountAdmin(Row):
+class CtAccountAdmin(BaseAdmin):
     list_display = (
         "__str__",
         "is_active",
@@ -188,7 +188,7 @@ class CtAccountAdmin(Row):
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(Row):
+class SubscriptionAdmin(BaseAdmin):
     list_display = ("agent", "account")
     list_filter = (("agent", admin.RelatedOnlyFieldListFilter),)
     list_select_related = ("agent", "account")

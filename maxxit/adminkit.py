@@ -1,7 +1,4 @@
-"""What every admin page of ours shares: links along the chain, coloured states, search by correlation id.
-
-It stands on the lowest floor that has an admin, so that each app's `admin.py` may use it.
-"""
+"""Base classes and helpers of the admin pages: links to related rows, coloured states, bounded lists and searches."""
 
 import json
 import re
@@ -29,12 +26,12 @@ from maxxit.core.money import plain
 from maxxit.paging import BoundedPaginator
 
 EMPTY = "–"
-NEWEST = 100_000
-"""Rows that the list of a long table shows."""
-RECENT = 1_000
-"""Rows whose values a filter of a long table offers."""
-FOUND = 1_000
-"""Rows that each field of a search finds at most."""
+LISTED_ROWS = 100_000
+"""Newest rows that the list of a large table shows."""
+FILTER_ROWS = 1_000
+"""Newest rows whose values a filter of a large table offers."""
+SEARCH_ROWS = 1_000
+"""Rows that each search field returns at most."""
 DECIMAL = re.compile(r"-?[\d,]+\.\d+")
 COLOURS = {
     **dict.fromkeys(
@@ -73,11 +70,11 @@ COLOURS = {
         "danger",
     ),
 }
-"""State -> the colour of its label; a state that is not here is grey."""
+"""State -> colour of its label; any other state is grey."""
 
 
 def link(model: str, pk: object, text: object = "") -> SafeString | str:
-    """The admin page of one row, `model` as in `trading.order`; an empty cell where `pk` is None."""
+    """Link to the admin page of one row, `model` as in `trading.order`; a dash where `pk` is None."""
     if pk is None:
         return EMPTY
     url = reverse(f"admin:{model.replace('.', '_')}_change", args=[pk])
@@ -87,25 +84,25 @@ def link(model: str, pk: object, text: object = "") -> SafeString | str:
 
 
 def links(pairs: Iterable[tuple[str, object, object]]) -> SafeString | str:
-    """Several rows, each (model, id, text), one below the other."""
-    made = [(link(model, pk, text),) for model, pk, text in pairs]
-    return format_html_join(SafeString("<br>"), "{}", made) if made else EMPTY
+    """Link to several rows, each (model, id, text), one per line."""
+    rows = [(link(model, pk, text),) for model, pk, text in pairs]
+    return format_html_join(SafeString("<br>"), "{}", rows) if rows else EMPTY
 
 
 def list_link(model: str, text: object, **query: str | int | UUID | None) -> SafeString | str:
-    """The list of `model`, filtered by `query`; plain text where it has no page."""
+    """Link to the list of `model`, filtered by `query`; plain text where it has no page."""
     try:
         url = reverse(f"admin:{model.replace('.', '_')}_changelist")
     except NoReverseMatch:
         return str(text)
-    asked = urlencode({name: str(value) for name, value in query.items()})
+    parameters = urlencode({name: str(value) for name, value in query.items()})
     return format_html(
-        '<a class="text-primary-600 dark:text-primary-500" href="{}?{}">{}</a>', url, asked, text
+        '<a class="text-primary-600 dark:text-primary-500" href="{}?{}">{}</a>', url, parameters, text
     )
 
 
 def subject_link(subject: str) -> SafeString | str:
-    """The row that an event names as `app.model/id`; plain text where it has no page."""
+    """Link to the row that an event names as `app.model/id`; plain text where it has no page."""
     model, _, pk = subject.partition("/")
     try:
         return link(model, pk, subject)
@@ -113,8 +110,8 @@ def subject_link(subject: str) -> SafeString | str:
         return subject
 
 
-def chain_link(correlation_id: UUID | None) -> SafeString | str:
-    """The page that tells the whole way of one correlation id."""
+def trace_link(correlation_id: UUID | None) -> SafeString | str:
+    """Link to the trace page of one correlation id."""
     if correlation_id is None:
         return EMPTY
     url = reverse("chain", args=[correlation_id])
@@ -127,19 +124,19 @@ def chain_link(correlation_id: UUID | None) -> SafeString | str:
     )
 
 
-def traces_link(correlation_id: UUID | None) -> SafeString | str:
-    """What models were asked under a correlation id."""
+def model_calls_link(correlation_id: UUID | None) -> SafeString | str:
+    """Link to the LLM calls of a correlation id."""
     return list_link("llm.llmtrace", "model calls", q=correlation_id) if correlation_id else EMPTY
 
 
-def block(text: str) -> SafeString:
-    """Text as it was, in a box."""
+def preformatted(text: str) -> SafeString:
+    """Show text unchanged in a scrolling box."""
     style = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:40rem;overflow:auto;font-size:0.75rem"
     return format_html('<pre style="{}">{}</pre>', style, text)
 
 
 def pretty(value: Any) -> str:
-    """JSON for people; text that is JSON itself too."""
+    """Format a value, or text that is JSON, as indented JSON."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -149,19 +146,19 @@ def pretty(value: Any) -> str:
 
 
 def trimmed(text: str) -> str:
-    """A decimal as Django wrote it, without its trailing zeros."""
+    """Remove trailing zeros from a decimal that Django formatted."""
     return text.rstrip("0").rstrip(".") if DECIMAL.fullmatch(text) else text
 
 
 def _decimals(model: type[models.Model]) -> dict[str, Callable[[str], str]]:
-    """How a page shows the decimals of `model` that it does not let anybody edit."""
+    """Map each read-only decimal field of `model` to its formatter."""
     return {field.name: trimmed for field in model._meta.fields if isinstance(field, models.DecimalField)}
 
 
 def number_column(
     field: str, description: str = "", *, places: int | None = None, show: Callable[[Decimal], str] = plain
 ) -> Any:
-    """A column that shows a decimal field as `show` does (without its trailing zeros), or rounded to `places`."""
+    """Make a column that shows a decimal field formatted by `show`, or rounded to `places`."""
 
     @display(description=description or field.replace("_", " "), ordering=field)
     def column(self: object, row: models.Model) -> str:
@@ -172,7 +169,7 @@ def number_column(
 
 
 def state_column(field: str = "state", description: str = "") -> Any:
-    """A column that shows a state as a coloured label."""
+    """Make a column that shows a state as a coloured label."""
 
     @display(description=description or field, ordering=field, label=COLOURS)
     def column(self: object, row: models.Model) -> Any:
@@ -182,14 +179,14 @@ def state_column(field: str = "state", description: str = "") -> Any:
 
 
 class DecimalInput(UnfoldAdminDecimalFieldWidget):
-    """A number to be edited, without the zeros that its column fills it up with."""
+    """Decimal input that shows the value without trailing zeros."""
 
     def format_value(self, value: Any) -> Any:
         return plain(value) if isinstance(value, Decimal) else super().format_value(value)
 
 
-class Row(ModelAdmin):
-    """The base of our pages: a search for a correlation id finds exactly that id."""
+class BaseAdmin(ModelAdmin):
+    """Base of the admin pages: a search for a correlation id finds exactly that id."""
 
     formfield_overrides: ClassVar = {models.DecimalField: {"widget": DecimalInput}}
     list_per_page = 50
@@ -205,31 +202,31 @@ class Row(ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
-        """As Django does; a UUID is looked up by index instead of by text."""
-        wanted = _uuid(search_term.strip())
-        if wanted is not None and _has(self.model, "correlation_id"):
-            return queryset.filter(correlation_id=wanted), False
-        found: tuple[models.QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)
-        return found
+        """Search as Django does, except that a UUID is looked up as correlation id, by index."""
+        correlation_id = _uuid(search_term.strip())
+        if correlation_id is not None and _has(self.model, "correlation_id"):
+            return queryset.filter(correlation_id=correlation_id), False
+        result: tuple[models.QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)
+        return result
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """The list. Raises IncorrectLookupParameters, which shows it unfiltered, for a year that no calendar has."""
+        """Return the list. An impossible year raises IncorrectLookupParameters, which shows it unfiltered."""
         try:
             return super().get_changelist_instance(request)
         except OverflowError as error:
             raise IncorrectLookupParameters(error) from error
 
     def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Whether this person may use the actions, also on rows that nobody edits."""
+        """Return whether the user may run the actions; read-only pages have them too."""
         return request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}")
 
-    @display(description="chain")
-    def chain(self, row: Any) -> SafeString | str:
-        return chain_link(row.correlation_id)
+    @display(description="trace")
+    def trace(self, row: Any) -> SafeString | str:
+        return trace_link(row.correlation_id)
 
 
-class Book(Row):
-    """Rows that the machine writes and nobody edits: no add, no change, no delete."""
+class ReadOnlyAdmin(BaseAdmin):
+    """Read-only page of rows that only the program writes: no add, no change, no delete."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -242,31 +239,31 @@ class Book(Row):
 
 
 class RecentValues(admin.AllValuesFieldListFilter):
-    """Offers the values of the newest rows of a long table."""
+    """List filter that offers the values of the newest rows of a large table."""
 
     def __init__(
         self, field: Any, request: HttpRequest, params: Any, model: Any, model_admin: Any, field_path: str
     ):
         super().__init__(field, request, params, model, model_admin, field_path)
-        newest = model._default_manager.order_by("-pk").values_list(field_path, flat=True)[:RECENT]
+        newest = model._default_manager.order_by("-pk").values_list(field_path, flat=True)[:FILTER_ROWS]
         self.lookup_choices = sorted(set(newest) - {None})  # type: ignore[assignment]  # only iterated
 
 
-class History(Book):
-    """A table that grows for ever: its list shows the newest rows; older ones are found by search or by an owner.
+class LargeTableAdmin(ReadOnlyAdmin):
+    """Read-only page of a table that keeps growing: it lists the newest rows; search or an owner link finds older ones.
 
-    Every query of the list is bounded: by NEWEST rows, by an index on the owner, or by FOUND results of a search.
+    Every query of the list is bounded: by LISTED_ROWS, by an index on the owner, or by SEARCH_ROWS results.
     """
 
     owners: ClassVar[tuple[str, ...]] = ()
-    """Parameters of links to the list that an index answers, such as `deployment__id__exact`."""
+    """Query parameters for which an index exists, such as `deployment__id__exact`: they search all rows."""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        told = {"title": f"{self.opts.verbose_name_plural}: the newest {NEWEST:,}, older ones by search"}
-        return super().changelist_view(request, told | (extra_context or {}))
+        title = f"{self.opts.verbose_name_plural}: the newest {LISTED_ROWS:,}; search for older ones"
+        return super().changelist_view(request, {"title": title} | (extra_context or {}))
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        """The newest rows in a list, all rows of an owner, or what a search is to find; any row by its own page."""
+        """Return the newest rows for a plain list; all rows for an owner, a search or a row's own page."""
         rows: models.QuerySet[Any] = super().get_queryset(request)
         match = request.resolver_match
         in_list = match is not None and (match.url_name or "").endswith("_changelist")
@@ -276,25 +273,25 @@ class History(Book):
 
     def _oldest_listed(self) -> int:
         newest = self.model._default_manager.order_by("-pk").values_list("pk", flat=True).first()
-        return int(newest or 0) - NEWEST
+        return int(newest or 0) - LISTED_ROWS
 
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
-        """Whole values by index among all rows, parts of a text among the newest; at most FOUND rows by each field."""
+        """Search exact values among all rows by index, and text among the newest; SEARCH_ROWS per field at most."""
         term = search_term.strip()
         if not term or _uuid(term) is not None:
             return super().get_search_results(request, queryset, search_term)
         ids: set[int] = set()
         for field in self.get_search_fields(request):
-            wanted = self._wanted(str(field), term)
-            if wanted is not None:
-                rows = self.model._default_manager.filter(wanted).order_by("-pk")
-                ids.update(rows.values_list("pk", flat=True)[:FOUND])
+            condition = self._condition(str(field), term)
+            if condition is not None:
+                rows = self.model._default_manager.filter(condition).order_by("-pk")
+                ids.update(rows.values_list("pk", flat=True)[:SEARCH_ROWS])
         return queryset.filter(pk__in=ids), False
 
-    def _wanted(self, field: str, term: str) -> models.Q | None:
-        """What a search field asks for; None where the term cannot be a value of it."""
+    def _condition(self, field: str, term: str) -> models.Q | None:
+        """Return the filter of one search field; None where `term` cannot be a value of it."""
         if field.startswith("="):
             return models.Q(**{field[1:]: term}) if term.isdecimal() and len(term) < 19 else None
         if "\0" in term:
@@ -306,7 +303,7 @@ class History(Book):
         return models.Q(**{f"{field}__icontains": term, "pk__gt": self._oldest_listed()})
 
 
-class BookInline(TabularInline):
+class ReadOnlyInline(TabularInline):
     extra = 0
     max_num = 0
     can_delete = False
@@ -323,13 +320,13 @@ class BookInline(TabularInline):
         return False
 
 
-def leave(page: str, *args: object) -> HttpResponse:
-    """Leave a dialog for an admin page such as `trading_gate_change`; htmx wants that as a header of a plain answer."""
+def redirect_from_dialog(page: str, *args: object) -> HttpResponse:
+    """Close a dialog and go to an admin page such as `trading_gate_change`, by htmx's redirect header."""
     return HttpResponse(headers={"HX-Redirect": reverse(f"admin:{page}", args=args)})
 
 
-def log(request: HttpRequest, rows: models.QuerySet[Any] | list[Any], message: str) -> None:
-    """Write Django's admin log: who did what to which rows."""
+def log_action(request: HttpRequest, rows: models.QuerySet[Any] | list[Any], message: str) -> None:
+    """Write an entry per row to Django's admin log."""
     LogEntry.objects.log_actions(
         user_id=request.user.pk or 0, queryset=rows, action_flag=CHANGE, change_message=message
     )

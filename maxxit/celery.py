@@ -1,7 +1,7 @@
-"""The Celery application: `REMAP_SIGTERM=SIGQUIT celery -A maxxit.celery worker -Q execute`.
+"""The Celery application. Start a worker: `REMAP_SIGTERM=SIGQUIT celery -A maxxit.celery worker -Q execute`.
 
-That variable must be there before the program starts: with it, SIGTERM means "finish within the soft shutdown
-timeout, or hand the task back"; without it, SIGTERM waits for running tasks without end.
+The variable must be set before the program starts: with it, SIGTERM means "finish within the soft shutdown timeout,
+or hand the task back"; without it, a worker waits for its running tasks without limit.
 """
 
 import logging.config
@@ -27,11 +27,11 @@ HEADER = "maxxit_correlation_id"
 
 
 class Channel(kombu_redis.Channel):
-    """kombu 5.7.0 ends the worker when Redis restarts under a running task.
+    """Works around kombu 5.7.0, which ends the worker when Redis restarts under a running task.
 
-    The task acknowledges on its old channel, which lost its connection; the AttributeError that follows is no
-    connection error, so the worker gives up instead of reconnecting. This makes it one. The task's message is
-    delivered again, which every step of ours expects.
+    The task acknowledges on its old channel, which has lost its connection; the resulting AttributeError is not a
+    connection error, so the worker exits instead of reconnecting. This class raises one. The message is delivered
+    again, which every task tolerates.
     """
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
@@ -44,11 +44,11 @@ class Channel(kombu_redis.Channel):
 kombu_redis.Transport.Channel = Channel
 
 
-class QuietTask(Task):
-    """What a task returns, and what its error says, goes to Redis, to Flower and to the log: never with a secret."""
+class RedactingTask(Task):
+    """Task whose result and error are redacted before they reach Redis, Flower and the log."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it; within a worker without a second request of its own, as Celery wants it."""
+        """Run the task; within a worker through `run`, so that Celery's request is not pushed twice."""
         run = super().__call__ if self.request.called_directly else self.run
         try:
             return redact.strings(run(*args, **kwargs))
@@ -58,10 +58,10 @@ class QuietTask(Task):
             shown = redact.failure(error)
             if shown is error:
                 raise
-            raise shown from shown.__cause__  # which also hides the original
+            raise shown from shown.__cause__  # also hides the original
 
 
-app = Celery("maxxit", task_cls=QuietTask)
+app = Celery("maxxit", task_cls=RedactingTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.steps["worker"].add(DjangoStructLogInitStep)
 app.autodiscover_tasks()
@@ -69,26 +69,26 @@ app.autodiscover_tasks()
 
 @app.task(name="maxxit.canary", bind=True, ignore_result=False, acks_late=False, expires=60)
 def canary(self: Task) -> dict[str, object]:
-    """Prove that the queue it was sent to is served: returns the worker's name and the queue."""
+    """Return the worker's name and the queue, which proves that the queue is served."""
     return {"worker": self.request.hostname, "queue": self.request.delivery_info["routing_key"]}
 
 
 @signals.setup_logging.connect
-def _log_as_django_does(**_: Any) -> None:
+def _configure_logging(**_: Any) -> None:
     logging.config.dictConfig(settings.LOGGING)
 
 
 @signals.worker_init.connect
-def _know_the_release(**_: Any) -> None:
-    """Before a file changes under a running worker."""
+def _fingerprint_release(**_: Any) -> None:
+    """Compute the release fingerprint at start, before a file can change under the running worker."""
     from maxxit.pipeline import release
 
     release.mine()
 
 
 @signals.worker_process_init.connect
-def _die_with_the_worker(**_: Any) -> None:
-    """A pool child whose parent was killed would finish a task that is delivered again to another worker."""
+def _kill_with_worker(**_: Any) -> None:
+    """Kill pool children with their worker: otherwise one finishes a task that another worker receives again."""
     die_with_parent(signal.SIGKILL)
 
 
@@ -99,11 +99,11 @@ def _send_correlation(headers: dict[str, Any], **_: Any) -> None:
 
 
 _open: dict[str, AbstractContextManager[None]] = {}
-"""Task id -> the block that its correlation id is in force for."""
+"""Task id -> the context in which its correlation id is set."""
 
 
 @signals.task_prerun.connect
-def _take_correlation(task_id: str, task: Task, **_: Any) -> None:
+def _set_correlation(task_id: str, task: Task, **_: Any) -> None:
     value = getattr(task.request, HEADER, None) or (task.request.headers or {}).get(HEADER)
     if value:
         _open[task_id] = correlation.under(UUID(value))
@@ -111,6 +111,6 @@ def _take_correlation(task_id: str, task: Task, **_: Any) -> None:
 
 
 @signals.task_postrun.connect
-def _drop_correlation(task_id: str, **_: Any) -> None:
+def _reset_correlation(task_id: str, **_: Any) -> None:
     if (block := _open.pop(task_id, None)) is not None:
         block.__exit__(None, None, None)

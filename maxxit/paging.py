@@ -1,4 +1,4 @@
-"""Counts and pages of tables that grow for ever: the cost of a page must not follow the length of its list."""
+"""Bounded counts and pages for large tables: the cost of a page must not grow with the table."""
 
 from functools import cached_property
 from typing import Any
@@ -7,13 +7,13 @@ from django.core.paginator import Paginator
 from django.db.models import QuerySet
 
 COUNTED = 1_000
-"""Rows of a list that are counted; a longer list is this long."""
+"""A count stops here: a longer list is reported as this long."""
 SKIPPED = 10_000
-"""Rows of a list that may be skipped by an offset; further on the API pages by id."""
+"""Largest offset of a list; beyond it the API pages by id."""
 
 
 def bounded_count(rows: QuerySet[Any]) -> int:
-    """How many `rows` there are, at most COUNTED."""
+    """Count `rows`, at most COUNTED."""
     return rows.order_by()[:COUNTED].count()
 
 

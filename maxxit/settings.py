@@ -1,13 +1,13 @@
-"""Django's settings: how the program runs. What it decides by is in `config/*.yaml`, where things are in `env.py`."""
+"""Django settings. Policy is in `config/*.yaml`; addresses and secrets come from the environment (`env.py`)."""
 
 from kombu.entity import Queue
 
 from maxxit.core import logs, redact
 from maxxit.env import BASE_DIR, read_env
-from maxxit.pipeline.stages import ALERTS as ALERTS  # events that staff is told of
+from maxxit.pipeline.stages import ALERTS as ALERTS  # events that notify staff
 from maxxit.pipeline.stages import QUEUES, ROUTES
 from maxxit.pipeline.stages import WAKES as WAKES  # event -> tasks that it wakes
-from maxxit.web.unfold import UNFOLD as UNFOLD  # the admin's face
+from maxxit.web.unfold import UNFOLD as UNFOLD  # the admin theme
 
 ENV = read_env()
 PRODUCTION = ENV.production
@@ -21,7 +21,7 @@ WSGI_APPLICATION = "maxxit.wsgi.application"
 DATA_DIR = ENV.maxxit_data_dir
 
 INSTALLED_APPS = [
-    "maxxit.web",  # before unfold: it brings the admin's first page and header
+    "maxxit.web",  # before unfold: it overrides the admin's index page and header
     "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",
@@ -113,7 +113,7 @@ STORAGES = {
     },
 }
 
-# --- safety: TLS only in production, because a laptop has none ---------------------------------------------------
+# --- security: TLS only in production; a developer's machine has no certificate ----------------------------------
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -144,16 +144,16 @@ redact.know_environment()  # before the first line
 LOGGING = logs.configure(as_json=PRODUCTION if ENV.log_json is None else ENV.log_json, level=ENV.log_level)
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
-# --- Celery on Redis: every value was measured, see docs/operations-platform.md ----------------------------------
+# --- Celery on Redis: the values were measured, see docs/operations-platform.md ----------------------------------
 VISIBILITY_TIMEOUT = 900
-"""Seconds after which Redis gives a message of a vanished worker to another one."""
+"""Seconds after which Redis redelivers the message of a vanished worker."""
 CELERY_BROKER_URL = CELERY_RESULT_BACKEND = ENV.broker
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": VISIBILITY_TIMEOUT,
-    # Together: look for vanished workers' messages every 5 s (the defaults look every 100 s).
+    # Together: look for messages of vanished workers every 5 s (by default every 100 s).
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
-    "queue_order_strategy": "priority",  # `-Q monitor,market`: the first named goes first
+    "queue_order_strategy": "priority",  # `-Q monitor,market`: the first queue has priority
     "socket_timeout": 30,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
@@ -167,7 +167,7 @@ CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_ROUTES = ROUTES
 CELERY_ACCEPT_CONTENT = CELERY_RESULT_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"
-# Both together: a killed worker's task comes back. Neither alone does it.
+# Both are needed: the task of a killed worker is redelivered.
 CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_IGNORE_RESULT = True
@@ -175,16 +175,16 @@ CELERY_RESULT_EXTENDED = True
 CELERY_RESULT_EXPIRES = 24 * 3600
 CELERY_TASK_TRACK_STARTED = True
 CELERY_WORKER_SEND_TASK_EVENTS = CELERY_TASK_SEND_SENT_EVENT = True
-# A task longer than the visibility timeout would run twice. Both limits, or the soft one is not enforced.
+# A task longer than the visibility timeout would run twice. The soft limit is enforced only with the hard one.
 CELERY_TASK_TIME_LIMIT = VISIBILITY_TIMEOUT // 2 - 30
 CELERY_TASK_SOFT_TIME_LIMIT = CELERY_TASK_TIME_LIMIT - 30
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = ENV.soft_shutdown_seconds
-CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # True lost acknowledged tasks
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # True loses acknowledged tasks
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 1000
 CELERY_ENABLE_UTC = True
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
-CELERY_BEAT_SYNC_EVERY = 1  # "last run" is true at once, not within three minutes
+CELERY_BEAT_SYNC_EVERY = 1  # "last run" is saved at once, not every three minutes
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 FLOWER_URL = ENV.flower_url or f"http://{ENV.bind}:{ENV.flower_port}"

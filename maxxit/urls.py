@@ -1,4 +1,4 @@
-"""Every URL of the project. What is not listed here does not exist."""
+"""Every URL of the project."""
 
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView

@@ -1,4 +1,4 @@
-"""For servers that speak WSGI only; the live pages (server-sent events) want `maxxit.asgi`."""
+"""WSGI entry point; the live pages (server-sent events) need `maxxit.asgi`."""
 
 import os
 

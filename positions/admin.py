@@ -13,14 +13,14 @@ from unfold.forms import BaseDialogForm
 
 from maxxit.adminkit import (
     EMPTY,
-    Book,
-    History,
+    LargeTableAdmin,
+    ReadOnlyAdmin,
     RecentValues,
-    leave,
     link,
     list_link,
-    log,
+    log_action,
     number_column,
+    redirect_from_dialog,
     state_column,
 )
 from maxxit.core.money import brief, plain, usdc
@@ -44,10 +44,10 @@ def coloured(amount: Decimal) -> SafeString | str:
 
 
 @admin.register(Position)
-class PositionAdmin(History):
+class PositionAdmin(LargeTableAdmin):
     list_display = (
         "id", "opened_at", "symbol", "side", "status", "amount", "entry", "unrealised", "realised", "left_by",
-        "deployment_link", "signal_link", "chain",
+        "deployment_link", "signal_link", "trace",
     )  # fmt: skip
     list_filter = (
         "state",
@@ -67,7 +67,7 @@ class PositionAdmin(History):
     amount = number_column("quantity", show=brief)
     entry = number_column("entry_price", "entry (USD)", show=brief)
     readonly_fields = (
-        "status", "deployment_link", "signal_link", "entry_link", "exit_link", "chain", "events", "ledger",
+        "status", "deployment_link", "signal_link", "entry_link", "exit_link", "trace", "events", "ledger",
         "unrealised",
     )  # fmt: skip
     fieldsets = (
@@ -101,7 +101,7 @@ class PositionAdmin(History):
             {
                 "fields": (
                     ("signal_link", "entry_link", "exit_link"),
-                    ("ledger", "events", "chain"),
+                    ("ledger", "events", "trace"),
                     "correlation_id",
                 )
             },
@@ -123,7 +123,7 @@ class PositionAdmin(History):
         """Write a closing order for each that is open; the gate of its venue must be open."""
         chosen = list(rows.filter(state="open"))
         count = sweep.close([row.pk for row in chosen])
-        log(request, chosen, "Asked to close")
+        log_action(request, chosen, "Asked to close")
         if count < len(chosen):
             messages.warning(
                 request,
@@ -146,7 +146,7 @@ class PositionAdmin(History):
     )
     def close_one(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
         self.close(request, self.model.objects.filter(pk=object_id))
-        return leave("positions_position_change", object_id)
+        return redirect_from_dialog("positions_position_change", object_id)
 
     @display(description="unrealised (USDC)", ordering="unrealised")
     def unrealised(self, row: Position) -> SafeString | str:
@@ -187,7 +187,7 @@ class PositionAdmin(History):
 
 
 @admin.register(DailyResult)
-class DailyResultAdmin(Book):
+class DailyResultAdmin(ReadOnlyAdmin):
     list_display = ("day", "symbol", "closed", "winners", "won_usdc", "lost_usdc", "fees_usdc", "shared_usdc")
     ordering = ("-day", "symbol")
     won_usdc = number_column("won", "won (USDC)", places=2)
@@ -197,7 +197,7 @@ class DailyResultAdmin(Book):
 
 
 @admin.register(ProfitMark)
-class ProfitMarkAdmin(Book):
+class ProfitMarkAdmin(ReadOnlyAdmin):
     list_display = ("deployment", "to_earn_back")
     list_select_related = ("deployment__agent",)
     search_fields = ("deployment__account", "deployment__agent__name")
@@ -205,7 +205,7 @@ class ProfitMarkAdmin(Book):
 
 
 @admin.register(ExitPause)
-class ExitPauseAdmin(Book):
+class ExitPauseAdmin(ReadOnlyAdmin):
     """When stops and targets were not acted on. `manage.py exits off|on` pauses and resumes."""
 
     list_display = ("paused_at", "paused_by", "reason", "resumed_at", "resumed_by")
@@ -215,7 +215,7 @@ class ExitPauseAdmin(Book):
 
 
 @admin.register(UnreadAccount)
-class UnreadAccountAdmin(Book):
+class UnreadAccountAdmin(ReadOnlyAdmin):
     """Accounts whose venue does not say what they hold; after a while the guard stops their entries."""
 
     list_display = ("account", "venue", "since")
@@ -224,7 +224,7 @@ class UnreadAccountAdmin(Book):
 
 
 @admin.register(BestPnl)
-class BestPnlAdmin(Book):
+class BestPnlAdmin(ReadOnlyAdmin):
     """The highest PnL of each account, from which its drawdown is measured."""
 
     list_display = ("account", "best")
@@ -233,7 +233,7 @@ class BestPnlAdmin(Book):
 
 
 @admin.register(PnlSnapshot)
-class PnlSnapshotAdmin(History):
+class PnlSnapshotAdmin(LargeTableAdmin):
     list_display = ("day", "deployment_link", "equity_usd", "realised", "unrealised")
     list_filter = (("day", admin.DateFieldListFilter), "deployment__agent")
     list_select_related = ("deployment__agent",)

@@ -9,17 +9,17 @@ from unfold.decorators import action, display
 
 from maxxit.adminkit import (
     EMPTY,
-    History,
+    LargeTableAdmin,
     RecentValues,
-    block,
     link,
     links,
     list_link,
-    log,
+    log_action,
+    model_calls_link,
     number_column,
+    preformatted,
     pretty,
     state_column,
-    traces_link,
 )
 from maxxit.core.errors import IllegalMove
 from signals_app import ingest
@@ -47,10 +47,10 @@ class Outcome(admin.SimpleListFilter):
 
 
 @admin.register(CtPost)
-class CtPostAdmin(History):
+class CtPostAdmin(LargeTableAdmin):
     """A post: its text, what was read in it, and the furthest stage it reached."""
 
-    list_display = ("posted_at", "account_link", "short", "status", "outcome", "tokens", "sure", "chain")
+    list_display = ("posted_at", "account_link", "short", "status", "outcome", "tokens", "sure", "trace")
     list_filter = (
         "state", Outcome, "is_signal_candidate", ("sentiment", RecentValues), ("source", RecentValues),
         ("posted_at", admin.DateFieldListFilter), "account",
@@ -60,7 +60,7 @@ class CtPostAdmin(History):
     search_fields = ("post_id__exact", "text", "account__x_username")
     search_help_text = "correlation id, post id, words of the text, or the author"
     actions = ("requeue",)
-    readonly_fields = ("account_link", "chain", "traces", "signals_of", "events", "status")
+    readonly_fields = ("account_link", "trace", "traces", "signals_of", "events", "status")
     status = state_column()
     sure = number_column("confidence", places=2)
     fieldsets = (
@@ -87,7 +87,7 @@ class CtPostAdmin(History):
         except IllegalMove as error:
             messages.error(request, str(error))
             return
-        log(request, chosen, "Requeued")
+        log_action(request, chosen, "Requeued")
         messages.success(request, f"{count} quarantined of {rows.count()} selected posts requeued")
 
     @display(description="author", ordering="account__x_username")
@@ -106,7 +106,7 @@ class CtPostAdmin(History):
 
     @display(description="model calls")
     def traces(self, row: CtPost) -> SafeString | str:
-        return traces_link(row.correlation_id)
+        return model_calls_link(row.correlation_id)
 
     @display(description="events")
     def events(self, row: CtPost) -> SafeString | str:
@@ -114,16 +114,16 @@ class CtPostAdmin(History):
 
 
 @admin.register(RejectedPost)
-class RejectedPostAdmin(History):
+class RejectedPostAdmin(LargeTableAdmin):
     list_display = ("seen_at", "source", "place", "reason")
     list_filter = (("source", RecentValues),)
     search_fields = ("place", "reason", "raw")
 
 
 @admin.register(Signal)
-class SignalAdmin(History):
+class SignalAdmin(LargeTableAdmin):
     list_display = (
-        "created_at", "token", "side", "status", "reason", "agent_link", "sure", "entry", "orders_of", "chain",
+        "created_at", "token", "side", "status", "reason", "agent_link", "sure", "entry", "orders_of", "trace",
     )  # fmt: skip
     list_filter = (
         "state", "side", ("token", RecentValues), ("venue", RecentValues), "agent", ("reason", RecentValues),
@@ -134,7 +134,7 @@ class SignalAdmin(History):
     search_fields = ("token__iexact", "agent__name", "reason", "posts__post_id__exact")
     search_help_text = "correlation id, token, agent, reason or post id"
     readonly_fields = (
-        "status", "agent_link", "posts_of", "orders_of", "positions_of", "chain", "events", "traces", "evidence",
+        "status", "agent_link", "posts_of", "orders_of", "positions_of", "trace", "events", "traces", "evidence",
         "indicators",
     )  # fmt: skip
     status = state_column()
@@ -179,7 +179,7 @@ class SignalAdmin(History):
 
     @display(description="model calls")
     def traces(self, row: Signal) -> SafeString | str:
-        return traces_link(row.correlation_id)
+        return model_calls_link(row.correlation_id)
 
     @display(description="events")
     def events(self, row: Signal) -> SafeString | str:
@@ -192,4 +192,4 @@ class SignalAdmin(History):
 
     @display(description="indicators at the decision")
     def indicators(self, row: Signal) -> SafeString | str:
-        return block(pretty(row.market)) if row.market else EMPTY
+        return preformatted(pretty(row.market)) if row.market else EMPTY

@@ -203,7 +203,7 @@ def test_pages_and_lists_read_no_table_whole(
     client = Client()
     client.force_login(user)
     found: dict[str, set[str]] = {}
-    monkeypatch.setattr(adminkit, "NEWEST", SMALL.positions // 10)
+    monkeypatch.setattr(adminkit, "LISTED_ROWS", SMALL.positions // 10)
     asked = [path for who, path in requests() if who == person and ("/admin/" not in path or "?" not in path)]
     assert len(asked) > 30
     for path in asked:

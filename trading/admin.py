@@ -8,16 +8,16 @@ from unfold.decorators import action, display
 
 from maxxit.adminkit import (
     EMPTY,
-    Book,
-    BookInline,
-    History,
+    LargeTableAdmin,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
     RecentValues,
-    chain_link,
     link,
     list_link,
-    log,
+    log_action,
     number_column,
     state_column,
+    trace_link,
 )
 from maxxit.core.money import brief
 from trading import admin_safety as admin_safety  # autodiscovery knows this file only
@@ -26,12 +26,12 @@ from trading.chain import admin as chain_admin  # noqa: F401  (as above)
 from trading.models import Fill, LedgerBalance, LedgerEntry, Order
 
 
-class FillInline(BookInline):
+class FillInline(ReadOnlyInline):
     model = Fill
     fields = ("at", "quantity", "price", "cash", "fee", "venue_fill_id")
 
 
-class LedgerInline(BookInline):
+class LedgerInline(ReadOnlyInline):
     model = LedgerEntry
     fields = ("at", "journal", "account", "amount", "asset", "kind")
     ordering = ("id",)
@@ -50,10 +50,10 @@ class SetAside(admin.SimpleListFilter):
 
 
 @admin.register(Order)
-class OrderAdmin(History):
+class OrderAdmin(LargeTableAdmin):
     list_display = (
         "id", "created_at", "symbol", "side", "what_for", "status", "reason", "size", "usd", "deployment_link",
-        "signal_link", "chain",
+        "signal_link", "trace",
     )  # fmt: skip
     list_filter = (
         "state", "purpose", "side", ("symbol", RecentValues), ("venue", RecentValues), SetAside,
@@ -80,7 +80,7 @@ class OrderAdmin(History):
         "deployment_link",
         "signal_link",
         "position_link",
-        "chain",
+        "trace",
         "events",
         "stopped_by",
     )
@@ -89,7 +89,7 @@ class OrderAdmin(History):
             None,
             {"fields": (("symbol", "side", "purpose"), ("status", "deployment_link"), ("venue", "account"))},
         ),
-        ("Chain", {"fields": (("signal_link", "position_link"), ("chain", "events"), "correlation_id")}),
+        ("Trace", {"fields": (("signal_link", "position_link"), ("trace", "events"), "correlation_id")}),
         ("Verdict", {"fields": ("stopped_by", ("reason", "exit_reason"))}),
         (
             "Size and price",
@@ -119,7 +119,7 @@ class OrderAdmin(History):
     def redrive(self, request: HttpRequest, rows: QuerySet[Order]) -> None:
         chosen = list(rows.filter(attempts__gte=quarantine.TRIES))
         count = quarantine.redrive([row.pk for row in chosen])
-        log(request, chosen, "Redriven")
+        log_action(request, chosen, "Redriven")
         messages.success(request, f"{count} of {rows.count()} redriven, the quarantined ones")
 
     @display(description="purpose", ordering="purpose")
@@ -165,20 +165,20 @@ class OrderAdmin(History):
 
 
 @admin.register(Fill)
-class FillAdmin(History):
-    list_display = ("at", "order_link", "symbol", "amount", "usd", "cash_usdc", "fee_usdc", "chain")
+class FillAdmin(LargeTableAdmin):
+    list_display = ("at", "order_link", "symbol", "amount", "usd", "cash_usdc", "fee_usdc", "trace")
     list_filter = (
         ("order__symbol", RecentValues), ("order__venue", RecentValues), "order__purpose",
         ("at", admin.DateFieldListFilter),
     )  # fmt: skip
     list_select_related = ("order",)
     search_fields = ("=order__id", "venue_fill_id", "order__client_order_id__exact")
-    readonly_fields = ("order_link", "chain")
+    readonly_fields = ("order_link", "trace")
     amount = number_column("quantity", show=brief)
     usd = number_column("price", "price (USD)", show=brief)
     cash_usdc = number_column("cash", "cash (USDC)")
     fee_usdc = number_column("fee", "fee (USDC)")
-    fields = ("order_link", "at", "quantity", "price", "cash", "fee", "venue_fill_id", "chain")
+    fields = ("order_link", "at", "quantity", "price", "cash", "fee", "venue_fill_id", "trace")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Fill], search_term: str
@@ -195,21 +195,21 @@ class FillAdmin(History):
     def symbol(self, row: Fill) -> str:
         return row.order.symbol
 
-    @display(description="chain")
-    def chain(self, row: Fill) -> SafeString | str:
-        return chain_link(row.order.correlation_id)
+    @display(description="trace")
+    def trace(self, row: Fill) -> SafeString | str:
+        return trace_link(row.order.correlation_id)
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(History):
-    list_display = ("at", "journal", "account", "signed", "asset", "kind", "order_link", "chain")
+class LedgerEntryAdmin(LargeTableAdmin):
+    list_display = ("at", "journal", "account", "signed", "asset", "kind", "order_link", "trace")
     list_filter = ("kind", ("asset", RecentValues), ("at", admin.DateFieldListFilter))
     list_select_related = ("order",)
     search_fields = ("journal__exact", "account__exact", "=order__id")
     search_help_text = "correlation id, journal (fill:17), account (deployment:7) or order id"
-    readonly_fields = ("order_link", "chain")
+    readonly_fields = ("order_link", "trace")
     signed = number_column("amount")
-    fields = ("at", "journal", "account", "amount", "asset", "kind", "order_link", "chain", "correlation_id")
+    fields = ("at", "journal", "account", "amount", "asset", "kind", "order_link", "trace", "correlation_id")
 
     @display(description="order", ordering="order")
     def order_link(self, row: LedgerEntry) -> SafeString | str:
@@ -217,7 +217,7 @@ class LedgerEntryAdmin(History):
 
 
 @admin.register(LedgerBalance)
-class LedgerBalanceAdmin(Book):
+class LedgerBalanceAdmin(ReadOnlyAdmin):
     list_display = ("account", "asset", "sum", "lines")
     list_filter = ("asset",)
     search_fields = ("account",)

@@ -10,14 +10,14 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from maxxit.adminkit import (
-    Book,
-    BookInline,
-    History,
+    LargeTableAdmin,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
     RecentValues,
-    leave,
     list_link,
-    log,
+    log_action,
     number_column,
+    redirect_from_dialog,
 )
 from maxxit.core import clock
 from maxxit.market.venues import venues
@@ -32,7 +32,7 @@ class GateForm(BaseDialogForm):
 
 
 @admin.register(Gate)
-class GateAdmin(Book):
+class GateAdmin(ReadOnlyAdmin):
     """Whether orders may leave: closed here for any venue, opened here for paper ones alone.
 
     A venue of real money is opened on the command line, and each needs an approval besides (`manage.py approve`).
@@ -84,14 +84,14 @@ class GateAdmin(Book):
     def _set(self, request: HttpRequest, form: GateForm, object_id: str, *, dry_run: bool) -> HttpResponse:
         row, reason = Gate.objects.get(pk=object_id), form.cleaned_data["reason"]
         gate.set_dry_run(row.venue, dry_run, by=request.user.get_username(), reason=reason)
-        log(request, [row], f"{'Closed' if dry_run else 'Opened'}: {reason}")
+        log_action(request, [row], f"{'Closed' if dry_run else 'Opened'}: {reason}")
         if dry_run or gate.is_approved(row.venue):
             messages.success(request, f"the gate of {row.venue} is {'closed' if dry_run else 'open'}")
         else:
             messages.warning(
                 request, f"dry run is off; nothing leaves until `manage.py approve {row.venue} --reason …`"
             )
-        return leave("trading_gate_change", object_id)
+        return redirect_from_dialog("trading_gate_change", object_id)
 
     @display(description="gate", label={"open": "success", "dry run": "warning"})
     def standing(self, row: Gate) -> str:
@@ -104,7 +104,7 @@ class GateAdmin(Book):
 
 
 @admin.register(Approval)
-class ApprovalAdmin(Book):
+class ApprovalAdmin(ReadOnlyAdmin):
     list_display = ("scope", "standing", "approved_by", "approved_at", "expires_at", "revoked_at", "reason")
     list_filter = ("scope", ("revoked_at", admin.EmptyFieldListFilter))
     search_fields = ("scope", "approved_by", "reason")
@@ -116,7 +116,7 @@ class ApprovalAdmin(Book):
 
 
 @admin.register(KillSwitch)
-class KillSwitchAdmin(Book):
+class KillSwitchAdmin(ReadOnlyAdmin):
     """Pulls of the switch. The Stop button in the header pulls and releases it."""
 
     list_display = (
@@ -139,13 +139,13 @@ class KillSwitchAdmin(Book):
         return "released" if row.released_at else "latched"
 
 
-class PaperFillInline(BookInline):
+class PaperFillInline(ReadOnlyInline):
     model = PaperFill
     fields = ("at", "quantity", "price", "cash", "fee")
 
 
 @admin.register(PaperOrder)
-class PaperOrderAdmin(History):
+class PaperOrderAdmin(LargeTableAdmin):
     list_display = (
         "client_order_id",
         "accepted_at",
@@ -169,7 +169,7 @@ class PaperOrderAdmin(History):
 
 
 @admin.register(LimitsInForce)
-class LimitsInForceAdmin(Book):
+class LimitsInForceAdmin(ReadOnlyAdmin):
     """The risk limits in force, and looser ones that wait. They are changed in config/risk.yaml."""
 
     list_display = ("changed_at", "looser")
@@ -183,7 +183,7 @@ class LimitsInForceAdmin(Book):
 
 
 @admin.register(PaperFill)
-class PaperFillAdmin(History):
+class PaperFillAdmin(LargeTableAdmin):
     list_display = ("at", "order", "amount", "usd", "cash_usdc", "fee_usdc")
     list_select_related = ("order",)
     search_fields = ("order__client_order_id__exact", "order__account__exact")
@@ -194,7 +194,7 @@ class PaperFillAdmin(History):
 
 
 @admin.register(PaperBalance)
-class PaperBalanceAdmin(Book):
+class PaperBalanceAdmin(ReadOnlyAdmin):
     list_display = ("account", "asset", "sum")
     list_filter = ("asset",)
     search_fields = ("account",)

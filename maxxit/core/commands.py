@@ -1,4 +1,4 @@
-"""What the operators' commands share: `--json`, clear errors, who asked, and tables in a terminal."""
+"""Base class and options shared by Maxxit's management commands: `--json`, errors, `--by`, terminal tables."""
 
 import argparse
 import getpass
@@ -24,10 +24,10 @@ PACKAGES = ("maxxit", "agents", "signals_app", "trading", "positions")
 
 
 class CommandLine(ManagementUtility):
-    """`manage.py`, whose `help` shows what each of Maxxit's commands does, then the names of Django's."""
+    """`manage.py` whose `help` shows a summary of each Maxxit command, then the names of Django's."""
 
     def main_help_text(self, commands_only: bool = False) -> str:
-        """One line a command; with `commands_only` the bare names, for shell completion."""
+        """Return one line per command; with `commands_only` only the names, for shell completion."""
         if commands_only:
             return str(super().main_help_text(commands_only=True))
         ours, others = {}, []
@@ -45,33 +45,35 @@ class CommandLine(ManagementUtility):
 
 
 class OpsCommand(BaseCommand):
-    """A base for Maxxit's commands. Subclasses define `options` and `run`; `run` returns what `--json` prints."""
+    """Base of Maxxit's commands. Subclasses define `options` and `run`; `--json` prints what `run` returns."""
 
     requires_system_checks: list[str] = []
     subcommands: dict[str, str] = {}
-    """Name -> help, for a command that has some."""
+    """Name -> help text."""
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """`--json`, and what the command itself declares, for each of its subcommands."""
+        """Declare `--json` and the command's options, once for each subcommand."""
         if not self.subcommands:
             parser.add_argument("--json", action="store_true", help="machine-readable, on one line of stdout")
             self.options(parser, "")
             return
-        within = parser.add_subparsers(dest="action", required=True, metavar="|".join(self.subcommands))
-        for name, told in self.subcommands.items():
-            one = within.add_parser(name, help=told, description=told)
-            one.add_argument("--json", action="store_true", help="machine-readable, on one line of stdout")
-            self.options(one, name)
+        subparsers = parser.add_subparsers(dest="action", required=True, metavar="|".join(self.subcommands))
+        for name, summary in self.subcommands.items():
+            subparser = subparsers.add_parser(name, help=summary, description=summary)
+            subparser.add_argument(
+                "--json", action="store_true", help="machine-readable, on one line of stdout"
+            )
+            self.options(subparser, name)
 
     def options(self, parser: CommandParser, action: str) -> None:
         """Declare the options (of the subcommand `action`)."""
 
     def run(self, **options: Any) -> Any:
-        """Do it: print for people, and return the same for machines."""
+        """Run the command: print for people, and return the same as data for `--json`."""
         raise NotImplementedError
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Errors that we raise on purpose become one line and exit code 1."""
+        """Call `run`; a MaxxitError becomes one line on stderr and exit code 1."""
         self.quiet = options["json"]
         try:
             result = self.run(**options)
@@ -81,12 +83,12 @@ class OpsCommand(BaseCommand):
             self.stdout.write(json.dumps(result, default=str, ensure_ascii=False))
 
     def say(self, text: str = "", colour: str = "") -> None:
-        """One line for people; nothing under `--json`. `colour` is ERROR, SUCCESS or WARNING."""
+        """Print one line; nothing under `--json`. `colour` is ERROR, SUCCESS or WARNING."""
         if not self.quiet:
             self.stdout.write(getattr(self.style, colour)(text) if colour else text)
 
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Columns as wide as they need to be; `none` when there are no rows."""
+        """Print rows in aligned columns, or "none" when there are no rows."""
         cells = [[_cell(value) for value in row] for row in rows]
         if not cells:
             self.say("none")
@@ -95,11 +97,11 @@ class OpsCommand(BaseCommand):
         for row in [list(heads), *cells]:
             self.say("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
-    def rows(self, said: Any) -> Any:
-        """What `--json` prints, a mapping or several, for people too: one line each, without what is empty."""
-        for row in said if isinstance(said, list) else [said]:
+    def rows(self, result: Any) -> Any:
+        """Print a mapping, or a list of them, one line each without empty values; return `result` for `--json`."""
+        for row in result if isinstance(result, list) else [result]:
             self.say("  ".join(f"{name} {value}" for name, value in row.items() if value not in ("", [])))
-        return said
+        return result
 
 
 def _cell(value: Any) -> str:
@@ -109,12 +111,12 @@ def _cell(value: Any) -> str:
 
 
 def clock_text(at: datetime | None) -> str:
-    """A moment for people, in UTC to the second."""
+    """Format a time in UTC to the second, or a dash for None."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if at else EMPTY
 
 
 def operator(given: str = "") -> str:
-    """Who runs this command: what `--by` says, or the login name."""
+    """Return who runs this command: the value of `--by`, or the login name."""
     if given:
         return given
     try:
@@ -124,14 +126,14 @@ def operator(given: str = "") -> str:
 
 
 def count(text: str) -> int:
-    """The type of an option that is a number of things, from 1. argparse shows the message and exits with 2."""
+    """argparse type: a whole number from 1. argparse shows the message and exits with 2."""
     if not text.isascii() or not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
 
 
 def duration(text: str) -> float:
-    """The type of an option that is a length of time, above 0, in the unit that its help names."""
+    """argparse type: a duration above 0, in the unit that the option's help names."""
     try:
         value = float(text)
     except ValueError:
@@ -147,12 +149,11 @@ def by_option(parser: CommandParser) -> None:
 
 
 def person_named(username: str) -> "AbstractBaseUser":
-    """The user. Raises Rejected with the way to make one."""
-    found: AbstractBaseUser | None = (
-        get_user_model()._default_manager.filter(**{"username": username}).first()
-    )
-    if found is None:
+    """Return the user. Raises Rejected, saying how to create one."""
+    user: AbstractBaseUser | None = get_user_model()._default_manager.filter(**{"username": username}).first()
+    if user is None:
         raise Rejected(
-            f"no user {username!r}: make one in the admin, or `manage.py createsuperuser`", code="no_user"
+            f"no user {username!r}: create one in the admin or with `manage.py createsuperuser`",
+            code="no_user",
         )
-    return found
+    return user

@@ -1,8 +1,9 @@
-"""Policy comes from `config/*.yaml`, secrets and places from the environment; both are typed here.
+"""Load and validate the YAML policy files of `config/`.
 
-A wrong key, a missing limit or a number with the wrong unit stops the program with a message that names the
-file, the key and the fix. `MAXXIT_CONFIG_DIR` points at another folder than `config/`; `MAXXIT_PROFILE` names a
-folder of `config/profiles/` whose files are laid over the plain ones, key by key (`demo`, `replay`), or `production`.
+An unknown key, a missing limit or a number in the wrong unit stops the program with a message that names the
+file, the key and the fix. `MAXXIT_CONFIG_DIR` points to another folder than `config/`; `MAXXIT_PROFILE` names a
+folder of `config/profiles/` whose files override the base files key by key (`demo`, `replay`), or `production`.
+Secrets and addresses come from the environment (`maxxit.env`).
 """
 
 import os
@@ -23,22 +24,22 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 RENAMED = {"cast": "agents"}
 """Old name -> new name of a policy file: a profile may use the old one for one more release."""
 PRODUCTION = "production"
-"""The profile that needs no folder: the plain files, and nothing that is for one's own machine only."""
+"""The profile without a folder: the base files, and none of the defaults meant for a developer's machine."""
 
 Percent = Annotated[Decimal, Field(ge=Decimal("0.1"), le=100)]
-"""A percentage: 1.0 means one percent. Less than 0.1 is refused, because it is nearly always a fraction."""
+"""A percentage: 1.0 means one percent. Less than 0.1 is refused: it is nearly always a fraction by mistake."""
 Fraction = Annotated[Decimal, Field(ge=0, le=1)]
 """A fraction: 0.01 means one percent."""
 BasisPoints = Annotated[int, Field(ge=0, le=10_000)]
-"""Hundredths of a percent, whole numbers."""
+"""Whole basis points (1/100 of a percent)."""
 Usd = Annotated[Decimal, Field(gt=0)]
 Seconds = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
-"""How many of something: at least one."""
+"""A whole number from 1."""
 
 
 class Policy(BaseModel):
-    """The base of every YAML schema: unknown keys are errors, values never change after loading."""
+    """Base of every YAML schema: unknown keys are errors, and values are immutable after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,28 +48,28 @@ P = TypeVar("P", bound=BaseModel)
 
 
 def config_dir() -> Path:
-    """The folder of the YAML files."""
+    """Return the folder of the YAML files."""
     return Path(os.environ.get("MAXXIT_CONFIG_DIR", ROOT / "config"))
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key which stands twice: else the last one would hold, unseen."""
+    """SafeLoader that refuses duplicate keys; YAML would silently keep the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping. Raises `ConstructorError`, which names the line of the second key."""
+        """Return the mapping. Raises `ConstructorError` with the line of a duplicate key."""
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value} stands twice", key.start_mark
+                        None, None, f"the key {key.value} appears twice", key.start_mark
                     )
                 seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 
 def read_yaml(path: Path) -> Any:
-    """The parsed file. Raises `Misconfigured` when it is missing or not YAML."""
+    """Parse a file. Raises `Misconfigured` when it is missing or not YAML."""
     try:
         return yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506  # a SafeLoader
     except FileNotFoundError:
@@ -78,7 +79,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _floats_to_text(value: Any) -> Any:
-    """YAML reads 0.1 as a float; its shortest text is what the author wrote, and Decimal takes that."""
+    """Turn floats into their shortest text, which is what the author wrote, so that Decimal parses them exactly."""
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, dict):
@@ -89,52 +90,54 @@ def _floats_to_text(value: Any) -> Any:
 
 
 def _overlay(base: Any, top: Any) -> Any:
-    """`top` over `base`: mappings merge key by key, anything else replaces."""
+    """Merge `top` into `base`: mappings key by key; any other value replaces."""
     if not (isinstance(base, dict) and isinstance(top, dict)):
         return top
     return base | {key: _overlay(base.get(key), value) for key, value in top.items()}
 
 
 def profile() -> str:
-    """The name of the profile in force, or an empty string."""
+    """Return the name of the active profile, or an empty string."""
     return os.environ.get("MAXXIT_PROFILE", "")
 
 
 def variable(name: str) -> str:
-    """What the environment holds under a name that a stanza gives (`key_env`, …); empty without a name or a value."""
+    """Return the environment variable that a config key such as `key_env` names; empty when unnamed or unset."""
     return os.environ.get(name, "").strip() if name else ""
 
 
 def check_profile(name: str) -> None:
-    """Raise `Misconfigured` with the known ones unless it is a profile, or none at all (an empty name).
+    """Raise `Misconfigured` with the known profiles unless `name` is one of them or empty.
 
-    A misspelt `production` would otherwise run with a laptop's safety.
+    A misspelt `production` would otherwise run with the settings of a developer's machine.
     """
     folder = config_dir() / "profiles"
     if name not in ("", PRODUCTION) and not (folder / name).is_dir():
         known = ", ".join(sorted({PRODUCTION, *(path.name for path in folder.glob("*") if path.is_dir())}))
         raise Misconfigured(f"MAXXIT_PROFILE: no profile {name!r} in {folder}; known: {known}")
-    plain = {path.name for path in config_dir().glob("*.yaml")} | {f"{old}.yaml" for old in RENAMED}
+    base_files = {path.name for path in config_dir().glob("*.yaml")} | {f"{old}.yaml" for old in RENAMED}
     for path in sorted(folder.glob(f"{name}/*")) if name else ():
-        if path.suffix in (".yaml", ".yml") and path.name not in plain:
-            raise Misconfigured(f"{path} lies over no file of {config_dir()}{_meant(path.name, plain)}")
+        if path.suffix in (".yaml", ".yml") and path.name not in base_files:
+            raise Misconfigured(
+                f"{path} overrides no file of {config_dir()}{_suggestion(path.name, base_files)}"
+            )
 
 
 def use_profile(name: str) -> None:
-    """Put a profile in force for this process, before any policy was read.
+    """Activate a profile for this process, before any policy is read.
 
-    Raises `Misconfigured` when there is no such profile or policies of another are in use already.
+    Raises `Misconfigured` when there is no such profile, or policies of another profile are loaded already.
     """
     check_profile(name)
     if name != profile() and _read.cache_info().currsize:
         raise Misconfigured(
-            f"policies of profile {profile()!r} are in use: set MAXXIT_PROFILE={name} before starting"
+            f"policies of profile {profile()!r} are loaded already: set MAXXIT_PROFILE={name} before starting"
         )
     os.environ["MAXXIT_PROFILE"] = name
 
 
 def load(name: str, schema: type[P]) -> P:
-    """`config/<name>.yaml` as a `schema`, read once. Raises `Misconfigured` naming each wrong key."""
+    """Return `config/<name>.yaml` as a `schema`, read once. Raises `Misconfigured` naming each wrong key."""
     return cast(P, _read(name, schema))
 
 
@@ -142,30 +145,30 @@ def load(name: str, schema: type[P]) -> P:
 def _read(name: str, schema: type[BaseModel]) -> BaseModel:
     path = config_dir() / f"{name}.yaml"
     values, top = read_yaml(path), None
-    over = _profile_file(name)
-    if over is not None:
-        top = read_yaml(over)
+    override = _profile_file(name)
+    if override is not None:
+        top = read_yaml(override)
         values = _overlay(values, top)
     try:
         return schema.model_validate(_floats_to_text(values))
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{over if _has(top, problem['loc']) else path}: {_said(problem, schema)}"
+        problems = "; ".join(
+            f"{override if _has(top, problem['loc']) else path}: {_describe(problem, schema)}"
             for problem in error.errors()
         )
-        raise Misconfigured(wrong) from None
+        raise Misconfigured(problems) from None
 
 
 def _profile_file(name: str) -> Path | None:
-    """The file of the profile in force that lies over `config/<name>.yaml`, if it has one."""
+    """Return the active profile's file that overrides `config/<name>.yaml`, if it has one."""
     folder = config_dir() / "profiles" / profile()
     names = (name, *(old for old, new in RENAMED.items() if new == name))
-    found = (folder / f"{one}.yaml" for one in names)
-    return next((path for path in found if path.exists()), None) if profile() else None
+    candidates = (folder / f"{file_name}.yaml" for file_name in names)
+    return next((path for path in candidates if path.exists()), None) if profile() else None
 
 
 def _has(values: Any, path: Sequence[int | str]) -> bool:
-    """Whether a file gives the value at `path`: the file to name where that is wrong."""
+    """Return whether a file sets the value at `path`, so that an error names the right file."""
     for part in path:
         if not isinstance(values, dict) or part not in values:
             return False
@@ -173,24 +176,25 @@ def _has(values: Any, path: Sequence[int | str]) -> bool:
     return bool(path)
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    closest = get_close_matches(name, known, n=1)
+    return f"; did you mean {closest[0]}?" if closest else ""
 
 
-def _said(problem: ErrorDetails, schema: type[BaseModel]) -> str:
-    """One wrong key in words; beside a key that nobody knows stands the one that looks most like it."""
+def _describe(problem: ErrorDetails, schema: type[BaseModel]) -> str:
+    """Describe one validation error; for an unknown key suggest the closest known one."""
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"{key}: no such key" + _meant(str(problem["loc"][-1]), _names(schema.model_json_schema()))
+        known = _field_names(schema.model_json_schema())
+        return f"{key}: no such key" + _suggestion(str(problem["loc"][-1]), known)
     return f"{key}: {problem['msg']} (got {problem.get('input')!r})"
 
 
-def _names(schema: Any) -> set[str]:
-    """Every field name in a JSON schema."""
+def _field_names(schema: Any) -> set[str]:
+    """Return every field name in a JSON schema."""
     if isinstance(schema, list):
-        return {name for one in schema for name in _names(one)}
+        return {name for part in schema for name in _field_names(part)}
     if not isinstance(schema, dict):
         return set()
     own = set(schema.get("properties", {})) if isinstance(schema.get("properties"), dict) else set()
-    return own.union(*(_names(one) for one in schema.values()))
+    return own.union(*(_field_names(part) for part in schema.values()))

@@ -1,4 +1,4 @@
-"""The correlation id: derived once per post, carried by everything that the post causes."""
+"""Correlation ids: one per post, carried by every log line, event, order and LLM call that it causes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +16,13 @@ def derive_id(*parts: object) -> UUID:
 
 
 def current() -> UUID | None:
-    """The id under which this code runs, if any."""
+    """Return the correlation id in the current context, if any."""
     return _current.get()
 
 
 @contextmanager
 def under(correlation_id: UUID | None) -> Iterator[None]:
-    """Inside this block logs, events and LLM traces carry `correlation_id`."""
+    """Set the correlation id of logs, events and LLM traces inside this block."""
     token = _current.set(correlation_id)
     try:
         yield

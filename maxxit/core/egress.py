@@ -1,9 +1,8 @@
-"""SSRF-safe HTTP for untrusted URLs: fetches what people or documents name, and only from public addresses.
+"""SSRF-safe HTTP for untrusted URLs: fetch pages that users or documents name, from public addresses only.
 
-The name is resolved once, every address it has must be public, and the connection goes to the very address that was
-checked (TLS still proves the name), so that a name which changes its address in between gains nothing. Each redirect
-begins anew. No proxy, no cookies, no credentials. One time limit holds for all hops together, one size limit for the
-bytes after decompression.
+The host name is resolved once, all its addresses must be public, and the connection goes to the address that was
+checked (TLS still verifies the name), which defeats DNS rebinding. Each redirect is checked the same way. No proxy,
+no cookies, no credentials. One time limit covers all hops together; one size limit covers the decompressed body.
 
     page = fetch("https://example.org/paper.html")
     page.url, page.content_type, page.text()
@@ -36,18 +35,18 @@ MAX_URL = 2000
 """Characters."""
 
 _REFUSED = [
-    ip_network(one)
-    for one in (
+    ip_network(network)
+    for network in (
         *("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4"),
         "168.63.129.16/32",  # Azure's own services, on an address that looks public
         *("64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2002::/16", "3fff::/20", "5f00::/16"),
     )
 ]
-"""Beside what `is_global` knows, which differs by Python's patch release: carriers' NAT, relays, benchmarks, and all
-IPv6 that only wraps an IPv4 address (NAT64, Teredo, 6to4)."""
-_WORLD6 = ip_network("2000::/3")
-"""All of IPv6 that was ever given out; mapped, compatible, unique-local and link-local addresses lie outside."""
-_INWARD = (
+"""In addition to `is_global`, which differs by Python's patch release: carrier-grade NAT, relays, benchmark ranges,
+and IPv6 that wraps an IPv4 address (NAT64, Teredo, 6to4)."""
+_GLOBAL_IPV6 = ip_network("2000::/3")
+"""All globally allocated IPv6; mapped, compatible, unique-local and link-local addresses are outside."""
+_PRIVATE_SUFFIXES = (
     "localhost",
     "local",
     "internal",
@@ -62,42 +61,42 @@ _INWARD = (
 )
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMBER = re.compile(r"0x[0-9a-f]*|\d+")
-_UNSEEN = re.compile(r"[\x00-\x20\x7f\\\s]")
+_FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\\s]")
 
 
 def is_public(address: Address) -> bool:
-    """Whether the whole world could call it."""
-    if isinstance(address, IPv6Address) and (address not in _WORLD6 or address.scope_id):
+    """Return whether the address is reachable from the public internet."""
+    if isinstance(address, IPv6Address) and (address not in _GLOBAL_IPV6 or address.scope_id):
         return False
     usual = address.is_global and not address.is_multicast and not address.is_reserved
     return usual and not any(address in net for net in _REFUSED if net.version == address.version)
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Every address of a name. Raises OSError when it has none."""
+    """Return every address of a host name. Raises OSError when it has none."""
     return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What may be fetched, and how much of it."""
+    """Which URLs may be fetched, and the limits on time and size."""
 
     schemes: tuple[str, ...] = ("https",)
     ports: tuple[int, ...] = (443,)
     content_types: tuple[str, ...] = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown")
     max_redirects: int = 5
     max_bytes: int = 2_000_000
-    """After decompression."""
+    """Of the decompressed body."""
     max_seconds: float = 30.0
-    """For everything: names, hops, headers and body."""
+    """In total: DNS, hops, headers and body."""
     resolve: Callable[[str, int], list[str]] = resolve
     admits: Callable[[Address], bool] = is_public
-    """The tests' servers stand on this machine; nothing else replaces it."""
+    """Replaced only by tests, whose servers run on this machine."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """An address taken apart; nothing of it has been looked up."""
+    """A parsed URL, not yet resolved."""
 
     scheme: str
     host: str
@@ -108,55 +107,57 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """For the Host header."""
+        """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """In its one spelling."""
+        """The normalised URL."""
         return f"{self.scheme}://{self.authority}{self.path}"
 
 
 @dataclass(frozen=True)
 class Page:
-    """What came back."""
+    """A fetched page."""
 
     url: str
-    """Of the last hop."""
+    """Of the last redirect."""
     content_type: str
     charset: str
     body: bytes = field(repr=False)
 
     def text(self) -> str:
-        """The body by its declared charset, or UTF-8; bytes that fit neither become U+FFFD."""
+        """Decode the body by its declared charset, else as UTF-8; invalid bytes become U+FFFD."""
         try:
             return self.body.decode(self.charset or "utf-8", "replace")
         except (LookupError, ValueError):
             return self.body.decode("utf-8", "replace")
 
 
-def _bad(url: str, why: str) -> Rejected:
+def _bad_address(url: str, why: str) -> Rejected:
     return Rejected(f"{url[:120]!r}: {why}", code="bad_address")
 
 
 def parse(url: str, rules: Rules | None = None) -> Target:
-    """`url` taken apart, by rules strict enough that no two programs could read it differently. Raises Rejected."""
+    """Parse `url` strictly, so that no two programs could read it differently. Raises Rejected."""
     rules = rules or Rules()
-    if len(url) > MAX_URL or _UNSEEN.search(url):
-        raise _bad(url, f"longer than {MAX_URL} characters, or with blanks, controls or backslashes in it")
+    if len(url) > MAX_URL or _FORBIDDEN_CHARACTERS.search(url):
+        raise _bad_address(
+            url, f"longer than {MAX_URL} characters, or contains spaces, control characters or backslashes"
+        )
     try:
         parts = urlsplit(url)
         port, host = parts.port, parts.hostname or ""
     except ValueError as error:
-        raise _bad(url, str(error)) from error
+        raise _bad_address(url, str(error)) from error
     if parts.scheme not in rules.schemes or parts.scheme not in DEFAULT_PORTS:
-        raise _bad(url, f"the scheme must be {' or '.join(rules.schemes)}")
+        raise _bad_address(url, f"the scheme must be {' or '.join(rules.schemes)}")
     if "@" in parts.netloc:
-        raise _bad(url, "credentials do not belong into an address")
+        raise _bad_address(url, "remove the user name and password from the URL")
     port = DEFAULT_PORTS[parts.scheme] if port is None else port
     if port not in rules.ports:
-        raise _bad(url, f"port {port} is not one of {', '.join(map(str, rules.ports))}")
+        raise _bad_address(url, f"port {port} is not one of {', '.join(map(str, rules.ports))}")
     query = f"?{parts.query}" if parts.query else ""
     return Target(parts.scheme, _host(url, host, parts.netloc), port, (parts.path or "/") + query)
 
@@ -166,77 +167,82 @@ def _host(url: str, host: str, netloc: str) -> str:
         try:
             return str(IPv6Address(host))
         except ValueError as error:
-            raise _bad(url, str(error)) from error
+            raise _bad_address(url, str(error)) from error
     try:
         name = host if host.isascii() else idna.encode(host, uts46=True).decode()
     except (idna.IDNAError, UnicodeError) as error:
-        raise _bad(url, str(error)) from error
+        raise _bad_address(url, str(error)) from error
     name = name.lower().removesuffix(".")
     labels = name.split(".")
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise _bad(url, "not the name of a host")
+        raise _bad_address(url, "not a valid host name")
     if _NUMBER.fullmatch(labels[-1]):  # 127.1, 0x7f.1, 2130706433: numbers have one spelling here
         try:
             return str(IPv4Address(name))
         except ValueError as error:
-            raise _bad(url, f"an IP address in an odd spelling ({error})") from error
-    if len(labels) < 2 or labels[-1] in _INWARD:
-        raise Rejected(f"{name} is a name of private networks", code="private_address")
+            raise _bad_address(url, f"write the IP address in its usual form ({error})") from error
+    if len(labels) < 2 or labels[-1] in _PRIVATE_SUFFIXES:
+        raise Rejected(f"{name} is a host name of private networks", code="private_address")
     return name
 
 
 def locate(target: Target, rules: Rules, seconds: float) -> str:
-    """The one address to connect to. Raises Rejected when any that the name has is not public, Retryable for none."""
+    """Return the address to connect to.
+
+    Raises Rejected when any address of the name is not public, Retryable when it has none.
+    """
     try:
-        found = [str(ip_address(target.host))]
+        addresses = [str(ip_address(target.host))]
     except ValueError:
-        found = _within(seconds, target, rules)
-    for one in found:
-        if not rules.admits(ip_address(one)):
-            raise Rejected(f"{target.host} stands at {one}, which is not public", code="private_address")
-    return found[0]
+        addresses = _resolve_within(seconds, target, rules)
+    for address in addresses:
+        if not rules.admits(ip_address(address)):
+            raise Rejected(
+                f"{target.host} resolves to {address}, which is not public", code="private_address"
+            )
+    return addresses[0]
 
 
-def _within(seconds: float, target: Target, rules: Rules) -> list[str]:
-    """`rules.resolve`, which cannot be interrupted, on a thread that is left behind when it takes too long."""
-    found: list[str] = []
-    failed: list[Exception] = []
+def _resolve_within(seconds: float, target: Target, rules: Rules) -> list[str]:
+    """Resolve the name on a thread, which is abandoned after `seconds`: DNS lookups cannot be interrupted."""
+    addresses: list[str] = []
+    errors: list[Exception] = []
 
-    def look() -> None:
+    def lookup() -> None:
         try:
-            found.extend(rules.resolve(target.host, target.port))
+            addresses.extend(rules.resolve(target.host, target.port))
         except (OSError, UnicodeError) as error:
-            failed.append(error)
+            errors.append(error)
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=lookup, daemon=True)
     thread.start()
     thread.join(seconds)
-    if not found:
-        why = failed[0] if failed else f"no answer within {seconds:.0f} s"
-        raise Retryable(f"{target.host} has no address now: {why}")
-    return list(found)
+    if not addresses:
+        reason = errors[0] if errors else f"no answer within {seconds:.0f} s"
+        raise Retryable(f"{target.host} does not resolve: {reason}")
+    return list(addresses)
 
 
 def fetch(url: str, rules: Rules | None = None) -> Page:
-    """Get the page at `url`, redirects included."""
+    """Fetch the page at `url`, following redirects."""
     rules = rules or Rules()
     deadline = time.monotonic() + rules.max_seconds
     target = parse(url, rules)
     for _ in range(rules.max_redirects + 1):
-        got = _hop(target, rules, deadline)
-        if isinstance(got, Page):
-            return got
-        target = parse(urljoin(target.url, got), rules)
+        answer = _request(target, rules, deadline)
+        if isinstance(answer, Page):
+            return answer
+        target = parse(urljoin(target.url, answer), rules)
     raise Rejected(f"{url[:120]}: more than {rules.max_redirects} redirects", code="too_many_redirects")
 
 
-def _hop(target: Target, rules: Rules, deadline: float) -> Page | str:
-    """One request: the page, or where it has gone."""
+def _request(target: Target, rules: Rules, deadline: float) -> Page | str:
+    """Send one request; return the page, or the location that it redirects to."""
     left = deadline - time.monotonic()
     address = locate(target, rules, max(0.0, left))
     left = deadline - time.monotonic()
     if left <= 0:
-        raise _late(target, rules)
+        raise _timed_out(target, rules)
     shown = f"[{address}]" if ":" in address else address
     headers = {
         "Host": target.authority,
@@ -244,7 +250,7 @@ def _hop(target: Target, rules: Rules, deadline: float) -> Page | str:
         "Accept": ", ".join(rules.content_types),
         "Accept-Encoding": "gzip",
     }
-    with http.client(headers=headers, timeout=left, trust_env=False) as client, hang_up_after(left) as trace:
+    with http.client(headers=headers, timeout=left, trust_env=False) as client, close_after(left) as trace:
         try:
             with client.stream(
                 "GET",
@@ -254,24 +260,24 @@ def _hop(target: Target, rules: Rules, deadline: float) -> Page | str:
                 return _answer(response, target, rules, deadline)
         except http.HTTPError as error:
             if time.monotonic() >= deadline:
-                raise _late(target, rules) from error
+                raise _timed_out(target, rules) from error
             raise Retryable(f"{target.host}: {type(error).__name__} {error}") from error
 
 
-def _late(target: Target, rules: Rules) -> Retryable:
-    return Retryable(f"{target.host} was not done after {rules.max_seconds:g} s")
+def _timed_out(target: Target, rules: Rules) -> Retryable:
+    return Retryable(f"{target.host} did not finish within {rules.max_seconds:g} s")
 
 
 @contextmanager
-def hang_up_after(seconds: float) -> Iterator[Callable[[str, dict[str, Any]], None]]:
-    """Hang up after `seconds`, whatever the other side drips: each single read would be in time.
+def close_after(seconds: float) -> Iterator[Callable[[str, dict[str, Any]], None]]:
+    """Close the connection after `seconds`, even if the server keeps sending: a read timeout alone never fires.
 
-    Yields httpx's trace callback, which tells us the connection as it is made.
+    Yields the trace callback for httpx, which reports each connection as it is made.
     """
     streams: list[Any] = []
     over = threading.Event()
 
-    def hang_up() -> None:
+    def close() -> None:
         over.set()
         for stream in streams[-1:]:
             with suppress(OSError):
@@ -281,9 +287,9 @@ def hang_up_after(seconds: float) -> Iterator[Callable[[str, dict[str, Any]], No
         if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
             streams.append(info["return_value"])
             if over.is_set():
-                hang_up()
+                close()
 
-    timer = threading.Timer(seconds, hang_up)
+    timer = threading.Timer(seconds, close)
     timer.daemon = True
     timer.start()
     try:
@@ -305,7 +311,7 @@ def _answer(response: http.Response, target: Target, rules: Rules, deadline: flo
     content_type, charset = _type(response.headers.get("content-type", ""))
     if content_type not in rules.content_types:
         raise Rejected(
-            f"{target.url} is {content_type or 'of no type'}, not one of {', '.join(rules.content_types)}",
+            f"{target.url} has content type {content_type or 'none'}; allowed: {', '.join(rules.content_types)}",
             code="content_type",
         )
     return Page(target.url, content_type, charset, _body(response, target, rules, deadline))
@@ -318,23 +324,23 @@ def _type(header: str) -> tuple[str, str]:
 
 
 def _body(response: http.Response, target: Target, rules: Rules, deadline: float) -> bytes:
-    """The decompressed body. A bomb is stopped at the limit, not after it has gone off."""
+    """Return the decompressed body; decompression stops at the size limit, before a zip bomb fills memory."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower() or "identity"
     if encoding not in {"identity", "gzip", "x-gzip"}:
-        raise Rejected(f"{target.host} answers as {encoding!r} unasked", code="content_type")
+        raise Rejected(f"{target.host} answers with encoding {encoding!r}, not gzip", code="content_type")
     unpack = zlib.decompressobj(16 + zlib.MAX_WBITS) if encoding != "identity" else None
     body = bytearray()
     for chunk in response.iter_raw():
         if time.monotonic() > deadline:
-            raise _late(target, rules)
+            raise _timed_out(target, rules)
         try:
             body += unpack.decompress(chunk, rules.max_bytes + 1 - len(body)) if unpack else chunk
         except zlib.error as error:
             raise Retryable(f"{target.host}: broken gzip ({error})") from error
         if len(body) > rules.max_bytes:
             raise Rejected(f"{target.url} is larger than {rules.max_bytes} bytes", code="answer_too_large")
-    if time.monotonic() >= deadline:  # hung up by ourselves: without a length that looks like the end
-        raise _late(target, rules)
+    if time.monotonic() >= deadline:  # we closed it; without a content length that looks like the end
+        raise _timed_out(target, rules)
     if unpack and not unpack.eof:
-        raise Retryable(f"{target.host}: the answer was cut off")
+        raise Retryable(f"{target.host}: the answer is truncated")
     return bytes(body)

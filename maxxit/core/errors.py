@@ -1,24 +1,26 @@
-"""Every failure answers one question: did it happen?
+"""The exceptions of the project. Each says whether the attempted action happened.
 
 * MaxxitError
   - Retryable       no, and it may work later    -> the sweep tries again
   - Rejected        no, and it never will        -> the row goes to a terminal state with the reason
-  - Unknown         we cannot tell               -> ask the venue; never resend blindly
+  - Unknown         it may have                  -> ask the venue; never resend blindly
   - Misconfigured   the operator must act        -> refuse to start, naming the setting and the fix
   - StaleState      another worker was first     -> nothing to do
-    - IllegalMove   the state table has no such move: a bug, never an accident of timing
+    - IllegalMove   the state table has no such transition: a bug, never a race
 
-A verdict of risk is a value (`trading.risk.Verdict`), not an exception.
+A risk verdict is a value (`trading.risk.Verdict`), not an exception.
 """
 
 
 class MaxxitError(Exception):
-    """The root of everything that this project raises on purpose."""
+    """Base of every exception that this project raises on purpose."""
 
 
 class Retryable(MaxxitError):
-    """It did not happen and may work later. `after` is the provider's hint in seconds, if it gave one; `limited` says
-    that it wants fewer requests (HTTP 429)."""
+    """It did not happen and may work later.
+
+    `after`: the provider's Retry-After in seconds, if it gave one; `limited`: whether it was a rate limit (HTTP 429).
+    """
 
     def __init__(self, message: str, *, after: float | None = None, limited: bool = False) -> None:
         super().__init__(message)
@@ -26,9 +28,9 @@ class Retryable(MaxxitError):
 
 
 class Rejected(MaxxitError):
-    """It did not happen and never will: the other side said no. `code` is the reason to persist.
+    """It did not happen and never will. `code` is the reason to store.
 
-    `body` is what an HTTP server answered with its refusal, redacted, for whoever can read that server's errors.
+    `body` is the redacted body of an HTTP error, for code that can read that server's errors.
     """
 
     def __init__(self, message: str, *, code: str = "rejected", body: str = "") -> None:
@@ -38,7 +40,7 @@ class Rejected(MaxxitError):
 
 
 class Unknown(MaxxitError):
-    """It may have happened. Ask before doing anything else."""
+    """It may have happened. Ask the other side before doing anything else."""
 
 
 class Misconfigured(MaxxitError):
@@ -46,8 +48,8 @@ class Misconfigured(MaxxitError):
 
 
 class StaleState(MaxxitError):
-    """The row is no longer in the state we read: another worker moved it first."""
+    """The row is no longer in the state that was read: another worker moved it first."""
 
 
 class IllegalMove(MaxxitError):
-    """The transition table beside the model has no such move."""
+    """The transition table in `states.py` has no such transition."""

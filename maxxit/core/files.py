@@ -1,4 +1,4 @@
-"""Text files as people have them: plain, gzip or zip, with or without a byte-order mark, with any line ending."""
+"""Read text files: plain, gzip or zip, with or without a byte-order mark, with any line ending."""
 
 import codecs
 import gzip
@@ -12,14 +12,14 @@ from typing import IO
 from maxxit.core.errors import Misconfigured
 
 GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
-"""How packed files begin."""
+"""Magic bytes of compressed files."""
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number from 1, text without its line ending) of a UTF-8 file, packed or not, whatever its name says.
+    """Yield (line number from 1, text without line ending) of a UTF-8 file, detecting compression by its content.
 
-    Raises `Misconfigured` with file and line where packed data is damaged, a zip holds several files, or a line is not
-    UTF-8.
+    Raises `Misconfigured` with file and line where compressed data is damaged, a zip holds several files, or a line
+    is not UTF-8.
     """
     for number, line in raw_lines(path):
         try:
@@ -29,7 +29,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The same before decoding, for readers that refuse a line alone."""
+    """Yield the same as `lines` undecoded, for readers that reject single lines."""
     with path.open("rb") as raw:
         begins = raw.read(len(ZIP))
         raw.seek(0)
@@ -38,11 +38,11 @@ def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             for number, line in enumerate(_unpacked(path, raw, begins), start=1):
                 yield number, (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).rstrip(b"\r\n")
         except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
-            raise Misconfigured(f"{path}:{number + 1}: the packed data is damaged: {error}") from error
+            raise Misconfigured(f"{path}:{number + 1}: the compressed data is damaged: {error}") from error
 
 
 def head(path: Path, most: int = 5) -> str:
-    """The first lines that are not empty."""
+    """Return the first `most` lines that are not empty."""
     return "\n".join(islice((text for _, text in lines(path) if text.strip()), most))
 
 
@@ -51,9 +51,9 @@ def _unpacked(path: Path, raw: IO[bytes], begins: bytes) -> Iterator[bytes]:
         yield from gzip.GzipFile(fileobj=raw)
     elif begins == ZIP:
         with zipfile.ZipFile(raw) as packed:
-            names = [one for one in packed.namelist() if not one.endswith("/")]
+            names = [name for name in packed.namelist() if not name.endswith("/")]
             if len(names) != 1:
-                raise Misconfigured(f"{path}: it holds {len(names)} files: unpack it and name one")
+                raise Misconfigured(f"{path} contains {len(names)} files: unpack it and name one of them")
             with packed.open(names[0]) as only:
                 yield from only
     else:

@@ -1,16 +1,16 @@
-"""How values stand in the cache: as JSON. A pickle there would run whatever somebody wrote into Redis."""
+"""JSON serializer for Django's Redis cache: unpickling would execute whatever somebody wrote into Redis."""
 
 import json
 from typing import Any
 
 
 class JsonSerializer:
-    """For Django's Redis cache. Integers stay bare, so that Redis can count with them."""
+    """Serializes cache values as JSON; integers stay bare so that Redis can increment them."""
 
     def dumps(self, value: Any) -> bytes | int:
-        """`value` for Redis. Raises TypeError for what JSON has no form for."""
+        """Serialize `value`. Raises TypeError for a type that JSON cannot represent."""
         return value if type(value) is int else json.dumps(value).encode()
 
     def loads(self, data: bytes) -> Any:
-        """The value. Raises ValueError for what is not JSON."""
+        """Parse a cached value. Raises ValueError when it is not JSON."""
         return json.loads(data)

@@ -1,4 +1,4 @@
-"""Logs: one line per thing that happened, with the correlation id; JSON for machines, columns for people."""
+"""Logging configuration: structured lines with the correlation id, as JSON or as columns for a terminal."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from maxxit.core import correlation, redact
 
 
 def add_correlation(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Put the correlation id under which this code runs into the line."""
+    """Add the current correlation id to a log line."""
     if (current := correlation.current()) is not None:
         event.setdefault("correlation_id", str(current))
     return event
@@ -32,7 +32,7 @@ TRACEBACKS = structlog.processors.ExceptionRenderer(
 
 
 def configure(*, as_json: bool, level: str) -> dict[str, Any]:
-    """Set structlog up and return the `logging` configuration that renders both kinds of logger alike."""
+    """Configure structlog and return the `logging` dict that renders stdlib and structlog lines alike."""
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -46,7 +46,7 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
         [TRACEBACKS, redact.processor, structlog.processors.JSONRenderer(default=str)]
         if as_json
         else [
-            structlog.processors.format_exc_info,  # before redaction: messages of errors hold secrets, too
+            structlog.processors.format_exc_info,  # before redaction: error messages may contain secrets
             redact.processor,
             structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
         ]
@@ -65,10 +65,10 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "flower.inspector": {"level": "ERROR"},  # it asks workers that are not up yet
-            "django.request": {"level": "ERROR"},  # a 404 is not a warning of ours
+            "django.request": {"level": "ERROR"},  # a 404 needs no warning
             "django_structlog": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},
-            # Every pass says itself what it did (`stage_done`); Flower and the admin know each task.
+            # Every pass logs `stage_done`; Flower and the admin list each task.
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING"},

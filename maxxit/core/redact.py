@@ -1,12 +1,12 @@
-"""Secrets out, before anything is stored or logged. In this order, because each step knows less than the one before:
+"""Redaction: mask secrets before anything is stored or logged. The steps, from the most to the least certain:
 
-1. typed secrets (`pydantic.SecretStr` and friends): masked whole;
+1. typed secrets (`pydantic.SecretStr`, `SecretBytes`): masked whole;
 2. field names (`password`, `api_key`, `authorization` …): masked whole;
-3. known values (`know`, `know_environment`) in every encoding we could think of;
+3. registered values (`know`, `know_environment`) in every encoding of `maxxit.core.secret_encodings`;
 4. patterns (`sk-…`, `Bearer …`, e-mail, `OPENAI_API_KEY=…`).
 
-There is no rule for "long numbers" or "64 hex digits": those are post ids, amounts in wei and transaction hashes
-too, and they must survive. A private key is recognised by its field or because we know its value.
+There is no pattern for "long numbers" or "64 hex digits": post ids, amounts in wei and transaction hashes look the
+same and must stay readable. A private key is recognised by its field name or because its value is registered.
 """
 
 import json
@@ -24,7 +24,7 @@ from maxxit.core.secret_encodings import forms
 
 MASK = "[redacted]"
 MIN_KNOWN = 8
-"""Characters below which a value is too common to be searched for."""
+"""Characters; a shorter value is too common to search for."""
 
 _ALWAYS = {
     *(
@@ -51,7 +51,7 @@ _ENV_NAME = re.compile(r"(KEY|SECRET|TOKEN|PASSWORD|PASSPHRASE|MNEMONIC|CREDENTI
 _URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 _WEB_ADDRESS = re.compile(r"\b(?:https?|wss?)://[^\s,\"']+")
 _URL_TOKEN = re.compile(r"[/=]((?=[^/?&=]*\d)(?=[^/?&=]*[A-Za-z])[A-Za-z0-9_-]{20,})(?=[/?&]|$)")
-"""What providers of RPC and webhooks put into the address itself."""
+"""The API key that RPC and webhook providers put into the URL path."""
 _EMAIL = ("@",)
 _NAMES = r"(?:api_?key|secret(?:_?key)?|access_?token|password|passwd|passphrase|private_?key|mnemonic)"
 _PATTERNS = [
@@ -82,20 +82,20 @@ _PATTERNS = [
         (("://",), r"(?<=://)[^/\s:@\"']*:[^/\s@\"']+(?=@)", 0),
     )
 ]
-"""(what must stand in the lower-case text for it to be worth a look, pattern)."""
+"""(substrings of the lower-case text, one of which must occur before the pattern is tried; pattern)."""
 _ASSIGNED = re.compile(
     rf"(?P<name>\b\w*{_NAMES}\w*[\"']?\s*[=:]\s*[\"']?)(?P<value>[^\s\"',;&}}]{{4,}})", re.IGNORECASE
 )
 _CAPITAL_ASSIGNED = re.compile(r"(?P<name>\b[A-Z][A-Z0-9_]*_(?:KEY|TOKEN|SECRET)\s*=\s*[\"']?)[^\s\"',;&}]+")
 
-_ASSIGNS = ("key", "secret", "token", "pass", "mnemonic")
+_ASSIGNMENT_WORDS = ("key", "secret", "token", "pass", "mnemonic")
 
 _known: dict[str, tuple[str, ...]] = {}
-"""Known value -> its forms, in lower case."""
+"""Registered secret -> its encodings, in lower case."""
 
 
 def know(value: str | bytes | SecretStr | SecretBytes) -> None:
-    """From now on `value` is masked wherever it turns up, in every encoding. Whoever loads a secret calls this."""
+    """Register a secret: from now on `value` is masked in every encoding. Call this wherever a secret is loaded."""
     if isinstance(value, SecretStr | SecretBytes):
         know(value.get_secret_value())
         return
@@ -106,7 +106,7 @@ def know(value: str | bytes | SecretStr | SecretBytes) -> None:
 
 
 def know_environment() -> None:
-    """Know every secret of the environment: variables by their names, passwords and tokens inside addresses."""
+    """Register every secret of the environment: variables by name, passwords and tokens inside URLs."""
     for name, value in os.environ.items():
         if _ENV_NAME.search(name.upper()):
             know(value)
@@ -119,13 +119,13 @@ def know_environment() -> None:
 
 
 def forget() -> None:
-    """Forget every known value (tests)."""
+    """Clear all registered secrets (for tests)."""
     _known.clear()
 
 
 @lru_cache(maxsize=4096)
 def secret_name(name: str) -> bool:
-    """Whether a field of this name holds a secret. `tokens`, `prompt_tokens`, `token_in` and `public_key` do not."""
+    """Return whether a field of this name holds a secret; `tokens`, `prompt_tokens` and `public_key` do not."""
     words = [word.lower() for word in _WORDS.findall(name)]
     if not words:
         return False
@@ -135,7 +135,7 @@ def secret_name(name: str) -> bool:
 
 
 def text(value: str, *, addresses: bool = True) -> str:
-    """`value` without known secrets and without what looks like one. E-mail stays when `addresses` is False."""
+    """Mask registered secrets and secret-like patterns in `value`; e-mail stays when `addresses` is False."""
     if len(value) < MIN_KNOWN:
         return value
     lowered = value.lower()
@@ -146,14 +146,14 @@ def text(value: str, *, addresses: bool = True) -> str:
     for needles, pattern in _PATTERNS:
         if any(needle in lowered for needle in needles) and (addresses or needles != _EMAIL):
             value = pattern.sub(MASK, value)
-    if any(word in lowered for word in _ASSIGNS):
+    if any(word in lowered for word in _ASSIGNMENT_WORDS):
         value = _CAPITAL_ASSIGNED.sub(rf"\g<name>{MASK}", value)
         value = _ASSIGNED.sub(rf"\g<name>{MASK}", value)
     return value
 
 
 def value(given: Any) -> Any:
-    """A copy of `given` that is fit to be stored or logged. Numbers, booleans and None pass unchanged."""
+    """Return a redacted copy of `given`. Numbers, booleans and None pass unchanged."""
     if isinstance(given, str):
         return text(given)
     if given is None or isinstance(given, bool | int | float):
@@ -173,7 +173,7 @@ def value(given: Any) -> Any:
 
 
 def document(given: str) -> str:
-    """Like `text`, for what may be JSON: that is looked at as what it says, because its escapes would hide a secret."""
+    """Redact text that may be JSON: JSON is parsed first, because its escapes could hide a secret."""
     try:
         inside = untrusted.loads(given)
     except ValueError:
@@ -183,9 +183,9 @@ def document(given: str) -> str:
 
 
 def strings(given: Any) -> Any:
-    """A copy of `given` whose texts hold no secret; names of fields, numbers and e-mail addresses say what they said.
+    """Return a copy of `given` with its strings redacted, ignoring field names and keeping e-mail addresses.
 
-    For events and results: there `token` is an address, and who did something may be called by his e-mail.
+    For events and task results: there `token` is a crypto token, and users may be named by e-mail.
     """
     if isinstance(given, str):
         return text(given, addresses=False)
@@ -197,46 +197,46 @@ def strings(given: Any) -> Any:
 
 
 def failure(error: BaseException) -> BaseException:
-    """`error` without secrets in what it and its causes say, for whoever is going to print it.
+    """Redact the message of `error` and of its causes.
 
-    It is changed in place and returned. An exception whose text comes from elsewhere than its arguments is replaced
-    by a `RuntimeError` that names it.
+    It is changed in place and returned. An exception whose message does not come from its arguments is replaced by a
+    `RuntimeError` that names it.
     """
-    return _quiet(error, set())
+    return _redact_error(error, set())
 
 
-def _quiet(error: BaseException, seen: set[int]) -> BaseException:
+def _redact_error(error: BaseException, seen: set[int]) -> BaseException:
     seen.add(id(error))
     cause, context = error.__cause__, error.__context__
     if cause is not None and id(cause) not in seen:
-        error.__cause__ = _quiet(cause, seen)
+        error.__cause__ = _redact_error(cause, seen)
     if context is not None and id(context) not in seen:
-        error.__context__ = _quiet(context, seen)
-    said = str(error)
-    if strings(said) == said:
+        error.__context__ = _redact_error(context, seen)
+    message = str(error)
+    if strings(message) == message:
         return error
     error.args = tuple(strings(list(error.args)))
     if strings(shown := str(error)) == shown:
         return error
-    other = RuntimeError(f"{type(error).__name__}: {strings(said)}").with_traceback(error.__traceback__)
+    other = RuntimeError(f"{type(error).__name__}: {strings(message)}").with_traceback(error.__traceback__)
     other.__cause__, other.__suppress_context__ = error.__cause__, True
     return other
 
 
 def field(name: str, given: Any) -> Any:
-    """`given` as the value of a field called `name`."""
+    """Redact `given` as the value of a field called `name`."""
     if given is None or isinstance(given, bool) or not secret_name(name):
         return value(given)
     bare = name.lower() in {"key", "token"}
     if bare and isinstance(given, Mapping | list | tuple):
         return value(given)
     if bare and isinstance(given, str) and _SYMBOL.fullmatch(given):
-        return value(given)  # here `token` is nearly always BTC
+        return value(given)  # `token` is nearly always a ticker such as BTC
     return MASK
 
 
 def processor(_logger: Any, _method: str, event: Any) -> Any:
-    """A structlog processor. It stands last before the renderer, after tracebacks have become values."""
+    """structlog processor that redacts a line; the last before the renderer, after tracebacks became values."""
     return {
         name: item if name.startswith("_") or name == "exc_info" else field(name, item)
         for name, item in event.items()

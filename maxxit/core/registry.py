@@ -1,4 +1,4 @@
-"""A plug-in is a name, a dotted path and a YAML stanza."""
+"""Plug-in registry: maps the adapter names used in YAML to classes, imported when opened."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """The adapters of one kind. `known` maps the name used in YAML to the dotted path of the class."""
+    """The adapters of one kind. `known`: name used in YAML -> dotted path of the class."""
 
     def __init__(self, kind: str, known: Mapping[str, str]) -> None:
         self.kind, self.known = kind, dict(known)
@@ -19,7 +19,7 @@ class Registry(Generic[T]):
         return iter(self.known)
 
     def open(self, adapter: str, **options: Any) -> T:
-        """Make the adapter with the options of its stanza.
+        """Create the adapter with the options of its YAML entry.
 
         Raises `Misconfigured` for an unknown name or an option that the adapter does not take.
         """
@@ -27,7 +27,7 @@ class Registry(Generic[T]):
             raise Misconfigured(f"no {self.kind} named {adapter!r}; known: {', '.join(sorted(self.known))}")
         module, _, name = self.known[adapter].rpartition(".")
         try:
-            made: T = getattr(import_module(module), name)(**options)
+            adapter_object: T = getattr(import_module(module), name)(**options)
         except TypeError as error:
             raise Misconfigured(f"{self.kind} {adapter!r}: {error}") from error
-        return made
+        return adapter_object

@@ -1,4 +1,4 @@
-"""The encodings in which a known secret may appear in a text. Pure."""
+"""The encodings in which a known secret may appear in text (hex, base64, JSON escapes, URL quoting, …)."""
 
 import base64
 import html
@@ -11,15 +11,15 @@ _HEX = re.compile(r"(?:0x)?((?:[0-9a-f]{2}){16,})", re.IGNORECASE)
 
 
 def forms(secret: str) -> Iterator[str]:
-    """Every form of `secret`. They are searched for without regard to case, which covers upper-case hex."""
+    """Yield every encoding of `secret`. The search ignores case, which covers upper-case hex."""
     yield from _of_text(secret)
     yield from _of_bytes(secret.encode())
-    found = _HEX.fullmatch(secret)
-    if not found:
+    match = _HEX.fullmatch(secret)
+    if not match:
         return
-    digits = found[1].lower()
+    digits = match[1].lower()
     raw = bytes.fromhex(digits)
-    yield digits  # also inside 0x…, since the search is for a part of the text
+    yield digits  # also matches inside 0x…
     yield str(int(digits, 16))
     yield ", ".join(str(byte) for byte in raw)
     yield ",".join(str(byte) for byte in raw)
@@ -41,9 +41,9 @@ def _of_text(secret: str) -> Iterator[str]:
         yield from (escaped, json.dumps(escaped)[1:-1])
     yield repr(secret)[1:-1]
     yield html.escape(secret)
-    yield "".join(f"\\u{ord(sign):04x}" for sign in secret)
+    yield "".join(f"\\u{ord(character):04x}" for character in secret)
     if len(words := secret.split()) >= 12:  # a mnemonic
-        yield from (between.join(words) for between in ("\n", ",", ", ", "-", "_", "  ", ""))
+        yield from (separator.join(words) for separator in ("\n", ",", ", ", "-", "_", "  ", ""))
 
 
 def _of_bytes(raw: bytes) -> Iterator[str]:
@@ -52,8 +52,8 @@ def _of_bytes(raw: bytes) -> Iterator[str]:
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         yield encode(raw).decode().rstrip("=")
         for shift in (1, 2):
-            # Inside a longer base64 text the secret may start at any of three places; the sign that it shares
-            # with its neighbours at either end is left out.
+            # Inside longer base64 text the secret may start at any of three offsets; the characters at either end
+            # encode neighbouring bytes too and are left out.
             shifted = encode(b"\0" * shift + raw).decode().rstrip("=")
             yield shifted[shift + 1 : len(shifted) - 1]
         yield encode(raw).decode().rstrip("=")[:-1]

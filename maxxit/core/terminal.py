@@ -1,4 +1,4 @@
-"""Output for people in a terminal."""
+"""Rich console for terminal output."""
 
 from contextlib import suppress
 
@@ -6,10 +6,10 @@ from rich import console
 
 
 class Console(console.Console):
-    """Rich's console, which ends quietly as a shell reports it when its reader (`head`) has had enough."""
+    """Rich's console; exits quietly when its output is piped into a program that stops reading (`head`)."""
 
     def on_broken_pipe(self) -> None:
-        """Exit code 141 instead of 1: nothing failed."""
+        """Exit with 141 (SIGPIPE) instead of 1: nothing failed."""
         with suppress(SystemExit):
             super().on_broken_pipe()
         raise SystemExit(141)

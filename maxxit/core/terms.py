@@ -1,4 +1,4 @@
-"""The vocabulary of trading that every layer shares: one home for each closed set of words."""
+"""Trading terms that every layer shares: sides, purposes, kill levels, presets, basis points."""
 
 from enum import StrEnum
 from typing import Literal
@@ -15,7 +15,7 @@ class Side(StrEnum):
 
 
 SIGN: dict[str, Literal[1, -1]] = {Side.LONG: 1, Side.SHORT: -1}
-"""Side -> which way the price must go for a profit."""
+"""Side -> +1 or -1: the direction in which the price must move for a profit."""
 
 
 class OrderSide(StrEnum):

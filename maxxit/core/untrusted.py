@@ -1,7 +1,7 @@
-"""What strangers send: their JSON, and what a database takes of it.
+"""Parse JSON from untrusted sources safely, and make values storable in Postgres.
 
-Python's decoder recurses as deep as the interpreter's limit allows, and the Ethereum packages raise that limit to
-100,000: from then on a line of opening brackets ends the process. So nesting is checked before anything is decoded.
+Python's JSON decoder recurses up to the interpreter's recursion limit, which the Ethereum packages raise to 100,000:
+a line of opening brackets would then crash the process. So nesting is checked before anything is decoded.
 """
 
 import json
@@ -13,9 +13,9 @@ from pydantic_core import from_json
 
 
 def loads(raw: str | bytes, *, decimals: bool = False) -> Any:
-    """`json.loads` for what strangers send. `decimals`: numbers with a fraction, NaN and infinities become Decimal.
+    """Parse untrusted JSON. `decimals`: numbers with a fraction, NaN and infinities become Decimal.
 
-    Raises ValueError for what is not JSON and for what nests deeper than 200 levels (pydantic's parser counts them).
+    Raises ValueError for invalid JSON and for nesting deeper than 200 levels (the limit of pydantic's parser).
     """
     text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
     check_depth(text)
@@ -25,14 +25,16 @@ def loads(raw: str | bytes, *, decimals: bool = False) -> Any:
 
 
 def _decimal(text: str) -> Decimal:
-    """The exact number. One beyond the range of a float is infinite or zero, as other readers of JSON have it: whole
-    numbers are made of these, and one with an exponent of a billion would take all memory."""
+    """Parse a number exactly; one beyond the range of a float becomes infinite or zero, as in other JSON parsers.
+
+    Otherwise an exponent of a billion would take all memory when converted to an integer.
+    """
     size = float(text)
     return Decimal(text) if size and isfinite(size) else Decimal(size)
 
 
 def check_depth(text: str) -> None:
-    """Raise ValueError when JSON text nests deeper than 200 levels. Whether it is JSON is not checked."""
+    """Raise ValueError when JSON text nests deeper than 200 levels; other syntax is not checked."""
     try:
         from_json(text.encode("utf-8", "surrogatepass"))
     except ValueError as error:
@@ -41,7 +43,7 @@ def check_depth(text: str) -> None:
 
 
 def storable(value: Any) -> Any:
-    """`value` as Postgres takes it: without NUL, without halves of surrogate pairs, without infinities."""
+    """Return `value` as Postgres accepts it: no NUL characters, no lone surrogates, no infinities."""
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, dict):

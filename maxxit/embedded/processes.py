@@ -1,5 +1,4 @@
-"""Processes of our own: bound to their parent, found again by their pid file, stopped in time;
-and what goes with them: private files, secrets of their own, a free port."""
+"""Child processes: end them with their parent, find them by pid file, stop them in time. Private files and ports."""
 
 import ctypes
 import os
@@ -21,7 +20,7 @@ LIBC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
 def bound_to_parent(sent: signal.Signals) -> Callable[[], None] | None:
-    """For `Popen(preexec_fn=...)`: when the parent dies, however it dies, the kernel sends `sent` to the child.
+    """Return a `preexec_fn` for Popen: the kernel sends `sent` to the child when its parent dies in any way.
 
     Linux only. Elsewhere a killed supervisor leaves its children; the next start finds and stops them.
     """
@@ -38,33 +37,33 @@ def bound_to_parent(sent: signal.Signals) -> Callable[[], None] | None:
 
 
 def die_with_parent(sent: signal.Signals) -> None:
-    """From now on the kernel sends `sent` to this process when its parent dies (Linux; elsewhere nothing)."""
+    """Make the kernel send `sent` to this process when its parent dies (Linux only)."""
     if LIBC is not None:
         LIBC.prctl(PR_SET_PDEATHSIG, int(sent), 0, 0, 0)
 
 
 def process_of(pid_file: Path, named: str, mentions: Path) -> psutil.Process | None:
-    """The living process of `pid_file`, if its program is called so and its command line or folder is `mentions`.
+    """Return the running process of `pid_file` if its name matches and its command line or folder is `mentions`.
 
-    A pid alone proves nothing: after a crash the number may belong to somebody else.
+    A pid alone is not enough: after a crash the number may belong to another process.
     """
     try:
         process = psutil.Process(int(pid_file.read_text().splitlines()[0]))
-        places = [*process.cmdline(), process.cwd()]
+        paths = [*process.cmdline(), process.cwd()]
         dead = process.status() == psutil.STATUS_ZOMBIE
-        return process if not dead and named in process.name() and _mentioned(mentions, places) else None
+        return process if not dead and named in process.name() and _mentioned(mentions, paths) else None
     except (FileNotFoundError, IndexError, ValueError, psutil.Error):
         return None
 
 
-def _mentioned(path: Path, places: list[str]) -> bool:
-    return any(str(path) == place or str(path.resolve()) in place for place in places)
+def _mentioned(path: Path, paths: list[str]) -> bool:
+    return any(str(path) == text or str(path.resolve()) in text for text in paths)
 
 
 def stop_process(
     process: subprocess.Popen[bytes] | psutil.Process | None, sent: signal.Signals, seconds: float
 ) -> bool:
-    """Send `sent`, wait, and kill it after `seconds`. True when it ended by itself (or was gone already)."""
+    """Send `sent`, wait, and kill the process after `seconds`. Returns True when it ended in time."""
     if process is None:
         return True
     try:
@@ -82,7 +81,7 @@ def stop_process(
 def wait_until(
     true: Callable[[], bool], seconds: float, hopeless: Callable[[], bool] = lambda: False
 ) -> bool:
-    """Ask every 20 ms until it is `true` (True), or until time is up or the case `hopeless` (False)."""
+    """Poll every 20 ms; return True once `true()`, False after `seconds` or once `hopeless()`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if hopeless():
@@ -94,29 +93,26 @@ def wait_until(
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write `text` so that nobody but the owner can read it, and never half of it."""
-    half = path.with_suffix(".half")
-    half.unlink(missing_ok=True)
-    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    """Write `text` atomically to a file that only its owner can read."""
+    partial = path.with_suffix(".half")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
-    half.replace(path)
+    partial.replace(path)
 
 
 def kept_secret(file: Path, size: int = 18) -> str:
-    """A secret that this installation makes for itself once, of `size` random bytes; the redactor knows it from now on.
-
-    It stands in a file that only its owner reads.
-    """
+    """Return the secret in `file`, generated once from `size` random bytes; it is registered for redaction."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_secret(file, secrets.token_urlsafe(size))
-    found = file.read_text()
-    redact.know(found)
-    return found
+    secret = file.read_text()
+    redact.know(secret)
+    return secret
 
 
 def port_taken(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether something listens on that TCP port."""
+    """Return whether a TCP port is in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

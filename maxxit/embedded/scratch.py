@@ -1,7 +1,7 @@
-"""A database of its own for a replay or a measurement: nothing of it reaches the live tables, or depends on them.
+"""Scratch databases for replays and measurements, separate from the live tables.
 
-With DATABASE_URL the database is made beside the live one (the role needs the right to create databases);
-otherwise an embedded Postgres of its own runs for as long as the replay, so that nothing else has to be running.
+With DATABASE_URL the scratch database is created on the same server (the role needs CREATEDB); otherwise a separate
+embedded Postgres runs for the duration, so that nothing else has to be running.
 """
 
 import os
@@ -20,17 +20,17 @@ from maxxit.env import read_env
 
 
 @contextmanager
-def own_database(*, keep: bool = False, durable: bool = False) -> Iterator[str]:
-    """Inside this block Django's default connection is a fresh, migrated database; yields where it is.
+def scratch_database(*, keep: bool = False, durable: bool = False) -> Iterator[str]:
+    """Connect Django's default connection to a fresh, migrated database inside this block; yields its location.
 
-    It is dropped afterwards unless `keep`. With `durable` each commit reaches the disk, for those who measure that.
-    The cache lives in memory for as long: a replay needs no Redis.
+    It is dropped afterwards unless `keep`. With `durable` each commit is flushed to disk (for measurements). The
+    cache is in memory meanwhile: a replay needs no Redis.
     """
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-    place = _embedded(keep, durable) if read_env().own_postgres else _beside(keep, durable)
-    with place as where:
+    database = _embedded(keep, durable) if read_env().embedded_postgres else _on_same_server(keep, durable)
+    with database as location:
         call_command("migrate", verbosity=0, interactive=False)
-        yield where
+        yield location
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def _embedded(keep: bool, durable: bool) -> Iterator[str]:
 
 
 @contextmanager
-def _beside(keep: bool, durable: bool) -> Iterator[str]:
+def _on_same_server(keep: bool, durable: bool) -> Iterator[str]:
     name = f"{connection.settings_dict['NAME']}_replay_{os.getpid()}"
     quoted = connection.ops.quote_name(name)
     with connection.cursor() as cursor:
@@ -67,11 +67,11 @@ def _beside(keep: bool, durable: bool) -> Iterator[str]:
 
 
 @contextmanager
-def _connected_to(**place: Any) -> Iterator[None]:
-    """Point Django's default connection somewhere else, and back."""
-    live = {name: connection.settings_dict[name] for name in place}
+def _connected_to(**changes: Any) -> Iterator[None]:
+    """Change the settings of Django's default connection inside this block."""
+    live = {name: connection.settings_dict[name] for name in changes}
     connection.close()
-    connection.settings_dict.update(place)
+    connection.settings_dict.update(changes)
     try:
         yield
     finally:

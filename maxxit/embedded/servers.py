@@ -1,12 +1,12 @@
-"""Postgres and Redis of our own, for a machine that has none: the binaries come with pip, the processes are ours.
+"""Embedded Postgres and Redis, started and stopped by Maxxit; the binaries come from pip packages.
 
     home = Path(".maxxit")
-    urls(home)                     the two URLs, the same for every process of this checkout, running or not
-    Postgres(home).start()         returns when it answers; `stop()` ends it; the same for Redis
+    urls(home)                     the two URLs, the same in every process of this checkout
+    Postgres(home).start()         returns when the server answers; `stop()` ends it; the same for Redis
 
-Used by `manage.py up` (durable, data kept) and by the tests (`ephemeral=True`: no fsync, thrown away). The Python
-packages that carry the binaries are not imported: they would change folders up to `/`, share one lock per machine
-and leave orphans. Servers die with the process that started them (Linux: the kernel sends the signal).
+Used by `manage.py up` (durable) and by the tests (`ephemeral=True`: no fsync). The Python packages with the binaries
+are not imported: they change permissions of folders up to `/`, share one lock per machine and leave orphans. Servers
+end with the process that started them (on Linux the kernel sends the signal).
 """
 
 import os
@@ -37,13 +37,13 @@ from maxxit.embedded.processes import (
 )
 
 NAME = "maxxit"
-"""Of the database and of its owner."""
+"""Name of the database and of its owner role."""
 APPLICATION, READER = "maxxit_app", "maxxit_read"
-"""Roles that own nothing; their rights are given after the migrations (`maxxit.ops.roles`)."""
+"""Roles that own nothing; their privileges are granted after the migrations (`maxxit.ops.roles`)."""
 REDIS_PORT = 6390
-"""Tried first; the port in use stands in `<data>/redis/port`."""
+"""Tried first; the port in use is stored in `<data>/redis/port`."""
 SOCKET_PATH_LIMIT = 100
-"""Bytes: the kernel takes 103 (macOS) or 107 (Linux) for the path of a Unix socket."""
+"""Bytes: the kernel's limit for the path of a Unix socket is 103 (macOS) or 107 (Linux)."""
 READY_SECONDS = 30.0
 STOP_SECONDS = 8.0
 
@@ -52,16 +52,16 @@ Output = int | IO[bytes] | None
 
 
 def urls(data_dir: Path) -> tuple[str, str]:
-    """(database URL, Redis URL) of the servers that keep their data in `data_dir`."""
+    """Return (database URL, Redis URL) of the servers whose data is in `data_dir`."""
     return Postgres(data_dir).url, Redis(data_dir).url
 
 
 def silent(_: str) -> None:
-    """Say nothing."""
+    """Discard a message."""
 
 
 class Postgres:
-    """One Postgres 18 with pgvector. It listens on a Unix socket only, in a folder that only its owner enters."""
+    """A Postgres 18 with pgvector. It listens only on a Unix socket in a private folder."""
 
     name = "postgres"
 
@@ -72,8 +72,8 @@ class Postgres:
 
     @property
     def home(self) -> Path:
-        """Where it really lives: root cannot run Postgres, and `nobody` cannot enter a private folder."""
-        if self.link.exists():  # decided when it was made
+        """The real data folder: under root Postgres runs as `nobody`, who cannot enter a private folder."""
+        if self.link.exists():  # decided when it was created
             return self.link.resolve()
         if binaries.run_as() is None or binaries.open_to_all(self.link.parent):
             return self.link
@@ -88,7 +88,7 @@ class Postgres:
         """The folder of the socket: beside the data, or a short one when the path would be too long."""
         if len(bytes(self.home / "run/.s.PGSQL.5432")) < SOCKET_PATH_LIMIT:
             return self.home / "run"
-        return Path(f"/tmp/maxxit-{os.getuid()}-{self._tag}")  # noqa: S108 -- its owner is checked
+        return Path(f"/tmp/maxxit-{os.getuid()}-{self._tag}")  # noqa: S108 -- _prepare checks its owner
 
     @property
     def _tag(self) -> str:
@@ -100,25 +100,25 @@ class Postgres:
 
     @property
     def application_url(self) -> str:
-        """Our database as the application sees it, without its owner's rights."""
+        """The database URL for the application role, without the owner's privileges."""
         return self.url_of(NAME, user=APPLICATION)
 
     def url_of(self, database: str, user: str = NAME) -> str:
-        """The URL of one database of this server."""
+        """Return the URL of one database of this server."""
         return f"postgresql://{user}@/{database}?host={quote(str(self.sockets), safe='')}"
 
     def start(self, output: Output = None) -> None:
-        """Start it, wait until it answers, and make sure that our database exists. `output` takes its log."""
+        """Start the server, wait until it answers, create database and roles. `output` receives its log."""
         self._prepare()
         self._clear_leftovers()
         for attempt in range(20):
             self.process = self._launch(output)
             if wait_until(self._answers, READY_SECONDS, lambda: self._exited()):
                 break
-            # After a kill -9 its children hold the shared memory for a moment longer.
+            # After kill -9 the server's children hold the shared memory for a moment longer.
             time.sleep(0.1 + 0.05 * attempt)
         else:
-            raise Retryable(f"Postgres does not start; its last words: {_tail(self.link / 'server.log')}")
+            raise Retryable(f"Postgres does not start; end of its log: {_tail(self.link / 'server.log')}")
         with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [NAME]).fetchone():
                 connection.execute(f"CREATE DATABASE {NAME}")
@@ -127,7 +127,7 @@ class Postgres:
                     connection.execute(f"CREATE ROLE {role} LOGIN")
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """SIGINT: roll back what is open, write a checkpoint, leave."""
+        """Stop with SIGINT: open transactions are rolled back and a checkpoint is written."""
         stop_process(self.process, signal.SIGINT, seconds)
         if self.sockets.parent != self.home:
             shutil.rmtree(self.sockets, ignore_errors=True)
@@ -142,7 +142,7 @@ class Postgres:
         self.sockets.mkdir(exist_ok=True)
         binaries.give(self.sockets, 0o700)
         if self.sockets.stat().st_uid not in {os.getuid(), binaries.owner()}:
-            raise Misconfigured(f"{self.sockets} belongs to someone else: remove it or set DATABASE_URL")
+            raise Misconfigured(f"{self.sockets} belongs to another user: remove it or set DATABASE_URL")
         if (self.data / "PG_VERSION").exists():
             return
         shutil.rmtree(self.data, ignore_errors=True)  # an initdb that was killed half-way
@@ -181,16 +181,16 @@ class Postgres:
         return binaries.postgres(copy_to=self.home / "install")
 
     def _clear_leftovers(self) -> None:
-        """A server that outlived its supervisor is stopped; the pid file of a killed one is removed."""
+        """Stop a server that outlived its supervisor; remove the pid file of a killed one."""
         pid_file = self.data / "postmaster.pid"
         if not pid_file.exists():
             return
         left = process_of(pid_file, "postgres", self.data)
         if left is not None:
-            self.say(f"Postgres of an earlier run is still there (pid {left.pid}): stopping it first")
+            self.say(f"Postgres of an earlier run is still running (pid {left.pid}): stopping it first")
             stop_process(left, signal.SIGINT, STOP_SECONDS)
         else:
-            self.say("Postgres was killed last time: it recovers from its log now, nothing committed is lost")
+            self.say("Postgres was killed last time: it recovers from its WAL now; nothing committed is lost")
         pid_file.unlink(missing_ok=True)
 
     def _answers(self) -> bool:
@@ -205,9 +205,9 @@ class Postgres:
 
 
 class Redis:
-    """One Valkey, which speaks Redis' protocol, on 127.0.0.1 behind a generated password, always append-only.
+    """A Valkey server (Redis-compatible) on 127.0.0.1 with a generated password, append-only unless ephemeral.
 
-    Turning the append-only file on over an older snapshot would load nothing, silently; so it is never off.
+    Switching the append-only file on later, over an older snapshot, would silently load nothing.
     """
 
     name = "redis"
@@ -224,7 +224,7 @@ class Redis:
 
     @property
     def password(self) -> str:
-        """Made when somebody asks for it the first time, so that every process finds the same one."""
+        """Generated on first use and stored, so that every process reads the same one."""
         return kept_secret(self.home / "password", 24)
 
     @property
@@ -232,7 +232,7 @@ class Redis:
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def start(self, output: Output = None) -> None:
-        """Start it and wait until it answers. `output` takes its log."""
+        """Start the server and wait until it answers. `output` receives its log."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o700)
         self._clear_leftovers()
@@ -250,14 +250,14 @@ class Redis:
             )
         started = self.process
         if not wait_until(self._answers, READY_SECONDS, lambda: started.poll() is not None):
-            raise Retryable(f"Redis does not start; its last words: {_tail(self.home / 'server.log')}")
+            raise Retryable(f"Redis does not start; end of its log: {_tail(self.home / 'server.log')}")
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """SIGTERM: write the append-only file to disk, leave."""
+        """Stop with SIGTERM: the append-only file is flushed to disk."""
         stop_process(self.process, signal.SIGTERM, seconds)
 
     def _config(self) -> Path:
-        """Its configuration as a private file: a password on the command line is for everyone to read."""
+        """Write the configuration to a private file: a password on the command line is visible to every user."""
         lines = {
             "bind": "127.0.0.1",
             "port": self.port,
@@ -276,7 +276,7 @@ class Redis:
     def _clear_leftovers(self) -> None:
         left = process_of(self.home / "redis.pid", "-server", self.home)
         if left is not None:
-            self.say(f"Redis of an earlier run is still there (pid {left.pid}): stopping it first")
+            self.say(f"Redis of an earlier run is still running (pid {left.pid}): stopping it first")
             stop_process(left, signal.SIGTERM, STOP_SECONDS)
         (self.home / "redis.pid").unlink(missing_ok=True)
 
@@ -289,7 +289,7 @@ class Redis:
 
 
 def _free_port(first: int) -> int:
-    """`first` if it is free, else another that the kernel gives."""
+    """Return `first` if it is free, else a free port."""
     if not port_taken(first):
         return first
     with socket.socket() as probe:

@@ -1,10 +1,10 @@
-"""What happened, to which row, under which correlation id."""
+"""The append-only event log: what happened, to which row, under which correlation id."""
 
 from django.db import models
 
 
 class Event(models.Model):
-    """One thing that happened, once, in order. Database triggers refuse updates and deletes."""
+    """One event, such as a state change of a row. Database triggers refuse updates and deletes."""
 
     at = models.DateTimeField(help_text="UTC; the recorded clock in a replay")
     name = models.CharField(

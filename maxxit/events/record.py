@@ -1,7 +1,7 @@
-"""The one way a row changes state: guard, conditional update and event, in one transaction.
+"""State changes of rows: transition check, guarded UPDATE and event, in one transaction.
 
-No other code assigns `.state`. Two workers that race for a row both pass through the same
-`UPDATE … WHERE state = old`; the second finds nothing and is told so with `StaleState`.
+No other code assigns `.state`. When two workers race for a row, both run `UPDATE … WHERE state = old`; the second
+updates nothing and gets `StaleState`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,12 +18,12 @@ from maxxit.events.models import Event
 
 
 def subject(row: models.Model) -> str:
-    """How events name a row: `trading.order/17`."""
+    """Return the name of a row in events: `trading.order/17`."""
     return f"{row._meta.label_lower}/{row.pk}"
 
 
 def record(name: str, row: models.Model, **data: Any) -> Event:
-    """Write down that `name` happened to `row`. Call it in the transaction of the change itself."""
+    """Write event `name` of `row`. Call it in the same transaction as the change."""
     corr = getattr(row, "correlation_id", None) or correlation.current()
     event = Event.objects.create(
         at=clock.now(), name=name, subject=subject(row), correlation_id=corr, data=redact.strings(data)
@@ -35,7 +35,7 @@ def record(name: str, row: models.Model, **data: Any) -> Event:
 def record_all(
     name: str, model: type[models.Model], happened: Iterable[tuple[int, UUID | None, dict[str, Any]]]
 ) -> None:
-    """`record` for many rows of one model at once: (id, correlation id, data) each."""
+    """Write event `name` of many rows of one model: (id, correlation id, data) each."""
     at, label = clock.now(), model._meta.label_lower
     events = [
         Event(at=at, name=name, subject=f"{label}/{pk}", correlation_id=corr, data=redact.strings(data))
@@ -51,15 +51,15 @@ def _has(model: type[models.Model], name: str) -> bool:
 
 
 def event_name(model: type[models.Model], state: str) -> str:
-    """The event of arriving in `state`. A model may give a state its field's own word in `EVENT_NAMES`."""
+    """Return the name of the event for entering `state`; a model may override it in `EVENT_NAMES`."""
     names: dict[str, str] = getattr(model, "EVENT_NAMES", {})
     return names.get(state, f"{model._meta.model_name}.{state}")
 
 
 def advance(row: Any, new: str, *, why: str = "", data: dict[str, Any] | None = None, **fields: Any) -> None:
-    """Move one row to state `new` and set `fields` with it.
+    """Move one row to state `new` and set `fields` in the same statement.
 
-    Raises `IllegalMove` when the table has no such move and `StaleState` when another worker was first.
+    Raises `IllegalMove` when the transition table does not allow it, `StaleState` when another worker was first.
     """
     moved = advance_all(type(row), [row.pk], row.state, new, why=why, data=data, **fields)
     if not moved:
@@ -78,7 +78,7 @@ def advance_all(
     data: dict[str, Any] | None = None,
     **fields: Any,
 ) -> list[int]:
-    """Move every row of `ids` that is still in `old` to `new`; return the ids that moved, ascending."""
+    """Move every row of `ids` that is still in state `old` to `new`; return the ids that moved, ascending."""
     check_move(model.MOVES, old, new)
     if not ids:
         return []
@@ -90,13 +90,13 @@ def advance_all(
         )
         if _has(model, "updated_at"):
             fields = {"updated_at": clock.now()} | fields
-        still = dict(
+        locked = dict(
             model.objects.select_for_update()
             .filter(pk__in=ids, state=old)
             .order_by("pk")
             .values_list("pk", corr)
         )
-        model.objects.filter(pk__in=list(still)).update(state=new, **fields)
-        told = {"old": old, **({"why": why} if why else {}), **(data or {})}
-        record_all(event_name(model, new), model, ((pk, corr, told) for pk, corr in still.items()))
-    return list(still)
+        model.objects.filter(pk__in=list(locked)).update(state=new, **fields)
+        payload = {"old": old, **({"why": why} if why else {}), **(data or {})}
+        record_all(event_name(model, new), model, ((pk, corr, payload) for pk, corr in locked.items()))
+    return list(locked)

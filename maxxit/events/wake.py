@@ -1,7 +1,7 @@
-"""An event wakes the stage that waits for it, so that nothing waits for the next sweep.
+"""Wake tasks: an event starts the next stage at once instead of at its next scheduled sweep.
 
-A wake is a hint and may be lost: the sweep finds the row anyway. Wakes of one task coalesce: while one is on
-its way, no second is sent; the task clears the mark when it starts (`started`), before it reads its rows.
+A wake is only a hint and may be lost: the sweep finds the row anyway. Wakes of one task are coalesced: while one is
+queued, no second is sent; the task clears the mark when it starts (`started`), before it reads its rows.
 """
 
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ from django.db import transaction
 log = structlog.get_logger(__name__)
 
 MARK_SECONDS = 5
-"""How long a lost wake can hold back the next one."""
+"""How long a lost wake can suppress the next one."""
 
 _collector: ContextVar[set[str] | None] = ContextVar("woken_tasks", default=None)
 
 
 @contextmanager
 def collected() -> Iterator[set[str]]:
-    """Inside this block no message is sent: the names of the woken tasks gather in the set. A replay runs them."""
+    """Collect the names of woken tasks in a set instead of sending messages (for a replay, which runs them)."""
     woken: set[str] = set()
     token = _collector.set(woken)
     try:
@@ -41,7 +41,7 @@ def after_commit(event: str) -> None:
 
 
 def wake_task(task: str) -> None:
-    """Wake `task` now; inside `collected` its name is kept instead of a message sent."""
+    """Wake `task` now; inside `collected` only its name is collected."""
     woken = _collector.get()
     if woken is None:
         send(task)
@@ -50,17 +50,17 @@ def wake_task(task: str) -> None:
 
 
 def send(task: str) -> None:
-    """Send `task` now unless one is already on its way. Never raises: a sweep makes up for a lost wake."""
+    """Send `task` unless one is queued already. Never raises: the sweep makes up for a lost wake."""
     try:
         if cache.add(f"wake:{task}", 1, timeout=MARK_SECONDS):
-            # Otherwise Celery subscribes to the result first: two trips, and 20 s where Redis is just going.
+            # Without ignore_result Celery subscribes to the result first: two round trips, 20 s when Redis goes down.
             current_app.send_task(task, retry=False, ignore_result=True)
-    except Exception as error:  # the broker is down: nothing may depend on it
+    except Exception as error:  # the broker is down, which must not stop the caller
         log.warning("wake_lost", task=task, error=str(error))
 
 
 def started(task: str) -> None:
-    """The task has begun: what happens from now on may wake it again."""
+    """Clear the mark of a task that has started: events from now on wake it again."""
     try:
         cache.delete(f"wake:{task}")
     except Exception as error:

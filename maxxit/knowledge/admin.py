@@ -7,13 +7,13 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from maxxit.adminkit import Book
+from maxxit.adminkit import ReadOnlyAdmin
 from maxxit.core import clock
 from maxxit.knowledge.models import Document, Item
 
 
 @admin.register(Document)
-class DocumentAdmin(Book):
+class DocumentAdmin(ReadOnlyAdmin):
     """One version of one document, with its passages."""
 
     list_display = (
@@ -53,7 +53,7 @@ class DocumentAdmin(Book):
 
 
 @admin.register(Item)
-class ItemAdmin(Book):
+class ItemAdmin(ReadOnlyAdmin):
     """What the sweep knows of each item of the configured sources."""
 
     list_display = ("uri", "source", "outcome", "attempts", "checked_at", "due_at", "last_error")

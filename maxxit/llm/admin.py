@@ -12,25 +12,25 @@ from unfold.decorators import display
 
 from maxxit.adminkit import (
     EMPTY,
-    Book,
-    History,
+    LargeTableAdmin,
+    ReadOnlyAdmin,
     RecentValues,
-    block,
-    chain_link,
     number_column,
+    preformatted,
     pretty,
     state_column,
+    trace_link,
 )
 from maxxit.llm.models import LlmCircuit, LlmExport, LlmSpend, LlmTrace
 
 
 @admin.register(LlmTrace)
-class LlmTraceAdmin(History):
+class LlmTraceAdmin(LargeTableAdmin):
     """One call: prompt, answer, latency, tokens, cost."""
 
     list_display = (
         *("ts", "purpose", "provider", "model", "state", "latency_ms", "prompt_tokens", "completion_tokens"),
-        *("cost", "posts", "repaired", "agent_name", "chain"),
+        *("cost", "posts", "repaired", "agent_name", "trace"),
     )
     list_filter = (
         "status", ("purpose", RecentValues), ("provider", RecentValues), ("model", RecentValues), "repaired",
@@ -55,13 +55,13 @@ class LlmTraceAdmin(History):
             "prompt",
             "knowledge",
             "answer",
-            "chains",
+            "traces",
             "prompt_sha256",
             "schema_sha256",
             "request_sha256",
         ),
     )
-    readonly_fields = ("state", "system", "prompt", "knowledge", "answer", "chains")
+    readonly_fields = ("state", "system", "prompt", "knowledge", "answer", "traces")
     state = state_column("status", "status")
     cost = number_column("cost_usd", "USD")
 
@@ -81,31 +81,31 @@ class LlmTraceAdmin(History):
 
     @display(description="system")
     def system(self, row: LlmTrace) -> SafeString:
-        return block(row.request.get("system", ""))
+        return preformatted(row.request.get("system", ""))
 
     @display(description="prompt")
     def prompt(self, row: LlmTrace) -> SafeString:
         words, brace, data = row.request.get("user", "").partition("\n{")
-        return block(f"{words}\n{pretty(brace.strip() + data)}" if brace else words)
+        return preformatted(f"{words}\n{pretty(brace.strip() + data)}" if brace else words)
 
     @display(description="passages")
     def knowledge(self, row: LlmTrace) -> SafeString | str:
         """The documents' passages that the model was shown, each with its source."""
         shown = row.request.get("knowledge")
-        return block(pretty(shown)) if shown else EMPTY
+        return preformatted(pretty(shown)) if shown else EMPTY
 
     @display(description="answer")
     def answer(self, row: LlmTrace) -> SafeString | str:
-        return EMPTY if row.response is None else block(pretty(row.response))
+        return EMPTY if row.response is None else preformatted(pretty(row.response))
 
     @display(description="correlation ids")
-    def chains(self, row: LlmTrace) -> SafeString:
+    def traces(self, row: LlmTrace) -> SafeString:
         """The chains of all posts that this call was about."""
-        return format_html_join(" ", "{}", ((chain_link(one),) for one in row.correlation_ids))
+        return format_html_join(" ", "{}", ((trace_link(one),) for one in row.correlation_ids))
 
 
 @admin.register(LlmSpend)
-class LlmSpendAdmin(Book):
+class LlmSpendAdmin(ReadOnlyAdmin):
     list_display = ("day", "purpose", "account", "calls", "spent")
     list_filter = ("purpose",)
     search_fields = ("account",)
@@ -114,14 +114,14 @@ class LlmSpendAdmin(Book):
 
 
 @admin.register(LlmExport)
-class LlmExportAdmin(Book):
+class LlmExportAdmin(ReadOnlyAdmin):
     """How far the traces have gone to each exporter."""
 
     list_display = ("name", "last_id", "sent", "refused", "last_error")
 
 
 @admin.register(LlmCircuit)
-class LlmCircuitAdmin(Book):
+class LlmCircuitAdmin(ReadOnlyAdmin):
     """Providers that failed, and until when they rest."""
 
     list_display = ("provider", "failures", "retry_at", "last_error")

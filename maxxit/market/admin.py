@@ -5,7 +5,7 @@ from datetime import timedelta
 from django.contrib import admin
 from unfold.decorators import display
 
-from maxxit.adminkit import Book, History, RecentValues, Row, number_column
+from maxxit.adminkit import BaseAdmin, LargeTableAdmin, ReadOnlyAdmin, RecentValues, number_column
 from maxxit.core import clock
 from maxxit.market import quotes
 from maxxit.market.models import (
@@ -22,7 +22,7 @@ from maxxit.market.models import (
 
 
 @admin.register(Quote)
-class QuoteAdmin(Book):
+class QuoteAdmin(ReadOnlyAdmin):
     """The newest price of each symbol, and whether it may be used."""
 
     list_display = ("symbol", "price_usd", "at", "age", "usable", "trusted_for_entries", "doubt", "source")
@@ -41,7 +41,7 @@ class QuoteAdmin(Book):
 
 
 @admin.register(Candle)
-class CandleAdmin(History):
+class CandleAdmin(LargeTableAdmin):
     list_display = ("symbol", "open_time", "open_usd", "high_usd", "low_usd", "close_usd", "volume_tokens")
     list_filter = (("symbol", RecentValues),)
     search_fields = ("symbol__iexact",)
@@ -54,7 +54,7 @@ class CandleAdmin(History):
 
 
 @admin.register(SourceQuote)
-class SourceQuoteAdmin(Book):
+class SourceQuoteAdmin(ReadOnlyAdmin):
     list_display = ("symbol", "source", "price_usd", "at", "received_at")
     list_filter = ("source", "symbol")
     search_fields = ("symbol__iexact", "source")
@@ -62,28 +62,28 @@ class SourceQuoteAdmin(Book):
 
 
 @admin.register(RefusedQuote)
-class RefusedQuoteAdmin(History):
+class RefusedQuoteAdmin(LargeTableAdmin):
     list_display = ("last_at", "symbol", "source", "reason", "value", "limit", "price", "times")
     list_filter = (("reason", RecentValues), ("source", RecentValues), ("symbol", RecentValues))
     search_fields = ("symbol__iexact", "source", "reason")
 
 
 @admin.register(MarketSnapshot)
-class MarketSnapshotAdmin(History):
+class MarketSnapshotAdmin(LargeTableAdmin):
     list_display = ("symbol", "until", "window_start", "terms", "superseded", "made_at")
     list_filter = (("symbol", RecentValues), "superseded")
     search_fields = ("symbol__iexact",)
 
 
 @admin.register(BackfillMark)
-class BackfillMarkAdmin(Book):
+class BackfillMarkAdmin(ReadOnlyAdmin):
     list_display = ("feed", "symbol", "begins", "ends", "done_until", "bars", "updated_at")
     list_filter = ("feed", "symbol")
     search_fields = ("symbol__iexact", "feed")
 
 
 @admin.register(PriceRule)
-class PriceRuleAdmin(Row):
+class PriceRuleAdmin(BaseAdmin):
     list_display = (
         "rule_id",
         "user",
@@ -103,7 +103,7 @@ class PriceRuleAdmin(Row):
 
 
 @admin.register(RuleMatch)
-class RuleMatchAdmin(History):
+class RuleMatchAdmin(LargeTableAdmin):
     list_display = ("at", "rule", "symbol", "price_usd", "compared")
     list_filter = (("symbol", RecentValues),)
     list_select_related = ("rule",)
@@ -113,7 +113,7 @@ class RuleMatchAdmin(History):
 
 
 @admin.register(RuleDelivery)
-class RuleDeliveryAdmin(History):
+class RuleDeliveryAdmin(LargeTableAdmin):
     list_display = (
         "at",
         "user",

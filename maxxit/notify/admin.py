@@ -2,12 +2,12 @@
 
 from django.contrib import admin
 
-from maxxit.adminkit import Book, History, RecentValues
+from maxxit.adminkit import LargeTableAdmin, ReadOnlyAdmin, RecentValues
 from maxxit.notify.models import Alert, Endpoint
 
 
 @admin.register(Endpoint)
-class EndpointAdmin(Book):
+class EndpointAdmin(ReadOnlyAdmin):
     """Read-only: people name their own, by API or command."""
 
     list_display = ("user", "channel", "address", "active", "created_at", "failures", "rests_until")
@@ -17,7 +17,7 @@ class EndpointAdmin(Book):
 
 
 @admin.register(Alert)
-class AlertAdmin(History):
+class AlertAdmin(LargeTableAdmin):
     list_display = ("at", "event", "user", "channel", "state", "attempts", "due_at", "sent_at", "last_error")
     list_filter = ("state", ("channel", RecentValues), ("event__name", RecentValues))
     list_select_related = ("event", "user")

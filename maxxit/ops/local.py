@@ -40,9 +40,9 @@ NO_CHAIN = "  no local chain: anvil is not installed (run `make install`); only 
 def servers(env: Env, say: Say) -> list[Server]:
     """Return the embedded servers that this environment needs."""
     needed: list[Postgres | Redis] = []
-    if env.own_redis:
+    if env.embedded_redis:
         needed.append(Redis(env.maxxit_data_dir, say=say))
-    if env.own_postgres:
+    if env.embedded_postgres:
         needed.append(Postgres(env.maxxit_data_dir, say=say))
     return [Server(server) for server in needed]
 

@@ -12,7 +12,16 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from maxxit.adminkit import EMPTY, Book, BookInline, History, RecentValues, leave, link, log
+from maxxit.adminkit import (
+    EMPTY,
+    LargeTableAdmin,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    RecentValues,
+    link,
+    log_action,
+    redirect_from_dialog,
+)
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
 from maxxit.pipeline.models import FRESH, CanaryMark, PipelineRun, Release, StageRun
@@ -39,7 +48,7 @@ def flower_link(task_id: str) -> SafeString | str:
     )
 
 
-class StartButtons(History):
+class StartButtons(LargeTableAdmin):
     """Run a stage or the whole chain now. Both ask first, by a form, so that no link can start anything."""
 
     actions_list = ("run_chain", "run_stage")
@@ -62,9 +71,9 @@ class StartButtons(History):
         except MaxxitError as error:
             messages.error(request, str(error))
         else:
-            log(request, [run], "Started the whole chain")
+            log_action(request, [run], "Started the whole chain")
             messages.success(request, f"run {run.pk} is on its way")
-        return leave("pipeline_pipelinerun_changelist")
+        return redirect_from_dialog("pipeline_pipelinerun_changelist")
 
     @action(
         description="Run a stage now",
@@ -84,7 +93,7 @@ class StartButtons(History):
         except MaxxitError as error:
             messages.error(request, str(error))
         else:
-            log(
+            log_action(
                 request,
                 [StageRun(stage=name, started_at=clock.now())],
                 f"Started stage {name}: task {task_id}",
@@ -92,10 +101,10 @@ class StartButtons(History):
             messages.success(
                 request, format_html("stage {} is on its way: task {}", name, flower_link(task_id))
             )
-        return leave("pipeline_stagerun_changelist")
+        return redirect_from_dialog("pipeline_stagerun_changelist")
 
 
-class StageRunInline(BookInline):
+class StageRunInline(ReadOnlyInline):
     model = StageRun
     fields = ("stage", "started_at", "duration_ms", "counted_in", "counted_out", "task", "worker", "error")
     readonly_fields = ("task",)
@@ -183,7 +192,7 @@ class Silent(admin.SimpleListFilter):
 
 
 @admin.register(CanaryMark)
-class CanaryMarkAdmin(Book):
+class CanaryMarkAdmin(ReadOnlyAdmin):
     """Proof that each queue has a worker that works."""
 
     list_display = ("queue", "how", "signed_at", "worker")
@@ -195,5 +204,5 @@ class CanaryMarkAdmin(Book):
 
 
 @admin.register(Release)
-class ReleaseAdmin(Book):
+class ReleaseAdmin(ReadOnlyAdmin):
     list_display = ("fingerprint", "declared_at")

@@ -1,1 +1,1 @@
-"""Django's Postgres backend, with one thing more: it says what to do when there is no server."""
+"""Django's Postgres backend with a helpful error when the server is not running."""

@@ -1,4 +1,4 @@
-"""The database wrapper of `maxxit.postgres`."""
+"""Database wrapper whose connection error says how to start Postgres."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ NO_SERVER = ("No such file or directory", "Connection refused")
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """A missing server is the most frequent mistake of a first hour: name the fix with the error."""
+    """Adds the fix to the error of a missing server, the most frequent mistake of a first installation."""
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Connect, or raise OperationalError that names the fix."""
+        """Connect. Raises OperationalError that names the fix."""
         try:
             return super().get_new_connection(conn_params)
         except psycopg.OperationalError as error:

@@ -29,7 +29,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from maxxit.access.auth import revoke_key
 from maxxit.access.models import ApiKey, LoginAttempts
-from maxxit.adminkit import Book, log
+from maxxit.adminkit import ReadOnlyAdmin, log_action
 from maxxit.pipeline.sync import report_disabled_jobs
 from maxxit.web import second_factor
 
@@ -54,7 +54,7 @@ class ThemedUserAdmin(UserAdmin, ModelAdmin):
         chosen = list(rows)
         for person in chosen:
             second_factor.remove(person, by=request.user.get_username())
-        log(request, chosen, "Removed the second factor")
+        log_action(request, chosen, "Removed the second factor")
         messages.success(request, f"{len(chosen)} removed")
 
 
@@ -107,7 +107,7 @@ class CrontabAdmin(CrontabScheduleAdmin, ModelAdmin):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(Book):
+class ApiKeyAdmin(ReadOnlyAdmin):
     """API keys, read only: `manage.py apikey create` makes one, because a key is shown once and never on a page."""
 
     list_display = ("prefix", "name", "owner", "scopes", "standing", "created_at", "last_used", "expires_at")
@@ -125,12 +125,12 @@ class ApiKeyAdmin(Book):
     def revoke(self, request: HttpRequest, rows: QuerySet[ApiKey]) -> None:
         chosen = list(rows.filter(revoked_at=None))
         count = sum(revoke_key(row.prefix, by=request.user.get_username()) for row in chosen)
-        log(request, chosen, "Revoked")
+        log_action(request, chosen, "Revoked")
         messages.success(request, f"{count} revoked")
 
 
 @admin.register(LoginAttempts)
-class LoginAttemptsAdmin(Book):
+class LoginAttemptsAdmin(ReadOnlyAdmin):
     """Failed logins and refused API keys, by user name and by address."""
 
     list_display = ("subject", "failures", "last_at", "blocked_until")
@@ -142,5 +142,5 @@ class LoginAttemptsAdmin(Book):
     def release(self, request: HttpRequest, rows: QuerySet[LoginAttempts]) -> None:
         chosen = list(rows)
         count = rows.update(failures=0, blocked_until=None)
-        log(request, chosen, "Ended the block")
+        log_action(request, chosen, "Ended the block")
         messages.success(request, f"{count} released")

@@ -20,7 +20,7 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWid
 from agents.models import Deployment
 from maxxit.access.permissions import page_needs
 from maxxit.access.rows import Person, deployments_of, visible
-from maxxit.adminkit import log
+from maxxit.adminkit import log_action
 from maxxit.core.errors import MaxxitError
 from maxxit.core.terms import KillLevel
 from maxxit.market.instruments import all_instruments
@@ -216,7 +216,7 @@ def _pull(request: HttpRequest, form: forms.Form) -> str:
     level, reason = form.cleaned_data["level"], form.cleaned_data["reason"]
     account = form.cleaned_data["account"]
     switch = gate.kill(level, by=request.user.get_username(), reason=reason, account=account)
-    log(request, [switch], f"Pulled: {switch}")
+    log_action(request, [switch], f"Pulled: {switch}")
     message = f"the kill switch is latched: {switch.stops}"
     unclosed = flatten.unclosed() if level == KillLevel.FLATTEN else []
     if unclosed:
@@ -228,7 +228,7 @@ def _release(request: HttpRequest, form: forms.Form) -> str:
     account = form.cleaned_data["account"] or None
     latched = [switch for switch in gate.latched() if account in (None, switch.account)]
     count = gate.release(by=request.user.get_username(), reason=form.cleaned_data["reason"], account=account)
-    log(request, latched, f"Released: {form.cleaned_data['reason']}")
+    log_action(request, latched, f"Released: {form.cleaned_data['reason']}")
     return f"{count} released: orders can be sent again"
 
 

@@ -38,11 +38,11 @@ def timed(what: Callable[[], object]) -> float:
 
 def sweep(rounds: int) -> Iterator[Row]:
     """Nine worlds."""
-    from maxxit.embedded.scratch import own_database
+    from maxxit.embedded.scratch import scratch_database
     from maxxit.ops import sweep_bench
 
     for count in (1_000, 10_000, 100_000):
-        with own_database(durable=True):
+        with scratch_database(durable=True):
             world = sweep_bench.build(count, SYMBOLS)
             for hits in (0, count // 1000, count // 20):
                 prices = sweep_bench.prices_for(world, hits)
@@ -60,7 +60,7 @@ def tick(rounds: int) -> Iterator[Row]:
     from django.db import connection
 
     from maxxit.core import clock
-    from maxxit.embedded.scratch import own_database
+    from maxxit.embedded.scratch import scratch_database
     from maxxit.market import quotes
     from maxxit.market.feeds.base import Tick
     from maxxit.ops import sweep_bench as world_of
@@ -68,7 +68,7 @@ def tick(rounds: int) -> Iterator[Row]:
     from positions.models import Position
     from trading.models import Order
 
-    with own_database(durable=True):
+    with scratch_database(durable=True):
         world = world_of.build(100_000, SYMBOLS)
         calm, one = world_of.prices_for(world, 0), world_of.prices_for(world, 1)
         ours, floor = [], []
@@ -99,14 +99,14 @@ def fanout(rounds: int) -> Iterator[Row]:
 
     from agents.models import Agent, Deployment
     from maxxit.core import clock
-    from maxxit.embedded.scratch import own_database
+    from maxxit.embedded.scratch import scratch_database
     from maxxit.events.models import Event
     from signals_app.models import Signal
     from trading import execute
     from trading.models import Order
 
     purses = 10_000
-    with own_database(durable=True):
+    with scratch_database(durable=True):
         agent = Agent.objects.create(name="bench", venue="paper", state="active")
         Deployment.objects.bulk_create(
             Deployment(agent=agent, account=f"paper:{n}", state="active", starting_balance=0)

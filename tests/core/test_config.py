@@ -203,7 +203,7 @@ def test_a_key_that_stands_twice_is_refused(folder: Path, second: str) -> None:
     path = folder / "risk.yaml"
     path.write_text(f"{path.read_text()}\n{second}\n")
 
-    with pytest.raises(Misconfigured, match=rf"the key {second.partition(':')[0]} stands twice"):
+    with pytest.raises(Misconfigured, match=rf"the key {second.partition(':')[0]} appears twice"):
         read("risk", RiskPolicy)
 
 
@@ -223,7 +223,7 @@ def test_a_profile_may_use_the_old_name_of_a_file_that_was_renamed(
 def test_a_profile_file_that_lies_over_nothing_is_refused(folder: Path) -> None:
     (folder / "profiles" / "demo" / "riks.yaml").write_text("max_trade_usd: 7\n")
 
-    with pytest.raises(Misconfigured, match=r"riks\.yaml lies over no file .*did you mean risk\.yaml"):
+    with pytest.raises(Misconfigured, match=r"riks\.yaml overrides no file .*did you mean risk\.yaml"):
         config.check_profile("demo")
 
 

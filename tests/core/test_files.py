@@ -25,7 +25,7 @@ def test_marks_endings_and_gzip_make_no_difference(
 def test_damaged_gzip_is_named_with_its_line(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "file.csv.gz"
     path.write_bytes(gzip.compress(b"a\n" * 10_000)[:cut])
-    with pytest.raises(Misconfigured, match=r"file\.csv\.gz:\d+: the packed data is damaged"):
+    with pytest.raises(Misconfigured, match=r"file\.csv\.gz:\d+: the compressed data is damaged"):
         list(lines(path))
 
 

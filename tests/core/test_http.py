@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from maxxit.core.errors import Rejected, Retryable, Unknown
-from maxxit.core.http import LONGEST_WAIT, Response, client, fetch, retry_after
+from maxxit.core.http import MAX_RETRY_AFTER, Response, client, fetch, retry_after
 
 
 class Server(BaseHTTPRequestHandler):
@@ -84,4 +84,4 @@ def test_the_servers_hint_is_kept(url: str) -> None:
 
 @pytest.mark.parametrize("name", ["retry-after", "x-rate-limit-reset"])
 def test_a_server_asks_for_a_day_at_most(name: str) -> None:
-    assert retry_after(Response(429, headers={name: "9" * 400})) == LONGEST_WAIT
+    assert retry_after(Response(429, headers={name: "9" * 400})) == MAX_RETRY_AFTER

@@ -37,7 +37,7 @@ def postgres(data: Path, said: list[str]) -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def own_redis(data: Path, said: list[str]) -> Iterator[Redis]:
+def embedded_redis(data: Path, said: list[str]) -> Iterator[Redis]:
     server = Redis(data, say=said.append)
     server.start()
     yield server
@@ -75,7 +75,7 @@ def test_postgres_killed_keeps_what_was_committed_and_says_so(postgres: Postgres
     postgres.start()
 
     assert read_row(postgres) == "1.000000000000000001"
-    assert said == ["Postgres was killed last time: it recovers from its log now, nothing committed is lost"]
+    assert said == ["Postgres was killed last time: it recovers from its WAL now; nothing committed is lost"]
 
 
 def test_a_postgres_left_over_is_stopped_first(postgres: Postgres, data: Path, said: list[str]) -> None:
@@ -89,7 +89,7 @@ def test_a_postgres_left_over_is_stopped_first(postgres: Postgres, data: Path, s
 
     assert kept == "1.000000000000000001"
     assert left.wait(1) == 0
-    assert said == [f"Postgres of an earlier run is still there (pid {left.pid}): stopping it first"]
+    assert said == [f"Postgres of an earlier run is still running (pid {left.pid}): stopping it first"]
 
 
 def test_a_pid_file_of_somebody_else_is_no_reason_to_kill(postgres: Postgres) -> None:
@@ -123,35 +123,38 @@ def test_a_long_path_gets_a_short_socket(data: Path) -> None:
     assert len(bytes(server.sockets)) < 80
 
 
-def test_redis_killed_keeps_its_messages(own_redis: Redis) -> None:
-    with redis.Redis.from_url(own_redis.url) as client:
+def test_redis_killed_keeps_its_messages(embedded_redis: Redis) -> None:
+    with redis.Redis.from_url(embedded_redis.url) as client:
         client.lpush("queue", *range(500))
         client.bgrewriteaof()  # the file is written every second; this makes it now
         assert wait_until(lambda: not client.info("persistence")["aof_rewrite_in_progress"], 5)
-    assert own_redis.process is not None
-    own_redis.process.kill()
-    own_redis.process.wait()
-    own_redis.start()
+    assert embedded_redis.process is not None
+    embedded_redis.process.kill()
+    embedded_redis.process.wait()
+    embedded_redis.start()
 
-    with redis.Redis.from_url(own_redis.url) as client:
+    with redis.Redis.from_url(embedded_redis.url) as client:
         assert client.llen("queue") == 500
 
 
-def test_redis_asks_for_the_password_and_never_forgets_by_itself(own_redis: Redis) -> None:
+def test_redis_asks_for_the_password_and_never_forgets_by_itself(embedded_redis: Redis) -> None:
     once = Retry(NoBackoff(), 0)
-    with redis.Redis(port=own_redis.port, retry=once) as stranger, pytest.raises(redis.AuthenticationError):
+    with (
+        redis.Redis(port=embedded_redis.port, retry=once) as stranger,
+        pytest.raises(redis.AuthenticationError),
+    ):
         stranger.ping()
-    with redis.Redis.from_url(own_redis.url) as client:
+    with redis.Redis.from_url(embedded_redis.url) as client:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         assert client.config_get("appendonly") == {"appendonly": "yes"}
     for name in ("password", "redis.conf"):
-        assert stat.S_IMODE((own_redis.home / name).stat().st_mode) == 0o600
+        assert stat.S_IMODE((embedded_redis.home / name).stat().st_mode) == 0o600
 
 
-def test_redis_moves_to_a_free_port_and_the_url_follows(own_redis: Redis, tmp_path_factory) -> None:
+def test_redis_moves_to_a_free_port_and_the_url_follows(embedded_redis: Redis, tmp_path_factory) -> None:
     other = tmp_path_factory.mktemp("other")
     (other / "redis").mkdir()
-    (other / "redis" / "port").write_text(str(own_redis.port))
+    (other / "redis" / "port").write_text(str(embedded_redis.port))
     second = Redis(other, ephemeral=True)
     second.start()
     url = urls(other)[1]
@@ -160,13 +163,13 @@ def test_redis_moves_to_a_free_port_and_the_url_follows(own_redis: Redis, tmp_pa
     second.stop()
 
     assert answered
-    assert url != own_redis.url
-    assert second.port != own_redis.port
+    assert url != embedded_redis.url
+    assert second.port != embedded_redis.port
 
 
-def test_the_broker_is_not_the_redis_6_with_known_holes(own_redis: Redis) -> None:
+def test_the_broker_is_not_the_redis_6_with_known_holes(embedded_redis: Redis) -> None:
     """CVE-2024-46981 and CVE-2025-49844, both in Lua, are closed in Valkey 9 and not in Redis 6.2.14."""
-    with redis.Redis.from_url(own_redis.url) as client:
+    with redis.Redis.from_url(embedded_redis.url) as client:
         told = client.info("server")
     assert told["server_name"] == "valkey"
     assert int(told["valkey_version"].split(".")[0]) >= 9

@@ -158,9 +158,9 @@ def web_server(data: bytes) -> Outcome:
     status, headers, body = head_and_body(data)
     response = http.Response(status, content=body, headers=headers, request=REQUEST)
     try:
-        http._judge(response, Unknown)
+        http._check_status(response, Unknown)
     except Retryable as later:
-        if later.after is not None and not 0 <= later.after <= http.LONGEST_WAIT:
+        if later.after is not None and not 0 <= later.after <= http.MAX_RETRY_AFTER:
             raise AssertionError(f"it waits {later.after} seconds") from later
         raise
     return Outcome(1)

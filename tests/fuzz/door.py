@@ -69,7 +69,7 @@ class Door:
     def fetch(self, _: Any, __: str, ___: str, *, writes: bool = False, **____: Any) -> http.Response:
         """In place of `maxxit.core.http.fetch`."""
         response = http.Response(self.status, content=self.body, headers=self.headers, request=REQUEST)
-        return http._judge(response, Unknown if writes else Retryable)
+        return http._check_status(response, Unknown if writes else Retryable)
 
 
 DOOR = Door()

@@ -48,13 +48,13 @@ def main() -> int:
         django.setup()
         import logging
 
-        from maxxit.embedded.scratch import own_database
+        from maxxit.embedded.scratch import scratch_database
         from maxxit.events import wake
         from tests.builders import RecordedClock
 
         logging.disable(logging.ERROR)
         begun = perf_counter()
-        with own_database(), wake.collected():
+        with scratch_database(), wake.collected():
             clock = RecordedClock()
             told = campaign(clock, given.every)
             clock.release()

@@ -208,7 +208,7 @@ def refused(tmp_path: Path, text: str | bytes, name: str, why: str) -> None:
 def test_damage_of_the_whole_file_is_refused(tmp_path: Path, name: str) -> None:
     form, sample = SAMPLES[name]
     text = sample()
-    refused(tmp_path, gzip.compress(text.encode())[:-9], form, r":\d+: the packed data is damaged")
+    refused(tmp_path, gzip.compress(text.encode())[:-9], form, r":\d+: the compressed data is damaged")
     refused(tmp_path, text.encode().replace(b"0", b"\xff", 1), form, r":\d+: not UTF-8")
     refused(tmp_path, "", form, "")
     unit = next(one for one in (1_000_000, 1000, 1) if str(START * one) in text)

@@ -53,8 +53,8 @@ def manage(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 def test_a_bare_machine_gets_servers_and_a_private_key(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
     env = read_env()
 
-    assert env.own_postgres
-    assert env.own_redis
+    assert env.embedded_postgres
+    assert env.embedded_redis
     assert env.key == read_env().key
     assert len(env.key) >= 50
     assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600

@@ -217,7 +217,7 @@ def test_reposts_are_passed_over(tmp_path: Path) -> None:
         ("[1, 2]", r"no usable post .*:1: the entry is not an object"),
         ('{"id": "1"}\n{]', "no usable post .*:1: the text is empty"),
         (b'{"id": "1", "text": "\xff"}', r"posts\.any:1: not UTF-8"),
-        (gzip.compress(json_lines(POSTS).encode())[:-9], "the packed data is damaged"),
+        (gzip.compress(json_lines(POSTS).encode())[:-9], "the compressed data is damaged"),
         ("[" * 100_000, "not JSON: nested too deep"),
     ],
 )

@@ -10,7 +10,15 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from maxxit.adminkit import EMPTY, Book, BookInline, History, RecentValues, list_link, state_column
+from maxxit.adminkit import (
+    EMPTY,
+    LargeTableAdmin,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    RecentValues,
+    list_link,
+    state_column,
+)
 from maxxit.core.errors import Misconfigured
 from maxxit.core.money import plain
 from trading.chain import chains
@@ -32,7 +40,7 @@ def explorer_url(chain_id: int, tx_hash: str) -> str:
     return f"{stanza.explorer.rstrip('/')}/tx/{tx_hash}" if stanza and stanza.explorer else ""
 
 
-class AttemptInline(BookInline):
+class AttemptInline(ReadOnlyInline):
     """Every signed version that was stored before it left; the bytes themselves stay in the database."""
 
     model = ChainAttempt
@@ -48,12 +56,12 @@ class AttemptInline(BookInline):
 
 
 @admin.register(ChainTransaction)
-class ChainTransactionAdmin(History):
+class ChainTransactionAdmin(LargeTableAdmin):
     """One intent: one nonce, however often its fees were raised."""
 
     list_display = (
         "id", "created_at", "intent", "phase", "reason", "nonce", "attempted", "block_number", "paid", "explorer",
-        "chain",
+        "trace",
     )  # fmt: skip
     list_filter = ("state", ("chain_id", RecentValues), ("reason", RecentValues))
     list_select_related = ("signer",)
@@ -61,7 +69,7 @@ class ChainTransactionAdmin(History):
     search_help_text = "correlation id, id, intent or transaction hash"
     inlines = (AttemptInline,)
     exclude = ("logs",)
-    readonly_fields = ("phase", "paid", "order", "chain", "explorer")
+    readonly_fields = ("phase", "paid", "order", "trace", "explorer")
     phase = state_column(description="phase")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ChainTransaction]:
@@ -105,7 +113,7 @@ class ChainTransactionAdmin(History):
 
 
 @admin.register(SafePlan)
-class SafePlanAdmin(Book):
+class SafePlanAdmin(ReadOnlyAdmin):
     """What the owners of a Safe were asked to sign, and what it means."""
 
     list_display = (

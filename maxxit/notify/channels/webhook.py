@@ -60,7 +60,7 @@ class Webhook:
         place = (
             f"{target.scheme}://{shown}:{target.port}"  # errors name it, and never a path with a token in it
         )
-        with client(place, timeout=left, trust_env=False) as http, egress.hang_up_after(left) as trace:
+        with client(place, timeout=left, trust_env=False) as http, egress.close_after(left) as trace:
             try:
                 answer = fetch(
                     http, "POST", target.path, writes=True, max_body=MAX_ANSWER, max_seconds=left,

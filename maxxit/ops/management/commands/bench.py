@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 
 from maxxit.core.commands import OpsCommand
 from maxxit.core.errors import Rejected
-from maxxit.embedded.scratch import own_database
+from maxxit.embedded.scratch import scratch_database
 from maxxit.events import wake
 from maxxit.ops import sweep_bench
 
@@ -43,7 +43,7 @@ class Command(OpsCommand):
     def run(self, **options: Any) -> Any:
         if options["rounds"] < 1:
             raise Rejected("--rounds must be at least 1", code="bad_numbers")
-        with own_database(durable=True), wake.collected():
+        with scratch_database(durable=True), wake.collected():
             world = sweep_bench.build(options["positions"], options["symbols"])
             given = options["prices"]
             prices = _read(given) if given else sweep_bench.prices_for(world, options["hits"])

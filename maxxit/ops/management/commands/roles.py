@@ -46,4 +46,4 @@ def _login() -> dict[str, str]:
 
 def _application() -> str:
     """Return the application's role: the user of DATABASE_URL, or the embedded server's."""
-    return servers.APPLICATION if settings.ENV.own_postgres else _login().get("user", "")
+    return servers.APPLICATION if settings.ENV.embedded_postgres else _login().get("user", "")

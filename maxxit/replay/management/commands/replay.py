@@ -14,7 +14,7 @@ from maxxit.core import clock
 from maxxit.core.config import use_profile
 from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.core.terminal import Console
-from maxxit.embedded.scratch import own_database
+from maxxit.embedded.scratch import scratch_database
 from maxxit.replay import report
 from maxxit.replay.run import Recorded, play, prepare
 from signals_app.inputs import check_output, wrong_input
@@ -57,7 +57,7 @@ class Command(BaseCommand):
                 check_output("--events-out", options["events_out"])
                 recorded = self._recorded(options)
             logging.disable(logging.WARNING)  # the events have what the steps log
-            with own_database(keep=options["keep"]) as where:
+            with scratch_database(keep=options["keep"]) as where:
                 figures = self._play(recorded, options, console)
             if options["keep"]:
                 console.print(f"database kept in {where}")
