@@ -1,8 +1,8 @@
-"""Limits on guessing: failed logins by account and by address, refused API keys by address.
+"""Brute-force protection: failed logins by account and by address, rejected API keys by address.
 
-An attempt is counted before the password is checked, so that parallel guesses cannot pass together; a good one is
-taken back. Attempts during a block are refused without being counted, so a block ends by itself. The counts stand in
-Postgres: losing Redis opens nothing.
+An attempt is counted before the password is checked, so that parallel guesses cannot slip through; a successful one
+is uncounted. Attempts during a block are rejected without being counted, so a block expires. The counts are in
+Postgres: losing Redis resets nothing.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from maxxit.events.record import record
 
 ACCOUNT, ADDRESS, KEYS = "account", "address", "keys"
 GROWTH_STEPS = 20
-"""Doublings after which the longest block is reached in any case; keeps the power of two small."""
+"""Doublings after which every block is at its maximum; keeps the power of two small."""
 
 
 class LoginPolicy(Policy):
@@ -34,7 +34,7 @@ class LoginPolicy(Policy):
     forget_after_seconds: Seconds
 
     def block(self, kind: str, failures: int) -> timedelta | None:
-        """How long a subject of `kind` is blocked after that many failures; None while they are free."""
+        """Return how long a subject of `kind` is blocked after `failures`; None while they are free."""
         free = {
             ACCOUNT: self.free_failures_per_account,
             ADDRESS: self.free_failures_per_address,
@@ -47,12 +47,15 @@ class LoginPolicy(Policy):
 
 
 def policy() -> LoginPolicy:
-    """The limits in force."""
+    """Return the limits of `config/login.yaml`."""
     return load("login", LoginPolicy)
 
 
 def subjects(username: str, address: str) -> list[str]:
-    """What a login counts against. A name that is no account is kept as a digest: it may be a mistyped password."""
+    """Return the subjects of a login attempt: account and address.
+
+    An unknown user name is stored as a digest: it may be a password typed into the wrong field.
+    """
     known = get_user_model()._default_manager.filter(**{"username": username}).exists()
     digest = salted_hmac("maxxit.login", username).hexdigest()[:32]
     name = username if known else f"unknown-{digest}"
@@ -60,12 +63,12 @@ def subjects(username: str, address: str) -> list[str]:
 
 
 def refused_key_subjects(address: str) -> list[str]:
-    """What a refused API key counts against."""
+    """Return the subjects of a rejected API key: its address."""
     return [f"{KEYS}:{_network(address)}"]
 
 
 def _network(address: str) -> str:
-    """The address, or the /64 of an IPv6 one: a customer of any provider has 2**64 of those."""
+    """Return the address, or the /64 network of an IPv6 address: one customer has 2**64 addresses."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -75,7 +78,7 @@ def _network(address: str) -> str:
 
 @transaction.atomic
 def begin(names: Iterable[str]) -> datetime | None:
-    """Count an attempt against each subject; returns None, or the end of the block when one of them is blocked."""
+    """Count an attempt against each subject; return the end of the block when one is blocked, else None."""
     now, limits = clock.now(), policy()
     rows = _locked(names, now)
     blocked = [row.blocked_until for row in rows if row.blocked_until and row.blocked_until > now]
@@ -93,7 +96,7 @@ def begin(names: Iterable[str]) -> datetime | None:
 
 @transaction.atomic
 def failed(names: Iterable[str], event: str = "login.failed") -> None:
-    """Record that the counted attempt failed, and each block that it began (`login.blocked`, which alerts staff)."""
+    """Record that the counted attempt failed, and each block that it started (`login.blocked` alerts staff)."""
     now = clock.now()
     for row in _locked(names, now):
         record(event, row, failures=row.failures)
@@ -111,7 +114,7 @@ def failed(names: Iterable[str], event: str = "login.failed") -> None:
 
 @transaction.atomic
 def succeeded(names: Iterable[str]) -> None:
-    """Take the counted attempt back: the account starts from zero, its address has one failure less."""
+    """Uncount a successful attempt: the account's count is reset, the address has one failure less."""
     for row in _locked(names, clock.now()):
         row.failures = 0 if row.kind == ACCOUNT else max(0, row.failures - 1)
         row.blocked_until = None
@@ -119,7 +122,7 @@ def succeeded(names: Iterable[str]) -> None:
 
 
 def _locked(names: Iterable[str], now: datetime) -> list[LoginAttempts]:
-    """The rows of these subjects, made where missing, locked in one order."""
+    """Return the rows of these subjects, created where missing, locked in a fixed order."""
     wanted = sorted(names)
     LoginAttempts.objects.bulk_create(
         [LoginAttempts(subject=name, last_at=now) for name in wanted], ignore_conflicts=True

@@ -1,4 +1,4 @@
-"""Who calls the API: a key, or a member of staff in the browser. A call with a key never falls back on cookies."""
+"""API authentication: by API key, or by staff session. A call with a key never falls back to the session cookie."""
 
 import hashlib
 import secrets
@@ -27,38 +27,38 @@ from maxxit.events.record import record
 log = structlog.get_logger(__name__)
 
 MARK = "mxk_"
-"""Every key begins so: people and scanners recognise a leaked one."""
+"""Prefix of every key, so that people and secret scanners recognise a leaked one."""
 SCOPES = (READ, RULES, SAFES, ADMIN)
 PER_MINUTE = 300
-"""Calls of one key or person."""
+"""Rate limit per key or user."""
 USED_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, with what rights."""
+    """The authenticated caller and its rights."""
 
     person: AbstractBaseUser
     name: str
-    """For the audit: `admin by key mxk_ab12cd`."""
+    """For the audit log: `admin by key mxk_ab12cd`."""
     ident: str
     """For the rate limit."""
     scopes: frozenset[str]
 
     @property
     def is_staff(self) -> bool:
-        """Sees every tenant's rows."""
+        """Staff see the rows of every user."""
         return bool(getattr(self.person, "is_staff", False))
 
 
 def caller(request: HttpRequest) -> Caller:
-    """Who called, once the API has let them in."""
-    found: Caller = request.auth  # type: ignore[attr-defined]  # set by ninja
-    return found
+    """Return the caller of an authenticated request."""
+    authenticated: Caller = request.auth  # type: ignore[attr-defined]  # set by ninja
+    return authenticated
 
 
 def hashed(key: str) -> str:
-    """What is kept of a key. It is 256 random bits, so one round of SHA-256 is enough."""
+    """Return the stored form of a key. It has 256 random bits, so one round of SHA-256 is enough."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -66,8 +66,10 @@ def hashed(key: str) -> str:
 def create_key(
     owner: AbstractBaseUser, name: str, scopes: Iterable[str], *, by: str, expires_at: datetime | None = None
 ) -> str:
-    """Make a key and return it: it is never shown again. Raises Rejected for an unknown scope, and
-    for the scope admin where `owner` is not staff."""
+    """Create a key and return it; only its hash is stored.
+
+    Raises Rejected for an unknown scope, and for the scope admin where `owner` is not staff.
+    """
     wanted = sorted(set(scopes))
     if unknown := [scope for scope in wanted if scope not in SCOPES]:
         raise Rejected(f"no scope {', '.join(unknown)}; known: {', '.join(SCOPES)}", code="unknown_scope")
@@ -89,7 +91,7 @@ def create_key(
 
 @transaction.atomic
 def revoke_key(prefix: str, *, by: str) -> int:
-    """End the keys that begin with `prefix`; returns how many."""
+    """Revoke the keys with this prefix; return how many."""
     rows = list(ApiKey.objects.select_for_update().filter(prefix=prefix, revoked_at=None))
     for row in rows:
         row.revoked_at = clock.now()
@@ -99,7 +101,7 @@ def revoke_key(prefix: str, *, by: str) -> int:
 
 
 def caller_of(key: str, address: str) -> Caller | None:
-    """Whose key it is; None for one that does not count (any more)."""
+    """Return the caller of a key; None for an unknown, expired or revoked key."""
     now = clock.now()
     alive = Q(expires_at=None) | Q(expires_at__gt=now)
     row = ApiKey.objects.select_related("owner").filter(alive, sha256=hashed(key), revoked_at=None).first()
@@ -117,24 +119,24 @@ def caller_of(key: str, address: str) -> Caller | None:
 
 
 def count(name: str, seconds: int = 60) -> int:
-    """How often it was called in this window of `seconds`. Without Redis nobody is held back: reading goes on."""
+    """Count a call and return the number in this window of `seconds`; 0 (no limit) when Redis is down."""
     try:
         window = int(clock.now().timestamp()) // seconds
         key = f"{name}:{window}"
         cache.add(key, 0, timeout=2 * seconds)
         return cache.incr(key)
-    except Exception as error:  # whatever the cache's driver raises
+    except Exception as error:  # any error of the cache backend
         log.warning("rate_not_counted", name=name, error=str(error))
         return 0
 
 
 def has_key(request: HttpRequest) -> bool:
-    """Whether the request brings a key of its own, good or bad."""
+    """Return whether the request carries an API key, valid or not."""
     return "X-API-Key" in request.headers or "Authorization" in request.headers
 
 
 def address(request: HttpRequest) -> str:
-    """Who calls: the peer, or what a trusted proxy says in X-Forwarded-For (uvicorn applies TRUSTED_PROXIES)."""
+    """Return the client address; behind a trusted proxy uvicorn has applied X-Forwarded-For (TRUSTED_PROXIES)."""
     return str(request.META.get("REMOTE_ADDR", ""))
 
 
@@ -144,7 +146,7 @@ class ByHeader(APIKeyHeader):
     param_name = "X-API-Key"
 
     def authenticate(self, request: HttpRequest, key: str | None) -> Caller | None:
-        """The key's owner."""
+        """Return the key's owner."""
         return caller_of(key, address(request)) if key else None
 
 
@@ -152,20 +154,20 @@ class ByBearer(HttpBearer):
     """`Authorization: Bearer mxk_…`."""
 
     def authenticate(self, request: HttpRequest, token: str) -> Caller | None:
-        """The key's owner."""
+        """Return the key's owner."""
         return caller_of(token, address(request)) if token else None
 
 
 class ByStaffSession(APIKeyCookie):
-    """The browser of a member of staff, with Django's CSRF token for everything but reading."""
+    """A staff session, with Django's CSRF token for every method but GET."""
 
     param_name = "sessionid"
 
     def __init__(self) -> None:
-        super().__init__(csrf=False)  # checked below, once it is known that a session is what calls
+        super().__init__(csrf=False)  # checked in authenticate, only for session calls
 
     def authenticate(self, request: HttpRequest, key: str | None) -> Caller | None:
-        """The person who is logged in; never where the request brought a key."""
+        """Return the logged-in member of staff; None when the request carries a key."""
         person: Any = request.user
         if has_key(request) or not (person.is_authenticated and person.is_staff):
             return None
@@ -175,15 +177,15 @@ class ByStaffSession(APIKeyCookie):
 
 
 class ByOwnSession(APIKeyCookie):
-    """Whoever is logged in to the pages, for what the pages themselves read: GET only."""
+    """Any logged-in user, for the GET calls that the pages make."""
 
     param_name = "sessionid"
 
     def __init__(self) -> None:
-        super().__init__(csrf=False)  # nothing is written
+        super().__init__(csrf=False)  # GET only
 
     def authenticate(self, request: HttpRequest, key: str | None) -> Caller | None:
-        """The person who is logged in; never where the request brought a key, nor for anything but reading."""
+        """Return the logged-in user; None for other methods than GET and when the request carries a key."""
         person: Any = request.user
         if has_key(request) or request.method != "GET" or not person.is_authenticated:
             return None
@@ -191,7 +193,7 @@ class ByOwnSession(APIKeyCookie):
 
 
 class PerCaller(BaseThrottle):
-    """So many calls a minute for each key or person."""
+    """Limits calls per minute of each key or user."""
 
     def allow_request(self, request: HttpRequest) -> bool:
         return count(f"api:{caller(request).ident}") <= PER_MINUTE
@@ -202,4 +204,4 @@ class PerCaller(BaseThrottle):
 
 AUTH = [ByHeader(), ByBearer(), ByStaffSession()]
 READERS = [*AUTH, ByOwnSession()]
-"""For what a page of ours reads by script."""
+"""For endpoints that the pages read by script."""

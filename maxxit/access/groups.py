@@ -1,7 +1,7 @@
-"""Two groups that come with the program: `support` may look, `operators` may also act. Superusers may do all.
+"""The built-in permission groups: `support` may view, `operators` may also act. Superusers may do everything.
 
-They are given their permissions after each migration, so that they know every table. For another set of permissions
-make another group: what is taken from these two comes back.
+Their permissions are granted after each migration, so that they cover every table. For other permissions create
+another group: a permission removed from these two is granted again.
 """
 
 from typing import Any
@@ -16,17 +16,17 @@ OURS = (
     "trading",
 )  # fmt: skip
 SCHEDULE = "django_celery_beat"
-MADE_BY_OPERATORS = {
+ADDED_BY_OPERATORS = {
     "agents": ("agent", "ctaccount", "subscription", "deployment"),
     "market": ("pricerule",),
     "signals_app": ("signal",),
     "trading": ("order",),
 }
-"""App -> models that operators may add rows of: by hand in the admin, or as a single step of the API."""
+"""App -> models that operators may add rows of, in the admin or by the API."""
 
 
 def grant(sender: AppConfig, using: str = "default", **_: Any) -> None:
-    """Give both groups what they may do with the tables of one app (a receiver of `post_migrate`)."""
+    """Grant both groups their permissions on the tables of one app (receiver of `post_migrate`)."""
     if sender.label not in (*OURS, SCHEDULE):
         return
     create_permissions(sender, verbosity=0, using=using)
@@ -35,6 +35,6 @@ def grant(sender: AppConfig, using: str = "default", **_: Any) -> None:
     )
     known = Permission.objects.using(using).filter(content_type__app_label=sender.label)
     view, change = known.filter(codename__startswith="view_"), known.filter(codename__startswith="change_")
-    made = [f"add_{model}" for model in MADE_BY_OPERATORS.get(sender.label, ())]
+    addable = [f"add_{model}" for model in ADDED_BY_OPERATORS.get(sender.label, ())]
     support.permissions.add(*view)
-    operators.permissions.add(*view, *change, *known.filter(codename__in=made))
+    operators.permissions.add(*view, *change, *known.filter(codename__in=addable))

@@ -1,4 +1,4 @@
-"""Input that is refused: NUL characters, lone surrogates, times out of reach, unknown states, codes and parameters."""
+"""Validation of request input: NUL characters, lone surrogates, years, unknown states, codes and query parameters."""
 
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
@@ -19,8 +19,8 @@ from maxxit.core import untrusted
 
 M = TypeVar("M", bound=Model)
 YEARS = range(2000, 2101)
-"""Of a moment that a caller names: nothing of ours is older, and arithmetic with times ends at the years 1 and 9999."""
-UNREADABLE = "the request has a NUL character, which no text here may have"
+"""Accepted years of a time: no data is older, and date arithmetic fails near the years 1 and 9999."""
+UNREADABLE = "the request contains a NUL character: remove it"
 
 
 def _in_reach(moment: datetime) -> datetime:
@@ -34,32 +34,32 @@ When = Annotated[datetime, AfterValidator(_in_reach)]
 
 
 def state_named(status: str, known: type[StrEnum]) -> str:
-    """The state that a caller names, in whatever case. Raises HttpError 422 with the known ones."""
-    names = [str(one) for one in known]
+    """Parse a state, in any case. Raises HttpError 422 with the known ones."""
+    names = [str(state) for state in known]
     if status.lower() not in names:
         raise unknown("status", status, (name.upper() for name in names))
     return status.lower()
 
 
 def coded(rows: QuerySet[M], field: str, code: str, known: Collection[str]) -> QuerySet[M]:
-    """The rows whose `field` is `code`.
+    """Filter the rows whose `field` is `code`.
 
-    Raises HttpError 422 with the known codes where `code` is not one of them and no row has it: venues and models add
-    codes of their own.
+    Raises HttpError 422 with the known codes where `code` is not one of them and no row has it: venues and LLMs add
+    their own codes.
     """
-    found = rows.filter(**{field: code})
-    if code not in known and not found.exists():
+    matching = rows.filter(**{field: code})
+    if code not in known and not matching.exists():
         raise unknown(field, code, known)
-    return found
+    return matching
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> HttpError:
-    """The 422 for a value that is none of the known ones."""
+    """Return the 422 error for an unknown value."""
     return HttpError(422, f"no {what} {given!r}; known: {', '.join(known)}")
 
 
 def known_query(view: Callable[..., Any]) -> Callable[..., Any]:
-    """An operation of the API that answers 422 to a query parameter that it does not have, instead of ignoring it."""
+    """Make an API operation answer 422 to an unknown query parameter instead of ignoring it."""
     known: set[str] = set()
 
     @wraps(view)
@@ -79,9 +79,9 @@ def known_query(view: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def refuse_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """The middleware: 422 (API) or 400 for a NUL in path, query or cookies; Postgres would refuse it later, as a 500.
+    """Middleware: answer 422 (API) or 400 to a NUL in path, query or cookies, which would fail in Postgres as a 500.
 
-    Forms refuse it in their fields by themselves, and `ReadableJson` in bodies.
+    Form fields reject it themselves, and `ReadableJson` rejects it in bodies.
     """
 
     def check(request: HttpRequest) -> HttpResponse:
@@ -97,19 +97,21 @@ def refuse_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
 
 
 class ReadableJson(Parser):
-    """Bodies of the API: JSON whose texts Postgres can hold."""
+    """Parser of API bodies: JSON whose strings Postgres can store."""
 
     def parse_body(self, request: HttpRequest) -> Any:
-        """The body. Raises HttpError 422 for NUL characters and lone surrogates, ValueError for what is not JSON."""
-        found = untrusted.loads(request.body)  # Python's own decoder would follow a hundred thousand brackets
-        if not _readable(found):
-            raise HttpError(422, "a text of the body has a NUL character or half of a surrogate pair")
-        return found
+        """Parse the body. Raises HttpError 422 for NUL characters and lone surrogates, ValueError for invalid JSON."""
+        body = untrusted.loads(request.body)  # limits nesting
+        if not _readable(body):
+            raise HttpError(
+                422, "a string of the body contains a NUL character or a lone surrogate: remove it"
+            )
+        return body
 
 
 def _readable(value: Any) -> bool:
     if isinstance(value, str):
         return not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value)
     if isinstance(value, dict):
-        return all(_readable(key) and _readable(one) for key, one in value.items())
-    return all(_readable(one) for one in value) if isinstance(value, list) else True
+        return all(_readable(key) and _readable(item) for key, item in value.items())
+    return all(_readable(item) for item in value) if isinstance(value, list) else True

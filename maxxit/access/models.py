@@ -1,4 +1,4 @@
-"""Keys of the REST API, and failed logins."""
+"""API keys, and failed login attempts."""
 
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ READ, RULES, SAFES, ADMIN = "read", "rules", "safes", "admin"
 
 
 class ApiKey(models.Model):
-    """A key of a person. Only its hash is kept; the key itself is shown once, when it is made."""
+    """An API key of a user. Only its hash is stored; the key is shown once, when it is created."""
 
     SCOPES: ClassVar = [(READ, "read"), (RULES, "rules"), (SAFES, "safes"), (ADMIN, "admin")]
 
@@ -38,7 +38,7 @@ class ApiKey(models.Model):
 
     @property
     def standing(self) -> str:
-        """standing, revoked or expired: only a standing key counts."""
+        """Return standing, revoked or expired; only a standing key works."""
         if self.revoked_at:
             return "revoked"
         return "expired" if self.expires_at and self.expires_at <= clock.now() else "standing"
@@ -48,7 +48,7 @@ class ApiKey(models.Model):
 
 
 class LoginAttempts(models.Model):
-    """Failed attempts of one subject (`account:alice`, `address:203.0.113.9`, `keys:203.0.113.9`), and its block."""
+    """Failed attempts of one subject (`account:alice`, `address:203.0.113.9`, `keys:203.0.113.9`) and its block."""
 
     subject = models.CharField(max_length=170, unique=True)
     failures = models.PositiveIntegerField(default=0)
@@ -62,7 +62,7 @@ class LoginAttempts(models.Model):
 
     @property
     def kind(self) -> str:
-        """account, address or keys."""
+        """Return account, address or keys."""
         return self.subject.partition(":")[0]
 
     def __str__(self) -> str:

@@ -1,6 +1,7 @@
-"""What staff may do is what Django's permissions say; customers reach their own rows (`owned`), without permissions.
+"""Permission checks of API operations and pages.
 
-Every operation of the API and every page of ours declares one with `needs`. A test enumerates them.
+Staff need Django's permissions; users reach their own rows (`maxxit.access.rows`) without any. Every API operation
+declares its permission with `needs`, every page with `page_needs`; a test lists them all.
 """
 
 from collections.abc import Callable
@@ -19,14 +20,14 @@ View = Callable[..., Any]
 
 
 def allowed(person: Any, permission: str, *, operators_only: bool = False) -> bool:
-    """Whether `person` gets in: staff with the permission, customers (to their own rows) unless `operators_only`."""
+    """Return whether `person` may call: staff with the permission, other users unless `operators_only`."""
     if person.is_staff:
         return bool(person.has_perm(permission))
     return not operators_only
 
 
 def needs(permission: str, *, operators_only: bool = False) -> Callable[[View], View]:
-    """An operation of the API that needs `permission`; 403 without it."""
+    """Decorate an API operation that needs `permission`; answers 403 without it."""
 
     def decorate(view: View) -> View:
         @known_query
@@ -37,7 +38,7 @@ def needs(permission: str, *, operators_only: bool = False) -> Callable[[View], 
                 _require_admin_scope(who)
             if not allowed(who.person, permission, operators_only=operators_only):
                 raise HttpError(
-                    403, f"this needs the permission {permission}: a superuser gives it in the admin"
+                    403, f"this needs the permission {permission}: a superuser can grant it in the admin"
                 )
             return view(request, *args, **kwargs)
 
@@ -48,7 +49,7 @@ def needs(permission: str, *, operators_only: bool = False) -> Callable[[View], 
 
 
 def page_needs(permission: str) -> Callable[[View], View]:
-    """A page that staff sees with `permission` alone. Raises PermissionDenied; put it below `login_required`."""
+    """Decorate a page for which staff need `permission`; apply below `login_required`. Raises PermissionDenied."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -65,5 +66,5 @@ def page_needs(permission: str) -> Callable[[View], View]:
 def _require_admin_scope(who: Caller) -> None:
     if ADMIN not in who.scopes or not who.is_staff:
         raise HttpError(
-            403, "this needs a member of staff, and a key with the scope admin (`manage.py apikey create`)"
+            403, "this needs a staff user and a key with the scope admin (`manage.py apikey create`)"
         )

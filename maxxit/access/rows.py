@@ -1,8 +1,7 @@
-"""Row-level access: staff sees all rows of the models that they may view; everybody else sees their own.
+"""Row-level access control: staff see all rows of the models that they may view; users see their own.
 
-One's own are what one's agents decided and one's deployments did.
-
-A row of somebody else does not exist: filter with `visible` first, then look it up, and it is a 404.
+A user's own rows are the decisions of their agents and the activity of their deployments. Filter with `visible`
+before looking a row up, so that another user's row is a 404.
 """
 
 from typing import Any, TypeVar
@@ -13,9 +12,9 @@ from django.db.models import Model, Q, QuerySet
 
 M = TypeVar("M", bound=Model)
 Person = AbstractBaseUser | AnonymousUser | None
-"""None is the machine itself, on the command line: it sees all."""
+"""None stands for the command line, which sees all rows."""
 
-RULES = {
+OWNER_PATHS = {
     "agents.agent": ("owner", "deployments__owner"),
     "agents.deployment": ("owner",),
     "signals_app.ctpost": (
@@ -31,15 +30,15 @@ RULES = {
     "market.pricerule": ("user",),
     "market.ruledelivery": ("user",),
 }
-"""Model -> the ways from it to its owner; any of them will do. A model that is not here is nobody's.
+"""Model -> lookup paths to its owner, any of which grants access. Only staff see a model that is not listed.
 
-Before a colon stands the way to a table with few rows of a person: their ids are read first, so that a list of
-millions of rows is looked up by the index on that column.
+The part before a colon leads to a table with few rows per user: their ids are read first, so that a table of
+millions of rows is filtered by the index on that column.
 """
 
 
 def sees_all(person: Person, model: type[Model]) -> bool:
-    """Whether `person` sees every row of `model`: the machine itself, and staff with Django's view permission."""
+    """Return whether `person` sees every row of `model`: staff with Django's view permission, and the command line."""
     if person is None:
         return True
     wanted = f"{model._meta.app_label}.view_{model._meta.model_name}"
@@ -48,21 +47,21 @@ def sees_all(person: Person, model: type[Model]) -> bool:
 
 
 def visible(rows: QuerySet[M], person: Person) -> QuerySet[M]:
-    """Those of `rows` that `person` may see."""
+    """Return those of `rows` that `person` may see."""
     if sees_all(person, rows.model):
         return rows
-    ways = RULES.get(rows.model._meta.label_lower, ())
-    if not ways or person is None or not person.is_authenticated:
+    paths = OWNER_PATHS.get(rows.model._meta.label_lower, ())
+    if not paths or person is None or not person.is_authenticated:
         return rows.none()
-    if ":" not in ways[0]:
-        mine = Q()
-        for way in ways:
-            mine |= Q(**{way: person.pk})
-        wanted: QuerySet[Any] = rows.model._default_manager.filter(mine).values("pk")
-        return rows.filter(pk__in=wanted)
+    if ":" not in paths[0]:
+        owned = Q()
+        for path in paths:
+            owned |= Q(**{path: person.pk})
+        ids_owned: QuerySet[Any] = rows.model._default_manager.filter(owned).values("pk")
+        return rows.filter(pk__in=ids_owned)
     ids: set[int] = set()
-    for way in ways:
-        near, _, owner = way.partition(":")
+    for path in paths:
+        near, _, owner = path.partition(":")
         model = _model_at(rows.model, near)
         ids.update(model._default_manager.filter(**{owner: person.pk}).values_list("pk", flat=True))
     return rows.filter(**{f"{near}__in": sorted(ids)})
@@ -84,7 +83,7 @@ def deployments_of(person: Person) -> list[int] | None:
 
 
 def _model_at(model: type[Model], path: str) -> type[Model]:
-    """The model that the foreign keys of `path` lead to."""
+    """Return the model at the end of the foreign-key path `path`."""
     for name in path.split("__"):
         model = model._meta.get_field(name).related_model  # type: ignore[assignment]
     return model

@@ -25,7 +25,7 @@ from maxxit.events import wake
 from maxxit.events.record import record
 from maxxit.market.venues import venue_policy
 from maxxit.paging import SKIPPED, bounded_count
-from maxxit.pipeline.now import chain_now
+from maxxit.pipeline.start import start_pipeline
 from maxxit.reports import trace
 from maxxit.reports.reasons import REASONS
 from maxxit.reports.schemas import (
@@ -350,5 +350,5 @@ def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
 def run_pipeline(request: HttpRequest) -> Any:
     """Start a pipeline run: ingest → classify → generate → execute → monitor."""
     who = caller(request)
-    run = chain_now("api", by=who.name)
+    run = start_pipeline("api", by=who.name)
     return {"run_id": run.pk, "root_task_id": run.root_task_id}

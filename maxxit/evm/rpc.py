@@ -23,7 +23,7 @@ from maxxit.core import http, untrusted
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, Unknown
 from maxxit.evm import facts
 from maxxit.evm.codec import decode, encode_call, revert_reason
-from maxxit.evm.refusals import is_busy, range_suggested
+from maxxit.evm.node_errors import is_busy, range_suggested
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

@@ -24,10 +24,10 @@ from pydantic import BaseModel
 
 from maxxit.core import redact
 from maxxit.core.errors import Rejected, Retryable
-from maxxit.llm import chain, prompts, recordings, trace
+from maxxit.llm import fallback, prompts, recordings, trace
 from maxxit.llm.budget import AccountSpent
 from maxxit.llm.call import Asker, ProviderRefused
-from maxxit.llm.chain import Link
+from maxxit.llm.fallback import Link
 from maxxit.llm.policy import LlmPolicy, ProviderStanza, PurposeStanza, policy
 from maxxit.llm.policy import recordings as recordings_in_force
 from maxxit.llm.providers.base import Provider, Request
@@ -101,7 +101,7 @@ def _links(rules: LlmPolicy, purpose: str, provider: Provider | None, asker: Ask
     if provider is not None:
         unknown = ProviderStanza(adapter="given", local=not provider.base_url)
         return [Link(provider, rules.providers.get(provider.name, unknown))]
-    links = chain.links(rules, purpose, callable_only=not asker.replays)
+    links = fallback.links(rules, purpose, callable_only=not asker.replays)
     return asker.recorded(links) if asker.replays else links
 
 

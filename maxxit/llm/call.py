@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from maxxit.core import redact
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.llm import breaker, budget, recordings, trace
-from maxxit.llm.chain import Link
+from maxxit.llm.fallback import Link
 from maxxit.llm.policy import LlmPolicy, Recordings
 from maxxit.llm.providers.base import Answer, Request, Unanswered
 from maxxit.llm.providers.wire import NOT_THE_QUESTION

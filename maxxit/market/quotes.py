@@ -15,7 +15,7 @@ from maxxit.core.config import Count, Policy, Seconds, load
 from maxxit.core.errors import Misconfigured
 from maxxit.events import wake
 from maxxit.events.record import record
-from maxxit.market import refusals
+from maxxit.market import quote_store
 from maxxit.market.feeds import FEEDS
 from maxxit.market.feeds.base import PriceFeed, Tick
 from maxxit.market.models import Quote as QuoteRow
@@ -138,14 +138,14 @@ def settle(ticks: Iterable[Tick]) -> list[Tick]:
     now, limits = clock.now(), policy()
     with transaction.atomic():
         held = _held(list(offered))
-        others = refusals.other_sources(offered, now - max_age()) if len(limits.order) > 1 else {}
+        others = quote_store.latest_by_source(offered, now - max_age()) if len(limits.order) > 1 else {}
         verdicts = [
             judge(symbol, _ranked(others.get(symbol, {}) | mine, limits.order), held.get(symbol), limits, now)
             for symbol, mine in offered.items()
         ]
-        refusals.write(verdicts, now)
+        quote_store.store_rejected(verdicts, now)
         if limits.order:
-            refusals.keep_sources([tick for by in offered.values() for tick in by.values()], verdicts, now)
+            quote_store.store_latest([tick for by in offered.values() for tick in by.values()], verdicts, now)
         moved = _write(verdicts)
         _tell(verdicts, held)
     if moved:

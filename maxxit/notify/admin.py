@@ -1,4 +1,4 @@
-"""Where people want to be told."""
+"""Admin pages of notification endpoints and staff alerts."""
 
 from django.contrib import admin
 
@@ -8,7 +8,7 @@ from maxxit.notify.models import Alert, Endpoint
 
 @admin.register(Endpoint)
 class EndpointAdmin(ReadOnlyAdmin):
-    """Read-only: people name their own, by API or command."""
+    """Read-only: users set their own endpoints by API or command."""
 
     list_display = ("user", "channel", "address", "active", "created_at", "failures", "rests_until")
     list_filter = ("channel", "active")

@@ -1,8 +1,8 @@
-"""events that matter to operators -> alerts: one for each member of staff and each channel that they have named
+"""Staff alerts: turn alerting events into one delivery per member of staff and channel.
 
-A customer whom an event names as `owner_id` gets it too. The inbox (the table itself, in the admin) is for all; the
-webhook is for those who named one. Written at the start of each pass of the worker, from the events of the last day,
-so that neither a lost wake nor a machine that was down loses one.
+A user whom an event names as `owner_id` is alerted too. Everyone gets the inbox (the table itself, in the admin);
+those who set a webhook get that as well. Alerts are written at the start of each pass from the events of the last
+day, so that neither a lost wake nor downtime loses one.
 """
 
 from datetime import timedelta
@@ -16,7 +16,7 @@ from maxxit.notify.models import Alert
 
 LOOK_BACK = timedelta(days=1)
 FOR_CUSTOMERS = ("limits.changed",)
-"""Alerts for everybody whose money a deployment trades, beside staff."""
+"""Events that also alert every user with a deployment that is not a draft."""
 WRITE = """
 INSERT INTO alerts (event_id, user_id, channel, at, due_at)
 SELECT e.id, u.id, c.channel, e.at, %(now)s
@@ -36,7 +36,7 @@ ON CONFLICT (event_id, user_id, channel) DO NOTHING
 
 
 def write() -> int:
-    """Write the alerts that are not there yet; returns how many."""
+    """Write the missing alerts; return how many."""
     now = clock.now()
     with connection.cursor() as cursor:
         cursor.execute(
@@ -52,16 +52,16 @@ def write() -> int:
 
 
 def message_of(row: Alert, address: str, secret: str) -> Message:
-    """The event in one line, and whole."""
+    """Build the message: the event in one line, and its data."""
     event = row.event
     data = {name: value for name, value in event.data.items() if name != "owner_id"}
-    told = ", ".join(f"{name} {value}" for name, value in data.items())
+    summary = ", ".join(f"{name} {value}" for name, value in data.items())
     return Message(
         ident=f"a_{row.pk}",
         name=event.name,
         at=event.at.isoformat(),
         user=row.user.get_username(),
-        text=f"{event.name.replace('_', ' ').replace('.', ' ')} ({event.subject}): {told}",
+        text=f"{event.name.replace('_', ' ').replace('.', ' ')} ({event.subject}): {summary}",
         data={"subject": event.subject} | data,
         address=address,
         secret=secret,

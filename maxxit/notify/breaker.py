@@ -1,7 +1,7 @@
-"""The circuit breaker of an endpoint: after several failures in a row it rests, each time for longer.
+"""Circuit breaker of an endpoint: after several failures in a row it is paused, each time for longer.
 
-While an endpoint rests its deliveries are not claimed, so they keep their tries. After the rest one delivery is
-sent as a probe; its answer closes the circuit or doubles the rest.
+Deliveries of a paused endpoint are not claimed, so they keep their tries. After the pause one delivery is sent as a
+probe; its outcome closes the circuit or doubles the pause.
 """
 
 from datetime import timedelta
@@ -16,8 +16,8 @@ from maxxit.notify.policy import NotifyPolicy
 log = structlog.get_logger(__name__)
 
 
-def rest_seconds(failures: int, rules: NotifyPolicy) -> float:
-    """How long an endpoint rests after `failures` in a row. Below the breaker's limit: the shortest retry wait."""
+def pause_seconds(failures: int, rules: NotifyPolicy) -> float:
+    """Return the pause after `failures` in a row; below the breaker's limit the first retry wait."""
     beyond = failures - rules.breaker_failures
     if beyond < 0:
         return float(rules.first_wait_seconds)
@@ -25,16 +25,16 @@ def rest_seconds(failures: int, rules: NotifyPolicy) -> float:
 
 
 def failed(endpoint: Endpoint, rules: NotifyPolicy) -> None:
-    """Count a failure to send and let the endpoint rest."""
-    mine = Endpoint.objects.filter(pk=endpoint.pk)
-    mine.update(failures=F("failures") + 1)
+    """Count a failed send and pause the endpoint."""
+    row = Endpoint.objects.filter(pk=endpoint.pk)
+    row.update(failures=F("failures") + 1)
     endpoint.refresh_from_db(fields=["failures"])
-    rest = rest_seconds(endpoint.failures, rules)
-    mine.update(rests_until=clock.now() + timedelta(seconds=rest))
+    pause = pause_seconds(endpoint.failures, rules)
+    row.update(rests_until=clock.now() + timedelta(seconds=pause))
     if endpoint.failures >= rules.breaker_failures:
-        log.warning("endpoint_rests", endpoint=endpoint.pk, failures=endpoint.failures, seconds=round(rest))
+        log.warning("endpoint_paused", endpoint=endpoint.pk, failures=endpoint.failures, seconds=round(pause))
 
 
 def answered(endpoint: Endpoint) -> None:
-    """Close the circuit: the endpoint took a message, or refused it by an answer of its own."""
+    """Close the circuit: the endpoint accepted a message, or answered with a rejection."""
     Endpoint.objects.filter(pk=endpoint.pk, failures__gt=0).update(failures=0, rests_until=None)

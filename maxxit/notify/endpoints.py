@@ -1,4 +1,4 @@
-"""Where a person wants to be told, and the secret that signs what is sent there."""
+"""Notification endpoints: set, remove and look up a user's address on a channel, and its signing secret."""
 
 import hashlib
 import hmac
@@ -16,65 +16,67 @@ from maxxit.notify.models import Endpoint
 
 
 def secret_of(endpoint: Endpoint) -> str:
-    """The signing secret. It changes with the project's key (DJANGO_SECRET_KEY): tell receivers when that rotates."""
+    """Return the signing secret. It changes with SECRET_KEY: inform receivers when that is rotated."""
     key = hmac.new(settings.SECRET_KEY.encode(), f"endpoint:{endpoint.salt}".encode(), hashlib.sha256)
     return f"mxw_{key.hexdigest()}"
 
 
 @transaction.atomic
 def set_endpoint(user: AbstractBaseUser, channel: str, address: str) -> Endpoint:
-    """From now on `user` is told on `channel` at `address`. Raises Rejected for one that could never be sent to."""
+    """Set the address of `user` on `channel`. Raises Rejected for an address that can never be sent to."""
     _known(channel)
-    way = CHANNELS.open(channel)
-    if not way.needs_address:
+    adapter = CHANNELS.open(channel)
+    if not adapter.needs_address:
         raise Rejected(f"{channel} needs no address", code="no_address")
-    way.check(address)
-    _in_force(user, channel).update(active=False)
-    made = Endpoint.objects.create(user_id=user.pk, channel=channel, address=address, created_at=clock.now())
-    record("endpoint.named", made, channel=channel)
-    return made
+    adapter.check(address)
+    _active(user, channel).update(active=False)
+    endpoint = Endpoint.objects.create(
+        user_id=user.pk, channel=channel, address=address, created_at=clock.now()
+    )
+    record("endpoint.named", endpoint, channel=channel)
+    return endpoint
 
 
 @transaction.atomic
 def forget(user: AbstractBaseUser, channel: str) -> bool:
-    """`user` is told there no more; false when there was none. Deliveries on their way become dead letters."""
-    gone = _in_force(user, channel).select_for_update().first()
-    if gone is None:
+    """Remove the endpoint of `user`; return False when there is none. Pending deliveries become dead letters."""
+    endpoint = _active(user, channel).select_for_update().first()
+    if endpoint is None:
         return False
-    _in_force(user, channel).update(active=False)
-    record("endpoint.forgotten", gone, channel=channel)
+    _active(user, channel).update(active=False)
+    record("endpoint.forgotten", endpoint, channel=channel)
     return True
 
 
 def require(user: AbstractBaseUser, channel: str) -> None:
-    """Raise Rejected, naming the fix, when `user` could not be told on `channel`."""
+    """Raise Rejected, naming the fix, when `user` has no endpoint on `channel`."""
     _known(channel)
     if not CHANNELS.open(channel).needs_address:
         return
-    if not _in_force(user, channel).exists():
+    if not _active(user, channel).exists():
         raise Rejected(
-            f"{user.get_username()} has no {channel} yet: `manage.py rules webhook --user … --url https://…`, "
-            "or PUT /api/market/webhook",
+            f"{user.get_username()} has no {channel} endpoint: set one with "
+            "`manage.py rules webhook --user … --url https://…` or PUT /api/market/webhook",
             code="no_endpoint",
         )
 
 
 def address_of(user: AbstractBaseUser, channel: str) -> tuple[str, str]:
-    """(address, secret) of `user` on `channel`, empty where it needs none. Raises Rejected where it is gone."""
+    """Return (address, secret) of `user` on `channel`, empty where it needs none. Raises Rejected when removed."""
     if not CHANNELS.open(channel).needs_address:
         return "", ""
-    found = current(user, channel)
-    if found is None:
-        raise Rejected(f"{user.get_username()} has no {channel} any more", code="no_endpoint")
-    return found.address, secret_of(found)
+    endpoint = current(user, channel)
+    if endpoint is None:
+        raise Rejected(f"{user.get_username()} has removed their {channel} endpoint", code="no_endpoint")
+    return endpoint.address, secret_of(endpoint)
 
 
 def current(user: AbstractBaseUser, channel: str) -> Endpoint | None:
-    """The endpoint of `user` on `channel`; None where there is none or the channel needs none."""
-    return _in_force(user, channel).first()
+    """Return the active endpoint of `user` on `channel`, or None."""
+    return _active(user, channel).first()
 
 
-def _in_force(user: AbstractBaseUser, channel: str) -> QuerySet[Endpoint]:
+def _active(user: AbstractBaseUser, channel: str) -> QuerySet[Endpoint]:
     return Endpoint.objects.filter(user_id=user.pk, channel=channel, active=True)
 
 

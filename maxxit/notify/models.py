@@ -1,4 +1,4 @@
-"""Where people want to be told."""
+"""Notification endpoints of users, and alerts to staff."""
 
 import secrets
 from typing import ClassVar
@@ -11,15 +11,14 @@ from maxxit.market.models import Delivery
 
 
 def new_salt() -> str:
-    """What makes the secret of one endpoint differ from every other's."""
+    """Return a random salt for the signing secret of an endpoint."""
     return secrets.token_hex(16)
 
 
 class Endpoint(models.Model):
-    """A person's address on a channel. At most one in force per person and channel.
+    """A user's address on a channel; at most one is active per user and channel.
 
-    Its signing secret is derived from the project's key and `salt` (`maxxit.notify.endpoints.secret_of`): the
-    database alone does not hold it.
+    Its signing secret is derived from SECRET_KEY and `salt` (`maxxit.notify.endpoints.secret_of`) and is not stored.
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="endpoints")
@@ -47,7 +46,7 @@ class Endpoint(models.Model):
 
 
 class Alert(Delivery):
-    """A member of staff is to be told of an event, once on each channel."""
+    """A notification of a member of staff about an event, one per channel."""
 
     event = models.ForeignKey(Event, models.CASCADE, related_name="alerts")
 

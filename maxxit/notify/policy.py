@@ -1,4 +1,4 @@
-"""`config/notify.yaml`: how deliveries are sent, retried and paused."""
+"""`config/notify.yaml`: limits of sending, retrying and pausing deliveries."""
 
 from typing import Annotated, Self
 
@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from maxxit.core.config import Policy, Seconds, load
 
 SEND_SECONDS = 10.0
-"""The longest that one send may take, names and connection included. Every channel keeps to it."""
+"""Time limit of one send, DNS and connection included; every channel keeps to it."""
 
 
 class NotifyPolicy(Policy):
@@ -38,5 +38,5 @@ class NotifyPolicy(Policy):
 
 
 def policy() -> NotifyPolicy:
-    """The policy in force. Raises `Misconfigured` naming the wrong key."""
+    """Return the policy. Raises `Misconfigured` naming the wrong key."""
     return load("notify", NotifyPolicy)

@@ -1,4 +1,4 @@
-"""The machine: its runs, the passes of its stages, proof of life; and the buttons that start it."""
+"""Admin pages of pipeline runs, stage runs, worker heartbeats and releases, with buttons to start runs."""
 
 from django import forms
 from django.conf import settings
@@ -25,18 +25,19 @@ from maxxit.adminkit import (
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
 from maxxit.pipeline.models import FRESH, CanaryMark, PipelineRun, Release, StageRun
-from maxxit.pipeline.now import chain_now, stage_now
 from maxxit.pipeline.stages import SWEEPS
+from maxxit.pipeline.start import start_pipeline, start_stage
 
 
 class StageForm(BaseDialogForm):
     stage = forms.ChoiceField(
-        choices=[(one.name, f"{one.name}: {one.what}") for one in SWEEPS], widget=UnfoldAdminSelectWidget
+        choices=[(stage.name, f"{stage.name}: {stage.what}") for stage in SWEEPS],
+        widget=UnfoldAdminSelectWidget,
     )
 
 
 def flower_link(task_id: str) -> SafeString | str:
-    """The page of a Celery task in Flower."""
+    """Link to a Celery task in Flower."""
     if not task_id:
         return EMPTY
     return format_html(
@@ -49,30 +50,30 @@ def flower_link(task_id: str) -> SafeString | str:
 
 
 class StartButtons(LargeTableAdmin):
-    """Run a stage or the whole chain now. Both ask first, by a form, so that no link can start anything."""
+    """Buttons that start a stage or a pipeline run, each with a confirmation form, so that no link can start one."""
 
-    actions_list = ("run_chain", "run_stage")
+    actions_list = ("run_pipeline", "run_stage")
 
     @action(
-        description="Run the whole chain now",
+        description="Run the pipeline now",
         icon="play_arrow",
         permissions=["operate"],
         variant=ActionVariant.PRIMARY,
         dialog={
-            "title": "Run the whole chain now?",
+            "title": "Run the pipeline now?",
             "description": "ingest → classify → generate → execute → monitor, each on its own queue.",
             "form_class": BaseDialogForm,
             "form_submit_text": "Run",
         },
     )
-    def run_chain(self, request: HttpRequest, form: BaseDialogForm) -> HttpResponse:
+    def run_pipeline(self, request: HttpRequest, form: BaseDialogForm) -> HttpResponse:
         try:
-            run = chain_now("admin", by=request.user.get_username())
+            run = start_pipeline("admin", by=request.user.get_username())
         except MaxxitError as error:
             messages.error(request, str(error))
         else:
-            log_action(request, [run], "Started the whole chain")
-            messages.success(request, f"run {run.pk} is on its way")
+            log_action(request, [run], "Started a pipeline run")
+            messages.success(request, f"run {run.pk} started")
         return redirect_from_dialog("pipeline_pipelinerun_changelist")
 
     @action(
@@ -81,7 +82,7 @@ class StartButtons(LargeTableAdmin):
         permissions=["operate"],
         dialog={
             "title": "Run one stage now",
-            "description": "It wakes the stages after it when it moved something.",
+            "description": "It wakes the next stage when it moved rows.",
             "form_class": StageForm,
             "form_submit_text": "Run",
         },
@@ -89,7 +90,7 @@ class StartButtons(LargeTableAdmin):
     def run_stage(self, request: HttpRequest, form: StageForm) -> HttpResponse:
         name = form.cleaned_data["stage"]
         try:
-            task_id = stage_now(name, by=request.user.get_username())
+            task_id = start_stage(name, by=request.user.get_username())
         except MaxxitError as error:
             messages.error(request, str(error))
         else:
@@ -98,9 +99,7 @@ class StartButtons(LargeTableAdmin):
                 [StageRun(stage=name, started_at=clock.now())],
                 f"Started stage {name}: task {task_id}",
             )
-            messages.success(
-                request, format_html("stage {} is on its way: task {}", name, flower_link(task_id))
-            )
+            messages.success(request, format_html("stage {} started: task {}", name, flower_link(task_id)))
         return redirect_from_dialog("pipeline_stagerun_changelist")
 
 
@@ -117,7 +116,7 @@ class StageRunInline(ReadOnlyInline):
 
 @admin.register(PipelineRun)
 class PipelineRunAdmin(StartButtons):
-    list_display = ("__str__", "started_at", "took", "how", "moved", "asked_by", "slot", "root")
+    list_display = ("__str__", "started_at", "took", "result", "moved", "asked_by", "slot", "root")
     list_filter = ("cause",)
     search_fields = ("asked_by", "root_task_id__exact")
     inlines = (StageRunInline,)
@@ -129,12 +128,12 @@ class PipelineRunAdmin(StartButtons):
         return rows.annotate(out=Subquery(moved.annotate(out=Sum("counted_out")).values("out")))
 
     @display(description="result", label={"done": "success", "running": "info", "failed": "danger"})
-    def how(self, row: PipelineRun) -> str:
+    def result(self, row: PipelineRun) -> str:
         return "failed" if row.error else "done" if row.finished_at else "running"
 
     @display(description="took")
     def took(self, row: PipelineRun) -> str:
-        """Seconds from the order to the last stage's end."""
+        """Seconds from the start to the end of the last stage."""
         return f"{(row.finished_at - row.started_at).total_seconds():.1f} s" if row.finished_at else EMPTY
 
     @display(description="rows moved")
@@ -148,30 +147,30 @@ class PipelineRunAdmin(StartButtons):
 
 @admin.register(StageRun)
 class StageRunAdmin(StartButtons):
-    """Passes of single stages, within a run or as sweeps."""
+    """Passes of stages, within a run or as sweeps."""
 
     list_display = (
         "stage",
         "started_at",
-        "how",
+        "result",
         "duration_ms",
         "counted_in",
         "counted_out",
-        "of",
+        "run_link",
         "task",
         "worker",
     )
     list_filter = (("stage", RecentValues), "idle", ("error", admin.EmptyFieldListFilter))
     list_select_related = ("run",)
     search_fields = ("stage", "task_id__exact", "worker")
-    readonly_fields = ("task", "of")
+    readonly_fields = ("task", "run_link")
 
     @display(description="result", label={"moved": "success", "failed": "danger"})
-    def how(self, row: StageRun) -> str:
+    def result(self, row: StageRun) -> str:
         return "failed" if row.error else "moved" if row.counted_out else "idle"
 
     @display(description="run", ordering="run")
-    def of(self, row: StageRun) -> SafeString | str:
+    def run_link(self, row: StageRun) -> SafeString | str:
         return link("pipeline.pipelinerun", row.run_id)
 
     @display(description="task in Flower")
@@ -179,7 +178,7 @@ class StageRunAdmin(StartButtons):
         return flower_link(row.task_id)
 
 
-class Silent(admin.SimpleListFilter):
+class FreshnessFilter(admin.SimpleListFilter):
     title = "freshness"
     parameter_name = "fresh"
 
@@ -193,13 +192,13 @@ class Silent(admin.SimpleListFilter):
 
 @admin.register(CanaryMark)
 class CanaryMarkAdmin(ReadOnlyAdmin):
-    """Proof that each queue has a worker that works."""
+    """The last heartbeat of a worker on each queue."""
 
-    list_display = ("queue", "how", "signed_at", "worker")
-    list_filter = (Silent,)
+    list_display = ("queue", "status", "signed_at", "worker")
+    list_filter = (FreshnessFilter,)
 
     @display(description="state", label={"working": "success", "silent": "danger"})
-    def how(self, row: CanaryMark) -> str:
+    def status(self, row: CanaryMark) -> str:
         return "working" if clock.now() - row.signed_at < FRESH else "silent"
 
 

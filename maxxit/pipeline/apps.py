@@ -10,10 +10,10 @@ class PipelineConfig(AppConfig):
     verbose_name = "Pipeline"
 
     def ready(self) -> None:
-        """Whatever sends a task sends it through our Celery application, also outside a worker.
+        """Load the Celery application, so that tasks sent outside a worker use it, and freeze the loaded objects.
 
-        All that is loaded by now lives as long as the process: the garbage collector need not look at it again, and
-        the pages that hold it stay shared between a worker and its pool. `manage.py` starts with the collector off.
+        Everything loaded so far lives as long as the process: the garbage collector skips it, and its memory pages
+        stay shared between a worker and its pool. `manage.py` starts with the collector disabled.
         """
         import_module("maxxit.celery")
         gc.freeze()

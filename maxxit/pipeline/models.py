@@ -1,4 +1,4 @@
-"""What the machine did: runs of the whole chain and of single stages."""
+"""Pipeline runs, stage runs, worker heartbeats and declared releases."""
 
 from datetime import timedelta
 from typing import ClassVar
@@ -6,11 +6,11 @@ from typing import ClassVar
 from django.db import models
 
 FRESH = timedelta(seconds=180)
-"""A worker that has signed within this time works: three rounds of the canary."""
+"""A worker whose last heartbeat is newer than this is alive: three rounds of the canary."""
 
 
 class PipelineRun(models.Model):
-    """One pass of the chain ingest → classify → generate → execute → monitor."""
+    """One run of the pipeline ingest → classify → generate → execute → monitor."""
 
     CAUSES: ClassVar = [("schedule", "Schedule"), ("command", "Command"), ("api", "API"), ("admin", "Admin")]
 
@@ -31,7 +31,7 @@ class PipelineRun(models.Model):
 
 
 class StageRun(models.Model):
-    """One pass of one stage, within a pipeline run or as a sweep."""
+    """One pass of a stage, within a pipeline run or as a sweep."""
 
     run = models.ForeignKey(PipelineRun, models.CASCADE, null=True, related_name="stages")
     stage = models.CharField(max_length=20)
@@ -57,7 +57,7 @@ class StageRun(models.Model):
 
 
 class CanaryMark(models.Model):
-    """When a worker of a queue last did something: proof that it works, not only that it is up."""
+    """The last heartbeat task that a worker of a queue ran: proof that it processes tasks."""
 
     queue = models.CharField(max_length=20, primary_key=True)
     worker = models.CharField(max_length=100)
@@ -72,7 +72,7 @@ class CanaryMark(models.Model):
 
 
 class Release(models.Model):
-    """The code and configuration that may execute orders from a moment on; the newest row is in force."""
+    """A fingerprint of code and configuration that may execute orders; the newest row applies."""
 
     fingerprint = models.CharField(max_length=12, help_text="of every file that decides")
     declared_at = models.DateTimeField()

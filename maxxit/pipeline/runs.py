@@ -1,4 +1,4 @@
-"""How a stage runs: one at a time, written down, and waking the next when it moved something."""
+"""Run a stage: one pass at a time, stored as StageRun, waking the next stage when it moved rows. Start runs."""
 
 import logging
 import time
@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from celery import Task, chain, current_app
+from celery import Task, current_app
+from celery import chain as celery_chain
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
@@ -26,27 +27,27 @@ log = structlog.get_logger(__name__)
 YEAR = 366 * 24 * 60
 """Minutes."""
 LOCK_WAIT_MS = 10_000
-"""How long a pass waits for another pass of its stage before it leaves the work to it."""
+"""How long a pass waits for another pass of its stage before it gives up."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a pass found and what it moved on."""
+    """The counts of a pass."""
 
     into: int
     """Rows that were due."""
     out: int
-    """Rows that went further."""
+    """Rows that moved on."""
     detail: dict[str, Any] = field(default_factory=dict)
 
 
 def run_stage(
     name: str, step: Callable[[], Counts], *, run_id: int | None = None, task: Task | None = None
 ) -> dict[str, Any]:
-    """Run `step` as a pass of stage `name`; returns the counts as Celery's result.
+    """Run `step` as a pass of stage `name`; return the counts as Celery's result.
 
-    A pass that fails is written down with its traceback and raised again. A pass that moved something wakes the
-    stage after it, unless it is a link of a pipeline run, whose chain does that.
+    A failed pass is stored with its traceback and the error is raised again. A pass that moved rows wakes the next
+    stage, unless it is part of a pipeline run, whose workflow does that.
     """
     wake.started(stage(name).task)
     row = StageRun(
@@ -58,8 +59,10 @@ def run_stage(
     )
     begun = time.monotonic()
     try:
-        with _alone(name) as mine:
-            counts = step() if mine else Counts(0, 0, {"skipped": "another pass of this stage is running"})
+        with _stage_lock(name) as acquired:
+            counts = (
+                step() if acquired else Counts(0, 0, {"skipped": "another pass of this stage is running"})
+            )
     except Exception as error:
         row.error = redact.text(traceback.format_exc(limit=-12))
         row.duration_ms = round((time.monotonic() - begun) * 1000)
@@ -86,13 +89,13 @@ def run_stage(
 
 
 def announce(name: str, counts: Counts) -> None:
-    """Wake the stage after `name` when this pass moved something."""
+    """Wake the stage after `name` when this pass moved rows."""
     if counts.out:
         wake.after_commit(f"stage.{name}")
 
 
 def _save(row: StageRun) -> None:
-    """Keep the row; of sweeps that found nothing to do only the newest per stage."""
+    """Store the row; of idle sweeps only the newest per stage is kept."""
     row.idle = row.run_id is None and not row.counted_in and not row.counted_out
     with transaction.atomic():
         if row.idle:
@@ -107,8 +110,8 @@ def _finish_run(run_id: int | None, error: str = "") -> None:
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[bool]:
-    """Hold the stage's advisory lock for this session; False when another pass kept it all the time we waited."""
+def _stage_lock(name: str) -> Iterator[bool]:
+    """Hold the stage's advisory lock; yields False when another pass still holds it after LOCK_WAIT_MS."""
     with connection.cursor() as cursor:
         try:
             with transaction.atomic():
@@ -124,9 +127,9 @@ def _alone(name: str) -> Iterator[bool]:
 
 
 def due_slot(entry: str) -> datetime:
-    """The scheduled moment that `now` belongs to: the newest one of the job's own rhythm, as the admin set it.
+    """Return the scheduled time that `now` belongs to, by the job's schedule as set in the admin.
 
-    Two beats that fire for the same moment get the same slot, and a slot runs once.
+    Two beats that fire for the same time get the same slot, and a slot runs once.
     """
     now = timezone.now()
     job = PeriodicTask.objects.select_related("interval", "crontab").filter(name=entry).first()
@@ -141,24 +144,24 @@ def due_slot(entry: str) -> datetime:
 
 
 def start_run(cause: str, *, asked_by: str = "", slot: datetime | None = None) -> PipelineRun | None:
-    """Send the whole chain on its way, each link on its own queue; None when the slot already had its run."""
-    made = PipelineRun(cause=cause, asked_by=asked_by, slot=slot, started_at=timezone.now())
+    """Send the five stages as one Celery workflow, each on its queue; None when the slot already had its run."""
+    run = PipelineRun(cause=cause, asked_by=asked_by, slot=slot, started_at=timezone.now())
     try:
         with transaction.atomic():
-            made.save()
+            run.save()
     except IntegrityError:
         return None
-    links = [
-        current_app.signature(one.task, kwargs={"run_id": made.pk}, queue=one.queue, immutable=True)
-        for one in STAGES
+    signatures = [
+        current_app.signature(link.task, kwargs={"run_id": run.pk}, queue=link.queue, immutable=True)
+        for link in STAGES
     ]
     try:
-        sent = chain(*links).apply_async()
+        sent = celery_chain(*signatures).apply_async()
     except Exception:
-        made.delete()
+        run.delete()
         raise
     while sent.parent is not None:
         sent = sent.parent
-    made.root_task_id = sent.id
-    made.save(update_fields=["root_task_id"])
-    return made
+    run.root_task_id = sent.id
+    run.save(update_fields=["root_task_id"])
+    return run

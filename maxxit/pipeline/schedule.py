@@ -1,4 +1,4 @@
-"""`config/schedule.yaml`: what runs by the clock, with the reason for each interval."""
+"""`config/schedule.yaml`: the periodic jobs, each with an interval or a cron expression and the reason for it."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -14,9 +14,9 @@ HOURS = 24
 
 
 def matches(cron: crontab, moment: datetime) -> bool:
-    """Whether `moment`, in the zone that it is given in, is one of the rhythm's minutes.
+    """Return whether `moment`, in its own time zone, is a minute of the cron schedule.
 
-    An hour that comes twice, when clocks go back, counts once: but for rhythms that run in every hour.
+    The hour that repeats when clocks go back counts once, except for schedules that run in every hour.
     """
     if moment.fold and len(cron.hour) < HOURS:
         return False
@@ -30,7 +30,7 @@ def matches(cron: crontab, moment: datetime) -> bool:
 
 
 class Entry(Policy):
-    """One job."""
+    """A periodic job."""
 
     task: str
     every: int | None = Field(default=None, gt=0)
@@ -40,15 +40,15 @@ class Entry(Policy):
     reason: str = Field(min_length=10)
 
     @model_validator(mode="after")
-    def _one_rhythm(self) -> "Entry":
+    def _interval_or_cron(self) -> "Entry":
         if (self.every is None) == (self.cron is None):
-            raise ValueError("give either `every` (seconds) or `cron`, not both and not neither")
+            raise ValueError("set exactly one of `every` (seconds) and `cron`")
         if self.cron is not None:
             self.crontab()
         return self
 
     def crontab(self) -> crontab:
-        """The cron expression as Celery understands it. Raises ValueError when it is none."""
+        """Parse the cron expression. Raises ValueError."""
         fields = (self.cron or "").split()
         if len(fields) != 5:
             raise ValueError(
@@ -61,7 +61,7 @@ class Entry(Policy):
             raise ValueError(f"cron {self.cron!r}: {error}") from error
 
     def moments(self, start: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
-        """When the job is due in (start, end], on a clock that moves in steps of `step`."""
+        """Yield when the job is due in (start, end], on a clock that moves in steps of `step`."""
         if self.every is not None:
             width = max(timedelta(seconds=self.every), step)
             moment = clock.bucket(start, width) + width
@@ -83,5 +83,5 @@ class _Schedule(RootModel[dict[str, Entry]]):
 
 @cache
 def schedule() -> dict[str, Entry]:
-    """Every job by name. Raises `Misconfigured` naming the wrong key."""
+    """Return every job by name. Raises `Misconfigured` naming the wrong key."""
     return load("schedule", _Schedule).root

@@ -1,7 +1,7 @@
-"""The machine on one page: which stage is which task, on which queue, woken by which event.
+"""The stages of the pipeline: task, queue and waking events of each; which queue each task uses; which events alert.
 
-When a stage runs by the clock stands in `config/schedule.yaml`. Every stage is a sweep: it looks for rows that
-are due, so a lost message costs at most one interval. The events only make it quick.
+The schedule is in `config/schedule.yaml`. Every stage is a sweep: it looks for rows that are due, so a lost message
+costs at most one interval. Events only start it earlier.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ STAGES = (
         ),
     ),
 )
-"""In the order of the pipeline: a run is one Celery chain over these."""
+"""In pipeline order: a run is one Celery workflow over these."""
 
 EXITS = Stage(
     "exits",
@@ -73,7 +73,7 @@ EXITS = Stage(
         "gate.approved",
     ),
 )
-"""Beside the pipeline, on a worker of its own: it waits for no entry, no booking, no model and no delivery."""
+"""Outside the pipeline, on a dedicated worker: exits never wait for entries, bookings, models or deliveries."""
 SWEEPS = (*STAGES, EXITS)
 
 QUEUES = (
@@ -87,23 +87,23 @@ ALERTS = (
     "transaction.refused", "transaction.stuck", "transaction.fees_at_limit", "transaction.nonce_ahead",
     "transaction.replaced", "schedule.disabled", "executor.balance_low", "limits.changed",
 )  # fmt: skip
-"""Events that staff is told of at once."""
+"""Events that notify staff at once."""
 
 DELIVER, ALERT = "maxxit.notify.tasks.deliver", "maxxit.notify.tasks.alert"
 _WAITING = (
-    *((event, one.task) for one in SWEEPS for event in one.wakes_on),
+    *((event, sweep.task) for sweep in SWEEPS for event in sweep.wakes_on),
     ("rule.matched", DELIVER),
     *((event, ALERT) for event in ALERTS),
 )
 WAKES = {event: tuple(task for name, task in _WAITING if name == event) for event, _ in _WAITING}
 """Event name -> tasks to wake."""
 
-ROUTES = {one.task: {"queue": one.queue} for one in SWEEPS} | {
+ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     "maxxit.knowledge.*": {"queue": "default"},
     "maxxit.market.*": {"queue": "market"},
     "maxxit.notify.*": {"queue": "notify"},
     "maxxit.pipeline.*": {"queue": "default"},
-    # They read much and sign nothing: no order and no booking waits for them.
+    # Long reads that sign nothing: orders and bookings must not wait for them.
     "positions.tasks.watch_risk": {"queue": "guard"},
     "trading.tasks.reconcile": {"queue": "guard"},
     "trading.tasks.watch_approvals": {"queue": "guard"},
@@ -113,8 +113,8 @@ ROUTES = {one.task: {"queue": one.queue} for one in SWEEPS} | {
 
 
 def stage(name: str) -> Stage:
-    """The stage of that name. Raises KeyError with the known names."""
-    for one in SWEEPS:
-        if one.name == name:
-            return one
+    """Return the stage of that name. Raises KeyError with the known names."""
+    for sweep in SWEEPS:
+        if sweep.name == name:
+            return sweep
     raise KeyError(f"no stage {name!r}; known: {', '.join(s.name for s in SWEEPS)}")

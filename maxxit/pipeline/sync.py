@@ -1,4 +1,4 @@
-"""From `config/schedule.yaml` into beat's tables. After the first time the admin's word counts."""
+"""Copy the jobs of `config/schedule.yaml` into celery-beat's tables; changes made in the admin are kept."""
 
 from datetime import timedelta
 
@@ -14,14 +14,14 @@ from maxxit.pipeline.schedule import Entry, schedule
 DISABLED = "schedule.disabled"
 REMIND_AFTER = timedelta(days=1)
 OURS = '{"origin": "config/schedule.yaml"}'
-"""The header of the jobs that come from the file: those that a person added in the admin are not ours to remove."""
+"""Header that marks jobs from the file: jobs added in the admin are not removed."""
 
 
 @transaction.atomic
 def sync_schedule(*, reset: bool = False) -> dict[str, list[str]]:
-    """Add the jobs that are missing, drop ours that the file no longer has; `reset` takes back the admin's changes.
+    """Add missing jobs and remove those that are no longer in the file; `reset` undoes changes made in the admin.
 
-    Returns the names that were added, kept, reset and removed. The reason of each job is its description.
+    Returns the names of the jobs that were added, kept, reset and removed.
     """
     done: dict[str, list[str]] = {"added": [], "kept": [], "reset": [], "removed": []}
     for name, entry in schedule().items():
@@ -46,17 +46,17 @@ def sync_schedule(*, reset: bool = False) -> dict[str, list[str]]:
 
 
 def disabled_jobs() -> list[str]:
-    """The jobs of `config/schedule.yaml` that beat does not run: switched off, or deleted."""
+    """Return the jobs of `config/schedule.yaml` that beat does not run: disabled or deleted."""
     running = set(PeriodicTask.objects.filter(enabled=True).values_list("name", flat=True))
     return sorted(set(schedule()) - running)
 
 
 @transaction.atomic
 def report_disabled_jobs(*, by: str = "") -> list[str]:
-    """Record `schedule.disabled`, which alerts staff, for each of them, once a day; returns the names."""
+    """Record `schedule.disabled`, which alerts staff, for each disabled job once a day; return the names."""
     known = Event.objects.filter(name=DISABLED, at__gt=clock.now() - REMIND_AFTER)
-    told = set(known.values_list("data__job", flat=True))
-    new = [name for name in disabled_jobs() if name not in told]
+    reported = set(known.values_list("data__job", flat=True))
+    new = [name for name in disabled_jobs() if name not in reported]
     for name in new:
         row = PeriodicTask.objects.filter(name=name).first() or PeriodicTask(name=name)
         record(DISABLED, row, job=name, **({"by": by} if by else {}))
@@ -64,14 +64,14 @@ def report_disabled_jobs(*, by: str = "") -> list[str]:
 
 
 def _columns(entry: Entry) -> dict[str, object]:
-    """A job's columns in beat's table: one of the two rhythms, the other empty."""
+    """Return a job's columns in beat's table, with either an interval or a crontab."""
     columns: dict[str, object] = {
         "task": entry.task,
         "description": entry.reason,
         "headers": OURS,
         "interval": None,
         "crontab": None,
-        # A tick that nobody took within two rounds is stale: the next one is on its way.
+        # A message that no worker took within two intervals is stale: the next one follows.
         "expire_seconds": max(60, 2 * entry.every) if entry.every else 3600,
     }
     if entry.every is not None:

@@ -1,4 +1,4 @@
-"""Celery's side of the machine itself: the scheduled chain, proof of life, tidying up."""
+"""Celery tasks of the pipeline itself: scheduled runs, worker heartbeats, trace export and retention."""
 
 from datetime import timedelta
 
@@ -12,19 +12,19 @@ from maxxit.pipeline.stages import QUEUES
 from maxxit.pipeline.sync import report_disabled_jobs
 
 KEEP_RUNS = timedelta(days=30)
-"""How long runs and passes are kept."""
+"""Retention of pipeline and stage runs."""
 
 
 @shared_task
 def run_pipeline() -> int | None:
-    """Start the whole chain for the present slot of the schedule; None when the slot had its run."""
+    """Start a pipeline run for the current slot of the schedule; None when the slot had its run."""
     started = start_run("schedule", slot=due_slot("pipeline"))
     return started.pk if started else None
 
 
 @shared_task
 def canary() -> None:
-    """Send a mark to each queue: whoever works there signs it (`sign`). Report jobs that are switched off."""
+    """Send a heartbeat task (`sign`) to each queue, and report disabled jobs."""
     report_disabled_jobs()
     for queue in QUEUES:
         current_app.send_task(
@@ -34,7 +34,7 @@ def canary() -> None:
 
 @shared_task(bind=True)
 def sign(self: object, queue: str) -> None:
-    """This worker serves `queue`, now."""
+    """Store that this worker serves `queue` now."""
     CanaryMark.objects.update_or_create(
         queue=queue,
         defaults={"signed_at": timezone.now(), "worker": self.request.hostname},  # type: ignore[attr-defined]
@@ -43,13 +43,13 @@ def sign(self: object, queue: str) -> None:
 
 @shared_task
 def export_traces() -> dict[str, int]:
-    """Hand new traces to the configured exporters; returns how many went where."""
+    """Send new traces to the configured exporters; return how many each accepted."""
     return export.export_traces()
 
 
 @shared_task
 def tidy() -> int:
-    """Drop runs, passes and traces past their time; returns how many rows went."""
+    """Delete runs, passes and traces past their retention; return how many rows."""
     before = timezone.now() - KEEP_RUNS
     runs, _ = PipelineRun.objects.filter(started_at__lt=before).delete()
     passes, _ = StageRun.objects.filter(started_at__lt=before).delete()

@@ -17,7 +17,7 @@ from maxxit.core import clock, correlation
 from maxxit.core.errors import Misconfigured
 from maxxit.events.record import record
 from maxxit.llm.ask import ask
-from maxxit.llm.chain import open_provider
+from maxxit.llm.fallback import open_provider
 from maxxit.llm.policy import policy as llm_policy
 from maxxit.market.feeds.bars import Bar
 from maxxit.market.feeds.file import candle_file, read_bars

@@ -9,7 +9,7 @@ import pytest
 
 from maxxit.core.errors import Retryable
 from maxxit.evm import facts
-from maxxit.evm.refusals import fees_named, range_suggested, refusal
+from maxxit.evm.node_errors import fees_named, range_suggested, refusal
 from maxxit.evm.rpc import Endpoint, Fault
 from trading.venues.safe.contract import module
 

@@ -68,7 +68,7 @@ def bug(
 
 OUTBOX = "trading.chain.outbox"
 EXECUTE, SETTLE, BOOK, WATCH = "trading.execute", "trading.settle", "positions.book", "positions.exits.sweep"
-DELIVERIES, CLAIMS = "maxxit.notify.worker", "maxxit.notify.claims"
+DELIVERIES, CLAIMS = "maxxit.notify.worker", "maxxit.notify.delivery_queue"
 GATE, RISK, LIMITS, RECORD = "trading.gate", "trading.risk", "trading.limits", "maxxit.events.record"
 SAFE_VENUE, STOPS_STAY = "trading.venues.safe.venue:SafeVenue", "tests/chain/sending/test_stops_stay.py"
 GUARD, HEALTH = "positions.guard", "positions.health"
@@ -339,7 +339,7 @@ MUTANTS = (
     ),
     bug(
         "the amount that a refusal names is not read",
-        ("maxxit.evm.refusals:fees_named", "_amount(_TIPS, said, tip)", "0"),
+        ("maxxit.evm.node_errors:fees_named", "_amount(_TIPS, said, tip)", "0"),
         test="tests/chain/test_zoo.py",
     ),
     bug(
@@ -363,7 +363,7 @@ MUTANTS = (
     ),
     bug(
         "limit exceeded on eth_getLogs is busy",
-        ("maxxit.evm.refusals:is_busy", 'if method == "eth_getLogs" and code == -32005:', "if False:"),
+        ("maxxit.evm.node_errors:is_busy", 'if method == "eth_getLogs" and code == -32005:', "if False:"),
         test="tests/chain/test_zoo.py",
     ),
     bug(

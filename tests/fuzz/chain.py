@@ -11,7 +11,7 @@ from unittest.mock import patch
 from eth_abi.abi import encode
 
 from maxxit.evm import facts
-from maxxit.evm.refusals import fees_named, range_suggested, refusal
+from maxxit.evm.node_errors import fees_named, range_suggested, refusal
 from maxxit.evm.rpc import Endpoint, Fault
 from tests.fuzz.door import DOOR, Outcome, Target
 from trading.chain import signer

@@ -9,7 +9,7 @@ import pytest
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.llm.providers import PROVIDERS
 from maxxit.llm.providers.base import Provider, Request, Unanswered
-from maxxit.llm.providers.refusals import refused_parameter
+from maxxit.llm.providers.error_bodies import refused_parameter
 from tests.llm import server as fake
 from tests.llm.server import ModelServer
 

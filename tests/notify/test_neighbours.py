@@ -18,7 +18,7 @@ from maxxit.events.record import record
 from maxxit.market import rules
 from maxxit.market.feeds.base import Tick
 from maxxit.market.models import RuleDelivery
-from maxxit.notify import breaker, claims, endpoints, tasks, worker
+from maxxit.notify import breaker, delivery_queue, endpoints, tasks, worker
 from maxxit.notify.channels import webhook
 from maxxit.notify.channels.base import Message
 from maxxit.notify.channels.webhook import Webhook
@@ -214,7 +214,7 @@ def test_rests_grow_to_their_limit() -> None:
     policy = worker.policy()
     first, rests = policy.breaker_failures, []
     for failures in (1, first - 1, first, first + 1, first + 2, first + 50):
-        rests.append(breaker.rest_seconds(failures, policy))
+        rests.append(breaker.pause_seconds(failures, policy))
     assert rests == [5, 5, 60, 120, 240, 3600]
 
 
@@ -232,7 +232,7 @@ def test_a_slow_endpoint_has_only_its_seconds_of_a_pass(post: Post, time: Record
     user = person("slow")
     rows = matches(user, 3)
     policy = worker.policy()
-    claims.claim(RuleDelivery, policy)
+    delivery_queue.claim(RuleDelivery, policy)
     one = worker.Pass(RuleDelivery, policy, worker.DeliveryResult())
     lane = worker.Lane(endpoints.current(user, "webhook"), worker.deque(rows[1:]))
     assert not one._finish(lane, rows[0], worker.Attempt(float(policy.endpoint_seconds)))
@@ -269,11 +269,11 @@ def test_two_passes_over_the_same_deliveries_never_run_at_once(post: Post, time:
     entered, leave = threading.Event(), threading.Event()
 
     def other_worker() -> None:
-        with claims.held("rule_deliveries") as mine:
+        with delivery_queue.advisory_lock("rule_deliveries") as mine:
             assert mine
             entered.set()
             leave.wait(10)
-        claims.connection.close()
+        delivery_queue.connection.close()
 
     thread = threading.Thread(target=other_worker)
     thread.start()
@@ -292,10 +292,10 @@ def test_an_endpoint_that_another_pass_sends_to_is_left_to_it(post: Post, time: 
     entered, leave = threading.Event(), threading.Event()
 
     def alerts_pass() -> None:
-        with claims.held(f"endpoint:{endpoint.pk}"):
+        with delivery_queue.advisory_lock(f"endpoint:{endpoint.pk}"):
             entered.set()
             leave.wait(10)
-        claims.connection.close()
+        delivery_queue.connection.close()
 
     thread = threading.Thread(target=alerts_pass)
     thread.start()

@@ -20,7 +20,7 @@ from maxxit.events.models import Event
 from maxxit.market import intake, rules
 from maxxit.market.feeds.base import Tick
 from maxxit.market.models import RuleDelivery
-from maxxit.notify import claims, endpoints, tasks, worker
+from maxxit.notify import delivery_queue, endpoints, tasks, worker
 from maxxit.notify.channels import CHANNELS, webhook
 from maxxit.notify.channels.webhook import Webhook
 from maxxit.notify.models import Alert, Endpoint
@@ -210,8 +210,8 @@ def test_a_worker_that_died_leaves_its_delivery_to_another_but_not_for_ever(
     row = matched("inbox")
     rules_ = worker.policy()
     for _ in range(rules_.tries):
-        assert claims.claim(RuleDelivery, rules_) == [row.pk]
-        assert claims.claim(RuleDelivery, rules_) == []  # nobody else gets it meanwhile
+        assert delivery_queue.claim(RuleDelivery, rules_) == [row.pk]
+        assert delivery_queue.claim(RuleDelivery, rules_) == []  # nobody else gets it meanwhile
         time.move(seconds=rules_.claim_seconds)
 
     assert worker.deliver().dead == 1

@@ -178,18 +178,18 @@ def test_quarantined_rows_are_requeued(world: World) -> None:
 def test_the_chain_and_a_stage_start_only_by_a_post(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
 
-    def chain_now(cause: str, by: str) -> PipelineRun:
+    def start_pipeline(cause: str, by: str) -> PipelineRun:
         started.append(cause)
         return PipelineRun(pk=1)
 
-    def stage_now(name: str, by: str) -> str:
+    def start_stage(name: str, by: str) -> str:
         started.append(name)
         return "task-9"
 
-    monkeypatch.setattr("maxxit.pipeline.admin.chain_now", chain_now)
-    monkeypatch.setattr("maxxit.pipeline.admin.stage_now", stage_now)
+    monkeypatch.setattr("maxxit.pipeline.admin.start_pipeline", start_pipeline)
+    monkeypatch.setattr("maxxit.pipeline.admin.start_stage", start_stage)
     browser = world.logged_in(world.staff)
-    for url, data in (("run_chain", {}), ("run_stage", {"stage": "monitor"})):
+    for url, data in (("run_pipeline", {}), ("run_stage", {"stage": "monitor"})):
         full = reverse(f"admin:pipeline_pipelinerun_{url}")
         assert browser.get(full).status_code == 200
         assert not started

@@ -278,7 +278,7 @@ def test_a_trade_by_hand_passes_every_check(world: World) -> None:
 
 def test_the_chain_is_started_by_hand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     run = PipelineRun(pk=77, root_task_id="root")
-    monkeypatch.setattr("maxxit.api.api.chain_now", lambda cause, by: run if cause == "api" else None)
+    monkeypatch.setattr("maxxit.api.api.start_pipeline", lambda cause, by: run if cause == "api" else None)
     answer = Client().post("/api/admin/run-pipeline", headers=world.key(world.staff, "admin"))
     assert answer.json() == {"run_id": 77, "root_task_id": "root"}
 

@@ -416,7 +416,7 @@ def test_reconcile_fails_on_drift(world: World) -> None:
 
 
 def test_pipeline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from maxxit.pipeline import now
+    from maxxit.pipeline import start
 
     sent: list[tuple[str, str]] = []
 
@@ -427,7 +427,7 @@ def test_pipeline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         sent.append((task, queue))
         return Sent()
 
-    monkeypatch.setattr(now.current_app, "send_task", send_task)
+    monkeypatch.setattr(start.current_app, "send_task", send_task)
     assert told("pipeline", "stage", "monitor") == {"stage": "monitor", "task_id": "task-5"}
     assert sent == [("positions.tasks.monitor", "monitor")]
     assert Event.objects.filter(name="stage.asked", subject="pipeline.stage/monitor").count() == 1
@@ -439,12 +439,12 @@ def test_pipeline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_broker_that_is_away_is_one_clear_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from maxxit.pipeline import now
+    from maxxit.pipeline import start
 
     def away(*_: object, **__: object) -> None:
         raise ConnectionError("refused")
 
-    monkeypatch.setattr(now.current_app, "send_task", away)
+    monkeypatch.setattr(start.current_app, "send_task", away)
     with pytest.raises(CommandError, match=r"is Redis up\?"):
         said("pipeline", "stage", "monitor")
 

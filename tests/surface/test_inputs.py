@@ -35,7 +35,7 @@ def key(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Of a superuser, with every scope; calls are not counted, and nothing is sent from here."""
     monkeypatch.setattr("maxxit.access.auth.PER_MINUTE", 10**9)
     run = type("Run", (), {"pk": 1, "root_task_id": "root"})
-    monkeypatch.setattr("maxxit.api.api.chain_now", lambda *_, **__: run)
+    monkeypatch.setattr("maxxit.api.api.start_pipeline", lambda *_, **__: run)
     return world.key(world.staff, "read", "rules", "safes", "admin")
 
 

@@ -63,7 +63,7 @@ def test_each_operation_asks_for_its_permission(
 ) -> None:
     """Strangers 401; staff without permission 403; support reads; operators act; customers reach their own rows."""
     run = type("Run", (), {"pk": 1, "root_task_id": "root"})
-    monkeypatch.setattr("maxxit.api.api.chain_now", lambda *_, **__: run)  # nothing is sent from here
+    monkeypatch.setattr("maxxit.api.api.start_pipeline", lambda *_, **__: run)  # nothing is sent from here
     codes = {
         name: call(world, people.get(name), path, method, world.of_alice).status_code
         for name in ("stranger", "clerk", "support", "alice", "operator", "root")

@@ -27,7 +27,7 @@ from maxxit.core.errors import Rejected, Retryable, StaleState, Unknown
 from maxxit.core.money import plain
 from maxxit.events.record import advance, record
 from maxxit.evm.facts import Receipt
-from maxxit.evm.refusals import Refusal, fees_named, refusal
+from maxxit.evm.node_errors import Refusal, fees_named, refusal
 from maxxit.evm.rpc import Chain, Fault, Head, NotTaken, code_of
 from trading import ledger
 from trading.chain.models import ChainAttempt, ChainTransaction, Signer

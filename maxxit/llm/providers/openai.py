@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from maxxit.core.errors import Retryable
-from maxxit.llm.providers import refusals
+from maxxit.llm.providers import error_bodies
 from maxxit.llm.providers.base import Answer, Request
 from maxxit.llm.providers.wire import Wired, count, dig, raise_error_in_200
 
@@ -56,7 +56,7 @@ class OpenAi(Wired):
         choice, message = dig(choices, 0), dig(choices, 0, "message")
         raise_error_in_200(self.name, dig(choice, "error"))
         reason = str(dig(choice, "finish_reason") or "")
-        if refusals.FILTER.search(reason):
+        if error_bodies.FILTER.search(reason):
             raise self.unanswered("filtered", reason, answer)
         text = _arguments(message, request.schema_name) or _content(dig(message, "content"))
         if refusal := dig(message, "refusal") or _refusal(dig(message, "content")):

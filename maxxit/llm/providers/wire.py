@@ -8,7 +8,7 @@ import structlog
 from maxxit.core import untrusted
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.core.http import client, fetch
-from maxxit.llm.providers import refusals
+from maxxit.llm.providers import error_bodies
 from maxxit.llm.providers.base import Answer, Request, Unanswered
 
 log = structlog.get_logger(__name__)
@@ -73,11 +73,11 @@ class Wired:
             raise error
         if error.code in MAY_WORK_LATER:
             raise Retryable(str(error)) from error
-        if refusals.is_filtered(error.body):
+        if error_bodies.is_filtered(error.body):
             raise self.unanswered("filtered", str(error)) from error
-        if refusals.is_too_long(error.body):
+        if error_bodies.is_too_long(error.body):
             raise error
-        name = refusals.refused_parameter(error.body, body.keys())
+        name = error_bodies.refused_parameter(error.body, body.keys())
         if not name:
             raise error
         if name not in self.droppable or name in refused:

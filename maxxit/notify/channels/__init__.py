@@ -1,4 +1,4 @@
-"""One file per channel."""
+"""The registry of notification channels, one module per channel."""
 
 from maxxit.core.registry import Registry
 from maxxit.notify.channels.base import Channel

@@ -1,4 +1,4 @@
-"""What a channel is."""
+"""The interface of a notification channel."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -6,11 +6,11 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One thing to tell one person. `ident` stays the same over every try: receivers drop repetitions by it."""
+    """A message to one user. `ident` is the same at every try, so that receivers can drop duplicates."""
 
     ident: str
     name: str
-    """Of the event, for example rule.matched."""
+    """The event, for example rule.matched."""
     at: str
     """UTC, ISO 8601."""
     user: str
@@ -22,18 +22,18 @@ class Message:
 
 
 class Channel(Protocol):
-    """A way to tell people."""
+    """Sends messages to users."""
 
     needs_address: bool
-    """Whether a person must have named an endpoint before."""
+    """Whether the user must have set an endpoint."""
 
     def check(self, address: str) -> None:
-        """Raise `Rejected` for an address that could never be sent to."""
+        """Raise `Rejected` for an address that can never be sent to."""
         ...
 
     def send(self, message: Message) -> None:
-        """Deliver it at least once. Raises Retryable or Unknown (it is sent again), Rejected (it never will be).
+        """Send the message. Raises Retryable or Unknown (it is sent again) or Rejected (it is not).
 
-        Runs on a thread: it must not use the database, and must end within `SEND_SECONDS`.
+        Runs on a thread: it must not use the database and must end within `SEND_SECONDS`.
         """
         ...

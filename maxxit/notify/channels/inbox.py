@@ -1,4 +1,4 @@
-"""In the app: the delivery row itself is what people read (API, admin, `manage.py rules inbox`)."""
+"""Inbox channel: users read the delivery row itself (API, admin, `manage.py rules inbox`)."""
 
 from maxxit.notify.channels.base import Message
 
@@ -7,7 +7,7 @@ class Inbox:
     needs_address = False
 
     def check(self, address: str) -> None:
-        """It has none."""
+        """The inbox needs no address."""
 
     def send(self, message: Message) -> None:
-        """It is there already."""
+        """Nothing to send: the row is stored already."""

@@ -1,4 +1,4 @@
-"""A line in the log, for whoever ships logs already."""
+"""Log channel: a log line per message, for installations that collect logs."""
 
 import structlog
 
@@ -11,7 +11,9 @@ class Log:
     needs_address = False
 
     def check(self, address: str) -> None:
-        """It has none."""
+        """The log needs no address."""
 
     def send(self, message: Message) -> None:
-        log.info("told", message=message.ident, about=message.name, user=message.user, text=message.text)
+        log.info(
+            "notification", message=message.ident, about=message.name, user=message.user, text=message.text
+        )

@@ -1,7 +1,7 @@
-"""A signed POST to a person's own https address.
+"""Webhook channel: a signed POST to the user's https URL.
 
-`X-Maxxit-Signature: t=<unix seconds>,v1=<hex>` where v1 is HMAC-SHA256 of `<t>.<body>` with the endpoint's secret: a
-receiver recomputes it, refuses an old `t`, and drops an `X-Maxxit-Delivery` that it has seen.
+`X-Maxxit-Signature: t=<unix seconds>,v1=<hex>` where v1 is HMAC-SHA256 of `<t>.<body>` with the endpoint's secret.
+Receivers recompute it, reject an old `t`, and ignore an `X-Maxxit-Delivery` that they have seen.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ from maxxit.notify.channels.base import Message
 from maxxit.notify.policy import SEND_SECONDS
 
 MAX_ANSWER = 65_536
-"""Bytes that a receiver may answer: nobody reads them."""
+"""Bytes of a receiver's answer, which is not used."""
 RULES = egress.Rules(max_seconds=SEND_SECONDS)
-"""https on port 443, at an address that the whole world could call."""
+"""https on port 443, public addresses only."""
 MAY_WORK_LATER = frozenset({"http_408", "http_409", "http_425"})
 
 
 def signature(secret: str, at: int, body: bytes) -> str:
-    """The header's value; `at` is the moment of sending, seconds since 1970."""
+    """Return the signature header; `at` is the time of sending in Unix seconds."""
     mac = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256)
     return f"t={at},v1={mac.hexdigest()}"
 
@@ -32,24 +32,24 @@ class Webhook:
     needs_address = True
 
     def check(self, address: str) -> None:
-        """https, and no address inside a private network."""
+        """Raise Rejected unless the URL is https at a public address."""
         egress.locate(egress.parse(address, RULES), RULES, RULES.max_seconds)
 
     def send(self, message: Message) -> None:
-        """POST it to the very address that was checked. Any answer below 300 counts; other 4xx never will."""
+        """POST to the address that was checked. A status below 300 is a success; other 4xx are never retried."""
         deadline = time.monotonic() + RULES.max_seconds
         target = egress.parse(message.address, RULES)
         address = egress.locate(target, RULES, RULES.max_seconds)
         left = max(deadline - time.monotonic(), 0.01)
         shown = f"[{address}]" if ":" in address else address
-        said = {
+        payload = {
             "id": message.ident,
             "type": message.name,
             "at": message.at,
             "text": message.text,
             "data": message.data,
         }
-        body = json.dumps(said, separators=(",", ":"), sort_keys=True).encode()
+        body = json.dumps(payload, separators=(",", ":"), sort_keys=True).encode()
         headers = {
             "host": target.authority,
             "content-type": "application/json",
@@ -57,16 +57,15 @@ class Webhook:
             "x-maxxit-delivery": message.ident,
             "x-maxxit-signature": signature(message.secret, int(clock.now().timestamp()), body),
         }
-        place = (
-            f"{target.scheme}://{shown}:{target.port}"  # errors name it, and never a path with a token in it
-        )
-        with client(place, timeout=left, trust_env=False) as http, egress.close_after(left) as trace:
+        # Errors quote this URL, which has no path: a path may contain a token.
+        base_url = f"{target.scheme}://{shown}:{target.port}"
+        with client(base_url, timeout=left, trust_env=False) as http, egress.close_after(left) as trace:
             try:
                 answer = fetch(
                     http, "POST", target.path, writes=True, max_body=MAX_ANSWER, max_seconds=left,
                     content=body, headers=headers, extensions={"sni_hostname": target.host, "trace": trace},
                 )  # fmt: skip
-            except Unknown as error:  # the receiver drops repetitions, so it may be sent again
+            except Unknown as error:  # safe to send again: receivers drop duplicates
                 raise Retryable(f"{target.host}: {error}") from error
             except Rejected as error:
                 if error.code in MAY_WORK_LATER:

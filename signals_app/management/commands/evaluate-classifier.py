@@ -19,7 +19,7 @@ from maxxit.core import correlation
 from maxxit.core.commands import count
 from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.llm.ask import Asked, ask
-from maxxit.llm.chain import open_provider
+from maxxit.llm.fallback import open_provider
 from maxxit.llm.policy import policy
 from maxxit.market.instruments import words_by_token
 from signals_app.authors import record as records

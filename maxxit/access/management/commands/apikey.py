@@ -18,21 +18,21 @@ class Command(OpsCommand):
         "stored. Times are UTC."
     )
     subcommands = {
-        "create": "make a key for a person",
-        "list": "all keys, by their first characters",
-        "revoke": "end a key at once",
+        "create": "create a key for a user",
+        "list": "list all keys by their first characters",
+        "revoke": "revoke a key at once",
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
         if action == "create":
-            parser.add_argument("owner", help="user name; the key sees what this person may see")
+            parser.add_argument("owner", help="user name; the key sees what this user may see")
             parser.add_argument("--name", default="key", help="what it is for")
             parser.add_argument(
                 "--scope", action="append", choices=auth.SCOPES, help="read unless given; may be repeated"
             )
-            parser.add_argument("--days", type=count, help="how long it holds (default: until revoked)")
+            parser.add_argument("--days", type=count, help="days until it expires (default: never)")
         if action == "revoke":
-            parser.add_argument("prefix", help="as `list` shows it")
+            parser.add_argument("prefix", help="its first characters as shown by `list`")
         if action != "list":
             by_option(parser)
 
@@ -44,7 +44,7 @@ class Command(OpsCommand):
             count = auth.revoke_key(options["prefix"], by=by)
             if not count:
                 raise Rejected(
-                    f"no standing key begins with {options['prefix']!r}: see `manage.py apikey list`"
+                    f"no active key begins with {options['prefix']!r}: see `manage.py apikey list`"
                 )
             self.say(f"{count} revoked", "SUCCESS")
             return {"revoked": count}
@@ -52,14 +52,14 @@ class Command(OpsCommand):
         owner = person_named(options["owner"])
         key = auth.create_key(owner, options["name"], options["scope"] or [READ], by=by, expires_at=until)
         self.say(
-            f"{key}\nkeep it now: it is shown only this once. Send it as `X-API-Key` or `Authorization: Bearer`."
+            f"{key}\nsave it now: it is shown only once. Send it as `X-API-Key` or `Authorization: Bearer`."
         )
         return {"key": key, "scopes": options["scope"] or [READ]}
 
     def _list(self) -> dict[str, Any]:
         rows = list(ApiKey.objects.select_related("owner"))
         self.table(
-            ("prefix", "owner", "name", "scopes", "made (UTC)", "last used (UTC)", "state"),
+            ("prefix", "owner", "name", "scopes", "created (UTC)", "last used (UTC)", "state"),
             [
                 (
                     row.prefix,
@@ -73,9 +73,9 @@ class Command(OpsCommand):
                 for row in rows
             ],
         )
-        return {"keys": [_told(row) for row in rows]}
+        return {"keys": [_as_dict(row) for row in rows]}
 
 
-def _told(row: ApiKey) -> dict[str, Any]:
-    told: dict[str, Any] = {"prefix": row.prefix, "owner": str(row.owner), "name": row.name}
-    return told | {"scopes": row.scopes, "state": row.standing}
+def _as_dict(row: ApiKey) -> dict[str, Any]:
+    names: dict[str, Any] = {"prefix": row.prefix, "owner": str(row.owner), "name": row.name}
+    return names | {"scopes": row.scopes, "state": row.standing}

@@ -1,4 +1,4 @@
-"""manage.py rules: users' price rules on the command line."""
+"""`manage.py rules`: add, list, test and remove users' price rules; show their inbox; set their webhook."""
 
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
@@ -18,16 +18,15 @@ from maxxit.notify.channels import CHANNELS
 class Command(OpsCommand):
     help = "Add, list and remove price rules, as in: rules add --user ann --symbols BTC --above 70000"
     subcommands = {
-        "add": "make a rule",
-        "list": "active rules",
-        "inbox": "what a user was told, the newest first",
-        "webhook": "where a user's rules of the channel webhook are sent, signed",
-        "test": "would it match now?",
-        "remove": "it matches no more",
+        "add": "add a rule",
+        "list": "list active rules",
+        "inbox": "show a user's notifications, the newest first",
+        "webhook": "set the URL that a user's webhook notifications are sent to, signed",
+        "test": "check whether a rule matches now",
+        "remove": "deactivate a rule",
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
-        """Whose rule, which rule, and what it waits for."""
         if action in ("test", "remove"):
             parser.add_argument("rule_id")
             return
@@ -47,7 +46,7 @@ class Command(OpsCommand):
             parser.add_argument("--limit", type=count, default=20)
         if action == "webhook":
             where = parser.add_mutually_exclusive_group(required=True)
-            where.add_argument("--url", help="https://…, public; prints the secret that signs what is sent")
+            where.add_argument("--url", help="a public https:// URL; prints the signing secret")
             where.add_argument("--off", action="store_true")
 
     def run(self, **options: Any) -> Any:
@@ -58,7 +57,7 @@ class Command(OpsCommand):
         endpoints.require(user, options["channel"])
         given = {Condition.GT: "above", Condition.LT: "below", Condition.CHANGE_PCT: "change"}
         condition, text = next(
-            ((one, options[name]) for one, name in given.items() if options[name]), (Condition.ANY, None)
+            ((kind, options[name]) for kind, name in given.items() if options[name]), (Condition.ANY, None)
         )
         rule = rules.add(
             user,
@@ -68,13 +67,13 @@ class Command(OpsCommand):
             window=timedelta(minutes=options["window"]),
             channel=options["channel"],
         )
-        return _shown(rule)
+        return _as_dict(rule)
 
     def _list(self, options: dict[str, Any]) -> list[dict[str, Any]]:
-        found = PriceRule.objects.filter(active=True).select_related("user")
+        active = PriceRule.objects.filter(active=True).select_related("user")
         if options["user"]:
-            found = found.filter(user_id=person_named(options["user"]).pk)
-        return [_shown(rule) for rule in found]
+            active = active.filter(user_id=person_named(options["user"]).pk)
+        return [_as_dict(rule) for rule in active]
 
     def _inbox(self, options: dict[str, Any]) -> list[dict[str, Any]]:
         rows = RuleDelivery.objects.filter(user_id=person_named(options["user"]).pk).select_related(
@@ -97,33 +96,35 @@ class Command(OpsCommand):
         user = person_named(options["user"])
         if options["off"]:
             return {"user": options["user"], "removed": endpoints.forget(user, "webhook")}
-        made = endpoints.set_endpoint(user, "webhook", options["url"])
-        return {"user": options["user"], "url": made.address, "secret": endpoints.secret_of(made)}
+        endpoint = endpoints.set_endpoint(user, "webhook", options["url"])
+        return {"user": options["user"], "url": endpoint.address, "secret": endpoints.secret_of(endpoint)}
 
     def _test(self, options: dict[str, Any]) -> dict[str, Any]:
         hits = rules.holds_now(_rule(options["rule_id"]))
-        said = [{"symbol": hit.symbol, "price": plain(hit.price), "value": plain(hit.value)} for hit in hits]
-        return {"rule": options["rule_id"], "matches": bool(hits), "hits": said}
+        listed = [
+            {"symbol": hit.symbol, "price": plain(hit.price), "value": plain(hit.value)} for hit in hits
+        ]
+        return {"rule": options["rule_id"], "matches": bool(hits), "hits": listed}
 
     def _remove(self, options: dict[str, Any]) -> dict[str, Any]:
         return {"rule": options["rule_id"], "removed": rules.remove(_rule(options["rule_id"]))}
 
 
 def _rule(rule_id: str) -> PriceRule:
-    found = PriceRule.objects.filter(rule_id=rule_id).first()
-    if found is None:
+    rule = PriceRule.objects.filter(rule_id=rule_id).first()
+    if rule is None:
         raise CommandError(f"no rule {rule_id!r}: see `manage.py rules list`")
-    return found
+    return rule
 
 
 def _number(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        raise CommandError(f"{text!r} is no number") from None
+        raise CommandError(f"{text!r} is not a number") from None
 
 
-def _shown(rule: PriceRule) -> dict[str, Any]:
+def _as_dict(rule: PriceRule) -> dict[str, Any]:
     return {
         "rule": rule.rule_id,
         "user": rule.user.get_username(),

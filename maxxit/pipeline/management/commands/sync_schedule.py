@@ -1,4 +1,4 @@
-"""manage.py sync_schedule: bring config/schedule.yaml into beat's tables."""
+"""`manage.py sync_schedule`: copy the jobs of config/schedule.yaml into celery-beat's tables."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -10,10 +10,10 @@ from maxxit.pipeline.sync import sync_schedule
 
 
 class Command(BaseCommand):
-    help = "Add the jobs of config/schedule.yaml that beat does not know yet. Intervals changed in the admin stay."
+    help = "Add the missing jobs of config/schedule.yaml to celery-beat. Intervals changed in the admin are kept."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--reset", action="store_true", help="take every job back to the file's rhythm")
+        parser.add_argument("--reset", action="store_true", help="reset every job to the file's schedule")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What each source last said, and what of it was refused, in the database."""
+"""Store each source's latest quote, and rejected quotes with reason and count, in the database."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -30,20 +30,20 @@ WHERE source_quotes.at <= excluded.at
 """
 
 
-def other_sources(symbols: Collection[str], since: datetime) -> Mapping[str, dict[str, Tick]]:
-    """Symbol -> source -> what that source said last, if it was after `since`."""
-    found: dict[str, dict[str, Tick]] = {symbol: {} for symbol in symbols}
+def latest_by_source(symbols: Collection[str], since: datetime) -> Mapping[str, dict[str, Tick]]:
+    """Return symbol -> source -> the latest tick of that source, if newer than `since`."""
+    latest: dict[str, dict[str, Tick]] = {symbol: {} for symbol in symbols}
     for row in SourceQuote.objects.filter(symbol__in=list(symbols), at__gte=since):
-        found[row.symbol][row.source] = Tick(row.symbol, row.price, row.at, row.source, row.confidence)
-    return found
+        latest[row.symbol][row.source] = Tick(row.symbol, row.price, row.at, row.source, row.confidence)
+    return latest
 
 
-def write(verdicts: Iterable[Verdict], now: datetime) -> None:
-    """Write down what was refused: one row per symbol, source, reason and hour, with a count."""
-    found = {(no.symbol, no.source, no.reason): no for verdict in verdicts for no in verdict.refused}
-    if not found:
+def store_rejected(verdicts: Iterable[Verdict], now: datetime) -> None:
+    """Store rejected quotes: one row per symbol, source, reason and hour, with a count."""
+    rejected = {(no.symbol, no.source, no.reason): no for verdict in verdicts for no in verdict.refused}
+    if not rejected:
         return
-    rows = [found[key] for key in sorted(found)]
+    rows = [rejected[key] for key in sorted(rejected)]
     with connection.cursor() as cursor:
         cursor.execute(
             REFUSE,
@@ -60,13 +60,13 @@ def write(verdicts: Iterable[Verdict], now: datetime) -> None:
         )
 
 
-def keep_sources(ticks: Sequence[Tick], verdicts: Iterable[Verdict], now: datetime) -> None:
-    """Remember each source's newest price, unless it was wrong in itself (one that only deviates is kept)."""
-    wrong = {(no.symbol, no.source) for v in verdicts for no in v.refused if no.reason != "deviates"}
-    sound = sorted(
-        (t for t in ticks if (t.symbol, t.source) not in wrong), key=lambda tick: (tick.symbol, tick.source)
+def store_latest(ticks: Sequence[Tick], verdicts: Iterable[Verdict], now: datetime) -> None:
+    """Store each source's newest price, unless it was invalid in itself (one that only deviates is stored)."""
+    invalid = {(no.symbol, no.source) for v in verdicts for no in v.refused if no.reason != "deviates"}
+    valid = sorted(
+        (t for t in ticks if (t.symbol, t.source) not in invalid), key=lambda tick: (tick.symbol, tick.source)
     )
-    if sound:
-        columns = zip(*((t.symbol, t.source, t.price, t.at, t.confidence) for t in sound), strict=True)
+    if valid:
+        columns = zip(*((t.symbol, t.source, t.price, t.at, t.confidence) for t in valid), strict=True)
         with connection.cursor() as cursor:
             cursor.execute(KEEP, [now, *(list(column) for column in columns)])

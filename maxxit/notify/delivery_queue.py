@@ -1,7 +1,7 @@
-"""Which deliveries a pass may send: claimed in one statement, in a fair order, and given back unsent.
+"""The queue of due deliveries: claim a batch in one statement in fair order, and release what was not sent.
 
-A claim moves `due_at` ahead by `claim_seconds`, so a worker that dies leaves its deliveries to a later pass and two
-workers never hold the same one.
+A claim moves `due_at` ahead by `claim_seconds`, so two workers never hold the same delivery, and the deliveries of a
+worker that dies become due again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,8 +34,8 @@ WITH recent AS (
     WHERE (channel = 'inbox' OR turn + sent <= %(per_minute)s) AND (failures < %(probe_from)s OR turn = 1)
 )
 """
-"""The n-th delivery of each person and channel is their n-th turn. A resting endpoint has none; one that rested has
-one turn, its probe."""
+"""`turn` numbers the deliveries of each user and channel. A paused endpoint has none; after a pause it has one, the
+probe."""
 
 CLAIM = """
 , mine AS (
@@ -50,59 +50,59 @@ SELECT id FROM mine JOIN claimed USING (id) ORDER BY turn, failures > 0, id
 WAITING = "SELECT EXISTS (SELECT 1 FROM eligible)"
 
 
-def claim(model: type[Delivery], rules: NotifyPolicy) -> list[int]:
-    """Claim what is due, at most `at_a_time`; returns the ids, everyone's first turn before anyone's second."""
+def claim(model: type[Delivery], limits: NotifyPolicy) -> list[int]:
+    """Claim due deliveries, at most `at_a_time`; return their ids, every user's first before any user's second."""
     with connection.cursor() as cursor:
-        cursor.execute((ELIGIBLE + CLAIM).format(table=model._meta.db_table), _values(rules))
+        cursor.execute((ELIGIBLE + CLAIM).format(table=model._meta.db_table), _values(limits))
         return [pk for (pk,) in cursor]
 
 
-def waiting(model: type[Delivery], rules: NotifyPolicy) -> bool:
-    """Whether another pass would find something to send now."""
+def waiting(model: type[Delivery], limits: NotifyPolicy) -> bool:
+    """Return whether another pass would find deliveries to send now."""
     with connection.cursor() as cursor:
-        cursor.execute((ELIGIBLE + WAITING).format(table=model._meta.db_table), _values(rules))
+        cursor.execute((ELIGIBLE + WAITING).format(table=model._meta.db_table), _values(limits))
         return bool(cursor.fetchone()[0])
 
 
-def _values(rules: NotifyPolicy) -> dict[str, Any]:
+def _values(limits: NotifyPolicy) -> dict[str, Any]:
     now = clock.now()
     return {
         "now": now,
-        "until": now + timedelta(seconds=rules.claim_seconds),
-        "most": rules.at_a_time,
-        "per_minute": rules.per_minute,
-        "probe_from": rules.breaker_failures,
+        "until": now + timedelta(seconds=limits.claim_seconds),
+        "most": limits.at_a_time,
+        "per_minute": limits.per_minute,
+        "probe_from": limits.breaker_failures,
     }
 
 
 def release(model: type[Delivery], rows: Sequence[Delivery], due: datetime) -> None:
-    """Give back claimed deliveries that were not sent: due again at `due`, with the try that the claim counted."""
+    """Release claimed deliveries that were not sent: due again at `due`, and the try is not counted."""
     model._default_manager.filter(
         pk__in=[row.pk for row in rows], state=DeliveryState.PENDING, attempts__gt=0
     ).update(attempts=F("attempts") - 1, due_at=due)
 
 
-def abandoned(model: type[Delivery], rules: NotifyPolicy) -> list[int]:
-    """Deliveries that have been due for `give_up_hours` while their endpoint rests, at most `at_a_time`."""
+def abandoned(model: type[Delivery], limits: NotifyPolicy) -> list[int]:
+    """Return deliveries that have been due for `give_up_hours` while their endpoint is paused, at most `at_a_time`."""
     now = clock.now()
-    resting = Endpoint.objects.filter(
+    paused = Endpoint.objects.filter(
         user_id=OuterRef("user_id"), channel=OuterRef("channel"), active=True, rests_until__gt=now
     )
     rows = model._default_manager.filter(
-        Exists(resting), state=DeliveryState.PENDING, due_at__lt=now - timedelta(hours=rules.give_up_hours)
+        Exists(paused), state=DeliveryState.PENDING, due_at__lt=now - timedelta(hours=limits.give_up_hours)
     )
-    return list(rows.order_by("pk").values_list("pk", flat=True)[: rules.at_a_time])
+    return list(rows.order_by("pk").values_list("pk", flat=True)[: limits.at_a_time])
 
 
 @contextmanager
-def held(name: str) -> Iterator[bool]:
-    """Hold the advisory lock `name` of this database session; yields False when another session holds it."""
+def advisory_lock(name: str) -> Iterator[bool]:
+    """Hold the Postgres advisory lock `name`; yields False when another session holds it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"notify:{name}"])
-        mine = bool(cursor.fetchone()[0])
+        acquired = bool(cursor.fetchone()[0])
     try:
-        yield mine
+        yield acquired
     finally:
-        if mine:
+        if acquired:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [f"notify:{name}"])
