@@ -1,4 +1,4 @@
-"""What models were asked and what they answered; what that cost; which providers rest. Nobody edits any of it."""
+"""Read-only admin pages of LLM calls, spending, exports and circuit breakers."""
 
 from typing import Any
 from uuid import UUID
@@ -68,12 +68,12 @@ class LlmTraceAdmin(LargeTableAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
-        """A correlation id finds every call that read its post, not only those it was the first of."""
+        """Find every call that lists a correlation id, not only those where it is the first."""
         try:
-            wanted = UUID(search_term.strip())
+            correlation_id = UUID(search_term.strip())
         except ValueError:
             return super().get_search_results(request, queryset, search_term)
-        return queryset.filter(correlation_ids__contains=[wanted]), False
+        return queryset.filter(correlation_ids__contains=[correlation_id]), False
 
     @display(description="posts")
     def posts(self, row: LlmTrace) -> int:
@@ -90,7 +90,7 @@ class LlmTraceAdmin(LargeTableAdmin):
 
     @display(description="passages")
     def knowledge(self, row: LlmTrace) -> SafeString | str:
-        """The documents' passages that the model was shown, each with its source."""
+        """The retrieved passages in the prompt, each with its source."""
         shown = row.request.get("knowledge")
         return preformatted(pretty(shown)) if shown else EMPTY
 
@@ -100,8 +100,7 @@ class LlmTraceAdmin(LargeTableAdmin):
 
     @display(description="correlation ids")
     def traces(self, row: LlmTrace) -> SafeString:
-        """The chains of all posts that this call was about."""
-        return format_html_join(" ", "{}", ((trace_link(one),) for one in row.correlation_ids))
+        return format_html_join(" ", "{}", ((trace_link(post),) for post in row.correlation_ids))
 
 
 @admin.register(LlmSpend)
@@ -115,13 +114,13 @@ class LlmSpendAdmin(ReadOnlyAdmin):
 
 @admin.register(LlmExport)
 class LlmExportAdmin(ReadOnlyAdmin):
-    """How far the traces have gone to each exporter."""
+    """The export position of each exporter."""
 
     list_display = ("name", "last_id", "sent", "refused", "last_error")
 
 
 @admin.register(LlmCircuit)
 class LlmCircuitAdmin(ReadOnlyAdmin):
-    """Providers that failed, and until when they rest."""
+    """The circuit breakers of providers."""
 
     list_display = ("provider", "failures", "retry_at", "last_error")

@@ -1,17 +1,17 @@
-"""Prompt in, validated answer out, always traced. The one way in which the project talks to language models.
+"""Call a language model: prompt in, validated and traced answer out. All LLM calls of the project go through `ask`.
 
     asked = ask(purpose="classify", data={"posts": […], "tokens": {…}}, schema=Readings, correlation_ids=[…])
     asked.answer.readings
 
-The providers of the purpose are tried in order; each answer is validated against `schema` and, if it fails, asked
-for once more with the error shown. Call it outside a transaction: it waits for the network, and the trace of a
-failure must outlive the exception. Raises, after the trace was written:
+The providers of the purpose are tried in fallback order; each answer is validated against `schema` and, if invalid,
+requested once more with the error. Call it outside a transaction: it waits for the network, and the trace of a
+failure must survive the exception. Raises, after the trace is written:
 
-    AccountSpent     the account that the question is about has had its calls or its money of the day (a Retryable)
-    Retryable        every provider is away, resting or out of budget; no fault of the question
-    Rejected         some provider answered and no answer could be used, or it refused this very question
-    ProviderRefused  every provider refuses our key, the model or a setting (a Misconfigured)
-    Misconfigured    no provider can be asked; a prompt file is missing; a replay has no such recording
+    AccountSpent     the account that the prompt is about has used up its daily budget (a Retryable)
+    Retryable        every provider is down, paused or out of budget; the prompt is not at fault
+    Rejected         a provider answered but no answer was usable, or it rejected this prompt
+    ProviderRefused  every provider rejects our key, the model or a setting (a Misconfigured)
+    Misconfigured    no provider is configured; a prompt file or a recording is missing
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,31 +26,31 @@ from maxxit.core import redact
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.llm import fallback, prompts, recordings, trace
 from maxxit.llm.budget import AccountSpent
-from maxxit.llm.call import Asker, ProviderRefused
-from maxxit.llm.fallback import Link
+from maxxit.llm.call import Caller, ProviderRefused
+from maxxit.llm.fallback import Candidate
 from maxxit.llm.policy import LlmPolicy, ProviderStanza, PurposeStanza, policy
-from maxxit.llm.policy import recordings as recordings_in_force
+from maxxit.llm.policy import recordings as configured_recordings
 from maxxit.llm.providers.base import Provider, Request
 from maxxit.llm.schema import wire_schema
 
 M = TypeVar("M", bound=BaseModel)
 Failure = Retryable | Rejected | ProviderRefused
-"""How one provider can fail to answer."""
+"""The errors of a single provider, after which the next is tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[M]):
-    """A validated answer and who gave it."""
+    """A validated answer with its provider, latency and cost."""
 
     answer: M
     trace_id: int
-    """Of the row in `llm_traces`; 0 when none is kept."""
+    """Id of the row in `llm_traces`; 0 when it is not stored."""
     provider: str
     model: str
     latency_ms: int
-    """Of every exchange that this answer took, a repair included."""
+    """Of all exchanges, repairs included."""
     cost_usd: Decimal
-    """The same."""
+    """Of all exchanges."""
 
 
 def ask(
@@ -64,11 +64,11 @@ def ask(
     provider: Provider | None = None,
     keep: bool = True,
 ) -> Asked[M]:
-    """The answer to the question `purpose` about `data`. `provider` replaces the configured chain (tests).
+    """Return the answer to the prompt of `purpose` about `data`.
 
-    `account` is whom the question is about (an author, by default the agent): it has a daily number of calls of its
-    own. With `keep` False nothing is stored and no budget, slot or circuit breaker of the live system is read: for
-    measurements, which need no database.
+    `provider` replaces the configured fallback order (tests). `account` is the author or agent that the prompt is
+    about (by default the agent), which has its own daily budget. With `keep` False nothing is stored and no budget,
+    slot or circuit breaker is used: for measurements, which need no database.
     """
     redact.know_environment()
     rules = policy()
@@ -83,33 +83,34 @@ def ask(
         schema_sha256=recordings.digest(request.schema),
         keep=keep,
     )
-    asker = Asker(rules, recordings_in_force(), schema, call)
+    caller = Caller(rules, configured_recordings(), schema, call)
     failures: list[Failure] = []
-    for link in _links(rules, purpose, provider, asker):
+    for candidate in _candidates(rules, purpose, provider, caller):
         try:
-            answer, trace_id, model = asker.ask(link)
+            answer, trace_id, model = caller.ask(candidate)
         except (Retryable, Rejected, ProviderRefused) as error:
             failures.append(error)
         else:
-            return Asked(
-                answer, trace_id, link.provider.name, model, asker.spent.latency_ms, asker.spent.cost_usd
-            )
-    raise _verdict(purpose, failures)
+            usage = caller.usage
+            return Asked(answer, trace_id, candidate.provider.name, model, usage.latency_ms, usage.cost_usd)
+    raise _combined_error(purpose, failures)
 
 
-def _links(rules: LlmPolicy, purpose: str, provider: Provider | None, asker: Asker[M]) -> list[Link]:
+def _candidates(
+    rules: LlmPolicy, purpose: str, provider: Provider | None, caller: Caller[M]
+) -> list[Candidate]:
     if provider is not None:
         unknown = ProviderStanza(adapter="given", local=not provider.base_url)
-        return [Link(provider, rules.providers.get(provider.name, unknown))]
-    links = fallback.links(rules, purpose, callable_only=not asker.replays)
-    return asker.recorded(links) if asker.replays else links
+        return [Candidate(provider, rules.providers.get(provider.name, unknown))]
+    candidates = fallback.candidates(rules, purpose, callable_only=not caller.replays)
+    return caller.recorded(candidates) if caller.replays else candidates
 
 
 def _request(
     rules: LlmPolicy, purpose: str, prompt: prompts.Prompt, data: Mapping[str, Any], schema: type[BaseModel]
 ) -> Request:
     stanza = rules.purpose(purpose)
-    data, cut = _cut(stanza, data)
+    data, cut = _truncate_items(stanza, data)
     items = data.get(stanza.items, ()) if stanza.items else ()
     return Request(
         purpose=purpose,
@@ -123,8 +124,10 @@ def _request(
     )
 
 
-def _cut(stanza: PurposeStanza, data: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, int]]:
-    """`data` with the texts of its items cut to `max_item_chars`, and the whole length of each that was cut."""
+def _truncate_items(
+    stanza: PurposeStanza, data: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], dict[str, int]]:
+    """Truncate the items' texts to `max_item_chars`; return the data and the original length of each truncated item."""
     limit, cut = stanza.max_item_chars, dict[str, int]()
     items: list[Any] = []
     for item in data.get(stanza.items, ()) if stanza.items and limit else ():
@@ -136,15 +139,15 @@ def _cut(stanza: PurposeStanza, data: Mapping[str, Any]) -> tuple[Mapping[str, A
     return ({**data, stanza.items: items}, cut) if cut else (data, cut)
 
 
-def _verdict(purpose: str, failures: list[Failure]) -> Failure:
-    """One error for all. An answer that could not be used outweighs an absence: asking again would not help."""
-    said = f"{purpose}: {'; '.join(str(error) for error in failures)}"
+def _combined_error(purpose: str, failures: list[Failure]) -> Failure:
+    """Combine the failures into one error; an unusable answer outweighs an outage, since a retry would not help."""
+    message = f"{purpose}: {'; '.join(str(error) for error in failures)}"
     rejected = [error for error in failures if isinstance(error, Rejected)]
     if rejected:
-        return Rejected(said, code=rejected[-1].code)
+        return Rejected(message, code=rejected[-1].code)
     if all(isinstance(error, ProviderRefused) for error in failures):
-        return ProviderRefused(said)
+        return ProviderRefused(message)
     waits = [error.after for error in failures if isinstance(error, Retryable) and error.after is not None]
     # The account's budget is the same at every provider.
     spent = any(isinstance(error, AccountSpent) for error in failures)
-    return (AccountSpent if spent else Retryable)(said, after=min(waits) if waits else None)
+    return (AccountSpent if spent else Retryable)(message, after=min(waits) if waits else None)

@@ -1,7 +1,7 @@
-"""A provider that fails again and again is left alone for a while; then one call, and only one, tries it.
+"""Circuit breaker of a provider: open after repeated failures; then a single probe call decides.
 
-The state is a row, not a key in Redis: the guarded UPDATE gives the single probe, the trace of the same call needs
-Postgres anyway, so a call depends on one store less, and the admin shows it.
+The state is a row and not a Redis key: the guarded UPDATE guarantees a single probe, the call's trace needs Postgres
+anyway, and the admin shows it.
 """
 
 from datetime import timedelta
@@ -15,23 +15,25 @@ from maxxit.llm.models import LlmCircuit
 from maxxit.llm.policy import Breaker
 
 log = structlog.get_logger(__name__)
-LONGEST_REST = 3600.0
-"""Seconds. A provider that asks for more is tried again after this anyway."""
+MAX_OPEN_SECONDS = 3600.0
+"""Caps the wait that a provider asks for."""
 
 
 def admit(provider: str, rules: Breaker) -> None:
-    """Let a call pass, or raise `Retryable` with the time until the next probe."""
+    """Admit a call. Raises `Retryable` with the time until the next probe while the circuit is open."""
     circuit = LlmCircuit.objects.filter(provider=provider).first()
     if circuit is None or circuit.retry_at is None:
         return
     now = clock.now()
     if circuit.retry_at <= now:
         lease = now + timedelta(seconds=rules.probe_seconds)
-        mine = LlmCircuit.objects.filter(provider=provider, retry_at=circuit.retry_at).update(retry_at=lease)
-        if mine:
+        is_probe = LlmCircuit.objects.filter(provider=provider, retry_at=circuit.retry_at).update(
+            retry_at=lease
+        )
+        if is_probe:
             return
     wait = max((circuit.retry_at - now).total_seconds(), 0.0)
-    raise Retryable(f"{provider} rests after {circuit.failures} failures in a row", after=wait)
+    raise Retryable(f"{provider} is paused after {circuit.failures} failures in a row", after=wait)
 
 
 def succeeded(provider: str) -> None:
@@ -43,10 +45,10 @@ def succeeded(provider: str) -> None:
 
 
 def failed(provider: str, rules: Breaker, error: str, after: float | None = None) -> None:
-    """Count a failure; open the circuit when it is one too many, or at once for the time that the provider names."""
+    """Count a failure; open the circuit at the limit, or at once when the provider asks to wait (`after` seconds)."""
     LlmCircuit.objects.get_or_create(provider=provider)
     LlmCircuit.objects.filter(provider=provider).update(failures=F("failures") + 1, last_error=error[:1000])
-    enough = 1 if after else rules.failures
-    until = clock.now() + timedelta(seconds=min(after or rules.open_seconds, LONGEST_REST))
-    if LlmCircuit.objects.filter(provider=provider, failures__gte=enough).update(retry_at=until):
+    threshold = 1 if after else rules.failures
+    until = clock.now() + timedelta(seconds=min(after or rules.open_seconds, MAX_OPEN_SECONDS))
+    if LlmCircuit.objects.filter(provider=provider, failures__gte=threshold).update(retry_at=until):
         log.error("llm_circuit_open", provider=provider, until=until.isoformat(), error=error[:300])

@@ -1,4 +1,4 @@
-"""What calls may cost a day: by purpose, by account and by provider. Booked before a call is made, its price after."""
+"""Daily LLM budgets by purpose, account and provider: calls are counted before they are made, their cost after."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,28 +15,28 @@ from maxxit.llm.policy import ProviderStanza, PurposeStanza
 
 
 class AccountSpent(Retryable):
-    """The account that the question is about has used up its calls or its money of the day; others have not."""
+    """The account that the prompt is about has used up its daily budget; others have not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One budget of a UTC day; None: without that bound."""
+    """One budget per UTC day; None means unlimited."""
 
     purpose: str
     account: str
     calls: int | None = None
     usd: Decimal | None = None
     setting: str = ""
-    """Where it stands in config/llm.yaml."""
+    """Its key in config/llm.yaml."""
     spent: type[Retryable] = Retryable
-    """What is raised when it is used up."""
+    """The error raised when it is used up."""
 
 
 def limits(
     purpose: str, stanza: PurposeStanza, account: str, provider: str, bill: ProviderStanza
 ) -> list[Limit]:
-    """The budgets that one call counts in, the narrowest first."""
-    own = Limit(
+    """Return the budgets that a call counts against, the narrowest first."""
+    account_limit = Limit(
         purpose,
         account,
         stanza.calls_per_account_per_day,
@@ -44,19 +44,21 @@ def limits(
         setting=f"purposes.{purpose}: calls_per_account_per_day, budget_usd_per_account_per_day",
         spent=AccountSpent,
     )
-    billed = Limit(
+    provider_limit = Limit(
         "", provider, usd=bill.budget_usd_per_day, setting=f"providers.{provider}.budget_usd_per_day"
     )
-    whole = Limit(purpose, "", stanza.calls_per_day, stanza.budget_usd_per_day, setting=f"purposes.{purpose}")
-    bounded = account and (own.calls is not None or own.usd is not None)
-    return [*([own] if bounded else []), billed, whole]
+    purpose_limit = Limit(
+        purpose, "", stanza.calls_per_day, stanza.budget_usd_per_day, setting=f"purposes.{purpose}"
+    )
+    bounded = account and (account_limit.calls is not None or account_limit.usd is not None)
+    return [*([account_limit] if bounded else []), provider_limit, purpose_limit]
 
 
 def book_call(budgets: Sequence[Limit]) -> list[LlmSpend]:
-    """Count one call in each budget, or in none: raises `Retryable` until midnight UTC when one is used up.
+    """Count one call against each budget, or against none. Raises `Retryable` until midnight UTC when one is used up.
 
-    Conditional UPDATEs in one transaction, so that workers at the same time cannot overrun the number of calls. Money
-    can be overrun by the calls in flight at that moment, whose price nobody knows yet.
+    Guarded UPDATEs in one transaction, so that concurrent workers cannot exceed the number of calls. The cost can be
+    exceeded by the calls in flight, whose price is not known yet.
     """
     now = clock.now()
     with transaction.atomic():
@@ -76,14 +78,14 @@ def _book(limit: Limit, now: datetime) -> LlmSpend:
     midnight = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
     calls = f"{spend.calls} calls" + ("" if limit.calls is None else f" of {limit.calls}")
     usd = f"{spend.usd.normalize():f} USD" + ("" if limit.usd is None else f" of {limit.usd.normalize():f}")
-    whose = " ".join(filter(None, (limit.purpose, limit.account)))
+    budget_name = " ".join(filter(None, (limit.purpose, limit.account)))
     raise limit.spent(
-        f"the day's budget of {whose!r} is used up: {calls}, {usd} (config/llm.yaml: {limit.setting})",
+        f"the daily budget of {budget_name!r} is used up: {calls}, {usd} (config/llm.yaml: {limit.setting})",
         after=(midnight - now).total_seconds(),
     )
 
 
 def book_cost(spends: Sequence[LlmSpend], usd: Decimal) -> None:
-    """Add what a call cost to each budget that it was counted in, one by one: no row waits with another one locked."""
+    """Add the cost of a call to each of its budgets, in separate statements, so that no two rows are locked at once."""
     for spend in spends if usd else ():
         LlmSpend.objects.filter(pk=spend.pk).update(usd=F("usd") + usd)

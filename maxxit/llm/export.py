@@ -1,8 +1,8 @@
-"""Stored traces to the exporters of `config/llm.yaml`, by a task of its own, never by whoever asked the model.
+"""Send stored traces to the exporters of `config/llm.yaml`, in a separate task.
 
-The table of traces is the queue: it is bounded by its retention, it survives a crash, and a reading neither waits for
-an exporter nor learns of its troubles. Each exporter has a place in it (`llm_exports`), which moves on when a batch
-was taken or refused, and stays when the other side is away. A new exporter begins with what comes next.
+The trace table is the queue: retention bounds it, it survives a crash, and LLM calls never wait for an exporter. Each
+exporter has a position in it (`llm_exports`), which moves on when a batch was accepted or rejected, and stays when
+the exporter is down. A new exporter starts with the next trace.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ from maxxit.llm.policy import ExporterStanza, policy
 
 log = structlog.get_logger(__name__)
 SETTLED = timedelta(seconds=10)
-"""A row with a smaller id may become visible a moment later than one with a greater; nobody waits this long."""
-WHO_WE_ARE = {"http_401", "http_403", "http_404"}
-"""The other side does not know us or this place: no fault of the batch, so it stays."""
+"""A row may become visible later than one with a greater id, but not by more than this."""
+ACCOUNT_ERRORS = {"http_401", "http_403", "http_404"}
+"""Wrong key or URL: not the batch's fault, so it is kept."""
 
 
 def export_traces() -> dict[str, int]:
-    """One pass; how many traces each exporter took. Failures are logged and stand in `llm_exports`; none is raised."""
+    """Run one pass; return how many traces each exporter accepted. Failures are logged and stored, not raised."""
     redact.know_environment()
     rules = policy()
     return {name: _export(name, rules.exporters[name]) for name in rules.exports}
@@ -37,26 +37,26 @@ def _export(name: str, stanza: ExporterStanza) -> int:
     _, created = LlmExport.objects.get_or_create(name=name, defaults={"last_id": newest})
     if created:
         return 0
-    taken = 0
+    accepted = 0
     try:
         exporter: Exporter = EXPORTERS.open(stanza.adapter, stanza=stanza)
         for _ in range(stanza.batches_per_pass):
             sent = _next_batch(name, stanza, exporter)
             if sent is None:
                 break
-            taken += sent
+            accepted += sent
     except MaxxitError as error:
-        told = redact.text(str(error))[:1000]
-        LlmExport.objects.filter(pk=name).update(last_error=told)
-        log.warning("traces_not_exported", exporter=name, error=told)
-    return taken
+        message = redact.text(str(error))[:1000]
+        LlmExport.objects.filter(pk=name).update(last_error=message)
+        log.warning("traces_not_exported", exporter=name, error=message)
+    return accepted
 
 
 def _next_batch(name: str, stanza: ExporterStanza, exporter: Exporter) -> int | None:
-    """Send one batch and move on; None when there is none.
+    """Send one batch and move the position; None when there is none.
 
-    No transaction waits for the network: two workers at once would send a batch twice, which does no harm there, and
-    only one of them moves on.
+    No transaction is open during the request: two workers at once would send a batch twice, which exporters
+    deduplicate, and only one of them moves the position.
     """
     last = LlmExport.objects.values_list("last_id", flat=True).get(pk=name)
     settled = LlmTrace.objects.filter(pk__gt=last, ts__lte=clock.now() - SETTLED)
@@ -74,12 +74,12 @@ def _next_batch(name: str, stanza: ExporterStanza, exporter: Exporter) -> int | 
 
 
 def _sent(exporter: Exporter, batch: Sequence[LlmTrace]) -> tuple[int, str]:
-    """How many were taken. What is refused for its own sake is given up: the rest must not wait behind it."""
+    """Send a batch; return (number accepted, error). A rejected batch is skipped, so that the rest is sent."""
     try:
         return exporter.send(batch), ""
     except Rejected as error:
-        if error.code in WHO_WE_ARE:
+        if error.code in ACCOUNT_ERRORS:
             raise
-        told = redact.text(str(error))[:1000]
-        log.warning("traces_refused", first=batch[0].pk, last=batch[-1].pk, error=told)
-        return 0, told
+        message = redact.text(str(error))[:1000]
+        log.warning("traces_refused", first=batch[0].pk, last=batch[-1].pk, error=message)
+        return 0, message

@@ -1,4 +1,4 @@
-"""Which providers are asked for a purpose, in which order."""
+"""The fallback order of LLM providers: which are tried for a purpose, in order."""
 
 from dataclasses import dataclass
 
@@ -9,33 +9,33 @@ from maxxit.llm.providers.base import Provider
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """One provider of the chain with its limits."""
+class Candidate:
+    """A provider of the fallback order with its settings."""
 
     provider: Provider
     stanza: ProviderStanza
 
 
-def links(policy: LlmPolicy, purpose: str, *, callable_only: bool = True) -> list[Link]:
-    """The providers of a purpose that can be called, in order.
+def candidates(policy: LlmPolicy, purpose: str, *, callable_only: bool = True) -> list[Candidate]:
+    """Return the providers of a purpose that can be called, in order.
 
-    Raises `Misconfigured` naming the environment variables when none can. A replay calls nobody, so it passes
+    Raises `Misconfigured` naming the environment variables when none can. A replay calls no provider, so it passes
     `callable_only=False` and needs no keys.
     """
-    chain = [(name, policy.provider(name)) for name in policy.purpose(purpose).chain]
+    order = [(name, policy.provider(name)) for name in policy.purpose(purpose).chain]
     if callable_only:
-        wanting = [f"{name}: {stanza.missing}" for name, stanza in chain if stanza.missing]
-        chain = [(name, stanza) for name, stanza in chain if not stanza.missing]
-        if not chain:
+        missing = [f"{name}: {stanza.missing}" for name, stanza in order if stanza.missing]
+        order = [(name, stanza) for name, stanza in order if not stanza.missing]
+        if not order:
             raise Misconfigured(
-                f"no language model can be asked for {purpose!r}: set one of these environment variables"
-                f" ({'; '.join(wanting)}), or name another provider in config/llm.yaml"
+                f"no language model is configured for {purpose!r}: set one of these environment variables"
+                f" ({'; '.join(missing)}), or list another provider in config/llm.yaml"
             )
-    return [Link(open_provider(name, stanza), stanza) for name, stanza in chain]
+    return [Candidate(open_provider(name, stanza), stanza) for name, stanza in order]
 
 
 def open_provider(name: str, stanza: ProviderStanza) -> Provider:
-    """The adapter of one stanza."""
+    """Create the adapter of one provider of `config/llm.yaml`."""
     return PROVIDERS.open(
         stanza.adapter,
         name=name,

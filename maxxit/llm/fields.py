@@ -1,7 +1,7 @@
-"""How models write numbers and words that a schema wants typed. Pure; only what has one meaning is accepted.
+"""Pydantic validators for numbers and words as LLMs write them; ambiguous values are rejected.
 
-`AS_FRACTION` reads 0.7, "0.7", "70%" and 70 as 0.7. A bare number above 1 and up to 10 is refused: 7 may be 7 of 10 or
-7 percent. `AS_PERCENT` reads 5, "5" and "5%" as 5; `AS_MULTIPLE` reads 3, "3" and "3x" as 3.
+`AS_FRACTION` reads 0.7, "0.7", "70%" and 70 as 0.7. A bare number above 1 and up to 10 is rejected: 7 may mean 7 of 10
+or 7 percent. `AS_PERCENT` reads 5, "5" and "5%" as 5; `AS_MULTIPLE` reads 3, "3" and "3x" as 3.
 """
 
 import re
@@ -15,7 +15,7 @@ AMBIGUOUS_TO = Decimal(10)
 
 
 def _number(value: Any, unit: str = "") -> tuple[Decimal | None, bool]:
-    """(the number, whether `unit` stood behind it); None for what is no plain number."""
+    """Return (the number, whether `unit` followed it); None for anything but a plain number."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         return None, False
     text = str(value).strip() if isinstance(value, str) else str(Decimal(str(value)))
@@ -33,7 +33,7 @@ def _fraction(value: Any) -> Any:
     if percent:
         return number / 100
     if 1 < number <= AMBIGUOUS_TO:
-        raise ValueError(f"{number:f} is ambiguous: say a fraction between 0 and 1, or percent with its sign")
+        raise ValueError(f"{number:f} is ambiguous: use a fraction between 0 and 1, or a percentage with %")
     return number / 100 if AMBIGUOUS_TO < number <= 100 else number
 
 
@@ -50,16 +50,16 @@ def _multiple(value: Any) -> Any:
 def _refused(value: Any) -> Any:
     if isinstance(value, bool | str):
         raise ValueError("not a plain number")
-    return value  # pydantic says what is wrong with it
+    return value  # pydantic reports the error
 
 
 def folded(value: Any) -> Any:
-    """A word in the schema's own case."""
+    """Lower-case a word."""
     return value.strip().lower() if isinstance(value, str) else value
 
 
 def _words(value: Any) -> Any:
-    """Null is no word at all, and a word alone is a list of one."""
+    """Turn null into an empty list and a single word into a list of one."""
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else value
@@ -70,7 +70,7 @@ def _text(value: Any) -> Any:
 
 
 def _identifier(value: Any) -> Any:
-    """An id is text, also where a model wrote its digits as a number."""
+    """Return an id as text, also where the model wrote a number."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

@@ -1,4 +1,4 @@
-"""What was asked of models and what they answered; what that cost; which providers rest."""
+"""LLM traces, daily spending, export positions and circuit breakers."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from django.db import models
 
 
 class LlmTrace(models.Model):
-    """One call of one provider. Everything in it went through `maxxit.core.redact`."""
+    """One call of one provider, redacted."""
 
     STATUSES: ClassVar = [("ok", "ok"), ("error", "error")]
 
@@ -49,10 +49,9 @@ class LlmTrace(models.Model):
 
 
 class LlmSpend(models.Model):
-    """What one budget used up on one day. Kept apart from the traces, which may be switched off.
+    """The usage of one budget on one day; separate from traces, which can be switched off.
 
-    A call counts in up to three of them: its purpose's, its purpose's for the account that it is about, and that of
-    the provider which bills us.
+    A call counts against up to three budgets: its purpose, its purpose and account, and its provider.
     """
 
     day = models.DateField(help_text="UTC")
@@ -75,7 +74,7 @@ class LlmSpend(models.Model):
 
 
 class LlmExport(models.Model):
-    """How far the traces have been handed to one exporter."""
+    """The position of one exporter in the trace table."""
 
     name = models.CharField(max_length=40, primary_key=True, help_text="of llm.yaml: exports")
     last_id = models.PositiveBigIntegerField(
@@ -94,7 +93,7 @@ class LlmExport(models.Model):
 
 
 class LlmCircuit(models.Model):
-    """The breaker of one provider, shared by all workers. `retry_at` empty: closed, calls pass."""
+    """The circuit breaker of one provider, shared by all workers. `retry_at` empty: closed, calls pass."""
 
     provider = models.CharField(max_length=40, primary_key=True)
     failures = models.PositiveIntegerField(default=0, help_text="in a row")

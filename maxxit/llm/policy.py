@@ -1,4 +1,4 @@
-"""`config/llm.yaml`: which provider reads for which purpose, within which limits, and what is kept of it."""
+"""`config/llm.yaml`: providers, the fallback order and limits of each purpose, traces, exporters, recordings."""
 
 import os
 from decimal import Decimal
@@ -16,7 +16,7 @@ MODES: tuple[Mode, ...] = ("off", "record", "replay")
 
 
 class Remote(Policy):
-    """An adapter and the address that it speaks to."""
+    """An adapter and its URL."""
 
     adapter: str
     base_url: str = ""
@@ -25,27 +25,27 @@ class Remote(Policy):
 
     @property
     def place(self) -> str:
-        """The base URL in force, or an empty string."""
+        """The effective base URL, or an empty string."""
         return variable(self.base_url_env) or self.base_url
 
 
 class ProviderStanza(Remote):
-    """One provider: an adapter with a model, a place and a price."""
+    """A provider: an adapter with a model, a URL and prices."""
 
     model: str = ""
     key_env: str = ""
-    """Environment variable that holds the API key; empty for a provider that wants none."""
+    """Environment variable with the API key; empty for a provider without one."""
     temperature: Annotated[Decimal, Field(ge=0, le=2)] = Decimal("0.3")
     timeout_seconds: Seconds = 60
     concurrency: Annotated[int, Field(gt=0, le=64)] = 4
-    """Calls in flight at once, over all workers."""
+    """Concurrent calls over all workers."""
     usd_per_million_prompt: UsdPrice = Decimal(0)
     usd_per_million_completion: UsdPrice = Decimal(0)
     usd_per_call: UsdPrice = Decimal(0)
     budget_usd_per_day: UsdPrice | None = None
-    """What this provider may bill us a UTC day, all purposes together; None: the purposes' budgets are enough."""
+    """Daily budget (UTC) of this provider over all purposes; None: only the purposes' budgets apply."""
     local: bool = False
-    """Runs inside this process: needs no budget, no breaker, no slot."""
+    """Runs inside this process: no budget, circuit breaker or slot applies."""
 
     @property
     def key(self) -> str:
@@ -54,13 +54,13 @@ class ProviderStanza(Remote):
 
     @property
     def missing(self) -> str:
-        """The environment variable without which this provider cannot be asked, or an empty string."""
+        """The environment variable that is missing to call this provider, or an empty string."""
         if self.key_env and not self.key:
             return self.key_env
         return "" if self.local or self.place else self.base_url_env or "base_url"
 
     def cost(self, prompt_tokens: int | None, completion_tokens: int | None) -> Decimal:
-        """USD for one call. A provider that does not say its tokens is charged per call only."""
+        """Return the cost of one call in USD; without reported tokens only the price per call."""
         million = Decimal(1_000_000)
         return (
             self.usd_per_call
@@ -70,43 +70,43 @@ class ProviderStanza(Remote):
 
 
 class PurposeStanza(Policy):
-    """One kind of question and what it may cost."""
+    """A kind of prompt with its fallback order and limits."""
 
     chain: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Providers in order; the next is asked when one cannot answer."""
+    """Providers in fallback order: the next is tried when one cannot answer."""
     budget_usd_per_day: UsdPrice
-    """UTC day, all providers together. The call that crosses it is the last."""
+    """Per UTC day over all providers; the call that exceeds it is the last."""
     calls_per_day: Count
     calls_per_account_per_day: Count | None = None
-    """Of all calls, those about one account (the author of the posts, or the agent): nobody uses up the day alone."""
+    """Calls about one account (author or agent) per day, so that none uses up the whole budget."""
     budget_usd_per_account_per_day: UsdPrice | None = None
-    """Of the day's budget, what calls about one account may cost. The call that crosses it is the last."""
+    """Cost of calls about one account per day; the call that exceeds it is the last."""
     items: str = ""
-    """The list in the data whose length scales the answer, for example `posts`."""
+    """The list in the data whose length scales `max_tokens`, for example `posts`."""
     max_item_chars: Annotated[int, Field(ge=0)] = 0
-    """A longer `text` of an item is cut for the prompt, with a mark; 0: none is cut."""
+    """A longer `text` of an item is truncated with a mark; 0: no limit."""
     max_tokens: Count = 500
-    """Of an answer about one item."""
+    """For an answer about one item."""
     max_tokens_per_further_item: Annotated[int, Field(ge=0)] = 0
     max_tokens_cap: Count = 8192
 
     def tokens_for(self, count: int) -> int:
-        """The longest answer about `count` items, in tokens."""
+        """Return the token limit of an answer about `count` items."""
         further = self.max_tokens_per_further_item * max(count - 1, 0)
         return min(self.max_tokens + further, self.max_tokens_cap)
 
 
 class Breaker(Policy):
-    """After `failures` in a row a provider rests for `open_seconds`; then one probe decides."""
+    """Circuit breaker: open for `open_seconds` after `failures` in a row; then one probe decides."""
 
     failures: Count
     open_seconds: Seconds
     probe_seconds: Seconds
-    """How long a probe may take before another one is let through."""
+    """How long a probe may take before another is allowed."""
 
 
 class Traces(Policy):
-    """What is kept of every call."""
+    """Which traces of calls are logged and stored."""
 
     enabled: bool
     store: bool
@@ -116,21 +116,21 @@ class Traces(Policy):
 
 
 class ExporterStanza(Remote):
-    """Where finished traces can go as well."""
+    """An external system that receives traces."""
 
     public_key_env: str = ""
     secret_key_env: str = ""
-    """Environment variables of the two halves of a login."""
+    """Environment variables of the login's two keys."""
     headers_env: str = ""
-    """Environment variable with more headers: `name=value,name=value`, values percent-encoded."""
+    """Environment variable with headers: `name=value,name=value`, values percent-encoded."""
     timeout_seconds: Seconds = 10
     batch: Annotated[int, Field(gt=0, le=1000)] = 50
-    """Traces in one request."""
+    """Traces per request."""
     batches_per_pass: Count = 20
 
 
 class Recordings(Policy):
-    """Record answers, or answer from the record."""
+    """Whether answers are recorded or replayed, and where."""
 
     mode: Mode
     path: str
@@ -146,7 +146,7 @@ class Recordings(Policy):
 
 
 class LlmPolicy(Policy):
-    """The whole file."""
+    """The file `config/llm.yaml`."""
 
     purposes: dict[str, PurposeStanza]
     providers: dict[str, ProviderStanza]
@@ -155,7 +155,7 @@ class LlmPolicy(Policy):
     """How long a call waits for a free slot of its provider."""
     traces: Traces
     exports: tuple[str, ...] = ()
-    """Names of `exporters` that get every stored trace."""
+    """Names of the `exporters` that receive every stored trace."""
     exporters: dict[str, ExporterStanza] = Field(default_factory=dict)
     recordings: Recordings
 
@@ -163,18 +163,18 @@ class LlmPolicy(Policy):
     def _exports_are_known(self) -> Self:
         if unknown := sorted(set(self.exports) - self.exporters.keys()):
             known = ", ".join(sorted(self.exporters)) or "none"
-            raise ValueError(f"exports names {', '.join(unknown)}; exporters known: {known}")
+            raise ValueError(f"exports: unknown exporter {', '.join(unknown)}; known: {known}")
         return self
 
     def purpose(self, name: str) -> PurposeStanza:
-        """The stanza. Raises `Misconfigured` with the known ones."""
+        """Return the entry. Raises `Misconfigured` with the known names."""
         if name not in self.purposes:
             known = ", ".join(sorted(self.purposes))
             raise Misconfigured(f"config/llm.yaml: no purpose {name!r}; known: {known}")
         return self.purposes[name]
 
     def provider(self, name: str) -> ProviderStanza:
-        """The stanza. Raises `Misconfigured` with the known ones."""
+        """Return the entry. Raises `Misconfigured` with the known names."""
         if name not in self.providers:
             known = ", ".join(sorted(self.providers))
             raise Misconfigured(f"config/llm.yaml: no provider {name!r}; known: {known}")
@@ -182,12 +182,12 @@ class LlmPolicy(Policy):
 
 
 def policy() -> LlmPolicy:
-    """The policy in force."""
+    """Return the policy. Raises `Misconfigured` naming the wrong key."""
     return load("llm", LlmPolicy)
 
 
 def recordings() -> Recordings:
-    """As the file says, unless MAXXIT_LLM_RECORDINGS says `off`, `record`, `replay`, or `mode:folder`."""
+    """Return the mode: from MAXXIT_LLM_RECORDINGS (`off`, `record`, `replay`, `mode:folder`), else the file."""
     given = os.environ.get("MAXXIT_LLM_RECORDINGS", "")
     if not given:
         return policy().recordings
@@ -195,16 +195,16 @@ def recordings() -> Recordings:
     for mode in MODES:
         if name == mode:
             return Recordings(mode=mode, path=path or policy().recordings.path)
-    raise Misconfigured(f"MAXXIT_LLM_RECORDINGS={given!r}: say one of {', '.join(MODES)}, or mode:folder")
+    raise Misconfigured(f"MAXXIT_LLM_RECORDINGS={given!r}: set one of {', '.join(MODES)}, or mode:folder")
 
 
 def switch(env: str, configured: bool) -> bool:
-    """`configured`, unless the environment variable says otherwise (1/0, true/false, yes/no, on/off)."""
-    said = os.environ.get(env, "").strip().lower()
-    if not said:
+    """Return the environment variable's boolean (1/0, true/false, yes/no, on/off), else `configured`."""
+    value = os.environ.get(env, "").strip().lower()
+    if not value:
         return configured
-    if said in {"1", "true", "yes", "on"}:
+    if value in {"1", "true", "yes", "on"}:
         return True
-    if said in {"0", "false", "no", "off"}:
+    if value in {"0", "false", "no", "off"}:
         return False
-    raise Misconfigured(f"{env}={said!r}: say true or false")
+    raise Misconfigured(f"{env}={value!r}: set true or false")

@@ -1,7 +1,7 @@
-"""Prompt files: `config/prompts/<purpose>.md` with the sections `# system` and `# user`, the latter with `{data}`.
+"""Prompt templates: `config/prompts/<purpose>.md` with sections `# system` and `# user`, the latter with `{data}`.
 
-Data enters as JSON and nothing else. Characters that do not show (controls, direction marks, zero-width) are
-written as escapes, so that a model sees what a person would want to know is there.
+Data is inserted as JSON only. Invisible characters (control, direction marks, zero-width) are escaped, so that
+hidden text is visible to the model.
 """
 
 import json
@@ -19,7 +19,7 @@ from maxxit.core.errors import Misconfigured
 _SECTIONS = re.compile(r"\A# system\n(?P<system>.+?)\n# user\n(?P<user>.+)\Z", re.DOTALL)
 _HIDDEN = {"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"}
 _UNUSUAL = re.compile(r"[^ -~]")
-PLACE = "{data}"
+PLACEHOLDER = "{data}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +28,28 @@ class Prompt:
 
     system: str
     user: str
-    """With the place for the data in it."""
+    """Contains the placeholder `{data}`."""
     sha256: str
     """Of the file."""
 
     def render(self, data: Mapping[str, Any]) -> str:
-        """The user's turn with the data in its place."""
-        return self.user.replace(PLACE, as_data(data))
+        """Return the user prompt with the data inserted."""
+        return self.user.replace(PLACEHOLDER, as_data(data))
 
 
 def as_data(data: Any) -> str:
-    """Canonical JSON (sorted keys) in which nothing is invisible."""
+    """Return canonical JSON (sorted keys) with invisible characters escaped."""
     text = json.dumps(data, ensure_ascii=False, sort_keys=True, default=str)
-    return _UNUSUAL.sub(_shown, text)
+    return _UNUSUAL.sub(_escape_hidden, text)
 
 
-def _shown(found: re.Match[str]) -> str:
-    sign = found[0]
-    return json.dumps(sign)[1:-1] if unicodedata.category(sign) in _HIDDEN else sign
+def _escape_hidden(match: re.Match[str]) -> str:
+    character = match[0]
+    return json.dumps(character)[1:-1] if unicodedata.category(character) in _HIDDEN else character
 
 
 def read(purpose: str) -> Prompt:
-    """The prompt of a purpose. Raises `Misconfigured` when the file is missing or has no such sections."""
+    """Read the prompt of a purpose. Raises `Misconfigured` when the file or a section is missing."""
     return _read(str(config_dir() / "prompts" / f"{purpose}.md"))
 
 
@@ -59,8 +59,10 @@ def _read(path: str) -> Prompt:
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except FileNotFoundError:
-        raise Misconfigured(f"{path} is missing: a purpose needs its prompt file") from None
-    found = _SECTIONS.match(text)
-    if not found or PLACE not in found["user"]:
-        raise Misconfigured(f"{path}: needs the sections '# system' and '# user', the second with {PLACE}")
-    return Prompt(found["system"].strip(), found["user"].strip(), sha256(text.encode()).hexdigest())
+        raise Misconfigured(f"{path} is missing: each purpose needs a prompt file") from None
+    match = _SECTIONS.match(text)
+    if not match or PLACEHOLDER not in match["user"]:
+        raise Misconfigured(
+            f"{path}: needs the sections '# system' and '# user', the second with {PLACEHOLDER}"
+        )
+    return Prompt(match["system"].strip(), match["user"].strip(), sha256(text.encode()).hexdigest())

@@ -1,7 +1,7 @@
-"""Answers on disk, under the hash of everything that shaped them: recorded once, replayed for ever.
+"""Recorded LLM answers on disk, keyed by a hash of provider, model, parameters, prompt and schema.
 
-One file per answer, `<folder>/<purpose>/<hash>.json`. In the mode `replay` nothing is ever called: what was not
-recorded is an error that names it.
+One file per answer, `<folder>/<purpose>/<hash>.json`. In mode `replay` no provider is called: a missing recording is
+an error that names it.
 """
 
 import json
@@ -16,21 +16,21 @@ from maxxit.llm.providers.base import Answer, Provider, Request
 
 
 class MissingRecording(Misconfigured):
-    """Replay was asked for an answer that nobody recorded."""
+    """A replay needs an answer that was not recorded."""
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values, equal text."""
+    """Serialize to canonical JSON: sorted keys, no spaces."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of the canonical JSON."""
+    """Return the SHA-256 of the canonical JSON."""
     return sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def key(provider: Provider, request: Request) -> str:
-    """The name of the recording of this call."""
+    """Return the key of the recording of this call."""
     return digest(
         {
             "provider": provider.name,
@@ -43,31 +43,33 @@ def key(provider: Provider, request: Request) -> str:
 
 
 def path(folder: Path, provider: Provider, request: Request) -> Path:
-    """Where the recording of this call lies."""
+    """Return the file of the recording of this call."""
     return folder / request.purpose / f"{key(provider, request)}.json"
 
 
 def save(folder: Path, provider: Provider, request: Request, answer: Answer) -> None:
-    """Write the recording; a reader never sees half of it."""
+    """Write the recording atomically."""
     file = path(folder, provider, request)
     file.parent.mkdir(parents=True, exist_ok=True)
-    kept = {
+    recording = {
         "provider": provider.name,
         "model": provider.model,
         "purpose": request.purpose,
         "answer": asdict(answer),
     }
-    half = file.with_suffix(f".{os.getpid()}.half")
-    half.write_text(json.dumps(kept, ensure_ascii=True, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    half.replace(file)
+    partial = file.with_suffix(f".{os.getpid()}.half")
+    partial.write_text(
+        json.dumps(recording, ensure_ascii=True, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
+    partial.replace(file)
 
 
 def find(folder: Path, provider: Provider, request: Request) -> Answer | None:
-    """The recorded answer, if there is one."""
+    """Return the recorded answer, if there is one."""
     file = path(folder, provider, request)
     if not file.exists():
         return None
     try:
         return Answer(**json.loads(file.read_text(encoding="utf-8"))["answer"])
     except (ValueError, KeyError, TypeError) as error:
-        raise Misconfigured(f"{file} is no recording: {error}") from error
+        raise Misconfigured(f"{file} is not a valid recording: {error}") from error

@@ -1,4 +1,4 @@
-"""From a pydantic model to the JSON schema that is sent, and from an answer's text to the model."""
+"""Convert a pydantic model to the JSON schema that is sent, and an answer's text to the model."""
 
 import json
 from functools import cache
@@ -16,13 +16,13 @@ MAX_PROBLEMS = 10
 
 @cache
 def wire_schema(schema: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of `schema`, in the part of the language that all providers understand."""
+    """Return the JSON schema of `schema`, restricted to what all providers support."""
     simple: dict[str, Any] = _simple(schema.model_json_schema())
     return simple
 
 
 def _simple(part: Any) -> Any:
-    """Decimals become plain numbers (pydantic offers text as well), titles go: a model needs neither."""
+    """Reduce decimals to plain numbers (pydantic also allows strings) and drop titles."""
     if isinstance(part, list):
         return [_simple(item) for item in part]
     if not isinstance(part, dict):
@@ -37,7 +37,7 @@ def _simple(part: Any) -> Any:
 
 
 def clean(text: str, schema: type[BaseModel] | None = None) -> str:
-    """A raw answer without secrets, and fit for Postgres: its JSON object alone, or all of it where there is none."""
+    """Redact a raw answer and make it storable: only its JSON object, or all of it where there is none."""
     try:
         found = answers.find(text, _required(schema))
     except ValueError:
@@ -47,15 +47,15 @@ def clean(text: str, schema: type[BaseModel] | None = None) -> str:
 
 def _required(schema: type[BaseModel] | None) -> list[str]:
     fields = schema.model_fields if schema else {}
-    return [name for name, one in fields.items() if one.is_required()]
+    return [name for name, field in fields.items() if field.is_required()]
 
 
 def read_answer(schema: type[M], text: str) -> M:
-    """A cleaned answer as a `schema`. Raises `Rejected` (answer_invalid) with what a model needs to repair it."""
+    """Parse a cleaned answer. Raises `Rejected` (answer_invalid) with the problems, for the repair prompt."""
     try:
         found = answers.find(text, _required(schema))
     except ValueError as error:
-        raise Rejected(f"the answer does not fit: {str(error)[:200]}", code="answer_invalid") from None
+        raise Rejected(f"the answer is invalid: {str(error)[:200]}", code="answer_invalid") from None
     try:
         return schema.model_validate_json(json.dumps(found))
     except ValidationError as error:
@@ -63,17 +63,17 @@ def read_answer(schema: type[M], text: str) -> M:
             f"{'.'.join(str(part)[:40] for part in problem['loc'])}: {problem['msg'][:200]}"
             for problem in error.errors(include_url=False, include_input=False, include_context=False)
         ]
-        told = "; ".join(problems[:MAX_PROBLEMS])
-        raise Rejected(f"the answer does not fit: {told}", code="answer_invalid") from None
+        summary = "; ".join(problems[:MAX_PROBLEMS])
+        raise Rejected(f"the answer is invalid: {summary}", code="answer_invalid") from None
 
 
 def salvage(schema: type[M], text: str) -> M | None:
-    """What is usable of an invalid answer, where the schema can tell (`lenient`); otherwise None."""
+    """Return the usable part of an invalid answer where the schema defines one (`lenient`), else None."""
     lenient = getattr(schema, "lenient", None)
     if lenient is None:
         return None
     try:
-        kept: M | None = lenient(answers.find(text, _required(schema)))
+        usable: M | None = lenient(answers.find(text, _required(schema)))
     except ValueError:
         return None
-    return kept
+    return usable

@@ -1,7 +1,7 @@
-"""How many calls of one provider are in flight, over all workers: numbered advisory locks of Postgres.
+"""Concurrency limit of a provider over all workers, by numbered Postgres advisory locks.
 
-A lock belongs to its database session, so a worker that is killed gives its slot back at once and by itself;
-a counter would stay one too high for ever.
+A lock belongs to its database session, so the slot of a killed worker is released at once; a counter would stay too
+high.
 """
 
 import time
@@ -18,7 +18,7 @@ POLL_SECONDS = 0.1
 
 @contextmanager
 def slot(provider: str, count: int, wait_seconds: float) -> Iterator[int]:
-    """Hold one of `count` slots of `provider`. Raises `Retryable` when none is free within `wait_seconds`."""
+    """Hold one of the `count` slots of `provider`. Raises `Retryable` when none is free within `wait_seconds`."""
     family = crc32(f"llm:{provider}".encode()) - 2**31
     number = _take(family, count, wait_seconds)
     if number is None:

@@ -1,4 +1,4 @@
-"""Numbers over traces, computed by Postgres."""
+"""Statistics of LLM traces, computed by Postgres."""
 
 from typing import Any
 
@@ -16,17 +16,17 @@ class _Percentile(models.Aggregate):
     output_field = models.FloatField()
 
 
-def traces(**wanted: Any) -> QuerySet[LlmTrace]:
-    """The traces that match; `since` is a moment, `correlation_id` any of a call's ids, None means any."""
-    since, corr = wanted.pop("since", None), wanted.pop("correlation_id", None)
-    rows = LlmTrace.objects.filter(**{name: value for name, value in wanted.items() if value})
+def traces(**filters: Any) -> QuerySet[LlmTrace]:
+    """Filter traces; `since` is a datetime, `correlation_id` any of a call's ids; None and "" match all."""
+    since, corr = filters.pop("since", None), filters.pop("correlation_id", None)
+    rows = LlmTrace.objects.filter(**{name: value for name, value in filters.items() if value})
     if since is not None:
         rows = rows.filter(ts__gte=since)
     return rows.filter(correlation_ids__contains=[corr]) if corr else rows
 
 
 def summary(rows: QuerySet[LlmTrace]) -> dict[str, Any]:
-    """Calls, errors, latency, tokens, cost, and the busiest agents and models."""
+    """Return calls, errors, latency, tokens, cost, and the busiest agents, models and purposes."""
     rows = rows.order_by()
     total = rows.aggregate(
         calls=Count("id"),
@@ -47,7 +47,7 @@ def summary(rows: QuerySet[LlmTrace]) -> dict[str, Any]:
 
 
 def days(rows: QuerySet[LlmTrace]) -> list[dict[str, Any]]:
-    """One line a day (UTC): calls, errors, average and 95th percentile of the latency, cost."""
+    """Return per UTC day: calls, errors, average and 95th percentile latency, cost."""
     day = Func(F("ts"), function="date", output_field=models.DateField())
     rows_by_day = (
         rows.order_by()

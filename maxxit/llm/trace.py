@@ -1,4 +1,4 @@
-"""One row and one log line for every call. Nothing reaches either without passing `maxxit.core.redact`."""
+"""Traces of LLM calls: one row and one log line per call, both redacted."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Call:
-    """One call as it goes on."""
+    """A call in progress."""
 
     request: Request
     correlation_ids: Sequence[UUID]
     agent: str
     account: str
-    """Whose calls of the day this one counts in."""
+    """The account whose daily budget this call counts against."""
     prompt_sha256: str
     schema_sha256: str
     request_sha256: str = ""
@@ -41,27 +41,27 @@ class Call:
     cost_usd: Decimal = Decimal(0)
     error: str = ""
     keep: bool = True
-    """False: only the log has it."""
+    """False: logged only, not stored."""
 
 
 def enabled() -> bool:
-    """Whether calls are traced at all (LLM_TRACE_ENABLED)."""
+    """Return whether calls are traced (LLM_TRACE_ENABLED)."""
     return switch("LLM_TRACE_ENABLED", policy().traces.enabled)
 
 
 def stored() -> bool:
-    """Whether traces are kept in the database (LLM_TRACE_STORE_DB)."""
+    """Return whether traces are stored in the database (LLM_TRACE_STORE_DB)."""
     return enabled() and switch("LLM_TRACE_STORE_DB", policy().traces.store)
 
 
 def write(call: Call) -> int:
-    """Log and store the call; returns the id of its row, 0 when none is kept."""
+    """Log and store the call; return the id of its row, 0 when it is not stored."""
     if not enabled():
         return 0
     request = redact.value({"system": call.request.system, "user": call.request.user})
-    if shown := call.request.data.get("knowledge"):  # the passages, and where each came from
+    if shown := call.request.data.get("knowledge"):  # the retrieved passages with their sources
         request["knowledge"] = redact.value(shown)
-    if call.request.cut:  # posts that were too long for the prompt, with their whole length
+    if call.request.cut:  # posts truncated for the prompt, with their original length
         request["cut"] = dict(call.request.cut)
     response = parsed(call.answer.text) if call.answer else None
     error = redact.text(call.error)
@@ -96,7 +96,7 @@ def write(call: Call) -> int:
 
 
 def parsed(answer: str) -> Any:
-    """The answer (redacted already) as a value; text that is no JSON as {"text": …}."""
+    """Parse the answer (redacted already); text that is not JSON becomes {"text": …}."""
     try:
         return untrusted.loads(answer)
     except ValueError:
@@ -104,15 +104,15 @@ def parsed(answer: str) -> Any:
 
 
 def tidy() -> int:
-    """Drop traces past their time (llm.yaml: traces.keep_days); returns how many went."""
+    """Delete traces older than `traces.keep_days` (llm.yaml); return how many."""
     before = clock.now() - timedelta(days=policy().traces.keep_days)
     return LlmTrace.objects.filter(ts__lt=before).delete()[0]
 
 
 def _log(call: Call, error: str, request: Any, response: Any) -> None:
     rules = policy().traces
-    say = log.error if error else log.info if rules.level == "INFO" else log.debug
-    say(
+    write_log = log.error if error else log.info if rules.level == "INFO" else log.debug
+    write_log(
         "LLM_TRACE",
         purpose=call.request.purpose,
         provider=call.provider,
@@ -131,5 +131,5 @@ def _log(call: Call, error: str, request: Any, response: Any) -> None:
 
 
 def _preview(value: Any, size: int) -> str:
-    given = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return given if len(given) <= size else given[:size] + "…"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= size else text[:size] + "…"

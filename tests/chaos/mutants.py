@@ -807,7 +807,7 @@ MUTANTS = (
     bug(
         "a content filter on one post stops all reading",
         (
-            "maxxit.llm.providers.wire:Wired.unanswered",
+            "maxxit.llm.providers.wire:HttpProvider.unanswered",
             "return Unanswered(",
             "raise Retryable(kind)\n    return Unanswered(",
         ),
@@ -834,7 +834,7 @@ MUTANTS = (
     ),
     bug(
         "a duplicate key is read as if it stood once",
-        ("maxxit.llm.answers:_unique", "if len(made) < len(pairs):", "if False:"),
+        ("maxxit.llm.answers:_unique", "if len(mapping) < len(pairs):", "if False:"),
         test="tests/llm/test_answers.py",
         beyond=True,
     ),
@@ -988,7 +988,7 @@ MUTANTS = (
     ),
     bug(
         "an evaluation spends the live budget",
-        ("maxxit.llm.call:Asker._answer", "if self._call.keep else _measure", "if True else _measure"),
+        ("maxxit.llm.call:Caller._answer", "if self._call.keep else _measure", "if True else _measure"),
         test="tests/llm/test_evaluate.py",
         beyond=True,
     ),

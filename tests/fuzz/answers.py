@@ -137,7 +137,7 @@ def model(kind: type[OpenAi] | type[Anthropic], status: int = 200) -> Callable[[
     )
 
     def read(data: bytes) -> Outcome:
-        wire._refused.clear()
+        wire._rejected.clear()
         DOOR.says(data, status)
         text = provider.complete(ASKED).text
         try:

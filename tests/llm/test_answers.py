@@ -73,14 +73,14 @@ BROKEN = {
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=[*BROKEN])
 def test_what_is_not_strict_json_is_refused_with_a_reason(text: str) -> None:
-    with pytest.raises(Rejected, match=r"the answer does not fit: .{8,}") as failed:
+    with pytest.raises(Rejected, match=r"the answer is invalid: .{8,}") as failed:
         read(text)
     assert failed.value.code == "answer_invalid"
     assert salvage(Readings, clean(text, Readings)) is None
 
 
 def test_the_reason_names_the_key_that_stands_twice() -> None:
-    with pytest.raises(Rejected, match="'sentiment' stands twice"):
+    with pytest.raises(Rejected, match="'sentiment' appears twice"):
         read(BROKEN["duplicate key"])
 
 

@@ -107,7 +107,7 @@ def test_watch_and_follow(hundred: list[LlmTrace]) -> None:
 
 
 def test_a_senseless_moment_is_refused() -> None:
-    with pytest.raises(CommandError, match="say 90m"):
+    with pytest.raises(CommandError, match="use 90m"):
         run("llm", "last", "--since", "yesterday")
 
 

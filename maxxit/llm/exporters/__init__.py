@@ -1,4 +1,4 @@
-"""The exporters by the name that `config/llm.yaml` uses."""
+"""The registry of trace exporters, by the names used in `config/llm.yaml`."""
 
 from maxxit.core.registry import Registry
 from maxxit.llm.exporters.base import Exporter

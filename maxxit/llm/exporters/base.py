@@ -1,8 +1,7 @@
-"""An exporter: a batch of finished traces in, one request out.
+"""The interface of a trace exporter: one batch of traces, one request.
 
-It knows a wire shape and nothing else: what is sent when, and what happens after a failure, is `maxxit.llm.export`.
-It raises `Retryable` when the other side is away, `Rejected` when it said no, `Misconfigured` when nobody told us
-where it is or who we are.
+It implements one protocol only; scheduling and failures are handled by `maxxit.llm.export`. It raises `Retryable`
+when the receiver is down, `Rejected` when it rejects the batch, `Misconfigured` when URL or credentials are missing.
 """
 
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from maxxit.llm.models import LlmTrace
 
 
 class Exporter(Protocol):
-    """One place that keeps traces."""
+    """Sends traces to an external system."""
 
     def send(self, traces: Sequence[LlmTrace]) -> int:
-        """Hand them over; returns how many were taken. Sending one twice must do no harm there."""
+        """Send a batch; return how many were accepted. A trace that is sent twice must be stored once."""

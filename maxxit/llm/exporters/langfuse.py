@@ -1,4 +1,4 @@
-"""Langfuse takes OpenTelemetry spans at {base_url}/api/public/otel/v1/traces; what it calls things is added."""
+"""Langfuse exporter: OpenTelemetry spans at {base_url}/api/public/otel/v1/traces, with Langfuse's attributes."""
 
 from base64 import b64encode
 from typing import Any
@@ -10,17 +10,17 @@ from maxxit.llm.models import LlmTrace
 
 
 class Langfuse(Otlp):
-    """A Langfuse project, in the cloud or at home."""
+    """Exports to a Langfuse project, cloud or self-hosted."""
 
     path = "/api/public/otel/v1/traces"
 
     def headers(self) -> dict[str, str]:
-        """The project's two keys as a login. Raises `Misconfigured` without them."""
+        """Return Basic authentication from the project's two keys. Raises `Misconfigured` without them."""
         stanza = self.stanza
         login = variable(stanza.public_key_env), variable(stanza.secret_key_env)
         if not all(login):
             raise Misconfigured(
-                f"the exporter langfuse wants {stanza.public_key_env} and {stanza.secret_key_env}"
+                f"the exporter langfuse needs {stanza.public_key_env} and {stanza.secret_key_env}"
             )
         return {
             "Authorization": f"Basic {b64encode(':'.join(login).encode()).decode()}",
@@ -28,11 +28,11 @@ class Langfuse(Otlp):
         }
 
     def more(self, trace: LlmTrace) -> dict[str, Any]:
-        """Input, output, tokens and cost under Langfuse's names."""
+        """Return input, output, tokens and cost as Langfuse attributes."""
         usage = {"input": trace.prompt_tokens, "output": trace.completion_tokens}
         return {
             "langfuse.trace.name": trace.purpose,
-            "langfuse.trace.tags": [one for one in (trace.purpose, trace.agent_name) if one],
+            "langfuse.trace.tags": [tag for tag in (trace.purpose, trace.agent_name) if tag],
             "langfuse.observation.type": "generation",
             "langfuse.observation.level": "ERROR" if trace.status == "error" else "DEFAULT",
             "langfuse.observation.status_message": trace.error_message[:1000],

@@ -1,7 +1,7 @@
-"""OpenTelemetry over HTTP with JSON: POST {base_url}/v1/traces, one span for each call.
+"""OpenTelemetry exporter (OTLP over HTTP with JSON): POST {base_url}/v1/traces, one span per call.
 
-The trace id is the correlation id, so that every call about a post stands in one trace; the span id is a hash of the
-row's id, so that sending it twice makes no second span. Attributes follow the conventions for generative AI.
+The trace id is the correlation id, so that all calls about a post are in one trace; the span id is a hash of the
+row's id, so that a span sent twice is stored once. Attributes follow the semantic conventions for generative AI.
 """
 
 import json
@@ -23,7 +23,7 @@ CLIENT, ERROR = 3, 2
 
 
 class Otlp:
-    """Any collector of OpenTelemetry."""
+    """Exports to any OpenTelemetry collector."""
 
     path = "/v1/traces"
 
@@ -31,22 +31,21 @@ class Otlp:
         self.stanza = stanza
 
     def headers(self) -> dict[str, str]:
-        """What the collector wants to know of us. Raises `Misconfigured` for a list that is none."""
+        """Return the headers of the environment variable `headers_env`. Raises `Misconfigured` when malformed."""
         given = variable(self.stanza.headers_env)
         pairs = [pair.partition("=") for pair in given.split(",") if pair.strip()]
         if any(not name.strip() or not sign for name, sign, _ in pairs):
-            raise Misconfigured(f"{self.stanza.headers_env}: want name=value,name=value")
+            raise Misconfigured(f"{self.stanza.headers_env}: expected name=value,name=value")
         return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
 
     def more(self, trace: LlmTrace) -> dict[str, Any]:
-        """Attributes beside the common ones."""
+        """Return attributes in addition to the common ones."""
         return {}
 
     def send(self, traces: Sequence[LlmTrace]) -> int:
-        """One request."""
         if not self.stanza.place:
             raise Misconfigured(
-                f"no place for the exporter {self.stanza.adapter}: set {self.stanza.base_url_env}"
+                f"no URL for the exporter {self.stanza.adapter}: set {self.stanza.base_url_env}"
             )
         body = {"resourceSpans": [{"resource": RESOURCE, "scopeSpans": [self._scope(traces)]}]}
         with client(
@@ -63,8 +62,8 @@ class Otlp:
 
 
 def span(trace: LlmTrace, named: Mapping[str, Any]) -> dict[str, Any]:
-    """One call as a span."""
-    made = {
+    """Return the span of one call."""
+    span_json = {
         "traceId": trace.correlation_id.hex if trace.correlation_id else _hash(trace, 32),
         "spanId": _hash(trace, 16),
         "name": f"chat {trace.model}",
@@ -74,13 +73,13 @@ def span(trace: LlmTrace, named: Mapping[str, Any]) -> dict[str, Any]:
         "attributes": listed(named),
     }
     if trace.status == "error":
-        made["status"] = {"code": ERROR, "message": trace.error_message[:1000]}
-    return made
+        span_json["status"] = {"code": ERROR, "message": trace.error_message[:1000]}
+    return span_json
 
 
 def attributes(trace: LlmTrace) -> dict[str, Any]:
-    """What every exporter tells of a call. All of it went through `maxxit.core.redact` when the row was written."""
-    told = {
+    """Return the attributes common to all exporters; the row was redacted when it was written."""
+    common = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": trace.provider,
         "gen_ai.request.model": trace.model,
@@ -92,28 +91,28 @@ def attributes(trace: LlmTrace) -> dict[str, Any]:
         "gen_ai.output.messages": messages("assistant", as_json(trace.response)),
         "maxxit.purpose": trace.purpose,
         "maxxit.agent": trace.agent_name,
-        "maxxit.correlation_ids": [str(one) for one in trace.correlation_ids],
+        "maxxit.correlation_ids": [str(correlation_id) for correlation_id in trace.correlation_ids],
         "maxxit.cost_usd": f"{trace.cost_usd:f}",
         "maxxit.repaired": trace.repaired,
         "maxxit.prompt_sha256": trace.prompt_sha256,
         "maxxit.request_sha256": trace.request_sha256,
     }
-    asked = {f"gen_ai.request.{name}": value for name, value in trace.parameters.items()}
-    return told | asked
+    parameters = {f"gen_ai.request.{name}": value for name, value in trace.parameters.items()}
+    return common | parameters
 
 
 def messages(role: str, content: str) -> str:
-    """One turn in the conventions' JSON."""
+    """Return one message in the JSON of the semantic conventions."""
     return as_json([{"role": role, "parts": [{"type": "text", "content": content}]}])
 
 
 def as_json(value: Any) -> str:
-    """For attributes that hold structures."""
+    """Serialize a structured attribute."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def listed(named: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Attributes as the protocol writes them; what is empty is left out."""
+    """Encode attributes as OTLP key-value pairs, without empty ones."""
     return [
         {"key": name, "value": _any(value)} for name, value in named.items() if value not in (None, "", [])
     ]
@@ -127,7 +126,7 @@ def _any(value: Any) -> dict[str, Any]:
     if isinstance(value, float):
         return {"doubleValue": value}
     if isinstance(value, list):
-        return {"arrayValue": {"values": [_any(one) for one in value]}}
+        return {"arrayValue": {"values": [_any(item) for item in value]}}
     return {"stringValue": str(value)}
 
 
@@ -136,24 +135,24 @@ def _hash(trace: LlmTrace, digits: int) -> str:
 
 
 def _nanoseconds(trace: LlmTrace, *, begun: bool) -> str:
-    """The row is written when the call has ended; integers, because a float cannot hold nanoseconds."""
+    """Return start or end in Unix nanoseconds, computed in integers; the row is written when the call ends."""
     at = trace.ts - timedelta(milliseconds=trace.latency_ms if begun else 0)
     seconds = int(at.replace(microsecond=0).timestamp())
     return str((seconds * 1_000_000 + at.microsecond) * 1000)
 
 
 def _refused(body: bytes, sent: int) -> int:
-    """How many spans the collector says that it dropped. Raises `Rejected` when it took none of them."""
+    """Return how many spans the collector rejected. Raises `Rejected` when it rejected all."""
     try:
-        said = untrusted.loads(body) if body.strip() else {}
+        answer = untrusted.loads(body) if body.strip() else {}
     except ValueError:
-        return 0  # 2xx in words of its own: taken
-    partial = said.get("partialSuccess") if isinstance(said, dict) else None
+        return 0  # 2xx without JSON: accepted
+    partial = answer.get("partialSuccess") if isinstance(answer, dict) else None
     number = partial.get("rejectedSpans") if isinstance(partial, dict) else None
-    digits = str(number)[:20]  # an int64, in JSON as text
+    digits = str(number)[:20]  # an int64, which JSON encodes as a string
     refused = min(int(digits), sent) if digits.isdecimal() else 0
     if refused == sent:
-        raise Rejected(f"all {sent} spans were refused: {str(partial)[:300]}", code="spans_refused")
+        raise Rejected(f"all {sent} spans were rejected: {str(partial)[:300]}", code="spans_refused")
     return refused
 
 

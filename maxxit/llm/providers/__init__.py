@@ -1,4 +1,4 @@
-"""The adapters by the name that `config/llm.yaml` uses."""
+"""The registry of LLM provider adapters, by the names used in `config/llm.yaml`."""
 
 from maxxit.core.registry import Registry
 from maxxit.llm.providers.base import Provider

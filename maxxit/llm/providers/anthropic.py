@@ -1,6 +1,6 @@
-"""Anthropic's messages. The schema travels as the input of one forced tool: the way that API returns typed JSON.
+"""Adapter for Anthropic's messages API. The schema is sent as the input of one forced tool, as that API requires.
 
-The tool exists on paper only. Nothing is called; its input *is* the answer.
+No tool is called: its input is the answer.
 """
 
 import json
@@ -9,12 +9,12 @@ from typing import Any
 
 from maxxit.core.errors import Retryable
 from maxxit.llm.providers.base import Answer, Request
-from maxxit.llm.providers.wire import Wired, count, dig, raise_error_in_200
+from maxxit.llm.providers.wire import HttpProvider, count, dig, raise_error_in_200
 
 VERSION = "2023-06-01"
 
 
-class Anthropic(Wired):
+class Anthropic(HttpProvider):
     """POST {base_url}/messages."""
 
     path = "/messages"
@@ -24,7 +24,7 @@ class Anthropic(Wired):
         return {"x-api-key": self._key, "anthropic-version": VERSION}
 
     def body(self, request: Request, refused: frozenset[str]) -> dict[str, Any]:
-        """The schema as the one tool, which the model must use unless it refuses to be forced."""
+        """Return the request body, with the schema as the only tool."""
         tool = {"name": request.schema_name, "description": "The answer.", "input_schema": request.schema}
         optional = {**self.parameters, "tool_choice": {"type": "tool", "name": request.schema_name}}
         return {
@@ -37,12 +37,12 @@ class Anthropic(Wired):
         }
 
     def read(self, answer: Mapping[str, Any], request: Request) -> Answer:
-        """The tool's input, or plain text where the model answered in words."""
+        """Return the tool's input, or the text where the model used no tool."""
         blocks = answer.get("content")
         if not blocks:
             raise_error_in_200(self.name, answer.get("error"))
         if "content" not in answer or not isinstance(blocks, list | None):
-            raise Retryable(f"{self.name} answered without content blocks")
+            raise Retryable(f"{self.name} answered without `content` blocks")
         reason = str(answer.get("stop_reason") or "")
         if reason == "refusal":
             raise self.unanswered("refused", str(dig(answer, "stop_details") or reason), answer)
@@ -53,7 +53,7 @@ class Anthropic(Wired):
         return self.answer(text, answer, truncated=cut)
 
     def answer(self, text: str, answer: Mapping[str, Any], *, truncated: bool = False) -> Answer:
-        """`text` with the model and the tokens that the answer names."""
+        """Return `text` with the model and token counts of the response."""
         return Answer(
             text=text,
             model=str(answer.get("model") or self.model)[:120],
@@ -64,7 +64,7 @@ class Anthropic(Wired):
 
 
 def _input(blocks: list[Any], name: str) -> str:
-    """The input of the last use of a tool, of the one named `name` if it was used; empty without any."""
+    """Return the input of the last tool use, preferring the tool `name`; empty without any."""
     used = [block for block in blocks if dig(block, "type") == "tool_use" and dig(block, "input")]
     named = [block for block in used if dig(block, "name") == name] or used
     given = dig(named[-1], "input") if named else ""
@@ -72,6 +72,6 @@ def _input(blocks: list[Any], name: str) -> str:
 
 
 def _text(blocks: list[Any]) -> str:
-    """The text blocks, joined: citations cut one text into several blocks."""
+    """Join the text blocks: citations split one text into several."""
     texts = [dig(block, "text") for block in blocks if dig(block, "type") in ("text", None)]
     return "".join(text for text in texts if isinstance(text, str))

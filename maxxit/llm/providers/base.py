@@ -1,9 +1,9 @@
-"""A provider: one prompt in, the raw JSON text of one answer out.
+"""The interface of an LLM provider: one prompt in, the raw JSON text of one answer out.
 
-An adapter knows a wire shape and nothing else: no retries, no chain, no budget, no traces (`maxxit.llm.ask`).
-It raises `Retryable` when the provider is away, slow, or answers what is not its own wire format, `Rejected` when the
-provider said no to this very request, `Unanswered` when it works and gave no answer to it, and `Misconfigured` when it
-refuses a setting that the request needs. Registry in `maxxit.llm.providers`, stanzas in `config/llm.yaml`.
+An adapter implements one HTTP API only: retries, fallback, budgets and traces are in `maxxit.llm.ask`. It raises
+`Retryable` when the provider is down, slow or answers in another format, `Rejected` when it rejects this request,
+`Unanswered` when it works but gives no answer to it, and `Misconfigured` when it rejects a setting that the request
+needs. The registry is in `maxxit.llm.providers`, the configuration in `config/llm.yaml`.
 """
 
 from collections.abc import Mapping
@@ -15,41 +15,41 @@ from maxxit.core.errors import Rejected
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked. Everything in it that a model may see stands in `system` and `user`."""
+    """A prompt. Only `system` and `user` are sent as text."""
 
     purpose: str
-    """Names the prompt file and the stanza, for example `classify`."""
+    """Names the prompt file and the config entry, for example `classify`."""
     system: str
     user: str
     data: Mapping[str, Any]
-    """The facts inside `user`, unrendered: only the offline provider `rules` reads them."""
+    """The data inside `user`, unrendered; only the offline provider `rules` reads it."""
     schema: dict[str, Any]
     """JSON schema of the answer."""
     schema_name: str
     max_tokens: int = 500
     """The longest answer, in tokens."""
     cut: Mapping[str, int] = field(default_factory=dict)
-    """Items whose text was cut for the prompt: id -> the length of the whole text, characters."""
+    """Items whose text was truncated for the prompt: id -> original length in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back."""
+    """The answer of a provider."""
 
     text: str
     """Raw JSON text; not validated."""
     model: str
-    """The model that answered, by its own word."""
+    """The model that answered, as the provider reports it."""
     prompt_tokens: int | None
     completion_tokens: int | None
     truncated: bool = False
-    """The model stopped at `max_tokens`; the text may end in the middle."""
+    """The model stopped at `max_tokens`; the text may be incomplete."""
 
 
 class Unanswered(Rejected):
-    """The provider works and gave no answer to this question: it refused, filtered or left it empty.
+    """The provider works but gave no answer to this prompt: refused, filtered or empty.
 
-    `answer` holds the model and the tokens, which are billed all the same.
+    `answer` holds the model and the tokens, which are billed anyway.
     """
 
     def __init__(self, message: str, *, code: str, answer: Answer) -> None:
@@ -58,23 +58,23 @@ class Unanswered(Rejected):
 
 
 class Provider(Protocol):
-    """One place that answers prompts."""
+    """Answers prompts."""
 
     @property
     def name(self) -> str:
-        """The name of its stanza."""
+        """Its name in `config/llm.yaml`."""
 
     @property
     def model(self) -> str:
-        """The model that is asked for."""
+        """The requested model."""
 
     @property
     def base_url(self) -> str:
-        """Where it is; empty for a provider inside this process."""
+        """The API's base URL; empty for a provider inside this process."""
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What else shapes the answer, such as the temperature. Part of the recording's key."""
+        """Parameters that affect the answer, such as the temperature; part of the recording's key."""
 
     def complete(self, request: Request) -> Answer:
-        """Ask once."""
+        """Send one prompt and return the answer."""

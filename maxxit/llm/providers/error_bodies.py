@@ -1,7 +1,7 @@
-"""Read why a model server refused a request. Pure: an error body in, a reason out.
+"""Parse error bodies of LLM servers: content filter, context length, or a rejected parameter.
 
-Servers that speak the same API word their errors differently: OpenAI and Azure name `error.param` and `error.code`,
-FastAPI servers list `detail[].loc`, others only write a sentence.
+Servers with the same API report errors differently: OpenAI and Azure set `error.param` and `error.code`, FastAPI
+servers list `detail[].loc`, others only write a sentence.
 """
 
 import json
@@ -16,7 +16,7 @@ FILTER = re.compile(
     r"|usage polic|moderation|flagged|recitation",
     re.IGNORECASE,
 )
-"""A content filter's words, in error codes, messages and finish reasons."""
+"""Words of content filters in error codes, messages and finish reasons."""
 TOO_LONG = re.compile(r"context[ _](length|limit|window)|prompt is too long|too many tokens", re.IGNORECASE)
 REFUSES = re.compile(
     r"unsupported|not (currently )?(supported|permitted|allowed|available|recognized|valid)|unrecogni[sz]ed|unknown"
@@ -24,23 +24,23 @@ REFUSES = re.compile(
     r"|too (large|high|small)|exceed|greater|less than|> ",
     re.IGNORECASE,
 )
-"""What a sentence that names a parameter says of it when the parameter is the trouble."""
-OF_THE_QUESTION = frozenset({"messages", "input", "prompt", "system", "content"})
+"""Words of a sentence that blames the parameter it names."""
+PROMPT_FIELDS = frozenset({"messages", "input", "prompt", "system", "content"})
 
 
 def error_of(body: str) -> Any:
-    """The error object of a body, or an empty object."""
+    """Return the error object of a body, or an empty object."""
     try:
-        found = untrusted.loads(body)
+        parsed = untrusted.loads(body)
     except ValueError:
         return {}
-    if isinstance(found, list):  # Google's OpenAI-compatible endpoint wraps its errors in a list
-        found = found[0] if found else {}
-    return found if isinstance(found, dict) else {}
+    if isinstance(parsed, list):  # Google's OpenAI-compatible endpoint wraps its errors in a list
+        parsed = parsed[0] if parsed else {}
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def is_filtered(body: str) -> bool:
-    """Whether a content filter refused the request."""
+    """Return whether a content filter rejected the request."""
     found = error_of(body)
     error = found.get("error") if isinstance(found.get("error"), dict) else found
     words = [error.get(name) for name in ("code", "type", "message", "status")]
@@ -50,34 +50,34 @@ def is_filtered(body: str) -> bool:
 
 
 def is_too_long(body: str) -> bool:
-    """Whether the question is longer than the model's context."""
+    """Return whether the prompt is longer than the model's context."""
     return bool(TOO_LONG.search(body))
 
 
 def refused_parameter(body: str, sent: Collection[str]) -> str:
-    """Which of the parameters `sent` the error names as its cause; empty when it is none of them."""
+    """Return which of the parameters `sent` the error names as its cause; empty when none."""
     found = error_of(body)
     error = found.get("error") if isinstance(found.get("error"), dict) else found
     named = error.get("param")
     if isinstance(named, str) and named:
         first = re.split(r"[.\[]", named)[0]
-        return first if first in sent and first not in OF_THE_QUESTION else ""
-    for place in _places(found):
-        if own := [step for step in place if isinstance(step, str) and step in sent]:
-            return "" if own[0] in OF_THE_QUESTION else str(own[0])
+        return first if first in sent and first not in PROMPT_FIELDS else ""
+    for location in _locations(found):
+        if named := [step for step in location if isinstance(step, str) and step in sent]:
+            return "" if named[0] in PROMPT_FIELDS else str(named[0])
     return _named_in_words(error.get("message") or error.get("detail") or error.get("error") or body, sent)
 
 
-def _places(value: Any) -> Iterator[list[Any]]:
-    """Each `loc` in an error of FastAPI or pydantic, also where it is quoted as text."""
+def _locations(value: Any) -> Iterator[list[Any]]:
+    """Yield each `loc` in an error of FastAPI or pydantic, also where it is quoted as text."""
     if isinstance(value, dict):
         if isinstance(value.get("loc"), list):
             yield value["loc"]
         for item in value.values():
-            yield from _places(item)
+            yield from _locations(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _places(item)
+            yield from _locations(item)
     elif isinstance(value, str):
         for quoted in re.findall(r"'loc': ?[(\[]([^)\]]*)[)\]]", value):
             yield re.findall(r"'([^']*)'", quoted)
@@ -90,7 +90,7 @@ def _named_in_words(words: Any, sent: Collection[str]) -> str:
     places = {
         name: place.start()
         for name in sent
-        if (name not in OF_THE_QUESTION and "_" in name) or name in {"temperature", "tools", "seed", "model"}
+        if (name not in PROMPT_FIELDS and "_" in name) or name in {"temperature", "tools", "seed", "model"}
         if (place := re.search(rf"(?<![\w-]){name}(?![\w-])", text))
     }
     return min(places, key=lambda name: places[name]) if places else ""

@@ -1,4 +1,4 @@
-"""Any server that speaks OpenAI's chat completions: OpenAI itself, Perplexity, Ollama, vLLM and others."""
+"""Adapter for the OpenAI chat completions API: OpenAI, Perplexity, Ollama, vLLM and others."""
 
 import json
 from collections.abc import Mapping
@@ -7,24 +7,24 @@ from typing import Any
 from maxxit.core.errors import Retryable
 from maxxit.llm.providers import error_bodies
 from maxxit.llm.providers.base import Answer, Request
-from maxxit.llm.providers.wire import Wired, count, dig, raise_error_in_200
+from maxxit.llm.providers.wire import HttpProvider, count, dig, raise_error_in_200
 
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
-"""The names of the limit of the answer: the second is that of newer models."""
+"""Parameter names of the answer's token limit; newer models use the second."""
 
 
-class OpenAi(Wired):
+class OpenAi(HttpProvider):
     """POST {base_url}/chat/completions with a JSON schema as the response format."""
 
     path = "/chat/completions"
     droppable = frozenset({"temperature", "response_format", *TOKEN_LIMITS})
 
     def headers(self) -> dict[str, str]:
-        """Of one call; without a key where the server wants none."""
+        """Return the headers; no Authorization where no key is configured."""
         return {"Authorization": f"Bearer {self._key}"} if self._key else {}
 
     def body(self, request: Request, refused: frozenset[str]) -> dict[str, Any]:
-        """The schema stands in the system's turn where the server refuses it as a response format."""
+        """Return the request body; the schema moves into the system prompt where `response_format` is rejected."""
         system = request.system
         if "response_format" in refused:
             system += f"\n\nThe JSON schema of the answer:\n{json.dumps(request.schema, ensure_ascii=False)}"
@@ -32,7 +32,7 @@ class OpenAi(Wired):
             **self.parameters,
             "response_format": {
                 "type": "json_schema",
-                # Not `strict`: that mode knows no maps with free keys, and we validate every answer anyway.
+                # Not `strict`: that mode does not support maps with free keys, and every answer is validated anyway.
                 "json_schema": {"name": request.schema_name, "schema": request.schema},
             },
         }
@@ -47,12 +47,12 @@ class OpenAi(Wired):
         }
 
     def read(self, answer: Mapping[str, Any], request: Request) -> Answer:
-        """The first choice: the arguments of a tool call before the text."""
+        """Return the answer of the first choice: tool-call arguments, else the text."""
         choices = answer.get("choices")
         if not choices:
             raise_error_in_200(self.name, answer.get("error"))
         if "choices" not in answer or not isinstance(choices, list | None):
-            raise Retryable(f"{self.name} answered without choices")
+            raise Retryable(f"{self.name} answered without `choices`")
         choice, message = dig(choices, 0), dig(choices, 0, "message")
         raise_error_in_200(self.name, dig(choice, "error"))
         reason = str(dig(choice, "finish_reason") or "")
@@ -66,7 +66,7 @@ class OpenAi(Wired):
         return self.answer(text, answer, truncated=reason in {"length", "max_tokens"})
 
     def answer(self, text: str, answer: Mapping[str, Any], *, truncated: bool = False) -> Answer:
-        """`text` with the model and the tokens that the answer names."""
+        """Return `text` with the model and token counts of the response."""
         return Answer(
             text=text,
             model=str(answer.get("model") or self.model)[:120],
@@ -77,17 +77,17 @@ class OpenAi(Wired):
 
 
 def _arguments(message: Any, name: str) -> str:
-    """The arguments of the last tool call, of one named `name` if there is any; empty without tool calls."""
+    """Return the arguments of the last tool call, preferring one named `name`; empty without tool calls."""
     calls = dig(message, "tool_calls")
     functions = [dig(call, "function") for call in calls] if isinstance(calls, list) else []
-    functions.append(dig(message, "function_call"))  # its older form
-    found = [one for one in functions if dig(one, "arguments")]
-    named = [one for one in found if dig(one, "name") == name] or found
+    functions.append(dig(message, "function_call"))  # the older form
+    with_arguments = [function for function in functions if dig(function, "arguments")]
+    named = [function for function in with_arguments if dig(function, "name") == name] or with_arguments
     return _as_text(dig(named[-1], "arguments")) if named else ""
 
 
 def _content(content: Any) -> str:
-    """The text of a message's content: a string, a list of parts, or an object that is the answer itself."""
+    """Return the text of a message's content: a string, a list of parts, or an object that is the answer."""
     if not isinstance(content, list):
         return _as_text(content)
     parts = [part if isinstance(part, str) else dig(part, "text") for part in content]
@@ -95,7 +95,7 @@ def _content(content: Any) -> str:
 
 
 def _refusal(content: Any) -> Any:
-    """The refusal among a content's parts."""
+    """Return the refusal among a content's parts, if any."""
     parts = content if isinstance(content, list) else []
     return next((dig(part, "refusal") for part in parts if dig(part, "refusal")), None)
 

@@ -1,10 +1,10 @@
-"""`manage.py llm last|watch|follow|summary|agent`: what models were asked, and what they answered.
+"""`manage.py llm last|watch|follow|summary|agent`: list, follow and summarise LLM calls.
 
 manage.py llm last -n 20 --status error        the newest calls
-manage.py llm watch                            the newest calls, again every few seconds
+manage.py llm watch                            the newest calls, refreshed every few seconds
 manage.py llm follow --corr ID                 each new call as it is written, prompt and answer included
-manage.py llm summary --since 24h              calls, errors, p95, cost, busiest agents and models, day by day
-manage.py llm agent Follower                   the calls for one agent, and their summary
+manage.py llm summary --since 24h              calls, errors, p95, cost, busiest agents and models, by day
+manage.py llm agent Follower                   the calls of one agent, and their summary
 """
 
 import json
@@ -32,28 +32,28 @@ COLUMNS = ("ts", "purpose", "provider", "model", "status", "latency_ms", "tokens
 
 
 def moment(text: str) -> datetime:
-    """`90m`, `24h`, `7d` ago, or a moment with its time zone."""
-    if found := re.fullmatch(r"(\d+)([mhd])", text):
-        return clock.now() - timedelta(**{UNITS[found[2]]: int(found[1])})
+    """argparse type: `90m`, `24h` or `7d` ago, or an ISO time with a time zone."""
+    if match := re.fullmatch(r"(\d+)([mhd])", text):
+        return clock.now() - timedelta(**{UNITS[match[2]]: int(match[1])})
     parsed = parse_datetime(text)
     if parsed is None or parsed.tzinfo is None:
-        raise ArgumentTypeError(f"{text!r}: say 90m, 24h, 7d, or a moment like 2026-01-31T12:00:00Z")
+        raise ArgumentTypeError(f"{text!r}: use 90m, 24h, 7d, or a time like 2026-01-31T12:00:00Z")
     return parsed
 
 
 def as_dict(row: LlmTrace) -> dict[str, Any]:
-    """All of a trace, for JSON."""
+    """Return all fields of a trace, for JSON."""
     return {
         **{field.attname: getattr(row, field.attname) for field in row._meta.fields},
-        "correlation_ids": [str(one) for one in row.correlation_ids],
+        "correlation_ids": [str(correlation_id) for correlation_id in row.correlation_ids],
     }
 
 
 class Command(BaseCommand):
-    help = "Show what language models were asked, what they answered and what they cost."
+    help = "Show calls of language models: prompts, answers, latency and cost."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the words and the filters that all of them share."""
+        """Declare the subcommands and their common filters."""
         parser.add_argument("what", choices=["last", "watch", "follow", "summary", "agent"])
         parser.add_argument("name", nargs="?", default="", help="the agent, for `agent`")
         parser.add_argument("-n", type=count, default=20, help="how many calls (20)")
@@ -61,14 +61,14 @@ class Command(BaseCommand):
         parser.add_argument("--model", default="", help="only calls of this model")
         parser.add_argument("--purpose", default="", help="only calls for this purpose")
         parser.add_argument("--status", choices=["ok", "error"], default="")
-        parser.add_argument("--since", type=moment, default=None, help="90m, 24h, 7d, or a moment")
-        parser.add_argument("--corr", type=UUID, default=None, help="only calls about this correlation id")
-        parser.add_argument("--json", action="store_true", help="machine-readable, one object a line")
-        parser.add_argument("--summary", action="store_true", help="the summary as well")
+        parser.add_argument("--since", type=moment, default=None, help="90m, 24h, 7d, or an ISO time")
+        parser.add_argument("--corr", type=UUID, default=None, help="only calls with this correlation id")
+        parser.add_argument("--json", action="store_true", help="machine-readable, one object per line")
+        parser.add_argument("--summary", action="store_true", help="print the summary too")
         parser.add_argument(
-            "--every", type=duration, default=2.0, help="seconds between looks (watch, follow)"
+            "--every", type=duration, default=2.0, help="seconds between refreshes (watch, follow)"
         )
-        parser.add_argument("--rounds", type=int, default=0, help="stop after so many looks (0: never)")
+        parser.add_argument("--rounds", type=int, default=0, help="stop after this many refreshes (0: never)")
 
     def handle(self, *_: Any, **options: Any) -> None:
         self.as_json = options["json"]
@@ -84,7 +84,7 @@ class Command(BaseCommand):
         if what == "summary":
             self._summary(rows)
         elif what == "watch":
-            self._again(options, lambda: self._table(reversed(rows[: options["n"]])))
+            self._repeat(options, lambda: self._table(reversed(rows[: options["n"]])))
         elif what == "follow":
             self._follow(rows, options)
         else:
@@ -92,12 +92,12 @@ class Command(BaseCommand):
             if options["summary"] or what == "agent":
                 self._summary(rows)
 
-    def _again(self, options: dict[str, Any], look: Any) -> None:
-        done = 0
+    def _repeat(self, options: dict[str, Any], refresh: Any) -> None:
+        rounds = 0
         while True:
-            look()
-            done += 1
-            if done == options["rounds"]:
+            refresh()
+            rounds += 1
+            if rounds == options["rounds"]:
                 return
             time.sleep(options["every"])
 
@@ -105,21 +105,21 @@ class Command(BaseCommand):
         newest = list(rows[: options["n"]])
         seen = newest[-1].pk - 1 if newest else 0
 
-        def look() -> None:
+        def print_new() -> None:
             nonlocal seen
             for row in rows.filter(pk__gt=seen).order_by("pk"):
                 seen = row.pk
                 self._detail(row)
 
-        self._again(options, look)
+        self._repeat(options, print_new)
 
     def _detail(self, row: LlmTrace) -> None:
         if self.as_json:
             self._line(as_dict(row))
             return
         self._table([row])
-        self.stdout.write(f"  asked:    {row.request.get('user', '')[:2000]}")
-        self.stdout.write(f"  answered: {json.dumps(row.response, ensure_ascii=False)[:2000]}")
+        self.stdout.write(f"  prompt: {row.request.get('user', '')[:2000]}")
+        self.stdout.write(f"  answer: {json.dumps(row.response, ensure_ascii=False)[:2000]}")
 
     def _table(self, rows: Iterable[LlmTrace]) -> None:
         if self.as_json:
@@ -149,7 +149,7 @@ class Command(BaseCommand):
             value = total[name]
             self.stdout.write(f"{name:10} {'-' if value is None else f'{value:g}'}")
         for kind in ("agents", "models", "purposes"):
-            busiest = ", ".join(f"{one['name']} {one['calls']}" for one in total[kind]) or "-"
+            busiest = ", ".join(f"{row['name']} {row['calls']}" for row in total[kind]) or "-"
             self.stdout.write(f"{kind:10} {busiest}")
         table = Table("day", "calls", "errors", "avg ms", "p95 ms", "usd", box=None, pad_edge=False)
         for day in days:
