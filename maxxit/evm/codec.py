@@ -1,4 +1,4 @@
-"""Calldata and logs by signature: eth_abi directly, because web3's contract objects cost twenty times as much."""
+"""Encode calls and decode logs by signature, with eth_abi directly: web3's contract objects are 20 times slower."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -20,31 +20,31 @@ ZERO_ADDRESS = "0x" + "0" * 40
 
 @lru_cache(maxsize=512)
 def _signature(text: str) -> tuple[bytes, tuple[str, ...]]:
-    """("transfer(address,uint256)") -> its selector and its argument types."""
+    """Return selector and argument types of a signature such as "transfer(address,uint256)"."""
     selector, arguments = keccak(text=text)[:4], text[text.index("(") :]
-    if arguments == "()":  # eth_abi knows no empty tuple
+    if arguments == "()":  # eth_abi does not parse an empty tuple
         return selector, ()
     inner: Any = parse(arguments)
     return selector, tuple(part.to_type_str() for part in inner.components)
 
 
 def encode_call(signature: str, *args: Any) -> bytes:
-    """Calldata for a function by its canonical signature, for instance "transfer(address,uint256)"."""
+    """Return the calldata of a function by its canonical signature, for example "transfer(address,uint256)"."""
     selector, types = _signature(signature)
     return selector + abi_encode(types, args)
 
 
 def decode(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
-    """Values of `types`; addresses in any depth come back checksummed.
+    """Decode the values of `types`; addresses at any depth are checksummed.
 
-    Raises Retryable for data of another shape: a node that lags has no contract there yet and answers nothing.
+    Raises Retryable for data of another shape: a lagging node, where the contract does not exist yet, returns none.
     """
     try:
         values = abi_decode(types, data)
-    except (DecodingError, OverflowError, ValueError) as error:  # ValueError: a text that is no UTF-8
+    except (DecodingError, OverflowError, ValueError) as error:  # ValueError: a string that is not UTF-8
         raise Retryable(
-            f"{len(data)} bytes from the chain are no ({', '.join(types)}): is the node synced, and the address of the "
-            f"contract right (config/chains.yaml)? {error}"
+            f"{len(data)} bytes from the chain do not decode as ({', '.join(types)}): check that the node is synced "
+            f"and the contract's address in config/chains.yaml is right: {error}"
         ) from error
     return tuple(_checksummed(kind, value) for kind, value in zip(types, values, strict=True))
 
@@ -65,8 +65,8 @@ def _checksummed(kind: str, value: Any) -> Any:
 
 
 def revert_reason(data: str) -> str:
-    """The text of a revert: Error(string) decoded, Panic(uint256) named, anything else as it came, nothing as ""."""
-    with suppress(DecodingError, OverflowError, ValueError):  # ValueError: no hex, or no UTF-8
+    """Return the reason of a revert: Error(string) decoded, Panic(uint256) as PANIC_n, other data as hex, else ""."""
+    with suppress(DecodingError, OverflowError, ValueError):  # ValueError: not hex, or not UTF-8
         raw = bytes.fromhex(data.removeprefix("0x"))
         if raw[:4] == keccak(text="Error(string)")[:4]:
             return str(abi_decode(["string"], raw[4:])[0])
@@ -77,7 +77,7 @@ def revert_reason(data: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One decoded event. `args` holds indexed and other values by name; structs are tuples."""
+    """A decoded event. `args`: indexed and other values by name; structs are tuples."""
 
     name: str
     address: str
@@ -95,7 +95,7 @@ class _EventType:
 
 
 def _type_of(entry: Mapping[str, Any]) -> str:
-    """An ABI entry's type with tuples spelled out."""
+    """Return the canonical type of an ABI entry, with tuples expanded."""
     kind = str(entry["type"])
     if not kind.startswith("tuple"):
         return kind
@@ -103,7 +103,7 @@ def _type_of(entry: Mapping[str, Any]) -> str:
 
 
 class EventDecoder:
-    """Decodes the logs of one contract by its ABI; logs of other shapes are passed over."""
+    """Decodes the logs of one contract by its ABI; other logs are skipped."""
 
     def __init__(self, abi: Iterable[Mapping[str, Any]]) -> None:
         self._by_topic: dict[bytes, _EventType] = {}
@@ -120,17 +120,20 @@ class EventDecoder:
                 )
 
     def topic(self, name: str) -> str:
-        """topic0 of an event, for a log filter."""
+        """Return topic0 of an event, for a log filter."""
         return next("0x" + topic.hex() for topic, event in self._by_topic.items() if event.name == name)
 
     def decode(self, raw: Mapping[str, Any]) -> Log | None:
-        """A log as JSON-RPC returns it (hex strings), or None when the event is not of this ABI."""
+        """Decode a JSON-RPC log (hex strings); None when the event is not in the ABI."""
         topics = [bytes.fromhex(topic.removeprefix("0x")) for topic in raw["topics"]]
         event = self._by_topic.get(topics[0]) if topics else None
         if event is None:
             return None
         if len(topics) - 1 != len(event.indexed):
-            raise Retryable(f"a log of {event.name} has {len(topics)} topics: is the node sound?")
+            raise Retryable(
+                f"a log of {event.name} has {len(topics)} topics instead of {len(event.indexed) + 1}: "
+                "the node returned a malformed log"
+            )
         args: dict[str, Any] = {}
         for (name, kind), topic in zip(event.indexed, topics[1:], strict=True):
             args[name] = decode([kind], topic)[0]

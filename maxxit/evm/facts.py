@@ -1,7 +1,7 @@
-"""JSON-RPC answers as the facts that decisions use, so that clients which write JSON differently agree.
+"""Normalise JSON-RPC answers to comparable values, and agree on one value among the answers of several nodes.
 
-Key order, letter case, leading zeros, extra fields and fields that some clients leave out make no difference. An
-answer without a fact that is needed, or of another shape, raises `Malformed`.
+Differences between clients in key order, letter case, leading zeros, extra or optional fields do not matter. An
+answer of another shape, or without a required field, raises `Malformed`.
 """
 
 from collections import Counter
@@ -11,22 +11,22 @@ from typing import Any, TypeVar
 
 F = TypeVar("F")
 OPTIONAL = {"optional": True}
-"""Marks a fact that some clients do not state: silence about it contradicts nobody."""
+"""Marks a field that some clients omit; an omission is not a contradiction."""
 ADDRESS_DIGITS = 42
-"""Characters of an address with its 0x."""
+"""Characters of an address, including 0x."""
 
 
 class Malformed(ValueError):
-    """An answer of another shape than the method's."""
+    """An answer that does not have the method's shape."""
 
 
 class Contradiction(ValueError):
-    """No answer has the support that it needs."""
+    """No answer has the required majority."""
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One event of a contract. Hex in lower case."""
+    """A log of a contract. Hex in lower case."""
 
     address: str
     topics: tuple[str, ...]
@@ -36,7 +36,7 @@ class Log:
     index: int
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON-RPC gives it."""
+        """Return the log as in JSON-RPC."""
         return {
             "address": self.address,
             "topics": list(self.topics),
@@ -49,7 +49,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A transaction in a block."""
+    """The receipt of a transaction in a block."""
 
     transaction_hash: str
     block_number: int
@@ -58,121 +58,121 @@ class Receipt:
     gas_used: int
     logs: tuple[Log, ...]
     gas_price: int | None = field(default=None, metadata=OPTIONAL)
-    """Wei a gas, as paid."""
+    """Wei per gas, as paid."""
     l1_fee: int | None = field(default=None, metadata=OPTIONAL)
-    """Wei for the data of a rollup of the OP stack, on top of the gas."""
+    """Wei for L1 data on OP stack rollups, in addition to gas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block's header."""
+    """A block header."""
 
     number: int
     hash: str
     timestamp: int
     """Unix time."""
     base_fee: int | None = field(default=None, metadata=OPTIONAL)
-    """Wei a gas."""
+    """Wei per gas."""
 
 
 # -- reading one answer
 
 
 def count(value: Any) -> int:
-    """A quantity: hex with or without leading zeros, or a JSON number; "0x" is zero."""
+    """Parse a quantity: hex with or without leading zeros, or a JSON number; "0x" is zero."""
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise Malformed(f"{value!r} is no quantity")
+        raise Malformed(f"{value!r} is not a valid quantity")
     if isinstance(value, int):
-        found = value
+        number = value
     else:
         text = value.lower()
         if not text.startswith("0x"):
-            raise Malformed(f"{value[:80]!r} is no quantity")
+            raise Malformed(f"{value[:80]!r} is not a valid quantity")
         try:
-            found = int(text[2:] or "0", 16)
+            number = int(text[2:] or "0", 16)
         except ValueError:
-            raise Malformed(f"{value[:80]!r} is no quantity") from None
-    if found < 0:
+            raise Malformed(f"{value[:80]!r} is not a valid quantity") from None
+    if number < 0:
         raise Malformed(f"{value!r} is negative")
-    return found
+    return number
 
 
 def data(value: Any) -> str:
-    """Hex in lower case with its prefix. An odd or wrong digit raises."""
+    """Parse hex data: lower case with prefix. Raises Malformed."""
     if not isinstance(value, str):
-        raise Malformed(f"{str(value)[:80]!r} is no hex")
+        raise Malformed(f"{str(value)[:80]!r} is not a valid hex")
     text = value.lower().removeprefix("0x")
     try:
         bytes.fromhex(text)
     except ValueError:
-        raise Malformed(f"{value[:80]!r} is no hex") from None
+        raise Malformed(f"{value[:80]!r} is not a valid hex") from None
     return "0x" + text
 
 
 def address(value: Any) -> str:
-    """Twenty bytes as hex in lower case with its prefix."""
+    """Parse an address: 20 bytes, hex in lower case with prefix."""
     text = data(value)
     if len(text) != ADDRESS_DIGITS:
-        raise Malformed(f"{text[:80]!r} is no address")
+        raise Malformed(f"{text[:80]!r} is not a valid address")
     return text
 
 
 def receipt(answer: Any) -> Receipt | None:
-    """Of a transaction in a block; None where it is in none."""
+    """Parse a receipt; None for a transaction that is not in a block."""
     if answer is None:
         return None
-    told = _object(answer)
-    if told.get("blockHash") is None:  # a client that describes pending transactions too
+    fields_of = _object(answer)
+    if fields_of.get("blockHash") is None:  # some clients return pending transactions too
         return None
-    made = _read(
+    parsed = _read(
         lambda: Receipt(
-            transaction_hash=data(told["transactionHash"]),
-            block_number=count(told["blockNumber"]),
-            block_hash=data(told["blockHash"]),
-            succeeded=count(told["status"]) == 1,
-            gas_used=count(told["gasUsed"]),
-            logs=logs(told["logs"], of=told),
-            gas_price=_maybe(told.get("effectiveGasPrice")),
-            l1_fee=_maybe(told.get("l1Fee")),
+            transaction_hash=data(fields_of["transactionHash"]),
+            block_number=count(fields_of["blockNumber"]),
+            block_hash=data(fields_of["blockHash"]),
+            succeeded=count(fields_of["status"]) == 1,
+            gas_used=count(fields_of["gasUsed"]),
+            logs=logs(fields_of["logs"], of=fields_of),
+            gas_price=_maybe(fields_of.get("effectiveGasPrice")),
+            l1_fee=_maybe(fields_of.get("l1Fee")),
         )
     )
-    return made
+    return parsed
 
 
 def block(answer: Any) -> Block | None:
-    """A header; None for a height that is not there yet."""
+    """Parse a block header; None for a height that does not exist yet."""
     if answer is None:
         return None
-    told = _object(answer)
+    fields_of = _object(answer)
     return _read(
         lambda: Block(
-            number=count(told["number"]),
-            hash=data(told["hash"]),
-            timestamp=count(told["timestamp"]),
-            base_fee=_maybe(told.get("baseFeePerGas")),
+            number=count(fields_of["number"]),
+            hash=data(fields_of["hash"]),
+            timestamp=count(fields_of["timestamp"]),
+            base_fee=_maybe(fields_of.get("baseFeePerGas")),
         )
     )
 
 
 def logs(answer: Any, *, of: Mapping[str, Any] | None = None) -> tuple[Log, ...]:
-    """In the order of the chain. `of`: the receipt that they stand in, which knows what they may leave out."""
+    """Parse logs, in chain order. `of`: the receipt that contains them, which supplies omitted fields."""
     if not isinstance(answer, list):
-        raise Malformed(f"{str(answer)[:80]!r} is no list of logs")
-    found = [_log(_object(one), of or {}) for one in answer]
-    return tuple(sorted((one for one in found if one), key=lambda one: (one.block_number, one.index)))
+        raise Malformed(f"{str(answer)[:80]!r} is not a list of logs")
+    parsed = [_log(_object(entry), of or {}) for entry in answer]
+    return tuple(sorted((log for log in parsed if log), key=lambda log: (log.block_number, log.index)))
 
 
-def _log(told: Mapping[str, Any], of: Mapping[str, Any]) -> Log | None:
-    if told.get("removed") is True:
+def _log(fields_of: Mapping[str, Any], of: Mapping[str, Any]) -> Log | None:
+    if fields_of.get("removed") is True:
         return None
     return _read(
         lambda: Log(
-            address=address(told["address"]),
-            topics=tuple(data(topic) for topic in told["topics"]),
-            data=data(told["data"] or "0x"),
-            block_number=count(_or(told.get("blockNumber"), of.get("blockNumber"))),
-            transaction_hash=data(_or(told.get("transactionHash"), of.get("transactionHash"))),
-            index=count(told["logIndex"]),
+            address=address(fields_of["address"]),
+            topics=tuple(data(topic) for topic in fields_of["topics"]),
+            data=data(fields_of["data"] or "0x"),
+            block_number=count(_or(fields_of.get("blockNumber"), of.get("blockNumber"))),
+            transaction_hash=data(_or(fields_of.get("transactionHash"), of.get("transactionHash"))),
+            index=count(fields_of["logIndex"]),
         )
     )
 
@@ -187,7 +187,7 @@ def _maybe(value: Any) -> int | None:
 
 def _object(answer: Any) -> Mapping[str, Any]:
     if not isinstance(answer, dict):
-        raise Malformed(f"{str(answer)[:80]!r} is no object")
+        raise Malformed(f"{str(answer)[:80]!r} is not a valid object")
     return answer
 
 
@@ -195,7 +195,7 @@ def _read(make: Callable[[], F]) -> F:
     try:
         return make()
     except (KeyError, TypeError) as error:
-        raise Malformed(f"a field is missing or of another kind: {error}") from error
+        raise Malformed(f"a field is missing or has another type: {error}") from error
 
 
 FACTS: Mapping[str, Callable[[Any], Any]] = {
@@ -210,11 +210,11 @@ FACTS: Mapping[str, Callable[[Any], Any]] = {
     "eth_blockNumber": count,
     "eth_chainId": count,
 }
-"""Method -> what its answer says."""
+"""Method -> parser of its answer."""
 
 
 def of(method: str, answer: Any) -> Any:
-    """What an answer to `method` says. Raises Malformed."""
+    """Parse an answer to `method`. Raises Malformed."""
     return FACTS[method](answer)
 
 
@@ -222,7 +222,7 @@ def of(method: str, answer: Any) -> Any:
 
 
 def core(fact: Any) -> Any:
-    """The fact without what a client may leave out: equal cores do not contradict each other."""
+    """Return the value without optional fields: equal cores do not contradict each other."""
     optional = dict.fromkeys(_optional(fact))
     return replace(fact, **optional) if optional else fact
 
@@ -230,24 +230,24 @@ def core(fact: Any) -> Any:
 def _optional(fact: Any) -> list[str]:
     if not isinstance(fact, Receipt | Block):
         return []
-    return [one.name for one in fields(fact) if one.metadata.get("optional")]
+    return [attribute.name for attribute in fields(fact) if attribute.metadata.get("optional")]
 
 
-def agree(told: Sequence[Any], needed: int) -> Any:
-    """The fact that at least `needed` of `told` state. Raises Contradiction where none has that support.
+def agree(answers: Sequence[Any], needed: int) -> Any:
+    """Return the value that at least `needed` of `answers` give. Raises Contradiction where none has that majority.
 
-    A field that some leave out has the value that more than half of those who state it agree on.
+    An optional field gets the value that more than half of those that include it agree on.
     """
-    votes = Counter(core(fact) for fact in told)
-    word, times = max(votes.items(), key=lambda item: item[1], default=(None, 0))
+    votes = Counter(core(fact) for fact in answers)
+    winner, times = max(votes.items(), key=lambda item: item[1], default=(None, 0))
     if times < needed:
         raise Contradiction
-    same = [fact for fact in told if core(fact) == word]
-    stated = {name: _stated([getattr(one, name) for one in same]) for name in _optional(word)}
-    return replace(word, **stated) if stated and word is not None else word
+    same = [fact for fact in answers if core(fact) == winner]
+    optional = {name: _majority([getattr(fact, name) for fact in same]) for name in _optional(winner)}
+    return replace(winner, **optional) if optional and winner is not None else winner
 
 
-def _stated(values: Iterable[int | None]) -> int | None:
+def _majority(values: Iterable[int | None]) -> int | None:
     votes = Counter(value for value in values if value is not None)
     if not votes:
         return None
@@ -258,7 +258,7 @@ def _stated(values: Iterable[int | None]) -> int | None:
 
 
 def contradicts(fact: Any, agreed: Any) -> bool:
-    """Whether `fact` states something else than what was agreed on; leaving something out does not."""
+    """Return whether `fact` differs from the agreed value; omitted optional fields do not count."""
     if core(fact) != core(agreed):
         return True
     return any(getattr(fact, name) not in (None, getattr(agreed, name)) for name in _optional(fact))

@@ -1,6 +1,6 @@
-"""What a node means when it does not take a transaction or a range of blocks, in whichever words its client uses.
+"""Classify the error messages of Ethereum nodes: rejected transactions, rate limits, too large block ranges.
 
-Every phrase here was said by a client or a gateway; `tests/chain/zoo/` names where.
+Every phrase is taken from a client or a gateway; `tests/chain/zoo/` lists the sources.
 """
 
 import re
@@ -8,19 +8,19 @@ from decimal import Decimal
 from enum import Enum
 
 GWEI = 10**9
-MOST_GWEI = 1_000_000
-"""No tip is so high: a larger number is in wei."""
+MAX_GWEI = 1_000_000
+"""A larger number without a unit is in wei."""
 
 
 class Refusal(Enum):
-    """Why signed bytes were not taken."""
+    """Why a node rejected a signed transaction."""
 
     KNOWN = "known"
-    """They are in the pool already: success."""
+    """It is in the pool already: success."""
     NONCE_USED = "nonce_used"
-    """Something with this nonce is in a block. Higher fees would change nothing, another nonce would trade twice."""
+    """A transaction with this nonce is in a block. Higher fees do not help; another nonce would trade twice."""
     FEES = "fees"
-    """Higher fees would be taken."""
+    """The fees are too low."""
     NO_MONEY = "no_money"
     OTHER = "other"
 
@@ -39,7 +39,7 @@ WORDS: tuple[tuple[Refusal, tuple[str, ...]], ...] = (
             "existing tx with same hash",
         ),
     ),
-    (Refusal.OTHER, ("exceeds the configured cap",)),  # too much, not too little
+    (Refusal.OTHER, ("exceeds the configured cap",)),  # the fee is too high, not too low
     (
         Refusal.NONCE_USED,
         (
@@ -85,7 +85,7 @@ WORDS: tuple[tuple[Refusal, tuple[str, ...]], ...] = (
         ),
     ),
 )
-"""In this order: the first that is found counts."""
+"""Checked in this order; the first match counts."""
 
 _NUMBER = r"(\d+(?:\.\d+)?)\s*(gwei|wei)?"
 _TIPS = (
@@ -109,37 +109,37 @@ _DECIMAL_RANGE = re.compile(r"with the range (\d+)\s*-\s*(\d+)")
 
 
 def refusal(text: str) -> Refusal:
-    """Why bytes were not taken, by a node's message."""
-    said = text.lower()
-    return next((kind for kind, words in WORDS if any(word in said for word in words)), Refusal.OTHER)
+    """Classify a node's message about a rejected transaction."""
+    message = text.lower()
+    return next((kind for kind, words in WORDS if any(word in message for word in words)), Refusal.OTHER)
 
 
 def fees_named(text: str, max_fee: int, tip: int) -> tuple[int, int]:
-    """(base fee, tip) in wei a gas that a refusal names as the least; 0 where it names none.
+    """Return the minimum (base fee, tip) in wei per gas that the message names; 0 where it names none.
 
-    `max_fee` and `tip` were offered. A tip without a unit is in wei, unless that would be no more than was offered:
-    then a small number is in gwei.
+    `max_fee` and `tip` were offered, in wei per gas. A tip without a unit is read as wei, unless that would not exceed
+    the offer: then a small number is read as gwei.
     """
-    said = text.lower()
-    base_fee, least_tip = _amount(_BASE_FEES, said), _amount(_TIPS, said, tip)
-    if least_tip and _FEE_CAP.search(said):
-        base_fee, least_tip = max(base_fee, least_tip), 0
-    return (base_fee if base_fee > max_fee else 0), (least_tip if least_tip > tip else 0)
+    message = text.lower()
+    base_fee, min_tip = _amount(_BASE_FEES, message), _amount(_TIPS, message, tip)
+    if min_tip and _FEE_CAP.search(message):
+        base_fee, min_tip = max(base_fee, min_tip), 0
+    return (base_fee if base_fee > max_fee else 0), (min_tip if min_tip > tip else 0)
 
 
-def _amount(patterns: tuple[str, ...], said: str, offered: int = 0) -> int:
+def _amount(patterns: tuple[str, ...], message: str, offered: int = 0) -> int:
     for pattern in patterns:
-        if found := re.search(pattern, said):
-            amount, unit = Decimal(found[1]), found[2]
-            in_gwei = unit == "gwei" or (not unit and amount <= min(offered, MOST_GWEI))
+        if match := re.search(pattern, message):
+            amount, unit = Decimal(match[1]), match[2]
+            in_gwei = unit == "gwei" or (not unit and amount <= min(offered, MAX_GWEI))
             return int(amount * GWEI if in_gwei else amount)
     return 0
 
 
 def is_busy(code: object, text: str, method: str) -> bool:
-    """Whether a node says that it cannot answer now, which refuses nothing.
+    """Return whether the node is temporarily overloaded or rate limited.
 
-    Of eth_getLogs the code "limit exceeded" means: for fewer blocks it would.
+    For eth_getLogs the code "limit exceeded" means instead that the block range is too large.
     """
     if method == "eth_getLogs" and code == -32005:
         return bool(_BUSY.search(text.lower()))
@@ -147,10 +147,10 @@ def is_busy(code: object, text: str, method: str) -> bool:
 
 
 def range_suggested(text: str) -> tuple[int, int] | None:
-    """The first and last block that a gateway says it would answer."""
-    said = text.lower()
-    if found := _HEX_RANGE.search(said):
-        return int(found[1], 16), int(found[2], 16)
-    if found := _DECIMAL_RANGE.search(said):
-        return int(found[1]), int(found[2])
+    """Return the first and last block of the range that a gateway suggests, or None."""
+    message = text.lower()
+    if match := _HEX_RANGE.search(message):
+        return int(match[1], 16), int(match[2], 16)
+    if match := _DECIMAL_RANGE.search(message):
+        return int(match[1]), int(match[2])
     return None

@@ -1,9 +1,9 @@
-"""JSON-RPC to a chain through several endpoints that check each other.
+"""JSON-RPC client for a blockchain over several endpoints, which are checked against each other.
 
-An endpoint that is silent, on another chain, behind, or at odds with the others is not believed; whoever lies is
-named. What money depends on is agreed on by more than half of the *configured* endpoints, as facts
-(`maxxit.evm.facts`): an outage or a gateway's limit never leaves the decision to the one that still answers.
-What cannot be settled is refused: `Disagreement` is Retryable, so nothing is decided on it.
+An endpoint that is down, on another chain, behind, or contradicts the others is excluded and logged. Values that
+money depends on need the agreement of more than half of the *configured* endpoints (`maxxit.evm.facts`), so that an
+outage or a rate limit never leaves the decision to a single endpoint. Without agreement `Disagreement`, a Retryable,
+is raised.
 """
 
 import itertools
@@ -29,23 +29,23 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 Question = tuple[str, str, Sequence[Any]]
-"""What it is about, in words; method; parameters."""
+"""(description for messages, method, parameters)."""
 MULTICALL_SIZE = 500
 """Calls in one Multicall3 read."""
 READ_TRIES = 2
 PATIENCE_SECONDS = 1.0
-"""How long the last endpoints are waited for once the others have decided."""
-MOST_BLOCKS = 5_000
-"""Of one eth_getLogs."""
+"""How long to wait for slow endpoints once a quorum has answered."""
+MAX_BLOCKS = 5_000
+"""Block range of one eth_getLogs."""
 GROWS_AFTER = 16
-"""Spans that were answered in a row before a larger one is tried again."""
+"""Ranges answered in a row before a larger one is tried again."""
 REVERTED_CODE = 3
 REVERTED_WORDS = ("revert", "vm execution error", "invalid opcode")
 _AGGREGATE = "aggregate3((address,bool,bytes)[])"
 
 
 class Fault(Rejected):
-    """The node understood and said no. `reason` is the contract's, where it was a revert."""
+    """The node answered with a JSON-RPC error. `reason`: the contract's revert reason, if it was a revert."""
 
     def __init__(self, message: str, data: str = "", error_code: object = None) -> None:
         self.reason = revert_reason(data.removeprefix("Reverted ")) if data else ""
@@ -57,19 +57,19 @@ class Fault(Rejected):
         self.reverted = (
             bool(self.reason) or error_code == REVERTED_CODE or any(word in said for word in REVERTED_WORDS)
         )
-        """Whether the contract said no, and not the node."""
+        """Whether the contract reverted, as opposed to an error of the node."""
 
 
-class NotTaken(Fault):
-    """No endpoint took a transaction. `faults`: what those said that answered; `silent`: whether one may have it."""
+class BroadcastRejected(Fault):
+    """No endpoint accepted a transaction. `faults`: their errors; `silent`: whether one may have it unconfirmed."""
 
-    def __init__(self, found: Sequence[Fault], *, silent: bool) -> None:
-        super().__init__("; ".join(dict.fromkeys(one.text for one in found)))
-        self.faults, self.silent = tuple(found), silent
+    def __init__(self, faults: Sequence[Fault], *, silent: bool) -> None:
+        super().__init__("; ".join(dict.fromkeys(fault.text for fault in faults)))
+        self.faults, self.silent = tuple(faults), silent
 
 
 class TooManyBlocks(Retryable):
-    """The node would answer for fewer blocks. `suggested`: for which, where it says so."""
+    """The block range is too large for the node. `suggested`: the range that it names, if any."""
 
     def __init__(self, message: str, suggested: tuple[int, int] | None) -> None:
         super().__init__(message)
@@ -77,18 +77,18 @@ class TooManyBlocks(Retryable):
 
 
 class Disagreement(Retryable):
-    """Endpoints contradict each other; the message names the one that stands alone, or both."""
+    """Endpoints contradict each other; the message names them."""
 
 
 def code_of(reason: str) -> str:
-    """A contract's reason as the code to persist: `TRADE_ID_USED` -> `trade_id_used`."""
+    """Return the reason code to store for a revert reason: `TRADE_ID_USED` -> `trade_id_used`."""
     word = "".join(c if c.isalnum() else "_" for c in reason.strip().lower())[:50].strip("_")
     return word or "reverted"
 
 
 @dataclass(eq=False)
 class Endpoint:
-    """One node. It keeps a connection and counts its own calls."""
+    """One RPC node, with a persistent connection."""
 
     url: str
     timeout: float
@@ -105,35 +105,35 @@ class Endpoint:
         self._ids = itertools.count(1)
 
     def close(self) -> None:
-        """Let go of the connection now; otherwise that happens when nobody holds the endpoint any more."""
+        """Close the connection now; otherwise it is closed when the endpoint is garbage-collected."""
         self._close_wire()
 
     @property
     def name(self) -> str:
-        """Its host: a path may hold a key."""
+        """The host; the path may contain an API key."""
         parts = urlsplit(self.url)
         return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
     def call(self, method: str, *params: Any, writes: bool = False) -> Any:
-        """The result. Raises Fault, Retryable or (for writes, after sending) Unknown."""
+        """Return the result. Raises Fault, Retryable or (for writes, after sending) Unknown."""
         body = self._body(method, params)
         found = self._post(body, writes=writes)
         lost: type[Retryable] | type[Unknown] = Unknown if writes else Retryable
         if not isinstance(found, dict) or found.get("id") != body["id"]:
-            raise lost(f"{self.name} answered no JSON-RPC")
+            raise lost(f"{self.name} did not answer with JSON-RPC")
         return self._result(found, method, lost)
 
     def batch(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
-        """Several reads in one request, answered in order; the first error is raised.
+        """Send several reads in one request; return the results in order. Raises the first error.
 
-        An endpoint that refuses batches is asked one by one from then on.
+        An endpoint that rejects batches gets single calls from then on.
         """
         if self.takes_batches and len(calls) > 1:
             body = [self._body(method, params) for method, params in calls]
             try:
                 found = self._post(body)
             except Fault:
-                found = None  # it may be the batch that is refused
+                found = None  # perhaps batches are not supported
             if isinstance(found, list):
                 rows = {
                     row["id"]: row
@@ -152,13 +152,13 @@ class Endpoint:
     def _post(self, body: Any, *, writes: bool = False) -> Any:
         try:
             answer = http.fetch(self.wire, "POST", self.url, json=body, writes=writes, max_body=50_000_000)
-        except Rejected as error:  # some gateways say a node's no with a status of HTTP
+        except Rejected as error:  # some gateways return JSON-RPC errors with an HTTP error status
             raise Fault(str(error)) from error
         try:
             return untrusted.loads(answer.content)
         except ValueError as error:
             lost: type[Retryable] | type[Unknown] = Unknown if writes else Retryable
-            raise lost(f"{self.name} answered no JSON-RPC: {error}") from error
+            raise lost(f"{self.name} did not answer with JSON-RPC: {error}") from error
 
     def _result(
         self, row: dict[str, Any], method: str = "", lost: type[Retryable] | type[Unknown] = Retryable
@@ -166,13 +166,13 @@ class Endpoint:
         error = row.get("error")
         if error is None:
             if "result" not in row:
-                raise lost(f"{self.name} answered no JSON-RPC: neither a result nor an error")
+                raise lost(f"{self.name} did not answer with JSON-RPC: neither a result nor an error")
             return row["result"]
         if not isinstance(error, dict):
             error = {"message": error}
         said, code, data = str(error.get("message")), error.get("code"), error.get("data")
         if not isinstance(data, str | None):
-            said, data = f"{said} {data}", None  # a gateway that explains itself there
+            said, data = f"{said} {data}", None  # some gateways put the explanation there
         if not isinstance(code, int):
             code = None
         if is_busy(code, said, method):
@@ -182,7 +182,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest block that the healthy endpoints agree to have."""
+    """The newest block that the endpoints agree on."""
 
     number: int
     timestamp: int
@@ -192,7 +192,7 @@ class Head:
 
 
 class Chain:
-    """A chain as its healthy endpoints tell it."""
+    """A blockchain, read through its healthy endpoints."""
 
     def __init__(
         self, chain_id: int, urls: Sequence[str], *, head_lag: int, health_seconds: float, timeout: float,
@@ -204,164 +204,172 @@ class Chain:
         self.endpoints = [Endpoint(url, timeout) for url in urls]
         self.head_lag, self.health_seconds = head_lag, health_seconds
         self.bad: dict[str, str] = {}
-        """Endpoint -> what is wrong with it."""
+        """Endpoint name -> problem."""
         self._healthy: list[Endpoint] = []
-        self._looking = threading.Lock()
+        self._check_lock = threading.Lock()
         self._checked = float("-inf")
-        self._span, self._answered = MOST_BLOCKS, 0
-        """Blocks of one eth_getLogs that was answered, and how many of that size were since it was refused a larger."""
+        self._span, self._answered = MAX_BLOCKS, 0
+        """Block range of the last answered eth_getLogs, and how many were answered since a larger one was rejected."""
 
     # -- endpoint health
 
     def healthy(self) -> list[Endpoint]:
-        """The endpoints that are on this chain, near its head and at one about its past.
+        """Return the endpoints that are on this chain, near its head and consistent about a past block.
 
-        Of many threads one looks again once `health_seconds` have passed; the others go by the last look meanwhile.
+        After `health_seconds` one thread repeats the check; the others use the last result meanwhile.
         """
         if time.monotonic() - self._checked < self.health_seconds and self._healthy:
             return self._healthy
-        mine = self._looking.acquire(blocking=False)
+        mine = self._check_lock.acquire(blocking=False)
         if not mine and self._healthy:
             return self._healthy
         try:
-            return self._look()
+            return self._check_endpoints()
         finally:
             if mine:
-                self._looking.release()
+                self._check_lock.release()
 
-    def _look(self) -> list[Endpoint]:
-        """Ask every endpoint; raises Retryable where none can be believed."""
+    def _check_endpoints(self) -> list[Endpoint]:
+        """Check every endpoint; return the healthy ones. Raises Retryable where none is."""
         self.bad = {}
         heads = self._heads()
-        alive = [one for one in self.endpoints if one.url in heads]
+        alive = [endpoint for endpoint in self.endpoints if endpoint.url in heads]
         if alive:
-            top = sorted(heads.values())[len(heads) // 2]  # a lone head far in the future moves no median
-            alive = [one for one in alive if self._near(one, heads[one.url], top)]
+            # The median, which a single far-off head does not move.
+            top = sorted(heads.values())[len(heads) // 2]
+            alive = [endpoint for endpoint in alive if self._near(endpoint, heads[endpoint.url], top)]
         if len(alive) > 1:
-            alive = self._same_past(alive, min(heads[one.url] for one in alive))
+            alive = self._same_past(alive, min(heads[endpoint.url] for endpoint in alive))
         for name, why in dict(self.bad).items():  # another thread may add to it
-            log.warning("rpc_not_believed", endpoint=name, chain=self.chain_id, why=why)
+            log.warning("rpc_endpoint_excluded", endpoint=name, chain=self.chain_id, why=why)
         if not alive:
-            told = "; ".join(f"{name} {why}" for name, why in self.bad.items())
-            raise Retryable(f"no endpoint of chain {self.chain_id} can be believed: {told}")
+            problems = "; ".join(f"{name} {why}" for name, why in self.bad.items())
+            raise Retryable(f"no endpoint of chain {self.chain_id} is healthy: {problems}")
         self._healthy, self._checked = alive, time.monotonic()
         return alive
 
     def _heads(self) -> dict[str, int]:
-        """Endpoint -> the height of its chain, of those that answer and are on this chain."""
+        """Return URL -> block height of the endpoints that answer and are on this chain."""
         asked = [("eth_chainId", ()), ("eth_blockNumber", ())]
         found = {}
-        for one, told in self._ask(self.endpoints, lambda one: one.batch(asked)).items():
+        for endpoint, answers in self._query(self.endpoints, lambda endpoint: endpoint.batch(asked)).items():
             try:
-                chain_id, found[one.url] = (facts.count(value) for value in told)
+                chain_id, found[endpoint.url] = (facts.count(value) for value in answers)
             except facts.Malformed as error:
-                self.bad[one.name] = f"does not answer ({error})"
+                self.bad[endpoint.name] = f"does not answer ({error})"
                 continue
             if chain_id != self.chain_id:
-                self.bad[one.name] = f"is chain {chain_id}, not {self.chain_id}"
-                del found[one.url]
+                self.bad[endpoint.name] = f"is chain {chain_id}, not {self.chain_id}"
+                del found[endpoint.url]
         return found
 
-    def _near(self, one: Endpoint, head: int, top: int) -> bool:
+    def _near(self, endpoint: Endpoint, head: int, top: int) -> bool:
         if abs(head - top) <= self.head_lag:
             return True
-        self.bad[one.name] = f"is at block {head}, the others at {top}"
+        self.bad[endpoint.name] = f"is at block {head}, the others at {top}"
         return False
 
     def _same_past(self, alive: list[Endpoint], lowest: int) -> list[Endpoint]:
-        """Those whose block at a height that all have is the majority's; without a majority, nobody."""
+        """Return those that agree with the majority about a block that all have; without a majority, none."""
         height = max(lowest - self.head_lag, 0)
-        told = self._ask(alive, lambda one: [one.call("eth_getBlockByNumber", hex(height), False)])
-        [[block, same]] = self._vote(
-            [(f"block {height}", "eth_getBlockByNumber", ())], told, len(told) // 2 + 1
+        answers = self._query(
+            alive, lambda endpoint: [endpoint.call("eth_getBlockByNumber", hex(height), False)]
         )
-        return [one for one in same if block is not None]
+        [[block, same]] = self._vote(
+            [(f"block {height}", "eth_getBlockByNumber", ())], answers, len(answers) // 2 + 1
+        )
+        return [endpoint for endpoint in same if block is not None]
 
     @property
     def quorum(self) -> int:
-        """How many endpoints must say the same: more than half of those configured."""
+        """How many endpoints must agree: more than half of those configured."""
         return quorum_of(len(self.endpoints))
 
-    def _ask(self, whom: Sequence[Endpoint], question: Callable[[Endpoint], T]) -> dict[Endpoint, T]:
-        """All at once. Who does not answer is noted; who keeps the others waiting is left out until the next check."""
-        told: dict[Endpoint, T] = {}
+    def _query(self, endpoints: Sequence[Endpoint], question: Callable[[Endpoint], T]) -> dict[Endpoint, T]:
+        """Query endpoints in parallel; note those that fail and exclude slow ones until the next check."""
+        answers: dict[Endpoint, T] = {}
         refused: TooManyBlocks | None = None
-        for one, answer in _at_once(whom, question, self.quorum).items():
+        for endpoint, answer in _query_parallel(endpoints, question, self.quorum).items():
             if answer is None:
-                self._leave_out(one, "keeps the others waiting")
+                self._exclude(endpoint, "keeps the others waiting")
                 continue
             try:
-                told[one] = answer.result()
+                answers[endpoint] = answer.result()
             except TooManyBlocks as error:
                 refused = error
             except (Retryable, Fault) as error:
-                self.bad[one.name] = f"does not answer ({error})"
-        if refused and len(told) < self.quorum:
+                self.bad[endpoint.name] = f"does not answer ({error})"
+        if refused and len(answers) < self.quorum:
             raise refused
-        return told
+        return answers
 
-    def _leave_out(self, one: Endpoint, why: str) -> None:
-        self.bad[one.name] = why
-        log.warning("rpc_not_believed", endpoint=one.name, chain=self.chain_id, why=why)
-        self._healthy = [other for other in self._healthy if other is not one]
+    def _exclude(self, endpoint: Endpoint, why: str) -> None:
+        self.bad[endpoint.name] = why
+        log.warning("rpc_endpoint_excluded", endpoint=endpoint.name, chain=self.chain_id, why=why)
+        self._healthy = [other for other in self._healthy if other is not endpoint]
 
     def _vote(
-        self, questions: Sequence[Question], told: dict[Endpoint, list[Any]], needed: int
+        self, questions: Sequence[Question], answers: dict[Endpoint, list[Any]], needed: int
     ) -> list[tuple[Any, list[Endpoint]]]:
-        """For each question the fact that `needed` endpoints state, and who states it. Names who says otherwise.
+        """Return for each question the value that `needed` endpoints agree on, and those endpoints; log the others.
 
         Raises Retryable where too few answer, Disagreement where they contradict each other.
         """
-        if not told:
+        if not answers:
             raise Retryable(f"no endpoint of chain {self.chain_id} answers {questions[0][1]}")
         return [
-            self._fact(what, method, place, told, needed) for place, (what, method, _) in enumerate(questions)
+            self._fact(what, method, place, answers, needed)
+            for place, (what, method, _) in enumerate(questions)
         ]
 
     def _fact(
-        self, what: str, method: str, place: int, told: dict[Endpoint, list[Any]], needed: int
+        self, what: str, method: str, place: int, answers: dict[Endpoint, list[Any]], needed: int
     ) -> tuple[Any, list[Endpoint]]:
         stated: dict[Endpoint, Any] = {}
-        for one, answers in told.items():
+        for endpoint, values in answers.items():
             try:
-                stated[one] = facts.of(method, answers[place])
+                stated[endpoint] = facts.of(method, values[place])
             except facts.Malformed as error:
                 log.warning(
-                    "rpc_malformed", endpoint=one.name, chain=self.chain_id, about=what, error=str(error)
+                    "rpc_malformed", endpoint=endpoint.name, chain=self.chain_id, about=what, error=str(error)
                 )
         try:
             agreed = facts.agree(list(stated.values()), needed)
         except facts.Contradiction:
-            names = ", ".join(one.name for one in told)
-            if len(told) < needed:
+            names = ", ".join(endpoint.name for endpoint in answers)
+            if len(answers) < needed:
                 raise Retryable(
                     f"chain {self.chain_id}: only {names} of {len(self.endpoints)} endpoints answers about {what}; "
                     f"{needed} must agree"
                 ) from None
             raise Disagreement(f"chain {self.chain_id}: {names} contradict each other about {what}") from None
-        others = [one for one in told if one not in stated or facts.contradicts(stated[one], agreed)]
-        for one in others:
-            self.bad[one.name] = f"contradicts the others about {what}"
-            log.error("rpc_lies", endpoint=one.name, chain=self.chain_id, about=what)
-        return agreed, [one for one in told if one not in others]
+        others = [
+            endpoint
+            for endpoint in answers
+            if endpoint not in stated or facts.contradicts(stated[endpoint], agreed)
+        ]
+        for endpoint in others:
+            self.bad[endpoint.name] = f"contradicts the others about {what}"
+            log.error("rpc_contradicts", endpoint=endpoint.name, chain=self.chain_id, about=what)
+        return agreed, [endpoint for endpoint in answers if endpoint not in others]
 
     # -- reading
 
     def read(self, method: str, *params: Any) -> Any:
-        """One answer, of the first healthy endpoint that gives one. Raises Retryable, and Fault for a contract's no.
+        """Return the answer of the first healthy endpoint. Raises Retryable, and Fault for a revert.
 
-        A contract speaks in an eth_call alone; whatever else a node refuses is that node's own trouble.
+        Only an eth_call can revert; any other error is a problem of that node, and the next one is asked.
         """
-        for one in list(self.healthy()):
+        for endpoint in list(self.healthy()):
             for _ in range(READ_TRIES):
                 try:
-                    return one.call(method, *params)
+                    return endpoint.call(method, *params)
                 except (Retryable, Fault) as error:
                     if isinstance(error, Fault) and error.reverted and method == "eth_call":
                         raise
-                    self.bad[one.name] = f"does not answer ({error})"
+                    self.bad[endpoint.name] = f"does not answer ({error})"
             self._healthy = sorted(
-                self._healthy, key=lambda other: other is one
+                self._healthy, key=lambda other: other is endpoint
             )  # the others are asked first
         self._checked = float("-inf")
         raise Retryable(
@@ -369,23 +377,25 @@ class Chain:
         )
 
     def agreed(self, what: str, method: str, *params: Any) -> Any:
-        """The fact (`maxxit.evm.facts`) that more than half of the configured endpoints state."""
+        """Return the value (`maxxit.evm.facts`) that more than half of the configured endpoints agree on."""
         return self.agreed_all([(what, method, params)])[0]
 
     def agreed_all(self, questions: Sequence[Question]) -> list[Any]:
-        """The same for several questions, in one request to each endpoint."""
+        """Return the agreed values of several questions, with one request to each endpoint."""
         calls = [(method, params) for _, method, params in questions]
-        told = self._ask(self.healthy(), lambda one: one.batch(calls))
-        return [fact for fact, _ in self._vote(questions, told, self.quorum)]
+        answers = self._query(self.healthy(), lambda endpoint: endpoint.batch(calls))
+        return [fact for fact, _ in self._vote(questions, answers, self.quorum)]
 
     def head(self) -> Head:
-        """The newest block that more than half of the configured endpoints have."""
-        told = self._ask(self.healthy(), lambda one: one.call("eth_getBlockByNumber", "latest", False))
-        heights = [height for answer in told.values() if (height := _height(answer)) is not None]
+        """Return the newest block that more than half of the configured endpoints have."""
+        answers = self._query(
+            self.healthy(), lambda endpoint: endpoint.call("eth_getBlockByNumber", "latest", False)
+        )
+        heights = [height for answer in answers.values() if (height := _height(answer)) is not None]
         if len(heights) < self.quorum:
             raise Retryable(f"no endpoint of chain {self.chain_id} answers eth_getBlockByNumber: {heights}")
         number = sorted(heights, reverse=True)[self.quorum - 1]
-        newest = {one: [answer] for one, answer in told.items() if _height(answer) == number}
+        newest = {endpoint: [answer] for endpoint, answer in answers.items() if _height(answer) == number}
         if len(newest) >= self.quorum:
             [(block, _)] = self._vote([("the head", "eth_getBlockByNumber", ())], newest, self.quorum)
         else:
@@ -393,51 +403,52 @@ class Chain:
         return Head(block.number, block.timestamp, block.base_fee or 0)
 
     def block(self, number: int) -> facts.Block:
-        """The block at a height. Raises Retryable where there is none yet."""
+        """Return the block at a height. Raises Retryable where it does not exist yet."""
         found: facts.Block | None = self.agreed(f"block {number}", "eth_getBlockByNumber", hex(number), False)
         if found is None:
             raise Retryable(f"chain {self.chain_id} has no block {number} yet")
         return found
 
     def nonce(self, address: str, block: str = "latest") -> int:
-        """How many transactions of `address` stand in blocks."""
+        """Return the number of transactions of `address` in blocks."""
         found: int = self.agreed(f"the nonce of {address}", "eth_getTransactionCount", address, block)
         return found
 
     def logs(self, start: int, end: int, filters: Sequence[dict[str, Any]]) -> Iterator[facts.Log]:
-        """The logs of the blocks `start` to `end`, both included, that match any of the filters; in their order.
+        """Yield the logs of the blocks `start` to `end`, inclusive, that match any of the filters, in chain order.
 
-        A span that is refused, in whichever words, is halved, down to one block; the size that was answered is kept
-        for the next. Raises TooManyBlocks where even one block is refused.
+        A rejected block range is halved, down to one block; the accepted size is kept for the next range. Raises
+        TooManyBlocks where even one block is rejected.
         """
         low, kept = start, self._span
         while low <= end:
             high = min(low + self._span - 1, end)
             asked = {"fromBlock": hex(low), "toBlock": hex(high)}
-            questions: list[Question] = [("logs", "eth_getLogs", [asked | one]) for one in filters]
+            questions: list[Question] = [("logs", "eth_getLogs", [asked | wanted]) for wanted in filters]
             try:
-                told = self._ask(self.healthy(), partial(_logs_of, questions))
+                answers = self._query(self.healthy(), partial(_logs_of, questions))
             except TooManyBlocks as no:
                 if low == high:
-                    self._span = kept  # the node refuses whatever is asked
+                    self._span = kept  # the node rejects every range
                     raise
                 self._span, self._answered = _smaller(low, high, no.suggested), 0
                 continue
-            found = [fact for fact, _ in self._vote(questions, told, self.quorum)]
+            found = [fact for fact, _ in self._vote(questions, answers, self.quorum)]
             yield from sorted(
-                {one for part in found for one in part}, key=lambda one: (one.block_number, one.index)
+                {entry for part in found for entry in part},
+                key=lambda entry: (entry.block_number, entry.index),
             )
             self._answered += 1
             if self._answered % GROWS_AFTER == 0:
-                self._span = min(2 * self._span, MOST_BLOCKS)
+                self._span = min(2 * self._span, MAX_BLOCKS)
             low = high + 1
 
     def call(
         self, to: str, data: bytes, *, sender: str = "", block: str = "latest", agreed: bool = False
     ) -> bytes:
-        """An eth_call, of one endpoint or `agreed` on by more than half, which takes a `block` by its number.
+        """Return the result of an eth_call, by one endpoint or (`agreed`) by a quorum, which needs a block number.
 
-        Raises Fault with the reason of a revert, Retryable for an answer that is no hex.
+        Raises Fault with the reason of a revert, Retryable for an answer that is not hex.
         """
         request = {"to": to, "data": "0x" + data.hex()} | ({"from": sender} if sender else {})
         if agreed:
@@ -452,7 +463,7 @@ class Chain:
     def many(
         self, calls: Sequence[tuple[str, bytes]], *, block: str = "latest", agreed: bool = False
     ) -> list[bytes]:
-        """The answers to (target, calldata), 500 in one request through Multicall3. Fault if one reverts."""
+        """Return the results of (target, calldata) calls, 500 per Multicall3 request. Raises Fault if one reverts."""
         found: list[bytes] = []
         for start in range(0, len(calls), MULTICALL_SIZE):
             part = [(to, True, data) for to, data in calls[start : start + MULTICALL_SIZE]]
@@ -468,17 +479,19 @@ class Chain:
     # -- sending
 
     def broadcast(self, raw: bytes) -> None:
-        """Hand signed bytes to all healthy endpoints at once; one that takes them is enough.
+        """Send a signed transaction to all healthy endpoints at once; one that accepts it is enough.
 
-        Raises NotTaken where an endpoint said no and none took them, else Unknown where one may have them, else
-        Retryable.
+        Raises BroadcastRejected where an endpoint rejected it and none accepted it, else Unknown where one may have
+        it, else Retryable.
         """
-        told = _at_once(
-            self.healthy(), lambda one: one.call("eth_sendRawTransaction", "0x" + raw.hex(), writes=True), 1
+        answers = _query_parallel(
+            self.healthy(),
+            lambda endpoint: endpoint.call("eth_sendRawTransaction", "0x" + raw.hex(), writes=True),
+            1,
         )
         faults: list[Fault] = []
         others: list[Retryable | Unknown] = []
-        for one, answer in told.items():
+        for endpoint, answer in answers.items():
             try:
                 if answer is not None:
                     answer.result()
@@ -487,60 +500,60 @@ class Chain:
                 faults.append(no)
             except (Retryable, Unknown) as error:
                 others.append(error)
-                self.bad[one.name] = f"does not answer ({error})"
+                self.bad[endpoint.name] = f"does not answer ({error})"
         silent = next((error for error in others if isinstance(error, Unknown)), None)
         if faults:
-            raise NotTaken(faults, silent=silent is not None)
+            raise BroadcastRejected(faults, silent=silent is not None)
         raise silent or others[0]
 
 
-def _at_once(
-    whom: Sequence[Endpoint], question: Callable[[Endpoint], T], enough: int
+def _query_parallel(
+    endpoints: Sequence[Endpoint], question: Callable[[Endpoint], T], enough: int
 ) -> dict[Endpoint, "Future[T] | None"]:
-    """Ask all at the same time. None: no answer within a moment after `enough` others had answered well.
+    """Query all endpoints in parallel. None: no answer within PATIENCE_SECONDS after `enough` others had answered.
 
-    Threads of its own for each question: a process that was forked has none of its parent's.
+    A new pool for each query: a forked process does not have its parent's threads.
     """
-    if len(whom) == 1:
-        return {one: _asked(question, one) for one in whom}
-    pool = ThreadPoolExecutor(max(len(whom), 1), thread_name_prefix="rpc")
-    asked = {one: pool.submit(question, one) for one in whom}
+    if len(endpoints) == 1:
+        return {endpoint: _query_one(question, endpoint) for endpoint in endpoints}
+    pool = ThreadPoolExecutor(max(len(endpoints), 1), thread_name_prefix="rpc")
+    asked = {endpoint: pool.submit(question, endpoint) for endpoint in endpoints}
     pending, well = set(asked.values()), 0
     while pending:
         patience = PATIENCE_SECONDS if well >= enough else None
         done, pending = wait(pending, timeout=patience, return_when=FIRST_COMPLETED)
-        well += sum(one.exception() is None for one in done)
+        well += sum(future.exception() is None for future in done)
         if not done:
             break
     pool.shutdown(wait=False, cancel_futures=True)
-    return {one: None if answer in pending else answer for one, answer in asked.items()}
+    return {endpoint: None if answer in pending else answer for endpoint, answer in asked.items()}
 
 
-def _logs_of(questions: Sequence[Question], one: Endpoint) -> list[Any]:
-    """What an endpoint answers to several eth_getLogs. Raises TooManyBlocks for any refusal."""
+def _logs_of(questions: Sequence[Question], endpoint: Endpoint) -> list[Any]:
+    """Return an endpoint's answers to several eth_getLogs. Raises TooManyBlocks for any error."""
     try:
-        return one.batch([(method, params) for _, method, params in questions])
+        return endpoint.batch([(method, params) for _, method, params in questions])
     except Fault as no:
-        raise TooManyBlocks(f"{one.name}: {no.text}", range_suggested(no.text)) from no
+        raise TooManyBlocks(f"{endpoint.name}: {no.text}", range_suggested(no.text)) from no
 
 
 def quorum_of(configured: int) -> int:
-    """How many of so many configured endpoints must say the same."""
+    """Return how many of the configured endpoints must agree."""
     return configured // 2 + 1
 
 
-def _asked(question: Callable[[Endpoint], T], one: Endpoint) -> "Future[T]":
-    """The answer of a single endpoint, without a thread."""
+def _query_one(question: Callable[[Endpoint], T], endpoint: Endpoint) -> "Future[T]":
+    """Query a single endpoint without a thread."""
     answer: Future[T] = Future()
     try:
-        answer.set_result(question(one))
+        answer.set_result(question(endpoint))
     except Exception as error:
         answer.set_exception(error)
     return answer
 
 
 def _height(answer: Any) -> int | None:
-    """The number of a block as an endpoint states it; None for no block."""
+    """Return the number of a block in an endpoint's answer; None for no block."""
     try:
         block = facts.block(answer)
     except facts.Malformed:
@@ -549,7 +562,7 @@ def _height(answer: Any) -> int | None:
 
 
 def _smaller(low: int, high: int, suggested: tuple[int, int] | None) -> int:
-    """How many blocks to ask for next, once `low` to `high` were refused: as suggested, or half."""
+    """Return the next block range size after `low` to `high` was rejected: as suggested, or half."""
     size = high - low + 1
     if suggested and suggested[0] == low and low <= suggested[1] < high:
         return suggested[1] - low + 1

@@ -28,7 +28,7 @@ from maxxit.core.money import plain
 from maxxit.events.record import advance, record
 from maxxit.evm.facts import Receipt
 from maxxit.evm.node_errors import Refusal, fees_named, refusal
-from maxxit.evm.rpc import Chain, Fault, Head, NotTaken, code_of
+from maxxit.evm.rpc import BroadcastRejected, Chain, Fault, Head, code_of
 from trading import ledger
 from trading.chain.models import ChainAttempt, ChainTransaction, Signer
 from trading.chain.signer import Signed, Unsigned
@@ -448,7 +448,7 @@ def _send(
         raise Retryable(f"transaction {tx.pk} is held back by the gate")
     try:
         chain.broadcast(bytes.fromhex(attempt.raw[2:]))
-    except NotTaken as error:
+    except BroadcastRejected as error:
         refused = BroadcastRefusal(tuple(fault.text for fault in error.faults))
         if not refused.has(Refusal.KNOWN):
             _count_refusal(tx, refused)
