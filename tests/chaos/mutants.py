@@ -148,7 +148,7 @@ MUTANTS = (
     ),
     bug(
         "a job that is switched off alerts nobody",
-        ("maxxit.pipeline.sync:report_disabled_jobs", "if name not in told", "if name in told"),
+        ("maxxit.pipeline.sync:report_disabled_jobs", "if name not in reported", "if name in told"),
         test="tests/pipeline/test_schedule.py",
         beyond=True,
     ),
@@ -339,7 +339,7 @@ MUTANTS = (
     ),
     bug(
         "the amount that a refusal names is not read",
-        ("maxxit.evm.node_errors:fees_named", "_amount(_TIPS, said, tip)", "0"),
+        ("maxxit.evm.node_errors:fees_named", "_amount(_TIPS, message, tip)", "0"),
         test="tests/chain/test_zoo.py",
     ),
     bug(
@@ -888,7 +888,7 @@ MUTANTS = (
     ),
     bug(
         "a code that nobody knows finds nothing instead of being refused",
-        ("maxxit.access.inputs:coded", "if code not in known and not found.exists():", "if False:"),
+        ("maxxit.access.inputs:coded", "if code not in known and not matching.exists():", "if False:"),
         test="tests/surface/test_refusals.py",
         beyond=True,
     ),

@@ -201,7 +201,7 @@ def test_an_address_that_was_taken_away_is_a_dead_letter(
     worker.deliver()
     row.refresh_from_db()
     assert (row.state, receiver.came) == ("dead", [])
-    assert "no webhook any more" in row.last_error
+    assert "removed their webhook endpoint" in row.last_error
 
 
 def test_a_worker_that_died_leaves_its_delivery_to_another_but_not_for_ever(
