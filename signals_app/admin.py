@@ -65,7 +65,7 @@ class CtPostAdmin(LargeTableAdmin):
     sure = number_column("confidence", places=2)
     fieldsets = (
         (None, {"fields": ("text", ("account_link", "post_id", "source"), ("posted_at", "ingested_at"))}),
-        ("Outcome", {"fields": (("status", "outcome"), "signals_of", ("chain", "events", "traces"))}),
+        ("Outcome", {"fields": (("status", "outcome"), "signals_of", ("trace", "events", "traces"))}),
         (
             "Reading",
             {
@@ -155,7 +155,7 @@ class SignalAdmin(LargeTableAdmin):
         ("Evidence", {"fields": ("posts_of", "evidence", "indicators", "traces")}),
         (
             "Orders and positions",
-            {"fields": ("orders_of", "positions_of", ("chain", "events", "correlation_id"))},
+            {"fields": ("orders_of", "positions_of", ("trace", "events", "correlation_id"))},
         ),
         ("Times (UTC)", {"fields": (("created_at", "expires_at"),)}),
     )
@@ -188,7 +188,7 @@ class SignalAdmin(LargeTableAdmin):
     @display(description="evidence and weights")
     def evidence(self, row: Signal) -> SafeString | str:
         """Show each piece of evidence, -1 (short) to 1 (long), with the agent's weight."""
-        return block(pretty(row.risk_model)) if row.risk_model else EMPTY
+        return preformatted(pretty(row.risk_model)) if row.risk_model else EMPTY
 
     @display(description="indicators at the decision")
     def indicators(self, row: Signal) -> SafeString | str:

@@ -148,7 +148,7 @@ MUTANTS = (
     ),
     bug(
         "a job that is switched off alerts nobody",
-        ("maxxit.pipeline.sync:report_disabled_jobs", "if name not in reported", "if name in told"),
+        ("maxxit.pipeline.sync:report_disabled_jobs", "if name not in reported", "if name in reported"),
         test="tests/pipeline/test_schedule.py",
         beyond=True,
     ),
