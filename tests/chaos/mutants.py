@@ -594,7 +594,7 @@ MUTANTS = (
     ),
     bug(
         "a silent receiver delays the others",
-        (f"{DELIVERIES}:Pass.send", "ThreadPoolExecutor(self._rules.at_once)", "ThreadPoolExecutor(1)"),
+        (f"{DELIVERIES}:Pass.send", "ThreadPoolExecutor(self._limits.at_once)", "ThreadPoolExecutor(1)"),
         test="tests/notify/test_neighbours.py",
         beyond=True,
     ),
@@ -620,8 +620,8 @@ MUTANTS = (
         "alerts wait behind price rules",
         (
             f"{DELIVERIES}:deliver",
-            'done = deliver_alerts()\n    _pass(RuleDelivery, ("rule", "match"), DELIVER_TASK, done)',
-            '_pass(RuleDelivery, ("rule", "match"), DELIVER_TASK, DeliveryResult())\n    done = deliver_alerts()',
+            'result = deliver_alerts()\n    _pass(RuleDelivery, ("rule", "match"), DELIVER_TASK, result)',
+            '_pass(RuleDelivery, ("rule", "match"), DELIVER_TASK, DeliveryResult())\n    result = deliver_alerts()',
         ),
         test="tests/notify/test_neighbours.py",
         beyond=True,
