@@ -63,7 +63,7 @@ up: $(VENV)/.stamp-run contracts-tools ## Start all of Maxxit in this terminal (
 down: ## Stop a running `make up` from another terminal
 	@$(MANAGE) up --stop
 
-test: install ## Run all tests on real Postgres, Redis and Celery (PYTEST="-k name" for some)
+test: install ## Run all tests in parallel on real Postgres, Redis and Celery (PYTEST="-k name" for some, "-n 0" for one process)
 	@$(BIN)/python -m pytest $(PYTEST)
 
 check: install ## Lint, format, types, import contracts, migrations, deployment settings, contract build

@@ -4,6 +4,9 @@ One Postgres for the run (each xdist worker has a database of its own in it), on
 both thrown away at the end. With DATABASE_URL or REDIS_URL set, those servers are used instead. The fixture
 `celery_worker_process` is a real worker on all queues: use it with `django_db(transaction=True)`.
 
+Folders run in parallel, one xdist worker per CPU core and at most four; named files and single tests run in this one
+process, and so does everything with `-n 0`, `-p no:xdist`, `-s` or `--pdb`.
+
 `--require-all` fails the run unless tests of every kind ran and none was skipped: a missing tool must not look
 like success.
 """
@@ -29,6 +32,8 @@ from maxxit.embedded.servers import Postgres, Redis
 KINDS = {"django_db": "database", "broker": "broker", "chain": "chain", "realdata": "recorded data"}
 """Marker -> what it is called; each must have run under `--require-all`."""
 BY_FOLDER = {"chaos": "chaos", "bench": "slow"}
+MOST_WORKERS = 4
+"""More would wait for the same Postgres."""
 STOPPING = {"REMAP_SIGTERM": "SIGQUIT", "SOFT_SHUTDOWN_SECONDS": "2"}
 _running: list[Postgres | Redis] = []
 _folder: list[Path] = []
@@ -66,6 +71,40 @@ def start() -> None:
         redis.start()
         _running.append(redis)
         os.environ |= {"REDIS_URL": redis.url, "MAXXIT_TEST_REDIS": "own"}
+
+
+def workers() -> int:
+    """How many xdist workers this machine gets: one per usable CPU core, within a limit."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, MOST_WORKERS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means."""
+    return workers()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Iterator[None]:
+    """Choose parallel workers before xdist reads its options, unless the command line chose already."""
+    if (
+        config.pluginmanager.hasplugin("xdist")
+        and not hasattr(config, "workerinput")
+        and runs_folders(config)
+    ):
+        option = config.option
+        if option.numprocesses is None and option.dist == "no" and not option.tx and workers() > 1:
+            option.numprocesses, option.dist = workers(), "loadgroup"
+    return (yield)
+
+
+def runs_folders(config: pytest.Config) -> bool:
+    """Whether a run is long enough for workers, each of which migrates a database first, and needs no terminal."""
+    option = config.option
+    if option.usepdb or option.collectonly or option.capture == "no":
+        return False
+    return any(Path(name.partition("::")[0]).is_dir() for name in config.args)
 
 
 def pytest_unconfigure() -> None:
