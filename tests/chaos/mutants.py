@@ -8,6 +8,7 @@ are never touched. An edit whose place no longer exists fails loudly.
 """
 
 import argparse
+import ast
 import importlib
 import inspect
 import subprocess
@@ -22,7 +23,9 @@ from typing import Any
 
 from django.db import connection
 
+from tests import planting
 from tests.chaos.simulation import Campaign, arena, wipe
+from tests.planting import Text
 
 PURSES, ROUNDS = 3, 60
 """Worlds of mutants are small, so that the audit comes soon."""
@@ -30,7 +33,11 @@ PURSES, ROUNDS = 3, 60
 
 @dataclass(frozen=True)
 class Edit:
-    """`old` becomes `new` in a function or a text of the product."""
+    """`old` becomes `new` in a function or a text of the product.
+
+    In a function both are fragments of code, whose layout and local names do not matter (`tests.planting`); `Text`
+    for a part of the function's string constants.
+    """
 
     where: str
     """module:name, or module:Class.method"""
@@ -73,22 +80,22 @@ GATE, RISK, LIMITS, RECORD = "trading.gate", "trading.risk", "trading.limits", "
 SAFE_VENUE, STOPS_STAY = "trading.venues.safe.venue:SafeVenue", "tests/chain/sending/test_stops_stay.py"
 GUARD, HEALTH = "positions.guard", "positions.health"
 SAFE_CHECKS = "tests/chain/sending/test_safe_checks.py"
-KNOWN_404 = "if not at_venue.capabilities.dedup or clock.now() >= order.deadline:"
+KNOWN_404 = "not at_venue.capabilities.dedup or clock.now() >= order.deadline"
 
 MUTANTS = (
     bug(
         "one retired id fails a whole request to Pyth",
         (
             "maxxit.market.feeds.pyth:Pyth._parsed",
-            '"ignore_invalid_price_ids": "true"',
-            '"ignore_invalid_price_ids": "false"',
+            '{"ignore_invalid_price_ids": "true", **_}',
+            '{"ignore_invalid_price_ids": "false", **_}',
         ),
         test="tests/market/test_rows.py",
         beyond=True,
     ),
     bug(
         "one malformed row silences a price feed",
-        ("maxxit.market.feeds.wire:each", "if refused and not found:", "if refused:"),
+        ("maxxit.market.feeds.wire:each", "if refused and not found: ...", "if refused: ..."),
         test="tests/contracts/test_feeds.py",
         beyond=True,
     ),
@@ -96,8 +103,8 @@ MUTANTS = (
         "an empty page that names a next one counts for nothing",
         (
             "signals_app.sources.x:XSource.fetch",
-            "counted += max(1, len(items))",
-            "counted += max(0, len(items))",
+            "places += max(1, len(items))",
+            "places += max(0, len(items))",
         ),
         test="tests/signals_app/test_x.py",
         beyond=True,
@@ -106,8 +113,8 @@ MUTANTS = (
         "the application may empty and change what is written once",
         (
             "maxxit.ops.roles:_application",
-            "REVOKE UPDATE, DELETE ON {written_once} FROM",
-            "GRANT UPDATE, TRUNCATE ON {written_once} TO",
+            'f"REVOKE UPDATE, DELETE ON {written_once} FROM {{app}}"',
+            'f"GRANT UPDATE, TRUNCATE ON {written_once} TO {{app}}"',
         ),
         test="tests/ops/test_roles.py",
         beyond=True,
@@ -116,15 +123,15 @@ MUTANTS = (
         "staff sees every row without a permission",
         (
             "maxxit.access.rows:sees_all",
-            "and staff.has_perm(wanted)",
-            "and (staff.has_perm(wanted) or True)",
+            "staff.has_perm(wanted)",
+            "staff.has_perm(wanted) or True",
         ),
         test="tests/surface/test_permissions.py",
         beyond=True,
     ),
     bug(
         "a NUL character reaches the database",
-        ("maxxit.access.inputs:refuse_nul", 'if b"\\0" not in query', 'if True or b"\\0" not in query'),
+        ("maxxit.access.inputs:refuse_nul", 'b"\\0" not in query and _', "True"),
         test="tests/surface/test_inputs.py",
         beyond=True,
     ),
@@ -136,25 +143,45 @@ MUTANTS = (
     ),
     bug(
         "a customer gets a key with the scope admin",
-        ("maxxit.access.auth:create_key", "if ADMIN in wanted and not", "if False and not"),
+        ("maxxit.access.auth:create_key", "ADMIN in wanted", "False"),
         test="tests/surface/test_refusals.py",
         beyond=True,
     ),
     bug(
         "a file without posts of the span is backtested",
-        ("signals_app.inputs:check_posts", "if within:", "if within or posts:"),
+        (
+            "signals_app.inputs:check_posts",
+            """
+                within = [_1 for _2 in posts if _3]
+                if within:
+                    return within
+            """,
+            """
+                within = [_1 for _2 in posts if _3]
+                if within or posts:
+                    return within
+            """,
+        ),
         test="tests/authors/test_record.py",
         beyond=True,
     ),
     bug(
         "a job that is switched off alerts nobody",
-        ("maxxit.pipeline.sync:report_disabled_jobs", "if name not in reported", "if name in reported"),
+        (
+            "maxxit.pipeline.sync:report_disabled_jobs",
+            "[name for name in _ if name not in told]",
+            "[name for name in _ if name in told]",
+        ),
         test="tests/pipeline/test_schedule.py",
         beyond=True,
     ),
     bug(
         "an executor runs out of gas money without an alert",
-        ("trading.venues.safe.reconcile:warn_if_low", "if held >= at", "if held >= 0 * at"),
+        (
+            "trading.venues.safe.reconcile:warn_if_low",
+            "held >= _.executor_low_wei",
+            "held >= 0 * _.executor_low_wei",
+        ),
         test="tests/chain/test_executor_balance.py",
         beyond=True,
     ),
@@ -170,13 +197,13 @@ MUTANTS = (
     ),
     bug(
         "a login attempt is counted only once it failed",
-        ("maxxit.access.attempts:begin", "else row.failures + 1", "else row.failures"),
+        ("maxxit.access.attempts:begin", "row.failures + 1", "row.failures"),
         test="tests/surface/test_login.py",
         beyond=True,
     ),
     bug(
         "a block of a login never alerts",
-        ("maxxit.access.attempts:failed", "if row.blocked_until and", "if False and"),
+        ("maxxit.access.attempts:failed", "row.blocked_until and _", "False and _"),
         test="tests/surface/test_login.py",
         beyond=True,
     ),
@@ -184,8 +211,8 @@ MUTANTS = (
         "a password alone opens an account with a second factor",
         (
             "maxxit.web.login:LoginForm._check_second_factor",
-            "if user.otp_device is None:",
-            "if False:",
+            "if user.otp_device is None: ...",
+            "if False: ...",
         ),
         test="tests/surface/test_login.py",
         beyond=True,
@@ -203,37 +230,56 @@ MUTANTS = (
         "a timeout counts as rejected",
         (
             f"{EXECUTE}:send_order",
-            "advance(order, OrderState.UNKNOWN, why=str(error))",
-            "advance(order, OrderState.REJECTED, why=str(error), reason='timeout')",
+            "advance(order, OrderState.UNKNOWN, why=str(maybe))",
+            "advance(order, OrderState.REJECTED, why=str(maybe), reason='timeout')",
         ),
         listed=True,
     ),
     bug(
         "no dedup, and sent again after a 404",
-        (f"{SETTLE}:_handle_not_found", KNOWN_404, "if clock.now() >= order.deadline:"),
+        (f"{SETTLE}:_handle_not_found", KNOWN_404, "clock.now() >= order.deadline"),
         listed=True,
     ),
     bug(
         "committed after sending",
         (
             f"{EXECUTE}:place_order",
-            "policy, facts)\n    send_order(order, at_venue, prepared)",
-            "policy, facts)\n        send_order(order, at_venue, prepared)",
+            """
+                with transaction.atomic():
+                    ...
+                    prepared = _
+                send_order(order, at_venue, prepared)
+            """,
+            """
+                with transaction.atomic():
+                    ...
+                    prepared = _
+                    send_order(order, at_venue, prepared)
+            """,
         ),
         listed=True,
     ),
     bug(
         "a claim without fencing",
-        (f"{RECORD}:advance_all", ".filter(pk__in=ids, state=old)", ".filter(pk__in=ids)"),
+        (f"{RECORD}:advance_all", "_.filter(pk__in=ids, state=old)", "_.filter(pk__in=ids)"),
         listed=True,
     ),
     bug(
         "the gate is read from a cache",
         (
             f"{GATE}:read",
-            "return GateFacts(",
-            "return read.__dict__.setdefault(venue, None) or read.__dict__.update({venue: GateFacts(gate is None or "
-            "gate.dry_run, is_approved(venue), kill_level(account))}) or read.__dict__[venue]\n    return GateFacts(",
+            """
+                gate = Gate.objects.filter(venue=venue).first()
+                ...
+                return GateFacts(kill_level=kill_level(account), **_)
+            """,
+            """
+                gate = Gate.objects.filter(venue=venue).first()
+                ...
+                facts = GateFacts(gate is None or gate.dry_run, is_approved(venue), kill_level(account))
+                read.__dict__.setdefault(venue, facts)
+                return read.__dict__[venue]
+            """,
         ),
         listed=True,
     ),
@@ -241,8 +287,14 @@ MUTANTS = (
         "an error of a cap is swallowed",
         (
             f"{RISK}:check_throttles",
-            'return _stop("throttles_unreadable")\n    if facts.symbol',
-            "return PASS\n    if facts.symbol",
+            """
+                if facts.account is None or facts.platform is None:
+                    return _stop("throttles_unreadable")
+            """,
+            """
+                if facts.account is None or facts.platform is None:
+                    return PASS
+            """,
         ),
         (f"{RISK}:check_exposure", 'return _stop("exposure_unreadable")', "return PASS"),
         listed=True,
@@ -250,20 +302,36 @@ MUTANTS = (
     ),
     bug(
         "a failed read is an empty answer",
-        (f"{SETTLE}:settle", "        return False\n    if report", "        report = None\n    if report"),
+        (
+            f"{SETTLE}:settle",
+            """
+                try:
+                    report = _1
+                except _2 as error:
+                    log.warning("order_not_read", **_)
+                    return False
+            """,
+            """
+                try:
+                    report = _1
+                except _2 as error:
+                    log.warning("order_not_read", **_)
+                    report = None
+            """,
+        ),
         listed=True,
         test="tests/trading/test_settle.py",
     ),
     bug(
         "a move that changes no row goes on",
-        (f"{RECORD}:advance", "if not moved:", "if False:"),
+        (f"{RECORD}:advance", "if not moved: ...", "if False: ..."),
         listed=True,
     ),
     bug(
         "a lock that locks nothing",
         (
             f"{LIMITS}:lock",
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+            Text("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"),
             "SELECT hashtextextended(%s, 0)",
         ),
         listed=True,
@@ -274,8 +342,8 @@ MUTANTS = (
         "midnight lets go of the kill switch",
         (
             f"{GATE}:kill_level",
-            "KillSwitch.objects.filter(released_at=None,",
-            "KillSwitch.objects.filter(released_at=None, pulled_at__date=clock.now().date(),",
+            "KillSwitch.objects.filter(released_at=None, **_)",
+            "KillSwitch.objects.filter(released_at=None, pulled_at__date=clock.now().date(), **_)",
         ),
         listed=True,
         test="tests/trading/test_execute.py",
@@ -286,7 +354,7 @@ MUTANTS = (
     ),
     bug(
         "a slow answer counts from when it came",
-        (f"{SETTLE}:_handle_not_found", "if asked_at >=", "if clock.now() >="),
+        (f"{SETTLE}:_handle_not_found", "asked >= order.deadline + _", "clock.now() >= order.deadline + _"),
         test="tests/trading/test_settle.py",
     ),
     bug(
@@ -296,15 +364,15 @@ MUTANTS = (
     ),
     bug(
         "signed bytes leave through a shut gate",
-        (f"{OUTBOX}:_send", "if not may_send(tx):", "if False:"),
-        (f"{OUTBOX}:follow", "if not may_send(tx):", "if False:"),
+        (f"{OUTBOX}:_send", "if not may_send(tx): ...", "if False: ..."),
+        (f"{OUTBOX}:follow", "if not may_send(tx): ...", "if False: ..."),
         test="tests/chain/sending/test_gate.py",
     ),
     bug(
         "fees of an entry are raised behind a shut gate",
-        (f"{OUTBOX}:_bump_fees", "if not may_send(tx):", "if False:"),
-        (f"{OUTBOX}:follow", "if not may_send(tx):", "if False:"),
-        (f"{OUTBOX}:_send", "if not may_send(tx):", "if False:"),
+        (f"{OUTBOX}:_bump_fees", "if not may_send(tx): ...", "if False: ..."),
+        (f"{OUTBOX}:follow", "if not may_send(tx): ...", "if False: ..."),
+        (f"{OUTBOX}:_send", "if not may_send(tx): ...", "if False: ..."),
         test="tests/chain/sending/test_gate.py",
     ),
     bug(
@@ -319,7 +387,7 @@ MUTANTS = (
     ),
     bug(
         "a nonce that stays unmined in front of an exit is told to nobody",
-        (f"{OUTBOX}:_cancel_earlier_nonces", "if held.state in NOT_MINED and", "if False and"),
+        (f"{OUTBOX}:_cancel_earlier_nonces", "held.state in NOT_MINED and _", "False and _"),
         test="tests/chain/sending/test_gate.py",
     ),
     bug(
@@ -339,7 +407,7 @@ MUTANTS = (
     ),
     bug(
         "the amount that a refusal names is not read",
-        ("maxxit.evm.node_errors:fees_named", "_amount(_TIPS, message, tip)", "0"),
+        ("maxxit.evm.node_errors:fees_named", "_amount(_TIPS, said, tip)", "0"),
         test="tests/chain/test_zoo.py",
     ),
     bug(
@@ -353,7 +421,7 @@ MUTANTS = (
     ),
     bug(
         "a refusal that repeats is told to nobody",
-        (f"{OUTBOX}:_count_refusal", "if tx.refusals >= ALERT_AFTER_REFUSALS:", "if False:"),
+        (f"{OUTBOX}:_count_refusal", "if tx.refusals >= ALERT_AFTER_REFUSALS: ...", "if False: ..."),
         test="tests/chain/sending/test_outbox.py",
     ),
     bug(
@@ -363,28 +431,38 @@ MUTANTS = (
     ),
     bug(
         "limit exceeded on eth_getLogs is busy",
-        ("maxxit.evm.node_errors:is_busy", 'if method == "eth_getLogs" and code == -32005:', "if False:"),
+        (
+            "maxxit.evm.node_errors:is_busy",
+            'if method == "eth_getLogs" and code == -32005: ...',
+            "if False: ...",
+        ),
         test="tests/chain/test_zoo.py",
     ),
     bug(
         "an old report moves an order back",
         (
             f"{SETTLE}:apply_report",
-            "if locked.state not in IN_FLIGHT or behind:",
-            "if locked.state not in IN_FLIGHT:",
+            "if locked.state not in IN_FLIGHT or behind: ...",
+            "if locked.state not in IN_FLIGHT: ...",
         ),
     ),
     bug(
         "the report is applied to the row as it was read, and its move is fenced by the row as it is now",
         (
             f"{SETTLE}:apply_report",
-            "select_for_update().get(pk=order.pk)",
-            "select_for_update().get(pk=order.pk) and __import__('copy').copy(order)",
+            "_.select_for_update().get(pk=order.pk)",
+            '_.select_for_update().get(pk=order.pk) and __import__("copy").copy(order)',
         ),
         (
             f"{SETTLE}:apply_report",
-            "order.state = locked.state\n    behind",
-            'order.state = Order.objects.values_list("state", flat=True).get(pk=order.pk)\n    behind',
+            """
+                order.state = locked.state
+                behind = _
+            """,
+            """
+                order.state = Order.objects.values_list("state", flat=True).get(pk=order.pk)
+                behind = _
+            """,
         ),
         test="tests/trading/test_settle.py",
     ),
@@ -402,14 +480,14 @@ MUTANTS = (
     ),
     bug(
         "the platform's fee is booked for exits, too",
-        (f"{SETTLE}:_book_fills", "if order.purpose == Purpose.OPEN and all(", "if all("),
+        (f"{SETTLE}:_book_fills", "order.purpose == Purpose.OPEN and all(_)", "all(_)"),
     ),
     bug(
         "only accepted orders are asked about",
         (
             f"{SETTLE}:settle_due",
-            "state__in=IN_FLIGHT",
-            "state__in=('accepted', 'partially_filled', 'unknown')",
+            "_.filter(state__in=IN_FLIGHT)",
+            '_.filter(state__in=("accepted", "partially_filled", "unknown"))',
         ),
     ),
     bug(
@@ -428,8 +506,8 @@ MUTANTS = (
     ),
     bug(
         "the duplicate check is off, and a placed order is taken from its planned copy",
-        (f"{RISK}:check_duplicate", "if facts.duplicate", "if False"),
-        (f"{RECORD}:advance_all", ".filter(pk__in=ids, state=old)", ".filter(pk__in=ids)"),
+        (f"{RISK}:check_duplicate", "facts.duplicate", "False"),
+        (f"{RECORD}:advance_all", "_.filter(pk__in=ids, state=old)", "_.filter(pk__in=ids)"),
     ),
     bug(
         "two monitors may claim one position",
@@ -442,18 +520,18 @@ MUTANTS = (
     ),
     bug(
         "an exit that was half filled closes the whole",
-        (f"{BOOK}:_end_exit", "if closed_quantity < position.quantity:", "if False:"),
+        (f"{BOOK}:_end_exit", "if gone < position.quantity: ...", "if False: ..."),
     ),
     bug(
         "a position closes while its entry still fills",
-        (f"{BOOK}:_entry_has_ended", "if entry.state not in IN_FLIGHT:", "if True:"),
+        (f"{BOOK}:_entry_has_ended", "if entry.state not in IN_FLIGHT: ...", "if True: ..."),
         test="tests/positions/test_book.py",
     ),
     bug(
         "more fills of an entry do not make its position larger",
         (
             f"{BOOK}:_open_position",
-            "position.quantity, position.entry_price = order.filled_quantity, order.average_price or ZERO",
+            "grown.quantity, grown.entry_price = order.filled_quantity, order.average_price or ZERO",
             "pass",
         ),
     ),
@@ -469,30 +547,44 @@ MUTANTS = (
         "reduce only stops nothing",
         (
             f"{RISK}:gate_verdict",
-            "if gate.kill_level and not reduces:",
-            "if gate.kill_level == 'flatten' and not reduces:",
+            "if gate.kill_level and not reduces: ...",
+            "if gate.kill_level == 'flatten' and not reduces: ...",
         ),
     ),
-    bug("an approval has no end", (f"{GATE}:is_approved", "expires_at__gt=now", "expires_at__isnull=False")),
+    bug(
+        "an approval has no end",
+        (
+            f"{GATE}:is_approved",
+            "_.filter(expires_at__gt=now, **_)",
+            "_.filter(expires_at__isnull=False, **_)",
+        ),
+    ),
     bug("what cannot be read of the gate is open", (f"{GATE}:read", "gate is None or gate.dry_run", "False")),
-    bug("a stale price is used", ("maxxit.market.validation:fault", "if now - at > max_age:", "if False:")),
+    bug(
+        "a stale price is used",
+        ("maxxit.market.validation:fault", "if now - at > max_age: ...", "if False: ..."),
+    ),
     bug(
         "a price of nothing is used",
         ("maxxit.market.validation:fault", "not price.is_finite() or price <= 0", "False"),
     ),
     bug(
         "one order a minute too many",
-        (f"{RISK}:check_throttles", "if measured >= limit:", "if measured > limit:"),
+        (f"{RISK}:check_throttles", "if measured >= limit: ...", "if measured > limit: ..."),
         test="tests/trading/test_risk.py",
     ),
     bug(
         "no cooldown",
-        (f"{RISK}:check_throttles", "if since < account.cooldown", "if since < 0 * account.cooldown"),
+        (
+            f"{RISK}:check_throttles",
+            "since < mine.cooldown_seconds_per_symbol",
+            "since < 0 * mine.cooldown_seconds_per_symbol",
+        ),
         test="tests/trading/test_risk.py",
     ),
     bug(
         "entries go against what is held",
-        (f"{RISK}:check_venue", " or facts.buys != (facts.held > 0))", ")"),
+        (f"{RISK}:check_venue", "facts.buys != (facts.held > 0)", "False"),
         test="tests/trading/test_execute.py",
     ),
     bug(
@@ -503,13 +595,13 @@ MUTANTS = (
     ),
     bug(
         "a time limit is charged to the order under way",
-        ("trading.quarantine:quarantine_on_error", "except ENDS_THE_PASS:", "except OperationalError:"),
+        ("trading.quarantine:quarantine_on_error", "ENDS_THE_PASS", "OperationalError"),
         test="tests/trading/test_quarantine.py",
         beyond=True,
     ),
     bug(
         "a quarantined exit is set aside for good",
-        ("trading.quarantine:is_retried", "return order.purpose", "return False and order.purpose"),
+        ("trading.quarantine:is_retried", "order.purpose == Purpose.CLOSE", "False"),
         test="tests/trading/test_quarantine.py",
         beyond=True,
     ),
@@ -517,8 +609,20 @@ MUTANTS = (
         "the venue is asked before the gate",
         (
             f"{EXECUTE}:place_order",
-            "if not verdict.allowed:\n            return _block_order(order, verdict, facts)\n    answer",
-            "answer",
+            """
+                with transaction.atomic():
+                    facts = _1
+                    verdict = _2
+                    if not verdict.allowed:
+                        return _3
+                answer = _
+            """,
+            """
+                with transaction.atomic():
+                    facts = _1
+                    verdict = _2
+                answer = _
+            """,
         ),
         test="tests/trading/test_execute.py",
         beyond=True,
@@ -535,19 +639,19 @@ MUTANTS = (
     ),
     bug(
         "two closing orders of one account under way at once",
-        ("trading.closing:Lanes.start", "if due.account in busy or len(busy)", "if len(busy)"),
+        ("trading.closing:Lanes.start", "one.account in busy", "False"),
         test="tests/trading/test_closing.py",
         beyond=True,
     ),
     bug(
         "a flatten waits for a fresh quote",
-        (f"{EXECUTE}:_exit_price", "if not order.is_urgent:", "if True:"),
+        (f"{EXECUTE}:_exit_price", "if not order.is_urgent: ...", "if True: ..."),
         test="tests/positions/test_flatten.py",
         beyond=True,
     ),
     bug(
         "every stop loss takes the last known price",
-        (f"{EXECUTE}:_exit_price", "if not order.is_urgent:", "if False:"),
+        (f"{EXECUTE}:_exit_price", "if not order.is_urgent: ...", "if False: ..."),
     ),
     bug(
         "what flatten left behind a shut gate is not said",
@@ -561,7 +665,7 @@ MUTANTS = (
     ),
     bug(
         "the back-off of an exit is never forgotten",
-        (f"{BOOK}:_refusals", "forgotten = before is None", "forgotten = False and before is None"),
+        (f"{BOOK}:_refusals", "before is None or _", "False and before is None or _"),
         test="tests/positions/test_flatten.py",
         beyond=True,
     ),
@@ -582,7 +686,7 @@ MUTANTS = (
     ),
     bug(
         "every thread asks the endpoints for their heads at once",
-        ("maxxit.evm.rpc:Chain.healthy", "if not mine and self._healthy:", "if False:"),
+        ("maxxit.evm.rpc:Chain.healthy", "if not mine and self._healthy: ...", "if False: ..."),
         test="tests/chain/sending/test_rpc.py",
         beyond=True,
     ),
@@ -600,7 +704,7 @@ MUTANTS = (
     ),
     bug(
         "a silent receiver is asked again for each of its deliveries",
-        (f"{DELIVERIES}:Pass._finish", "if failed or lane.seconds", "if lane.seconds"),
+        (f"{DELIVERIES}:Pass._finish", "failed or lane.seconds >= _", "lane.seconds >= _"),
         test="tests/notify/test_neighbours.py",
         beyond=True,
     ),
@@ -620,27 +724,45 @@ MUTANTS = (
         "alerts wait behind price rules",
         (
             f"{DELIVERIES}:deliver",
-            'result = deliver_alerts()\n    _pass(RuleDelivery, ("rule", "match"), DELIVER_TASK, result)',
-            '_pass(RuleDelivery, ("rule", "match"), DELIVER_TASK, DeliveryResult())\n    result = deliver_alerts()',
+            """
+                done = deliver_alerts()
+                _pass(RuleDelivery, _1, DELIVER_TASK, done)
+            """,
+            """
+                _pass(RuleDelivery, _1, DELIVER_TASK, DeliveryResult())
+                done = deliver_alerts()
+            """,
         ),
         test="tests/notify/test_neighbours.py",
         beyond=True,
     ),
     bug(
         "a proposed plan ends the verification",
-        ("trading.venues.safe.safes:_store_plan", "if deployment.safe_wallet != safe:", "if True:"),
+        ("trading.venues.safe.safes:_store_plan", "if deployment.safe_wallet != safe: ...", "if True: ..."),
         test=STOPS_STAY,
         beyond=True,
     ),
     bug(
         "a plan that nobody signed is in force",
-        ("trading.venues.safe.safes:_store_result", "if differences:", "if not stands:"),
+        (
+            "trading.venues.safe.safes:_store_result",
+            """
+                if wrong:
+                    record(_1, _2, entries=_3 if stands else _4, **_)
+                    return
+            """,
+            """
+                if not stands:
+                    record(_1, _2, entries=_3 if stands else _4, **_)
+                    return
+            """,
+        ),
         test=STOPS_STAY,
         beyond=True,
     ),
     bug(
         "an exit waits for the verification",
-        (f"{SAFE_VENUE}.problem", "if purpose == Purpose.OPEN and (", "if ("),
+        (f"{SAFE_VENUE}.problem", "purpose == Purpose.OPEN and _", "_"),
         test=STOPS_STAY,
         beyond=True,
     ),
@@ -648,15 +770,15 @@ MUTANTS = (
         "a soft stop of the guardian holds exits",
         (
             "trading.venues.safe.verify:closing_problem",
-            "stop_level >= m.HALTED",
-            "stop_level >= m.NO_ENTRIES",
+            "_.stop_level >= m.HALTED",
+            "_.stop_level >= m.NO_ENTRIES",
         ),
         test=STOPS_STAY,
         beyond=True,
     ),
     bug(
         "any deployment trades a verified Safe",
-        (f"{SAFE_VENUE}._entry_problem", "pk=deployment,", ""),
+        (f"{SAFE_VENUE}._entry_problem", "_.filter(pk=deployment, **_)", "_.filter(**_)"),
         test=STOPS_STAY,
         beyond=True,
     ),
@@ -692,23 +814,19 @@ MUTANTS = (
     ),
     bug(
         "the worst account counts for the platform's ceilings",
-        (f"{GUARD}:_all_but_worst", " if one is not worst", ""),
+        (f"{GUARD}:_all_but_worst", "[one for one in _ if one is not worst]", "[one for one in _]"),
         test="tests/positions/test_guard.py",
         beyond=True,
     ),
     bug(
         "an order in flight hides everybody's drift",
-        (
-            "trading.reconcile:compare_settled",
-            "if (account, asset) not in in_flight and",
-            "if not in_flight and",
-        ),
+        ("trading.reconcile:compare_settled", "(account, asset) not in moving", "not moving"),
         test="tests/positions/test_guard.py",
         beyond=True,
     ),
     bug(
         "a deposit counts as a gain",
-        (f"{HEALTH}:_figures", '"pnl": equity - deposits,', '"pnl": equity,'),
+        (f"{HEALTH}:_figures", '{"pnl": equity - deposits, **_}', '{"pnl": equity, **_}'),
         test="tests/positions/test_guard.py",
         beyond=True,
     ),
@@ -720,7 +838,7 @@ MUTANTS = (
     ),
     bug(
         "an account that cannot be read trades on",
-        (f"{HEALTH}:_balances", '["unread"] = name', '["unread"] = ""'),
+        (f"{HEALTH}:_balances", '_["unread"] = name', '_["unread"] = ""'),
         test="tests/positions/test_guard.py",
         beyond=True,
     ),
@@ -734,8 +852,8 @@ MUTANTS = (
         "a release quiets its cause for every account",
         (
             f"{GUARD}:watch",
-            "(one.account, one.cause) not in ignored",
-            "one.cause not in {cause for _, cause in ignored}",
+            "(one.account, one.cause) not in quiet",
+            "one.cause not in {cause for _, cause in quiet}",
         ),
         test="tests/positions/test_guard.py",
         beyond=True,
@@ -752,7 +870,7 @@ MUTANTS = (
     ),
     bug(
         "a list counts all of its rows",
-        ("maxxit.paging:bounded_count", "[:COUNTED]", ""),
+        ("maxxit.paging:bounded_count", "_[:COUNTED]", "_"),
         test="tests/test_plans.py",
         beyond=True,
     ),
@@ -760,8 +878,8 @@ MUTANTS = (
         "a Safe's guard is not looked at",
         (
             "trading.venues.safe.safe_contract:read",
-            "(SINGLETON_SLOT, GUARD_SLOT,",
-            "(SINGLETON_SLOT, FALLBACK_SLOT,",
+            "(SINGLETON_SLOT, GUARD_SLOT, *_)",
+            "(SINGLETON_SLOT, FALLBACK_SLOT, *_)",
         ),
         test=SAFE_CHECKS,
         beyond=True,
@@ -774,7 +892,7 @@ MUTANTS = (
     ),
     bug(
         "the first pool that quotes is taken",
-        ("trading.venues.safe.pools:best_pool", "max(deep, key=lambda pool: pool.returned)", "deep[0]"),
+        ("trading.venues.safe.pools:best_pool", "max(enough, key=lambda one: one.returned)", "enough[0]"),
         test=SAFE_CHECKS,
         beyond=True,
     ),
@@ -782,7 +900,7 @@ MUTANTS = (
         "a shallow pool is not told from a deep one",
         (
             "trading.venues.safe.safes:_shallow_pools",
-            "pool.impact_bps > at.stanza.max_price_impact_bps",
+            "one.impact_bps > at.stanza.max_price_impact_bps",
             "False",
         ),
         test=SAFE_CHECKS,
@@ -790,7 +908,7 @@ MUTANTS = (
     ),
     bug(
         "the card leaves out that a feed deviates when it is sold too",
-        ("trading.venues.safe.card:worst_case", "-(-2 * notional", "-(-1 * notional"),
+        ("trading.venues.safe.card:worst_case", "-2 * notional", "-1 * notional"),
         test="tests/chain/test_card.py",
         beyond=True,
     ),
@@ -808,15 +926,15 @@ MUTANTS = (
         "a content filter on one post stops all reading",
         (
             "maxxit.llm.providers.wire:HttpProvider.unanswered",
-            "return Unanswered(",
-            "raise Retryable(kind)\n    return Unanswered(",
+            'return Unanswered(_1, code=f"answer_{kind}", **_)',
+            "raise Retryable(kind)",
         ),
         test="tests/llm/test_ask.py",
         beyond=True,
     ),
     bug(
         "a refused batch is blamed as a whole",
-        ("signals_app.classify:classify", "if len(batch) > 1 and", "if False and"),
+        ("signals_app.classify:classify", "len(batch) > 1", "False"),
         test="tests/signals_app/test_classify.py",
         beyond=True,
     ),
@@ -828,25 +946,29 @@ MUTANTS = (
     ),
     bug(
         "an author's money of the day is not bounded",
-        ("maxxit.llm.budget:limits", "stanza.budget_usd_per_account_per_day,", "None,"),
+        (
+            "maxxit.llm.budget:limits",
+            "Limit(*_, stanza.budget_usd_per_account_per_day, **_)",
+            "Limit(*_, None, **_)",
+        ),
         test="tests/llm/test_limits.py",
         beyond=True,
     ),
     bug(
         "a duplicate key is read as if it stood once",
-        ("maxxit.llm.answers:_unique", "if len(mapping) < len(pairs):", "if False:"),
+        ("maxxit.llm.answers:_unique", "if len(made) < len(pairs): ...", "if False: ..."),
         test="tests/llm/test_answers.py",
         beyond=True,
     ),
     bug(
         "a looser limit holds at once",
-        ("trading.limit_changes:limits_now", "if pending.at <= now:", "if True:"),
+        ("trading.limit_changes:limits_now", "if one.at <= now: ...", "if True: ..."),
         test="tests/trading/test_limit_changes.py",
         beyond=True,
     ),
     bug(
         "the limit of one order is never read",
-        (f"{RISK}:check_exposure", '("max_trade", ZERO, policy.max_trade_usd),', ""),
+        (f"{RISK}:check_exposure", '(("max_trade", ZERO, policy.max_trade_usd), *_)', "(*_,)"),
         test="tests/trading/test_each_limit.py",
         beyond=True,
     ),
@@ -864,15 +986,15 @@ MUTANTS = (
         "a limits row that cannot be read stops exits",
         (
             "trading.limits_in_force:protective_limits",
-            "except UNREADABLE as error:",
-            "except MemoryError as error:",
+            "UNREADABLE",
+            "MemoryError",
         ),
         test="tests/trading/test_limit_changes.py",
         beyond=True,
     ),
     bug(
         "exits wait for the lock of the limits",
-        ("trading.limits_in_force:risk_limits", "if _differs(row, state):", "if row.waiting:"),
+        ("trading.limits_in_force:risk_limits", "if _differs(row, standing): ...", "if row.waiting: ..."),
         test="tests/trading/test_limit_changes.py",
         beyond=True,
     ),
@@ -888,13 +1010,13 @@ MUTANTS = (
     ),
     bug(
         "a code that nobody knows finds nothing instead of being refused",
-        ("maxxit.access.inputs:coded", "if code not in known and not matching.exists():", "if False:"),
+        ("maxxit.access.inputs:coded", "if code not in known and not found.exists(): ...", "if False: ..."),
         test="tests/surface/test_refusals.py",
         beyond=True,
     ),
     bug(
         "a receipt is waited for without end",
-        ("maxxit.ops.devchain.world:_receipt", "if time.monotonic() >= give_up:", "if rpc is None:"),
+        ("maxxit.ops.devchain.world:_receipt", "time.monotonic() >= give_up", "False"),
         test="tests/chain/test_world.py",
         beyond=True,
     ),
@@ -910,7 +1032,7 @@ MUTANTS = (
     ),
     bug(
         "a target in bitcoin is held against the price in USD",
-        ("signals_app.reading.rules.targets:_units", "if dollar or not in_bitcoin", "if True"),
+        ("signals_app.reading.rules.targets:_units", "dollar or not in_bitcoin", "True"),
         test="tests/reading/test_positions.py",
         beyond=True,
     ),
@@ -928,8 +1050,8 @@ MUTANTS = (
         "a negation always turns round what follows it",
         (
             "signals_app.reading.rules.read:_cues",
-            "if negated and not marks.EXTREME",
-            "if negated or marks.EXTREME",
+            "negated and not marks.EXTREME.match(*_)",
+            "negated or marks.EXTREME.match(*_)",
         ),
         test="tests/reading/test_positions.py",
         beyond=True,
@@ -938,15 +1060,15 @@ MUTANTS = (
         "a model's side is followed against the author's own words",
         (
             "signals_app.verify:verify",
-            "if SIGN[side] in stated.get(token, SIGN.values())",
-            "if True",
+            "SIGN[side] in stated.get(token, SIGN.values())",
+            "True",
         ),
         test="tests/signals_app/test_verify.py",
         beyond=True,
     ),
     bug(
         "the cursor moves over posts that were not read",
-        ("signals_app.ingest:_land", "unfinished if unread_below else moved", "moved"),
+        ("signals_app.ingest:_land", "waits if unread_below else moved", "moved"),
         test="tests/signals_app/test_x.py",
         beyond=True,
     ),
@@ -958,25 +1080,25 @@ MUTANTS = (
     ),
     bug(
         "a row that cannot be read is dropped without a word",
-        ("maxxit.market.feeds.wire:each", 'log.warning("row_refused"', 'log.debug("row_refused"'),
+        ("maxxit.market.feeds.wire:each", 'log.warning("row_refused", **_)', 'log.debug("row_refused", **_)'),
         test="tests/fuzz/test_campaign.py",
         beyond=True,
     ),
     bug(
         "a round from the future is a price",
-        ("maxxit.market.feeds.chainlink:Chainlink._tick", "if age < 0:", "if False:"),
+        ("maxxit.market.feeds.chainlink:Chainlink._tick", "if age < 0: ...", "if False: ..."),
         test="tests/market/test_chain_feeds.py",
         beyond=True,
     ),
     bug(
         "a sequencer without a round is up",
-        ("maxxit.market.feeds.chainlink:Chainlink._check_sequencer", "if not since:", "if False:"),
+        ("maxxit.market.feeds.chainlink:Chainlink._check_sequencer", "if not since: ...", "if False: ..."),
         test="tests/market/test_chain_feeds.py",
         beyond=True,
     ),
     bug(
         "a keystore that takes days to open is opened",
-        ("trading.chain.signer:_check_cost", "> MAX_COST[kdf]", "> 10**40"),
+        ("trading.chain.signer:_check_cost", "_ > MAX_COST[kdf]", "_ > 10**40"),
         test="tests/chain/sending/test_signer.py",
         beyond=True,
     ),
@@ -988,20 +1110,21 @@ MUTANTS = (
     ),
     bug(
         "an evaluation spends the live budget",
-        ("maxxit.llm.call:Caller._answer", "if self._call.keep else _measure", "if True else _measure"),
+        ("maxxit.llm.call:Caller._answer", "_ if self._call.keep else _measure", "_"),
         test="tests/llm/test_evaluate.py",
         beyond=True,
     ),
     bug(
         "a session makes a refused key good for the metrics",
-        ("maxxit.web.metrics:_allowed", "if has_key(request):", "if False:"),
+        ("maxxit.web.metrics:_allowed", "if has_key(request): ...", "if False: ..."),
         test="tests/surface/test_health.py",
         beyond=True,
     ),
 )
 
 
-def _found(where: str) -> tuple[Any, str, Any]:
+def target_of(where: str) -> tuple[Any, str, Any]:
+    """The module that `where` names, the name in it, and what stands there: a function or a text."""
     module_name, _, name = where.partition(":")
     module = importlib.import_module(module_name)
     return module, name, attrgetter(name)(module)
@@ -1011,20 +1134,21 @@ def _found(where: str) -> tuple[Any, str, Any]:
 def planted(mutant: Mutant) -> Iterator[None]:
     """Inside this block the product has the bug."""
     undo: list[Any] = []
-    sources: dict[str, str] = {}
+    trees: dict[str, planting.Function] = {}
     index = _drop(*mutant.drops) if mutant.drops else ""
     try:
         for edit in mutant.edits:
-            module, name, thing = _found(edit.where)
-            if isinstance(thing, str):
-                undo.append((setattr, module, name, thing))
-                setattr(module, name, _edited(thing, edit))
+            module, name, target = target_of(edit.where)
+            if isinstance(target, str):
+                undo.append((setattr, module, name, target))
+                setattr(module, name, _edited(target, edit))
                 continue
-            function = inspect.unwrap(thing)
+            function = inspect.unwrap(target)
             undo.append((setattr, function, "__code__", function.__code__))
-            source = sources.get(edit.where) or textwrap.dedent(inspect.getsource(function))
-            sources[edit.where] = _edited(source, edit)
-            function.__code__ = _compiled(function.__name__, module, sources[edit.where])
+            tree = trees.get(edit.where) or tree_of(function)
+            planting.replace(tree, edit.old, edit.new, vars(module))
+            trees[edit.where] = tree
+            function.__code__ = _compiled(module, tree)
         yield
     finally:
         for act, *args in reversed(undo):
@@ -1033,7 +1157,7 @@ def planted(mutant: Mutant) -> Iterator[None]:
             wipe()  # of what the index forbids
             connection.cursor().execute(index)
         for edit in mutant.edits:
-            vars(_found(edit.where)[2]).clear() if edit.where == f"{GATE}:read" else None
+            vars(target_of(edit.where)[2]).clear() if edit.where == f"{GATE}:read" else None
 
 
 def _drop(index: str, table: str) -> str:
@@ -1053,10 +1177,16 @@ def _edited(text: str, edit: Edit) -> str:
     return text.replace(edit.old, edit.new)
 
 
-def _compiled(name: str, module: Any, source: str) -> Any:
+def tree_of(function: Any) -> planting.Function:
+    """The syntax tree of a function of the product, as it stands in its file."""
+    return planting.parsed(textwrap.dedent(inspect.getsource(function)))
+
+
+def _compiled(module: Any, function: planting.Function) -> Any:
     space = dict(vars(module))
-    exec(compile(source, f"<{name}, mutated>", "exec"), space)
-    return inspect.unwrap(space[name]).__code__
+    code = compile(ast.Module([function], []), f"<{function.name}, mutated>", "exec")
+    exec(code, space)
+    return inspect.unwrap(space[function.name]).__code__
 
 
 @dataclass
