@@ -89,15 +89,15 @@ def agent(*, weights: Mapping[str, int] = TWEETS_ONLY, state: str = "active", **
 
 
 def account(*followers: Agent, username: str = "", **fields: Any) -> CtAccount:
-    """A voice, heard by `followers`."""
-    name = username or f"voice{next(_number)}"
+    """An author, followed by `followers`."""
+    name = username or f"author{next(_number)}"
     made = CtAccount.objects.create(x_username=name, **{"source": "jsonl"} | fields)
     Subscription.objects.bulk_create([Subscription(agent=one, account=made) for one in followers])
     return made
 
 
 def deployment(of: Agent, *, usdc: str = "10000", funded: bool = True, **fields: Any) -> Deployment:
-    """A purse with play money, active."""
+    """A deployment with play money, active."""
     values = {"account": f"paper:{next(_number)}", "state": "active"} | fields
     made = Deployment.objects.create(agent=of, starting_balance=Decimal(usdc), **values)
     if funded:

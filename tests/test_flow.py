@@ -1,4 +1,4 @@
-"""The river from end to end, on the paper venue, with a recorded clock: every event and every cent."""
+"""The pipeline from end to end, on the paper venue, with a recorded clock: every event and every cent."""
 
 import json
 from collections.abc import Callable
@@ -34,13 +34,13 @@ DECISION = ["ctpost.new", "ctpost.classified", "signal.pending", "order.planned"
 WAY_OUT = ["position.closing", "order.planned", "order.sending", "order.fill", "execution.completed"]
 
 
-class River:
-    """One agent that follows one voice, with one purse of 10,000 USDC, and the passes in their order."""
+class Pipeline:
+    """One agent that follows one author, with one deployment of 10,000 USDC, and the passes in their order."""
 
     def __init__(self, folder: Path, time: RecordedClock, model: FakeModel) -> None:
         self.time, self.model = time, model
         self.agent: Agent = make.agent()
-        make.account(self.agent, username="voice")
+        make.account(self.agent, username="author")
         self.deployment: Deployment = make.deployment(self.agent)
         make.open_gate()
         make.hourly_bars("ETH", make.calm())
@@ -49,11 +49,11 @@ class River:
         self.before = make.last_event()
 
     def says(self, text: str, sentiment: str = "bullish") -> None:
-        """The voice posts now, and the model will read it so."""
+        """The author posts now, and the model will read it so."""
         ident = str(940000000000000000 + len(self.posts.read_text()))
         at = self.time.now.isoformat()
         with self.posts.open("a") as out:
-            out.write(json.dumps({"id": ident, "username": "voice", "created_at": at, "text": text}) + "\n")
+            out.write(json.dumps({"id": ident, "username": "author", "created_at": at, "text": text}) + "\n")
         self.model.reads(ident, "ETH", sentiment=sentiment)
 
     def decide_and_trade(self) -> None:
@@ -76,7 +76,7 @@ class River:
         """Since the beginning of the trade."""
         return make.event_names(after=self.before)
 
-    def purse(self) -> dict[str, Decimal]:
+    def balances(self) -> dict[str, Decimal]:
         """What the deployment holds, without the assets that it holds none of."""
         return {asset: amount for asset, amount in ledger.balances(self.deployment.pk).items() if amount}
 
@@ -89,11 +89,11 @@ class River:
 
 
 @pytest.fixture
-def river(
+def pipeline(
     tmp_path: Path, time: RecordedClock, model: FakeModel, empty_cache: None, no_approval_file: Path
-) -> River:
+) -> Pipeline:
     make.price("ETH", "2000")
-    return River(tmp_path, time, model)
+    return Pipeline(tmp_path, time, model)
 
 
 def sound() -> bool:
@@ -101,32 +101,32 @@ def sound() -> bool:
     return ledger.drift() == {} and reconcile.drifts() == {}
 
 
-def test_a_bullish_post_becomes_a_winner_with_fee_and_share_booked_to_the_unit(river: River) -> None:
-    river.says("buying $ETH here, this is the bottom")
-    river.decide_and_trade()
+def test_a_bullish_post_becomes_a_winner_with_fee_and_share_booked_to_the_unit(pipeline: Pipeline) -> None:
+    pipeline.says("buying $ETH here, this is the bottom")
+    pipeline.decide_and_trade()
     opened = Position.objects.get()
 
     assert (opened.side, opened.quantity, opened.entry_price) == ("long", D("0.4"), D("2001"))
     assert (opened.stop_loss, opened.take_profit) == (D("1880.94"), D("2361.18"))
     assert (opened.trailing_activation, opened.trailing_stop) == (D("2061.03"), None)
-    assert river.purse() == {"ETH": D("0.4"), "USDC": D("10000") - D("800.4") - D("0.8004")}
+    assert pipeline.balances() == {"ETH": D("0.4"), "USDC": D("10000") - D("800.4") - D("0.8004")}
 
-    river.tick("2400")
+    pipeline.tick("2400")
     closed = Position.objects.get()
 
     assert (closed.state, closed.exit_reason, closed.exit_price) == ("closed", "take_profit", D("2398.8"))
     assert closed.fees == D("0.8004") + D("0.2") + D("0.95952")
     assert closed.realised_pnl == D("157.16008")
     assert closed.profit_share == D("31.432016")
-    assert river.purse() == {"USDC": D("10157.36008")}
-    assert ledger.owed(river.deployment.pk) == -D("0.2") - D("31.432016")
-    assert river.kinds() == {
+    assert pipeline.balances() == {"USDC": D("10157.36008")}
+    assert ledger.owed(pipeline.deployment.pk) == -D("0.2") - D("31.432016")
+    assert pipeline.kinds() == {
         "venue:paper": D("-159.12"),
         "venue:paper:fees": D("1.75992"),
         "fees:platform": D("0.2"),
         "profit:platform": D("31.432016"),
     }
-    assert river.events() == [
+    assert pipeline.events() == [
         *DECISION,
         "order.fill",
         "execution.completed",
@@ -138,19 +138,19 @@ def test_a_bullish_post_becomes_a_winner_with_fee_and_share_booked_to_the_unit(r
     assert sound()
 
 
-def test_a_bullish_post_becomes_a_loser_whose_loss_is_carried_forward(river: River) -> None:
-    river.says("buying $ETH here, this is the bottom")
-    river.decide_and_trade()
-    river.tick("1880")
+def test_a_bullish_post_becomes_a_loser_whose_loss_is_carried_forward(pipeline: Pipeline) -> None:
+    pipeline.says("buying $ETH here, this is the bottom")
+    pipeline.decide_and_trade()
+    pipeline.tick("1880")
     closed = Position.objects.get()
     earned = D("751.624") - D("800.4") - D("0.8004") - D("0.2") - D("0.751624")
 
     assert (closed.exit_reason, closed.exit_price) == ("stop_loss", D("1879.06"))
     assert (closed.realised_pnl, closed.profit_share) == (earned, D(0))
-    assert river.deployment.profit_mark.carried_loss == -earned
-    assert river.purse() == {"USDC": D("10000") + earned + D("0.2")}
-    assert ledger.owed(river.deployment.pk) == D("-0.2")
-    assert river.events() == [
+    assert pipeline.deployment.profit_mark.carried_loss == -earned
+    assert pipeline.balances() == {"USDC": D("10000") + earned + D("0.2")}
+    assert ledger.owed(pipeline.deployment.pk) == D("-0.2")
+    assert pipeline.events() == [
         *DECISION,
         "order.fill",
         "execution.completed",
@@ -162,57 +162,57 @@ def test_a_bullish_post_becomes_a_loser_whose_loss_is_carried_forward(river: Riv
     assert sound()
 
 
-def test_a_bearish_post_becomes_a_short_winner(river: River) -> None:
-    river.says("shorting $ETH, this breaks down", sentiment="bearish")
-    river.decide_and_trade()
+def test_a_bearish_post_becomes_a_short_winner(pipeline: Pipeline) -> None:
+    pipeline.says("shorting $ETH, this breaks down", sentiment="bearish")
+    pipeline.decide_and_trade()
     opened = Position.objects.get()
 
     assert (opened.side, opened.quantity, opened.entry_price) == ("short", D("0.4"), D("1999"))
     assert (opened.stop_loss, opened.take_profit) == (D("2118.94"), D("1639.18"))
-    assert river.purse() == {"ETH": D("-0.4"), "USDC": D("10000") + D("799.6") - D("0.7996")}
+    assert pipeline.balances() == {"ETH": D("-0.4"), "USDC": D("10000") + D("799.6") - D("0.7996")}
 
-    river.tick("1600")
+    pipeline.tick("1600")
     closed = Position.objects.get()
     earned = D("799.6") - D("640.32") - D("0.7996") - D("0.2") - D("0.64032")
 
     assert (closed.exit_reason, closed.exit_price) == ("take_profit", D("1600.8"))
     assert (closed.realised_pnl, closed.profit_share) == (earned, D("31.528016"))
-    assert river.purse() == {"USDC": D("10000") + earned + D("0.2")}
+    assert pipeline.balances() == {"USDC": D("10000") + earned + D("0.2")}
     assert sound()
 
 
-def test_a_bearish_post_becomes_a_short_loser(river: River) -> None:
-    river.says("shorting $ETH, this breaks down", sentiment="bearish")
-    river.decide_and_trade()
-    river.tick("2120")
+def test_a_bearish_post_becomes_a_short_loser(pipeline: Pipeline) -> None:
+    pipeline.says("shorting $ETH, this breaks down", sentiment="bearish")
+    pipeline.decide_and_trade()
+    pipeline.tick("2120")
     closed = Position.objects.get()
     earned = D("799.6") - D("848.424") - D("0.7996") - D("0.2") - D("0.848424")
 
     assert (closed.exit_reason, closed.exit_price) == ("stop_loss", D("2121.06"))
     assert (closed.realised_pnl, closed.profit_share) == (earned, D(0))
-    assert river.purse() == {"USDC": D("10000") + earned + D("0.2")}
+    assert pipeline.balances() == {"USDC": D("10000") + earned + D("0.2")}
     assert sound()
 
 
 def test_a_trade_in_partial_fills_ends_with_the_same_books(
-    river: River, use_venue: Callable[[Venue], None]
+    pipeline: Pipeline, use_venue: Callable[[Venue], None]
 ) -> None:
     use_venue(PaperVenue(slippage_bps=5, fee_bps=10, depth_usd=300))
-    river.says("buying $ETH here, this is the bottom")
-    river.decide_and_trade()
+    pipeline.says("buying $ETH here, this is the bottom")
+    pipeline.decide_and_trade()
     grown = Position.objects.get()
 
     assert grown.quantity < D("0.4")
     for _ in range(3):
-        river.time.move(seconds=15)
+        pipeline.time.move(seconds=15)
         settle_pass()
         monitor_pass()
     grown.refresh_from_db()
 
     assert (grown.quantity, grown.entry_price) == (D("0.4"), D("2001"))
-    river.tick("2400")
+    pipeline.tick("2400")
     for _ in range(4):
-        river.time.move(seconds=15)
+        pipeline.time.move(seconds=15)
         settle_pass()
         monitor_pass()
     closed = Position.objects.get()
@@ -227,8 +227,8 @@ def test_a_trade_in_partial_fills_ends_with_the_same_books(
     )
     assert closed.profit_share == (closed.realised_pnl / 5).quantize(D("0.000001"))
     assert LedgerEntry.objects.filter(kind="platform_fee", amount__gt=0).count() == 1
-    assert river.purse() == {"USDC": D("10000") + closed.realised_pnl + D("0.2")}
-    assert river.events() == [
+    assert pipeline.balances() == {"USDC": D("10000") + closed.realised_pnl + D("0.2")}
+    assert pipeline.events() == [
         *DECISION,
         *["order.fill", "order.fill", "order.partially_filled"],
         *["signal.executed", "position.open"],
@@ -241,21 +241,23 @@ def test_a_trade_in_partial_fills_ends_with_the_same_books(
     assert sound()
 
 
-def test_every_event_of_a_trade_carries_the_correlation_id_of_its_post(river: River) -> None:
-    river.says("buying $ETH here, this is the bottom")
-    river.decide_and_trade()
-    river.tick("2400")
+def test_every_event_of_a_trade_carries_the_correlation_id_of_its_post(pipeline: Pipeline) -> None:
+    pipeline.says("buying $ETH here, this is the bottom")
+    pipeline.decide_and_trade()
+    pipeline.tick("2400")
     born = CtPost.objects.get().correlation_id
 
-    assert set(Event.objects.filter(pk__gt=river.before).values_list("correlation_id", flat=True)) == {born}
+    assert set(Event.objects.filter(pk__gt=pipeline.before).values_list("correlation_id", flat=True)) == {
+        born
+    }
     assert set(LedgerEntry.objects.exclude(kind="deposit").values_list("correlation_id", flat=True)) == {born}
     assert Signal.objects.get().correlation_id == born
 
 
-def test_the_post_says_how_far_it_came_at_every_step(river: River) -> None:
-    river.says("buying $ETH here, this is the bottom")
+def test_the_post_says_how_far_it_came_at_every_step(pipeline: Pipeline) -> None:
+    pipeline.says("buying $ETH here, this is the bottom")
     stages: list[Callable[[], object]] = [
-        lambda: ingest({"jsonl": JsonlSource([str(river.posts)])}),
+        lambda: ingest({"jsonl": JsonlSource([str(pipeline.posts)])}),
         lambda: classify(policy().classify),
         lambda: generate(policy().generate),
         execute_pass,
@@ -268,17 +270,17 @@ def test_the_post_says_how_far_it_came_at_every_step(river: River) -> None:
     assert seen == ["pending", "candidate:waiting", "signal", "traded"]
 
 
-def test_a_winner_after_a_loser_pays_a_share_only_above_the_high_water_mark(river: River) -> None:
-    river.says("buying $ETH here, this is the bottom")
-    river.decide_and_trade()
-    river.tick("1880")
+def test_a_winner_after_a_loser_pays_a_share_only_above_the_high_water_mark(pipeline: Pipeline) -> None:
+    pipeline.says("buying $ETH here, this is the bottom")
+    pipeline.decide_and_trade()
+    pipeline.tick("1880")
     lost = Position.objects.get().realised_pnl
-    river.time.to(T0 + timedelta(hours=6))
+    pipeline.time.to(T0 + timedelta(hours=6))
     make.price("ETH", "2000")
-    make.hourly_bars("ETH", make.calm(bars=6), until=river.time.now)
-    river.says("buying $ETH once more, now it goes")
-    river.decide_and_trade()
-    river.tick("2400")
+    make.hourly_bars("ETH", make.calm(bars=6), until=pipeline.time.now)
+    pipeline.says("buying $ETH once more, now it goes")
+    pipeline.decide_and_trade()
+    pipeline.tick("2400")
     won = Position.objects.order_by("pk").last()
 
     assert won is not None
@@ -287,11 +289,11 @@ def test_a_winner_after_a_loser_pays_a_share_only_above_the_high_water_mark(rive
     assert sound()
 
 
-def test_a_run_of_the_whole_river_again_changes_nothing(river: River) -> None:
-    river.says("buying $ETH here, this is the bottom")
-    river.decide_and_trade()
-    events, orders, purse = river.events(), Order.objects.count(), river.purse()
+def test_a_run_of_the_whole_pipeline_again_changes_nothing(pipeline: Pipeline) -> None:
+    pipeline.says("buying $ETH here, this is the bottom")
+    pipeline.decide_and_trade()
+    events, orders, deployment = pipeline.events(), Order.objects.count(), pipeline.balances()
     for _ in range(2):
-        river.decide_and_trade()
+        pipeline.decide_and_trade()
 
-    assert (river.events(), Order.objects.count(), river.purse()) == (events, orders, purse)
+    assert (pipeline.events(), Order.objects.count(), pipeline.balances()) == (events, orders, deployment)

@@ -108,12 +108,12 @@ def test_no_trade_leaves_while_all_lie_and_recovery_needs_no_hand(
     make.open_gate()
     make.hourly_bars("ETH", make.calm())
     agent, other = make.agent(), make.agent()
-    voice = make.account(agent, other)
+    author = make.account(agent, other)
     make.deployment(agent)
     make.deployment(other)
     market.honest("2000")
     held = make.position(make.deployment(make.agent()), entry="2000", quantity="0.1")
-    make.candidate(voice)
+    make.candidate(author)
     generate(policy().generate, [agent])  # decided while prices were right, not yet executed
     orders, fills = Order.objects.count(), PaperOrder.objects.count()
 

@@ -56,7 +56,7 @@ def fill_world(lab: Any, safes: int, each: int) -> None:
     make.price("ETH", str(price))
     make.open_gate("safe")
     agent = make.agent(venue="safe")
-    purses = [
+    deployments = [
         make.deployment(
             agent, funded=False, account=(safe := lab.another_safe()), safe_wallet=safe, chain_id=31337,
             module_enabled=True, verified_at=clock.now(),
@@ -65,21 +65,26 @@ def fill_world(lab: Any, safes: int, each: int) -> None:
     ]  # fmt: skip
     for _ in range(each):
         lab.advance(5)
-        for purse in purses:
+        for deployment in deployments:
             signal = make.signal(agent, usd=str(price), bucket=clock.now(), state="executed")
-            trade_id = m.trade_id(str(purse.pk), str(signal.pk))
+            trade_id = m.trade_id(str(deployment.pk), str(signal.pk))
             data = m.open_data(
-                purse.account, trade_id, lab.world.address_of("WETH"), OPENED_WITH, 0, lab.world.now() + 600
+                deployment.account,
+                trade_id,
+                lab.world.address_of("WETH"),
+                OPENED_WITH,
+                0,
+                lab.world.now() + 600,
             )
             got = D(lab.send("executor", data)[-1].args["quantity"]).scaleb(-18)
             entry = make.order(
-                purse, by=signal, venue="safe", state="filled", quantity=got, filled_quantity=got,
+                deployment, by=signal, venue="safe", state="filled", quantity=got, filled_quantity=got,
                 booked_quantity=got, average_price=price,
             )  # fmt: skip
-            held = ledger.Move("venue:safe", ledger.account_of(purse.pk), "ETH", got, "trade")
+            held = ledger.Move("venue:safe", ledger.account_of(deployment.pk), "ETH", got, "trade")
             ledger.post(f"bench:{entry.pk}", [held])
             Position.objects.create(
-                deployment=purse, signal=signal, entry_order=entry, symbol="ETH", side="long", quantity=got,
+                deployment=deployment, signal=signal, entry_order=entry, symbol="ETH", side="long", quantity=got,
                 entry_price=price, stop_loss=price / 2, take_profit=price * 2, opened_at=clock.now(),
                 correlation_id=signal.correlation_id,
             )  # fmt: skip

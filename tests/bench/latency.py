@@ -8,7 +8,7 @@ floor  a task is sent to a worker of its own; it is over when the row that it in
 
 The two take turns, one post every four seconds (the platform's throttle lets thirty orders a minute through, the
 demo's among them), on the demo's stack with nothing else to do than its own ticks and posts. Each post has an account,
-an agent and a purse of its own. Milliseconds, looked for every two.
+an agent and a deployment of its own. Milliseconds, looked for every two.
 """
 
 import argparse
@@ -96,13 +96,13 @@ def _measured(home: Path, posts: int) -> dict[str, list[float]]:
     worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     taken: dict[str, list[float]] = {"floor": [], "post -> order": [], "post -> filled": []}
     try:
-        purses = [_follower(number) for number in range(posts)]
-        for number, (account, purse) in enumerate(purses):
+        deployments = [_follower(number) for number in range(posts)]
+        for number, (account, deployment) in enumerate(deployments):
             begun = time.perf_counter()
             floor_task.row.delay(f"bench/{number}")
             floor = _until(begun, Event.objects.filter(subject=f"bench/{number}").exists)
             begun = _post(account, number)
-            mine = Order.objects.filter(deployment=purse)
+            mine = Order.objects.filter(deployment=deployment)
             planned = _until(begun, mine.exists)
             filled = _until(begun, lambda mine=mine: _filled(mine))  # type: ignore[misc]
             if number:  # the first round starts the worker
@@ -133,7 +133,7 @@ def _filled(mine: "QuerySet[Order]") -> bool:
 
 
 def _follower(number: int) -> tuple["CtAccount", "Deployment"]:
-    """An account, and the purse of the one agent that follows it."""
+    """An account, and the deployment of the one agent that follows it."""
     from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
     from agents.states import AgentState, DeploymentState
     from maxxit.events.record import advance
@@ -149,12 +149,12 @@ def _follower(number: int) -> tuple["CtAccount", "Deployment"]:
     )
     advance(agent, AgentState.ACTIVE)
     Subscription.objects.create(agent=agent, account=account)
-    purse = Deployment.objects.create(
+    deployment = Deployment.objects.create(
         agent=agent, account=f"bench:{number}", starting_balance=Decimal(10_000)
     )
-    advance(purse, DeploymentState.ACTIVE)
-    fund(purse)
-    return account, purse
+    advance(deployment, DeploymentState.ACTIVE)
+    fund(deployment)
+    return account, deployment
 
 
 def _post(account: "CtAccount", number: int) -> float:

@@ -94,7 +94,7 @@ def tick(rounds: int) -> Iterator[Row]:
 
 
 def fanout(rounds: int) -> Iterator[Row]:
-    """One signal, 10,000 purses."""
+    """One signal, 10,000 deployments."""
     from django.db import connection
 
     from agents.models import Agent, Deployment
@@ -105,12 +105,12 @@ def fanout(rounds: int) -> Iterator[Row]:
     from trading import execute
     from trading.models import Order
 
-    purses = 10_000
+    deployments = 10_000
     with scratch_database(durable=True):
         agent = Agent.objects.create(name="bench", venue="paper", state="active")
         Deployment.objects.bulk_create(
             Deployment(agent=agent, account=f"paper:{n}", state="active", starting_balance=0)
-            for n in range(purses)
+            for n in range(deployments)
         )
         ours, again, floor = [], [], []
         for number in range(rounds + 1):
@@ -124,20 +124,20 @@ def fanout(rounds: int) -> Iterator[Row]:
             )  # fmt: skip
             _vacuum()
             took = timed(execute.fan_out)
-            assert Order.objects.count() == purses
+            assert Order.objects.count() == deployments
             repeat = timed(execute.fan_out)
-            assert Order.objects.count() == purses
+            assert Order.objects.count() == deployments
             last = Event.objects.order_by("-pk").values_list("pk", flat=True)[0]
             kept = {
                 "orders": _copy_out("SELECT * FROM orders"),
                 "events (at, name, subject, correlation_id, data)": _copy_out(
-                    f"SELECT at, name, subject, correlation_id, data FROM events WHERE id > {last - purses}"
+                    f"SELECT at, name, subject, correlation_id, data FROM events WHERE id > {last - deployments}"
                 ),
             }
             Order.objects.all().delete()
             _vacuum()
             bare = timed(lambda kept=kept: _copy_in(kept))  # type: ignore[misc]
-            assert Order.objects.count() == purses
+            assert Order.objects.count() == deployments
             if number:
                 ours.append(took)
                 again.append(repeat)

@@ -175,16 +175,16 @@ class Load(threading.Thread):
         self.join(30)
 
 
-def hold(purse: "Deployment", quantity: Decimal = Decimal(100)) -> "Position":
-    """An open position of this purse, in its ledger and at the paper exchange, with a stop above `STOPPED`."""
+def hold(deployment: "Deployment", quantity: Decimal = Decimal(100)) -> "Position":
+    """An open position of this deployment, in its ledger and at the paper exchange, with a stop above `STOPPED`."""
     from tests import builders as make
     from trading import ledger
     from trading.models import PaperBalance
 
-    opened = make.position(purse, symbol=SYMBOL, entry=str(ENTRY), quantity=str(quantity))
-    move = ledger.Move("venue:paper", ledger.account_of(purse.pk), SYMBOL, quantity, "trade")
+    opened = make.position(deployment, symbol=SYMBOL, entry=str(ENTRY), quantity=str(quantity))
+    move = ledger.Move("venue:paper", ledger.account_of(deployment.pk), SYMBOL, quantity, "trade")
     ledger.post(f"bench:{opened.pk}", [move])
-    held, _ = PaperBalance.objects.get_or_create(account=purse.account, asset=SYMBOL)
+    held, _ = PaperBalance.objects.get_or_create(account=deployment.account, asset=SYMBOL)
     held.amount += quantity
     held.save()
     return opened
@@ -209,7 +209,7 @@ def tick(price: Decimal, besides: Callable[[datetime], None] = lambda _: None) -
 
 
 def rounds(
-    purses: "list[Deployment]",
+    deployments: "list[Deployment]",
     number: int,
     its: Safes | None = None,
     look: Callable[[], None] = lambda: None,
@@ -230,13 +230,13 @@ def rounds(
             return claimed, taken
         tick(ENTRY)
         with transaction.atomic():
-            opened = [hold(purse) for purse in purses]
+            opened = [hold(deployment) for deployment in deployments]
         time.sleep(1)
         begun = tick(STOPPED, its.hit) if its and done % SAFE_ROUNDS == 0 else tick(STOPPED)
         look()
-        accounts = [purse.account for purse in purses]
+        accounts = [deployment.account for deployment in deployments]
         mine = PaperOrder.objects.filter(account__in=accounts, side="sell", accepted_at__gte=begun)
-        wait(lambda mine=mine: mine.count() >= len(purses))  # type: ignore[misc]
+        wait(lambda mine=mine: mine.count() >= len(deployments))  # type: ignore[misc]
         taken += [
             (at - begun) / timedelta(milliseconds=1) for at in mine.values_list("accepted_at", flat=True)
         ]
@@ -294,12 +294,12 @@ def measure(home: Path, customers: int, number: int, its: Safes, silent: Silent)
     from trading import gate
     from trading.models import Approval, KillSwitch, Order
 
-    purses = [make.deployment(make.agent(), account=f"bench:{n}") for n in range(customers)]
+    deployments = [make.deployment(make.agent(), account=f"bench:{n}") for n in range(customers)]
     its.fill(2 + GUARD_ROUNDS // SAFE_ROUNDS)
-    rounds(purses, 1, its)  # the first pays for what is opened once
+    rounds(deployments, 1, its)  # the first pays for what is opened once
     its.times()
-    quiet = rounds(purses, number)
-    rounds(purses, 1, its)
+    quiet = rounds(deployments, number)
+    rounds(deployments, 1, its)
     found: dict[str, Any] = {
         "quiet, claimed": spread(quiet[0]),
         "quiet": spread(quiet[1]),
@@ -320,7 +320,7 @@ def measure(home: Path, customers: int, number: int, its: Safes, silent: Silent)
     def enough() -> bool:
         return gate.kill_level(big.account) == "flatten"
 
-    loaded = rounds(purses, number, its, look, enough)
+    loaded = rounds(deployments, number, its, look, enough)
     after = (next(Filter.answers) - 1, len(silent.taken), its.node.requests)
     load.stop()
     found |= {

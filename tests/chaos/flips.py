@@ -39,7 +39,7 @@ from tests.chaos.world import (
 
 BOUND_SECONDS = 2.0
 """The last send after a flip (I7)."""
-AGENTS, PURSES = 120, 4
+AGENTS, DEPLOYMENTS = 120, 4
 SIGNALS = 1
 """A flip, at the exchange: few enough that the orders of the Safe venue do not wait behind a backlog."""
 MONEY = "10000000"
@@ -76,9 +76,11 @@ class Campaign:
         self.agents = [make.agent(venue=name) for name in VENUES for _ in range(AGENTS // 2)]
         deposits: list[list[str]] = []
         for agent in self.agents:
-            for _ in range(PURSES):
-                purse = make.booked_deployment(agent, usdc=MONEY, account=f"{agent.venue}:{len(deposits)}")
-                deposits.append([purse.account, MONEY])
+            for _ in range(DEPLOYMENTS):
+                deployment = make.booked_deployment(
+                    agent, usdc=MONEY, account=f"{agent.venue}:{len(deposits)}"
+                )
+                deposits.append([deployment.account, MONEY])
         here.tell(deposits=deposits)
         make.price("ETH", "2000")
         settle_down(trading.execute_pass, positions.monitor_pass)

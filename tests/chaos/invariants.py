@@ -18,7 +18,7 @@ BUSY = {
     "positions": "SELECT count(*) FROM positions WHERE state <> 'closed'",
     "unbooked": "SELECT count(*) FROM orders WHERE purpose = 'open' AND filled_quantity > booked_quantity",
 }
-UNPLANNED = "lost: a signal has no order for a purse"
+UNPLANNED = "lost: a signal has no order for a deployment"
 MOMENTS = {
     "I21: a step failed of what the venue did not garble": """
         SELECT id, right(last_error, 300) FROM orders

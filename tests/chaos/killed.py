@@ -56,8 +56,8 @@ STEPS = (
 """Functions before or after which a worker may die."""
 BURST = 120
 """Rounds between two audits."""
-AGENTS, PURSES = 40, 2
-"""Agents, and purses of each: a purse may enter a token once a second."""
+AGENTS, DEPLOYMENTS = 40, 2
+"""Agents, and deployments of each: a deployment may enter a token once a second."""
 MONEY = "10000000"
 POSTGRES_EVERY = 3
 """Bursts."""
@@ -170,9 +170,11 @@ class Campaign:
         self.agents = [make.agent(venue=name) for name in ("dedup", "plain") for _ in range(AGENTS // 2)]
         deposits: list[list[str]] = []
         for agent in self.agents:
-            for _ in range(PURSES):
-                purse = make.booked_deployment(agent, usdc=MONEY, account=f"{agent.venue}:{len(deposits)}")
-                deposits.append([purse.account, MONEY])
+            for _ in range(DEPLOYMENTS):
+                deployment = make.booked_deployment(
+                    agent, usdc=MONEY, account=f"{agent.venue}:{len(deposits)}"
+                )
+                deposits.append([deployment.account, MONEY])
         here.tell(deposits=deposits)
         self.price("2000")
         works = (trading.run_execute, positions.exit_pass, trading.settle_pass, positions.run_monitor)
@@ -219,10 +221,10 @@ class Campaign:
         return int(self.here.tell()["faults"]) - sum(before.values())
 
     def signal(self) -> None:
-        """A new intent for every purse of one agent."""
+        """A new intent for every deployment of one agent."""
         agent = self.dice.choice(self.agents)
         self.make.signal(agent, usd="2000")
-        self.intents += PURSES
+        self.intents += DEPLOYMENTS
 
     def job(self) -> Job:
         """A worker with a task, and with what will happen to it."""
@@ -419,7 +421,7 @@ SOUND = {
     "double: an intent has more than one order": """
         SELECT deployment_id, signal_id, count(*) FROM orders WHERE purpose = 'open'
         GROUP BY 1, 2 HAVING count(*) > 1""",
-    "lost: a signal has no order for a purse": """
+    "lost: a signal has no order for a deployment": """
         SELECT s.id, d.id FROM signals s JOIN agent_deployments d USING (agent_id)
         WHERE NOT EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id AND o.deployment_id = d.id)""",
     "lost: an order was set aside": "SELECT id, state, right(last_error, 300) FROM orders WHERE attempts >= 3",

@@ -53,7 +53,7 @@ class MoneyPath(RuleBasedStateMachine):
         wipe()
         COUNTS["examples"] += 1
         self.dirty = False
-        self.world = World("T1", COUNTS, intensity=0.0, purses=2, agents_wanted=2, limits=self.limits)
+        self.world = World("T1", COUNTS, intensity=0.0, deployments=2, agents_wanted=2, limits=self.limits)
         self.stack = ExitStack()
         self.stack.enter_context(self.world.set_up())
         self.world.passes(0)

@@ -27,7 +27,7 @@ from tests import planting
 from tests.chaos.simulation import Campaign, arena, wipe
 from tests.planting import Text
 
-PURSES, ROUNDS = 3, 60
+DEPLOYMENTS, ROUNDS = 3, 60
 """Worlds of mutants are small, so that the audit comes soon."""
 
 
@@ -1207,7 +1207,7 @@ def hunt(mutant: Mutant, *, faults: int, seed: int, examples: int = 60) -> Verdi
     began, verdict = time.monotonic(), Verdict(mutant)
     if not mutant.beyond:
         with planted(mutant):
-            one = Campaign(seed, purses=PURSES, rounds=ROUNDS)
+            one = Campaign(seed, deployments=DEPLOYMENTS, rounds=ROUNDS)
             try:
                 one.run(faults)
             except Exception as error:

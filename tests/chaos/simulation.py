@@ -2,8 +2,8 @@
 
     python -m tests.chaos.simulation --faults 1000000 --seed 1      prints N, seed, mix, wall time, violations
 
-A *world* is a few agents on two venues (one recognises repeats, one does not), purses, signals over time, prices, and
-persons who pull the switch and let go. Its workers are the passes of the workers (`TASKS`) on a real
+A *world* is a few agents on two venues (one recognises repeats, one does not), deployments, signals over time, prices,
+and persons who pull and release the kill switch. Its workers are the passes of the workers (`TASKS`) on a real
 Postgres with real commits. What goes wrong is counted when it took effect, one by one:
 
 * a message between us and the venue: lost, late, doubled, answered wrongly, slowly or not at all (`simulation_venue`);
@@ -98,7 +98,7 @@ TIGHT: dict[str, Any] = {
     },
     "allow_add_to_position": True,
 }
-"""Each cap can be the one that bites: two symbols, three signals a purse, a cooldown beyond the minute."""
+"""Each cap can be the one that bites: two symbols, three signals a deployment, a cooldown beyond the minute."""
 
 
 PERSONS = ("kill", "kill", "release", "shut", "shut", "open", "revoke", "close", "close", "redrive")
@@ -131,8 +131,8 @@ class World:
     counts: Counter[str]
     intensity: float | None = None
     """How often things go wrong; drawn where not given."""
-    purses: int = 12
-    """Of an agent. Pairs in all: agents × signals × purses."""
+    deployments: int = 12
+    """Of an agent. Pairs in all: agents × signals × deployments."""
     rounds: int = 100
     agents_wanted: int = AGENTS
     limits: dict[str, Any] | None = None
@@ -348,7 +348,7 @@ class World:
             self.finish()
 
     def found(self) -> None:
-        """Agents, purses, prices, open gates."""
+        """Agents, deployments, prices, open gates."""
         from tests import builders as make
 
         presets = ("conservative", "moderate", "aggressive")
@@ -359,9 +359,9 @@ class World:
                 venue=list(VENUES)[number % 2], sizing_preset=preset, exit_preset=self.dice.choice(presets)
             )
             self.agents.append(agent)
-            for _ in range(self.purses):
-                purse = make.booked_deployment(agent, usdc=str(MONEY))
-                self.venues[agent.venue].deposit(purse.account, MONEY)
+            for _ in range(self.deployments):
+                deployment = make.booked_deployment(agent, usdc=str(MONEY))
+                self.venues[agent.venue].deposit(deployment.account, MONEY)
         for name in VENUES:
             self.let(name, hours=self.dice.choice(HOURS))
         for symbol, usd in (("ETH", 2000), ("BTC", 60_000)):
@@ -481,7 +481,7 @@ class World:
             self.broken(f"I13: a price that is {what} was accepted: {price} at {at}")
 
     def signal(self) -> None:
-        """A new intent for every purse of one agent."""
+        """A new intent for every deployment of one agent."""
         symbol = self.dice.choice(list(self.quotes))
         hours = self.dice.choice((0.05, 6, 6, 6))
         self.intend(symbol, self.dice.choice(("long", "long", "short")), hours)
@@ -602,7 +602,7 @@ class Campaign:
     """Worlds, one after the other, until so many faults happened or a rule was broken."""
 
     seed: int
-    purses: int = 12
+    deployments: int = 12
     rounds: int = 100
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
@@ -623,7 +623,10 @@ class Campaign:
         began, told = time.monotonic(), 0.0
         while self.faults < faults and not self.violations:
             world = World(
-                f"{self.seed}:{first + self.worlds}", self.counts, purses=self.purses, rounds=self.rounds
+                f"{self.seed}:{first + self.worlds}",
+                self.counts,
+                deployments=self.deployments,
+                rounds=self.rounds,
             )
             wipe()
             world.run()
@@ -660,10 +663,10 @@ class Campaign:
         return "\n".join(lines)
 
 
-def course(seed: str, *, purses: int, rounds: int) -> list[tuple[Any, ...]]:
+def course(seed: str, *, deployments: int, rounds: int) -> list[tuple[Any, ...]]:
     """Every event of one world in its order (I25): the same seed has the same."""
     wipe()
-    world = World(seed, Counter(), purses=purses, rounds=rounds)
+    world = World(seed, Counter(), deployments=deployments, rounds=rounds)
     world.run()
     with connection.cursor() as cursor:
         cursor.execute("SELECT at, name, subject FROM events ORDER BY id")

@@ -24,7 +24,9 @@ def test_killing_each_process_of_make_up_doubles_and_loses_nothing(tmp_path: Pat
         for name in PATTERNS:
             stack.kill(name)
             before = stack.number(PASSES)
-            assert wait_until(partial(_moved_on, stack, before), 90), f"the river stands still without {name}"
+            assert wait_until(partial(_moved_on, stack, before), 90), (
+                f"the pipeline stands still without {name}"
+            )
         quiet = wait_until(lambda: at_rest(stack), 90)
         assert quiet, f"broken: {broken(stack)}; orders in flight: {stack.number(BUSY)}"
         assert stack.number(CLOSED) > 1

@@ -72,13 +72,13 @@ class Fakes:
     # -- X
 
     def x_says(self, posts: int) -> None:
-        """`voice` has so many posts; the newest is a long one."""
+        """`author` has so many posts; the newest is a long one."""
         for held in (self.x.users, self.x.posts, self.x.requests, self.x.answers, self.x.headers):
             held.clear()
         items = [_post(1_900_000_000_000_000_000 + number) for number in range(posts, 0, -1)]
         if items:
             items[0] |= {"text": LONG[:277] + "…", "note_tweet": {"text": LONG}}
-        self.x.says("voice", *items)
+        self.x.says("author", *items)
 
     def x_answers(self, status: int, headers: dict[str, str], body: Any) -> None:
         """What goes before the next sensible answer."""
@@ -89,11 +89,11 @@ class Fakes:
         return [asdict(one) for one in self.x.requests]
 
     def x_ours(self, since_id: str) -> list[dict[str, str]]:
-        """Our own source reads `voice`; raises what it raises."""
+        """Our own source reads `author`; raises what it raises."""
         source = XSource(base_url=self.x.url, key_env="MAXXIT_CONFORMANCE_KEY")
         return [
             {"id": post.post_id, "text": post.text, "at": post.posted_at.isoformat()}
-            for post in source.fetch("voice", Cursor(since_id))
+            for post in source.fetch("author", Cursor(since_id))
         ]
 
     # -- models

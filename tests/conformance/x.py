@@ -33,8 +33,8 @@ def test_tweepy_reads_an_account_from_its_name_to_its_oldest_post(
     fakes: Fakes, popular: tweepy.Client
 ) -> None:
     fakes.x_says(posts=35)
-    user = popular.get_user(username="voice").data
-    assert (user.username, user.name) == ("voice", "Voice")
+    user = popular.get_user(username="author").data
+    assert (user.username, user.name) == ("author", "Author")
 
     pages = list(tweepy.Paginator(popular.get_users_tweets, user.id, max_results=10, tweet_fields=FIELDS))
     posts = [post for page in pages for post in page.data]
@@ -49,13 +49,13 @@ def test_tweepy_reads_an_account_from_its_name_to_its_oldest_post(
 
 def test_what_is_not_asked_for_does_not_come(fakes: Fakes, popular: tweepy.Client) -> None:
     fakes.x_says(posts=1)
-    (post,) = popular.get_users_tweets(popular.get_user(username="voice").data.id).data
+    (post,) = popular.get_users_tweets(popular.get_user(username="author").data.id).data
     assert set(post.data) == {"id", "text", "edit_history_tweet_ids"}
 
 
 def test_ids_bound_the_posts_on_both_sides(fakes: Fakes, popular: tweepy.Client) -> None:
     fakes.x_says(posts=9)
-    user = popular.get_user(username="voice").data.id
+    user = popular.get_user(username="author").data.id
     ids = [post.id for post in popular.get_users_tweets(user).data]
     between = popular.get_users_tweets(user, since_id=ids[5], until_id=ids[1]).data
     assert [post.id for post in between] == ids[2:5]
@@ -79,8 +79,8 @@ def test_errors_are_read_by_tweepy(fakes: Fakes, popular: tweepy.Client) -> None
 
 def test_xs_own_client_reads_the_same_under_its_newer_names(fakes: Fakes, official: xdk.Client) -> None:
     fakes.x_says(posts=25)
-    user = official.users.get_by_username("voice").data
-    assert user.username == "voice"
+    user = official.users.get_by_username("author").data
+    assert user.username == "author"
     pages = list(official.users.get_posts(user.id, max_results=10, post_fields=["created_at", "note_post"]))
     posts: list[Any] = [post for page in pages for post in page.data]
     assert len({post.id for post in posts}) == 25
@@ -100,10 +100,10 @@ def test_our_own_source_asks_as_tweepy_asks_and_reads_what_it_reads(
     fakes: Fakes, popular: tweepy.Client
 ) -> None:
     fakes.x_says(posts=20)
-    user = popular.get_user(username="voice").data.id
+    user = popular.get_user(username="author").data.id
     first = popular.get_users_tweets(user, max_results=20).data[-1].id
     fakes.x_says(posts=20)
-    popular.get_user(username="voice")
+    popular.get_user(username="author")
     theirs = [
         post
         for page in tweepy.Paginator(

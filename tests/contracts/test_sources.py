@@ -32,7 +32,7 @@ def jsonl(folder: Path) -> Iterator[World]:
 
     def says(ident: str, at: datetime, text: Any = "buying $BTC") -> None:
         with path.open("a") as out:
-            line = {"id": ident, "username": "voice", "created_at": at.isoformat(), "text": text}
+            line = {"id": ident, "username": "author", "created_at": at.isoformat(), "text": text}
             out.write(json.dumps(line) + "\n")
 
     yield World(REGISTRY.open("jsonl", paths=[str(path)]), says)
@@ -42,10 +42,10 @@ def jsonl(folder: Path) -> Iterator[World]:
 def x(folder: Path) -> Iterator[World]:
     with fake_x() as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("X_BEARER_TOKEN", "secret")
-        server.says("voice")
+        server.says("author")
 
         def says(ident: str, at: datetime, text: Any = "buying $BTC") -> None:
-            server.says("voice", {"id": ident, "text": text, "created_at": at.isoformat()})
+            server.says("author", {"id": ident, "text": text, "created_at": at.isoformat()})
 
         yield World(REGISTRY.open("x", base_url=server.url), says)
 
@@ -66,7 +66,7 @@ def minutes(back: float) -> datetime:
 
 
 def ids(world: World, cursor: Cursor | None = None) -> list[str]:
-    return [post.post_id for post in world.source.fetch("voice", cursor or Cursor())]
+    return [post.post_id for post in world.source.fetch("author", cursor or Cursor())]
 
 
 def test_every_adapter_is_enrolled() -> None:
@@ -81,7 +81,7 @@ def test_nothing_said_is_nothing(world: World) -> None:
 def test_posts_come_oldest_first_as_they_were_said(world: World) -> None:
     for number in (3, 2, 1):
         world.says(f"10{5 - number}", minutes(number), f"buying ${number}00 of $BTC 🚀")
-    posts = list(world.source.fetch("voice", Cursor()))
+    posts = list(world.source.fetch("author", Cursor()))
 
     assert [post.post_id for post in posts] == ["102", "103", "104"]
     assert posts[0].text == "buying $300 of $BTC 🚀"
@@ -97,7 +97,7 @@ def test_a_long_id_keeps_every_digit(world: World) -> None:
 
 def test_what_is_newer_than_the_cursor_is_offered(world: World) -> None:
     world.says("101", minutes(120))
-    first = list(world.source.fetch("voice", Cursor()))[-1]
+    first = list(world.source.fetch("author", Cursor()))[-1]
     world.says("102", minutes(1))
 
     assert "102" in ids(world, Cursor(first.post_id, first.posted_at))
@@ -143,4 +143,4 @@ def test_what_it_offers_can_be_kept(world: World) -> None:
     for number, text in enumerate(["a", "🚀" * 100, "x" * 25_000, "line\nbreak\ttab", "\u202eturned"]):
         world.says(str(101 + number), minutes(number + 1), text)
 
-    assert [unfit(post) for post in world.source.fetch("voice", Cursor())] == [""] * 5
+    assert [unfit(post) for post in world.source.fetch("author", Cursor())] == [""] * 5

@@ -211,8 +211,8 @@ def test_a_page_is_asked_for_again_after_its_refresh(
 
 
 def test_rows_are_known_from_when_we_had_them(configure: Configure, time: RecordedClock) -> None:
-    voice = make.account(make.agent(), username="voice")
-    post = make.post(voice, text="ETH looks strong")
+    author = make.account(make.agent(), username="author")
+    post = make.post(author, text="ETH looks strong")
     configure(
         sources={
             "posts": {

@@ -1,7 +1,7 @@
 """Issue 6, done when seen 2: `python -m tests.llm.injection` prints the table of docs/reading.md (about two minutes).
 
 Every attack of `tests.llm.attacks` goes through the real steps, in a database of its own, with a model that obeys the
-attacker: each is posted by an account of its own, which one agent with one funded purse follows; one agent follows
+attacker: each is posted by an account of its own, which one agent with one funded deployment follows; one agent follows
 all of them, and one follows somebody honest only. Then each kind is posted by one account over a whole day. The
 platform's limits are wide open here, so that what is left is what the reading itself lets through.
 """
@@ -202,22 +202,22 @@ def one_each(clock: Any, chosen: Sequence[Any], rows: dict[str, Row]) -> list[st
     escaped = []
     made = Counter(Signal.objects.values_list("agent_id", flat=True))
     ordered = Counter(Order.objects.values_list("deployment__agent_id", flat=True))
-    for voice, (follower, attack) in attackers.items():
+    for author, (follower, attack) in attackers.items():
         row = rows[kind(attack)]
-        row.obeyed += CtPost.objects.filter(account=voice, confidence=1, sentiment=attack.side).count()
-        row.calls += CtPost.objects.filter(account=voice, is_signal_candidate=True).count()
+        row.obeyed += CtPost.objects.filter(account=author, confidence=1, sentiment=attack.side).count()
+        row.calls += CtPost.objects.filter(account=author, is_signal_candidate=True).count()
         row.signals += made[follower]
         row.most = max(row.most, made[follower])
         row.orders += ordered[follower]
         seen = set(Signal.objects.filter(agent=follower).values_list("token", flat=True))
         if seen - set(attack.wants) or made[follower] > 1 or ordered[follower] > 1:
             escaped.append(f"{attack.kind}: {made[follower]} signals on {sorted(seen)}")
-    for voice, hearer in Signal.objects.exclude(agent=all_ears).values_list("posts__account", "agent"):
-        if voice not in attackers:
-            escaped.append(f"a signal of {voice}, who attacks nobody")
-        elif attackers[voice][0] != hearer:
-            rows[kind(attackers[voice][1])].elsewhere += 1
-            escaped.append(f"a signal for agent {hearer}, who does not follow {voice}")
+    for author, hearer in Signal.objects.exclude(agent=all_ears).values_list("posts__account", "agent"):
+        if author not in attackers:
+            escaped.append(f"a signal of {author}, who attacks nobody")
+        elif attackers[author][0] != hearer:
+            rows[kind(attackers[author][1])].elsewhere += 1
+            escaped.append(f"a signal for agent {hearer}, who does not follow {author}")
     if CtPost.objects.get(pk=victim.pk).is_signal_candidate:
         escaped.append("somebody's honest post was turned into a call")
     return escaped

@@ -176,11 +176,11 @@ def written(now: str) -> str:
     """A file of posts, one for each canary and each survivor, and lines that are no posts."""
     good = [
         json.dumps(
-            {"id": IDS[name], "username": "Voice", "created_at": now, "text": f"Long $BTC here, {said}"}
+            {"id": IDS[name], "username": "Author", "created_at": now, "text": f"Long $BTC here, {said}"}
         )
         for name, said in POSTS.items()
     ]
-    bad = [json.dumps({"id": "", "username": "Voice", "text": said}) for _, said in KNOWN.values()]
+    bad = [json.dumps({"id": "", "username": "Author", "text": said}) for _, said in KNOWN.values()]
     return "\n".join([*good, *bad, *(said.replace("\n", " ") for _, said in KNOWN.values())]) + "\n"
 
 
@@ -204,7 +204,7 @@ def test_no_sink_holds_a_secret_and_every_sink_holds_what_is_none(
 ) -> None:
     begun = clock.now()
     agent = make.agent(tokens=["BTC"], name="Follower")
-    make.account(agent, username="Voice")
+    make.account(agent, username="Author")
     deployment = make.deployment(agent)
     make.order(deployment)
     make.price("BTC", "50000")

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def purse() -> Deployment:
+def deployment() -> Deployment:
     """A deployment without positions."""
     return builders.deployment(builders.agent())
 
@@ -25,10 +25,10 @@ def closed(of: Deployment, pnl: str, *, day: int = 0) -> Position:
     return builders.position(of, state="closed", realised_pnl=Decimal(pnl), closed_at=at, fees=Decimal("0.5"))
 
 
-def test_each_closed_position_counts_once_in_the_sums_of_its_day(purse: Deployment) -> None:
-    closed(purse, "5")
-    closed(purse, "-3")
-    last = builders.position(purse)
+def test_each_closed_position_counts_once_in_the_sums_of_its_day(deployment: Deployment) -> None:
+    closed(deployment, "5")
+    closed(deployment, "-3")
+    last = builders.position(deployment)
     assert DailyResult.objects.get().closed == 2
     Position.objects.filter(pk=last.pk).update(
         state="closed", closed_at=builders.T0, realised_pnl=Decimal(7), fees=Decimal(1)
@@ -38,8 +38,8 @@ def test_each_closed_position_counts_once_in_the_sums_of_its_day(purse: Deployme
     assert (one.won, one.lost, one.fees) == (Decimal(12), Decimal(-3), Decimal(2))
 
 
-def test_a_corrected_or_deleted_position_leaves_the_sums_right(purse: Deployment) -> None:
-    kept, gone = closed(purse, "5"), closed(purse, "-3")
+def test_a_corrected_or_deleted_position_leaves_the_sums_right(deployment: Deployment) -> None:
+    kept, gone = closed(deployment, "5"), closed(deployment, "-3")
     Position.objects.filter(pk=kept.pk).update(realised_pnl=Decimal(-1))
     gone.delete()
     one = DailyResult.objects.get()
@@ -47,10 +47,10 @@ def test_a_corrected_or_deleted_position_leaves_the_sums_right(purse: Deployment
 
 
 def test_figures_are_the_same_one_by_one_and_by_day(
-    purse: Deployment, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for day, pnl in enumerate(("5", "-3", "-4", "6", "1")):
-        closed(purse, pnl, day=day)
+        closed(deployment, pnl, day=day)
     singly = figures.figures()
     monkeypatch.setattr(figures, "SINGLY", 2)
     by_day = figures.figures()

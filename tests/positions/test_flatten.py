@@ -14,8 +14,8 @@ from positions.models import Position
 from positions.tasks import exit_pass, monitor_pass
 from tests import builders as make
 from tests.builders import RecordedClock
-from tests.trading.conftest import Desk
-from tests.trading.conftest import desk as desk
+from tests.trading.conftest import Trader
+from tests.trading.conftest import trader as trader
 from trading import gate
 from trading.models import Order, PaperFill
 from trading.tasks import execute_pass
@@ -111,71 +111,71 @@ def test_an_account_s_flatten_lists_that_account_s_positions_alone(held: Positio
 # --- the back-off of refused exits ---------------------------------------------------------------------------------
 
 
-def refused_position(desk: Desk, refusals: int) -> Position:
+def refused_position(trader: Trader, refusals: int) -> Position:
     """A position whose last so many closing orders the venue refused, each as soon as it was due."""
-    desk.venue.fills_at_once = False
-    order = desk.placed()
-    desk.venue.fill(order.venue_ref)
+    trader.venue.fills_at_once = False
+    order = trader.placed()
+    trader.venue.fill(order.venue_ref)
     execute_pass()
     book.book()
     for _ in range(refusals):
         make.price("ETH", "1500")
-        desk.venue.sends.append("refused")
+        trader.venue.sends.append("refused")
         exit_pass()
         book.book()
         position = Position.objects.get()
         assert position.exit_retry_at is not None
-        desk.time.to(position.exit_retry_at)
+        trader.time.to(position.exit_retry_at)
     return Position.objects.get()
 
 
-def rest(position: Position, desk: Desk) -> Any:
+def rest(position: Position, trader: Trader) -> Any:
     position.refresh_from_db()
     return (
-        None if position.exit_retry_at is None else (position.exit_retry_at - desk.time.now).total_seconds()
+        None if position.exit_retry_at is None else (position.exit_retry_at - trader.time.now).total_seconds()
     )
 
 
-def refuse(desk: Desk) -> None:
+def refuse(trader: Trader) -> None:
     make.price("ETH", "1500")
-    desk.venue.sends.append("refused")
+    trader.venue.sends.append("refused")
     exit_pass()
     book.book()
 
 
-def test_refusals_in_a_row_make_the_pause_grow(desk: Desk) -> None:
-    position = refused_position(desk, 3)
-    refuse(desk)
+def test_refusals_in_a_row_make_the_pause_grow(trader: Trader) -> None:
+    position = refused_position(trader, 3)
+    refuse(trader)
 
-    assert (position.exit_refusals, rest(position, desk)) == (3, 16)
-
-
-def test_a_refusal_long_after_the_last_counts_from_one(desk: Desk) -> None:
-    position = refused_position(desk, 6)
-    desk.time.move(minutes=16)
-    refuse(desk)
-
-    assert rest(position, desk) == 2
+    assert (position.exit_refusals, rest(position, trader)) == (3, 16)
 
 
-def test_a_person_s_close_forgets_the_refusals(desk: Desk) -> None:
-    position = refused_position(desk, 6)
-    desk.venue.sends.append("refused")
+def test_a_refusal_long_after_the_last_counts_from_one(trader: Trader) -> None:
+    position = refused_position(trader, 6)
+    trader.time.move(minutes=16)
+    refuse(trader)
+
+    assert rest(position, trader) == 2
+
+
+def test_a_person_s_close_forgets_the_refusals(trader: Trader) -> None:
+    position = refused_position(trader, 6)
+    trader.venue.sends.append("refused")
     sweep.close([position.pk])
     exit_pass()
     book.book()
 
-    assert rest(position, desk) == 2
+    assert rest(position, trader) == 2
 
 
-def test_a_partial_exit_forgets_the_refusals(desk: Desk) -> None:
-    position = refused_position(desk, 6)
+def test_a_partial_exit_forgets_the_refusals(trader: Trader) -> None:
+    position = refused_position(trader, 6)
     make.price("ETH", "1500")
     exit_pass()
     position.refresh_from_db()
     out = Order.objects.get(pk=position.exit_order_id or 0)
-    desk.venue.fill(out.venue_ref, "0.1")
-    desk.venue.cancel(out.venue_ref)
+    trader.venue.fill(out.venue_ref, "0.1")
+    trader.venue.cancel(out.venue_ref)
     exit_pass()
     book.book()
     position.refresh_from_db()
@@ -184,25 +184,25 @@ def test_a_partial_exit_forgets_the_refusals(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("opens", ["gate", "approval"])
-def test_a_position_leaves_at_once_when_the_gate_opens_again(desk: Desk, opens: str) -> None:
-    position = refused_position(desk, 6)
-    refuse(desk)
-    assert rest(position, desk) == 128
+def test_a_position_leaves_at_once_when_the_gate_opens_again(trader: Trader, opens: str) -> None:
+    position = refused_position(trader, 6)
+    refuse(trader)
+    assert rest(position, trader) == 128
     gate.set_dry_run("paper", True, by="ana", reason="maintenance")
-    desk.time.move(seconds=5)
+    trader.time.move(seconds=5)
     make.price("ETH", "1500")
     assert exit_pass().detail["leaving"] == 0
     if opens == "approval":
         gate.set_dry_run("paper", False, by="ana", reason="done")
     else:
-        gate.approve("paper", by="ana", until=desk.time.now + timedelta(days=1), reason="done")
+        gate.approve("paper", by="ana", until=trader.time.now + timedelta(days=1), reason="done")
         gate.set_dry_run("paper", False, by="ana", reason="done")
 
     assert exit_pass().detail["leaving"] == 1
 
 
-def test_an_exit_that_the_gate_stopped_is_no_refusal(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    position = refused_position(desk, 1)
+def test_an_exit_that_the_gate_stopped_is_no_refusal(trader: Trader, monkeypatch: pytest.MonkeyPatch) -> None:
+    position = refused_position(trader, 1)
     make.price("ETH", "1500")
     assert sweep.sweep() == 1
     gate.set_dry_run("paper", True, by="ana", reason="maintenance")

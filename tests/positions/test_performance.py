@@ -25,9 +25,9 @@ def test_unrealised_is_what_closing_at_the_quote_would_earn(side: str, mark: str
 
 
 def test_what_is_closed_or_has_no_quote_is_left_out() -> None:
-    purse = make.deployment(make.agent())
-    make.position(purse, state="closed")
-    make.position(purse)
+    deployment = make.deployment(make.agent())
+    make.position(deployment, state="closed")
+    make.position(deployment)
 
     assert [getattr(row, "unrealised") for row in with_unrealised(Position.objects.all())] == [None, None]  # noqa: B009
     assert total_unrealised() == 0

@@ -13,8 +13,8 @@ from positions.exits import sweep
 from positions.models import PnlSnapshot, Position, ProfitMark
 from tests import builders as make
 from tests.positions.test_book import again, entered, fills, leaving
-from tests.trading.conftest import Desk
-from tests.trading.conftest import desk as desk
+from tests.trading.conftest import Trader
+from tests.trading.conftest import trader as trader
 from trading import ledger, limits
 from trading.models import LedgerEntry
 
@@ -22,10 +22,10 @@ D = Decimal
 
 
 @pytest.fixture
-def opened(desk: Desk) -> Position:
+def opened(trader: Trader) -> Position:
     """0.4 ETH at 2,000 in a Safe; entry fees 0.7 USDC."""
-    position = entered(desk)
-    Deployment.objects.filter(pk=desk.purse.pk).update(safe_wallet=desk.purse.account)
+    position = entered(trader)
+    Deployment.objects.filter(pk=trader.deployment.pk).update(safe_wallet=trader.deployment.account)
     return position
 
 
@@ -37,22 +37,22 @@ def moved(by: Deployment, amount: str) -> None:
     ledger.post(journal, [ledger.Move(source, target, "ETH", abs(D(amount)), "external")])
 
 
-def held(desk: Desk) -> Decimal:
+def held(trader: Trader) -> Decimal:
     """What the limits count as held."""
-    return limits.read_holdings().held.get((desk.purse.account, "ETH"), D(0))
+    return limits.read_holdings().held.get((trader.deployment.account, "ETH"), D(0))
 
 
-def test_while_all_is_there_nothing_happens(desk: Desk, opened: Position) -> None:
-    moved(desk.purse, "3")
-    moved(desk.purse, "-3")
+def test_while_all_is_there_nothing_happens(trader: Trader, opened: Position) -> None:
+    moved(trader.deployment, "3")
+    moved(trader.deployment, "-3")
 
     assert withdrawals.close_withdrawn_positions() == 0
     assert again(opened).state == "open"
 
 
-def test_a_position_whose_tokens_are_gone_ends_at_the_quote(desk: Desk, opened: Position) -> None:
-    moved(desk.purse, "-0.4")
-    assert held(desk) == D("0.4")  # his own movement alone does not change what we traded
+def test_a_position_whose_tokens_are_gone_ends_at_the_quote(trader: Trader, opened: Position) -> None:
+    moved(trader.deployment, "-0.4")
+    assert held(trader) == D("0.4")  # his own movement alone does not change what we traded
     make.price("ETH", "1900")
 
     assert withdrawals.close_withdrawn_positions() == 1
@@ -66,70 +66,71 @@ def test_a_position_whose_tokens_are_gone_ends_at_the_quote(desk: Desk, opened: 
     assert make.event_names(of=subject(opened)) == [
         "position.open", "position.taken_out", "position.closing", "position.closed",
     ]  # fmt: skip
-    assert held(desk) == 0
-    assert ledger.traded(desk.purse.pk)["ETH"] == ledger.balances(desk.purse.pk)["ETH"] == 0
+    assert held(trader) == 0
+    assert ledger.traded(trader.deployment.pk)["ETH"] == ledger.balances(trader.deployment.pk)["ETH"] == 0
     assert ledger.drift() == {}
     for later in ("1900", "2600"):  # what he has taken moves no figure any more
         make.price("ETH", later)
-        assert sum(amount for _, amount in performance.flows([desk.purse.pk])) == D(10_000) - D(760)
+        assert sum(amount for _, amount in performance.flows([trader.deployment.pk])) == D(10_000) - D(760)
         assert guard.read().pnl == D("-40.7")
         performance.take_snapshots(date(2026, 3, int(later[0])))
     assert {(kept.equity, kept.deposits) for kept in PnlSnapshot.objects.all()} == {(D("9199.3"), D(9_240))}
 
 
-def test_what_is_left_leaves_by_its_exit_and_both_parts_are_its_pnl(desk: Desk, opened: Position) -> None:
+def test_what_is_left_leaves_by_its_exit_and_both_parts_are_its_pnl(trader: Trader, opened: Position) -> None:
     make.price("ETH", "2050")
-    moved(desk.purse, "-0.1")
+    moved(trader.deployment, "-0.1")
     assert withdrawals.close_withdrawn_positions() == 0
     again(opened)
     assert (opened.state, opened.closed_quantity) == ("open", D("0.1"))
 
-    out = leaving(desk, opened)
+    out = leaving(trader, opened)
     assert out.quantity == D("0.3")
     fills(out, "0.3", usd="2400")
     again(opened)
     assert (opened.state, opened.exit_reason) == ("closed", "take_profit")
     assert opened.exit_price == (D("0.3") * 2400 + D("0.1") * 2050) / D("0.4")
     assert opened.realised_pnl == D(720) + D(205) - D(800) - D("0.7") - D("0.5")
-    assert held(desk) == 0
+    assert held(trader) == 0
 
 
-def test_what_he_had_brought_himself_goes_first(desk: Desk, opened: Position) -> None:
-    moved(desk.purse, "1")
-    moved(desk.purse, "-1.15")
+def test_what_he_had_brought_himself_goes_first(trader: Trader, opened: Position) -> None:
+    moved(trader.deployment, "1")
+    moved(trader.deployment, "-1.15")
 
     withdrawals.close_withdrawn_positions()
 
     assert again(opened).closed_quantity == D("0.15")
-    assert held(desk) == D("0.25")
+    assert held(trader) == D("0.25")
 
 
-def test_a_difference_that_nothing_explains_ends_nothing(desk: Desk, opened: Position) -> None:
-    mine = ledger.account_of(desk.purse.pk)
+def test_a_difference_that_nothing_explains_ends_nothing(trader: Trader, opened: Position) -> None:
+    mine = ledger.account_of(trader.deployment.pk)
     ledger.post(f"{ledger.UNEXPLAINED}1", [ledger.Move(mine, "external", "ETH", D("0.4"), "external")])
 
     assert withdrawals.close_withdrawn_positions() == 0
     assert again(opened).closed_quantity == 0
 
 
-def test_of_two_positions_none_is_touched_while_a_part_is_left(desk: Desk, opened: Position) -> None:
+def test_of_two_positions_none_is_touched_while_a_part_is_left(trader: Trader, opened: Position) -> None:
     second = make.position(opened.deployment, quantity=D("0.2"))
     ledger.post(
-        "fill:second", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D("0.2"), "trade")]
+        "fill:second",
+        [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D("0.2"), "trade")],
     )
-    moved(desk.purse, "-0.4")
+    moved(trader.deployment, "-0.4")
     assert withdrawals.close_withdrawn_positions() == 0
 
-    moved(desk.purse, "-0.2")
+    moved(trader.deployment, "-0.2")
     assert withdrawals.close_withdrawn_positions() == 2
     assert {again(opened).exit_reason, again(second).exit_reason} == {"reconciled"}
-    assert held(desk) == 0
+    assert held(trader) == 0
 
 
 def test_one_safe_that_fails_does_not_keep_the_others(
-    desk: Desk, opened: Position, monkeypatch: pytest.MonkeyPatch
+    trader: Trader, opened: Position, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moved(desk.purse, "-0.4")
+    moved(trader.deployment, "-0.4")
     short = withdrawals._shortfalls
     broken = ("0x0", "ETH", 1, D(1), 0)
     monkeypatch.setattr(
@@ -141,26 +142,28 @@ def test_one_safe_that_fails_does_not_keep_the_others(
 
 
 @pytest.mark.parametrize("why", ["its exit is on the way", "no usable price"])
-def test_nothing_is_compared_while_it_could_be_wrong(desk: Desk, opened: Position, why: str) -> None:
+def test_nothing_is_compared_while_it_could_be_wrong(trader: Trader, opened: Position, why: str) -> None:
     if why == "its exit is on the way":
         make.price("ETH", "2400")
         assert sweep.sweep() == 1
     else:
         Quote.objects.all().delete()
-    moved(desk.purse, "-0.4")
+    moved(trader.deployment, "-0.4")
 
     assert withdrawals.close_withdrawn_positions() == 0
     assert again(opened).closed_quantity == 0
 
 
-def test_the_purse_that_it_was_booked_to_gets_it_back(desk: Desk, opened: Position) -> None:
+def test_the_deployment_that_it_was_booked_to_gets_it_back(trader: Trader, opened: Position) -> None:
     """After a Safe changed hands to a new deployment, its owner's movements are the new one's."""
     new = make.deployment(opened.deployment.agent, account="new", funded=False)
     Deployment.objects.filter(pk=new.pk).update(
-        account=desk.purse.account, safe_wallet=desk.purse.account, agent=make.agent(tokens=["BTC"])
+        account=trader.deployment.account,
+        safe_wallet=trader.deployment.account,
+        agent=make.agent(tokens=["BTC"]),
     )
     moved(new, "-0.4")
 
     assert withdrawals.close_withdrawn_positions() == 1
-    assert ledger.balances(new.pk)["ETH"] == ledger.balances(desk.purse.pk)["ETH"] == 0
-    assert ledger.traded(new.pk)["ETH"] == ledger.traded(desk.purse.pk)["ETH"] == 0
+    assert ledger.balances(new.pk)["ETH"] == ledger.balances(trader.deployment.pk)["ETH"] == 0
+    assert ledger.traded(new.pk)["ETH"] == ledger.traded(trader.deployment.pk)["ETH"] == 0

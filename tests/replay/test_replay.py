@@ -1,4 +1,4 @@
-"""The same river over recorded days: the same bytes twice, every post accounted for, other bytes for other rules."""
+"""The same pipeline over recorded days: the same bytes twice, every post accounted for, other bytes for other rules."""
 
 import json
 import shutil

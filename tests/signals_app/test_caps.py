@@ -1,4 +1,4 @@
-"""One voice, one token: so many signals a day and no more."""
+"""One author, one token: so many signals a day and no more."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,8 +23,8 @@ def agent(db: None, time: RecordedClock) -> Agent:
 
 
 @pytest.fixture
-def voice(agent: Agent) -> CtAccount:
-    return make.account(agent, username="voice")
+def author(agent: Agent) -> CtAccount:
+    return make.account(agent, username="author")
 
 
 def run(at: RecordedClock, **changes: Any) -> Generated:
@@ -39,10 +39,10 @@ def outcome(post: CtPost) -> str:
 
 
 def test_an_author_brings_an_agent_so_many_signals_a_day(
-    agent: Agent, voice: CtAccount, time: RecordedClock
+    agent: Agent, author: CtAccount, time: RecordedClock
 ) -> None:
     """Also within one post: a list of tokens is no way around it."""
-    post = make.candidate(voice, dict.fromkeys(TOKENS, "long"))
+    post = make.candidate(author, dict.fromkeys(TOKENS, "long"))
     done = run(time, max_signals_per_author_per_day=2)
 
     assert (done.signals, done.declined) == (2, {"author_cap": 1})
@@ -51,22 +51,22 @@ def test_an_author_brings_an_agent_so_many_signals_a_day(
     assert outcome(post) == "signal"
 
     time.move(hours=1)
-    later = make.candidate(voice)
+    later = make.candidate(author)
     assert run(time, max_signals_per_author_per_day=2).declined == {"author_cap": 1}
     assert outcome(later) == "candidate:author_cap"
     time.to(T0 + 12 * HOUR)  # midnight
-    make.candidate(voice)
+    make.candidate(author)
     assert run(time, max_signals_per_author_per_day=2).signals == 1
 
 
 def test_an_author_at_the_cap_is_not_heard_but_others_are(
-    agent: Agent, voice: CtAccount, time: RecordedClock
+    agent: Agent, author: CtAccount, time: RecordedClock
 ) -> None:
     other = make.account(agent)
-    make.candidate(voice, {"BTC": "long"})
+    make.candidate(author, {"BTC": "long"})
     run(time, max_signals_per_author_per_day=1)
     time.move(hours=1)
-    loud, quiet = make.candidate(voice, {"ETH": "short"}), make.candidate(other, {"ETH": "long"})
+    loud, quiet = make.candidate(author, {"ETH": "short"}), make.candidate(other, {"ETH": "long"})
 
     assert run(time, max_signals_per_author_per_day=1).signals == 1
     signal = Signal.objects.get(token="ETH")
@@ -74,19 +74,19 @@ def test_an_author_at_the_cap_is_not_heard_but_others_are(
     assert (outcome(loud), outcome(quiet)) == ("candidate:author_cap", "signal")
 
 
-def test_the_cap_is_each_agents_own(agent: Agent, voice: CtAccount, time: RecordedClock) -> None:
+def test_the_cap_is_each_agents_own(agent: Agent, author: CtAccount, time: RecordedClock) -> None:
     second = make.agent(tokens=["ETH"])
-    make.candidate(voice, {"ETH": "long"})
+    make.candidate(author, {"ETH": "long"})
     run(time, max_signals_per_author_per_day=1)
-    Subscription.objects.create(agent=second, account=voice)
+    Subscription.objects.create(agent=second, account=author)
     time.move(hours=1)
-    make.candidate(voice, {"ETH": "long"})
+    make.candidate(author, {"ETH": "long"})
 
     assert run(time, max_signals_per_author_per_day=1).signals == 1
     assert list(Signal.objects.order_by("pk").values_list("agent", flat=True)) == [agent.pk, second.pk]
 
 
-def test_many_small_voices_bring_a_token_no_further_than_its_cap(agent: Agent, time: RecordedClock) -> None:
+def test_many_small_authors_bring_a_token_no_further_than_its_cap(agent: Agent, time: RecordedClock) -> None:
     made = []
     for _ in range(4):
         post = make.candidate(make.account(agent))
@@ -98,7 +98,7 @@ def test_many_small_voices_bring_a_token_no_further_than_its_cap(agent: Agent, t
     assert set(Signal.objects.values_list("token", flat=True)) == {"ETH"}
 
 
-def test_an_agent_without_voices_has_the_tokens_cap_only(db: None, time: RecordedClock) -> None:
+def test_an_agent_without_authors_has_the_tokens_cap_only(db: None, time: RecordedClock) -> None:
     make.agent(tokens=["ETH"], weights=make.NO_TWEETS, min_confidence=0)
     done = [run(time, max_signals_per_token_per_day=1)]
     time.move(hours=1)
@@ -108,12 +108,12 @@ def test_an_agent_without_voices_has_the_tokens_cap_only(db: None, time: Recorde
     assert done[1].declined == {"token_cap": 1}
 
 
-def test_a_withdrawn_signal_counts(agent: Agent, voice: CtAccount, time: RecordedClock) -> None:
+def test_a_withdrawn_signal_counts(agent: Agent, author: CtAccount, time: RecordedClock) -> None:
     """Or an author who deletes each post could start anew each hour."""
-    make.candidate(voice)
+    make.candidate(author)
     run(time, max_signals_per_author_per_day=1)
     advance(Signal.objects.get(), "skipped", reason="post_deleted")
     time.move(hours=1)
-    make.candidate(voice, ingested_at=T0 + timedelta(hours=1))
+    make.candidate(author, ingested_at=T0 + timedelta(hours=1))
 
     assert run(time, max_signals_per_author_per_day=1).signals == 0

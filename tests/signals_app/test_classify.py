@@ -27,8 +27,8 @@ POLICY = Classify(batch_size=4, max_batches=40, max_attempts=3)
 
 
 @pytest.fixture
-def voice(db: None, time: RecordedClock) -> CtAccount:
-    return make.account(username="voice")
+def author(db: None, time: RecordedClock) -> CtAccount:
+    return make.account(username="author")
 
 
 def run(**changes: int) -> Classified:
@@ -40,9 +40,9 @@ def again(post: CtPost) -> CtPost:
 
 
 def test_a_call_becomes_a_candidate_with_side_confidence_and_reasoning(
-    voice: CtAccount, model: FakeModel
+    author: CtAccount, model: FakeModel
 ) -> None:
-    post = make.post(voice)
+    post = make.post(author)
     model.reads(post.post_id, "ETH", "BTC", reasoning="says it buys")
     done, found = run(), again(post)
 
@@ -67,9 +67,9 @@ def test_a_call_becomes_a_candidate_with_side_confidence_and_reasoning(
     ],
 )
 def test_what_is_no_call_says_why(
-    voice: CtAccount, model: FakeModel, fields: dict[str, Any], tokens: list[str], outcome: str
+    author: CtAccount, model: FakeModel, fields: dict[str, Any], tokens: list[str], outcome: str
 ) -> None:
-    post = make.post(voice)
+    post = make.post(author)
     model.reads(post.post_id, *tokens, **fields)
     run()
 
@@ -80,8 +80,8 @@ def test_what_is_no_call_says_why(
     )
 
 
-def test_posts_are_read_in_batches_each_once(voice: CtAccount, model: FakeModel) -> None:
-    posts = [make.post(voice) for _ in range(10)]
+def test_posts_are_read_in_batches_each_once(author: CtAccount, model: FakeModel) -> None:
+    posts = [make.post(author) for _ in range(10)]
     run()
 
     assert model.asked == [
@@ -93,25 +93,25 @@ def test_posts_are_read_in_batches_each_once(voice: CtAccount, model: FakeModel)
 
 
 def test_a_pass_reads_so_many_batches_and_leaves_the_rest_to_the_next(
-    voice: CtAccount, model: FakeModel
+    author: CtAccount, model: FakeModel
 ) -> None:
     for _ in range(10):
-        make.post(voice)
+        make.post(author)
 
     assert [run(max_batches=2).read, run(max_batches=2).read] == [8, 2]
 
 
-def test_every_call_names_the_posts_it_is_about(voice: CtAccount, model: FakeModel) -> None:
-    posts = [make.post(voice) for _ in range(3)]
+def test_every_call_names_the_posts_it_is_about(author: CtAccount, model: FakeModel) -> None:
+    posts = [make.post(author) for _ in range(3)]
     run()
 
     assert model.correlation_ids == [[post.correlation_id for post in posts]]
 
 
 def test_a_wrong_setting_stops_the_pass_and_is_no_fault_of_the_posts(
-    voice: CtAccount, model: FakeModel
+    author: CtAccount, model: FakeModel
 ) -> None:
-    post = make.post(voice)
+    post = make.post(author)
     model.errors.append(Misconfigured("set OPENAI_API_KEY"))
     with pytest.raises(Misconfigured, match="OPENAI_API_KEY"):
         run()
@@ -119,21 +119,21 @@ def test_a_wrong_setting_stops_the_pass_and_is_no_fault_of_the_posts(
     assert "OPENAI_API_KEY" in again(post).last_error
 
 
-def test_no_call_reads_two_authors(voice: CtAccount, model: FakeModel) -> None:
+def test_no_call_reads_two_authors(author: CtAccount, model: FakeModel) -> None:
     other = make.account()
-    mine = [make.post(voice), make.post(voice)]
+    mine = [make.post(author), make.post(author)]
     theirs = make.post(other)
-    last = make.post(voice)
+    last = make.post(author)
     run()
 
     assert model.asked == [[mine[0].post_id, mine[1].post_id, last.post_id], [theirs.post_id]]
 
 
 def test_while_the_provider_is_away_posts_stay_new_for_as_long_as_it_takes(
-    voice: CtAccount, model: FakeModel
+    author: CtAccount, model: FakeModel
 ) -> None:
     error = Retryable("away")
-    posts = [make.post(voice) for _ in range(6)]
+    posts = [make.post(author) for _ in range(6)]
     for _ in range(5):
         model.errors.append(error)
         done = run()
@@ -147,9 +147,9 @@ def test_while_the_provider_is_away_posts_stay_new_for_as_long_as_it_takes(
 
 
 def test_an_author_without_calls_left_today_does_not_hold_up_the_others(
-    voice: CtAccount, model: FakeModel
+    author: CtAccount, model: FakeModel
 ) -> None:
-    loud = [make.post(voice) for _ in range(6)]
+    loud = [make.post(author) for _ in range(6)]
     quiet = make.post(make.account())
     model.errors.append(AccountSpent("the day's budget is used up"))
     done = run()
@@ -161,9 +161,9 @@ def test_an_author_without_calls_left_today_does_not_hold_up_the_others(
 
 
 def test_an_answer_that_cannot_be_used_counts_and_after_three_the_post_is_set_aside(
-    voice: CtAccount, model: FakeModel
+    author: CtAccount, model: FakeModel
 ) -> None:
-    post = make.post(voice)
+    post = make.post(author)
     states = []
     for _ in range(4):
         model.errors.append(Rejected("not the schema", code="answer_invalid"))
@@ -180,9 +180,9 @@ def test_an_answer_that_cannot_be_used_counts_and_after_three_the_post_is_set_as
 
 
 def test_one_poisonous_post_is_found_and_the_others_of_its_batch_are_read(
-    voice: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+    author: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    posts = [make.post(voice) for _ in range(4)]
+    posts = [make.post(author) for _ in range(4)]
 
     def poisoned(**asked: Any) -> Any:
         if posts[1].post_id in [one["post_id"] for one in asked["data"]["posts"]]:
@@ -213,9 +213,9 @@ def failing(monkeypatch: pytest.MonkeyPatch, model: FakeModel, *posts: CtPost, e
 
 
 def test_a_refused_batch_is_split_at_once_and_only_the_post_at_fault_counts(
-    voice: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+    author: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    posts = [make.post(voice) for _ in range(4)]
+    posts = [make.post(author) for _ in range(4)]
     failing(monkeypatch, model, posts[2], error=Rejected("filtered", code="answer_filtered"))
     done = run()
 
@@ -228,8 +228,8 @@ def test_a_refused_batch_is_split_at_once_and_only_the_post_at_fault_counts(
     assert again(posts[2]).outcome == "unread:answer_filtered"
 
 
-def test_a_flood_of_one_author_leaves_the_others_their_turn(voice: CtAccount, model: FakeModel) -> None:
-    flood = [make.post(voice) for _ in range(40)]
+def test_a_flood_of_one_author_leaves_the_others_their_turn(author: CtAccount, model: FakeModel) -> None:
+    flood = [make.post(author) for _ in range(40)]
     quiet = [make.post(make.account()) for _ in range(3)]
     run(max_batches=5)
 
@@ -238,18 +238,18 @@ def test_a_flood_of_one_author_leaves_the_others_their_turn(voice: CtAccount, mo
     assert model.asked[1:4] == [[post.post_id] for post in quiet]
 
 
-def test_one_author_has_only_so_many_calls_of_a_pass(voice: CtAccount, model: FakeModel) -> None:
+def test_one_author_has_only_so_many_calls_of_a_pass(author: CtAccount, model: FakeModel) -> None:
     for _ in range(40):
-        make.post(voice)
+        make.post(author)
     assert run(max_batches_per_author=3).read == 12
     assert run(max_batches_per_author=3).read == 12
 
 
 def test_a_post_that_no_provider_takes_stops_nobody_and_is_set_aside(
-    voice: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+    author: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that answers 500 to one post: its answers to others show that it is not away."""
-    bad = make.post(voice)
+    bad = make.post(author)
     failing(monkeypatch, model, bad, error=Retryable("answered 500"))
     for attempt in (1, 2, 3):
         other = make.post(make.account(), outcome="unread:retryable")  # behind it in turn
@@ -259,9 +259,9 @@ def test_a_post_that_no_provider_takes_stops_nobody_and_is_set_aside(
 
 
 def test_a_refused_key_is_raised_only_where_it_serves_nobody(
-    voice: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+    author: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad, other = make.post(voice), make.post(make.account())
+    bad, other = make.post(author), make.post(make.account())
     failing(monkeypatch, model, bad, error=ProviderRefused("answered 403"))
     run()
     assert (again(bad).attempts, again(other).state) == (1, "classified")
@@ -270,7 +270,7 @@ def test_a_refused_key_is_raised_only_where_it_serves_nobody(
 
 
 def test_a_provider_that_is_away_ends_the_pass_after_three_authors(
-    voice: CtAccount, model: FakeModel
+    author: CtAccount, model: FakeModel
 ) -> None:
     for _ in range(5):
         make.post(make.account())
@@ -280,9 +280,9 @@ def test_a_provider_that_is_away_ends_the_pass_after_three_authors(
 
 
 def test_a_post_that_the_model_left_out_is_tried_again_and_the_others_count(
-    voice: CtAccount, model: FakeModel
+    author: CtAccount, model: FakeModel
 ) -> None:
-    posts = [make.post(voice) for _ in range(3)]
+    posts = [make.post(author) for _ in range(3)]
     model.silent_about = {posts[1].post_id}
     done = run()
 
@@ -294,9 +294,9 @@ def test_a_post_that_the_model_left_out_is_tried_again_and_the_others_count(
 
 
 def test_a_reading_of_a_post_that_nobody_asked_about_is_ignored(
-    voice: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+    author: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    post, other = make.post(voice), make.post(voice, state="classified", outcome="not_candidate")
+    post, other = make.post(author), make.post(author, state="classified", outcome="not_candidate")
     model.reads(other.post_id, "ETH")
     model.reads(post.post_id)
 
@@ -315,9 +315,9 @@ def test_a_reading_of_a_post_that_nobody_asked_about_is_ignored(
 @pytest.mark.parametrize("reasoning", ["a\x00b", "x" * 1000, ""])
 @pytest.mark.parametrize("candidate", [True, False])
 def test_whatever_a_model_gives_as_its_reason_is_kept(
-    voice: CtAccount, model: FakeModel, reasoning: str, candidate: bool
+    author: CtAccount, model: FakeModel, reasoning: str, candidate: bool
 ) -> None:
-    posts = [make.post(voice), make.post(voice)]
+    posts = [make.post(author), make.post(author)]
     model.reads(posts[0].post_id, "ETH", reasoning=reasoning, candidate=candidate)
     run()
 
@@ -325,9 +325,9 @@ def test_whatever_a_model_gives_as_its_reason_is_kept(
 
 
 def test_every_classified_post_has_one_event_under_its_correlation_id(
-    voice: CtAccount, model: FakeModel
+    author: CtAccount, model: FakeModel
 ) -> None:
-    posts = [make.post(voice) for _ in range(5)]
+    posts = [make.post(author) for _ in range(5)]
     model.reads(posts[2].post_id, "ETH")
     run()
     told = Event.objects.filter(name="ctpost.classified").values_list("correlation_id", flat=True)
@@ -350,12 +350,12 @@ class SlowModel(FakeModel):
 
 
 def test_a_post_that_is_edited_while_the_model_reads_it_is_read_again(
-    voice: CtAccount, monkeypatch: pytest.MonkeyPatch
+    author: CtAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    post, other = make.post(voice, text="buying $ETH"), make.post(voice, text="long $ETH")
+    post, other = make.post(author, text="buying $ETH"), make.post(author, text="long $ETH")
 
     def edit() -> None:
-        revise.edits(voice, [RawPost(post.post_id, "voice", "selling $ETH", post.posted_at)])
+        revise.edits(author, [RawPost(post.post_id, "author", "selling $ETH", post.posted_at)])
 
     slow = SlowModel(edit)
     slow.reads(post.post_id, "ETH")
@@ -373,12 +373,12 @@ def test_a_post_that_is_edited_while_the_model_reads_it_is_read_again(
 
 
 def test_a_post_that_is_deleted_while_the_model_reads_it_spoils_no_other(
-    voice: CtAccount, monkeypatch: pytest.MonkeyPatch
+    author: CtAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    post, other = make.post(voice), make.post(voice)
+    post, other = make.post(author), make.post(author)
 
     def delete() -> None:
-        revise.deletions(voice, [RawPost(post.post_id, "voice", "", post.posted_at, deleted=True)])
+        revise.deletions(author, [RawPost(post.post_id, "author", "", post.posted_at, deleted=True)])
 
     slow = SlowModel(delete)
     slow.reads(post.post_id, "ETH")

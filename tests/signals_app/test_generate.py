@@ -34,8 +34,8 @@ def agent(db: None, time: RecordedClock) -> Agent:
 
 
 @pytest.fixture
-def voice(agent: Agent) -> CtAccount:
-    return make.account(agent, username="voice")
+def author(agent: Agent) -> CtAccount:
+    return make.account(agent, username="author")
 
 
 def run(**changes: Any) -> Generated:
@@ -50,8 +50,10 @@ def declined() -> list[dict[str, str]]:
     return list(Event.objects.filter(name="signal.declined").order_by("pk").values_list("data", flat=True))
 
 
-def test_a_call_becomes_a_pending_signal_with_its_levels_and_its_post(agent: Agent, voice: CtAccount) -> None:
-    post = make.candidate(voice)
+def test_a_call_becomes_a_pending_signal_with_its_levels_and_its_post(
+    agent: Agent, author: CtAccount
+) -> None:
+    post = make.candidate(author)
     done, signal = run(), Signal.objects.get()
 
     assert (done.considered, done.signals) == (1, 1)
@@ -65,22 +67,22 @@ def test_a_call_becomes_a_pending_signal_with_its_levels_and_its_post(agent: Age
     assert (outcome(post), CtPost.objects.get().processed_for_signals) == ("signal", True)
 
 
-def test_a_bearish_call_never_makes_a_long(voice: CtAccount) -> None:
+def test_a_bearish_call_never_makes_a_long(author: CtAccount) -> None:
     # F23: a source's manual run made every signal a LONG
-    make.candidate(voice, {"ETH": "short"})
+    make.candidate(author, {"ETH": "short"})
     run()
 
     assert set(Signal.objects.values_list("side", flat=True)) == {"short"}
 
 
 def test_there_is_one_signal_per_agent_token_and_bucket(
-    agent: Agent, voice: CtAccount, time: RecordedClock
+    agent: Agent, author: CtAccount, time: RecordedClock
 ) -> None:
-    first = make.candidate(voice)
+    first = make.candidate(author)
     run()
     time.move(hours=5, minutes=59)
     make.price("ETH", "2000")
-    second = make.candidate(voice)
+    second = make.candidate(author)
     run()
     assert (Signal.objects.count(), outcome(first), outcome(second)) == (
         1,
@@ -91,28 +93,28 @@ def test_there_is_one_signal_per_agent_token_and_bucket(
     time.move(minutes=1)
     make.price("ETH", "2000")
     make.hourly_bars("ETH", make.calm(bars=6), until=time.now)
-    third = make.candidate(voice)
+    third = make.candidate(author)
     run()
     assert (Signal.objects.count(), outcome(third)) == (2, "signal")
 
 
-def test_agents_do_not_share_a_bucket(agent: Agent, voice: CtAccount) -> None:
-    make.Subscription.objects.create(agent=make.agent(), account=voice)
-    make.candidate(voice)
+def test_agents_do_not_share_a_bucket(agent: Agent, author: CtAccount) -> None:
+    make.Subscription.objects.create(agent=make.agent(), account=author)
+    make.candidate(author)
 
     assert run().signals == 2
 
 
-def test_a_second_pass_over_the_same_posts_makes_nothing(voice: CtAccount) -> None:
-    make.candidate(voice)
+def test_a_second_pass_over_the_same_posts_makes_nothing(author: CtAccount) -> None:
+    make.candidate(author)
 
     assert [run().signals, run().signals] == [1, 0]
     assert declined() == []
 
 
-def test_calls_of_both_sides_are_weighed_and_the_weaker_one_is_opposed(voice: CtAccount) -> None:
-    strong = make.candidate(voice, confidence="0.95")
-    weak = make.candidate(voice, {"ETH": "short"}, confidence="0.5")
+def test_calls_of_both_sides_are_weighed_and_the_weaker_one_is_opposed(author: CtAccount) -> None:
+    strong = make.candidate(author, confidence="0.95")
+    weak = make.candidate(author, {"ETH": "short"}, confidence="0.5")
     run()
     signal = Signal.objects.get()
 
@@ -127,15 +129,17 @@ def test_a_call_that_nobody_follows_says_so(agent: Agent) -> None:
     assert (outcome(post), Signal.objects.count()) == ("candidate:no_follower", 0)
 
 
-def test_a_call_on_a_token_that_the_agent_does_not_trade_says_so(voice: CtAccount) -> None:
-    post = make.candidate(voice, {"BTC": "long"})
+def test_a_call_on_a_token_that_the_agent_does_not_trade_says_so(author: CtAccount) -> None:
+    post = make.candidate(author, {"BTC": "long"})
     run()
 
     assert outcome(post) == "candidate:not_on_venue"
 
 
-def test_a_weak_call_is_declined_with_what_was_measured_and_the_limit(agent: Agent, voice: CtAccount) -> None:
-    post = make.candidate(voice, confidence="0.4")
+def test_a_weak_call_is_declined_with_what_was_measured_and_the_limit(
+    agent: Agent, author: CtAccount
+) -> None:
+    post = make.candidate(author, confidence="0.4")
     run()
 
     assert outcome(post) == "candidate:below_threshold"
@@ -150,25 +154,25 @@ def test_a_weak_call_is_declined_with_what_was_measured_and_the_limit(agent: Age
     ]
 
 
-def test_among_several_agents_the_reason_nearest_to_a_signal_counts(voice: CtAccount) -> None:
+def test_among_several_agents_the_reason_nearest_to_a_signal_counts(author: CtAccount) -> None:
     picky = make.agent(min_confidence=D("0.9"))
     elsewhere = make.agent(tokens=["BTC"])
     make.Subscription.objects.bulk_create(
-        [make.Subscription(agent=one, account=voice) for one in (picky, elsewhere)]
+        [make.Subscription(agent=one, account=author) for one in (picky, elsewhere)]
     )
-    first = make.candidate(voice)
+    first = make.candidate(author)
     run()
     assert outcome(first) == "signal"
 
     make.Subscription.objects.exclude(agent__in=[picky, elsewhere]).delete()
-    second = make.candidate(voice)
+    second = make.candidate(author)
     run()
     assert outcome(second) == "candidate:below_threshold"
 
 
-def test_a_paused_agent_decides_nothing(agent: Agent, voice: CtAccount) -> None:
+def test_a_paused_agent_decides_nothing(agent: Agent, author: CtAccount) -> None:
     Agent.objects.update(state="paused")
-    make.candidate(voice)
+    make.candidate(author)
 
     assert run().agents == 0
 
@@ -205,9 +209,9 @@ def test_a_bar_that_has_not_closed_is_never_used(agent: Agent, time: RecordedClo
 
 
 def test_indicators_are_those_of_the_moment_though_the_future_is_already_stored(
-    agent: Agent, voice: CtAccount
+    agent: Agent, author: CtAccount
 ) -> None:
-    make.candidate(voice)
+    make.candidate(author)
     run()
     seen = Signal.objects.get().market
     Signal.objects.all().delete()
@@ -219,22 +223,22 @@ def test_indicators_are_those_of_the_moment_though_the_future_is_already_stored(
 
 
 @pytest.mark.parametrize("field", ["ingested_at", "posted_at"])
-def test_a_post_is_used_neither_before_its_moment_nor_too_late(voice: CtAccount, field: str) -> None:
+def test_a_post_is_used_neither_before_its_moment_nor_too_late(author: CtAccount, field: str) -> None:
     if field == "ingested_at":
-        future = make.candidate(voice, ingested_at=T0 + timedelta(seconds=1))
+        future = make.candidate(author, ingested_at=T0 + timedelta(seconds=1))
         run()
         assert (outcome(future), Signal.objects.count()) == ("candidate:waiting", 0)
     hours = 6 if field == "ingested_at" else 24
     changed: dict[str, Any] = {field: T0 - timedelta(hours=hours)}
-    late = make.candidate(voice, **changed)
+    late = make.candidate(author, **changed)
     run()
 
     assert (outcome(late), Signal.objects.count()) == ("candidate:too_old", 0)
 
 
-def test_without_a_price_the_call_waits_and_is_decided_when_there_is_one(voice: CtAccount) -> None:
+def test_without_a_price_the_call_waits_and_is_decided_when_there_is_one(author: CtAccount) -> None:
     make.Quote.objects.all().delete()
-    post = make.candidate(voice)
+    post = make.candidate(author)
     run()
     assert (outcome(post), CtPost.objects.get().processed_for_signals) == ("candidate:no_price", False)
 
@@ -267,8 +271,8 @@ def proposal(**fields: Any) -> Proposal:
     return Proposal(**values | fields)
 
 
-def test_a_models_proposal_is_held_within_the_formulas_bounds(voice: CtAccount, model: FakeModel) -> None:
-    make.candidate(voice)
+def test_a_models_proposal_is_held_within_the_formulas_bounds(author: CtAccount, model: FakeModel) -> None:
+    make.candidate(author)
     model.proposal = proposal(confidence=D(1), leverage=D(50), stop_loss_pct=D(99), take_profit_pct=D(1000))
     run(proposer="model")
     signal = Signal.objects.get()
@@ -277,8 +281,8 @@ def test_a_models_proposal_is_held_within_the_formulas_bounds(voice: CtAccount, 
     assert (signal.stop_loss_pct, signal.take_profit_pct) == (D(7), D(100))
 
 
-def test_a_model_that_disagrees_stops_the_trade(voice: CtAccount, model: FakeModel) -> None:
-    post = make.candidate(voice)
+def test_a_model_that_disagrees_stops_the_trade(author: CtAccount, model: FakeModel) -> None:
+    post = make.candidate(author)
     model.proposal = proposal(take=False)
     run(proposer="model")
 
@@ -286,9 +290,9 @@ def test_a_model_that_disagrees_stops_the_trade(voice: CtAccount, model: FakeMod
 
 
 def test_while_the_model_fails_the_call_waits_and_no_formula_takes_its_place(
-    voice: CtAccount, model: FakeModel
+    author: CtAccount, model: FakeModel
 ) -> None:
-    post = make.candidate(voice)
+    post = make.candidate(author)
     model.errors.append(Rejected("garbage"))
     run(proposer="model")
     assert (outcome(post), Signal.objects.count()) == ("candidate:model_failed", 0)
@@ -312,8 +316,8 @@ def test_the_outcomes_stand_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("here", WAY)
-def test_an_outcome_only_ever_moves_forward(voice: CtAccount, here: str) -> None:
-    posts = {there: make.post(voice, outcome=there) for there in WAY}
+def test_an_outcome_only_ever_moves_forward(author: CtAccount, here: str) -> None:
+    posts = {there: make.post(author, outcome=there) for there in WAY}
     raise_to(CtPost.objects.all(), here)
 
     assert {there: outcome(post) for there, post in posts.items()} == {
@@ -330,8 +334,8 @@ def test_every_reason_to_decline_is_an_outcome() -> None:
     )
 
 
-def test_a_pass_of_the_stage_keeps_how_often_each_reason_declined(agent: Agent, voice: CtAccount) -> None:
-    make.candidate(voice)
+def test_a_pass_of_the_stage_keeps_how_often_each_reason_declined(agent: Agent, author: CtAccount) -> None:
+    make.candidate(author)
     Quote.objects.all().delete()
     told = generate_pass()
     kept = run_stage("generate", lambda: told)

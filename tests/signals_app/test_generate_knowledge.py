@@ -61,7 +61,7 @@ def agent(db: None, time: RecordedClock) -> Agent:
     make.hourly_bars("ETH", make.calm())
     make.price("ETH", "2000")
     made = make.agent()
-    make.candidate(make.account(made, username="voice"), text="ETH breaks out, the bridge launch is near")
+    make.candidate(make.account(made, username="author"), text="ETH breaks out, the bridge launch is near")
     return made
 
 

@@ -24,10 +24,12 @@ TEXT = "buying $BTC here, this looks like the bottom"
 
 @pytest.fixture(autouse=True)
 def world(db: None, time: RecordedClock) -> None:
-    make.account(username="Voice")
+    make.account(username="Author")
 
 
-def line(ident: Any = "1", username: str = "Voice", minutes: float = 1, text: Any = TEXT, **more: Any) -> str:
+def line(
+    ident: Any = "1", username: str = "Author", minutes: float = 1, text: Any = TEXT, **more: Any
+) -> str:
     at = (T0 - timedelta(minutes=minutes)).isoformat()
     return json.dumps({"id": ident, "username": username, "created_at": at, "text": text} | more)
 
@@ -126,7 +128,7 @@ def test_a_file_of_thousands_of_bad_lines_keeps_each(files: Files) -> None:
 
 
 def test_names_compare_without_case_and_without_the_at(files: Files) -> None:
-    files.has(line("1", "@vOICE"))
+    files.has(line("1", "@aUTHOR"))
 
     assert files.read().new == 1
 
@@ -192,7 +194,7 @@ class Failing:
 
 
 def raw(ident: str, minutes: float = 1) -> RawPost:
-    return RawPost(ident, "Voice", TEXT, T0 - timedelta(minutes=minutes))
+    return RawPost(ident, "Author", TEXT, T0 - timedelta(minutes=minutes))
 
 
 @pytest.mark.parametrize("error", [Retryable("away"), Rejected("no such account")])
@@ -200,19 +202,19 @@ def test_an_account_that_fails_keeps_its_cursor_and_the_others_are_read(error: E
     # F25: a source moved its cursor on failure and lost the posts in between
     CtAccount.objects.update(since_id="5", last_seen_at=T0 - timedelta(hours=1))
     make.account(username="Other")
-    source = Failing({"Voice": error}, {"Voice": [raw("6")], "Other": [raw("7")]})
+    source = Failing({"Author": error}, {"Author": [raw("6")], "Other": [raw("7")]})
     done = ingest({"jsonl": source})
-    voice = CtAccount.objects.get(x_username="Voice")
+    author = CtAccount.objects.get(x_username="Author")
 
-    assert done.failed == {"Voice": str(error)}
-    assert (voice.since_id, voice.last_seen_at) == ("5", T0 - timedelta(hours=1))
+    assert done.failed == {"Author": str(error)}
+    assert (author.since_id, author.last_seen_at) == ("5", T0 - timedelta(hours=1))
     assert ids() == {"7"}
     ingest({"jsonl": source})
     assert source.cursors["Other"].since_id == "7"
 
 
 def test_the_cursor_is_the_newest_post_also_where_ids_have_different_lengths() -> None:
-    source = Failing({}, {"Voice": [raw("1000"), raw("999"), raw("1001", minutes=5)]})
+    source = Failing({}, {"Author": [raw("1000"), raw("999"), raw("1001", minutes=5)]})
     ingest({"jsonl": source})
 
     assert CtAccount.objects.get().since_id == "1000"
@@ -220,7 +222,7 @@ def test_the_cursor_is_the_newest_post_also_where_ids_have_different_lengths() -
 
 def test_a_post_that_two_accounts_offer_lands_once() -> None:
     make.account(username="Other")
-    done = ingest({"jsonl": Failing({}, {"Voice": [raw("1")], "Other": [raw("1")]})})
+    done = ingest({"jsonl": Failing({}, {"Author": [raw("1")], "Other": [raw("1")]})})
 
     assert (done.offered, done.new) == (2, 1)
 

@@ -25,7 +25,7 @@ SECOND = "selling $BTC here, this looks like the top"
 
 @pytest.fixture(autouse=True)
 def world(db: None, time: RecordedClock) -> None:
-    make.account(username="Voice")
+    make.account(username="Author")
 
 
 class Offers:
@@ -35,26 +35,26 @@ class Offers:
         self.posts = posts
 
     def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
-        return self.posts if username == "Voice" else ()
+        return self.posts if username == "Author" else ()
 
     def refused(self) -> Iterable[Refused]:
         return ()
 
 
 def raw(text: str = FIRST, ident: str = "1") -> RawPost:
-    return RawPost(ident, "Voice", text, T0 - timedelta(minutes=9))
+    return RawPost(ident, "Author", text, T0 - timedelta(minutes=9))
 
 
 def gone(ident: str = "1") -> RawPost:
-    return RawPost(ident, "Voice", "", T0, deleted=True)
+    return RawPost(ident, "Author", "", T0, deleted=True)
 
 
 def offered(*posts: RawPost) -> Ingested:
     return ingest({"jsonl": Offers(*posts)})
 
 
-def voice() -> CtAccount:
-    return CtAccount.objects.get(x_username="Voice")
+def author() -> CtAccount:
+    return CtAccount.objects.get(x_username="Author")
 
 
 def told(name: str) -> list[dict[str, object]]:
@@ -88,7 +88,7 @@ def test_of_two_texts_in_one_offer_the_last_counts_every_time() -> None:
 
 
 def test_a_post_that_was_read_keeps_what_was_read() -> None:
-    post = make.candidate(voice(), {"BTC": "long"}, post_id="1", text=FIRST)
+    post = make.candidate(author(), {"BTC": "long"}, post_id="1", text=FIRST)
     done = [offered(raw(SECOND)), offered(raw(SECOND)), offered(raw())]
     post.refresh_from_db()
 
@@ -109,7 +109,7 @@ def test_an_id_of_another_account_is_nobodys_to_edit_or_delete() -> None:
 
 @pytest.mark.parametrize("state", ["new", "quarantined"])
 def test_a_deleted_post_that_nobody_has_read_will_not_be(state: str) -> None:
-    post = make.post(voice(), post_id="1", state=state)
+    post = make.post(author(), post_id="1", state=state)
     done = [offered(gone()), offered(gone())]
     post.refresh_from_db()
 
@@ -122,8 +122,8 @@ def test_a_deleted_post_that_nobody_has_read_will_not_be(state: str) -> None:
 def test_a_deleted_candidate_becomes_no_signal(time: RecordedClock) -> None:
     agent = make.agent()
     one = make.account(agent, username="other")
-    post = make.candidate(voice(), post_id="1")
-    Subscription.objects.create(agent=agent, account=voice())
+    post = make.candidate(author(), post_id="1")
+    Subscription.objects.create(agent=agent, account=author())
     make.hourly_bars("ETH", make.calm())
     make.price("ETH", "2000")
     offered(gone())
@@ -138,10 +138,10 @@ def test_a_deleted_candidate_becomes_no_signal(time: RecordedClock) -> None:
 
 def test_a_pending_signal_ends_with_its_last_post_and_so_does_its_planned_order() -> None:
     agent = make.agent()
-    purse = make.deployment(agent)
-    first, second = make.candidate(voice(), post_id="1"), make.candidate(voice(), post_id="2")
+    deployment = make.deployment(agent)
+    first, second = make.candidate(author(), post_id="1"), make.candidate(author(), post_id="2")
     alone, shared, done = (make.signal(agent) for _ in range(3))
-    order = make.order(purse, by=alone)
+    order = make.order(deployment, by=alone)
     alone.posts.set([first])
     shared.posts.set([first, second])
     advance(done, "executed")
@@ -163,12 +163,14 @@ def test_a_pending_signal_ends_with_its_last_post_and_so_does_its_planned_order(
 
 def test_a_file_says_that_a_post_is_gone(tmp_path: Path) -> None:
     file = tmp_path / "posts.jsonl"
-    written = f'{{"id": "1", "username": "Voice", "created_at": "2026-03-02T11:00:00Z", "text": "{FIRST}"}}\n'
+    written = (
+        f'{{"id": "1", "username": "Author", "created_at": "2026-03-02T11:00:00Z", "text": "{FIRST}"}}\n'
+    )
     file.write_text(written)
     source: dict[str, PostSource] = {"jsonl": JsonlSource([str(file)])}
     ingest(source)
     file.write_text(
-        written + '{"id": "1", "username": "Voice", "created_at": "2026-03-02T11:50:00Z", "deleted": true}\n'
+        written + '{"id": "1", "username": "Author", "created_at": "2026-03-02T11:50:00Z", "deleted": true}\n'
     )
 
     assert [ingest(source).deleted for _ in range(2)] == [1, 0]

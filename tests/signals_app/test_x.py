@@ -48,16 +48,16 @@ def item(ident: int | str, minutes: float = 1, **fields: Any) -> dict[str, Any]:
 
 
 def test_posts_come_oldest_first_with_their_ids_as_strings(x: FakeX, source: XSource) -> None:
-    x.says("voice", item(1000000000000000002), item(1000000000000000001, 5))
-    posts = list(source.fetch("voice", Cursor()))
+    x.says("author", item(1000000000000000002), item(1000000000000000001, 5))
+    posts = list(source.fetch("author", Cursor()))
 
     assert [post.post_id for post in posts] == ["1000000000000000001", "1000000000000000002"]
     assert posts[0].posted_at == T0 - timedelta(minutes=5)
 
 
 def test_only_what_is_newer_than_the_cursor_is_asked_for_fifteen_at_a_time(x: FakeX, source: XSource) -> None:
-    x.says("voice", *[item(number) for number in range(140, 100, -1)])
-    posts = list(source.fetch("voice", Cursor("110")))
+    x.says("author", *[item(number) for number in range(140, 100, -1)])
+    posts = list(source.fetch("author", Cursor("110")))
     asked = x.requests[-1]
 
     assert (asked.query["since_id"], asked.query["max_results"]) == ("110", "15")
@@ -69,9 +69,9 @@ def test_the_key_travels_in_the_header_of_its_profile(
     x: FakeX, source: XSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GAME_KEY", "apx-1")
-    x.says("voice", item(1))
-    list(source.fetch("voice", Cursor()))
-    list(XSource(profile="GAME", key_env="GAME_KEY", base_url=x.url).fetch("voice", Cursor()))
+    x.says("author", item(1))
+    list(source.fetch("author", Cursor()))
+    list(XSource(profile="GAME", key_env="GAME_KEY", base_url=x.url).fetch("author", Cursor()))
     headers = [{name.lower(): value for name, value in one.headers.items()} for one in x.requests]
 
     assert headers[0]["authorization"] == "Bearer a-secret"
@@ -80,9 +80,9 @@ def test_the_key_travels_in_the_header_of_its_profile(
 
 
 def test_a_users_id_is_asked_for_once(x: FakeX, source: XSource) -> None:
-    x.says("voice", item(1))
+    x.says("author", item(1))
     for _ in range(3):
-        list(source.fetch("voice", Cursor()))
+        list(source.fetch("author", Cursor()))
 
     assert sum("by/username" in one.path for one in x.requests) == 1
 
@@ -95,18 +95,18 @@ def test_an_account_that_x_does_not_know_is_rejected(x: FakeX, source: XSource) 
 def test_when_the_limit_is_used_up_nothing_is_asked_before_the_reset(
     x: FakeX, source: XSource, time: RecordedClock
 ) -> None:
-    x.says("voice", item(1))
+    x.says("author", item(1))
     x.headers.update({"x-rate-limit-remaining": "0", "x-rate-limit-reset": str(int(T0.timestamp()) + 900)})
     with pytest.raises(Retryable, match="rate limit resets at 12:15:00"):
-        list(source.fetch("voice", Cursor()))
+        list(source.fetch("author", Cursor()))
     asked = len(x.requests)
     with pytest.raises(Retryable, match="rate limit resets"):
-        list(source.fetch("voice", Cursor()))
+        list(source.fetch("author", Cursor()))
     assert len(x.requests) == asked
 
     x.headers.clear()
     time.move(minutes=15, seconds=1)
-    assert len(list(source.fetch("voice", Cursor()))) == 1
+    assert len(list(source.fetch("author", Cursor()))) == 1
 
 
 LIMITED = {"x-rate-limit-remaining": "0", "x-rate-limit-reset": str(int(T0.timestamp()) + 900)}
@@ -120,7 +120,7 @@ def test_after_a_429_no_other_account_is_asked_before_the_reset(
 ) -> None:
     x.answers.append((429, headers, b"{}"))
     with pytest.raises(Retryable):
-        list(source.fetch("voice", Cursor()))
+        list(source.fetch("author", Cursor()))
     x.says("other", item(1))
     with pytest.raises(Retryable, match="rate limit"):
         list(source.fetch("other", Cursor()))
@@ -132,10 +132,10 @@ def test_after_a_429_no_other_account_is_asked_before_the_reset(
 
 @pytest.mark.parametrize("reset", ["soon", "", "-1", "nan", "inf", "1e400"])
 def test_a_reset_that_is_no_time_breaks_nothing(x: FakeX, source: XSource, reset: str) -> None:
-    x.says("voice", item(1))
+    x.says("author", item(1))
     x.headers.update({"x-rate-limit-remaining": "0", "x-rate-limit-reset": reset})
     try:
-        posts = list(source.fetch("voice", Cursor()))
+        posts = list(source.fetch("author", Cursor()))
     except Retryable:
         return  # it waits a little: also an answer
     assert len(posts) == 1
@@ -146,7 +146,7 @@ def test_a_server_that_is_away_is_tried_again_later(x: FakeX, source: XSource, s
     x.answers.append((status, {}, b"oops"))
 
     with pytest.raises(Retryable):
-        list(source.fetch("voice", Cursor()))
+        list(source.fetch("author", Cursor()))
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
@@ -154,7 +154,7 @@ def test_a_refusal_is_a_rejection(x: FakeX, source: XSource, status: int) -> Non
     x.answers.append((status, {}, b"{}"))
 
     with pytest.raises(Rejected):
-        list(source.fetch("voice", Cursor()))
+        list(source.fetch("author", Cursor()))
 
 
 SHAPES = [b"", b"<html>", b"null", b"[]", b"1", b'{"data": 1}', b'{"data": null}', b'{"data": "x"}']
@@ -167,17 +167,17 @@ def test_a_user_answer_of_another_shape_is_tried_again_or_rejected(
     x.answers.append((200, {}, body))
 
     with pytest.raises((Retryable, Rejected)):
-        list(source.fetch("voice", Cursor()))
+        list(source.fetch("author", Cursor()))
 
 
 @pytest.mark.parametrize("body", [*SHAPES, b'{"data": {"id": "1"}}'])
 def test_a_posts_answer_of_another_shape_is_tried_again(x: FakeX, source: XSource, body: bytes) -> None:
-    x.says("voice")
-    list(source.fetch("voice", Cursor()))
+    x.says("author")
+    list(source.fetch("author", Cursor()))
     x.answers.append((200, {}, body))
 
     with pytest.raises(Retryable):
-        list(source.fetch("voice", Cursor()))
+        list(source.fetch("author", Cursor()))
 
 
 MALFORMED: list[Any] = [
@@ -191,8 +191,8 @@ MALFORMED: list[Any] = [
 def test_a_malformed_item_is_kept_with_its_reason_and_the_others_land(
     x: FakeX, source: XSource, bad: Any
 ) -> None:
-    make.account(username="voice", source="x")
-    x.says("voice", item(7), bad, item(6))
+    make.account(username="author", source="x")
+    x.says("author", item(7), bad, item(6))
     done = ingest({"x": source})
 
     assert done.failed == {}
@@ -202,9 +202,9 @@ def test_a_malformed_item_is_kept_with_its_reason_and_the_others_land(
 
 
 def test_each_post_read_costs_once_a_day(x: FakeX, source: XSource, time: RecordedClock) -> None:
-    x.says("voice", item(1), item(2))
+    x.says("author", item(1), item(2))
     for _ in range(3):
-        list(source.fetch("voice", Cursor()))
+        list(source.fetch("author", Cursor()))
 
     assert source.spent_today() == Decimal("0.010")
     time.move(days=1)
@@ -213,11 +213,11 @@ def test_each_post_read_costs_once_a_day(x: FakeX, source: XSource, time: Record
 
 def test_when_the_days_budget_is_spent_nothing_is_asked(x: FakeX) -> None:
     source = XSource(base_url=x.url, max_usd_per_day="0.01")
-    x.says("voice", item(1), item(2))
-    list(source.fetch("voice", Cursor()))
+    x.says("author", item(1), item(2))
+    list(source.fetch("author", Cursor()))
     asked = len(x.requests)
     with pytest.raises(Retryable, match=r"today's budget of 0\.01 USD is spent"):
-        list(source.fetch("voice", Cursor()))
+        list(source.fetch("author", Cursor()))
 
     assert len(x.requests) == asked
 
@@ -235,10 +235,10 @@ def test_an_unknown_profile_refuses_to_start(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.django_db
 def test_from_run_to_run_each_post_lands_once_and_the_cursor_moves(x: FakeX, source: XSource) -> None:
-    account = make.account(username="voice", source="x")
-    x.says("voice", item(2), item(1, 5))
+    account = make.account(username="author", source="x")
+    x.says("author", item(2), item(1, 5))
     ingest({"x": source})
-    x.says("voice", item(3, 0))
+    x.says("author", item(3, 0))
     ingest({"x": source})
     account.refresh_from_db()
 
@@ -247,7 +247,7 @@ def test_from_run_to_run_each_post_lands_once_and_the_cursor_moves(x: FakeX, sou
     assert CtPost.objects.count() == 3
 
 
-def paged(x: FakeX, count: int, username: str = "voice") -> list[str]:
+def paged(x: FakeX, count: int, username: str = "author") -> list[str]:
     """So many posts of one account, above the id 1000; returns their ids, oldest first."""
     ids = [str(1001 + number) for number in range(count)]
     x.says(username, *[item(ident) for ident in reversed(ids)])
@@ -256,13 +256,13 @@ def paged(x: FakeX, count: int, username: str = "voice") -> list[str]:
 
 def test_pages_are_followed_down_to_the_cursor(x: FakeX, source: XSource) -> None:
     ids = paged(x, 40)
-    assert [post.post_id for post in source.fetch("voice", Cursor("1000"))] == ids
-    assert source.unread_below("voice") == ""
+    assert [post.post_id for post in source.fetch("author", Cursor("1000"))] == ids
+    assert source.unread_below("author") == ""
 
 
 def test_an_account_without_a_cursor_starts_with_its_newest_page(x: FakeX, source: XSource) -> None:
     ids = paged(x, 40)
-    assert [post.post_id for post in source.fetch("voice", Cursor())] == ids[-15:]
+    assert [post.post_id for post in source.fetch("author", Cursor())] == ids[-15:]
     assert len([one for one in x.requests if one.path.endswith("/tweets")]) == 1
 
 
@@ -270,7 +270,7 @@ def test_an_account_without_a_cursor_starts_with_its_newest_page(x: FakeX, sourc
 def test_a_cursor_moves_only_over_what_was_read(x: FakeX, server: FakeX, time: RecordedClock) -> None:
     """45 posts, 30 a pass: the second pass reads the rest, and only then the cursor moves to the newest."""
     source = XSource(base_url=x.url, posts_per_pass=30)
-    account = make.account(make.agent(), username="voice", source="x", since_id="1000")
+    account = make.account(make.agent(), username="author", source="x", since_id="1000")
     ids = paged(x, 45)
     ingest({"x": source})
     account.refresh_from_db()
@@ -278,7 +278,7 @@ def test_a_cursor_moves_only_over_what_was_read(x: FakeX, server: FakeX, time: R
     assert CtPost.objects.count() == 30
 
     later = [str(2000 + number) for number in range(3)]
-    x.says("voice", *[item(ident) for ident in reversed(later)])
+    x.says("author", *[item(ident) for ident in reversed(later)])
     ingest({"x": source})
     account.refresh_from_db()
     assert (account.since_id, account.until_id, account.reached_id) == (ids[-1], "", "")
@@ -290,8 +290,8 @@ def test_a_cursor_moves_only_over_what_was_read(x: FakeX, server: FakeX, time: R
 
 def test_a_long_post_is_read_whole(x: FakeX, source: XSource) -> None:
     whole = "I was wrong on $BTC. " * 20
-    x.says("voice", item(1, text=whole[:277] + "…", note_tweet={"text": whole}))
-    (post,) = source.fetch("voice", Cursor())
+    x.says("author", item(1, text=whole[:277] + "…", note_tweet={"text": whole}))
+    (post,) = source.fetch("author", Cursor())
     assert post.text == whole
     assert "note_tweet" in x.requests[-1].query["tweet.fields"]
 
@@ -302,7 +302,7 @@ def test_a_long_post_is_read_whole_under_its_new_name(x: FakeX, source: XSource)
     said = item(1, text=whole[:277] + "…", note_post={"text": whole})
     x.answers.append((200, {}, json.dumps({"data": {"id": "1000"}}).encode()))
     x.answers.append((200, {}, json.dumps({"data": [said]}).encode()))
-    (post,) = source.fetch("voice", Cursor())
+    (post,) = source.fetch("author", Cursor())
     assert post.text == whole
 
 
@@ -329,14 +329,14 @@ def test_empty_pages_without_end_end_the_pass(x: FakeX, server: FakeX) -> None:
     x.answers.append((200, {}, json.dumps({"data": {"id": "1000"}}).encode()))
     page = {"meta": {"result_count": 0, "next_token": "again"}}
     x.answers.extend([(200, {}, json.dumps(page).encode())] * 100)
-    assert list(source.fetch("voice", Cursor("1000"))) == []
+    assert list(source.fetch("author", Cursor("1000"))) == []
     assert len(x.requests) == 1 + 30
 
 
 def test_a_text_that_was_cut_is_refused_and_a_repost_is_not(x: FakeX, source: XSource) -> None:
     cut = "y" * 275 + "… https://t.co/abc"
-    x.says("voice", item(1, text=cut), item(2, text=f"RT @a: {cut}"), item(3, text="waiting for it …"))
-    assert [post.post_id for post in source.fetch("voice", Cursor())] == ["2", "3"]
+    x.says("author", item(1, text=cut), item(2, text=f"RT @a: {cut}"), item(3, text="waiting for it …"))
+    assert [post.post_id for post in source.fetch("author", Cursor())] == ["2", "3"]
     assert [one.reason for one in source.refused()] == [
         "the provider truncated the text and gave no full version"
     ]
@@ -346,13 +346,13 @@ def test_a_text_that_was_cut_is_refused_and_a_repost_is_not(x: FakeX, source: XS
 def test_errors_without_data_are_a_failure_in_the_providers_words(
     x: FakeX, source: XSource, where: str
 ) -> None:
-    said = {"errors": [{"title": "Forbidden", "detail": "User has been suspended: [voice]."}]}
-    x.says("voice", item(1))
+    said = {"errors": [{"title": "Forbidden", "detail": "User has been suspended: [author]."}]}
+    x.says("author", item(1))
     if where == "posts":
         x.answers.append((200, {}, json.dumps({"data": {"id": "1000"}}).encode()))
     x.answers.append((200, {}, json.dumps(said).encode()))
-    with pytest.raises(Rejected, match=r"User has been suspended: \[voice\]"):
-        list(source.fetch("voice", Cursor()))
+    with pytest.raises(Rejected, match=r"User has been suspended: \[author\]"):
+        list(source.fetch("author", Cursor()))
 
 
 def test_errors_beside_data_leave_the_data(x: FakeX, source: XSource) -> None:
@@ -362,19 +362,19 @@ def test_errors_beside_data_leave_the_data(x: FakeX, source: XSource) -> None:
     }
     x.answers.append((200, {}, json.dumps({"data": {"id": "1000"}}).encode()))
     x.answers.append((200, {}, json.dumps(body).encode()))
-    assert [post.post_id for post in source.fetch("voice", Cursor())] == ["1"]
+    assert [post.post_id for post in source.fetch("author", Cursor())] == ["1"]
 
 
 def test_429_without_headers_stops_every_account_for_a_window(
     x: FakeX, source: XSource, time: RecordedClock
 ) -> None:
-    x.says("voice", item(1))
+    x.says("author", item(1))
     x.says("other", item(2))
     x.answers.append(
         (429, {}, b'{"title": "UsageCapExceeded", "detail": "Usage cap exceeded: Monthly product cap"}')
     )
     with pytest.raises(Retryable, match="UsageCapExceeded"):
-        list(source.fetch("voice", Cursor()))
+        list(source.fetch("author", Cursor()))
     asked = len(x.requests)
     with pytest.raises(Retryable, match="rate limit resets"):
         list(source.fetch("other", Cursor()))

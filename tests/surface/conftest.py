@@ -77,8 +77,8 @@ def trade(owner: User | None = None, *, symbol: str = "ETH") -> Trade:
     """Build it."""
     agent = builders.agent(owner=owner)
     deployment = builders.deployment(agent, owner=owner)
-    voice = builders.account(agent)
-    post = builders.candidate(voice, outcome="traded", reasoning="says buy")
+    author = builders.account(agent)
+    post = builders.candidate(author, outcome="traded", reasoning="says buy")
     signal = builders.signal(agent, correlation_id=post.correlation_id, state="executed", token=symbol)
     signal.risk_model = {"evidence": {"tweet": 0.7}, "weights": {"tweet": 100}}
     signal.save()

@@ -40,7 +40,7 @@ def _list_url(model: type) -> str:
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")  # type: ignore[attr-defined]
 
 
-def test_every_model_of_the_river_has_an_admin() -> None:
+def test_every_model_of_the_pipeline_has_an_admin() -> None:
     """The chain's own machinery has no page but its transactions and Safes: a signer is nothing to click on."""
     missing = {
         model._meta.label

@@ -195,9 +195,9 @@ def test_only_staff_with_an_admin_key_starts_things(world: World, path: str) -> 
 
 def test_a_signal_is_made_by_hand(world: World, model: FakeModel) -> None:
     agent = builders.agent(tokens=["ETH"])
-    voice = builders.account(agent)
+    author = builders.account(agent)
     builders.hourly_bars("ETH", builders.calm(bars=60), until=clock.now())
-    post = builders.candidate(voice, {"ETH": "long"})
+    post = builders.candidate(author, {"ETH": "long"})
     headers = world.key(world.staff, "admin")
     answer = Client().post(f"/api/admin/run-signal-once?agentId={agent.pk}", headers=headers)
     assert answer.status_code == 200, answer.content

@@ -78,11 +78,11 @@ def test_equity_begins_once_for_all_that_was_paid_in_before_anything_closed(worl
 def test_equity_of_a_safe_begins_with_what_it_holds_and_follows_its_owner(world: World) -> None:
     mine = builders.deployment(builders.agent(venue="safe"), account="0x1", funded=False, owner=world.bob)
     before = figures.curve(deployments_of(world.bob))[-2][1]
-    purse = ledger.account_of(mine.pk)
-    ledger.post("external:1", [ledger.Move("external", purse, "USDC", Decimal(5_000), "external")])
-    ledger.post("external:2", [ledger.Move(purse, "external", "USDC", Decimal(2_000), "external")])
+    deployment = ledger.account_of(mine.pk)
+    ledger.post("external:1", [ledger.Move("external", deployment, "USDC", Decimal(5_000), "external")])
+    ledger.post("external:2", [ledger.Move(deployment, "external", "USDC", Decimal(2_000), "external")])
     ledger.post(
-        "external:3", [ledger.Move("external", purse, "ETH", Decimal(1), "external")]
+        "external:3", [ledger.Move("external", deployment, "ETH", Decimal(1), "external")]
     )  # ETH is at 2050
 
     levels = [value - before for _, value in figures.curve(deployments_of(world.bob))[-4:-1]]

@@ -1,4 +1,4 @@
-"""One purse at a fake venue, whose gate is open."""
+"""One deployment at a fake venue, whose gate is open."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from trading.venues.base import Venue
 
 
 @dataclass
-class Desk:
+class Trader:
     """What the tests of execution work with."""
 
     agent: Agent
-    purse: Deployment
+    deployment: Deployment
     venue: FakeVenue
     time: RecordedClock
 
@@ -33,7 +33,7 @@ class Desk:
 
     def planned(self, **fields: Any) -> Order:
         """A planned entry."""
-        return make.order(self.purse, by=self.signal(**fields))
+        return make.order(self.deployment, by=self.signal(**fields))
 
     def place(self, order: Order) -> Verdict:
         """Reserve and send it, or block it."""
@@ -52,10 +52,12 @@ class Desk:
 
 
 @pytest.fixture
-def desk(db: None, time: RecordedClock, no_approval_file: object, use_venue: Callable[[Venue], None]) -> Desk:
+def trader(
+    db: None, time: RecordedClock, no_approval_file: object, use_venue: Callable[[Venue], None]
+) -> Trader:
     venue = FakeVenue()
     use_venue(venue)
     make.open_gate()
     make.price("ETH", "2000")
     agent = make.agent()
-    return Desk(agent, make.booked_deployment(agent), venue, time)
+    return Trader(agent, make.booked_deployment(agent), venue, time)

@@ -132,10 +132,10 @@ def closing_orders(count: int, each: int = 1) -> list[Order]:
     made = []
     agent = make.agent()
     for _ in range(count):
-        purse = make.booked_deployment(agent)
-        held = ledger.Move("venue:paper", f"deployment:{purse.pk}", "ETH", D(each), "trade")
-        ledger.post(f"held:{purse.pk}", [held])
-        made += [make.order(purse, purpose="close", side="sell", quantity=D("0.4")) for _ in range(each)]
+        deployment = make.booked_deployment(agent)
+        held = ledger.Move("venue:paper", f"deployment:{deployment.pk}", "ETH", D(each), "trade")
+        ledger.post(f"held:{deployment.pk}", [held])
+        made += [make.order(deployment, purpose="close", side="sell", quantity=D("0.4")) for _ in range(each)]
     return made
 
 

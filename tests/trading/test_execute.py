@@ -18,7 +18,7 @@ from maxxit.events.record import advance, subject
 from signals_app.models import CtPost, Signal
 from tests import builders as make
 from tests.builders import T0
-from tests.trading.conftest import Desk
+from tests.trading.conftest import Trader
 from trading import execute, gate, ledger, limits, passes, tasks
 from trading.models import Order
 from trading.policy import policy
@@ -30,43 +30,43 @@ D = Decimal
 # --- fan-out -------------------------------------------------------------------------------------------------------
 
 
-def test_each_active_deployment_gets_its_own_order_once(desk: Desk) -> None:
+def test_each_active_deployment_gets_its_own_order_once(trader: Trader) -> None:
     others = [
-        make.deployment(desk.agent, funded=False, state=state)
+        make.deployment(trader.agent, funded=False, state=state)
         for state in ("active", "paused", "revoked", "draft")
     ]
-    signal = desk.signal()
+    signal = trader.signal()
 
     assert [execute.fan_out(), execute.fan_out()] == [2, 0]
     assert set(Order.objects.values_list("deployment_id", "signal_id", "state")) == {
-        (desk.purse.pk, signal.pk, "planned"),
+        (trader.deployment.pk, signal.pk, "planned"),
         (others[0].pk, signal.pk, "planned"),
     }
 
 
-def test_a_deployment_of_another_agent_gets_nothing(desk: Desk) -> None:
+def test_a_deployment_of_another_agent_gets_nothing(trader: Trader) -> None:
     make.deployment(make.agent(), funded=False)
-    desk.signal()
+    trader.signal()
     execute.fan_out()
 
-    assert set(Order.objects.values_list("deployment_id", flat=True)) == {desk.purse.pk}
+    assert set(Order.objects.values_list("deployment_id", flat=True)) == {trader.deployment.pk}
 
 
-def test_fan_out_to_500_deployments_is_one_statement(desk: Desk, django_assert_num_queries: Any) -> None:
-    desk.signal()
+def test_fan_out_to_500_deployments_is_one_statement(trader: Trader, django_assert_num_queries: Any) -> None:
+    trader.signal()
     with django_assert_num_queries(1):
         assert execute.fan_out() == 1
     for _ in range(500):
-        make.deployment(desk.agent, funded=False)
-    desk.signal()
+        make.deployment(trader.agent, funded=False)
+    trader.signal()
     with django_assert_num_queries(1):
         assert execute.fan_out() == 501 + 500
     with django_assert_num_queries(1):
         assert execute.fan_out() == 0
 
 
-def test_an_order_takes_side_and_terms_from_its_signal(desk: Desk) -> None:
-    long, short = desk.signal(leverage=D(3)), desk.signal(side="short", token="BTC")
+def test_an_order_takes_side_and_terms_from_its_signal(trader: Trader) -> None:
+    long, short = trader.signal(leverage=D(3)), trader.signal(side="short", token="BTC")
     execute.fan_out()
     rows = {
         o.signal_id: (o.side, o.position_side, o.symbol, o.leverage, o.correlation_id)
@@ -79,8 +79,8 @@ def test_an_order_takes_side_and_terms_from_its_signal(desk: Desk) -> None:
     }
 
 
-def test_every_planned_order_has_its_event_under_the_correlation_id_of_the_signal(desk: Desk) -> None:
-    signal = desk.signal()
+def test_every_planned_order_has_its_event_under_the_correlation_id_of_the_signal(trader: Trader) -> None:
+    signal = trader.signal()
     execute.fan_out()
     event = Event.objects.get(name="order.planned")
 
@@ -88,29 +88,29 @@ def test_every_planned_order_has_its_event_under_the_correlation_id_of_the_signa
 
 
 @pytest.mark.parametrize("state", ["executed", "skipped", "expired"])
-def test_a_signal_that_is_over_is_not_fanned_out(desk: Desk, state: str) -> None:
-    desk.signal(state=state)
+def test_a_signal_that_is_over_is_not_fanned_out(trader: Trader, state: str) -> None:
+    trader.signal(state=state)
 
     assert execute.fan_out() == 0
 
 
-def test_a_signal_whose_time_is_over_is_not_fanned_out_before_it_expires(desk: Desk) -> None:
-    desk.signal(expires_at=clock.now())
+def test_a_signal_whose_time_is_over_is_not_fanned_out_before_it_expires(trader: Trader) -> None:
+    trader.signal(expires_at=clock.now())
 
     assert execute.fan_out() == 0
 
 
-def test_one_signal_can_be_fanned_out_alone(desk: Desk) -> None:
-    desk.signal()
-    wanted = desk.signal()
+def test_one_signal_can_be_fanned_out_alone(trader: Trader) -> None:
+    trader.signal()
+    wanted = trader.signal()
 
     assert execute.fan_out(only=wanted.pk) == 1
     assert Order.objects.get().signal_id == wanted.pk
 
 
-def test_an_agent_that_was_paused_after_its_signal_opens_nothing(desk: Desk) -> None:
-    desk.signal()
-    advance(desk.agent, "paused")
+def test_an_agent_that_was_paused_after_its_signal_opens_nothing(trader: Trader) -> None:
+    trader.signal()
+    advance(trader.agent, "paused")
 
     assert execute.fan_out() == 0
 
@@ -118,28 +118,28 @@ def test_an_agent_that_was_paused_after_its_signal_opens_nothing(desk: Desk) -> 
 # --- what an owner holds besides -----------------------------------------------------------------------------------
 
 
-def test_tokens_that_owners_moved_into_their_safes_use_up_no_limit_and_no_money(desk: Desk) -> None:
+def test_tokens_that_owners_moved_into_their_safes_use_up_no_limit_and_no_money(trader: Trader) -> None:
     stranger = make.booked_deployment(make.agent())
-    for number, (purse, amount) in enumerate(((desk.purse, 100), (stranger, 10_000))):
-        move = ledger.Move("external", ledger.account_of(purse.pk), "ETH", D(amount), "external")
+    for number, (deployment, amount) in enumerate(((trader.deployment, 100), (stranger, 10_000))):
+        move = ledger.Move("external", ledger.account_of(deployment.pk), "ETH", D(amount), "external")
         ledger.post(f"external:{number}", [move])  # 200,000 USD here, 20 millions there
 
-    order = desk.placed()
-    assert (order.reason, order.notional_usd, desk.sent(order)) == ("", D(800), 1)
+    order = trader.placed()
+    assert (order.reason, order.notional_usd, trader.sent(order)) == ("", D(800), 1)
     assert limits.read_holdings().held[stranger.account, "ETH"] == 0
 
 
-def test_tokens_that_were_bought_count_beside_the_owners(desk: Desk) -> None:
-    desk.placed()
-    move = ledger.Move("external", ledger.account_of(desk.purse.pk), "ETH", D(3), "external")
+def test_tokens_that_were_bought_count_beside_the_owners(trader: Trader) -> None:
+    trader.placed()
+    move = ledger.Move("external", ledger.account_of(trader.deployment.pk), "ETH", D(3), "external")
     ledger.post("external:1", [move])
 
-    assert limits.read_holdings().held[desk.purse.account, "ETH"] == D("0.4")
-    assert ledger.traded(desk.purse.pk)["ETH"] == ledger.balances(desk.purse.pk)["ETH"] - 3
-    again = desk.planned()
-    desk.time.move(hours=1)
+    assert limits.read_holdings().held[trader.deployment.account, "ETH"] == D("0.4")
+    assert ledger.traded(trader.deployment.pk)["ETH"] == ledger.balances(trader.deployment.pk)["ETH"] - 3
+    again = trader.planned()
+    trader.time.move(hours=1)
     make.price("ETH", "2000")
-    assert desk.place(again).reason == "position_exists"
+    assert trader.place(again).reason == "position_exists"
 
 
 # --- the gate ------------------------------------------------------------------------------------------------------
@@ -151,7 +151,13 @@ def test_tokens_that_were_bought_count_beside_the_owners(desk: Desk) -> None:
 @pytest.mark.parametrize("kill", ["", *KILL_LEVELS])
 @pytest.mark.parametrize("purpose", ["open", "close"])
 def test_the_gates_truth_table_on_rows_and_file(
-    desk: Desk, no_approval_file: Path, dry_run: bool | None, row: bool, file: bool, kill: str, purpose: str
+    trader: Trader,
+    no_approval_file: Path,
+    dry_run: bool | None,
+    row: bool,
+    file: bool,
+    kill: str,
+    purpose: str,
 ) -> None:
     gate.Gate.objects.all().delete()
     if dry_run is not None:
@@ -162,11 +168,13 @@ def test_the_gates_truth_table_on_rows_and_file(
         no_approval_file.touch()
     if kill:
         gate.kill(kill, by="test", reason="test")
-    make.position(desk.purse)
-    order = desk.planned()
+    make.position(trader.deployment)
+    order = trader.planned()
     if purpose == "close":
-        ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D(1), "trade")])
-        order = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
+        ledger.post(
+            "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")]
+        )
+        order = make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
     expected = (
         "dry_run"
         if dry_run is not False
@@ -176,15 +184,15 @@ def test_the_gates_truth_table_on_rows_and_file(
         if kill and purpose == "open"
         else ""
     )
-    verdict = desk.place(order)
+    verdict = trader.place(order)
 
     assert verdict.reason == expected
-    assert len(desk.venue.effects) == (0 if expected else 1)
+    assert len(trader.venue.effects) == (0 if expected else 1)
     assert Order.objects.get(pk=order.pk).state == ("blocked" if expected else "filled")
 
 
 @pytest.mark.parametrize("how", ["expired", "not yet", "revoked", "other venue"])
-def test_an_approval_that_does_not_stand_opens_nothing(desk: Desk, how: str) -> None:
+def test_an_approval_that_does_not_stand_opens_nothing(trader: Trader, how: str) -> None:
     gate.Approval.objects.all().delete()
     values = {
         "scope": "paper",
@@ -201,20 +209,20 @@ def test_an_approval_that_does_not_stand_opens_nothing(desk: Desk, how: str) -> 
     }
     gate.Approval.objects.create(**values | change[how])
 
-    assert desk.place(desk.planned()).reason == "not_approved"
+    assert trader.place(trader.planned()).reason == "not_approved"
 
 
-def test_an_approval_of_all_venues_opens_this_one(desk: Desk) -> None:
+def test_an_approval_of_all_venues_opens_this_one(trader: Trader) -> None:
     gate.revoke("paper", by="test", reason="test")
     gate.approve("*", by="test", until=T0 + timedelta(hours=1), reason="test")
 
-    assert desk.place(desk.planned()).allowed
+    assert trader.place(trader.planned()).allowed
 
 
-def test_the_kill_switch_latches_until_a_person_gives_a_reason(desk: Desk) -> None:
+def test_the_kill_switch_latches_until_a_person_gives_a_reason(trader: Trader) -> None:
     gate.kill("no_entries", by="test", reason="test")
     gate.kill("flatten", by="trigger", reason="daily loss", cause="daily_loss")
-    desk.time.move(days=2)
+    trader.time.move(days=2)
 
     assert gate.kill_level() == "flatten"
     with pytest.raises(gate.Rejected, match="needs a reason"):
@@ -224,17 +232,17 @@ def test_the_kill_switch_latches_until_a_person_gives_a_reason(desk: Desk) -> No
     assert gate.kill_level() == ""
 
 
-def test_an_unknown_level_cannot_be_pulled(desk: Desk) -> None:
+def test_an_unknown_level_cannot_be_pulled(trader: Trader) -> None:
     with pytest.raises(gate.Rejected, match="choose one of"):
         gate.kill("panic", by="me", reason="?")
 
 
-def test_an_approval_ends_in_the_future(desk: Desk) -> None:
+def test_an_approval_ends_in_the_future(trader: Trader) -> None:
     with pytest.raises(gate.Rejected, match="must end in the future"):
         gate.approve("paper", by="me", until=T0, reason="?")
 
 
-def test_every_change_of_the_gate_is_an_event(desk: Desk) -> None:
+def test_every_change_of_the_gate_is_an_event(trader: Trader) -> None:
     before = make.last_event()
     gate.set_dry_run("paper", True, by="a", reason="b")
     gate.kill("flatten", by="a", reason="b")
@@ -253,26 +261,26 @@ def test_every_change_of_the_gate_is_an_event(desk: Desk) -> None:
 
 
 def test_an_order_that_goes_is_reserved_with_what_will_leave_before_it_leaves(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, Any] = {}
-    order = desk.planned()
+    order = trader.planned()
 
     def look(prepared: Any) -> None:
         row = Order.objects.get(pk=order.pk)
         seen.update(state=row.state, ref=row.venue_ref, prepared=row.prepared, client=row.client_order_id)
         raise Unknown("no answer")
 
-    monkeypatch.setattr(desk.venue, "send", look)
-    desk.place(order)
+    monkeypatch.setattr(trader.venue, "send", look)
+    trader.place(order)
 
     assert seen["state"] == "sending"
     assert seen["client"] == seen["ref"] != ""
     assert seen["prepared"]["quantity"] == "0.40000"
 
 
-def test_the_client_order_id_follows_from_the_order(desk: Desk) -> None:
-    order = desk.placed()
+def test_the_client_order_id_follows_from_the_order(trader: Trader) -> None:
+    order = trader.placed()
 
     assert (
         order.client_order_id
@@ -280,82 +288,88 @@ def test_the_client_order_id_follows_from_the_order(desk: Desk) -> None:
     )
 
 
-def test_a_blocked_order_keeps_its_reason_value_and_limit_and_nothing_leaves(desk: Desk) -> None:
-    order = desk.placed(usd="1000")
+def test_a_blocked_order_keeps_its_reason_value_and_limit_and_nothing_leaves(trader: Trader) -> None:
+    order = trader.placed(usd="1000")
 
     assert (order.state, order.reason) == ("blocked", "price_band")
     assert order.verdict == {"reason": "price_band", "measured": "100.00 %", "limit": "2.5 %"}
     event = Event.objects.get(name="execution.blocked")
     assert (event.subject, event.data["limit"]) == (subject(order), "2.5 %")
-    assert not desk.venue.effects
+    assert not trader.venue.effects
 
 
-def test_an_order_the_venue_refuses_is_rejected_with_its_code(desk: Desk) -> None:
-    desk.venue.sends.append("refused")
-    order = desk.placed()
+def test_an_order_the_venue_refuses_is_rejected_with_its_code(trader: Trader) -> None:
+    trader.venue.sends.append("refused")
+    order = trader.placed()
 
-    assert (order.state, order.reason, desk.sent(order)) == ("rejected", "market_closed", 0)
+    assert (order.state, order.reason, trader.sent(order)) == ("rejected", "market_closed", 0)
 
 
 @pytest.mark.parametrize("objection", [Retryable("away"), Unknown("timeout")])
-def test_a_venue_that_cannot_be_asked_blocks(desk: Desk, objection: Exception) -> None:
-    desk.venue.objection = objection
+def test_a_venue_that_cannot_be_asked_blocks(trader: Trader, objection: Exception) -> None:
+    trader.venue.objection = objection
 
-    assert desk.placed().reason == "venue_unreadable"
+    assert trader.placed().reason == "venue_unreadable"
 
 
-def test_what_the_venue_objects_to_blocks(desk: Desk) -> None:
-    desk.venue.objection = "module_disabled"
+def test_what_the_venue_objects_to_blocks(trader: Trader) -> None:
+    trader.venue.objection = "module_disabled"
 
-    assert desk.placed().reason == "module_disabled"
+    assert trader.placed().reason == "module_disabled"
 
 
 @pytest.mark.parametrize("age", [91, -6, None])
-def test_without_a_usable_quote_nothing_leaves(desk: Desk, age: int | None) -> None:
+def test_without_a_usable_quote_nothing_leaves(trader: Trader, age: int | None) -> None:
     execute.quotes.QuoteRow.objects.all().delete()
     if age is not None:
         make.price("ETH", "2000", at=T0 - timedelta(seconds=age))
 
-    assert desk.placed().reason == "no_price"
+    assert trader.placed().reason == "no_price"
 
 
-def test_a_holding_without_a_price_blocks_every_further_entry(desk: Desk) -> None:
-    ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "BTC", D(1), "trade")])
+def test_a_holding_without_a_price_blocks_every_further_entry(trader: Trader) -> None:
+    ledger.post(
+        "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "BTC", D(1), "trade")]
+    )
 
-    assert desk.placed().reason == "throttles_unreadable"
+    assert trader.placed().reason == "throttles_unreadable"
 
 
-def test_a_holding_of_another_account_in_a_token_this_venue_does_not_list_blocks_nothing(desk: Desk) -> None:
+def test_a_holding_of_another_account_in_a_token_this_venue_does_not_list_blocks_nothing(
+    trader: Trader,
+) -> None:
     agent = make.agent(venue="safe")
     make.open_gate("safe")
     safe = make.booked_deployment(agent)
-    ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "SOL", D(1), "trade")])
+    ledger.post(
+        "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "SOL", D(1), "trade")]
+    )
     make.price("SOL", "150")
     order = make.order(safe, by=make.signal(agent))
 
-    assert desk.place(order).reason == ""
+    assert trader.place(order).reason == ""
 
 
-def test_an_order_that_another_worker_took_is_left_alone(desk: Desk) -> None:
-    order = desk.planned()
+def test_an_order_that_another_worker_took_is_left_alone(trader: Trader) -> None:
+    order = trader.planned()
     twin = Order.objects.get(pk=order.pk)
-    desk.place(order)
+    trader.place(order)
 
     with pytest.raises(StaleState):
         execute.advance(twin, OrderState.BLOCKED)
     with pytest.raises(StaleState):
-        desk.place(twin)
-    assert desk.sent(order) == 1
+        trader.place(twin)
+    assert trader.sent(order) == 1
 
 
-def test_the_size_is_rounded_down_to_whole_lots(desk: Desk) -> None:
+def test_the_size_is_rounded_down_to_whole_lots(trader: Trader) -> None:
     make.price("ETH", "1999.99")
 
-    assert desk.placed().quantity == D("0.40000")
+    assert trader.placed().quantity == D("0.40000")
 
 
-def test_leverage_multiplies_the_notional(desk: Desk) -> None:
-    desk.signal(leverage=D(3))
+def test_leverage_multiplies_the_notional(trader: Trader) -> None:
+    trader.signal(leverage=D(3))
     tasks.execute_pass()
 
     assert Order.objects.get().quantity == D("1.2")
@@ -367,17 +381,17 @@ TOKENS = ["BTC", "ETH", "LTC", "XRP", "NEO", "IOTA", "EOS", "SOL", "OP"]
 
 
 @pytest.fixture
-def market(desk: Desk) -> Desk:
+def market(trader: Trader) -> Trader:
     for token in TOKENS:
         make.price(token, "100")
-    return desk
+    return trader
 
 
-def entry(desk: Desk, token: str) -> str:
-    return desk.placed(token=token, usd="100").reason
+def entry(trader: Trader, token: str) -> str:
+    return trader.placed(token=token, usd="100").reason
 
 
-def test_the_sixth_entry_of_an_account_within_a_minute_waits(market: Desk) -> None:
+def test_the_sixth_entry_of_an_account_within_a_minute_waits(market: Trader) -> None:
     assert [entry(market, token) for token in TOKENS[:6]] == [""] * 5 + ["rate_limit"]
     market.time.move(seconds=60)
     for token in TOKENS:
@@ -385,20 +399,20 @@ def test_the_sixth_entry_of_an_account_within_a_minute_waits(market: Desk) -> No
     assert entry(market, TOKENS[6]) == ""
 
 
-def test_the_platform_has_a_rate_of_its_own(market: Desk) -> None:
+def test_the_platform_has_a_rate_of_its_own(market: Trader) -> None:
     rules = policy().model_copy(
         update={"platform": policy().platform.model_copy(update={"max_orders_per_minute": 2})}
     )
-    purses = [make.booked_deployment(market.agent) for _ in range(3)]
+    deployments = [make.booked_deployment(market.agent) for _ in range(3)]
     verdicts = [
         execute.place_order(make.order(p, by=market.signal(usd="100")), market.venue, rules).reason
-        for p in purses
+        for p in deployments
     ]
 
     assert verdicts == ["", "", "rate_limit"]
 
 
-def test_the_fourth_entry_in_a_symbol_within_a_utc_day_is_too_many(market: Desk) -> None:
+def test_the_fourth_entry_in_a_symbol_within_a_utc_day_is_too_many(market: Trader) -> None:
     rules = policy().model_copy(update={"allow_add_to_position": True})
     reasons = []
     for _ in range(4):
@@ -412,7 +426,7 @@ def test_the_fourth_entry_in_a_symbol_within_a_utc_day_is_too_many(market: Desk)
     assert reasons == ["", "", "", "max_symbol_orders", ""]
 
 
-def test_a_symbol_cools_down_for_900_seconds_and_others_do_not_wait(market: Desk) -> None:
+def test_a_symbol_cools_down_for_900_seconds_and_others_do_not_wait(market: Trader) -> None:
     rules = policy().model_copy(update={"allow_add_to_position": True})
     first = execute.place_order(market.planned(usd="100"), market.venue, rules)
     market.time.move(seconds=899)
@@ -424,7 +438,7 @@ def test_a_symbol_cools_down_for_900_seconds_and_others_do_not_wait(market: Desk
     assert (first.reason, second.reason, other.reason) == ("", "cooldown", "")
 
 
-def test_entries_in_flight_count_against_the_open_orders_and_filled_ones_do_not(market: Desk) -> None:
+def test_entries_in_flight_count_against_the_open_orders_and_filled_ones_do_not(market: Trader) -> None:
     account = policy().account.model_copy(update={"max_open_orders": 2})
     rules = policy().model_copy(update={"account": account})
     market.venue.fills_at_once = False
@@ -443,7 +457,7 @@ def test_entries_in_flight_count_against_the_open_orders_and_filled_ones_do_not(
     [("max_total_exposure_usd", "exposure_cap"), ("max_symbol_exposure_usd", "symbol_exposure_cap")],
 )
 def test_a_cap_counts_what_is_held_and_what_is_in_flight(
-    market: Desk, fills: bool, cap: str, reason: str
+    market: Trader, fills: bool, cap: str, reason: str
 ) -> None:
     rules = policy().model_copy(
         update={
@@ -459,19 +473,21 @@ def test_a_cap_counts_what_is_held_and_what_is_in_flight(
     assert (first.reason, second.reason) == ("", reason)
 
 
-def test_a_short_counts_with_its_absolute_worth(market: Desk) -> None:
+def test_a_short_counts_with_its_absolute_worth(market: Trader) -> None:
     rules = policy().model_copy(
         update={"account": policy().account.model_copy(update={"max_total_exposure_usd": D(1500)})}
     )
     first = execute.place_order(
-        make.order(market.purse, by=market.signal(side="short", usd="100"), side="sell"), market.venue, rules
+        make.order(market.deployment, by=market.signal(side="short", usd="100"), side="sell"),
+        market.venue,
+        rules,
     )
     second = execute.place_order(market.planned(token="BTC", usd="100"), market.venue, rules)
 
     assert (first.reason, second.reason) == ("", "exposure_cap")
 
 
-def test_a_second_entry_into_a_held_token_is_refused(market: Desk) -> None:
+def test_a_second_entry_into_a_held_token_is_refused(market: Trader) -> None:
     first = entry(market, "ETH")
     market.time.move(minutes=20)
     make.price("ETH", "100")
@@ -481,7 +497,7 @@ def test_a_second_entry_into_a_held_token_is_refused(market: Desk) -> None:
 
 @pytest.mark.parametrize("fills", [True, False], ids=["held", "in flight"])
 @pytest.mark.parametrize(("first", "then"), [("long", "short"), ("short", "long")])
-def test_nothing_is_entered_against_what_is_held(market: Desk, fills: bool, first: str, then: str) -> None:
+def test_nothing_is_entered_against_what_is_held(market: Trader, fills: bool, first: str, then: str) -> None:
     # The two would net at the venue: with nothing held there, neither exit could leave ("no_position") for ever.
     account = policy().account.model_copy(update={"cooldown_seconds_per_symbol": 1})
     rules = policy().model_copy(update={"allow_add_to_position": True, "account": account})
@@ -489,7 +505,7 @@ def test_nothing_is_entered_against_what_is_held(market: Desk, fills: bool, firs
     reasons = []
     for side in (first, then, first):
         planned = make.order(
-            market.purse,
+            market.deployment,
             by=market.signal(side=side, usd="100"),
             side="buy" if side == "long" else "sell",
         )
@@ -500,23 +516,23 @@ def test_nothing_is_entered_against_what_is_held(market: Desk, fills: bool, firs
 
 
 def test_a_quote_that_grew_stale_while_the_venue_was_asked_is_not_used(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(deployment: int, account: str, symbol: str, purpose: str) -> str:
-        desk.time.move(seconds=91)
+        trader.time.move(seconds=91)
         return ""
 
-    monkeypatch.setattr(desk.venue, "problem", slow)
-    order = desk.planned()
+    monkeypatch.setattr(trader.venue, "problem", slow)
+    order = trader.planned()
 
-    assert desk.place(order).reason == "no_price"
-    assert not desk.venue.effects
+    assert trader.place(order).reason == "no_price"
+    assert not trader.venue.effects
 
 
-def test_a_purse_below_the_minimum_trades_nothing(desk: Desk) -> None:
-    poor = make.booked_deployment(desk.agent, usdc="100")
+def test_a_deployment_below_the_minimum_trades_nothing(trader: Trader) -> None:
+    poor = make.booked_deployment(trader.agent, usdc="100")
 
-    assert desk.place(make.order(poor, by=desk.signal())).reason == "below_minimum"
+    assert trader.place(make.order(poor, by=trader.signal())).reason == "below_minimum"
 
 
 # --- what becomes of a signal --------------------------------------------------------------------------------------
@@ -527,21 +543,21 @@ def state(signal: Signal) -> tuple[str, str]:
     return row.state, row.reason
 
 
-def test_a_signal_with_an_order_that_left_is_executed(desk: Desk) -> None:
-    signal = desk.signal()
+def test_a_signal_with_an_order_that_left_is_executed(trader: Trader) -> None:
+    signal = trader.signal()
     tasks.execute_pass()
 
     assert state(signal) == ("executed", "")
 
 
-def test_a_signal_whose_orders_are_all_blocked_is_skipped_with_the_reason(desk: Desk) -> None:
-    signal = desk.signal(usd="1000")
+def test_a_signal_whose_orders_are_all_blocked_is_skipped_with_the_reason(trader: Trader) -> None:
+    signal = trader.signal(usd="1000")
     tasks.execute_pass()
 
     assert state(signal) == ("skipped", "price_band")
 
 
-def test_a_signal_that_nobody_trades_is_skipped_for_that(desk: Desk) -> None:
+def test_a_signal_that_nobody_trades_is_skipped_for_that(trader: Trader) -> None:
     signal = make.signal(make.agent())
     tasks.execute_pass()
 
@@ -549,14 +565,14 @@ def test_a_signal_that_nobody_trades_is_skipped_for_that(desk: Desk) -> None:
 
 
 def test_a_signal_that_was_made_during_the_pass_waits_for_the_next_one(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
     place_due_orders = execute.place_due_orders
 
     def meanwhile(purpose: str, *rest: Any) -> Any:
         if purpose == "open":
-            made.append(desk.signal())
+            made.append(trader.signal())
         return place_due_orders(purpose, *rest)
 
     monkeypatch.setattr("trading.execute.place_due_orders", meanwhile)
@@ -565,10 +581,10 @@ def test_a_signal_that_was_made_during_the_pass_waits_for_the_next_one(
     assert state(made[0]) == ("pending", "")
 
 
-def test_a_signal_past_its_time_expires_with_its_orders(desk: Desk) -> None:
-    signal = desk.signal()
+def test_a_signal_past_its_time_expires_with_its_orders(trader: Trader) -> None:
+    signal = trader.signal()
     execute.fan_out()
-    desk.time.move(hours=6)
+    trader.time.move(hours=6)
     make.price("ETH", "2000")
     execute.expire_signals()
     order = Order.objects.get()
@@ -577,33 +593,33 @@ def test_a_signal_past_its_time_expires_with_its_orders(desk: Desk) -> None:
     assert (order.state, order.reason) == ("expired", "signal_expired")
 
 
-def test_a_signal_that_traded_for_one_purse_was_executed_also_when_its_time_ended_before_the_next(
-    desk: Desk,
+def test_a_signal_that_traded_for_one_deployment_was_executed_also_when_its_time_ended_before_the_next(
+    trader: Trader,
 ) -> None:
-    signal = desk.signal()
-    late = make.booked_deployment(desk.agent)
+    signal = trader.signal()
+    late = make.booked_deployment(trader.agent)
     execute.fan_out()
-    desk.place(Order.objects.get(deployment=desk.purse))
-    desk.time.move(hours=6)
+    trader.place(Order.objects.get(deployment=trader.deployment))
+    trader.time.move(hours=6)
     execute.expire_signals()
 
     assert state(signal) == ("executed", "")
     assert Order.objects.get(deployment=late).reason == "signal_expired"
 
 
-def test_an_order_in_flight_does_not_expire_with_its_signal(desk: Desk) -> None:
-    desk.venue.fills_at_once = False
-    order = desk.placed()
-    desk.time.move(hours=7)
+def test_an_order_in_flight_does_not_expire_with_its_signal(trader: Trader) -> None:
+    trader.venue.fills_at_once = False
+    order = trader.placed()
+    trader.time.move(hours=7)
     execute.expire_signals()
     order.refresh_from_db()
 
     assert order.state == "accepted"
 
 
-def test_the_post_of_a_trade_is_traded(desk: Desk) -> None:
-    post = make.candidate(make.account(desk.agent), outcome="signal")
-    signal = desk.signal()
+def test_the_post_of_a_trade_is_traded(trader: Trader) -> None:
+    post = make.candidate(make.account(trader.agent), outcome="signal")
+    signal = trader.signal()
     signal.posts.add(post)
     tasks.execute_pass()
 
@@ -611,12 +627,14 @@ def test_the_post_of_a_trade_is_traded(desk: Desk) -> None:
 
 
 def test_a_full_batch_of_exits_calls_for_the_next_pass_at_once(
-    desk: Desk, woken: set[str], monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+    trader: Trader, woken: set[str], monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
     monkeypatch.setattr("trading.tasks.BATCH", 2)
-    ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D(3), "trade")])
+    ledger.post(
+        "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(3), "trade")]
+    )
     for _ in range(5):
-        make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
+        make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
     passes = 0
     while Order.objects.filter(state="planned").exists():
         woken.clear()
@@ -631,11 +649,13 @@ def test_a_full_batch_of_exits_calls_for_the_next_pass_at_once(
     assert passes == 3
 
 
-def test_exits_go_before_entries(desk: Desk) -> None:
-    ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D(1), "trade")])
-    desk.signal(token="BTC")
+def test_exits_go_before_entries(trader: Trader) -> None:
+    ledger.post(
+        "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")]
+    )
+    trader.signal(token="BTC")
     make.price("BTC", "2000")
-    close = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
+    close = make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
     before = make.last_event()
     tasks.execute_pass()
     first = Event.objects.filter(pk__gt=before, name="order.sending").order_by("pk").first()
@@ -645,22 +665,22 @@ def test_exits_go_before_entries(desk: Desk) -> None:
 
 
 def test_a_poisoned_order_is_set_aside_after_three_tries_and_stops_no_other(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = desk.planned(token="BTC", usd="100")
+    bad = trader.planned(token="BTC", usd="100")
     make.price("BTC", "100")
-    prepare = desk.venue.prepare
+    prepare = trader.venue.prepare
 
     def poisoned(request: Any) -> Any:
         if request.symbol == "BTC":
             raise ZeroDivisionError("poison")
         return prepare(request)
 
-    monkeypatch.setattr(desk.venue, "prepare", poisoned)
+    monkeypatch.setattr(trader.venue, "prepare", poisoned)
     good = []
     for token in ("ETH", "LTC", "XRP", "NEO"):
         make.price(token, "100")
-        good.append(desk.planned(token=token, usd="100"))
+        good.append(trader.planned(token=token, usd="100"))
         execute.place_due_orders("open", policy(), 10)
     bad.refresh_from_db()
 
@@ -668,7 +688,7 @@ def test_a_poisoned_order_is_set_aside_after_three_tries_and_stops_no_other(
     assert "ZeroDivisionError: poison" in bad.last_error
     assert make.event_names(of=subject(bad)) == ["order.quarantined"]
     assert {Order.objects.get(pk=one.pk).state for one in good} == {"filled"}
-    monkeypatch.setattr(desk.venue, "prepare", prepare)
+    monkeypatch.setattr(trader.venue, "prepare", prepare)
     assert execute.quarantine.redrive([bad.pk]) == 1
     execute.place_due_orders("open", policy(), 10)
     bad.refresh_from_db()
@@ -679,12 +699,12 @@ def test_a_poisoned_order_is_set_aside_after_three_tries_and_stops_no_other(
 
 
 class Asked:
-    """Counts what is asked of the desk's venue."""
+    """Counts what is asked of the trader's venue."""
 
-    def __init__(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, trader: Trader, monkeypatch: pytest.MonkeyPatch) -> None:
         self.questions: list[str] = []
         for name in ("problem", "expected_price", "balances", "find"):
-            monkeypatch.setattr(desk.venue, name, self._counted(name, getattr(desk.venue, name)))
+            monkeypatch.setattr(trader.venue, name, self._counted(name, getattr(trader.venue, name)))
 
     def _counted(self, name: str, real: Any) -> Any:
         def asked(*args: Any) -> Any:
@@ -694,24 +714,24 @@ class Asked:
         return asked
 
 
-def _shut(desk: Desk) -> None:
+def _shut(trader: Trader) -> None:
     gate.set_dry_run("paper", True, by="test", reason="test")
 
 
-def _no_entries(desk: Desk) -> None:
+def _no_entries(trader: Trader) -> None:
     gate.kill("no_entries", by="test", reason="test")
 
 
-def _sent_just_now(desk: Desk) -> None:
-    desk.placed()
+def _sent_just_now(trader: Trader) -> None:
+    trader.placed()
 
 
-def _sent_already(desk: Desk) -> None:
+def _sent_already(trader: Trader) -> None:
     Order.objects.filter(state="planned").update(client_order_id="mx-before")
 
 
-def _no_quote(desk: Desk) -> None:
-    desk.time.move(minutes=5)
+def _no_quote(trader: Trader) -> None:
+    trader.time.move(minutes=5)
 
 
 @pytest.mark.parametrize(
@@ -725,45 +745,47 @@ def _no_quote(desk: Desk) -> None:
     ],
 )
 def test_nothing_is_asked_of_the_venue_for_an_order_that_is_stopped_without_it(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, stops: Any, reason: str
+    trader: Trader, monkeypatch: pytest.MonkeyPatch, stops: Any, reason: str
 ) -> None:
-    order = desk.planned()
-    stops(desk)
-    asked = Asked(desk, monkeypatch)
-    verdict = desk.place(Order.objects.get(pk=order.pk))
+    order = trader.planned()
+    stops(trader)
+    asked = Asked(trader, monkeypatch)
+    verdict = trader.place(Order.objects.get(pk=order.pk))
 
     assert (verdict.reason, asked.questions) == (reason, [])
     assert make.event_names(of=subject(order)) == ["execution.blocked"]
 
 
 def test_nothing_is_asked_of_the_venue_for_an_exit_at_a_shut_gate(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
-    _shut(desk)
-    asked = Asked(desk, monkeypatch)
+    order = make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
+    _shut(trader)
+    asked = Asked(trader, monkeypatch)
 
-    assert (desk.place(order).reason, asked.questions) == ("dry_run", [])
+    assert (trader.place(order).reason, asked.questions) == ("dry_run", [])
 
 
 def test_what_changes_while_the_venue_is_asked_still_stops_the_order(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(*_: Any) -> str:
-        _shut(desk)
+        _shut(trader)
         return ""
 
-    monkeypatch.setattr(desk.venue, "problem", slow)
-    order = desk.placed()
+    monkeypatch.setattr(trader.venue, "problem", slow)
+    order = trader.placed()
 
     assert (order.state, order.reason) == ("blocked", "dry_run")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_exit_does_not_wait_for_the_lock_of_the_platform(desk: Desk) -> None:
+def test_an_exit_does_not_wait_for_the_lock_of_the_platform(trader: Trader) -> None:
     """An entry of another account is being reserved by another worker; the exit is reserved meanwhile."""
-    ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D(1), "trade")])
-    close = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
+    ledger.post(
+        "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")]
+    )
+    close = make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
 
     def entry() -> None:
         try:
@@ -781,7 +803,7 @@ def test_an_exit_does_not_wait_for_the_lock_of_the_platform(desk: Desk) -> None:
         assert held.wait(10)
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '5s'")
-        assert desk.place(close).allowed
+        assert trader.place(close).allowed
     finally:
         done.set()
         worker.join()
@@ -794,20 +816,20 @@ def test_an_exit_does_not_wait_for_the_lock_of_the_platform(desk: Desk) -> None:
 
 @pytest.mark.parametrize("purpose", ["open", "close"])
 def test_a_time_limit_is_charged_to_no_order_and_the_next_pass_resumes(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, purpose: str
+    trader: Trader, monkeypatch: pytest.MonkeyPatch, purpose: str
 ) -> None:
     if purpose == "open":
-        order = desk.planned()
+        order = trader.planned()
     else:
-        held = ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D(1), "trade")
+        held = ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")
         ledger.post("held", [held])
-        order = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
+        order = make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
 
     def slow(*_: Any) -> str:
         raise SoftTimeLimitExceeded
 
     with monkeypatch.context() as patch:
-        patch.setattr(desk.venue, "problem", slow)
+        patch.setattr(trader.venue, "problem", slow)
         for _ in range(4):
             with pytest.raises(SoftTimeLimitExceeded):
                 execute.place_due_orders(purpose, policy(), 10)
@@ -819,9 +841,9 @@ def test_a_time_limit_is_charged_to_no_order_and_the_next_pass_resumes(
 
 
 def test_a_pass_whose_time_is_over_takes_no_new_entry_and_wakes_itself(
-    desk: Desk, woken: set[str], monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+    trader: Trader, woken: set[str], monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
-    order = desk.planned()
+    order = trader.planned()
     monkeypatch.setattr(passes.TimeBudget, "left", lambda budget: setattr(budget, "cut", True))
     with django_capture_on_commit_callbacks(execute=True):
         tasks.entry_pass()
@@ -836,12 +858,12 @@ def test_a_pass_whose_time_is_over_takes_no_new_entry_and_wakes_itself(
 
 @pytest.mark.parametrize("what", ["entry", "signal"])
 def test_the_sweep_every_15_seconds_wakes_execute_for_what_was_left_behind(
-    desk: Desk, what: str, woken: set[str], django_capture_on_commit_callbacks: Any
+    trader: Trader, what: str, woken: set[str], django_capture_on_commit_callbacks: Any
 ) -> None:
     if what == "signal":
-        desk.signal()
+        trader.signal()
     else:
-        desk.planned()
+        trader.planned()
     with django_capture_on_commit_callbacks(execute=True):
         tasks.run_settle()
 
@@ -849,9 +871,9 @@ def test_the_sweep_every_15_seconds_wakes_execute_for_what_was_left_behind(
 
 
 def test_an_exit_that_was_left_behind_is_the_exits_sweep_s(
-    desk: Desk, woken: set[str], django_capture_on_commit_callbacks: Any
+    trader: Trader, woken: set[str], django_capture_on_commit_callbacks: Any
 ) -> None:
-    make.order(desk.purse, purpose="close", side="sell", quantity=Decimal("0.4"))
+    make.order(trader.deployment, purpose="close", side="sell", quantity=Decimal("0.4"))
     with django_capture_on_commit_callbacks(execute=True):
         tasks.run_settle()
 
@@ -859,11 +881,11 @@ def test_an_exit_that_was_left_behind_is_the_exits_sweep_s(
 
 
 def test_nothing_left_behind_wakes_nobody_and_neither_does_what_was_set_aside(
-    desk: Desk, woken: set[str], django_capture_on_commit_callbacks: Any
+    trader: Trader, woken: set[str], django_capture_on_commit_callbacks: Any
 ) -> None:
-    desk.placed()
+    trader.placed()
     execute.finish_signals()
-    order = desk.planned()
+    order = trader.planned()
     Order.objects.filter(pk=order.pk).update(attempts=3)
     with django_capture_on_commit_callbacks(execute=True):
         tasks.run_settle()

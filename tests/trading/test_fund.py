@@ -19,11 +19,11 @@ def test_a_deployment_that_was_activated_is_funded_once_before_its_first_order()
     make.price("ETH", "2000")
     make.open_gate()
     agent = make.agent()
-    purse = make.deployment(agent, usdc="2500", state="draft", funded=False)
+    deployment = make.deployment(agent, usdc="2500", state="draft", funded=False)
     signal = make.signal(agent)
     assert fund_due() == 0, "a draft has nothing"
 
-    advance(purse, "active")
+    advance(deployment, "active")
     tasks.execute_pass()
 
     assert Order.objects.get(signal=signal).state == "filled"

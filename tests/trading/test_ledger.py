@@ -21,7 +21,7 @@ D = Decimal
 
 
 @pytest.fixture
-def purse(db: None, time: RecordedClock) -> Deployment:
+def deployment(db: None, time: RecordedClock) -> Deployment:
     return make.booked_deployment(make.agent())
 
 
@@ -48,7 +48,7 @@ def apart(some: list[Move]) -> bool:
 @settings(max_examples=40)
 @given(st.lists(st.lists(moves, max_size=3).filter(apart), max_size=5))
 def test_any_journals_sum_to_zero_and_the_balances_are_the_sums_of_their_lines(
-    purse: Deployment, journals: list[list[Move]]
+    deployment: Deployment, journals: list[list[Move]]
 ) -> None:
     LedgerBalance.objects.all().delete()
     start = LedgerEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
@@ -65,16 +65,16 @@ def test_any_journals_sum_to_zero_and_the_balances_are_the_sums_of_their_lines(
     assert {(b.account, b.asset): b.amount for b in LedgerBalance.objects.all()} == sums
 
 
-def test_a_journal_is_booked_once(purse: Deployment) -> None:
-    move = Move("external", f"deployment:{purse.pk}", "ETH", D(1), "external")
+def test_a_journal_is_booked_once(deployment: Deployment) -> None:
+    move = Move("external", f"deployment:{deployment.pk}", "ETH", D(1), "external")
 
     assert [ledger.post("once", [move]), ledger.post("once", [move])] == [True, False]
-    assert ledger.balances(purse.pk)["ETH"] == 1
+    assert ledger.balances(deployment.pk)["ETH"] == 1
 
 
-def test_the_starting_balance_is_deposited_once(purse: Deployment) -> None:
-    assert not ledger.deposit(purse, D(10_000))
-    assert ledger.balances(purse.pk) == {"USDC": D(10_000)}
+def test_the_starting_balance_is_deposited_once(deployment: Deployment) -> None:
+    assert not ledger.deposit(deployment, D(10_000))
+    assert ledger.balances(deployment.pk) == {"USDC": D(10_000)}
 
 
 @transaction.atomic
@@ -92,25 +92,25 @@ def commit(*lines: tuple[str, str]) -> None:
     "lines", [[("USDC", "1")], [("USDC", "1"), ("ETH", "-1")]], ids=["one line", "two assets"]
 )
 def test_a_journal_that_does_not_sum_to_zero_per_asset_is_refused(
-    purse: Deployment, lines: list[tuple[str, str]]
+    deployment: Deployment, lines: list[tuple[str, str]]
 ) -> None:
     with pytest.raises(DatabaseError, match="does not balance"):
         commit(*lines)
 
 
-def written(table: str, purse: Deployment) -> None:
+def written(table: str, deployment: Deployment) -> None:
     """One row of an append-only table."""
     if table == "events":
-        record("test", purse)
+        record("test", deployment)
     if table == "fills":
-        order = make.order(purse)
+        order = make.order(deployment)
         Fill.objects.create(order=order, venue_fill_id="1", quantity=1, price=1, cash=1, fee=0, at=T0)
 
 
 @pytest.mark.parametrize("table", ["events", "fills", "ledger_entries"])
 @pytest.mark.parametrize("change", ["UPDATE {} SET id = id", "DELETE FROM {}"])
-def test_what_happened_cannot_be_changed_or_deleted(purse: Deployment, table: str, change: str) -> None:
-    written(table, purse)
+def test_what_happened_cannot_be_changed_or_deleted(deployment: Deployment, table: str, change: str) -> None:
+    written(table, deployment)
     with (
         pytest.raises(DatabaseError, match="append-only"),
         transaction.atomic(),
@@ -119,29 +119,32 @@ def test_what_happened_cannot_be_changed_or_deleted(purse: Deployment, table: st
         cursor.execute(change.format(table))
 
 
-def test_djangos_own_ways_are_refused_too(purse: Deployment) -> None:
-    event = record("test", purse)
+def test_djangos_own_ways_are_refused_too(deployment: Deployment) -> None:
+    event = record("test", deployment)
     event.name = "another"
     for way in (event.save, event.delete, lambda: Event.objects.filter(pk=event.pk).update(name="x")):
         with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
             way()
 
 
-def test_a_fill_is_booked_once_per_venue_id(purse: Deployment) -> None:
-    written("fills", purse)
+def test_a_fill_is_booked_once_per_venue_id(deployment: Deployment) -> None:
+    written("fills", deployment)
     order = Fill.objects.get().order
     with pytest.raises(DatabaseError, match="a_fill_is_booked_once"), transaction.atomic():
         Fill.objects.create(order=order, venue_fill_id="1", quantity=2, price=1, cash=1, fee=0, at=T0)
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])
-def test_a_fill_moves_token_against_cash_and_the_fee_to_the_venue(purse: Deployment, side: str) -> None:
-    order = make.order(purse, side=side)
+def test_a_fill_moves_token_against_cash_and_the_fee_to_the_venue(deployment: Deployment, side: str) -> None:
+    order = make.order(deployment, side=side)
     fill = Fill.objects.create(
         order=order, venue_fill_id="1", quantity=D("0.4"), price=D(2000), cash=D(800), fee=D("0.8"), at=T0
     )
     ledger.book_fill(order, fill)
     sign = 1 if side == "buy" else -1
 
-    assert ledger.balances(purse.pk) == {"ETH": sign * D("0.4"), "USDC": D(10_000) - sign * D(800) - D("0.8")}
+    assert ledger.balances(deployment.pk) == {
+        "ETH": sign * D("0.4"),
+        "USDC": D(10_000) - sign * D(800) - D("0.8"),
+    }
     assert ledger.drift() == {}

@@ -10,7 +10,7 @@ from django.db import OperationalError
 from maxxit.core import clock
 from maxxit.events.record import advance, subject
 from tests import builders as make
-from tests.trading.conftest import Desk
+from tests.trading.conftest import Trader
 from trading import passes, quarantine
 from trading.models import Order
 
@@ -28,8 +28,8 @@ def is_due(order: Order) -> bool:
     return [one.pk for one in quarantine.oldest_first(Order.objects.filter(pk=order.pk))] == [order.pk]
 
 
-def closing(desk: Desk) -> Order:
-    return make.order(desk.purse, purpose="close", side="sell")
+def closing(trader: Trader) -> Order:
+    return make.order(trader.deployment, purpose="close", side="sell")
 
 
 def alerts(order: Order) -> int:
@@ -37,8 +37,8 @@ def alerts(order: Order) -> int:
 
 
 @pytest.mark.parametrize("error", [SoftTimeLimitExceeded(), OperationalError("gone"), SystemExit()])
-def test_what_ends_the_pass_is_charged_to_no_order(desk: Desk, error: BaseException) -> None:
-    order = closing(desk)
+def test_what_ends_the_pass_is_charged_to_no_order(trader: Trader, error: BaseException) -> None:
+    order = closing(trader)
     with pytest.raises(type(error)):
         fail(order, error)
     order.refresh_from_db()
@@ -46,8 +46,8 @@ def test_what_ends_the_pass_is_charged_to_no_order(desk: Desk, error: BaseExcept
     assert (order.attempts, order.last_error) == (0, "")
 
 
-def test_an_exit_is_tried_again_after_growing_pauses_of_at_most_five_minutes(desk: Desk) -> None:
-    order = closing(desk)
+def test_an_exit_is_tried_again_after_growing_pauses_of_at_most_five_minutes(trader: Trader) -> None:
+    order = closing(trader)
     rests = []
     for number in range(10):
         fail(order)
@@ -56,14 +56,14 @@ def test_an_exit_is_tried_again_after_growing_pauses_of_at_most_five_minutes(des
         if order.retry_at is not None:
             rests.append((order.retry_at - clock.now()).total_seconds())
             assert not is_due(order)
-            desk.time.to(order.retry_at)
+            trader.time.to(order.retry_at)
         assert is_due(order)
 
     assert rests == [10, 20, 40, 80, 160, 300, 300, 300]
 
 
-def test_an_exit_that_fails_for_months_is_still_tried_again(desk: Desk) -> None:
-    order = closing(desk)
+def test_an_exit_that_fails_for_months_is_still_tried_again(trader: Trader) -> None:
+    order = closing(trader)
     Order.objects.filter(pk=order.pk).update(attempts=quarantine.MAX_ATTEMPTS)
     fail(order)
     order.refresh_from_db()
@@ -72,11 +72,11 @@ def test_an_exit_that_fails_for_months_is_still_tried_again(desk: Desk) -> None:
     assert order.retry_at == clock.now() + timedelta(minutes=5)
 
 
-def test_an_entry_that_never_left_is_set_aside_for_a_person(desk: Desk) -> None:
-    order = desk.planned()
+def test_an_entry_that_never_left_is_set_aside_for_a_person(trader: Trader) -> None:
+    order = trader.planned()
     for _ in range(3):
         fail(order)
-    desk.time.move(days=1)
+    trader.time.move(days=1)
 
     assert not is_due(order)
     assert alerts(order) == 1
@@ -84,33 +84,33 @@ def test_an_entry_that_never_left_is_set_aside_for_a_person(desk: Desk) -> None:
     assert is_due(order)
 
 
-def test_an_entry_at_its_venue_may_hold_money_and_is_tried_again(desk: Desk) -> None:
-    order = desk.planned()
+def test_an_entry_at_its_venue_may_hold_money_and_is_tried_again(trader: Trader) -> None:
+    order = trader.planned()
     advance(order, "sending")
     for _ in range(3):
         fail(order)
     assert not is_due(order)
-    desk.time.move(seconds=10)
+    trader.time.move(seconds=10)
 
     assert is_due(order)
 
 
-def test_staff_is_alerted_at_the_quarantine_and_again_each_hour_while_it_lasts(desk: Desk) -> None:
-    order = closing(desk)
+def test_staff_is_alerted_at_the_quarantine_and_again_each_hour_while_it_lasts(trader: Trader) -> None:
+    order = closing(trader)
     seen: list[int] = []
     for _ in range(3):
         fail(order)
     for _ in range(40):
         seen.append(alerts(order))
-        desk.time.move(minutes=5)
+        trader.time.move(minutes=5)
         fail(order)
 
     assert seen[0] == 1
     assert alerts(order) == 4  # 200 minutes: at once, and after one, two and three hours
 
 
-def test_an_order_whose_step_works_again_is_in_quarantine_no_longer(desk: Desk) -> None:
-    order = closing(desk)
+def test_an_order_whose_step_works_again_is_in_quarantine_no_longer(trader: Trader) -> None:
+    order = closing(trader)
     for _ in range(3):
         fail(order)
     order.refresh_from_db()
@@ -121,15 +121,15 @@ def test_an_order_whose_step_works_again_is_in_quarantine_no_longer(desk: Desk) 
     assert (order.attempts, order.last_error, order.retry_at) == (0, "", None)
 
 
-def test_a_pass_that_was_cut_goes_on_behind_the_last_order(desk: Desk) -> None:
-    made = [closing(desk).pk for _ in range(5)]
+def test_a_pass_that_was_cut_goes_on_behind_the_last_order(trader: Trader) -> None:
+    made = [closing(trader).pk for _ in range(5)]
     turn: Any = quarantine.oldest_first(Order.objects.filter(pk__in=made), after=made[2])
 
     assert [one.pk for one in turn] == [*made[3:], *made[:3]]
 
 
-def test_no_order_is_taken_once_the_time_is_over(desk: Desk) -> None:
-    closing(desk)
+def test_no_order_is_taken_once_the_time_is_over(trader: Trader) -> None:
+    closing(trader)
     over = passes.TimeBudget(0)
 
     assert list(quarantine.oldest_first(Order.objects.all(), budget=over)) == []

@@ -74,7 +74,7 @@ def rules(**platform: Any) -> Any:
 
 
 def race(count: int, limits: Any, venue: FakeVenue) -> Counter[str]:
-    """`count` purses that each want 800 USD of ETH at the same moment."""
+    """`count` deployments that each want 800 USD of ETH at the same moment."""
     agent = make.agent()
     signal = make.signal(agent)
     orders = [make.order(make.booked_deployment(agent), by=signal) for _ in range(count)]
@@ -147,8 +147,8 @@ def test_two_threads_on_one_row_make_one_move_and_one_stale_state(market: None) 
 
 def test_racing_monitors_and_a_manual_close_make_one_closing_order_each(market: None) -> None:
     # F13: a source's lock changed no row, so that both racers passed
-    purse = make.booked_deployment(make.agent())
-    rows = [make.position(purse) for _ in range(20)]
+    deployment = make.booked_deployment(make.agent())
+    rows = [make.position(deployment) for _ in range(20)]
     make.price("ETH", "3000")
     ids = [row.pk for row in rows]
     claimed = at_once(

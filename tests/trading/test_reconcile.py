@@ -20,7 +20,7 @@ D = Decimal
 
 
 @pytest.fixture
-def purses(time: RecordedClock) -> list[Deployment]:
+def deployments(time: RecordedClock) -> list[Deployment]:
     """Three paper accounts with 10,000 USDC each."""
     return [make.deployment(make.agent()) for _ in range(3)]
 
@@ -35,16 +35,18 @@ def apart() -> dict[str, dict[str, Decimal]]:
     return {account: dict(found) for (_, account), found in reconcile.compare_settled().differences.items()}
 
 
-def test_differences_are_told_by_account_and_asset(purses: list[Deployment]) -> None:
-    missing(purses[1])
-    assert reconcile.drifts() == {f"{purses[1].account} USDC": D(-5)}
-    assert apart() == {purses[1].account: {"USDC": D(-5)}}
+def test_differences_are_told_by_account_and_asset(deployments: list[Deployment]) -> None:
+    missing(deployments[1])
+    assert reconcile.drifts() == {f"{deployments[1].account} USDC": D(-5)}
+    assert apart() == {deployments[1].account: {"USDC": D(-5)}}
     assert reconcile.compare_settled().accounts == {"paper": 3}
 
 
 @pytest.mark.parametrize("state", ["sending", "unknown", "accepted", "partially_filled"])
-def test_an_order_in_flight_hides_its_own_token_and_cash_alone(purses: list[Deployment], state: str) -> None:
-    busy, other, _ = purses
+def test_an_order_in_flight_hides_its_own_token_and_cash_alone(
+    deployments: list[Deployment], state: str
+) -> None:
+    busy, other, _ = deployments
     order = make.order(busy, by=make.signal(busy.agent), state=state, reserved_at=clock.now())
     missing(busy)
     missing(other)
@@ -69,9 +71,9 @@ def during(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
 
 
 def test_what_is_booked_while_a_venue_is_read_is_no_difference(
-    purses: list[Deployment], monkeypatch: pytest.MonkeyPatch
+    deployments: list[Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine, other, _ = purses
+    mine, other, _ = deployments
     PaperBalance.objects.filter(account=mine.account).update(amount=D(10_500))  # paid in, and not booked yet
     missing(other)
     move = ledger.Move("external", ledger.account_of(mine.pk), "USDC", D(500), "external")
@@ -81,18 +83,20 @@ def test_what_is_booked_while_a_venue_is_read_is_no_difference(
 
 
 def test_an_order_that_left_while_a_venue_was_read_is_no_difference(
-    purses: list[Deployment], monkeypatch: pytest.MonkeyPatch
+    deployments: list[Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing(purses[0], "800")
-    signal = make.signal(purses[0].agent)
-    during(monkeypatch, lambda: make.order(purses[0], by=signal, state="sending", reserved_at=clock.now()))
+    missing(deployments[0], "800")
+    signal = make.signal(deployments[0].agent)
+    during(
+        monkeypatch, lambda: make.order(deployments[0], by=signal, state="sending", reserved_at=clock.now())
+    )
 
     assert apart() == {}
 
 
 @pytest.mark.parametrize("error", [Retryable("no answer"), Unknown("cut off"), KeyError("result")])
 def test_a_venue_that_fails_is_unread_and_hides_no_other(
-    purses: list[Deployment], monkeypatch: pytest.MonkeyPatch, error: Exception
+    deployments: list[Deployment], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     far = make.booked_deployment(make.agent(venue="safe"), account="0x1")
     real = reconcile.venue
@@ -103,31 +107,31 @@ def test_a_venue_that_fails_is_unread_and_hides_no_other(
         return real(name)
 
     monkeypatch.setattr(reconcile, "venue", venue)
-    missing(purses[0])
+    missing(deployments[0])
     found = reconcile.compare_settled()
     assert found.unread == {("safe", far.account)}
-    assert list(found.differences) == [("paper", purses[0].account)]
+    assert list(found.differences) == [("paper", deployments[0].account)]
     with pytest.raises(Retryable, match="0x1"):
         reconcile.drifts()
 
 
 def test_an_account_whose_movements_cannot_be_explained_now_is_unread(
-    purses: list[Deployment], monkeypatch: pytest.MonkeyPatch
+    deployments: list[Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unexplained(self: PaperVenue, account: str, apart: dict[str, Decimal]) -> dict[str, Decimal]:
-        if account == purses[0].account:
+        if account == deployments[0].account:
             raise Retryable("the logs do not come")
         return apart
 
     monkeypatch.setattr(PaperVenue, "unexplained", unexplained)
-    missing(purses[0])
-    missing(purses[1])
+    missing(deployments[0])
+    missing(deployments[1])
     found = reconcile.compare_settled()
-    assert found.unread == {("paper", purses[0].account)}
-    assert list(found.differences) == [("paper", purses[1].account)]
+    assert found.unread == {("paper", deployments[0].account)}
+    assert list(found.differences) == [("paper", deployments[1].account)]
 
 
-def test_accounts_do_not_add_queries(purses: list[Deployment], django_assert_num_queries: Any) -> None:
+def test_accounts_do_not_add_queries(deployments: list[Deployment], django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(3):
         reconcile.compare_settled()
     for _ in range(5):

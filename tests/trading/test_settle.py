@@ -14,7 +14,7 @@ from maxxit.events.record import subject
 from tests import builders as make
 from tests.builders import T0
 from tests.fakes import FakeVenue
-from tests.trading.conftest import Desk
+from tests.trading.conftest import Trader
 from trading import execute, gate, ledger, quarantine, settle
 from trading.models import Fill, LedgerEntry, Order
 from trading.policy import Fees, policy
@@ -33,114 +33,114 @@ def again(order: Order) -> Order:
     return order
 
 
-def test_taken_without_an_answer_is_unknown_until_the_venue_is_asked(desk: Desk) -> None:
-    desk.venue.sends.append("silent")
-    order = desk.placed()
+def test_taken_without_an_answer_is_unknown_until_the_venue_is_asked(trader: Trader) -> None:
+    trader.venue.sends.append("silent")
+    order = trader.placed()
     assert order.state == "unknown"
 
     assert again(order).state == "filled"
-    assert desk.sent(order) == 1
+    assert trader.sent(order) == 1
 
 
-def test_lost_on_the_way_is_sent_again_byte_for_byte_where_the_venue_knows_a_repeat(desk: Desk) -> None:
-    desk.venue.sends.append("lost")
-    order = desk.placed()
+def test_lost_on_the_way_is_sent_again_byte_for_byte_where_the_venue_knows_a_repeat(trader: Trader) -> None:
+    trader.venue.sends.append("lost")
+    order = trader.placed()
     stored = (order.prepared, order.venue_ref)
     again(order)
 
-    assert desk.sent(order) == 1
+    assert trader.sent(order) == 1
     assert (order.prepared, order.venue_ref) == stored
     assert again(order).state == "filled"
 
 
 def test_lost_on_the_way_is_never_sent_again_where_the_venue_does_not_know_a_repeat(
-    desk: Desk, use_venue: Callable[[Venue], None]
+    trader: Trader, use_venue: Callable[[Venue], None]
 ) -> None:
-    desk.venue = FakeVenue(dedup=False, find_lag=LAG)
-    use_venue(desk.venue)
-    desk.venue.sends.append("lost")
-    order = desk.placed()
+    trader.venue = FakeVenue(dedup=False, find_lag=LAG)
+    use_venue(trader.venue)
+    trader.venue.sends.append("lost")
+    order = trader.placed()
     for _ in range(30):
-        desk.time.move(minutes=0.5)
+        trader.time.move(minutes=0.5)
         again(order)
 
-    assert desk.sent(order) == 0
+    assert trader.sent(order) == 0
     assert (order.state, order.reason) == ("expired", "never_arrived")
 
 
 def test_a_venue_that_denies_an_order_for_a_while_does_not_get_it_twice(
-    desk: Desk, use_venue: Callable[[Venue], None]
+    trader: Trader, use_venue: Callable[[Venue], None]
 ) -> None:
-    desk.venue = FakeVenue(dedup=False, find_lag=LAG)
-    use_venue(desk.venue)
-    desk.venue.sends.append("silent")
-    order = desk.placed()
-    desk.venue.book[order.venue_ref].hidden_until = T0 + timedelta(minutes=14)
+    trader.venue = FakeVenue(dedup=False, find_lag=LAG)
+    use_venue(trader.venue)
+    trader.venue.sends.append("silent")
+    order = trader.placed()
+    trader.venue.book[order.venue_ref].hidden_until = T0 + timedelta(minutes=14)
     states = []
     for _ in range(15):
-        desk.time.move(minutes=1)
+        trader.time.move(minutes=1)
         states.append(again(order).state)
 
     assert states == ["unknown"] * 13 + ["filled"] * 2
-    assert desk.sent(order) == 1
+    assert trader.sent(order) == 1
 
 
 def test_a_denial_that_was_long_on_its_way_tells_of_the_moment_when_we_asked(
-    desk: Desk, use_venue: Callable[[Venue], None]
+    trader: Trader, use_venue: Callable[[Venue], None]
 ) -> None:
-    desk.venue = FakeVenue(dedup=False)
-    use_venue(desk.venue)
-    desk.venue.sends.append("lost")
-    order = desk.placed()
+    trader.venue = FakeVenue(dedup=False)
+    use_venue(trader.venue)
+    trader.venue.sends.append("lost")
+    order = trader.placed()
     assert order.deadline is not None
-    desk.time.to(order.deadline - timedelta(seconds=1))
+    trader.time.to(order.deadline - timedelta(seconds=1))
 
     def denies(ref: str) -> None:
-        desk.venue._take(
+        trader.venue._take(
             Prepared(ref, order.prepared)
         )  # what seemed lost comes in just after the answer left
-        desk.time.move(seconds=2)
+        trader.time.move(seconds=2)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(desk.venue, "find", denies)
+        patch.setattr(trader.venue, "find", denies)
         assert again(order).state == "unknown"
 
     assert again(order).state == "filled"
 
 
-def test_certainly_not_sent_is_sent_at_the_next_look(desk: Desk) -> None:
-    desk.venue.sends.append("away")
-    order = desk.placed()
-    assert (order.state, desk.sent(order)) == ("sending", 0)
+def test_certainly_not_sent_is_sent_at_the_next_look(trader: Trader) -> None:
+    trader.venue.sends.append("away")
+    order = trader.placed()
+    assert (order.state, trader.sent(order)) == ("sending", 0)
 
     again(order)
     assert again(order).state == "filled"
-    assert desk.sent(order) == 1
+    assert trader.sent(order) == 1
 
 
 def test_a_worker_that_died_between_reserving_and_sending_loses_nothing(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dies(prepared: object) -> None:
         raise SystemExit
 
-    order = desk.planned()
+    order = trader.planned()
     with monkeypatch.context() as patch:
-        patch.setattr(desk.venue, "send", dies)
+        patch.setattr(trader.venue, "send", dies)
         with pytest.raises(SystemExit):
-            desk.place(order)
+            trader.place(order)
     order.refresh_from_db()
-    assert (order.state, desk.sent(order)) == ("sending", 0)
+    assert (order.state, trader.sent(order)) == ("sending", 0)
 
     again(order)
     assert again(order).state == "filled"
 
 
-def test_a_failed_read_changes_nothing(desk: Desk) -> None:
-    desk.venue.fills_at_once = False
-    order = desk.placed()
-    desk.venue.fill(order.venue_ref)
-    desk.venue.finds.append("away")
+def test_a_failed_read_changes_nothing(trader: Trader) -> None:
+    trader.venue.fills_at_once = False
+    order = trader.placed()
+    trader.venue.fill(order.venue_ref)
+    trader.venue.finds.append("away")
     before = make.last_event()
 
     assert again(order).state == "accepted"
@@ -148,25 +148,25 @@ def test_a_failed_read_changes_nothing(desk: Desk) -> None:
     assert again(order).state == "filled"
 
 
-def test_a_venue_that_is_away_after_the_deadline_gives_no_order_up(desk: Desk) -> None:
-    desk.venue.sends.append("silent")
-    order = desk.placed()
+def test_a_venue_that_is_away_after_the_deadline_gives_no_order_up(trader: Trader) -> None:
+    trader.venue.sends.append("silent")
+    order = trader.placed()
     assert order.deadline is not None
-    desk.time.to(order.deadline + timedelta(hours=1))
-    desk.venue.finds.extend(["away"] * 3)
+    trader.time.to(order.deadline + timedelta(hours=1))
+    trader.venue.finds.extend(["away"] * 3)
 
     assert [again(order).state for _ in range(4)] == ["unknown"] * 3 + ["filled"]
 
 
-def test_an_accepted_order_that_the_venue_denies_stays_as_it_is(desk: Desk) -> None:
-    desk.venue.fills_at_once = False
-    order = desk.placed()
-    desk.venue.finds.extend(["absent"] * 50)
+def test_an_accepted_order_that_the_venue_denies_stays_as_it_is(trader: Trader) -> None:
+    trader.venue.fills_at_once = False
+    order = trader.placed()
+    trader.venue.finds.extend(["absent"] * 50)
     for _ in range(50):
-        desk.time.move(hours=1)
+        trader.time.move(hours=1)
         again(order)
 
-    assert (order.state, order.attempts, desk.sent(order)) == ("accepted", 0, 1)
+    assert (order.state, order.attempts, trader.sent(order)) == ("accepted", 0, 1)
 
 
 # --- a shut gate ---------------------------------------------------------------------------------------------------
@@ -182,72 +182,74 @@ SHUT: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("how", SHUT)
 @pytest.mark.parametrize("fault", ["away", "lost"])
-def test_nothing_is_sent_again_after_the_gate_was_shut(desk: Desk, how: str, fault: str) -> None:
-    desk.venue.sends.append(fault)
-    order = desk.placed()
+def test_nothing_is_sent_again_after_the_gate_was_shut(trader: Trader, how: str, fault: str) -> None:
+    trader.venue.sends.append(fault)
+    order = trader.placed()
     SHUT[how]()
     for _ in range(10):
         again(order)
-        desk.time.move(minutes=1)
+        trader.time.move(minutes=1)
 
-    assert desk.sent(order) == 0
+    assert trader.sent(order) == 0
     assert order.state == "expired"
 
 
 @pytest.mark.parametrize("how", SHUT)
 def test_nothing_is_sent_that_was_reserved_before_the_gate_was_shut(
-    desk: Desk, how: str, monkeypatch: pytest.MonkeyPatch
+    trader: Trader, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare = desk.venue.prepare
+    prepare = trader.venue.prepare
 
     def slept(request: Request) -> Prepared:
         SHUT[how]()
         return prepare(request)
 
-    monkeypatch.setattr(desk.venue, "prepare", slept)
-    order = desk.placed()
+    monkeypatch.setattr(trader.venue, "prepare", slept)
+    order = trader.placed()
     assert order.state == "sending"
-    desk.time.move(minutes=10)
+    trader.time.move(minutes=10)
 
     assert again(order).state == "expired"
-    assert desk.sent(order) == 0
+    assert trader.sent(order) == 0
 
 
 @pytest.mark.parametrize("how", ["no entries", "reduce only", "flatten"])
-def test_an_exit_is_sent_again_past_the_kill_switch(desk: Desk, how: str) -> None:
-    ledger.post("held", [ledger.Move("venue:paper", f"deployment:{desk.purse.pk}", "ETH", D(1), "trade")])
-    order = make.order(desk.purse, purpose="close", side="sell", quantity=D("0.4"))
-    desk.venue.sends.append("away")
-    desk.place(order)
+def test_an_exit_is_sent_again_past_the_kill_switch(trader: Trader, how: str) -> None:
+    ledger.post(
+        "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")]
+    )
+    order = make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
+    trader.venue.sends.append("away")
+    trader.place(order)
     SHUT[how]()
     again(order)
 
-    assert desk.sent(order) == 1
+    assert trader.sent(order) == 1
 
 
-def test_when_the_gate_opens_again_in_time_the_order_goes(desk: Desk) -> None:
-    desk.venue.sends.append("away")
-    order = desk.placed()
+def test_when_the_gate_opens_again_in_time_the_order_goes(trader: Trader) -> None:
+    trader.venue.sends.append("away")
+    order = trader.placed()
     gate.kill("no_entries", by="test", reason="test")
     again(order)
     gate.release(by="test", reason="a drill")
     again(order)
 
-    assert desk.sent(order) == 1
+    assert trader.sent(order) == 1
 
 
 def test_the_paper_exchange_takes_no_order_past_its_deadline(
-    desk: Desk, use_venue: Callable[[Venue], None], monkeypatch: pytest.MonkeyPatch
+    trader: Trader, use_venue: Callable[[Venue], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A worker stopped between reserving and sending wakes up after the order was given up.
     paper = PaperVenue(slippage_bps=5, fee_bps=10, depth_usd=5000)
     use_venue(paper)
-    order = desk.planned()
+    order = trader.planned()
     held_back: list[Prepared] = []
     with monkeypatch.context() as patch:
         patch.setattr(paper, "send", held_back.append)
         execute.place_order(order, paper, policy())
-    desk.time.move(minutes=6)
+    trader.time.move(minutes=6)
     make.price("ETH", "2000")
     assert again(order).state == "expired"
 
@@ -265,46 +267,46 @@ def fill(number: int, quantity: str, usd: str = "2000") -> VenueFill:
 
 
 @pytest.fixture
-def accepted(desk: Desk) -> Order:
-    desk.venue.fills_at_once = False
-    return desk.placed()
+def accepted(trader: Trader) -> Order:
+    trader.venue.fills_at_once = False
+    return trader.placed()
 
 
 def apply(order: Order, state: str, *fills: VenueFill) -> bool:
     return settle.apply_report(Order.objects.get(pk=order.pk), Report(state, fills), collects_fees=False)
 
 
-def eth(desk: Desk) -> Decimal:
-    return ledger.balances(desk.purse.pk).get("ETH", D(0))
+def eth(trader: Trader) -> Decimal:
+    return ledger.balances(trader.deployment.pk).get("ETH", D(0))
 
 
-def test_a_fill_that_is_reported_twice_is_booked_once(desk: Desk, accepted: Order) -> None:
+def test_a_fill_that_is_reported_twice_is_booked_once(trader: Trader, accepted: Order) -> None:
     apply(accepted, "partially_filled", fill(1, "0.1"))
 
     assert not apply(accepted, "partially_filled", fill(1, "0.1"))
     assert Fill.objects.count() == 1
-    assert eth(desk) == D("0.1")
+    assert eth(trader) == D("0.1")
 
 
-def test_a_fill_that_stands_twice_in_one_report_is_booked_once(desk: Desk, accepted: Order) -> None:
+def test_a_fill_that_stands_twice_in_one_report_is_booked_once(trader: Trader, accepted: Order) -> None:
     apply(accepted, "partially_filled", fill(1, "0.1"), fill(2, "0.2"), fill(1, "0.1"))
 
     assert Fill.objects.count() == 2
-    assert eth(desk) == D("0.3")
+    assert eth(trader) == D("0.3")
 
 
-def test_fills_in_any_order_come_to_the_same_books(desk: Desk, accepted: Order) -> None:
+def test_fills_in_any_order_come_to_the_same_books(trader: Trader, accepted: Order) -> None:
     apply(accepted, "partially_filled", fill(2, "0.1", "2100"))
     apply(accepted, "filled", fill(2, "0.1", "2100"), fill(1, "0.3", "1900"))
     accepted.refresh_from_db()
 
     assert (accepted.state, accepted.filled_quantity, accepted.average_price) == ("filled", D("0.4"), D(1950))
-    assert eth(desk) == D("0.4")
+    assert eth(trader) == D("0.4")
 
 
 @pytest.mark.parametrize("late", ["accepted", "partially_filled"])
 def test_a_report_from_before_changes_no_state_and_poisons_nothing(
-    desk: Desk, accepted: Order, late: str
+    trader: Trader, accepted: Order, late: str
 ) -> None:
     apply(accepted, "partially_filled", fill(1, "0.1"))
     apply(accepted, late, fill(1, "0.1"), fill(2, "0.1"))
@@ -317,33 +319,33 @@ def test_a_report_from_before_changes_no_state_and_poisons_nothing(
     assert (accepted.state, accepted.filled_quantity) == ("filled", D("0.4"))
 
 
-def test_a_canceled_order_keeps_what_was_filled(desk: Desk, accepted: Order) -> None:
+def test_a_canceled_order_keeps_what_was_filled(trader: Trader, accepted: Order) -> None:
     apply(accepted, "canceled", fill(1, "0.1"))
     accepted.refresh_from_db()
 
-    assert (accepted.state, accepted.filled_quantity, eth(desk)) == ("canceled", D("0.1"), D("0.1"))
+    assert (accepted.state, accepted.filled_quantity, eth(trader)) == ("canceled", D("0.1"), D("0.1"))
 
 
-def test_a_fill_that_comes_after_the_end_is_booked_all_the_same(desk: Desk, accepted: Order) -> None:
+def test_a_fill_that_comes_after_the_end_is_booked_all_the_same(trader: Trader, accepted: Order) -> None:
     apply(accepted, "canceled")
     apply(accepted, "canceled", fill(1, "0.1"))
     accepted.refresh_from_db()
 
-    assert (accepted.state, accepted.filled_quantity, eth(desk)) == ("canceled", D("0.1"), D("0.1"))
+    assert (accepted.state, accepted.filled_quantity, eth(trader)) == ("canceled", D("0.1"), D("0.1"))
 
 
-def test_the_platform_fee_is_booked_once_per_trade(desk: Desk, accepted: Order) -> None:
+def test_the_platform_fee_is_booked_once_per_trade(trader: Trader, accepted: Order) -> None:
     for number in range(4):
         apply(accepted, "partially_filled" if number < 3 else "filled", fill(number, "0.1"))
 
     assert [line.amount for line in LedgerEntry.objects.filter(kind="platform_fee", amount__gt=0)] == [
         D("0.2")
     ]
-    assert ledger.owed(desk.purse.pk) == D("-0.2")
+    assert ledger.owed(trader.deployment.pk) == D("-0.2")
 
 
 def test_a_fee_by_size_grows_with_each_fill_to_the_fee_of_the_whole(
-    desk: Desk, accepted: Order, monkeypatch: pytest.MonkeyPatch
+    trader: Trader, accepted: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fees = Fees.model_validate({"trade": "percentage rate_pct=0.1 minimum_usdc=0"})
     monkeypatch.setattr(settle, "policy", lambda: policy().model_copy(update={"fees": fees}))
@@ -352,23 +354,24 @@ def test_a_fee_by_size_grows_with_each_fill_to_the_fee_of_the_whole(
 
     booked = LedgerEntry.objects.filter(kind="platform_fee", amount__gt=0).order_by("pk")
     assert [line.amount for line in booked] == [D("0.2")] * 4  # 0.1 % of 200 USDC each
-    assert ledger.owed(desk.purse.pk) == D("-0.8")
+    assert ledger.owed(trader.deployment.pk) == D("-0.8")
 
 
-def test_a_venue_that_collects_the_fee_takes_it_from_the_purse(desk: Desk, accepted: Order) -> None:
+def test_a_venue_that_collects_the_fee_takes_it_from_the_deployment(trader: Trader, accepted: Order) -> None:
     settle.apply_report(accepted, Report("filled", (fill(1, "0.4"),)), collects_fees=True)
 
-    assert ledger.owed(desk.purse.pk) == 0
-    assert ledger.balances(desk.purse.pk)["USDC"] == D(10_000) - D(800) - D("0.1") - D("0.2")
+    assert ledger.owed(trader.deployment.pk) == 0
+    assert ledger.balances(trader.deployment.pk)["USDC"] == D(10_000) - D(800) - D("0.1") - D("0.2")
 
 
-def test_a_fill_at_the_mark_price_changes_the_worth_by_fees_only(desk: Desk, accepted: Order) -> None:
+def test_a_fill_at_the_mark_price_changes_the_worth_by_fees_only(trader: Trader, accepted: Order) -> None:
     # F2: a source booked the whole notional as a loss
     apply(accepted, "filled", fill(1, "0.4"))
     prices = {"ETH": D(2000)}
-    worth = settle.ledger.balances(desk.purse.pk)
+    worth = settle.ledger.balances(trader.deployment.pk)
     total = sum(
-        (amount * prices.get(asset, D(1)) for asset, amount in worth.items()), ledger.owed(desk.purse.pk)
+        (amount * prices.get(asset, D(1)) for asset, amount in worth.items()),
+        ledger.owed(trader.deployment.pk),
     )
 
     assert total == D(10_000) - D("0.1") - D("0.2")
@@ -378,11 +381,11 @@ def test_a_fill_at_the_mark_price_changes_the_worth_by_fees_only(desk: Desk, acc
 
 
 def test_an_order_whose_report_breaks_us_is_set_aside_after_three_tries(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.venue.fills_at_once = False
-    bad, good = desk.placed(), desk.placed(token="BTC", usd="1")
-    find = desk.venue.find
+    trader.venue.fills_at_once = False
+    bad, good = trader.placed(), trader.placed(token="BTC", usd="1")
+    find = trader.venue.find
 
     def broken(ref: str) -> Any:
         if ref == bad.venue_ref:
@@ -390,7 +393,7 @@ def test_an_order_whose_report_breaks_us_is_set_aside_after_three_tries(
         return find(ref)
 
     with monkeypatch.context() as patch:
-        patch.setattr(desk.venue, "find", broken)
+        patch.setattr(trader.venue, "find", broken)
         for _ in range(5):
             again(bad)
     assert good.state == "blocked"  # BTC has no quote: it never left
@@ -398,7 +401,7 @@ def test_an_order_whose_report_breaks_us_is_set_aside_after_three_tries(
     assert (bad.state, bad.attempts) == ("accepted", 3)
     assert "KeyError" in bad.last_error
     assert make.event_names(of=subject(bad)).count("order.quarantined") == 1
-    desk.venue.fill(bad.venue_ref)
+    trader.venue.fill(bad.venue_ref)
     assert again(bad).state == "accepted"
     assert quarantine.redrive([bad.pk]) == 1
     assert again(bad).state == "filled"
@@ -418,7 +421,7 @@ answers = st.sampled_from(["ok", "away", "absent"])
     steps=st.lists(st.sampled_from([1, 20, 120, 400]), min_size=1, max_size=10),
 )
 def test_after_any_faults_an_intent_became_one_order_at_most_and_the_books_agree(
-    desk: Desk,
+    trader: Trader,
     use_venue: Callable[[Venue], None],
     sends: list[str],
     finds: list[str],
@@ -426,26 +429,26 @@ def test_after_any_faults_an_intent_became_one_order_at_most_and_the_books_agree
     steps: list[int],
 ) -> None:
     lag = timedelta(seconds=sum(steps))  # as long as the venue may deny what it has
-    venue = desk.venue = FakeVenue(dedup=dedup, find_lag=lag)
+    venue = trader.venue = FakeVenue(dedup=dedup, find_lag=lag)
     use_venue(venue)
     venue.sends.extend(sends)
     venue.finds.extend(finds)
-    desk.purse = make.booked_deployment(desk.agent)
+    trader.deployment = make.booked_deployment(trader.agent)
     make.price("ETH", "2000")
-    order = desk.placed()
+    order = trader.placed()
     for seconds in steps:
-        desk.time.move(seconds=seconds)
+        trader.time.move(seconds=seconds)
         again(order)
     venue.sends.clear()
     venue.finds.clear()
     for _ in range(3):
         again(order)
-    desk.time.move(days=2)
+    trader.time.move(days=2)
     again(order)
 
-    assert desk.sent(order) <= 1
+    assert trader.sent(order) <= 1
     assert order.state not in IN_FLIGHT
     held = venue.book.get(order.venue_ref)
     bought = sum((f.quantity for f in held.fills), D(0)) if held else D(0)
-    assert eth(desk) == bought
+    assert eth(trader) == bought
     assert ledger.drift() == {}

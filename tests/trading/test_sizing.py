@@ -58,7 +58,7 @@ def test_the_tiers_shares_are_the_seeds(preset: Any, shares: tuple[str, ...]) ->
     assert sizes == [D(share) * 10 for share in shares]
 
 
-def test_a_purse_that_is_used_up_gets_nothing() -> None:
+def test_a_deployment_that_is_used_up_gets_nothing() -> None:
     assert (
         size(
             policy().sizing[Preset.MODERATE], equity=D(1000), exposure=D(1000), confidence=D(1), posts=4

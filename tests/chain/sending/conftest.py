@@ -9,7 +9,7 @@ from maxxit.ops.devchain.anvil import start_anvil
 from maxxit.ops.devchain.world import build_world, local_key
 from tests import builders as make
 from tests.chain.lab import Lab
-from tests.chain.sending.desk import Desk
+from tests.chain.sending.safe_trader import SafeTrader
 from trading import wiring
 from trading.chain.signer import write_keystore
 
@@ -39,9 +39,9 @@ def environment(executor_keystore: Path, monkeypatch: pytest.MonkeyPatch, sendin
 
 
 @pytest.fixture
-def desk(
+def trader(
     db: None, environment: None, sending_lab: Lab, tmp_path: Path, settings: object, no_approval_file: Path
-) -> Iterator[Desk]:
+) -> Iterator[SafeTrader]:
     """The demo user's Safe, verified, and the venue that trades it."""
     sending_lab.fresh()
     sending_lab.world.refresh_feeds()
@@ -49,7 +49,7 @@ def desk(
     sending_lab.world.save(tmp_path / "chain" / "world.json")
     wiring.venue.cache_clear()
     make.open_gate("safe")
-    made = Desk(sending_lab)
+    made = SafeTrader(sending_lab)
     yield made
     made.close()
     wiring.venue.cache_clear()

@@ -19,8 +19,8 @@ from maxxit.events.models import Event
 from maxxit.evm.rpc import Chain, Head
 from maxxit.pipeline.stages import ALERTS
 from tests import builders as make
-from tests.chain.sending.desk import Desk, store_plan, verified
 from tests.chain.sending.proxy import Proxy, proxied
+from tests.chain.sending.safe_trader import SafeTrader, store_plan, verified
 from trading import ledger
 from trading.chain import outbox
 from trading.chain.models import ChainAttempt, ChainTransaction, Signer
@@ -31,125 +31,127 @@ pytestmark = [pytest.mark.chain, pytest.mark.django_db]
 
 
 @pytest.fixture
-def wire(desk: Desk) -> Iterator[Proxy]:
+def wire(trader: SafeTrader) -> Iterator[Proxy]:
     """A proxy before the node; the Safe is planned and verified."""
-    store_plan(desk.lab)
-    verified(make.deployment(make.agent(venue="safe"), account=desk.world.safe, funded=False), desk.lab)
-    with proxied(desk.world.rpc_url) as (proxy, url):
-        desk.venue.chain = Chain(
-            31337, [url], head_lag=5, health_seconds=60, timeout=2, multicall=desk.world.multicall
+    store_plan(trader.lab)
+    verified(make.deployment(make.agent(venue="safe"), account=trader.world.safe, funded=False), trader.lab)
+    with proxied(trader.world.rpc_url) as (proxy, url):
+        trader.venue.chain = Chain(
+            31337, [url], head_lag=5, health_seconds=60, timeout=2, multicall=trader.world.multicall
         )
         yield proxy
-        desk.close()
-        desk.lab.rpc("evm_setAutomine", True)
+        trader.close()
+        trader.lab.rpc("evm_setAutomine", True)
 
 
-def sending(desk: Desk, **changes: Any) -> None:
-    desk.venue.sending = replace(desk.venue.sending, **changes)
+def sending(trader: SafeTrader, **changes: Any) -> None:
+    trader.venue.sending = replace(trader.venue.sending, **changes)
 
 
-def test_one_intent_one_nonce_and_the_order_holds_only_a_reference(desk: Desk, wire: Proxy) -> None:
-    before = desk.executor_nonce()
-    request = desk.request()
-    prepared = desk.venue.prepare(request)
+def test_one_intent_one_nonce_and_the_order_holds_only_a_reference(trader: SafeTrader, wire: Proxy) -> None:
+    before = trader.executor_nonce()
+    request = trader.request()
+    prepared = trader.venue.prepare(request)
     assert wire.seen == []  # no network in the reserving transaction
     assert dict(prepared.payload) == {"transaction": request.client_order_id}
-    assert desk.venue.find(prepared.ref) is None
-    desk.venue.send(prepared)
-    desk.venue.send(prepared)
+    assert trader.venue.find(prepared.ref) is None
+    trader.venue.send(prepared)
+    trader.venue.send(prepared)
 
-    tx = desk.tx(prepared.ref)
+    tx = trader.tx(prepared.ref)
     assert (tx.state, tx.nonce, tx.attempts.count()) == ("final", before, 1)
-    assert desk.executor_nonce() == before + 1
+    assert trader.executor_nonce() == before + 1
     assert Signer.objects.get().next_nonce == before + 1
-    report = desk.venue.find(prepared.ref)
+    report = trader.venue.find(prepared.ref)
     assert report is not None
     assert (report.state, len(report.fills)) == ("filled", 1)
     assert report.fills[0].platform_fee == D("0.2")
-    assert desk.opened() == [desk.trade_id(request)]
+    assert trader.opened() == [trader.trade_id(request)]
 
 
-def test_silence_is_unknown_and_the_receipt_is_the_evidence(desk: Desk, wire: Proxy) -> None:
+def test_silence_is_unknown_and_the_receipt_is_the_evidence(trader: SafeTrader, wire: Proxy) -> None:
     wire.script = {"eth_sendRawTransaction": ["silent"]}
-    prepared = desk.venue.prepare(desk.request())
+    prepared = trader.venue.prepare(trader.request())
     with pytest.raises(Unknown):
-        desk.venue.send(prepared)
-    assert desk.tx(prepared.ref).state == "signed"
-    report = desk.venue.find(prepared.ref)
+        trader.venue.send(prepared)
+    assert trader.tx(prepared.ref).state == "signed"
+    report = trader.venue.find(prepared.ref)
     assert report is not None
     assert report.state == "filled"
-    assert len(desk.opened()) == 1
+    assert len(trader.opened()) == 1
 
 
-def test_lost_bytes_are_sent_again_byte_for_byte(desk: Desk, wire: Proxy) -> None:
+def test_lost_bytes_are_sent_again_byte_for_byte(trader: SafeTrader, wire: Proxy) -> None:
     wire.script = {"eth_sendRawTransaction": ["lost"]}
-    prepared = desk.venue.prepare(desk.request())
+    prepared = trader.venue.prepare(trader.request())
     with pytest.raises(Unknown):
-        desk.venue.send(prepared)
+        trader.venue.send(prepared)
     (before,) = ChainAttempt.objects.values_list("hash", "raw")
-    report = desk.venue.find(prepared.ref)
+    report = trader.venue.find(prepared.ref)
     assert report is not None
     assert report.state == "filled"
     assert ChainAttempt.objects.values_list("hash", "raw").get() == before
-    assert desk.tx(prepared.ref).mined_hash == before[0]
+    assert trader.tx(prepared.ref).mined_hash == before[0]
 
 
-def test_nonce_too_low_means_look_for_the_receipt(desk: Desk, wire: Proxy) -> None:
+def test_nonce_too_low_means_look_for_the_receipt(trader: SafeTrader, wire: Proxy) -> None:
     wire.script = {"eth_sendRawTransaction": ["twice"], "eth_getTransactionReceipt": ["ok", "stale"]}
-    before = desk.executor_nonce()
-    report = desk.trade()
+    before = trader.executor_nonce()
+    report = trader.trade()
     assert report.state == "filled"
-    assert desk.executor_nonce() == before + 1
-    assert len(desk.opened()) == 1
+    assert trader.executor_nonce() == before + 1
+    assert len(trader.opened()) == 1
 
 
 def test_nonce_too_low_raises_no_fees_even_where_the_nonce_cannot_be_seen_yet(
-    desk: Desk, wire: Proxy
+    trader: SafeTrader, wire: Proxy
 ) -> None:
-    ref = desk.send(desk.request())
+    ref = trader.send(trader.request())
     ChainTransaction.objects.update(state="broadcast", block_number=None, block_hash="", mined_hash="")
     wire.script = {"eth_getTransactionReceipt": ["stale"], "eth_getTransactionCount": ["stale"]}
-    report = desk.venue.find(ref)
+    report = trader.venue.find(ref)
     assert report is not None
     assert report.state == "accepted"
-    assert desk.tx(ref).attempts.count() == 1
-    report = desk.venue.find(ref)
+    assert trader.tx(ref).attempts.count() == 1
+    report = trader.venue.find(ref)
     assert report is not None
     assert report.state == "filled"
 
 
-def test_already_known_is_success(desk: Desk, wire: Proxy) -> None:
-    desk.lab.rpc("evm_setAutomine", False)
+def test_already_known_is_success(trader: SafeTrader, wire: Proxy) -> None:
+    trader.lab.rpc("evm_setAutomine", False)
     wire.script = {"eth_sendRawTransaction": ["twice"]}
-    ref = desk.send(desk.request())
-    assert desk.tx(ref).state == "broadcast"
-    desk.lab.rpc("evm_mine")
-    report = desk.venue.find(ref)
+    ref = trader.send(trader.request())
+    assert trader.tx(ref).state == "broadcast"
+    trader.lab.rpc("evm_mine")
+    report = trader.venue.find(ref)
     assert report is not None
     assert report.state == "filled"
 
 
-def test_fees_rise_by_fifteen_percent_at_the_same_nonce_and_calldata(desk: Desk, wire: Proxy) -> None:
-    desk.lab.rpc("evm_setAutomine", False)
-    sending(desk, bump_after=timedelta(0))
-    ref = desk.send(desk.request())
-    desk.venue.find(ref)
-    tx, attempts = desk.tx(ref), list(desk.tx(ref).attempts.all())
+def test_fees_rise_by_fifteen_percent_at_the_same_nonce_and_calldata(trader: SafeTrader, wire: Proxy) -> None:
+    trader.lab.rpc("evm_setAutomine", False)
+    sending(trader, bump_after=timedelta(0))
+    ref = trader.send(trader.request())
+    trader.venue.find(ref)
+    tx, attempts = trader.tx(ref), list(trader.tx(ref).attempts.all())
     assert len(attempts) >= 2
     for old, new in itertools.pairwise(attempts):
         assert new.max_fee * 100 >= old.max_fee * 115
         assert new.tip * 100 >= old.tip * 115
         assert new.hash != old.hash
     assert {one.transaction_id for one in attempts} == {tx.pk}
-    desk.lab.rpc("evm_mine")
-    report = desk.venue.find(ref)
+    trader.lab.rpc("evm_mine")
+    report = trader.venue.find(ref)
     assert report is not None
     assert report.state == "filled"
-    assert desk.tx(ref).mined_hash in {one.hash for one in tx.attempts.all()}
-    assert len(desk.opened()) == 1
+    assert trader.tx(ref).mined_hash in {one.hash for one in tx.attempts.all()}
+    assert len(trader.opened()) == 1
 
 
-def test_an_underpriced_transaction_is_raised_at_once_and_stored_first(desk: Desk, wire: Proxy) -> None:
+def test_an_underpriced_transaction_is_raised_at_once_and_stored_first(
+    trader: SafeTrader, wire: Proxy
+) -> None:
     stored: list[int] = []
     real = wire.handle
 
@@ -164,14 +166,14 @@ def test_an_underpriced_transaction_is_raised_at_once_and_stored_first(desk: Des
         return real(call)
 
     wire.handle = handle  # type: ignore[method-assign]
-    report = desk.trade()
+    report = trader.trade()
     assert report.state == "filled"
     assert ChainAttempt.objects.count() == 2
-    assert len(desk.opened()) == 1
+    assert len(trader.opened()) == 1
 
 
-def test_fees_never_go_above_their_limit(desk: Desk) -> None:
-    limits = replace(desk.venue.sending, max_fee=1_000, min_tip=10)
+def test_fees_never_go_above_their_limit(trader: SafeTrader) -> None:
+    limits = replace(trader.venue.sending, max_fee=1_000, min_tip=10)
     assert outbox.bumped_fees(800, 10, Head(1, 1, 100), limits) == (920, 12)
     assert outbox.bumped_fees(900, 10, Head(1, 1, 100), limits) is None
     assert outbox.first_fees(Head(1, 1, 100), limits) == (210, 10)
@@ -179,54 +181,56 @@ def test_fees_never_go_above_their_limit(desk: Desk) -> None:
 
 
 def test_a_reorg_takes_nothing_that_was_booked_and_the_same_bytes_leave_again(
-    desk: Desk, wire: Proxy
+    trader: SafeTrader, wire: Proxy
 ) -> None:
-    sending(desk, finality_depth=3)
-    snapshot = desk.lab.rpc("evm_snapshot")
-    request = desk.request()
-    report = desk.trade(trade=request.trade, client_order_id=request.client_order_id)
+    sending(trader, finality_depth=3)
+    snapshot = trader.lab.rpc("evm_snapshot")
+    request = trader.request()
+    report = trader.trade(trade=request.trade, client_order_id=request.client_order_id)
     assert (report.state, report.fills) == ("accepted", ())
-    tx = desk.tx(request.client_order_id)
+    tx = trader.tx(request.client_order_id)
     assert tx.state == "mined"
-    desk.lab.rpc("evm_revert", snapshot)  # the block is gone, and the transaction with it
-    assert desk.opened() == []
-    desk.venue.find(request.client_order_id)
+    trader.lab.rpc("evm_revert", snapshot)  # the block is gone, and the transaction with it
+    assert trader.opened() == []
+    trader.venue.find(request.client_order_id)
     for _ in range(3):
-        desk.lab.rpc("evm_mine")
-    again = desk.venue.find(request.client_order_id)
+        trader.lab.rpc("evm_mine")
+    again = trader.venue.find(request.client_order_id)
     assert again is not None
-    assert (again.state, len(desk.opened()), tx.attempts.count()) == ("filled", 1, 1)
+    assert (again.state, len(trader.opened()), tx.attempts.count()) == ("filled", 1, 1)
 
 
-def test_a_revert_is_rejected_by_its_name(desk: Desk, wire: Proxy) -> None:
-    desk.lab.rpc("evm_setAutomine", False)
-    ref = desk.send(desk.request())
-    guardian = desk.world.accounts["guardian"]
-    data = m.stop_data(desk.world.safe)
-    desk.lab.rpc(
+def test_a_revert_is_rejected_by_its_name(trader: SafeTrader, wire: Proxy) -> None:
+    trader.lab.rpc("evm_setAutomine", False)
+    ref = trader.send(trader.request())
+    guardian = trader.world.accounts["guardian"]
+    data = m.stop_data(trader.world.safe)
+    trader.lab.rpc(
         "eth_sendTransaction",
-        {"from": guardian, "to": desk.world.module, "data": "0x" + data.hex(), "gas": hex(500_000),
+        {"from": guardian, "to": trader.world.module, "data": "0x" + data.hex(), "gas": hex(500_000),
          "maxPriorityFeePerGas": hex(10**11), "maxFeePerGas": hex(10**12)},
     )  # fmt: skip
-    desk.lab.rpc("evm_mine")
-    desk.lab.rpc("evm_mine")
-    report = desk.venue.find(ref)
+    trader.lab.rpc("evm_mine")
+    trader.lab.rpc("evm_mine")
+    report = trader.venue.find(ref)
     assert report is not None
     assert (report.state, report.reason) == ("rejected", "stopped")
-    tx = desk.tx(ref)
+    tx = trader.tx(ref)
     assert tx.state == "reverted"
     cost = Decimal(int(tx.gas_used or 0) * int(tx.gas_price or 0)).scaleb(-18)  # a revert costs as well
-    assert ledger.balance(ledger.executor_of(desk.world.accounts["executor"]), "ETH") == -cost < 0
+    assert ledger.balance(ledger.executor_of(trader.world.accounts["executor"]), "ETH") == -cost < 0
 
 
-def test_a_trade_id_that_was_used_is_refused_before_anything_is_signed(desk: Desk, wire: Proxy) -> None:
-    request = desk.request()
-    desk.send(request)
+def test_a_trade_id_that_was_used_is_refused_before_anything_is_signed(
+    trader: SafeTrader, wire: Proxy
+) -> None:
+    request = trader.request()
+    trader.send(request)
     with pytest.raises(Rejected) as refused:
-        desk.send(replace(request, client_order_id="mx-another"))
+        trader.send(replace(request, client_order_id="mx-another"))
     assert refused.value.code == "trade_id_used"
-    assert desk.tx("mx-another").state == "dropped"
-    assert Signer.objects.get().next_nonce == desk.executor_nonce()  # no nonce was spent on it
+    assert trader.tx("mx-another").state == "dropped"
+    assert Signer.objects.get().next_nonce == trader.executor_nonce()  # no nonce was spent on it
 
 
 @pytest.mark.parametrize(
@@ -239,10 +243,10 @@ def test_a_trade_id_that_was_used_is_refused_before_anything_is_signed(desk: Des
     ],
 )
 def test_what_cannot_be_done_is_refused_with_its_reason(
-    desk: Desk, wire: Proxy, changes: dict[str, Any], code: str
+    trader: SafeTrader, wire: Proxy, changes: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(Rejected) as refused:
-        desk.send(desk.request(**changes))
+        trader.send(trader.request(**changes))
     assert refused.value.code == code
     assert ChainAttempt.objects.count() == 0
 
@@ -255,91 +259,93 @@ def test_what_cannot_be_done_is_refused_with_its_reason(
         (lambda lab: lab.send(lab.safe, m.revoke_data()), "executor_not_allowed"),
     ],
 )
-def test_the_safe_is_looked_at_before_every_trade(desk: Desk, wire: Proxy, change: Any, code: str) -> None:
-    change(desk.lab)
+def test_the_safe_is_looked_at_before_every_trade(
+    trader: SafeTrader, wire: Proxy, change: Any, code: str
+) -> None:
+    change(trader.lab)
     with pytest.raises(Rejected) as refused:
-        desk.send(desk.request())
+        trader.send(trader.request())
     assert refused.value.code == code
 
 
-def test_a_stop_of_entries_does_not_stop_exits(desk: Desk, wire: Proxy) -> None:
-    bought = desk.trade()
-    desk.lab.send("guardian", m.stop_data(desk.world.safe, m.NO_ENTRIES))
-    sold = desk.trade("close", str(bought.fills[0].quantity))
+def test_a_stop_of_entries_does_not_stop_exits(trader: SafeTrader, wire: Proxy) -> None:
+    bought = trader.trade()
+    trader.lab.send("guardian", m.stop_data(trader.world.safe, m.NO_ENTRIES))
+    sold = trader.trade("close", str(bought.fills[0].quantity))
     assert sold.state == "filled"
     assert sold.fills[0].quantity == bought.fills[0].quantity
-    assert desk.lab.held() == 0
+    assert trader.lab.held() == 0
 
 
-def test_an_intent_past_its_deadline_is_never_signed(desk: Desk, wire: Proxy) -> None:
-    prepared = desk.venue.prepare(desk.request(deadline=clock.now() - timedelta(seconds=1)))
-    report = desk.venue.find(prepared.ref)
+def test_an_intent_past_its_deadline_is_never_signed(trader: SafeTrader, wire: Proxy) -> None:
+    prepared = trader.venue.prepare(trader.request(deadline=clock.now() - timedelta(seconds=1)))
+    report = trader.venue.find(prepared.ref)
     assert report is not None
     assert (report.state, report.reason) == ("expired", "never_sent")
     with pytest.raises(Rejected):
-        desk.venue.send(prepared)
+        trader.venue.send(prepared)
     assert ChainAttempt.objects.count() == 0
 
 
-def test_a_canceled_intent_is_never_signed(desk: Desk, wire: Proxy) -> None:
-    prepared = desk.venue.prepare(desk.request())
-    desk.venue.cancel(prepared.ref)
+def test_a_canceled_intent_is_never_signed(trader: SafeTrader, wire: Proxy) -> None:
+    prepared = trader.venue.prepare(trader.request())
+    trader.venue.cancel(prepared.ref)
     with pytest.raises(Rejected, match="given up"):
-        desk.venue.send(prepared)
-    assert desk.executor_nonce() == 0
+        trader.venue.send(prepared)
+    assert trader.executor_nonce() == 0
 
 
-def test_a_chain_that_cannot_be_read_signs_nothing(desk: Desk, wire: Proxy) -> None:
+def test_a_chain_that_cannot_be_read_signs_nothing(trader: SafeTrader, wire: Proxy) -> None:
     wire.chances = {"eth_call": {"lost": 1.0}}
     with pytest.raises(Retryable):
-        desk.send(desk.request())
+        trader.send(trader.request())
     assert ChainTransaction.objects.get().state == "planned"
     with pytest.raises(Retryable):
-        desk.problem("ETH")
+        trader.problem("ETH")
 
 
-def test_a_nonce_that_a_stranger_took_ends_the_intent(desk: Desk, wire: Proxy) -> None:
+def test_a_nonce_that_a_stranger_took_ends_the_intent(trader: SafeTrader, wire: Proxy) -> None:
     wire.script = {"eth_sendRawTransaction": ["lost"]}
-    sending(desk, replaced_after=timedelta(0))
-    prepared = desk.venue.prepare(desk.request())
+    sending(trader, replaced_after=timedelta(0))
+    prepared = trader.venue.prepare(trader.request())
     with pytest.raises(Unknown):
-        desk.venue.send(prepared)
-    desk.world.send("executor", desk.world.accounts["executor"], b"")
-    report = desk.venue.find(prepared.ref)
+        trader.venue.send(prepared)
+    trader.world.send("executor", trader.world.accounts["executor"], b"")
+    report = trader.venue.find(prepared.ref)
     assert report is not None
     assert (report.state, report.reason) == ("replaced", "nonce_taken")
-    assert desk.opened() == []
+    assert trader.opened() == []
 
 
-def test_an_executor_without_money_for_gas_spends_no_nonce(desk: Desk, wire: Proxy) -> None:
-    desk.lab.rpc("anvil_setBalance", desk.world.accounts["executor"], "0x0")
+def test_an_executor_without_money_for_gas_spends_no_nonce(trader: SafeTrader, wire: Proxy) -> None:
+    trader.lab.rpc("anvil_setBalance", trader.world.accounts["executor"], "0x0")
     with pytest.raises(Rejected) as refused:
-        desk.send(desk.request())
+        trader.send(trader.request())
     assert refused.value.code == "executor_out_of_gas"
 
 
-def test_a_deployment_that_is_not_verified_has_a_problem(desk: Desk, wire: Proxy) -> None:
-    assert desk.problem("ETH") == ""
-    assert desk.problem("SOL") == "token_not_listed"
+def test_a_deployment_that_is_not_verified_has_a_problem(trader: SafeTrader, wire: Proxy) -> None:
+    assert trader.problem("ETH") == ""
+    assert trader.problem("SOL") == "token_not_listed"
     Deployment.objects.update(verified_at=None)
-    assert desk.problem("ETH") == "safe_not_verified"
+    assert trader.problem("ETH") == "safe_not_verified"
 
 
-def test_a_cooldown_is_waited_out(desk: Desk, wire: Proxy) -> None:
-    desk.lab.set_policy(cooldown=600)
-    plan = store_plan(desk.lab)
+def test_a_cooldown_is_waited_out(trader: SafeTrader, wire: Proxy) -> None:
+    trader.lab.set_policy(cooldown=600)
+    plan = store_plan(trader.lab)
     plan.policy["cooldown"] = 600
     plan.save()
-    desk.trade()
-    prepared = desk.venue.prepare(desk.request())
+    trader.trade()
+    prepared = trader.venue.prepare(trader.request())
     with pytest.raises(Retryable, match="cooldown"):
-        desk.venue.send(prepared)
-    assert desk.tx(prepared.ref).state == "planned"
-    desk.lab.set_policy(cooldown=0)
+        trader.venue.send(prepared)
+    assert trader.tx(prepared.ref).state == "planned"
+    trader.lab.set_policy(cooldown=0)
     plan.policy["cooldown"] = 0
     plan.save()
-    desk.venue.send(prepared)
-    assert desk.tx(prepared.ref).state == "final"
+    trader.venue.send(prepared)
+    assert trader.tx(prepared.ref).state == "final"
 
 
 def refuse(wire: Proxy, floor: int, words: str) -> list[int]:
@@ -374,30 +380,32 @@ GWEI = 10**9
     ],
 )
 def test_a_refusal_that_names_an_amount_raises_the_tip_to_it_in_one_look(
-    desk: Desk, wire: Proxy, words: str
+    trader: SafeTrader, wire: Proxy, words: str
 ) -> None:
     tips = refuse(wire, 25 * GWEI, words)
-    report = desk.trade()
+    report = trader.trade()
     assert report.state == "filled"
-    assert tips == [desk.venue.sending.min_tip, 25 * GWEI]
+    assert tips == [trader.venue.sending.min_tip, 25 * GWEI]
 
 
 @pytest.mark.parametrize("words", ["Gas price below configured minimum gas price", "transaction underpriced"])
 def test_a_refusal_that_names_none_reaches_25_gwei_in_three_looks(
-    desk: Desk, wire: Proxy, words: str
+    trader: SafeTrader, wire: Proxy, words: str
 ) -> None:
     tips = refuse(wire, 25 * GWEI, words)
-    prepared = desk.venue.prepare(desk.request())
+    prepared = trader.venue.prepare(trader.request())
     for _ in range(3):
-        desk.venue.send(prepared)
-    report = desk.venue.find(prepared.ref)
+        trader.venue.send(prepared)
+    report = trader.venue.find(prepared.ref)
     assert report is not None
     assert report.state == "filled"
     assert max(tips) == 25 * GWEI
 
 
-def test_of_several_amounts_the_least_counts_and_none_goes_beyond_the_limit(desk: Desk, wire: Proxy) -> None:
-    limits = replace(desk.venue.sending, max_fee=100 * GWEI)
+def test_of_several_amounts_the_least_counts_and_none_goes_beyond_the_limit(
+    trader: SafeTrader, wire: Proxy
+) -> None:
+    limits = replace(trader.venue.sending, max_fee=100 * GWEI)
     last = ChainAttempt(number=1, max_fee=D(3 * GWEI), tip=D(GWEI))
     head = Head(1, 1, GWEI)
     said = [f"gas tip cap 1000000000, minimum needed {amount}" for amount in (90 * GWEI, 25 * GWEI)]
@@ -422,28 +430,30 @@ def test_of_several_amounts_the_least_counts_and_none_goes_beyond_the_limit(desk
         ("minimum needed 900000000000", "transaction.fees_at_limit"),
     ],
 )
-def test_a_refusal_that_repeats_is_told_to_staff_once(desk: Desk, wire: Proxy, words: str, name: str) -> None:
+def test_a_refusal_that_repeats_is_told_to_staff_once(
+    trader: SafeTrader, wire: Proxy, words: str, name: str
+) -> None:
     refuse(wire, 10**18, words)
-    prepared = desk.venue.prepare(desk.request())
+    prepared = trader.venue.prepare(trader.request())
     for _ in range(5):
         with suppress(Retryable):
-            desk.venue.send(prepared)
+            trader.venue.send(prepared)
     [alert] = Event.objects.filter(name=name)
-    assert alert.subject == f"trading.chaintransaction/{desk.tx(prepared.ref).pk}"
+    assert alert.subject == f"trading.chaintransaction/{trader.tx(prepared.ref).pk}"
     assert name in ALERTS
 
 
-def test_a_nonce_far_above_ours_is_refused_with_an_alert(desk: Desk, wire: Proxy) -> None:
-    desk.trade()
-    desk.lab.advance(2)
+def test_a_nonce_far_above_ours_is_refused_with_an_alert(trader: SafeTrader, wire: Proxy) -> None:
+    trader.trade()
+    trader.lab.advance(2)
     wire.answers = {"eth_getTransactionCount": "0xffff"}
-    prepared = desk.venue.prepare(desk.request())
+    prepared = trader.venue.prepare(trader.request())
     for _ in range(2):
         with pytest.raises(Retryable, match="ahead of ours"):
-            desk.venue.send(prepared)
-    assert (desk.tx(prepared.ref).state, Signer.objects.get().next_nonce) == ("planned", 1)
+            trader.venue.send(prepared)
+    assert (trader.tx(prepared.ref).state, Signer.objects.get().next_nonce) == ("planned", 1)
     [alert] = Event.objects.filter(name="transaction.nonce_ahead")
     assert alert.data["chain"] == 0xFFFF
     wire.answers = {}
-    desk.venue.send(prepared)
-    assert desk.tx(prepared.ref).nonce == 1
+    trader.venue.send(prepared)
+    assert trader.tx(prepared.ref).nonce == 1

@@ -13,7 +13,7 @@ from agents.models import Deployment
 from maxxit.access.auth import create_key
 from maxxit.ops.devchain.world import local_key
 from tests import builders as make
-from tests.chain.sending.desk import Desk
+from tests.chain.sending.safe_trader import SafeTrader
 from trading.venues.safe import onboarding, safes
 from trading.venues.safe.onboarding import SafeTx
 
@@ -35,12 +35,12 @@ class Web:
 
 
 @pytest.fixture
-def alice(desk: Desk) -> Web:
+def alice(trader: SafeTrader) -> Web:
     cache.clear()
     return Web("alice", "read", "safes")
 
 
-def draft(desk: Desk, owner: Web) -> Deployment:
+def draft(trader: SafeTrader, owner: Web) -> Deployment:
     """A deployment without a Safe."""
     agent = make.agent(venue="safe", tokens=["ETH", "BTC"], owner=owner.person)
     account = f"safe:{owner.person.username}"
@@ -54,8 +54,8 @@ def word(deployment: Deployment, safe: str, role: str = "owner") -> str:
     return "0x" + signature.hex()
 
 
-def test_from_plan_to_verified_to_revoked(desk: Desk, alice: Web) -> None:
-    world, deployment = desk.world, draft(desk, alice)
+def test_from_plan_to_verified_to_revoked(trader: SafeTrader, alice: Web) -> None:
+    world, deployment = trader.world, draft(trader, alice)
     world.execute_as_owner(onboarding.revoke_tx(world.safe, world.module, world.safe_nonce()))
 
     code, refused = alice.post(f"{deployment.pk}/plan", safe=world.safe)
@@ -88,14 +88,16 @@ def test_from_plan_to_verified_to_revoked(desk: Desk, alice: Web) -> None:
 
 
 @pytest.mark.parametrize("signature", ["", "0x", "0x" + "00" * 65, "0x" + "1b" * 65, "no"])
-def test_what_is_no_owners_signature_plans_nothing(desk: Desk, alice: Web, signature: str) -> None:
-    deployment = draft(desk, alice)
-    code, told = alice.post(f"{deployment.pk}/plan", safe=desk.world.safe, signature=signature)
+def test_what_is_no_owners_signature_plans_nothing(trader: SafeTrader, alice: Web, signature: str) -> None:
+    deployment = draft(trader, alice)
+    code, told = alice.post(f"{deployment.pk}/plan", safe=trader.world.safe, signature=signature)
     assert (code, told["code"]) == (409, "owner_signature")
 
 
-def test_a_strangers_signature_or_one_for_another_deployment_plans_nothing(desk: Desk, alice: Web) -> None:
-    safe, deployment, other = desk.world.safe, draft(desk, alice), draft(desk, Web("bob", "safes"))
+def test_a_strangers_signature_or_one_for_another_deployment_plans_nothing(
+    trader: SafeTrader, alice: Web
+) -> None:
+    safe, deployment, other = trader.world.safe, draft(trader, alice), draft(trader, Web("bob", "safes"))
     for signature in (word(deployment, safe, "rogue"), word(other, safe)):
         code, told = alice.post(f"{deployment.pk}/plan", safe=safe, signature=signature)
         assert (code, told["code"]) == (409, "owner_signature")
@@ -103,9 +105,9 @@ def test_a_strangers_signature_or_one_for_another_deployment_plans_nothing(desk:
     assert deployment.safe_wallet == ""
 
 
-def test_a_safe_that_another_tenant_has_is_taken(desk: Desk, alice: Web) -> None:
-    bob, safe = Web("bob", "safes"), desk.world.safe
-    his, hers = draft(desk, bob), draft(desk, alice)
+def test_a_safe_that_another_tenant_has_is_taken(trader: SafeTrader, alice: Web) -> None:
+    bob, safe = Web("bob", "safes"), trader.world.safe
+    his, hers = draft(trader, bob), draft(trader, alice)
     assert bob.post(f"{his.pk}/plan", safe=safe, signature=word(his, safe))[0] == 200
     code, told = alice.post(f"{hers.pk}/plan", safe=safe, signature=word(hers, safe))
     assert (code, told["code"]) == (409, "safe_taken")
@@ -113,23 +115,23 @@ def test_a_safe_that_another_tenant_has_is_taken(desk: Desk, alice: Web) -> None
 
 @pytest.mark.parametrize("step", ["plan", "verify", "revoke"])
 def test_another_tenants_deployment_is_not_there_and_a_reading_key_changes_nothing(
-    desk: Desk, alice: Web, step: str
+    trader: SafeTrader, alice: Web, step: str
 ) -> None:
-    mine, hers = draft(desk, Web("bob", "safes")), draft(desk, alice)
+    mine, hers = draft(trader, Web("bob", "safes")), draft(trader, alice)
     assert alice.post(f"{mine.pk}/{step}")[0] == 404
     code, told = alice.post(f"{hers.pk}/{step}")
     assert (code, told["code"]) in ((409, "wrong_safe"), (409, "safe_not_planned"))
     reader = Web("carol", "read")
-    assert reader.post(f"{draft(desk, reader).pk}/{step}")[0] == 403
+    assert reader.post(f"{draft(trader, reader).pk}/{step}")[0] == 403
 
 
-def test_where_a_new_safe_will_be(desk: Desk, alice: Web) -> None:
-    owner = desk.world.accounts["rogue"]
+def test_where_a_new_safe_will_be(trader: SafeTrader, alice: Web) -> None:
+    owner = trader.world.accounts["rogue"]
     code, told = alice.post("predict", owners=[owner], salt=7)
     assert code == 200, told
-    assert desk.lab.rpc("eth_getCode", told["safe"], "latest") == "0x"
-    desk.lab.send("rogue", bytes.fromhex(told["transaction"]["data"][2:]), to=told["transaction"]["to"])
-    assert desk.lab.rpc("eth_getCode", told["safe"], "latest") != "0x"
+    assert trader.lab.rpc("eth_getCode", told["safe"], "latest") == "0x"
+    trader.lab.send("rogue", bytes.fromhex(told["transaction"]["data"][2:]), to=told["transaction"]["to"])
+    assert trader.lab.rpc("eth_getCode", told["safe"], "latest") != "0x"
     assert alice.post("predict", owners=["0xabc"])[0] == 409
     assert alice.post("predict", owners=[owner], threshold=2)[0] == 409
     assert alice.post("predict", owners=[])[0] == 422

@@ -14,7 +14,7 @@ from maxxit.notify import alerts
 from maxxit.notify.models import Alert
 from maxxit.ops.devchain.world import safe_artifact
 from tests import builders as make
-from tests.chain.sending.desk import Desk, store_plan, verified
+from tests.chain.sending.safe_trader import SafeTrader, store_plan, verified
 from trading.chain.models import SafePlan
 from trading.chain.outbox import Call
 from trading.venues.safe import entry_stops, onboarding, pools, safe_contract, safes, verify
@@ -32,30 +32,30 @@ def address_word(address: str) -> str:
     return "0x" + address[2:].rjust(64, "0")
 
 
-def set_slot(desk: Desk, slot: str, address: str) -> None:
+def set_slot(trader: SafeTrader, slot: str, address: str) -> None:
     slot = "0x" + slot.removeprefix("0x").zfill(64)
-    desk.lab.rpc("anvil_setStorageAt", desk.world.safe, slot, address_word(address))
+    trader.lab.rpc("anvil_setStorageAt", trader.world.safe, slot, address_word(address))
 
 
-def thin_out(desk: Desk, symbol: str = "WETH", *, divide_by: int = 5_000) -> None:
+def thin_out(trader: SafeTrader, symbol: str = "WETH", *, divide_by: int = 5_000) -> None:
     """Take liquidity out of the pool that the policy names."""
-    token = desk.world.token(symbol)
+    token = trader.world.token(symbol)
     pool = token.pools[str(token.policy_fee)]
-    kept = int(desk.lab.rpc("eth_getStorageAt", pool, LIQUIDITY_SLOT, "latest"), 16) // divide_by
-    desk.lab.rpc("anvil_setStorageAt", pool, LIQUIDITY_SLOT, "0x" + f"{kept:064x}")
+    kept = int(trader.lab.rpc("eth_getStorageAt", pool, LIQUIDITY_SLOT, "latest"), 16) // divide_by
+    trader.lab.rpc("anvil_setStorageAt", pool, LIQUIDITY_SLOT, "0x" + f"{kept:064x}")
 
 
 @pytest.fixture
-def deployment(desk: Desk) -> Any:
+def deployment(trader: SafeTrader) -> Any:
     """Planned and verified, owned by a customer."""
-    store_plan(desk.lab)
+    store_plan(trader.lab)
     owner = User.objects.create_user("customer")
     agent = make.agent(venue="safe", tokens=["ETH", "BTC"])
-    return verified(make.deployment(agent, account=desk.world.safe, funded=False, owner=owner), desk.lab)
+    return verified(make.deployment(agent, account=trader.world.safe, funded=False, owner=owner), trader.lab)
 
 
-def plan_of(desk: Desk) -> SafePlan:
-    found = verify.plan_in_force(desk.world.chain_id, desk.world.safe)
+def plan_of(trader: SafeTrader) -> SafePlan:
+    found = verify.plan_in_force(trader.world.chain_id, trader.world.safe)
     assert found is not None
     return found
 
@@ -75,8 +75,8 @@ def test_known_releases_are_safe_eth_pys() -> None:
     assert safe_contract.PROXIES[keccak(deployed).hex()] == "1.4.1"
 
 
-def test_a_plain_safe_has_no_objection_and_no_note(desk: Desk) -> None:
-    found = safe_contract.read(desk.venue.chain, desk.world.safe)
+def test_a_plain_safe_has_no_objection_and_no_note(trader: SafeTrader) -> None:
+    found = safe_contract.read(trader.venue.chain, trader.world.safe)
     assert (found.objections, found.notes) == ([], ())
     assert found.singleton == onboarding.SAFE_L2
 
@@ -90,60 +90,62 @@ def test_a_plain_safe_has_no_objection_and_no_note(desk: Desk) -> None:
     ],
 )
 def test_a_strange_singleton_or_a_guard_is_named_and_refused(
-    desk: Desk, deployment: Any, slot: str, named: str
+    trader: SafeTrader, deployment: Any, slot: str, named: str
 ) -> None:
-    stranger = desk.world.accounts["rogue"]
+    stranger = trader.world.accounts["rogue"]
     if slot == safe_contract.SINGLETON_SLOT:  # it answers like a Safe
-        stranger = desk.world.usdc
-        code = desk.lab.rpc("eth_getCode", onboarding.SAFE_L2, "latest")
-        desk.lab.rpc("anvil_setCode", stranger, code)
-    set_slot(desk, slot, stranger)
+        stranger = trader.world.usdc
+        code = trader.lab.rpc("eth_getCode", onboarding.SAFE_L2, "latest")
+        trader.lab.rpc("anvil_setCode", stranger, code)
+    set_slot(trader, slot, stranger)
     with pytest.raises(Rejected, match="cannot be traded") as refused:
         safes.plan(deployment)
     assert refused.value.code == "safe_unsupported"
     assert named.format(stranger) in str(refused.value)
 
     assert any(named.format(stranger) in line for line in safes.check(deployment))
-    assert desk.problem() == "safe_not_verified"
-    assert desk.problem(purpose="close") == ""
+    assert trader.problem() == "safe_not_verified"
+    assert trader.problem(purpose="close") == ""
 
 
-def test_a_look_alike_proxy_is_refused(desk: Desk, deployment: Any) -> None:
-    code = desk.lab.rpc("eth_getCode", desk.world.safe, "latest")
-    desk.lab.rpc("anvil_setCode", desk.world.safe, code + "00")
+def test_a_look_alike_proxy_is_refused(trader: SafeTrader, deployment: Any) -> None:
+    code = trader.lab.rpc("eth_getCode", trader.world.safe, "latest")
+    trader.lab.rpc("anvil_setCode", trader.world.safe, code + "00")
     with pytest.raises(Rejected, match="is not a Safe proxy of release 1"):
         safes.plan(deployment)
 
 
-def test_another_fallback_handler_is_noted(desk: Desk, deployment: Any) -> None:
-    set_slot(desk, safe_contract.FALLBACK_SLOT, desk.world.accounts["rogue"])
+def test_another_fallback_handler_is_noted(trader: SafeTrader, deployment: Any) -> None:
+    set_slot(trader, safe_contract.FALLBACK_SLOT, trader.world.accounts["rogue"])
     (note,) = safes.plan(deployment).notes
-    assert desk.world.accounts["rogue"] in note
+    assert trader.world.accounts["rogue"] in note
 
 
-def test_what_changes_later_stops_entries_and_staff_and_owner_are_told(desk: Desk, deployment: Any) -> None:
+def test_what_changes_later_stops_entries_and_staff_and_owner_are_told(
+    trader: SafeTrader, deployment: Any
+) -> None:
     User.objects.create_user("staff", is_staff=True)
-    set_slot(desk, safe_contract.GUARD_SLOT, desk.world.accounts["rogue"])
+    set_slot(trader, safe_contract.GUARD_SLOT, trader.world.accounts["rogue"])
     safes.recheck_all()
     safes.recheck_all()
 
-    assert desk.problem() == "safe_changed"
-    assert desk.problem(purpose="close") == ""
+    assert trader.problem() == "safe_changed"
+    assert trader.problem(purpose="close") == ""
     (event,) = Event.objects.filter(name="safe.entries_stopped")
-    assert desk.world.accounts["rogue"] in event.data["found"]
+    assert trader.world.accounts["rogue"] in event.data["found"]
     assert event.name in settings.ALERTS
     alerts.write()
     assert set(Alert.objects.values_list("user__username", flat=True)) == {"staff", "customer"}
 
-    set_slot(desk, safe_contract.GUARD_SLOT, "0x" + "0" * 40)
+    set_slot(trader, safe_contract.GUARD_SLOT, "0x" + "0" * 40)
     safes.recheck_all()
-    assert desk.problem() == "safe_changed", "a person looks before entries go on"
+    assert trader.problem() == "safe_changed", "a person looks before entries go on"
     assert safes.check(deployment) == []
-    assert desk.problem() == ""
+    assert trader.problem() == ""
 
 
 def test_a_safe_that_cannot_be_read_keeps_no_other_from_its_check(
-    desk: Desk, deployment: Any, monkeypatch: pytest.MonkeyPatch
+    trader: SafeTrader, deployment: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = "0x" + "1" * 40
     broken = make.deployment(
@@ -158,73 +160,75 @@ def test_a_safe_that_cannot_be_read_keeps_no_other_from_its_check(
 
     monkeypatch.setattr(safe_contract, "read", read)
     SafePlan.objects.create(
-        chain_id=31337, safe=away, module=desk.world.module, created_at=broken.created_at,
-        verified_at=broken.created_at, **verify.as_plan(desk.world.policy(), desk.world.rules()),
+        chain_id=31337, safe=away, module=trader.world.module, created_at=broken.created_at,
+        verified_at=broken.created_at, **verify.as_plan(trader.world.policy(), trader.world.rules()),
     )  # fmt: skip
-    thin_out(desk)
+    thin_out(trader)
     safes.recheck_all()
-    assert list(plan_of(desk).stops.values()) == [entry_stops.SHALLOW]
+    assert list(plan_of(trader).stops.values()) == [entry_stops.SHALLOW]
 
 
 # -- pools
 
 
-def depth(desk: Desk, fee: int, max_trade: int = 1_000_000_000) -> pools.Depth | None:
-    venue = desk.venue
-    return pools.depth(venue.chain, venue.places, desk.world.address_of("WETH"), fee, 10_000_000, max_trade)
+def depth(trader: SafeTrader, fee: int, max_trade: int = 1_000_000_000) -> pools.Depth | None:
+    venue = trader.venue
+    return pools.depth(venue.chain, venue.places, trader.world.address_of("WETH"), fee, 10_000_000, max_trade)
 
 
-def test_the_depth_is_what_a_trade_there_and_back_loses(desk: Desk) -> None:
-    narrow, wide = depth(desk, 500), depth(desk, 3000)
+def test_the_depth_is_what_a_trade_there_and_back_loses(trader: SafeTrader) -> None:
+    narrow, wide = depth(trader, 500), depth(trader, 3000)
     assert narrow is not None
     assert wide is not None
     assert (narrow.impact_bps, wide.impact_bps) == (1, 1)
     assert 998_900_000 < narrow.returned < 999_000_000  # two fees of 0.05 % on 1,000 USDC
     assert 993_900_000 < wide.returned < 994_100_000
-    assert depth(desk, 10_000) is None
+    assert depth(trader, 10_000) is None
 
-    thin_out(desk, divide_by=1_000)
-    thin = depth(desk, 500)
+    thin_out(trader, divide_by=1_000)
+    thin = depth(trader, 500)
     assert thin is not None
     assert 450 < thin.impact_bps < 550  # 1,000 USDC into 20,000 on each side
 
 
-def test_the_plan_takes_the_pool_with_the_best_quote_there_and_back(desk: Desk, deployment: Any) -> None:
+def test_the_plan_takes_the_pool_with_the_best_quote_there_and_back(
+    trader: SafeTrader, deployment: Any
+) -> None:
     def tiers() -> list[int]:
         safes.plan(deployment)
-        proposed = verify.proposal(desk.world.chain_id, desk.world.safe)
+        proposed = verify.proposal(trader.world.chain_id, trader.world.safe)
         assert proposed is not None
         return [rule.pool_fee for rule in verify.rules_of(proposed)]
 
     assert tiers() == [500, 3000]
-    thin_out(desk)
+    thin_out(trader)
     assert tiers() == [3000, 3000]
 
 
-def test_a_plan_without_a_pool_deep_enough_is_refused(desk: Desk, deployment: Any) -> None:
-    thin_out(desk, "WBTC")
+def test_a_plan_without_a_pool_deep_enough_is_refused(trader: SafeTrader, deployment: Any) -> None:
+    thin_out(trader, "WBTC")
     with pytest.raises(Rejected, match="50 are allowed") as refused:
         safes.plan(deployment)
     assert refused.value.code == "pool_too_shallow"
 
 
-def test_a_pool_that_thins_out_stops_entries_in_its_token_alone(desk: Desk, deployment: Any) -> None:
-    thin_out(desk)
+def test_a_pool_that_thins_out_stops_entries_in_its_token_alone(trader: SafeTrader, deployment: Any) -> None:
+    thin_out(trader)
     safes.recheck_all()
-    assert (desk.problem("ETH"), desk.problem("BTC")) == ("pool_too_shallow", "")
-    assert desk.problem("ETH", purpose="close") == ""
+    assert (trader.problem("ETH"), trader.problem("BTC")) == ("pool_too_shallow", "")
+    assert trader.problem("ETH", purpose="close") == ""
     (event,) = Event.objects.filter(name="safe.entries_stopped")
     assert safes.check(deployment) == []
     assert safes.stopped(deployment) == {"ETH": "pool_too_shallow"}
-    assert (event.data["code"], event.data["token"]) == ("pool_too_shallow", desk.world.address_of("WETH"))
+    assert (event.data["code"], event.data["token"]) == ("pool_too_shallow", trader.world.address_of("WETH"))
     with pytest.raises(Rejected) as refused:
-        desk.send(desk.request())
+        trader.send(trader.request())
     assert refused.value.code == "pool_too_shallow"
 
-    desk.lab.fresh()
-    desk.world.refresh_feeds()
+    trader.lab.fresh()
+    trader.world.refresh_feeds()
     safes.recheck_all()
-    assert desk.problem("ETH") == ""
+    assert trader.problem("ETH") == ""
 
 
 # -- orders that revert
@@ -247,27 +251,29 @@ def reverting(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
 
 def test_a_safe_whose_orders_revert_is_stopped_until_it_is_checked(
-    desk: Desk, deployment: Any, reverting: pytest.MonkeyPatch
+    trader: SafeTrader, deployment: Any, reverting: pytest.MonkeyPatch
 ) -> None:
     for _ in range(2):
-        assert desk.trade().state == "rejected"
-    assert desk.problem() == ""
-    assert desk.trade().state == "rejected"
-    assert desk.problem() == "safe_reverts"
-    assert desk.problem(purpose="close") == ""
+        assert trader.trade().state == "rejected"
+    assert trader.problem() == ""
+    assert trader.trade().state == "rejected"
+    assert trader.problem() == "safe_reverts"
+    assert trader.problem(purpose="close") == ""
     safes.recheck_all()
-    assert desk.problem() == "safe_reverts"
+    assert trader.problem() == "safe_reverts"
     (event,) = Event.objects.filter(name="safe.entries_stopped")
     assert (event.data["reverts"], event.data["owner_id"]) == (3, deployment.owner_id)
 
     assert safes.check(deployment) == []
-    assert desk.problem() == ""
-    assert desk.trade().state == "rejected"
-    assert desk.problem() == "", "what failed before the check does not count"
+    assert trader.problem() == ""
+    assert trader.trade().state == "rejected"
+    assert trader.problem() == "", "what failed before the check does not count"
 
 
-def test_reverts_count_only_in_a_row(desk: Desk, deployment: Any, reverting: pytest.MonkeyPatch) -> None:
-    desk.trade(), desk.trade()
+def test_reverts_count_only_in_a_row(
+    trader: SafeTrader, deployment: Any, reverting: pytest.MonkeyPatch
+) -> None:
+    trader.trade(), trader.trade()
     reverting.undo()
-    assert desk.trade().state == "filled"
-    assert desk.problem() == ""
+    assert trader.trade().state == "filled"
+    assert trader.problem() == ""

@@ -1,4 +1,4 @@
-"""The river from end to end on a real chain: post → swap in the Safe → exit, and the ledger equals `balanceOf`."""
+"""The pipeline from end to end on a real chain: post → swap in the Safe → exit, and the ledger equals `balanceOf`."""
 
 import json
 from decimal import Decimal
@@ -18,7 +18,7 @@ from signals_app.ingest import ingest
 from signals_app.policy import policy
 from signals_app.sources.jsonl import JsonlSource
 from tests import builders as make
-from tests.chain.sending.desk import Desk, store_plan, verified
+from tests.chain.sending.safe_trader import SafeTrader, store_plan, verified
 from tests.fakes import FakeModel
 from trading import ledger, limits, reconcile
 from trading.chain.models import ChainTransaction
@@ -31,17 +31,17 @@ pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]
 D = Decimal
 
 
-class River:
-    """One agent on the demo user's Safe, following one voice."""
+class Pipeline:
+    """One agent on the demo user's Safe, following one author."""
 
-    def __init__(self, desk: Desk, folder: Path, model: FakeModel) -> None:
-        self.desk, self.model, self.world = desk, model, desk.world
+    def __init__(self, trader: SafeTrader, folder: Path, model: FakeModel) -> None:
+        self.trader, self.model, self.world = trader, model, trader.world
         self.agent = make.agent(venue="safe")
-        make.account(self.agent, username="voice")
+        make.account(self.agent, username="author")
         self.deployment: Deployment = verified(
-            make.booked_deployment(self.agent, account=self.world.safe), desk.lab
+            make.booked_deployment(self.agent, account=self.world.safe), trader.lab
         )
-        store_plan(desk.lab)
+        store_plan(trader.lab)
         make.open_gate("safe")
         self.price = self.world.price("WETH")
         make.price("ETH", str(self.price))
@@ -53,7 +53,7 @@ class River:
         ident = str(940000000000000000 + len(self.posts.read_text()))
         with self.posts.open("a") as out:
             at = clock.now().isoformat()
-            out.write(json.dumps({"id": ident, "username": "voice", "created_at": at, "text": text}) + "\n")
+            out.write(json.dumps({"id": ident, "username": "author", "created_at": at, "text": text}) + "\n")
         self.model.reads(ident, "ETH")
 
     def run(self) -> None:
@@ -99,32 +99,34 @@ class River:
 
 
 @pytest.fixture
-def river(desk: Desk, tmp_path: Path, model: FakeModel, empty_cache: None, no_approval_file: Path) -> River:
-    return River(desk, tmp_path, model)
+def pipeline(
+    trader: SafeTrader, tmp_path: Path, model: FakeModel, empty_cache: None, no_approval_file: Path
+) -> Pipeline:
+    return Pipeline(trader, tmp_path, model)
 
 
 @pytest.mark.parametrize(("factor", "why"), [("1.25", "take_profit"), ("0.9", "stop_loss")])
 def test_a_post_becomes_a_swap_and_back_and_the_ledger_equals_the_chain(
-    river: River, factor: str, why: str
+    pipeline: Pipeline, factor: str, why: str
 ) -> None:
-    executor = river.world.accounts["executor"]
-    ether = int(river.world.rpc("eth_getBalance", executor, "latest"), 16)
-    river.says("buying $ETH here, this is the bottom")
-    river.run()
+    executor = pipeline.world.accounts["executor"]
+    ether = int(pipeline.world.rpc("eth_getBalance", executor, "latest"), 16)
+    pipeline.says("buying $ETH here, this is the bottom")
+    pipeline.run()
     opened = Position.objects.get()
-    held = D(river.world.balance("WETH", river.world.safe)).scaleb(-18)
+    held = D(pipeline.world.balance("WETH", pipeline.world.safe)).scaleb(-18)
 
     assert (opened.state, opened.quantity) == ("open", held)
-    river.sound()
+    pipeline.sound()
 
-    river.market(factor)
+    pipeline.market(factor)
     closed = Position.objects.get()
 
     assert (closed.state, closed.exit_reason) == ("closed", why)
-    assert river.world.balance("WETH", river.world.safe) == 0
-    river.sound()
-    river.gas_is_booked(since=ether)
-    usdc = D(river.world.balance("USDC", river.world.safe)).scaleb(-6)
+    assert pipeline.world.balance("WETH", pipeline.world.safe) == 0
+    pipeline.sound()
+    pipeline.gas_is_booked(since=ether)
+    usdc = D(pipeline.world.balance("USDC", pipeline.world.safe)).scaleb(-6)
     assert usdc - D(10_000) == closed.realised_pnl - closed.profit_share
     if why == "take_profit":
         assert closed.profit_share == (closed.realised_pnl * D("0.2")).quantize(D("0.000001"), "ROUND_DOWN")
@@ -139,22 +141,22 @@ def test_a_post_becomes_a_swap_and_back_and_the_ledger_equals_the_chain(
     )
 
 
-def test_what_the_owner_takes_out_himself_ends_its_position(river: River) -> None:
-    river.says("buying $ETH here, this is the bottom")
-    river.run()
-    held = river.world.balance("WETH", river.world.safe)
+def test_what_the_owner_takes_out_himself_ends_its_position(pipeline: Pipeline) -> None:
+    pipeline.says("buying $ETH here, this is the bottom")
+    pipeline.run()
+    held = pipeline.world.balance("WETH", pipeline.world.safe)
     watch_risk()  # from here on the chain is read for what its owner moves
-    take = encode_call("transfer(address,uint256)", river.world.accounts["owner"], held)
-    token = river.world.token("WETH").address
-    river.world.execute_as_owner(SafeTx(river.world.safe, token, take, 0, river.world.safe_nonce()))
+    take = encode_call("transfer(address,uint256)", pipeline.world.accounts["owner"], held)
+    token = pipeline.world.token("WETH").address
+    pipeline.world.execute_as_owner(SafeTx(pipeline.world.safe, token, take, 0, pipeline.world.safe_nonce()))
 
     assert watch_risk() == []
 
     ended = Position.objects.get()
     assert (ended.state, ended.exit_reason) == ("closed", "reconciled")
     assert ended.exit_price is not None
-    assert round(ended.exit_price, 4) == river.price
+    assert round(ended.exit_price, 4) == pipeline.price
     assert ended.profit_share == 0
     assert [order.purpose for order in Order.objects.all()] == ["open"]
-    assert limits.read_holdings().held.get((river.world.safe, "ETH"), D(0)) == 0
-    river.sound()
+    assert limits.read_holdings().held.get((pipeline.world.safe, "ETH"), D(0)) == 0
+    pipeline.sound()

@@ -23,7 +23,7 @@ from maxxit.evm.codec import encode_call
 from positions import guard, performance
 from positions.models import PnlSnapshot
 from tests import builders as make
-from tests.chain.sending.desk import Desk
+from tests.chain.sending.safe_trader import SafeTrader
 from trading import ledger, reconcile, tasks, wiring
 from trading.chain import chains
 from trading.venues.safe import onboarding, safes
@@ -52,16 +52,16 @@ def as_signed(told: dict[str, Any]) -> SafeTx:
 
 
 @pytest.fixture
-def deployment(desk: Desk) -> Deployment:
+def deployment(trader: SafeTrader) -> Deployment:
     """A draft for the demo user's Safe, whose module was revoked again."""
-    world = desk.world
+    world = trader.world
     world.execute_as_owner(onboarding.revoke_tx(world.safe, world.module, world.safe_nonce()))
     agent = make.agent(venue="safe", tokens=["ETH", "BTC"])
     return make.deployment(agent, account="safe:new", funded=False, state="draft")
 
 
-def test_from_plan_to_signature_to_verified_to_revoked(desk: Desk, deployment: Deployment) -> None:
-    world, number = desk.world, str(deployment.pk)
+def test_from_plan_to_signature_to_verified_to_revoked(trader: SafeTrader, deployment: Deployment) -> None:
+    world, number = trader.world, str(deployment.pk)
     told = run("plan", "--deployment", number, "--safe", world.safe)
     assert told["card"]["most_lost_per_day"] == 150_000_000
     assert told["card"]["most_lost_in_total"] == 25_500_000_000
@@ -71,7 +71,7 @@ def test_from_plan_to_signature_to_verified_to_revoked(desk: Desk, deployment: D
         run("verify", "--deployment", number)
     deployment.refresh_from_db()
     assert (deployment.state, deployment.module_enabled, deployment.verified_at) == ("draft", False, None)
-    assert desk.problem() == "safe_not_verified"
+    assert trader.problem() == "safe_not_verified"
 
     world.execute_as_owner(tx)
     assert run("verify", "--deployment", number)["verified"] is True
@@ -79,10 +79,10 @@ def test_from_plan_to_signature_to_verified_to_revoked(desk: Desk, deployment: D
     assert (deployment.state, deployment.module_enabled) == ("active", True)
     assert deployment.account == world.safe
     assert ledger.balances(deployment.pk) == {"USDC": D(10_000)}
-    assert desk.problem() == ""
+    assert trader.problem() == ""
 
     world.execute_as_owner(as_signed(run("revoke", "--deployment", number)["transaction"]))
-    assert desk.problem() == "module_disabled"
+    assert trader.problem() == "module_disabled"
     with pytest.raises(SystemExit):
         run("verify", "--deployment", number)
     assert Deployment.objects.get().module_enabled is False
@@ -90,9 +90,9 @@ def test_from_plan_to_signature_to_verified_to_revoked(desk: Desk, deployment: D
         run("revoke", "--deployment", number)
 
 
-def test_the_card_is_shown_in_plain_words(desk: Desk, deployment: Deployment) -> None:
+def test_the_card_is_shown_in_plain_words(trader: SafeTrader, deployment: Deployment) -> None:
     out = StringIO()
-    call_command("safe", "plan", "--deployment", str(deployment.pk), "--safe", desk.world.safe, stdout=out)
+    call_command("safe", "plan", "--deployment", str(deployment.pk), "--safe", trader.world.safe, stdout=out)
     text = out.getvalue()
     assert "buy ETH, BTC with your USDC" in text
     assert "in any 24 hours: 150.00 USDC" in text
@@ -100,12 +100,12 @@ def test_the_card_is_shown_in_plain_words(desk: Desk, deployment: Deployment) ->
     assert "contractTransactionHash" in text
 
 
-def test_a_new_safe_is_where_it_was_said_to_be(desk: Desk) -> None:
-    world = desk.world
+def test_a_new_safe_is_where_it_was_said_to_be(trader: SafeTrader) -> None:
+    world = trader.world
     told = run("create", "--owner", world.accounts["rogue"], "--salt", "77")
-    assert desk.lab.rpc("eth_getCode", told["safe"], "latest") == "0x"
+    assert trader.lab.rpc("eth_getCode", told["safe"], "latest") == "0x"
     world.send("trader", told["transaction"]["to"], bytes.fromhex(told["transaction"]["data"][2:]))
-    assert desk.lab.rpc("eth_getCode", told["safe"], "latest") != "0x"
+    assert trader.lab.rpc("eth_getCode", told["safe"], "latest") != "0x"
 
 
 @pytest.mark.parametrize(
@@ -116,18 +116,18 @@ def test_a_new_safe_is_where_it_was_said_to_be(desk: Desk) -> None:
         (("create", "--owner", "{rogue}", "--threshold", "2"), "threshold 2 of 1"),
     ],
 )
-def test_mistakes_are_one_clear_line(desk: Desk, args: tuple[str, ...], error: str) -> None:
+def test_mistakes_are_one_clear_line(trader: SafeTrader, args: tuple[str, ...], error: str) -> None:
     with pytest.raises(CommandError, match=error):
-        run(*(one.format(**desk.world.accounts) for one in args))
+        run(*(one.format(**trader.world.accounts) for one in args))
 
 
-def test_what_is_no_safe_is_refused(desk: Desk, deployment: Deployment) -> None:
-    for wrong in (desk.world.accounts["rogue"], desk.world.usdc, "0x1234", ""):
+def test_what_is_no_safe_is_refused(trader: SafeTrader, deployment: Deployment) -> None:
+    for wrong in (trader.world.accounts["rogue"], trader.world.usdc, "0x1234", ""):
         with pytest.raises(CommandError, match=r"no Safe|give the Safe"):
             run("plan", "--deployment", str(deployment.pk), "--safe", wrong)
     paper = make.deployment(make.agent())
     with pytest.raises(CommandError, match="not from a Safe"):
-        run("plan", "--deployment", str(paper.pk), "--safe", desk.world.safe)
+        run("plan", "--deployment", str(paper.pk), "--safe", trader.world.safe)
 
 
 def test_a_keystore_is_made_once_and_holds_no_key_in_the_open(
@@ -144,26 +144,26 @@ def test_a_keystore_is_made_once_and_holds_no_key_in_the_open(
 
 
 @pytest.fixture
-def onboarded(desk: Desk, deployment: Deployment) -> Deployment:
+def onboarded(trader: SafeTrader, deployment: Deployment) -> Deployment:
     """Planned, signed and verified."""
-    planned = safes.plan(deployment, desk.world.safe)
-    desk.world.execute_as_owner(as_signed(planned.transaction))
+    planned = safes.plan(deployment, trader.world.safe)
+    trader.world.execute_as_owner(as_signed(planned.transaction))
     assert safes.check(deployment) == []
     return deployment
 
 
-def test_a_deployment_keeps_the_safe_that_its_money_is_in(desk: Desk, onboarded: Deployment) -> None:
+def test_a_deployment_keeps_the_safe_that_its_money_is_in(trader: SafeTrader, onboarded: Deployment) -> None:
     with pytest.raises(Rejected, match="create another deployment"):
-        safes.plan(onboarded, desk.world.accounts["rogue"])
+        safes.plan(onboarded, trader.world.accounts["rogue"])
     onboarded.refresh_from_db()
-    assert (onboarded.account, onboarded.verified_at is None) == (desk.world.safe, False)
-    assert safes.plan(onboarded).safe == desk.world.safe, "the same Safe can be planned anew"
+    assert (onboarded.account, onboarded.verified_at is None) == (trader.world.safe, False)
+    assert safes.plan(onboarded).safe == trader.world.safe, "the same Safe can be planned anew"
 
 
 def test_the_next_deployment_of_a_safe_has_what_the_revoked_one_held(
-    desk: Desk, onboarded: Deployment
+    trader: SafeTrader, onboarded: Deployment
 ) -> None:
-    world = desk.world
+    world = trader.world
     with pytest.raises(Rejected, match="with this agent"):
         safes.plan(make.deployment(onboarded.agent, account="safe:twin", funded=False), world.safe)
     advance(onboarded, "revoked")
@@ -181,8 +181,10 @@ def test_the_next_deployment_of_a_safe_has_what_the_revoked_one_held(
     assert (guard.read().equity, guard.read().pnl) == (D(10_500), D(0))
 
 
-def test_deposits_and_withdrawals_of_the_owner_are_booked_once(desk: Desk, onboarded: Deployment) -> None:
-    world = desk.world
+def test_deposits_and_withdrawals_of_the_owner_are_booked_once(
+    trader: SafeTrader, onboarded: Deployment
+) -> None:
+    world = trader.world
     world.mint("USDC", world.safe, 500_000_001)
     pay = encode_call("transfer(address,uint256)", world.accounts["owner"], 200_000_000)
     world.execute_as_owner(SafeTx(world.safe, world.usdc, pay, 0, world.safe_nonce()))
@@ -196,9 +198,9 @@ def test_deposits_and_withdrawals_of_the_owner_are_booked_once(desk: Desk, onboa
 
 
 def test_what_an_owner_moves_pulls_no_kill_switch_and_is_neither_gain_nor_loss(
-    desk: Desk, onboarded: Deployment
+    trader: SafeTrader, onboarded: Deployment
 ) -> None:
-    world = desk.world
+    world = trader.world
     make.price("ETH", "2000")
     assert guard.watch() == []
 
@@ -218,7 +220,7 @@ def test_what_an_owner_moves_pulls_no_kill_switch_and_is_neither_gain_nor_loss(
     assert guard.read().pnl == D(0)
 
 
-def test_what_nobody_moved_pulls_the_kill_switch(desk: Desk, onboarded: Deployment) -> None:
+def test_what_nobody_moved_pulls_the_kill_switch(trader: SafeTrader, onboarded: Deployment) -> None:
     make.price("ETH", "2000")
     move = ledger.Move("external", ledger.account_of(onboarded.pk), "ETH", D(1), "external")
     ledger.post("test:wrong", [move])
@@ -227,7 +229,7 @@ def test_what_nobody_moved_pulls_the_kill_switch(desk: Desk, onboarded: Deployme
 
 
 def test_a_hundred_safes_are_read_by_a_handful_of_calls(
-    desk: Desk, onboarded: Deployment, monkeypatch: pytest.MonkeyPatch
+    trader: SafeTrader, onboarded: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make.price("ETH", "2000")
     others = [to_checksum_address(f"0x{number:040x}") for number in range(1, 100)]
@@ -249,67 +251,71 @@ def test_a_hundred_safes_are_read_by_a_handful_of_calls(
 
     assert (found.accounts, found.differences, found.unread) == ({"safe": 101}, {}, {("safe", odd.account)})
     assert len(asked) <= 6, asked
-    assert wiring.venue("safe").balances_of([desk.world.safe])[desk.world.safe]["USDC"] == D(10_000)
+    assert wiring.venue("safe").balances_of([trader.world.safe])[trader.world.safe]["USDC"] == D(10_000)
 
 
-def test_what_nothing_explains_is_booked_with_an_alert(desk: Desk, onboarded: Deployment) -> None:
+def test_what_nothing_explains_is_booked_with_an_alert(trader: SafeTrader, onboarded: Deployment) -> None:
     at = wiring.venue("safe")
     ledger.post(
         "test:wrong", [ledger.Move("external", ledger.account_of(onboarded.pk), "ETH", D(1), "external")]
     )
 
-    found = chain_reconcile(at, desk.world.safe)  # type: ignore[arg-type]
+    found = chain_reconcile(at, trader.world.safe)  # type: ignore[arg-type]
     assert (found.sound, found.unexplained) == (False, {"ETH": D(-1)})
     assert "reconcile.unexplained" in make.event_names()
-    assert chain_reconcile(at, desk.world.safe).sound  # type: ignore[arg-type]
+    assert chain_reconcile(at, trader.world.safe).sound  # type: ignore[arg-type]
 
 
-def test_a_trade_whose_fill_is_not_booked_yet_is_no_external_entry(desk: Desk, onboarded: Deployment) -> None:
+def test_a_trade_whose_fill_is_not_booked_yet_is_no_external_entry(
+    trader: SafeTrader, onboarded: Deployment
+) -> None:
     at = wiring.venue("safe")
-    request = desk.request(trade=f"{onboarded.pk}/1")
-    ref = desk.send(request)
+    request = trader.request(trade=f"{onboarded.pk}/1")
+    ref = trader.send(request)
 
-    found = chain_reconcile(at, desk.world.safe)  # type: ignore[arg-type]
+    found = chain_reconcile(at, trader.world.safe)  # type: ignore[arg-type]
     assert (found.sound, found.unbooked, found.external) == (False, [ref], {})
     assert ledger.balances(onboarded.pk) == {"USDC": D(10_000)}
 
 
-def ether(desk: Desk) -> Decimal:
+def ether(trader: SafeTrader) -> Decimal:
     """What the executor holds on chain."""
-    return D(int(desk.lab.rpc("eth_getBalance", desk.world.accounts["executor"], "latest"), 16)).scaleb(-18)
+    return D(int(trader.lab.rpc("eth_getBalance", trader.world.accounts["executor"], "latest"), 16)).scaleb(
+        -18
+    )
 
 
-def test_gas_is_booked_and_the_executor_s_purse_is_held_against_the_chain(
-    desk: Desk, onboarded: Deployment
+def test_gas_is_booked_and_the_executor_s_balance_is_held_against_the_chain(
+    trader: SafeTrader, onboarded: Deployment
 ) -> None:
-    executor = desk.world.accounts["executor"]
+    executor = trader.world.accounts["executor"]
     booked = partial(ledger.balance, ledger.executor_of(executor), "ETH")
-    before = ether(desk)
-    desk.send(desk.request(trade=f"{onboarded.pk}/1"))
-    assert booked() == ether(desk) - before < 0
+    before = ether(trader)
+    trader.send(trader.request(trade=f"{onboarded.pk}/1"))
+    assert booked() == ether(trader) - before < 0
 
     (opening,) = gas_balances()  # what it held before we ever looked
-    assert (opening.sound, opening.external, booked()) == (True, before, ether(desk))
-    desk.lab.rpc("anvil_setBalance", executor, hex(int((ether(desk) + 2).scaleb(18))))
-    desk.lab.rpc("evm_mine")
+    assert (opening.sound, opening.external, booked()) == (True, before, ether(trader))
+    trader.lab.rpc("anvil_setBalance", executor, hex(int((ether(trader) + 2).scaleb(18))))
+    trader.lab.rpc("evm_mine")
     (topped,) = gas_balances()
-    assert (topped.sound, topped.external, booked()) == (True, D(2), ether(desk))
+    assert (topped.sound, topped.external, booked()) == (True, D(2), ether(trader))
 
     assert tasks.run_reconcile() == 0
-    desk.world.send("executor", desk.world.accounts["rogue"], b"")  # somebody else has the key
+    trader.world.send("executor", trader.world.accounts["rogue"], b"")  # somebody else has the key
     assert tasks.run_reconcile() == 1
     (told,) = Event.objects.filter(name="reconcile.unexplained")
     assert Decimal(told.data["unexplained"]) < 0
     assert told.name in settings.ALERTS
     (again,) = gas_balances()
-    assert (again.sound, booked()) == (True, ether(desk))
+    assert (again.sound, booked()) == (True, ether(trader))
 
 
-def test_another_policy_than_the_planned_one_is_named(desk: Desk, onboarded: Deployment) -> None:
+def test_another_policy_than_the_planned_one_is_named(trader: SafeTrader, onboarded: Deployment) -> None:
     delay = chains.terms().loosen_delay
-    desk.lab.set_policy(loss_budget=40_000_000, loosen_delay=delay)
+    trader.lab.set_policy(loss_budget=40_000_000, loosen_delay=delay)
     assert "loss_budget is 40000000, not 50000000" in safes.check(onboarded)
-    desk.lab.set_policy(loosen_delay=delay)
+    trader.lab.set_policy(loosen_delay=delay)
     assert any("the planned policy is pending" in one for one in safes.check(onboarded))
-    desk.lab.send("guardian", m.stop_data(desk.world.safe))
+    trader.lab.send("guardian", m.stop_data(trader.world.safe))
     assert "stopped at level 2" in safes.check(onboarded)

@@ -16,9 +16,9 @@ from agents.models import Deployment
 from positions.models import Position
 from positions.tasks import monitor_pass
 from tests import builders as make
-from tests.chain.sending.desk import Desk
-from tests.chain.sending.test_safe_flow import River
-from tests.chain.sending.test_safe_flow import river as river
+from tests.chain.sending.safe_trader import SafeTrader
+from tests.chain.sending.test_safe_flow import Pipeline
+from tests.chain.sending.test_safe_flow import pipeline as pipeline
 from tests.chain.sending.test_safes import as_signed
 from trading import ledger
 from trading.chain import chains
@@ -35,103 +35,105 @@ pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]
 D = Decimal
 
 
-def buy(river: River) -> None:
+def buy(pipeline: Pipeline) -> None:
     """A position on the Safe."""
-    river.says("buying $ETH here, this is the bottom")
-    river.run()
+    pipeline.says("buying $ETH here, this is the bottom")
+    pipeline.run()
     assert Position.objects.latest("pk").state == "open"
-    river.deployment.refresh_from_db()
+    pipeline.deployment.refresh_from_db()
 
 
-def stopped_out(river: River) -> bool:
+def stopped_out(pipeline: Pipeline) -> bool:
     """Whether a fall of 20 % sells everything on chain."""
-    river.market("0.8")
-    return Position.objects.latest("pk").state == "closed" and not river.world.balance(
-        "WETH", river.world.safe
+    pipeline.market("0.8")
+    return Position.objects.latest("pk").state == "closed" and not pipeline.world.balance(
+        "WETH", pipeline.world.safe
     )
 
 
-def soft_stop(river: River) -> None:
-    river.desk.lab.send("guardian", m.stop_data(river.world.safe, m.NO_ENTRIES))
+def soft_stop(pipeline: Pipeline) -> None:
+    pipeline.trader.lab.send("guardian", m.stop_data(pipeline.world.safe, m.NO_ENTRIES))
 
 
 @pytest.mark.parametrize("how", ["plan", "guardian", "guardian, checked", "never planned", "not verified"])
-def test_a_stop_loss_is_sold(river: River, how: str) -> None:
-    buy(river)
+def test_a_stop_loss_is_sold(pipeline: Pipeline, how: str) -> None:
+    buy(pipeline)
     if how == "plan":
-        safes.plan(river.deployment)
-        assert "the listed tokens differ" in safes.check(river.deployment)
-        assert river.deployment.verified_at is not None
+        safes.plan(pipeline.deployment)
+        assert "the listed tokens differ" in safes.check(pipeline.deployment)
+        assert pipeline.deployment.verified_at is not None
     elif how.startswith("guardian"):
-        soft_stop(river)
+        soft_stop(pipeline)
     elif how == "never planned":
         SafePlan.objects.all().delete()
     else:
         Deployment.objects.update(verified_at=None, module_enabled=False)
     if how == "guardian, checked":
-        assert safes.check(river.deployment) == ["stopped at level 1"]
-    assert stopped_out(river)
+        assert safes.check(pipeline.deployment) == ["stopped at level 1"]
+    assert stopped_out(pipeline)
 
 
-def test_a_halted_safe_and_a_strange_executor_close_nothing(river: River) -> None:
-    buy(river)
-    river.desk.lab.send("guardian", m.stop_data(river.world.safe))
-    assert river.desk.problem(purpose="close") == "stopped"
-    river.desk.lab.send(river.world.safe, m.resume_data())
-    river.desk.lab.set_policy(executor=river.world.accounts["rogue"])
-    assert river.desk.problem(purpose="close") == "executor_not_allowed"
-    assert not stopped_out(river)
+def test_a_halted_safe_and_a_strange_executor_close_nothing(pipeline: Pipeline) -> None:
+    buy(pipeline)
+    pipeline.trader.lab.send("guardian", m.stop_data(pipeline.world.safe))
+    assert pipeline.trader.problem(purpose="close") == "stopped"
+    pipeline.trader.lab.send(pipeline.world.safe, m.resume_data())
+    pipeline.trader.lab.set_policy(executor=pipeline.world.accounts["rogue"])
+    assert pipeline.trader.problem(purpose="close") == "executor_not_allowed"
+    assert not stopped_out(pipeline)
 
 
 def test_a_proposal_changes_nothing_until_the_chain_shows_it(
-    river: River, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wider = chains.terms().model_copy(update={"loss_budget": 60_000_000})
     monkeypatch.setattr(chains, "terms", lambda: wider)
-    river.deployment.refresh_from_db()
-    planned = safes.plan(river.deployment)
+    pipeline.deployment.refresh_from_db()
+    planned = safes.plan(pipeline.deployment)
 
-    assert "loss_budget is 50000000, not 60000000" in safes.check(river.deployment)
-    assert river.desk.problem() == ""
-    buy(river)  # under the plan in force
+    assert "loss_budget is 50000000, not 60000000" in safes.check(pipeline.deployment)
+    assert pipeline.trader.problem() == ""
+    buy(pipeline)  # under the plan in force
 
-    river.world.execute_as_owner(as_signed(planned.transaction))
-    assert safes.check(river.deployment) == []
-    kept = verify.plan_in_force(river.world.chain_id, river.world.safe)
+    pipeline.world.execute_as_owner(as_signed(planned.transaction))
+    assert safes.check(pipeline.deployment) == []
+    kept = verify.plan_in_force(pipeline.world.chain_id, pipeline.world.safe)
     assert kept is not None
     assert kept.policy["loss_budget"] == 60_000_000
-    assert verify.proposal(river.world.chain_id, river.world.safe) is None
-    assert stopped_out(river)
+    assert verify.proposal(pipeline.world.chain_id, pipeline.world.safe) is None
+    assert stopped_out(pipeline)
 
 
-def test_a_deployment_is_not_verified_by_the_plan_before_its_own(river: River) -> None:
+def test_a_deployment_is_not_verified_by_the_plan_before_its_own(pipeline: Pipeline) -> None:
     after = make.deployment(
         make.agent(venue="safe", tokens=["ETH"]), account="safe:next", funded=False, state="draft"
     )
-    safes.plan(after, river.world.safe)
+    safes.plan(after, pipeline.world.safe)
     assert "the listed tokens differ" in safes.check(after)
     after.refresh_from_db()
     assert (after.state, after.verified_at) == ("draft", None)
-    assert "the listed tokens differ" in safes.check(river.deployment)
-    assert river.deployment.verified_at is not None
+    assert "the listed tokens differ" in safes.check(pipeline.deployment)
+    assert pipeline.deployment.verified_at is not None
 
 
-def test_a_safe_whose_entries_are_stopped_is_still_reconciled(river: River) -> None:
-    safes.check(river.deployment)
-    soft_stop(river)
-    safes.check(river.deployment)
-    assert river.deployment.verified_at is None
-    assert [one.safe for one in reconcile.reconcile_all()] == [river.world.safe]
+def test_a_safe_whose_entries_are_stopped_is_still_reconciled(pipeline: Pipeline) -> None:
+    safes.check(pipeline.deployment)
+    soft_stop(pipeline)
+    safes.check(pipeline.deployment)
+    assert pipeline.deployment.verified_at is None
+    assert [one.safe for one in reconcile.reconcile_all()] == [pipeline.world.safe]
 
 
 # -- rotation of the executor's key
 
 
 @pytest.fixture
-def new_key(river: River, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executor_keystore: Path) -> str:
+def new_key(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executor_keystore: Path
+) -> str:
     """The address of a new current key; the old one is the previous one from now on."""
     account = Account.create()
-    river.desk.lab.rpc("anvil_setBalance", account.address, hex(10**18))
+    pipeline.trader.lab.rpc("anvil_setBalance", account.address, hex(10**18))
     write_keystore(tmp_path / "new.json", bytes(account.key), "a new long password", iterations=1_000)
     monkeypatch.setenv("EXECUTOR_KEYSTORE", str(tmp_path / "new.json"))
     monkeypatch.setenv("EXECUTOR_PASSWORD", "a new long password")
@@ -147,49 +149,55 @@ def signers() -> list[str]:
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_two_executors_overlap_and_the_one_on_chain_signs(river: River, new_key: str, signed: bool) -> None:
-    old = river.world.accounts["executor"]
-    planned = safes.plan(river.deployment)
-    buy(river)
+def test_two_executors_overlap_and_the_one_on_chain_signs(
+    pipeline: Pipeline, new_key: str, signed: bool
+) -> None:
+    old = pipeline.world.accounts["executor"]
+    planned = safes.plan(pipeline.deployment)
+    buy(pipeline)
     if signed:
-        river.world.execute_as_owner(as_signed(planned.transaction))
-        assert safes.check(river.deployment) == []
-    assert stopped_out(river)
+        pipeline.world.execute_as_owner(as_signed(planned.transaction))
+        assert safes.check(pipeline.deployment) == []
+    assert stopped_out(pipeline)
     assert signers() == [old, new_key if signed else old]
 
 
-def test_a_retired_key_signs_no_more(river: River, new_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retired_key_signs_no_more(
+    pipeline: Pipeline, new_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("EXECUTOR_PREVIOUS_KEYSTORE")
     venue.cache_clear()
-    assert river.desk.problem(purpose="close") == "executor_not_allowed"
+    assert pipeline.trader.problem(purpose="close") == "executor_not_allowed"
 
 
 # -- whose Safe it is
 
 
-def test_a_draft_with_the_account_of_a_safe_trades_nothing(river: River) -> None:
-    rogue = make.deployment(make.agent(venue="safe"), account=river.world.safe, funded=False)
+def test_a_draft_with_the_account_of_a_safe_trades_nothing(pipeline: Pipeline) -> None:
+    rogue = make.deployment(make.agent(venue="safe"), account=pipeline.world.safe, funded=False)
     ledger.deposit(rogue, D(10_000))
-    make.signal(rogue.agent, usd=str(river.price))
+    make.signal(rogue.agent, usd=str(pipeline.price))
     execute_pass()
     monitor_pass()
 
     order = Order.objects.get(deployment=rogue)
     assert (order.state, order.reason) == ("blocked", "safe_not_verified")
-    assert river.world.balance("WETH", river.world.safe) == 0
+    assert pipeline.world.balance("WETH", pipeline.world.safe) == 0
 
 
 @pytest.mark.parametrize(
     "changes",
     [{"safe_wallet": ""}, {"chain_id": 1}, {"verified_at": None}, {"account": "x", "safe_wallet": "x"}],
 )
-def test_only_the_verified_deployment_of_this_very_safe_opens(river: River, changes: dict[str, str]) -> None:
-    assert river.desk.problem() == ""
+def test_only_the_verified_deployment_of_this_very_safe_opens(
+    pipeline: Pipeline, changes: dict[str, str]
+) -> None:
+    assert pipeline.trader.problem() == ""
     Deployment.objects.update(**changes)
-    assert river.desk.problem() == "safe_not_verified"
+    assert pipeline.trader.problem() == "safe_not_verified"
 
 
-def test_an_account_at_a_real_venue_has_one_owner(desk: Desk) -> None:
+def test_an_account_at_a_real_venue_has_one_owner(trader: SafeTrader) -> None:
     victim, other = (User.objects.create_user(name) for name in ("victim", "other"))
     agent = make.agent(venue="safe")
     make.deployment(agent, account="shared", owner=victim, funded=False)
@@ -203,14 +211,14 @@ def test_an_account_at_a_real_venue_has_one_owner(desk: Desk) -> None:
     )  # another venue, another account
 
 
-def test_no_form_sets_the_account_of_a_safe(desk: Desk) -> None:
-    draft = Deployment(agent=make.agent(venue="safe"), account=desk.world.safe)
+def test_no_form_sets_the_account_of_a_safe(trader: SafeTrader) -> None:
+    draft = Deployment(agent=make.agent(venue="safe"), account=trader.world.safe)
     with pytest.raises(ValidationError, match="safe plan"):
         draft.full_clean()
-    draft.account = desk.world.safe.lower()
+    draft.account = trader.world.safe.lower()
     with pytest.raises(ValidationError, match="safe plan"):
         draft.full_clean()
     draft.account = "a name"
     draft.full_clean()
     with pytest.raises(IntegrityError), transaction.atomic():
-        make.deployment(draft.agent, account="a name", safe_wallet=desk.world.safe, funded=False)
+        make.deployment(draft.agent, account="a name", safe_wallet=trader.world.safe, funded=False)

@@ -151,7 +151,7 @@ changes = st.decimals(min_value=D("-0.4"), max_value=D("0.6"), places=3)
 
 
 @pytest.fixture
-def purse(db: None, time: RecordedClock, no_approval_file: object) -> Deployment:
+def deployment(db: None, time: RecordedClock, no_approval_file: object) -> Deployment:
     make.price("BTC", "1")
     make.open_gate()
     return make.booked_deployment(make.agent())
@@ -169,7 +169,7 @@ def stored(value: Decimal | None) -> Decimal | None:
     age=st.integers(0, 120),
 )
 def test_the_sweep_decides_for_every_position_what_the_rules_say(
-    purse: Deployment,
+    deployment: Deployment,
     time: RecordedClock,
     positions: list[tuple[tuple[str, str, Decimal, Exits], list[Decimal], Decimal]],
     minutes: int,
@@ -191,7 +191,7 @@ def test_the_sweep_decides_for_every_position_what_the_rules_say(
         for change in path:
             trailing = stored(ratchet(found, trailing, side=side, price=entry * (1 + change)))
         row = make.position(
-            purse,
+            deployment,
             side=side,
             symbol=symbol,
             entry=str(entry),
@@ -224,10 +224,10 @@ def test_the_sweep_decides_for_every_position_what_the_rules_say(
     ids=["nan", "zero", "minus", "stale", "future"],
 )
 def test_no_position_leaves_on_a_price_that_may_not_be_used(
-    purse: Deployment, time: RecordedClock, usd: str, seconds: int
+    deployment: Deployment, time: RecordedClock, usd: str, seconds: int
 ) -> None:
-    make.position(purse)
-    make.position(purse, side="short", take_profit=D("1999"))
+    make.position(deployment)
+    make.position(deployment, side="short", take_profit=D("1999"))
     time.move(days=30)
     with connection.cursor() as cursor:  # past everything that would refuse such a price on its way in
         row: list[Any] = ["ETH", usd, time.now - timedelta(seconds=seconds), "test"]
@@ -237,9 +237,9 @@ def test_no_position_leaves_on_a_price_that_may_not_be_used(
     assert set(Position.objects.values_list("state", flat=True)) == {"open"}
 
 
-def test_the_closing_order_is_for_what_is_still_held_on_the_other_side(purse: Deployment) -> None:
-    long = make.position(purse, closed_quantity=D("0.1"))
-    short = make.position(purse, side="short", stop_loss=D("2500"), take_profit=D("1000"))
+def test_the_closing_order_is_for_what_is_still_held_on_the_other_side(deployment: Deployment) -> None:
+    long = make.position(deployment, closed_quantity=D("0.1"))
+    short = make.position(deployment, side="short", stop_loss=D("2500"), take_profit=D("1000"))
     make.price("ETH", "3000")
     sweep()
     orders = {
@@ -252,9 +252,9 @@ def test_the_closing_order_is_for_what_is_still_held_on_the_other_side(purse: De
     }
 
 
-def test_a_second_sweep_at_the_same_price_closes_nothing_twice(purse: Deployment) -> None:
+def test_a_second_sweep_at_the_same_price_closes_nothing_twice(deployment: Deployment) -> None:
     # F7: a source's key held the second, so that each pass made another order
-    make.position(purse)
+    make.position(deployment)
     make.price("ETH", "3000")
 
     assert [sweep(), sweep()] == [1, 0]
@@ -262,8 +262,8 @@ def test_a_second_sweep_at_the_same_price_closes_nothing_twice(purse: Deployment
 
 
 @pytest.mark.parametrize("shut", ["dry_run", "no approval", "no row"])
-def test_while_the_gate_is_shut_positions_stay_open(purse: Deployment, shut: str) -> None:
-    make.position(purse)
+def test_while_the_gate_is_shut_positions_stay_open(deployment: Deployment, shut: str) -> None:
+    make.position(deployment)
     make.price("ETH", "3000")
     if shut == "dry_run":
         gate.set_dry_run("paper", True, by="test", reason="test")
@@ -277,9 +277,9 @@ def test_while_the_gate_is_shut_positions_stay_open(purse: Deployment, shut: str
 
 @pytest.mark.parametrize("level", ["no_entries", "reduce_only"])
 def test_a_kill_switch_below_flatten_lets_exits_through_and_closes_nothing_by_itself(
-    purse: Deployment, level: str
+    deployment: Deployment, level: str
 ) -> None:
-    leaves, stays = make.position(purse, take_profit=D("2100")), make.position(purse)
+    leaves, stays = make.position(deployment, take_profit=D("2100")), make.position(deployment)
     gate.kill(level, by="test", reason="test")
     make.price("ETH", "2200")
 
@@ -288,8 +288,8 @@ def test_a_kill_switch_below_flatten_lets_exits_through_and_closes_nothing_by_it
     assert Position.objects.get(pk=stays.pk).state == "open"
 
 
-def test_flatten_closes_everything_but_a_better_reason_comes_first(purse: Deployment) -> None:
-    hit, rest = make.position(purse, take_profit=D("2100")), make.position(purse)
+def test_flatten_closes_everything_but_a_better_reason_comes_first(deployment: Deployment) -> None:
+    hit, rest = make.position(deployment, take_profit=D("2100")), make.position(deployment)
     gate.kill("flatten", by="test", reason="test")
     make.price("ETH", "2200")
     sweep()
@@ -298,8 +298,8 @@ def test_flatten_closes_everything_but_a_better_reason_comes_first(purse: Deploy
     assert Position.objects.get(pk=rest.pk).exit_reason == "kill_switch"
 
 
-def test_a_released_switch_closes_nothing_any_more(purse: Deployment) -> None:
-    make.position(purse)
+def test_a_released_switch_closes_nothing_any_more(deployment: Deployment) -> None:
+    make.position(deployment)
     gate.kill("flatten", by="test", reason="test")
     gate.release(by="test", reason="it was a drill")
     make.price("ETH", "2200")
@@ -308,15 +308,15 @@ def test_a_released_switch_closes_nothing_any_more(purse: Deployment) -> None:
 
 
 def test_the_number_of_statements_does_not_follow_the_number_of_positions(
-    purse: Deployment, django_assert_num_queries: Any
+    deployment: Deployment, django_assert_num_queries: Any
 ) -> None:
     for _ in range(3):
-        make.position(purse)
+        make.position(deployment)
     make.price("ETH", "3000")
     with django_assert_num_queries(3):  # ratchet, hits, claim
         assert sweep() == 3
     for _ in range(30):
-        make.position(purse)
+        make.position(deployment)
     with django_assert_num_queries(3):
         assert sweep() == 30
     with django_assert_num_queries(2):  # nobody leaves
@@ -324,9 +324,9 @@ def test_the_number_of_statements_does_not_follow_the_number_of_positions(
 
 
 def test_a_position_that_was_rejected_thirty_thousand_times_does_not_stop_the_others(
-    purse: Deployment,
+    deployment: Deployment,
 ) -> None:
-    worn, other = make.position(purse, exits=32_767), make.position(purse)
+    worn, other = make.position(deployment, exits=32_767), make.position(deployment)
     make.price("ETH", "3000")
     sweep()
 
@@ -338,9 +338,9 @@ def test_a_position_that_was_rejected_thirty_thousand_times_does_not_stop_the_ot
 
 
 def test_paused_no_stop_and_no_target_is_acted_on_until_a_person_resumes(
-    purse: Deployment, time: RecordedClock
+    deployment: Deployment, time: RecordedClock
 ) -> None:
-    lost = make.position(purse, symbol="ETH", entry="2000", stop_loss=D(1900), take_profit=D(2600))
+    lost = make.position(deployment, symbol="ETH", entry="2000", stop_loss=D(1900), take_profit=D(2600))
     make.price("ETH", "1500")
     pauses.pause(by="ana", reason="the exchange prints nonsense")
 
@@ -352,11 +352,11 @@ def test_paused_no_stop_and_no_target_is_acted_on_until_a_person_resumes(
     assert make.event_names()[-4:-2] == ["exits.paused", "exits.resumed"]
 
 
-def test_a_pause_stops_neither_flatten_nor_a_closing_by_hand(purse: Deployment) -> None:
-    first = make.position(purse, symbol="ETH", entry="2000")
+def test_a_pause_stops_neither_flatten_nor_a_closing_by_hand(deployment: Deployment) -> None:
+    first = make.position(deployment, symbol="ETH", entry="2000")
     make.price("ETH", "2000")
     pauses.pause(by="ana", reason="looking")
-    second = make.position(purse, symbol="ETH", entry="2000")
+    second = make.position(deployment, symbol="ETH", entry="2000")
 
     assert close([first.pk]) == 1
     gate.kill("flatten", by="ana", reason="get out")
@@ -365,7 +365,7 @@ def test_a_pause_stops_neither_flatten_nor_a_closing_by_hand(purse: Deployment) 
     assert second.exit_reason == "kill_switch"
 
 
-def test_there_is_one_pause_at_a_time_and_each_needs_a_reason(purse: Deployment) -> None:
+def test_there_is_one_pause_at_a_time_and_each_needs_a_reason(deployment: Deployment) -> None:
     pauses.pause(by="ana", reason="looking")
 
     with pytest.raises(Rejected, match="already"):
@@ -377,8 +377,10 @@ def test_there_is_one_pause_at_a_time_and_each_needs_a_reason(purse: Deployment)
     assert pauses.resume(by="ana", reason="done") is False
 
 
-def test_the_exits_command_says_and_does_it(purse: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
-    make.position(purse, symbol="ETH", entry="2000", stop_loss=D(1900), take_profit=D(2600))
+def test_the_exits_command_says_and_does_it(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make.position(deployment, symbol="ETH", entry="2000", stop_loss=D(1900), take_profit=D(2600))
     make.price("ETH", "1500")
     call_command("exits", "off", "--reason", "looking", "--by", "ana")
     call_command("exits", "status", "--json")
@@ -396,17 +398,19 @@ def test_the_exits_command_says_and_does_it(purse: Deployment, capsys: pytest.Ca
     assert "1 positions are closing" in capsys.readouterr().out
 
 
-def test_a_stop_that_trails_by_everything_breaks_no_sweep(purse: Deployment, time: RecordedClock) -> None:
+def test_a_stop_that_trails_by_everything_breaks_no_sweep(
+    deployment: Deployment, time: RecordedClock
+) -> None:
     """The configuration allows 100 %: the stop then stands at zero, and the others must leave all the same."""
     make.position(
-        purse,
+        deployment,
         symbol="ETH",
         entry="2000",
         trailing_pct=D(100),
         trailing_activation=D(2100),
         take_profit=D(9000),
     )
-    lost = make.position(purse, symbol="BTC", entry="20000", stop_loss=D(19000))
+    lost = make.position(deployment, symbol="BTC", entry="20000", stop_loss=D(19000))
     make.price("BTC", "20000")
     for eth in ("2200", "2300"):
         make.price("ETH", eth)

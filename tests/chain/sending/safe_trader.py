@@ -43,7 +43,7 @@ def verified(deployment: Deployment, lab: Lab) -> Deployment:
     return deployment
 
 
-class Desk:
+class SafeTrader:
     """A Safe, its venue, and requests for it."""
 
     def __init__(self, lab: Lab, slippage_bps: int = 50) -> None:
