@@ -162,7 +162,7 @@ MUTANTS = (
                     return within
             """,
         ),
-        test="tests/authors/test_record.py",
+        test="tests/signals_app/authors/test_record.py",
         beyond=True,
     ),
     bug(
@@ -1027,13 +1027,13 @@ MUTANTS = (
             "return sides.pop() if len(sides) == 1 else 0",
             "return UP",
         ),
-        test="tests/reading/test_positions.py",
+        test="tests/signals_app/reading/test_positions.py",
         beyond=True,
     ),
     bug(
         "a target in bitcoin is held against the price in USD",
         ("signals_app.reading.rules.targets:_units", "dollar or not in_bitcoin", "True"),
-        test="tests/reading/test_positions.py",
+        test="tests/signals_app/reading/test_positions.py",
         beyond=True,
     ),
     bug(
@@ -1043,7 +1043,7 @@ MUTANTS = (
             "deed not in EXITS and _is_no_position(match)",
             "False",
         ),
-        test="tests/reading/test_positions.py",
+        test="tests/signals_app/reading/test_positions.py",
         beyond=True,
     ),
     bug(
@@ -1053,7 +1053,7 @@ MUTANTS = (
             "negated and not marks.EXTREME.match(*_)",
             "negated or marks.EXTREME.match(*_)",
         ),
-        test="tests/reading/test_positions.py",
+        test="tests/signals_app/reading/test_positions.py",
         beyond=True,
     ),
     bug(

@@ -13,8 +13,8 @@ from django.core.management import call_command
 from maxxit.market.instruments import all_instruments, words_by_token
 from signals_app.reading.evaluation import HALVES, half, read_labels, read_texts
 from signals_app.reading.rules.read import Reader
-from tests.reading.leave_out import by_author, by_post, left_out
-from tests.reading.reposts import unwrapped
+from tests.signals_app.reading.leave_out import by_author, by_post, left_out
+from tests.signals_app.reading.reposts import unwrapped
 
 LABELS = Path(__file__).parent / "labels-2017-12.csv"
 SECOND = Path(__file__).parent / "labels-2017-12-second.csv"
@@ -23,7 +23,7 @@ UNTOUCHED = Path(__file__).parent / "labels-2017-12-untouched.csv"
 """978 posts that no half holds, labelled by someone else before the reader saw them, and never tuned on."""
 REPOSTS = Path(__file__).parent / "labels-2017-12-reposts.csv"
 """What other authors wrote, labelled blind; its reporting half was read once, after the last change of the reader."""
-POSTS = Path(__file__).parents[2].parent / "shared" / "data" / "posts-2017-12.jsonl"
+POSTS = Path(__file__).parents[3].parent / "shared" / "data" / "posts-2017-12.jsonl"
 
 
 def evaluated(*words: str) -> dict[str, Any]:

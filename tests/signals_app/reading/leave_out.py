@@ -1,6 +1,6 @@
 """How much of the reader's quality rests on phrases that only the judged posts support.
 
-`python -m tests.reading.leave_out --labelled LABELS.csv --posts POSTS.jsonl [--half HALF] [--also MORE.csv ...]`
+`python -m tests.signals_app.reading.leave_out --labelled LABELS.csv --posts POSTS.jsonl [--half HALF] [--also MORE.csv ...]`
 
 Takes away each phrase of the lexicon that matches true calls of the judged authors (or of the judged post) and of
 nobody else, reads these authors (this post) with what is left, and adds up. A phrase that matches no true call at all
@@ -91,7 +91,7 @@ def left_out(judged: Sequence[Label], also: Sequence[Label], texts: dict[str, st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.reading.leave_out", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.signals_app.reading.leave_out", description=__doc__)
     parser.add_argument("--labelled", type=Path, required=True, help="the labels that judge")
     parser.add_argument(
         "--posts", type=Path, required=True, help="JSON lines: id, username, created_at, text"

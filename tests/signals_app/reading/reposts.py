@@ -1,6 +1,6 @@
 """Posts by authors that no rule was tuned on: what the accounts of a posts file reposted, as its authors wrote it.
 
-`python -m tests.reading.reposts --posts POSTS --out FILE` strips `RT @name: ` from each repost that names a token and
+`python -m tests.signals_app.reading.reposts --posts POSTS --out FILE` strips `RT @name: ` from each repost that names a token and
 writes it as a post of @name. `labels-2017-12-reposts.csv` labels what it writes for December 2017.
 """
 
@@ -54,7 +54,7 @@ def unwrapped(posts: Iterable[Post]) -> Iterator[Post]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.reading.reposts", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.signals_app.reading.reposts", description=__doc__)
     parser.add_argument(
         "--posts", type=Path, required=True, help="JSON lines: id, username, created_at, text"
     )
