@@ -1,6 +1,7 @@
 """How much of the reader's quality rests on phrases that only the judged posts support.
 
-`python -m tests.signals_app.reading.leave_out --labelled LABELS.csv --posts POSTS.jsonl [--half HALF] [--also MORE.csv ...]`
+`python -m tests.signals_app.reading.leave_out --labelled LABELS.csv --posts POSTS.jsonl`
+(`[--half HALF] [--also MORE.csv ...]`)
 
 Takes away each phrase of the lexicon that matches true calls of the judged authors (or of the judged post) and of
 nobody else, reads these authors (this post) with what is left, and adds up. A phrase that matches no true call at all

@@ -1,7 +1,7 @@
 """Posts by authors that no rule was tuned on: what the accounts of a posts file reposted, as its authors wrote it.
 
-`python -m tests.signals_app.reading.reposts --posts POSTS --out FILE` strips `RT @name: ` from each repost that names a token and
-writes it as a post of @name. `labels-2017-12-reposts.csv` labels what it writes for December 2017.
+`python -m tests.signals_app.reading.reposts --posts POSTS --out FILE` strips `RT @name: ` from each repost that names a
+token and writes it as a post of @name. `labels-2017-12-reposts.csv` labels what it writes for December 2017.
 """
 
 import argparse
