@@ -135,6 +135,9 @@ def _end_exit(position_id: int) -> bool:
     """Book an ended exit order: close the position, or reopen it where tokens are left; return whether it closed."""
     related = ("exit_order", "entry_order", "deployment__agent")
     position = Position.objects.select_for_update(of=("self",)).select_related(*related).get(pk=position_id)
+    entry = position.entry_order
+    if entry.booked_quantity != entry.filled_quantity:
+        return False  # fills that were settled meanwhile: the next pass first adds them to the position
     if position.state != PositionState.CLOSING:
         return False
     out = position.exit_order

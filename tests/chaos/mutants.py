@@ -528,6 +528,11 @@ MUTANTS = (
         test="tests/positions/test_book.py",
     ),
     bug(
+        "a position closes without the fills that settled meanwhile",
+        (f"{BOOK}:_end_exit", "if entry.booked_quantity != entry.filled_quantity:", "if False:"),
+        test="tests/positions/test_book.py",
+    ),
+    bug(
         "more fills of an entry do not make its position larger",
         (
             f"{BOOK}:_open_position",

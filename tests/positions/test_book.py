@@ -162,6 +162,33 @@ def test_a_position_closes_only_once_its_entry_can_grow_no_more(trader: Trader) 
     assert ledger.balances(trader.deployment.pk)["ETH"] == 0
 
 
+def test_fills_that_settle_while_an_exit_is_booked_are_held_by_the_position_first(
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    position = entered(trader, "0.2", state="partially_filled")
+    fills(leaving(trader, position), "0.2", usd="2400")
+    settled = book._entry_has_ended
+
+    def settle_in_between(position_id: int) -> bool:
+        # another worker, after this pass has read what is due
+        fills(position.entry_order, "0.2", "0.1", state="filled", start=0)
+        return settled(position_id)
+
+    monkeypatch.setattr(book, "_entry_has_ended", settle_in_between)
+    book.book()
+    position.refresh_from_db()
+    assert (position.state, position.quantity) == ("closing", D("0.2"))
+
+    monkeypatch.setattr(book, "_entry_has_ended", settled)
+    position = again(position)
+    held = ledger.balances(trader.deployment.pk)["ETH"]
+    assert (position.state, position.quantity - position.closed_quantity, held) == (
+        "open",
+        D("0.1"),
+        D("0.1"),
+    )
+
+
 def test_closing_an_entry_in_one_go_books_what_the_ledger_says(trader: Trader) -> None:
     # F15: after "already closed" a source booked a PnL of 0
     position = entered(trader)

@@ -92,7 +92,9 @@ def left_out(judged: Sequence[Label], also: Sequence[Label], texts: dict[str, st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.signals_app.reading.leave_out", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.signals_app.reading.leave_out", description=__doc__
+    )
     parser.add_argument("--labelled", type=Path, required=True, help="the labels that judge")
     parser.add_argument(
         "--posts", type=Path, required=True, help="JSON lines: id, username, created_at, text"
