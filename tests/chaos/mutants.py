@@ -529,7 +529,7 @@ MUTANTS = (
     ),
     bug(
         "a position closes without the fills that settled meanwhile",
-        (f"{BOOK}:_end_exit", "if entry.booked_quantity != entry.filled_quantity:", "if False:"),
+        (f"{BOOK}:_end_exit", "entry.booked_quantity != entry.filled_quantity", "False"),
         test="tests/positions/test_book.py",
     ),
     bug(

@@ -276,5 +276,5 @@ def test_a_closed_position_cannot_be_moved_again(trader: Trader) -> None:
     position = entered(trader)
     fills(leaving(trader, position), "0.4", usd="2400")
     again(position)
-    with pytest.raises(IllegalMove, match="not a move"):
+    with pytest.raises(IllegalMove, match="not an allowed transition"):
         advance(position, "open")
