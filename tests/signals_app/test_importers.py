@@ -150,7 +150,7 @@ BAD = {
     "an id that lost digits": ({"id": "9.38e17"}, "the id is not a whole number"),
     "an id of letters": ({"id": "abc"}, "the id is not a whole number"),
     "an empty text": ({"text": "  "}, "the text is empty"),
-    "a NUL": ({"text": "a\0b"}, "a field holds a NUL character"),
+    "a NUL": ({"text": "a\0b"}, "a field contains a NUL character"),
     "a text that is too long": ({"text": "x" * 25_001}, "a field is too long"),
     "an author that is too long": ({"username": "a" * 51}, "a field is too long"),
 }
@@ -206,8 +206,8 @@ def test_reposts_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "its format is not recognised"),
-        ("a,b\n1,2\n", "its format is not recognised"),
+        ("", "unknown format"),
+        ("a,b\n1,2\n", "unknown format"),
         ('[{"id": "1", "text": ', r"posts\.any:1: not JSON"),
         ("id,text,created_at\n", "no usable post .* it has no entries"),
         ("id,text,created_at\n1,hello\n", r"no usable post .*:2: 2 fields instead of 3"),

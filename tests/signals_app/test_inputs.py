@@ -98,7 +98,7 @@ def test_what_is_odd_about_candles_is_named(tmp_path: Path) -> None:
     bars, warnings = inputs.read_candles(tmp_path, START, END)
     assert sorted(bars) == ["BTC", "ETH", "LTC", "XRP"]
     assert warnings == [
-        "candles-FOO-USD-5m.csv is of no token in config/markets.yaml and is not used",
+        "candles-FOO-USD-5m.csv belongs to no token of config/markets.yaml and is not used",
         "the candles of LTC cover only 2025-01-01 00:00 to 2025-01-01 03:00 UTC",
         "the price of XRP goes from 5 to 55 USD at 2025-01-01 02:30: is this one token in one unit?",
         "the candles of BTC and ETH are the same: one of the files has a wrong name",

@@ -61,7 +61,14 @@ def test_each_has_help_and_json(name: str) -> None:
 
 def test_status(world: World) -> None:
     text = said("status")
-    for word in ("last run (UTC)", "monitor", "classify", "general@maxxit", "3 in, 2 out", "with the chain"):
+    for word in (
+        "last run (UTC)",
+        "monitor",
+        "classify",
+        "general@maxxit",
+        "3 in, 2 out",
+        "in each pipeline run",
+    ):
         assert word in text
     jobs = {job["name"]: job for job in told("status")["jobs"]}
     assert jobs["classify"]["last_run"].endswith("Z")
@@ -193,7 +200,7 @@ def test_chain_by_anything(world: World) -> None:
 def test_chain_of_nothing_says_so(world: World) -> None:
     with pytest.raises(CommandError, match="no order '999999'"):
         said("chain", "--order=999999")
-    with pytest.raises(CommandError, match="no correlation id"):
+    with pytest.raises(CommandError, match="not a correlation id"):
         said("chain", "--corr=zebra")
     with pytest.raises(CommandError, match="required"):
         said("chain")
@@ -346,7 +353,7 @@ def test_a_statement_adds_up_to_what_the_ledger_holds(world: World) -> None:
     assert rows[0].startswith("at,book,kind,asset,order_id,what,amount,balance")
     assert len(rows) == len(found["lines"]) + 1
     for wrong in (("999",), (number, "--from", "soon")):
-        with pytest.raises(CommandError, match=r"portfolio|is no date"):
+        with pytest.raises(CommandError, match=r"portfolio|is not a date"):
             said("statement", *wrong)
 
 
@@ -374,7 +381,7 @@ def test_dead_letters(world: World) -> None:
     assert told("dlq", "redrive", "--all") == {"redriven": 1}
     assert told("dlq", "list") == {"letters": []}
     for wrong in ("moon:1", "order:x", "order:0"):
-        with pytest.raises(CommandError, match=r"dlq list|look like"):
+        with pytest.raises(CommandError, match=r"dlq list|does not name a dead letter"):
             said("dlq", "show", wrong)
 
 

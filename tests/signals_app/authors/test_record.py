@@ -234,7 +234,7 @@ def test_refused_lines_stand_in_the_result_with_their_reasons(tmp_path: Path) ->
         (None, ("--from", "2018-03-01", "--to", "2018-03-02"), "has no post between 2018-03-01 00:00"),
         (None, ("--from", "2017-12-01", "--to", "2017-12-10"), "no candles in .* cover"),
         (None, ("--from", "2017-12-02", "--to", "2017-12-01"), "is not before"),
-        (None, ("--plot", "/dev/null/plots"), "--plot /dev/null/plots is no folder"),
+        (None, ("--plot", "/dev/null/plots"), "--plot /dev/null/plots is not a folder"),
     ],
 )
 def test_nothing_usable_is_exit_code_2_with_the_reason(
