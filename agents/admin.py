@@ -9,8 +9,10 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
-from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
+from agents.evidence import DEFAULT_WEIGHT, EVIDENCE, MAX_WEIGHT
+from agents.models import Agent, CtAccount, Deployment, Subscription
 from agents.states import DeploymentState
 from maxxit.adminkit import EMPTY, BaseAdmin, link, list_link, log_action, number_column, state_column
 from maxxit.core.errors import IllegalMove, Misconfigured, StaleState
@@ -19,12 +21,41 @@ from maxxit.market.instruments import instrument
 from maxxit.market.venues import venue_policy
 
 
+def _weight_field(name: str) -> forms.IntegerField:
+    return forms.IntegerField(
+        label=f"Weight {name.replace('_', ' ')}",
+        min_value=0,
+        max_value=MAX_WEIGHT,
+        initial=DEFAULT_WEIGHT,
+        help_text=f"0 to {MAX_WEIGHT}: how much {EVIDENCE.open(name).help} counts",
+        widget=UnfoldAdminIntegerFieldWidget,
+    )
+
+
+WEIGHTS_TITLE = "Weights of the evidence, 0 to 100"
+WEIGHT_FIELDS = {f"weight_{name}": _weight_field(name) for name in EVIDENCE}
+WEIGHT_ROWS = tuple(tuple(WEIGHT_FIELDS)[at : at + 2] for at in range(0, len(WEIGHT_FIELDS), 2))
+
+
 class AgentForm(forms.ModelForm):
-    """Validates venue and tokens against the configuration."""
+    """Validates venue and tokens against the configuration; each piece of evidence has a field for its weight."""
+
+    vars().update(WEIGHT_FIELDS)
 
     class Meta:
         model = Agent
-        fields = "__all__"
+        exclude = ("weights",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            stored = {f"weight_{name}": self.instance.weights.get(name, 0) for name in EVIDENCE}
+            self.initial = {**stored, **self.initial}
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned: dict[str, Any] = super().clean() or {}
+        self.instance.weights = {name: cleaned.get(f"weight_{name}", 0) for name in EVIDENCE}
+        return cleaned
 
     def clean_venue(self) -> str:
         venue: str = self.cleaned_data["venue"]
@@ -112,14 +143,7 @@ class AgentAdmin(Stateful):
         (None, {"fields": (("name", "status"), ("owner", "created_at"), "signals")}),
         ("Trading", {"fields": (("venue", "tokens"), ("sizing_preset", "exit_preset", "min_confidence"))}),
         ("Profit", {"fields": (("profit_receiver", "profit_share"),)}),
-        (
-            "Weights of the evidence, 0 to 100",
-            {
-                "fields": tuple(
-                    tuple(f"weight_{name}" for name in WEIGHTS[at : at + 2]) for at in range(0, 8, 2)
-                )
-            },
-        ),
+        (WEIGHTS_TITLE, {"fields": WEIGHT_ROWS}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
@@ -131,6 +155,20 @@ class AgentAdmin(Stateful):
                 "deployments", filter=Q(deployments__state=DeploymentState.ACTIVE), distinct=True
             ),
         )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Agent | None = None) -> Any:
+        """Show the weights as one line to viewers: the form's fields are no columns of the row."""
+        sets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return sets
+        return [
+            (title, {"fields": ("weights_shown",)} if title == WEIGHTS_TITLE else opts)
+            for title, opts in sets
+        ]
+
+    @display(description="weights")
+    def weights_shown(self, row: Agent) -> str:
+        return ", ".join(f"{name} {row.weights.get(name, 0)}" for name in EVIDENCE)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> tuple[str, ...]:
         """Lock the venue once a deployment is activated: the deployment's account belongs to this venue."""

@@ -10,6 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from agents import states
+from agents.evidence import default_weights, weights_problem
 from maxxit.core.money import COLUMN
 from maxxit.core.terms import ExitPreset, Preset, choices
 
@@ -19,13 +20,12 @@ FRACTION: dict[str, Any] = {
     "validators": [MinValueValidator(0), MaxValueValidator(1)],
 }
 EVM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
-WEIGHTS = ("tweet", "rsi", "macd", "bollinger", "volume", "moving_average", "momentum", "volatility")
 
 
-def _weight(what: str) -> models.PositiveSmallIntegerField:
-    return models.PositiveSmallIntegerField(
-        default=50, validators=[MaxValueValidator(100)], help_text=f"0 to 100: how much {what} counts"
-    )
+def validate_weights(weights: object) -> None:
+    """Raise ValidationError unless `weights` maps known pieces of evidence to whole numbers 0 to 100."""
+    if problem := weights_problem(weights):
+        raise ValidationError(problem)
 
 
 class Agent(models.Model):
@@ -60,14 +60,11 @@ class Agent(models.Model):
         default=Decimal("0.5"),
         help_text="fraction; a weaker signal is declined as below_threshold",
     )
-    weight_tweet = _weight("what the followed accounts say")
-    weight_rsi = _weight("the relative strength index")
-    weight_macd = _weight("the MACD histogram")
-    weight_bollinger = _weight("the place within the Bollinger bands")
-    weight_volume = _weight("unusual volume")
-    weight_moving_average = _weight("the trend of the moving averages")
-    weight_momentum = _weight("momentum")
-    weight_volatility = _weight("volatility, which speaks against any trade")
+    weights = models.JSONField(
+        default=default_weights,
+        validators=[validate_weights],
+        help_text="0 to 100 by piece of evidence: how much it counts; one that is missing counts 0",
+    )
     profit_receiver = models.CharField(
         max_length=64, blank=True, help_text="address that receives the profit share"
     )
@@ -79,14 +76,20 @@ class Agent(models.Model):
     class Meta:
         db_table = "agents"
         ordering = ("name",)
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                name="weights_are_0_to_100",
+                condition=~models.Func(
+                    models.F("weights"),
+                    models.Value('$.* ? (@.type() != "number" || @ < 0 || @ > 100)'),
+                    function="jsonb_path_exists",
+                    output_field=models.BooleanField(),
+                ),
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
-
-    @property
-    def weights(self) -> dict[str, int]:
-        """The eight weights by feature, 0 to 100."""
-        return {feature: getattr(self, f"weight_{feature}") for feature in WEIGHTS}
 
 
 class CtAccount(models.Model):

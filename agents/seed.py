@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
+from agents.evidence import weights_problem
+from agents.models import Agent, CtAccount, Deployment, Subscription
 from agents.states import AgentState, DeploymentState
 from maxxit.core.config import Fraction, Policy, Usd, load
 from maxxit.core.errors import Misconfigured
@@ -57,10 +58,8 @@ def _create(entry: SeedAgent) -> list[Deployment]:
     venue_policy(entry.venue)
     for token in entry.tokens:
         instrument(token)
-    if set(entry.weights) != set(WEIGHTS):
-        raise Misconfigured(
-            f"config/agents.yaml: agent {entry.name!r} needs exactly the weights {', '.join(WEIGHTS)}"
-        )
+    if problem := weights_problem(entry.weights):
+        raise Misconfigured(f"config/agents.yaml: agent {entry.name!r}: {problem}")
     agent, new = Agent.objects.get_or_create(
         name=entry.name,
         defaults={
@@ -69,7 +68,7 @@ def _create(entry: SeedAgent) -> list[Deployment]:
             "sizing_preset": entry.sizing_preset,
             "exit_preset": entry.exit_preset,
             "min_confidence": entry.min_confidence,
-            **{f"weight_{name}": weight for name, weight in entry.weights.items()},
+            "weights": entry.weights,
         },
     )
     if new:

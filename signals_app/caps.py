@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, time
 
 from agents.models import Agent
+from signals_app.evidence.base import Call
 from signals_app.models import Signal
 from signals_app.policy import Generate
-from signals_app.score import Call, Declined
+from signals_app.score import Declined, uses_posts
 
 
 class Caps:
@@ -31,7 +32,7 @@ class Caps:
         limit, used = self._policy.max_signals_per_token_per_day, self._tokens[agent.pk, token]
         if used >= limit:
             return Declined("token_cap", str(used), str(limit))
-        if calls and not self.within_author_cap(agent, calls) and agent.weight_tweet:
+        if calls and not self.within_author_cap(agent, calls) and uses_posts(agent.weights):
             used = max(self._authors[agent.pk, call.author] for call in calls)
             return Declined("author_cap", str(used), str(self._policy.max_signals_per_author_per_day))
         return None

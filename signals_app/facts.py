@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from agents.models import Agent, Subscription
 from maxxit.market import quotes, snapshots
 from maxxit.market.bars import Snapshot
+from signals_app.evidence.base import Call
 from signals_app.models import CtPost
 from signals_app.policy import Generate
-from signals_app.score import Call
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ from maxxit.market.instruments import instrument, listed_on, words_by_token
 from maxxit.market.venues import venue_policy
 from signals_app import score
 from signals_app.caps import Caps
+from signals_app.evidence.base import Call
 from signals_app.facts import Facts, gather
 from signals_app.models import CtPost, Signal
 from signals_app.outcome import raise_to
 from signals_app.policy import Generate
 from signals_app.reading.proposal import Proposal
-from signals_app.score import Call, Declined, Limits, Proposed
+from signals_app.score import Declined, Limits, Proposed
 from signals_app.size import size_model
 
 log = structlog.get_logger(__name__)
@@ -62,7 +63,7 @@ def generate(policy: Generate, agents: Iterable[Agent] | None = None) -> Generat
     for agent in chosen:
         for token in tokens[agent.pk]:
             calls = facts.calls(agent, token)
-            if not calls and agent.weight_tweet:
+            if not calls and score.uses_posts(agent.weights):
                 continue
             done.considered += 1
             allowed = caps.within_author_cap(agent, calls)

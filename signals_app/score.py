@@ -1,35 +1,20 @@
 """Scores evidence on a token: side and confidence of a trade, or the reason against one. Pure.
 
-Each weight of an agent belongs to one piece of evidence. Evidence e_i in [-1, 1] supports long (positive) or short; the
-side is the sign of the weighted sum. The confidence is the weighted mean of each piece's support for that side,
-p_i = (1 + e_i · side) / 2; for posts the support is `social_strength`, and volatility counts against both sides.
+Each weight of an agent belongs to one piece of evidence (`signals_app/evidence/`). Evidence e_i in [-1, 1] supports
+long (positive) or short; the side is the sign of the weighted sum. The confidence is the weighted mean of each piece's
+support for that side, p_i = (1 + e_i · side) / 2; for posts the support is `social_strength`, and volatility counts
+against both sides. Both sums are floats, as the indicators are.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from maxxit.core.terms import SIGN, Side
+from agents.evidence import POSTS
+from maxxit.core.terms import Side
 from maxxit.market.bars import Snapshot
+from signals_app.evidence.base import MAX_CONFIDENCE, MIN_CONFIDENCE, Call, Facts, pieces
 from signals_app.reading.proposal import Proposal
-
-MIN_CONFIDENCE, MAX_CONFIDENCE = Decimal("0.3"), Decimal("0.95")
-CALM_ATR_PCT, WILD_ATR_PCT = 1.0, 5.0
-"""Average true range in percent of the price: volatility counts from the first on, and in full from the second."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A candidate post's call on one token."""
-
-    post: int
-    side: str
-    """long or short."""
-    confidence: Decimal
-    """Fraction."""
-    impact: Decimal
-    """Fraction: the author's impact factor; 0.5 is neutral."""
-    author: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,73 +27,41 @@ class Scored:
     calls: tuple[Call, ...]
     """Calls of the same side, the strongest first."""
     evidence: dict[str, float]
-    """Feature -> [-1, 1]; positive supports long."""
+    """Piece -> [-1, 1]; positive supports long; 0 where it has no value."""
 
 
-def _clamp(value: float) -> float:
-    return max(-1.0, min(1.0, value))
-
-
-def market_evidence(market: Snapshot) -> dict[str, float]:
-    """Return the evidence of each indicator: feature -> [-1, 1], positive for long; volatility 0 to 1, against both."""
-    atr = max(market.atr_pct, 0.01)
-    return {
-        "rsi": _clamp((50 - market.rsi) / 20),  # 30 is fully long, 70 fully short
-        "macd": _clamp(market.macd_histogram / market.close * 100 / atr * 4),
-        "bollinger": _clamp(1 - 2 * market.bollinger_b),
-        "volume": _clamp(market.volume_z / 3) * (1 if market.momentum_pct >= 0 else -1),
-        "moving_average": _clamp((market.fast_average / market.slow_average - 1) * 100 / atr),
-        "momentum": _clamp(market.momentum_pct / (5 * atr)),
-        "volatility": max(0.0, _clamp((market.atr_pct - CALM_ATR_PCT) / (WILD_ATR_PCT - CALM_ATR_PCT))),
-    }
-
-
-def crowd(calls: Sequence[Call]) -> Decimal:
-    """Return the mean direction of the calls in [-1, 1], each weighted by confidence and twice its author's impact."""
-    if not calls:
-        return Decimal(0)
-    lean = sum((SIGN[c.side] * c.confidence * min(2 * c.impact, Decimal(1)) for c in calls), Decimal(0))
-    return max(Decimal(-1), min(Decimal(1), lean / len(calls)))
-
-
-def social_strength(calls: Sequence[Call], side: str, rsi: float | None) -> Decimal:
-    """Return the support of the calls for `side`, 0.3 to 0.95, 0 without calls (checklist A32).
-
-    Mean confidence × 0.8; × 1.2 up to 0.95 where an author's impact is above 0.7; for a long × 1.1 below RSI 40 and
-    × 0.8 above 70.
-    """
-    own = [call for call in calls if call.side == side]
-    if not own:
-        return Decimal(0)
-    strength = sum((call.confidence for call in own), Decimal(0)) / len(own) * Decimal("0.8")
-    if max(call.impact for call in own) > Decimal("0.7"):
-        strength = min(strength * Decimal("1.2"), MAX_CONFIDENCE)
-    if rsi is not None and side == Side.LONG:
-        strength *= Decimal("1.1") if rsi < 40 else Decimal("0.8") if rsi > 70 else Decimal(1)
-    return max(MIN_CONFIDENCE, min(MAX_CONFIDENCE, strength))
+def uses_posts(weights: Mapping[str, int]) -> bool:
+    """Return whether an agent of these weights trades on posts: without a call it then makes no signal."""
+    return weights.get(POSTS, 0) > 0
 
 
 def score(weights: Mapping[str, int], calls: Sequence[Call], market: Snapshot) -> Scored | None:
     """Return side and confidence for one agent and token; None when the evidence supports neither side.
 
-    `weights` are the agent's, 0 to 100. With a tweet weight calls are required and decide the side together with the
-    indicators; with a tweet weight of 0 the indicators decide alone and calls are ignored.
+    `weights` are the agent's, 0 to 100 by piece of evidence; a missing one is 0. Posts are one piece among the others:
+    without a weight for them the calls are ignored. A required piece (as posts are) that has a weight but no value
+    gives None.
     """
-    counted = tuple(calls) if weights["tweet"] else ()
-    evidence = market_evidence(market)
-    direction = float(crowd(counted)) * weights["tweet"]
-    direction += sum(evidence[feature] * weights[feature] for feature in evidence if feature != "volatility")
-    if direction == 0 or (weights["tweet"] and not counted):
+    facts = Facts(market, tuple(calls) if uses_posts(weights) else ())
+    evidence: dict[str, float] = {}
+    direction, total = 0.0, 0
+    for piece in pieces():
+        value, weight = piece.of(facts), weights.get(piece.name, 0)
+        if value is None and piece.required and weight:
+            return None
+        evidence[piece.name] = float(value or 0)
+        total += weight
+        if piece.directional:
+            direction += evidence[piece.name] * weight
+    if direction == 0:
         return None
     side = Side.LONG if direction > 0 else Side.SHORT
-    own = sorted((c for c in counted if c.side == side), key=lambda c: (-c.confidence, -c.impact, c.post))
-    support = {feature: (1 + value * SIGN[side]) / 2 for feature, value in evidence.items()}
-    support["volatility"] = (1 - evidence["volatility"]) / 2
-    support["tweet"] = float(social_strength(counted, side, market.rsi))
-    total = sum(weights.values())
-    mean = sum(support[feature] * weight for feature, weight in weights.items()) / total
-    confidence = max(MIN_CONFIDENCE, min(MAX_CONFIDENCE, Decimal(f"{mean:.6f}")))
-    return Scored(side, confidence, tuple(own), {"tweet": float(crowd(counted)), **evidence})
+    own = sorted((c for c in facts.calls if c.side == side), key=lambda c: (-c.confidence, -c.impact, c.post))
+    support = (
+        piece.support(facts, evidence[piece.name], side) * weights.get(piece.name, 0) for piece in pieces()
+    )
+    confidence = max(MIN_CONFIDENCE, min(MAX_CONFIDENCE, Decimal(f"{sum(support) / total:.6f}")))
+    return Scored(side, confidence, tuple(own), evidence)
 
 
 def leverage(confidence: Decimal, maximum: Decimal) -> Decimal:

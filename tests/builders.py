@@ -7,7 +7,8 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
-from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
+from agents.evidence import EVIDENCE, POSTS
+from agents.models import Agent, CtAccount, Deployment, Subscription
 from maxxit.core import clock, correlation
 from maxxit.events.models import Event
 from maxxit.market import candles
@@ -24,8 +25,8 @@ from trading.risk import Facts, GateFacts, LimitUsage
 T0 = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 """A Monday noon at the start of a six-hour bucket."""
 HOUR = timedelta(hours=1)
-TWEETS_ONLY = {name: 100 if name == "tweet" else 0 for name in WEIGHTS}
-NO_TWEETS = {name: 0 if name == "tweet" else 50 for name in WEIGHTS}
+TWEETS_ONLY = {name: 100 if name == POSTS else 0 for name in EVIDENCE}
+NO_TWEETS = {name: 0 if name == POSTS else 50 for name in EVIDENCE}
 _number = count(1)
 
 
@@ -83,9 +84,7 @@ def rising(level: float = 2000.0, bars: int = 60) -> list[float]:
 def agent(*, weights: Mapping[str, int] = TWEETS_ONLY, state: str = "active", **fields: Any) -> Agent:
     """An agent on paper that hears posts only."""
     values = {"name": f"agent {next(_number)}", "tokens": ["ETH"]} | fields
-    return Agent.objects.create(
-        state=state, **values, **{f"weight_{name}": weight for name, weight in weights.items()}
-    )
+    return Agent.objects.create(state=state, weights=dict(weights), **values)
 
 
 def account(*followers: Agent, username: str = "", **fields: Any) -> CtAccount:

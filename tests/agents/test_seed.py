@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from agents import seed
-from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
+from agents.evidence import EVIDENCE
+from agents.models import Agent, CtAccount, Deployment, Subscription
 from agents.seed import SeedData
 from maxxit.core.errors import Misconfigured
 from tests.builders import RecordedClock
@@ -18,7 +19,7 @@ def one(**fields: Any) -> dict[str, Any]:
     values = {
         "name": "Follower",
         "venue": "paper",
-        "weights": dict.fromkeys(WEIGHTS, 50),
+        "weights": dict.fromkeys(EVIDENCE, 50),
         "follows": ["*"],
         "deployments": [{"account": "paper:1", "balance_usdc": 1000}],
     }
@@ -42,17 +43,17 @@ def test_the_cast_enters_active_funded_by_name_and_following(assemble: Any) -> N
     assert (agent.min_confidence, agent.sizing_preset, agent.weights) == (
         Decimal("0.6"),
         "aggressive",
-        dict.fromkeys(WEIGHTS, 50),
+        dict.fromkeys(EVIDENCE, 50),
     )
     assert Subscription.objects.count() == CtAccount.objects.count() == 2
 
 
 def test_entering_again_changes_nothing_that_a_person_changed(assemble: Any) -> None:
     assemble(one())
-    Agent.objects.update(weight_tweet=7, state="paused")
+    Agent.objects.update(weights={"tweet": 7}, state="paused")
     assemble(one())
 
-    assert Agent.objects.get().weight_tweet == 7
+    assert Agent.objects.get().weights == {"tweet": 7}
     assert Agent.objects.get().state == "paused"
     assert Deployment.objects.count() == 1
 
@@ -68,7 +69,7 @@ def test_an_agent_that_follows_nobody_follows_nobody(assemble: Any) -> None:
     [
         ({"venue": "nowhere"}, "nowhere"),
         ({"tokens": ["DOGE"]}, "DOGE"),
-        ({"weights": {"tweet": 100}}, "exactly the weights"),
+        ({"weights": {"tweet": 100, "moon": 1}}, "no piece of evidence named moon; known: tweet, rsi"),
     ],
 )
 def test_a_cast_that_names_what_is_not_there_is_refused(
@@ -81,7 +82,7 @@ def test_a_cast_that_names_what_is_not_there_is_refused(
 @pytest.mark.parametrize("weight", [101, -1])
 def test_a_weight_outside_0_to_100_is_refused(assemble: Any, weight: int) -> None:
     with pytest.raises((Misconfigured, ValueError)):
-        assemble(one(weights=dict.fromkeys(WEIGHTS, 50) | {"tweet": weight}))
+        assemble(one(weights=dict.fromkeys(EVIDENCE, 50) | {"tweet": weight}))
 
 
 def test_two_agents_on_one_paper_account_leave_no_drift(assemble: Any) -> None:

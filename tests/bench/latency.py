@@ -134,7 +134,8 @@ def _filled(mine: "QuerySet[Order]") -> bool:
 
 def _follower(number: int) -> tuple["CtAccount", "Deployment"]:
     """An account, and the deployment of the one agent that follows it."""
-    from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
+    from agents.evidence import POSTS
+    from agents.models import Agent, CtAccount, Deployment, Subscription
     from agents.states import AgentState, DeploymentState
     from maxxit.events.record import advance
     from trading.fund import fund
@@ -145,7 +146,7 @@ def _follower(number: int) -> tuple["CtAccount", "Deployment"]:
         venue="paper",
         tokens=["ETH"],
         min_confidence=Decimal("0.01"),  # whatever the demo's market does
-        **{f"weight_{feature}": 100 * (feature == "tweet") for feature in WEIGHTS},
+        weights={POSTS: 100},
     )
     advance(agent, AgentState.ACTIVE)
     Subscription.objects.create(agent=agent, account=account)

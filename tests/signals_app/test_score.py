@@ -9,27 +9,25 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agents.models import WEIGHTS
+from agents.evidence import EVIDENCE
+from signals_app.evidence.base import Call
+from signals_app.evidence.posts import crowd, social_strength
 from signals_app.reading.proposal import Proposal
 from signals_app.score import (
-    Call,
     Declined,
     Limits,
     Proposed,
     bound,
     bound_levels,
-    crowd,
     decide,
     leverage,
-    market_evidence,
     score,
-    social_strength,
 )
 from tests.builders import NO_TWEETS, TWEETS_ONLY, market
 
 D = Decimal
 fractions = st.decimals(min_value=0, max_value=1, places=4)
-some_weights = st.fixed_dictionaries({name: st.integers(0, 100) for name in WEIGHTS})
+some_weights = st.fixed_dictionaries({name: st.integers(0, 100) for name in EVIDENCE})
 some_calls = st.lists(
     st.builds(
         Call,
@@ -139,6 +137,11 @@ def test_turning_every_call_around_turns_what_the_posts_say_around(
     assert crowd(turned) == -crowd(calls)
 
 
+@given(some_calls, some_market)
+def test_a_weight_that_is_missing_is_a_weight_of_0(calls: list[Call], seen: Any) -> None:
+    assert score({"rsi": 50}, calls, seen) == score(dict.fromkeys(EVIDENCE, 0) | {"rsi": 50}, calls, seen)
+
+
 @given(some_market, some_calls)
 def test_an_agent_with_no_tweet_weight_does_not_hear_the_posts(seen: Any, calls: list[Call]) -> None:
     assert score(NO_TWEETS, calls, seen) == score(NO_TWEETS, [], seen)
@@ -151,7 +154,7 @@ def test_an_agent_with_a_tweet_weight_does_nothing_without_a_call(weights: dict[
 
 @given(some_calls, some_market)
 def test_weights_of_zero_decide_nothing(calls: list[Call], seen: Any) -> None:
-    assert score(dict.fromkeys(WEIGHTS, 0), calls, seen) is None
+    assert score(dict.fromkeys(EVIDENCE, 0), calls, seen) is None
 
 
 @given(some_weights, some_calls, some_market)
@@ -166,15 +169,6 @@ def test_the_calls_behind_a_score_share_its_side_the_strongest_first(
     assert [one.confidence for one in found.calls] == sorted(
         (one.confidence for one in found.calls), reverse=True
     )
-
-
-@given(some_market)
-def test_every_piece_of_evidence_lies_between_minus_1_and_1(seen: Any) -> None:
-    evidence = market_evidence(seen)
-
-    assert set(evidence) == set(WEIGHTS) - {"tweet"}
-    assert all(-1 <= value <= 1 for value in evidence.values())
-    assert evidence["volatility"] >= 0
 
 
 @given(some_market)

@@ -6,10 +6,12 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from agents.evidence import EVIDENCE
 from agents.states import AgentState
 from maxxit.access.models import ApiKey
 from maxxit.core import clock
@@ -296,6 +298,39 @@ def test_an_agent_form_refuses_what_the_configuration_does_not_know(world: World
     form = AgentForm({"name": "x", "venue": "moon", "tokens": '["DOGE"]'})
     assert "config/venues.yaml" in str(form.errors["venue"])
     assert "config/markets.yaml" in str(form.errors["tokens"])
+
+
+def test_an_agent_form_has_a_number_field_for_the_weight_of_each_piece_of_evidence(world: World) -> None:
+    agent = builders.agent(weights={"tweet": 70, "rsi": 5})
+    url = reverse("admin:agents_agent_change", args=[agent.pk])
+    browser = world.logged_in(world.staff)
+    form = browser.get(url).context["adminform"].form
+    fields = [name for name in form.fields if name.startswith("weight_")]
+    assert fields == [f"weight_{name}" for name in EVIDENCE]
+    assert form.fields["weight_rsi"].help_text == "0 to 100: how much the relative strength index counts"
+    assert [form[name].value() for name in fields] == [70, 5, 0, 0, 0, 0, 0, 0]
+
+    sent = {
+        "name": agent.name, "venue": "paper", "tokens": '["ETH"]', "sizing_preset": "moderate",
+        "exit_preset": "signal", "min_confidence": "0.5", "profit_receiver": "", "profit_share": "0.2",
+        "subscriptions-TOTAL_FORMS": "0", "subscriptions-INITIAL_FORMS": "0",
+        **{name: str(at) for at, name in enumerate(fields)},
+    }  # fmt: skip
+    assert "less than or equal to 100" in browser.post(url, sent | {"weight_rsi": "101"}).content.decode()
+    answer = browser.post(url, sent)
+    assert answer.status_code == 302, answer.context["errors"]
+    agent.refresh_from_db()
+    assert agent.weights == {name: at for at, name in enumerate(EVIDENCE)}
+    assert "Weight" in LogEntry.objects.get().get_change_message()
+
+
+def test_who_may_only_look_sees_the_weights_of_an_agent(world: World) -> None:
+    agent = builders.agent(weights={"tweet": 70}, owner=world.alice)
+    world.alice.is_staff = True
+    world.alice.save()
+    world.alice.user_permissions.set(Permission.objects.filter(codename="view_agent"))
+    page = world.logged_in(world.alice).get(reverse("admin:agents_agent_change", args=[agent.pk]))
+    assert "tweet 70, rsi 0" in page.content.decode()
 
 
 def test_an_expired_key_is_not_called_standing(world: World) -> None:

@@ -15,7 +15,8 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
-from agents.models import WEIGHTS, Agent, CtAccount, Deployment, Subscription
+from agents.evidence import EVIDENCE, POSTS
+from agents.models import Agent, CtAccount, Deployment, Subscription
 from agents.states import AgentState
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
@@ -112,7 +113,7 @@ def enter_demo(world: World) -> Deployment:
             "sizing_preset": "moderate",
             "exit_preset": "aggressive",
             "min_confidence": Decimal("0.4"),
-            **{f"weight_{name}": 100 if name == "tweet" else 10 for name in WEIGHTS},
+            "weights": {name: 100 if name == POSTS else 10 for name in EVIDENCE},
         },
     )
     if new:

@@ -1,0 +1,139 @@
+"""Each piece of evidence by itself, and what a new one takes: its class and a line of the registry."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from hypothesis import given
+
+from agents.evidence import EVIDENCE
+from agents.models import Agent
+from signals_app.evidence.base import Evidence, Facts, pieces
+from signals_app.generate import generate
+from signals_app.models import Signal
+from signals_app.policy import policy
+from signals_app.score import score
+from tests import builders as make
+from tests.builders import RecordedClock, market
+from tests.signals_app.test_score import call, some_calls, some_market
+
+D = Decimal
+
+
+def of(name: str, facts: Facts) -> Decimal | None:
+    [piece] = [one for one in pieces() if one.name == name]
+    return piece.of(facts)
+
+
+def test_every_registered_piece_bears_its_name_in_the_registry() -> None:
+    assert [piece.name for piece in pieces()] == list(EVIDENCE)
+    assert all(piece.help for piece in pieces())
+
+
+@given(some_market, some_calls)
+def test_every_piece_of_evidence_lies_between_minus_1_and_1(seen: Any, calls: Any) -> None:
+    for piece in pieces():
+        value = piece.of(Facts(seen, calls))
+        assert value is None or (-1 if piece.directional else 0) <= value <= 1, piece.name
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "value"),
+    [
+        ("rsi", {"rsi": 30.0}, 1),
+        ("rsi", {"rsi": 60.0}, "-0.5"),
+        ("macd", {"macd_histogram": 2.5}, "0.5"),
+        ("bollinger", {"bollinger_b": 0.25}, "0.5"),
+        ("volume", {"volume_z": 1.5, "momentum_pct": -0.1}, "-0.5"),
+        ("volume", {"volume_z": 9.0, "momentum_pct": 0.0}, 1),
+        ("moving_average", {"fast_average": 1990.0}, "-0.5"),
+        ("momentum", {"momentum_pct": 2.5}, "0.5"),
+        ("momentum", {"momentum_pct": 0.5, "atr_pct": 0.0}, 1),
+        ("volatility", {"atr_pct": 3.0}, "0.5"),
+        ("volatility", {"atr_pct": 0.2}, 0),
+    ],
+)
+def test_a_piece_says(name: str, seen: dict[str, float], value: Any) -> None:
+    assert of(name, Facts(market(**seen))) == pytest.approx(D(value))
+
+
+def test_posts_say_nothing_where_nobody_made_a_call() -> None:
+    assert of("tweet", Facts(market())) is None
+    assert of("tweet", Facts(market(), [call("long", "0.8")])) == D("0.8")
+
+
+# --- a new piece ----------------------------------------------------------------------------------------------------
+
+
+class Forecast(Evidence):
+    name = "forecast"
+    help = "the forecast of the next six hours"
+
+    def of(self, facts: Facts) -> Decimal | None:
+        return D("0.6") if facts.market.close > 1000 else None
+
+
+@pytest.fixture
+def forecast(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(EVIDENCE.known, "forecast", f"{__name__}.Forecast")
+    pieces.cache_clear()
+    yield
+    pieces.cache_clear()
+
+
+@pytest.mark.usefixtures("forecast")
+def test_a_new_piece_decides_for_an_agent_that_weighs_nothing_else() -> None:
+    found = score({"forecast": 100}, [], market())
+    assert found is not None
+    assert (found.side, found.confidence, found.calls) == ("long", D("0.8"), ())
+    assert found.evidence["forecast"] == 0.6
+
+
+@pytest.mark.usefixtures("forecast")
+def test_a_piece_with_nothing_to_say_counts_as_undecided() -> None:
+    assert score({"forecast": 100}, [], market(close=10.0)) is None
+    found = score({"forecast": 50, "rsi": 50}, [], market(close=10.0, rsi=30.0))
+    assert found is not None
+    assert (found.confidence, found.evidence["forecast"]) == (D("0.75"), 0)
+
+
+@pytest.mark.usefixtures("forecast")
+def test_an_agent_without_posts_gets_its_signal_by_the_same_path(db: None, time: RecordedClock) -> None:
+    make.hourly_bars("ETH", make.calm())
+    make.price("ETH", "2000")
+    make.agent(weights={"forecast": 100}, min_confidence=D("0.5"))
+    done = generate(policy().generate)
+    signal = Signal.objects.get()
+
+    assert done.signals == 1
+    assert (signal.side, signal.confidence, signal.posts.count()) == ("long", D("0.8"), 0)
+    assert signal.risk_model["weights"] == {"forecast": 100}
+    assert signal.risk_model["evidence"]["forecast"] == 0.6
+
+
+@pytest.mark.usefixtures("forecast")
+def test_a_new_piece_may_be_weighed_and_an_unknown_one_may_not() -> None:
+    field = Agent._meta.get_field("weights")
+    field.run_validators({"forecast": 100})
+    with pytest.raises(ValidationError, match="no piece of evidence named moon; known: tweet, rsi"):
+        field.run_validators({"moon": 1})
+
+
+# --- the weights of an agent ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "weights", [{"rsi": 101}, {"rsi": -1}, {"rsi": 0.5}, {"rsi": True}, {"rsi": "9"}, [1], 7]
+)
+def test_weights_out_of_bounds_are_refused(weights: Any) -> None:
+    with pytest.raises(ValidationError, match=r"a whole number from 0 to 100|weights are a map"):
+        Agent._meta.get_field("weights").run_validators(weights)
+
+
+@pytest.mark.parametrize("weights", [{"rsi": 101}, {"rsi": -1}, {"rsi": "9"}, {"rsi": None}])
+def test_the_database_refuses_them_too(db: None, weights: Any) -> None:
+    with pytest.raises(IntegrityError, match="weights_are_0_to_100"), transaction.atomic():
+        make.agent(weights=weights)
