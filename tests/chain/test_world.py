@@ -7,7 +7,15 @@ import pytest
 
 from maxxit.evm.codec import encode_call
 from maxxit.ops.devchain import anvil
-from maxxit.ops.devchain.world import MULTICALL3, World, ensure_world, read, transact, uniswap_artifact
+from maxxit.ops.devchain.world import (
+    MULTICALL3,
+    TokenInfo,
+    World,
+    ensure_world,
+    read,
+    transact,
+    uniswap_artifact,
+)
 from tests.chain.lab import USDC, Lab, trade
 from trading.venues.safe.contract import module as m
 
@@ -50,6 +58,24 @@ def test_move_price_moves_feed_and_pools(lab: Lab, symbol: str) -> None:
         lab.world.move_price(symbol, wanted)
         assert lab.world.price(symbol) == wanted
         assert abs(pool_price(lab, symbol) / wanted - 1) < Decimal("0.0032"), "within the pool's fee"
+
+
+def test_a_swap_that_others_overtook_is_computed_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.fresh()
+    token, price, compute = lab.world.token("WETH"), lab.world.price("WETH"), World.swap_to_price
+    to_half_more = {
+        pool: compute(lab.world, token, int(fee), pool, price * 3 / 2) for fee, pool in token.pools.items()
+    }
+    lab.world.set_pool_price("WETH", price * 2)  # beyond the limit of those swaps
+
+    def swap(world: World, token: TokenInfo, fee: int, pool: str, price: Decimal) -> bytes | None:
+        return to_half_more.pop(pool, None) or compute(world, token, fee, pool, price)
+
+    monkeypatch.setattr(World, "swap_to_price", swap)
+    lab.world.set_pool_price("WETH", price * 4)
+
+    assert to_half_more == {}
+    assert pool_price(lab, "WETH") > price * 3
 
 
 def test_multicall_reads_many_values_at_once(lab: Lab) -> None:

@@ -57,6 +57,9 @@ TOKENS: dict[str, tuple[str, int, tuple[int, ...]]] = {
     "WBTC": ("Wrapped BTC", 8, (3000,)),
 }
 ROLES = ("deployer", "owner", "executor", "guardian", "fee_receiver", "profit_receiver", "trader", "rogue")
+SWAP_TRIES = 5
+PRICE_ALREADY_PASSED = "SPL"
+"""Uniswap V3's revert reason for a price limit on the wrong side of the pool's price."""
 _SWAP = "exactInputSingle((address,address,uint24,address,uint256,uint256,uint256,uint160))"
 _MINT = "mint((address,address,uint24,int24,int24,uint256,uint256,uint256,uint256,address,uint256))"
 
@@ -201,12 +204,22 @@ class World:
             self.send("deployer", token.feed, encode_call("refresh()"))
 
     def set_pool_price(self, symbol: str, price: Decimal) -> None:
-        """Swap in every pool of the token until its price is `price` USD."""
+        """Swap in every pool of the token until its price is `price` USD.
+
+        Others trade in the pools, too: a swap that they overtook is computed again. Raises Reverted after five times.
+        """
         token = self.token(symbol)
         for fee, pool in token.pools.items():
-            swap = self.swap_to_price(token, int(fee), pool, price)
-            if swap is not None:
-                self.send("trader", self.router, swap)
+            for left in reversed(range(SWAP_TRIES)):
+                swap = self.swap_to_price(token, int(fee), pool, price)
+                if swap is None:
+                    break
+                try:
+                    self.send("trader", self.router, swap)
+                    break
+                except Reverted as error:
+                    if str(error) != PRICE_ALREADY_PASSED or not left:
+                        raise
 
     def swap_to_price(self, token: TokenInfo, fee: int, pool: str, price: Decimal) -> bytes | None:
         """Return the calldata of a swap that ends at `price`, or None when the pool is there already."""
