@@ -132,7 +132,11 @@ HOT: dict[str, tuple[Any, set[str]]] = {
     "guard: orders in flight, entries of the window": (
         lambda: (
             health.ORDERS,
-            {"flying": list(IN_FLIGHT), "since": clock.now() - timedelta(hours=1), "ordinary": ["cooldown"]},
+            {
+                "in_flight": list(IN_FLIGHT),
+                "since": clock.now() - timedelta(hours=1),
+                "ordinary": ["cooldown"],
+            },
         ),
         {"orders_in_flight", "orders_entries_created"},
     ),

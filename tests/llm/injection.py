@@ -282,7 +282,7 @@ def benign(chosen: Sequence[Any]) -> dict[str, Any]:
         return {}
     labels = [
         one
-        for one in read_labels(Path(__file__).parents[1] / "reading" / READ[1])
+        for one in read_labels(Path(__file__).parents[1] / "signals_app" / "reading" / READ[1])
         if half(one.post_id) == READ[0]
     ]
     texts = read_texts(DATA / "posts-2017-12.jsonl", (one.post_id for one in labels))

@@ -127,6 +127,7 @@ def up(folder: Path) -> Iterator[Up]:
     wait_until(lambda: not made.processes(), 15)
 
 
+@pytest.mark.limit(400)
 def test_the_whole_life_of_make_up(up: Up) -> None:
     up.start()
     assert "admin login made: admin, password from MAXXIT_ADMIN_PASSWORD" in up.text

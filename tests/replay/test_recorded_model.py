@@ -32,6 +32,7 @@ def span(tmp_path: Path) -> Span:
     return Span(file, DATA, START, END, tmp_path)
 
 
+@pytest.mark.limit(600)
 def test_a_recorded_model_replays_with_the_server_down_and_another_prompt_does_not(
     worker_environ: dict[str, str], span: Span
 ) -> None:

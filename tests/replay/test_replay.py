@@ -80,6 +80,7 @@ def accounted(figures: dict[str, Any], posts: int) -> None:
     assert figures["signals"] > 0
 
 
+@pytest.mark.limit(600)
 def test_two_days_twice_give_the_same_bytes_and_leave_no_trace_and_another_rule_gives_other_bytes(
     play: Callable[..., Played], tmp_path: Path
 ) -> None:

@@ -102,7 +102,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "long id": (line("1" * 41), "too long"),
     "nul": (line(text="a\x00b"), "NUL"),
     "raw nul": (b'{"id": "1\x00"}', "not JSON"),
-    "half a pair": (line(text="so far \ud83d"), "half"),
+    "half a pair": (line(text="so far \ud83d"), "surrogate"),
     "no utf-8": (b'{"id": "1", "text": "\xff\xfe"}', "not JSON"),
     "endless": ("[" * 100_000, "not JSON"),
 }

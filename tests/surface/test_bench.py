@@ -62,7 +62,7 @@ def test_a_given_vector_hits_what_lies_beyond_it(bench: Bench, tmp_path: Path) -
     prices.write_text('["NaN", 1]')
     bad = bench("--positions", "40", "--symbols", "2", "--prices", str(prices))
     assert bad.returncode == 1
-    assert "every price is a positive number" in bad.stderr
+    assert "every price must be a positive number" in bad.stderr
 
 
 def test_more_hits_than_stops_are_refused(bench: Bench) -> None:

@@ -73,7 +73,7 @@ def test_the_demo_opens_no_gate_where_the_venue_is_on_another_chain(
 ) -> None:
     make.price("ETH", "3100")
     make.price("BTC", "64000")
-    monkeypatch.setattr(wiring, "stake", lambda venue: "REAL MONEY")
+    monkeypatch.setattr(wiring, "money_at_stake", lambda venue: "REAL MONEY")
     local.ensure_keystore(home)
     with wake.collected(), local.start(home) as node:
         world = local.open_world(node, home)

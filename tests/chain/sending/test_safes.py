@@ -113,7 +113,7 @@ def test_a_new_safe_is_where_it_was_said_to_be(trader: SafeTrader) -> None:
     [
         (("plan", "--deployment", "999999"), "no deployment 999999"),
         (("create", "--owner", "0xabc"), "checksum"),
-        (("create", "--owner", "{rogue}", "--threshold", "2"), "threshold 2 of 1"),
+        (("create", "--owner", "{rogue}", "--threshold", "2"), "threshold is 2"),
     ],
 )
 def test_mistakes_are_one_clear_line(trader: SafeTrader, args: tuple[str, ...], error: str) -> None:
@@ -123,7 +123,7 @@ def test_mistakes_are_one_clear_line(trader: SafeTrader, args: tuple[str, ...], 
 
 def test_what_is_no_safe_is_refused(trader: SafeTrader, deployment: Deployment) -> None:
     for wrong in (trader.world.accounts["rogue"], trader.world.usdc, "0x1234", ""):
-        with pytest.raises(CommandError, match=r"no Safe|give the Safe"):
+        with pytest.raises(CommandError, match=r"is not a Safe|give the Safe"):
             run("plan", "--deployment", str(deployment.pk), "--safe", wrong)
     paper = make.deployment(make.agent())
     with pytest.raises(CommandError, match="not from a Safe"):

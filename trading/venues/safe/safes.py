@@ -71,7 +71,7 @@ def create(at: SafeVenue, owners: Sequence[str], threshold: int, salt: int) -> d
         )
     if not 1 <= threshold <= len(owners):
         raise Rejected(
-            f"the threshold is {threshold}; with {len(owners)} owners it must be 1 to {len(owners)}",
+            f"the threshold is {threshold}: it must be from 1 to the number of owners, {len(owners)}",
             code="wrong_threshold",
         )
     answer = at.chain.call(onboarding.PROXY_FACTORY, encode_call("proxyCreationCode()"))
