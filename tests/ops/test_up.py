@@ -53,7 +53,7 @@ class Up:
         self.kill()
         began = time.monotonic()
         self.process, self.text = self.command("--no-demo"), ""
-        self.read_until("Ctrl-C stops everything")
+        self.read_until("Ctrl-C stops all processes")
         return time.monotonic() - began
 
     def read_until(self, words: str) -> None:
