@@ -1,5 +1,6 @@
 """The local world itself: it can be kept, it follows the market, and it says what is missing."""
 
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -106,12 +107,21 @@ def test_world_survives_a_kill_of_its_node(tmp_path: Path) -> None:
 
 
 def _wait_for_state(state: Path) -> None:
-    """Until anvil has written its state after our last transaction (it does so every second)."""
+    """Wait until anvil has written its state after our last transaction (it does so every second)."""
     import time
 
     asked = time.time()
-    while not state.exists() or state.stat().st_mtime < asked + 0.5:
+    while not state.exists() or state.stat().st_mtime < asked + 0.5 or not _is_json(state):
         time.sleep(0.05)
+
+
+def _is_json(path: Path) -> bool:
+    """Whether the file is written to its end."""
+    try:
+        json.loads(path.read_text())
+    except ValueError:
+        return False
+    return True
 
 
 def test_another_chain_state_means_a_new_world(lab: Lab, tmp_path: Path) -> None:
