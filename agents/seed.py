@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from agents.evidence import weights_problem
+from agents.evidence import EVIDENCE, weights_problem
 from agents.models import Agent, CtAccount, Deployment, Subscription
 from agents.states import AgentState, DeploymentState
 from maxxit.core.config import Fraction, Policy, Usd, load
@@ -58,7 +58,8 @@ def _create(entry: SeedAgent) -> list[Deployment]:
     venue_policy(entry.venue)
     for token in entry.tokens:
         instrument(token)
-    if problem := weights_problem(entry.weights):
+    missing = [name for name in EVIDENCE if name not in entry.weights]
+    if problem := weights_problem(entry.weights) or (missing and f"no weight for {', '.join(missing)}"):
         raise Misconfigured(f"config/agents.yaml: agent {entry.name!r}: {problem}")
     agent, new = Agent.objects.get_or_create(
         name=entry.name,

@@ -21,7 +21,6 @@ from trading import ledger, quarantine
 from trading.fees import share_profit
 from trading.limits_in_force import protective_limits
 from trading.models import Fill, Order
-from trading.policy import policy
 from trading.states import IN_FLIGHT
 from trading.wiring import venue
 
@@ -135,9 +134,6 @@ def _end_exit(position_id: int) -> bool:
     """Book an ended exit order: close the position, or reopen it where tokens are left; return whether it closed."""
     related = ("exit_order", "entry_order", "deployment__agent")
     position = Position.objects.select_for_update(of=("self",)).select_related(*related).get(pk=position_id)
-    entry = position.entry_order
-    if entry.booked_quantity != entry.filled_quantity:
-        return False  # fills that were settled meanwhile: the next pass first adds them to the position
     if position.state != PositionState.CLOSING:
         return False
     out = position.exit_order
@@ -158,6 +154,9 @@ def _end_exit(position_id: int) -> bool:
             exit_retry_at=None if out.reason in GATE_REASONS else clock.now() + retry_after(refusals),
         )
         return False
+    entry = position.entry_order
+    if entry.booked_quantity != entry.filled_quantity:
+        return False  # fills that were settled meanwhile: the next pass first adds them to the position
     close_out(position, closed_quantity)
     return True
 
@@ -189,7 +188,7 @@ def close_out(position: Position, closed_quantity: Decimal) -> None:
     earned = pnl.gross(position.side, cash_in, outs["cash"] + position.taken_value) - fees
     agent = position.deployment.agent
     collected = venue(last.venue).capabilities.collects_fees
-    rule = policy().fees.profit.with_rate(agent.profit_share)
+    rule = protective_limits().fees.profit.with_rate(agent.profit_share)
     shared = share_profit(rule, earned, mark.carried_loss)
     share = ledger.taken_share(f"close:{position.pk}:") if collected else shared.share
     mark.carried_loss = shared.carried_loss

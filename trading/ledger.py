@@ -147,7 +147,7 @@ def taken_share(idempotency_prefix: str) -> Decimal:
 
 
 def platform_fees(orders: QuerySet[Order]) -> Decimal:
-    """Return the platform fee in USDC booked with these orders, whoever collected it."""
+    """Return the platform fee in USDC booked with these orders, collected by the venue or by the platform."""
     lines = LedgerEntry.objects.filter(order__in=orders, kind="platform_fee", account="fees:platform")
     return lines.aggregate(total=Sum("amount"))["total"] or ZERO
 

@@ -20,9 +20,9 @@ from maxxit.events.record import advance, record
 from signals_app.models import CtPost
 from signals_app.outcome import raise_to
 from trading import gate, ledger, quarantine, risk
+from trading.limits_in_force import protective_limits
 from trading.models import Fill, Order
 from trading.passes import TimeBudget
-from trading.policy import policy
 from trading.states import IN_FLIGHT, ORDER, OrderState
 from trading.venues.base import Prepared, Report, Venue, VenueFill
 from trading.wiring import venue
@@ -179,7 +179,7 @@ def _book_fills(
 
 def _book_trade_fee(order: Order, fill: Fill, traded: Decimal, *, first: bool, collected: bool) -> None:
     """Book the platform fee of an entry: once, or what `traded` (USDC so far) adds to it where it depends on that."""
-    rule = policy().fees.trade
+    rule = protective_limits().fees.trade
     if first:
         ledger.book_platform_fee(order, rule.charge(traded), collected=collected)
     elif rule.by_size:

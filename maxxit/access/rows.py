@@ -10,6 +10,8 @@ from django.apps import apps
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import Model, Q, QuerySet
 
+from agents.models import Deployment
+
 M = TypeVar("M", bound=Model)
 Person = AbstractBaseUser | AnonymousUser | None
 """None stands for the command line, which sees all rows."""
@@ -48,8 +50,11 @@ def sees_all(person: Person, model: type[Model]) -> bool:
 
 def visible(rows: QuerySet[M], person: Person) -> QuerySet[M]:
     """Return those of `rows` that `person` may see."""
-    if sees_all(person, rows.model):
-        return rows
+    return rows if sees_all(person, rows.model) else _owned(rows, person)
+
+
+def _owned(rows: QuerySet[M], person: Person) -> QuerySet[M]:
+    """Return those of `rows` that belong to `person`."""
     paths = OWNER_PATHS.get(rows.model._meta.label_lower, ())
     if not paths or person is None or not person.is_authenticated:
         return rows.none()
@@ -72,14 +77,13 @@ FIGURES = ("agents.deployment", "trading.order", "trading.fill", "positions.posi
 
 
 def deployments_of(person: Person) -> list[int] | None:
-    """The ids of the deployments whose figures `person` may see; None: those of the whole platform.
+    """Return the ids of the deployments whose figures `person` may see; None: those of the whole platform.
 
     Staff needs the permission to view deployments, orders, fills and positions for the platform's.
     """
     if all(sees_all(person, apps.get_model(label)) for label in FIGURES):
         return None
-    mine = Q(owner=getattr(person, "pk", None))
-    return list(apps.get_model("agents.deployment").objects.filter(mine).values_list("pk", flat=True))
+    return list(_owned(Deployment.objects.all(), person).values_list("pk", flat=True))
 
 
 def _model_at(model: type[Model], path: str) -> type[Model]:

@@ -56,6 +56,7 @@ class StartButtons(LargeTableAdmin):
 
     @action(
         description="Run the pipeline now",
+        url_path="run_chain",  # the address from before the rename
         icon="play_arrow",
         permissions=["operate"],
         variant=ActionVariant.PRIMARY,

@@ -70,6 +70,7 @@ def test_an_agent_that_follows_nobody_follows_nobody(assemble: Any) -> None:
         ({"venue": "nowhere"}, "nowhere"),
         ({"tokens": ["DOGE"]}, "DOGE"),
         ({"weights": {"tweet": 100, "moon": 1}}, "no piece of evidence named moon; known: tweet, rsi"),
+        ({"weights": {"tweet": 100, "rsi": 0}}, "no weight for macd, bollinger"),
     ],
 )
 def test_a_cast_that_names_what_is_not_there_is_refused(

@@ -141,7 +141,7 @@ def of_coinbase(said: Any) -> int | None:
 
 
 def frame(data: bytes) -> Outcome:
-    """A message of Coinbase's WebSocket; what it cannot read is counted as malformed and healed by REST."""
+    """A message of Coinbase's WebSocket; unreadable ones are counted as malformed, and REST fills the gap."""
     DOOR.log.rows = 0
     products = {product: symbol for symbol, product in IDS["coinbase"].items()}
     try:

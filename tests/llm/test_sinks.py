@@ -199,6 +199,7 @@ def watching(url: str) -> Iterator[list[dict[str, Any]]]:
         thread.join(10)
 
 
+@pytest.mark.limit(600)
 def test_no_sink_holds_a_secret_and_every_sink_holds_what_is_none(
     stack: Stack, collector: ModelServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -141,6 +141,7 @@ def test_a_year_out_of_reach_is_invalid(key: dict[str, Any], year: int) -> None:
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid"), url
 
 
+@pytest.mark.limit(600)
 def test_pages_and_admin_lists_refuse_it(world: World) -> None:
     browser = world.logged_in(world.staff)
     browser.raise_request_exception = False

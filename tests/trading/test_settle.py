@@ -15,8 +15,8 @@ from tests import builders as make
 from tests.builders import T0
 from tests.fakes import FakeVenue
 from tests.trading.conftest import Trader
-from trading import execute, gate, ledger, quarantine, settle
-from trading.models import Fill, LedgerEntry, Order
+from trading import execute, gate, ledger, limits_in_force, quarantine, settle
+from trading.models import Fill, LedgerEntry, LimitsInForce, Order
 from trading.policy import Fees, policy
 from trading.states import IN_FLIGHT
 from trading.venues.base import Prepared, Report, Request, Venue, VenueFill
@@ -344,11 +344,29 @@ def test_the_platform_fee_is_booked_once_per_trade(trader: Trader, accepted: Ord
     assert ledger.owed(trader.deployment.pk) == D("-0.2")
 
 
+def test_a_raised_fee_is_charged_only_once_its_delay_is_over(
+    trader: Trader, accepted: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cheaper = policy().model_copy(
+        update={"fees": Fees.model_validate({"trade": {"model": "flat", "amount_usdc": "0.1"}})}
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(limits_in_force, "policy", lambda: cheaper)
+        LimitsInForce.objects.all().delete()
+        limits_in_force.risk_limits()
+    limits_in_force.risk_limits()  # back at 0.2, which waits
+    apply(accepted, "filled", fill(1, "0.4"))
+
+    assert [line.amount for line in LedgerEntry.objects.filter(kind="platform_fee", amount__gt=0)] == [
+        D("0.1")
+    ]
+
+
 def test_a_fee_by_size_grows_with_each_fill_to_the_fee_of_the_whole(
     trader: Trader, accepted: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fees = Fees.model_validate({"trade": "percentage rate_pct=0.1 minimum_usdc=0"})
-    monkeypatch.setattr(settle, "policy", lambda: policy().model_copy(update={"fees": fees}))
+    monkeypatch.setattr(settle, "protective_limits", lambda: policy().model_copy(update={"fees": fees}))
     for number in range(4):
         apply(accepted, "partially_filled" if number < 3 else "filled", fill(number, "0.1"))
 

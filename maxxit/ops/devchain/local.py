@@ -5,6 +5,7 @@ arbitrage would move them, so that stops and targets are hit on chain. State and
 and survive a restart. The executor's key is one of anvil's public test keys.
 """
 
+import json
 import os
 import time
 from datetime import timedelta
@@ -69,15 +70,31 @@ def ensure_keystore(data_dir: Path) -> None:
 
 
 def start(data_dir: Path) -> Anvil:
-    """Start anvil with its saved state, on its previous port where that is free."""
+    """Start anvil with its saved state, on its previous port where that is free.
+
+    A damaged state is set aside, and the chain begins anew.
+    """
     home = data_dir / "chain"
     home.mkdir(parents=True, exist_ok=True)
     kept = data_dir / RPC_FILE
     last = int(kept.read_text().rpartition(":")[2]) if kept.exists() else 0
     port = last if last and not port_taken(last) else free_port()
-    node = start_anvil(port, state=home / "anvil.json")
+    state = home / "anvil.json"
+    if state.exists() and not _is_whole(state):
+        log.warning("local_chain_damaged", state=str(state), moved_to=f"{state}.damaged")
+        state.replace(f"{state}.damaged")
+    node = start_anvil(port, state=state)
     kept.write_text(node.url)
     return node
+
+
+def _is_whole(state: Path) -> bool:
+    """Return whether anvil's saved state is whole: a kill in the middle of writing cuts it, and anvil refuses it."""
+    try:
+        json.loads(state.read_text())
+    except ValueError:
+        return False
+    return True
 
 
 def open_world(node: Anvil, data_dir: Path) -> World:

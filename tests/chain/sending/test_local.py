@@ -81,3 +81,18 @@ def test_the_demo_opens_no_gate_where_the_venue_is_on_another_chain(
         world.rpc.close()
 
     assert not Gate.objects.filter(venue="safe").exists()
+
+
+def test_a_state_that_a_kill_cut_off_is_set_aside_and_the_chain_begins_anew(home: Path) -> None:
+    make.price("ETH", "3100")
+    make.price("BTC", "64000")
+    state = home / "chain" / "anvil.json"
+    state.parent.mkdir(parents=True)
+    state.write_text('{"block": {"number": "0x1", "coin')
+    local.ensure_keystore(home)
+    with wake.collected(), local.start(home) as node:
+        world = local.open_world(node, home)
+        assert world.price("WETH") == D(3100)
+        world.rpc.close()
+
+    assert state.with_name("anvil.json.damaged").read_text().startswith('{"block"')
