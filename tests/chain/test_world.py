@@ -1,6 +1,5 @@
 """The local world itself: it can be kept, it follows the market, and it says what is missing."""
 
-import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -111,17 +110,8 @@ def _wait_for_state(state: Path) -> None:
     import time
 
     asked = time.time()
-    while not state.exists() or state.stat().st_mtime < asked + 0.5 or not _is_json(state):
+    while not state.exists() or state.stat().st_mtime < asked + 0.5 or not anvil.is_whole(state):
         time.sleep(0.05)
-
-
-def _is_json(path: Path) -> bool:
-    """Whether the file is written to its end."""
-    try:
-        json.loads(path.read_text())
-    except ValueError:
-        return False
-    return True
 
 
 def test_another_chain_state_means_a_new_world(lab: Lab, tmp_path: Path) -> None:

@@ -186,6 +186,15 @@ def start_anvil(
     return node
 
 
+def is_whole(state: Path) -> bool:
+    """Return whether a saved state is whole: a kill in the middle of writing cuts it, and anvil refuses it."""
+    try:
+        json.loads(state.read_text())
+    except ValueError:
+        return False
+    return True
+
+
 def wait_ready(url: str, process: "subprocess.Popen[bytes] | None" = None) -> None:
     """Wait until the node at `url` answers with the local chain id. Raises AnvilError."""
     deadline = time.monotonic() + START_SECONDS

@@ -5,7 +5,6 @@ arbitrage would move them, so that stops and targets are hit on chain. State and
 and survive a restart. The executor's key is one of anvil's public test keys.
 """
 
-import json
 import os
 import time
 from datetime import timedelta
@@ -25,7 +24,7 @@ from maxxit.embedded.processes import kept_secret, port_taken
 from maxxit.events.record import advance
 from maxxit.market import quotes
 from maxxit.market.venues import venue_policy
-from maxxit.ops.devchain.anvil import Anvil, AnvilError, find_anvil, free_port, start_anvil
+from maxxit.ops.devchain.anvil import Anvil, AnvilError, find_anvil, free_port, is_whole, start_anvil
 from maxxit.ops.devchain.world import WORLD_FILE, World, ensure_world, local_key
 from trading import gate, wiring
 from trading.chain.chains import LOCAL_CHAIN_ID, RPC_FILE, SYMBOLS
@@ -80,21 +79,12 @@ def start(data_dir: Path) -> Anvil:
     last = int(kept.read_text().rpartition(":")[2]) if kept.exists() else 0
     port = last if last and not port_taken(last) else free_port()
     state = home / "anvil.json"
-    if state.exists() and not _is_whole(state):
+    if state.exists() and not is_whole(state):
         log.warning("local_chain_damaged", state=str(state), moved_to=f"{state}.damaged")
         state.replace(f"{state}.damaged")
     node = start_anvil(port, state=state)
     kept.write_text(node.url)
     return node
-
-
-def _is_whole(state: Path) -> bool:
-    """Return whether anvil's saved state is whole: a kill in the middle of writing cuts it, and anvil refuses it."""
-    try:
-        json.loads(state.read_text())
-    except ValueError:
-        return False
-    return True
 
 
 def open_world(node: Anvil, data_dir: Path) -> World:
