@@ -21,6 +21,7 @@ from trading import ledger, quarantine
 from trading.fees import share_profit
 from trading.limits_in_force import protective_limits
 from trading.models import Fill, Order
+from trading.reasons import Reason
 from trading.states import IN_FLIGHT
 from trading.wiring import venue
 
@@ -37,7 +38,7 @@ WHERE p.state = 'closing' AND o.state NOT IN ('planned', 'sending', 'unknown', '
 ORDER BY 1 DESC, 2
 """
 """Entries with fills that no position includes yet, then positions whose closing order has ended."""
-GATE_REASONS = frozenset({"dry_run", "not_approved", "gate_unreadable"})
+GATE_REASONS = frozenset({Reason.DRY_RUN, Reason.NOT_APPROVED, Reason.GATE_UNREADABLE})
 """A closing order blocked by the gate does not count as a refusal: the exit is retried as soon as the gate opens."""
 
 

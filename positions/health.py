@@ -11,7 +11,7 @@ from django.db import connection
 from maxxit.core import clock
 from maxxit.core.money import USDC, ZERO
 from maxxit.market.models import Quote
-from trading import reconcile, risk
+from trading import reasons, reconcile
 from trading.limits_in_force import protective_limits
 from trading.models import KillSwitch
 from trading.policy import Triggers
@@ -43,7 +43,7 @@ class AccountHealth:
     in_flight_for: timedelta | None = None
     """Age of its oldest order in flight, whatever its state."""
     entries_judged: int = 0
-    """Entries of the window, except those blocked for an ordinary reason (`risk.ORDINARY`)."""
+    """Entries of the window, except those blocked for an ordinary reason (`reasons.ORDINARY`)."""
     entries_abnormal: int = 0
     """Those of them that were blocked."""
 
@@ -209,7 +209,7 @@ def _orders(figures: Figures, now: datetime, rules: Triggers) -> None:
     params = {
         "in_flight": list(IN_FLIGHT),
         "since": now - timedelta(seconds=rules.blocked_rate.window_seconds),
-        "ordinary": list(risk.ORDINARY),
+        "ordinary": list(reasons.ORDINARY),
     }
     for account, unknown, in_flight, judged, abnormal in _rows(ORDERS, params):
         figures.setdefault(account, {}).update(

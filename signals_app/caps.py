@@ -8,6 +8,7 @@ from agents.models import Agent
 from signals_app.evidence.base import Call
 from signals_app.models import Signal
 from signals_app.policy import Generate
+from signals_app.reasons import CandidateReason
 from signals_app.score import Declined, uses_posts
 
 
@@ -31,10 +32,12 @@ class Caps:
         """Return the cap that forbids another signal from these calls today, or None."""
         limit, used = self._policy.max_signals_per_token_per_day, self._tokens[agent.pk, token]
         if used >= limit:
-            return Declined("token_cap", str(used), str(limit))
+            return Declined(CandidateReason.TOKEN_CAP, str(used), str(limit))
         if calls and not self.within_author_cap(agent, calls) and uses_posts(agent.weights):
             used = max(self._authors[agent.pk, call.author] for call in calls)
-            return Declined("author_cap", str(used), str(self._policy.max_signals_per_author_per_day))
+            return Declined(
+                CandidateReason.AUTHOR_CAP, str(used), str(self._policy.max_signals_per_author_per_day)
+            )
         return None
 
     def count(self, agent: Agent, token: str, calls: Sequence[Call]) -> None:

@@ -17,9 +17,11 @@ from maxxit.llm.budget import AccountSpent
 from maxxit.llm.call import ProviderRefused
 from maxxit.market.instruments import stablecoins, words_by_token
 from signals_app.models import CtPost
+from signals_app.outcome import candidate
 from signals_app.policy import Classify
 from signals_app.prices_at import prices_at
 from signals_app.reading.schema import Post, Reading, Readings, question
+from signals_app.reasons import CandidateReason
 from signals_app.states import PostState
 from signals_app.verify import verify
 
@@ -225,7 +227,7 @@ def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
             sentiment=reading.sentiment,
             confidence=reading.confidence,
             reasoning=storable(reading.reasoning),
-            outcome="candidate:waiting",
+            outcome=candidate(CandidateReason.WAITING),
             data={"sides": verified.sides, "confidence": f"{reading.confidence:f}"},
         )
     for outcome, readings in rest.items():

@@ -24,15 +24,18 @@ from signals_app.caps import Caps
 from signals_app.evidence.base import Call
 from signals_app.facts import Facts, gather
 from signals_app.models import CtPost, Signal
-from signals_app.outcome import raise_to
+from signals_app.outcome import candidate, raise_to
 from signals_app.policy import Generate
 from signals_app.reading.proposal import Proposal
+from signals_app.reasons import CandidateReason
 from signals_app.score import Declined, Limits, Proposed
 from signals_app.size import size_model
 
 log = structlog.get_logger(__name__)
 
-TRANSIENT = frozenset({"no_market_data", "no_price", "model_failed"})
+TRANSIENT = frozenset(
+    {CandidateReason.NO_MARKET_DATA, CandidateReason.NO_PRICE, CandidateReason.MODEL_FAILED}
+)
 """Reasons that may not hold at the next pass: the post is considered again within the lookback."""
 
 
@@ -84,7 +87,7 @@ def generate(policy: Generate, agents: Iterable[Agent] | None = None) -> Generat
 
 
 def _bucket_taken(facts: Facts) -> Declined:
-    return Declined("bucket_taken", f"{facts.bucket:%Y-%m-%d %H:%M}", "one signal a bucket")
+    return Declined(CandidateReason.BUCKET_TAKEN, f"{facts.bucket:%Y-%m-%d %H:%M}", "one signal a bucket")
 
 
 def _consider(
@@ -92,7 +95,7 @@ def _consider(
 ) -> Proposed | Declined:
     """Decide on one agent and token from the calls within the caps, and store the signal."""
     if token not in facts.prices:
-        return Declined("no_price")
+        return Declined(CandidateReason.NO_PRICE)
     limits = _limits(agent, token, policy)
     decision = score.decide(limits, calls, facts.markets.get(token))
     if isinstance(decision, Proposed) and policy.proposer == "model":
@@ -138,7 +141,7 @@ def _ask_model(
         ).answer
     except MaxxitError as error:
         log.error("proposal_failed", agent=agent.name, token=token, error=str(error))
-        return Declined("model_failed", str(error)[:200])
+        return Declined(CandidateReason.MODEL_FAILED, str(error)[:200])
     return score.bound(proposed, answer, limits)
 
 
@@ -208,11 +211,11 @@ def _record_decision(
     if isinstance(decision, Proposed):
         used = {call.post for call in decision.scored.calls}
         for call in calls:
-            unused = "candidate:opposed" if call in allowed else "candidate:author_cap"
-            verdicts[call.post].add("signal" if call.post in used else unused)
+            unused = CandidateReason.OPPOSED if call in allowed else CandidateReason.AUTHOR_CAP
+            verdicts[call.post].add("signal" if call.post in used else candidate(unused))
         return
     for call in calls:
-        verdicts[call.post].add(f"candidate:{decision.reason}")
+        verdicts[call.post].add(candidate(decision.reason))
     data: dict[str, Any] = {
         "agent": agent.name,
         "token": token,
@@ -229,7 +232,7 @@ def _note_unlisted(agent: Agent, tokens: Iterable[str], facts: Facts, verdicts: 
     listed = set(tokens)
     for post in facts.posts.values():
         if post.account_id in facts.followed.get(agent.pk, ()) and not listed & set(post.sides):
-            verdicts[post.pk].add("candidate:not_on_venue")
+            verdicts[post.pk].add(candidate(CandidateReason.NOT_ON_VENUE))
 
 
 def _close_posts(verdicts: dict[int, set[str]], *, all_agents: bool) -> None:
@@ -242,7 +245,7 @@ def _close_posts(verdicts: dict[int, set[str]], *, all_agents: bool) -> None:
     decided = []
     for pk, outcomes in verdicts.items():
         if all_agents and not outcomes:
-            outcomes = {"candidate:no_follower"}
+            outcomes = {candidate(CandidateReason.NO_FOLLOWER)}
         for outcome in outcomes:
             by_outcome.setdefault(outcome, []).append(pk)
         if outcomes and not {outcome.partition(":")[2] for outcome in outcomes} & TRANSIENT:
@@ -258,5 +261,5 @@ def _expire_candidates(policy: Generate, at: datetime) -> None:
     waiting = CtPost.objects.filter(is_signal_candidate=True, processed_for_signals=False)
     late = waiting.filter(posted_at__lte=at - timedelta(hours=policy.max_post_age_hours))
     gone = waiting.filter(ingested_at__lte=at - timedelta(hours=policy.lookback_hours))
-    raise_to(late | gone, "candidate:too_old")
+    raise_to(late | gone, candidate(CandidateReason.TOO_OLD))
     (late | gone).update(processed_for_signals=True)

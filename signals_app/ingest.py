@@ -15,6 +15,7 @@ from maxxit.events.record import advance_all, record_all
 from maxxit.market.instruments import words_by_token
 from signals_app import prefilter, revise
 from signals_app.models import CtPost, RejectedPost
+from signals_app.reasons import PostReason
 from signals_app.sources.base import Cursor, Paged, PostSource, RawPost
 from signals_app.states import PostState
 
@@ -158,4 +159,6 @@ def _keep_refused(name: str, source: PostSource) -> int:
 
 def requeue(ids: Sequence[int]) -> int:
     """Reset the attempts of quarantined posts, so that they are classified again; returns how many."""
-    return len(advance_all(CtPost, ids, PostState.QUARANTINED, PostState.NEW, attempts=0, outcome="pending"))
+    return len(
+        advance_all(CtPost, ids, PostState.QUARANTINED, PostState.NEW, attempts=0, outcome=PostReason.PENDING)
+    )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from django.db.models import QuerySet
 
 from signals_app.models import CtPost
+from signals_app.reasons import CandidateReason
 
 STAGES = (
     "pending",
@@ -24,25 +25,12 @@ STAGES = (
     "signal",
     "traded",
 )
-CANDIDATE_REASONS = (
-    "waiting",
-    "no_follower",
-    "too_old",
-    "not_on_venue",
-    "no_market_data",
-    "no_price",
-    "uncorroborated",
-    "bucket_taken",
-    "deleted",
-    "author_cap",
-    "token_cap",
-    "opposed",
-    "shorts_not_supported",
-    "below_threshold",
-    "model_failed",
-    "model_disagrees",
-)
-"""Reasons why a candidate got no signal, the furthest from a signal first."""
+CANDIDATE_REASONS = tuple(CandidateReason)
+
+
+def candidate(reason: CandidateReason) -> str:
+    """Return the outcome of a candidate that got no signal for `reason`."""
+    return f"candidate:{reason}"
 
 
 def rank(outcome: str) -> int:

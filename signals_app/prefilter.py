@@ -2,6 +2,8 @@
 
 import re
 
+from signals_app.reasons import PrefilterReason
+
 MIN_LENGTH = 30
 """Characters below which a post without a token cannot be a call."""
 _NOISE = re.compile(r"https?://\S+|@\w*|[^\w$#@]+", re.ASCII)
@@ -24,9 +26,9 @@ def reason(text: str, words: list[str]) -> str:
     """
     bare = _NOISE.sub(" ", text).strip().lower()
     if not bare:
-        return "empty"
+        return PrefilterReason.EMPTY
     if _CHATTER.fullmatch(bare):
-        return "chatter"
+        return PrefilterReason.CHATTER
     if len(text) < MIN_LENGTH and not mentions(text, words):
-        return "too_short"
+        return PrefilterReason.TOO_SHORT
     return ""

@@ -12,7 +12,8 @@ from agents.models import CtAccount
 from maxxit.core import clock
 from maxxit.events.record import advance_all, record
 from signals_app.models import CtPost, Signal
-from signals_app.outcome import raise_to
+from signals_app.outcome import candidate, raise_to
+from signals_app.reasons import CandidateReason, PrefilterReason
 from signals_app.sources.base import RawPost
 from signals_app.states import PostState, SignalState
 
@@ -58,7 +59,7 @@ def deletions(account: CtAccount, posts: Sequence[RawPost]) -> int:
     for state in UNREAD:
         unread = [post.pk for post in marked if post.state == state]
         _prefilter(unread, state)
-    raise_to(rows.filter(is_signal_candidate=True), "candidate:deleted")
+    raise_to(rows.filter(is_signal_candidate=True), candidate(CandidateReason.DELETED))
     _withdraw(keys)
     return len(marked)
 
@@ -73,7 +74,7 @@ def _prefilter(ids: Sequence[int], state: PostState) -> None:
         PostState.NEW,
         PostState.PREFILTERED,
         why="deleted",
-        outcome="prefiltered:deleted",
+        outcome=f"prefiltered:{PrefilterReason.DELETED}",
         is_signal_candidate=False,
     )
 

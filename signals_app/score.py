@@ -15,6 +15,7 @@ from maxxit.core.terms import Side
 from maxxit.market.bars import Snapshot
 from signals_app.evidence.base import MAX_CONFIDENCE, MIN_CONFIDENCE, Call, Facts, pieces
 from signals_app.reading.proposal import Proposal
+from signals_app.reasons import CandidateReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Proposed:
 class Declined:
     """No trade: the reason, the measured value and the limit."""
 
-    reason: str
+    reason: CandidateReason
     measured: str = ""
     limit: str = ""
 
@@ -127,17 +128,19 @@ class Declined:
 def decide(limits: Limits, calls: Sequence[Call], market: Snapshot | None) -> Proposed | Declined:
     """Decide for one agent and token: a trade, or the reason against it."""
     if market is None:
-        return Declined("no_market_data")
+        return Declined(CandidateReason.NO_MARKET_DATA)
     scored = score(limits.weights, calls, market)
     if scored is None:
-        return Declined("below_threshold", "0", f"{limits.min_confidence:f}")
+        return Declined(CandidateReason.BELOW_THRESHOLD, "0", f"{limits.min_confidence:f}")
     if scored.side == Side.SHORT and not limits.shorts:
-        return Declined("shorts_not_supported", "short", "long only")
+        return Declined(CandidateReason.SHORTS_NOT_SUPPORTED, "short", "long only")
     authors = len({call.author for call in scored.calls})
     if limits.illiquid and authors < 2:
-        return Declined("uncorroborated", str(authors), "2")
+        return Declined(CandidateReason.UNCORROBORATED, str(authors), "2")
     if scored.confidence < limits.min_confidence:
-        return Declined("below_threshold", f"{scored.confidence:f}", f"{limits.min_confidence:f}")
+        return Declined(
+            CandidateReason.BELOW_THRESHOLD, f"{scored.confidence:f}", f"{limits.min_confidence:f}"
+        )
     used = leverage(scored.confidence, limits.max_leverage)
     stop, take = bound_levels(limits.stop_loss_pct, limits.take_profit_pct, used)
     return Proposed(scored, stop, take, used)
@@ -151,9 +154,11 @@ def bound(formula: Proposed, model: Proposal, limits: Limits) -> Proposed | Decl
     """
     confidence = max(MIN_CONFIDENCE, min(formula.scored.confidence, model.confidence))
     if not model.take:
-        return Declined("model_disagrees", f"{model.confidence:f}", f"{limits.min_confidence:f}")
+        return Declined(
+            CandidateReason.MODEL_DISAGREES, f"{model.confidence:f}", f"{limits.min_confidence:f}"
+        )
     if confidence < limits.min_confidence:
-        return Declined("below_threshold", f"{confidence:f}", f"{limits.min_confidence:f}")
+        return Declined(CandidateReason.BELOW_THRESHOLD, f"{confidence:f}", f"{limits.min_confidence:f}")
     used = min(formula.leverage, max(Decimal(1), model.leverage))
     stop, take = bound_levels(model.stop_loss_pct, model.take_profit_pct, used)
     return Proposed(replace(formula.scored, confidence=confidence), stop, take, used)

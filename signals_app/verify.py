@@ -14,6 +14,7 @@ from maxxit.core.terms import SIGN, Side
 from signals_app.prefilter import mentions
 from signals_app.reading.rules.read import Reader
 from signals_app.reading.schema import Reading, Sentiment
+from signals_app.reasons import PostReason
 
 MAX_TOKENS = 3
 """Of 2,148 labelled posts none calls more than two tokens; a longer list is likely to be stuffed."""
@@ -38,7 +39,7 @@ def verify(
 ) -> Verified:
     """Return the part of `reading` that the text and the allow-list support."""
     if not reading.candidate or reading.confidence <= Decimal(0):
-        return Verified(False, (), {}, "not_candidate")
+        return Verified(False, (), {}, PostReason.NOT_CANDIDATE)
     own = {_symbol(token): sentiment for token, sentiment in reading.sides.items()}
     sides = {}
     for token in dict.fromkeys(map(_symbol, reading.tokens)):
@@ -48,13 +49,13 @@ def verify(
             sides[token] = side
     if not sides:
         neutral = reading.sentiment == "neutral" and not reading.sides
-        return Verified(False, (), {}, "not_candidate" if neutral else "no_listed_token")
+        return Verified(False, (), {}, PostReason.NOT_CANDIDATE if neutral else PostReason.NO_LISTED_TOKEN)
     stated = Reader.of(words_by_token).positions(text)
     sides = {token: side for token, side in sides.items() if SIGN[side] in stated.get(token, SIGN.values())}
     if not sides:
-        return Verified(False, (), {}, "side_contradicted")
+        return Verified(False, (), {}, PostReason.SIDE_CONTRADICTED)
     if len(sides) > MAX_TOKENS:
-        return Verified(False, (), {}, "too_many_tokens")
+        return Verified(False, (), {}, PostReason.TOO_MANY_TOKENS)
     return Verified(True, tuple(sides), sides, "candidate")
 
 

@@ -24,6 +24,7 @@ from trading import gate, ledger, limits, quarantine, risk, settle, sizing
 from trading.models import Fill, Order
 from trading.passes import TimeBudget
 from trading.policy import RiskPolicy
+from trading.reasons import Reason
 from trading.risk import Facts, Verdict
 from trading.states import OrderState
 from trading.venues.base import Prepared, Request, Venue
@@ -340,8 +341,8 @@ def expire_signals() -> int:
             list(orders),
             OrderState.PLANNED,
             OrderState.EXPIRED,
-            why="signal_expired",
-            reason="signal_expired",
+            why=Reason.SIGNAL_EXPIRED,
+            reason=Reason.SIGNAL_EXPIRED,
         )
         with connection.cursor() as cursor:
             cursor.execute(TRADED_SIGNALS, [late])
@@ -353,8 +354,8 @@ def expire_signals() -> int:
                 sorted(set(late) - set(executed)),
                 SignalState.PENDING,
                 SignalState.EXPIRED,
-                why="not_in_time",
-                reason="not_in_time",
+                why=Reason.NOT_IN_TIME,
+                reason=Reason.NOT_IN_TIME,
             )
         )
 
@@ -393,7 +394,7 @@ def finish_signals() -> dict[str, int]:
     skipped: dict[str, list[int]] = {}
     for pk, traded, reason in rows:
         if not traded:
-            skipped.setdefault(reason or "no_active_deployment", []).append(pk)
+            skipped.setdefault(reason or Reason.NO_ACTIVE_DEPLOYMENT, []).append(pk)
     advance_all(Signal, executed, SignalState.PENDING, SignalState.EXECUTED)
     for reason, ids in skipped.items():
         advance_all(Signal, ids, SignalState.PENDING, SignalState.SKIPPED, why=reason, reason=reason)

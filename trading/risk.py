@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from maxxit.core.money import ZERO
 from trading.policy import RiskPolicy
+from trading.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,38 +89,6 @@ class Facts:
 
 PASS = Verdict(True)
 
-ORDINARY = frozenset(
-    {
-        # the gate, closed by a person or by the guard itself
-        "dry_run", "not_approved", "kill_switch",
-        # the limits and the market, doing what they are there for
-        "rate_limit", "max_symbol_orders", "max_open_orders", "cooldown", "max_trade", "exposure_cap",
-        "symbol_exposure_cap", "no_price", "price_band", "volatility_band", "volatility_unreadable", "slippage",
-        "token_not_listed", "position_exists", "no_position", "below_minimum", "insufficient_balance",
-        "signal_expired", "deadline_passed", "deadline", "shorts_not_supported", "market_closed",
-        # what the owners of a Safe signed or have not signed yet, and the limits in it
-        "safe_not_planned", "safe_planned_anew", "safe_not_verified", "safe_unsupported", "safe_changed",
-        "safe_reverts", "module_disabled", "executor_not_allowed", "not_executor", "stopped", "below_min_trade",
-        "above_max_trade", "daily_notional", "trades_per_day", "loss_budget",
-        # a chain's pools and price feeds at this moment
-        "pool_missing", "pool_too_shallow", "no_quote", "price_floor", "feed_bad", "feed_stale", "sequencer_down",
-    }
-)  # fmt: skip
-"""Reasons why a healthy platform refuses an entry. They never count for the guard's `blocked_rate`."""
-
-ABNORMAL = frozenset(
-    {
-        # a check that could not be made
-        "gate_unreadable", "throttles_unreadable", "exposure_unreadable", "balance_unreadable", "slippage_unreadable",
-        "venue_unreadable",
-        # an intent met twice, or lost
-        "duplicate_idempotency_key", "trade_id_used", "never_arrived", "never_sent",
-        # a Safe or an executor that is not as it was set up
-        "not_a_safe", "policy_differs", "executor_out_of_gas", "nonce_taken",
-    }
-)  # fmt: skip
-"""Reasons that say something is broken. So does a venue's own reason that is in neither set."""
-
 
 def _stop(reason: str, measured: object = "", limit: object = "") -> Verdict:
     return Verdict(False, reason, str(measured), str(limit))
@@ -133,19 +102,19 @@ def check_gate(facts: Facts, policy: RiskPolicy) -> Verdict:
 def gate_verdict(gate: GateFacts | None, *, reduces: bool) -> Verdict:
     """Return the verdict of the gate alone, for an order that is reserved and not sent yet."""
     if gate is None:
-        return _stop("gate_unreadable")
+        return _stop(Reason.GATE_UNREADABLE)
     if gate.dry_run:
-        return _stop("dry_run", "true", "false")
+        return _stop(Reason.DRY_RUN, "true", "false")
     if not gate.approved and not (reduces and gate.expired):
-        return _stop("not_approved", "expired" if gate.expired else "")
+        return _stop(Reason.NOT_APPROVED, "expired" if gate.expired else "")
     if gate.kill_level and not reduces:
-        return _stop("kill_switch", gate.kill_level)
+        return _stop(Reason.KILL_SWITCH, gate.kill_level)
     return PASS
 
 
 def check_duplicate(facts: Facts, policy: RiskPolicy) -> Verdict:
     """Block an order that was already reserved once."""
-    return _stop("duplicate_idempotency_key") if facts.duplicate else PASS
+    return _stop(Reason.DUPLICATE_IDEMPOTENCY_KEY) if facts.duplicate else PASS
 
 
 def check_throttles(facts: Facts, policy: RiskPolicy) -> Verdict:
@@ -153,29 +122,29 @@ def check_throttles(facts: Facts, policy: RiskPolicy) -> Verdict:
     if facts.reduces:
         return PASS
     if facts.account is None or facts.platform is None:
-        return _stop("throttles_unreadable")
+        return _stop(Reason.THROTTLES_UNREADABLE)
     if facts.symbol_orders_today is None or facts.since_last_order is None:
-        return _stop("throttles_unreadable")
+        return _stop(Reason.THROTTLES_UNREADABLE)
     account, platform = policy.account, policy.platform
     since = int(facts.since_last_order.total_seconds())
     counted = (
-        ("rate_limit", facts.account.orders_last_minute, account.max_orders_per_minute),
-        ("rate_limit", facts.platform.orders_last_minute, platform.max_orders_per_minute),
-        ("max_symbol_orders", facts.symbol_orders_today, account.max_orders_per_symbol_per_day),
-        ("max_open_orders", facts.account.open_orders, account.max_open_orders),
-        ("max_open_orders", facts.platform.open_orders, platform.max_open_orders),
+        (Reason.RATE_LIMIT, facts.account.orders_last_minute, account.max_orders_per_minute),
+        (Reason.PLATFORM_RATE_LIMIT, facts.platform.orders_last_minute, platform.max_orders_per_minute),
+        (Reason.MAX_SYMBOL_ORDERS, facts.symbol_orders_today, account.max_orders_per_symbol_per_day),
+        (Reason.MAX_OPEN_ORDERS, facts.account.open_orders, account.max_open_orders),
+        (Reason.PLATFORM_MAX_OPEN_ORDERS, facts.platform.open_orders, platform.max_open_orders),
     )
     for reason, measured, limit in counted:
         if measured >= limit:
             return _stop(reason, measured, limit)
     if since < account.cooldown_seconds_per_symbol:
-        return _stop("cooldown", f"{since} s", f"{account.cooldown_seconds_per_symbol} s")
+        return _stop(Reason.COOLDOWN, f"{since} s", f"{account.cooldown_seconds_per_symbol} s")
     return PASS
 
 
 def check_price(facts: Facts, policy: RiskPolicy) -> Verdict:
     """Block an order without a reference price."""
-    return _stop("no_price") if facts.price is None else PASS
+    return _stop(Reason.NO_PRICE) if facts.price is None else PASS
 
 
 def check_exposure(facts: Facts, policy: RiskPolicy) -> Verdict:
@@ -183,13 +152,21 @@ def check_exposure(facts: Facts, policy: RiskPolicy) -> Verdict:
     if facts.reduces:
         return PASS
     if facts.account is None or facts.platform is None:
-        return _stop("exposure_unreadable")
+        return _stop(Reason.EXPOSURE_UNREADABLE)
     for reason, load, limit in (
-        ("max_trade", ZERO, policy.max_trade_usd),
-        ("exposure_cap", facts.account.exposure_usd, policy.account.max_total_exposure_usd),
-        ("exposure_cap", facts.platform.exposure_usd, policy.platform.max_total_exposure_usd),
-        ("symbol_exposure_cap", facts.account.symbol_exposure_usd, policy.account.max_symbol_exposure_usd),
-        ("symbol_exposure_cap", facts.platform.symbol_exposure_usd, policy.platform.max_symbol_exposure_usd),
+        (Reason.MAX_TRADE, ZERO, policy.max_trade_usd),
+        (Reason.EXPOSURE_CAP, facts.account.exposure_usd, policy.account.max_total_exposure_usd),
+        (Reason.PLATFORM_EXPOSURE_CAP, facts.platform.exposure_usd, policy.platform.max_total_exposure_usd),
+        (
+            Reason.SYMBOL_EXPOSURE_CAP,
+            facts.account.symbol_exposure_usd,
+            policy.account.max_symbol_exposure_usd,
+        ),
+        (
+            Reason.PLATFORM_SYMBOL_EXPOSURE_CAP,
+            facts.platform.symbol_exposure_usd,
+            policy.platform.max_symbol_exposure_usd,
+        ),
     ):
         if load + facts.notional_usd > limit:
             return _stop(reason, f"{load + facts.notional_usd:.2f} USD", f"{limit:.2f} USD")
@@ -202,7 +179,7 @@ def check_price_band(facts: Facts, policy: RiskPolicy) -> Verdict:
         return PASS
     deviation_pct = abs(facts.price - facts.signal_price) / facts.signal_price * 100
     if deviation_pct > policy.price_band_pct:
-        return _stop("price_band", f"{deviation_pct:.2f} %", f"{policy.price_band_pct} %")
+        return _stop(Reason.PRICE_BAND, f"{deviation_pct:.2f} %", f"{policy.price_band_pct} %")
     return PASS
 
 
@@ -211,11 +188,11 @@ def check_volatility_band(facts: Facts, policy: RiskPolicy) -> Verdict:
     if facts.reduces or facts.price is None or facts.signal_price is None:
         return PASS
     if facts.volatility_pct is None:
-        return _stop("volatility_unreadable")
+        return _stop(Reason.VOLATILITY_UNREADABLE)
     deviation_pct = abs(facts.price - facts.signal_price) / facts.signal_price * 100
     limit = facts.volatility_pct * policy.volatility_band.multiplier
     return (
-        _stop("volatility_band", f"{deviation_pct:.2f} %", f"{limit:.2f} %")
+        _stop(Reason.VOLATILITY_BAND, f"{deviation_pct:.2f} %", f"{limit:.2f} %")
         if deviation_pct > limit
         else PASS
     )
@@ -226,32 +203,32 @@ def check_slippage(facts: Facts, policy: RiskPolicy) -> Verdict:
     if facts.reduces or facts.price is None:
         return PASS
     if facts.expected_price is None:  # `check_venue` blocks where the venue objects or did not answer
-        return _stop("slippage_unreadable") if facts.venue_problem == "" else PASS
+        return _stop(Reason.SLIPPAGE_UNREADABLE) if facts.venue_problem == "" else PASS
     deviation_pct = abs(facts.expected_price - facts.price) / facts.price * 100
     limit = policy.max_slippage_pct
-    return _stop("slippage", f"{deviation_pct:.2f} %", f"{limit} %") if deviation_pct > limit else PASS
+    return _stop(Reason.SLIPPAGE, f"{deviation_pct:.2f} %", f"{limit} %") if deviation_pct > limit else PASS
 
 
 def check_venue(facts: Facts, policy: RiskPolicy) -> Verdict:
     """Check listing, the venue's objections, position, minimum size and balance."""
     if not facts.listed:
-        return _stop("token_not_listed")
+        return _stop(Reason.TOKEN_NOT_LISTED)
     if facts.venue_problem is None or facts.held is None:
-        return _stop("venue_unreadable")
+        return _stop(Reason.VENUE_UNREADABLE)
     if facts.venue_problem:
         return _stop(facts.venue_problem)
     if facts.reduces:
-        return PASS if facts.held != 0 else _stop("no_position", facts.held, "")
+        return PASS if facts.held != 0 else _stop(Reason.NO_POSITION, facts.held, "")
     # Never the opposite side of a holding: the venue would net them, and neither exit would find its tokens.
     if facts.held != 0 and (not policy.allow_add_to_position or facts.buys != (facts.held > 0)):
-        return _stop("position_exists", facts.held, "0")
+        return _stop(Reason.POSITION_EXISTS, facts.held, "0")
     if facts.spendable_usd is None:
-        return _stop("balance_unreadable")
+        return _stop(Reason.BALANCE_UNREADABLE)
     if facts.quantity <= 0 or facts.notional_usd < facts.min_usd:
-        return _stop("below_minimum", f"{facts.notional_usd:.2f} USD", f"{facts.min_usd:.2f} USD")
+        return _stop(Reason.BELOW_MINIMUM, f"{facts.notional_usd:.2f} USD", f"{facts.min_usd:.2f} USD")
     if facts.notional_usd > facts.spendable_usd:
         return _stop(
-            "insufficient_balance", f"{facts.spendable_usd:.2f} USD", f"{facts.notional_usd:.2f} USD"
+            Reason.INSUFFICIENT_BALANCE, f"{facts.spendable_usd:.2f} USD", f"{facts.notional_usd:.2f} USD"
         )
     return PASS
 

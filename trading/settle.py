@@ -23,6 +23,7 @@ from trading import gate, ledger, quarantine, risk
 from trading.limits_in_force import protective_limits
 from trading.models import Fill, Order
 from trading.passes import TimeBudget
+from trading.reasons import Reason
 from trading.states import IN_FLIGHT, ORDER, OrderState
 from trading.venues.base import Prepared, Report, Venue, VenueFill
 from trading.wiring import venue
@@ -76,7 +77,7 @@ def _handle_not_found(order: Order, at_venue: Venue, asked_at: datetime) -> bool
         log.error("venue_forgot_an_order", order=order.pk, state=order.state)
         return False
     if asked_at >= order.deadline + at_venue.capabilities.find_lag:
-        advance(order, OrderState.EXPIRED, why="never_arrived", reason="never_arrived")
+        advance(order, OrderState.EXPIRED, why=Reason.NEVER_ARRIVED, reason=Reason.NEVER_ARRIVED)
         return True
     if not at_venue.capabilities.dedup or clock.now() >= order.deadline:
         return False

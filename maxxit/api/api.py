@@ -27,7 +27,7 @@ from maxxit.market.venues import venue_policy
 from maxxit.paging import SKIPPED, bounded_count
 from maxxit.pipeline.start import start_pipeline
 from maxxit.reports import trace
-from maxxit.reports.reasons import REASONS
+from maxxit.reports.reasons import ORDERS, POSTS
 from maxxit.reports.schemas import (
     FillOut,
     OrderOut,
@@ -44,7 +44,6 @@ from positions.performance import with_unrealised
 from positions.states import PositionState
 from signals_app.generate import generate
 from signals_app.models import CtPost, Signal
-from signals_app.outcome import STAGES
 from signals_app.policy import policy as signals_policy
 from signals_app.states import PostState, SignalState
 from trading import execute, quarantine
@@ -60,12 +59,11 @@ STEP = {**ONE, 409: Problem, 503: Problem}
 STATEMENT_LINES = 1_000
 """Entries of a statement in one answer."""
 OUTCOMES = (
-    *(code for code in REASONS if code.partition(":")[0] in STAGES and code != "unread"),
+    *(code for code in POSTS if code != "unread"),
     "signal",
     "traded",
 )
 """Outcomes of posts; `unread:` with an error code is accepted as well."""
-ORDER_REASONS = tuple(code for code in REASONS if ":" not in code and code not in STAGES)
 
 api = NinjaAPI(
     title="Maxxit",
@@ -234,7 +232,7 @@ def orders(
 ) -> Any:
     """List the orders of your deployments, newest first. Filter by `status` or by `reason`, for example `cooldown`."""
     rows = _states(_visible(request, Order.objects.all()), status, OrderState)
-    return _paged(coded(rows, "reason", reason, ORDER_REASONS) if reason else rows, page)
+    return _paged(coded(rows, "reason", reason, tuple(ORDERS)) if reason else rows, page)
 
 
 @api.get("/db/trades", response={200: Trades, **REFUSALS}, tags=["rows"])

@@ -19,14 +19,12 @@ from maxxit.core.config import BasisPoints, Policy, Seconds
 from maxxit.core.money import plain
 from maxxit.core.terms import BPS
 from maxxit.market.feeds.base import Tick
+from maxxit.market.reasons import QuoteReason
 
 CLOCK_SKEW = timedelta(seconds=5)
 """A source's clock may run this far ahead of ours before we disbelieve it."""
 LEAST, MOST = Decimal("1e-12"), Decimal("1e15")
 """USD: no token costs less or more, and the database's columns hold neither."""
-SOURCES_DISAGREE = "sources_disagree"
-TOO_FEW_SOURCES = "too_few_sources"
-ALL_REFUSED = "all_sources_refused"
 
 
 class Limits(Policy):
@@ -80,13 +78,13 @@ class Verdict:
 def fault(price: Decimal, at: datetime, now: datetime, max_age: timedelta) -> str:
     """Why a price is of no use to anyone at `now`, or an empty string."""
     if not price.is_finite() or price <= 0:
-        return "not_positive"
+        return QuoteReason.NOT_POSITIVE
     if not LEAST <= price <= MOST:
-        return "out_of_range"
+        return QuoteReason.OUT_OF_RANGE
     if at > now + CLOCK_SKEW:
-        return "from_the_future"
+        return QuoteReason.FROM_THE_FUTURE
     if now - at > max_age:
-        return "stale"
+        return QuoteReason.STALE
     return ""
 
 
@@ -98,43 +96,48 @@ def judge(symbol: str, ticks: Sequence[Tick], held: Held | None, limits: Limits,
         wrong = _alone(tick, held, limits, now)
         sound, refused = (sound, [*refused, wrong]) if wrong else ([*sound, tick], refused)
     if not sound:
-        return Verdict(symbol, None, ALL_REFUSED if refused else "", tuple(refused))
+        return Verdict(symbol, None, QuoteReason.ALL_SOURCES_REFUSED if refused else "", tuple(refused))
     newest = max(tick.at for tick in sound)
     voting = [tick for tick in sound if newest - tick.at <= timedelta(seconds=limits.compare_seconds)]
     off = _deviations(voting)
     agreeing = [tick for tick in voting if off[tick.source] <= limits.max_deviation_bps]
     refused += [
-        _refusal(tick, "deviates", f"{off[tick.source]:.0f} bps", f"{limits.max_deviation_bps} bps")
+        _refusal(tick, QuoteReason.DEVIATES, f"{off[tick.source]:.0f} bps", f"{limits.max_deviation_bps} bps")
         for tick in voting
         if tick not in agreeing
     ]
     if len(agreeing) * 2 > len(voting):
-        doubt = "" if len(agreeing) >= limits.min_sources else TOO_FEW_SOURCES
+        doubt = "" if len(agreeing) >= limits.min_sources else QuoteReason.TOO_FEW_SOURCES
         return Verdict(symbol, agreeing[0], doubt, tuple(refused))
     middle = None if limits.closing_uses_last_good else min(voting, key=lambda tick: off[tick.source])
-    return Verdict(symbol, middle, SOURCES_DISAGREE, tuple(refused))
+    return Verdict(symbol, middle, QuoteReason.SOURCES_DISAGREE, tuple(refused))
 
 
 def _alone(tick: Tick, held: Held | None, limits: Limits, now: datetime) -> Refusal | None:
     """What is wrong with the tick without looking at other sources."""
     reason = fault(tick.price, tick.at, now, timedelta(seconds=limits.max_age_seconds))
-    if reason in ("not_positive", "out_of_range"):
+    if reason in (QuoteReason.NOT_POSITIVE, QuoteReason.OUT_OF_RANGE):
         return _refusal(
-            tick, reason, str(tick.price), "more than 0" if reason == "not_positive" else f"{LEAST} to {MOST}"
+            tick,
+            reason,
+            str(tick.price),
+            "more than 0" if reason == QuoteReason.NOT_POSITIVE else f"{LEAST} to {MOST}",
         )
     if reason:
         age = (now - tick.at).total_seconds()
-        allowed = limits.max_age_seconds if reason == "stale" else -CLOCK_SKEW.seconds
+        allowed = limits.max_age_seconds if reason == QuoteReason.STALE else -CLOCK_SKEW.seconds
         return _refusal(tick, reason, f"{age:.0f} s old", f"{allowed} s")
     if tick.confidence is not None:
         unsure = tick.confidence / tick.price * BPS
         if not tick.confidence.is_finite() or not 0 <= unsure <= limits.max_confidence_bps:
-            return _refusal(tick, "not_confident", f"{unsure:.0f} bps", f"{limits.max_confidence_bps} bps")
+            return _refusal(
+                tick, QuoteReason.NOT_CONFIDENT, f"{unsure:.0f} bps", f"{limits.max_confidence_bps} bps"
+            )
     if held and abs(tick.at - held.at) < timedelta(seconds=limits.jump_seconds):
         jump = (max(tick.price, held.price) / min(tick.price, held.price) - 1) * 100
         if jump > limits.max_jump_pct:
             limit = f"{plain(limits.max_jump_pct)} % in {limits.jump_seconds} s"
-            return _refusal(tick, "jump", f"{jump:.0f} % from {plain(held.price)}", limit)
+            return _refusal(tick, QuoteReason.JUMP, f"{jump:.0f} % from {plain(held.price)}", limit)
     return None
 
 

@@ -10,16 +10,20 @@ from django.db.models import QuerySet
 from maxxit.access.rows import Person, visible
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
+from maxxit.core.reasons import Audience
 from maxxit.events.models import Event
 from maxxit.events.record import subject
 from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import Quote, RefusedQuote
+from maxxit.market.reasons import QuoteReason
 from maxxit.reports import trace
 from maxxit.reports.reasons import explain
 from signals_app.models import CtPost, Signal
+from signals_app.reasons import CandidateReason
 from trading.models import Order
 from trading.quarantine import TRIES
+from trading.reasons import Reason
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Stop:
     limit: str
     change: str
     """The key of the configuration, or the command."""
+    audience: Audience = Audience.STAFF
+    """Who can change it."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json` and the API."""
@@ -41,8 +47,8 @@ class Stop:
 
 
 def _stop(what: str, code: str, measured: str = "", limit: str = "") -> Stop:
-    meaning, change = explain(code)
-    return Stop(what, code, meaning, measured, limit, change)
+    meaning, change, audience = explain(code)
+    return Stop(what, code, meaning, measured, limit, change, audience)
 
 
 def why(what: str, value: str, person: Person = None) -> list[Stop]:
@@ -58,7 +64,14 @@ def why(what: str, value: str, person: Person = None) -> list[Stop]:
     return KINDS[what](row)
 
 
-PRICE_MISSING = frozenset({"no_price", "candidate:no_price", "exposure_unreadable", "balance_unreadable"})
+PRICE_MISSING = frozenset(
+    {
+        Reason.NO_PRICE,
+        f"candidate:{CandidateReason.NO_PRICE}",
+        Reason.EXPOSURE_UNREADABLE,
+        Reason.BALANCE_UNREADABLE,
+    }
+)
 """Reasons that refused prices explain further."""
 HOUR = timedelta(hours=1)
 
@@ -70,7 +83,7 @@ def of_symbol(symbol: str) -> list[Stop]:
         raise Rejected(f"no symbol {symbol!r}; known: {', '.join(sorted(known))}", code="not_found")
     now, row = clock.now(), Quote.objects.filter(symbol=symbol).first()
     if row is None:
-        return [_stop(f"quote of {symbol}", "quote:never")]
+        return [_stop(f"quote of {symbol}", f"quote:{QuoteReason.NEVER}")]
     stops = []
     if row.doubt:
         stops.append(_stop(f"quote of {symbol}", f"quote:{row.doubt}", f"since {row.at:%H:%M:%S} UTC"))

@@ -85,8 +85,8 @@ def _blocked_orders(person: Person) -> list[dict[str, Any]]:
     rows: QuerySet[Order] = visible(Order.objects.filter(state="blocked"), person).order_by("-pk")[:ROWS]
     blocked = []
     for row in rows:
-        meaning, change = reasons.explain(row.reason)
-        blocked.append({"order": row, "meaning": meaning, "change": change})
+        meaning, change, audience = reasons.explain(row.reason)
+        blocked.append({"order": row, "meaning": meaning, "change": change, "who": audience})
     return blocked
 
 

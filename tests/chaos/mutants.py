@@ -2,6 +2,7 @@
 
     python -m tests.chaos.mutants                 every mutant against T0, then T1, then the test named for it
     python -m tests.chaos.mutants --only "timeout" --faults 20000 --seed 3
+    python -m tests.chaos.mutants --test-first    the named test before T0 and T1: the whole table in less time
 
 A mutant is one edit of the product's own source, made in this process's memory and taken back afterwards: the files
 are never touched. An edit whose place no longer exists fails loudly.
@@ -126,7 +127,7 @@ MUTANTS = (
             "staff.has_perm(wanted)",
             "staff.has_perm(wanted) or True",
         ),
-        test="tests/surface/test_permissions.py",
+        test="tests/surface/test_access.py",
         beyond=True,
     ),
     bug(
@@ -289,14 +290,14 @@ MUTANTS = (
             f"{RISK}:check_throttles",
             """
                 if facts.account is None or facts.platform is None:
-                    return _stop("throttles_unreadable")
+                    return _stop(Reason.THROTTLES_UNREADABLE)
             """,
             """
                 if facts.account is None or facts.platform is None:
                     return PASS
             """,
         ),
-        (f"{RISK}:check_exposure", 'return _stop("exposure_unreadable")', "return PASS"),
+        (f"{RISK}:check_exposure", "return _stop(Reason.EXPOSURE_UNREADABLE)", "return PASS"),
         listed=True,
         test="tests/trading/test_risk.py",
     ),
@@ -326,6 +327,7 @@ MUTANTS = (
         "a move that changes no row goes on",
         (f"{RECORD}:advance", "if not moved: ...", "if False: ..."),
         listed=True,
+        test="tests/events/test_record.py",
     ),
     bug(
         "a lock that locks nothing",
@@ -973,7 +975,7 @@ MUTANTS = (
     ),
     bug(
         "the limit of one order is never read",
-        (f"{RISK}:check_exposure", '(("max_trade", ZERO, policy.max_trade_usd), *_)', "(*_,)"),
+        (f"{RISK}:check_exposure", "((Reason.MAX_TRADE, ZERO, policy.max_trade_usd), *_)", "(*_,)"),
         test="tests/trading/test_each_limit.py",
         beyond=True,
     ),
@@ -1207,10 +1209,13 @@ class Verdict:
     """The first rule that broke."""
 
 
-def hunt(mutant: Mutant, *, faults: int, seed: int, examples: int = 60) -> Verdict:
-    """Against T0; where that does not find it, against T1; then by the test that is named for it."""
+def hunt(mutant: Mutant, *, faults: int, seed: int, examples: int = 60, test_first: bool = False) -> Verdict:
+    """Hunt with T0, then T1, then the test named for the bug (`test_first`: before T0), until one finds it."""
     began, verdict = time.monotonic(), Verdict(mutant)
-    if not mutant.beyond:
+    early = test_first and bool(mutant.test)
+    if early and _test_fails(mutant):
+        verdict.by, verdict.first = mutant.test, "the test fails"
+    if not verdict.by and not mutant.beyond:
         with planted(mutant):
             one = Campaign(seed, deployments=DEPLOYMENTS, rounds=ROUNDS)
             try:
@@ -1227,7 +1232,7 @@ def hunt(mutant: Mutant, *, faults: int, seed: int, examples: int = 60) -> Verdi
             with planted(mutant):
                 verdict.first = machines.broken(examples=examples, seed=seed)
                 verdict.by = "T1" if verdict.first else ""
-    if not verdict.by and mutant.test and _test_fails(mutant):
+    if not verdict.by and mutant.test and not early and _test_fails(mutant):
         verdict.by, verdict.first = mutant.test, "the test fails"
     verdict.seconds = time.monotonic() - began
     return verdict
@@ -1270,6 +1275,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="mutants with this text in their name")
     parser.add_argument("--examples", type=int, default=60, help="of T1, for a mutant that T0 did not find")
+    parser.add_argument("--test-first", action="store_true", help="run the named test before T0 and T1")
     parser.add_argument("--part", default="1/1", help="2/3: the second third, for several processes at once")
     given = parser.parse_args()
     part, parts = (int(number) for number in given.part.split("/"))
@@ -1278,7 +1284,15 @@ def main() -> int:
     verdicts = []
     with arena():
         for number, mutant in enumerate(chosen, 1):
-            verdicts.append(hunt(mutant, faults=given.faults, seed=given.seed, examples=given.examples))
+            verdicts.append(
+                hunt(
+                    mutant,
+                    faults=given.faults,
+                    seed=given.seed,
+                    examples=given.examples,
+                    test_first=given.test_first,
+                )
+            )
             last = verdicts[-1]
             print(
                 f"{number}/{len(chosen)} {mutant.name}: {last.by or 'NOT FOUND'} "

@@ -12,9 +12,11 @@ from maxxit.events.models import Event
 from maxxit.market import quotes
 from maxxit.market.feeds.base import Tick
 from maxxit.market.models import Quote, RefusedQuote, SourceQuote
-from maxxit.market.validation import ALL_REFUSED, SOURCES_DISAGREE, TOO_FEW_SOURCES, Held, judge
+from maxxit.market.reasons import QuoteReason
+from maxxit.market.validation import Held, judge
 from tests.builders import T0, RecordedClock
 
+ALL, DISAGREE = QuoteReason.ALL_SOURCES_REFUSED, QuoteReason.SOURCES_DISAGREE
 SECOND = timedelta(seconds=1)
 LIMITS = quotes.policy()
 
@@ -39,13 +41,13 @@ def verdict(prices: Mapping[str, str], **changes: object) -> tuple[str, str, dic
     [
         ({"a": "100"}, "a", "", {}),
         ({"a": "100", "b": "101.5"}, "a", "", {}),
-        ({"a": "100", "b": "101.6"}, "a", SOURCES_DISAGREE, {"a": "deviates", "b": "deviates"}),
+        ({"a": "100", "b": "101.6"}, "a", DISAGREE, {"a": "deviates", "b": "deviates"}),
         ({"a": "150", "b": "100", "c": "100.5"}, "b", "", {"a": "deviates"}),
-        ({"a": "90", "b": "100", "c": "110"}, "b", SOURCES_DISAGREE, {"a": "deviates", "c": "deviates"}),
-        ({"a": "100", "b": "100", "c": "110", "d": "110"}, "a", SOURCES_DISAGREE, dict.fromkeys("abcd", "deviates")),
+        ({"a": "90", "b": "100", "c": "110"}, "b", DISAGREE, {"a": "deviates", "c": "deviates"}),
+        ({"a": "100", "b": "100", "c": "110", "d": "110"}, "a", DISAGREE, dict.fromkeys("abcd", "deviates")),
         ({"a": "NaN", "b": "100"}, "b", "", {"a": "not_positive"}),
-        ({"a": "0", "b": "-1", "c": "Infinity"}, "", ALL_REFUSED, dict.fromkeys("abc", "not_positive")),
-        ({"a": "1E+30", "b": "1E-30"}, "", ALL_REFUSED, dict.fromkeys("ab", "out_of_range")),
+        ({"a": "0", "b": "-1", "c": "Infinity"}, "", ALL, dict.fromkeys("abc", "not_positive")),
+        ({"a": "1E+30", "b": "1E-30"}, "", ALL, dict.fromkeys("ab", "out_of_range")),
         ({}, "", "", {}),
     ],
 )  # fmt: skip
@@ -53,18 +55,21 @@ def test_the_majority_is_believed(
     prices: dict[str, str], chosen: str, doubt: str, refused: dict[str, str]
 ) -> None:
     got = verdict(prices)
-    if doubt == SOURCES_DISAGREE and len(prices) == 3:  # a majority of one is none
+    if doubt == DISAGREE and len(prices) == 3:  # a majority of one is none
         got = (got[0], got[1], {source: why for source, why in got[2].items() if source in refused})
 
     assert got == (chosen, doubt, refused)
 
 
 def test_the_operator_may_stop_closing_too_while_sources_disagree() -> None:
-    assert verdict({"a": "100", "b": "105"}, closing_uses_last_good=True)[:2] == ("", SOURCES_DISAGREE)
+    assert verdict({"a": "100", "b": "105"}, closing_uses_last_good=True)[:2] == (
+        "",
+        DISAGREE,
+    )
 
 
 def test_so_many_must_agree() -> None:
-    assert verdict({"a": "100"}, min_sources=2)[:2] == ("a", TOO_FEW_SOURCES)
+    assert verdict({"a": "100"}, min_sources=2)[:2] == ("a", QuoteReason.TOO_FEW_SOURCES)
     assert verdict({"a": "100", "b": "100"}, min_sources=2)[:2] == ("a", "")
 
 

@@ -13,6 +13,7 @@ from agents.evidence import EVIDENCE
 from signals_app.evidence.base import Call
 from signals_app.evidence.posts import crowd, social_strength
 from signals_app.reading.proposal import Proposal
+from signals_app.reasons import CandidateReason
 from signals_app.score import (
     Declined,
     Limits,
@@ -257,12 +258,12 @@ def test_a_decision_is_bounded_whatever_is_seen(calls: list[Call], seen: Any) ->
 
 
 def test_without_indicators_nothing_is_decided() -> None:
-    assert decide(rules(), [call()], None) == Declined("no_market_data")
+    assert decide(rules(), [call()], None) == Declined(CandidateReason.NO_MARKET_DATA)
 
 
 def test_a_short_where_the_venue_has_none_is_declined() -> None:
     assert decide(rules(shorts=False), [call("short")], market()) == Declined(
-        "shorts_not_supported", "short", "long only"
+        CandidateReason.SHORTS_NOT_SUPPORTED, "short", "long only"
     )
 
 
@@ -270,13 +271,13 @@ def test_an_illiquid_token_needs_two_authors_not_two_posts() -> None:
     alone = decide(rules(illiquid=True), [call(post=1), call(post=2)], market())
     together = decide(rules(illiquid=True), [call(post=1), call(post=2, author=2)], market())
 
-    assert alone == Declined("uncorroborated", "1", "2")
+    assert alone == Declined(CandidateReason.UNCORROBORATED, "1", "2")
     assert isinstance(together, Proposed)
 
 
 def test_a_weak_signal_is_declined_with_what_was_measured() -> None:
     assert decide(rules(min_confidence=D("0.8")), [call()], market()) == Declined(
-        "below_threshold", "0.720000", "0.8"
+        CandidateReason.BELOW_THRESHOLD, "0.720000", "0.8"
     )
 
 
@@ -309,12 +310,12 @@ def test_a_models_proposal_never_raises_confidence_or_leverage_nor_changes_the_s
 def test_a_model_that_would_not_take_the_trade_stops_it() -> None:
     made = bound(proposed(), proposal(take=False), rules())
 
-    assert made == Declined("model_disagrees", "0.6", "0.5")
+    assert made == Declined(CandidateReason.MODEL_DISAGREES, "0.6", "0.5")
 
 
 def test_a_model_that_is_less_sure_than_the_agent_asks_for_stops_it() -> None:
     assert bound(proposed(), proposal(confidence=D("0.4")), rules()) == Declined(
-        "below_threshold", "0.4", "0.5"
+        CandidateReason.BELOW_THRESHOLD, "0.4", "0.5"
     )
 
 

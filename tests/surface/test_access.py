@@ -3,12 +3,17 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 
+from maxxit.access.rows import visible
+from maxxit.events.models import Event
+from positions.models import Position
+from signals_app.models import Signal
 from tests.surface.conftest import World
+from trading.models import Order
 
 ALLOWED = {
     "/health",
@@ -92,6 +97,16 @@ def test_each_tenant_sees_their_own_rows_and_staff_sees_all(world: World, path: 
         counts[who.username] = answer.json()["count"]
     assert counts["alice"] == counts["bob"] > 0
     assert counts["root"] == counts["alice"] + counts["bob"]
+
+
+def test_staff_sees_every_row_only_of_what_their_permissions_name(world: World) -> None:
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.add(Permission.objects.get(codename="view_order"))
+    clerk = User.objects.get(pk=clerk.pk)  # Django keeps a user's permissions
+    assert visible(Order.objects.all(), clerk).count() == Order.objects.count() > 0
+    for model in (Position, Signal, Event):
+        assert model.objects.exists()
+        assert not visible(model.objects.all(), clerk).exists()
 
 
 @pytest.mark.parametrize("what", ["post", "signal", "order", "position"])

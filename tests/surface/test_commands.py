@@ -21,11 +21,12 @@ from maxxit.market.stream import status as stream_status
 from maxxit.market.venues import venues
 from maxxit.pipeline.models import CanaryMark, StageRun
 from maxxit.reports import checks, reasons, status
-from signals_app.outcome import CANDIDATE_REASONS
+from signals_app.reasons import CandidateReason
 from tests import builders
 from tests.surface.conftest import World
 from trading import gate, ledger, limits_in_force, wiring
 from trading.models import Approval, LimitsInForce, PaperBalance
+from trading.reasons import Reason
 
 COMMANDS = (
     "status", "doctor", "chain", "why", "pipeline", "paper", "approve", "revoke", "kill", "resume", "pnl", "trades",
@@ -231,14 +232,19 @@ def test_why_a_post_became_no_trade(world: World) -> None:
 
 
 def test_every_reason_of_the_code_is_explained() -> None:
-    source = Path("trading/risk.py").read_text()
-    codes = set(re.findall(r'_stop\(\s*"(\w+)"', source)) | set(
-        re.findall(r'\("(\w+)", (?:facts|load)', source)
-    )
-    codes |= {f"candidate:{reason}" for reason in CANDIDATE_REASONS}
-    unknown = {code for code in codes if code not in reasons.REASONS}
-    assert len(codes) > 25
-    assert not unknown
+    listed = {one["code"]: one for one in told("why", "--list")["reasons"]}
+    for code in (
+        *Reason,
+        *(f"candidate:{reason}" for reason in CandidateReason),
+        "prefiltered:empty",
+        "quote:stale",
+    ):
+        meaning, change, audience = reasons.explain(code)
+        assert meaning
+        assert change
+        assert (listed[code]["meaning"], listed[code]["audience"]) == (meaning, audience)
+    assert reasons.explain("unread:content_filter") == reasons.explain("unread")
+    assert reasons.explain("halted by the exchange")[2] == "staff"
 
 
 def test_every_refusal_of_a_safe_is_explained() -> None:

@@ -90,15 +90,17 @@ def minimum(limit: Decimal) -> tuple[dict[str, Any], dict[str, Any], str]:
 
 BY_CHECK: dict[str, Case] = {
     "account.max_orders_per_minute": account("orders_last_minute", "rate_limit"),
-    "platform.max_orders_per_minute": account("orders_last_minute", "rate_limit", "platform"),
+    "platform.max_orders_per_minute": account("orders_last_minute", "platform_rate_limit", "platform"),
     "account.max_orders_per_symbol_per_day": symbol_orders,
     "account.max_open_orders": account("open_orders", "max_open_orders"),
-    "platform.max_open_orders": account("open_orders", "max_open_orders", "platform"),
+    "platform.max_open_orders": account("open_orders", "platform_max_open_orders", "platform"),
     "account.cooldown_seconds_per_symbol": cooldown,
     "account.max_total_exposure_usd": exposure("exposure_usd", "exposure_cap", "account"),
-    "platform.max_total_exposure_usd": exposure("exposure_usd", "exposure_cap", "platform"),
+    "platform.max_total_exposure_usd": exposure("exposure_usd", "platform_exposure_cap", "platform"),
     "account.max_symbol_exposure_usd": exposure("symbol_exposure_usd", "symbol_exposure_cap", "account"),
-    "platform.max_symbol_exposure_usd": exposure("symbol_exposure_usd", "symbol_exposure_cap", "platform"),
+    "platform.max_symbol_exposure_usd": exposure(
+        "symbol_exposure_usd", "platform_symbol_exposure_cap", "platform"
+    ),
     "max_trade_usd": max_trade,
     "price_band_pct": away("signal_price", "price_band"),
     "max_slippage_pct": away("expected_price", "slippage"),

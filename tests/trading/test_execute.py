@@ -409,7 +409,7 @@ def test_the_platform_has_a_rate_of_its_own(market: Trader) -> None:
         for p in deployments
     ]
 
-    assert verdicts == ["", "", "rate_limit"]
+    assert verdicts == ["", "", "platform_rate_limit"]
 
 
 def test_the_fourth_entry_in_a_symbol_within_a_utc_day_is_too_many(market: Trader) -> None:

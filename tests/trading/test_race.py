@@ -87,7 +87,10 @@ def race(count: int, limits: Any, venue: FakeVenue) -> Counter[str]:
 @pytest.mark.parametrize("fills", [True, False], ids=["filled at once", "in flight"])
 @pytest.mark.parametrize(
     ("cap", "reason"),
-    [("max_total_exposure_usd", "exposure_cap"), ("max_symbol_exposure_usd", "symbol_exposure_cap")],
+    [
+        ("max_total_exposure_usd", "platform_exposure_cap"),
+        ("max_symbol_exposure_usd", "platform_symbol_exposure_cap"),
+    ],
 )
 def test_thirty_two_threads_on_one_cap_do_not_overshoot_it(
     market: None, cap: str, reason: str, fills: bool
@@ -102,12 +105,15 @@ def test_ten_threads_and_two_orders_a_minute_make_two_orders(market: None) -> No
     # F3: a source checked under one lock and registered under another; ten of ten went through
     venue = FakeVenue()
 
-    assert race(10, rules(max_orders_per_minute=2), venue) == {"": 2, "rate_limit": 8}
+    assert race(10, rules(max_orders_per_minute=2), venue) == {"": 2, "platform_rate_limit": 8}
     assert venue.effects.total() == 2
 
 
 def test_of_many_open_orders_no_more_than_the_limit_fly(market: None) -> None:
-    assert race(10, rules(max_open_orders=3), FakeVenue(fills=False)) == {"": 3, "max_open_orders": 7}
+    assert race(10, rules(max_open_orders=3), FakeVenue(fills=False)) == {
+        "": 3,
+        "platform_max_open_orders": 7,
+    }
 
 
 def test_eight_workers_that_hold_the_same_order_send_it_once(market: None) -> None:

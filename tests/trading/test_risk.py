@@ -1,7 +1,5 @@
 """May this order go? The checks, their order, and what ignorance does."""
 
-import inspect
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -14,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from maxxit.reports.reasons import REASONS
 from tests.builders import IDLE, OPEN_GATE, facts
 from trading import risk
 from trading.policy import policy
+from trading.reasons import ORDINARY, Reason
 from trading.risk import Facts, GateFacts, LimitUsage
 
 D = Decimal
@@ -36,7 +34,7 @@ BREAKS: list[tuple[str, dict[str, Any]]] = [
     ("duplicate_idempotency_key", {"duplicate": True}),
     ("rate_limit", {"account": load(orders_last_minute=MINE.max_orders_per_minute)}),
     ("max_symbol_orders", {"symbol_orders_today": MINE.max_orders_per_symbol_per_day}),
-    ("max_open_orders", {"platform": load(open_orders=ALL.max_open_orders)}),
+    ("platform_max_open_orders", {"platform": load(open_orders=ALL.max_open_orders)}),
     ("cooldown", {"since_last_order": timedelta(seconds=MINE.cooldown_seconds_per_symbol - 1)}),
     ("max_trade", {"notional_usd": D(5001), "spendable_usd": D(10_000)}),
     ("exposure_cap", {"exposure": D(10**9)}),
@@ -222,9 +220,9 @@ def test_a_close_without_a_position_is_no_position() -> None:
 
 LIMITS: list[tuple[str, Callable[[Any], dict[str, Any]], Any]] = [
     ("rate_limit", lambda n: {"account": load(orders_last_minute=n)}, MINE.max_orders_per_minute),
-    ("rate_limit", lambda n: {"platform": load(orders_last_minute=n)}, ALL.max_orders_per_minute),
+    ("platform_rate_limit", lambda n: {"platform": load(orders_last_minute=n)}, ALL.max_orders_per_minute),
     ("max_open_orders", lambda n: {"account": load(open_orders=n)}, MINE.max_open_orders),
-    ("max_open_orders", lambda n: {"platform": load(open_orders=n)}, ALL.max_open_orders),
+    ("platform_max_open_orders", lambda n: {"platform": load(open_orders=n)}, ALL.max_open_orders),
     ("max_symbol_orders", lambda n: {"symbol_orders_today": n}, MINE.max_orders_per_symbol_per_day),
 ]
 
@@ -240,9 +238,9 @@ def test_the_order_that_reaches_a_count_goes_and_the_next_does_not(
 
 CAPS = [
     ("exposure_cap", "account", "exposure_usd", MINE.max_total_exposure_usd),
-    ("exposure_cap", "platform", "exposure_usd", ALL.max_total_exposure_usd),
+    ("platform_exposure_cap", "platform", "exposure_usd", ALL.max_total_exposure_usd),
     ("symbol_exposure_cap", "account", "symbol_exposure_usd", MINE.max_symbol_exposure_usd),
-    ("symbol_exposure_cap", "platform", "symbol_exposure_usd", ALL.max_symbol_exposure_usd),
+    ("platform_symbol_exposure_cap", "platform", "symbol_exposure_usd", ALL.max_symbol_exposure_usd),
 ]
 
 
@@ -285,27 +283,7 @@ def test_a_verdict_is_persisted_with_its_reason(reason: str, change: dict[str, A
     assert set(told) == {"reason", "measured", "limit"}
 
 
-def order_reasons() -> set[str]:
-    """Every coded reason of an order that has words (those of posts, signals and quotes aside)."""
-    names = list(REASONS)
-    return {name for name in names[names.index("gate_unreadable") :] if not name.startswith("quote:")}
-
-
-def stopped_with() -> set[str]:
-    """Every reason that a check can stop an order with."""
-    return set(re.findall(r'_stop\(\s*"(\w+)"|^        \("(\w+)", ', inspect.getsource(risk), re.MULTILINE))
-
-
-def test_every_reason_is_either_ordinary_or_abnormal() -> None:
-    codes = {code for pair in stopped_with() for code in pair if code}
-    assert {"position_exists", "exposure_cap", "rate_limit", "venue_unreadable"} <= codes
-    assert (order_reasons() | codes) - risk.ORDINARY - risk.ABNORMAL == set()
-    assert set() == risk.ORDINARY & risk.ABNORMAL
-
-
 def test_a_check_that_cannot_be_read_is_abnormal_and_a_limit_is_not() -> None:
-    unreadable = {code for code in order_reasons() if code.endswith("_unreadable")}
-    assert unreadable - risk.ABNORMAL == {"volatility_unreadable"}, (
-        "one signal lacks it, on each of its accounts"
-    )
-    assert {reason for reason, _ in BREAKS} - risk.ORDINARY == {"duplicate_idempotency_key"}
+    unreadable = {reason for reason in Reason if reason.endswith("_unreadable")}
+    assert unreadable & ORDINARY == {"volatility_unreadable"}, "one signal lacks it, on each of its accounts"
+    assert {reason for reason, _ in BREAKS} - ORDINARY == {"duplicate_idempotency_key"}

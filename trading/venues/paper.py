@@ -20,6 +20,7 @@ from maxxit.core.terms import BPS, OrderSide
 from maxxit.market import quotes
 from maxxit.market.instruments import instrument
 from trading.models import PaperBalance, PaperFill, PaperOrder
+from trading.reasons import Reason
 from trading.venues.base import Capabilities, Prepared, Report, Request, Venue, VenueFill
 
 
@@ -56,10 +57,10 @@ class PaperVenue(Venue):
         terms = prepared.payload
         if clock.now() >= datetime.fromisoformat(terms["deadline"]):
             raise Rejected(
-                f"the order arrived after its deadline, {terms['deadline']}", code="deadline_passed"
+                f"the order arrived after its deadline, {terms['deadline']}", code=Reason.DEADLINE_PASSED
             )
         if not quotes.latest([terms["symbol"]], closing=True) and not _is_urgent(terms):
-            raise Rejected(f"the paper exchange has no quote of {terms['symbol']}", code="no_price")
+            raise Rejected(f"the paper exchange has no quote of {terms['symbol']}", code=Reason.NO_PRICE)
         if Decimal(terms["quantity"]) <= ZERO:
             raise Rejected(
                 f"the quantity is {terms['quantity']} {terms['symbol']}; it must be above zero",

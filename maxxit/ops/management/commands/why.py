@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from maxxit.core.commands import OpsCommand
-from maxxit.reports import why
+from maxxit.reports import reasons, why
 
 
 class Command(OpsCommand):
@@ -19,8 +19,12 @@ class Command(OpsCommand):
         row.add_argument("--signal", metavar="ID", help="id of a signal")
         row.add_argument("--order", metavar="ID", help="id of an order")
         row.add_argument("--symbol", metavar="NAME", help="why no position in this symbol is opened now")
+        row.add_argument("--list", action="store_true", help="print every coded reason as a Markdown table")
 
     def run(self, **options: Any) -> Any:
+        if options["list"]:
+            self.say(reasons.markdown())
+            return {"reasons": reasons.as_json()}
         what = next(name for name in ("symbol", *why.KINDS) if options[name] is not None)
         stops = why.of_symbol(options["symbol"]) if what == "symbol" else why.why(what, options[what])
         if not stops and what == "symbol":
@@ -31,5 +35,5 @@ class Command(OpsCommand):
             self.say(f"{stop.what}: {stop.code}: {stop.meaning}")
             if stop.measured or stop.limit:
                 self.say(f"    measured {stop.measured or '–'}, limit {stop.limit or '–'}")
-            self.say(f"    to change it: {stop.change}")
+            self.say(f"    to change it ({stop.audience}): {stop.change}")
         return {"stopped": bool(stops), "reasons": [stop.as_json() for stop in stops]}

@@ -1,0 +1,408 @@
+"""Coded reasons why a signal or an order did not trade: meaning, what changes it, and who can. Pure."""
+
+from maxxit.core.reasons import Audience, CodedReason
+
+CUSTOMER, STAFF, NOBODY = Audience
+RISK, SIGNALS, MARKETS, CHAINS = (f"config/{name}.yaml" for name in ("risk", "signals", "markets", "chains"))
+SIGN = "`manage.py safe plan`, signed by the Safe's owners"
+FEE_TIERS = f"fee_tiers in {CHAINS}, then a new plan; the pool's liquidity"
+
+
+class Reason(CodedReason):
+    """Why an order or a signal did not trade. Abnormal ones count for the guard's `blocked_rate`."""
+
+    # signals
+    NOT_IN_TIME = (
+        "not_in_time",
+        STAFF,
+        "the signal expired before it was executed",
+        f"generate.signal_ttl_hours in {SIGNALS}",
+    )
+    NO_ACTIVE_DEPLOYMENT = (
+        "no_active_deployment",
+        CUSTOMER,
+        "the agent has no active deployment",
+        "activate a deployment in the admin",
+    )
+
+    # the gate, closed by a person or by the guard
+    GATE_UNREADABLE = "gate_unreadable", STAFF, "the gate could not be read", "`manage.py doctor`", True
+    DRY_RUN = (
+        "dry_run",
+        STAFF,
+        "dry run is on for the venue: the order was decided and not sent",
+        "`manage.py paper on` for paper venues; docs/runbook.md for real money",
+    )
+    NOT_APPROVED = (
+        "not_approved",
+        STAFF,
+        "no approval of the venue is in force",
+        "`manage.py approve VENUE --hours N --reason …`",
+    )
+    KILL_SWITCH = (
+        "kill_switch",
+        STAFF,
+        "the kill switch is latched",
+        "`manage.py resume --reason …`, or Stop → Release in the admin",
+    )
+
+    # limits, prices and the venue
+    DUPLICATE_IDEMPOTENCY_KEY = (
+        "duplicate_idempotency_key",
+        NOBODY,
+        "the same intent was sent before",
+        "nothing to change: the check prevents duplicate orders",
+        True,
+    )
+    THROTTLES_UNREADABLE = (
+        "throttles_unreadable",
+        STAFF,
+        "the order counts could not be read",
+        "`manage.py doctor`",
+        True,
+    )
+    RATE_LIMIT = (
+        "rate_limit",
+        STAFF,
+        "too many entries within a minute on the account",
+        f"account.max_orders_per_minute in {RISK}",
+    )
+    PLATFORM_RATE_LIMIT = (
+        "platform_rate_limit",
+        STAFF,
+        "too many entries within a minute over all accounts",
+        f"platform.max_orders_per_minute in {RISK}",
+    )
+    MAX_SYMBOL_ORDERS = (
+        "max_symbol_orders",
+        STAFF,
+        "too many entries in this symbol today (UTC)",
+        f"account.max_orders_per_symbol_per_day in {RISK}",
+    )
+    MAX_OPEN_ORDERS = (
+        "max_open_orders",
+        STAFF,
+        "too many entries in flight on the account",
+        f"account.max_open_orders in {RISK}",
+    )
+    PLATFORM_MAX_OPEN_ORDERS = (
+        "platform_max_open_orders",
+        STAFF,
+        "too many entries in flight over all accounts",
+        f"platform.max_open_orders in {RISK}",
+    )
+    COOLDOWN = (
+        "cooldown",
+        STAFF,
+        "the last entry in this symbol is too recent",
+        f"account.cooldown_seconds_per_symbol in {RISK}",
+    )
+    NO_PRICE = "no_price", STAFF, "there is no fresh quote", "max_age_seconds and feeds in config/feeds.yaml"
+    EXPOSURE_UNREADABLE = (
+        "exposure_unreadable",
+        STAFF,
+        "the exposure could not be computed: a held token has no quote",
+        "feeds in config/feeds.yaml",
+        True,
+    )
+    EXPOSURE_CAP = (
+        "exposure_cap",
+        STAFF,
+        "the total exposure would exceed its limit on the account",
+        f"account.max_total_exposure_usd in {RISK}",
+    )
+    PLATFORM_EXPOSURE_CAP = (
+        "platform_exposure_cap",
+        STAFF,
+        "the total exposure would exceed its limit over all accounts",
+        f"platform.max_total_exposure_usd in {RISK}",
+    )
+    SYMBOL_EXPOSURE_CAP = (
+        "symbol_exposure_cap",
+        STAFF,
+        "the exposure in this symbol would exceed its limit on the account",
+        f"account.max_symbol_exposure_usd in {RISK}",
+    )
+    PLATFORM_SYMBOL_EXPOSURE_CAP = (
+        "platform_symbol_exposure_cap",
+        STAFF,
+        "the exposure in this symbol would exceed its limit over all accounts",
+        f"platform.max_symbol_exposure_usd in {RISK}",
+    )
+    PRICE_BAND = (
+        "price_band",
+        STAFF,
+        "the quote is too far from the signal's entry price",
+        f"price_band_pct in {RISK}",
+    )
+    VOLATILITY_BAND = (
+        "volatility_band",
+        STAFF,
+        "the quote has moved further since the signal than the token's volatility allows",
+        f"volatility_band in {RISK}",
+    )
+    VOLATILITY_UNREADABLE = (
+        "volatility_unreadable",
+        STAFF,
+        "the signal has no volatility of the token",
+        "`manage.py doctor`, line candles",
+    )
+    MAX_TRADE = (
+        "max_trade",
+        STAFF,
+        "the order exceeds the maximum size of one order",
+        f"max_trade_usd in {RISK}, or a sizing preset with smaller shares",
+    )
+    SLIPPAGE = (
+        "slippage",
+        STAFF,
+        "the venue's price is too far from the quote",
+        f"max_slippage_pct in {RISK}; the pool's depth",
+    )
+    SLIPPAGE_UNREADABLE = (
+        "slippage_unreadable",
+        STAFF,
+        "the venue gave no price for an order of this size",
+        "the venue's status page",
+        True,
+    )
+    TOKEN_NOT_LISTED = (
+        "token_not_listed",
+        STAFF,
+        "the venue does not list the token",
+        f"venues of the token in {MARKETS}",
+    )
+    SHORTS_NOT_SUPPORTED = (
+        "shorts_not_supported",
+        STAFF,
+        "the venue does not support shorts",
+        "`shorts` of the venue in config/venues.yaml",
+    )
+    VENUE_UNREADABLE = (
+        "venue_unreadable",
+        STAFF,
+        "the venue did not answer",
+        "`manage.py doctor`; the venue's status page",
+        True,
+    )
+    MARKET_CLOSED = (
+        "market_closed",
+        NOBODY,
+        "the venue's market is closed",
+        "nothing: it opens again at its hours",
+    )
+    NO_POSITION = "no_position", STAFF, "the venue holds nothing to close", "`manage.py reconcile`"
+    POSITION_EXISTS = (
+        "position_exists",
+        STAFF,
+        "the account already holds the token",
+        f"allow_add_to_position in {RISK}",
+    )
+    BALANCE_UNREADABLE = (
+        "balance_unreadable",
+        STAFF,
+        "the account could not be valued: a held token has no quote",
+        "feeds in config/feeds.yaml",
+        True,
+    )
+    BELOW_MINIMUM = (
+        "below_minimum",
+        CUSTOMER,
+        "the order is below the preset's minimum size",
+        f"deposit more, or sizing.<preset>.min_usd in {RISK}, or a preset with a larger share",
+    )
+    INSUFFICIENT_BALANCE = (
+        "insufficient_balance",
+        CUSTOMER,
+        "the account's available balance does not cover the order",
+        f"deposit more, or sizing in {RISK}",
+    )
+    SIGNAL_EXPIRED = (
+        "signal_expired",
+        STAFF,
+        "the signal expired before the order was sent",
+        f"generate.signal_ttl_hours in {SIGNALS}",
+    )
+    NEVER_ARRIVED = (
+        "never_arrived",
+        STAFF,
+        "the venue never received the order, and its deadline passed",
+        f"order_deadline_seconds in {RISK}",
+        True,
+    )
+    DEADLINE_PASSED = (
+        "deadline_passed",
+        STAFF,
+        "the order reached the venue after its deadline",
+        f"order_deadline_seconds in {RISK}",
+    )
+
+    # what the Safe's owners signed or have not signed yet, and the limits in it
+    SAFE_NOT_PLANNED = "safe_not_planned", CUSTOMER, "the Safe has no verified plan", SIGN
+    SAFE_REVERTS = (
+        "safe_reverts",
+        STAFF,
+        "the Safe's last orders all reverted",
+        "the reverts of its transactions, in the admin; then `manage.py safe verify`",
+    )
+    SAFE_CHANGED = (
+        "safe_changed",
+        CUSTOMER,
+        "the Safe's code, singleton or guard differs from what was accepted at planning",
+        "`manage.py safe verify` names the differences",
+    )
+    SAFE_UNSUPPORTED = (
+        "safe_unsupported",
+        CUSTOMER,
+        "the Safe is not an official release, or has a guard",
+        "the message of the refusal names what is unsupported",
+    )
+    SAFE_PLANNED_ANEW = (
+        "safe_planned_anew",
+        CUSTOMER,
+        "a new plan was made while the Safe was being verified",
+        "`manage.py safe verify` again",
+    )
+    SAFE_NOT_VERIFIED = (
+        "safe_not_verified",
+        CUSTOMER,
+        "the chain has not confirmed the policy that the owners signed",
+        "`manage.py safe verify --deployment N` names each difference",
+    )
+    NOT_A_SAFE = (
+        "not_a_safe",
+        CUSTOMER,
+        "there is no Safe at this address on this chain",
+        "safe_wallet of the deployment",
+        True,
+    )
+    MODULE_DISABLED = "module_disabled", CUSTOMER, "the module is not enabled in the Safe", SIGN
+    EXECUTOR_NOT_ALLOWED = (
+        "executor_not_allowed",
+        CUSTOMER,
+        "the Safe's policy names another executor, or was revoked",
+        SIGN,
+    )
+    NOT_EXECUTOR = "not_executor", CUSTOMER, "the Safe's policy names another executor, or was revoked", SIGN
+    STOPPED = (
+        "stopped",
+        CUSTOMER,
+        "the Safe's guardian or owners have stopped it",
+        "the owners call `resume()` on the module",
+    )
+    POLICY_DIFFERS = (
+        "policy_differs",
+        CUSTOMER,
+        "the policy on chain differs from the plan",
+        "`manage.py safe verify`, then a new plan",
+        True,
+    )
+    BELOW_MIN_TRADE = (
+        "below_min_trade",
+        CUSTOMER,
+        "the order is below the minimum of the Safe's policy",
+        f"sizing in {RISK}; policy.min_trade in {CHAINS}, signed again",
+    )
+    ABOVE_MAX_TRADE = (
+        "above_max_trade",
+        CUSTOMER,
+        "the order is above the maximum of the Safe's policy",
+        f"sizing in {RISK}; policy.max_trade in {CHAINS}, signed again",
+    )
+    DAILY_NOTIONAL = (
+        "daily_notional",
+        CUSTOMER,
+        "the Safe's notional limit for 24 hours is used up",
+        f"policy.daily_notional in {CHAINS}, signed again",
+    )
+    TRADES_PER_DAY = (
+        "trades_per_day",
+        CUSTOMER,
+        "the Safe's number of trades in 24 hours is used up",
+        f"policy.trades_per_day in {CHAINS}, signed again",
+    )
+    LOSS_BUDGET = (
+        "loss_budget",
+        CUSTOMER,
+        "the Safe's remaining loss budget does not cover the order",
+        f"policy.loss_budget in {CHAINS}, signed again",
+    )
+
+    # a chain's pools and price feeds
+    POOL_MISSING = (
+        "pool_missing",
+        STAFF,
+        "the token has no pool with liquidity in the planned fee tier",
+        FEE_TIERS,
+    )
+    POOL_TOO_SHALLOW = (
+        "pool_too_shallow",
+        STAFF,
+        "a trade of the maximum size would move the pool's price too far",
+        f"max_price_impact_bps in {CHAINS}; a new plan takes the deepest pool",
+    )
+    NO_QUOTE = "no_quote", STAFF, "the pool gives no price for this amount", FEE_TIERS
+    PRICE_FLOOR = (
+        "price_floor",
+        NOBODY,
+        "the pool would give too little compared with the price feed",
+        f"nothing; policy.slippage_bps in {CHAINS}",
+    )
+    FEED_BAD = (
+        "feed_bad",
+        NOBODY,
+        "the on-chain price feed gave no valid price",
+        "nothing: trading resumes with the feed",
+    )
+    FEED_STALE = (
+        "feed_stale",
+        NOBODY,
+        "the on-chain price feed is too old",
+        "nothing: trading resumes with the feed",
+    )
+    SEQUENCER_DOWN = (
+        "sequencer_down",
+        NOBODY,
+        "the chain's sequencer is down, or was restarted less than an hour ago",
+        "nothing: trading resumes automatically",
+    )
+
+    # transactions
+    TRADE_ID_USED = (
+        "trade_id_used",
+        NOBODY,
+        "the module has executed this trade before",
+        "nothing to change: the check prevents duplicate trades",
+        True,
+    )
+    DEADLINE = (
+        "deadline",
+        STAFF,
+        "the deadline passed before a block included the trade",
+        f"order_deadline_seconds in {RISK}",
+    )
+    NEVER_SENT = (
+        "never_sent",
+        STAFF,
+        "the deadline passed before the trade was signed",
+        "`manage.py status`, the execute worker",
+        True,
+    )
+    EXECUTOR_OUT_OF_GAS = (
+        "executor_out_of_gas",
+        STAFF,
+        "the executor's balance does not cover the gas",
+        "send it the chain's coin; `manage.py reconcile --chain` shows the balance",
+        True,
+    )
+    NONCE_TAKEN = (
+        "nonce_taken",
+        STAFF,
+        "another sender used the executor's nonce: its key has leaked",
+        "rotate the key: docs/runbook.md, Rotate the executor's key",
+        True,
+    )
+
+
+ORDINARY = frozenset(reason for reason in Reason if not reason.abnormal)
+"""Reasons why a healthy platform refuses an entry. Codes that only a venue knows are not among them."""
