@@ -23,6 +23,11 @@ from maxxit.core.errors import Misconfigured
 ROOT = Path(__file__).resolve().parent.parent.parent
 RENAMED = {"cast": "agents"}
 """Old name -> new name of a policy file: a profile may use the old one for one more release."""
+SECTION_FILES = {"risk": {"exits": "exits"}}
+"""Policy file -> section -> the file of its own that holds the section: `exits` of the risk policy is exits.yaml.
+
+A section that still stands in the first file is laid over the second, for one more release.
+"""
 PRODUCTION = "production"
 """The profile without a folder: the base files, and none of the defaults meant for a developer's machine."""
 
@@ -143,20 +148,43 @@ def load(name: str, schema: type[P]) -> P:
 
 @cache
 def _read(name: str, schema: type[BaseModel]) -> BaseModel:
-    path = config_dir() / f"{name}.yaml"
-    values, top = read_yaml(path), None
-    override = _profile_file(name)
-    if override is not None:
-        top = read_yaml(override)
-        values = _overlay(values, top)
+    layers = _layers(name)
+    values: Any = {}
+    for _, _, layer in layers:
+        values = _overlay(values, layer)
     try:
         return schema.model_validate(_floats_to_text(values))
     except ValidationError as error:
-        problems = "; ".join(
-            f"{override if _has(top, problem['loc']) else path}: {_describe(problem, schema)}"
-            for problem in error.errors()
-        )
-        raise Misconfigured(problems) from None
+        raise Misconfigured(
+            "; ".join(_locate(problem, layers, schema) for problem in error.errors())
+        ) from None
+
+
+Layer = tuple[Path, str, Any]
+"""A file, the section that it holds (empty: the whole policy), and its values below that section's key."""
+
+
+def _layers(name: str) -> list[Layer]:
+    """Return the files of a policy, each overriding those before it: sections, base file, then the profile's."""
+    sections = {file: key for key, file in SECTION_FILES.get(name, {}).items()} | {name: ""}
+    base = [(config_dir() / f"{file}.yaml", key) for file, key in sections.items()]
+    whole = read_yaml(base[-1][0])
+    base = [one for one in base if one[0].exists() or not _has(whole, [one[1]])]
+    profiles = [(path, key) for file, key in sections.items() if (path := _profile_file(file))]
+    return [
+        (path, key, {key: read_yaml(path)} if key else read_yaml(path)) for path, key in (*base, *profiles)
+    ]
+
+
+def _locate(problem: ErrorDetails, layers: Sequence[Layer], schema: type[BaseModel]) -> str:
+    """Describe one validation error with the last file that sets the value, or that should."""
+    where = problem["loc"]
+    setting = [layer for layer in layers if _has(layer[2], where)]
+    holding = [layer for layer in layers if where and layer[1] == where[0]]
+    whole = [layer for layer in layers if not layer[1]]
+    path, section, _ = setting[-1] if setting else (holding or whole)[0]
+    described = _describe(problem, schema)
+    return f"{path}: {described.removeprefix(f'{section}.') if section else described}"
 
 
 def _profile_file(name: str) -> Path | None:

@@ -305,6 +305,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "knowledge": knowledge_policy,
     "signals": signals_policy,
     "risk": risk_policy,
+    "exits": risk_policy,
     "schedule": schedule,
     "agents": lambda: load("agents", SeedData),
     "llm": llm_policy,

@@ -16,6 +16,7 @@ from maxxit.core import config
 from maxxit.core.config import ROOT, BasisPoints, Fraction, Percent, Policy
 from maxxit.core.errors import Misconfigured
 from maxxit.core.registry import Registry
+from maxxit.core.terms import ExitPreset
 from maxxit.market.quotes import _Feeds
 from maxxit.market.venues import _Venues
 from maxxit.pipeline.schedule import _Schedule
@@ -55,7 +56,17 @@ def paths(values: Any, *, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return [path for key, value in values.items() for path in paths(value, above=(*above, key))]
 
 
-RISK = yaml.safe_load((ROOT / "config" / "risk.yaml").read_text())
+RISK = yaml.safe_load((ROOT / "config" / "risk.yaml").read_text()) | {
+    "exits": yaml.safe_load((ROOT / "config" / "exits.yaml").read_text())
+}
+
+
+def change_limit(folder: Path, *path: str, to: Any = None, drop: bool = False) -> None:
+    """Set or drop one key of the risk policy in the file that holds it."""
+    file, keys = ("exits.yaml", path[1:]) if path[0] == "exits" else ("risk.yaml", path)
+    change(folder / file, *keys, to=to, drop=drop)
+
+
 LIMITS = [path for path in paths(RISK) if path[0] != "exits" or path[-1] == "max_holding_minutes"]
 PERCENTS = [path for path in paths(RISK) if path[-1].endswith("_pct")]
 
@@ -64,18 +75,18 @@ PERCENTS = [path for path in paths(RISK) if path[-1].endswith("_pct")]
 def test_a_limit_that_is_missing_refuses_to_start_and_names_itself(
     folder: Path, path: tuple[str, ...]
 ) -> None:
-    change(folder / "risk.yaml", *path, drop=True)
+    change_limit(folder, *path, drop=True)
 
     with pytest.raises(Misconfigured, match=path[-1]) as refused:
         read("risk", RiskPolicy)
-    assert "risk.yaml" in str(refused.value)
+    assert f"{'exits' if path[0] == 'exits' else 'risk'}.yaml" in str(refused.value)
 
 
 @pytest.mark.parametrize(
     "path", [("sizing", "moderate"), ("exits", "signal"), ("exits", "aggressive")], ids=".".join
 )
 def test_a_preset_that_is_missing_refuses_to_start(folder: Path, path: tuple[str, ...]) -> None:
-    change(folder / "risk.yaml", *path, drop=True)
+    change_limit(folder, *path, drop=True)
 
     with pytest.raises(Misconfigured, match=path[-1]):
         read("risk", RiskPolicy)
@@ -86,7 +97,7 @@ def test_a_preset_that_is_missing_refuses_to_start(folder: Path, path: tuple[str
 def test_a_fraction_where_a_percent_is_meant_is_refused(
     folder: Path, path: tuple[str, ...], wrong: Any
 ) -> None:
-    change(folder / "risk.yaml", *path, to=wrong)
+    change_limit(folder, *path, to=wrong)
 
     with pytest.raises(Misconfigured, match=path[-1]):
         read("risk", RiskPolicy)
@@ -97,15 +108,46 @@ def test_a_fraction_where_a_percent_is_meant_is_refused(
 def test_a_limit_is_a_positive_number_and_never_off(folder: Path, path: tuple[str, ...], wrong: Any) -> None:
     if path == ("allow_add_to_position",) and wrong in ("off", -1):
         return  # a switch, for which `off` is a word
-    change(folder / "risk.yaml", *path, to=wrong)
+    change_limit(folder, *path, to=wrong)
 
     with pytest.raises(Misconfigured, match=path[-1]):
         read("risk", RiskPolicy)
 
 
+def test_the_exits_may_still_stand_in_risk_yaml(folder: Path) -> None:
+    change(folder / "risk.yaml", "exits", to={"signal": {"hard_stop_pct": 7}})
+    exits = read("risk", RiskPolicy).exits
+
+    assert (exits[ExitPreset.SIGNAL].hard_stop_pct, exits[ExitPreset.SIGNAL].max_holding_minutes) == (
+        7,
+        10080,
+    )
+    assert exits[ExitPreset.MODERATE].max_holding_minutes == 60
+
+    whole = yaml.safe_load((folder / "exits.yaml").read_text())
+    (folder / "exits.yaml").unlink()
+    change(folder / "risk.yaml", "exits", to=whole)
+    assert read("risk", RiskPolicy).exits[ExitPreset.MODERATE].max_holding_minutes == 60
+    change(folder / "risk.yaml", "exits", drop=True)
+    with pytest.raises(Misconfigured, match=r"exits\.yaml is missing"):
+        read("risk", RiskPolicy)
+
+
+def test_a_profile_overrides_one_exit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAXXIT_PROFILE", "replay")
+    profile = folder / "profiles" / "replay" / "exits.yaml"
+    profile.write_text("signal: {hard_stop_pct: 7}\n")
+    assert read("risk", RiskPolicy).exits[ExitPreset.SIGNAL].hard_stop_pct == 7
+    profile.write_text("signal: {hard_stop: 7}\n")
+    with pytest.raises(
+        Misconfigured, match=r"profiles/replay/exits\.yaml: signal\.hard_stop: no such key; did you"
+    ):
+        read("risk", RiskPolicy)
+
+
 @pytest.mark.parametrize("half", ["trailing_activation_pct", "trailing_pct"])
 def test_half_a_trailing_stop_is_refused(folder: Path, half: str) -> None:
-    change(folder / "risk.yaml", "exits", "signal", half, drop=True)
+    change_limit(folder, "exits", "signal", half, drop=True)
 
     with pytest.raises(Misconfigured, match="give both or neither"):
         read("risk", RiskPolicy)
@@ -217,7 +259,7 @@ def test_a_profile_may_use_the_old_name_of_a_file_that_was_renamed(
 
     config.check_profile("demo")
 
-    assert config.load("agents", SeedData).agents[0].name == wanted
+    assert read("agents", SeedData).agents[0].name == wanted
 
 
 def test_a_profile_file_that_lies_over_nothing_is_refused(folder: Path) -> None:

@@ -2,6 +2,7 @@
 fails here."""
 
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -189,6 +190,7 @@ def test_a_misspelt_key_is_refused_with_the_one_that_was_meant(
     wrong = {"max_trade_usd": "max_trade_used", "max_open_orders": "max_open_order", "limit_pct": "limit_pc"}
     name = line.partition(":")[0]
     (tmp_path / "risk.yaml").write_text(text.replace(line, line.replace(name, wrong[name]), 1))
+    shutil.copy(ROOT / "config" / "exits.yaml", tmp_path)
     monkeypatch.setattr(config, "config_dir", lambda: tmp_path)
     config._read.cache_clear()
     with pytest.raises(Misconfigured, match=re.escape(said)):

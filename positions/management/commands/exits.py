@@ -19,7 +19,7 @@ class Command(OpsCommand):
     subcommands = {
         "on": "resume: stops and targets close positions again, at once",
         "off": "pause stops, targets and time exits until `exits on --reason …`; flatten and manual closing go on",
-        "status": "show whether exits are paused, open positions, and the presets of config/risk.yaml",
+        "status": "show whether exits are paused, open positions, and the presets of config/exits.yaml",
         "run": "run one sweep now, in this process",
         "watch": "run a sweep every --interval seconds until Ctrl-C",
     }
