@@ -565,6 +565,7 @@ MUTANTS = (
             "_.filter(expires_at__gt=now, **_)",
             "_.filter(expires_at__isnull=False, **_)",
         ),
+        test="tests/trading/test_gate.py",
     ),
     bug("what cannot be read of the gate is open", (f"{GATE}:read", "gate is None or gate.dry_run", "False")),
     bug(
@@ -659,6 +660,7 @@ MUTANTS = (
     bug(
         "every stop loss takes the last known price",
         (f"{EXECUTE}:_exit_price", "if not order.is_urgent: ...", "if False: ..."),
+        test="tests/positions/test_flatten.py",
     ),
     bug(
         "what flatten left behind a shut gate is not said",

@@ -86,6 +86,18 @@ def test_a_stop_loss_still_waits_for_a_fresh_quote(held: Position, level: str, t
     assert flatten.unclosed() == []
 
 
+def test_a_claimed_stop_loss_is_not_sent_on_a_quote_that_has_aged_since(
+    held: Position, time: RecordedClock
+) -> None:
+    make.price("ETH", "1000")
+    sweep.sweep()
+    time.move(minutes=5)
+
+    assert close_all().state != "closed"
+    assert Order.objects.get(purpose="exit").reason == "no_price"
+    assert PaperFill.objects.count() == 1
+
+
 def test_a_position_behind_a_shut_gate_is_listed_with_that_reason_once(held: Position) -> None:
     pull()
     gate.set_dry_run("paper", True, by="ana", reason="maintenance")
