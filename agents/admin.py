@@ -37,7 +37,7 @@ WEIGHT_FIELDS = {f"weight_{name}": _weight_field(name) for name in EVIDENCE}
 WEIGHT_ROWS = tuple(tuple(WEIGHT_FIELDS)[at : at + 2] for at in range(0, len(WEIGHT_FIELDS), 2))
 
 
-class AgentForm(forms.ModelForm):
+class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
     """Validates venue and tokens against the configuration; each piece of evidence has a field for its weight."""
 
     vars().update(WEIGHT_FIELDS)

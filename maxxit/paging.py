@@ -17,7 +17,7 @@ def bounded_count(rows: QuerySet[Any]) -> int:
     return rows.order_by()[:COUNTED].count()
 
 
-class BoundedPaginator(Paginator):
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     """A paginator over at most COUNTED rows."""
 
     @cached_property

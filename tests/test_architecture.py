@@ -1,10 +1,13 @@
 """Promises of the architecture, checked in the code."""
 
 import ast
+import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -13,18 +16,10 @@ from django.db import models
 
 from maxxit.core.config import ROOT
 from maxxit.pipeline.stages import STAGES
+from tests.tree import LAYERS, PACKAGES
 
-APPS = ("maxxit", "agents", "signals_app", "trading", "positions")
-LAYERS = (
-    {"positions"},
-    {"trading"},
-    {"signals_app"},
-    {"agents"},
-    {"pipeline", "notify", "knowledge"},
-    {"market", "llm"},
-    {"events"},
-)
-"""From the top down, by app label; the top layer (access, replay) may see everything."""
+MOST_LINES = 5_000
+"""Of the modules of one package; what lies in a package below it counts there."""
 TOP = {"console", "replay"}
 FOREIGN = {"auth", "contenttypes", "admin", "sessions", "django_celery_beat"}
 
@@ -33,7 +28,7 @@ FOREIGN = {"auth", "contenttypes", "admin", "sessions", "django_celery_beat"}
 def sources() -> dict[str, str]:
     """Every file of the product: path from the root -> text."""
     found = sorted(
-        path for app in APPS for path in (ROOT / app).rglob("*.py") if "__pycache__" not in path.parts
+        path for app in PACKAGES for path in (ROOT / app).rglob("*.py") if "__pycache__" not in path.parts
     )
     return {str(path.relative_to(ROOT)): path.read_text() for path in found}
 
@@ -57,15 +52,32 @@ def layer(label: str) -> int:
 
 def own_models() -> Iterator[type[models.Model]]:
     for model in apps.get_models(include_auto_created=True):
-        if model.__module__.split(".")[0] in APPS:
+        if model.__module__.split(".")[0] in PACKAGES:
             yield model
 
 
-def relations() -> Iterator[tuple[type[models.Model], models.Field, type[models.Model]]]:
+def relations() -> Iterator[tuple[type[models.Model], Any, type[models.Model]]]:
     for model in own_models():
         for field in model._meta.get_fields():
             if isinstance(field, models.ForeignKey | models.ManyToManyField):
                 yield model, field, field.related_model
+
+
+def test_no_package_is_too_large_to_read() -> None:
+    sizes: Counter[str] = Counter()
+    for path, text in sources().items():
+        if "/migrations/" not in path:
+            sizes[path.rpartition("/")[0]] += text.count("\n")
+    assert {package: size for package, size in sizes.items() if size > MOST_LINES} == {}
+    assert sizes["trading"] > 1_000
+
+
+def test_the_other_lists_of_packages_are_the_same() -> None:
+    listed = re.search(r"^PACKAGES := (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert listed
+    assert tuple(listed[1].split()) == PACKAGES
+    door = (ROOT / "pyproject.toml").read_text().partition("One door out")[2]
+    assert f"source_modules = {json.dumps(PACKAGES)}" in door
 
 
 def test_foreign_keys_point_down_the_layers() -> None:

@@ -24,6 +24,7 @@ from maxxit.reports import reasons
 from positions.states import PositionState
 from signals_app import policy as signals
 from signals_app.states import PostState, SignalState
+from tests.tree import PACKAGES
 from trading import passes
 from trading.states import OrderState
 
@@ -112,11 +113,7 @@ def test_the_events_of_the_module() -> None:
 
 
 def test_events_that_pages_name_are_recorded_somewhere() -> None:
-    code = "".join(
-        path.read_text()
-        for package in ("maxxit", "agents", "signals_app", "trading", "positions")
-        for path in (ROOT / package).rglob("*.py")
-    )
+    code = "".join(path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
     kinds = "api|execution|exits|flatten|gate|limits|login|order|position|reconcile|rule|safe|transaction"
     text = "".join(path.read_text() for path in PAGES)
     named = set(re.findall(rf"`((?:{kinds})\.[a-z_]+)`", text)) - {"exits.py", "exits.levels"}

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from maxxit.core.config import ROOT
+from tests.tree import PACKAGES
 
 REPLACED = {
     r"\bthe (?:house|river|roof)\b": "the system, the pipeline, the top layer",
@@ -33,11 +34,7 @@ REPLACED = {
 }
 """Pattern -> what to write instead."""
 READ = (
-    "maxxit",
-    "agents",
-    "signals_app",
-    "trading",
-    "positions",
+    *PACKAGES,
     "config",
     "docs",
     "README.md",

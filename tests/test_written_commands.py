@@ -8,11 +8,13 @@ from pathlib import Path
 
 from django.core.management import get_commands, load_command_class
 
+from tests.tree import PACKAGES
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CODE = [
     path
-    for package in ("maxxit", "agents", "signals_app", "trading", "positions", "config")
+    for package in (*PACKAGES, "config")
     for kind in ("*.py", "*.html", "*.yaml")
     for path in sorted((ROOT / package).rglob(kind))
     if "node_modules" not in path.parts

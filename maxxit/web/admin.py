@@ -42,7 +42,7 @@ for model in (
 
 
 @admin.register(User)
-class ThemedUserAdmin(UserAdmin, ModelAdmin):
+class ThemedUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm

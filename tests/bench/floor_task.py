@@ -11,7 +11,7 @@ INSERT INTO events (at, name, subject, correlation_id, data)
 VALUES (now(), 'bench.row', %s, gen_random_uuid(), '{}')
 """
 
-app.conf.task_queues = (*app.conf.task_queues, Queue(QUEUE))
+app.conf.task_queues = (*app.conf.task_queues, Queue(QUEUE))  # type: ignore[no-untyped-call]
 
 
 @app.task(name="bench.row", queue=QUEUE)

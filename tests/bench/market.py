@@ -413,12 +413,13 @@ def main() -> None:
 
         django.setup()
         call_command("migrate", verbosity=0)
-        for name, measure in {
+        measures: dict[str, Callable[[], object]] = {
             "soak": lambda: soak(redis, asked.ticks, asked.symbols),
             "latency": lambda: latency(redis, asked.symbols),
             "reads": reads,
             "indicators": indicators,
-        }.items():
+        }
+        for name, measure in measures.items():
             if asked.only in ("", name):
                 measure()
     finally:

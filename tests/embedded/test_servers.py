@@ -151,7 +151,9 @@ def test_redis_asks_for_the_password_and_never_forgets_by_itself(embedded_redis:
         assert stat.S_IMODE((embedded_redis.home / name).stat().st_mode) == 0o600
 
 
-def test_redis_moves_to_a_free_port_and_the_url_follows(embedded_redis: Redis, tmp_path_factory) -> None:
+def test_redis_moves_to_a_free_port_and_the_url_follows(
+    embedded_redis: Redis, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     other = tmp_path_factory.mktemp("other")
     (other / "redis").mkdir()
     (other / "redis" / "port").write_text(str(embedded_redis.port))

@@ -46,11 +46,11 @@ class AttemptInline(ReadOnlyInline):
     model = ChainAttempt
     fields = readonly_fields = ("number", "hash", "most", "tips", "created_at", "broadcast_at")
 
-    @display(description="max fee (gwei)")  # type: ignore[untyped-decorator]
+    @display(description="max fee (gwei)")
     def most(self, row: ChainAttempt) -> str:
         return plain(row.max_fee.scaleb(-GWEI))
 
-    @display(description="tip (gwei)")  # type: ignore[untyped-decorator]
+    @display(description="tip (gwei)")
     def tips(self, row: ChainAttempt) -> str:
         return plain(row.tip.scaleb(-GWEI))
 
@@ -77,18 +77,18 @@ class ChainTransactionAdmin(LargeTableAdmin):
         attempts = ChainAttempt.objects.filter(transaction=OuterRef("pk")).order_by().values("transaction")
         return found.annotate(tries=Subquery(attempts.annotate(n=Count("pk")).values("n")))
 
-    @display(description="intent", ordering="idempotency_key")  # type: ignore[untyped-decorator]
+    @display(description="intent", ordering="idempotency_key")
     def intent(self, row: ChainTransaction) -> SafeString:
         """What is meant, in two words; its key on hovering."""
         meant = f"{row.terms.get('purpose', '')} {row.terms.get('symbol', '')}".strip()
         return format_html('<span title="{}">{}</span>', row.idempotency_key, meant or row.idempotency_key)
 
-    @display(description="attempts", ordering="tries")  # type: ignore[untyped-decorator]
+    @display(description="attempts", ordering="tries")
     def attempted(self, row: ChainTransaction) -> int:
         """Signed versions: more than one means that fees were raised."""
         return row.tries or 0  # type: ignore[attr-defined]
 
-    @display(description="gas paid")  # type: ignore[untyped-decorator]
+    @display(description="gas paid")
     def paid(self, row: ChainTransaction) -> str:
         if row.gas_used is None or row.gas_price is None:
             return EMPTY
@@ -96,11 +96,11 @@ class ChainTransactionAdmin(LargeTableAdmin):
         coin = stanza.coin if stanza else ""
         return f"{plain((row.gas_used * row.gas_price).scaleb(-2 * GWEI).quantize(PAID))} {coin}"
 
-    @display(description="order")  # type: ignore[untyped-decorator]
+    @display(description="order")
     def order(self, row: ChainTransaction) -> SafeString | str:
         return list_link("trading.order", row.idempotency_key, q=row.idempotency_key)
 
-    @display(description="explorer")  # type: ignore[untyped-decorator]  # unfold has no types
+    @display(description="explorer")  # unfold has no types
     def explorer(self, row: ChainTransaction) -> Any:
         """The mined hash, with a link where the chain has an explorer."""
         if not row.mined_hash:
@@ -128,31 +128,31 @@ class SafePlanAdmin(ReadOnlyAdmin):
         "deployments", "card", "policy", "rules",
     )  # fmt: skip
 
-    @display(description="permission card")  # type: ignore[untyped-decorator]
+    @display(description="permission card")
     def card(self, row: SafePlan) -> SafeString:
         made = _card(row)
         lines = [(line.replace("  ", "\u00a0\u00a0"),) for line in made.as_text().splitlines()]
         return format_html_join(SafeString("<br>"), "{}", lines)
 
-    @display(description="tokens")  # type: ignore[untyped-decorator]
+    @display(description="tokens")
     def tokens(self, row: SafePlan) -> str:
         names = {token.address: symbol for symbol, token in _tokens(row.chain_id).items()}
         return ", ".join(names.get(rule.token, f"{rule.token[:8]}…") for rule in verify.rules_of(row))
 
-    @display(description="executor")  # type: ignore[untyped-decorator]
+    @display(description="executor")
     def executor(self, row: SafePlan) -> str:
         return verify.policy_of(row).executor
 
-    @display(description="most lost a day (USDC)")  # type: ignore[untyped-decorator]
+    @display(description="most lost a day (USDC)")
     def lost_a_day(self, row: SafePlan) -> str:
         return plain(whole(_card(row).most_lost_per_day, USDC_DECIMALS))
 
-    @display(description="most lost in total (USDC)")  # type: ignore[untyped-decorator]
+    @display(description="most lost in total (USDC)")
     def lost_in_total(self, row: SafePlan) -> str:
         most = _card(row).most_lost_in_total
         return "all that it holds" if most is None else plain(whole(most, USDC_DECIMALS))
 
-    @display(description="deployments")  # type: ignore[untyped-decorator]
+    @display(description="deployments")
     def deployments(self, row: SafePlan) -> SafeString | str:
         return list_link("agents.deployment", "deployments", q=row.safe)
 
