@@ -245,13 +245,15 @@ def test_every_event_of_a_trade_carries_the_correlation_id_of_its_post(pipeline:
     pipeline.says("buying $ETH here, this is the bottom")
     pipeline.decide_and_trade()
     pipeline.tick("2400")
-    born = CtPost.objects.get().correlation_id
+    derived = CtPost.objects.get().correlation_id
 
     assert set(Event.objects.filter(pk__gt=pipeline.before).values_list("correlation_id", flat=True)) == {
-        born
+        derived
     }
-    assert set(LedgerEntry.objects.exclude(kind="deposit").values_list("correlation_id", flat=True)) == {born}
-    assert Signal.objects.get().correlation_id == born
+    assert set(LedgerEntry.objects.exclude(kind="deposit").values_list("correlation_id", flat=True)) == {
+        derived
+    }
+    assert Signal.objects.get().correlation_id == derived
 
 
 def test_the_post_says_how_far_it_came_at_every_step(pipeline: Pipeline) -> None:

@@ -102,7 +102,7 @@ class Book:
         return ""
 
     def take(self, ref: str, terms: dict[str, str]) -> str:
-        """Put an order into the book; "ok", or why not. A repeat is known before it is judged, if at all."""
+        """Put an order into the book; return "ok" or why it is refused. A repeated id is recognised first."""
         known = self.orders.setdefault(ref, [])
         if terms["dedup"] == "yes":
             if known:

@@ -252,9 +252,10 @@ def test_a_key_that_stands_twice_is_refused(folder: Path, second: str) -> None:
 def test_a_profile_may_use_the_old_name_of_a_file_that_was_renamed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (former,) = (old for old, name in config.RENAMED.items() if name == "agents")
     new = folder / "profiles" / "demo" / "agents.yaml"
     wanted = yaml.safe_load(new.read_text())["agents"][0]["name"]
-    new.rename(new.with_name("cast.yaml"))
+    new.rename(new.with_name(f"{former}.yaml"))
     monkeypatch.setenv("MAXXIT_PROFILE", "demo")
 
     config.check_profile("demo")

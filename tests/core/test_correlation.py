@@ -1,4 +1,4 @@
-"""The correlation id: born once, carried along."""
+"""The correlation id: derived once, passed on with every task and event."""
 
 from maxxit.core import correlation
 

@@ -1,4 +1,4 @@
-"""The guarded way out: what it refuses to call, and that what was checked is what is called."""
+"""SSRF-safe HTTP: which addresses it refuses, and that the checked address is the one connected to."""
 
 import gzip
 import ssl

@@ -85,9 +85,9 @@ def test_a_transaction_that_fails_takes_state_and_event_back_together(agent: Age
 
 
 def test_a_row_without_a_correlation_id_takes_the_one_in_force(agent: Agent) -> None:
-    born = correlation.derive_id("test")
-    with correlation.under(born):
-        assert record("agent.looked_at", agent).correlation_id == born
+    derived = correlation.derive_id("test")
+    with correlation.under(derived):
+        assert record("agent.looked_at", agent).correlation_id == derived
     assert record("agent.looked_at", agent).correlation_id is None
 
 

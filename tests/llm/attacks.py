@@ -85,7 +85,7 @@ LOOKALIKES = str.maketrans("BTCEHOPae", "\u0412\u0422\u0421\u0415\u041d\u041e\u0
 
 
 def hide(way: str, order: str) -> str:
-    """The order in a disguise."""
+    """The instruction in another encoding."""
     return HIDING[way].format(
         order,
         b64=base64.b64encode(order.encode()).decode(),

@@ -1,4 +1,4 @@
-"""Secrets in disguise, and what only looks like one: the canaries that no sink may hold.
+"""Encoded secrets, and what only looks like one: the canaries that no sink may hold.
 
 Some secrets are *told*: they stand in the environment or were loaded, so every form of them must go. The others turn
 up in what strangers write; of those only a pattern can tell. Nothing can tell a stranger's private key from a
@@ -110,14 +110,14 @@ SURVIVE = {
 
 
 def core(name: str) -> str:
-    """The part of a disguise, in lower case, that must be gone."""
-    told, disguise = KNOWN[name]
+    """The part of an encoded secret, in lower case, that must be gone."""
+    told, encoded = KNOWN[name]
     if told == TOKEN:
         return TOKEN.lower()
     if told:
-        return disguise.strip('"').lower()
+        return encoded.strip('"').lower()
     if name == "aws":
-        return disguise.lower()
+        return encoded.lower()
     if name == "basic authorization, unknown":
-        return disguise.rpartition(" ")[2].lower()
+        return encoded.rpartition(" ")[2].lower()
     return PATTERN

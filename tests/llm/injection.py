@@ -133,7 +133,7 @@ def campaign(clock: Any, every: int = 1) -> dict[str, Any]:
 
 
 def kind(attack: Any) -> str:
-    """Without its disguise."""
+    """Return the decoded text."""
     return str(attack.kind).split(",")[0]
 
 

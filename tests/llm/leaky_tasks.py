@@ -13,7 +13,7 @@ from tests.llm.canaries import KNOWN
 from trading.models import Order
 from trading.quarantine import quarantine_on_error
 
-SAID = [disguise for _, disguise in KNOWN.values()]
+SAID = [encoded for _, encoded in KNOWN.values()]
 ALL = " | ".join(SAID)
 
 

@@ -1,4 +1,4 @@
-"""Secrets go, everything else stays: forty disguises of a canary, and what only looks like a secret."""
+"""Secrets go, everything else stays: forty encodings of a canary, and what only looks like a secret."""
 
 import json
 import logging
@@ -30,16 +30,16 @@ def _forget() -> Any:
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_canary_never_survives(name: str) -> None:
-    secret, disguise = KNOWN[name]
+    secret, encoded = KNOWN[name]
     if secret:
         redact.know(secret)
-    seen = redact.text(f"before {disguise} after")
+    seen = redact.text(f"before {encoded} after")
     assert core(name) not in seen.lower()
     assert seen.startswith("before ")
     assert MASK in seen
 
 
-def test_there_are_forty_disguises() -> None:
+def test_there_are_forty_encodings() -> None:
     assert len(KNOWN) >= 40
 
 

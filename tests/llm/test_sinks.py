@@ -47,7 +47,7 @@ from tests.servers import Worker
 from tests.surface.test_access import EVERY_URL
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.broker]
-POSTS = {**{name: disguise for name, (_, disguise) in KNOWN.items()}, **SURVIVE}
+POSTS = {**{name: encoded for name, (_, encoded) in KNOWN.items()}, **SURVIVE}
 IDS = {name: str(936389222470004736 + number) for number, name in enumerate(POSTS)}
 NODE = "leaky@localhost"
 FULL = (

@@ -89,13 +89,13 @@ def test_the_time_limits_leave_no_room_for_a_second_delivery() -> None:
 
 
 def test_the_correlation_id_travels_with_the_message_and_no_further(bench: Bench) -> None:
-    born = correlation.derive_id("tests", "travels")
+    derived = correlation.derive_id("tests", "travels")
     with Celery("sender", broker=bench.redis.url, backend=bench.redis.url) as sender:
-        with correlation.under(born):
+        with correlation.under(derived):
             carried = sender.send_task("tests.which_correlation", queue="default").get(timeout=10)
         without = sender.send_task("tests.which_correlation", queue="default").get(timeout=10)
 
-    assert (carried, without) == (str(born), "None")
+    assert (carried, without) == (str(derived), "None")
 
 
 def test_a_redis_restart_under_a_running_task_loses_neither_task_nor_worker(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""Candidates and indicators to signals: at most one per agent, token and bucket, or the reason why not."""
+"""Candidates and indicators to signals: at most one per agent, token and bucket, or the reason."""
 
 from datetime import timedelta
 from decimal import Decimal

@@ -26,7 +26,7 @@ BODIES: dict[str, Any] = {
 }
 QUERY = {"symbol": "ETH", "since": "2026-01-01T00:00:00Z", "agentId": "1", "signalId": "1"}
 LISTS = {"posts", "signals", "orders", "trades", "positions", "rules", "deliveries"}
-"""Last words of the paths whose rows belong to somebody."""
+"""Last words of the paths that list rows of an owner."""
 
 
 @pytest.fixture
