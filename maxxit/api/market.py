@@ -166,7 +166,7 @@ class RuleIn(Schema):
     ]
     condition: Literal["gt", "lt", "change_pct", "any"]
     threshold: Annotated[Decimal, Field(max_digits=38, decimal_places=18)] | None = None
-    window_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] | None = None
+    window_minutes: Annotated[int, Field(ge=1, le=rules.LONGEST_WINDOW // timedelta(minutes=1))] | None = None
     channel: Annotated[str, Field(max_length=20)] = "inbox"
 
 

@@ -5,7 +5,7 @@ import getpass
 import json
 import math
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import ManagementUtility, get_commands, load_command_class
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from maxxit.core import redact
+from maxxit.core import clock, redact
 from maxxit.core.errors import MaxxitError, Rejected
 
 if TYPE_CHECKING:
@@ -130,6 +130,33 @@ def count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def whole(text: str) -> int:
+    """argparse type: a whole number from 0."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    """argparse type: a fraction from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def time_ahead(**span: float) -> datetime:
+    """Return the time that lies `span` (days=…, hours=…) ahead. Raises Rejected after the year 9999."""
+    try:
+        return clock.now() + timedelta(**span)
+    except OverflowError:
+        (unit, number), *_ = span.items()
+        raise Rejected(f"{number:g} {unit} end after the year 9999: give fewer", code="bad_number") from None
 
 
 def duration(text: str) -> float:

@@ -25,6 +25,9 @@ from maxxit.market.models import Condition, PriceRule, RuleDelivery, RuleMatch
 
 EVERY = "*"
 MATCH_EVERY = timedelta(minutes=1)
+LONGEST_WINDOW = timedelta(days=7)
+THRESHOLD_LIMIT = Decimal(10) ** 20
+"""What the column holds: 38 digits, 18 of them after the point."""
 TELL_EVERY = timedelta(minutes=5)
 SLACK = timedelta(minutes=5)
 """How much older than its window the price may be that a change is measured from; with a larger hole nobody knows."""
@@ -151,10 +154,16 @@ def add(
         raise Rejected(
             f"no such condition: {condition}; one of {', '.join(Condition.values)}", code="bad_condition"
         )
-    if condition != Condition.ANY and not (threshold and threshold.is_finite() and threshold > 0):
-        raise Rejected(f"{condition} needs a positive threshold", code="bad_threshold")
-    if condition == Condition.CHANGE_PCT and not (window and window >= MATCH_EVERY):
-        raise Rejected("change_pct needs a window of at least a minute", code="bad_window")
+    if condition != Condition.ANY and not (
+        threshold and threshold.is_finite() and 0 < threshold < THRESHOLD_LIMIT
+    ):
+        raise Rejected(
+            f"{condition} needs a threshold above 0 and below {THRESHOLD_LIMIT:g}", code="bad_threshold"
+        )
+    if condition == Condition.CHANGE_PCT and not (window and MATCH_EVERY <= window <= LONGEST_WINDOW):
+        raise Rejected(
+            f"change_pct needs a window from 1 minute to {LONGEST_WINDOW.days} days", code="bad_window"
+        )
     if PriceRule.objects.filter(user_id=user.pk, active=True).count() >= quotes.policy().rules_per_user:
         raise Rejected(
             f"at most {quotes.policy().rules_per_user} active rules per user", code="too_many_rules"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from maxxit.market.venues import venues
 from maxxit.ops import demo
@@ -12,6 +13,13 @@ from trading import gate
 from trading.models import Approval
 
 pytestmark = pytest.mark.django_db
+
+
+def test_the_command_refuses_outside_the_demo_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maxxit.ops.management.commands.demo.profile", lambda: "production")
+    monkeypatch.setattr(demo, "load", lambda: pytest.fail("loaded"))
+    with pytest.raises(CommandError, match="MAXXIT_PROFILE=demo"):
+        call_command("demo")
 
 
 def test_loading_it_again_changes_nothing_and_only_paper_is_open(

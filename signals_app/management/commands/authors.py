@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from maxxit.core import clock
-from maxxit.core.commands import OpsCommand
+from maxxit.core.commands import OpsCommand, whole
 from maxxit.core.errors import Misconfigured
 from signals_app.authors import plots
 from signals_app.authors import record as records
@@ -34,9 +34,11 @@ class Command(OpsCommand):
         parser.add_argument(
             "--candles", type=Path, required=True, help="folder of candles-<SYMBOL>-USD-5m.csv[.gz]"
         )
-        parser.add_argument("--from", dest="start", help="first day or moment of posts, UTC")
+        parser.add_argument("--from", dest="start", help="first day or moment of posts, UTC (default: all)")
         parser.add_argument(
-            "--to", dest="end", help="last day (included) or moment of posts and of bars, UTC"
+            "--to",
+            dest="end",
+            help="last day (included) or moment of posts and of bars, UTC (default: all)",
         )
         parser.add_argument(
             "--provider",
@@ -44,7 +46,10 @@ class Command(OpsCommand):
             help="reader of the posts: rules (the lexical reader, default) or a provider of config/llm.yaml",
         )
         parser.add_argument(
-            "--delay-minutes", type=int, help="minutes from the time of writing until the post is stored"
+            "--delay-minutes",
+            type=whole,
+            help="minutes from the time of writing until the post is stored "
+            "(default: authors.ingest_delay_minutes in config/signals.yaml)",
         )
         parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write the plots there (PNG)")
 

@@ -16,7 +16,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from maxxit.core import correlation
-from maxxit.core.commands import count
+from maxxit.core.commands import count, fraction, whole
 from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.llm.ask import Asked, ask
 from maxxit.llm.fallback import open_provider
@@ -69,14 +69,27 @@ class Command(BaseCommand):
             help="folder of candles-<SYMBOL>-USD-5m.csv[.gz]: targets are compared with the price when a post was "
             "written; without it a target alone is no call",
         )
-        parser.add_argument("--half", choices=["all", *evaluation.HALVES], default="all")
-        parser.add_argument("--batch", type=count, default=25, help="posts per call (25)")
-        parser.add_argument("--json", action="store_true")
+        parser.add_argument(
+            "--half",
+            choices=["all", *evaluation.HALVES],
+            default="all",
+            help="only the posts of this half (default all)",
+        )
+        parser.add_argument("--batch", type=count, default=25, help="posts per call (default 25)")
+        parser.add_argument("--json", action="store_true", help="print the figures as JSON, nothing else")
         parser.add_argument("--plot", type=Path, help="write the calibration plot there (PNG)")
-        parser.add_argument("--errors", type=int, default=20, help="how many errors to list (20)")
-        parser.add_argument("--min-precision", type=float, default=0.0, help="of candidate; exit 1 below")
-        parser.add_argument("--min-recall", type=float, default=0.0)
-        parser.add_argument("--min-side-accuracy", type=float, default=0.0)
+        parser.add_argument("--errors", type=whole, default=20, help="how many errors to list (default 20)")
+        for name, of in (
+            ("precision", "of calls"),
+            ("recall", "of calls"),
+            ("side-accuracy", "of found calls"),
+        ):
+            parser.add_argument(
+                f"--min-{name}",
+                type=fraction,
+                default=0.0,
+                help=f"fraction, {of}; exit code 1 below (default 0: no floor)",
+            )
 
     def handle(self, *_: Any, **options: Any) -> None:
         try:

@@ -1,13 +1,11 @@
 """`manage.py approve VENUE`: approve that orders are sent to a venue, for a limited time."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import CommandParser
 
-from maxxit.core import clock
 from maxxit.core.clock import iso_utc
-from maxxit.core.commands import OpsCommand, by_option, clock_text, duration, operator
+from maxxit.core.commands import OpsCommand, by_option, clock_text, duration, operator, time_ahead
 from maxxit.market.venues import venue_policy
 from trading import gate
 from trading.approvals import EXPIRING
@@ -26,7 +24,7 @@ class Command(OpsCommand):
         scope = options["scope"]
         if scope != "*":
             venue_policy(scope)
-        until = clock.now() + timedelta(hours=options["hours"])
+        until = time_ahead(hours=options["hours"])
         approval = gate.approve(scope, by=operator(options["by"]), until=until, reason=options["reason"])
         self.say(
             f"{scope} is approved until {clock_text(approval.expires_at)} UTC by {approval.approved_by}; {EXPIRING}",

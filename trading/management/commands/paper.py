@@ -1,6 +1,5 @@
 """`manage.py paper on | off | status`: open or close the gates of the paper venues, or show every gate."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -8,7 +7,7 @@ from django.db import transaction
 
 from maxxit.core import clock
 from maxxit.core.clock import iso_utc
-from maxxit.core.commands import OpsCommand, by_option, clock_text, count, operator
+from maxxit.core.commands import OpsCommand, by_option, clock_text, count, operator, time_ahead
 from maxxit.core.errors import Rejected
 from maxxit.market.venues import venues
 from trading import gate, wiring
@@ -32,7 +31,11 @@ class Command(OpsCommand):
         if action == "status":
             return
         by_option(parser)
-        parser.add_argument("--reason", default=f"paper {action}", help="why; recorded with the change")
+        parser.add_argument(
+            "--reason",
+            default=f"paper {action}",
+            help=f"why; recorded with the change (default: paper {action})",
+        )
         if action == "on":
             parser.add_argument(
                 "--days", type=count, default=365, help="days until the approval expires (default 365)"
@@ -52,7 +55,7 @@ class Command(OpsCommand):
         for name in names:
             gate.set_dry_run(name, options["action"] == "off", by=by, reason=reason)
             if options["action"] == "on":
-                gate.approve(name, by=by, until=clock.now() + timedelta(days=options["days"]), reason=reason)
+                gate.approve(name, by=by, until=time_ahead(days=options["days"]), reason=reason)
             else:
                 gate.revoke(name, by=by, reason=reason)
 

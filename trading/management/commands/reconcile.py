@@ -23,14 +23,15 @@ class Command(OpsCommand):
         )
 
     def run(self, **options: Any) -> Any:
+        # First what the owners of Safes moved: booked, it is no difference.
+        safes = [one.as_json() for one in chain.reconcile_all()] if options["chain"] else []
+        gas_balances = [one.as_json() for one in chain.gas_balances()] if options["chain"] else []
         unbalanced = {asset: plain(amount) for asset, amount in ledger.drift().items()}
         differences = {name: plain(amount) for name, amount in reconcile.drifts().items()}
         for asset, amount in unbalanced.items():
             self.say(f"the ledger does not balance: {asset} sums to {amount}, not 0", "ERROR")
         for name, amount in differences.items():
             self.say(f"{name}: venue minus ledger is {amount}", "ERROR")
-        safes = [one.as_json() for one in chain.reconcile_all()] if options["chain"] else []
-        gas_balances = [one.as_json() for one in chain.gas_balances()] if options["chain"] else []
         for safe in safes:
             self._print_safe(safe)
         for gas_balance in gas_balances:

@@ -13,7 +13,9 @@ class Command(OpsCommand):
 
     def options(self, parser: CommandParser, action: str) -> None:
         parser.add_argument("scope", metavar="VENUE", help="a name from config/venues.yaml, or *")
-        parser.add_argument("--reason", default="revoked", help="why; recorded with the revocation")
+        parser.add_argument(
+            "--reason", default="revoked", help="why; recorded with the revocation (default: revoked)"
+        )
         by_option(parser)
 
     def run(self, **options: Any) -> Any:

@@ -12,7 +12,7 @@ from django.core.management.base import CommandParser
 from pydantic import TypeAdapter
 
 from agents.models import Deployment
-from maxxit.core.commands import OpsCommand
+from maxxit.core.commands import OpsCommand, count, whole
 from maxxit.core.errors import Misconfigured, Rejected
 from trading.chain import chains
 from trading.chain.signer import PASSWORD, write_keystore
@@ -40,23 +40,30 @@ class Command(OpsCommand):
     def options(self, parser: CommandParser, action: str) -> None:
         if action == "create":
             parser.add_argument(
-                "--venue", default="safe", help="a venue of venues.yaml whose adapter is `safe`"
+                "--venue",
+                default="safe",
+                help="a venue of venues.yaml whose adapter is `safe` (default safe)",
             )
             parser.add_argument("--owner", action="append", required=True, help="an address; may be repeated")
-            parser.add_argument("--threshold", type=int, default=1, help="how many owners must sign")
             parser.add_argument(
-                "--salt", type=int, default=None, help="a different salt gives a different address"
+                "--threshold", type=count, default=1, help="how many owners must sign (default 1)"
+            )
+            parser.add_argument(
+                "--salt",
+                type=whole,
+                help="a different salt gives a different address (default: a random one)",
             )
         elif action == "keystore":
             parser.add_argument("path", type=Path, help="path of the encrypted file")
         else:
-            parser.add_argument("--deployment", type=int, required=True, help="its id")
+            parser.add_argument("--deployment", type=count, required=True, help="its id")
         if action == "plan":
             parser.add_argument("--safe", default="", help="the Safe's address; needed for the first plan")
             parser.add_argument(
                 "--loosen-delay",
                 type=_loosen_delay,
-                help="seconds before a later policy that loosens anything takes effect, up to 30 days; 0 = at once",
+                help="seconds before a later policy that loosens anything takes effect, up to 30 days; 0 = at once "
+                "(default: policy.loosen_delay of config/chains.yaml)",
             )
 
     def run(self, **options: Any) -> Any:

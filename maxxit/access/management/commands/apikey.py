@@ -1,14 +1,12 @@
 """`manage.py apikey create | list | revoke`."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import CommandParser
 
 from maxxit.access import auth
 from maxxit.access.models import READ, ApiKey
-from maxxit.core import clock
-from maxxit.core.commands import OpsCommand, by_option, count, operator, person_named
+from maxxit.core.commands import OpsCommand, by_option, count, operator, person_named, time_ahead
 from maxxit.core.errors import Rejected
 
 
@@ -26,7 +24,7 @@ class Command(OpsCommand):
     def options(self, parser: CommandParser, action: str) -> None:
         if action == "create":
             parser.add_argument("owner", help="user name; the key sees what this user may see")
-            parser.add_argument("--name", default="key", help="what it is for")
+            parser.add_argument("--name", default="key", help="what it is for (default: key)")
             parser.add_argument(
                 "--scope", action="append", choices=auth.SCOPES, help="read unless given; may be repeated"
             )
@@ -48,7 +46,7 @@ class Command(OpsCommand):
                 )
             self.say(f"{count} revoked", "SUCCESS")
             return {"revoked": count}
-        until = clock.now() + timedelta(days=options["days"]) if options["days"] else None
+        until = time_ahead(days=options["days"]) if options["days"] else None
         owner = person_named(options["owner"])
         key = auth.create_key(owner, options["name"], options["scope"] or [READ], by=by, expires_at=until)
         self.say(

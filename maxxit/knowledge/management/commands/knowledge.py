@@ -42,7 +42,7 @@ class Command(OpsCommand):
 
     def options(self, parser: CommandParser, action: str) -> None:
         if action in ("add", "forget"):
-            parser.add_argument("what", nargs="+", metavar="FILE_OR_URL")
+            parser.add_argument("what", nargs="+", metavar="FILE_OR_URL", help="a file, or an https URL")
         if action == "add":
             parser.add_argument(
                 "--token", action="append", default=[], help="it is about this token (repeat); none: all"
@@ -54,7 +54,7 @@ class Command(OpsCommand):
                 "--known-at", type=moment, help="from when on decisions may use it (default: now)"
             )
         if action == "search":
-            parser.add_argument("question")
+            parser.add_argument("question", help="in words")
             parser.add_argument("--at", type=moment, help="as it was known then (default: now)")
             parser.add_argument("--token", help="leave out what is about other tokens")
             parser.add_argument("--agent", help="leave out what is for other agents")

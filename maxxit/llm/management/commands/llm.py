@@ -22,7 +22,7 @@ from django.utils.dateparse import parse_datetime
 from rich.table import Table
 
 from maxxit.core import clock
-from maxxit.core.commands import count, duration
+from maxxit.core.commands import count, duration, whole
 from maxxit.core.terminal import Console
 from maxxit.llm import statistics
 from maxxit.llm.models import LlmTrace
@@ -34,8 +34,14 @@ COLUMNS = ("ts", "purpose", "provider", "model", "status", "latency_ms", "tokens
 def moment(text: str) -> datetime:
     """argparse type: `90m`, `24h` or `7d` ago, or an ISO time with a time zone."""
     if match := re.fullmatch(r"(\d+)([mhd])", text):
-        return clock.now() - timedelta(**{UNITS[match[2]]: int(match[1])})
-    parsed = parse_datetime(text)
+        try:
+            return clock.now() - timedelta(**{UNITS[match[2]]: int(match[1])})
+        except OverflowError:
+            raise ArgumentTypeError(f"{text!r} begins before the year 1") from None
+    try:
+        parsed = parse_datetime(text)
+    except ValueError:
+        parsed = None
     if parsed is None or parsed.tzinfo is None:
         raise ArgumentTypeError(f"{text!r}: use 90m, 24h, 7d, or a time like 2026-01-31T12:00:00Z")
     return parsed
@@ -54,21 +60,25 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the subcommands and their common filters."""
-        parser.add_argument("what", choices=["last", "watch", "follow", "summary", "agent"])
+        parser.add_argument(
+            "what", choices=["last", "watch", "follow", "summary", "agent"], help="what to show (see above)"
+        )
         parser.add_argument("name", nargs="?", default="", help="the agent, for `agent`")
-        parser.add_argument("-n", type=count, default=20, help="how many calls (20)")
+        parser.add_argument("-n", type=count, default=20, help="how many calls (default 20)")
         parser.add_argument("--agent", default="", help="only calls for this agent")
         parser.add_argument("--model", default="", help="only calls of this model")
         parser.add_argument("--purpose", default="", help="only calls for this purpose")
-        parser.add_argument("--status", choices=["ok", "error"], default="")
+        parser.add_argument("--status", choices=["ok", "error"], default="", help="only calls that ended so")
         parser.add_argument("--since", type=moment, default=None, help="90m, 24h, 7d, or an ISO time")
         parser.add_argument("--corr", type=UUID, default=None, help="only calls with this correlation id")
         parser.add_argument("--json", action="store_true", help="machine-readable, one object per line")
         parser.add_argument("--summary", action="store_true", help="print the summary too")
         parser.add_argument(
-            "--every", type=duration, default=2.0, help="seconds between refreshes (watch, follow)"
+            "--every", type=duration, default=2.0, help="seconds between refreshes (watch, follow; default 2)"
         )
-        parser.add_argument("--rounds", type=int, default=0, help="stop after this many refreshes (0: never)")
+        parser.add_argument(
+            "--rounds", type=whole, default=0, help="stop after this many refreshes (default 0: never)"
+        )
 
     def handle(self, *_: Any, **options: Any) -> None:
         self.as_json = options["json"]

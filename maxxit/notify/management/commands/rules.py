@@ -28,26 +28,35 @@ class Command(OpsCommand):
 
     def options(self, parser: CommandParser, action: str) -> None:
         if action in ("test", "remove"):
-            parser.add_argument("rule_id")
+            parser.add_argument("rule_id", help="as in `list`: r_…")
             return
-        parser.add_argument("--user", required=action != "list", default="")
+        user = {"add": "whose rule", "list": "only this user's (default: every user's)"}
+        parser.add_argument(
+            "--user", required=action != "list", default="", help=user.get(action, "user name")
+        )
         if action == "add":
             parser.add_argument("--symbols", required=True, help="for example BTC,ETH, or * for every one")
             when = parser.add_mutually_exclusive_group(required=True)
-            when.add_argument("--above", metavar="USD")
-            when.add_argument("--below", metavar="USD")
+            when.add_argument("--above", metavar="USD", help="at a price above this")
+            when.add_argument("--below", metavar="USD", help="at a price below this")
             when.add_argument("--change", metavar="PERCENT", help="up or down, within --window")
             when.add_argument("--any", action="store_true", help="every new price")
             parser.add_argument(
-                "--window", type=count, default=60, metavar="MINUTES", help="for --change (default 60)"
+                "--window",
+                type=count,
+                default=60,
+                metavar="MINUTES",
+                help=f"for --change (default 60), up to {rules.LONGEST_WINDOW.days} days",
             )
-            parser.add_argument("--channel", default="inbox", choices=sorted(CHANNELS.known))
+            parser.add_argument(
+                "--channel", default="inbox", choices=sorted(CHANNELS.known), help="where to (default inbox)"
+            )
         if action == "inbox":
-            parser.add_argument("--limit", type=count, default=20)
+            parser.add_argument("--limit", type=count, default=20, help="how many (default 20)")
         if action == "webhook":
             where = parser.add_mutually_exclusive_group(required=True)
             where.add_argument("--url", help="a public https:// URL; prints the signing secret")
-            where.add_argument("--off", action="store_true")
+            where.add_argument("--off", action="store_true", help="remove the webhook")
 
     def run(self, **options: Any) -> Any:
         return self.rows(getattr(self, f"_{options['action']}")(options))
@@ -57,14 +66,17 @@ class Command(OpsCommand):
         endpoints.require(user, options["channel"])
         given = {Condition.GT: "above", Condition.LT: "below", Condition.CHANGE_PCT: "change"}
         condition, text = next(
-            ((kind, options[name]) for kind, name in given.items() if options[name]), (Condition.ANY, None)
+            ((kind, options[name]) for kind, name in given.items() if options[name] is not None),
+            (Condition.ANY, None),
         )
         rule = rules.add(
             user,
             [name.strip() for name in options["symbols"].split(",") if name.strip()],
             condition,
-            threshold=_number(text) if text else None,
-            window=timedelta(minutes=options["window"]),
+            threshold=None if text is None else _number(text),
+            window=timedelta(
+                minutes=min(options["window"], 10**6)
+            ),  # a longer one is refused, and may overflow
             channel=options["channel"],
         )
         return _as_dict(rule)

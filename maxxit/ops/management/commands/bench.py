@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from maxxit.core.commands import OpsCommand
+from maxxit.core.commands import OpsCommand, count, whole
 from maxxit.core.errors import Rejected
 from maxxit.embedded.scratch import scratch_database
 from maxxit.events import wake
@@ -23,26 +23,24 @@ class Command(OpsCommand):
 
     def options(self, parser: CommandParser, action: str) -> None:
         parser.add_argument(
-            "--positions", type=int, default=100_000, metavar="N", help="open positions (default 100000)"
+            "--positions", type=count, default=100_000, metavar="N", help="open positions (default 100000)"
         )
         parser.add_argument(
-            "--symbols", type=int, default=200, metavar="S", help="over so many symbols (default 200)"
+            "--symbols", type=count, default=200, metavar="S", help="over so many symbols (default 200)"
         )
         what = parser.add_mutually_exclusive_group()
         what.add_argument(
-            "--hits", type=int, default=0, metavar="K", help="prices that hit exactly K stops (default 0)"
+            "--hits", type=whole, default=0, metavar="K", help="prices that hit exactly K stops (default 0)"
         )
         what.add_argument(
             "--prices", type=Path, metavar="FILE", help="a JSON list of S prices in USD; entries are at 100"
         )
         parser.add_argument(
-            "--rounds", type=int, default=7, metavar="R", help="of each, interleaved (default 7)"
+            "--rounds", type=count, default=7, metavar="R", help="of each, interleaved (default 7)"
         )
         parser.add_argument("--no-loop", action="store_true", help="skip the slow loop")
 
     def run(self, **options: Any) -> Any:
-        if options["rounds"] < 1:
-            raise Rejected("--rounds must be at least 1", code="bad_numbers")
         with scratch_database(durable=True), wake.collected():
             world = sweep_bench.build(options["positions"], options["symbols"])
             given = options["prices"]

@@ -17,7 +17,9 @@ class Command(BaseCommand):
     help = "Create the database roles of the application and of readers, and give them their rights. Safe to repeat."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--application", default=_application(), help="role of DATABASE_URL")
+        parser.add_argument(
+            "--application", default=_application(), help="its role (default: the user of DATABASE_URL)"
+        )
         parser.add_argument("--reader", default=servers.READER, help=f"default {servers.READER}")
 
     def handle(self, *_: Any, **options: Any) -> None:

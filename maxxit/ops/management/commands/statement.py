@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from agents.models import Deployment
 from maxxit.core import clock
-from maxxit.core.commands import OpsCommand, clock_text
+from maxxit.core.commands import OpsCommand, clock_text, count
 from maxxit.core.errors import Rejected
 from maxxit.core.money import plain
 from maxxit.reports.statement import BEGINNING, Balances, check_span, statement
@@ -18,7 +18,7 @@ class Command(OpsCommand):
     help = "Print a deployment's ledger between two days (UTC): opening balances, entries, closing balances, totals."
 
     def options(self, parser: CommandParser, action: str) -> None:
-        parser.add_argument("deployment", type=int, help="number; `manage.py portfolio` lists them")
+        parser.add_argument("deployment", type=count, help="number; `manage.py portfolio` lists them")
         parser.add_argument(
             "--from", dest="since", metavar="DATE", help="UTC date or ISO time (default: the first entry)"
         )
@@ -26,6 +26,8 @@ class Command(OpsCommand):
         parser.add_argument("--csv", action="store_true", help="write the entries as CSV to stdout")
 
     def run(self, **options: Any) -> Any:
+        if options["csv"] and options["json"]:
+            raise Rejected("--csv and --json both write to stdout: give one of them", code="csv_and_json")
         deployment = Deployment.objects.filter(pk=options["deployment"]).first()
         if deployment is None:
             raise Rejected(

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import psutil
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from maxxit.core.commands import count
 from maxxit.core.errors import MaxxitError
 from maxxit.embedded.processes import bound_to_parent, port_taken, wait_until
 from maxxit.env import Env, read_env
@@ -32,7 +33,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--no-demo", action="store_true", help="without the demo profile and its agents")
         parser.add_argument(
-            "--concurrency", type=int, default=1, help="pool processes of each worker (default 1)"
+            "--concurrency", type=count, default=1, help="pool processes of each worker (default 1)"
         )
         parser.add_argument(
             "--stop", action="store_true", help="stop a running instance from another terminal"
