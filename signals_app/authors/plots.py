@@ -59,7 +59,7 @@ def _excess(records: Sequence[Record]) -> "Figure":
         [f"{record.author}  ({record.horizons[HEADLINE].calls})" for record in shown],
     )
     axes.set_xlabel(
-        f"mean return of a call over {short_text(HEADLINE)} minus the benchmark's, percent;"
+        f"mean return of a call over {short_text(HEADLINE)} minus the benchmark's, %;"
         " bars: 95 % interval, hollow: too few days, red: q < 0.05",
         fontsize=8,
     )

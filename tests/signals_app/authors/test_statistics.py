@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,8 @@ def test_a_random_authors_interval_covers_zero_about_95_times_in_a_hundred() -> 
 
     print(f"covers zero: {share:.1%} of {len(covered)}")
     assert 0.91 <= share <= 0.985  # 95 % give or take 2.7 standard errors
+    page = (Path(__file__).parents[3] / "docs/authors.md").read_text()
+    assert f"{share * 100:.1f} % of {len(covered)} authors" in page
 
 
 def test_an_author_who_knows_is_found_among_many_who_guess() -> None:
