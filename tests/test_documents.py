@@ -1,7 +1,9 @@
 """Lists in the pages are those of the code: tests, jobs, states, reasons, events, adapters."""
 
 import argparse
+import json
 import re
+import tomllib
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -11,28 +13,61 @@ from django.conf import settings
 from django.core.management import get_commands, load_command_class
 
 from maxxit.access import attempts, auth
+from maxxit.core import egress
+from maxxit.evm import rpc
 from maxxit.knowledge import policy as knowledge
+from maxxit.knowledge.models import DIMENSIONS
 from maxxit.market import quotes
 from maxxit.market.feeds import FEEDS
 from maxxit.market.models import RefusedQuote
 from maxxit.market.reasons import QuoteReason
 from maxxit.market.stream.lease import LEASE_SECONDS
 from maxxit.notify.channels import CHANNELS
+from maxxit.ops.devchain.world import DEMO_USDC, USDC_UNIT
 from maxxit.pipeline.models import FRESH
 from maxxit.pipeline.schedule import schedule
+from maxxit.pipeline.stages import ROUTES, SWEEPS
 from maxxit.reports import reasons
 from positions.states import PositionState
 from signals_app import policy as signals
+from signals_app.authors.backtest import LONGEST_WAIT
+from signals_app.authors.impact import HIGHEST, NEUTRAL
+from signals_app.authors.measure import BENCHMARK_STEP, HORIZONS, IMPACT_HORIZON, REPEAT
+from signals_app.authors.plots import short_text
+from signals_app.authors.statistics import MIN_CLUSTERS
 from signals_app.states import PostState, SignalState
+from tests.chain import mutants as chain_mutants
+from tests.chaos import mutants as chaos_mutants
+from tests.llm.attacks import attacks
+from tests.llm.canaries import KNOWN
+from tests.surface.test_access import ALLOWED
 from tests.tree import PACKAGES
 from trading import passes
+from trading.chain import outbox, signer
+from trading.chain.states import TxState
 from trading.states import OrderState
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 MODULE = (ROOT / "trading/venues/safe/contract/TradingModule.vy").read_text()
-WORDS = {3: "three"}
-AUTHORS, CHUNKING, STREAM = signals.policy().authors, knowledge.policy().chunking, quotes.policy().stream
+NUMBERS = {1: "an", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 20: "twenty"}
+AUTHORS, STREAM = signals.policy().authors, quotes.policy().stream
+KNOWLEDGE = knowledge.policy()
+CHUNKING, INGEST = KNOWLEDGE.chunking, KNOWLEDGE.ingest
+LOGIN = attempts.policy()
+REVERTS = int(re.findall(r"reverts_before_stop: (\d+)", (ROOT / "config/chains.yaml").read_text())[0])
+TIPS = [tip // outbox.GWEI for tip in outbox.TIP_LADDER]
+EVERY = {name: job.every for name, job in schedule().items() if job.every}
+CRON = {name: job.cron.split() for name, job in schedule().items() if job.cron}
+DAYS = {"2 * DAY": 2, "30 * DAY": 30}
+VYPER = {
+    name: DAYS.get(value) or int(value.replace("10 * 10**6", str(10**7)).replace("_", ""))
+    for name, value in re.findall(
+        r"^(MIN_TRADE|MAX_[A-Z_]+|BUCKETS): constant\(uint256\) = (.+)$", MODULE, re.M
+    )
+    if "**1" not in value
+}
+"""Constants of the module; those that are a time in days."""
 EXITS, QUARANTINE = passes.policy().exits, passes.policy().quarantine
 
 
@@ -54,7 +89,7 @@ def rows(text: str) -> list[list[str]]:
 @cache
 def every_name() -> frozenset[str]:
     """The names of all test functions and test files."""
-    files = list((ROOT / "tests").rglob("test_*.py"))
+    files = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "tests/conformance").glob("*.py")]
     found = {name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)}
     return frozenset(found | {file.stem for file in files})
 
@@ -118,16 +153,17 @@ def test_events_that_pages_name_are_recorded_somewhere() -> None:
     text = "".join(path.read_text() for path in PAGES)
     named = set(re.findall(rf"`((?:{kinds})\.[a-z_]+)`", text)) - {"exits.py", "exits.levels"}
     named = {name for name in named if not name.endswith(".py")}
-    moves = ("order.", "position.", "transaction.")  # `advance` names them by their state
+    machines = {"order": OrderState, "position": PositionState, "transaction": TxState}
+    moves = {f"{kind}.{state}" for kind, states in machines.items() for state in states}  # made by `advance`
     assert len(named) > 15
-    assert [name for name in sorted(named) if f'"{name}"' not in code and not name.startswith(moves)] == []
+    assert [name for name in sorted(named - moves) if f'"{name}"' not in code] == []
 
 
 def test_each_command_that_reports_takes_json() -> None:
     servers_and_setup = {"backfill", "demo", "localchain", "roles", "setup", "stream", "sync_schedule", "up"}
     without = set()
     for name, app in get_commands().items():
-        if not str(app).startswith("maxxit."):
+        if str(app).split(".")[0] not in PACKAGES:
             continue
         parser = load_command_class(app, name).create_parser("manage.py", name)
         groups = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
@@ -151,6 +187,83 @@ def test_every_feed_and_channel_has_its_row() -> None:
     assert set(FEEDS) | set(CHANNELS) <= first
 
 
+def test_the_planted_bugs_that_the_pages_list_are_those_that_are_planted() -> None:
+    chaos = [row[0].strip("*") for row in rows(section("reliability", "Planted bugs"))]
+    assert len(chaos) >= 40
+    assert set(chaos) <= {one.name for one in chaos_mutants.MUTANTS}
+    bold = {row[0].strip("*") for row in rows(section("reliability", "Planted bugs")) if row[0][0] == "*"}
+    assert bold == {one.name for one in chaos_mutants.MUTANTS if one.listed}
+    contract = [(row[0], row[1].strip("`")) for row in rows(section("contract", "Planted bugs (I29)"))]
+    assert sorted(contract) == sorted((one.bug, one.hint) for one in chain_mutants.MUTANTS)
+
+
+def test_the_table_of_who_wakes_whom() -> None:
+    listed = {
+        (event, woken)
+        for named, woken in rows(section("architecture", "Who wakes whom"))
+        for event in re.findall(r"`([a-z_]+\.[a-z_]+)`", named)
+    }
+    assert listed == {(event, one.name) for one in SWEEPS for event in one.wakes_on} | {
+        ("rule.matched", "deliver")
+    }
+
+
+def test_the_layers_are_those_that_are_enforced() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    enforced = [set(re.findall(r"[\w.]+", layer)) for layer in contract["layers"]]
+    assert len(enforced) > 8
+    table = rows(section("architecture", "Layers"))
+    text = [f"{layer} {packages}" for layer, packages in table]
+    for layer in enforced:
+        for package in layer:
+            name = package.removeprefix("maxxit.").removesuffix("_app")
+            assert any(re.search(rf"\b{name}\b", line) for line in text), package
+
+
+def test_the_recorded_answers_of_nodes_are_as_many_as_the_pages_say() -> None:
+    entries = [
+        entry
+        for path in (ROOT / "tests/chain/zoo").glob("*.json")
+        for entry in json.loads(path.read_text())["entries"]
+    ]
+    assert all(entry["source"] for entry in entries)
+    clients = {
+        re.sub(r" \(.*|, in gwei", "", name)
+        for entry in entries
+        for name in re.split(r", (?!in gwei)", entry["client"])
+    } - {"any"}
+    assert f"{len(entries)} answers of {len(clients)} clients and gateways" in page("reliability")
+    assert f"answers of {len(clients)} clients and gateways" in page("chain")
+
+
+def test_the_versions_that_conformance_states_are_those_that_are_pinned() -> None:
+    pins = dict(
+        re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "requirements-conformance.txt").read_text(), re.M)
+    )
+    pins |= json.loads((ROOT / "tests/conformance/package.json").read_text())["dependencies"]
+    agree = {row[0]: row[2:] for row in rows(page("conformance").partition("## What was found")[0])}
+    for provider, *names in (
+        ("X API v2", "tweepy", "xdk"),
+        ("OpenAI-compatible", "openai"),
+        ("Anthropic", "anthropic"),
+        ("Coinbase market data, HTTP and WebSocket", "coinbase-advanced-py"),
+        ("CoinGecko", "coingecko-sdk"),
+        ("Pyth Hermes", "@pythnetwork/hermes-client"),
+        ("Chainlink", "web3"),
+        ("nodes (JSON-RPC)", "web3", "@metamask/api-specs"),
+        ("Langfuse", "langfuse"),
+        ("OTLP over HTTP", "opentelemetry-proto", "opentelemetry-exporter-otlp-json-http"),
+    ):
+        stated = re.findall(r"\d[\w.]*\.\d\w*", agree.pop(provider)[1])
+        assert stated == [pins[name] for name in names], provider
+    assert agree == {}
+
+
+def test_the_horizons_that_the_page_about_authors_lists() -> None:
+    (line,) = re.findall(r"\*\*Horizons\*\* (.+?)\. A call", page("authors"))
+    assert line == ", ".join(re.sub(r"(?<=\d)(?=[a-z])", " ", short_text(horizon)) for horizon in HORIZONS)
+
+
 def test_the_keys_that_the_chain_page_names_are_configured() -> None:
     configured = (ROOT / "config/chains.yaml").read_text()
     for key in (
@@ -168,11 +281,45 @@ def test_the_keys_that_the_chain_page_names_are_configured() -> None:
     ("name", "text"),
     [
         ("api", f"429 more than {auth.PER_MINUTE} calls a minute"),
-        ("api", f"or {attempts.policy().free_refused_keys_per_address} refused keys"),
-        ("api", f"signed within {WORDS[FRESH.seconds // 60]} minutes"),
+        ("api", f"or {LOGIN.free_refused_keys_per_address} refused keys"),
+        ("api", f"signed within {NUMBERS[FRESH.seconds // 60]} minutes"),
         ("authors", f"stop {AUTHORS.stop_loss_pct} %, target {AUTHORS.take_profit_pct} %"),
         ("authors", f"{AUTHORS.cost_bps} bps of costs"),
+        ("authors", f"The same author, token and side again within the same {NUMBERS[REPEAT.seconds // 3600]} hours"),
+        ("authors", f"the same side every {NUMBERS[BENCHMARK_STEP.seconds // 3600]} hours"),
+        ("authors", f"Under {NUMBERS[MIN_CLUSTERS]} such periods no interval is given"),
+        ("authors", f"No bar within {NUMBERS[LONGEST_WAIT // 3600]} hour: no trade"),
+        ("authors", f"points of each call over {NUMBERS[IMPACT_HORIZON.days]} days"),
+        ("authors", f"from [−{HIGHEST}, {HIGHEST}] to [0, 1], drawn to {NEUTRAL} as if by "
+         f"{NUMBERS[AUTHORS.prior_calls]} neutral calls"),
+        ("authors", f"every night at {CRON['authors'][1]:0>2}:{CRON['authors'][0]} UTC"),
+        ("adr/0012-exits-worker", f"at most {EXITS.lanes} threads for each venue"),
+        ("adr/0012-exits-worker", f"looks for new exits every {EXITS.sweep_milliseconds} ms while it works"),
+        ("adr/0012-exits-worker", f"every {EVERY['exits']} s"),
+        ("chain", f"A refusal about fees raises both by {outbox.BUMP_NUMERATOR - outbox.BUMP_DENOMINATOR} % or more"),
+        ("chain", "the tip climbs to {}, {} and {} gwei and doubles".format(*TIPS)),
+        ("chain", f"after {NUMBERS[outbox.ALERT_AFTER_REFUSALS]} refused looks"),
+        ("chain", f"more than {outbox.NONCE_GAP} ahead of ours"),
+        ("chain", f"Multicall3 reads, {rpc.MULTICALL_SIZE} in one"),
+        ("chain", f"doubled again after {rpc.GROWS_AFTER} spans"),
+        ("chain", f"a password below {signer.MIN_PASSWORD_LENGTH} characters"),
+        ("chain", f"Both looks are taken every {EVERY['reconcile'] // 60} minutes"),
+        ("chain", f"a demo user's Safe with {DEMO_USDC // USDC_UNIT:,} USDC"),
+        ("contract", f"min (≥ {VYPER['MIN_TRADE'] // 10**6} USDC)"),
+        ("contract", f"slippage (≤ {VYPER['MAX_SLIPPAGE_BPS'] // 100} %)"),
+        ("contract", f"profit share (≤ {VYPER['MAX_SHARE_BPS'] // 100} %), fee (≤ {VYPER['MAX_FEE'] / 10**6:g} USDC)"),
+        ("contract", f"the delay of a loosening (≤ {VYPER['MAX_LOOSEN_DELAY']} days)"),
+        ("contract", f"{NUMBERS[VYPER['BUCKETS']]} buckets of a quarter day"),
         ("knowledge", f"at most {CHUNKING.chars} characters that overlap by up to {CHUNKING.overlap}"),
+        ("knowledge", f"looked at every {NUMBERS[EVERY['knowledge'] // 60]} minutes on the queue "
+         f"`{ROUTES['maxxit.knowledge.*']['queue']}`"),
+        ("knowledge", f"**Vectors** of {DIMENSIONS} numbers"),
+        ("knowledge", f"The {NUMBERS[KNOWLEDGE.search.passages]} nearest passages"),
+        ("knowledge", f"after {INGEST.retry_minutes}, {2 * INGEST.retry_minutes}, {4 * INGEST.retry_minutes} … "
+         f"minutes, {NUMBERS[INGEST.max_attempts]} times"),
+        ("knowledge", f"{egress.Rules().schemes[0]} on port {egress.Rules().ports[0]} only"),
+        ("knowledge", f"({NUMBERS[egress.Rules().max_redirects]} at most); no proxy, cookies or credentials; "
+         f"{egress.Rules().max_bytes // 10**6} MB after decompression; {egress.Rules().max_seconds:.0f} seconds"),
         ("market", f"by a lease in Redis of {LEASE_SECONDS:.0f} s"),
         ("market", f"Ticks of {STREAM.flush_milliseconds} ms become one quote"),
         ("market", f"anew after {STREAM.silence_seconds} s of silence"),
@@ -180,6 +327,15 @@ def test_the_keys_that_the_chain_page_names_are_configured() -> None:
          f"({settings.CELERY_TASK_TIME_LIMIT} s)"),
         ("operations-platform", f"The soft limit ({settings.CELERY_TASK_SOFT_TIME_LIMIT} s)"),
         ("performance", f"every {EXITS.sweep_milliseconds} ms (`config/passes.yaml`)"),
+        ("security", f"by account ({LOGIN.free_failures_per_account}) and by address "
+         f"({LOGIN.free_failures_per_address};"),
+        ("security", f"up to {NUMBERS[LOGIN.longest_block_seconds // 3600]} hour"),
+        ("security", f"{LOGIN.free_refused_keys_per_address} refused keys of an address, then 429"),
+        ("security", f"{NUMBERS[len([one for one in ALLOWED if not one.startswith('/api')])]} paths stand on the list"),
+        ("security", f"{len(list(attacks()))} attacks against a model that obeys"),
+        ("security", f"({len(KNOWN)} canaries"),
+        ("security", f"checked again every {EVERY['reconcile'] // 60} minutes; "
+         f"{NUMBERS[REVERTS]} reverts in a row"),
         ("runbook", f"after {QUARANTINE.first_rest_seconds} s, 20 s … "
          f"{QUARANTINE.longest_rest_seconds // 60} min"),
     ],

@@ -108,7 +108,10 @@ def test_forgetting_takes_all_versions_chunks_vectors_and_the_item(
         forget(str(file))
 
 
-def test_no_secret_of_a_document_is_stored_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_of_a_document_is_stored_anywhere(configure: Configure, vectors: VectorServer) -> None:
+    configure(
+        embedder="mine", embedders={"mine": {"adapter": "ollama", "model": "m", "base_url": vectors.url}}
+    )
     known, looks = "canary-value-7f3a91c2", "sk-ant-canaryCANARY0123456789"
     redact.know(known)
     try:
@@ -129,6 +132,8 @@ def test_no_secret_of_a_document_is_stored_anywhere(monkeypatch: pytest.MonkeyPa
     assert Chunk.objects.get().text == "Use [redacted] or [redacted] to log in."
     assert known not in str(rows)
     assert looks not in str(rows)
+    assert vectors.asked[0][1]["input"] == ["Use [redacted] or [redacted] to log in."]
+    assert known not in str(vectors.asked)
 
 
 def test_a_sweep_takes_files_once_and_again_when_they_change(
@@ -152,6 +157,41 @@ def test_a_sweep_takes_files_once_and_again_when_they_change(
     in_force = Document.objects.filter(superseded_at=None)
     assert set(in_force.values_list("title", flat=True)) == {"Alpha", "b.txt", "C"}
     assert {(*d.tokens, *d.agents, d.source) for d in in_force} == {("ETH", "ann", "s")}
+
+
+def test_a_file_that_was_deleted_stays_in_force_until_it_is_forgotten(
+    configure: Configure, tmp_path: Path, time: RecordedClock
+) -> None:
+    (tmp_path / "a.md").write_text("# Alpha\nOne.")
+    configure(sources={"s": {"adapter": "files", "paths": [f"{tmp_path}/*"]}})
+    sweep()
+    (tmp_path / "a.md").unlink()
+    time.move(minutes=5)
+    sweep()
+
+    assert Document.objects.get().superseded_at is None
+    forget(str(tmp_path / "a.md"))
+    assert not Document.objects.exists()
+
+
+@pytest.mark.parametrize("code", ["http_404", "private_address", "content_type"])
+def test_a_page_that_can_never_be_read_is_set_aside_at_once(
+    configure: Configure, time: RecordedClock, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    configure(sources={"s": {"adapter": "web", "urls": ["https://example.org/"]}})
+    asked = []
+
+    def refused(url: str, rules: egress.Rules) -> egress.Page:
+        asked.append(url)
+        raise Rejected("never", code=code)
+
+    monkeypatch.setattr(egress, "fetch", refused)
+    for _ in range(3):
+        sweep()
+        time.move(days=1)
+
+    row = Item.objects.get()
+    assert (row.outcome, row.attempts, row.due_at, len(asked)) == (code, 1, None, 1)
 
 
 def test_an_item_that_cannot_be_read_is_set_aside_and_spoils_nothing(

@@ -28,12 +28,13 @@ def test_cutting_loses_no_word_and_keeps_the_limit(text: str, chars: int, share:
     found = cut(whole, chars, int(chars * share))
 
     assert all(0 < len(one) <= chars for one in found)
-    place = 0
-    for one in found:  # each stands in the text, not before the one ahead of it
-        place = whole.index(one, max(0, place - chars))
-    assert sum(len(one.replace(" ", "").replace("\n", "")) for one in found) >= len(
-        whole.replace(" ", "").replace("\n", "")
-    )
+    covered = 0
+    for one in found:  # each stands in the text, and begins before anything but blanks is left out
+        reach = len(whole) - len(whole[covered:].lstrip())
+        place = whole.rfind(one, 0, reach + len(one))
+        assert place >= 0
+        covered = max(covered, place + len(one))
+    assert not whole[covered:].strip()
 
 
 def test_cuts_fall_between_sentences_and_overlap() -> None:
@@ -112,8 +113,10 @@ def test_the_command_reads_pages_through_the_guarded_way(monkeypatch: pytest.Mon
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(words: tuple[str, ...], says: str) -> None:
-    with pytest.raises(CommandError, match=says):
+    with pytest.raises(CommandError, match=says) as refused:
         run(*words)
+    assert "\n" not in str(refused.value)
+    assert refused.value.returncode == 1
 
 
 @pytest.mark.django_db
@@ -125,7 +128,10 @@ def test_forgetting_what_a_source_still_offers_says_so_and_retry_looks_again(
     configure(sources={"house": {"adapter": "files", "paths": [f"{tmp_path}/*"]}})
     assert run("sweep")["outcomes"] == {"stored": 1, "not_text": 1}
     assert run("stats")["set aside"] == 1
+    assert run("retry", "--source", "another") == {"looked at again by the next sweep": 0}
     assert run("retry", "--source", "house") == {"looked at again by the next sweep": 1}
+    (tmp_path / "bad.txt").write_text("Readable now.")
+    assert run("sweep")["outcomes"] == {"stored": 1, "unchanged": 1}
 
     told = io.StringIO()
     call_command("knowledge", "forget", str(tmp_path / "a.txt"), stdout=io.StringIO(), stderr=told)

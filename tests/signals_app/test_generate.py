@@ -136,6 +136,16 @@ def test_a_call_on_a_token_that_the_agent_does_not_trade_says_so(author: CtAccou
     assert outcome(post) == "candidate:not_on_venue"
 
 
+def test_an_agent_without_tokens_trades_all_of_its_venue(db: None, time: RecordedClock) -> None:
+    make.hourly_bars("BTC", make.calm())
+    make.price("BTC", "2000")
+    everything, some = make.agent(tokens=[]), make.agent(tokens=["ETH"])
+    make.candidate(make.account(everything, some), {"BTC": "long"})
+    run()
+
+    assert [(one.agent, one.token) for one in Signal.objects.all()] == [(everything, "BTC")]
+
+
 def test_a_weak_call_is_declined_with_what_was_measured_and_the_limit(
     agent: Agent, author: CtAccount
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from structlog.testing import capture_logs
 
 from agents.models import Agent
 from maxxit.core.errors import Retryable
@@ -142,10 +143,12 @@ def test_a_trade_does_not_wait_for_an_embedder_that_is_away(
         raise Retryable("ollama is away")
 
     monkeypatch.setattr(retrieve, "embedder", away)
-    run()
+    with capture_logs() as logs:
+        run()
 
     assert "knowledge" not in asked.shown[0].data
     assert Signal.objects.count() == 1
+    assert "knowledge_away" in {line["event"] for line in logs}
 
 
 def test_a_document_that_came_after_the_decision_time_is_not_shown(agent: Agent, asked: Obeys) -> None:

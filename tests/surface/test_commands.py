@@ -1,5 +1,6 @@
 """The operators' commands: for people, for machines, and their exit codes."""
 
+import hashlib
 import json
 import re
 from datetime import timedelta
@@ -10,8 +11,12 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command, get_commands, load_command_class
+from django.test import Client
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
+from maxxit.access.models import ApiKey
+from maxxit.core import clock
 from maxxit.core.commands import PACKAGES, CommandLine
 from maxxit.events.models import Event
 from maxxit.market import candles
@@ -19,13 +24,15 @@ from maxxit.market.feeds.bars import BAR, Bar
 from maxxit.market.models import Candle
 from maxxit.market.stream import status as stream_status
 from maxxit.market.venues import venues
-from maxxit.pipeline.models import CanaryMark, StageRun
+from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
+from maxxit.pipeline.stages import STAGES
 from maxxit.reports import checks, reasons, status
+from positions.models import Position
 from signals_app.reasons import CandidateReason
 from tests import builders
 from tests.surface.conftest import World
 from trading import gate, ledger, limits_in_force, wiring
-from trading.models import Approval, LimitsInForce, PaperBalance
+from trading.models import Approval, LedgerEntry, LimitsInForce, Order, PaperBalance
 from trading.reasons import Reason
 
 COMMANDS = (
@@ -132,6 +139,12 @@ def test_doctor_names_the_fix_and_fails(world: World) -> None:
     assert "resume" in found["kill switch"]["fix"]
     assert found["beat"]["ok"]
     assert all(check["fix"] for check in found.values() if not check["ok"])
+
+    out = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("doctor", "--quiet", stdout=out, no_color=True)
+    assert "BAD  kill switch" in out.getvalue()
+    assert "\nok " not in out.getvalue()
 
 
 def test_doctor_tells_holes_in_the_bars_and_the_command_that_fills_them(
@@ -275,6 +288,7 @@ def test_every_refusal_of_a_safe_is_explained() -> None:
 
 
 def test_paper_on_and_off(world: World) -> None:
+    money = LedgerEntry.objects.count(), PaperBalance.objects.count()
     said("paper", "off", "--reason=lunch", "--by=me")
     assert told("paper", "status")["venues"][0]["orders_leave"] is False
     assert gate.open_venues() == []
@@ -285,13 +299,18 @@ def test_paper_on_and_off(world: World) -> None:
     }  # fmt: skip
     assert Approval.objects.latest("pk").approved_by == "me"
     assert "kill switch: not pulled" in said("paper", "status")
+    assert (LedgerEntry.objects.count(), PaperBalance.objects.count()) == money
 
 
 def test_approve_and_revoke(world: World) -> None:
     gate.revoke("paper", by="test", reason="test")
     answer = told("approve", "paper", "--hours=2", "--reason=watching", "--by=me")
-    assert answer["until"].endswith("Z")
+    until = parse_datetime(answer["until"])
+    assert until is not None
+    assert abs(until - timezone.now() - timedelta(hours=2)) < timedelta(minutes=5)
     assert gate.is_approved("paper")
+    with clock.frozen(until + timedelta(seconds=1)):
+        assert not gate.is_approved("paper")
     assert told("revoke", "paper") == {"revoked": 1, "still_approved": False}
     with pytest.raises(CommandError, match=r"config/venues.yaml; known: .*paper"):
         said("approve", "moon", "--reason=x")
@@ -304,7 +323,9 @@ def test_kill_and_resume(world: World) -> None:
     assert "orders may" not in said("paper", "status")
     with pytest.raises(CommandError, match="reason"):
         said("resume", "--reason= ")
+    open_before = gate.open_venues()
     assert told("resume", "--reason=found it") == {"released": 1, "level": ""}
+    assert gate.open_venues() == open_before
     with pytest.raises(CommandError, match="invalid choice"):
         said("kill", "everything", "--reason=x")
 
@@ -332,7 +353,13 @@ def test_figures(world: World) -> None:
     assert (ever["realised_usdc"], ever["closed"], ever["win_rate"], ever["best"]) == ("76.32", 2, "1", "ETH")
     assert (ever["buys"], ever["sells"], ever["volume_usd"]) == (2, 2, "3280")
     assert told("pnl", "--today")["realised_usdc"] == "76.32"
-    assert told("pnl", "--week")["since"] < told("pnl", "--today")["since"]
+    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    for made, closed in ((world.of_alice, midnight), (world.of_bob, midnight - timedelta(days=6))):
+        Position.objects.filter(pk=made.position.pk).update(closed_at=closed - timedelta(seconds=1))
+    assert [told("pnl", *span)["closed"] for span in ([], ["--week"], ["--today"])] == [2, 1, 0]
+    Position.objects.filter(pk=world.of_alice.position.pk).update(closed_at=midnight)
+    assert told("pnl", "--today")["realised_usdc"] == "38.16"
+    Position.objects.filter(state="closed").update(closed_at=timezone.now())
     text = said("pnl", "--today")
     assert "UTC" in text
     assert "76.32 USDC" in text
@@ -358,14 +385,16 @@ def test_a_statement_adds_up_to_what_the_ledger_holds(world: World) -> None:
     rows = said("statement", number, "--csv").splitlines()
     assert rows[0].startswith("at,book,kind,asset,order_id,what,amount,balance")
     assert len(rows) == len(found["lines"]) + 1
-    for wrong in (("999",), (number, "--from", "soon")):
-        with pytest.raises(CommandError, match=r"portfolio|is not a date"):
+    for wrong in (("999",), (number, "--from", "soon"), (number, "--csv", "--json")):
+        with pytest.raises(CommandError, match=r"portfolio|is not a date|give one of them"):
             said("statement", *wrong)
 
 
 def test_trades_and_portfolio(world: World) -> None:
     assert {row["status"] for row in told("trades", "--status=BLOCKED")["orders"]} == {"BLOCKED"}
     assert "cooldown" in said("trades")
+    newest = [row["id"] for row in told("trades", "-n", "3")["orders"]]
+    assert newest == list(Order.objects.order_by("-pk").values_list("pk", flat=True)[:3])
     with pytest.raises(CommandError, match="invalid choice"):
         said("trades", "--status=nonsense")
     folio = told("portfolio")
@@ -403,7 +432,20 @@ def test_keys(world: World) -> None:
     key = told("apikey", "create", "alice", "--name=bot", "--days=7")["key"]
     assert key[:10] in said("apikey", "list")
     assert key not in said("apikey", "list")
+    row = ApiKey.objects.get()
+    assert (row.sha256, row.scopes) == (hashlib.sha256(key.encode()).hexdigest(), ["read"])
+    assert key not in str(ApiKey.objects.values())
+    assert row.expires_at is not None
+    assert abs(row.expires_at - timezone.now() - timedelta(days=7)) < timedelta(minutes=5)
+
+    def answered() -> int:
+        return Client().get("/api/db/orders", headers={"X-API-Key": key}).status_code
+
+    assert answered() == 200
+    with clock.frozen(row.expires_at):
+        assert answered() == 401
     assert told("apikey", "revoke", key[:10]) == {"revoked": 1}
+    assert answered() == 401
     assert told("apikey", "list")["keys"][0]["state"] == "revoked"
     with pytest.raises(CommandError, match="no user 'nobody'"):
         said("apikey", "create", "nobody")
@@ -434,7 +476,7 @@ def test_pipeline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[str, str]] = []
 
     class Sent:
-        id = "task-5"
+        id, parent = "task-5", None
 
     def send_task(task: str, queue: str, **_: bool) -> Sent:
         sent.append((task, queue))
@@ -449,6 +491,17 @@ def test_pipeline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ingest 3→2" in said("pipeline", "runs")
     with pytest.raises(CommandError, match="invalid choice"):
         said("pipeline", "stage", "moon")
+
+    def workflow(links: Any) -> Sent:
+        sent.extend((link.task, link.options["queue"]) for link in links.tasks)
+        return Sent()
+
+    sent.clear()
+    monkeypatch.setattr("celery.canvas._chain.apply_async", workflow)
+    started = told("pipeline", "run", "--by", "me")
+    assert sent == [(stage.task, stage.queue) for stage in STAGES]
+    begun = PipelineRun.objects.get(pk=started["run_id"])
+    assert (begun.cause, begun.asked_by, begun.root_task_id) == ("command", "me", started["root_task_id"])
 
 
 def test_a_broker_that_is_away_is_one_clear_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

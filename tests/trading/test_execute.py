@@ -399,6 +399,12 @@ def test_the_sixth_entry_of_an_account_within_a_minute_waits(market: Trader) -> 
     assert entry(market, TOKENS[6]) == ""
 
 
+def test_the_rate_of_one_account_holds_back_no_other(market: Trader) -> None:
+    assert [entry(market, token) for token in TOKENS[:6]][-1] == "rate_limit"
+    other = make.order(make.booked_deployment(market.agent), by=market.signal(usd="100"))
+    assert execute.place_order(other, market.venue, policy()).reason == ""
+
+
 def test_the_platform_has_a_rate_of_its_own(market: Trader) -> None:
     rules = policy().model_copy(
         update={"platform": policy().platform.model_copy(update={"max_orders_per_minute": 2})}

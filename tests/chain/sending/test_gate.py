@@ -11,6 +11,7 @@ from maxxit.core import clock
 from maxxit.core.errors import Retryable, Unknown
 from maxxit.events.models import Event
 from maxxit.evm.rpc import Chain
+from maxxit.pipeline.stages import ALERTS
 from tests import builders as make
 from tests.chain.sending.proxy import Proxy, proxied
 from tests.chain.sending.safe_trader import SafeTrader, store_plan, verified
@@ -252,6 +253,7 @@ def test_a_nonce_in_front_that_stays_unmined_is_told_to_staff_once(trader: SafeT
         trader.lab.rpc("evm_setAutomine", True)
     assert stuck.subject == f"trading.chaintransaction/{trader.tx(ref).pk}"
     assert stuck.data["behind"] == prepared.ref
+    assert stuck.name in ALERTS
 
 
 def test_the_key_signs_nothing_else_to_itself(trader: SafeTrader) -> None:

@@ -435,9 +435,12 @@ def test_a_refusal_that_repeats_is_told_to_staff_once(
 ) -> None:
     refuse(wire, 10**18, words)
     prepared = trader.venue.prepare(trader.request())
+    looks = []
     for _ in range(5):
         with suppress(Retryable):
             trader.venue.send(prepared)
+        looks.append(Event.objects.filter(name=name).count())
+    assert looks == [0, 0, 1, 1, 1] if name == "transaction.refused" else looks[-1] == 1
     [alert] = Event.objects.filter(name=name)
     assert alert.subject == f"trading.chaintransaction/{trader.tx(prepared.ref).pk}"
     assert name in ALERTS
@@ -446,14 +449,15 @@ def test_a_refusal_that_repeats_is_told_to_staff_once(
 def test_a_nonce_far_above_ours_is_refused_with_an_alert(trader: SafeTrader, wire: Proxy) -> None:
     trader.trade()
     trader.lab.advance(2)
-    wire.answers = {"eth_getTransactionCount": "0xffff"}
+    wire.answers = {"eth_getTransactionCount": hex(1 + outbox.NONCE_GAP + 1)}
     prepared = trader.venue.prepare(trader.request())
     for _ in range(2):
         with pytest.raises(Retryable, match="ahead of ours"):
             trader.venue.send(prepared)
     assert (trader.tx(prepared.ref).state, Signer.objects.get().next_nonce) == ("planned", 1)
     [alert] = Event.objects.filter(name="transaction.nonce_ahead")
-    assert alert.data["chain"] == 0xFFFF
+    assert alert.data["chain"] == 1 + outbox.NONCE_GAP + 1
+    assert alert.name in ALERTS
     wire.answers = {}
     trader.venue.send(prepared)
     assert trader.tx(prepared.ref).nonce == 1

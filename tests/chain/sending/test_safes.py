@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from eth_account import Account
 from eth_utils.address import to_checksum_address
 
 from agents.models import Deployment
@@ -67,8 +68,9 @@ def test_from_plan_to_signature_to_verified_to_revoked(trader: SafeTrader, deplo
     assert told["card"]["most_lost_in_total"] == 25_500_000_000
     tx = as_signed(told["transaction"])
     assert told["transaction"]["contractTransactionHash"] == "0x" + onboarding.safe_tx_hash(tx, 31337).hex()
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         run("verify", "--deployment", number)
+    assert ended.value.code == 1
     deployment.refresh_from_db()
     assert (deployment.state, deployment.module_enabled, deployment.verified_at) == ("draft", False, None)
     assert trader.problem() == "safe_not_verified"
@@ -138,7 +140,11 @@ def test_a_keystore_is_made_once_and_holds_no_key_in_the_open(
     made = run("keystore", str(path))
     assert made["address"].startswith("0x")
     assert path.stat().st_mode & 0o077 == 0
-    assert json.loads(path.read_text())["version"] == 3
+    kept = json.loads(path.read_text())
+    assert kept["version"] == 3
+    key = Account.decrypt(kept, "a good long password")
+    assert Account.from_key(key).address == made["address"]
+    assert key.hex() not in path.read_text() + str(made)
     with pytest.raises(CommandError, match="not overwritten"):
         run("keystore", str(path))
 
@@ -195,6 +201,19 @@ def test_deposits_and_withdrawals_of_the_owner_are_booked_once(
     assert (again.sound, again.external) == (True, {})
     assert ledger.balances(onboarded.pk)["USDC"] == D("10300.000001")
     assert reconcile.drifts() == {}
+
+
+def test_reconcile_books_what_owners_moved_before_it_compares(
+    trader: SafeTrader, onboarded: Deployment
+) -> None:
+    trader.world.mint("USDC", trader.world.safe, 500_000_000)
+    assert list(reconcile.drifts()) == [f"{trader.world.safe} USDC"]
+    out = StringIO()
+    call_command("reconcile", "--chain", "--json", stdout=out)  # no exit code 1
+    told = json.loads(out.getvalue())
+
+    assert (told["ok"], told["venues"], told["safes"][0]["external"]) == (True, {}, {"USDC": "500.000000"})
+    assert ledger.balances(onboarded.pk)["USDC"] == D(10_500)
 
 
 def test_what_an_owner_moves_pulls_no_kill_switch_and_is_neither_gain_nor_loss(

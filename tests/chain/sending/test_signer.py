@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from eth_account import Account
+from eth_account.typed_transactions import TypedTransaction
 from eth_utils.address import to_checksum_address
+from hexbytes import HexBytes
 
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from tests.chain.sending.conftest import PASSWORD
@@ -56,6 +58,7 @@ def test_it_signs_open_and_close_of_our_module_and_nothing_else(own_key: bytes) 
     (signer,) = open_signers(LOCAL, {MODULE}, 60).values()
     made = signer.sign(transaction())
     assert Account.recover_transaction(made.raw) == signer.address == executor_address()
+    assert TypedTransaction.from_bytes(HexBytes(made.raw)).as_dict()["value"] == 0
     signer.sign(transaction(data=m.close_data(SAFE, bytes(32), 1, 1)))
     for changes, code in (
         ({"to": SAFE}, "signer_target"),
