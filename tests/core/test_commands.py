@@ -82,8 +82,8 @@ def test_an_option_that_takes_a_number_refuses_what_is_none() -> None:
         refused += ["1.5"] if action.type in (count, whole, fraction) else []
         for text in refused:
             with pytest.raises(argparse.ArgumentError, match=r"is not a (whole )?number"):
-                parser._get_value(action, text)  # type: ignore[attr-defined]
-        assert parser._get_value(action, "1") == 1  # type: ignore[attr-defined]
+                parser._get_value(action, text)
+        assert parser._get_value(action, "1") == 1
     assert wrong == []
     assert checked > 20
 
