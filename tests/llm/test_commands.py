@@ -79,6 +79,8 @@ def test_summary_counts_and_takes_percentiles(hundred: list[LlmTrace]) -> None:
 
 def test_last_shows_the_newest_in_order_of_time(hundred: list[LlmTrace]) -> None:
     assert [row["latency_ms"] for row in lines("last", "-n", "3")] == [98, 99, 100]
+    LlmTrace.objects.update(cost_usd=0)
+    assert lines("last", "-n", "1")[0]["cost_usd"] == "0.000000000"
     assert "away" in run("llm", "last", "-n", "5", "--summary")
 
 

@@ -95,7 +95,7 @@ RUNS: dict[str, Words] = {
     "knowledge search": lambda w, f: ["text"],
     "knowledge stats": lambda w, f: [],
     "knowledge sweep": lambda w, f: [],
-    "llm": lambda w, f: ["last"],
+    "llm": lambda w, f: ["last", "-n", "1"],
     "paper off": lambda w, f: [],
     "paper on": lambda w, f: [],
     "paper status": lambda w, f: [],

@@ -13,6 +13,7 @@ import time
 from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -172,4 +173,9 @@ class Command(BaseCommand):
         console.print(table)
 
     def _line(self, value: Any) -> None:
-        self.stdout.write(json.dumps(value, default=str, ensure_ascii=False, sort_keys=True))
+        self.stdout.write(json.dumps(value, default=_text, ensure_ascii=False, sort_keys=True))
+
+
+def _text(value: Any) -> str:
+    """Return a value that JSON has no form for as text; a Decimal without exponent."""
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
