@@ -85,6 +85,8 @@ class Env(BaseSettings):
         for name in ("database_url", "redis_url"):
             if not getattr(self, name):
                 raise ValueError(f"{name.upper()}: set it; production does not start embedded servers")
+        if "allowed_hosts" not in self.model_fields_set or not self.allowed_hosts:
+            raise ValueError("ALLOWED_HOSTS: set the host names under which the web process is reached")
         key = self.secret_key
         if len(key) < SECRET_KEY_LENGTH or len(set(key)) < 10 or key.startswith(("django-insecure", "local")):
             raise ValueError(

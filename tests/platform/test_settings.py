@@ -91,6 +91,7 @@ def test_a_command_sees_the_profile_of_the_last_start(environ: pytest.MonkeyPatc
         ("SECRET_KEY", "django-insecure-" + KEY),
         ("DATABASE_URL", ""),
         ("REDIS_URL", ""),
+        ("ALLOWED_HOSTS", ""),
         ("ALLOWED_HOSTS", "maxxit.example,*"),
         ("DEBUG", "true"),
         ("WEB_PORT", "http"),
@@ -101,6 +102,19 @@ def test_production_refuses_and_names_the_variable(
 ) -> None:
     for key, good in (PRODUCTION | {name: value}).items():
         environ.setenv(key, good)
+
+    with pytest.raises(Misconfigured, match=name):
+        read_env()
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "DATABASE_URL", "REDIS_URL", "ALLOWED_HOSTS"])
+def test_production_refuses_to_start_where_a_variable_is_not_set(
+    environ: pytest.MonkeyPatch, name: str
+) -> None:
+    for key, good in PRODUCTION.items():
+        environ.setenv(key, good)
+    assert read_env().production
+    environ.delenv(name)
 
     with pytest.raises(Misconfigured, match=name):
         read_env()
