@@ -395,6 +395,41 @@ class Reason(CodedReason):
         "send it the chain's coin; `manage.py reconcile --chain` shows the balance",
         True,
     )
+    HELD_BACK = (
+        "held_back",
+        STAFF,
+        "the gate was closed after the order was reserved, and its deadline passed",
+        "the gate of the venue; the next signal makes a new order",
+    )
+    CANCELED = "canceled", NOBODY, "the order was canceled before it was signed", "nothing to change"
+    REVERTED = (
+        "reverted",
+        STAFF,
+        "the transaction failed in its block without a reason",
+        "the transaction, in the admin and in a block explorer",
+        True,
+    )
+    RPC_FAULT = (
+        "rpc_fault",
+        STAFF,
+        "the trial call of the transaction failed without a reason",
+        f"`manage.py safe verify`; the chain's nodes in {CHAINS}",
+        True,
+    )
+    NO_FILL_IN_RECEIPT = (
+        "no_fill_in_receipt",
+        STAFF,
+        "the transaction succeeded, but its receipt shows no trade of the module",
+        "the transaction, in the admin and in a block explorer; `manage.py reconcile`",
+        True,
+    )
+    NO_QUANTITY = (
+        "no_quantity",
+        STAFF,
+        "the order's quantity is zero",
+        "nothing to change: an error of the platform",
+        True,
+    )
     NONCE_TAKEN = (
         "nonce_taken",
         STAFF,

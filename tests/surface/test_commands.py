@@ -260,6 +260,20 @@ def test_every_reason_of_the_code_is_explained() -> None:
     assert reasons.explain("halted by the exchange")[2] == "staff"
 
 
+def test_every_code_that_an_order_ends_with_is_explained() -> None:
+    """Blocked, rejected, expired, canceled: codes that are no member of `Reason` where they are stored."""
+    files = (
+        *("execute", "settle", "chain/outbox", "venues/paper"),
+        *(f"venues/safe/{name}" for name in ("venue", "verify", "trades", "pools", "entry_stops")),
+    )
+    text = "".join(Path(f"trading/{name}.py").read_text() for name in files)
+    kinds = r'(?:code=|reason=|"refused": |drop\(tx, |UNNAMED = |reason or )"([a-z_]+)"'
+    codes = set(re.findall(kinds, text)) | set(re.findall(r'    return "([a-z_]+)"', text))
+    assert {"reverted", "rpc_fault", "never_sent", "canceled", "held_back", "no_fill_in_receipt"} <= codes
+    never_stored = {"no_intent", "dropped"}  # a missing intent sets the order aside; a dropped one has its reason
+    assert {code for code in codes - never_stored if code not in reasons.REASONS} == set()
+
+
 def test_every_refusal_of_a_safe_is_explained() -> None:
     verify, safe, outbox = (
         Path(f"trading/{name}.py").read_text()
