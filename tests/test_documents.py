@@ -16,13 +16,21 @@ from maxxit.core import egress
 from maxxit.evm import rpc
 from maxxit.knowledge import policy as knowledge
 from maxxit.knowledge.models import DIMENSIONS
+from maxxit.llm import policy as llm
+from maxxit.llm.providers.wire import MAX_ANSWER
 from maxxit.market import quotes
 from maxxit.market.feeds import FEEDS
 from maxxit.market.models import RefusedQuote
 from maxxit.market.reasons import QuoteReason
 from maxxit.market.stream.lease import LEASE_SECONDS
+from maxxit.market.validation import CLOCK_SKEW
+from maxxit.notify import policy as notify
 from maxxit.notify.channels import CHANNELS
+from maxxit.notify.policy import SEND_SECONDS
 from maxxit.ops.devchain.world import DEMO_USDC, USDC_UNIT
+from maxxit.ops.local import SOFT_SHUTDOWN_SECONDS, WORKER_PATIENCE, WORKERS
+from maxxit.ops.supervisor import Child, Server
+from maxxit.paging import COUNTED, SKIPPED
 from maxxit.pipeline.models import FRESH
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import ROUTES, SWEEPS
@@ -35,15 +43,18 @@ from signals_app.authors.measure import BENCHMARK_STEP, HORIZONS, IMPACT_HORIZON
 from signals_app.authors.plots import short_text
 from signals_app.authors.statistics import MIN_CLUSTERS
 from signals_app.states import PostState, SignalState
+from signals_app.verify import MAX_TOKENS
 from tests.chain import mutants as chain_mutants
 from tests.chaos import mutants as chaos_mutants
 from tests.llm.attacks import attacks
 from tests.llm.canaries import KNOWN
 from tests.surface.test_access import ALLOWED
+from tests.time_limit import DEFAULT_SECONDS
 from tests.tree import LAYERS, PACKAGES
 from trading import passes
 from trading.chain import outbox, signer
 from trading.chain.states import TxState
+from trading.quarantine import TRIES
 from trading.states import OrderState
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +78,13 @@ VYPER = {
     if "**1" not in value
 }
 """Constants of the module; those that are a time in days."""
+LEAST, BEYOND = re.findall(
+    r"3\.(\d+)", re.findall(r"requires-python.*", (ROOT / "pyproject.toml").read_text())[0]
+)
+PYTHONS = f"Python 3.{LEAST} to 3.{int(BEYOND) - 1}"
 EXITS, QUARANTINE = passes.policy().exits, passes.policy().quarantine
+PER_AUTHOR = signals.policy().generate.max_signals_per_author_per_day
+APPROVAL_WARNINGS, NOTIFY = passes.policy().approval_warning_hours, notify.policy()
 
 
 def page(name: str) -> str:
@@ -91,6 +108,21 @@ def every_name() -> frozenset[str]:
     files = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "tests/conformance").glob("*.py")]
     found = {name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)}
     return frozenset(found | {file.stem for file in files})
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.stem)
+def test_each_file_that_a_page_names_exists(path: Path) -> None:
+    top = "agents|config|deploy|docs|maxxit|positions|signals_app|tests|trading"
+    named = re.findall(rf"`((?:{top})/[^`\s]+)`", path.read_text())
+    files = [one for name in named for one in _written_out(name.partition("::")[0]) if not {*"<…"} & {*one}]
+    assert [one for one in files if not list(ROOT.glob(one.rstrip("/")))] == []
+
+
+def _written_out(name: str) -> list[str]:
+    """`a/{b,c}.py` as `a/b.py` and `a/c.py`."""
+    before, brace, rest = name.partition("{")
+    inside, _, after = rest.partition("}")
+    return [f"{before}{one}{after}" for one in inside.split(",")] if brace else [name]
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.stem)
@@ -275,6 +307,10 @@ def test_the_keys_that_the_chain_page_names_are_configured() -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("../README", PYTHONS),
+        ("operations-platform", PYTHONS),
+        ("api", f"`count` stops at {COUNTED:,}"),
+        ("api", f"`offset` at {SKIPPED:,}"),
         ("api", f"429 more than {auth.PER_MINUTE} calls a minute"),
         ("api", f"or {LOGIN.free_refused_keys_per_address} refused keys"),
         ("api", f"signed within {NUMBERS[FRESH.seconds // 60]} minutes"),
@@ -318,6 +354,19 @@ def test_the_keys_that_the_chain_page_names_are_configured() -> None:
         ("market", f"by a lease in Redis of {LEASE_SECONDS:.0f} s"),
         ("market", f"Ticks of {STREAM.flush_milliseconds} ms become one quote"),
         ("market", f"anew after {STREAM.silence_seconds} s of silence"),
+        ("market", f"not more than {CLOCK_SKEW.seconds} s ahead of our clock"),
+        ("market", f"woken by the event and by a sweep each {schedule()['deliver'].every} s"),
+        ("market", f"A send takes {SEND_SECONDS:.0f} s at most"),
+        ("market", f"rests ({NOTIFY.breaker_first_seconds} s, doubled by each failed probe up to an hour)"),
+        ("reading", f"an answer has {MAX_ANSWER // 10**6} MB"),
+        ("reading", f"traces go after {llm.policy().traces.keep_days} days"),
+        ("reading", f"{NUMBERS[PER_AUTHOR]} a day at most"),
+        ("reading", f"a post that calls more than {NUMBERS[MAX_TOKENS]} tokens calls none"),
+        ("operations-platform", f"starts web, {NUMBERS[len(WORKERS)]} workers, beat"),
+        ("operations-platform", f"may go on for {SOFT_SHUTDOWN_SECONDS} s, then it is handed back"),
+        ("operations-platform", f"web, beat and Flower ({Child.patience} s at most), workers "
+         f"({WORKER_PATIENCE:.0f} s), databases ({Server.patience} s)"),
+        ("operations-platform", f"Each test has {DEFAULT_SECONDS:.0f} seconds"),
         ("operations-platform", f"`visibility_timeout` {settings.VISIBILITY_TIMEOUT} s; the hard time limit "
          f"({settings.CELERY_TASK_TIME_LIMIT} s)"),
         ("operations-platform", f"The soft limit ({settings.CELERY_TASK_SOFT_TIME_LIMIT} s)"),
@@ -331,6 +380,8 @@ def test_the_keys_that_the_chain_page_names_are_configured() -> None:
         ("security", f"({len(KNOWN)} canaries"),
         ("security", f"checked again every {EVERY['reconcile'] // 60} minutes; "
          f"{NUMBERS[REVERTS]} reverts in a row"),
+        ("runbook", "warns staff {} h and {} h before an approval expires".format(*APPROVAL_WARNINGS)),
+        ("runbook", f"fails unexpectedly {NUMBERS[TRIES]} times is quarantined"),
         ("runbook", f"after {QUARANTINE.first_rest_seconds} s, 20 s … "
          f"{QUARANTINE.longest_rest_seconds // 60} min"),
     ],

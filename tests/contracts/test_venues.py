@@ -59,6 +59,11 @@ def ended(venue: Venue, ref: str) -> Report:
     raise AssertionError(f"never filled: {report}")
 
 
+def test_every_adapter_is_enrolled() -> None:
+    """`safe` has its own suite with the same acceptance, on a real chain."""
+    assert {name.partition(" ")[0] for name in VENUES} - {"fake"} | {"safe"} == set(REGISTRY)
+
+
 def test_preparing_sends_nothing_and_says_the_same_each_time(venue: Venue) -> None:
     one, other = venue.prepare(REQUEST), venue.prepare(REQUEST)
 

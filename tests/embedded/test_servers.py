@@ -124,6 +124,7 @@ def test_a_long_path_gets_a_short_socket(data: Path) -> None:
 
 
 def test_redis_killed_keeps_its_messages(embedded_redis: Redis) -> None:
+    url = embedded_redis.url
     with redis.Redis.from_url(embedded_redis.url) as client:
         client.lpush("queue", *range(500))
         client.bgrewriteaof()  # the file is written every second; this makes it now
@@ -133,7 +134,8 @@ def test_redis_killed_keeps_its_messages(embedded_redis: Redis) -> None:
     embedded_redis.process.wait()
     embedded_redis.start()
 
-    with redis.Redis.from_url(embedded_redis.url) as client:
+    assert embedded_redis.url == url
+    with redis.Redis.from_url(url) as client:
         assert client.llen("queue") == 500
 
 

@@ -114,9 +114,11 @@ def test_a_senseless_moment_is_refused() -> None:
 
 
 def test_the_admin_finds_every_call_about_a_post(hundred: list[LlmTrace], admin_client: Client) -> None:
+    wanted = LlmTrace.objects.get(latency_ms=7)
+    assert wanted.correlation_id != CORR, "CORR is the second of the ids that the call was about"
     page = admin_client.get(f"/admin/llm/llmtrace/?q={CORR}")
     assert page.status_code == 200
-    wanted = LlmTrace.objects.get(latency_ms=7)
+    assert [row.pk for row in page.context["cl"].result_list] == [wanted.pk]
     detail = admin_client.get(f"/admin/llm/llmtrace/{wanted.pk}/change/")
     assert detail.status_code == 200
     assert "question 7" in detail.content.decode()

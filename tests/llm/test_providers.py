@@ -45,6 +45,10 @@ def opened(server: ModelServer) -> Open:
     return make
 
 
+def test_every_adapter_is_enrolled() -> None:
+    assert {*NETWORKED, "rules"} == set(PROVIDERS)
+
+
 @pytest.mark.parametrize("name", [*PROVIDERS])
 def test_an_answer_is_json_text_with_its_model(name: str, opened: Open, server: ModelServer) -> None:
     server.otherwise = fake.says(READINGS)

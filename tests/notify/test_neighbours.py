@@ -209,6 +209,10 @@ def test_a_delivery_that_waited_a_day_for_a_resting_endpoint_is_a_dead_letter(
     assert "24 hours" in again(row).last_error
     assert again(other).state == "sent", "a day without a worker is no fault of the endpoint"
 
+    assert worker.redrive(RuleDelivery, [row.pk]) == 1
+    assert Endpoint.objects.get(user=user).rests_until is None
+    assert worker.deliver().sent == 1, "a person's redrive ends the rest"
+
 
 def test_rests_grow_to_their_limit() -> None:
     policy = worker.policy()

@@ -111,7 +111,7 @@ def test_the_inbox_and_the_log_are_told_at_once(
 
 
 def test_a_webhook_is_signed_and_says_what_happened(
-    ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery], time: RecordedClock
+    ann: User, receiver: Receiver, matched: Callable[..., RuleDelivery], time: RecordedClock, settings: Any
 ) -> None:
     endpoint = endpoints.set_endpoint(ann, "webhook", receiver.url)
     row = matched("webhook")
@@ -131,6 +131,8 @@ def test_a_webhook_is_signed_and_says_what_happened(
     assert said["data"]["price"] == "71000"
     assert said["text"] == "BTC is at 71000 USD (price above 70000 USD)"
     assert endpoint.salt not in secret
+    settings.SECRET_KEY = "another key of this installation"
+    assert endpoints.secret_of(endpoint) != secret
 
 
 def test_a_receiver_that_fails_is_asked_again_ever_later_with_the_same_id(
@@ -389,6 +391,22 @@ def test_a_pulled_switch_is_told_to_staff_once_and_wakes_the_worker(
     assert "kill switch pulled" in told["text"]
     assert "prices are nonsense" in told["text"]
     assert told["data"]["level"] == "flatten"
+
+
+def test_staff_is_told_of_every_move_of_switch_gate_and_exits(boss: User, time: RecordedClock) -> None:
+    gate.kill("reduce_only", by="ana", reason="test")
+    gate.release(by="ana", reason="test")
+    for dry_run in (True, False):
+        gate.set_dry_run("paper", dry_run, by="ana", reason="test")
+    gate.approve("paper", by="ana", until=time.now + timedelta(hours=1), reason="test")
+    gate.revoke("paper", by="ana", reason="test")
+    pauses.pause(by="ana", reason="test")
+    pauses.resume(by="ana", reason="test")
+    tasks.deliver()
+    assert sorted(Alert.objects.filter(user=boss, state="sent").values_list("event__name", flat=True)) == [
+        "exits.paused", "exits.resumed", "gate.approved", "gate.closed", "gate.opened", "gate.revoked",
+        "kill_switch.pulled", "kill_switch.released",
+    ]  # fmt: skip
 
 
 def test_an_alert_survives_a_day_in_which_nothing_ran_but_not_for_ever(

@@ -198,6 +198,24 @@ def test_a_killed_child_is_started_again_and_its_leftovers_are_cleared(tmp_path:
     assert child.process.poll() is not None
 
 
+def test_a_child_that_keeps_dying_is_started_after_growing_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, pauses = 0.0, []
+    monkeypatch.setattr("maxxit.ops.supervisor.time.monotonic", lambda: now)
+    supervisor = Supervisor(tmp_path)
+    child = Child("toy", [sys.executable, "-c", ""])
+    monkeypatch.setattr(child, "start", lambda _: None)  # it is gone at once
+    supervisor.start(child)
+    for _ in range(8):
+        supervisor.tend()
+        pauses.append(supervisor._due["toy"] - now)
+        now = supervisor._due["toy"]
+        supervisor.tend()
+
+    assert pauses == [0, 1, 2, 4, 8, 16, 30, 30]
+
+
 def test_children_are_stopped_stage_by_stage_and_the_deaf_are_killed(tmp_path: Path) -> None:
     supervisor, order = Supervisor(tmp_path), tmp_path / "order"
     tell = (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import uuid
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ from maxxit.celery import app, canary
 from maxxit.core import correlation
 from maxxit.embedded.processes import wait_until
 from maxxit.embedded.servers import Redis
+from maxxit.env import BASE_DIR
 from maxxit.pipeline.stages import QUEUES, STAGES
 from tests.servers import Worker
+from tests.tree import PACKAGES
 
 
 class Bench:
@@ -68,6 +71,13 @@ def test_forged_messages_do_nothing_and_the_worker_lives() -> None:
     app.send_task("os.system", ["true"], queue="default")
 
     assert canary.apply_async(queue="default").get(timeout=10)["queue"] == "default"
+
+
+def test_nothing_is_sent_with_a_countdown_or_an_eta() -> None:
+    """A message that waits longer than the visibility timeout would be delivered twice: due times are rows."""
+    code = [path for one in PACKAGES for path in (BASE_DIR / one).rglob("*.py")]
+    assert len(code) > 200
+    assert [path for path in code if re.search(r"\b(countdown|eta)=", path.read_text())] == []
 
 
 def test_an_unknown_queue_is_refused_where_it_is_named() -> None:

@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 import yaml
 
-from maxxit.env import BASE_DIR, read_env
+from maxxit.env import BASE_DIR, Env, read_env
 from maxxit.ops.local import SIGNING_WORKERS, WORKERS, YIELDING, YIELDING_WORKERS, processes
 from maxxit.pipeline.stages import QUEUES
+from tests.tree import PACKAGES
+from trading.chain.signer import CURRENT, PREVIOUS
 
 UNITS = BASE_DIR / "deploy" / "systemd"
-EXECUTOR = {"EXECUTOR_KEYSTORE", "EXECUTOR_PASSWORD", "EXECUTOR_PASSWORD_FILE"}
+EXECUTOR = {
+    getattr(key, part) for key in (CURRENT, PREVIOUS) for part in ("keystore", "password", "password_file")
+}
 NOT_HANDED_ON = {
     "MAXXIT_DATA_DIR", "MAXXIT_CONFIG_DIR", "BIND", "WEB_PORT",  # the image's
     "DEBUG", "LOG_JSON",  # production's
@@ -96,6 +100,29 @@ def test_what_protects_no_money_yields_the_processor_everywhere(services: dict[s
     assert not YIELDING_WORKERS & {"exits", "execute", "monitor", "guard"}
 
 
+def test_flower_only_shows_everywhere(services: dict[str, Any]) -> None:
+    ours = next(child for child in processes(read_env(), 1) if child.name == "flower")
+    assert ours.environ["FLOWER_READ_ONLY"] == services["flower"]["environment"]["FLOWER_READ_ONLY"] == "True"
+
+
+def test_workers_finish_or_hand_back_when_they_are_told_to_stop() -> None:
+    """Supervisor, image and units set it: with plain SIGTERM the soft shutdown timeout is ignored."""
+    ours = [child for child in processes(read_env(), 1) if child.name.startswith("worker-")]
+    assert {child.environ.get("REMAP_SIGTERM") for child in ours} == {"SIGQUIT"}
+    assert "REMAP_SIGTERM=SIGQUIT" in (BASE_DIR / "Dockerfile").read_text()
+    assert "Environment=REMAP_SIGTERM=SIGQUIT\n" in (UNITS / "maxxit-worker@.service").read_text()
+
+
+def test_there_is_one_beat(services: dict[str, Any]) -> None:
+    """Two would send every job twice."""
+    ours = [child.name for child in processes(read_env(), 1) if "beat" in child.command]
+    theirs = [name for name, one in services.items() if "beat" in one.get("command", "")]
+    units = [
+        unit.name for unit in UNITS.glob("*.service") if re.search(r"celery .*\bbeat\b", unit.read_text())
+    ]
+    assert (ours, theirs, units) == (["beat"], ["beat"], ["maxxit-beat.service"])
+
+
 def test_every_queue_has_one_worker() -> None:
     served = [queue for queues in WORKERS.values() for queue in queues.split(",")]
     assert sorted(served) == sorted(QUEUES)
@@ -122,3 +149,15 @@ def _keys(folder: Path) -> set[str]:
 
 def test_the_example_names_every_key_of_the_configuration() -> None:
     assert _keys(BASE_DIR / "config") - _variables() == set()
+
+
+SET_BY_OURSELVES = {"DJANGO_SETTINGS_MODULE", "MAXXIT_DATABASE_ROLE", "MAXXIT_ENV_FILE"}
+"""By `manage.py` and by the tests, never by a person."""
+
+
+def test_the_example_names_every_variable_that_is_read() -> None:
+    code = "".join(path.read_text() for one in PACKAGES for path in (BASE_DIR / one).rglob("*.py"))
+    by_name = set(re.findall(r'environ(?:\.get\(|\[|\.setdefault\()"([A-Z_]+)"', code))
+    fields = {name.upper() for name in Env.model_fields}
+    assert len(by_name | fields | EXECUTOR) > 30
+    assert (by_name | fields | EXECUTOR) - _variables() - SET_BY_OURSELVES == set()

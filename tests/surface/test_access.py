@@ -12,7 +12,7 @@ from maxxit.access.rows import visible
 from maxxit.events.models import Event
 from positions.models import Position
 from signals_app.models import Signal
-from tests.surface.conftest import World
+from tests.surface.conftest import Trade, World
 from trading.models import Order
 
 ALLOWED = {
@@ -90,13 +90,23 @@ def test_a_tenant_does_not_get_into_the_admin(world: World) -> None:
     "path", ["signals", "db/signals", "db/orders", "db/trades", "db/positions", "db/posts"]
 )
 def test_each_tenant_sees_their_own_rows_and_staff_sees_all(world: World, path: str) -> None:
-    counts = {}
+    seen: dict[str, set[int]] = {}
     for who in (world.alice, world.bob, world.staff):
         answer = Client().get(f"/api/{path}?limit=500", headers=world.key(who))
         assert answer.status_code == 200, answer.content
-        counts[who.username] = answer.json()["count"]
-    assert counts["alice"] == counts["bob"] > 0
-    assert counts["root"] == counts["alice"] + counts["bob"]
+        seen[who.username] = {row["id"] for row in answer.json()["items"]}
+        assert len(seen[who.username]) == answer.json()["count"]
+    mine, theirs = (_row_of(trade, path).pk for trade in (world.of_alice, world.of_bob))
+    assert (mine in seen["alice"], mine in seen["bob"]) == (True, False)
+    assert (theirs in seen["alice"], theirs in seen["bob"]) == (False, True)
+    assert seen["alice"].isdisjoint(seen["bob"])
+    assert seen["root"] == seen["alice"] | seen["bob"]
+
+
+def _row_of(trade: Trade, path: str) -> Any:
+    """A row of this trade that the list of `path` holds."""
+    name = path.removeprefix("db/")
+    return trade.fill if name == "trades" else trade.entry if name == "orders" else getattr(trade, name[:-1])
 
 
 def test_staff_sees_every_row_only_of_what_their_permissions_name(world: World) -> None:

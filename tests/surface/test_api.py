@@ -1,13 +1,16 @@
 """The REST API: keys, pages, states, refusals, and single steps by hand."""
 
 import json
+import re
 from datetime import timedelta
 from decimal import Decimal
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -67,13 +70,19 @@ def test_a_call_with_a_key_never_falls_back_on_cookies(world: World) -> None:
     assert browser.get("/api/signals", headers={"authorization": "Bearer mxk_wrong"}).status_code == 401
 
 
-def test_a_session_needs_the_csrf_token_to_write(world: World) -> None:
+def test_a_session_needs_the_csrf_token_to_write(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(world.staff)
     answer = browser.post("/api/admin/run-pipeline")
     assert answer.status_code == 403
     assert "X-CSRFToken" in answer.json()["message"]
     assert PipelineRun.objects.count() == 1
+
+    run = PipelineRun(pk=77, root_task_id="root")
+    monkeypatch.setattr("maxxit.api.api.start_pipeline", lambda cause, by: run)
+    browser.get("/admin/")
+    token = browser.cookies["csrftoken"].value
+    assert browser.post("/api/admin/run-pipeline", headers={"x-csrftoken": token}).json()["run_id"] == 77
 
 
 def test_a_tenants_session_is_no_way_in(world: World) -> None:
@@ -102,6 +111,7 @@ def test_lists_come_in_pages(world: World) -> None:
     first = Client().get("/api/signals?limit=2", headers=headers).json()
     second = Client().get("/api/signals?limit=2&offset=2", headers=headers).json()
     ids = [row["id"] for row in whole["items"]]
+    assert ids == sorted(ids, reverse=True), "the newest first"
     assert [row["id"] for row in first["items"] + second["items"]] == ids[:4]
     assert first["count"] == len(ids) == 6
     for wrong in ("limit=0", "limit=501", "offset=-1", "limit=x"):
@@ -146,7 +156,7 @@ def test_amounts_are_exact_text_and_times_are_utc(world: World) -> None:
     assert row["realised_pnl"] == "38.16"
     assert row["quantity"] == "0.4"
     assert row["unrealised_pnl"] is None
-    assert row["opened_at"].endswith("Z")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", row["opened_at"])
     opened = Client().get("/api/db/positions?status=OPEN", headers=world.key(world.alice)).json()["items"][0]
     assert Decimal(opened["unrealised_pnl"]) == Decimal("0.4") * 50
 
@@ -160,6 +170,16 @@ def test_a_statement_is_its_owners(world: World) -> None:
     assert Client().get(path, headers=world.key(world.bob)).status_code == 404
     later = Client().get(f"{path}?since=2100-01-01T00:00:00", headers=world.key(world.alice)).json()
     assert (later["lines"], later["opening"]) == ([], found["closing"])
+
+
+def test_the_command_chain_prints_what_the_api_answers(world: World) -> None:
+    made = world.of_alice
+    answer = Client().get(f"/api/chain/position/{made.position.pk}", headers=world.key(world.staff)).json()
+    out = StringIO()
+    call_command("chain", f"--position={made.position.pk}", "--json", stdout=out)
+    assert json.loads(out.getvalue()) == answer
+    assert {"posts", "traces", "signals", "orders", "fills", "ledger", "positions", "events"} <= answer.keys()
+    assert all(answer[name] for name in ("orders", "ledger", "positions", "events"))
 
 
 def test_the_chain_tells_the_whole_way(world: World) -> None:
@@ -235,6 +255,9 @@ def test_a_trade_is_executed_by_hand_and_only_that_one(world: World) -> None:
     assert [row["status"] for row in told["orders"]] == ["FILLED"]
     wanted.refresh_from_db()
     assert wanted.state == "executed"
+    asked = Event.objects.get(name="api.trade_asked")
+    assert asked.subject == f"signals_app.signal/{wanted.pk}"
+    assert asked.data["by"].startswith("root by key mxk_")
     assert not Order.objects.filter(signal=other).exists()
     again = Client().post(f"/api/admin/execute-trade-once?signalId={wanted.pk}", headers=headers)
     assert (again.status_code, again.json()["code"]) == (409, "not_pending")
@@ -278,9 +301,16 @@ def test_a_trade_by_hand_passes_every_check(world: World) -> None:
 
 def test_the_chain_is_started_by_hand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     run = PipelineRun(pk=77, root_task_id="root")
-    monkeypatch.setattr("maxxit.api.api.start_pipeline", lambda cause, by: run if cause == "api" else None)
+    asked: list[str] = []
+
+    def start(cause: str, by: str) -> PipelineRun:
+        asked.extend((cause, by.partition(" mxk_")[0]))
+        return run
+
+    monkeypatch.setattr("maxxit.api.api.start_pipeline", start)
     answer = Client().post("/api/admin/run-pipeline", headers=world.key(world.staff, "admin"))
     assert answer.json() == {"run_id": 77, "root_task_id": "root"}
+    assert asked == ["api", "root by key"]
 
 
 def test_too_many_calls_are_held_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,7 +270,10 @@ def test_every_code_that_an_order_ends_with_is_explained() -> None:
     kinds = r'(?:code=|reason=|"refused": |drop\(tx, |UNNAMED = |reason or )"([a-z_]+)"'
     codes = set(re.findall(kinds, text)) | set(re.findall(r'    return "([a-z_]+)"', text))
     assert {"reverted", "rpc_fault", "never_sent", "canceled", "held_back", "no_fill_in_receipt"} <= codes
-    never_stored = {"no_intent", "dropped"}  # a missing intent sets the order aside; a dropped one has its reason
+    never_stored = {
+        "no_intent",
+        "dropped",
+    }  # a missing intent sets the order aside; a dropped one has its reason
     assert {code for code in codes - never_stored if code not in reasons.REASONS} == set()
 
 

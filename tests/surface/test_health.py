@@ -14,7 +14,13 @@ from tests.surface.conftest import World, alive
 from trading import gate
 
 
-def test_live_asks_nobody() -> None:
+def test_live_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No `db` fixture: any query fails here."""
+
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("Redis was asked")
+
+    monkeypatch.setattr("redis.connection.Connection.connect", asked)
     assert Client().get("/health/live").json() == {"status": "ok"}
 
 

@@ -161,6 +161,13 @@ def test_guessing_keys_is_limited_by_address_and_reported(world: World, now: Any
     assert Event.objects.filter(name="login.blocked", data__who="keys:203.0.113.5").count() == 1
     assert browser.get("/api/signals", headers=world.key(world.alice)).status_code == 200
     assert browser.get("/metrics", headers={"authorization": "Bearer mxk_0"}).status_code in (200, 401)
+    for further, seconds in ((1, 120), (2, 240)):
+        row = LoginAttempts.objects.get(subject="keys:203.0.113.5")
+        with clock.frozen(row.blocked_until + timedelta(seconds=1)):
+            wrong = browser.get("/api/signals", headers={"x-api-key": f"mxk_further_{further}"})
+            assert wrong.status_code == 401
+            row.refresh_from_db()
+            assert row.blocked_until == clock.now() + timedelta(seconds=seconds)
 
 
 def test_there_is_one_login_page() -> None:

@@ -237,10 +237,14 @@ def test_a_trade_stands_on_the_bar_that_it_fell_into(world: World) -> None:
 
 def test_a_page_reads_with_its_session_and_nothing_else_does(world: World) -> None:
     browser = world.logged_in(world.alice)
-    assert browser.get("/api/market/quotes").status_code == 200
+    since = "2026-03-01T00:00:00Z"
+    for path in ("quotes", "health", "refused", "candles?symbol=BTC", f"trades?symbol=BTC&since={since}"):
+        assert browser.get(f"/api/market/{path}").status_code == 200, path
+        assert Client().get(f"/api/market/{path}").status_code == 401, path
     assert (
         browser.get("/api/signals").status_code == 401
     )  # the session of a tenant opens the market's lists only
+    assert browser.get("/api/market/deliveries").status_code == 401
     assert browser.get("/api/market/rules").status_code == 401
     assert browser.post("/api/market/rules", "{}", content_type="application/json").status_code == 401
     assert browser.get("/api/market/quotes", headers={"x-api-key": "wrong"}).status_code == 401

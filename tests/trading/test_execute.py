@@ -248,13 +248,20 @@ def test_every_change_of_the_gate_is_an_event(trader: Trader) -> None:
     gate.kill("flatten", by="a", reason="b")
     gate.release(by="a", reason="b")
     gate.revoke("paper", by="a", reason="b")
+    gate.set_dry_run("paper", False, by="a", reason="b")
+    gate.approve("paper", by="a", until=T0 + timedelta(hours=1), reason="b")
 
-    assert make.event_names(after=before) == [
+    names = [
         "gate.closed",
         "kill_switch.pulled",
         "kill_switch.released",
         "gate.revoked",
+        "gate.opened",
+        "gate.approved",
     ]
+    assert make.event_names(after=before) == names
+    told = Event.objects.order_by("-id")[: len(names)]
+    assert {(event.data["by"], event.data["reason"]) for event in told} == {("a", "b")}
 
 
 # --- one order -----------------------------------------------------------------------------------------------------
@@ -265,15 +272,18 @@ def test_an_order_that_goes_is_reserved_with_what_will_leave_before_it_leaves(
 ) -> None:
     seen: dict[str, Any] = {}
     order = trader.planned()
+    outside = len(connection.savepoint_ids)
 
     def look(prepared: Any) -> None:
         row = Order.objects.get(pk=order.pk)
         seen.update(state=row.state, ref=row.venue_ref, prepared=row.prepared, client=row.client_order_id)
+        seen["transactions"] = len(connection.savepoint_ids) - outside
         raise Unknown("no answer")
 
     monkeypatch.setattr(trader.venue, "send", look)
     trader.place(order)
 
+    assert seen["transactions"] == 0, "what was reserved is committed before anything leaves"
     assert seen["state"] == "sending"
     assert seen["client"] == seen["ref"] != ""
     assert seen["prepared"]["quantity"] == "0.40000"

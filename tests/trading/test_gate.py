@@ -57,6 +57,13 @@ def test_dry_run_stops_everything_whatever_was_approved(opened: RecordedClock) -
     assert (leaves(reduces=False), leaves(reduces=True)) == ("dry_run", "dry_run")
 
 
+def test_a_new_installation_has_every_gate_shut(time: RecordedClock, no_approval_file: object) -> None:
+    """No migration opens or approves anything; approval alone opens nothing either."""
+    assert (leaves(reduces=False), leaves(reduces=True)) == ("dry_run", "dry_run")
+    gate.approve("*", by="test", until=clock.now() + timedelta(hours=1), reason="test")
+    assert (leaves(reduces=False), leaves(reduces=True)) == ("dry_run", "dry_run")
+
+
 def test_a_venue_that_nobody_ever_approved_stays_shut(time: RecordedClock, no_approval_file: object) -> None:
     gate.set_dry_run("paper", False, by="test", reason="test")
     gate.approve("safe", by="test", until=clock.now() + timedelta(hours=1), reason="another venue")
