@@ -347,6 +347,23 @@ def test_kill_and_resume(world: World) -> None:
         said("kill", "everything", "--reason=x")
 
 
+def test_kill_flatten_page_and_doctor_name_what_cannot_be_closed(world: World) -> None:
+    gate.set_dry_run("paper", True, by="test", reason="maintenance")
+    held = Position.objects.filter(state="open").order_by("pk")
+    assert held.count() == 2
+    text = said("kill", "flatten", "--reason=out")
+    page = world.logged_in(world.staff).get("/admin/stop").content.decode()
+    for one in held:
+        assert f"position {one.pk} ({one.symbol} at paper) is not closed: dry_run" in text
+        assert f"position {one.pk}, {one.symbol} at paper: dry_run" in page
+    found = {check.name: check for check in checks.gates()}["flatten"]
+    assert (found.ok, found.detail) == (False, "2 positions are not closed: 2 × dry_run")
+
+    gate.set_dry_run("paper", False, by="test", reason="done")
+    assert told("kill", "flatten", "--reason=out")["unclosed"] == []
+    assert "flatten" not in {check.name for check in checks.gates()}
+
+
 def test_kill_and_resume_one_account(world: World) -> None:
     mine = world.of_alice.deployment.account
     assert told("kill", "flatten", "--reason=odd fills", f"--account={mine}")["level"] == "flatten"
