@@ -163,6 +163,7 @@ def test_guessing_keys_is_limited_by_address_and_reported(world: World, now: Any
     assert browser.get("/metrics", headers={"authorization": "Bearer mxk_0"}).status_code in (200, 401)
     for further, seconds in ((1, 120), (2, 240)):
         row = LoginAttempts.objects.get(subject="keys:203.0.113.5")
+        assert row.blocked_until is not None
         with clock.frozen(row.blocked_until + timedelta(seconds=1)):
             wrong = browser.get("/api/signals", headers={"x-api-key": f"mxk_further_{further}"})
             assert wrong.status_code == 401
