@@ -12,7 +12,7 @@ import pytest
 from tests.llm.server import running
 from tests.replay.recorded import DATA, Span, change_prompt, our_config, play, reader
 
-START, END = "2017-12-07", "2017-12-08"
+START, END = "2017-12-07", "2017-12-07"
 AUTHORS = {"CarpeNoctom", "VentureCoinist", "anondran"}
 
 pytestmark = [pytest.mark.realdata, pytest.mark.django_db(transaction=True)]
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.realdata, pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture
 def span(tmp_path: Path) -> Span:
-    """Two days of three people."""
+    """A day of three people."""
     with (DATA / "posts-2017-12.jsonl").open() as lines:
         kept = [
             line
