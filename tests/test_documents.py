@@ -3,8 +3,10 @@
 import argparse
 import json
 import re
+import tomllib
 from enum import StrEnum
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,7 @@ from maxxit.market.validation import CLOCK_SKEW
 from maxxit.notify import policy as notify
 from maxxit.notify.channels import CHANNELS
 from maxxit.notify.policy import SEND_SECONDS
+from maxxit.ops.devchain.local import STEP_SECONDS
 from maxxit.ops.devchain.world import DEMO_USDC, USDC_UNIT
 from maxxit.ops.local import SOFT_SHUTDOWN_SECONDS, WORKER_PATIENCE, WORKERS
 from maxxit.ops.supervisor import Child, Server
@@ -100,6 +103,23 @@ def rows(text: str) -> list[list[str]]:
     """The cells of each row of the tables in `text`, without heads."""
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[1:]]
+
+
+EVERY_PAGE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = "|".join((*PACKAGES, "tests", "config", "docs", "deploy"))
+
+
+@pytest.mark.parametrize("path", EVERY_PAGE, ids=lambda path: path.stem)
+def test_modules_targets_files_and_links_that_a_page_names_exist(path: Path) -> None:
+    text = path.read_text()
+    modules = set(re.findall(r"python -m ([a-z_]+(?:\.[a-z_0-9]+)*)", text))
+    targets = set(re.findall(r"(?:`|^    )(?:\w+=\S+ )?make ([a-z][\w-]*)", text, re.M))
+    files = set(re.findall(rf"(?<![\w/.-])((?:{FOLDERS})/[\w./-]+\.[a-z]+)\b", text))
+    links = {link for link in re.findall(r"\]\(([^)#]+)", text) if not link.startswith("http")}
+    assert {name for name in modules if find_spec(name) is None} == set()
+    assert targets <= set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.M))
+    assert {name for name in files if not (ROOT / name).exists()} == set()
+    assert {link for link in links if not (path.parent / link).exists()} == set()
 
 
 @cache
@@ -247,6 +267,19 @@ def test_the_layers_are_those_that_are_enforced() -> None:
             assert any(re.search(rf"\b{name}\b", line) for line in text), package
 
 
+def test_the_kernels_that_the_page_names_are_held_to_be_pure() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (pure,) = (one["source_modules"] for one in contracts if one["name"] == "Kernels are pure")
+    text = (
+        section("architecture", "A step")
+        .partition("* **Decide** is pure")[2]
+        .partition("are such kernels")[0]
+    )
+    named = re.findall(r"`([\w.]+)`", text)
+    assert len(named) == 8
+    assert [name for name in named if not any(module.endswith(f".{name}") for module in pure)] == []
+
+
 def test_the_recorded_answers_of_nodes_are_as_many_as_the_pages_say() -> None:
     entries = [
         entry
@@ -335,6 +368,7 @@ def test_the_keys_that_the_chain_page_names_are_configured() -> None:
         ("chain", f"doubled again after {rpc.GROWS_AFTER} spans"),
         ("chain", f"a password below {signer.MIN_PASSWORD_LENGTH} characters"),
         ("chain", f"Both looks are taken every {EVERY['reconcile'] // 60} minutes"),
+        ("chain", "follow the demo's quotes every second" if STEP_SECONDS == 1 else "another rhythm"),
         ("chain", f"a demo user's Safe with {DEMO_USDC // USDC_UNIT:,} USDC"),
         ("contract", f"min (≥ {VYPER['MIN_TRADE'] // 10**6} USDC)"),
         ("contract", f"slippage (≤ {VYPER['MAX_SLIPPAGE_BPS'] // 100} %)"),

@@ -21,8 +21,16 @@ from maxxit.knowledge.sources.html import text_of
 from tests.builders import T0, RecordedClock
 from tests.knowledge.conftest import Configure
 
+WORDS = st.tuples(
+    st.sampled_from(["a", "word", "é🚀"]), st.sampled_from([" ", ". ", "! ", "\n", "\n\n", "", "  "])
+)
+LONG = st.lists(WORDS, min_size=30, max_size=600).map(
+    lambda words: "".join(f"{word}{n}{blank}" for n, (word, blank) in enumerate(words))
+)
+"""Texts of several passages, each word of which stands in them once."""
 
-@given(st.text(alphabet="ab. \n!é🚀", max_size=3000), st.integers(200, 400), st.floats(0, 0.5))
+
+@given(LONG | st.text(alphabet="ab. \n!é🚀", max_size=3000), st.integers(200, 400), st.floats(0, 0.5))
 def test_cutting_loses_no_word_and_keeps_the_limit(text: str, chars: int, share: float) -> None:
     whole = tidied(text)
     found = cut(whole, chars, int(chars * share))
