@@ -264,6 +264,8 @@ def test_nothing_is_closed_by_hand_while_the_gate_is_shut(trader: Trader) -> Non
     gate.set_dry_run("paper", True, by="test", reason="test")
 
     assert sweep.close([position.pk]) == 0
+    position.refresh_from_db()
+    assert (position.state, position.exit_order) == ("open", None)
 
 
 def test_the_quantity_that_closes_is_never_more_than_what_is_held(trader: Trader) -> None:

@@ -249,6 +249,9 @@ def test_what_cannot_be_done_is_refused_with_its_reason(
         trader.send(trader.request(**changes))
     assert refused.value.code == code
     assert ChainAttempt.objects.count() == 0
+    assert not ChainTransaction.objects.exclude(nonce=None).exists()
+    nonce = trader.executor_nonce()
+    assert set(Signer.objects.values_list("next_nonce", flat=True)) <= {0, nonce}
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,8 @@ def test_every_token_of_a_call_counts_with_its_own_side_and_a_repeat_does_not() 
     calls = [
         Call("one", "1", "BTC", "long", at),
         Call("one", "1", "ETH", "short", at),
-        Call("one", "2", "BTC", "long", at + timedelta(hours=2)),  # the same call again
-        Call("one", "3", "BTC", "long", at + timedelta(hours=6)),
+        Call("one", "2", "BTC", "long", BEGIN + timedelta(hours=5, minutes=59)),  # the same call again
+        Call("one", "3", "BTC", "long", BEGIN + timedelta(hours=12)),
         Call("one", "4", "XRP", "long", at),  # no bars
     ]
     found = measure(calls, bars, FAIR)[0]
