@@ -376,15 +376,15 @@ def test_the_keys_that_the_chain_page_names_are_configured() -> None:
         ("contract", f"the delay of a loosening (≤ {VYPER['MAX_LOOSEN_DELAY']} days)"),
         ("contract", f"{NUMBERS[VYPER['BUCKETS']]} buckets of a quarter day"),
         ("knowledge", f"at most {CHUNKING.chars} characters that overlap by up to {CHUNKING.overlap}"),
-        ("knowledge", f"looked at every {NUMBERS[EVERY['knowledge'] // 60]} minutes on the queue "
+        ("knowledge", f"read every {NUMBERS[EVERY['knowledge'] // 60]} minutes on the queue "
          f"`{ROUTES['maxxit.knowledge.*']['queue']}`"),
         ("knowledge", f"**Vectors** of {DIMENSIONS} numbers"),
         ("knowledge", f"The {NUMBERS[KNOWLEDGE.search.passages]} nearest passages"),
         ("knowledge", f"after {INGEST.retry_minutes}, {2 * INGEST.retry_minutes}, {4 * INGEST.retry_minutes} … "
-         f"minutes, {NUMBERS[INGEST.max_attempts]} times"),
+         f"minutes; after {NUMBERS[INGEST.max_attempts]} failures in a row it is quarantined"),
         ("knowledge", f"{egress.Rules().schemes[0]} on port {egress.Rules().ports[0]} only"),
-        ("knowledge", f"({NUMBERS[egress.Rules().max_redirects]} at most); no proxy, cookies or credentials; "
-         f"{egress.Rules().max_bytes // 10**6} MB after decompression; {egress.Rules().max_seconds:.0f} seconds"),
+        ("knowledge", f"({NUMBERS[egress.Rules().max_redirects]} at most); no proxy, cookies or credentials; at most "
+         f"{egress.Rules().max_bytes // 10**6} MB after decompression and {egress.Rules().max_seconds:.0f} seconds"),
         ("market", f"by a lease in Redis of {LEASE_SECONDS:.0f} s"),
         ("market", f"Ticks of {STREAM.flush_milliseconds} ms become one quote"),
         ("market", f"anew after {STREAM.silence_seconds} s of silence"),

@@ -1,4 +1,4 @@
-"""What the project was given to read, and what could not be read. Nobody edits any of it."""
+"""Admin of documents, chunks and source items, read-only."""
 
 from django.contrib import admin, messages
 from django.db import models
@@ -14,7 +14,7 @@ from maxxit.knowledge.models import Document, Item
 
 @admin.register(Document)
 class DocumentAdmin(ReadOnlyAdmin):
-    """One version of one document, with its passages."""
+    """List document versions with their chunks."""
 
     list_display = (
         "id",
@@ -25,7 +25,7 @@ class DocumentAdmin(ReadOnlyAdmin):
         "agents",
         "known_at",
         "superseded_at",
-        "passages",
+        "chunk_count",
     )
     list_filter = ("source", "known_at")
     search_fields = ("uri", "title", "content_sha256")
@@ -37,11 +37,11 @@ class DocumentAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Document]:
         rows: models.QuerySet[Document] = super().get_queryset(request)
-        return rows.annotate(chunk_count=models.Count("chunks"))
+        return rows.annotate(number_of_chunks=models.Count("chunks"))
 
-    @display(description="chunks", ordering="chunk_count")
-    def passages(self, row: Document) -> int:
-        return int(getattr(row, "chunk_count", 0))
+    @display(description="chunks", ordering="number_of_chunks")
+    def chunk_count(self, row: Document) -> int:
+        return int(getattr(row, "number_of_chunks", 0))
 
     @display(description="chunks")
     def text(self, row: Document) -> SafeString:
@@ -54,14 +54,15 @@ class DocumentAdmin(ReadOnlyAdmin):
 
 @admin.register(Item)
 class ItemAdmin(ReadOnlyAdmin):
-    """What the sweep knows of each item of the configured sources."""
+    """List the items of the configured sources with the result of their last read."""
 
     list_display = ("uri", "source", "outcome", "attempts", "checked_at", "due_at", "last_error")
     list_filter = ("source", "outcome")
     search_fields = ("uri", "last_error")
-    actions = ("look_again",)
+    actions = ("retry",)
 
-    @admin.action(description="Look again at the next sweep", permissions=["operate"])
-    def look_again(self, request: HttpRequest, queryset: models.QuerySet[Item]) -> None:
+    @admin.action(description="Retry at the next sweep", permissions=["operate"])
+    def retry(self, request: HttpRequest, queryset: models.QuerySet[Item]) -> None:
         count = queryset.update(attempts=0, due_at=clock.now())
-        self.message_user(request, f"{count} looked at again by the next sweep", messages.SUCCESS)
+        items = "1 item" if count == 1 else f"{count} items"
+        self.message_user(request, f"The next sweep retries {items}.", messages.SUCCESS)

@@ -1,36 +1,36 @@
-"""A document's text -> overlapping passages. Pure."""
+"""Split the text of a document into overlapping chunks. Pure functions."""
 
 import re
 
-_BLANKS = re.compile(r"[^\S\n]+")
-_GAPS = re.compile(r"\s*\n\s*\n\s*")
-_ENDS = ("\n\n", "\n", ". ", "! ", "? ", " ")
-"""Where to cut, the best first."""
+_SPACES = re.compile(r"[^\S\n]+")
+_BLANK_LINES = re.compile(r"\s*\n\s*\n\s*")
+_SEPARATORS = ("\n\n", "\n", ". ", "! ", "? ", " ")
+"""Where to split, in order of preference."""
 
 
-def tidied(text: str) -> str:
-    """The text with single blanks and at most one empty line in a row."""
-    return _GAPS.sub("\n\n", _BLANKS.sub(" ", text)).strip()
+def normalize_whitespace(text: str) -> str:
+    """Return `text` with single spaces and at most one blank line in a row."""
+    return _BLANK_LINES.sub("\n\n", _SPACES.sub(" ", text)).strip()
 
 
-def cut(text: str, chars: int, overlap: int) -> list[str]:
-    """Passages of at most `chars` characters; each begins up to `overlap` before the end of the one before.
+def split(text: str, chars: int, overlap: int) -> list[str]:
+    """Return chunks of at most `chars` characters; each begins up to `overlap` characters before its predecessor ends.
 
-    Cut at a paragraph, a line, a sentence or a word, the first of these that there is in its second half.
+    A chunk ends at a paragraph, line, sentence or word: the first of these that occurs in its second half.
     """
-    found, start = [], 0
+    chunks, start = [], 0
     while len(text) - start > chars:
-        end = _end(text, start + chars // 2, start + chars)
-        found.append(text[start:end].strip())
-        blank = text.find(" ", end - overlap, end) if overlap else -1
-        start = blank + 1 if blank >= 0 else end - overlap
-    found.append(text[start:].strip())
-    return [one for one in found if one]
+        end = _end_of_chunk(text, start + chars // 2, start + chars)
+        chunks.append(text[start:end].strip())
+        space = text.find(" ", end - overlap, end) if overlap else -1
+        start = space + 1 if space >= 0 else end - overlap
+    chunks.append(text[start:].strip())
+    return [chunk for chunk in chunks if chunk]
 
 
-def _end(text: str, low: int, high: int) -> int:
-    for mark in _ENDS:
-        place = text.rfind(mark, low, high)
-        if place >= 0:
-            return place + len(mark)
+def _end_of_chunk(text: str, low: int, high: int) -> int:
+    for separator in _SEPARATORS:
+        index = text.rfind(separator, low, high)
+        if index >= 0:
+            return index + len(separator)
     return high

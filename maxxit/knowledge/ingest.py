@@ -1,7 +1,8 @@
-"""sources -> documents -> chunks with vectors
+"""Store documents of the configured sources as chunks with embeddings.
 
-`store` puts one document into force, `sweep` does it for all that the configured sources offer, `forget` takes one out
-with everything that was made of it. Text is redacted before it is hashed, cut, embedded or stored.
+`store` stores one document as the current version, `sweep` does so for every due item of the configured sources,
+`forget` deletes a document with its versions and chunks. Text is redacted before it is hashed, split, embedded or
+stored.
 """
 
 import time
@@ -28,98 +29,109 @@ from maxxit.knowledge.sources import SOURCES
 from maxxit.knowledge.sources.base import Offer, Text
 
 log = structlog.get_logger(__name__)
-MAX_WAIT = timedelta(days=1)
+MAX_RETRY_DELAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Who may see a document, for what."""
+    """The source of a document, the tokens it is about and the agents that may see it."""
 
     source: str
     tokens: tuple[str, ...] = ()
-    """What it is about; none: everything."""
+    """Symbols; empty: all tokens."""
     agents: tuple[str, ...] = ()
-    """By name; none: all."""
+    """Names; empty: all agents."""
 
 
 @dataclass
-class Swept:
-    """What one sweep did."""
+class SweepReport:
+    """The result of one sweep, as shown by `--json` and returned by the task."""
 
     looked: int = 0
+    """Items read."""
     outcomes: dict[str, int] = field(default_factory=dict)
-    """What became of how many items."""
+    """Outcome -> number of items."""
     embedded_anew: int = 0
-    """Chunks whose vectors came from another embedder."""
+    """Chunks embedded again after a change of the embedder."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Source or item -> why."""
+    """Source, item or `embedder` -> error."""
     over_time: bool = False
-    """The time or the number of items was used up; the rest is the next sweep's."""
+    """True when the limit of time or items was reached; the next sweep reads the rest."""
 
 
-def key_of(uri: str) -> str:
-    """What a document is found by: redaction may make two addresses look alike."""
+def document_key(uri: str) -> str:
+    """Return the SHA-256 of `uri`, which identifies its document: two redacted URIs may be equal."""
     return sha256(uri.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def embedder() -> Embedder:
-    """The one in force. Raises `Misconfigured` naming what it lacks."""
-    rules = policy()
-    stanza = rules.embedders[rules.embedder]
-    return EMBEDDERS.open(stanza.adapter, **stanza.options(rules.embedder))
+    """Return the configured embedder. Raises `Misconfigured` naming the missing setting."""
+    settings = policy()
+    stanza = settings.embedders[settings.embedder]
+    return EMBEDDERS.open(stanza.adapter, **stanza.options(settings.embedder))
 
 
-def store(uri: str, found: Text, scope: Scope, *, known_at: datetime | None = None) -> str:
-    """Put `found` into force as what stands at `uri`; says `stored`, `unchanged`, `duplicate` or `empty`.
+def store(uri: str, content: Text, scope: Scope, *, known_at: datetime | None = None) -> str:
+    """Store `content` as the current version of the document at `uri`; return the outcome.
 
-    A changed text is a new version, known from now on, whatever its source says of its age: nobody could have decided
-    by it earlier. `known_at` overrules the source's word for the first version. Raises Rejected for a text that is too
-    long or a moment that lies ahead, and what the embedder raises.
+    The outcome is `stored`, `unchanged`, `duplicate` or `empty`; the last two end the current version. A changed text
+    is a new version with `known_at` now, whatever age its source states, because no decision could have used it
+    earlier.
+
+    Args:
+        uri: address of the document.
+        content: its text, title and optional `known_at`.
+        scope: source, tokens and agents.
+        known_at: UTC; for the first version it takes precedence over `content.known_at`.
+
+    Raises:
+        Rejected: the text is too long or `known_at` is in the future.
+        Whatever the embedder raises.
     """
     redact.know_environment()
-    rules, now = policy(), clock.now()
-    known_at = known_at or found.known_at or now
+    settings, now = policy(), clock.now()
+    known_at = known_at or content.known_at or now
     if known_at > now:
-        raise Rejected(f"{uri}: known_at {known_at.isoformat()} lies ahead", code="known_at_ahead")
-    text = chunks.tidied(redact.text(storable(found.text)))
-    if len(text) > rules.ingest.max_document_chars:
+        raise Rejected(f"{uri}: known_at {known_at.isoformat()} is in the future", code="known_at_ahead")
+    text = chunks.normalize_whitespace(redact.text(storable(content.text)))
+    if len(text) > settings.ingest.max_document_chars:
         raise Rejected(
             f"{uri} has {len(text)} characters, more than ingest.max_document_chars "
-            f"({rules.ingest.max_document_chars}) of config/knowledge.yaml: split it or raise that",
+            f"({settings.ingest.max_document_chars}) of config/knowledge.yaml: split the document or raise the limit",
             code="too_long",
         )
     if not text:
-        return _end(uri, now, "empty")
+        return _end_current_version(uri, now, "empty")
     digest = sha256(text.encode()).hexdigest()
-    alike = Document.objects.filter(
+    same_content = Document.objects.filter(
         content_sha256=digest, superseded_at=None, tokens=list(scope.tokens), agents=list(scope.agents)
     )
-    if alike.filter(key=key_of(uri)).exists():
+    if same_content.filter(key=document_key(uri)).exists():
         return "unchanged"
-    if alike.exists():
-        return _end(uri, now, "duplicate")
+    if same_content.exists():
+        return _end_current_version(uri, now, "duplicate")
     by = embedder()
-    passages = chunks.cut(text, rules.chunking.chars, rules.chunking.overlap)
-    vectors = _embed(by, passages, rules)
+    parts = chunks.split(text, settings.chunking.chars, settings.chunking.overlap)
+    vectors = _embed(by, parts, settings)
     with transaction.atomic():
         _lock(uri)
-        before = Document.objects.filter(key=key_of(uri), superseded_at=None).first()
+        current = Document.objects.filter(key=document_key(uri), superseded_at=None).first()
         if (
-            before
-            and before.content_sha256 == digest
-            and before.tokens == list(scope.tokens)
-            and before.agents == list(scope.agents)
+            current
+            and current.content_sha256 == digest
+            and current.tokens == list(scope.tokens)
+            and current.agents == list(scope.agents)
         ):
             return "unchanged"
-        if Document.objects.filter(key=key_of(uri)).exists():
+        if Document.objects.filter(key=document_key(uri)).exists():
             known_at = now
-        if before:
-            Document.objects.filter(pk=before.pk).update(superseded_at=now)
-        made = Document.objects.create(
-            key=key_of(uri),
+        if current:
+            Document.objects.filter(pk=current.pk).update(superseded_at=now)
+        document = Document.objects.create(
+            key=document_key(uri),
             uri=redact.text(storable(uri))[:2000],
             source=scope.source[:40],
-            title=redact.text(storable(found.title))[:300],
+            title=redact.text(storable(content.title))[:300],
             content_sha256=digest,
             tokens=list(scope.tokens),
             agents=list(scope.agents),
@@ -128,54 +140,59 @@ def store(uri: str, found: Text, scope: Scope, *, known_at: datetime | None = No
         )
         Chunk.objects.bulk_create(
             [
-                Chunk(document=made, place=place, text=passage, embedder=by.identity, embedding=vector)
-                for place, (passage, vector) in enumerate(zip(passages, vectors, strict=True))
+                Chunk(document=document, place=place, text=part, embedder=by.identity, embedding=vector)
+                for place, (part, vector) in enumerate(zip(parts, vectors, strict=True))
             ],
             batch_size=200,
         )
-        record("knowledge.stored", made, uri=made.uri, source=made.source, chunks=len(passages))
+        record("knowledge.stored", document, uri=document.uri, source=document.source, chunks=len(parts))
     return "stored"
 
 
 def forget(uri: str) -> dict[str, int]:
-    """Take every version of the document at `uri` out, with chunks and vectors; how many of each went.
+    """Delete every version of the document at `uri` with its chunks; return the number of each.
 
-    Raises Rejected when there is none.
+    Raises Rejected when there is no such document.
     """
     with transaction.atomic():
         _lock(uri)
-        rows = Document.objects.filter(key=key_of(uri))
+        rows = Document.objects.filter(key=document_key(uri))
         if not rows:
             raise Rejected(
-                f"no document {uri!r}: `manage.py knowledge stats` lists them", code="unknown_document"
+                f"no document at {uri}: `manage.py knowledge stats` lists the newest documents",
+                code="unknown_document",
             )
         record("knowledge.forgotten", rows[0], uri=rows[0].uri)
-        gone = rows.delete()[1]
-        Item.objects.filter(key=key_of(uri)).delete()
-    return {"documents": gone.get("knowledge.Document", 0), "chunks": gone.get("knowledge.Chunk", 0)}
+        deleted = rows.delete()[1]
+        Item.objects.filter(key=document_key(uri)).delete()
+    return {"documents": deleted.get("knowledge.Document", 0), "chunks": deleted.get("knowledge.Chunk", 0)}
 
 
-def sweep() -> Swept:
-    """One pass over all that is due. One item's failure is its own; it is looked at again later, each time later."""
-    rules, done = policy(), Swept()
-    until = time.monotonic() + rules.ingest.max_seconds
-    for scope, offer in _due(rules, done):
-        if done.looked >= rules.ingest.max_items or time.monotonic() > until:
-            done.over_time = True
-            return done
-        if scope.source in done.failed:
+def sweep() -> SweepReport:
+    """Read and store every due item, then embed chunks of a previous embedder again; return the report.
+
+    A failing item is retried with backoff and does not affect other items. A failing source is skipped until the next
+    sweep.
+    """
+    settings, report = policy(), SweepReport()
+    deadline = time.monotonic() + settings.ingest.max_seconds
+    for scope, offer in _due(settings, report):
+        if report.looked >= settings.ingest.max_items or time.monotonic() > deadline:
+            report.over_time = True
+            return report
+        if scope.source in report.failed:
             continue
-        done.looked += 1
+        report.looked += 1
         try:
-            _look(offer, scope, rules, done)
+            _read_item(offer, scope, settings, report)
         except MaxxitError as error:
-            _give_up(scope.source, error, done)
-    _embed_anew(rules, done, until)
-    return done
+            _skip_source(scope.source, error, report)
+    _embed_outdated_chunks(settings, report, deadline)
+    return report
 
 
-def opened(name: str, stanza: dict[str, Any]) -> tuple[Scope, Iterable[Offer]]:
-    """A configured source: who may see what it has, and what that is. Raises `Misconfigured`."""
+def open_source(name: str, stanza: dict[str, Any]) -> tuple[Scope, Iterable[Offer]]:
+    """Return the scope and the items of a configured source. Raises `Misconfigured`."""
     options = dict(stanza)
     tokens, agents = options.pop("tokens", []), options.pop("agents", [])
     if not isinstance(tokens, list) or not isinstance(agents, list) or "adapter" not in options:
@@ -186,48 +203,51 @@ def opened(name: str, stanza: dict[str, Any]) -> tuple[Scope, Iterable[Offer]]:
     return scope, SOURCES.open(**options).offers()
 
 
-def _due(rules: KnowledgePolicy, done: Swept) -> list[tuple[Scope, Offer]]:
-    """What is to be looked at now: what nobody has looked at yet, then what has waited longest, of all sources
-    together, so that one with more than a sweep's number of items starves neither itself nor the others.
+def _due(settings: KnowledgePolicy, report: SweepReport) -> list[tuple[Scope, Offer]]:
+    """Return the due items of all sources: items never read first, then by due time.
 
-    Items that were set aside wait for a person.
+    The order spans all sources, so that a source with more items than a sweep reads starves neither itself nor the
+    others. Quarantined items are never due.
     """
     now, never = clock.now(), datetime.min.replace(tzinfo=UTC)
-    found: list[tuple[datetime, Scope, Offer]] = []
-    for name, stanza in rules.sources.items():
+    due_items: list[tuple[datetime, Scope, Offer]] = []
+    for name, stanza in settings.sources.items():
         try:
-            scope, offers = opened(name, stanza)
-            waits = dict(Item.objects.filter(source=name).values_list("key", "due_at"))
+            scope, offers = open_source(name, stanza)
+            due_times = dict(Item.objects.filter(source=name).values_list("key", "due_at"))
             for offer in offers:
-                due = waits.get(key_of(offer.uri), never)
+                due = due_times.get(document_key(offer.uri), never)
                 if due is not None and due <= now:
-                    found.append((due, scope, offer))
+                    due_items.append((due, scope, offer))
         except MaxxitError as error:
-            _give_up(name, error, done)
-    return [(scope, offer) for _, scope, offer in sorted(found, key=itemgetter(0))]
+            _skip_source(name, error, report)
+    return [(scope, offer) for _, scope, offer in sorted(due_items, key=itemgetter(0))]
 
 
-def _give_up(source: str, error: MaxxitError, done: Swept) -> None:
-    """Nothing more of this source in this sweep."""
+def _skip_source(source: str, error: MaxxitError, report: SweepReport) -> None:
+    """Log and report the error of a source; the sweep skips its other items."""
     log.error("knowledge_source_failed", source=source, error=str(error))
-    done.failed[source] = str(error)[:300]
+    report.failed[source] = str(error)[:300]
 
 
-def _look(offer: Offer, scope: Scope, rules: KnowledgePolicy, done: Swept) -> None:
-    """Read and store one item. The attempt is written down before: one that ends its worker is counted, too."""
-    now, key = clock.now(), key_of(offer.uri)
+def _read_item(offer: Offer, scope: Scope, settings: KnowledgePolicy, report: SweepReport) -> None:
+    """Read and store one item; on failure schedule its retry or quarantine it.
+
+    The attempt is saved before the read, so that an item that kills its worker is counted too.
+    """
+    now, key = clock.now(), document_key(offer.uri)
     row = Item.objects.filter(key=key).first() or Item(key=key)
     row.uri, row.source, row.checked_at = redact.text(storable(offer.uri))[:2000], scope.source, now
     row.attempts += 1
-    row.outcome, row.last_error = "begun", "it was begun and not ended: its worker was stopped"
-    wait = timedelta(minutes=rules.ingest.retry_minutes) * 2 ** min(row.attempts - 1, 10)
-    row.due_at = None if row.attempts >= rules.ingest.max_attempts else now + min(wait, MAX_WAIT)
+    row.outcome, row.last_error = "begun", "the worker was stopped while it read this item"
+    delay = timedelta(minutes=settings.ingest.retry_minutes) * 2 ** min(row.attempts - 1, 10)
+    row.due_at = None if row.attempts >= settings.ingest.max_attempts else now + min(delay, MAX_RETRY_DELAY)
     row.save()
     try:
         row.outcome = store(offer.uri, offer.read(), scope)
         row.attempts, row.last_error = 0, ""
         row.due_at = now + (offer.refresh or timedelta(0))
-    except Misconfigured:  # no fault of the item
+    except Misconfigured:  # not the item's failure: its attempt is not counted
         row.delete()
         raise
     except (Retryable, Rejected) as error:
@@ -235,45 +255,47 @@ def _look(offer: Offer, scope: Scope, rules: KnowledgePolicy, done: Swept) -> No
         row.last_error = redact.text(storable(str(error)))[:2000]
         if isinstance(error, Rejected):
             row.due_at = None
-        done.failed[row.uri] = row.last_error[:300]
+        report.failed[row.uri] = row.last_error[:300]
         log.warning("knowledge_item_failed", uri=row.uri, attempts=row.attempts, error=row.last_error[:300])
     row.save()
-    done.outcomes[row.outcome] = done.outcomes.get(row.outcome, 0) + 1
+    report.outcomes[row.outcome] = report.outcomes.get(row.outcome, 0) + 1
 
 
-def _end(uri: str, now: datetime, outcome: str) -> str:
-    """What stood at `uri` stands there no more."""
+def _end_current_version(uri: str, now: datetime, outcome: str) -> str:
+    """Supersede the current version at `uri` without a successor; return `outcome`."""
     with transaction.atomic():
         _lock(uri)
-        Document.objects.filter(key=key_of(uri), superseded_at=None).update(superseded_at=now)
+        Document.objects.filter(key=document_key(uri), superseded_at=None).update(superseded_at=now)
     return outcome
 
 
-def _embed(by: Embedder, texts: Sequence[str], rules: KnowledgePolicy) -> list[Vector]:
-    size = rules.embedders[rules.embedder].batch
-    return [one for start in range(0, len(texts), size) for one in by.embed(texts[start : start + size])]
+def _embed(by: Embedder, texts: Sequence[str], settings: KnowledgePolicy) -> list[Vector]:
+    size = settings.embedders[settings.embedder].batch
+    batches = (texts[start : start + size] for start in range(0, len(texts), size))
+    return [vector for batch in batches for vector in by.embed(batch)]
 
 
-def _embed_anew(rules: KnowledgePolicy, done: Swept, until: float) -> None:
-    """Vectors of an embedder that is no longer in force are made again, a batch at a time."""
+def _embed_outdated_chunks(settings: KnowledgePolicy, report: SweepReport, deadline: float) -> None:
+    """Embed chunks of any other embedder again, in batches, until `deadline` (monotonic seconds)."""
     if not Chunk.objects.exists():
         return
     try:
         by = embedder()
-        size = rules.embedders[rules.embedder].batch
-        while time.monotonic() < until:
+        size = settings.embedders[settings.embedder].batch
+        while time.monotonic() < deadline:
             batch = list(Chunk.objects.exclude(embedder=by.identity).order_by("pk").defer("embedding")[:size])
             if not batch:
                 return
             for chunk, vector in zip(batch, by.embed([chunk.text for chunk in batch]), strict=True):
                 chunk.embedding, chunk.embedder = vector, by.identity
-            done.embedded_anew += Chunk.objects.bulk_update(batch, ["embedding", "embedder"])
+            report.embedded_anew += Chunk.objects.bulk_update(batch, ["embedding", "embedder"])
     except MaxxitError as error:
         log.error("knowledge_embedding_failed", error=str(error))
-        done.failed["embedder"] = str(error)[:300]
+        report.failed["embedder"] = str(error)[:300]
 
 
 def _lock(uri: str) -> None:
-    """One writer per document until the transaction ends."""
+    """Take the advisory lock of the document at `uri`, held until the transaction ends."""
+    lock = f"knowledge:{document_key(uri)}"
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"knowledge:{key_of(uri)}"])
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])

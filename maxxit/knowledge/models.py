@@ -1,4 +1,4 @@
-"""What the project was given to read: documents, their chunks with vectors, and what the sweep knows of each item."""
+"""Models of retrieval: documents, their chunks with embeddings, and the items of the configured sources."""
 
 from typing import ClassVar
 
@@ -7,27 +7,31 @@ from django.db import models
 from pgvector.django import HnswIndex, VectorField
 
 DIMENSIONS = 1024
-"""Of every stored vector. Shorter ones are filled up with zeros, which changes no cosine."""
+"""Length of every stored vector. Shorter ones are padded with zeros, which does not change the cosine."""
 
 
 class Document(models.Model):
-    """One version of one document. Text that strangers wrote: it went through `maxxit.core.redact`.
+    """One version of one document. Its text is untrusted and was redacted by `maxxit.core.redact`.
 
-    A changed document is a new row; the old one stays until `forget`, so that a question about an earlier moment
-    finds what was known then.
+    A changed document is a new row; older versions stay until `forget`, so that a query about an earlier time finds
+    what was known then.
     """
 
-    key = models.CharField(max_length=64, help_text="SHA-256 of its address as it was given")
-    uri = models.CharField(max_length=2000, help_text="where it came from")
-    source = models.CharField(max_length=40, help_text="of knowledge.yaml, or by hand")
+    key = models.CharField(max_length=64, help_text="SHA-256 of the URI before redaction")
+    uri = models.CharField(max_length=2000, help_text="file path, URL or row, redacted")
+    source = models.CharField(max_length=40, help_text="source of config/knowledge.yaml, or `by hand`")
     title = models.CharField(max_length=300, blank=True)
     content_sha256 = models.CharField(max_length=64)
     tokens = ArrayField(
-        models.CharField(max_length=40), default=list, help_text="what it is about; none: all"
+        models.CharField(max_length=40), default=list, help_text="tokens it is about; empty: all"
     )
-    agents = ArrayField(models.CharField(max_length=80), default=list, help_text="who may see it; none: all")
-    known_at = models.DateTimeField(help_text="from when on a decision may use it, UTC")
-    superseded_at = models.DateTimeField(null=True, help_text="when the next version came")
+    agents = ArrayField(
+        models.CharField(max_length=80), default=list, help_text="agents that may see it; empty: all"
+    )
+    known_at = models.DateTimeField(help_text="UTC; decisions before this time do not see it")
+    superseded_at = models.DateTimeField(
+        null=True, help_text="UTC; when a newer version replaced it; empty: current version"
+    )
     created_at = models.DateTimeField()
 
     class Meta:
@@ -48,12 +52,14 @@ class Document(models.Model):
 
 
 class Chunk(models.Model):
-    """A passage of a document and its vector."""
+    """A part of a document's text and its embedding."""
 
     document = models.ForeignKey(Document, models.CASCADE, related_name="chunks")
-    place = models.PositiveIntegerField(help_text="in the document, from 0")
+    place = models.PositiveIntegerField(help_text="position in the document, from 0")
     text = models.TextField()
-    embedder = models.CharField(max_length=120, help_text="who made the vector; only the same are compared")
+    embedder = models.CharField(
+        max_length=120, help_text="embedder, model and dimensions; only vectors of the same are compared"
+    )
     embedding = VectorField(dimensions=DIMENSIONS)
 
     class Meta:
@@ -78,20 +84,18 @@ class Chunk(models.Model):
 
 
 class Item(models.Model):
-    """One thing that a configured source offers, and how it went with it."""
+    """An item of a configured source with the result of its last read."""
 
     key = models.CharField(max_length=64, primary_key=True)
     uri = models.CharField(max_length=2000)
     source = models.CharField(max_length=40)
     outcome = models.CharField(
-        max_length=60, help_text="stored, unchanged, duplicate, empty, or why it failed"
+        max_length=60, help_text="stored, unchanged, duplicate, empty, or the code of the error"
     )
-    attempts = models.PositiveIntegerField(default=0, help_text="failures in a row")
+    attempts = models.PositiveIntegerField(default=0, help_text="consecutive failures")
     last_error = models.TextField(blank=True)
     checked_at = models.DateTimeField()
-    due_at = models.DateTimeField(
-        null=True, help_text="when it is looked at again; empty: set aside for a person"
-    )
+    due_at = models.DateTimeField(null=True, help_text="UTC; next read; empty: quarantined")
 
     class Meta:
         db_table = "knowledge_items"

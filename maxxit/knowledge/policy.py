@@ -1,4 +1,4 @@
-"""`config/knowledge.yaml`, typed."""
+"""Typed settings of `config/knowledge.yaml`."""
 
 from functools import cache
 from typing import Any
@@ -11,7 +11,7 @@ from maxxit.llm.policy import Remote
 
 
 class Chunking(Policy):
-    """How a document is cut, in characters."""
+    """Size and overlap of chunks, in characters."""
 
     chars: int = Field(ge=200, le=4000)
     overlap: int = Field(ge=0)
@@ -24,7 +24,7 @@ class Chunking(Policy):
 
 
 class Ingest(Policy):
-    """Limits of one sweep, and what follows a failure."""
+    """Limits of one sweep, and the retries of failed items."""
 
     max_items: Count
     max_seconds: int = Field(gt=0, le=280)
@@ -34,7 +34,7 @@ class Ingest(Policy):
 
 
 class Search(Policy):
-    """What a question gets."""
+    """Number, minimum similarity and index parameters of retrieved passages."""
 
     passages: int = Field(ge=0, le=20)
     min_similarity: float = Field(ge=0, le=1)
@@ -43,7 +43,7 @@ class Search(Policy):
 
 
 class EmbedderStanza(Remote):
-    """One maker of vectors."""
+    """The settings of one embedder."""
 
     model: str = ""
     key_env: str = ""
@@ -52,7 +52,7 @@ class EmbedderStanza(Remote):
     batch: int = Field(default=32, gt=0, le=256)
 
     def options(self, name: str) -> dict[str, Any]:
-        """The adapter's arguments. Raises `Misconfigured` naming the variable that is missing."""
+        """Return the adapter's keyword arguments. Raises `Misconfigured` naming the missing variable."""
         if self.adapter == "local":
             return {}
         key = variable(self.key_env)
@@ -75,7 +75,7 @@ class EmbedderStanza(Remote):
 
 
 class KnowledgePolicy(Policy):
-    """The whole file."""
+    """All settings of the file."""
 
     sources: dict[str, dict[str, Any]]
     embedder: str
@@ -85,13 +85,15 @@ class KnowledgePolicy(Policy):
     search: Search
 
     @model_validator(mode="after")
-    def _embedder_is_there(self) -> "KnowledgePolicy":
+    def _embedder_is_configured(self) -> "KnowledgePolicy":
         if self.embedder not in self.embedders:
-            raise ValueError(f"embedder: {self.embedder!r} is none of {', '.join(self.embedders)}")
+            raise ValueError(
+                f"embedder: {self.embedder} is not configured; choose one of {', '.join(self.embedders)}"
+            )
         return self
 
 
 @cache
 def policy() -> KnowledgePolicy:
-    """The policy in force. Raises `Misconfigured` naming the wrong key."""
+    """Return the settings in force. Raises `Misconfigured` naming the invalid key."""
     return load("knowledge", KnowledgePolicy)

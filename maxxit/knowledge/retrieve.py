@@ -1,6 +1,6 @@
-"""question, moment, token, agent -> passages that were known then, each with its source
+"""Find the passages nearest to a question among the documents known at a given time.
 
-Without documents it costs one look for any row, and no embedder is asked.
+Without documents this costs one EXISTS query and no call of the embedder.
 """
 
 from dataclasses import dataclass
@@ -18,28 +18,28 @@ from maxxit.knowledge.models import Chunk, Document
 from maxxit.knowledge.policy import policy
 
 MAX_QUESTION = 4000
-"""Characters that are embedded."""
-COPIES = 10
-"""Rows read for each passage wanted: the same text may stand in several documents, and is quoted once."""
+"""Longest question that is embedded, in characters."""
+ROWS_PER_PASSAGE = 10
+"""Rows read per passage returned: several documents may contain the same text, which is quoted once."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """What may be quoted."""
+    """A chunk with its document's source, as quoted in a prompt."""
 
     text: str
     uri: str
     title: str
     known_at: datetime
     content_sha256: str
-    """Of the whole document."""
+    """Hash of the whole document."""
     place: int
-    """Of the passage in it."""
+    """Position of the chunk in the document, from 0."""
     similarity: float
-    """Cosine, 1 is alike."""
+    """Cosine similarity; 1 is identical."""
 
     def as_data(self) -> dict[str, str]:
-        """As a prompt quotes it: the same in every copy of the data."""
+        """Return the fields that a prompt quotes: no database ids, so that a replay elsewhere quotes the same."""
         return {
             "source": self.uri,
             "title": self.title,
@@ -57,39 +57,45 @@ def passages(
     agent: str | None = None,
     limit: int | None = None,
 ) -> list[Passage]:
-    """The passages nearest to `question` that were known `at` that moment, the nearest first.
+    """Return the passages nearest to `question` that were known at the time `at`, nearest first.
 
-    `token` and `agent` leave out what is about other tokens or for other agents; None leaves out nothing. `limit` is
-    by default search.passages of config/knowledge.yaml. Raises what the embedder raises.
+    Args:
+        question: free text; redacted before it is embedded.
+        at: UTC; later documents and versions are left out.
+        token: leave out documents about other tokens; None: no filter.
+        agent: leave out documents for other agents; None: no filter.
+        limit: number of passages; default: `search.passages` of config/knowledge.yaml.
+
+    Raises whatever the embedder raises.
     """
-    rules = policy().search
-    limit = rules.passages if limit is None else limit
+    search = policy().search
+    limit = search.passages if limit is None else limit
     if not limit or not question.strip() or not Document.objects.exists():
         return []
     by = embedder()
     redact.know_environment()
     [vector] = by.embed([redact.text(storable(question))[:MAX_QUESTION]])
     with transaction.atomic(), connection.cursor() as cursor:
-        if rules.exact:
+        if search.exact:
             cursor.execute("SET LOCAL enable_indexscan = off")
         else:
-            # The filters leave rows out after the index found them: it goes on until enough are left.
+            # The filters apply after the index scan: an iterative scan continues until enough rows remain.
             cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-            cursor.execute(f"SET LOCAL hnsw.ef_search = {int(rules.ef_search)}")
-        rows = list(nearest(vector, by.identity, at, token, agent)[: limit * COPIES])
-    found = [
+            cursor.execute(f"SET LOCAL hnsw.ef_search = {int(search.ef_search)}")
+        rows = list(nearest(vector, by.identity, at, token, agent)[: limit * ROWS_PER_PASSAGE])
+    matches = [
         Passage(row[0], row[1], row[2], row[3], row[4], row[5], round(1 - row[6], 6))
         for row in rows
-        if 1 - row[6] >= rules.min_similarity
+        if 1 - row[6] >= search.min_similarity
     ]
-    found.sort(key=lambda one: (-one.similarity, one.content_sha256, one.place))
-    return list({one.text: one for one in reversed(found)}.values())[::-1][:limit]
+    matches.sort(key=lambda match: (-match.similarity, match.content_sha256, match.place))
+    return list({match.text: match for match in reversed(matches)}.values())[::-1][:limit]
 
 
 def nearest(
     vector: Vector, identity: str, at: datetime, token: str | None = None, agent: str | None = None
 ) -> "QuerySet[Chunk, tuple[str, str, str, datetime, str, int, float]]":
-    """The query itself: (text, uri, title, known_at, document's hash, place, distance)."""
+    """Return the query by cosine distance: rows of (text, uri, title, known_at, document's hash, place, distance)."""
     known = Q(document__known_at__lte=at)
     in_force = Q(document__superseded_at=None) | Q(document__superseded_at__gt=at)
     rows = Chunk.objects.filter(known, in_force, embedder=identity)

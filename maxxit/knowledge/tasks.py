@@ -1,4 +1,4 @@
-"""Celery's side of knowledge: what happens is in `ingest`."""
+"""Celery task of the knowledge sweep (`maxxit.knowledge.ingest`)."""
 
 from dataclasses import asdict
 from typing import Any
@@ -10,5 +10,5 @@ from maxxit.knowledge import ingest
 
 @shared_task(name="maxxit.knowledge.tasks.sweep")
 def sweep() -> dict[str, Any]:
-    """Sweep: look at every item of every source that is due; returns what became of them."""
+    """Read every due item of the configured sources; return the sweep's report."""
     return asdict(ingest.sweep())

@@ -1,4 +1,4 @@
-"""What the tests of knowledge share: a policy to change, sources to configure, a fake server of vectors."""
+"""Fixtures: settings that a test may change, and a fake embeddings server."""
 
 import json
 import threading
@@ -18,26 +18,26 @@ Configure = Callable[..., KnowledgePolicy]
 
 @pytest.fixture
 def configure(monkeypatch: pytest.MonkeyPatch) -> Configure:
-    """Call it with changes to the sections of `knowledge.yaml`; they hold until the test ends."""
+    """Return a function that overrides sections of `knowledge.yaml` until the test ends."""
     plain = config.read_yaml(config.ROOT / "config" / "knowledge.yaml")
 
     def change(**sections: Any) -> KnowledgePolicy:
         values = dict(plain)
         for name, section in sections.items():
             values[name] = values[name] | section if isinstance(section, dict) else section
-        made = KnowledgePolicy.model_validate(values)
+        settings = KnowledgePolicy.model_validate(values)
         for module in ("ingest", "retrieve"):
-            monkeypatch.setattr(f"maxxit.knowledge.{module}.policy", lambda: made)
-        monkeypatch.setattr("maxxit.knowledge.management.commands.knowledge.policy", lambda: made)
-        return made
+            monkeypatch.setattr(f"maxxit.knowledge.{module}.policy", lambda: settings)
+        monkeypatch.setattr("maxxit.knowledge.management.commands.knowledge.policy", lambda: settings)
+        return settings
 
-    assert policies.policy().sources == {}, "without documents nothing is to change"
+    assert policies.policy().sources == {}, "the repository configures no sources"
     return change
 
 
 @dataclass
 class VectorServer:
-    """A fake of OpenAI's and of Ollama's embeddings; it misbehaves as told."""
+    """A fake of the embeddings APIs of OpenAI and Ollama, with configurable faults."""
 
     url: str = ""
     asked: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
@@ -47,10 +47,10 @@ class VectorServer:
     spoil: Callable[[list[list[Any]]], Any] = list
 
     def vector(self, text: str) -> list[float]:
-        """Letters counted by their place: the same text gives the same vector."""
+        """Return a vector of character counts; the same text gives the same vector."""
         numbers = [1.0] * self.width
-        for sign in text:
-            numbers[ord(sign) % self.width] += 1
+        for character in text:
+            numbers[ord(character) % self.width] += 1
         return numbers
 
 
@@ -62,19 +62,19 @@ def vectors() -> Iterator[VectorServer]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             fake.asked.append((self.path, body, self.headers.get("authorization", "")))
-            found = fake.spoil([fake.vector(text) for text in body["input"]])
-            answer: Any = {"embeddings": found}
+            vectors = fake.spoil([fake.vector(text) for text in body["input"]])
+            answer: Any = {"embeddings": vectors}
             if self.path.endswith("/embeddings"):
-                rows = list(enumerate(found)) if isinstance(found, list) else []
-                answer = {"data": [{"index": at, "embedding": one} for at, one in reversed(rows)]}
-            said = json.dumps(answer).encode()
+                rows = list(enumerate(vectors)) if isinstance(vectors, list) else []
+                answer = {"data": [{"index": index, "embedding": vector} for index, vector in reversed(rows)]}
+            content = json.dumps(answer).encode()
             self.send_response(fake.status)
-            self.send_header("content-length", str(len(said)))
+            self.send_header("content-length", str(len(content)))
             self.end_headers()
-            self.wfile.write(said)
+            self.wfile.write(content)
 
         def log_message(self, *_: Any) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

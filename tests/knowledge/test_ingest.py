@@ -1,4 +1,4 @@
-"""Documents come in once, in versions, without secrets; what cannot be read waits; what is forgotten is gone."""
+"""Ingest: deduplication, versions, redaction, retries and quarantine of items, deletion."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ LONG = "\n\n".join(f"Paragraph {n} about funding rates and open interest on venu
 
 @pytest.fixture(autouse=True)
 def _clock(time: RecordedClock) -> None:
-    """All of it happens on the recorded clock."""
+    """Use the recorded clock."""
 
 
 def test_a_document_becomes_chunks_with_vectors_and_an_event() -> None:
@@ -42,13 +42,13 @@ def test_a_document_becomes_chunks_with_vectors_and_an_event() -> None:
 
 
 def test_the_same_text_is_stored_once_wherever_it_stands() -> None:
-    said = [
+    outcomes = [
         store("a", Text("One text."), HAND),
         store("a", Text(" One  text. "), HAND),
         store("b", Text("One text."), HAND),
     ]
 
-    assert said == ["stored", "unchanged", "duplicate"]
+    assert outcomes == ["stored", "unchanged", "duplicate"]
     assert (Document.objects.count(), Chunk.objects.count()) == (1, 1)
 
 
@@ -78,7 +78,7 @@ def test_a_document_that_became_empty_or_a_copy_is_no_longer_in_force(time: Reco
     assert store("a", Text("A."), HAND) == "duplicate"
 
 
-def test_what_is_not_known_yet_or_too_long_is_refused(configure: Configure) -> None:
+def test_a_text_with_a_future_known_at_or_too_long_is_refused(configure: Configure) -> None:
     configure(ingest={"max_document_chars": 100})
     for text, code in (
         (Text("A.", known_at=T0 + timedelta(seconds=1)), "known_at_ahead"),
@@ -90,7 +90,7 @@ def test_what_is_not_known_yet_or_too_long_is_refused(configure: Configure) -> N
     assert not Document.objects.exists()
 
 
-def test_forgetting_takes_all_versions_chunks_vectors_and_the_item(
+def test_forgetting_deletes_all_versions_chunks_vectors_and_the_item(
     configure: Configure, tmp_path: Path
 ) -> None:
     file = tmp_path / "a.md"
@@ -136,7 +136,7 @@ def test_no_secret_of_a_document_is_stored_anywhere(configure: Configure, vector
     assert known not in str(vectors.asked)
 
 
-def test_a_sweep_takes_files_once_and_again_when_they_change(
+def test_a_sweep_stores_files_once_and_again_when_they_change(
     configure: Configure, tmp_path: Path, time: RecordedClock
 ) -> None:
     for name, text in (
@@ -159,7 +159,7 @@ def test_a_sweep_takes_files_once_and_again_when_they_change(
     assert {(*d.tokens, *d.agents, d.source) for d in in_force} == {("ETH", "ann", "s")}
 
 
-def test_a_file_that_was_deleted_stays_in_force_until_it_is_forgotten(
+def test_the_document_of_a_deleted_file_remains_until_forget(
     configure: Configure, tmp_path: Path, time: RecordedClock
 ) -> None:
     (tmp_path / "a.md").write_text("# Alpha\nOne.")
@@ -175,7 +175,7 @@ def test_a_file_that_was_deleted_stays_in_force_until_it_is_forgotten(
 
 
 @pytest.mark.parametrize("code", ["http_404", "private_address", "content_type"])
-def test_a_page_that_can_never_be_read_is_set_aside_at_once(
+def test_a_page_that_can_never_be_read_is_quarantined_at_once(
     configure: Configure, time: RecordedClock, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     configure(sources={"s": {"adapter": "web", "urls": ["https://example.org/"]}})
@@ -194,7 +194,7 @@ def test_a_page_that_can_never_be_read_is_set_aside_at_once(
     assert (row.outcome, row.attempts, row.due_at, len(asked)) == (code, 1, None, 1)
 
 
-def test_an_item_that_cannot_be_read_is_set_aside_and_spoils_nothing(
+def test_an_unreadable_item_is_quarantined_and_does_not_affect_others(
     configure: Configure, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00bin")
@@ -206,10 +206,10 @@ def test_an_item_that_cannot_be_read_is_set_aside_and_spoils_nothing(
     row = Item.objects.get(outcome="not_text")
     assert (row.due_at, row.attempts) == (None, 1)
     assert "UTF-8" in row.last_error
-    assert sweep().outcomes == {"unchanged": 1}, "it waits for a person"
+    assert sweep().outcomes == {"unchanged": 1}, "the quarantined item is not read again"
 
 
-def test_an_item_that_fails_comes_again_later_and_later_and_is_then_set_aside(
+def test_a_failing_item_is_retried_with_backoff_and_then_quarantined(
     configure: Configure, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(
@@ -229,14 +229,14 @@ def test_an_item_that_fails_comes_again_later_and_later_and_is_then_set_aside(
         assert len(asked) == count
     assert Item.objects.get().due_at is None
 
-    Item.objects.update(attempts=0, due_at=T0)  # a person says: again
+    Item.objects.update(attempts=0, due_at=T0)  # as `knowledge retry` does
     page = egress.Page("https://example.org/", "text/html", "", b"<p>Back</p>")
     monkeypatch.setattr(egress, "fetch", lambda url, rules: page)
     assert sweep().outcomes == {"stored": 1}
     assert (Item.objects.get().attempts, Item.objects.get().last_error) == (0, "")
 
 
-def test_a_page_is_asked_for_again_after_its_refresh(
+def test_a_page_is_fetched_again_after_its_refresh_time(
     configure: Configure, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(sources={"s": {"adapter": "web", "urls": ["https://example.org/"], "refresh_minutes": 60}})
@@ -283,14 +283,17 @@ def test_rows_are_known_from_when_we_had_them(configure: Configure, time: Record
         ({"adapter": "web", "urls": ["https://e.org"], "refresh_minutes": 1}, "5 or more"),
         (
             {"adapter": "rows", "model": "auth.User", "text": ["username"], "known_at": "date_joined"},
-            "nobody is shown",
+            "may hold secrets",
         ),
         ({"adapter": "rows", "model": "no.Such", "text": ["a"], "known_at": "b"}, "no.Such"),
         ({"adapter": "rows", "model": "events.Event", "text": ["nope"], "known_at": "at"}, "nope"),
-        ({"adapter": "rows", "model": "events.Event", "text": ["name"], "known_at": "name"}, "no moment"),
+        (
+            {"adapter": "rows", "model": "events.Event", "text": ["name"], "known_at": "name"},
+            "date-time field",
+        ),
     ],
 )
-def test_a_source_that_is_wrongly_written_says_so_and_the_others_go_on(
+def test_an_invalid_source_is_reported_and_the_others_are_read(
     configure: Configure, tmp_path: Path, stanza: dict[str, Any], says: str
 ) -> None:
     (tmp_path / "a.txt").write_text("Fine.")
@@ -300,10 +303,10 @@ def test_a_source_that_is_wrongly_written_says_so_and_the_others_go_on(
     assert says in done.failed["wrong"]
     assert done.outcomes == {"stored": 1}
     with pytest.raises(Misconfigured):
-        list(ingest.opened("wrong", stanza)[1])
+        list(ingest.open_source("wrong", stanza)[1])
 
 
-def test_a_sweep_stops_at_its_limit_and_the_next_goes_on(
+def test_a_sweep_stops_at_its_limit_and_the_next_reads_the_rest(
     configure: Configure, tmp_path: Path, time: RecordedClock
 ) -> None:
     for n in range(3):
@@ -316,7 +319,7 @@ def test_a_sweep_stops_at_its_limit_and_the_next_goes_on(
     assert sweep().outcomes == {"stored": 1, "unchanged": 1}
 
 
-def test_a_source_with_more_than_a_sweeps_items_leaves_the_others_their_turn(
+def test_a_source_with_more_items_than_a_sweep_reads_does_not_starve_the_others(
     configure: Configure, tmp_path: Path, time: RecordedClock
 ) -> None:
     for name, number in (("large", 4), ("small", 1)):
@@ -337,14 +340,16 @@ def test_a_source_with_more_than_a_sweeps_items_leaves_the_others_their_turn(
     assert Document.objects.filter(superseded_at=None, chunks__text="Another text.").exists()
 
 
-def test_the_tasks_answer_is_what_it_did(configure: Configure, tmp_path: Path) -> None:
+def test_the_task_returns_the_report(configure: Configure, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Fine.")
     configure(sources={"s": {"adapter": "files", "paths": [f"{tmp_path}/*"]}})
 
     assert sweep_task()["outcomes"] == {"stored": 1}
 
 
-def test_another_embedder_makes_all_vectors_anew(configure: Configure, vectors: VectorServer) -> None:
+def test_after_a_change_of_embedder_all_chunks_are_embedded_again(
+    configure: Configure, vectors: VectorServer
+) -> None:
     store("a", Text(LONG), HAND)
     count = Chunk.objects.count()
     configure(
@@ -369,7 +374,7 @@ def test_an_embedder_without_its_key_names_the_variable(
         store("a", Text("A."), HAND)
 
 
-def test_an_item_that_ends_its_worker_is_counted_and_set_aside_in_the_end(
+def test_an_item_that_kills_its_worker_is_counted_and_quarantined(
     configure: Configure, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(sources={"s": {"adapter": "web", "urls": ["https://e.org/"]}}, ingest={"max_attempts": 2})
@@ -388,7 +393,7 @@ def test_an_item_that_ends_its_worker_is_counted_and_set_aside_in_the_end(
     assert sweep().looked == 0
 
 
-def test_a_missing_key_is_counted_against_no_item(
+def test_a_missing_key_does_not_count_as_a_failure_of_an_item(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

@@ -1,4 +1,4 @@
-"""Cutting, reading HTML, the command and the pages."""
+"""Splitting into chunks, text of HTML, the `knowledge` command and the admin pages."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxxit.core import egress
-from maxxit.knowledge.chunks import cut, tidied
+from maxxit.knowledge.chunks import normalize_whitespace, split
 from maxxit.knowledge.ingest import Scope, store
 from maxxit.knowledge.models import Document, Item
 from maxxit.knowledge.sources.base import Text
@@ -27,33 +27,33 @@ WORDS = st.tuples(
 LONG = st.lists(WORDS, min_size=30, max_size=600).map(
     lambda words: "".join(f"{word}{n}{blank}" for n, (word, blank) in enumerate(words))
 )
-"""Texts of several passages, each word of which stands in them once."""
+"""Texts of several chunks; each word is unique."""
 
 
 @given(LONG | st.text(alphabet="ab. \n!é🚀", max_size=3000), st.integers(200, 400), st.floats(0, 0.5))
-def test_cutting_loses_no_word_and_keeps_the_limit(text: str, chars: int, share: float) -> None:
-    whole = tidied(text)
-    found = cut(whole, chars, int(chars * share))
+def test_chunks_keep_every_word_and_the_size_limit(text: str, chars: int, share: float) -> None:
+    whole = normalize_whitespace(text)
+    chunks = split(whole, chars, int(chars * share))
 
-    assert all(0 < len(one) <= chars for one in found)
+    assert all(0 < len(chunk) <= chars for chunk in chunks)
     covered = 0
-    for one in found:  # each stands in the text, and begins before anything but blanks is left out
+    for chunk in chunks:  # in order, with nothing but whitespace between
         reach = len(whole) - len(whole[covered:].lstrip())
-        place = whole.rfind(one, 0, reach + len(one))
-        assert place >= 0
-        covered = max(covered, place + len(one))
+        position = whole.rfind(chunk, 0, reach + len(chunk))
+        assert position >= 0
+        covered = max(covered, position + len(chunk))
     assert not whole[covered:].strip()
 
 
-def test_cuts_fall_between_sentences_and_overlap() -> None:
+def test_chunks_end_at_sentences_and_overlap() -> None:
     text = " ".join(f"Sentence number {n} says something." for n in range(40))
-    found = cut(text, 300, 60)
+    chunks = split(text, 300, 60)
 
-    assert all(one.endswith(".") for one in found)
-    assert all(set(a.split()) & set(b.split()[:8]) for a, b in pairwise(found))
+    assert all(chunk.endswith(".") for chunk in chunks)
+    assert all(set(a.split()) & set(b.split()[:8]) for a, b in pairwise(chunks))
 
 
-def test_a_page_is_read_as_a_reader_sees_it() -> None:
+def test_the_visible_text_of_a_page_is_extracted() -> None:
     page = text_of(
         "<html><head><title> A &amp;\n B </title><style>p{}</style></head><body><nav>Menu</nav>"
         "<script>steal()</script><h1>Head</h1><p>One <b>bold</b> word<br>and a line</p><!-- hidden -->"
@@ -61,18 +61,18 @@ def test_a_page_is_read_as_a_reader_sees_it() -> None:
     )
 
     assert page.title == "A & B"
-    assert tidied(page.text) == "Head\n\nOne bold word\nand a line\n\n1 2"
+    assert normalize_whitespace(page.text) == "Head\n\nOne bold word\nand a line\n\n1 2"
 
 
 @pytest.mark.parametrize("html", ["", "<", "<p", "\x00", "<body>" + "<div>" * 20_000 + "deep", "</p></p>"])
-def test_broken_pages_are_read_too(html: str) -> None:
+def test_malformed_html_is_read(html: str) -> None:
     assert isinstance(text_of(html).text, str)
 
 
 def run(*words: str) -> Any:
-    said = io.StringIO()
-    call_command("knowledge", *words, "--json", stdout=said, stderr=io.StringIO())
-    return json.loads(said.getvalue())
+    stdout = io.StringIO()
+    call_command("knowledge", *words, "--json", stdout=stdout, stderr=io.StringIO())
+    return json.loads(stdout.getvalue())
 
 
 @pytest.mark.django_db
@@ -95,7 +95,7 @@ def test_the_command_adds_finds_counts_and_forgets(tmp_path: Path, time: Recorde
 
 
 @pytest.mark.django_db
-def test_the_command_reads_pages_through_the_guarded_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_fetches_pages_with_the_ssrf_safe_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         egress, "fetch", lambda url, rules: egress.Page(url, "text/html", "", b"<p>Bridge</p>")
     )
@@ -113,40 +113,40 @@ def test_the_command_reads_pages_through_the_guarded_way(monkeypatch: pytest.Mon
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (("add", "/no/such/file"), "No such file"),
         (("forget", "nothing"), "no document"),
-        (("search", "x", "--at", "yesterday"), "say a moment with its zone"),
+        (("search", "x", "--at", "yesterday"), "give date and time with a time zone"),
     ],
 )
-def test_the_command_says_what_is_wrong_in_one_line(words: tuple[str, ...], says: str) -> None:
-    with pytest.raises(CommandError, match=says) as refused:
+def test_the_command_reports_an_error_in_one_line(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(CommandError, match=message) as refused:
         run(*words)
     assert "\n" not in str(refused.value)
     assert refused.value.returncode == 1
 
 
 @pytest.mark.django_db
-def test_forgetting_what_a_source_still_offers_says_so_and_retry_looks_again(
+def test_forget_warns_of_a_document_that_a_source_still_lists_and_retry_makes_items_due(
     tmp_path: Path, configure: Configure
 ) -> None:
     (tmp_path / "a.txt").write_text("Fine.")
     (tmp_path / "bad.txt").write_bytes(b"\xff")
-    configure(sources={"house": {"adapter": "files", "paths": [f"{tmp_path}/*"]}})
+    configure(sources={"handbook": {"adapter": "files", "paths": [f"{tmp_path}/*"]}})
     assert run("sweep")["outcomes"] == {"stored": 1, "not_text": 1}
     assert run("stats")["set aside"] == 1
     assert run("retry", "--source", "another") == {"looked at again by the next sweep": 0}
-    assert run("retry", "--source", "house") == {"looked at again by the next sweep": 1}
+    assert run("retry", "--source", "handbook") == {"looked at again by the next sweep": 1}
     (tmp_path / "bad.txt").write_text("Readable now.")
     assert run("sweep")["outcomes"] == {"stored": 1, "unchanged": 1}
 
-    told = io.StringIO()
-    call_command("knowledge", "forget", str(tmp_path / "a.txt"), stdout=io.StringIO(), stderr=told)
-    assert "sources.house" in told.getvalue()
+    stderr = io.StringIO()
+    call_command("knowledge", "forget", str(tmp_path / "a.txt"), stdout=io.StringIO(), stderr=stderr)
+    assert "sources.handbook" in stderr.getvalue()
 
 
-def test_the_pages_show_documents_and_items_as_text(admin_client: Client) -> None:
+def test_the_admin_escapes_documents_and_retries_items(admin_client: Client) -> None:
     store("a", Text("<script>alert(1)</script> The bridge."), Scope("by hand"))
     item = Item.objects.create(key="k", uri="u", source="s", outcome="http_404", checked_at=T0, attempts=1)
     shown = admin_client.get(
@@ -157,7 +157,6 @@ def test_the_pages_show_documents_and_items_as_text(admin_client: Client) -> Non
     assert "<script>alert(1)" not in shown
     assert admin_client.get("/admin/knowledge/document/").status_code == 200
     assert "http_404" in admin_client.get("/admin/knowledge/item/").content.decode()
-    asked = {"action": "look_again", "_selected_action": [item.pk]}
-    admin_client.post("/admin/knowledge/item/", asked)
+    admin_client.post("/admin/knowledge/item/", {"action": "retry", "_selected_action": [item.pk]})
     item.refresh_from_db()
     assert (item.attempts, item.due_at is not None) == (0, True)

@@ -1,4 +1,4 @@
-"""How often the document that answers a question is among the five passages: measured for the local embedder.
+"""Recall@1 and recall@5 of the local embedder on the questions of questions.yaml.
 
 .venv/bin/python -m pytest tests/knowledge/test_recall.py -s
 """
@@ -24,22 +24,22 @@ def test_recall_at_five(time: RecordedClock, configure: Configure) -> None:
     configure(search={"min_similarity": 0, "exact": True})
     for name, text in SET["documents"].items():
         store(name, Text(text), Scope("set"))
-    asked: Counter[str] = Counter()
-    first: Counter[str] = Counter()
-    found: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    at_1: Counter[str] = Counter()
+    at_5: Counter[str] = Counter()
     missed = []
     for answer, kind, question in SET["questions"]:
-        uris = [one.uri for one in passages(question, at=T0, limit=5)]
-        asked[kind] += 1
-        first[kind] += uris[:1] == [answer]
-        found[kind] += answer in uris
+        uris = [passage.uri for passage in passages(question, at=T0, limit=5)]
+        total[kind] += 1
+        at_1[kind] += uris[:1] == [answer]
+        at_5[kind] += answer in uris
         if answer not in uris:
             missed.append(f"{kind}: {question}")
-    for kind in (*asked, "all"):
-        n, one, five = (count.total() if kind == "all" else count[kind] for count in (asked, first, found))
+    for kind in (*total, "all"):
+        n, one, five = (count.total() if kind == "all" else count[kind] for count in (total, at_1, at_5))
         print(f"\n{kind:6} questions {n:3}  recall@1 {one / n:.2f}  recall@5 {five / n:.2f}", end="")
         assert f"| {n} | {one / n:.2f} | {five / n:.2f} |" in PAGE, (
             f"docs/knowledge.md has another row for {kind}"
         )
     print("\nmissed:", *missed, sep="\n  ")
-    assert f"{len(SET['documents'])} documents and {asked.total()} questions" in PAGE
+    assert f"{len(SET['documents'])} documents and {total.total()} questions" in PAGE

@@ -1,4 +1,4 @@
-"""What is found: only what was known then, for this token and this agent, by the index, and for no cost when empty."""
+"""Retrieval: filters by time, token and agent, use of the vector index, and no cost without documents."""
 
 from datetime import timedelta
 from typing import Any
@@ -22,14 +22,14 @@ HAND = Scope("by hand")
 
 @pytest.fixture(autouse=True)
 def _clock(time: RecordedClock) -> None:
-    """All of it happens on the recorded clock."""
+    """Use the recorded clock."""
 
 
 def texts(question: str, **how: Any) -> list[str]:
-    return [one.text for one in passages(question, **{"at": T0} | how)]
+    return [passage.text for passage in passages(question, **{"at": T0} | how)]
 
 
-def test_the_nearest_come_first_with_their_source() -> None:
+def test_the_nearest_passage_comes_first_with_its_source() -> None:
     store("bridge", Text("The bridge was audited by two firms in March.", "Audit", T0 - HOUR), HAND)
     store("fees", Text("Gas fees fall on weekends.", "Fees"), HAND)
     first, *_ = passages("who audited the bridge?", at=T0)
@@ -44,7 +44,7 @@ def test_the_nearest_come_first_with_their_source() -> None:
     assert 0.3 < first.similarity <= 1
 
 
-def test_only_what_was_known_at_the_moment_is_found(time: RecordedClock) -> None:
+def test_only_documents_known_at_the_given_time_are_found(time: RecordedClock) -> None:
     store("a", Text("The bridge is safe.", known_at=T0 - 5 * HOUR), HAND)
     time.move(hours=2)
     store("a", Text("The bridge was drained."), HAND)
@@ -54,7 +54,7 @@ def test_only_what_was_known_at_the_moment_is_found(time: RecordedClock) -> None
     assert found == {-6: [], -5: safe, 0: safe, 1.999: safe, 2: drained, 9: drained}
 
 
-def test_what_is_about_other_tokens_or_for_other_agents_is_left_out() -> None:
+def test_documents_about_other_tokens_or_for_other_agents_are_left_out() -> None:
     for name, tokens, agents in (
         ("all", (), ()),
         ("eth", ("ETH",), ()),
@@ -64,7 +64,7 @@ def test_what_is_about_other_tokens_or_for_other_agents_is_left_out() -> None:
         store(name, Text(f"The bridge note of {name}."), Scope("s", tokens, agents))
 
     def who(**how: str) -> set[str]:
-        return {one.uri for one in passages("bridge note", at=T0, **how)}  # type: ignore[arg-type]
+        return {passage.uri for passage in passages("bridge note", at=T0, **how)}  # type: ignore[arg-type]
 
     assert who() == {"all", "eth", "btc", "ann"}
     assert who(token="ETH", agent="ann") == {"all", "eth", "ann"}
@@ -72,7 +72,7 @@ def test_what_is_about_other_tokens_or_for_other_agents_is_left_out() -> None:
     assert who(token="SOL", agent="bob") == {"all"}
 
 
-def test_what_is_forgotten_or_alike_in_nothing_is_not_found(configure: Configure) -> None:
+def test_deleted_or_dissimilar_documents_are_not_found(configure: Configure) -> None:
     store("a", Text("The bridge note."), HAND)
     assert texts("zzz qqq") == []
     assert texts("bridge") == ["The bridge note."]
@@ -80,7 +80,7 @@ def test_what_is_forgotten_or_alike_in_nothing_is_not_found(configure: Configure
     assert texts("bridge") == []
 
 
-def test_a_passage_that_stands_twice_is_quoted_once_and_the_limit_holds() -> None:
+def test_a_passage_in_several_documents_is_returned_once_and_the_limit_holds() -> None:
     for n in range(8):
         store(f"doc {n}", Text("The bridge note."), Scope("s", tokens=(f"T{n}",)))
         store(f"other {n}", Text(f"Another bridge note, number {n}."), HAND)
@@ -90,20 +90,18 @@ def test_a_passage_that_stands_twice_is_quoted_once_and_the_limit_holds() -> Non
     assert texts("bridge", limit=0) == texts(" ") == []
 
 
-def test_without_documents_it_costs_one_look_and_asks_no_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_documents_it_costs_one_query_and_no_embedder_call(monkeypatch: pytest.MonkeyPatch) -> None:
     def never() -> None:
         raise AssertionError("an embedder was opened")
 
     monkeypatch.setattr(retrieve, "embedder", never)
-    with CaptureQueriesContext(
-        connection,
-    ) as asked:
+    with CaptureQueriesContext(connection) as queries:
         assert passages("bridge", at=T0) == []
-    assert len(asked) == 1
-    assert "LIMIT 1" in asked[0]["sql"]
+    assert len(queries) == 1
+    assert "LIMIT 1" in queries[0]["sql"]
 
 
-def test_a_secret_in_a_question_goes_to_no_embedder(configure: Configure, vectors: VectorServer) -> None:
+def test_a_question_is_redacted_before_it_is_embedded(configure: Configure, vectors: VectorServer) -> None:
     configure(
         embedder="mine", embedders={"mine": {"adapter": "ollama", "model": "m", "base_url": vectors.url}}
     )
@@ -127,7 +125,7 @@ MANY = 3000
 
 @pytest.fixture
 def many() -> None:
-    """Three thousand chunks of two hundred documents; every second document is known only later."""
+    """Store 3,000 chunks of 200 documents; every second document is known an hour after T0."""
     documents = Document.objects.bulk_create(
         [
             Document(
@@ -142,14 +140,14 @@ def many() -> None:
         ]
     )
     words = ("bridge", "funding", "validator", "liquidity", "oracle", "treasury", "airdrop", "governance")
-    said = [f"{words[n % 8]} note {n} on {words[n // 8 % 8]} and venue {n % 97}" for n in range(MANY)]
+    texts = [f"{words[n % 8]} note {n} on {words[n // 8 % 8]} and venue {n % 97}" for n in range(MANY)]
     by = Local()
     Chunk.objects.bulk_create(
         [
             Chunk(
                 document=documents[n % 200], place=n // 200, text=text, embedder=by.identity, embedding=vector
             )
-            for n, (text, vector) in enumerate(zip(said, by.embed(said), strict=True))
+            for n, (text, vector) in enumerate(zip(texts, by.embed(texts), strict=True))
         ],
         batch_size=500,
     )
@@ -157,7 +155,7 @@ def many() -> None:
         cursor.execute("ANALYZE knowledge_chunks, knowledge_documents")
 
 
-def test_the_index_is_used_and_finds_what_comparing_all_finds(many: None, configure: Configure) -> None:
+def test_the_index_is_used_and_agrees_with_the_exact_search(many: None, configure: Configure) -> None:
     question = "liquidity note on oracle at venue 41"
     [vector] = Local().embed([question])
     with transaction.atomic(), connection.cursor() as cursor:
@@ -165,12 +163,12 @@ def test_the_index_is_used_and_finds_what_comparing_all_finds(many: None, config
         plan = nearest(vector, Local.identity, T0, "ETH", "ann")[:10].explain()
     assert "knowledge_chunks_hnsw" in plan
 
-    quick = passages(question, at=T0, token="ETH", agent="ann")
+    approximate = passages(question, at=T0, token="ETH", agent="ann")
     configure(search={"exact": True})
-    with CaptureQueriesContext(connection) as asked:
+    with CaptureQueriesContext(connection) as queries:
         exact = passages(question, at=T0, token="ETH", agent="ann")
-    assert any("enable_indexscan = off" in one["sql"] for one in asked)
-    assert len(quick) == len(exact) == 5
-    assert {one.known_at for one in (*quick, *exact)} == {T0 - timedelta(hours=1)}
-    assert len({one.text for one in quick} & {one.text for one in exact}) >= 4
-    assert (quick[0].text, quick[0].similarity) == (exact[0].text, exact[0].similarity)
+    assert any("enable_indexscan = off" in query["sql"] for query in queries)
+    assert len(approximate) == len(exact) == 5
+    assert {row.known_at for row in (*approximate, *exact)} == {T0 - timedelta(hours=1)}
+    assert len({row.text for row in approximate} & {row.text for row in exact}) >= 4
+    assert (approximate[0].text, approximate[0].similarity) == (exact[0].text, exact[0].similarity)

@@ -1,4 +1,4 @@
-"""Makers of vectors by the name that `config/knowledge.yaml` uses."""
+"""Registry of embedders by their name in `config/knowledge.yaml`."""
 
 from maxxit.core.registry import Registry
 from maxxit.knowledge.embedders.base import Embedder

@@ -1,7 +1,7 @@
-"""An embedder: texts in, one vector for each out, alike texts near each other by cosine.
+"""Interface of embedders: texts to vectors that are near each other, by cosine, for similar texts.
 
-It raises `Retryable` when the server is away or answers what is not its wire format, `Rejected` when it refuses these
-very texts, and `Misconfigured` when its vectors do not fit the column.
+An embedder raises `Retryable` when the server is unavailable or its answer malformed, `Rejected` when the server
+refuses the texts, and `Misconfigured` when the vectors are longer than the column.
 """
 
 import math
@@ -15,36 +15,39 @@ Vector = list[float]
 
 
 class Embedder(Protocol):
-    """One maker of vectors."""
+    """Computes the vectors of texts."""
 
     @property
     def identity(self) -> str:
-        """Adapter, model and dimensions: vectors of another identity are not comparable."""
+        """Adapter, model and dimensions; vectors of different identities are not comparable."""
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """A vector of length one and `DIMENSIONS` numbers for each text, in the same order.
+        """Return one unit vector of `DIMENSIONS` numbers per text, in the same order.
 
-        The texts are valid Unicode and were redacted: they may leave this machine.
+        The texts are valid Unicode and redacted, so they may be sent to a server.
         """
 
 
-def fitted(found: Any, texts: Sequence[str], where: str) -> list[Vector]:
-    """What a server answered, checked, brought to length one and filled up with zeros."""
-    if not isinstance(found, list) or len(found) != len(texts):
+def normalize_vectors(vectors: Any, texts: Sequence[str], where: str) -> list[Vector]:
+    """Return the vectors of a server's answer, validated, scaled to length one and padded with zeros.
+
+    Raises Retryable for a malformed answer, Misconfigured for vectors longer than `DIMENSIONS`.
+    """
+    if not isinstance(vectors, list) or len(vectors) != len(texts):
         raise Retryable(f"{where} answered without one vector for each of {len(texts)} texts")
-    return [_fit(one, where) for one in found]
+    return [_normalize(vector, where) for vector in vectors]
 
 
-def _fit(vector: Any, where: str) -> Vector:
+def _normalize(vector: Any, where: str) -> Vector:
     numbers = isinstance(vector, list) and all(
         isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in vector
     )
     length = math.hypot(*vector) if numbers else 0.0
     if not length or not math.isfinite(length):
-        raise Retryable(f"{where} answered a vector that is no list of finite numbers, or all zeros")
+        raise Retryable(f"{where} answered a vector that is not a list of finite numbers, or all zeros")
     if len(vector) > DIMENSIONS:
         raise Misconfigured(
-            f"config/knowledge.yaml: {where} makes vectors of {len(vector)} numbers and the column holds "
+            f"config/knowledge.yaml: {where} returns vectors of {len(vector)} numbers, more than the column's "
             f"{DIMENSIONS}: set `dimensions: {DIMENSIONS}` or choose a smaller model"
         )
     return [x / length for x in vector] + [0.0] * (DIMENSIONS - len(vector))

@@ -1,8 +1,8 @@
-"""Hashed features: words, pairs of words and letter n-grams, each to a signed place of the vector.
+"""Embedder by feature hashing of words, word pairs and letter trigrams: no model, no network, deterministic.
 
-No model, no network, the same vector on every machine. It finds shared words, inflections and spellings, not
-paraphrases (docs/knowledge.md has its recall). Feature hashing after Weinberger et al., "Feature Hashing for Large
-Scale Multitask Learning" (ICML 2009): the sign makes collisions cancel in expectation. Counts weigh as 1 + ln(n).
+It matches shared words, inflections and spellings, not paraphrases (recall in docs/knowledge.md). Feature hashing
+after Weinberger et al., "Feature Hashing for Large Scale Multitask Learning" (ICML 2009): the sign makes collisions
+cancel in expectation. A feature that occurs n times weighs 1 + ln(n).
 """
 
 import math
@@ -17,7 +17,7 @@ from maxxit.knowledge.embedders.base import Vector
 from maxxit.knowledge.models import DIMENSIONS
 
 _WORD = re.compile(r"[^\W_]+")
-_COMMON = frozenset(
+_STOP_WORDS = frozenset(
     [
         "a",
         "an",
@@ -86,22 +86,22 @@ _COMMON = frozenset(
         "your",
     ]
 )
-"""English words that say nothing about the subject."""
-WORD, PAIR, LETTERS = 1.0, 0.6, 0.35
-"""Weights of one word, of two in a row, and of each letter trigram of a word."""
+"""English words without meaning for the subject."""
+WORD, PAIR, TRIGRAM = 1.0, 0.6, 0.35
+"""Weights of a word, of two adjacent words, and of each letter trigram of a word."""
 
 
 class Local:
     identity = f"local/hash-1/{DIMENSIONS}"
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """Pure: the same text gives the same vector, always."""
+        """Return one unit vector per text; the same text always gives the same vector."""
         return [_vector(text) for text in texts]
 
 
 def _vector(text: str) -> Vector:
     vector = [0.0] * DIMENSIONS
-    weights = {"w": WORD, "p": PAIR, "l": LETTERS}
+    weights = {"w": WORD, "p": PAIR, "l": TRIGRAM}
     for feature, count in sorted(Counter(_features(text)).items()):
         hashed = int.from_bytes(
             blake2b(feature.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big"
@@ -109,14 +109,14 @@ def _vector(text: str) -> Vector:
         value = weights[feature[0]] * (1 + math.log(count))
         vector[(hashed >> 1) % DIMENSIONS] += value if hashed & 1 else -value
     length = math.hypot(*vector)
-    if not length:  # nothing but blanks: a place of its own, near nothing
+    if not length:  # no words: a fixed vector, since a zero vector has no cosine
         vector[0] = length = 1.0
     return [value / length for value in vector]
 
 
 def _features(text: str) -> Iterator[str]:
     plain = unicodedata.normalize("NFKC", text).casefold()
-    words = [word for word in _WORD.findall(plain) if word not in _COMMON]
+    words = [word for word in _WORD.findall(plain) if word not in _STOP_WORDS]
     for word in words:
         yield "w" + word
         framed = f"<{word[:40]}>"

@@ -1,13 +1,13 @@
-"""Ollama's own wire format: models on one's own machine."""
+"""Embedder for Ollama: models on your own machine."""
 
 from collections.abc import Sequence
 
-from maxxit.knowledge.embedders.base import Vector, fitted
+from maxxit.knowledge.embedders.base import Vector, normalize_vectors
 from maxxit.llm.providers.wire import dig, post
 
 
 class Ollama:
-    """POST {base_url}/api/embed."""
+    """Embeds by POST {base_url}/api/embed."""
 
     def __init__(self, *, model: str, base_url: str, key: str, dimensions: int, timeout: float) -> None:
         self.identity = f"ollama/{model}/{dimensions}"[:120]
@@ -15,10 +15,10 @@ class Ollama:
         self._key, self._dimensions = key, dimensions
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """One call for all. Texts beyond the model's window are an error, not cut in silence."""
+        """Embed all texts in one call. A text beyond the model's context window is an error, not truncated."""
         body = {"model": self._model, "input": list(texts), "truncate": False}
         if self._dimensions:
             body["dimensions"] = self._dimensions
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         answer = post(self._url, "/api/embed", headers, self._timeout, body)
-        return fitted(dig(answer, "embeddings"), texts, "ollama embeddings")
+        return normalize_vectors(dig(answer, "embeddings"), texts, "ollama embeddings")

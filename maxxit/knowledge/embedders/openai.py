@@ -1,15 +1,15 @@
-"""Any server that speaks OpenAI's embeddings: OpenAI itself, Jina, vLLM, LocalAI and others."""
+"""Embedder for servers with OpenAI's embeddings API: OpenAI, Jina, vLLM, LocalAI and others."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from maxxit.core.errors import Retryable
-from maxxit.knowledge.embedders.base import Vector, fitted
+from maxxit.knowledge.embedders.base import Vector, normalize_vectors
 from maxxit.llm.providers.wire import dig, post
 
 
 class OpenAi:
-    """POST {base_url}/embeddings."""
+    """Embeds by POST {base_url}/embeddings."""
 
     def __init__(self, *, model: str, base_url: str, key: str, dimensions: int, timeout: float) -> None:
         self.identity = f"openai/{model}/{dimensions}"[:120]
@@ -19,7 +19,7 @@ class OpenAi:
             self._body["dimensions"] = dimensions
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """One call for all; the answer's order is that of its `index`."""
+        """Embed all texts in one call; the vectors are ordered by the answer's `index`."""
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         answer = post(self._url, "/embeddings", headers, self._timeout, self._body | {"input": list(texts)})
         rows = dig(answer, "data")
@@ -28,4 +28,5 @@ class OpenAi:
         )
         if set(by_index) != set(range(len(texts))):
             raise Retryable("openai embeddings answered without one vector for each text")
-        return fitted([by_index[place] for place in range(len(texts))], texts, "openai embeddings")
+        ordered = [by_index[index] for index in range(len(texts))]
+        return normalize_vectors(ordered, texts, "openai embeddings")

@@ -1,4 +1,4 @@
-"""Where documents come from, by the name that `config/knowledge.yaml` uses."""
+"""Registry of document sources by their name in `config/knowledge.yaml`."""
 
 from maxxit.core.registry import Registry
 from maxxit.knowledge.sources.base import Source

@@ -1,6 +1,7 @@
-"""A source: offers that are cheap to list, each of which can be read. It neither stores nor retries.
+"""Interface of document sources: a source lists its items cheaply; each item is read on its own.
 
-Reading raises `Retryable` where a later sweep may do better and `Rejected` where none will.
+A source neither stores nor retries. Reading raises `Retryable` when a later sweep may succeed and `Rejected` when none
+will.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,26 +12,26 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Text:
-    """What one item says."""
+    """The content of one item."""
 
     text: str
     title: str = ""
     known_at: datetime | None = None
-    """From when on a decision may use it; by default the moment at which it was first stored."""
+    """UTC; decisions before this time do not see the text. Default: when it is first stored."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """One item."""
+    """An item of a source that can be read."""
 
     uri: str
     read: Callable[[], Text]
     refresh: timedelta | None = None
-    """How long a look lasts; by default each sweep looks again."""
+    """Time between two reads; default: every sweep reads it."""
 
 
 class Source(Protocol):
-    """One place with documents."""
+    """A configured source of documents."""
 
     def offers(self) -> Iterable[Offer]:
-        """Every item that is there now. Raises `Misconfigured` when the place itself is not."""
+        """List the current items. Raises `Misconfigured` when the source's options are invalid."""

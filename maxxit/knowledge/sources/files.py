@@ -1,4 +1,4 @@
-"""Text files, Markdown and saved web pages of this machine."""
+"""Source of local files: text, Markdown and saved HTML."""
 
 import glob
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ MAX_BYTES = 5_000_000
 
 
 class Files:
-    """`paths`: patterns as in a shell, `**` for any depth; `{data_dir}` is the data folder."""
+    """Files that match `paths`: glob patterns, `**` for any depth; `{data_dir}` is the data folder."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
@@ -23,15 +23,18 @@ class Files:
         self._patterns = [str(ROOT / path.replace("{data_dir}", str(settings.DATA_DIR))) for path in paths]
 
     def offers(self) -> Iterable[Offer]:
-        """Every file that a pattern finds, each once, by name."""
-        found = {path for pattern in self._patterns for path in glob.glob(pattern, recursive=True)}
-        for path in sorted(found):
+        """List every matching file once, sorted by path."""
+        paths = {path for pattern in self._patterns for path in glob.glob(pattern, recursive=True)}
+        for path in sorted(paths):
             if Path(path).is_file():
                 yield Offer(path, lambda path=path: read(Path(path)))  # type: ignore[misc]
 
 
 def read(path: Path) -> Text:
-    """One file as text. Raises Rejected for what is none or too large, Retryable when it cannot be read now."""
+    """Return the text and title of a file.
+
+    Raises Rejected for a file that is not UTF-8 or larger than `MAX_BYTES`, Retryable when it cannot be read now.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise Rejected(f"{path} is larger than {MAX_BYTES} bytes: split it", code="too_large")
@@ -39,7 +42,7 @@ def read(path: Path) -> Text:
     except OSError as error:
         raise Retryable(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise Rejected(f"{path} is no UTF-8 text ({error.reason}): convert it", code="not_text") from error
+        raise Rejected(f"{path} is not UTF-8 text ({error.reason}): convert it", code="not_text") from error
     if path.suffix.lower() in {".html", ".htm"}:
         return text_of(text)
     first = next((line for line in text.splitlines() if line.strip()), "")

@@ -1,10 +1,10 @@
-"""A web page -> what a reader sees of it. Nothing in it is run, and nothing that it names is loaded."""
+"""Extract title and visible text from HTML. No script runs and no linked resource is loaded."""
 
 from selectolax.lexbor import LexborHTMLParser
 
 from maxxit.knowledge.sources.base import Text
 
-_NO_TEXT = [
+_IGNORED_TAGS = [
     "script",
     "style",
     "noscript",
@@ -17,7 +17,7 @@ _NO_TEXT = [
     "button",
     "select",
 ]
-_LINES = {
+_BLOCK_TAGS = {
     *("address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "figcaption", "figure"),
     *("h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "ol", "p", "pre", "section", "table"),
     *("tr", "ul"),
@@ -25,17 +25,17 @@ _LINES = {
 
 
 def text_of(html: str) -> Text:
-    """Its title and text: a paragraph each on a line of its own, cells of a table side by side."""
+    """Return the title and text of a page: one line per block element, table cells separated by spaces."""
     tree = LexborHTMLParser(html)
     title = node.text(strip=True) if (node := tree.css_first("title")) else ""
-    tree.strip_tags(_NO_TEXT)
-    said: list[str] = []
+    tree.strip_tags(_IGNORED_TAGS)
+    parts: list[str] = []
     root = tree.body
-    for part in root.traverse(include_text=True) if root else ():
-        if part.tag == "-text":
-            said.append(part.text(deep=False))
-        elif part.tag in _LINES:
-            said.append("\n\n" if part.tag in {"p", "h1", "h2", "h3", "section", "article"} else "\n")
-        elif part.tag in {"td", "th"}:
-            said.append(" ")
-    return Text("".join(said), " ".join(title.split()))
+    for element in root.traverse(include_text=True) if root else ():
+        if element.tag == "-text":
+            parts.append(element.text(deep=False))
+        elif element.tag in _BLOCK_TAGS:
+            parts.append("\n\n" if element.tag in {"p", "h1", "h2", "h3", "section", "article"} else "\n")
+        elif element.tag in {"td", "th"}:
+            parts.append(" ")
+    return Text("".join(parts), " ".join(title.split()))

@@ -1,4 +1,4 @@
-"""Rows of our own database: one document for each."""
+"""Source of database rows: one document per row."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -12,14 +12,19 @@ from maxxit.core import redact
 from maxxit.core.errors import Misconfigured
 from maxxit.knowledge.sources.base import Offer, Text
 
-CLOSED = frozenset({"auth", "sessions", "admin"})
-"""Apps of which no row is shown: passwords and sessions."""
+FORBIDDEN_APPS = frozenset({"auth", "sessions", "admin"})
+"""Apps with passwords and sessions; their rows are never quoted."""
 
 
 class Rows:
-    """`model` as in `events.Event`; `text` its fields; `known_at` the field that says when we knew the row.
+    """The newest rows of a model.
 
-    Looks at the `newest` rows by that field.
+    Args:
+        model: label of the model, such as `events.Event`.
+        text: fields that make up the text.
+        known_at: date-time field that says when the row was known to us.
+        title: field with the title; default: the model's name and the row's id.
+        newest: number of rows, by `known_at`.
     """
 
     def __init__(
@@ -30,15 +35,19 @@ class Rows:
             fields = [*text, known_at, *([title] if title else [])]
             kinds = {name: self._model._meta.get_field(name) for name in fields}
         except (LookupError, ValueError, FieldDoesNotExist) as error:
-            raise Misconfigured(f"config/knowledge.yaml: rows of {model!r}: {error}") from error
-        if self._model._meta.app_label in CLOSED or any(redact.secret_name(name) for name in fields):
-            raise Misconfigured(f"config/knowledge.yaml: rows of {model!r}: nobody is shown these fields")
+            raise Misconfigured(f"config/knowledge.yaml: rows of {model}: {error}") from error
+        if self._model._meta.app_label in FORBIDDEN_APPS or any(redact.secret_name(name) for name in fields):
+            raise Misconfigured(
+                f"config/knowledge.yaml: rows of {model}: these fields may hold secrets and are never shown"
+            )
         if not isinstance(kinds[known_at], models.DateTimeField):
-            raise Misconfigured(f"config/knowledge.yaml: rows of {model!r}: {known_at} is no moment")
+            raise Misconfigured(
+                f"config/knowledge.yaml: rows of {model}: known_at must name a date-time field, not {known_at}"
+            )
         self._text, self._known_at, self._title, self._newest = list(text), known_at, title, int(newest)
 
     def offers(self) -> Iterable[Offer]:
-        """The newest rows, oldest of them first."""
+        """List the newest rows, the oldest of them first."""
         rows = self._model._default_manager.exclude(**{self._known_at: None})
         names = ["pk", *self._text, self._known_at, *([self._title] if self._title else [])]
         newest = list(
@@ -48,7 +57,7 @@ class Rows:
             yield Offer(f"{self._model._meta.label}/{row['pk']}", lambda row=row: self._read(row))  # type: ignore[misc]
 
     def _read(self, row: dict[str, Any]) -> Text:
-        said = [str(redact.value(row[name])) for name in self._text if row[name] not in (None, "", [], {})]
+        lines = [str(redact.value(row[name])) for name in self._text if row[name] not in (None, "", [], {})]
         known_at: datetime = row[self._known_at]
         title = str(row[self._title]) if self._title else f"{self._model._meta.verbose_name} {row['pk']}"
-        return Text("\n".join(said), title, known_at)
+        return Text("\n".join(lines), title, known_at)

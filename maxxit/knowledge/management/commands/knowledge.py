@@ -1,4 +1,4 @@
-"""manage.py knowledge: documents that the model may be shown beside the posts (docs/knowledge.md)."""
+"""manage.py knowledge: add, search and delete documents for retrieval (docs/knowledge.md)."""
 
 from argparse import ArgumentTypeError
 from dataclasses import asdict
@@ -18,14 +18,14 @@ from maxxit.knowledge.policy import policy
 from maxxit.knowledge.sources import files, web
 
 
-def moment(text: str) -> datetime:
-    """A moment with its time zone."""
+def timestamp(text: str) -> datetime:
+    """Parse an ISO 8601 date and time with a time zone."""
     try:
         parsed = parse_datetime(text)
     except ValueError:
         parsed = None
     if parsed is None or parsed.tzinfo is None:
-        raise ArgumentTypeError(f"{text!r}: say a moment with its zone, like 2026-01-31T12:00:00Z")
+        raise ArgumentTypeError(f"{text}: give date and time with a time zone, such as 2026-01-31T12:00:00Z")
     return parsed
 
 
@@ -33,11 +33,11 @@ class Command(OpsCommand):
     help = "Add, search and inspect documents for retrieval, as in: knowledge search 'who audits the bridge'"
     subcommands = {
         "add": "store text files (UTF-8, Markdown, HTML) or https pages",
-        "search": "the passages nearest to a question",
-        "forget": "take documents out, with chunks and vectors, for good",
-        "sweep": "look at the sources of config/knowledge.yaml now",
-        "retry": "look again at items that were set aside",
-        "stats": "documents, chunks, and what could not be read",
+        "search": "show the passages nearest to a question",
+        "forget": "delete documents with all versions, chunks and vectors",
+        "sweep": "read the due items of the sources in config/knowledge.yaml now",
+        "retry": "make quarantined items due again",
+        "stats": "count documents, chunks and failed items",
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
@@ -45,59 +45,66 @@ class Command(OpsCommand):
             parser.add_argument("what", nargs="+", metavar="FILE_OR_URL", help="a file, or an https URL")
         if action == "add":
             parser.add_argument(
-                "--token", action="append", default=[], help="it is about this token (repeat); none: all"
+                "--token", action="append", default=[], help="token it is about (repeatable; default: all)"
             )
             parser.add_argument(
-                "--agent", action="append", default=[], help="only for this agent (repeat); none: all"
+                "--agent",
+                action="append",
+                default=[],
+                help="agent that may see it (repeatable; default: all)",
             )
             parser.add_argument(
-                "--known-at", type=moment, help="from when on decisions may use it (default: now)"
+                "--known-at",
+                type=timestamp,
+                help="decisions before this time do not see it (default: now)",
             )
         if action == "search":
-            parser.add_argument("question", help="in words")
-            parser.add_argument("--at", type=moment, help="as it was known then (default: now)")
-            parser.add_argument("--token", help="leave out what is about other tokens")
-            parser.add_argument("--agent", help="leave out what is for other agents")
-            parser.add_argument("-n", type=count, default=5, help="how many (default 5)")
+            parser.add_argument("question", help="free text")
+            parser.add_argument(
+                "--at", type=timestamp, help="search what was known at this time (default: now)"
+            )
+            parser.add_argument("--token", help="leave out documents about other tokens")
+            parser.add_argument("--agent", help="leave out documents for other agents")
+            parser.add_argument("-n", type=count, default=5, help="number of passages (default 5)")
         if action == "retry":
-            parser.add_argument("--source", default="", help="only of this source")
+            parser.add_argument("--source", default="", help="only items of this source")
 
     def run(self, **options: Any) -> Any:
         return self.rows(getattr(self, f"_{options['action']}")(options))
 
     def _add(self, options: dict[str, Any]) -> list[dict[str, str]]:
         scope = ingest.Scope("by hand", tuple(sorted(options["token"])), tuple(sorted(options["agent"])))
-        done = []
+        rows = []
         for number, what in enumerate(options["what"], start=1):
             uri = _uri(what)
-            found = web.read(uri) if "://" in uri else files.read(Path(uri))
-            outcome = ingest.store(uri, found, scope, known_at=options["known_at"])
-            done.append({"outcome": outcome, "uri": redact.text(uri)})
+            content = web.read(uri) if "://" in uri else files.read(Path(uri))
+            outcome = ingest.store(uri, content, scope, known_at=options["known_at"])
+            rows.append({"outcome": outcome, "uri": redact.text(uri)})
             if len(options["what"]) > 1 and not self.quiet:
                 self.stderr.write(f"{number} of {len(options['what'])}")
-        return done
+        return rows
 
     def _search(self, options: dict[str, Any]) -> list[dict[str, Any]]:
-        found = retrieve.passages(
+        passages = retrieve.passages(
             options["question"],
             at=options["at"] or clock.now(),
             token=options["token"],
             agent=options["agent"],
             limit=options["n"],
         )
-        return [{"similarity": f"{one.similarity:.3f}", **one.as_data()} for one in found]
+        return [{"similarity": f"{passage.similarity:.3f}", **passage.as_data()} for passage in passages]
 
     def _forget(self, options: dict[str, Any]) -> list[dict[str, Any]]:
-        done = []
+        rows = []
         for what in options["what"]:
             uri = _uri(what)
-            done.append({"uri": redact.text(uri), **ingest.forget(uri)})
-            for name in _listing(uri):
+            rows.append({"uri": redact.text(uri), **ingest.forget(uri)})
+            for name in _sources_listing(uri):
                 self.stderr.write(
-                    f"{redact.text(uri)} still stands in sources.{name} of config/knowledge.yaml: "
-                    "take it out there, or the next sweep stores it again"
+                    f"{redact.text(uri)} is still listed by sources.{name} of config/knowledge.yaml: "
+                    "remove it there, or the next sweep stores it again"
                 )
-        return done
+        return rows
 
     def _sweep(self, options: dict[str, Any]) -> dict[str, Any]:
         return asdict(ingest.sweep())
@@ -108,15 +115,15 @@ class Command(OpsCommand):
         return {"looked at again by the next sweep": rows.update(attempts=0, due_at=clock.now())}
 
     def _stats(self, options: dict[str, Any]) -> dict[str, Any]:
-        in_force = Document.objects.filter(superseded_at=None)
-        by_source = in_force.values_list("source").annotate(Count("pk")).order_by("source")
+        current = Document.objects.filter(superseded_at=None)
+        by_source = current.values_list("source").annotate(Count("pk")).order_by("source")
         items = Item.objects.aggregate(
             failing=Count("pk", filter=Q(attempts__gt=0) & ~Q(due_at=None)),
             set_aside=Count("pk", filter=Q(due_at=None)),
         )
         return {
             "embedder": policy().embedder,
-            "documents": in_force.count(),
+            "documents": current.count(),
             "older versions": Document.objects.exclude(superseded_at=None).count(),
             "chunks": Chunk.objects.count(),
             "by source": dict(by_source),
@@ -124,23 +131,23 @@ class Command(OpsCommand):
                 Chunk.objects.values_list("embedder").annotate(Count("pk")).order_by("embedder")
             ),
             **{name.replace("_", " "): count for name, count in items.items()},
-            "newest": list(in_force.order_by("-pk").values_list("uri", flat=True)[:20]),
+            "newest": list(current.order_by("-pk").values_list("uri", flat=True)[:20]),
         }
 
 
 def _uri(what: str) -> str:
-    """An address as it is; a row's name as it is; a file by its whole path."""
+    """Return the URI of a command line argument: a URL or stored URI unchanged, a file as an absolute path."""
     return (
         what
-        if "://" in what or Document.objects.filter(key=ingest.key_of(what)).exists()
+        if "://" in what or Document.objects.filter(key=ingest.document_key(what)).exists()
         else str(Path(what).resolve())
     )
 
 
-def _listing(uri: str) -> list[str]:
-    """The configured sources that offer `uri`."""
+def _sources_listing(uri: str) -> list[str]:
+    """Return the names of the configured sources that list `uri`."""
     names = []
     for name, stanza in policy().sources.items():
-        if any(offer.uri == uri for offer in ingest.opened(name, stanza)[1]):
+        if any(offer.uri == uri for offer in ingest.open_source(name, stanza)[1]):
             names.append(name)
     return names
