@@ -10,7 +10,6 @@ from maxxit.core.errors import Misconfigured
 from maxxit.market.venues import venues
 from trading import ledger
 from trading.models import LedgerEntry
-from trading.venues.paper import PaperVenue
 from trading.wiring import venue
 
 
@@ -35,7 +34,7 @@ def fund(deployment: Deployment) -> bool:
     Raises Misconfigured for a deployment that does not trade on a paper venue.
     """
     paper_venue = venue(deployment.agent.venue)
-    if not isinstance(paper_venue, PaperVenue):
+    if not paper_venue.capabilities.play_money:
         raise Misconfigured(
             f"{deployment} trades on {deployment.agent.venue}: only paper accounts get play money"
         )

@@ -22,7 +22,6 @@ from maxxit.events.record import record
 from maxxit.reports.schemas import Problem
 from trading.chain import chains
 from trading.venues.safe import safes
-from trading.venues.safe.venue import SafeVenue
 from trading.wiring import venue
 
 router = Router(tags=["safes"])
@@ -117,10 +116,10 @@ def _own_deployment(request: HttpRequest, deployment_id: int) -> tuple[Deploymen
 def predict(request: HttpRequest, payload: PredictIn) -> Any:
     """Predict the address of a new Safe, and return the transaction that deploys it. Any wallet may send it."""
     try:
-        at = venue(payload.venue)
+        at = venue(payload.venue).safe_access()
     except Misconfigured as error:
         raise HttpError(422, str(error)) from error
-    if not isinstance(at, SafeVenue):
+    if at is None:
         raise HttpError(
             422, f"the venue {payload.venue} does not trade from Safes: give one with the adapter `safe`"
         )

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from maxxit.core.errors import Rejected, Retryable, Unknown
+from maxxit.core.errors import Misconfigured, Rejected, Retryable, Unknown
+
+if TYPE_CHECKING:
+    from trading.venues.safe.access import SafeAccess
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +28,8 @@ class Capabilities:
     """It collects platform fee and profit share from the account (the Safe module does)."""
     find_lag: timedelta
     """How long the venue may report an accepted order as not found."""
+    play_money: bool = False
+    """Its accounts are credited with play money by `deposit`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +159,11 @@ class Venue(Protocol):
         `purpose` is open or close. A reason that blocks entries only must not be returned for a close.
         """
         ...
+
+    def deposit(self, account: str, amount: Decimal) -> None:
+        """Credit an account with play money (USDC). Raises Misconfigured unless `capabilities.play_money`."""
+        raise Misconfigured(f"venue {self.name}: only paper accounts get play money")
+
+    def safe_access(self) -> "SafeAccess | None":
+        """Return access to the Safes that the venue trades from; None where its accounts are not Safes."""
+        return None

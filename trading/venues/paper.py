@@ -43,8 +43,9 @@ class PaperVenue(Venue):
         self.slippage, self.fee = Decimal(slippage_bps) / BPS, Decimal(fee_bps) / BPS
         self.depth_usd = Decimal(depth_usd)
         self.capabilities = Capabilities(
-            dedup=True, shorts=shorts, max_leverage=max_leverage, collects_fees=False, find_lag=timedelta(0)
-        )
+            dedup=True, shorts=shorts, max_leverage=max_leverage, collects_fees=False, find_lag=timedelta(0),
+            play_money=True,
+        )  # fmt: skip
 
     def prepare(self, request: Request) -> Prepared:
         """Return the order's terms as JSON."""

@@ -17,7 +17,6 @@ from maxxit.core.errors import Misconfigured, Rejected
 from trading.chain import chains
 from trading.chain.signer import PASSWORD, write_keystore
 from trading.venues.safe import safes
-from trading.venues.safe.venue import SafeVenue
 from trading.wiring import venue
 
 
@@ -76,8 +75,8 @@ class Command(OpsCommand):
             sys.exit(1)
 
     def _create(self, options: dict[str, Any]) -> Any:
-        at = venue(options["venue"])
-        if not isinstance(at, SafeVenue):
+        at = venue(options["venue"]).safe_access()
+        if at is None:
             raise Rejected(f"{options['venue']} does not trade from Safes", code="not_a_safe_venue")
         salt = secrets.randbits(64) if options["salt"] is None else options["salt"]
         made = safes.create(at, options["owner"], options["threshold"], salt) | {"salt": salt}

@@ -30,8 +30,9 @@ from trading.chain.outbox import COIN_DECIMALS
 from trading.chain.states import IN_FLIGHT, TxState
 from trading.ledger import Move
 from trading.models import Fill
-from trading.venues.safe.trades import USDC_DECIMALS, fills_of, whole
-from trading.venues.safe.venue import SafeVenue
+from trading.venues.safe.access import SafeAccess
+from trading.venues.safe.trades import fills_of
+from trading.venues.safe.units import USDC_DECIMALS, whole
 from trading.wiring import venue
 
 log = structlog.get_logger(__name__)
@@ -96,19 +97,19 @@ def gas_balances() -> list[GasBalance]:
     for name in sorted(
         set(Deployment.objects.exclude(safe_wallet="").values_list("agent__venue", flat=True))
     ):
-        at = venue(name)
-        if isinstance(at, SafeVenue):
+        at = venue(name).safe_access()
+        if at is not None:
             signers = Signer.objects.filter(chain_id=at.stanza.chain_id).order_by("pk")
             results += [gas_balance(at, signer) for signer in signers]
     return results
 
 
-def gas_balance(at: SafeVenue, signer: Signer) -> GasBalance:
+def gas_balance(at: SafeAccess, signer: Signer) -> GasBalance:
     """Book deposits to an executor and compare its gas balance, unless it has transactions in flight.
 
     Transfers of the coin leave no logs, so only the sign of the net difference distinguishes deposits from payments.
     """
-    block = max(at.chain.head().number - at.sending.finality_depth + 1, 0)
+    block = at.final_block()
     result = GasBalance(signer.address, block, at.sending.coin)
     for tx in signer.transactions.filter(state=TxState.EXPIRED):
         outbox.follow(tx, at.chain, None, at.sending, outbox.allow_nothing)  # a late revert costs gas too
@@ -135,7 +136,7 @@ def gas_balance(at: SafeVenue, signer: Signer) -> GasBalance:
     return result
 
 
-def warn_if_low(at: SafeVenue, signer: Signer, held: int) -> None:
+def warn_if_low(at: SafeAccess, signer: Signer, held: int) -> None:
     """Record `executor.balance_low`, which alerts staff, once a day while `held` (wei) is below the threshold."""
     if held >= at.stanza.executor_low_wei:
         return
@@ -159,13 +160,13 @@ def reconcile_all() -> list[Reconciled]:
     known = SafePlan.objects.exclude(verified_at=None).values("safe")
     deployments = Deployment.objects.filter(safe_wallet__in=known).select_related("agent")
     safes = {(deployment.agent.venue, deployment.safe_wallet) for deployment in deployments}
-    opened = [(venue(name), safe) for name, safe in sorted(safes)]
-    return [reconcile(at, safe) for at, safe in opened if isinstance(at, SafeVenue)]
+    opened = [(venue(name).safe_access(), safe) for name, safe in sorted(safes)]
+    return [reconcile(at, safe) for at, safe in opened if at is not None]
 
 
-def reconcile(at: SafeVenue, safe: str) -> Reconciled:
+def reconcile(at: SafeAccess, safe: str) -> Reconciled:
     """Book the owners' transfers of one Safe and compare the rest. Nothing is compared while orders are in flight."""
-    block = max(at.chain.head().number - at.sending.finality_depth + 1, 0)
+    block = at.final_block()
     result = Reconciled(safe, block)
     ours = ChainTransaction.objects.filter(chain_id=at.stanza.chain_id, terms__safe=safe)
     result.in_flight = ours.filter(_not_final(block)).count()
@@ -216,7 +217,7 @@ def _unbooked(ours: Any) -> Iterator[str]:
             yield tx.idempotency_key
 
 
-def _owner_transfers(at: SafeVenue, safe: str, start: int, end: int) -> Iterator[tuple[str, str, Decimal]]:
+def _owner_transfers(at: SafeAccess, safe: str, start: int, end: int) -> Iterator[tuple[str, str, Decimal]]:
     """Yield (journal, asset, signed whole units) of every transfer in the blocks that none of our transactions made."""
     units = {at.places.usdc: (USDC, USDC_DECIMALS)} | {
         token.address: (symbol, token.decimals) for symbol, token in at.places.tokens.items()

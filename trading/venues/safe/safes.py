@@ -25,10 +25,10 @@ from trading.chain.models import SafePlan
 from trading.models import LedgerBalance
 from trading.policy import policy as risk_policy
 from trading.venues.safe import entry_stops, onboarding, pools, reconcile, safe_contract, verify
+from trading.venues.safe.access import SafeAccess
 from trading.venues.safe.card import PermissionCard, permission_card
 from trading.venues.safe.contract import module as m
-from trading.venues.safe.trades import USDC_DECIMALS, base
-from trading.venues.safe.venue import SafeVenue
+from trading.venues.safe.units import USDC_DECIMALS, base
 from trading.wiring import venue
 
 log = structlog.get_logger(__name__)
@@ -49,17 +49,17 @@ class ToSign:
     """What else the owners should know about their Safe."""
 
 
-def venue_of(deployment: Deployment) -> SafeVenue:
-    """Return the venue of the deployment's agent. Raises Rejected where it does not trade from Safes."""
-    safe_venue = venue(deployment.agent.venue)
-    if not isinstance(safe_venue, SafeVenue):
+def safe_access(deployment: Deployment) -> SafeAccess:
+    """Return access to the Safes of the agent's venue. Raises Rejected where it does not trade from Safes."""
+    at = venue(deployment.agent.venue).safe_access()
+    if at is None:
         raise Rejected(
             f"{deployment} trades on {deployment.agent.venue}, not from a Safe", code="not_a_safe_venue"
         )
-    return safe_venue
+    return at
 
 
-def create(at: SafeVenue, owners: Sequence[str], threshold: int, salt: int) -> dict[str, Any]:
+def create(at: SafeAccess, owners: Sequence[str], threshold: int, salt: int) -> dict[str, Any]:
     """Return the address of a new Safe and the transaction, which anyone may send, that creates it.
 
     Raises Rejected for invalid owners or threshold.
@@ -86,13 +86,13 @@ def create(at: SafeVenue, owners: Sequence[str], threshold: int, salt: int) -> d
 
 def consent(deployment: Deployment, safe: str) -> str:
     """Return the text that an owner of the Safe signs (EIP-191, `personal_sign`) to let a deployment plan for it."""
-    chain_id = venue_of(deployment).stanza.chain_id
+    chain_id = safe_access(deployment).stanza.chain_id
     return f"Maxxit deployment {deployment.pk} may plan for the Safe {safe} on chain {chain_id}."
 
 
 def require_owner(deployment: Deployment, safe: str, signature: str) -> None:
     """Raise Rejected, with the text to sign, unless one of the Safe's owners signed the consent."""
-    at, text = venue_of(deployment), consent(deployment, safe)
+    at, text = safe_access(deployment), consent(deployment, safe)
     _must_be_address(safe)
     _call_integer(at, safe, encode_call("nonce()"))
     owners: list[str] = decode(["address[]"], at.chain.call(safe, encode_call("getOwners()")))[0]
@@ -131,7 +131,7 @@ def plan(deployment: Deployment, safe: str = "", loosen_delay: int | None = None
     `loosen_delay`: the owners' choice in seconds; None: the configured one. Raises Rejected where the Safe cannot be
     traded or belongs to another deployment.
     """
-    at, safe = venue_of(deployment), safe or deployment.safe_wallet
+    at, safe = safe_access(deployment), safe or deployment.safe_wallet
     _must_be_address(safe)
     others = Deployment.objects.filter(account=safe).exclude(pk=deployment.pk)
     if any(other.owner_id != deployment.owner_id for other in others):
@@ -172,7 +172,7 @@ def _has_traded(deployment: Deployment) -> bool:
     return booked.exists() or deployment.orders.filter(reserved_at__isnull=False).exists()
 
 
-def _call_integer(at: SafeVenue, safe: str, data: bytes) -> int:
+def _call_integer(at: SafeAccess, safe: str, data: bytes) -> int:
     """Call a Safe and return the integer it answers. Raises Rejected where there is no Safe."""
     try:
         answer = at.chain.call(safe, data)
@@ -183,7 +183,7 @@ def _call_integer(at: SafeVenue, safe: str, data: bytes) -> int:
     return int.from_bytes(answer, "big")
 
 
-def _policy(deployment: Deployment, at: SafeVenue, loosen_delay: int | None) -> m.Policy:
+def _policy(deployment: Deployment, at: SafeAccess, loosen_delay: int | None) -> m.Policy:
     agent, places = deployment.agent, at.places
     chosen = {} if loosen_delay is None else {"loosen_delay": loosen_delay}
     return m.Policy(
@@ -199,7 +199,7 @@ def _policy(deployment: Deployment, at: SafeVenue, loosen_delay: int | None) -> 
     )
 
 
-def _rules(deployment: Deployment, at: SafeVenue) -> list[m.TokenRule]:
+def _rules(deployment: Deployment, at: SafeAccess) -> list[m.TokenRule]:
     """Return rules for the agent's tokens that the chain has, each with the best pool for the largest trade."""
     wanted = deployment.agent.tokens or list(at.places.tokens)
     tokens = {symbol: at.places.tokens[symbol] for symbol in wanted if symbol in at.places.tokens}
@@ -211,7 +211,7 @@ def _rules(deployment: Deployment, at: SafeVenue) -> list[m.TokenRule]:
     ]
 
 
-def _best_pool(at: SafeVenue, token: str) -> pools.Depth:
+def _best_pool(at: SafeAccess, token: str) -> pools.Depth:
     """Return the best pool for the plan's largest trade. Raises Rejected where none is deep enough."""
     limits, stanza = chains.terms(), at.stanza
     return pools.best_pool(
@@ -222,7 +222,12 @@ def _best_pool(at: SafeVenue, token: str) -> pools.Depth:
 
 @transaction.atomic
 def _store_plan(
-    deployment: Deployment, at: SafeVenue, safe: str, terms: m.Policy, rules: list[m.TokenRule], digest: bytes
+    deployment: Deployment,
+    at: SafeAccess,
+    safe: str,
+    terms: m.Policy,
+    rules: list[m.TokenRule],
+    digest: bytes,
 ) -> None:
     row, new = SafePlan.objects.update_or_create(
         chain_id=at.stanza.chain_id,
@@ -249,7 +254,7 @@ def check(deployment: Deployment) -> list[str]:
     Until the owners sign a proposal, the previous plan stays in force, and its deployment stays verified as long as the
     chain shows that plan. Without a verified plan entries stop; exits never depend on it.
     """
-    at, safe = venue_of(deployment), deployment.safe_wallet
+    at, safe = safe_access(deployment), deployment.safe_wallet
     proposed = verify.proposal(at.stanza.chain_id, safe)
     confirmed = verify.plan_in_force(at.stanza.chain_id, safe)
     newest = proposed or confirmed
@@ -273,13 +278,13 @@ def check(deployment: Deployment) -> list[str]:
 
 def stopped(deployment: Deployment) -> dict[str, str]:
     """Return what stops entries besides the verification: token symbol, or * for all -> reason code."""
-    at = venue_of(deployment)
+    at = safe_access(deployment)
     plan = verify.plan_in_force(at.stanza.chain_id, deployment.safe_wallet)
     symbols = {token.address: symbol for symbol, token in at.places.tokens.items()}
     return {symbols.get(token, token): code for token, code in plan.stops.items()} if plan else {}
 
 
-def _compare_with_plan(at: SafeVenue, plan: SafePlan) -> tuple[bool, list[str]]:
+def _compare_with_plan(at: SafeAccess, plan: SafePlan) -> tuple[bool, list[str]]:
     """Return whether the module is enabled, and how the chain differs from the plan."""
     try:
         now = verify.standing(at.chain, at.places, plan)
@@ -319,7 +324,7 @@ Measured = dict[tuple[int, str, int, int, int], pools.Depth | None]
 """(chain, token, fee tier, min trade, max trade) -> depth, None without a quote."""
 
 
-def _shallow_pools(at: SafeVenue, plan: SafePlan, measured: Measured) -> dict[str, int | None]:
+def _shallow_pools(at: SafeAccess, plan: SafePlan, measured: Measured) -> dict[str, int | None]:
     """Return the plan's tokens with too shallow a pool -> price impact in basis points, None without a quote.
 
     `measured` caches the pools, because most Safes share pools and limits.
@@ -359,7 +364,7 @@ def recheck_all() -> None:
 
 
 def _recheck(deployment: Deployment, measured: Measured) -> None:
-    at, safe = venue_of(deployment), deployment.safe_wallet
+    at, safe = safe_access(deployment), deployment.safe_wallet
     proposed = verify.proposal(at.stanza.chain_id, safe)
     if proposed and not _compare_with_plan(at, proposed)[1]:
         check(deployment)
@@ -373,7 +378,7 @@ def _recheck(deployment: Deployment, measured: Measured) -> None:
 
 def revoke(deployment: Deployment) -> ToSign:
     """Return the transaction that ends the policy and disables the module. Open positions' tokens stay in the Safe."""
-    at, safe = venue_of(deployment), deployment.safe_wallet
+    at, safe = safe_access(deployment), deployment.safe_wallet
     nonce = _call_integer(at, safe, encode_call("nonce()"))
     query = encode_call("getModulesPaginated(address,uint256)", onboarding.SENTINEL, MODULES_AT_ONCE)
     enabled: list[str] = decode(["address[]", "address"], at.chain.call(safe, query))[0]

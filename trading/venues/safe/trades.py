@@ -6,7 +6,7 @@ Amounts are integer base units on chain and Decimal whole units elsewhere.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from typing import Any, Self
 
 from maxxit.core.errors import Rejected
@@ -20,20 +20,10 @@ from trading.chain.outbox import Call
 from trading.venues.base import Request, VenueFill
 from trading.venues.safe import pools
 from trading.venues.safe.contract import module as m
+from trading.venues.safe.units import USDC_DECIMALS, base, whole
 
-USDC_DECIMALS = 6
 PLACES = Decimal(1).scaleb(-18)
 """Precision of a price column."""
-
-
-def whole(amount: int, decimals: int) -> Decimal:
-    """Convert base units to whole units, exactly."""
-    return Decimal(amount).scaleb(-decimals)
-
-
-def base(amount: Decimal, decimals: int) -> int:
-    """Convert whole units to base units, rounded down."""
-    return int(amount.scaleb(decimals).to_integral_value(rounding=ROUND_DOWN))
 
 
 @dataclass(frozen=True, slots=True)

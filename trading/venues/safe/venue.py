@@ -18,19 +18,20 @@ from eth_utils.address import is_checksum_address
 from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, StaleState
-from maxxit.core.money import USDC
 from maxxit.core.terms import OrderSide, Purpose
-from maxxit.evm.codec import encode_call
-from maxxit.evm.rpc import Chain, Fault
+from maxxit.evm.rpc import Fault
 from trading import gate
 from trading.chain import chains, outbox
 from trading.chain.models import ChainTransaction, SafePlan
-from trading.chain.signer import Signer, executor_addresses, has_keystore, open_signers
+from trading.chain.signer import Signer, has_keystore, open_signers
 from trading.chain.states import TxState
 from trading.risk import gate_verdict
 from trading.venues.base import Capabilities, Prepared, Report, Request, Venue
 from trading.venues.safe import entry_stops, verify
-from trading.venues.safe.trades import USDC_DECIMALS, Trade, base, call_of, expected, fills_of, whole
+from trading.venues.safe.access import SafeAccess
+from trading.venues.safe.reconcile import reconcile
+from trading.venues.safe.trades import Trade, call_of, expected, fills_of
+from trading.venues.safe.units import USDC_DECIMALS, base, whole
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +39,7 @@ TEMPORARY_REFUSALS = frozenset({"cooldown"})
 """Refusals of the module that end by themselves: the intent is retried until its deadline."""
 
 
-class SafeVenue(Venue):
+class SafeVenue(SafeAccess, Venue):
     """Safes on one chain.
 
     `slippage_bps`: how far below the quote a swap may end, in basis points; the policy's own price floor applies too.
@@ -56,37 +57,9 @@ class SafeVenue(Venue):
         if not 0 < slippage_bps <= 500:
             raise Misconfigured("venue safe: slippage_bps is 1 to 500")
         self.slippage_bps = slippage_bps
-        self.stanza = chains.stanza(chain)
+        super().__init__(chain)
         self.capabilities = Capabilities(
             dedup=True, shorts=False, max_leverage=Decimal(1), collects_fees=True, find_lag=timedelta(0)
-        )
-        self.sending = outbox.SendingRules(
-            finality_depth=self.stanza.finality_depth,
-            bump_after=timedelta(seconds=self.stanza.bump_after_seconds),
-            replaced_after=timedelta(seconds=self.stanza.replaced_after_seconds),
-            max_fee=self.stanza.max_fee_wei,
-            min_tip=self.stanza.min_tip_wei,
-            gas_limit=self.stanza.gas_limit,
-            coin=self.stanza.coin,
-        )
-
-    # -- connections and keys, opened when first used
-
-    @cached_property
-    def places(self) -> chains.Contracts:
-        """The contract addresses."""
-        return chains.contracts(self.stanza)
-
-    @cached_property
-    def chain(self) -> Chain:
-        """The RPC client of the chain."""
-        return Chain(
-            self.stanza.chain_id,
-            self.stanza.urls,
-            head_lag=self.stanza.head_lag_blocks,
-            health_seconds=self.stanza.health_seconds,
-            timeout=self.stanza.timeout_seconds,
-            multicall=self.places.multicall,
         )
 
     @cached_property
@@ -94,15 +67,11 @@ class SafeVenue(Venue):
         """Address -> signer; decrypts the keys, so only the process that executes may use it."""
         return open_signers(self.stanza.chain_id, {self.places.module}, self.stanza.signatures_per_minute)
 
-    @property
-    def executors(self) -> tuple[str, ...]:
-        """Our executor's address, which new plans name, then the previous one during a rotation; decrypts nothing."""
-        if has_keystore():
-            return executor_addresses()
-        previous = self.places.previous_executor
-        return (self.places.executor, *((previous,) if previous else ()))
-
     # -- the Venue protocol
+
+    def safe_access(self) -> SafeAccess:
+        """Return itself: it trades from Safes."""
+        return self
 
     def prepare(self, request: Request) -> Prepared:
         """Store the intent. What makes it impossible is reported by `send`."""
@@ -155,24 +124,18 @@ class SafeVenue(Venue):
 
     def balances(self, account: str) -> dict[str, Decimal]:
         """Return USDC and every listed token in the Safe at the newest final block, in whole units."""
-        return self.balances_at(account, self._final_block())
-
-    def balances_at(self, account: str, block: int) -> dict[str, Decimal]:
-        """Return the same at the end of `block`."""
-        return self._read_balances([account], block)[account]
+        return self.balances_at(account, self.final_block())
 
     def balances_of(self, accounts: Sequence[str]) -> dict[str, dict[str, Decimal]]:
         """Return the same of many Safes, all at one block, read through Multicall3."""
         safes = [account for account in accounts if is_checksum_address(account)]
-        return self._read_balances(safes, self._final_block()) if safes else {}
+        return self.balances_of_safes(safes, self.final_block()) if safes else {}
 
     def unexplained(self, account: str, differences: Mapping[str, Decimal]) -> dict[str, Decimal]:
         """Book the owners' transfers found in the chain's logs and return the differences that remain.
 
         Empty while a transaction of ours is in flight.
         """
-        from trading.venues.safe.reconcile import reconcile  # an import cycle otherwise: it opens venues
-
         result = reconcile(self, account)
         if result.in_flight:
             return {}
@@ -206,26 +169,6 @@ class SafeVenue(Venue):
             return "not_a_safe"
 
     # -- helpers
-
-    def _final_block(self) -> int:
-        """Return the newest block that counts as final."""
-        return max(self.chain.head().number - self.sending.finality_depth + 1, 0)
-
-    def _read_balances(self, safes: Sequence[str], block: int) -> dict[str, dict[str, Decimal]]:
-        """Return Safe -> asset -> whole units held at the end of `block`."""
-        assets = [(USDC, self.places.usdc, USDC_DECIMALS)] + [
-            (symbol, token.address, token.decimals) for symbol, token in self.places.tokens.items()
-        ]
-        calls = [
-            (address, encode_call("balanceOf(address)", safe)) for safe in safes for _, address, _ in assets
-        ]
-        answers = iter(self.chain.many(calls, block=hex(block), agreed=True))
-        return {
-            safe: {
-                symbol: whole(int.from_bytes(next(answers), "big"), digits) for symbol, _, digits in assets
-            }
-            for safe in safes
-        }
 
     def may_send(self, tx: ChainTransaction) -> bool:
         """Return whether the gate allows the transaction now; False where the gate cannot be read."""

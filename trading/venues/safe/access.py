@@ -1,0 +1,81 @@
+"""Access to the Safes on one chain: configuration, addresses, the RPC client, balances at final blocks.
+
+The venue trades through it; onboarding and reconciliation read through it.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from functools import cached_property
+
+from maxxit.core.money import USDC
+from maxxit.evm.codec import encode_call
+from maxxit.evm.rpc import Chain
+from trading.chain import chains, outbox
+from trading.chain.signer import executor_addresses, has_keystore
+from trading.venues.safe.units import USDC_DECIMALS, whole
+
+
+class SafeAccess:
+    """The Safes on one chain of config/chains.yaml. Connections are opened when first used."""
+
+    def __init__(self, chain: str) -> None:
+        self.stanza = chains.stanza(chain)
+        self.sending = outbox.SendingRules(
+            finality_depth=self.stanza.finality_depth,
+            bump_after=timedelta(seconds=self.stanza.bump_after_seconds),
+            replaced_after=timedelta(seconds=self.stanza.replaced_after_seconds),
+            max_fee=self.stanza.max_fee_wei,
+            min_tip=self.stanza.min_tip_wei,
+            gas_limit=self.stanza.gas_limit,
+            coin=self.stanza.coin,
+        )
+
+    @cached_property
+    def places(self) -> chains.Contracts:
+        """The contract addresses."""
+        return chains.contracts(self.stanza)
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The RPC client of the chain."""
+        return Chain(
+            self.stanza.chain_id,
+            self.stanza.urls,
+            head_lag=self.stanza.head_lag_blocks,
+            health_seconds=self.stanza.health_seconds,
+            timeout=self.stanza.timeout_seconds,
+            multicall=self.places.multicall,
+        )
+
+    @property
+    def executors(self) -> tuple[str, ...]:
+        """Our executor's address, which new plans name, then the previous one during a rotation; decrypts nothing."""
+        if has_keystore():
+            return executor_addresses()
+        previous = self.places.previous_executor
+        return (self.places.executor, *((previous,) if previous else ()))
+
+    def final_block(self) -> int:
+        """Return the newest block that counts as final."""
+        return max(self.chain.head().number - self.sending.finality_depth + 1, 0)
+
+    def balances_at(self, safe: str, block: int) -> dict[str, Decimal]:
+        """Return USDC and every listed token in the Safe at the end of `block`, in whole units."""
+        return self.balances_of_safes([safe], block)[safe]
+
+    def balances_of_safes(self, safes: Sequence[str], block: int) -> dict[str, dict[str, Decimal]]:
+        """Return Safe -> asset -> whole units held at the end of `block`, read through Multicall3."""
+        assets = [(USDC, self.places.usdc, USDC_DECIMALS)] + [
+            (symbol, token.address, token.decimals) for symbol, token in self.places.tokens.items()
+        ]
+        calls = [
+            (address, encode_call("balanceOf(address)", safe)) for safe in safes for _, address, _ in assets
+        ]
+        answers = iter(self.chain.many(calls, block=hex(block), agreed=True))
+        return {
+            safe: {
+                symbol: whole(int.from_bytes(next(answers), "big"), digits) for symbol, _, digits in assets
+            }
+            for safe in safes
+        }
