@@ -6,9 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 from django.apps import apps
 from django.conf import settings
@@ -271,3 +273,51 @@ def test_every_pass_of_a_stage_goes_through_run_stage() -> None:
             node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == f"run_{name}"
         ]
         assert "run_stage(" in ast.unparse(function), stage.task
+
+
+WEB3 = {"maxxit/evm/provider.py", "trading/venues/safe/library.py", "trading/venues/safe/onboarding.py"}
+"""Modules that import web3 or safe-eth-py at their top; others import them inside functions, where they need them."""
+
+
+def imported_at_the_top(text: str) -> set[str]:
+    """Every module that a file imports when it is itself imported; `from a import b` as a and a.b."""
+    found: set[str] = set()
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_web3_is_loaded_only_where_it_is_used() -> None:
+    heavy = {"web3", "safe_eth", *(path.removesuffix(".py").replace("/", ".") for path in WEB3)}
+    loading = {
+        path
+        for path, text in sources().items()
+        if any(
+            name in heavy or name.partition(".")[0] in ("web3", "safe_eth")
+            for name in imported_at_the_top(text)
+        )
+    }
+
+    assert loading == WEB3
+    assert (
+        lines(
+            r"HTTPProvider|AutoProvider|\bWeb3\(\)|EthereumClient\(", but=("trading/venues/safe/library.py",)
+        )
+        == []
+    )
+
+
+def test_no_venue_is_asked_for_its_class() -> None:
+    assert lines(r"isinstance\([^)]*Venue\b") == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = grimp.build_graph(*PACKAGES, cache_dir=None)
+    order = TopologicalSorter(
+        {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    )
+
+    order.prepare()  # raises CycleError, which names the circle

@@ -75,6 +75,15 @@ class Block:
     """Wei per gas."""
 
 
+@dataclass(frozen=True, slots=True)
+class Revert:
+    """A call that the contract reverted. Endpoints agree on the data; each words its message in its own way."""
+
+    data: str
+    """0x hex, or empty."""
+    message: str = field(default="", compare=False)
+
+
 # -- reading one answer
 
 
@@ -107,6 +116,11 @@ def data(value: Any) -> str:
     except ValueError:
         raise Malformed(f"{value[:80]!r} is not a valid hex") from None
     return "0x" + text
+
+
+def call(answer: Any) -> "str | Revert":
+    """Parse the answer of an eth_call, which may have reverted."""
+    return answer if isinstance(answer, Revert) else data(answer)
 
 
 def address(value: Any) -> str:
@@ -202,7 +216,7 @@ FACTS: Mapping[str, Callable[[Any], Any]] = {
     "eth_getTransactionReceipt": receipt,
     "eth_getBlockByNumber": block,
     "eth_getLogs": logs,
-    "eth_call": data,
+    "eth_call": call,
     "eth_getCode": data,
     "eth_getStorageAt": data,
     "eth_getTransactionCount": count,

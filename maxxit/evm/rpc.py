@@ -10,7 +10,7 @@ import itertools
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,7 +48,8 @@ class Fault(Rejected):
     """The node answered with a JSON-RPC error. `reason`: the contract's revert reason, if it was a revert."""
 
     def __init__(self, message: str, data: str = "", error_code: object = None) -> None:
-        self.reason = revert_reason(data.removeprefix("Reverted ")) if data else ""
+        self.data = data.removeprefix("Reverted ")
+        self.reason = revert_reason(self.data) if data else ""
         super().__init__(
             f"{message} {self.reason}".strip(), code=code_of(self.reason) if self.reason else "rpc_fault"
         )
@@ -460,6 +461,17 @@ class Chain:
         except (AttributeError, ValueError) as error:
             raise Retryable(f"chain {self.chain_id} answered eth_call with {str(answer)[:80]!r}") from error
 
+    def agreed_call(self, request: Mapping[str, Any], block: str) -> str:
+        """Return the result of an eth_call, 0x hex, that a quorum agrees on at a block number.
+
+        Raises Fault for a revert that a quorum agrees on, Retryable without a majority.
+        """
+        answers = self._query(self.healthy(), lambda endpoint: [_call_or_revert(endpoint, request, block)])
+        [(fact, _)] = self._vote([(f"a call of {request['to']}", "eth_call", ())], answers, self.quorum)
+        if isinstance(fact, facts.Revert):
+            raise Fault(fact.message, fact.data, REVERTED_CODE)
+        return str(fact)
+
     def many(
         self, calls: Sequence[tuple[str, bytes]], *, block: str = "latest", agreed: bool = False
     ) -> list[bytes]:
@@ -527,6 +539,17 @@ def _query_parallel(
             break
     pool.shutdown(wait=False, cancel_futures=True)
     return {endpoint: None if answer in pending else answer for endpoint, answer in asked.items()}
+
+
+def _call_or_revert(endpoint: Endpoint, request: Mapping[str, Any], block: str) -> str | facts.Revert:
+    """Return an endpoint's answer to an eth_call. Raises Retryable, and Fault for an error that is no revert."""
+    try:
+        answer: str = endpoint.call("eth_call", request, block)
+        return answer
+    except Fault as error:
+        if not error.reverted:
+            raise
+        return facts.Revert(error.data.lower(), error.text)
 
 
 def _logs_of(questions: Sequence[Question], endpoint: Endpoint) -> list[Any]:

@@ -51,7 +51,9 @@ def gas_table(lab: Lab) -> dict[str, int]:
     lab.move("WETH", "1.1")
     rows["close with a share, token still held"] = closed("b")
     rows["close with a share, last position"] = closed("c")
-    rows["guardian stops"] = gas_of(world.send("guardian", lab.module, m.stop_data(lab.safe)))
+    rows["guardian stops"] = gas_of(
+        world.send("guardian", lab.module, m.call_data("stop", lab.safe, m.HALTED))
+    )
     rows["enable module and set policy, one Safe transaction"] = gas_of(world.onboard(world.policy()))
     return rows
 

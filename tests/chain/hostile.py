@@ -112,7 +112,7 @@ class Script:
         """Guardian or Safe cancel what is pending."""
         self._settle()
         self.pending = None
-        self.call(sender, self.stage.world.module, m.cancel_loosening_data(self.stage.world.safe))
+        self.call(sender, self.stage.world.module, m.call_data("cancel_loosening", self.stage.world.safe))
 
     def call(self, sender: str, to: str, data: bytes) -> None:
         self.blocks[-1][1].append({"from": sender, "to": to, "data": "0x" + data.hex(), "gas": GAS})

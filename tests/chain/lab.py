@@ -2,13 +2,13 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from maxxit.evm.codec import Log, encode_call
+from maxxit.evm.codec import decode, encode_call
 from maxxit.ops.devchain.world import Builder, Reverted, TokenInfo, World, read, transact
 from trading.venues.safe.contract import module as m
 
@@ -27,6 +27,19 @@ def reverts(reason: str) -> Iterator[None]:
     """The transaction inside must revert, and for this reason."""
     with pytest.raises(Reverted, match=f"^{reason}"):
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class OnChainPosition:
+    """A position as the module stores it. `cost` includes the fee and refers to the quantity still held."""
+
+    token: str
+    quantity: int
+    cost: int
+    eroded: int
+    reserve: int
+    share_bps: int
+    profit_receiver: str
 
 
 class Lab:
@@ -60,7 +73,7 @@ class Lab:
 
     # -- acting
 
-    def send(self, sender: str, data: bytes, to: str | None = None) -> list[Log]:
+    def send(self, sender: str, data: bytes, to: str | None = None) -> list[m.Log]:
         """A transaction to the module (or `to`) from a role or an address; the module's events in it."""
         address = self.world.accounts.get(sender, sender)
         receipt = transact(self.rpc, address, to or self.module, data)
@@ -69,7 +82,7 @@ class Lab:
     def open(
         self, name: str = "a", symbol: str = "WETH", usdc: int = 1_000 * USDC, *, min_out: int = 0,
         by: str = "executor", safe: str | None = None, token: str | None = None, deadline: int = 600,
-    ) -> Log:  # fmt: skip
+    ) -> m.Log:  # fmt: skip
         """Open a position; its PositionOpened. `deadline` in seconds from the latest block."""
         address = token or self.world.address_of(symbol)
         data = m.open_data(
@@ -80,12 +93,12 @@ class Lab:
     def close(
         self, name: str = "a", quantity: int = m.ALL, *, min_out: int = 0, by: str = "executor",
         safe: str | None = None, deadline: int = 600,
-    ) -> Log:  # fmt: skip
+    ) -> m.Log:  # fmt: skip
         """Close (a part of) a position; its PositionClosed."""
         data = m.close_data(safe or self.safe, trade(name), min_out, self.world.now() + deadline, quantity)
         return self.send(by, data)[-1]
 
-    def set_policy(self, rules: list[m.TokenRule] | None = None, **changes: Any) -> list[Log]:
+    def set_policy(self, rules: list[m.TokenRule] | None = None, **changes: Any) -> list[m.Log]:
         """The Safe sets the demo policy with changes."""
         policy = self.world.policy(**changes)
         return self.send(self.safe, m.set_policy_data(policy, rules or self.world.rules()))
@@ -118,8 +131,13 @@ class Lab:
         """The policy that waits for its time."""
         return m.decode_pending(self.raw(m.pending_data(self.safe)))
 
-    def position(self, name: str = "a") -> m.OnChainPosition:
-        return m.decode_position(self.raw(m.position_data(self.safe, trade(name))))
+    def position(self, name: str = "a") -> OnChainPosition:
+        answer = self.raw(encode_call("position(address,bytes32)", self.safe, trade(name)))
+        token, quantity, terms, receiver = decode(
+            ["address", "uint256", "(uint256,uint256,uint256,uint256)", "address"], answer
+        )
+        cost, eroded, reserve, share_bps = terms
+        return OnChainPosition(token, quantity, cost, eroded, reserve, share_bps, receiver)
 
     def number(self, signature: str, *args: Any, to: str | None = None) -> int:
         """A view that answers one integer."""
@@ -135,7 +153,7 @@ class Lab:
         token = self.world.address_of(symbol)
         return self.number("allowance(address,address)", self.safe, self.world.router, to=token)
 
-    def logs(self) -> list[Log]:
+    def logs(self) -> list[m.Log]:
         """Every event that the module has ever emitted."""
         found = self.rpc("eth_getLogs", {"fromBlock": "0x0", "toBlock": "latest", "address": self.module})
         return m.decode_logs(found, self.module)

@@ -47,7 +47,7 @@ def skewed(factor: str, action: Action) -> Action:
 
 
 def stops(role: str) -> Action:
-    return lambda lab: lab.send(role, m.stop_data(lab.safe))
+    return lambda lab: lab.send(role, m.call_data("stop", lab.safe, m.HALTED))
 
 
 def opened(*sizes: int) -> Action:

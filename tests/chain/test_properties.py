@@ -585,7 +585,7 @@ def test_only_the_safe_changes_its_policy(lab: Lab) -> None:
     theirs = lab.world.policy(executor=accounts["rogue"], guardian=accounts["trader"])
     for stranger in ("executor", "guardian", "owner", "deployer"):
         lab.send(stranger, m.set_policy_data(theirs, lab.world.rules()))
-        lab.send(stranger, m.revoke_data())
+        lab.send(stranger, m.call_data("revoke"))
     assert lab.raw(m.policies_data(lab.safe)) == before
     with reverts("NOT_EXECUTOR"):
         lab.open("a", by="rogue")
@@ -623,43 +623,43 @@ def test_a_safe_has_no_power_over_another(lab: Lab) -> None:
     other = lab.another_safe(executor=lab.world.accounts["trader"])
     lab.open("a")
     with reverts("NO_POSITION"):
-        lab.send(other, m.release_data(trade("a")))
+        lab.send(other, m.call_data("release_position", trade("a")))
     with reverts("NOT_EXECUTOR"):
         lab.close("a", by=other)
     with reverts("NOT_EXECUTOR"):
         lab.open("b", by="trader")
     with reverts("NOT_GUARDIAN"):
-        lab.send(other, m.stop_data(lab.safe))
+        lab.send(other, m.call_data("stop", lab.safe, m.HALTED))
 
 
 def test_guardian_can_only_stop(lab: Lab) -> None:
     lab.open("a")
-    lab.send("guardian", m.stop_data(lab.safe, m.NO_ENTRIES))
+    lab.send("guardian", m.call_data("stop", lab.safe, m.NO_ENTRIES))
     lab.advance(2)
     with reverts("STOPPED"):
         lab.open("b")
     lab.close("a", lab.held() // 2)
-    lab.send("guardian", m.stop_data(lab.safe, m.HALTED))
+    lab.send("guardian", m.call_data("stop", lab.safe, m.HALTED))
     with reverts("STOPPED"):
         lab.close("a")
     with reverts("NOT_EXECUTOR"):
         lab.close("a", by="guardian")
     with reverts("STOP_LEVEL"):
-        lab.send("guardian", m.stop_data(lab.safe, m.NO_ENTRIES))
-    lab.send("guardian", m.resume_data())
+        lab.send("guardian", m.call_data("stop", lab.safe, m.NO_ENTRIES))
+    lab.send("guardian", m.call_data("resume"))
     assert lab.headroom().stop_level == m.HALTED, "only the Safe resumes"
-    lab.send(lab.safe, m.resume_data())
+    lab.send(lab.safe, m.call_data("resume"))
     lab.close("a")
 
 
 def test_strangers_cannot_stop(lab: Lab) -> None:
     for stranger in ("executor", "rogue", "owner"):
         with reverts("NOT_GUARDIAN"):
-            lab.send(stranger, m.stop_data(lab.safe))
+            lab.send(stranger, m.call_data("stop", lab.safe, m.HALTED))
 
 
 def test_signing_a_new_policy_does_not_lift_a_stop(lab: Lab) -> None:
-    lab.send("guardian", m.stop_data(lab.safe))
+    lab.send("guardian", m.call_data("stop", lab.safe, m.HALTED))
     lab.set_policy()
     with reverts("STOPPED"):
         lab.open("a")
@@ -667,13 +667,13 @@ def test_signing_a_new_policy_does_not_lift_a_stop(lab: Lab) -> None:
 
 def test_safe_can_revoke_at_any_time(lab: Lab) -> None:
     lab.open("a")
-    lab.send(lab.safe, m.revoke_data())
+    lab.send(lab.safe, m.call_data("revoke"))
     with reverts("NOT_EXECUTOR"):
         lab.close("a")
     with reverts("NOT_EXECUTOR"):
         lab.open("b")
     with reverts("NOT_GUARDIAN"):
-        lab.send("guardian", m.stop_data(lab.safe))
+        lab.send("guardian", m.call_data("stop", lab.safe, m.HALTED))
     assert lab.close("a", by=lab.safe).args["by"] == lab.safe
 
 
@@ -687,7 +687,7 @@ def test_disabled_module_can_do_nothing(lab: Lab) -> None:
 def test_owners_can_close_without_executor_and_feed(lab: Lab) -> None:
     lab.open("a")
     lab.skew("WETH", "0.9")
-    lab.send("guardian", m.stop_data(lab.safe))
+    lab.send("guardian", m.call_data("stop", lab.safe, m.HALTED))
     lab.send("rogue", encode_call("kill()"), lab.world.token("WETH").feed)
     lab.send("rogue", encode_call("set_answer(int256)", 1), lab.world.sequencer_feed)
     charged = lab.number("total_charged(address)", lab.safe)
@@ -711,8 +711,8 @@ def test_safe_can_release_a_position_to_itself(lab: Lab) -> None:
     held = lab.held()
     for stranger in ("executor", "guardian"):
         with reverts("NO_POSITION"):
-            lab.send(stranger, m.release_data(trade("a")))
-    lab.send(lab.safe, m.release_data(trade("a")))
+            lab.send(stranger, m.call_data("release_position", trade("a")))
+    lab.send(lab.safe, m.call_data("release_position", trade("a")))
     assert lab.held() == held
     assert lab.number("reserved(address)", lab.safe) == 0
     with reverts("NO_POSITION"):
@@ -867,12 +867,12 @@ def test_a_replaced_guardian_can_stop_until_the_new_one_is_in_force(lab: Lab) ->
     delayed(lab)
     loosen(lab, guardian=lab.world.accounts["rogue"])
     with reverts("NOT_GUARDIAN"):
-        lab.send("rogue", m.stop_data(lab.safe))
-    lab.send("guardian", m.stop_data(lab.safe, m.NO_ENTRIES))
+        lab.send("rogue", m.call_data("stop", lab.safe, m.HALTED))
+    lab.send("guardian", m.call_data("stop", lab.safe, m.NO_ENTRIES))
     lab.advance(DELAY + 1)
     with reverts("NOT_GUARDIAN"):
-        lab.send("guardian", m.stop_data(lab.safe))
-    lab.send("rogue", m.stop_data(lab.safe))
+        lab.send("guardian", m.call_data("stop", lab.safe, m.HALTED))
+    lab.send("rogue", m.call_data("stop", lab.safe, m.HALTED))
 
 
 def test_safe_and_guardian_can_cancel_a_loosening_and_nobody_else(lab: Lab) -> None:
@@ -881,15 +881,15 @@ def test_safe_and_guardian_can_cancel_a_loosening_and_nobody_else(lab: Lab) -> N
         loosen(lab, max_trade=2_000 * USDC)
         for stranger in ("executor", "owner", "rogue"):
             with reverts("NOT_GUARDIAN"):
-                lab.send(stranger, m.cancel_loosening_data(lab.safe))
-        assert [log.name for log in lab.send(canceller, m.cancel_loosening_data(lab.safe))] == [
+                lab.send(stranger, m.call_data("cancel_loosening", lab.safe))
+        assert [log.name for log in lab.send(canceller, m.call_data("cancel_loosening", lab.safe))] == [
             "LooseningCancelled"
         ]
         assert lab.pending() is None
         lab.advance(DELAY + 1)
         assert lab.policy() == before
         with reverts("NOTHING_PENDING"):
-            lab.send(canceller, m.cancel_loosening_data(lab.safe))
+            lab.send(canceller, m.call_data("cancel_loosening", lab.safe))
 
 
 def test_a_loosening_whose_time_has_come_cannot_be_cancelled(lab: Lab) -> None:
@@ -897,7 +897,7 @@ def test_a_loosening_whose_time_has_come_cannot_be_cancelled(lab: Lab) -> None:
     loosen(lab, max_trade=2_000 * USDC)
     lab.advance(DELAY + 1)
     with reverts("NOTHING_PENDING"):
-        lab.send("guardian", m.cancel_loosening_data(lab.safe))
+        lab.send("guardian", m.call_data("cancel_loosening", lab.safe))
     assert lab.policy().max_trade == 2_000 * USDC
 
 
@@ -924,7 +924,7 @@ def test_a_shorter_delay_waits_the_longer_one(lab: Lab) -> None:
 def test_revoke_drops_a_pending_policy_and_the_delay_outlasts_it(lab: Lab) -> None:
     delayed(lab)
     loosen(lab, max_trade=2_000 * USDC)
-    lab.send(lab.safe, m.revoke_data())
+    lab.send(lab.safe, m.call_data("revoke"))
     assert lab.pending() is None
     lab.advance(DELAY + 1)
     with reverts("NOT_EXECUTOR"):
@@ -933,7 +933,7 @@ def test_revoke_drops_a_pending_policy_and_the_delay_outlasts_it(lab: Lab) -> No
     with reverts("NOT_EXECUTOR"):
         lab.open("a")
     with reverts("NOT_GUARDIAN"):
-        lab.send("guardian", m.cancel_loosening_data(lab.safe))
+        lab.send("guardian", m.call_data("cancel_loosening", lab.safe))
     lab.advance(DELAY + 1)
     lab.open("a")
 
@@ -975,7 +975,7 @@ def test_another_token_pool_or_feed_waits_and_a_removed_token_goes_at_once(lab: 
         assert seen_rules(lab) == [weth]
         with reverts("TOKEN_NOT_LISTED"):
             lab.open("a", "WBTC")
-        lab.send("guardian", m.cancel_loosening_data(lab.safe))
+        lab.send("guardian", m.call_data("cancel_loosening", lab.safe))
     assert signed(replace(weth, max_age=600)) == ["PolicySet"]
     assert signed(wbtc, weth) == ["PolicyPending", "PolicyTightened"]
     assert seen_rules(lab) == [replace(weth, max_age=600)]
@@ -1001,7 +1001,7 @@ def test_a_token_with_open_positions_stays_in_the_pending_policy_too(lab: Lab) -
     weth = lab.world.rules()[:1]
     with reverts("TOKEN_IN_USE"):
         lab.set_policy(weth, **DELAYED, max_trade=2_000 * USDC)
-    lab.send(lab.safe, m.revoke_data())
+    lab.send(lab.safe, m.call_data("revoke"))
     with reverts("TOKEN_IN_USE"):
         lab.set_policy(weth, **DELAYED)
 
@@ -1018,7 +1018,7 @@ def test_events_alone_rebuild_a_pending_policy(lab: Lab) -> None:
         lab.pending(),
         tuple(seen_rules(lab)),
     )
-    lab.send("guardian", m.cancel_loosening_data(lab.safe))
+    lab.send("guardian", m.call_data("cancel_loosening", lab.safe))
     assert (book().policy, book().pending) == (lab.policy(), None)
     loosen(lab, max_trade=2_000 * USDC, cooldown=600)
     lab.advance(DELAY + 1)
@@ -1027,7 +1027,7 @@ def test_events_alone_rebuild_a_pending_policy(lab: Lab) -> None:
     assert (after.policy, after.pending, after.tokens) == (lab.policy(), None, tuple(lab.world.rules()))
     assert after.total_charged == lab.number("total_charged(address)", lab.safe)
     loosen(lab, max_trade=3_000 * USDC)
-    lab.send(lab.safe, m.revoke_data())
+    lab.send(lab.safe, m.call_data("revoke"))
     assert (book().policy, book().pending) == (None, None)
 
 
@@ -1049,7 +1049,7 @@ def test_reentrant_token_is_repelled(lab: Lab) -> None:
         m.open_data(lab.safe, trade("inner"), lab.world.address_of("WETH"), 100 * USDC, 0, late),
         m.close_data(lab.safe, trade("first"), 0, late),
         m.close_data(lab.safe, trade("outer2"), 0, late),
-        m.stop_data(lab.safe),
+        m.call_data("stop", lab.safe, m.HALTED),
     )
     for number, strike in enumerate(strikes):
         lab.tell(evil, "arm(address,bytes,uint256)", lab.module, strike, 1)
@@ -1087,8 +1087,8 @@ def test_events_alone_rebuild_positions_fees_and_shares(lab: Lab) -> None:
     lab.close("lose")
     lab.close("win")
     lab.close("half", lab.position("half").quantity // 3)
-    lab.send(lab.safe, m.release_data(trade("gone")))
-    lab.send("guardian", m.stop_data(lab.safe, m.NO_ENTRIES))
+    lab.send(lab.safe, m.call_data("release_position", trade("gone")))
+    lab.send("guardian", m.call_data("stop", lab.safe, m.NO_ENTRIES))
     book = m.rebuild(lab.logs())[lab.safe]
     assert book.policy == m.decode_policy(lab.raw(m.policies_data(lab.safe)))
     assert book.tokens == tuple(lab.world.rules())
@@ -1101,7 +1101,7 @@ def test_events_alone_rebuild_positions_fees_and_shares(lab: Lab) -> None:
     assert book.unshared == lab.number("unshared(address)", lab.safe)
     assert book.total_charged == lab.number("total_charged(address)", lab.safe)
     assert book.usdc_delta == lab.usdc() - start
-    lab.send(lab.safe, m.resume_data())
-    lab.send(lab.safe, m.revoke_data())
+    lab.send(lab.safe, m.call_data("resume"))
+    lab.send(lab.safe, m.call_data("revoke"))
     after = m.rebuild(lab.logs())[lab.safe]
     assert (after.policy, after.stop_level) == (None, 0)

@@ -887,8 +887,8 @@ MUTANTS = (
         "a Safe's guard is not looked at",
         (
             "trading.venues.safe.safe_contract:read",
-            "(SINGLETON_SLOT, GUARD_SLOT, *_)",
-            "(SINGLETON_SLOT, FALLBACK_SLOT, *_)",
+            "contract.retrieve_transaction_guard()",
+            "contract.retrieve_module_guard()",
         ),
         test=SAFE_CHECKS,
         beyond=True,

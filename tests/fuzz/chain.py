@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from eth_abi.abi import encode
+from eth_utils.abi import collapse_if_tuple
 
 from maxxit.evm import facts
 from maxxit.evm.node_errors import fees_named, range_suggested, refusal
@@ -82,12 +83,15 @@ def batch(data: bytes) -> Outcome:
 def events() -> bytes:
     """A log of every event of the module that has none but static fields, and one of another contract."""
     logs: list[dict[str, Any]] = []
-    for topic, event in module.events()._by_topic.items():
-        values = [_zero(kind) for _, kind in event.plain]
+    for topic, event in module.events().items():
+        inputs = event.abi["inputs"]
+        kinds = [collapse_if_tuple(part) for part in inputs if not part["indexed"]]
+        indexed = len(inputs) - len(kinds)
+        values = [_zero(kind) for kind in kinds]
         logs.append(
             {
-                "address": MODULE, "topics": ["0x" + topic.hex(), *["0x" + "00" * 32] * len(event.indexed)],
-                "data": "0x" + encode([kind for _, kind in event.plain], values).hex(), "blockNumber": "0x10",
+                "address": MODULE, "topics": [topic, *["0x" + "00" * 32] * indexed],
+                "data": "0x" + encode(kinds, values).hex(), "blockNumber": "0x10",
                 "transactionHash": "0x" + "11" * 32, "logIndex": hex(len(logs)), "removed": False,
             }
         )  # fmt: skip

@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from importlib.util import find_spec
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eth_abi.abi import encode
-from eth_account import Account
 from eth_utils.address import to_checksum_address
 
 from maxxit.evm.codec import ZERO_ADDRESS, decode, encode_call, revert_reason
@@ -29,9 +27,13 @@ from trading.chain.chains import (
     Contracts,
     TokenStanza,
 )
-from trading.venues.safe import onboarding
 from trading.venues.safe.contract.build import load
 from trading.venues.safe.contract.module import Policy, TokenRule
+
+if TYPE_CHECKING:
+    from safe_eth.safe import SafeTx
+
+# The supervisor imports this module, too: safe-eth-py and eth_account are imported in the functions that need them.
 
 WORLD_FILE = Path("chain") / "world.json"
 """Addresses of the deployed contracts, in the data folder."""
@@ -70,6 +72,8 @@ class Reverted(RuntimeError):
 
 def local_key(role: str) -> bytes:
     """Return the private key of a role on the local chain: a public test key."""
+    from eth_account import Account
+
     Account.enable_unaudited_hdwallet_features()
     path = f"m/44'/60'/0'/0/{ROLES.index(role)}"
     return bytes(Account.from_mnemonic(KNOWN_MNEMONIC, account_path=path).key)
@@ -237,10 +241,12 @@ class World:
         self.set_feed(symbol, price)
         self.set_pool_price(symbol, price)
 
-    def execute_as_owner(self, tx: onboarding.SafeTx) -> dict[str, Any]:
+    def execute_as_owner(self, tx: "SafeTx") -> dict[str, Any]:
         """Sign a Safe transaction as the demo user and execute it."""
-        signed = Account.unsafe_sign_hash(onboarding.safe_tx_hash(tx, self.chain_id), local_key("owner"))
-        return self.send("owner", tx.safe, onboarding.exec_data(tx, bytes(signed.signature)))
+        from trading.venues.safe import onboarding
+
+        tx.sign(local_key("owner").hex())
+        return self.send("owner", tx.safe_address, onboarding.exec_data(tx))
 
     # -- policy
 
@@ -261,11 +267,14 @@ class World:
 
     def onboard(self, policy: Policy | None = None) -> dict[str, Any]:
         """Enable the module and set the policy in one transaction signed by the demo user."""
+        from trading.venues.safe import onboarding
+
         enabled: bool = read(
             self.rpc, self.safe, encode_call("isModuleEnabled(address)", self.module), ["bool"]
         )[0]
         return self.execute_as_owner(
             onboarding.enable_tx(
+                self.chain_id,
                 self.safe,
                 self.module,
                 policy or self.policy(),
@@ -336,11 +345,9 @@ def safe_artifact(name: str, part: str = "bytecode") -> bytes:
 
     With `part` "deployedBytecode" it is the deployed code.
     """
-    spec = find_spec("safe_eth")
-    if spec is None or spec.origin is None:
-        raise AnvilError("safe-eth-py is not installed: run `make install`")
-    path = Path(spec.origin).parent / "eth" / "contracts" / "abis" / f"{name}_V1_4_1.json"
-    return bytes.fromhex(json.loads(path.read_text())[part].removeprefix("0x"))
+    from safe_eth.eth.contracts import load_contract_interface
+
+    return bytes.fromhex(load_contract_interface(f"{name}_V1_4_1.json")[part].removeprefix("0x"))
 
 
 def uniswap_artifact(path: str) -> bytes:
@@ -351,11 +358,6 @@ def uniswap_artifact(path: str) -> bytes:
     if not file.exists():
         raise AnvilError(f"Uniswap's {contract} is not installed: run `make install` (it needs npm)")
     return bytes.fromhex(json.loads(file.read_text())["bytecode"].removeprefix("0x"))
-
-
-def predicted_safe(owners: list[str], threshold: int, salt_nonce: int) -> str:
-    """Predict a Safe's address with the proxy code of safe-eth-py."""
-    return onboarding.predict_safe(owners, threshold, salt_nonce, safe_artifact("Proxy"))
 
 
 class Builder:
@@ -382,22 +384,25 @@ class Builder:
 
     def canonical(self) -> None:
         """Deploy Safe's contracts by its deterministic factory, and Multicall3, at their canonical addresses."""
-        self.rpc("anvil_setCode", onboarding.SAFE_SINGLETON_FACTORY, DEPLOYER_CODE)
+        from safe_eth.eth.constants import SAFE_SINGLETON_FACTORY_ADDRESS
+        from safe_eth.eth.contracts.abis.multicall import multicall_v3_bytecode
+
+        from trading.venues.safe import library
+
+        self.rpc("anvil_setCode", SAFE_SINGLETON_FACTORY_ADDRESS, DEPLOYER_CODE)
         wanted = {
-            "Safe": onboarding.SAFE_L2,
-            "ProxyFactory": onboarding.PROXY_FACTORY,
-            "CompatibilityFallbackHandler": onboarding.FALLBACK_HANDLER,
-            "MultiSend": onboarding.MULTI_SEND,
-            "MultiSendCallOnly": onboarding.MULTI_SEND_CALL_ONLY,
+            "Safe": library.deployed("SafeL2"),
+            "ProxyFactory": library.deployed("SafeProxyFactory"),
+            "CompatibilityFallbackHandler": library.deployed("CompatibilityFallbackHandler"),
+            "MultiSend": library.deployed("MultiSend"),
+            "MultiSendCallOnly": library.deployed("MultiSendCallOnly"),
         }
         for name, address in wanted.items():
             if self.rpc("eth_getCode", address, "latest") == "0x":
                 code = bytes(32) + safe_artifact(name)
-                transact(self.rpc, self.deployer, onboarding.SAFE_SINGLETON_FACTORY, code)
+                transact(self.rpc, self.deployer, SAFE_SINGLETON_FACTORY_ADDRESS, code)
             if self.rpc("eth_getCode", address, "latest") == "0x":
                 raise AnvilError(f"Safe's {name} did not land on {address}: safe-eth-py has changed")
-        from safe_eth.eth.contracts.abis.multicall import multicall_v3_bytecode
-
         runtime = self.rpc("eth_call", {"data": "0x" + bytes(multicall_v3_bytecode).hex()}, "latest")
         self.rpc("anvil_setCode", MULTICALL3, runtime)
 
@@ -429,10 +434,19 @@ class Builder:
 
     def safe(self, owners: list[str], threshold: int = 1) -> str:
         """Deploy a Safe by the proxy factory; the salt is the deployer's nonce, so that a rebuild gets a new one."""
+        from safe_eth.eth.contracts import get_proxy_factory_V1_4_1_contract
+
+        from maxxit.evm.provider import offline
+        from trading.venues.safe import library, onboarding
+
         salt = int(self.rpc("eth_getTransactionCount", self.deployer, "latest"), 16)
         data = onboarding.create_safe_data(owners, threshold, salt)
-        transact(self.rpc, self.deployer, onboarding.PROXY_FACTORY, data)
-        return predicted_safe(owners, threshold, salt)
+        factory = library.deployed("SafeProxyFactory")
+        receipt = transact(self.rpc, self.deployer, factory, data)
+        creation = get_proxy_factory_V1_4_1_contract(offline()).events.ProxyCreation()
+        (log,) = (log for log in receipt["logs"] if to_checksum_address(log["address"]) == factory)
+        address: str = creation.process_log(log)["args"]["proxy"]
+        return address
 
 
 def _token_amount(usdc: int, token: TokenInfo, price: Decimal) -> int:

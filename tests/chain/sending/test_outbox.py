@@ -204,7 +204,7 @@ def test_a_revert_is_rejected_by_its_name(trader: SafeTrader, wire: Proxy) -> No
     trader.lab.rpc("evm_setAutomine", False)
     ref = trader.send(trader.request())
     guardian = trader.world.accounts["guardian"]
-    data = m.stop_data(trader.world.safe)
+    data = m.call_data("stop", trader.world.safe, m.HALTED)
     trader.lab.rpc(
         "eth_sendTransaction",
         {"from": guardian, "to": trader.world.module, "data": "0x" + data.hex(), "gas": hex(500_000),
@@ -257,9 +257,9 @@ def test_what_cannot_be_done_is_refused_with_its_reason(
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (lambda lab: lab.send("guardian", m.stop_data(lab.safe, m.NO_ENTRIES)), "stopped"),
+        (lambda lab: lab.send("guardian", m.call_data("stop", lab.safe, m.NO_ENTRIES)), "stopped"),
         (lambda lab: lab.set_policy(loss_budget=40_000_000), "policy_differs"),
-        (lambda lab: lab.send(lab.safe, m.revoke_data()), "executor_not_allowed"),
+        (lambda lab: lab.send(lab.safe, m.call_data("revoke")), "executor_not_allowed"),
     ],
 )
 def test_the_safe_is_looked_at_before_every_trade(
@@ -273,7 +273,7 @@ def test_the_safe_is_looked_at_before_every_trade(
 
 def test_a_stop_of_entries_does_not_stop_exits(trader: SafeTrader, wire: Proxy) -> None:
     bought = trader.trade()
-    trader.lab.send("guardian", m.stop_data(trader.world.safe, m.NO_ENTRIES))
+    trader.lab.send("guardian", m.call_data("stop", trader.world.safe, m.NO_ENTRIES))
     sold = trader.trade("close", str(bought.fills[0].quantity))
     assert sold.state == "filled"
     assert sold.fills[0].quantity == bought.fills[0].quantity

@@ -15,7 +15,7 @@ from maxxit.ops.devchain.world import local_key
 from tests import builders as make
 from tests.chain.sending.safe_trader import SafeTrader
 from trading.venues.safe import onboarding, safes
-from trading.venues.safe.onboarding import SafeTx
+from trading.venues.safe.onboarding import safe_tx
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db]
 
@@ -56,7 +56,7 @@ def word(deployment: Deployment, safe: str, role: str = "owner") -> str:
 
 def test_from_plan_to_verified_to_revoked(trader: SafeTrader, alice: Web) -> None:
     world, deployment = trader.world, draft(trader, alice)
-    world.execute_as_owner(onboarding.revoke_tx(world.safe, world.module, world.safe_nonce()))
+    world.execute_as_owner(onboarding.revoke_tx(31337, world.safe, world.module, world.safe_nonce()))
 
     code, refused = alice.post(f"{deployment.pk}/plan", safe=world.safe)
     assert (code, refused["code"]) == (409, "owner_signature")
@@ -73,7 +73,9 @@ def test_from_plan_to_verified_to_revoked(trader: SafeTrader, alice: Web) -> Non
 
     told = planned["transaction"]
     data = bytes.fromhex(told["data"][2:])
-    world.execute_as_owner(SafeTx(world.safe, told["to"], data, int(told["operation"]), int(told["nonce"])))
+    world.execute_as_owner(
+        safe_tx(31337, world.safe, told["to"], data, int(told["operation"]), int(told["nonce"]))
+    )
     assert alice.post(f"{deployment.pk}/verify") == (
         200,
         {"deployment_id": deployment.pk, "verified": True, "differences": [], "stopped": {}},

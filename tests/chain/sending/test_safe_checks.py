@@ -6,24 +6,28 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from safe_eth.safe import Safe
 
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.models import Event
 from maxxit.notify import alerts
 from maxxit.notify.models import Alert
-from maxxit.ops.devchain.world import safe_artifact
 from tests import builders as make
 from tests.chain.sending.safe_trader import SafeTrader, store_plan, verified
 from trading.chain.models import SafePlan
 from trading.chain.outbox import Call
-from trading.venues.safe import entry_stops, onboarding, pools, safe_contract, safes, verify
+from trading.venues.safe import entry_stops, library, pools, safe_contract, safes, verify
 from trading.venues.safe import venue as safe_venue
 from trading.venues.safe.contract import module as m
 from trading.venues.safe.trades import Trade
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db]
 
+SINGLETON_SLOT = "0x0"
+GUARD_SLOT = hex(Safe.TRANSACTION_GUARD_STORAGE_SLOT)
+MODULE_GUARD_SLOT = hex(Safe.MODULE_GUARD_STORAGE_SLOT)
+FALLBACK_SLOT = hex(Safe.FALLBACK_HANDLER_STORAGE_SLOT)
 LIQUIDITY_SLOT = "0x" + "4".zfill(64)
 """Of a Uniswap V3 pool."""
 
@@ -63,39 +67,27 @@ def plan_of(trader: SafeTrader) -> SafePlan:
 # -- the Safe's contract
 
 
-def test_known_releases_are_safe_eth_pys() -> None:
-    from eth_utils.crypto import keccak
-    from safe_eth.safe.addresses import MASTER_COPIES
-
-    listed = {
-        (address, version.replace("+", " ")) for row in MASTER_COPIES.values() for address, _, version in row
-    }
-    assert set(safe_contract.SINGLETONS.items()) <= listed
-    deployed = safe_artifact("Proxy", part="deployedBytecode")
-    assert safe_contract.PROXIES[keccak(deployed).hex()] == "1.4.1"
-
-
 def test_a_plain_safe_has_no_objection_and_no_note(trader: SafeTrader) -> None:
     found = safe_contract.read(trader.venue.chain, trader.world.safe)
     assert (found.objections, found.notes) == ([], ())
-    assert found.singleton == onboarding.SAFE_L2
+    assert found.singleton == library.deployed("SafeL2")
 
 
 @pytest.mark.parametrize(
     ("slot", "named"),
     [
-        (safe_contract.GUARD_SLOT, "it has a transaction guard, {}"),
-        (safe_contract.MODULE_GUARD_SLOT, "it has a module guard, {}"),
-        (safe_contract.SINGLETON_SLOT, "its singleton {} is not one of Safe's releases"),
+        (GUARD_SLOT, "it has a transaction guard, {}"),
+        (MODULE_GUARD_SLOT, "it has a module guard, {}"),
+        (SINGLETON_SLOT, "its singleton {} is not one of Safe's releases"),
     ],
 )
 def test_a_strange_singleton_or_a_guard_is_named_and_refused(
     trader: SafeTrader, deployment: Any, slot: str, named: str
 ) -> None:
     stranger = trader.world.accounts["rogue"]
-    if slot == safe_contract.SINGLETON_SLOT:  # it answers like a Safe
+    if slot == SINGLETON_SLOT:  # it answers like a Safe
         stranger = trader.world.usdc
-        code = trader.lab.rpc("eth_getCode", onboarding.SAFE_L2, "latest")
+        code = trader.lab.rpc("eth_getCode", library.deployed("SafeL2"), "latest")
         trader.lab.rpc("anvil_setCode", stranger, code)
     set_slot(trader, slot, stranger)
     with pytest.raises(Rejected, match="cannot be traded") as refused:
@@ -116,7 +108,7 @@ def test_a_look_alike_proxy_is_refused(trader: SafeTrader, deployment: Any) -> N
 
 
 def test_another_fallback_handler_is_noted(trader: SafeTrader, deployment: Any) -> None:
-    set_slot(trader, safe_contract.FALLBACK_SLOT, trader.world.accounts["rogue"])
+    set_slot(trader, FALLBACK_SLOT, trader.world.accounts["rogue"])
     (note,) = safes.plan(deployment).notes
     assert trader.world.accounts["rogue"] in note
 
@@ -125,7 +117,7 @@ def test_what_changes_later_stops_entries_and_staff_and_owner_are_told(
     trader: SafeTrader, deployment: Any
 ) -> None:
     User.objects.create_user("staff", is_staff=True)
-    set_slot(trader, safe_contract.GUARD_SLOT, trader.world.accounts["rogue"])
+    set_slot(trader, GUARD_SLOT, trader.world.accounts["rogue"])
     safes.recheck_all()
     safes.recheck_all()
 
@@ -137,7 +129,7 @@ def test_what_changes_later_stops_entries_and_staff_and_owner_are_told(
     alerts.write()
     assert set(Alert.objects.values_list("user__username", flat=True)) == {"staff", "customer"}
 
-    set_slot(trader, safe_contract.GUARD_SLOT, "0x" + "0" * 40)
+    set_slot(trader, GUARD_SLOT, "0x" + "0" * 40)
     safes.recheck_all()
     assert trader.problem() == "safe_changed", "a person looks before entries go on"
     assert safes.check(deployment) == []

@@ -24,7 +24,7 @@ from trading import ledger, limits, reconcile
 from trading.chain.models import ChainTransaction
 from trading.models import LedgerEntry, Order
 from trading.tasks import execute_pass
-from trading.venues.safe.onboarding import SafeTx
+from trading.venues.safe.onboarding import safe_tx
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]
 
@@ -148,7 +148,9 @@ def test_what_the_owner_takes_out_himself_ends_its_position(pipeline: Pipeline) 
     watch_risk()  # from here on the chain is read for what its owner moves
     take = encode_call("transfer(address,uint256)", pipeline.world.accounts["owner"], held)
     token = pipeline.world.token("WETH").address
-    pipeline.world.execute_as_owner(SafeTx(pipeline.world.safe, token, take, 0, pipeline.world.safe_nonce()))
+    pipeline.world.execute_as_owner(
+        safe_tx(31337, pipeline.world.safe, token, take, 0, pipeline.world.safe_nonce())
+    )
 
     assert watch_risk() == []
 

@@ -14,6 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from eth_account import Account
 from eth_utils.address import to_checksum_address
+from safe_eth.safe import SafeTx
 
 from agents.models import Deployment
 from maxxit.core.errors import Rejected
@@ -29,7 +30,7 @@ from trading import ledger, reconcile, tasks, wiring
 from trading.chain import chains
 from trading.venues.safe import onboarding, safes
 from trading.venues.safe.contract import module as m
-from trading.venues.safe.onboarding import SafeTx
+from trading.venues.safe.onboarding import safe_tx
 from trading.venues.safe.reconcile import gas_balances, reconcile_all
 from trading.venues.safe.reconcile import reconcile as chain_reconcile
 
@@ -47,8 +48,13 @@ def run(*args: str) -> Any:
 
 def as_signed(told: dict[str, Any]) -> SafeTx:
     """The Safe transaction that the owner's wallet makes of the JSON."""
-    return SafeTx(
-        told["safe"], told["to"], bytes.fromhex(told["data"][2:]), int(told["operation"]), int(told["nonce"])
+    return safe_tx(
+        31337,
+        told["safe"],
+        told["to"],
+        bytes.fromhex(told["data"][2:]),
+        int(told["operation"]),
+        int(told["nonce"]),
     )
 
 
@@ -56,7 +62,7 @@ def as_signed(told: dict[str, Any]) -> SafeTx:
 def deployment(trader: SafeTrader) -> Deployment:
     """A draft for the demo user's Safe, whose module was revoked again."""
     world = trader.world
-    world.execute_as_owner(onboarding.revoke_tx(world.safe, world.module, world.safe_nonce()))
+    world.execute_as_owner(onboarding.revoke_tx(31337, world.safe, world.module, world.safe_nonce()))
     agent = make.agent(venue="safe", tokens=["ETH", "BTC"])
     return make.deployment(agent, account="safe:new", funded=False, state="draft")
 
@@ -67,7 +73,7 @@ def test_from_plan_to_signature_to_verified_to_revoked(trader: SafeTrader, deplo
     assert told["card"]["most_lost_per_day"] == 150_000_000
     assert told["card"]["most_lost_in_total"] == 25_500_000_000
     tx = as_signed(told["transaction"])
-    assert told["transaction"]["contractTransactionHash"] == "0x" + onboarding.safe_tx_hash(tx, 31337).hex()
+    assert told["transaction"]["contractTransactionHash"] == "0x" + onboarding.safe_tx_hash(tx).hex()
     with pytest.raises(SystemExit) as ended:
         run("verify", "--deployment", number)
     assert ended.value.code == 1
@@ -193,7 +199,7 @@ def test_deposits_and_withdrawals_of_the_owner_are_booked_once(
     world = trader.world
     world.mint("USDC", world.safe, 500_000_001)
     pay = encode_call("transfer(address,uint256)", world.accounts["owner"], 200_000_000)
-    world.execute_as_owner(SafeTx(world.safe, world.usdc, pay, 0, world.safe_nonce()))
+    world.execute_as_owner(safe_tx(31337, world.safe, world.usdc, pay, 0, world.safe_nonce()))
 
     (found,) = reconcile_all()
     assert (found.sound, found.external, found.unexplained) == (True, {"USDC": D("300.000001")}, {})
@@ -234,7 +240,9 @@ def test_what_an_owner_moves_pulls_no_kill_switch_and_is_neither_gain_nor_loss(
     assert (kept.equity, kept.deposits) == (D("16500.000001"), D("16500.000001"))
 
     out = encode_call("transfer(address,uint256)", world.accounts["owner"], 3 * 10**18)
-    world.execute_as_owner(SafeTx(world.safe, world.token("WETH").address, out, 0, world.safe_nonce()))
+    world.execute_as_owner(
+        safe_tx(31337, world.safe, world.token("WETH").address, out, 0, world.safe_nonce())
+    )
     assert guard.watch() == []
     assert guard.read().pnl == D(0)
 
@@ -336,5 +344,5 @@ def test_another_policy_than_the_planned_one_is_named(trader: SafeTrader, onboar
     assert "loss_budget is 40000000, not 50000000" in safes.check(onboarded)
     trader.lab.set_policy(loosen_delay=delay)
     assert any("the planned policy is pending" in one for one in safes.check(onboarded))
-    trader.lab.send("guardian", m.stop_data(trader.world.safe))
+    trader.lab.send("guardian", m.call_data("stop", trader.world.safe, m.HALTED))
     assert "stopped at level 2" in safes.check(onboarded)

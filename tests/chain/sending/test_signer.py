@@ -62,8 +62,8 @@ def test_it_signs_open_and_close_of_our_module_and_nothing_else(own_key: bytes) 
     signer.sign(transaction(data=m.close_data(SAFE, bytes(32), 1, 1)))
     for changes, code in (
         ({"to": SAFE}, "signer_target"),
-        ({"data": m.stop_data(SAFE)}, "signer_selector"),
-        ({"data": m.revoke_data()}, "signer_selector"),
+        ({"data": m.call_data("stop", SAFE, m.HALTED)}, "signer_selector"),
+        ({"data": m.call_data("revoke")}, "signer_selector"),
         ({"chain_id": REAL}, "signer_chain"),
     ):
         with pytest.raises(Rejected) as refused:

@@ -52,7 +52,7 @@ def stopped_out(pipeline: Pipeline) -> bool:
 
 
 def soft_stop(pipeline: Pipeline) -> None:
-    pipeline.trader.lab.send("guardian", m.stop_data(pipeline.world.safe, m.NO_ENTRIES))
+    pipeline.trader.lab.send("guardian", m.call_data("stop", pipeline.world.safe, m.NO_ENTRIES))
 
 
 @pytest.mark.parametrize("how", ["plan", "guardian", "guardian, checked", "never planned", "not verified"])
@@ -75,9 +75,9 @@ def test_a_stop_loss_is_sold(pipeline: Pipeline, how: str) -> None:
 
 def test_a_halted_safe_and_a_strange_executor_close_nothing(pipeline: Pipeline) -> None:
     buy(pipeline)
-    pipeline.trader.lab.send("guardian", m.stop_data(pipeline.world.safe))
+    pipeline.trader.lab.send("guardian", m.call_data("stop", pipeline.world.safe, m.HALTED))
     assert pipeline.trader.problem(purpose="close") == "stopped"
-    pipeline.trader.lab.send(pipeline.world.safe, m.resume_data())
+    pipeline.trader.lab.send(pipeline.world.safe, m.call_data("resume"))
     pipeline.trader.lab.set_policy(executor=pipeline.world.accounts["rogue"])
     assert pipeline.trader.problem(purpose="close") == "executor_not_allowed"
     assert not stopped_out(pipeline)

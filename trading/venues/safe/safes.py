@@ -17,14 +17,13 @@ from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.terms import BPS
 from maxxit.events.record import advance, record
-from maxxit.evm.codec import decode, encode_call
 from maxxit.evm.rpc import Fault
 from trading import ledger
 from trading.chain import chains
 from trading.chain.models import SafePlan
 from trading.models import LedgerBalance
 from trading.policy import policy as risk_policy
-from trading.venues.safe import entry_stops, onboarding, pools, reconcile, safe_contract, verify
+from trading.venues.safe import entry_stops, pools, reconcile, safe_contract, verify
 from trading.venues.safe.access import SafeAccess
 from trading.venues.safe.card import PermissionCard, permission_card
 from trading.venues.safe.contract import module as m
@@ -33,7 +32,6 @@ from trading.wiring import venue
 
 log = structlog.get_logger(__name__)
 
-MODULES_AT_ONCE = 50
 SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
 
 
@@ -74,13 +72,13 @@ def create(at: SafeAccess, owners: Sequence[str], threshold: int, salt: int) -> 
             f"the threshold is {threshold}: it must be from 1 to the number of owners, {len(owners)}",
             code="wrong_threshold",
         )
-    answer = at.chain.call(onboarding.PROXY_FACTORY, encode_call("proxyCreationCode()"))
-    code: bytes = decode(["bytes"], answer)[0]
-    data = onboarding.create_safe_data(list(owners), threshold, salt)
+    from trading.venues.safe import library, onboarding  # load safe-eth-py
+
+    data = onboarding.create_safe_data(owners, threshold, salt)
     return {
-        "safe": onboarding.predict_safe(list(owners), threshold, salt, code),
+        "safe": onboarding.predict_safe(library.reading(at.chain), owners, threshold, salt),
         "chain_id": at.stanza.chain_id,
-        "transaction": {"to": onboarding.PROXY_FACTORY, "value": "0", "data": "0x" + data.hex()},
+        "transaction": {"to": library.deployed("SafeProxyFactory"), "value": "0", "data": "0x" + data.hex()},
     }
 
 
@@ -94,8 +92,11 @@ def require_owner(deployment: Deployment, safe: str, signature: str) -> None:
     """Raise Rejected, with the text to sign, unless one of the Safe's owners signed the consent."""
     at, text = safe_access(deployment), consent(deployment, safe)
     _must_be_address(safe)
-    _call_integer(at, safe, encode_call("nonce()"))
-    owners: list[str] = decode(["address[]"], at.chain.call(safe, encode_call("getOwners()")))[0]
+    from trading.venues.safe.library import read_safe  # loads safe-eth-py
+
+    with read_safe(at.chain, safe) as contract:
+        contract.retrieve_nonce()
+        owners = contract.retrieve_owners()
     if _signer_of(text, signature) not in owners:
         raise Rejected(
             f"sign this text with the key of an owner of {safe}, and send the signature: {text}",
@@ -150,17 +151,23 @@ def plan(deployment: Deployment, safe: str = "", loosen_delay: int | None = None
             f"{safe}",
             code="safe_fixed",
         )
-    nonce = _call_integer(at, safe, encode_call("nonce()"))
+    from trading.venues.safe import library, onboarding  # load safe-eth-py
+
+    with library.read_safe(at.chain, safe) as on_chain:
+        nonce = on_chain.retrieve_nonce()
     contract = safe_contract.read(at.chain, safe)
     if contract.objections:
         raise Rejected(f"{safe} cannot be traded: {'; '.join(contract.objections)}", code="safe_unsupported")
-    enabled = bool(_call_integer(at, safe, encode_call("isModuleEnabled(address)", at.places.module)))
+    with library.read_safe(at.chain, safe) as on_chain:
+        enabled = at.places.module in on_chain.retrieve_modules()
     terms, rules = _policy(deployment, at, loosen_delay), _rules(deployment, at)
-    tx = onboarding.enable_tx(safe, at.places.module, terms, rules, nonce, enabled=enabled)
-    _store_plan(deployment, at, safe, terms, rules, onboarding.safe_tx_hash(tx, at.stanza.chain_id))
+    tx = onboarding.enable_tx(
+        at.stanza.chain_id, safe, at.places.module, terms, rules, nonce, enabled=enabled
+    )
+    _store_plan(deployment, at, safe, terms, rules, onboarding.safe_tx_hash(tx))
     return ToSign(
         safe,
-        onboarding.safe_tx_json(tx, at.stanza.chain_id),
+        onboarding.safe_tx_json(tx),
         permission_card(terms, rules, at.places.tokens),
         contract.notes,
     )
@@ -170,17 +177,6 @@ def _has_traded(deployment: Deployment) -> bool:
     """Return whether money was booked or an order reserved: its positions cannot be closed from another Safe."""
     booked = LedgerBalance.objects.filter(account=ledger.account_of(deployment.pk))
     return booked.exists() or deployment.orders.filter(reserved_at__isnull=False).exists()
-
-
-def _call_integer(at: SafeAccess, safe: str, data: bytes) -> int:
-    """Call a Safe and return the integer it answers. Raises Rejected where there is no Safe."""
-    try:
-        answer = at.chain.call(safe, data)
-    except Fault as error:
-        raise Rejected(f"{safe} is not a Safe on chain {at.stanza.chain_id}", code="not_a_safe") from error
-    if len(answer) != 32:
-        raise Rejected(f"{safe} is not a Safe on chain {at.stanza.chain_id}", code="not_a_safe")
-    return int.from_bytes(answer, "big")
 
 
 def _policy(deployment: Deployment, at: SafeAccess, loosen_delay: int | None) -> m.Policy:
@@ -379,14 +375,15 @@ def _recheck(deployment: Deployment, measured: Measured) -> None:
 def revoke(deployment: Deployment) -> ToSign:
     """Return the transaction that ends the policy and disables the module. Open positions' tokens stay in the Safe."""
     at, safe = safe_access(deployment), deployment.safe_wallet
-    nonce = _call_integer(at, safe, encode_call("nonce()"))
-    query = encode_call("getModulesPaginated(address,uint256)", onboarding.SENTINEL, MODULES_AT_ONCE)
-    enabled: list[str] = decode(["address[]", "address"], at.chain.call(safe, query))[0]
+    from trading.venues.safe import library, onboarding  # load safe-eth-py
+
+    with library.read_safe(at.chain, safe) as contract:
+        nonce, enabled = contract.retrieve_nonce(), [str(module) for module in contract.retrieve_modules()]
     if deployment.module_address not in enabled:
         raise Rejected(
             f"{safe} has not enabled the module, so there is nothing to revoke", code="module_disabled"
         )
     before = [onboarding.SENTINEL, *enabled][enabled.index(deployment.module_address)]
-    tx = onboarding.revoke_tx(safe, deployment.module_address, nonce, before)
+    tx = onboarding.revoke_tx(at.stanza.chain_id, safe, deployment.module_address, nonce, before)
     record("safe.revoke_planned", deployment, safe=safe)
-    return ToSign(safe, onboarding.safe_tx_json(tx, at.stanza.chain_id))
+    return ToSign(safe, onboarding.safe_tx_json(tx))

@@ -12,7 +12,7 @@ from typing import Any, Self
 from maxxit.core.errors import Rejected
 from maxxit.core.money import ZERO
 from maxxit.core.terms import BPS, Purpose
-from maxxit.evm.codec import Log, decode
+from maxxit.evm.codec import decode
 from maxxit.evm.rpc import Chain, Fault
 from trading.chain.chains import Contracts
 from trading.chain.models import ChainTransaction
@@ -142,7 +142,7 @@ def fills_of(tx: ChainTransaction) -> tuple[VenueFill, ...]:
     )
 
 
-def _fill(tx: ChainTransaction, trade: Trade, log: Log) -> VenueFill:
+def _fill(tx: ChainTransaction, trade: Trade, log: m.Log) -> VenueFill:
     args, opened = log.args, log.name == "PositionOpened"
     quantity = whole(args["quantity"], trade.decimals)
     cash = whole(args["usdc_in" if opened else "usdc_out"], USDC_DECIMALS)

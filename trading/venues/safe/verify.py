@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 
 from django.db.models import QuerySet
 
@@ -9,7 +10,6 @@ from maxxit.evm.codec import ZERO_ADDRESS, decode, encode_call
 from maxxit.evm.rpc import Chain
 from trading.chain.chains import Contracts
 from trading.chain.models import SafePlan
-from trading.venues.safe import onboarding
 from trading.venues.safe.contract import module as m
 
 
@@ -64,7 +64,7 @@ def as_plan(policy: m.Policy, rules: Sequence[m.TokenRule]) -> dict[str, object]
 
 def permission(chain: Chain, module: str, safe: str) -> Permission:
     """Read what the Safe allows now, in one Multicall3 call. Raises Fault where there is no Safe, Retryable."""
-    return Permission(*_permission(chain.many(onboarding.verify_calls(safe, module, []))))
+    return Permission(*_permission(chain.many(verify_calls(safe, module, []))))
 
 
 def _permission(verified: Sequence[bytes]) -> tuple[bool, m.Policy, m.Headroom]:
@@ -81,7 +81,7 @@ def standing(chain: Chain, places: Contracts, plan: SafePlan) -> Standing:
     Raises Fault where the address is not a Safe, Retryable.
     """
     policy, rules = policy_of(plan), rules_of(plan)
-    calls = onboarding.verify_calls(plan.safe, plan.module, rules)
+    calls = verify_calls(plan.safe, plan.module, rules)
     lookup = "getPool(address,address,uint24)"
     pools = [(places.factory, encode_call(lookup, places.usdc, rule.token, rule.pool_fee)) for rule in rules]
     balance = (places.usdc, encode_call("balanceOf(address)", plan.safe))
@@ -91,7 +91,7 @@ def standing(chain: Chain, places: Contracts, plan: SafePlan) -> Standing:
     return Standing(
         *_permission(verified),
         usdc=int.from_bytes(answers[-1], "big"),
-        differences=tuple(onboarding.differences(policy, rules, verified)),
+        differences=tuple(differences(policy, rules, verified)),
         liquid=_liquid(chain, {rule.token: pool for rule, pool in zip(rules, addresses, strict=True)}),
     )
 
@@ -130,3 +130,47 @@ def opening_problem(now: Standing, executors: Collection[str], token: str, spend
         ("loss_budget", min(left.loss_left, left.total_loss_left) < policy.trade_fee),
     )
     return next((code for code, wrong in checks if wrong), "")
+
+
+def verify_calls(safe: str, module: str, rules: Sequence[m.TokenRule]) -> list[tuple[str, bytes]]:
+    """Return the reads (target, calldata) whose answers `differences` compares, for one Multicall3."""
+    return [
+        (safe, encode_call("isModuleEnabled(address)", module)),
+        (module, m.policies_data(safe)),
+        (module, m.listed_data(safe)),
+        (module, m.headroom_data(safe)),
+        (module, m.pending_data(safe)),
+        *((module, m.rule_data(safe, rule.token)) for rule in rules),
+    ]
+
+
+def differences(policy: m.Policy, rules: Sequence[m.TokenRule], answers: Sequence[bytes]) -> list[str]:
+    """Return how the chain differs from `policy` and `rules`, as sentences; empty means verified.
+
+    `answers` in the order of `verify_calls`.
+    """
+    enabled, on_chain, listed, headroom, waiting, *rule_answers = answers
+    lines = [] if decode(["bool"], enabled)[0] else ["the module is not enabled in the Safe"]
+    actual = m.decode_policy(on_chain)
+    for name in m.Policy.__dataclass_fields__:
+        expected, seen = getattr(policy, name), getattr(actual, name)
+        if expected != seen:
+            lines.append(f"{name} is {seen}, not {expected}")
+    tokens = set(decode(["address[]"], listed)[0])
+    if tokens != {rule.token for rule in rules}:
+        lines.append("the listed tokens differ")
+    for rule, answer in zip(rules, rule_answers, strict=True):
+        seen_rule = decode(["address", "uint24", "uint256", "uint256", "bool"], answer)[:3]
+        if rule.token in tokens and seen_rule != (rule.feed, rule.pool_fee, rule.max_age):
+            lines.append(f"feed, pool or age of {rule.token} differ")
+    if (pending := m.decode_pending(waiting)) is not None:
+        planned = (pending.policy, pending.rules) == (policy, tuple(rules))
+        if lines or not planned:  # otherwise only the total loss budget is pending, and the plan is in force
+            name = "the planned policy" if planned else "another policy"
+            lines.append(f"{name} is pending: in force from {_moment(pending.effective_at)}")
+    level = m.decode_headroom(headroom).stop_level
+    return [*lines, f"stopped at level {level}"] if level else lines
+
+
+def _moment(unix: int) -> str:
+    return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -3,20 +3,24 @@
 Amounts are integers in base units: USDC with 6 decimals, tokens with their own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field, fields, replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from maxxit.evm.codec import EventDecoder, Log, decode, encode_call
+from maxxit.core.errors import Retryable
+from maxxit.evm.codec import decode, encode_call
 from trading.venues.safe.contract.build import load
+
+if TYPE_CHECKING:
+    from web3.contract import Contract
+    from web3.contract.contract import ContractEvent
 
 POLICY_TYPE = "(address,address,address,address" + ",uint256" * 11 + ")"
 RULE_TYPE = "(address,address,uint24,uint256)"
-SET_POLICY = f"set_policy({POLICY_TYPE},{RULE_TYPE}[])"
 ALL = 2**256 - 1
 NO_ENTRIES, HALTED = 1, 2
 USDC_UNIT = 10**6
@@ -89,26 +93,13 @@ class PendingPolicy:
     rules: tuple[TokenRule, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OnChainPosition:
-    """A position as the module stores it. `cost` includes the fee and refers to the quantity still held."""
-
-    token: str
-    quantity: int
-    cost: int
-    eroded: int
-    reserve: int
-    share_bps: int
-    profit_receiver: str
-
-
 def trade_id(deployment: str, signal: str) -> bytes:
     """Return the on-chain id of the one trade that a deployment may make for a signal."""
     return keccak(text=f"maxxit/trade/{deployment}/{signal}")
 
 
 def set_policy_data(policy: Policy, rules: Iterable[TokenRule]) -> bytes:
-    return encode_call(SET_POLICY, astuple(policy), [astuple(rule) for rule in rules])
+    return call_data("set_policy", astuple(policy), [astuple(rule) for rule in rules])
 
 
 def open_data(safe: str, trade: bytes, token: str, usdc_in: int, min_out: int, deadline: int) -> bytes:
@@ -124,26 +115,6 @@ def close_data(safe: str, trade: bytes, min_usdc_out: int, deadline: int, quanti
     """Return calldata of `close_position`: sell `quantity` (default all) for at least `min_usdc_out`, base units."""
     signature = "close_position(address,bytes32,uint256,uint256,uint256)"
     return encode_call(signature, safe, trade, min_usdc_out, deadline, quantity)
-
-
-def stop_data(safe: str, level: int = HALTED) -> bytes:
-    return encode_call("stop(address,uint256)", safe, level)
-
-
-def resume_data() -> bytes:
-    return encode_call("resume()")
-
-
-def cancel_loosening_data(safe: str) -> bytes:
-    return encode_call("cancel_loosening(address)", safe)
-
-
-def revoke_data() -> bytes:
-    return encode_call("revoke()")
-
-
-def release_data(trade: bytes) -> bytes:
-    return encode_call("release_position(bytes32)", trade)
 
 
 def policies_data(safe: str) -> bytes:
@@ -168,24 +139,17 @@ def _signed(policy: Iterable[Any], rules: Iterable[Iterable[Any]]) -> tuple[Poli
     return Policy(*policy), tuple(TokenRule(*rule) for rule in rules)
 
 
+def _logged(args: Mapping[str, Any]) -> tuple[Policy, tuple[TokenRule, ...]]:
+    """Return the policy and rules in an event."""
+    return Policy(**args["policy"]), tuple(TokenRule(**rule) for rule in args["tokens"])
+
+
 def headroom_data(safe: str) -> bytes:
     return encode_call("headroom(address)", safe)
 
 
 def decode_headroom(data: bytes) -> Headroom:
     return Headroom(*decode(["uint256"] * len(fields(Headroom)), data))
-
-
-def position_data(safe: str, trade: bytes) -> bytes:
-    return encode_call("position(address,bytes32)", safe, trade)
-
-
-def decode_position(data: bytes) -> OnChainPosition:
-    token, quantity, terms, receiver = decode(
-        ["address", "uint256", "(uint256,uint256,uint256,uint256)", "address"], data
-    )
-    cost, eroded, reserve, share_bps = terms
-    return OnChainPosition(token, quantity, cost, eroded, reserve, share_bps, receiver)
 
 
 def rule_data(safe: str, token: str) -> bytes:
@@ -197,16 +161,73 @@ def listed_data(safe: str) -> bytes:
 
 
 @cache
-def events() -> EventDecoder:
-    """Return the decoder of the module's events."""
-    return EventDecoder(load("TradingModule")["abi"])
+def contract() -> "type[Contract]":
+    """Return web3's contract of the module by its compiled ABI, without an address or a connection."""
+    from maxxit.evm.provider import offline  # loads web3
+
+    return offline().eth.contract(abi=load("TradingModule")["abi"])
 
 
-def decode_logs(raw: Iterable[dict[str, Any]], module: str) -> list[Log]:
-    """Return the module's events among JSON-RPC logs, in their order."""
+def call_data(function: str, *args: Any) -> bytes:
+    """Return the calldata of a function of the module, checked against its ABI.
+
+    The calls of every order and every check have functions of their own, which need no web3 and are 30 times faster.
+    """
+    from maxxit.evm.provider import calldata  # loads web3
+
+    return calldata(contract(), function, *args)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """An event of the module. `args`: indexed and other values by name; structs are mappings."""
+
+    name: str
+    address: str
+    args: Mapping[str, Any]
+    block: int
+    transaction: str
+    index: int
+
+
+@cache
+def events() -> "dict[str, ContractEvent]":
+    """Return topic0, 0x hex -> event."""
+    from eth_utils.abi import event_abi_to_log_topic
+
+    return {
+        "0x" + event_abi_to_log_topic(entry).hex(): contract().events[entry["name"]]()
+        for entry in contract().abi
+        if entry["type"] == "event"
+    }
+
+
+def decode_logs(raw: Iterable[Mapping[str, Any]], module: str) -> list[Log]:
+    """Return the module's events among JSON-RPC logs (hex strings), in their order.
+
+    Raises Retryable for a malformed log.
+    """
     address = to_checksum_address(module)
-    logs = (events().decode(entry) for entry in raw if to_checksum_address(entry["address"]) == address)
-    return [log for log in logs if log is not None]
+    ours = (entry for entry in raw if to_checksum_address(entry["address"]) == address)
+    found = ((entry, events().get(str(entry["topics"][0]).lower())) for entry in ours if entry["topics"])
+    return [_decoded(entry, event) for entry, event in found if event is not None]
+
+
+def _decoded(entry: Mapping[str, Any], event: "ContractEvent") -> Log:
+    """Decode one log."""
+    from eth_abi.exceptions import DecodingError
+    from web3.exceptions import Web3Exception
+
+    # web3 asks for the log's whole place in the chain and only passes it on
+    log = {"blockHash": None, "transactionIndex": None, **entry}
+    try:
+        args = event.process_log(log)["args"]
+    except (Web3Exception, DecodingError, OverflowError, ValueError) as error:
+        raise Retryable(f"a log of {event.event_name} is malformed, check the node: {error}") from error
+    return Log(
+        str(event.event_name), to_checksum_address(entry["address"]), args, int(entry.get("blockNumber") or "0x0", 16),
+        str(entry.get("transactionHash")), int(entry.get("logIndex") or "0x0", 16),
+    )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -269,12 +290,12 @@ def _apply_policy(book: Book, log: Log) -> None:
     args = log.args
     match log.name:
         case "PolicySet":
-            book.policy, book.tokens = _signed(args["policy"], args["tokens"])
+            book.policy, book.tokens = _logged(args)
             book.pending, book.total_charged = None, 0
         case "PolicyPending":
-            book.pending = PendingPolicy(args["effective_at"], *_signed(args["policy"], args["tokens"]))
+            book.pending = PendingPolicy(args["effective_at"], *_logged(args))
         case "PolicyTightened":
-            book.policy, book.tokens = _signed(args["policy"], args["tokens"])
+            book.policy, book.tokens = _logged(args)
         case "PolicyLoosened" if book.pending is not None:
             book.policy, book.tokens = book.pending.policy, book.pending.rules
             book.pending, book.total_charged = None, 0
@@ -284,7 +305,7 @@ def _apply_policy(book: Book, log: Log) -> None:
             book.policy = book.pending = None
 
 
-def _apply_open(book: Book, args: dict[str, Any]) -> None:
+def _apply_open(book: Book, args: Mapping[str, Any]) -> None:
     book.positions[args["trade_id"]] = BookPosition(
         args["token"],
         args["quantity"],
@@ -297,7 +318,7 @@ def _apply_open(book: Book, args: dict[str, Any]) -> None:
     book.usdc_delta -= args["usdc_in"] + args["fee"]
 
 
-def _apply_close(book: Book, args: dict[str, Any]) -> None:
+def _apply_close(book: Book, args: Mapping[str, Any]) -> None:
     position = book.positions[args["trade_id"]]
     position.quantity -= args["quantity"]
     position.cost -= args["cost"]
