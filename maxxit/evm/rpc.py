@@ -4,6 +4,10 @@ An endpoint that is down, on another chain, behind, or contradicts the others is
 money depends on need the agreement of more than half of the *configured* endpoints (`maxxit.evm.facts`), so that an
 outage or a rate limit never leaves the decision to a single endpoint. Without agreement `Disagreement`, a Retryable,
 is raised.
+
+web3 and safe-eth-py ask one endpoint and compare nothing, so their reads go through this client, too
+(`maxxit.evm.provider`). 1,000 reads take 0.04 s of CPU by Multicall3 here, 0.6 s one by one, and 2.1 s by web3's
+contracts (`python -m tests.bench.chain_reads`).
 """
 
 import itertools

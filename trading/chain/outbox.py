@@ -9,6 +9,9 @@ in blocks and expires once the module's deadline rules it out (`_expire`). If a 
 an empty transaction to ourselves uses that nonce up (ADR 11).
 
 Every function may be killed at any point and called again, by any number of workers at once.
+
+web3 and safe-eth-py are not used to send: neither stores bytes before they leave, both send through one endpoint, and
+safe-eth-py (`send_unsigned_transaction`) sends a payload again with another nonce, which would trade twice.
 """
 
 from collections.abc import Mapping, Sequence
