@@ -10,7 +10,6 @@ from django.db.models import F, Q, Sum
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.money import ZERO, usdc
-from maxxit.core.terms import Purpose
 from maxxit.events.record import advance, record
 from maxxit.market.instruments import instrument
 from positions import pnl
@@ -191,7 +190,7 @@ def close_out(position: Position, closed_quantity: Decimal) -> None:
     collected = venue(last.venue).capabilities.collects_fees
     rule = protective_limits().fees.profit.with_rate(agent.profit_share)
     shared = share_profit(rule, earned, mark.carried_loss)
-    share = ledger.taken_share(f"close:{position.pk}:") if collected else shared.share
+    share = ledger.taken_share(position.entry_order_id) if collected else shared.share
     mark.carried_loss = shared.carried_loss
     mark.save(update_fields=["carried_loss"])
     advance(
@@ -207,14 +206,12 @@ def close_out(position: Position, closed_quantity: Decimal) -> None:
         profit_share=share,
     )
     if share and not collected:  # a share collected by the venue was booked with the fill
-        ledger.book_profit_share(f"share:{position.pk}", last, share, agent.profit_receiver, collected=False)
+        ledger.book_profit_share(position.pk, last, share, agent.profit_receiver, collected=False)
 
 
 def _all_exits(position: Position) -> dict[str, Decimal]:
     """Return the totals of all closing orders' fills: cash and fees in USDC, value (price × quantity) in USD."""
-    fills = Fill.objects.filter(
-        order__purpose=Purpose.CLOSE, order__idempotency_key__startswith=f"close:{position.pk}:"
-    )
+    fills = Fill.objects.filter(order__closes=position.entry_order_id)
     found = fills.aggregate(cash=Sum("cash"), value=Sum(F("quantity") * F("price")), fee=Sum("fee"))
     return {name: value or ZERO for name, value in found.items()}
 
@@ -222,5 +219,5 @@ def _all_exits(position: Position) -> dict[str, Decimal]:
 def _fees(position: Position) -> Decimal:
     """Return the position's fees in USDC: venue fees of all fills, and the platform fee as booked in the ledger."""
     entry = _totals(position.entry_order)["fee"]
-    orders = Q(pk=position.entry_order_id) | Q(idempotency_key__startswith=f"close:{position.pk}:")
+    orders = Q(pk=position.entry_order_id) | Q(closes=position.entry_order_id)
     return entry + ledger.platform_fees(Order.objects.filter(orders)) + _all_exits(position)["fee"]

@@ -107,7 +107,7 @@ WITH accounts AS (
 ), paid AS (
     SELECT p.account, sum(CASE e.asset WHEN 'USDC' THEN e.amount ELSE e.amount * q.price END) AS deposits
     FROM accounts p
-    JOIN ledger_entries e ON e.account = p.ledger_account AND e.kind IN ('deposit', 'external')
+    JOIN ledger_entries e ON e.deployment_id = p.id AND e.kind IN ('deposit', 'external')
     LEFT JOIN quotes q ON q.symbol = e.asset
     GROUP BY p.account
 ), midnight AS (

@@ -22,7 +22,7 @@ WHERE b.amount <> 0 AND (%(accounts)s::text[] IS NULL OR b.account = ANY(%(accou
 FLOWS = """
 SELECT e.at, coalesce(CASE e.asset WHEN 'USDC' THEN e.amount ELSE e.amount * q.price END, 0)
 FROM ledger_entries e LEFT JOIN quotes q ON q.symbol = e.asset
-WHERE e.account = ANY(%(accounts)s) AND e.kind IN ('deposit', 'external')
+WHERE e.deployment_id = ANY(%(deployments)s) AND e.kind IN ('deposit', 'external')
 ORDER BY e.at, e.id
 """
 UNREALISED = """
@@ -56,7 +56,7 @@ def flows(deployments: Sequence[int] | None = None) -> list[tuple[datetime, Deci
     if deployments is None:
         deployments = list(Deployment.objects.values_list("pk", flat=True))
     with connection.cursor() as cursor:
-        cursor.execute(FLOWS, {"accounts": [ledger.account_of(pk) for pk in deployments]})
+        cursor.execute(FLOWS, {"deployments": list(deployments)})
         rows: list[tuple[datetime, Decimal]] = cursor.fetchall()
     return rows
 
@@ -83,7 +83,7 @@ SELECT d.id, (%(day)s AT TIME ZONE 'UTC')::date,
                  WHERE b.account IN ('deployment:' || d.id, 'deployment:' || d.id || ':payable')), 0),
        coalesce((SELECT sum(CASE e.asset WHEN 'USDC' THEN e.amount ELSE e.amount * q.price END)
                  FROM ledger_entries e LEFT JOIN quotes q ON q.symbol = e.asset
-                 WHERE e.account = 'deployment:' || d.id AND e.kind IN ('deposit', 'external')), 0),
+                 WHERE e.deployment_id = d.id AND e.kind IN ('deposit', 'external')), 0),
        coalesce((SELECT sum(p.realised_pnl) FROM positions p
                  WHERE p.deployment_id = d.id AND p.state = 'closed'
                    AND p.closed_at >= %(day)s AND p.closed_at < %(next)s), 0),

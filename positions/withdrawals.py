@@ -20,6 +20,7 @@ from positions import book
 from positions.models import Position
 from positions.states import PositionState
 from trading import ledger, limits
+from trading.models import JournalKind
 from trading.states import IN_FLIGHT
 
 log = structlog.get_logger(__name__)
@@ -43,8 +44,8 @@ JOIN (
     SELECT account, symbol, sum(quantity) AS quantity, (array_agg(id ORDER BY quantity, id))[1] AS booked_to
     FROM (
         SELECT d.account, e.asset AS symbol, d.id, sum(e.amount) AS quantity
-        FROM ledger_entries e JOIN agent_deployments d ON e.account = 'deployment:' || d.id
-        WHERE e.kind = 'external' AND e.asset <> 'USDC' AND e.journal NOT LIKE '{ledger.UNEXPLAINED}%%'
+        FROM ledger_entries e JOIN agent_deployments d ON d.id = e.deployment_id
+        WHERE e.kind = 'external' AND e.asset <> 'USDC' AND e.journal_kind <> '{JournalKind.UNEXPLAINED}'
         GROUP BY d.account, e.asset, d.id
     ) AS by_deployment
     GROUP BY account, symbol
@@ -105,8 +106,10 @@ def _book_withdrawal(position: Position, quantity: Decimal, price: Decimal, book
     position.closed_quantity += quantity
     position.taken_value += value
     position.save(update_fields=["closed_quantity", "taken_value"])
-    journal = f"taken_out:{position.pk}:{position.closed_quantity.normalize():f}"
-    ledger.book_owner_withdrawal(journal, position.deployment_id, booked_to, quantity, position.symbol, value)
+    reference = f"{position.pk}:{position.closed_quantity.normalize():f}"
+    ledger.book_owner_withdrawal(
+        reference, position.deployment_id, booked_to, quantity, position.symbol, value
+    )
     record(
         "position.taken_out", position, quantity=f"{quantity.normalize():f}", price=f"{price.normalize():f}"
     )

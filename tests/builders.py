@@ -169,8 +169,14 @@ def signal(of: Agent, *, token: str = "ETH", side: str = "long", usd: str = "200
 def order(
     of: Deployment, *, by: Signal | None = None, purpose: str = "open", side: str = "buy", **fields: Any
 ) -> Order:
-    """A planned order."""
+    """A planned order; a closing order closes an entry that was booked before."""
     number = next(_number)
+    if purpose == "close" and "closes" not in fields:
+        entry = "sell" if side == "buy" else "buy"
+        bought = Decimal(fields.get("quantity") or 1)
+        fields["closes"] = order(
+            of, side=entry, state="filled", quantity=bought, filled_quantity=bought, booked_quantity=bought
+        )
     values: dict[str, Any] = {
         "idempotency_key": f"{purpose}:{of.pk}:test-{number}",
         "symbol": by.token if by else "ETH",

@@ -83,7 +83,7 @@ class Pipeline:
     def kinds(self) -> dict[str, Decimal]:
         """What was booked to others than the deployment and the world outside, by account."""
         found: dict[str, Decimal] = {}
-        for line in LedgerEntry.objects.filter(asset="USDC").exclude(account__startswith="deployment"):
+        for line in LedgerEntry.objects.filter(asset="USDC", deployment=None):
             found[line.account] = found.get(line.account, D(0)) + line.amount
         return {account: amount for account, amount in found.items() if account != "external"}
 

@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import connection, transaction
+from django.db.models import Q
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -24,7 +25,7 @@ from positions.exits import sweep
 from tests.bench.history import requests
 from tests.bench.history_rows import TABLES, Size, fill
 from trading import execute, gate, limits, tasks
-from trading.models import Order
+from trading.models import Fill, LedgerEntry, Order
 from trading.states import IN_FLIGHT
 
 pytestmark = pytest.mark.django_db
@@ -116,6 +117,24 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         lambda: (book.DUE, {"tries": 3, "now": clock.now()}),
         {"orders_unbooked", "positions_closing"},
     ),
+    "fills that closed a position": (
+        lambda: Fill.objects.filter(order__closes=1).query.sql_with_params(),
+        {"orders_closes"},
+    ),
+    "platform fee of a position": (
+        lambda: LedgerEntry.objects.filter(
+            order__in=Order.objects.filter(Q(pk=1) | Q(closes=1)),
+            kind="platform_fee",
+            account="fees:platform",
+        ).query.sql_with_params(),
+        {"orders_closes"},
+    ),
+    "profit share that a venue collected": (
+        lambda: LedgerEntry.objects.filter(
+            order__closes=1, journal_kind="taken", kind="profit_share"
+        ).query.sql_with_params(),
+        {"orders_closes"},
+    ),
     "orders in flight": (
         lambda: Order.objects.filter(state__in=IN_FLIGHT).values("pk").query.sql_with_params(),
         {"orders_in_flight"},
@@ -146,7 +165,7 @@ HOT: dict[str, tuple[Any, set[str]]] = {
     ),
     "guard: prices of what is held": (lambda: (health.PRICES, {"stale": clock.now()}), set()),
     "payments of a deployment": (
-        lambda: (performance.FLOWS, {"accounts": ["deployment:1"]}),
+        lambda: (performance.FLOWS, {"deployments": [1]}),
         {"ledger_flows"},
     ),
     "daily figures of each deployment": (

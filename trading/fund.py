@@ -1,8 +1,7 @@
 """Fund paper deployments: credit their starting balance (play money) at the paper exchange and in the ledger."""
 
 from django.db import transaction
-from django.db.models import CharField, Exists, OuterRef, Value
-from django.db.models.functions import Cast, Concat
+from django.db.models import Exists, OuterRef
 
 from agents.models import Deployment
 from agents.states import DeploymentState
@@ -19,9 +18,8 @@ def fund_due() -> int:
     Deployments become active in the admin, which does not fund them.
     """
     names = [name for name, stanza in venues().items() if stanza.adapter == "paper"]
-    journal = Concat(Value(ledger.DEPOSIT), Cast(OuterRef("pk"), CharField()))
     unfunded = Deployment.objects.filter(
-        ~Exists(LedgerEntry.objects.filter(journal=journal)),
+        ~Exists(LedgerEntry.objects.filter(deployment=OuterRef("pk"), kind="deposit")),
         state=DeploymentState.ACTIVE, agent__venue__in=names, starting_balance__gt=0,
     )  # fmt: skip
     return sum(fund(deployment) for deployment in unfunded.select_related("agent").order_by("pk"))

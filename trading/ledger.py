@@ -17,12 +17,7 @@ from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.money import USDC, ZERO, usdc
 from maxxit.core.terms import OrderSide
-from trading.models import Fill, LedgerBalance, LedgerEntry, Order
-
-DEPOSIT = "deposit:"
-"""Prefix of the journal of a starting balance; the deployment's id follows."""
-UNEXPLAINED = "unexplained:"
-"""Prefix of the journals of differences that no transfer on the chain explains."""
+from trading.models import Fill, JournalKind, LedgerBalance, LedgerEntry, Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +39,40 @@ def account_of(deployment_id: int) -> str:
 
 def payable_of(deployment_id: int) -> str:
     """Return the ledger account of what a deployment owes the platform (a debt is negative)."""
-    return f"deployment:{deployment_id}:payable"
+    return f"{account_of(deployment_id)}:payable"
+
+
+def deployment_of(account: str) -> int | None:
+    """Return the deployment's id of `account_of` or `payable_of`, None for any other account.
+
+    Only `post` needs it. All others read `LedgerEntry.deployment`; the database refuses a line where both disagree.
+    """
+    owner, _, rest = account.partition(":")
+    return int(rest.partition(":")[0]) if owner == "deployment" else None
 
 
 def post(
-    journal: str, moves: Iterable[Move], *, order: Order | None = None, correlation_id: UUID | None = None
+    kind: JournalKind,
+    reference: str | int,
+    moves: Iterable[Move],
+    *,
+    order: Order | None = None,
+    correlation_id: UUID | None = None,
 ) -> bool:
-    """Book both lines of each move in the caller's transaction; return False if the journal was booked before."""
+    """Book both lines of each move in the caller's transaction; return False if the journal was booked before.
+
+    `reference` is unique among the journals of its kind: the id of the fill, the transfer or the position.
+    """
+    journal = f"{kind}:{reference}"
     if LedgerEntry.objects.filter(journal=journal).exists():
         return False
     at = clock.now()
     lines = [
         LedgerEntry(
             journal=journal,
+            journal_kind=kind,
             account=account,
+            deployment_id=deployment_of(account),
             asset=move.asset,
             amount=amount,
             kind=move.kind,
@@ -76,7 +91,7 @@ def post(
 def deposit(deployment: Deployment, amount: Decimal) -> bool:
     """Book the starting balance of a deployment in USDC, once; return whether it was booked now."""
     move = Move("external", account_of(deployment.pk), USDC, usdc(amount), "deposit")
-    return post(f"{DEPOSIT}{deployment.pk}", [move])
+    return post(JournalKind.DEPOSIT, deployment.pk, [move])
 
 
 def book_fill(order: Order, fill: Fill) -> bool:
@@ -88,7 +103,7 @@ def book_fill(order: Order, fill: Fill) -> bool:
         token = Move(account, venue, order.symbol, fill.quantity, "trade")
         cash = Move(venue, account, USDC, fill.cash, "trade")
     fee = Move(account, f"venue:{order.venue}:fees", USDC, fill.fee, "venue_fee")
-    return post(f"fill:{fill.pk}", [token, cash, fee], order=order)
+    return post(JournalKind.FILL, fill.pk, [token, cash, fee], order=order)
 
 
 def book_platform_fee(
@@ -101,8 +116,9 @@ def book_platform_fee(
         with_fill: the later fill that the fee grew with, where it depends on what was traded.
     """
     payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
-    journal = f"fee:{order.pk}:{with_fill.pk}" if with_fill else f"fee:{order.pk}"
-    return post(journal, [Move(payer, "fees:platform", USDC, amount, "platform_fee")], order=order)
+    reference = f"{order.pk}:{with_fill.pk}" if with_fill else order.pk
+    move = Move(payer, "fees:platform", USDC, amount, "platform_fee")
+    return post(JournalKind.FEE, reference, [move], order=order)
 
 
 def book_collected_fees(
@@ -114,11 +130,11 @@ def book_collected_fees(
         Move(account, "fees:platform", USDC, fee or ZERO, "platform_fee"),
         Move(account, f"profit:{share_receiver or 'platform'}", USDC, share or ZERO, "profit_share"),
     ]
-    return post(f"taken:{fill.pk}", moves, order=order)
+    return post(JournalKind.TAKEN, fill.pk, moves, order=order)
 
 
 def book_owner_withdrawal(
-    journal: str, position_of: int, booked_to: int, out: Decimal, asset: str, value: Decimal
+    reference: str, position_of: int, booked_to: int, out: Decimal, asset: str, value: Decimal
 ) -> bool:
     """Book that `out` tokens of `asset` which a Safe's owner withdrew belonged to a position of `position_of`.
 
@@ -133,15 +149,13 @@ def book_owner_withdrawal(
         Move("external", account_of(booked_to), asset, out, "external"),
         Move(seller, "external", USDC, value, "external"),
     ]
-    return post(journal, moves)
+    return post(JournalKind.TAKEN_OUT, reference, moves)
 
 
-def taken_share(idempotency_prefix: str) -> Decimal:
-    """Return the profit share in USDC that venues collected with the fills of these closing orders."""
+def taken_share(entry_order_id: int) -> Decimal:
+    """Return the profit share in USDC that the venue collected with the fills that closed this entry's position."""
     lines = LedgerEntry.objects.filter(
-        order__idempotency_key__startswith=idempotency_prefix,
-        journal__startswith="taken:",
-        kind="profit_share",
+        order__closes=entry_order_id, journal_kind=JournalKind.TAKEN, kind="profit_share"
     )
     return lines.filter(amount__gt=0).aggregate(total=Sum("amount"))["total"] or ZERO
 
@@ -152,11 +166,13 @@ def platform_fees(orders: QuerySet[Order]) -> Decimal:
     return lines.aggregate(total=Sum("amount"))["total"] or ZERO
 
 
-def book_profit_share(journal: str, order: Order, amount: Decimal, receiver: str, *, collected: bool) -> bool:
-    """Book a profit share in USDC to the agent's profit receiver (`platform` where it names none), once."""
+def book_profit_share(
+    position_id: int, order: Order, amount: Decimal, receiver: str, *, collected: bool
+) -> bool:
+    """Book a position's profit share in USDC to the profit receiver (`platform` where the agent names none), once."""
     payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
     move = Move(payer, f"profit:{receiver or 'platform'}", USDC, amount, "profit_share")
-    return post(journal, [move], order=order)
+    return post(JournalKind.SHARE, position_id, [move], order=order)
 
 
 def executor_of(address: str) -> str:
@@ -168,7 +184,7 @@ def book_gas(intent: str, executor: str, chain_id: int, asset: str, amount: Deci
     """Book the gas of a transaction in the chain's coin (whole units), once, whether it succeeded or reverted."""
     move = Move(executor_of(executor), f"gas:{chain_id}", asset, amount, "gas")
     order = Order.objects.filter(client_order_id=intent).first()
-    return post(f"gas:{intent}", [move], order=order)
+    return post(JournalKind.GAS, intent, [move], order=order)
 
 
 def balance(account: str, asset: str) -> Decimal:
@@ -191,9 +207,7 @@ def held_by_all() -> dict[str, Decimal]:
 def traded(deployment_id: int) -> dict[str, Decimal]:
     """Return `balances` without tokens that the owners moved in or out: what sizing may count on."""
     holdings = balances(deployment_id)
-    external = LedgerEntry.objects.filter(account=account_of(deployment_id), kind="external").exclude(
-        asset=USDC
-    )
+    external = LedgerEntry.objects.filter(deployment=deployment_id, kind="external").exclude(asset=USDC)
     for asset, moved in external.order_by().values_list("asset").annotate(Sum("amount")):
         holdings[asset] = holdings.get(asset, ZERO) - moved
     return holdings

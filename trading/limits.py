@@ -38,7 +38,7 @@ FROM (
     SELECT account, asset, amount FROM ledger_balances WHERE amount <> 0 AND asset <> 'USDC'
     UNION ALL
     SELECT account, asset, -amount FROM ledger_entries
-    WHERE kind = 'external' AND asset <> 'USDC' AND account LIKE 'deployment:%%'
+    WHERE kind = 'external' AND asset <> 'USDC' AND deployment_id IS NOT NULL
 ) AS h JOIN agent_deployments d ON h.account = 'deployment:' || d.id
 WHERE (%(account)s = '' OR d.account = %(account)s) AND (%(symbol)s = '' OR h.asset = %(symbol)s)
 GROUP BY d.account, h.asset

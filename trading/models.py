@@ -3,6 +3,8 @@
 from typing import ClassVar
 
 from django.db import models
+from django.db.models import F, Func, Q, Value
+from django.db.models.functions import Cast, Concat
 
 from maxxit.core.money import COLUMN
 from maxxit.core.terms import KillLevel, OrderSide, Purpose, Side, choices
@@ -26,6 +28,14 @@ class Order(models.Model):
         default=dict, help_text="the check that decided, its measured value and its limit"
     )
     exit_reason = models.CharField(max_length=20, blank=True, help_text="of a closing order")
+    closes = models.ForeignKey(
+        "self",
+        models.PROTECT,
+        null=True,
+        db_index=False,
+        related_name="closing_orders",
+        help_text="of a closing order: the entry order of the position that it closes",
+    )
     symbol = models.CharField(max_length=20)
     venue = models.CharField(max_length=20)
     account = models.CharField(max_length=80)
@@ -101,13 +111,19 @@ class Order(models.Model):
                 name="orders_entries_created",
                 condition=models.Q(purpose=Purpose.OPEN.value),
             ),
+            models.Index(fields=["closes"], name="orders_closes", condition=Q(closes__isnull=False)),
         )
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["deployment", "signal", "purpose"],
                 name="one_order_per_deployment_signal_and_purpose",
                 condition=models.Q(purpose=Purpose.OPEN.value),
-            )
+            ),
+            models.CheckConstraint(
+                name="a_closing_order_names_the_entry",
+                condition=Q(purpose=Purpose.OPEN.value, closes=None)
+                | Q(purpose=Purpose.CLOSE.value, closes__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -141,8 +157,35 @@ class Fill(models.Model):
         return f"{self.quantity.normalize():f} @ {self.price.normalize():f}"
 
 
+class JournalKind(models.TextChoices):
+    """What a journal books. Its name, `LedgerEntry.journal`, begins with the kind."""
+
+    DEPOSIT = "deposit", "starting balance of a paper deployment"
+    FILL = "fill", "fill of an order"
+    FEE = "fee", "platform fee of an order"
+    TAKEN = "taken", "platform fee and profit share that the venue collected with a fill"
+    SHARE = "share", "profit share of a closed position, where the venue collects none"
+    EXTERNAL = "external", "transfer by an owner, or to an executor"
+    UNEXPLAINED = "unexplained", "difference that no transfer on the chain explains"
+    TAKEN_OUT = "taken_out", "tokens of a position that the owner withdrew"
+    HANDOVER = "handover", "cash of a revoked deployment, to the one that now trades from its Safe"
+    GAS = "gas", "gas of a transaction"
+
+
+TEXT = models.TextField()
+HOLDINGS = Concat(Value("deployment:"), Cast("deployment", TEXT), output_field=TEXT)
+"""SQL for `trading.ledger.account_of` a ledger entry's deployment."""
+DEBT = Concat(HOLDINGS, Value(":payable"), output_field=TEXT)
+"""The same for `payable_of`."""
+FIRST_PART = Func(F("journal"), Value(":"), Value(1), function="split_part", output_field=TEXT)
+
+
 class LedgerEntry(models.Model):
-    """One line of the double-entry journal: append-only, zero-sum per journal and asset; triggers enforce both."""
+    """One line of the double-entry journal: append-only, zero-sum per journal and asset; triggers enforce both.
+
+    `deployment` is set where `account` belongs to a deployment: its holdings and what it owes the platform. It is null
+    for the accounts of venues, the platform, profit receivers and executors, and for the outside world.
+    """
 
     KINDS: ClassVar = [
         (kind, kind)
@@ -159,8 +202,17 @@ class LedgerEntry(models.Model):
     ]
 
     journal = models.CharField(max_length=80, help_text="what is booked: fill:17, share:3:1 …; booked once")
+    journal_kind = models.CharField(max_length=12, choices=JournalKind, help_text="what the journal books")
     account = models.CharField(
         max_length=80, help_text="deployment:7, venue:paper, fees:platform, profit:…, external"
+    )
+    deployment = models.ForeignKey(
+        "agents.Deployment",
+        models.PROTECT,
+        null=True,
+        db_index=False,
+        related_name="ledger_entries",
+        help_text="whose account it is; empty for accounts of venues, the platform, executors and the outside",
     )
     asset = models.CharField(max_length=20)
     amount = models.DecimalField(**COLUMN, help_text="signed, in whole units of the asset")
@@ -176,20 +228,32 @@ class LedgerEntry(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["journal", "account", "asset", "kind"], name="a_journal_is_booked_once"
-            )
+            ),
+            models.CheckConstraint(
+                name="an_account_names_its_deployment",
+                condition=(Q(deployment=None) & ~Q(account__startswith="deployment:"))
+                | Q(deployment__isnull=False, account=HOLDINGS)
+                | Q(deployment__isnull=False, account=DEBT),
+            ),
+            models.CheckConstraint(
+                name="a_journal_has_a_known_kind", condition=Q(journal_kind__in=JournalKind.values)
+            ),
+            models.CheckConstraint(
+                name="a_journal_begins_with_its_kind", condition=Q(journal_kind=FIRST_PART)
+            ),
         ]
         indexes = (
             models.Index(fields=["account", "at"], name="ledger_account_at"),
             models.Index(
-                fields=["account", "asset"],
+                fields=["deployment", "asset"],
                 name="ledger_flows",
                 include=["amount"],
-                condition=models.Q(kind__in=["deposit", "external"]),
+                condition=Q(kind__in=["deposit", "external"], deployment__isnull=False),
             ),
             models.Index(
-                fields=["account", "asset"],
+                fields=["deployment", "asset"],
                 name="ledger_owners_tokens",
-                condition=models.Q(kind="external") & ~models.Q(asset="USDC"),
+                condition=Q(kind="external", deployment__isnull=False) & ~Q(asset="USDC"),
             ),
         )
 

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 LOOPBACK = {"127.0.0.1", "::1"}
 HELD = """
 FROM ledger_balances b JOIN quotes q ON q.symbol = b.asset
-WHERE b.asset <> 'USDC' AND b.account LIKE 'deployment:%' GROUP BY b.asset
+WHERE b.asset <> 'USDC' GROUP BY b.asset
 """
 GROSS = f"SELECT b.asset, sum(abs(b.amount) * q.price) {HELD}"
 NET = f"SELECT b.asset, sum(b.amount * q.price) {HELD}"

@@ -107,15 +107,16 @@ WITH hits AS MATERIALIZED (
     WHERE p.id = h.id AND p.id = ANY(ARRAY(SELECT id FROM hits)) AND p.state = 'open' AND e.id = p.entry_order_id
       AND e.venue IN ({gate.OPEN_VENUES})
       AND (%(at_once)s OR {RETRY_DUE})
-    RETURNING p.id, p.exit_order_id, p.exits, p.exit_reason, p.deployment_id, p.signal_id, p.symbol, p.side,
-              p.quantity - p.closed_quantity AS quantity, p.correlation_id, e.venue, e.account, e.leverage
+    RETURNING p.id, p.entry_order_id, p.exit_order_id, p.exits, p.exit_reason, p.deployment_id, p.signal_id, p.symbol,
+              p.side, p.quantity - p.closed_quantity AS quantity, p.correlation_id, e.venue, e.account, e.leverage
 ), planned AS (
     INSERT INTO orders (id, deployment_id, signal_id, idempotency_key, purpose, symbol, venue, account, position_side,
-                        side, leverage, quantity, state, reason, verdict, exit_reason, prepared, venue_ref,
-                        filled_quantity, booked_quantity, correlation_id, attempts, last_error, created_at, updated_at)
+                        side, leverage, quantity, state, reason, verdict, exit_reason, closes_id, prepared,
+                        venue_ref, filled_quantity, booked_quantity, correlation_id, attempts, last_error, created_at,
+                        updated_at)
     SELECT exit_order_id, deployment_id, signal_id, 'close:' || id || ':' || exits, 'close', symbol, venue, account,
            side, CASE side WHEN 'long' THEN 'sell' ELSE 'buy' END, leverage, quantity, 'planned', '', '{{}}',
-           exit_reason, '{{}}', '', 0, 0, correlation_id, 0, '', %(now)s, %(now)s
+           exit_reason, entry_order_id, '{{}}', '', 0, 0, correlation_id, 0, '', %(now)s, %(now)s
     FROM claimed
 )
 INSERT INTO events (at, name, subject, correlation_id, data)

@@ -50,6 +50,7 @@ def fill_world(lab: Any, safes: int, each: int) -> None:
     from positions.models import Position
     from tests import builders as make
     from trading import ledger
+    from trading.models import JournalKind
     from trading.venues.safe.contract import module as m
 
     price = lab.world.price("WETH")
@@ -82,7 +83,7 @@ def fill_world(lab: Any, safes: int, each: int) -> None:
                 booked_quantity=got, average_price=price,
             )  # fmt: skip
             held = ledger.Move("venue:safe", ledger.account_of(deployment.pk), "ETH", got, "trade")
-            ledger.post(f"bench:{entry.pk}", [held])
+            ledger.post(JournalKind.FILL, f"bench:{entry.pk}", [held])
             Position.objects.create(
                 deployment=deployment, signal=signal, entry_order=entry, symbol="ETH", side="long", quantity=got,
                 entry_price=price, stop_loss=price / 2, take_profit=price * 2, opened_at=clock.now(),

@@ -98,12 +98,13 @@ SELECT s.id, 1 + s.id * 9 %% %(posts)s FROM signals s
 """
 ORDERS = f"""
 INSERT INTO orders (id, deployment_id, signal_id, idempotency_key, purpose, symbol, venue, account, position_side,
-                    side, quantity, leverage, state, reason, verdict, exit_reason, client_order_id, prepared, venue_ref,
-                    reserved_at, reference_price, notional_usd, filled_quantity, booked_quantity, average_price,
-                    correlation_id, attempts, last_error, created_at, updated_at)
+                    side, quantity, leverage, state, reason, verdict, exit_reason, closes_id, client_order_id, prepared,
+                    venue_ref, reserved_at, reference_price, notional_usd, filled_quantity, booked_quantity,
+                    average_price, correlation_id, attempts, last_error, created_at, updated_at)
 SELECT i * 3 - 3 + o.part, {DEPLOYMENT}, CASE WHEN o.part < 3 THEN {SIGNAL} END, o.key, o.purpose,
        {SYMBOL}, 'paper', 'paper:' || {DEPLOYMENT},
-       'long', o.side, 1, 1, o.state, o.reason, o.verdict, '', 'mx-' || o.key, '{{}}', 'mx-' || o.key,
+       'long', o.side, 1, 1, o.state, o.reason, o.verdict, '',
+       CASE o.part WHEN 2 THEN i * 3 - 2 END, 'mx-' || o.key, '{{}}', 'mx-' || o.key,
        CASE o.state WHEN 'filled' THEN o.at END, {PRICE}, {PRICE}, o.filled, o.filled,
        CASE o.state WHEN 'filled' THEN {PRICE} END, {CORRELATION}, 0, '', o.at, o.at
 FROM generate_series(1, %(positions)s) AS i CROSS JOIN LATERAL (
@@ -144,24 +145,29 @@ SELECT id, id, 'f' || id, 1, average_price, average_price, 0.1, created_at
 FROM orders WHERE state = 'filled' ORDER BY id
 """
 LEDGER = """
-INSERT INTO ledger_entries (journal, account, asset, amount, kind, order_id, correlation_id, at)
-SELECT 'fill:' || f.id, l.account, 'USDC', l.amount, 'trade', f.order_id, o.correlation_id, f.at
+INSERT INTO ledger_entries (journal, journal_kind, account, deployment_id, asset, amount, kind, order_id,
+                            correlation_id, at)
+SELECT 'fill:' || f.id, 'fill', l.account, l.deployment_id, 'USDC', l.amount, 'trade', f.order_id,
+       o.correlation_id, f.at
 FROM fills f JOIN orders o ON o.id = f.order_id CROSS JOIN LATERAL (
-    SELECT 'deployment:' || o.deployment_id AS account, CASE o.side WHEN 'buy' THEN -f.cash ELSE f.cash END AS amount
+    SELECT 'deployment:' || o.deployment_id AS account, o.deployment_id,
+           CASE o.side WHEN 'buy' THEN -f.cash ELSE f.cash END AS amount
     UNION ALL
-    SELECT 'venue:paper', CASE o.side WHEN 'buy' THEN f.cash ELSE -f.cash END
+    SELECT 'venue:paper', NULL, CASE o.side WHEN 'buy' THEN f.cash ELSE -f.cash END
 ) AS l ORDER BY f.id
 """
 DEPOSITS = """
-INSERT INTO ledger_entries (journal, account, asset, amount, kind, at)
-SELECT 'deposit:' || d.id, l.account, 'USDC', l.amount, 'deposit', %(now)s - interval '366 days'
+INSERT INTO ledger_entries (journal, journal_kind, account, deployment_id, asset, amount, kind, at)
+SELECT 'deposit:' || d.id, 'deposit', l.account, l.deployment_id, 'USDC', l.amount, 'deposit',
+       %(now)s - interval '366 days'
 FROM agent_deployments d CROSS JOIN LATERAL (
-    SELECT 'deployment:' || d.id AS account, 10000 AS amount UNION ALL SELECT 'external', -10000
+    SELECT 'deployment:' || d.id AS account, d.id AS deployment_id, 10000 AS amount
+    UNION ALL SELECT 'external', NULL, -10000
 ) AS l
 """
 BALANCES = """
 INSERT INTO ledger_balances (account, asset, amount)
-SELECT account, asset, sum(amount) FROM ledger_entries WHERE account LIKE 'deployment:%%' GROUP BY 1, 2
+SELECT account, asset, sum(amount) FROM ledger_entries WHERE deployment_id IS NOT NULL GROUP BY 1, 2
 UNION ALL
 SELECT 'deployment:' || deployment_id, symbol, sum(quantity) FROM positions WHERE state = 'open' GROUP BY 1, 2
 """

@@ -179,11 +179,11 @@ def hold(deployment: "Deployment", quantity: Decimal = Decimal(100)) -> "Positio
     """An open position of this deployment, in its ledger and at the paper exchange, with a stop above `STOPPED`."""
     from tests import builders as make
     from trading import ledger
-    from trading.models import PaperBalance
+    from trading.models import JournalKind, PaperBalance
 
     opened = make.position(deployment, symbol=SYMBOL, entry=str(ENTRY), quantity=str(quantity))
     move = ledger.Move("venue:paper", ledger.account_of(deployment.pk), SYMBOL, quantity, "trade")
-    ledger.post(f"bench:{opened.pk}", [move])
+    ledger.post(JournalKind.FILL, f"bench:{opened.pk}", [move])
     held, _ = PaperBalance.objects.get_or_create(account=deployment.account, asset=SYMBOL)
     held.amount += quantity
     held.save()
@@ -264,13 +264,13 @@ def whale() -> "Deployment":
     from positions.models import PnlSnapshot
     from tests import builders as make
     from trading import ledger
-    from trading.models import PaperBalance
+    from trading.models import JournalKind, PaperBalance
 
     made = make.deployment(make.agent(name="whale"), usdc="100000", account="bench:whale")
     for _ in range(50):
         hold(made)
     lost = ledger.Move(ledger.account_of(made.pk), "venue:paper", "USDC", Decimal(30_000), "trade")
-    ledger.post("bench:lost", [lost])
+    ledger.post(JournalKind.FILL, "bench:lost", [lost])
     PaperBalance.objects.filter(account=made.account, asset="USDC").update(amount=Decimal(70_000))
     amounts = {"equity": 100_000, "deposits": 100_000, "realised_pnl": 0, "unrealised_pnl": 0}
     PnlSnapshot.objects.create(deployment=made, day=clock.now().date() - timedelta(days=1), **amounts)

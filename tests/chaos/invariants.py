@@ -45,13 +45,21 @@ RULES = (
         "I9: a signal was executed by no order": """
         SELECT s.id FROM signals s LEFT JOIN orders o ON o.signal_id = s.id AND o.purpose = 'open'
         WHERE s.state = 'executed' GROUP BY s.id HAVING count(o.client_order_id) = 0""",
+        "I2: a closing order closes another entry than its position's": """
+        SELECT o.id FROM orders o LEFT JOIN orders e ON e.id = o.closes_id AND e.purpose = 'open'
+            AND e.deployment_id = o.deployment_id AND e.signal_id = o.signal_id
+        WHERE o.purpose = 'close' AND e.id IS NULL
+        UNION
+        SELECT o.id FROM positions p JOIN orders o ON o.id = p.exit_order_id WHERE o.closes_id <> p.entry_order_id""",
         "I2: two closing orders of a position filled more than it held": """
         SELECT p.id FROM positions p WHERE p.closed_quantity > p.quantity""",
         "I5: the balances are not the sums of the ledger": """
         SELECT account, asset FROM ledger_balances b
-        FULL JOIN (SELECT account, asset, sum(amount) AS total FROM ledger_entries GROUP BY 1, 2) l
-        USING (account, asset)
-        WHERE account LIKE 'deployment:%' AND coalesce(b.amount, 0) <> coalesce(l.total, 0)""",
+        FULL JOIN (
+            SELECT account, asset, sum(amount) AS total FROM ledger_entries
+            WHERE deployment_id IS NOT NULL GROUP BY 1, 2
+        ) l USING (account, asset)
+        WHERE coalesce(b.amount, 0) <> coalesce(l.total, 0)""",
         "I5: a fee of a trade that was none": """
         SELECT e.id FROM ledger_entries e JOIN orders o ON o.id = e.order_id
         WHERE e.kind = 'platform_fee' AND (o.purpose <> 'open' OR o.filled_quantity = 0)""",

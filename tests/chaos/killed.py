@@ -430,7 +430,7 @@ SOUND = {
     "double: a position was closed by more or less than it held": """
         SELECT p.id, p.quantity, p.closed_quantity FROM positions p WHERE state = 'closed' AND quantity <> (
             SELECT sum(f.quantity) FROM fills f JOIN orders o ON o.id = f.order_id
-            WHERE o.idempotency_key LIKE 'close:' || p.id || ':%')""",
+            WHERE o.closes_id = p.entry_order_id)""",
     "an entry that filled has not one position of its size": """
         SELECT o.id FROM orders o LEFT JOIN positions p ON p.entry_order_id = o.id
         WHERE o.purpose = 'open' AND o.filled_quantity > 0 AND o.filled_quantity IS DISTINCT FROM p.quantity""",
@@ -443,7 +443,7 @@ SOUND = {
     "drift: a profit share was not booked once": """
         SELECT p.id FROM positions p WHERE state = 'closed' AND profit_share <> coalesce((
             SELECT sum(l.amount) FROM ledger_entries l JOIN orders o ON o.id = l.order_id
-            WHERE o.idempotency_key LIKE 'close:' || p.id || ':%' AND l.kind = 'profit_share' AND l.amount > 0), 0)""",
+            WHERE o.closes_id = p.entry_order_id AND l.kind = 'profit_share' AND l.amount > 0), 0)""",
     "an order took a step that is not in its events": """
         SELECT o.id, o.state FROM orders o WHERE o.state <> 'planned' AND NOT EXISTS (
             SELECT FROM events e WHERE e.subject = 'trading.order/' || o.id AND e.name IN (

@@ -521,6 +521,24 @@ MUTANTS = (
         (f"{WATCH}:CLAIM", "p.quantity - p.closed_quantity AS quantity", "p.quantity AS quantity"),
     ),
     bug(
+        "the closing orders of one pass all close the oldest entry",
+        (
+            f"{WATCH}:CLAIM",
+            "exit_reason, entry_order_id,",
+            "exit_reason, (SELECT min(entry_order_id) FROM claimed),",
+        ),
+        test="tests/positions/exits/test_levels.py",
+    ),
+    bug(
+        "what a deployment owes the platform names no deployment",
+        (
+            "trading.ledger:post",
+            "deployment_of(account)",
+            "None if account.endswith(':payable') else deployment_of(account)",
+        ),
+        test="tests/trading/test_ledger.py",
+    ),
+    bug(
         "an exit that was half filled closes the whole",
         (f"{BOOK}:_end_exit", "if gone < position.quantity: ...", "if False: ..."),
     ),
@@ -688,9 +706,9 @@ MUTANTS = (
         "the profit share is booked twice",
         (
             f"{BOOK}:close_out",
-            'ledger.book_profit_share(f"share:{position.pk}", last, share, agent.profit_receiver, collected=False)',
-            '[ledger.book_profit_share(f"share:{position.pk}{x}", last, share, agent.profit_receiver, '
-            "collected=False) for x in ('', 'b')]",
+            "ledger.book_profit_share(position.pk, last, share, agent.profit_receiver, collected=False)",
+            "[ledger.book_profit_share(x, last, share, agent.profit_receiver, collected=False) "
+            "for x in (position.pk, -position.pk)]",
         ),
     ),
     bug(

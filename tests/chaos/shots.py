@@ -42,7 +42,7 @@ SOUND = {
     "a position is closed by its own fills only": """
         SELECT count(*) FROM positions p WHERE closed_quantity <> coalesce((
             SELECT sum(f.quantity) FROM fills f JOIN orders o ON o.id = f.order_id
-            WHERE o.idempotency_key LIKE 'close:' || p.id || ':%' AND p.state = 'closed'), closed_quantity)""",
+            WHERE o.closes_id = p.entry_order_id AND p.state = 'closed'), closed_quantity)""",
     "every signal was decided": "SELECT count(*) FROM signals WHERE state = 'pending'",
     "no order was set aside": "SELECT count(*) FROM orders WHERE attempts >= 3",
     "every filled entry has its position": """

@@ -143,10 +143,11 @@ def test_the_application_does_its_work(application: psycopg.Connection) -> None:
 
 def test_the_ledger_keeps_its_balances_with_the_owners_rights(application: psycopg.Connection) -> None:
     """The application writes entries; the trigger alone writes balances."""
-    columns = "(at, journal, kind, account, asset, amount)"
+    columns = "(at, journal, journal_kind, kind, account, deployment_id, asset, amount)"
     application.execute(
         f"INSERT INTO ledger_entries {columns} VALUES "
-        "(now(), 'j1', 'fill', 'deployment:999', 'USDC', 5), (now(), 'j1', 'fill', 'venue:x', 'USDC', -5)"
+        "(now(), 'fill:1', 'fill', 'trade', 'deployment:999', 999, 'USDC', 5), "
+        "(now(), 'fill:1', 'fill', 'trade', 'venue:x', NULL, 'USDC', -5)"
     )
     held = application.execute(
         "SELECT amount FROM ledger_balances WHERE account = 'deployment:999'"

@@ -96,6 +96,7 @@ def test_a_refused_exit_opens_the_position_again_and_the_next_sweep_tries_anew(t
     assert (position.exit_reason, position.closed_quantity) == ("", 0)
     second = leaving(trader, position)
     assert second.idempotency_key == f"close:{position.pk}:2"
+    assert set(position.entry_order.closing_orders.all()) == {first, second}
     fills(second, "0.4", usd="2400")
     assert again(position).state == "closed"
     assert position.realised_pnl == D(960) - D(800) - D("1.2")

@@ -19,7 +19,7 @@ from positions.models import PnlSnapshot, UnreadAccount
 from tests import builders as make
 from tests.builders import RecordedClock
 from trading import gate, ledger
-from trading.models import KillSwitch, Order, PaperBalance
+from trading.models import JournalKind, KillSwitch, Order, PaperBalance
 from trading.policy import policy
 from trading.venues.paper import PaperVenue
 
@@ -223,7 +223,7 @@ def test_before_the_snapshot_of_midnight_is_taken_the_one_before_counts() -> Non
     with clock.frozen(datetime(2026, 3, 2, 0, 2, tzinfo=UTC)):
         old = make.booked_deployment(make.agent(), usdc="10000")
         lost = ledger.Move(ledger.account_of(old.pk), "venue:paper", "USDC", D(800), "trade")
-        ledger.post("fill:lost", [lost])
+        ledger.post(JournalKind.FILL, "lost", [lost])
         PaperBalance.objects.create(account=old.account, asset="USDC", amount=D(9200))
         values = {"equity": D(9200), "deposits": D(10_000), "realised_pnl": 0, "unrealised_pnl": 0}
         PnlSnapshot.objects.create(deployment=old, day=date(2026, 2, 28), **values)
@@ -236,10 +236,10 @@ def test_money_moved_by_the_owner_is_neither_gain_nor_loss(time: RecordedClock, 
     held = make.deployment(make.agent(), usdc="10000")
     lost = ledger.Move(ledger.account_of(held.pk), "venue:paper", "USDC", D(300), "trade")
     yesterday(held, "10000", "10000")
-    ledger.post("fill:lost", [lost])
+    ledger.post(JournalKind.FILL, "lost", [lost])
     mine = ledger.account_of(held.pk)
     source, target = ("external", mine) if D(amount) > 0 else (mine, "external")
-    ledger.post("external:x", [ledger.Move(source, target, "USDC", abs(D(amount)), "external")])
+    ledger.post(JournalKind.EXTERNAL, "x", [ledger.Move(source, target, "USDC", abs(D(amount)), "external")])
     PaperBalance.objects.filter(account=held.account).update(amount=D(10_000) - 300 + D(amount))
 
     (health,) = guard.read().accounts
@@ -419,7 +419,8 @@ def test_an_account_falls_from_the_best_midnight_of_all_its_deployments_together
         for held, won in ((one, first), (two, second)):
             left = D(1000 + won) - performance.total_equity([held.pk])
             ledger.post(
-                f"fill:{held.pk}:{day}",
+                JournalKind.FILL,
+                f"{held.pk}:{day}",
                 [ledger.Move("venue:paper", ledger.account_of(held.pk), "USDC", left, "trade")],
             )
         performance.take_snapshots(date(2026, 2, day))

@@ -16,7 +16,7 @@ from tests.positions.test_book import again, entered, fills, leaving
 from tests.trading.conftest import Trader
 from tests.trading.conftest import trader as trader
 from trading import ledger, limits
-from trading.models import LedgerEntry
+from trading.models import JournalKind, LedgerEntry
 
 D = Decimal
 
@@ -33,8 +33,8 @@ def moved(by: Deployment, amount: str) -> None:
     """What `trading.venues.safe.reconcile` books when the owner moves ETH (negative: out)."""
     mine = ledger.account_of(by.pk)
     source, target = ("external", mine) if D(amount) > 0 else (mine, "external")
-    journal = f"external:{LedgerEntry.objects.count()}"
-    ledger.post(journal, [ledger.Move(source, target, "ETH", abs(D(amount)), "external")])
+    move = ledger.Move(source, target, "ETH", abs(D(amount)), "external")
+    ledger.post(JournalKind.EXTERNAL, LedgerEntry.objects.count(), [move])
 
 
 def held(trader: Trader) -> Decimal:
@@ -106,7 +106,7 @@ def test_what_he_had_brought_himself_goes_first(trader: Trader, opened: Position
 
 def test_a_difference_that_nothing_explains_ends_nothing(trader: Trader, opened: Position) -> None:
     mine = ledger.account_of(trader.deployment.pk)
-    ledger.post(f"{ledger.UNEXPLAINED}1", [ledger.Move(mine, "external", "ETH", D("0.4"), "external")])
+    ledger.post(JournalKind.UNEXPLAINED, "1", [ledger.Move(mine, "external", "ETH", D("0.4"), "external")])
 
     assert withdrawals.close_withdrawn_positions() == 0
     assert again(opened).closed_quantity == 0
@@ -115,8 +115,9 @@ def test_a_difference_that_nothing_explains_ends_nothing(trader: Trader, opened:
 def test_of_two_positions_none_is_touched_while_a_part_is_left(trader: Trader, opened: Position) -> None:
     second = make.position(opened.deployment, quantity=D("0.2"))
     ledger.post(
-        "fill:second",
-        [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D("0.2"), "trade")],
+        JournalKind.FILL,
+        "second",
+        [ledger.Move("venue:paper", ledger.account_of(trader.deployment.pk), "ETH", D("0.2"), "trade")],
     )
     moved(trader.deployment, "-0.4")
     assert withdrawals.close_withdrawn_positions() == 0
@@ -134,7 +135,7 @@ def test_one_safe_that_fails_does_not_keep_the_others(
     short = withdrawals._shortfalls
     broken = ("0x0", "ETH", 1, D(1), 0)
     monkeypatch.setattr(
-        withdrawals, "_shortfalls", lambda account="": [] if account == "0x0" else [broken, *short(account)]
+        withdrawals, "_shortfalls", lambda account="": short(account) if account else [broken, *short()]
     )
     monkeypatch.setattr(limits, "lock", lambda account: 1 / (account != "0x0"))
 

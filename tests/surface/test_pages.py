@@ -11,6 +11,7 @@ from positions import figures
 from tests import builders
 from tests.surface.conftest import World
 from trading import gate, ledger
+from trading.models import JournalKind
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -79,10 +80,14 @@ def test_equity_of_a_safe_begins_with_what_it_holds_and_follows_its_owner(world:
     mine = builders.deployment(builders.agent(venue="safe"), account="0x1", funded=False, owner=world.bob)
     before = figures.curve(deployments_of(world.bob))[-2][1]
     deployment = ledger.account_of(mine.pk)
-    ledger.post("external:1", [ledger.Move("external", deployment, "USDC", Decimal(5_000), "external")])
-    ledger.post("external:2", [ledger.Move(deployment, "external", "USDC", Decimal(2_000), "external")])
     ledger.post(
-        "external:3", [ledger.Move("external", deployment, "ETH", Decimal(1), "external")]
+        JournalKind.EXTERNAL, "1", [ledger.Move("external", deployment, "USDC", Decimal(5_000), "external")]
+    )
+    ledger.post(
+        JournalKind.EXTERNAL, "2", [ledger.Move(deployment, "external", "USDC", Decimal(2_000), "external")]
+    )
+    ledger.post(
+        JournalKind.EXTERNAL, "3", [ledger.Move("external", deployment, "ETH", Decimal(1), "external")]
     )  # ETH is at 2050
 
     levels = [value - before for _, value in figures.curve(deployments_of(world.bob))[-4:-1]]

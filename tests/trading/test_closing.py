@@ -12,7 +12,7 @@ from tests import builders as make
 from tests.builders import RecordedClock
 from tests.fakes import FakeVenue
 from trading import closing, ledger, passes
-from trading.models import Order
+from trading.models import JournalKind, Order
 from trading.venues.base import Venue
 
 D = Decimal
@@ -134,13 +134,13 @@ def closing_orders(count: int, each: int = 1) -> list[Order]:
     for _ in range(count):
         deployment = make.booked_deployment(agent)
         held = ledger.Move("venue:paper", f"deployment:{deployment.pk}", "ETH", D(each), "trade")
-        ledger.post(f"held:{deployment.pk}", [held])
+        ledger.post(JournalKind.FILL, f"held:{deployment.pk}", [held])
         made += [make.order(deployment, purpose="close", side="sell", quantity=D("0.4")) for _ in range(each)]
     return made
 
 
 def states() -> list[str]:
-    return list(Order.objects.order_by("pk").values_list("state", flat=True))
+    return list(Order.objects.filter(purpose="close").order_by("pk").values_list("state", flat=True))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -20,7 +20,7 @@ from tests import builders as make
 from tests.builders import T0
 from tests.trading.conftest import Trader
 from trading import execute, gate, ledger, limits, passes, tasks
-from trading.models import Order
+from trading.models import JournalKind, Order
 from trading.policy import policy
 from trading.states import OrderState
 
@@ -122,7 +122,7 @@ def test_tokens_that_owners_moved_into_their_safes_use_up_no_limit_and_no_money(
     stranger = make.booked_deployment(make.agent())
     for number, (deployment, amount) in enumerate(((trader.deployment, 100), (stranger, 10_000))):
         move = ledger.Move("external", ledger.account_of(deployment.pk), "ETH", D(amount), "external")
-        ledger.post(f"external:{number}", [move])  # 200,000 USD here, 20 millions there
+        ledger.post(JournalKind.EXTERNAL, number, [move])  # 200,000 USD here, 20 millions there
 
     order = trader.placed()
     assert (order.reason, order.notional_usd, trader.sent(order)) == ("", D(800), 1)
@@ -132,7 +132,7 @@ def test_tokens_that_owners_moved_into_their_safes_use_up_no_limit_and_no_money(
 def test_tokens_that_were_bought_count_beside_the_owners(trader: Trader) -> None:
     trader.placed()
     move = ledger.Move("external", ledger.account_of(trader.deployment.pk), "ETH", D(3), "external")
-    ledger.post("external:1", [move])
+    ledger.post(JournalKind.EXTERNAL, "1", [move])
 
     assert limits.read_holdings().held[trader.deployment.account, "ETH"] == D("0.4")
     assert ledger.traded(trader.deployment.pk)["ETH"] == ledger.balances(trader.deployment.pk)["ETH"] - 3
@@ -172,7 +172,9 @@ def test_the_gates_truth_table_on_rows_and_file(
     order = trader.planned()
     if purpose == "close":
         ledger.post(
-            "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")]
+            JournalKind.FILL,
+            "held",
+            [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")],
         )
         order = make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
     expected = (
@@ -339,7 +341,9 @@ def test_without_a_usable_quote_nothing_leaves(trader: Trader, age: int | None) 
 
 def test_a_holding_without_a_price_blocks_every_further_entry(trader: Trader) -> None:
     ledger.post(
-        "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "BTC", D(1), "trade")]
+        JournalKind.FILL,
+        "held",
+        [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "BTC", D(1), "trade")],
     )
 
     assert trader.placed().reason == "throttles_unreadable"
@@ -352,7 +356,9 @@ def test_a_holding_of_another_account_in_a_token_this_venue_does_not_list_blocks
     make.open_gate("safe")
     safe = make.booked_deployment(agent)
     ledger.post(
-        "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "SOL", D(1), "trade")]
+        JournalKind.FILL,
+        "held",
+        [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "SOL", D(1), "trade")],
     )
     make.price("SOL", "150")
     order = make.order(safe, by=make.signal(agent))
@@ -647,7 +653,9 @@ def test_a_full_batch_of_exits_calls_for_the_next_pass_at_once(
 ) -> None:
     monkeypatch.setattr("trading.tasks.BATCH", 2)
     ledger.post(
-        "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(3), "trade")]
+        JournalKind.FILL,
+        "held",
+        [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(3), "trade")],
     )
     for _ in range(5):
         make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
@@ -667,7 +675,9 @@ def test_a_full_batch_of_exits_calls_for_the_next_pass_at_once(
 
 def test_exits_go_before_entries(trader: Trader) -> None:
     ledger.post(
-        "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")]
+        JournalKind.FILL,
+        "held",
+        [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")],
     )
     trader.signal(token="BTC")
     make.price("BTC", "2000")
@@ -799,7 +809,9 @@ def test_what_changes_while_the_venue_is_asked_still_stops_the_order(
 def test_an_exit_does_not_wait_for_the_lock_of_the_platform(trader: Trader) -> None:
     """An entry of another account is being reserved by another worker; the exit is reserved meanwhile."""
     ledger.post(
-        "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")]
+        JournalKind.FILL,
+        "held",
+        [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")],
     )
     close = make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
 
@@ -838,7 +850,7 @@ def test_a_time_limit_is_charged_to_no_order_and_the_next_pass_resumes(
         order = trader.planned()
     else:
         held = ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")
-        ledger.post("held", [held])
+        ledger.post(JournalKind.FILL, "held", [held])
         order = make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
 
     def slow(*_: Any) -> str:

@@ -1,6 +1,8 @@
 """The double-entry ledger: append-only, balanced per journal and asset, balances that follow."""
 
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -15,7 +17,7 @@ from tests import builders as make
 from tests.builders import T0, RecordedClock
 from trading import ledger
 from trading.ledger import Move
-from trading.models import Fill, LedgerBalance, LedgerEntry
+from trading.models import Fill, JournalKind, LedgerBalance, LedgerEntry
 
 D = Decimal
 
@@ -26,9 +28,7 @@ def deployment(db: None, time: RecordedClock) -> Deployment:
 
 
 amounts = st.decimals(min_value=D("0.000001"), max_value=10**9, places=6)
-accounts = st.sampled_from(
-    ["deployment:1", "deployment:1:payable", "venue:paper", "fees:platform", "external"]
-)
+accounts = st.sampled_from(["deployment", "deployment payable", "venue:paper", "fees:platform", "external"])
 moves = st.builds(
     Move,
     source=accounts,
@@ -37,6 +37,16 @@ moves = st.builds(
     amount=amounts,
     kind=st.sampled_from(["trade", "venue_fee", "external"]),
 ).filter(lambda move: move.source != move.target)
+
+
+def of(deployment: Deployment, move: Move) -> Move:
+    """The move with the accounts of this deployment."""
+    accounts = {
+        "deployment": ledger.account_of(deployment.pk),
+        "deployment payable": ledger.payable_of(deployment.pk),
+    }
+    source, target = (accounts.get(name, name) for name in (move.source, move.target))
+    return replace(move, source=source, target=target)
 
 
 def apart(some: list[Move]) -> bool:
@@ -53,8 +63,11 @@ def test_any_journals_sum_to_zero_and_the_balances_are_the_sums_of_their_lines(
     LedgerBalance.objects.all().delete()
     start = LedgerEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
     for number, some in enumerate(journals):
-        ledger.post(f"test:{start}:{number}", some)
+        ledger.post(JournalKind.FILL, f"{start}:{number}", [of(deployment, move) for move in some])
     new = LedgerEntry.objects.filter(pk__gt=start)
+    mine = {ledger.account_of(deployment.pk), ledger.payable_of(deployment.pk)}
+    for account, owner, kind in new.values_list("account", "deployment", "journal_kind"):
+        assert (owner, kind) == (deployment.pk if account in mine else None, "fill")
     sums = {
         (account, asset): total
         for account, asset, total in new.values_list("account", "asset").annotate(Sum("amount"))
@@ -68,7 +81,7 @@ def test_any_journals_sum_to_zero_and_the_balances_are_the_sums_of_their_lines(
 def test_a_journal_is_booked_once(deployment: Deployment) -> None:
     move = Move("external", f"deployment:{deployment.pk}", "ETH", D(1), "external")
 
-    assert [ledger.post("once", [move]), ledger.post("once", [move])] == [True, False]
+    assert [ledger.post(JournalKind.EXTERNAL, "once", [move]) for _ in range(2)] == [True, False]
     assert ledger.balances(deployment.pk)["ETH"] == 1
 
 
@@ -77,13 +90,20 @@ def test_the_starting_balance_is_deposited_once(deployment: Deployment) -> None:
     assert ledger.balances(deployment.pk) == {"USDC": D(10_000)}
 
 
+def line(**fields: Any) -> None:
+    """Write one line of a journal."""
+    values = {
+        "journal": "external:bad", "journal_kind": JournalKind.EXTERNAL, "account": "external", "asset": "USDC",
+        "amount": D(1), "kind": "external", "at": T0,
+    }  # fmt: skip
+    LedgerEntry.objects.create(**values | fields)
+
+
 @transaction.atomic
 def commit(*lines: tuple[str, str]) -> None:
     """Book lines of one journal, (asset, amount) each, and run the checks that wait for the end."""
     for asset, amount in lines:
-        LedgerEntry.objects.create(
-            journal="bad", account="external", asset=asset, amount=D(amount), kind="external", at=T0
-        )
+        line(asset=asset, amount=D(amount))
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
@@ -105,6 +125,36 @@ def written(table: str, deployment: Deployment) -> None:
     if table == "fills":
         order = make.order(deployment)
         Fill.objects.create(order=order, venue_fill_id="1", quantity=1, price=1, cash=1, fee=0, at=T0)
+
+
+@pytest.mark.parametrize(
+    ("account", "named"),
+    [
+        ("deployment:{}", False), ("deployment:{}:payable", False), ("venue:paper", True), ("external", True),
+        ("deployment:{}1", True), ("deployment:{}:other", True), ("deployment", True),
+    ],
+)  # fmt: skip
+def test_the_database_refuses_a_line_whose_account_and_deployment_disagree(
+    deployment: Deployment, account: str, named: bool
+) -> None:
+    with pytest.raises(DatabaseError, match="an_account_names_its_deployment"), transaction.atomic():
+        line(account=account.format(deployment.pk), deployment=deployment if named else None)
+
+
+@pytest.mark.parametrize(
+    ("journal", "kind", "refusal"),
+    [
+        ("bribe:1", "bribe", "a_journal_has_a_known_kind"),
+        ("bribe:1", "fill", "a_journal_begins_with_its_kind"),
+        ("taken:1", "fill", "a_journal_begins_with_its_kind"),
+        ("filled:1", "fill", "a_journal_begins_with_its_kind"),
+    ],
+)
+def test_the_database_refuses_a_journal_of_an_unknown_or_another_kind(
+    deployment: Deployment, journal: str, kind: str, refusal: str
+) -> None:
+    with pytest.raises(DatabaseError, match=refusal), transaction.atomic():
+        line(journal=journal, journal_kind=kind)
 
 
 @pytest.mark.parametrize("table", ["events", "fills", "ledger_entries"])

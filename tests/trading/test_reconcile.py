@@ -11,7 +11,7 @@ from maxxit.core.errors import Retryable, Unknown
 from tests import builders as make
 from tests.builders import RecordedClock
 from trading import ledger, reconcile
-from trading.models import Order, PaperBalance
+from trading.models import JournalKind, Order, PaperBalance
 from trading.venues.paper import PaperVenue
 
 pytestmark = pytest.mark.django_db
@@ -77,7 +77,7 @@ def test_what_is_booked_while_a_venue_is_read_is_no_difference(
     PaperBalance.objects.filter(account=mine.account).update(amount=D(10_500))  # paid in, and not booked yet
     missing(other)
     move = ledger.Move("external", ledger.account_of(mine.pk), "USDC", D(500), "external")
-    during(monkeypatch, lambda: ledger.post("external:late", [move]))
+    during(monkeypatch, lambda: ledger.post(JournalKind.EXTERNAL, "late", [move]))
 
     assert apart() == {other.account: {"USDC": D(-5)}}
 

@@ -16,7 +16,7 @@ from tests.builders import T0
 from tests.fakes import FakeVenue
 from tests.trading.conftest import Trader
 from trading import execute, gate, ledger, limits_in_force, quarantine, settle
-from trading.models import Fill, LedgerEntry, LimitsInForce, Order
+from trading.models import Fill, JournalKind, LedgerEntry, LimitsInForce, Order
 from trading.policy import Fees, policy
 from trading.states import IN_FLIGHT
 from trading.venues.base import Prepared, Report, Request, Venue, VenueFill
@@ -216,7 +216,9 @@ def test_nothing_is_sent_that_was_reserved_before_the_gate_was_shut(
 @pytest.mark.parametrize("how", ["no entries", "reduce only", "flatten"])
 def test_an_exit_is_sent_again_past_the_kill_switch(trader: Trader, how: str) -> None:
     ledger.post(
-        "held", [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")]
+        JournalKind.FILL,
+        "held",
+        [ledger.Move("venue:paper", f"deployment:{trader.deployment.pk}", "ETH", D(1), "trade")],
     )
     order = make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
     trader.venue.sends.append("away")

@@ -28,6 +28,7 @@ from tests import builders as make
 from tests.chain.sending.safe_trader import SafeTrader
 from trading import ledger, reconcile, tasks, wiring
 from trading.chain import chains
+from trading.models import JournalKind
 from trading.venues.safe import onboarding, safes
 from trading.venues.safe.contract import module as m
 from trading.venues.safe.onboarding import safe_tx
@@ -250,7 +251,7 @@ def test_what_an_owner_moves_pulls_no_kill_switch_and_is_neither_gain_nor_loss(
 def test_what_nobody_moved_pulls_the_kill_switch(trader: SafeTrader, onboarded: Deployment) -> None:
     make.price("ETH", "2000")
     move = ledger.Move("external", ledger.account_of(onboarded.pk), "ETH", D(1), "external")
-    ledger.post("test:wrong", [move])
+    ledger.post(JournalKind.FILL, "test:wrong", [move])
 
     assert guard.watch() == ["ledger_drift"]
 
@@ -263,7 +264,9 @@ def test_a_hundred_safes_are_read_by_a_handful_of_calls(
     for address in others:
         one = make.booked_deployment(onboarded.agent, account=address)
         ledger.post(
-            f"test:{one.pk}", [ledger.Move(ledger.account_of(one.pk), "external", "USDC", D(10_000), "trade")]
+            JournalKind.FILL,
+            f"test:{one.pk}",
+            [ledger.Move(ledger.account_of(one.pk), "external", "USDC", D(10_000), "trade")],
         )
     odd = make.booked_deployment(onboarded.agent, account="no address")
     asked: list[str] = []
@@ -284,7 +287,9 @@ def test_a_hundred_safes_are_read_by_a_handful_of_calls(
 def test_what_nothing_explains_is_booked_with_an_alert(trader: SafeTrader, onboarded: Deployment) -> None:
     at = wiring.venue("safe")
     ledger.post(
-        "test:wrong", [ledger.Move("external", ledger.account_of(onboarded.pk), "ETH", D(1), "external")]
+        JournalKind.FILL,
+        "test:wrong",
+        [ledger.Move("external", ledger.account_of(onboarded.pk), "ETH", D(1), "external")],
     )
 
     found = chain_reconcile(at, trader.world.safe)  # type: ignore[arg-type]

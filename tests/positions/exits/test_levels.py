@@ -177,6 +177,7 @@ def test_the_sweep_decides_for_every_position_what_the_rules_say(
 ) -> None:
     time.to(T0)
     Position.objects.all().delete()
+    Order.objects.filter(purpose="close").delete()
     Order.objects.all().delete()
     now = T0 + timedelta(minutes=minutes)
     level: dict[str, Decimal] = {}
@@ -243,12 +244,13 @@ def test_the_closing_order_is_for_what_is_still_held_on_the_other_side(deploymen
     make.price("ETH", "3000")
     sweep()
     orders = {
-        o.idempotency_key: (o.side, o.quantity, o.exit_reason) for o in Order.objects.filter(purpose="close")
+        o.idempotency_key: (o.side, o.quantity, o.exit_reason, o.closes)
+        for o in Order.objects.filter(purpose="close")
     }
 
     assert orders == {
-        f"close:{long.pk}:1": ("sell", D("0.3"), "take_profit"),
-        f"close:{short.pk}:1": ("buy", D("0.4"), "stop_loss"),
+        f"close:{long.pk}:1": ("sell", D("0.3"), "take_profit", long.entry_order),
+        f"close:{short.pk}:1": ("buy", D("0.4"), "stop_loss", short.entry_order),
     }
 
 

@@ -29,7 +29,7 @@ from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, Safe
 from trading.chain.outbox import COIN_DECIMALS
 from trading.chain.states import IN_FLIGHT, TxState
 from trading.ledger import Move
-from trading.models import Fill
+from trading.models import Fill, JournalKind
 from trading.venues.safe.access import SafeAccess
 from trading.venues.safe.trades import fills_of
 from trading.venues.safe.units import USDC_DECIMALS, whole
@@ -129,7 +129,7 @@ def gas_balance(at: SafeAccess, signer: Signer) -> GasBalance:
             result.unexplained = difference
         source, target = ("external", account) if difference > 0 else (account, "external")
         move = Move(source, target, at.sending.coin, abs(difference), "external")
-        ledger.post(f"external:{signer.address}:{signer.chain_id}:{block}", [move])
+        ledger.post(JournalKind.EXTERNAL, f"{signer.address}:{signer.chain_id}:{block}", [move])
         if result.unexplained:
             log.error("executor_paid_for_something_else", executor=signer.address, by=str(difference))
             record("reconcile.unexplained", signer, **result.as_json())
@@ -185,17 +185,17 @@ def reconcile(at: SafeAccess, safe: str) -> Reconciled:
             return (
                 result  # a later reconciliation was faster, or the ledger has moved past the block meanwhile
             )
-        for journal, asset, amount in moves:
-            if _book(safe, journal, asset, amount):
+        for reference, asset, amount in moves:
+            if _book(safe, JournalKind.EXTERNAL, reference, asset, amount):
                 result.external[asset] = result.external.get(asset, ZERO) + amount
         differences = _differences(safe, held)
         if first:
             result.external = differences
         else:
             result.unexplained = differences
-        prefix = "external:" if first else ledger.UNEXPLAINED
+        kind = JournalKind.EXTERNAL if first else JournalKind.UNEXPLAINED
         for asset, amount in differences.items():
-            _book(safe, f"{prefix}{safe}:{block}:{asset}", asset, amount)
+            _book(safe, kind, f"{safe}:{block}:{asset}", asset, amount)
         _move_revoked_cash(safe, block)
         ChainScan.objects.filter(pk=scan.pk).update(scanned_to=block)
         if result.unexplained:
@@ -218,7 +218,7 @@ def _unbooked(ours: Any) -> Iterator[str]:
 
 
 def _owner_transfers(at: SafeAccess, safe: str, start: int, end: int) -> Iterator[tuple[str, str, Decimal]]:
-    """Yield (journal, asset, signed whole units) of every transfer in the blocks that none of our transactions made."""
+    """Yield (reference, asset, signed whole units) of each transfer in the blocks that no transaction of ours made."""
     units = {at.places.usdc: (USDC, USDC_DECIMALS)} | {
         token.address: (symbol, token.decimals) for symbol, token in at.places.tokens.items()
     }
@@ -235,8 +235,8 @@ def _owner_transfers(at: SafeAccess, safe: str, start: int, end: int) -> Iterato
         symbol, decimals = units[to_checksum_address(entry.address)]
         for sign, topics in sides:
             if entry.topics[len(topics) - 1] == padded:
-                journal = f"external:{entry.transaction_hash[:34]}:{entry.index}:{sign}"
-                yield journal, symbol, sign * whole(int(entry.data, 16), decimals)
+                reference = f"{entry.transaction_hash[:34]}:{entry.index}:{sign}"
+                yield reference, symbol, sign * whole(int(entry.data, 16), decimals)
 
 
 def _differences(safe: str, held: dict[str, Decimal]) -> dict[str, Decimal]:
@@ -261,10 +261,10 @@ def _move_revoked_cash(safe: str, block: int) -> None:
         amount = ledger.balances(old.pk).get(USDC, ZERO)
         move = Move(ledger.account_of(old.pk), ledger.account_of(owner.pk), USDC, amount, "external")
         if amount > 0:
-            ledger.post(f"handover:{old.pk}:{owner.pk}:{block}", [move])
+            ledger.post(JournalKind.HANDOVER, f"{old.pk}:{owner.pk}:{block}", [move])
 
 
-def _book(safe: str, journal: str, asset: str, amount: Decimal) -> bool:
+def _book(safe: str, kind: JournalKind, reference: str, asset: str, amount: Decimal) -> bool:
     account = ledger.account_of(_booking_deployment(safe).pk)
     source, target = ("external", account) if amount > 0 else (account, "external")
-    return ledger.post(journal, [Move(source, target, asset, abs(amount), "external")])
+    return ledger.post(kind, reference, [Move(source, target, asset, abs(amount), "external")])
