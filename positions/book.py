@@ -60,7 +60,7 @@ def book() -> tuple[int, int]:
 def _open_position(order_id: int) -> Position:
     """Open the position of a filled entry, or enlarge it by the entry's new fills."""
     order = (
-        Order.objects.select_for_update(of=("self",))
+        Order.objects.select_for_update(of=("self",), no_key=True)
         .select_related("deployment__agent", "signal")
         .get(pk=order_id)
     )

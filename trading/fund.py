@@ -36,7 +36,8 @@ def fund(deployment: Deployment) -> bool:
         raise Misconfigured(
             f"{deployment} trades on {deployment.agent.venue}: only paper accounts get play money"
         )
-    Deployment.objects.select_for_update().get(pk=deployment.pk)  # the second of two workers finds it funded
+    # The second of two workers finds it funded.
+    Deployment.objects.select_for_update(no_key=True).get(pk=deployment.pk)
     new = ledger.deposit(deployment, deployment.starting_balance)
     if new:
         paper_venue.deposit(deployment.account, deployment.starting_balance)

@@ -104,7 +104,7 @@ def gate_allows(order: Order) -> bool:
 @transaction.atomic
 def apply_report(order: Order, report: Report, *, collects_fees: bool) -> bool:
     """Book the report's new fills and move the order to its state; return whether anything changed."""
-    locked = Order.objects.select_for_update().get(pk=order.pk)
+    locked = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
     new = _store_new_fills(locked, report.fills)
     if new:
         _book_fills(locked, new, report.fills, collects_fees=collects_fees)

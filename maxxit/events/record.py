@@ -91,7 +91,7 @@ def advance_all(
         if _has(model, "updated_at"):
             fields = {"updated_at": clock.now()} | fields
         locked = dict(
-            model.objects.select_for_update()
+            model.objects.select_for_update(no_key=True)  # rows that refer to this one need not wait
             .filter(pk__in=ids, state=old)
             .order_by("pk")
             .values_list("pk", corr)

@@ -452,8 +452,8 @@ MUTANTS = (
         "the report is applied to the row as it was read, and its move is fenced by the row as it is now",
         (
             f"{SETTLE}:apply_report",
-            "_.select_for_update().get(pk=order.pk)",
-            '_.select_for_update().get(pk=order.pk) and __import__("copy").copy(order)',
+            "_.select_for_update(no_key=True).get(pk=order.pk)",
+            '_.select_for_update(no_key=True).get(pk=order.pk) and __import__("copy").copy(order)',
         ),
         (
             f"{SETTLE}:apply_report",
@@ -537,6 +537,16 @@ MUTANTS = (
             "None if account.endswith(':payable') else deployment_of(account)",
         ),
         test="tests/trading/test_ledger.py",
+    ),
+    bug(
+        "an exit waits for the fills of its entry, and they for the exit",
+        (
+            f"{BOOK}:_open_position",
+            '_.select_for_update(of=("self",), no_key=True)',
+            '_.select_for_update(of=("self",))',
+        ),
+        test="tests/trading/test_race.py",
+        beyond=True,
     ),
     bug(
         "an exit that was half filled closes the whole",

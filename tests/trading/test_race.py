@@ -14,6 +14,7 @@ from django.db import connection
 from maxxit.core.errors import StaleState
 from maxxit.events.models import Event
 from maxxit.events.record import advance, subject
+from positions import book
 from positions.exits import sweep
 from positions.models import Position
 from tests import builders as make
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 D = Decimal
 
 
-def at_once(works: Sequence[Callable[[], Any]]) -> list[Any]:
+def at_once(works: Sequence[Callable[[], Any]], seconds: float = 120) -> list[Any]:
     """Run each in a thread of its own, from one starting line; what each returned, or the exception it raised."""
     line = threading.Barrier(len(works))
     results: list[Any] = [None] * len(works)
@@ -51,7 +52,7 @@ def at_once(works: Sequence[Callable[[], Any]]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=120)
+        thread.join(timeout=seconds)
     assert not any(thread.is_alive() for thread in threads)
     return results
 
@@ -165,3 +166,27 @@ def test_racing_monitors_and_a_manual_close_make_one_closing_order_each(market: 
     assert Order.objects.filter(purpose="close").count() == 20
     assert set(Position.objects.values_list("state", "exits")) == {("closing", 1)}
     assert Event.objects.filter(name="position.closing").count() == 20
+
+
+def test_an_exit_is_claimed_while_more_fills_of_its_entry_are_booked(
+    market: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closing order refers to the entry: the lock on the entry must not hold it up, or both would wait for ever."""
+    position = make.position(make.booked_deployment(make.agent()))
+    position.entry_order.filled_quantity = D("0.5")
+    position.entry_order.save()
+    make.price("ETH", "3000")
+    totals = book._totals
+    claimed: list[Any] = []
+
+    def sweep_meanwhile(order: Order) -> dict[str, Decimal]:
+        if not claimed:
+            claimed.extend(at_once([sweep.sweep], seconds=20))
+        return totals(order)
+
+    monkeypatch.setattr(book, "_totals", sweep_meanwhile)
+
+    assert (book.book(), claimed) == ((1, 0), [1])
+    position.refresh_from_db()
+    assert (position.state, position.quantity) == ("closing", D("0.5"))
+    assert Order.objects.get(purpose="close").closes == position.entry_order
