@@ -1,6 +1,7 @@
 """Budget, breaker and slots: what bounds the calls to a provider."""
 
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from maxxit.core import clock
@@ -165,6 +167,35 @@ def test_a_slot_is_given_back() -> None:
     assert "slots" in str(failed[0])
     with slot("x", 1, 0) as number:
         assert number == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_worker_gives_its_slot_back() -> None:
+    """A counter would stay too high; a lock ends with the database session that holds it."""
+    holder: list[int] = []
+    taken, killed = threading.Event(), threading.Event()
+
+    def worker() -> None:
+        with suppress(OperationalError, InterfaceError), slot("x", 1, 0):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_backend_pid()")
+                holder.append(cursor.fetchone()[0])
+            taken.set()
+            killed.wait(60)
+        connection.close()
+
+    thread = threading.Thread(target=worker)
+    thread.start()
+    assert taken.wait(60)
+    failed: list[Exception] = []
+    take_slot(failed)
+    assert len(failed) == 1
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 60000)", holder)
+    with slot("x", 1, 0) as number:
+        assert number == 0
+    killed.set()
+    thread.join(60)
 
 
 def take_slot(failed: list[Exception]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 from psycopg.errors import InsufficientPrivilege, RestrictViolation
 
@@ -194,6 +195,20 @@ def test_doctor_refuses_an_owner_as_the_application_in_production(settings: Any)
     settings.PRODUCTION = True
     told = checks.database_role()
     assert (told.ok, "DATABASE_OWNER_URL" in told.fix) == (False, True)
+
+
+@pytest.mark.django_db
+def test_setup_refuses_an_application_that_owns_its_tables_in_production(
+    settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user")
+        (owner,) = cursor.fetchone()
+    call_command("roles", application=owner)
+    assert "nothing to grant" in capsys.readouterr().out
+    settings.PRODUCTION = True
+    with pytest.raises(CommandError, match=r"the application would own its tables.*DATABASE_OWNER_URL"):
+        call_command("roles", application=owner)
 
 
 @pytest.mark.django_db

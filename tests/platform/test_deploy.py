@@ -55,6 +55,20 @@ def test_the_owner_of_the_tables_reaches_the_setup_alone(services: dict[str, Any
     assert units == {"maxxit-setup.service"}
 
 
+MODELS, POSTS, PRICES = {"worker-llm", "worker-general"}, {"worker-general"}, {"worker-monitor", "stream"}
+KEYS = {
+    **dict.fromkeys(("PERPLEXITY_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"), MODELS),
+    **dict.fromkeys(("X_BEARER_TOKEN", "LANGFUSE_SECRET_KEY", "OTEL_EXPORTER_OTLP_HEADERS"), POSTS),
+    "PYTH_API_KEY": PRICES,
+    "MAXXIT_ADMIN_PASSWORD": {"setup"},
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_key_reaches_the_containers_whose_work_needs_it(services: dict[str, Any], name: str) -> None:
+    assert {one for one, service in services.items() if name in service.get("environment", {})} == KEYS[name]
+
+
 def test_images_are_named_by_digest(services: dict[str, Any]) -> None:
     images = [one["image"] for one in services.values() if one["image"] != "maxxit"]
     assert len(images) == 2
