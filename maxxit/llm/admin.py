@@ -30,7 +30,7 @@ class LlmTraceAdmin(LargeTableAdmin):
 
     list_display = (
         *("ts", "purpose", "provider", "model", "state", "latency_ms", "prompt_tokens", "completion_tokens"),
-        *("cost", "posts", "repaired", "agent_name", "trace"),
+        *("cost", "subjects", "repaired", "agent_name", "trace"),
     )
     list_filter = (
         "status", ("purpose", RecentValues), ("provider", RecentValues), ("model", RecentValues), "repaired",
@@ -75,8 +75,8 @@ class LlmTraceAdmin(LargeTableAdmin):
             return super().get_search_results(request, queryset, search_term)
         return queryset.filter(correlation_ids__contains=[correlation_id]), False
 
-    @display(description="posts")
-    def posts(self, row: LlmTrace) -> int:
+    @display(description="subjects")
+    def subjects(self, row: LlmTrace) -> int:
         return len(row.correlation_ids)
 
     @display(description="system")
@@ -100,7 +100,9 @@ class LlmTraceAdmin(LargeTableAdmin):
 
     @display(description="correlation ids")
     def traces(self, row: LlmTrace) -> SafeString:
-        return format_html_join(" ", "{}", ((trace_link(post),) for post in row.correlation_ids))
+        return format_html_join(
+            " ", "{}", ((trace_link(correlation_id),) for correlation_id in row.correlation_ids)
+        )
 
 
 @admin.register(LlmSpend)

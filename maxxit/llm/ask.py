@@ -1,6 +1,6 @@
 """Call a language model: prompt in, validated and traced answer out. All LLM calls of the project go through `ask`.
 
-    asked = ask(purpose="classify", data={"posts": […], "tokens": {…}}, schema=Readings, correlation_ids=[…])
+    asked = ask(purpose="classify", data={…}, schema=Readings, correlation_ids=[…])
     asked.answer.readings
 
 The providers of the purpose are tried in fallback order; each answer is validated against `schema` and, if invalid,
@@ -133,7 +133,7 @@ def _truncate_items(
     for item in data.get(stanza.items, ()) if stanza.items and limit else ():
         size = len(item.get("text", ""))
         if size > limit:
-            cut[str(item.get("post_id", len(items)))] = size
+            cut[str(item.get(stanza.item_id, len(items)))] = size
             item = {**item, "text": f"{item['text'][:limit]} […cut: {limit} of {size} characters are shown]"}
         items.append(item)
     return ({**data, stanza.items: items}, cut) if cut else (data, cut)

@@ -82,7 +82,9 @@ class PurposeStanza(Policy):
     budget_usd_per_account_per_day: UsdPrice | None = None
     """Cost of calls about one account per day; the call that exceeds it is the last."""
     items: str = ""
-    """The list in the data whose length scales `max_tokens`, for example `posts`."""
+    """The list in the data whose length scales `max_tokens`."""
+    item_id: str = ""
+    """The key that names an item in the trace; empty: its index in the list."""
     max_item_chars: Annotated[int, Field(ge=0)] = 0
     """A longer `text` of an item is truncated with a mark; 0: no limit."""
     max_tokens: Count = 500

@@ -61,7 +61,7 @@ def write(call: Call) -> int:
     request = redact.value({"system": call.request.system, "user": call.request.user})
     if shown := call.request.data.get("knowledge"):  # the retrieved passages with their sources
         request["knowledge"] = redact.value(shown)
-    if call.request.cut:  # posts truncated for the prompt, with their original length
+    if call.request.cut:  # items truncated for the prompt, with their original length
         request["cut"] = dict(call.request.cut)
     response = parsed(call.answer.text) if call.answer else None
     error = redact.text(call.error)
