@@ -32,6 +32,8 @@ FILTER_ROWS = 1_000
 """Newest rows whose values a filter of a large table offers."""
 SEARCH_ROWS = 1_000
 """Rows that each search field returns at most."""
+MOVED_MODELS = {f"market.{model}": f"notify.{model}" for model in ("pricerule", "rulematch", "ruledelivery")}
+"""Former label of a model, as in the subjects of old events -> label."""
 DECIMAL = re.compile(r"-?[\d,]+\.\d+")
 COLOURS = {
     **dict.fromkeys(
@@ -104,6 +106,7 @@ def list_link(model: str, text: object, **query: str | int | UUID | None) -> Saf
 def subject_link(subject: str) -> SafeString | str:
     """Link to the row that an event names as `app.model/id`; plain text where it has no page."""
     model, _, pk = subject.partition("/")
+    model = MOVED_MODELS.get(model, model)
     try:
         return link(model, pk, subject)
     except NoReverseMatch:

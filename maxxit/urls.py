@@ -12,6 +12,15 @@ from maxxit.web.login import Login
 from maxxit.web.metrics import metrics
 from maxxit.web.second_factor import second_factor
 
+MOVED_ADMIN_PAGES = {
+    f"{model}/{rest}": admin.site.admin_view(
+        RedirectView.as_view(url=f"/admin/notify/{model}/{to}", query_string=True, permanent=True)
+    )
+    for model in ("pricerule", "rulematch", "ruledelivery")
+    for rest, to in (("", ""), ("<path:rest>", "%(rest)s"))
+}
+"""Old admin URLs of models that moved from `market` to `notify` -> redirect, for bookmarks."""
+
 urlpatterns = [
     path("", pages.dashboard, name="dashboard"),
     path("market", pages.market, name="market"),
@@ -30,5 +39,6 @@ urlpatterns = [
     path("api/<path:rest>", errors.unknown_path),
     path("admin/stop", pages.stop, name="stop"),
     path("admin/login/", RedirectView.as_view(pattern_name="login", query_string=True)),
+    *(path(f"admin/market/{page}", moved) for page, moved in MOVED_ADMIN_PAGES.items()),
     path("admin/", admin.site.urls),
 ]

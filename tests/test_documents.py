@@ -255,7 +255,8 @@ def test_the_table_of_who_wakes_whom() -> None:
         for event in re.findall(r"`([a-z_]+\.[a-z_]+)`", named)
     }
     assert listed == {(event, one.name) for one in SWEEPS for event in one.wakes_on} | {
-        ("rule.matched", "deliver")
+        ("quotes.accepted", "match"),
+        ("rule.matched", "deliver"),
     }
 
 

@@ -18,7 +18,7 @@ OURS = (
 SCHEDULE = "django_celery_beat"
 ADDED_BY_OPERATORS = {
     "agents": ("agent", "ctaccount", "subscription", "deployment"),
-    "market": ("pricerule",),
+    "notify": ("pricerule",),
     "signals_app": ("signal",),
     "trading": ("order",),
 }

@@ -29,8 +29,8 @@ OWNER_PATHS = {
     "trading.ledgerentry": ("order__deployment:owner",),
     "positions.position": ("deployment:owner",),
     "console.apikey": ("owner",),
-    "market.pricerule": ("user",),
-    "market.ruledelivery": ("user",),
+    "notify.pricerule": ("user",),
+    "notify.ruledelivery": ("user",),
 }
 """Model -> lookup paths to its owner, any of which grants access. Only staff see a model that is not listed.
 

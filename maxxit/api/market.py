@@ -18,12 +18,13 @@ from maxxit.access.permissions import needs
 from maxxit.access.rows import visible
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable
-from maxxit.market import candles, rules
+from maxxit.market import candles
 from maxxit.market.feeds import FEEDS
 from maxxit.market.instruments import all_instruments
-from maxxit.market.models import PriceRule, RefusedQuote, RuleDelivery
-from maxxit.market.states import DeliveryState
-from maxxit.notify import endpoints
+from maxxit.market.models import RefusedQuote
+from maxxit.notify import endpoints, rules
+from maxxit.notify.models import PriceRule, RuleDelivery
+from maxxit.notify.states import DeliveryState
 from maxxit.paging import SKIPPED, bounded_count
 from maxxit.reports import market
 from maxxit.reports.schemas import Moment, Number, Problem, State
@@ -403,7 +404,7 @@ def _visible_rule(request: HttpRequest, rule_id: str) -> PriceRule:
 
 
 @router.get("/rules", response={200: Rules, **REFUSALS})
-@needs("market.view_pricerule")
+@needs("notify.view_pricerule")
 def rules_list(
     request: HttpRequest, limit: Limit = 50, offset: Offset = 0, active: bool | None = True
 ) -> Any:
@@ -415,7 +416,7 @@ def rules_list(
 
 
 @router.post("/rules", response={201: RuleOut, **REFUSALS})
-@needs("market.add_pricerule")
+@needs("notify.add_pricerule")
 def rules_add(request: HttpRequest, payload: RuleIn) -> Any:
     """Create a price rule; it is matched from the next price on."""
     who = _require_rules_scope(request)
@@ -436,14 +437,14 @@ def rules_add(request: HttpRequest, payload: RuleIn) -> Any:
 
 
 @router.get("/rules/{rule_id}", response={200: RuleOut, **ONE})
-@needs("market.view_pricerule")
+@needs("notify.view_pricerule")
 def rules_one(request: HttpRequest, rule_id: str) -> Any:
     """Return one of your price rules."""
     return _visible_rule(request, rule_id)
 
 
 @router.get("/rules/{rule_id}/test", response={200: Tested, **ONE})
-@needs("market.view_pricerule")
+@needs("notify.view_pricerule")
 def rules_test(request: HttpRequest, rule_id: str) -> Any:
     """Check whether a rule matches at the present quotes, without writing or sending anything."""
     rule = _visible_rule(request, rule_id)
@@ -452,7 +453,7 @@ def rules_test(request: HttpRequest, rule_id: str) -> Any:
 
 
 @router.delete("/rules/{rule_id}", response={200: RuleOut, **ONE})
-@needs("market.change_pricerule")
+@needs("notify.change_pricerule")
 def rules_remove(request: HttpRequest, rule_id: str) -> Any:
     """Deactivate a price rule; its matches and deliveries are kept."""
     _require_rules_scope(request)
@@ -463,7 +464,7 @@ def rules_remove(request: HttpRequest, rule_id: str) -> Any:
 
 
 @router.get("/deliveries", response={200: Deliveries, **REFUSALS})
-@needs("market.view_ruledelivery")
+@needs("notify.view_ruledelivery")
 def deliveries(
     request: HttpRequest, limit: Limit = 50, offset: Offset = 0, rule_id: str = "", status: str = ""
 ) -> Any:

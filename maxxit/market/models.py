@@ -1,15 +1,10 @@
-"""Prices as they were seen, and what users want to be told about them."""
+"""Quotes, candles and rejected prices, as received."""
 
-import secrets
 from typing import ClassVar
 
-from django.conf import settings
-from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models.functions import Now
 
 from maxxit.core.money import COLUMN
-from maxxit.market import states
 
 
 class Quote(models.Model):
@@ -180,127 +175,21 @@ class BackfillMark(models.Model):
         return f"{self.feed} {self.symbol} until {self.done_until:%Y-%m-%d %H:%M}"
 
 
-def new_rule_id() -> str:
-    """`r_` and eight hexadecimal digits."""
-    return f"r_{secrets.token_hex(4)}"
+class QuoteMove(models.Model):
+    """A price that became its symbol's quote, queued until price rules have been matched against it.
 
+    The transaction that stores the price inserts the row, the transaction that matches price rules deletes it: a
+    process that dies in between delays matching but loses no price.
+    """
 
-class Condition(models.TextChoices):
-    """What a price rule waits for."""
-
-    GT = "gt", "price above"
-    LT = "lt", "price below"
-    CHANGE_PCT = "change_pct", "price changes by percent, up or down, within a time"
-    ANY = "any", "any new price"
-
-
-class PriceRule(models.Model):
-    """A user's wish to be told about a price."""
-
-    rule_id = models.CharField(max_length=10, unique=True, default=new_rule_id, editable=False)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="price_rules")
-    symbols = ArrayField(models.CharField(max_length=20), help_text="instruments, or * for every one")
-    condition = models.CharField(max_length=10, choices=Condition.choices)
-    threshold = models.DecimalField(**COLUMN, null=True, blank=True, help_text="USD; for change_pct percent")
-    window_seconds = models.PositiveIntegerField(
-        null=True, blank=True, help_text="for change_pct: since how long ago"
-    )
-    channel = models.CharField(max_length=20, default="inbox", help_text="how to tell the user")
-    metadata = models.JSONField(default=dict, blank=True)
-    active = models.BooleanField(default=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        db_table = "price_rules"
-        ordering = ("pk",)
-        constraints: ClassVar = [
-            models.CheckConstraint(
-                name="rule_is_whole",
-                condition=models.Q(condition="any")
-                | models.Q(condition__in=["gt", "lt"], threshold__isnull=False, threshold__gt=0)
-                | models.Q(
-                    condition="change_pct",
-                    threshold__isnull=False,
-                    threshold__gt=0,
-                    window_seconds__isnull=False,
-                    window_seconds__gte=60,
-                ),
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.rule_id} {','.join(self.symbols)} {self.condition} {self.threshold or ''}".strip()
-
-
-class RuleMatch(models.Model):
-    """A rule's condition held. At most one per rule, symbol and minute."""
-
-    rule = models.ForeignKey(PriceRule, models.CASCADE, related_name="matches")
     symbol = models.CharField(max_length=20)
     price = models.DecimalField(**COLUMN, help_text="USD")
-    value = models.DecimalField(**COLUMN, help_text="what was compared: USD, or percent for change_pct")
-    at = models.DateTimeField(help_text="when the price was true")
-    bucket = models.DateTimeField(help_text="start of the minute")
+    at = models.DateTimeField(help_text="when the source says the price was true")
+    accepted_at = models.DateTimeField(help_text="rules created later are not matched against it")
 
     class Meta:
-        db_table = "rule_matches"
-        ordering = ("-at",)
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["rule", "symbol", "bucket"], name="one_match_a_minute")
-        ]
-        indexes = (models.Index(fields=["at"], name="rule_matches_at"),)
+        db_table = "quote_moves"
+        ordering = ("pk",)
 
     def __str__(self) -> str:
-        return f"{self.rule_id} {self.symbol} {self.price.normalize():f}"
-
-
-class Delivery(models.Model):
-    """Somebody is to be told of something by a channel: `maxxit.notify.worker` does it."""
-
-    MOVES = states.DELIVERY
-
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
-    channel = models.CharField(max_length=20)
-    at = models.DateTimeField()
-    state = models.CharField(
-        max_length=8,
-        default=states.DeliveryState.PENDING,
-        db_default=states.DeliveryState.PENDING,
-        choices=[(s, s) for s in states.DeliveryState],
-        editable=False,
-    )
-    attempts = models.PositiveIntegerField(default=0, db_default=0)
-    due_at = models.DateTimeField(
-        db_default=Now(),
-        help_text="the next try; while one is under way, when another worker may take it over",
-    )
-    sent_at = models.DateTimeField(null=True)
-    last_error = models.TextField(blank=True, default="", db_default="")
-
-    class Meta:
-        abstract = True
-
-
-class RuleDelivery(Delivery):
-    """The user is to be told of a match. At most one per rule, symbol and five minutes, and so many an hour."""
-
-    match = models.OneToOneField(RuleMatch, models.CASCADE, related_name="delivery")
-    rule = models.ForeignKey(PriceRule, models.CASCADE, related_name="deliveries")
-    symbol = models.CharField(max_length=20)
-    bucket = models.DateTimeField(help_text="start of the five minutes")
-
-    class Meta:
-        db_table = "rule_deliveries"
-        ordering = ("-at",)
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["rule", "symbol", "bucket"], name="one_delivery_in_five_minutes")
-        ]
-        indexes = (
-            models.Index(fields=["user", "at"], name="rule_deliveries_user_at"),
-            models.Index(fields=["due_at"], name="rule_deliveries_due", condition=models.Q(state="pending")),
-            models.Index(fields=["sent_at"], name="rule_deliveries_sent", condition=models.Q(state="sent")),
-            models.Index(fields=["id"], name="rule_deliveries_dead", condition=models.Q(state="dead")),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.rule_id} {self.symbol} by {self.channel}"
+        return f"{self.symbol} {self.price.normalize():f}"

@@ -1,4 +1,4 @@
-"""Celery's side of prices."""
+"""Celery tasks that fetch prices and delete old ones."""
 
 from datetime import timedelta
 
@@ -7,22 +7,23 @@ from celery import shared_task
 from django.utils import timezone
 
 from maxxit.core.errors import Rejected, Retryable
-from maxxit.market import intake, partitions, quotes, rules
+from maxxit.market import intake, partitions, quotes
 from maxxit.market.feeds.base import Tick
 from maxxit.market.instruments import all_instruments
-from maxxit.market.models import RefusedQuote
+from maxxit.market.models import QuoteMove, RefusedQuote
 from maxxit.market.stream.status import status
 
 log = structlog.get_logger(__name__)
 
 KEEP_REFUSALS = timedelta(days=30)
-KEEP_MATCHES = timedelta(days=90)
+KEEP_MOVES = timedelta(days=1)
+"""Bounds the table where nothing matches price rules."""
 MONTH = timedelta(days=31)
 
 
 @shared_task
 def refresh_quotes() -> int:
-    """Ask every feed for every instrument; returns how many prices moved. Nothing to do while a stream leads.
+    """Ask every feed for every instrument; return how many quotes changed. Does nothing while a stream runs.
 
     All feeds are asked, not only the preferred one: the others validate its price.
     """
@@ -40,11 +41,12 @@ def refresh_quotes() -> int:
 
 @shared_task
 def tidy() -> dict[str, int]:
-    """Drop one-minute bars, refusals and rule matches past their time; returns how many of each went."""
+    """Delete one-minute bars, rejected prices and unmatched moves past retention; return how many of each."""
     now = timezone.now()
+    moves, _ = QuoteMove.objects.filter(accepted_at__lt=now - KEEP_MOVES).delete()
     refused, _ = RefusedQuote.objects.filter(last_at__lt=now - KEEP_REFUSALS).delete()
     return {
         "months": len(partitions.drop_before(now - quotes.policy().keep_minutes_months * MONTH)),
         "refusals": refused,
-        "matches": rules.prune(now - KEEP_MATCHES),
+        "moves": moves,
     }

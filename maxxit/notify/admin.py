@@ -1,9 +1,10 @@
-"""Admin pages of notification endpoints and staff alerts."""
+"""Admin pages of notification endpoints, price rules, their deliveries and staff alerts."""
 
 from django.contrib import admin
+from unfold.decorators import display
 
-from maxxit.adminkit import LargeTableAdmin, ReadOnlyAdmin, RecentValues
-from maxxit.notify.models import Alert, Endpoint
+from maxxit.adminkit import BaseAdmin, LargeTableAdmin, ReadOnlyAdmin, RecentValues, number_column
+from maxxit.notify.models import Alert, Endpoint, PriceRule, RuleDelivery, RuleMatch
 
 
 @admin.register(Endpoint)
@@ -22,3 +23,56 @@ class AlertAdmin(LargeTableAdmin):
     list_filter = ("state", ("channel", RecentValues), ("event__name", RecentValues))
     list_select_related = ("event", "user")
     search_fields = ("event__name__exact", "user__username__exact")
+
+
+@admin.register(PriceRule)
+class PriceRuleAdmin(BaseAdmin):
+    list_display = (
+        "rule_id",
+        "user",
+        "symbols",
+        "condition",
+        "threshold_shown",
+        "channel",
+        "active",
+        "created_at",
+    )
+    list_filter = ("active", "condition", "channel")
+    list_select_related = ("user",)
+    search_fields = ("rule_id", "user__username", "symbols")
+    autocomplete_fields = ("user",)
+    date_hierarchy = "created_at"
+    threshold_shown = number_column("threshold")
+
+
+@admin.register(RuleMatch)
+class RuleMatchAdmin(LargeTableAdmin):
+    list_display = ("at", "rule", "symbol", "price_usd", "compared")
+    list_filter = (("symbol", RecentValues),)
+    list_select_related = ("rule",)
+    search_fields = ("rule__rule_id", "symbol__iexact")
+    price_usd = number_column("price", "price (USD)")
+    compared = number_column("value")
+
+
+@admin.register(RuleDelivery)
+class RuleDeliveryAdmin(LargeTableAdmin):
+    list_display = (
+        "at",
+        "user",
+        "rule",
+        "symbol",
+        "channel",
+        "state",
+        "attempts",
+        "due_at",
+        "sent_at",
+        "error",
+    )
+    list_filter = ("state", ("channel", RecentValues), ("symbol", RecentValues))
+    list_select_related = ("user", "rule")
+    search_fields = ("rule__rule_id", "user__username", "symbol__iexact")
+
+    @display(description="last error")
+    def error(self, row: RuleDelivery) -> str:
+        return (row.last_error.strip().splitlines() or ["–"])[-1][:120]

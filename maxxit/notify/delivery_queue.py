@@ -13,10 +13,9 @@ from django.db import connection
 from django.db.models import Exists, F, OuterRef
 
 from maxxit.core import clock
-from maxxit.market.models import Delivery
-from maxxit.market.states import DeliveryState
-from maxxit.notify.models import Endpoint
+from maxxit.notify.models import Delivery, Endpoint
 from maxxit.notify.policy import NotifyPolicy
+from maxxit.notify.states import DeliveryState
 
 ELIGIBLE = """
 WITH recent AS (

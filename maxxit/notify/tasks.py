@@ -1,11 +1,28 @@
-"""Celery tasks that send deliveries."""
+"""Celery tasks that match price rules and send deliveries."""
 
 from dataclasses import asdict
+from datetime import timedelta
 
 from celery import shared_task
+from django.utils import timezone
 
 from maxxit.events import wake
-from maxxit.notify import worker
+from maxxit.notify import rules, worker
+
+KEEP_MATCHES = timedelta(days=90)
+
+
+@shared_task(name=rules.MATCH_TASK)
+def match() -> int:
+    """Match price rules against the prices accepted since the last pass; return how many deliveries were created."""
+    wake.started(rules.MATCH_TASK)
+    return rules.match()
+
+
+@shared_task
+def tidy() -> dict[str, int]:
+    """Delete rule matches and their deliveries past retention; return how many rows."""
+    return {"matches": rules.prune(timezone.now() - KEEP_MATCHES)}
 
 
 @shared_task(name=worker.DELIVER_TASK)

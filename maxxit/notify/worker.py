@@ -24,13 +24,12 @@ from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable, 
 from maxxit.core.money import plain
 from maxxit.events import wake
 from maxxit.events.record import advance, advance_all
-from maxxit.market.models import Delivery, RuleDelivery
-from maxxit.market.states import DeliveryState
 from maxxit.notify import alerts, breaker, delivery_queue, endpoints
 from maxxit.notify.channels import CHANNELS
 from maxxit.notify.channels.base import Message
-from maxxit.notify.models import Alert, Endpoint
+from maxxit.notify.models import Alert, Delivery, Endpoint, RuleDelivery
 from maxxit.notify.policy import NotifyPolicy, policy
+from maxxit.notify.states import DeliveryState
 
 log = structlog.get_logger(__name__)
 ALERT_TASK, DELIVER_TASK = "maxxit.notify.tasks.alert", "maxxit.notify.tasks.deliver"

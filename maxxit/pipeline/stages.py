@@ -89,9 +89,11 @@ ALERTS = (
 )  # fmt: skip
 """Events that notify staff at once."""
 
+MATCH = "maxxit.notify.tasks.match"
 DELIVER, ALERT = "maxxit.notify.tasks.deliver", "maxxit.notify.tasks.alert"
 _WAITING = (
     *((event, sweep.task) for sweep in SWEEPS for event in sweep.wakes_on),
+    ("quotes.accepted", MATCH),
     ("rule.matched", DELIVER),
     *((event, ALERT) for event in ALERTS),
 )
@@ -101,6 +103,8 @@ WAKES = {event: tuple(task for name, task in _WAITING if name == event) for even
 ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     "maxxit.knowledge.*": {"queue": "default"},
     "maxxit.market.*": {"queue": "market"},
+    # Not on the queue of deliveries, which wait for slow receivers.
+    MATCH: {"queue": "market"},
     "maxxit.notify.*": {"queue": "notify"},
     "maxxit.pipeline.*": {"queue": "default"},
     # Long reads that sign nothing: orders and bookings must not wait for them.

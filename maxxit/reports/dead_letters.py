@@ -7,10 +7,9 @@ from typing import Any
 
 from maxxit.core.clock import iso_utc
 from maxxit.core.errors import Rejected
-from maxxit.market.models import RuleDelivery
-from maxxit.market.states import DeliveryState
 from maxxit.notify import worker as notify
-from maxxit.notify.models import Alert
+from maxxit.notify.models import Alert, RuleDelivery
+from maxxit.notify.states import DeliveryState
 from signals_app import ingest
 from signals_app.models import CtPost
 from signals_app.states import PostState

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agents.states import AGENT, DEPLOYMENT, AgentState, DeploymentState
 from maxxit.core.errors import IllegalMove
 from maxxit.core.states import Moves, check_move
-from maxxit.market.states import DELIVERY, DeliveryState
+from maxxit.notify.states import DELIVERY, DeliveryState
 from positions.states import POSITION, PositionState
 from signals_app.states import POST, SIGNAL, PostState, SignalState
 from trading.chain.states import TRANSACTION, TxState

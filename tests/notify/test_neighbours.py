@@ -15,14 +15,13 @@ from django.contrib.auth.models import User
 from maxxit.core import egress
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.record import record
-from maxxit.market import rules
+from maxxit.market import intake
 from maxxit.market.feeds.base import Tick
-from maxxit.market.models import RuleDelivery
-from maxxit.notify import breaker, delivery_queue, endpoints, tasks, worker
+from maxxit.notify import breaker, delivery_queue, endpoints, rules, tasks, worker
 from maxxit.notify.channels import webhook
 from maxxit.notify.channels.base import Message
 from maxxit.notify.channels.webhook import Webhook
-from maxxit.notify.models import Alert, Endpoint
+from maxxit.notify.models import Alert, Endpoint, RuleDelivery
 from maxxit.notify.policy import NotifyPolicy
 from tests.builders import RecordedClock
 
@@ -90,7 +89,8 @@ def matches(user: User, count: int, channel: str = "webhook") -> list[RuleDelive
     known = set(RuleDelivery.objects.values_list("pk", flat=True))
     for _ in range(count):
         rules.add(user, ["BTC"], "any", channel=channel)
-    rules.match([Tick("BTC", Decimal(60_000), worker.clock.now(), "test")])
+    intake.queue_moves([Tick("BTC", Decimal(60_000), worker.clock.now(), "test")])
+    rules.match()
     return list(RuleDelivery.objects.filter(user=user).exclude(pk__in=known).order_by("pk"))
 
 

@@ -17,13 +17,12 @@ from django.db import connection
 from maxxit.core import egress
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.models import Event
-from maxxit.market import intake, rules
+from maxxit.market import intake
 from maxxit.market.feeds.base import Tick
-from maxxit.market.models import RuleDelivery
-from maxxit.notify import delivery_queue, endpoints, tasks, worker
+from maxxit.notify import delivery_queue, endpoints, rules, tasks, worker
 from maxxit.notify.channels import CHANNELS, webhook
 from maxxit.notify.channels.webhook import Webhook
-from maxxit.notify.models import Alert, Endpoint
+from maxxit.notify.models import Alert, Endpoint, RuleDelivery
 from maxxit.pipeline.stages import WAKES
 from maxxit.reports import dead_letters
 from positions.exits import pauses
@@ -87,6 +86,7 @@ def matched(ann: User, time: RecordedClock) -> Callable[..., RuleDelivery]:
         rules.add(ann, [symbol], "gt", threshold=Decimal(70_000), channel=channel)
         time.move(seconds=1)
         intake.take([Tick(symbol, Decimal(price), time.now, "coinbase")])
+        rules.match()
         return RuleDelivery.objects.order_by("-pk")[:1].get()
 
     return make

@@ -23,13 +23,11 @@ from maxxit.llm.models import LlmTrace
 from maxxit.market.models import (
     BackfillMark,
     MarketSnapshot,
-    PriceRule,
     RefusedQuote,
-    RuleDelivery,
-    RuleMatch,
     SourceQuote,
 )
 from maxxit.notify import alerts
+from maxxit.notify.models import PriceRule, RuleDelivery, RuleMatch
 from maxxit.pipeline import release
 from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.stages import QUEUES

@@ -14,6 +14,7 @@ from django.urls import reverse
 from agents.evidence import EVIDENCE
 from agents.states import AgentState
 from maxxit.access.models import ApiKey
+from maxxit.adminkit import subject_link
 from maxxit.core import clock
 from maxxit.events.models import Event
 from maxxit.pipeline.models import PipelineRun
@@ -25,8 +26,13 @@ from trading.chain.models import SafePlan
 from trading.models import Gate, KillSwitch
 
 OURS = ("agents", "signals_app", "trading", "positions", "events", "pipeline", "market", "console")
+OF_RULES = ("notify.PriceRule", "notify.RuleMatch", "notify.RuleDelivery")
 MODELS = sorted(
-    (model for model in admin.site._registry if model._meta.app_label in OURS),
+    (
+        model
+        for model in admin.site._registry
+        if model._meta.app_label in OURS or model._meta.label in OF_RULES
+    ),
     key=lambda one: one._meta.label,
 )
 READ_ONLY = {
@@ -43,7 +49,7 @@ def _list_url(model: type) -> str:
 
 
 def test_every_model_of_the_pipeline_has_an_admin() -> None:
-    """The chain's own machinery has no page but its transactions and Safes: a signer is nothing to click on."""
+    """Except signers and chain bookkeeping, and the queue of accepted prices that price rules are matched against."""
     missing = {
         model._meta.label
         for label in OURS
@@ -51,7 +57,7 @@ def test_every_model_of_the_pipeline_has_an_admin() -> None:
         # Django's admin cannot show a model with a composite key
         if model not in admin.site._registry and len(model._meta.pk_fields) == 1
     }
-    unseen = {f"trading.{name}" for name in ("ChainAttempt", "ChainScan", "Signer")}
+    unseen = {f"trading.{name}" for name in ("ChainAttempt", "ChainScan", "Signer")} | {"market.QuoteMove"}
     assert missing - unseen == set()
 
 
@@ -331,6 +337,16 @@ def test_who_may_only_look_sees_the_weights_of_an_agent(world: World) -> None:
     world.alice.user_permissions.set(Permission.objects.filter(codename="view_agent"))
     page = world.logged_in(world.alice).get(reverse("admin:agents_agent_change", args=[agent.pk]))
     assert "tweet 70, rsi 0" in page.content.decode()
+
+
+def test_an_old_event_about_a_price_rule_links_to_its_page() -> None:
+    assert 'href="/admin/notify/pricerule/7/change/"' in subject_link("market.pricerule/7")
+
+
+@pytest.mark.parametrize("rest", ["pricerule/", "ruledelivery/7/change/", "rulematch/?q=ETH"])
+def test_the_old_addresses_of_price_rules_lead_to_the_new_ones(world: World, rest: str) -> None:
+    answer = world.logged_in(world.staff).get(f"/admin/market/{rest}")
+    assert (answer.status_code, answer.headers["Location"]) == (301, f"/admin/notify/{rest}")
 
 
 def test_an_expired_key_is_not_called_standing(world: World) -> None:

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import call_command, get_commands, load_command_class
 
 from maxxit.core.commands import PACKAGES
-from maxxit.market.models import PriceRule
+from maxxit.notify.models import PriceRule
 from maxxit.pipeline import start
 from tests import builders
 from tests.surface.conftest import World

@@ -14,9 +14,9 @@ from django.utils import timezone
 from maxxit.market import candles, intake
 from maxxit.market.feeds.bars import BAR, Bar
 from maxxit.market.feeds.base import Tick
-from maxxit.market.models import PriceRule, Quote, RefusedQuote, SourceQuote
+from maxxit.market.models import Quote, RefusedQuote, SourceQuote
 from maxxit.notify import endpoints, worker
-from maxxit.notify.models import Endpoint
+from maxxit.notify.models import Endpoint, PriceRule
 from maxxit.reports import market
 from tests.builders import T0, RecordedClock
 from tests.surface.conftest import World

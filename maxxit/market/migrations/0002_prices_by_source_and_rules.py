@@ -2,7 +2,6 @@
 
 import django.contrib.postgres.fields
 import django.db.models.deletion
-import maxxit.market.models
 from django.conf import settings
 from django.db import migrations, models
 
@@ -80,7 +79,7 @@ class Migration(migrations.Migration):
             name='PriceRule',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('rule_id', models.CharField(default=maxxit.market.models.new_rule_id, editable=False, max_length=10, unique=True)),
+                ('rule_id', models.CharField(editable=False, max_length=10, unique=True)),
                 ('symbols', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=20), help_text='instruments, or * for every one', size=None)),
                 ('condition', models.CharField(choices=[('gt', 'price above'), ('lt', 'price below'), ('change_pct', 'price changes by percent, up or down, within a time'), ('any', 'any new price')], max_length=10)),
                 ('threshold', models.DecimalField(blank=True, decimal_places=18, help_text='USD; for change_pct percent', max_digits=38, null=True)),

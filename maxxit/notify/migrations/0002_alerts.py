@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import maxxit.market.states
+import maxxit.notify.states
 from django.conf import settings
 from django.db import migrations, models
 
@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('channel', models.CharField(max_length=20)),
                 ('at', models.DateTimeField()),
-                ('state', models.CharField(choices=[(maxxit.market.states.DeliveryState['PENDING'], maxxit.market.states.DeliveryState['PENDING']), (maxxit.market.states.DeliveryState['SENT'], maxxit.market.states.DeliveryState['SENT']), (maxxit.market.states.DeliveryState['DEAD'], maxxit.market.states.DeliveryState['DEAD'])], db_default=maxxit.market.states.DeliveryState['PENDING'], default=maxxit.market.states.DeliveryState['PENDING'], editable=False, max_length=8)),
+                ('state', models.CharField(choices=[(maxxit.notify.states.DeliveryState['PENDING'], maxxit.notify.states.DeliveryState['PENDING']), (maxxit.notify.states.DeliveryState['SENT'], maxxit.notify.states.DeliveryState['SENT']), (maxxit.notify.states.DeliveryState['DEAD'], maxxit.notify.states.DeliveryState['DEAD'])], db_default=maxxit.notify.states.DeliveryState['PENDING'], default=maxxit.notify.states.DeliveryState['PENDING'], editable=False, max_length=8)),
                 ('attempts', models.PositiveIntegerField(db_default=0, default=0)),
                 ('due_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), help_text='the next try; while one is under way, when another worker may take it over')),
                 ('sent_at', models.DateTimeField(null=True)),

@@ -9,10 +9,9 @@ from django.core.management.base import CommandError, CommandParser
 from maxxit.core.clock import iso_utc
 from maxxit.core.commands import OpsCommand, count, person_named
 from maxxit.core.money import plain
-from maxxit.market import rules
-from maxxit.market.models import Condition, PriceRule, RuleDelivery
-from maxxit.notify import endpoints
+from maxxit.notify import endpoints, rules
 from maxxit.notify.channels import CHANNELS
+from maxxit.notify.models import Condition, PriceRule, RuleDelivery
 
 
 class Command(OpsCommand):

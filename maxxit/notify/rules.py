@@ -1,14 +1,16 @@
-"""Users' price rules: matched against each batch of accepted prices in one statement.
+"""Users' price rules: matched in one statement against the prices accepted since the last pass.
 
-Postgres is the truth: the statement reads the table each time, so a rule that is made while no stream runs counts
-from the first price after. A rule matches at most once a minute per symbol and its user is told at most once in five
-minutes, by unique buckets of time, however many processes match.
+The transaction that stores a price also queues it in `quote_moves`; matching runs later, in another transaction, so
+prices never wait for rules and a lost wake or a killed worker only delays matching. The statement reads the rules each
+time: a rule counts from the first price accepted after it was created. A rule matches at most once a minute per symbol
+and creates at most one delivery in five minutes, by unique time buckets, however many processes match.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
@@ -19,23 +21,24 @@ from maxxit.core.errors import Rejected
 from maxxit.events import wake
 from maxxit.events.record import record
 from maxxit.market import quotes
-from maxxit.market.feeds.base import Tick
 from maxxit.market.instruments import all_instruments
-from maxxit.market.models import Condition, PriceRule, RuleDelivery, RuleMatch
+from maxxit.market.models import QuoteMove
+from maxxit.notify.models import Condition, PriceRule, RuleDelivery, RuleMatch
 
-EVERY = "*"
-MATCH_EVERY = timedelta(minutes=1)
+MATCH_TASK = "maxxit.notify.tasks.match"
+ALL_SYMBOLS = "*"
+MATCH_INTERVAL = timedelta(minutes=1)
 LONGEST_WINDOW = timedelta(days=7)
 THRESHOLD_LIMIT = Decimal(10) ** 20
 """What the column holds: 38 digits, 18 of them after the point."""
-TELL_EVERY = timedelta(minutes=5)
-SLACK = timedelta(minutes=5)
-"""How much older than its window the price may be that a change is measured from; with a larger hole nobody knows."""
+DELIVERY_INTERVAL = timedelta(minutes=5)
+MAX_MOVES_PER_PASS = 20_000
+"""A pass that leaves some wakes the next."""
+WINDOW_TOLERANCE = timedelta(minutes=5)
+"""How much older than its window the price may be that a change is measured from; with a larger gap no rule matches."""
 
 HITS = """
-WITH new AS MATERIALIZED (
-    SELECT * FROM unnest(%(symbols)s::text[], %(prices)s::numeric[], %(times)s::timestamptz[]) AS n(symbol, price, at)
-), hits AS (
+hits AS (
     SELECT r.id AS rule_id, r.user_id, r.channel, new.symbol, new.price, new.at,
            CASE r.condition WHEN 'change_pct' THEN round((new.price / past.close - 1) * 100, 6)
                             ELSE new.price END AS value
@@ -45,7 +48,7 @@ WITH new AS MATERIALIZED (
         SELECT close FROM candles_1m c
         WHERE r.condition = 'change_pct' AND c.symbol = new.symbol
           AND c.open_time <= new.at - make_interval(secs => r.window_seconds + 60)
-          AND c.open_time > new.at - make_interval(secs => r.window_seconds + 60) - %(slack)s
+          AND c.open_time > new.at - make_interval(secs => r.window_seconds + 60) - %(tolerance)s
         ORDER BY c.open_time DESC LIMIT 1
     ) AS past ON true
     WHERE CASE r.condition
@@ -57,34 +60,48 @@ WITH new AS MATERIALIZED (
 )
 """
 MATCH = f"""
-{HITS.format(only="active")}, matched AS (
+WITH new AS MATERIALIZED (
+    DELETE FROM quote_moves WHERE id IN (
+        SELECT id FROM quote_moves ORDER BY id LIMIT %(max_moves)s FOR UPDATE SKIP LOCKED
+    )
+    RETURNING symbol, price, at, accepted_at
+), {HITS.format(only="active AND r.created_at <= new.accepted_at")}, matched AS (
     INSERT INTO rule_matches (rule_id, symbol, price, value, at, bucket)
-    SELECT rule_id, symbol, price, value, at, date_bin(%(match_every)s, at, '1970-01-01Z') FROM hits
+    SELECT rule_id, symbol, price, value, at, date_bin(%(match_interval)s, at, '1970-01-01Z') FROM hits
+    ORDER BY at, rule_id
     ON CONFLICT (rule_id, symbol, bucket) DO NOTHING
     RETURNING id, rule_id, symbol, price, value, at
+), due AS (
+    SELECT DISTINCT ON (m.rule_id, m.symbol, b.bucket) m.*, b.bucket, r.user_id, r.channel
+    FROM matched m
+    JOIN price_rules r ON r.id = m.rule_id
+    CROSS JOIN LATERAL (SELECT date_bin(%(delivery_interval)s, m.at, '1970-01-01Z') AS bucket) b
+    WHERE NOT EXISTS (SELECT FROM rule_deliveries d
+                      WHERE d.rule_id = m.rule_id AND d.symbol = m.symbol AND d.bucket = b.bucket)
+    ORDER BY m.rule_id, m.symbol, b.bucket, m.id
 ), ranked AS (
-    SELECT m.*, h.user_id, h.channel, row_number() OVER (PARTITION BY h.user_id ORDER BY m.id) AS place
-    FROM matched m JOIN hits h USING (rule_id, symbol)
-    WHERE NOT EXISTS (SELECT FROM rule_deliveries d WHERE d.rule_id = m.rule_id AND d.symbol = m.symbol
-                      AND d.bucket = date_bin(%(tell_every)s, m.at, '1970-01-01Z'))
-), told AS (
+    SELECT *, row_number() OVER (PARTITION BY user_id ORDER BY id) AS place FROM due
+), delivery AS (
     INSERT INTO rule_deliveries (match_id, rule_id, user_id, symbol, channel, bucket, at, due_at)
-    SELECT id, rule_id, user_id, symbol, channel, date_bin(%(tell_every)s, at, '1970-01-01Z'), %(now)s, %(now)s
+    SELECT id, rule_id, user_id, symbol, channel, bucket, %(now)s, %(now)s
     FROM ranked
     WHERE place + (SELECT count(*) FROM rule_deliveries d
                    WHERE d.user_id = ranked.user_id AND d.at > %(now)s - interval '1 hour') <= %(most)s
+    ORDER BY id
     ON CONFLICT (rule_id, symbol, bucket) DO NOTHING
     RETURNING id, match_id, user_id, channel
 )
 INSERT INTO events (at, name, subject, correlation_id, data)
-SELECT %(now)s, 'rule.matched', 'market.ruledelivery/' || t.id, NULL, jsonb_build_object(
-    'rule', r.rule_id, 'user', t.user_id, 'channel', t.channel, 'symbol', m.symbol, 'price', trim_scale(m.price)::text,
+SELECT %(now)s, 'rule.matched', 'notify.ruledelivery/' || d.id, NULL, jsonb_build_object(
+    'rule', r.rule_id, 'user', d.user_id, 'channel', d.channel, 'symbol', m.symbol, 'price', trim_scale(m.price)::text,
     'condition', r.condition, 'threshold', trim_scale(r.threshold)::text, 'value', trim_scale(m.value)::text)
-FROM told t JOIN matched m ON m.id = t.match_id JOIN price_rules r ON r.id = m.rule_id
-ORDER BY t.id
+FROM delivery d JOIN matched m ON m.id = d.match_id JOIN price_rules r ON r.id = m.rule_id
+ORDER BY d.id
 """  # noqa: S608 (constants)
 ONE = f"""
-{HITS.format(only="id = %(id)s")}
+WITH new AS MATERIALIZED (
+    SELECT * FROM unnest(%(symbols)s::text[], %(prices)s::numeric[], %(times)s::timestamptz[]) AS n(symbol, price, at)
+), {HITS.format(only="id = %(id)s")}
 SELECT symbol, price, value FROM hits ORDER BY symbol
 """  # noqa: S608 (constants)
 
@@ -100,40 +117,45 @@ class Hit:
     """What was compared: USD, or percent."""
 
 
-def match(moved: Sequence[Tick]) -> int:
-    """Match the prices that moved against every active rule; returns how many users are to be told."""
-    if not moved:
-        return 0
-    values = _batch([(tick.symbol, tick.price, tick.at) for tick in moved]) | {
-        "match_every": MATCH_EVERY,
-        "tell_every": TELL_EVERY,
+@transaction.atomic
+def match() -> int:
+    """Match the prices accepted since the last pass against every active rule; return how many deliveries it created.
+
+    One statement deletes the queued prices and matches them: a pass that fails leaves them for the next one, and two
+    concurrent passes never match the same price.
+    """
+    values: dict[str, Any] = {
+        "max_moves": MAX_MOVES_PER_PASS,
+        "tolerance": WINDOW_TOLERANCE,
+        "match_interval": MATCH_INTERVAL,
+        "delivery_interval": DELIVERY_INTERVAL,
         "now": clock.now(),
         "most": quotes.policy().rule_deliveries_per_hour,
     }
     with connection.cursor() as cursor:
         cursor.execute(MATCH, values)
-        told: int = cursor.rowcount
-    if told:
+        deliveries: int = cursor.rowcount
+    if deliveries:
         wake.after_commit("rule.matched")
-    return told
+    if QuoteMove.objects.exists():
+        transaction.on_commit(partial(wake.wake_task, MATCH_TASK))
+    return deliveries
 
 
 def holds_now(rule: PriceRule) -> list[Hit]:
-    """For which symbols the rule would match at the present quotes; nothing is written."""
-    names = list(all_instruments()) if EVERY in rule.symbols else rule.symbols
-    now = [(quote.symbol, quote.price, quote.at) for quote in quotes.latest(names, closing=True).values()]
-    with connection.cursor() as cursor:
-        cursor.execute(ONE, _batch(now) | {"id": rule.pk})
-        return [Hit(*row) for row in cursor]
-
-
-def _batch(prices: Sequence[tuple[str, Any, Any]]) -> dict[str, Any]:
-    return {
-        "symbols": [symbol for symbol, _, _ in prices],
-        "prices": [price for _, price, _ in prices],
-        "times": [at for _, _, at in prices],
-        "slack": SLACK,
+    """List the symbols for which the rule would match at the present quotes; writes nothing."""
+    names = list(all_instruments()) if ALL_SYMBOLS in rule.symbols else rule.symbols
+    present = [(quote.symbol, quote.price, quote.at) for quote in quotes.latest(names, closing=True).values()]
+    values: dict[str, Any] = {
+        "symbols": [symbol for symbol, _, _ in present],
+        "prices": [price for _, price, _ in present],
+        "times": [at for _, _, at in present],
+        "tolerance": WINDOW_TOLERANCE,
+        "id": rule.pk,
     }
+    with connection.cursor() as cursor:
+        cursor.execute(ONE, values)
+        return [Hit(*row) for row in cursor]
 
 
 @transaction.atomic
@@ -146,8 +168,8 @@ def add(
     window: timedelta | None = None,
     channel: str = "inbox",
 ) -> PriceRule:
-    """A new rule of `user`. Raises Rejected with the reason when it could never match or the user has too many."""
-    unknown = sorted(set(symbols) - {*all_instruments(), EVERY})
+    """Create a rule of `user`. Raises Rejected with the reason when it could never match or the user has too many."""
+    unknown = sorted(set(symbols) - {*all_instruments(), ALL_SYMBOLS})
     if unknown or not symbols:
         raise Rejected(f"no such symbol: {', '.join(unknown) or 'none given'}", code="unknown_symbol")
     if condition not in Condition.values:
@@ -160,7 +182,7 @@ def add(
         raise Rejected(
             f"{condition} needs a threshold above 0 and below {THRESHOLD_LIMIT:g}", code="bad_threshold"
         )
-    if condition == Condition.CHANGE_PCT and not (window and MATCH_EVERY <= window <= LONGEST_WINDOW):
+    if condition == Condition.CHANGE_PCT and not (window and MATCH_INTERVAL <= window <= LONGEST_WINDOW):
         raise Rejected(
             f"change_pct needs a window from 1 minute to {LONGEST_WINDOW.days} days", code="bad_window"
         )
@@ -170,7 +192,7 @@ def add(
         )
     rule = PriceRule.objects.create(
         user_id=user.pk,
-        symbols=[EVERY] if EVERY in symbols else sorted(set(symbols)),
+        symbols=[ALL_SYMBOLS] if ALL_SYMBOLS in symbols else sorted(set(symbols)),
         condition=condition,
         threshold=None if condition == Condition.ANY else threshold,
         window_seconds=int(window.total_seconds()) if window and condition == Condition.CHANGE_PCT else None,
@@ -182,7 +204,7 @@ def add(
 
 @transaction.atomic
 def remove(rule: PriceRule) -> bool:
-    """The rule matches no more; what it did stays. False when that was so already."""
+    """Deactivate the rule and keep its matches and deliveries; return False when it was inactive already."""
     if not PriceRule.objects.filter(pk=rule.pk, active=True).update(active=False):
         return False
     record("rule.removed", rule, rule=rule.rule_id)
@@ -190,7 +212,7 @@ def remove(rule: PriceRule) -> bool:
 
 
 def prune(before: datetime) -> int:
-    """Drop matches and deliveries from before that moment; returns how many rows went."""
+    """Delete matches and deliveries older than `before`; return how many rows."""
     deliveries, _ = RuleDelivery.objects.filter(at__lt=before).delete()
     matches, _ = RuleMatch.objects.filter(at__lt=before, delivery=None).delete()
     return deliveries + matches

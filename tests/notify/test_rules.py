@@ -1,6 +1,8 @@
 """Price rules: who is told of what, once."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -10,15 +12,19 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from maxxit.core.errors import Rejected
 from maxxit.events.models import Event
-from maxxit.market import intake, rules
+from maxxit.market import intake
 from maxxit.market.feeds.base import Tick
-from maxxit.market.models import PriceRule, RuleDelivery, RuleMatch
-from maxxit.market.tasks import tidy
+from maxxit.market.models import Quote, QuoteMove
+from maxxit.notify import rules
+from maxxit.notify.models import PriceRule, RuleDelivery, RuleMatch
+from maxxit.notify.tasks import match, tidy
+from maxxit.pipeline.stages import WAKES
+from maxxit.reports.status import queue_of
 from tests.builders import RecordedClock
 
 pytestmark = pytest.mark.django_db
@@ -37,6 +43,7 @@ def says(time: RecordedClock) -> Callable[..., None]:
     def move(**prices: Any) -> None:
         time.move(seconds=1)
         intake.take([Tick(s, Decimal(str(price)), time.now, "coinbase") for s, price in prices.items()])
+        rules.match()
 
     return move
 
@@ -147,6 +154,156 @@ def test_a_rule_made_while_the_stream_was_down_counts_from_the_next_price(
     assert told() == [("BTC", "2")]
 
 
+def test_a_price_is_matched_though_the_pass_comes_late_and_another_price_has_come(
+    ann: User, time: RecordedClock
+) -> None:
+    rules.add(ann, ["BTC"], "gt", threshold=Decimal(70_000))
+    for price in (69_000, 71_000, 72_000, 68_000):
+        time.move(seconds=1)
+        intake.take([Tick("BTC", Decimal(price), time.now, "coinbase")])
+    time.move(minutes=20)
+
+    assert rules.match() == 1
+    assert told() == [("BTC", "71000")]
+    assert not QuoteMove.objects.exists()
+    assert rules.match() == 0
+
+
+def test_a_late_pass_tells_once_in_five_minutes_as_well(ann: User, time: RecordedClock) -> None:
+    rules.add(ann, ["BTC"], "any")
+    for _ in range(10):
+        intake.take([Tick("BTC", Decimal(60_000), time.now, "coinbase")])
+        time.move(minutes=1)
+
+    assert rules.match() == 2
+    assert (RuleMatch.objects.count(), RuleDelivery.objects.count()) == (10, 2)
+
+
+def test_a_rule_does_not_see_a_price_that_was_accepted_before_it_was_made(
+    ann: User, time: RecordedClock
+) -> None:
+    intake.take([Tick("BTC", Decimal(60_000), time.now, "coinbase")])
+    time.move(seconds=1)
+    rules.add(ann, ["BTC"], "any")
+
+    assert rules.match() == 0
+
+
+def test_a_pass_takes_so_many_prices_and_wakes_the_next(
+    ann: User,
+    time: RecordedClock,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    monkeypatch.setattr(rules, "MAX_MOVES_PER_PASS", 2)
+    rules.add(ann, ["*"], "any")
+    intake.take([Tick(s, Decimal(1), time.now, "coinbase") for s in ("BTC", "ETH", "LTC")])
+
+    with rules.wake.collected() as woken, django_capture_on_commit_callbacks(execute=True):
+        assert rules.match() == 2
+    assert rules.MATCH_TASK in woken
+    with rules.wake.collected() as woken, django_capture_on_commit_callbacks(execute=True):
+        assert rules.match() == 1
+    assert rules.MATCH_TASK not in woken
+
+
+def test_the_transaction_that_stores_a_price_reads_no_rule(ann: User, time: RecordedClock) -> None:
+    rules.add(ann, ["BTC"], "any")
+    with CaptureQueriesContext(connection) as queries:
+        intake.take([Tick("BTC", Decimal(60_000), time.now, "coinbase")])
+
+    assert Quote.objects.filter(symbol="BTC", price=60_000).exists()
+    assert not [query["sql"] for query in queries if "rule" in query["sql"]]
+    assert (QuoteMove.objects.count(), RuleMatch.objects.count()) == (1, 0)
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_until_killed(function: Callable[[], object]) -> None:
+    """Run `function` in a process of its own and assert that SIGKILL ended it."""
+    connections.close_all()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            function()
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_dies_after_storing_a_price_loses_no_match(ann: User, time: RecordedClock) -> None:
+    rules.add(ann, ["BTC"], "gt", threshold=Decimal(70_000))
+
+    def store() -> None:
+        intake.wake.wake_task = die  # type: ignore[assignment]  # called once the prices are committed
+        intake.take([Tick("BTC", Decimal(71_000), time.now, "coinbase")])
+
+    run_until_killed(store)
+    assert (Quote.objects.get(symbol="BTC").price, RuleMatch.objects.count()) == (71_000, 0)
+    time.move(seconds=10)
+    intake.take([Tick("BTC", Decimal(69_000), time.now, "coinbase")])
+
+    assert match() == 1  # the scheduled sweep
+    assert told() == [("BTC", "71000")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_dies_while_it_matches_leaves_the_prices_to_the_next(
+    ann: User, time: RecordedClock
+) -> None:
+    rules.add(ann, ["BTC"], "any")
+    intake.take([Tick("BTC", Decimal(60_000), time.now, "coinbase")])
+
+    def match_and_die() -> None:
+        rules.wake.after_commit = die  # type: ignore[assignment]  # called once the statement has run
+        rules.match()
+
+    run_until_killed(match_and_die)
+    assert (QuoteMove.objects.count(), RuleMatch.objects.count(), told()) == (1, 0, [])
+    assert match() == 1
+    assert match() == 0
+    assert told() == [("BTC", "60000")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_passes_at_a_time_do_not_match_the_same_price(ann: User, time: RecordedClock) -> None:
+    rules.add(ann, ["BTC"], "any")
+    intake.take([Tick("BTC", Decimal(60_000), time.now, "coinbase")])
+    other = connection.copy()
+    try:
+        with transaction.atomic():
+            assert rules.match() == 1
+            with other.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '5s'")
+                cursor.execute(
+                    "SELECT count(*) FROM (SELECT FROM quote_moves FOR UPDATE SKIP LOCKED) AS free"
+                )
+                assert cursor.fetchone() == (0,)
+    finally:
+        other.close()
+
+    assert rules.match() == 0
+    assert len(told()) == 1
+
+
+def test_accepted_prices_wake_the_match_on_the_queue_of_prices(
+    time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr(intake.wake, "after_commit", happened.append)
+    intake.take([Tick("BTC", Decimal(1), time.now, "coinbase")])
+    intake.take([Tick("BTC", Decimal(1), time.now, "coinbase")])  # no news
+
+    assert happened.count("quotes.accepted") == 1
+    assert WAKES["quotes.accepted"] == (rules.MATCH_TASK,)
+    assert queue_of(rules.MATCH_TASK) == "market"
+
+
 def test_a_removed_rule_is_silent_and_what_it_did_stays(ann: User, says: Callable[..., None]) -> None:
     rule = rules.add(ann, ["BTC"], "any")
     says(BTC=1)
@@ -225,5 +382,5 @@ def test_old_matches_are_dropped(ann: User, says: Callable[..., None]) -> None:
     rules.add(ann, ["BTC"], "any")
     says(BTC=1)  # at the recorded clock: months ago
 
-    assert tidy()["matches"] == 2
+    assert tidy() == {"matches": 2}
     assert not RuleMatch.objects.exists()
