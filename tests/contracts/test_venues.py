@@ -44,7 +44,7 @@ pytestmark = pytest.mark.django_db
 def venue(request: pytest.FixtureRequest, db: None, time: RecordedClock) -> Venue:
     make.price("ETH", "2000")
     made = VENUES[request.param]()
-    if isinstance(made, PaperVenue):
+    if made.capabilities.play_money:
         made.deposit(ACCOUNT, D(10_000))
     return made
 
@@ -253,3 +253,14 @@ def test_paper_refuses_options_that_make_no_sense(wrong: dict[str, int]) -> None
 def test_an_unknown_venue_is_refused_by_name() -> None:
     with pytest.raises(Misconfigured, match="no venue named 'nowhere'"):
         REGISTRY.open("nowhere")
+
+
+def test_only_accounts_of_play_money_are_credited_and_only_safes_have_safe_access(venue: Venue) -> None:
+    assert venue.safe_access() is None
+    if venue.capabilities.play_money:
+        before = venue.balances(ACCOUNT)[USDC]
+        venue.deposit(ACCOUNT, D(7))
+        assert venue.balances(ACCOUNT)[USDC] == before + 7
+    else:
+        with pytest.raises(Misconfigured, match="only paper accounts get play money"):
+            venue.deposit(ACCOUNT, D(7))

@@ -159,7 +159,7 @@ def plan(deployment: Deployment, safe: str = "", loosen_delay: int | None = None
     if contract.objections:
         raise Rejected(f"{safe} cannot be traded: {'; '.join(contract.objections)}", code="safe_unsupported")
     with library.read_safe(at.chain, safe) as on_chain:
-        enabled = at.places.module in on_chain.retrieve_modules()
+        enabled = bool(on_chain.contract.functions.isModuleEnabled(at.places.module).call())
     terms, rules = _policy(deployment, at, loosen_delay), _rules(deployment, at)
     tx = onboarding.enable_tx(
         at.stanza.chain_id, safe, at.places.module, terms, rules, nonce, enabled=enabled
