@@ -2,8 +2,8 @@
 
 Transfers into or out of a Safe that none of our transactions made (deposits, withdrawals, the owners' own trades) are
 found in the tokens' logs and booked as external. A difference that remains is unexplained: it is booked as external too
-and raises an alert. A failed read changes nothing. Transfers are decoded here: one topic and one word take 20 µs, by web3's
-contracts 230, and a backfill reads thousands.
+and raises an alert. A failed read changes nothing. Transfers are decoded here: one topic and one word
+take 20 µs, by web3's contracts 230, and a backfill reads thousands.
 """
 
 from collections.abc import Iterator
