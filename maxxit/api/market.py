@@ -256,6 +256,27 @@ class Deliveries(Schema):
     count: int
 
 
+class EndpointIn(Schema):
+    """The address that receives the notifications of your rules on one channel."""
+
+    channel: Annotated[str, Field(max_length=20)]
+    address: Annotated[str, Field(max_length=500, description="as the channel needs it: a URL for webhook")]
+
+
+class EndpointOut(Schema):
+    """Your endpoint on a channel; `secret` is the HMAC key of the signature (docs/market.md)."""
+
+    channel: str
+    address: str
+    secret: str
+
+
+class EndpointRemoved(Schema):
+    """Whether an endpoint was configured."""
+
+    removed: bool
+
+
 class WebhookIn(Schema):
     """The address that receives the notifications of your rules with the channel `webhook`."""
 
@@ -494,3 +515,30 @@ def webhook_set(request: HttpRequest, payload: WebhookIn) -> Any:
 def webhook_remove(request: HttpRequest) -> Any:
     """Remove your webhook; deliveries to it that are still pending become dead letters."""
     return {"removed": endpoints.forget(_require_rules_scope(request).person, "webhook")}
+
+
+@router.put("/endpoints", response={200: EndpointOut, **REFUSALS})
+@needs("notify.change_endpoint")
+def endpoint_set(request: HttpRequest, payload: EndpointIn) -> Any:
+    """Set your address on a channel and return its secret. It replaces the previous address and secret."""
+    who = _require_rules_scope(request)
+    try:
+        endpoint = endpoints.set_endpoint(who.person, payload.channel, payload.address)
+    except (Rejected, Retryable) as error:
+        raise HttpError(422, str(error)) from error
+    return {
+        "channel": endpoint.channel,
+        "address": endpoint.address,
+        "secret": endpoints.secret_of(endpoint),
+    }
+
+
+@router.delete("/endpoints", response={200: EndpointRemoved, **REFUSALS})
+@needs("notify.change_endpoint")
+def endpoint_remove(request: HttpRequest, channel: str) -> Any:
+    """Remove your address on a channel; deliveries to it that are still pending become dead letters."""
+    who = _require_rules_scope(request)
+    try:
+        return {"removed": endpoints.forget(who.person, channel)}
+    except Rejected as error:
+        raise HttpError(422, str(error)) from error

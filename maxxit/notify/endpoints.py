@@ -40,6 +40,7 @@ def set_endpoint(user: AbstractBaseUser, channel: str, address: str) -> Endpoint
 @transaction.atomic
 def forget(user: AbstractBaseUser, channel: str) -> bool:
     """Remove the endpoint of `user`; return False when there is none. Pending deliveries become dead letters."""
+    _known(channel)
     endpoint = _active(user, channel).select_for_update().first()
     if endpoint is None:
         return False
@@ -56,7 +57,7 @@ def require(user: AbstractBaseUser, channel: str) -> None:
     if not _active(user, channel).exists():
         raise Rejected(
             f"{user.get_username()} has no {channel} endpoint: set one with "
-            "`manage.py rules webhook --user … --url https://…` or PUT /api/market/webhook",
+            f"`manage.py rules endpoint --user … --channel {channel} --address …` or PUT /api/market/endpoints",
             code="no_endpoint",
         )
 

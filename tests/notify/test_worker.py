@@ -345,7 +345,7 @@ def test_an_address_that_moved_inside_is_refused_when_it_is_sent_to(
 
 
 def test_a_rule_on_a_channel_that_does_not_work_is_refused(ann: User) -> None:
-    with pytest.raises(Rejected, match="rules webhook --user"):
+    with pytest.raises(Rejected, match="rules endpoint --user … --channel webhook"):
         endpoints.require(ann, "webhook")
     with pytest.raises(Rejected, match="known: inbox, log, webhook"):
         endpoints.require(ann, "pigeon")

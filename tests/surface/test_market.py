@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.staticfiles import finders
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -349,10 +350,43 @@ def test_a_webhook_is_named_once_and_its_secret_shown(world: World, monkeypatch:
     assert removed == {"removed": True}
 
 
+def test_any_channel_gets_its_address_over_the_api_and_by_command(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "maxxit.core.egress.socket.getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("93.184.216.34", 443))]
+    )
+    key = world.key(world.alice, "rules")
+
+    def put(channel: str, address: str) -> Any:
+        body = json.dumps({"channel": channel, "address": address})
+        return Client().put("/api/market/endpoints", body, content_type="application/json", headers=key)
+
+    answer = put("webhook", "https://hooks.example/x").json()
+    endpoint = Endpoint.objects.get(user=world.alice, active=True)
+    assert answer == {
+        "channel": "webhook",
+        "address": "https://hooks.example/x",
+        "secret": endpoints.secret_of(endpoint),
+    }
+    assert [put(*wrong).status_code for wrong in (("pigeon", "x"), ("inbox", "x"), ("webhook", "x"))] == [
+        422
+    ] * 3
+    for channel, answer in (("webhook", {"removed": True}), ("inbox", {"removed": False})):
+        assert Client().delete(f"/api/market/endpoints?channel={channel}", headers=key).json() == answer
+    assert Client().delete("/api/market/endpoints?channel=pigeon%00", headers=key).status_code == 422
+
+    options = ("--user", world.alice.username, "--channel", "webhook")
+    call_command("rules", "endpoint", *options, "--address", "https://hooks.example/y", "--json")
+    assert json.loads(capsys.readouterr().out)["address"] == "https://hooks.example/y"
+    call_command("rules", "endpoint", *options, "--off", "--json")
+    assert json.loads(capsys.readouterr().out)["removed"] is True
+
+
 def test_the_reference_names_every_market_call(world: World) -> None:
     paths = world.logged_in(world.staff).get("/api/openapi.json").json()["paths"]
     found = {path.removeprefix("/api/market/") for path in paths if path.startswith("/api/market/")}
     assert found == {
         "quotes", "health", "refused", "candles", "trades", "rules", "rules/{rule_id}", "rules/{rule_id}/test",
-        "deliveries", "webhook",
+        "deliveries", "endpoints", "webhook",
     }  # fmt: skip

@@ -20,11 +20,18 @@ PATHS = api.get_openapi_schema()["paths"]
 OPERATIONS = sorted((path, method) for path, item in PATHS.items() for method in item)
 BODIES: dict[str, Any] = {
     "/api/market/rules": {"symbols": ["ETH"], "condition": "gt", "threshold": "1"},
+    "/api/market/endpoints": {"channel": "webhook", "address": "https://203.0.113.1/hook"},
     "/api/market/webhook": {"url": "https://203.0.113.1/hook"},
     "/api/safes/predict": {"owners": ["0x" + "1" * 40]},
     "/api/safes/{deployment_id}/plan": {"safe": "", "signature": ""},
 }
-QUERY = {"symbol": "ETH", "since": "2026-01-01T00:00:00Z", "agentId": "1", "signalId": "1"}
+QUERY = {
+    "symbol": "ETH",
+    "since": "2026-01-01T00:00:00Z",
+    "agentId": "1",
+    "signalId": "1",
+    "channel": "webhook",
+}
 LISTS = {"posts", "signals", "orders", "trades", "positions", "rules", "deliveries"}
 """Last words of the paths that list rows of an owner."""
 

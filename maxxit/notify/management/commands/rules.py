@@ -20,6 +20,7 @@ class Command(OpsCommand):
         "add": "add a rule",
         "list": "list active rules",
         "inbox": "show a user's notifications, the newest first",
+        "endpoint": "set the address that a user's notifications on a channel are sent to",
         "webhook": "set the URL that a user's webhook notifications are sent to, signed",
         "test": "check whether a rule matches now",
         "remove": "deactivate a rule",
@@ -52,6 +53,11 @@ class Command(OpsCommand):
             )
         if action == "inbox":
             parser.add_argument("--limit", type=count, default=20, help="how many (default 20)")
+        if action == "endpoint":
+            parser.add_argument("--channel", required=True, choices=sorted(CHANNELS.known))
+            where = parser.add_mutually_exclusive_group(required=True)
+            where.add_argument("--address", help="as the channel needs it; prints the signing secret")
+            where.add_argument("--off", action="store_true")
         if action == "webhook":
             where = parser.add_mutually_exclusive_group(required=True)
             where.add_argument("--url", help="a public https:// URL; prints the signing secret")
@@ -102,6 +108,18 @@ class Command(OpsCommand):
             }
             for row in rows.order_by("-pk")[: options["limit"]]
         ]
+
+    def _endpoint(self, options: dict[str, Any]) -> dict[str, Any]:
+        user, channel = person_named(options["user"]), options["channel"]
+        if options["off"]:
+            return {"user": options["user"], "channel": channel, "removed": endpoints.forget(user, channel)}
+        endpoint = endpoints.set_endpoint(user, channel, options["address"])
+        return {
+            "user": options["user"],
+            "channel": channel,
+            "address": endpoint.address,
+            "secret": endpoints.secret_of(endpoint),
+        }
 
     def _webhook(self, options: dict[str, Any]) -> dict[str, Any]:
         user = person_named(options["user"])
