@@ -38,11 +38,12 @@ class Position(models.Model):
     state = models.CharField(
         max_length=8,
         default=states.PositionState.OPEN,
+        db_default=states.PositionState.OPEN,
         choices=[(s, s) for s in states.PositionState],
         editable=False,
     )
     quantity = models.DecimalField(**COLUMN, help_text="quantity opened, in tokens")
-    closed_quantity = models.DecimalField(**COLUMN, default=0)
+    closed_quantity = models.DecimalField(**COLUMN, default=0, db_default=0)
     taken_value = models.DecimalField(
         **COLUMN,
         default=0,
@@ -91,21 +92,23 @@ class Position(models.Model):
         help_text="the stop moves when the price gets past this: where it wakes, then the best price so far",
     )
     time_exit_at = models.DateTimeField(null=True)
-    exits = models.PositiveIntegerField(default=0, help_text="closing orders so far")
+    exits = models.PositiveIntegerField(default=0, db_default=0, help_text="closing orders so far")
     exit_refusals = models.PositiveIntegerField(
         default=0, db_default=0, help_text="refused closing orders in a row"
     )
     exit_retry_at = models.DateTimeField(
         null=True, help_text="after a refused closing order: when the sweep tries again"
     )
-    exit_reason = models.CharField(max_length=20, blank=True, choices=EXIT_REASONS)
+    exit_reason = models.CharField(max_length=20, blank=True, default="", db_default="", choices=EXIT_REASONS)
     opened_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)
-    fees = models.DecimalField(**COLUMN, default=0, help_text="venue fees and platform fee, USDC")
-    realised_pnl = models.DecimalField(
-        **COLUMN, default=0, help_text="USDC after fees, before the profit share"
+    fees = models.DecimalField(
+        **COLUMN, default=0, db_default=0, help_text="venue fees and platform fee, USDC"
     )
-    profit_share = models.DecimalField(**COLUMN, default=0, help_text="USDC")
+    realised_pnl = models.DecimalField(
+        **COLUMN, default=0, db_default=0, help_text="USDC after fees, before the profit share"
+    )
+    profit_share = models.DecimalField(**COLUMN, default=0, db_default=0, help_text="USDC")
     correlation_id = models.UUIDField(db_index=True)
 
     class Meta:

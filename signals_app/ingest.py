@@ -67,10 +67,8 @@ def _cursor(account: CtAccount) -> Cursor:
 
 
 INSERT = """
-INSERT INTO ct_posts (post_id, account_id, source, text, posted_at, ingested_at, correlation_id, state, tokens, sides,
-                      sentiment, reasoning, outcome, processed_for_signals, attempts, last_error)
-SELECT post_id, %(account)s, %(source)s, text, posted_at, %(now)s, correlation_id, 'new', '{}', '{}', '', '', 'pending',
-       false, 0, ''
+INSERT INTO ct_posts (post_id, account_id, source, text, posted_at, ingested_at, correlation_id)
+SELECT post_id, %(account)s, %(source)s, text, posted_at, %(now)s, correlation_id
 FROM unnest(%(ids)s::text[], %(texts)s::text[], %(times)s::timestamptz[], %(corrs)s::uuid[])
      AS offered(post_id, text, posted_at, correlation_id)
 ON CONFLICT DO NOTHING

@@ -27,21 +27,38 @@ class CtPost(models.Model):
     state = models.CharField(
         max_length=12,
         default=states.PostState.NEW,
+        db_default=states.PostState.NEW,
         choices=[(s, s) for s in states.PostState],
         editable=False,
     )
     is_signal_candidate = models.BooleanField(null=True)
-    tokens = ArrayField(models.CharField(max_length=20), default=list, blank=True)
-    sides = models.JSONField(default=dict, blank=True, help_text="token -> long or short")
-    sentiment = models.CharField(max_length=8, blank=True)
-    confidence = models.DecimalField(max_digits=7, decimal_places=6, null=True, help_text="fraction")
-    reasoning = models.TextField(blank=True)
-    outcome = models.CharField(
-        max_length=60, default="pending", db_index=True, help_text="stage:reason, the furthest"
+    tokens = ArrayField(
+        models.CharField(max_length=20),
+        default=list,
+        db_default=models.Value([], ArrayField(models.CharField(max_length=20))),
+        blank=True,
     )
-    processed_for_signals = models.BooleanField(default=False)
-    attempts = models.PositiveSmallIntegerField(default=0, help_text="failed classifications so far")
-    last_error = models.TextField(blank=True)
+    sides = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        blank=True,
+        help_text="token -> long or short",
+    )
+    sentiment = models.CharField(max_length=8, blank=True, default="", db_default="")
+    confidence = models.DecimalField(max_digits=7, decimal_places=6, null=True, help_text="fraction")
+    reasoning = models.TextField(blank=True, default="", db_default="")
+    outcome = models.CharField(
+        max_length=60,
+        default="pending",
+        db_default="pending",
+        db_index=True,
+        help_text="stage:reason, the furthest",
+    )
+    processed_for_signals = models.BooleanField(default=False, db_default=False)
+    attempts = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="failed classifications so far"
+    )
+    last_error = models.TextField(blank=True, default="", db_default="")
     edited_at = models.DateTimeField(null=True, blank=True, help_text="when we last saw another text, UTC")
     edited_text = models.TextField(
         null=True, blank=True, help_text="the author's later text; `text` is what was read"

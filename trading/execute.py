@@ -35,11 +35,9 @@ log = structlog.get_logger(__name__)
 FAN_OUT = """
 WITH planned AS (
     INSERT INTO orders (deployment_id, signal_id, idempotency_key, purpose, symbol, venue, account, position_side,
-                        side, leverage, state, reason, verdict, exit_reason, prepared, venue_ref, filled_quantity,
-                        booked_quantity, correlation_id, attempts, last_error, created_at, updated_at)
+                        side, leverage, correlation_id, created_at, updated_at)
     SELECT d.id, s.id, 'open:' || d.id || ':' || s.id, 'open', s.token, s.venue, d.account, s.side,
-           CASE s.side WHEN 'long' THEN 'buy' ELSE 'sell' END, s.leverage, 'planned', '', '{}', '', '{}', '', 0,
-           0, s.correlation_id, 0, '', %(now)s, %(now)s
+           CASE s.side WHEN 'long' THEN 'buy' ELSE 'sell' END, s.leverage, s.correlation_id, %(now)s, %(now)s
     FROM signals s
     JOIN agents a ON a.id = s.agent_id AND a.state = 'active'
     JOIN agent_deployments d ON d.agent_id = a.id AND d.state = 'active'

@@ -23,11 +23,17 @@ class Order(models.Model):
         max_length=80, unique=True, help_text="identifies the intended trade: one order per key"
     )
     purpose = models.CharField(max_length=5, choices=choices(Purpose))
-    reason = models.CharField(max_length=60, blank=True, help_text="why blocked, rejected or expired")
-    verdict = models.JSONField(
-        default=dict, help_text="the check that decided, its measured value and its limit"
+    reason = models.CharField(
+        max_length=60, blank=True, default="", db_default="", help_text="why blocked, rejected or expired"
     )
-    exit_reason = models.CharField(max_length=20, blank=True, help_text="of a closing order")
+    verdict = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        help_text="the check that decided, its measured value and its limit",
+    )
+    exit_reason = models.CharField(
+        max_length=20, blank=True, default="", db_default="", help_text="of a closing order"
+    )
     closes = models.ForeignKey(
         "self",
         models.PROTECT,
@@ -42,7 +48,7 @@ class Order(models.Model):
     position_side = models.CharField(max_length=5, choices=choices(Side))
     side = models.CharField(max_length=4, choices=choices(OrderSide))
     quantity = models.DecimalField(**COLUMN, null=True, help_text="of the token; unset until sized")
-    leverage = models.DecimalField(max_digits=6, decimal_places=2, default=1)
+    leverage = models.DecimalField(max_digits=6, decimal_places=2, default=1, db_default=1)
     reference_price = models.DecimalField(
         **COLUMN, null=True, help_text="USD; the quote that the checks used"
     )
@@ -50,27 +56,34 @@ class Order(models.Model):
     state = models.CharField(
         max_length=16,
         default=states.OrderState.PLANNED,
+        db_default=states.OrderState.PLANNED,
         choices=[(s, s) for s in states.OrderState],
         editable=False,
     )
     client_order_id = models.CharField(
         max_length=80, unique=True, null=True, help_text="derived from the order id"
     )
-    prepared = models.JSONField(default=dict, help_text="what is sent to the venue, stored before sending")
-    venue_ref = models.CharField(max_length=100, blank=True)
+    prepared = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        help_text="what is sent to the venue, stored before sending",
+    )
+    venue_ref = models.CharField(max_length=100, blank=True, default="", db_default="")
     reserved_at = models.DateTimeField(
         null=True, help_text="when it moved planned -> sending; order rates count from here"
     )
     deadline = models.DateTimeField(null=True, help_text="after this the venue must not execute it")
-    filled_quantity = models.DecimalField(**COLUMN, default=0)
+    filled_quantity = models.DecimalField(**COLUMN, default=0, db_default=0)
     average_price = models.DecimalField(**COLUMN, null=True)
     booked_quantity = models.DecimalField(
-        **COLUMN, default=0, help_text="part of the filled quantity that its position includes"
+        **COLUMN, default=0, db_default=0, help_text="part of the filled quantity that its position includes"
     )
     correlation_id = models.UUIDField(db_index=True)
-    attempts = models.PositiveSmallIntegerField(default=0, help_text="unexpected errors while processing it")
+    attempts = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="unexpected errors while processing it"
+    )
     retry_at = models.DateTimeField(null=True, help_text="when a quarantined order is retried")
-    last_error = models.TextField(blank=True)
+    last_error = models.TextField(blank=True, default="", db_default="")
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField(auto_now=True)
 

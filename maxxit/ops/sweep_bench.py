@@ -25,11 +25,10 @@ ENTRY, NEAREST, DEEPEST = Decimal(100), Decimal(99), Decimal(50)
 """USD: the entry price, and the range over which the stops of the longs are spread evenly."""
 
 ORDERS = """
-INSERT INTO orders (id, deployment_id, idempotency_key, purpose, symbol, venue, account, position_side, side, leverage,
-                    quantity, state, reason, verdict, exit_reason, prepared, venue_ref, filled_quantity,
-                    booked_quantity, average_price, correlation_id, attempts, last_error, created_at, updated_at)
-SELECT i, %(deployment)s, 'bench:' || i, 'open', 'S' || i %% %(symbols)s, 'paper', 'bench', s.side, s.buys, 1, 1,
-       'filled', '', '{}', '', '{}', '', 1, 1, 100, gen_random_uuid(), 0, '', %(now)s, %(now)s
+INSERT INTO orders (id, deployment_id, idempotency_key, purpose, symbol, venue, account, position_side, side, quantity,
+                    state, filled_quantity, booked_quantity, average_price, correlation_id, created_at, updated_at)
+SELECT i, %(deployment)s, 'bench:' || i, 'open', 'S' || i %% %(symbols)s, 'paper', 'bench', s.side, s.buys, 1,
+       'filled', 1, 1, 100, gen_random_uuid(), %(now)s, %(now)s
 FROM generate_series(1, %(count)s) AS i
 CROSS JOIN LATERAL (
     SELECT * FROM (VALUES (0, 'long', 'buy'), (1, 'short', 'sell')) AS v(odd, side, buys)
@@ -37,13 +36,12 @@ CROSS JOIN LATERAL (
 ) AS s
 """
 POSITIONS = """
-INSERT INTO positions (id, deployment_id, entry_order_id, symbol, side, state, quantity, closed_quantity, entry_price,
-                       stop_loss, take_profit, trailing_activation, trailing_pct, time_exit_at, exits, exit_reason,
-                       opened_at, fees, realised_pnl, profit_share, correlation_id)
-SELECT o.id, o.deployment_id, o.id, o.symbol, o.position_side, 'open', 1, 0, 100,
+INSERT INTO positions (id, deployment_id, entry_order_id, symbol, side, quantity, entry_price, stop_loss, take_profit,
+                       trailing_activation, trailing_pct, time_exit_at, opened_at, correlation_id)
+SELECT o.id, o.deployment_id, o.id, o.symbol, o.position_side, 1, 100,
        100 + d.sign * (1 + 49 * p.part), 100 - d.sign * 60,
        CASE WHEN o.id %% 4 = 0 THEN 100 - d.sign * 30 END, CASE WHEN o.id %% 4 = 0 THEN 1 END,
-       o.created_at + interval '7 days', 0, '', o.created_at, 0, 0, 0, o.correlation_id
+       o.created_at + interval '7 days', o.created_at, o.correlation_id
 FROM orders o
 CROSS JOIN LATERAL (SELECT CASE o.position_side WHEN 'long' THEN -1 ELSE 1 END AS sign) AS d
 CROSS JOIN LATERAL (SELECT (o.id / %(symbols)s)::numeric / (%(count)s / %(symbols)s + 1) AS part) AS p

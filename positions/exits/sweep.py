@@ -111,12 +111,10 @@ WITH hits AS MATERIALIZED (
               p.side, p.quantity - p.closed_quantity AS quantity, p.correlation_id, e.venue, e.account, e.leverage
 ), planned AS (
     INSERT INTO orders (id, deployment_id, signal_id, idempotency_key, purpose, symbol, venue, account, position_side,
-                        side, leverage, quantity, state, reason, verdict, exit_reason, closes_id, prepared,
-                        venue_ref, filled_quantity, booked_quantity, correlation_id, attempts, last_error, created_at,
-                        updated_at)
+                        side, leverage, quantity, exit_reason, closes_id, correlation_id, created_at, updated_at)
     SELECT exit_order_id, deployment_id, signal_id, 'close:' || id || ':' || exits, 'close', symbol, venue, account,
-           side, CASE side WHEN 'long' THEN 'sell' ELSE 'buy' END, leverage, quantity, 'planned', '', '{{}}',
-           exit_reason, entry_order_id, '{{}}', '', 0, 0, correlation_id, 0, '', %(now)s, %(now)s
+           side, CASE side WHEN 'long' THEN 'sell' ELSE 'buy' END, leverage, quantity,
+           exit_reason, entry_order_id, correlation_id, %(now)s, %(now)s
     FROM claimed
 )
 INSERT INTO events (at, name, subject, correlation_id, data)
