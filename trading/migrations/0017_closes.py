@@ -1,6 +1,7 @@
 """The entry order that a closing order closes, as a column.
 
-Until now the idempotency key of a closing order named its position: `close:<position>:<number>`.
+Until now the idempotency key of a closing order named its position: `close:<position>:<number>`. The table is rewritten,
+as in 0016: an UPDATE would write every index of every closing order.
 """
 
 import django.db.models.deletion
@@ -8,8 +9,15 @@ from django.db import migrations, models
 from django.db.models import Q
 
 BACKFILL = """
-UPDATE orders o SET closes_id = p.entry_order_id FROM positions p
-WHERE o.purpose = 'close' AND split_part(o.idempotency_key, ':', 2) = p.id::text
+CREATE FUNCTION pg_temp.entry_closed_by(purpose text, key text) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF purpose <> 'close' THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT entry_order_id FROM positions WHERE id = split_part(key, ':', 2)::bigint);
+END $$;
+ALTER TABLE orders ALTER closes_id TYPE bigint USING pg_temp.entry_closed_by(purpose, idempotency_key);
+DROP FUNCTION pg_temp.entry_closed_by;
 """
 
 
