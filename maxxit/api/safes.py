@@ -21,6 +21,7 @@ from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.events.record import record
 from maxxit.reports.schemas import Problem
 from trading.chain import chains
+from trading.reasons import Reason
 from trading.venues.safe import safes
 from trading.wiring import venue
 
@@ -167,7 +168,7 @@ def revoke(request: HttpRequest, deployment_id: int) -> Any:
     """
     deployment, who = _own_deployment(request, deployment_id)
     if not deployment.safe_wallet:
-        raise Rejected(f"{deployment} has no Safe: plan one first", code="safe_not_planned")
+        raise Rejected(f"{deployment} has no Safe: plan one first", code=Reason.SAFE_NOT_PLANNED)
     proposal = safes.revoke(deployment)
     record("api.safe_asked", deployment, by=who.name, what="revoke")
     return {"safe": proposal.safe, "transaction": proposal.transaction}

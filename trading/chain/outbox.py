@@ -36,6 +36,7 @@ from trading import ledger
 from trading.chain.models import ChainAttempt, ChainTransaction, Signer
 from trading.chain.signer import Signed, Unsigned
 from trading.chain.states import IN_FLIGHT, TxState
+from trading.reasons import Reason
 
 log = structlog.get_logger(__name__)
 
@@ -155,7 +156,7 @@ def commit(
         raise Rejected(
             f"executor {signer.address} needs {plain(needed)} {sending.coin} for gas and holds "
             f"{plain(Decimal(balance).scaleb(-COIN_DECIMALS))}: send it {sending.coin}",
-            code="executor_out_of_gas",
+            code=Reason.EXECUTOR_OUT_OF_GAS,
         )
     _refuse_far_nonce(tx, signer.address, floor)
     with transaction.atomic():
@@ -166,7 +167,7 @@ def commit(
         if clock.now() >= fresh.deadline:
             raise Rejected(
                 f"its deadline {fresh.deadline:%Y-%m-%d %H:%M:%S} UTC passed before it was signed",
-                code="deadline",
+                code=Reason.DEADLINE,
             )
         nonce = max(row.next_nonce, floor)
         row.next_nonce = nonce + 1
@@ -347,7 +348,7 @@ def _expire(tx: ChainTransaction, attempts: list[ChainAttempt], chain: Chain, se
     if tx.signer is None or tx.nonce is None or chain.block(final).timestamp <= tx.deadline.timestamp():
         return
     if chain.nonce(tx.signer.address, hex(final)) <= tx.nonce:
-        advance(tx, TxState.EXPIRED, why="held_back", reason="held_back")
+        advance(tx, TxState.EXPIRED, why=Reason.HELD_BACK, reason=Reason.HELD_BACK)
 
 
 def _cancel_earlier_nonces(
@@ -414,7 +415,7 @@ def _cancel(
                 return  # another worker was first
             attempts.append(_store_attempt(tx, signer, fees, cancels=True))
             if tx.state == TxState.EXPIRED:
-                advance(tx, TxState.SIGNED, why="canceled")
+                advance(tx, TxState.SIGNED, why=Reason.CANCELED)
             record("transaction.cancel", tx, nonce=tx.nonce)
     _broadcast(tx, attempts, chain, signer, sending, may_send)
 
@@ -501,7 +502,7 @@ def _nonce_is_used(
     waited = clock.now() - attempts[-1].created_at >= sending.replaced_after
     if waited and chain.nonce(tx.signer.address, hex(deep)) > tx.nonce:
         log.error("nonce_taken_by_a_stranger", transaction=tx.pk, nonce=tx.nonce)
-        advance(tx, TxState.REPLACED, why="nonce_taken", reason="nonce_taken")
+        advance(tx, TxState.REPLACED, why=Reason.NONCE_TAKEN, reason=Reason.NONCE_TAKEN)
     return True
 
 
@@ -569,7 +570,7 @@ def _finalise(
     why = "" if receipt.succeeded or canceled else revert_code(tx, chain, receipt.block_number)
     with transaction.atomic():
         if canceled:
-            advance(tx, TxState.CANCELED, why="held_back", reason="held_back", **paid)
+            advance(tx, TxState.CANCELED, why=Reason.HELD_BACK, reason=Reason.HELD_BACK, **paid)
         elif receipt.succeeded:
             logs = [one.as_json() | {"blockTimestamp": hex(timestamp)} for one in receipt.logs]
             advance(tx, TxState.FINAL, data={"block": receipt.block_number}, logs=logs, **paid)
@@ -589,7 +590,7 @@ def revert_code(tx: ChainTransaction, chain: Chain, block: int) -> str:
         except Fault as error:
             if error.reason:
                 return code_of(error.reason)
-    return "reverted"
+    return Reason.REVERTED
 
 
 def find_intent(key: str) -> ChainTransaction | None:

@@ -65,7 +65,7 @@ class PaperVenue(Venue):
         if Decimal(terms["quantity"]) <= ZERO:
             raise Rejected(
                 f"the quantity is {terms['quantity']} {terms['symbol']}; it must be above zero",
-                code="no_quantity",
+                code=Reason.NO_QUANTITY,
             )
         order, new = PaperOrder.objects.get_or_create(
             client_order_id=prepared.ref, defaults=_terms(terms) | {"accepted_at": clock.now()}

@@ -15,10 +15,11 @@ from maxxit.core import clock
 from maxxit.events.record import record
 from trading.chain.models import ChainTransaction, SafePlan
 from trading.chain.states import TxState
+from trading.reasons import Reason
 from trading.venues.safe import verify
 
 EVERYTHING = "*"
-REVERTS, CHANGED, SHALLOW = "safe_reverts", "safe_changed", "pool_too_shallow"
+REVERTS, CHANGED, SHALLOW = Reason.SAFE_REVERTS, Reason.SAFE_CHANGED, Reason.POOL_TOO_SHALLOW
 UNNAMED = "rpc_fault"
 """The code of a trial call that failed without a reason."""
 

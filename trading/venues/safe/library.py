@@ -24,6 +24,7 @@ from web3.exceptions import Web3Exception
 from maxxit.core.errors import Rejected
 from maxxit.evm import provider
 from maxxit.evm.rpc import Chain, Fault
+from trading.reasons import Reason
 
 NEW_SAFES = "1.4.1"
 """The release of Safes that we create. Hash and functions of a Safe transaction are the same for 1.3.0."""
@@ -76,7 +77,9 @@ def read_safe(chain: Chain, address: str) -> Iterator[Safe]:
     try:
         yield safe_at(reading(chain), address)
     except (Fault, Web3Exception, DecodingError, OverflowError) as error:
-        raise Rejected(f"{address} is not a Safe on chain {chain.chain_id}", code="not_a_safe") from error
+        raise Rejected(
+            f"{address} is not a Safe on chain {chain.chain_id}", code=Reason.NOT_A_SAFE
+        ) from error
 
 
 @cache

@@ -7,6 +7,7 @@ from maxxit.core.terms import BPS
 from maxxit.evm.codec import decode, encode_call
 from maxxit.evm.rpc import Chain, Fault
 from trading.chain.chains import Contracts
+from trading.reasons import Reason
 
 _QUOTE = "quoteExactInputSingle((address,address,uint256,uint24,uint160))"
 _FEE_UNITS = 1_000_000
@@ -69,7 +70,7 @@ def best_pool(
     if not measured:
         raise Rejected(
             f"no pool of {token} against USDC in the fee tiers {', '.join(map(str, tiers))}",
-            code="pool_missing",
+            code=Reason.POOL_MISSING,
         )
     deep = [pool for pool in measured if pool.impact_bps <= max_impact]
     if not deep:
@@ -78,6 +79,6 @@ def best_pool(
             f"no pool of {token} is deep enough: a trade of {large / 10**6:,.2f} USDC moves the price of the best one "
             f"(fee {best.fee / _FEE_UNITS:.2%}) by {best.impact_bps} bps, {max_impact} are allowed. Plan a smaller "
             "max_trade, or without this token",
-            code="pool_too_shallow",
+            code=Reason.POOL_TOO_SHALLOW,
         )
     return max(deep, key=lambda pool: pool.returned)

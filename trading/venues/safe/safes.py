@@ -23,6 +23,7 @@ from trading.chain import chains
 from trading.chain.models import SafePlan
 from trading.models import LedgerBalance
 from trading.policy import policy as risk_policy
+from trading.reasons import Reason
 from trading.venues.safe import entry_stops, pools, reconcile, safe_contract, verify
 from trading.venues.safe.access import SafeAccess
 from trading.venues.safe.card import PermissionCard, permission_card
@@ -157,7 +158,9 @@ def plan(deployment: Deployment, safe: str = "", loosen_delay: int | None = None
         nonce = on_chain.retrieve_nonce()
     contract = safe_contract.read(at.chain, safe)
     if contract.objections:
-        raise Rejected(f"{safe} cannot be traded: {'; '.join(contract.objections)}", code="safe_unsupported")
+        raise Rejected(
+            f"{safe} cannot be traded: {'; '.join(contract.objections)}", code=Reason.SAFE_UNSUPPORTED
+        )
     with library.read_safe(at.chain, safe) as on_chain:
         enabled = bool(on_chain.contract.functions.isModuleEnabled(at.places.module).call())
     terms, rules = _policy(deployment, at, loosen_delay), _rules(deployment, at)
@@ -200,7 +203,7 @@ def _rules(deployment: Deployment, at: SafeAccess) -> list[m.TokenRule]:
     wanted = deployment.agent.tokens or list(at.places.tokens)
     tokens = {symbol: at.places.tokens[symbol] for symbol in wanted if symbol in at.places.tokens}
     if not tokens:
-        raise Rejected(f"none of {', '.join(wanted)} is traded on this chain", code="token_not_listed")
+        raise Rejected(f"none of {', '.join(wanted)} is traded on this chain", code=Reason.TOKEN_NOT_LISTED)
     return [
         m.TokenRule(token.address, token.feed, _best_pool(at, token.address).fee, token.max_age)
         for token in tokens.values()
@@ -256,7 +259,8 @@ def check(deployment: Deployment) -> list[str]:
     newest = proposed or confirmed
     if newest is None:
         raise Rejected(
-            f"{deployment} has no plan yet: create one with `manage.py safe plan`", code="safe_not_planned"
+            f"{deployment} has no plan yet: create one with `manage.py safe plan`",
+            code=Reason.SAFE_NOT_PLANNED,
         )
     enabled, differences = _compare_with_plan(at, newest)
     differences += safe_contract.read(at.chain, safe).objections
@@ -285,7 +289,9 @@ def _compare_with_plan(at: SafeAccess, plan: SafePlan) -> tuple[bool, list[str]]
     try:
         now = verify.standing(at.chain, at.places, plan)
     except Fault as error:
-        raise Rejected(f"{plan.safe} is not a Safe on chain {plan.chain_id}", code="not_a_safe") from error
+        raise Rejected(
+            f"{plan.safe} is not a Safe on chain {plan.chain_id}", code=Reason.NOT_A_SAFE
+        ) from error
     illiquid = [rule.token for rule in verify.rules_of(plan) if rule.token not in now.liquid]
     return now.enabled, [*now.differences, *(f"the pool of {token} is empty" for token in illiquid)]
 
@@ -310,7 +316,9 @@ def _store_result(
     if newest.verified_at is None:
         same = SafePlan.objects.filter(pk=newest.pk, verified_at=None, created_at=newest.created_at)
         if not same.update(verified_at=now):
-            raise Rejected(f"{newest.safe} got a new plan meanwhile: verify again", code="safe_planned_anew")
+            raise Rejected(
+                f"{newest.safe} got a new plan meanwhile: verify again", code=Reason.SAFE_PLANNED_ANEW
+            )
     record("safe.verified", deployment, safe=deployment.safe_wallet)
     if deployment.state == DeploymentState.DRAFT:
         advance(deployment, DeploymentState.ACTIVE)
@@ -381,7 +389,7 @@ def revoke(deployment: Deployment) -> ToSign:
         nonce, enabled = contract.retrieve_nonce(), [str(module) for module in contract.retrieve_modules()]
     if deployment.module_address not in enabled:
         raise Rejected(
-            f"{safe} has not enabled the module, so there is nothing to revoke", code="module_disabled"
+            f"{safe} has not enabled the module, so there is nothing to revoke", code=Reason.MODULE_DISABLED
         )
     before = [onboarding.SENTINEL, *enabled][enabled.index(deployment.module_address)]
     tx = onboarding.revoke_tx(at.stanza.chain_id, safe, deployment.module_address, nonce, before)

@@ -17,6 +17,7 @@ from maxxit.evm.rpc import Chain, Fault
 from trading.chain.chains import Contracts
 from trading.chain.models import ChainTransaction
 from trading.chain.outbox import Call
+from trading.reasons import Reason
 from trading.venues.base import Request, VenueFill
 from trading.venues.safe import pools
 from trading.venues.safe.contract import module as m
@@ -50,7 +51,7 @@ class Trade:
         if token is None:
             raise Rejected(
                 f"{request.symbol} is not among the tokens of config/chains.yaml for this chain",
-                code="token_not_listed",
+                code=Reason.TOKEN_NOT_LISTED,
             )
         if request.purpose == Purpose.OPEN:
             amount = base(request.quantity * request.reference_price, USDC_DECIMALS)
@@ -98,9 +99,9 @@ def _quoted(chain: Chain, places: Contracts, symbol: str, sell: str, buy: str, a
     try:
         received = pools.quote(chain, places, sell, buy, amount, fee)
     except Fault as error:
-        raise Rejected(f"the pool of {symbol} gives no quote: {error}", code="no_quote") from error
+        raise Rejected(f"the pool of {symbol} gives no quote: {error}", code=Reason.NO_QUOTE) from error
     if received == 0:
-        raise Rejected(f"the pool of {symbol} would return nothing for this amount", code="no_quote")
+        raise Rejected(f"the pool of {symbol} would return nothing for this amount", code=Reason.NO_QUOTE)
     return received
 
 
@@ -127,7 +128,7 @@ def _pool_fee(chain: Chain, places: Contracts, safe: str, token: str, symbol: st
     rule = chain.call(places.module, m.rule_data(safe, token))
     fee: int = decode(["address", "uint24", "uint256", "uint256", "bool"], rule)[1]
     if fee == 0:
-        raise Rejected(f"the Safe's policy does not list {symbol}", code="token_not_listed")
+        raise Rejected(f"the Safe's policy does not list {symbol}", code=Reason.TOKEN_NOT_LISTED)
     return fee
 
 

@@ -25,6 +25,7 @@ from trading.chain import chains, outbox
 from trading.chain.models import ChainTransaction, SafePlan
 from trading.chain.signer import Signer, has_keystore, open_signers
 from trading.chain.states import TxState
+from trading.reasons import Reason
 from trading.risk import gate_verdict
 from trading.venues.base import Capabilities, Prepared, Report, Request, Venue
 from trading.venues.safe import entry_stops, verify
@@ -102,7 +103,7 @@ class SafeVenue(SafeAccess, Venue):
             return None
         if tx.state == TxState.PLANNED and clock.now() >= tx.deadline:
             try:
-                outbox.drop(tx, "never_sent")
+                outbox.drop(tx, Reason.NEVER_SENT)
             except StaleState:
                 tx.refresh_from_db()
         if tx.state == TxState.PLANNED:
@@ -120,7 +121,7 @@ class SafeVenue(SafeAccess, Venue):
         """Give up an unsigned intent. Signed bytes cannot be recalled; the module rejects them after the deadline."""
         tx = outbox.find_intent(ref)
         if tx is not None and tx.state == TxState.PLANNED:
-            outbox.drop(tx, "canceled")
+            outbox.drop(tx, Reason.CANCELED)
 
     def balances(self, account: str) -> dict[str, Decimal]:
         """Return USDC and every listed token in the Safe at the newest final block, in whole units."""
@@ -144,10 +145,10 @@ class SafeVenue(SafeAccess, Venue):
     def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
         """Return QuoterV2's price in the pool that the Safe's policy names, USD per token, pool fee included."""
         if side != OrderSide.BUY:
-            raise Rejected("a Safe cannot sell what it does not hold", code="shorts_not_supported")
+            raise Rejected("a Safe cannot sell what it does not hold", code=Reason.SHORTS_NOT_SUPPORTED)
         token = self.places.tokens.get(symbol)
         if token is None:
-            raise Rejected(f"{symbol} is not traded on this chain", code="token_not_listed")
+            raise Rejected(f"{symbol} is not traded on this chain", code=Reason.TOKEN_NOT_LISTED)
         try:
             received = expected(self.chain, self.places, account, symbol, base(cash, USDC_DECIMALS))
         except Fault:
@@ -160,13 +161,13 @@ class SafeVenue(SafeAccess, Venue):
         What depends on the amount is checked by `send`.
         """
         if symbol not in self.places.tokens:
-            return "token_not_listed"
+            return Reason.TOKEN_NOT_LISTED
         if purpose == Purpose.OPEN and (code := self._entry_problem(deployment, account, symbol)):
             return code
         try:
             return verify.closing_problem(self._permission(account), self.executors)
         except Fault:
-            return "not_a_safe"
+            return Reason.NOT_A_SAFE
 
     # -- helpers
 
@@ -218,9 +219,11 @@ class SafeVenue(SafeAccess, Venue):
             verified_at__isnull=False,
         )
         if not verified.exists():
-            return "safe_not_verified"
+            return Reason.SAFE_NOT_VERIFIED
         plan = verify.plan_in_force(self.stanza.chain_id, account)
-        return entry_stops.reason(plan, self.places.tokens[symbol].address) if plan else "safe_not_planned"
+        return (
+            entry_stops.reason(plan, self.places.tokens[symbol].address) if plan else Reason.SAFE_NOT_PLANNED
+        )
 
     def _permission(self, safe: str) -> verify.Permission:
         """Read what the Safe allows our executors now."""
@@ -255,7 +258,7 @@ class SafeVenue(SafeAccess, Venue):
         if plan is None:
             raise Rejected(
                 f"the Safe {safe} has no verified plan: run `manage.py safe plan`, then `safe verify`",
-                code="safe_not_planned",
+                code=Reason.SAFE_NOT_PLANNED,
             )
         return plan
 
@@ -287,7 +290,7 @@ ENDED_STATES = {
     TxState.EXPIRED: "expired",
     TxState.CANCELED: "canceled",
 }
-DROP_REASONS = {"never_sent": "expired", "canceled": "canceled"}
+DROP_REASONS: dict[str, str] = {Reason.NEVER_SENT: "expired", Reason.CANCELED: "canceled"}
 
 
 def _report(tx: ChainTransaction) -> Report | None:
@@ -296,7 +299,7 @@ def _report(tx: ChainTransaction) -> Report | None:
         return None
     if state == TxState.FINAL:
         fills = fills_of(tx)
-        return Report("filled", fills) if fills else Report("rejected", reason="no_fill_in_receipt")
+        return Report("filled", fills) if fills else Report("rejected", reason=Reason.NO_FILL_IN_RECEIPT)
     if state in ENDED_STATES:
         return Report(DROP_REASONS.get(tx.reason, ENDED_STATES[state]), reason=tx.reason)
     return Report("accepted")

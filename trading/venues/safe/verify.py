@@ -10,6 +10,7 @@ from maxxit.evm.codec import ZERO_ADDRESS, decode, encode_call
 from maxxit.evm.rpc import Chain
 from trading.chain.chains import Contracts
 from trading.chain.models import SafePlan
+from trading.reasons import Reason
 from trading.venues.safe.contract import module as m
 
 
@@ -107,10 +108,10 @@ def _liquid(chain: Chain, pools: dict[str, str]) -> frozenset[str]:
 def closing_problem(now: Permission, executors: Collection[str]) -> str:
     """Return the reason code why none of our `executors` can close a position; empty if one can."""
     if not now.enabled:
-        return "module_disabled"
+        return Reason.MODULE_DISABLED
     if now.policy.executor not in executors:
-        return "executor_not_allowed"  # another policy is in force, or it was revoked
-    return "stopped" if now.headroom.stop_level >= m.HALTED else ""
+        return Reason.EXECUTOR_NOT_ALLOWED  # another policy is in force, or it was revoked
+    return Reason.STOPPED if now.headroom.stop_level >= m.HALTED else ""
 
 
 def opening_problem(now: Standing, executors: Collection[str], token: str, spend: int) -> str:
@@ -119,15 +120,15 @@ def opening_problem(now: Standing, executors: Collection[str], token: str, spend
         return problem
     left, policy = now.headroom, now.policy
     checks = (
-        ("stopped", left.stop_level >= m.NO_ENTRIES),
-        ("policy_differs", bool(now.differences)),
-        ("pool_missing", token not in now.liquid),
-        ("below_min_trade", spend < policy.min_trade),
-        ("above_max_trade", spend > policy.max_trade),
-        ("insufficient_balance", spend + policy.trade_fee > now.usdc),
-        ("daily_notional", spend > left.notional_left),
-        ("trades_per_day", left.trades_left == 0),
-        ("loss_budget", min(left.loss_left, left.total_loss_left) < policy.trade_fee),
+        (Reason.STOPPED, left.stop_level >= m.NO_ENTRIES),
+        (Reason.POLICY_DIFFERS, bool(now.differences)),
+        (Reason.POOL_MISSING, token not in now.liquid),
+        (Reason.BELOW_MIN_TRADE, spend < policy.min_trade),
+        (Reason.ABOVE_MAX_TRADE, spend > policy.max_trade),
+        (Reason.INSUFFICIENT_BALANCE, spend + policy.trade_fee > now.usdc),
+        (Reason.DAILY_NOTIONAL, spend > left.notional_left),
+        (Reason.TRADES_PER_DAY, left.trades_left == 0),
+        (Reason.LOSS_BUDGET, min(left.loss_left, left.total_loss_left) < policy.trade_fee),
     )
     return next((code for code, wrong in checks if wrong), "")
 
