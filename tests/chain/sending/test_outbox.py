@@ -388,7 +388,8 @@ def test_a_refusal_that_names_an_amount_raises_the_tip_to_it_in_one_look(
     tips = refuse(wire, 25 * GWEI, words)
     report = trader.trade()
     assert report.state == "filled"
-    assert tips == [trader.venue.sending.min_tip, 25 * GWEI]
+    # on a starved machine the same bytes may be broadcast again
+    assert list(dict.fromkeys(tips)) == [trader.venue.sending.min_tip, 25 * GWEI]
 
 
 @pytest.mark.parametrize("words", ["Gas price below configured minimum gas price", "transaction underpriced"])
