@@ -1,6 +1,9 @@
 """`manage.py evaluate-classifier` with a model, and with files that are not there: no test here has a database."""
 
 import json
+import os
+import subprocess
+import sys
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError
 
+from maxxit.core.config import ROOT
 from maxxit.llm.policy import policy
 from maxxit.llm.providers.base import Answer, Request
 from signals_app.reading import evaluation
@@ -45,6 +49,23 @@ def test_a_model_is_evaluated_without_a_database(
     assert (told["posts"], told["calls"], told["provider"]) == (5, 3, [f"{name} m-1"])
     assert told["classes"]["candidate"]["missed"] == 3
     assert Decimal(told["cost_usd"]) == 3 * stanza.cost(1000, 100)
+
+
+def test_the_lexical_reader_is_evaluated_on_a_bare_machine(labelled: list[str], tmp_path: Path) -> None:
+    """No database, key or profile: nothing is set, and no server runs."""
+    bare = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "evaluate-classifier", *labelled, "--json"],
+        cwd=ROOT,
+        env=bare | {"MAXXIT_DATA_DIR": str(tmp_path / "data"), "MAXXIT_ENV_FILE": os.devnull},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads(done.stdout)
+    assert told["posts"] == 5
+    assert "rules" in str(told["provider"])
 
 
 @pytest.mark.parametrize(

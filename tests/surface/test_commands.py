@@ -314,6 +314,11 @@ def test_approve_and_revoke(world: World) -> None:
     until = parse_datetime(answer["until"])
     assert until is not None
     assert abs(until - timezone.now() - timedelta(hours=2)) < timedelta(minutes=5)
+    approval = Approval.objects.latest("pk")
+    assert (approval.approved_by, approval.expires_at.replace(microsecond=0)) == (
+        "me",
+        until.replace(microsecond=0),
+    )
     assert gate.is_approved("paper")
     with clock.frozen(until + timedelta(seconds=1)):
         assert not gate.is_approved("paper")
@@ -326,11 +331,13 @@ def test_approve_and_revoke(world: World) -> None:
 
 def test_kill_and_resume(world: World) -> None:
     assert told("kill", "reduce_only", "--reason=odd fills")["level"] == "reduce_only"
-    assert "orders may" not in said("paper", "status")
+    paper = told("paper", "status")["venues"][0]
+    assert (paper["venue"], paper["orders_leave"], paper["exits_leave"]) == ("paper", False, True)
     with pytest.raises(CommandError, match="reason"):
         said("resume", "--reason= ")
     open_before = gate.open_venues()
     assert told("resume", "--reason=found it") == {"released": 1, "level": ""}
+    assert told("paper", "status")["venues"][0]["orders_leave"] is True
     assert gate.open_venues() == open_before
     with pytest.raises(CommandError, match="invalid choice"):
         said("kill", "everything", "--reason=x")

@@ -20,7 +20,7 @@ def test_live_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(*_: object, **__: object) -> None:
         raise AssertionError("Redis was asked")
 
-    monkeypatch.setattr("redis.connection.Connection.connect", asked)
+    monkeypatch.setattr("redis.connection.AbstractConnection.send_packed_command", asked)
     assert Client().get("/health/live").json() == {"status": "ok"}
 
 
