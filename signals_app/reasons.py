@@ -1,4 +1,4 @@
-"""Coded reasons why a post became no signal: meaning, what changes it, and who can. Pure."""
+"""Reason codes for posts that did not become a signal: what each means, how to change it, and who can. No I/O."""
 
 from maxxit.core.reasons import Audience, CodedReason
 

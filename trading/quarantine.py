@@ -1,7 +1,8 @@
 """Quarantine an order whose processing raised an unexpected error three times, so that it cannot block the others.
 
-A planned entry then stays in quarantine until an operator redrives it. Any other order closes a position or may have
-reached its venue: it is retried after a growing delay, and staff is alerted repeatedly while it keeps failing.
+An entry order that was not sent yet stays quarantined until an operator redrives it. Any other order either closes a
+position or may have reached its venue, so its processing is retried with increasing delays (an order is never sent
+twice: the venue is asked first), and staff is alerted again and again while it keeps failing.
 """
 
 import traceback

@@ -1,4 +1,4 @@
-"""Coded reasons why a signal or an order did not trade: meaning, what changes it, and who can. Pure."""
+"""Reason codes for signals and orders that did not trade: what each means, how to change it, and who can. No I/O."""
 
 from maxxit.core.reasons import Audience, CodedReason
 

@@ -1,4 +1,4 @@
-"""Base of the coded reasons that stop posts, prices, signals and orders. Each stage lists its own beside its checks."""
+"""Base of the reason codes that stop posts, prices, signals and orders. Each stage lists its own beside its checks."""
 
 from enum import StrEnum
 from typing import Self
@@ -16,7 +16,7 @@ class Audience(StrEnum):
 
 
 class CodedReason(StrEnum):
-    """A coded reason: its value is stored with the row; `text` says what it means, `fix` what changes it."""
+    """A reason code: its value is stored with the row; `text` says what it means, `fix` what changes it."""
 
     audience: Audience
     text: str

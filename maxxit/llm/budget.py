@@ -1,4 +1,4 @@
-"""Daily LLM budgets by purpose, account and provider: calls are counted before they are made, their cost after."""
+"""Daily LLM budgets per purpose, account and provider: calls are counted before they are made, costs added after."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Closed bars as arrays, and the snapshot that `maxxit.market.indicators` makes of them. Pure."""
+"""Types: closed bars as arrays, and the snapshot that `maxxit.market.indicators` computes from them. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coded reasons why a price is refused, or why a symbol has no trusted quote. Pure."""
+"""Reason codes for refused prices and untrusted quotes: what each means, how to change it, and who can. No I/O."""
 
 from maxxit.core.reasons import Audience, CodedReason
 

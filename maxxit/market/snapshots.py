@@ -1,7 +1,7 @@
-"""Indicators, computed once per symbol and closed bar and kept: every later question gets the very same figures.
+"""Store indicator snapshots, computed once per symbol and closed bar, so that later lookups return the same values.
 
-A snapshot is of the bars that had closed by `until`, so it never holds anything from after the decision that uses it.
-Bars that are backfilled later supersede it for later questions; the row stays for the signals that used it.
+A snapshot covers only bars that had closed by `until`, so there is no look-ahead. If earlier bars are backfilled, later
+lookups get a new snapshot; the old row is kept for the signals that used it.
 """
 
 import json

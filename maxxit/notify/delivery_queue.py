@@ -1,7 +1,7 @@
-"""The queue of due deliveries: claim a batch in one statement in fair order, and release what was not sent.
+"""Queue of due deliveries: claim a batch with one SQL statement, in turn by recipient, and release what was not sent.
 
-A claim moves `due_at` ahead by `claim_seconds`, so two workers never hold the same delivery, and the deliveries of a
-worker that dies become due again.
+A claim postpones `due_at` by `claim_seconds`: until then no other worker can claim the delivery, and if the worker
+dies, the delivery becomes due again.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Coded reasons of posts, signals, orders and prices: what each means, and which setting or step changes it. Pure.
+"""All reason codes of posts, signals, orders and prices: what each means, how to change it, and who can. No I/O.
 
 The reasons stand beside the checks: `signals_app/reasons.py`, `trading/reasons.py`, `maxxit/market/reasons.py`.
 `manage.py why --list` prints the table of docs/runbook.md.

@@ -1,4 +1,4 @@
-"""Reads calls and bars from files or the database, backtests the authors, and stores their impact factors."""
+"""Read authors' trade calls and price bars from files or the database, backtest the calls, store each impact factor."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Question and typed answer of the classify stage: posts in, readings out."""
+"""Prompt and response schema of the `classify` stage: posts in, one classification per post out."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Embedder for servers with OpenAI's embeddings API: OpenAI, Jina, vLLM, LocalAI and others."""
+"""Embedder for OpenAI-compatible embeddings APIs: OpenAI, Jina, vLLM, LocalAI and others."""
 
 from collections.abc import Sequence
 from typing import Any

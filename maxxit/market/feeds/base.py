@@ -1,4 +1,4 @@
-"""What a price feed is."""
+"""The interface that every price feed implements."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`manage.py approve VENUE`: approve that orders are sent to a venue, for a limited time."""
+"""`manage.py approve VENUE`: allow orders to be sent to a venue until the approval expires."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""manage.py backfill: past candles from a feed."""
+"""`manage.py backfill`: fetch historical candles from a feed and store them."""
 
 from argparse import ArgumentParser
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""manage.py stream: hold the price connections, and keep quotes and candles."""
+"""`manage.py stream`: keep the connections to the price feeds open and store incoming quotes and candles."""
 
 import signal
 from types import FrameType

@@ -1,4 +1,4 @@
-"""`manage.py dlq list | show | redrive`: dead letters, rows that used up their retries."""
+"""`manage.py dlq list | show | redrive`: inspect and redrive dead letters, rows that have exhausted their retries."""
 
 from typing import Any
 

@@ -19,7 +19,7 @@ class Command(OpsCommand):
         row.add_argument("--signal", metavar="ID", help="id of a signal")
         row.add_argument("--order", metavar="ID", help="id of an order")
         row.add_argument("--symbol", metavar="NAME", help="why no position in this symbol is opened now")
-        row.add_argument("--list", action="store_true", help="print every coded reason as a Markdown table")
+        row.add_argument("--list", action="store_true", help="print every reason code as a Markdown table")
 
     def run(self, **options: Any) -> Any:
         if options["list"]:
