@@ -239,7 +239,7 @@ class DeploymentAdmin(Stateful):
     list_display = (
         "account",
         "status",
-        "of",
+        "agent_link",
         "owner",
         "starting",
         "orders",
@@ -281,7 +281,7 @@ class DeploymentAdmin(Stateful):
         self.move(request, rows, DeploymentState.REVOKED)
 
     @display(description="agent", ordering="agent__name")
-    def of(self, row: Deployment) -> SafeString | str:
+    def agent_link(self, row: Deployment) -> SafeString | str:
         return link("agents.agent", row.agent_id, row.agent)
 
     @display(description="Safe", ordering="verified_at")

@@ -50,7 +50,16 @@ class Outcome(admin.SimpleListFilter):
 class CtPostAdmin(LargeTableAdmin):
     """A post: its text, what was read in it, and the furthest stage it reached."""
 
-    list_display = ("posted_at", "account_link", "short", "status", "outcome", "tokens", "sure", "trace")
+    list_display = (
+        "posted_at",
+        "account_link",
+        "short",
+        "status",
+        "outcome",
+        "tokens",
+        "confidence_value",
+        "trace",
+    )
     list_filter = (
         "state", Outcome, "is_signal_candidate", ("sentiment", RecentValues), ("source", RecentValues),
         ("posted_at", admin.DateFieldListFilter), "account",
@@ -62,7 +71,7 @@ class CtPostAdmin(LargeTableAdmin):
     actions = ("requeue",)
     readonly_fields = ("account_link", "trace", "traces", "signals_of", "events", "status")
     status = state_column()
-    sure = number_column("confidence", places=2)
+    confidence_value = number_column("confidence", places=2)
     fieldsets = (
         (None, {"fields": ("text", ("account_link", "post_id", "source"), ("posted_at", "ingested_at"))}),
         ("Outcome", {"fields": (("status", "outcome"), "signals_of", ("trace", "events", "traces"))}),
@@ -123,7 +132,8 @@ class RejectedPostAdmin(LargeTableAdmin):
 @admin.register(Signal)
 class SignalAdmin(LargeTableAdmin):
     list_display = (
-        "created_at", "token", "side", "status", "reason", "agent_link", "sure", "entry", "orders_of", "trace",
+        "created_at", "token", "side", "status", "reason", "agent_link", "confidence_value", "entry", "orders_of",
+        "trace",
     )  # fmt: skip
     list_filter = (
         "state", "side", ("token", RecentValues), ("venue", RecentValues), "agent", ("reason", RecentValues),
@@ -138,7 +148,7 @@ class SignalAdmin(LargeTableAdmin):
         "indicators",
     )  # fmt: skip
     status = state_column()
-    sure = number_column("confidence", places=2)
+    confidence_value = number_column("confidence", places=2)
     entry = number_column("entry_price", "entry price (USD)")
     fieldsets = (
         (None, {"fields": (("token", "side", "status"), ("agent_link", "reason"), ("venue", "bucket"))}),

@@ -21,8 +21,8 @@ class CtPost(models.Model):
     account = models.ForeignKey("agents.CtAccount", models.PROTECT, related_name="posts", db_index=False)
     source = models.CharField(max_length=20)
     text = models.TextField()
-    posted_at = models.DateTimeField(help_text="UTC, as the provider says")
-    ingested_at = models.DateTimeField(help_text="UTC; nothing may use the post before this moment")
+    posted_at = models.DateTimeField(help_text="UTC, as stated by the provider")
+    ingested_at = models.DateTimeField(help_text="UTC; when the post was stored; nothing uses it earlier")
     correlation_id = models.UUIDField(unique=True)
     state = models.CharField(
         max_length=12,
@@ -52,18 +52,20 @@ class CtPost(models.Model):
         default="pending",
         db_default="pending",
         db_index=True,
-        help_text="stage:reason, the furthest",
+        help_text="furthest stage reached, as stage:reason",
     )
     processed_for_signals = models.BooleanField(default=False, db_default=False)
     attempts = models.PositiveSmallIntegerField(
         default=0, db_default=0, help_text="failed classifications so far"
     )
     last_error = models.TextField(blank=True, default="", db_default="")
-    edited_at = models.DateTimeField(null=True, blank=True, help_text="when we last saw another text, UTC")
+    edited_at = models.DateTimeField(null=True, blank=True, help_text="UTC; when an edit was last seen")
     edited_text = models.TextField(
-        null=True, blank=True, help_text="the author's later text; `text` is what was read"
+        null=True,
+        blank=True,
+        help_text="the text after the author's edit; `text` is the text that was classified",
     )
-    deleted_at = models.DateTimeField(null=True, blank=True, help_text="when we saw that it was deleted, UTC")
+    deleted_at = models.DateTimeField(null=True, blank=True, help_text="UTC; when the deletion was seen")
 
     class Meta:
         db_table = "ct_posts"
@@ -111,12 +113,12 @@ class ImpactFactorHistory(models.Model):
     pk = models.CompositePrimaryKey("account_id", "day")
     account = models.ForeignKey("agents.CtAccount", models.CASCADE, related_name="impact_factors")
     day = models.DateField(help_text="UTC")
-    at = models.DateTimeField(help_text="UTC; known from this moment on")
+    at = models.DateTimeField(help_text="UTC; used by decisions from this time")
     impact_factor = models.DecimalField(max_digits=7, decimal_places=6, help_text="fraction; 0.5 is unknown")
     calls = models.PositiveIntegerField(help_text="calls of the window whose seven days had ended")
     mean_score = models.DecimalField(max_digits=7, decimal_places=6, help_text="of those calls, -1.5 to 1.5")
     pump_flag = models.BooleanField(
-        default=False, help_text="more calls that ran and then fell than chance makes"
+        default=False, help_text="more pumps after this author's calls than chance explains"
     )
 
     class Meta:
@@ -143,9 +145,9 @@ class Signal(models.Model):
         choices=[(s, s) for s in states.SignalState],
         editable=False,
     )
-    reason = models.CharField(max_length=60, blank=True, help_text="why it was skipped or expired")
+    reason = models.CharField(max_length=60, blank=True, help_text="reason of a skipped or expired signal")
     confidence = models.DecimalField(max_digits=7, decimal_places=6, help_text="fraction")
-    entry_price = models.DecimalField(**COLUMN, help_text="USD at the moment of decision")
+    entry_price = models.DecimalField(**COLUMN, help_text="USD at the decision")
     stop_loss_pct = models.DecimalField(
         max_digits=9, decimal_places=6, help_text="percent below (long) the entry"
     )
@@ -159,14 +161,14 @@ class Signal(models.Model):
     risk_model = models.JSONField(
         default=dict, help_text="features, evidence and weights behind the confidence"
     )
-    market = models.JSONField(default=dict, help_text="the indicators that were known at the decision")
+    market = models.JSONField(default=dict, help_text="indicators known at the decision")
     snapshot = models.ForeignKey(
         "market.MarketSnapshot", models.PROTECT, null=True, editable=False, related_name="+",
-        help_text="the row that those indicators came from",
+        help_text="the snapshot with those indicators",
     )  # fmt: skip
     posts = models.ManyToManyField(CtPost, related_name="signals", db_table="signal_posts")
     correlation_id = models.UUIDField(
-        db_index=True, help_text="of the strongest post; its own where no post led"
+        db_index=True, help_text="that of the strongest post; an own id without posts"
     )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()

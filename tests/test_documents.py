@@ -355,7 +355,7 @@ def test_the_keys_that_the_chain_page_names_are_configured() -> None:
         ("authors", f"Under {NUMBERS[MIN_CLUSTERS]} such periods no interval is given"),
         ("authors", f"No bar within {NUMBERS[LONGEST_WAIT // 3600]} hour: no trade"),
         ("authors", f"points of each call over {NUMBERS[IMPACT_HORIZON.days]} days"),
-        ("authors", f"from [−{HIGHEST}, {HIGHEST}] to [0, 1], drawn to {NEUTRAL} as if by "
+        ("authors", f"from [−{HIGHEST}, {HIGHEST}] to [0, 1], shrunk to {NEUTRAL} by "
          f"{NUMBERS[AUTHORS.prior_calls]} neutral calls"),
         ("authors", f"every night at {CRON['authors'][1]:0>2}:{CRON['authors'][0]} UTC"),
         ("adr/0012-exits-worker", f"at most {EXITS.lanes} threads for each venue"),
