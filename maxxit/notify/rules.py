@@ -31,6 +31,8 @@ MATCH_INTERVAL = timedelta(minutes=1)
 LONGEST_WINDOW = timedelta(days=7)
 THRESHOLD_LIMIT = Decimal(10) ** 20
 """What the column holds: 38 digits, 18 of them after the point."""
+LARGEST = THRESHOLD_LIMIT - 1
+"""A larger change in percent is stored as this."""
 DELIVERY_INTERVAL = timedelta(minutes=5)
 MAX_MOVES_PER_PASS = 20_000
 """A pass that leaves some wakes the next."""
@@ -40,7 +42,7 @@ WINDOW_TOLERANCE = timedelta(minutes=5)
 HITS = """
 hits AS (
     SELECT r.id AS rule_id, r.user_id, r.channel, new.symbol, new.price, new.at,
-           CASE r.condition WHEN 'change_pct' THEN round((new.price / past.close - 1) * 100, 6)
+           CASE r.condition WHEN 'change_pct' THEN least(round((new.price / past.close - 1) * 100, 6), {largest})
                             ELSE new.price END AS value
     FROM new
     JOIN price_rules r ON r.symbols && ARRAY[new.symbol, '*']::varchar[] AND r.{only}
@@ -65,7 +67,7 @@ WITH new AS MATERIALIZED (
         SELECT id FROM quote_moves ORDER BY id LIMIT %(max_moves)s FOR UPDATE SKIP LOCKED
     )
     RETURNING symbol, price, at, accepted_at
-), {HITS.format(only="active AND r.created_at <= new.accepted_at")}, matched AS (
+), {HITS.format(only="active AND r.created_at <= new.accepted_at", largest=LARGEST)}, matched AS (
     INSERT INTO rule_matches (rule_id, symbol, price, value, at, bucket)
     SELECT rule_id, symbol, price, value, at, date_bin(%(match_interval)s, at, '1970-01-01Z') FROM hits
     ORDER BY at, rule_id
@@ -101,7 +103,7 @@ ORDER BY d.id
 ONE = f"""
 WITH new AS MATERIALIZED (
     SELECT * FROM unnest(%(symbols)s::text[], %(prices)s::numeric[], %(times)s::timestamptz[]) AS n(symbol, price, at)
-), {HITS.format(only="id = %(id)s")}
+), {HITS.format(only="id = %(id)s", largest=LARGEST)}
 SELECT symbol, price, value FROM hits ORDER BY symbol
 """  # noqa: S608 (constants)
 

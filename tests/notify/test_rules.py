@@ -88,6 +88,20 @@ def test_a_change_is_measured_over_its_window(
     )
 
 
+def test_a_change_beyond_the_column_stops_no_other_match(
+    ann: User, says: Callable[..., None], time: RecordedClock
+) -> None:
+    rules.add(ann, ["BTC"], "change_pct", threshold=Decimal(10), window=timedelta(minutes=30))
+    rules.add(ann, ["ETH"], "any")
+    says(BTC="0.000000000001")
+    time.move(minutes=31)
+    says(BTC=10**15, ETH=3000)  # a change of 10**29 percent
+
+    assert ("BTC", "1000000000000000") in told()
+    assert RuleMatch.objects.get(symbol="BTC").value == Decimal("99999999999999999999")
+    assert ("ETH", "3000") in told()
+
+
 def test_over_a_hole_in_the_bars_nobody_knows_the_change(
     ann: User, says: Callable[..., None], time: RecordedClock
 ) -> None:
