@@ -1,4 +1,4 @@
-"""Prices as they were seen, read-only."""
+"""Admin of quotes, candles, rejected prices, snapshots and backfills, read-only."""
 
 from datetime import timedelta
 
@@ -33,7 +33,7 @@ class QuoteAdmin(ReadOnlyAdmin):
 
     @display(description="usable", label={"yes": "success", "stale": "danger"})
     def usable(self, row: Quote) -> str:
-        """Yes, or why it opens and closes nothing (`max_age_seconds` in config/feeds.yaml)."""
+        """Return `yes`, or why the quote is not used for entries or exits (`max_age_seconds` in config/feeds.yaml)."""
         return quotes.unusable(row.price, row.at, clock.now()) or "yes"
 
 

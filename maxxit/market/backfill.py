@@ -1,4 +1,4 @@
-"""Past candles from a feed into the database: page by page, each with its checkpoint, so that it can be resumed."""
+"""Load past candles from a feed into the database, page by page with checkpoints, so that a run can be resumed."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,20 +18,20 @@ from maxxit.market.stream.backoff import wait_after
 log = structlog.get_logger(__name__)
 
 TRIES = 6
-"""Of one page, before the command gives up; the checkpoint stays."""
+"""Attempts per page before the command fails; the checkpoint remains."""
 Progress = Callable[[str, datetime], None]
 
 
 def candle_feed(name: str = "") -> CandleFeed:
-    """The feed of that name, or the preferred one that has candles. Raises `Misconfigured`."""
-    able = [feed for feed in quotes.open_feeds() if isinstance(feed, CandleFeed)]
-    found = next((feed for feed in able if name in ("", feed.name)), None)
-    if found is None:
-        known = ", ".join(feed.name for feed in able) or "none"
+    """Return the feed named `name`, or the first with candles. Raises `Misconfigured`."""
+    candle_feeds = [feed for feed in quotes.open_feeds() if isinstance(feed, CandleFeed)]
+    chosen = next((feed for feed in candle_feeds if name in ("", feed.name)), None)
+    if chosen is None:
+        known = ", ".join(feed.name for feed in candle_feeds) or "none"
         raise Misconfigured(
             f"no feed {name or 'with candles'} in `order` of config/feeds.yaml; those with candles: {known}"
         )
-    return found
+    return chosen
 
 
 def backfill(
@@ -43,10 +43,10 @@ def backfill(
     replace: bool = False,
     progress: Progress = lambda symbol, until: None,
 ) -> int:
-    """Store the closed bars of [start, end); returns how many came in this run.
+    """Store the closed bars of [start, end); return the number stored in this run.
 
-    A run with the same bounds goes on where the last one stopped. With `replace` the feed's bars take the place of
-    those that were formed from ticks, which have no volume. Raises what the feed raises, after `TRIES` of a page.
+    A run with the same bounds resumes at its checkpoint. With `replace` the feed's bars replace bars formed from ticks,
+    which have no volume. Raises what the feed raises, after `TRIES` attempts of a page.
     """
     start, end = clock.bucket(start, BAR), min(clock.bucket(end, BAR), clock.bucket(clock.now(), BAR))
     stored = 0

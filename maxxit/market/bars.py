@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # numpy costs a tenth of a second: it is loaded where bars are computed with
+if TYPE_CHECKING:  # importing numpy takes 0.1 s: it is imported only where it is used
     import numpy as np
     from numpy.typing import NDArray
 
 MOST_MISSING = 0.1
-"""Share of bars that may be missing; an exchange leaves out the bars in which nobody traded."""
+"""Fraction of bars that may be missing: exchanges omit bars without trades."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Bars:
     close: NDArray[np.float64]
     volume: NDArray[np.float64]
     missing: int = 0
-    """How many bars between the first one here and the moment asked for do not exist."""
+    """Number of missing bars between the first bar and the requested time."""
     last_missing: bool = False
-    """Whether the newest bar that had closed by then is among those."""
+    """Whether the newest bar closed by the requested time is missing."""
 
     def __len__(self) -> int:
         return len(self.close)
@@ -33,7 +33,7 @@ class Bars:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the market of one symbol looked like at the close of its last bar."""
+    """The indicators of one symbol at the close of its last bar."""
 
     close: float
     """USD."""
@@ -42,13 +42,13 @@ class Snapshot:
     macd_histogram: float
     """MACD(12, 26, 9) histogram, USD."""
     bollinger_b: float
-    """Place within the Bollinger bands (20 bars, 2 deviations): 0 lower band, 1 upper band."""
+    """Bollinger %B (20 bars, 2 standard deviations): 0 at the lower band, 1 at the upper band."""
     volume_z: float
     """The last bar's volume in standard deviations from the mean of the 20 before it."""
     fast_average: float
     """Simple moving average over 20 bars, USD."""
     slow_average: float
-    """Simple moving average over 50 bars (or all there are, from 40), USD."""
+    """Simple moving average over 50 bars (all bars if there are 40 to 49), USD."""
     momentum_pct: float
     """Rate of change over 10 bars, percent."""
     atr_pct: float
@@ -56,8 +56,8 @@ class Snapshot:
     volatility_pct: float
     """Standard deviation of the log returns of the last 20 bars, percent per bar."""
     ewma_pct: float
-    """The same over the last 40 returns, each weighing 0.94 of the one after it (RiskMetrics), percent per bar."""
+    """EWMA volatility over the last 40 returns with decay 0.94 (RiskMetrics), percent per bar."""
 
     def as_json(self) -> dict[str, float]:
-        """For the signal's row, rounded to ten significant digits so that it reads and compares well."""
+        """Return the figures for the signal's row, rounded to ten significant digits."""
         return {name: float(f"{value:.10g}") for name, value in asdict(self).items()}

@@ -1,4 +1,4 @@
-"""Five-minute bars in the database, coarser ones computed from them, and one-minute bars out of live ticks."""
+"""Store five-minute and one-minute bars, aggregate coarser bars, and find gaps."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ SUPERSEDE = """
 UPDATE market_snapshots SET superseded = true
 WHERE symbol = %(symbol)s AND until > (SELECT min(open_time) FROM offered) AND NOT superseded
 """
-"""Indicators that were computed without these bars are of the past: `maxxit.market.snapshots`."""
+"""Marks indicator snapshots that were computed without these bars (`maxxit.market.snapshots`)."""
 
 
 def store(symbol: str, bars: Iterable[Bar], *, replace: bool = False) -> int:
-    """Load bars by COPY; returns how many were offered. A bar that we hold already stays, unless `replace`."""
+    """Load bars by COPY; return the number of bars given. A stored bar is kept unless `replace` is set."""
     columns = "symbol, open_time, open, high, low, close, volume"
     count = 0
     with transaction.atomic(), connection.cursor() as cursor:
@@ -46,7 +46,7 @@ def store(symbol: str, bars: Iterable[Bar], *, replace: bool = False) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What a symbol did in a short time: it ended at `at` (UTC) with `close`; prices in USD."""
+    """The price range of a symbol over a short time that ended at `at` (UTC) with `close`; prices in USD."""
 
     symbol: str
     at: datetime
@@ -57,7 +57,7 @@ class Span:
 
     @classmethod
     def of(cls, tick: Tick) -> "Span":
-        """Of a single tick."""
+        """Return the span of a single tick."""
         return cls(tick.symbol, tick.at, tick.price, tick.price, tick.price, tick.price)
 
 
@@ -83,7 +83,7 @@ ON CONFLICT (symbol, open_time) DO UPDATE SET
 
 
 def form(spans: Sequence[Span]) -> None:
-    """Let each span into the one-minute and the five-minute bar that are being formed, in one statement."""
+    """Merge each span into its forming one-minute and five-minute bars, in one statement."""
     if not spans:
         return
     partitions.ensure({span.at for span in spans})
@@ -94,7 +94,7 @@ def form(spans: Sequence[Span]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Five-minute bars that we do not have: those that opened in [start, end)."""
+    """Missing five-minute bars: those that open in [start, end)."""
 
     symbol: str
     start: datetime
@@ -102,7 +102,7 @@ class Gap:
 
     @property
     def bars(self) -> int:
-        """How many are missing."""
+        """Return the number of missing bars."""
         return (self.end - self.start) // BAR
 
 
@@ -117,9 +117,9 @@ ORDER BY symbol, open_time
 
 
 def gaps(symbols: Sequence[str], since: datetime, until: datetime) -> list[Gap]:
-    """Holes in the five-minute bars of `symbols` between the first bar held after `since` and `until`.
+    """Return the gaps in the five-minute bars of `symbols` between the first stored bar after `since` and `until`.
 
-    A symbol without any bar in that time has no gap: it has no market data at all.
+    A symbol without any bar in that time has no gap, but no market data at all.
     """
     values: dict[str, Any] = {
         "bar": BAR,
@@ -148,7 +148,7 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A bar for people to look at, the forming one included; prices in USD."""
+    """A bar for charts, which include the forming bar; prices in USD."""
 
     open_time: datetime
     open: Decimal
@@ -158,9 +158,9 @@ class Shown:
 
 
 def history(symbol: str, width: timedelta, before: datetime, limit: int) -> list[Shown]:
-    """The newest `limit` bars of `width` (a minute, or whole five minutes) that opened before `before`, oldest first.
+    """Return the newest `limit` bars of `width` (a minute, or whole five minutes) opened before `before`, oldest first.
 
-    For charts only: a decision takes `last_bars`, which never shows the bar that is still forming.
+    For charts only: decisions use `last_bars`, which never returns the forming bar.
     """
     table, per = ("candles_1m", 1) if width == MINUTE else ("candles", width // BAR)
     values: dict[str, Any] = {
@@ -214,8 +214,8 @@ CROSS JOIN LATERAL (
 def closes(
     wanted: Sequence[tuple[str, datetime]], within: timedelta = timedelta(hours=1)
 ) -> list[Decimal | None]:
-    """For each (symbol, moment) the close, in USD, of the last bar that had closed by then; None where the last one
-    had opened longer ago than `within`."""
+    """Return for each (symbol, time) the close, in USD, of the last bar closed by then; None if it opened more than
+    `within` earlier."""
     values: dict[str, Any] = {
         "symbols": [symbol for symbol, _ in wanted],
         "moments": [at for _, at in wanted],

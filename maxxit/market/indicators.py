@@ -1,8 +1,8 @@
-"""Technical indicators over closed bars, by TA-Lib. Floats: they are evidence, never money.
+"""Compute technical indicators over closed bars with TA-Lib. Floats: they are evidence, never amounts of money.
 
-Warm-up is explicit: a snapshot is refused where any figure it needs is not yet defined (Wilder's RSI and ATR of
-14 bars, MACD 12/26/9 needs 34, the slow moving average 50 or as many bars as there are). Holes are refused too: the
-newest closed bar must be there, and of all bars nine in ten.
+Warm-up is explicit: there is no snapshot where any figure is not yet defined (Wilder's RSI and ATR of 14 bars, MACD
+12/26/9 needs 34, the slow moving average 50 or as many bars as exist), with the newest closed bar missing, or with more
+than one bar in ten missing.
 """
 
 from math import isfinite, sqrt
@@ -15,15 +15,15 @@ from maxxit.market.bars import MOST_MISSING, Bars, Snapshot
 
 
 def snapshot(bars: Bars, *, warm_up: int) -> Snapshot | None:
-    """The indicators at the last bar; None with fewer than `warm_up` bars, with holes, or with a NaN anywhere.
+    """Return the indicators at the last bar; None with fewer than `warm_up` bars, with gaps, or with any NaN.
 
-    Windows are cut to what the last figure needs, because numpy's calls cost more than their arithmetic here.
+    Windows are cut to the bars that the last value needs: numpy's call overhead exceeds its arithmetic here.
     """
     if len(bars) < warm_up or bars.last_missing or bars.missing > MOST_MISSING * (len(bars) + bars.missing):
         return None
     high, low, close, volume = bars.high, bars.low, bars.close, bars.volume
     if not isfinite(_sum(high) + _sum(low) + _sum(close) + _sum(volume)):
-        return None  # TA-Lib lets a NaN in mid-series pass silently
+        return None  # TA-Lib does not report a NaN inside a series
     last, slow = float(close[-1]), close[-50:]
     upper, middle, lower = talib.BBANDS(close[-20:], 20, 2.0, 2.0)
     mean, deviation = _spread(volume[-21:-1])
@@ -49,19 +49,19 @@ def _sum(values: NDArray[np.float64]) -> float:
 
 
 def _spread(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard deviation (of the whole, not of a sample)."""
+    """Return mean and population standard deviation."""
     mean = _sum(values) / len(values)
     off = values - mean
     return mean, sqrt(float(off.dot(off)) / len(values))
 
 
 DECAY = 0.94
-"""How much of its weight a return keeps with each bar that follows (RiskMetrics, daily; the seeds use it too)."""
+"""Decay factor of the weights per bar (RiskMetrics, daily)."""
 _WEIGHTS: NDArray[np.float64] = np.power(DECAY, np.arange(39, -1, -1), dtype=np.float64)
 
 
 def _ewma(close: NDArray[np.float64]) -> float:
-    """Root of the exponentially weighted mean of squared log returns; the newest return weighs most."""
+    """Return the square root of the exponentially weighted mean of squared log returns; the newest weighs most."""
     logs = np.log(close)
     squares = (logs[1:] - logs[:-1]) ** 2
     weights = _WEIGHTS[-len(squares) :]

@@ -1,4 +1,4 @@
-"""What may be traded: symbols, their names in posts, and the steps of their prices and quantities."""
+"""Tradable instruments: symbols, their names in posts, tick and lot sizes (`config/markets.yaml`)."""
 
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
@@ -38,21 +38,21 @@ class Instrument:
     """Smallest step of a quantity, tokens."""
     venues: tuple[str, ...]
     feed_symbol: str
-    """What price feeds and files call it."""
+    """The symbol in price feeds and files."""
     illiquid: bool
     """Needs corroboration by a second author before it is traded."""
 
     def round_price(self, price: Decimal) -> Decimal:
-        """`price` in USD on the nearest tick."""
+        """Return `price` (USD) rounded to the nearest tick."""
         return (price / self.tick).quantize(Decimal(1), rounding=ROUND_HALF_EVEN) * self.tick
 
     def round_price_against(self, price: Decimal, side: str) -> Decimal:
-        """`price` in USD on a tick, never better for who trades: up for a buy, down for a sell (0 below one tick)."""
+        """Return `price` (USD) rounded to a tick against the trader: up for a buy, down for a sell (0 below a tick)."""
         rounding = ROUND_CEILING if side == OrderSide.BUY else ROUND_FLOOR
         return (price / self.tick).quantize(Decimal(1), rounding=rounding) * self.tick
 
     def round_quantity(self, quantity: Decimal) -> Decimal:
-        """`quantity` rounded down to whole lots: never more than was asked for."""
+        """Return `quantity` (tokens) rounded down to whole lots."""
         return (quantity / self.lot).quantize(Decimal(1), rounding=ROUND_DOWN) * self.lot
 
 
@@ -63,7 +63,7 @@ def _markets() -> _Markets:
 
 @cache
 def all_instruments() -> dict[str, Instrument]:
-    """Every instrument by symbol. Raises `Misconfigured` where a symbol or alias means two things."""
+    """Return every instrument by symbol. Raises `Misconfigured` if a symbol or alias is ambiguous."""
     found: dict[str, Instrument] = {}
     words: dict[str, str] = {}
     for symbol, stanza in _markets().instruments.items():
@@ -85,7 +85,7 @@ def all_instruments() -> dict[str, Instrument]:
 
 
 def instrument(symbol: str) -> Instrument:
-    """The instrument. Raises `Misconfigured` with the known symbols."""
+    """Return the instrument of `symbol`. Raises `Misconfigured` with the known symbols."""
     try:
         return all_instruments()[symbol]
     except KeyError:
@@ -94,15 +94,15 @@ def instrument(symbol: str) -> Instrument:
 
 
 def listed_on(venue: str) -> list[str]:
-    """The symbols that `venue` lists, in the order of the file."""
+    """Return the symbols listed on `venue`, in the order of the file."""
     return [symbol for symbol, one in all_instruments().items() if venue in one.venues]
 
 
 def stablecoins() -> frozenset[str]:
-    """Symbols that never become a signal."""
+    """Return the symbols that are never traded by signals."""
     return frozenset(_markets().stablecoins)
 
 
 def words_by_token() -> dict[str, list[str]]:
-    """Symbol -> every lower-case word that means it in a post, the symbol's own first."""
+    """Return symbol -> its lower-case words in posts, the symbol first."""
     return {symbol: [symbol.lower(), *one.aliases] for symbol, one in all_instruments().items()}

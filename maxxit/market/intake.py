@@ -19,7 +19,7 @@ def take(ticks: Iterable[Tick], spans: Mapping[tuple[str, str], Span] | None = N
     """
     known = spans or {}
     with transaction.atomic():
-        moved = quotes.settle(ticks)
+        moved = quotes.accept_ticks(ticks)
         candles.form([known.get((tick.symbol, tick.source)) or Span.of(tick) for tick in moved])
         queue_moves(moved)
     return moved

@@ -12,15 +12,19 @@ class Quote(models.Model):
 
     symbol = models.CharField(max_length=20, primary_key=True)
     price = models.DecimalField(**COLUMN, help_text="USD")
-    at = models.DateTimeField(help_text="when the source says the price was true")
+    at = models.DateTimeField(help_text="UTC; time of the price, as stated by the source")
     source = models.CharField(max_length=20)
     trusted_for_entries = models.BooleanField(
         default=True,
         db_default=True,
-        help_text="off while the sources disagree: closing goes on, opening does not",
+        help_text="off: the price is used for exits and valuation only",
     )
     doubt = models.CharField(
-        max_length=30, blank=True, default="", db_default="", help_text="why it is not trusted"
+        max_length=30,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="reason why it is not trusted for entries",
     )
 
     class Meta:
@@ -32,14 +36,14 @@ class Quote(models.Model):
 
 
 class SourceQuote(models.Model):
-    """The newest price that one source gave for a symbol and that was sound in itself."""
+    """The newest valid price of a symbol from one source."""
 
     symbol = models.CharField(max_length=20)
     source = models.CharField(max_length=20)
     price = models.DecimalField(**COLUMN, help_text="USD")
-    at = models.DateTimeField(help_text="when the source says the price was true")
+    at = models.DateTimeField(help_text="UTC; time of the price, as stated by the source")
     confidence = models.DecimalField(
-        **COLUMN, null=True, help_text="USD either side of the price, if the source says"
+        **COLUMN, null=True, help_text="USD; half-width of the confidence interval, if the source states one"
     )
     received_at = models.DateTimeField()
 
@@ -55,7 +59,7 @@ class SourceQuote(models.Model):
 
 
 class RefusedQuote(models.Model):
-    """A price that was not used. One row per symbol, source, reason and hour: a dead feed cannot fill the table."""
+    """A rejected price. One row per symbol, source, reason and hour, so that a broken feed cannot fill the table."""
 
     symbol = models.CharField(max_length=20)
     source = models.CharField(max_length=20)
@@ -64,9 +68,11 @@ class RefusedQuote(models.Model):
         help_text="not_positive, out_of_range, stale, from_the_future, not_confident, jump or deviates",
     )
     hour = models.DateTimeField(help_text="start of the hour, UTC")
-    price = models.CharField(max_length=60, help_text="USD, as the source gave it the last time; may be NaN")
-    value = models.CharField(max_length=80, help_text="what was measured the last time")
-    limit = models.CharField(max_length=40, help_text="what is allowed")
+    price = models.CharField(
+        max_length=60, help_text="USD; the latest rejected price as received, may be NaN"
+    )
+    value = models.CharField(max_length=80, help_text="latest measured value")
+    limit = models.CharField(max_length=40, help_text="allowed value")
     times = models.PositiveIntegerField(default=1)
     first_at = models.DateTimeField()
     last_at = models.DateTimeField()
@@ -106,7 +112,7 @@ class Candle(models.Model):
 
 
 class MinuteCandle(models.Model):
-    """One one-minute bar out of live ticks: for charts and price rules. One partition a month."""
+    """One one-minute bar formed from live ticks, for charts and price rules. Partitioned by month."""
 
     pk = models.CompositePrimaryKey("symbol", "open_time")
     symbol = models.CharField(max_length=20)
@@ -124,16 +130,18 @@ class MinuteCandle(models.Model):
 
 
 class MarketSnapshot(models.Model):
-    """The indicators of a symbol over the bars that had closed by `until`. Signals point at the one they used."""
+    """The indicators of a symbol over the bars closed by `until`. Signals refer to the snapshot they used."""
 
     symbol = models.CharField(max_length=20)
-    window_start = models.DateTimeField(help_text="start of the six-hour window that it was made in, UTC")
-    until = models.DateTimeField(help_text="end of the newest bar in it, UTC; nothing later is in it")
+    window_start = models.DateTimeField(
+        help_text="UTC; start of the six-hour window in which it was computed"
+    )
+    until = models.DateTimeField(help_text="UTC; end of the newest bar used")
     terms = models.CharField(max_length=60, help_text="width and number of the bars")
     figures = models.JSONField(help_text="every field of maxxit.market.indicators.Snapshot, unrounded")
     made_at = models.DateTimeField()
     superseded = models.BooleanField(
-        default=False, help_text="bars were filled in since: what asks later gets a new one"
+        default=False, help_text="bars were added later: later decisions use a new snapshot"
     )
 
     class Meta:
@@ -153,14 +161,14 @@ class MarketSnapshot(models.Model):
 
 
 class BackfillMark(models.Model):
-    """How far a backfill came, so that the same command goes on from there."""
+    """The checkpoint of a backfill, from which the same command resumes."""
 
     feed = models.CharField(max_length=20)
     symbol = models.CharField(max_length=20)
     begins = models.DateTimeField(help_text="UTC, inclusive")
     ends = models.DateTimeField(help_text="UTC, exclusive")
     done_until = models.DateTimeField(
-        help_text="every bar that opened before this is stored, or does not exist"
+        help_text="UTC; every bar opened before this is stored or does not exist"
     )
     bars = models.PositiveIntegerField(default=0)
     updated_at = models.DateTimeField(auto_now=True)
@@ -184,8 +192,8 @@ class QuoteMove(models.Model):
 
     symbol = models.CharField(max_length=20)
     price = models.DecimalField(**COLUMN, help_text="USD")
-    at = models.DateTimeField(help_text="when the source says the price was true")
-    accepted_at = models.DateTimeField(help_text="rules created later are not matched against it")
+    at = models.DateTimeField(help_text="UTC; time of the price, as stated by the source")
+    accepted_at = models.DateTimeField(help_text="UTC; rules created later are not matched against it")
 
     class Meta:
         db_table = "quote_moves"

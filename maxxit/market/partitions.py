@@ -1,6 +1,6 @@
-"""The monthly parts of the one-minute bars: made when a month begins, dropped when it is old.
+"""Create and drop the monthly partitions of the one-minute bars.
 
-The application's database role may not create tables: two functions in the database do it with their owner's rights.
+The application's database role may not create tables: two SECURITY DEFINER functions in the database do it.
 """
 
 from collections.abc import Collection
@@ -10,11 +10,11 @@ from functools import partial
 from django.db import connection, transaction
 
 _known: set[date] = set()
-"""Months whose part this process has seen committed."""
+"""Months whose partition this process knows to be committed."""
 
 
 def ensure(moments: Collection[datetime]) -> None:
-    """Make the part for the month of each moment, if it is not there."""
+    """Create the partitions of these times' months where they are missing."""
     for month in {_month(moment) for moment in moments} - _known:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT make_candles_part(%s)", [month])
@@ -22,7 +22,7 @@ def ensure(moments: Collection[datetime]) -> None:
 
 
 def drop_before(moment: datetime) -> list[str]:
-    """Drop the parts that hold nothing newer than `moment`; returns their names."""
+    """Drop the partitions of months before that of `moment`; return their names."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT * FROM drop_candles_parts(%s)", [_month(moment)])
         old = [name for (name,) in cursor]

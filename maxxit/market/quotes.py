@@ -1,4 +1,4 @@
-"""The newest price of each symbol, and whether it may be used."""
+"""Accept validated prices as quotes, and read the quotes that are usable for entries and exits."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ from maxxit.market.validation import Held, Limits, Verdict, fault, judge
 
 
 class StreamPolicy(Policy):
-    """How the stream process works."""
+    """Settings of the stream process."""
 
     poll_seconds: Seconds
     flush_milliseconds: Count
@@ -52,22 +52,22 @@ class Quote:
     at: datetime
     source: str
     trusted: bool = True
-    """Whether something may be opened on it; closing needs no more than a usable price."""
+    """Whether entries may use it; exits need only a usable price."""
 
 
 def policy() -> _Feeds:
-    """`config/feeds.yaml`."""
+    """Return the settings of `config/feeds.yaml`."""
     return load("feeds", _Feeds)
 
 
 def max_age() -> timedelta:
-    """A quote older than this may open and close nothing."""
+    """Return the maximum age of a quote for entries and exits."""
     return timedelta(seconds=policy().max_age_seconds)
 
 
 @cache
 def open_feeds() -> tuple[PriceFeed, ...]:
-    """The configured feeds, the preferred first. Raises `Misconfigured` for an unknown one."""
+    """Return the configured feeds in order of preference. Raises `Misconfigured` for an unknown one."""
     stanzas = policy().feeds
     unknown = [name for name in policy().order if name not in stanzas]
     if unknown:
@@ -76,15 +76,15 @@ def open_feeds() -> tuple[PriceFeed, ...]:
 
 
 def unusable(price: Decimal, at: datetime, now: datetime) -> str:
-    """Why a price may not be used, or an empty string."""
+    """Return the reason why a price may not be used, or an empty string."""
     return fault(price, at, now, max_age())
 
 
 def latest(symbols: Sequence[str], *, closing: bool = False) -> dict[str, Quote]:
-    """The usable quotes of `symbols`: fresh, positive and undisputed. A symbol without one is missing.
+    """Return the usable quotes of `symbols`: fresh, positive and trusted. Symbols without one are left out.
 
-    With `closing` (also for valuing what is held) quotes are included whose sources disagree: a doubt must not
-    keep a position open.
+    `closing` (for exits and valuation) includes quotes whose sources disagree, because a doubt must not keep a position
+    open.
     """
     now = clock.now()
     rows = QuoteRow.objects.filter(symbol__in=symbols)
@@ -96,7 +96,7 @@ def latest(symbols: Sequence[str], *, closing: bool = False) -> dict[str, Quote]
 
 
 def last_known(symbol: str) -> Quote | None:
-    """The last price that was accepted, whatever its age; None where there is none that is positive and finite."""
+    """Return the last accepted price, whatever its age; None without a positive, finite one."""
     row = QuoteRow.objects.filter(symbol=symbol).first()
     if row is None or not row.price.is_finite() or row.price <= 0:
         return None
@@ -122,12 +122,12 @@ HELD = "SELECT symbol, price, at, trusted_for_entries FROM quotes WHERE symbol =
 
 
 def accept(ticks: Iterable[Tick]) -> list[str]:
-    """Store the usable ones of `ticks` where they are newer than what we hold; return the symbols that moved."""
-    return [tick.symbol for tick in settle(ticks)]
+    """Validate `ticks` and store those newer than the current quote; return the symbols whose quote changed."""
+    return [tick.symbol for tick in accept_ticks(ticks)]
 
 
-def settle(ticks: Iterable[Tick]) -> list[Tick]:
-    """`accept`, returning the ticks that became the quote of their symbol. What was refused is written down."""
+def accept_ticks(ticks: Iterable[Tick]) -> list[Tick]:
+    """Validate `ticks`, store quotes and rejections; return the ticks that became the quote of their symbol."""
     offered: dict[str, dict[str, Tick]] = defaultdict(dict)
     for tick in ticks:
         known = offered[tick.symbol].get(tick.source)
@@ -147,7 +147,7 @@ def settle(ticks: Iterable[Tick]) -> list[Tick]:
         if limits.order:
             quote_store.store_latest([tick for by in offered.values() for tick in by.values()], verdicts, now)
         moved = _write(verdicts)
-        _tell(verdicts, held)
+        _record_trust_changes(verdicts, held)
     if moved:
         wake.after_commit("quotes.moved")
     return moved
@@ -160,15 +160,15 @@ def _held(symbols: list[str]) -> dict[str, Held]:
 
 
 def _ranked(by_source: Mapping[str, Tick], order: Sequence[str]) -> list[Tick]:
-    """The preferred source first; one that is not in the order comes last."""
+    """Sort by the configured order of sources; a source outside the order comes last."""
     rank = {name: place for place, name in enumerate(order)}
     return sorted(by_source.values(), key=lambda tick: (rank.get(tick.source, len(rank)), tick.source))
 
 
 def _write(verdicts: Sequence[Verdict]) -> list[Tick]:
-    """One statement for all that have a price; one for those that lost the last they had. Returns what moved."""
+    """Store the chosen prices in one statement, and mark symbols without one as doubted; return the changed ticks."""
     chosen = {v.symbol: (v.chosen, v.doubt) for v in verdicts if v.chosen}
-    in_order = sorted(chosen)  # two writers that lock rows in one order do not deadlock
+    in_order = sorted(chosen)  # concurrent writers lock rows in the same order, to avoid deadlocks
     ticks = [chosen[symbol][0] for symbol in in_order]
     moved: list[Tick] = []
     with connection.cursor() as cursor:
@@ -184,8 +184,8 @@ def _write(verdicts: Sequence[Verdict]) -> list[Tick]:
     return moved
 
 
-def _tell(verdicts: Sequence[Verdict], held: Mapping[str, Held]) -> None:
-    """An event each time a symbol loses or regains its trust."""
+def _record_trust_changes(verdicts: Sequence[Verdict], held: Mapping[str, Held]) -> None:
+    """Record an event for each symbol that becomes doubted or trusted again."""
     for verdict in verdicts:
         before = held.get(verdict.symbol)
         if before is None or before.trusted == (not verdict.doubt):

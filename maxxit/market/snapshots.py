@@ -33,7 +33,7 @@ RETURNING symbol, id, figures
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A snapshot and the row that holds it."""
+    """A snapshot and the id of its row."""
 
     row: int
     figures: Snapshot
@@ -41,20 +41,20 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a snapshot is made of: the newest `count` bars of `width`, none with fewer than `warm_up`."""
+    """The bars of a snapshot: the newest `count` of `width`; no snapshot with fewer than `warm_up`."""
 
     width: timedelta
     count: int
     warm_up: int
     window: timedelta
-    """The span that signals are unique in; snapshots are filed under it."""
+    """The signal bucket; snapshots are indexed by it."""
 
     def __str__(self) -> str:
         return f"{int(self.width.total_seconds()) // 60} min x {self.count}, {self.warm_up} to warm up"
 
 
 def of(symbols: Sequence[str], terms: Terms, at: datetime) -> dict[str, Kept]:
-    """The snapshot of each symbol over the bars that had closed by `at`; symbols without enough bars are missing."""
+    """Return the snapshot of each symbol over the bars closed by `at`; symbols without enough bars are left out."""
     known: dict[str, Any] = {
         "symbols": list(symbols),
         "until": clock.bucket(at, terms.width),
@@ -68,7 +68,7 @@ def of(symbols: Sequence[str], terms: Terms, at: datetime) -> dict[str, Kept]:
         missing = [symbol for symbol in symbols if symbol not in found]
         if not missing:
             return found
-        from maxxit.market.indicators import snapshot  # TA-Lib: loaded where figures are made
+        from maxxit.market.indicators import snapshot  # imports TA-Lib only where it is needed
 
         bars = candles.last_bars(missing, width=terms.width, count=terms.count, at=at)
         made = {
@@ -86,5 +86,5 @@ def _read(cursor: CursorWrapper) -> dict[str, Kept]:
 
 
 def _floats(figures: str) -> dict[str, float]:
-    """Django leaves JSON as text in statements of our own; 100 comes back from it as a whole number."""
+    """Parse stored figures: raw SQL returns JSON as text, and a whole number such as 100 as an int."""
     return {name: float(value) for name, value in json.loads(figures).items()}

@@ -1,10 +1,10 @@
-"""A tick on the wire: one JSON text, the same whether it came from a WebSocket or by REST.
+"""Encode and decode ticks as JSON for the Redis stream; the format does not depend on the source.
 
     {"v": 1, "type": "tick", "symbol": "BTC", "price": "64000.5", "at": "2026-03-02T12:00:00.123456+00:00",
      "source": "coinbase", "confidence": "0.5"}
 
-Prices are decimal text in USD. A reader refuses a version that it does not know; a new field does not change the
-version, another meaning of an old one does.
+Prices are decimal strings in USD. A reader rejects an unknown version. A new field does not change the version; a new
+meaning of an existing field does.
 """
 
 import json
@@ -18,7 +18,7 @@ from maxxit.market.feeds.base import Tick
 
 VERSION = 1
 STREAM = "maxxit:ticks"
-"""The Redis stream; each entry has the one field `tick`."""
+"""The Redis stream; each entry has a single field `tick`."""
 
 
 class TickEvent(TypedDict):
@@ -34,7 +34,7 @@ class TickEvent(TypedDict):
 
 
 def event(tick: Tick) -> TickEvent:
-    """The tick as it is published."""
+    """Return the tick as published."""
     return {
         "v": 1,
         "type": "tick",
@@ -47,12 +47,12 @@ def event(tick: Tick) -> TickEvent:
 
 
 def encode(tick: Tick) -> str:
-    """The tick as JSON."""
+    """Return the tick as JSON."""
     return json.dumps(event(tick))
 
 
 def decode(text: str | bytes) -> Tick:
-    """The tick out of `encode`. Raises Rejected for anything else, also for another version."""
+    """Parse the output of `encode`. Raises Rejected for any other text or version."""
     try:
         said = json.loads(text)
         if (said["v"], said["type"]) != (VERSION, "tick"):

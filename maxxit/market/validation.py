@@ -1,9 +1,9 @@
 """Price validation across sources. Pure: the newest tick of each source in, one verdict per symbol out.
 
-First each tick alone: positive, neither stale nor from the future, sure enough of itself, no jump. Then all of
-them together: those of about the same moment are measured against their median (two against each other). A strict
-majority that agrees is believed and the rest refused; without one nothing may be opened on the symbol, while
-positions can still be closed at the price of the source nearest the middle.
+Each tick is checked alone: positive, neither stale nor from the future, confident enough, no jump. Then ticks of about
+the same time are compared with their median (two ticks with each other). The prices of an agreeing strict majority are
+accepted and the others rejected; without a majority the symbol is not traded for entries, while exits use the price
+nearest the median.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ from maxxit.market.feeds.base import Tick
 from maxxit.market.reasons import QuoteReason
 
 CLOCK_SKEW = timedelta(seconds=5)
-"""A source's clock may run this far ahead of ours before we disbelieve it."""
+"""How far a source's clock may run ahead of ours."""
 LEAST, MOST = Decimal("1e-12"), Decimal("1e15")
-"""USD: no token costs less or more, and the database's columns hold neither."""
+"""USD: range of valid prices, within the range of the database columns."""
 
 
 class Limits(Policy):
-    """When a price is refused (`config/feeds.yaml`)."""
+    """Limits of valid prices (`config/feeds.yaml`)."""
 
     max_age_seconds: Seconds
     max_confidence_bps: BasisPoints
@@ -42,7 +42,7 @@ class Limits(Policy):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What we believe at present."""
+    """The current quote of a symbol."""
 
     price: Decimal
     """USD."""
@@ -52,7 +52,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One price that is not used, and why: `value` was measured, `limit` was allowed (both as people read them)."""
+    """A rejected price with the reason, the measured `value` and the `limit`, both formatted for display."""
 
     symbol: str
     source: str
@@ -60,23 +60,23 @@ class Refusal:
     value: str
     limit: str
     price: str
-    """USD, as the source gave it: also NaN."""
+    """USD, as received; may be NaN."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is believed of one symbol."""
+    """The result of the validation for one symbol."""
 
     symbol: str
     chosen: Tick | None
-    """The price to go by; None leaves what we hold as it is."""
+    """The accepted price; None keeps the current quote."""
     doubt: str
-    """Why nothing may be opened on it; empty when it is trusted."""
+    """The reason why it is not trusted for entries; empty when trusted."""
     refused: tuple[Refusal, ...]
 
 
 def fault(price: Decimal, at: datetime, now: datetime, max_age: timedelta) -> str:
-    """Why a price is of no use to anyone at `now`, or an empty string."""
+    """Return the reason why a price is invalid at `now`, or an empty string."""
     if not price.is_finite() or price <= 0:
         return QuoteReason.NOT_POSITIVE
     if not LEAST <= price <= MOST:
@@ -89,7 +89,7 @@ def fault(price: Decimal, at: datetime, now: datetime, max_age: timedelta) -> st
 
 
 def judge(symbol: str, ticks: Sequence[Tick], held: Held | None, limits: Limits, now: datetime) -> Verdict:
-    """The verdict on `ticks`: the newest of each source, the preferred source first."""
+    """Validate `ticks`, the newest of each source in order of preference; return the verdict."""
     refused: list[Refusal] = []
     sound: list[Tick] = []
     for tick in ticks:
@@ -114,7 +114,7 @@ def judge(symbol: str, ticks: Sequence[Tick], held: Held | None, limits: Limits,
 
 
 def _alone(tick: Tick, held: Held | None, limits: Limits, now: datetime) -> Refusal | None:
-    """What is wrong with the tick without looking at other sources."""
+    """Check a tick without comparing other sources; return the refusal, or None."""
     reason = fault(tick.price, tick.at, now, timedelta(seconds=limits.max_age_seconds))
     if reason in (QuoteReason.NOT_POSITIVE, QuoteReason.OUT_OF_RANGE):
         return _refusal(
@@ -142,8 +142,8 @@ def _alone(tick: Tick, held: Held | None, limits: Limits, now: datetime) -> Refu
 
 
 def _deviations(ticks: Sequence[Tick]) -> Mapping[str, Decimal]:
-    """Source -> how far it stands from the others, basis points."""
-    if len(ticks) == 2:  # nobody can say which of two is wrong
+    """Return source -> deviation from the median of all, in basis points; of two ticks, from each other."""
+    if len(ticks) == 2:  # with two ticks it is unknown which is wrong
         low, high = sorted(tick.price for tick in ticks)
         return {tick.source: (high - low) / low * BPS for tick in ticks}
     middle = median(tick.price for tick in ticks)

@@ -1,4 +1,4 @@
-"""`config/venues.yaml`, typed: where orders go, and what each place can do. The adapters stand in `trading.venues`."""
+"""Typed settings of `config/venues.yaml`: venues and their capabilities. The adapters are in `trading.venues`."""
 
 from decimal import Decimal
 from functools import cache
@@ -21,7 +21,7 @@ class VenuePolicy(Policy):
 
     @property
     def is_spot(self) -> bool:
-        """Without leverage stops and targets follow the spot rules."""
+        """Return whether the venue has no leverage; stops and targets then follow the spot rules."""
         return self.max_leverage == 1
 
 
@@ -31,12 +31,12 @@ class _Venues(RootModel[dict[str, VenuePolicy]]):
 
 @cache
 def venues() -> dict[str, VenuePolicy]:
-    """Every configured venue by name."""
+    """Return every configured venue by name."""
     return load("venues", _Venues).root
 
 
 def venue_policy(name: str) -> VenuePolicy:
-    """The venue's policy. Raises `Misconfigured` with the known names."""
+    """Return the venue's settings. Raises `Misconfigured` with the known names."""
     try:
         return venues()[name]
     except KeyError:

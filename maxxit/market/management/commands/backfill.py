@@ -16,7 +16,7 @@ from maxxit.market.instruments import all_instruments, instrument
 
 
 class Command(BaseCommand):
-    help = "Load past five-minute candles. Stopped or failed, the same command goes on where it was."
+    help = "Load past five-minute candles. After a stop or a failure the same command resumes."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--symbols", default="", help="for example BTC,ETH (default: every instrument)")
@@ -27,10 +27,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--feed", default="", help="name in config/feeds.yaml (default: the first with candles)"
         )
-        parser.add_argument("--replace", action="store_true", help="also replace bars that we hold already")
+        parser.add_argument("--replace", action="store_true", help="also replace stored bars")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run it, with a bar; then say what is still missing."""
+        """Run the backfill with a progress bar, then report gaps."""
         start, end = _time(options["start"]), _time(options["end"]) if options["end"] else clock.now()
         if start >= end:
             raise CommandError(f"--from {start} is not before --to {end}")
@@ -50,7 +50,7 @@ class Command(BaseCommand):
 
                 stored = backfill(feed, symbols, start, end, replace=options["replace"], progress=progress)
         except MaxxitError as error:
-            raise CommandError(f"{error}; run the same command again to go on") from None
+            raise CommandError(f"{error}; run the same command again to resume") from None
         missing = candles.gaps(symbols, start, end)
         bars = sum(gap.bars for gap in missing)
         self.stdout.write(f"{stored:,} candles from {feed.name}; {bars:,} missing in {len(missing):,} gaps")

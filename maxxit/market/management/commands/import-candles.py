@@ -1,4 +1,4 @@
-"""`manage.py import-candles FILE…`: candles of other tools as files that replay, backtests and feeds read."""
+"""`manage.py import-candles FILE…`: convert candle files of other tools for replays, backtests and feeds."""
 
 import gzip
 from collections.abc import Sequence
@@ -26,22 +26,24 @@ class Command(OpsCommand):
         parser.add_argument(
             "files", nargs="+", type=Path, help="CSV or JSON, also .gz or .zip; oldest file first"
         )
-        parser.add_argument("--symbol", default="", help="for example BTC (default: told by the file's name)")
+        parser.add_argument("--symbol", default="", help="for example BTC (default: from the file's name)")
         parser.add_argument(
             "--format",
             default="",
-            help=f"{', '.join(sorted(IMPORTERS))} (default: told by the file's first lines)",
+            help=f"{', '.join(sorted(IMPORTERS))} (default: detected from the file's first lines)",
         )
         where = parser.add_mutually_exclusive_group(required=True)
         where.add_argument("--out", type=Path, help="folder to write candles-<SYMBOL>-USD-5m.csv.gz into")
-        where.add_argument("--store", action="store_true", help="into the database; bars that are there stay")
+        where.add_argument(
+            "--store", action="store_true", help="store in the database; existing bars are kept"
+        )
 
     def run(self, **options: Any) -> Any:
-        """Import. Exit code 1 with file, line and reason where something is wrong; then nothing is written."""
+        """Import the files. On an error nothing is written; exit code 1 with file, line and reason."""
         files: Sequence[Path] = options["files"]
         if missing := [str(path) for path in files if not path.is_file()]:
             raise Misconfigured(f"no such file: {', '.join(missing)}")
-        token = instrument(options["symbol"].upper()) if options["symbol"] else _told_by_name(files[0])
+        token = instrument(options["symbol"].upper()) if options["symbol"] else _instrument_of(files[0])
         read: dict[Any, Bar] = {}
         for path in files:
             name = options["format"] or format_of(path)
@@ -61,7 +63,7 @@ class Command(OpsCommand):
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's first lines tell. Raises `Misconfigured` with the known ones."""
+    """Detect the format from the file's first lines. Raises `Misconfigured` with the known formats."""
     begins = head(path)
     fits = [name for name in IMPORTERS if IMPORTERS.open(name).sniff(begins)]
     if len(fits) != 1:
@@ -70,8 +72,8 @@ def format_of(path: Path) -> str:
     return fits[0]
 
 
-def _told_by_name(path: Path) -> Instrument:
-    """The one instrument whose symbol or alias begins the file's name or follows a separator in it (XBTUSD_5.csv)."""
+def _instrument_of(path: Path) -> Instrument:
+    """Return the instrument whose symbol or alias is a word of the file's name (XBTUSD_5.csv)."""
     words = path.name.upper().replace("-", "_").replace(".", "_").split("_")
     found = {
         one.symbol

@@ -16,14 +16,14 @@ class Command(BaseCommand):
     help = "Hold the streaming price connections and store quotes and candles. A second process waits and takes over."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Until SIGTERM or Ctrl-C; leaves within three seconds."""
+        """Run until SIGTERM or Ctrl-C; exit within three seconds."""
         try:
             feeds = quotes.open_feeds()
             if not feeds:
                 self.stderr.write("config/feeds.yaml names no feed in `order`: there is nothing to stream")
             with open_bus() as bus:
                 stream = Stream(bus, feeds)
-                stream.sources()  # a wrong setting stops us here, not when the lease comes
+                stream.sources()  # report invalid settings now, not when the lease is acquired
 
                 def end(_signal: int, _frame: FrameType | None) -> None:
                     stream.stop.set()
