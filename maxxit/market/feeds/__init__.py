@@ -1,4 +1,4 @@
-"""The price feeds by the name that `config/feeds.yaml` uses."""
+"""Registry of price feeds by their name in `config/feeds.yaml`."""
 
 from maxxit.core.registry import Registry
 from maxxit.market.feeds.base import PriceFeed

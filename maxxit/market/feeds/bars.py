@@ -1,4 +1,4 @@
-"""The five-minute bar: what candle files and exchanges give, and what the database keeps."""
+"""The five-minute bar of candle files, exchanges and the database."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,12 +20,12 @@ class Bar:
 
     @property
     def known_at(self) -> datetime:
-        """The moment the bar closed; before it, the bar does not exist."""
+        """Return when the bar closed, UTC; nothing may use it earlier."""
         return self.open_time + BAR
 
     @property
     def fault(self) -> str:
-        """What is wrong with its numbers, or an empty string."""
+        """Return what is wrong with its numbers, or an empty string."""
         prices = (self.open, self.high, self.low, self.close)
         if not all(number.is_finite() for number in (*prices, self.volume)):
             return "a number is not finite"
@@ -41,5 +41,5 @@ class Bar:
 
     @property
     def whole(self) -> bool:
-        """Whether its numbers fit together."""
+        """Return whether its numbers are consistent."""
         return not self.fault

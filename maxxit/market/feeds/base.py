@@ -11,47 +11,47 @@ from maxxit.market.feeds.bars import Bar
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A price as a source gave it: not yet judged."""
+    """A price as received from a source, not yet validated."""
 
     symbol: str
     price: Decimal
     """USD."""
     at: datetime
-    """When the source says it was true, UTC."""
+    """UTC; time of the price, as stated by the source."""
     source: str
     confidence: Decimal | None = None
-    """USD either side of the price within which the source is sure; None where it says nothing."""
+    """USD; half-width of the source's confidence interval; None if it states none."""
 
 
 class PriceFeed(Protocol):
-    """A source of prices. `symbols` are Maxxit's; the feed knows its own names for them.
+    """A source of prices. `symbols` are Maxxit's; the feed maps them to its own names.
 
-    Its `name` is the one in `config/feeds.yaml`, and the `source` of every tick it gives.
+    Its `name` is the one in `config/feeds.yaml`, and the `source` of its ticks.
     """
 
     name: str
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
-        """The newest price of each symbol it knows, as the source gave it: also an absurd one.
+        """Return the newest price of each symbol it knows, as received, including invalid prices.
 
-        Raises Retryable when the source does not answer, or not in its own format; Rejected when it says no.
+        Raises Retryable when the source does not answer or its answer is malformed; Rejected when it refuses.
         """
         ...
 
 
 Page = tuple[datetime, list[Bar]]
-"""Bars, and the moment before which nothing more will come."""
+"""(end of the page's span, its bars)."""
 
 
 @runtime_checkable
 class CandleFeed(Protocol):
-    """A source that also knows the past."""
+    """A source of historical candles."""
 
     name: str
 
     def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[Page]:
-        """Pages of five-minute bars that opened in [start, end), oldest page first, each in order.
+        """Yield pages of five-minute bars opened in [start, end), oldest page first, each in order.
 
-        A page may hold no bars: its span had no trades. Raises as `quotes` does, and Rejected for an unknown symbol.
+        A page may be empty if its span had no trades. Raises as `quotes` does, and Rejected for an unknown symbol.
         """
         ...

@@ -1,9 +1,9 @@
-"""Chainlink: `latestRoundData` of many aggregators in one call, with their heartbeats and the sequencer's state.
+"""Chainlink feed: `latestRoundData` of many aggregators in one call, with heartbeats and the sequencer's state.
 
-An aggregator writes only when the price moved by its deviation threshold or its heartbeat has passed. An answer
-that is younger than the heartbeat is therefore what the chain holds true at the block we read: that block's time is
-the tick's, and the threshold its confidence. An older answer carries its own time and is refused as stale. Rounds of
-prices and of the sequencer are judged as TradingModule.vy judges them (tests/market/test_chain_feeds.py).
+An aggregator updates only when the price has moved by its deviation threshold or its heartbeat has passed. An answer
+younger than the heartbeat is therefore current at the block that was read: the tick has that block's time, and the
+threshold as confidence. An older answer keeps its own time and is rejected as stale. Rounds of prices and of the
+sequencer are validated as in TradingModule.vy (tests/market/test_chain_feeds.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ from maxxit.market.feeds.base import Tick
 ROUND = evm.selector("latestRoundData()")
 DECIMALS = evm.selector("decimals()")
 ROUND_TYPES = ["uint256", "int256", "uint256", "uint256", "uint256"]
-"""The ids of rounds are uint80; as in the module, nothing is decided by them and none is refused for its size."""
+"""Round ids are uint80; as in the module they are not used, and their size is not checked."""
 MOST_DECIMALS = 255
-"""`decimals()` is a uint8."""
+"""Maximum of `decimals()`, a uint8."""
 
 
 class Aggregator(Policy):
@@ -56,7 +56,7 @@ class Chainlink:
         self._decimals: dict[str, int] = {}
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
-        """One request per 500 reads. Raises Retryable while the sequencer is down or has only just come back."""
+        """Read all prices, 500 reads per request. Raises Retryable during a sequencer outage and its grace period."""
         wanted = [symbol for symbol in symbols if symbol in self.aggregators]
         unknown = [symbol for symbol in wanted if symbol not in self._decimals]
         calls = [(self.aggregators[symbol].address, ROUND) for symbol in wanted]
@@ -92,7 +92,10 @@ class Chainlink:
         return Tick(symbol, price, at, self.name, abs(price) * contract.deviation_bps / BPS)
 
     def _check_sequencer(self, said: bytes | None, block_time: int) -> None:
-        """Answer 0 means up; `startedAt` is since when. Prices of the first hour may be from before the outage."""
+        """Raise Retryable unless the sequencer has been up for the grace period: earlier prices may predate the outage.
+
+        Answer 0 means up; `startedAt` is the time of the last change.
+        """
         with wire.shaped(f"{self.name}: the sequencer feed"):
             if said is None:
                 raise Retryable(f"{self.name}: the sequencer feed does not answer")
@@ -110,7 +113,7 @@ class Chainlink:
 
 
 def _round(said: bytes) -> tuple[int, int, int]:
-    """(answer, startedAt, updatedAt) of a round. Raises ValueError for what is none."""
+    """Decode (answer, startedAt, updatedAt) of a round. Raises ValueError for malformed data."""
     try:
         _, answer, started_at, updated_at, _ = decode(ROUND_TYPES, said)
     except DecodingError as error:  # no ValueError of its own

@@ -1,7 +1,6 @@
-"""Coinbase Advanced Trade, public market data: last trade with bid and ask, and candles.
+"""Coinbase feed: public market data of Advanced Trade, last trade with bid and ask, and candles.
 
-The same trade gives the same tick here and on the WebSocket (`maxxit.market.stream.coinbase`): both go through
-`tick_of`.
+A trade gives the same tick here and on the WebSocket (`maxxit.market.stream.coinbase`): both use `tick_of`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +18,11 @@ log = structlog.get_logger(__name__)
 
 MARKET = "api/v3/brokerage/market/products"
 PAGE = 300
-"""Candles per request; the documented most is 350."""
+"""Candles per request; the documented maximum is 350."""
 
 
 def tick_of(symbol: str, source: str, price: Any, at: Any, bid: Any, ask: Any) -> Tick:
-    """A Coinbase trade as a tick; half of the spread is how sure the price is."""
+    """Return a Coinbase trade as a tick; its confidence is half of the spread."""
     unsure = wire.spread(wire.number(bid), wire.number(ask))
     return Tick(symbol, wire.number(price), wire.moment(at), source, unsure)
 
@@ -36,7 +35,7 @@ class Coinbase:
         self.http = wire.api_client(name, base_url, timeout=float(timeout))
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
-        """One request per product: the only public endpoint that says when the price was true."""
+        """Read the last trade of each product, one request each: no other public endpoint states its time."""
         wanted = [symbol for symbol in symbols if symbol in self.ids]
         ticks = wire.each(self.name, self._answers(wanted), self._last)
         found = {tick.symbol: tick for tick in ticks if tick}
@@ -44,13 +43,13 @@ class Coinbase:
         return found
 
     def _answers(self, symbols: Sequence[str]) -> list[tuple[str, Any]]:
-        """What is said of each, without the products that the exchange refuses."""
+        """Return the answer for each product, without those that the exchange refuses."""
         found = []
         for symbol in symbols:
             path = f"{MARKET}/{self.ids[symbol]}/ticker"
             try:
                 found.append((symbol, wire.ask(self.http, "GET", path, params={"limit": 1})))
-            except Rejected as error:  # one product that is delisted must not silence the others
+            except Rejected as error:  # a delisted product must not fail the others
                 log.warning("product_refused", feed=self.name, symbol=symbol, error=str(error))
         return found
 
@@ -63,7 +62,7 @@ class Coinbase:
         return tick_of(symbol, self.name, trades[0]["price"], trades[0]["time"], bid, ask)
 
     def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[Page]:
-        """Pages of 300 bars; the exchange leaves out bars without trades."""
+        """Yield pages of 300 bars; the exchange omits bars without trades."""
         if symbol not in self.ids:
             raise Rejected(f"{self.name} has no product for {symbol}", code="unknown_symbol")
         while start < end:

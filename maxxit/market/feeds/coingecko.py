@@ -1,6 +1,6 @@
-"""CoinGecko: `/simple/price`, and the last day's points as five-minute bars.
+"""CoinGecko feed: `/simple/price`, and the last day's points as five-minute bars.
 
-Its prices are up to a minute old by design: good as a second opinion, slow as the only one.
+Its prices are up to a minute old by design: suited to validate other sources, slow as the only one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from maxxit.market.feeds.bars import BAR, Bar
 from maxxit.market.feeds.base import Page, Tick
 
 PAGE = timedelta(days=1)
-"""A longer range is answered in hourly points."""
+"""Span per request; longer ranges have hourly points."""
 SPARSE = timedelta(minutes=20)
 
 
@@ -39,7 +39,7 @@ class CoinGecko:
         )
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
-        """One request for all of them."""
+        """Read all prices in one request."""
         wanted = {symbol: self.ids[symbol] for symbol in symbols if symbol in self.ids}
         if not wanted:
             return {}
@@ -60,7 +60,7 @@ class CoinGecko:
         return Tick(symbol, wire.number(said.get("usd")), wire.moment(said["last_updated_at"]), self.name)
 
     def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[Page]:
-        """Bars out of five-minute points, without volume. Only the last day has those: older is Rejected."""
+        """Yield bars built from five-minute points, without volume. Raises Rejected beyond the last day."""
         if symbol not in self.ids:
             raise Rejected(f"{self.name} has no id for {symbol}", code="unknown_symbol")
         while start < end:
@@ -75,7 +75,7 @@ class CoinGecko:
 
 
 def _point(said: Sequence[Any]) -> tuple[datetime, Decimal]:
-    """(time, USD) of [milliseconds, price]."""
+    """Parse [milliseconds, price] into (time, USD)."""
     price = wire.number(said[1])
     if not price.is_finite() or price <= 0:
         raise ValueError(f"no price: {said[1]!r}")
@@ -83,7 +83,7 @@ def _point(said: Sequence[Any]) -> tuple[datetime, Decimal]:
 
 
 def _bars(points: list[tuple[datetime, Decimal]]) -> list[Bar]:
-    """Raises Rejected when the points are too far apart to be five-minute ones."""
+    """Group points into bars. Raises Rejected when they are too far apart for five-minute points."""
     if len(points) > 2 and min(later - sooner for (sooner, _), (later, _) in pairwise(points)) > SPARSE:
         raise Rejected(
             "CoinGecko has only hourly points for that time: backfill from another feed", code="too_sparse"

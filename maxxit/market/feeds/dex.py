@@ -1,7 +1,7 @@
-"""Uniswap V3: what a trade of a given size would get now, by QuoterV2, in both directions.
+"""Uniswap V3 feed: QuoterV2's quotes for a trade of a given size in both directions.
 
-The price is the middle, half the distance its confidence: fee, depth and price impact are all in it. A pool can be
-pushed within a block, so this is a second opinion and never the only source.
+The price is the mid, its confidence half of the distance, which includes fee, depth and price impact. A pool can be
+manipulated within a block, so this feed validates other sources and is never the only one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from maxxit.market.feeds.base import Tick
 SELL = evm.selector("quoteExactInputSingle((address,address,uint256,uint24,uint160))")
 BUY = evm.selector("quoteExactOutputSingle((address,address,uint256,uint24,uint160))")
 WORD = 32
-"""Bytes of a number in an answer."""
+"""Bytes of an ABI word."""
 TERMS = ["(address,address,uint256,uint24,uint160)"]
 
 
@@ -31,7 +31,7 @@ class Pool(Policy):
     fee: Annotated[int, Field(gt=0, lt=1_000_000)]
     """Hundredths of a basis point: 500 is 0.05 %."""
     size: Annotated[Decimal, Field(gt=0)]
-    """Tokens that are quoted: about what one order trades."""
+    """Quantity that is quoted, in tokens: about one order."""
 
 
 class Dex:
@@ -55,7 +55,7 @@ class Dex:
         self.http = wire.api_client(name, base_url, timeout=float(timeout), own_node=True)
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
-        """Two quotes per symbol, all in one request; a pool that does not answer is left out."""
+        """Read two quotes per symbol, all in one request; a pool that does not answer is left out."""
         wanted = [symbol for symbol in symbols if symbol in self.pools]
         if not wanted:
             return {}

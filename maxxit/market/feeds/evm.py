@@ -1,7 +1,7 @@
-"""Reading a chain: many calls in one request by Multicall3.
+"""Batch contract reads with Multicall3 for the on-chain feeds.
 
-web3.py's object layer costs a hundred times as much per read. Even eth_abi takes 40 ms to pack and unpack 500 calls,
-twice as long as the node works on them, so this one layout is written out here; the tests read it with eth_abi.
+web3.py's object layer costs a hundred times as much per read. Even eth_abi takes 40 ms to encode and decode 500 calls,
+twice as long as the node's work, so this one layout is encoded by hand; the tests check it with eth_abi.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,13 @@ from maxxit.core.http import Client
 from maxxit.market.feeds import wire
 
 MULTICALL3 = "0xcA11bde05977b3631167028862bE2a173976CA11"
-"""The same address on every chain that has it."""
+"""Multicall3's address, the same on every chain."""
 MOST_CALLS = 500
-"""Per request: nodes cap gas and body of an eth_call."""
+"""Calls per request: nodes limit gas and body size of an eth_call."""
 
 
 def selector(signature: str) -> bytes:
-    """The first four bytes of a function's hash."""
+    """Return the function selector: the first four bytes of the signature's hash."""
     return bytes(keccak(text=signature)[:4])
 
 
@@ -29,7 +29,7 @@ BLOCK_TIME = selector("getCurrentBlockTimestamp()")
 
 
 def rpc(http: Client, method: str, params: list[Any]) -> Any:
-    """The result of one JSON-RPC call. Raises Rejected for the node's own error, Retryable without an answer."""
+    """Return the result of one JSON-RPC call. Raises Rejected for the node's error, Retryable without an answer."""
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
     answer = wire.ask(http, "POST", "", json=body)
     with wire.shaped(method):
@@ -41,7 +41,7 @@ def rpc(http: Client, method: str, params: list[Any]) -> Any:
 def aggregate(
     http: Client, calls: Sequence[tuple[str, bytes]], *, multicall: str = MULTICALL3
 ) -> tuple[int, list[bytes | None]]:
-    """(Unix time of the oldest block read, the answer of each call or None where it reverted), all in few requests."""
+    """Return (Unix time of the oldest block read, each call's answer, None where it reverted)."""
     answers: list[bytes | None] = []
     times: list[int] = []
     for page in _pages(calls):
@@ -61,7 +61,7 @@ def _word(value: int) -> bytes:
 
 
 def _pack(calls: Sequence[tuple[str, bytes]]) -> bytes:
-    """`(address target, bool allowFailure, bytes callData)[]`; every call may fail by itself."""
+    """Encode `(address target, bool allowFailure, bytes callData)[]`; each call may fail without the others."""
     places, bodies, place = [], [], 32 * len(calls)
     for to, data in calls:
         target = bytes.fromhex(to.removeprefix("0x")).rjust(32, b"\0")
@@ -74,7 +74,7 @@ def _pack(calls: Sequence[tuple[str, bytes]]) -> bytes:
 
 
 def _unpack(raw: bytes, count: int) -> list[bytes | None]:
-    """`(bool success, bytes returnData)[]`. Raises ValueError when it is anything else."""
+    """Decode `(bool success, bytes returnData)[]`. Raises ValueError for malformed data."""
 
     def word(at: int) -> int:
         if not 0 <= at <= len(raw) - 32:

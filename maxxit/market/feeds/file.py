@@ -1,4 +1,4 @@
-"""Recorded candles as a live feed: the past plays again, at its own or a faster pace.
+"""File feed: replay recorded candles as live prices, at their own or a faster pace.
 
 One file per symbol, `candles-<FEED_SYMBOL>-USD-5m.csv` or `.csv.gz`, with the header
 `open_time_ms,open,high,low,close,volume`, oldest or newest first. A bar's close is known five minutes after it opened.
@@ -23,34 +23,34 @@ from maxxit.market.instruments import all_instruments, instrument
 
 HEADER = ["open_time_ms", "open", "high", "low", "close", "volume"]
 LOOK = 50
-"""Bars that tell the order and the spacing of a file."""
+"""Number of bars by which the order and spacing of a file are detected."""
 FEWEST_GAPS = 5
 UNITS = {"seconds": 1, "milliseconds": 1000, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}
 EARLIEST, LATEST = 1_230_768_000, 4_102_444_800
-"""2009 and 2100 in seconds since 1970: between them no two units overlap."""
+"""2009 and 2100 in seconds since 1970: within this range the units do not overlap."""
 
 
 PLAY_PROFILES = frozenset({"demo", "replay"})
-"""Where recorded prices may be played as if they were of now."""
+"""Profiles in which recorded prices may be replayed as current ones."""
 
 
 def candle_file(folder: Path, symbol: str) -> Path | None:
-    """The file of `symbol` in `folder`, if there is one."""
+    """Return the candle file of `symbol` in `folder`, or None."""
     stem = f"candles-{instrument(symbol).feed_symbol}-USD-5m.csv"
     return next((path for path in (folder / stem, folder / f"{stem}.gz") if path.exists()), None)
 
 
 def unused_files(folder: Path) -> list[str]:
-    """Names of candle files in `folder` that belong to no configured instrument."""
+    """Return the names of candle files in `folder` that belong to no configured instrument."""
     known = {path.name for symbol in all_instruments() if (path := candle_file(folder, symbol))}
     return sorted(path.name for path in folder.glob("candles-*") if path.is_file() and path.name not in known)
 
 
 def read_bars(path: Path) -> Iterator[Bar]:
-    """The bars of a file, oldest first; a repeated line counts once, a file that is newest first is turned round.
+    """Yield the bars of a file, oldest first; duplicate lines count once, a file with newest first is reversed.
 
-    Raises `Misconfigured` with file and line for a line that is no five-minute bar, is out of order, or contradicts
-    another of its time, and for a damaged file.
+    Raises `Misconfigured` with file and line for a line that is not a five-minute bar, is out of order, or contradicts
+    another bar of the same time, and for a damaged file.
     """
     bars = _parsed(path)
     first = list(islice(bars, LOOK))
@@ -69,7 +69,7 @@ def read_bars(path: Path) -> Iterator[Bar]:
 
 
 def _parsed(path: Path) -> Iterator[tuple[int, Bar]]:
-    """(line number, bar) for each line after the header; empty lines are passed over."""
+    """Return (line number, bar) for each line after the header; empty lines are skipped."""
     rows = lines(path)
     header = next(rows, (1, ""))[1]
     if [name.strip() for name in header.split(",")] != HEADER:
@@ -80,7 +80,9 @@ def _parsed(path: Path) -> Iterator[tuple[int, Bar]]:
 def _parse(path: Path, number: int, row: list[str]) -> Bar:
     told = f"{path}:{number}: "
     try:
-        if not all(cell.isascii() and "_" not in cell for cell in row):  # Python would read 1_000 as a number
+        if not all(
+            cell.isascii() and "_" not in cell for cell in row
+        ):  # Python would accept 1_000 as a number
             raise ValueError
         moment = int(row[0])
         open_, high, low, close, volume = (Decimal(cell.strip()) for cell in row[1:6])
@@ -101,12 +103,12 @@ def _parse(path: Path, number: int, row: list[str]) -> Bar:
 
 
 def unit_of(moment: int) -> str:
-    """The unit in which a number is a time between 2009 and 2100, or an empty string."""
+    """Return the unit in which a number is a time between 2009 and 2100, or an empty string."""
     return next((unit for unit, size in UNITS.items() if EARLIEST * size <= moment < LATEST * size), "")
 
 
 def _check_spacing(path: Path, bars: Sequence[tuple[int, Bar]]) -> None:
-    """Bars further apart than five minutes throughout are longer bars: their close would be known too early."""
+    """Raise Misconfigured if all bars are over five minutes apart: the close of a longer bar would be used early."""
     gaps = [later.open_time - bar.open_time for (_, bar), (_, later) in pairwise(bars)]
     if len(gaps) >= FEWEST_GAPS and min(gaps) > BAR:
         apart = f"{min(gaps).total_seconds() / 60:.0f} minutes"
@@ -122,10 +124,10 @@ def _closes(path: Path) -> tuple[list[datetime], list[Decimal]]:
 
 
 class FileFeed:
-    """Plays a folder of candle files. `plays_from` is the recorded moment that is true at `starts_at`.
+    """Replays a folder of candle files; the recorded time `plays_from` is current at the time `starts_at`.
 
-    Between two closes the price moves in a straight line, so that a sped-up demo has prices in between; with
-    `speed` 1 and no start it simply gives the last close that was known at the clock's moment.
+    Prices between two closes are interpolated linearly, for demos at a higher speed; with `speed` 1 and no start the
+    feed returns the last close known at the clock's time.
     """
 
     def __init__(
@@ -145,7 +147,7 @@ class FileFeed:
                 "or start with MAXXIT_PROFILE=demo"
             )
         self.name = name
-        self.folder = ROOT / folder  # a relative folder starts at the project
+        self.folder = ROOT / folder  # a relative folder is relative to the project
         self.starts_at = datetime.fromisoformat(starts_at) if starts_at else None
         self.plays_from = datetime.fromisoformat(plays_from) if plays_from else None
         self.speed, self.loop = speed, loop
@@ -153,7 +155,7 @@ class FileFeed:
             raise Misconfigured(f"config/feeds.yaml: the candle folder {self.folder} does not exist")
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
-        """The recorded price of each symbol that has a file, stamped with the present clock when played live."""
+        """Return the recorded price of each symbol with a file, with the current time when replayed as live."""
         found = {}
         for symbol in symbols:
             if (path := candle_file(self.folder, symbol)) and (tick := self._tick(symbol, path)):
@@ -161,7 +163,7 @@ class FileFeed:
         return found
 
     def candles(self, symbol: str, start: datetime, end: datetime) -> Iterator[Page]:
-        """The file's bars as one page. Raises Rejected for a symbol without a file."""
+        """Yield the file's bars as one page. Raises Rejected for a symbol without a file."""
         path = candle_file(self.folder, symbol)
         if path is None:
             raise Rejected(f"{self.folder} has no candle file of {symbol}", code="unknown_symbol")

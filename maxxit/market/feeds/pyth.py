@@ -1,4 +1,4 @@
-"""Pyth: the latest price and its confidence interval, from a Hermes server (`/v2/updates/price/latest`)."""
+"""Pyth feed: latest prices with confidence intervals from a Hermes server (`/v2/updates/price/latest`)."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -12,11 +12,11 @@ from maxxit.market.feeds.base import Tick
 
 log = structlog.get_logger(__name__)
 OF_ONE_ID = frozenset({"http_400", "http_403", "http_404"})
-"""Refusals of a whole request that one of its ids may have caused."""
+"""Error codes of a whole request that a single id may have caused."""
 
 
 class Pyth:
-    """`ids`: symbol -> price feed id, 64 hex digits. Since August 2026 Hermes wants a key (`key_env`)."""
+    """`ids`: symbol -> price feed id, 64 hex digits. Since August 2026 Hermes requires a key (`key_env`)."""
 
     def __init__(
         self, *, name: str, base_url: str, ids: Mapping[str, str], key_env: str = "", timeout: float = 10.0
@@ -28,7 +28,7 @@ class Pyth:
         )
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Tick]:
-        """One request for all of them; more only where the server refuses it for some of them."""
+        """Read all prices in one request; in several if the server refuses some of the ids."""
         wanted = {self.ids[symbol]: symbol for symbol in symbols if symbol in self.ids}
         if not wanted:
             return {}
@@ -42,10 +42,10 @@ class Pyth:
         return found
 
     def _parsed(self, ids: list[str]) -> list[Any]:
-        """The prices of `ids` as they came. A request that is refused for one of its ids is asked again in halves.
+        """Return the prices of `ids` as received; a request that is refused for one of its ids is retried in halves.
 
-        Hermes ignores ids that are unknown to it. It answers 400 for one that is no id, and 403 for one that the key
-        may not read, each for the whole request. Raises Rejected where it refuses every id.
+        Hermes ignores unknown ids. It answers 400 for a malformed id, and 403 for one that the key may not read, each
+        for the whole request. Raises Rejected if it refuses every id.
         """
         asked = {"ids[]": ids, "parsed": "true", "ignore_invalid_price_ids": "true"}
         try:
@@ -72,7 +72,7 @@ class Pyth:
         return found
 
     def _tick(self, symbol: str, said: Mapping[str, Any]) -> Tick:
-        """Integers times a power of ten: exact."""
+        """Convert an answer to a tick; prices are integers times a power of ten, so this is exact."""
         price, unsure = (_scaled(said[key], said["expo"]) for key in ("price", "conf"))
         return Tick(symbol, price, wire.moment(said["publish_time"]), self.name, unsure)
 

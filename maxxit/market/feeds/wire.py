@@ -1,4 +1,4 @@
-"""What the HTTP feeds share: a checked address, JSON without floats, numbers and times."""
+"""Helpers of the HTTP feeds: URL checks, JSON without floats, numbers and times."""
 
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,10 +22,10 @@ NAN = Decimal("NaN")
 
 
 def checked_url(feed: str, url: str, *, own_node: bool = False) -> str:
-    """`url`, if prices may come from there: https, or plain on this machine.
+    """Return `url` if it is allowed for prices: https, or plain HTTP on this machine.
 
-    In production even this machine may only be a node of our own (`own_node`): anything else there could be a
-    price of somebody's invention. Raises `Misconfigured`.
+    In production plain HTTP is allowed only for our own node (`own_node`): another local server could serve invented
+    prices. Raises `Misconfigured`.
     """
     parts = urlsplit(url)
     local = parts.hostname in LOOPBACK and (own_node or profile() != PRODUCTION)
@@ -45,9 +45,9 @@ def api_client(
     timeout: float,
     own_node: bool = False,
 ) -> Client:
-    """A client for the feed's provider; the key, if one is needed, comes from the environment variable `key_env`.
+    """Return an HTTP client for the feed's provider; its key, if any, is read from the variable `key_env`.
 
-    `key_header` is the header that carries it, `authorization` for a bearer token. `timeout` in seconds.
+    `key_header` is the header of the key, `authorization` for a bearer token. `timeout` in seconds.
     """
     headers = {"accept": "application/json"}
     if key_env:
@@ -61,7 +61,7 @@ def api_client(
 
 
 def ask(http: Client, method: str, path: str, **request: Any) -> Any:
-    """The JSON answer, decimals as `Decimal`. Raises Retryable when it is not JSON, and as `fetch` does."""
+    """Return the JSON answer, decimals as `Decimal`. Raises Retryable when it is not JSON, and as `fetch` does."""
     response = fetch(http, method, path, **request)
     try:
         return untrusted.loads(response.content, decimals=True)
@@ -71,16 +71,16 @@ def ask(http: Client, method: str, path: str, **request: Any) -> Any:
 
 @contextmanager
 def shaped(feed: str) -> Iterator[None]:
-    """An answer of another shape than documented is the source's failure, not ours: Retryable."""
+    """Convert errors of parsing an undocumented answer to Retryable: they are the source's failure."""
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
-        # OSError: a time that the operating system cannot express
+        # OSError: a time outside the operating system's range
         raise Retryable(f"{feed} answered in another shape: {type(error).__name__} {error}") from error
 
 
 def each(feed: str, rows: Iterable[Row], read: Callable[[Row], Read]) -> list[Read]:
-    """`read` of every row. One in another shape is logged and left out; Retryable when every row is."""
+    """Apply `read` to every row; malformed rows are logged and left out. Raises Retryable if all rows are malformed."""
     found: list[Read] = []
     refused: Retryable | None = None
     for row in rows:
@@ -96,13 +96,13 @@ def each(feed: str, rows: Iterable[Row], read: Callable[[Row], Read]) -> list[Re
 
 
 def name_missing(feed: str, asked: Iterable[str], found: Container[str]) -> None:
-    """Log the symbols that were asked for and not answered: a retired id, a dead contract."""
+    """Log requested symbols without an answer, for example a retired id or a dead contract."""
     if missing := sorted(symbol for symbol in asked if symbol not in found):
         log.warning("symbols_unanswered", feed=feed, symbols=missing)
 
 
 def number(value: Any) -> Decimal:
-    """A price as it was sent; NaN for anything that is no number, so that it is refused and written down."""
+    """Return a price as received; NaN for anything but a number, so that it is rejected and stored as such."""
     try:
         return (
             Decimal(value) if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else NAN
@@ -112,12 +112,12 @@ def number(value: Any) -> Decimal:
 
 
 def moment(value: Any) -> datetime:
-    """A time out of ISO 8601 text or Unix seconds, UTC. Raises ValueError or TypeError."""
+    """Parse ISO 8601 text or Unix seconds into UTC. Raises ValueError or TypeError."""
     if isinstance(value, str) and not value.isdigit():
         return clock.utc(datetime.fromisoformat(value))
     return datetime.fromtimestamp(int(value), UTC)
 
 
 def spread(bid: Decimal, ask: Decimal) -> Decimal | None:
-    """Half of the distance between bid and ask, USD; None where there is no market on both sides."""
+    """Return half of the bid-ask spread, USD; None without both sides."""
     return (ask - bid) / 2 if bid.is_finite() and ask.is_finite() and 0 < bid <= ask else None

@@ -1,4 +1,4 @@
-"""The candle files of other tools by the name that `manage.py import-candles --format` uses."""
+"""Registry of importers for candle files, by the name that `manage.py import-candles --format` uses."""
 
 from maxxit.core.registry import Registry
 from maxxit.market.importers.base import CandleImporter

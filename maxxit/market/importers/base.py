@@ -1,7 +1,7 @@
-"""What an importer of candle files is, and what all of them share: numbers, times, order, width.
+"""The interface of candle importers, and the parsing they share: numbers, times, order, width.
 
-An importer knows one format and gives its rows as they stand; `bars` puts them in order, checks them, and makes
-five-minute bars of one-minute ones.
+An importer reads the rows of one format; `bars` sorts and validates them, and aggregates one-minute rows to
+five-minute bars.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,15 +19,15 @@ from maxxit.market.feeds.file import UNITS, unit_of
 
 MINUTE = timedelta(minutes=1)
 MOST_DIGITS = 30
-"""Of a time: nanoseconds of the year 2100 have 19. Python refuses to read numbers of thousands of digits."""
+"""Maximum digits of a time: nanoseconds of the year 2100 have 19. Python rejects numbers of thousands of digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One candle as a file gives it, prices in USD."""
+    """One candle as read from a file, prices in USD."""
 
     line: int
-    """Where it stands: a line number, in JSON the place in the list, from 1."""
+    """Line number; in JSON the position in the list, from 1."""
     opened: datetime
     open: Decimal
     high: Decimal
@@ -37,19 +37,19 @@ class Row:
 
 
 class CandleImporter(Protocol):
-    """One format."""
+    """An importer for one format."""
 
     def sniff(self, head: str) -> bool:
-        """Whether a file that begins with `head` (some lines) is of this format."""
+        """Return whether a file that begins with `head` (some lines) has this format."""
         ...
 
     def rows(self, path: Path) -> Iterator[Row]:
-        """The candles as they stand. Raises `Misconfigured` with file, line and field."""
+        """Yield the candles in file order. Raises `Misconfigured` with file, line and field."""
         ...
 
 
 def row(path: Path, line: int, opened: str, prices: Sequence[str], volume: str) -> Row:
-    """A row out of text: open time, (open, high, low, close), volume. Raises `Misconfigured` naming the field."""
+    """Parse a row: open time, (open, high, low, close), volume. Raises `Misconfigured` naming the field."""
     names = ("open", "high", "low", "close")
     numbers = [
         number(path, line, name, text)
@@ -59,7 +59,7 @@ def row(path: Path, line: int, opened: str, prices: Sequence[str], volume: str) 
 
 
 def number(path: Path, line: int, name: str, text: str) -> Decimal:
-    """A finite number. Raises `Misconfigured` with file, line and field."""
+    """Parse a finite number. Raises `Misconfigured` with file, line and field."""
     plain = text.strip()
     try:
         if not plain.isascii() or "_" in plain:
@@ -73,7 +73,7 @@ def number(path: Path, line: int, name: str, text: str) -> Decimal:
 
 
 def moment(path: Path, line: int, text: str) -> datetime:
-    """A time in seconds, milli-, micro- or nanoseconds since 1970, told by its size, UTC."""
+    """Parse a time in seconds to nanoseconds since 1970 into UTC; the unit is detected by its size."""
     whole = text.strip().removesuffix(".0")
     digits = whole.isascii() and whole.isdecimal() and len(whole) <= MOST_DIGITS
     unit = unit_of(int(whole)) if digits else ""
@@ -85,9 +85,9 @@ def moment(path: Path, line: int, text: str) -> datetime:
 
 
 def bars(path: Path, rows: Iterable[Row]) -> list[Bar]:
-    """Five-minute bars, oldest first, of rows of one or five minutes in any order.
+    """Return five-minute bars, oldest first, from rows of one or five minutes in any order.
 
-    Raises `Misconfigured` with file and line for rows that contradict each other, are no bar, or are wider.
+    Raises `Misconfigured` with file and line for rows that contradict each other, are invalid, or are wider.
     """
     kept = _once(path, rows)
     if not kept:
@@ -103,7 +103,7 @@ def bars(path: Path, rows: Iterable[Row]) -> list[Bar]:
 
 
 def _once(path: Path, rows: Iterable[Row]) -> list[Row]:
-    """In order of time; a repeated row counts once."""
+    """Sort rows by time; duplicate rows count once."""
     found: dict[datetime, Row] = {}
     for one in rows:
         same = found.setdefault(one.opened, one)

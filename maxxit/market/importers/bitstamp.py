@@ -1,4 +1,4 @@
-"""Bitstamp candles: the answer of its API (`/api/v2/ohlc/<pair>/`), and the one-minute CSV files that people share
+"""Bitstamp candles: answers of its API (`/api/v2/ohlc/<pair>/`), and the widespread one-minute CSV files
 (`Timestamp,Open,High,Low,Close,Volume_(BTC),…`, NaN in minutes without a trade)."""
 
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ class Bitstamp:
     """JSON or CSV."""
 
     def sniff(self, head: str) -> bool:
-        """The names that both forms have."""
+        """Return whether the file begins with the field names of either form."""
         low = head.lower()
         return '"ohlc"' in low or low.startswith("timestamp,open,high,low,close,volume")
 
     def rows(self, path: Path) -> Iterator[Row]:
-        """The candles as they stand, without the minutes in which nobody traded."""
+        """Yield the candles in file order, without minutes without trades."""
         return self._csv(path) if _is_csv(path) else self._json(path)
 
     def _json(self, path: Path) -> Iterator[Row]:
@@ -52,5 +52,5 @@ class Bitstamp:
 
 
 def _is_csv(path: Path) -> bool:
-    """Whether its first character is none of JSON's."""
+    """Return whether the file does not begin with `{` or `[`."""
     return not next((text for _, text in lines(path) if text.strip()), "").lstrip().startswith(("{", "["))

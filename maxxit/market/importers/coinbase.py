@@ -12,12 +12,12 @@ class Coinbase:
     """JSON of either API."""
 
     def sniff(self, head: str) -> bool:
-        """A list of lists, or objects with `start` under `candles`."""
+        """Return whether the file has a list of lists, or objects with `start` under `candles`."""
         bare = "".join(head.split())
         return bare.startswith("[[") or ('"candles"' in bare and '"start"' in bare)
 
     def rows(self, path: Path) -> Iterator[Row]:
-        """The candles as they stand."""
+        """Yield the candles in file order."""
         found = load(path)
         arrays = isinstance(found, list)
         time, names, volume = (

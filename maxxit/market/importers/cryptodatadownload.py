@@ -16,13 +16,13 @@ class CryptoDataDownload:
     """One pair of one exchange."""
 
     def sniff(self, head: str) -> bool:
-        """Its address in the first line, or its header."""
+        """Return whether the file has the site's URL in its first line, or its header."""
         first, _, rest = head.lower().partition("\n")
         header = rest.split("\n")[0] if "cryptodatadownload" in first else first
         return header.startswith("unix") and "symbol" in header
 
     def rows(self, path: Path) -> Iterator[Row]:
-        """The candles as they stand."""
+        """Yield the candles in file order."""
         found = cells(path, 1)
         where: dict[str, int] = {}
         volume = -1

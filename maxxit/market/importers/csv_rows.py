@@ -1,4 +1,4 @@
-"""Cells of CSV files with their line numbers."""
+"""Read CSV files as cells with line numbers."""
 
 import csv
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from maxxit.core.files import lines
 
 
 def cells(path: Path, least: int) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of each line that is not empty. Raises `Misconfigured` for one with fewer than `least`."""
+    """Yield (line number, cells) of each non-empty line. Raises `Misconfigured` for fewer than `least` cells."""
     for number, line in lines(path):
         if not line.strip():
             continue
@@ -25,12 +25,12 @@ def cells(path: Path, least: int) -> Iterator[tuple[int, list[str]]]:
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell is a plain number, as in a file without a header."""
+    """Return whether a cell is a plain number, as in a file without a header."""
     return text.strip().replace(".", "", 1).isdecimal()
 
 
 def columns(path: Path, header: list[str], wanted: dict[str, tuple[str, ...]]) -> dict[str, int]:
-    """Name -> column, by the first of its spellings that the header has. Raises `Misconfigured` naming the missing."""
+    """Return name -> column by the first spelling in the header. Raises `Misconfigured` naming missing columns."""
     names = [name.strip().lower() for name in header]
     found = {
         name: next((names.index(one) for one in spellings if one in names), -1)

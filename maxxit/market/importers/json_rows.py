@@ -1,4 +1,4 @@
-"""Items of JSON files with their places."""
+"""Read JSON files as items with their positions."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -11,7 +11,7 @@ from maxxit.core.files import lines
 
 
 def load(path: Path) -> Any:
-    """The whole file; numbers with a fraction as Decimal. Raises `Misconfigured` for what is no JSON."""
+    """Parse the whole file; numbers with a fraction as Decimal. Raises `Misconfigured` for invalid JSON."""
     try:
         return untrusted.loads("\n".join(text for _, text in lines(path)), decimals=True)
     except ValueError as error:
@@ -19,7 +19,7 @@ def load(path: Path) -> Any:
 
 
 def items(path: Path, found: Any, *names: str) -> Iterator[tuple[int, Any]]:
-    """(place from 1, item) of the list that lies under `names`. Raises `Misconfigured` where there is none."""
+    """Iterate (position from 1, item) of the list under the keys `names`. Raises `Misconfigured` without a list."""
     for name in names:
         found = found.get(name) if isinstance(found, dict) else None
     if not isinstance(found, list):
@@ -28,7 +28,7 @@ def items(path: Path, found: Any, *names: str) -> Iterator[tuple[int, Any]]:
 
 
 def field(path: Path, place: int, item: Any, name: str | int) -> str:
-    """A number of an item as text, by name or by place. Raises `Misconfigured` naming it."""
+    """Return a number of an item as text, by key or index. Raises `Misconfigured` naming it."""
     try:
         value = item[name]
     except (KeyError, IndexError, TypeError):

@@ -13,11 +13,11 @@ class Kraken:
     """Seven columns of numbers."""
 
     def sniff(self, head: str) -> bool:
-        """Seven numbers in the first line."""
+        """Return whether the first line has seven numbers."""
         first = head.split("\n")[0].split(",")
         return len(first) == COLUMNS and all(map(is_number, first))
 
     def rows(self, path: Path) -> Iterator[Row]:
-        """The candles as they stand; Kraken leaves out those in which nobody traded."""
+        """Yield the candles in file order; Kraken omits candles without trades."""
         for line, found in cells(path, COLUMNS):
             yield row(path, line, found[0], found[1:5], found[5])

@@ -1,8 +1,8 @@
-"""The live stream: one process holds the connections, everybody else reads what it writes.
+"""The price stream: one process holds the connections; all other processes read the quotes it stores.
 
     sockets, pollers -> Buffer -> quotes, bars, queued price moves (Postgres, every 200 ms)
                      -> Outbox -> Redis stream maxxit:ticks
 
-Every part is bounded: a slow Postgres makes the buffer merge ticks of a symbol, a slow Redis makes the outbox drop
-its oldest; both are counted.
+Both queues are bounded: with a slow Postgres the buffer merges ticks of a symbol, with a slow Redis the outbox drops
+its oldest ticks; both are counted.
 """

@@ -1,4 +1,4 @@
-"""Between those who hear ticks and those who write them down: two bounded stores, safe between threads."""
+"""Bounded, thread-safe buffers between the sources of ticks and the writers of quotes and the Redis stream."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from maxxit.market.feeds.base import Tick
 
 @dataclass
 class _Slot:
-    """What one source said of one symbol since the last time somebody looked."""
+    """The ticks of one symbol and source since the last `take`, merged."""
 
     last: Tick
     open: Decimal
@@ -22,18 +22,18 @@ class _Slot:
 
 @dataclass
 class Batch:
-    """What came together in one look."""
+    """The result of one `take`."""
 
     ticks: list[Tick] = field(default_factory=list)
     """The newest of each symbol and source."""
     spans: dict[tuple[str, str], Span] = field(default_factory=dict)
-    """(symbol, source) -> where the price went meanwhile."""
+    """(symbol, source) -> price range since the last `take`."""
     odd: list[Tick] = field(default_factory=list)
-    """Prices that are none, or far from the one before: they count as the last word of nobody."""
+    """Invalid prices and jumps: they are validated separately and do not replace the source's last price."""
 
 
 class Buffer:
-    """Keeps the newest tick per symbol and source and the range in between: memory follows symbols, not ticks."""
+    """Merges ticks to the newest one and the price range per symbol and source, so that memory is bounded."""
 
     def __init__(self, max_jump_pct: Decimal) -> None:
         self.factor = 1 + max_jump_pct / 100
@@ -45,7 +45,7 @@ class Buffer:
         self._newest: dict[tuple[str, str], Tick] = {}
 
     def put(self, tick: Tick) -> bool:
-        """Take one tick; whether it is news: neither nonsense, nor the same as or older than its source's last."""
+        """Add a tick; return whether it is valid and newer than the source's last one."""
         key, price, news = (tick.symbol, tick.source), tick.price, False
         with self._lock:
             self.received += 1
@@ -71,7 +71,7 @@ class Buffer:
         return news
 
     def take(self) -> Batch:
-        """Everything since the last call."""
+        """Remove and return everything added since the last call."""
         with self._lock:
             slots, self._slots = self._slots, {}
             odd, self._odd = self._odd, {}
@@ -83,7 +83,7 @@ class Buffer:
         return Batch([slot.last for slot in slots.values()], spans, list(odd.values()))
 
     def give_back(self, batch: Batch) -> None:
-        """It could not be written: it counts again, unless newer came meanwhile."""
+        """Put back a batch that could not be written; newer ticks take precedence."""
         with self._lock:
             for tick in batch.ticks:
                 span = batch.spans[tick.symbol, tick.source]
@@ -96,7 +96,7 @@ class Buffer:
 
 
 class Outbox:
-    """Ticks on their way to the bus, oldest first; when it is full the oldest is dropped and counted."""
+    """A bounded queue of ticks for the Redis stream, oldest first; when full it drops and counts the oldest."""
 
     def __init__(self, most: int) -> None:
         self.dropped = self.sent = 0
@@ -108,14 +108,14 @@ class Outbox:
         return len(self._ticks)
 
     def put(self, tick: Tick) -> None:
-        """Take one tick."""
+        """Append a tick."""
         with self._lock:
             self.dropped += len(self._ticks) == self._ticks.maxlen
             self._ticks.append(tick)
         self.arrived.set()
 
     def take(self, most: int) -> list[Tick]:
-        """Up to `most` of the oldest; they are gone from here."""
+        """Remove and return up to `most` of the oldest ticks."""
         with self._lock:
             taken = [self._ticks.popleft() for _ in range(min(most, len(self._ticks)))]
             if not self._ticks:
@@ -123,7 +123,7 @@ class Outbox:
         return taken
 
     def give_back(self, ticks: Iterable[Tick]) -> None:
-        """They could not be sent: they go first again, as far as there is room."""
+        """Put unsent ticks back to the front, as far as there is room."""
         with self._lock:
             for tick in reversed(list(ticks)):
                 if len(self._ticks) == self._ticks.maxlen:

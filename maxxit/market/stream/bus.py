@@ -1,4 +1,4 @@
-"""From the outbox to the Redis stream, in batches, fenced: a leader that was replaced publishes nothing more."""
+"""Publish ticks from the outbox to the Redis stream in batches; the lease fences off a replaced leader."""
 
 import threading
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ return #ARGV - 2
 
 
 class Publisher(threading.Thread):
-    """Empties the outbox until `stop` is set, and what is left then."""
+    """Thread that publishes the outbox until `stop` is set, then the rest."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Publisher(threading.Thread):
         self._publish = bus.register_script(_PUBLISH)
 
     def run(self) -> None:
-        """Until told to stop."""
+        """Publish until `stop` is set."""
         failures = 0
         while not self.stop.is_set() or (len(self.outbox) and not failures):
             self.outbox.arrived.wait(0.2)
@@ -60,7 +60,7 @@ class Publisher(threading.Thread):
                 failures += 1
 
     def publish(self, batch: Sequence[Tick]) -> None:
-        """One request. Ticks of a leader that was replaced are dropped: the new one has its own."""
+        """Publish a batch in one request. If the lease is lost the ticks are dropped: the new leader has its own."""
         lines = [ticks.encode(tick) for tick in batch]
         done = self._publish(keys=[self.lease.key, self.stream], args=[self.lease.owner, self.keep, *lines])
         self.outbox.sent += max(0, int(done))

@@ -1,7 +1,7 @@
-"""Coinbase's WebSocket: the ticker channel, watched over by its heartbeats and sequence numbers.
+"""Coinbase's WebSocket: the ticker channel, monitored by heartbeats and sequence numbers.
 
-A gap in the numbers or a new connection is healed by asking REST once; silence longer than `silence` seconds means
-a dead connection, because heartbeats come every second.
+After a sequence gap or a reconnect the prices are requested once by REST. Silence longer than `silence` seconds means a
+dead connection, because heartbeats arrive every second.
 """
 
 import json
@@ -32,19 +32,19 @@ class Refused(Exception):
 
 
 EXPECTED = (OSError, WebSocketException, Refused)
-"""How a connection ends."""
+"""Errors that end a connection in normal operation."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One message."""
+    """One message of the WebSocket."""
 
     sequence: int | None
     ticks: tuple[Tick, ...]
 
 
 def read_frame(text: str | bytes, source: str, symbols: Mapping[str, str]) -> Frame:
-    """A message as ticks. `symbols`: product -> symbol. Raises Refused, and ValueError for what is no message."""
+    """Parse a message. `symbols`: product -> symbol. Raises Refused, or ValueError for a malformed message."""
     try:
         said: dict[str, Any] = untrusted.loads(text, decimals=True)
         if said.get("type") == "error":
@@ -63,7 +63,7 @@ def read_frame(text: str | bytes, source: str, symbols: Mapping[str, str]) -> Fr
 
 
 def _tick(said: Mapping[str, Any], source: str, at: Any, symbols: Mapping[str, str]) -> Tick | None:
-    """One ticker; None for a product that nobody asked for."""
+    """Parse one ticker; None for a product that was not requested."""
     product = said["product_id"]
     if not isinstance(product, str):
         raise ValueError(f"product_id is {product!r}")
@@ -74,7 +74,7 @@ def _tick(said: Mapping[str, Any], source: str, at: Any, symbols: Mapping[str, s
 
 
 class CoinbaseSocket(threading.Thread):
-    """Holds one connection for all products. `put` takes the ticks, `heal` is called after something was missed."""
+    """Thread with one connection for all products. `put` receives the ticks, `heal` is called after missed messages."""
 
     def __init__(
         self,
@@ -99,13 +99,13 @@ class CoinbaseSocket(threading.Thread):
         self.stop.set()
 
     def run(self) -> None:
-        """Connect, listen, and connect again, until told to stop."""
+        """Connect, listen and reconnect until `stop` is set."""
         failures = 0
         while not self.stop.is_set():
             began = time.monotonic()
             try:
                 self._listen()
-            except Exception as error:  # whatever it is, this thread is all that listens
+            except Exception as error:  # no error may end this thread
                 self.error = f"{type(error).__name__}: {error}"
                 if not isinstance(error, EXPECTED):
                     log.exception("socket_failed", feed=self.source)
@@ -118,7 +118,7 @@ class CoinbaseSocket(threading.Thread):
             self.stop.wait(wait)
 
     def _listen(self) -> None:
-        # No pings of our own: `silence` says when a line is dead, and a pong behind a backlog is no sign of that.
+        # No client pings: `silence` detects a dead connection, and a pong may be delayed behind a backlog.
         with connect(self.url, open_timeout=10, close_timeout=0.5, ping_interval=None) as socket:
             for channel in CHANNELS:
                 asked = {"type": "subscribe", "channel": channel, "product_ids": sorted(self.symbols)}
@@ -127,7 +127,7 @@ class CoinbaseSocket(threading.Thread):
             self._hear(socket)
 
     def _hear(self, socket: ClientConnection) -> None:
-        """Until the connection ends, falls silent or we are told to stop. Raises what websockets raises."""
+        """Receive until the connection ends, falls silent, or `stop` is set. Raises what websockets raises."""
         expected: int | None = None
         heard = time.monotonic()
         while not self.stop.is_set():
@@ -140,7 +140,7 @@ class CoinbaseSocket(threading.Thread):
             heard = time.monotonic()
             if not self.live:
                 self.live, self.error = True, ""
-                self.heal()  # what moved while nobody listened
+                self.heal()  # fetch prices missed while disconnected
             try:
                 frame = read_frame(text, self.source, self.symbols)
             except ValueError as error:
@@ -150,7 +150,7 @@ class CoinbaseSocket(threading.Thread):
             expected = self._in_order(frame, expected)
 
     def _in_order(self, frame: Frame, expected: int | None) -> int | None:
-        """Hand on the ticks of a frame that is not older than what we had; returns the next number."""
+        """Pass on the ticks of a frame unless it is out of order; return the next expected sequence number."""
         if frame.sequence is None or expected is None or frame.sequence == expected:
             pass
         elif frame.sequence < expected:

@@ -1,4 +1,4 @@
-"""Of several stream processes one leads; the others wait. The lease is a key in Redis with a time to live."""
+"""Leader election of stream processes by a Redis key with a time to live."""
 
 import os
 import secrets
@@ -15,7 +15,7 @@ _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del
 
 
 class Lease:
-    """This process's claim. `owner` is its fencing token: what is published carries it."""
+    """This process's claim to lead. `owner` is the fencing token that publishing checks."""
 
     def __init__(self, bus: redis.Redis, key: str = KEY, seconds: float = LEASE_SECONDS) -> None:
         self.bus, self.key, self.milliseconds = bus, key, int(seconds * 1000)
@@ -25,18 +25,18 @@ class Lease:
         self._release = bus.register_script(_RELEASE)
 
     def acquire(self) -> bool:
-        """Take it if nobody has it. Raises redis.RedisError when Redis does not answer."""
+        """Take the lease if it is free; return whether it was. Raises redis.RedisError when Redis does not answer."""
         if self.bus.set(self.key, self.owner, nx=True, px=self.milliseconds):
             self._renewed = time.monotonic()
             return True
         return False
 
     def still_mine(self) -> bool:
-        """Renew it when that is due; False when another process has it now.
+        """Renew the lease when due; return False when another process has it.
 
-        After a pause of this process (or a restart of Redis) the answer comes from Redis, before anything is
-        written. While Redis does not answer nobody else can take the lease either: redis.RedisError is raised and
-        the caller may go on writing what is safe to write twice.
+        After a pause of this process or a restart of Redis, ownership is checked in Redis before anything is written.
+        While Redis does not answer, no other process can take the lease either: redis.RedisError is raised, and the
+        caller may continue idempotent writes.
         """
         if time.monotonic() - self._renewed < RENEW_SECONDS:
             return True
@@ -46,5 +46,5 @@ class Lease:
         return self.acquire()
 
     def release(self) -> None:
-        """Let the next one lead at once."""
+        """Release the lease, so that another process leads at once."""
         self._release(keys=[self.key], args=[self.owner])

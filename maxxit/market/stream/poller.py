@@ -1,4 +1,4 @@
-"""A feed that is asked again and again, in a thread of its own: a slow provider delays nobody else."""
+"""Poll a feed in a separate thread, so that a slow provider does not delay the others."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 class Poller(threading.Thread):
-    """Asks `feed` every `seconds`, or at once after `ask_now`. While `covered()` its ticks come by other means."""
+    """Thread that polls `feed` every `seconds` while no socket is live (`covered()`), and at once after `ask_now`."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Poller(threading.Thread):
         self._due = True
 
     def ask_now(self) -> None:
-        """Something was missed: do not wait for the next turn."""
+        """Poll at once, after ticks were missed."""
         self._due = True
         self._now.set()
 
@@ -42,7 +42,7 @@ class Poller(threading.Thread):
         self._now.set()
 
     def run(self) -> None:
-        """Until told to stop."""
+        """Poll until `stop` is set."""
         while not self.stop.is_set():
             wait = self.seconds
             if self._due or not self.covered():
@@ -52,10 +52,10 @@ class Poller(threading.Thread):
             self._now.clear()
 
     def _ask(self) -> float:
-        """Ask once; returns the seconds until the next time."""
+        """Poll once; return the seconds until the next poll."""
         try:
             found = self.feed.quotes(self.symbols)
-        except Exception as error:  # also a bug in one adapter: it must not silence the feed for ever
+        except Exception as error:  # even a bug of an adapter must not end this thread
             self.error = str(error)
             wait = max(self.seconds, wait_after(error, self.failures))
             self.failures += 1

@@ -1,4 +1,4 @@
-"""The stream process: wait for the lease, open the sources, write what they say, let go in time."""
+"""The stream process: wait for the lease, open the sources, store their ticks, and release the lease on stop."""
 
 import json
 import threading
@@ -32,7 +32,7 @@ JOIN_SECONDS = 1.0
 
 
 class Stream:
-    """One stream process. `run` returns after `stop` is set; a source that hangs does not hold it up."""
+    """One stream process. `run` returns after `stop` is set; a hanging source does not delay it."""
 
     def __init__(self, bus: redis.Redis, feeds: Sequence[PriceFeed]) -> None:
         policy = quotes.policy()
@@ -40,19 +40,19 @@ class Stream:
         self.stop = threading.Event()
         self.lease = Lease(bus)
         self.buffer = Buffer(policy.max_jump_pct)
-        self.outbox = Outbox(self.policy.keep_ticks)  # Redis would not keep more of what waits for it
+        self.outbox = Outbox(self.policy.keep_ticks)  # Redis keeps no more ticks than this
         self.leading = False
         self.quotes = self.flushes = self.failures = 0
         self._told = 0.0
         self._sources: list[Poller | CoinbaseSocket] = []
 
     def put(self, tick: Tick) -> None:
-        """What every source calls. Nonsense and repetitions are not published."""
+        """Take a tick of a source; invalid and repeated ticks are not published."""
         if self.buffer.put(tick):
             self.outbox.put(tick)
 
     def run(self) -> None:
-        """Lead whenever the lease can be had, until told to stop."""
+        """Lead while holding the lease, until `stop` is set."""
         waited = 0
         while not self.stop.is_set():
             try:
@@ -69,7 +69,7 @@ class Stream:
                 self.stop.wait(1)
 
     def sources(self) -> list[Poller | CoinbaseSocket]:
-        """One thread per feed, and one more for a feed with a WebSocket. Raises `Misconfigured`."""
+        """Return the threads: a poller per feed, and a socket for a feed with a WebSocket. Raises `Misconfigured`."""
         symbols, found = list(all_instruments()), list[Poller | CoinbaseSocket]()
         for feed in self.feeds:
             poller = Poller(feed, symbols, self.policy.poll_seconds, self.put)
@@ -116,7 +116,7 @@ class Stream:
             self.stop.wait(max(0.0, pause - (time.monotonic() - began)))
 
     def _may_write(self) -> bool:
-        """Whether we still lead. While Redis is away we go on: quotes and bars may be written twice."""
+        """Return whether this process may write: it leads, or Redis is unavailable (quotes are written idempotently)."""
         try:
             if not self.lease.still_mine():
                 log.warning("lease_lost", owner=self.lease.owner)
@@ -129,7 +129,7 @@ class Stream:
         return True
 
     def flush(self) -> bool:
-        """Write what came since the last time; False when the database did not take it (it is kept)."""
+        """Store the ticks since the last flush; return False when the database failed (the batch is kept)."""
         batch = self.buffer.take()
         if not batch.ticks and not batch.odd:
             return True
@@ -147,7 +147,7 @@ class Stream:
         return True
 
     def _release(self, publisher: Publisher) -> None:
-        """Stop the sources, write the rest, release the lease: less than three seconds."""
+        """Stop the sources, store the rest and release the lease, within three seconds."""
         for source in self._sources:
             source.end()
         end = time.monotonic() + JOIN_SECONDS
@@ -165,7 +165,7 @@ class Stream:
         log.info("stream_stopped", **self.describe())
 
     def describe(self) -> dict[str, Any]:
-        """Counters since the start, and each source's health."""
+        """Return counters since the start, and each source's health."""
         sources = []
         for one in self._sources:
             if isinstance(one, Poller):

@@ -1,4 +1,4 @@
-"""What the leading stream process says about itself; for `doctor`, the pages, and the task that polls without it."""
+"""Read the status that the leading stream process publishes, for `doctor`, the pages and the fallback polling task."""
 
 import json
 from typing import Any
@@ -8,11 +8,11 @@ from django.conf import settings
 
 STATUS = "maxxit:stream:status"
 STATUS_SECONDS = 15
-"""A status older than this has no process behind it any more."""
+"""Time to live of the status: older means that the process has ended."""
 
 
 def open_bus(url: str = "") -> redis.Redis:
-    """A connection to Redis that answers within five seconds or fails."""
+    """Return a connection to Redis with a timeout of five seconds."""
     return redis.Redis.from_url(
         url or settings.ENV.broker,
         socket_timeout=5,
@@ -23,7 +23,7 @@ def open_bus(url: str = "") -> redis.Redis:
 
 
 def status() -> dict[str, Any] | None:
-    """Counters and sources of the stream that leads; None when none does, or Redis does not answer."""
+    """Return counters and sources of the leading stream; None without one, or when Redis does not answer."""
     try:
         with open_bus() as bus:
             said = bus.get(STATUS)
