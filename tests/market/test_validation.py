@@ -1,4 +1,4 @@
-"""Which price is believed: one source, two that disagree, a majority, everybody lying at once."""
+"""Price validation: one source, two that disagree, a majority, and all sources wrong at once."""
 
 from collections.abc import Mapping
 from datetime import timedelta

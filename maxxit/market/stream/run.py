@@ -116,7 +116,7 @@ class Stream:
             self.stop.wait(max(0.0, pause - (time.monotonic() - began)))
 
     def _may_write(self) -> bool:
-        """Return whether this process may write: it leads, or Redis is unavailable (quotes are written idempotently)."""
+        """Return whether this process may write: it leads, or Redis is unavailable (writes are idempotent)."""
         try:
             if not self.lease.still_mine():
                 log.warning("lease_lost", owner=self.lease.owner)
