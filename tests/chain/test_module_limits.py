@@ -162,3 +162,11 @@ def test_a_tokens_rule_holds(lab: Lab, name: str) -> None:
                 action(lab)
         else:
             action(lab)
+
+
+def test_the_routers_words_and_the_safes_come_through_unchanged(lab: Lab) -> None:
+    other = lab.another_safe(usdc=50 * USDC)
+    with reverts("STF"):
+        lab.open("a", usdc=100 * USDC, safe=other)  # it has not enough
+    with reverts("Too little received"):
+        lab.open("b", usdc=10 * USDC, min_out=10**30)

@@ -20,8 +20,8 @@ from maxxit.events.models import Event
 from maxxit.market import intake
 from maxxit.market.feeds.base import Tick
 from maxxit.market.models import Quote, QuoteMove
-from maxxit.notify import rules
-from maxxit.notify.models import PriceRule, RuleDelivery, RuleMatch
+from maxxit.notify import endpoints, rules
+from maxxit.notify.models import Endpoint, PriceRule, RuleDelivery, RuleMatch
 from maxxit.notify.tasks import match, tidy
 from maxxit.pipeline.stages import WAKES
 from maxxit.reports.status import queue_of
@@ -378,9 +378,34 @@ def test_the_command_adds_lists_tests_and_removes(ann: User, says: Callable[...,
     assert call("list") == []
 
 
+def test_the_command_shows_the_inbox_newest_first(ann: User, says: Callable[..., None]) -> None:
+    call("add", "--user", "ann", "--symbols", "BTC", "--below", "70000")
+    call("add", "--user", "ann", "--symbols", "ETH", "--any")
+    made = call("add", "--user", "ann", "--symbols", "ETH", "--change", "5", "--window", "30")
+    assert (made["condition"], made["threshold"], made["window_seconds"]) == ("change_pct", "5", 1800)
+    says(BTC=60_000)
+    says(ETH=3_000)
+    shown = call("inbox", "--user", "ann")
+    assert [(one["symbol"], one["price"]) for one in shown] == [("ETH", "3000"), ("BTC", "60000")]
+    assert call("inbox", "--user", "ann", "--limit", "1") == shown[:1]
+
+
+def test_the_command_prints_the_secret_of_a_webhook(ann: User) -> None:
+    made = call("webhook", "--user", "ann", "--url", "https://1.1.1.1/hook")
+    endpoint = Endpoint.objects.get()
+    assert (made["url"], made["secret"]) == ("https://1.1.1.1/hook", endpoints.secret_of(endpoint))
+    assert call("webhook", "--user", "ann", "--off") == {"user": "ann", "removed": True}
+    for url in ("http://1.1.1.1/hook", "https://10.0.0.1/hook"):
+        with pytest.raises(CommandError):
+            call("webhook", "--user", "ann", "--url", url)
+
+
 @pytest.mark.parametrize(
     "words",
     [
+        ("add", "--user", "ann", "--symbols", "BTC", "--above", ""),
+        ("add", "--user", "ann", "--symbols", "BTC", "--above", "1e30"),
+        ("add", "--user", "ann", "--symbols", "BTC", "--change", "5", "--window", "99999999999999"),
         ("add", "--user", "nobody", "--symbols", "BTC", "--any"),
         ("add", "--user", "ann", "--symbols", "DOGE", "--any"),
         ("add", "--user", "ann", "--symbols", "BTC", "--above", "dear"),

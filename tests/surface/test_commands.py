@@ -19,9 +19,9 @@ from maxxit.access.models import ApiKey
 from maxxit.core import clock
 from maxxit.core.commands import PACKAGES, CommandLine
 from maxxit.events.models import Event
-from maxxit.market import candles
+from maxxit.market import candles, quotes
 from maxxit.market.feeds.bars import BAR, Bar
-from maxxit.market.models import Candle
+from maxxit.market.models import Candle, Quote
 from maxxit.market.stream import status as stream_status
 from maxxit.market.venues import venues
 from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
@@ -211,6 +211,17 @@ def test_chain_by_anything(world: World) -> None:
     assert all(moment.endswith("Z") for moment in moments)
 
 
+def test_a_long_answer_is_cut_without_full(world: World) -> None:
+    trace = world.of_alice.trace
+    trace.request = {"user": "word " * 400 + "the end"}
+    trace.save()
+    option = f"--post={world.of_alice.post.pk}"
+    assert "the end" not in said("chain", option)
+    assert re.search(r"… \d+ more characters with --full", said("chain", option))
+    assert "the end" in said("chain", option, "--full")
+    assert "with --full" not in said("chain", option, "--full")
+
+
 def test_chain_of_nothing_says_so(world: World) -> None:
     with pytest.raises(CommandError, match="no order '999999'"):
         said("chain", "--order=999999")
@@ -230,6 +241,22 @@ def test_why(world: World) -> None:
     assert (reason["code"], reason["limit"]) == ("cooldown", "900 s")
     assert len(told("why", f"--signal={blocked.signal_id}")["reasons"]) == 2
     assert told("why", f"--order={world.of_alice.entry.pk}") == {"stopped": False, "reasons": []}
+
+
+def test_why_a_symbol_is_not_traded(world: World) -> None:
+    assert told("why", "--symbol", "ETH") == {"stopped": False, "reasons": []}
+    assert "ETH is fresh and trusted" in said("why", "--symbol", "ETH")
+    Quote.objects.filter(symbol="ETH").update(at=timezone.now() - timedelta(hours=1))
+    first, *_ = told("why", "--symbol", "ETH")["reasons"]
+    assert (first["code"], first["measured"][:2], first["limit"]) == (
+        "quote:stale",
+        "36",
+        f"{quotes.policy().max_age_seconds} s",
+    )
+    Quote.objects.filter(symbol="ETH").delete()
+    assert told("why", "--symbol", "ETH")["reasons"][0]["code"] == "quote:never"
+    with pytest.raises(CommandError, match="no symbol 'DOGE'; known: "):
+        said("why", "--symbol", "DOGE")
 
 
 def test_why_a_post_became_no_trade(world: World) -> None:

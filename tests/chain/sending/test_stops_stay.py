@@ -162,6 +162,16 @@ def test_two_executors_overlap_and_the_one_on_chain_signs(
     assert signers() == [old, new_key if signed else old]
 
 
+def test_a_process_without_a_keystore_reads_the_executors_of_the_configuration(
+    trader: SafeTrader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EXECUTOR_KEYSTORE")
+    current, previous = trader.world.accounts["executor"], trader.world.accounts["rogue"]
+    assert trader.venue.executors == (current,)
+    trader.venue.places = trader.venue.places.model_copy(update={"previous_executor": previous})
+    assert trader.venue.executors == (current, previous)
+
+
 def test_a_retired_key_signs_no_more(
     pipeline: Pipeline, new_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
