@@ -108,6 +108,7 @@ RUNS: dict[str, Words] = {
     "resume": lambda w, f: ["--reason", "x"],
     "revoke": lambda w, f: ["paper"],
     "rules add": lambda w, f: ["--user", "alice", "--symbols", "BTC", "--any"],
+    "rules endpoint": lambda w, f: ["--user", "alice", "--channel", "webhook", "--off"],
     "rules inbox": lambda w, f: ["--user", "alice"],
     "rules list": lambda w, f: [],
     "rules remove": lambda w, f: [rule(w)],

@@ -54,10 +54,12 @@ class Command(OpsCommand):
         if action == "inbox":
             parser.add_argument("--limit", type=count, default=20, help="how many (default 20)")
         if action == "endpoint":
-            parser.add_argument("--channel", required=True, choices=sorted(CHANNELS.known))
+            parser.add_argument(
+                "--channel", required=True, choices=sorted(CHANNELS.known), help="whose address it is"
+            )
             where = parser.add_mutually_exclusive_group(required=True)
             where.add_argument("--address", help="as the channel needs it; prints the signing secret")
-            where.add_argument("--off", action="store_true")
+            where.add_argument("--off", action="store_true", help="remove the address")
         if action == "webhook":
             where = parser.add_mutually_exclusive_group(required=True)
             where.add_argument("--url", help="a public https:// URL; prints the signing secret")
