@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def change(path: Path, *keys: str, to: Any = None, drop: bool = False) -> None:
     """Set or drop one key of a YAML file."""
-    values = yaml.safe_load(path.read_text())
+    values = yaml.load(path.read_text(), yaml.CSafeLoader)
     place = values
     for key in keys[:-1]:
         place = place[key]
@@ -46,7 +46,7 @@ def change(path: Path, *keys: str, to: Any = None, drop: bool = False) -> None:
         del place[keys[-1]]
     else:
         place[keys[-1]] = to
-    path.write_text(yaml.safe_dump(values))
+    path.write_text(yaml.dump(values, Dumper=yaml.CSafeDumper))
 
 
 def paths(values: Any, *, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
