@@ -1,4 +1,4 @@
-"""Help texts of fields, as people read them in the admin: what they say of a value holds."""
+"""Help texts of model fields match the code."""
 
 import re
 from decimal import Decimal
@@ -53,7 +53,7 @@ def test_the_events_that_help_gives_as_examples_exist() -> None:
 
 
 def test_the_outcomes_of_a_document_are_those_that_its_help_names() -> None:
-    named = help_of(Item, "outcome").partition(", or why")[0].split(", ")
+    named = help_of(Item, "outcome").partition(", or the code")[0].split(", ")
     code = (ROOT / "maxxit/knowledge/ingest.py").read_text()
     assert len(named) == 4
     assert [name for name in named if f'"{name}"' not in code] == []

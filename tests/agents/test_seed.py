@@ -1,4 +1,4 @@
-"""The agents that a profile brings along."""
+"""Seed data: the agents of config/agents.yaml."""
 
 from decimal import Decimal
 from typing import Any
@@ -58,7 +58,7 @@ def test_entering_again_changes_nothing_that_a_person_changed(assemble: Any) -> 
     assert Deployment.objects.count() == 1
 
 
-def test_an_agent_that_follows_nobody_follows_nobody(assemble: Any) -> None:
+def test_an_agent_without_follows_follows_nobody(assemble: Any) -> None:
     assemble(one(follows=[]))
 
     assert not Subscription.objects.exists()
@@ -73,9 +73,7 @@ def test_an_agent_that_follows_nobody_follows_nobody(assemble: Any) -> None:
         ({"weights": {"tweet": 100, "rsi": 0}}, "no weight for macd, bollinger"),
     ],
 )
-def test_a_cast_that_names_what_is_not_there_is_refused(
-    assemble: Any, wrong: dict[str, Any], told: str
-) -> None:
+def test_seed_data_with_unknown_names_is_refused(assemble: Any, wrong: dict[str, Any], told: str) -> None:
     with pytest.raises(Misconfigured, match=told):
         assemble(one(**wrong))
 

@@ -4,7 +4,7 @@
 
 It takes an order and says nothing, or says 500; it loses one, or takes it a second later; it denies what it has
 taken for as long as `find_lag` allows; it reports fills twice, in another order, or as they stood a while ago. Its
-book is the truth that the database is held against: every order that it took is counted as an effect.
+book is the truth that the database is compared with: every order that it took is counted as an effect.
 """
 
 import asyncio

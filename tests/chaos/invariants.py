@@ -1,4 +1,4 @@
-"""What must hold when all is quiet: the database held against the venues' own books, and against itself."""
+"""What must hold when all is quiet: the database compared with the venues' own books, and with itself."""
 
 from collections.abc import Mapping
 from decimal import Decimal

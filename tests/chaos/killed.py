@@ -5,7 +5,7 @@
 Rounds of one to three worker processes at a time run the product's own passes over the same rows; most of them die:
 at a statement, at a commit, at a named step, at a random instant, or their connection to the database does. Now and
 then Postgres itself is killed. Between bursts of rounds all faults stop, everything is run to its end, and the
-database is held against the exchange's own book: one order per intent, every fill booked once, nothing in flight,
+database is compared with the exchange's own book: one order per intent, every fill booked once, nothing in flight,
 positions closed by what they held, the ledger equal to the balances there, to the unit.
 """
 

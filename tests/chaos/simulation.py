@@ -11,7 +11,7 @@ Postgres with real commits. What goes wrong is counted when it took effect, one 
 * another worker does its pass, or a person pulls the switch, while the first waits for an answer;
 * a task's message is lost, delivered twice, or late; the clock jumps, also backwards; a price is stale, absurd or NaN.
 
-Afterwards all faults stop, everything is run to its end, and the database is held against the venues' books
+Afterwards all faults stop, everything is run to its end, and the database is compared with the venues' books
 (`invariants`). A world is made from (seed, its number) alone, so that one number reproduces it:
 `--seed S --world N`.
 """

@@ -50,7 +50,7 @@ def recorded(data: bytes) -> Outcome:
 
 
 def candle_file(form: str) -> Callable[[bytes], Outcome]:
-    """Its rows as they stand, and five-minute bars of them: whole or refused."""
+    """Its rows in file order, and five-minute bars of them: whole or refused."""
     importer = CANDLES.open(form)
 
     def read(data: bytes) -> Outcome:

@@ -1,4 +1,4 @@
-"""Traces to Langfuse and OpenTelemetry: off by default, in the background, and nobody's trouble but their own."""
+"""Traces to Langfuse and OpenTelemetry: off by default, in the background, without effect on other work."""
 
 import json
 from base64 import b64decode

@@ -1,4 +1,4 @@
-"""Feeds keep their connections for as long as a process lives; in a test they are closed."""
+"""Close the HTTP connections of feeds after each test."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

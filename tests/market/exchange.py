@@ -1,4 +1,4 @@
-"""Coinbase's WebSocket on loopback: the documented messages, and whatever else a test wants to send."""
+"""A fake of Coinbase's WebSocket on loopback: the documented messages and any malformed ones."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""A price provider on loopback that speaks the documented wire format of each real one, and misbehaves on request.
+"""A fake price provider on loopback with the wire format of each real one, and configurable faults.
 
 Formats: Coinbase Advanced `GetMarketTradesResponse` and candles, CoinGecko `/simple/price` and
 `/coins/{id}/market_chart/range`, Pyth Hermes `/v2/updates/price/latest`, Ethereum JSON-RPC with Multicall3.

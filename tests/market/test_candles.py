@@ -1,4 +1,4 @@
-"""Bars: formed from ticks, loaded from feeds, with their holes; and what may be computed from them."""
+"""Candles: formed from ticks, backfilled from feeds, their gaps, and the indicators computed from them."""
 
 import gzip
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def test_ticks_form_minutes_and_five_minutes() -> None:
 
 
 @pytest.mark.django_db
-def test_a_bar_goes_on_where_it_was() -> None:
+def test_a_forming_bar_is_updated() -> None:
     candles.form([Span.of(tick("100", T0))])
     candles.form([Span("BTC", T0 + SECOND, Decimal(101), Decimal(105), Decimal(97), Decimal(102))])
 
@@ -236,7 +236,7 @@ def _breaks_after(page: tuple[datetime, list[Bar]]) -> object:
 
 
 @pytest.mark.django_db
-def test_a_provider_that_says_wait_is_waited_for(
+def test_a_retry_waits_as_long_as_the_provider_asks(
     source: Provider, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     time.to(T0 + 700 * BAR)
@@ -250,7 +250,7 @@ def test_a_provider_that_says_wait_is_waited_for(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("replace", "volume"), [(False, 0), (True, 3)])
-def test_bars_that_we_hold_stay_unless_told_otherwise(
+def test_stored_bars_are_kept_unless_replace_is_set(
     source: Provider, time: RecordedClock, replace: bool, volume: int
 ) -> None:
     time.to(T0 + HOUR)

@@ -1,4 +1,4 @@
-"""Chainlink and Uniswap read from a real chain: the local world's aggregators, sequencer feed and pools."""
+"""Chainlink and Uniswap feeds against a development chain: aggregators, sequencer feed and pools."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -73,7 +73,7 @@ def test_aggregators_are_read_exactly_at_the_time_of_the_block(world: World) -> 
     assert found["BTC"].confidence == 300
 
 
-def test_an_answer_past_its_heartbeat_carries_its_own_time(world: World) -> None:
+def test_an_answer_older_than_its_heartbeat_keeps_its_own_time(world: World) -> None:
     written = block_time(world)
     world.rpc("evm_increaseTime", hex(3_700))
     world.rpc("evm_mine")
@@ -90,7 +90,7 @@ def test_a_dead_aggregator_is_left_out_and_the_others_stay(world: World) -> None
     assert set(chainlink(world).quotes(["ETH", "BTC"])) == {"ETH"}
 
 
-def test_a_sequencer_that_is_down_silences_all(world: World) -> None:
+def test_no_prices_while_the_sequencer_is_down(world: World) -> None:
     now = world.now()
     down = encode_call("set_round(int256,uint256,uint256)", 1, now, now)
     world.send("deployer", world.sequencer_feed, down)

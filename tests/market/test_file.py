@@ -1,4 +1,4 @@
-"""Candle files as people have them: what is read, and what is refused with file, line and reason."""
+"""Reading candle files: accepted variants, and errors with file, line and reason."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_holes_are_no_fault(tmp_path: Path) -> None:
         ([line(0, open="1_000", high="1_002")], r":2: not a bar"),
     ],
 )
-def test_what_is_no_five_minute_bar_is_refused_with_its_line(
+def test_an_invalid_five_minute_bar_is_refused_with_its_line(
     tmp_path: Path, rows: list[str], why: str
 ) -> None:
     path = written(tmp_path, *rows)
@@ -76,7 +76,7 @@ def test_what_is_no_five_minute_bar_is_refused_with_its_line(
         list(read_bars(path))
 
 
-def test_another_header_is_refused_as_it_stands(tmp_path: Path) -> None:
+def test_another_header_is_refused_and_quoted(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r":1: the header must be open_time_ms,.*, not 'time,o,h,l,c,v'"):
         list(read_bars(written(tmp_path, line(0), header="time,o,h,l,c,v")))
 

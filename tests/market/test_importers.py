@@ -1,4 +1,4 @@
-"""Candle files of other tools: each format round-trips, and each kind of damage is refused with file, line, reason."""
+"""Importers of candle files: every format round-trips, and damaged files are refused with file, line and reason."""
 
 import gzip
 import io
@@ -252,7 +252,7 @@ def test_a_row_that_contradicts_another_is_refused(tmp_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize("name", CSV_SAMPLES)
-def test_what_python_cannot_take_in_is_refused_with_its_place(tmp_path: Path, name: str) -> None:
+def test_input_that_python_cannot_parse_is_refused_with_file_and_line(tmp_path: Path, name: str) -> None:
     form, sample = SAMPLES[name]
     text = sample()
     digits = re.search(r"\d{10,}", text)

@@ -1,4 +1,4 @@
-"""One row that cannot be read, or one id that was retired, silences no other: for every feed."""
+"""A malformed row or a retired id does not fail the other rows, for every feed."""
 
 from datetime import timedelta
 from typing import Any

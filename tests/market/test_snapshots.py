@@ -1,4 +1,4 @@
-"""Kept indicators: computed once, never of the future, and the very same figures however often they are asked for."""
+"""Stored indicator snapshots: computed once, without look-ahead, and identical at every read."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -31,7 +31,7 @@ def fresh(symbol: str, at: Any = T0) -> Any:
     return snapshot(bars[symbol], warm_up=TERMS.warm_up)
 
 
-def test_the_second_question_reads_what_the_first_computed_to_the_last_bit(time: RecordedClock) -> None:
+def test_the_second_read_returns_bit_for_bit_what_the_first_computed(time: RecordedClock) -> None:
     for symbol in ("ETH", "BTC"):
         builders.hourly_bars(symbol, builders.rising(level=0.1 + 2000 / 3))
     first = snapshots.of(["ETH", "BTC"], TERMS, T0)

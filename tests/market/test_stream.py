@@ -1,4 +1,4 @@
-"""The stream: what the exchange says arrives once, in order and in time, whatever breaks on the way."""
+"""The price stream: ticks are stored once, in order and in time, despite faults of exchange, Redis and Postgres."""
 
 import os
 import signal
@@ -85,12 +85,12 @@ def test_websocket_and_rest_give_the_same_event(time: RecordedClock) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", "null", '{"v": 2, "type": "tick"}', '{"v": 1, "type": "tick", "symbol": "BTC"}']
 )
-def test_what_is_no_tick_of_this_version_is_refused(text: str) -> None:
+def test_a_tick_of_another_version_or_format_is_refused(text: str) -> None:
     with pytest.raises(Rejected):
         ticks.decode(text)
 
 
-def test_an_error_of_the_exchange_is_told() -> None:
+def test_an_error_message_of_the_exchange_is_raised() -> None:
     with pytest.raises(Refused, match="rate limit"):
         read_frame('{"type": "error", "message": "rate limit exceeded"}', "coinbase", PRODUCTS)
 
@@ -116,7 +116,7 @@ def test_one_ticker_that_cannot_be_read_silences_no_other() -> None:
         '{"channel": "ticker", "timestamp": "x", "events": [{"tickers": [{"product_id": "BTC-USD"}]}]}',
     ],
 )
-def test_what_is_no_message_is_told(text: str) -> None:
+def test_a_malformed_message_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="not a message"):
         read_frame(text, "coinbase", PRODUCTS)
 
@@ -156,7 +156,7 @@ def test_nonsense_between_two_ticks_touches_neither_price_nor_range() -> None:
     assert [one.price for one in batch.odd] == [0]
 
 
-def test_an_older_tick_is_late_and_a_batch_that_was_not_written_comes_again() -> None:
+def test_an_older_tick_is_late_and_an_unwritten_batch_is_put_back() -> None:
     buffer = Buffer(Decimal(50))
     buffer.put(tick("100", T0))
     buffer.put(tick("90", T0 - SECOND))
@@ -297,7 +297,7 @@ def test_a_bug_in_an_adapter_does_not_end_its_poller(monkeypatch: pytest.MonkeyP
     assert poller.error == "a bug"
 
 
-def test_a_poller_waits_as_long_as_the_provider_says() -> None:
+def test_a_poller_waits_as_long_as_the_provider_asks() -> None:
     with provider() as source:
         source.misbehaves("too_many")
         feed = FEEDS.open("coingecko", name="coingecko", **OPTIONS["coingecko"](source, ["BTC"]))

@@ -1,4 +1,4 @@
-"""The market's tasks: beat polls the feeds where no stream does."""
+"""Celery tasks of the market: feeds are polled only while no stream runs."""
 
 import pytest
 

@@ -93,9 +93,7 @@ PRICE = st.decimals("0.01", "1000", places=2)
 
 
 @given(st.lists(PRICE, min_size=1, max_size=6), st.permutations(list(range(6))))
-def test_a_trusted_price_stands_within_the_limit_of_most_sources(
-    prices: list[Decimal], order: list[int]
-) -> None:
+def test_a_trusted_price_is_within_the_limit_of_most_sources(prices: list[Decimal], order: list[int]) -> None:
     offered = [Tick("BTC", price, T0, str(place)) for place, price in enumerate(prices)]
     found = judge("BTC", offered, None, LIMITS, T0)
     shuffled = judge("BTC", [offered[i] for i in order if i < len(offered)], None, LIMITS, T0)
@@ -174,7 +172,7 @@ def test_a_preferred_source_that_falls_silent_is_replaced_by_the_next(time: Reco
 
 
 @pytest.mark.django_db
-def test_a_symbol_that_nobody_held_before_needs_no_history(time: RecordedClock) -> None:
+def test_a_symbol_without_a_quote_needs_no_history(time: RecordedClock) -> None:
     assert offer({"coinbase": "60000"}) == ["BTC"]
     assert Quote.objects.get().doubt == ""
     assert not Event.objects.exists()

@@ -1,4 +1,4 @@
-"""How a stage runs: written down, alone, once per slot; and the whole chain through a real worker."""
+"""Stage runs: recorded, exclusive, once per slot; and a whole pipeline run through a real worker."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""One author, one token: so many signals a day and no more."""
+"""Daily limits of signals per author and per token."""
 
 from datetime import timedelta
 from typing import Any
@@ -59,7 +59,7 @@ def test_an_author_brings_an_agent_so_many_signals_a_day(
     assert run(time, max_signals_per_author_per_day=2).signals == 1
 
 
-def test_an_author_at_the_cap_is_not_heard_but_others_are(
+def test_an_author_at_the_limit_is_skipped_and_others_are_not(
     agent: Agent, author: CtAccount, time: RecordedClock
 ) -> None:
     other = make.account(agent)

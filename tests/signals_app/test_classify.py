@@ -1,4 +1,4 @@
-"""New posts to classified ones, whatever the model does."""
+"""Classification of new posts, with a model that works, fails or is unavailable."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -66,7 +66,7 @@ def test_a_call_becomes_a_candidate_with_side_confidence_and_reasoning(
         ({}, [], "no_listed_token"),
     ],
 )
-def test_what_is_no_call_says_why(
+def test_a_post_without_a_call_has_a_reason(
     author: CtAccount, model: FakeModel, fields: dict[str, Any], tokens: list[str], outcome: str
 ) -> None:
     post = make.post(author)
@@ -92,9 +92,7 @@ def test_posts_are_read_in_batches_each_once(author: CtAccount, model: FakeModel
     assert run().due == 0
 
 
-def test_a_pass_reads_so_many_batches_and_leaves_the_rest_to_the_next(
-    author: CtAccount, model: FakeModel
-) -> None:
+def test_a_pass_reads_a_limited_number_of_batches(author: CtAccount, model: FakeModel) -> None:
     for _ in range(10):
         make.post(author)
 
@@ -228,7 +226,7 @@ def test_a_refused_batch_is_split_at_once_and_only_the_post_at_fault_counts(
     assert again(posts[2]).outcome == "unread:answer_filtered"
 
 
-def test_a_flood_of_one_author_leaves_the_others_their_turn(author: CtAccount, model: FakeModel) -> None:
+def test_many_posts_of_one_author_do_not_delay_the_others(author: CtAccount, model: FakeModel) -> None:
     flood = [make.post(author) for _ in range(40)]
     quiet = [make.post(make.account()) for _ in range(3)]
     run(max_batches=5)
@@ -245,7 +243,7 @@ def test_one_author_has_only_so_many_calls_of_a_pass(author: CtAccount, model: F
     assert run(max_batches_per_author=3).read == 12
 
 
-def test_a_post_that_no_provider_takes_stops_nobody_and_is_set_aside(
+def test_a_post_that_every_provider_refuses_is_quarantined_and_blocks_no_other(
     author: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that answers 500 to one post: its answers to others show that it is not away."""
@@ -258,7 +256,7 @@ def test_a_post_that_no_provider_takes_stops_nobody_and_is_set_aside(
     assert again(bad).state == "quarantined"
 
 
-def test_a_refused_key_is_raised_only_where_it_serves_nobody(
+def test_a_refused_key_is_raised_only_if_no_post_was_answered(
     author: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, other = make.post(author), make.post(make.account())
@@ -269,7 +267,7 @@ def test_a_refused_key_is_raised_only_where_it_serves_nobody(
         run()
 
 
-def test_a_provider_that_is_away_ends_the_pass_after_three_authors(
+def test_an_unavailable_provider_ends_the_pass_after_three_authors(
     author: CtAccount, model: FakeModel
 ) -> None:
     for _ in range(5):
@@ -293,7 +291,7 @@ def test_a_post_that_the_model_left_out_is_tried_again_and_the_others_count(
     assert again(posts[1]).state == "classified"
 
 
-def test_a_reading_of_a_post_that_nobody_asked_about_is_ignored(
+def test_a_reading_of_another_post_is_ignored(
     author: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post, other = make.post(author), make.post(author, state="classified", outcome="not_candidate")

@@ -1,4 +1,4 @@
-"""Each piece of evidence by itself, and what a new one takes: its class and a line of the registry."""
+"""Each piece of evidence, and adding a new one: a class and a line in the registry."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -60,7 +60,7 @@ def test_a_piece_says(name: str, seen: dict[str, float], value: Any) -> None:
     assert of(name, Facts(market(**seen))) == pytest.approx(D(value))
 
 
-def test_posts_say_nothing_where_nobody_made_a_call() -> None:
+def test_posts_are_no_evidence_without_a_call() -> None:
     assert of("tweet", Facts(market())) is None
     assert of("tweet", Facts(market(), [call("long", "0.8")])) == D("0.8")
 

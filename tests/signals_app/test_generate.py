@@ -1,4 +1,4 @@
-"""Candidates and indicators to signals: at most one per agent, token and bucket, or the reason."""
+"""Generation of signals from candidates and indicators: one per agent, token and bucket, or a decline with reason."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -122,14 +122,14 @@ def test_calls_of_both_sides_are_weighed_and_the_weaker_one_is_opposed(author: C
     assert (outcome(strong), outcome(weak)) == ("signal", "candidate:opposed")
 
 
-def test_a_call_that_nobody_follows_says_so(agent: Agent) -> None:
+def test_a_call_without_followers_has_a_reason(agent: Agent) -> None:
     post = make.candidate(make.account(username="stranger"))
     run()
 
     assert (outcome(post), Signal.objects.count()) == ("candidate:no_follower", 0)
 
 
-def test_a_call_on_a_token_that_the_agent_does_not_trade_says_so(author: CtAccount) -> None:
+def test_a_call_on_a_token_outside_the_agents_list_has_a_reason(author: CtAccount) -> None:
     post = make.candidate(author, {"BTC": "long"})
     run()
 
@@ -321,7 +321,7 @@ WAY = [
 ]
 
 
-def test_the_outcomes_stand_in_their_order() -> None:
+def test_the_outcomes_are_ordered_by_stage() -> None:
     assert [rank(one) for one in WAY] == sorted({rank(one) for one in WAY})
 
 

@@ -1,4 +1,4 @@
-"""Documents beside a trade: quoted with their source, kept in the trace, powerless beyond the formula's bounds."""
+"""Retrieval in prompts: quoted with source, stored in the trace, bounded by the formula."""
 
 import json
 from collections.abc import Mapping

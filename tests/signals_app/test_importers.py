@@ -1,4 +1,4 @@
-"""Post files of other tools: each format round-trips, each kind of damage is refused with file, place and reason."""
+"""Importers of post files: every format round-trips, and damaged files are refused with file, line and reason."""
 
 import csv
 import gzip

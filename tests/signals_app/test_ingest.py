@@ -1,4 +1,4 @@
-"""Posts from files into rows: each once, in full, or kept with what was wrong with it."""
+"""Ingest: posts are stored once and complete; invalid items are stored with the reason."""
 
 import json
 from collections.abc import Iterable
@@ -133,7 +133,7 @@ def test_names_compare_without_case_and_without_the_at(files: Files) -> None:
     assert files.read().new == 1
 
 
-def test_posts_of_accounts_that_nobody_added_are_left_alone(files: Files) -> None:
+def test_posts_of_unknown_accounts_are_ignored(files: Files) -> None:
     files.has(line("1", "stranger"))
 
     assert files.read().offered == 0
@@ -160,7 +160,7 @@ def test_the_correlation_id_is_born_here_from_the_post(files: Files) -> None:
     assert Event.objects.get(name="ctpost.new").correlation_id == post.correlation_id
 
 
-def test_what_no_model_needs_to_see_is_set_aside_with_its_reason(files: Files) -> None:
+def test_the_prefilter_sorts_out_posts_with_a_reason(files: Files) -> None:
     files.has(
         line("1"), line("2", text="gm @bob"), line("3", text="nice chart"), line("4", text="https://t.co/x")
     )

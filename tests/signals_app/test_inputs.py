@@ -1,4 +1,4 @@
-"""What a replay refuses before it begins, and what it warns of."""
+"""Validation of replay inputs: errors before the start, and warnings."""
 
 import json
 from collections.abc import Iterator
@@ -89,7 +89,7 @@ def test_candles_must_cover_the_span(tmp_path: Path, hours: float, good: bool) -
         inputs.read_candles(tmp_path, START, END)
 
 
-def test_what_is_odd_about_candles_is_named(tmp_path: Path) -> None:
+def test_faults_of_candles_are_reported(tmp_path: Path) -> None:
     candle_file(tmp_path, "BTC")
     candle_file(tmp_path, "ETH")
     candle_file(tmp_path, "LTC", hours=3, price=7)

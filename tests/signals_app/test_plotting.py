@@ -1,4 +1,4 @@
-"""Plots are refused with the fix before any work where matplotlib is not installed."""
+"""Without matplotlib, plots are refused with the fix before any work."""
 
 from pathlib import Path
 

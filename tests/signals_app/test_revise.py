@@ -1,4 +1,4 @@
-"""Posts that their authors changed or took back."""
+"""Edited and deleted posts."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -61,7 +61,7 @@ def told(name: str) -> list[dict[str, object]]:
     return list(Event.objects.filter(name=name).order_by("pk").values_list("data", flat=True))
 
 
-def test_a_text_that_nobody_has_read_is_replaced_and_told_once() -> None:
+def test_an_unread_text_is_replaced_with_one_event() -> None:
     offered(raw())
     done = [offered(raw(SECOND)), offered(raw(SECOND))]
     post = CtPost.objects.get()
@@ -98,7 +98,7 @@ def test_a_post_that_was_read_keeps_what_was_read() -> None:
     assert [event["replaced"] for event in told("ctpost.edited")] == [False, False]
 
 
-def test_an_id_of_another_account_is_nobodys_to_edit_or_delete() -> None:
+def test_a_post_of_another_account_cannot_be_edited_or_deleted() -> None:
     post = make.post(make.account(), post_id="1", text=FIRST)
     done = offered(raw(SECOND), gone())
     post.refresh_from_db()
@@ -108,7 +108,7 @@ def test_an_id_of_another_account_is_nobodys_to_edit_or_delete() -> None:
 
 
 @pytest.mark.parametrize("state", ["new", "quarantined"])
-def test_a_deleted_post_that_nobody_has_read_will_not_be(state: str) -> None:
+def test_a_post_deleted_before_classification_is_not_classified(state: str) -> None:
     post = make.post(author(), post_id="1", state=state)
     done = [offered(gone()), offered(gone())]
     post.refresh_from_db()
@@ -161,7 +161,7 @@ def test_a_pending_signal_ends_with_its_last_post_and_so_does_its_planned_order(
     assert len(told("signal.withdrawn")) == 2
 
 
-def test_a_file_says_that_a_post_is_gone(tmp_path: Path) -> None:
+def test_a_file_can_state_a_deletion(tmp_path: Path) -> None:
     file = tmp_path / "posts.jsonl"
     written = (
         f'{{"id": "1", "username": "Author", "created_at": "2026-03-02T11:00:00Z", "text": "{FIRST}"}}\n'

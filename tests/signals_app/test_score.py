@@ -1,4 +1,4 @@
-"""The formula from what is known to a side and a confidence; and what it leaves of a model's proposal."""
+"""The score of a signal, and the bounds it sets on a model's proposal."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -129,7 +129,7 @@ def test_bullish_posts_never_make_a_short_where_only_tweets_count(calls: list[Ca
 
 
 @given(some_weights, some_calls, some_market)
-def test_turning_every_call_around_turns_what_the_posts_say_around(
+def test_reversing_every_call_reverses_the_evidence_of_posts(
     weights: dict[str, int], calls: list[Call], seen: Any
 ) -> None:
     other = {"long": "short", "short": "long"}

@@ -1,4 +1,4 @@
-"""A signal names the tier and the size that its order will have."""
+"""A signal states the tier and size of its order."""
 
 from decimal import Decimal
 
@@ -35,7 +35,7 @@ def test_the_size_is_that_of_an_order_that_nothing_else_bounds(preset: str, conf
     assert D(told["size"]) * 1000 == found.notional
 
 
-def test_what_was_there_before_stays() -> None:
+def test_the_size_model_names_preset_posts_tier_and_size() -> None:
     assert size_model("moderate", D("0.55"), 3) == {
         "preset": "moderate", "posts": 3, "tier": "high", "size": "0.08",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a model said, held against the text; and what no model needs to see."""
+"""Verification of a model's readings against the text, and the prefilter."""
 
 from decimal import Decimal
 from typing import Any
@@ -62,7 +62,7 @@ def test_a_model_only_selects_from_the_text_and_the_allow_list(said: Reading, te
 
 
 @given(some_readings, some_texts)
-def test_a_reading_that_is_no_candidate_never_becomes_one(said: Reading, text: str) -> None:
+def test_a_reading_without_a_call_never_becomes_a_candidate(said: Reading, text: str) -> None:
     refused = said.model_copy(update={"candidate": False})
 
     assert verify(refused, text, WORDS, stablecoins()).outcome == "not_candidate"
@@ -114,7 +114,7 @@ def test_a_token_that_is_not_in_the_text_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("written", ["ETH", "$ETH", "#eth", "eth"])
-def test_a_side_of_its_own_counts_however_the_model_writes_the_token(written: str) -> None:
+def test_a_tokens_own_side_counts_in_any_spelling_of_the_token(written: str) -> None:
     assert verified("long BTC short ETH", "BTC", written, sides={written: "bearish"}) == {
         "BTC": "long",
         "ETH": "short",
@@ -136,7 +136,7 @@ def test_no_confidence_is_no_candidate() -> None:
 
 
 @given(st.text(max_size=200))
-def test_the_prefilter_says_one_of_four_things_about_any_text(text: str) -> None:
+def test_the_prefilter_gives_one_of_four_reasons_for_any_text(text: str) -> None:
     assert prefilter.reason(text, ALL_WORDS) in {"", "empty", "chatter", "too_short"}
 
 

@@ -55,7 +55,7 @@ def test_posts_come_oldest_first_with_their_ids_as_strings(x: FakeX, source: XSo
     assert posts[0].posted_at == T0 - timedelta(minutes=5)
 
 
-def test_only_what_is_newer_than_the_cursor_is_asked_for_fifteen_at_a_time(x: FakeX, source: XSource) -> None:
+def test_only_posts_newer_than_the_cursor_are_requested(x: FakeX, source: XSource) -> None:
     x.says("author", *[item(number) for number in range(140, 100, -1)])
     posts = list(source.fetch("author", Cursor("110")))
     asked = x.requests[-1]
@@ -142,7 +142,7 @@ def test_a_reset_that_is_no_time_breaks_nothing(x: FakeX, source: XSource, reset
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
-def test_a_server_that_is_away_is_tried_again_later(x: FakeX, source: XSource, status: int) -> None:
+def test_an_unavailable_server_is_retryable(x: FakeX, source: XSource, status: int) -> None:
     x.answers.append((status, {}, b"oops"))
 
     with pytest.raises(Retryable):

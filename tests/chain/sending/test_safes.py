@@ -1,4 +1,4 @@
-"""Onboarding from the command line, and the ledger held against the chain."""
+"""Onboarding from the command line, and the ledger compared with the chain."""
 
 import json
 from datetime import date

@@ -1,4 +1,4 @@
-"""One call, one path: where it enters, where it leaves, what that came to."""
+"""Backtest of one call: entry, exit, costs and excursions."""
 
 from datetime import timedelta
 from itertools import pairwise
@@ -62,7 +62,7 @@ def test_a_gap_beyond_the_stop_fills_there_and_one_beyond_the_target_at_the_targ
     assert held(path((100, 100, 100, 100), (120, 121, 119, 120))).gross_pct == 10
 
 
-def test_the_first_exit_ends_it_whatever_comes_later() -> None:
+def test_the_first_exit_ends_the_trade() -> None:
     found = held(path((100, 100, 94, 96), (96, 130, 96, 130)))
 
     assert found.exit_by == "stop"

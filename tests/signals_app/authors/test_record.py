@@ -1,4 +1,4 @@
-"""From files and rows to records, and from records to the weight of a word."""
+"""Backtests from files and from the database, and the stored impact factors."""
 
 import json
 from datetime import timedelta
@@ -196,14 +196,14 @@ def test_a_backtest_needs_no_database_and_enters_after_the_delay(tmp_path: Path)
     assert told == backtest(*files(tmp_path))
 
 
-def test_a_backtest_ends_where_it_is_told_to(tmp_path: Path) -> None:
+def test_a_backtest_ends_at_to(tmp_path: Path) -> None:
     told = backtest(*files(tmp_path), "--from", "2017-12-01", "--to", "2017-12-01")
 
     assert (told["posts"], told["calls"]) == (2, 1)
     assert "1440" not in told["authors"][0]["horizons"], "bars after --to do not exist"
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path: Path) -> None:
     posts, candles_folder = files(tmp_path)[1::2]
     with pytest.raises(CommandError, match="must be a file"):
         backtest("--posts", str(tmp_path / "none"), "--candles", candles_folder)

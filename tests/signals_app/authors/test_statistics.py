@@ -1,4 +1,4 @@
-"""Intervals that hold what they promise, many authors at once, and the weight of a word."""
+"""Coverage of intervals, correction for many authors, and the impact factor."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
