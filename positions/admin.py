@@ -25,6 +25,7 @@ from maxxit.adminkit import (
 )
 from maxxit.core.money import brief, plain, usdc
 from positions.exits import sweep
+from positions.exits.levels import LEVELS
 from positions.models import (
     BestPnl,
     DailyResult,
@@ -35,6 +36,9 @@ from positions.models import (
     UnreadAccount,
 )
 from positions.performance import with_unrealised
+
+EXIT_COLUMNS = (*LEVELS, "trailing_stop")
+"""Shown three in a row."""
 
 
 def coloured(amount: Decimal) -> SafeString | str:
@@ -90,8 +94,7 @@ class PositionAdmin(LargeTableAdmin):
             "Exits",
             {
                 "fields": (
-                    ("stop_loss", "take_profit", "time_exit_at"),
-                    ("trailing_activation", "trailing_pct", "trailing_stop"),
+                    *(EXIT_COLUMNS[at : at + 3] for at in range(0, len(EXIT_COLUMNS), 3)),
                     "exits",
                 )
             },

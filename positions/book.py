@@ -84,7 +84,6 @@ def _open_position(order_id: int) -> Position:
         stop_loss_pct=order.signal.stop_loss_pct,
         take_profit_pct=order.signal.take_profit_pct,
     )
-    token = instrument(order.symbol)
     opened = Position.objects.create(
         deployment=order.deployment,
         signal=order.signal,
@@ -93,11 +92,7 @@ def _open_position(order_id: int) -> Position:
         side=order.position_side,
         quantity=order.filled_quantity,
         entry_price=order.average_price,
-        stop_loss=token.round_price(exits.stop_loss),
-        take_profit=token.round_price(exits.take_profit),
-        trailing_activation=exits.trailing_activation and token.round_price(exits.trailing_activation),
-        trailing_pct=exits.trailing_pct,
-        time_exit_at=exits.time_exit_at,
+        **exits.columns(instrument(order.symbol).round_price),
         opened_at=clock.now(),
         fees=totals["fee"] + ledger.platform_fees(Order.objects.filter(pk=order_id)),
         correlation_id=order.correlation_id,

@@ -9,52 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 
 from maxxit.core.terms import KILL_LEVELS
 from maxxit.market.instruments import all_instruments
 from trading.fees import is_dearer
-from trading.policy import RiskPolicy, SymbolLimits
+from trading.policy import STRICTER, RiskPolicy, Stricter, SymbolLimits
 
 Value = Decimal | str | bool | None
 Limits = Mapping[str, Value]
-
-
-class Stricter(Enum):
-    """Which direction of change makes a limit stricter."""
-
-    LOWER = "lower"
-    HIGHER = "higher"
-    LEVEL = "a stricter level of the kill switch"
-    FALSE = "off"
-    CHEAPER = "a fee rule that charges nobody more"
-    UNKNOWN = "none: every change waits"
-    NOT_A_LIMIT = "none: it changes at once"
-
-
-STRICTER: Mapping[str, Stricter] = {
-    **dict.fromkeys(
-        (
-            "max_orders_per_minute", "max_orders_per_symbol_per_day", "max_open_orders", "max_total_exposure_usd",
-            "max_symbol_exposure_usd", "max_trade_usd", "price_band_pct", "max_slippage_pct", "multiplier",
-            "order_deadline_seconds", "high_pct", "medium_pct", "low_pct", "max_pct", "max_usd", "stop_loss_pct",
-            "hard_stop_pct", "max_holding_minutes", "limit_pct", "limit_seconds", "limit_usd",
-            "min_orders", "limit_accounts", "limit", "unknown_seconds", "in_flight_seconds", "grace_seconds",
-            "min_accounts", "unreadable_seconds",
-        ),
-        Stricter.LOWER,
-    ),
-    **dict.fromkeys(("cooldown_seconds_per_symbol", "reserve_pct", "min_usd", "loosen_after_seconds"), Stricter.HIGHER),
-    "level": Stricter.LEVEL,
-    "allow_add_to_position": Stricter.FALSE,
-    "trade": Stricter.CHEAPER,
-    "profit": Stricter.CHEAPER,
-    "method": Stricter.UNKNOWN,
-    "window_seconds": Stricter.UNKNOWN,
-    **dict.fromkeys(("take_profit_pct", "trailing_activation_pct", "trailing_pct"), Stricter.NOT_A_LIMIT),
-}  # fmt: skip
-"""Last part of a key -> its direction. A test checks that every key of the policy is listed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,11 @@
-"""The risk policy: `config/risk.yaml`, typed. A missing limit stops the program at start; none can be switched off."""
+"""The risk policy: `config/risk.yaml`, typed. A missing limit stops the program at start; none can be switched off.
 
+`STRICTER` says for each key which direction of a change waits (`trading.limit_changes`).
+"""
+
+from collections.abc import Mapping
 from decimal import Decimal
+from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -254,6 +259,42 @@ class RiskPolicy(Policy):
         account = {name: value for name, value in given.items() if name in AccountLimits.model_fields}
         others = {name: value for name, value in given.items() if name not in account}
         return self.model_copy(update=others | {"account": self.account.model_copy(update=account)})
+
+
+class Stricter(Enum):
+    """Which direction of change makes a limit stricter."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+    LEVEL = "a stricter level of the kill switch"
+    FALSE = "off"
+    CHEAPER = "a fee rule that charges nobody more"
+    UNKNOWN = "none: every change waits"
+    NOT_A_LIMIT = "none: it changes at once"
+
+
+STRICTER: Mapping[str, Stricter] = {
+    **dict.fromkeys(
+        (
+            "max_orders_per_minute", "max_orders_per_symbol_per_day", "max_open_orders", "max_total_exposure_usd",
+            "max_symbol_exposure_usd", "max_trade_usd", "price_band_pct", "max_slippage_pct", "multiplier",
+            "order_deadline_seconds", "high_pct", "medium_pct", "low_pct", "max_pct", "max_usd", "stop_loss_pct",
+            "hard_stop_pct", "max_holding_minutes", "limit_pct", "limit_seconds", "limit_usd",
+            "min_orders", "limit_accounts", "limit", "unknown_seconds", "in_flight_seconds", "grace_seconds",
+            "min_accounts", "unreadable_seconds",
+        ),
+        Stricter.LOWER,
+    ),
+    **dict.fromkeys(("cooldown_seconds_per_symbol", "reserve_pct", "min_usd", "loosen_after_seconds"), Stricter.HIGHER),
+    "level": Stricter.LEVEL,
+    "allow_add_to_position": Stricter.FALSE,
+    "trade": Stricter.CHEAPER,
+    "profit": Stricter.CHEAPER,
+    "method": Stricter.UNKNOWN,
+    "window_seconds": Stricter.UNKNOWN,
+    **dict.fromkeys(("take_profit_pct", "trailing_activation_pct", "trailing_pct"), Stricter.NOT_A_LIMIT),
+}  # fmt: skip
+"""Last part of a key -> its direction. A test checks that every key of the policy is listed."""
 
 
 @cache

@@ -3,9 +3,11 @@
 Prices in USD, percentages as 1 = one percent. Which level is reached is decided by the SQL of `positions.exits.sweep`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any, ClassVar
 
 from maxxit.core.terms import SIGN
 from trading.policy import Exits
@@ -13,13 +15,26 @@ from trading.policy import Exits
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Prices (USD) and the time at which a position is closed."""
+    """Prices (USD) and the time at which a position is closed: each field is a column of the position."""
 
     stop_loss: Decimal
     take_profit: Decimal
+    time_exit_at: datetime
     trailing_activation: Decimal | None
     trailing_pct: Decimal | None
-    time_exit_at: datetime
+
+    PRICES: ClassVar = ("stop_loss", "take_profit", "trailing_activation")
+    """Fields that are stored in whole ticks."""
+
+    def columns(self, round_price: Callable[[Decimal], Decimal]) -> dict[str, Any]:
+        """Return the levels as columns of a position, its prices rounded by `round_price`."""
+        values = {name: getattr(self, name) for name in LEVELS}
+        prices = {name: round_price(values[name]) for name in self.PRICES if values[name] is not None}
+        return values | prices
+
+
+LEVELS = tuple(field.name for field in fields(Levels))
+"""The columns of a position that hold its exit levels."""
 
 
 def levels(
@@ -46,9 +61,9 @@ def levels(
     return Levels(
         stop_loss=entry * (1 - sign * stop / 100),
         take_profit=max(entry * (1 + sign * take / 100), Decimal(0)),
+        time_exit_at=opened_at + timedelta(minutes=rules.max_holding_minutes),
         trailing_activation=None if activation is None else entry * (1 + sign * activation / 100),
         trailing_pct=None if activation is None else rules.trailing_pct,
-        time_exit_at=opened_at + timedelta(minutes=rules.max_holding_minutes),
     )
 
 

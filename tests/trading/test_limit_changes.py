@@ -15,8 +15,6 @@ from tests.builders import T0
 from tests.conftest import RecordedClock
 from trading import limits_in_force
 from trading.limit_changes import (
-    STRICTER,
-    Stricter,
     Value,
     WaitingLimit,
     is_looser,
@@ -26,7 +24,7 @@ from trading.limit_changes import (
 )
 from trading.limits_in_force import protective_limits, risk_limits
 from trading.models import LimitsInForce
-from trading.policy import RiskPolicy, policy
+from trading.policy import STRICTER, RiskPolicy, Stricter, policy
 
 D = Decimal
 KEYS = sorted(limits_by_key(policy()))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agents.models import Deployment
 from maxxit.core.errors import Rejected
 from positions.exits import pauses
-from positions.exits.levels import Levels, levels
+from positions.exits.levels import LEVELS, Levels, levels
 from positions.exits.sweep import close, sweep
 from positions.models import Position
 from tests import builders as make
@@ -86,6 +86,18 @@ def test_a_preset_takes_profit_at_its_percent_not_at_a_hundredth_of_it(
     assert (found.stop_loss, found.take_profit) == (D(stop), D(take))
     assert exit_reason(found, None, side="long", price=D("2000.60"), now=T0) == ""
     assert exit_reason(found, None, side="long", price=D("1999.70"), now=T0) == ""
+
+
+def test_the_columns_are_the_levels_with_prices_in_whole_ticks() -> None:
+    found = of("long", D("2000.005"), trailing_activation_pct=D(3), trailing_pct=D(1))
+    columns = found.columns(lambda price: price.quantize(D("0.01")))
+
+    assert tuple(columns) == LEVELS
+    rounded = [str(columns[name]) for name in ("stop_loss", "take_profit", "trailing_activation")]
+    assert rounded == ["1880.00", "2360.01", "2060.01"]
+    assert (columns["trailing_pct"], columns["time_exit_at"]) == (D(1), found.time_exit_at)
+    assert of("long", D(2000)).columns(round)["trailing_activation"] is None
+    assert set(LEVELS) <= {field.name for field in Position._meta.get_fields()}
 
 
 @given(sides, prices, st.lists(prices, min_size=1, max_size=20), percents, percents)
