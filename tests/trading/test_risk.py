@@ -1,5 +1,7 @@
 """May this order go? The checks, their order, and what ignorance does."""
 
+import ast
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from maxxit.core.config import ROOT
 from tests.builders import IDLE, OPEN_GATE, facts
 from trading import risk
 from trading.policy import policy
@@ -287,3 +290,31 @@ def test_a_check_that_cannot_be_read_is_abnormal_and_a_limit_is_not() -> None:
     unreadable = {reason for reason in Reason if reason.endswith("_unreadable")}
     assert unreadable & ORDINARY == {"volatility_unreadable"}, "one signal lacks it, on each of its accounts"
     assert {reason for reason, _ in BREAKS} - ORDINARY == {"duplicate_idempotency_key"}
+
+
+def test_each_reason_is_found_by_its_name_at_the_one_check_that_gives_it() -> None:
+    """`git grep Reason.COOLDOWN` answers where an order is blocked."""
+    given: dict[str, set[str]] = {}
+    for check in ast.parse((ROOT / "trading/risk.py").read_text()).body:
+        for node in ast.walk(check):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "Reason"
+            ):
+                given.setdefault(node.attr, set()).add(getattr(check, "name", ""))
+    paths = [
+        *(ROOT / "trading").rglob("*.py"),
+        *(ROOT / "trading").rglob("*.vy"),
+        *(ROOT / "positions").rglob("*.py"),
+    ]
+    text = "\n".join(
+        path.read_text() for path in paths if path.name != "reasons.py" and "migrations" not in path.parts
+    )
+    words = set(re.findall(r"\w+", text))
+
+    assert len(given) > 25
+    assert {name: checks for name, checks in given.items() if len(checks) > 1} == {}
+    assert [reason for reason in Reason if reason.value.upper() != reason.name] == []
+    unused = [reason for reason in Reason if not {reason.name, reason.value} & words]
+    assert unused == [Reason.MARKET_CLOSED]  # for venues that close; none of ours does
