@@ -96,7 +96,7 @@ def test_the_columns_are_the_levels_with_prices_in_whole_ticks() -> None:
     rounded = [str(columns[name]) for name in ("stop_loss", "take_profit", "trailing_activation")]
     assert rounded == ["1880.00", "2360.01", "2060.01"]
     assert (columns["trailing_pct"], columns["time_exit_at"]) == (D(1), found.time_exit_at)
-    assert of("long", D(2000)).columns(round)["trailing_activation"] is None
+    assert of("long", D(2000)).columns(lambda price: price)["trailing_activation"] is None
     assert set(LEVELS) <= {field.name for field in Position._meta.get_fields()}
 
 
