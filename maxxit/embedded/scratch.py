@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from asgiref.local import Local
 from django.conf import settings
+from django.core.cache import caches
 from django.core.management import call_command
 from django.db import connection
 
@@ -26,11 +28,28 @@ def scratch_database(*, keep: bool = False, durable: bool = False) -> Iterator[s
     It is dropped afterwards unless `keep`. With `durable` each commit is flushed to disk (for measurements). The
     cache is in memory meanwhile: a replay needs no Redis.
     """
-    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     database = _embedded(keep, durable) if read_env().embedded_postgres else _on_same_server(keep, durable)
-    with database as location:
+    with _cache_in_memory(), database as location:
         call_command("migrate", verbosity=0, interactive=False)
         yield location
+
+
+@contextmanager
+def _cache_in_memory() -> Iterator[None]:
+    """Use a cache in memory inside this block."""
+    before = settings.CACHES
+    _use_caches({"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}})
+    try:
+        yield
+    finally:
+        _use_caches(before)
+
+
+def _use_caches(configured: dict[str, Any]) -> None:
+    settings.CACHES = configured
+    # Django keeps the settings that it read first and the caches that it opened: forget both
+    caches._settings = caches.settings = caches.configure_settings(None)  # type: ignore[attr-defined]
+    caches._connections = Local(caches.thread_critical)  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -1,6 +1,9 @@
 """The database of a replay or measurement: its own, and gone afterwards unless it is kept."""
 
 import pytest
+from django.core.cache import caches
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.cache.backends.redis import RedisCache
 from django.db import connection
 
 from maxxit.embedded import scratch
@@ -20,3 +23,11 @@ def test_a_scratch_database_is_dropped_unless_it_is_kept(keep: bool) -> None:
         database, kept = cursor.fetchone()
         cursor.execute(f"DROP DATABASE IF EXISTS {connection.ops.quote_name(name)}")
     assert (database, kept) == (live, int(keep))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_cache_is_in_memory_inside_and_the_former_one_afterwards() -> None:
+    before = type(caches["default"])
+    with scratch.scratch_database():
+        assert type(caches["default"]) is LocMemCache
+    assert type(caches["default"]) is before is RedisCache
