@@ -4,14 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
+from django.db import transaction
+from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, PeriodicTasks
 
 from agents.models import Agent, Deployment
 from maxxit.access.auth import create_key
@@ -46,7 +49,8 @@ from trading.venues.safe.contract import module as m
 
 @pytest.fixture(autouse=True)
 def quiet(settings: Any) -> Iterator[set[str]]:
-    """No wake leaves the test; no count of another test is left in the cache; a password costs no time."""
+    """No wake leaves the test; no count of another test is left in the cache; passwords and files cost no time."""
+    settings.WHITENOISE_AUTOREFRESH = True  # otherwise each Client scans the static files anew
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     cache.clear()
     with wake.collected() as names:
@@ -127,9 +131,28 @@ def _fill(order: Order, cash: str) -> Fill:
     return made
 
 
+@lru_cache(maxsize=1)
+def schedule_rows() -> list[list[Model]]:
+    """The rows of beat that `sync_schedule` makes, in the order of their references."""
+    with transaction.atomic():
+        sync_schedule()
+        rows: list[list[Model]] = [
+            list(model.objects.all()) for model in (IntervalSchedule, CrontabSchedule, PeriodicTask)
+        ]
+        transaction.set_rollback(True)
+    return rows
+
+
+def schedule_jobs() -> None:
+    """Do what `sync_schedule` does to empty tables, in three statements instead of a hundred."""
+    for rows in schedule_rows():
+        type(rows[0])._default_manager.bulk_create(rows)
+    PeriodicTasks.update_changed()
+
+
 def machine() -> None:
     """Runs, proof of life, a schedule, an open gate, a price; and one of each row that nobody wants."""
-    sync_schedule()
+    schedule_jobs()
     run = PipelineRun.objects.create(cause="command", started_at=timezone.now(), root_task_id="root-task-1")
     for name in ("ingest", "classify"):
         StageRun.objects.create(
