@@ -25,7 +25,7 @@ def campaign(name: str, *options: str) -> str:
 
 @pytest.mark.share
 def test_killed_workers_double_and_lose_nothing() -> None:
-    assert "violations: 0" in campaign("killed", "--faults", "400", "--seed", "11")
+    assert "violations: 0" in campaign("killed", "--faults", "250", "--seed", "11")
 
 
 def test_killed_workers_double_and_lose_nothing_in_more_faults() -> None:
@@ -34,7 +34,7 @@ def test_killed_workers_double_and_lose_nothing_in_more_faults() -> None:
 
 @pytest.mark.share
 def test_nothing_leaves_past_a_gate_that_was_shut() -> None:
-    assert "violations: 0" in campaign("flips", "--flips", "30", "--seed", "11")
+    assert "violations: 0" in campaign("flips", "--flips", "20", "--seed", "11")
 
 
 def test_nothing_leaves_past_a_gate_that_was_shut_often() -> None:
@@ -47,7 +47,7 @@ def test_the_whole_stack_under_fire_doubles_and_loses_nothing() -> None:
 
 @pytest.mark.share
 def test_two_beats_with_wrong_clocks_run_a_slot_once() -> None:
-    assert "violations: 0" in campaign("beats", "--nights", "4", "--seed", "11")
+    assert "violations: 0" in campaign("beats", "--nights", "2", "--seed", "11")
 
 
 def test_two_beats_with_wrong_clocks_run_a_slot_once_in_many_nights() -> None:
