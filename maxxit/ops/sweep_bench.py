@@ -69,6 +69,34 @@ class World:
     count: int
     symbols: int
 
+    def check(self, prices: Sequence[Decimal] | None = None, hits: int = 0) -> None:
+        """Raise Rejected for numbers that cannot be measured, before a database is made for them."""
+        if not 0 < self.symbols <= self.count:
+            raise Rejected(
+                f"{self.count} positions over {self.symbols} symbols: give positive numbers, and no more symbols than "
+                "positions",
+                code="bad_numbers",
+            )
+        if prices is not None and len(prices) != self.symbols:
+            raise Rejected(
+                f"{len(prices)} prices for {self.symbols} symbols: give one each, S0 first", code="bad_prices"
+            )
+        for number in range(self.symbols):
+            if (due := self.hits_of(number, hits)) > (longs := self.longs(number)):
+                raise Rejected(
+                    f"{hits} hits over {self.symbols} symbols need {due} longs of S{number}; there are {longs}:"
+                    " raise --positions or lower --hits",
+                    code="too_many_hits",
+                )
+
+    def hits_of(self, number: int, hits: int) -> int:
+        """Return how many of `hits` stops are hit on symbol `number`; they are spread evenly."""
+        return hits // self.symbols + (number < hits % self.symbols)
+
+    def longs(self, number: int) -> int:
+        """Return how many long positions symbol `number` has (`ORDERS`)."""
+        return sum(i // self.symbols % 2 == 0 for i in range(number, self.count + 1, self.symbols) if i)
+
 
 @dataclass
 class Figures:
@@ -89,25 +117,24 @@ class Figures:
         }
 
 
-def build(count: int, symbols: int) -> World:
-    """Fill the empty database. Raises Rejected for invalid numbers."""
-    if not 0 < symbols <= count:
-        raise Rejected(
-            f"{count} positions over {symbols} symbols: give positive numbers, and no more symbols than positions",
-            code="bad_numbers",
-        )
+def build(world: World) -> None:
+    """Fill the empty database."""
     now = clock.now()
     gate.set_dry_run("paper", False, by="bench", reason="bench")
     gate.approve("*", by="bench", until=now.replace(year=now.year + 1), reason="bench")
     agent = Agent.objects.create(name="bench", venue="paper", state="active")
     owner = Deployment.objects.create(agent=agent, account="bench", state="active", starting_balance=0)
-    values: dict[str, Any] = {"deployment": owner.pk, "count": count, "symbols": symbols, "now": now}
+    values: dict[str, Any] = {
+        "deployment": owner.pk,
+        "count": world.count,
+        "symbols": world.symbols,
+        "now": now,
+    }
     with connection.cursor() as cursor:
         cursor.execute(ORDERS, values)
-        cursor.execute("SELECT setval(pg_get_serial_sequence('orders', 'id'), %s)", [count])
+        cursor.execute("SELECT setval(pg_get_serial_sequence('orders', 'id'), %s)", [world.count])
         cursor.execute(POSITIONS, values)
         cursor.execute("VACUUM ANALYZE")
-    return World(count, symbols)
 
 
 def prices_for(world: World, hits: int) -> list[Decimal]:
@@ -119,25 +146,14 @@ def prices_for(world: World, hits: int) -> list[Decimal]:
         stops = dict(cursor.fetchall())
     found = []
     for number in range(world.symbols):
-        due = hits // world.symbols + (number < hits % world.symbols)
-        mine = stops.get(f"S{number}", [])
-        if due > len(mine):
-            raise Rejected(
-                f"{hits} hits over {world.symbols} symbols need {due} longs of S{number}; there are {len(mine)}:"
-                " raise --positions or lower --hits",
-                code="too_many_hits",
-            )
+        due = world.hits_of(number, hits)
         wiggle = Decimal(number * 7 % 100) / 1000  # repriced: no two symbols alike
-        found.append(mine[due - 1] if due else NEAREST + Decimal("0.5") + wiggle)
+        found.append(stops[f"S{number}"][due - 1] if due else NEAREST + Decimal("0.5") + wiggle)
     return found
 
 
-def measure(world: World, prices: Sequence[Decimal], *, rounds: int, loop: bool = True) -> Figures:
+def measure(prices: Sequence[Decimal], *, rounds: int, loop: bool = True) -> Figures:
     """Time interleaved rounds of sweep, floor and loop, each after positions and quotes were reset."""
-    if len(prices) != world.symbols:
-        raise Rejected(
-            f"{len(prices)} prices for {world.symbols} symbols: give one each, S0 first", code="bad_prices"
-        )
     _reprice(prices)
     watch.sweep()
     hit = _hit()

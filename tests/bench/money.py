@@ -43,14 +43,15 @@ def sweep(rounds: int) -> Iterator[Row]:
 
     for count in (1_000, 10_000, 100_000):
         with scratch_database(durable=True):
-            world = sweep_bench.build(count, SYMBOLS)
+            world = sweep_bench.World(count, SYMBOLS)
+            sweep_bench.build(world)
             for hits in (0, count // 1000, count // 20):
                 prices = sweep_bench.prices_for(world, hits)
                 loops = hits in (
                     0,
                     count // 1000,
                 )  # a loop that saves 5 % takes minutes and tells nothing new
-                found = sweep_bench.measure(world, prices, rounds=rounds, loop=loops).as_json()
+                found = sweep_bench.measure(prices, rounds=rounds, loop=loops).as_json()
                 assert found["hits"] == hits
                 yield {"what": f"sweep {count:,} open, {hits:,} hits"} | found
 
@@ -69,7 +70,8 @@ def tick(rounds: int) -> Iterator[Row]:
     from trading.models import Order
 
     with scratch_database(durable=True):
-        world = world_of.build(100_000, SYMBOLS)
+        world = world_of.World(100_000, SYMBOLS)
+        world_of.build(world)
         calm, one = world_of.prices_for(world, 0), world_of.prices_for(world, 1)
         ours, floor = [], []
         for number in range(rounds + 1):

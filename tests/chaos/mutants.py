@@ -341,7 +341,7 @@ MUTANTS = (
         beyond=True,
     ),
     bug(
-        "midnight lets go of the kill switch",
+        "midnight releases the kill switch",
         (
             f"{GATE}:kill_level",
             "KillSwitch.objects.filter(released_at=None, **_)",

@@ -1,4 +1,4 @@
-"""Price rules: who is told of what, once."""
+"""Price rules: conditions, one match a minute, one delivery in five minutes, limits per user."""
 
 import json
 import os
@@ -125,7 +125,7 @@ def test_the_same_match_counts_once_a_minute_and_is_told_once_in_five(
     assert RuleDelivery.objects.count() == len(told()) == 2
 
 
-def test_one_user_is_told_no_more_than_so_often_an_hour(
+def test_a_user_gets_at_most_so_many_deliveries_an_hour(
     ann: User, says: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited = rules.quotes.policy().model_copy(update={"rule_deliveries_per_hour": 3})

@@ -92,7 +92,7 @@ def matched(ann: User, time: RecordedClock) -> Callable[..., RuleDelivery]:
     return make
 
 
-def test_the_inbox_and_the_log_are_told_at_once(
+def test_inbox_and_log_deliveries_are_sent_at_once(
     matched: Callable[..., RuleDelivery],
     time: RecordedClock,
     monkeypatch: pytest.MonkeyPatch,

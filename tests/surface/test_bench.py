@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from maxxit.core.errors import Rejected
+from maxxit.ops import sweep_bench
 from positions.models import Position
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,6 +65,18 @@ def test_a_given_vector_hits_what_lies_beyond_it(bench: Bench, tmp_path: Path) -
     bad = bench("--positions", "40", "--symbols", "2", "--prices", str(prices))
     assert bad.returncode == 1
     assert "every price must be a positive number" in bad.stderr
+
+
+def test_the_longs_of_a_symbol_are_those_of_the_table() -> None:
+    for count, symbols in ((8, 2), (80, 4), (41, 3), (5, 5)):
+        world = sweep_bench.World(count, symbols)
+        rows = [(i % symbols, i // symbols % 2) for i in range(1, count + 1)]
+        assert [world.longs(number) for number in range(symbols)] == [
+            rows.count((number, 0)) for number in range(symbols)
+        ]
+        world.check(hits=min(world.longs(number) for number in range(symbols)) * symbols)
+        with pytest.raises(Rejected, match="raise --positions"):
+            world.check(hits=count + 1)
 
 
 def test_more_hits_than_stops_are_refused(bench: Bench) -> None:

@@ -41,11 +41,14 @@ class Command(OpsCommand):
         parser.add_argument("--no-loop", action="store_true", help="skip the slow loop")
 
     def run(self, **options: Any) -> Any:
+        world = sweep_bench.World(options["positions"], options["symbols"])
+        prices = _read(options["prices"]) if options["prices"] else None
+        world.check(prices, 0 if prices else options["hits"])
         with scratch_database(durable=True), wake.collected():
-            world = sweep_bench.build(options["positions"], options["symbols"])
-            given = options["prices"]
-            prices = _read(given) if given else sweep_bench.prices_for(world, options["hits"])
-            times = sweep_bench.measure(world, prices, rounds=options["rounds"], loop=not options["no_loop"])
+            sweep_bench.build(world)
+            if prices is None:
+                prices = sweep_bench.prices_for(world, options["hits"])
+            times = sweep_bench.measure(prices, rounds=options["rounds"], loop=not options["no_loop"])
         figures = {
             "positions": world.count,
             "symbols": world.symbols,
