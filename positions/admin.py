@@ -100,7 +100,7 @@ class PositionAdmin(LargeTableAdmin):
             },
         ),
         (
-            "Chain",
+            "Trace",
             {
                 "fields": (
                     ("signal_link", "entry_link", "exit_link"),

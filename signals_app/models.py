@@ -122,6 +122,7 @@ class ImpactFactorHistory(models.Model):
     )
 
     class Meta:
+        verbose_name_plural = "impact factor history"
         db_table = "impact_factor_history"
         ordering = ("-day", "account")
 

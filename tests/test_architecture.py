@@ -321,3 +321,14 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     )
 
     order.prepare()  # raises CycleError, which names the circle
+
+
+def test_no_plural_in_the_admin_is_misspelt() -> None:
+    """Django appends an s to the name of a model."""
+    wrong = [
+        str(model._meta.verbose_name_plural)
+        for model in own_models()
+        if re.search(r"([^aeiou]ys|chs|shs|xs|sss)$", str(model._meta.verbose_name_plural), re.I)
+        and not str(model._meta.verbose_name_plural).endswith("keys")
+    ]
+    assert wrong == []

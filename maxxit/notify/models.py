@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from maxxit.core import clock
-from maxxit.core.money import COLUMN
+from maxxit.core.money import COLUMN, plain
 from maxxit.events.models import Event
 from maxxit.notify import states
 
@@ -146,7 +146,7 @@ class PriceRule(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.rule_id} {','.join(self.symbols)} {self.condition} {self.threshold or ''}".strip()
+        return f"{self.rule_id} {','.join(self.symbols)} {self.condition} {plain(self.threshold) if self.threshold else ''}".strip()
 
 
 class RuleMatch(models.Model):
@@ -160,6 +160,7 @@ class RuleMatch(models.Model):
     bucket = models.DateTimeField(help_text="start of the minute")
 
     class Meta:
+        verbose_name_plural = "rule matches"
         db_table = "rule_matches"
         ordering = ("-at",)
         constraints: ClassVar = [
@@ -180,6 +181,7 @@ class RuleDelivery(Delivery):
     bucket = models.DateTimeField(help_text="start of the five minutes")
 
     class Meta:
+        verbose_name_plural = "rule deliveries"
         db_table = "rule_deliveries"
         ordering = ("-at",)
         constraints: ClassVar = [

@@ -88,6 +88,12 @@ def test_a_change_is_measured_over_its_window(
     )
 
 
+def test_a_rule_is_named_without_trailing_zeros(ann: User) -> None:
+    rule = rules.add(ann, ["ETH"], "gt", threshold=Decimal(2000))
+    rule.refresh_from_db()
+    assert str(rule) == f"{rule.rule_id} ETH gt 2000"
+
+
 def test_a_change_beyond_the_column_stops_no_other_match(
     ann: User, says: Callable[..., None], time: RecordedClock
 ) -> None:
