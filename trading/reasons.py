@@ -73,6 +73,13 @@ class Reason(CodedReason):
         "too many entries within a minute over all accounts",
         f"platform.max_orders_per_minute in {RISK}",
     )
+    PLATFORM_PACE = (
+        "platform_pace",
+        NOBODY,
+        "the order waits for its turn: the platform sends a limited number of entries a minute",
+        "nothing: it is sent by itself, or expires with its signal; "
+        f"platform.max_orders_per_minute in {RISK} sets the pace",
+    )
     MAX_SYMBOL_ORDERS = (
         "max_symbol_orders",
         STAFF,
