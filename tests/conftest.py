@@ -1,5 +1,6 @@
 """What the tests of the money path share: a recorded clock, no stray messages, a venue to choose."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -8,9 +9,11 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
 from hypothesis import HealthCheck, settings
 
+from maxxit.embedded.template import ensure_template
 from maxxit.events import wake
 from tests.builders import RecordedClock
 from tests.fakes import FakeModel
@@ -46,6 +49,16 @@ def woken(request: pytest.FixtureRequest) -> Iterator[set[str]]:
         return
     with wake.collected() as names:
         yield names
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, django_db_blocker: Any
+) -> None:
+    """Let the databases of xdist's workers be copies of one template: only the first worker migrates."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        with django_db_blocker.unblock():
+            connection.settings_dict["TEST"]["TEMPLATE"] = ensure_template()
 
 
 @pytest.fixture(autouse=True, scope="session")

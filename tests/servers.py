@@ -100,7 +100,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Iterator[None]:
 
 
 def runs_folders(config: pytest.Config) -> bool:
-    """Whether a run is long enough for workers, each of which migrates a database first, and needs no terminal."""
+    """Whether a run is long enough for workers, each of which makes a database first, and needs no terminal."""
     option = config.option
     if option.usepdb or option.collectonly or option.capture == "no":
         return False

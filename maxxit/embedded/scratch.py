@@ -18,6 +18,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from maxxit.embedded.servers import NAME, Postgres
+from maxxit.embedded.template import connected_to, create_migrated
 from maxxit.env import read_env
 
 
@@ -30,7 +31,6 @@ def scratch_database(*, keep: bool = False, durable: bool = False) -> Iterator[s
     """
     database = _embedded(keep, durable) if read_env().embedded_postgres else _on_same_server(keep, durable)
     with _cache_in_memory(), database as location:
-        call_command("migrate", verbosity=0, interactive=False)
         yield location
 
 
@@ -58,7 +58,8 @@ def _embedded(keep: bool, durable: bool) -> Iterator[str]:
     server = Postgres(folder, ephemeral=not durable)
     server.start()
     try:
-        with _connected_to(HOST=str(server.sockets), USER=NAME):
+        with connected_to(HOST=str(server.sockets), USER=NAME):
+            call_command("migrate", verbosity=0, interactive=False)
             yield f"{folder} (stopped; its files are kept)"
     finally:
         server.stop()
@@ -72,27 +73,14 @@ def _on_same_server(keep: bool, durable: bool) -> Iterator[str]:
     quoted = connection.ops.quote_name(name)
     with connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE IF EXISTS {quoted}")
-        cursor.execute(f"CREATE DATABASE {quoted}")
+    create_migrated(name)
     options = dict(connection.settings_dict["OPTIONS"])
     if not durable:
         options["options"] = "-c synchronous_commit=off"
     try:
-        with _connected_to(NAME=name, OPTIONS=options):
+        with connected_to(NAME=name, OPTIONS=options):
             yield f"database {name}"
     finally:
         if not keep:
             with connection.cursor() as cursor:
                 cursor.execute(f"DROP DATABASE {quoted} WITH (FORCE)")
-
-
-@contextmanager
-def _connected_to(**changes: Any) -> Iterator[None]:
-    """Change the settings of Django's default connection inside this block."""
-    live = {name: connection.settings_dict[name] for name in changes}
-    connection.close()
-    connection.settings_dict.update(changes)
-    try:
-        yield
-    finally:
-        connection.close()
-        connection.settings_dict.update(live)
