@@ -20,6 +20,7 @@ from maxxit import adminkit
 from maxxit.access.auth import create_key
 from maxxit.core import clock
 from maxxit.notify import alerts
+from maxxit.reports import progress
 from positions import book, health, performance
 from positions.exits import sweep
 from tests.bench.history import requests
@@ -164,6 +165,25 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         {"ledger_flows"},
     ),
     "guard: prices of what is held": (lambda: (health.PRICES, {"stale": clock.now()}), set()),
+    "progress: the queue of planned entries": (
+        lambda: (progress.RUNS, {"own": None, "tries": 3}),
+        {"orders_planned"},
+    ),
+    "progress: places in the queue": (
+        lambda: (
+            progress.PLACES,
+            {"signal": 1, "order": None, "own": [1, 2], "tries": 3, "most": 15},
+        ),
+        {"orders_planned"},
+    ),
+    "progress: entries of signals by state": (
+        lambda: (progress.COUNTS, {"signals": [1, 2], "own": None, "tries": 3}),
+        set(),  # orders_signal, or a skip scan where deployments are few
+    ),
+    "progress: a customer's entries of signals": (
+        lambda: (progress.COUNTS, {"signals": [1, 2], "own": [1], "tries": 3}),
+        {"one_order_per_deployment_signal_and_purpose"},
+    ),
     "payments of a deployment": (
         lambda: (performance.FLOWS, {"deployments": [1]}),
         {"ledger_flows"},

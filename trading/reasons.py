@@ -76,8 +76,8 @@ class Reason(CodedReason):
     PLATFORM_PACE = (
         "platform_pace",
         NOBODY,
-        "the order waits for its turn: the platform sends a limited number of entries a minute",
-        "nothing: it is sent by itself, or expires with its signal; "
+        "the platform sends a limited number of entries a minute, and other orders come first",
+        "nothing: it is sent in its turn, or expires with its signal; "
         f"platform.max_orders_per_minute in {RISK} sets the pace",
     )
     MAX_SYMBOL_ORDERS = (

@@ -286,3 +286,62 @@ class StatementOut(Schema):
     lines: list[LineOut]
     closing: list[BalanceOut]
     totals: list[TotalOut]
+
+
+class ReasonCountOut(Schema):
+    """How many orders of a signal are in one state for one reason, what it means, what changes it and who can."""
+
+    status: State
+    reason: str
+    count: int
+    meaning: str
+    change: str
+    audience: str
+
+
+class QueueOut(Schema):
+    """The queue of planned entries: places of your first and last waiting order (1 is next), pace and estimate.
+
+    Places and `length` are among the planned entries of the signal's venue. `last_minute` counts the entries of all
+    accounts in the last 60 seconds, `per_minute` is the most that are allowed. Of your `planned` and `waiting` orders
+    `leave` are sent at this pace, the last at about `done_at`, and `expire` are not sent before `expires_at`.
+    """
+
+    first: int | None
+    last: int | None
+    length: int
+    waiting_since: Moment | None
+    last_minute: int
+    per_minute: int
+    leave: int
+    expire: int
+    done_at: Moment | None
+
+
+class ProgressOut(Schema):
+    """Where the entries of a signal are, as far as they are yours: counts by state, reasons, queue, positions."""
+
+    signal_id: int
+    agent_id: int
+    agent: str
+    token: str
+    venue: str
+    side: State
+    status: State
+    reason: str
+    created_at: Moment
+    expires_at: Moment
+    correlation_id: UUID
+    under_way: bool
+    orders: int
+    planned: int
+    waiting: int
+    sent: int
+    filled: int
+    blocked: int
+    ended: int
+    quarantined: int
+    reasons: list[ReasonCountOut]
+    queue: QueueOut
+    positions_opened: int
+    positions_closed: int

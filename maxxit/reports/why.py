@@ -1,4 +1,4 @@
-"""Explain what stopped a post, signal, order or price: reason, measured value, limit and what to change."""
+"""Explain what stopped a post, signal, order or price, or what it waits for: reason, measured value, limit, remedy."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,12 +18,15 @@ from maxxit.market.instruments import all_instruments
 from maxxit.market.models import Quote, RefusedQuote
 from maxxit.market.reasons import QuoteReason
 from maxxit.reports import trace
+from maxxit.reports.progress import Queue, WaitingOrder
 from maxxit.reports.reasons import explain
 from signals_app.models import CtPost, Signal
 from signals_app.reasons import CandidateReason
+from trading.limits_in_force import protective_limits
 from trading.models import Order
 from trading.quarantine import TRIES
 from trading.reasons import Reason
+from trading.states import OrderState
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Stop:
     """The key of the configuration, or the command."""
     audience: Audience = Audience.STAFF
     """Who can change it."""
+    waiting: bool = False
+    """The row is not stopped: it waits, and goes on by itself."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json` and the API."""
@@ -137,13 +142,40 @@ def of_signal(signal: Signal) -> list[Stop]:
     stops = []
     if signal.reason:
         stops.append(_stop(f"signal {signal.pk}", signal.reason))
-    for order in signal.orders.order_by("pk"):
-        stops += of_order(order)
+    orders = list(signal.orders.order_by("pk"))
+    places: dict[int, WaitingOrder] = {}
+    if any(_is_waiting(order) for order in orders):
+        places = {row.order_id: row for row in Queue().waiting(signal_id=signal.pk, most=len(orders))}
+    for order in orders:
+        stops += [_wait(order, places.get(order.pk))] if _is_waiting(order) else of_order(order)
     return stops
 
 
+def _is_waiting(order: Order) -> bool:
+    """Return whether a check held the order back until later."""
+    return order.state == OrderState.PLANNED and bool(order.reason) and order.attempts < TRIES
+
+
+def _wait(order: Order, place: WaitingOrder | None) -> Stop:
+    """Describe a waiting order: its reason, its place in the queue, the estimate and the pace."""
+    meaning, change, audience = explain(order.reason)
+    pace = f"{protective_limits().platform.max_orders_per_minute} entries a minute over all accounts"
+    return Stop(
+        f"order {order.pk}",
+        order.reason,
+        meaning,
+        place.text if place else "",
+        pace,
+        change,
+        audience,
+        waiting=True,
+    )
+
+
 def of_order(order: Order) -> list[Stop]:
-    """Name the check that blocked the order, or how it ended at the venue."""
+    """Name the check that blocked the order, what it waits for, or how it ended at the venue."""
+    if _is_waiting(order):
+        return [_wait(order, next(iter(Queue().waiting(order_id=order.pk)), None))]
     stops = []
     verdict = order.verdict
     if verdict or (order.reason and order.state != "filled"):

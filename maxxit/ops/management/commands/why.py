@@ -32,8 +32,13 @@ class Command(OpsCommand):
         elif not stops:
             self.say(f"nothing stopped this {what}: see `manage.py chain --{what} {options[what]}`")
         for stop in stops:
-            self.say(f"{stop.what}: {stop.code}: {stop.meaning}")
+            code = f"waiting: {stop.code.replace('_', ' ')}" if stop.waiting else stop.code
+            self.say(f"{stop.what}: {code}: {stop.meaning}")
             if stop.measured or stop.limit:
-                self.say(f"    measured {stop.measured or '–'}, limit {stop.limit or '–'}")
+                measured = "" if stop.waiting else "measured "
+                self.say(f"    {measured}{stop.measured or '–'}, limit {stop.limit or '–'}")
             self.say(f"    to change it ({stop.audience}): {stop.change}")
-        return {"stopped": bool(stops), "reasons": [stop.as_json() for stop in stops]}
+        return {
+            "stopped": any(not stop.waiting for stop in stops),
+            "reasons": [stop.as_json() for stop in stops],
+        }
