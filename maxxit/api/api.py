@@ -26,7 +26,7 @@ from maxxit.events.record import record
 from maxxit.market.venues import venue_policy
 from maxxit.paging import SKIPPED, bounded_count
 from maxxit.pipeline.start import start_pipeline
-from maxxit.reports import trace
+from maxxit.reports import progress, trace
 from maxxit.reports.reasons import ORDERS, POSTS
 from maxxit.reports.schemas import (
     FillOut,
@@ -34,6 +34,7 @@ from maxxit.reports.schemas import (
     PositionOut,
     PostOut,
     Problem,
+    ProgressOut,
     SignalOut,
     StatementOut,
     TradeTraceOut,
@@ -134,6 +135,12 @@ class Positions(Listed):
     items: list[PositionOut]
 
 
+class SignalsUnderWay(Schema):
+    """The signals under way, then those of the last hour that have entries, each newest first; 20 at most."""
+
+    items: list[ProgressOut]
+
+
 class Generated(Schema):
     """The result of a generation pass for one agent: new signals, and declined tokens by reason."""
 
@@ -223,6 +230,23 @@ def db_signals(request: HttpRequest, page: Query[Page], status: str | None = Non
 def signals(request: HttpRequest, page: Query[Page], status: str | None = None) -> Any:
     """List the signals of your agents, newest first (short path of `/db/signals`)."""
     return db_signals(request, page, status)
+
+
+@api.get("/signals/progress", response={200: SignalsUnderWay, **REFUSALS}, tags=["rows"])
+@needs("signals_app.view_signal")
+def signals_progress(request: HttpRequest) -> Any:
+    """Return where the entries of the signals under way are: planned, waiting, sent, filled, blocked; pace, estimate.
+
+    Orders and positions are counted as far as they are yours.
+    """
+    return {"items": [row.as_json() for row in progress.recent(caller(request).person)]}
+
+
+@api.get("/signals/{signal_id}/progress", response={200: ProgressOut, **ONE}, tags=["rows"])
+@needs("signals_app.view_signal")
+def signal_progress(request: HttpRequest, signal_id: int) -> Any:
+    """Return where the entries of one signal are, with the places of your first waiting orders in the queue."""
+    return progress.of_signal(signal_id, caller(request).person).as_json()
 
 
 @api.get("/db/orders", response={200: Orders, **REFUSALS}, tags=["rows"])

@@ -1,11 +1,14 @@
 """Admin pages of pipeline runs, stage runs, worker heartbeats and releases, with buttons to start runs."""
 
+from datetime import timedelta
+
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum
 from django.http import HttpRequest, HttpResponse
-from django.utils.html import format_html
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
@@ -24,9 +27,14 @@ from maxxit.adminkit import (
 )
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
+from maxxit.events.models import Event
 from maxxit.pipeline.models import FRESH, CanaryMark, PipelineRun, Release, StageRun
 from maxxit.pipeline.stages import SWEEPS
 from maxxit.pipeline.start import start_pipeline, start_stage
+
+SIGNALS = 20
+"""Signals that a run links to at most."""
+LINK = '<a class="text-primary-600 dark:text-primary-500" href="{}">signal {}</a>'
 
 
 class StageForm(BaseDialogForm):
@@ -121,7 +129,7 @@ class PipelineRunAdmin(StartButtons):
     list_filter = ("cause",)
     search_fields = ("asked_by", "root_task_id__exact")
     inlines = (StageRunInline,)
-    readonly_fields = ("root", "took")
+    readonly_fields = ("root", "took", "signals")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PipelineRun]:
         rows: QuerySet[PipelineRun] = super().get_queryset(request)
@@ -140,6 +148,20 @@ class PipelineRunAdmin(StartButtons):
     @display(description="rows moved")
     def moved(self, row: PipelineRun) -> int:
         return getattr(row, "out", None) or 0
+
+    @display(description="signals")
+    def signals(self, row: PipelineRun) -> SafeString | str:
+        """Link to the progress of the signals that the run's generate pass made."""
+        generated = StageRun.objects.filter(run=row, stage="generate", duration_ms__isnull=False).first()
+        if generated is None:
+            return EMPTY
+        until = generated.started_at + timedelta(milliseconds=generated.duration_ms or 0)
+        made = Event.objects.filter(name="signal.pending", at__range=(generated.started_at, until))
+        subjects = list(made.order_by("pk").values_list("subject", flat=True)[: SIGNALS + 1])
+        ids = [subject.rpartition("/")[2] for subject in subjects[:SIGNALS]]
+        listed = format_html_join(", ", LINK, [(reverse("signal", args=[pk]), pk) for pk in ids])
+        more = " and others" if len(subjects) > SIGNALS else ""
+        return format_html("{}{}", listed, more) if ids else EMPTY
 
     @display(description="root task")
     def root(self, row: PipelineRun) -> SafeString | str:

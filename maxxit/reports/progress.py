@@ -19,7 +19,7 @@ from maxxit.core.terms import Purpose
 from maxxit.events.models import Event
 from maxxit.events.record import subject
 from maxxit.reports import reasons
-from maxxit.reports.schemas import ProgressOut, QueueOut, ReasonCountOut
+from maxxit.reports.schemas import ProgressOut, QueueOut, ReasonCountOut, WaitingOrderOut
 from positions.models import Position
 from positions.states import PositionState
 from signals_app.models import Signal
@@ -138,6 +138,11 @@ class ReasonCount:
     count: int
 
     @property
+    def kind(self) -> str:
+        """The count of `Progress` that they are part of."""
+        return self.status if self.status in COUNTED else "ended"
+
+    @property
     def meaning(self) -> str:
         """What the reason means."""
         return reasons.explain(self.reason)[0] if self.reason else ""
@@ -220,6 +225,8 @@ class Progress:
     """Planned entries of the venue, those of other signals included."""
     estimate: Estimate = Estimate()
     """Of the planned and the waiting orders."""
+    waiting_orders: list[WaitingOrder] = field(default_factory=list)
+    """The first of the planned and waiting orders; only `of_signal` reads them."""
 
     @property
     def orders(self) -> int:
@@ -231,10 +238,10 @@ class Progress:
         """The counts by name, in the order in which a bar shows them; those that are zero are left out."""
         return [(name, getattr(self, name)) for name in COUNTED if getattr(self, name)]
 
-    def as_out(self) -> ProgressOut:
-        """The answer of the API."""
+    def as_json(self) -> dict[str, Any]:
+        """The answer of the API, and what `--json` prints."""
         signal, estimated = self.signal, self.estimate
-        return ProgressOut(
+        answer = ProgressOut(
             **{name: getattr(signal, name) for name in SIGNAL_FIELDS},
             **{name: getattr(self, name) for name in COUNTED},
             signal_id=signal.pk,
@@ -256,12 +263,10 @@ class Progress:
             ),
             positions_opened=self.opened,
             positions_closed=self.closed,
+            waiting_orders=[WaitingOrderOut.from_orm(order) for order in self.waiting_orders],
         )
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        answer: dict[str, Any] = self.as_out().model_dump(mode="json")
-        return answer
+        values: dict[str, Any] = answer.model_dump(mode="json")
+        return values
 
     @property
     def queued(self) -> int:
@@ -358,13 +363,14 @@ def read_pace() -> Pace:
 
 def of_signals(signals: Sequence[Signal], person: Person = None) -> list[Progress]:
     """Return the progress of each signal, in the same order; counts are of the orders that `person` may see."""
-    if not signals:
-        return []
-    own = deployments_of(person)
-    queue = Queue(own)
+    return _read(signals, Queue(deployments_of(person))) if signals else []
+
+
+def _read(signals: Sequence[Signal], queue: Queue) -> list[Progress]:
+    """Return the progress of each signal with the orders that the reader of `queue` may see."""
     found = {signal.pk: Progress(signal, queue.pace) for signal in signals}
-    _count_orders(found, own)
-    _count_positions(found, own)
+    _count_orders(found, queue.own)
+    _count_positions(found, queue.own)
     _read_queue(found, queue)
     return list(found.values())
 
@@ -379,12 +385,10 @@ GROUP BY 1, 2, 3, 4, 5
 """The entries of signals by state and reason; of all deployments, or of the reader's own."""
 
 
-def _count_orders(found: dict[int, Progress], own: Sequence[int] | None) -> None:
+def _count_orders(found: dict[int, Progress], own: list[int] | None) -> None:
     """Count the entries of each signal by state and reason."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            COUNTS, {"signals": list(found), "own": None if own is None else list(own), "tries": TRIES}
-        )
+        cursor.execute(COUNTS, {"signals": list(found), "own": own, "tries": TRIES})
         for signal_id, *group in cursor.fetchall():
             _add(found[signal_id], *group)
     for progress in found.values():
@@ -469,4 +473,8 @@ def of_signal(signal_id: int, person: Person = None) -> Progress:
             f"no signal {signal_id}, or it belongs to another customer: look for it in the list of signals",
             code="not_found",
         )
-    return of_signals([row], person)[0]
+    queue = Queue(deployments_of(person))
+    [progress] = _read([row], queue)
+    if progress.queued:
+        progress.waiting_orders = queue.waiting(signal_id)
+    return progress

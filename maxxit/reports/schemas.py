@@ -318,8 +318,26 @@ class QueueOut(Schema):
     done_at: Moment | None
 
 
+class WaitingOrderOut(Schema):
+    """A planned order with its place (1 is next) among the `length` planned entries of its venue.
+
+    `leaves_at` is an estimate at the allowed pace; null where the signal expires first.
+    """
+
+    order_id: int
+    account: str
+    reason: str
+    place: int
+    length: int
+    leaves_at: Moment | None
+    expires_at: Moment | None
+
+
 class ProgressOut(Schema):
-    """Where the entries of a signal are, as far as they are yours: counts by state, reasons, queue, positions."""
+    """Where the entries of a signal are, as far as they are yours: counts by state, reasons, queue, positions.
+
+    `waiting_orders` are the first 15 of the queue; empty in a list of signals.
+    """
 
     signal_id: int
     agent_id: int
@@ -345,3 +363,4 @@ class ProgressOut(Schema):
     queue: QueueOut
     positions_opened: int
     positions_closed: int
+    waiting_orders: list[WaitingOrderOut]

@@ -1,4 +1,4 @@
-"""Lay out the equity curve as an SVG plot on the server: no script, colours from the page's style sheet. Pure."""
+"""Lay out SVG charts on the server, equity curve and stacked bars: no script, colours from the style sheet. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,3 +93,29 @@ def _moments(first: datetime, last: datetime, count: int = 4) -> list[Tick]:
         Tick(round(LEFT + step * (number + 0.5), 1), (first + span * (number + 0.5) / count).strftime(form))
         for number in range(count)
     ]
+
+
+BAR_WIDTH, BAR_LEAST = 1000, 6
+"""Width of a stacked bar, and of its smallest segment, in units of the SVG view box."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One part of a stacked bar."""
+
+    name: str
+    count: int
+    left: float
+    width: float
+
+
+def stacked_bar(parts: Sequence[tuple[str, int]]) -> list[Segment]:
+    """Lay out counts side by side over the whole width, each wide enough to be seen."""
+    shown = [(name, count) for name, count in parts if count > 0]
+    total, room = sum(count for _, count in shown), BAR_WIDTH - BAR_LEAST * len(shown)
+    segments, left = [], 0.0
+    for name, count in shown:
+        width = BAR_LEAST + room * count / total
+        segments.append(Segment(name, count, round(left, 1), round(width, 1)))
+        left += width
+    return segments

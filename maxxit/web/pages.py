@@ -1,4 +1,4 @@
-"""Page views: dashboard, market, trace of a trade, kill switch (Stop), and the admin's first page."""
+"""Page views: dashboard, market, progress of a signal, trace of a trade, kill switch, and the admin's first page."""
 
 from typing import Any
 from uuid import UUID
@@ -26,8 +26,9 @@ from maxxit.core.terms import KillLevel
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import RefusedQuote
 from maxxit.market.venues import venues
-from maxxit.reports import checks, reasons, status, trace
+from maxxit.reports import checks, progress, reasons, status, trace
 from maxxit.reports import market as markets
+from maxxit.reports.progress import Progress
 from maxxit.web import charts
 from positions import figures, flatten
 from positions.models import Position
@@ -39,6 +40,8 @@ from trading.states import IN_FLIGHT
 
 ROWS = 15
 """Rows of each table on the dashboard."""
+SIGNALS = 5
+"""Signals under way on the dashboard at most."""
 AT_A_GLANCE = (
     "pipeline.view_stagerun", "positions.view_position", "trading.view_order", "trading.view_gate",
     "agents.view_deployment",
@@ -69,6 +72,7 @@ def dashboard_data(person: Person) -> dict[str, Any]:
         "open": mine.exclude(state="closed").order_by("-opened_at", "-pk")[:ROWS],
         "closed": mine.filter(state="closed").order_by("-closed_at", "-pk")[:ROWS],
         "blocked": _blocked_orders(person),
+        "signals": [_progress(row) for row in progress.recent(person, SIGNALS) if row.under_way],
         "deployments": visible(Deployment.objects.all(), person).count(),
         "kill_level": gate.kill_level(),
         "stopped": gate.latched().filter(account__in=_accounts(person)).exclude(account="")[:ROWS],
@@ -88,6 +92,46 @@ def _blocked_orders(person: Person) -> list[dict[str, Any]]:
         meaning, change, audience = reasons.explain(row.reason)
         blocked.append({"order": row, "meaning": meaning, "change": change, "who": audience})
     return blocked
+
+
+def _progress(row: Progress) -> dict[str, Any]:
+    """Return the template context of one signal's progress."""
+    done_at = row.estimate.done_at
+    return {
+        "progress": row,
+        "segments": [
+            {"part": part, "label": progress.LABELS.get(part.name, part.name)}
+            for part in charts.stacked_bar(row.parts)
+        ],
+        "done_in": (done_at - row.pace.now).total_seconds() if done_at else None,
+    }
+
+
+@never_cache
+@login_required(login_url="login")
+@page_needs("signals_app.view_signal")
+@require_safe
+def signal(request: HttpRequest, signal_id: int) -> HttpResponse:
+    """Show where the entries of one signal are: by state and reason, the queue, pace and estimate."""
+    return render(request, "web/signal.html", _signal_data(request.user, signal_id))
+
+
+@never_cache
+@login_required(login_url="login")
+@page_needs("signals_app.view_signal")
+@require_safe
+def signal_progress(request: HttpRequest, signal_id: int) -> HttpResponse:
+    """Render the figures of the signal's page alone, for its script to refresh."""
+    return render(request, "web/signal_progress.html", _signal_data(request.user, signal_id))
+
+
+def _signal_data(person: Any, signal_id: int) -> dict[str, Any]:
+    """Collect the context of a signal's page. Raises Http404 for a signal that `person` may not see."""
+    try:
+        row = progress.of_signal(signal_id, person)
+    except MaxxitError as error:
+        raise Http404(str(error)) from error
+    return _progress(row) | {"staff": person.is_staff}
 
 
 @never_cache

@@ -121,6 +121,8 @@ def requests() -> Iterator[tuple[str, str]]:
     since = (newest.opened_at - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     year = (newest.opened_at - timedelta(days=364)).strftime("%Y-%m-%dT%H:%M:%SZ")
     shared = ["/", "/market", "/market/tables", f"/chain/{newest.correlation_id}"]
+    shared += [f"/signals/{newest.signal_id}{part}" for part in ("", "/progress")]
+    shared += ["/api/signals/progress", f"/api/signals/{newest.signal_id}/progress"]
     lists = ("posts", "signals", "orders", "trades", "positions")
     shared += [f"/api/db/{name}{query}" for name in lists for query in ("", "?limit=500", "?offset=10000")]
     shared += [

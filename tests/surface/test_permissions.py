@@ -50,6 +50,7 @@ def call(world: World, who: User | None, path: str, method: str, owner: Any) -> 
     rule = owner.owner.pricerule_set.first() if hasattr(owner.owner, "pricerule_set") else None
     real = path.format(
         deployment_id=owner.deployment.pk,
+        signal_id=owner.signal.pk,
         what="order",
         ident=owner.entry.pk,
         rule_id=rule.rule_id if rule else "3f2b0000-0000-4000-8000-000000000000",
@@ -193,7 +194,8 @@ OF_NOBODY = {"login", "logout", "live", "ready", "second-factor"}
 def test_a_clerk_gets_no_page_with_rows(world: World, browsers: dict[str, Client], pattern: Any) -> None:
     if pattern.name in OF_NOBODY:
         return
-    args = [world.of_alice.post.correlation_id] if "uuid" in str(pattern.pattern) else []
+    keys = {"uuid": world.of_alice.post.correlation_id, "int": world.of_alice.signal.pk}
+    args = [key for kind, key in keys.items() if f"<{kind}:" in str(pattern.pattern)]
     url = reverse(pattern.name, args=args)
     clerk, support = (
         browsers[name].get(url, REMOTE_ADDR="203.0.113.1").status_code for name in ("clerk", "support")

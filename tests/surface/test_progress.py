@@ -1,5 +1,6 @@
 """Where the entries of a signal are: counts, places in the queue, pace, estimate; by command, for each reader."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.record import record
+from maxxit.pipeline.models import PipelineRun, StageRun
 from maxxit.reports import progress
 from maxxit.reports.progress import Pace, Queue, Run
+from maxxit.web import charts
 from signals_app.models import Signal
 from tests import builders
 from tests.surface.conftest import World
@@ -228,3 +231,110 @@ def test_why_names_what_an_order_waits_for(world: World, crowd: tuple[Signal, li
     assert [f"number {place} of 6" in text for place in range(1, 7)] == [False, True, True, True, True, False]
     Order.objects.filter(pk=orders[4].pk).update(state="expired")
     assert f"order {orders[4].pk}: platform_pace: " in said("why", "--order", str(orders[4].pk))
+
+
+# -- the page and the API
+
+
+@pytest.mark.parametrize("part", ["", "/progress"])
+def test_the_page_shows_each_reader_the_own_orders(
+    world: World, crowd: tuple[Signal, list[Order]], part: str
+) -> None:
+    signal, orders = crowd
+    url = f"/signals/{signal.pk}{part}"
+    page = world.logged_in(world.alice).get(url).content.decode()
+    assert ("<html" in page) is (part == "")
+    for text in (
+        "<svg",
+        "data-under-way",
+        "orders wait at numbers <b>3 to 5</b> of 6",
+        "Nobody needs to act",
+    ):
+        assert text in page
+    assert orders[3].account not in page
+    assert str(orders[0].signal_id) not in re.findall(r"/signals/(\d+)", page)
+    staff = world.logged_in(world.staff).get(url).content.decode()
+    assert "4 orders wait at numbers <b>2 to 5</b> of 6" in staff
+    assert orders[3].account in staff
+    stranger = User.objects.create_user("stranger")
+    assert world.logged_in(stranger).get(url).status_code == 404
+    assert world.logged_in(None).get(url).status_code == 302
+
+
+def test_a_single_order_is_addressed_as_yours(world: World, crowd: tuple[Signal, list[Order]]) -> None:
+    signal, orders = crowd
+    Order.objects.filter(pk=orders[4].pk).update(state="blocked", reason="cooldown")
+    page = world.logged_in(world.alice).get(f"/signals/{signal.pk}").content.decode()
+    assert "Your order is <b>number 3 of 5</b> waiting" in page
+    Signal.objects.filter(pk=signal.pk).update(expires_at=clock.now())
+    page = world.logged_in(world.alice).get(f"/signals/{signal.pk}").content.decode()
+    assert "it will not be sent" in page
+
+
+def test_a_signal_that_is_done_is_not_refreshed(world: World) -> None:
+    page = world.logged_in(world.alice).get(f"/signals/{world.of_alice.signal.pk}").content.decode()
+    assert "data-refresh=" in page
+    assert "data-under-way" not in page
+    assert "1 opened, 1 of them closed" in page
+
+
+def test_dashboard_and_trace_link_to_the_signal(world: World, crowd: tuple[Signal, list[Order]]) -> None:
+    signal, orders = crowd
+    link = f'href="/signals/{signal.pk}"'
+    assert link in world.logged_in(world.alice).get(f"/chain/{signal.correlation_id}").content.decode()
+    page = world.logged_in(world.alice).get("/").content.decode()
+    assert link in page
+    assert f'href="/signals/{orders[0].signal_id}"' not in page
+    Signal.objects.filter(state="pending").update(state="expired")
+    Order.objects.filter(state="planned").update(state="expired")
+    assert "Signals under way" not in world.logged_in(world.alice).get("/").content.decode()
+
+
+def test_a_pipeline_run_links_to_its_signals(world: World, crowd: tuple[Signal, list[Order]]) -> None:
+    signal, _ = crowd
+    now = clock.now()
+    made = PipelineRun.objects.create(cause="command", started_at=now)
+    page = f"/admin/pipeline/pipelinerun/{made.pk}/change/"
+    browser = world.logged_in(world.staff)
+    assert "/signals/" not in browser.get(page).content.decode()
+    begun = now - timedelta(seconds=1)
+    StageRun.objects.create(run=made, stage="generate", started_at=begun, duration_ms=60_000)
+    record("signal.pending", signal)
+    assert f'href="/signals/{signal.pk}"' in browser.get(page).content.decode()
+
+
+def test_the_api_gives_the_figures_of_the_page(world: World, crowd: tuple[Signal, list[Order]]) -> None:
+    signal, orders = crowd
+    headers = world.key(world.alice)
+    answer = world.logged_in(None).get(f"/api/signals/{signal.pk}/progress", headers=headers).json()
+    assert (answer["status"], answer["orders"], answer["waiting"], answer["under_way"]) == (
+        "PENDING",
+        2,
+        2,
+        True,
+    )
+    assert (answer["queue"]["first"], answer["queue"]["last"], answer["queue"]["length"]) == (3, 5, 6)
+    assert answer["reasons"][0] | {"meaning": "", "change": ""} == {
+        "status": "WAITING", "reason": "platform_pace", "count": 2, "meaning": "", "change": "", "audience": "nobody",
+    }  # fmt: skip
+    assert [(row["order_id"], row["place"]) for row in answer["waiting_orders"]] == [
+        (orders[2].pk, 3), (orders[4].pk, 5),
+    ]  # fmt: skip
+    assert answer["queue"]["done_at"].endswith("Z")
+    listed = world.logged_in(None).get("/api/signals/progress", headers=headers).json()["items"]
+    assert signal.pk in [row["signal_id"] for row in listed]
+    assert orders[0].signal_id not in [row["signal_id"] for row in listed]
+    stranger = world.key(User.objects.create_user("stranger"))
+    other = world.logged_in(None).get(f"/api/signals/{signal.pk}/progress", headers=stranger)
+    assert (other.status_code, other.json()["code"]) == (404, "not_found")
+    assert world.logged_in(None).get("/api/signals/progress", headers=stranger).json() == {"items": []}
+
+
+@given(st.lists(st.tuples(st.text(min_size=1, max_size=5), st.integers(0, 10**6)), max_size=7))
+def test_a_bar_is_filled_from_edge_to_edge(parts: list[tuple[str, int]]) -> None:
+    segments = charts.stacked_bar(parts)
+    assert [(row.name, row.count) for row in segments] == [part for part in parts if part[1]]
+    assert all(row.width >= charts.BAR_LEAST - 0.1 for row in segments)
+    edges = [0.0, *(row.left + row.width for row in segments)]
+    assert all(abs(row.left - edge) < 0.2 for row, edge in zip(segments, edges, strict=False))
+    assert not segments or abs(edges[-1] - charts.BAR_WIDTH) < 0.2
