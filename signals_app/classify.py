@@ -1,21 +1,28 @@
 """The classify stage: reads new posts with a model and stores whether each is a call, on which tokens and sides."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
+from typing import Any
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Case, F, Max, Min, When
+from django.db.models import Case, Count, F, Max, Min, QuerySet, When
 
 from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
 from maxxit.core.untrusted import storable
+from maxxit.events import wake
 from maxxit.events.record import advance, advance_all
 from maxxit.llm.ask import ask
 from maxxit.llm.budget import AccountSpent
 from maxxit.llm.call import ProviderRefused
+from maxxit.llm.errors import NotCalled, SlotsTaken
 from maxxit.market.instruments import stablecoins, words_by_token
+from signals_app.followers import followers
+from signals_app.lanes import Lanes, PassTime
 from signals_app.models import CtPost
 from signals_app.outcome import candidate
 from signals_app.policy import Classify
@@ -44,6 +51,19 @@ class Classified:
     """Posts edited, deleted or classified by another pass during the model call: their readings are dropped."""
     failed: dict[str, int] = field(default_factory=dict)
     """Error -> number of posts it left unread; they stay due."""
+    left: bool = False
+    """Whether posts were left to the next pass, which is woken at once: the time or an author's calls were used up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What one model call did."""
+
+    stored: int
+    candidates: int
+    changed: int
+    left_out: int
+    """Posts that the answer does not mention."""
 
 
 @dataclass
@@ -51,72 +71,204 @@ class AuthorQueue:
     """The posts of one author that this pass still has to read."""
 
     account: int
-    last: int = 0
-    """Id of the last post that was fetched."""
+    newest: int = 0
+    """Id of the author's newest new post when the pass looked."""
+    newest_first: bool = False
     calls: int = 0
     """Model calls for this author in this pass."""
+    offered: set[int] = field(default_factory=set)
+    """Ids of the posts that were fetched."""
     halves: deque[list[CtPost]] = field(default_factory=deque)
-    """Halves of refused batches."""
+    """Halves of refused batches, and batches that found no slot."""
+    failed: bool = False
+    """Whether this pass leaves the author's other posts to the next."""
 
     def next_batch(self, size: int, done: Classified) -> list[CtPost]:
-        """Return the author's next posts in order of arrival; a post that failed before comes alone."""
+        """Return the author's next posts in order of arrival; a post that failed before comes alone.
+
+        When a budget binds, the newest posts come first.
+        """
         self.calls += 1
         if self.halves:
             return self.halves.popleft()
-        new = CtPost.objects.filter(account=self.account, pk__gt=self.last, state=PostState.NEW)
-        due = list(new.select_related("account").order_by("pk")[:size])
+        order = "-pk" if self.newest_first else "pk"
+        due = list(self.not_offered().select_related("account").order_by(order)[:size])
         batch = list(takewhile(lambda post: not post.attempts, due)) or due[:1]
-        if batch:
-            self.last = batch[-1].pk
-            done.due += len(batch)
-        return batch
+        self.offered.update(post.pk for post in batch)
+        done.due += len(batch)
+        return sorted(batch, key=lambda post: post.pk)
+
+    def not_offered(self) -> QuerySet[CtPost]:
+        """Select the new posts of the author that this pass has not fetched yet."""
+        return CtPost.objects.filter(account=self.account, state=PostState.NEW).exclude(pk__in=self.offered)
 
     def split(self, batch: list[CtPost]) -> None:
         """Queue the halves of a refused batch in front."""
         middle = len(batch) // 2
         self.halves.extendleft([batch[middle:], batch[:middle]])
 
+    def put_back(self, batch: list[CtPost]) -> None:
+        """Queue a batch that no provider was asked about in front."""
+        self.calls -= 1
+        self.halves.appendleft(batch)
 
-def classify(policy: Classify) -> Classified:
+
+LANES: Lanes[int, Read] = Lanes("classify")
+LOOK_SECONDS = 1.0
+"""How often a pass that waits for answers looks for new posts and at the clock."""
+
+
+def classify(
+    policy: Classify,
+    concurrency: Callable[[], int] = lambda: 1,
+    calls_left: Callable[[], int | None] = lambda: None,
+) -> Classified:
     """Classify every new post, one author per model call, so that a prompt injection reaches no other author's posts.
 
-    Authors take turns. A batch whose answer is unusable is split until the faulty post is found. A batch without an
-    available provider stays new, with its error, for the next pass; `PROVIDER_FAILURES` of them in a row end the pass.
-    Raises `Misconfigured` where an operator must act.
+    `concurrency` calls are in flight at once, each in a thread; 1 runs in the caller's thread. Authors take turns, one
+    call of an author at a time. Where `calls_left` today are fewer than the posts need, the most followed authors and
+    their newest posts come first. The pass goes on while posts are due, those that arrive meanwhile too, and
+    wakes the next pass if its time is used up before.
+
+    A batch whose answer is unusable is split until the faulty post is found. A batch without an available provider
+    stays new, with its error, for the next pass; after `PROVIDER_FAILURES` of them in a row no call is started. Raises
+    `Misconfigured` where an operator must act.
     """
-    done, unserved = Classified(), Unserved()
-    waiting = deque(AuthorQueue(account) for account in _authors())
-    for _ in range(policy.max_batches):
-        author, batch = _next(waiting, policy.batch_size, done)
-        if author is None or unserved.in_a_row == PROVIDER_FAILURES:
-            break
+    return ClassifyPass(policy, concurrency, calls_left).run()
+
+
+@dataclass
+class ClassifyPass:
+    """One pass: it starts calls, and takes their results one after the other."""
+
+    policy: Classify
+    concurrency: Callable[[], int]
+    calls_left: Callable[[], int | None]
+    done: Classified = field(default_factory=Classified)
+    unserved: "Unserved" = field(default_factory=lambda: Unserved())
+    authors: dict[int, AuthorQueue] = field(default_factory=dict)
+    """Every author with posts that this pass has seen."""
+    waiting: deque[AuthorQueue] = field(default_factory=deque)
+    in_flight: dict[int, tuple[AuthorQueue, list[CtPost], int]] = field(default_factory=dict)
+    """Account -> the author, the posts in its call and the call's number."""
+    calls: int = 0
+    crowded: set[int] = field(default_factory=set)
+    """Accounts whose call in flight had others beside it."""
+    hold: bool = False
+    """Whether the slots are taken: no call is started until one in flight has ended."""
+    stop: Misconfigured | None = None
+    """The error that ends the pass."""
+
+    def run(self) -> Classified:
+        """Run the pass."""
+        time = PassTime(self.policy.pass_seconds)
+        LANES.finished()  # answers that an earlier pass did not wait for; what they say is stored
+        while True:
+            width = self.concurrency()
+            while self._may_start(time, width):
+                self._start(width)
+            if not self.in_flight or time.over():
+                break
+            for account, call in LANES.finished(LOOK_SECONDS):
+                if account in self.in_flight:
+                    self._finish(*self.in_flight.pop(account), call)
+        if self.stop:
+            raise self.stop
+        for batch, error in self.unserved.at_fault:
+            _count_attempt(batch, error, self.policy.max_attempts, self.done)
+        self.unserved.raise_if_none_answered()
+        self.done.left = self.done.left or (not time.left() and bool(self.waiting or self.in_flight))
+        if self.done.left and self.done.read:
+            wake.after_commit("posts.waiting")
+        return self.done
+
+    def _may_start(self, time: PassTime, width: int) -> bool:
+        """Return whether another call may be started now, and there are posts for it."""
+        if self.stop or not time.left() or self.unserved.in_a_row >= PROVIDER_FAILURES:
+            return False
+        if self.policy.max_batches is not None and self.calls >= self.policy.max_batches:
+            return False
+        if self.in_flight and (self.hold or len(self.in_flight) >= width):
+            return False
+        return bool(self.waiting) or self._find_authors()
+
+    def _find_authors(self) -> bool:
+        """Queue the authors with new posts that this pass has not read; return whether there are any."""
+        busy = LANES.under_way()
+        for author in _authors(self.policy.batch_size, self.calls_left()):
+            known = self.authors.setdefault(author.account, author)
+            is_new = author.newest > max(known.offered, default=0)
+            may_go_on = not known.failed and known.calls < self.policy.max_batches_per_author
+            if is_new and may_go_on and author.account not in busy:
+                self.waiting.append(known)
+        return bool(self.waiting)
+
+    def _start(self, width: int) -> None:
+        """Start the call about the next batch, if an author in the queue still has one."""
+        author, batch = _next(self.waiting, self.policy.batch_size, self.done)
+        if author is None:
+            return
+        self.calls += 1
+        self.in_flight[author.account] = author, batch, self.calls
+        if len(self.in_flight) > 1:
+            self.crowded |= self.in_flight.keys()
+        in_thread = width > 1 or len(self.in_flight) > 1
+        LANES.start(author.account, partial(_read, batch), in_thread=in_thread)
+
+    def _finish(self, author: AuthorQueue, batch: list[CtPost], number: int, call: Future[Read]) -> None:
+        """Count what a call read, or handle its failure; the author goes to the end of the queue if it may go on."""
+        self.hold, crowded = False, author.account in self.crowded
+        self.crowded.discard(author.account)
         try:
-            _read(batch, done)
-            unserved.provider_answers()
+            self._count(batch, call.result())
+            self.unserved.provider_answers(number)
         except AccountSpent as error:  # this author's daily budget; the others go on
-            _note_failure(batch, error, done)
-            continue
+            author.failed = True
+            _note_failure(batch, error, self.done)
+            return
+        except SlotsTaken as error:
+            if crowded:  # by calls of this pass
+                author.put_back(batch)
+                self.waiting.append(author)
+                self.hold = True
+                return
+            self._not_served(author, batch, error)
+            return
         except (Retryable, ProviderRefused) as error:
-            _note_failure(batch, error, done)
-            unserved.add(batch, error)
-            continue
+            self._not_served(author, batch, error)
+            return
         except Misconfigured as error:  # an operator must act: a missing key or recording
-            _note_failure(batch, error, done)
-            raise
+            _note_failure(batch, error, self.done)
+            self.stop = error
+            return
         except MaxxitError as error:
-            unserved.provider_answers()
+            self.unserved.provider_answers(number)
             if len(batch) > 1 and getattr(error, "code", "") != INCOMPLETE:
                 log.warning("batch_refused", posts=len(batch), error=str(error))
                 author.split(batch)
             else:
-                _note_failure(batch, error, done)
-                _count_attempt(batch, error, policy.max_attempts, done)
-        if author.calls < policy.max_batches_per_author:
-            waiting.append(author)
-    for left, trouble in unserved.at_fault:
-        _count_attempt(left, trouble, policy.max_attempts, done)
-    unserved.raise_if_none_answered()
-    return done
+                _note_failure(batch, error, self.done)
+                _count_attempt(batch, error, self.policy.max_attempts, self.done)
+        if author.calls < self.policy.max_batches_per_author:
+            self.waiting.append(author)
+        elif author.halves or author.not_offered().exists():
+            self.done.left = True
+
+    def _count(self, batch: list[CtPost], read: Read) -> None:
+        """Count the posts of a call. Raises `Rejected` (INCOMPLETE) when the answer left some out."""
+        self.done.read += read.stored
+        self.done.candidates += read.candidates
+        self.done.changed += read.changed
+        if read.changed:
+            log.info("posts_changed_while_read", posts=read.changed)
+        if read.left_out:
+            raise Rejected(f"the model left out {read.left_out} of {len(batch)} posts", code=INCOMPLETE)
+
+    def _not_served(self, author: AuthorQueue, batch: list[CtPost], error: MaxxitError) -> None:
+        """Leave the author to the next pass: no provider answered."""
+        author.failed = True
+        _note_failure(batch, error, self.done)
+        self.unserved.add(batch, error, self.calls)
 
 
 @dataclass
@@ -124,38 +276,56 @@ class Unserved:
     """The batches without an available provider in this pass."""
 
     at_fault: list[tuple[list[CtPost], MaxxitError]] = field(default_factory=list)
-    """Batches that failed while a provider answered later ones: the posts cause the failure."""
-    latest: list[tuple[list[CtPost], MaxxitError]] = field(default_factory=list)
-    """Failures since the last answer of a provider."""
+    """Batches that failed while a provider answered later calls: the posts cause the failure."""
+    latest: list[tuple[list[CtPost], MaxxitError, int]] = field(default_factory=list)
+    """Failures that no call answered that was started later: batch, error, and the last call started by then."""
+    in_a_row: int = 0
+    """Number of failures since the last answer."""
     answered: bool = False
 
-    @property
-    def in_a_row(self) -> int:
-        """Number of failures since the last answer."""
-        return len(self.latest)
+    def add(self, batch: list[CtPost], error: MaxxitError, calls: int) -> None:
+        """Record a failure at the time when `calls` calls had been started."""
+        self.in_a_row += 1
+        if not isinstance(error, NotCalled):  # nobody was asked: the posts are not at fault, whatever comes
+            self.latest.append((batch, error, calls))
 
-    def add(self, batch: list[CtPost], error: MaxxitError) -> None:
-        """Record a failure."""
-        self.latest.append((batch, error))
-
-    def provider_answers(self) -> None:
-        """Record an answer: the failures before it are the fault of their posts."""
-        self.at_fault += self.latest
-        self.latest, self.answered = [], True
+    def provider_answers(self, number: int) -> None:
+        """Record the answer of call `number`: failures before its start are the fault of their posts."""
+        self.at_fault += [(batch, error) for batch, error, calls in self.latest if calls < number]
+        self.latest = [failure for failure in self.latest if failure[2] >= number]
+        self.in_a_row, self.answered = 0, True
 
     def raise_if_none_answered(self) -> None:
         """Raise the first refusal of a key or setting, unless some provider answered."""
-        refused = [error for _, error in self.latest if isinstance(error, ProviderRefused)]
+        refused = [error for _, error, _ in self.latest if isinstance(error, ProviderRefused)]
         if refused and not self.answered:
             raise refused[0]
 
 
-def _authors() -> list[int]:
-    """List the accounts with new posts: those without a failed post first, then in order of arrival."""
+def _authors(batch_size: int, calls_left: int | None) -> list[AuthorQueue]:
+    """List the accounts with new posts: those without a failed post first, then in order of arrival.
+
+    When `calls_left` are fewer than these posts need: by the number of active deployments, then of active agents
+    that follow the account, then by the newest post.
+    """
     failed = Max(Case(When(outcome__startswith="unread:", then=1), default=0))
     new = CtPost.objects.filter(state=PostState.NEW).order_by()
-    by_author = new.values("account_id").annotate(failed=failed, first=Min("pk"))
-    return list(by_author.order_by("failed", "first").values_list("account_id", flat=True))
+    by_author = new.values("account_id").annotate(
+        failed=failed, first=Min("pk"), newest=Max("pk"), posts=Count("pk")
+    )
+    rows = list(by_author.order_by("failed", "first"))
+    needed = sum(-(-row["posts"] // batch_size) for row in rows)
+    if calls_left is None or needed <= calls_left:
+        return [AuthorQueue(row["account_id"], row["newest"]) for row in rows]
+    followed = followers()
+
+    def place(row: Mapping[str, Any]) -> tuple[int, ...]:
+        deployments, agents = followed.get(row["account_id"], (0, 0))
+        return row["failed"], -deployments, -agents, -row["newest"]
+
+    return [
+        AuthorQueue(row["account_id"], row["newest"], newest_first=True) for row in sorted(rows, key=place)
+    ]
 
 
 def _next(
@@ -169,7 +339,8 @@ def _next(
     return None, []
 
 
-def _read(batch: Sequence[CtPost], done: Classified) -> None:
+def _read(batch: Sequence[CtPost]) -> Read:
+    """Ask the model about the posts of one author and store what it says; candidates wake the next stage at once."""
     tokens = words_by_token()
     prices = prices_at([(post.text, post.posted_at) for post in batch], tokens)
     posts = (
@@ -189,13 +360,9 @@ def _read(batch: Sequence[CtPost], done: Classified) -> None:
         missing = [post for post in unchanged if post.post_id not in readings]
         read = [(post, readings[post.post_id]) for post in unchanged if post.post_id in readings]
         candidates = _store(read)
-    done.read += len(read)
-    done.candidates += candidates
-    if len(unchanged) < len(batch):
-        done.changed += len(batch) - len(unchanged)
-        log.info("posts_changed_while_read", posts=len(batch) - len(unchanged))
-    if missing:
-        raise Rejected(f"the model left out {len(missing)} of {len(batch)} posts", code=INCOMPLETE)
+        if candidates:
+            wake.after_commit("stage.classify")
+    return Read(len(read), candidates, len(batch) - len(unchanged), len(missing))
 
 
 def _unchanged(batch: Sequence[CtPost]) -> list[CtPost]:

@@ -1,9 +1,10 @@
 """The generate stage: decides per agent, token and bucket on one pending signal, or records why there is none."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from agents.models import Agent
 from agents.states import AgentState
 from maxxit.core import clock, correlation
 from maxxit.core.errors import MaxxitError
+from maxxit.events import wake
 from maxxit.events.record import record, record_all
 from maxxit.knowledge import retrieve
 from maxxit.llm.ask import ask
@@ -23,6 +25,7 @@ from signals_app import score
 from signals_app.caps import Caps
 from signals_app.evidence.base import Call
 from signals_app.facts import Facts, gather
+from signals_app.lanes import Lanes
 from signals_app.models import CtPost, Signal
 from signals_app.outcome import candidate, raise_to
 from signals_app.policy import Generate
@@ -50,8 +53,29 @@ class Generated:
     declined: Counter[str] = field(default_factory=Counter)
 
 
-def generate(policy: Generate, agents: Iterable[Agent] | None = None) -> Generated:
-    """Decide on signals for every active agent (or the given ones) and each token it may trade."""
+@dataclass
+class Decided:
+    """What was decided for one agent."""
+
+    considered: int = 0
+    signals: int = 0
+    declined: Counter[str] = field(default_factory=Counter)
+    verdicts: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Post -> its outcomes with this agent."""
+
+
+LOOK_SECONDS = 60.0
+"""How long a pass waits for the next agent before it waits again."""
+
+
+def generate(
+    policy: Generate, agents: Iterable[Agent] | None = None, concurrency: Callable[[], int] = lambda: 1
+) -> Generated:
+    """Decide on signals for every active agent (or the given ones) and each token it may trade.
+
+    Where a model reviews the trades, `concurrency` agents are decided on at once, each in a thread, and their signals
+    are executed while others are still being reviewed; 1 runs in the caller's thread, one agent after the other.
+    """
     chosen = list(
         agents if agents is not None else Agent.objects.filter(state=AgentState.ACTIVE).order_by("pk")
     )
@@ -63,27 +87,58 @@ def generate(policy: Generate, agents: Iterable[Agent] | None = None) -> Generat
     verdicts: dict[int, set[str]] = {pk: set() for pk in facts.posts}
     taken = set(Signal.objects.filter(bucket=bucket).values_list("agent_id", "token"))
     caps = Caps(chosen, policy, at)
-    for agent in chosen:
-        for token in tokens[agent.pk]:
-            calls = facts.calls(agent, token)
-            if not calls and score.uses_posts(agent.weights):
-                continue
-            done.considered += 1
-            allowed = caps.within_author_cap(agent, calls)
-            stopped = (
-                _bucket_taken(facts) if (agent.pk, token) in taken else caps.problem(agent, token, calls)
-            )
-            decision = stopped or _consider(agent, token, facts, policy, allowed)
-            _record_decision(agent, token, facts, decision, verdicts, allowed)
-            if isinstance(decision, Declined):
-                done.declined[decision.reason] += 1
-            else:
-                caps.count(agent, token, decision.scored.calls)
-                done.signals += 1
-        _note_unlisted(agent, tokens[agent.pk], facts, verdicts)
+    waiting = deque(chosen)
+    lanes: Lanes[int, Decided] = Lanes("generate")
+    while waiting or lanes.under_way():
+        width = concurrency() if policy.proposer == "model" else 1
+        while waiting and (busy := len(lanes.under_way())) < width:
+            agent = waiting.popleft()
+            step = partial(_decide, agent, tokens[agent.pk], facts, policy, caps, taken)
+            lanes.start(agent.pk, step, in_thread=width > 1 or busy > 0)
+        for _, decision in lanes.finished(LOOK_SECONDS):
+            _add(decision.result(), done, verdicts, wake_next=agents is None)
     _close_posts(verdicts, all_agents=agents is None)
     _expire_candidates(policy, at)
     return done
+
+
+def _decide(
+    agent: Agent,
+    tokens: Sequence[str],
+    facts: Facts,
+    policy: Generate,
+    caps: Caps,
+    taken: set[tuple[int, str]],
+) -> Decided:
+    """Decide on one agent and each token it may trade; store signals and the events of declined pairs."""
+    done = Decided()
+    for token in tokens:
+        calls = facts.calls(agent, token)
+        if not calls and score.uses_posts(agent.weights):
+            continue
+        done.considered += 1
+        allowed = caps.within_author_cap(agent, calls)
+        stopped = _bucket_taken(facts) if (agent.pk, token) in taken else caps.problem(agent, token, calls)
+        decision = stopped or _consider(agent, token, facts, policy, allowed)
+        _record_decision(agent, token, facts, decision, done.verdicts, allowed)
+        if isinstance(decision, Declined):
+            done.declined[decision.reason] += 1
+        else:
+            caps.count(agent, token, decision.scored.calls)
+            done.signals += 1
+    _note_unlisted(agent, tokens, facts, done.verdicts)
+    return done
+
+
+def _add(decided: Decided, done: Generated, verdicts: dict[int, set[str]], *, wake_next: bool) -> None:
+    """Add what was decided for one agent to the pass."""
+    done.considered += decided.considered
+    done.signals += decided.signals
+    done.declined.update(decided.declined)
+    for post, outcomes in decided.verdicts.items():
+        verdicts[post] |= outcomes
+    if decided.signals and wake_next:
+        wake.after_commit("stage.generate")
 
 
 def _bucket_taken(facts: Facts) -> Declined:
@@ -203,7 +258,7 @@ def _record_decision(
     token: str,
     facts: Facts,
     decision: Proposed | Declined,
-    verdicts: dict[int, set[str]],
+    verdicts: defaultdict[int, set[str]],
     allowed: Sequence[Call],
 ) -> None:
     """Add the decision to the outcomes of the posts, and record a declined pair as an event of each post."""
@@ -227,7 +282,9 @@ def _record_decision(
     record_all("signal.declined", CtPost, ((post.pk, post.correlation_id, data) for post in posts))
 
 
-def _note_unlisted(agent: Agent, tokens: Iterable[str], facts: Facts, verdicts: dict[int, set[str]]) -> None:
+def _note_unlisted(
+    agent: Agent, tokens: Iterable[str], facts: Facts, verdicts: defaultdict[int, set[str]]
+) -> None:
     """Mark followed calls on tokens that the agent does not trade."""
     listed = set(tokens)
     for post in facts.posts.values():

@@ -1,22 +1,37 @@
 """The ingest stage: stores new posts of followed accounts, and filters out those that no model needs to see."""
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
+from typing import Any
 
 import structlog
+from django.core.cache import cache
 from django.db import connection, transaction
 
 from agents.models import CtAccount
 from maxxit.core import clock, correlation, redact
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.core.untrusted import storable
+from maxxit.events import wake
 from maxxit.events.record import advance_all, record_all
 from maxxit.market.instruments import words_by_token
 from signals_app import prefilter, revise
+from signals_app.followers import followers
+from signals_app.lanes import Lanes, PassTime
 from signals_app.models import CtPost, RejectedPost
 from signals_app.reasons import PostReason
-from signals_app.sources.base import Cursor, Paged, PostSource, RawPost
+from signals_app.sources.base import (
+    Cursor,
+    Paged,
+    PostSource,
+    RawPost,
+    RemoteSource,
+    SourcePaused,
+    SourceSpent,
+)
 from signals_app.states import PostState
 
 log = structlog.get_logger(__name__)
@@ -26,6 +41,8 @@ log = structlog.get_logger(__name__)
 class Ingested:
     """Counts of one pass."""
 
+    accounts: int = 0
+    """Accounts that were read."""
     offered: int = 0
     new: int = 0
     prefiltered: int = 0
@@ -35,35 +52,166 @@ class Ingested:
     refused: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     """Account -> the error that kept it from being read."""
+    left: int = 0
+    """Accounts that were not started when the time was used up."""
 
 
-def ingest(sources: dict[str, PostSource]) -> Ingested:
-    """Read every active account from its source. An account that fails keeps its cursor and is read at the next pass.
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The posts of one account, secrets masked."""
 
-    Posts may contain secrets: what looks like a key is masked before anything is stored.
+    posts: list[RawPost]
+    unread_below: str
+    """Where a source with pages stopped above the cursor; empty when it reached it."""
+
+
+Key = tuple[str, int]
+"""Name of the source and id of the account."""
+LANES: Lanes[Key, Fetched] = Lanes("ingest")
+LOOK_SECONDS = 1.0
+"""How often a pass that waits for answers looks at the clock."""
+REST_SECONDS, PLACE_SECONDS = 600, 86_400
+"""How long a pass that ran out of time, or whose source paused, can be continued where it stopped."""
+
+
+@dataclass
+class SourceQueue:
+    """The accounts of one source that a pass reads, in order of service."""
+
+    name: str
+    source: PostSource
+    accounts: list[CtAccount]
+    started: int = 0
+    """How many of them were started."""
+    unserved: set[int] = field(default_factory=set)
+    """Accounts that were started but not served: the source paused, or the pass was over before the answer."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many accounts may be fetched at once."""
+        return self.source.concurrency if isinstance(self.source, RemoteSource) else 1
+
+    def start(self) -> None:
+        """Start to fetch accounts, in threads if several may be fetched at once."""
+        busy = sum(name == self.name for name, _ in LANES.under_way())
+        free = max(self.concurrency - busy, 0)
+        for account in self.accounts[self.started : self.started + free]:
+            self.started += 1
+            step = partial(_fetch, self.source, account)
+            LANES.start((self.name, account.pk), step, in_thread=self.concurrency > 1)
+
+    @property
+    def left(self) -> int:
+        """The number of accounts that were not started."""
+        return len(self.accounts) - self.started
+
+    def first_unserved(self) -> int | None:
+        """Return the first account that was not served, None when all were."""
+        left = {account.pk for account in self.accounts[self.started :]} | self.unserved
+        return next((account.pk for account in self.accounts if account.pk in left), None)
+
+
+def ingest(sources: dict[str, PostSource], seconds: float | None = None) -> Ingested:
+    """Read every active account from its source, several at once where the source allows it.
+
+    An account that fails keeps its cursor and is read at the next pass. One that hangs occupies one place of its
+    source; the others are fetched and stored meanwhile. After `seconds` no further account is started, and the next
+    pass, woken at once, reads those that are left. Posts may contain secrets: what looks like a key is masked before
+    it is stored.
     """
     redact.know_environment()
-    done = Ingested()
-    for account in CtAccount.objects.filter(is_active=True, source__in=sources).order_by("pk"):
-        try:
-            source = sources[account.source]
-            offered = source.fetch(account.x_username, _cursor(account))
-            posts = [replace(post, text=redact.text(post.text)) for post in offered]
-        except (Retryable, Rejected) as error:
-            log.warning("account_not_read", account=account.x_username, error=str(error))
-            done.failed[account.x_username] = redact.text(str(error))
-            continue
-        done.offered += len(posts)
-        if posts or account.until_id:
-            below = source.unread_below(account.x_username) if isinstance(source, Paged) else ""
-            _land(account, posts, below, done)
+    done, time = Ingested(), PassTime(seconds)
+    LANES.finished()  # answers that an earlier pass did not wait for
+    queues = [SourceQueue(name, source, _in_order(name, source)) for name, source in sources.items()]
+    waiting = {(queue.name, account.pk): (queue, account) for queue in queues for account in queue.accounts}
+    while True:
+        for queue in queues if time.left() else ():
+            queue.start()
+        if time.over() or not waiting.keys() & LANES.under_way():
+            break
+        for key, step in LANES.finished(LOOK_SECONDS):
+            if key in waiting:
+                _take(*waiting.pop(key), step, done)
+    for name, pk in waiting.keys() & LANES.under_way():
+        waiting[name, pk][0].unserved.add(pk)
+    for queue in queues:
+        done.left += queue.left
+        _continue_with(queue.name, queue.first_unserved(), rest_only=bool(queue.left))
+    if done.left and done.accounts:
+        wake.after_commit("accounts.waiting")
     for name, source in sources.items():
         done.refused += _keep_refused(name, source)
     return done
 
 
-def _cursor(account: CtAccount) -> Cursor:
-    return Cursor(account.since_id, account.last_seen_at, account.until_id)
+def _fetch(source: PostSource, account: CtAccount) -> Fetched:
+    """Fetch the new posts of one account. It uses no database: sources are read in threads without a connection."""
+    cursor = Cursor(account.since_id, account.last_seen_at, account.until_id)
+    offered = source.fetch(account.x_username, cursor)
+    posts = [replace(post, text=redact.text(post.text)) for post in offered]
+    return Fetched(posts, source.unread_below(account.x_username) if isinstance(source, Paged) else "")
+
+
+def _take(queue: SourceQueue, account: CtAccount, step: Future[Fetched], done: Ingested) -> None:
+    """Store what was fetched of one account, or note why it was not read."""
+    try:
+        fetched = step.result()
+    except (Retryable, Rejected) as error:
+        log.warning("account_not_read", account=account.x_username, error=str(error))
+        done.failed[account.x_username] = redact.text(str(error))
+        limited = isinstance(error, Retryable) and error.limited
+        if limited or (isinstance(error, SourcePaused) and not isinstance(error, SourceSpent)):
+            queue.unserved.add(account.pk)
+        return
+    done.accounts += 1
+    done.offered += len(fetched.posts)
+    if fetched.posts or account.until_id:
+        _land(account, fetched.posts, fetched.unread_below, done)
+
+
+def _in_order(name: str, source: PostSource) -> list[CtAccount]:
+    """List the accounts to read, in order of service.
+
+    Of a remote source, whose rate limit or budget may end before all are read, the most followed come first; a pass
+    that could not serve all is continued where it stopped. Files have no limit and are read in order of id.
+    """
+    under_way = LANES.under_way()
+    active = CtAccount.objects.filter(is_active=True, source=name).order_by("pk")
+    accounts = [account for account in active if (name, account.pk) not in under_way]
+    if isinstance(source, RemoteSource):
+        followed = followers()
+        accounts.sort(key=lambda account: followed.get(account.pk, (0, 0)), reverse=True)
+    place = _place(name)
+    first = next((i for i, account in enumerate(accounts) if account.pk == place.get("account")), 0)
+    return accounts[first:] + ([] if place.get("rest_only") and first else accounts[:first])
+
+
+def _place(name: str) -> dict[str, Any]:
+    """Return where the last pass over source `name` stopped; empty when it served all accounts."""
+    try:
+        return cache.get(_place_key(name)) or {}
+    except Exception as error:  # Redis is down: begin with the first account
+        log.warning("place_not_read", source=name, error=str(error))
+        return {}
+
+
+def _continue_with(name: str, account: int | None, *, rest_only: bool) -> None:
+    """Let the next pass over source `name` begin with `account`; with `rest_only` it reads none of those before it.
+
+    Kept in the cache: if it is lost, the next pass begins with the first account.
+    """
+    try:
+        if account is None:
+            cache.delete(_place_key(name))
+        else:
+            seconds = REST_SECONDS if rest_only else PLACE_SECONDS
+            cache.set(_place_key(name), {"account": account, "rest_only": rest_only}, timeout=seconds)
+    except Exception as error:
+        log.warning("place_not_kept", source=name, error=str(error))
+
+
+def _place_key(name: str) -> str:
+    return f"ingest:continue:{name}"
 
 
 INSERT = """
@@ -102,7 +250,10 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
     replaced = {post.pk: post for post in revise.edits(account, posts)}
     done.edited += len(replaced)
     texts = {pk: text for pk, _, text in landed} | {pk: post.text for pk, post in replaced.items()}
-    done.prefiltered += _prefilter(texts.items())
+    prefiltered = _prefilter(texts.items())
+    done.prefiltered += prefiltered
+    if len(texts) > prefiltered:
+        wake.after_commit("stage.ingest")  # these are classified while others are still being read
     done.deleted += revise.deletions(account, posts)
     newest = max(posts, key=lambda post: (post.posted_at, len(post.post_id), post.post_id), default=None)
     reached = (newest.post_id, newest.posted_at) if newest else (account.since_id, account.last_seen_at)

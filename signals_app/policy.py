@@ -1,24 +1,30 @@
 """Typed settings of `config/signals.yaml`."""
 
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from maxxit.core.config import BasisPoints, Count, Percent, Policy, load
+
+PassSeconds = Annotated[int, Field(gt=0, le=240)]
+"""Well below the task time limit (CELERY_TASK_SOFT_TIME_LIMIT), so that calls in flight can end."""
 
 
 class Ingest(Policy):
     """The configured post sources."""
 
     sources: dict[str, dict[str, Any]]
+    pass_seconds: PassSeconds = 180
 
 
 class Classify(Policy):
-    """Batch sizes and attempts of the classify stage."""
+    """Batch sizes, time and attempts of the classify stage."""
 
     batch_size: int = Field(gt=0, le=200)
-    max_batches: Count
+    pass_seconds: PassSeconds = 180
+    max_batches: Count | None = None
+    """Calls of a pass; None: as many as its time allows."""
     max_batches_per_author: Count = 10
     max_attempts: Count
 

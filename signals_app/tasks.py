@@ -1,13 +1,15 @@
 """Celery tasks of the stages ingest, classify and generate, and of the authors' impact factors."""
 
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from celery import Task, shared_task
 from django.conf import settings
 
 from maxxit.core.config import ROOT
+from maxxit.llm.budget import calls_left
+from maxxit.llm.slots import width
 from maxxit.pipeline.runs import Counts, run_stage
 from signals_app import classify, generate, ingest
 from signals_app.policy import policy
@@ -31,19 +33,19 @@ def _resolved(stanza: dict[str, Any]) -> dict[str, Any]:
 
 def ingest_pass() -> Counts:
     """Run one pass of the ingest stage."""
-    done = ingest.ingest(sources())
+    done = ingest.ingest(sources(), policy().ingest.pass_seconds)
     return Counts(done.offered, done.new, asdict(done))
 
 
 def classify_pass() -> Counts:
     """Run one pass of the classify stage."""
-    done = classify.classify(policy().classify)
+    done = classify.classify(policy().classify, partial(width, "classify"), partial(calls_left, "classify"))
     return Counts(done.due, done.read, asdict(done))
 
 
 def generate_pass() -> Counts:
     """Run one pass of the generate stage."""
-    done = generate.generate(policy().generate)
+    done = generate.generate(policy().generate, concurrency=partial(width, "generate"))
     return Counts(done.considered, done.signals, vars(done) | {"declined": dict(done.declined)})
 
 

@@ -8,6 +8,7 @@ requested once more with the error. Call it outside a transaction: it waits for 
 failure must survive the exception. Raises, after the trace is written:
 
     AccountSpent     the account that the prompt is about has used up its daily budget (a Retryable)
+    NotCalled        every provider is paused, out of slots or out of budget (a Retryable)
     Retryable        every provider is down, paused or out of budget; the prompt is not at fault
     Rejected         a provider answered but no answer was usable, or it rejected this prompt
     ProviderRefused  every provider rejects our key, the model or a setting (a Misconfigured)
@@ -27,6 +28,7 @@ from maxxit.core.errors import Rejected, Retryable
 from maxxit.llm import fallback, prompts, recordings, trace
 from maxxit.llm.budget import AccountSpent
 from maxxit.llm.call import Caller, ProviderRefused
+from maxxit.llm.errors import NotCalled, SlotsTaken
 from maxxit.llm.fallback import Candidate
 from maxxit.llm.policy import LlmPolicy, ProviderStanza, PurposeStanza, policy
 from maxxit.llm.policy import recordings as configured_recordings
@@ -150,4 +152,12 @@ def _combined_error(purpose: str, failures: list[Failure]) -> Failure:
     waits = [error.after for error in failures if isinstance(error, Retryable) and error.after is not None]
     # The account's budget is the same at every provider.
     spent = any(isinstance(error, AccountSpent) for error in failures)
-    return (AccountSpent if spent else Retryable)(message, after=min(waits) if waits else None)
+    kind = AccountSpent if spent else _kind(failures)
+    return kind(message, after=min(waits) if waits else None)
+
+
+def _kind(failures: list[Failure]) -> type[Retryable]:
+    """Return the class of the combined error: `NotCalled` only where no provider was asked this prompt."""
+    if not all(isinstance(error, NotCalled | ProviderRefused) for error in failures):
+        return Retryable
+    return SlotsTaken if any(isinstance(error, SlotsTaken) for error in failures) else NotCalled

@@ -10,7 +10,7 @@ import structlog
 from django.db.models import F
 
 from maxxit.core import clock
-from maxxit.core.errors import Retryable
+from maxxit.llm.errors import NotCalled
 from maxxit.llm.models import LlmCircuit
 from maxxit.llm.policy import Breaker
 
@@ -20,7 +20,7 @@ MAX_OPEN_SECONDS = 3600.0
 
 
 def admit(provider: str, rules: Breaker) -> None:
-    """Admit a call. Raises `Retryable` with the time until the next probe while the circuit is open."""
+    """Admit a call. Raises `NotCalled` with the time until the next probe while the circuit is open."""
     circuit = LlmCircuit.objects.filter(provider=provider).first()
     if circuit is None or circuit.retry_at is None:
         return
@@ -33,7 +33,7 @@ def admit(provider: str, rules: Breaker) -> None:
         if is_probe:
             return
     wait = max((circuit.retry_at - now).total_seconds(), 0.0)
-    raise Retryable(f"{provider} is paused after {circuit.failures} failures in a row", after=wait)
+    raise NotCalled(f"{provider} is paused after {circuit.failures} failures in a row", after=wait)
 
 
 def succeeded(provider: str) -> None:

@@ -9,9 +9,11 @@ from django.db import transaction
 from django.db.models import F
 
 from maxxit.core import clock
-from maxxit.core.errors import Retryable
+from maxxit.core.errors import Misconfigured, Retryable
+from maxxit.llm import fallback
+from maxxit.llm.errors import NotCalled
 from maxxit.llm.models import LlmSpend
-from maxxit.llm.policy import ProviderStanza, PurposeStanza
+from maxxit.llm.policy import ProviderStanza, PurposeStanza, policy, recordings
 
 
 class AccountSpent(Retryable):
@@ -28,7 +30,7 @@ class Limit:
     usd: Decimal | None = None
     setting: str = ""
     """Its key in config/llm.yaml."""
-    spent: type[Retryable] = Retryable
+    spent: type[Retryable] = NotCalled
     """The error raised when it is used up."""
 
 
@@ -55,7 +57,9 @@ def limits(
 
 
 def book_call(budgets: Sequence[Limit]) -> list[LlmSpend]:
-    """Count one call against each budget, or against none. Raises `Retryable` until midnight UTC when one is used up.
+    """Count one call against each budget, or against none.
+
+    Raises `NotCalled` or `AccountSpent` until midnight UTC when one is used up.
 
     Guarded UPDATEs in one transaction, so that concurrent workers cannot exceed the number of calls. The cost can be
     exceeded by the calls in flight, whose price is not known yet.
@@ -83,6 +87,39 @@ def _book(limit: Limit, now: datetime) -> LlmSpend:
         f"the daily budget of {budget_name!r} is used up: {calls}, {usd} (config/llm.yaml: {limit.setting})",
         after=(midnight - now).total_seconds(),
     )
+
+
+def calls_left(purpose: str) -> int | None:
+    """Return about how many calls today's budgets of `purpose` and of its providers still allow.
+
+    A call is taken to cost what the calls of today cost on average. None where no call is budgeted: a local provider
+    or recordings answer.
+    """
+    if recordings().mode == "replay":
+        return None
+    try:
+        candidates = fallback.candidates(policy(), purpose)
+    except Misconfigured:
+        return None  # the call says which setting is missing
+    if candidates[0].stanza.local:
+        return None
+    stanza, names = policy().purpose(purpose), [candidate.provider.name for candidate in candidates]
+    today = LlmSpend.objects.filter(day=clock.now().date())
+    spent = today.filter(purpose=purpose, account="").first() or LlmSpend()
+    calls = stanza.calls_per_day - spent.calls
+    if spent.usd:
+        billed = dict(today.filter(purpose="", account__in=names).values_list("account", "usd"))
+        budgets = [candidate.stanza.budget_usd_per_day for candidate in candidates]
+        usd = stanza.budget_usd_per_day - spent.usd
+        if None not in budgets:
+            left = (
+                b - billed.get(name, Decimal(0))
+                for b, name in zip(budgets, names, strict=True)
+                if b is not None
+            )
+            usd = min(usd, sum((max(one, Decimal(0)) for one in left), Decimal(0)))
+        calls = min(calls, int(usd * spent.calls / spent.usd))
+    return max(calls, 0)
 
 
 def book_cost(spends: Sequence[LlmSpend], usd: Decimal) -> None:

@@ -19,13 +19,19 @@ class Stage:
 
 
 STAGES = (
-    Stage("ingest", "signals_app.tasks.ingest", "ingest", "fetch new posts of the followed accounts"),
+    Stage(
+        "ingest",
+        "signals_app.tasks.ingest",
+        "ingest",
+        "fetch new posts of the followed accounts",
+        wakes_on=("accounts.waiting",),
+    ),
     Stage(
         "classify",
         "signals_app.tasks.classify",
         "llm",
         "read new posts: candidate or not, which tokens, which side",
-        wakes_on=("stage.ingest",),
+        wakes_on=("stage.ingest", "posts.waiting"),
     ),
     Stage(
         "generate",

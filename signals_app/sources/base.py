@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+from maxxit.core.errors import Retryable
 from maxxit.core.untrusted import storable
 
 
@@ -83,3 +84,19 @@ class Paged(Protocol):
         The cursor does not move until the posts between are read.
         """
         ...
+
+
+@runtime_checkable
+class RemoteSource(Protocol):
+    """A source behind a network: several accounts are fetched at once, in threads, the most followed first."""
+
+    concurrency: int
+    """How many accounts may be fetched at once. 1: one after another, in the caller's thread."""
+
+
+class SourcePaused(Retryable):
+    """The source serves no account now: its rate limit is used up."""
+
+
+class SourceSpent(SourcePaused):
+    """The source serves no account until tomorrow: today's budget is used up."""

@@ -5,7 +5,8 @@
 * `GAME`: the Virtuals GAME proxy, which has the same API with an `x-api-key` of the form `apx-…`.
 
 Rate limits are respected: when `x-rate-limit-remaining` reaches 0, no request is sent before `x-rate-limit-reset`, and
-after a 429 without a reset time none for the usual window of 15 minutes.
+after a 429 without a reset time none for the usual window of 15 minutes. `concurrency` accounts are fetched at once;
+where the requests in flight could exceed the rate limit or today's budget together, they wait for each other.
 
 Long posts are read in full from `note_tweet`; a truncated text ("… https://t.co/…") without a full version is refused.
 Pages are read down to the cursor, at most `posts_per_pass` posts; the next passes read the rest.
@@ -13,7 +14,10 @@ Pages are read down to the cursor, at most `posts_per_pass` posts; the next pass
 
 import math
 import re
-from collections.abc import Iterable
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -25,7 +29,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, Field, ValidationE
 from maxxit.core import clock, http, redact, untrusted
 from maxxit.core.config import variable
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
-from signals_app.sources.base import Cursor, RawPost, Refused, unfit
+from signals_app.sources.base import Cursor, RawPost, Refused, SourcePaused, SourceSpent, unfit
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +43,8 @@ PAGE = 100
 """Maximum page size of the API."""
 _CUT = re.compile(r"…(?:\s*https://t\.co/\w+)?\s*$")
 _REPOST = re.compile(r"^RT @\w+:")
+MOST_AT_ONCE = 32
+"""The largest `concurrency`."""
 LONGEST_WITHOUT_CUT = 270
 """Characters: a shorter text that ends in "…" was not truncated by the provider."""
 
@@ -67,7 +73,7 @@ class _Item(BaseModel):
 
 
 class XSource:
-    """Reads the newest posts of one account at a time."""
+    """Reads the newest posts of accounts; `fetch` may be called by several threads at once."""
 
     def __init__(
         self,
@@ -79,6 +85,7 @@ class XSource:
         posts_per_pass: int = 300,
         usd_per_post: str = "0.005",
         max_usd_per_day: str = "5",
+        concurrency: int = 4,
     ) -> None:
         if profile not in PROFILES:
             raise Misconfigured(f"post source x: profile {profile!r} is not one of {', '.join(PROFILES)}")
@@ -86,13 +93,23 @@ class XSource:
             raise Misconfigured(
                 f"post source x: set {key_env}, or remove the source from config/signals.yaml"
             )
+        if not isinstance(concurrency, int) or not 1 <= concurrency <= MOST_AT_ONCE:
+            raise Misconfigured(
+                f"post source x: concurrency {concurrency!r} is not a whole number from 1 to {MOST_AT_ONCE}"
+            )
         url, header, form = PROFILES[profile]
         self.name = profile.lower()
         self.posts_per_account, self.posts_per_pass = posts_per_account, posts_per_pass
         self._unread: dict[str, str] = {}
         self.usd_per_post, self.max_usd_per_day = Decimal(usd_per_post), Decimal(max_usd_per_day)
         self.http = http.client(base_url or url, headers={header: form.format(key=key)})
-        self._refused: list[Refused] = []
+        self._refused: deque[Refused] = deque()
+        self._page_size = max(5, min(posts_per_account, PAGE))  # the API takes 5 to 100
+        self.concurrency = concurrency
+        self._turn = threading.Condition()
+        self._in_flight = 0
+        self._remaining: int | None = None
+        """What the last answer said of the rate limit."""
 
     def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
         """Fetch the posts after `cursor.since_id` (and before `cursor.until_id`), oldest first.
@@ -104,22 +121,26 @@ class XSource:
         self._unread.pop(username, None)
         path = f"/2/users/{self._user_id(username)}/tweets"
         query: dict[str, Any] = {
-            "max_results": max(5, min(self.posts_per_account, PAGE)),  # the API takes 5 to 100
+            "max_results": self._page_size,
             "tweet.fields": "created_at,note_tweet",
         }
         query |= {name: value for name in ("since_id", "until_id") if (value := getattr(cursor, name))}
         read: list[Any] = []
         counted = 0
         while True:
-            items, token = self._page(username, path, query)
+            try:
+                items, token = self._page(username, path, query)
+            except SourceSpent:  # another thread spent the rest meanwhile
+                if not read:
+                    raise
+                self._stop(username, read)
+                break
             read += items
             counted += max(1, len(items))  # an empty page counts too: it may name a next one for ever
             if not token or not cursor.since_id:
                 break
             if counted >= self.posts_per_pass or self._budget_is_spent():
-                ids = (_id(item) for item in read if _id(item))
-                self._unread[username] = min(ids, key=_number, default="")
-                log.warning("posts_unread", provider=self.name, account=username, read=len(read))
+                self._stop(username, read)
                 break
             query["pagination_token"] = token
         if not cursor.since_id:
@@ -127,27 +148,35 @@ class XSource:
         posts = [post for item in read if (post := self._post(username, item))]
         return sorted(posts, key=lambda post: _number(post.post_id))
 
+    def _stop(self, username: str, read: list[Any]) -> None:
+        """Note that posts older than those read are left to the next pass."""
+        ids = (_id(item) for item in read if _id(item))
+        self._unread[username] = min(ids, key=_number, default="")
+        log.warning("posts_unread", provider=self.name, account=username, read=len(read))
+
     def unread_below(self, username: str) -> str:
         """Return the oldest id of the last `fetch` if it stopped above the cursor; empty otherwise."""
         return self._unread.get(username, "")
 
     def _page(self, username: str, path: str, query: dict[str, Any]) -> tuple[list[Any], str]:
         """Fetch one page: its items and the token of the next page. Raises Rejected with the provider's message."""
-        body = self._get(path, query)
-        items = body.get("data", [])
-        if not isinstance(items, list):
-            raise Retryable(f"{self.name}: the posts of @{username} are not a list")
-        if "data" not in body and (why := _error_text(body)):
-            raise Rejected(f"{self.name} refuses the posts of @{username}: {why}", code="not_readable")
-        self._meter(items)
+        with self._request():
+            self._hold_to_budget()
+            body = self._get(path, query)
+            items = body.get("data", [])
+            if not isinstance(items, list):
+                raise Retryable(f"{self.name}: the posts of @{username} are not a list")
+            if "data" not in body and (why := _error_text(body)):
+                raise Rejected(f"{self.name} refuses the posts of @{username}: {why}", code="not_readable")
+            self._meter(items)
         meta = body.get("meta")
         token = meta.get("next_token") if isinstance(meta, dict) else None
         return items, token if isinstance(token, str) else ""
 
     def refused(self) -> Iterable[Refused]:
         """Return the invalid items since the last call."""
-        refused, self._refused = self._refused, []
-        return refused
+        while self._refused:
+            yield self._refused.popleft()
 
     def spent_today(self) -> Decimal:
         """Return the USD spent on reads since midnight UTC."""
@@ -178,7 +207,8 @@ class XSource:
     def _user_id(self, username: str) -> str:
         key = f"x:user:{username.lower()}"
         if not (user_id := cache.get(key)):
-            body = self._get(f"/2/users/by/username/{username}", {})
+            with self._request():
+                body = self._get(f"/2/users/by/username/{username}", {})
             data = body.get("data")
             if not data:
                 why = _error_text(body) or "there is no such account"
@@ -189,10 +219,32 @@ class XSource:
             cache.set(key, user_id, timeout=30 * DAY)
         return str(user_id)
 
+    @contextmanager
+    def _request(self) -> Iterator[None]:
+        """Count a request as in flight; wait before it while it could exceed a limit together with the others."""
+        with self._turn:
+            self._turn.wait_for(self._may_send)
+            self._in_flight += 1
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._in_flight -= 1
+                self._turn.notify_all()
+
+    def _may_send(self) -> bool:
+        """Return whether another request stays within rate limit and budget, whatever those in flight cost."""
+        if not self._in_flight:
+            return True
+        if self._remaining is not None and self._in_flight >= self._remaining:
+            return False
+        in_flight_usd = self._in_flight * self._page_size * self.usd_per_post
+        return self.spent_today() + in_flight_usd < self.max_usd_per_day
+
     def _get(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
         until = cache.get(f"x:wait:{self.name}")
         if until and until > clock.now().timestamp():
-            raise Retryable(
+            raise SourcePaused(
                 f"{self.name}: the rate limit resets at {datetime.fromtimestamp(until, UTC):%H:%M:%S} UTC"
             )
         try:
@@ -202,7 +254,9 @@ class XSource:
             if pause is not None:
                 self._wait(pause)
             raise
-        if response.headers.get("x-rate-limit-remaining") == "0":
+        remaining = response.headers.get("x-rate-limit-remaining", "")
+        self._remaining = int(remaining) if remaining.isdecimal() else None
+        if remaining == "0":
             reset = response.headers.get("x-rate-limit-reset", "")
             self._wait(float(reset) - clock.now().timestamp() if reset.isdecimal() else WINDOW)
         try:
@@ -226,7 +280,7 @@ class XSource:
 
     def _hold_to_budget(self) -> None:
         if self._budget_is_spent():
-            raise Retryable(f"{self.name}: today's budget of {self.max_usd_per_day} USD is spent")
+            raise SourceSpent(f"{self.name}: today's budget of {self.max_usd_per_day} USD is spent")
 
     def _meter(self, items: list[Any]) -> None:
         """Count the reads that cost money: a post read again within 24 hours is free."""

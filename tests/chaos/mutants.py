@@ -971,14 +971,48 @@ MUTANTS = (
     ),
     bug(
         "a refused batch is blamed as a whole",
-        ("signals_app.classify:classify", "len(batch) > 1", "False"),
+        ("signals_app.classify:ClassifyPass._finish", "len(batch) > 1", "False"),
         test="tests/signals_app/test_classify.py",
         beyond=True,
     ),
     bug(
         "a flood of posts starves the other authors",
-        ("signals_app.classify:classify", "waiting.append(author)", "waiting.appendleft(author)"),
+        (
+            "signals_app.classify:ClassifyPass._finish",
+            "self.waiting.append(author)",
+            "self.waiting.appendleft(author)",
+        ),
         test="tests/signals_app/test_classify.py",
+        beyond=True,
+    ),
+    bug(
+        "an author has two model calls at once",
+        ("signals_app.classify:ClassifyPass._find_authors", "author.account not in busy", "True"),
+        test="tests/signals_app/test_many_accounts.py",
+        beyond=True,
+    ),
+    bug(
+        "an answer to a call from before an outage blames the posts that were not read",
+        ("signals_app.classify:Unserved.provider_answers", "calls < number", "True"),
+        test="tests/signals_app/test_many_accounts.py",
+        beyond=True,
+    ),
+    bug(
+        "with little budget left the oldest posts are read first",
+        ("signals_app.classify:AuthorQueue.next_batch", '"-pk" if self.newest_first else "pk"', '"pk"'),
+        test="tests/signals_app/test_many_accounts.py",
+        beyond=True,
+    ),
+    bug(
+        "a pass over accounts that ran out of time begins anew",
+        ("signals_app.ingest:_in_order", 'account.pk == place.get("account")', "False"),
+        test="tests/signals_app/test_many_accounts.py",
+        beyond=True,
+    ),
+    bug(
+        "a call takes a slot before those that wait for one",
+        ("maxxit.llm.slots:_take", "not _wait_for_turn(_1, _2)", "False"),
+        test="tests/llm/test_limits.py",
         beyond=True,
     ),
     bug(

@@ -12,11 +12,12 @@ import yaml
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from maxxit.core import clock
+from maxxit.core import clock, config
 from maxxit.core.errors import Retryable
-from maxxit.llm.budget import AccountSpent
+from maxxit.llm.budget import AccountSpent, calls_left
+from maxxit.llm.errors import NotCalled
 from maxxit.llm.models import LlmCircuit, LlmSpend
-from maxxit.llm.slots import slot
+from maxxit.llm.slots import QUEUE, slot, width
 from tests.llm import server as fake
 from tests.llm.questions import NOW, answer, asked, edit, reading, together
 from tests.llm.server import ModelServer
@@ -196,6 +197,118 @@ def test_a_killed_worker_gives_its_slot_back() -> None:
         assert number == 0
     killed.set()
     thread.join(60)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_takes_slot_after_slot_lets_the_one_that_waits_go_first() -> None:
+    served, taken = threading.Event(), threading.Event()
+    again: list[int] = []
+
+    def waits() -> None:
+        assert taken.wait(60)
+        with slot("x", 1, 60):
+            served.set()
+
+    def takes_all() -> None:
+        with slot("x", 1, 60):
+            taken.set()
+            assert in_the_queue()
+        while not served.is_set():
+            with slot("x", 1, 60):
+                again.append(1)
+
+    works = iter((waits, takes_all))
+    together(2, lambda: next(works)())
+
+    assert served.is_set()
+    assert again in ([], [1])
+
+
+def in_the_queue() -> bool:
+    """Whether a call waits for a slot, after at most a minute."""
+    with connection.cursor() as cursor:
+        for _ in range(6000):
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                [QUEUE % 2**32],
+            )
+            if cursor.fetchone()[0]:
+                return True
+            threading.Event().wait(0.01)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("paused", "keys", "expected"),
+    [((), True, 2), (("first",), True, 3), (("first", "other"), True, 1), ((), False, 1)],
+)
+def test_as_many_calls_fit_as_the_first_provider_that_may_be_called_has_slots(
+    policy_dir: Path, monkeypatch: pytest.MonkeyPatch, paused: tuple[str, ...], keys: bool, expected: int
+) -> None:
+    values = yaml.safe_load((policy_dir / "llm.yaml").read_text())
+    values["providers"]["other"]["concurrency"] = 3
+    (policy_dir / "llm.yaml").write_text(yaml.safe_dump(values))
+    for name in paused:
+        LlmCircuit.objects.create(provider=name, failures=5, retry_at=timezone.now() + timedelta(minutes=5))
+    if not keys:
+        monkeypatch.delenv("FIRST_API_KEY")
+        monkeypatch.delenv("OTHER_API_KEY")
+
+    assert width("classify") == expected
+
+
+def test_answers_of_this_process_come_one_after_the_other_and_cost_nothing(
+    policy_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAXXIT_LLM_RECORDINGS", "replay")
+    assert (width("classify"), calls_left("classify")) == (1, None)
+    monkeypatch.setenv("MAXXIT_LLM_RECORDINGS", "off")
+    edit(policy_dir, chain=["rules"])
+    config._read.cache_clear()
+    assert (width("classify"), calls_left("classify")) == (1, None)
+
+
+def test_the_calls_left_today_follow_calls_and_money(policy_dir: Path) -> None:
+    edit(policy_dir, calls_per_day=100, budget_usd_per_day=1)
+    with clock.frozen(NOW):
+        assert calls_left("classify") == 100
+        spend = LlmSpend.objects.create(day=NOW.date(), purpose="classify", calls=90, usd=0)
+        assert calls_left("classify") == 10
+        LlmSpend.objects.filter(pk=spend.pk).update(calls=10, usd=Decimal("0.5"))  # 0.05 USD a call
+        assert calls_left("classify") == 10
+        LlmSpend.objects.filter(pk=spend.pk).update(usd=2)
+        assert calls_left("classify") == 0
+    with clock.frozen(NOW + timedelta(days=1)):
+        assert calls_left("classify") == 100
+
+
+def test_the_calls_left_today_follow_the_budgets_of_all_providers_together(policy_dir: Path) -> None:
+    edit(policy_dir, calls_per_day=1000, budget_usd_per_day=100)
+    values = yaml.safe_load((policy_dir / "llm.yaml").read_text())
+    values["providers"]["first"]["budget_usd_per_day"] = 1
+    values["providers"]["other"]["budget_usd_per_day"] = 3
+    (policy_dir / "llm.yaml").write_text(yaml.safe_dump(values))
+    with clock.frozen(NOW):
+        LlmSpend.objects.create(day=NOW.date(), purpose="classify", calls=10, usd=1)
+        LlmSpend.objects.create(day=NOW.date(), account="first", calls=10, usd=1)
+
+        assert calls_left("classify") == 30
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_not_asked_is_told_from_what_was_not_answered(
+    policy_dir: Path, server: ModelServer, second: ModelServer
+) -> None:
+    server.otherwise = fake.status(500)
+    for name in ("first", "other"):
+        LlmCircuit.objects.create(provider=name, failures=5, retry_at=timezone.now() + timedelta(minutes=5))
+    with pytest.raises(NotCalled):
+        asked()
+    LlmCircuit.objects.filter(provider="first").delete()
+    with pytest.raises(Retryable) as failed:
+        asked()
+    assert not isinstance(failed.value, NotCalled)
 
 
 def take_slot(failed: list[Exception]) -> None:
