@@ -4,7 +4,8 @@ Reads only what an index gives: the orders of the signals asked for, and the pla
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -280,23 +281,22 @@ class Progress:
 
 
 RUNS = """
-WITH queue AS (
-    SELECT id, signal_id, venue, reason <> '' AS waits,
-           %(own)s::bigint[] IS NULL OR deployment_id = ANY(%(own)s::bigint[]) AS own,
-           row_number() OVER (ORDER BY id) AS place,
-           row_number() OVER (PARTITION BY venue ORDER BY id) AS venue_place
-    FROM orders WHERE state = 'planned' AND purpose = 'open' AND attempts < %(tries)s
-), numbered AS (
-    SELECT *, place - row_number() OVER (PARTITION BY signal_id, waits, own ORDER BY id) AS run FROM queue
-)
-SELECT q.signal_id, q.venue, q.waits, q.own, q.count, q.place, q.venue_place, s.expires_at
+SELECT q.first, q.place, q.signal_id, q.venue, q.waits, q.own, s.expires_at
 FROM (
-    SELECT signal_id, venue, waits, own, count(*), min(place) AS place, min(venue_place) AS venue_place
-    FROM numbered GROUP BY signal_id, venue, waits, own, run
+    SELECT signal_id, venue, waits, own, row_number() OVER queue AS place, lead(id) OVER queue IS NULL AS last,
+           (signal_id, venue, waits, own) IS DISTINCT FROM
+           (lag(signal_id) OVER queue, lag(venue) OVER queue, lag(waits) OVER queue, lag(own) OVER queue) AS first
+    FROM (
+        SELECT id, signal_id, venue, reason <> '' AS waits,
+               %(own)s::bigint[] IS NULL OR deployment_id = ANY(%(own)s::bigint[]) AS own
+        FROM orders WHERE state = 'planned' AND purpose = 'open' AND attempts < %(tries)s
+    ) AS planned
+    WINDOW queue AS (ORDER BY id)
 ) AS q LEFT JOIN signals s ON s.id = q.signal_id
+WHERE q.first OR q.last
 ORDER BY q.place
 """
-"""The queue, with neighbours of one signal as one row: ten thousand planned orders are a few rows."""
+"""The first order of each run, and the last order of the queue: ten thousand planned orders are a few rows."""
 
 PLACES = """
 SELECT id, signal_id, account, reason, place, venue_place FROM (
@@ -320,12 +320,15 @@ class Queue:
         self.pace = read_pace()
         with connection.cursor() as cursor:
             cursor.execute(RUNS, {"own": self.own, "tries": TRIES})
-            self.turns = turns([Run(*row) for row in cursor.fetchall()], self.pace)
+            self.turns = turns(_runs(cursor.fetchall()), self.pace)
         self._places = [run.place for run, _, _ in self.turns]
+        self._lengths: Counter[str] = Counter()
+        for run, _, _ in self.turns:
+            self._lengths[run.venue] += run.count
 
     def length(self, venue: str) -> int:
         """Return the number of planned entries of a venue."""
-        return sum(run.count for run, _, _ in self.turns if run.venue == venue)
+        return self._lengths[venue]
 
     def of_signal(self, signal_id: int) -> list[tuple[Run, int, int]]:
         """List the runs of the reader's orders of one signal."""
@@ -352,6 +355,16 @@ class Queue:
         leaves_at = self.pace.leaves_at(before + offset + 1) if offset < leaves else None
         length = max(self.length(run.venue), venue_place)
         return WaitingOrder(pk, signal_id, account, reason, venue_place, length, leaves_at, run.expires_at)
+
+
+def _runs(rows: Sequence[tuple[Any, ...]]) -> Iterator[Run]:
+    """Build the runs from the rows of `RUNS`: each ends before the next one begins, the last one with the queue."""
+    starts = [row[1:] for row in rows if row[0]]
+    ends = [*(start[0] for start in starts[1:]), rows[-1][1] + 1] if rows else []
+    before: Counter[str] = Counter()
+    for (place, signal_id, venue, waits, own, expires_at), end in zip(starts, ends, strict=True):
+        yield Run(signal_id, venue, waits, own, end - place, place, before[venue] + 1, expires_at)
+        before[venue] += end - place
 
 
 def read_pace() -> Pace:

@@ -18,11 +18,10 @@ from maxxit.market.instruments import all_instruments
 from maxxit.market.models import Quote, RefusedQuote
 from maxxit.market.reasons import QuoteReason
 from maxxit.reports import trace
-from maxxit.reports.progress import Queue, WaitingOrder
+from maxxit.reports.progress import Pace, Queue, WaitingOrder
 from maxxit.reports.reasons import explain
 from signals_app.models import CtPost, Signal
 from signals_app.reasons import CandidateReason
-from trading.limits_in_force import protective_limits
 from trading.models import Order
 from trading.quarantine import TRIES
 from trading.reasons import Reason
@@ -143,11 +142,14 @@ def of_signal(signal: Signal) -> list[Stop]:
     if signal.reason:
         stops.append(_stop(f"signal {signal.pk}", signal.reason))
     orders = list(signal.orders.order_by("pk"))
-    places: dict[int, WaitingOrder] = {}
-    if any(_is_waiting(order) for order in orders):
-        places = {row.order_id: row for row in Queue().waiting(signal_id=signal.pk, most=len(orders))}
+    waiting = [order for order in orders if _is_waiting(order)]
+    described = {}
+    if waiting:
+        queue = Queue()
+        places = {row.order_id: row for row in queue.waiting(signal_id=signal.pk, most=len(orders))}
+        described = {order.pk: _wait(order, places.get(order.pk), queue.pace) for order in waiting}
     for order in orders:
-        stops += [_wait(order, places.get(order.pk))] if _is_waiting(order) else of_order(order)
+        stops += [described[order.pk]] if order.pk in described else of_order(order)
     return stops
 
 
@@ -156,16 +158,16 @@ def _is_waiting(order: Order) -> bool:
     return order.state == OrderState.PLANNED and bool(order.reason) and order.attempts < TRIES
 
 
-def _wait(order: Order, place: WaitingOrder | None) -> Stop:
+def _wait(order: Order, place: WaitingOrder | None, pace: Pace) -> Stop:
     """Describe a waiting order: its reason, its place in the queue, the estimate and the pace."""
     meaning, change, audience = explain(order.reason)
-    pace = f"{protective_limits().platform.max_orders_per_minute} entries a minute over all accounts"
+    limit = f"{pace.per_minute} entries a minute over all accounts"
     return Stop(
         f"order {order.pk}",
         order.reason,
         meaning,
         place.text if place else "",
-        pace,
+        limit,
         change,
         audience,
         waiting=True,
@@ -175,7 +177,8 @@ def _wait(order: Order, place: WaitingOrder | None) -> Stop:
 def of_order(order: Order) -> list[Stop]:
     """Name the check that blocked the order, what it waits for, or how it ended at the venue."""
     if _is_waiting(order):
-        return [_wait(order, next(iter(Queue().waiting(order_id=order.pk)), None))]
+        queue = Queue()
+        return [_wait(order, next(iter(queue.waiting(order_id=order.pk)), None), queue.pace)]
     stops = []
     verdict = order.verdict
     if verdict or (order.reason and order.state != "filled"):

@@ -1,5 +1,6 @@
 """Where the entries of a signal are: counts, places in the queue, pace, estimate; by command, for each reader."""
 
+import random
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -200,6 +201,40 @@ def test_recent_signals_are_those_under_way_and_of_the_last_hour(
     assert [row.signal.pk for row in progress.recent() if row.under_way] == under_way
     assert [row.signal.pk for row in progress.recent(world.alice) if row.under_way] == [old.pk, signal.pk]
     assert len(progress.recent(most=1)) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_places_and_runs_are_those_of_counting_one_by_one(db: None, seed: int) -> None:
+    draw = random.Random(seed)
+    agents = [builders.agent(), builders.agent(venue="safe"), builders.agent()]
+    signals = [builders.signal(agent) for agent in agents]
+    late: dict[str, Any] = {"reason": "platform_pace"}
+    kinds: list[dict[str, Any]] = [{}, late, late, {"state": "filled"}, {"attempts": 3}]
+    made = []
+    for _ in range(40):
+        number, fields = draw.randrange(3), draw.choice(kinds)
+        made.append(
+            builders.order(builders.deployment(agents[number], funded=False), by=signals[number], **fields)
+        )
+    queue = [order for order in made if order.state == "planned" and order.attempts < 3]
+    own = {order.deployment_id for order in queue if draw.random() < 0.5}
+    read = Queue(sorted(own))
+    assert [(run.signal_id, run.waits, run.own) for run, _, _ in read.turns for _ in range(run.count)] == [
+        (order.signal_id, bool(order.reason), order.deployment_id in own) for order in queue
+    ]
+    for signal in signals:
+        line = [order for order in queue if order.venue == signal.venue]
+        expected = [
+            (order.pk, line.index(order) + 1, len(line))
+            for order in line
+            if order.signal_id == signal.pk and order.deployment_id in own
+        ]
+        rows = read.waiting(signal.pk)
+        assert [(row.order_id, row.place, row.length) for row in rows] == expected[: len(rows)]
+        assert len(rows) == min(len(expected), progress.WAITING_LISTED)
+        placed = [run.venue_place + n for run, _, _ in read.of_signal(signal.pk) for n in range(run.count)]
+        assert placed == [place for _, place, _ in expected]
+        assert read.length(signal.venue) == len(line)
 
 
 # -- the commands
