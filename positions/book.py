@@ -1,30 +1,27 @@
-"""Book fills into positions: open them with their exit levels, close them with PnL, fees and profit share."""
+"""Book fills into positions: open them with their exit levels, and close those whose closing order has ended.
 
-from collections import Counter
-from decimal import Decimal
+A batch is booked in one transaction of a handful of statements.
+"""
 
-import structlog
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
 from django.db import connection, transaction
-from django.db.models import F, Q, Sum
 
 from maxxit.core import clock
-from maxxit.core.errors import Rejected, Retryable, Unknown
-from maxxit.core.money import ZERO, usdc
-from maxxit.events.record import advance, record
+from maxxit.core.money import ZERO, plain
+from maxxit.events.record import NewEvent, subject, write
 from maxxit.market.instruments import instrument
-from positions import pnl
-from positions.exits.levels import FORGET_REFUSALS_AFTER, levels, retry_after
-from positions.models import Position, ProfitMark
-from positions.states import PositionState
-from trading import ledger, quarantine
-from trading.fees import share_profit
+from maxxit.postgres import bulk
+from positions.closing import end_exits, with_ended_entry
+from positions.costs import Costs, read_costs
+from positions.exits.levels import levels
+from positions.models import Position
+from trading import passes, quarantine
 from trading.limits_in_force import protective_limits
-from trading.models import Fill, Order
-from trading.reasons import Reason
-from trading.states import IN_FLIGHT
-from trading.wiring import venue
-
-log = structlog.get_logger(__name__)
+from trading.models import Order
+from trading.policy import RiskPolicy
 
 DUE = """
 SELECT 'open', o.id, o.id FROM orders o
@@ -37,8 +34,6 @@ WHERE p.state = 'closing' AND o.state NOT IN ('planned', 'sending', 'unknown', '
 ORDER BY 1 DESC, 2
 """
 """Entries with fills that no position includes yet, then positions whose closing order has ended."""
-GATE_REASONS = frozenset({Reason.DRY_RUN, Reason.NOT_APPROVED, Reason.GATE_UNREADABLE})
-"""A closing order blocked by the gate does not count as a refusal: the exit is retried as soon as the gate opens."""
 
 
 def book() -> tuple[int, int]:
@@ -46,173 +41,119 @@ def book() -> tuple[int, int]:
     with connection.cursor() as cursor:
         cursor.execute(DUE, {"tries": quarantine.TRIES, "now": clock.now()})
         due = cursor.fetchall()
-    done = Counter[str]()
-    for what, pk, order_id in due:
-        with quarantine.quarantine_on_error(Order.objects.get(pk=order_id)):
-            if what == "open":
-                done[what] += bool(_open_position(pk))
-            elif _entry_has_ended(pk):
-                done[what] += _end_exit(pk)
-    return done["open"], done["end"]
+    filled = {pk: order_id for what, pk, order_id in due if what == "open"}
+    ended = {pk: order_id for what, pk, order_id in due if what == "end"}
+    size = passes.policy().batch
+    opened = closed = 0
+    for batch in _batches(list(filled), size):
+        opened += len(_by_halves(batch, open_positions, filled))
+    for batch in _batches(list(ended), size):
+        closed += len(_by_halves(batch, _end, ended))
+    return opened, closed
+
+
+def _end(position_ids: Sequence[int]) -> list[int]:
+    return end_exits(with_ended_entry(position_ids))
+
+
+def _batches(ids: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
+
+
+def _by_halves(batch: Sequence[int], step: Any, order_of: Mapping[int, int]) -> list[int]:
+    """Run `step(batch)`; count the error of a row that fails against its order."""
+
+    def failed(pk: int, error: Exception) -> None:
+        quarantine.count_failure(Order.objects.get(pk=order_of[pk]), error)
+
+    done: list[int] = quarantine.by_halves(batch, step, failed)
+    return done
 
 
 @transaction.atomic
-def _open_position(order_id: int) -> Position:
-    """Open the position of a filled entry, or enlarge it by the entry's new fills."""
-    order = (
-        Order.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("deployment__agent", "signal")
-        .get(pk=order_id)
+def open_positions(order_ids: Sequence[int]) -> list[int]:
+    """Open the positions of filled entries, or enlarge them by the entries' new fills; return their ids."""
+    rows = Order.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=order_ids).order_by("pk")
+    orders = list(rows.select_related("deployment__agent", "signal"))
+    bulk.update(
+        Order,
+        [order.pk for order in orders],
+        {"booked_quantity": [order.filled_quantity for order in orders]},
     )
-    Order.objects.filter(pk=order_id).update(booked_quantity=order.filled_quantity)
-    totals = _totals(order)
-    position = Position.objects.filter(entry_order=order).first()
-    if position:
-        position.quantity, position.entry_price = order.filled_quantity, order.average_price or ZERO
-        position.fees = _fees(position)
-        position.save(update_fields=["quantity", "entry_price", "fees"])
-        record("position.grown", position, quantity=f"{position.quantity.normalize():f}")
-        return position
+    costs = read_costs([order.pk for order in orders])
+    known = {one.entry_order_id: one for one in Position.objects.filter(entry_order__in=orders)}
+    _enlarge([(known[order.pk], order) for order in orders if order.pk in known], costs)
+    new = [order for order in orders if order.pk not in known]
+    opened = _insert_positions(new, costs) if new else []
+    quarantine.redrive_working(orders)
+    return [one.pk for one in known.values()] + opened
+
+
+def _insert_positions(orders: Sequence[Order], costs: Mapping[int, Costs]) -> list[int]:
+    policy, now = protective_limits(), clock.now()
+    rows = [_columns(order, policy, now) | {"fees": costs[order.pk].fees} for order in orders]
+    ids = bulk.insert(Position, {name: [row[name] for row in rows] for name in rows[0]})
+    write(
+        [
+            NewEvent(
+                "position.open",
+                f"positions.position/{pk}",
+                order.correlation_id,
+                {"side": order.position_side, "symbol": order.symbol, "entry": f"{row['entry_price']:.8f}"},
+            )
+            for pk, order, row in zip(ids, orders, rows, strict=True)
+        ]
+    )
+    return ids
+
+
+def _columns(order: Order, policy: RiskPolicy, now: datetime) -> dict[str, Any]:
+    """Return the columns of a new position, its exit levels in whole ticks; fees are not among them."""
     if order.signal is None or order.average_price is None:
         raise ValueError(f"entry order {order.pk} was filled without a signal or a price")
-    rules = protective_limits().exits[order.deployment.agent.exit_preset]  # type: ignore[index]  # the column's choices
     exits = levels(
-        rules,
+        policy.exits[order.deployment.agent.exit_preset],  # type: ignore[index]  # the column's choices
         side=order.position_side,
         entry=order.average_price,
-        opened_at=clock.now(),
+        opened_at=now,
         stop_loss_pct=order.signal.stop_loss_pct,
         take_profit_pct=order.signal.take_profit_pct,
     )
-    opened = Position.objects.create(
-        deployment=order.deployment,
-        signal=order.signal,
-        entry_order=order,
-        symbol=order.symbol,
-        side=order.position_side,
-        quantity=order.filled_quantity,
-        entry_price=order.average_price,
+    return {
+        "deployment_id": order.deployment_id,
+        "signal_id": order.signal_id,
+        "entry_order_id": order.pk,
+        "symbol": order.symbol,
+        "side": order.position_side,
+        "quantity": order.filled_quantity,
+        "entry_price": order.average_price,
         **exits.columns(instrument(order.symbol).round_price),
-        opened_at=clock.now(),
-        fees=totals["fee"] + ledger.platform_fees(Order.objects.filter(pk=order_id)),
-        correlation_id=order.correlation_id,
+        "opened_at": now,
+        "correlation_id": order.correlation_id,
+    }
+
+
+def _enlarge(grown: Sequence[tuple[Position, Order]], costs: Mapping[int, Costs]) -> None:
+    """Set quantity, entry price and fees of positions whose entries have new fills."""
+    if not grown:
+        return
+    bulk.update(
+        Position,
+        [position.pk for position, _ in grown],
+        {
+            "quantity": [order.filled_quantity for _, order in grown],
+            "entry_price": [order.average_price or ZERO for _, order in grown],
+            "fees": [costs[order.pk].fees for _, order in grown],
+        },
     )
-    record("position.open", opened, side=opened.side, symbol=opened.symbol, entry=f"{opened.entry_price:.8f}")
-    return opened
-
-
-def _totals(order: Order) -> dict[str, Decimal]:
-    totals = Fill.objects.filter(order=order).aggregate(
-        quantity=Sum("quantity"), cash=Sum("cash"), fee=Sum("fee")
+    write(
+        [
+            NewEvent(
+                "position.grown",
+                subject(position),
+                position.correlation_id,
+                {"quantity": plain(order.filled_quantity)},
+            )
+            for position, order in grown
+        ]
     )
-    return {name: value or ZERO for name, value in totals.items()}
-
-
-def _entry_has_ended(position_id: int) -> bool:
-    """Return whether the entry order has ended; otherwise cancel it.
-
-    A fill that arrived after its position closed would belong to no position. So the position stays in `closing` until
-    the venue has reported how the entry ended.
-    """
-    entry = Position.objects.select_related("entry_order").get(pk=position_id).entry_order
-    if entry.state not in IN_FLIGHT:
-        return True
-    try:
-        venue(entry.venue).cancel(entry.venue_ref)
-    except (Retryable, Unknown, Rejected) as error:  # the next pass tries again
-        log.warning("entry_not_withdrawn", order=entry.pk, error=str(error))
-    return False
-
-
-@transaction.atomic
-def _end_exit(position_id: int) -> bool:
-    """Book an ended exit order: close the position, or reopen it where tokens are left; return whether it closed."""
-    related = ("exit_order", "entry_order", "deployment__agent")
-    position = Position.objects.select_for_update(of=("self",)).select_related(*related).get(pk=position_id)
-    if position.state != PositionState.CLOSING:
-        return False
-    out = position.exit_order
-    if out is None:
-        raise ValueError(f"position {position.pk} is closing without an exit order")
-    sold = _totals(out)["quantity"]
-    closed_quantity = position.closed_quantity + sold
-    if closed_quantity < position.quantity:
-        refusals = 0 if sold else _refusals(position, out)
-        advance(
-            position,
-            PositionState.OPEN,
-            why=out.reason or str(out.state),
-            closed_quantity=closed_quantity,
-            fees=_fees(position),
-            exit_reason="",
-            exit_refusals=refusals,
-            exit_retry_at=None if out.reason in GATE_REASONS else clock.now() + retry_after(refusals),
-        )
-        return False
-    entry = position.entry_order
-    if entry.booked_quantity != entry.filled_quantity:
-        return False  # fills that were settled meanwhile: the next pass first adds them to the position
-    close_out(position, closed_quantity)
-    return True
-
-
-def _refusals(position: Position, out: Order) -> int:
-    """Return the number of refused closing orders in a row, including this one.
-
-    Orders blocked by the gate do not count, and old refusals are forgotten (`FORGET_REFUSALS_AFTER`).
-    """
-    if out.reason in GATE_REASONS:
-        return position.exit_refusals
-    before = position.exit_retry_at
-    forgotten = before is None or clock.now() - before > FORGET_REFUSALS_AFTER
-    return 1 if forgotten else position.exit_refusals + 1
-
-
-def close_out(position: Position, closed_quantity: Decimal) -> None:
-    """Move closing -> closed and book realised PnL, fees and profit share, all in USDC.
-
-    Realised PnL = cash out - cash in (reversed for a short) - fees. `closed_quantity`: all tokens that left the
-    position, sold or withdrawn. The caller has locked the position's row.
-    """
-    last = position.exit_order or position.entry_order
-    mark, _ = ProfitMark.objects.get_or_create(deployment=position.deployment)
-    mark = ProfitMark.objects.select_for_update().get(pk=mark.pk)
-    outs = _all_exits(position)
-    cash_in = _totals(position.entry_order)["cash"]
-    fees = _fees(position)
-    earned = pnl.gross(position.side, cash_in, outs["cash"] + position.taken_value) - fees
-    agent = position.deployment.agent
-    collected = venue(last.venue).capabilities.collects_fees
-    rule = protective_limits().fees.profit.with_rate(agent.profit_share)
-    shared = share_profit(rule, earned, mark.carried_loss)
-    share = ledger.taken_share(position.entry_order_id) if collected else shared.share
-    mark.carried_loss = shared.carried_loss
-    mark.save(update_fields=["carried_loss"])
-    advance(
-        position,
-        PositionState.CLOSED,
-        why=position.exit_reason,
-        data={"realised_pnl": f"{earned:f}", "profit_share": f"{share:f}"},
-        closed_quantity=closed_quantity,
-        exit_price=(outs["value"] + position.taken_value) / closed_quantity,
-        closed_at=clock.now(),
-        fees=fees,
-        realised_pnl=usdc(earned),
-        profit_share=share,
-    )
-    if share and not collected:  # a share collected by the venue was booked with the fill
-        ledger.book_profit_share(position.pk, last, share, agent.profit_receiver, collected=False)
-
-
-def _all_exits(position: Position) -> dict[str, Decimal]:
-    """Return the totals of all closing orders' fills: cash and fees in USDC, value (price × quantity) in USD."""
-    fills = Fill.objects.filter(order__closes=position.entry_order_id)
-    found = fills.aggregate(cash=Sum("cash"), value=Sum(F("quantity") * F("price")), fee=Sum("fee"))
-    return {name: value or ZERO for name, value in found.items()}
-
-
-def _fees(position: Position) -> Decimal:
-    """Return the position's fees in USDC: venue fees of all fills, and the platform fee as booked in the ledger."""
-    entry = _totals(position.entry_order)["fee"]
-    orders = Q(pk=position.entry_order_id) | Q(closes=position.entry_order_id)
-    return entry + ledger.platform_fees(Order.objects.filter(orders)) + _all_exits(position)["fee"]

@@ -19,7 +19,7 @@ def exit_pass(lanes: closing.Lanes | None = None) -> Counts:
 
     Without `lanes` orders are processed one after the other in this thread.
     """
-    done = closing.run(sweep.sweep, lanes or closing.Lanes(0))
+    done = closing.run(sweep.Sweep(passes.policy().batch), lanes or closing.Lanes(0))
     flatten.report()
     blocked = sum(done.placed.blocked.values())
     return Counts(

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from maxxit.core.money import usdc
 from maxxit.events.record import advance, record
 from maxxit.market import quotes
-from positions import book
+from positions.closing import close_out
 from positions.models import Position
 from positions.states import PositionState
 from trading import ledger, limits
@@ -77,7 +77,7 @@ def close_withdrawn_positions() -> int:
 
 @transaction.atomic
 def _close_withdrawn(account: str, symbol: str) -> int:
-    limits.lock(account)  # no order of the account is reserved meanwhile
+    limits.lock([account])  # no order of the account is reserved meanwhile
     shortfall = next((row for row in _shortfalls(account) if row[1] == symbol), None)
     if shortfall is None:
         return 0
@@ -116,7 +116,7 @@ def _book_withdrawal(position: Position, quantity: Decimal, price: Decimal, book
     if position.closed_quantity < position.quantity:
         return False
     advance(position, PositionState.CLOSING, why="reconciled", exit_reason="reconciled")
-    book.close_out(position, position.quantity)
+    close_out(position, position.quantity)
     return True
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from agents.evidence import EVIDENCE, POSTS
 from agents.models import Agent, CtAccount, Deployment, Subscription
 from maxxit.core import clock, correlation
+from maxxit.core.errors import StaleState
 from maxxit.events.models import Event
 from maxxit.market import candles
 from maxxit.market.bars import Snapshot
@@ -17,10 +18,12 @@ from maxxit.market.feeds.file import BAR, Bar
 from maxxit.market.models import Quote
 from positions.models import Position
 from signals_app.models import CtPost, Signal
-from trading import gate, ledger
+from trading import execute, gate, ledger, settle
 from trading.fund import fund
-from trading.models import Order
-from trading.risk import Facts, GateFacts, LimitUsage
+from trading.models import Fill, Order
+from trading.policy import RiskPolicy
+from trading.risk import Facts, GateFacts, LimitUsage, Verdict
+from trading.venues.base import Report, Venue
 
 T0 = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 """A Monday noon at the start of a six-hour bucket."""
@@ -280,3 +283,25 @@ def last_event() -> int:
     """The id of the newest event."""
     newest = Event.objects.order_by("-pk").first()
     return newest.pk if newest else 0
+
+
+def place(order: Order, venue: Venue, policy: RiskPolicy) -> Verdict:
+    """Reserve and send one planned order, or block it. Raises StaleState where another worker was first."""
+    for placed in execute.place([order], venue, policy):
+        return placed.verdict
+    raise StaleState(f"order {order.pk} was not placed")
+
+
+def settle_order(order: Order, venue: Venue) -> bool:
+    """Ask the venue for one order's status and book it; return whether anything changed."""
+    return bool(settle.settle_orders([order], venue))
+
+
+def apply_report(order: Order, report: Report, *, collects_fees: bool = False) -> bool:
+    """Book one report; return whether anything changed."""
+    return settle.apply_reports([settle.Reported(order, report)], collects_fees=collects_fees)[0].changed
+
+
+def book_fill(order: Order, fill: Fill) -> bool:
+    """Book a stored fill in the ledger."""
+    return bool(ledger.post_all([ledger.fill_journal(order, fill.pk, fill)]))

@@ -12,7 +12,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import connection, transaction
-from django.db.models import Q
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -21,12 +20,12 @@ from maxxit.access.auth import create_key
 from maxxit.core import clock
 from maxxit.notify import alerts
 from maxxit.reports import progress
-from positions import book, health, performance
+from positions import book, costs, health, performance
 from positions.exits import sweep
 from tests.bench.history import requests
 from tests.bench.history_rows import TABLES, Size, fill
-from trading import execute, gate, limits, tasks
-from trading.models import Fill, LedgerEntry, Order
+from trading import gate, limits, planning, tasks
+from trading.models import LedgerEntry, Order
 from trading.states import IN_FLIGHT
 
 pytestmark = pytest.mark.django_db
@@ -89,16 +88,15 @@ def moment() -> dict[str, Any]:
     return gate.query_params() | {"oldest": now - timedelta(minutes=1), "newest": now}
 
 
-def entries_of_late() -> tuple[str, Any]:
-    """The statement of `limits.read_order_rate` that counts the platform's last minute."""
-    rows = Order.objects.filter(purpose="open", reserved_at__gt=clock.now() - timedelta(minutes=1))
-    return rows.query.sql_with_params()
-
-
-def last_entry() -> tuple[str, Any]:
-    """The statement of `limits.read_order_rate` that finds an account's last entry in a symbol."""
-    rows = Order.objects.filter(purpose="open", reserved_at__isnull=False, account="paper:1", symbol="ETH")
-    return rows.order_by("-reserved_at").values_list("reserved_at")[:1].query.sql_with_params()
+def rates() -> dict[str, Any]:
+    """The parameters of the statement of `limits.read_order_rates`."""
+    now = clock.now()
+    return {
+        "minute": now - timedelta(minutes=1),
+        "midnight": now.replace(hour=0),
+        "accounts": ["paper:1", "paper:2"],
+        "symbols": ["ETH", "ETH"],
+    }
 
 
 HOT: dict[str, tuple[Any, set[str]]] = {
@@ -111,24 +109,19 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         lambda: (sweep.CLAIM, moment() | {"ids": [1, 2], "reasons": ["manual"] * 2, "at_once": True}),
         set(),
     ),
-    "fan-out": (lambda: (execute.FAN_OUT, {"now": clock.now(), "only": None}), {"signals_pending"}),
-    "concluded signals": (lambda: (execute.FINISHED_SIGNALS, None), {"signals_pending"}),
+    "fan-out": (lambda: (planning.FAN_OUT, {"now": clock.now(), "only": None}), {"signals_pending"}),
+    "concluded signals": (lambda: (planning.FINISHED_SIGNALS, None), {"signals_pending"}),
     "left behind": (lambda: (tasks.LEFT_BEHIND, {"tries": 3}), {"orders_planned", "signals_pending"}),
     "fills and ends to be booked": (
         lambda: (book.DUE, {"tries": 3, "now": clock.now()}),
         {"orders_unbooked", "positions_closing"},
     ),
-    "fills that closed a position": (
-        lambda: Fill.objects.filter(order__closes=1).query.sql_with_params(),
-        {"orders_closes"},
-    ),
-    "platform fee of a position": (
+    "fills of a position": (lambda: (costs.FILLS, {"entries": [1, 2]}), {"orders_closes"}),
+    "platform fees of orders": (
         lambda: LedgerEntry.objects.filter(
-            order__in=Order.objects.filter(Q(pk=1) | Q(closes=1)),
-            kind="platform_fee",
-            account="fees:platform",
+            order__in=[1, 2], kind="platform_fee", account="fees:platform"
         ).query.sql_with_params(),
-        {"orders_closes"},
+        set(),
     ),
     "profit share that a venue collected": (
         lambda: LedgerEntry.objects.filter(
@@ -142,13 +135,15 @@ HOT: dict[str, tuple[Any, set[str]]] = {
     ),
     "limits: holdings and orders in flight": (
         lambda: (
-            limits.HELD_AND_IN_FLIGHT,
-            {"in_flight": list(IN_FLIGHT), "account": "paper:1", "symbol": "ETH"},
+            limits.USED,
+            {"in_flight": list(IN_FLIGHT), "accounts": ["paper:1"], "all": False, "platform": False},
         ),
         {"orders_in_flight", "ledger_owners_tokens"},
     ),
-    "limits: entries of the last minute": (entries_of_late, {"orders_entries_reserved"}),
-    "limits: the last entry of an account": (last_entry, {"orders_account_symbol"}),
+    "limits: entries of the last minute and of today": (
+        lambda: (limits.RATES, rates()),
+        {"orders_entries_reserved", "orders_account_symbol"},
+    ),
     "guard: orders in flight, entries of the window": (
         lambda: (
             health.ORDERS,

@@ -1,16 +1,18 @@
-"""Run a pass of the exits worker: place and settle closing orders of many accounts in parallel, one per account.
+"""Run a pass of the exits worker: place and settle closing orders, those of a venue in parallel.
 
-A slow account occupies one thread of its venue; the others continue, and new exits are claimed meanwhile. An order
-still being processed when a pass ends continues in its thread, and later passes skip that account until it is done.
+A venue that takes batches gets them; at any other each order of an account occupies one thread, so that a slow account
+does not delay the others. New exits are claimed meanwhile. An order still being processed when a pass ends continues in
+its thread, and later passes skip that account until it is done.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 import structlog
 from django.db import connection
@@ -23,7 +25,7 @@ from trading.models import Order
 from trading.policy import policy
 from trading.risk import Verdict
 from trading.states import IN_FLIGHT, OrderState
-from trading.wiring import venue
+from trading.wiring import batch_size, venue
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +38,10 @@ class DueOrder:
     venue: str
     account: str
     planned: bool
+
+
+Batch = tuple[DueOrder, ...]
+"""Closing orders of one venue that are processed together."""
 
 
 @dataclass
@@ -54,10 +60,10 @@ class ExitPassCounts:
             self.placed.due += 1
             self.placed.count(verdict)
 
-    def count_settled(self, moved: bool) -> None:
-        """Count one order that was settled; `moved`: its state changed."""
+    def count_settled(self, changed: int) -> None:
+        """Count orders in flight that changed."""
         with self._lock:
-            self.settled += moved
+            self.settled += changed
 
 
 def due_orders() -> list[DueOrder]:
@@ -71,52 +77,65 @@ def due_orders() -> list[DueOrder]:
     return sorted(orders, key=lambda due: not due.planned)
 
 
-def process(due: DueOrder, counts: ExitPassCounts) -> None:
-    """Place the order if it is planned, settle it if it is in flight."""
-    order = Order.objects.select_related("deployment__agent", "signal").get(pk=due.pk)
-    with quarantine.quarantine_on_error(order):
-        if order.state == OrderState.PLANNED:
-            counts.count_placed(execute.place_order(order, venue(order.venue), policy()))
-        elif order.state in IN_FLIGHT:
-            counts.count_settled(settle.settle(order, venue(order.venue)))
+def process(batch: Batch, counts: ExitPassCounts) -> None:
+    """Place the planned orders of a batch and settle those in flight."""
+    rows = Order.objects.filter(pk__in=[due.pk for due in batch]).order_by("pk")
+    orders = list(rows.select_related("deployment__agent", "signal"))
+    planned = [order for order in orders if order.state == OrderState.PLANNED]
+    in_flight = [order for order in orders if order.state in IN_FLIGHT]
+    with quarantine.counted_for_each(orders):
+        at_venue = venue(batch[0].venue)
+        if planned:
+            for placed in execute.place(planned, at_venue, policy()):
+                counts.count_placed(placed.verdict)
+        if in_flight:
+            counts.count_settled(settle.settle_orders(in_flight, at_venue))
 
 
 class Lanes:
-    """A thread pool per venue, of `size` threads, that runs at most one order of an account at a time.
+    """Threads per venue that run at most one batch with orders of an account at a time.
 
-    With `size` 0 there are no threads: `start` runs the work in the caller's thread.
+    A venue that takes one order at a time has `size` threads, one that takes batches as many as make `size` orders, at
+    least one. With `size` 0 there are no threads: `start` runs the work in the caller's thread.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._pools: dict[str, ThreadPoolExecutor] = {}
-        self._under_way: dict[DueOrder, Future[None]] = {}
+        self._under_way: dict[Batch, Future[None]] = {}
 
     def under_way(self) -> set[DueOrder]:
         """Return the orders being processed now, including those of earlier passes."""
-        self._under_way = {due: step for due, step in self._under_way.items() if not step.done()}
-        return set(self._under_way)
+        self._under_way = {batch: step for batch, step in self._under_way.items() if not step.done()}
+        return {due for batch in self._under_way for due in batch}
 
-    def start(self, due: DueOrder, work: Callable[[], None]) -> bool:
-        """Start `work` unless the account or all threads of its venue are busy; return whether it was started."""
+    def next_batch(self, waiting: Iterable[DueOrder], venue_name: str) -> Batch:
+        """Return the next orders of a venue whose accounts are not busy; empty where all its threads are."""
+        busy = {due.account for due in self.under_way() if due.venue == venue_name}
+        running = sum(1 for batch in self._under_way if batch[0].venue == venue_name)
+        size = batch_size(venue_name)
+        if self.size and running >= max(self.size // size, 1):
+            return ()
+        free = (due for due in waiting if due.venue == venue_name and due.account not in busy)
+        return tuple(islice(free, size))
+
+    def start(self, batch: Batch, work: Callable[[], None]) -> None:
+        """Start `work` on a batch of `next_batch`."""
         if not self.size:
             work()
-            return True
-        busy = [other.account for other in self.under_way() if other.venue == due.venue]
-        if due.account in busy or len(busy) >= self.size:
-            return False
-        pool = self._pools.setdefault(due.venue, ThreadPoolExecutor(self.size, f"exits-{due.venue}"))
-        self._under_way[due] = pool.submit(copy_context().run, _in_thread, work)
-        return True
+            return
+        name = batch[0].venue
+        pool = self._pools.setdefault(name, ThreadPoolExecutor(self.size, f"exits-{name}"))
+        self._under_way[batch] = pool.submit(copy_context().run, _in_thread, work)
 
     def wait(self, seconds: float) -> bool:
-        """Wait up to `seconds` for any running order to finish; return whether one did."""
-        steps = [self._under_way[due] for due in self.under_way()]
+        """Wait up to `seconds` for any running batch to finish; return whether one did."""
+        steps = [step for step in self._under_way.values() if not step.done()]
         return bool(wait(steps, max(seconds, 0), FIRST_COMPLETED).done) if steps else False
 
 
 def _in_thread(work: Callable[[], None]) -> None:
-    """Run `work` with the thread's own database connection. After an error the next pass processes the order again."""
+    """Run `work` with the thread's own database connection. After an error the next pass processes the orders again."""
     try:
         work()
     except Exception as error:
@@ -128,9 +147,9 @@ def _in_thread(work: Callable[[], None]) -> None:
 def run(claim: Callable[[], int], lanes: Lanes) -> ExitPassCounts:
     """Claim due exits, place their closing orders and settle those in flight, until nothing is left to do.
 
-    `claim` closes positions whose exit is due and returns how many; it is called at the start and every
-    `sweep_milliseconds`. Each order is placed once and settled once per pass. When the time budget runs out, the next
-    pass is woken at once.
+    `claim` closes some of the positions whose exit is due and returns how many. It is called at the start, every
+    `sweep_milliseconds`, and again at once where it found some and few orders wait. Each order is placed once and
+    settled once per pass. When the time budget runs out, the next pass is woken at once.
     """
     rules = passes.policy().exits
     budget, counts = passes.TimeBudget(rules.pass_seconds), ExitPassCounts()
@@ -139,12 +158,12 @@ def run(claim: Callable[[], int], lanes: Lanes) -> ExitPassCounts:
     next_claim, moved = float("-inf"), time.monotonic()
     while budget.left():
         if time.monotonic() >= next_claim:
-            counts.claimed += claim()
-            next_claim = time.monotonic() + rules.sweep_seconds
+            claimed = claim()
+            counts.claimed += claimed
             waiting = [due for due in due_orders() if due not in started_orders]
-        started = {
-            due for due in waiting if budget.left() and lanes.start(due, partial(process, due, counts))
-        }
+            more = claimed and len(waiting) < ENOUGH_BATCHES * passes.policy().batch
+            next_claim = time.monotonic() + (0 if more else rules.sweep_seconds)
+        started = _start(waiting, lanes, counts, budget)
         started_orders |= started
         waiting = [due for due in waiting if due not in started]
         if not waiting and (waiting := [due for due in due_orders() if due not in started_orders]):
@@ -156,3 +175,21 @@ def run(claim: Callable[[], int], lanes: Lanes) -> ExitPassCounts:
     if waiting:
         wake.after_commit("exits.waiting")
     return counts
+
+
+ENOUGH_BATCHES = 2
+"""While so many batches wait, no further exits are claimed ahead of time."""
+
+
+def _start(
+    waiting: Sequence[DueOrder], lanes: Lanes, counts: ExitPassCounts, budget: passes.TimeBudget
+) -> set[DueOrder]:
+    """Start a batch in every thread that is free; return the orders started."""
+    started: set[DueOrder] = set()
+    for name in dict.fromkeys(due.venue for due in waiting):
+        while budget.left() and (
+            batch := lanes.next_batch((due for due in waiting if due not in started), name)
+        ):
+            lanes.start(batch, partial(process, batch, counts))
+            started |= set(batch)
+    return started

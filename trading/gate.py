@@ -4,6 +4,8 @@ An order is sent only if the venue's dry run is off AND an approval covers it AN
 the account stops it. A gate that cannot be read is closed. No code that a language model can call changes the gate.
 """
 
+import json
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -47,35 +49,49 @@ def query_params() -> dict[str, Any]:
     return {"now": clock.now(), "approved_by_file": APPROVAL_FILE.exists()}
 
 
+GATE = f"""
+SELECT (SELECT dry_run FROM execution_gates WHERE venue = %(venue)s),
+       %(approved_by_file)s OR EXISTS (
+           SELECT FROM execution_approvals
+           WHERE scope IN (%(venue)s, '*') AND revoked_at IS NULL AND approved_at <= %(now)s AND expires_at > %(now)s
+       ),
+       EXISTS ({NOT_REVOKED.format(venue="%(venue)s")}),
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(account, level)), '[]'::jsonb) FROM kill_switches
+        WHERE released_at IS NULL AND account = ANY(%(accounts)s))::text
+"""  # noqa: S608 (constants only)
+"""Dry run (null without a row), approved, approved but for its expiry, and [account, level] of the latched switches."""
+
+
 def read(venue: str, account: str = "") -> GateFacts:
     """Read the gate of `venue`, with the kill switches of the platform and of `account`.
 
     Call it in the transaction that reserves the order, and again right before anything is sent.
     """
-    gate = Gate.objects.filter(venue=venue).first()
-    approved = is_approved(venue)
-    return GateFacts(
-        dry_run=gate is None or gate.dry_run,
-        approved=approved,
-        kill_level=kill_level(account),
-        expired=not approved and _only_expired(venue),
-    )
+    return read_many(venue, [account])[account]
+
+
+def read_many(venue: str, accounts: Sequence[str]) -> dict[str, GateFacts]:
+    """Return account -> what `read` returns, in one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(GATE, query_params() | {"venue": venue, "accounts": ["", *accounts]})
+        dry_run, approved, not_revoked, switches = cursor.fetchone()
+    levels: dict[str, list[str]] = defaultdict(list)
+    for account, level in json.loads(switches):
+        levels[account].append(level)
+    return {
+        account: GateFacts(
+            dry_run=dry_run is None or dry_run,
+            approved=approved,
+            kill_level=max(levels[""] + levels[account], key=KILL_LEVELS.index, default=""),
+            expired=not approved and not_revoked,
+        )
+        for account in accounts
+    }
 
 
 def is_approved(venue: str) -> bool:
     """Return whether an approval in force covers the venue, by row or by the approval file."""
-    now = clock.now()
-    standing = Approval.objects.filter(scope__in=(venue, "*"), revoked_at=None)
-    return standing.filter(approved_at__lte=now, expires_at__gt=now).exists() or APPROVAL_FILE.exists()
-
-
-def _only_expired(venue: str) -> bool:
-    """Return whether the venue's approval ended by its expiry, without a revocation. Called when none is in force."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT EXISTS ({NOT_REVOKED.format(venue='%(venue)s')})", query_params() | {"venue": venue}
-        )
-        return bool(cursor.fetchone()[0])
+    return read(venue).approved
 
 
 def open_venues() -> list[str]:

@@ -6,18 +6,32 @@ platform where the venue does not collect it; `venue:…` and `venue:…:fees` t
 paid; `external` the world outside.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Protocol
 from uuid import UUID
 
-from django.db.models import QuerySet, Sum
+from django.db import connection
+from django.db.models import Sum
 
 from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.money import USDC, ZERO, usdc
 from maxxit.core.terms import OrderSide
-from trading.models import Fill, JournalKind, LedgerBalance, LedgerEntry, Order
+from maxxit.postgres import bulk
+from trading.models import JournalKind, LedgerBalance, LedgerEntry, Order
+
+
+class BookedFill(Protocol):
+    """What a journal needs of a fill: tokens, and cash and fee in USDC."""
+
+    @property
+    def quantity(self) -> Decimal: ...
+    @property
+    def cash(self) -> Decimal: ...
+    @property
+    def fee(self) -> Decimal: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,22 @@ def deployment_of(account: str) -> int | None:
     return int(rest.partition(":")[0]) if owner == "deployment" else None
 
 
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What one journal books. `reference` is unique among the journals of its kind: the id of the fill, the position …"""
+
+    kind: JournalKind
+    reference: str | int
+    moves: Sequence[Move]
+    order_id: int | None = None
+    correlation_id: UUID | None = None
+
+    @property
+    def name(self) -> str:
+        """The name under which it is booked once."""
+        return f"{self.kind}:{self.reference}"
+
+
 def post(
     kind: JournalKind,
     reference: str | int,
@@ -59,33 +89,42 @@ def post(
     order: Order | None = None,
     correlation_id: UUID | None = None,
 ) -> bool:
-    """Book both lines of each move in the caller's transaction; return False if the journal was booked before.
+    """Book both lines of each move in the caller's transaction; return False if the journal was booked before."""
+    corr = correlation_id or (order.correlation_id if order else None)
+    return bool(post_all([Journal(kind, reference, list(moves), order.pk if order else None, corr)]))
 
-    `reference` is unique among the journals of its kind: the id of the fill, the transfer or the position.
-    """
-    journal = f"{kind}:{reference}"
-    if LedgerEntry.objects.filter(journal=journal).exists():
-        return False
-    at = clock.now()
+
+def post_all(journals: Sequence[Journal]) -> int:
+    """Book many journals in the caller's transaction, in two statements; return how many were not booked before."""
+    names = [journal.name for journal in journals if any(move.amount for move in journal.moves)]
+    if not names:
+        return 0
+    booked = set(LedgerEntry.objects.filter(journal__in=names).values_list("journal", flat=True))
+    new = [journal for journal in journals if journal.name not in booked]
     lines = [
-        LedgerEntry(
-            journal=journal,
-            journal_kind=kind,
-            account=account,
-            deployment_id=deployment_of(account),
-            asset=move.asset,
-            amount=amount,
-            kind=move.kind,
-            order=order,
-            correlation_id=correlation_id or (order.correlation_id if order else None),
-            at=at,
-        )
-        for move in moves
+        (journal, move, account, amount)
+        for journal in new
+        for move in journal.moves
         if move.amount
         for account, amount in ((move.source, -move.amount), (move.target, move.amount))
     ]
-    LedgerEntry.objects.bulk_create(lines)
-    return True
+    if lines:
+        bulk.insert(
+            LedgerEntry,
+            {
+                "journal": [journal.name for journal, *_ in lines],
+                "journal_kind": [journal.kind for journal, *_ in lines],
+                "account": [account for *_, account, _ in lines],
+                "deployment_id": [deployment_of(account) for *_, account, _ in lines],
+                "asset": [move.asset for _, move, *_ in lines],
+                "amount": [amount for *_, amount in lines],
+                "kind": [move.kind for _, move, *_ in lines],
+                "order_id": [journal.order_id for journal, *_ in lines],
+                "correlation_id": [journal.correlation_id for journal, *_ in lines],
+                "at": [clock.now()] * len(lines),
+            },
+        )
+    return len(new)
 
 
 def deposit(deployment: Deployment, amount: Decimal) -> bool:
@@ -94,8 +133,8 @@ def deposit(deployment: Deployment, amount: Decimal) -> bool:
     return post(JournalKind.DEPOSIT, deployment.pk, [move])
 
 
-def book_fill(order: Order, fill: Fill) -> bool:
-    """Book a fill once: tokens against cash (USDC), and the venue's fee; return whether it was booked now."""
+def fill_journal(order: Order, fill_id: int, fill: BookedFill) -> Journal:
+    """Return the journal of a fill: tokens against cash (USDC), and the venue's fee."""
     account, venue = account_of(order.deployment_id), f"venue:{order.venue}"
     token = Move(venue, account, order.symbol, fill.quantity, "trade")
     cash = Move(account, venue, USDC, fill.cash, "trade")
@@ -103,34 +142,34 @@ def book_fill(order: Order, fill: Fill) -> bool:
         token = Move(account, venue, order.symbol, fill.quantity, "trade")
         cash = Move(venue, account, USDC, fill.cash, "trade")
     fee = Move(account, f"venue:{order.venue}:fees", USDC, fill.fee, "venue_fee")
-    return post(JournalKind.FILL, fill.pk, [token, cash, fee], order=order)
+    return Journal(JournalKind.FILL, fill_id, [token, cash, fee], order.pk, order.correlation_id)
 
 
-def book_platform_fee(
-    order: Order, amount: Decimal, *, collected: bool, with_fill: Fill | None = None
-) -> bool:
-    """Book the platform's fee of one trade in USDC; False when it was booked already.
+def platform_fee_journal(
+    order: Order, amount: Decimal, *, collected: bool, with_fill: int | None = None
+) -> Journal:
+    """Return the journal of the platform's fee of one trade in USDC.
 
     Args:
         collected: the venue took it from the account itself.
-        with_fill: the later fill that the fee grew with, where it depends on what was traded.
+        with_fill: the id of the later fill that the fee grew with, where it depends on what was traded.
     """
     payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
-    reference = f"{order.pk}:{with_fill.pk}" if with_fill else order.pk
+    reference = f"{order.pk}:{with_fill}" if with_fill else order.pk
     move = Move(payer, "fees:platform", USDC, amount, "platform_fee")
-    return post(JournalKind.FEE, reference, [move], order=order)
+    return Journal(JournalKind.FEE, reference, [move], order.pk, order.correlation_id)
 
 
-def book_collected_fees(
-    order: Order, fill: Fill, fee: Decimal | None, share: Decimal | None, share_receiver: str
-) -> bool:
-    """Book platform fee and profit share (USDC) that the venue collected with a fill, in the venue's figures."""
+def collected_fees_journal(
+    order: Order, fill_id: int, fee: Decimal | None, share: Decimal | None, share_receiver: str
+) -> Journal:
+    """Return the journal of platform fee and profit share (USDC) that the venue collected with a fill, in its figures."""
     account = account_of(order.deployment_id)
     moves = [
         Move(account, "fees:platform", USDC, fee or ZERO, "platform_fee"),
         Move(account, f"profit:{share_receiver or 'platform'}", USDC, share or ZERO, "profit_share"),
     ]
-    return post(JournalKind.TAKEN, fill.pk, moves, order=order)
+    return Journal(JournalKind.TAKEN, fill_id, moves, order.pk, order.correlation_id)
 
 
 def book_owner_withdrawal(
@@ -152,27 +191,27 @@ def book_owner_withdrawal(
     return post(JournalKind.TAKEN_OUT, reference, moves)
 
 
-def taken_share(entry_order_id: int) -> Decimal:
-    """Return the profit share in USDC that the venue collected with the fills that closed this entry's position."""
+def taken_shares(entry_order_ids: Sequence[int]) -> dict[int, Decimal]:
+    """Return entry order -> profit share in USDC that the venue collected with the fills that closed its position."""
     lines = LedgerEntry.objects.filter(
-        order__closes=entry_order_id, journal_kind=JournalKind.TAKEN, kind="profit_share"
+        order__closes__in=entry_order_ids, journal_kind=JournalKind.TAKEN, kind="profit_share", amount__gt=0
     )
-    return lines.filter(amount__gt=0).aggregate(total=Sum("amount"))["total"] or ZERO
+    return dict(lines.order_by().values_list("order__closes").annotate(Sum("amount")))
 
 
-def platform_fees(orders: QuerySet[Order]) -> Decimal:
-    """Return the platform fee in USDC booked with these orders, collected by the venue or by the platform."""
-    lines = LedgerEntry.objects.filter(order__in=orders, kind="platform_fee", account="fees:platform")
-    return lines.aggregate(total=Sum("amount"))["total"] or ZERO
+def platform_fees(order_ids: Sequence[int]) -> dict[int, Decimal]:
+    """Return order -> platform fee in USDC booked with it, collected by the venue or by the platform."""
+    lines = LedgerEntry.objects.filter(order__in=order_ids, kind="platform_fee", account="fees:platform")
+    return dict(lines.order_by().values_list("order").annotate(Sum("amount")))
 
 
-def book_profit_share(
+def profit_share_journal(
     position_id: int, order: Order, amount: Decimal, receiver: str, *, collected: bool
-) -> bool:
-    """Book a position's profit share in USDC to the profit receiver (`platform` where the agent names none), once."""
+) -> Journal:
+    """Return the journal of a position's profit share in USDC to the receiver (`platform` where the agent names none)."""
     payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
     move = Move(payer, f"profit:{receiver or 'platform'}", USDC, amount, "profit_share")
-    return post(JournalKind.SHARE, position_id, [move], order=order)
+    return Journal(JournalKind.SHARE, position_id, [move], order.pk, order.correlation_id)
 
 
 def executor_of(address: str) -> str:
@@ -204,19 +243,46 @@ def held_by_all() -> dict[str, Decimal]:
     return dict(LedgerBalance.objects.order_by("asset").values_list("asset").annotate(Sum("amount")))
 
 
-def traded(deployment_id: int) -> dict[str, Decimal]:
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What a deployment holds and owes, for sizing."""
+
+    traded: Mapping[str, Decimal]
+    """Asset -> whole units, without tokens that the owners moved in or out."""
+    owed: Decimal = ZERO
+    """USDC that it owes the platform, zero or negative."""
+
+
+WORTH = """
+SELECT account, asset, amount FROM ledger_balances WHERE account = ANY(%(accounts)s)
+UNION ALL
+SELECT 'deployment:' || deployment_id, asset, -sum(amount) FROM ledger_entries
+WHERE deployment_id = ANY(%(ids)s) AND kind = 'external' AND asset <> 'USDC'
+GROUP BY deployment_id, asset
+"""
+
+
+def worth(deployment_ids: Iterable[int]) -> dict[int, Worth]:
+    """Return what sizing may count on, of many deployments, in one statement."""
+    ids = list(dict.fromkeys(deployment_ids))
+    amounts: dict[str, dict[str, Decimal]] = {
+        account: {} for pk in ids for account in (account_of(pk), payable_of(pk))
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(WORTH, {"ids": ids, "accounts": list(amounts)})
+        for account, asset, amount in cursor.fetchall():
+            amounts[account][asset] = amounts[account].get(asset, ZERO) + amount
+    return {pk: Worth(amounts[account_of(pk)], amounts[payable_of(pk)].get(USDC, ZERO)) for pk in ids}
+
+
+def traded(deployment_id: int) -> Mapping[str, Decimal]:
     """Return `balances` without tokens that the owners moved in or out: what sizing may count on."""
-    holdings = balances(deployment_id)
-    external = LedgerEntry.objects.filter(deployment=deployment_id, kind="external").exclude(asset=USDC)
-    for asset, moved in external.order_by().values_list("asset").annotate(Sum("amount")):
-        holdings[asset] = holdings.get(asset, ZERO) - moved
-    return holdings
+    return worth([deployment_id])[deployment_id].traded
 
 
 def owed(deployment_id: int) -> Decimal:
     """Return the USDC that a deployment owes the platform, zero or negative."""
-    row = LedgerBalance.objects.filter(account=payable_of(deployment_id), asset=USDC).first()
-    return row.amount if row else ZERO
+    return worth([deployment_id])[deployment_id].owed
 
 
 def drift() -> dict[str, Decimal]:

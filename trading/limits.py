@@ -1,132 +1,221 @@
-"""Measure how much of the risk limits an account and the platform already use: exposure, open orders, order rate.
+"""Measure how much of the risk limits accounts and the platform already use: exposure, open orders, order rate.
 
-Read from the orders and the ledger while `lock` is held, so that concurrent reservations cannot overshoot a limit.
+Read for a whole batch from the orders and the ledger while `lock` is held, so that concurrent reservations cannot
+overshoot a limit. `Usage.add_entry` counts the entries that the batch itself has reserved so far.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from django.db import connection
 
 from maxxit.core.money import USDC, ZERO
-from maxxit.core.terms import Purpose
-from trading.models import Order
 from trading.risk import LimitUsage
 from trading.states import IN_FLIGHT
 
 NEVER_BEFORE = timedelta(days=36_500)
 
-
-def lock(account: str, *, platform: bool = True) -> None:
-    """Take the advisory locks of the account and of the platform; they are released when the transaction ends.
-
-    One reservation at a time passes. A closing order uses up no platform limit: with `platform=False` it waits for
-    its own account only.
-    """
-    names = ["platform"] if platform else []
-    with connection.cursor() as cursor:
-        for name in (*names, f"account:{account}"):
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
-
-
-HELD_AND_IN_FLIGHT = """
-SELECT d.account, h.asset, sum(h.amount), 0
-FROM (
-    SELECT account, asset, amount FROM ledger_balances WHERE amount <> 0 AND asset <> 'USDC'
-    UNION ALL
-    SELECT account, asset, -amount FROM ledger_entries
-    WHERE kind = 'external' AND asset <> 'USDC' AND deployment_id IS NOT NULL
-) AS h JOIN agent_deployments d ON h.account = 'deployment:' || d.id
-WHERE (%(account)s = '' OR d.account = %(account)s) AND (%(symbol)s = '' OR h.asset = %(symbol)s)
-GROUP BY d.account, h.asset
-UNION ALL
-SELECT account, symbol, sum(CASE side WHEN 'buy' THEN 1 ELSE -1 END * (quantity - filled_quantity)), count(*)
-FROM orders
-WHERE state = ANY(%(in_flight)s) AND purpose = 'open'
-  AND (%(account)s = '' OR account = %(account)s) AND (%(symbol)s = '' OR symbol = %(symbol)s)
-GROUP BY account, symbol
+LOCK = """
+SELECT pg_advisory_xact_lock(key)
+FROM (SELECT DISTINCT hashtextextended(name, 0) AS key FROM unnest(%s::text[]) AS name ORDER BY key) AS keys
 """
-"""(account, symbol, signed tokens, entries in flight): held by the ledger, plus what entries in flight would add.
+
+
+def lock(accounts: Iterable[str], *, platform: bool = True) -> None:
+    """Take the advisory locks of the platform and of the accounts; they are released when the transaction ends.
+
+    One reservation at a time passes. Closing orders use up no platform limit: with `platform=False` they wait for
+    their own accounts only. The platform comes first and the accounts by ascending key, so that two batches cannot
+    wait for each other.
+    """
+    with connection.cursor() as cursor:
+        if platform:
+            cursor.execute(LOCK, [["platform"]])
+        cursor.execute(LOCK, [[f"account:{account}" for account in accounts]])
+
+
+USED = """
+WITH used AS MATERIALIZED (
+    SELECT account, symbol, sum(tokens) AS tokens, sum(orders)::int AS orders FROM (
+        SELECT d.account, h.asset AS symbol, h.amount AS tokens, 0 AS orders
+        FROM (
+            SELECT account, asset, amount FROM ledger_balances WHERE amount <> 0 AND asset <> 'USDC'
+            UNION ALL
+            SELECT account, asset, -amount FROM ledger_entries
+            WHERE kind = 'external' AND asset <> 'USDC' AND deployment_id IS NOT NULL
+        ) AS h JOIN agent_deployments d ON h.account = 'deployment:' || d.id
+        WHERE (%(platform)s OR d.account = ANY(%(accounts)s))
+        UNION ALL
+        SELECT account, symbol, CASE side WHEN 'buy' THEN 1 ELSE -1 END * (quantity - filled_quantity), 1
+        FROM orders
+        WHERE state = ANY(%(in_flight)s) AND purpose = 'open' AND (%(platform)s OR account = ANY(%(accounts)s))
+    ) AS part
+    GROUP BY account, symbol
+)
+SELECT account, symbol, tokens, orders FROM used WHERE (%(all)s OR account = ANY(%(accounts)s))
+UNION ALL
+SELECT NULL, symbol, sum(abs(tokens)), sum(orders)::int FROM used WHERE %(platform)s GROUP BY symbol
+"""
+"""(account, symbol, signed tokens, entries in flight): held by the ledger, plus what entries in flight would add; then the
+platform's gross tokens per symbol, without an account.
 
 One statement, hence one snapshot: an order settled between two statements would be missing from both. Tokens that the
 owners of a Safe moved in or out count against no limit.
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Holdings:
     """Holdings plus entries in flight. Quantities in tokens, negative for a short."""
 
-    held: Mapping[tuple[str, str], Decimal]
-    """(account, symbol) -> tokens."""
-    open_orders: Mapping[str, int]
+    by_account: dict[str, dict[str, Decimal]] = field(default_factory=lambda: defaultdict(dict))
+    """Account -> symbol -> tokens, of the accounts that were asked for."""
+    open_orders: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Account -> number of entries in flight."""
+    gross: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    """Symbol -> tokens of all accounts of the platform, each without its sign."""
+    platform_open_orders: int = 0
 
-    def exposure(self, prices: Mapping[str, Decimal], account: str = "", symbol: str = "") -> Decimal | None:
-        """Return the gross exposure in USD at `prices` of one account or all (''), of one symbol or all ('').
+    def held(self, account: str, symbol: str) -> Decimal:
+        """Return the tokens of one account."""
+        return self.by_account.get(account, {}).get(symbol, ZERO)
 
-        None where a price is missing.
-        """
-        total = ZERO
-        for (holder, token), quantity in self.held.items():
-            if (account and holder != account) or (symbol and token != symbol) or not quantity:
-                continue
-            if token not in prices:
-                return None
-            total += abs(quantity) * prices[token]
-        return total
+    def add_entry(self, account: str, symbol: str, tokens: Decimal) -> None:
+        """Count an entry of `tokens` (negative for a short) that was reserved just now."""
+        before = self.held(account, symbol)
+        self.by_account[account][symbol] = before + tokens
+        self.gross[symbol] += abs(before + tokens) - abs(before)
+        self.open_orders[account] += 1
+        self.platform_open_orders += 1
+
+    def exposure(self, prices: Mapping[str, Decimal], account: str, symbol: str = "") -> Decimal | None:
+        """Return an account's gross exposure in USD at `prices`, of one symbol or all (''); None without a price."""
+        return _value(self.by_account.get(account, {}), prices, symbol)
+
+    def platform_exposure(self, prices: Mapping[str, Decimal], symbol: str = "") -> Decimal | None:
+        """Return the same of all accounts together."""
+        return _value(self.gross, prices, symbol)
 
     def usage(
         self, prices: Mapping[str, Decimal], symbol: str, last_minute: int, account: str = ""
     ) -> LimitUsage | None:
         """Return the usage of one account, or of the platform (''); None where a price is missing."""
-        gross, in_symbol = self.exposure(prices, account), self.exposure(prices, account, symbol)
+        tokens = self.by_account.get(account, {}) if account else self.gross
+        gross, in_symbol = _value(tokens, prices), _value(tokens, prices, symbol)
         if gross is None or in_symbol is None:
             return None
-        in_flight = self.open_orders.get(account, 0) if account else sum(self.open_orders.values())
+        in_flight = self.open_orders.get(account, 0) if account else self.platform_open_orders
         return LimitUsage(last_minute, in_flight, gross, in_symbol)
 
 
-def read_holdings(account: str = "", symbol: str = "") -> Holdings:
-    """Read holdings and entries in flight: of every account and symbol, or of the one given."""
-    held: dict[tuple[str, str], Decimal] = {}
-    open_orders: dict[str, int] = {}
+def _value(tokens: Mapping[str, Decimal], prices: Mapping[str, Decimal], symbol: str = "") -> Decimal | None:
+    total = ZERO
+    for token, quantity in tokens.items():
+        if (symbol and token != symbol) or not quantity:
+            continue
+        if token not in prices:
+            return None
+        total += abs(quantity) * prices[token]
+    return total
+
+
+def read_holdings(accounts: Sequence[str] | None = None, *, platform: bool = True) -> Holdings:
+    """Read holdings and entries in flight of `accounts` (None: all), and with `platform` the sums of all accounts."""
+    holdings = Holdings()
     with connection.cursor() as cursor:
-        params: dict[str, Any] = {"in_flight": list(IN_FLIGHT), "account": account, "symbol": symbol}
-        cursor.execute(HELD_AND_IN_FLIGHT, params)
-        for holder, token, amount, count in cursor.fetchall():
-            held[holder, token] = held.get((holder, token), ZERO) + amount
-            open_orders[holder] = open_orders.get(holder, 0) + count
-    return Holdings(held, open_orders)
+        cursor.execute(
+            USED,
+            {
+                "in_flight": list(IN_FLIGHT),
+                "accounts": list(accounts or ()),
+                "all": accounts is None,
+                "platform": platform or accounts is None,
+            },
+        )
+        for account, symbol, tokens, orders in cursor.fetchall():
+            if account is None:
+                holdings.gross[symbol] = tokens
+                holdings.platform_open_orders += orders
+            else:
+                holdings.by_account[account][symbol] = tokens
+                holdings.open_orders[account] += orders
+    return holdings
 
 
-@dataclass(frozen=True)
-class OrderRate:
-    """How many entries an account and the platform reserved recently."""
-
-    account_last_minute: int
-    platform_last_minute: int
-    symbol_today: int
-    since_last: timedelta
-    """Since the account's last entry in this symbol; `NEVER_BEFORE` where there was none."""
-
-
-def read_order_rate(account: str, symbol: str, now: datetime) -> OrderRate:
-    """Count entries by the time of their reservation; a day is a UTC day."""
-    entries = Order.objects.filter(purpose=Purpose.OPEN, reserved_at__isnull=False)
-    minute = entries.filter(reserved_at__gt=now - timedelta(minutes=1))
-    in_symbol = entries.filter(account=account, symbol=symbol)
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    last = in_symbol.order_by("-reserved_at").values_list("reserved_at", flat=True).first()
-    return OrderRate(
-        account_last_minute=minute.filter(account=account).count(),
-        platform_last_minute=minute.count(),
-        symbol_today=in_symbol.filter(reserved_at__gte=midnight).count(),
-        since_last=now - last if last else NEVER_BEFORE,
+RATES = """
+WITH minute AS (
+    SELECT account, count(*)::int AS entries FROM orders
+    WHERE purpose = 'open' AND reserved_at > %(minute)s GROUP BY account
+)
+SELECT account, NULL, entries, NULL::timestamptz FROM minute WHERE account = ANY(%(accounts)s)
+UNION ALL
+SELECT NULL, NULL, coalesce(sum(entries), 0)::int, NULL FROM minute
+UNION ALL
+SELECT wanted.account, wanted.symbol, (
+        SELECT count(*)::int FROM orders o
+        WHERE o.account = wanted.account AND o.symbol = wanted.symbol AND o.purpose = 'open'
+          AND o.reserved_at >= %(midnight)s
+    ), (
+        SELECT o.reserved_at FROM orders o
+        WHERE o.account = wanted.account AND o.symbol = wanted.symbol AND o.purpose = 'open'
+          AND o.reserved_at IS NOT NULL
+        ORDER BY o.reserved_at DESC LIMIT 1
     )
+FROM unnest(%(accounts)s::text[], %(symbols)s::text[]) AS wanted (account, symbol)
+"""
+"""(account, none, entries of the last minute, none); the platform's, without an account; then (account, symbol, entries
+today, last entry). By the time of reservation."""
+
+
+@dataclass
+class OrderRates:
+    """How many entries accounts and the platform reserved recently. A day is a UTC day."""
+
+    now: datetime
+    account_last_minute: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    platform_last_minute: int = 0
+    symbol_today: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    last_entry: dict[tuple[str, str], datetime] = field(default_factory=dict)
+
+    def since_last(self, account: str, symbol: str) -> timedelta:
+        """Return the time since the account's last entry in this symbol; `NEVER_BEFORE` where there was none."""
+        last = self.last_entry.get((account, symbol))
+        return self.now - last if last else NEVER_BEFORE
+
+    def add_entry(self, account: str, symbol: str) -> None:
+        """Count an entry that was reserved just now."""
+        self.account_last_minute[account] += 1
+        self.platform_last_minute += 1
+        self.symbol_today[account, symbol] += 1
+        self.last_entry[account, symbol] = self.now
+
+
+def read_order_rates(wanted: Iterable[tuple[str, str]], now: datetime) -> OrderRates:
+    """Count the entries of (account, symbol) pairs and of the platform, in one statement."""
+    rates, pairs = OrderRates(now), list(dict.fromkeys(wanted))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            RATES,
+            {
+                "minute": now - timedelta(minutes=1),
+                "midnight": now.replace(hour=0, minute=0, second=0, microsecond=0),
+                "accounts": [account for account, _ in pairs],
+                "symbols": [symbol for _, symbol in pairs],
+            },
+        )
+        for account, symbol, count, last in cursor.fetchall():
+            if account is None:
+                rates.platform_last_minute = count
+            elif symbol is None:
+                rates.account_last_minute[account] = count
+            else:
+                rates.symbol_today[account, symbol] = count
+                if last is not None:
+                    rates.last_entry[account, symbol] = last
+    return rates
 
 
 def equity(balances: Mapping[str, Decimal], owed: Decimal, prices: Mapping[str, Decimal]) -> Decimal | None:

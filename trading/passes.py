@@ -4,9 +4,15 @@ import time
 from datetime import timedelta
 from functools import cache
 
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import InterfaceError, OperationalError
 from pydantic import Field
 
 from maxxit.core.config import Count, Policy, Seconds, load
+
+ENDS_THE_PASS = (OperationalError, InterfaceError, SoftTimeLimitExceeded)
+"""A lost database connection or a task time limit is not the current order's fault: the pass ends, no failure is
+counted, and the next pass continues. (A worker's shutdown raises SystemExit, which is not caught anyway.)"""
 
 
 class ExitPasses(Policy):
@@ -44,6 +50,7 @@ class PassPolicy(Policy):
     """The contents of config/passes.yaml."""
 
     pass_seconds: Seconds
+    batch: Count
     exits: ExitPasses
     quarantine: Quarantine
     approval_warning_hours: tuple[Count, ...] = Field(min_length=1)

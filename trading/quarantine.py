@@ -6,13 +6,12 @@ twice: the venue is asked first), and staff is alerted again and again while it 
 """
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 import structlog
-from celery.exceptions import SoftTimeLimitExceeded
-from django.db import InterfaceError, OperationalError
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Least
 
@@ -22,7 +21,7 @@ from maxxit.core.terms import Purpose
 from maxxit.events.models import Event
 from maxxit.events.record import record, subject
 from trading.models import Order
-from trading.passes import TimeBudget, policy
+from trading.passes import ENDS_THE_PASS, TimeBudget, policy
 from trading.states import OrderState
 
 log = structlog.get_logger(__name__)
@@ -30,11 +29,6 @@ log = structlog.get_logger(__name__)
 TRIES = 3
 MAX_ATTEMPTS = 30_000
 """Failures are counted up to here: the column is a smallint, and an exit is retried without limit."""
-CHUNK = 200
-"""Orders that `oldest_first` loads at a time."""
-ENDS_THE_PASS = (OperationalError, InterfaceError, SoftTimeLimitExceeded)
-"""A lost database connection or a task time limit is not the current order's fault: the pass ends, no failure is
-counted, and the next pass continues. (A worker's shutdown raises SystemExit, which is not caught anyway.)"""
 
 
 @contextmanager
@@ -86,28 +80,94 @@ def is_due() -> Q:
     return Q(attempts__lt=TRIES) | Q(retry_at__lte=clock.now())
 
 
-def oldest_first(
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def by_halves(
+    rows: Sequence[T], step: Callable[[Sequence[T]], list[R]], failed: Callable[[T, Exception], None]
+) -> list[R]:
+    """Run `step(rows)`; where it raises, run its halves, so that one bad row does not stop the others.
+
+    `step` must be one transaction: a failed try leaves nothing behind. `failed` gets the row that fails alone, with its
+    error. Return what `step` returned, in the order of the rows. Errors that end the pass are raised.
+    """
+    if not rows:
+        return []
+    try:
+        return step(rows)
+    except ENDS_THE_PASS:
+        raise
+    except Exception as error:
+        if len(rows) == 1:
+            failed(rows[0], error)
+            return []
+        log.warning("batch_split", rows=len(rows), error=str(error))
+    middle = len(rows) // 2
+    return by_halves(rows[:middle], step, failed) + by_halves(rows[middle:], step, failed)
+
+
+def count_failure(order: Order, error: Exception) -> None:
+    """Count an unexpected error of one order, as `quarantine_on_error` does."""
+    with quarantine_on_error(order):
+        raise error
+
+
+@contextmanager
+def counted_for_each(orders: Sequence[Order]) -> Iterator[None]:
+    """Process a batch inside this block: an error that belongs to no single order is counted for each of them."""
+    try:
+        yield
+    except ENDS_THE_PASS:
+        raise
+    except Exception as error:
+        for order in orders:
+            count_failure(order, error)
+
+
+def redrive_working(orders: Iterable[Order]) -> None:
+    """Give the quarantined ones among `orders`, which were processed without an error, new tries."""
+    if working := [order.pk for order in orders if order.attempts >= TRIES]:
+        redrive(working)
+
+
+def due_batches(
     orders: QuerySet[Order],
     *related: str,
-    limit: int | None = None,
+    size: Callable[[str], int],
     after: int = 0,
     budget: TimeBudget | None = None,
-) -> Iterator[Order]:
-    """Yield the due rows of `orders`, oldest first, with their `related` rows, until `budget` is used up.
+) -> Iterator[list[Order]]:
+    """Yield the due rows of `orders` in batches of one venue, oldest first, with their `related` rows, within `budget`.
 
     Orders with an id above `after` come first, so that a pass resumes where the previous one was cut off. Only ids are
     read first: most passes find nothing to do and need not load the wide rows.
+
+    Args:
+        size: venue -> orders in a batch at most.
     """
-    waiting = list(orders.filter(is_due()).order_by("pk").values_list("pk", flat=True)[:limit])
-    ordered = [pk for pk in waiting if pk > after] + [pk for pk in waiting if pk <= after]
-    for start in range(0, len(ordered), CHUNK):
-        chunk = ordered[start : start + CHUNK]
-        rows = {order.pk: order for order in orders.filter(pk__in=chunk).select_related(*related)}
-        for pk in chunk:
-            if budget is not None and not budget.left():
-                return
-            if pk in rows:
-                yield rows[pk]
+    waiting = list(orders.filter(is_due()).order_by("pk").values_list("pk", "venue"))
+    ordered = [one for one in waiting if one[0] > after] + [one for one in waiting if one[0] <= after]
+    for batch in _by_venue(ordered, size):
+        if budget is not None and not budget.left():
+            return
+        rows = {order.pk: order for order in orders.filter(pk__in=batch).select_related(*related)}
+        if rows:
+            yield [rows[pk] for pk in batch if pk in rows]
+
+
+def _by_venue(ordered: Sequence[tuple[int, str]], size: Callable[[str], int]) -> Iterator[list[int]]:
+    """Cut (id, venue) pairs into batches of one venue. A batch comes where its first order stands."""
+    batches: list[list[int]] = []
+    filling: dict[str, list[int]] = {}
+    for pk, venue in ordered:
+        if venue not in filling:
+            filling[venue] = []
+            batches.append(filling[venue])
+        filling[venue].append(pk)
+        if len(filling[venue]) >= size(venue):
+            del filling[venue]
+    yield from batches
 
 
 def redrive(ids: Sequence[int]) -> int:

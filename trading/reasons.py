@@ -67,12 +67,6 @@ class Reason(CodedReason):
         "too many entries within a minute on the account",
         f"account.max_orders_per_minute in {RISK}",
     )
-    PLATFORM_RATE_LIMIT = (
-        "platform_rate_limit",
-        STAFF,
-        "too many entries within a minute over all accounts",
-        f"platform.max_orders_per_minute in {RISK}",
-    )
     PLATFORM_PACE = (
         "platform_pace",
         NOBODY,
@@ -91,12 +85,6 @@ class Reason(CodedReason):
         STAFF,
         "too many entries in flight on the account",
         f"account.max_open_orders in {RISK}",
-    )
-    PLATFORM_MAX_OPEN_ORDERS = (
-        "platform_max_open_orders",
-        STAFF,
-        "too many entries in flight over all accounts",
-        f"platform.max_open_orders in {RISK}",
     )
     COOLDOWN = (
         "cooldown",

@@ -118,21 +118,22 @@ def check_duplicate(facts: Facts, policy: RiskPolicy) -> Verdict:
 
 
 def check_throttles(facts: Facts, policy: RiskPolicy) -> Verdict:
-    """Check orders per minute, orders per symbol and day, open orders and cooldown. Exits are not throttled."""
+    """Check the account's orders per minute, per symbol and day, its open orders and its cooldown.
+
+    Exits are not throttled. The platform's own counts block nobody: they are a pace (`trading.execute`).
+    """
     if facts.reduces:
         return PASS
     if facts.account is None or facts.platform is None:
         return _stop(Reason.THROTTLES_UNREADABLE)
     if facts.symbol_orders_today is None or facts.since_last_order is None:
         return _stop(Reason.THROTTLES_UNREADABLE)
-    account, platform = policy.account, policy.platform
+    account = policy.account
     since = int(facts.since_last_order.total_seconds())
     counted = (
         (Reason.RATE_LIMIT, facts.account.orders_last_minute, account.max_orders_per_minute),
-        (Reason.PLATFORM_RATE_LIMIT, facts.platform.orders_last_minute, platform.max_orders_per_minute),
         (Reason.MAX_SYMBOL_ORDERS, facts.symbol_orders_today, account.max_orders_per_symbol_per_day),
         (Reason.MAX_OPEN_ORDERS, facts.account.open_orders, account.max_open_orders),
-        (Reason.PLATFORM_MAX_OPEN_ORDERS, facts.platform.open_orders, platform.max_open_orders),
     )
     for reason, measured, limit in counted:
         if measured >= limit:

@@ -1,22 +1,26 @@
 """Settle orders in flight: ask the venue for their status, book new fills, move the order to its state.
 
 An order leaves the state `unknown` only on evidence. If the venue does not know it, the stored bytes are sent again
-where the venue deduplicates; elsewhere the order expires after its deadline plus the venue's `find_lag`.
+where the venue deduplicates; elsewhere the order expires after its deadline plus the venue's `find_lag`. A batch of
+orders of one venue is booked in one transaction of a handful of statements.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Any, NamedTuple
 
 import structlog
 from django.db import transaction
-from django.db.models import F, Sum
 
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
-from maxxit.core.money import ZERO
+from maxxit.core.money import ZERO, exactly, plain
 from maxxit.core.terms import Purpose
-from maxxit.events.record import advance, record
+from maxxit.events.record import NewEvent, Transition, advance, advance_each, subject, write
+from maxxit.postgres import bulk
 from signals_app.models import CtPost
 from signals_app.outcome import raise_to
 from trading import gate, ledger, quarantine, risk
@@ -26,10 +30,12 @@ from trading.passes import TimeBudget
 from trading.reasons import Reason
 from trading.states import IN_FLIGHT, ORDER, OrderState
 from trading.venues.base import Prepared, Report, Venue, VenueFill
-from trading.wiring import venue
+from trading.wiring import batch_size, venue
 
 log = structlog.get_logger(__name__)
 
+
+LEFT_OUT = Retryable("the venue's answer leaves it out")
 
 _resume_after: dict[str, int] = {}
 """Purpose -> the last order that this process asked about before its time budget was used up."""
@@ -43,29 +49,47 @@ def settle_due(purpose: str = "", budget: TimeBudget | None = None) -> int:
     in_flight = Order.objects.filter(state__in=IN_FLIGHT)
     if purpose:
         in_flight = in_flight.filter(purpose=purpose)
-    moved = last_asked = 0
-    for order in quarantine.oldest_first(
-        in_flight, "deployment", after=_resume_after.pop(purpose, 0), budget=budget
+    changed = last_asked = 0
+    for batch in quarantine.due_batches(
+        in_flight, "deployment", size=batch_size, after=_resume_after.pop(purpose, 0), budget=budget
     ):
-        last_asked = order.pk
-        with quarantine.quarantine_on_error(order):
-            moved += settle(order, venue(order.venue))
+        last_asked = batch[-1].pk
+        with quarantine.counted_for_each(batch):
+            changed += settle_orders(batch, venue(batch[0].venue))
     if budget is not None and budget.cut:
         _resume_after[purpose] = last_asked
-    return moved
+    return changed
 
 
-def settle(order: Order, at_venue: Venue) -> bool:
-    """Ask the venue for the order's status and book the answer; return whether anything changed."""
+def settle_orders(orders: Sequence[Order], at_venue: Venue) -> int:
+    """Ask one venue for the status of orders in flight and book the answers; return how many changed."""
+    if not orders:
+        return 0
     asked_at = clock.now()  # a slow answer describes the moment of the request, not of its arrival
-    try:
-        report = at_venue.find(order.venue_ref)
-    except (Retryable, Unknown) as error:  # a failed read changes nothing
-        log.warning("order_not_read", order=order.pk, error=str(error))
-        return False
-    if report is None:
-        return _handle_not_found(order, at_venue, asked_at)
-    return apply_report(order, report, collects_fees=at_venue.capabilities.collects_fees)
+    found = at_venue.find_many([order.venue_ref for order in orders])
+    reported: list[Reported] = []
+    changed = 0
+    for order in orders:
+        report = found.get(order.venue_ref, LEFT_OUT)
+        if isinstance(report, Report):
+            reported.append(Reported(order, report))
+        elif report is None:
+            with quarantine.quarantine_on_error(order):
+                changed += _handle_not_found(order, at_venue, asked_at)
+        elif isinstance(report, Retryable | Unknown):  # a failed read changes nothing
+            log.warning("order_not_read", order=order.pk, error=str(report))
+        else:
+            quarantine.count_failure(order, report)
+    collects_fees = at_venue.capabilities.collects_fees
+
+    def book(part: Sequence[Reported]) -> list[Reported]:
+        return apply_reports(part, collects_fees=collects_fees)
+
+    booked = quarantine.by_halves(
+        reported, book, lambda one, error: quarantine.count_failure(one.order, error)
+    )
+    quarantine.redrive_working(one.order for one in booked)
+    return changed + sum(one.changed for one in booked)
 
 
 def _handle_not_found(order: Order, at_venue: Venue, asked_at: datetime) -> bool:
@@ -81,7 +105,7 @@ def _handle_not_found(order: Order, at_venue: Venue, asked_at: datetime) -> bool
         return True
     if not at_venue.capabilities.dedup or clock.now() >= order.deadline:
         return False
-    if not gate_allows(order):
+    if not allowed_by_gate([order]):
         return False
     try:
         at_venue.send(Prepared(order.venue_ref, order.prepared))
@@ -93,97 +117,239 @@ def _handle_not_found(order: Order, at_venue: Venue, asked_at: datetime) -> bool
     return False
 
 
-def gate_allows(order: Order) -> bool:
-    """Return whether the gate lets a reserved order leave now. Call it right before anything is sent."""
-    verdict = risk.gate_verdict(gate.read(order.venue, order.account), reduces=order.purpose == Purpose.CLOSE)
-    if not verdict.allowed:
-        log.warning("order_held_back", order=order.pk, error=verdict.reason)
-    return verdict.allowed
+def allowed_by_gate(orders: Sequence[Order]) -> set[int]:
+    """Return the ids of those reserved orders of one venue that the gate lets leave now.
+
+    Call it right before anything is sent.
+    """
+    gates = gate.read_many(orders[0].venue, [order.account for order in orders])
+    allowed = set()
+    for order in orders:
+        verdict = risk.gate_verdict(gates[order.account], reduces=order.purpose == Purpose.CLOSE)
+        if verdict.allowed:
+            allowed.add(order.pk)
+        else:
+            log.warning("order_held_back", order=order.pk, error=verdict.reason)
+    return allowed
+
+
+def note_send_errors(failed: Sequence[tuple[Order, Exception]]) -> None:
+    """Move orders whose sending raised: rejected, or unknown where they may have arrived; others stay as they are."""
+    transitions = []
+    for order, error in failed:
+        if isinstance(error, Rejected):
+            transitions.append(
+                Transition(order, OrderState.REJECTED, str(error), fields={"reason": error.code})
+            )
+        elif isinstance(error, Unknown):
+            transitions.append(Transition(order, OrderState.UNKNOWN, str(error)))
+        elif isinstance(error, Retryable):  # it did not arrive: the settle sweep sends the same bytes again
+            log.warning("order_not_sent", order=order.pk, error=str(error))
+        else:
+            quarantine.count_failure(order, error)
+    moved = quarantine.by_halves(
+        transitions, advance_each, lambda one, error: quarantine.count_failure(one.row, error)
+    )
+    for transition in moved:
+        transition.apply()
+
+
+@dataclass(slots=True)
+class Reported:
+    """An order and what its venue reports of it."""
+
+    order: Order
+    report: Report
+    changed: bool = False
+    """Set by `apply_reports`: whether a fill was new or the state moved."""
+
+
+@dataclass(slots=True)
+class _Booking:
+    """One order's fills while its report is booked."""
+
+    order: Order
+    report: Report
+    new: list[VenueFill]
+    first: bool
+    """Whether the order had no fill before."""
+    quantity: Decimal
+    """Tokens of all fills, old and new."""
+    value: Decimal
+    """USD: price × quantity of all fills."""
+    cash: Decimal
+    """USDC of all fills."""
+    ids: list[int] = field(default_factory=list)
+    """Ids of the new fills."""
+
+    @property
+    def totals(self) -> dict[str, Decimal]:
+        """The order's columns that follow from the fills."""
+        return {"filled_quantity": self.quantity, "average_price": self.value / self.quantity}
 
 
 @transaction.atomic
-def apply_report(order: Order, report: Report, *, collects_fees: bool) -> bool:
-    """Book the report's new fills and move the order to its state; return whether anything changed."""
-    locked = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
-    new = _store_new_fills(locked, report.fills)
-    if new:
-        _book_fills(locked, new, report.fills, collects_fees=collects_fees)
-    order.filled_quantity, order.average_price = locked.filled_quantity, locked.average_price
-    if report.state == locked.state:
-        order.state = locked.state
-        return bool(new)
-    order.state = locked.state
-    behind = report.state in IN_FLIGHT and report.state not in ORDER[OrderState(locked.state)]
-    if locked.state not in IN_FLIGHT or behind:
-        return bool(new)
-    advance(order, report.state, why=report.reason, reason=report.reason, data=_fill_totals(order))
-    return True
+def apply_reports(reports: Sequence[Reported], *, collects_fees: bool) -> list[Reported]:
+    """Book the new fills of orders of one venue and move each order to its state; return `reports`, marked."""
+    ids = [one.order.pk for one in reports]
+    rows = Order.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk")
+    current = {row.pk: row for row in rows.only("state", "filled_quantity", "average_price")}
+    bookings = _new_fills(reports, current)
+    _book_fills(list(bookings.values()), collects_fees=collects_fees)
+    transitions: list[Transition] = []
+    grown: list[_Booking] = []
+    for one in reports:
+        order, row, booking = one.order, current[one.order.pk], bookings.get(one.order.pk)
+        order.state, order.filled_quantity, order.average_price = (
+            row.state,
+            row.filled_quantity,
+            row.average_price,
+        )
+        one.changed = booking is not None or _moves(order, one.report)
+        if _moves(order, one.report):
+            transitions.append(_ended_or_moved(order, one.report, booking))
+        elif booking:
+            grown.append(booking)
+    for transition in advance_each(transitions, locked=True):
+        transition.apply()
+    _store_totals(grown)
+    return list(reports)
 
 
-def _fill_totals(order: Order) -> dict[str, str]:
-    return {
-        "filled": f"{order.filled_quantity.normalize():f}",
-        "price": f"{(order.average_price or ZERO).normalize():f}",
+def _moves(order: Order, report: Report) -> bool:
+    """Return whether the report moves the order on. A report that is older than the order's state does not."""
+    if report.state == order.state or order.state not in IN_FLIGHT:
+        return False
+    return report.state not in IN_FLIGHT or report.state in ORDER[OrderState(order.state)]
+
+
+def _ended_or_moved(order: Order, report: Report, booking: _Booking | None) -> Transition:
+    """Return the move to the reported state, with the totals and the events of the new fills."""
+    columns = booking.totals if booking else {}
+    price = columns.get("average_price", order.average_price) or ZERO
+    totals = {
+        "filled": plain(columns.get("filled_quantity", order.filled_quantity)),
+        "price": plain(price),
     }
+    fills = _fill_events(booking) if booking else ()
+    return Transition(order, report.state, report.reason, totals, {"reason": report.reason, **columns}, fills)
 
 
-def _store_new_fills(order: Order, reported: Sequence[VenueFill]) -> list[Fill]:
-    known = set(order.fills.values_list("venue_fill_id", flat=True))
-    return [
-        Fill.objects.create(
-            order=order,
-            venue_fill_id=one.fill_id,
-            quantity=one.quantity,
-            price=one.price,
-            cash=one.cash,
-            fee=one.fee,
-            at=one.at,
-        )
-        for one in {one.fill_id: one for one in reported}.values()  # a venue may report a fill twice
-        if one.fill_id not in known
-    ]
-
-
-def _book_fills(
-    order: Order, new: Sequence[Fill], reported: Sequence[VenueFill], *, collects_fees: bool
-) -> None:
-    """Book each new fill in the ledger and update the order's totals.
-
-    The platform fee (USDC) is booked once, with the first fill of an entry; where the venue reports the fee itself,
-    its figure is used.
-    """
-    first = order.filled_quantity == ZERO
-    by_id = {fill.fill_id: fill for fill in reported}
-    for fill in new:
-        ledger.book_fill(order, fill)
-        venue_fill = by_id[fill.venue_fill_id]
-        ledger.book_collected_fees(
-            order, fill, venue_fill.platform_fee, venue_fill.profit_share, venue_fill.share_receiver
-        )
-        record(
-            "order.fill",
-            order,
-            quantity=f"{fill.quantity.normalize():f}",
-            price=f"{fill.price.normalize():f}",
-        )
-    totals = order.fills.aggregate(
-        filled=Sum("quantity"), value=Sum(F("quantity") * F("price")), cash=Sum("cash")
+def _fill_events(booking: _Booking) -> tuple[tuple[str, dict[str, str]], ...]:
+    return tuple(
+        ("order.fill", {"quantity": plain(fill.quantity), "price": plain(fill.price)}) for fill in booking.new
     )
-    if order.purpose == Purpose.OPEN and all(fill.platform_fee is None for fill in reported):
-        _book_trade_fee(order, new[-1], totals["cash"], first=first, collected=collects_fees)
-    if order.purpose == Purpose.OPEN and first:
-        raise_to(CtPost.objects.filter(signals=order.signal_id), "traded")
-    order.filled_quantity = totals["filled"]
-    order.average_price = totals["value"] / totals["filled"]
-    order.save(update_fields=["filled_quantity", "average_price", "updated_at"])
 
 
-def _book_trade_fee(order: Order, fill: Fill, traded: Decimal, *, first: bool, collected: bool) -> None:
-    """Book the platform fee of an entry: once, or what `traded` (USDC so far) adds to it where it depends on that."""
+def _store_totals(grown: Sequence[_Booking]) -> None:
+    """Store new totals and fill events of orders whose state stays."""
+    if not grown:
+        return
+    columns: dict[str, list[Any]] = {
+        name: [one.totals[name] for one in grown] for name in ("filled_quantity", "average_price")
+    }
+    columns["updated_at"] = [clock.now()] * len(grown)
+    bulk.update(Order, [one.order.pk for one in grown], columns)
+    events = ((one.order, event) for one in grown for event in _fill_events(one))
+    write([NewEvent(name, subject(order), order.correlation_id, data) for order, (name, data) in events])
+    for one in grown:
+        for name, value in one.totals.items():
+            setattr(one.order, name, value)
+
+
+class Amounts(NamedTuple):
+    """A fill's tokens, price in USD and cash in USDC."""
+
+    quantity: Decimal
+    price: Decimal
+    cash: Decimal
+
+
+def _new_fills(reports: Sequence[Reported], current: Mapping[int, Order]) -> dict[int, _Booking]:
+    """Return the orders with fills that are not stored yet, with the totals of all their fills."""
+    known: dict[int, dict[str, Amounts]] = defaultdict(dict)
+    rows = Fill.objects.filter(order__in=current).order_by()
+    for order_id, fill_id, quantity, price, cash in rows.values_list(
+        "order", "venue_fill_id", "quantity", "price", "cash"
+    ):
+        known[order_id][fill_id] = Amounts(quantity, price, cash)
+    bookings = {}
+    for one in reports:
+        before = known[one.order.pk]
+        offered = {fill.fill_id: fill for fill in one.report.fills}  # a venue may report a fill twice
+        new = [fill for fill_id, fill in offered.items() if fill_id not in before]
+        if new:
+            fills = [*before.values(), *(Amounts(fill.quantity, fill.price, fill.cash) for fill in new)]
+            with exactly():
+                quantity = sum((fill.quantity for fill in fills), ZERO)
+                value = sum((fill.quantity * fill.price for fill in fills), ZERO)
+                cash = sum((fill.cash for fill in fills), ZERO)
+            first = current[one.order.pk].filled_quantity == ZERO
+            bookings[one.order.pk] = _Booking(one.order, one.report, new, first, quantity, value, cash)
+    return bookings
+
+
+def _book_fills(bookings: Sequence[_Booking], *, collects_fees: bool) -> None:
+    """Store the new fills and book them, and the platform's fees, in the ledger."""
+    if not bookings:
+        return
+    fills = [(booking, fill) for booking in bookings for fill in booking.new]
+    ids = bulk.insert(
+        Fill,
+        {
+            "order_id": [booking.order.pk for booking, _ in fills],
+            "venue_fill_id": [fill.fill_id for _, fill in fills],
+            "quantity": [fill.quantity for _, fill in fills],
+            "price": [fill.price for _, fill in fills],
+            "cash": [fill.cash for _, fill in fills],
+            "fee": [fill.fee for _, fill in fills],
+            "at": [fill.at for _, fill in fills],
+        },
+    )
+    for (booking, _), pk in zip(fills, ids, strict=True):
+        booking.ids.append(pk)
+    fees = _trade_fees(bookings, collects_fees)
+    ledger.post_all([journal for booking in bookings for journal in _journals(booking, fees)])
+    entries = {one.order.signal_id for one in bookings if one.first and one.order.purpose == Purpose.OPEN}
+    if entries:
+        raise_to(CtPost.objects.filter(signals__in=entries), "traded")
+
+
+def _journals(booking: _Booking, fees: Mapping[int, ledger.Journal]) -> Iterator[ledger.Journal]:
+    order = booking.order
+    for pk, fill in zip(booking.ids, booking.new, strict=True):
+        yield ledger.fill_journal(order, pk, fill)
+        yield ledger.collected_fees_journal(
+            order, pk, fill.platform_fee, fill.profit_share, fill.share_receiver
+        )
+    if order.pk in fees:
+        yield fees[order.pk]
+
+
+def _trade_fees(bookings: Sequence[_Booking], collected: bool) -> dict[int, ledger.Journal]:
+    """Return order -> journal of the platform fee of an entry, where the venue does not report the fee itself.
+
+    It is booked once, with the first fill; later what `cash` adds to it where it depends on what was traded.
+    """
+    charged = [
+        one
+        for one in bookings
+        if one.order.purpose == Purpose.OPEN and all(fill.platform_fee is None for fill in one.report.fills)
+    ]
+    if not charged:
+        return {}
     rule = protective_limits().fees.trade
-    if first:
-        ledger.book_platform_fee(order, rule.charge(traded), collected=collected)
-    elif rule.by_size:
-        more = rule.charge(traded) - ledger.platform_fees(Order.objects.filter(pk=order.pk))
+    fees = {
+        one.order.pk: ledger.platform_fee_journal(one.order, rule.charge(one.cash), collected=collected)
+        for one in charged
+        if one.first
+    }
+    later = [one for one in charged if not one.first] if rule.by_size else []
+    booked = ledger.platform_fees([one.order.pk for one in later]) if later else {}
+    for one in later:
+        more = rule.charge(one.cash) - booked.get(one.order.pk, ZERO)
         if more > 0:
-            ledger.book_platform_fee(order, more, collected=collected, with_fill=fill)
+            fees[one.order.pk] = ledger.platform_fee_journal(
+                one.order, more, collected=collected, with_fill=one.ids[-1]
+            )
+    return fees

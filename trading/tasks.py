@@ -8,10 +8,11 @@ from django.db import connection
 
 from agents.models import Deployment
 from maxxit.core.errors import Retryable, Unknown
+from maxxit.core.terms import Purpose
 from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
-from trading import approvals, execute, passes, quarantine, settle
+from trading import approvals, execute, passes, planning, quarantine, settle
 from trading.fund import fund_due
 from trading.limits_in_force import risk_limits
 from trading.models import Order
@@ -20,19 +21,14 @@ from trading.states import IN_FLIGHT
 
 log = structlog.get_logger(__name__)
 
-BATCH = 200
-"""Orders per pass; the next pass, woken at once, takes the rest."""
-
 
 def execute_pass() -> Counts:
     """Run the whole execute stage in one process (replay, demo): closing orders, then `entry_pass`.
 
     In production the exits worker handles closing orders (`positions.tasks.sweep_exits`).
     """
-    closing = execute.place_due_orders("close", policy(), BATCH)
+    closing = execute.place_due_orders(Order.objects.filter(purpose=Purpose.CLOSE), policy())
     settled = settle.settle_due("close")
-    if closing.due >= BATCH:
-        wake.after_commit("orders.waiting")
     entries = entry_pass()
     return Counts(
         into=entries.into + closing.sent + sum(closing.blocked.values()) + settled,
@@ -49,12 +45,13 @@ def entry_pass() -> Counts:
     seconds = passes.policy().pass_seconds
     settling_time, placing_time = passes.TimeBudget(seconds), passes.TimeBudget(2 * seconds)
     settled = settle.settle_due("open", settling_time)
-    expired = execute.expire_signals()
+    expired = planning.expire_signals()
     fund_due()
-    planned = execute.fan_out()
-    opening = execute.place_due_orders("open", risk_limits(), BATCH, placing_time)
-    signals = execute.finish_signals()
-    if opening.due >= BATCH or settling_time.cut or placing_time.cut:
+    planned = planning.fan_out()
+    entries = Order.objects.filter(purpose=Purpose.OPEN)
+    opening = execute.place_due_orders(entries, risk_limits(), placing_time)
+    signals = planning.finish_signals()
+    if settling_time.cut or placing_time.cut:
         wake.after_commit("orders.waiting")
     return Counts(
         into=planned + settled,
@@ -63,6 +60,7 @@ def entry_pass() -> Counts:
             "planned": planned,
             "sent": opening.sent,
             "blocked": opening.blocked,
+            "waiting": opening.waiting,
             "settled": settled,
             "expired": expired,
             "signals": signals,

@@ -3,6 +3,7 @@
 from functools import cache
 
 from maxxit.market.venues import VenuePolicy, venue_policy
+from trading import passes
 from trading.chain import chains
 from trading.venues import VENUES
 from trading.venues.base import Venue
@@ -22,6 +23,11 @@ def venue(name: str) -> Venue:
     )
     adapter.name = name
     return adapter
+
+
+def batch_size(name: str) -> int:
+    """Return how many orders of a venue are placed, or settled, together."""
+    return min(passes.policy().batch, venue(name).capabilities.batch)
 
 
 def money_at_stake(venue: VenuePolicy) -> str:

@@ -47,11 +47,10 @@ from signals_app.generate import generate
 from signals_app.models import CtPost, Signal
 from signals_app.policy import policy as signals_policy
 from signals_app.states import PostState, SignalState
-from trading import execute, quarantine
+from trading import execute, planning
 from trading.limits_in_force import risk_limits
 from trading.models import Fill, Order
 from trading.states import OrderState
-from trading.wiring import venue
 
 M = TypeVar("M", bound=Model)
 REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
@@ -351,18 +350,15 @@ def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
             code="expired",
         )
     record("api.trade_asked", signal, by=who.name)
-    execute.fan_out(only=signal.pk)
+    planning.fan_out(only=signal.pk)
     placed = execute.PlacementCounts()
-    due = Order.objects.filter(
-        signal=signal, purpose=Purpose.OPEN, state=OrderState.PLANNED, attempts__lt=quarantine.TRIES
-    )
-    for order in due.select_related("deployment__agent", "signal").order_by("pk"):
-        if not venue_policy(order.venue).paper:
-            wake.after_commit("orders.waiting")
-            continue
-        with quarantine.quarantine_on_error(order):
-            placed.count(execute.place_order(order, venue(order.venue), risk_limits()))
-    execute.finish_signals()
+    if not venue_policy(signal.venue).paper:
+        wake.after_commit("orders.waiting")
+    else:
+        placed = execute.place_due_orders(
+            Order.objects.filter(signal=signal, purpose=Purpose.OPEN), risk_limits()
+        )
+    planning.finish_signals()
     done = Order.objects.filter(signal=signal, purpose=Purpose.OPEN).order_by("pk")
     return {"signal_id": signal.pk, "sent": placed.sent, "blocked": placed.blocked, "orders": list(done)}
 

@@ -6,7 +6,9 @@ six decimals of the settlement asset (`usdc`).
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import Any
 
 USDC = "USDC"
@@ -14,6 +16,13 @@ USDC_UNIT = Decimal("0.000001")
 ZERO = Decimal(0)
 COLUMN: dict[str, Any] = {"max_digits": 38, "decimal_places": 18}
 """Arguments of every DecimalField for money, a price or a quantity: NUMERIC(38, 18)."""
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Compute sums and products of columns without rounding inside this block, as Postgres does; do not divide in it."""
+    with localcontext(prec=2 * COLUMN["max_digits"] + 20):
+        yield
 
 
 def usdc(number: Decimal) -> Decimal:

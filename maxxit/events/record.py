@@ -1,11 +1,13 @@
 """State changes of rows: transition check, guarded UPDATE and event, in one transaction.
 
-No other code assigns `.state`. When two workers race for a row, both run `UPDATE … WHERE state = old`; the second
-updates nothing and gets `StaleState`.
+No other code assigns `.state`. When two workers race for a row, both lock it and compare its state; the second finds it
+moved, changes nothing and gets `StaleState`.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import models, transaction
@@ -15,6 +17,9 @@ from maxxit.core.errors import StaleState
 from maxxit.core.states import check_move
 from maxxit.events import wake
 from maxxit.events.models import Event
+from maxxit.postgres import bulk
+
+EventData = Mapping[str, Any]
 
 
 def subject(row: models.Model) -> str:
@@ -32,18 +37,40 @@ def record(name: str, row: models.Model, **data: Any) -> Event:
     return event
 
 
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event that is to be written."""
+
+    name: str
+    subject: str
+    correlation_id: UUID | None
+    data: EventData = field(default_factory=dict)
+
+
+def write(events: Sequence[NewEvent]) -> None:
+    """Write many events in this order, in one statement. Call it in the same transaction as the changes."""
+    if not events:
+        return
+    bulk.insert(
+        Event,
+        {
+            "at": [clock.now()] * len(events),
+            "name": [event.name for event in events],
+            "subject": [event.subject for event in events],
+            "correlation_id": [event.correlation_id for event in events],
+            "data": [redact.strings(event.data) for event in events],
+        },
+    )
+    for name in dict.fromkeys(event.name for event in events):
+        wake.after_commit(name)
+
+
 def record_all(
     name: str, model: type[models.Model], happened: Iterable[tuple[int, UUID | None, dict[str, Any]]]
 ) -> None:
     """Write event `name` of many rows of one model: (id, correlation id, data) each."""
-    at, label = clock.now(), model._meta.label_lower
-    events = [
-        Event(at=at, name=name, subject=f"{label}/{pk}", correlation_id=corr, data=redact.strings(data))
-        for pk, corr, data in happened
-    ]
-    if events:
-        Event.objects.bulk_create(events)
-        wake.after_commit(name)
+    label = model._meta.label_lower
+    write([NewEvent(name, f"{label}/{pk}", corr, data) for pk, corr, data in happened])
 
 
 def _has(model: type[models.Model], name: str) -> bool:
@@ -96,7 +123,87 @@ def advance_all(
             .order_by("pk")
             .values_list("pk", corr)
         )
-        model.objects.filter(pk__in=list(locked)).update(state=new, **fields)
+        if locked:
+            model.objects.filter(pk__in=list(locked)).update(state=new, **fields)
         payload = {"old": old, **({"why": why} if why else {}), **(data or {})}
         record_all(event_name(model, new), model, ((pk, corr, payload) for pk, corr in locked.items()))
     return list(locked)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A row that is to move to a state, with columns of its own."""
+
+    row: Any
+    new: str
+    why: str = ""
+    data: EventData = field(default_factory=dict)
+    """Further data of the state's event."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Column (`Field.attname`) -> value, set in the same statement."""
+    before: tuple[tuple[str, EventData], ...] = ()
+    """(name, data) of events of the row that are written before the state's."""
+
+    def apply(self) -> None:
+        """Set state and fields on the row in memory. Call it once the transaction has committed."""
+        for name, value in {"state": self.new, **self.fields}.items():
+            setattr(self.row, name, value)
+
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+def lock_unmoved(rows: Sequence[Row]) -> list[Row]:
+    """Lock rows of one model by ascending id; return those that are still in the state that they have in memory.
+
+    The others were moved by another worker. Call it in a transaction.
+    """
+    model: Any = type(rows[0])
+    ids = [row.pk for row in rows]
+    held = model.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk")
+    states = dict(held.values_list("pk", "state"))
+    return [row for row in rows if states.get(row.pk) == row.state]  # type: ignore[attr-defined]
+
+
+def advance_each(transitions: Sequence[Transition], *, locked: bool = False) -> list[Transition]:
+    """Move rows of one model, each to its own state with its own fields; return the transitions that took place.
+
+    A row that is no longer in the state that it has in memory is left out: another worker was first. The rows in memory
+    are not changed (`Transition.apply`), because the caller's transaction may still be rolled back. Raises
+    `IllegalMove` when the transition table does not allow a move.
+
+    Args:
+        locked: the caller holds the rows' locks (`lock_unmoved`) and knows their states.
+    """
+    if not transitions:
+        return []
+    model = type(transitions[0].row)
+    for transition in transitions:
+        check_move(model.MOVES, transition.row.state, transition.new)
+    with transaction.atomic(savepoint=False):
+        moved = list(transitions)
+        if not locked:
+            unmoved = {row.pk for row in lock_unmoved([one.row for one in transitions])}
+            moved = [one for one in transitions if one.row.pk in unmoved]
+        stamp = {"updated_at": clock.now()} if _has(model, "updated_at") else {}
+        for names, group in groupby(sorted(moved, key=_columns), key=_columns):
+            rows = list(group)
+            columns = {name: [one.fields[name] for one in rows] for name in names}
+            columns |= {name: [value] * len(rows) for name, value in stamp.items()}
+            bulk.update(model, [one.row.pk for one in rows], columns | {"state": [one.new for one in rows]})
+        write([event for one in moved for event in _events(one)])
+    return moved
+
+
+def _columns(transition: Transition) -> tuple[str, ...]:
+    return tuple(sorted(transition.fields))
+
+
+def _events(transition: Transition) -> list[NewEvent]:
+    """Return the events of a transition, its state's last."""
+    row, name = transition.row, subject(transition.row)
+    corr = getattr(row, "correlation_id", None)
+    why = {"why": transition.why} if transition.why else {}
+    moved = {"old": row.state, **why, **transition.data}
+    own = (*transition.before, (event_name(type(row), transition.new), moved))
+    return [NewEvent(event, name, corr, data) for event, data in own]

@@ -10,6 +10,7 @@ This SQL is the rule: no Python code decides an exit. A property test holds it t
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from django.db import connection, transaction
 
@@ -131,19 +132,48 @@ ORDER BY id, step
 """  # noqa: S608 (constants only)
 
 
+Hit = tuple[int, str]
+"""(position id, exit reason)."""
+
+
 def sweep() -> int:
     """Claim every position whose exit is due and write its closing order; return how many were claimed.
 
     Stops, targets and time exits need a fresh quote; a flatten does not. Positions at a venue whose gate is closed stay
     open, because their closing order could not be sent.
     """
+    hits = find_hits()
+    return _claim(hits) if hits else 0
+
+
+class Sweep:
+    """A sweep in batches: each call claims the next exits that are due, so that the first are sent while others wait."""
+
+    KEEP = timedelta(seconds=2)
+    """How long the hits of one search are used."""
+
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+        self._hits: list[Hit] = []
+        self._found_at = clock.now()
+
+    def __call__(self) -> int:
+        """Claim up to a batch of positions whose exit is due; return how many were claimed."""
+        if not self._hits or clock.now() - self._found_at > self.KEEP:
+            self._hits, self._found_at = find_hits(), clock.now()
+        due, self._hits = self._hits[: self._batch], self._hits[self._batch :]
+        return _claim(due) if due else 0
+
+
+def find_hits() -> list[Hit]:
+    """Raise trailing stops and return the positions whose exit is due."""
     now = clock.now()
     params = gate.query_params() | {"oldest": now - quotes.max_age(), "newest": now + quotes.CLOCK_SKEW}
     with connection.cursor() as cursor:  # each statement is atomic by itself
         cursor.execute(RATCHET, params)
         cursor.execute(HITS, params)
-        hits = cursor.fetchall()
-    return _claim(hits) if hits else 0
+        hits: list[Hit] = cursor.fetchall()
+    return hits
 
 
 @transaction.atomic
@@ -155,7 +185,7 @@ def close(ids: Sequence[int], reason: str = "manual") -> int:
     return _claim([(pk, reason) for pk in sorted(ids)], at_once=True)
 
 
-def _claim(hits: Sequence[tuple[int, str]], *, at_once: bool = False) -> int:
+def _claim(hits: Sequence[Hit], *, at_once: bool = False) -> int:
     """Claim (position id, exit reason) pairs and write their closing orders; return how many were claimed.
 
     Only open positions are claimed, and without `at_once` only those past their retry delay.

@@ -104,7 +104,7 @@ def fanout(rounds: int) -> Iterator[Row]:
     from maxxit.embedded.scratch import scratch_database
     from maxxit.events.models import Event
     from signals_app.models import Signal
-    from trading import execute
+    from trading import planning
     from trading.models import Order
 
     deployments = 10_000
@@ -125,9 +125,9 @@ def fanout(rounds: int) -> Iterator[Row]:
                 expires_at=now + timedelta(hours=1), correlation_id="3f2b0000-0000-4000-8000-000000000000",
             )  # fmt: skip
             _vacuum()
-            took = timed(execute.fan_out)
+            took = timed(planning.fan_out)
             assert Order.objects.count() == deployments
-            repeat = timed(execute.fan_out)
+            repeat = timed(planning.fan_out)
             assert Order.objects.count() == deployments
             last = Event.objects.order_by("-pk").values_list("pk", flat=True)[0]
             kept = {

@@ -27,7 +27,7 @@ from typing import Any
 STEPS = {
     "before persist": ("trading.execute", "_reserve_order", "before"),
     "after persist, before commit": ("trading.execute", "_reserve_order", "after"),
-    "after commit": ("trading.execute", "send_order", "before"),
+    "after commit": ("trading.execute", "send_orders", "before"),
     "before sign": ("trading.chain.signer:Signer", "sign", "before"),
     "after sign, before stored": ("trading.chain.signer:Signer", "sign", "after"),
     "stored, before commit": ("trading.chain.outbox", "_store_attempt", "after"),
@@ -39,9 +39,9 @@ STEPS = {
     "after receipt": ("trading.chain.outbox", "find_receipt", "after"),
     "before receipt noted": ("trading.chain.outbox", "_record_receipt", "before"),
     "after receipt noted": ("trading.chain.outbox", "_record_receipt", "after"),
-    "before booking": ("trading.settle", "apply_report", "before"),
+    "before booking": ("trading.settle", "apply_reports", "before"),
     "while booking": ("trading.settle", "_book_fills", "after"),
-    "after booking": ("trading.settle", "apply_report", "after"),
+    "after booking": ("trading.settle", "apply_reports", "after"),
 }
 """Step -> (module[:class], function, before or after it)."""
 NETWORK = {
@@ -348,7 +348,7 @@ def life(order_id: int, step: str, occurrence: int, variant: str) -> None:
     until = time.monotonic() + (VARIANT_SECONDS if variant else last)
     while time.monotonic() < until:
         with contextlib.suppress(Exception):
-            execute.place_due_orders("open", wide(policy()), 5)
+            execute.place_due_orders(Order.objects.filter(purpose="open"), wide(policy()))
             settle.settle_due()
         Order.objects.filter(pk=order_id).update(attempts=0)
         state = Order.objects.values_list("state", flat=True).get(pk=order_id)

@@ -1,5 +1,6 @@
 """Fills into positions, and closing orders into PnL, fees and the profit share."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,7 @@ from positions.tasks import monitor_pass
 from tests import builders as make
 from tests.trading.conftest import Trader
 from tests.trading.conftest import trader as trader
-from trading import gate, ledger, settle, tasks
+from trading import gate, ledger, tasks
 from trading.models import LedgerEntry, Order
 from trading.venues.base import Report, VenueFill
 
@@ -28,7 +29,7 @@ def fills(order: Order, *amounts: str, usd: str = "2000", state: str = "filled",
         VenueFill(f"{order.pk}-{start + n}", D(a), each, D(a) * each, D("0.5"), make.T0)
         for n, a in enumerate(amounts)
     )
-    settle.apply_report(Order.objects.get(pk=order.pk), Report(state, told), collects_fees=False)
+    make.apply_report(Order.objects.get(pk=order.pk), Report(state, told), collects_fees=False)
 
 
 def entered(trader: Trader, *amounts: str, state: str = "filled") -> Position:
@@ -69,7 +70,7 @@ def test_a_fee_that_the_venue_took_is_the_position_s_fee_whatever_the_config_say
     trader.venue.fills_at_once = False
     order = trader.placed()
     taken = VenueFill("x", D("0.4"), D(2000), D(800), D(0), make.T0, platform_fee=D("0.15"))
-    settle.apply_report(Order.objects.get(pk=order.pk), Report("filled", (taken,)), collects_fees=True)
+    make.apply_report(Order.objects.get(pk=order.pk), Report("filled", (taken,)), collects_fees=True)
     book.book()
     position = Position.objects.get(entry_order=order)
     assert position.fees == D("0.15")
@@ -168,19 +169,19 @@ def test_fills_that_settle_while_an_exit_is_booked_are_held_by_the_position_firs
 ) -> None:
     position = entered(trader, "0.2", state="partially_filled")
     fills(leaving(trader, position), "0.2", usd="2400")
-    settled = book._entry_has_ended
+    with_ended_entry = book.with_ended_entry
 
-    def settle_in_between(position_id: int) -> bool:
+    def settle_in_between(position_ids: Sequence[int]) -> list[int]:
         # another worker, after this pass has read what is due
         fills(position.entry_order, "0.2", "0.1", state="filled", start=0)
-        return settled(position_id)
+        return with_ended_entry(position_ids)
 
-    monkeypatch.setattr(book, "_entry_has_ended", settle_in_between)
+    monkeypatch.setattr(book, "with_ended_entry", settle_in_between)
     book.book()
     position.refresh_from_db()
     assert (position.state, position.quantity) == ("closing", D("0.2"))
 
-    monkeypatch.setattr(book, "_entry_has_ended", settled)
+    monkeypatch.setattr(book, "with_ended_entry", with_ended_entry)
     position = again(position)
     held = ledger.balances(trader.deployment.pk)["ETH"]
     assert (position.state, position.quantity - position.closed_quantity, held) == (
@@ -222,7 +223,7 @@ def test_a_close_is_booked_once_however_often_it_is_looked_at(trader: Trader) ->
     lines, events = LedgerEntry.objects.count(), make.last_event()
 
     assert book.book() == (0, 0)
-    assert not book._end_exit(position.pk)
+    assert book.end_exits([position.pk]) == []
     assert (LedgerEntry.objects.count(), make.last_event()) == (lines, events)
 
 

@@ -39,7 +39,7 @@ def moved(by: Deployment, amount: str) -> None:
 
 def held(trader: Trader) -> Decimal:
     """What the limits count as held."""
-    return limits.read_holdings().held.get((trader.deployment.account, "ETH"), D(0))
+    return limits.read_holdings().held(trader.deployment.account, "ETH")
 
 
 def test_while_all_is_there_nothing_happens(trader: Trader, opened: Position) -> None:

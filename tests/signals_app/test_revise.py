@@ -17,7 +17,7 @@ from signals_app.sources.base import Cursor, PostSource, RawPost, Refused
 from signals_app.sources.jsonl import JsonlSource, parse
 from tests import builders as make
 from tests.builders import T0, RecordedClock
-from trading import execute
+from trading import planning
 
 FIRST = "buying $BTC here, this looks like the bottom"
 SECOND = "selling $BTC here, this looks like the top"
@@ -148,7 +148,7 @@ def test_a_pending_signal_ends_with_its_last_post_and_so_does_its_planned_order(
     done.posts.set([first])
 
     def states() -> list[str]:
-        execute.expire_signals()
+        planning.expire_signals()
         return [Signal.objects.get(pk=one.pk).state for one in (alone, shared, done)]
 
     offered(gone("1"))

@@ -35,11 +35,12 @@ from maxxit.pipeline import release
 from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.stages import QUEUES
 from maxxit.pipeline.sync import sync_schedule
+from trading import ledger
 from positions.exits import pauses
 from positions.models import BestPnl, PnlSnapshot, Position, ProfitMark, UnreadAccount
 from signals_app.models import CtPost, RejectedPost, Signal
 from tests import builders
-from trading import gate, ledger
+from trading import gate
 from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signer
 from trading.limits_in_force import risk_limits
 from trading.models import Fill, Order, PaperFill, PaperOrder
@@ -127,7 +128,7 @@ def _fill(order: Order, cash: str) -> Fill:
         order=order, venue_fill_id=f"v{order.pk}", quantity=quantity, price=Decimal(cash) / quantity,
         cash=Decimal(cash), fee=Decimal("0.8"), at=timezone.now(),
     )  # fmt: skip
-    ledger.book_fill(order, made)
+    ledger.post_all([ledger.fill_journal(order, made.pk, made)])
     return made
 
 

@@ -11,7 +11,6 @@ from signals_app.models import Signal
 from tests import builders as make
 from tests.builders import RecordedClock
 from tests.fakes import FakeVenue
-from trading import execute
 from trading.models import Order
 from trading.policy import policy
 from trading.risk import Verdict
@@ -37,7 +36,7 @@ class Trader:
 
     def place(self, order: Order) -> Verdict:
         """Reserve and send it, or block it."""
-        return execute.place_order(order, self.venue, policy())
+        return make.place(order, self.venue, policy())
 
     def placed(self, **fields: Any) -> Order:
         """An entry that went as far as it goes at once."""

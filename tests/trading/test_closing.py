@@ -24,6 +24,20 @@ def due(pk: int, account: str, *, venue: str = "paper") -> closing.DueOrder:
     return closing.DueOrder(pk, venue, account, planned=True)
 
 
+def start(lanes: closing.Lanes, wanted: closing.DueOrder, work: Callable[[], None]) -> bool:
+    """Start `work` if the account and a thread of the venue are free."""
+    batch = lanes.next_batch([wanted], wanted.venue)
+    if batch:
+        lanes.start(batch, work)
+    return bool(batch)
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No venue takes batches."""
+    monkeypatch.setattr(closing, "batch_size", lambda _: 1)
+
+
 class Gate:
     """Work that stands still until it is let go."""
 
@@ -46,32 +60,36 @@ def stuck() -> Iterator[Gate]:
 # --- lanes ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_an_account_has_one_order_under_way(stuck: Gate) -> None:
     lanes = closing.Lanes(4)
-    assert lanes.start(due(1, "a"), stuck)
+    assert start(lanes, due(1, "a"), stuck)
     assert stuck.begun.wait(SECONDS)
 
-    assert not lanes.start(due(2, "a"), lambda: None)
-    assert lanes.start(due(3, "b"), lambda: None)
+    assert not start(lanes, due(2, "a"), lambda: None)
+    assert start(lanes, due(3, "b"), lambda: None)
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_an_account_is_free_again_when_its_order_is_done(stuck: Gate) -> None:
     lanes = closing.Lanes(4)
-    lanes.start(due(1, "a"), stuck)
+    start(lanes, due(1, "a"), stuck)
     stuck.open.set()
     lanes.wait(SECONDS)
 
-    assert lanes.start(due(2, "a"), lambda: None)
+    assert start(lanes, due(2, "a"), lambda: None)
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_a_venue_whose_lanes_are_all_busy_leaves_the_other_venues_theirs(stuck: Gate) -> None:
     lanes = closing.Lanes(1)
-    assert lanes.start(due(1, "a"), stuck)
+    assert start(lanes, due(1, "a"), stuck)
 
-    assert not lanes.start(due(2, "b"), lambda: None)
-    assert lanes.start(due(3, "c", venue="safe"), lambda: None)
+    assert not start(lanes, due(2, "b"), lambda: None)
+    assert start(lanes, due(3, "c", venue="safe"), lambda: None)
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_an_error_in_a_lane_ends_that_step_only() -> None:
     lanes = closing.Lanes(1)
     ran: list[int] = []
@@ -79,19 +97,20 @@ def test_an_error_in_a_lane_ends_that_step_only() -> None:
     def broken() -> None:
         raise ZeroDivisionError
 
-    assert lanes.start(due(1, "a"), broken)
+    assert start(lanes, due(1, "a"), broken)
     lanes.wait(SECONDS)
-    assert lanes.start(due(2, "a"), lambda: ran.append(2))
+    assert start(lanes, due(2, "a"), lambda: ran.append(2))
     lanes.wait(SECONDS)
 
     assert ran == [2]
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_without_lanes_a_step_runs_at_once() -> None:
     ran: list[int] = []
     lanes = closing.Lanes(0)
 
-    assert lanes.start(due(1, "a"), lambda: ran.append(1))
+    assert start(lanes, due(1, "a"), lambda: ran.append(1))
     assert (ran, lanes.wait(0)) == ([1], False)
 
 

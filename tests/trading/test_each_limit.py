@@ -91,10 +91,8 @@ def minimum(limit: Decimal) -> tuple[dict[str, Any], dict[str, Any], str]:
 
 BY_CHECK: dict[str, Case] = {
     "account.max_orders_per_minute": account("orders_last_minute", "rate_limit"),
-    "platform.max_orders_per_minute": account("orders_last_minute", "platform_rate_limit", "platform"),
     "account.max_orders_per_symbol_per_day": symbol_orders,
     "account.max_open_orders": account("open_orders", "max_open_orders"),
-    "platform.max_open_orders": account("open_orders", "platform_max_open_orders", "platform"),
     "account.cooldown_seconds_per_symbol": cooldown,
     "account.max_total_exposure_usd": exposure("exposure_usd", "exposure_cap", "account"),
     "platform.max_total_exposure_usd": exposure("exposure_usd", "platform_exposure_cap", "platform"),
@@ -111,6 +109,9 @@ BY_CHECK: dict[str, Case] = {
 GUARD, EXITS = "tests/positions/test_guard.py", "tests/positions/exits/test_levels.py"
 RISK, SETTLE, SIZING = (f"tests/trading/test_{name}.py" for name in ("risk", "settle", "sizing"))
 ELSEWHERE: dict[str, tuple[str, str]] = {
+    r"platform\.(max_orders_per_minute|max_open_orders)": (
+        "tests/trading/test_execute.py", "test_the_platforms_pace_lets_the_rest_wait",
+    ),
     r"allow_add_to_position": (RISK, "test_of_any_set_of_failing_checks_the_earliest_is_the_verdict"),
     r"volatility_band\.method": (RISK, "test_the_volatility_band_is_a_multiple_of_what_the_token_moves_in_a_bar"),
     r"symbols\.\w+\.\w+": (RISK, "test_one_token_can_have_limits_of_its_own_and_the_platforms_stand"),

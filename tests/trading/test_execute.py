@@ -1,6 +1,7 @@
 """Signals to orders: fanned out once, reserved under every limit, sent or blocked with the reason."""
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -10,21 +11,23 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection, transaction
 
-from maxxit.core import clock
+from maxxit.core import clock, correlation
 from maxxit.core.errors import Retryable, StaleState, Unknown
 from maxxit.core.terms import KILL_LEVELS
 from maxxit.events.models import Event
 from maxxit.events.record import advance, subject
+from maxxit.market import quotes
 from signals_app.models import CtPost, Signal
 from tests import builders as make
 from tests.builders import T0
 from tests.trading.conftest import Trader
-from trading import execute, gate, ledger, limits, passes, tasks
+from trading import execute, gate, ledger, limits, passes, planning, tasks
 from trading.models import JournalKind, Order
 from trading.policy import policy
 from trading.states import OrderState
 
 D = Decimal
+rules = passes.policy()
 
 
 # --- fan-out -------------------------------------------------------------------------------------------------------
@@ -37,7 +40,7 @@ def test_each_active_deployment_gets_its_own_order_once(trader: Trader) -> None:
     ]
     signal = trader.signal()
 
-    assert [execute.fan_out(), execute.fan_out()] == [2, 0]
+    assert [planning.fan_out(), planning.fan_out()] == [2, 0]
     assert set(Order.objects.values_list("deployment_id", "signal_id", "state")) == {
         (trader.deployment.pk, signal.pk, "planned"),
         (others[0].pk, signal.pk, "planned"),
@@ -47,7 +50,7 @@ def test_each_active_deployment_gets_its_own_order_once(trader: Trader) -> None:
 def test_a_deployment_of_another_agent_gets_nothing(trader: Trader) -> None:
     make.deployment(make.agent(), funded=False)
     trader.signal()
-    execute.fan_out()
+    planning.fan_out()
 
     assert set(Order.objects.values_list("deployment_id", flat=True)) == {trader.deployment.pk}
 
@@ -55,19 +58,19 @@ def test_a_deployment_of_another_agent_gets_nothing(trader: Trader) -> None:
 def test_fan_out_to_500_deployments_is_one_statement(trader: Trader, django_assert_num_queries: Any) -> None:
     trader.signal()
     with django_assert_num_queries(1):
-        assert execute.fan_out() == 1
+        assert planning.fan_out() == 1
     for _ in range(500):
         make.deployment(trader.agent, funded=False)
     trader.signal()
     with django_assert_num_queries(1):
-        assert execute.fan_out() == 501 + 500
+        assert planning.fan_out() == 501 + 500
     with django_assert_num_queries(1):
-        assert execute.fan_out() == 0
+        assert planning.fan_out() == 0
 
 
 def test_an_order_takes_side_and_terms_from_its_signal(trader: Trader) -> None:
     long, short = trader.signal(leverage=D(3)), trader.signal(side="short", token="BTC")
-    execute.fan_out()
+    planning.fan_out()
     rows = {
         o.signal_id: (o.side, o.position_side, o.symbol, o.leverage, o.correlation_id)
         for o in Order.objects.all()
@@ -81,7 +84,7 @@ def test_an_order_takes_side_and_terms_from_its_signal(trader: Trader) -> None:
 
 def test_every_planned_order_has_its_event_under_the_correlation_id_of_the_signal(trader: Trader) -> None:
     signal = trader.signal()
-    execute.fan_out()
+    planning.fan_out()
     event = Event.objects.get(name="order.planned")
 
     assert (event.subject, event.correlation_id) == (subject(Order.objects.get()), signal.correlation_id)
@@ -91,20 +94,20 @@ def test_every_planned_order_has_its_event_under_the_correlation_id_of_the_signa
 def test_a_signal_that_is_over_is_not_fanned_out(trader: Trader, state: str) -> None:
     trader.signal(state=state)
 
-    assert execute.fan_out() == 0
+    assert planning.fan_out() == 0
 
 
 def test_a_signal_whose_time_is_over_is_not_fanned_out_before_it_expires(trader: Trader) -> None:
     trader.signal(expires_at=clock.now())
 
-    assert execute.fan_out() == 0
+    assert planning.fan_out() == 0
 
 
 def test_one_signal_can_be_fanned_out_alone(trader: Trader) -> None:
     trader.signal()
     wanted = trader.signal()
 
-    assert execute.fan_out(only=wanted.pk) == 1
+    assert planning.fan_out(only=wanted.pk) == 1
     assert Order.objects.get().signal_id == wanted.pk
 
 
@@ -112,7 +115,7 @@ def test_an_agent_that_was_paused_after_its_signal_opens_nothing(trader: Trader)
     trader.signal()
     advance(trader.agent, "paused")
 
-    assert execute.fan_out() == 0
+    assert planning.fan_out() == 0
 
 
 # --- what an owner holds besides -----------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ def test_tokens_that_owners_moved_into_their_safes_use_up_no_limit_and_no_money(
 
     order = trader.placed()
     assert (order.reason, order.notional_usd, trader.sent(order)) == ("", D(800), 1)
-    assert limits.read_holdings().held[stranger.account, "ETH"] == 0
+    assert limits.read_holdings().held(stranger.account, "ETH") == 0
 
 
 def test_tokens_that_were_bought_count_beside_the_owners(trader: Trader) -> None:
@@ -134,7 +137,7 @@ def test_tokens_that_were_bought_count_beside_the_owners(trader: Trader) -> None
     move = ledger.Move("external", ledger.account_of(trader.deployment.pk), "ETH", D(3), "external")
     ledger.post(JournalKind.EXTERNAL, "1", [move])
 
-    assert limits.read_holdings().held[trader.deployment.account, "ETH"] == D("0.4")
+    assert limits.read_holdings().held(trader.deployment.account, "ETH") == D("0.4")
     assert ledger.traded(trader.deployment.pk)["ETH"] == ledger.balances(trader.deployment.pk)["ETH"] - 3
     again = trader.planned()
     trader.time.move(hours=1)
@@ -296,7 +299,7 @@ def test_the_client_order_id_follows_from_the_order(trader: Trader) -> None:
 
     assert (
         order.client_order_id
-        == f"mx-{execute.correlation.derive_id('order', order.pk, order.correlation_id).hex[:24]}"
+        == f"mx-{correlation.derive_id('order', order.pk, order.correlation_id).hex[:24]}"
     )
 
 
@@ -332,7 +335,7 @@ def test_what_the_venue_objects_to_blocks(trader: Trader) -> None:
 
 @pytest.mark.parametrize("age", [91, -6, None])
 def test_without_a_usable_quote_nothing_leaves(trader: Trader, age: int | None) -> None:
-    execute.quotes.QuoteRow.objects.all().delete()
+    quotes.QuoteRow.objects.all().delete()
     if age is not None:
         make.price("ETH", "2000", at=T0 - timedelta(seconds=age))
 
@@ -372,7 +375,7 @@ def test_an_order_that_another_worker_took_is_left_alone(trader: Trader) -> None
     trader.place(order)
 
     with pytest.raises(StaleState):
-        execute.advance(twin, OrderState.BLOCKED)
+        advance(twin, OrderState.BLOCKED)
     with pytest.raises(StaleState):
         trader.place(twin)
     assert trader.sent(order) == 1
@@ -418,44 +421,43 @@ def test_the_sixth_entry_of_an_account_within_a_minute_waits(market: Trader) -> 
 def test_the_rate_of_one_account_holds_back_no_other(market: Trader) -> None:
     assert [entry(market, token) for token in TOKENS[:6]][-1] == "rate_limit"
     other = make.order(make.booked_deployment(market.agent), by=market.signal(usd="100"))
-    assert execute.place_order(other, market.venue, policy()).reason == ""
+    assert make.place(other, market.venue, policy()).reason == ""
 
 
-def test_the_platform_has_a_rate_of_its_own(market: Trader) -> None:
-    rules = policy().model_copy(
-        update={"platform": policy().platform.model_copy(update={"max_orders_per_minute": 2})}
-    )
+@pytest.mark.parametrize("limit", ["max_orders_per_minute", "max_open_orders"])
+def test_the_platforms_pace_lets_the_rest_wait(market: Trader, limit: str) -> None:
+    market.venue.fills_at_once = limit == "max_orders_per_minute"
+    rules = policy().model_copy(update={"platform": policy().platform.model_copy(update={limit: 2})})
     deployments = [make.booked_deployment(market.agent) for _ in range(3)]
-    verdicts = [
-        execute.place_order(make.order(p, by=market.signal(usd="100")), market.venue, rules).reason
-        for p in deployments
-    ]
+    orders = [make.order(p, by=market.signal(usd="100")) for p in deployments]
+    reasons = [make.place(order, market.venue, rules).reason for order in orders]
 
-    assert verdicts == ["", "", "platform_rate_limit"]
+    assert reasons == ["", "", "platform_pace"]
+    assert Order.objects.get(pk=orders[2].pk).state == "planned"
 
 
 def test_the_fourth_entry_in_a_symbol_within_a_utc_day_is_too_many(market: Trader) -> None:
     rules = policy().model_copy(update={"allow_add_to_position": True})
     reasons = []
     for _ in range(4):
-        reasons.append(execute.place_order(market.planned(usd="100"), market.venue, rules).reason)
+        reasons.append(make.place(market.planned(usd="100"), market.venue, rules).reason)
         market.time.move(seconds=900)
         make.price("ETH", "100")
     market.time.to(T0.replace(hour=0) + timedelta(days=1))
     make.price("ETH", "100")
-    reasons.append(execute.place_order(market.planned(usd="100"), market.venue, rules).reason)
+    reasons.append(make.place(market.planned(usd="100"), market.venue, rules).reason)
 
     assert reasons == ["", "", "", "max_symbol_orders", ""]
 
 
 def test_a_symbol_cools_down_for_900_seconds_and_others_do_not_wait(market: Trader) -> None:
     rules = policy().model_copy(update={"allow_add_to_position": True})
-    first = execute.place_order(market.planned(usd="100"), market.venue, rules)
+    first = make.place(market.planned(usd="100"), market.venue, rules)
     market.time.move(seconds=899)
     for token in TOKENS:
         make.price(token, "100")
-    second = execute.place_order(market.planned(usd="100"), market.venue, rules)
-    other = execute.place_order(market.planned(token="BTC", usd="100"), market.venue, rules)
+    second = make.place(market.planned(usd="100"), market.venue, rules)
+    other = make.place(market.planned(token="BTC", usd="100"), market.venue, rules)
 
     assert (first.reason, second.reason, other.reason) == ("", "cooldown", "")
 
@@ -465,12 +467,12 @@ def test_entries_in_flight_count_against_the_open_orders_and_filled_ones_do_not(
     rules = policy().model_copy(update={"account": account})
     market.venue.fills_at_once = False
     flying = [market.planned(token=token, usd="100") for token in TOKENS[:3]]
-    reasons = [execute.place_order(order, market.venue, rules).reason for order in flying]
+    reasons = [make.place(order, market.venue, rules).reason for order in flying]
     market.venue.fill(Order.objects.get(pk=flying[0].pk).venue_ref)
     tasks.settle_pass()
 
     assert reasons == ["", "", "max_open_orders"]
-    assert execute.place_order(market.planned(token=TOKENS[3], usd="100"), market.venue, rules).reason == ""
+    assert make.place(market.planned(token=TOKENS[3], usd="100"), market.venue, rules).reason == ""
 
 
 @pytest.mark.parametrize("fills", [True, False], ids=["filled", "in flight"])
@@ -488,9 +490,9 @@ def test_a_cap_counts_what_is_held_and_what_is_in_flight(
         }
     )
     market.venue.fills_at_once = fills
-    first = execute.place_order(market.planned(usd="100"), market.venue, rules)
+    first = make.place(market.planned(usd="100"), market.venue, rules)
     market.time.move(seconds=2)
-    second = execute.place_order(market.planned(usd="100"), market.venue, rules)
+    second = make.place(market.planned(usd="100"), market.venue, rules)
 
     assert (first.reason, second.reason) == ("", reason)
 
@@ -499,12 +501,12 @@ def test_a_short_counts_with_its_absolute_worth(market: Trader) -> None:
     rules = policy().model_copy(
         update={"account": policy().account.model_copy(update={"max_total_exposure_usd": D(1500)})}
     )
-    first = execute.place_order(
+    first = make.place(
         make.order(market.deployment, by=market.signal(side="short", usd="100"), side="sell"),
         market.venue,
         rules,
     )
-    second = execute.place_order(market.planned(token="BTC", usd="100"), market.venue, rules)
+    second = make.place(market.planned(token="BTC", usd="100"), market.venue, rules)
 
     assert (first.reason, second.reason) == ("", "exposure_cap")
 
@@ -531,7 +533,7 @@ def test_nothing_is_entered_against_what_is_held(market: Trader, fills: bool, fi
             by=market.signal(side=side, usd="100"),
             side="buy" if side == "long" else "sell",
         )
-        reasons.append(execute.place_order(planned, market.venue, rules).reason)
+        reasons.append(make.place(planned, market.venue, rules).reason)
         market.time.move(seconds=2)
 
     assert reasons == ["", "position_exists", ""]
@@ -592,23 +594,22 @@ def test_a_signal_that_was_made_during_the_pass_waits_for_the_next_one(
     made = []
     place_due_orders = execute.place_due_orders
 
-    def meanwhile(purpose: str, *rest: Any) -> Any:
-        if purpose == "open":
-            made.append(trader.signal())
-        return place_due_orders(purpose, *rest)
+    def meanwhile(orders: Any, *rest: Any) -> Any:
+        made.append(trader.signal())
+        return place_due_orders(orders, *rest)
 
     monkeypatch.setattr("trading.execute.place_due_orders", meanwhile)
     tasks.execute_pass()
 
-    assert state(made[0]) == ("pending", "")
+    assert state(made[-1]) == ("pending", "")
 
 
 def test_a_signal_past_its_time_expires_with_its_orders(trader: Trader) -> None:
     signal = trader.signal()
-    execute.fan_out()
+    planning.fan_out()
     trader.time.move(hours=6)
     make.price("ETH", "2000")
-    execute.expire_signals()
+    planning.expire_signals()
     order = Order.objects.get()
 
     assert state(signal) == ("expired", "not_in_time")
@@ -620,10 +621,10 @@ def test_a_signal_that_traded_for_one_deployment_was_executed_also_when_its_time
 ) -> None:
     signal = trader.signal()
     late = make.booked_deployment(trader.agent)
-    execute.fan_out()
+    planning.fan_out()
     trader.place(Order.objects.get(deployment=trader.deployment))
     trader.time.move(hours=6)
-    execute.expire_signals()
+    planning.expire_signals()
 
     assert state(signal) == ("executed", "")
     assert Order.objects.get(deployment=late).reason == "signal_expired"
@@ -633,7 +634,7 @@ def test_an_order_in_flight_does_not_expire_with_its_signal(trader: Trader) -> N
     trader.venue.fills_at_once = False
     order = trader.placed()
     trader.time.move(hours=7)
-    execute.expire_signals()
+    planning.expire_signals()
     order.refresh_from_db()
 
     assert order.state == "accepted"
@@ -648,10 +649,12 @@ def test_the_post_of_a_trade_is_traded(trader: Trader) -> None:
     assert CtPost.objects.get(pk=post.pk).outcome == "traded"
 
 
-def test_a_full_batch_of_exits_calls_for_the_next_pass_at_once(
-    trader: Trader, woken: set[str], monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+@pytest.mark.parametrize("size", [1, 2, 200])
+def test_a_pass_goes_on_until_nothing_is_due(
+    trader: Trader, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr("trading.tasks.BATCH", 2)
+    monkeypatch.setattr(passes, "policy", lambda: rules.model_copy(update={"batch": size}))
+    trader.venue.capabilities = replace(trader.venue.capabilities, batch=200)
     ledger.post(
         JournalKind.FILL,
         "held",
@@ -659,18 +662,9 @@ def test_a_full_batch_of_exits_calls_for_the_next_pass_at_once(
     )
     for _ in range(5):
         make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
-    passes = 0
-    while Order.objects.filter(state="planned").exists():
-        woken.clear()
-        with django_capture_on_commit_callbacks(execute=True):
-            tasks.execute_pass()
-        passes += 1
-        left = Order.objects.filter(state="planned").exists()
-        assert not left or "trading.tasks.execute" in woken, (
-            "the rest would wait for the schedule: half an hour"
-        )
+    tasks.execute_pass()
 
-    assert passes == 3
+    assert set(Order.objects.values_list("state", flat=True)) == {"filled"}
 
 
 def test_exits_go_before_entries(trader: Trader) -> None:
@@ -707,7 +701,7 @@ def test_a_poisoned_order_is_set_aside_after_three_tries_and_stops_no_other(
     for token in ("ETH", "LTC", "XRP", "NEO"):
         make.price(token, "100")
         good.append(trader.planned(token=token, usd="100"))
-        execute.place_due_orders("open", policy(), 10)
+        execute.place_due_orders(Order.objects.filter(purpose="open"), policy())
     bad.refresh_from_db()
 
     assert (bad.state, bad.attempts) == ("planned", 3)
@@ -716,7 +710,7 @@ def test_a_poisoned_order_is_set_aside_after_three_tries_and_stops_no_other(
     assert {Order.objects.get(pk=one.pk).state for one in good} == {"filled"}
     monkeypatch.setattr(trader.venue, "prepare", prepare)
     assert execute.quarantine.redrive([bad.pk]) == 1
-    execute.place_due_orders("open", policy(), 10)
+    execute.place_due_orders(Order.objects.filter(purpose="open"), policy())
     bad.refresh_from_db()
     assert bad.state == "filled"
 
@@ -818,7 +812,7 @@ def test_an_exit_does_not_wait_for_the_lock_of_the_platform(trader: Trader) -> N
     def entry() -> None:
         try:
             with transaction.atomic():
-                limits.lock("another account")
+                limits.lock(["another account"])
                 held.set()
                 done.wait(10)
         finally:
@@ -860,10 +854,10 @@ def test_a_time_limit_is_charged_to_no_order_and_the_next_pass_resumes(
         patch.setattr(trader.venue, "problem", slow)
         for _ in range(4):
             with pytest.raises(SoftTimeLimitExceeded):
-                execute.place_due_orders(purpose, policy(), 10)
+                execute.place_due_orders(Order.objects.filter(purpose=purpose), policy())
     order.refresh_from_db()
     assert (order.state, order.attempts, order.last_error) == ("planned", 0, "")
-    execute.place_due_orders(purpose, policy(), 10)
+    execute.place_due_orders(Order.objects.filter(purpose=purpose), policy())
     order.refresh_from_db()
     assert order.state == "filled"
 
@@ -912,7 +906,7 @@ def test_nothing_left_behind_wakes_nobody_and_neither_does_what_was_set_aside(
     trader: Trader, woken: set[str], django_capture_on_commit_callbacks: Any
 ) -> None:
     trader.placed()
-    execute.finish_signals()
+    planning.finish_signals()
     order = trader.planned()
     Order.objects.filter(pk=order.pk).update(attempts=3)
     with django_capture_on_commit_callbacks(execute=True):

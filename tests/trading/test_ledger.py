@@ -190,7 +190,7 @@ def test_a_fill_moves_token_against_cash_and_the_fee_to_the_venue(deployment: De
     fill = Fill.objects.create(
         order=order, venue_fill_id="1", quantity=D("0.4"), price=D(2000), cash=D(800), fee=D("0.8"), at=T0
     )
-    ledger.book_fill(order, fill)
+    make.book_fill(order, fill)
     sign = 1 if side == "buy" else -1
 
     assert ledger.balances(deployment.pk) == {

@@ -12,6 +12,7 @@ from maxxit.market.instruments import all_instruments, instrument
 from tests import builders as make
 from tests.builders import T0, RecordedClock
 from trading.models import PaperFill, PaperOrder
+from trading.venues import paper
 from trading.venues.base import Prepared
 from trading.venues.paper import PaperVenue
 
@@ -52,7 +53,7 @@ def test_a_fill_is_never_better_than_the_quote(
         client_order_id="x", account="a", symbol=symbol, side=side, quantity=quantity, accepted_at=T0
     )
 
-    venue._match(order)
+    venue._match([order], paper._quotes([symbol]))
 
     for fill in order.fills.all():
         assert 0 < fill.quantity <= quantity

@@ -25,7 +25,12 @@ def fail(order: Order, error: BaseException | None = None) -> None:
 
 
 def is_due(order: Order) -> bool:
-    return [one.pk for one in quarantine.oldest_first(Order.objects.filter(pk=order.pk))] == [order.pk]
+    return batches(Order.objects.filter(pk=order.pk)) == [[order.pk]]
+
+
+def batches(orders: Any, size: int = 1, **options: Any) -> list[list[int]]:
+    found = quarantine.due_batches(orders, size=lambda _: size, **options)
+    return [[order.pk for order in batch] for batch in found]
 
 
 def closing(trader: Trader) -> Order:
@@ -123,14 +128,15 @@ def test_an_order_whose_step_works_again_is_in_quarantine_no_longer(trader: Trad
 
 def test_a_pass_that_was_cut_goes_on_behind_the_last_order(trader: Trader) -> None:
     made = [closing(trader).pk for _ in range(5)]
-    turn: Any = quarantine.oldest_first(Order.objects.filter(pk__in=made), after=made[2])
+    orders = Order.objects.filter(pk__in=made)
 
-    assert [one.pk for one in turn] == [*made[3:], *made[:3]]
+    assert batches(orders, after=made[2]) == [[pk] for pk in [*made[3:], *made[:3]]]
+    assert batches(orders, size=2) == [made[:2], made[2:4], made[4:]]
 
 
 def test_no_order_is_taken_once_the_time_is_over(trader: Trader) -> None:
     closing(trader)
     over = passes.TimeBudget(0)
 
-    assert list(quarantine.oldest_first(Order.objects.all(), budget=over)) == []
+    assert batches(Order.objects.all(), budget=over) == []
     assert over.cut

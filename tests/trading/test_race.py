@@ -20,7 +20,7 @@ from positions.models import Position
 from tests import builders as make
 from tests.builders import RecordedClock
 from tests.fakes import FakeVenue
-from trading import execute
+from trading import planning
 from trading.models import Order
 from trading.policy import policy
 from trading.risk import Verdict
@@ -79,7 +79,7 @@ def race(count: int, limits: Any, venue: FakeVenue) -> Counter[str]:
     agent = make.agent()
     signal = make.signal(agent)
     orders = [make.order(make.booked_deployment(agent), by=signal) for _ in range(count)]
-    verdicts = at_once([partial(execute.place_order, order, venue, limits) for order in orders])
+    verdicts = at_once([partial(make.place, order, venue, limits) for order in orders])
     failed = [verdict for verdict in verdicts if not isinstance(verdict, Verdict)]
     assert failed == []
     return Counter(verdict.reason for verdict in verdicts)
@@ -106,14 +106,14 @@ def test_ten_threads_and_two_orders_a_minute_make_two_orders(market: None) -> No
     # F3: a source checked under one lock and registered under another; ten of ten went through
     venue = FakeVenue()
 
-    assert race(10, rules(max_orders_per_minute=2), venue) == {"": 2, "platform_rate_limit": 8}
+    assert race(10, rules(max_orders_per_minute=2), venue) == {"": 2, "platform_pace": 8}
     assert venue.effects.total() == 2
 
 
 def test_of_many_open_orders_no_more_than_the_limit_fly(market: None) -> None:
     assert race(10, rules(max_open_orders=3), FakeVenue(fills=False)) == {
         "": 3,
-        "platform_max_open_orders": 7,
+        "platform_pace": 7,
     }
 
 
@@ -122,7 +122,7 @@ def test_eight_workers_that_hold_the_same_order_send_it_once(market: None) -> No
     order = make.order(make.booked_deployment(agent), by=make.signal(agent))
     twins = [Order.objects.select_related("deployment__agent", "signal").get(pk=order.pk) for _ in range(8)]
     venue = FakeVenue()
-    results = at_once([partial(execute.place_order, twin, venue, policy()) for twin in twins])
+    results = at_once([partial(make.place, twin, venue, policy()) for twin in twins])
 
     assert sum(isinstance(one, Verdict) and one.allowed for one in results) == 1
     assert sum(isinstance(one, StaleState) for one in results) == 7
@@ -136,7 +136,7 @@ def test_eight_fan_outs_at_once_plan_each_order_once(market: None) -> None:
         make.booked_deployment(agent)
     for _ in range(4):
         make.signal(agent)
-    results = at_once([execute.fan_out] * 8)
+    results = at_once([planning.fan_out] * 8)
 
     assert sum(results) == Order.objects.count() == 20
     assert Event.objects.filter(name="order.planned").count() == 20
@@ -176,15 +176,15 @@ def test_an_exit_is_claimed_while_more_fills_of_its_entry_are_booked(
     position.entry_order.filled_quantity = D("0.5")
     position.entry_order.save()
     make.price("ETH", "3000")
-    totals = book._totals
+    read_costs = book.read_costs
     claimed: list[Any] = []
 
-    def sweep_meanwhile(order: Order) -> dict[str, Decimal]:
+    def sweep_meanwhile(entry_order_ids: Any) -> Any:
         if not claimed:
             claimed.extend(at_once([sweep.sweep], seconds=20))
-        return totals(order)
+        return read_costs(entry_order_ids)
 
-    monkeypatch.setattr(book, "_totals", sweep_meanwhile)
+    monkeypatch.setattr(book, "read_costs", sweep_meanwhile)
 
     assert (book.book(), claimed) == ((1, 0), [1])
     position.refresh_from_db()

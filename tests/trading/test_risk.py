@@ -37,7 +37,6 @@ BREAKS: list[tuple[str, dict[str, Any]]] = [
     ("duplicate_idempotency_key", {"duplicate": True}),
     ("rate_limit", {"account": load(orders_last_minute=MINE.max_orders_per_minute)}),
     ("max_symbol_orders", {"symbol_orders_today": MINE.max_orders_per_symbol_per_day}),
-    ("platform_max_open_orders", {"platform": load(open_orders=ALL.max_open_orders)}),
     ("cooldown", {"since_last_order": timedelta(seconds=MINE.cooldown_seconds_per_symbol - 1)}),
     ("max_trade", {"notional_usd": D(5001), "spendable_usd": D(10_000)}),
     ("exposure_cap", {"exposure": D(10**9)}),
@@ -223,9 +222,7 @@ def test_a_close_without_a_position_is_no_position() -> None:
 
 LIMITS: list[tuple[str, Callable[[Any], dict[str, Any]], Any]] = [
     ("rate_limit", lambda n: {"account": load(orders_last_minute=n)}, MINE.max_orders_per_minute),
-    ("platform_rate_limit", lambda n: {"platform": load(orders_last_minute=n)}, ALL.max_orders_per_minute),
     ("max_open_orders", lambda n: {"account": load(open_orders=n)}, MINE.max_open_orders),
-    ("platform_max_open_orders", lambda n: {"platform": load(open_orders=n)}, ALL.max_open_orders),
     ("max_symbol_orders", lambda n: {"symbol_orders_today": n}, MINE.max_orders_per_symbol_per_day),
 ]
 

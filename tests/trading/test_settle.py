@@ -15,7 +15,7 @@ from tests import builders as make
 from tests.builders import T0
 from tests.fakes import FakeVenue
 from tests.trading.conftest import Trader
-from trading import execute, gate, ledger, limits_in_force, quarantine, settle
+from trading import gate, ledger, limits_in_force, quarantine, settle
 from trading.models import Fill, JournalKind, LedgerEntry, LimitsInForce, Order
 from trading.policy import Fees, policy
 from trading.states import IN_FLIGHT
@@ -249,8 +249,8 @@ def test_the_paper_exchange_takes_no_order_past_its_deadline(
     order = trader.planned()
     held_back: list[Prepared] = []
     with monkeypatch.context() as patch:
-        patch.setattr(paper, "send", held_back.append)
-        execute.place_order(order, paper, policy())
+        patch.setattr(paper, "send_many", lambda orders: held_back.extend(orders) or {})
+        make.place(order, paper, policy())
     trader.time.move(minutes=6)
     make.price("ETH", "2000")
     assert again(order).state == "expired"
@@ -275,7 +275,7 @@ def accepted(trader: Trader) -> Order:
 
 
 def apply(order: Order, state: str, *fills: VenueFill) -> bool:
-    return settle.apply_report(Order.objects.get(pk=order.pk), Report(state, fills), collects_fees=False)
+    return make.apply_report(Order.objects.get(pk=order.pk), Report(state, fills), collects_fees=False)
 
 
 def eth(trader: Trader) -> Decimal:
@@ -378,7 +378,7 @@ def test_a_fee_by_size_grows_with_each_fill_to_the_fee_of_the_whole(
 
 
 def test_a_venue_that_collects_the_fee_takes_it_from_the_deployment(trader: Trader, accepted: Order) -> None:
-    settle.apply_report(accepted, Report("filled", (fill(1, "0.4"),)), collects_fees=True)
+    make.apply_report(accepted, Report("filled", (fill(1, "0.4"),)), collects_fees=True)
 
     assert ledger.owed(trader.deployment.pk) == 0
     assert ledger.balances(trader.deployment.pk)["USDC"] == D(10_000) - D(800) - D("0.1") - D("0.2")

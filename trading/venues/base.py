@@ -1,19 +1,22 @@
 """The venue interface: prepare, send and find orders, read balances. Contract: `tests/contracts/test_venues.py`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, Unknown
+from maxxit.core.terms import Purpose
+from trading.passes import ENDS_THE_PASS
 
 if TYPE_CHECKING:
     from trading.venues.safe.access import SafeAccess
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Capabilities:
     """How long the venue may report an accepted order as not found."""
     play_money: bool = False
     """Its accounts are credited with play money by `deposit`."""
+    batch: int = 1
+    """How many orders `send_many` and `find_many` take together. The gate is read again before each batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,31 @@ class Report:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the venue is asked about an order before it is reserved."""
+
+    deployment: int
+    account: str
+    symbol: str
+    side: str
+    """buy or sell."""
+    purpose: str
+    """open or close."""
+    cash: Decimal
+    """USDC of the largest entry that the sizing allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class VenueAnswer:
+    """The venue's answer about an order. None means that it could not be read, which blocks."""
+
+    problem: str | None = None
+    """The reason code of the venue's objection, empty for none."""
+    expected_price: Decimal | None = None
+    """USD per token that an entry would be filled at."""
+
+
 class Venue(Protocol):
     """A venue that executes orders. Adapters inherit from it; methods with a body are defaults.
 
@@ -117,6 +147,36 @@ class Venue(Protocol):
     def find(self, ref: str) -> Report | None:
         """Return the order's status; None where the venue does not find it, which within `find_lag` proves nothing."""
         ...
+
+    def send_many(self, orders: Sequence[Prepared]) -> dict[str, Exception]:
+        """Send up to `capabilities.batch` orders; return ref -> error of those that `send` would have raised for."""
+        return _errors(self.send, {order.ref: order for order in orders})
+
+    def find_many(self, refs: Sequence[str]) -> dict[str, Report | None | Exception]:
+        """Return ref -> what `find` returns or raises, of up to `capabilities.batch` orders."""
+        found: dict[str, Report | Exception | None] = {}
+
+        def find(ref: str) -> None:
+            found[ref] = self.find(ref)
+
+        return found | _errors(find, {ref: ref for ref in refs})
+
+    def answers(self, questions: Sequence[Question]) -> list[VenueAnswer]:
+        """Return whether the venue would take each order, and the expected price of an entry. Never raises for one."""
+        return [self._answer(question) for question in questions]
+
+    def _answer(self, question: Question) -> VenueAnswer:
+        try:
+            problem = self.problem(question.deployment, question.account, question.symbol, question.purpose)
+            if problem or question.purpose == Purpose.CLOSE:
+                return VenueAnswer(problem)
+            price = self.expected_price(question.account, question.symbol, question.side, question.cash)
+            return VenueAnswer("", price)
+        except Rejected as rejection:
+            return VenueAnswer(rejection.code)
+        except (Retryable, Unknown) as error:
+            log.warning("venue_not_read", venue=self.name, error=str(error))
+            return VenueAnswer()
 
     def cancel(self, ref: str) -> None:
         """Request the cancellation of the unfilled rest of an order."""
@@ -167,3 +227,16 @@ class Venue(Protocol):
     def safe_access(self) -> "SafeAccess | None":
         """Return access to the Safes that the venue trades from; None where its accounts are not Safes."""
         return None
+
+
+def _errors(act: Callable[[T], None], orders: Mapping[str, T]) -> dict[str, Exception]:
+    """Call `act` for each; return ref -> error. What ends the whole pass is raised."""
+    errors: dict[str, Exception] = {}
+    for ref, order in orders.items():
+        try:
+            act(order)
+        except ENDS_THE_PASS:
+            raise
+        except Exception as error:
+            errors[ref] = error
+    return errors

@@ -5,23 +5,35 @@ fills up to `depth_usd` of an order; the rest fills at the next `find`, as in a 
 deduplicated for ever.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.core.money import USDC, USDC_UNIT, ZERO, usdc
-from maxxit.core.terms import BPS, OrderSide
+from maxxit.core.terms import BPS, OrderSide, Purpose
 from maxxit.market import quotes
 from maxxit.market.instruments import instrument
+from maxxit.postgres import bulk
 from trading.models import PaperBalance, PaperFill, PaperOrder
+from trading.quarantine import by_halves
 from trading.reasons import Reason
-from trading.venues.base import Capabilities, Prepared, Report, Request, Venue, VenueFill
+from trading.venues.base import (
+    Capabilities,
+    Prepared,
+    Question,
+    Report,
+    Request,
+    Venue,
+    VenueAnswer,
+    VenueFill,
+)
 
 
 class PaperVenue(Venue):
@@ -44,7 +56,7 @@ class PaperVenue(Venue):
         self.depth_usd = Decimal(depth_usd)
         self.capabilities = Capabilities(
             dedup=True, shorts=shorts, max_leverage=max_leverage, collects_fees=False, find_lag=timedelta(0),
-            play_money=True,
+            play_money=True, batch=10_000,
         )  # fmt: skip
 
     def prepare(self, request: Request) -> Prepared:
@@ -52,42 +64,74 @@ class PaperVenue(Venue):
         payload = {name: str(value) for name, value in asdict(request).items()}
         return Prepared(request.client_order_id, payload)
 
-    @transaction.atomic
     def send(self, prepared: Prepared) -> None:
         """Accept the order and fill what the depth allows. Raises Rejected without a quote or past the deadline."""
-        terms = prepared.payload
-        if clock.now() >= datetime.fromisoformat(terms["deadline"]):
-            raise Rejected(
-                f"the order arrived after its deadline, {terms['deadline']}", code=Reason.DEADLINE_PASSED
-            )
-        if not quotes.latest([terms["symbol"]], closing=True) and not _is_urgent(terms):
-            raise Rejected(f"the paper exchange has no quote of {terms['symbol']}", code=Reason.NO_PRICE)
-        if Decimal(terms["quantity"]) <= ZERO:
-            raise Rejected(
-                f"the quantity is {terms['quantity']} {terms['symbol']}; it must be above zero",
-                code=Reason.NO_QUANTITY,
-            )
-        order, new = PaperOrder.objects.get_or_create(
-            client_order_id=prepared.ref, defaults=_terms(terms) | {"accepted_at": clock.now()}
-        )
-        if new:
-            self._match(order)
+        for error in self.send_many([prepared]).values():
+            raise error
+
+    def send_many(self, orders: Sequence[Prepared]) -> dict[str, Exception]:
+        """Do the same for many orders; return ref -> error of those that were not accepted."""
+        errors: dict[str, Exception] = {}
+
+        def failed(order: Prepared, error: Exception) -> None:
+            errors[order.ref] = error
+
+        by_halves(orders, lambda part: self._accept(part, errors), failed)
+        return errors
 
     @transaction.atomic
+    def _accept(self, orders: Sequence[Prepared], errors: dict[str, Exception]) -> list[str]:
+        priced = _quotes({order.payload["symbol"] for order in orders})
+        valid: list[Prepared] = []
+        for order in orders:
+            try:
+                _check(order.payload, priced)
+            except Rejected as rejection:
+                errors[order.ref] = rejection
+            else:
+                valid.append(order)
+        terms = {order.ref: _terms(order.payload) for order in valid}
+        with connection.cursor() as cursor:
+            columns = ("account", "symbol", "side", "quantity", "last_price")
+            values = {name: [row[name] for row in terms.values()] for name in columns}
+            cursor.execute(ACCEPT, values | {"refs": list(terms), "now": clock.now()})
+            new = [PaperOrder(pk=pk, client_order_id=ref, **terms[ref]) for pk, ref in cursor.fetchall()]
+        self._match(new, priced)
+        return list(terms)
+
     def find(self, ref: str) -> Report | None:
         """Fill what the depth allows and return the order's status."""
-        order = PaperOrder.objects.select_for_update().filter(client_order_id=ref).first()
-        if order is None:
-            return None
-        self._match(order)
-        fills = tuple(
-            VenueFill(str(f.pk), f.quantity, f.price, f.cash, f.fee, f.at) for f in order.fills.order_by("pk")
-        )
-        if order.filled == order.quantity:
-            return Report("filled", fills)
-        if order.canceled:
-            return Report("canceled", fills)
-        return Report("partially_filled" if fills else "accepted", fills)
+        found = self.find_many([ref])[ref]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def find_many(self, refs: Sequence[str]) -> dict[str, Report | None | Exception]:
+        """Do the same for many orders."""
+        found: dict[str, Report | Exception | None] = {}
+
+        def failed(ref: str, error: Exception) -> None:
+            found[ref] = error
+
+        for ref, report in by_halves(refs, self._find, failed):
+            found[ref] = report
+        return found
+
+    @transaction.atomic
+    def _find(self, refs: Sequence[str]) -> list[tuple[str, Report | None]]:
+        rows = PaperOrder.objects.select_for_update().filter(client_order_id__in=refs).order_by("pk")
+        orders = {order.client_order_id: order for order in rows}
+        unfilled = [
+            order for order in orders.values() if order.filled < order.quantity and not order.canceled
+        ]
+        if unfilled:
+            self._match(unfilled, _quotes({order.symbol for order in unfilled}))
+        fills: dict[int, list[VenueFill]] = defaultdict(list)
+        stored = PaperFill.objects.filter(order__in=orders.values()).order_by("pk")
+        names = ("order", "pk", "quantity", "price", "cash", "fee", "at")
+        for order_id, pk, *values in stored.values_list(*names):
+            fills[order_id].append(VenueFill(str(pk), *values))
+        return [(ref, _report(orders[ref], fills[orders[ref].pk]) if ref in orders else None) for ref in refs]
 
     def cancel(self, ref: str) -> None:
         """Cancel the unfilled rest."""
@@ -107,9 +151,24 @@ class PaperVenue(Venue):
 
     def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
         """Return the quote plus slippage; the depth only delays fills."""
-        quote = quotes.latest([symbol]).get(symbol)
+        return self._entry_price(quotes.latest([symbol]).get(symbol), symbol, side)
+
+    def _entry_price(self, quote: quotes.Quote | None, symbol: str, side: str) -> Decimal | None:
         price = self._worse(quote.price, symbol, side) if quote else ZERO
         return price if price > ZERO else None
+
+    def answers(self, questions: Sequence[Question]) -> list[VenueAnswer]:
+        """Return the same for many orders, with one look at the quotes."""
+        trusted = quotes.latest(sorted({question.symbol for question in questions}))
+
+        def answer(question: Question) -> VenueAnswer:
+            if question.purpose == Purpose.CLOSE:
+                return VenueAnswer("")
+            return VenueAnswer(
+                "", self._entry_price(trusted.get(question.symbol), question.symbol, question.side)
+            )
+
+        return [answer(question) for question in questions]
 
     def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
         """Return no objection: the paper exchange is always open."""
@@ -117,44 +176,118 @@ class PaperVenue(Venue):
 
     def deposit(self, account: str, amount: Decimal) -> None:
         """Add play money (USDC) to an account. The caller makes sure that a deployment is funded once."""
-        self._move(account, USDC, usdc(amount))
+        _move([(account, USDC, usdc(amount))])
 
     def _worse(self, price: Decimal, symbol: str, side: str) -> Decimal:
         worse = price * (1 + self.slippage if side == OrderSide.BUY else 1 - self.slippage)
         return instrument(symbol).round_price_against(worse, side)
 
-    def _match(self, order: PaperOrder) -> None:
-        """Fill the rest, up to the depth, at the quote plus slippage; nothing where that price is below one tick.
+    def _match(self, orders: Sequence[PaperOrder], priced: "Quotes") -> None:
+        """Fill the rest of each order, up to the depth, at the quote plus slippage; store fills and balances."""
+        fills = [fill for order in orders if (fill := self._fill(order, priced.of(order)))]
+        if not fills:
+            return
+        names = ("order_id", "quantity", "price", "cash", "fee", "quote_age_seconds", "at")
+        bulk.insert(PaperFill, {name: [getattr(fill, name) for fill in fills] for name in names})
+        for fill in fills:
+            fill.order.filled += fill.quantity
+        filled = [fill.order.filled for fill in fills]
+        bulk.update(PaperOrder, [fill.order_id for fill in fills], {"filled": filled})
+        _move([move for fill in fills for move in _moves(fill)])
+
+    def _fill(self, order: PaperOrder, quote: quotes.Quote | None) -> PaperFill | None:
+        """Return the next fill of an order; None where the price is below one tick.
 
         Cash is rounded against the trader to six decimals.
         """
-        quote, left = _quote(order), order.quantity - order.filled
+        left = order.quantity - order.filled
         at = quote.price if quote else order.last_price
         if at is None or left <= ZERO or order.canceled:
-            return
+            return None
         token, now = instrument(order.symbol), clock.now()
         price = self._worse(at, order.symbol, order.side)
         if price <= ZERO:
-            return
+            return None
         quantity = min(left, max(token.round_quantity(self.depth_usd / price), token.lot))
-        cash = (quantity * price).quantize(
-            USDC_UNIT, ROUND_CEILING if order.side == OrderSide.BUY else ROUND_FLOOR
-        )
+        rounding = ROUND_CEILING if order.side == OrderSide.BUY else ROUND_FLOOR
+        cash = (quantity * price).quantize(USDC_UNIT, rounding)
         fee = (cash * self.fee).quantize(USDC_UNIT, ROUND_CEILING)
         age = max(round((now - quote.at).total_seconds()), 0) if quote else None
-        PaperFill.objects.create(
+        return PaperFill(
             order=order, quantity=quantity, price=price, cash=cash, fee=fee, quote_age_seconds=age, at=now
         )
-        order.filled += quantity
-        order.save(update_fields=["filled"])
-        sign = 1 if order.side == OrderSide.BUY else -1
-        self._move(order.account, order.symbol, sign * quantity)
-        self._move(order.account, USDC, -sign * cash - fee)
 
-    def _move(self, account: str, asset: str, amount: Decimal) -> None:
-        balance, _ = PaperBalance.objects.select_for_update().get_or_create(account=account, asset=asset)
-        balance.amount += amount
-        balance.save(update_fields=["amount"])
+
+ACCEPT = """
+INSERT INTO paper_orders (client_order_id, account, symbol, side, quantity, filled, canceled, last_price, accepted_at)
+SELECT ref, account, symbol, side, quantity, 0, false, last_price, %(now)s
+FROM unnest(%(refs)s::text[], %(account)s::text[], %(symbol)s::text[], %(side)s::text[], %(quantity)s::numeric[],
+            %(last_price)s::numeric[]) WITH ORDINALITY AS new (ref, account, symbol, side, quantity, last_price, row)
+ORDER BY row
+ON CONFLICT (client_order_id) DO NOTHING
+RETURNING id, client_order_id
+"""
+
+MOVE = """
+INSERT INTO paper_balances (account, asset, amount)
+SELECT account, asset, sum(amount) FROM unnest(%s::text[], %s::text[], %s::numeric[]) AS move (account, asset, amount)
+GROUP BY account, asset ORDER BY account, asset
+ON CONFLICT (account, asset) DO UPDATE SET amount = paper_balances.amount + excluded.amount
+"""
+"""Balances are locked by account and asset in ascending order, so that two batches cannot wait for each other."""
+
+
+def _move(moves: Sequence[tuple[str, str, Decimal]]) -> None:
+    """Add (account, asset, amount) to the balances."""
+    with connection.cursor() as cursor:
+        cursor.execute(MOVE, [list(column) for column in zip(*moves, strict=True)])
+
+
+def _moves(fill: PaperFill) -> list[tuple[str, str, Decimal]]:
+    order, sign = fill.order, 1 if fill.order.side == OrderSide.BUY else -1
+    return [
+        (order.account, order.symbol, sign * fill.quantity),
+        (order.account, USDC, -sign * fill.cash - fill.fee),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Quotes:
+    """The fresh quotes of some symbols, and the last known ones for urgent closing orders."""
+
+    fresh: Mapping[str, quotes.Quote]
+
+    def of(self, order: PaperOrder) -> quotes.Quote | None:
+        """Return the fresh quote; for an urgent order without one, the last known quote."""
+        fresh = self.fresh.get(order.symbol)
+        return fresh or (quotes.last_known(order.symbol) if order.last_price is not None else None)
+
+
+def _quotes(symbols: Collection[str]) -> Quotes:
+    return Quotes(quotes.latest(sorted(symbols), closing=True))
+
+
+def _check(terms: Mapping[str, Any], priced: Quotes) -> None:
+    """Raise Rejected where the order arrives late, has no quote or no quantity."""
+    if clock.now() >= datetime.fromisoformat(terms["deadline"]):
+        raise Rejected(
+            f"the order arrived after its deadline, {terms['deadline']}", code=Reason.DEADLINE_PASSED
+        )
+    if terms["symbol"] not in priced.fresh and not _is_urgent(terms):
+        raise Rejected(f"the paper exchange has no quote of {terms['symbol']}", code=Reason.NO_PRICE)
+    if Decimal(terms["quantity"]) <= ZERO:
+        raise Rejected(
+            f"the quantity is {terms['quantity']} {terms['symbol']}; it must be above zero",
+            code=Reason.NO_QUANTITY,
+        )
+
+
+def _report(order: PaperOrder, fills: Sequence[VenueFill]) -> Report:
+    if order.filled == order.quantity:
+        return Report("filled", tuple(fills))
+    if order.canceled:
+        return Report("canceled", tuple(fills))
+    return Report("partially_filled" if fills else "accepted", tuple(fills))
 
 
 def _is_urgent(terms: Mapping[str, Any]) -> bool:
@@ -166,9 +299,3 @@ def _terms(terms: Mapping[str, Any]) -> dict[str, Any]:
         "quantity": Decimal(terms["quantity"]),
         "last_price": Decimal(terms["reference_price"]) if _is_urgent(terms) else None,
     }
-
-
-def _quote(order: PaperOrder) -> quotes.Quote | None:
-    """Return the fresh quote; for an urgent order without one, the last known quote."""
-    fresh = quotes.latest([order.symbol], closing=True).get(order.symbol)
-    return fresh or (quotes.last_known(order.symbol) if order.last_price is not None else None)

@@ -160,5 +160,5 @@ def test_what_the_owner_takes_out_himself_ends_its_position(pipeline: Pipeline) 
     assert round(ended.exit_price, 4) == pipeline.price
     assert ended.profit_share == 0
     assert [order.purpose for order in Order.objects.all()] == ["open"]
-    assert limits.read_holdings().held.get((pipeline.world.safe, "ETH"), D(0)) == 0
+    assert limits.read_holdings().held(pipeline.world.safe, "ETH") == 0
     pipeline.sound()
