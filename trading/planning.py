@@ -88,10 +88,9 @@ SELECT s.id,
        (array_agg(o.reason ORDER BY o.id))[1] AS first_reason
 FROM signals s LEFT JOIN orders o ON o.signal_id = s.id AND o.purpose = 'open'
 WHERE s.state = 'pending' AND NOT EXISTS (
-    SELECT FROM agent_deployments d
-    WHERE d.agent_id = s.agent_id AND d.state = 'active' AND NOT EXISTS (
-        SELECT FROM orders x WHERE x.signal_id = s.id AND x.deployment_id = d.id AND x.purpose = 'open'
-    )
+    SELECT d.id FROM agent_deployments d WHERE d.agent_id = s.agent_id AND d.state = 'active'
+    EXCEPT
+    SELECT x.deployment_id FROM orders x WHERE x.signal_id = s.id AND x.purpose = 'open'
 )
 GROUP BY s.id
 HAVING bool_and(o.state IS DISTINCT FROM 'planned')

@@ -30,6 +30,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from django.db import OperationalError, connection
 
@@ -58,8 +59,8 @@ TASKS = {
 }
 SWEEPS = {"execute": 0.3, "exits": 0.3, "settle": 1.0, "monitor": 0.2}
 """How often each runs by the clock, a round."""
-BATCHES = (2, 200)
-"""Orders of one pass of `execute`: what is more waits for the next pass."""
+BATCHES = (1, 1, 3, 20, 500)
+"""Orders that a venue takes together; and that are booked together."""
 POLLS = 8
 """Looks at all orders in flight, a round: a venue that is away is asked again and again."""
 LONGEST_END = timedelta(minutes=10)
@@ -155,13 +156,20 @@ class World:
         self.levels: set[str] = set()
         self.batch = self.dice.choice(BATCHES)
         self.quotes: dict[str, Believed] = {}
+        self.batch_of: tuple[str, list[tuple[str, str, Decimal]]] = ("", [])
+        """The transaction that reserves a batch, and the (account, symbol, tokens) of its entries so far."""
         self.waiting: list[tuple[int, str]] = []
         self.signals = 0
         drawn = self.dice.choice((WIDE, WIDE, TIGHT))
         self.rules = drawn if self.limits is None else self.limits
         self.venues = {
             name: SimulatedVenue(
-                name, self, self.lot, dedup=dedup, find_lag=timedelta(seconds=self.dice.choice(LAGS))
+                name,
+                self,
+                self.lot,
+                dedup=dedup,
+                find_lag=timedelta(seconds=self.dice.choice(LAGS)),
+                batch=self.dice.choice(BATCHES),
             )
             for name, dedup in VENUES.items()
         }
@@ -207,7 +215,13 @@ class World:
 
         fuse, self.fuse = self.fuse, 0
         held = invariants.rows(invariants.CARRIED)
+        [[batch]] = invariants.rows("SELECT pg_current_xact_id()::text")
         self.fuse = fuse
+        if batch != self.batch_of[0]:
+            self.batch_of = (batch, [])
+        tokens = request.quantity if request.side == "buy" else -request.quantity
+        held = _together([*held, *self.batch_of[1]])
+        self.batch_of[1].append((request.account, request.symbol, tokens))
         worth = {(request.account, request.symbol): ZERO}
         for account, symbol, quantity in held:
             if self.now() - self.quotes[symbol].at > timedelta(seconds=90):
@@ -306,8 +320,8 @@ class World:
     def set_up(self) -> Iterator[None]:
         """Take the product's edges over: clock, venues, limits, wakes, statements."""
         from maxxit.events import wake
+        from trading import passes, wiring
         from trading import policy as policies
-        from trading import tasks, wiring
 
         real = policies.load
         stricter = {
@@ -322,14 +336,14 @@ class World:
             stack.callback(self.clock.close)
             stack.callback(connection.__dict__.pop, "_commit", None)
             stack.callback(wiring.venue.cache_clear)
-            stack.callback(setattr, tasks, "BATCH", tasks.BATCH)
             stack.callback(setattr, wiring.VENUES, "open", opening)
             stack.callback(policies.policy.cache_clear)
             stack.callback(setattr, policies, "load", real)
             self.woken = stack.enter_context(wake.collected())
             stack.enter_context(connection.execute_wrapper(self.burn))
             connection._commit = self.commit  # type: ignore[attr-defined]
-            tasks.BATCH = self.batch
+            sizes = passes.policy().model_copy(update={"batch": self.batch})
+            stack.enter_context(patch.object(passes, "policy", lambda: sizes))
             policies.load = lambda name, schema: limits  # type: ignore[assignment, return-value]
             policies.policy.cache_clear()
             wiring.VENUES.open = lambda adapter, **options: self.venues[adapter]  # type: ignore[method-assign]
@@ -547,10 +561,9 @@ class World:
         from positions.exits import sweep
         from positions.models import Position
         from tests.chaos import invariants
-        from trading import gate, quarantine, tasks
+        from trading import gate, quarantine
         from trading.models import Order
 
-        tasks.BATCH = max(BATCHES)
         self.lot.intensity, self.fuse, self.skew = 0.0, 0, timedelta(0)
         for name in VENUES:
             self.let(name, hours=1000)
@@ -579,6 +592,14 @@ class World:
 
 def _sum(worth: Mapping[tuple[str, str], Decimal], place: int, name: str) -> Decimal:
     return sum((usd for key, usd in worth.items() if key[place] == name), ZERO)
+
+
+def _together(held: list[tuple[str, str, Decimal]]) -> list[tuple[str, str, Decimal]]:
+    """One row per account and symbol."""
+    sums: Counter[tuple[str, str]] = Counter()
+    for account, symbol, tokens in held:
+        sums[account, symbol] += tokens  # type: ignore[assignment]
+    return [(*key, Decimal(tokens)) for key, tokens in sums.items()]
 
 
 def _commit() -> None:

@@ -7,7 +7,7 @@ for at most `find_lag`, nothing is done after the order's deadline.
 
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -137,10 +137,17 @@ class Taken:
 class SimulatedVenue(Venue):
     """One venue. `tell` are the world's ears and hands: see `simulation.World`."""
 
-    def __init__(self, name: str, tell: Any, lot: Lot, *, dedup: bool, find_lag: timedelta) -> None:
+    def __init__(
+        self, name: str, tell: Any, lot: Lot, *, dedup: bool, find_lag: timedelta, batch: int = 1
+    ) -> None:
         self.name, self.tell, self.lot = name, tell, lot
         self.capabilities = Capabilities(
-            dedup=dedup, shorts=True, max_leverage=Decimal(1), collects_fees=False, find_lag=find_lag
+            dedup=dedup,
+            shorts=True,
+            max_leverage=Decimal(1),
+            collects_fees=False,
+            find_lag=find_lag,
+            batch=batch,
         )
         self.book: dict[str, Taken] = {}
         self.effects: Counter[str] = Counter()
@@ -159,11 +166,32 @@ class SimulatedVenue(Venue):
         payload = {name: str(getattr(request, name)) for name in names}
         return Prepared(request.client_order_id, payload | {"deadline": request.deadline.isoformat()})
 
+    def send_many(self, orders: Sequence[Prepared]) -> dict[str, Exception]:
+        """A batch leaves as one request: the world judges all of it before anything goes wrong with any part."""
+        if len(orders) == 1:
+            return super().send_many(orders)
+        for prepared in orders:
+            self.tell.leaves(self.name, prepared)
+        errors: dict[str, Exception] = {}
+        for prepared in orders:
+            try:
+                self._send(prepared, alone=False)
+            except (Rejected, Retryable, Unknown) as error:
+                errors[prepared.ref] = error
+        if self.lot.draw("send") == MEANWHILE:
+            self.tell.meanwhile()
+        return errors
+
     def send(self, prepared: Prepared) -> None:
         """An order leaves. Whether it may is the world's to judge, before anything goes wrong with it."""
         self.tell.leaves(self.name, prepared)
+        self._send(prepared, alone=True)
+
+    def _send(self, prepared: Prepared, *, alone: bool) -> None:
         self.arrive()
         how = self.lot.draw("send")
+        if how == MEANWHILE and not alone:
+            how = ""
         if how == "delivered twice" and not self.capabilities.dedup:
             how = "taken, silent"
         if how == "refused" and prepared.ref in self.book:

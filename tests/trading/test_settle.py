@@ -1,6 +1,6 @@
 """Orders in flight: unknown is left only on evidence, fills are booked once, and nothing leaves past a shut gate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -248,8 +248,13 @@ def test_the_paper_exchange_takes_no_order_past_its_deadline(
     use_venue(paper)
     order = trader.planned()
     held_back: list[Prepared] = []
+
+    def hold_back(orders: Sequence[Prepared]) -> dict[str, Exception]:
+        held_back.extend(orders)
+        return {}
+
     with monkeypatch.context() as patch:
-        patch.setattr(paper, "send_many", lambda orders: held_back.extend(orders) or {})
+        patch.setattr(paper, "send_many", hold_back)
         make.place(order, paper, policy())
     trader.time.move(minutes=6)
     make.price("ETH", "2000")

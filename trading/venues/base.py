@@ -33,6 +33,8 @@ class Capabilities:
     """How long the venue may report an accepted order as not found."""
     play_money: bool = False
     """Its accounts are credited with play money by `deposit`."""
+    local: bool = False
+    """It answers from our own database. Any other venue is asked only about orders that no check of ours blocks."""
     batch: int = 1
     """How many orders `send_many` and `find_many` take together. The gate is read again before each batch."""
 

@@ -13,6 +13,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import F
 
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected
@@ -56,7 +57,7 @@ class PaperVenue(Venue):
         self.depth_usd = Decimal(depth_usd)
         self.capabilities = Capabilities(
             dedup=True, shorts=shorts, max_leverage=max_leverage, collects_fees=False, find_lag=timedelta(0),
-            play_money=True, batch=10_000,
+            play_money=True, local=True, batch=10_000,
         )  # fmt: skip
 
     def prepare(self, request: Request) -> Prepared:
@@ -119,12 +120,11 @@ class PaperVenue(Venue):
 
     @transaction.atomic
     def _find(self, refs: Sequence[str]) -> list[tuple[str, Report | None]]:
-        rows = PaperOrder.objects.select_for_update().filter(client_order_id__in=refs).order_by("pk")
+        rows = PaperOrder.objects.filter(client_order_id__in=refs)
         orders = {order.client_order_id: order for order in rows}
-        unfilled = [
-            order for order in orders.values() if order.filled < order.quantity and not order.canceled
-        ]
-        if unfilled:
+        if any(order.filled < order.quantity for order in orders.values()):
+            unfilled = list(rows.filter(filled__lt=F("quantity")).select_for_update().order_by("pk"))
+            orders |= {order.client_order_id: order for order in unfilled}
             self._match(unfilled, _quotes({order.symbol for order in unfilled}))
         fills: dict[int, list[VenueFill]] = defaultdict(list)
         stored = PaperFill.objects.filter(order__in=orders.values()).order_by("pk")
