@@ -166,6 +166,12 @@ class Deployment(models.Model):
         null=True, blank=True, help_text="when the chain last confirmed the policy"
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    last_entry = models.BigIntegerField(
+        default=0,
+        db_default=0,
+        editable=False,
+        help_text="id of its latest entry order that was reserved; who was served longest ago comes first",
+    )
 
     class Meta:
         db_table = "agent_deployments"

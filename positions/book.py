@@ -28,36 +28,51 @@ SELECT 'open', o.id, o.id FROM orders o
 WHERE o.purpose = 'open' AND o.filled_quantity > o.booked_quantity
   AND (o.attempts < %(tries)s OR o.retry_at <= %(now)s)
 UNION ALL
-SELECT 'end', p.id, o.id FROM positions p JOIN orders o ON o.id = p.exit_order_id
-WHERE p.state = 'closing' AND o.state NOT IN ('planned', 'sending', 'unknown', 'accepted', 'partially_filled')
+SELECT 'end', p.id, o.id
+FROM positions p JOIN orders o ON o.id = p.exit_order_id JOIN orders e ON e.id = p.entry_order_id
+WHERE p.state = 'closing' AND e.filled_quantity = e.booked_quantity
+  AND o.state NOT IN ('planned', 'sending', 'unknown', 'accepted', 'partially_filled')
   AND (o.attempts < %(tries)s OR o.retry_at <= %(now)s)
-ORDER BY 1 DESC, 2
+ORDER BY 1, 2
 """
-"""Entries with fills that no position includes yet, then positions whose closing order has ended."""
+"""Positions whose closing order has ended, then entries with fills that no position includes yet.
+
+A position ends after all fills of its entry are booked: it is due again once they are.
+"""
 
 
 def book() -> tuple[int, int]:
-    """Open positions for new fills and end those whose closing order has ended; return (opened, closed)."""
+    """End positions whose closing order has ended and open them for new fills; return (opened, closed).
+
+    Exits come first, also those that end while a crowd of entries is booked: what is due is read again before each
+    batch.
+    """
+    opened, closed = 0, 0
+    tried: set[tuple[str, int]] = set()
+    while batch := _next_batch(tried):
+        tried |= {(what, pk) for what, pk, _ in batch}
+        order_of = {pk: order_id for _, pk, order_id in batch}
+        if batch[0][0] == ENDED:
+            closed += len(_by_halves(list(order_of), _end, order_of))
+        else:
+            opened += len(_by_halves(list(order_of), open_positions, order_of))
+    return opened, closed
+
+
+ENDED = "end"
+
+
+def _next_batch(tried: set[tuple[str, int]]) -> list[tuple[str, int, int]]:
+    """Return the next due rows of one kind, without those that were tried in this pass."""
+    size = passes.policy().batch
     with connection.cursor() as cursor:
         cursor.execute(DUE, {"tries": quarantine.TRIES, "now": clock.now()})
-        due = cursor.fetchall()
-    filled = {pk: order_id for what, pk, order_id in due if what == "open"}
-    ended = {pk: order_id for what, pk, order_id in due if what == "end"}
-    size = passes.policy().batch
-    opened = closed = 0
-    for batch in _batches(list(filled), size):
-        opened += len(_by_halves(batch, open_positions, filled))
-    for batch in _batches(list(ended), size):
-        closed += len(_by_halves(batch, _end, ended))
-    return opened, closed
+        due = [row for row in cursor.fetchall() if row[:2] not in tried]
+    return [row for row in due if row[0] == due[0][0]][:size]
 
 
 def _end(position_ids: Sequence[int]) -> list[int]:
     return end_exits(with_ended_entry(position_ids))
-
-
-def _batches(ids: Sequence[int], size: int) -> list[Sequence[int]]:
-    return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
 def _by_halves(batch: Sequence[int], step: Any, order_of: Mapping[int, int]) -> list[int]:

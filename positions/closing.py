@@ -1,4 +1,4 @@
-"""Book ended closing orders: close their positions with PnL, fees and profit share, or reopen them where tokens are left."""
+"""Book ended closing orders: close positions with PnL, fees and profit share, or reopen them where tokens are left."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -24,7 +24,8 @@ from positions import book, costs, health, performance
 from positions.exits import sweep
 from tests.bench.history import requests
 from tests.bench.history_rows import TABLES, Size, fill
-from trading import gate, limits, planning, tasks
+from trading import gate, limits, tasks
+from trading.entries import planning
 from trading.models import LedgerEntry, Order
 from trading.states import IN_FLIGHT
 

@@ -13,13 +13,17 @@ import structlog
 from django.db import transaction
 from django.db.models import QuerySet
 
+from agents.models import Deployment
 from maxxit.core import clock, correlation
 from maxxit.core.terms import Purpose
 from maxxit.events.record import Transition, advance_each, lock_unmoved
+from maxxit.postgres import bulk
 from trading import limits, quarantine, risk, settle
+from trading.entries import crowd, pace
 from trading.facts import Entries, Exits
 from trading.models import Order
 from trading.passes import TimeBudget
+from trading.passes import policy as passes
 from trading.policy import RiskPolicy
 from trading.reasons import Reason
 from trading.risk import Facts, Verdict
@@ -32,6 +36,7 @@ log = structlog.get_logger(__name__)
 WAITS = Verdict(False, Reason.PLATFORM_PACE)
 """The verdict of an entry that the platform's pace holds back: it stays planned."""
 NO_ANSWER = VenueAnswer()
+NO_SHARES: crowd.Shares = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +79,36 @@ def place_due_orders(
     It ends when the time or the platform's pace is used up.
     """
     counts = PlacementCounts()
-    due = orders.filter(state=OrderState.PLANNED)
-    for batch in quarantine.due_batches(due, "deployment__agent", "signal", size=batch_size, budget=budget):
+    planned = orders.filter(state=OrderState.PLANNED)
+    waiting = quarantine.due(planned)
+    shares: crowd.Shares = {}
+    if len(waiting) > 1 and planned.filter(pk=waiting[0][0], purpose=Purpose.OPEN).exists():
+        shares = crowd.read_shares(planned, [pk for pk, _ in waiting], policy)
+    for batch in quarantine.batches(
+        planned, waiting, "deployment__agent", "signal", size=batch_size, budget=budget
+    ):
+        if batch[0].purpose == Purpose.OPEN:
+            pace.give_way(passes().exits.entries_wait_seconds)
         counts.due += len(batch)
         with quarantine.counted_for_each(batch):
-            for placed in place(batch, venue(batch[0].venue), policy):
+            for placed in place(batch, venue(batch[0].venue), policy, shares):
                 counts.count(placed.verdict)
         if counts.waiting:
             break
     return counts
 
 
-def place(orders: Sequence[Order], at_venue: Venue, policy: RiskPolicy) -> list[Placed]:
+def place(
+    orders: Sequence[Order], at_venue: Venue, policy: RiskPolicy, shares: crowd.Shares = NO_SHARES
+) -> list[Placed]:
     """Reserve planned orders of one venue and purpose and send them, or block them; return what became of each.
 
     The venue is asked only about orders that no other check blocks, and outside the lock, because that is network
-    I/O. All checks run again under the lock that reserves. Left out are orders that another worker placed meanwhile, and
-    orders whose processing fails: that is counted (`trading.quarantine`).
+    I/O. All checks run again under the lock that reserves. Left out are orders that another worker placed meanwhile,
+    and orders whose processing fails: that is counted (`trading.quarantine`).
+
+    Args:
+        shares: the fraction of its size that an entry gets where the crowd of all exceeds a limit.
     """
     before: dict[int, Verdict] = {}
     answers: dict[int, VenueAnswer] = {}
@@ -98,7 +116,7 @@ def place(orders: Sequence[Order], at_venue: Venue, policy: RiskPolicy) -> list[
     def ask(part: Sequence[Order]) -> list[Order]:
         verdicts = dict.fromkeys((order.pk for order in part), risk.PASS)
         if not at_venue.capabilities.local:
-            facts = _read_facts(part, policy)
+            facts = _read_facts(part, policy, shares)
             for order in part:
                 of_order = facts.of(order, NO_ANSWER)
                 verdicts[order.pk] = risk.check_before_venue(of_order, facts.policy(order))
@@ -109,7 +127,7 @@ def place(orders: Sequence[Order], at_venue: Venue, policy: RiskPolicy) -> list[
         return list(part)
 
     def reserve(part: Sequence[Order]) -> list[Placed]:
-        return _reserve(part, at_venue, policy, before, answers)
+        return _reserve(part, at_venue, policy, shares, before, answers)
 
     ready = quarantine.by_halves(orders, ask, quarantine.count_failure)
     placed = quarantine.by_halves(ready, reserve, quarantine.count_failure)
@@ -121,9 +139,14 @@ def place(orders: Sequence[Order], at_venue: Venue, policy: RiskPolicy) -> list[
     return placed
 
 
-def _read_facts(orders: Sequence[Order], policy: RiskPolicy) -> Entries | Exits:
-    kind = Exits if orders[0].purpose == Purpose.CLOSE else Entries
-    return kind(orders, orders[0].venue, policy)
+def _read_facts(orders: Sequence[Order], policy: RiskPolicy, shares: crowd.Shares) -> Entries | Exits:
+    at = orders[0].venue
+    if orders[0].purpose == Purpose.CLOSE:
+        return Exits(orders, at, policy)
+    of_venue = {
+        (market.symbol, market.side): share.fraction for market, share in shares.items() if market.venue == at
+    }
+    return Entries(orders, at, policy, of_venue)
 
 
 def _question(order: Order, policy: RiskPolicy) -> Question:
@@ -137,6 +160,7 @@ def _reserve(
     orders: Sequence[Order],
     at_venue: Venue,
     policy: RiskPolicy,
+    shares: crowd.Shares,
     before: Mapping[int, Verdict],
     answers: Mapping[int, VenueAnswer],
 ) -> list[Placed]:
@@ -145,7 +169,7 @@ def _reserve(
     transitions: list[Transition] = []
     with transaction.atomic():
         limits.lock([order.account for order in orders], platform=orders[0].purpose == Purpose.OPEN)
-        facts = _read_facts(orders, policy)
+        facts = _read_facts(orders, policy, shares)
         for order in lock_unmoved(orders):
             of_order = facts.of(order, answers.get(order.pk, NO_ANSWER))
             verdict = before[order.pk]
@@ -158,10 +182,14 @@ def _reserve(
                 verdict = WAITS
             else:
                 facts.reserve(order, of_order)
-                prepared, transition = _reserved(order, at_venue, policy, of_order)
+                share = shares.get(crowd.Market(order.venue, order.symbol, order.side))
+                prepared, transition = _reserved(order, at_venue, policy, of_order, share)
                 transitions.append(transition)
             placed.append(Placed(order, verdict, prepared))
-        advance_each(transitions, locked=True)
+        moved = advance_each(transitions, locked=True)
+        if orders[0].purpose == Purpose.OPEN:
+            served = {one.row.deployment_id: one.row.pk for one in moved if one.new == OrderState.SENDING}
+            bulk.update(Deployment, list(served), {"last_entry": list(served.values())})
     for transition in transitions:
         transition.apply()
     return placed
@@ -174,7 +202,9 @@ def _blocked(order: Order, verdict: Verdict, facts: Facts) -> Transition:
     return Transition(order, OrderState.BLOCKED, verdict.reason, stored, fields)
 
 
-def _reserved(order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts) -> tuple[Prepared, Transition]:
+def _reserved(
+    order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts, share: crowd.Share | None
+) -> tuple[Prepared, Transition]:
     """Return what will be sent, and the move planned -> sending that stores it. In the caller's transaction."""
     if facts.price is None:
         raise ValueError(f"order {order.pk} passed the checks without a price")
@@ -206,7 +236,8 @@ def _reserved(order: Order, at_venue: Venue, policy: RiskPolicy, facts: Facts) -
         "deadline": deadline,
         "reason": "",
     }
-    return prepared, Transition(order, OrderState.SENDING, fields=fields)
+    scaled = {"share_pct": f"{share.fraction * 100:.2f}", "scaled_by": share.reason} if share else {}
+    return prepared, Transition(order, OrderState.SENDING, data=scaled, fields=fields)
 
 
 def send_orders(reserved: Sequence[tuple[Order, Prepared]], at_venue: Venue) -> None:

@@ -1,7 +1,7 @@
 """Read the facts that the pre-trade checks use, of a whole batch of orders of one venue, each kind in one statement.
 
-`Entries` and `Exits` hold them and count what the batch has reserved so far, so that each order is checked against those
-before it. Read them while `limits.lock` is held.
+`Entries` and `Exits` hold them and count what the batch has reserved so far, so that each order is checked against
+those before it. Read them while `limits.lock` is held.
 """
 
 import math
@@ -62,8 +62,8 @@ class Exits:
     def _price(self, order: Order) -> Decimal | None:
         """Return the reference price of a closing order in USD; None where there is none.
 
-        A fresh quote counts even if its sources disagree. If an operator or the kill switch closes, the last known price
-        is used: the venue's slippage limit protects the fill, and missing quotes must not prevent the exit.
+        A fresh quote counts even if its sources disagree. If an operator or the kill switch closes, the last known
+        price is used: the venue's slippage limit protects the fill, and missing quotes must not prevent the exit.
         """
         fresh = self._quotes.get(order.symbol)
         if fresh is not None:
@@ -81,8 +81,8 @@ class Entries:
     """Facts of entries: usage of the accounts and the platform, and each order's size in whole lots.
 
     Args:
-        shares: (symbol, side) -> the fraction (0 to 1) of its size that each entry gets where all together would exceed a
-            limit of the platform (`trading.crowd`); 1 where missing.
+        shares: (symbol, side) -> the fraction (0 to 1) of its size that each entry gets where all together would exceed
+            a limit (`trading.crowd`); 1 where missing.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class Entries:
         return {symbol: price for symbol, price in self._prices.items() if symbol != order.symbol}
 
     def _share(self, order: Order, notional: Decimal, price: Decimal, min_usd: Decimal) -> Decimal:
-        """Return the quantity of an entry of `notional` USD in whole lots: its share of it, and not below the minimum."""
+        """Return the quantity of an entry of `notional` USD in whole lots: its share, and not below the minimum."""
         token = instrument(order.symbol)
         whole = token.round_quantity(notional / price)
         share = self._shares.get((order.symbol, order.side), Decimal(1))

@@ -67,7 +67,7 @@ def deployment_of(account: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What one journal books. `reference` is unique among the journals of its kind: the id of the fill, the position …"""
+    """What one journal books. `reference` is unique in its kind: the id of the fill, of the position, and so on."""
 
     kind: JournalKind
     reference: str | int
@@ -163,7 +163,7 @@ def platform_fee_journal(
 def collected_fees_journal(
     order: Order, fill_id: int, fee: Decimal | None, share: Decimal | None, share_receiver: str
 ) -> Journal:
-    """Return the journal of platform fee and profit share (USDC) that the venue collected with a fill, in its figures."""
+    """Return the journal of platform fee and profit share (USDC) that the venue collected with a fill."""
     account = account_of(order.deployment_id)
     moves = [
         Move(account, "fees:platform", USDC, fee or ZERO, "platform_fee"),
@@ -208,7 +208,7 @@ def platform_fees(order_ids: Sequence[int]) -> dict[int, Decimal]:
 def profit_share_journal(
     position_id: int, order: Order, amount: Decimal, receiver: str, *, collected: bool
 ) -> Journal:
-    """Return the journal of a position's profit share in USDC to the receiver (`platform` where the agent names none)."""
+    """Return the journal of a position's profit share in USDC; the platform gets it where there is no receiver."""
     payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
     move = Move(payer, f"profit:{receiver or 'platform'}", USDC, amount, "profit_share")
     return Journal(JournalKind.SHARE, position_id, [move], order.pk, order.correlation_id)

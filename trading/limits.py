@@ -59,8 +59,8 @@ SELECT account, symbol, tokens, orders FROM used WHERE (%(all)s OR account = ANY
 UNION ALL
 SELECT NULL, symbol, sum(abs(tokens)), sum(orders)::int FROM used WHERE %(platform)s GROUP BY symbol
 """
-"""(account, symbol, signed tokens, entries in flight): held by the ledger, plus what entries in flight would add; then the
-platform's gross tokens per symbol, without an account.
+"""(account, symbol, signed tokens, entries in flight): held by the ledger, plus what entries in flight would add; then
+the platform's gross tokens per symbol, without an account.
 
 One statement, hence one snapshot: an order settled between two statements would be missing from both. Tokens that the
 owners of a Safe moved in or out count against no limit.

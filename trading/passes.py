@@ -3,6 +3,7 @@
 import time
 from datetime import timedelta
 from functools import cache
+from typing import Annotated
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError
@@ -23,6 +24,7 @@ class ExitPasses(Policy):
     sweep_milliseconds: Count
     idle_seconds: Seconds
     late_seconds: Seconds
+    entries_wait_seconds: Annotated[int, Field(ge=0, le=60)]
 
     @property
     def sweep_seconds(self) -> float:

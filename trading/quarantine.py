@@ -131,24 +131,30 @@ def redrive_working(orders: Iterable[Order]) -> None:
         redrive(working)
 
 
-def due_batches(
+def due(orders: QuerySet[Order], after: int = 0) -> list[tuple[int, str]]:
+    """Return (id, venue) of the due rows of `orders`, oldest first; those with an id above `after` before the others.
+
+    With `after` a pass resumes where the previous one was cut off.
+    """
+    waiting = list(orders.filter(is_due()).order_by("pk").values_list("pk", "venue"))
+    return [row for row in waiting if row[0] > after] + [row for row in waiting if row[0] <= after]
+
+
+def batches(
     orders: QuerySet[Order],
+    waiting: Sequence[tuple[int, str]],
     *related: str,
     size: Callable[[str], int],
-    after: int = 0,
     budget: TimeBudget | None = None,
 ) -> Iterator[list[Order]]:
-    """Yield the due rows of `orders` in batches of one venue, oldest first, with their `related` rows, within `budget`.
+    """Yield the `waiting` rows of `orders` in batches of one venue, with their `related` rows, within `budget`.
 
-    Orders with an id above `after` come first, so that a pass resumes where the previous one was cut off. Only ids are
-    read first: most passes find nothing to do and need not load the wide rows.
+    The wide rows are loaded batch by batch: most passes find nothing to do, and a crowd does not fill the memory.
 
     Args:
         size: venue -> orders in a batch at most.
     """
-    waiting = list(orders.filter(is_due()).order_by("pk").values_list("pk", "venue"))
-    ordered = [one for one in waiting if one[0] > after] + [one for one in waiting if one[0] <= after]
-    for batch in _by_venue(ordered, size):
+    for batch in _by_venue(waiting, size):
         if budget is not None and not budget.left():
             return
         rows = {order.pk: order for order in orders.filter(pk__in=batch).select_related(*related)}

@@ -50,9 +50,8 @@ def settle_due(purpose: str = "", budget: TimeBudget | None = None) -> int:
     if purpose:
         in_flight = in_flight.filter(purpose=purpose)
     changed = last_asked = 0
-    for batch in quarantine.due_batches(
-        in_flight, "deployment", size=batch_size, after=_resume_after.pop(purpose, 0), budget=budget
-    ):
+    waiting = quarantine.due(in_flight, after=_resume_after.pop(purpose, 0))
+    for batch in quarantine.batches(in_flight, waiting, "deployment", size=batch_size, budget=budget):
         last_asked = batch[-1].pk
         with quarantine.counted_for_each(batch):
             changed += settle_orders(batch, venue(batch[0].venue))

@@ -12,7 +12,8 @@ from maxxit.core.terms import Purpose
 from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
-from trading import approvals, execute, passes, planning, quarantine, settle
+from trading import approvals, execute, passes, quarantine, settle
+from trading.entries import pace, planning
 from trading.fund import fund_due
 from trading.limits_in_force import risk_limits
 from trading.models import Order
@@ -51,6 +52,9 @@ def entry_pass() -> Counts:
     entries = Order.objects.filter(purpose=Purpose.OPEN)
     opening = execute.place_due_orders(entries, risk_limits(), placing_time)
     signals = planning.finish_signals()
+    if opening.waiting:
+        pace.note_waiting()
+        pace.wake_next_pass()
     if settling_time.cut or placing_time.cut:
         wake.after_commit("orders.waiting")
     return Counts(

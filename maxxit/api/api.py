@@ -47,7 +47,8 @@ from signals_app.generate import generate
 from signals_app.models import CtPost, Signal
 from signals_app.policy import policy as signals_policy
 from signals_app.states import PostState, SignalState
-from trading import execute, planning
+from trading import execute
+from trading.entries import planning
 from trading.limits_in_force import risk_limits
 from trading.models import Fill, Order
 from trading.states import OrderState

@@ -20,7 +20,7 @@ COLUMN: dict[str, Any] = {"max_digits": 38, "decimal_places": 18}
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Compute sums and products of columns without rounding inside this block, as Postgres does; do not divide in it."""
+    """Add and multiply columns without rounding inside this block, as Postgres does. Do not divide in it."""
     with localcontext(prec=2 * COLUMN["max_digits"] + 20):
         yield
 

@@ -7,6 +7,7 @@ queued, no second is sent; the task clears the mark when it starts (`started`), 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -34,27 +35,29 @@ def collected() -> Iterator[set[str]]:
         _collector.reset(token)
 
 
-def after_commit(event: str) -> None:
-    """Wake the tasks that `settings.WAKES` lists for `event`, once the transaction has committed."""
+def after_commit(event: str, *, delay: timedelta | None = None) -> None:
+    """Wake the tasks that `settings.WAKES` lists for `event`, once the transaction has committed, or `delay` later."""
     for task in settings.WAKES.get(event, ()):
-        transaction.on_commit(partial(wake_task, task))
+        transaction.on_commit(partial(wake_task, task, delay))
 
 
-def wake_task(task: str) -> None:
-    """Wake `task` now; inside `collected` only its name is collected."""
+def wake_task(task: str, delay: timedelta | None = None) -> None:
+    """Wake `task` now, or after `delay`; inside `collected` only the name of one that is woken now is collected."""
     woken = _collector.get()
     if woken is None:
-        send(task)
-    else:
+        send(task, delay)
+    elif delay is None:
         woken.add(task)
 
 
-def send(task: str) -> None:
+def send(task: str, delay: timedelta | None = None) -> None:
     """Send `task` unless one is queued already. Never raises: the sweep makes up for a lost wake."""
+    mark = f"wake:{task}" if delay is None else f"wake:{task}:later"
+    seconds = delay.total_seconds() if delay else 0
     try:
-        if cache.add(f"wake:{task}", 1, timeout=MARK_SECONDS):
+        if cache.add(mark, 1, timeout=max(round(seconds), MARK_SECONDS)):
             # Without ignore_result Celery subscribes to the result first: two round trips, 20 s when Redis goes down.
-            current_app.send_task(task, retry=False, ignore_result=True)
+            current_app.send_task(task, retry=False, ignore_result=True, countdown=seconds or None)
     except Exception as error:  # the broker is down, which must not stop the caller
         log.warning("wake_lost", task=task, error=str(error))
 

@@ -146,7 +146,8 @@ class PriceRule(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.rule_id} {','.join(self.symbols)} {self.condition} {plain(self.threshold) if self.threshold else ''}".strip()
+        threshold = plain(self.threshold) if self.threshold else ""
+        return f"{self.rule_id} {','.join(self.symbols)} {self.condition} {threshold}".strip()
 
 
 class RuleMatch(models.Model):

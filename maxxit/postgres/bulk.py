@@ -18,11 +18,11 @@ def insert(model: type[models.Model], columns: Columns) -> list[int]:
     """
     arrays, selected, params = _arrays(model, columns)
     names = ", ".join(_quoted(model, name) for name in columns)
+    aliases = ", ".join(_aliases(columns))
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {_table(model)} ({names}) SELECT {', '.join(selected)} "  # noqa: S608 (quoted names)
-            f"FROM unnest({', '.join(arrays)}) WITH ORDINALITY AS new ({', '.join(_aliases(columns))}, row) ORDER BY row "
-            "RETURNING id",
+            f"FROM unnest({', '.join(arrays)}) WITH ORDINALITY AS new ({aliases}, row) ORDER BY row RETURNING id",
             params,
         )
         return [pk for (pk,) in cursor.fetchall()]

@@ -147,7 +147,7 @@ def sweep() -> int:
 
 
 class Sweep:
-    """A sweep in batches: each call claims the next exits that are due, so that the first are sent while others wait."""
+    """A sweep in batches: each call claims the next exits that are due, so that the first leave while others wait."""
 
     KEEP = timedelta(seconds=2)
     """How long the hits of one search are used."""

@@ -104,7 +104,7 @@ def fanout(rounds: int) -> Iterator[Row]:
     from maxxit.embedded.scratch import scratch_database
     from maxxit.events.models import Event
     from signals_app.models import Signal
-    from trading import planning
+    from trading.entries import planning
     from trading.models import Order
 
     deployments = 10_000

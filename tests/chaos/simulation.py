@@ -342,7 +342,8 @@ class World:
             self.woken = stack.enter_context(wake.collected())
             stack.enter_context(connection.execute_wrapper(self.burn))
             connection._commit = self.commit  # type: ignore[attr-defined]
-            sizes = passes.policy().model_copy(update={"batch": self.batch})
+            exits = passes.policy().exits.model_copy(update={"entries_wait_seconds": 0})
+            sizes = passes.policy().model_copy(update={"batch": self.batch, "exits": exits})
             stack.enter_context(patch.object(passes, "policy", lambda: sizes))
             policies.load = lambda name, schema: limits  # type: ignore[assignment, return-value]
             policies.policy.cache_clear()

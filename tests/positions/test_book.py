@@ -179,7 +179,7 @@ def test_fills_that_settle_while_an_exit_is_booked_are_held_by_the_position_firs
     monkeypatch.setattr(book, "with_ended_entry", settle_in_between)
     book.book()
     position.refresh_from_db()
-    assert (position.state, position.quantity) == ("closing", D("0.2"))
+    assert (position.state, position.quantity) == ("closing", D("0.3"))
 
     monkeypatch.setattr(book, "with_ended_entry", with_ended_entry)
     position = again(position)

@@ -17,7 +17,7 @@ from signals_app.sources.base import Cursor, PostSource, RawPost, Refused
 from signals_app.sources.jsonl import JsonlSource, parse
 from tests import builders as make
 from tests.builders import T0, RecordedClock
-from trading import planning
+from trading.entries import planning
 
 FIRST = "buying $BTC here, this looks like the bottom"
 SECOND = "selling $BTC here, this looks like the top"

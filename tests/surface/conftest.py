@@ -35,12 +35,11 @@ from maxxit.pipeline import release
 from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.stages import QUEUES
 from maxxit.pipeline.sync import sync_schedule
-from trading import ledger
 from positions.exits import pauses
 from positions.models import BestPnl, PnlSnapshot, Position, ProfitMark, UnreadAccount
 from signals_app.models import CtPost, RejectedPost, Signal
 from tests import builders
-from trading import gate
+from trading import gate, ledger
 from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signer
 from trading.limits_in_force import risk_limits
 from trading.models import Fill, Order, PaperFill, PaperOrder

@@ -24,6 +24,7 @@ from tests.surface.conftest import World
 from tests.surface.test_commands import said, told
 from trading.limits_in_force import risk_limits
 from trading.models import Order
+from trading.policy import policy
 
 T0 = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -81,8 +82,14 @@ def test_a_free_pace_lets_orders_leave_at_once() -> None:
 
 
 @pytest.fixture
-def crowd(world: World) -> tuple[Signal, list[Order]]:
-    """A signal of alice's agent: alice's two orders wait at 3 and 5 of 6, bob's agent has one before and one behind."""
+def crowd(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Signal, list[Order]]:
+    """A signal of alice's agent: alice's two orders wait at 3 and 5 of 6, bob's agent has one before and one behind.
+
+    The platform sends 30 entries a minute.
+    """
+    paced = policy().platform.model_copy(update={"max_orders_per_minute": 30})
+    slow = policy().model_copy(update={"platform": paced})
+    monkeypatch.setattr("trading.limits_in_force.policy", lambda: slow)
     alice, bob = world.of_alice, world.of_bob
     Signal.objects.filter(state="pending").update(state="skipped", reason="cooldown")
     signal = builders.signal(alice.agent, expires_at=clock.now() + timedelta(hours=1))

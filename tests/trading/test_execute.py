@@ -21,7 +21,8 @@ from signals_app.models import CtPost, Signal
 from tests import builders as make
 from tests.builders import T0
 from tests.trading.conftest import Trader
-from trading import execute, gate, ledger, limits, passes, planning, tasks
+from trading import execute, gate, ledger, limits, passes, tasks
+from trading.entries import planning
 from trading.models import JournalKind, Order
 from trading.policy import policy
 from trading.states import OrderState

@@ -28,8 +28,9 @@ def is_due(order: Order) -> bool:
     return batches(Order.objects.filter(pk=order.pk)) == [[order.pk]]
 
 
-def batches(orders: Any, size: int = 1, **options: Any) -> list[list[int]]:
-    found = quarantine.due_batches(orders, size=lambda _: size, **options)
+def batches(orders: Any, size: int = 1, after: int = 0, **options: Any) -> list[list[int]]:
+    waiting = quarantine.due(orders, after)
+    found = quarantine.batches(orders, waiting, size=lambda _: size, **options)
     return [[order.pk for order in batch] for batch in found]
 
 

@@ -20,7 +20,7 @@ from positions.models import Position
 from tests import builders as make
 from tests.builders import RecordedClock
 from tests.fakes import FakeVenue
-from trading import planning
+from trading.entries import planning
 from trading.models import Order
 from trading.policy import policy
 from trading.risk import Verdict

@@ -154,7 +154,7 @@ class Venue(Protocol):
         """Send up to `capabilities.batch` orders; return ref -> error of those that `send` would have raised for."""
         return _errors(self.send, {order.ref: order for order in orders})
 
-    def find_many(self, refs: Sequence[str]) -> dict[str, Report | None | Exception]:
+    def find_many(self, refs: Sequence[str]) -> dict[str, Report | Exception | None]:
         """Return ref -> what `find` returns or raises, of up to `capabilities.batch` orders."""
         found: dict[str, Report | Exception | None] = {}
 

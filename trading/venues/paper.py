@@ -107,7 +107,7 @@ class PaperVenue(Venue):
             raise found
         return found
 
-    def find_many(self, refs: Sequence[str]) -> dict[str, Report | None | Exception]:
+    def find_many(self, refs: Sequence[str]) -> dict[str, Report | Exception | None]:
         """Do the same for many orders."""
         found: dict[str, Report | Exception | None] = {}
 

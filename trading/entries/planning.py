@@ -1,4 +1,4 @@
-"""Signals and their entries: plan one order per active deployment, expire what ran out of time, finish what is decided."""
+"""Plan one entry per active deployment of a signal; expire signals past their time, finish those that are decided."""
 
 from django.db import connection, transaction
 
@@ -21,13 +21,14 @@ WITH planned AS (
     JOIN agent_deployments d ON d.agent_id = a.id AND d.state = 'active'
     WHERE s.state = 'pending' AND s.expires_at > %(now)s AND (%(only)s::bigint IS NULL OR s.id = %(only)s)
       AND NOT EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id AND o.deployment_id = d.id AND o.purpose = 'open')
-    ORDER BY s.id, d.id
+    ORDER BY s.id, d.last_entry, d.id
     ON CONFLICT DO NOTHING
     RETURNING id, correlation_id
 )
 INSERT INTO events (at, name, subject, correlation_id, data)
 SELECT %(now)s, 'order.planned', 'trading.order/' || id, correlation_id, '{}' FROM planned ORDER BY id
 """
+"""Orders are served by ascending id: of a signal's deployments the one served longest ago is planned first."""
 
 
 def fan_out(only: int | None = None) -> int:
@@ -53,15 +54,11 @@ def expire_signals() -> int:
     if not late:
         return 0
     with transaction.atomic():
-        orders = Order.objects.filter(signal__in=late, state=OrderState.PLANNED).values_list("pk", flat=True)
-        advance_all(
-            Order,
-            list(orders),
-            OrderState.PLANNED,
-            OrderState.EXPIRED,
-            why=Reason.SIGNAL_EXPIRED,
-            reason=Reason.SIGNAL_EXPIRED,
-        )
+        planned = Order.objects.filter(signal__in=late, state=OrderState.PLANNED)
+        waited = planned.filter(reason=Reason.PLATFORM_PACE)
+        for orders, why in ((waited, Reason.PLATFORM_PACE), (planned, Reason.SIGNAL_EXPIRED)):
+            ids = list(orders.values_list("pk", flat=True))
+            advance_all(Order, ids, OrderState.PLANNED, OrderState.EXPIRED, why=why, reason=why)
         with connection.cursor() as cursor:
             cursor.execute(TRADED_SIGNALS, [late])
             executed = [pk for (pk,) in cursor.fetchall()]

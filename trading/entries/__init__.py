@@ -1,0 +1,1 @@
+"""Entries of many customers: planned per signal, scaled together, held to the platform's pace."""
