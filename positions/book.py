@@ -22,26 +22,29 @@ from trading import passes, quarantine
 from trading.limits_in_force import protective_limits
 from trading.models import Order
 from trading.policy import RiskPolicy
+from trading.shards import ALL, Shard
 
-DUE = """
+MINE = "(hashtext(o.account) & 2147483647) %% %(shards)s = %(shard)s"
+"""The accounts of a shard, as `Shard.of` has them."""
+DUE = f"""
 SELECT 'open', o.id, o.id FROM orders o
-WHERE o.purpose = 'open' AND o.filled_quantity > o.booked_quantity
+WHERE o.purpose = 'open' AND o.filled_quantity > o.booked_quantity AND {MINE}
   AND (o.attempts < %(tries)s OR o.retry_at <= %(now)s)
 UNION ALL
 SELECT 'end', p.id, o.id
 FROM positions p JOIN orders o ON o.id = p.exit_order_id JOIN orders e ON e.id = p.entry_order_id
-WHERE p.state = 'closing' AND e.filled_quantity = e.booked_quantity
+WHERE p.state = 'closing' AND e.filled_quantity = e.booked_quantity AND {MINE}
   AND o.state NOT IN ('planned', 'sending', 'unknown', 'accepted', 'partially_filled')
   AND (o.attempts < %(tries)s OR o.retry_at <= %(now)s)
 ORDER BY 1, 2
-"""
+"""  # noqa: S608 (constants only)
 """Positions whose closing order has ended, then entries with fills that no position includes yet.
 
 A position ends after all fills of its entry are booked: it is due again once they are.
 """
 
 
-def book() -> tuple[int, int]:
+def book(shard: Shard = ALL) -> tuple[int, int]:
     """End positions whose closing order has ended and open them for new fills; return (opened, closed).
 
     Exits come first, also those that end while a crowd of entries is booked: what is due is read again before each
@@ -49,7 +52,7 @@ def book() -> tuple[int, int]:
     """
     opened, closed = 0, 0
     tried: set[tuple[str, int]] = set()
-    while batch := _next_batch(tried):
+    while batch := _next_batch(tried, shard):
         tried |= {(what, pk) for what, pk, _ in batch}
         order_of = {pk: order_id for _, pk, order_id in batch}
         if batch[0][0] == ENDED:
@@ -62,11 +65,12 @@ def book() -> tuple[int, int]:
 ENDED = "end"
 
 
-def _next_batch(tried: set[tuple[str, int]]) -> list[tuple[str, int, int]]:
+def _next_batch(tried: set[tuple[str, int]], shard: Shard) -> list[tuple[str, int, int]]:
     """Return the next due rows of one kind, without those that were tried in this pass."""
     size = passes.policy().batch
+    params: dict[str, Any] = {"tries": quarantine.TRIES, "now": clock.now(), "shards": shard.count, "shard": shard.index}
     with connection.cursor() as cursor:
-        cursor.execute(DUE, {"tries": quarantine.TRIES, "now": clock.now()})
+        cursor.execute(DUE, params)
         due = [row for row in cursor.fetchall() if row[:2] not in tried]
     return [row for row in due if row[0] == due[0][0]][:size]
 

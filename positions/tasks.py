@@ -7,11 +7,13 @@ from typing import Any
 from celery import Task, shared_task
 
 from maxxit.core import clock
+from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
 from positions import book, flatten, guard, performance, withdrawals
 from positions.exits import sweep
 from trading import closing, passes
+from trading.shards import ALL, Shard, others
 
 
 def exit_pass(lanes: closing.Lanes | None = None) -> Counts:
@@ -34,9 +36,15 @@ def exit_pass(lanes: closing.Lanes | None = None) -> Counts:
     )
 
 
-def book_pass() -> Counts:
-    """Run one pass of the monitor stage: book fills into positions and close those that have ended."""
-    opened, closed = book.book()
+def book_pass(shard: Shard = ALL) -> Counts:
+    """Run one pass of the monitor stage: book fills into positions and close those that have ended.
+
+    The first shard wakes the others.
+    """
+    if shard.index == 0:
+        for other in others(shard.count):
+            wake.wake_task("positions.tasks.monitor", shard=other.index)
+    opened, closed = book.book(shard)
     return Counts(opened + closed, opened + closed, {"opened": opened, "closed": closed})
 
 
@@ -64,9 +72,10 @@ def sweep_exits(self: Task) -> dict[str, Any]:
 
 
 @shared_task(name="positions.tasks.monitor", bind=True)
-def run_monitor(self: Task, run_id: int | None = None) -> dict[str, Any]:
-    """Run `book_pass` as the monitor stage of pipeline run `run_id`, or on its own."""
-    return run_stage("monitor", book_pass, run_id=run_id, task=self)
+def run_monitor(self: Task, run_id: int | None = None, shard: int = 0) -> dict[str, Any]:
+    """Run `book_pass` as the monitor stage of pipeline run `run_id`, or on its own, for one shard of the accounts."""
+    part = Shard(shard, passes.policy().shards)
+    return run_stage("monitor", lambda: book_pass(part), run_id=run_id, task=self, shard=shard)
 
 
 @shared_task

@@ -114,7 +114,7 @@ HOT: dict[str, tuple[Any, set[str]]] = {
     "concluded signals": (lambda: (planning.FINISHED_SIGNALS, None), {"signals_pending"}),
     "left behind": (lambda: (tasks.LEFT_BEHIND, {"tries": 3}), {"orders_planned", "signals_pending"}),
     "fills and ends to be booked": (
-        lambda: (book.DUE, {"tries": 3, "now": clock.now()}),
+        lambda: (book.DUE, {"tries": 3, "now": clock.now(), "shards": 1, "shard": 0}),
         {"orders_unbooked", "positions_closing"},
     ),
     "fills of a position": (lambda: (costs.FILLS, {"entries": [1, 2]}), {"orders_closes"}),

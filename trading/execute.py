@@ -72,21 +72,24 @@ class PlacementCounts:
 
 
 def place_due_orders(
-    orders: QuerySet[Order], policy: RiskPolicy, budget: TimeBudget | None = None
+    orders: QuerySet[Order],
+    policy: RiskPolicy,
+    budget: TimeBudget | None = None,
+    *,
+    shares: crowd.Shares = NO_SHARES,
 ) -> PlacementCounts:
     """Place the planned ones of `orders`, all of one purpose, oldest first.
 
-    It ends when the time or the platform's pace is used up.
+    It ends when the time or the platform's pace is used up. Entries give way to closing orders before each batch.
+
+    Args:
+        shares: the fraction of its size that an entry gets where the crowd of all exceeds a limit.
     """
     counts = PlacementCounts()
     planned = orders.filter(state=OrderState.PLANNED)
     waiting = quarantine.due(planned)
-    shares: crowd.Shares = {}
-    if len(waiting) > 1 and planned.filter(pk=waiting[0][0], purpose=Purpose.OPEN).exists():
-        shares = crowd.read_shares(planned, [pk for pk, _ in waiting], policy)
-    for batch in quarantine.batches(
-        planned, waiting, "deployment__agent", "signal", size=batch_size, budget=budget
-    ):
+    related = ("deployment__agent", "signal")
+    for batch in quarantine.batches(planned, waiting, *related, size=batch_size, budget=budget):
         if batch[0].purpose == Purpose.OPEN:
             pace.give_way(passes().exits.entries_wait_seconds)
         counts.due += len(batch)

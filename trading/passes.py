@@ -53,6 +53,7 @@ class PassPolicy(Policy):
 
     pass_seconds: Seconds
     batch: Count
+    shards: Annotated[int, Field(ge=1, le=64)]
     exits: ExitPasses
     quarantine: Quarantine
     approval_warning_hours: tuple[Count, ...] = Field(min_length=1)

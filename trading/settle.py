@@ -28,6 +28,7 @@ from trading.limits_in_force import protective_limits
 from trading.models import Fill, Order
 from trading.passes import TimeBudget
 from trading.reasons import Reason
+from trading.shards import ALL, Shard
 from trading.states import IN_FLIGHT, ORDER, OrderState
 from trading.venues.base import Prepared, Report, Venue, VenueFill
 from trading.wiring import batch_size, venue
@@ -41,12 +42,12 @@ _resume_after: dict[str, int] = {}
 """Purpose -> the last order that this process asked about before its time budget was used up."""
 
 
-def settle_due(purpose: str = "", budget: TimeBudget | None = None) -> int:
-    """Settle every order in flight, of one purpose if given; return how many changed.
+def settle_due(purpose: str = "", budget: TimeBudget | None = None, shard: Shard = ALL) -> int:
+    """Settle every order in flight, of one purpose and of one shard if given; return how many changed.
 
     Oldest first, or from where the previous pass ran out of time.
     """
-    in_flight = Order.objects.filter(state__in=IN_FLIGHT)
+    in_flight = shard.of(Order.objects.filter(state__in=IN_FLIGHT))
     if purpose:
         in_flight = in_flight.filter(purpose=purpose)
     changed = last_asked = 0

@@ -13,12 +13,13 @@ from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
 from trading import approvals, execute, passes, quarantine, settle
-from trading.entries import pace, planning
+from trading.entries import crowd, pace, planning
 from trading.fund import fund_due
 from trading.limits_in_force import risk_limits
 from trading.models import Order
 from trading.policy import policy
-from trading.states import IN_FLIGHT
+from trading.shards import ALL, Shard, others
+from trading.states import IN_FLIGHT, OrderState
 
 log = structlog.get_logger(__name__)
 
@@ -38,19 +39,23 @@ def execute_pass() -> Counts:
     )
 
 
-def entry_pass() -> Counts:
+def entry_pass(shard: Shard = ALL) -> Counts:
     """Run one pass of the execute stage: settle entries in flight, then plan and place new ones.
 
-    When the time budget runs out, the next pass is woken at once.
+    The first shard plans the entries of all, and wakes the others. When the time budget runs out, the next pass is
+    woken at once; when the platform's pace does, as soon as there is room again.
     """
-    seconds = passes.policy().pass_seconds
+    seconds, limits = passes.policy().pass_seconds, risk_limits()
     settling_time, placing_time = passes.TimeBudget(seconds), passes.TimeBudget(2 * seconds)
-    settled = settle.settle_due("open", settling_time)
-    expired = planning.expire_signals()
-    fund_due()
-    planned = planning.fan_out()
-    entries = Order.objects.filter(purpose=Purpose.OPEN)
-    opening = execute.place_due_orders(entries, risk_limits(), placing_time)
+    settled = settle.settle_due("open", settling_time, shard)
+    expired = planned = 0
+    if shard.index == 0:
+        expired = planning.expire_signals()
+        fund_due()
+        planned = planning.fan_out()
+        _wake_others(shard)
+    entries = shard.of(Order.objects.filter(purpose=Purpose.OPEN))
+    opening = execute.place_due_orders(entries, limits, placing_time, shares=crowd.read_shares(limits))
     signals = planning.finish_signals()
     if opening.waiting:
         pace.note_waiting()
@@ -70,6 +75,15 @@ def entry_pass() -> Counts:
             "signals": signals,
         },
     )
+
+
+def _wake_others(shard: Shard) -> None:
+    """Send the execute task of each other shard that has entries to place or to settle."""
+    states = (OrderState.PLANNED, *IN_FLIGHT)
+    entries = Order.objects.filter(purpose=Purpose.OPEN, state__in=states)
+    for other in others(shard.count):
+        if other.of(entries).exists():
+            wake.wake_task("trading.tasks.execute", shard=other.index)
 
 
 def settle_pass(purpose: str = "") -> Counts:
@@ -135,6 +149,7 @@ def watch_approvals() -> int:
 
 
 @shared_task(name="trading.tasks.execute", bind=True, base=Fenced)
-def run_execute(self: Task, run_id: int | None = None) -> dict[str, Any]:
-    """Run `entry_pass` as the execute stage of pipeline run `run_id`, or on its own."""
-    return run_stage("execute", entry_pass, run_id=run_id, task=self)
+def run_execute(self: Task, run_id: int | None = None, shard: int = 0) -> dict[str, Any]:
+    """Run `entry_pass` as the execute stage of pipeline run `run_id`, or on its own, for one shard of the accounts."""
+    part = Shard(shard, passes.policy().shards)
+    return run_stage("execute", lambda: entry_pass(part), run_id=run_id, task=self, shard=shard)

@@ -48,7 +48,7 @@ from signals_app.models import CtPost, Signal
 from signals_app.policy import policy as signals_policy
 from signals_app.states import PostState, SignalState
 from trading import execute
-from trading.entries import planning
+from trading.entries import crowd, planning
 from trading.limits_in_force import risk_limits
 from trading.models import Fill, Order
 from trading.states import OrderState
@@ -356,9 +356,9 @@ def execute_trade_once(request: HttpRequest, signalId: int) -> Any:
     if not venue_policy(signal.venue).paper:
         wake.after_commit("orders.waiting")
     else:
-        placed = execute.place_due_orders(
-            Order.objects.filter(signal=signal, purpose=Purpose.OPEN), risk_limits()
-        )
+        limits = risk_limits()
+        entries = Order.objects.filter(signal=signal, purpose=Purpose.OPEN)
+        placed = execute.place_due_orders(entries, limits, shares=crowd.read_shares(limits))
     planning.finish_signals()
     done = Order.objects.filter(signal=signal, purpose=Purpose.OPEN).order_by("pk")
     return {"signal_id": signal.pk, "sent": placed.sent, "blocked": placed.blocked, "orders": list(done)}

@@ -41,30 +41,40 @@ def after_commit(event: str, *, delay: timedelta | None = None) -> None:
         transaction.on_commit(partial(wake_task, task, delay))
 
 
-def wake_task(task: str, delay: timedelta | None = None) -> None:
-    """Wake `task` now, or after `delay`; inside `collected` only the name of one that is woken now is collected."""
+def wake_task(task: str, delay: timedelta | None = None, shard: int = 0) -> None:
+    """Wake `task` now, or after `delay`, for one shard of the accounts.
+
+    Inside `collected` only the name of one that is woken now is collected.
+    """
     woken = _collector.get()
     if woken is None:
-        send(task, delay)
+        send(task, delay, shard)
     elif delay is None:
         woken.add(task)
 
 
-def send(task: str, delay: timedelta | None = None) -> None:
+def send(task: str, delay: timedelta | None = None, shard: int = 0) -> None:
     """Send `task` unless one is queued already. Never raises: the sweep makes up for a lost wake."""
-    mark = f"wake:{task}" if delay is None else f"wake:{task}:later"
+    mark = _mark(task, shard) if delay is None else f"{_mark(task, shard)}:later"
     seconds = delay.total_seconds() if delay else 0
     try:
         if cache.add(mark, 1, timeout=max(round(seconds), MARK_SECONDS)):
             # Without ignore_result Celery subscribes to the result first: two round trips, 20 s when Redis goes down.
-            current_app.send_task(task, retry=False, ignore_result=True, countdown=seconds or None)
+            arguments = {"shard": shard} if shard else {}
+            current_app.send_task(
+                task, kwargs=arguments, retry=False, ignore_result=True, countdown=seconds or None
+            )
     except Exception as error:  # the broker is down, which must not stop the caller
         log.warning("wake_lost", task=task, error=str(error))
 
 
-def started(task: str) -> None:
+def _mark(task: str, shard: int) -> str:
+    return f"wake:{task}:{shard}" if shard else f"wake:{task}"
+
+
+def started(task: str, shard: int = 0) -> None:
     """Clear the mark of a task that has started: events from now on wake it again."""
     try:
-        cache.delete(f"wake:{task}")
+        cache.delete(_mark(task, shard))
     except Exception as error:
         log.warning("wake_mark_kept", task=task, error=str(error))

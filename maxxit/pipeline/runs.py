@@ -42,14 +42,19 @@ class Counts:
 
 
 def run_stage(
-    name: str, step: Callable[[], Counts], *, run_id: int | None = None, task: Task | None = None
+    name: str,
+    step: Callable[[], Counts],
+    *,
+    run_id: int | None = None,
+    task: Task | None = None,
+    shard: int = 0,
 ) -> dict[str, Any]:
-    """Run `step` as a pass of stage `name`; return the counts as Celery's result.
+    """Run `step` as a pass of stage `name`, for one shard of the accounts; return the counts as Celery's result.
 
     A failed pass is stored with its traceback and the error is raised again. A pass that moved rows wakes the next
     stage, unless it is part of a pipeline run, whose workflow does that.
     """
-    wake.started(stage(name).task)
+    wake.started(stage(name).task, shard)
     row = StageRun(
         run_id=run_id,
         stage=name,
@@ -59,7 +64,7 @@ def run_stage(
     )
     begun = time.monotonic()
     try:
-        with _stage_lock(name) as acquired:
+        with _stage_lock(f"{name}:{shard}" if shard else name) as acquired:
             counts = (
                 step() if acquired else Counts(0, 0, {"skipped": "another pass of this stage is running"})
             )

@@ -12,13 +12,15 @@ from django.db.models import QuerySet
 
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.money import ZERO
+from maxxit.core.terms import Purpose
 from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments
-from trading import limits, risk
+from trading import limits, quarantine, risk
 from trading.facts import Entries
 from trading.models import Order
 from trading.policy import RiskPolicy
 from trading.reasons import Reason
+from trading.states import OrderState
 from trading.venues.base import Venue, VenueAnswer
 from trading.wiring import venue
 
@@ -99,11 +101,13 @@ def _part(available: Decimal, wanted: Decimal) -> Decimal:
     return min(max(available, ZERO) / wanted, Decimal(1)) if wanted > 0 else Decimal(1)
 
 
-def read_shares(orders: QuerySet[Order], ids: Sequence[int], policy: RiskPolicy) -> Shares:
-    """Return the shares of the planned entries `ids`.
+def read_shares(policy: RiskPolicy) -> Shares:
+    """Return the shares of all planned entries.
 
     One look at their number is enough where even the largest sizes fit; otherwise each size is computed.
     """
+    orders = Order.objects.filter(state=OrderState.PLANNED, purpose=Purpose.OPEN)
+    ids = [pk for pk, _ in quarantine.due(orders)]
     if len(ids) < 2:
         return {}
     prices = {symbol: quote.price for symbol, quote in quotes.latest(list(all_instruments())).items()}
