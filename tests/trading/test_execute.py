@@ -595,9 +595,9 @@ def test_a_signal_that_was_made_during_the_pass_waits_for_the_next_one(
     made = []
     place_due_orders = execute.place_due_orders
 
-    def meanwhile(orders: Any, *rest: Any) -> Any:
+    def meanwhile(orders: Any, *rest: Any, **options: Any) -> Any:
         made.append(trader.signal())
-        return place_due_orders(orders, *rest)
+        return place_due_orders(orders, *rest, **options)
 
     monkeypatch.setattr("trading.execute.place_due_orders", meanwhile)
     tasks.execute_pass()
