@@ -68,7 +68,12 @@ ENDED = "end"
 def _next_batch(tried: set[tuple[str, int]], shard: Shard) -> list[tuple[str, int, int]]:
     """Return the next due rows of one kind, without those that were tried in this pass."""
     size = passes.policy().batch
-    params: dict[str, Any] = {"tries": quarantine.TRIES, "now": clock.now(), "shards": shard.count, "shard": shard.index}
+    params: dict[str, Any] = {
+        "tries": quarantine.TRIES,
+        "now": clock.now(),
+        "shards": shard.count,
+        "shard": shard.index,
+    }
     with connection.cursor() as cursor:
         cursor.execute(DUE, params)
         due = [row for row in cursor.fetchall() if row[:2] not in tried]
