@@ -22,6 +22,7 @@ from trading import passes, quarantine
 from trading.limits_in_force import protective_limits
 from trading.models import Order
 from trading.policy import RiskPolicy
+from trading.rows import load_orders
 from trading.shards import ALL, Shard
 
 MINE = "(hashtext(o.account) & 2147483647) %% %(shards)s = %(shard)s"
@@ -97,8 +98,7 @@ def _by_halves(batch: Sequence[int], step: Any, order_of: Mapping[int, int]) -> 
 @transaction.atomic
 def open_positions(order_ids: Sequence[int]) -> list[int]:
     """Open the positions of filled entries, or enlarge them by the entries' new fills; return their ids."""
-    rows = Order.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=order_ids).order_by("pk")
-    orders = list(rows.select_related("deployment__agent", "signal"))
+    orders = load_orders(Order.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=order_ids))
     bulk.update(
         Order,
         [order.pk for order in orders],

@@ -24,6 +24,7 @@ from trading import execute, passes, quarantine, settle
 from trading.models import Order
 from trading.policy import policy
 from trading.risk import Verdict
+from trading.rows import load_orders
 from trading.states import IN_FLIGHT, OrderState
 from trading.wiring import batch_size, venue
 
@@ -79,8 +80,7 @@ def due_orders() -> list[DueOrder]:
 
 def process(batch: Batch, counts: ExitPassCounts) -> None:
     """Place the planned orders of a batch and settle those in flight."""
-    rows = Order.objects.filter(pk__in=[due.pk for due in batch]).order_by("pk")
-    orders = list(rows.select_related("deployment__agent", "signal"))
+    orders = load_orders(Order.objects.filter(pk__in=[due.pk for due in batch]))
     planned = [order for order in orders if order.state == OrderState.PLANNED]
     in_flight = [order for order in orders if order.state in IN_FLIGHT]
     with quarantine.counted_for_each(orders):

@@ -88,8 +88,7 @@ def place_due_orders(
     counts = PlacementCounts()
     planned = orders.filter(state=OrderState.PLANNED)
     waiting = quarantine.due(planned)
-    related = ("deployment__agent", "signal")
-    for batch in quarantine.batches(planned, waiting, *related, size=batch_size, budget=budget):
+    for batch in quarantine.batches(planned, waiting, batch_size, budget):
         if batch[0].purpose == Purpose.OPEN:
             pace.give_way(passes().exits.entries_wait_seconds)
         counts.due += len(batch)

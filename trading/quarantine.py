@@ -22,6 +22,7 @@ from maxxit.events.models import Event
 from maxxit.events.record import record, subject
 from trading.models import Order
 from trading.passes import ENDS_THE_PASS, TimeBudget, policy
+from trading.rows import load_orders
 from trading.states import OrderState
 
 log = structlog.get_logger(__name__)
@@ -143,11 +144,10 @@ def due(orders: QuerySet[Order], after: int = 0) -> list[tuple[int, str]]:
 def batches(
     orders: QuerySet[Order],
     waiting: Sequence[tuple[int, str]],
-    *related: str,
     size: Callable[[str], int],
     budget: TimeBudget | None = None,
 ) -> Iterator[list[Order]]:
-    """Yield the `waiting` rows of `orders` in batches of one venue, with their `related` rows, within `budget`.
+    """Yield the `waiting` rows of `orders` in batches of one venue, within `budget`.
 
     The wide rows are loaded batch by batch: most passes find nothing to do, and a crowd does not fill the memory.
 
@@ -157,7 +157,7 @@ def batches(
     for batch in _by_venue(waiting, size):
         if budget is not None and not budget.left():
             return
-        rows = {order.pk: order for order in orders.filter(pk__in=batch).select_related(*related)}
+        rows = {order.pk: order for order in load_orders(orders.filter(pk__in=batch))}
         if rows:
             yield [rows[pk] for pk in batch if pk in rows]
 

@@ -52,7 +52,7 @@ def settle_due(purpose: str = "", budget: TimeBudget | None = None, shard: Shard
         in_flight = in_flight.filter(purpose=purpose)
     changed = last_asked = 0
     waiting = quarantine.due(in_flight, after=_resume_after.pop(purpose, 0))
-    for batch in quarantine.batches(in_flight, waiting, "deployment", size=batch_size, budget=budget):
+    for batch in quarantine.batches(in_flight, waiting, batch_size, budget):
         last_asked = batch[-1].pk
         with quarantine.counted_for_each(batch):
             changed += settle_orders(batch, venue(batch[0].venue))

@@ -1,7 +1,7 @@
 """Insert and update many rows in one statement: each column goes over as an array, whatever the number of rows."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -42,12 +42,12 @@ def update(model: type[models.Model], ids: Sequence[int], columns: Columns) -> i
             f"UPDATE {_table(model)} AS old SET {values} "  # noqa: S608 (quoted names)
             f"FROM unnest(%s::bigint[], {', '.join(arrays)}) AS new (id, {', '.join(_aliases(columns))}) "
             "WHERE old.id = new.id",
-            [list(ids), *params],
+            [_array(ids), *params],
         )
         return int(cursor.rowcount)
 
 
-def _arrays(model: type[models.Model], columns: Columns) -> tuple[list[str], list[str], list[list[Any]]]:
+def _arrays(model: type[models.Model], columns: Columns) -> tuple[list[str], list[str], list[str]]:
     """Return for each column its array placeholder, the expression that selects it, and its values."""
     arrays, selected, params = [], [], []
     for alias, (name, values) in zip(_aliases(columns), columns.items(), strict=True):
@@ -55,14 +55,24 @@ def _arrays(model: type[models.Model], columns: Columns) -> tuple[list[str], lis
         if isinstance(field, models.JSONField):
             arrays.append("%s::text[]")
             selected.append(f"new.{alias}::jsonb")
-            params.append(
-                [None if value is None else json.dumps(value, cls=DjangoJSONEncoder) for value in values]
-            )
+            values = [None if value is None else json.dumps(value, cls=DjangoJSONEncoder) for value in values]
         else:
             arrays.append(f"%s::{field.db_type(connection)}[]")
             selected.append(f"new.{alias}")
-            params.append(list(values))
+        params.append(_array(values))
     return arrays, selected, params
+
+
+def _array(values: Iterable[Any]) -> str:
+    """Return an array as Postgres reads it. Several times as fast as psycopg's adapter of lists."""
+    return "{" + ",".join(["NULL" if value is None else _element(value) for value in values]) + "}"
+
+
+def _element(value: Any) -> str:
+    text = str(value)
+    if "\\" in text or '"' in text:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 def _aliases(columns: Columns) -> list[str]:

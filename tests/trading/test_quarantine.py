@@ -30,7 +30,7 @@ def is_due(order: Order) -> bool:
 
 def batches(orders: Any, size: int = 1, after: int = 0, **options: Any) -> list[list[int]]:
     waiting = quarantine.due(orders, after)
-    found = quarantine.batches(orders, waiting, size=lambda _: size, **options)
+    found = quarantine.batches(orders, waiting, lambda _: size, **options)
     return [[order.pk for order in batch] for batch in found]
 
 

@@ -20,6 +20,7 @@ from trading.facts import Entries
 from trading.models import Order
 from trading.policy import RiskPolicy
 from trading.reasons import Reason
+from trading.rows import load_orders
 from trading.states import OrderState
 from trading.venues.base import Venue, VenueAnswer
 from trading.wiring import venue
@@ -161,7 +162,7 @@ class _Crowd:
         for start in range(0, len(self._ids), CHUNK):
             rows = self._orders.filter(pk__in=self._ids[start : start + CHUNK])
             by_venue: dict[str, list[Order]] = defaultdict(list)
-            for order in rows.select_related("deployment__agent", "signal").order_by("pk"):
+            for order in load_orders(rows):
                 by_venue[order.venue].append(order)
             for at, batch in by_venue.items():
                 entries = Entries(batch, at, self._policy)

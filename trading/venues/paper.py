@@ -7,7 +7,7 @@ deduplicated for ever.
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
@@ -36,6 +36,9 @@ from trading.venues.base import (
     VenueFill,
 )
 
+TERMS = tuple(field.name for field in fields(Request))
+"""What is stored of a request."""
+
 
 class PaperVenue(Venue):
     """Accepts any listed symbol with a fresh quote, long or short."""
@@ -62,7 +65,7 @@ class PaperVenue(Venue):
 
     def prepare(self, request: Request) -> Prepared:
         """Return the order's terms as JSON."""
-        payload = {name: str(value) for name, value in asdict(request).items()}
+        payload = {name: str(getattr(request, name)) for name in TERMS}
         return Prepared(request.client_order_id, payload)
 
     def send(self, prepared: Prepared) -> None:
