@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 STEPS = {
-    "before persist": ("trading.execute", "_reserve_order", "before"),
-    "after persist, before commit": ("trading.execute", "_reserve_order", "after"),
+    "before persist": ("trading.execute", "advance_each", "before"),
+    "after persist, before commit": ("trading.execute", "advance_each", "after"),
     "after commit": ("trading.execute", "send_orders", "before"),
     "before sign": ("trading.chain.signer:Signer", "sign", "before"),
     "after sign, before stored": ("trading.chain.signer:Signer", "sign", "after"),

@@ -36,21 +36,26 @@ from tests.chaos.world import (
 )
 
 STEPS = (
-    "trading.execute:fan_out",
-    "trading.execute:_reserve_order",
+    "trading.entries.planning:fan_out",
+    "trading.execute:_reserve",
+    "trading.execute:_reserved",
+    "trading.execute:advance_each",
     "trading.execute:send_orders",
-    "trading.execute:finish_signals",
-    "trading.settle:settle",
+    "trading.entries.planning:finish_signals",
+    "trading.settle:settle_orders",
+    "trading.settle:note_send_errors",
     "trading.settle:_handle_not_found",
     "trading.settle:apply_reports",
     "trading.settle:_book_fills",
+    "trading.settle:advance_each",
     "trading.ledger:post_all",
     "tests.chaos.exchange:HttpVenue.send",
     "tests.chaos.exchange:HttpVenue.find",
     "tests.chaos.exchange:HttpVenue.cancel",
-    "positions.book:_open_position",
-    "positions.book:_end_exit",
-    "positions.exits.sweep:sweep",
+    "positions.book:open_positions",
+    "positions.book:end_exits",
+    "positions.exits.sweep:find_hits",
+    "positions.exits.sweep:_claim",
     "maxxit.events.record:advance_all",
 )
 """Functions before or after which a worker may die."""

@@ -75,7 +75,9 @@ def bug(
 
 
 OUTBOX = "trading.chain.outbox"
-EXECUTE, SETTLE, BOOK, WATCH = "trading.execute", "trading.settle", "positions.book", "positions.exits.sweep"
+EXECUTE, SETTLE, PLANNING = "trading.execute", "trading.settle", "trading.entries.planning"
+FACTS, QUARANTINE, LEDGER = "trading.facts", "trading.quarantine", "trading.ledger"
+BOOK, ENDING, WATCH = "positions.book", "positions.closing", "positions.exits.sweep"
 DELIVERIES, CLAIMS = "maxxit.notify.worker", "maxxit.notify.delivery_queue"
 GATE, RISK, LIMITS, RECORD = "trading.gate", "trading.risk", "trading.limits", "maxxit.events.record"
 SAFE_VENUE, STOPS_STAY = "trading.venues.safe.venue:SafeVenue", "tests/chain/sending/test_stops_stay.py"
@@ -230,9 +232,9 @@ MUTANTS = (
     bug(
         "a timeout counts as rejected",
         (
-            f"{EXECUTE}:send_order",
-            "advance(order, OrderState.UNKNOWN, why=str(maybe))",
-            "advance(order, OrderState.REJECTED, why=str(maybe), reason='timeout')",
+            f"{SETTLE}:note_send_errors",
+            "Transition(order, OrderState.UNKNOWN, str(error))",
+            "Transition(order, OrderState.REJECTED, str(error), fields={'reason': 'timeout'})",
         ),
         listed=True,
     ),
@@ -244,18 +246,17 @@ MUTANTS = (
     bug(
         "committed after sending",
         (
-            f"{EXECUTE}:place_order",
+            f"{EXECUTE}:place",
             """
-                with transaction.atomic():
-                    ...
-                    prepared = _
-                send_order(order, at_venue, prepared)
+                ready = quarantine.by_halves(*_)
+                ...
+                return placed
             """,
             """
                 with transaction.atomic():
+                    ready = quarantine.by_halves(*_)
                     ...
-                    prepared = _
-                    send_order(order, at_venue, prepared)
+                    return placed
             """,
         ),
         listed=True,
@@ -263,23 +264,21 @@ MUTANTS = (
     bug(
         "a claim without fencing",
         (f"{RECORD}:advance_all", "_.filter(pk__in=ids, state=old)", "_.filter(pk__in=ids)"),
+        (f"{RECORD}:lock_unmoved", "states.get(row.pk) == row.state", "True"),
         listed=True,
     ),
     bug(
         "the gate is read from a cache",
         (
-            f"{GATE}:read",
+            f"{GATE}:read_many",
             """
-                gate = Gate.objects.filter(venue=venue).first()
-                ...
-                return GateFacts(kill_level=kill_level(account), **_)
+                cursor.execute(GATE, _1 | {"venue": venue, "accounts": _2})
+                dry_run, approved, not_revoked, switches = cursor.fetchone()
             """,
             """
-                gate = Gate.objects.filter(venue=venue).first()
-                ...
-                facts = GateFacts(gate is None or gate.dry_run, is_approved(venue), kill_level(account))
-                read.__dict__.setdefault(venue, facts)
-                return read.__dict__[venue]
+                cursor.execute(GATE, _1 | {"venue": venue, "accounts": _2})
+                row = read_many.__dict__.setdefault(venue, cursor.fetchone())
+                dry_run, approved, not_revoked, switches = row
             """,
         ),
         listed=True,
@@ -304,21 +303,9 @@ MUTANTS = (
     bug(
         "a failed read is an empty answer",
         (
-            f"{SETTLE}:settle",
-            """
-                try:
-                    report = _1
-                except _2 as error:
-                    log.warning("order_not_read", **_)
-                    return False
-            """,
-            """
-                try:
-                    report = _1
-                except _2 as error:
-                    log.warning("order_not_read", **_)
-                    report = None
-            """,
+            f"{SETTLE}:settle_orders",
+            "report is None",
+            "report is None or isinstance(report, Retryable | Unknown)",
         ),
         listed=True,
         test="tests/trading/test_settle.py",
@@ -332,9 +319,9 @@ MUTANTS = (
     bug(
         "a lock that locks nothing",
         (
-            f"{LIMITS}:lock",
-            Text("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"),
-            "SELECT hashtextextended(%s, 0)",
+            f"{LIMITS}:LOCK",
+            "SELECT pg_advisory_xact_lock(key)",
+            "SELECT key",
         ),
         listed=True,
         test="tests/trading/test_race.py",
@@ -361,7 +348,7 @@ MUTANTS = (
     ),
     bug(
         "sent again past a shut gate",
-        (f"{SETTLE}:gate_allows", "return verdict.allowed", "return True"),
+        (f"{SETTLE}:allowed_by_gate", "if verdict.allowed: ...", "if True: ..."),
         test="tests/trading/test_settle.py",
     ),
     bug(
@@ -443,46 +430,51 @@ MUTANTS = (
     bug(
         "an old report moves an order back",
         (
-            f"{SETTLE}:apply_report",
-            "if locked.state not in IN_FLIGHT or behind: ...",
-            "if locked.state not in IN_FLIGHT: ...",
+            f"{SETTLE}:_moves",
+            "return report.state not in IN_FLIGHT or report.state in ORDER[OrderState(order.state)]",
+            "return True",
         ),
     ),
     bug(
-        "the report is applied to the row as it was read, and its move is fenced by the row as it is now",
+        "the report is applied to the row as it was read",
         (
-            f"{SETTLE}:apply_report",
-            "_.select_for_update(no_key=True).get(pk=order.pk)",
-            '_.select_for_update(no_key=True).get(pk=order.pk) and __import__("copy").copy(order)',
-        ),
-        (
-            f"{SETTLE}:apply_report",
+            f"{SETTLE}:apply_reports",
             """
-                order.state = locked.state
-                behind = _
+                ids = [one.order.pk for one in reports]
+                rows = _1
+                current = _2
             """,
             """
-                order.state = Order.objects.values_list("state", flat=True).get(pk=order.pk)
-                behind = _
+                ids = [one.order.pk for one in reports]
+                rows = _1
+                list(rows)
+                current = {one.order.pk: __import__("copy").copy(one.order) for one in reports}
             """,
         ),
         test="tests/trading/test_settle.py",
     ),
     bug(
         "a fill that stands twice in a report is booked twice",
-        (f"{SETTLE}:_store_new_fills", "{one.fill_id: one for one in reported}.values()", "reported"),
+        (
+            f"{SETTLE}:_new_fills",
+            """
+                offered = {fill.fill_id: fill for fill in one.report.fills}
+                new = [fill for fill_id, fill in offered.items() if fill_id not in before]
+            """,
+            "new = [fill for fill in one.report.fills if fill.fill_id not in before]",
+        ),
     ),
     bug(
         "known fills are not known",
-        (f"{SETTLE}:_store_new_fills", 'set(order.fills.values_list("venue_fill_id", flat=True))', "set()"),
+        (f"{SETTLE}:_new_fills", "fill_id not in before", "True"),
     ),
     bug(
         "the venue's fee is not booked",
-        ("trading.ledger:book_fill", "[token, cash, fee]", "[token, cash]"),
+        (f"{LEDGER}:fill_journal", "[token, cash, fee]", "[token, cash]"),
     ),
     bug(
         "the platform's fee is booked for exits, too",
-        (f"{SETTLE}:_book_fills", "order.purpose == Purpose.OPEN and all(_)", "all(_)"),
+        (f"{SETTLE}:_trade_fees", "one.order.purpose == Purpose.OPEN and all(_)", "all(_)"),
     ),
     bug(
         "only accepted orders are asked about",
@@ -494,9 +486,9 @@ MUTANTS = (
     ),
     bug(
         "fan-out asks no one what it did before, and no index forbids a second order",
-        (f"{EXECUTE}:FAN_OUT", "AND o.deployment_id = d.id AND o.purpose = 'open')", "AND false)"),
+        (f"{PLANNING}:FAN_OUT", "AND o.deployment_id = d.id AND o.purpose = 'open')", "AND false)"),
         (
-            f"{EXECUTE}:FAN_OUT",
+            f"{PLANNING}:FAN_OUT",
             "'open:' || d.id || ':' || s.id",
             "'open:' || d.id || ':' || s.id || random()",
         ),
@@ -504,12 +496,12 @@ MUTANTS = (
     ),
     bug(
         "a signal is concluded while orders of it wait",
-        (f"{EXECUTE}:FINISHED_SIGNALS", "HAVING bool_and(o.state IS DISTINCT FROM 'planned')", ""),
+        (f"{PLANNING}:FINISHED_SIGNALS", "HAVING bool_and(o.state IS DISTINCT FROM 'planned')", ""),
     ),
     bug(
         "the duplicate check is off, and a placed order is taken from its planned copy",
         (f"{RISK}:check_duplicate", "facts.duplicate", "False"),
-        (f"{RECORD}:advance_all", "_.filter(pk__in=ids, state=old)", "_.filter(pk__in=ids)"),
+        (f"{RECORD}:lock_unmoved", "states.get(row.pk) == row.state", "True"),
     ),
     bug(
         "two monitors may claim one position",
@@ -532,7 +524,7 @@ MUTANTS = (
     bug(
         "what a deployment owes the platform names no deployment",
         (
-            "trading.ledger:post",
+            f"{LEDGER}:post_all",
             "deployment_of(account)",
             "None if account.endswith(':payable') else deployment_of(account)",
         ),
@@ -541,7 +533,7 @@ MUTANTS = (
     bug(
         "an exit waits for the fills of its entry, and they for the exit",
         (
-            f"{BOOK}:_open_position",
+            f"{BOOK}:open_positions",
             '_.select_for_update(of=("self",), no_key=True)',
             '_.select_for_update(of=("self",))',
         ),
@@ -550,24 +542,29 @@ MUTANTS = (
     ),
     bug(
         "an exit that was half filled closes the whole",
-        (f"{BOOK}:_end_exit", "if gone < position.quantity: ...", "if False: ..."),
+        (f"{ENDING}:end_exits", "if closed_quantity < position.quantity: ...", "if False: ..."),
     ),
     bug(
         "a position closes while its entry still fills",
-        (f"{BOOK}:_entry_has_ended", "if entry.state not in IN_FLIGHT: ...", "if True: ..."),
+        (
+            f"{ENDING}:with_ended_entry",
+            "Position.objects.filter(pk__in=position_ids, entry_order__state__in=IN_FLIGHT)",
+            "Position.objects.none()",
+        ),
         test="tests/positions/test_book.py",
     ),
     bug(
         "a position closes without the fills that settled meanwhile",
-        (f"{BOOK}:_end_exit", "entry.booked_quantity != entry.filled_quantity", "False"),
+        (f"{ENDING}:end_exits", "entry.booked_quantity == entry.filled_quantity", "True"),
+        (f"{BOOK}:DUE", "AND e.filled_quantity = e.booked_quantity ", ""),
         test="tests/positions/test_book.py",
     ),
     bug(
         "more fills of an entry do not make its position larger",
         (
-            f"{BOOK}:_open_position",
-            "grown.quantity, grown.entry_price = order.filled_quantity, order.average_price or ZERO",
-            "pass",
+            f"{BOOK}:_enlarge",
+            '{"quantity": _1, "entry_price": _2, "fees": _3}',
+            '{"fees": _3}',
         ),
     ),
     bug(
@@ -589,13 +586,16 @@ MUTANTS = (
     bug(
         "an approval has no end",
         (
-            f"{GATE}:is_approved",
-            "_.filter(expires_at__gt=now, **_)",
-            "_.filter(expires_at__isnull=False, **_)",
+            f"{GATE}:GATE",
+            "approved_at <= %(now)s AND expires_at > %(now)s",
+            "approved_at <= %(now)s",
         ),
         test="tests/trading/test_gate.py",
     ),
-    bug("what cannot be read of the gate is open", (f"{GATE}:read", "gate is None or gate.dry_run", "False")),
+    bug(
+        "what cannot be read of the gate is open",
+        (f"{GATE}:read_many", "dry_run is None or dry_run", "False"),
+    ),
     bug(
         "a stale price is used",
         ("maxxit.market.validation:fault", "if now - at > max_age: ...", "if False: ..."),
@@ -625,40 +625,28 @@ MUTANTS = (
     ),
     bug(
         "a broken order is tried for ever",
-        ("trading.quarantine:_count_failure", 'Least(F("attempts") + 1, MAX_ATTEMPTS)', 'F("attempts")'),
+        (f"{QUARANTINE}:_count_failure", 'Least(F("attempts") + 1, MAX_ATTEMPTS)', 'F("attempts")'),
         test="tests/trading/test_settle.py",
         beyond=True,
     ),
     bug(
         "a time limit is charged to the order under way",
-        ("trading.quarantine:quarantine_on_error", "ENDS_THE_PASS", "OperationalError"),
+        (f"{QUARANTINE}:quarantine_on_error", "ENDS_THE_PASS", "StaleState"),
         test="tests/trading/test_quarantine.py",
         beyond=True,
     ),
     bug(
         "a quarantined exit is set aside for good",
-        ("trading.quarantine:is_retried", "order.purpose == Purpose.CLOSE", "False"),
+        (f"{QUARANTINE}:is_retried", "order.purpose == Purpose.CLOSE", "False"),
         test="tests/trading/test_quarantine.py",
         beyond=True,
     ),
     bug(
         "the venue is asked before the gate",
         (
-            f"{EXECUTE}:place_order",
-            """
-                with transaction.atomic():
-                    facts = _1
-                    verdict = _2
-                    if not verdict.allowed:
-                        return _3
-                answer = _
-            """,
-            """
-                with transaction.atomic():
-                    facts = _1
-                    verdict = _2
-                answer = _
-            """,
+            f"{EXECUTE}:place",
+            "if not at_venue.capabilities.local: ...",
+            "if False: ...",
         ),
         test="tests/trading/test_execute.py",
         beyond=True,
@@ -666,28 +654,32 @@ MUTANTS = (
     bug(
         "an exit waits for the platform's lock",
         (
-            f"{EXECUTE}:_read_facts",
-            "limits.lock(order.account, platform=False)",
-            "limits.lock(order.account)",
+            f"{EXECUTE}:_reserve",
+            "limits.lock(_1, platform=_2)",
+            "limits.lock(_1)",
         ),
         test="tests/trading/test_execute.py",
         beyond=True,
     ),
     bug(
         "two closing orders of one account under way at once",
-        ("trading.closing:Lanes.start", "one.account in busy", "False"),
+        (
+            "trading.closing:Lanes.next_batch",
+            "due.venue == venue_name and due.account not in busy",
+            "due.venue == venue_name",
+        ),
         test="tests/trading/test_closing.py",
         beyond=True,
     ),
     bug(
         "a flatten waits for a fresh quote",
-        (f"{EXECUTE}:_exit_price", "if not order.is_urgent: ...", "if True: ..."),
+        (f"{FACTS}:Exits._price", "if not order.is_urgent: ...", "if True: ..."),
         test="tests/positions/test_flatten.py",
         beyond=True,
     ),
     bug(
         "every stop loss takes the last known price",
-        (f"{EXECUTE}:_exit_price", "if not order.is_urgent: ...", "if False: ..."),
+        (f"{FACTS}:Exits._price", "if not order.is_urgent: ...", "if False: ..."),
         test="tests/positions/test_flatten.py",
     ),
     bug(
@@ -702,7 +694,7 @@ MUTANTS = (
     ),
     bug(
         "the back-off of an exit is never forgotten",
-        (f"{BOOK}:_refusals", "before is None or _", "False and before is None or _"),
+        (f"{ENDING}:_refusals", "before is None or _", "False and before is None or _"),
         test="tests/positions/test_flatten.py",
         beyond=True,
     ),
@@ -715,10 +707,22 @@ MUTANTS = (
     bug(
         "the profit share is booked twice",
         (
-            f"{BOOK}:close_out",
-            "ledger.book_profit_share(position.pk, last, share, agent.profit_receiver, collected=False)",
-            "[ledger.book_profit_share(x, last, share, agent.profit_receiver, collected=False) "
-            "for x in (position.pk, -position.pk)]",
+            f"{ENDING}:_close",
+            """
+                [
+                    ledger.profit_share_journal(result.position.pk, _1, _2, _3, collected=False)
+                    for result in results
+                    if _4
+                ]
+            """,
+            """
+                [
+                    ledger.profit_share_journal(number, _1, _2, _3, collected=False)
+                    for result in results
+                    if _4
+                    for number in (result.position.pk, -result.position.pk)
+                ]
+            """,
         ),
     ),
     bug(
@@ -729,7 +733,7 @@ MUTANTS = (
     ),
     bug(
         "an exit that fails for months overflows its counter",
-        ("trading.quarantine:_count_failure", 'Least(F("attempts") + 1, MAX_ATTEMPTS)', 'F("attempts") + 1'),
+        (f"{QUARANTINE}:_count_failure", 'Least(F("attempts") + 1, MAX_ATTEMPTS)', 'F("attempts") + 1'),
         test="tests/trading/test_quarantine.py",
         beyond=True,
     ),
@@ -1228,7 +1232,7 @@ def planted(mutant: Mutant) -> Iterator[None]:
             wipe()  # of what the index forbids
             connection.cursor().execute(index)
         for edit in mutant.edits:
-            vars(target_of(edit.where)[2]).clear() if edit.where == f"{GATE}:read" else None
+            vars(target_of(edit.where)[2]).clear() if edit.where == f"{GATE}:read_many" else None
 
 
 def _drop(index: str, table: str) -> str:
