@@ -26,7 +26,6 @@ from django.db import connection
 
 from tests import planting
 from tests.chaos.simulation import Campaign, arena, wipe
-from tests.planting import Text
 
 DEPLOYMENTS, ROUNDS = 3, 60
 """Worlds of mutants are small, so that the audit comes soon."""
