@@ -254,8 +254,8 @@ def test_a_pass_that_runs_out_of_time_wakes_the_next_which_reads_only_the_rest(
 def test_a_pass_does_not_wait_for_ever_for_an_account_that_hangs(
     accounts: list[CtAccount], time: RecordedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_go = threading.Event()
-    source = Source(2, lambda name: name == "a00" and let_go.wait(SECONDS))
+    released = threading.Event()
+    source = Source(2, lambda name: name == "a00" and released.wait(SECONDS))
     land = reading._land
 
     def landing(account: CtAccount, *args: Any) -> None:
@@ -270,7 +270,7 @@ def test_a_pass_does_not_wait_for_ever_for_an_account_that_hangs(
     again = ingest({"jsonl": source}, seconds=30)
     assert source.asked.count("a00") == 1, "it still has its place, and is not asked twice at once"
     assert again.accounts == 11
-    let_go.set()
+    released.set()
     while reading.LANES.under_way():
         reading.LANES.finished(SECONDS)
     ingest({"jsonl": source}, seconds=30)
