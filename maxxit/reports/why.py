@@ -181,7 +181,7 @@ def of_order(order: Order) -> list[Stop]:
         return [_wait(order, next(iter(queue.waiting(order_id=order.pk)), None), queue.pace)]
     stops = []
     verdict = order.verdict
-    if verdict or (order.reason and order.state != "filled"):
+    if verdict or (order.reason and order.state not in (OrderState.FILLED, OrderState.PLANNED)):
         code = order.reason or verdict.get("reason", "")
         stops.append(_stop(f"order {order.pk}", code, verdict.get("measured", ""), verdict.get("limit", "")))
         if code in PRICE_MISSING:

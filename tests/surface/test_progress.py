@@ -271,7 +271,10 @@ def test_why_names_what_an_order_waits_for(world: World, crowd: tuple[Signal, li
     assert (answer["stopped"], answer["reasons"][0]["waiting"]) == (False, True)
     text = said("why", "--signal", str(signal.pk))
     assert [f"number {place} of 6" in text for place in range(1, 7)] == [False, True, True, True, True, False]
-    Order.objects.filter(pk=orders[4].pk).update(state="expired")
+    Order.objects.filter(pk=orders[4].pk).update(attempts=3, last_error="boom")
+    answer = told("why", "--order", str(orders[4].pk))
+    assert (answer["stopped"], [row["code"] for row in answer["reasons"]]) == (True, ["quarantined"])
+    Order.objects.filter(pk=orders[4].pk).update(state="expired", attempts=0)
     assert f"order {orders[4].pk}: platform_pace: " in said("why", "--order", str(orders[4].pk))
 
 
