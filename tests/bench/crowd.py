@@ -1,0 +1,923 @@
+"""One signal for many customers, and one price that hits many stops, with the workers' own passes in their processes.
+
+    python -m tests.bench.crowd [--only entries|exits|both|scaling] [--sizes 1,100,1000] [--rounds 3] [--json]
+
+entries  one pending signal of an agent with N funded deployments -> the last position booked; entries worker and
+         booking worker
+exits    one tick below N stops -> the last position closed and booked; exits worker and booking worker
+         floor of both: COPY of the same rows into the same tables, with their triggers, one commit per 500 orders
+both     exits of 1,000 alone, then again while entries of 10,000 arrive: tick -> closed, p50 and p95
+scaling  entries of the largest size with 1, 2 and 4 entry processes
+
+The paper venue on a durable Postgres of the bench's own. Workers are started, imported and connected before the clock
+starts; wakes travel between them by shared events instead of Redis. Times are the commit times of the events, read
+from Postgres (`track_commit_timestamp`). The limits of config/risk.yaml that count are raised, so that none binds.
+With `--profile FOLDER` each worker writes what its functions and statements cost; the times are then too long.
+Checks that the work was done; prints times, floors and targets, and asserts no time.
+"""
+
+import argparse
+import inspect
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from io import BytesIO
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from statistics import median, quantiles
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+
+from maxxit.core.config import ROOT
+
+if TYPE_CHECKING:
+    from agents.models import Agent
+
+Row = dict[str, Any]
+SPAWN = multiprocessing.get_context("spawn")
+
+TASKS = {
+    "entries": "trading.tasks.execute",
+    "exits": "positions.tasks.sweep_exits",
+    "booking": "positions.tasks.monitor",
+}
+"""Worker of the bench -> the task whose wakes start its pass."""
+IDLE_SECONDS = 1.0
+"""A worker that is not woken does a pass this often, as the schedule's sweeps make up for a lost wake."""
+LOOK = 0.05
+"""Seconds between two looks at whether a run is over."""
+PRICE, BELOW_STOPS = Decimal(2000), Decimal(1800)
+"""USD: the signal's price, and one below all stops that follow from it."""
+REFRESH = 20.0
+"""Seconds after which the prices are sent again, so that a slow run does not end for want of a fresh quote."""
+BATCH = 500
+"""Orders per commit of the floor."""
+STORM, CROWD = 1_000, 10_000
+"""Exits and entries of `both`."""
+TARGETS = {1: 30.0, 100: 500.0, 1_000: 2_500.0, 10_000: 25_000.0}
+"""Size -> milliseconds, for entries and for exits."""
+FIRST, RATIO, LINEAR, BESIDE = 1_000.0, 6.0, 1.2, 1.3
+"""Targets: the first exit, milliseconds; ours / floor; cost an order at 10,000 / at 1,000; p95 beside / alone."""
+
+
+# --- the database and the limits
+
+
+@contextmanager
+def durable_postgres() -> Iterator[None]:
+    """Run a Postgres of the bench's own, connect Django to it, and raise the limits, inside this block."""
+    from maxxit.embedded.servers import Postgres
+
+    with tempfile.TemporaryDirectory(prefix="maxxit-crowd-") as folder:
+        home = Path(folder)
+        home.chmod(0o711)  # under root Postgres runs as nobody
+        server = Postgres(home / "data")
+        server.start()
+        _configure(server.url)
+        server.stop()  # track_commit_timestamp is read at the start
+        server.start()
+        os.environ |= {
+            "DATABASE_URL": server.url,
+            "MAXXIT_DATA_DIR": str(home / "data"),
+            "MAXXIT_CONFIG_DIR": str(write_config(home)),
+            "MAXXIT_PROFILE": "",
+            "LOG_LEVEL": "ERROR",
+        }
+        try:
+            connect()
+            from django.core.management import call_command
+
+            call_command("migrate", verbosity=0, interactive=False)
+            yield
+        finally:
+            server.stop()
+            shutil.rmtree(server.home, ignore_errors=True)
+
+
+def _configure(url: str) -> None:
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET track_commit_timestamp = on")
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            row = connection.execute(f"SHOW {name}").fetchone()
+            if row != ("on",):
+                raise RuntimeError(f"{name} is {row}: this bench measures a durable Postgres")
+
+
+def write_config(home: Path) -> Path:
+    """Copy config/ with account and platform limits (`max_…`) that no run reaches; return the folder."""
+    folder = home / "config"
+    shutil.copytree(ROOT / "config", folder)
+    risk = yaml.safe_load((folder / "risk.yaml").read_text())
+    for section in (risk["account"], risk["platform"]):
+        section |= {name: 10**9 for name in section if name.startswith("max_")}
+    (folder / "risk.yaml").write_text(yaml.safe_dump(risk))
+    return folder
+
+
+def connect() -> None:
+    """Set Django up in this process, with its cache in memory."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "maxxit.settings")
+    import django
+
+    django.setup()
+    from maxxit.embedded.scratch import _use_caches
+
+    _use_caches({"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}})
+
+
+def run_sql(statement: str, params: Any = None) -> list[tuple[Any, ...]]:
+    """Run one statement; return its rows, if it has any."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+        return cursor.fetchall() if cursor.description else []
+
+
+KEPT = ("django_migrations", "django_content_type", "auth_permission")
+TABLES = """
+SELECT string_agg(quote_ident(c.relname), ', ') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> ALL(%s)
+"""
+
+
+def empty_database() -> None:
+    """Delete every row and open the gate."""
+    from tests import builders as make
+
+    [(tables,)] = run_sql(TABLES, [list(KEPT)])
+    run_sql("SET session_replication_role = replica")  # append-only tables refuse TRUNCATE
+    run_sql(f"TRUNCATE {tables} RESTART IDENTITY")
+    run_sql("SET session_replication_role = origin")
+    make.open_gate()
+
+
+def settle_down() -> None:
+    """Collect statistics and write everything to disk, so that a run pays for its own rows only."""
+    run_sql("VACUUM ANALYZE")
+    run_sql("CHECKPOINT")
+
+
+# --- customers
+
+
+def add_customers(count: int, symbol: str) -> "Agent":
+    """Make an agent with `count` active deployments, each with 10,000 USDC."""
+    from agents.models import Deployment
+    from maxxit.core import clock
+    from maxxit.core.money import USDC
+    from tests import builders as make
+    from trading import ledger
+    from trading.models import JournalKind, LedgerEntry, PaperBalance
+
+    agent, money, now = make.agent(tokens=[symbol]), Decimal(10_000), clock.now()
+    made = Deployment.objects.bulk_create(
+        Deployment(agent=agent, account=f"{symbol}:{n}", state="active", starting_balance=money)
+        for n in range(count)
+    )
+    PaperBalance.objects.bulk_create(
+        [PaperBalance(account=one.account, asset=USDC, amount=money) for one in made], batch_size=5_000
+    )
+    LedgerEntry.objects.bulk_create(
+        [
+            LedgerEntry(
+                journal=f"{JournalKind.DEPOSIT}:{one.pk}", journal_kind=JournalKind.DEPOSIT, account=account,
+                deployment_id=ledger.deployment_of(account), asset=USDC, amount=amount, kind="deposit", at=now,
+            )
+            for one in made
+            for account, amount in (("external", -money), (ledger.account_of(one.pk), money))
+        ],
+        batch_size=5_000,
+    )  # fmt: skip
+    return agent
+
+
+def send_signal(agent: "Agent") -> None:
+    """Make a pending signal of the agent, which one post supports."""
+    from tests import builders as make
+
+    [symbol] = agent.tokens
+    signal = make.signal(agent, token=symbol, usd=str(PRICE))
+    signal.posts.add(make.candidate(make.account(agent), {symbol: "long"}))
+
+
+_prices: dict[str, Decimal] = {}
+"""Symbol -> the price that the bench sent last."""
+
+
+def tick(symbol: str = "", price: Decimal = PRICE) -> None:
+    """Send a price as a feed does; without a symbol, those sent before again."""
+    from maxxit.core import clock
+    from maxxit.market import quotes
+    from maxxit.market.feeds.base import Tick
+
+    _prices.update({symbol: price} if symbol else {})
+    now = clock.now()
+    moved = quotes.accept([Tick(name, usd, now, "bench") for name, usd in _prices.items()])
+    if symbol and symbol not in moved:
+        raise RuntimeError(f"the price {price} of {symbol} was refused")
+
+
+# --- workers
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One worker process: what it runs, and its part of the accounts."""
+
+    name: str
+    """A key of `TASKS`."""
+    shard: int = 0
+    shards: int = 1
+    profile: str = ""
+    """Folder for what its functions and statements cost; empty: do not measure that."""
+
+
+Wakes = dict[str, list[Event]]
+"""Task -> the events of the workers that it wakes."""
+
+
+def relay(wakes: Wakes, task: str) -> None:
+    """Wake the workers of `task`: what `maxxit.events.wake.send` does through Redis."""
+    for event in wakes.get(task, ()):
+        if not event.is_set():
+            event.set()
+
+
+def use_relay(wakes: Wakes) -> None:
+    """Send this process's wakes by `relay`."""
+    from maxxit.events import wake
+
+    def send(task: str) -> None:
+        relay(wakes, task)
+
+    wake.send = send
+
+
+def pass_of(job: Job) -> Callable[[], object]:
+    """Return the pass that the job's worker runs."""
+    from positions.tasks import book_pass, exit_pass
+    from trading import passes
+    from trading.closing import Lanes
+    from trading.tasks import entry_pass
+
+    if job.name == "booking":
+        return book_pass
+    if job.name == "exits":
+        lanes = Lanes(passes.policy().exits.lanes)
+        return lambda: exit_pass(lanes)
+    if job.shards == 1:
+        return entry_pass
+    sharded = cast(Callable[..., object], entry_pass)
+    return lambda: sharded(shard=job.shard, shards=job.shards)
+
+
+def is_sharded() -> bool:
+    """Return whether `entry_pass` takes a shard of the accounts."""
+    from trading.tasks import entry_pass
+
+    return "shards" in inspect.signature(entry_pass).parameters
+
+
+def work(job: Job, wakes: Wakes, woken: Event, stop: Event, pipe: Connection) -> None:
+    """Run the job's passes in this process until `stop`; report memory and processor time through `pipe`."""
+    import signal
+
+    from maxxit.embedded.processes import die_with_parent
+
+    die_with_parent(signal.SIGKILL)
+    try:
+        connect()
+        use_relay(wakes)
+        run_pass = pass_of(job)
+        run_pass()  # connects, reads the configuration, and plans what it asks
+        meter = Meter() if job.profile else None
+        woken.clear()
+        pipe.send({"memory_mb": peak_memory()})
+        used = time.process_time()
+        passes = 0
+        while not stop.is_set():
+            woken.wait(IDLE_SECONDS)
+            woken.clear()
+            if not stop.is_set():
+                passes += 1
+                if meter:
+                    meter.run(run_pass)
+                else:
+                    run_pass()
+        if meter:
+            meter.write(Path(job.profile) / f"{job.name}-{job.shard}.txt")
+        pipe.send({"peak_mb": peak_memory(), "cpu_s": time.process_time() - used, "passes": passes})
+    except BaseException as error:
+        pipe.send({"error": f"{type(error).__name__}: {error}"})
+        raise
+
+
+def peak_memory() -> float:
+    """Return the largest resident memory of this process so far, MB."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+    return round(int(line.split()[1]) / 1024, 1)
+
+
+class Meter:
+    """What the passes of one worker cost: by function (main thread only) and by statement (all threads)."""
+
+    def __init__(self) -> None:
+        from cProfile import Profile
+
+        from django.db import connection
+        from django.db.backends.signals import connection_created
+
+        self.profile = Profile()
+        self.statements: Counter[str] = Counter()
+        self.seconds: Counter[str] = Counter()
+        connection.execute_wrappers.append(self._time)
+        connection_created.connect(self._watch, weak=False)
+
+    def _watch(self, connection: Any, **_: Any) -> None:
+        if self._time not in connection.execute_wrappers:
+            connection.execute_wrappers.append(self._time)
+
+    def _time(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        begun = time.perf_counter()
+        try:
+            return execute(sql, params, many, context)
+        finally:
+            shape = " ".join(str(sql).split())
+            self.statements[shape] += 1
+            self.seconds[shape] += time.perf_counter() - begun  # type: ignore[assignment]
+
+    def run(self, run_pass: Callable[[], object]) -> None:
+        """Run one pass and measure it."""
+        self.profile.runcall(run_pass)
+
+    def write(self, path: Path) -> None:
+        """Write the most expensive statements and functions."""
+        import pstats
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as out:
+            total = sum(self.seconds.values())
+            print(f"{sum(self.statements.values())} statements, {total:.3f} s in them", file=out)
+            for shape, seconds in self.seconds.most_common(40):
+                count = self.statements[shape]
+                print(
+                    f"{seconds * 1000:10.1f} ms {count:8} × {seconds / count * 1000:9.3f} ms  {shape[:300]}",
+                    file=out,
+                )
+            for order in ("tottime", "cumulative"):
+                print(f"\nby {order}", file=out)
+                pstats.Stats(self.profile, stream=out).sort_stats(order).print_stats(45)
+
+
+@dataclass
+class Crew:
+    """The worker processes of one run: warm when the block begins, stopped when it ends."""
+
+    jobs: Sequence[Job]
+    wakes: Wakes = field(default_factory=dict)
+    reports: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Worker -> its memory before the run and at its peak (MB), processor seconds, and passes."""
+
+    def __enter__(self) -> "Crew":
+        self.stop, woken = SPAWN.Event(), [SPAWN.Event() for _ in self.jobs]
+        for job, event in zip(self.jobs, woken, strict=True):
+            self.wakes.setdefault(TASKS[job.name], []).append(event)
+        self.pipes, self.processes = [], []
+        for job, event in zip(self.jobs, woken, strict=True):
+            mine, theirs = SPAWN.Pipe()
+            given = (job, self.wakes, event, self.stop, theirs)
+            process = SPAWN.Process(target=work, args=given, name=job.name, daemon=True)
+            process.start()
+            theirs.close()
+            self.pipes.append(mine)
+            self.processes.append(process)
+        self._hear()
+        use_relay(self.wakes)
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        self.stop.set()
+        for task in self.wakes:
+            relay(self.wakes, task)
+        if failed[0] is None:
+            self._hear()
+        for process in self.processes:
+            process.join(30 if failed[0] is None else 1)
+            if process.is_alive():
+                process.kill()
+        use_relay({})
+
+    def _hear(self) -> None:
+        for job, pipe in zip(self.jobs, self.pipes, strict=True):
+            if not pipe.poll(120):
+                raise TimeoutError(f"the {job.name} worker does not answer")
+            report = pipe.recv()
+            if "error" in report:
+                raise RuntimeError(f"the {job.name} worker failed: {report['error']}")
+            name = job.name if job.shards == 1 else f"{job.name} {job.shard + 1}/{job.shards}"
+            self.reports.setdefault(name, {}).update(report)
+
+    def start_entries(self) -> None:
+        """Wake the entry workers, as the stage before them does."""
+        relay(self.wakes, TASKS["entries"])
+
+    def wait(self, is_over: Callable[[], bool], seconds: float) -> None:
+        """Wait until `is_over`. Raises where an order was refused, a worker failed, or `seconds` have passed."""
+        begun, refreshed, looked = time.monotonic(), time.monotonic(), time.monotonic()
+        while not is_over():
+            now = time.monotonic()
+            for job, process, pipe in zip(self.jobs, self.processes, self.pipes, strict=True):
+                if pipe.poll() or not process.is_alive():
+                    raise RuntimeError(f"the {job.name} worker failed: {pipe.recv()}")
+            if now - refreshed > REFRESH:
+                tick()
+                refreshed = now
+            if now - looked > 2:
+                check_nothing_refused()
+                looked = now
+            if now - begun > seconds:
+                raise TimeoutError(f"not over after {seconds:.0f} s: {state_of_orders()}")
+            time.sleep(LOOK)
+
+
+# --- what was done
+
+
+def state_of_orders() -> str:
+    """Return how many orders and positions are in which state, for a message."""
+    orders = run_sql("SELECT purpose, state, reason, count(*) FROM orders GROUP BY 1, 2, 3 ORDER BY 1, 2, 3")
+    positions = run_sql("SELECT state, count(*) FROM positions GROUP BY 1 ORDER BY 1")
+    return "; ".join(" ".join(map(str, row)) for row in (*orders, *positions))
+
+
+def check_nothing_refused() -> None:
+    """Raise where an order failed or ended without a fill."""
+    [(failed,)] = run_sql("SELECT count(*) FROM orders WHERE attempts > 0")
+    [(ended,)] = run_sql(
+        "SELECT count(*) FROM orders WHERE state IN ('blocked', 'rejected', 'expired', 'canceled')"
+    )
+    if failed or ended:
+        error = run_sql("SELECT last_error FROM orders WHERE attempts > 0 LIMIT 1")
+        raise RuntimeError(f"{failed} orders failed, {ended} were refused: {state_of_orders()} {error}")
+
+
+def check(symbol: str, opened: int, closed: int) -> None:
+    """Raise unless so many positions were opened and closed, each by a filled order, and the ledger balances."""
+    from trading import ledger
+
+    check_nothing_refused()
+    orders = dict(
+        run_sql(
+            "SELECT purpose, count(*) FROM orders WHERE state = 'filled' AND filled_quantity = quantity AND symbol = %s"
+            " GROUP BY 1",
+            [symbol],
+        )
+    )
+    positions = dict(run_sql("SELECT state, count(*) FROM positions WHERE symbol = %s GROUP BY 1", [symbol]))
+    wanted = {"open": opened - closed, "closed": closed}
+    unbooked = run_sql(
+        "SELECT count(*) FROM orders WHERE purpose = 'open' AND booked_quantity <> filled_quantity"
+    )
+    if (
+        orders != {"open": opened} | ({"close": closed} if closed else {})
+        or positions != {state: count for state, count in wanted.items() if count}
+        or unbooked != [(0,)]
+        or ledger.drift()
+    ):
+        raise RuntimeError(
+            f"{opened} opened and {closed} closed were expected of {symbol}; unbooked {unbooked}, "
+            f"drift {ledger.drift()}, {state_of_orders()}"
+        )
+    [(wrong,)] = run_sql(
+        "SELECT count(*) FROM paper_balances p JOIN agent_deployments d USING (account) "
+        "LEFT JOIN ledger_balances b ON b.account = 'deployment:' || d.id AND b.asset = p.asset "
+        "WHERE p.amount <> coalesce(b.amount, 0)"
+    )
+    if wrong:
+        raise RuntimeError(f"{wrong} balances of the paper exchange differ from the ledger")
+
+
+TIMES = """
+SELECT (extract(epoch FROM pg_xact_commit_timestamp(e.xmin) - %(begun)s) * 1000)::float8 AS ms
+FROM events e WHERE e.name = %(name)s AND e.id > %(after)s
+  AND (%(symbol)s = '' OR e.subject IN (SELECT 'positions.position/' || id FROM positions WHERE symbol = %(symbol)s))
+ORDER BY 1
+"""
+
+
+def times(name: str, begun: datetime, after: int, symbol: str = "") -> list[float]:
+    """Return the milliseconds from `begun` to the commit of each event of this name, ascending."""
+    params = {"name": name, "begun": begun, "after": after, "symbol": symbol}
+    return [ms for (ms,) in run_sql(TIMES, params)]
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Return p50 and p95."""
+    cuts = quantiles(values, n=20, method="inclusive") if len(values) > 1 else [values[0]] * 19
+    return cuts[9], cuts[18]
+
+
+# --- entries and exits
+
+
+@dataclass
+class Run:
+    """The figures of one run, in milliseconds since its start."""
+
+    first_filled: float
+    first_booked: float
+    """The first position opened (entries) or closed (exits)."""
+    last_booked: float
+    workers: dict[str, dict[str, float]]
+    booked: list[float] = field(default_factory=list)
+    """Of each position."""
+
+
+def last_event() -> int:
+    [(newest,)] = run_sql("SELECT coalesce(max(id), 0) FROM events")
+    return int(newest)
+
+
+def patience(count: int) -> float:
+    """Return the seconds after which a run of `count` orders counts as stuck."""
+    return 60 + 0.4 * count
+
+
+def is_open(count: int, symbol: str) -> bool:
+    """Return whether `count` positions of the symbol were booked."""
+    return run_sql("SELECT count(*) FROM positions WHERE symbol = %s", [symbol]) == [(count,)]
+
+
+def is_closed(symbol: str) -> bool:
+    """Return whether no position of the symbol is open or closing."""
+    return not run_sql("SELECT 1 FROM positions WHERE state <> 'closed' AND symbol = %s LIMIT 1", [symbol])
+
+
+def measure_entries(agent: "Agent", count: int, jobs: Sequence[Job]) -> Run:
+    """Let the agent's deployments enter after one signal."""
+    from maxxit.core import clock
+
+    [symbol] = agent.tokens
+    tick(symbol)
+    settle_down()
+    with Crew(jobs) as crew:
+        send_signal(agent)
+        tick(symbol)
+        after = last_event()
+        begun = clock.now()
+        crew.start_entries()
+        crew.wait(lambda: is_open(count, symbol), patience(count))
+    booked = times("position.open", begun, after)
+    check(symbol, count, 0)
+    return Run(times("execution.completed", begun, after)[0], booked[0], booked[-1], crew.reports, booked)
+
+
+def measure_exits(symbol: str, count: int, jobs: Sequence[Job]) -> Run:
+    """Let all positions of the symbol reach their stops at one tick."""
+    from maxxit.core import clock
+
+    settle_down()
+    with Crew(jobs) as crew:
+        after = last_event()
+        begun = clock.now()
+        tick(symbol, BELOW_STOPS)
+        crew.wait(lambda: is_closed(symbol), patience(count))
+    closed = times("position.closed", begun, after)
+    check(symbol, count, count)
+    return Run(times("execution.completed", begun, after)[0], closed[0], closed[-1], crew.reports, closed)
+
+
+# --- the floor: COPY of the same rows
+
+COPIED = {
+    "paper_orders": "client_order_id IN (SELECT client_order_id FROM orders WHERE id = ANY(%(ids)s))",
+    "paper_fills": "order_id IN (SELECT p.id FROM paper_orders p JOIN orders o USING (client_order_id)"
+    " WHERE o.id = ANY(%(ids)s))",
+    "paper_balances": "account IN (SELECT account FROM orders WHERE id = ANY(%(ids)s))",
+    "orders": "id = ANY(%(ids)s)",
+    "fills": "order_id = ANY(%(ids)s)",
+    "ledger_entries": "order_id = ANY(%(ids)s)",
+    "profit_marks": "deployment_id IN (SELECT deployment_id FROM orders WHERE id = ANY(%(ids)s))",
+    "positions": "id IN (SELECT id FROM positions WHERE %(purpose)s = 'open' AND entry_order_id = ANY(%(ids)s)"
+    " OR %(purpose)s = 'close' AND exit_order_id = ANY(%(ids)s))",
+    "events": "id > %(after)s AND subject IN (SELECT 'trading.order/' || unnest(%(ids)s) UNION ALL"
+    " SELECT 'positions.position/' || id FROM positions"
+    " WHERE entry_order_id = ANY(%(ids)s) OR exit_order_id = ANY(%(ids)s))",
+}
+"""Table -> its rows that belong to the orders `ids`; a table comes after those that it refers to."""
+DERIVED = ("ledger_balances", "daily_results")
+"""Tables that triggers write."""
+COLUMNS = """
+SELECT string_agg(quote_ident(column_name), ', ' ORDER BY ordinal_position) FROM information_schema.columns
+WHERE table_schema = 'public' AND table_name = %s AND is_generated = 'NEVER'
+"""
+
+
+def remember_derived() -> None:
+    """Keep what triggers have written so far, for `measure_floor`."""
+    for table in DERIVED:
+        run_sql(f"DROP TABLE IF EXISTS pg_temp.before_{table}")
+        run_sql(f"CREATE TEMP TABLE before_{table} AS SELECT * FROM {table}")
+
+
+def measure_floor(purpose: str, after: int) -> float:
+    """Take the rows of all orders of one purpose out and COPY them in again; return milliseconds.
+
+    Triggers and foreign keys are in force while the rows are copied in. `after`: the last event before the run.
+    """
+    from django.db import connection, transaction
+
+    ids = [pk for (pk,) in run_sql("SELECT id FROM orders WHERE purpose = %s ORDER BY id", [purpose])]
+    columns = {table: run_sql(COLUMNS, [table])[0][0] for table in COPIED}
+    batches = []
+    for start in range(0, len(ids), BATCH):
+        params = {"ids": ids[start : start + BATCH], "purpose": purpose, "after": after}
+        rows = {}
+        for table, condition in COPIED.items():
+            query = f"COPY (SELECT {columns[table]} FROM {table} WHERE {condition}) TO STDOUT"
+            with connection.cursor() as cursor, cursor.copy(query, params) as copied:
+                out = BytesIO()
+                for part in copied:
+                    out.write(part)
+            rows[table] = out.getvalue()
+        batches.append(rows)
+    params = {"ids": ids, "purpose": purpose, "after": after}
+    with transaction.atomic():
+        run_sql("SET LOCAL session_replication_role = replica")
+        for table in ("events", "positions", "profit_marks", "ledger_entries", "fills", "paper_fills"):
+            run_sql(f"DELETE FROM {table} WHERE {COPIED[table]}", params)
+        for table in ("paper_balances", "paper_orders", "orders"):
+            run_sql(f"DELETE FROM {table} WHERE {COPIED[table]}", params)
+        for table in DERIVED:
+            run_sql(f"DELETE FROM {table}")
+            run_sql(f"INSERT INTO {table} SELECT * FROM before_{table}")
+    for table in (*COPIED, *DERIVED):
+        run_sql(f"VACUUM (FULL, ANALYZE) {table}")
+    run_sql("CHECKPOINT")
+    begun = time.perf_counter()
+    for rows in batches:
+        with transaction.atomic(), connection.cursor() as cursor:
+            for table, lines in rows.items():
+                with cursor.copy(f"COPY {table} ({columns[table]}) FROM STDIN") as copied:
+                    copied.write(lines)
+    return (time.perf_counter() - begun) * 1000
+
+
+# --- parts
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line."""
+
+    sizes: tuple[int, ...]
+    rounds: int
+    processes: tuple[int, ...]
+    storm: int
+    crowd: int
+    profile: str
+
+
+def crew_of(*names: str, profile: str = "", processes: int = 1) -> list[Job]:
+    """Return the jobs of these workers; `processes` of them for the entries."""
+    return [
+        Job(name, shard, shards, profile)
+        for name in names
+        for shards in (processes if name == "entries" else 1,)
+        for shard in range(shards)
+    ]
+
+
+def entries_and_exits(options: Options, wanted: tuple[str, ...]) -> Iterator[Row]:
+    """Measure entries, and exits of the positions that they opened, each beside its floor."""
+    costs: dict[str, dict[int, float]] = {part: {} for part in wanted}
+    for size in options.sizes:
+        found: dict[str, list[tuple[Run, float]]] = {part: [] for part in wanted}
+        for _ in range(options.rounds):
+            empty_database()
+            agent = add_customers(size, "ETH")
+            remember_derived()
+            after = last_event()
+            folder = f"{options.profile}/{size}" if options.profile else ""
+            entered = measure_entries(
+                agent, size, crew_of("entries", "booking", profile=folder and f"{folder}/entries")
+            )
+            if "entries" in wanted:
+                found["entries"].append((entered, measure_floor("open", after)))
+                check("ETH", size, 0)
+            if "exits" in wanted:
+                remember_derived()
+                after = last_event()
+                left = measure_exits(
+                    "ETH", size, crew_of("exits", "booking", profile=folder and f"{folder}/exits")
+                )
+                found["exits"].append((left, measure_floor("close", after)))
+                check("ETH", size, size)
+        for part, runs in found.items():
+            row = figures(part, size, runs)
+            costs[part][size] = row["ms_per_order"]
+            yield row
+    for part, by_size in costs.items():
+        if {1_000, 10_000} <= by_size.keys():
+            ratio = round(by_size[10_000] / by_size[1_000], 2)
+            yield {"what": f"{part}: cost per order at 10,000 / at 1,000", "ratio": ratio, "target": LINEAR}
+
+
+def figures(part: str, size: int, runs: Sequence[tuple[Run, float]]) -> Row:
+    """Return the medians of the runs of one size."""
+
+    def middle(of: Callable[[Run], float]) -> float:
+        return round(median(of(run) for run, _ in runs), 1)
+
+    last, floor = middle(lambda run: run.last_booked), round(median(floor for _, floor in runs), 1)
+    names = runs[-1][0].workers
+    return {
+        "what": f"{part} {size:,}",
+        "ours_ms": last,
+        "target_ms": TARGETS.get(size),
+        "floor_ms": floor,
+        "ratio": round(last / floor, 2),
+        "ratio_target": RATIO if size >= 100 else None,
+        "ms_per_order": round(last / size, 3),
+        "first_filled_ms": middle(lambda run: run.first_filled),
+        "first_booked_ms": middle(lambda run: run.first_booked),
+        "first_target_ms": FIRST if part == "exits" else None,
+        "memory_mb": {name: max(run.workers[name]["memory_mb"] for run, _ in runs) for name in names},
+        "peak_mb": {name: max(run.workers[name]["peak_mb"] for run, _ in runs) for name in names},
+        "cpu_ms_per_order": {
+            name: round(median(run.workers[name]["cpu_s"] for run, _ in runs) * 1000 / size, 3)
+            for name in names
+        },
+    }
+
+
+def both(options: Options) -> Iterator[Row]:
+    """Measure exits alone, and exits while entries of another agent arrive."""
+    alone: list[tuple[float, float]] = []
+    beside: list[tuple[float, float]] = []
+    for _ in range(options.rounds):
+        _open_positions(options.storm)
+        alone.append(
+            spread(measure_exits("ETH", options.storm, crew_of("exits", "booking", "entries")).booked)
+        )
+        _open_positions(options.storm)
+        beside.append(spread(_exits_beside_entries(options)))
+    figure = {
+        f"{percentile}_{name}_ms": round(median(run[place] for run in runs), 1)
+        for place, percentile in enumerate(("p50", "p95"))
+        for name, runs in (("alone", alone), ("beside", beside))
+    }
+    ratio = round(figure["p95_beside_ms"] / figure["p95_alone_ms"], 2)
+    what = f"exits {options.storm:,} beside entries {options.crowd:,}"
+    yield {"what": what, **figure, "ratio": ratio, "target": BESIDE}
+
+
+def _open_positions(count: int) -> None:
+    empty_database()
+    measure_entries(add_customers(count, "ETH"), count, crew_of("entries", "booking"))
+
+
+def _exits_beside_entries(options: Options) -> list[float]:
+    """Return the milliseconds from the tick to each closed position while the crowd enters."""
+    from maxxit.core import clock
+
+    agent = add_customers(options.crowd, "BTC")
+    tick("BTC")
+    settle_down()
+    with Crew(crew_of("exits", "booking", "entries")) as crew:
+        send_signal(agent)
+        tick()
+        after = last_event()
+        begun = clock.now()
+        crew.start_entries()
+        tick("ETH", BELOW_STOPS)
+        crew.wait(lambda: is_closed("ETH"), patience(options.storm + options.crowd))
+        crew.wait(lambda: is_open(options.crowd, "BTC"), patience(options.crowd))
+    closed = times("position.closed", begun, after, "ETH")
+    check("ETH", options.storm, options.storm)
+    check("BTC", options.crowd, 0)
+    return closed
+
+
+def scaling(options: Options) -> Iterator[Row]:
+    """Measure entries with several entry processes, each with a part of the accounts."""
+    size, first = max(options.sizes), 0.0
+    for processes in options.processes:
+        if processes > 1 and not is_sharded():
+            yield {"what": f"entries {size:,} by {processes} processes", "note": "entry_pass has no shards"}
+            continue
+        runs = []
+        for _ in range(options.rounds):
+            empty_database()
+            jobs = crew_of("entries", "booking", processes=processes)
+            runs.append(measure_entries(add_customers(size, "ETH"), size, jobs))
+        took = median(run.last_booked for run in runs)
+        first = first or took
+        yield {
+            "what": f"entries {size:,} by {processes} processes",
+            "ours_ms": round(took, 1),
+            "speedup": round(first / took, 2),
+            "cpu_ms_per_order": {
+                name: round(report["cpu_s"] * 1000 / size, 3) for name, report in runs[-1].workers.items()
+            },
+        }
+
+
+PARTS = ("entries", "exits", "both", "scaling")
+
+
+def measure(options: Options, only: str | None) -> Iterator[Row]:
+    """Yield the figures of one part, or of all."""
+    flows = tuple(part for part in ("entries", "exits") if only in (None, part))
+    if flows:
+        yield from entries_and_exits(options, flows)
+    if only in (None, "both"):
+        yield from both(options)
+    if only in (None, "scaling"):
+        yield from scaling(options)
+
+
+def line(row: Row) -> str:
+    """Return one figure as people read it."""
+    text = f"{row['what']:<38}"
+    if "note" in row:
+        return f"{text} {row['note']}"
+    if "ours_ms" in row:
+        text += f" {row['ours_ms']:>11,.1f} ms"
+    if row.get("target_ms"):
+        text += f" (target ≤ {row['target_ms']:,.0f})"
+    if "ms_per_order" in row:
+        text += f"  {row['ms_per_order']:.2f} ms an order"
+    if "floor_ms" in row:
+        text += f"  floor {row['floor_ms']:,.1f} ms, {row['ratio']:.1f} ×"
+        text += f" (target ≤ {row['ratio_target']:g})" if row["ratio_target"] else ""
+        text += f"  first filled {row['first_filled_ms']:,.1f}, booked {row['first_booked_ms']:,.1f} ms"
+        text += f" (target ≤ {row['first_target_ms']:,.0f})" if row["first_target_ms"] else ""
+        text += "  " + ", ".join(
+            f"{name} {row['memory_mb'][name]:.0f}-{peak:.0f} MB, {row['cpu_ms_per_order'][name]:.2f} ms CPU"
+            for name, peak in row["peak_mb"].items()
+        )
+    elif "target" in row:
+        for percentile in ("p50", "p95"):
+            if f"{percentile}_alone_ms" in row:
+                alone, beside = row[f"{percentile}_alone_ms"], row[f"{percentile}_beside_ms"]
+                text += f"  {percentile} alone {alone:,.1f}, beside {beside:,.1f} ms"
+        text += f"  {row['ratio']:.2f} × (target ≤ {row['target']:g})"
+    if "speedup" in row:
+        cost = ", ".join(f"{name} {ms:.2f}" for name, ms in row["cpu_ms_per_order"].items())
+        text += f"  {row['speedup']:.2f} × of one process; CPU ms an order: {cost}"
+    return text
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Return the numbers of a comma-separated list."""
+    return tuple(int(part) for part in text.split(","))
+
+
+def main(arguments: Sequence[str] | None = None) -> list[Row]:
+    """Print one line per figure, or all of them as JSON; return them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=PARTS)
+    parser.add_argument("--sizes", type=numbers, default=(1, 100, 1_000, 10_000))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--processes", type=numbers, default=(1, 2, 4), help="entry processes of `scaling`")
+    parser.add_argument("--storm", type=int, default=STORM, help="exits of `both`")
+    parser.add_argument("--crowd", type=int, default=CROWD, help="entries of `both`")
+    parser.add_argument("--profile", default="", help="folder for the cost of functions and statements")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args(arguments)
+    options = Options(given.sizes, given.rounds, given.processes, given.storm, given.crowd, given.profile)
+    rows = []
+    with durable_postgres():
+        for row in measure(options, given.only):
+            rows.append(row)
+            if not given.json:
+                print(line(row), flush=True)
+    if given.json:
+        print(json.dumps(rows))
+    return rows
+
+
+if __name__ == "__main__":
+    main()
