@@ -7,7 +7,7 @@ entries  one pending signal of an agent with N funded deployments -> the last po
 exits    one tick below N stops -> the last position closed and booked; exits worker and booking worker
          floor of both: COPY of the same rows into the same tables, with their triggers, one commit per 500 orders
 both     exits of 1,000 alone, then again while entries of 10,000 arrive: tick -> closed, p50 and p95
-scaling  entries of the largest size with 1, 2 and 4 entry processes
+scaling  entries of the largest size with 1, 2 and 4 processes each for entries and booking
 
 The paper venue on a durable Postgres of the bench's own. Workers are started, imported and connected before the clock
 starts; wakes travel between them by shared events instead of Redis. Times are the commit times of the events, read
@@ -17,7 +17,6 @@ Checks that the work was done; prints times, floors and targets, and asserts no 
 """
 
 import argparse
-import inspect
 import json
 import multiprocessing
 import os
@@ -28,14 +27,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from io import BytesIO
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median, quantiles
-from typing import TYPE_CHECKING, Any, cast
+from threading import Timer
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -246,23 +246,24 @@ class Job:
     """Folder for what its functions and statements cost; empty: do not measure that."""
 
 
-Wakes = dict[str, list[Event]]
-"""Task -> the events of the workers that it wakes."""
-
-
-def relay(wakes: Wakes, task: str) -> None:
-    """Wake the workers of `task`: what `maxxit.events.wake.send` does through Redis."""
-    for event in wakes.get(task, ()):
-        if not event.is_set():
-            event.set()
+Wakes = dict[tuple[str, int], Event]
+"""(task, shard) -> the event of the worker that it wakes."""
 
 
 def use_relay(wakes: Wakes) -> None:
-    """Send this process's wakes by `relay`."""
+    """Wake the bench's workers where `maxxit.events.wake.send` sends a message through Redis."""
     from maxxit.events import wake
 
-    def send(task: str) -> None:
-        relay(wakes, task)
+    def send(task: str, delay: timedelta | None = None, shard: int = 0) -> None:
+        event = wakes.get((task, shard))
+        if event is None or event.is_set():
+            return
+        if delay is None:
+            event.set()
+        else:
+            timer = Timer(delay.total_seconds(), event.set)
+            timer.daemon = True
+            timer.start()
 
     wake.send = send
 
@@ -272,24 +273,16 @@ def pass_of(job: Job) -> Callable[[], object]:
     from positions.tasks import book_pass, exit_pass
     from trading import passes
     from trading.closing import Lanes
+    from trading.shards import Shard
     from trading.tasks import entry_pass
 
+    shard = Shard(job.shard, job.shards)
     if job.name == "booking":
-        return book_pass
-    if job.name == "exits":
-        lanes = Lanes(passes.policy().exits.lanes)
-        return lambda: exit_pass(lanes)
-    if job.shards == 1:
-        return entry_pass
-    sharded = cast(Callable[..., object], entry_pass)
-    return lambda: sharded(shard=job.shard, shards=job.shards)
-
-
-def is_sharded() -> bool:
-    """Return whether `entry_pass` takes a shard of the accounts."""
-    from trading.tasks import entry_pass
-
-    return "shards" in inspect.signature(entry_pass).parameters
+        return lambda: book_pass(shard)
+    if job.name == "entries":
+        return lambda: entry_pass(shard)
+    lanes = Lanes(passes.policy().exits.lanes)
+    return lambda: exit_pass(lanes)
 
 
 def work(job: Job, wakes: Wakes, woken: Event, stop: Event, pipe: Connection) -> None:
@@ -399,8 +392,9 @@ class Crew:
 
     def __enter__(self) -> "Crew":
         self.stop, woken = SPAWN.Event(), [SPAWN.Event() for _ in self.jobs]
-        for job, event in zip(self.jobs, woken, strict=True):
-            self.wakes.setdefault(TASKS[job.name], []).append(event)
+        self.wakes.update(
+            {(TASKS[job.name], job.shard): event for job, event in zip(self.jobs, woken, strict=True)}
+        )
         self.pipes, self.processes = [], []
         for job, event in zip(self.jobs, woken, strict=True):
             mine, theirs = SPAWN.Pipe()
@@ -416,8 +410,8 @@ class Crew:
 
     def __exit__(self, *failed: object) -> None:
         self.stop.set()
-        for task in self.wakes:
-            relay(self.wakes, task)
+        for event in self.wakes.values():
+            event.set()
         if failed[0] is None:
             self._hear()
         for process in self.processes:
@@ -438,7 +432,7 @@ class Crew:
 
     def start_entries(self) -> None:
         """Wake the entry workers, as the stage before them does."""
-        relay(self.wakes, TASKS["entries"])
+        self.wakes[TASKS["entries"], 0].set()
 
     def wait(self, is_over: Callable[[], bool], seconds: float) -> None:
         """Wait until `is_over`. Raises where an order was refused, a worker failed, or `seconds` have passed."""
@@ -698,11 +692,11 @@ class Options:
 
 
 def crew_of(*names: str, profile: str = "", processes: int = 1) -> list[Job]:
-    """Return the jobs of these workers; `processes` of them for the entries."""
+    """Return the jobs of these workers, `processes` each of those that share the accounts."""
     return [
         Job(name, shard, shards, profile)
         for name in names
-        for shards in (processes if name == "entries" else 1,)
+        for shards in (1 if name == "exits" else processes,)
         for shard in range(shards)
     ]
 
@@ -819,12 +813,9 @@ def _exits_beside_entries(options: Options) -> list[float]:
 
 
 def scaling(options: Options) -> Iterator[Row]:
-    """Measure entries with several entry processes, each with a part of the accounts."""
+    """Measure entries with several processes for entries and for booking, each with a part of the accounts."""
     size, first = max(options.sizes), 0.0
     for processes in options.processes:
-        if processes > 1 and not is_sharded():
-            yield {"what": f"entries {size:,} by {processes} processes", "note": "entry_pass has no shards"}
-            continue
         runs = []
         for _ in range(options.rounds):
             empty_database()
@@ -833,7 +824,7 @@ def scaling(options: Options) -> Iterator[Row]:
         took = median(run.last_booked for run in runs)
         first = first or took
         yield {
-            "what": f"entries {size:,} by {processes} processes",
+            "what": f"entries {size:,} by {processes} + {processes} processes",
             "ours_ms": round(took, 1),
             "speedup": round(first / took, 2),
             "cpu_ms_per_order": {
@@ -859,8 +850,6 @@ def measure(options: Options, only: str | None) -> Iterator[Row]:
 def line(row: Row) -> str:
     """Return one figure as people read it."""
     text = f"{row['what']:<38}"
-    if "note" in row:
-        return f"{text} {row['note']}"
     if "ours_ms" in row:
         text += f" {row['ours_ms']:>11,.1f} ms"
     if row.get("target_ms"):
@@ -884,7 +873,7 @@ def line(row: Row) -> str:
         text += f"  {row['ratio']:.2f} × (target ≤ {row['target']:g})"
     if "speedup" in row:
         cost = ", ".join(f"{name} {ms:.2f}" for name, ms in row["cpu_ms_per_order"].items())
-        text += f"  {row['speedup']:.2f} × of one process; CPU ms an order: {cost}"
+        text += f"  {row['speedup']:.2f} × of one each; CPU ms an order: {cost}"
     return text
 
 
@@ -901,7 +890,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--sizes", type=numbers, default=(1, 100, 1_000, 10_000))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--processes", type=numbers, default=(1, 2, 4), help="entry processes of `scaling`")
+    parser.add_argument(
+        "--processes", type=numbers, default=(1, 2, 4), help="of `scaling`, each for entries and booking"
+    )
     parser.add_argument("--storm", type=int, default=STORM, help="exits of `both`")
     parser.add_argument("--crowd", type=int, default=CROWD, help="entries of `both`")
     parser.add_argument("--profile", default="", help="folder for the cost of functions and statements")
