@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,7 @@ from signals_app.models import Signal
 from tests import builders
 from tests.surface.conftest import World
 from tests.surface.test_commands import said, told
+from trading import tasks
 from trading.limits_in_force import risk_limits
 from trading.models import Order
 from trading.policy import policy
@@ -81,15 +83,27 @@ def test_a_free_pace_lets_orders_leave_at_once() -> None:
 # -- read from the database
 
 
+def allow(monkeypatch: pytest.MonkeyPatch, per_minute: int) -> None:
+    """Let the platform send this many entries a minute."""
+    paced = policy().platform.model_copy(update={"max_orders_per_minute": per_minute})
+    slow = policy().model_copy(update={"platform": paced})
+    monkeypatch.setattr("trading.limits_in_force.policy", lambda: slow)
+
+
+@pytest.fixture
+def still() -> Iterator[datetime]:
+    """The clock stands: the machine's own pace changes no figure."""
+    with clock.frozen(clock.now()):
+        yield clock.now()
+
+
 @pytest.fixture
 def crowd(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Signal, list[Order]]:
     """A signal of alice's agent: alice's two orders wait at 3 and 5 of 6, bob's agent has one before and one behind.
 
     The platform sends 30 entries a minute.
     """
-    paced = policy().platform.model_copy(update={"max_orders_per_minute": 30})
-    slow = policy().model_copy(update={"platform": paced})
-    monkeypatch.setattr("trading.limits_in_force.policy", lambda: slow)
+    allow(monkeypatch, per_minute=30)
     alice, bob = world.of_alice, world.of_bob
     Signal.objects.filter(state="pending").update(state="skipped", reason="cooldown")
     signal = builders.signal(alice.agent, expires_at=clock.now() + timedelta(hours=1))
@@ -138,7 +152,7 @@ def test_staff_sees_all_orders_of_the_signal(world: World, crowd: tuple[Signal, 
         assert (seen.estimate.leave, seen.estimate.expire) == (5, 0)
 
 
-def test_each_state_is_counted_once(world: World, crowd: tuple[Signal, list[Order]]) -> None:
+def test_each_state_is_counted_once(still: datetime, world: World, crowd: tuple[Signal, list[Order]]) -> None:
     signal, orders = crowd
     done: dict[str, Any] = {"quantity": Decimal(1), "filled_quantity": Decimal("0.5")}
     states: list[dict[str, Any]] = [
@@ -179,7 +193,7 @@ def test_positions_of_the_signal_are_counted(world: World) -> None:
 
 
 def test_an_estimate_says_how_many_the_deadline_reaches_first(
-    world: World, crowd: tuple[Signal, list[Order]]
+    still: datetime, world: World, crowd: tuple[Signal, list[Order]]
 ) -> None:
     signal, _ = crowd
     Signal.objects.filter(pk=signal.pk).update(expires_at=clock.now() + timedelta(seconds=5))
@@ -242,6 +256,32 @@ def test_places_and_runs_are_those_of_counting_one_by_one(db: None, seed: int) -
         placed = [run.venue_place + n for run, _, _ in read.of_signal(signal.pk) for n in range(run.count)]
         assert placed == [place for _, place, _ in expected]
         assert read.length(signal.venue) == len(line)
+
+
+def test_the_figures_are_those_of_a_pass_that_the_pace_cuts(
+    still: datetime, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(monkeypatch, per_minute=2)
+    Signal.objects.filter(state="pending").update(state="skipped", reason="cooldown")
+    builders.price("ETH", "2000")
+    agent = builders.agent()
+    accounts = [builders.deployment(agent, owner=world.bob) for _ in range(5)]
+    signal = builders.signal(agent, expires_at=still + timedelta(seconds=61))
+    before = progress.of_signal(signal.pk)
+    assert (before.orders, before.under_way) == (0, True)
+
+    tasks.entry_pass()
+    seen = progress.of_signal(signal.pk, world.bob)
+    assert (dict(seen.parts), seen.waiting_since) == ({"filled": 2, "waiting": 3}, still)
+    assert (seen.pace.last_minute, seen.first_place, seen.last_place, seen.queue_length) == (2, 1, 3, 3)
+    assert (seen.estimate.leave, seen.estimate.expire) == (2, 1)
+    assert [row.account for row in seen.waiting_orders] == [one.account for one in accounts[2:]]
+
+    with clock.frozen(still + timedelta(seconds=62)):
+        tasks.entry_pass()
+        ended = progress.of_signal(signal.pk, world.bob)
+    assert (dict(ended.parts), ended.under_way) == ({"filled": 2, "ended": 3}, False)
+    assert [(row.status, row.reason, row.count) for row in ended.reasons] == [("expired", "platform_pace", 3)]
 
 
 # -- the commands
