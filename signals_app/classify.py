@@ -113,6 +113,39 @@ class AuthorQueue:
         self.halves.appendleft(batch)
 
 
+@dataclass
+class Unserved:
+    """The batches without an available provider in this pass."""
+
+    at_fault: list[tuple[list[CtPost], MaxxitError]] = field(default_factory=list)
+    """Batches that failed while a provider answered later calls: the posts cause the failure."""
+    latest: list[tuple[list[CtPost], MaxxitError, int]] = field(default_factory=list)
+    """Failures that no call answered that was started later: batch, error, and the last call started by then."""
+    in_a_row: int = 0
+    """Number of failures since the last answer."""
+    answered: bool = False
+
+    def add(self, batch: list[CtPost], error: MaxxitError, calls: int) -> None:
+        """Record a failure at the time when `calls` calls had been started."""
+        self.in_a_row += 1
+        if not isinstance(
+            error, NotCalled
+        ):  # no provider was asked, so no answer can show that the posts are at fault
+            self.latest.append((batch, error, calls))
+
+    def provider_answers(self, number: int) -> None:
+        """Record the answer of call `number`: failures before its start are the fault of their posts."""
+        self.at_fault += [(batch, error) for batch, error, calls in self.latest if calls < number]
+        self.latest = [failure for failure in self.latest if failure[2] >= number]
+        self.in_a_row, self.answered = 0, True
+
+    def raise_if_none_answered(self) -> None:
+        """Raise the first refusal of a key or setting, unless some provider answered."""
+        refused = [error for _, error, _ in self.latest if isinstance(error, ProviderRefused)]
+        if refused and not self.answered:
+            raise refused[0]
+
+
 LANES: Lanes[int, Read] = Lanes("classify")
 LOOK_SECONDS = 1.0
 """How often a pass that waits for answers looks for new posts and at the clock."""
@@ -127,8 +160,8 @@ def classify(
 
     `concurrency` calls are in flight at once, each in a thread; 1 runs in the caller's thread. Authors take turns, one
     call of an author at a time. Where `calls_left` today are fewer than the posts need, the most followed authors and
-    their newest posts come first. The pass goes on while posts are due, those that arrive meanwhile too, and
-    wakes the next pass if its time is used up before.
+    their newest posts come first. The pass goes on while posts are due, those that arrive meanwhile too, and wakes the
+    next pass if its time is used up before.
 
     A batch whose answer is unusable is split until the faulty post is found. A batch without an available provider
     stays new, with its error, for the next pass; after `PROVIDER_FAILURES` of them in a row no call is started. Raises
@@ -145,7 +178,7 @@ class ClassifyPass:
     concurrency: Callable[[], int]
     calls_left: Callable[[], int | None]
     done: Classified = field(default_factory=Classified)
-    unserved: "Unserved" = field(default_factory=lambda: Unserved())
+    unserved: Unserved = field(default_factory=Unserved)
     authors: dict[int, AuthorQueue] = field(default_factory=dict)
     """Every author with posts that this pass has seen."""
     waiting: deque[AuthorQueue] = field(default_factory=deque)
@@ -269,37 +302,6 @@ class ClassifyPass:
         author.failed = True
         _note_failure(batch, error, self.done)
         self.unserved.add(batch, error, self.calls)
-
-
-@dataclass
-class Unserved:
-    """The batches without an available provider in this pass."""
-
-    at_fault: list[tuple[list[CtPost], MaxxitError]] = field(default_factory=list)
-    """Batches that failed while a provider answered later calls: the posts cause the failure."""
-    latest: list[tuple[list[CtPost], MaxxitError, int]] = field(default_factory=list)
-    """Failures that no call answered that was started later: batch, error, and the last call started by then."""
-    in_a_row: int = 0
-    """Number of failures since the last answer."""
-    answered: bool = False
-
-    def add(self, batch: list[CtPost], error: MaxxitError, calls: int) -> None:
-        """Record a failure at the time when `calls` calls had been started."""
-        self.in_a_row += 1
-        if not isinstance(error, NotCalled):  # nobody was asked: the posts are not at fault, whatever comes
-            self.latest.append((batch, error, calls))
-
-    def provider_answers(self, number: int) -> None:
-        """Record the answer of call `number`: failures before its start are the fault of their posts."""
-        self.at_fault += [(batch, error) for batch, error, calls in self.latest if calls < number]
-        self.latest = [failure for failure in self.latest if failure[2] >= number]
-        self.in_a_row, self.answered = 0, True
-
-    def raise_if_none_answered(self) -> None:
-        """Raise the first refusal of a key or setting, unless some provider answered."""
-        refused = [error for _, error, _ in self.latest if isinstance(error, ProviderRefused)]
-        if refused and not self.answered:
-            raise refused[0]
 
 
 def _authors(batch_size: int, calls_left: int | None) -> list[AuthorQueue]:

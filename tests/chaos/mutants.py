@@ -1013,6 +1013,12 @@ MUTANTS = (
         beyond=True,
     ),
     bug(
+        "accounts fetched at once ask for more than the rate limit allows",
+        ("signals_app.sources.x:XSource._may_send", "self._in_flight >= self._remaining", "False"),
+        test="tests/signals_app/test_x.py",
+        beyond=True,
+    ),
+    bug(
         "a call takes a slot before those that wait for one",
         ("maxxit.llm.slots:_take", "not _wait_for_turn(_1, _2)", "False"),
         test="tests/llm/test_limits.py",

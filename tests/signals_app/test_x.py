@@ -1,7 +1,10 @@
 """The x source against a local server that speaks the X API v2."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from signals_app.ingest import ingest
 from signals_app.models import CtPost, RejectedPost
-from signals_app.sources.base import Cursor
+from signals_app.sources.base import Cursor, RawPost, SourceSpent
 from signals_app.sources.x import XSource
 from tests import builders as make
 from tests.builders import T0, RecordedClock
@@ -381,3 +384,103 @@ def test_429_without_headers_stops_every_account_for_a_window(
     assert len(x.requests) == asked
     time.move(minutes=15, seconds=1)
     assert [post.post_id for post in source.fetch("other", Cursor())] == ["2"]
+
+
+# --- several accounts at once ----------------------------------------------------------------------------------------
+
+
+class Counted:
+    """Counts the requests that the server holds at once; each waits for others to come."""
+
+    def __init__(self, x: FakeX, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.inside, self.most, self._lock, self._answer = 0, 0, threading.Lock(), x.answer
+        monkeypatch.setattr(x, "answer", self.answer)
+
+    def answer(self, asked: Recorded) -> tuple[int, dict[str, str], bytes]:
+        with self._lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        threading.Event().wait(0.1)
+        try:
+            return self._answer(asked)
+        finally:
+            with self._lock:
+                self.inside -= 1
+
+
+def fetch_together(source: XSource, *names: str) -> tuple[list[RawPost], list[SourceSpent]]:
+    """The posts of several accounts, fetched in a thread each, and what kept the others from being fetched."""
+    spent: list[SourceSpent] = []
+
+    def fetch(name: str) -> list[RawPost]:
+        try:
+            return list(source.fetch(name, Cursor()))
+        except SourceSpent as error:
+            spent.append(error)
+            return []
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        steps = [pool.submit(copy_context().run, fetch, name) for name in names]
+        return [post for step in steps for post in step.result()], spent
+
+
+@pytest.mark.parametrize(
+    ("headers", "options", "most"),
+    [
+        ({}, {}, 4),
+        ({"x-rate-limit-remaining": "2"}, {}, 2),
+        ({"x-rate-limit-remaining": "1"}, {}, 1),
+        ({}, {"max_usd_per_day": "0.1"}, 2),  # a page of 15 posts costs up to 0.075 USD
+        ({}, {"max_usd_per_day": "0.05"}, 1),
+    ],
+)
+def test_requests_in_flight_stay_within_rate_limit_and_budget_together(
+    x: FakeX, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], options: dict[str, Any], most: int
+) -> None:
+    names = ["a", "b", "c", "d"]
+    for name in ["first", *names]:
+        x.says(name, item(int(name.encode().hex(), 16)))
+    source = XSource(base_url=x.url, **options)
+    x.headers.update(headers)
+    list(source.fetch("first", Cursor()))
+    counted = Counted(x, monkeypatch)
+    posts, spent = fetch_together(source, *names)
+
+    assert (len(posts), spent) == (4, [])
+    assert counted.most == most
+    assert source.spent_today() == Decimal("0.025")
+
+
+def test_when_one_account_spends_the_rest_of_the_budget_those_that_wait_are_not_asked(
+    x: FakeX, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, name in enumerate(("a", "b", "c")):
+        x.says(name, *[item(1000 * (number + 1) - i) for i in range(15)])
+    source = XSource(base_url=x.url, max_usd_per_day="0.075")
+    for name in ("a", "b", "c"):
+        source._user_id(name)
+    Counted(x, monkeypatch)
+    posts, spent = fetch_together(source, "a", "b", "c")
+
+    assert (len(posts), len(spent)) == (15, 2)
+    assert source.spent_today() == Decimal("0.075")
+
+
+@pytest.mark.parametrize("concurrency", [0, 33, "4"])
+def test_a_concurrency_that_cannot_be_is_refused(x: FakeX, concurrency: Any) -> None:
+    with pytest.raises(Misconfigured, match="from 1 to 32"):
+        XSource(base_url=x.url, concurrency=concurrency)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_several_accounts_are_fetched_at_once_and_each_is_stored(
+    x: FakeX, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        make.account(username=f"author{number}", source="x")
+        x.says(f"author{number}", item(100 + number))
+    counted = Counted(x, monkeypatch)
+    done = ingest({"x": XSource(base_url=x.url, concurrency=3)})
+
+    assert (done.accounts, done.new, done.failed) == (6, 6, {})
+    assert counted.most == 3
