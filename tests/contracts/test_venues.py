@@ -15,7 +15,7 @@ from tests.builders import T0, RecordedClock
 from tests.fakes import FakeVenue
 from trading.states import ORDER, OrderState
 from trading.venues import VENUES as REGISTRY
-from trading.venues.base import Prepared, Report, Request, Venue
+from trading.venues.base import Prepared, Question, Report, Request, Venue, VenueAnswer
 from trading.venues.paper import PaperVenue
 
 D = Decimal
@@ -195,6 +195,87 @@ def test_an_account_that_cannot_be_read_hides_no_other(monkeypatch: pytest.Monke
     monkeypatch.setattr(fake, "balances", balances)
 
     assert fake.balances_of(["a", "silent", "b"]) == {"a": {USDC: D(1)}, "b": {USDC: D(1)}}
+
+
+# --- many at once: the same as one by one ----------------------------------------------------------------------------
+
+
+def requests(count: int) -> list[Request]:
+    return [
+        replace(REQUEST, client_order_id=f"mx-many-{number}", side="buy" if number % 2 else "sell")
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_orders_that_are_sent_together_are_found_together(venue: Venue, count: int) -> None:
+    prepared = [venue.prepare(request) for request in requests(count)]
+    refs = [one.ref for one in prepared]
+
+    assert venue.find_many(refs) == dict.fromkeys(refs)
+    assert venue.send_many(prepared) == {}
+    for ref in refs:
+        ended(venue, ref)
+    assert venue.find_many(refs) == {ref: venue.find(ref) for ref in refs}
+    fills = [fill.fill_id for report in venue.find_many(refs).values() for fill in report.fills]  # type: ignore[union-attr]
+    assert len(fills) == len(set(fills))
+
+
+def test_together_they_fill_as_they_do_alone(venue: Venue) -> None:
+    together = [venue.prepare(request) for request in requests(3)]
+    alone = venue.prepare(replace(requests(1)[0], client_order_id="mx-alone"))
+    venue.send_many(together)
+    venue.send(alone)
+    first = ended(venue, together[0].ref)
+
+    assert [(f.quantity, f.price, f.cash, f.fee) for f in first.fills] == [
+        (f.quantity, f.price, f.cash, f.fee) for f in ended(venue, alone.ref).fills
+    ]
+
+
+def test_a_batch_that_is_sent_again_changes_nothing_where_the_venue_knows_a_repeat(venue: Venue) -> None:
+    if not venue.capabilities.dedup:
+        return
+    prepared = [venue.prepare(request) for request in requests(3)]
+    venue.send_many(prepared[:2])
+    venue.send_many(prepared)
+    for one in prepared:
+        total = sum((fill.quantity for fill in ended(venue, one.ref).fills), D(0))
+        assert total == D("0.4")
+
+
+def test_an_order_that_is_refused_stops_no_other_of_its_batch(venue: Venue) -> None:
+    good, bad, other = (venue.prepare(request) for request in requests(3))
+    if isinstance(venue, FakeVenue):
+        venue.sends.extend(["ok", "refused"])
+    else:
+        bad = Prepared(bad.ref, {**bad.payload, "deadline": T0.isoformat()})
+    errors = venue.send_many([good, bad, other])
+
+    assert list(errors) == [bad.ref]
+    assert isinstance(errors[bad.ref], Rejected)
+    assert venue.find_many([good.ref, bad.ref])[bad.ref] is None
+    for one in (good, other):
+        assert ended(venue, one.ref).state == "filled"
+
+
+def test_many_are_asked_about_as_each_is(venue: Venue) -> None:
+    questions = [
+        Question(1, ACCOUNT, symbol, side, purpose, D(800))
+        for symbol in ("ETH", "BTC")
+        for side in ("buy", "sell")
+        for purpose in ("open", "close")
+    ]
+    expected = [
+        VenueAnswer(
+            venue.problem(1, ACCOUNT, one.symbol, one.purpose),
+            venue.expected_price(ACCOUNT, one.symbol, one.side, one.cash) if one.purpose == "open" else None,
+        )
+        for one in questions
+    ]
+
+    assert venue.answers(questions) == expected
+    assert venue.answers([]) == []
 
 
 # --- paper only: it keeps balances ---------------------------------------------------------------------------------
