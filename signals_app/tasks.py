@@ -31,21 +31,28 @@ def _resolved(stanza: dict[str, Any]) -> dict[str, Any]:
     return stanza | {"paths": paths}
 
 
+def one() -> int:
+    """Return the number of model calls in flight where their order decides, as in a replay."""
+    return 1
+
+
 def ingest_pass() -> Counts:
     """Run one pass of the ingest stage."""
     done = ingest.ingest(sources(), policy().ingest.pass_seconds)
     return Counts(done.offered, done.new, asdict(done))
 
 
-def classify_pass() -> Counts:
-    """Run one pass of the classify stage."""
-    done = classify.classify(policy().classify, partial(width, "classify"), partial(calls_left, "classify"))
+def classify_pass(*, one_at_a_time: bool = False) -> Counts:
+    """Run one pass of the classify stage; as many model calls at once as there are slots, or one (a replay)."""
+    concurrency = one if one_at_a_time else partial(width, "classify")
+    done = classify.classify(policy().classify, concurrency, partial(calls_left, "classify"))
     return Counts(done.due, done.read, asdict(done))
 
 
-def generate_pass() -> Counts:
-    """Run one pass of the generate stage."""
-    done = generate.generate(policy().generate, concurrency=partial(width, "generate"))
+def generate_pass(*, one_at_a_time: bool = False) -> Counts:
+    """Run one pass of the generate stage; as many model calls at once as there are slots, or one (a replay)."""
+    concurrency = one if one_at_a_time else partial(width, "generate")
+    done = generate.generate(policy().generate, concurrency=concurrency)
     return Counts(done.considered, done.signals, vars(done) | {"declined": dict(done.declined)})
 
 

@@ -43,7 +43,7 @@ def entry_pass(shard: Shard = ALL) -> Counts:
     """Run one pass of the execute stage: settle entries in flight, then plan and place new ones.
 
     The first shard plans the entries of all, and wakes the others. When the time budget runs out, the next pass is
-    woken at once; when the platform's pace does, as soon as there is room again.
+    woken at once; when the platform's pace does, by the next settle sweep.
     """
     seconds, limits = passes.policy().pass_seconds, risk_limits()
     settling_time, placing_time = passes.TimeBudget(seconds), passes.TimeBudget(2 * seconds)
@@ -58,8 +58,7 @@ def entry_pass(shard: Shard = ALL) -> Counts:
     opening = execute.place_due_orders(entries, limits, placing_time, shares=crowd.read_shares(limits))
     signals = planning.finish_signals()
     if opening.waiting:
-        pace.note_waiting()
-        pace.wake_next_pass()
+        pace.note_waiting()  # the settle sweep wakes the next pass (`wake_left_behind`)
     if settling_time.cut or placing_time.cut:
         wake.after_commit("orders.waiting")
     return Counts(

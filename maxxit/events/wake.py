@@ -7,7 +7,6 @@ queued, no second is sent; the task clears the mark when it starts (`started`), 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -35,35 +34,28 @@ def collected() -> Iterator[set[str]]:
         _collector.reset(token)
 
 
-def after_commit(event: str, *, delay: timedelta | None = None) -> None:
-    """Wake the tasks that `settings.WAKES` lists for `event`, once the transaction has committed, or `delay` later."""
+def after_commit(event: str) -> None:
+    """Wake the tasks that `settings.WAKES` lists for `event`, once the transaction has committed."""
     for task in settings.WAKES.get(event, ()):
-        transaction.on_commit(partial(wake_task, task, delay))
+        transaction.on_commit(partial(wake_task, task))
 
 
-def wake_task(task: str, delay: timedelta | None = None, shard: int = 0) -> None:
-    """Wake `task` now, or after `delay`, for one shard of the accounts.
-
-    Inside `collected` only the name of one that is woken now is collected.
-    """
+def wake_task(task: str, shard: int = 0) -> None:
+    """Wake `task` now, for one shard of the accounts; inside `collected` only its name is collected."""
     woken = _collector.get()
     if woken is None:
-        send(task, delay, shard)
-    elif delay is None:
+        send(task, shard)
+    else:
         woken.add(task)
 
 
-def send(task: str, delay: timedelta | None = None, shard: int = 0) -> None:
+def send(task: str, shard: int = 0) -> None:
     """Send `task` unless one is queued already. Never raises: the sweep makes up for a lost wake."""
-    mark = _mark(task, shard) if delay is None else f"{_mark(task, shard)}:later"
-    seconds = delay.total_seconds() if delay else 0
     try:
-        if cache.add(mark, 1, timeout=max(round(seconds), MARK_SECONDS)):
+        if cache.add(_mark(task, shard), 1, timeout=MARK_SECONDS):
             # Without ignore_result Celery subscribes to the result first: two round trips, 20 s when Redis goes down.
             arguments = {"shard": shard} if shard else {}
-            current_app.send_task(
-                task, kwargs=arguments, retry=False, ignore_result=True, countdown=seconds or None
-            )
+            current_app.send_task(task, kwargs=arguments, retry=False, ignore_result=True)
     except Exception as error:  # the broker is down, which must not stop the caller
         log.warning("wake_lost", task=task, error=str(error))
 

@@ -66,10 +66,10 @@ class Recorded:
             done = ingest.ingest({SOURCE: source})
             return Counts(done.offered, done.new)
 
-        functions = {
+        functions: dict[str, Callable[[], Counts]] = {
             "ingest": ingest_pass,
-            "classify": tasks.classify_pass,
-            "generate": tasks.generate_pass,
+            "classify": partial(tasks.classify_pass, one_at_a_time=True),
+            "generate": partial(tasks.generate_pass, one_at_a_time=True),
             "execute": execute_pass,
             "monitor": monitor_pass,
         }

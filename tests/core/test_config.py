@@ -288,7 +288,10 @@ def test_the_seeds_limits_are_the_defaults() -> None:
     assert (found.account.max_orders_per_minute, found.account.max_orders_per_symbol_per_day) == (5, 3)
     assert (found.account.max_open_orders, found.account.cooldown_seconds_per_symbol) == (20, 900)
     assert (found.account.max_total_exposure_usd, found.account.max_symbol_exposure_usd) == (50_000, 10_000)
-    assert (found.platform.max_orders_per_minute, found.platform.max_open_orders) == (30, 50)
+    assert (found.platform.max_orders_per_minute, found.platform.max_open_orders) == (
+        6000,
+        2000,
+    )  # for 1,000 customers
     assert found.fees.trade.text() == "flat amount_usdc=0.2"
     assert not found.allow_add_to_position
 

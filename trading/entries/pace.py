@@ -9,10 +9,7 @@ from datetime import timedelta
 from django.db import connection, transaction
 
 from maxxit.core import clock
-from maxxit.core.terms import Purpose
-from maxxit.events import wake
 from maxxit.events.record import NewEvent, write
-from trading.models import Order
 from trading.reasons import Reason
 
 MARK = """
@@ -25,9 +22,6 @@ WITH waiting AS (
 )
 SELECT signal_id, correlation_id, count(*) FROM marked GROUP BY signal_id, correlation_id ORDER BY signal_id
 """
-MINUTE = timedelta(minutes=1)
-SOONEST = timedelta(seconds=1)
-"""After which a pass that was held back is repeated at the earliest."""
 
 
 @transaction.atomic
@@ -74,12 +68,3 @@ def give_way(seconds: float) -> None:
 
 
 POLL_SECONDS = 0.02
-
-
-def wake_next_pass() -> None:
-    """Wake the execute stage when the oldest entry of the last minute leaves it, which makes room for others."""
-    now = clock.now()
-    recent = Order.objects.filter(purpose=Purpose.OPEN, reserved_at__gt=now - MINUTE)
-    oldest = recent.order_by("reserved_at").values_list("reserved_at", flat=True).first()
-    delay = oldest + MINUTE - now if oldest else SOONEST
-    wake.after_commit("orders.waiting", delay=max(delay, SOONEST))
