@@ -57,7 +57,7 @@ def _arrays(model: type[models.Model], columns: Columns) -> tuple[list[str], lis
             selected.append(f"new.{alias}::jsonb")
             values = [None if value is None else json.dumps(value, cls=DjangoJSONEncoder) for value in values]
         else:
-            arrays.append(f"%s::{field.db_type(connection)}[]")
+            arrays.append(f"%s::{_unlimited(field)}[]")
             selected.append(f"new.{alias}")
         params.append(_array(values))
     return arrays, selected, params
@@ -73,6 +73,14 @@ def _element(value: Any) -> str:
     if "\\" in text or '"' in text:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
+
+
+def _unlimited(field: "models.Field[Any, Any]") -> str:
+    """Return the type of a column without its length: a cast to `varchar(60)` would cut a longer value off silently.
+
+    Storing the value in the column refuses it, as it does for one row.
+    """
+    return str(field.db_type(connection)).partition("(")[0]
 
 
 def _aliases(columns: Columns) -> list[str]:
