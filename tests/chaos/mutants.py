@@ -81,6 +81,8 @@ DELIVERIES, CLAIMS = "maxxit.notify.worker", "maxxit.notify.delivery_queue"
 GATE, RISK, LIMITS, RECORD = "trading.gate", "trading.risk", "trading.limits", "maxxit.events.record"
 SAFE_VENUE, STOPS_STAY = "trading.venues.safe.venue:SafeVenue", "tests/chain/sending/test_stops_stay.py"
 GUARD, HEALTH = "positions.guard", "positions.health"
+PAPER, BULK = "trading.venues.paper", "maxxit.postgres.bulk"
+BATCHES, RACE = "tests/trading/test_batches.py", "tests/trading/test_race.py"
 SAFE_CHECKS = "tests/chain/sending/test_safe_checks.py"
 KNOWN_404 = "not at_venue.capabilities.dedup or clock.now() >= order.deadline"
 
@@ -433,6 +435,7 @@ MUTANTS = (
             "return report.state not in IN_FLIGHT or report.state in ORDER[OrderState(order.state)]",
             "return True",
         ),
+        test=BATCHES,
     ),
     bug(
         "the report is applied to the row as it was read",
@@ -1198,6 +1201,232 @@ MUTANTS = (
         "a session makes a refused key good for the metrics",
         ("maxxit.web.metrics:_allowed", "if has_key(request): ...", "if False: ..."),
         test="tests/surface/test_health.py",
+        beyond=True,
+    ),
+    bug(
+        "a broken order counts as a failure of its whole batch",
+        (
+            f"{QUARANTINE}:by_halves",
+            """
+                if len(rows) == 1:
+                    failed(rows[0], error)
+                    return []
+            """,
+            """
+                for row in rows:
+                    failed(row, error)
+                return []
+            """,
+        ),
+        test=BATCHES,
+        beyond=True,
+    ),
+    bug(
+        "what stands behind a broken order of a batch is dropped",
+        (
+            f"{QUARANTINE}:by_halves",
+            "by_halves(rows[:middle], step, failed) + by_halves(rows[middle:], step, failed)",
+            "by_halves(rows[:middle], step, failed)",
+        ),
+        test=BATCHES,
+        beyond=True,
+    ),
+    bug(
+        "a time limit is charged to the orders of the batch under way",
+        (f"{QUARANTINE}:counted_for_each", "ENDS_THE_PASS", "StaleState"),
+        test=BATCHES,
+        beyond=True,
+    ),
+    bug(
+        "a time limit is charged to one order of the batch under way",
+        (f"{QUARANTINE}:by_halves", "ENDS_THE_PASS", "StaleState"),
+        test=BATCHES,
+        beyond=True,
+    ),
+    bug(
+        "an order that works again in a batch stays quarantined",
+        (f"{QUARANTINE}:redrive_working", "order.attempts >= TRIES", "False"),
+        test=BATCHES,
+        beyond=True,
+    ),
+    bug(
+        "rows in memory keep the state of a batch that was rolled back",
+        (
+            f"{EXECUTE}:_reserve",
+            "moved = advance_each(transitions, locked=True)",
+            """
+                moved = advance_each(transitions, locked=True)
+                for transition in moved:
+                    transition.apply()
+            """,
+        ),
+        test=BATCHES,
+        beyond=True,
+    ),
+    bug(
+        "the orders of a batch are not counted against the limits of the same batch",
+        (f"{EXECUTE}:_reserve", "facts.reserve(order, of_order)", "None"),
+        test=BATCHES,
+    ),
+    bug(
+        "the orders of a batch are counted for their accounts and not for the platform",
+        (
+            f"{LIMITS}:Holdings.add_entry",
+            "self.gross[symbol] += abs(before + tokens) - abs(before)",
+            "self.gross[symbol] += 0 * (abs(before + tokens) - abs(before))",
+        ),
+        test=BATCHES,
+    ),
+    bug(
+        "the platform's pace does not count the orders of the same batch",
+        (
+            f"{LIMITS}:OrderRates.add_entry",
+            "self.platform_last_minute += 1",
+            "self.platform_last_minute += 0",
+        ),
+        test=BATCHES,
+        beyond=True,
+    ),
+    bug(
+        "the venue's answers are given to the wrong orders of a batch",
+        (
+            f"{EXECUTE}:place",
+            "answers.update(zip((order.pk for order in passing), asked, strict=True))",
+            "answers.update(zip((order.pk for order in passing), asked[::-1], strict=True))",
+        ),
+        test=BATCHES,
+        beyond=True,
+    ),
+    bug(
+        "an order that the venue's answer leaves out never arrived",
+        (f"{SETTLE}:settle_orders", "found.get(order.venue_ref, LEFT_OUT)", "found.get(order.venue_ref)"),
+        test=BATCHES,
+        beyond=True,
+    ),
+    bug(
+        "the venue's errors are given to the first orders of a batch",
+        (
+            f"{EXECUTE}:send_orders",
+            "[(order, errors[prepared.ref]) for order, prepared in sent if prepared.ref in errors]",
+            "[(order, error) for (order, prepared), error in zip(sent, errors.values())]",
+        ),
+        test=BATCHES,
+        beyond=True,
+    ),
+    bug(
+        "the gate is read once for all batches that leave",
+        (
+            f"{EXECUTE}:place",
+            """
+                size = _
+                for start in range(0, len(reserved), size):
+                    send_orders(reserved[start : start + size], at_venue)
+            """,
+            "send_orders(reserved, at_venue)",
+        ),
+        test=BATCHES,
+        beyond=True,
+    ),
+    bug(
+        "a kill switch of one account stops no batch",
+        (f"{GATE}:read_many", 'levels[""] + levels[account]', 'levels[""]'),
+        test=BATCHES,
+    ),
+    bug(
+        "each row of a batch moves to the state of another",
+        (
+            f"{RECORD}:advance_each",
+            "bulk.update(model, [one.row.pk for one in rows], *_)",
+            "bulk.update(model, [one.row.pk for one in rows[::-1]], *_)",
+        ),
+        test=BATCHES,
+    ),
+    bug(
+        "columns of a batch are shifted by one row",
+        (f"{BULK}:update", "[list(ids), *params]", "[[*ids[1:], *ids[:1]], *params]"),
+        test=BATCHES,
+    ),
+    bug(
+        "ids of new rows are given to the wrong rows of a batch",
+        (f"{BULK}:insert", "cursor.fetchall()", "cursor.fetchall()[::-1]"),
+        test=BATCHES,
+    ),
+    bug(
+        "values that are too long for their column are cut off",
+        (
+            f"{BULK}:_unlimited",
+            'str(field.db_type(connection)).partition("(")[0]',
+            "str(field.db_type(connection))",
+        ),
+        test=BATCHES,
+        beyond=True,
+    ),
+    bug(
+        "fills are stored at the wrong orders of a batch",
+        (
+            f"{SETTLE}:_book_fills",
+            "[booking.order.pk for booking, _ in fills]",
+            "[booking.order.pk for booking, _ in fills[::-1]]",
+        ),
+        test=BATCHES,
+    ),
+    bug(
+        "every position of a batch has the costs of the first",
+        (
+            f"{ENDING}:_results",
+            "costs[position.entry_order_id], marks[position.deployment_id]",
+            "next(iter(costs.values())), marks[position.deployment_id]",
+        ),
+        test=BATCHES,
+    ),
+    bug(
+        "a loss is not carried forward within a batch",
+        (f"{ENDING}:_results", "mark.carried_loss = shared.carried_loss", "pass"),
+        test=BATCHES,
+    ),
+    bug(
+        "several trades of an account in a batch change its paper balance once",
+        (f"{PAPER}:MOVE", "sum(amount)", "max(amount)"),
+        test=BATCHES,
+        beyond=True,
+    ),
+    bug(
+        "the accounts of a batch are locked in the order of its orders",
+        (f"{LIMITS}:LOCK", "SELECT DISTINCT hashtextextended", "SELECT hashtextextended"),
+        (f"{LIMITS}:LOCK", " ORDER BY key", ""),
+        test=RACE,
+        beyond=True,
+    ),
+    bug(
+        "only the first account of a batch is locked",
+        (
+            f"{EXECUTE}:_reserve",
+            "limits.lock([order.account for order in orders], **_)",
+            "limits.lock([orders[0].account], **_)",
+        ),
+        test=RACE,
+        beyond=True,
+    ),
+    bug(
+        "the rows of a batch are locked one by one",
+        (
+            f"{RECORD}:lock_unmoved",
+            """
+                model: Any = _0
+                ids = _1
+                held = _2
+                states = _3
+            """,
+            """
+                model: Any = _0
+                ids = _1
+                states = {}
+                for pk in ids:
+                    held = model.objects.select_for_update(no_key=True).filter(pk=pk)
+                    states.update(held.values_list("pk", "state"))
+            """,
+        ),
+        test=RACE,
         beyond=True,
     ),
 )

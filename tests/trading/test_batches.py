@@ -395,6 +395,23 @@ def test_an_order_that_the_venues_answer_leaves_out_stays_as_it_is(
     assert batched.venue.effects.total() == 3
 
 
+def test_reports_that_are_older_than_their_orders_change_nothing(batched: Trader) -> None:
+    batched.venue.fills_at_once = False
+    orders = planned(batched, 4)
+    execute.place(orders, batched.venue, wide())
+    for order in orders:
+        batched.venue.fill(order.venue_ref, "0.1")
+    settle.settle_orders(orders, batched.venue)
+    for order in orders[::2]:
+        batched.venue.book[order.venue_ref].state = "accepted"
+    for order in orders[1::2]:
+        batched.venue.fill(order.venue_ref)
+    settle.settle_orders(orders, batched.venue)
+
+    rows = Order.objects.filter(pk__in=[order.pk for order in orders]).order_by("pk")
+    assert list(rows.values_list("state", "attempts")) == [("partially_filled", 0), ("filled", 0)] * 2
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_the_gate_is_read_before_each_batch_that_leaves(
     batched: Trader, monkeypatch: pytest.MonkeyPatch, size: int

@@ -1,6 +1,7 @@
 """Real threads on real rows: caps hold, a row moves once, a position is closed once."""
 
 import threading
+import time as machine
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
@@ -9,17 +10,18 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from maxxit.core.errors import StaleState
 from maxxit.events.models import Event
-from maxxit.events.record import advance, subject
+from maxxit.events.record import Transition, advance, advance_each, subject
 from positions import book
 from positions.exits import sweep
 from positions.models import Position
 from tests import builders as make
 from tests.builders import RecordedClock
 from tests.fakes import FakeVenue
+from trading import execute, limits
 from trading.entries import planning
 from trading.models import Order
 from trading.policy import policy
@@ -190,3 +192,141 @@ def test_an_exit_is_claimed_while_more_fills_of_its_entry_are_booked(
     position.refresh_from_db()
     assert (position.state, position.quantity) == ("closing", D("0.5"))
     assert Order.objects.get(purpose="close").closes == position.entry_order
+
+
+# --- locks of batches ----------------------------------------------------------------------------------------------
+
+WAITING = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid = ANY(%s)"
+
+
+def until_waiting(pids: list[int], count: int) -> None:
+    """Return when so many of these connections wait for a lock."""
+    end = machine.monotonic() + 30
+    while machine.monotonic() < end:
+        with connection.cursor() as cursor:
+            cursor.execute(WAITING, [pids])
+            [waiting] = cursor.fetchone()
+        if waiting >= count:
+            return
+        machine.sleep(0.02)
+    raise AssertionError(f"fewer than {count} connections wait for a lock")
+
+
+def behind_one_lock(hold: Callable[[], Any], works: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Start `works` one after the other while this connection holds a lock in their middle; return their results.
+
+    Each is started once the one before waits. Works that take their locks in different orders wait for each other then,
+    and Postgres ends one of them with an error.
+    """
+    started = [threading.Event() for _ in works]
+    pids: list[int] = []
+
+    def after(place: int, work: Callable[[], Any]) -> Any:
+        started[place].wait(timeout=60)
+        with connection.cursor() as cursor:
+            cursor.execute("SET deadlock_timeout = '200ms'")
+            cursor.execute("SELECT pg_backend_pid()")
+            pids.extend(cursor.fetchone())
+        return work()
+
+    results: list[Any] = []
+    steps = [partial(after, place, work) for place, work in enumerate(works)]
+    thread = threading.Thread(target=copy_context().run, args=(lambda: results.extend(at_once(steps, 60)),))
+    try:
+        with transaction.atomic():
+            hold()
+            thread.start()
+            for place, start in enumerate(started, 1):
+                start.set()
+                until_waiting(pids, place)
+    finally:
+        for start in started:
+            start.set()
+        thread.join(timeout=60)
+    return results
+
+
+def failures(results: Sequence[Any]) -> list[str]:
+    """The errors among them."""
+    return [repr(result) for result in results if isinstance(result, BaseException)]
+
+
+def by_key(accounts: Sequence[str]) -> list[str]:
+    """Accounts in the order of their advisory locks."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name FROM unnest(%s::text[]) AS name ORDER BY hashtextextended('account:' || name, 0)",
+            [list(accounts)],
+        )
+        return [name for (name,) in cursor.fetchall()]
+
+
+def closing_orders(accounts: Sequence[str]) -> list[Order]:
+    """A closing order of each account."""
+    agent = make.agent()
+    made = [
+        make.order(
+            make.booked_deployment(agent, account=account), purpose="close", side="sell", quantity=D("0.1")
+        ).pk
+        for account in accounts
+    ]
+    rows = {order.pk: order for order in Order.objects.select_related("deployment__agent", "signal")}
+    return [rows[pk] for pk in made]
+
+
+ACCOUNTS = [f"paper:race{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize("second", ["close", "open"])
+def test_two_batches_never_wait_for_each_other_s_accounts(market: None, second: str) -> None:
+    ordered = by_key(ACCOUNTS)
+    first, other = closing_orders(ordered), closing_orders(ordered[::-1])
+    if second == "open":
+        signal = make.signal(first[0].deployment.agent)
+        made = [make.order(order.deployment, by=signal).pk for order in first]
+        rows = {order.pk: order for order in Order.objects.select_related("deployment__agent", "signal")}
+        other = [rows[pk] for pk in made[::-1]]
+    results = behind_one_lock(
+        lambda: limits.lock([ordered[2]], platform=False),
+        [partial(execute.place, part, FakeVenue(), policy()) for part in (first, other)],
+    )
+
+    assert failures(results) == []
+    assert [len(placed) for placed in results] == [5, 5]
+    rows = Order.objects.filter(pk__in=[order.pk for order in (*first, *other)])
+    assert not rows.filter(state="planned").exists()
+    assert set(rows.values_list("attempts", flat=True)) == {0}
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_batch_waits_for_each_of_its_accounts(market: None, place: int) -> None:
+    orders = closing_orders(ACCOUNTS[:3])
+    planned: list[int] = []
+
+    def hold() -> None:
+        limits.lock([ACCOUNTS[place]], platform=False)
+
+    def look() -> None:
+        planned.append(Order.objects.filter(state="planned").count())
+
+    results = behind_one_lock(hold, [lambda: (look(), execute.place(orders, FakeVenue(), policy()))])
+
+    assert failures(results) == []
+    assert planned == [3]
+
+
+def test_two_batches_never_wait_for_each_other_s_rows(market: None) -> None:
+    agent = make.agent()
+    rows = [make.signal(agent) for _ in range(5)]
+
+    def move(signals: Sequence[Any], new: str) -> int:
+        twins = [type(one).objects.get(pk=one.pk) for one in signals]
+        return len(advance_each([Transition(twin, new) for twin in twins]))
+
+    results = behind_one_lock(
+        lambda: type(rows[0]).objects.select_for_update().get(pk=rows[2].pk),
+        [partial(move, rows, "expired"), partial(move, rows[::-1], "executed")],
+    )
+
+    assert results == [5, 0]
+    assert make.event_names().count("signal.expired") == 5
