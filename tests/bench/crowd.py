@@ -27,14 +27,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from io import BytesIO
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median, quantiles
-from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -254,16 +253,10 @@ def use_relay(wakes: Wakes) -> None:
     """Wake the bench's workers where `maxxit.events.wake.send` sends a message through Redis."""
     from maxxit.events import wake
 
-    def send(task: str, delay: timedelta | None = None, shard: int = 0) -> None:
+    def send(task: str, shard: int = 0) -> None:
         event = wakes.get((task, shard))
-        if event is None or event.is_set():
-            return
-        if delay is None:
+        if event is not None and not event.is_set():
             event.set()
-        else:
-            timer = Timer(delay.total_seconds(), event.set)
-            timer.daemon = True
-            timer.start()
 
     wake.send = send
 
