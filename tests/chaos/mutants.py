@@ -435,7 +435,7 @@ MUTANTS = (
             "return report.state not in IN_FLIGHT or report.state in ORDER[OrderState(order.state)]",
             "return True",
         ),
-        test=BATCHES,
+        test=f"{BATCHES}::test_reports_that_are_older_than_their_orders_change_nothing",
     ),
     bug(
         "the report is applied to the row as it was read",
@@ -1218,7 +1218,7 @@ MUTANTS = (
                 return []
             """,
         ),
-        test=BATCHES,
+        test=f"{BATCHES}::test_one_broken_order_is_counted_alone_and_all_others_are_filled",
         beyond=True,
     ),
     bug(
@@ -1228,25 +1228,25 @@ MUTANTS = (
             "by_halves(rows[:middle], step, failed) + by_halves(rows[middle:], step, failed)",
             "by_halves(rows[:middle], step, failed)",
         ),
-        test=BATCHES,
+        test=f"{BATCHES}::test_one_broken_order_is_counted_alone_and_all_others_are_filled",
         beyond=True,
     ),
     bug(
         "a time limit is charged to the orders of the batch under way",
         (f"{QUARANTINE}:counted_for_each", "ENDS_THE_PASS", "StaleState"),
-        test=BATCHES,
+        test=f"{BATCHES}::test_what_ends_the_pass_is_charged_to_no_order_of_the_batch",
         beyond=True,
     ),
     bug(
         "a time limit is charged to one order of the batch under way",
         (f"{QUARANTINE}:by_halves", "ENDS_THE_PASS", "StaleState"),
-        test=BATCHES,
+        test=f"{BATCHES}::test_what_ends_the_pass_is_charged_to_no_order_of_the_batch",
         beyond=True,
     ),
     bug(
         "an order that works again in a batch stays quarantined",
         (f"{QUARANTINE}:redrive_working", "order.attempts >= TRIES", "False"),
-        test=BATCHES,
+        test=f"{BATCHES}::test_what_works_again_in_a_batch_gets_new_tries",
         beyond=True,
     ),
     bug(
@@ -1256,17 +1256,16 @@ MUTANTS = (
             "moved = advance_each(transitions, locked=True)",
             """
                 moved = advance_each(transitions, locked=True)
-                for transition in moved:
-                    transition.apply()
+                [step.apply() for step in moved]
             """,
         ),
-        test=BATCHES,
+        test=f"{BATCHES}::test_one_broken_order_is_counted_alone_and_all_others_are_filled",
         beyond=True,
     ),
     bug(
         "the orders of a batch are not counted against the limits of the same batch",
         (f"{EXECUTE}:_reserve", "facts.reserve(order, of_order)", "None"),
-        test=BATCHES,
+        test=f"{BATCHES}::test_a_batch_does_what_its_orders_do_one_by_one",
     ),
     bug(
         "the orders of a batch are counted for their accounts and not for the platform",
@@ -1275,7 +1274,7 @@ MUTANTS = (
             "self.gross[symbol] += abs(before + tokens) - abs(before)",
             "self.gross[symbol] += 0 * (abs(before + tokens) - abs(before))",
         ),
-        test=BATCHES,
+        test=f"{BATCHES}::test_a_batch_does_what_its_orders_do_one_by_one",
     ),
     bug(
         "the platform's pace does not count the orders of the same batch",
@@ -1284,7 +1283,7 @@ MUTANTS = (
             "self.platform_last_minute += 1",
             "self.platform_last_minute += 0",
         ),
-        test=BATCHES,
+        test=f"{BATCHES}::test_a_batch_does_what_its_orders_do_one_by_one",
         beyond=True,
     ),
     bug(
@@ -1294,13 +1293,13 @@ MUTANTS = (
             "answers.update(zip((order.pk for order in passing), asked, strict=True))",
             "answers.update(zip((order.pk for order in passing), asked[::-1], strict=True))",
         ),
-        test=BATCHES,
+        test=f"{BATCHES}::test_each_order_gets_the_objection_of_its_own_deployment",
         beyond=True,
     ),
     bug(
         "an order that the venue's answer leaves out never arrived",
         (f"{SETTLE}:settle_orders", "found.get(order.venue_ref, LEFT_OUT)", "found.get(order.venue_ref)"),
-        test=BATCHES,
+        test=f"{BATCHES}::test_an_order_that_the_venues_answer_leaves_out_stays_as_it_is",
         beyond=True,
     ),
     bug(
@@ -1310,7 +1309,7 @@ MUTANTS = (
             "[(order, errors[prepared.ref]) for order, prepared in sent if prepared.ref in errors]",
             "[(order, error) for (order, prepared), error in zip(sent, errors.values())]",
         ),
-        test=BATCHES,
+        test=f"{BATCHES}::test_each_order_of_a_batch_gets_its_own_answer",
         beyond=True,
     ),
     bug(
@@ -1324,13 +1323,13 @@ MUTANTS = (
             """,
             "send_orders(reserved, at_venue)",
         ),
-        test=BATCHES,
+        test=f"{BATCHES}::test_the_gate_is_read_before_each_batch_that_leaves",
         beyond=True,
     ),
     bug(
         "a kill switch of one account stops no batch",
         (f"{GATE}:read_many", 'levels[""] + levels[account]', 'levels[""]'),
-        test=BATCHES,
+        test=f"{BATCHES}::test_a_kill_switch_of_one_account_holds_back_its_order_alone",
     ),
     bug(
         "each row of a batch moves to the state of another",
@@ -1339,17 +1338,17 @@ MUTANTS = (
             "bulk.update(model, [one.row.pk for one in rows], *_)",
             "bulk.update(model, [one.row.pk for one in rows[::-1]], *_)",
         ),
-        test=BATCHES,
+        test=f"{BATCHES}::test_each_row_moves_to_its_own_state_with_its_own_columns_and_events",
     ),
     bug(
         "columns of a batch are shifted by one row",
         (f"{BULK}:update", "[list(ids), *params]", "[[*ids[1:], *ids[:1]], *params]"),
-        test=BATCHES,
+        test=f"{BATCHES}::test_each_row_gets_its_own_values",
     ),
     bug(
         "ids of new rows are given to the wrong rows of a batch",
         (f"{BULK}:insert", "cursor.fetchall()", "cursor.fetchall()[::-1]"),
-        test=BATCHES,
+        test=f"{BATCHES}::test_each_row_gets_its_own_values",
     ),
     bug(
         "values that are too long for their column are cut off",
@@ -1358,7 +1357,7 @@ MUTANTS = (
             'str(field.db_type(connection)).partition("(")[0]',
             "str(field.db_type(connection))",
         ),
-        test=BATCHES,
+        test=f"{BATCHES}::test_a_value_that_is_too_long_for_its_column_is_refused",
         beyond=True,
     ),
     bug(
@@ -1368,7 +1367,7 @@ MUTANTS = (
             "[booking.order.pk for booking, _ in fills]",
             "[booking.order.pk for booking, _ in fills[::-1]]",
         ),
-        test=BATCHES,
+        test=f"{BATCHES}::test_a_batch_does_what_its_orders_do_one_by_one",
     ),
     bug(
         "every position of a batch has the costs of the first",
@@ -1377,24 +1376,24 @@ MUTANTS = (
             "costs[position.entry_order_id], marks[position.deployment_id]",
             "next(iter(costs.values())), marks[position.deployment_id]",
         ),
-        test=BATCHES,
+        test=f"{BATCHES}::test_a_batch_does_what_its_orders_do_one_by_one",
     ),
     bug(
         "a loss is not carried forward within a batch",
         (f"{ENDING}:_results", "mark.carried_loss = shared.carried_loss", "pass"),
-        test=BATCHES,
+        test=f"{BATCHES}::test_a_batch_does_what_its_orders_do_one_by_one",
     ),
     bug(
         "several trades of an account in a batch change its paper balance once",
         (f"{PAPER}:MOVE", "sum(amount)", "max(amount)"),
-        test=BATCHES,
+        test=f"{BATCHES}::test_the_paper_exchange_answers_a_batch_as_it_answers_each_order",
         beyond=True,
     ),
     bug(
         "the accounts of a batch are locked in the order of its orders",
         (f"{LIMITS}:LOCK", "SELECT DISTINCT hashtextextended", "SELECT hashtextextended"),
         (f"{LIMITS}:LOCK", " ORDER BY key", ""),
-        test=RACE,
+        test=f"{RACE}::test_two_batches_never_wait_for_each_other_s_accounts",
         beyond=True,
     ),
     bug(
@@ -1404,7 +1403,7 @@ MUTANTS = (
             "limits.lock([order.account for order in orders], **_)",
             "limits.lock([orders[0].account], **_)",
         ),
-        test=RACE,
+        test=f"{RACE}::test_a_batch_waits_for_each_of_its_accounts",
         beyond=True,
     ),
     bug(
@@ -1426,7 +1425,7 @@ MUTANTS = (
                     states.update(held.values_list("pk", "state"))
             """,
         ),
-        test=RACE,
+        test=f"{RACE}::test_two_batches_never_wait_for_each_other_s_rows",
         beyond=True,
     ),
 )
