@@ -35,7 +35,7 @@ from trading.venues.paper import PaperVenue
 D = Decimal
 EXAMPLES = 25
 SIZES = (1, 2, 5, 12)
-TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 MONEY = st.none() | st.decimals(-(10**9), 10**9, places=18)
 
 
@@ -134,7 +134,7 @@ def test_a_value_that_is_too_long_for_its_column_is_refused(batched: Trader) -> 
     [order] = planned(batched, 1)
     with pytest.raises(DataError, match="too long"), transaction.atomic():
         bulk.update(Order, [order.pk], {"venue_ref": ["x" * 101]})
-    fill = {"order_id": [order.pk], "venue_fill_id": ["x" * 101], "at": [clock.now()]}
+    fill: dict[str, list[Any]] = {"order_id": [order.pk], "venue_fill_id": ["x" * 101], "at": [clock.now()]}
     money = {name: [D(1)] for name in ("quantity", "price", "cash", "fee")}
     with pytest.raises(DataError, match="too long"), transaction.atomic():
         bulk.insert(Fill, fill | money)

@@ -284,8 +284,8 @@ def test_two_batches_never_wait_for_each_other_s_accounts(market: None, second: 
     if second == "open":
         signal = make.signal(first[0].deployment.agent)
         made = [make.order(order.deployment, by=signal).pk for order in first]
-        rows = {order.pk: order for order in Order.objects.select_related("deployment__agent", "signal")}
-        other = [rows[pk] for pk in made[::-1]]
+        entries = {order.pk: order for order in Order.objects.select_related("deployment__agent", "signal")}
+        other = [entries[pk] for pk in made[::-1]]
     results = behind_one_lock(
         lambda: limits.lock([ordered[2]], platform=False),
         [partial(execute.place, part, FakeVenue(), policy()) for part in (first, other)],
@@ -306,10 +306,11 @@ def test_a_batch_waits_for_each_of_its_accounts(market: None, place: int) -> Non
     def hold() -> None:
         limits.lock([ACCOUNTS[place]], platform=False)
 
-    def look() -> None:
+    def place_all() -> None:
         planned.append(Order.objects.filter(state="planned").count())
+        execute.place(orders, FakeVenue(), policy())
 
-    results = behind_one_lock(hold, [lambda: (look(), execute.place(orders, FakeVenue(), policy()))])
+    results = behind_one_lock(hold, [place_all])
 
     assert failures(results) == []
     assert planned == [3]
