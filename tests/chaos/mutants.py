@@ -1342,7 +1342,7 @@ MUTANTS = (
     ),
     bug(
         "columns of a batch are shifted by one row",
-        (f"{BULK}:update", "[list(ids), *params]", "[[*ids[1:], *ids[:1]], *params]"),
+        (f"{BULK}:update", "[_array(ids), *params]", "[_array([*ids[1:], *ids[:1]]), *params]"),
         test=f"{BATCHES}::test_each_row_gets_its_own_values",
     ),
     bug(
