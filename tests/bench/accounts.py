@@ -152,7 +152,7 @@ def start_workers() -> tuple[list[Any], Any]:
     fork = multiprocessing.get_context("fork")
     events = {stage(name).task: fork.Event() for name in STAGES}
 
-    def send(task: str) -> None:
+    def send(task: str, shard: int = 0) -> None:
         if task in events:
             events[task].set()
 
