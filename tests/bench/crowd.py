@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -36,6 +36,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import yaml
 
 from maxxit.core.config import ROOT
@@ -86,6 +87,8 @@ def durable_postgres() -> Iterator[None]:
         _configure(server.url)
         server.stop()  # track_commit_timestamp is read at the start
         server.start()
+        assert server.process is not None
+        _server[:] = [psutil.Process(server.process.pid)]
         os.environ |= {
             "DATABASE_URL": server.url,
             "MAXXIT_DATA_DIR": str(home / "data"),
@@ -102,6 +105,22 @@ def durable_postgres() -> Iterator[None]:
         finally:
             server.stop()
             shutil.rmtree(server.home, ignore_errors=True)
+
+
+_server: list[psutil.Process] = []
+"""The Postgres that `durable_postgres` runs."""
+
+
+def postgres_cpu() -> float:
+    """Return the processor seconds that the server has used so far, with its ended connections."""
+    [server] = _server
+    used = 0.0
+    for process in (server, *server.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            used += times.user + times.system
+            used += times.children_user + times.children_system if process == server else 0
+    return used
 
 
 def _configure(url: str) -> None:
@@ -399,14 +418,17 @@ class Crew:
             self.processes.append(process)
         self._hear()
         use_relay(self.wakes)
+        self.postgres_s = postgres_cpu()
         return self
 
     def __exit__(self, *failed: object) -> None:
+        postgres = postgres_cpu() - self.postgres_s
         self.stop.set()
         for event in self.wakes.values():
             event.set()
         if failed[0] is None:
             self._hear()
+            self.reports["postgres"] = {"cpu_s": postgres}
         for process in self.processes:
             process.join(30 if failed[0] is None else 1)
             if process.is_alive():
@@ -626,8 +648,17 @@ def remember_derived() -> None:
         run_sql(f"CREATE TEMP TABLE before_{table} AS SELECT * FROM {table}")
 
 
-def measure_floor(purpose: str, after: int) -> float:
-    """Take the rows of all orders of one purpose out and COPY them in again; return milliseconds.
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What the COPY took."""
+
+    ms: float
+    cpu_ms: float
+    """Processor time, of Postgres too."""
+
+
+def measure_floor(purpose: str, after: int) -> Floor:
+    """Take the rows of all orders of one purpose out and COPY them in again; return what that took.
 
     Triggers and foreign keys are in force while the rows are copied in. `after`: the last event before the run.
     """
@@ -660,13 +691,15 @@ def measure_floor(purpose: str, after: int) -> float:
     for table in (*COPIED, *DERIVED):
         run_sql(f"VACUUM (FULL, ANALYZE) {table}")
     run_sql("CHECKPOINT")
+    used = time.process_time() + postgres_cpu()
     begun = time.perf_counter()
     for rows in batches:
         with transaction.atomic(), connection.cursor() as cursor:
             for table, lines in rows.items():
                 with cursor.copy(f"COPY {table} ({columns[table]}) FROM STDIN") as copied:
                     copied.write(lines)
-    return (time.perf_counter() - begun) * 1000
+    took = time.perf_counter() - begun
+    return Floor(took * 1000, (time.process_time() + postgres_cpu() - used) * 1000)
 
 
 # --- parts
@@ -698,7 +731,7 @@ def entries_and_exits(options: Options, wanted: tuple[str, ...]) -> Iterator[Row
     """Measure entries, and exits of the positions that they opened, each beside its floor."""
     costs: dict[str, dict[int, float]] = {part: {} for part in wanted}
     for size in options.sizes:
-        found: dict[str, list[tuple[Run, float]]] = {part: [] for part in wanted}
+        found: dict[str, list[tuple[Run, Floor]]] = {part: [] for part in wanted}
         for _ in range(options.rounds):
             empty_database()
             agent = add_customers(size, "ETH")
@@ -729,14 +762,16 @@ def entries_and_exits(options: Options, wanted: tuple[str, ...]) -> Iterator[Row
             yield {"what": f"{part}: cost per order at 10,000 / at 1,000", "ratio": ratio, "target": LINEAR}
 
 
-def figures(part: str, size: int, runs: Sequence[tuple[Run, float]]) -> Row:
+def figures(part: str, size: int, runs: Sequence[tuple[Run, Floor]]) -> Row:
     """Return the medians of the runs of one size."""
 
     def middle(of: Callable[[Run], float]) -> float:
         return round(median(of(run) for run, _ in runs), 1)
 
-    last, floor = middle(lambda run: run.last_booked), round(median(floor for _, floor in runs), 1)
-    names = runs[-1][0].workers
+    last, floor = middle(lambda run: run.last_booked), round(median(floor.ms for _, floor in runs), 1)
+    cpu = cpu_per_order([run for run, _ in runs], size)
+    floor_cpu = median(floor.cpu_ms for _, floor in runs) / size
+    names = [name for name in cpu if name != "postgres"]
     return {
         "what": f"{part} {size:,}",
         "ours_ms": last,
@@ -750,10 +785,20 @@ def figures(part: str, size: int, runs: Sequence[tuple[Run, float]]) -> Row:
         "first_target_ms": FIRST if part == "exits" else None,
         "memory_mb": {name: max(run.workers[name]["memory_mb"] for run, _ in runs) for name in names},
         "peak_mb": {name: max(run.workers[name]["peak_mb"] for run, _ in runs) for name in names},
-        "cpu_ms_per_order": {
-            name: round(median(run.workers[name]["cpu_s"] for run, _ in runs) * 1000 / size, 3)
-            for name in names
-        },
+        "cpu_ms_per_order": cpu,
+        "cpu_floor_ms_per_order": round(floor_cpu, 3),
+        "cpu_ratio": round(sum(cpu.values()) / floor_cpu, 2),
+    }
+
+
+def cpu_per_order(runs: Sequence[Run], size: int) -> dict[str, float]:
+    """Return the median processor milliseconds an order of each worker and of Postgres.
+
+    They say what a run costs where other programs share the machine and its times say little.
+    """
+    return {
+        name: round(median(run.workers[name]["cpu_s"] for run in runs) * 1000 / size, 3)
+        for name in runs[0].workers
     }
 
 
@@ -820,9 +865,7 @@ def scaling(options: Options) -> Iterator[Row]:
             "what": f"entries {size:,} by {processes} + {processes} processes",
             "ours_ms": round(took, 1),
             "speedup": round(first / took, 2),
-            "cpu_ms_per_order": {
-                name: round(report["cpu_s"] * 1000 / size, 3) for name, report in runs[-1].workers.items()
-            },
+            "cpu_ms_per_order": cpu_per_order(runs, size),
         }
 
 
@@ -842,32 +885,38 @@ def measure(options: Options, only: str | None) -> Iterator[Row]:
 
 def line(row: Row) -> str:
     """Return one figure as people read it."""
-    text = f"{row['what']:<38}"
+    text = f"{row['what']:<40}"
     if "ours_ms" in row:
-        text += f" {row['ours_ms']:>11,.1f} ms"
-    if row.get("target_ms"):
-        text += f" (target ≤ {row['target_ms']:,.0f})"
-    if "ms_per_order" in row:
-        text += f"  {row['ms_per_order']:.2f} ms an order"
-    if "floor_ms" in row:
-        text += f"  floor {row['floor_ms']:,.1f} ms, {row['ratio']:.1f} ×"
-        text += f" (target ≤ {row['ratio_target']:g})" if row["ratio_target"] else ""
-        text += f"  first filled {row['first_filled_ms']:,.1f}, booked {row['first_booked_ms']:,.1f} ms"
-        text += f" (target ≤ {row['first_target_ms']:,.0f})" if row["first_target_ms"] else ""
-        text += "  " + ", ".join(
-            f"{name} {row['memory_mb'][name]:.0f}-{peak:.0f} MB, {row['cpu_ms_per_order'][name]:.2f} ms CPU"
-            for name, peak in row["peak_mb"].items()
+        text += f" {row['ours_ms']:>11,.1f} ms{_target(row.get('target_ms'))}"
+    if "p95_alone_ms" in row:
+        text += ", ".join(
+            f" {name} alone {row[f'{name}_alone_ms']:,.1f}, beside {row[f'{name}_beside_ms']:,.1f} ms"
+            for name in ("p50", "p95")
         )
-    elif "target" in row:
-        for percentile in ("p50", "p95"):
-            if f"{percentile}_alone_ms" in row:
-                alone, beside = row[f"{percentile}_alone_ms"], row[f"{percentile}_beside_ms"]
-                text += f"  {percentile} alone {alone:,.1f}, beside {beside:,.1f} ms"
-        text += f"  {row['ratio']:.2f} × (target ≤ {row['target']:g})"
+    if "floor_ms" in row:
+        text += f"  {row['ms_per_order']:.2f} ms an order"
+        text += f"  floor {row['floor_ms']:,.1f} ms: {row['ratio']:.2f} ×{_target(row['ratio_target'])}"
+        text += f"\n    first filled {row['first_filled_ms']:,.1f} ms, first position {row['first_booked_ms']:,.1f} ms"
+        text += _target(row["first_target_ms"])
+        memory = (
+            f"{name} {row['memory_mb'][name]:.0f} -> {peak:.0f}" for name, peak in row["peak_mb"].items()
+        )
+        text += f"; memory, MB: {', '.join(memory)}"
+    elif "ratio" in row:
+        text += f"  {row['ratio']:.2f} ×{_target(row['target'])}"
     if "speedup" in row:
-        cost = ", ".join(f"{name} {ms:.2f}" for name, ms in row["cpu_ms_per_order"].items())
-        text += f"  {row['speedup']:.2f} × of one each; CPU ms an order: {cost}"
+        text += f"  {row['speedup']:.2f} × as fast as one of each"
+    if "cpu_ms_per_order" in row:
+        cpu = row["cpu_ms_per_order"]
+        text += "\n    processor, ms an order: " + ", ".join(f"{name} {ms:.2f}" for name, ms in cpu.items())
+        text += f"; together {sum(cpu.values()):.2f}"
+    if "cpu_ratio" in row:
+        text += f", floor {row['cpu_floor_ms_per_order']:.2f}: {row['cpu_ratio']:.2f} ×"
     return text
+
+
+def _target(value: float | None) -> str:
+    return f" (target ≤ {value:,g})" if value else ""
 
 
 def numbers(text: str) -> tuple[int, ...]:
