@@ -20,12 +20,14 @@ import argparse
 import json
 import multiprocessing
 import os
+import pstats
 import shutil
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from cProfile import Profile
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -343,54 +345,87 @@ def peak_memory() -> float:
 
 
 class Meter:
-    """What the passes of one worker cost: by function (main thread only) and by statement (all threads)."""
+    """What the passes of one worker cost in processor time: its functions, and the server for each statement."""
 
     def __init__(self) -> None:
-        from cProfile import Profile
-
         from django.db import connection
+        from django.db.backends.base.base import BaseDatabaseWrapper
         from django.db.backends.signals import connection_created
 
-        self.profile = Profile()
-        self.statements: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()
+        from trading import closing
+
+        self.profiles: list[Profile] = []
+        self.counts: Counter[str] = Counter()
+        self.nanoseconds: Counter[str] = Counter()
+        self.elapsed: Counter[str] = Counter()
         connection.execute_wrappers.append(self._time)
         connection_created.connect(self._watch, weak=False)
+        connections: Any = BaseDatabaseWrapper
+        commit, in_thread = connections._commit, closing._in_thread
+
+        def timed_commit(of: Any) -> None:
+            with self._counted("COMMIT", of):
+                commit(of)
+
+        def measured(work: Callable[[], None]) -> None:
+            self.run(lambda: in_thread(work))
+
+        connections._commit = timed_commit
+        closing._in_thread = measured
 
     def _watch(self, connection: Any, **_: Any) -> None:
         if self._time not in connection.execute_wrappers:
             connection.execute_wrappers.append(self._time)
 
     def _time(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        begun = time.perf_counter()
-        try:
+        with self._counted(" ".join(str(sql).split()), context["connection"]):
             return execute(sql, params, many, context)
-        finally:
-            shape = " ".join(str(sql).split())
-            self.statements[shape] += 1
-            self.seconds[shape] += time.perf_counter() - begun  # type: ignore[assignment]
 
-    def run(self, run_pass: Callable[[], object]) -> None:
-        """Run one pass and measure it."""
-        self.profile.runcall(run_pass)
+    @contextmanager
+    def _counted(self, shape: str, connection: Any) -> Iterator[None]:
+        used, begun = _server_time(connection), time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            self.counts[shape] += 1
+            self.nanoseconds[shape] += _server_time(connection) - used
+            self.elapsed[shape] += time.perf_counter_ns() - begun
+
+    def run(self, run_pass: Callable[[], object]) -> object:
+        """Run one pass, or one batch in a thread, and measure it."""
+        profile = Profile(time.thread_time)
+        self.profiles.append(profile)
+        return profile.runcall(run_pass)
 
     def write(self, path: Path) -> None:
         """Write the most expensive statements and functions."""
-        import pstats
-
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as out:
-            total = sum(self.seconds.values())
-            print(f"{sum(self.statements.values())} statements, {total:.3f} s in them", file=out)
-            for shape, seconds in self.seconds.most_common(40):
-                count = self.statements[shape]
+            total = sum(self.nanoseconds.values()) / 1e6
+            print(
+                f"{sum(self.counts.values())} statements: {total:.1f} ms of the server's processor", file=out
+            )
+            for shape, nanoseconds in self.nanoseconds.most_common(50):
+                count, elapsed = self.counts[shape], self.elapsed[shape] / 1e6
                 print(
-                    f"{seconds * 1000:10.1f} ms {count:8} × {seconds / count * 1000:9.3f} ms  {shape[:300]}",
+                    f"{nanoseconds / 1e6:9.1f} ms of {elapsed:9.1f} ms {count:6} × {shape[:400]}",
                     file=out,
                 )
+            print(
+                "\nprocessor time of functions, under the profiler: about twice as long as without", file=out
+            )
             for order in ("tottime", "cumulative"):
-                print(f"\nby {order}", file=out)
-                pstats.Stats(self.profile, stream=out).sort_stats(order).print_stats(45)
+                stats = pstats.Stats(*[one for one in self.profiles if one.getstats()], stream=out)
+                stats.sort_stats(order).print_stats(60)
+
+
+def _server_time(connection: Any) -> int:
+    """Return the processor nanoseconds of the connection's server process; Linux only, elsewhere 0."""
+    try:
+        pid = connection.connection.info.backend_pid
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+    except (OSError, AttributeError):
+        return 0
 
 
 @dataclass
