@@ -26,14 +26,14 @@ from maxxit.market.venues import venues
 from maxxit.pipeline.runs import Counts, announce
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import EXITS, STAGES
-from positions.tasks import exit_pass, monitor_pass, snapshot_pass
+from positions.tasks import book_pass, exit_pass, snapshot_pass
 from signals_app import ingest, tasks
 from signals_app.inputs import Inputs, check_followed, read_inputs
 from signals_app.sources.jsonl import OVERLAP, JsonlSource
 from trading import gate, ledger
 from trading.fund import fund
 from trading.models import LedgerEntry
-from trading.tasks import execute_pass, settle_pass
+from trading.tasks import entry_pass, settle_pass
 
 SOURCE = "jsonl"
 PIPELINE_RUN = "maxxit.pipeline.tasks.run_pipeline"
@@ -70,8 +70,8 @@ class Recorded:
             "ingest": ingest_pass,
             "classify": partial(tasks.classify_pass, one_at_a_time=True),
             "generate": partial(tasks.generate_pass, one_at_a_time=True),
-            "execute": execute_pass,
-            "monitor": monitor_pass,
+            "execute": entry_pass,
+            "monitor": book_pass,
         }
         stages = {stage.task: (stage.name, functions[stage.name]) for stage in STAGES}
         return {
@@ -117,7 +117,7 @@ def prepare(recorded: Recorded) -> Inputs:
     source = JsonlSource([str(recorded.posts)])
     recorded.inputs = read_inputs(recorded.posts, recorded.candles, recorded.start, recorded.end)
     names = source.usernames()
-    with clock.frozen(recorded.start):
+    with clock.frozen(recorded.start), wake.collected():  # no worker is to wake, and no Redis to be waited for
         for deployment in seed.assemble(SOURCE, sorted(names, key=str.lower)):
             fund(deployment)
         followed = CtAccount.objects.filter(subscriptions__isnull=False).values_list("x_username", flat=True)

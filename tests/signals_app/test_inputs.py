@@ -70,6 +70,14 @@ def test_a_replay_without_a_usable_post_is_an_error(
     assert error.value.returncode == 2
 
 
+@pytest.mark.usefixtures("replay_profile")
+@pytest.mark.django_db(transaction=True)
+def test_a_replay_wakes_no_worker(tmp_path: Path, woken: set[str]) -> None:
+    candle_file(tmp_path, "BTC")
+    replayed(post_file(tmp_path, post()), tmp_path)
+    assert woken == set()
+
+
 def test_followed_accounts_must_have_posts(tmp_path: Path) -> None:
     inputs.check_followed({"Alice", "bob"}, {"alice"}, tmp_path)
     inputs.check_followed({"bob"}, set(), tmp_path)
