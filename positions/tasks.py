@@ -49,7 +49,7 @@ def book_pass(shard: Shard = ALL) -> Counts:
 
 
 def monitor_pass() -> Counts:
-    """Run the whole monitor stage in one process (replay, demo): `book_pass`, then a sweep of due exits.
+    """Run the whole monitor stage in one process, for tests: `book_pass`, then a sweep of due exits.
 
     In production the exits worker runs the exits (`sweep_exits`).
     """

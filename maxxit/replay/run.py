@@ -117,7 +117,8 @@ def prepare(recorded: Recorded) -> Inputs:
     source = JsonlSource([str(recorded.posts)])
     recorded.inputs = read_inputs(recorded.posts, recorded.candles, recorded.start, recorded.end)
     names = source.usernames()
-    with clock.frozen(recorded.start), wake.collected():  # no worker is to wake, and no Redis to be waited for
+    # Collected and dropped: a replay has no workers, and without Redis each wake would wait six seconds for it
+    with clock.frozen(recorded.start), wake.collected():
         for deployment in seed.assemble(SOURCE, sorted(names, key=str.lower)):
             fund(deployment)
         followed = CtAccount.objects.filter(subscriptions__isnull=False).values_list("x_username", flat=True)
