@@ -3,7 +3,7 @@
 A batch is booked in one transaction of a handful of statements.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -27,22 +27,25 @@ from trading.shards import ALL, Shard
 
 MINE = "(hashtext(o.account) & 2147483647) %% %(shards)s = %(shard)s"
 """The accounts of a shard, as `Shard.of` has them."""
-DUE = f"""
-SELECT 'open', o.id, o.id FROM orders o
-WHERE o.purpose = 'open' AND o.filled_quantity > o.booked_quantity AND {MINE}
-  AND (o.attempts < %(tries)s OR o.retry_at <= %(now)s)
-UNION ALL
-SELECT 'end', p.id, o.id
+ENDED = f"""
+SELECT p.id, o.id
 FROM positions p JOIN orders o ON o.id = p.exit_order_id JOIN orders e ON e.id = p.entry_order_id
 WHERE p.state = 'closing' AND e.filled_quantity = e.booked_quantity AND {MINE}
   AND o.state NOT IN ('planned', 'sending', 'unknown', 'accepted', 'partially_filled')
   AND (o.attempts < %(tries)s OR o.retry_at <= %(now)s)
-ORDER BY 1, 2
+ORDER BY p.id LIMIT %(limit)s
 """  # noqa: S608 (constants only)
-"""Positions whose closing order has ended, then entries with fills that no position includes yet.
+"""(position, closing order) of positions whose closing order has ended.
 
 A position ends after all fills of its entry are booked: it is due again once they are.
 """
+FILLED = f"""
+SELECT o.id, o.id FROM orders o
+WHERE o.purpose = 'open' AND o.filled_quantity > o.booked_quantity AND {MINE}
+  AND (o.attempts < %(tries)s OR o.retry_at <= %(now)s)
+ORDER BY o.id LIMIT %(limit)s
+"""  # noqa: S608 (constants only)
+"""(entry, entry) of entries with fills that no position includes yet."""
 
 
 def book(shard: Shard = ALL) -> tuple[int, int]:
@@ -51,34 +54,39 @@ def book(shard: Shard = ALL) -> tuple[int, int]:
     Exits come first, also those that end while a crowd of entries is booked: what is due is read again before each
     batch.
     """
-    opened, closed = 0, 0
-    tried: set[tuple[str, int]] = set()
-    while batch := _next_batch(tried, shard):
-        tried |= {(what, pk) for what, pk, _ in batch}
-        order_of = {pk: order_id for _, pk, order_id in batch}
-        if batch[0][0] == ENDED:
-            closed += len(_by_halves(list(order_of), _end, order_of))
-        else:
-            opened += len(_by_halves(list(order_of), open_positions, order_of))
-    return opened, closed
+    opened, closed = _Queue(FILLED, open_positions, shard), _Queue(ENDED, _end, shard)
+    while True:
+        while closed.book_batch():
+            pass
+        if not opened.book_batch():
+            return opened.done, closed.done
 
 
-ENDED = "end"
+class _Queue:
+    """The due rows of one kind. A row that was tried in this pass and is still due waits for the next one."""
 
+    def __init__(self, due: str, step: Callable[[Sequence[int]], list[int]], shard: Shard) -> None:
+        self._due, self._step = due, step
+        self._params: dict[str, Any] = {
+            "tries": quarantine.TRIES,
+            "now": clock.now(),
+            "shards": shard.count,
+            "shard": shard.index,
+        }
+        self._tried: set[int] = set()
+        self.done = 0
 
-def _next_batch(tried: set[tuple[str, int]], shard: Shard) -> list[tuple[str, int, int]]:
-    """Return the next due rows of one kind, without those that were tried in this pass."""
-    size = passes.policy().batch
-    params: dict[str, Any] = {
-        "tries": quarantine.TRIES,
-        "now": clock.now(),
-        "shards": shard.count,
-        "shard": shard.index,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(DUE, params)
-        due = [row for row in cursor.fetchall() if row[:2] not in tried]
-    return [row for row in due if row[0] == due[0][0]][:size]
+    def book_batch(self) -> bool:
+        """Book the next batch; return False where none is due."""
+        size = passes.policy().batch
+        limit = size + len(self._tried) - self.done
+        with connection.cursor() as cursor:
+            cursor.execute(self._due, self._params | {"limit": limit})
+            order_of = dict(row for row in cursor.fetchall() if row[0] not in self._tried)
+        batch = list(order_of)[:size]
+        self._tried.update(batch)
+        self.done += len(_by_halves(batch, self._step, order_of))
+        return bool(batch)
 
 
 def _end(position_ids: Sequence[int]) -> list[int]:

@@ -100,6 +100,11 @@ def rates() -> dict[str, Any]:
     }
 
 
+def booking() -> dict[str, Any]:
+    """The parameters of the statements of `positions.book`."""
+    return {"tries": 3, "now": clock.now(), "shards": 1, "shard": 0, "limit": 250}
+
+
 HOT: dict[str, tuple[Any, set[str]]] = {
     "sweep: trailing stops": (lambda: (sweep.RATCHET, moment()), {"positions_ratchet"}),
     "sweep: exits that are hit": (
@@ -113,10 +118,8 @@ HOT: dict[str, tuple[Any, set[str]]] = {
     "fan-out": (lambda: (planning.FAN_OUT, {"now": clock.now(), "only": None}), {"signals_pending"}),
     "concluded signals": (lambda: (planning.FINISHED_SIGNALS, None), {"signals_pending"}),
     "left behind": (lambda: (tasks.LEFT_BEHIND, {"tries": 3}), {"orders_planned", "signals_pending"}),
-    "fills and ends to be booked": (
-        lambda: (book.DUE, {"tries": 3, "now": clock.now(), "shards": 1, "shard": 0}),
-        {"orders_unbooked", "positions_closing"},
-    ),
+    "fills to be booked": (lambda: (book.FILLED, booking()), {"orders_unbooked"}),
+    "ends to be booked": (lambda: (book.ENDED, booking()), {"positions_closing"}),
     "fills of a position": (lambda: (costs.FILLS, {"entries": [1, 2]}), {"orders_closes"}),
     "platform fees of orders": (
         lambda: LedgerEntry.objects.filter(

@@ -80,7 +80,8 @@ def place_due_orders(
 ) -> PlacementCounts:
     """Place the planned ones of `orders`, all of one purpose, oldest first.
 
-    It ends when the time or the platform's pace is used up. Entries give way to closing orders before each batch.
+    It ends when the time or the platform's pace is used up. A crowd of entries gives way to closing orders before each
+    batch.
 
     Args:
         shares: the fraction of its size that an entry gets where the crowd of all exceeds a limit.
@@ -89,7 +90,7 @@ def place_due_orders(
     planned = orders.filter(state=OrderState.PLANNED)
     waiting = quarantine.due(planned)
     for batch in quarantine.batches(planned, waiting, batch_size, budget):
-        if batch[0].purpose == Purpose.OPEN:
+        if batch[0].purpose == Purpose.OPEN and len(waiting) > 1:
             pace.give_way(passes().exits.entries_wait_seconds)
         counts.due += len(batch)
         with quarantine.counted_for_each(batch):

@@ -19,8 +19,10 @@ from trading.states import IN_FLIGHT
 NEVER_BEFORE = timedelta(days=36_500)
 
 LOCK = """
-SELECT pg_advisory_xact_lock(key)
-FROM (SELECT DISTINCT hashtextextended(name, 0) AS key FROM unnest(%s::text[]) AS name ORDER BY key) AS keys
+SELECT pg_advisory_xact_lock(key) FROM (
+    SELECT DISTINCT name <> 'platform' AS later, hashtextextended(name, 0) AS key FROM unnest(%s::text[]) AS name
+    ORDER BY later, key
+) AS keys
 """
 
 
@@ -31,10 +33,9 @@ def lock(accounts: Iterable[str], *, platform: bool = True) -> None:
     their own accounts only. The platform comes first and the accounts by ascending key, so that two batches cannot
     wait for each other.
     """
+    names = [f"account:{account}" for account in accounts]
     with connection.cursor() as cursor:
-        if platform:
-            cursor.execute(LOCK, [["platform"]])
-        cursor.execute(LOCK, [[f"account:{account}" for account in accounts]])
+        cursor.execute(LOCK, [["platform", *names] if platform else names])
 
 
 USED = """
@@ -146,13 +147,10 @@ def read_holdings(accounts: Sequence[str] | None = None, *, platform: bool = Tru
 
 
 RATES = """
-WITH minute AS (
-    SELECT account, count(*)::int AS entries FROM orders
-    WHERE purpose = 'open' AND reserved_at > %(minute)s GROUP BY account
-)
-SELECT account, NULL, entries, NULL::timestamptz FROM minute WHERE account = ANY(%(accounts)s)
+SELECT account, NULL, count(*)::int, NULL::timestamptz FROM orders
+WHERE purpose = 'open' AND reserved_at > %(minute)s AND account = ANY(%(accounts)s) GROUP BY account
 UNION ALL
-SELECT NULL, NULL, coalesce(sum(entries), 0)::int, NULL FROM minute
+SELECT NULL, NULL, count(*)::int, NULL FROM orders WHERE purpose = 'open' AND reserved_at > %(minute)s
 UNION ALL
 SELECT wanted.account, wanted.symbol, (
         SELECT count(*)::int FROM orders o

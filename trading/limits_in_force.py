@@ -30,6 +30,8 @@ def risk_limits() -> RiskPolicy:
     row = LimitsInForce.objects.first()
     if row is None:
         return with_limits(configured, refresh(configured).limits)
+    if _is_as_configured(row, configured):
+        return configured
     state = _state(row, configured)
     if _differs(row, state):
         state = refresh(configured)
@@ -44,6 +46,8 @@ def protective_limits() -> RiskPolicy:
     configured = policy()
     row = LimitsInForce.objects.first()
     if row is None:
+        return configured
+    if _is_as_configured(row, configured):
         return configured
     try:
         return with_limits(configured, _state(row, configured).limits)
@@ -79,6 +83,18 @@ def _state(row: LimitsInForce, configured: RiskPolicy) -> LimitState:
 
 def _differs(row: LimitsInForce, state: LimitState) -> bool:
     return (row.limits, row.waiting) != (_stored(state.limits), _stored_waiting(state))
+
+
+def _is_as_configured(row: LimitsInForce, configured: RiskPolicy) -> bool:
+    """Return whether every configured limit is in force and none waits: the usual case, which is worth no parsing."""
+    global _parsed
+    if _parsed is None or _parsed[0] is not configured:
+        _parsed = configured, _stored(limits_by_key(configured))
+    return bool(row.limits == _parsed[1] and row.waiting == {})
+
+
+_parsed: tuple[RiskPolicy, dict[str, Any]] | None = None
+"""The configured policy of this process as `LimitsInForce` stores it."""
 
 
 def waiting_limits() -> dict[str, WaitingLimit]:

@@ -268,7 +268,8 @@ class Amounts(NamedTuple):
 def _new_fills(reports: Sequence[Reported], current: Mapping[int, Order]) -> dict[int, _Booking]:
     """Return the orders with fills that are not stored yet, with the totals of all their fills."""
     known: dict[int, dict[str, Amounts]] = defaultdict(dict)
-    rows = Fill.objects.filter(order__in=current).order_by()
+    filled = [pk for pk, order in current.items() if order.filled_quantity]
+    rows = Fill.objects.filter(order__in=filled).order_by()
     for order_id, fill_id, quantity, price, cash in rows.values_list(
         "order", "venue_fill_id", "quantity", "price", "cash"
     ):

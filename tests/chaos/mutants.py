@@ -558,7 +558,7 @@ MUTANTS = (
     bug(
         "a position closes without the fills that settled meanwhile",
         (f"{ENDING}:end_exits", "entry.booked_quantity == entry.filled_quantity", "True"),
-        (f"{BOOK}:DUE", "AND e.filled_quantity = e.booked_quantity ", ""),
+        (f"{BOOK}:ENDED", "AND e.filled_quantity = e.booked_quantity ", ""),
         test="tests/positions/test_book.py",
     ),
     bug(
@@ -572,7 +572,7 @@ MUTANTS = (
     bug(
         "a rejected exit is never tried again",
         (
-            f"{BOOK}:DUE",
+            f"{BOOK}:ENDED",
             "'accepted', 'partially_filled')",
             "'accepted', 'partially_filled', 'rejected', 'expired')",
         ),
@@ -1391,8 +1391,8 @@ MUTANTS = (
     ),
     bug(
         "the accounts of a batch are locked in the order of its orders",
-        (f"{LIMITS}:LOCK", "SELECT DISTINCT hashtextextended", "SELECT hashtextextended"),
-        (f"{LIMITS}:LOCK", " ORDER BY key", ""),
+        (f"{LIMITS}:LOCK", "SELECT DISTINCT name", "SELECT name"),
+        (f"{LIMITS}:LOCK", "ORDER BY later, key", ""),
         test=f"{RACE}::test_two_batches_never_wait_for_each_other_s_accounts",
         beyond=True,
     ),
