@@ -18,12 +18,10 @@ from maxxit.core import clock, correlation
 from maxxit.core.terms import Purpose
 from maxxit.events.record import Transition, advance_each, lock_unmoved
 from maxxit.postgres import bulk
-from trading import limits, quarantine, risk, settle
+from trading import limits, passes, quarantine, risk, settle
 from trading.entries import crowd, pace
 from trading.facts import Entries, Exits
 from trading.models import Order
-from trading.passes import TimeBudget
-from trading.passes import policy as passes
 from trading.policy import RiskPolicy
 from trading.reasons import Reason
 from trading.risk import Facts, Verdict
@@ -74,7 +72,7 @@ class PlacementCounts:
 def place_due_orders(
     orders: QuerySet[Order],
     policy: RiskPolicy,
-    budget: TimeBudget | None = None,
+    budget: passes.TimeBudget | None = None,
     *,
     shares: crowd.Shares = NO_SHARES,
 ) -> PlacementCounts:
@@ -91,7 +89,7 @@ def place_due_orders(
     waiting = quarantine.due(planned)
     for batch in quarantine.batches(planned, waiting, batch_size, budget):
         if batch[0].purpose == Purpose.OPEN and len(waiting) > 1:
-            pace.give_way(passes().exits.entries_wait_seconds)
+            pace.give_way(passes.policy().exits.entries_wait_seconds)
         counts.due += len(batch)
         with quarantine.counted_for_each(batch):
             for placed in place(batch, venue(batch[0].venue), policy, shares):
