@@ -57,6 +57,8 @@ TASKS = {
 """Worker of the bench -> the task whose wakes start its pass."""
 IDLE_SECONDS = 1.0
 """A worker that is not woken does a pass this often, as the schedule's sweeps make up for a lost wake."""
+PATIENCE = 600.0
+"""Seconds after which a worker that does not start, or a run of one order, counts as stuck: for a busy machine, too."""
 LOOK = 0.05
 """Seconds between two looks at whether a run is over."""
 PRICE, BELOW_STOPS = Decimal(2000), Decimal(1800)
@@ -472,7 +474,7 @@ class Crew:
 
     def _hear(self) -> None:
         for job, pipe in zip(self.jobs, self.pipes, strict=True):
-            if not pipe.poll(120):
+            if not pipe.poll(PATIENCE):
                 raise TimeoutError(f"the {job.name} worker does not answer")
             report = pipe.recv()
             if "error" in report:
@@ -603,7 +605,7 @@ def last_event() -> int:
 
 def patience(count: int) -> float:
     """Return the seconds after which a run of `count` orders counts as stuck."""
-    return 60 + 0.4 * count
+    return PATIENCE + 0.4 * count
 
 
 def is_open(count: int, symbol: str) -> bool:
