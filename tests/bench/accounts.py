@@ -8,13 +8,15 @@ on, the venue is paper. The source answers after `--source-seconds`, for `--plac
 that signals arise from the first account to the last; `--hang` accounts do not answer before the source's time is over.
 
 The bound is what the slots allow: calls × seconds / slots of fetching or of reading, whichever is longer, since they
-overlap. Prints the bound, the time until the last post was read and the last signal was made, and their ratio.
+overlap. Prints the bound, the time until the last post was read and the last signal was made, their ratio, and how
+busy the machine was: where others take both cores, the time between two calls of a slot grows with the wait for them.
 """
 
 import argparse
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -254,6 +256,8 @@ def main() -> int:
         with scratch_database(durable=True):
             fill(options.accounts, options.agents)
             figures = measure(options)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    figures |= {"cpu_s": round(used.ru_utime + used.ru_stime, 1), "load": os.getloadavg()[1]}
     report(figures, as_json=options.json)
     return 0
 
@@ -277,6 +281,7 @@ def report(figures: dict[str, Any], *, as_json: bool) -> None:
     print(
         f"first     order sent after {f['first_order_s']:.1f} s, when {f['read_when_the_first_order_left']} were read"
     )
+    print(f"machine   load {f['load']:.1f}; workers and database used {f['cpu_s']:.1f} s of CPU")
     print(f"ratio     {done:.1f} s / {bound:.1f} s = {f['ratio']:.2f} × (target 1.3 ×)")
 
 
