@@ -64,6 +64,8 @@ BURST = 120
 AGENTS, DEPLOYMENTS = 40, 2
 """Agents, and deployments of each: a deployment may enter a token once a second."""
 MONEY = "10000000"
+BATCHES = (1, 1, 3, 20, 500)
+"""Orders that a worker places, settles or books together."""
 POSTGRES_EVERY = 3
 """Bursts."""
 QUIET_SECONDS, QUIET_PASSES = 60.0, 100
@@ -249,7 +251,7 @@ class Campaign:
             "close by hand": (0.5, partial(close_some, self.dice.random())),
         }
         name = self.dice.choices(list(works), [weight for weight, _ in works.values()])[0]
-        job = Job(name, works[name][1])
+        job = Job(name, works[name][1], batch=self.dice.choice(BATCHES))
         after = self.dice.random() < 0.5
         nth = 1 + int(self.dice.expovariate(1 / 9))
         how = self.dice.choices(

@@ -17,7 +17,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,8 @@ class Job:
     work: Callable[[], Any]
     harm: Callable[[], None] | None = None
     """Called in the worker before its work: plants what will go wrong."""
+    batch: int = 1
+    """Orders that the worker's venues take together, and that it books together."""
     killed_after: float = 0.0
     """Seconds until SIGKILL; 0: it is left alone."""
     pid: int = 0
@@ -220,6 +222,18 @@ def run(jobs: list[Job], say: int) -> None:
         time.sleep(0.0005)
 
 
+def take_batches(size: int) -> None:
+    """Let this worker's passes and venues take `size` orders together; entries wait for no exits."""
+    from trading import passes, wiring
+
+    exits = passes.policy().exits.model_copy(update={"entries_wait_seconds": 0})
+    rules = passes.policy().model_copy(update={"batch": size, "exits": exits})
+    passes.policy = lambda: rules  # type: ignore[assignment]
+    for name in VENUES:
+        venue = wiring.venue(name)
+        venue.capabilities = replace(venue.capabilities, batch=size)
+
+
 def _work(job: Job, say: int) -> None:
     """In the child. It never returns."""
     code = 1
@@ -230,6 +244,7 @@ def _work(job: Job, say: int) -> None:
 
         _kept.append(connection.connection)
         connection.connection = None
+        take_batches(job.batch)
         if job.harm:
             job.harm()
         with wake.collected():
