@@ -33,7 +33,8 @@ from trading.venues.base import Prepared, Report
 from trading.venues.paper import PaperVenue
 
 D = Decimal
-EXAMPLES = 25
+PROPERTY = settings(max_examples=25, phases=[Phase.explicit, Phase.generate])
+"""Without shrinking: that takes longer than the time limit of a test."""
 SIZES = (1, 2, 5, 12)
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 MONEY = st.none() | st.decimals(-(10**9), 10**9, places=18)
@@ -81,7 +82,7 @@ def undone(work: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.django_db
-@settings(max_examples=EXAMPLES)
+@PROPERTY
 @given(st.lists(st.tuples(MONEY, TEXT, st.booleans()), min_size=1, max_size=50), st.randoms())
 def test_each_row_gets_its_own_values(rows: list[tuple[Any, str, bool]], dice: Any) -> None:
     first = PaperOrder.objects.count()
@@ -113,7 +114,7 @@ def test_each_row_gets_its_own_values(rows: list[tuple[Any, str, bool]], dice: A
 
 
 @pytest.mark.django_db
-@settings(max_examples=EXAMPLES)
+@PROPERTY
 @given(
     st.lists(
         st.dictionaries(TEXT, st.none() | st.booleans() | st.integers(-(10**9), 10**9) | TEXT, max_size=3),
@@ -144,7 +145,7 @@ MOVES = st.sampled_from(["blocked", "sending", "expired", "another worker"])
 
 
 @pytest.mark.django_db
-@settings(max_examples=EXAMPLES)
+@PROPERTY
 @given(st.lists(st.tuples(MOVES, TEXT, MONEY, st.integers(0, 2)), min_size=1, max_size=50))
 def test_each_row_moves_to_its_own_state_with_its_own_columns_and_events(
     time: RecordedClock, moves: list[tuple[str, str, Any, int]]
@@ -346,7 +347,7 @@ def test_what_works_again_in_a_batch_gets_new_tries(batched: Trader) -> None:
 WORDS = {"ok": "filled", "silent": "unknown", "lost": "unknown", "away": "sending", "refused": "rejected"}
 
 
-@settings(max_examples=EXAMPLES)
+@PROPERTY
 @given(words=st.lists(st.sampled_from(sorted(WORDS)), min_size=1, max_size=12))
 def test_each_order_of_a_batch_gets_its_own_answer(batched: Trader, words: list[str]) -> None:
     def run() -> None:
@@ -360,7 +361,7 @@ def test_each_order_of_a_batch_gets_its_own_answer(batched: Trader, words: list[
     undone(run)
 
 
-@settings(max_examples=EXAMPLES)
+@PROPERTY
 @given(answers=st.lists(st.sampled_from(["", "market_closed", "not_verified"]), min_size=1, max_size=12))
 def test_each_order_gets_the_objection_of_its_own_deployment(batched: Trader, answers: list[str]) -> None:
     def run() -> None:
@@ -624,7 +625,7 @@ def _with_batch(rules: Any, size: int) -> Any:
     return rules.model_copy(update={"batch": size})
 
 
-@settings(max_examples=10, phases=[Phase.generate])
+@settings(PROPERTY, max_examples=10)
 @given(
     drawn=LIMITS,
     wanted=st.lists(ENTRY, min_size=1, max_size=14),
@@ -739,7 +740,7 @@ def _without_ids(report: Report) -> Report:
 
 
 @pytest.mark.django_db
-@settings(max_examples=EXAMPLES)
+@PROPERTY
 @given(st.lists(PAPER_ORDER, min_size=1, max_size=12))
 def test_the_paper_exchange_answers_a_batch_as_it_answers_each_order(
     time: RecordedClock, drawn: list[dict[str, Any]]
