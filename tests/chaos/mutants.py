@@ -1233,13 +1233,9 @@ MUTANTS = (
     ),
     bug(
         "a time limit is charged to the orders of the batch under way",
-        (f"{QUARANTINE}:counted_for_each", "ENDS_THE_PASS", "StaleState"),
-        test=f"{BATCHES}::test_what_ends_the_pass_is_charged_to_no_order_of_the_batch",
-        beyond=True,
-    ),
-    bug(
-        "a time limit is charged to one order of the batch under way",
         (f"{QUARANTINE}:by_halves", "ENDS_THE_PASS", "StaleState"),
+        (f"{QUARANTINE}:counted_for_each", "ENDS_THE_PASS", "StaleState"),
+        (f"{QUARANTINE}:quarantine_on_error", "ENDS_THE_PASS", "StaleState"),
         test=f"{BATCHES}::test_what_ends_the_pass_is_charged_to_no_order_of_the_batch",
         beyond=True,
     ),
