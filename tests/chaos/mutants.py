@@ -499,6 +499,7 @@ MUTANTS = (
     bug(
         "a signal is concluded while orders of it wait",
         (f"{PLANNING}:FINISHED_SIGNALS", "HAVING bool_and(o.state IS DISTINCT FROM 'planned')", ""),
+        test=f"{BATCHES}::test_a_signal_is_finished_once_none_of_its_orders_waits",
     ),
     bug(
         "the duplicate check is off, and a placed order is taken from its planned copy",

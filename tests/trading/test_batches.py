@@ -27,6 +27,7 @@ from tests.builders import RecordedClock
 from tests.fakes import FakeVenue
 from tests.trading.conftest import Trader
 from trading import execute, gate, quarantine, settle
+from trading.entries import planning
 from trading.models import Fill, LedgerEntry, Order, PaperBalance, PaperFill, PaperOrder
 from trading.policy import RiskPolicy, policy
 from trading.venues.base import Prepared, Report
@@ -446,6 +447,20 @@ def test_a_kill_switch_of_one_account_holds_back_its_order_alone(
     execute.place(orders, batched.venue, wide())
 
     assert [batched.sent(order) for order in orders] == [1, 1, 0, 1]
+
+
+def test_a_signal_is_finished_once_none_of_its_orders_waits(batched: Trader) -> None:
+    signal = batched.signal()
+    make.booked_deployment(batched.agent)
+    planning.fan_out()
+    first, second = loaded(sorted(Order.objects.values_list("pk", flat=True)))
+    execute.place([first], batched.venue, wide())
+
+    assert planning.finish_signals() == {"executed": 0}
+    execute.place([second], batched.venue, wide())
+    assert planning.finish_signals() == {"executed": 1}
+    signal.refresh_from_db()
+    assert signal.state == "executed"
 
 
 # --- a batch and its orders one by one -----------------------------------------------------------------------------
