@@ -1262,7 +1262,7 @@ MUTANTS = (
     bug(
         "the orders of a batch are not counted against the limits of the same batch",
         (f"{EXECUTE}:_reserve", "facts.reserve(order, of_order)", "None"),
-        test=f"{BATCHES}::test_a_batch_does_what_its_orders_do_one_by_one",
+        test=f"{BATCHES}::test_the_cap_counts_the_orders_of_the_same_batch",
     ),
     bug(
         "the orders of a batch are counted for their accounts and not for the platform",
@@ -1271,7 +1271,7 @@ MUTANTS = (
             "self.gross[symbol] += abs(before + tokens) - abs(before)",
             "self.gross[symbol] += 0 * (abs(before + tokens) - abs(before))",
         ),
-        test=f"{BATCHES}::test_a_batch_does_what_its_orders_do_one_by_one",
+        test=f"{BATCHES}::test_the_cap_counts_the_orders_of_the_same_batch",
     ),
     bug(
         "the platform's pace does not count the orders of the same batch",
@@ -1280,7 +1280,7 @@ MUTANTS = (
             "self.platform_last_minute += 1",
             "self.platform_last_minute += 0",
         ),
-        test=f"{BATCHES}::test_a_batch_does_what_its_orders_do_one_by_one",
+        test=f"{BATCHES}::test_the_pace_counts_the_orders_of_the_same_batch",
         beyond=True,
     ),
     bug(
@@ -1364,7 +1364,7 @@ MUTANTS = (
             "[booking.order.pk for booking, _ in fills]",
             "[booking.order.pk for booking, _ in fills[::-1]]",
         ),
-        test=f"{BATCHES}::test_a_batch_does_what_its_orders_do_one_by_one",
+        test=f"{BATCHES}::test_fills_are_booked_at_their_own_orders",
     ),
     bug(
         "every position of a batch has the costs of the first",
@@ -1378,7 +1378,7 @@ MUTANTS = (
     bug(
         "a loss is not carried forward within a batch",
         (f"{ENDING}:_results", "mark.carried_loss = shared.carried_loss", "pass"),
-        test=f"{BATCHES}::test_a_batch_does_what_its_orders_do_one_by_one",
+        test=f"{BATCHES}::test_a_loss_is_carried_forward_to_the_next_position_of_the_same_batch",
     ),
     bug(
         "several trades of an account in a batch change its paper balance once",

@@ -463,6 +463,62 @@ def test_a_signal_is_finished_once_none_of_its_orders_waits(batched: Trader) -> 
     assert signal.state == "executed"
 
 
+def test_the_pace_counts_the_orders_of_the_same_batch(batched: Trader) -> None:
+    orders = planned(batched, 6)
+    placed = execute.place(orders, batched.venue, wide(max_orders_per_minute=4))
+
+    assert [one.verdict.reason for one in placed] == [""] * 4 + ["platform_pace"] * 2
+    assert [order.state for order in orders] == ["filled"] * 4 + ["planned"] * 2
+
+
+def test_the_cap_counts_the_orders_of_the_same_batch(batched: Trader) -> None:
+    orders = planned(batched, 6)
+    placed = execute.place(orders, batched.venue, wide(max_total_exposure_usd=D(2500)))
+
+    assert [one.verdict.reason for one in placed] == [""] * 3 + ["platform_exposure_cap"] * 3
+
+
+def test_fills_are_booked_at_their_own_orders(batched: Trader) -> None:
+    batched.venue.fills_at_once = False
+    orders = planned(batched, 4)
+    execute.place(orders, batched.venue, wide())
+    amounts = [D(number) / 100 for number in range(1, 5)]
+    for order, amount in zip(orders, amounts, strict=True):
+        batched.venue.fill(order.venue_ref, str(amount))
+    settle.settle_orders(orders, batched.venue)
+
+    ids = [order.pk for order in orders]
+    assert dict(Fill.objects.values_list("order_id", "quantity")) == dict(zip(ids, amounts, strict=True))
+    rows = dict(Order.objects.filter(pk__in=ids).values_list("pk", "filled_quantity"))
+    assert rows == dict(zip(ids, amounts, strict=True))
+    bought = LedgerEntry.objects.filter(asset="ETH", deployment__isnull=False)
+    assert dict(bought.values_list("deployment_id", "amount")) == {
+        order.deployment_id: amount for order, amount in zip(orders, amounts, strict=True)
+    }
+
+
+def test_a_loss_is_carried_forward_to_the_next_position_of_the_same_batch(batched: Trader) -> None:
+    signal = batched.signal()
+    other = make.agent(profit_share=D("0.2"))
+    deployment = make.booked_deployment(other)
+    orders = [make.order(deployment, by=one).pk for one in (signal, batched.signal(token="BTC", usd="50000"))]
+    make.price("BTC", "50000")
+    execute.place(loaded(orders), batched.venue, wide())
+    assert book.book() == (2, 0)
+    close(sorted(Position.objects.values_list("pk", flat=True)))
+    make.price("ETH", "1000")
+    make.price("BTC", "55000")
+    exits = sorted(Order.objects.filter(purpose="close").values_list("pk", flat=True))
+    execute.place(loaded(exits), batched.venue, wide())
+    assert book.book() == (0, 2)
+
+    lost, gained = Position.objects.order_by("pk")
+    assert lost.realised_pnl < -gained.realised_pnl < 0
+    assert (lost.profit_share, gained.profit_share) == (0, 0)
+    mark = closing.ProfitMark.objects.get(deployment=deployment)
+    assert mark.carried_loss == -lost.realised_pnl - gained.realised_pnl
+
+
 # --- a batch and its orders one by one -----------------------------------------------------------------------------
 
 SYMBOLS = {"ETH": "2000", "BTC": "50000", "SOL": "100"}
