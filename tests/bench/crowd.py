@@ -9,7 +9,7 @@ exits    one tick below N stops -> the last position closed and booked; exits wo
 both     exits of 1,000 alone, then again while entries of 10,000 arrive: tick -> closed, p50 and p95
 scaling  entries of the largest size with 1, 2 and 4 processes each for entries and booking
 
-The paper venue on a durable Postgres of the bench's own. Workers are started, imported and connected before the clock
+The paper venue on a durable Postgres of the bench's own. Workers have served one customer before the clock
 starts; wakes travel between them by shared events instead of Redis. Times are the commit times of the events, read
 from Postgres (`track_commit_timestamp`). The limits of config/risk.yaml that count are raised, so that none binds.
 With `--profile FOLDER` each worker writes what its functions and statements cost; the times are then too long.
@@ -61,6 +61,8 @@ PATIENCE = 600.0
 """Seconds after which a worker that does not start, or a run of one order, counts as stuck: for a busy machine, too."""
 LOOK = 0.05
 """Seconds between two looks at whether a run is over."""
+FIRST_SYMBOL = "SOL"
+"""Of the customer with whom the workers do their work once, before the clock starts."""
 PRICE, BELOW_STOPS = Decimal(2000), Decimal(1800)
 """USD: the signal's price, and one below all stops that follow from it."""
 REFRESH = 20.0
@@ -593,6 +595,8 @@ class Run:
     first_booked: float
     """The first position opened (entries) or closed (exits)."""
     last_booked: float
+    after: int
+    """The last event before its start."""
     workers: dict[str, dict[str, float]]
     booked: list[float] = field(default_factory=list)
     """Of each position."""
@@ -624,8 +628,9 @@ def measure_entries(agent: "Agent", count: int, jobs: Sequence[Job]) -> Run:
 
     [symbol] = agent.tokens
     tick(symbol)
-    settle_down()
     with Crew(jobs) as crew:
+        enter_first(crew)
+        remember_derived()
         send_signal(agent)
         tick(symbol)
         after = last_event()
@@ -634,22 +639,42 @@ def measure_entries(agent: "Agent", count: int, jobs: Sequence[Job]) -> Run:
         crew.wait(lambda: is_open(count, symbol), patience(count))
     booked = times("position.open", begun, after)
     check(symbol, count, 0)
-    return Run(times("execution.completed", begun, after)[0], booked[0], booked[-1], crew.reports, booked)
+    filled = times("execution.completed", begun, after)[0]
+    return Run(filled, booked[0], booked[-1], after, crew.reports, booked)
+
+
+def enter_first(crew: Crew) -> None:
+    """Let one other customer enter, so that the workers have done all their work once before the clock starts."""
+    first = add_customers(1, FIRST_SYMBOL)
+    send_signal(first)
+    tick(FIRST_SYMBOL)
+    crew.start_entries()
+    crew.wait(lambda: is_open(1, FIRST_SYMBOL), patience(1))
+    settle_down()
+
+
+def leave_first(crew: Crew) -> None:
+    """Let the position of `enter_first` reach its stop, for the same reason."""
+    tick(FIRST_SYMBOL, BELOW_STOPS)
+    crew.wait(lambda: is_closed(FIRST_SYMBOL), patience(1))
+    settle_down()
 
 
 def measure_exits(symbol: str, count: int, jobs: Sequence[Job]) -> Run:
     """Let all positions of the symbol reach their stops at one tick."""
     from maxxit.core import clock
 
-    settle_down()
     with Crew(jobs) as crew:
+        leave_first(crew)
+        remember_derived()
         after = last_event()
         begun = clock.now()
         tick(symbol, BELOW_STOPS)
         crew.wait(lambda: is_closed(symbol), patience(count))
     closed = times("position.closed", begun, after)
     check(symbol, count, count)
-    return Run(times("execution.completed", begun, after)[0], closed[0], closed[-1], crew.reports, closed)
+    filled = times("execution.completed", begun, after)[0]
+    return Run(filled, closed[0], closed[-1], after, crew.reports, closed)
 
 
 # --- the floor: COPY of the same rows
@@ -694,14 +719,15 @@ class Floor:
     """Processor time, of Postgres too."""
 
 
-def measure_floor(purpose: str, after: int) -> Floor:
-    """Take the rows of all orders of one purpose out and COPY them in again; return what that took.
+def measure_floor(purpose: str, symbol: str, after: int) -> Floor:
+    """Take the rows of all orders of one purpose and symbol out and COPY them in again; return what that took.
 
     Triggers and foreign keys are in force while the rows are copied in. `after`: the last event before the run.
     """
     from django.db import connection, transaction
 
-    ids = [pk for (pk,) in run_sql("SELECT id FROM orders WHERE purpose = %s ORDER BY id", [purpose])]
+    query = "SELECT id FROM orders WHERE purpose = %s AND symbol = %s ORDER BY id"
+    ids = [pk for (pk,) in run_sql(query, [purpose, symbol])]
     columns = {table: run_sql(COLUMNS, [table])[0][0] for table in COPIED}
     batches = []
     for start in range(0, len(ids), BATCH):
@@ -772,22 +798,18 @@ def entries_and_exits(options: Options, wanted: tuple[str, ...]) -> Iterator[Row
         for _ in range(options.rounds):
             empty_database()
             agent = add_customers(size, "ETH")
-            remember_derived()
-            after = last_event()
             folder = f"{options.profile}/{size}" if options.profile else ""
             entered = measure_entries(
                 agent, size, crew_of("entries", "booking", profile=folder and f"{folder}/entries")
             )
             if "entries" in wanted:
-                found["entries"].append((entered, measure_floor("open", after)))
+                found["entries"].append((entered, measure_floor("open", "ETH", entered.after)))
                 check("ETH", size, 0)
             if "exits" in wanted:
-                remember_derived()
-                after = last_event()
                 left = measure_exits(
                     "ETH", size, crew_of("exits", "booking", profile=folder and f"{folder}/exits")
                 )
-                found["exits"].append((left, measure_floor("close", after)))
+                found["exits"].append((left, measure_floor("close", "ETH", left.after)))
                 check("ETH", size, size)
         for part, runs in found.items():
             row = figures(part, size, runs)
@@ -871,8 +893,8 @@ def _exits_beside_entries(options: Options) -> list[float]:
 
     agent = add_customers(options.crowd, "BTC")
     tick("BTC")
-    settle_down()
     with Crew(crew_of("exits", "booking", "entries")) as crew:
+        leave_first(crew)
         send_signal(agent)
         tick()
         after = last_event()
