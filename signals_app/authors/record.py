@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 
 from agents.models import CtAccount
 from maxxit.core import clock, correlation
@@ -22,7 +22,6 @@ from maxxit.llm.policy import policy as llm_policy
 from maxxit.market.feeds.bars import Bar
 from maxxit.market.feeds.file import candle_file, read_bars
 from maxxit.market.instruments import all_instruments, stablecoins, words_by_token
-from maxxit.market.models import Candle
 from signals_app import prefilter
 from signals_app.authors.backtest import Series, Side, Terms
 from signals_app.authors.measure import Call, Figures, Measure, Record, measure
@@ -149,15 +148,26 @@ def _arrays(rows: Sequence[Sequence[Any]]) -> Series:
     return Series(table[:, 0].astype(np.int64), *(table[:, column] for column in range(1, 5)))
 
 
+STORED = """
+SELECT symbol, array_agg(extract(epoch FROM open_time)::bigint ORDER BY open_time),
+       array_agg(open::float8 ORDER BY open_time), array_agg(high::float8 ORDER BY open_time),
+       array_agg(low::float8 ORDER BY open_time), array_agg(close::float8 ORDER BY open_time)
+FROM candles
+WHERE symbol = ANY(%s) AND open_time >= %s AND open_time < %s
+GROUP BY symbol
+"""
+
+
 def stored_series(symbols: Iterable[str], since: datetime, until: datetime) -> dict[str, Series]:
     """Read the five-minute bars of the database that had closed by `until`."""
-    by_symbol = {}
-    for symbol in sorted(set(symbols)):
-        rows = Candle.objects.filter(symbol=symbol, open_time__gte=since, open_time__lt=until)
-        columns = rows.order_by("open_time").values_list("open_time", "open", "high", "low", "close")
-        stored = _arrays([(opened.timestamp(), *prices) for opened, *prices in columns])
-        by_symbol[symbol] = stored.known_by(int(until.timestamp()))
-    return {symbol: bars for symbol, bars in by_symbol.items() if len(bars.opened)}
+    with connection.cursor() as cursor:
+        cursor.execute(STORED, [sorted(set(symbols)), since, until])
+        stored = {
+            symbol: Series(np.array(opened), *(np.array(prices) for prices in columns))
+            for symbol, opened, *columns in cursor
+        }
+    known = {symbol: series.known_by(int(until.timestamp())) for symbol, series in stored.items()}
+    return {symbol: known[symbol] for symbol in sorted(known) if len(known[symbol].opened)}
 
 
 def stored_calls(since: datetime, until: datetime) -> list[Call]:
