@@ -8,6 +8,7 @@ twice: the venue is asked first), and staff is alerted again and again while it 
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
@@ -132,24 +133,35 @@ def redrive_working(orders: Iterable[Order]) -> None:
         redrive(working)
 
 
-def due(orders: QuerySet[Order], after: int = 0) -> list[tuple[int, str]]:
-    """Return (id, venue) of the due rows of `orders`, oldest first; those with an id above `after` before the others.
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An order that may be processed now."""
+
+    pk: int
+    venue: str
+    account: str
+
+
+def due(orders: QuerySet[Order], after: int = 0) -> list[Due]:
+    """Return the due rows of `orders`, oldest first; those with an id above `after` before the others.
 
     With `after` a pass resumes where the previous one was cut off.
     """
-    waiting = list(orders.filter(is_due()).order_by("pk").values_list("pk", "venue"))
-    return [row for row in waiting if row[0] > after] + [row for row in waiting if row[0] <= after]
+    rows = orders.filter(is_due()).order_by("pk").values_list("pk", "venue", "account")
+    waiting = [Due(*row) for row in rows]
+    return [row for row in waiting if row.pk > after] + [row for row in waiting if row.pk <= after]
 
 
 def batches(
     orders: QuerySet[Order],
-    waiting: Sequence[tuple[int, str]],
+    waiting: Sequence[Due],
     size: Callable[[str], int],
     budget: TimeBudget | None = None,
 ) -> Iterator[list[Order]]:
     """Yield the `waiting` rows of `orders` in batches of one venue, within `budget`.
 
-    The wide rows are loaded batch by batch: most passes find nothing to do, and a crowd does not fill the memory.
+    A batch has at most one order of an account, so that an account's next order is sized after this one's fills. The
+    wide rows are loaded batch by batch: most passes find nothing to do, and a crowd does not fill the memory.
 
     Args:
         size: venue -> orders in a batch at most.
@@ -162,18 +174,19 @@ def batches(
             yield [rows[pk] for pk in batch if pk in rows]
 
 
-def _by_venue(ordered: Sequence[tuple[int, str]], size: Callable[[str], int]) -> Iterator[list[int]]:
-    """Cut (id, venue) pairs into batches of one venue. A batch comes where its first order stands."""
-    batches: list[list[int]] = []
-    filling: dict[str, list[int]] = {}
-    for pk, venue in ordered:
-        if venue not in filling:
-            filling[venue] = []
-            batches.append(filling[venue])
-        filling[venue].append(pk)
-        if len(filling[venue]) >= size(venue):
-            del filling[venue]
-    yield from batches
+def _by_venue(waiting: Sequence[Due], size: Callable[[str], int]) -> Iterator[list[int]]:
+    """Cut orders into batches of one venue. A batch comes where its first order stands."""
+    batches: list[dict[str, int]] = []
+    filling: dict[str, dict[str, int]] = {}
+    """Venue -> account -> order, of the batch that is being filled."""
+    for order in waiting:
+        batch = filling.get(order.venue)
+        if batch is None or order.account in batch or len(batch) >= size(order.venue):
+            batch = filling[order.venue] = {}
+            batches.append(batch)
+        batch[order.account] = order.pk
+    for batch in batches:
+        yield list(batch.values())
 
 
 def redrive(ids: Sequence[int]) -> int:

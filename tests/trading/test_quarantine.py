@@ -132,7 +132,18 @@ def test_a_pass_that_was_cut_goes_on_behind_the_last_order(trader: Trader) -> No
     orders = Order.objects.filter(pk__in=made)
 
     assert batches(orders, after=made[2]) == [[pk] for pk in [*made[3:], *made[:3]]]
-    assert batches(orders, size=2) == [made[:2], made[2:4], made[4:]]
+    assert batches(orders, size=2) == [[pk] for pk in made]  # one of an account at a time
+
+
+def test_a_batch_has_orders_of_one_venue_and_one_of_each_account(trader: Trader) -> None:
+    deployments = [make.booked_deployment(trader.agent) for _ in range(3)]
+    signal, later = trader.signal(), trader.signal()
+    first = [make.order(one, by=signal).pk for one in deployments]
+    safe = make.order(make.booked_deployment(make.agent(venue="safe")), by=signal).pk
+    then = [make.order(one, by=later).pk for one in deployments]
+
+    assert batches(Order.objects.all(), size=2) == [first[:2], [first[2], then[0]], [safe], then[1:]]
+    assert batches(Order.objects.all(), size=9) == [first, [safe], then]
 
 
 def test_no_order_is_taken_once_the_time_is_over(trader: Trader) -> None:

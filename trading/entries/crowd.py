@@ -108,7 +108,7 @@ def read_shares(policy: RiskPolicy) -> Shares:
     One look at their number is enough where even the largest sizes fit; otherwise each size is computed.
     """
     orders = Order.objects.filter(state=OrderState.PLANNED, purpose=Purpose.OPEN)
-    ids = [pk for pk, _ in quarantine.due(orders)]
+    ids = [row.pk for row in quarantine.due(orders)]
     if len(ids) < 2:
         return {}
     prices = {symbol: quote.price for symbol, quote in quotes.latest(list(all_instruments())).items()}
