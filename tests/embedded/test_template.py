@@ -1,5 +1,6 @@
 """Migrated databases are copies of one template: made once, never half-made, and dropped when the code changes."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from django.db.migrations.executor import MigrationExecutor
 
 from maxxit.embedded import template
 
+OWN = f"templating{os.getpid()}_"
+"""Begins the names of this process's databases: another test process uses the same server."""
 SCHEMA = """
 SELECT 'column', table_name || '.' || column_name, data_type || ' ' || coalesce(column_default, '')
 FROM information_schema.columns WHERE table_schema = 'public'
@@ -51,7 +54,7 @@ with template.connected_to(NAME=sys.argv[2]), connection.cursor() as cursor:
 @pytest.fixture
 def server(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A cursor on the server, with template names of this test, all of whose databases are dropped afterwards."""
-    monkeypatch.setattr(template, "PREFIX", "templating_template_")
+    monkeypatch.setattr(template, "PREFIX", f"{OWN}template_")
     with connection._nodb_cursor() as cursor:
         yield cursor
         for name in names(cursor):
@@ -60,7 +63,7 @@ def server(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def names(cursor: Any) -> list[str]:
     """The databases of the test."""
-    cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, 'templating_') ORDER BY 1")
+    cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s) ORDER BY 1", [OWN])
     return [name for (name,) in cursor.fetchall()]
 
 
@@ -88,8 +91,8 @@ def migrating(monkeypatch: pytest.MonkeyPatch, *, fails: bool = False) -> list[s
 
 def test_a_copy_has_the_tables_and_rows_that_migrating_gives(server: Any) -> None:
     migrated = rows(SCHEMA)
-    template.create_migrated("templating_copy")
-    with template.connected_to(NAME="templating_copy"):
+    template.create_migrated(f"{OWN}copy")
+    with template.connected_to(NAME=f"{OWN}copy"):
         assert rows(SCHEMA) == migrated
         executor = MigrationExecutor(connection)
         assert executor.migration_plan(executor.loader.graph.leaf_nodes()) == []
@@ -98,40 +101,40 @@ def test_a_copy_has_the_tables_and_rows_that_migrating_gives(server: Any) -> Non
 
 def test_only_the_first_one_migrates(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     migrated = migrating(monkeypatch)
-    for name in ("templating_a", "templating_b"):
+    for name in (f"{OWN}a", f"{OWN}b"):
         template.create_migrated(name)
         with template.connected_to(NAME=name):
             assert rows("SELECT one FROM whole") == [(1,)]
     made = template.ensure_template()
     assert migrated == [made + template.BUILDING]
-    assert names(server) == ["templating_a", "templating_b", made]
+    assert names(server) == [f"{OWN}a", f"{OWN}b", made]
 
 
 def test_a_half_made_template_is_never_copied(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     migrating(monkeypatch, fails=True)
     with pytest.raises(RuntimeError, match="the migration fails"):
-        template.create_migrated("templating_a")
+        template.create_migrated(f"{OWN}a")
     assert [name.endswith(template.BUILDING) for name in names(server)] == [True]
 
     migrated = migrating(monkeypatch)
-    template.create_migrated("templating_a")
-    assert names(server) == ["templating_a", template.ensure_template()]
+    template.create_migrated(f"{OWN}a")
+    assert names(server) == [f"{OWN}a", template.ensure_template()]
     assert len(migrated) == 1
 
 
 def test_the_template_of_other_code_is_dropped(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     migrating(monkeypatch)
-    template.create_migrated("templating_a")
+    template.create_migrated(f"{OWN}a")
     old = template.ensure_template()
     monkeypatch.setattr(template, "digest", lambda role: "0123456789abcdef")
-    template.create_migrated("templating_b")
-    assert old != template.ensure_template() == "templating_template_0123456789abcdef"
-    assert names(server) == ["templating_a", "templating_b", "templating_template_0123456789abcdef"]
+    template.create_migrated(f"{OWN}b")
+    assert old != template.ensure_template() == f"{OWN}template_0123456789abcdef"
+    assert names(server) == [f"{OWN}a", f"{OWN}b", f"{OWN}template_0123456789abcdef"]
 
 
 def test_two_processes_at_once_make_one_template(server: Any, worker_environ: dict[str, str]) -> None:
     environ = worker_environ | {"DJANGO_SETTINGS_MODULE": "maxxit.settings"}
-    wanted = ("templating_a", "templating_b")
+    wanted = (f"{OWN}a", f"{OWN}b")
     running = [
         subprocess.Popen(
             [sys.executable, "-c", COPY, template.PREFIX, name],
