@@ -78,8 +78,8 @@ def place_due_orders(
 ) -> PlacementCounts:
     """Place the planned ones of `orders`, all of one purpose, oldest first.
 
-    It ends when the time or the platform's pace is used up. A crowd of entries gives way to closing orders before each
-    batch.
+    It stops when the time budget or the platform's pace is exhausted. Where more than one entry is due, each batch
+    first waits for closing orders that are not sent yet.
 
     Args:
         shares: the fraction of its size that an entry gets where the crowd of all exceeds a limit.

@@ -7,6 +7,7 @@ those before it. Read them while `limits.lock` is held.
 import math
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
+from functools import cache
 
 from maxxit.core import clock
 from maxxit.core.money import ZERO, usdc
@@ -34,6 +35,7 @@ class Exits:
         self._gates = gate.read_many(venue, [order.account for order in orders])
         self._quotes = quotes.latest(sorted({order.symbol for order in orders}), closing=True)
         self._holdings = limits.read_holdings([order.account for order in orders], platform=False)
+        self._last_known = cache(quotes.last_known)
         self._listed = listed_on(venue)
 
     def of(self, order: Order, answer: VenueAnswer) -> Facts:
@@ -70,7 +72,7 @@ class Exits:
             return fresh.price
         if not order.is_urgent:
             return None
-        known = quotes.last_known(order.symbol)
+        known = self._last_known(order.symbol)
         if known is not None:
             return known.price
         fills = Fill.objects.filter(order__account=order.account, order__symbol=order.symbol)
@@ -82,7 +84,7 @@ class Entries:
 
     Args:
         shares: (symbol, side) -> the fraction (0 to 1) of its size that each entry gets where all together would exceed
-            a limit (`trading.crowd`); 1 where missing.
+            a limit (`trading.entries.crowd`); 1 where missing.
     """
 
     def __init__(

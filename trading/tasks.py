@@ -45,7 +45,7 @@ def entry_pass(shard: Shard = ALL) -> Counts:
     The first shard plans the entries of all, and wakes the others. When the time budget runs out, the next pass is
     woken at once; when the platform's pace does, by the next settle sweep.
     """
-    seconds, limits = passes.policy().pass_seconds, risk_limits()
+    seconds = passes.policy().pass_seconds
     settling_time, placing_time = passes.TimeBudget(seconds), passes.TimeBudget(2 * seconds)
     settled = settle.settle_due("open", settling_time, shard)
     expired = planned = 0
@@ -54,6 +54,7 @@ def entry_pass(shard: Shard = ALL) -> Counts:
         fund_due()
         planned = planning.fan_out()
         _wake_others(shard)
+    limits = risk_limits()  # where it cannot be read only new entries stop
     entries = shard.of(Order.objects.filter(purpose=Purpose.OPEN))
     opening = execute.place_due_orders(entries, limits, placing_time, shares=crowd.read_shares(limits))
     signals = planning.finish_signals()

@@ -2,12 +2,15 @@
 
 from functools import cache
 
+import structlog
+
 from maxxit.market.venues import VenuePolicy, venue_policy
 from trading import passes
 from trading.chain import chains
 from trading.venues import VENUES
 from trading.venues.base import Venue
 
+log = structlog.get_logger(__name__)
 PLAY_MONEY = "play money on the local chain"
 
 
@@ -26,8 +29,15 @@ def venue(name: str) -> Venue:
 
 
 def batch_size(name: str) -> int:
-    """Return how many orders of a venue are placed, or settled, together."""
-    return min(passes.policy().batch, venue(name).capabilities.batch)
+    """Return how many orders of a venue are placed, or settled, together.
+
+    One where the venue cannot be opened: the error is counted when its orders are processed, and stops no other venue.
+    """
+    try:
+        return min(passes.policy().batch, venue(name).capabilities.batch)
+    except Exception as error:
+        log.error("venue_not_opened", venue=name, error=str(error))
+        return 1
 
 
 def money_at_stake(venue: VenuePolicy) -> str:

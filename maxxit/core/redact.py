@@ -139,7 +139,7 @@ def text(value: str, *, addresses: bool = True) -> str:
     if len(value) < MIN_KNOWN:
         return value
     lowered = value.lower()
-    for known in _known.values():
+    for known in tuple(_known.values()):  # another thread may add one
         for form in known:
             if form in lowered:
                 value = re.sub(re.escape(form), MASK, value, flags=re.IGNORECASE)

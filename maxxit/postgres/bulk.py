@@ -33,6 +33,8 @@ def update(model: type[models.Model], ids: Sequence[int], columns: Columns) -> i
 
     Callers that may race for the rows lock them first in ascending order: an UPDATE does not.
     """
+    if not ids:
+        return 0
     arrays, selected, params = _arrays(model, columns)
     values = ", ".join(
         f"{_quoted(model, name)} = {value}" for name, value in zip(columns, selected, strict=True)

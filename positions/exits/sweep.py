@@ -12,12 +12,15 @@ This SQL is the rule: no Python code decides an exit. A property test holds it t
 from collections.abc import Sequence
 from datetime import timedelta
 
+import structlog
 from django.db import connection, transaction
 
 from maxxit.core import clock
 from maxxit.events import wake
 from maxxit.market import quotes
-from trading import gate
+from trading import gate, quarantine
+
+log = structlog.get_logger(__name__)
 
 FRESH = "q.price > 0 AND q.price <> 'NaN' AND q.at > %(oldest)s AND q.at <= %(newest)s"
 
@@ -142,8 +145,7 @@ def sweep() -> int:
     Stops, targets and time exits need a fresh quote; a flatten does not. Positions at a venue whose gate is closed stay
     open, because their closing order could not be sent.
     """
-    hits = find_hits()
-    return _claim(hits) if hits else 0
+    return _claim_each(find_hits())
 
 
 class Sweep:
@@ -162,7 +164,7 @@ class Sweep:
         if not self._hits or clock.now() - self._found_at > self.KEEP:
             self._hits, self._found_at = find_hits(), clock.now()
         due, self._hits = self._hits[: self._batch], self._hits[self._batch :]
-        return _claim(due) if due else 0
+        return _claim_each(due)
 
 
 def find_hits() -> list[Hit]:
@@ -174,6 +176,15 @@ def find_hits() -> list[Hit]:
         cursor.execute(HITS, params)
         hits: list[Hit] = cursor.fetchall()
     return hits
+
+
+def _claim_each(hits: Sequence[Hit]) -> int:
+    """Claim hits in one statement; where one of them makes it fail, the others are claimed without it."""
+
+    def failed(hit: Hit, error: Exception) -> None:
+        log.error("exit_not_claimed", position=hit[0], reason=hit[1], error=str(error))
+
+    return sum(quarantine.by_halves(hits, lambda part: [_claim(part)], failed))
 
 
 @transaction.atomic

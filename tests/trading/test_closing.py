@@ -3,17 +3,22 @@
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import pytest
 
-from maxxit.core.errors import Retryable
+from maxxit.core.errors import Misconfigured, Retryable
+from maxxit.market import quotes
 from tests import builders as make
 from tests.builders import RecordedClock
 from tests.fakes import FakeVenue
 from trading import closing, ledger, passes
+from trading.facts import Exits
 from trading.models import JournalKind, Order
-from trading.venues.base import Venue
+from trading.policy import policy
+from trading.rows import load_orders
+from trading.venues.base import Venue, VenueAnswer
 
 D = Decimal
 SECONDS = 20
@@ -252,3 +257,47 @@ def test_an_order_that_the_venue_does_not_take_is_tried_once_a_pass(slow_venue: 
 
     assert closed.placed.blocked == {"venue_unreadable": 1}
     assert len(slow_venue.asked) == 1
+
+
+@pytest.mark.django_db
+def test_a_venue_that_cannot_be_opened_holds_up_no_other_venues_exits(
+    slow_venue: StuckVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @cache
+    def opened(name: str) -> Venue:
+        if name == "gone":
+            raise Misconfigured("venue gone: no such adapter")
+        return slow_venue
+
+    gone, fine = closing_orders(2)
+    Order.objects.filter(pk=gone.pk).update(venue="gone")
+    for module in ("trading.wiring", "trading.closing"):
+        monkeypatch.setattr(f"{module}.venue", opened)
+    closing.run(lambda: 0, closing.Lanes(0))
+
+    assert states() == ["planned", "filled"]
+    gone.refresh_from_db()
+    assert (gone.attempts, "no such adapter" in gone.last_error) == (1, True)
+    assert fine.pk > gone.pk
+
+
+@pytest.mark.django_db
+def test_a_batch_without_quotes_looks_once_for_the_last_price_of_a_symbol(
+    slow_venue: StuckVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    last_known = quotes.last_known
+
+    def look(symbol: str) -> quotes.Quote | None:
+        asked.append(symbol)
+        return last_known(symbol)
+
+    orders = closing_orders(3)
+    Order.objects.update(exit_reason="kill_switch")
+    quotes.QuoteRow.objects.update(at=make.T0 - quotes.max_age() * 2)
+    monkeypatch.setattr(quotes, "last_known", look)
+    rows = load_orders(Order.objects.filter(pk__in=[order.pk for order in orders]))
+    facts = Exits(rows, "paper", policy())
+
+    assert {facts.of(order, VenueAnswer()).price for order in rows} == {D(2000)}
+    assert asked == ["ETH"]

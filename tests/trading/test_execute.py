@@ -23,7 +23,8 @@ from tests.builders import T0
 from tests.trading.conftest import Trader
 from trading import execute, gate, ledger, limits, passes, tasks
 from trading.entries import planning
-from trading.models import JournalKind, Order
+from trading.limits_in_force import UNREADABLE, risk_limits
+from trading.models import JournalKind, LimitsInForce, Order
 from trading.policy import policy
 from trading.states import OrderState
 
@@ -714,6 +715,23 @@ def test_a_poisoned_order_is_set_aside_after_three_tries_and_stops_no_other(
     execute.place_due_orders(Order.objects.filter(purpose="open"), policy())
     bad.refresh_from_db()
     assert bad.state == "filled"
+
+
+def test_limits_that_cannot_be_read_stop_new_entries_and_not_the_settling_of_others(trader: Trader) -> None:
+    trader.venue.fills_at_once = False
+    order = trader.placed()
+    trader.venue.fill(order.venue_ref)
+    late = trader.signal(expires_at=clock.now())
+    new = trader.signal()
+    risk_limits()
+    LimitsInForce.objects.update(limits=[])
+    with pytest.raises(UNREADABLE):
+        tasks.entry_pass()
+    order.refresh_from_db()
+
+    assert order.state == "filled"
+    assert state(late)[0] == "expired"
+    assert Order.objects.get(signal=new).state == "planned"
 
 
 # --- the gate before the venue -------------------------------------------------------------------------------------

@@ -2,15 +2,15 @@
 within the slippage limit, each gets the same fraction of its size. So none is served first because of its id.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 
 import structlog
-from django.db.models import QuerySet
+from django.db.models import Count, Min, QuerySet
 
-from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.money import ZERO
 from maxxit.core.terms import Purpose
 from maxxit.market import quotes
@@ -18,6 +18,7 @@ from maxxit.market.instruments import all_instruments
 from trading import limits, quarantine, risk
 from trading.facts import Entries
 from trading.models import Order
+from trading.passes import ENDS_THE_PASS
 from trading.policy import RiskPolicy
 from trading.reasons import Reason
 from trading.rows import load_orders
@@ -144,17 +145,26 @@ class _Crowd:
         self._orders, self._ids, self._prices = orders, ids, prices
         platform = {"max_total_exposure_usd": UNLIMITED, "max_symbol_exposure_usd": UNLIMITED}
         self._policy = policy.model_copy(update={"platform": policy.platform.model_copy(update=platform)})
-        self._accounts: dict[Market, str] = {}
         self.largest: dict[Market, Decimal] = defaultdict(Decimal)
         """USD that the entries of a market want at most."""
-        names = ("venue", "symbol", "side", "leverage", "account", "deployment__agent__sizing_preset")
-        for at, symbol, side, leverage, account, preset in orders.filter(pk__in=ids).values_list(*names):
-            market = Market(at, symbol, side)
-            if symbol in prices:  # without a price the entry is blocked
-                self._accounts.setdefault(market, account)
-                self.largest[market] += min(
-                    policy.sizing[preset].max_usd * leverage, policy.of(symbol).max_trade_usd
+        self._counts: Counter[Market] = Counter()
+        self._accounts: dict[Market, str] = {}
+        """An account of each market, for which the venue is asked."""
+        limits_of = cache(policy.of)
+        groups = (
+            orders.filter(pk__in=ids)
+            .order_by()
+            .values_list("venue", "symbol", "side", "leverage", "deployment__agent__sizing_preset")
+        )
+        for *names, leverage, preset, count, account in groups.annotate(Count("pk"), Min("account")):
+            market = Market(*names)
+            if market.symbol in prices:  # without a price the entry is blocked
+                largest = min(
+                    policy.sizing[preset].max_usd * leverage, limits_of(market.symbol).max_trade_usd
                 )
+                self.largest[market] += count * largest
+                self._counts[market] += count
+                self._accounts.setdefault(market, account)
 
     def wanted(self) -> dict[Market, Decimal]:
         """Return the USD that the entries want which no other check blocks."""
@@ -167,16 +177,18 @@ class _Crowd:
             for at, batch in by_venue.items():
                 entries = Entries(batch, at, self._policy)
                 for order in batch:
-                    facts = entries.of(order, VenueAnswer())
-                    if risk.check_before_venue(facts, entries.policy(order)).allowed:
-                        entries.reserve(order, facts)
-                        found[Market(at, order.symbol, order.side)] += facts.notional_usd
+                    found[Market(at, order.symbol, order.side)] += _wanted(order, entries)
         return found
 
     def depth(self, wanted: Mapping[Market, Decimal]) -> dict[Market, Decimal]:
-        """Return how much of `wanted` (USD) each market takes within the slippage limit; without those not read."""
+        """Return how much of `wanted` (USD) each market takes within the slippage limit; without those not read.
+
+        The venue is not asked for a single entry: the check of its own slippage is enough.
+        """
         found = {}
         for market, usd in wanted.items():
+            if self._counts[market] < 2:
+                continue
             try:
                 found[market] = depth(
                     venue(market.venue),
@@ -186,9 +198,28 @@ class _Crowd:
                     usd,
                     self._policy.of(market.symbol).max_slippage_pct,
                 )
-            except (Rejected, Retryable, Unknown) as error:  # the check of each order's slippage stands
+            except ENDS_THE_PASS:
+                raise
+            except (
+                Exception
+            ) as error:  # one venue stops no other, and the check of each order's slippage stands
                 log.warning("depth_not_read", venue=market.venue, symbol=market.symbol, error=str(error))
         return found
+
+
+def _wanted(order: Order, entries: Entries) -> Decimal:
+    """Return the USD that an entry wants, zero where another check blocks it, and count it in `entries`."""
+    try:
+        facts = entries.of(order, VenueAnswer())
+        if not risk.check_before_venue(facts, entries.policy(order)).allowed:
+            return ZERO
+        entries.reserve(order, facts)
+    except ENDS_THE_PASS:
+        raise
+    except Exception as error:  # counted when the order itself is placed
+        log.warning("entry_not_sized", order=order.pk, error=str(error))
+        return ZERO
+    return facts.notional_usd
 
 
 def depth(

@@ -6,10 +6,11 @@ deduplicated for ever.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from functools import cache
 from typing import Any
 
 from django.db import connection, transaction
@@ -259,15 +260,16 @@ class Quotes:
     """The fresh quotes of some symbols, and the last known ones for urgent closing orders."""
 
     fresh: Mapping[str, quotes.Quote]
+    last_known: Callable[[str], quotes.Quote | None]
 
     def of(self, order: PaperOrder) -> quotes.Quote | None:
         """Return the fresh quote; for an urgent order without one, the last known quote."""
         fresh = self.fresh.get(order.symbol)
-        return fresh or (quotes.last_known(order.symbol) if order.last_price is not None else None)
+        return fresh or (self.last_known(order.symbol) if order.last_price is not None else None)
 
 
 def _quotes(symbols: Collection[str]) -> Quotes:
-    return Quotes(quotes.latest(sorted(symbols), closing=True))
+    return Quotes(quotes.latest(sorted(symbols), closing=True), cache(quotes.last_known))
 
 
 def _check(terms: Mapping[str, Any], priced: Quotes) -> None:

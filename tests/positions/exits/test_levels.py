@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from agents.models import Deployment
 from maxxit.core.errors import Rejected
 from positions.exits import pauses
+from positions.exits import sweep as sweeping
 from positions.exits.levels import LEVELS, Levels, levels
 from positions.exits.sweep import close, sweep
 from positions.models import Position
@@ -434,3 +435,29 @@ def test_a_stop_that_trails_by_everything_breaks_no_sweep(
     assert sweep() == 1
     lost.refresh_from_db()
     assert lost.exit_reason == "stop_loss"
+
+
+def test_a_position_that_cannot_be_claimed_holds_up_no_other_stop(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    positions = [make.position(deployment) for _ in range(5)]
+    bad = positions[2].pk
+    claim = sweeping._claim
+
+    def broken(hits: list[tuple[int, str]]) -> int:
+        if bad in [pk for pk, _ in hits]:
+            raise ZeroDivisionError("poison")
+        return claim(hits)
+
+    monkeypatch.setattr(sweeping, "_claim", broken)
+    make.price("ETH", "1000")
+
+    assert sweeping.Sweep(batch=10)() == sweep() + 4 == 4
+    states = dict(Position.objects.values_list("pk", "state"))
+    assert [states[position.pk] for position in positions] == [
+        "closing",
+        "closing",
+        "open",
+        "closing",
+        "closing",
+    ]

@@ -15,6 +15,7 @@ from maxxit.core import clock
 from maxxit.core.money import USDC
 from maxxit.events.models import Event
 from maxxit.events.record import advance
+from maxxit.market import instruments
 from positions.models import Position
 from positions.tasks import book_pass
 from signals_app.models import Signal
@@ -233,6 +234,34 @@ def test_a_market_is_asked_once_where_it_takes_everything(trader: Trader) -> Non
     venue = Deep(slippage_bps=0, fee_bps=0, depth_usd=1)
     assert crowd.depth(venue, "a", MARKETS[0], D(2000), D(10**6), D(1)) == D(10**6)
     assert asked == [D(10**6)]
+
+
+def test_an_entry_that_cannot_be_sized_and_a_venue_that_breaks_stop_no_other(
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def expected_price(account: str, symbol: str, side: str, cash: Decimal) -> Decimal:
+        if cash > 1000:
+            raise ZeroDivisionError("a venue's bug with a crowd's amount")
+        return D(2000)
+
+    def instrument(symbol: str) -> Any:
+        if symbol == "BTC":
+            raise KeyError("delisted")
+        return instruments.instrument(symbol)
+
+    monkeypatch.setattr(trader.venue, "expected_price", expected_price)
+    monkeypatch.setattr("trading.facts.instrument", instrument)
+    rules(monkeypatch, max_total_exposure_usd=D(4000))
+    customers(trader, 3)
+    make.price("BTC", "100")
+    trader.signal(token="BTC", usd="100")
+    good = trader.signal()
+    tasks.entry_pass()
+
+    orders = Order.objects.filter(signal=good)
+    assert set(orders.values_list("state", flat=True)) == {"filled"}
+    poisoned = Order.objects.exclude(signal=good)
+    assert set(poisoned.values_list("state", "attempts")) == {("planned", 1)}
 
 
 # --- the pace ------------------------------------------------------------------------------------------------------
