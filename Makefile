@@ -114,8 +114,8 @@ chaos-long: install ## Run the campaigns with the full counts of docs/reliabilit
 	@echo "chaos-long: a million damaged inputs" && $(BIN)/python -m tests.fuzz --inputs 1000000 --seed 1
 	@echo "chaos-long: a million answers for the parser" && $(BIN)/python -m pytest -q -m slow
 
-bench: install ## Run all benchmarks, each beside its floor: exits, fan-out, latency, memory, chain, market (15 minutes)
-	@for part in money latency memory chain_reads chain_gas market; do \
+bench: install ## Run all benchmarks, each beside its floor: exits, fan-out, crowds, latency, memory, chain, market (25 minutes)
+	@for part in money crowd latency memory chain_reads chain_gas market; do \
 		echo "bench: $$part" && $(BIN)/python -m tests.bench.$$part || exit 1; \
 	done
 

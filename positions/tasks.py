@@ -48,17 +48,6 @@ def book_pass(shard: Shard = ALL) -> Counts:
     return Counts(opened + closed, opened + closed, {"opened": opened, "closed": closed})
 
 
-def monitor_pass() -> Counts:
-    """Run the whole monitor stage in one process, for tests: `book_pass`, then a sweep of due exits.
-
-    In production the exits worker runs the exits (`sweep_exits`).
-    """
-    booked = book_pass()
-    leaving = sweep.sweep()
-    moved = booked.out + leaving
-    return Counts(moved, moved, booked.detail | {"leaving": leaving})
-
-
 @cache
 def _lanes() -> closing.Lanes:
     """Return this worker's threads, kept between passes so that an account still busy is skipped by the next."""

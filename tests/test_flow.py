@@ -11,7 +11,6 @@ import pytest
 from agents.models import Agent, Deployment
 from maxxit.events.models import Event
 from positions.models import Position
-from positions.tasks import monitor_pass
 from signals_app.classify import classify
 from signals_app.generate import generate
 from signals_app.ingest import ingest
@@ -21,9 +20,10 @@ from signals_app.sources.jsonl import JsonlSource
 from tests import builders as make
 from tests.builders import T0, RecordedClock
 from tests.fakes import FakeModel
+from tests.passes import execute_pass, monitor_pass
 from trading import ledger, reconcile
 from trading.models import LedgerEntry, Order
-from trading.tasks import execute_pass, settle_pass
+from trading.tasks import settle_pass
 from trading.venues.base import Venue
 from trading.venues.paper import PaperVenue
 

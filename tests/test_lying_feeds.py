@@ -19,7 +19,6 @@ from maxxit.market.feeds import FEEDS
 from maxxit.market.models import Quote, RefusedQuote
 from maxxit.market.tasks import refresh_quotes
 from positions.models import Position
-from positions.tasks import monitor_pass
 from signals_app.generate import generate
 from signals_app.models import CtPost
 from signals_app.policy import policy
@@ -27,8 +26,9 @@ from tests import builders as make
 from tests.builders import RecordedClock
 from tests.market.conftest import closed_clients as closed_clients
 from tests.market.provider import OPTIONS, Provider, provider
+from tests.passes import execute_pass, monitor_pass
 from trading.models import Order, PaperOrder
-from trading.tasks import execute_pass, settle_pass
+from trading.tasks import settle_pass
 
 pytestmark = pytest.mark.django_db
 NAMES = ("coinbase", "coingecko", "pyth")

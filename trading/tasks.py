@@ -17,26 +17,10 @@ from trading.entries import crowd, pace, planning
 from trading.fund import fund_due
 from trading.limits_in_force import risk_limits
 from trading.models import Order
-from trading.policy import policy
 from trading.shards import ALL, Shard, others
 from trading.states import IN_FLIGHT, OrderState
 
 log = structlog.get_logger(__name__)
-
-
-def execute_pass() -> Counts:
-    """Run the whole execute stage in one process (replay, demo): closing orders, then `entry_pass`.
-
-    In production the exits worker handles closing orders (`positions.tasks.sweep_exits`).
-    """
-    closing = execute.place_due_orders(Order.objects.filter(purpose=Purpose.CLOSE), policy())
-    settled = settle.settle_due("close")
-    entries = entry_pass()
-    return Counts(
-        into=entries.into + closing.sent + sum(closing.blocked.values()) + settled,
-        out=entries.out + closing.sent + settled,
-        detail=entries.detail | {"closing_sent": closing.sent, "closing_blocked": closing.blocked},
-    )
 
 
 def entry_pass(shard: Shard = ALL) -> Counts:

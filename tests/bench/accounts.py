@@ -144,8 +144,8 @@ def start_workers() -> tuple[list[Any], Any]:
 
     from maxxit.events import wake
     from maxxit.pipeline.stages import stage
-    from positions.tasks import monitor_pass
     from signals_app.tasks import classify_pass, generate_pass, ingest_pass
+    from tests.passes import monitor_pass
     from trading.tasks import entry_pass
 
     steps = dict(

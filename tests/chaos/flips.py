@@ -36,6 +36,7 @@ from tests.chaos.world import (
     settle_down,
     world,
 )
+from tests.passes import execute_pass, monitor_pass
 
 BOUND_SECONDS = 2.0
 """The last send after a flip (I7)."""
@@ -66,9 +67,7 @@ class Campaign:
     """Flips under load."""
 
     def __init__(self, here: World, share: ChainShare, seed: int) -> None:
-        from positions import tasks as positions
         from tests import builders as make
-        from trading import tasks as trading
 
         self.here, self.share, self.dice, self.make = here, share, Dice(seed), make
         self.tally = Tally("kill switch", seed)
@@ -83,7 +82,7 @@ class Campaign:
                 deposits.append([deployment.account, MONEY])
         here.tell(deposits=deposits)
         make.price("ETH", "2000")
-        settle_down(trading.execute_pass, positions.monitor_pass)
+        settle_down(execute_pass, monitor_pass)
         self.next_agent = 0
         self.workers: list[int] = []
         self.frozen: dict[int, float] = {}
@@ -95,13 +94,12 @@ class Campaign:
     def start(self) -> None:
         """Two workers that execute, one for exits and one that monitors."""
         from positions import tasks as positions
-        from trading import tasks as trading
 
         works: list[Callable[[], Any]] = [
-            trading.execute_pass,
-            trading.execute_pass,
+            execute_pass,
+            execute_pass,
             positions.exit_pass,
-            positions.monitor_pass,
+            monitor_pass,
         ]
         self.workers = [run_forever(work) for work in works]
 

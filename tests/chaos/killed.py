@@ -34,6 +34,7 @@ from tests.chaos.world import (
     settle_down,
     world,
 )
+from tests.passes import execute_pass, monitor_pass
 
 STEPS = (
     "trading.entries.planning:fan_out",
@@ -239,13 +240,13 @@ class Campaign:
         from trading import tasks as trading
 
         works: dict[str, tuple[float, Callable[[], Any]]] = {
-            "execute": (3, trading.execute_pass),
+            "execute": (3, execute_pass),
             "entries": (1, trading.entry_pass),
             "exits": (3, positions.exit_pass),
             "exits side by side": (1, exits_side_by_side),
             "execute task": (1, trading.run_execute),
             "settle": (2, trading.settle_pass),
-            "monitor": (2, positions.monitor_pass),
+            "monitor": (2, monitor_pass),
             "booking": (1, positions.book_pass),
             "monitor task": (0.5, positions.run_monitor),
             "close by hand": (0.5, partial(close_some, self.dice.random())),
@@ -304,7 +305,7 @@ class Campaign:
         from trading import tasks as trading
 
         began = time.monotonic()
-        job = Job("execute", trading.execute_pass)
+        job = Job("execute", execute_pass)
         job.pid = os.fork()
         if not job.pid:
             from tests.chaos.world import _work

@@ -164,7 +164,7 @@ def passes() -> None:
     from signals_app.generate import generate
     from signals_app.models import CtPost
     from signals_app.policy import policy
-    from trading.tasks import execute_pass
+    from tests.passes import execute_pass
 
     while classify(policy().classify).read:
         pass

@@ -11,11 +11,11 @@ from maxxit.events.record import advance, subject
 from positions import book
 from positions.exits import sweep
 from positions.models import Position
-from positions.tasks import monitor_pass
 from tests import builders as make
+from tests.passes import execute_pass, monitor_pass
 from tests.trading.conftest import Trader
 from tests.trading.conftest import trader as trader
-from trading import gate, ledger, tasks
+from trading import gate, ledger
 from trading.models import LedgerEntry, Order
 from trading.venues.base import Report, VenueFill
 
@@ -46,7 +46,7 @@ def leaving(trader: Trader, position: Position, usd: str = "2400") -> Order:
     trader.time.move(minutes=5)
     make.price(position.symbol, usd)
     assert sweep.sweep() == 1
-    tasks.execute_pass()
+    execute_pass()
     position.refresh_from_db()
     assert position.exit_order is not None
     return position.exit_order
@@ -108,7 +108,7 @@ def test_an_exit_that_the_gate_blocked_opens_the_position_again(trader: Trader) 
     make.price("ETH", "2400")
     sweep.sweep()
     gate.set_dry_run("paper", True, by="test", reason="test")
-    tasks.execute_pass()
+    execute_pass()
 
     assert again(position).state == "open"
     assert Order.objects.get(purpose="close").reason == "dry_run"

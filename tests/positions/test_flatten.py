@@ -11,14 +11,14 @@ from maxxit.market.models import Quote
 from positions import book, flatten
 from positions.exits import sweep
 from positions.models import Position
-from positions.tasks import exit_pass, monitor_pass
+from positions.tasks import exit_pass
 from tests import builders as make
 from tests.builders import RecordedClock
+from tests.passes import execute_pass, monitor_pass
 from tests.trading.conftest import Trader
 from tests.trading.conftest import trader as trader
 from trading import gate
 from trading.models import Order, PaperFill
-from trading.tasks import execute_pass
 
 D = Decimal
 pytestmark = pytest.mark.django_db

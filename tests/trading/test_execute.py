@@ -20,6 +20,7 @@ from maxxit.market import quotes
 from signals_app.models import CtPost, Signal
 from tests import builders as make
 from tests.builders import T0
+from tests.passes import execute_pass
 from tests.trading.conftest import Trader
 from trading import execute, gate, ledger, limits, passes, tasks
 from trading.entries import planning
@@ -391,7 +392,7 @@ def test_the_size_is_rounded_down_to_whole_lots(trader: Trader) -> None:
 
 def test_leverage_multiplies_the_notional(trader: Trader) -> None:
     trader.signal(leverage=D(3))
-    tasks.execute_pass()
+    execute_pass()
 
     assert Order.objects.get().quantity == D("1.2")
 
@@ -571,21 +572,21 @@ def state(signal: Signal) -> tuple[str, str]:
 
 def test_a_signal_with_an_order_that_left_is_executed(trader: Trader) -> None:
     signal = trader.signal()
-    tasks.execute_pass()
+    execute_pass()
 
     assert state(signal) == ("executed", "")
 
 
 def test_a_signal_whose_orders_are_all_blocked_is_skipped_with_the_reason(trader: Trader) -> None:
     signal = trader.signal(usd="1000")
-    tasks.execute_pass()
+    execute_pass()
 
     assert state(signal) == ("skipped", "price_band")
 
 
 def test_a_signal_that_nobody_trades_is_skipped_for_that(trader: Trader) -> None:
     signal = make.signal(make.agent())
-    tasks.execute_pass()
+    execute_pass()
 
     assert state(signal) == ("skipped", "no_active_deployment")
 
@@ -601,7 +602,7 @@ def test_a_signal_that_was_made_during_the_pass_waits_for_the_next_one(
         return place_due_orders(orders, *rest, **options)
 
     monkeypatch.setattr("trading.execute.place_due_orders", meanwhile)
-    tasks.execute_pass()
+    execute_pass()
 
     assert state(made[-1]) == ("pending", "")
 
@@ -646,7 +647,7 @@ def test_the_post_of_a_trade_is_traded(trader: Trader) -> None:
     post = make.candidate(make.account(trader.agent), outcome="signal")
     signal = trader.signal()
     signal.posts.add(post)
-    tasks.execute_pass()
+    execute_pass()
 
     assert CtPost.objects.get(pk=post.pk).outcome == "traded"
 
@@ -664,7 +665,7 @@ def test_a_pass_goes_on_until_nothing_is_due(
     )
     for _ in range(5):
         make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
-    tasks.execute_pass()
+    execute_pass()
 
     assert set(Order.objects.values_list("state", flat=True)) == {"filled"}
 
@@ -679,7 +680,7 @@ def test_exits_go_before_entries(trader: Trader) -> None:
     make.price("BTC", "2000")
     close = make.order(trader.deployment, purpose="close", side="sell", quantity=D("0.4"))
     before = make.last_event()
-    tasks.execute_pass()
+    execute_pass()
     first = Event.objects.filter(pk__gt=before, name="order.sending").order_by("pk").first()
 
     assert first is not None

@@ -6,7 +6,8 @@ import pytest
 
 from maxxit.events.record import advance
 from tests import builders as make
-from trading import ledger, reconcile, tasks
+from tests.passes import execute_pass
+from trading import ledger, reconcile
 from trading.fund import fund_due
 from trading.models import Order, PaperBalance
 
@@ -24,7 +25,7 @@ def test_a_deployment_that_was_activated_is_funded_once_before_its_first_order()
     assert fund_due() == 0, "a draft has nothing"
 
     advance(deployment, "active")
-    tasks.execute_pass()
+    execute_pass()
 
     assert Order.objects.get(signal=signal).state == "filled"
     assert ledger.balance("external", "USDC") == D(-2500)

@@ -11,7 +11,7 @@ from maxxit.core import clock
 from maxxit.events.models import Event
 from maxxit.evm.codec import encode_call
 from positions.models import Position
-from positions.tasks import monitor_pass, watch_risk
+from positions.tasks import watch_risk
 from signals_app.classify import classify
 from signals_app.generate import generate
 from signals_app.ingest import ingest
@@ -20,10 +20,10 @@ from signals_app.sources.jsonl import JsonlSource
 from tests import builders as make
 from tests.chain.sending.safe_trader import SafeTrader, store_plan, verified
 from tests.fakes import FakeModel
+from tests.passes import execute_pass, monitor_pass
 from trading import ledger, limits, reconcile
 from trading.chain.models import ChainTransaction
 from trading.models import LedgerEntry, Order
-from trading.tasks import execute_pass
 from trading.venues.safe.onboarding import safe_tx
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]

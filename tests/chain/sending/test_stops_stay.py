@@ -14,18 +14,17 @@ from eth_account import Account
 
 from agents.models import Deployment
 from positions.models import Position
-from positions.tasks import monitor_pass
 from tests import builders as make
 from tests.chain.sending.safe_trader import SafeTrader
 from tests.chain.sending.test_safe_flow import Pipeline
 from tests.chain.sending.test_safe_flow import pipeline as pipeline
 from tests.chain.sending.test_safes import as_signed
+from tests.passes import execute_pass, monitor_pass
 from trading import ledger
 from trading.chain import chains
 from trading.chain.models import ChainTransaction, SafePlan
 from trading.chain.signer import write_keystore
 from trading.models import Order
-from trading.tasks import execute_pass
 from trading.venues.safe import reconcile, safes, verify
 from trading.venues.safe.contract import module as m
 from trading.wiring import venue
