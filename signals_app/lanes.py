@@ -6,13 +6,11 @@ its thread and its key: later passes of this process leave that key alone until 
 
 from collections.abc import Callable, Hashable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
 from datetime import timedelta
 from typing import Generic, TypeVar
 
-from django.db import connection
-
 from maxxit.core import clock
+from maxxit.postgres import threads
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -35,13 +33,10 @@ class Lanes(Generic[K, R]):
         return set(self._under_way)
 
     def start(self, key: K, work: Callable[[], R], *, in_thread: bool) -> None:
-        """Start `work` in a thread, or do it now in the caller's thread, which keeps the order of a replay.
-
-        A thread sees the caller's context: recorded clock, correlation id, collected wakes.
-        """
+        """Start `work` in a thread, or do it now in the caller's thread, which keeps the order of a replay."""
         if in_thread:
             self._pool = self._pool or ThreadPoolExecutor(MOST_THREADS, self._name)
-            self._under_way[key] = self._pool.submit(copy_context().run, _with_own_connection, work)
+            self._under_way[key] = threads.submit(self._pool, work)
             return
         step: Future[R] = Future()
         try:
@@ -57,14 +52,6 @@ class Lanes(Generic[K, R]):
         for key, _ in taken:
             del self._under_way[key]
         return taken
-
-
-def _with_own_connection(work: Callable[[], R]) -> R:
-    """Run `work` and close the database connection that it opened in this thread."""
-    try:
-        return work()
-    finally:
-        connection.close()
 
 
 class PassTime:

@@ -9,17 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
 import structlog
-from django.db import connection
 from django.db.models import Q
 
 from maxxit.core.terms import Purpose
 from maxxit.events import wake
+from maxxit.postgres import threads
 from trading import execute, passes, quarantine, settle
 from trading.models import Order
 from trading.policy import policy
@@ -126,7 +125,7 @@ class Lanes:
             return
         name = batch[0].venue
         pool = self._pools.setdefault(name, ThreadPoolExecutor(self.size, f"exits-{name}"))
-        self._under_way[batch] = pool.submit(copy_context().run, _in_thread, work)
+        self._under_way[batch] = threads.submit(pool, partial(_log_errors, work))
 
     def wait(self, seconds: float) -> bool:
         """Wait up to `seconds` for any running batch to finish; return whether one did."""
@@ -134,14 +133,12 @@ class Lanes:
         return bool(wait(steps, max(seconds, 0), FIRST_COMPLETED).done) if steps else False
 
 
-def _in_thread(work: Callable[[], None]) -> None:
-    """Run `work` with the thread's own database connection. After an error the next pass processes the orders again."""
+def _log_errors(work: Callable[[], None]) -> None:
+    """Run `work`. After an error the next pass processes the orders again."""
     try:
         work()
     except Exception as error:
         log.exception("closing_step_failed", error=str(error))
-    finally:
-        connection.close()
 
 
 def run(claim: Callable[[], int], lanes: Lanes) -> ExitPassCounts:
