@@ -365,7 +365,7 @@ class Meter:
         connection.execute_wrappers.append(self._time)
         connection_created.connect(self._watch, weak=False)
         connections: Any = BaseDatabaseWrapper
-        commit, in_thread = connections._commit, closing._in_thread
+        commit, in_thread = connections._commit, closing._log_errors
 
         def timed_commit(of: Any) -> None:
             with self._counted("COMMIT", of):
@@ -375,7 +375,7 @@ class Meter:
             self.run(lambda: in_thread(work))
 
         connections._commit = timed_commit
-        closing._in_thread = measured
+        closing._log_errors = measured
 
     def _watch(self, connection: Any, **_: Any) -> None:
         if self._time not in connection.execute_wrappers:
