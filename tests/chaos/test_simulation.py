@@ -33,7 +33,7 @@ def test_after_a_thousand_faults_nothing_is_doubled_or_lost() -> None:
 
 @pytest.mark.share
 def test_one_seed_is_one_course_of_events() -> None:
-    first, second = (simulation.course("a seed", deployments=3, rounds=60) for _ in range(2))
+    first, second = (simulation.course("one world", deployments=3, rounds=120) for _ in range(2))
 
     assert len(first) > 100
     assert first == second

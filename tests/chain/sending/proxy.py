@@ -18,7 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -118,6 +118,9 @@ class Proxy:
         found: Answers = self.forward(call)
         if how == "twice":
             found = self.forward(call)
+        if method == "eth_sendRawTransaction":
+            with suppress(TimeoutError):  # what pays too little stays in the pool
+                self._settled(seconds=1)
         if method == "eth_getTransactionReceipt" and found.get("result"):
             if how in ("reorg", "moved") and self.snapshot:
                 self._take_back(again=how == "moved")
@@ -141,13 +144,13 @@ class Proxy:
             self.ask("evm_mine")
             self.forward(self.sent)
 
-    def _settled(self) -> None:
-        """Wait until anvil has mined what it was given.
+    def _settled(self, seconds: float = 5) -> None:
+        """Wait until anvil has mined what it was given, so that a busy machine gives the same answers as a quiet one.
 
         A snapshot that is taken meanwhile is torn, the block number from before and the state from after: reverting
         to it leaves a nonce that is used by no transaction in any block, which no real chain can show.
         """
-        until = time.monotonic() + 5
+        until = time.monotonic() + seconds
         while self.ask("anvil_getAutomine") and int(self.ask("txpool_status")["pending"], 16):
             if time.monotonic() > until:
                 raise TimeoutError("anvil mines nothing of what it holds")
