@@ -35,7 +35,7 @@ from positions.models import (
     ProfitMark,
     UnreadAccount,
 )
-from positions.performance import with_unrealised
+from positions.performance.equity import with_unrealised
 
 EXIT_COLUMNS = (*LEVELS, "trailing_stop")
 """Shown three in a row."""

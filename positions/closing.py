@@ -12,10 +12,10 @@ from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.money import ZERO, usdc
 from maxxit.events.record import Transition, advance_each
 from maxxit.postgres import bulk
-from positions import pnl
 from positions.costs import Costs, read_costs
 from positions.exits.levels import FORGET_REFUSALS_AFTER, retry_after
 from positions.models import Position, ProfitMark
+from positions.performance import pnl
 from positions.states import PositionState
 from trading import ledger
 from trading.fees import share_profit

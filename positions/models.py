@@ -247,7 +247,7 @@ class PnlSnapshot(models.Model):
 
 
 class BestPnl(models.Model):
-    """The highest PnL of an account at any midnight (UTC). Only `performance.take_snapshots` writes it."""
+    """The highest PnL of an account at any midnight (UTC). Only `equity.take_snapshots` writes it."""
 
     account = models.CharField(max_length=80, primary_key=True)
     pnl = models.DecimalField(**COLUMN, help_text="USD: equity less net deposits, of all its deployments")

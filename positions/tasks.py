@@ -10,8 +10,9 @@ from maxxit.core import clock
 from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
-from positions import book, flatten, guard, performance, withdrawals
+from positions import book, flatten, guard, withdrawals
 from positions.exits import sweep
+from positions.performance import equity
 from trading import closing, passes
 from trading.shards import ALL, Shard, others
 
@@ -77,7 +78,7 @@ def watch_risk() -> list[str]:
 
 def snapshot_pass() -> Counts:
     """Store the snapshots of the UTC day that has just ended."""
-    stored = performance.take_snapshots(clock.now().date() - timedelta(days=1))
+    stored = equity.take_snapshots(clock.now().date() - timedelta(days=1))
     return Counts(stored, stored)
 
 

@@ -220,7 +220,12 @@ def test_no_rule_of_money_computes_with_floats() -> None:
             "trading/settle.py",
         ),
         *("trading/execute.py", "trading/venues/paper.py"),
-        *("positions/pnl.py", "positions/exits/levels.py", "positions/book.py", "positions/exits/sweep.py"),
+        *(
+            "positions/performance/pnl.py",
+            "positions/exits/levels.py",
+            "positions/book.py",
+            "positions/exits/sweep.py",
+        ),
     )
 
     assert lines(r"\bfloat\(|::float|:\s*float\b", among=kernels) == []

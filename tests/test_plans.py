@@ -20,8 +20,9 @@ from maxxit.access.auth import create_key
 from maxxit.core import clock
 from maxxit.notify import alerts
 from maxxit.reports import progress
-from positions import book, costs, health, performance
+from positions import book, costs, health
 from positions.exits import sweep
+from positions.performance import equity
 from tests.bench.history import requests
 from tests.bench.history_rows import TABLES, Size, fill
 from trading import gate, limits, tasks
@@ -184,15 +185,15 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         {"one_order_per_deployment_signal_and_purpose"},
     ),
     "payments of a deployment": (
-        lambda: (performance.FLOWS, {"deployments": [1]}),
+        lambda: (equity.FLOWS, {"deployments": [1]}),
         {"ledger_flows"},
     ),
     "daily figures of each deployment": (
-        lambda: (performance.SNAPSHOTS, {"day": clock.now() - timedelta(days=1), "next": clock.now()}),
+        lambda: (equity.SNAPSHOTS, {"day": clock.now() - timedelta(days=1), "next": clock.now()}),
         {"positions_results", "ledger_flows"},
     ),
     "best PnL of each account": (
-        lambda: (performance.BEST, {"day": clock.now().date()}),
+        lambda: (equity.BEST, {"day": clock.now().date()}),
         {"pnl_snapshots_day"},
     ),
     "alerts": (

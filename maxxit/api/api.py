@@ -41,7 +41,7 @@ from maxxit.reports.schemas import (
 )
 from maxxit.reports.statement import BEGINNING, check_span, statement
 from positions.models import Position
-from positions.performance import with_unrealised
+from positions.performance.equity import with_unrealised
 from positions.states import PositionState
 from signals_app.generate import generate
 from signals_app.models import CtPost, Signal

@@ -17,7 +17,7 @@ from maxxit.core.terminal import Console
 from maxxit.events.models import Event
 from maxxit.replay.run import Recorded
 from positions.models import Position
-from positions.performance import total_unrealised
+from positions.performance.equity import total_unrealised
 from signals_app.models import CtPost, Signal
 from trading import ledger
 from trading.models import LedgerEntry, Order

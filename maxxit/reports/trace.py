@@ -17,7 +17,7 @@ from maxxit.events.models import Event
 from maxxit.llm.models import LlmTrace
 from maxxit.reports.schemas import TradeTraceOut
 from positions.models import Position
-from positions.performance import with_unrealised
+from positions.performance.equity import with_unrealised
 from signals_app.models import CtPost, Signal
 from trading.models import Fill, LedgerEntry, Order
 

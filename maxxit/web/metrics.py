@@ -22,9 +22,9 @@ from maxxit.core.terms import KILL_LEVELS
 from maxxit.pipeline.models import CanaryMark
 from maxxit.pipeline.stages import SWEEPS
 from maxxit.reports import checks, status
-from positions import figures, performance
 from positions.exits import pauses
 from positions.models import Position
+from positions.performance import equity, figures
 from trading import gate
 from trading.models import Order
 from trading.states import IN_FLIGHT
@@ -83,7 +83,7 @@ class MaxxitCollector(Collector):
         yield _gauge(
             "unrealised_pnl_usd",
             "unrealised PnL of open positions at the newest quotes",
-            {"": float(performance.total_unrealised())},
+            {"": float(equity.total_unrealised())},
         )
         yield _gauge("portfolio_value_usd", "equity of all deployments", {"": float(figures.equity())})
         ever = figures.figures()

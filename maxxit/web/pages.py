@@ -30,9 +30,10 @@ from maxxit.reports import checks, progress, reasons, status, trace
 from maxxit.reports import market as markets
 from maxxit.reports.progress import Progress
 from maxxit.web import charts
-from positions import figures, flatten
+from positions import flatten
 from positions.models import Position
-from positions.performance import with_unrealised
+from positions.performance import figures
+from positions.performance.equity import with_unrealised
 from trading import gate, wiring
 from trading.approvals import EXPIRED
 from trading.models import Order

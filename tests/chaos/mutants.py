@@ -876,7 +876,7 @@ MUTANTS = (
     ),
     bug(
         "an account's best PnL follows its last midnight",
-        ("positions.performance:BEST", "WHERE best_pnls.pnl < excluded.pnl", ""),
+        ("positions.performance.equity:BEST", "WHERE best_pnls.pnl < excluded.pnl", ""),
         test="tests/positions/test_guard.py",
         beyond=True,
     ),

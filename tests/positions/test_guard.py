@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.errors import Retryable
-from positions import guard, performance
+from positions import guard
 from positions.health import AccountHealth, Health, VenueReads
 from positions.models import PnlSnapshot, UnreadAccount
+from positions.performance import equity
 from tests import builders as make
 from tests.builders import RecordedClock
 from trading import gate, ledger
@@ -405,8 +406,8 @@ def test_only_abnormal_refusals_count_and_one_account_stops_itself_alone(
 @pytest.mark.django_db
 def test_a_snapshot_knows_what_was_paid_in() -> None:
     make.deployment(make.agent(), usdc="1000")
-    assert performance.take_snapshots(date(2026, 3, 1)) == 1
-    assert performance.take_snapshots(date(2026, 3, 1)) == 0, "once a day"
+    assert equity.take_snapshots(date(2026, 3, 1)) == 1
+    assert equity.take_snapshots(date(2026, 3, 1)) == 0, "once a day"
     row = PnlSnapshot.objects.get()
     assert (row.equity, row.deposits) == (D(1000), D(1000))
 
@@ -417,13 +418,13 @@ def test_an_account_falls_from_the_best_midnight_of_all_its_deployments_together
     two = make.booked_deployment(make.agent(), usdc="1000", account="shared")
     for day, (first, second) in enumerate([(300, 0), (200, 300), (-100, -300)], start=1):
         for held, won in ((one, first), (two, second)):
-            left = D(1000 + won) - performance.total_equity([held.pk])
+            left = D(1000 + won) - equity.total_equity([held.pk])
             ledger.post(
                 JournalKind.FILL,
                 f"{held.pk}:{day}",
                 [ledger.Move("venue:paper", ledger.account_of(held.pk), "USDC", left, "trade")],
             )
-        performance.take_snapshots(date(2026, 2, day))
+        equity.take_snapshots(date(2026, 2, day))
     (health,) = guard.read().accounts
     assert (health.best_pnl, health.pnl) == (D(500), D(-400))
     assert health.drawdown == D(900)

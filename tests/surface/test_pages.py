@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 
 from maxxit.access.rows import deployments_of
 from maxxit.web import charts
-from positions import figures
+from positions.performance import figures
 from tests import builders
 from tests.surface.conftest import World
 from trading import gate, ledger

@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 from maxxit.core import clock
 from maxxit.core.commands import OpsCommand, clock_text
 from maxxit.core.money import plain, usdc
-from positions import figures
+from positions.performance import figures
 
 UNITS = {"usdc": "USDC", "usd": "USD", "pct": "%", "": ""}
 

@@ -111,22 +111,25 @@ class Proxy:
             return answer | (ERRORS.get(how) or {"result": self.answers[method]})
         if how == "stale":
             return self._stale(call)
-        if method == "eth_sendRawTransaction":
-            self._settled()
-            self.before = int(self.ask("eth_blockNumber"), 16)
-            self.snapshot, self.sent = self.ask("evm_snapshot"), call
-        found: Answers = self.forward(call)
+        found = self._broadcast(call) if method == "eth_sendRawTransaction" else self.forward(call)
         if how == "twice":
             found = self.forward(call)
-        if method == "eth_sendRawTransaction":
-            with suppress(TimeoutError):  # what pays too little stays in the pool
-                self._settled(seconds=1)
         if method == "eth_getTransactionReceipt" and found.get("result"):
             if how in ("reorg", "moved") and self.snapshot:
                 self._take_back(again=how == "moved")
             elif self.mines:
                 self.ask("evm_mine")
         return None if how == "silent" else found
+
+    def _broadcast(self, call: Answers) -> Answers:
+        """Hand a transaction to the node, note the chain before it, and answer once it is mined."""
+        self._settled()
+        self.before = int(self.ask("eth_blockNumber"), 16)
+        self.snapshot, self.sent = self.ask("evm_snapshot"), call
+        answer: Answers = self.forward(call)
+        with suppress(TimeoutError):  # what pays too little stays in the pool
+            self._settled(seconds=1)
+        return answer
 
     def _unheard(self, call: Answers, how: str) -> None:
         """No answer, and the node gets it later or never."""

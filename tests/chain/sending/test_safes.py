@@ -22,8 +22,9 @@ from maxxit.events.models import Event
 from maxxit.events.record import advance
 from maxxit.evm import rpc
 from maxxit.evm.codec import encode_call
-from positions import guard, performance
+from positions import guard
 from positions.models import PnlSnapshot
+from positions.performance import equity
 from tests import builders as make
 from tests.chain.sending.safe_trader import SafeTrader
 from trading import ledger, reconcile, tasks, wiring
@@ -236,7 +237,7 @@ def test_what_an_owner_moves_pulls_no_kill_switch_and_is_neither_gain_nor_loss(
     assert guard.watch() == []
     assert reconcile.drifts() == {}
     assert (guard.read().equity, guard.read().pnl) == (D("16500.000001"), D(0))
-    performance.take_snapshots(date(2026, 3, 1))
+    equity.take_snapshots(date(2026, 3, 1))
     (kept,) = PnlSnapshot.objects.filter(deployment=onboarded)
     assert (kept.equity, kept.deposits) == (D("16500.000001"), D("16500.000001"))
 

@@ -7,9 +7,9 @@ from agents.models import Deployment
 from maxxit.core.commands import OpsCommand
 from maxxit.core.money import brief, plain, usdc
 from maxxit.reports.schemas import PositionOut
-from positions import figures
 from positions.models import Position
-from positions.performance import with_unrealised
+from positions.performance import figures
+from positions.performance.equity import with_unrealised
 from trading import ledger
 
 

@@ -6,8 +6,8 @@ from decimal import Decimal
 import pytest
 
 from agents.models import Deployment
-from positions import figures
 from positions.models import DailyResult, Position
+from positions.performance import figures
 from tests import builders
 
 pytestmark = pytest.mark.django_db

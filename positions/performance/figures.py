@@ -17,8 +17,8 @@ from django.db.models import Count, Model, QuerySet, Sum
 from maxxit.core import clock
 from maxxit.core.money import ZERO, plain, usdc
 from positions.models import Position
-from positions.performance import flows, total_equity, with_unrealised
-from positions.pnl import cvar_95, max_drawdown
+from positions.performance.equity import flows, total_equity, with_unrealised
+from positions.performance.pnl import cvar_95, max_drawdown
 from positions.states import PositionState
 from trading.models import Fill, Order
 from trading.states import OrderState

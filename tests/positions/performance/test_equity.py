@@ -5,8 +5,8 @@ from decimal import Decimal as D
 import pytest
 
 from positions.models import Position
-from positions.performance import total_unrealised, with_unrealised
-from positions.pnl import gross
+from positions.performance.equity import total_unrealised, with_unrealised
+from positions.performance.pnl import gross
 from tests import builders as make
 
 pytestmark = pytest.mark.django_db

@@ -6,7 +6,7 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from positions.pnl import cvar_95, gross, max_drawdown
+from positions.performance.pnl import cvar_95, gross, max_drawdown
 
 D = Decimal
 cents = st.decimals(min_value=-100_000, max_value=100_000, places=6)
