@@ -246,6 +246,28 @@ class PnlSnapshot(models.Model):
         return f"{self.deployment} {self.day}"
 
 
+class EquityPoint(models.Model):
+    """A deployment's equity at a moment, open positions at the newest quotes included. Only `points` writes it."""
+
+    deployment = models.ForeignKey(
+        "agents.Deployment", models.PROTECT, related_name="equity_points", db_index=False
+    )
+    at = models.DateTimeField()
+    equity = models.DecimalField(
+        **COLUMN, help_text="USD, without tokens that the owner moved in, less what is owed to the platform"
+    )
+    deposits = models.DecimalField(**COLUMN, help_text="USDC: deposits less withdrawals up to this moment")
+
+    class Meta:
+        db_table = "equity_points"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["deployment", "at"], name="one_equity_point_a_moment")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.deployment_id} {self.at:%Y-%m-%d %H:%M} UTC: {self.equity}"
+
+
 class BestPnl(models.Model):
     """The highest PnL of an account at any midnight (UTC). Only `equity.take_snapshots` writes it."""
 

@@ -12,7 +12,7 @@ from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
 from positions import book, flatten, guard, withdrawals
 from positions.exits import sweep
-from positions.performance import equity
+from positions.performance import equity, points
 from trading import closing, passes
 from trading.shards import ALL, Shard, others
 
@@ -74,6 +74,24 @@ def watch_risk() -> list[str]:
     pulled = guard.watch()
     withdrawals.close_withdrawn_positions()
     return pulled
+
+
+def equity_pass() -> Counts:
+    """Store the equity of every deployment where it has changed."""
+    stored = points.take_points()
+    return Counts(stored, stored)
+
+
+@shared_task
+def take_points() -> int:
+    """Run `equity_pass`; return how many points were stored."""
+    return equity_pass().out
+
+
+@shared_task
+def thin_points() -> int:
+    """Delete equity points that are denser than their age allows; return how many."""
+    return points.thin_points()
 
 
 def snapshot_pass() -> Counts:

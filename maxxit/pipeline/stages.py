@@ -115,6 +115,8 @@ ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     "maxxit.pipeline.*": {"queue": "default"},
     # Long reads that sign nothing: orders and bookings must not wait for them.
     "positions.tasks.watch_risk": {"queue": "guard"},
+    "positions.tasks.take_points": {"queue": "guard"},
+    "positions.tasks.thin_points": {"queue": "guard"},
     "trading.tasks.reconcile": {"queue": "guard"},
     "trading.tasks.watch_approvals": {"queue": "guard"},
     "positions.*": {"queue": "monitor"},

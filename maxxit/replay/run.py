@@ -28,7 +28,7 @@ from maxxit.market.venues import venues
 from maxxit.pipeline.runs import Counts, announce
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import EXITS, STAGES
-from positions.tasks import book_pass, exit_pass, snapshot_pass
+from positions.tasks import book_pass, equity_pass, exit_pass, snapshot_pass
 from signals_app import ingest, tasks
 from signals_app.inputs import Inputs, check_followed, read_inputs
 from signals_app.sources.jsonl import OVERLAP, JsonlSource
@@ -79,6 +79,7 @@ class Recorded:
             **stages,
             EXITS.task: (EXITS.name, exit_pass),
             "trading.tasks.settle": ("settle", settle_pass),
+            "positions.tasks.take_points": ("equity", equity_pass),
             "positions.tasks.take_snapshots": ("snapshots", snapshot_pass),
             "signals_app.tasks.update_authors": ("authors", tasks.authors_pass),
         }

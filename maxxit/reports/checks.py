@@ -17,6 +17,7 @@ from maxxit.access.attempts import policy as login_policy
 from maxxit.core import clock
 from maxxit.core.config import load, profile
 from maxxit.core.errors import MaxxitError
+from maxxit.core.money import plain
 from maxxit.embedded.processes import port_taken
 from maxxit.knowledge.policy import policy as knowledge_policy
 from maxxit.llm.policy import policy as llm_policy
@@ -34,6 +35,7 @@ from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
 from positions import flatten
 from positions.exits import pauses
+from positions.performance import identity
 from signals_app.policy import policy as signals_policy
 from trading import gate, limits_in_force, wiring
 from trading.approvals import EXPIRED
@@ -347,6 +349,23 @@ def models() -> Iterator[Check]:
         yield Check("model", False, str(error)[:300], "correct config/llm.yaml")
 
 
+def books() -> Check:
+    """Check that the PnL of positions and the PnL of the ledger are the same, for each deployment."""
+
+    def probe() -> str:
+        read = identity.read_identity()
+        if wrong := read.wrong:
+            rows = ", ".join(f"deployment {row.deployment} by {plain(row.difference)}" for row in wrong[:5])
+            raise LookupError(
+                f"positions and ledger differ in {len(wrong)} of {len(read.deployments)}: {rows} USDC"
+            )
+        unpriced = f"; {len(read.unpriced)} hold a token without a quote" if read.unpriced else ""
+        return f"positions and ledger agree in {len(read.deployments)} deployments{unpriced}"
+
+    fix = "stop entries (`manage.py kill halt_entries`), then `manage.py pnl explain` shows the deployment's books"
+    return _run("books", fix, probe)
+
+
 def disk() -> Check:
     """Check the free space of the data folder's disk."""
 
@@ -419,6 +438,7 @@ def everything() -> Iterator[Check]:
         yield check()
     try:
         yield from gates()
+        yield books()
     except Exception as error:  # the database is down, which the check `postgres` reports
         yield Check("gate", False, f"cannot be read, so closed: {error}".splitlines()[0], "see postgres")
     yield from models()

@@ -24,7 +24,7 @@ from maxxit.pipeline.stages import SWEEPS
 from maxxit.reports import checks, status
 from positions.exits import pauses
 from positions.models import Position
-from positions.performance import equity, figures
+from positions.performance import equity, figures, identity
 from trading import gate
 from trading.models import Order
 from trading.states import IN_FLIGHT
@@ -86,6 +86,10 @@ class MaxxitCollector(Collector):
             {"": float(equity.total_unrealised())},
         )
         yield _gauge("portfolio_value_usd", "equity of all deployments", {"": float(figures.equity())})
+        books = identity.read_identity()
+        yield _gauge(
+            "books_differ", "deployments whose positions and ledger disagree", {"": float(len(books.wrong))}
+        )
         ever = figures.figures()
         yield _gauge("drawdown_usdc", "max drawdown of the realised PnL", {"": float(ever.drawdown)})
         if ever.cvar_95_pct is not None:

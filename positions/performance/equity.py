@@ -1,30 +1,41 @@
 """Compute equity, cash flows and unrealised PnL at the newest quotes, and store the daily snapshots."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 from django.db import connection, transaction
 from django.db.models import Case, DecimalField, F, OuterRef, QuerySet, Subquery, Value, When
 
-from agents.models import Deployment
 from maxxit.core.money import COLUMN
 from maxxit.core.terms import Side
 from maxxit.market.models import Quote
 from positions.models import Position
-from trading import ledger
 
-EQUITY = """
-SELECT coalesce(sum(CASE b.asset WHEN 'USDC' THEN b.amount ELSE b.amount * q.price END), 0)
-FROM ledger_balances b LEFT JOIN quotes q ON q.symbol = b.asset
-WHERE b.amount <> 0 AND (%(accounts)s::text[] IS NULL OR b.account = ANY(%(accounts)s))
+HELD = """
+SELECT d.id AS deployment_id, b.asset, b.amount
+FROM agent_deployments d
+JOIN ledger_balances b ON b.account IN ('deployment:' || d.id, 'deployment:' || d.id || ':payable')
+WHERE %(deployments)s::bigint[] IS NULL OR d.id = ANY(%(deployments)s::bigint[])
+UNION ALL
+SELECT e.deployment_id, e.asset, -e.amount
+FROM ledger_entries e
+WHERE e.kind = 'external' AND e.asset <> 'USDC' AND e.deployment_id IS NOT NULL
+  AND (%(deployments)s::bigint[] IS NULL OR e.deployment_id = ANY(%(deployments)s::bigint[]))
 """
-FLOWS = """
-SELECT e.at, coalesce(CASE e.asset WHEN 'USDC' THEN e.amount ELSE e.amount * q.price END, 0)
-FROM ledger_entries e LEFT JOIN quotes q ON q.symbol = e.asset
-WHERE e.deployment_id = ANY(%(deployments)s) AND e.kind IN ('deposit', 'external')
-ORDER BY e.at, e.id
+"""(deployment, asset, amount): what deployments hold and owe, without tokens that their owners moved in or out."""
+PAID_IN = """
+SELECT e.deployment_id, e.at, e.id, e.amount
+FROM ledger_entries e
+WHERE e.kind IN ('deposit', 'external') AND e.asset = 'USDC' AND e.deployment_id IS NOT NULL
+  AND (%(deployments)s::bigint[] IS NULL OR e.deployment_id = ANY(%(deployments)s::bigint[]))
 """
+"""(deployment, time, USDC): deposits, and withdrawals as negative amounts."""
+EQUITY = f"""
+SELECT coalesce(sum(CASE held.asset WHEN 'USDC' THEN held.amount ELSE held.amount * q.price END), 0)
+FROM ({HELD}) AS held LEFT JOIN quotes q ON q.symbol = held.asset
+"""  # noqa: S608 (constants only)
+FLOWS = f"SELECT at, amount FROM ({PAID_IN}) AS paid ORDER BY at, id"  # noqa: S608 (constants only)
 UNREALISED = """
 SELECT coalesce(sum((CASE p.side WHEN 'long' THEN 1 ELSE -1 END) * (p.quantity - p.closed_quantity)
                     * (q.price - p.entry_price)), 0)
@@ -33,30 +44,30 @@ WHERE p.state <> 'closed'
 """
 
 
-def _number(sql: str, params: dict[str, list[str] | None] | None = None) -> Decimal:
+def _number(sql: str, params: Mapping[str, list[int] | None] | None = None) -> Decimal:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         value: Decimal = cursor.fetchone()[0]
         return value
 
 
+def _ids(deployments: Sequence[int] | None) -> dict[str, list[int] | None]:
+    return {"deployments": None if deployments is None else list(deployments)}
+
+
 def total_equity(deployments: Sequence[int] | None = None) -> Decimal:
-    """Return the equity in USD of these deployments (None: all) at the newest quotes, less debts to the platform."""
-    if deployments is None:
-        return _number(EQUITY, {"accounts": None})
-    names = (name for pk in deployments for name in (ledger.account_of(pk), ledger.payable_of(pk)))
-    return _number(EQUITY, {"accounts": list(names)})
+    """Return the equity of these deployments (None: all) in USD at the newest quotes.
+
+    What they hold less what they owe the platform. Tokens that the owners of Safes moved in or out do not count: no
+    agent trades them. A token without a quote counts as zero.
+    """
+    return _number(EQUITY, _ids(deployments))
 
 
 def flows(deployments: Sequence[int] | None = None) -> list[tuple[datetime, Decimal]]:
-    """Return (time, USD) of deposits (positive) and withdrawals of these deployments (None: all), in order of time.
-
-    Tokens are valued at the newest quote.
-    """
-    if deployments is None:
-        deployments = list(Deployment.objects.values_list("pk", flat=True))
+    """Return (time, USDC) of deposits (positive) and withdrawals of these deployments (None: all), in order of time."""
     with connection.cursor() as cursor:
-        cursor.execute(FLOWS, {"deployments": list(deployments)})
+        cursor.execute(FLOWS, _ids(deployments))
         rows: list[tuple[datetime, Decimal]] = cursor.fetchall()
     return rows
 

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import connection
 
 from maxxit.core.money import USDC, ZERO
+from positions.performance.identity import read_identity
 from tests.chaos.killed import SOUND
 from tests.chaos.simulation_venue import SimulatedVenue
 from trading.states import IN_FLIGHT, ORDER, OrderState
@@ -88,7 +89,7 @@ def busy(venues: Mapping[str, SimulatedVenue]) -> str:
 def audit(venues: Mapping[str, SimulatedVenue], *, limits: Mapping[str, Any]) -> list[str]:
     """Every rule that is broken, and by what."""
     broken = [f"{what}: {found[:5]}" for what, sql in RULES.items() if (found := rows(sql))]
-    for check in (_orders(venues), _fills(venues), _balances(venues), _steps(), _caps(limits)):
+    for check in (_orders(venues), _fills(venues), _balances(venues), _steps(), _caps(limits), _books()):
         broken += [f"{what}: {len(found)}, {found[:5]}" for what, found in check.items() if found]
     return broken
 
@@ -113,11 +114,21 @@ ALWAYS = (
 def at_once(venues: Mapping[str, SimulatedVenue], *, limits: Mapping[str, Any]) -> list[str]:
     """What is broken at this moment already."""
     broken = [f"{what}: {found[:5]}" for what in ALWAYS if (found := rows(RULES[what]))]
-    now = _orders(venues) | _fills(venues) | _steps() | _caps(limits)
+    now = _orders(venues) | _fills(venues) | _steps() | _caps(limits) | _books()
     quiet = ("I3", "I4")
     return broken + [
         f"{what}: {found[:5]}" for what, found in now.items() if found and not what.startswith(quiet)
     ]
+
+
+def _books() -> dict[str, list[Any]]:
+    """Positions and ledger tell the same PnL and fees, also while orders are under way."""
+    wrong = read_identity().wrong
+    return {
+        "I5: positions and ledger differ": [
+            (row.deployment, row.difference, row.fee_difference) for row in wrong
+        ]
+    }
 
 
 def _orders(venues: Mapping[str, SimulatedVenue]) -> dict[str, list[Any]]:

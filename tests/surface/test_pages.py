@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from maxxit.access.rows import deployments_of
 from maxxit.web import charts
 from positions.performance import figures
+from positions.performance.equity import flows
 from tests import builders
 from tests.surface.conftest import World
 from trading import gate, ledger
@@ -76,22 +77,23 @@ def test_equity_begins_once_for_all_that_was_paid_in_before_anything_closed(worl
     ]
 
 
-def test_equity_of_a_safe_begins_with_what_it_holds_and_follows_its_owner(world: World) -> None:
+def test_equity_of_a_safe_follows_its_owners_deposits_and_leaves_out_his_tokens(world: World) -> None:
     mine = builders.deployment(builders.agent(venue="safe"), account="0x1", funded=False, owner=world.bob)
-    before = figures.curve(deployments_of(world.bob))[-2][1]
-    deployment = ledger.account_of(mine.pk)
-    ledger.post(
-        JournalKind.EXTERNAL, "1", [ledger.Move("external", deployment, "USDC", Decimal(5_000), "external")]
-    )
-    ledger.post(
-        JournalKind.EXTERNAL, "2", [ledger.Move(deployment, "external", "USDC", Decimal(2_000), "external")]
-    )
-    ledger.post(
-        JournalKind.EXTERNAL, "3", [ledger.Move("external", deployment, "ETH", Decimal(1), "external")]
-    )  # ETH is at 2050
+    account = ledger.account_of(mine.pk)
+    before = figures.equity(deployments_of(world.bob))
+    for number, (source, target, asset, amount) in enumerate(
+        [
+            ("external", account, "USDC", 5_000),
+            (account, "external", "USDC", 2_000),
+            ("external", account, "ETH", 1),
+        ]
+    ):
+        ledger.post(
+            JournalKind.EXTERNAL, number, [ledger.Move(source, target, asset, Decimal(amount), "external")]
+        )
 
-    levels = [value - before for _, value in figures.curve(deployments_of(world.bob))[-4:-1]]
-    assert levels == [Decimal(5_000), Decimal(3_000), Decimal(5_050)]
+    assert figures.equity(deployments_of(world.bob)) - before == Decimal(3_000)
+    assert [amount for _, amount in flows([mine.pk])] == [Decimal(5_000), Decimal(-2_000)]
 
 
 def test_a_plot_stays_within_its_frame() -> None:

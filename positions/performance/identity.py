@@ -1,0 +1,187 @@
+"""Check that the figures of positions and the ledger agree (design/product.md).
+
+    realised + unrealised - venue and platform fees - profit share - gas = equity - net deposits
+
+to the USDC base unit, per deployment and in total. The left side comes from positions and fills, the right side from
+the ledger's balances and transfers, so an amount that is booked in one and not in the other makes them differ.
+Executors pay the gas of Safe transactions, so no deployment is charged for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from maxxit.core.money import ZERO, plain, usdc
+from positions.performance.points import WORTH
+
+UNCLOSED = """
+SELECT p.deployment_id, p.entry_order_id AS entry, p.symbol, p.taken_value,
+       CASE WHEN p.taken_value = 0 THEN 0 ELSE p.closed_quantity - coalesce((
+           SELECT sum(f.quantity) FROM orders o JOIN fills f ON f.order_id = o.id
+           WHERE o.closes_id = p.entry_order_id AND (p.state = 'open' OR o.id <> p.exit_order_id)), 0) END AS taken
+FROM positions p
+WHERE p.state <> 'closed' AND (%(deployments)s::bigint[] IS NULL OR p.deployment_id = ANY(%(deployments)s::bigint[]))
+UNION ALL
+SELECT o.deployment_id, o.id, o.symbol, 0, 0
+FROM orders o
+WHERE o.purpose = 'open' AND o.filled_quantity > o.booked_quantity
+  AND NOT EXISTS (SELECT FROM positions p WHERE p.entry_order_id = o.id)
+  AND (%(deployments)s::bigint[] IS NULL OR o.deployment_id = ANY(%(deployments)s::bigint[]))
+"""
+"""Entries that are not closed, with what their owners withdrew: (deployment, entry order, token, USDC, tokens)."""
+IDENTITY = f"""
+WITH worth AS ({WORTH}),
+unclosed AS (
+    SELECT u.deployment_id, u.symbol, u.taken_value, u.taken, traded.*, costs.*
+    FROM ({UNCLOSED}) AS u
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(CASE o.side WHEN 'buy' THEN f.quantity ELSE -f.quantity END), 0) AS tokens,
+               coalesce(sum(CASE o.side WHEN 'buy' THEN -f.cash ELSE f.cash END), 0) AS cash,
+               sum(f.quantity) FILTER (WHERE o.id = u.entry) AS entered,
+               sum(f.cash) FILTER (WHERE o.id = u.entry) AS entry_cash,
+               max(CASE o.position_side WHEN 'long' THEN 1 ELSE -1 END) AS sign
+        FROM orders o JOIN fills f ON f.order_id = o.id WHERE o.id = u.entry OR o.closes_id = u.entry
+    ) AS traded
+    CROSS JOIN LATERAL (
+        SELECT coalesce(-sum(e.amount) FILTER (WHERE e.kind IN ('venue_fee', 'platform_fee')), 0) AS fees,
+               coalesce(-sum(e.amount) FILTER (WHERE e.kind = 'profit_share'), 0) AS share
+        FROM orders o JOIN ledger_entries e ON e.order_id = o.id
+        WHERE (o.id = u.entry OR o.closes_id = u.entry) AND e.deployment_id IS NOT NULL
+    ) AS costs
+), held AS (
+    SELECT deployment_id,
+           sum((tokens - taken) * q.price - sign * entry_cash * abs(tokens - taken) / entered) AS unrealised,
+           sum(cash + taken_value + (tokens - taken) * q.price) AS gross,
+           sum(fees) AS fees, sum(share) AS share
+    FROM unclosed LEFT JOIN quotes q USING (symbol)
+    GROUP BY deployment_id
+), closed AS (
+    SELECT deployment_id, sum(realised_pnl) AS net, sum(fees) AS fees, sum(profit_share) AS share
+    FROM positions
+    WHERE state = 'closed' AND (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
+    GROUP BY deployment_id
+), split AS (
+    SELECT deployment_id, -sum(amount) FILTER (WHERE kind = 'platform_fee') AS platform_fees,
+           -sum(amount) AS fees
+    FROM ledger_entries
+    WHERE kind IN ('venue_fee', 'platform_fee') AND deployment_id IS NOT NULL
+      AND (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
+    GROUP BY deployment_id
+)
+SELECT worth.deployment_id, worth.equity, worth.deposits, worth.unpriced,
+       coalesce(closed.net + closed.fees, 0) + coalesce(held.gross - held.unrealised, 0) AS realised,
+       coalesce(held.unrealised, 0),
+       coalesce(closed.fees, 0) + coalesce(held.fees, 0) AS fees,
+       coalesce(split.platform_fees, 0),
+       coalesce(split.fees, 0),
+       coalesce(closed.share, 0) + coalesce(held.share, 0)
+FROM worth
+LEFT JOIN held USING (deployment_id) LEFT JOIN closed USING (deployment_id) LEFT JOIN split USING (deployment_id)
+ORDER BY worth.deployment_id
+"""  # noqa: S608 (constants only)
+
+
+AMOUNTS = (
+    "realised", "unrealised", "venue_fees", "platform_fees", "profit_share", "gas", "equity", "deposits", "booked_fees",
+)  # fmt: skip
+"""The fields of `Books`, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The figures of one deployment, or of all together, as positions and as the ledger have them. USD."""
+
+    deployment: int | None
+    """None: all together."""
+    realised: Decimal
+    """Of closed positions and of the closed parts of open ones, before fees and profit share."""
+    unrealised: Decimal
+    venue_fees: Decimal
+    platform_fees: Decimal
+    profit_share: Decimal
+    gas: Decimal
+    """Charged to the deployment: zero, because executors pay it."""
+    equity: Decimal
+    deposits: Decimal
+    """Deposits less withdrawals."""
+    booked_fees: Decimal
+    """Venue and platform fees in the ledger."""
+
+    @property
+    def pnl(self) -> Decimal:
+        """Return the PnL after all costs, from positions and fills."""
+        costs = self.venue_fees + self.platform_fees + self.profit_share + self.gas
+        return self.realised + self.unrealised - costs
+
+    @property
+    def difference(self) -> Decimal:
+        """Return the PnL by positions less the PnL by the ledger, in USDC base units; zero where the books agree."""
+        return usdc(self.pnl - (self.equity - self.deposits))
+
+    @property
+    def fee_difference(self) -> Decimal:
+        """Return the fees of the positions less those in the ledger, in USDC base units."""
+        return usdc(self.venue_fees + self.platform_fees - self.booked_fees)
+
+    def as_json(self) -> dict[str, Any]:
+        """Amounts as decimal strings in USD."""
+        values: dict[str, Any] = {f"{name}_usd": plain(usdc(getattr(self, name))) for name in AMOUNTS}
+        return (
+            {"deployment": self.deployment}
+            | values
+            | {
+                "pnl_usd": plain(usdc(self.pnl)),
+                "difference_usd": plain(self.difference),
+                "fee_difference_usd": plain(self.fee_difference),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The books of each deployment, and of all."""
+
+    deployments: list[Books]
+    unpriced: list[int]
+    """Deployments left out because a token that they hold has no quote."""
+
+    @property
+    def total(self) -> Books:
+        """Return the sums."""
+        sums = [sum((getattr(row, name) for row in self.deployments), ZERO) for name in AMOUNTS]
+        return Books(None, *sums)
+
+    @property
+    def wrong(self) -> list[Books]:
+        """Return the deployments whose books differ."""
+        return [row for row in self.deployments if row.difference or row.fee_difference]
+
+
+def read_identity(deployments: Sequence[int] | None = None) -> Identity:
+    """Read the books of these deployments (None: all) in one statement, at the newest quotes."""
+    with connection.cursor() as cursor:
+        cursor.execute(IDENTITY, {"deployments": None if deployments is None else list(deployments)})
+        rows = cursor.fetchall()
+    books, unpriced = [], []
+    for (
+        deployment,
+        equity,
+        deposits,
+        lacks_quote,
+        realised,
+        unrealised,
+        fees,
+        platform_fees,
+        booked,
+        share,
+    ) in rows:
+        if lacks_quote or unrealised is None:
+            unpriced.append(deployment)
+            continue
+        venue_fees = fees - platform_fees
+        amounts = (realised, unrealised, venue_fees, platform_fees, share, ZERO, equity, deposits, booked)
+        books.append(Books(deployment, *amounts))
+    return Identity(books, unpriced)
