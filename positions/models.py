@@ -268,6 +268,51 @@ class EquityPoint(models.Model):
         return f"{self.deployment_id} {self.at:%Y-%m-%d %H:%M} UTC: {self.equity}"
 
 
+class DailySummary(models.Model):
+    """The PnL of one UTC day, of a deployment or of all together (checklist C58). Only `summary` writes it."""
+
+    report_date = models.DateField()
+    deployment = models.ForeignKey(
+        "agents.Deployment",
+        models.PROTECT,
+        null=True,
+        related_name="daily_summaries",
+        help_text="empty: all deployments together",
+    )
+    realized_pnl_usd = models.DecimalField(
+        **COLUMN, help_text="positions closed on the day, after fees and profit share"
+    )
+    unrealized_pnl_usd = models.DecimalField(**COLUMN, help_text="open positions when saved, before fees")
+    total_pnl_usd = models.DecimalField(**COLUMN, help_text="realized plus unrealized")
+    win_rate = models.DecimalField(
+        max_digits=5, decimal_places=4, null=True, help_text="fraction of the positions closed on the day"
+    )
+    num_trades = models.IntegerField(help_text="positions closed on the day")
+    best_symbol = models.CharField(max_length=20, blank=True)
+    worst_symbol = models.CharField(max_length=20, blank=True)
+    equity_usd = models.DecimalField(**COLUMN, help_text="at the end of the day")
+    deposits_usd = models.DecimalField(
+        **COLUMN, help_text="deposits less withdrawals up to the end of the day"
+    )
+    day_pnl_usd = models.DecimalField(
+        **COLUMN, help_text="change of equity over the day less the day's deposits"
+    )
+    saved_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "daily_pnl_summary"
+        ordering = ("-report_date", "deployment_id")
+        verbose_name_plural = "daily summaries"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["report_date", "deployment"], name="one_summary_a_day", nulls_distinct=False
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.report_date} {self.deployment_id or 'all'}: {self.day_pnl_usd}"
+
+
 class BestPnl(models.Model):
     """The highest PnL of an account at any midnight (UTC). Only `equity.take_snapshots` writes it."""
 

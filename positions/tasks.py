@@ -12,7 +12,7 @@ from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
 from positions import book, flatten, guard, withdrawals
 from positions.exits import sweep
-from positions.performance import equity, points
+from positions.performance import equity, points, summary
 from trading import closing, passes
 from trading.shards import ALL, Shard, others
 
@@ -95,8 +95,10 @@ def thin_points() -> int:
 
 
 def snapshot_pass() -> Counts:
-    """Store the snapshots of the UTC day that has just ended."""
-    stored = equity.take_snapshots(clock.now().date() - timedelta(days=1))
+    """Store the snapshots and the summaries of the UTC day that has just ended."""
+    day = clock.now().date() - timedelta(days=1)
+    stored = equity.take_snapshots(day)
+    summary.end_day(day)
     return Counts(stored, stored)
 
 

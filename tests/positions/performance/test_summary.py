@@ -1,0 +1,71 @@
+"""The daily summary: what closed, what is open, and the change of equity without deposits."""
+
+from datetime import date
+from decimal import Decimal as D
+
+import pytest
+
+from maxxit.core import clock
+from maxxit.events.models import Event
+from positions.models import DailySummary
+from positions.performance import points, summary
+from positions.tasks import snapshot_pass
+from tests import builders as make
+from tests.positions.performance.test_points import paid
+from tests.positions.test_book import again, entered, fills, leaving
+from tests.trading.conftest import Trader
+from tests.trading.conftest import trader as trader
+
+DAY = date(2026, 3, 2)
+
+
+def test_a_day_is_what_closed_what_is_open_and_the_change_of_equity(trader: Trader) -> None:
+    assert clock.now().date() == DAY
+    points.take_points()
+    lost = entered(trader)
+    fills(leaving(trader, lost, "1800"), "0.4", usd="1800")
+    again(lost)  # 720 - 800 - 1.2
+    make.price("ETH", "2000")
+    entered(trader)  # 800, fees 0.7
+    paid(trader, "500")
+    make.price("ETH", "2100")
+
+    total, only = summary.save_summary(DAY)
+    assert total.deployment_id is None
+    assert only.deployment_id == trader.deployment.pk
+    assert (only.realized_pnl_usd, only.unrealized_pnl_usd) == (D("-81.2"), D(40))
+    assert (only.total_pnl_usd, only.day_pnl_usd) == (D("-41.2"), D("-41.9") - 0)
+    assert (only.num_trades, only.win_rate, only.best_symbol, only.worst_symbol) == (1, 0, "ETH", "ETH")
+    assert (only.equity_usd, only.deposits_usd) == (D(10_500) - D("41.9"), D(10_500))
+    assert [getattr(total, name) for name in summary.AMOUNTS] == [
+        getattr(only, name) for name in summary.AMOUNTS
+    ]
+
+
+def test_days_add_up_and_each_ends_once(trader: Trader) -> None:
+    entered(trader)
+    summary.save_summary(DAY)
+    make.price("ETH", "2200")
+    trader.time.move(hours=24)
+    for _ in range(2):
+        summary.end_day(DAY)
+        summary.end_day(date(2026, 3, 3))
+
+    rows = DailySummary.objects.filter(deployment=None).order_by("report_date")
+    assert [row.report_date for row in rows] == [DAY, date(2026, 3, 3)]
+    assert sum(row.day_pnl_usd for row in rows) == D(80) - D("0.7")
+    events = Event.objects.filter(name="PNL_DAILY_SUMMARY").order_by("pk")
+    assert [event.data["report_date"] for event in events] == ["2026-03-02", "2026-03-03"]
+
+
+def test_the_nightly_pass_ends_the_day_before(trader: Trader) -> None:
+    points.take_points()
+    trader.time.move(hours=24)
+
+    snapshot_pass()
+    assert DailySummary.objects.get(deployment=None).report_date == DAY
+
+
+@pytest.mark.django_db
+def test_without_deployments_there_is_no_summary(time: object) -> None:
+    assert summary.end_day(DAY) is None
