@@ -73,7 +73,7 @@ def save_summary(day: date) -> list[DailySummary]:
     from the newest quotes.
     """
     since = datetime.combine(day, time(0), tzinfo=UTC)
-    span = {
+    span: dict[str, Any] = {
         "day": day,
         "since": since,
         "until": since + timedelta(days=1),
