@@ -82,29 +82,28 @@ WITH points AS (
     WHERE %(now)s::timestamptz <= %(until)s::timestamptz AND NOT unpriced
 )
 SELECT extract(epoch FROM greatest(at, coalesce(%(since)s::timestamptz, at)))::float8, deployment_id,
-       equity::float8, coalesce(deposits - lag(deposits) OVER own, equity)::float8
+       round((equity - coalesce(deposits - lag(deposits) OVER own, 0)) * 1000000)::bigint,
+       round(coalesce(deposits - lag(deposits) OVER own, 0) * 1000000)::bigint
 FROM points WINDOW own AS (PARTITION BY deployment_id ORDER BY at)
 ORDER BY 1, 2
 """  # noqa: S608 (constants only)
-"""(epoch seconds, deployment, equity, flow since its previous point), the last point before the span first.
-
-The first row of a deployment has its whole equity as flow: what it brings into the span.
-"""
+"""(epoch seconds, deployment, equity before the flow, flow since its previous point), the last point before the span
+first. A deployment's first row has no flow."""
 MOST_POINTS = 300_000
 """A curve of more points is read in wider steps."""
 READ_STEPS = tuple(timedelta(seconds=width) for width in (1, 3_600, 86_400, 7 * 86_400))
 
 
 class PointRow(NamedTuple):
-    """A point of one deployment, as `returns.curve` joins them."""
+    """A point of one deployment, as `returns.curve_of` joins them. Amounts in USDC base units."""
 
     at: float
     """Seconds since 1970, UTC."""
     deployment: int
-    equity: float
-    """USD, after the flow."""
-    flow: float
-    """USD that came in since the deployment's previous point."""
+    equity: int
+    """Before the flow."""
+    flow: int
+    """Deposited less withdrawn since the deployment's previous point; 0 for its first."""
 
 
 def read_points(
@@ -112,8 +111,8 @@ def read_points(
 ) -> list[PointRow]:
     """Return the points of these deployments (None: all) in [since, until], and their equity now where that is later.
 
-    In order of time. Each deployment brings its equity at `since` in as a flow. Where the span has more than
-    MOST_POINTS the last point of each hour, day or week is read.
+    In order of time; the first of a deployment is its equity at `since`, or its first point. Where the span has more
+    than MOST_POINTS the last point of each hour, day or week is read.
     """
     now = clock.now()
     span: dict[str, Any] = {"deployments": None if deployments is None else list(deployments), "now": now}

@@ -19,6 +19,9 @@ from tests.trading.conftest import trader as trader
 from trading import ledger
 from trading.models import JournalKind
 
+UNIT = 1_000_000
+"""USDC base units in a dollar."""
+
 
 def paid(trader: Trader, usdc: str) -> None:
     """The owner deposits, or withdraws a negative amount."""
@@ -63,9 +66,9 @@ def test_a_deposit_is_a_flow_and_tokens_of_the_owner_are_none(trader: Trader) ->
     assert points.take_points() == 0
     assert stored() == [(D(10_000), D(10_000)), (D(15_000), D(15_000)), (D(13_000), D(13_000))]
     assert [(row.equity, row.flow) for row in points.read_points()[:3]] == [
-        (10_000, 10_000),
-        (15_000, 5_000),
-        (13_000, -2_000),
+        (10_000 * UNIT, 0),
+        (10_000 * UNIT, 5_000 * UNIT),
+        (15_000 * UNIT, -2_000 * UNIT),
     ]
 
 
@@ -89,9 +92,9 @@ def test_a_span_begins_with_what_was_there(trader: Trader, time: RecordedClock) 
 
     rows = points.read_points([trader.deployment.pk], since)
     assert [(row.at, row.equity, row.flow) for row in rows] == [
-        (since.timestamp(), 10_000, 10_000),
-        (clock.now().timestamp(), 10_500, 500),
-        (clock.now().timestamp(), 10_500, 0),
+        (since.timestamp(), 10_000 * UNIT, 0),
+        (clock.now().timestamp(), 10_000 * UNIT, 500 * UNIT),
+        (clock.now().timestamp(), 10_500 * UNIT, 0),
     ]
 
 
@@ -136,4 +139,4 @@ def test_a_long_span_is_read_in_wider_steps(
 
     rows = points.read_points()
     assert len(rows) == 10 + 1
-    assert [row.equity for row in rows[:-1]][-1] == 599
+    assert rows[-2].equity == 599 * UNIT
