@@ -18,6 +18,7 @@ from maxxit.events.models import Event
 from maxxit.replay.run import Recorded
 from positions.models import Position
 from positions.performance.equity import total_unrealised
+from positions.performance.identity import read_identity
 from signals_app.models import CtPost, Signal
 from trading import ledger
 from trading.models import LedgerEntry, Order
@@ -101,6 +102,7 @@ def summary(recorded: Recorded, events_sha256: str) -> dict[str, Any]:
     winners = closed.filter(realised_pnl__gt=0).count()
     fees = LedgerEntry.objects.filter(kind__in=("venue_fee", "platform_fee"), amount__gt=0)
     shares = LedgerEntry.objects.filter(kind="profit_share", amount__gt=0)
+    books = read_identity()
     return {
         "posts": CtPost.objects.count(),
         "outcomes": _counts(CtPost.objects.all(), "outcome"),
@@ -119,6 +121,8 @@ def summary(recorded: Recorded, events_sha256: str) -> dict[str, Any]:
             (Decimal(winners) / closed.count()).quantize(Decimal("0.0001")) if closed else ZERO
         ),
         "ledger_drift": {asset: plain(amount) for asset, amount in (ledger.drift() | drifts()).items()},
+        "books": books.total.as_json(),
+        "books_differ": [row.as_json() for row in books.wrong],
         "by_agent": by_agent(),
         "by_posts": by_posts(),
         "inputs": recorded.inputs.as_json() if recorded.inputs else {},
@@ -194,7 +198,8 @@ def show(figures: dict[str, Any], recorded: Recorded, console: Console) -> None:
     console.print(
         f"posts {figures['posts']:,} · signals {figures['signals']:,} · orders {figures['orders']:,} · "
         f"closed {sum(figures['positions_closed'].values()):,} · open {figures['positions_open']:,} · "
-        f"win rate {Decimal(figures['win_rate']):.1%} · ledger drift {figures['ledger_drift'] or 'none'}"
+        f"win rate {Decimal(figures['win_rate']):.1%} · ledger drift {figures['ledger_drift'] or 'none'} · "
+        f"positions and ledger {'differ: ' + str(figures['books_differ']) if figures['books_differ'] else 'agree'}"
     )
     spent = sorted(recorded.seconds.items(), key=lambda item: -item[1])
     console.print("seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent))

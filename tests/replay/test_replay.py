@@ -77,6 +77,7 @@ def accounted(figures: dict[str, Any], posts: int) -> None:
     assert pairs["total"] == pairs["opened"] + pairs["blocked"] + pairs["pending"] + pairs["expired"]
     assert figures["orders"] >= pairs["opened"] + pairs["blocked"]
     assert figures["ledger_drift"] == {}
+    assert (figures["books_differ"], figures["books"]["difference_usd"]) == ([], "0")
     assert figures["signals"] > 0
 
 
