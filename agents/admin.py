@@ -6,12 +6,14 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from agents.evidence import DEFAULT_WEIGHT, EVIDENCE, MAX_WEIGHT
+from agents.fee_terms import fees_in_words, fees_of
 from agents.models import Agent, CtAccount, Deployment, Subscription
 from agents.states import DeploymentState
 from maxxit.adminkit import EMPTY, BaseAdmin, link, list_link, log_action, number_column, state_column
@@ -135,14 +137,26 @@ class AgentAdmin(Stateful):
     search_fields = ("name", "owner__username")
     date_hierarchy = "created_at"
     autocomplete_fields = ("owner",)
-    readonly_fields = ("status", "signals", "created_at")
+    readonly_fields = ("status", "signals", "fees_in_words", "created_at")
     actions = ("activate", "pause")
     inlines = (SubscriptionInline,)
     status = state_column(description="status")
     fieldsets = (
         (None, {"fields": (("name", "status"), ("owner", "created_at"), "signals")}),
         ("Trading", {"fields": (("venue", "tokens"), ("sizing_preset", "exit_preset", "min_confidence"))}),
-        ("Profit", {"fields": (("profit_receiver", "profit_share"),)}),
+        (
+            "Fees",
+            {
+                "fields": (
+                    "fees_in_words",
+                    ("trade_fee", "monthly_fee"),
+                    ("profit_fee",),
+                    ("profit_share", "profit_receiver"),
+                ),
+                "description": "Deployments that have started keep the fees that they agreed to: they pay a changed "
+                "fee only where it is not higher. See docs/fees.md.",
+            },
+        ),
         (WEIGHTS_TITLE, {"fields": WEIGHT_ROWS}),
     )
 
@@ -177,10 +191,23 @@ class AgentAdmin(Stateful):
         return (*fields, "venue") if deployed else fields
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
-        """Make the creator the owner of a new agent that has none."""
+        """Make the creator the owner of a new agent that has none; started deployments keep the fees they agreed to."""
         if not change and obj.owner_id is None:
             obj.owner_id = request.user.pk
+        before = Agent.objects.select_for_update().filter(pk=obj.pk).first() if change else None
         super().save_model(request, obj, form, change)
+        kept = obj.keep_agreed_fees(fees_of(before)) if before else 0
+        if kept:
+            kept_text = f"Deployments that keep the fees they agreed to where the new ones are higher: {kept}"
+            messages.info(request, kept_text)
+
+    @display(description="fees")
+    def fees_in_words(self, row: Agent) -> SafeString | str:
+        """Show each fee of the agent in words."""
+        if row.pk is None:
+            return EMPTY
+        own = fees_in_words(row)
+        return format_html_join(SafeString("<br>"), "{}: {}", own.items())
 
     @display(description="follows", ordering="n_follows")
     def follows(self, row: Agent) -> SafeString | str:
@@ -254,6 +281,7 @@ class DeploymentAdmin(Stateful):
     autocomplete_fields = ("agent", "owner")
     readonly_fields = (
         "status",
+        "fees",
         "orders",
         "positions",
         "ledger",
@@ -283,6 +311,13 @@ class DeploymentAdmin(Stateful):
     @display(description="agent", ordering="agent__name")
     def agent_link(self, row: Deployment) -> SafeString | str:
         return link("agents.agent", row.agent_id, row.agent)
+
+    @display(description="fees agreed to")
+    def fees(self, row: Deployment) -> SafeString | str:
+        """Show the fees that its owner agreed to in words, where the agent's changed since."""
+        if not row.agreed_fees:
+            return "those of the agent"
+        return format_html_join(SafeString("<br>"), "{}: {}", fees_in_words(row.agreed_fees).items())
 
     @display(description="Safe", ordering="verified_at")
     def safe(self, row: Deployment) -> SafeString | str:

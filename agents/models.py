@@ -1,6 +1,7 @@
 """Agents, the accounts they follow, and the deployments that trade for them."""
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -11,6 +12,8 @@ from django.db import models
 
 from agents import states
 from agents.evidence import default_weights, weights_problem
+from agents.fee_terms import Terms, check_fees, fees_of, terms
+from agents.fees import FeeRule
 from maxxit.core.money import COLUMN
 from maxxit.core.terms import ExitPreset, Preset, choices
 
@@ -71,6 +74,19 @@ class Agent(models.Model):
     profit_share = models.DecimalField(
         **FRACTION, default=Decimal("0.2"), help_text="fraction of winners, after the loss carry-forward"
     )
+    trade_fee = models.CharField(
+        max_length=120, blank=True, default="", db_default="",
+        help_text="flat amount_usdc=… or percentage rate_pct=… minimum_usdc=…; empty: the platform's",
+    )  # fmt: skip
+    profit_fee = models.CharField(
+        max_length=200, blank=True, default="", db_default="",
+        help_text="profit_share minimum_usdc=… (the rate is the profit share), tiered tiers=0:5,100:10 minimum_usdc=… "
+        "or flat amount_usdc=…; empty: the platform's",
+    )  # fmt: skip
+    monthly_fee = models.CharField(
+        max_length=120, blank=True, default="", db_default="",
+        help_text="subscription monthly_usdc=… trial_days=…; empty: none",
+    )  # fmt: skip
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -90,6 +106,24 @@ class Agent(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Refuse fees that are not allowed or that the venue cannot take. Raises ValidationError by field."""
+        check_fees(self)
+
+    def keep_agreed_fees(self, before: Mapping[str, str]) -> int:
+        """Let started deployments keep the fees that they agreed to, once the agent's changed; return how many.
+
+        Call it in the transaction of the change. Drafts get the present fees: they start under them. What was agreed
+        earlier stays.
+
+        Args:
+            before: `fees_of` the agent before the change.
+        """
+        if before == fees_of(self):
+            return 0
+        started = self.deployments.exclude(state=states.DeploymentState.DRAFT).filter(agreed_fees={})
+        return int(started.update(agreed_fees=dict(before)))
 
 
 class CtAccount(models.Model):
@@ -165,6 +199,12 @@ class Deployment(models.Model):
     verified_at = models.DateTimeField(
         null=True, blank=True, help_text="when the chain last confirmed the policy"
     )
+    agreed_fees = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        editable=False,
+        help_text="the agent's fees before they changed: none is charged that is higher than these",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     last_entry = models.BigIntegerField(
         default=0,
@@ -186,6 +226,15 @@ class Deployment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.agent} on {self.account}"
+
+    def terms(self, *, trade: FeeRule, profit: FeeRule) -> Terms:
+        """Return the rules by which it is charged.
+
+        Args:
+            trade: the platform's rule for a trade in force, for an agent without its own.
+            profit: the same for a profit.
+        """
+        return terms(fees_of(self.agent), self.agreed_fees, trade=trade, profit=profit)
 
     def clean(self) -> None:
         """Refuse a Safe's address as account (only a plan sets it) and another owner's account.

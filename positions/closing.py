@@ -7,6 +7,7 @@ from decimal import Decimal
 import structlog
 from django.db import transaction
 
+from agents.fees import share_profit
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.money import ZERO, usdc
@@ -18,7 +19,6 @@ from positions.models import Position, ProfitMark
 from positions.performance import pnl
 from positions.states import PositionState
 from trading import ledger
-from trading.fees import share_profit
 from trading.limits_in_force import protective_limits
 from trading.models import Order
 from trading.reasons import Reason
@@ -154,16 +154,15 @@ def _close(ended: Sequence[tuple[Position, Decimal]], costs: Mapping[int, Costs]
 def _results(ended: Sequence[tuple[Position, Decimal]], costs: Mapping[int, Costs]) -> list[_Result]:
     """Compute the results in order and carry the losses of each deployment forward."""
     marks = _lock_marks({position.deployment_id for position, _ in ended})
-    profit_rule = protective_limits().fees.profit
+    fees = protective_limits().fees
     taken = ledger.taken_shares([position.entry_order_id for position, _ in ended if _collects(position)])
     results = []
     for position, closed_quantity in ended:
         of_position, mark = costs[position.entry_order_id], marks[position.deployment_id]
         cash_out = of_position.exits.cash + position.taken_value
         earned = pnl.gross(position.side, of_position.entry.cash, cash_out) - of_position.fees
-        shared = share_profit(
-            profit_rule.with_rate(position.deployment.agent.profit_share), earned, mark.carried_loss
-        )
+        rule = position.deployment.terms(trade=fees.trade, profit=fees.profit).profit
+        shared = share_profit(rule, earned, mark.carried_loss)
         mark.carried_loss = shared.carried_loss
         collected = _collects(position)
         share = taken.get(position.entry_order_id, ZERO) if collected else shared.share

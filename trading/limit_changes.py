@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from agents.fees import is_dearer
 from maxxit.core.terms import KILL_LEVELS
 from maxxit.market.instruments import all_instruments
-from trading.fees import is_dearer
 from trading.policy import STRICTER, RiskPolicy, Stricter, SymbolLimits
 
 Value = Decimal | str | bool | None

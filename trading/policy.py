@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from agents.fees import Occasion, ProfitShare, Rule, misfit, not_collected
 from maxxit.core.config import Count, Percent, Policy, Seconds, Usd, load
 from maxxit.core.errors import Misconfigured
+from maxxit.core.money import ZERO
 from maxxit.core.terms import ExitPreset, KillLevel, Preset
 from maxxit.market.instruments import all_instruments
-from trading.fees import SHARE_PCT, Flat, ProfitShare, Rule
 
 
 class AccountLimits(Policy):
@@ -159,12 +160,8 @@ class VolatilityBand(Policy):
     multiplier: Annotated[Decimal, Field(ge=Decimal("0.5"), le=20)]
 
 
-MAX_TRADE_FEE_USDC = Decimal("0.2")
-"""The highest fee per trade that the Safe module takes."""
-
-
 class Fees(Policy):
-    """What the platform takes: a model of `trading.fees` for each occasion."""
+    """What the platform takes: a model of `agents.fees` for each occasion."""
 
     trade: Rule
     """Charged once per trade, at its entry, on what was traded."""
@@ -182,16 +179,10 @@ class Fees(Policy):
 
     @model_validator(mode="after")
     def _fitting(self) -> "Fees":
-        for occasion, rule in (("trade", self.trade), ("profit", self.profit)):
-            if occasion not in rule.occasions:
-                raise ValueError(f"{occasion}: the model {rule.model} cannot be charged on a {occasion}")
-            optional = {"rate_pct"} if isinstance(rule, ProfitShare) else set()
-            if left_out := sorted(set(type(rule).model_fields) - rule.model_fields_set - optional):
-                raise ValueError(f"{occasion}: {rule.model} needs {', '.join(left_out)}")
-        if isinstance(self.trade, Flat) and self.trade.amount_usdc > MAX_TRADE_FEE_USDC:
-            raise ValueError(f"trade: a flat fee is at most {MAX_TRADE_FEE_USDC} USDC")
-        if isinstance(self.profit, ProfitShare) and self.profit.rate_pct != SHARE_PCT:
-            raise ValueError("profit: leave rate_pct out, each agent has its own (profit share)")
+        rules: dict[Occasion, Rule] = {"trade": self.trade, "profit": self.profit}
+        for occasion, rule in rules.items():
+            if problem := misfit(occasion, rule):
+                raise ValueError(f"{occasion}: {problem}")
         return self
 
     @property
@@ -200,11 +191,9 @@ class Fees(Policy):
 
         Raises `Misconfigured` naming the key where another model is configured.
         """
-        if not isinstance(self.trade, Flat):
-            raise Misconfigured(f"fees.trade is {self.trade.model}: a Safe's module takes only flat")
-        if not isinstance(self.profit, ProfitShare) or self.profit.minimum_usdc:
-            raise Misconfigured("fees.profit: a Safe's module takes only profit_share with minimum_usdc 0")
-        return self.trade.amount_usdc
+        if problem := not_collected(self.trade, self.profit):
+            raise Misconfigured(f"fees.{problem}")
+        return self.trade.charge(ZERO)
 
 
 class SymbolLimits(Policy):

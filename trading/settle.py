@@ -24,6 +24,7 @@ from maxxit.postgres import bulk
 from signals_app.models import CtPost
 from signals_app.outcome import raise_to
 from trading import gate, ledger, quarantine, risk
+from trading.billing.terms import read_terms
 from trading.limits_in_force import protective_limits
 from trading.models import Fill, Order
 from trading.passes import TimeBudget
@@ -339,16 +340,19 @@ def _trade_fees(bookings: Sequence[_Booking], collected: bool) -> dict[int, ledg
     ]
     if not charged:
         return {}
-    rule = protective_limits().fees.trade
+    terms = read_terms([one.order.deployment_id for one in charged], protective_limits().fees)
+    rules = {one.order.pk: terms[one.order.deployment_id].trade for one in charged}
     fees = {
-        one.order.pk: ledger.platform_fee_journal(one.order, rule.charge(one.cash), collected=collected)
+        one.order.pk: ledger.platform_fee_journal(
+            one.order, rules[one.order.pk].charge(one.cash), collected=collected
+        )
         for one in charged
         if one.first
     }
-    later = [one for one in charged if not one.first] if rule.by_size else []
+    later = [one for one in charged if not one.first and rules[one.order.pk].by_size]
     booked = ledger.platform_fees([one.order.pk for one in later]) if later else {}
     for one in later:
-        more = rule.charge(one.cash) - booked.get(one.order.pk, ZERO)
+        more = rules[one.order.pk].charge(one.cash) - booked.get(one.order.pk, ZERO)
         if more > 0:
             fees[one.order.pk] = ledger.platform_fee_journal(
                 one.order, more, collected=collected, with_fill=one.ids[-1]

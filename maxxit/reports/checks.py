@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from agents.fee_terms import policy as fee_policy
 from agents.seed import SeedData
 from maxxit.access.attempts import policy as login_policy
 from maxxit.core import clock
@@ -308,6 +309,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "signals": signals_policy,
     "risk": risk_policy,
     "exits": risk_policy,
+    "fees": fee_policy,
     "schedule": schedule,
     "agents": lambda: load("agents", SeedData),
     "llm": llm_policy,

@@ -216,6 +216,21 @@ def test_the_share_goes_to_the_agents_receiver(trader: Trader) -> None:
     )
 
 
+def test_the_agents_own_model_is_charged_on_a_profit_and_never_more_than_was_agreed_to(
+    trader: Trader,
+) -> None:
+    trader.agent.profit_fee = "flat amount_usdc=1.5"
+    trader.agent.save()
+    position = entered(trader)
+    trader.agent.profit_fee = "flat amount_usdc=5"
+    trader.agent.save()
+    trader.agent.keep_agreed_fees({"profit_fee": "flat amount_usdc=1.5", "profit_share": "0.2"})
+    fills(leaving(trader, position), "0.4", usd="2400")
+    again(position)
+
+    assert position.profit_share == D("1.5")
+
+
 def test_a_close_is_booked_once_however_often_it_is_looked_at(trader: Trader) -> None:
     position = entered(trader)
     fills(leaving(trader, position), "0.4", usd="2400")

@@ -330,6 +330,31 @@ def test_an_agent_form_has_a_number_field_for_the_weight_of_each_piece_of_eviden
     assert "Weight" in LogEntry.objects.get().get_change_message()
 
 
+def test_a_started_deployment_keeps_its_fees_when_the_agents_are_raised_on_its_page(world: World) -> None:
+    agent = builders.agent(profit_share="0.1")
+    started = builders.deployment(agent, funded=False)
+    url = reverse("admin:agents_agent_change", args=[agent.pk])
+    browser = world.logged_in(world.staff)
+    sent = {
+        "name": agent.name, "venue": "paper", "tokens": '["ETH"]', "sizing_preset": "moderate",
+        "exit_preset": "signal", "min_confidence": "0.5", "profit_receiver": "", "profit_share": "0.2",
+        "trade_fee": "flat amount_usdc=0.1", "profit_fee": "", "monthly_fee": "subscription monthly_usdc=20",
+        "subscriptions-TOTAL_FORMS": "0", "subscriptions-INITIAL_FORMS": "0",
+        **{name: "50" for name in browser.get(url).context["adminform"].form.fields if name.startswith("weight_")},
+    }  # fmt: skip
+    refused = browser.post(url, sent | {"trade_fee": "flat amount_usdc=1"})
+    assert "a flat fee is at most 0.2 USDC" in refused.content.decode()
+
+    answer = browser.post(url, sent, follow=True)
+
+    assert "they agreed to where the new ones are higher: 1" in answer.content.decode()
+    started.refresh_from_db()
+    assert started.agreed_fees["profit_share"] == "0.1"
+    assert "0.1 USDC per trade" in browser.get(url).content.decode()
+    page = browser.get(reverse("admin:agents_deployment_change", args=[started.pk])).content.decode()
+    assert "no subscription" in page
+
+
 def test_who_may_only_look_sees_the_weights_of_an_agent(world: World) -> None:
     agent = builders.agent(weights={"tweet": 70}, owner=world.alice)
     world.alice.is_staff = True

@@ -118,7 +118,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     r"order_deadline_seconds": (SETTLE, "test_the_paper_exchange_takes_no_order_past_its_deadline"),
     r"fees\.trade": (SETTLE, "test_the_platform_fee_is_booked_once_per_trade"),
     r"fees\.profit": (
-        "tests/trading/test_fees.py", "test_the_shares_sum_to_the_rate_times_the_high_water_mark",
+        "tests/agents/test_fees.py", "test_the_shares_sum_to_the_rate_times_the_high_water_mark",
     ),
     r"loosen_after_seconds": (
         "tests/trading/test_limit_changes.py", "test_a_looser_limit_waits_and_a_stricter_one_does_not",

@@ -382,6 +382,23 @@ def test_a_fee_by_size_grows_with_each_fill_to_the_fee_of_the_whole(
     assert ledger.owed(trader.deployment.pk) == D("-0.8")
 
 
+def test_an_agents_own_fee_is_charged_and_never_more_than_was_agreed_to(
+    trader: Trader, accepted: Order
+) -> None:
+    trader.agent.trade_fee = "percentage rate_pct=1 minimum_usdc=0"
+    trader.agent.save()
+    trader.agent.keep_agreed_fees(
+        {"trade_fee": "percentage rate_pct=0.5 minimum_usdc=0", "profit_share": "0.2"}
+    )
+    apply(accepted, "partially_filled", fill(1, "0.1"))
+    trader.agent.trade_fee = "percentage rate_pct=0.1 minimum_usdc=0"
+    trader.agent.save()
+    apply(accepted, "filled", fill(2, "0.3"))
+
+    booked = LedgerEntry.objects.filter(kind="platform_fee", amount__gt=0).order_by("pk")
+    assert [line.amount for line in booked] == [D(1)]  # 0.5 % of 200 USDC; 0.1 % of 800 is less
+
+
 def test_a_venue_that_collects_the_fee_takes_it_from_the_deployment(trader: Trader, accepted: Order) -> None:
     make.apply_report(accepted, Report("filled", (fill(1, "0.4"),)), collects_fees=True)
 

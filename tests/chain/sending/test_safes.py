@@ -174,6 +174,22 @@ def test_a_deployment_keeps_the_safe_that_its_money_is_in(trader: SafeTrader, on
     assert safes.plan(onboarded).safe == trader.world.safe, "the same Safe can be planned anew"
 
 
+def test_a_plan_has_the_agents_fees_and_refuses_those_that_the_module_cannot_take(
+    trader: SafeTrader, deployment: Deployment
+) -> None:
+    agent = deployment.agent
+    agent.trade_fee, agent.profit_share = "flat amount_usdc=0.1", D("0.1")
+    agent.save()
+    card = safes.plan(deployment, trader.world.safe).card
+    assert card is not None
+    assert "0.10 USDC" in card.as_text()
+
+    agent.monthly_fee = "subscription monthly_usdc=20"
+    agent.save()
+    with pytest.raises(Rejected, match=r"month is subscription.*Change the agent's fees"):
+        safes.plan(deployment, trader.world.safe)
+
+
 def test_the_next_deployment_of_a_safe_has_what_the_revoked_one_held(
     trader: SafeTrader, onboarded: Deployment
 ) -> None:

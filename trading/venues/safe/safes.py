@@ -6,15 +6,19 @@ Nothing here signs or sends Safe transactions: the owners do, in their own walle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import structlog
 from django.db import transaction
 
-from agents.models import Deployment
+from agents.fee_terms import fees_of, terms
+from agents.fees import not_collected
+from agents.models import Agent, Deployment
 from agents.states import DeploymentState
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
+from maxxit.core.money import ZERO
 from maxxit.core.terms import BPS
 from maxxit.events.record import advance, record
 from maxxit.evm.rpc import Fault
@@ -193,9 +197,24 @@ def _policy(deployment: Deployment, at: SafeAccess, loosen_delay: int | None) ->
         if chains.is_address(agent.profit_receiver)
         else places.profit_receiver,
         profit_share_bps=int(agent.profit_share * BPS),
-        trade_fee=base(risk_policy().fees.module_fee_usdc, USDC_DECIMALS),
+        trade_fee=base(_module_fee(agent), USDC_DECIMALS),
         **chains.terms().model_dump() | chosen,
     )
+
+
+def _module_fee(agent: Agent) -> Decimal:
+    """Return the fee per trade in USDC for the module's policy. Raises Rejected where it cannot take the agent's fees.
+
+    The owners sign the present fees, whatever they agreed to before.
+    """
+    fees = risk_policy().fees
+    own = terms(fees_of(agent), {}, trade=fees.trade, profit=fees.profit)
+    if problem := not_collected(own.trade, own.profit, own.month):
+        raise Rejected(
+            f"agent {agent.name}: {problem}. Change the agent's fees, or `fees` in config/risk.yaml where it has none.",
+            code="fees_not_collected",
+        )
+    return own.trade.charge(ZERO)
 
 
 def _rules(deployment: Deployment, at: SafeAccess) -> list[m.TokenRule]:

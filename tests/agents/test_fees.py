@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from maxxit.core.errors import Misconfigured
-from maxxit.core.money import usdc
-from trading.fees import (
+from agents.fees import (
     RULE,
     FeeRule,
     Flat,
@@ -22,6 +20,8 @@ from trading.fees import (
     is_dearer,
     share_profit,
 )
+from maxxit.core.errors import Misconfigured
+from maxxit.core.money import usdc
 from trading.limit_changes import is_looser, limits_by_key, with_limits
 from trading.limits_in_force import _loaded
 from trading.policy import Fees, policy
