@@ -17,6 +17,7 @@ from maxxit.core.terminal import Console
 from maxxit.events.models import Event
 from maxxit.replay.run import Recorded
 from positions.models import Position
+from positions.performance import points, returns
 from positions.performance.equity import total_unrealised
 from positions.performance.identity import read_identity
 from signals_app.models import CtPost, Signal
@@ -103,6 +104,7 @@ def summary(recorded: Recorded, events_sha256: str) -> dict[str, Any]:
     fees = LedgerEntry.objects.filter(kind__in=("venue_fee", "platform_fee"), amount__gt=0)
     shares = LedgerEntry.objects.filter(kind="profit_share", amount__gt=0)
     books = read_identity()
+    curve = returns.curve_of(points.read_points())
     return {
         "posts": CtPost.objects.count(),
         "outcomes": _counts(CtPost.objects.all(), "outcome"),
@@ -116,7 +118,9 @@ def summary(recorded: Recorded, events_sha256: str) -> dict[str, Any]:
         "profit_share": plain(_sum(shares, "amount")),
         "realised_pnl": plain(_sum(Position.objects.all(), "realised_pnl")),
         "unrealised_pnl": plain(usdc(total_unrealised())),
-        "max_drawdown": plain(usdc(recorded.curve.max_drawdown)),
+        "max_drawdown": plain(usdc(Decimal(returns.max_drawdown_units(curve)).scaleb(-6))),
+        "max_drawdown_pct": f"{fall.percent:.4f}" if (fall := returns.max_drawdown(curve)) else None,
+        "twr": None if (twr := returns.twr(curve)) is None else f"{twr:.6f}",
         "win_rate": plain(
             (Decimal(winners) / closed.count()).quantize(Decimal("0.0001")) if closed else ZERO
         ),

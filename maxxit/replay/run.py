@@ -5,21 +5,17 @@ with the tasks that they wake: the same functions that the workers call.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
-from django.db import connection
-
 from agents import seed
 from agents.models import CtAccount
 from maxxit.core import clock
-from maxxit.core.money import USDC, ZERO
 from maxxit.events import wake
 from maxxit.market import candles, quotes
 from maxxit.market.feeds.base import Tick
@@ -32,14 +28,13 @@ from positions.tasks import book_pass, equity_pass, exit_pass, snapshot_pass
 from signals_app import ingest, tasks
 from signals_app.inputs import Inputs, check_followed, read_inputs
 from signals_app.sources.jsonl import OVERLAP, JsonlSource
-from trading import gate, ledger
+from trading import gate
 from trading.fund import fund
 from trading.tasks import entry_pass, settle_pass
 
 SOURCE = "jsonl"
 PIPELINE_RUN = "maxxit.pipeline.tasks.run_pipeline"
 T = TypeVar("T")
-ONE = Decimal(1)
 
 
 @dataclass
@@ -52,8 +47,6 @@ class Recorded:
     """UTC, inclusive."""
     end: datetime
     """UTC, exclusive; the last pass runs at this time."""
-    curve: "Curve" = field(default_factory=lambda: Curve())
-    """Equity of all deployments together, USD."""
     inputs: Inputs | None = None
     """The validated files; set by `prepare`."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -83,34 +76,6 @@ class Recorded:
             "positions.tasks.take_snapshots": ("snapshots", snapshot_pass),
             "signals_app.tasks.update_authors": ("authors", tasks.authors_pass),
         }
-
-
-class Curve:
-    """The equity curve's max drawdown; holdings are read again only when the ledger has grown."""
-
-    def __init__(self) -> None:
-        self._last_entry: int | None = -1
-        self._held: dict[str, Decimal] = {}
-        self._prices: dict[str, Decimal] = {}
-        self._peak: Decimal | None = None
-        self.max_drawdown = ZERO
-        """USD, from a peak to the lowest point after it."""
-
-    def update(self, ticks: Iterable[Tick]) -> None:
-        """Value all holdings at the newest prices, after the passes of one moment."""
-        self._prices |= {tick.symbol: tick.price for tick in ticks}
-        with connection.cursor() as cursor:  # at every moment: the ORM would take longer than the database
-            cursor.execute("SELECT max(id) FROM ledger_entries")
-            [newest] = cursor.fetchone()
-        if newest != self._last_entry:
-            self._last_entry, self._held = newest, ledger.held_by_all()
-        held = self._held.items()
-        equity = sum(
-            (amount * (ONE if asset == USDC else self._prices.get(asset, ZERO)) for asset, amount in held),
-            ZERO,
-        )
-        self._peak = equity if self._peak is None else max(self._peak, equity)
-        self.max_drawdown = max(self.max_drawdown, self._peak - equity)
 
 
 def prepare(recorded: Recorded) -> Inputs:
@@ -159,7 +124,6 @@ def play(recorded: Recorded, progress: Callable[[datetime], None]) -> None:
                     task = min(woken, key=order.index)
                     woken.discard(task)
                     _run(recorded, passes, task)
-                _timed(recorded, "curve", partial(recorded.curve.update, ticks.get(moment, ())))
             progress(moment)
 
 

@@ -423,6 +423,16 @@ def max_drawdown(curve: Curve) -> Drawdown | None:
     return Drawdown(float(-depth[trough]), _moment(curve.at[peak]), _moment(curve.at[trough]), recovered)
 
 
+def max_drawdown_units(curve: Curve) -> int:
+    """Return the deepest fall of the PnL (equity less net deposits) below an earlier peak, in USDC base units."""
+    import numpy as np
+
+    if not len(curve):
+        return 0
+    pnl = curve.equity - np.cumsum(curve.flow)
+    return int((np.maximum.accumulate(pnl) - pnl).max())
+
+
 def _moment(at: float) -> datetime:
     return datetime.fromtimestamp(float(at), UTC)
 

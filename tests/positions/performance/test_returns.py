@@ -439,3 +439,16 @@ def test_the_time_in_market_is_the_share_of_moments_with_a_position(
 def test_an_open_position_is_in_the_market_until_the_end() -> None:
     assert returns.time_in_market([(5, None)], 0, 10) == 0.5
     assert returns.time_in_market([], 0, 10) == 0
+
+
+def test_the_fall_in_money_is_of_the_pnl_and_not_of_withdrawals() -> None:
+    rows = [
+        (START, 1, 100 * UNIT, 0),
+        (START + 1, 1, 130 * UNIT, 0),
+        (START + 2, 1, 110 * UNIT, -100 * UNIT),
+        (START + 3, 1, 5 * UNIT, 50 * UNIT),
+        (START + 4, 1, 90 * UNIT, 0),
+    ]
+
+    assert returns.max_drawdown_units(curve_of(rows)) == 25 * UNIT
+    assert returns.max_drawdown_units(curve_of([])) == 0
