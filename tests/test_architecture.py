@@ -222,6 +222,8 @@ def test_no_rule_of_money_computes_with_floats() -> None:
         *("trading/execute.py", "trading/venues/paper.py"),
         *(
             "positions/performance/pnl.py",
+            "positions/performance/trades.py",
+            "positions/performance/lots.py",
             "positions/exits/levels.py",
             "positions/book.py",
             "positions/exits/sweep.py",

@@ -9,11 +9,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from maxxit.core.errors import Misconfigured
+from maxxit.core.intervals import wilson
 from signals_app.reading.schema import Reading
 
 SIDES = {"long": "bullish", "short": "bearish"}
@@ -107,14 +107,9 @@ class Figures:
 
 
 def interval(part: int, whole: int) -> tuple[float, float] | None:
-    """Return the 95 % Wilson interval of a share, valid for small and extreme counts; None without any."""
-    if not whole:
-        return None
-    z, share = 1.959964, part / whole
-    middle = share + z * z / (2 * whole)
-    reach = z * sqrt(share * (1 - share) / whole + z * z / (4 * whole * whole))
-    scale = 1 + z * z / whole
-    return round((middle - reach) / scale, 4), round((middle + reach) / scale, 4)
+    """Return the 95 % Wilson interval of a share, rounded to four decimals; None without any."""
+    ends = wilson(part, whole)
+    return (round(float(ends[0]), 4), round(float(ends[1]), 4)) if ends else None
 
 
 def half(post_id: str) -> str:
