@@ -14,11 +14,11 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from agents.evidence import DEFAULT_WEIGHT, EVIDENCE, MAX_WEIGHT
 from agents.fee_terms import fees_in_words, fees_of
+from agents.lifecycle import change_states
 from agents.models import Agent, CtAccount, Deployment, Subscription
 from agents.states import DeploymentState
 from maxxit.adminkit import EMPTY, BaseAdmin, link, list_link, log_action, number_column, state_column
-from maxxit.core.errors import IllegalMove, Misconfigured, StaleState
-from maxxit.events.record import advance
+from maxxit.core.errors import Misconfigured
 from maxxit.market.instruments import instrument
 from maxxit.market.venues import venue_policy
 
@@ -82,14 +82,9 @@ class Stateful(BaseAdmin):
 
     def move(self, request: HttpRequest, rows: QuerySet[Any], state: str) -> None:
         """Move each of `rows` to `state`, and report those that could not be moved."""
-        moved = []
-        for row in rows:
-            try:
-                advance(row, state, why="admin", data={"by": request.user.get_username()})
-            except (IllegalMove, StaleState) as error:
-                messages.warning(request, f"{row}: {error}")
-            else:
-                moved.append(row)
+        moved, refused = change_states(rows, state, by=request.user.get_username(), why="admin")
+        for row, why in refused.items():
+            messages.warning(request, f"{row}: {why}")
         if moved:
             log_action(request, moved, f"Moved to {state}")
             messages.success(request, f"{len(moved)} now {state}")

@@ -36,7 +36,7 @@ class Agent(models.Model):
 
     MOVES = states.AGENT
 
-    name = models.CharField(max_length=60, unique=True)
+    name = models.CharField(max_length=60, help_text="one agent of each owner has it")
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="agents"
     )
@@ -68,6 +68,12 @@ class Agent(models.Model):
         validators=[validate_weights],
         help_text="0 to 100 by piece of evidence: how much it counts; one that is missing counts 0",
     )
+    preferences = models.JSONField(
+        default=dict,
+        blank=True,
+        editable=False,
+        help_text="the five preferences (agents/preferences.py) that the weights were derived from; empty: none",
+    )
     profit_receiver = models.CharField(
         max_length=64, blank=True, help_text="address that receives the profit share"
     )
@@ -93,6 +99,9 @@ class Agent(models.Model):
         db_table = "agents"
         ordering = ("name",)
         constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["owner", "name"], name="one_agent_of_a_name_per_owner", nulls_distinct=False
+            ),
             models.CheckConstraint(
                 name="weights_are_0_to_100",
                 condition=~models.Func(
@@ -101,7 +110,7 @@ class Agent(models.Model):
                     function="jsonb_path_exists",
                     output_field=models.BooleanField(),
                 ),
-            )
+            ),
         ]
 
     def __str__(self) -> str:

@@ -63,6 +63,7 @@ def _create(entry: SeedAgent) -> list[Deployment]:
         raise Misconfigured(f"config/agents.yaml: agent {entry.name!r}: {problem}")
     agent, new = Agent.objects.get_or_create(
         name=entry.name,
+        owner=None,  # a customer's agent may have the same name
         defaults={
             "venue": entry.venue,
             "tokens": list(entry.tokens),

@@ -4,6 +4,7 @@ import argparse
 import getpass
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from textwrap import wrap
@@ -50,6 +51,8 @@ class OpsCommand(BaseCommand):
     requires_system_checks: list[str] = []
     subcommands: dict[str, str] = {}
     """Name -> help text."""
+    exit_code = 0
+    """Set it in `run` where something is not as it should be: everything is printed before the process ends with it."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare `--json` and the command's options, once for each subcommand."""
@@ -74,13 +77,15 @@ class OpsCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Call `run`; a MaxxitError becomes one line on stderr and exit code 1."""
-        self.quiet = options["json"]
+        self.quiet, self.exit_code = options["json"], 0
         try:
             result = self.run(**options)
         except MaxxitError as error:
             raise CommandError(redact.text(str(error), addresses=False)) from None
         if options["json"]:
             self.stdout.write(json.dumps(result, default=str, ensure_ascii=False))
+        if self.exit_code:
+            sys.exit(self.exit_code)
 
     def say(self, text: str = "", colour: str = "") -> None:
         """Print one line; nothing under `--json`. `colour` is ERROR, SUCCESS or WARNING."""

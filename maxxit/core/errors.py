@@ -3,6 +3,7 @@
 * MaxxitError
   - Retryable       no, and it may work later    -> the sweep tries again
   - Rejected        no, and it never will        -> the row goes to a terminal state with the reason
+    - InvalidInput  a field of a person's request is wrong -> they are told which and why
   - Unknown         it may have                  -> ask the venue; never resend blindly
   - Misconfigured   the operator must act        -> refuse to start, naming the setting and the fix
   - StaleState      another worker was first     -> nothing to do
@@ -10,6 +11,8 @@
 
 A risk verdict is a value (`trading.risk.Verdict`), not an exception.
 """
+
+from collections.abc import Mapping
 
 
 class MaxxitError(Exception):
@@ -37,6 +40,14 @@ class Rejected(MaxxitError):
         super().__init__(message)
         self.code = code
         self.body = body
+
+
+class InvalidInput(Rejected):
+    """Fields of a person's request are wrong. `problems`: field -> what is wrong with it and what is allowed."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{field}: {text}" for field, text in problems.items()), code="invalid")
+        self.problems = dict(problems)
 
 
 class Unknown(MaxxitError):

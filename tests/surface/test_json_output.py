@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command, get_commands, load_command_class
 
+from agents import following
 from maxxit.core.commands import PACKAGES
 from maxxit.notify.models import PriceRule
 from maxxit.pipeline import start
@@ -69,7 +70,20 @@ def rule(_: World) -> str:
     return str(PriceRule.objects.latest("pk").rule_id)
 
 
+def agent(world: World) -> str:
+    return str(world.of_alice.agent.pk)
+
+
 RUNS: dict[str, Words] = {
+    "accounts add": lambda w, f: ["new"],
+    "accounts check": lambda w, f: ["@new"],
+    "accounts list": lambda w, f: [],
+    "agents activate": lambda w, f: [agent(w)],
+    "agents create": lambda w, f: ["alice", "Majors"],
+    "agents edit": lambda w, f: [agent(w), "--sizing", "aggressive"],
+    "agents list": lambda w, f: [],
+    "agents pause": lambda w, f: [agent(w)],
+    "agents show": lambda w, f: [agent(w)],
     "apikey create": lambda w, f: ["alice"],
     "apikey list": lambda w, f: [],
     "apikey revoke": lambda w, f: [w.key(w.alice)["x-api-key"][:10]],
@@ -86,6 +100,7 @@ RUNS: dict[str, Words] = {
     "exits run": lambda w, f: [],
     "exits status": lambda w, f: [],
     "exits watch": lambda w, f: [],
+    "follow": lambda w, f: [agent(w), "another"],
     "import-candles": lambda w, f: kraken(f),
     "import-posts": lambda w, f: exported(f),
     "kill": lambda w, f: ["flatten", "--reason", "x"],
@@ -117,6 +132,7 @@ RUNS: dict[str, Words] = {
     "statement": lambda w, f: [str(w.of_alice.deployment.pk)],
     "status": lambda w, f: [],
     "trades": lambda w, f: [],
+    "unfollow": lambda w, f: [agent(w), "another"],
     "why": lambda w, f: ["--order", str(w.of_alice.blocked.pk)],
 }
 
@@ -150,6 +166,7 @@ def test_json_is_one_line_of_json_and_nothing_else(
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(following, "post_sources", lambda: ("x",))
     monkeypatch.setattr(start.current_app, "send_task", lambda *_, **__: Sent())
     monkeypatch.setattr("celery.canvas._chain.apply_async", lambda _: Sent())
     monkeypatch.setattr("positions.management.commands.exits.time.sleep", interrupted)
