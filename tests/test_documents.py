@@ -314,6 +314,7 @@ def test_the_versions_that_conformance_states_are_those_that_are_pinned() -> Non
         ("nodes (JSON-RPC)", "web3", "@metamask/api-specs"),
         ("Langfuse", "langfuse"),
         ("OTLP over HTTP", "opentelemetry-proto", "opentelemetry-exporter-otlp-json-http"),
+        ("performance figures", "empyrical-reloaded"),
     ):
         stated = re.findall(r"\d[\w.]*\.\d\w*", agree.pop(provider)[1])
         assert stated == [pins[name] for name in names], provider

@@ -388,7 +388,7 @@ def _resamples(returns: Floats) -> Iterable[Floats]:
 
 @dataclass(frozen=True, slots=True)
 class Drawdown:
-    """The deepest fall of the index below an earlier peak."""
+    """The largest decline of the index from an earlier peak."""
 
     percent: float
     """Of the peak, positive; 0 for an index that never falls."""
@@ -424,7 +424,7 @@ def max_drawdown(curve: Curve) -> Drawdown | None:
 
 
 def max_drawdown_units(curve: Curve) -> int:
-    """Return the deepest fall of the PnL (equity less net deposits) below an earlier peak, in USDC base units."""
+    """Return the largest decline of the PnL (equity less net deposits) from an earlier peak, in USDC base units."""
     import numpy as np
 
     if not len(curve):
