@@ -28,9 +28,10 @@ from positions.exits import sweep
 from positions.exits.levels import LEVELS
 from positions.models import (
     BestPnl,
-    DailyResult,
     ExitPause,
+    PnlPart,
     PnlSnapshot,
+    PnlWatermark,
     Position,
     ProfitMark,
     UnreadAccount,
@@ -189,14 +190,34 @@ class PositionAdmin(LargeTableAdmin):
         return list_link("events.event", "events", q=f"positions.position/{row.pk}")
 
 
-@admin.register(DailyResult)
-class DailyResultAdmin(ReadOnlyAdmin):
-    list_display = ("day", "symbol", "closed", "winners", "won_usdc", "lost_usdc", "fees_usdc", "shared_usdc")
-    ordering = ("-day", "symbol")
+@admin.register(PnlPart)
+class PnlPartAdmin(LargeTableAdmin):
+    """Sums of closed positions before the last roll-up. `manage.py performance` adds those that closed since."""
+
+    list_display = (
+        "dimension", "key", "deployment_link", "trades", "won_usdc", "lost_usdc", "venue_fees_usdc",
+        "platform_fees_usdc", "shared_usdc", "slippage",
+    )  # fmt: skip
+    list_filter = ("dimension",)
+    list_select_related = ("deployment__agent",)
+    ordering = ("-id",)
     won_usdc = number_column("won", "won (USDC)", places=2)
     lost_usdc = number_column("lost", "lost (USDC)", places=2)
-    fees_usdc = number_column("fees", "fees (USDC)", places=2)
+    venue_fees_usdc = number_column("venue_fees", "venue fees (USDC)", places=2)
+    platform_fees_usdc = number_column("platform_fees", "platform fees (USDC)", places=2)
     shared_usdc = number_column("profit_share", "profit share (USDC)", places=2)
+    slippage = number_column("slippage_usd", "slippage (USD)", places=2)
+
+    @display(description="deployment")
+    def deployment_link(self, row: PnlPart) -> SafeString | str:
+        return link("agents.deployment", row.deployment_id, str(row.deployment)) if row.deployment else "all"
+
+
+@admin.register(PnlWatermark)
+class PnlWatermarkAdmin(ReadOnlyAdmin):
+    """Up to when closed positions are in the parts of the PnL."""
+
+    list_display = ("until",)
 
 
 @admin.register(ProfitMark)

@@ -1,4 +1,4 @@
-"""Models of positions: position, exit pause, daily results, profit marks, PnL snapshots."""
+"""Models of positions: position, exit pause, parts of the PnL, profit marks, PnL snapshots."""
 
 from typing import ClassVar
 
@@ -191,24 +191,73 @@ class UnreadAccount(models.Model):
         return f"{self.account} at {self.venue} since {self.since:%Y-%m-%d %H:%M} UTC"
 
 
-class DailyResult(models.Model):
-    """PnL of all positions of a symbol closed on one UTC day. Only a database trigger on positions writes it."""
+class PnlPart(models.Model):
+    """Cumulated results of the closed positions before the watermark, by deployment, dimension and key.
 
-    day = models.DateField()
-    symbol = models.CharField(max_length=20)
-    closed = models.IntegerField()
-    winners = models.IntegerField()
-    won = models.DecimalField(**COLUMN, help_text="realised PnL of the winners, USDC")
-    lost = models.DecimalField(**COLUMN, help_text="realised PnL of the others, USDC, zero or negative")
-    fees = models.DecimalField(**COLUMN, help_text="USDC")
+    Rows without a deployment are the sums of the whole platform. Only `performance.roll_up` writes it;
+    `performance.parts` reads it, and adds the positions that closed since. Realised PnL (after fees, before the profit
+    share) = won + lost + profit share.
+    """
+
+    deployment = models.ForeignKey(
+        "agents.Deployment",
+        models.PROTECT,
+        null=True,
+        db_index=False,
+        related_name="pnl_parts",
+        help_text="empty: the whole platform",
+    )
+    dimension = models.CharField(
+        max_length=12, help_text="total, day, token, side, exit_reason, hour, author, posts"
+    )
+    key = models.CharField(
+        max_length=40,
+        help_text="of the dimension: 2026-03-02, ETH …; hour: UTC hour of the entry; author: id of the account",
+    )
+    closed = models.DecimalField(
+        **COLUMN, help_text="closed positions; one on posts of several authors counts for each by their share"
+    )
+    winners = models.DecimalField(
+        **COLUMN, help_text="of them those with a profit after all costs, the profit share included"
+    )
+    trades = models.BigIntegerField(help_text="closed positions, each as one, whatever the author's share")
+    won = models.DecimalField(**COLUMN, help_text="PnL of the winners after all costs, USDC")
+    lost = models.DecimalField(
+        **COLUMN, help_text="PnL of the others after all costs, USDC, zero or negative"
+    )
+    venue_fees = models.DecimalField(**COLUMN, help_text="USDC")
+    platform_fees = models.DecimalField(**COLUMN, help_text="USDC")
     profit_share = models.DecimalField(**COLUMN, help_text="USDC")
+    gas_usd = models.DecimalField(**COLUMN, help_text="USD, paid by the platform; in no PnL")
+    slippage_usd = models.DecimalField(
+        **COLUMN,
+        help_text="USD lost (positive) between the quotes of the decisions and the fills; in the PnL",
+    )
+    turnover_usd = models.DecimalField(**COLUMN, help_text="USD traded, entries and exits")
+    held_seconds = models.DecimalField(**COLUMN, help_text="seconds from entry to close")
 
     class Meta:
-        db_table = "daily_results"
-        constraints: ClassVar = [models.UniqueConstraint(fields=["day", "symbol"], name="one_daily_result")]
+        db_table = "pnl_parts"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["dimension", "deployment", "key"], name="one_pnl_part", nulls_distinct=False
+            )
+        ]
 
     def __str__(self) -> str:
-        return f"{self.day} {self.symbol}"
+        return f"{self.dimension} {self.key} of {self.deployment or 'all'}"
+
+
+class PnlWatermark(models.Model):
+    """The single row that says up to when closed positions are in `pnl_parts`. Its lock orders the roll-ups."""
+
+    until = models.DateTimeField(help_text="positions that closed before this are in the parts")
+
+    class Meta:
+        db_table = "pnl_watermarks"
+
+    def __str__(self) -> str:
+        return f"rolled up until {self.until:%Y-%m-%d %H:%M} UTC"
 
 
 class ProfitMark(models.Model):

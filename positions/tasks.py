@@ -1,4 +1,4 @@
-"""Celery tasks of positions: exits, booking of fills, kill-switch triggers, daily snapshots."""
+"""Celery tasks of positions: exits, booking of fills, kill-switch triggers, daily snapshots, roll-up of the PnL."""
 
 from datetime import timedelta
 from functools import cache
@@ -12,7 +12,7 @@ from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
 from positions import book, flatten, guard, withdrawals
 from positions.exits import sweep
-from positions.performance import equity, points, summary
+from positions.performance import equity, points, roll_up, summary
 from trading import closing, passes
 from trading.shards import ALL, Shard, others
 
@@ -100,6 +100,18 @@ def snapshot_pass() -> Counts:
     stored = equity.take_snapshots(day)
     summary.end_day(day)
     return Counts(stored, stored)
+
+
+def roll_up_pass() -> Counts:
+    """Add the positions that have closed to the parts of the PnL, as many as the time of a pass allows."""
+    added = roll_up.roll_up(passes.TimeBudget(passes.policy().pass_seconds))
+    return Counts(added, added)
+
+
+@shared_task
+def roll_up_pnl() -> int:
+    """Run `roll_up_pass`; return how many positions were added."""
+    return roll_up_pass().out
 
 
 @shared_task

@@ -24,6 +24,7 @@ from maxxit.market.venues import venue_policy
 from signals_app import score
 from signals_app.caps import Caps
 from signals_app.evidence.base import Call
+from signals_app.evidence.posts import shares
 from signals_app.facts import Facts, gather
 from signals_app.lanes import Lanes
 from signals_app.models import CtPost, Signal
@@ -237,6 +238,7 @@ def _store(agent: Agent, token: str, facts: Facts, proposed: Proposed, expires_a
                 risk_model={
                     "evidence": {name: round(value, 6) for name, value in scored.evidence.items()},
                     "weights": agent.weights,
+                    "posts": {str(post): f"{share:f}" for post, share in shares(scored.calls).items()},
                 },
                 market=facts.markets[token].as_json(),
                 snapshot_id=facts.snapshots.get(token),

@@ -6,9 +6,9 @@ six decimals of the settlement asset (`usdc`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import Any
 
 USDC = "USDC"
@@ -34,6 +34,31 @@ def plain(number: Decimal) -> str:
     """Format `number` without exponent and trailing zeros."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+SHARE_UNIT = Decimal("1e-18")
+"""What cumulated fractions are rounded to in `split`."""
+
+
+def split(amount: Decimal, weights: Sequence[Decimal], unit: Decimal = USDC_UNIT) -> list[Decimal]:
+    """Split an amount by weights (zero or more; all zero: equally) into parts that add up to it exactly.
+
+    A part is the difference of two cumulated amounts, each rounded half-up to whole units, so that it differs from its
+    exact share by less than a unit; what of `amount` is no whole unit is in the last part that has a weight.
+    `positions.performance.splitting` does the same in SQL.
+    """
+    if not any(weights):
+        weights = [Decimal(1)] * len(weights)
+    with localcontext(prec=2 * COLUMN["max_digits"] + 20):
+        total, weight, before = sum(weights, ZERO), ZERO, ZERO
+        parts = []
+        for own in weights:
+            weight += own
+            share = (weight / total).quantize(SHARE_UNIT, rounding=ROUND_HALF_UP)
+            upto = amount if share == 1 else (amount * share).quantize(unit, rounding=ROUND_HALF_UP)
+            parts.append(upto - before)
+            before = upto
+    return parts
 
 
 BRIEF = 8

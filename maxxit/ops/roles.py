@@ -13,7 +13,6 @@ APPEND_ONLY = {"events": "", "fills": "", "ledger_entries": "", "paper_fills": "
 """Table -> the only column that the application may update."""
 READ_ONLY = (
     "ledger_balances",
-    "daily_results",
     "django_migrations",
     "django_content_type",
     "auth_permission",

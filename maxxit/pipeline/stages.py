@@ -119,6 +119,7 @@ ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     "positions.tasks.thin_points": {"queue": "guard"},
     "trading.tasks.reconcile": {"queue": "guard"},
     "trading.tasks.watch_approvals": {"queue": "guard"},
+    "positions.tasks.roll_up_pnl": {"queue": "default"},
     "positions.*": {"queue": "monitor"},
     "trading.*": {"queue": "execute"},
 }

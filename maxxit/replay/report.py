@@ -17,7 +17,7 @@ from maxxit.core.terminal import Console
 from maxxit.events.models import Event
 from maxxit.replay.run import Recorded
 from positions.models import Position
-from positions.performance import points, returns
+from positions.performance import parts, points, returns
 from positions.performance.equity import total_unrealised
 from positions.performance.identity import read_identity
 from signals_app.models import CtPost, Signal
@@ -61,9 +61,7 @@ def pairs() -> dict[str, int]:
 
 
 SPLIT = """
-SELECT {what} AS part, count(DISTINCT s.id), count(DISTINCT o.id), count(DISTINCT p.id),
-       count(DISTINCT p.id) FILTER (WHERE p.state = 'closed'),
-       coalesce(sum(p.realised_pnl) FILTER (WHERE o.purpose = 'open'), 0)
+SELECT {what} AS part, count(DISTINCT s.id), count(DISTINCT o.id), count(DISTINCT p.id)
 FROM signals s
 JOIN agents a ON a.id = s.agent_id
 LEFT JOIN orders o ON o.signal_id = s.id AND o.purpose = 'open'
@@ -75,32 +73,35 @@ WITH_POSTS = (
 )
 
 
-def _split(what: str) -> dict[str, dict[str, Any]]:
+def _split(what: str, dimension: parts.Dimension) -> dict[str, dict[str, Any]]:
+    results = {part.label: part for part in parts.attribution(dimension)}
     with connection.cursor() as cursor:
         cursor.execute(SPLIT.format(what=what))
-        return {
-            part: {
-                "signals": signals, "entries": entries, "positions": positions, "closed": closed,
-                "realised_pnl": plain(pnl),
-            }
-            for part, signals, entries, positions, closed, pnl in cursor.fetchall()
-        }  # fmt: skip
+        counts = cursor.fetchall()
+    return {
+        label: {
+            "signals": signals, "entries": entries, "positions": positions,
+            "closed": int(results[label].closed) if label in results else 0,
+            "realised_pnl": plain(results[label].realised if label in results else ZERO),
+        }
+        for label, signals, entries, positions in counts
+    }  # fmt: skip
 
 
 def by_agent() -> dict[str, dict[str, Any]]:
     """Count signals, entries and positions, and sum the realised PnL (USDC), by agent."""
-    return _split("a.name")
+    return _split("a.name", "agent")
 
 
 def by_posts() -> dict[str, dict[str, Any]]:
     """Return the same figures for signals with and without posts."""
-    return _split(WITH_POSTS)
+    return _split(WITH_POSTS, "posts")
 
 
 def summary(recorded: Recorded, events_sha256: str) -> dict[str, Any]:
     """Return the figures of the run; amounts are USDC as decimal strings, rates are fractions."""
     closed = Position.objects.filter(state="closed")
-    winners = closed.filter(realised_pnl__gt=0).count()
+    win_rate = parts.total().win_rate or ZERO
     fees = LedgerEntry.objects.filter(kind__in=("venue_fee", "platform_fee"), amount__gt=0)
     shares = LedgerEntry.objects.filter(kind="profit_share", amount__gt=0)
     books = read_identity()
@@ -121,9 +122,7 @@ def summary(recorded: Recorded, events_sha256: str) -> dict[str, Any]:
         "max_drawdown": plain(usdc(Decimal(returns.max_drawdown_units(curve)).scaleb(-6))),
         "max_drawdown_pct": f"{fall.percent:.4f}" if (fall := returns.max_drawdown(curve)) else None,
         "twr": None if (twr := returns.twr(curve)) is None else f"{twr:.6f}",
-        "win_rate": plain(
-            (Decimal(winners) / closed.count()).quantize(Decimal("0.0001")) if closed else ZERO
-        ),
+        "win_rate": plain(win_rate.quantize(Decimal("0.0001")) if win_rate else ZERO),
         "ledger_drift": {asset: plain(amount) for asset, amount in (ledger.drift() | drifts()).items()},
         "books": books.total.as_json(),
         "books_differ": [row.as_json() for row in books.wrong],

@@ -3,7 +3,6 @@
 `deployments` limits a figure to these ids; None means the whole platform. Amounts are USDC unless USD is named.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -18,6 +17,7 @@ from maxxit.core import clock
 from maxxit.core.money import ZERO, plain, usdc
 from positions.models import Position
 from positions.performance.equity import flows, total_equity, with_unrealised
+from positions.performance.parts import Part, breakdown
 from positions.performance.pnl import cvar_95, max_drawdown
 from positions.states import PositionState
 from trading.models import Fill, Order
@@ -46,6 +46,7 @@ class Figures:
     profit_share: Decimal
     closed: int
     winners: int
+    """Positions with a profit after all costs, the profit share included, as are the averages."""
     average_win: Decimal
     average_loss: Decimal
     drawdown: Decimal
@@ -85,17 +86,12 @@ class Figures:
         return values
 
 
-OWN_DAYS = """
-SELECT (closed_at AT TIME ZONE 'UTC')::date, symbol, count(*), count(*) FILTER (WHERE realised_pnl > 0),
-       coalesce(sum(realised_pnl) FILTER (WHERE realised_pnl > 0), 0),
-       coalesce(sum(realised_pnl) FILTER (WHERE realised_pnl <= 0), 0), sum(fees), sum(profit_share)
+BY_SYMBOL = """
+SELECT symbol, sum(realised_pnl)
 FROM positions
 WHERE state = 'closed' AND (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
-  AND (%(since)s::timestamptz IS NULL OR closed_at >= %(since)s)
-GROUP BY 1, 2 ORDER BY 1, 2
-"""
-ALL_DAYS = """
-SELECT day, symbol, closed, winners, won, lost, fees, profit_share FROM daily_results WHERE closed > 0 ORDER BY 1, 2
+  AND closed_at >= %(since)s
+GROUP BY 1 ORDER BY 1
 """
 NEWEST = """
 SELECT closed_at, realised_pnl, profit_share, entry_price * quantity
@@ -109,24 +105,12 @@ SINGLY = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
-    """Results of the positions in one symbol that closed on one UTC day. Amounts in USDC."""
-
-    day: date
-    symbol: str
-    closed: int
-    winners: int
-    won: Decimal
-    lost: Decimal
-    fees: Decimal
-    profit_share: Decimal
-
-
-@dataclass(frozen=True, slots=True)
 class Results:
-    """Closed positions in order of time: sums by day, and the newest ones singly."""
+    """Closed positions in order of time: sums by UTC day, and the newest ones singly."""
 
-    days: list[Day]
+    days: list[Part]
+    by_symbol: dict[str, Decimal]
+    """Symbol -> realised PnL, USDC."""
     newest: list[tuple[datetime, Decimal, Decimal, Decimal]]
     """(closed at, realised PnL, profit share, cost of the entry) in USDC, at most SINGLY."""
 
@@ -135,14 +119,12 @@ class Results:
         if len(self.newest) < SINGLY:
             return [(at, pnl, share) for at, pnl, share, _ in self.newest]
         singly = self.newest[0][0].astimezone(UTC).date() + timedelta(days=1)
-        daily: dict[date, list[Decimal]] = {}
-        for result in self.days:
-            if result.day < singly:
-                sums = daily.setdefault(result.day, [ZERO, ZERO])
-                sums[0] += result.won + result.lost
-                sums[1] += result.profit_share
-        ends = {day: datetime.combine(day, time.max, tzinfo=UTC) for day in daily}
-        return [(ends[day], pnl, share) for day, (pnl, share) in daily.items()] + [
+        days = [(date.fromisoformat(day.key), day.realised, day.profit_share) for day in self.days]
+        return [
+            (datetime.combine(day, time.max, tzinfo=UTC), pnl, share)
+            for day, pnl, share in days
+            if day < singly
+        ] + [
             (at, pnl, share)
             for at, pnl, share, _ in self.newest
             if at > datetime.combine(singly, time.min, tzinfo=UTC)
@@ -150,17 +132,18 @@ class Results:
 
 
 def results(since: datetime | None = None, deployments: Deployments = None) -> Results:
-    """Read the results of the positions that closed since a moment, or of all time.
-
-    The platform's sums come from `daily_results`; those of some deployments, or of a short span, are summed here.
-    """
+    """Read the results of the positions that closed since a moment, or of all time."""
     parameters = {"deployments": deployments, "since": since, "most": SINGLY}
+    sums = breakdown(["day", "token"] if since is None else ["day"], deployments, since)
     with connection.cursor() as cursor:
-        cursor.execute(ALL_DAYS if since is None and deployments is None else OWN_DAYS, parameters)
-        days = [Day(*row) for row in cursor.fetchall()]
+        if since is None:
+            by_symbol = {part.key: part.realised for part in sorted(sums["token"], key=lambda part: part.key)}
+        else:  # by its index alone, without the costs of each position
+            cursor.execute(BY_SYMBOL, parameters)
+            by_symbol = dict(cursor.fetchall())
         cursor.execute(NEWEST, parameters)
         newest = cursor.fetchall()[::-1]
-    return Results(days, newest)
+    return Results(sums["day"], by_symbol, newest)
 
 
 def figures(
@@ -168,23 +151,19 @@ def figures(
 ) -> Figures:
     """Compute the figures since a moment, or of all time. Pass `closed` where the results have been read already."""
     closed = closed or results(since, deployments)
-    days = closed.days
-    count, winners = sum(day.closed for day in days), sum(day.winners for day in days)
-    won, lost = sum((day.won for day in days), ZERO), sum((day.lost for day in days), ZERO)
-    by_symbol: dict[str, Decimal] = defaultdict(Decimal)
-    for day in days:
-        by_symbol[day.symbol] += day.won + day.lost
+    days = sum(closed.days, Part(""))
+    count, winners, by_symbol = int(days.closed), int(days.winners), closed.by_symbol
     levels = [ZERO, *accumulate(pnl for _, pnl, _ in closed.steps())]
     return Figures(
         since=since,
-        realised=won + lost,
+        realised=days.realised,
         unrealised=unrealised(deployments),
-        fees=sum((day.fees for day in days), ZERO),
-        profit_share=sum((day.profit_share for day in days), ZERO),
+        fees=days.fees,
+        profit_share=days.profit_share,
         closed=count,
         winners=winners,
-        average_win=won / winners if winners else ZERO,
-        average_loss=lost / (count - winners) if count > winners else ZERO,
+        average_win=days.won / winners if winners else ZERO,
+        average_loss=days.lost / (count - winners) if count > winners else ZERO,
         drawdown=max_drawdown(levels),
         best=max(by_symbol, key=lambda symbol: by_symbol[symbol], default=""),
         worst=min(by_symbol, key=lambda symbol: by_symbol[symbol], default=""),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from agents.evidence import POSTS
+from maxxit.core.money import split
 from maxxit.core.terms import SIGN, Side
 from signals_app.evidence.base import MAX_CONFIDENCE, MIN_CONFIDENCE, Call, Evidence, Facts
 
@@ -20,11 +21,22 @@ class Posts(Evidence):
         return float(social_strength(facts.calls, side, facts.market.rsi))
 
 
+def weight(call: Call) -> Decimal:
+    """Return how much a call counts, 0 to 1: its confidence × twice its author's impact, at most 1."""
+    return call.confidence * min(2 * call.impact, Decimal(1))
+
+
+def shares(calls: Sequence[Call]) -> dict[int, Decimal]:
+    """Return post -> its share in a trade on these calls by `weight`: fractions of six decimals that add up to 1."""
+    fractions = split(Decimal(1), [weight(call) for call in calls])
+    return dict(zip((call.post for call in calls), fractions, strict=True))
+
+
 def crowd(calls: Sequence[Call]) -> Decimal:
-    """Return the mean direction of the calls in [-1, 1], each weighted by confidence and twice its author's impact."""
+    """Return the mean direction of the calls in [-1, 1], each by its `weight`."""
     if not calls:
         return Decimal(0)
-    lean = sum((SIGN[c.side] * c.confidence * min(2 * c.impact, Decimal(1)) for c in calls), Decimal(0))
+    lean = sum((SIGN[call.side] * weight(call) for call in calls), Decimal(0))
     return max(Decimal(-1), min(Decimal(1), lean / len(calls)))
 
 

@@ -695,7 +695,7 @@ COPIED = {
     " WHERE entry_order_id = ANY(%(ids)s) OR exit_order_id = ANY(%(ids)s))",
 }
 """Table -> its rows that belong to the orders `ids`; a table comes after those that it refers to."""
-DERIVED = ("ledger_balances", "daily_results")
+DERIVED = ("ledger_balances",)
 """Tables that triggers write."""
 COLUMNS = """
 SELECT string_agg(quote_ident(column_name), ', ' ORDER BY ordinal_position) FROM information_schema.columns

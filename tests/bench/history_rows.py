@@ -16,6 +16,7 @@ from agents.models import Agent, CtAccount, Deployment, Subscription
 from maxxit.core import clock
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import Quote, SourceQuote
+from positions.performance import roll_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +134,6 @@ SELECT i, {DEPLOYMENT}, {SIGNAL}, i * 3 - 2, CASE WHEN p.over THEN i * 3 - 1 END
        {CORRELATION}, CASE WHEN i %% 4 = 0 THEN 400 END, CASE WHEN i %% 4 = 0 THEN 1 END
 FROM generate_series(1, %(positions)s) AS i CROSS JOIN LATERAL (SELECT i <= %(closed)s AS over) AS p
 """
-RESULTS = """
-INSERT INTO daily_results (day, symbol, closed, winners, won, lost, fees, profit_share)
-SELECT (closed_at AT TIME ZONE 'UTC')::date, symbol, count(*), count(*) FILTER (WHERE realised_pnl > 0),
-       sum(greatest(realised_pnl, 0)), sum(least(realised_pnl, 0)), sum(fees), sum(profit_share)
-FROM positions WHERE state = 'closed' GROUP BY 1, 2
-"""
 FILLS = """
 INSERT INTO fills (id, order_id, venue_fill_id, quantity, price, cash, fee, at)
 SELECT id, id, 'f' || id, 1, average_price, average_price, 0.1, created_at
@@ -252,7 +247,7 @@ SELECT p.posted_at, p.correlation_id, ARRAY[p.correlation_id], '', 'classify', '
 FROM ct_posts p WHERE p.id %% 3 = 0
 """
 STEPS = (
-    POSTS, SIGNALS, SIGNAL_POSTS, ORDERS, POSITIONS, RESULTS, FILLS, LEDGER, DEPOSITS, BALANCES, EVENTS,
+    POSTS, SIGNALS, SIGNAL_POSTS, ORDERS, POSITIONS, FILLS, LEDGER, DEPOSITS, BALANCES, EVENTS,
     CANDLES, SNAPSHOTS, BEST, CHAIN, MESSAGES, PAPER, TRACES,
 )  # fmt: skip
 SECONDARY = """
@@ -314,6 +309,8 @@ def fill(size: Size) -> None:
                 cursor.execute(statement, told)
         for create, _ in indexes:
             cursor.execute(create)
+        cursor.execute("ANALYZE")
+        roll_up.roll_up()
         cursor.execute("SET LOCAL session_replication_role = DEFAULT")
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxxit.core.money import COLUMN, USDC_UNIT, brief, plain, usdc
+from maxxit.core.money import COLUMN, USDC_UNIT, brief, exactly, plain, split, usdc
 
 amounts = st.decimals(min_value=-(10**12), max_value=10**12, places=12)
 
@@ -30,6 +30,29 @@ def test_rounding_to_usdc_twice_changes_nothing(number: Decimal) -> None:
 )
 def test_halves_go_to_the_even_neighbour(number: str, rounded: str) -> None:
     assert usdc(Decimal(number)) == Decimal(rounded)
+
+
+weights = st.lists(st.decimals(0, 1, places=6), min_size=1, max_size=8)
+
+
+@given(st.decimals(-(10**6), 10**6, places=6), weights)
+def test_parts_add_up_to_the_amount_in_whole_units_each_near_its_share(
+    amount: Decimal, given: list[Decimal]
+) -> None:
+    parts = split(amount, given)
+
+    total = sum(given)
+    with exactly():
+        assert sum(parts) == amount
+        for part, weight in zip(parts, given, strict=True):
+            assert part == usdc(part)
+            share = amount * weight if total else amount
+            assert abs(part * (total or len(parts)) - share) < USDC_UNIT * (total or len(parts))
+
+
+@given(st.decimals(-10, 10, places=18), weights)
+def test_parts_add_up_to_an_amount_that_is_no_whole_unit(amount: Decimal, given: list[Decimal]) -> None:
+    assert sum(split(amount, given)) == amount
 
 
 @given(amounts)

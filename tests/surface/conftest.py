@@ -37,6 +37,7 @@ from maxxit.pipeline.stages import QUEUES
 from maxxit.pipeline.sync import sync_schedule
 from positions.exits import pauses
 from positions.models import BestPnl, PnlSnapshot, Position, ProfitMark, UnreadAccount
+from positions.performance import roll_up
 from signals_app.models import CtPost, RejectedPost, Signal
 from tests import builders
 from trading import gate, ledger
@@ -267,4 +268,7 @@ def world(db: None) -> World:
     alerts.write()
     UnreadAccount.objects.create(venue="safe", account="0xA", since=clock.now())
     BestPnl.objects.get_or_create(account="0xA", defaults={"pnl": 5})
-    return World(staff, alice, bob, trade(alice), trade(bob))
+    made = World(staff, alice, bob, trade(alice), trade(bob))
+    with clock.frozen(clock.now() + timedelta(hours=1)):
+        roll_up.roll_up()
+    return made

@@ -17,6 +17,7 @@ from maxxit.core.terminal import Console
 from maxxit.embedded.scratch import scratch_database
 from maxxit.replay import report
 from maxxit.replay.run import Recorded, play, prepare
+from positions.performance import roll_up
 from signals_app.inputs import check_output, wrong_input
 
 
@@ -101,4 +102,5 @@ class Command(BaseCommand):
                     description=f"{moment:%d %b %H:%M}",
                 ),
             )
+        roll_up.roll_up()
         return report.summary(recorded, report.write_events(options["events_out"]))
