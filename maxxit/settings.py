@@ -127,6 +127,8 @@ CSRF_TRUSTED_ORIGINS = ENV.csrf_trusted_origins
 CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE = SECURE_SSL_REDIRECT = PRODUCTION
 CSRF_COOKIE_SAMESITE = SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 3600
+SESSION_ENGINE = "maxxit.access.sessions"
+CSRF_FAILURE_VIEW = "maxxit.web.csrf.failure"
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if PRODUCTION else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = PRODUCTION
 SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
@@ -137,6 +139,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "dashboard"
 STAFF_SECOND_FACTOR = PRODUCTION if ENV.staff_second_factor is None else ENV.staff_second_factor
+SIGN_UP = ENV.sign_up or ("invitation" if PRODUCTION else "open")
+"""Who may create an account: open, invitation or closed."""
 OTP_TOTP_ISSUER = "Maxxit"
 
 # --- logs ---------------------------------------------------------------------------------------------------

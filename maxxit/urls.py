@@ -7,7 +7,7 @@ from django.views.generic import RedirectView
 
 from maxxit.api import errors
 from maxxit.api.api import api
-from maxxit.web import health, pages
+from maxxit.web import account, health, pages
 from maxxit.web.login import Login
 from maxxit.web.metrics import metrics
 from maxxit.web.second_factor import second_factor
@@ -29,6 +29,7 @@ urlpatterns = [
     path("signals/<int:signal_id>/progress", pages.signal_progress, name="signal-progress"),
     path("chain/<uuid:correlation_id>", pages.trade_trace, name="chain"),
     path("login", Login.as_view(), name="login"),
+    path("sign-up", account.sign_up_page, name="sign-up"),
     path("second-factor", second_factor, name="second-factor"),
     path("logout", LogoutView.as_view(next_page="login"), name="logout"),
     path("health", RedirectView.as_view(pattern_name="ready")),

@@ -8,6 +8,7 @@ class AccessConfig(AppConfig):
     verbose_name = "Access"
 
     def ready(self) -> None:
-        from maxxit.access import groups
+        from maxxit.access import groups, sessions
 
         post_migrate.connect(groups.grant, dispatch_uid="maxxit.access.groups")
+        sessions.connect()

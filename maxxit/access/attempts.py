@@ -1,4 +1,4 @@
-"""Brute-force protection: failed logins by account and by address, rejected API keys by address.
+"""Rate limits: failed logins by account and by address, rejected API keys by address, sign-ups by address.
 
 An attempt is counted before the password is checked, so that parallel guesses cannot slip through; a successful one
 is uncounted. Attempts during a block are rejected without being counted, so a block expires. The counts are in
@@ -18,7 +18,7 @@ from maxxit.core import clock
 from maxxit.core.config import Count, Policy, Seconds, load
 from maxxit.events.record import record
 
-ACCOUNT, ADDRESS, KEYS = "account", "address", "keys"
+ACCOUNT, ADDRESS, KEYS, SIGN_UP = "account", "address", "keys", "sign-up"
 GROWTH_STEPS = 20
 """Doublings after which every block is at its maximum; keeps the power of two small."""
 
@@ -29,6 +29,7 @@ class LoginPolicy(Policy):
     free_failures_per_account: Count
     free_failures_per_address: Count
     free_refused_keys_per_address: Count
+    free_sign_ups_per_address: Count
     first_block_seconds: Seconds
     longest_block_seconds: Seconds
     forget_after_seconds: Seconds
@@ -39,6 +40,7 @@ class LoginPolicy(Policy):
             ACCOUNT: self.free_failures_per_account,
             ADDRESS: self.free_failures_per_address,
             KEYS: self.free_refused_keys_per_address,
+            SIGN_UP: self.free_sign_ups_per_address,
         }[kind]
         if failures < free:
             return None
@@ -65,6 +67,16 @@ def subjects(username: str, address: str) -> list[str]:
 def refused_key_subjects(address: str) -> list[str]:
     """Return the subjects of a rejected API key: its address."""
     return [f"{KEYS}:{_network(address)}"]
+
+
+def sign_up_subjects(address: str) -> list[str]:
+    """Return the subjects of a sign-up: its address. Successful ones count as well and are not uncounted."""
+    return [f"{SIGN_UP}:{_network(address)}"]
+
+
+def address_subjects(address: str) -> list[str]:
+    """Return the subjects of an attempt that names no account: its address."""
+    return [f"{ADDRESS}:{_network(address)}"]
 
 
 def _network(address: str) -> str:

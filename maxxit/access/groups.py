@@ -1,4 +1,6 @@
-"""The built-in permission groups: `support` may view, `operators` may also act. Superusers may do everything.
+"""The built-in groups: `support` may view, `operators` may also act, `customers` reach their own rows alone.
+
+Superusers may do everything.
 
 Their permissions are granted after each migration, so that they cover every table. For other permissions create
 another group: a permission removed from these two is granted again.
@@ -10,13 +12,14 @@ from django.apps import AppConfig
 from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
 
-SUPPORT, OPERATORS = "support", "operators"
+SUPPORT, OPERATORS, CUSTOMERS = "support", "operators", "customers"
 OURS = (
     "agents", "console", "events", "knowledge", "llm", "market", "notify", "pipeline", "positions", "signals_app",
     "trading",
 )  # fmt: skip
 SCHEDULE = "django_celery_beat"
 ADDED_BY_OPERATORS = {
+    "console": ("invitation",),
     "agents": ("agent", "ctaccount", "subscription", "deployment"),
     "notify": ("pricerule",),
     "signals_app": ("signal",),
@@ -26,7 +29,7 @@ ADDED_BY_OPERATORS = {
 
 
 def grant(sender: AppConfig, using: str = "default", **_: Any) -> None:
-    """Grant both groups their permissions on the tables of one app (receiver of `post_migrate`)."""
+    """Grant both staff groups their permissions on the tables of one app (receiver of `post_migrate`)."""
     if sender.label not in (*OURS, SCHEDULE):
         return
     create_permissions(sender, verbosity=0, using=using)
@@ -38,3 +41,5 @@ def grant(sender: AppConfig, using: str = "default", **_: Any) -> None:
     addable = [f"add_{model}" for model in ADDED_BY_OPERATORS.get(sender.label, ())]
     support.permissions.add(*view)
     operators.permissions.add(*view, *change, *known.filter(codename__in=addable))
+    if sender.label == "console":
+        Group.objects.using(using).get_or_create(name=CUSTOMERS)

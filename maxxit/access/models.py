@@ -1,9 +1,12 @@
-"""API keys, and failed login attempts."""
+"""API keys, failed login attempts, sessions, invitations, wallets and settings of users."""
 
+from importlib import import_module
 from typing import ClassVar
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 
 from maxxit.core import clock
@@ -48,7 +51,10 @@ class ApiKey(models.Model):
 
 
 class LoginAttempts(models.Model):
-    """Failed attempts of one subject (`account:alice`, `address:203.0.113.9`, `keys:203.0.113.9`) and its block."""
+    """Attempts of one subject and its block.
+
+    Failed ones of `account:alice`, `address:203.0.113.9` and `keys:203.0.113.9`; all of `sign-up:203.0.113.9`.
+    """
 
     subject = models.CharField(max_length=170, unique=True)
     failures = models.PositiveIntegerField(default=0)
@@ -62,8 +68,95 @@ class LoginAttempts(models.Model):
 
     @property
     def kind(self) -> str:
-        """Return account, address or keys."""
+        """Return account, address, keys or sign-up."""
         return self.subject.partition(":")[0]
 
     def __str__(self) -> str:
         return self.subject
+
+
+class BrowserSession(AbstractBaseSession):
+    """A browser session (`maxxit.access.sessions`) with the user who is logged in, so that they can list and end it."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="browser_sessions"
+    )
+    opened_at = models.DateTimeField(null=True, help_text="UTC; when its user logged in")
+    last_seen = models.DateTimeField(help_text="UTC, to the minute")
+    address = models.CharField(max_length=45, blank=True, help_text="IP address at the login")
+    browser = models.CharField(max_length=300, blank=True, help_text="User-Agent at the login")
+
+    class Meta:
+        db_table = "browser_sessions"
+        verbose_name = "session"
+
+    @classmethod
+    def get_session_store_class(cls) -> type[SessionBase]:
+        """Return the engine that reads and writes these rows; it imports this module."""
+        store: type[SessionBase] = import_module(settings.SESSION_ENGINE).SessionStore
+        return store
+
+    def __str__(self) -> str:
+        return f"session of {self.user}" if self.user_id else "session without a user"
+
+
+class Invitation(models.Model):
+    """A single-use code that lets a person create an account. Only its hash is stored; the link is shown once."""
+
+    email = models.CharField(max_length=254, blank=True, help_text="whom it is for; nothing is sent there")
+    sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(editable=False)
+    created_by = models.CharField(max_length=200, editable=False)
+    expires_at = models.DateTimeField(editable=False, help_text="UTC")
+    used_at = models.DateTimeField(null=True, editable=False)
+    used_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+"
+    )
+    withdrawn_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        db_table = "invitations"
+        ordering = ("-id",)
+
+    @property
+    def standing(self) -> str:
+        """Return open, used, withdrawn or expired; only an open one works."""
+        if self.used_at:
+            return "used"
+        if self.withdrawn_at:
+            return "withdrawn"
+        return "expired" if self.expires_at <= clock.now() else "open"
+
+    def __str__(self) -> str:
+        return f"invitation {self.pk}"
+
+
+class WalletLogin(models.Model):
+    """An Ethereum address whose holder logs in as `user` by signing a message (EIP-4361)."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="wallets")
+    address = models.CharField(max_length=42, unique=True, help_text="with its EIP-55 checksum")
+    linked_at = models.DateTimeField()
+    last_used = models.DateTimeField(null=True, help_text="UTC; the newest login with it")
+
+    class Meta:
+        db_table = "wallet_logins"
+        ordering = ("id",)
+        verbose_name = "wallet"
+
+    def __str__(self) -> str:
+        return self.address
+
+
+class UserSettings(models.Model):
+    """What a user chose for the pages. A user without a row has the defaults."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="user_settings")
+    time_zone = models.CharField(max_length=60, blank=True, help_text="IANA name; empty: UTC")
+
+    class Meta:
+        db_table = "user_settings"
+        verbose_name = verbose_name_plural = "user settings"
+
+    def __str__(self) -> str:
+        return f"settings of {self.user}"

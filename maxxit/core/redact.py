@@ -65,6 +65,7 @@ _PATTERNS = [
             r"\b(?:pplx|apx|xai|gsk|hf|glpat|xox[abeprs])[-_][A-Za-z0-9_-]{12,}",
             0,
         ),
+        (("mxk_", "mxi_"), r"\bmx[ki]_[A-Za-z0-9_-]{20,}", 0),
         (("gh", "github_pat"), r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}", 0),
         (("akia", "asia", "aiza"), r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{30,}", 0),
         (("eyj",), r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?", 0),

@@ -1,12 +1,14 @@
 """Admin pages of users, groups, API keys, login attempts and the Celery schedule."""
 
+from datetime import timedelta
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django_celery_beat.admin import (
     CrontabScheduleAdmin,
     PeriodicTaskAdmin,
@@ -27,9 +29,11 @@ from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from maxxit.access import invitations, sessions
 from maxxit.access.auth import revoke_key
-from maxxit.access.models import ApiKey, LoginAttempts
+from maxxit.access.models import ApiKey, Invitation, LoginAttempts, WalletLogin
 from maxxit.adminkit import ReadOnlyAdmin, log_action
+from maxxit.core import clock
 from maxxit.pipeline.sync import report_disabled_jobs
 from maxxit.web import second_factor
 
@@ -46,7 +50,7 @@ class ThemedUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    actions = ("remove_second_factor",)
+    actions = ("remove_second_factor", "end_sessions")
 
     @action(description="Remove the second factor", permissions=["change"])
     def remove_second_factor(self, request: HttpRequest, rows: QuerySet[User]) -> None:
@@ -56,6 +60,14 @@ class ThemedUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
             second_factor.remove(person, by=request.user.get_username())
         log_action(request, chosen, "Removed the second factor")
         messages.success(request, f"{len(chosen)} removed")
+
+    @action(description="End all sessions", permissions=["change"])
+    def end_sessions(self, request: HttpRequest, rows: QuerySet[User]) -> None:
+        """Log users out of every browser."""
+        chosen = list(rows)
+        count = sum(sessions.end(person) for person in chosen)
+        log_action(request, chosen, "Ended all sessions")
+        messages.success(request, f"{count} sessions ended")
 
 
 @admin.register(Group)
@@ -127,6 +139,87 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         count = sum(revoke_key(row.prefix, by=request.user.get_username()) for row in chosen)
         log_action(request, chosen, "Revoked")
         messages.success(request, f"{count} revoked")
+
+
+class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Whom the invitation is for, and for how long it works."""
+
+    email = forms.CharField(
+        required=False,
+        max_length=254,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="whom it is for, for this list; nothing is sent there",
+    )
+    days = forms.IntegerField(
+        min_value=1,
+        max_value=365,
+        initial=invitations.DAYS,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="until it expires",
+    )
+
+    class Meta:
+        model = Invitation
+        fields = ("email",)
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnlyAdmin):
+    """Invitations. Adding one shows its link once; `manage.py invite` does the same."""
+
+    form = InvitationForm
+    fields = ("email", "days")
+    list_display = ("id", "email", "standing", "created_by", "created_at", "expires_at", "used_by", "used_at")
+    list_select_related = ("used_by",)
+    search_fields = ("email", "created_by", "used_by__username")
+    date_hierarchy = "created_at"
+    actions = ("withdraw",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Let whoever has the permission `console.add_invitation` add one."""
+        return request.user.has_perm("console.add_invitation")
+
+    def get_fields(self, request: HttpRequest, obj: Invitation | None = None) -> Any:
+        """Return the fields of the form, or of the page of an existing invitation."""
+        return self.fields if obj is None else self.list_display[1:]
+
+    @display(description="state", label={"open": "success", "expired": "warning", "withdrawn": "danger"})
+    def standing(self, row: Invitation) -> str:
+        return row.standing
+
+    def save_model(self, request: HttpRequest, obj: Invitation, form: Any, change: bool) -> None:
+        """Create the invitation and show its link, which cannot be shown again."""
+        code, row = invitations.create(
+            expires_at=clock.now() + timedelta(days=form.cleaned_data["days"]),
+            by=request.user.get_username(),
+            email=obj.email,
+        )
+        obj.pk = row.pk
+        link = request.build_absolute_uri(invitations.path(code))
+        messages.success(request, f"Copy this link now, it is not shown again: {link}")
+
+    def response_add(
+        self, request: HttpRequest, obj: Invitation, post_url_continue: Any = None
+    ) -> HttpResponse:
+        """Go back to the list, where the link is shown."""
+        answer: HttpResponse = self.response_post_save_add(request, obj)
+        return answer
+
+    @action(description="Withdraw", permissions=["operate"])
+    def withdraw(self, request: HttpRequest, rows: QuerySet[Invitation]) -> None:
+        chosen = list(rows)
+        count = invitations.withdraw([row.pk for row in chosen], by=request.user.get_username())
+        log_action(request, chosen, "Withdrew")
+        messages.success(request, f"{count} withdrawn; used and expired ones stay as they are")
+
+
+@admin.register(WalletLogin)
+class WalletLoginAdmin(ReadOnlyAdmin):
+    """Wallets with which users log in."""
+
+    list_display = ("address", "user", "linked_at", "last_used")
+    list_select_related = ("user",)
+    search_fields = ("address__iexact", "user__username")
 
 
 @admin.register(LoginAttempts)

@@ -3,12 +3,14 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import ValidationError
+from django.http import HttpResponse
 from django_otp import devices_for_user, match_token
 
-from maxxit.access import attempts
+from maxxit.access import attempts, time_zones
 from maxxit.access.auth import address
 from maxxit.core import clock
 
@@ -24,6 +26,7 @@ class LoginForm(AuthenticationForm):
         required=False,
         max_length=20,
         label="Code",
+        help_text="From your app, if you have set up a second factor.",
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "text"}),
     )
 
@@ -62,3 +65,13 @@ class Login(LoginView):
     authentication_form = LoginForm
     template_name = "web/login.html"
     next_page = "dashboard"
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        """Log in, and keep the browser's time zone at the first login."""
+        answer = super().form_valid(form)
+        time_zones.learn(self.request.user, self.request.POST.get("time_zone", ""))
+        return answer
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Add the setting SIGN_UP, which decides what the page says to newcomers."""
+        return super().get_context_data(**kwargs) | {"sign_up": settings.SIGN_UP}

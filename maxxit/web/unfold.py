@@ -81,6 +81,8 @@ MENU = (
             ("Users", "group", "auth.user"),
             ("Groups", "groups", "auth.group"),
             ("API keys", "key", "console.apikey"),
+            ("Invitations", "mail", "console.invitation"),
+            ("Wallets for login", "wallet", "console.walletlogin"),
         ),
     ),
 )

@@ -18,7 +18,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from agents.models import Agent, Deployment
 from maxxit.access.auth import create_key
-from maxxit.access.models import LoginAttempts
+from maxxit.access.models import Invitation, LoginAttempts, WalletLogin
 from maxxit.core import clock
 from maxxit.events import wake
 from maxxit.events.record import record
@@ -169,6 +169,7 @@ def machine() -> None:
     )
     risk_limits()
     LoginAttempts.objects.create(subject="account:carol", failures=1, last_at=timezone.now())
+    Invitation.objects.create(sha256="0" * 64, created_at=timezone.now(), expires_at=timezone.now())
     signer = Signer.objects.create(chain_id=31337, address="0x" + "1" * 40, next_nonce=1)
     sent = ChainTransaction.objects.create(
         idempotency_key="mx-chain-1", chain_id=31337, signer=signer, nonce=0, state="broadcast",
@@ -265,6 +266,7 @@ def world(db: None) -> World:
     staff = User.objects.create_superuser("root", password="not a secret at all 1")
     alice, bob = (User.objects.create_user(name, password="nor is this one 2") for name in ("alice", "bob"))
     prices(alice)
+    WalletLogin.objects.create(user=alice, address="0x" + "7" * 40, linked_at=clock.now())
     alerts.write()
     UnreadAccount.objects.create(venue="safe", account="0xA", since=clock.now())
     BestPnl.objects.get_or_create(account="0xA", defaults={"pnl": 5})

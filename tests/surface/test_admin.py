@@ -49,7 +49,7 @@ def _list_url(model: type) -> str:
 
 
 def test_every_model_of_the_pipeline_has_an_admin() -> None:
-    """Except signers and chain bookkeeping, and the queue of accepted prices that price rules are matched against."""
+    """Except chain bookkeeping, the queue of prices for price rules, sessions (their keys are secrets) and settings."""
     missing = {
         model._meta.label
         for label in OURS
@@ -58,6 +58,7 @@ def test_every_model_of_the_pipeline_has_an_admin() -> None:
         if model not in admin.site._registry and len(model._meta.pk_fields) == 1
     }
     unseen = {f"trading.{name}" for name in ("ChainAttempt", "ChainScan", "Signer")} | {"market.QuoteMove"}
+    unseen |= {"console.BrowserSession", "console.UserSettings"}
     assert missing - unseen == set()
 
 

@@ -103,6 +103,7 @@ RUNS: dict[str, Words] = {
     "follow": lambda w, f: [agent(w), "another"],
     "import-candles": lambda w, f: kraken(f),
     "import-posts": lambda w, f: exported(f),
+    "invite": lambda w, f: ["--days", "1"],
     "kill": lambda w, f: ["flatten", "--reason", "x"],
     "knowledge add": lambda w, f: [document(f)],
     "knowledge forget": lambda w, f: [document(f)],

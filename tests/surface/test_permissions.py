@@ -186,8 +186,8 @@ def test_the_first_page_of_the_admin_shows_a_clerk_no_figures(browsers: dict[str
 
 
 PAGES = [pattern for pattern in get_resolver().url_patterns if getattr(pattern, "name", None)]
-OF_NOBODY = {"login", "logout", "live", "ready", "second-factor"}
-"""Pages without rows, for whoever comes."""
+OF_NOBODY = {"login", "logout", "live", "ready", "second-factor", "sign-up"}
+"""Pages without rows, or with those of the own account alone."""
 
 
 @pytest.mark.parametrize("pattern", PAGES, ids=lambda one: one.name)

@@ -141,6 +141,11 @@ def terms() -> Terms:
     return _chains().policy
 
 
+def all_chains() -> dict[str, ChainStanza]:
+    """Return name -> stanza of every configured chain."""
+    return dict(_chains().__pydantic_extra__ or {})
+
+
 def stanza(name: str) -> ChainStanza:
     """Return the chain of this name. Raises `Misconfigured` with the known names."""
     known = _chains().__pydantic_extra__

@@ -102,14 +102,14 @@ def require_owner(deployment: Deployment, safe: str, signature: str) -> None:
     with read_safe(at.chain, safe) as contract:
         contract.retrieve_nonce()
         owners = contract.retrieve_owners()
-    if _signer_of(text, signature) not in owners:
+    if signer_of(text, signature) not in owners:
         raise Rejected(
             f"sign this text with the key of an owner of {safe}, and send the signature: {text}",
             code="owner_signature",
         )
 
 
-def _signer_of(text: str, signature: str) -> str:
+def signer_of(text: str, signature: str) -> str:
     """Return the address that signed the text; empty for an invalid signature."""
     from eth_account import Account  # as in `trading.chain.signer`
     from eth_account.messages import encode_defunct
