@@ -362,6 +362,20 @@ class DailySummary(models.Model):
         return f"{self.report_date} {self.deployment_id or 'all'}: {self.day_pnl_usd}"
 
 
+class BooksCheck(models.Model):
+    """The newest comparison of positions and ledger: one row. Only `identity.check_books` writes it."""
+
+    checked_at = models.DateTimeField()
+    deployments = models.IntegerField(help_text="number of deployments compared")
+    wrong = models.JSONField(default=list, help_text="ids of those whose figures differ")
+
+    class Meta:
+        db_table = "books_checks"
+
+    def __str__(self) -> str:
+        return f"{self.checked_at:%Y-%m-%d %H:%M} UTC: {len(self.wrong)} of {self.deployments} differ"
+
+
 class BestPnl(models.Model):
     """The highest PnL of an account at any midnight (UTC). Only `equity.take_snapshots` writes it."""
 

@@ -12,7 +12,7 @@ from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
 from positions import book, flatten, guard, withdrawals
 from positions.exits import sweep
-from positions.performance import equity, points, roll_up, summary
+from positions.performance import equity, identity, points, roll_up, summary
 from trading import closing, passes
 from trading.shards import ALL, Shard, others
 
@@ -86,6 +86,12 @@ def equity_pass() -> Counts:
 def take_points() -> int:
     """Run `equity_pass`; return how many points were stored."""
     return equity_pass().out
+
+
+@shared_task
+def check_books() -> int:
+    """Compare positions with the ledger; return how many deployments differ."""
+    return len(identity.check_books().wrong)
 
 
 @shared_task

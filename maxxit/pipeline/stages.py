@@ -92,6 +92,7 @@ ALERTS = (
     "login.blocked", "safe.entries_stopped", "flatten.unclosed", "approval.expiring", "approval.expired",
     "transaction.refused", "transaction.stuck", "transaction.fees_at_limit", "transaction.nonce_ahead",
     "transaction.replaced", "schedule.disabled", "executor.balance_low", "limits.changed",
+    "books.differ",
 )  # fmt: skip
 """Events that notify staff at once."""
 
@@ -117,6 +118,7 @@ ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     "positions.tasks.watch_risk": {"queue": "guard"},
     "positions.tasks.take_points": {"queue": "guard"},
     "positions.tasks.thin_points": {"queue": "guard"},
+    "positions.tasks.check_books": {"queue": "guard"},
     "trading.tasks.reconcile": {"queue": "guard"},
     "trading.tasks.watch_approvals": {"queue": "guard"},
     "positions.tasks.roll_up_pnl": {"queue": "default"},

@@ -23,8 +23,8 @@ from maxxit.pipeline.models import CanaryMark
 from maxxit.pipeline.stages import SWEEPS
 from maxxit.reports import checks, status
 from positions.exits import pauses
-from positions.models import Position
-from positions.performance import equity, figures, identity
+from positions.models import BooksCheck, Position
+from positions.performance import equity, figures
 from trading import gate
 from trading.models import Order
 from trading.states import IN_FLIGHT
@@ -86,10 +86,11 @@ class MaxxitCollector(Collector):
             {"": float(equity.total_unrealised())},
         )
         yield _gauge("portfolio_value_usd", "equity of all deployments", {"": float(figures.equity())})
-        books = identity.read_identity()
-        yield _gauge(
-            "books_differ", "deployments whose positions and ledger disagree", {"": float(len(books.wrong))}
-        )
+        if (books := BooksCheck.objects.first()) is not None:
+            what = "deployments whose positions and ledger disagree"
+            yield _gauge("books_differ", what, {"": float(len(books.wrong))})
+            age = (timezone.now() - books.checked_at).total_seconds()
+            yield _gauge("books_check_age_seconds", "seconds since they were compared", {"": age})
         ever = figures.figures()
         yield _gauge("drawdown_usdc", "max drawdown of the realised PnL", {"": float(ever.drawdown)})
         if ever.cvar_95_pct is not None:

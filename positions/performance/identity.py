@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
+from agents.models import Deployment
+from maxxit.core import clock
 from maxxit.core.money import ZERO, plain, usdc
+from maxxit.events.record import record
+from positions.models import BooksCheck
 from positions.performance.points import WORTH
 
 UNCLOSED = """
@@ -185,3 +189,18 @@ def read_identity(deployments: Sequence[int] | None = None) -> Identity:
         amounts = (realised, unrealised, venue_fees, platform_fees, share, ZERO, equity, deposits, booked)
         books.append(Books(deployment, *amounts))
     return Identity(books, unpriced)
+
+
+@transaction.atomic
+def check_books() -> BooksCheck:
+    """Compare all books, store the result, and record `books.differ` for each deployment that was right before."""
+    read = read_identity()
+    before = BooksCheck.objects.select_for_update().filter(pk=1).first()
+    wrong = {row.deployment: row for row in read.wrong if row.deployment is not None}
+    for deployment in Deployment.objects.filter(pk__in=set(wrong) - set(before.wrong if before else ())):
+        books = wrong[deployment.pk].as_json()
+        names = ("pnl_usd", "equity_usd", "deposits_usd", "difference_usd", "fee_difference_usd")
+        record("books.differ", deployment, **{name: books[name] for name in names})
+    checked = BooksCheck(pk=1, checked_at=clock.now(), deployments=len(read.deployments), wrong=sorted(wrong))
+    checked.save()
+    return checked

@@ -7,8 +7,10 @@ from decimal import Decimal as D
 import pytest
 from django.db import connection, transaction
 
+from maxxit.events.models import Event
+from maxxit.pipeline.stages import ALERTS
 from positions.models import Position
-from positions.performance.identity import read_identity
+from positions.performance.identity import check_books, read_identity
 from tests import builders as make
 from tests.positions.performance.histories import History
 from tests.positions.test_book import again, entered, fills, leaving
@@ -92,3 +94,18 @@ def test_a_token_without_a_quote_is_said_and_not_counted(trader: Trader) -> None
 
     assert read_identity().unpriced == [trader.deployment.pk]
     assert read_identity().deployments == []
+
+
+def test_staff_is_told_once_of_books_that_differ(trader: Trader) -> None:
+    position = entered(trader)
+    fills(leaving(trader, position), "0.4", usd="2400")
+    again(position)
+    assert (check_books().deployments, check_books().wrong) == (1, [])
+    Position.objects.filter(pk=position.pk).update(realised_pnl=1000)
+
+    assert [check_books().wrong for _ in range(2)] == [[trader.deployment.pk]] * 2
+    [event] = Event.objects.filter(name="books.differ")
+    assert event.subject == f"agents.deployment/{trader.deployment.pk}"
+    assert "books.differ" in ALERTS
+    Position.objects.filter(pk=position.pk).update(realised_pnl=position.realised_pnl)
+    assert check_books().wrong == []
