@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.core.management import ManagementUtility, get_commands, load_command_class
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 
 from maxxit.core import clock, redact
 from maxxit.core.errors import MaxxitError, Rejected
@@ -45,6 +45,15 @@ class CommandLine(ManagementUtility):
         )  # fmt: skip
 
 
+class ExampleFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the examples."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("examples:"):
+            return argparse.RawDescriptionHelpFormatter._fill_text(self, text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
 class OpsCommand(BaseCommand):
     """Base of Maxxit's commands. Subclasses define `options` and `run`; `--json` prints what `run` returns."""
 
@@ -53,20 +62,38 @@ class OpsCommand(BaseCommand):
     """Name -> help text."""
     exit_code = 0
     """Set it in `run` where something is not as it should be: everything is printed before the process ends with it."""
+    bare = ""
+    """What the command does without a subcommand; empty where it needs one."""
+    epilog = ""
+    """Examples, printed below the options by `--help`."""
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Return Django's parser with the epilog, whose lines are kept as they are."""
+        if self.epilog:
+            kwargs |= {"epilog": self.epilog, "formatter_class": ExampleFormatter}
+        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare `--json` and the command's options, once for each subcommand."""
-        if not self.subcommands:
-            parser.add_argument("--json", action="store_true", help="machine-readable, on one line of stdout")
+        if self.bare or not self.subcommands:
+            self._common(parser)
             self.options(parser, "")
+        if not self.subcommands:
             return
-        subparsers = parser.add_subparsers(dest="action", required=True, metavar="|".join(self.subcommands))
+        subparsers = parser.add_subparsers(
+            dest="action", required=not self.bare, metavar="|".join(self.subcommands)
+        )
         for name, summary in self.subcommands.items():
             subparser = subparsers.add_parser(name, help=summary, description=summary)
-            subparser.add_argument(
-                "--json", action="store_true", help="machine-readable, on one line of stdout"
-            )
+            # The value that the command itself was given stays unless the subcommand is given it too.
+            self._common(subparser, **({"default": argparse.SUPPRESS} if self.bare else {}))
             self.options(subparser, name)
+
+    @staticmethod
+    def _common(parser: CommandParser, **default: Any) -> None:
+        parser.add_argument(
+            "--json", action="store_true", help="machine-readable, on one line of stdout", **default
+        )
 
     def options(self, parser: CommandParser, action: str) -> None:
         """Declare the options (of the subcommand `action`)."""

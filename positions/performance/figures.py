@@ -171,9 +171,10 @@ def figures(
     )
 
 
-def volume(since: datetime | None = None) -> dict[str, Any]:
+def volume(since: datetime | None = None, deployments: Deployments = None) -> dict[str, Any]:
     """Count fills by side and sum their USDC volume, since a moment or of all time. Reads every fill."""
     fills = Fill.objects.filter(at__gte=since) if since else Fill.objects.all()
+    fills = fills if deployments is None else fills.filter(order__deployment__in=deployments)
     sides = dict(fills.order_by().values_list("order__side").annotate(Count("pk")))
     traded = fills.aggregate(total=Sum("cash"))["total"] or ZERO
     return {"buys": sides.get("buy", 0), "sells": sides.get("sell", 0), "volume_usd": plain(usdc(traded))}

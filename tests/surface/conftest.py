@@ -128,7 +128,8 @@ def _fill(order: Order, cash: str) -> Fill:
         order=order, venue_fill_id=f"v{order.pk}", quantity=quantity, price=Decimal(cash) / quantity,
         cash=Decimal(cash), fee=Decimal("0.8"), at=timezone.now(),
     )  # fmt: skip
-    ledger.post_all([ledger.fill_journal(order, made.pk, made)])
+    platform = ledger.platform_fee_journal(order, Decimal("0.12"), collected=True)
+    ledger.post_all([ledger.fill_journal(order, made.pk, made), platform])
     return made
 
 

@@ -1,0 +1,57 @@
+"""Options of commands that are about some deployments: `--deployment`, `--agent`, `--account`, and a span of time."""
+
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from maxxit.core import clock
+from maxxit.core.commands import count
+from maxxit.core.errors import Rejected
+from maxxit.reports.scope import PERIODS, Scope, scope_of, span_of
+
+
+def scope_options(parser: CommandParser) -> None:
+    """Declare `--deployment`, `--agent` and `--account`, one of them at most."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--deployment", type=count, metavar="N", help="number; `manage.py portfolio` lists them"
+    )
+    group.add_argument(
+        "--agent", default="", metavar="NAME", help="all deployments of an agent, by name or id"
+    )
+    group.add_argument(
+        "--account", default="", metavar="NAME", help="an account at a venue (paper:1, the address of a Safe)"
+    )
+
+
+def scope_given(options: dict[str, Any]) -> Scope:
+    """Return the scope of the options. Raises Rejected where there is no such deployment."""
+    names = ("deployment", "agent", "account")
+    return scope_of(**{name: options[name] for name in names if options.get(name)})
+
+
+def span_options(parser: CommandParser) -> None:
+    """Declare `--period`, `--since` and `--until`."""
+    parser.add_argument("--period", choices=list(PERIODS), default="all", help="ends now (default all)")
+    parser.add_argument(
+        "--since", metavar="DATE", help="UTC date or ISO time; takes precedence over --period"
+    )
+    parser.add_argument("--until", metavar="DATE", help="last day, or ISO time (default: now)")
+
+
+def span_given(options: dict[str, Any]) -> tuple[datetime | None, datetime | None]:
+    """Return (since, until) of the options. Raises Rejected for what is no date or no span."""
+    return span_of(options["period"], moment(options["since"]), moment(options["until"], after=True))
+
+
+def moment(text: str | None, *, after: bool = False) -> datetime | None:
+    """Parse a UTC date or ISO time; `after` gives the end of a whole day. Raises Rejected for what is neither."""
+    if not text:
+        return None
+    try:
+        return clock.day(text, after=after)
+    except ValueError:
+        raise Rejected(
+            f"{text!r} is not a date: give 2026-01-31 or 2026-01-31T12:00", code="no_date"
+        ) from None
