@@ -7,9 +7,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from agents.evidence import EVIDENCE, weights_problem
+from agents.fee_terms import check_fees
 from agents.models import Agent
 from agents.policy import policy
 from agents.preferences import as_preferences, derive, preferences_problem
@@ -105,7 +107,11 @@ def _apply(agent: Agent, values: Mapping[str, Any]) -> None:
 
 
 def _save(agent: Agent) -> None:
-    """Save it. Raises InvalidInput where its owner has another agent of this name."""
+    """Save it. Raises InvalidInput for a name that its owner uses already, and a venue that cannot take its fees."""
+    try:
+        check_fees(agent)
+    except ValidationError as error:
+        raise InvalidInput({"venue": " ".join(error.messages)}) from error
     try:
         with transaction.atomic():
             agent.save()

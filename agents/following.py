@@ -75,7 +75,7 @@ def default_source(sources: Collection[str]) -> str:
 
 
 def check_names(names: Sequence[str], source: str = "") -> list[Answer]:
-    """Say for each name whether it is known, could be added, or why not. Changes nothing."""
+    """Say for each name whether it is known, could be added, or what is wrong with it. Changes nothing."""
     return _each(names, lambda unique: [answer for answer, _ in _examine(unique, source)])
 
 

@@ -12,6 +12,7 @@ from maxxit.core import clock
 from maxxit.core.money import USDC, ZERO
 from maxxit.market.models import Quote
 from trading import reasons, reconcile
+from trading.deployments import stops
 from trading.limits_in_force import protective_limits
 from trading.models import KillSwitch
 from trading.policy import Triggers
@@ -258,7 +259,9 @@ def _unread(
 def _stopped(now: datetime, rules: Triggers) -> frozenset[str]:
     since = now - timedelta(seconds=rules.platform.accounts_stopped.window_seconds)
     pulled = KillSwitch.objects.filter(pulled_at__gt=since).exclude(account="")
-    return frozenset(pulled.exclude(cause__in=("manual", "stale_prices")).values_list("account", flat=True))
+    return frozenset(
+        pulled.exclude(cause__in=("manual", stops.OWNER, "stale_prices")).values_list("account", flat=True)
+    )
 
 
 def _rows(sql: str, params: dict[str, Any]) -> list[tuple[Any, ...]]:

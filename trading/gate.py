@@ -195,16 +195,19 @@ def _record(name: str, switches: Sequence[KillSwitch]) -> None:
 
 
 @transaction.atomic
-def release(*, by: str, reason: str, account: str | None = None) -> int:
+def release(*, by: str, reason: str, account: str | None = None, cause: str | None = None) -> int:
     """Release latched kill switches; return how many.
 
-    `account`: None for all, '' for the platform's alone, else those of one account. Raises Rejected without a reason.
+    `account`: None for all, '' for the platform's alone, else those of one account. `cause`: only those of this cause.
+    Raises Rejected without a reason.
     """
     if not reason.strip():
         raise Rejected("releasing the kill switch needs a reason", code="reason_missing")
     standing = KillSwitch.objects.select_for_update().filter(released_at=None)
     if account is not None:
         standing = standing.filter(account=account)
+    if cause is not None:
+        standing = standing.filter(cause=cause)
     released = list(standing)
     for switch in released:
         switch.released_at, switch.released_by, switch.release_reason = clock.now(), by, reason

@@ -74,6 +74,10 @@ def agent(world: World) -> str:
     return str(world.of_alice.agent.pk)
 
 
+def deployment(world: World) -> str:
+    return str(world.of_alice.deployment.pk)
+
+
 RUNS: dict[str, Words] = {
     "accounts add": lambda w, f: ["new"],
     "accounts check": lambda w, f: ["@new"],
@@ -91,6 +95,15 @@ RUNS: dict[str, Words] = {
     "authors backtest": lambda w, f: [*posts(f), *candles(f)],
     "authors update": lambda w, f: [],
     "chain": lambda w, f: ["--order", str(w.of_alice.exit.pk)],
+    "deployments activate": lambda w, f: [deployment(w)],
+    "deployments check": lambda w, f: ["5000"],
+    "deployments create": lambda w, f: [agent(w)],
+    "deployments list": lambda w, f: [],
+    "deployments pause": lambda w, f: [deployment(w)],
+    "deployments show": lambda w, f: [deployment(w)],
+    "deployments stop": lambda w, f: [deployment(w), "--reason", "x"],
+    "deployments release": lambda w, f: [deployment(w), "--reason", "x"],
+    "deployments revoke": lambda w, f: [str(w.of_bob.deployment.pk), "--yes"],
     "dlq list": lambda w, f: [],
     "dlq redrive": lambda w, f: [letter(w)],
     "dlq show": lambda w, f: [letter(w)],

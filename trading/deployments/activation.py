@@ -1,0 +1,128 @@
+"""Check a deployment's plan with the configuration in force, and activate, pause or revoke it."""
+
+from decimal import Decimal
+
+from django.db import transaction
+
+from agents import fee_terms
+from agents.evidence import POSTS
+from agents.fees import FeeRule
+from agents.lifecycle import change_state
+from agents.models import Agent, Deployment
+from agents.policy import policy as customer_policy
+from agents.states import AgentState, DeploymentState
+from maxxit.core.errors import InvalidInput, Misconfigured, Rejected
+from maxxit.core.money import ZERO, plain
+from maxxit.core.terms import ExitPreset, Preset
+from maxxit.market.venues import VenuePolicy, venue_policy
+from trading.chain import chains
+from trading.deployments.plan_check import Costs, PlanCheck, check_plan
+from trading.fund import fund
+from trading.limits_in_force import protective_limits
+from trading.policy import RiskPolicy
+from trading.wiring import venue
+
+PERCENT_PER_BPS = Decimal("0.01")
+
+
+def check(
+    capital: Decimal,
+    preset: str = Preset.MODERATE,
+    venue_name: str = "paper",
+    exit_preset: str = ExitPreset.SIGNAL,
+    *,
+    agent: Agent | None = None,
+) -> PlanCheck:
+    """Return what `capital` USDC would trade, by the limits and fees in force. Changes nothing.
+
+    Args:
+        agent: whose own fee for a trade is charged; None: the platform's.
+
+    Raises InvalidInput naming each wrong value.
+    """
+    problems = {}
+    most = customer_policy().max_paper_usdc
+    if not capital.is_finite() or not 0 < capital <= most:
+        problems["capital"] = f"enter more than 0 and at most {plain(most)} USDC, not {capital}"
+    for name, value, known in (("preset", preset, Preset), ("exit_preset", exit_preset, ExitPreset)):
+        if value not in set(known):
+            problems[name] = f"no preset {value!r}; known: {', '.join(known)}"
+    try:
+        stanza = venue_policy(venue_name)
+    except Misconfigured as error:
+        problems["venue"] = str(error)
+    if problems:
+        raise InvalidInput(problems)
+    rules = protective_limits()
+    return check_plan(capital, preset, exit_preset, rules, costs_of(stanza, rules, agent))
+
+
+def costs_of(stanza: VenuePolicy, rules: RiskPolicy, agent: Agent | None = None) -> Costs:
+    """Return what a trade at a venue costs, and the smallest order that it takes."""
+    trade: FeeRule = rules.fees.trade
+    if agent is not None:
+        trade = fee_terms.terms(
+            fee_terms.fees_of(agent), {}, trade=rules.fees.trade, profit=rules.fees.profit
+        ).trade
+    bps = sum((Decimal(stanza.options.get(name, 0)) for name in ("fee_bps", "slippage_bps")), ZERO)
+    smallest = ZERO
+    if stanza.adapter == "safe":
+        smallest = Decimal(chains.terms().min_trade).scaleb(-6)
+    return Costs(trade, 2 * bps * PERCENT_PER_BPS if stanza.paper else ZERO, smallest)
+
+
+def activate(deployment: Deployment, *, by: str, why: str = "") -> bool:
+    """Let a deployment trade; return whether it did not before. A draft agent of the same owner is activated with it.
+
+    A paper account gets its starting balance at once. Raises Rejected (`cannot_work`) with every reason why it could
+    not trade: its agent follows nobody, or its orders would not reach the minimum.
+    """
+    if deployment.state == DeploymentState.ACTIVE:
+        return False
+    agent = deployment.agent
+    if deployment.state != DeploymentState.REVOKED and (problems := obstacles(deployment)):
+        raise Rejected("; ".join(problems), code="cannot_work")
+    with transaction.atomic():
+        if agent.state == AgentState.DRAFT and deployment.state != DeploymentState.REVOKED:
+            change_state(agent, AgentState.ACTIVE, by=by, why=why)
+        moved = change_state(deployment, DeploymentState.ACTIVE, by=by, why=why)
+    if venue(agent.venue).capabilities.play_money and deployment.starting_balance > 0:
+        fund(deployment)
+    return moved
+
+
+def obstacles(deployment: Deployment) -> list[str]:
+    """Return every reason why the deployment could not trade if it were activated now; empty for none."""
+    agent = deployment.agent
+    problems = []
+    if agent.state == AgentState.PAUSED:
+        problems.append(f"agent {agent.pk} ({agent}) is paused: activate it first")
+    if agent.state == AgentState.DRAFT and agent.owner_id != deployment.owner_id:
+        problems.append(f"agent {agent.pk} ({agent}) is a draft of another owner, who has to activate it")
+    if agent.weights.get(POSTS, 0) and not agent.subscriptions.exists():
+        problems.append(f"agent {agent.pk} ({agent}) follows no account and weighs posts: follow one first")
+    if deployment.state == DeploymentState.DRAFT and deployment.starting_balance > 0:
+        problems += plan_of(deployment).problems
+    return problems
+
+
+def plan_of(deployment: Deployment) -> PlanCheck:
+    """Return the plan check of a paper deployment's starting balance."""
+    agent, rules = deployment.agent, protective_limits()
+    return check_plan(
+        deployment.starting_balance,
+        agent.sizing_preset,
+        agent.exit_preset,
+        rules,
+        costs_of(venue_policy(agent.venue), rules, agent),
+    )
+
+
+def pause(deployment: Deployment, *, by: str, why: str = "") -> bool:
+    """Open no more positions; return whether it was active. Open positions keep their exits."""
+    return change_state(deployment, DeploymentState.PAUSED, by=by, why=why)
+
+
+def revoke(deployment: Deployment, *, by: str, why: str = "") -> bool:
+    """End a deployment for good; return whether it was not before. Open positions keep their exits."""
+    return change_state(deployment, DeploymentState.REVOKED, by=by, why=why)
