@@ -6,8 +6,8 @@ Z_95 = Decimal("1.959963984540054")
 """97.5 % quantile of the standard normal distribution."""
 
 
-def wilson(part: int, whole: int) -> tuple[Decimal, Decimal] | None:
-    """Return the 95 % Wilson score interval of a share, as fractions; None of nothing.
+def wilson(part: Decimal | int, whole: Decimal | int) -> tuple[Decimal, Decimal] | None:
+    """Return the 95 % Wilson score interval of the share part / whole, as fractions; None where the whole is zero.
 
     Unlike the normal approximation it holds for small counts and for shares near 0 and 1 (Wilson, JASA 22, 1927;
     Brown, Cai and DasGupta, Interval Estimation for a Binomial Proportion, 2001).

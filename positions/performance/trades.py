@@ -27,15 +27,18 @@ class ClosedTrade:
 
 @dataclass(frozen=True, slots=True)
 class TradeSums:
-    """Sums over closed positions: parts of a roll-up are added, so statistics need no rows."""
+    """Sums over closed positions: parts of a roll-up are added, so statistics need no rows.
 
-    count: int = 0
-    winners: int = 0
+    A position that several authors share counts for each by his share, so counts can be fractions.
+    """
+
+    count: Decimal | int = 0
+    winners: Decimal | int = 0
     won: Decimal = ZERO
     """Results of the winners, USDC."""
     lost: Decimal = ZERO
     """Results of the others, USDC, zero or negative."""
-    held_seconds: int = 0
+    held_seconds: Decimal | int = 0
     traded: Decimal = ZERO
     """Entries and exits together, USD."""
 
@@ -70,8 +73,8 @@ def sums_of(trades: Iterable[ClosedTrade]) -> TradeSums:
 class TradeStatistics:
     """Statistics of closed positions; None where there is nothing to divide by. Amounts in USDC."""
 
-    count: int
-    winners: int
+    count: Decimal | int
+    winners: Decimal | int
     net: Decimal
     """Sum of all results."""
     win_rate: Decimal | None
