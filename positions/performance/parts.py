@@ -273,6 +273,6 @@ def _labels(dimension: Dimension, keys: Sequence[str]) -> dict[str, str]:
         names = CtAccount.objects.filter(pk__in=ids).values_list("pk", "x_username")
         return {"": "no post"} | {str(pk): f"@{name}" for pk, name in names}
     if dimension == "deployment":
-        rows = Deployment.objects.filter(pk__in=ids).select_related("agent")
-        return {str(row.pk): str(row) for row in rows}
+        rows = Deployment.objects.filter(pk__in=ids).values_list("pk", "agent__name", "account")
+        return {str(pk): f"{agent} on {account}" for pk, agent, account in rows}
     return {}

@@ -15,8 +15,10 @@ from positions.models import PnlPart, PnlWatermark
 from positions.performance.splitting import CHOSEN, MEASURES, SUMS, split_into_parts
 from trading.passes import TimeBudget
 
-BATCH = 10_000
+BATCH = 5_000
 """Positions per transaction; those that closed at the very moment of the last one are added with it."""
+WORK_MEM_MB = 32
+"""Memory of Postgres for the sums of a batch; with less it writes them to disk."""
 STORED = ("total", "day", "token", "side", "exit_reason", "hour", "author", "posts")
 """The dimensions that are rolled up; deployments, agents and venues are read from the totals of deployments."""
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -74,6 +76,7 @@ def _add_batch(latest: datetime) -> tuple[int, bool]:
     """Add one batch of the positions that closed before `latest`; return (positions, whether more are left)."""
     mark = _locked()
     with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL work_mem = '{WORK_MEM_MB}MB'")
         cursor.execute(COMPLETE, {"latest": latest})
         [until] = cursor.fetchone()
         span: dict[str, Any] = {"since": mark.until, "until": until, "batch": BATCH}

@@ -72,6 +72,10 @@ class _Item(BaseModel):
         return len(text) >= LONGEST_WITHOUT_CUT and bool(_CUT.search(text)) and not _REPOST.match(text)
 
 
+USD_PER_POST = "0.005"
+"""What X charges for one read in 2026, where the source's stanza names no price."""
+
+
 class XSource:
     """Reads the newest posts of accounts; `fetch` may be called by several threads at once."""
 
@@ -83,7 +87,7 @@ class XSource:
         base_url: str = "",
         posts_per_account: int = 15,
         posts_per_pass: int = 300,
-        usd_per_post: str = "0.005",
+        usd_per_post: str = USD_PER_POST,
         max_usd_per_day: str = "5",
         concurrency: int = 4,
     ) -> None:

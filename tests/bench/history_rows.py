@@ -4,6 +4,7 @@ The rows are as the application would have written them, except that the ledger 
 and correlation ids are derived from the position's number. Deployment 1 is one customer with every fifteenth position.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -280,7 +281,7 @@ def people(size: Size) -> None:
 
 
 @transaction.atomic
-def fill(size: Size) -> None:
+def fill(size: Size, steps: Sequence[str] = STEPS, *, rolled_up: bool = True) -> None:
     """Fill the (migrated, empty) database; without triggers and secondary indexes until the rows are there."""
     told: dict[str, Any] = {
         "now": clock.now(),
@@ -304,13 +305,14 @@ def fill(size: Size) -> None:
         for _, drop in indexes:
             cursor.execute(drop)
         people(size)
-        for step in STEPS:
+        for step in steps:
             for statement in step.split(";\n"):
                 cursor.execute(statement, told)
         for create, _ in indexes:
             cursor.execute(create)
         cursor.execute("ANALYZE")
-        roll_up.roll_up()
+        if rolled_up:
+            roll_up.roll_up()
         cursor.execute("SET LOCAL session_replication_role = DEFAULT")
 
 
