@@ -48,42 +48,53 @@ ORDER BY o.id LIMIT %(limit)s
 """(entry, entry) of entries with fills that no position includes yet."""
 
 
+DUE = f"""
+(SELECT true, ended.* FROM ({ENDED.replace("%(limit)s", "%(ended)s")}) AS ended)
+UNION ALL
+(SELECT false, filled.* FROM ({FILLED.replace("%(limit)s", "%(filled)s")}) AS filled)
+"""  # noqa: S608 (constants only)
+"""Both in one statement, `ENDED` marked true: most passes find neither."""
+
+
 def book(shard: Shard = ALL) -> tuple[int, int]:
     """End positions whose closing order has ended and open them for new fills; return (opened, closed).
 
     Exits come first, also those that end while a crowd of entries is booked: what is due is read again before each
     batch.
     """
-    opened, closed = _Queue(FILLED, open_positions, shard), _Queue(ENDED, _end, shard)
+    params: dict[str, Any] = {
+        "tries": quarantine.TRIES,
+        "now": clock.now(),
+        "shards": shard.count,
+        "shard": shard.index,
+    }
+    closed, opened = _Queue(_end), _Queue(open_positions)
     while True:
-        while closed.book_batch():
-            pass
-        if not opened.book_batch():
+        with connection.cursor() as cursor:
+            cursor.execute(DUE, params | {"ended": closed.limit, "filled": opened.limit})
+            rows = cursor.fetchall()
+        if not closed.book_batch({pk: order for ended, pk, order in rows if ended}) and not opened.book_batch(
+            {pk: order for ended, pk, order in rows if not ended}
+        ):
             return opened.done, closed.done
 
 
 class _Queue:
-    """The due rows of one kind. A row that was tried in this pass and is still due waits for the next one."""
+    """The rows of one kind. A row that was tried in this pass and is still due waits for the next one."""
 
-    def __init__(self, due: str, step: Callable[[Sequence[int]], list[int]], shard: Shard) -> None:
-        self._due, self._step = due, step
-        self._params: dict[str, Any] = {
-            "tries": quarantine.TRIES,
-            "now": clock.now(),
-            "shards": shard.count,
-            "shard": shard.index,
-        }
+    def __init__(self, step: Callable[[Sequence[int]], list[int]]) -> None:
+        self._step = step
         self._tried: set[int] = set()
         self.done = 0
 
-    def book_batch(self) -> bool:
-        """Book the next batch; return False where none is due."""
-        size = passes.policy().batch
-        limit = size + len(self._tried) - self.done
-        with connection.cursor() as cursor:
-            cursor.execute(self._due, self._params | {"limit": limit})
-            order_of = dict(row for row in cursor.fetchall() if row[0] not in self._tried)
-        batch = list(order_of)[:size]
+    @property
+    def limit(self) -> int:
+        """How many due rows must be read to find a batch among those tried before."""
+        return passes.policy().batch + len(self._tried) - self.done
+
+    def book_batch(self, order_of: Mapping[int, int]) -> bool:
+        """Book the next batch of due rows (row -> order); return False where none was due."""
+        batch = sorted(pk for pk in order_of if pk not in self._tried)[: passes.policy().batch]
         self._tried.update(batch)
         self.done += len(_by_halves(batch, self._step, order_of))
         return bool(batch)

@@ -9,7 +9,6 @@ from typing import Any
 from django.db import connection
 
 from maxxit.core import clock
-from maxxit.core.terms import KillLevel
 from maxxit.events.models import Event
 from maxxit.events.record import record, subject
 from trading import gate, passes, quarantine, risk
@@ -48,9 +47,15 @@ def unclosed() -> list[Unclosed]:
     return list({one.position: one for found in _by_switch().values() for one in found}.values())
 
 
+LATCHED = "SELECT EXISTS (SELECT FROM kill_switches WHERE released_at IS NULL AND level = 'flatten')"
+
+
 def report() -> None:
     """Record `flatten.unclosed` for each latched flatten whose unclosed positions or reasons changed."""
-    if not KillSwitch.objects.filter(released_at=None, level=KillLevel.FLATTEN).exists():
+    with connection.cursor() as cursor:
+        cursor.execute(LATCHED)
+        [latched] = cursor.fetchone()
+    if not latched:
         return
     for pk, positions in _by_switch().items():
         data = {"count": len(positions), "positions": [asdict(position) for position in positions[:LISTED]]}

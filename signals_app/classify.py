@@ -1,21 +1,21 @@
 """The classify stage: reads new posts with a model and stores whether each is a call, on which tokens and sides."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
-from typing import Any
+from typing import NamedTuple
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Case, Count, F, Max, Min, QuerySet, When
+from django.db.models import F, QuerySet
 
 from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
 from maxxit.core.untrusted import storable
 from maxxit.events import wake
-from maxxit.events.record import advance, advance_all
+from maxxit.events.record import Transition, advance, advance_all, advance_each
 from maxxit.llm.ask import ask
 from maxxit.llm.budget import AccountSpent
 from maxxit.llm.call import ProviderRefused
@@ -82,6 +82,8 @@ class AuthorQueue:
     """Halves of refused batches, and batches that found no slot."""
     failed: bool = False
     """Whether this pass leaves the author's other posts to the next."""
+    read_up: bool = False
+    """Whether the last batch had all new posts that there were; later ones are found with the authors."""
 
     def next_batch(self, size: int, done: Classified) -> list[CtPost]:
         """Return the author's next posts in order of arrival; a post that failed before comes alone.
@@ -94,6 +96,7 @@ class AuthorQueue:
         order = "-pk" if self.newest_first else "pk"
         due = list(self.not_offered().select_related("account").order_by(order)[:size])
         batch = list(takewhile(lambda post: not post.attempts, due)) or due[:1]
+        self.read_up = len(batch) == len(due) < size
         self.offered.update(post.pk for post in batch)
         done.due += len(batch)
         return sorted(batch, key=lambda post: post.pk)
@@ -282,6 +285,12 @@ class ClassifyPass:
             else:
                 _note_failure(batch, error, self.done)
                 _count_attempt(batch, error, self.policy.max_attempts, self.done)
+        self._go_on_with(author)
+
+    def _go_on_with(self, author: AuthorQueue) -> None:
+        """Queue the author again if there may be more posts; note that posts are left where its calls are used up."""
+        if author.read_up and not author.halves:
+            return
         if author.calls < self.policy.max_batches_per_author:
             self.waiting.append(author)
         elif author.halves or author.not_offered().exists():
@@ -304,30 +313,42 @@ class ClassifyPass:
         self.unserved.add(batch, error, self.calls)
 
 
+AUTHORS = """
+SELECT account_id, max(CASE WHEN starts_with(outcome, 'unread:') THEN 1 ELSE 0 END) AS failed,
+       min(id) AS first, max(id), count(*)
+FROM ct_posts WHERE state = 'new' GROUP BY account_id ORDER BY failed, first
+"""
+
+
+class _NewPosts(NamedTuple):
+    """The new posts of an account: whether one failed (1), the first and last id, and how many they are."""
+
+    account: int
+    failed: int
+    first: int
+    newest: int
+    posts: int
+
+
 def _authors(batch_size: int, calls_left: int | None) -> list[AuthorQueue]:
     """List the accounts with new posts: those without a failed post first, then in order of arrival.
 
     When `calls_left` are fewer than these posts need: by the number of active deployments, then of active agents
     that follow the account, then by the newest post.
     """
-    failed = Max(Case(When(outcome__startswith="unread:", then=1), default=0))
-    new = CtPost.objects.filter(state=PostState.NEW).order_by()
-    by_author = new.values("account_id").annotate(
-        failed=failed, first=Min("pk"), newest=Max("pk"), posts=Count("pk")
-    )
-    rows = list(by_author.order_by("failed", "first"))
-    needed = sum(-(-row["posts"] // batch_size) for row in rows)
+    with connection.cursor() as cursor:
+        cursor.execute(AUTHORS)
+        rows = [_NewPosts(*row) for row in cursor.fetchall()]
+    needed = sum(-(-row.posts // batch_size) for row in rows)
     if calls_left is None or needed <= calls_left:
-        return [AuthorQueue(row["account_id"], row["newest"]) for row in rows]
+        return [AuthorQueue(row.account, row.newest) for row in rows]
     followed = followers()
 
-    def place(row: Mapping[str, Any]) -> tuple[int, ...]:
-        deployments, agents = followed.get(row["account_id"], (0, 0))
-        return row["failed"], -deployments, -agents, -row["newest"]
+    def place(row: _NewPosts) -> tuple[int, ...]:
+        deployments, agents = followed.get(row.account, (0, 0))
+        return row.failed, -deployments, -agents, -row.newest
 
-    return [
-        AuthorQueue(row["account_id"], row["newest"], newest_first=True) for row in sorted(rows, key=place)
-    ]
+    return [AuthorQueue(row.account, row.newest, newest_first=True) for row in sorted(rows, key=place)]
 
 
 def _next(
@@ -367,24 +388,39 @@ def _read(batch: Sequence[CtPost]) -> Read:
     return Read(len(read), candidates, len(batch) - len(unchanged), len(missing))
 
 
+LOCK_NEW = "SELECT id, text FROM ct_posts WHERE id = ANY(%s) AND state = 'new' ORDER BY id FOR UPDATE"
+
+
 def _unchanged(batch: Sequence[CtPost]) -> list[CtPost]:
     """Lock and return the posts that are still new with the text that the model saw.
 
     The model call runs outside any transaction; posts changed meanwhile are read again at the next pass.
     """
-    rows = CtPost.objects.select_for_update().filter(pk__in=[post.pk for post in batch], state=PostState.NEW)
-    texts = dict(rows.order_by("pk").values_list("pk", "text"))
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK_NEW, [[post.pk for post in batch]])
+        texts = dict(cursor.fetchall())
     return [post for post in batch if texts.get(post.pk) == post.text]
 
 
 def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
-    """Advance each post with its reading, posts without a call in bulk; returns the number of candidates."""
-    rest: dict[str, dict[int, Reading]] = {}
+    """Advance each post with its reading, posts without a call in bulk; returns the number of candidates.
+
+    The caller holds the posts' locks.
+    """
+    rest: dict[str, list[Transition]] = {}
     candidates = 0
     for post, reading in read:
         verified = verify(reading, post.text, words_by_token(), stablecoins())
         if not verified.candidate:
-            rest.setdefault(verified.outcome, {})[post.pk] = reading
+            fields = {
+                "is_signal_candidate": False,
+                "sentiment": reading.sentiment,
+                "confidence": reading.confidence,
+                "reasoning": storable(reading.reasoning),
+                "outcome": verified.outcome,
+            }
+            moved = Transition(post, PostState.CLASSIFIED, verified.outcome, fields=fields)
+            rest.setdefault(verified.outcome, []).append(moved)
             continue
         candidates += 1
         advance(
@@ -399,40 +435,8 @@ def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
             outcome=candidate(CandidateReason.WAITING),
             data={"sides": verified.sides, "confidence": f"{reading.confidence:f}"},
         )
-    for outcome, readings in rest.items():
-        moved = advance_all(
-            CtPost,
-            list(readings),
-            PostState.NEW,
-            PostState.CLASSIFIED,
-            why=outcome,
-            is_signal_candidate=False,
-            outcome=outcome,
-        )
-        _store_readings({pk: readings[pk] for pk in moved})
+    advance_each([moved for alike in rest.values() for moved in alike], locked=True)
     return candidates
-
-
-STORE_READINGS = """
-UPDATE ct_posts p SET sentiment = r.sentiment, confidence = r.confidence, reasoning = r.reasoning
-FROM unnest(%s::bigint[], %s::text[], %s::numeric[], %s::text[]) AS r(id, sentiment, confidence, reasoning)
-WHERE p.id = r.id
-"""
-
-
-def _store_readings(readings: Mapping[int, Reading]) -> None:
-    """Store the readings of posts without a call in one statement."""
-    rows = readings.values()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            STORE_READINGS,
-            [
-                list(readings),
-                [reading.sentiment for reading in rows],
-                [reading.confidence for reading in rows],
-                [storable(reading.reasoning) for reading in rows],
-            ],
-        )
 
 
 def _still_new(batch: Sequence[CtPost]) -> list[int]:

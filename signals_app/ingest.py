@@ -16,8 +16,9 @@ from maxxit.core import clock, correlation, redact
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.core.untrusted import storable
 from maxxit.events import wake
-from maxxit.events.record import advance_all, record_all
+from maxxit.events.record import Transition, advance_all, advance_each, record_all
 from maxxit.market.instruments import words_by_token
+from maxxit.postgres import bulk
 from signals_app import prefilter, revise
 from signals_app.followers import followers
 from signals_app.lanes import Lanes, PassTime
@@ -220,7 +221,7 @@ SELECT post_id, %(account)s, %(source)s, text, posted_at, %(now)s, correlation_i
 FROM unnest(%(ids)s::text[], %(texts)s::text[], %(times)s::timestamptz[], %(corrs)s::uuid[])
      AS offered(post_id, text, posted_at, correlation_id)
 ON CONFLICT DO NOTHING
-RETURNING id, correlation_id, text
+RETURNING id, post_id, correlation_id, text
 """
 
 
@@ -238,21 +239,26 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
                 "account": account.pk,
                 "source": account.source,
                 "now": clock.now(),
-                "ids": [post.post_id for post in written],
-                "texts": [post.text for post in written],
-                "times": [post.posted_at for post in written],
-                "corrs": [correlation.derive_id("post", post.post_id) for post in written],
+                "ids": bulk.array(post.post_id for post in written),
+                "texts": bulk.array(post.text for post in written),
+                "times": bulk.array(post.posted_at for post in written),
+                "corrs": bulk.array(correlation.derive_id("post", post.post_id) for post in written),
             },
         )
-        landed = cursor.fetchall()
-    record_all("ctpost.new", CtPost, ((pk, corr, {}) for pk, corr, _ in landed))
+        landed = [
+            CtPost(pk=pk, post_id=post_id, correlation_id=corr, text=text)
+            for pk, post_id, corr, text in cursor.fetchall()
+        ]
+    record_all("ctpost.new", CtPost, ((post.pk, post.correlation_id, {}) for post in landed))
     done.new += len(landed)
-    replaced = {post.pk: post for post in revise.edits(account, posts)}
+    stored = {post.post_id: post.text for post in landed}
+    last = {post.post_id: post for post in written}
+    replaced = revise.edits(account, [post for pk, post in last.items() if stored.get(pk) != post.text])
     done.edited += len(replaced)
-    texts = {pk: text for pk, _, text in landed} | {pk: post.text for pk, post in replaced.items()}
-    prefiltered = _prefilter(texts.items())
+    unread = {post.pk: post for post in (*landed, *replaced)}
+    prefiltered = _prefilter(unread.values())
     done.prefiltered += prefiltered
-    if len(texts) > prefiltered:
+    if len(unread) > prefiltered:
         wake.after_commit("stage.ingest")  # these are classified while others are still being read
     done.deleted += revise.deletions(account, posts)
     newest = max(posts, key=lambda post: (post.posted_at, len(post.post_id), post.post_id), default=None)
@@ -270,24 +276,17 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
     CtAccount.objects.filter(pk=account.pk).update(**(unfinished if unread_below else moved))
 
 
-def _prefilter(landed: Iterable[tuple[int, str]]) -> int:
-    """Move posts that no model needs to see to `prefiltered`; returns how many."""
+def _prefilter(posts: Iterable[CtPost]) -> int:
+    """Move new posts that no model needs to see to `prefiltered`; returns how many. The caller holds their locks."""
     words = list(chain.from_iterable(words_by_token().values()))
-    by_reason: dict[str, list[int]] = {}
-    for pk, text in landed:
-        if why := prefilter.reason(text, words):
-            by_reason.setdefault(why, []).append(pk)
-    for why, ids in by_reason.items():
-        advance_all(
-            CtPost,
-            ids,
-            PostState.NEW,
-            PostState.PREFILTERED,
-            why=why,
-            outcome=f"prefiltered:{why}",
-            is_signal_candidate=False,
-        )
-    return sum(map(len, by_reason.values()))
+    by_reason: dict[str, list[Transition]] = {}
+    for post in posts:
+        why = prefilter.reason(post.text, words)
+        if why and post.state == PostState.NEW:
+            fields = {"outcome": f"prefiltered:{why}", "is_signal_candidate": False}
+            by_reason.setdefault(why, []).append(Transition(post, PostState.PREFILTERED, why, fields=fields))
+    moved = advance_each([one for alike in by_reason.values() for one in alike], locked=True)
+    return len(moved)
 
 
 def _keep_refused(name: str, source: PostSource) -> int:

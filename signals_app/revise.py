@@ -6,11 +6,12 @@ call must not be rewritten once its outcome is known. A deletion withdraws signa
 
 from collections.abc import Sequence
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from agents.models import CtAccount
 from maxxit.core import clock
 from maxxit.events.record import advance_all, record
+from maxxit.postgres import bulk
 from signals_app.models import CtPost, Signal
 from signals_app.outcome import candidate, raise_to
 from signals_app.reasons import CandidateReason, PrefilterReason
@@ -20,14 +21,31 @@ from signals_app.states import PostState, SignalState
 UNREAD = (PostState.NEW, PostState.QUARANTINED)
 
 
-@transaction.atomic
+CHANGED = """
+SELECT p.id FROM unnest(%(ids)s::text[], %(texts)s::text[]) AS offered(post_id, text) JOIN ct_posts p USING (post_id)
+WHERE p.account_id = %(account)s AND p.deleted_at IS NULL
+  AND coalesce(nullif(p.edited_text, ''), p.text) <> offered.text
+"""
+
+
+@transaction.atomic(savepoint=False)
 def edits(account: CtAccount, posts: Sequence[RawPost]) -> list[CtPost]:
     """Record every post offered with a changed text; returns those whose text was replaced.
 
     Of several texts under one id the last counts. Posts of other accounts are not touched.
     """
     offered = {post.post_id: post.text for post in posts if not post.deleted}
-    held = CtPost.objects.select_for_update().filter(account=account, post_id__in=offered, deleted_at=None)
+    if not offered:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            CHANGED,
+            {"ids": bulk.array(offered), "texts": bulk.array(offered.values()), "account": account.pk},
+        )
+        changed = [pk for (pk,) in cursor.fetchall()]
+    if not changed:
+        return []
+    held = CtPost.objects.select_for_update().filter(pk__in=changed, deleted_at=None)
     replaced = []
     for post in held.order_by("pk"):
         text = offered[post.post_id]
@@ -43,14 +61,14 @@ def edits(account: CtAccount, posts: Sequence[RawPost]) -> list[CtPost]:
     return replaced
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def deletions(account: CtAccount, posts: Sequence[RawPost]) -> int:
     """Mark the posts that their author deleted, and withdraw signals without any other post; returns how many."""
     ids = {post.post_id for post in posts if post.deleted}
-    gone = CtPost.objects.select_for_update().filter(account=account, post_id__in=ids, deleted_at=None)
-    marked = list(gone.order_by("pk")) if ids else []
-    if not marked:
+    if not ids:
         return 0
+    gone = CtPost.objects.select_for_update().filter(account=account, post_id__in=ids, deleted_at=None)
+    marked = list(gone.order_by("pk"))
     for post in marked:
         record("ctpost.deleted", post, state=post.state)
     keys = [post.pk for post in marked]

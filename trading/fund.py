@@ -1,15 +1,18 @@
 """Fund paper deployments: credit their starting balance (play money) at the paper exchange and in the ledger."""
 
-from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db import connection, transaction
 
 from agents.models import Deployment
-from agents.states import DeploymentState
 from maxxit.core.errors import Misconfigured
 from maxxit.market.venues import venues
 from trading import ledger
-from trading.models import LedgerEntry
 from trading.wiring import venue
+
+UNFUNDED = """
+SELECT d.id FROM agent_deployments d JOIN agents a ON a.id = d.agent_id
+WHERE d.state = 'active' AND d.starting_balance > 0 AND a.venue = ANY(%s)
+  AND NOT EXISTS (SELECT FROM ledger_entries e WHERE e.deployment_id = d.id AND e.kind = 'deposit')
+"""
 
 
 def fund_due() -> int:
@@ -18,11 +21,13 @@ def fund_due() -> int:
     Deployments become active in the admin, which does not fund them.
     """
     names = [name for name, stanza in venues().items() if stanza.adapter == "paper"]
-    unfunded = Deployment.objects.filter(
-        ~Exists(LedgerEntry.objects.filter(deployment=OuterRef("pk"), kind="deposit")),
-        state=DeploymentState.ACTIVE, agent__venue__in=names, starting_balance__gt=0,
-    )  # fmt: skip
-    return sum(fund(deployment) for deployment in unfunded.select_related("agent").order_by("pk"))
+    with connection.cursor() as cursor:
+        cursor.execute(UNFUNDED, [names])
+        unfunded = [pk for (pk,) in cursor.fetchall()]
+    if not unfunded:
+        return 0
+    rows = Deployment.objects.filter(pk__in=unfunded).select_related("agent").order_by("pk")
+    return sum(fund(deployment) for deployment in rows)
 
 
 @transaction.atomic

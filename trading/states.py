@@ -36,3 +36,5 @@ ORDER = {
 
 IN_FLIGHT = frozenset({_S.SENDING, _S.UNKNOWN, _S.ACCEPTED, _S.PARTIALLY_FILLED})
 """Sent and not in a terminal state: these orders count against the open-order limits."""
+IN_FLIGHT_SQL = f"({', '.join(repr(str(state)) for state in sorted(IN_FLIGHT))})"
+"""`IN_FLIGHT` for an SQL text: as constants the planner finds the partial index, in prepared statements too."""

@@ -7,6 +7,7 @@ from celery import Task, shared_task
 from django.db import connection
 
 from agents.models import Deployment
+from maxxit.core import clock
 from maxxit.core.errors import Retryable, Unknown
 from maxxit.core.terms import Purpose
 from maxxit.events import wake
@@ -18,30 +19,45 @@ from trading.fund import fund_due
 from trading.limits_in_force import risk_limits
 from trading.models import Order
 from trading.shards import ALL, Shard, others
-from trading.states import IN_FLIGHT, OrderState
+from trading.states import IN_FLIGHT, IN_FLIGHT_SQL, OrderState
 
 log = structlog.get_logger(__name__)
+
+
+WORK = f"""
+SELECT EXISTS (SELECT FROM orders WHERE state IN {IN_FLIGHT_SQL} AND purpose = 'open'),
+       EXISTS (SELECT FROM orders WHERE state = 'planned' AND purpose = 'open'),
+       EXISTS (SELECT FROM signals WHERE state = 'pending'),
+       EXISTS (SELECT FROM signals WHERE state = 'pending' AND expires_at <= %s)
+"""  # noqa: S608 (constants only)
+"""Whether there are entries in flight, planned entries, pending signals, and pending signals past their time."""
 
 
 def entry_pass(shard: Shard = ALL) -> Counts:
     """Run one pass of the execute stage: settle entries in flight, then plan and place new ones.
 
     The first shard plans the entries of all, and wakes the others. When the time budget runs out, the next pass is
-    woken at once; when the platform's pace does, by the next settle sweep.
+    woken at once; when the platform's pace does, by the next settle sweep. Steps without work are left out: one
+    statement tells which. What arrives after it wakes the next pass.
     """
     seconds = passes.policy().pass_seconds
     settling_time, placing_time = passes.TimeBudget(seconds), passes.TimeBudget(2 * seconds)
-    settled = settle.settle_due("open", settling_time, shard)
+    with connection.cursor() as cursor:
+        cursor.execute(WORK, [clock.now()])
+        in_flight, to_place, pending, late = cursor.fetchone()
+    settled = settle.settle_due("open", settling_time, shard) if in_flight else 0
     expired = planned = 0
     if shard.index == 0:
-        expired = planning.expire_signals()
+        expired = planning.expire_signals() if late else 0
         fund_due()
-        planned = planning.fan_out()
+        planned = planning.fan_out() if pending else 0
         _wake_others(shard)
     limits = risk_limits()  # where it cannot be read only new entries stop
-    entries = shard.of(Order.objects.filter(purpose=Purpose.OPEN))
-    opening = execute.place_due_orders(entries, limits, placing_time, shares=crowd.read_shares(limits))
-    signals = planning.finish_signals()
+    opening = execute.PlacementCounts()
+    if to_place or planned:
+        entries = shard.of(Order.objects.filter(purpose=Purpose.OPEN))
+        opening = execute.place_due_orders(entries, limits, placing_time, shares=crowd.read_shares(limits))
+    signals = planning.finish_signals() if pending else {"executed": 0}
     if opening.waiting:
         pace.note_waiting()  # the settle sweep wakes the next pass (`wake_left_behind`)
     if settling_time.cut or placing_time.cut:
@@ -63,6 +79,8 @@ def entry_pass(shard: Shard = ALL) -> Counts:
 
 def _wake_others(shard: Shard) -> None:
     """Send the execute task of each other shard that has entries to place or to settle."""
+    if shard.count == 1:
+        return
     states = (OrderState.PLANNED, *IN_FLIGHT)
     entries = Order.objects.filter(purpose=Purpose.OPEN, state__in=states)
     for other in others(shard.count):
@@ -70,10 +88,16 @@ def _wake_others(shard: Shard) -> None:
             wake.wake_task("trading.tasks.execute", shard=other.index)
 
 
+IN_FLIGHT_COUNT = f"""
+SELECT count(*) FROM orders WHERE state IN {IN_FLIGHT_SQL} AND %(purpose)s IN ('', purpose)
+"""  # noqa: S608 (constants only)
+
+
 def settle_pass(purpose: str = "") -> Counts:
     """Settle every order in flight, or those of one purpose."""
-    in_flight = Order.objects.filter(state__in=IN_FLIGHT)
-    count = (in_flight.filter(purpose=purpose) if purpose else in_flight).count()
+    with connection.cursor() as cursor:
+        cursor.execute(IN_FLIGHT_COUNT, {"purpose": purpose})
+        [count] = cursor.fetchone()
     budget = passes.TimeBudget(passes.policy().pass_seconds)
     return Counts(count, settle.settle_due(purpose, budget) if count else 0)
 

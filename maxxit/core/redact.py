@@ -89,7 +89,12 @@ _ASSIGNED = re.compile(
 )
 _CAPITAL_ASSIGNED = re.compile(r"(?P<name>\b[A-Z][A-Z0-9_]*_(?:KEY|TOKEN|SECRET)\s*=\s*[\"']?)[^\s\"',;&}]+")
 
-_ASSIGNMENT_WORDS = ("key", "secret", "token", "pass", "mnemonic")
+_CAPITAL_WORDS = ("_key", "_token", "_secret")
+_ASSIGNED_WORDS = (
+    *("apikey", "api_key", "secret", "accesstoken", "access_token", "password", "passwd", "passphrase"),
+    *("privatekey", "private_key", "mnemonic"),
+)
+"""Substrings of the lower-case text, one of which must occur before the pattern, which is slow, is tried."""
 
 _known: dict[str, tuple[str, ...]] = {}
 """Registered secret -> its encodings, in lower case."""
@@ -147,8 +152,9 @@ def text(value: str, *, addresses: bool = True) -> str:
     for needles, pattern in _PATTERNS:
         if any(needle in lowered for needle in needles) and (addresses or needles != _EMAIL):
             value = pattern.sub(MASK, value)
-    if any(word in lowered for word in _ASSIGNMENT_WORDS):
+    if any(word in lowered for word in _CAPITAL_WORDS):
         value = _CAPITAL_ASSIGNED.sub(rf"\g<name>{MASK}", value)
+    if any(word in lowered for word in _ASSIGNED_WORDS):
         value = _ASSIGNED.sub(rf"\g<name>{MASK}", value)
     return value
 

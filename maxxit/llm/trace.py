@@ -15,6 +15,7 @@ from maxxit.core.untrusted import storable
 from maxxit.llm.models import LlmTrace
 from maxxit.llm.policy import policy, switch
 from maxxit.llm.providers.base import Answer, Request
+from maxxit.postgres import bulk
 
 log = structlog.get_logger(__name__)
 
@@ -70,29 +71,30 @@ def write(call: Call) -> int:
         return 0
     ids = list(dict.fromkeys(call.correlation_ids))
     current = correlation.current()
-    return LlmTrace.objects.create(
-        ts=clock.now(),
-        correlation_id=ids[0] if ids else current,
-        correlation_ids=ids or ([current] if current else []),
-        agent_name=call.agent[:80],
-        purpose=call.request.purpose,
-        provider=call.provider,
-        model=(call.answer.model if call.answer else call.model)[:120],
-        base_url=redact.text(call.base_url)[:200],
-        parameters={**call.parameters, "max_tokens": call.request.max_tokens},
-        latency_ms=call.latency_ms,
-        status="error" if call.error else "ok",
-        error_message=storable(error),
-        request=storable({**request, "schema": call.request.schema_name}),
-        response=storable(response),
-        prompt_tokens=call.answer.prompt_tokens if call.answer else None,
-        completion_tokens=call.answer.completion_tokens if call.answer else None,
-        cost_usd=call.cost_usd,
-        prompt_sha256=call.prompt_sha256,
-        schema_sha256=call.schema_sha256,
-        request_sha256=call.request_sha256,
-        repaired=call.repaired,
-    ).pk
+    row = {
+        "ts": clock.now(),
+        "correlation_id": ids[0] if ids else current,
+        "correlation_ids": ids or ([current] if current else []),
+        "agent_name": call.agent[:80],
+        "purpose": call.request.purpose,
+        "provider": call.provider,
+        "model": (call.answer.model if call.answer else call.model)[:120],
+        "base_url": redact.text(call.base_url)[:200],
+        "parameters": {**call.parameters, "max_tokens": call.request.max_tokens},
+        "latency_ms": call.latency_ms,
+        "status": "error" if call.error else "ok",
+        "error_message": storable(error),
+        "request": storable({**request, "schema": call.request.schema_name}),
+        "response": storable(response),
+        "prompt_tokens": call.answer.prompt_tokens if call.answer else None,
+        "completion_tokens": call.answer.completion_tokens if call.answer else None,
+        "cost_usd": call.cost_usd,
+        "prompt_sha256": call.prompt_sha256,
+        "schema_sha256": call.schema_sha256,
+        "request_sha256": call.request_sha256,
+        "repaired": call.repaired,
+    }
+    return bulk.insert(LlmTrace, {name: [value] for name, value in row.items()})[0]
 
 
 def parsed(answer: str) -> Any:

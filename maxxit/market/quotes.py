@@ -21,6 +21,7 @@ from maxxit.market.feeds.base import PriceFeed, Tick
 from maxxit.market.models import Quote as QuoteRow
 from maxxit.market.validation import CLOCK_SKEW as CLOCK_SKEW
 from maxxit.market.validation import Held, Limits, Verdict, fault, judge
+from maxxit.postgres import bulk
 
 
 class StreamPolicy(Policy):
@@ -176,7 +177,7 @@ def _write(verdicts: Sequence[Verdict]) -> list[Tick]:
             columns = zip(
                 *((t.symbol, t.price, t.at, t.source, chosen[t.symbol][1]) for t in ticks), strict=True
             )
-            cursor.execute(UPSERT, [list(column) for column in columns])
+            cursor.execute(UPSERT, [bulk.array(column) for column in columns])
             stored = dict(cursor.fetchall())
             moved = [tick for tick in ticks if stored.get(tick.symbol) == tick.at]
         for doubt in {v.doubt for v in verdicts if not v.chosen and v.doubt}:

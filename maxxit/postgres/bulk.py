@@ -1,9 +1,10 @@
 """Insert and update many rows in one statement: each column goes over as an array, whatever the number of rows."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, models
 
@@ -16,15 +17,9 @@ def insert(model: type[models.Model], columns: Columns) -> list[int]:
 
     A column that is not named takes its database default. No `save` signals are sent and no model default is applied.
     """
-    arrays, selected, params = _arrays(model, columns)
-    names = ", ".join(_quoted(model, name) for name in columns)
-    aliases = ", ".join(_aliases(columns))
+    names = tuple(columns)
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {_table(model)} ({names}) SELECT {', '.join(selected)} "  # noqa: S608 (quoted names)
-            f"FROM unnest({', '.join(arrays)}) WITH ORDINALITY AS new ({aliases}, row) ORDER BY row RETURNING id",
-            params,
-        )
+        cursor.execute(_insert_statement(model, names), _params(model, columns))
         return [pk for (pk,) in cursor.fetchall()]
 
 
@@ -35,37 +30,76 @@ def update(model: type[models.Model], ids: Sequence[int], columns: Columns) -> i
     """
     if not ids:
         return 0
-    arrays, selected, params = _arrays(model, columns)
-    values = ", ".join(
-        f"{_quoted(model, name)} = {value}" for name, value in zip(columns, selected, strict=True)
-    )
+    names = tuple(columns)
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {_table(model)} AS old SET {values} "  # noqa: S608 (quoted names)
-            f"FROM unnest(%s::bigint[], {', '.join(arrays)}) AS new (id, {', '.join(_aliases(columns))}) "
-            "WHERE old.id = new.id",
-            [_array(ids), *params],
-        )
+        cursor.execute(_update_statement(model, names), [array(ids), *_params(model, columns)])
         return int(cursor.rowcount)
 
 
-def _arrays(model: type[models.Model], columns: Columns) -> tuple[list[str], list[str], list[str]]:
-    """Return for each column its array placeholder, the expression that selects it, and its values."""
-    arrays, selected, params = [], [], []
-    for alias, (name, values) in zip(_aliases(columns), columns.items(), strict=True):
+class _Column(NamedTuple):
+    """How a column is passed."""
+
+    name: str
+    """Quoted."""
+    placeholder: str
+    """Of the array of its values."""
+    value: str
+    """The expression that selects one of them."""
+    encode: Callable[[Any], str] | None
+    """Makes text of a value that is not null; None where `str` does."""
+
+
+@cache
+def _columns(model: type[models.Model], names: tuple[str, ...]) -> tuple[_Column, ...]:
+    columns = []
+    for alias, name in zip(_aliases(names), names, strict=True):
         field = _field(model, name)
+        quoted = connection.ops.quote_name(str(field.column))
         if isinstance(field, models.JSONField):
-            arrays.append("%s::text[]")
-            selected.append(f"new.{alias}::jsonb")
-            values = [None if value is None else json.dumps(value, cls=DjangoJSONEncoder) for value in values]
+            column = _Column(quoted, "%s::text[]", f"new.{alias}::jsonb", _encode)
+        elif isinstance(field, ArrayField):  # not an array of arrays: these must all have one length
+            column = _Column(quoted, "%s::text[]", f"new.{alias}::{_unlimited(field.base_field)}[]", array)
         else:
-            arrays.append(f"%s::{_unlimited(field)}[]")
-            selected.append(f"new.{alias}")
-        params.append(_array(values))
-    return arrays, selected, params
+            column = _Column(quoted, f"%s::{_unlimited(field)}[]", f"new.{alias}", None)
+        columns.append(column)
+    return tuple(columns)
 
 
-def _array(values: Iterable[Any]) -> str:
+@cache
+def _insert_statement(model: type[models.Model], names: tuple[str, ...]) -> str:
+    columns = _columns(model, names)
+    return (
+        f"INSERT INTO {_table(model)} ({', '.join(column.name for column in columns)}) "  # noqa: S608 (quoted names)
+        f"SELECT {', '.join(column.value for column in columns)} "
+        f"FROM unnest({', '.join(column.placeholder for column in columns)}) WITH ORDINALITY "
+        f"AS new ({', '.join(_aliases(names))}, row) ORDER BY row RETURNING id"
+    )
+
+
+@cache
+def _update_statement(model: type[models.Model], names: tuple[str, ...]) -> str:
+    columns = _columns(model, names)
+    return (
+        f"UPDATE {_table(model)} AS old "  # noqa: S608 (quoted names)
+        f"SET {', '.join(f'{column.name} = {column.value}' for column in columns)} "
+        f"FROM unnest(%s::bigint[], {', '.join(column.placeholder for column in columns)}) "
+        f"AS new (id, {', '.join(_aliases(names))}) WHERE old.id = new.id"
+    )
+
+
+def _params(model: type[models.Model], columns: Columns) -> list[str]:
+    params = []
+    for column, values in zip(_columns(model, tuple(columns)), columns.values(), strict=True):
+        if encode := column.encode:
+            values = [None if value is None else encode(value) for value in values]
+        params.append(array(values))
+    return params
+
+
+_encode = DjangoJSONEncoder().encode
+
+
+def array(values: Iterable[Any]) -> str:
     """Return an array as Postgres reads it. Several times as fast as psycopg's adapter of lists."""
     return "{" + ",".join(["NULL" if value is None else _element(value) for value in values]) + "}"
 
@@ -85,7 +119,7 @@ def _unlimited(field: "models.Field[Any, Any]") -> str:
     return str(field.db_type(connection)).partition("(")[0]
 
 
-def _aliases(columns: Columns) -> list[str]:
+def _aliases(columns: Sequence[str]) -> list[str]:
     return [f"c{number}" for number in range(len(columns))]
 
 
@@ -94,10 +128,6 @@ def _field(model: type[models.Model], attname: str) -> "models.Field[Any, Any]":
         if field.attname == attname:
             return field
     raise LookupError(f"{model._meta.label} has no column {attname}")
-
-
-def _quoted(model: type[models.Model], attname: str) -> str:
-    return connection.ops.quote_name(str(_field(model, attname).column))
 
 
 def _table(model: type[models.Model]) -> str:

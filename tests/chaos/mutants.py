@@ -1339,7 +1339,7 @@ MUTANTS = (
     ),
     bug(
         "columns of a batch are shifted by one row",
-        (f"{BULK}:update", "[_array(ids), *params]", "[_array([*ids[1:], *ids[:1]]), *params]"),
+        (f"{BULK}:update", "array(ids)", "array([*ids[1:], *ids[:1]])"),
         test=f"{BATCHES}::test_each_row_gets_its_own_values",
     ),
     bug(

@@ -14,7 +14,7 @@ from django.db import DataError, OperationalError, transaction
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from agents.models import Deployment
+from agents.models import CtAccount, Deployment
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.models import Event
@@ -22,6 +22,7 @@ from maxxit.events.record import NewEvent, Transition, advance, advance_each, su
 from maxxit.postgres import bulk
 from positions import book, closing
 from positions.models import Position
+from signals_app.models import CtPost
 from tests import builders as make
 from tests.builders import RecordedClock
 from tests.fakes import FakeVenue
@@ -112,6 +113,16 @@ def test_each_row_gets_its_own_values(rows: list[tuple[Any, str, bool]], dice: A
     }
     assert bulk.update(PaperOrder, ids, changed) == len(rows)
     assert {name: stored(name) for name in columns} == columns | changed
+
+
+@pytest.mark.django_db
+@PROPERTY
+@given(st.lists(st.lists(TEXT, max_size=3), min_size=1, max_size=20))
+def test_lists_of_different_lengths_survive_unchanged(lists: list[list[str]]) -> None:
+    author = CtAccount.objects.first() or make.account(make.agent())
+    posts = [make.post(author) for _ in lists]
+    bulk.update(CtPost, [post.pk for post in posts], {"tokens": lists})
+    assert [CtPost.objects.get(pk=post.pk).tokens for post in posts] == lists
 
 
 @pytest.mark.django_db

@@ -177,7 +177,8 @@ class _Crowd:
             for at, batch in by_venue.items():
                 entries = Entries(batch, at, self._policy)
                 for order in batch:
-                    found[Market(at, order.symbol, order.side)] += _wanted(order, entries)
+                    if order.symbol in self._prices:  # a quote may have come since they were read
+                        found[Market(at, order.symbol, order.side)] += _wanted(order, entries)
         return found
 
     def depth(self, wanted: Mapping[Market, Decimal]) -> dict[Market, Decimal]:

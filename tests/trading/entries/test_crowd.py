@@ -16,6 +16,7 @@ from maxxit.core.money import USDC
 from maxxit.events.models import Event
 from maxxit.events.record import advance
 from maxxit.market import instruments
+from maxxit.market.models import Quote
 from positions.models import Position
 from positions.tasks import book_pass
 from signals_app.models import Signal
@@ -262,6 +263,22 @@ def test_an_entry_that_cannot_be_sized_and_a_venue_that_breaks_stop_no_other(
     assert set(orders.values_list("state", flat=True)) == {"filled"}
     poisoned = Order.objects.exclude(signal=good)
     assert set(poisoned.values_list("state", "attempts")) == {("planned", 1)}
+
+
+def test_a_symbol_without_a_trusted_quote_stops_no_other(
+    trader: Trader, paper: PaperVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules(monkeypatch, max_total_exposure_usd=D(4000))
+    customers(trader, 9)
+    doubted = make.price("BTC", "100")
+    Quote.objects.filter(pk=doubted.pk).update(trusted_for_entries=False, doubt="sources disagree")
+    trader.signal(token="BTC", usd="100")
+    good = trader.signal()
+    tasks.entry_pass()
+
+    assert set(Order.objects.filter(signal=good).values_list("state", "notional_usd")) == {("filled", D(400))}
+    others = Order.objects.exclude(signal=good)
+    assert set(others.values_list("state", "reason")) == {("blocked", "no_price")}
 
 
 # --- the pace ------------------------------------------------------------------------------------------------------
