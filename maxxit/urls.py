@@ -7,7 +7,7 @@ from django.views.generic import RedirectView
 
 from maxxit.api import errors
 from maxxit.api.api import api
-from maxxit.web import account, health, pages
+from maxxit.web import account, health, pages, wallet
 from maxxit.web.login import Login
 from maxxit.web.metrics import metrics
 from maxxit.web.second_factor import second_factor
@@ -30,6 +30,8 @@ urlpatterns = [
     path("chain/<uuid:correlation_id>", pages.trade_trace, name="chain"),
     path("login", Login.as_view(), name="login"),
     path("sign-up", account.sign_up_page, name="sign-up"),
+    path("wallet/message", wallet.message, name="wallet-message"),
+    path("wallet/answer", wallet.answer, name="wallet-answer"),
     path("second-factor", second_factor, name="second-factor"),
     path("logout", LogoutView.as_view(next_page="login"), name="logout"),
     path("health", RedirectView.as_view(pattern_name="ready")),

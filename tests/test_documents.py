@@ -63,7 +63,17 @@ from trading.states import OrderState
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 MODULE = (ROOT / "trading/venues/safe/contract/TradingModule.vy").read_text()
-NUMBERS = {1: "an", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 20: "twenty"}
+NUMBERS = {
+    1: "an",
+    3: "three",
+    4: "four",
+    5: "five",
+    6: "six",
+    7: "seven",
+    8: "eight",
+    9: "nine",
+    20: "twenty",
+}
 AUTHORS, STREAM = signals.policy().authors, quotes.policy().stream
 KNOWLEDGE = knowledge.policy()
 CHUNKING, INGEST = KNOWLEDGE.chunking, KNOWLEDGE.ingest

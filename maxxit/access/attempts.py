@@ -64,6 +64,11 @@ def subjects(username: str, address: str) -> list[str]:
     return sorted([f"{ACCOUNT}:{name}", f"{ADDRESS}:{_network(address)}"])
 
 
+def account_subjects(username: str) -> list[str]:
+    """Return the subjects of an attempt at a known account whose address was counted already: the account."""
+    return [f"{ACCOUNT}:{username}"]
+
+
 def refused_key_subjects(address: str) -> list[str]:
     """Return the subjects of a rejected API key: its address."""
     return [f"{KEYS}:{_network(address)}"]

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_http_methods
 
 from maxxit.access import attempts, sign_up, time_zones
 from maxxit.access.auth import address
+from maxxit.access.wallets import accepted_chains
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.web.once import first_time
@@ -87,7 +88,7 @@ def sign_up_page(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "web/sign_up.html",
-        {"form": form, "refusal": refusal},
+        {"form": form, "refusal": refusal, "chains": accepted_chains()},
         status=403 if refusal and request.method == "POST" else 200,
     )
 
@@ -112,12 +113,12 @@ def _created(request: HttpRequest, form: SignUpForm) -> HttpResponse | None:
     except Rejected as error:
         form.add_error("username" if error.code == "username" else None, str(error))
         return None
-    welcome(request, user)
+    welcome(request, user, request.POST.get("time_zone", ""))
     return redirect(settings.LOGIN_REDIRECT_URL)
 
 
-def welcome(request: HttpRequest, user: Any) -> None:
+def welcome(request: HttpRequest, user: Any, time_zone: str) -> None:
     """Log the new user in, keep the browser's time zone and greet them on the next page."""
     login(request, user, backend=BACKEND)
-    time_zones.learn(user, request.POST.get("time_zone", ""))
+    time_zones.learn(user, time_zone)
     messages.success(request, f"Welcome, {user.get_username()}. Your account is ready.", "sign-up")

@@ -12,6 +12,7 @@ from django_otp import devices_for_user, match_token
 
 from maxxit.access import attempts, time_zones
 from maxxit.access.auth import address
+from maxxit.access.wallets import accepted_chains
 from maxxit.core import clock
 
 
@@ -29,6 +30,10 @@ class LoginForm(AuthenticationForm):
         help_text="From your app, if you have set up a second factor.",
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "text"}),
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["username"].label = "User name"
 
     def clean(self) -> dict[str, Any]:
         """Check all credentials together. Raises ValidationError for wrong credentials and while blocked."""
@@ -73,5 +78,5 @@ class Login(LoginView):
         return answer
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add the setting SIGN_UP, which decides what the page says to newcomers."""
-        return super().get_context_data(**kwargs) | {"sign_up": settings.SIGN_UP}
+        """Add the setting SIGN_UP, which decides what the page says to newcomers, and the chains for wallets."""
+        return super().get_context_data(**kwargs) | {"sign_up": settings.SIGN_UP, "chains": accepted_chains()}

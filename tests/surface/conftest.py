@@ -40,6 +40,7 @@ from positions.models import BestPnl, PnlSnapshot, Position, ProfitMark, UnreadA
 from positions.performance import roll_up
 from signals_app.models import CtPost, RejectedPost, Signal
 from tests import builders
+from tests.browser import Browser, Page, find_program
 from trading import gate, ledger
 from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signer
 from trading.limits_in_force import risk_limits
@@ -56,6 +57,27 @@ def quiet(settings: Any) -> Iterator[set[str]]:
     cache.clear()
     with wake.collected() as names:
         yield names
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium for the session."""
+    program = find_program()
+    if not program:
+        pytest.skip("no Chromium: install one (Debian: apt-get install chromium) or set MAXXIT_CHROMIUM")
+    browser = Browser(program)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def tab(chromium: Browser) -> Iterator[Page]:
+    """A tab with no cookies; its console must stay free of errors."""
+    page = Page(chromium)
+    yield page
+    problems = page.problems
+    page.close()
+    assert problems == []
 
 
 @dataclass

@@ -22,6 +22,8 @@ ALLOWED = {
     "/health/ready",
     "/login",
     "/sign-up",
+    "/wallet/message",
+    "/wallet/answer",
     "/admin/jsi18n/",
     "/admin/logout/",  # says that nobody is logged in
     "/api",  # these are 404s, in JSON
@@ -162,7 +164,9 @@ def test_pages_run_under_a_strict_policy(world: World) -> None:
         policy, body = answer.headers["Content-Security-Policy"], answer.content.decode()
         assert "unsafe" not in policy
         assert "style=" not in body
-        assert set(re.findall(r"<script[^>]*>", body)) == {'<script src="/static/web/forms.js" defer>'}
+        assert set(re.findall(r"<script[^>]*>", body)) <= {
+            f'<script src="/static/web/{name}.js" defer>' for name in ("forms", "wallet")
+        }
         assert "<style" not in body
         assert "onclick" not in body
 

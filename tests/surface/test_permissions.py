@@ -186,7 +186,8 @@ def test_the_first_page_of_the_admin_shows_a_clerk_no_figures(browsers: dict[str
 
 
 PAGES = [pattern for pattern in get_resolver().url_patterns if getattr(pattern, "name", None)]
-OF_NOBODY = {"login", "logout", "live", "ready", "second-factor", "sign-up"}
+OF_NOBODY = {"login", "logout", "live", "ready", "second-factor", "sign-up", "wallet-message",
+             "wallet-answer"}  # fmt: skip
 """Pages without rows, or with those of the own account alone."""
 
 

@@ -1,0 +1,314 @@
+"""A real headless Chromium for tests of the pages, driven by the DevTools protocol over a websocket.
+
+`MAXXIT_CHROMIUM` names the program; else the first of `PROGRAMS` on the PATH is used. Clicks and keys are real input
+events. `Wallet` is an EIP-1193 provider that signs with a local key.
+"""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from eth_account import Account
+from eth_account.messages import encode_defunct
+from websockets.sync.client import ClientConnection, connect
+
+from maxxit.embedded.processes import bound_to_parent, stop_process, wait_until
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")
+PATIENCE = 30.0
+"""Seconds that a page may take on a busy machine."""
+
+
+def find_program() -> str:
+    """Return the path of a Chromium; empty where there is none."""
+    return os.environ.get("MAXXIT_CHROMIUM", "") or next(filter(None, map(shutil.which, PROGRAMS)), "")
+
+
+class WalletError(Exception):
+    """An answer of a wallet that is an error, with the code of EIP-1193."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Wallet:
+    """An EIP-1193 provider with one key. `refuses` holds the methods that its user declines."""
+
+    def __init__(self, key: str = "0x" + "11" * 32, chain_id: int = 31337) -> None:
+        self.account = Account.from_key(key)
+        self.chain_id = chain_id
+        self.refuses: set[str] = set()
+        self.knows: set[int] = {chain_id}
+        self.signed: list[str] = []
+
+    @property
+    def address(self) -> str:
+        return str(self.account.address)
+
+    def request(self, method: str, params: Any) -> Any:
+        """Answer as a wallet does. Raises WalletError."""
+        if method in self.refuses:
+            raise WalletError(4001, "User rejected the request.")
+        if method in ("eth_requestAccounts", "eth_accounts"):
+            return [self.address.lower()]  # as some wallets do
+        if method == "eth_chainId":
+            return hex(self.chain_id)
+        if method == "wallet_switchEthereumChain":
+            wanted = int(params[0]["chainId"], 16)
+            if wanted not in self.knows:
+                raise WalletError(4902, "Unrecognized chain ID.")
+            self.chain_id = wanted
+            return None
+        if method == "personal_sign":
+            text = bytes.fromhex(params[0][2:]).decode()
+            self.signed.append(text)
+            return "0x" + self.account.sign_message(encode_defunct(text=text)).signature.hex().removeprefix(
+                "0x"
+            )
+        raise WalletError(4200, f"{method} is not supported")
+
+
+INJECTED = """
+(() => {
+  const pending = new Map();
+  let last = 0;
+  window.__walletAnswer = (id, error, result) => {
+    const { resolve, reject } = pending.get(id);
+    if (error) reject(Object.assign(new Error(error.message), { code: error.code })); else resolve(result);
+  };
+  window.ethereum = {
+    request: ({ method, params }) => new Promise((resolve, reject) => {
+      pending.set(++last, { resolve, reject });
+      window.__walletRequest(JSON.stringify({ id: last, method, params }));
+    }),
+    on() {}, removeListener() {},
+  };
+})();
+"""
+
+
+class Page:
+    """One tab in a browser context of its own (its cookies and storage are no other tab's)."""
+
+    def __init__(self, browser: "Browser") -> None:
+        self.browser = browser
+        self.problems: list[str] = []
+        """Console errors, uncaught exceptions and failed loads."""
+        self.wallet: Wallet | None = None
+        self.context = browser.call("Target.createBrowserContext")["browserContextId"]
+        target = browser.call("Target.createTarget", url="about:blank", browserContextId=self.context)
+        attached = browser.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        self.session = attached["sessionId"]
+        browser.pages[self.session] = self
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+        self.size(1440, 900)
+
+    def call(self, method: str, **params: Any) -> Any:
+        """Call a DevTools method of this tab."""
+        return self.browser.call(method, session=self.session, **params)
+
+    def on_event(self, method: str, params: dict[str, Any]) -> None:
+        """Keep problems; let the wallet answer."""
+        if method == "Runtime.exceptionThrown":
+            details = params["exceptionDetails"]
+            self.problems.append(str(details.get("exception", {}).get("description") or details["text"]))
+        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
+            self.problems.append(
+                " ".join(str(one.get("value", one.get("description"))) for one in params["args"])
+            )
+        elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
+            self.problems.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
+        elif method == "Runtime.bindingCalled" and params["name"] == "__walletRequest" and self.wallet:
+            asked = json.loads(params["payload"])
+            error, result = None, None
+            try:
+                result = self.wallet.request(asked["method"], asked.get("params"))
+            except WalletError as refused:
+                error = {"code": refused.code, "message": str(refused)}
+            script = f"window.__walletAnswer({asked['id']}, {json.dumps(error)}, {json.dumps(result)})"
+            self.browser.send("Runtime.evaluate", self.session, expression=script)
+
+    def inject(self, wallet: Wallet) -> None:
+        """Give every page that is opened from now on this wallet as `window.ethereum`."""
+        self.wallet = wallet
+        self.call("Runtime.addBinding", name="__walletRequest")
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=INJECTED)
+
+    def size(self, width: int, height: int = 900) -> None:
+        """Set the size of the window in CSS pixels; below 500 wide it is a phone."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=1, mobile=width < 500,
+        )  # fmt: skip
+
+    def dark(self) -> None:
+        """Prefer dark colours, as the visitor's system may."""
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+
+    def zone(self, name: str) -> None:
+        """Set the browser's time zone."""
+        self.call("Emulation.setTimezoneOverride", timezoneId=name)
+
+    def cookie(self, name: str, value: str, url: str) -> None:
+        """Set a cookie, such as the session of a test client."""
+        self.call("Network.setCookie", name=name, value=value, url=url)
+
+    def open(self, url: str) -> None:
+        """Load a page and wait until its scripts have run."""
+        self.evaluate("window.__old = true")
+        self.call("Page.navigate", url=url)
+        self.loaded()
+
+    def loaded(self) -> None:
+        """Wait until another page than the one marked by `mark` or `open` is loaded."""
+        self.wait("!window.__old && document.readyState === 'complete'")
+
+    def following(self, act: Callable[[], None]) -> None:
+        """Do something that leads to another page, and wait for it."""
+        self.evaluate("window.__old = true")
+        act()
+        self.loaded()
+
+    def evaluate(self, script: str) -> Any:
+        """Return the value of an expression in the page."""
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(f"{script}: {answer['exceptionDetails']}")
+        return answer["result"].get("value")
+
+    def wait(self, script: str, seconds: float = PATIENCE) -> None:
+        """Wait until the expression is true; a page that is being replaced counts as false."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                if self.evaluate(script):
+                    return
+            except RuntimeError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"not within {seconds} s: {script}\n{self.evaluate('document.body.innerText')}")
+
+    @property
+    def path(self) -> str:
+        """The path and query of the page."""
+        return str(self.evaluate("location.pathname + location.search"))
+
+    def text(self, selector: str = "body") -> str:
+        """The visible text of an element."""
+        return str(self.evaluate(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
+
+    def wait_text(self, text: str, selector: str = "body") -> None:
+        """Wait until an element shows this text."""
+        self.wait(
+            f"(document.querySelector({json.dumps(selector)})?.innerText ?? '').includes({json.dumps(text)})"
+        )
+
+    def click(self, selector: str, clicks: int = 1) -> None:
+        """Click the middle of an element with the mouse; `clicks` 2 is a double click."""
+        place = self.evaluate(
+            f"(() => {{ const one = document.querySelector({json.dumps(selector)});"
+            " one.scrollIntoView({block: 'center'});"
+            " const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+        )
+        where = {"x": place[0], "y": place[1], "button": "left"}
+        for number in range(1, clicks + 1):
+            for kind in ("mousePressed", "mouseReleased"):
+                self.browser.send(
+                    "Input.dispatchMouseEvent", self.session, type=kind, clickCount=number, **where
+                )
+        self.evaluate("1")  # after the input was handled
+
+    def type(self, selector: str, text: str) -> None:
+        """Replace what stands in a field."""
+        field = f"document.querySelector({json.dumps(selector)})"
+        self.evaluate(f"{field}.focus(), {field}.select?.()")
+        self.call("Input.insertText", text=text)
+
+    def press(self, key: str) -> None:
+        """Press a key such as Tab or Enter."""
+        codes = {"Tab": 9, "Enter": 13, "Escape": 27}
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key],
+                      **(text if kind == "keyDown" else {}))  # fmt: skip
+
+    def screenshot(self, path: Path) -> None:
+        """Save the whole page as PNG."""
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+    @property
+    def overflow(self) -> int:
+        """Pixels by which the page is wider than the window."""
+        return int(self.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+    def close(self) -> None:
+        """Close the tab and forget its cookies."""
+        self.browser.pages.pop(self.session, None)
+        self.browser.call("Target.disposeBrowserContext", browserContextId=self.context)
+
+
+class Browser:
+    """A Chromium process and the connection to it."""
+
+    def __init__(self, program: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="maxxit-browser-"))
+        self.pages: dict[str, Page] = {}
+        self._ids = count(1)
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        self.process = subprocess.Popen(
+            [program, "--headless", *sandbox, "--remote-debugging-port=0", f"--user-data-dir={self.folder}",
+             "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
+             "--disable-component-update", "--disable-extensions", "--disable-sync", "about:blank"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=bound_to_parent(signal.SIGKILL),
+        )  # fmt: skip
+        self.connection = self._connected()
+
+    def _connected(self) -> ClientConnection:
+        port = self.folder / "DevToolsActivePort"
+        if not wait_until(lambda: port.exists() and port.read_text().count("\n") >= 1, 60, self._ended):
+            raise RuntimeError("Chromium did not start")
+        number, path = port.read_text().split("\n")[:2]
+        return connect(f"ws://127.0.0.1:{number}{path}", max_size=None, proxy=None)
+
+    def _ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def send(self, method: str, session: str = "", **params: Any) -> int:
+        """Send a command without waiting for its answer; return its number."""
+        number = next(self._ids)
+        message = {"id": number, "method": method, "params": params} | (
+            {"sessionId": session} if session else {}
+        )
+        self.connection.send(json.dumps(message))
+        return number
+
+    def call(self, method: str, session: str = "", **params: Any) -> Any:
+        """Send a command and return its result; events that come meanwhile go to their tabs."""
+        number = self.send(method, session, **params)
+        while True:
+            message = json.loads(self.connection.recv(timeout=PATIENCE))
+            if message.get("id") == number:
+                if "error" in message:
+                    raise RuntimeError(f"{method}: {message['error']['message']}")
+                return message["result"]
+            page = self.pages.get(message.get("sessionId", ""))
+            if page is not None and "method" in message:
+                page.on_event(message["method"], message["params"])
+
+    def close(self) -> None:
+        """End the process and remove its folder."""
+        self.connection.close()
+        stop_process(self.process, signal.SIGTERM, 5)
+        shutil.rmtree(self.folder, ignore_errors=True)
