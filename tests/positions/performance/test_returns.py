@@ -300,6 +300,10 @@ def test_an_apr_needs_thirty_days_and_twenty_trades() -> None:
 
     assert returns.apr(joined, 20) == pytest.approx(0.1 * 365 / 60)
     few, short = returns.apr(joined, 7), returns.apr(joined.between(None, 12.9 * DAY), 20)
+    assert returns.apr(joined.between(None, 30 * DAY), 20) == 0
+    assert returns.apr(joined.between(None, 30 * DAY - 1), 20) == NotEnough(29, 30, "days")
+    assert isinstance(returns.risk(joined.between(None, 30 * DAY)), returns.Risk)
+    assert returns.risk(joined.between(None, 30 * DAY - 1)) == NotEnough(29, 30, "days")
     assert isinstance(few, NotEnough)
     assert few.text() == "7 of 20 closed trades"
     assert isinstance(short, NotEnough)

@@ -137,9 +137,11 @@ def test_sharpe_and_sortino() -> None:
     daily = np.array([float(number(row[1])) / 100 for row in rows])
     text = prose("Sharpe and Sortino")
     [sharpe] = re.findall(r"Sharpe ratio .*?√365 = ([\d.]+\d)", text)
+    [volatility] = re.findall(r"the volatility .*?√365 = ([\d.]+) %", text)
     [sortino] = re.findall(r"Sortino ratio .*?√365 = ([\d.]+\d)", text)
 
     assert (np.minimum(100 * daily, 0) ** 2).tolist() == [float(number(row[2])) for row in rows]
+    assert shown(100 * returns.volatility(daily), volatility)
     assert shown(returns.sharpe(daily), sharpe)
     assert shown(returns.sortino(daily), sortino)
 
