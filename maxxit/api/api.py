@@ -17,7 +17,7 @@ from maxxit.access.auth import AUTH, PerCaller, caller
 from maxxit.access.inputs import ReadableJson, When, coded, state_named, unknown
 from maxxit.access.permissions import needs
 from maxxit.access.rows import visible
-from maxxit.api import errors, market, safes
+from maxxit.api import errors, market, performance, safes
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.core.terms import Purpose
@@ -81,6 +81,7 @@ api = NinjaAPI(
 errors.add_handlers(api)
 api.add_router("/market", market.router)
 api.add_router("/safes", safes.router)
+api.add_router("", performance.router)
 
 
 class Page(Schema):

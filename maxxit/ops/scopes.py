@@ -11,8 +11,12 @@ from maxxit.core.errors import Rejected
 from maxxit.reports.scope import PERIODS, Scope, scope_of, span_of
 
 
-def scope_options(parser: CommandParser) -> None:
-    """Declare `--deployment`, `--agent` and `--account`, one of them at most."""
+def scope_options(parser: CommandParser, *, authors: bool = False) -> None:
+    """Declare `--deployment`, `--agent` and `--account`, one of them at most.
+
+    Args:
+        authors: `--account` also takes a followed account.
+    """
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--deployment", type=count, metavar="N", help="number; `manage.py portfolio` lists them"
@@ -20,15 +24,30 @@ def scope_options(parser: CommandParser) -> None:
     group.add_argument(
         "--agent", default="", metavar="NAME", help="all deployments of an agent, by name or id"
     )
+    followed = "@name of a followed account: the trades on its posts; or " if authors else ""
     group.add_argument(
-        "--account", default="", metavar="NAME", help="an account at a venue (paper:1, the address of a Safe)"
+        "--account",
+        default="",
+        metavar="NAME",
+        help=f"{followed}an account at a venue (paper:1, a Safe's address)",
     )
 
 
-def scope_given(options: dict[str, Any]) -> Scope:
-    """Return the scope of the options. Raises Rejected where there is no such deployment."""
+def scope_given(options: dict[str, Any], *, authors: bool = True) -> Scope:
+    """Return the scope of the options. Raises Rejected where there is no such deployment or followed account.
+
+    Args:
+        authors: False refuses a followed account, whose trades have no equity of their own.
+    """
     names = ("deployment", "agent", "account")
-    return scope_of(**{name: options[name] for name in names if options.get(name)})
+    scope = scope_of(**{name: options[name] for name in names if options.get(name)})
+    if scope.author is not None and not authors:
+        raise Rejected(
+            "a followed account has no equity: see its trades with `manage.py performance --account "
+            f"{options['account']}`",
+            code="no_equity",
+        )
+    return scope
 
 
 def span_options(parser: CommandParser) -> None:

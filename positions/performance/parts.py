@@ -258,7 +258,7 @@ def _stored(dimensions: Sequence[str], whole: bool, scope: Sequence[int] | None)
 
 def _ordered(dimension: Dimension, rows: Sequence[tuple[Any, ...]]) -> list[Part]:
     labels = _labels(dimension, [row[0] for row in rows])
-    parts = [Part(row[0], labels.get(row[0], row[0]), *row[1:]) for row in rows]
+    parts = [Part(row[0], labels.get(row[0], row[0]), *map(Decimal, row[1:])) for row in rows]
     if dimension in ("day", "hour"):
         return sorted(parts, key=lambda part: part.key)
     return sorted(parts, key=lambda part: (-part.net, part.key))

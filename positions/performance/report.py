@@ -158,7 +158,7 @@ def performance(
         curve=curve,
         twr=returns.twr(curve),
         mwr=returns.mwr(curve),
-        apr=returns.apr(curve, sums.count),
+        apr=returns.apr(curve, int(sums.count)),
         risk=returns.risk(curve),
         drawdown=returns.max_drawdown(curve),
         closed=closed,

@@ -27,7 +27,7 @@ from maxxit.market.venues import venues
 from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.stages import STAGES
 from maxxit.reports import checks, reasons, status
-from positions.models import Position
+from positions.models import PnlPart, PnlWatermark, Position
 from signals_app.reasons import CandidateReason
 from tests import builders
 from tests.surface.conftest import World
@@ -410,6 +410,8 @@ def test_figures(world: World) -> None:
     assert (ever["realised_usdc"], ever["closed"], ever["win_rate"], ever["best"]) == ("76.32", 2, "1", "ETH")
     assert (ever["buys"], ever["sells"], ever["volume_usd"]) == (2, 2, "3280")
     assert told("pnl", "--today")["realised_usdc"] == "76.32"
+    for rolled_up in (PnlPart, PnlWatermark):  # the positions get other closing times below
+        rolled_up.objects.all().delete()
     midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     for made, closed in ((world.of_alice, midnight), (world.of_bob, midnight - timedelta(days=6))):
         Position.objects.filter(pk=made.position.pk).update(closed_at=closed - timedelta(seconds=1))

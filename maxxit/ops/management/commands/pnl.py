@@ -1,6 +1,5 @@
 """`manage.py pnl [today|week|watch|save|eod|explain]`: the PnL, its daily summaries, and why it is zero."""
 
-import time
 from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
@@ -9,10 +8,11 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from maxxit.core import clock
-from maxxit.core.commands import OpsCommand, clock_text, count, duration
+from maxxit.core.commands import OpsCommand, clock_text, count
 from maxxit.core.errors import Rejected
 from maxxit.core.money import plain, usdc
 from maxxit.ops.scopes import scope_given, scope_options
+from maxxit.ops.watch import every_option, watch
 from maxxit.reports import pnl, pnl_explain
 from positions.performance import end_of_day, figures, summary
 
@@ -58,7 +58,7 @@ class Command(OpsCommand):
         if action == "week":
             parser.add_argument("--days", type=count, default=pnl.WEEK, help="how many days (default 7)")
         if action == "watch":
-            parser.add_argument("--every", type=duration, default=60, help="seconds (default 60)")
+            every_option(parser)
         if action in ("save", "eod"):
             default = "today" if action == "save" else "yesterday"
             parser.add_argument("--day", metavar="DATE", help=f"UTC date as 2026-01-31 (default: {default})")
@@ -94,7 +94,7 @@ class Command(OpsCommand):
         return results
 
     def _today(self, options: dict[str, Any]) -> Any:
-        report = pnl.today(scope_given(options))
+        report = pnl.today(scope_given(options, authors=False))
         self._print(report)
         return report.as_json()
 
@@ -146,7 +146,7 @@ class Command(OpsCommand):
             self.say("nothing earned or lost yet: `manage.py pnl explain` says why", "WARNING")
 
     def _week(self, options: dict[str, Any]) -> Any:
-        scope = scope_given(options)
+        scope = scope_given(options, authors=False)
         days = pnl.week(scope, options["days"])
         self.say(f"{scope.label}, USD")
         self.table(
@@ -175,21 +175,14 @@ class Command(OpsCommand):
         return {"about": scope.label, "days": days}
 
     def _watch(self, options: dict[str, Any]) -> Any:
-        """Print today's report again and again; on a terminal each replaces the one before."""
-        scope, shown = scope_given(options), 0
-        report: dict[str, Any] = {}
-        try:
-            while True:
-                if shown and self.stdout.isatty():
-                    self.say("\033[2J\033[H")
-                today = pnl.today(scope)
-                self._print(today)
-                report, shown = today.as_json(), shown + 1
-                self.say(f"\nagain in {options['every']:g} s; Ctrl-C stops")
-                time.sleep(options["every"])
-        except KeyboardInterrupt:
-            self.say()
-        return {"shown": shown, "last": report}
+        scope = scope_given(options, authors=False)
+
+        def show() -> dict[str, Any]:
+            report = pnl.today(scope)
+            self._print(report)
+            return report.as_json()
+
+        return watch(self, options | {"watch": True}, show)
 
     def _save(self, options: dict[str, Any]) -> Any:
         day = _day(options["day"]) or clock.now().date()

@@ -1,0 +1,114 @@
+"""Performance, attribution and equity curve of a scope: what commands, API and page show of them."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from maxxit.core import clock
+from maxxit.core.clock import iso_utc
+from maxxit.core.money import plain
+from maxxit.reports.scope import Scope
+from maxxit.reports.statement import BEGINNING
+from positions.performance import parts, returns
+from positions.performance.parts import Dimension, Part
+from positions.performance.points import read_points
+from positions.performance.report import Performance, performance
+from positions.performance.returns import Curve
+from positions.performance.spending import Spent, spent_by_platform
+from signals_app.models import ImpactFactorHistory
+
+POINTS = 400
+"""At most this many points of a curve: a plot has no more pixels."""
+
+
+def read(scope: Scope, since: datetime | None = None, until: datetime | None = None) -> Performance:
+    """Return the performance of a scope that is not a followed account."""
+    return performance(scope.deployments, since, until)
+
+
+def attribution(
+    scope: Scope, by: Dimension, since: datetime | None = None, until: datetime | None = None
+) -> list[Part]:
+    """Return the parts of the closed positions by one dimension; of a followed account its own part alone."""
+    if scope.author is not None:
+        rows = parts.attribution("author", scope.deployments, since, until)
+        return [part for part in rows if part.key == str(scope.author)]
+    return parts.attribution(by, scope.deployments, since, until)
+
+
+def thinned(curve: Curve, most: int = POINTS) -> list[int]:
+    """Return the places of at most `most` points of a curve: evenly spread, every flow and the last point included.
+
+    Flows are left out as well where there are more than half of `most`.
+    """
+    size = len(curve)
+    if size <= most:
+        return list(range(size))
+    flows = [place for place in range(size) if curve.flow[place]]
+    flows = flows if len(flows) <= most // 2 else []
+    left = most - len(flows) - 1
+    even = {int(number * size / left) for number in range(left)}
+    return sorted({*even, *flows, size - 1})
+
+
+def equity_curve(
+    scope: Scope, since: datetime | None = None, until: datetime | None = None, most: int = POINTS
+) -> list[dict[str, Any]]:
+    """Return `curve_rows` of a scope's equity over a span."""
+    return curve_rows(returns.curve_of(read_points(scope.deployments, since, until)), most)
+
+
+def curve_rows(curve: Curve, most: int = POINTS) -> list[dict[str, Any]]:
+    """Return points of a curve: time, equity after the flow, flow (USD), deposit-neutral index and drawdown (percent).
+
+    The first point's flow is the equity that the curve begins with.
+    """
+    if not len(curve):
+        return []
+    below = returns.underwater(curve)
+    return [
+        {
+            "at": iso_utc(datetime.fromtimestamp(float(curve.at[place]), UTC)),
+            "equity_usd": plain(Decimal(int(curve.equity[place])).scaleb(-6)),
+            "flow_usd": plain(Decimal(int(curve.flow[place])).scaleb(-6)),
+            "index": f"{curve.index[place]:.6f}",
+            "drawdown_pct": f"{-below[place] + 0:.4f}",
+        }
+        for place in thinned(curve, most)
+    ]
+
+
+def spent(scope: Scope, since: datetime | None = None, until: datetime | None = None) -> Spent | None:
+    """Return what the platform spent on models and posts in the UTC days of a span; None for a part of the platform."""
+    if scope.deployments is not None or scope.author is not None:
+        return None
+    return spent_by_platform(since or BEGINNING, until or clock.now() + timedelta(days=1))
+
+
+def own_record(author: int) -> dict[str, Any] | None:
+    """Return how a followed account's own calls did, whoever traded them; None before the first nightly measurement."""
+    row = ImpactFactorHistory.objects.filter(account=author).order_by("-day").first()
+    if row is None:
+        return None
+    return {
+        "day": row.day.isoformat(),
+        "calls": row.calls,
+        "mean_score": plain(row.mean_score),
+        "impact_factor": plain(row.impact_factor),
+    }
+
+
+def attributed(
+    scope: Scope, by: Dimension, since: datetime | None = None, until: datetime | None = None
+) -> dict[str, Any]:
+    """Return the parts of one dimension and their total, as decimal strings."""
+    rows = attribution(scope, by, since, until)
+    total = sum(rows, Part(""))
+    return {
+        "about": scope.label,
+        "by": "author" if scope.author is not None else by,
+        "since": iso_utc(since) if since else None,
+        "until": iso_utc(until) if until else None,
+        "parts": [row.as_json() for row in rows],
+        "total": total.as_json(),
+    }
