@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # importing numpy takes 0.1 s: it is imported only where it is used
@@ -193,13 +194,13 @@ def mean_equity(curve: Curve) -> int:
     return int(curve.equity[-1]) if len(curve) else 0
 
 
-def apr(curve: Curve, closed_trades: int) -> float | NotEnough | None:
+def apr(curve: Curve, closed_trades: Decimal | int) -> float | NotEnough | None:
     """Return TWR × 365 / days with capital: a simple rate, not compounded. None where there is no TWR."""
     days = days_with_capital(curve)
     if days < MIN_DAYS:
         return NotEnough(int(days), MIN_DAYS, "days")
     if closed_trades < MIN_TRADES:
-        return NotEnough(closed_trades, MIN_TRADES, "closed trades")
+        return NotEnough(int(closed_trades), MIN_TRADES, "closed trades")
     result = twr(curve)
     return None if result is None else result * DAYS_A_YEAR / days
 
@@ -380,7 +381,6 @@ def _resamples(returns: Floats) -> Iterable[Floats]:
     for done in range(0, DRAWS, step):
         shape = (min(step, DRAWS - done), days)
         begins = random.random(shape) < days ** (-1 / 3)
-        begins[:, 0] = True
         begun = np.maximum.accumulate(np.where(begins, columns, 0), axis=1)
         first = np.take_along_axis(random.integers(0, days, shape), begun, axis=1)
         yield returns[(first + columns - begun) % days]

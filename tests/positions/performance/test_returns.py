@@ -8,6 +8,7 @@ from fractions import Fraction
 from itertools import groupby
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -293,6 +294,23 @@ def test_the_interval_encloses_the_ratio_and_is_the_same_each_time() -> None:
 @pytest.mark.parametrize(("days", "tail"), [(30, 0.0081), (365, 0.0213), (100_000, 0.025)])
 def test_the_interval_is_wider_for_short_histories(days: int, tail: float) -> None:
     assert returns._tail(days) == pytest.approx(tail, abs=1e-3)
+
+
+def test_the_interval_leaves_out_that_share_of_the_resamples_at_each_end() -> None:
+    joined = curve(*random_history(5).columns)
+    daily, risk = returns.daily(joined).returns, returns.risk(joined)
+    draws = np.concatenate([returns._sharpe(sample) for sample in returns._resamples(daily)])
+
+    assert isinstance(risk, returns.Risk)
+    for outside in (draws < risk.sharpe.low, draws > risk.sharpe.high):
+        assert outside.mean() == pytest.approx(returns._tail(len(daily)), abs=2 / returns.DRAWS)
+
+
+def test_a_drawdown_begins_when_the_index_was_last_at_its_peak() -> None:
+    plateau = curve([0, 1, 2, 3], [1] * 4, [0, 8 * UNIT, 6 * UNIT, 8 * UNIT], [8 * UNIT, 0, 0, 0])
+    moments = (datetime.fromtimestamp(second, UTC) for second in (1, 2, 3))
+
+    assert returns.max_drawdown(plateau) == Drawdown(25.0, *moments)
 
 
 def test_an_apr_needs_thirty_days_and_twenty_trades() -> None:
