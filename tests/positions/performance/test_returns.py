@@ -306,6 +306,34 @@ def test_the_interval_leaves_out_that_share_of_the_resamples_at_each_end() -> No
         assert outside.mean() == pytest.approx(returns._tail(len(daily)), abs=2 / returns.DRAWS)
 
 
+def test_resamples_keep_blocks_of_a_mean_length_together() -> None:
+    rows = np.concatenate(list(returns._resamples(np.arange(1000.0))))
+    in_a_block = np.diff(rows, axis=1) % 1000 == 1
+
+    assert rows.shape == (returns.DRAWS, 1000)
+    assert 1 / (1 - in_a_block.mean()) == pytest.approx(10, rel=0.03)
+    assert np.bincount(rows.astype(int).ravel(), minlength=1000) == pytest.approx(returns.DRAWS, rel=0.2)
+
+
+def test_a_ratio_without_losses_is_infinite_among_the_draws() -> None:
+    ratios = returns._divide(np.array([0.1, -0.1, 0.0, 0.1]), np.array([0.0, 0.0, 0.0, 0.2]))
+
+    assert ratios == pytest.approx([math.inf, -math.inf, math.nan, 0.5], nan_ok=True)
+
+
+def test_days_after_a_total_loss_have_no_return() -> None:
+    equity, flow = [0, 0] + [100 * UNIT] * 60, [100 * UNIT, 100 * UNIT] + [0] * 60
+    lost = curve([day * DAY for day in range(62)], [1] * 62, equity, flow)
+
+    assert returns.risk(lost) == NotEnough(1, 30, "days")
+
+
+def test_the_mean_equity_is_weighted_by_time() -> None:
+    joined = curve([0, 3 * DAY, 4 * DAY], [1] * 3, [0, 100 * UNIT, 900 * UNIT], [100 * UNIT, 200 * UNIT, 0])
+
+    assert returns.mean_equity(joined) == (3 * 100 + 300) * UNIT // 4
+
+
 def test_a_drawdown_begins_when_the_index_was_last_at_its_peak() -> None:
     plateau = curve([0, 1, 2, 3], [1] * 4, [0, 8 * UNIT, 6 * UNIT, 8 * UNIT], [8 * UNIT, 0, 0, 0])
     moments = (datetime.fromtimestamp(second, UTC) for second in (1, 2, 3))
