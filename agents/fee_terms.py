@@ -223,6 +223,12 @@ def _above(occasion: Occasion, rule: FeeRule) -> str:
     )
 
 
+def unreadable_fees(agent: FeeFields) -> bool:
+    """Return whether a stored fee of the agent is no rule, so that nothing is charged in its place."""
+    texts = ((occasion, getattr(agent, name)) for occasion, name in FIELDS.items())
+    return any(text and _stored(occasion, text) is NOTHING for occasion, text in texts)
+
+
 def check_fees(agent: FeeFields) -> None:
     """Raise Django's ValidationError, by field, for fees that are not allowed or that the agent's venue cannot take."""
     errors: dict[str, str] = {}

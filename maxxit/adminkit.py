@@ -37,11 +37,13 @@ MOVED_MODELS = {f"market.{model}": f"notify.{model}" for model in ("pricerule", 
 DECIMAL = re.compile(r"-?[\d,]+\.\d+")
 COLOURS = {
     **dict.fromkeys(
-        ("active", "open", "executed", "filled", "classified", "ok", "released", "final"), "success"
+        ("active", "open", "executed", "filled", "classified", "ok", "released", "final", "charged"),
+        "success",
     ),
     **dict.fromkeys(
         (
             "new",
+            "due",
             "pending",
             "planned",
             "draft",
@@ -55,7 +57,8 @@ COLOURS = {
         "info",
     ),
     **dict.fromkeys(
-        ("paused", "blocked", "skipped", "expired", "canceled", "partially_filled", "dropped"), "warning"
+        ("paused", "blocked", "skipped", "expired", "canceled", "partially_filled", "dropped", "waived"),
+        "warning",
     ),
     **dict.fromkeys(
         (

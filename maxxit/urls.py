@@ -7,7 +7,7 @@ from django.views.generic import RedirectView
 
 from maxxit.api import errors
 from maxxit.api.api import api
-from maxxit.web import account, health, pages, wallet
+from maxxit.web import account, health, invoices, pages, wallet
 from maxxit.web.login import Login
 from maxxit.web.metrics import metrics
 from maxxit.web.second_factor import second_factor
@@ -27,6 +27,8 @@ urlpatterns = [
     path("market/tables", pages.market_tables, name="market-tables"),
     path("signals/<int:signal_id>", pages.signal, name="signal"),
     path("signals/<int:signal_id>/progress", pages.signal_progress, name="signal-progress"),
+    path("invoices", invoices.invoices, name="invoices"),
+    path("invoices/<int:deployment_id>/<str:month>", invoices.invoice, name="invoice"),
     path("chain/<uuid:correlation_id>", pages.trade_trace, name="chain"),
     path("login", Login.as_view(), name="login"),
     path("sign-up", account.sign_up_page, name="sign-up"),

@@ -1,9 +1,9 @@
 """The double-entry ledger: post fills, fees, profit share, gas and external transfers; append-only; balance = sum.
 
 Accounts: `deployment:7` what the deployment's account at its venue holds; `deployment:7:payable` what it owes the
-platform where the venue does not collect it; `venue:…` and `venue:…:fees` the other side of trades;
-`fees:platform`; `profit:<receiver>`; `executor:0x…` what an executor holds to pay for gas, `gas:<chain id>` what it
-paid; `external` the world outside.
+platform where the venue does not collect it, less what was paid from outside; `venue:…` and `venue:…:fees` the other
+side of trades; `fees:platform`; `profit:<receiver>`; `executor:0x…` what an executor holds to pay for gas,
+`gas:<chain id>` what it paid; `external` the world outside.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -212,6 +212,21 @@ def profit_share_journal(
     payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
     move = Move(payer, f"profit:{receiver or 'platform'}", USDC, amount, "profit_share")
     return Journal(JournalKind.SHARE, position_id, [move], order.pk, order.correlation_id)
+
+
+def book_subscription(deployment_id: int, reference: str, amount: Decimal) -> bool:
+    """Book a month of a subscription in USDC as a debt, once per reference; return whether it was booked now."""
+    move = Move(payable_of(deployment_id), "fees:platform", USDC, amount, "platform_fee")
+    return post(JournalKind.SUBSCRIPTION, f"{deployment_id}:{reference}", [move])
+
+
+def book_payment(deployment_id: int, reference: str, amount: Decimal) -> bool:
+    """Book a payment in USDC that repays what a deployment owes, once per reference; return whether it was booked now.
+
+    The money comes from outside, so its lines are `external`: a flow of the deployment, not a profit.
+    """
+    move = Move("external", payable_of(deployment_id), USDC, amount, "external")
+    return post(JournalKind.PAYMENT, reference, [move])
 
 
 def executor_of(address: str) -> str:

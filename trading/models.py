@@ -183,6 +183,8 @@ class JournalKind(models.TextChoices):
     TAKEN_OUT = "taken_out", "tokens of a position that the owner withdrew"
     HANDOVER = "handover", "cash of a revoked deployment, to the one that now trades from its Safe"
     GAS = "gas", "gas of a transaction"
+    SUBSCRIPTION = "subscription", "month of a subscription, a debt until it is paid"
+    PAYMENT = "payment", "payment of what a deployment owes the platform"
 
 
 TEXT = models.TextField()
@@ -429,6 +431,7 @@ class PaperBalance(models.Model):
         return f"{self.account} {self.amount} {self.asset}"
 
 
+from trading.billing.models import BillingEvent, BillingKind  # noqa: E402, F401 (Django finds them here)
 from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, SafePlan, Signer  # noqa: E402, F401 (Django finds them here)
 
 

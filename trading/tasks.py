@@ -1,4 +1,4 @@
-"""Celery tasks of trading: execute, settle, reconcile, and warn of expiring approvals."""
+"""Celery tasks of trading: execute, settle, reconcile, bill, and warn of expiring approvals."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
 from trading import approvals, execute, passes, quarantine, settle
+from trading.billing import debts, subscriptions
 from trading.entries import crowd, pace, planning
 from trading.fund import fund_due
 from trading.limits_in_force import risk_limits
@@ -148,6 +149,14 @@ def run_reconcile() -> int:
         log.warning("chain_not_read", error=str(error))
         return 0
     return sum(bool(one.unexplained) for one in safes) + sum(bool(one.unexplained) for one in gas_balances)
+
+
+@shared_task(name="trading.tasks.bill", base=Fenced)
+def run_billing() -> dict[str, int]:
+    """Charge the months of subscriptions that have begun, and alert of debts; return the counts."""
+    billed = subscriptions.bill()
+    alerts = debts.alert_uncollected()
+    return {"due": billed.due, "charged": billed.charged, "failed": billed.failed, "alerts": alerts}
 
 
 @shared_task

@@ -27,6 +27,7 @@ OWNER_PATHS = {
     "trading.order": ("deployment:owner",),
     "trading.fill": ("order__deployment:owner",),
     "trading.ledgerentry": ("order__deployment:owner",),
+    "trading.billingevent": ("deployment:owner",),
     "positions.position": ("deployment:owner",),
     "console.apikey": ("owner",),
     "notify.pricerule": ("user",),

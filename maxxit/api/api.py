@@ -30,6 +30,7 @@ from maxxit.reports import progress, trace
 from maxxit.reports.reasons import ORDERS, POSTS
 from maxxit.reports.schemas import (
     FillOut,
+    InvoiceOut,
     OrderOut,
     PositionOut,
     PostOut,
@@ -48,6 +49,7 @@ from signals_app.models import CtPost, Signal
 from signals_app.policy import policy as signals_policy
 from signals_app.states import PostState, SignalState
 from trading import execute
+from trading.billing.invoice import invoice, parse_month
 from trading.entries import crowd, planning
 from trading.limits_in_force import risk_limits
 from trading.models import Fill, Order
@@ -291,6 +293,22 @@ def deployment_statement(
     start, end = (at if at is None or at.tzinfo else at.replace(tzinfo=UTC) for at in (since, until))
     check_span(start, end)
     return statement(deployment, start or BEGINNING, end or clock.now(), most=STATEMENT_LINES).as_json()
+
+
+@api.get(
+    "/db/deployments/{deployment_id}/invoices/{month}",
+    response={200: InvoiceOut, **ONE},
+    by_alias=True,
+    tags=["rows"],
+)
+@needs("trading.view_ledgerentry")
+def deployment_invoice(request: HttpRequest, deployment_id: int, month: str) -> Any:
+    """Return a deployment's invoice for one month (UTC, as 2026-11): charges by kind, payments, and what is owed."""
+    related = Deployment.objects.select_related("agent", "owner")
+    deployment = _visible(request, related.filter(pk=deployment_id)).first()
+    if deployment is None:
+        raise Http404(f"there is no deployment {deployment_id}")
+    return invoice(deployment, parse_month(month)).as_json()
 
 
 @api.get("/chain/{what}/{ident}", response={200: TradeTraceOut, **ONE}, tags=["trace"])

@@ -17,7 +17,7 @@ STATUS: tuple[tuple[type[MaxxitError], int], ...] = (
     (Retryable, 503),
     (Misconfigured, 503),
 )
-STATUS_OF_CODE = {"not_found": 404, "not_a_uuid": 422, "no_span": 422}
+STATUS_OF_CODE = {"not_found": 404, "not_a_uuid": 422, "no_span": 422, "no_month": 422}
 """Codes of `Rejected` that are not a conflict (409)."""
 
 

@@ -202,6 +202,15 @@ def duration(text: str) -> float:
     return value
 
 
+def confirm(question: str) -> bool:
+    """Ask on stderr and return whether the answer is yes; False where nobody can answer."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201 (stdout may carry JSON)
+    try:
+        return input().strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
 def by_option(parser: CommandParser) -> None:
     """Declare `--by`."""
     parser.add_argument("--by", default="", help="who decides this (default: your login name)")

@@ -93,6 +93,7 @@ ALERTS = (
     "transaction.refused", "transaction.stuck", "transaction.fees_at_limit", "transaction.nonce_ahead",
     "transaction.replaced", "schedule.disabled", "executor.balance_low", "limits.changed",
     "books.differ",
+    "billing.failed", "billing.uncollected",
 )  # fmt: skip
 """Events that notify staff at once."""
 
@@ -122,6 +123,7 @@ ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     "trading.tasks.reconcile": {"queue": "guard"},
     "trading.tasks.watch_approvals": {"queue": "guard"},
     "positions.tasks.roll_up_pnl": {"queue": "default"},
+    "trading.tasks.bill": {"queue": "default"},
     "positions.*": {"queue": "monitor"},
     "trading.*": {"queue": "execute"},
 }

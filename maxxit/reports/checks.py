@@ -13,12 +13,14 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from agents.fee_terms import policy as fee_policy
+from agents.fee_terms import unreadable_fees
+from agents.models import Agent
 from agents.seed import SeedData
 from maxxit.access.attempts import policy as login_policy
 from maxxit.core import clock
 from maxxit.core.config import load, profile
 from maxxit.core.errors import MaxxitError
-from maxxit.core.money import plain
+from maxxit.core.money import ZERO, plain
 from maxxit.embedded.processes import port_taken
 from maxxit.knowledge.policy import policy as knowledge_policy
 from maxxit.llm.policy import policy as llm_policy
@@ -40,6 +42,7 @@ from positions.performance import identity
 from signals_app.policy import policy as signals_policy
 from trading import gate, limits_in_force, wiring
 from trading.approvals import EXPIRED
+from trading.billing import debts, subscriptions
 from trading.chain.chains import terms as chain_terms
 from trading.passes import policy as pass_policy
 from trading.policy import policy as risk_policy
@@ -296,6 +299,27 @@ def gates() -> Iterator[Check]:
         yield Check(f"gate:{name}", True, f"{state} ({wiring.money_at_stake(venue)})")
 
 
+def billing() -> Check:
+    """Check that no debt to the platform is too high or too old, that no charge failed and every fee is readable."""
+
+    def probe() -> str:
+        failed = subscriptions.failed().count()
+        late = debts.uncollected()
+        broken = [str(agent) for agent in Agent.objects.order_by("pk") if unreadable_fees(agent)]
+        problems = [
+            f"{failed} charges failed (`manage.py billing list`)" if failed else "",
+            f"{len(late)} deployments owe {plain(sum((debt.owed for debt in late), ZERO))} USDC that is above the "
+            f"limit or too old, the most: {late[0].deployment}" if late else "",
+            f"fees that cannot be read, so nothing is charged: {', '.join(broken[:5])}" if broken else "",
+        ]  # fmt: skip
+        if any(problems):
+            raise LookupError("; ".join(problem for problem in problems if problem))
+        return f"{plain(debts.totals().owed)} USDC owed, within the limits of config/fees.yaml"
+
+    fix = "`manage.py billing list`, then `billing pay`; correct an agent's fees in the admin (docs/fees.md)"
+    return _run("billing", fix, probe)
+
+
 def _release(latched: str) -> str:
     return "find out why, then `manage.py resume --reason …`" if latched else ""
 
@@ -436,7 +460,7 @@ def everything() -> Iterator[Check]:
     yield database_role()
     yield releases()
     yield from canaries()
-    for check in (feeds, stream, candle_gaps, disk, clocks):
+    for check in (feeds, stream, candle_gaps, billing, disk, clocks):
         yield check()
     try:
         yield from gates()

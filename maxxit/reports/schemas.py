@@ -288,6 +288,69 @@ class StatementOut(Schema):
     totals: list[TotalOut]
 
 
+class InvoiceLineOut(Schema):
+    """The charges of one kind in the month, USDC: `charged` is owed, `collected` was taken by the venue.
+
+    `kind` is `infra_fee` (count: trades), `profit_share` (closed positions) or `subscription` (months).
+    """
+
+    kind: str
+    count: int
+    charged: str
+    collected: str
+    amount: str
+
+
+class PaymentOut(Schema):
+    """A payment from outside of what the deployment owed, USDC."""
+
+    at: Moment
+    reference: str
+    amount: str
+
+
+class CollectedOut(Schema):
+    """What the events of the Safe's own transactions say of the fees and shares of the month, USDC.
+
+    `differences` is empty where ledger and chain agree to the base unit.
+    """
+
+    source: str
+    fees: str
+    shares: str
+    ledger_fees: str
+    ledger_shares: str
+    differences: list[str]
+
+
+class InvoiceOut(Schema):
+    """A deployment's invoice for one month, USDC: opening debt + charged - paid = closing debt.
+
+    `total` = charged + collected. Until the month is over, `final` is false and amounts can still change.
+    """
+
+    number: str
+    deployment: int
+    agent: str
+    account: str
+    owner: str
+    month: str
+    since: Annotated[Moment, Field(alias="from")]
+    until: Annotated[Moment, Field(alias="to")]
+    final: bool
+    currency: str
+    terms: dict[str, str]
+    lines: list[InvoiceLineOut]
+    payments: list[PaymentOut]
+    opening: str
+    charged: str
+    collected: str
+    total: str
+    paid: str
+    closing: str
+    chain: CollectedOut | None
+
+
 class ReasonCountOut(Schema):
     """How many orders of a signal are in one state for one reason, what it means, what changes it and who can."""
 

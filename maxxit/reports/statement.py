@@ -14,11 +14,14 @@ from agents.models import Deployment
 from maxxit.core.errors import Rejected
 from maxxit.core.money import ZERO, plain
 from trading import ledger
+from trading.models import JournalKind
 
+WHAT = {JournalKind.SUBSCRIPTION: "subscription", JournalKind.PAYMENT: "payment"}
+"""Journal kind -> what caused an entry, where no order did."""
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 """Earlier than any ledger entry."""
 BOOKED = """
-SELECT 0 AS id, NULL::timestamptz, account, '', asset, sum(amount), NULL::bigint, '', '', NULL::uuid
+SELECT 0 AS id, NULL::timestamptz, account, '', asset, sum(amount), NULL::bigint, '', '', '', NULL::uuid
 FROM (
     SELECT account, asset, amount FROM ledger_balances WHERE account = ANY(%(accounts)s)
     UNION ALL
@@ -26,7 +29,8 @@ FROM (
 ) AS moved
 GROUP BY account, asset
 UNION ALL
-SELECT e.id, e.at, e.account, e.kind, e.asset, e.amount, e.order_id, o.purpose, o.symbol, e.correlation_id
+SELECT e.id, e.at, e.account, e.kind, e.asset, e.amount, e.order_id, o.purpose, o.symbol, e.journal_kind,
+       e.correlation_id
 FROM ledger_entries e LEFT JOIN orders o ON o.id = e.order_id
 WHERE e.account = ANY(%(accounts)s) AND e.at >= %(since)s AND e.at < %(until)s
 ORDER BY id
@@ -59,7 +63,7 @@ class Line:
     """Of this asset in this book, after the entry."""
     order_id: int | None
     what: str
-    """Such as `open ETH` or `close ETH`; empty where no order caused the entry."""
+    """Such as `open ETH`, `close ETH`, `subscription` or `payment`; empty for others."""
     correlation_id: UUID | None
 
     def as_json(self) -> dict[str, Any]:
@@ -147,13 +151,13 @@ def statement(deployment: Deployment, since: datetime, until: datetime, most: in
     held: Balances = {}
     opening: Balances = {}
     lines: list[Line] = []
-    for _, at, account, kind, asset, amount, order_id, purpose, symbol, correlation_id in booked:
+    for _, at, account, kind, asset, amount, order_id, purpose, symbol, journal, correlation_id in booked:
         key = books[account], asset
         held[key] = held.get(key, ZERO) + amount
         if at is None:
             opening |= {key: amount} if amount else {}
             continue
-        what = f"{purpose} {symbol}" if order_id else ""
+        what = f"{purpose} {symbol}" if order_id else WHAT.get(journal, "")
         lines.append(Line(at, key[0], kind, asset, amount, held[key], order_id, what, correlation_id))
     return Statement(
         deployment, since, until, opening, lines, {key: amount for key, amount in held.items() if amount}

@@ -26,6 +26,7 @@ from positions.exits import pauses
 from positions.models import BooksCheck, Position
 from positions.performance import equity, figures
 from trading import gate
+from trading.billing import debts, subscriptions
 from trading.models import Order
 from trading.states import IN_FLIGHT
 
@@ -98,7 +99,20 @@ class MaxxitCollector(Collector):
             yield _gauge("cvar_95_pct", what, {"": float(ever.cvar_95_pct)})
         blocked = {reason: float(count) for reason, count in figures.blocked().items()}
         yield _gauge("blocked_orders_24h", "orders blocked in the last 24 hours", blocked, "reason")
+        yield from self._billing()
         yield from self._platform()
+
+    def _billing(self) -> Iterator[Metric]:
+        owed = debts.totals()
+        yield _gauge("owed_usdc", "what deployments owe the platform", {"": float(owed.owed)})
+        yield _gauge(
+            "owing_deployments",
+            "deployments that owe more than the limit of fees.yaml",
+            {"": owed.above_limit},
+        )
+        yield _gauge(
+            "failed_charges", "billing events whose charge failed", {"": subscriptions.failed().count()}
+        )
 
     def _platform(self) -> Iterator[Metric]:
         jobs = status.jobs()

@@ -34,6 +34,7 @@ MENU = (
         (
             ("Ledger", "menu_book", "trading.ledgerentry"),
             ("Balances", "balance", "trading.ledgerbalance"),
+            ("Billing", "receipt_long", "trading.billingevent"),
             ("On chain", "token", "trading.chaintransaction"),
             ("Daily figures", "calendar_month", "positions.pnlsnapshot"),
             ("Loss carry-forward", "undo", "positions.profitmark"),

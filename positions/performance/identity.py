@@ -2,8 +2,10 @@
 
     realised + unrealised - venue and platform fees - profit share - gas = equity - net deposits
 
-to the USDC base unit, per deployment and in total. The left side comes from positions and fills, the right side from
-the ledger's balances and transfers, so an amount that is booked in one and not in the other makes them differ.
+to the USDC base unit, per deployment and in total. The left side comes from positions, fills and billing events (months
+of a subscription are platform fees), the right side from the ledger's balances and transfers, so an amount that is
+booked in one and not in the other makes them differ. A payment of what is owed to the platform is a deposit here: it
+raises equity and earns nothing.
 Executors pay the gas of Safe transactions, so no deployment is charged for it.
 """
 
@@ -67,6 +69,10 @@ unclosed AS (
     FROM positions
     WHERE state = 'closed' AND (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
     GROUP BY deployment_id
+), billed AS (
+    SELECT deployment_id, sum(amount) AS fees FROM billing_events
+    WHERE state = 'charged' AND (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
+    GROUP BY deployment_id
 ), split AS (
     SELECT deployment_id, -sum(amount) FILTER (WHERE kind = 'platform_fee') AS platform_fees,
            -sum(amount) AS fees
@@ -78,12 +84,13 @@ unclosed AS (
 SELECT worth.deployment_id, worth.equity, worth.deposits, worth.unpriced,
        coalesce(closed.net + closed.fees, 0) + coalesce(held.gross - held.unrealised, 0) AS realised,
        coalesce(held.unrealised, 0),
-       coalesce(closed.fees, 0) + coalesce(held.fees, 0) AS fees,
+       coalesce(closed.fees, 0) + coalesce(held.fees, 0) + coalesce(billed.fees, 0) AS fees,
        coalesce(split.platform_fees, 0),
        coalesce(split.fees, 0),
        coalesce(closed.share, 0) + coalesce(held.share, 0)
 FROM worth
-LEFT JOIN held USING (deployment_id) LEFT JOIN closed USING (deployment_id) LEFT JOIN split USING (deployment_id)
+LEFT JOIN held USING (deployment_id) LEFT JOIN closed USING (deployment_id)
+LEFT JOIN billed USING (deployment_id) LEFT JOIN split USING (deployment_id)
 ORDER BY worth.deployment_id
 """  # noqa: S608 (constants only)
 

@@ -44,7 +44,7 @@ from tests.browser import Browser, Page, find_program
 from trading import gate, ledger
 from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signer
 from trading.limits_in_force import risk_limits
-from trading.models import Fill, Order, PaperFill, PaperOrder
+from trading.models import BillingEvent, Fill, Order, PaperFill, PaperOrder
 from trading.venues.safe import verify
 from trading.venues.safe.contract import module as m
 
@@ -139,6 +139,10 @@ def trade(owner: User | None = None, *, symbol: str = "ETH") -> Trade:
         unrealised_pnl=Decimal(0),
     )  # fmt: skip
     ProfitMark.objects.create(deployment=deployment)
+    BillingEvent.objects.create(
+        deployment=deployment, reference="2026-03-02", amount=Decimal(20), created_at=timezone.now(),
+        period_start=timezone.now(), period_end=timezone.now() + timedelta(days=30),
+    )  # fmt: skip
     return Trade(
         owner, agent, deployment, post, signal, entry, exit_, blocked, fill, position, open_position, trace
     )

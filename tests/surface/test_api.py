@@ -25,6 +25,7 @@ from signals_app.models import Signal
 from tests import builders
 from tests.fakes import FakeModel
 from tests.surface.conftest import World
+from trading import ledger
 from trading.models import Order
 
 
@@ -170,6 +171,40 @@ def test_a_statement_is_its_owners(world: World) -> None:
     assert Client().get(path, headers=world.key(world.bob)).status_code == 404
     later = Client().get(f"{path}?since=2100-01-01T00:00:00", headers=world.key(world.alice)).json()
     assert (later["lines"], later["opening"]) == ([], found["closing"])
+
+
+def test_an_invoice_is_its_owners_and_the_same_by_api_command_and_page(world: World) -> None:
+    number, month = world.of_alice.deployment.pk, f"{timezone.now():%Y-%m}"
+    ledger.book_subscription(number, "2026-03-02", Decimal("20.5"))
+    path = f"/api/db/deployments/{number}/invoices/{month}"
+    found = Client().get(path, headers=world.key(world.alice)).json()
+    out = StringIO()
+    call_command("invoice", str(number), "--month", month, "--json", stdout=out)
+    page = world.logged_in(world.alice).get(f"/invoices/{number}/{month}").content.decode()
+
+    assert found == json.loads(out.getvalue())
+    assert (found["number"], found["closing"], found["final"]) == (f"{number}-{month}", "20.5", False)
+    assert "20.50" in page
+    assert "Preliminary invoice" in page
+    assert Client().get(path, headers=world.key(world.bob)).status_code == 404
+    assert world.logged_in(world.bob).get(f"/invoices/{number}/{month}").status_code == 404
+    assert world.logged_in(world.alice).get(f"/invoices/{number}/2026-13").status_code == 404
+    assert world.logged_in(world.alice).get(f"/invoices/{number + 10_000}/{month}").status_code == 404
+    refused = Client().get(path.replace(month, "2026-13"), headers=world.key(world.alice))
+    assert refused.status_code == 422
+    assert "give one as 2026-11" in refused.json()["message"]
+
+
+def test_the_list_of_invoices_shows_what_is_owed_to_its_owner_alone(world: World) -> None:
+    number, month = world.of_alice.deployment.pk, f"{timezone.now():%Y-%m}"
+    ledger.book_subscription(number, "2026-03-02", Decimal("20.5"))
+    pages = {
+        who: world.logged_in(who).get("/invoices").content.decode()
+        for who in (world.alice, world.bob, world.staff)
+    }
+
+    assert [f"/invoices/{number}/{month}" in page for page in pages.values()] == [True, False, True]
+    assert ["20.50" in page for page in pages.values()] == [True, False, True]
 
 
 def test_the_command_chain_prints_what_the_api_answers(world: World) -> None:

@@ -37,7 +37,7 @@ from trading.reasons import Reason
 
 COMMANDS = (
     "status", "doctor", "chain", "why", "pipeline", "paper", "approve", "revoke", "kill", "resume", "pnl", "trades",
-    "portfolio", "dlq", "apikey", "reconcile", "exits", "statement",
+    "portfolio", "dlq", "apikey", "reconcile", "exits", "statement", "billing", "invoice",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import argparse
 import gzip
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from maxxit.notify.models import PriceRule
 from maxxit.pipeline import start
 from tests import builders
 from tests.surface.conftest import World
+from trading import ledger
 
 Words = Callable[[World, Path], list[str]]
 ELSEWHERE = {
@@ -66,6 +68,15 @@ def letter(world: World) -> str:
     return f"post:{builders.post(world.of_alice.post.account, state='quarantined', attempts=3).pk}"
 
 
+def owing(world: World) -> str:
+    ledger.book_subscription(world.of_alice.deployment.pk, "test", Decimal(20))
+    return str(world.of_alice.deployment.pk)
+
+
+def due(world: World) -> str:
+    return str(world.of_alice.deployment.billing_events.get().pk)
+
+
 def rule(_: World) -> str:
     return str(PriceRule.objects.latest("pk").rule_id)
 
@@ -104,6 +115,11 @@ RUNS: dict[str, Words] = {
     "deployments stop": lambda w, f: [deployment(w), "--reason", "x"],
     "deployments release": lambda w, f: [deployment(w), "--reason", "x"],
     "deployments revoke": lambda w, f: [str(w.of_bob.deployment.pk), "--yes"],
+    "billing list": lambda w, f: [],
+    "billing pay": lambda w, f: [owing(w), "5", "--reference", "r", "--yes"],
+    "billing waive": lambda w, f: [due(w), "--reason", "x"],
+    "billing run": lambda w, f: [],
+    "billing show": lambda w, f: [str(w.of_alice.deployment.pk)],
     "dlq list": lambda w, f: [],
     "dlq redrive": lambda w, f: [letter(w)],
     "dlq show": lambda w, f: [letter(w)],
@@ -121,6 +137,7 @@ RUNS: dict[str, Words] = {
     "knowledge add": lambda w, f: [document(f)],
     "knowledge forget": lambda w, f: [document(f)],
     "knowledge retry": lambda w, f: [],
+    "invoice": lambda w, f: [str(w.of_alice.deployment.pk)],
     "knowledge search": lambda w, f: ["text"],
     "knowledge stats": lambda w, f: [],
     "knowledge sweep": lambda w, f: [],

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import NoReverseMatch, get_resolver, reverse
+from django.utils import timezone
 
 from maxxit.access import groups
 from maxxit.access.models import ADMIN, READ, RULES, SAFES
@@ -53,6 +54,7 @@ def call(world: World, who: User | None, path: str, method: str, owner: Any) -> 
         signal_id=owner.signal.pk,
         what="order",
         ident=owner.entry.pk,
+        month=f"{timezone.now():%Y-%m}",
         rule_id=rule.rule_id if rule else "3f2b0000-0000-4000-8000-000000000000",
     )
     scopes = [scope for scope in SCOPES if scope != ADMIN or (who and who.is_staff)]
@@ -195,9 +197,15 @@ OF_NOBODY = {"login", "logout", "live", "ready", "second-factor", "sign-up", "wa
 def test_a_clerk_gets_no_page_with_rows(world: World, browsers: dict[str, Client], pattern: Any) -> None:
     if pattern.name in OF_NOBODY:
         return
-    keys = {"uuid": world.of_alice.post.correlation_id, "int": world.of_alice.signal.pk}
-    args = [key for kind, key in keys.items() if f"<{kind}:" in str(pattern.pattern)]
-    url = reverse(pattern.name, args=args)
+    made = world.of_alice
+    keys = {
+        "correlation_id": made.post.correlation_id, "signal_id": made.signal.pk, "deployment_id": made.deployment.pk,
+        "month": f"{timezone.now():%Y-%m}",
+    }  # fmt: skip
+    url = reverse(
+        pattern.name,
+        kwargs={name: key for name, key in keys.items() if f":{name}>" in str(pattern.pattern)},
+    )
     clerk, support = (
         browsers[name].get(url, REMOTE_ADDR="203.0.113.1").status_code for name in ("clerk", "support")
     )

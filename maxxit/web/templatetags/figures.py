@@ -19,6 +19,15 @@ def usd(value: Decimal | None) -> str:
 
 
 @register.filter
+def usdc(value: Decimal | None) -> str:
+    """Format to the base unit, with two decimals at least: 1,234.50, 0.123456."""
+    if value is None or value == "":
+        return "–"
+    whole, _, places = f"{value:,.6f}".partition(".")
+    return f"{whole}.{places.rstrip('0').ljust(2, '0')}"
+
+
+@register.filter
 def signed(value: Decimal | None) -> str:
     """Format with two decimals and the sign: +3.20."""
     return "–" if value is None else f"{value:+,.2f}"

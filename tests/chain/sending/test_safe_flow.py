@@ -22,6 +22,7 @@ from tests.chain.sending.safe_trader import SafeTrader, store_plan, verified
 from tests.fakes import FakeModel
 from tests.passes import execute_pass, monitor_pass
 from trading import ledger, limits, reconcile
+from trading.billing.invoice import invoice, parse_month
 from trading.chain.models import ChainTransaction
 from trading.models import LedgerEntry, Order
 from trading.venues.safe.onboarding import safe_tx
@@ -89,6 +90,24 @@ class Pipeline:
         lines = LedgerEntry.objects.filter(kind="gas", account="gas:31337")
         assert sorted(line.order.purpose for line in lines if line.order) == ["close", "open"]
 
+    def invoiced(self, closed: Position) -> None:
+        """F19: the invoice equals the ledger and the chain: stored receipts and the nodes' own logs."""
+        on_chain = (self.on_chain("fee_receiver"), self.on_chain("profit_receiver"))
+        for live in (False, True):
+            bill = invoice(self.deployment, parse_month(f"{clock.now():%Y-%m}"), live=live)
+            assert bill.chain is not None
+            assert (bill.chain.source, bill.chain.differences) == ("chain" if live else "receipts", ())
+            assert (bill.chain.fees, bill.chain.shares) == (D("0.2"), closed.profit_share) == on_chain
+            assert (bill.collected, bill.charged, bill.closing) == (D("0.2") + closed.profit_share, 0, 0)
+        stored = ChainTransaction.objects.get(terms__purpose="close")
+        ChainTransaction.objects.filter(pk=stored.pk).update(logs=[])
+        bill = invoice(self.deployment, parse_month(f"{clock.now():%Y-%m}"))
+        assert bill.chain is not None
+        assert len(bill.chain.differences) == bool(closed.profit_share), (
+            "a share that the receipt does not show"
+        )
+        ChainTransaction.objects.filter(pk=stored.pk).update(logs=stored.logs)
+
     def sound(self) -> None:
         """The ledger equals the chain for everyone, to the unit."""
         profit = self.world.accounts["profit_receiver"]
@@ -126,6 +145,7 @@ def test_a_post_becomes_a_swap_and_back_and_the_ledger_equals_the_chain(
     assert pipeline.world.balance("WETH", pipeline.world.safe) == 0
     pipeline.sound()
     pipeline.gas_is_booked(since=ether)
+    pipeline.invoiced(closed)
     usdc = D(pipeline.world.balance("USDC", pipeline.world.safe)).scaleb(-6)
     assert usdc - D(10_000) == closed.realised_pnl - closed.profit_share
     if why == "take_profit":

@@ -13,7 +13,8 @@ from positions import book, withdrawals
 from positions.models import Position
 from tests import builders as make
 from trading import ledger
-from trading.models import JournalKind, LedgerEntry, Order
+from trading.billing import payments, subscriptions
+from trading.models import BillingEvent, JournalKind, LedgerEntry, Order
 from trading.venues.base import Report, VenueFill
 
 D = Decimal
@@ -43,6 +44,7 @@ class History:
         moves = (
             self.enter, self.enter, self.leave, self.leave, self.leave, self.reprice, self.reprice,
             self.pay_in, self.pay_out, self.owner_moves_tokens, self.owner_withdraws_position, self.burn_gas,
+            self.bill_month, self.pay_debt,
         )  # fmt: skip
         for _ in range(steps):
             self.dice.choice(moves)()
@@ -110,6 +112,22 @@ class History:
     def burn_gas(self) -> None:
         """An executor pays for a transaction."""
         ledger.book_gas(f"test-{LedgerEntry.objects.count()}", "0xe", 31337, "ETH", D("0.0021"))
+
+    def bill_month(self) -> None:
+        """A month of a subscription is charged."""
+        number = BillingEvent.objects.count()
+        event = BillingEvent.objects.create(
+            deployment=self.deployment, reference=f"test-{number}", amount=D(self.dice.randint(1, 10**8)).scaleb(-6),
+            period_start=clock.now(), period_end=clock.now(), created_at=clock.now(),
+        )  # fmt: skip
+        assert subscriptions.charge(event.pk)
+
+    def pay_debt(self) -> None:
+        """A part of what is owed to the platform is paid from outside."""
+        owed = -ledger.owed(self.deployment.pk)
+        if owed > 0:
+            amount = usdc(owed * self.dice.randint(1, 100) / 100)
+            payments.pay(self.deployment.pk, amount, f"test {LedgerEntry.objects.count()}", by="test")
 
     def _external(self, asset: str, amount: Decimal) -> None:
         mine = ledger.account_of(self.deployment.pk)
