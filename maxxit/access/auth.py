@@ -2,24 +2,26 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.cache import cache
 from django.db import transaction
 from django.db.models import Q
-from django.http import HttpRequest
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
 from ninja.errors import HttpError
 from ninja.security import APIKeyCookie, APIKeyHeader, HttpBearer
 from ninja.throttling import BaseThrottle
 from ninja.utils import check_csrf
 
 from maxxit.access import attempts
-from maxxit.access.models import ADMIN, READ, RULES, SAFES, ApiKey
+from maxxit.access.models import ADMIN, KEYS, READ, RULES, SAFES, TRADE, ApiKey
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.record import record
@@ -28,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 MARK = "mxk_"
 """Prefix of every key, so that people and secret scanners recognise a leaked one."""
-SCOPES = (READ, RULES, SAFES, ADMIN)
+SCOPES = (READ, RULES, SAFES, TRADE, KEYS, ADMIN)
 PER_MINUTE = 300
 """Rate limit per key or user."""
 USED_EVERY = timedelta(minutes=1)
@@ -44,6 +46,8 @@ class Caller:
     ident: str
     """For the rate limit."""
     scopes: frozenset[str]
+    expires_at: datetime | None = None
+    """When the key of the call expires; None for never, and for a session."""
 
     @property
     def is_staff(self) -> bool:
@@ -90,9 +94,10 @@ def create_key(
 
 
 @transaction.atomic
-def revoke_key(prefix: str, *, by: str) -> int:
-    """Revoke the keys with this prefix; return how many."""
-    rows = list(ApiKey.objects.select_for_update().filter(prefix=prefix, revoked_at=None))
+def revoke_key(prefix: str, *, by: str, owner: AbstractBaseUser | None = None) -> int:
+    """Revoke the keys with this prefix, of one user where given; return how many."""
+    keys = ApiKey.objects.select_for_update().filter(prefix=prefix, revoked_at=None)
+    rows = list(keys if owner is None else keys.filter(owner_id=owner.pk))
     for row in rows:
         row.revoked_at = clock.now()
         row.save(update_fields=["revoked_at"])
@@ -115,7 +120,7 @@ def caller_of(key: str, address: str) -> Caller | None:
         last_used=now
     )
     name = f"{row.owner.get_username()} by key {row.prefix}"
-    return Caller(row.owner, name, f"key:{row.pk}", frozenset(row.scopes))
+    return Caller(row.owner, name, f"key:{row.pk}", frozenset(row.scopes), row.expires_at)
 
 
 def count(name: str, seconds: int = 60) -> int:
@@ -138,6 +143,29 @@ def has_key(request: HttpRequest) -> bool:
 def address(request: HttpRequest) -> str:
     """Return the client address; behind a trusted proxy uvicorn has applied X-Forwarded-For (TRUSTED_PROXIES)."""
     return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def key_or_login(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Decorate a page for whoever is logged in or sends a key; 401 in JSON for a bad key, else to the login."""
+    page = login_required(login_url="login")(view)
+
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not has_key(request):
+            return page(request, *args, **kwargs)
+        given = request.headers.get("X-API-Key") or request.headers.get("Authorization", "").removeprefix(
+            "Bearer "
+        )
+        try:
+            if given and caller_of(given, address(request)):
+                return view(request, *args, **kwargs)
+        except HttpError as error:
+            return JsonResponse(
+                {"code": "too_many_requests", "message": error.message}, status=error.status_code
+            )
+        message = "the key is unknown, revoked or expired; `manage.py apikey create` makes one"
+        return JsonResponse({"code": "unauthenticated", "message": message}, status=401)
+
+    return answer
 
 
 class ByHeader(APIKeyHeader):

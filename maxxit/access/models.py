@@ -11,13 +11,20 @@ from django.db import models
 
 from maxxit.core import clock
 
-READ, RULES, SAFES, ADMIN = "read", "rules", "safes", "admin"
+READ, RULES, SAFES, TRADE, KEYS, ADMIN = "read", "rules", "safes", "trade", "keys", "admin"
 
 
 class ApiKey(models.Model):
     """An API key of a user. Only its hash is stored; the key is shown once, when it is created."""
 
-    SCOPES: ClassVar = [(READ, "read"), (RULES, "rules"), (SAFES, "safes"), (ADMIN, "admin")]
+    SCOPES: ClassVar = [
+        (READ, "read"),
+        (RULES, "rules"),
+        (SAFES, "safes"),
+        (TRADE, "trade"),
+        (KEYS, "keys"),
+        (ADMIN, "admin"),
+    ]
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=60, help_text="what it is for")
@@ -27,7 +34,8 @@ class ApiKey(models.Model):
         models.CharField(max_length=10, choices=SCOPES),
         default=list,
         help_text="read: GET; rules: make and remove the owner's price rules; safes: plan, verify and revoke their "
-        "Safes; admin: /api/admin too",
+        "Safes; trade: set up, start and stop their agents and deployments, and close their positions; keys: make and "
+        "revoke their keys; admin: /api/admin too",
     )
     created_at = models.DateTimeField()
     last_used = models.DateTimeField(null=True, help_text="UTC, to the minute")
@@ -48,6 +56,29 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}… of {self.owner}"
+
+
+class IdempotentRequest(models.Model):
+    """A POST with an idempotency key and the answer to it, kept for 24 hours (`maxxit.access.idempotency`)."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    key = models.CharField(max_length=200)
+    fingerprint = models.CharField(
+        max_length=64, editable=False, help_text="SHA-256 of method, path, query and body"
+    )
+    status = models.PositiveSmallIntegerField(null=True, help_text="of the answer; empty while it runs")
+    body = models.TextField(blank=True, editable=False, help_text="the answer without secrets")
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "idempotent_requests"
+        ordering = ("-id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["owner", "key"], name="one_request_per_idempotency_key")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key} of {self.owner}"
 
 
 class LoginAttempts(models.Model):

@@ -11,7 +11,9 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from ninja.errors import HttpError
+from ninja.utils import contribute_operation_callback
 
+from maxxit.access import idempotency
 from maxxit.access.auth import Caller, caller
 from maxxit.access.inputs import known_query
 from maxxit.access.models import ADMIN
@@ -26,8 +28,11 @@ def allowed(person: Any, permission: str, *, operators_only: bool = False) -> bo
     return not operators_only
 
 
-def needs(permission: str, *, operators_only: bool = False) -> Callable[[View], View]:
-    """Decorate an API operation that needs `permission`; answers 403 without it."""
+def needs(permission: str, *, operators_only: bool = False, scope: str = "") -> Callable[[View], View]:
+    """Decorate an API operation that needs `permission` and a key with `scope`; answers 403 without them.
+
+    A POST with an idempotency key takes effect once (`maxxit.access.idempotency`).
+    """
 
     def decorate(view: View) -> View:
         @known_query
@@ -40,9 +45,15 @@ def needs(permission: str, *, operators_only: bool = False) -> Callable[[View], 
                 raise HttpError(
                     403, f"this needs the permission {permission}: a superuser can grant it in the admin"
                 )
-            return view(request, *args, **kwargs)
+            if scope and not {scope, ADMIN} & who.scopes:
+                raise HttpError(
+                    403,
+                    f"this needs a key with the scope `{scope}`: `manage.py apikey create USER --scope {scope}`",
+                )
+            return idempotency.once(request, who.person, lambda: view(request, *args, **kwargs))
 
         checked.permission = permission  # type: ignore[attr-defined]
+        contribute_operation_callback(checked, idempotency.document)
         return checked
 
     return decorate

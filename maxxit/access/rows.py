@@ -30,6 +30,7 @@ OWNER_PATHS = {
     "trading.billingevent": ("deployment:owner",),
     "positions.position": ("deployment:owner",),
     "console.apikey": ("owner",),
+    "console.idempotentrequest": ("owner",),
     "notify.pricerule": ("user",),
     "notify.ruledelivery": ("user",),
 }

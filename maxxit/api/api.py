@@ -4,20 +4,20 @@ from datetime import UTC
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
-from django.contrib.auth.decorators import login_required
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest
-from ninja import NinjaAPI, Query, Schema
+from ninja import Query, Schema
 from ninja.errors import HttpError
 from pydantic import Field
 
 from agents.models import Agent, Deployment
 from agents.states import AgentState
-from maxxit.access.auth import AUTH, PerCaller, caller
+from maxxit.access.auth import AUTH, PerCaller, caller, key_or_login
+from maxxit.access.idempotency import IdempotentAPI
 from maxxit.access.inputs import ReadableJson, When, coded, state_named, unknown
 from maxxit.access.permissions import needs
 from maxxit.access.rows import visible
-from maxxit.api import errors, market, performance, safes
+from maxxit.api import customer, errors, market, performance, safes
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.core.terms import Purpose
@@ -68,7 +68,7 @@ OUTCOMES = (
 )
 """Outcomes of posts; `unread:` with an error code is accepted as well."""
 
-api = NinjaAPI(
+api = IdempotentAPI(
     title="Maxxit",
     version="1",
     description="Posts, signals, orders, positions, prices and Safes. Amounts are decimal strings in USD or USDC, "
@@ -77,10 +77,11 @@ api = NinjaAPI(
     throttle=[PerCaller()],
     parser=ReadableJson(),
     docs_url="/docs",
-    docs_decorator=login_required(login_url="login"),
+    docs_decorator=key_or_login,
     urls_namespace="api",
 )
 errors.add_handlers(api)
+api.add_router("", customer.router)
 api.add_router("/market", market.router)
 api.add_router("/safes", safes.router)
 api.add_router("", performance.router)

@@ -8,10 +8,11 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
-from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable, StaleState
+from maxxit.core.errors import InvalidInput, MaxxitError, Misconfigured, Rejected, Retryable, StaleState
 
 CODES = {403: "forbidden", 422: "invalid", 429: "too_many_requests"}
 STATUS: tuple[tuple[type[MaxxitError], int], ...] = (
+    (InvalidInput, 422),
     (Rejected, 409),
     (StaleState, 409),
     (Retryable, 503),
@@ -76,7 +77,12 @@ def domain_error(request: HttpRequest, error: MaxxitError) -> HttpResponse:
     """Answer with the status that belongs to the error's code or class."""
     code: str = getattr(error, "code", type(error).__name__.lower())
     of_class = next((status for kind, status in STATUS if isinstance(error, kind)), 500)
-    return _problem(STATUS_OF_CODE.get(code, of_class), code, str(error))
+    detail = (
+        [{"where": field, "what": text} for field, text in error.problems.items()]
+        if isinstance(error, InvalidInput)
+        else None
+    )
+    return _problem(STATUS_OF_CODE.get(code, of_class), code, str(error), detail)
 
 
 def out_of_range(request: HttpRequest, error: DataError) -> HttpResponse:

@@ -31,7 +31,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from maxxit.access import invitations, sessions
 from maxxit.access.auth import revoke_key
-from maxxit.access.models import ApiKey, Invitation, LoginAttempts, WalletLogin
+from maxxit.access.models import ApiKey, IdempotentRequest, Invitation, LoginAttempts, WalletLogin
 from maxxit.adminkit import ReadOnlyAdmin, log_action
 from maxxit.core import clock
 from maxxit.pipeline.sync import report_disabled_jobs
@@ -220,6 +220,17 @@ class WalletLoginAdmin(ReadOnlyAdmin):
     list_display = ("address", "user", "linked_at", "last_used")
     list_select_related = ("user",)
     search_fields = ("address__iexact", "user__username")
+
+
+@admin.register(IdempotentRequest)
+class IdempotentRequestAdmin(ReadOnlyAdmin):
+    """Requests of the API that take effect once. Their answers are not shown: they belong to who asked."""
+
+    list_display = ("key", "owner", "status", "created_at")
+    list_select_related = ("owner",)
+    list_filter = ("status",)
+    search_fields = ("key", "owner__username")
+    fields = ("key", "owner", "status", "created_at")
 
 
 @admin.register(LoginAttempts)

@@ -18,7 +18,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from agents.models import Agent, Deployment
 from maxxit.access.auth import create_key
-from maxxit.access.models import Invitation, LoginAttempts, WalletLogin
+from maxxit.access.models import IdempotentRequest, Invitation, LoginAttempts, WalletLogin
 from maxxit.core import clock
 from maxxit.events import wake
 from maxxit.events.record import record
@@ -292,6 +292,7 @@ def world(db: None) -> World:
     machine()
     staff = User.objects.create_superuser("root", password="not a secret at all 1")
     alice, bob = (User.objects.create_user(name, password="nor is this one 2") for name in ("alice", "bob"))
+    IdempotentRequest.objects.create(owner=staff, key="k", fingerprint="f", created_at=timezone.now())
     prices(alice)
     WalletLogin.objects.create(user=alice, address="0x" + "7" * 40, linked_at=clock.now())
     alerts.write()

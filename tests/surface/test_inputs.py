@@ -36,7 +36,7 @@ def key(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr("maxxit.access.auth.PER_MINUTE", 10**9)
     run = type("Run", (), {"pk": 1, "root_task_id": "root"})
     monkeypatch.setattr("maxxit.api.api.start_pipeline", lambda *_, **__: run)
-    return world.key(world.staff, "read", "rules", "safes", "admin")
+    return world.key(world.staff, "read", "rules", "safes", "trade", "keys", "admin")
 
 
 def _calls(path: str, method: str) -> Iterator[str]:
@@ -76,10 +76,12 @@ BAD_BODIES = [
 TEXTS = ["\0", "a\0b", "\ud800", "\udfff x", "x" * 5000, "💥", ""]
 
 
-@pytest.mark.parametrize(("path", "method"), [one for one in OPERATIONS if one[1] in ("post", "put")])
+@pytest.mark.parametrize(
+    ("path", "method"), [one for one in OPERATIONS if one[1] in ("post", "put", "patch")]
+)
 def test_no_body_makes_it_fail(key: dict[str, Any], path: str, method: str) -> None:
     browser = Client(raise_request_exception=False)
-    fixed = path.replace("{deployment_id}", "1")
+    fixed = path.replace("{deployment_id}", "1").replace("{agent_id}", "1")
     fields = (
         "symbols",
         "condition",
@@ -91,6 +93,19 @@ def test_no_body_makes_it_fail(key: dict[str, Any], path: str, method: str) -> N
         "salt",
         "safe",
         "signature",
+        *(
+            "name",
+            "tokens",
+            "weights",
+            "preferences",
+            "names",
+            "source",
+            "capital",
+            "agent_id",
+            "level",
+            "reason",
+        ),
+        *("scopes", "days", "min_confidence", "sizing_preset"),
     )
     bodies = [*BAD_BODIES]
     for text in TEXTS:
@@ -104,6 +119,7 @@ def test_no_body_makes_it_fail(key: dict[str, Any], path: str, method: str) -> N
             "threshold": number,
             "window_minutes": number,
             "salt": number,
+            **dict.fromkeys(("capital", "agent_id", "days", "min_confidence", "name", "reason"), number),
         }
         bodies.append(json.dumps(rule).encode())
     for body in bodies:

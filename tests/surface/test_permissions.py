@@ -11,11 +11,12 @@ from django.urls import NoReverseMatch, get_resolver, reverse
 from django.utils import timezone
 
 from maxxit.access import groups
-from maxxit.access.models import ADMIN, READ, RULES, SAFES
+from maxxit.access.models import ADMIN, KEYS, READ, RULES, SAFES, TRADE, ApiKey
 from maxxit.api.api import api
+from maxxit.core import clock
 from tests.surface.conftest import World
 
-SCOPES = (READ, RULES, SAFES, ADMIN)
+SCOPES = (READ, RULES, SAFES, TRADE, KEYS, ADMIN)
 REFUSED = {401, 403}
 PATHS = api.get_openapi_schema()["paths"]
 OPERATIONS = sorted((path, method) for path, item in PATHS.items() for method in item)
@@ -23,6 +24,14 @@ BODIES: dict[str, Any] = {
     "/api/market/rules": {"symbols": ["ETH"], "condition": "gt", "threshold": "1"},
     "/api/market/endpoints": {"channel": "webhook", "address": "https://203.0.113.1/hook"},
     "/api/market/webhook": {"url": "https://203.0.113.1/hook"},
+    "/api/agents": {"name": "Majors"},
+    "/api/agents/{agent_id}": {"sizing_preset": "moderate"},
+    "/api/agents/{agent_id}/follows": {"names": ["somebody"]},
+    "/api/deployments": {"agent_id": 0},
+    "/api/deployments/{deployment_id}": {},
+    "/api/deployments/{deployment_id}/stop": {"reason": "drill"},
+    "/api/deployments/{deployment_id}/release": {"reason": "over"},
+    "/api/keys": {"name": "another"},
     "/api/safes/predict": {"owners": ["0x" + "1" * 40]},
     "/api/safes/{deployment_id}/plan": {"safe": "", "signature": ""},
 }
@@ -32,8 +41,10 @@ QUERY = {
     "agentId": "1",
     "signalId": "1",
     "channel": "webhook",
+    "capital": "5000",
+    "names": "somebody",
 }
-LISTS = {"posts", "signals", "orders", "trades", "positions", "rules", "deliveries"}
+LISTS = {"agents", "deployments", "posts", "signals", "orders", "trades", "positions", "rules", "deliveries"}
 """Last words of the paths that list rows of an owner."""
 
 
@@ -46,11 +57,22 @@ def people(world: World) -> dict[str, User]:
     return made | {"alice": world.alice, "bob": world.bob, "root": world.staff}
 
 
+def key_of(owner: Any) -> int:
+    """The id of a key of a trade's owner."""
+    key, _ = ApiKey.objects.get_or_create(
+        owner=owner.owner, name="kept", defaults={"sha256": f"of {owner.owner}", "created_at": clock.now()}
+    )
+    return int(key.pk)
+
+
 def call(world: World, who: User | None, path: str, method: str, owner: Any) -> Any:
     """The operation on a row of `owner`, with a key of `who` that has every scope it may have."""
     rule = owner.owner.pricerule_set.first() if hasattr(owner.owner, "pricerule_set") else None
     real = path.format(
         deployment_id=owner.deployment.pk,
+        agent_id=owner.agent.pk,
+        name="somebody",
+        key_id=key_of(owner),
         signal_id=owner.signal.pk,
         what="order",
         ident=owner.entry.pk,
@@ -62,8 +84,9 @@ def call(world: World, who: User | None, path: str, method: str, owner: Any) -> 
     known = {one["name"] for one in PATHS[path][method].get("parameters", []) if one["in"] == "query"}
     query = "&".join(f"{name}={value}" for name, value in QUERY.items() if name in known)
     options: dict[str, Any] = {"headers": headers}
-    if path in BODIES and method in ("post", "put"):
-        options |= {"data": BODIES[path], "content_type": "application/json"}
+    if path in BODIES and method in ("post", "put", "patch"):
+        body = BODIES[path] | ({"agent_id": owner.agent.pk} if "agent_id" in BODIES[path] else {})
+        options |= {"data": body, "content_type": "application/json"}
     return getattr(Client(), method)(f"{real}?{query}", **options)
 
 
