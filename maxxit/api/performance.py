@@ -79,7 +79,7 @@ class RateOut(Schema):
 
 
 class DrawdownOut(Schema):
-    """The deepest fall of the deposit-neutral index, percent of its peak."""
+    """Max drawdown of the deposit-neutral index, percent of its peak."""
 
     percent: str
     peak_at: str | None
