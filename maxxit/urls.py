@@ -7,7 +7,7 @@ from django.views.generic import RedirectView
 
 from maxxit.api import errors
 from maxxit.api.api import api
-from maxxit.web import account, health, invoices, pages, wallet
+from maxxit.web import account, health, invoices, pages, settings_pages, wallet
 from maxxit.web.login import Login
 from maxxit.web.metrics import metrics
 from maxxit.web.second_factor import second_factor
@@ -34,6 +34,14 @@ urlpatterns = [
     path("sign-up", account.sign_up_page, name="sign-up"),
     path("wallet/message", wallet.message, name="wallet-message"),
     path("wallet/answer", wallet.answer, name="wallet-answer"),
+    path("settings", settings_pages.time_zone, name="settings"),
+    path("settings/password", settings_pages.password, name="settings-password"),
+    path("settings/wallets", settings_pages.own_wallets, name="settings-wallets"),
+    path("settings/sessions", settings_pages.own_sessions, name="settings-sessions"),
+    path("settings/keys", settings_pages.keys, name="settings-keys"),
+    path("settings/export", settings_pages.export_page, name="settings-export"),
+    path("settings/export.zip", settings_pages.export_zip, name="settings-export-zip"),
+    path("settings/close", settings_pages.close_account, name="settings-close"),
     path("second-factor", second_factor, name="second-factor"),
     path("logout", LogoutView.as_view(next_page="login"), name="logout"),
     path("health", RedirectView.as_view(pattern_name="ready")),

@@ -106,6 +106,16 @@ class LoginAttempts(models.Model):
         return self.subject
 
 
+BROWSERS = (
+    ("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"),
+)  # fmt: skip
+"""(part of a User-Agent, browser), the most special first: Edge and Opera also say Chrome, Chrome also says Safari."""
+SYSTEMS = (
+    ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"), ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)  # fmt: skip
+
+
 class BrowserSession(AbstractBaseSession):
     """A browser session (`maxxit.access.sessions`) with the user who is logged in, so that they can list and end it."""
 
@@ -126,6 +136,13 @@ class BrowserSession(AbstractBaseSession):
         """Return the engine that reads and writes these rows; it imports this module."""
         store: type[SessionBase] = import_module(settings.SESSION_ENGINE).SessionStore
         return store
+
+    @property
+    def browser_name(self) -> str:
+        """Return the browser and its system in words, as in `Firefox on Windows`, as far as they are recognised."""
+        browser = next((name for mark, name in BROWSERS if mark in self.browser), "")
+        system = next((name for mark, name in SYSTEMS if mark in self.browser), "")
+        return " on ".join(filter(None, (browser, system))) or self.browser[:60] or "unknown"
 
     def __str__(self) -> str:
         return f"session of {self.user}" if self.user_id else "session without a user"

@@ -52,12 +52,13 @@ def sees_all(person: Person, model: type[Model]) -> bool:
 
 def visible(rows: QuerySet[M], person: Person) -> QuerySet[M]:
     """Return those of `rows` that `person` may see."""
-    return rows if sees_all(person, rows.model) else _owned(rows, person)
+    return rows if sees_all(person, rows.model) else owned(rows, person)
 
 
-def _owned(rows: QuerySet[M], person: Person) -> QuerySet[M]:
-    """Return those of `rows` that belong to `person`."""
-    paths = OWNER_PATHS.get(rows.model._meta.label_lower, ())
+def owned(rows: QuerySet[M], person: Person, paths: tuple[str, ...] | None = None) -> QuerySet[M]:
+    """Return those of `rows` that belong to `person`, by the lookup paths of the model unless others are given."""
+    if paths is None:
+        paths = OWNER_PATHS.get(rows.model._meta.label_lower, ())
     if not paths or person is None or not person.is_authenticated:
         return rows.none()
     if ":" not in paths[0]:
@@ -85,7 +86,7 @@ def deployments_of(person: Person) -> list[int] | None:
     """
     if all(sees_all(person, apps.get_model(label)) for label in FIGURES):
         return None
-    return list(_owned(Deployment.objects.all(), person).values_list("pk", flat=True))
+    return list(owned(Deployment.objects.all(), person).values_list("pk", flat=True))
 
 
 def _model_at(model: type[Model], path: str) -> type[Model]:

@@ -12,6 +12,7 @@ from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessions
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 
 from maxxit.access.auth import address
 from maxxit.access.models import BrowserSession
@@ -19,6 +20,8 @@ from maxxit.core import clock
 
 OPENED = "opened"
 """Key of the session data: when, from where and with which browser its user logged in."""
+LISTED = 50
+"""Sessions of a user that are shown."""
 SEEN_EVERY = timedelta(minutes=1)
 
 
@@ -72,6 +75,25 @@ def end(user: AbstractBaseUser, *, but: str | None = None) -> int:
     """End the sessions of `user`, except the one with the key `but`; return how many."""
     rows = BrowserSession.objects.filter(user_id=user.pk).exclude(session_key=but or "")
     return rows.delete()[0]
+
+
+def public_id(row: BrowserSession) -> str:
+    """Return a name for a session that may stand in a page; its key is a secret."""
+    return salted_hmac("maxxit.sessions", row.session_key).hexdigest()[:16]
+
+
+def of_user(user: AbstractBaseUser) -> list[BrowserSession]:
+    """Return the sessions of `user` that have not expired, the one used last first."""
+    rows = BrowserSession.objects.filter(user_id=user.pk, expire_date__gt=timezone.now())
+    return list(rows.order_by("-last_seen")[:LISTED])
+
+
+def end_one(user: AbstractBaseUser, name: str) -> bool:
+    """End the session of `user` with this public id; return whether there was one."""
+    row = next((row for row in of_user(user) if public_id(row) == name), None)
+    if row is not None:
+        row.delete()
+    return row is not None
 
 
 def connect() -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from django.utils import timezone
+
 WIDTH, HEIGHT = 720, 220
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 26
 """Margins in the units of the SVG view box."""
@@ -90,7 +92,10 @@ def _moments(first: datetime, last: datetime, count: int = 4) -> list[Tick]:
     form = "%H:%M:%S" if span < timedelta(minutes=10) else "%H:%M" if span < timedelta(days=2) else "%d %b"
     step = (WIDTH - RIGHT - LEFT) / count
     return [
-        Tick(round(LEFT + step * (number + 0.5), 1), (first + span * (number + 0.5) / count).strftime(form))
+        Tick(
+            round(LEFT + step * (number + 0.5), 1),
+            timezone.localtime(first + span * (number + 0.5) / count).strftime(form),
+        )
         for number in range(count)
     ]
 

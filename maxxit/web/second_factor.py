@@ -22,6 +22,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from maxxit.access import attempts
 from maxxit.access.auth import address, has_key
 from maxxit.events.record import record
+from maxxit.web.settings_pages import SECTIONS
 
 RECOVERY_CODES = 10
 OPEN_WITHOUT = ("/second-factor", "/logout", "/static/", "/health/")
@@ -73,7 +74,11 @@ def second_factor(request: HttpRequest) -> HttpResponse:
             return _done(request, confirmed)
         attempts.failed(counted)
         form.add_error("code", "This code is wrong or already used. Wait for the next one.")
-    return render(request, "web/second_factor.html", _page(person, confirmed) | {"form": form})
+    return _show(request, _page(person, confirmed) | {"form": form})
+
+
+def _show(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+    return render(request, "web/second_factor.html", {"sections": SECTIONS} | context)
 
 
 def _counted(request: HttpRequest, form: CodeForm) -> list[str]:
@@ -125,7 +130,7 @@ def _done(request: HttpRequest, confirmed: bool) -> HttpResponse:
     if confirmed and "remove" in request.POST:
         remove(person, by=person.get_username())
         return redirect(reverse("second-factor"))
-    return render(request, "web/second_factor.html", {"codes": _new_codes(person), "confirmed": True})
+    return _show(request, {"codes": _new_codes(person), "confirmed": True})
 
 
 @transaction.atomic

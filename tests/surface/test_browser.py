@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 
 from maxxit.access import wallets
-from maxxit.access.models import BrowserSession, UserSettings
+from maxxit.access.auth import create_key
+from maxxit.access.models import ApiKey, BrowserSession, UserSettings
 from tests.browser import Page, Wallet
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -16,6 +18,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 PASSWORD = "correct horse 41"
 SHOTS = os.environ.get("MAXXIT_SHOTS", "")
 """A folder for screenshots; none are taken without."""
+AXE = os.environ.get("MAXXIT_AXE", "")
+"""The file axe.min.js of the npm package axe-core."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,13 +33,43 @@ def alice() -> User:
 
 
 def shot(tab: Page, name: str) -> None:
-    """Keep what the tab shows at both widths, in both colours."""
+    """Look at the tab at both widths: nothing is cut off, everything has a name; keep a picture."""
     for width in (1440, 390):
         tab.size(width)
         assert tab.overflow <= 0, f"{name} is wider than {width} px"
         if SHOTS:
             tab.screenshot(Path(SHOTS) / f"{name}-{width}.png")
+        assert nameless(tab) == [], name
+        assert axe_findings(tab) == [], name
     tab.size(1440)
+
+
+def nameless(tab: Page) -> list[str]:
+    """Fields without a label, buttons and links without a text, ids that are not unique."""
+    found: list[str] = tab.evaluate(
+        """(() => {
+          const text = (one) => one.getAttribute("aria-label") || one.textContent.trim();
+          const ids = [...document.querySelectorAll("[id]")].map((one) => one.id);
+          return [
+            ...[...document.querySelectorAll("input:not([type=hidden]), select")].filter((one) => !one.labels?.length),
+            ...[...document.querySelectorAll("button, a")].filter((one) => !text(one)),
+          ].map((one) => one.outerHTML).concat(ids.filter((id, place) => ids.indexOf(id) !== place));
+        })()"""
+    )
+    return found
+
+
+def axe_findings(tab: Page) -> list[str]:
+    """Serious and critical findings of axe-core; none are looked for without its file."""
+    if not AXE:
+        return []
+    tab.evaluate(Path(AXE).read_text() + "; 1")
+    found: list[str] = tab.evaluate(
+        "axe.run(document, {resultTypes: ['violations']}).then((result) => result.violations"
+        ".filter((one) => ['serious', 'critical'].includes(one.impact))"
+        ".map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).join(' ')}`))"
+    )
+    return found
 
 
 def log_in(tab: Page, name: str = "alice", password: str = PASSWORD) -> None:
@@ -46,8 +80,6 @@ def log_in(tab: Page, name: str = "alice", password: str = PASSWORD) -> None:
 
 def session(tab: Page, live_server: Any, person: User) -> None:
     """Log in without the form."""
-    from django.test import Client
-
     client = Client()
     client.force_login(person)
     tab.cookie("sessionid", client.cookies["sessionid"].value, live_server.url)
@@ -229,3 +261,106 @@ def test_a_lost_connection_says_so(tab: Page, live_server: Any, alice: User) -> 
     tab.problems.clear()
     tab.following(lambda: tab.click("[data-wallet-start]"))
     assert tab.path == "/"
+
+
+# -- settings
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_the_settings_at_both_widths(tab: Page, live_server: Any, alice: User, colours: str) -> None:
+    wallets.link(alice, Wallet().address)
+    create_key(alice, "the spreadsheet of my accountant", ["read", "rules"], by="test")
+    session(tab, live_server, alice)
+    Client(headers={"user-agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"}).force_login(alice)
+    if colours == "dark":
+        tab.dark()
+    for name in ("", "/password", "/wallets", "/sessions", "/keys", "/export", "/close"):
+        tab.open(f"{live_server.url}/settings{name}")
+        shot(tab, f"settings{name.replace('/', '-')}-{colours}")
+    tab.open(f"{live_server.url}/second-factor")
+    shot(tab, f"second-factor-{colours}")
+
+
+def test_a_session_that_ends_while_typing_loses_nothing(tab: Page, live_server: Any, alice: User) -> None:
+    session(tab, live_server, alice)
+    tab.open(f"{live_server.url}/settings/keys")
+    tab.type("#id_name", "my spreadsheet")
+    tab.click("input[value=rules]")
+    BrowserSession.objects.all().delete()
+    tab.following(lambda: tab.click("form[data-draft] button[type=submit]"))
+    assert tab.path == "/login?next=/settings/keys"
+    log_in(tab)
+    assert tab.path == "/settings/keys"
+    tab.wait_text("What you typed before is back.")
+    assert tab.evaluate("document.querySelector('#id_name').value") == "my spreadsheet"
+    assert tab.evaluate("document.querySelector('input[value=rules]').checked")
+    shot(tab, "draft")
+    tab.following(lambda: tab.click("form[data-draft] button[type=submit]", clicks=2))
+    tab.wait_text("Copy it now")
+    shot(tab, "new-key")
+    assert [row.scopes for row in ApiKey.objects.all()] == [["read", "rules"]]
+    tab.open(f"{live_server.url}/settings/keys")
+    assert "What you typed before" not in tab.text()  # it was sent
+    assert "mxk_" + "x" not in tab.text()
+
+
+def test_a_draft_is_discarded_on_demand_and_when_logging_out(
+    tab: Page, live_server: Any, alice: User
+) -> None:
+    session(tab, live_server, alice)
+    tab.open(f"{live_server.url}/settings/keys")
+    tab.type("#id_name", "draft one")
+    tab.open(f"{live_server.url}/settings/keys")
+    tab.click(".notice button")
+    assert tab.evaluate("document.querySelector('#id_name').value") == ""
+    tab.type("#id_name", "draft two")
+    tab.following(lambda: tab.click("form[data-log-out] button"))
+    assert tab.evaluate("Object.keys(sessionStorage).filter((name) => name.startsWith('draft:')).length") == 0
+
+
+def test_a_page_from_before_the_login_says_that_nothing_was_sent(
+    tab: Page, live_server: Any, alice: User
+) -> None:
+    session(tab, live_server, alice)
+    tab.open(f"{live_server.url}/settings/keys")
+    tab.type("#id_name", "my spreadsheet")
+    tab.call("Network.deleteCookies", name="csrftoken", url=live_server.url)
+    tab.following(lambda: tab.click("form[data-draft] button[type=submit]"))
+    tab.wait_text("Nothing was sent")
+    tab.problems.clear()  # status 403
+    tab.following(lambda: tab.click("main a"))
+    assert tab.evaluate("document.querySelector('#id_name').value") == "my spreadsheet"
+
+
+def test_a_customer_chooses_a_time_zone(tab: Page, live_server: Any, alice: User) -> None:
+    session(tab, live_server, alice)
+    tab.open(f"{live_server.url}/settings")
+    tab.type("#id_time_zone", "Mars/Base")
+    tab.following(lambda: tab.click("form[data-draft] button[type=submit]"))
+    assert "Mars/Base is no time zone" in tab.text("#id_time_zone_error")
+    tab.type("#id_time_zone", "Asia/Kolkata")
+    tab.following(lambda: tab.click("form[data-draft] button[type=submit]"))
+    assert "Asia/Kolkata (UTC+05:30)" in tab.text("footer")
+
+
+def test_a_customer_links_and_unlinks_a_wallet(tab: Page, live_server: Any, alice: User) -> None:
+    session(tab, live_server, alice)
+    wallet = wallet_tab(tab, live_server, "/settings/wallets")
+    tab.following(lambda: tab.click("[data-wallet-start]"))
+    tab.wait_text(f"{wallet.address} is linked")
+    assert "Link this wallet to the Maxxit account alice." in wallet.signed[0]
+    tab.following(lambda: tab.click("[name=unlink]"))
+    tab.wait_text("is unlinked")
+    assert not alice.wallets.exists()
+
+
+def test_a_customer_closes_the_account(tab: Page, live_server: Any, alice: User) -> None:
+    session(tab, live_server, alice)
+    tab.open(f"{live_server.url}/settings/close")
+    tab.type("#id_username", "alice")
+    tab.type("#id_password", PASSWORD)
+    tab.following(lambda: tab.click("button.danger"))
+    tab.wait_text("Your account is closed.")
+    assert not User.objects.filter(username="alice").exists()
+    tab.open(f"{live_server.url}/settings")
+    assert tab.path == "/login?next=/settings"

@@ -54,7 +54,7 @@ def test_the_page_runs_no_script_but_its_own_files(world: World) -> None:
     answer = world.logged_in(world.alice).get("/market?symbol=ETH&interval=1h&agent=x")
     page, policy = answer.content.decode(), answer.headers["Content-Security-Policy"]
     assert "unsafe" not in policy
-    assert page.count("<script") == page.count('<script src="/static/') == 2
+    assert page.count("<script") == page.count('<script src="/static/') == 3
     assert "style=" not in page
     assert "onclick" not in page
     assert "<option selected>1h</option>" in page

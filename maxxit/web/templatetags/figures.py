@@ -1,10 +1,14 @@
-"""Template filters that format amounts, prices, fractions and times."""
+"""Template filters that format amounts, prices, fractions, and times in the zone of the viewer."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from django import template
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.dateformat import format as date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from maxxit.core import clock
 from maxxit.core.money import brief
@@ -66,6 +70,30 @@ register.filter("duration", clock.duration_text)
 def words(text: str) -> list[str]:
     """Split a comma-separated list."""
     return text.split(",")
+
+
+@register.filter
+def local_time(at: datetime | str | None, form: str = "") -> SafeString | str:
+    """Show a time in the viewer's zone (`maxxit.web.zones`), and in UTC to whoever points at it.
+
+    `form` is in Django's date format; without one the date, the time and the zone are shown: 2026-03-02 10:15:00 CET.
+    """
+    if not isinstance(at, datetime):
+        return "–"
+    local = timezone.localtime(at)
+    text = date_format(local, form) if form else f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}"
+    utc = at.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" title="{} UTC">{}</time>', utc.isoformat(), f"{utc:%Y-%m-%d %H:%M:%S}", text
+    )
+
+
+@register.simple_tag
+def zone_text() -> str:
+    """Return the viewer's zone with its present offset, as in `Europe/Berlin (UTC+02:00)`; `UTC` for UTC."""
+    name = timezone.get_current_timezone_name()
+    offset = timezone.localtime(clock.now()).strftime("%z")
+    return name if name == "UTC" else f"{name} (UTC{offset[:3]}:{offset[3:]})"
 
 
 @register.filter

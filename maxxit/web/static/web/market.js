@@ -67,7 +67,7 @@
       };
     }));
     place.dataset.markers = String(items.length);
-    status.textContent = `${symbol}, candles of ${interval}, ${bars.length} shown, ${count} entries and exits. Candles and times are UTC.`;
+    status.textContent = `${symbol}, candles of ${interval}, ${bars.length} shown, ${count} entries and exits. The chart is in UTC.`;
   }
 
   async function show() {
