@@ -10,6 +10,7 @@ from maxxit.api.api import api
 from maxxit.web import account, health, invoices, pages, settings_pages, wallet
 from maxxit.web.login import Login
 from maxxit.web.metrics import metrics
+from maxxit.web.performance import performance_page
 from maxxit.web.second_factor import second_factor
 
 MOVED_ADMIN_PAGES = {
@@ -23,6 +24,7 @@ MOVED_ADMIN_PAGES = {
 
 urlpatterns = [
     path("", pages.dashboard, name="dashboard"),
+    path("performance", performance_page, name="performance"),
     path("market", pages.market, name="market"),
     path("market/tables", pages.market_tables, name="market-tables"),
     path("signals/<int:signal_id>", pages.signal, name="signal"),

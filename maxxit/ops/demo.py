@@ -22,6 +22,7 @@ from maxxit.market.venues import venues
 from maxxit.ops.devchain import local as local_chain
 from maxxit.pipeline.models import PipelineRun
 from maxxit.pipeline.runs import start_run
+from positions.performance.points import take_points
 from trading import gate
 from trading.fund import fund
 from trading.models import Gate
@@ -44,6 +45,7 @@ def load() -> dict[str, int]:
     _open_paper()
     refresh_quotes()
     local_chain.set_up_demo()
+    take_points()  # the curve of /performance begins with the deposits
     if not PipelineRun.objects.exists():
         start_run("command", asked_by="demo")
     return {"posts": posts, "candles": stored, "deployments": funded}

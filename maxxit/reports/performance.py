@@ -1,6 +1,8 @@
 """Performance, attribution and equity curve of a scope: what commands, API and page show of them."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -9,12 +11,14 @@ from maxxit.core.clock import iso_utc
 from maxxit.core.money import plain
 from maxxit.reports.scope import Scope
 from maxxit.reports.statement import BEGINNING
+from positions.models import Position
 from positions.performance import parts, returns
 from positions.performance.parts import Dimension, Part
 from positions.performance.points import read_points
 from positions.performance.report import Performance, performance
 from positions.performance.returns import Curve
 from positions.performance.spending import Spent, spent_by_platform
+from positions.states import PositionState
 from signals_app.models import ImpactFactorHistory
 
 POINTS = 400
@@ -63,19 +67,83 @@ def curve_rows(curve: Curve, most: int = POINTS) -> list[dict[str, Any]]:
 
     The first point's flow is the equity that the curve begins with.
     """
-    if not len(curve):
-        return []
-    below = returns.underwater(curve)
+    points = shown(curve, most)
+    rows = zip(points.times, points.equity, points.flows, points.index, points.below, strict=True)
     return [
         {
-            "at": iso_utc(datetime.fromtimestamp(float(curve.at[place]), UTC)),
-            "equity_usd": plain(Decimal(int(curve.equity[place])).scaleb(-6)),
-            "flow_usd": plain(Decimal(int(curve.flow[place])).scaleb(-6)),
-            "index": f"{curve.index[place]:.6f}",
-            "drawdown_pct": f"{-below[place] + 0:.4f}",
+            "at": iso_utc(at),
+            "equity_usd": plain(equity),
+            "flow_usd": plain(flow),
+            "index": f"{index:.6f}",
+            "drawdown_pct": f"{0.0 - below:.4f}",
         }
-        for place in thinned(curve, most)
+        for at, equity, flow, index, below in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The points of a curve that a plot shows, as columns."""
+
+    times: list[datetime]
+    equity: list[Decimal]
+    """USD, after the flow."""
+    flows: list[Decimal]
+    """USD; the first is the opening equity."""
+    index: list[float]
+    below: list[float]
+    """Below the highest value so far, percent (zero or negative)."""
+
+
+def shown(curve: Curve, most: int = POINTS) -> Shown:
+    """Return at most about `most` points of a curve as columns."""
+    places = thinned(curve, most)
+    below = returns.underwater(curve) if places else curve.index
+    return Shown(
+        [datetime.fromtimestamp(float(curve.at[place]), UTC) for place in places],
+        [Decimal(int(curve.equity[place])).scaleb(-6) for place in places],
+        [Decimal(int(curve.flow[place])).scaleb(-6) for place in places],
+        [float(curve.index[place]) for place in places],
+        [float(below[place]) + 0.0 for place in places],
+    )
+
+
+DAYS = 90
+"""At most this many days are shown as bars."""
+
+
+def daily_pnl(curve: Curve, most: int = DAYS) -> list[tuple[date, Decimal]]:
+    """Return (UTC day, change of equity less flows in USD) of the last days of a curve, open positions included."""
+    sums: dict[date, int] = {}
+    before = 0
+    for number in range(len(curve)):
+        equity, flow = int(curve.equity[number]), int(curve.flow[number])
+        if number:
+            day = datetime.fromtimestamp(float(curve.at[number]), UTC).date()
+            sums[day] = sums.get(day, 0) + equity - flow - before
+        before = equity
+    return [(day, Decimal(units).scaleb(-6)) for day, units in sorted(sums.items())[-most:]]
+
+
+RESULTS = 2_000
+"""The distribution shows the results of this many newest trades."""
+
+
+def results(scope: Scope, since: datetime | None = None, until: datetime | None = None) -> list[Decimal]:
+    """Return the results after all costs (USDC) of the newest positions that closed in [since, until)."""
+    rows = Position.objects.filter(state=PositionState.CLOSED)
+    rows = rows if scope.deployments is None else rows.filter(deployment__in=scope.deployments)
+    rows = rows if since is None else rows.filter(closed_at__gte=since)
+    rows = rows if until is None else rows.filter(closed_at__lt=until)
+    newest = rows.order_by("-closed_at", "-pk").values_list("realised_pnl", "profit_share")[:RESULTS]
+    return [pnl - share for pnl, share in newest]
+
+
+def breakdown(
+    scope: Scope, by: Sequence[Dimension], since: datetime | None = None, until: datetime | None = None
+) -> dict[Dimension, list[Part]]:
+    """Return the parts of several dimensions, read together."""
+    return parts.breakdown(by, scope.deployments, since, until)
 
 
 def spent(scope: Scope, since: datetime | None = None, until: datetime | None = None) -> Spent | None:

@@ -1,9 +1,8 @@
-"""Lay out SVG charts on the server, equity curve and stacked bars: no script, colours from the style sheet. Pure."""
+"""Lay out SVG charts on the server: axes and stacked bars; no script, colours from the style sheet. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from django.utils import timezone
 
@@ -20,74 +19,18 @@ class Tick:
     text: str
 
 
-@dataclass(frozen=True)
-class Plot:
-    """Coordinates and labels that the template draws."""
-
-    width: int
-    height: int
-    left: int
-    right: int
-    bottom: int
-    line: str
-    """The points of a polyline."""
-    area: str
-    """The points of the polygon between the line and the bottom."""
-    rows: list[Tick]
-    columns: list[Tick]
-    rising: bool
-    first: str
-    last: str
-
-
-def equity(points: Sequence[tuple[datetime, Decimal]]) -> Plot | None:
-    """Lay out the equity curve as a step line of USD over time; None with fewer than two points."""
-    if len(points) < 2:
-        return None
-    times, values = [at for at, _ in points], [float(value) for _, value in points]
-    low, high = min(values), max(values)
-    room = (high - low) * 0.08 or max(abs(high) * 0.01, 1.0)
-    low, high = low - room, high + room
-    span = max((times[-1] - times[0]).total_seconds(), 1.0)
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
-
-    def x(at: datetime) -> float:
-        return LEFT + (at - times[0]).total_seconds() / span * (right - LEFT)
-
-    def y(value: float) -> float:
-        return bottom - (value - low) / (high - low) * (bottom - TOP)
-
-    corners: list[tuple[float, float]] = []
-    for at, value in zip(times, values, strict=True):
-        if corners:
-            corners.append((x(at), corners[-1][1]))
-        corners.append((x(at), y(value)))
-    line = " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)
-    return Plot(
-        width=WIDTH,
-        height=HEIGHT,
-        left=LEFT,
-        right=right,
-        bottom=bottom,
-        line=line,
-        area=f"{LEFT},{bottom} {line} {right},{bottom}",
-        rows=[Tick(round(y(value), 1), _usd(value, high - low)) for value in _levels(low, high)],
-        columns=_moments(times[0], times[-1]),
-        rising=values[-1] >= values[0],
-        first=f"{values[0]:,.2f}",
-        last=f"{values[-1]:,.2f}",
-    )
-
-
-def _levels(low: float, high: float, count: int = 4) -> list[float]:
+def levels(low: float, high: float, count: int = 4) -> list[float]:
+    """Return evenly spread values for the labels of an axis."""
     return [low + (high - low) * (number + 0.5) / count for number in range(count)]
 
 
-def _usd(value: float, span: float) -> str:
+def usd(value: float, span: float) -> str:
+    """Format USD for an axis that spans `span`."""
     return f"{value:,.0f}" if span >= 20 else f"{value:,.2f}"
 
 
-def _moments(first: datetime, last: datetime, count: int = 4) -> list[Tick]:
+def moments(first: datetime, last: datetime, count: int = 4) -> list[Tick]:
+    """Return evenly spread times as labels of an axis."""
     span = last - first
     form = "%H:%M:%S" if span < timedelta(minutes=10) else "%H:%M" if span < timedelta(days=2) else "%d %b"
     step = (WIDTH - RIGHT - LEFT) / count

@@ -19,17 +19,18 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWid
 
 from agents.models import Deployment
 from maxxit.access.permissions import page_needs
-from maxxit.access.rows import Person, deployments_of, visible
+from maxxit.access.rows import Person, visible
 from maxxit.adminkit import log_action
 from maxxit.core.errors import MaxxitError
 from maxxit.core.terms import KillLevel
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import RefusedQuote
 from maxxit.market.venues import venues
-from maxxit.reports import checks, progress, reasons, status, trace
+from maxxit.reports import checks, performance, pnl, progress, reasons, status, trace
 from maxxit.reports import market as markets
 from maxxit.reports.progress import Progress
-from maxxit.web import charts
+from maxxit.reports.scope import scope_of
+from maxxit.web import charts, performance_charts
 from positions import flatten
 from positions.models import Position
 from positions.performance import figures
@@ -63,13 +64,13 @@ def dashboard(request: HttpRequest) -> HttpResponse:
 def dashboard_data(person: Person) -> dict[str, Any]:
     """Collect the context of the dashboard."""
     mine = with_unrealised(visible(Position.objects.select_related("deployment__agent"), person))
-    scope = deployments_of(person)
-    ever = figures.results(None, scope)
+    scope = scope_of(person)
+    ever = performance.read(scope)
+    shown = performance.shown(ever.curve)
     return {
-        "plot": charts.equity(figures.curve(scope, ever)),
-        "equity": figures.equity(scope),
-        "today": figures.figures(figures.midnight(timezone.now()), scope),
-        "ever": figures.figures(None, scope, ever),
+        "plot": performance_charts.equity_chart(shown.times, shown.equity, shown.flows, ever.pnl),
+        "today": pnl.today(scope),
+        "ever": ever,
         "open": mine.exclude(state="closed").order_by("-opened_at", "-pk")[:ROWS],
         "closed": mine.filter(state="closed").order_by("-closed_at", "-pk")[:ROWS],
         "blocked": _blocked_orders(person),

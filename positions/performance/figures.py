@@ -1,4 +1,4 @@
-"""Performance figures of closed and open positions: PnL, win rate, drawdown, fees, equity curve.
+"""Figures of closed and open positions: PnL, win rate, drawdown, fees.
 
 `deployments` limits a figure to these ids; None means the whole platform. Amounts are USDC unless USD is named.
 """
@@ -6,7 +6,6 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from heapq import merge
 from itertools import accumulate
 from typing import Any, TypeVar
 
@@ -16,7 +15,7 @@ from django.db.models import Count, Model, QuerySet, Sum
 from maxxit.core import clock
 from maxxit.core.money import ZERO, plain, usdc
 from positions.models import Position
-from positions.performance.equity import flows, total_equity, with_unrealised
+from positions.performance.equity import total_equity, with_unrealised
 from positions.performance.parts import Part, breakdown
 from positions.performance.pnl import cvar_95, max_drawdown
 from positions.states import PositionState
@@ -26,8 +25,6 @@ from trading.states import OrderState
 M = TypeVar("M", bound=Model)
 Deployments = list[int] | None
 CENT = Decimal("0.01")
-POINTS = 400
-"""At most this many points of the equity curve: its plot has no more pixels."""
 
 
 def midnight(moment: datetime) -> datetime:
@@ -193,30 +190,6 @@ def equity(deployments: Deployments = None) -> Decimal:
 
 def _of(rows: QuerySet[M], deployments: Deployments) -> QuerySet[M]:
     return rows if deployments is None else rows.filter(deployment__in=deployments)
-
-
-def curve(deployments: Deployments = None, closed: Results | None = None) -> list[tuple[datetime, Decimal]]:
-    """Return the equity curve in USD: deposits and withdrawals plus realised PnL, less profit shares; last point now.
-
-    There is a point after each closed position and each payment; positions older than the newest SINGLY give one point
-    a day. Everything paid in before the first close is the first point, so that the plot shows the result of trading.
-    Pass `closed` where the results have been read already.
-    """
-    earned = [(at, pnl - share) for at, pnl, share in (closed or results(deployments=deployments)).steps()]
-    paid = flows(deployments)
-    points: list[tuple[datetime, Decimal]] = []
-    level = ZERO
-    for at, amount in merge(paid, earned, key=lambda step: step[0]):
-        level += amount
-        points.append((at, level))
-    first = earned[0][0] if earned else clock.now()
-    points = points[max(sum(at < first for at, _ in paid) - 1, 0) :]
-    if len(points) > POINTS:
-        step = len(points) / POINTS
-        points = [points[int(number * step)] for number in range(POINTS)]
-    if points:
-        points.append((clock.now(), equity(deployments)))
-    return points
 
 
 def blocked(deployments: Deployments = None, hours: int = 24) -> dict[str, int]:

@@ -74,6 +74,11 @@ class Part:
         return self.venue_fees + self.platform_fees
 
     @property
+    def costs(self) -> Decimal:
+        """Fees and profit share."""
+        return self.fees + self.profit_share
+
+    @property
     def gross(self) -> Decimal:
         """PnL before fees and profit share."""
         return self.realised + self.fees

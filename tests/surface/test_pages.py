@@ -1,23 +1,20 @@
 """The dashboard and the page of one trade."""
 
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from django.contrib.auth.models import User
 
 from maxxit.access.rows import deployments_of
-from maxxit.web import charts
-from positions.performance import figures
-from positions.performance.equity import flows
+from positions.performance import figures, points
+from positions.performance.report import performance
 from tests import builders
 from tests.surface.conftest import World
 from trading import gate, ledger
 from trading.models import JournalKind
 
-T0 = datetime(2026, 3, 2, tzinfo=UTC)
-
 
 def test_the_dashboard_shows_what_is_mine(world: World) -> None:
+    points.take_points()
     page = world.logged_in(world.alice).get("/").content.decode()
     for said in (
         "<svg",
@@ -61,20 +58,10 @@ def test_the_chain_page_tells_everything_in_order(world: World) -> None:
     assert "/admin/" not in world.logged_in(world.alice).get(url).content.decode()
 
 
-def test_equity_begins_with_the_balances_and_ends_at_the_quotes(world: World) -> None:
-    curve = figures.curve(deployments_of(world.alice))
-    assert [value for _, value in curve[:2]] == [Decimal(10_000), Decimal("10038.16")]
-    assert curve[-1][1] == figures.equity(deployments_of(world.alice))
-
-
-def test_equity_begins_once_for_all_that_was_paid_in_before_anything_closed(world: World) -> None:
-    newcomer = User.objects.create_user("newcomer")
-    for usdc in ("10000", "2500"):
-        builders.deployment(builders.agent(), usdc=usdc, owner=newcomer)
-    assert [value for _, value in figures.curve(deployments_of(newcomer))] == [
-        Decimal(12_500),
-        Decimal(12_500),
-    ]
+def test_the_dashboard_s_curve_begins_with_the_first_point_and_ends_at_the_quotes(world: World) -> None:
+    points.take_points()
+    page = world.logged_in(world.alice).get("/").content.decode()
+    assert "Equity from 10,038.16 to 10,038.16 USD, PnL +38.16" in page
 
 
 def test_equity_of_a_safe_follows_its_owners_deposits_and_leaves_out_his_tokens(world: World) -> None:
@@ -93,17 +80,5 @@ def test_equity_of_a_safe_follows_its_owners_deposits_and_leaves_out_his_tokens(
         )
 
     assert figures.equity(deployments_of(world.bob)) - before == Decimal(3_000)
-    assert [amount for _, amount in flows([mine.pk])] == [Decimal(5_000), Decimal(-2_000)]
-
-
-def test_a_plot_stays_within_its_frame() -> None:
-    points = [(T0 + timedelta(hours=hour), Decimal(1000 + (hour * 37) % 11)) for hour in range(50)]
-    plot = charts.equity(points)
-    assert plot is not None
-    corners = [tuple(map(float, pair.split(","))) for pair in plot.line.split()]
-    assert all(plot.left <= x <= plot.right and 0 <= y <= plot.bottom for x, y in corners)
-    assert corners == sorted(corners, key=lambda corner: corner[0])
-    assert charts.equity(points[:1]) is None
-    flat = charts.equity([(T0, Decimal(5)), (T0, Decimal(5))])
-    assert flat is not None
-    assert flat.rising
+    shown = performance([mine.pk])
+    assert (shown.deposits, shown.withdrawals, shown.pnl) == (5_000, 2_000, 0)

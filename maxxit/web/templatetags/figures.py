@@ -63,6 +63,18 @@ def percent(value: Decimal) -> str:
     return f"{value * 100:.1f} %"
 
 
+@register.filter
+def rate(value: Decimal | float | None) -> str:
+    """Format a fraction as a percentage with two decimals, a dash for None: 0.42117 is 42.12 %."""
+    return "–" if value is None else f"{value * 100:,.2f} %"
+
+
+@register.filter
+def two(value: Decimal | float | None) -> str:
+    """Format a ratio with two decimals, a dash for None."""
+    return "–" if value is None else f"{value:,.2f}"
+
+
 register.filter("duration", clock.duration_text)
 
 

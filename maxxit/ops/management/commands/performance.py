@@ -151,9 +151,10 @@ def _span(since: datetime | None, until: datetime | None) -> str:
 
 
 def _row(part: Part) -> tuple[Any, ...]:
+    count = f"{part.closed:.1f}".removesuffix(".0")
     return (
-        part.label, int(part.trades), _percent(part.win_rate), _signed(part.net), _signed(part.gross),
-        f"{part.fees:,.2f}", f"{part.profit_share:,.2f}", _signed(part.slippage_usd), f"{part.turnover_usd:,.0f}",
+        part.label, count, _percent(part.win_rate), _signed(part.net), _signed(part.gross), f"{part.fees:,.2f}",
+        f"{part.profit_share:,.2f}", _signed(part.slippage_usd), f"{part.turnover_usd:,.0f}",
     )  # fmt: skip
 
 
