@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 
 from agents.fees import share_profit
 from maxxit.core import clock
@@ -22,7 +22,7 @@ from trading import ledger
 from trading.limits_in_force import protective_limits
 from trading.models import Order
 from trading.reasons import Reason
-from trading.states import IN_FLIGHT
+from trading.states import IN_FLIGHT, IN_FLIGHT_SQL
 from trading.wiring import venue
 
 log = structlog.get_logger(__name__)
@@ -31,12 +31,25 @@ GATE_REASONS = frozenset({Reason.DRY_RUN, Reason.NOT_APPROVED, Reason.GATE_UNREA
 """A closing order blocked by the gate does not count as a refusal: the exit is retried as soon as the gate opens."""
 
 
+UNENDED = f"""
+SELECT EXISTS (
+    SELECT FROM positions p JOIN orders e ON e.id = p.entry_order_id
+    WHERE p.id = ANY(%s) AND e.state IN {IN_FLIGHT_SQL}
+)
+"""  # noqa: S608 (constants only)
+
+
 def with_ended_entry(position_ids: Sequence[int]) -> list[int]:
     """Return the positions whose entry order has ended; ask the venue to cancel the entries of the others.
 
     A fill that arrived after its position closed would belong to no position. So the position stays in `closing` until
     the venue has reported how the entry ended.
     """
+    with connection.cursor() as cursor:
+        cursor.execute(UNENDED, [list(position_ids)])
+        [any_unended] = cursor.fetchone()
+    if not any_unended:
+        return list(position_ids)
     rows = Position.objects.filter(pk__in=position_ids, entry_order__state__in=IN_FLIGHT)
     unended = {row.pk: row.entry_order for row in rows.select_related("entry_order").order_by("pk")}
     for entry in unended.values():
@@ -182,12 +195,12 @@ def _collects(position: Position) -> bool:
 
 def _lock_marks(deployment_ids: set[int]) -> dict[int, ProfitMark]:
     """Return the locked loss carry-forwards of deployments; those without one get it."""
-    rows = ProfitMark.objects.filter(deployment__in=deployment_ids)
-    known = set(rows.values_list("deployment_id", flat=True))
-    new = [ProfitMark(deployment_id=pk) for pk in sorted(deployment_ids - known)]
-    if new:
+    rows = ProfitMark.objects.filter(deployment__in=deployment_ids).order_by("deployment_id")
+    known = {mark.deployment_id: mark for mark in rows.select_for_update()}
+    if new := [ProfitMark(deployment_id=pk) for pk in sorted(deployment_ids - known.keys())]:
         ProfitMark.objects.bulk_create(new, ignore_conflicts=True)
-    return {mark.deployment_id: mark for mark in rows.select_for_update().order_by("deployment_id")}
+        known = {mark.deployment_id: mark for mark in rows.select_for_update()}
+    return known
 
 
 def _closed(result: _Result) -> Transition:

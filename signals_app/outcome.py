@@ -42,6 +42,8 @@ def rank(outcome: str) -> int:
 
 def raise_to(posts: QuerySet[CtPost], outcome: str) -> int:
     """Set `outcome` on those of `posts` that rank below it; returns how many changed."""
+    if outcome == STAGES[-1]:  # above all others
+        return posts.exclude(outcome=outcome).update(outcome=outcome)
     lower = [known for known in _known(posts) if rank(known) < rank(outcome)]
     return posts.filter(outcome__in=lower).update(outcome=outcome)
 

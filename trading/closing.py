@@ -148,9 +148,9 @@ def _log_errors(work: Callable[[], None]) -> None:
 def run(claim: Callable[[], int], lanes: Lanes) -> ExitPassCounts:
     """Claim due exits, place their closing orders and settle those in flight, until nothing is left to do.
 
-    `claim` closes some of the positions whose exit is due and returns how many. It is called at the start, every
-    `sweep_milliseconds`, and again at once where it found some and few orders wait. Each order is placed once and
-    settled once per pass. When the time budget runs out, the next pass is woken at once.
+    `claim` closes up to a batch of the positions whose exit is due and returns how many. It is called at the start,
+    every `sweep_milliseconds`, and again at once where it found a whole batch and few orders wait. Each order is placed
+    once and settled once per pass. When the time budget runs out, the next pass is woken at once.
     """
     rules = passes.policy().exits
     budget, counts = passes.TimeBudget(rules.pass_seconds), ExitPassCounts()
@@ -163,7 +163,8 @@ def run(claim: Callable[[], int], lanes: Lanes) -> ExitPassCounts:
             claimed = claim()
             counts.claimed += claimed
             waiting = [due for due in due_orders() if due not in started_orders]
-            more = claimed and len(waiting) < ENOUGH_BATCHES * passes.policy().batch
+            size = passes.policy().batch
+            more = claimed >= size and len(waiting) < ENOUGH_BATCHES * size
             next_claim = time.monotonic() + (0 if more else rules.sweep_seconds)
         started = _start(waiting, lanes, counts, budget)
         started_orders |= started

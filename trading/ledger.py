@@ -99,7 +99,9 @@ def post_all(journals: Sequence[Journal]) -> int:
     names = [journal.name for journal in journals if any(move.amount for move in journal.moves)]
     if not names:
         return 0
-    booked = set(LedgerEntry.objects.filter(journal__in=names).values_list("journal", flat=True))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT journal FROM ledger_entries WHERE journal = ANY(%s)", [names])
+        booked = {name for (name,) in cursor.fetchall()}
     new = [journal for journal in journals if journal.name not in booked]
     lines = [
         (journal, move, account, amount)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 
 from maxxit.core import clock
 from maxxit.core.money import plain
@@ -27,7 +27,7 @@ def risk_limits() -> RiskPolicy:
     One query and no lock where nothing changed. Raises `UNREADABLE` for a damaged row, which stops entries.
     """
     configured = policy()
-    row = LimitsInForce.objects.first()
+    row = _row()
     if row is None:
         return with_limits(configured, refresh(configured).limits)
     if _is_as_configured(row, configured):
@@ -44,7 +44,7 @@ def protective_limits() -> RiskPolicy:
     A damaged row must not stop exits: the configured limits apply then.
     """
     configured = policy()
-    row = LimitsInForce.objects.first()
+    row = _row()
     if row is None:
         return configured
     if _is_as_configured(row, configured):
@@ -54,6 +54,19 @@ def protective_limits() -> RiskPolicy:
     except UNREADABLE as error:
         log.error("limits_unreadable", error=str(error))
         return configured
+
+
+ROW = "SELECT id, limits::text, waiting::text, changed_at FROM risk_limits_in_force ORDER BY id LIMIT 1"
+
+
+def _row() -> LimitsInForce | None:
+    with connection.cursor() as cursor:  # at every reservation: the ORM would take longer than the database
+        cursor.execute(ROW)
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    pk, limits, waiting, changed_at = row
+    return LimitsInForce(pk=pk, limits=json.loads(limits), waiting=json.loads(waiting), changed_at=changed_at)
 
 
 @transaction.atomic

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
@@ -189,12 +189,25 @@ class _Booking:
         return {"filled_quantity": self.quantity, "average_price": self.value / self.quantity}
 
 
+LOCK = """
+SELECT id, state, filled_quantity, average_price FROM orders WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE
+"""
+
+
+class _Current(NamedTuple):
+    """What another worker may have changed of an order."""
+
+    state: str
+    filled_quantity: Decimal
+    average_price: Decimal | None
+
+
 @transaction.atomic
 def apply_reports(reports: Sequence[Reported], *, collects_fees: bool) -> list[Reported]:
     """Book the new fills of orders of one venue and move each order to its state; return `reports`, marked."""
-    ids = [one.order.pk for one in reports]
-    rows = Order.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk")
-    current = {row.pk: row for row in rows.only("state", "filled_quantity", "average_price")}
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK, [[one.order.pk for one in reports]])
+        current = {pk: _Current(*values) for pk, *values in cursor.fetchall()}
     bookings = _new_fills(reports, current)
     _book_fills(list(bookings.values()), collects_fees=collects_fees)
     transitions: list[Transition] = []
@@ -266,7 +279,7 @@ class Amounts(NamedTuple):
     cash: Decimal
 
 
-def _new_fills(reports: Sequence[Reported], current: Mapping[int, Order]) -> dict[int, _Booking]:
+def _new_fills(reports: Sequence[Reported], current: Mapping[int, _Current]) -> dict[int, _Booking]:
     """Return the orders with fills that are not stored yet, with the totals of all their fills."""
     known: dict[int, dict[str, Amounts]] = defaultdict(dict)
     filled = [pk for pk, order in current.items() if order.filled_quantity]

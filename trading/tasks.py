@@ -27,11 +27,12 @@ log = structlog.get_logger(__name__)
 
 WORK = f"""
 SELECT EXISTS (SELECT FROM orders WHERE state IN {IN_FLIGHT_SQL} AND purpose = 'open'),
-       EXISTS (SELECT FROM orders WHERE state = 'planned' AND purpose = 'open'),
+       (SELECT count(*) FROM (SELECT FROM orders WHERE state = 'planned' AND purpose = 'open' LIMIT 2) AS planned),
        EXISTS (SELECT FROM signals WHERE state = 'pending'),
        EXISTS (SELECT FROM signals WHERE state = 'pending' AND expires_at <= %s)
 """  # noqa: S608 (constants only)
-"""Whether there are entries in flight, planned entries, pending signals, and pending signals past their time."""
+"""Whether there are entries in flight, the number of planned entries (2 for more), whether there are pending signals,
+and pending signals past their time."""
 
 
 def entry_pass(shard: Shard = ALL) -> Counts:
@@ -55,9 +56,10 @@ def entry_pass(shard: Shard = ALL) -> Counts:
         _wake_others(shard)
     limits = risk_limits()  # where it cannot be read only new entries stop
     opening = execute.PlacementCounts()
-    if to_place or planned:
+    if to_place + planned:
         entries = shard.of(Order.objects.filter(purpose=Purpose.OPEN))
-        opening = execute.place_due_orders(entries, limits, placing_time, shares=crowd.read_shares(limits))
+        shares = crowd.read_shares(limits) if to_place + planned > 1 else {}
+        opening = execute.place_due_orders(entries, limits, placing_time, shares=shares)
     signals = planning.finish_signals() if pending else {"executed": 0}
     if opening.waiting:
         pace.note_waiting()  # the settle sweep wakes the next pass (`wake_left_behind`)

@@ -6,11 +6,12 @@ moved, changes nothing and gets `StaleState`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import models, transaction
+from django.db import connection, models, transaction
 
 from maxxit.core import clock, correlation, redact
 from maxxit.core.errors import StaleState
@@ -153,15 +154,20 @@ class Transition:
 Row = TypeVar("Row", bound=models.Model)
 
 
+@cache
+def _lock_statement(model: type[models.Model]) -> str:
+    table = connection.ops.quote_name(model._meta.db_table)
+    return f"SELECT id, state FROM {table} WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"  # noqa: S608 (quoted)
+
+
 def lock_unmoved(rows: Sequence[Row]) -> list[Row]:
     """Lock rows of one model by ascending id; return those that are still in the state that they have in memory.
 
     The others were moved by another worker. Call it in a transaction.
     """
-    model: Any = type(rows[0])
-    ids = [row.pk for row in rows]
-    held = model.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk")
-    states = dict(held.values_list("pk", "state"))
+    with connection.cursor() as cursor:
+        cursor.execute(_lock_statement(type(rows[0])), [[row.pk for row in rows]])
+        states = dict(cursor.fetchall())
     return [row for row in rows if states.get(row.pk) == row.state]  # type: ignore[attr-defined]
 
 

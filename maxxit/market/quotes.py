@@ -81,6 +81,9 @@ def unusable(price: Decimal, at: datetime, now: datetime) -> str:
     return fault(price, at, now, max_age())
 
 
+LATEST = "SELECT symbol, price, at, source, trusted_for_entries FROM quotes WHERE symbol = ANY(%s)"
+
+
 def latest(symbols: Sequence[str], *, closing: bool = False) -> dict[str, Quote]:
     """Return the usable quotes of `symbols`: fresh, positive and trusted. Symbols without one are left out.
 
@@ -88,11 +91,13 @@ def latest(symbols: Sequence[str], *, closing: bool = False) -> dict[str, Quote]
     open.
     """
     now = clock.now()
-    rows = QuoteRow.objects.filter(symbol__in=symbols)
+    with connection.cursor() as cursor:
+        cursor.execute(LATEST, [list(symbols)])
+        found = [Quote(*row) for row in cursor.fetchall()]
     return {
-        row.symbol: Quote(row.symbol, row.price, row.at, row.source, row.trusted_for_entries)
-        for row in rows
-        if not unusable(row.price, row.at, now) and (closing or row.trusted_for_entries)
+        quote.symbol: quote
+        for quote in found
+        if not unusable(quote.price, quote.at, now) and (closing or quote.trusted)
     }
 
 

@@ -205,6 +205,6 @@ def _claim(hits: Sequence[Hit], *, at_once: bool = False) -> int:
     with connection.cursor() as cursor:
         cursor.execute(CLAIM, gate.query_params() | params)
         claimed: int = cursor.rowcount // 2  # the rows are events, two per position
-    if claimed:
+    if claimed and at_once:  # a sweep is followed by the placing of its orders, in the same pass
         wake.after_commit("position.closing")
     return claimed

@@ -5,13 +5,12 @@ fills up to `depth_usd` of an order; the rest fills at the next `find`, as in a 
 deduplicated for ever.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import F
@@ -122,20 +121,18 @@ class PaperVenue(Venue):
             found[ref] = report
         return found
 
-    @transaction.atomic
     def _find(self, refs: Sequence[str]) -> list[tuple[str, Report | None]]:
-        rows = PaperOrder.objects.filter(client_order_id__in=refs)
-        orders = {order.client_order_id: order for order in rows}
-        if any(order.filled < order.quantity for order in orders.values()):
-            unfilled = list(rows.filter(filled__lt=F("quantity")).select_for_update().order_by("pk"))
-            orders |= {order.client_order_id: order for order in unfilled}
-            self._match(unfilled, _quotes({order.symbol for order in unfilled}))
-        fills: dict[int, list[VenueFill]] = defaultdict(list)
-        stored = PaperFill.objects.filter(order__in=orders.values()).order_by("pk")
-        names = ("order", "pk", "quantity", "price", "cash", "fee", "at")
-        for order_id, pk, *values in stored.values_list(*names):
-            fills[order_id].append(VenueFill(str(pk), *values))
-        return [(ref, _report(orders[ref], fills[orders[ref].pk]) if ref in orders else None) for ref in refs]
+        found = _stored(refs)
+        if any(order.filled < order.quantity for order, _ in found.values()):
+            self._fill_rest(refs)
+            found = _stored(refs)
+        return [(ref, _report(*found[ref]) if ref in found else None) for ref in refs]
+
+    @transaction.atomic
+    def _fill_rest(self, refs: Sequence[str]) -> None:
+        rows = PaperOrder.objects.filter(client_order_id__in=refs, filled__lt=F("quantity"))
+        unfilled = list(rows.select_for_update().order_by("pk"))
+        self._match(unfilled, _quotes({order.symbol for order in unfilled}))
 
     def cancel(self, ref: str) -> None:
         """Cancel the unfilled rest."""
@@ -163,7 +160,8 @@ class PaperVenue(Venue):
 
     def answers(self, questions: Sequence[Question]) -> list[VenueAnswer]:
         """Return the same for many orders, with one look at the quotes."""
-        trusted = quotes.latest(sorted({question.symbol for question in questions}))
+        entered = {question.symbol for question in questions if question.purpose == Purpose.OPEN}
+        trusted = quotes.latest(sorted(entered)) if entered else {}
 
         def answer(question: Question) -> VenueAnswer:
             if question.purpose == Purpose.CLOSE:
@@ -287,7 +285,33 @@ def _check(terms: Mapping[str, Any], priced: Quotes) -> None:
         )
 
 
-def _report(order: PaperOrder, fills: Sequence[VenueFill]) -> Report:
+STORED = """
+SELECT o.client_order_id, o.quantity, o.filled, o.canceled, f.id, f.quantity, f.price, f.cash, f.fee, f.at
+FROM paper_orders o LEFT JOIN paper_fills f ON f.order_id = o.id WHERE o.client_order_id = ANY(%s) ORDER BY f.id
+"""
+
+
+class _Stored(NamedTuple):
+    """What an order's status follows from, in tokens."""
+
+    quantity: Decimal
+    filled: Decimal
+    canceled: bool
+
+
+def _stored(refs: Sequence[str]) -> dict[str, tuple[_Stored, list[VenueFill]]]:
+    """Return ref -> the order and its fills, oldest first; one statement, so that both are of one moment."""
+    found: dict[str, tuple[_Stored, list[VenueFill]]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(STORED, [list(refs)])
+        for ref, quantity, filled, canceled, fill_id, *fill in cursor.fetchall():
+            _, fills = found.setdefault(ref, (_Stored(quantity, filled, canceled), []))
+            if fill_id is not None:
+                fills.append(VenueFill(str(fill_id), *fill))
+    return found
+
+
+def _report(order: _Stored, fills: Sequence[VenueFill]) -> Report:
     if order.filled == order.quantity:
         return Report("filled", tuple(fills))
     if order.canceled:
