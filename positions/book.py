@@ -117,7 +117,8 @@ def _by_halves(batch: Sequence[int], step: Any, order_of: Mapping[int, int]) -> 
 @transaction.atomic
 def open_positions(order_ids: Sequence[int]) -> list[int]:
     """Open the positions of filled entries, or enlarge them by the entries' new fills; return their ids."""
-    orders = load_orders(Order.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=order_ids))
+    rows = Order.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=order_ids)
+    orders = load_orders(rows, count=len(order_ids))
     bulk.update(
         Order,
         [order.pk for order in orders],

@@ -195,12 +195,25 @@ def _collects(position: Position) -> bool:
 
 def _lock_marks(deployment_ids: set[int]) -> dict[int, ProfitMark]:
     """Return the locked loss carry-forwards of deployments; those without one get it."""
-    rows = ProfitMark.objects.filter(deployment__in=deployment_ids).order_by("deployment_id")
-    known = {mark.deployment_id: mark for mark in rows.select_for_update()}
+    known = _lock_known_marks(deployment_ids)
     if new := [ProfitMark(deployment_id=pk) for pk in sorted(deployment_ids - known.keys())]:
         ProfitMark.objects.bulk_create(new, ignore_conflicts=True)
-        known = {mark.deployment_id: mark for mark in rows.select_for_update()}
+        known = _lock_known_marks(deployment_ids)
     return known
+
+
+MARKS = """
+SELECT id, deployment_id, carried_loss FROM profit_marks WHERE deployment_id = ANY(%s) ORDER BY deployment_id FOR UPDATE
+"""
+
+
+def _lock_known_marks(deployment_ids: set[int]) -> dict[int, ProfitMark]:
+    with connection.cursor() as cursor:
+        cursor.execute(MARKS, [list(deployment_ids)])
+        return {
+            deployment: ProfitMark(pk=pk, deployment_id=deployment, carried_loss=loss)
+            for pk, deployment, loss in cursor.fetchall()
+        }
 
 
 def _closed(result: _Result) -> Transition:

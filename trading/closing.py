@@ -83,7 +83,7 @@ def due_orders() -> list[DueOrder]:
 
 def process(batch: Batch, counts: ExitPassCounts) -> None:
     """Place the planned orders of a batch and settle those in flight."""
-    orders = load_orders(Order.objects.filter(pk__in=[due.pk for due in batch]))
+    orders = load_orders(Order.objects.filter(pk__in=[due.pk for due in batch]), count=len(batch))
     planned = [order for order in orders if order.state == OrderState.PLANNED]
     in_flight = [order for order in orders if order.state in IN_FLIGHT]
     with quarantine.counted_for_each(orders):

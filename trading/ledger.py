@@ -201,10 +201,17 @@ def taken_shares(entry_order_ids: Sequence[int]) -> dict[int, Decimal]:
     return dict(lines.order_by().values_list("order__closes").annotate(Sum("amount")))
 
 
+PLATFORM_FEES = """
+SELECT order_id, sum(amount) FROM ledger_entries
+WHERE order_id = ANY(%s) AND kind = 'platform_fee' AND account = 'fees:platform' GROUP BY order_id
+"""
+
+
 def platform_fees(order_ids: Sequence[int]) -> dict[int, Decimal]:
     """Return order -> platform fee in USDC booked with it, collected by the venue or by the platform."""
-    lines = LedgerEntry.objects.filter(order__in=order_ids, kind="platform_fee", account="fees:platform")
-    return dict(lines.order_by().values_list("order").annotate(Sum("amount")))
+    with connection.cursor() as cursor:
+        cursor.execute(PLATFORM_FEES, [list(order_ids)])
+        return dict(cursor.fetchall())
 
 
 def profit_share_journal(

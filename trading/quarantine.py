@@ -169,7 +169,7 @@ def batches(
     for batch in _by_venue(waiting, size):
         if budget is not None and not budget.left():
             return
-        rows = {order.pk: order for order in load_orders(orders.filter(pk__in=batch))}
+        rows = {order.pk: order for order in load_orders(orders.filter(pk__in=batch), count=len(batch))}
         if rows:
             yield [rows[pk] for pk in batch if pk in rows]
 

@@ -74,6 +74,7 @@ def record_all(
     write([NewEvent(name, f"{label}/{pk}", corr, data) for pk, corr, data in happened])
 
 
+@cache
 def _has(model: type[models.Model], name: str) -> bool:
     return any(field.name == name for field in model._meta.fields)
 
@@ -110,20 +111,11 @@ def advance_all(
     check_move(model.MOVES, old, new)
     if not ids:
         return []
-    with transaction.atomic():
-        corr = (
-            models.F("correlation_id")
-            if _has(model, "correlation_id")
-            else models.Value(None, models.UUIDField())
-        )
-        if _has(model, "updated_at"):
+    table: type[models.Model] = model
+    with transaction.atomic(savepoint=False):
+        if _has(table, "updated_at"):
             fields = {"updated_at": clock.now()} | fields
-        locked = dict(
-            model.objects.select_for_update(no_key=True)  # rows that refer to this one need not wait
-            .filter(pk__in=ids, state=old)
-            .order_by("pk")
-            .values_list("pk", corr)
-        )
+        locked = {pk: corr for pk, _, corr in _lock(table, ids, old)}
         if locked:
             model.objects.filter(pk__in=list(locked)).update(state=new, **fields)
         payload = {"old": old, **({"why": why} if why else {}), **(data or {})}
@@ -154,10 +146,27 @@ class Transition:
 Row = TypeVar("Row", bound=models.Model)
 
 
+def _lock(
+    model: type[models.Model], ids: Sequence[int], state: str = ""
+) -> list[tuple[int, str, UUID | None]]:
+    """Lock rows by ascending id, those in `state` if given; return (id, state, correlation id) of each.
+
+    Rows that refer to them need not wait.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_lock_statement(model), {"ids": list(ids), "state": state})
+        rows: list[tuple[int, str, UUID | None]] = cursor.fetchall()
+    return rows
+
+
 @cache
 def _lock_statement(model: type[models.Model]) -> str:
     table = connection.ops.quote_name(model._meta.db_table)
-    return f"SELECT id, state FROM {table} WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"  # noqa: S608 (quoted)
+    corr = "correlation_id" if _has(model, "correlation_id") else "NULL"
+    return (
+        f"SELECT id, state, {corr} FROM {table} "  # noqa: S608 (quoted names)
+        "WHERE id = ANY(%(ids)s) AND %(state)s IN ('', state) ORDER BY id FOR NO KEY UPDATE"
+    )
 
 
 def lock_unmoved(rows: Sequence[Row]) -> list[Row]:
@@ -165,9 +174,7 @@ def lock_unmoved(rows: Sequence[Row]) -> list[Row]:
 
     The others were moved by another worker. Call it in a transaction.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_lock_statement(type(rows[0])), [[row.pk for row in rows]])
-        states = dict(cursor.fetchall())
+    states = {pk: state for pk, state, _ in _lock(type(rows[0]), [row.pk for row in rows])}
     return [row for row in rows if states.get(row.pk) == row.state]  # type: ignore[attr-defined]
 
 
@@ -183,9 +190,10 @@ def advance_each(transitions: Sequence[Transition], *, locked: bool = False) -> 
     """
     if not transitions:
         return []
-    model = type(transitions[0].row)
+    model: type[models.Model] = type(transitions[0].row)
+    moves = transitions[0].row.MOVES
     for transition in transitions:
-        check_move(model.MOVES, transition.row.state, transition.new)
+        check_move(moves, transition.row.state, transition.new)
     with transaction.atomic(savepoint=False):
         moved = list(transitions)
         if not locked:
