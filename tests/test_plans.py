@@ -140,7 +140,7 @@ HOT: dict[str, tuple[Any, set[str]]] = {
     ),
     "limits: holdings and orders in flight": (
         lambda: (
-            limits.USED,
+            limits.USED_BY_SOME,
             {"in_flight": list(IN_FLIGHT), "accounts": ["paper:1"], "all": False, "platform": False},
         ),
         {"orders_in_flight", "ledger_owners_tokens"},

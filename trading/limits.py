@@ -38,28 +38,44 @@ def lock(accounts: Iterable[str], *, platform: bool = True) -> None:
         cursor.execute(LOCK, [["platform", *names] if platform else names])
 
 
-USED = """
+OF_ALL = """
+SELECT split_part(account, ':', 2)::bigint AS deployment_id, asset, amount FROM ledger_balances
+WHERE amount <> 0 AND asset <> 'USDC' AND split_part(account, ':', 3) = ''
+"""
+OF_SOME = """
+SELECT b.id AS deployment_id, asset, amount
+FROM agent_deployments b JOIN ledger_balances ON ledger_balances.account = 'deployment:' || b.id
+WHERE amount <> 0 AND asset <> 'USDC' AND b.account = ANY(%(accounts)s)
+"""
+"""What deployments hold in tokens, not what they owe. For all of them a join by number takes half the time."""
+
+
+def _used(balances: str, chosen: str) -> str:
+    return f"""
 WITH used AS MATERIALIZED (
     SELECT account, symbol, sum(tokens) AS tokens, sum(orders)::int AS orders FROM (
         SELECT d.account, h.asset AS symbol, h.amount AS tokens, 0 AS orders
         FROM (
-            SELECT account, asset, amount FROM ledger_balances WHERE amount <> 0 AND asset <> 'USDC'
+            {balances}
             UNION ALL
-            SELECT account, asset, -amount FROM ledger_entries
+            SELECT deployment_id, asset, -amount FROM ledger_entries
             WHERE kind = 'external' AND asset <> 'USDC' AND deployment_id IS NOT NULL
-        ) AS h JOIN agent_deployments d ON h.account = 'deployment:' || d.id
-        WHERE (%(platform)s OR d.account = ANY(%(accounts)s))
+        ) AS h JOIN agent_deployments d ON d.id = h.deployment_id
+        WHERE {chosen.format("d.account")}
         UNION ALL
         SELECT account, symbol, CASE side WHEN 'buy' THEN 1 ELSE -1 END * (quantity - filled_quantity), 1
         FROM orders
-        WHERE state = ANY(%(in_flight)s) AND purpose = 'open' AND (%(platform)s OR account = ANY(%(accounts)s))
+        WHERE state = ANY(%(in_flight)s) AND purpose = 'open' AND {chosen.format("account")}
     ) AS part
     GROUP BY account, symbol
 )
 SELECT account, symbol, tokens, orders FROM used WHERE (%(all)s OR account = ANY(%(accounts)s))
 UNION ALL
 SELECT NULL, symbol, sum(abs(tokens)), sum(orders)::int FROM used WHERE %(platform)s GROUP BY symbol
-"""
+"""  # noqa: S608 (constants only)
+
+
+USED_BY_ALL, USED_BY_SOME = _used(OF_ALL, "true"), _used(OF_SOME, "{} = ANY(%(accounts)s)")
 """(account, symbol, signed tokens, entries in flight): held by the ledger, plus what entries in flight would add; then
 the platform's gross tokens per symbol, without an account.
 
@@ -126,14 +142,15 @@ def _value(tokens: Mapping[str, Decimal], prices: Mapping[str, Decimal], symbol:
 def read_holdings(accounts: Sequence[str] | None = None, *, platform: bool = True) -> Holdings:
     """Read holdings and entries in flight of `accounts` (None: all), and with `platform` the sums of all accounts."""
     holdings = Holdings()
+    of_all = platform or accounts is None
     with connection.cursor() as cursor:
         cursor.execute(
-            USED,
+            USED_BY_ALL if of_all else USED_BY_SOME,
             {
                 "in_flight": list(IN_FLIGHT),
                 "accounts": list(accounts or ()),
                 "all": accounts is None,
-                "platform": platform or accounts is None,
+                "platform": of_all,
             },
         )
         for account, symbol, tokens, orders in cursor.fetchall():
