@@ -135,6 +135,25 @@ def test_tokens_that_owners_moved_into_their_safes_use_up_no_limit_and_no_money(
     assert limits.read_holdings().held(stranger.account, "ETH") == 0
 
 
+def test_an_account_is_summed_up_over_agents_and_debts_are_left_out(trader: Trader) -> None:
+    account = trader.deployment.account
+    shared = make.booked_deployment(make.agent(), account=account)
+    stranger = make.booked_deployment(make.agent())
+    holders = (
+        (ledger.account_of(trader.deployment.pk), D(2)),
+        (ledger.account_of(shared.pk), D("-0.5")),
+        (ledger.payable_of(shared.pk), D(-7)),
+        (ledger.account_of(stranger.pk), D(-3)),
+    )
+    for number, (holder, tokens) in enumerate(holders):
+        source, target = ("venue:paper", holder) if tokens > 0 else (holder, "venue:paper")
+        ledger.post(JournalKind.FILL, number, [ledger.Move(source, target, "ETH", abs(tokens), "trade")])
+
+    everything, chosen = limits.read_holdings([account]), limits.read_holdings([account], platform=False)
+    assert everything.by_account == chosen.by_account == {account: {"ETH": D("1.5")}}
+    assert (everything.gross, chosen.gross) == ({"ETH": D("4.5")}, {})
+
+
 def test_tokens_that_were_bought_count_beside_the_owners(trader: Trader) -> None:
     trader.placed()
     move = ledger.Move("external", ledger.account_of(trader.deployment.pk), "ETH", D(3), "external")
