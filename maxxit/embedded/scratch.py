@@ -18,7 +18,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from maxxit.embedded.servers import NAME, Postgres
-from maxxit.embedded.template import connected_to, create_migrated
+from maxxit.embedded.template import connected_to, create_migrated, digest
 from maxxit.env import read_env
 
 FAST = {
@@ -66,16 +66,46 @@ def _use_caches(configured: dict[str, Any]) -> None:
 @contextmanager
 def _embedded(keep: bool, durable: bool) -> Iterator[str]:
     folder = Path(settings.DATA_DIR) / f"replay-{os.getpid()}"
-    server = Postgres(folder, ephemeral=not durable)
+    server = Postgres(folder, ephemeral=not durable, template=_embedded_template())
     server.start()
     try:
-        with connected_to(HOST=str(server.sockets), USER=NAME, OPTIONS=_options(durable)):
-            call_command("migrate", verbosity=0, interactive=False)
+        with connected_to(NAME=NAME, HOST=str(server.sockets), USER=NAME, OPTIONS=_options(durable)):
             yield f"{folder} (stopped; its files are kept)"
     finally:
         server.stop()
         if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(server, folder)
+
+
+TEMPLATE = "migrated-"
+"""Beginning of the name of a template's folder; the digest of the code follows."""
+
+
+def _embedded_template() -> Path:
+    """Return the data folder of an embedded Postgres with a migrated database; make it if the code has changed."""
+    data_dir = Path(settings.DATA_DIR)
+    template = data_dir / f"{TEMPLATE}{digest(NAME)}"
+    if template.exists():
+        return template
+    for stale in data_dir.glob(f"{TEMPLATE}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    folder = data_dir / f"migrating-{os.getpid()}"
+    server = Postgres(folder, ephemeral=True)
+    server.start()
+    try:
+        with connected_to(NAME=NAME, HOST=str(server.sockets), USER=NAME):
+            call_command("migrate", verbosity=0, interactive=False)
+        server.stop()
+        server.save_template(template)
+    finally:
+        server.stop()
+        _remove(server, folder)
+    return template
+
+
+def _remove(server: Postgres, folder: Path) -> None:
+    shutil.rmtree(server.home, ignore_errors=True)  # outside the folder where it may not be entered
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -65,9 +65,12 @@ class Postgres:
 
     name = "postgres"
 
-    def __init__(self, data_dir: Path, *, ephemeral: bool = False, say: Say = silent) -> None:
+    def __init__(
+        self, data_dir: Path, *, ephemeral: bool = False, say: Say = silent, template: Path | None = None
+    ) -> None:
+        """Describe the server of `data_dir`. `template`: a folder of `save_template`, copied where there is no data."""
         self.link = data_dir.resolve() / "postgres"
-        self.ephemeral, self.say = ephemeral, say
+        self.ephemeral, self.say, self.template = ephemeral, say, template
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -132,6 +135,21 @@ class Postgres:
         if self.sockets.parent != self.home:
             shutil.rmtree(self.sockets, ignore_errors=True)
 
+    def save_template(self, folder: Path) -> None:
+        """Copy the data of the stopped server to `folder`, unless another process was first."""
+        partial = folder.with_name(f"{folder.name}.{os.getpid()}")
+        shutil.copytree(self.data, partial)
+        try:
+            partial.rename(folder)
+        except OSError:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _copy_template(self, folder: Path) -> None:
+        shutil.copytree(folder, self.data)
+        if binaries.run_as():
+            for path in (self.data, *self.data.rglob("*")):
+                os.chown(path, binaries.owner(), -1)
+
     def _prepare(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         if self.home != self.link and not self.link.exists():
@@ -146,6 +164,9 @@ class Postgres:
         if (self.data / "PG_VERSION").exists():
             return
         shutil.rmtree(self.data, ignore_errors=True)  # an initdb that was killed half-way
+        if self.template is not None:
+            self._copy_template(self.template)
+            return
         self.data.mkdir()
         binaries.give(self.data, 0o700)
         flags = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--encoding=UTF8"]

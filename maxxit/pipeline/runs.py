@@ -102,9 +102,11 @@ def announce(name: str, counts: Counts) -> None:
 def _save(row: StageRun) -> None:
     """Store the row; of idle sweeps only the newest per stage is kept."""
     row.idle = row.run_id is None and not row.counted_in and not row.counted_out
+    if not row.idle:
+        row.save()
+        return
     with transaction.atomic():
-        if row.idle:
-            StageRun.objects.filter(stage=row.stage, idle=True).delete()
+        StageRun.objects.filter(stage=row.stage, idle=True).delete()
         row.save()
 
 
@@ -118,10 +120,13 @@ def _finish_run(run_id: int | None, error: str = "") -> None:
 def _stage_lock(name: str) -> Iterator[bool]:
     """Hold the stage's advisory lock; yields False when another pass still holds it after LOCK_WAIT_MS."""
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"stage:{name}"])
+        [free] = cursor.fetchone()
         try:
-            with transaction.atomic():
-                cursor.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
-                cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"stage:{name}"])
+            if not free:
+                with transaction.atomic():
+                    cursor.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
+                    cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"stage:{name}"])
         except OperationalError:
             yield False
             return

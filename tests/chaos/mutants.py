@@ -264,7 +264,7 @@ MUTANTS = (
     ),
     bug(
         "a claim without fencing",
-        (f"{RECORD}:advance_all", "_.filter(pk__in=ids, state=old)", "_.filter(pk__in=ids)"),
+        (f"{RECORD}:advance_all", "_lock(table, ids, old)", "_lock(table, ids)"),
         (f"{RECORD}:lock_unmoved", "states.get(row.pk) == row.state", "True"),
         listed=True,
     ),
@@ -442,15 +442,14 @@ MUTANTS = (
         (
             f"{SETTLE}:apply_reports",
             """
-                ids = [one.order.pk for one in reports]
-                rows = _1
-                current = _2
+                with connection.cursor() as cursor:
+                    cursor.execute(LOCK, [[one.order.pk for one in reports]])
+                    current = _1
             """,
             """
-                ids = [one.order.pk for one in reports]
-                rows = _1
-                list(rows)
-                current = {one.order.pk: __import__("copy").copy(one.order) for one in reports}
+                with connection.cursor() as cursor:
+                    cursor.execute(LOCK, [[one.order.pk for one in reports]])
+                    current = {one.order.pk: __import__("copy").copy(one.order) for one in reports}
             """,
         ),
         test="tests/trading/test_settle.py",
@@ -1407,20 +1406,8 @@ MUTANTS = (
         "the rows of a batch are locked one by one",
         (
             f"{RECORD}:lock_unmoved",
-            """
-                model: Any = _0
-                ids = _1
-                held = _2
-                states = _3
-            """,
-            """
-                model: Any = _0
-                ids = _1
-                states = {}
-                for pk in ids:
-                    held = model.objects.select_for_update(no_key=True).filter(pk=pk)
-                    states.update(held.values_list("pk", "state"))
-            """,
+            "states = {pk: state for pk, state, _1 in _lock(type(rows[0]), [row.pk for row in rows])}",
+            "states = {row.pk: _lock(type(rows[0]), [row.pk])[0][1] for row in rows}",
         ),
         test=f"{RACE}::test_two_batches_never_wait_for_each_other_s_rows",
         beyond=True,

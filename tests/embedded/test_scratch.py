@@ -1,6 +1,10 @@
 """The database of a replay or measurement: its own, and gone afterwards unless it is kept."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
+from django.core import management
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.cache.backends.redis import RedisCache
@@ -31,3 +35,25 @@ def test_the_cache_is_in_memory_inside_and_the_former_one_afterwards() -> None:
     with scratch.scratch_database():
         assert type(caches["default"]) is LocMemCache
     assert type(caches["default"]) is before is RedisCache
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_embedded_scratch_database_is_migrated_once_for_the_code(
+    tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DATA_DIR = tmp_path / "data"
+    commands: list[str] = []
+
+    def call_command(name: str, **options: Any) -> None:
+        commands.append(name)
+        management.call_command(name, **options)
+
+    monkeypatch.setattr(scratch, "call_command", call_command)
+    for _ in range(2):
+        with scratch._embedded(keep=False, durable=False), connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) > 0 FROM django_migrations")
+            assert cursor.fetchone() == (True,)
+            cursor.execute("CREATE TABLE gone (id int)")
+    assert commands == ["migrate"]
+    [left] = settings.DATA_DIR.iterdir()
+    assert left.name.startswith(scratch.TEMPLATE)
