@@ -185,8 +185,20 @@ class PartOut(Schema):
     win_rate: str | None
 
 
+class RecordOut(Schema):
+    """How a followed account's own calls did, whoever traded them; impact factor 0.5 is unknown."""
+
+    day: str
+    calls: int
+    mean_score: str
+    impact_factor: str
+
+
 class AttributionOut(Schema):
-    """The parts of the result by one dimension, and their total: they add up to the USDC base unit."""
+    """The parts of the result by one dimension, and their total: they add up to the USDC base unit.
+
+    `own_record` is that of the followed account that was asked for, measured each night.
+    """
 
     about: str
     by: str
@@ -194,6 +206,7 @@ class AttributionOut(Schema):
     until: str | None
     parts: list[PartOut]
     total: PartOut
+    own_record: RecordOut | None
 
 
 class TodayOut(Schema):

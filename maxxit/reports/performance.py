@@ -169,7 +169,7 @@ def own_record(author: int) -> dict[str, Any] | None:
 def attributed(
     scope: Scope, by: Dimension, since: datetime | None = None, until: datetime | None = None
 ) -> dict[str, Any]:
-    """Return the parts of one dimension and their total, as decimal strings."""
+    """Return the parts of one dimension and their total, as decimal strings; and a followed account's own record."""
     rows = attribution(scope, by, since, until)
     total = sum(rows, Part(""))
     return {
@@ -179,4 +179,5 @@ def attributed(
         "until": iso_utc(until) if until else None,
         "parts": [row.as_json() for row in rows],
         "total": total.as_json(),
+        "own_record": None if scope.author is None else own_record(scope.author),
     }

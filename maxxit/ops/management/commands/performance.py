@@ -59,8 +59,7 @@ class Command(OpsCommand):
         )
         result = performance.attributed(scope, by, since, until)
         if scope.author is not None:
-            record = performance.own_record(scope.author)
-            result["own_record"] = record
+            record = result["own_record"]
             self.say(
                 "own record of the calls: not measured yet (`manage.py authors update`, each night)"
                 if record is None
