@@ -56,7 +56,11 @@ class SessionStore(DatabaseSessions):
 
 
 def note_login(sender: object, request: HttpRequest, user: AbstractBaseUser, **_: Any) -> None:
-    """Keep when, from where and with which browser a session's user logged in (receiver of `user_logged_in`)."""
+    """Keep when, from where and with which browser a session's user logged in (receiver of `user_logged_in`).
+
+    The user's expired sessions are deleted, so that they do not pile up.
+    """
+    BrowserSession.objects.filter(user_id=user.pk, expire_date__lte=timezone.now()).delete()
     request.session[OPENED] = {
         "at": clock.now().isoformat(),
         "address": address(request)[:45],

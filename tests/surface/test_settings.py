@@ -290,11 +290,14 @@ def test_a_session_knows_when_it_was_last_used(world: World) -> None:
     assert BrowserSession.objects.get(user=world.alice).last_seen > clock.now() - timedelta(minutes=1)
 
 
-def test_an_expired_session_is_cleared(world: World) -> None:
+def test_expired_sessions_are_deleted_at_the_next_login(world: World) -> None:
     world.logged_in(world.alice)
+    world.logged_in(world.bob)
     BrowserSession.objects.update(expire_date=clock.now() - timedelta(seconds=1))
-    sessions.SessionStore.clear_expired()
-    assert not BrowserSession.objects.exists()
+    world.logged_in(world.alice)
+    assert BrowserSession.objects.filter(user=world.alice).count() == 1
+    sessions.SessionStore.clear_expired()  # what `manage.py clearsessions` does
+    assert not BrowserSession.objects.filter(user=world.bob).exists()
 
 
 def test_an_operator_ends_all_sessions_of_a_user(world: World) -> None:
@@ -327,7 +330,7 @@ ELSEWHERE = {
 
 
 def test_the_export_holds_every_table_with_an_owner() -> None:
-    """A model with a way to a user, agent or deployment is exported, or says here why not."""
+    """A model with a way to a user, agent or deployment is exported, or stands here with the reason."""
     owned = {"auth.user", "agents.agent", "agents.deployment"}
     forgotten = [
         model._meta.label_lower
