@@ -14,6 +14,7 @@ from maxxit.core.states import Moves, check_move
 from maxxit.notify.states import DELIVERY, DeliveryState
 from positions.states import POSITION, PositionState
 from signals_app.states import POST, SIGNAL, PostState, SignalState
+from trading.billing.states import BILLING, BillingState
 from trading.chain.states import TRANSACTION, TxState
 from trading.states import IN_FLIGHT, ORDER, OrderState
 
@@ -30,6 +31,7 @@ MACHINES: dict[str, tuple[Any, type[StrEnum], str, set[str]]] = {
     ),
     "position": (POSITION, PositionState, PositionState.OPEN, {"closed"}),
     "delivery": (DELIVERY, DeliveryState, DeliveryState.PENDING, {"sent"}),
+    "billing event": (BILLING, BillingState, BillingState.DUE, {"charged", "waived"}),
     "transaction": (
         TRANSACTION,
         TxState,
