@@ -88,6 +88,52 @@ KNOWN_404 = "not at_venue.capabilities.dedup or clock.now() >= order.deadline"
 
 MUTANTS = (
     bug(
+        "a month whose event was lost is charged again",
+        (
+            "trading.ledger:book_subscription",
+            'f"{deployment_id}:{reference}"',
+            'f"{deployment_id}:{reference}:{LedgerEntry.objects.count()}"',
+        ),
+        test="tests/trading/billing/test_subscriptions.py",
+        beyond=True,
+    ),
+    bug(
+        "a month that begins while paused is charged",
+        (
+            "trading.billing.subscriptions:months_begun",
+            "state == DeploymentState.ACTIVE and start > now - LOOK_BACK",
+            "start > now - LOOK_BACK",
+        ),
+        test="tests/trading/billing/test_subscriptions.py",
+        beyond=True,
+    ),
+    bug(
+        "a payment may be more than what is owed",
+        ("trading.billing.payments:pay", "if amount > owed: ...", "if False: ..."),
+        test="tests/trading/billing/test_debts.py",
+        beyond=True,
+    ),
+    bug(
+        "a small debt never alerts, however old",
+        (
+            "trading.billing.debts:is_uncollected",
+            "debt.owed > rule.limit_usdc or _",
+            "debt.owed > rule.limit_usdc",
+        ),
+        test="tests/trading/billing/test_debts.py",
+        beyond=True,
+    ),
+    bug(
+        "a raised fee holds for those who agreed to a lower one",
+        (
+            "agents.fee_terms:terms",
+            "now.trade if now.trade.never_above(signed.trade) else signed.trade",
+            "now.trade",
+        ),
+        test="tests/agents/test_fee_terms.py",
+        beyond=True,
+    ),
+    bug(
         "one retired id fails a whole request to Pyth",
         (
             "maxxit.market.feeds.pyth:Pyth._parsed",

@@ -1,6 +1,7 @@
 """Liveness, readiness, metrics."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.conf import settings
@@ -11,7 +12,7 @@ from django.utils import timezone
 from maxxit.pipeline.models import CanaryMark, Release
 from maxxit.reports import checks
 from tests.surface.conftest import World, alive
-from trading import gate
+from trading import gate, ledger
 
 
 def test_live_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +104,31 @@ def test_metrics_tell_what_the_machine_does(world: World) -> None:
         'maxxit_queue_length{queue="execute"}',
         'maxxit_job_lag_seconds{job="monitor"}',
         'maxxit_blocked_orders_24h{reason="cooldown"} 2.0',
+        "maxxit_owed_usdc 0.0",
+        "maxxit_owing_deployments 0.0",
+        "maxxit_failed_charges 0.0",
     ):
+        assert line in text, line
+
+
+def test_doctor_and_metrics_tell_of_debts_failed_charges_and_broken_fees(world: World) -> None:
+    assert checks.billing().ok
+    number = world.of_alice.deployment.pk
+    ledger.book_subscription(number, "2026-03-02", Decimal("150.5"))
+    world.of_bob.deployment.billing_events.update(state="failed")
+    world.of_bob.agent.trade_fee = "nonsense"
+    world.of_bob.agent.save()
+    check = checks.billing()
+
+    assert not check.ok
+    for part in (
+        "1 charges failed",
+        f"1 deployments owe 150.5 USDC that is above the limit or too old, the most: {number}",
+        f"fees that cannot be read, so nothing is charged: {world.of_bob.agent.name}",
+    ):
+        assert part in check.detail
+    text = Client().get("/metrics").content.decode()
+    for line in ("maxxit_owed_usdc 150.5", "maxxit_owing_deployments 1.0", "maxxit_failed_charges 1.0"):
         assert line in text, line
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from maxxit.core.errors import StaleState
+from agents.models import Deployment
+from maxxit.core.errors import Rejected, StaleState
 from maxxit.events.models import Event
 from maxxit.events.record import Transition, advance, advance_each, subject
 from positions import book
@@ -21,7 +22,8 @@ from positions.models import Position
 from tests import builders as make
 from tests.builders import RecordedClock
 from tests.fakes import FakeVenue
-from trading import execute, limits
+from trading import execute, ledger, limits
+from trading.billing import payments, subscriptions
 from trading.entries import planning
 from trading.models import Order
 from trading.policy import policy
@@ -57,6 +59,44 @@ def at_once(works: Sequence[Callable[[], Any]], seconds: float = 120) -> list[An
         thread.join(timeout=seconds)
     assert not any(thread.is_alive() for thread in threads)
     return results
+
+
+@pytest.mark.parametrize("reference", ["same", "another"])
+def test_payments_of_one_debt_at_once_never_exceed_it(time: RecordedClock, reference: str) -> None:
+    deployment = make.deployment(make.agent(), funded=False)
+    ledger.book_subscription(deployment.pk, "1", D(20))
+    works = [
+        partial(
+            payments.pay, deployment.pk, D(20), f"{reference} {number * (reference != 'same')}", by="test"
+        )
+        for number in range(6)
+    ]
+    results = at_once(works)
+
+    assert results.count(True) == 1, results
+    assert all(result in (True, False) or isinstance(result, Rejected) for result in results)
+    assert ledger.owed(deployment.pk) == 0
+
+
+def test_one_reference_for_many_deployments_at_once_is_booked_once(time: RecordedClock) -> None:
+    agent = make.agent()
+    deployments = [make.deployment(agent, funded=False) for _ in range(6)]
+    for deployment in deployments:
+        ledger.book_subscription(deployment.pk, "1", D(20))
+    results = at_once([partial(payments.pay, one.pk, D(20), "r", by="test") for one in deployments])
+
+    assert results.count(True) == 1, results
+    assert sum(ledger.owed(one.pk) for one in deployments) == -100
+
+
+def test_billing_runs_at_once_charge_each_month_once(time: RecordedClock) -> None:
+    agent = make.agent(monthly_fee="subscription monthly_usdc=20")
+    deployments = [make.deployment(agent, funded=False) for _ in range(5)]
+    Deployment.objects.update(created_at=time.now)
+    results = at_once([subscriptions.bill for _ in range(6)])
+
+    assert [result for result in results if not isinstance(result, subscriptions.Billed)] == []
+    assert [ledger.owed(one.pk) for one in deployments] == [-20] * 5
 
 
 @pytest.fixture

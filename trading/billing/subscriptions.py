@@ -64,9 +64,9 @@ class Billed:
 
 def bill() -> Billed:
     """Write an event for each month that has begun, and charge every event that is due or failed before."""
-    subscribed = Deployment.objects.exclude(state=DeploymentState.DRAFT).exclude(
-        **{f"agent__{FIELDS['month']}": ""}
-    )
+    # The owners of a Safe have signed which fees are taken: a subscription is none of them.
+    started = Deployment.objects.exclude(state=DeploymentState.DRAFT).filter(safe_wallet="")
+    subscribed = started.exclude(**{f"agent__{FIELDS['month']}": ""})
     ids = list(subscribed.order_by("pk").values_list("pk", flat=True))
     due = 0
     for start in range(0, len(ids), BATCH):

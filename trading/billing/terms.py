@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from agents.fee_terms import FIELDS, SHARE, Terms
+from agents.fee_terms import FIELDS, SHARE, Terms, terms
 from agents.models import Deployment
+from maxxit.core.money import plain
 from trading.policy import Fees
 
-COLUMNS = ("agreed_fees", "agent", *(f"agent__{name}" for name in (*FIELDS.values(), SHARE)))
+COLUMNS = tuple(f"agent__{name}" for name in (SHARE, *FIELDS.values()))
 
 
 def read_terms(deployment_ids: Iterable[int], platform: Fees) -> dict[int, Terms]:
@@ -15,5 +16,13 @@ def read_terms(deployment_ids: Iterable[int], platform: Fees) -> dict[int, Terms
     Args:
         platform: the rules in force for agents without their own.
     """
-    rows = Deployment.objects.filter(pk__in=set(deployment_ids)).select_related("agent").order_by()
-    return {row.pk: row.terms(trade=platform.trade, profit=platform.profit) for row in rows.only(*COLUMNS)}
+    rows = Deployment.objects.filter(pk__in=set(deployment_ids)).order_by()
+    known: dict[str, Terms] = {}  # the deployments of an agent mostly have the same
+    found = {}
+    for pk, agreed, share, *texts in rows.values_list("pk", "agreed_fees", *COLUMNS):
+        own = dict(zip(FIELDS.values(), texts, strict=True)) | {SHARE: plain(share)}
+        key = repr((own, agreed))
+        if key not in known:
+            known[key] = terms(own, agreed, trade=platform.trade, profit=platform.profit)
+        found[pk] = known[key]
+    return found

@@ -216,6 +216,14 @@ def test_drafts_and_agents_without_a_subscription_are_not_charged(time: Recorded
     assert subscriptions.bill() == subscriptions.Billed(0, 0, 0)
 
 
+def test_a_safe_is_not_charged(time: RecordedClock, agent: Agent) -> None:
+    deployment = activated(agent)
+    Deployment.objects.filter(pk=deployment.pk).update(safe_wallet=deployment.account)
+    time.move(days=20)
+
+    assert subscriptions.bill().due == 0
+
+
 def test_a_deployment_that_started_before_the_subscription_is_not_charged(
     time: RecordedClock, db: None
 ) -> None:
