@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -61,7 +62,7 @@ def create_agent(owner: AbstractBaseUser, changes: AgentChanges, *, by: str) -> 
     agent = Agent(owner_id=owner.pk)
     values = _checked(agent, changes, creating=True)
     with transaction.atomic():
-        type(owner)._default_manager.select_for_update(no_key=True).get(pk=owner.pk)
+        get_user_model()._default_manager.select_for_update(no_key=True).get(pk=owner.pk)
         most = policy().max_agents
         if (count := Agent.objects.filter(owner_id=owner.pk).count()) >= most:
             raise Rejected(

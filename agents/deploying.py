@@ -3,6 +3,7 @@
 import secrets
 from decimal import Decimal
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 
@@ -32,7 +33,7 @@ def create_deployment(
             {"capital": f"only paper accounts start with play money: deposit USDC at {agent.venue}"}
         )
     with transaction.atomic():
-        type(owner)._default_manager.select_for_update(no_key=True).get(pk=owner.pk)
+        get_user_model()._default_manager.select_for_update(no_key=True).get(pk=owner.pk)
         most = policy().max_deployments
         standing = Deployment.objects.filter(owner_id=owner.pk).exclude(state=DeploymentState.REVOKED)
         if (count := standing.count()) >= most:

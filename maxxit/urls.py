@@ -7,7 +7,7 @@ from django.views.generic import RedirectView
 
 from maxxit.api import errors
 from maxxit.api.api import api
-from maxxit.web import account, health, invoices, pages, settings_pages, wallet
+from maxxit.web import account, agents, health, invoices, pages, settings_pages, wallet
 from maxxit.web.login import Login
 from maxxit.web.metrics import metrics
 from maxxit.web.performance import performance_page
@@ -24,6 +24,9 @@ MOVED_ADMIN_PAGES = {
 
 urlpatterns = [
     path("", pages.dashboard, name="dashboard"),
+    path("start", agents.start, name="start"),
+    path("agents", agents.my_agents, name="my-agents"),
+    path("agents/<int:deployment_id>/<str:action>", agents.change_deployment, name="change-deployment"),
     path("performance", performance_page, name="performance"),
     path("market", pages.market, name="market"),
     path("market/tables", pages.market_tables, name="market-tables"),

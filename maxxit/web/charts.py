@@ -19,6 +19,36 @@ class Tick:
     text: str
 
 
+SPARK_WIDTH, SPARK_HEIGHT, SPARK_POINTS = 240, 48, 120
+
+
+@dataclass(frozen=True)
+class Sparkline:
+    """Coordinates of a small curve without axes."""
+
+    line: str
+    rising: bool
+
+
+def sparkline(points: Sequence[tuple[datetime, float]]) -> Sparkline | None:
+    """Lay out a small curve of at most SPARK_POINTS points; None with fewer than two points."""
+    if len(points) < 2:
+        return None
+    step = max(len(points) // SPARK_POINTS, 1)
+    shown = [*points[:-1:step], points[-1]]
+    low, high = min(value for _, value in shown), max(value for _, value in shown)
+    span, first = max((shown[-1][0] - shown[0][0]).total_seconds(), 1.0), shown[0][0]
+    room = SPARK_HEIGHT - 4
+    corners = (
+        (
+            (at - first).total_seconds() / span * SPARK_WIDTH,
+            2 + room - ((value - low) / (high - low) if high > low else 0.5) * room,
+        )
+        for at, value in shown
+    )
+    return Sparkline(" ".join(f"{x:.1f},{y:.1f}" for x, y in corners), shown[-1][1] >= shown[0][1])
+
+
 def levels(low: float, high: float, count: int = 4) -> list[float]:
     """Return evenly spread values for the labels of an axis."""
     return [low + (high - low) * (number + 0.5) / count for number in range(count)]

@@ -1,0 +1,242 @@
+"""Customers' pages of agents: `Start` sets up an agent on paper, `My agents` shows each deployment and stops it."""
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from agents import following
+from agents.changes import AgentChanges, create_agent
+from agents.deploying import create_deployment
+from agents.models import CtAccount, Deployment
+from agents.policy import policy as customer_policy
+from agents.policy import post_sources
+from maxxit.access.permissions import page_needs
+from maxxit.core.errors import InvalidInput, MaxxitError, Rejected
+from maxxit.core.terms import ExitPreset, KillLevel, Preset
+from maxxit.reports import deployment_cards
+from maxxit.web import charts
+from maxxit.web.once import first_time
+from trading.deployments import activation, stops
+from trading.deployments.plan_check import PlanCheck
+
+SUGGESTED = 12
+"""Accounts that the page offers, those with the highest impact factor first."""
+PRESETS = {
+    Preset.CONSERVATIVE: "Conservative: small orders",
+    Preset.MODERATE: "Moderate",
+    Preset.AGGRESSIVE: "Aggressive: large orders",
+}
+EXITS = {
+    ExitPreset.SIGNAL: "As each signal says",
+    ExitPreset.CONSERVATIVE: "Conservative: close stop loss and target",
+    ExitPreset.MODERATE: "Moderate",
+    ExitPreset.AGGRESSIVE: "Aggressive: wide stop loss and target",
+}
+
+
+class StartForm(forms.Form):
+    """What a customer chooses: accounts, capital and risk."""
+
+    name = forms.CharField(
+        label="Name of your agent", max_length=60, widget=forms.TextInput(attrs={"autocomplete": "off"})
+    )
+    accounts = forms.MultipleChoiceField(
+        label="Accounts to follow", required=False, widget=forms.CheckboxSelectMultiple
+    )
+    others = forms.CharField(
+        label="Other accounts",
+        required=False,
+        max_length=2_000,
+        help_text="Names on X, with or without @, separated by spaces or commas.",
+        widget=forms.TextInput(
+            attrs={"autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"}
+        ),
+    )
+    capital = forms.DecimalField(
+        label="Play money in USDC",
+        min_value=Decimal("0.000001"),
+        max_digits=20,
+        decimal_places=6,
+        widget=forms.NumberInput(attrs={"inputmode": "decimal", "step": "any"}),
+    )
+    sizing_preset = forms.ChoiceField(label="Size of orders", choices=list(PRESETS.items()))
+    exit_preset = forms.ChoiceField(label="When positions close", choices=list(EXITS.items()))
+
+    def __init__(self, *given: Any, accounts: list[CtAccount], **named: Any) -> None:
+        super().__init__(*given, **named)
+        field: Any = self.fields["accounts"]
+        field.choices = [(account.x_username, f"@{account.x_username}") for account in accounts]
+
+    def names(self) -> list[str]:
+        """Return all chosen account names."""
+        typed = self.cleaned_data.get("others", "").replace(",", " ").split()
+        return [*self.cleaned_data.get("accounts", ()), *typed]
+
+    def clean(self) -> dict[str, Any]:
+        """Check every account name, so that each wrong one is named; require one account at least."""
+        values = self.cleaned_data
+        if "accounts" not in values:
+            return values
+        names = self.names()
+        if not names:
+            self.add_error("others", "Choose at least one account to follow, or enter a name.")
+            return values
+        try:
+            wrong = [answer for answer in following.check_names(names) if not answer.ok and answer.message]
+        except InvalidInput as error:
+            self.add_error("others", str(error))
+            return values
+        for answer in wrong:
+            self.add_error("others", f"{answer.name}: {answer.message}")
+        return values
+
+
+@never_cache
+@login_required(login_url="login")
+@page_needs("agents.add_deployment")
+@require_http_methods(["GET", "HEAD", "POST"])
+def start(request: HttpRequest) -> HttpResponse:
+    """Choose accounts, capital and risk; see what would be traded; start on paper."""
+    known = list(_suggested())
+    initial = {"capital": 1000, "sizing_preset": Preset.MODERATE, "exit_preset": ExitPreset.SIGNAL}
+    form = StartForm(request.POST or None, accounts=known, initial=initial | {"name": _free_name(request)})
+    plan = _plan(form) if request.method == "POST" else None
+    if (
+        request.method == "POST"
+        and request.POST.get("do") == "start"
+        and form.is_valid()
+        and plan is not None
+    ):
+        if not first_time(request):
+            return redirect("my-agents")
+        if deployment := _started(request, form):
+            messages.success(request, f"{deployment.agent.name} trades on paper now.", "start")
+            return redirect("my-agents")
+    status = 200 if request.method != "POST" or form.is_valid() else 422
+    most = customer_policy().max_followed_accounts
+    context = {
+        "form": form,
+        "plan": plan,
+        "known": {account.x_username: account for account in known},
+        "most": most,
+    }
+    return render(request, "web/start.html", context, status=status)
+
+
+def _suggested() -> QuerySet[CtAccount]:
+    """Select the accounts that are read, those with the highest impact factor first."""
+    active = CtAccount.objects.filter(is_active=True, source__in=post_sources())
+    return active.order_by("-impact_factor", "x_username")[:SUGGESTED]
+
+
+def _free_name(request: HttpRequest) -> str:
+    """Return a name for a new agent that nobody uses."""
+    person: Any = request.user
+    number = person.agents.count() + 1
+    return f"{person.get_username()} {number}"[:60]
+
+
+def _plan(form: StartForm) -> PlanCheck | None:
+    """Return what the form's capital would trade; None where the form is incomplete. Adds its errors to the form."""
+    if not form.is_valid():
+        return None
+    values = form.cleaned_data
+    try:
+        return activation.check(values["capital"], values["sizing_preset"], exit_preset=values["exit_preset"])
+    except InvalidInput as error:
+        for field, text in error.problems.items():
+            form.add_error(field if field in form.fields else None, text)
+        return None
+
+
+def _started(request: HttpRequest, form: StartForm) -> Deployment | None:
+    """Create agent, follows and deployment and activate it, all or nothing; None with errors on the form."""
+    person: Any = request.user
+    by, values = person.get_username(), form.cleaned_data
+    changes = AgentChanges(
+        name=values["name"], sizing_preset=values["sizing_preset"], exit_preset=values["exit_preset"]
+    )
+    try:
+        with transaction.atomic():
+            agent = create_agent(person, changes, by=by)
+            refused = [answer for answer in following.follow(agent, form.names(), by=by) if not answer.ok]
+            if refused:
+                raise InvalidInput({"others": f"{refused[0].name}: {refused[0].message}"})
+            deployment = create_deployment(agent, person, by=by, capital=values["capital"])
+            activation.activate(deployment, by=by, why="page")
+    except InvalidInput as error:
+        for field, text in error.problems.items():
+            form.add_error(field if field in form.fields else None, text)
+        return None
+    except Rejected as error:
+        form.add_error(None, str(error))
+        return None
+    return deployment
+
+
+@never_cache
+@login_required(login_url="login")
+@page_needs("agents.view_deployment")
+@require_safe
+def my_agents(request: HttpRequest) -> HttpResponse:
+    """Show a card per deployment: curve, return, drawdown, followed accounts, state, and what can be done."""
+    cards = deployment_cards.cards(list(_own(request)[: deployment_cards.MOST]))
+    shown = [{"card": card, "plot": charts.sparkline(card.points)} for card in cards]
+    return render(request, "web/my_agents.html", {"cards": shown})
+
+
+def _own(request: HttpRequest) -> QuerySet[Deployment]:
+    """Select the deployments of this person, the newest first. Staff see all of them in the admin."""
+    person: Any = request.user
+    return Deployment.objects.filter(owner=person).select_related("agent", "owner").order_by("-pk")
+
+
+ACTIONS = ("pause", "resume", "stop", "close-all", "release", "revoke")
+
+
+@login_required(login_url="login")
+@page_needs("agents.change_deployment")
+@require_POST
+def change_deployment(request: HttpRequest, deployment_id: int, action: str) -> HttpResponse:
+    """Pause, resume, stop, close or revoke one of this person's deployments, and return to the list."""
+    deployment = _own(request).filter(pk=deployment_id).first()
+    if deployment is None or action not in ACTIONS:
+        raise Http404(f"there is no deployment {deployment_id}")
+    person: Any = request.user
+    try:
+        text = _changed(deployment, action, by=person.get_username())
+    except MaxxitError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"{deployment.agent.name}: {text}")
+    return redirect("my-agents")
+
+
+def _changed(deployment: Deployment, action: str, *, by: str) -> str:
+    """Do it and return what was done as a sentence. Raises MaxxitError where it is not allowed."""
+    if action == "pause":
+        activation.pause(deployment, by=by, why="page")
+        return "it opens no more positions. Open positions keep their stop loss and target."
+    if action == "resume":
+        activation.activate(deployment, by=by, why="page")
+        return "it trades again."
+    if action == "stop":
+        stops.stop(deployment, KillLevel.NO_ENTRIES, by=by, reason="stopped by its owner")
+        return "its account is stopped: no position is opened until you release it."
+    if action == "close-all":
+        stops.stop(deployment, KillLevel.FLATTEN, by=by, reason="closed by its owner")
+        return "all positions are being closed, and none is opened until you release it."
+    if action == "release":
+        left = stops.release(deployment, by=by, reason="released by its owner")
+        return "your stop is released." if not left else "your stop is released; an operator's stop remains."
+    activation.revoke(deployment, by=by, why="page")
+    return "it is revoked for good. Open positions keep their stop loss and target."

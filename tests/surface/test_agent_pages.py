@@ -1,0 +1,171 @@
+"""Customers' pages of agents: start on paper in one form, see each deployment, pause, stop, close and revoke it."""
+
+from decimal import Decimal as D
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from agents import following
+from agents.models import Agent, Deployment
+from maxxit.web import agents
+from maxxit.web.once import new_token
+from positions.performance import points
+from tests import builders as make
+from tests.builders import RecordedClock
+from trading import ledger
+from trading.models import KillSwitch
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accounts on X and of recorded posts are read."""
+    for module in (following, agents):
+        monkeypatch.setattr(module, "post_sources", lambda: ("x", "jsonl"))
+
+
+@pytest.fixture
+def carol() -> User:
+    """A customer."""
+    return User.objects.create_user("carol")
+
+
+@pytest.fixture
+def browser(carol: User, time: RecordedClock) -> Client:
+    """Carol's browser, logged in."""
+    client = Client()
+    client.force_login(carol)
+    return client
+
+
+def send(browser: Client, **changes: Any) -> Any:
+    """Send the form of the page."""
+    values: dict[str, Any] = {
+        "name": "Moon watch",
+        "others": "@alice_fx, bob_fx",
+        "capital": "1000",
+        "sizing_preset": "moderate",
+        "exit_preset": "signal",
+        "do": "start",
+        "once": new_token(),
+    }
+    return browser.post("/start", values | changes)
+
+
+def test_one_form_starts_an_agent_on_paper(browser: Client, carol: User) -> None:
+    make.account(username="dora", source="x")
+
+    page = browser.get("/start")
+    assert b"@dora" in page.content
+    answer = send(browser, accounts=["dora"])
+    assert (answer.status_code, answer["Location"]) == (302, "/agents")
+    [deployment] = Deployment.objects.filter(owner=carol)
+    assert (deployment.state, deployment.agent.state, deployment.agent.owner) == ("active", "active", carol)
+    names = deployment.agent.subscriptions.values_list("account__x_username", flat=True)
+    assert sorted(names) == ["alice_fx", "bob_fx", "dora"]
+    assert ledger.balances(deployment.pk) == {"USDC": D(1000)}
+    assert "Moon watch" in browser.get("/agents").content.decode()
+
+
+def test_a_plan_that_cannot_work_is_refused_with_numbers_and_nothing_is_made(browser: Client) -> None:
+    checked = send(browser, do="check", capital="100", sizing_preset="conservative")
+    assert "This cannot work: with 100 USDC, conservative would place orders" in checked.content.decode()
+
+    started = send(browser, capital="100", sizing_preset="conservative")
+    assert "would place orders" in started.content.decode()
+    assert (Agent.objects.count(), Deployment.objects.count()) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "text"),
+    [
+        ("others", "", "Choose at least one account"),
+        ("others", "no spaces! ok_name", "1 to 15 letters"),
+        ("capital", "-5", "greater than or equal to"),
+        ("capital", "99999999", "at most 1000000 USDC"),
+        ("name", "", "required"),
+    ],
+)
+def test_each_wrong_field_is_named_and_what_was_typed_stays(
+    browser: Client, field: str, given: str, text: str
+) -> None:
+    answer = send(browser, **{field: given})
+
+    assert answer.status_code == 422
+    assert text in " ".join(answer.context["form"].errors[field])
+    kept = {"name": "Moon watch", "others": "@alice_fx, bob_fx"}
+    kept.pop(field, None)
+    assert all(value in answer.content.decode() for value in kept.values())
+    assert Agent.objects.count() == 0
+
+
+def test_a_double_click_starts_one_agent(browser: Client) -> None:
+    token = new_token()
+    for _ in range(2):
+        assert send(browser, once=token).status_code == 302
+
+    assert Agent.objects.count() == Deployment.objects.count() == 1
+
+
+def test_a_name_that_is_taken_is_said_on_its_field(browser: Client) -> None:
+    send(browser)
+
+    answer = send(browser)
+    assert "name" in answer.context["form"].errors
+    assert Deployment.objects.count() == 1
+
+
+def test_an_owner_pauses_stops_closes_and_revokes(browser: Client, carol: User) -> None:
+    send(browser)
+    deployment = Deployment.objects.get()
+
+    def do(action: str) -> str:
+        answer = browser.post(f"/agents/{deployment.pk}/{action}", follow=True)
+        deployment.refresh_from_db()
+        return answer.content.decode()
+
+    assert "opens no more positions" in do("pause")
+    assert deployment.state == "paused"
+    assert "trades again" in do("resume")
+    assert "stopped until you release it" in do("stop").replace(
+        "no position is opened until", "stopped until"
+    )
+    assert KillSwitch.objects.get(released_at=None).level == "no_entries"
+    assert "being closed" in do("close-all")
+    assert "released" in do("release")
+    assert not KillSwitch.objects.filter(released_at=None).exists()
+    assert "revoked for good" in do("revoke")
+    assert "cannot become" in do("resume")
+    assert deployment.state == "revoked"
+
+
+def test_the_deployment_of_another_customer_is_not_found(browser: Client) -> None:
+    other = make.deployment(make.agent(), owner=User.objects.create_user("mallory"))
+
+    assert browser.post(f"/agents/{other.pk}/pause").status_code == 404
+    assert browser.post(f"/agents/{other.pk}/nonsense").status_code == 404
+    assert other.account not in browser.get("/agents").content.decode()
+
+
+def test_a_card_shows_return_and_equity_in_a_constant_number_of_statements(
+    browser: Client, carol: User, time: RecordedClock, django_assert_max_num_queries: Any
+) -> None:
+    first = make.deployment(make.agent(), owner=carol)
+    points.take_points()
+    time.move(hours=1)
+    make.price("ETH", "2000")
+    page = browser.get("/agents").content.decode()
+    assert "10,000.00" in page
+    assert f"/agents/{first.pk}/pause" in page
+
+    for _ in range(12):
+        make.deployment(make.agent(), owner=carol)
+    with django_assert_max_num_queries(14):
+        assert browser.get("/agents").status_code == 200
+
+
+def test_a_newcomer_is_led_to_the_start(browser: Client) -> None:
+    assert 'href="/start"' in browser.get("/agents").content.decode()
