@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,7 @@ class Browser:
         self.folder = Path(tempfile.mkdtemp(prefix="maxxit-browser-"))
         self.pages: dict[str, Page] = {}
         self._ids = count(1)
+        self._open = ExitStack()
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         self.process = subprocess.Popen(
             [program, "--headless", *sandbox, "--remote-debugging-port=0", f"--user-data-dir={self.folder}",
@@ -280,7 +282,8 @@ class Browser:
         if not wait_until(lambda: port.exists() and port.read_text().count("\n") >= 1, 60, self._ended):
             raise RuntimeError("Chromium did not start")
         number, path = port.read_text().split("\n")[:2]
-        return connect(f"ws://127.0.0.1:{number}{path}", max_size=None, proxy=None)
+        opened = connect(f"ws://127.0.0.1:{number}{path}", max_size=None, proxy=None)
+        return self._open.enter_context(opened)
 
     def _ended(self) -> bool:
         return self.process.poll() is not None
@@ -309,6 +312,6 @@ class Browser:
 
     def close(self) -> None:
         """End the process and remove its folder."""
-        self.connection.close()
+        self._open.close()
         stop_process(self.process, signal.SIGTERM, 5)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -8,9 +8,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from agents import following
+from agents.models import Deployment
 from maxxit.access import wallets
 from maxxit.access.auth import create_key
 from maxxit.access.models import ApiKey, BrowserSession, UserSettings
+from maxxit.web import agents
+from tests import builders as make
 from tests.browser import Page, Wallet
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -364,3 +368,46 @@ def test_a_customer_closes_the_account(tab: Page, live_server: Any, alice: User)
     assert not User.objects.filter(username="alice").exists()
     tab.open(f"{live_server.url}/settings")
     assert tab.path == "/login?next=/settings"
+
+
+def test_a_newcomer_has_a_running_paper_agent_after_a_dozen_clicks(
+    tab: Page, live_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (following, agents):
+        monkeypatch.setattr(module, "post_sources", lambda: ("x",))
+    for name in ("alice_fx", "bob_fx", "carla_fx"):
+        make.account(username=name, source="x")
+    clicks = 0
+
+    def click(selector: str, *, leaves: bool = False) -> None:
+        nonlocal clicks
+        clicks += 1
+        if leaves:
+            tab.following(lambda: tab.click(selector))
+        else:
+            tab.click(selector)
+
+    tab.open(f"{live_server.url}/sign-up")
+    tab.type("#id_username", "carol")
+    tab.type("#id_password1", PASSWORD)
+    tab.type("#id_password2", PASSWORD)
+    click("button[type=submit]", leaves=True)
+    click("nav a[href='/agents']", leaves=True)
+    shot(tab, "agents-empty")
+    click("main a[href='/start']", leaves=True)
+    for name in ("alice_fx", "bob_fx", "carla_fx"):
+        click(f"input[value={name}]")
+    tab.evaluate("document.querySelector('#id_capital').value = ''")
+    tab.type("#id_capital", "500")
+    tab.evaluate("document.querySelector('#id_sizing_preset').value = 'conservative'")
+    click("button[value=check]", leaves=True)
+    shot(tab, "start-refused")
+    assert "with 500 USDC, conservative would place orders" in tab.text("main")
+    tab.evaluate("document.querySelector('#id_sizing_preset').value = 'moderate'")
+    click("button[value=start]", leaves=True)
+
+    assert tab.path == "/agents"
+    tab.wait_text("trades on paper now")
+    shot(tab, "agents")
+    assert Deployment.objects.get().state == "active"
+    assert clicks <= 12
