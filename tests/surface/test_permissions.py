@@ -220,6 +220,9 @@ OF_NOBODY = {
     "sign-up",
     "wallet-message",
     "wallet-answer",
+    "start",
+    "my-agents",
+    "change-deployment",
 } | {getattr(pattern, "name", "") for pattern in PAGES if str(pattern.pattern).startswith("settings")}
 """Pages without rows, or with those of the own account alone."""
 

@@ -64,7 +64,6 @@ def percent(value: Decimal) -> str:
 
 
 @register.filter
-<<<<<<< HEAD
 def rate(value: Decimal | float | None) -> str:
     """Format a fraction as a percentage with two decimals, a dash for None: 0.42117 is 42.12 %."""
     return "–" if value is None else f"{value * 100:,.2f} %"
@@ -74,11 +73,12 @@ def rate(value: Decimal | float | None) -> str:
 def two(value: Decimal | float | None) -> str:
     """Format a ratio with two decimals, a dash for None."""
     return "–" if value is None else f"{value:,.2f}"
-=======
+
+
+@register.filter
 def signed_percent(value: float | None) -> str:
     """Format a fraction as a percentage with its sign: 0.0312 is +3.12 %."""
     return "–" if value is None else f"{value * 100:+.2f} %"
->>>>>>> bf236a3 (Add the pages Start and My agents: set up an agent on paper in one form; pause, stop, close and revoke)
 
 
 register.filter("duration", clock.duration_text)
