@@ -13,6 +13,7 @@ from maxxit.reports.scope import Scope
 from maxxit.reports.statement import BEGINNING
 from positions.models import Position
 from positions.performance import parts, returns
+from positions.performance.identity import Books, read_identity
 from positions.performance.parts import Dimension, Part
 from positions.performance.points import read_points
 from positions.performance.report import Performance, performance
@@ -79,6 +80,36 @@ def curve_rows(curve: Curve, most: int = POINTS) -> list[dict[str, Any]]:
         }
         for at, equity, flow, index, below in rows
     ]
+
+
+GLANCE, GLANCE_POINTS = timedelta(days=30), 20_000
+"""Span of the curve on the dashboard, and how many points are read for it at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What the dashboard shows: cheap to read, however long the history is."""
+
+    books: Books
+    """Of all time; equity, PnL."""
+    closed: Part
+    """All closed positions."""
+    curve: Curve
+    """Of the last 30 days."""
+
+    @property
+    def curve_pnl(self) -> Decimal:
+        """PnL of the curve's span, USD."""
+        if not len(self.curve):
+            return Decimal(0)
+        return Decimal(int(self.curve.equity[-1]) - int(self.curve.flow.sum())).scaleb(-6)
+
+
+def glance(scope: Scope) -> Glance:
+    """Return equity, PnL and closed positions of all time, and the curve of the last 30 days."""
+    rows = read_points(scope.deployments, clock.now() - GLANCE, most=GLANCE_POINTS)
+    total = parts.total(scope.deployments)
+    return Glance(read_identity(scope.deployments).total, total, returns.curve_of(rows))
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,12 +88,18 @@ class Today:
         )
 
 
-def today(scope: Scope) -> Today:
-    """Return the results of these deployments since midnight UTC."""
+def today(scope: Scope, *, traded: bool = True) -> Today:
+    """Return the results of these deployments since midnight UTC.
+
+    Args:
+        traded: False leaves fills and volume at zero, for which every fill is read.
+    """
     now = clock.now()
     since = figures.midnight(now)
     results = figures.figures(since, scope.deployments)
-    traded = figures.volume(since, scope.deployments)
+    fills: dict[str, Any] = {"buys": 0, "sells": 0, "volume_usd": "0"}
+    if traded:
+        fills = figures.volume(since, scope.deployments)
     equity = figures.equity(scope.deployments)
     day_pnl, deposits = _since(since, scope.deployments)
     return Today(
@@ -114,9 +120,9 @@ def today(scope: Scope) -> Today:
         worst=results.worst,
         fees=results.fees,
         profit_share=results.profit_share,
-        buys=traded["buys"],
-        sells=traded["sells"],
-        volume=Decimal(traded["volume_usd"]),
+        buys=fills["buys"],
+        sells=fills["sells"],
+        volume=Decimal(fills["volume_usd"]),
     )
 
 

@@ -65,11 +65,11 @@ def dashboard_data(person: Person) -> dict[str, Any]:
     """Collect the context of the dashboard."""
     mine = with_unrealised(visible(Position.objects.select_related("deployment__agent"), person))
     scope = scope_of(person)
-    ever = performance.read(scope)
+    ever = performance.glance(scope)
     shown = performance.shown(ever.curve)
     return {
-        "plot": performance_charts.equity_chart(shown.times, shown.equity, shown.flows, ever.pnl),
-        "today": pnl.today(scope),
+        "plot": performance_charts.equity_chart(shown.times, shown.equity, shown.flows, ever.curve_pnl),
+        "today": pnl.today(scope, traded=False),
         "ever": ever,
         "open": mine.exclude(state="closed").order_by("-opened_at", "-pk")[:ROWS],
         "closed": mine.filter(state="closed").order_by("-closed_at", "-pk")[:ROWS],

@@ -107,12 +107,15 @@ class PointRow(NamedTuple):
 
 
 def read_points(
-    deployments: Sequence[int] | None = None, since: datetime | None = None, until: datetime | None = None
+    deployments: Sequence[int] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    most: int | None = None,
 ) -> list[PointRow]:
     """Return the points of these deployments (None: all) in [since, until], and their equity now where that is later.
 
     In order of time; the first of a deployment is its equity at `since`, or its first point. Where the span has more
-    than MOST_POINTS the last point of each hour, day or week is read.
+    than `most` points (MOST_POINTS) the last one of each hour, day or week is read.
     """
     now = clock.now()
     span: dict[str, Any] = {"deployments": None if deployments is None else list(deployments), "now": now}
@@ -120,15 +123,17 @@ def read_points(
     with connection.cursor() as cursor:
         cursor.execute(SIZE, span)
         points, held_by, first = cursor.fetchone()
-        cursor.execute(READ, span | {"step": _step(points, held_by, first, span["until"])})
+        cursor.execute(
+            READ, span | {"step": _step(points, held_by, first, span["until"], most or MOST_POINTS)}
+        )
         return [PointRow(*row) for row in cursor.fetchall()]
 
 
-def _step(points: int, deployments: int, first: datetime | None, until: datetime) -> timedelta:
-    """Return the narrowest step with which at most MOST_POINTS are read, or else the widest."""
-    if points <= MOST_POINTS or first is None:
+def _step(points: int, deployments: int, first: datetime | None, until: datetime, most: int) -> timedelta:
+    """Return the narrowest step with which at most `most` points are read, or else the widest."""
+    if points <= most or first is None:
         return READ_STEPS[0]
-    fits = (step for step in READ_STEPS[1:] if deployments * ((until - first) / step) <= MOST_POINTS)
+    fits = (step for step in READ_STEPS[1:] if deployments * ((until - first) / step) <= most)
     return next(fits, READ_STEPS[-1])
 
 
