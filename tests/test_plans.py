@@ -22,7 +22,7 @@ from maxxit.notify import alerts
 from maxxit.reports import progress
 from positions import book, costs, health
 from positions.exits import sweep
-from positions.performance import equity
+from positions.performance import equity, parts, roll_up
 from tests.bench.history import requests
 from tests.bench.history_rows import TABLES, Size, fill
 from trading import gate, limits, tasks
@@ -104,6 +104,11 @@ def rates() -> dict[str, Any]:
 def booking() -> dict[str, Any]:
     """The parameters of the statements of `positions.book`."""
     return {"tries": 3, "now": clock.now(), "shards": 1, "shard": 0, "limit": 250}
+
+
+def rolled_up() -> dict[str, Any]:
+    """The parameters of the statements of `roll_up`."""
+    return {"since": clock.now() - timedelta(hours=1), "until": clock.now(), "batch": 100}
 
 
 HOT: dict[str, tuple[Any, set[str]]] = {
@@ -192,6 +197,19 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         lambda: (equity.SNAPSHOTS, {"day": clock.now() - timedelta(days=1), "next": clock.now()}),
         {"positions_results", "ledger_flows"},
     ),
+    "parts of the PnL: what closed since the roll-up": (
+        lambda: parts.statement(["total", "author", "token"]),
+        {"positions_closed", "orders_closes"},
+    ),
+    "parts of the PnL: one customer's last hours": (
+        lambda: parts.statement(["token"], [1], clock.now() - timedelta(hours=9), stored=False),
+        {"orders_closes"},
+    ),
+    "parts of the PnL: a roll-up": (
+        lambda: (roll_up.ADD, rolled_up()),
+        {"positions_closed", "orders_closes"},
+    ),
+    "parts of the PnL: where a batch ends": (lambda: (roll_up.EDGE, rolled_up()), {"positions_closed"}),
     "best PnL of each account": (
         lambda: (equity.BEST, {"day": clock.now().date()}),
         {"pnl_snapshots_day"},

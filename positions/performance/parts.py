@@ -159,11 +159,26 @@ def _read(
     until: datetime | None,
     stored: bool,
 ) -> list[tuple[Any, ...]]:
-    """Read (dimension, key, *MEASURES); without `stored` from the positions of the span alone.
+    """Read rows (dimension, key, *MEASURES)."""
+    with connection.cursor() as cursor:
+        cursor.execute(*statement(dimensions, scope, since, until, stored=stored))
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
-    The stored parts hold what closed before the watermark `m.until`. Of a span they give its whole days. A roll-up may
-    move the watermark between this statement and the look at it before, so the statement compares with the row itself;
-    the earlier value only lets the planner know how few positions have closed since.
+
+def statement(
+    dimensions: Sequence[str],
+    scope: Sequence[int] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    stored: bool = True,
+) -> tuple[str, dict[str, Any]]:
+    """Return the statement that reads parts, and its parameters; without `stored` from the span's positions alone.
+
+    The stored parts hold what closed before the watermark. Of a span they give its whole days. A roll-up may move the
+    watermark between this look at it and the statement, so the statement compares with the row itself; the earlier
+    value only lets the planner know how few positions have closed since.
     """
     span = _Span(since or BEGINNING, until or END, watermark())
     conditions = span.outside() if stored else ["p.closed_at >= %(since)s AND p.closed_at < %(until)s"]
@@ -171,17 +186,13 @@ def _read(
     chosen = "UNION ALL".join(CHOSEN.format(condition=condition + owned) for condition in conditions)
     rows = [f"SELECT dimension, key, {', '.join(MEASURES)} FROM split"]  # noqa: S608 (constants only)
     if stored:
-        whole = since is None and until is None
-        rows += list(_stored(dimensions, whole, scope))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "WITH mark AS (SELECT coalesce((SELECT until FROM pnl_watermarks), %(beginning)s) AS until), "  # noqa: S608
-            f"{split_into_parts(chosen, dimensions)} "
-            f"SELECT dimension, key, {SUMS} FROM ({' UNION ALL '.join(rows)}) AS part GROUP BY dimension, key",
-            span.params() | {"scope": None if scope is None else list(scope), "dimensions": list(dimensions)},
-        )
-        read: list[tuple[Any, ...]] = cursor.fetchall()
-    return read
+        rows += _stored(dimensions, since is None and until is None, scope)
+    return (
+        "WITH mark AS (SELECT coalesce((SELECT until FROM pnl_watermarks), %(beginning)s) AS until), "  # noqa: S608
+        f"{split_into_parts(chosen, dimensions)} "
+        f"SELECT dimension, key, {SUMS} FROM ({' UNION ALL '.join(rows)}) AS part GROUP BY dimension, key",
+        span.params() | {"scope": None if scope is None else list(scope), "dimensions": list(dimensions)},
+    )
 
 
 @dataclass(frozen=True, slots=True)

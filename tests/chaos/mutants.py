@@ -920,6 +920,34 @@ MUTANTS = (
         beyond=True,
     ),
     bug(
+        "a roll-up leaves the watermark where it was",
+        ("positions.performance.roll_up:_add_batch", 'mark.until = span["until"]', "pass"),
+        test="tests/positions/performance/test_parts.py",
+        beyond=True,
+    ),
+    bug(
+        "a roll-up passes a transaction that is still writing",
+        ("positions.performance.roll_up:COMPLETE", "min(a.xact_start) - interval '1 minute'", "NULL"),
+        test="tests/positions/performance/test_parts.py",
+        beyond=True,
+    ),
+    bug(
+        "what closed since the roll-up is in no part",
+        (
+            "positions.performance.parts:_Span.params",
+            '{"after": max(self.first, self.rolled_up), **_}',
+            '{"after": END, **_}',
+        ),
+        test="tests/positions/performance/test_parts.py",
+        beyond=True,
+    ),
+    bug(
+        "an author gets the weight of all earlier ones too",
+        ("maxxit.core.money:split", "parts.append(upto - before)", "parts.append(upto)"),
+        test="tests/core/test_money.py",
+        beyond=True,
+    ),
+    bug(
         "an account's best PnL follows its last midnight",
         ("positions.performance.equity:BEST", "WHERE best_pnls.pnl < excluded.pnl", ""),
         test="tests/positions/test_guard.py",

@@ -91,7 +91,6 @@ def closed(deployment: Deployment, pnl: str = "5", *, ago: timedelta = HOUR, **f
 
 
 def test_a_trade_is_divided_among_the_authors_by_the_weights_of_their_posts(time: RecordedClock) -> None:
-    """The example of docs/figures.md: 10 USDC on posts with the shares 0.5, 0.25 (one author) and 0.25."""
     agent = make.agent()
     anna, ben = make.account(agent, username="anna"), make.account(agent, username="ben")
     posts = [make.candidate(author) for author in (anna, anna, ben)]

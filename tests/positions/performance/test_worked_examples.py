@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 
 from maxxit.core.config import ROOT
+from maxxit.core.money import split
+from maxxit.core.terms import Side
 from positions.performance import returns
 from positions.performance.lots import LotFill, Lots, closed_lots
 from positions.performance.trades import ClosedTrade, median_held_seconds, statistics, sums_of, turnover
+from signals_app.evidence.base import Call
+from signals_app.evidence.posts import shares, weight
 
 PAGE = (ROOT / "docs/figures.md").read_text().partition("## Worked examples")[2]
 HOUR = 3600
@@ -207,3 +211,15 @@ def test_fifo_lots() -> None:
     assert sum(lot.flow for lot in lots.open) == number(brought)
     assert number(gains) + number(brought) == number(total)
     assert eval(text.rpartition(":")[2].strip().rstrip(".").replace("−", "-")) == pytest.approx(float(total))
+
+
+def test_a_trade_is_attributed_to_its_authors() -> None:
+    posts, authors = tables("Attribution to authors")
+    calls = [Call(int(row[0]), Side.LONG, number(row[2]), number(row[3]), 0) for row in posts]
+    [earned] = re.findall(r"earned ([\d.]+) USDC", prose("Attribution to authors"))
+    of_author = [sum((number(row[5]) for row in posts if row[1] == name), Decimal(0)) for name, *_ in authors]
+
+    assert [weight(call) for call in calls] == [number(row[4]) for row in posts]
+    assert list(shares(calls).values()) == [number(row[5]) for row in posts]
+    assert split(number(earned), of_author) == [number(row[1]) for row in authors]
+    assert of_author == [number(row[2]) for row in authors]
