@@ -108,16 +108,21 @@ def snapshot_pass() -> Counts:
     return Counts(stored, stored)
 
 
-def roll_up_pass() -> Counts:
-    """Add the positions that have closed to the parts of the PnL, as many as the time of a pass allows."""
-    added = roll_up.roll_up(passes.TimeBudget(passes.policy().pass_seconds))
-    return Counts(added, added)
+ROLL_UP = "positions.tasks.roll_up_pnl"
 
 
-@shared_task
+@shared_task(name=ROLL_UP)
 def roll_up_pnl() -> int:
-    """Run `roll_up_pass`; return how many positions were added."""
-    return roll_up_pass().out
+    """Add the positions that have closed to the parts of the PnL; return how many.
+
+    A pass whose time is used up wakes the next one, so that an install that is upgraded catches up at once.
+    """
+    wake.started(ROLL_UP)
+    budget = passes.TimeBudget(passes.policy().pass_seconds)
+    added = roll_up.roll_up(budget)
+    if budget.cut:
+        wake.wake_task(ROLL_UP)
+    return added
 
 
 @shared_task

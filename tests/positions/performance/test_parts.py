@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.config import ROOT
+from positions import tasks
 from positions.models import PnlPart, PnlWatermark, Position
 from positions.performance import parts, roll_up
 from positions.performance.parts import DIMENSIONS, Part
@@ -29,6 +30,7 @@ from signals_app.policy import policy
 from tests import builders as make
 from tests.builders import HOUR, RecordedClock
 from tests.fakes import FakeModel
+from trading import passes
 from tests.positions.performance.drafts import DRAFTS, SPANS, START, Draft, World
 
 pytestmark = pytest.mark.django_db
@@ -146,6 +148,19 @@ def test_positions_that_closed_at_the_same_moment_are_in_one_batch(
         closed(deployment)
     assert roll_up.roll_up() == 5
     assert roll_up.differences() == []
+
+
+def test_a_pass_without_time_left_wakes_the_next_one(
+    time: RecordedClock, woken: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (tasks.roll_up_pnl(), woken) == (0, set())
+    monkeypatch.setattr(passes.TimeBudget, "left", _no_time)
+    assert (tasks.roll_up_pnl(), woken) == (0, {tasks.ROLL_UP})
+
+
+def _no_time(budget: passes.TimeBudget) -> bool:
+    budget.cut = True
+    return False
 
 
 def test_a_batch_that_fails_leaves_nothing(time: RecordedClock, monkeypatch: pytest.MonkeyPatch) -> None:
