@@ -22,7 +22,7 @@ from maxxit.notify import alerts
 from maxxit.reports import progress
 from positions import book, costs, health
 from positions.exits import sweep
-from positions.performance import equity, parts, roll_up
+from positions.performance import equity, identity, parts, roll_up
 from tests.bench.history import requests
 from tests.bench.history_rows import TABLES, Size, fill
 from trading import gate, limits, tasks
@@ -205,6 +205,7 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         lambda: parts.statement(["token"], [1], clock.now() - timedelta(hours=9), stored=False),
         {"orders_closes"},
     ),
+    "the books of all deployments": (identity.books_statement, {"positions_closed", "ledger_flows"}),
     "parts of the PnL: a roll-up": (
         lambda: (roll_up.ADD, rolled_up()),
         {"positions_closed", "orders_closes"},

@@ -9,7 +9,7 @@ raises equity and earns nothing.
 Executors pay the gas of Safe transactions, so no deployment is charged for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -21,6 +21,7 @@ from maxxit.core import clock
 from maxxit.core.money import ZERO, plain, usdc
 from maxxit.events.record import record
 from positions.models import BooksCheck
+from positions.performance.parts import statement
 from positions.performance.points import WORTH
 
 UNCLOSED = """
@@ -38,7 +39,7 @@ WHERE o.purpose = 'open' AND o.filled_quantity > o.booked_quantity
   AND (%(deployments)s::bigint[] IS NULL OR o.deployment_id = ANY(%(deployments)s::bigint[]))
 """
 """Entries that are not closed, with what their owners withdrew: (deployment, entry order, token, USDC, tokens)."""
-IDENTITY = f"""
+BOOKS = f"""
 WITH worth AS ({WORTH}),
 unclosed AS (
     SELECT u.deployment_id, u.symbol, u.taken_value, u.taken, traded.*, costs.*
@@ -53,6 +54,7 @@ unclosed AS (
     ) AS traded
     CROSS JOIN LATERAL (
         SELECT coalesce(-sum(e.amount) FILTER (WHERE e.kind IN ('venue_fee', 'platform_fee')), 0) AS fees,
+               coalesce(-sum(e.amount) FILTER (WHERE e.kind = 'platform_fee'), 0) AS platform_fees,
                coalesce(-sum(e.amount) FILTER (WHERE e.kind = 'profit_share'), 0) AS share
         FROM orders o JOIN ledger_entries e ON e.order_id = o.id
         WHERE (o.id = u.entry OR o.closes_id = u.entry) AND e.deployment_id IS NOT NULL
@@ -61,26 +63,14 @@ unclosed AS (
     SELECT deployment_id,
            sum((tokens - taken) * q.price - sign * entry_cash * abs(tokens - taken) / entered) AS unrealised,
            sum(cash + taken_value + (tokens - taken) * q.price) AS gross,
-           sum(fees) AS fees, sum(share) AS share
+           sum(fees) AS fees, sum(platform_fees) AS platform_fees, sum(share) AS share
     FROM unclosed LEFT JOIN quotes q USING (symbol)
-    GROUP BY deployment_id
-), closed AS (
-    SELECT deployment_id, sum(realised_pnl) AS net, sum(fees) AS fees, sum(profit_share) AS share
-    FROM positions
-    WHERE state = 'closed' AND (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
     GROUP BY deployment_id
 ), billed AS (
     SELECT deployment_id, sum(amount) AS fees FROM billing_events
     WHERE state = 'charged' AND (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
     GROUP BY deployment_id
-), split AS (
-    SELECT deployment_id, -sum(amount) FILTER (WHERE kind = 'platform_fee') AS platform_fees,
-           -sum(amount) AS fees
-    FROM ledger_entries
-    WHERE kind IN ('venue_fee', 'platform_fee') AND deployment_id IS NOT NULL
-      AND (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
-    GROUP BY deployment_id
-)
+), {{closed}}
 SELECT worth.deployment_id, worth.equity, worth.deposits, worth.unpriced,
        coalesce(closed.net + closed.fees, 0) + coalesce(held.gross - held.unrealised, 0) AS realised,
        coalesce(held.unrealised, 0),
@@ -93,6 +83,33 @@ LEFT JOIN held USING (deployment_id) LEFT JOIN closed USING (deployment_id)
 LEFT JOIN billed USING (deployment_id) LEFT JOIN split USING (deployment_id)
 ORDER BY worth.deployment_id
 """  # noqa: S608 (constants only)
+"""The books of each deployment, with `closed` as one of the two below reads them."""
+FROM_POSITIONS = """closed AS (
+    SELECT deployment_id, sum(realised_pnl) AS net, sum(fees) AS fees, sum(profit_share) AS share
+    FROM positions
+    WHERE state = 'closed' AND (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
+    GROUP BY deployment_id
+), split AS (
+    SELECT deployment_id, -sum(amount) FILTER (WHERE kind = 'platform_fee') AS platform_fees,
+           -sum(amount) AS fees
+    FROM ledger_entries
+    WHERE kind IN ('venue_fee', 'platform_fee') AND deployment_id IS NOT NULL
+      AND (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
+    GROUP BY deployment_id
+)
+"""
+FROM_PARTS = """closed AS (
+    SELECT part.key::bigint AS deployment_id, part.won + part.lost + part.profit_share AS net,
+           part.venue_fees + part.platform_fees AS fees, part.platform_fees, part.profit_share AS share
+    FROM ({parts}) AS part
+), split AS (
+    SELECT deployment_id,
+           coalesce(closed.platform_fees, 0) + coalesce(held.platform_fees, 0) + coalesce(billed.fees, 0)
+               AS platform_fees,
+           coalesce(closed.fees, 0) + coalesce(held.fees, 0) + coalesce(billed.fees, 0) AS fees
+    FROM closed FULL JOIN held USING (deployment_id) FULL JOIN billed USING (deployment_id)
+)
+"""
 
 
 AMOUNTS = (
@@ -172,9 +189,35 @@ class Identity:
 
 
 def read_identity(deployments: Sequence[int] | None = None) -> Identity:
-    """Read the books of these deployments (None: all) in one statement, at the newest quotes."""
+    """Read the books of these deployments (None: all) in one statement, at the newest quotes.
+
+    Reads every closed position and every fee in the ledger, so that the two can be compared.
+    """
+    return _read(BOOKS.format(closed=FROM_POSITIONS), _scope(deployments))
+
+
+def read_books(deployments: Sequence[int] | None = None) -> Books:
+    """Read the sums of these deployments (None: all), with closed positions from the roll-up.
+
+    It is as quick with a million closed positions as with a thousand, and compares no fees with the ledger:
+    `booked_fees` are those of the positions.
+    """
+    return _read(*books_statement(deployments)).total
+
+
+def books_statement(deployments: Sequence[int] | None = None) -> tuple[str, dict[str, Any]]:
+    """Return the statement of `read_books` and its parameters."""
+    parts, params = statement(["deployment"], deployments)
+    return BOOKS.format(closed=FROM_PARTS.format(parts=parts)), params | _scope(deployments)
+
+
+def _scope(deployments: Sequence[int] | None) -> dict[str, list[int] | None]:
+    return {"deployments": None if deployments is None else list(deployments)}
+
+
+def _read(sql: str, params: Mapping[str, Any]) -> Identity:
     with connection.cursor() as cursor:
-        cursor.execute(IDENTITY, {"deployments": None if deployments is None else list(deployments)})
+        cursor.execute(sql, params)
         rows = cursor.fetchall()
     books, unpriced = [], []
     for (

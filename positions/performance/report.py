@@ -15,7 +15,7 @@ from django.db import connection
 from maxxit.core.money import ZERO, plain, usdc
 from positions.performance import parts, points, returns, trades
 from positions.performance.equity import HELD, PAID_IN
-from positions.performance.identity import Books, read_identity
+from positions.performance.identity import Books, read_books
 
 UNITS = Decimal(1_000_000)
 """USDC base units in a dollar."""
@@ -124,7 +124,7 @@ def performance(
     """
     scope = None if deployments is None else list(deployments)
     curve = returns.curve_of(points.read_points(scope, since, until))
-    books = read_identity(scope).total
+    books = read_books(scope)
     closed = parts.total(scope, since, until)
     sums = trades.TradeSums(
         int(closed.closed),
@@ -164,7 +164,7 @@ def performance(
         closed=closed,
         statistics=trades.statistics(sums),
         median_held_seconds=trades.median_held_seconds(seconds for (seconds,) in _rows(HELD_SECONDS, span)),
-        time_in_market=_time_in_market(span, curve),
+        time_in_market=_time_in_market(span, curve) if closed.trades < SINGLY else None,
         turnover=trades.turnover(closed.turnover_usd, mean),
         books=books,
     )
@@ -172,8 +172,10 @@ def performance(
 
 def _time_in_market(span: dict[str, Any], curve: returns.Curve) -> float | None:
     """Return the fraction of the curve's span with an open position; None where not all positions were read."""
+    if not len(curve):
+        return None
     rows = _rows(OPEN_SPANS, span)
-    if not len(curve) or len(rows) == SINGLY:
+    if len(rows) == SINGLY:
         return None
     return returns.time_in_market(rows, float(curve.at[0]), float(curve.at[-1]))
 

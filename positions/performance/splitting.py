@@ -133,4 +133,4 @@ def _of_author(measure: str) -> str:
     return f"{upto} - CASE WHEN a.after IS NULL THEN 0 ELSE {after} END"
 
 
-SUMS = ", ".join(f"sum({name})" for name in MEASURES)
+SUMS = ", ".join(f"sum({name}) AS {name}" for name in MEASURES)

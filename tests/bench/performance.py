@@ -49,6 +49,12 @@ FROM orders o CROSS JOIN LATERAL (
 ) AS l WHERE o.purpose = 'open' AND o.state = 'filled' ORDER BY o.id
 """
 
+OPEN_FILLS = """
+INSERT INTO fills (id, order_id, venue_fill_id, quantity, price, cash, fee, at)
+SELECT o.id, o.id, 'f' || o.id, 1, o.average_price, o.average_price, 0.1, o.created_at
+FROM orders o JOIN positions p ON p.entry_order_id = o.id WHERE p.state = 'open'
+"""
+
 
 def fill(closed: int) -> None:
     """Fill the scratch database."""
@@ -61,7 +67,10 @@ def fill(closed: int) -> None:
         SECOND_POST.replace("% %(", "%% %("),
         rows.ORDERS,
         rows.POSITIONS,
+        OPEN_FILLS,
         FEES,
+        rows.DEPOSITS,
+        rows.BALANCES,
     )
     rows.fill(rows.Size(closed=closed, open=15, posts=max(closed // 5, 1_000)), steps, rolled_up=False)
     rows.finish()
@@ -110,7 +119,7 @@ def measure(closed: int, rounds: int) -> dict[str, Any]:
     """Fill a scratch database with so many closed positions and measure everything in it."""
     from maxxit.core import clock
     from maxxit.embedded.scratch import scratch_database
-    from positions.performance import figures, roll_up
+    from positions.performance import figures, report, roll_up
     from positions.performance.parts import DIMENSIONS, Part, attribution, breakdown, total
 
     with scratch_database(durable=True):
@@ -136,6 +145,8 @@ def measure(closed: int, rounds: int) -> dict[str, Any]:
             "month_of_days_ms": timed(lambda: total(None, month), rounds),
             "month_of_positions_ms": timed(lambda: attribution("token", None, month), rounds),
             "dashboard_ms": timed(figures.figures, rounds),
+            "performance_ms": timed(report.performance, rounds),
+            "performance_customer_ms": timed(lambda: report.performance(CUSTOMER), rounds),
             **memory,
             "dimension_ms": {
                 name: timed(lambda name=name: attribution(name), rounds)  # type: ignore[misc]
@@ -176,6 +187,8 @@ LABELS = {
     "everything_ms": "total and all dimensions, platform (ms)",
     "customer_ms": "the same, one customer (ms)",
     "dashboard_ms": "figures of the dashboard (ms)",
+    "performance_ms": "all of performance, platform (ms)",
+    "performance_customer_ms": "all of performance, one customer (ms)",
     "month_of_days_ms": "total of 30 days, from stored days (ms)",
     "month_of_positions_ms": "by token of 30 days, from positions (ms)",
     "without_roll_up_ms": "everything, without the roll-up (ms)",

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from maxxit.events.models import Event
 from maxxit.pipeline.stages import ALERTS
 from positions.models import Position
-from positions.performance.identity import check_books, read_identity
+from positions.performance.identity import check_books, read_books, read_identity
 from tests import builders as make
 from tests.positions.performance.histories import History
 from tests.positions.test_book import again, entered, fills, leaving
@@ -35,6 +35,8 @@ def differs_in(trader: Trader, seeds: range) -> list[str]:
                 found += [f"seed {seed}: {identity.total.difference} in total"] * bool(
                     identity.total.difference
                 )
+                quick = read_books([history.deployment.pk])
+                found += [f"seed {seed}: {quick}"] * (quick != identity.total)
                 assert identity.unpriced == []
             transaction.set_rollback(True)
     return found

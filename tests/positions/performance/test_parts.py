@@ -30,8 +30,8 @@ from signals_app.policy import policy
 from tests import builders as make
 from tests.builders import HOUR, RecordedClock
 from tests.fakes import FakeModel
-from trading import passes
 from tests.positions.performance.drafts import DRAFTS, SPANS, START, Draft, World
+from trading import passes
 
 pytestmark = pytest.mark.django_db
 
