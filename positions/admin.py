@@ -195,7 +195,7 @@ class PnlPartAdmin(LargeTableAdmin):
     """Sums of closed positions before the last roll-up. `manage.py performance` adds those that closed since."""
 
     list_display = (
-        "dimension", "key", "deployment_link", "trades", "won_usdc", "lost_usdc", "venue_fees_usdc",
+        "dimension", "key", "day", "deployment_link", "trades", "won_usdc", "lost_usdc", "venue_fees_usdc",
         "platform_fees_usdc", "shared_usdc", "slippage",
     )  # fmt: skip
     list_filter = ("dimension",)

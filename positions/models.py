@@ -194,7 +194,7 @@ class UnreadAccount(models.Model):
 class PnlPart(models.Model):
     """Cumulated results of the closed positions before the watermark, by deployment, dimension and key.
 
-    Rows without a deployment are the sums of the whole platform. Only `performance.roll_up` writes it;
+    Rows without a deployment are the sums of the whole platform, of all time and of each day. Only `performance.roll_up` writes it;
     `performance.parts` reads it, and adds the positions that closed since. Realised PnL (after fees, before the profit
     share) = won + lost + profit share.
     """
@@ -206,6 +206,9 @@ class PnlPart(models.Model):
         db_index=False,
         related_name="pnl_parts",
         help_text="empty: the whole platform",
+    )
+    day = models.DateField(
+        null=True, help_text="UTC day of the close, of sums of the whole platform; empty: all time"
     )
     dimension = models.CharField(
         max_length=12, help_text="total, day, token, side, exit_reason, hour, author, posts"
@@ -240,12 +243,14 @@ class PnlPart(models.Model):
         db_table = "pnl_parts"
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["dimension", "deployment", "key"], name="one_pnl_part", nulls_distinct=False
+                fields=["dimension", "deployment", "day", "key"],
+                name="one_part_of_the_pnl",
+                nulls_distinct=False,
             )
         ]
 
     def __str__(self) -> str:
-        return f"{self.dimension} {self.key} of {self.deployment or 'all'}"
+        return f"{self.dimension} {self.key} of {self.deployment or 'all'}, {self.day or 'all time'}"
 
 
 class PnlWatermark(models.Model):

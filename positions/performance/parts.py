@@ -25,7 +25,7 @@ Dimension = Literal[
 posts have the author ""."""
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 BY_DAY = frozenset({"total", "day", "agent", "deployment", "venue"})
-"""What whole days of a span are read from the parts for; other dimensions of a span are read from its positions."""
+"""What is read from the stored days of deployments for a span; other dimensions are read from its positions."""
 END = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -139,7 +139,7 @@ def breakdown(
 ) -> dict[Dimension, list[Part]]:
     """Return `attribution` of several dimensions, read together."""
     rows: dict[Dimension, list[tuple[Any, ...]]] = {dimension: [] for dimension in dimensions}
-    if since is None and until is None:
+    if scope is None or (since is None and until is None):
         groups = [(list(dimensions), True)]
     else:
         groups = [
@@ -245,30 +245,36 @@ def _midnight(moment: datetime) -> datetime:
 
 
 OF_DEPLOYMENTS = {"deployment": "d.id::text", "agent": "d.agent_id::text", "venue": "a.venue"}
-WHOLE_DAYS = """
-x.dimension = 'day' AND x.key >= %(first_day)s
-AND (x.key < %(last_day)s OR %(until)s >= (SELECT until FROM mark))
-"""
+LAST_DAY_ENDED = "%(until)s >= (SELECT until FROM mark)"
+OF_DAYS = f"x.dimension = 'day' AND x.key >= %(first_day)s AND (x.key < %(last_day)s OR {LAST_DAY_ENDED})"
+"""A deployment's rows of the whole days of a span. What of the last day is stored counts where the span has it all."""
 
 
 def _stored(dimensions: Sequence[str], whole: bool, scope: Sequence[int] | None) -> Iterator[str]:
     """Yield the statements that read stored parts: those of a dimension itself, or the days of the span."""
     sums = ", ".join(f"x.{name}" for name in MEASURES)
     rows = "x.deployment_id IS NULL" if scope is None else "x.deployment_id = ANY(%(scope)s::bigint[])"
-    if whole:
-        yield f"SELECT x.dimension, x.key, {sums} FROM pnl_parts x WHERE x.dimension = ANY(%(dimensions)s) AND {rows}"  # noqa: S608
+    own = f"x.dimension = ANY(%(dimensions)s) AND {rows} AND x.day IS NULL"
+    if not whole and scope is None:
+        own = (
+            f"x.dimension = ANY(%(dimensions)s) AND {rows} AND x.day >= %(first_day)s::date "
+            f"AND (x.day < %(last_day)s::date OR {LAST_DAY_ENDED})"
+        )
+    if whole or scope is None:
+        yield f"SELECT x.dimension, x.key, {sums} FROM pnl_parts x WHERE {own}"  # noqa: S608
     else:
+        of_days = f"FROM pnl_parts x WHERE {OF_DAYS} AND x.day IS NULL AND {rows}"
         for dimension, key in (("total", "''"), ("day", "x.key")):
             if dimension in dimensions:
-                yield f"SELECT '{dimension}', {key}, {sums} FROM pnl_parts x WHERE {WHOLE_DAYS} AND {rows}"  # noqa: S608
-    condition = "x.dimension = 'total'" if whole else WHOLE_DAYS
+                yield f"SELECT '{dimension}', {key}, {sums} {of_days}"
+    condition = "x.dimension = 'total'" if whole else OF_DAYS
     owned = "true" if scope is None else rows
     for dimension, key in OF_DEPLOYMENTS.items():
         if dimension in dimensions:
             yield (
                 f"SELECT '{dimension}', {key}, {sums} "  # noqa: S608
                 "FROM agent_deployments d JOIN agents a ON a.id = d.agent_id "
-                f"JOIN pnl_parts x ON x.deployment_id = d.id WHERE {condition} AND {owned}"
+                f"JOIN pnl_parts x ON x.deployment_id = d.id WHERE {condition} AND x.day IS NULL AND {owned}"
             )
 
 

@@ -42,10 +42,10 @@ ANY = f"SELECT FROM positions p WHERE p.state = 'closed' AND {BETWEEN} LIMIT 1"
 ADD = f"""
 WITH {split_into_parts(CHOSEN.format(condition=BETWEEN), STORED)},
 added AS (
-    INSERT INTO pnl_parts (deployment_id, dimension, key, {", ".join(MEASURES)})
-    SELECT deployment_id, dimension, key, {SUMS} FROM split
-    GROUP BY GROUPING SETS ((deployment_id, dimension, key), (dimension, key))
-    ON CONFLICT (dimension, deployment_id, key) DO UPDATE SET
+    INSERT INTO pnl_parts (deployment_id, day, dimension, key, {", ".join(MEASURES)})
+    SELECT deployment_id, day, dimension, key, {SUMS} FROM split
+    GROUP BY GROUPING SETS ((deployment_id, dimension, key), (dimension, key), (day, dimension, key))
+    ON CONFLICT (dimension, deployment_id, day, key) DO UPDATE SET
     {", ".join(f"{name} = pnl_parts.{name} + excluded.{name}" for name in MEASURES)}
 )
 SELECT count(*) FROM chosen
@@ -114,7 +114,7 @@ WITH mark AS (SELECT coalesce((SELECT until FROM pnl_watermarks), %(beginning)s)
 parts AS (
     SELECT deployment_id, dimension, sum(closed) AS closed, sum(won + lost) AS net,
            sum(venue_fees + platform_fees) AS fees, sum(profit_share) AS profit_share
-    FROM pnl_parts WHERE deployment_id IS NOT NULL GROUP BY deployment_id, dimension
+    FROM pnl_parts WHERE deployment_id IS NOT NULL AND day IS NULL GROUP BY deployment_id, dimension
 ),
 expected AS (
     SELECT p.deployment_id, count(*) AS closed, sum(p.realised_pnl - p.profit_share) AS net, sum(p.fees) AS fees,

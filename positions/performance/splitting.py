@@ -15,7 +15,7 @@ WEIGHTED = [measure for measure in MEASURES if measure != "trades"]
 """What of a position is divided among the authors behind its signal."""
 KEYS = {
     "total": "''",
-    "day": "to_char(f.closed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+    "day": "f.day::text",
     "token": "f.symbol",
     "side": "f.side",
     "exit_reason": "f.exit_reason",
@@ -60,7 +60,8 @@ costs AS (
     GROUP BY t.id
 ),
 facts AS (
-    SELECT c.*, d.agent_id, a.venue, 1 AS closed, (c.net > 0)::int AS winners, 1 AS trades, greatest(c.net, 0) AS won,
+    SELECT c.*, (c.closed_at AT TIME ZONE 'UTC')::date AS day, d.agent_id, a.venue, 1 AS closed,
+           (c.net > 0)::int AS winners, 1 AS trades, greatest(c.net, 0) AS won,
            least(c.net, 0) AS lost, c.fees - coalesce(k.platform_fees, 0) AS venue_fees,
            coalesce(k.platform_fees, 0) AS platform_fees, coalesce(k.gas, 0) AS gas_usd,
            coalesce(o.slippage, 0) AS slippage_usd, coalesce(o.turnover, 0) AS turnover_usd,
@@ -96,7 +97,7 @@ authors AS (
 
 
 def split_into_parts(chosen: str, dimensions: Iterable[str]) -> str:
-    """Return the CTEs `chosen` to `split`; the last has (deployment_id, dimension, key, *MEASURES).
+    """Return the CTEs `chosen` to `split`; the last has (deployment_id, day, dimension, key, *MEASURES).
 
     `chosen` is one or more `CHOSEN` with their conditions, joined by UNION ALL.
     """
@@ -106,20 +107,20 @@ def split_into_parts(chosen: str, dimensions: Iterable[str]) -> str:
     if plain := [name for name in wanted if name != "author"]:
         keys = ", ".join(f"('{name}', {KEYS[name]})" for name in plain)
         rows.append(
-            f"SELECT f.deployment_id, k.dimension, k.key, {', '.join(f'f.{name}' for name in MEASURES)} "  # noqa: S608
+            f"SELECT f.deployment_id, f.day, k.dimension, k.key, {', '.join(f'f.{name}' for name in MEASURES)} "  # noqa: S608
             f"FROM facts f CROSS JOIN LATERAL (VALUES {keys}) AS k (dimension, key)"
         )
     if "author" in wanted:
         ctes.append(AUTHORS)
         columns = [_of_author(name) if name in WEIGHTED else f"f.{name}" for name in MEASURES]
         rows.append(
-            f"SELECT f.deployment_id, 'author', coalesce(a.key, ''), {', '.join(columns)} "  # noqa: S608
+            f"SELECT f.deployment_id, f.day, 'author', coalesce(a.key, ''), {', '.join(columns)} "  # noqa: S608
             "FROM facts f LEFT JOIN authors a ON a.signal_id = f.signal_id"
         )
     return ",".join(
         [
             *ctes,
-            f"\nsplit (deployment_id, dimension, key, {', '.join(MEASURES)}) AS ({' UNION ALL '.join(rows)})",
+            f"\nsplit (deployment_id, day, dimension, key, {', '.join(MEASURES)}) AS ({' UNION ALL '.join(rows)})",
         ]
     )
 

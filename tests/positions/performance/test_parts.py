@@ -244,4 +244,7 @@ def test_a_roll_up_that_is_killed_at_any_moment_adds_each_position_once() -> Non
         assert roll_up.differences() == []
         assert parts.total().net == sum(range(60))
     roll_up.roll_up()
-    assert (roll_up.differences(), PnlPart.objects.get(dimension="total", deployment=None).trades) == ([], 60)
+    assert (
+        roll_up.differences(),
+        PnlPart.objects.get(dimension="total", deployment=None, day=None).trades,
+    ) == ([], 60)
