@@ -194,9 +194,9 @@ class UnreadAccount(models.Model):
 class PnlPart(models.Model):
     """Cumulated results of the closed positions before the watermark, by deployment, dimension and key.
 
-    Rows without a deployment are the sums of the whole platform, of all time and of each day. Only `performance.roll_up` writes it;
-    `performance.parts` reads it, and adds the positions that closed since. Realised PnL (after fees, before the profit
-    share) = won + lost + profit share.
+    Rows without a deployment are the sums of the whole platform, of all time and of each day. Only
+    `performance.roll_up` writes it; `performance.parts` reads it, and adds the positions that closed since. Realised
+    PnL (after fees, before the profit share) = won + lost + profit share.
     """
 
     deployment = models.ForeignKey(
