@@ -35,9 +35,9 @@ def differs_in(trader: Trader, seeds: range) -> list[str]:
                 found += [f"seed {seed}: {identity.total.difference} in total"] * bool(
                     identity.total.difference
                 )
-                quick = read_books([history.deployment.pk])
-                found += [f"seed {seed}: {quick}"] * (quick != identity.total)
                 assert identity.unpriced == []
+            quick = read_books([history.deployment.pk])
+            found += [f"seed {seed}: {quick}"] * (quick != identity.total)
             transaction.set_rollback(True)
     return found
 
