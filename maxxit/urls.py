@@ -7,7 +7,18 @@ from django.views.generic import RedirectView
 
 from maxxit.api import errors
 from maxxit.api.api import api
-from maxxit.web import account, agents, health, invoices, pages, settings_pages, wallet
+from maxxit.web import (
+    account,
+    activity,
+    agents,
+    authors,
+    health,
+    invoices,
+    pages,
+    settings_pages,
+    trade,
+    wallet,
+)
 from maxxit.web.login import Login
 from maxxit.web.metrics import metrics
 from maxxit.web.performance import performance_page
@@ -34,6 +45,12 @@ urlpatterns = [
     path("signals/<int:signal_id>/progress", pages.signal_progress, name="signal-progress"),
     path("invoices", invoices.invoices, name="invoices"),
     path("invoices/<int:deployment_id>/<str:month>", invoices.invoice, name="invoice"),
+    path("activity", activity.activity_page, name="activity"),
+    path("activity/rows", activity.activity_rows, name="activity-rows"),
+    path("trades/<int:position_id>", trade.trade_page, name="trade"),
+    path("trades/<int:position_id>/figures", trade.trade_figures, name="trade-figures"),
+    path("accounts", authors.accounts, name="accounts"),
+    path("accounts/<str:name>", authors.account, name="account"),
     path("chain/<uuid:correlation_id>", pages.trade_trace, name="chain"),
     path("login", Login.as_view(), name="login"),
     path("sign-up", account.sign_up_page, name="sign-up"),

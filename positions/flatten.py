@@ -70,7 +70,7 @@ def _by_switch() -> dict[int, list[Unclosed]]:
     with connection.cursor() as cursor:
         cursor.execute(COVERED_POSITIONS)
         rows = cursor.fetchall()
-    gate_reasons = {venue: _gate_reason(venue) for venue in {row[3] for row in rows}}
+    gate_reasons = {venue: gate_reason(venue) for venue in {row[3] for row in rows}}
     found: dict[int, list[Unclosed]] = defaultdict(list)
     for switch, position, symbol, venue, account, *exit_order in rows:
         if reason := gate_reasons[venue] or _blocking_reason(exit_order):
@@ -78,7 +78,7 @@ def _by_switch() -> dict[int, list[Unclosed]]:
     return found
 
 
-def _gate_reason(venue: str) -> str:
+def gate_reason(venue: str) -> str:
     """Return why the gate blocks closing orders of the venue; empty if it does not."""
     return risk.gate_verdict(gate.read(venue), reduces=True).reason
 

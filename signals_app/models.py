@@ -81,6 +81,14 @@ class CtPost(models.Model):
                 name="ct_posts_candidates",
                 condition=models.Q(is_signal_candidate=True, processed_for_signals=False),
             ),
+            models.Index(
+                fields=["account", "posted_at"],
+                name="ct_posts_calls",
+                condition=models.Q(is_signal_candidate=True),
+            ),
+            models.Index(
+                fields=["posted_at"], name="ct_posts_calls_at", condition=models.Q(is_signal_candidate=True)
+            ),
         )
 
     def __str__(self) -> str:
@@ -128,6 +136,27 @@ class ImpactFactorHistory(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account} {self.day}: {self.impact_factor} after {self.calls} calls"
+
+
+class AuthorRecord(models.Model):
+    """The last backtest of an account's calls. `manage.py authors update` replaces it every night."""
+
+    account = models.OneToOneField(
+        "agents.CtAccount", models.CASCADE, primary_key=True, related_name="record"
+    )
+    at = models.DateTimeField(help_text="UTC; bars that closed later are not in it")
+    figures = models.JSONField(help_text="the whole record: figures by horizon in minutes, with intervals")
+    calls = models.PositiveIntegerField(help_text="calls of the window, without repeats")
+    hit_rate = models.FloatField(null=True, help_text="fraction of calls with a profit after one day")
+    mean_pct = models.FloatField(null=True, help_text="mean return after one day and costs, percent")
+    excess_pct = models.FloatField(null=True, help_text="that mean less the benchmark's, percent")
+    q_value = models.FloatField(null=True, help_text="of the excess, corrected for the number of authors")
+
+    class Meta:
+        db_table = "author_records"
+
+    def __str__(self) -> str:
+        return f"{self.account}: {self.calls} calls"
 
 
 class Signal(models.Model):
@@ -189,6 +218,8 @@ class Signal(models.Model):
                 name="signals_not_executed",
                 condition=models.Q(state__in=["skipped", "expired"]),
             ),
+            models.Index(fields=["agent", "created_at"], name="signals_agent_created"),
+            models.Index(fields=["created_at"], name="signals_created"),
         )
 
     def __str__(self) -> str:

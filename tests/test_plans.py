@@ -20,6 +20,8 @@ from maxxit.access.auth import create_key
 from maxxit.core import clock
 from maxxit.notify import alerts
 from maxxit.reports import progress
+from maxxit.reports.activity import feed
+from maxxit.reports.activity.feed import Filters, Scope
 from positions import book, costs, health
 from positions.exits import sweep
 from positions.performance import equity, identity, parts, roll_up
@@ -188,6 +190,28 @@ HOT: dict[str, tuple[Any, set[str]]] = {
     "progress: a customer's entries of signals": (
         lambda: (progress.COUNTS, {"signals": [1, 2], "own": [1], "tries": 3}),
         {"one_order_per_deployment_signal_and_purpose"},
+    ),
+    "activity of a customer": (
+        lambda: feed.statement(Scope({1: "agent 1", 2: "agent 2"}, [1], [1, 2, 101]), Filters()),
+        {"signals_agent_created", "ct_posts_account", "ct_posts_calls"},
+    ),
+    "activity of the platform": (
+        lambda: feed.statement(Scope(None, None, None), Filters()),
+        {"signals_created", "ct_posts_posted_at"},
+    ),
+    "activity: a customer's traded signals of a token": (
+        lambda: feed.statement(
+            Scope({1: "agent 1"}, [1], [1, 2, 101]), Filters(token="ETH", outcome="traded")
+        ),
+        set(),  # signals_agent_created, or the index on agent, token and bucket
+    ),
+    "activity: declined calls of a customer": (
+        lambda: feed.statement(Scope({1: "agent 1"}, [1], [1, 2, 101]), Filters(outcome="declined")),
+        {"ct_posts_calls"},
+    ),
+    "activity: posts that were not read": (
+        lambda: feed.statement(Scope(None, None, None), Filters(outcome="unread")),
+        {"ct_posts_new", "ct_posts_quarantined"},
     ),
     "payments of a deployment": (
         lambda: (equity.FLOWS, {"deployments": [1]}),

@@ -18,7 +18,10 @@ STATUS: tuple[tuple[type[MaxxitError], int], ...] = (
     (Retryable, 503),
     (Misconfigured, 503),
 )
-STATUS_OF_CODE = {"not_found": 404, "not_a_uuid": 422, "no_span": 422, "no_month": 422}
+STATUS_OF_CODE = {
+    "not_found": 404, "not_a_uuid": 422, "no_span": 422, "invalid": 422, "no_agent": 422, "no_token": 422,
+    "no_account": 422, "no_outcome": 422, "no_month": 422,
+}  # fmt: skip
 """Codes of `Rejected` that are not a conflict (409)."""
 
 

@@ -7,20 +7,27 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from agents.models import Agent
 from maxxit.access.rows import Person, visible
 from maxxit.core import clock
+from maxxit.core.clock import iso_utc
 from maxxit.core.errors import Rejected
 from maxxit.core.reasons import Audience
 from maxxit.events.models import Event
 from maxxit.events.record import subject
 from maxxit.market import quotes
-from maxxit.market.instruments import all_instruments
+from maxxit.market.instruments import all_instruments, listed_on
 from maxxit.market.models import Quote, RefusedQuote
 from maxxit.market.reasons import QuoteReason
 from maxxit.reports import trace
+from maxxit.reports.activity import feed
+from maxxit.reports.activity.feed import Filters
+from maxxit.reports.activity.rows import RANK, Line, Row, activity, url_of
 from maxxit.reports.progress import Pace, Queue, WaitingOrder
 from maxxit.reports.reasons import explain
+from signals_app import score
 from signals_app.models import CtPost, Signal
+from signals_app.policy import policy as signals_policy
 from signals_app.reasons import CandidateReason
 from trading.models import Order
 from trading.quarantine import TRIES
@@ -197,3 +204,144 @@ def of_order(order: Order) -> list[Stop]:
 
 KINDS: dict[str, Callable[[Any], list[Stop]]] = {"post": of_post, "signal": of_signal, "order": of_order}
 """Kind of row -> the function that explains it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Why an agent did not trade a token around a moment, or what it traded."""
+
+    agent: str
+    token: str
+    at: datetime
+    since: datetime
+    until: datetime
+    """Decisions and posts of this span were searched."""
+    outcome: str
+    """The one nearest to a trade of `feed.OUTCOMES`; `none` where nothing happened."""
+    text: str
+    """The answer in one sentence."""
+    reasons: list[Stop]
+    rows: list[Row]
+    """What the answer is taken from, newest first."""
+    url: str
+    """The activity page with the same rows."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json` and the API."""
+        return {
+            "agent": self.agent,
+            "token": self.token,
+            "at": iso_utc(self.at),
+            "since": iso_utc(self.since),
+            "until": iso_utc(self.until),
+            "outcome": self.outcome,
+            "answer": self.text,
+            "reasons": [stop.as_json() for stop in self.reasons],
+            "items": [row.as_json() for row in self.rows],
+            "url": self.url,
+        }
+
+
+SEARCHED = 50
+"""Rows of the feed that an answer is taken from."""
+
+
+def not_traded(agent_name: str, token_name: str, at: datetime, person: Person = None) -> Answer:
+    """Explain why an agent did not trade a token around `at` (UTC), or name the trade that it made.
+
+    Posts count from the lookback of generation before `at`, decisions until a bucket of generation after it. Where no
+    post is about the token, the other posts of the accounts that the agent follows are listed. Raises Rejected for an
+    agent or token that does not exist, or is not `person`'s.
+    """
+    agent, token = feed.agent_named(agent_name, person), feed.token_named(token_name)
+    terms = signals_policy().generate
+    since = at - timedelta(hours=max(terms.lookback_hours, terms.bucket_hours))
+    until = at + timedelta(hours=terms.bucket_hours)
+    filters = Filters(agent=agent, token=token, since=since, until=until)
+    rows = activity(person, filters, limit=SEARCHED).rows
+    about_token = bool(rows)
+    if not rows:
+        filters = Filters(agent=agent, since=since, until=until)
+        others = activity(person, filters, limit=SEARCHED).rows
+        rows = [row for row in others if row.key.kind == "post"]
+    lines = [line for row in rows for line in row.lines]
+    trades = [line for line in lines if line.outcome == "traded"] if about_token else []
+    own = [] if trades else _of_agent(agent, token)
+    reasons = own + _of_lines(lines, since, until)
+    if trades:
+        outcome, text = "traded", f"{agent.name} did trade {token}: {trades[0].text}"
+    elif about_token:
+        nearest = min(lines, key=lambda line: RANK[line.outcome])
+        figures = (
+            f" (measured {nearest.measured or '–'}, limit {nearest.limit or '–'})" if nearest.measured else ""
+        )
+        outcome, text = nearest.outcome, f"{agent.name} did not trade {token}: {nearest.text}{figures}"
+    else:
+        outcome, text = "none", f"{agent.name} did not trade {token}: {_nothing(agent, token, own)}"
+    return Answer(agent.name, token, at, since, until, outcome, text, reasons, rows, url_of(filters))
+
+
+def _of_agent(agent: Agent, token: str) -> list[Stop]:
+    """List what keeps an agent from trading a token at all."""
+    stops = []
+    if agent.state != "active":
+        change, meaning = "activate the agent: page Agents, or the admin", f"the agent is {agent.state}"
+        stops.append(
+            Stop(
+                agent.name,
+                "agent_not_active",
+                f"the agent is {agent.state}",
+                "",
+                "",
+                change,
+                Audience.CUSTOMER,
+            )
+        )
+    if token not in (agent.tokens or listed_on(agent.venue)):
+        stops.append(_stop(f"{agent.name} on {token}", f"candidate:{CandidateReason.NOT_ON_VENUE}"))
+    if score.uses_posts(agent.weights) and not agent.subscriptions.exists():
+        change = "follow an account: page Agents, or the admin"
+        meaning = "the agent trades on posts and follows no account"
+        stops.append(Stop(agent.name, "follows_nobody", meaning, "", "", change, Audience.CUSTOMER))
+    return stops
+
+
+def _of_lines(lines: list[Line], since: datetime, until: datetime) -> list[Stop]:
+    """List the reasons of results, each once, with the refused prices behind a missing price."""
+    stops: list[Stop] = []
+    for line in lines:
+        if line.outcome == "traded":
+            continue
+        what = (
+            f"order {line.order_id}"
+            if line.order_id
+            else f"{line.agent} on {line.token}"
+            if line.agent
+            else "post"
+        )
+        stop = Stop(
+            what,
+            line.code,
+            line.text,
+            line.measured,
+            line.limit,
+            line.change,
+            Audience(line.audience or Audience.NOBODY),
+            waiting=line.outcome == "waiting",
+        )
+        if stop in stops:
+            continue
+        stops.append(stop)
+        if line.code in PRICE_MISSING and line.token in all_instruments():
+            stops += [one for one in _refused(line.token, since, until) if one not in stops]
+    return stops
+
+
+def _nothing(agent: Agent, token: str, own: list[Stop]) -> str:
+    """Say why there is neither a decision nor a post about the token; `own` is what keeps the agent from trading it."""
+    if own:
+        not_listed = own[0].code == f"candidate:{CandidateReason.NOT_ON_VENUE}"
+        return f"{token} is not among the tokens that it trades" if not_listed else own[0].meaning
+    if score.uses_posts(agent.weights):
+        return f"no account that it follows wrote about {token} at that time"
+    return "its indicators gave no signal at that time"

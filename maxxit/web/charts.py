@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from django.utils import timezone
 
@@ -71,6 +72,101 @@ def moments(first: datetime, last: datetime, count: int = 4) -> list[Tick]:
         )
         for number in range(count)
     ]
+
+
+@dataclass(frozen=True)
+class Whisker:
+    """A point with its interval on a decay curve; `low` and `high` are None without an interval."""
+
+    x: float
+    y: float
+    low: float | None
+    high: float | None
+    label: str
+    """Under the axis."""
+    text: str
+    """What the point says, for its title."""
+
+
+@dataclass(frozen=True)
+class Decay:
+    """Coordinates of a decay curve: the mean excess return by horizon."""
+
+    width: int
+    height: int
+    left: int
+    right: int
+    zero: float
+    line: str
+    points: list[Whisker]
+    rows: list[Tick]
+
+
+class Measured(Protocol):
+    """A figure with its interval."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+
+
+class AtHorizon(Protocol):
+    """The figures of one horizon."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def calls(self) -> int: ...
+    @property
+    def excess(self) -> Measured: ...
+
+
+def decay(horizons: Sequence[AtHorizon]) -> Decay | None:
+    """Lay out the mean excess return in percent by horizon, with intervals; None with fewer than two horizons."""
+    if len(horizons) < 2:
+        return None
+    ends = [bound for one in horizons for bound in (one.excess.low, one.excess.high, one.excess.value)]
+    values = [0.0, *(bound for bound in ends if bound is not None)]
+    low, high = min(values), max(values)
+    room = (high - low) * 0.1 or 1.0
+    low, high = low - room, high + room
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+    step = (right - LEFT) / len(horizons)
+
+    def y(value: float) -> float:
+        return round(bottom - (value - low) / (high - low) * (bottom - TOP), 1)
+
+    points = []
+    for number, one in enumerate(horizons):
+        figure = one.excess
+        interval = (
+            "too few days"
+            if figure.low is None or figure.high is None
+            else f"{figure.low:+.2f} to {figure.high:+.2f}"
+        )
+        points.append(
+            Whisker(
+                x=round(LEFT + step * (number + 0.5), 1),
+                y=y(figure.value),
+                low=None if figure.low is None else y(figure.low),
+                high=None if figure.high is None else y(figure.high),
+                label=one.text,
+                text=f"{one.text}: {figure.value:+.2f} % over the benchmark, 95 %: {interval}, {one.calls} calls",
+            )
+        )
+    return Decay(
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        right=right,
+        zero=y(0),
+        line=" ".join(f"{point.x},{point.y}" for point in points),
+        points=points,
+        rows=[Tick(y(value), f"{value:+.1f} %") for value in levels(low, high)],
+    )
 
 
 BAR_WIDTH, BAR_LEAST = 1000, 6

@@ -30,6 +30,7 @@ from maxxit.reports import checks, performance, pnl, progress, reasons, status, 
 from maxxit.reports import market as markets
 from maxxit.reports.progress import Progress
 from maxxit.reports.scope import scope_of
+from maxxit.reports.trade import only_position
 from maxxit.web import charts, performance_charts
 from positions import flatten
 from positions.models import Position
@@ -178,8 +179,10 @@ def _tables() -> dict[str, Any]:
 @page_needs("events.view_event")
 @require_safe
 def trade_trace(request: HttpRequest, correlation_id: UUID) -> HttpResponse:
-    """Show the trace of one trade, limited to the rows this person may see."""
+    """Show the trace of one trade, limited to the rows this person may see; of one position alone, the trade page."""
     person: Any = request.user
+    if "whole" not in request.GET and (position := only_position(correlation_id, person)) is not None:
+        return redirect("trade", position)
     try:
         rows = trace.follow(correlation_id, person)
     except MaxxitError as error:

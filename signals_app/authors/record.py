@@ -23,9 +23,9 @@ from maxxit.market.feeds.bars import Bar
 from maxxit.market.feeds.file import candle_file, read_bars
 from maxxit.market.instruments import all_instruments, stablecoins, words_by_token
 from signals_app import prefilter
-from signals_app.authors.backtest import Series, Side, Terms
-from signals_app.authors.measure import Call, Figures, Measure, Record, measure
-from signals_app.models import CtPost, ImpactFactorHistory
+from signals_app.authors.backtest import BAR_SECONDS, Outcome, Series, Side, Terms, outcomes
+from signals_app.authors.measure import HEADLINE, Call, Figures, Measure, Record, measure
+from signals_app.models import AuthorRecord, CtPost, ImpactFactorHistory
 from signals_app.policy import Authors
 from signals_app.reading.rules.read import Reader
 from signals_app.reading.schema import Post, Reading, Readings, question
@@ -37,6 +37,7 @@ log = structlog.get_logger(__name__)
 BATCH = 25
 """Posts per model call."""
 SIX = Decimal("0.000001")
+HOUR = timedelta(hours=1)
 
 
 def measure_settings(policy: Authors) -> Measure:
@@ -170,6 +171,60 @@ def stored_series(symbols: Iterable[str], since: datetime, until: datetime) -> d
     return {symbol: known[symbol] for symbol in sorted(known) if len(known[symbol].opened)}
 
 
+SPANS = """
+SELECT w.symbol, (SELECT extract(epoch FROM max(open_time))::bigint FROM candles WHERE symbol = w.symbol),
+       array_agg(extract(epoch FROM c.open_time)::bigint ORDER BY c.open_time),
+       array_agg(c.open::float8 ORDER BY c.open_time), array_agg(c.high::float8 ORDER BY c.open_time),
+       array_agg(c.low::float8 ORDER BY c.open_time), array_agg(c.close::float8 ORDER BY c.open_time)
+FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS w(symbol, since, until)
+JOIN candles c ON c.symbol = w.symbol AND c.open_time >= w.since AND c.open_time < w.until
+GROUP BY w.symbol
+"""
+
+
+def outcomes_of(
+    calls: Sequence[Call], horizons: Sequence[timedelta], policy: Authors
+) -> list[dict[timedelta, Outcome] | None]:
+    """Backtest each call by itself from the stored bars, as its author's record does.
+
+    Returns horizon -> outcome for the horizons that have ended; None for a call for which no bar opened within an hour.
+    """
+    spans = _spans(calls, max(horizons))
+    now = int(clock.now().timestamp())
+    bars: dict[str, Series] = {}
+    ends: dict[str, int] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(SPANS, [[span[column] for span in spans] for column in range(3)])
+        for symbol, newest, opened, *columns in cursor:
+            whole = Series(np.array(opened), *(np.array(prices) for prices in columns))
+            bars[symbol] = whole.known_by(now)
+            ends[symbol] = min(newest + BAR_SECONDS, now)
+    terms = measure_settings(policy).terms
+    results: list[dict[timedelta, Outcome] | None] = []
+    for call in calls:
+        series = bars.get(call.token)
+        place = series.entry(call.known_at.timestamp()) if series else None
+        if series is None or place is None:
+            results.append(None)
+            continue
+        begun = int(series.opened[place])
+        ended = [one for one in horizons if begun + one.total_seconds() <= ends[call.token]]
+        results.append(outcomes(series, place, call.side, ended, terms))
+    return results
+
+
+def _spans(calls: Sequence[Call], longest: timedelta) -> list[tuple[str, datetime, datetime]]:
+    """Return (token, since, until) of the bars that the calls need, overlapping spans as one."""
+    spans: list[tuple[str, datetime, datetime]] = []
+    for call in sorted(calls, key=lambda call: (call.token, call.known_at)):
+        until = call.known_at + longest + 2 * HOUR
+        if spans and spans[-1][0] == call.token and spans[-1][2] >= call.known_at:
+            spans[-1] = (call.token, spans[-1][1], until)
+        else:
+            spans.append((call.token, call.known_at, until))
+    return spans
+
+
 def stored_calls(since: datetime, until: datetime) -> list[Call]:
     """Read the calls of the posts ingested in [since, until), including posts deleted since."""
     posts = CtPost.objects.filter(
@@ -200,8 +255,37 @@ def update(policy: Authors) -> int:
     changed = 0
     for account in CtAccount.objects.order_by("pk"):
         changed += _store_factor(account, by_author.get(account.x_username))
+    _store_records(by_author)
     log.info("impact_factors_written", authors=len(by_author), changed=changed)
     return changed
+
+
+@transaction.atomic
+def _store_records(by_author: Mapping[str, Record]) -> None:
+    """Replace the stored records of all accounts; an account without a call in the window has none."""
+    accounts = dict(CtAccount.objects.filter(x_username__in=list(by_author)).values_list("x_username", "pk"))
+    rows = [_record_row(accounts[name], result) for name, result in by_author.items() if name in accounts]
+    AuthorRecord.objects.exclude(pk__in=[row.pk for row in rows]).delete()
+    AuthorRecord.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=["account"],
+        update_fields=["at", "figures", "calls", "hit_rate", "mean_pct", "excess_pct", "q_value"],
+    )
+
+
+def _record_row(account_id: int, result: Record) -> AuthorRecord:
+    headline = result.horizons.get(HEADLINE)
+    return AuthorRecord(
+        account_id=account_id,
+        at=clock.now(),
+        figures=as_json(result),
+        calls=result.calls,
+        hit_rate=headline.hit_rate.mean if headline else None,
+        mean_pct=headline.mean.mean if headline else None,
+        excess_pct=headline.excess.mean if headline else None,
+        q_value=result.q_value,
+    )
 
 
 @transaction.atomic

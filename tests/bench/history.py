@@ -22,9 +22,13 @@ from pathlib import Path
 from statistics import median
 from tempfile import mkdtemp
 from time import perf_counter, process_time
+from typing import TYPE_CHECKING
 
 import django
 import psutil
+
+if TYPE_CHECKING:
+    from positions.models import Position
 
 SWEEP_RATIO = 1.2
 """How much longer a sweep may take with history than without."""
@@ -122,6 +126,15 @@ def requests() -> Iterator[tuple[str, str]]:
     year = (newest.opened_at - timedelta(days=364)).strftime("%Y-%m-%dT%H:%M:%SZ")
     shared = ["/", "/market", "/market/tables", f"/chain/{newest.correlation_id}"]
     shared += [f"/signals/{newest.signal_id}{part}" for part in ("", "/progress")]
+    shared += [f"/trades/{newest.pk}", f"/trades/{newest.pk}/figures", "/accounts", "/accounts?sort=name"]
+    shared += [
+        "/accounts/author1",
+        "/api/records?sort=calls",
+        "/api/records/author1",
+        f"/api/trades/{newest.pk}",
+    ]
+    shared += [f"/activity{query}" for query in activity_queries(newest)]
+    shared += [f"/api/activity?token={newest.symbol}&limit=200", "/activity/rows"]
     shared += ["/api/signals/progress", f"/api/signals/{newest.signal_id}/progress"]
     lists = ("posts", "signals", "orders", "trades", "positions")
     shared += [f"/api/db/{name}{query}" for name in lists for query in ("", "?limit=500", "?offset=10000")]
@@ -151,6 +164,24 @@ def requests() -> Iterator[tuple[str, str]]:
         row = model._default_manager.order_by("-pk").first()
         if row is not None:
             yield "staff", reverse(f"{base}_change", args=[row.pk])
+
+
+def activity_queries(newest: "Position") -> Iterator[str]:
+    """Filters of the activity page: none, each outcome, each other filter, and an agent, token and time."""
+    from maxxit.reports.activity.feed import OUTCOMES
+
+    yield ""
+    yield from (f"?outcome={outcome}" for outcome in OUTCOMES)
+    yield f"?token={newest.symbol}"
+    yield from (f"?token={newest.symbol}&outcome={outcome}" for outcome in ("traded", "declined", "no_call"))
+    agent, at = newest.deployment.agent, newest.opened_at
+    follows = agent.subscriptions.order_by("pk").first()
+    assert follows is not None
+    yield f"?account={follows.account.x_username}"
+    yield f"?since={at:%Y-%m-%dT%H:%M}&until={at + timedelta(days=2):%Y-%m-%d}"
+    yield f"?until={at - timedelta(days=200):%Y-%m-%d}"
+    yield f"?agent={agent.name.replace(' ', '%20')}&token={newest.symbol}&at={at:%Y-%m-%dT%H:%M}"
+    yield f"?q={newest.pk}"
 
 
 def admin_queries(model: type, page: object) -> Iterator[str]:

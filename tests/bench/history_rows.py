@@ -80,8 +80,11 @@ INSERT INTO ct_posts (post_id, account_id, source, text, posted_at, ingested_at,
                       is_signal_candidate, tokens, sides, sentiment, reasoning, outcome, processed_for_signals,
                       attempts, last_error)
 SELECT i::text, 1 + i %% 200, 'x', 'Post number ' || i || ' about ' || s.symbol || ' going up from here', s.at, s.at,
-       ('a' || lpad(to_hex(i), 31, '0'))::uuid, 'classified', i %% 20 = 0, ARRAY[s.symbol], '{}', '', '',
-       CASE i %% 20 WHEN 0 THEN 'traded' ELSE 'prefiltered:no_token' END, true, 0, ''
+       ('a' || lpad(to_hex(i), 31, '0'))::uuid, CASE i %% 19 WHEN 0 THEN 'classified' ELSE 'prefiltered' END,
+       i %% 19 = 0, CASE i %% 19 WHEN 0 THEN ARRAY[s.symbol] ELSE '{}' END,
+       CASE i %% 19 WHEN 0 THEN jsonb_build_object(s.symbol, 'long') ELSE '{}' END, '', '',
+       CASE WHEN i %% 38 = 0 THEN 'traded' WHEN i %% 19 = 0 THEN 'candidate:below_threshold'
+            ELSE 'prefiltered:chatter' END, true, 0, ''
 FROM generate_series(1, %(posts)s) AS i CROSS JOIN LATERAL (
     SELECT %(now)s - make_interval(secs => (%(posts)s - i) * 31536000.0 / %(posts)s) AS at,
 """
@@ -96,7 +99,7 @@ FROM generate_series(1, %(positions)s, 15) AS i
 """
 SIGNAL_POSTS = """
 INSERT INTO signal_posts (signal_id, ctpost_id)
-SELECT s.id, 1 + s.id * 9 %% %(posts)s FROM signals s
+SELECT s.id, 38 * (1 + s.id %% (%(posts)s / 38)) FROM signals s
 """
 ORDERS = f"""
 INSERT INTO orders (id, deployment_id, signal_id, idempotency_key, purpose, symbol, venue, account, position_side,

@@ -733,7 +733,7 @@ MUTANTS = (
     bug(
         "what flatten left behind a shut gate is not said",
         (
-            "positions.flatten:_gate_reason",
+            "positions.flatten:gate_reason",
             "return risk.gate_verdict(gate.read(venue), reduces=True).reason",
             "return ''",
         ),

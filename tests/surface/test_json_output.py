@@ -90,6 +90,11 @@ def deployment(world: World) -> str:
 
 
 RUNS: dict[str, Words] = {
+    "activity": lambda w, f: [],
+    "records list": lambda w, f: [],
+    "records show": lambda w, f: [w.of_alice.post.account.x_username],
+    "trade close": lambda w, f: [str(w.of_alice.open_position.pk)],
+    "trade show": lambda w, f: [str(w.of_alice.position.pk)],
     "accounts add": lambda w, f: ["new"],
     "accounts check": lambda w, f: ["@new"],
     "accounts list": lambda w, f: [],

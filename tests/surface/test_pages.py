@@ -25,7 +25,7 @@ def test_the_dashboard_shows_what_is_mine(world: World) -> None:
         "+20.00",
     ):
         assert said in page
-    assert f"/chain/{world.of_alice.post.correlation_id}" in page
+    assert f"/trades/{world.of_alice.position.pk}" in page
 
 
 def test_a_newcomers_dashboard_is_empty_and_says_what_to_do(world: World) -> None:
@@ -44,7 +44,7 @@ def test_a_stopped_account_is_shown_to_its_owner_alone(world: World) -> None:
 
 
 def test_the_chain_page_tells_everything_in_order(world: World) -> None:
-    url = f"/chain/{world.of_alice.post.correlation_id}"
+    url = f"/chain/{world.of_alice.post.correlation_id}?whole=1"
     page = world.logged_in(world.staff).get(url).content.decode()
     for said in (
         "what does it say",

@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from maxxit.core import clock
-from maxxit.core.money import brief
+from maxxit.core.money import brief, plain
 
 register = template.Library()
 
@@ -38,7 +38,7 @@ def signed(value: Decimal | None) -> str:
 
 
 @register.filter
-def tone(value: Decimal | None) -> str:
+def tone(value: Decimal | float | None) -> str:
     """Return the CSS class of a figure's sign: `up`, `down` or nothing."""
     return "" if not value else "up" if value > 0 else "down"
 
@@ -79,6 +79,26 @@ def two(value: Decimal | float | None) -> str:
 def signed_percent(value: float | None) -> str:
     """Format a fraction as a percentage with its sign: 0.0312 is +3.12 %."""
     return "–" if value is None else f"{value * 100:+.2f} %"
+
+
+@register.filter
+def exact(value: Decimal | None) -> str:
+    """Format with every digit, for the title of a rounded figure."""
+    return "–" if value is None else plain(value)
+
+
+@register.filter
+def figure(value: float | None, form: str) -> str:
+    """Format a measured figure: `percent` is of percents with the sign, `rate` of a fraction."""
+    if value is None:
+        return "–"
+    return f"{value:.0%}" if form == "rate" else f"{value:+.2f} %"
+
+
+@register.filter
+def spaced(text: str) -> str:
+    """Write a code for people: `no_call` is "no call"."""
+    return text.replace("_", " ")
 
 
 register.filter("duration", clock.duration_text)

@@ -7,11 +7,15 @@
   const underWay = () => place.querySelector("[data-under-way]") !== null;
 
   async function refresh() {
-    if (document.hidden) return;
+    if (document.hidden || place.querySelector("details[data-hold][open]")) return;  // a person is deciding on what it shows
     try {
       const answer = await fetch(place.dataset.refresh, { credentials: "same-origin", redirect: "error" });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
+      const open = new Set([...place.querySelectorAll("details[id][open]")].map((one) => one.id));
+      const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
       place.innerHTML = await answer.text();
+      for (const one of place.querySelectorAll("details[id]")) one.open = open.has(one.id);
+      if (focused) document.getElementById(focused)?.focus();
       status.textContent = "";
       if (!underWay()) clearInterval(timer);
     } catch (error) {

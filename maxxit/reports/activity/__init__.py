@@ -1,0 +1,1 @@
+"""The activity feed: which rows a person sees (`feed`), what became of each (`rows`), and `search`."""
