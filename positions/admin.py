@@ -28,6 +28,9 @@ from positions.exits import sweep
 from positions.exits.levels import LEVELS
 from positions.models import (
     BestPnl,
+    BooksCheck,
+    DailySummary,
+    EquityPoint,
     ExitPause,
     PnlPart,
     PnlSnapshot,
@@ -254,6 +257,66 @@ class BestPnlAdmin(ReadOnlyAdmin):
     list_display = ("account", "best")
     search_fields = ("account",)
     best = number_column("pnl", "PnL (USD)")
+
+
+@admin.register(DailySummary)
+class DailySummaryAdmin(LargeTableAdmin):
+    list_display = (
+        "report_date",
+        "scope",
+        "day_pnl",
+        "realised",
+        "num_trades",
+        "best_symbol",
+        "worst_symbol",
+        "equity",
+    )
+    list_filter = (("report_date", admin.DateFieldListFilter),)
+    list_select_related = ("deployment",)
+    search_fields = ("deployment__account", "deployment__agent__name")
+
+    @display(description="deployment", ordering="deployment")
+    def scope(self, row: DailySummary) -> SafeString | str:
+        return (
+            link("agents.deployment", row.deployment_id, row.deployment.account) if row.deployment else "all"
+        )
+
+    @display(description="PnL of the day (USD)", ordering="day_pnl_usd")
+    def day_pnl(self, row: DailySummary) -> SafeString | str:
+        return coloured(row.day_pnl_usd)
+
+    @display(description="realised (USD)", ordering="realized_pnl_usd")
+    def realised(self, row: DailySummary) -> SafeString | str:
+        return coloured(row.realized_pnl_usd)
+
+    @display(description="equity (USD)", ordering="equity_usd")
+    def equity(self, row: DailySummary) -> str:
+        return plain(usdc(row.equity_usd))
+
+
+@admin.register(EquityPoint)
+class EquityPointAdmin(LargeTableAdmin):
+    list_display = ("at", "deployment_link", "equity_usd", "deposits_usd")
+    list_filter = (("at", admin.DateFieldListFilter),)
+    list_select_related = ("deployment",)
+    search_fields = ("deployment__account", "deployment__agent__name")
+
+    @display(description="deployment", ordering="deployment")
+    def deployment_link(self, row: EquityPoint) -> SafeString | str:
+        return link("agents.deployment", row.deployment_id, row.deployment.account)
+
+    @display(description="equity (USD)", ordering="equity")
+    def equity_usd(self, row: EquityPoint) -> str:
+        return plain(usdc(row.equity))
+
+    @display(description="net deposits (USDC)", ordering="deposits")
+    def deposits_usd(self, row: EquityPoint) -> str:
+        return plain(usdc(row.deposits))
+
+
+@admin.register(BooksCheck)
+class BooksCheckAdmin(LargeTableAdmin):
+    list_display = ("checked_at", "deployments", "wrong")
 
 
 @admin.register(PnlSnapshot)

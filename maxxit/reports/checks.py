@@ -15,6 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from agents.fee_terms import policy as fee_policy
 from agents.fee_terms import unreadable_fees
 from agents.models import Agent
+from agents.policy import policy as customer_policy
 from agents.seed import SeedData
 from maxxit.access.attempts import policy as login_policy
 from maxxit.core import clock
@@ -334,6 +335,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "risk": risk_policy,
     "exits": risk_policy,
     "fees": fee_policy,
+    "customers": customer_policy,
     "schedule": schedule,
     "agents": lambda: load("agents", SeedData),
     "llm": llm_policy,

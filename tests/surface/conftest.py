@@ -37,7 +37,7 @@ from maxxit.pipeline.stages import QUEUES
 from maxxit.pipeline.sync import sync_schedule
 from positions.exits import pauses
 from positions.models import BestPnl, PnlSnapshot, Position, ProfitMark, UnreadAccount
-from positions.performance import roll_up
+from positions.performance import identity, roll_up, summary
 from signals_app.models import CtPost, RejectedPost, Signal
 from tests import builders
 from tests.browser import Browser, NotStarted, Page, find_program
@@ -304,4 +304,6 @@ def world(db: None) -> World:
     made = World(staff, alice, bob, trade(alice), trade(bob))
     with clock.frozen(clock.now() + timedelta(hours=1)):
         roll_up.roll_up()
+    summary.save_summary(clock.now().date())
+    identity.check_books()
     return made

@@ -43,7 +43,7 @@ def differs_in(trader: Trader, seeds: range) -> list[str]:
 
 
 def test_positions_and_ledger_tell_the_same_pnl_in_random_histories(trader: Trader) -> None:
-    assert differs_in(trader, range(40)) == []
+    assert differs_in(trader, range(20)) == []
 
 
 @pytest.mark.slow
