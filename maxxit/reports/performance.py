@@ -13,7 +13,7 @@ from maxxit.reports.scope import Scope
 from maxxit.reports.statement import BEGINNING
 from positions.models import Position
 from positions.performance import parts, returns
-from positions.performance.identity import Books, read_identity
+from positions.performance.identity import Books, read_books
 from positions.performance.parts import Dimension, Part
 from positions.performance.points import read_points
 from positions.performance.report import Performance, performance
@@ -109,7 +109,7 @@ def glance(scope: Scope) -> Glance:
     """Return equity, PnL and closed positions of all time, and the curve of the last 30 days."""
     rows = read_points(scope.deployments, clock.now() - GLANCE, most=GLANCE_POINTS)
     total = parts.total(scope.deployments)
-    return Glance(read_identity(scope.deployments).total, total, returns.curve_of(rows))
+    return Glance(read_books(scope.deployments), total, returns.curve_of(rows))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from maxxit.reports.scope import Scope
 from positions.models import Position
 from positions.performance import figures
 from positions.performance.equity import with_unrealised
-from positions.performance.identity import Books, read_identity
+from positions.performance.identity import Books, Identity, read_identity
 from positions.states import PositionState
 from signals_app.models import CtPost, Signal
 from trading import gate, risk
@@ -93,11 +93,11 @@ def explain(scope: Scope) -> Explanation:
     since = figures.midnight(clock.now())
     today = figures.figures(since, scope.deployments)
     causes: tuple[Callable[[Scope], Iterator[Finding]], ...] = (
-        _books, _deployments, _gates, _in_flight, _unbooked, _positions, _blocked, _signals, _posts,
+        _deployments, _gates, _in_flight, _unbooked, _positions, _blocked, _signals, _posts,
     )  # fmt: skip
-    findings = [finding for cause in causes for finding in cause(scope)]
-    findings.sort(key=lambda finding: (ACT, WAIT, NOTE).index(finding.urgency))
     identity = read_identity(scope.deployments)
+    findings = [*_books(identity), *(finding for cause in causes for finding in cause(scope))]
+    findings.sort(key=lambda finding: (ACT, WAIT, NOTE).index(finding.urgency))
     few = scope.deployments is not None and len(scope.deployments) == 1
     shown = identity.deployments if few else [identity.total, *identity.wrong]
     return Explanation(
@@ -113,9 +113,8 @@ def _deployed(scope: Scope) -> QuerySet[Deployment]:
     return _mine(Deployment.objects.select_related("agent"), scope, "pk")
 
 
-def _books(scope: Scope) -> Iterator[Finding]:
+def _books(identity: Identity) -> Iterator[Finding]:
     """Yield deployments whose positions and ledger differ, and those with a token that has no quote."""
-    identity = read_identity(scope.deployments)
     for row in identity.wrong[:LISTED]:
         yield Finding(
             "books_differ",
