@@ -23,7 +23,7 @@ from maxxit.adminkit import (
 )
 from maxxit.core.errors import IllegalMove
 from signals_app import ingest
-from signals_app.models import CtPost, RejectedPost, Signal
+from signals_app.models import AuthorRecord, CtPost, RejectedPost, Signal
 from signals_app.outcome import STAGES
 from signals_app.states import PostState
 
@@ -127,6 +127,13 @@ class RejectedPostAdmin(LargeTableAdmin):
     list_display = ("seen_at", "source", "place", "reason")
     list_filter = (("source", RecentValues),)
     search_fields = ("place", "reason", "raw")
+
+
+@admin.register(AuthorRecord)
+class AuthorRecordAdmin(LargeTableAdmin):
+    list_display = ("account", "at", "calls", "hit_rate", "mean_pct", "excess_pct", "q_value")
+    list_select_related = ("account",)
+    search_fields = ("account__x_username",)
 
 
 @admin.register(Signal)

@@ -18,7 +18,7 @@ def csv_option(parser: CommandParser, default: str | None = None) -> None:
         nargs="?",
         const="-",
         default=default,
-        help="write CSV to this file (- is stdout)",
+        help=f"write CSV to this file, - is stdout{' (default: -)' if default else ''}",
     )
 
 

@@ -390,7 +390,7 @@ def books() -> Check:
         unpriced = f"; {len(read.unpriced)} hold a token without a quote" if read.unpriced else ""
         return f"positions and ledger agree in {len(read.deployments)} deployments{unpriced}"
 
-    fix = "stop entries (`manage.py kill halt_entries`), then `manage.py pnl explain` shows the deployment's books"
+    fix = "stop entries (`manage.py kill no_entries`), then `manage.py pnl explain` shows the deployment's books"
     return _run("books", fix, probe)
 
 

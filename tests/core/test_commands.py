@@ -59,7 +59,7 @@ def test_a_default_is_the_one_that_its_help_names() -> None:
         named = default_named(text)
         if action.option_strings and (described := IN_WORDS.get(action.option_strings[0])):
             right = named == described
-        elif default in (None, "", []) or isinstance(default, bool):
+        elif default in (None, "", [], argparse.SUPPRESS) or isinstance(default, bool):
             right = named is None or not re.fullmatch(r"[\d.]+", named)  # what happens then is told in words
         else:
             shown = f"{default:g}" if isinstance(default, int | float) else str(default)

@@ -38,7 +38,7 @@ from maxxit.pipeline.sync import sync_schedule
 from positions.exits import pauses
 from positions.models import BestPnl, PnlSnapshot, Position, ProfitMark, UnreadAccount
 from positions.performance import identity, roll_up, summary
-from signals_app.models import CtPost, RejectedPost, Signal
+from signals_app.models import AuthorRecord, CtPost, RejectedPost, Signal
 from tests import builders
 from tests.browser import Browser, NotStarted, Page, find_program
 from trading import gate, ledger
@@ -142,6 +142,9 @@ def trade(owner: User | None = None, *, symbol: str = "ETH") -> Trade:
         unrealised_pnl=Decimal(0),
     )  # fmt: skip
     ProfitMark.objects.create(deployment=deployment)
+    AuthorRecord.objects.get_or_create(
+        account=post.account, defaults={"at": timezone.now(), "figures": {}, "calls": 0}
+    )
     BillingEvent.objects.create(
         deployment=deployment, reference="2026-03-02", amount=Decimal(20), created_at=timezone.now(),
         period_start=timezone.now(), period_end=timezone.now() + timedelta(days=30),

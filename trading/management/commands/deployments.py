@@ -36,14 +36,22 @@ class Command(OpsCommand):
         if action == "list":
             parser.add_argument("--owner", help="only the deployments of this user")
         elif action == "check":
-            parser.add_argument("capital", type=_usdc, help="USDC")
+            parser.add_argument("capital", type=_usdc, help="USDC to trade with")
             parser.add_argument(
-                "--preset", default=Preset.MODERATE, choices=list(Preset), help="sizing preset"
+                "--preset",
+                default=Preset.MODERATE,
+                choices=list(Preset),
+                help="sizing preset (default: moderate)",
             )
             parser.add_argument(
-                "--exits", default=ExitPreset.SIGNAL, choices=list(ExitPreset), help="exit preset"
+                "--exits",
+                default=ExitPreset.SIGNAL,
+                choices=list(ExitPreset),
+                help="exit preset (default: signal)",
             )
-            parser.add_argument("--venue", default="paper", help="a name from config/venues.yaml")
+            parser.add_argument(
+                "--venue", default="paper", help="a name from config/venues.yaml (default: paper)"
+            )
         elif action == "create":
             parser.add_argument("agent", help="id or name of the agent")
             parser.add_argument("--owner", help="user name of its owner (default: the agent's)")
@@ -59,7 +67,7 @@ class Command(OpsCommand):
                 "--level",
                 default=KillLevel.NO_ENTRIES,
                 choices=KILL_LEVELS,
-                help="flatten closes every position",
+                help="flatten closes every position (default: no_entries)",
             )
         if action not in ("list", "show", "check"):
             by_option(parser)

@@ -18,7 +18,10 @@ class Command(OpsCommand):
     def options(self, parser: CommandParser, action: str) -> None:
         parser.add_argument("--email", default="", help="whom it is for, for the list; nothing is sent there")
         parser.add_argument(
-            "--days", type=count, default=invitations.DAYS, help="until it expires (default: %(default)s)"
+            "--days",
+            type=count,
+            default=invitations.DAYS,
+            help=f"until it expires (default: {invitations.DAYS})",
         )
         by_option(parser)
 
