@@ -341,9 +341,14 @@ def _now(position: Position, costs: Costs) -> Now | None:
     if quote is None:
         return None
     left = position.quantity - position.closed_quantity
+    if position.state == "closing" and position.exit_order_id is not None:  # booked when the order has ended
+        left -= costs.of_order(position.exit_order_id).quantity
     value = left * quote.price
+    cash_in = costs.entry.cash
+    if costs.entry.quantity != position.quantity:  # fills that are not booked yet
+        cash_in = position.quantity * position.entry_price
     cash_out = costs.exits.cash + position.taken_value + value
-    earned = pnl.gross(position.side, costs.entry.cash, cash_out) - costs.fees
+    earned = pnl.gross(position.side, cash_in, cash_out) - costs.fees
     usable = not quotes.unusable(quote.price, quote.at, clock.now())
     return Now(quote.price, quote.at, usable, left, value, earned)
 

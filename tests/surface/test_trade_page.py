@@ -54,6 +54,26 @@ def test_pnl_now_is_what_is_left_at_the_quote_less_the_fees_so_far(
     assert trade(open_position.pk).close_text == "Close 0.4 ETH, about 760 USD, PnL −40.80"
 
 
+def test_fills_that_are_not_booked_yet_do_not_count(world: World, open_position: Position) -> None:
+    """Of the entry none beyond the position's quantity; of the closing order they are sold already."""
+    Position.objects.filter(pk=open_position.pk).update(quantity=Decimal("0.2"))
+    row = trade(open_position.pk)
+    assert row.now is not None
+    assert row.now.pnl == Decimal("9.2")  # 0.2 × 50 less the fee of 0.8
+    out = builders.order(
+        open_position.deployment, purpose="close", side="sell", state="partially_filled",
+        closes=open_position.entry_order, quantity=Decimal("0.2"), filled_quantity=Decimal("0.1"),
+    )  # fmt: skip
+    Fill.objects.create(
+        order=out, venue_fill_id="half", quantity=Decimal("0.1"), price=Decimal(2050), cash=Decimal(205),
+        fee=Decimal("0.2"), at=open_position.opened_at,
+    )  # fmt: skip
+    Position.objects.filter(pk=open_position.pk).update(**{"state": "closing"}, exit_order=out)
+    row = trade(open_position.pk)
+    assert row.now is not None
+    assert (row.now.quantity, row.now.pnl) == (Decimal("0.1"), Decimal("9.0"))
+
+
 def test_a_short_gains_when_the_price_falls(world: World) -> None:
     short = filled(builders.position(world.of_alice.deployment, side="short"))
     assert trade(short.pk).result == Decimal("-20.8")
