@@ -17,7 +17,10 @@ from maxxit.web import agents
 from tests import builders as make
 from tests.browser import Page, Wallet
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+]
 
 PASSWORD = "correct horse 41"
 SHOTS = os.environ.get("MAXXIT_SHOTS", "")

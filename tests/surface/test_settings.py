@@ -60,6 +60,17 @@ def test_each_page_shows_the_links_to_all_and_nothing_of_others(world: World, pa
     assert world.of_bob.deployment.account not in shown(page)
 
 
+def test_each_link_of_the_settings_answers(world: World) -> None:
+    browser = world.logged_in(world.alice)
+    links = {
+        link for path in PAGES for link in re.findall(r'<a [^>]*href="(/[^"]*)"', shown(browser.get(path)))
+    }
+    assert len(links) > len(PAGES)
+    answers = {link: browser.get(link) for link in links}
+    assert {link: answer.status_code for link, answer in answers.items()} == dict.fromkeys(links, 200)
+    unzipped(answers["/settings/export.zip"])
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_an_ended_session_leads_to_the_login_and_back(world: World, path: str) -> None:
     assert Client().post(path, {"x": "1"}).headers["Location"] == f"/login?next={path}"

@@ -61,13 +61,14 @@
     let answer, data;
     try {
       answer = await fetch(url, {
-        method: "POST", credentials: "same-origin", redirect: "error",
+        method: "POST", credentials: "same-origin", redirect: "manual",
         headers: { "Content-Type": "application/json", "X-CSRFToken": document.querySelector("[name=csrfmiddlewaretoken]").value },
         body: JSON.stringify(body),
       });
     } catch {
       throw new Stop("Maxxit cannot be reached. Check your connection and try again.");
     }
+    if (answer.type === "opaqueredirect") throw new Stop("Your session has ended. Reload the page and log in again.");
     try { data = await answer.json(); } catch { data = {}; }
     if (answer.ok) return data;
     if (data.field && form && form.elements[data.field]) form.elements[data.field].focus();
