@@ -100,10 +100,9 @@ def test_a_closed_trade_the_accounts_and_a_record(
     author = world.of_alice.post.account
     figure = {"mean": 0.5, "low": None, "high": None, "p_value": None, "clusters": 3}
     one = {"calls": 3, "hit_rate": figure, "mean": figure, "excess": figure}
-    AuthorRecord.objects.create(
-        account=author, at=world.of_alice.post.ingested_at, calls=3, excess_pct=0.5,
-        figures={"horizons": {"60": one, "1440": one}},
-    )  # fmt: skip
+    AuthorRecord.objects.filter(account=author).update(
+        calls=3, excess_pct=0.5, figures={"horizons": {"60": one, "1440": one}}
+    )
     visit(f"/trades/{world.of_alice.position.pk}")
     tab.wait("document.getElementById('trade-chart').dataset.markers !== undefined")
     look(tab, "trade-closed")
