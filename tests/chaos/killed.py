@@ -378,6 +378,8 @@ class Campaign:
 
     def audit(self) -> list[tuple[str, Any]]:
         """Each rule that is broken, and by what."""
+        from positions.performance.identity import read_identity
+
         book = self.here.ask("GET", "/book")
         broken: list[tuple[str, Any]] = [
             (what, found) for what, sql in SOUND.items() if (found := self.rows(sql)[:5])
@@ -419,6 +421,9 @@ class Campaign:
             "an execution was booked otherwise": [f for f in fills if f in booked and fills[f] != booked[f]],
             "drift: ledger and exchange differ": drift,
             "more was sold than held": oversold,
+            "figures: positions and ledger differ": [
+                (row.deployment, row.difference, row.fee_difference) for row in read_identity().wrong
+            ],
         }.items():
             if found:
                 broken.append((what, f"{len(found)}: {found[:5]}"))
