@@ -1,11 +1,9 @@
 """Export of everything that belongs to a user: a zip of CSV files, written while it is sent."""
 
-import csv
 import io
 import json
 from collections.abc import Iterator
-from datetime import datetime
-from decimal import Decimal
+from itertools import islice
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -13,8 +11,8 @@ from django.apps import apps
 from django.db.models import Field, Model, QuerySet
 
 from maxxit.access.rows import OWNER_PATHS, owned
-from maxxit.core import clock, redact
-from maxxit.core.money import plain
+from maxxit.core import clock, csv_text, redact
+from maxxit.core.csv_text import CHUNK
 
 PATHS = OWNER_PATHS | {
     "agents.ctaccount": ("subscriptions__agent__owner",),
@@ -35,10 +33,6 @@ PATHS = OWNER_PATHS | {
 """Model -> lookup paths to its owner, as in `OWNER_PATHS`."""
 SECRET = frozenset({"sha256", "salt", "session_key", "session_data", "password"})
 """Columns that are never exported; nor are those whose name `redact.secret_name` knows."""
-CHUNK = 2_000
-"""Rows that are read and sent at a time."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet computes a cell that begins with one of these; text gets an apostrophe before it."""
 README = """Everything that belongs to the account {name} at Maxxit, as of {at}.
 
 account.json holds the account itself; each CSV file is one table, with a line of column names first.
@@ -104,39 +98,14 @@ def account(person: Any) -> dict[str, Any]:
 def _lines(person: Any, model: type[Model]) -> Iterator[bytes]:
     """Yield the lines of a file, a chunk of rows at a time."""
     columns = [field.attname for field in model._meta.concrete_fields if _is_open(field)]
-    yield _csv([columns])
+    yield csv_text.lines([columns]).encode()
     rows = rows_of(person, model).values_list(*columns).iterator(chunk_size=CHUNK)
-    chunk: list[list[str]] = []
-    for row in rows:
-        chunk.append([cell(value) for value in row])
-        if len(chunk) == CHUNK:
-            yield _csv(chunk)
-            chunk = []
-    yield _csv(chunk)
+    while chunk := list(islice(rows, CHUNK)):
+        yield csv_text.lines(chunk).encode()
 
 
 def _is_open(field: "Field[Any, Any]") -> bool:
     return field.name not in SECRET and not redact.secret_name(field.name)
-
-
-def cell(value: Any) -> str:
-    """Format a value for CSV."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return clock.iso_utc(value)
-    if isinstance(value, Decimal):
-        return plain(value)
-    if isinstance(value, dict | list):
-        return json.dumps(value, default=str, ensure_ascii=False)
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text
-
-
-def _csv(rows: list[list[str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode()
 
 
 class _Sink(io.RawIOBase):

@@ -11,10 +11,10 @@ from pydantic import Field
 from maxxit.access.auth import READERS, caller
 from maxxit.access.inputs import When
 from maxxit.access.permissions import needs
-from maxxit.api.csv_stream import CsvResponse
 from maxxit.reports import exports, performance, pnl, pnl_explain
 from maxxit.reports.schemas import Problem
 from maxxit.reports.scope import Scope, scope_of, span_of
+from maxxit.streaming import CsvResponse
 from positions.performance import parts
 
 router = Router(tags=["performance"])

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from maxxit.core import clock
 from maxxit.core.commands import count
 from maxxit.core.errors import Rejected
+from maxxit.reports.activity import feed
 from maxxit.reports.scope import PERIODS, Scope, scope_of, span_of
 
 
@@ -33,11 +33,11 @@ def scope_options(parser: CommandParser, *, authors: bool = False) -> None:
     )
 
 
-def scope_given(options: dict[str, Any], *, authors: bool = True) -> Scope:
+def scope_given(options: dict[str, Any], *, authors: bool = False) -> Scope:
     """Return the scope of the options. Raises Rejected where there is no such deployment or followed account.
 
     Args:
-        authors: False refuses a followed account, whose trades have no equity of their own.
+        authors: True for reports that read `Scope.author`; the others are of whole deployments and refuse it.
     """
     names = ("deployment", "agent", "account")
     scope = scope_of(**{name: options[name] for name in names if options.get(name)})
@@ -61,16 +61,8 @@ def span_options(parser: CommandParser) -> None:
 
 def span_given(options: dict[str, Any]) -> tuple[datetime | None, datetime | None]:
     """Return (since, until) of the options. Raises Rejected for what is no date or no span."""
-    return span_of(options["period"], moment(options["since"]), moment(options["until"], after=True))
-
-
-def moment(text: str | None, *, after: bool = False) -> datetime | None:
-    """Parse a UTC date or ISO time; `after` gives the end of a whole day. Raises Rejected for what is neither."""
-    if not text:
-        return None
-    try:
-        return clock.day(text, after=after)
-    except ValueError:
-        raise Rejected(
-            f"{text!r} is not a date: give 2026-01-31 or 2026-01-31T12:00", code="no_date"
-        ) from None
+    return span_of(
+        options["period"],
+        feed.moment("--since", options["since"] or ""),
+        feed.moment("--until", options["until"] or "", after=True),
+    )

@@ -1,26 +1,20 @@
 """Export trades and FIFO lots as CSV, row by row: memory does not grow with the number of rows, lots apart.
 
-The lots of one deployment and token are matched at a time, so memory holds its open lots. Text cells that a
-spreadsheet would run as a formula are quoted with an apostrophe (OWASP, CSV injection).
+The lots of one deployment and token are matched at a time, so memory holds its open lots.
 """
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
 from django.db import connection, transaction
 
-from maxxit.core.clock import iso_utc
-from maxxit.core.money import plain
+from maxxit.core.csv_text import CHUNK, cell
 from maxxit.reports.scope import Scope
 from positions.performance.lots import ClosedLot, LotFill, closed_lots
 
-CHUNK = 2_000
-"""Rows fetched from the database at a time."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 TRADES = """
 SELECT p.id, p.deployment_id, a.name, d.account, a.venue, p.symbol, p.side, p.state, p.opened_at, p.closed_at,
        p.quantity, p.entry_price, p.exit_price, p.exit_reason,
@@ -119,15 +113,3 @@ def _lines(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
     yield str(writer.writerow(head))
     for row in rows:
         yield str(writer.writerow([cell(value) for value in row]))
-
-
-def cell(value: Any) -> str:
-    """Return a value as CSV text: amounts without exponent, times in UTC, and no text that runs as a formula."""
-    if value is None:
-        return ""
-    if isinstance(value, Decimal):
-        return plain(value)
-    if isinstance(value, datetime):
-        return iso_utc(value)
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text

@@ -285,22 +285,12 @@ def _of_agent(agent: Agent, token: str) -> list[Stop]:
     """List what keeps an agent from trading a token at all."""
     stops = []
     if agent.state != "active":
-        change, meaning = "activate the agent: page Agents, or the admin", f"the agent is {agent.state}"
-        stops.append(
-            Stop(
-                agent.name,
-                "agent_not_active",
-                f"the agent is {agent.state}",
-                "",
-                "",
-                change,
-                Audience.CUSTOMER,
-            )
-        )
+        change, meaning = "activate the agent: page My agents, or the admin", f"the agent is {agent.state}"
+        stops.append(Stop(agent.name, "agent_not_active", meaning, "", "", change, Audience.CUSTOMER))
     if token not in (agent.tokens or listed_on(agent.venue)):
         stops.append(_stop(f"{agent.name} on {token}", f"candidate:{CandidateReason.NOT_ON_VENUE}"))
     if score.uses_posts(agent.weights) and not agent.subscriptions.exists():
-        change = "follow an account: page Agents, or the admin"
+        change = "follow an account: page My agents, or the admin"
         meaning = "the agent trades on posts and follows no account"
         stops.append(Stop(agent.name, "follows_nobody", meaning, "", "", change, Audience.CUSTOMER))
     return stops

@@ -1,17 +1,14 @@
 """Settings of the account: time zone, password, API keys, sessions, wallets, export, closing."""
 
-from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django import forms
 from django.contrib import messages
 from django.contrib.auth import logout, update_session_auth_hash
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import PasswordChangeForm, SetPasswordForm
-from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -22,6 +19,7 @@ from maxxit.access.models import KEYS, READ, RULES, SAFES, TRADE, ApiKey
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.record import record
+from maxxit.streaming import StreamedFile
 from maxxit.web.once import first_time
 
 SECTIONS = (
@@ -232,28 +230,14 @@ def export_page(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required(login_url="login")
 @require_safe
-def export_zip(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+def export_zip(request: HttpRequest) -> HttpResponse | StreamedFile:
     """Send everything that belongs to the account as a zip, while it is written."""
     person: Any = request.user
     if auth.count(f"export:{person.pk}", 3600) > EXPORTS_PER_HOUR:
         messages.error(request, f"{EXPORTS_PER_HOUR} exports an hour are the limit: try again later.")
         return redirect("settings-export")
     record("account.exported", person, by=person.get_username())
-    pieces = export.archive(person)
-    content: Any = _in_threads(pieces) if isinstance(request, ASGIRequest) else pieces
-    name = f"maxxit-{clock.now():%Y-%m-%d}.zip"
-    return StreamingHttpResponse(
-        content,
-        content_type="application/zip",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
-
-
-async def _in_threads(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the pieces, each made in the request's thread, where the database may be used."""
-    following = sync_to_async(lambda: next(pieces, None))
-    while (piece := await following()) is not None:
-        yield piece
+    return StreamedFile(export.archive(person), f"maxxit-{clock.now():%Y-%m-%d}.zip", "application/zip")
 
 
 class CloseForm(forms.Form):

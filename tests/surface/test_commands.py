@@ -445,7 +445,7 @@ def test_a_statement_adds_up_to_what_the_ledger_holds(world: World) -> None:
     assert rows[0].startswith("at,book,kind,asset,order_id,what,amount,balance")
     assert len(rows) == len(found["lines"]) + 1
     for wrong in (("999",), (number, "--from", "soon"), (number, "--csv", "--json")):
-        with pytest.raises(CommandError, match=r"portfolio|is not a date|give one of them"):
+        with pytest.raises(CommandError, match=r"portfolio|--from .soon. is no date|give one of them"):
             said("statement", *wrong)
 
 

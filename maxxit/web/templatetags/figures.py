@@ -17,7 +17,7 @@ register = template.Library()
 
 
 @register.filter
-def usd(value: Decimal | None) -> str:
+def usd(value: Decimal | float | None) -> str:
     """Format with two decimals and thousands separators: 12,345.60."""
     return "–" if value is None else f"{value:,.2f}"
 
@@ -58,21 +58,9 @@ def price(value: Decimal | None) -> str:
 
 
 @register.filter
-def percent(value: Decimal) -> str:
-    """Format a fraction as a percentage: 0.4211 is 42.1 %."""
-    return f"{value * 100:.1f} %"
-
-
-@register.filter
 def rate(value: Decimal | float | None) -> str:
     """Format a fraction as a percentage with two decimals, a dash for None: 0.42117 is 42.12 %."""
     return "–" if value is None else f"{value * 100:,.2f} %"
-
-
-@register.filter
-def two(value: Decimal | float | None) -> str:
-    """Format a ratio with two decimals, a dash for None."""
-    return "–" if value is None else f"{value:,.2f}"
 
 
 @register.filter

@@ -7,8 +7,9 @@ from django.core.management.base import CommandParser
 from maxxit.core.commands import OpsCommand, count
 from maxxit.core.errors import Rejected
 from maxxit.ops.csv_file import csv_option, write_csv
-from maxxit.ops.scopes import moment, scope_given, scope_options
+from maxxit.ops.scopes import scope_given, scope_options
 from maxxit.reports import exports
+from maxxit.reports.activity import feed
 
 
 class Command(OpsCommand):
@@ -30,7 +31,8 @@ class Command(OpsCommand):
         parser.add_argument("--until", metavar="DATE", help="last day, or ISO time (default: now)")
 
     def run(self, **options: Any) -> Any:
-        since, until = moment(options["since"]), moment(options["until"], after=True)
+        since = feed.moment("--since", options["since"] or "")
+        until = feed.moment("--until", options["until"] or "", after=True)
         if options["year"]:
             if since or until:
                 raise Rejected("give --year, or --since and --until", code="no_span")

@@ -35,7 +35,7 @@ class Command(OpsCommand):
         parser.add_argument("--by", choices=kinds, help="show the parts by this; they add up to the total")
 
     def run(self, **options: Any) -> Any:
-        scope = scope_given(options)
+        scope = scope_given(options, authors=True)
         since, until = span_given(options)
         self.say(f"{scope.label}, {_span(since, until)}")
         if options["by"] or scope.author is not None:

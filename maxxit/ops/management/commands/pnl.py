@@ -94,7 +94,7 @@ class Command(OpsCommand):
         return results
 
     def _today(self, options: dict[str, Any]) -> Any:
-        report = pnl.today(scope_given(options, authors=False))
+        report = pnl.today(scope_given(options))
         self._print(report)
         return report.as_json()
 
@@ -146,7 +146,7 @@ class Command(OpsCommand):
             self.say("nothing earned or lost yet: `manage.py pnl explain` says why", "WARNING")
 
     def _week(self, options: dict[str, Any]) -> Any:
-        scope = scope_given(options, authors=False)
+        scope = scope_given(options)
         days = pnl.week(scope, options["days"])
         self.say(f"{scope.label}, USD")
         self.table(
@@ -175,7 +175,7 @@ class Command(OpsCommand):
         return {"about": scope.label, "days": days}
 
     def _watch(self, options: dict[str, Any]) -> Any:
-        scope = scope_given(options, authors=False)
+        scope = scope_given(options)
 
         def show() -> dict[str, Any]:
             report = pnl.today(scope)

@@ -28,7 +28,7 @@ class Command(OpsCommand):
         watch_options(parser)
 
     def run(self, **options: Any) -> Any:
-        scope = scope_given(options, authors=False)
+        scope = scope_given(options)
         return watch(self, options, lambda: self._show(scope))
 
     def _show(self, scope: Scope) -> dict[str, Any]:

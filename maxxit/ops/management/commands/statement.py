@@ -1,7 +1,6 @@
 """`manage.py statement DEPLOYMENT`: the account statement of a deployment between two days."""
 
 import csv
-from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -11,6 +10,7 @@ from maxxit.core import clock
 from maxxit.core.commands import OpsCommand, clock_text, count
 from maxxit.core.errors import Rejected
 from maxxit.core.money import plain
+from maxxit.reports.activity import feed
 from maxxit.reports.statement import BEGINNING, Balances, check_span, statement
 
 
@@ -34,7 +34,8 @@ class Command(OpsCommand):
                 f"there is no deployment {options['deployment']}: `manage.py portfolio` lists them",
                 code="unknown",
             )
-        since, until = _moment(options["since"]), _moment(options["until"], after=True)
+        since = feed.moment("--from", options["since"] or "")
+        until = feed.moment("--to", options["until"] or "", after=True)
         check_span(since, until)
         ledger = statement(deployment, since or BEGINNING, until or clock.now())
         summary = ledger.as_json()
@@ -67,17 +68,6 @@ class Command(OpsCommand):
         )
         self.say(f"totals:  {totals or 'none'}")
         return summary
-
-
-def _moment(text: str | None, *, after: bool = False) -> datetime | None:
-    if not text:
-        return None
-    try:
-        return clock.day(text, after=after)
-    except ValueError:
-        raise Rejected(
-            f"{text!r} is not a date: give 2026-01-31 or 2026-01-31T12:00", code="no_date"
-        ) from None
 
 
 def _text(balances: Balances) -> str:

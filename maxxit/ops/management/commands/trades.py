@@ -31,7 +31,7 @@ class Command(OpsCommand):
         span_options(parser)
 
     def run(self, **options: Any) -> Any:
-        scope = scope_given(options)
+        scope = scope_given(options, authors=True)
         since, until = span_given(options)
         if options["csv"]:
             return write_csv(self, options, exports.trades_csv(scope, since, until))
