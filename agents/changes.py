@@ -16,7 +16,7 @@ from agents.fee_terms import check_fees
 from agents.models import Agent
 from agents.policy import policy
 from agents.preferences import as_preferences, derive, preferences_problem
-from agents.states import DeploymentState
+from agents.states import AgentState, DeploymentState
 from maxxit.core.errors import InvalidInput, Misconfigured, Rejected
 from maxxit.core.money import plain
 from maxxit.core.terms import ExitPreset, Preset
@@ -108,7 +108,7 @@ def _apply(agent: Agent, values: Mapping[str, Any]) -> None:
 
 
 def _save(agent: Agent) -> None:
-    """Save it. Raises InvalidInput for a name that its owner uses already, and a venue that cannot take its fees."""
+    """Save it. Raises InvalidInput for a name that is taken, and a venue that cannot take its fees."""
     try:
         check_fees(agent)
     except ValidationError as error:
@@ -117,11 +117,9 @@ def _save(agent: Agent) -> None:
         with transaction.atomic():
             agent.save()
     except IntegrityError as error:
-        if "one_agent_of_a_name_per_owner" not in str(error):
+        if "(name)=" not in str(error):
             raise
-        raise InvalidInput(
-            {"name": f"you have another agent named {agent.name!r}: choose another name"}
-        ) from None
+        raise InvalidInput({"name": f"another agent is named {agent.name!r}: choose another name"}) from None
 
 
 def _checked(agent: Agent, changes: AgentChanges, *, creating: bool) -> dict[str, Any]:
@@ -137,8 +135,8 @@ def _checked(agent: Agent, changes: AgentChanges, *, creating: bool) -> dict[str
         except ValueError as error:
             problems.setdefault(name, str(error))
     venue = values.get("venue", agent.venue)
-    if not creating and venue != agent.venue and _is_deployed(agent):
-        problems["venue"] = f"a deployment trades at {agent.venue} already: create another agent for {venue}"
+    if not creating:
+        problems |= _fixed(agent, values)
     if not problems:
         listed = set(listed_on(venue))
         if unlisted := [token for token in values.get("tokens", agent.tokens) if token not in listed]:
@@ -152,8 +150,14 @@ def _checked(agent: Agent, changes: AgentChanges, *, creating: bool) -> dict[str
     return values
 
 
-def _is_deployed(agent: Agent) -> bool:
-    return agent.deployments.exclude(state=DeploymentState.DRAFT).exists()
+def _fixed(agent: Agent, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields that may no longer change, each with the reason."""
+    problems, venue = {}, values.get("venue", agent.venue)
+    if venue != agent.venue and agent.deployments.exclude(state=DeploymentState.DRAFT).exists():
+        problems["venue"] = f"a deployment trades at {agent.venue} already: create another agent for {venue}"
+    if agent.state != AgentState.DRAFT and values.get("name", agent.name) != agent.name:
+        problems["name"] = "it is fixed once the agent was activated: its decisions are recorded under it"
+    return problems
 
 
 def _name(given: Any) -> dict[str, Any]:

@@ -57,13 +57,9 @@ def account_data(account: CtAccount) -> dict[str, Any]:
 
 
 def agent_named(text: str) -> Agent:
-    """Return the agent with this id or name. Raises Rejected where there is none, or several have the name."""
-    rows = Agent.objects.select_related("owner")
+    """Return the agent with this id or name. Raises Rejected where there is none."""
     by_id = {"pk": int(text)} if text.isascii() and text.isdigit() and len(text) < 19 else {"name": text}
-    found = list(rows.filter(**by_id).order_by("pk"))
-    if not found:
+    agent = Agent.objects.select_related("owner").filter(**by_id).first()
+    if agent is None:
         raise Rejected(f"no agent {text!r}: `manage.py agents list` shows them", code="not_found")
-    if len(found) > 1:
-        ids = ", ".join(f"{agent.pk} of {agent.owner or 'nobody'}" for agent in found)
-        raise Rejected(f"several agents are named {text!r}: give the id ({ids})", code="ambiguous")
-    return found[0]
+    return agent

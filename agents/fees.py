@@ -191,7 +191,7 @@ class Subscription(FeeRule):
 
     model: Literal["subscription"]
     monthly_usdc: Charge = Decimal(20)
-    trial_days: Annotated[int, Field(ge=0)] = 0
+    trial_days: Annotated[int, Field(ge=0, le=3650)] = 0
 
     def charge(self, base: Decimal) -> Decimal:
         """Return the amount for `base` months, each month that has begun in full."""

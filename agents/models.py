@@ -36,7 +36,11 @@ class Agent(models.Model):
 
     MOVES = states.AGENT
 
-    name = models.CharField(max_length=60, help_text="one agent of each owner has it")
+    name = models.CharField(
+        max_length=60,
+        unique=True,
+        help_text="decisions and model calls are recorded under it, and found by it; no two agents share it",
+    )
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="agents"
     )
@@ -99,9 +103,6 @@ class Agent(models.Model):
         db_table = "agents"
         ordering = ("name",)
         constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["owner", "name"], name="one_agent_of_a_name_per_owner", nulls_distinct=False
-            ),
             models.CheckConstraint(
                 name="weights_are_0_to_100",
                 condition=~models.Func(

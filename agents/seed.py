@@ -61,9 +61,12 @@ def _create(entry: SeedAgent) -> list[Deployment]:
     missing = [name for name in EVIDENCE if name not in entry.weights]
     if problem := weights_problem(entry.weights) or (missing and f"no weight for {', '.join(missing)}"):
         raise Misconfigured(f"config/agents.yaml: agent {entry.name!r}: {problem}")
+    if Agent.objects.filter(name=entry.name, owner__isnull=False).exists():
+        raise Misconfigured(
+            f"config/agents.yaml: a customer has an agent named {entry.name!r}: choose another name"
+        )
     agent, new = Agent.objects.get_or_create(
         name=entry.name,
-        owner=None,  # a customer's agent may have the same name
         defaults={
             "venue": entry.venue,
             "tokens": list(entry.tokens),

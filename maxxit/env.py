@@ -52,7 +52,7 @@ class Env(BaseSettings):
     staff_second_factor: bool | None = None
     """Whether staff must set up a second factor; unset: only in production."""
     sign_up: Literal["", "open", "invitation", "closed"] = ""
-    """Who may create an account; unset: in production whoever has an invitation, elsewhere everybody."""
+    """Who may create an account; unset: in production only with an invitation, elsewhere everybody."""
     bind: str = "127.0.0.1"
     web_port: Port = 5000
     flower_port: Port = 5555

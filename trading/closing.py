@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 import structlog
 from django.db import connection
@@ -145,12 +146,22 @@ def _log_errors(work: Callable[[], None]) -> None:
         log.exception("closing_step_failed", error=str(error))
 
 
-def run(claim: Callable[[], int], lanes: Lanes) -> ExitPassCounts:
+class Claimed(NamedTuple):
+    """What one call of `claim` did."""
+
+    positions: int
+    """How many were claimed."""
+    more: bool = False
+    """Whether further exits are known to be due."""
+
+
+def run(claim: Callable[[], Claimed], lanes: Lanes) -> ExitPassCounts:
     """Claim due exits, place their closing orders and settle those in flight, until nothing is left to do.
 
-    `claim` closes up to a batch of the positions whose exit is due and returns how many. It is called at the start,
-    every `sweep_milliseconds`, and again at once where it found a whole batch and few orders wait. Each order is placed
-    once and settled once per pass. When the time budget runs out, the next pass is woken at once.
+    `claim` claims up to a batch of the positions whose exit is due. It is called at the start, every
+    `sweep_milliseconds`, and again at once where more are due and few orders wait: an exit that cannot be claimed does
+    not end the pass for those behind it. Each order is placed once and settled once per pass. When the time budget runs
+    out, the next pass is woken at once.
     """
     rules = passes.policy().exits
     budget, counts = passes.TimeBudget(rules.pass_seconds), ExitPassCounts()
@@ -161,10 +172,10 @@ def run(claim: Callable[[], int], lanes: Lanes) -> ExitPassCounts:
         up_to_date = time.monotonic() >= next_claim
         if up_to_date:
             claimed = claim()
-            counts.claimed += claimed
+            counts.claimed += claimed.positions
             waiting = [due for due in due_orders() if due not in started_orders]
             size = passes.policy().batch
-            more = claimed >= size and len(waiting) < ENOUGH_BATCHES * size
+            more = claimed.more and len(waiting) < ENOUGH_BATCHES * size
             next_claim = time.monotonic() + (0 if more else rules.sweep_seconds)
         started = _start(waiting, lanes, counts, budget)
         started_orders |= started

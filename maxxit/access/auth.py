@@ -146,7 +146,7 @@ def address(request: HttpRequest) -> str:
 
 
 def key_or_login(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Decorate a page for whoever is logged in or sends a key; 401 in JSON for a bad key, else to the login."""
+    """Decorate a page for logged-in users and for API keys; 401 in JSON for a bad key, else to the login."""
     page = login_required(login_url="login")(view)
 
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

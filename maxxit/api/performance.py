@@ -186,7 +186,7 @@ class PartOut(Schema):
 
 
 class RecordOut(Schema):
-    """How a followed account's own calls did, whoever traded them; impact factor 0.5 is unknown."""
+    """The record of a followed account's own calls, traded or not; impact factor 0.5 is unknown."""
 
     day: str
     calls: int

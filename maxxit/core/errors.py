@@ -3,7 +3,7 @@
 * MaxxitError
   - Retryable       no, and it may work later    -> the sweep tries again
   - Rejected        no, and it never will        -> the row goes to a terminal state with the reason
-    - InvalidInput  a field of a person's request is wrong -> they are told which and why
+    - InvalidInput  a field of a request is wrong -> the answer names it and the reason
   - Unknown         it may have                  -> ask the venue; never resend blindly
   - Misconfigured   the operator must act        -> refuse to start, naming the setting and the fix
   - StaleState      another worker was first     -> nothing to do
@@ -43,7 +43,7 @@ class Rejected(MaxxitError):
 
 
 class InvalidInput(Rejected):
-    """Fields of a person's request are wrong. `problems`: field -> what is wrong with it and what is allowed."""
+    """Fields of a request are wrong. `problems`: field -> what is wrong with it and what is allowed."""
 
     def __init__(self, problems: Mapping[str, str]) -> None:
         super().__init__("; ".join(f"{field}: {text}" for field, text in problems.items()), code="invalid")

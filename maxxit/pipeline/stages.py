@@ -118,10 +118,11 @@ ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     # Long reads that sign nothing: orders and bookings must not wait for them.
     "positions.tasks.watch_risk": {"queue": "guard"},
     "positions.tasks.take_points": {"queue": "guard"},
-    "positions.tasks.thin_points": {"queue": "guard"},
-    "positions.tasks.check_books": {"queue": "guard"},
     "trading.tasks.reconcile": {"queue": "guard"},
     "trading.tasks.watch_approvals": {"queue": "guard"},
+    # Reads of whole tables: neither the guard's triggers nor bookings wait for them.
+    "positions.tasks.thin_points": {"queue": "default"},
+    "positions.tasks.check_books": {"queue": "default"},
     "positions.tasks.roll_up_pnl": {"queue": "default"},
     "trading.tasks.bill": {"queue": "default"},
     "positions.*": {"queue": "monitor"},

@@ -39,7 +39,7 @@ from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
 from positions import flatten
 from positions.exits import pauses
-from positions.performance import identity
+from positions.performance import identity, roll_up
 from signals_app.policy import policy as signals_policy
 from trading import gate, limits_in_force, wiring
 from trading.approvals import EXPIRED
@@ -394,6 +394,20 @@ def books() -> Check:
     return _run("books", fix, probe)
 
 
+def parts() -> Check:
+    """Check that the stored sums of closed positions are the sums of their positions, for each deployment."""
+
+    def probe() -> str:
+        if wrong := roll_up.differences():
+            ids = ", ".join(map(str, wrong[:5]))
+            raise LookupError(
+                f"the stored sums of {len(wrong)} deployments differ from their positions: {ids}"
+            )
+        return f"stored sums of closed positions agree, up to {roll_up.watermark():%Y-%m-%d %H:%M} UTC"
+
+    return _run("results", "`manage.py pnl rebuild` adds all closed positions again", probe)
+
+
 def disk() -> Check:
     """Check the free space of the data folder's disk."""
 
@@ -467,6 +481,7 @@ def everything() -> Iterator[Check]:
     try:
         yield from gates()
         yield books()
+        yield parts()
     except Exception as error:  # the database is down, which the check `postgres` reports
         yield Check("gate", False, f"cannot be read, so closed: {error}".splitlines()[0], "see postgres")
     yield from models()

@@ -185,7 +185,7 @@ def spent(scope: Scope, since: datetime | None = None, until: datetime | None = 
 
 
 def own_record(author: int) -> dict[str, Any] | None:
-    """Return how a followed account's own calls did, whoever traded them; None before the first nightly measurement."""
+    """Return the record of a followed account's own calls, traded or not; None before the first nightly measurement."""
     row = ImpactFactorHistory.objects.filter(account=author).order_by("-day").first()
     if row is None:
         return None

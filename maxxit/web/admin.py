@@ -176,7 +176,7 @@ class InvitationAdmin(ReadOnlyAdmin):
     actions = ("withdraw",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Let whoever has the permission `console.add_invitation` add one."""
+        """Require the permission `console.add_invitation` to add one."""
         return request.user.has_perm("console.add_invitation")
 
     def get_fields(self, request: HttpRequest, obj: Invitation | None = None) -> Any:

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from maxxit.core import clock
 from maxxit.events import wake
 from maxxit.market import quotes
-from trading import gate, quarantine
+from trading import closing, gate, quarantine
 
 log = structlog.get_logger(__name__)
 
@@ -145,7 +145,10 @@ def sweep() -> int:
     Stops, targets and time exits need a fresh quote; a flatten does not. Positions at a venue whose gate is closed stay
     open, because their closing order could not be sent.
     """
-    return _claim_each(find_hits())
+    claimed = _claim_each(find_hits())
+    if claimed:  # no pass of exits is under way here that would place them
+        wake.after_commit("position.closing")
+    return claimed
 
 
 class Sweep:
@@ -159,12 +162,12 @@ class Sweep:
         self._hits: list[Hit] = []
         self._found_at = clock.now()
 
-    def __call__(self) -> int:
-        """Claim up to a batch of positions whose exit is due; return how many were claimed."""
+    def __call__(self) -> closing.Claimed:
+        """Claim up to a batch of positions whose exit is due; return how many, and whether others are due."""
         if not self._hits or clock.now() - self._found_at > self.KEEP:
             self._hits, self._found_at = find_hits(), clock.now()
         due, self._hits = self._hits[: self._batch], self._hits[self._batch :]
-        return _claim_each(due)
+        return closing.Claimed(_claim_each(due), more=bool(self._hits))
 
 
 def find_hits() -> list[Hit]:

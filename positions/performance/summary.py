@@ -54,8 +54,8 @@ SELECT %(day)s, worth.deployment_id, coalesce(results.net, 0), coalesce(held.unr
        coalesce(results.closed, 0), coalesce(results.best, ''), coalesce(results.worst, ''),
        worth.equity, worth.deposits, worth.pnl, %(now)s
 FROM worth
-LEFT JOIN results ON results.deployment_id IS NOT DISTINCT FROM worth.deployment_id
-LEFT JOIN held ON held.deployment_id IS NOT DISTINCT FROM worth.deployment_id
+LEFT JOIN results ON coalesce(results.deployment_id, 0) = coalesce(worth.deployment_id, 0)
+LEFT JOIN held ON coalesce(held.deployment_id, 0) = coalesce(worth.deployment_id, 0)
 ON CONFLICT (report_date, deployment_id) DO UPDATE SET
     realized_pnl_usd = excluded.realized_pnl_usd, unrealized_pnl_usd = excluded.unrealized_pnl_usd,
     total_pnl_usd = excluded.total_pnl_usd, win_rate = excluded.win_rate, num_trades = excluded.num_trades,

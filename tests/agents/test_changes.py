@@ -65,14 +65,22 @@ def test_weights_that_are_all_zero_would_make_no_signal(alice: User) -> None:
     assert "no signal" in problems(alice, weights={})["weights"]
 
 
-def test_two_owners_may_use_one_name_and_one_owner_may_not(alice: User) -> None:
+def test_no_two_agents_share_a_name_because_decisions_are_shown_by_it(alice: User) -> None:
     bob = User.objects.create_user("bob")
     create(alice)
-    create(bob)
-    assert "another agent named" in problems(alice, name="  Majors ")["name"]
+    assert "another agent is named" in problems(bob, name="  Majors ")["name"]
     second = create(alice, name="Second")
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInput, match="another agent is named"):
         edit_agent(second, AgentChanges(name="Majors"), by="alice")
+
+
+def test_the_name_of_an_agent_that_was_activated_is_fixed(alice: User) -> None:
+    agent = create(alice)
+    edit_agent(agent, AgentChanges(name="Renamed"), by="alice")
+    Agent.objects.filter(pk=agent.pk).update(**{"state": "paused"})
+    with pytest.raises(InvalidInput, match="fixed once the agent was activated"):
+        edit_agent(agent, AgentChanges(name="Again"), by="alice")
+    edit_agent(agent, AgentChanges(name="Renamed"), by="alice")
 
 
 def test_an_owner_has_so_many_agents_at_most(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:

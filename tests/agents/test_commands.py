@@ -77,15 +77,6 @@ def test_a_refusal_names_what_and_the_next_step(words: list[str], text: str) -> 
     assert refused.value.returncode == 1
 
 
-def test_a_name_that_two_owners_use_is_asked_for_by_its_id(alice: User) -> None:
-    for owner in (alice, User.objects.create_user("bob")):
-        builders.agent(name="Same", owner=owner)
-    with pytest.raises(
-        CommandError, match=r"several agents are named 'Same': give the id \(\d+ of alice, \d+ of bob\)"
-    ):
-        said("agents", "show", "Same")
-
-
 def test_bad_names_are_answered_and_the_exit_code_tells(capsys: pytest.CaptureFixture[str]) -> None:
     agent = builders.agent()
     out = StringIO()

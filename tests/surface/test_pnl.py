@@ -14,10 +14,10 @@ from django.core.management import CommandError, call_command
 from maxxit.core import clock
 from maxxit.events.models import Event
 from maxxit.pipeline.models import Release
-from maxxit.reports import pnl, pnl_explain
+from maxxit.reports import checks, pnl, pnl_explain
 from maxxit.reports.scope import scope_of
-from positions.models import DailySummary, Position
-from positions.performance import points
+from positions.models import DailySummary, PnlPart, Position
+from positions.performance import points, roll_up
 from tests import builders as make
 from tests.positions.performance.test_points import paid
 from tests.positions.test_book import again, entered, fills, leaving
@@ -306,3 +306,18 @@ def test_since_a_moment_long_ago(trader: Trader) -> None:
     """The short list keeps its old options."""
     trader.time.move(hours=-1)
     assert told("pnl", "--week")["since"] == (clock.now() - timedelta(days=6)).replace(hour=0).isoformat()
+
+
+def test_sums_that_differ_from_their_positions_are_found_and_rebuilt(trader: Trader) -> None:
+    position = entered(trader)
+    fills(leaving(trader, position), "0.4", usd="2400")
+    again(position)
+    trader.time.move(hours=1)
+    roll_up.roll_up()
+    assert checks.parts().ok
+    PnlPart.objects.filter(dimension="token", deployment=trader.deployment).update(won=1)
+
+    failed = checks.parts()
+    assert (failed.ok, str(trader.deployment.pk) in failed.detail) == (False, True)
+    call_command("pnl", "rebuild", "--yes")
+    assert checks.parts().ok

@@ -170,7 +170,7 @@ def states() -> list[str]:
 @pytest.mark.django_db(transaction=True)
 def test_orders_of_many_accounts_leave_in_one_pass(slow_venue: StuckVenue) -> None:
     closing_orders(6, each=2)
-    closed = closing.run(lambda: 0, closing.Lanes(4))
+    closed = closing.run(lambda: closing.Claimed(0), closing.Lanes(4))
 
     assert states() == ["filled"] * 12
     assert (closed.placed.due, closed.placed.sent, closed.placed.blocked) == (12, 12, {})
@@ -184,14 +184,14 @@ def test_a_stuck_account_delays_itself_alone_and_the_next_pass_leaves_it_alone(
     first, *_ = closing_orders(5)
     slow_venue.stuck_accounts = {first.account}
     lanes = closing.Lanes(4)
-    closing.run(lambda: 0, lanes)
+    closing.run(lambda: closing.Claimed(0), lanes)
     assert states() == ["planned"] + ["filled"] * 4
-    closing.run(lambda: 0, lanes)
+    closing.run(lambda: closing.Claimed(0), lanes)
     assert slow_venue.asked.count(first.account) == 1
     slow_venue.open.set()
     while lanes.wait(SECONDS):
         pass
-    closing.run(lambda: 0, lanes)
+    closing.run(lambda: closing.Claimed(0), lanes)
 
     assert states() == ["filled"] * 5
 
@@ -203,10 +203,10 @@ def test_exits_are_claimed_while_an_account_is_stuck(slow_venue: StuckVenue) -> 
     lanes = closing.Lanes(2)
     later: list[Order] = []
 
-    def claim() -> int:
+    def claim() -> closing.Claimed:
         if slow_venue.begun.is_set() and not later:
             later.extend(closing_orders(1))
-        return len(later)
+        return closing.Claimed(len(later))
 
     for _ in range(2):
         closing.run(claim, lanes)
@@ -230,7 +230,7 @@ def test_a_pass_whose_time_is_over_leaves_the_rest_and_wakes_the_next(
     looks = iter([True, True, False])  # for the pass, for its first order, then no more
     monkeypatch.setattr(passes.TimeBudget, "left", lambda budget: next(looks, False))
     with django_capture_on_commit_callbacks(execute=True):
-        closing.run(lambda: 0, closing.Lanes(0))
+        closing.run(lambda: closing.Claimed(0), closing.Lanes(0))
 
     assert states() == ["filled", "planned", "planned"]
     assert "positions.tasks.sweep_exits" in woken
@@ -240,12 +240,12 @@ def test_a_pass_whose_time_is_over_leaves_the_rest_and_wakes_the_next(
 def test_what_is_in_flight_is_asked_about_after_everything_was_placed(slow_venue: StuckVenue) -> None:
     slow_venue.fills_at_once = False
     waiting, *_ = closing_orders(1)
-    closing.run(lambda: 0, closing.Lanes(0))
+    closing.run(lambda: closing.Claimed(0), closing.Lanes(0))
     closing_orders(1)
 
     assert [one.planned for one in closing.due_orders()] == [True, False]
     slow_venue.fill(Order.objects.get(pk=waiting.pk).venue_ref)
-    closing.run(lambda: 0, closing.Lanes(0))
+    closing.run(lambda: closing.Claimed(0), closing.Lanes(0))
     assert states() == ["filled", "accepted"]
 
 
@@ -253,7 +253,7 @@ def test_what_is_in_flight_is_asked_about_after_everything_was_placed(slow_venue
 def test_an_order_that_the_venue_does_not_take_is_tried_once_a_pass(slow_venue: StuckVenue) -> None:
     closing_orders(1)
     slow_venue.objection = Retryable("away")
-    closed = closing.run(lambda: 0, closing.Lanes(0))
+    closed = closing.run(lambda: closing.Claimed(0), closing.Lanes(0))
 
     assert closed.placed.blocked == {"venue_unreadable": 1}
     assert len(slow_venue.asked) == 1
@@ -273,7 +273,7 @@ def test_a_venue_that_cannot_be_opened_holds_up_no_other_venues_exits(
     Order.objects.filter(pk=gone.pk).update(venue="gone")
     for module in ("trading.wiring", "trading.closing"):
         monkeypatch.setattr(f"{module}.venue", opened)
-    closing.run(lambda: 0, closing.Lanes(0))
+    closing.run(lambda: closing.Claimed(0), closing.Lanes(0))
 
     assert states() == ["planned", "filled"]
     gone.refresh_from_db()

@@ -45,7 +45,7 @@ def pay(deployment_id: int, amount: Decimal, reference: str, *, by: str) -> bool
     """
     if not REFERENCE.fullmatch(reference):
         raise Rejected(
-            f"{reference!r} is not a reference: give 1 to 60 letters, digits, spaces or . / : # - _",
+            f"{reference!r} is not a reference: give 1 to 70 letters, digits, spaces or . / : # - _",
             code="no_reference",
         )
     # One payment of a deployment at a time; charges that are booked meanwhile only raise what is owed.

@@ -18,7 +18,7 @@ from decimal import Decimal
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet
 
 from agents.fee_terms import FIELDS
 from agents.fees import Subscription
@@ -29,7 +29,7 @@ from maxxit.core.errors import MaxxitError, Rejected
 from maxxit.core.money import plain
 from maxxit.events.models import Event
 from maxxit.events.record import advance, record, subject
-from trading import ledger
+from trading import ledger, quarantine
 from trading.billing.models import BillingEvent, BillingKind
 from trading.billing.states import UNCHARGED, BillingState
 from trading.billing.terms import read_terms
@@ -70,7 +70,7 @@ def bill() -> Billed:
     ids = list(subscribed.order_by("pk").values_list("pk", flat=True))
     due = 0
     for start in range(0, len(ids), BATCH):
-        due += _write_due(ids[start : start + BATCH])
+        due += len(quarantine.by_halves(ids[start : start + BATCH], _write_due, _not_billed))
     charged = failed = 0
     for pk in list(
         BillingEvent.objects.filter(state__in=UNCHARGED).order_by("pk").values_list("pk", flat=True)
@@ -82,8 +82,13 @@ def bill() -> Billed:
     return Billed(due, charged, failed)
 
 
-def _write_due(ids: Sequence[int]) -> int:
-    """Write the missing events of these deployments; return how many."""
+def _not_billed(deployment: int, error: Exception) -> None:
+    log.error("deployment_not_billed", deployment=deployment, error=f"{type(error).__name__}: {error}")
+
+
+@transaction.atomic
+def _write_due(ids: Sequence[int]) -> list[BillingEvent]:
+    """Write the missing events of these deployments and return them. No day is charged twice, whatever the rule was."""
     terms, now = read_terms(ids, protective_limits().fees), clock.now()
     histories = _histories(ids)
     events = [
@@ -100,11 +105,15 @@ def _write_due(ids: Sequence[int]) -> int:
         if (rule := terms[pk].month) and rule.monthly_usdc
         for start, end in months_begun(rule, histories[pk], now)
     ]
-    recent = BillingEvent.objects.filter(deployment__in=ids, period_start__gt=now - LOOK_BACK)
-    known = set(recent.values_list("deployment_id", "reference"))
-    new = [event for event in events if (event.deployment_id, event.reference) not in known]
+    billed = BillingEvent.objects.filter(deployment__in=ids, kind=BillingKind.SUBSCRIPTION).order_by()
+    billed_until = dict(billed.values_list("deployment_id").annotate(Max("period_end")))
+    new = [
+        event
+        for event in events
+        if event.period_start >= billed_until.get(event.deployment_id, event.period_start)
+    ]
     BillingEvent.objects.bulk_create(new, ignore_conflicts=True)
-    return len(new)
+    return new
 
 
 History = Sequence[tuple[datetime, str]]

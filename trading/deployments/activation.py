@@ -5,14 +5,14 @@ from decimal import Decimal
 from django.db import transaction
 
 from agents import fee_terms
+from agents.deploying import starting_balance
 from agents.evidence import POSTS
 from agents.fees import FeeRule
 from agents.lifecycle import change_state
 from agents.models import Agent, Deployment
-from agents.policy import policy as customer_policy
 from agents.states import AgentState, DeploymentState
 from maxxit.core.errors import InvalidInput, Misconfigured, Rejected
-from maxxit.core.money import ZERO, plain
+from maxxit.core.money import ZERO
 from maxxit.core.terms import ExitPreset, Preset
 from maxxit.market.venues import VenuePolicy, venue_policy
 from trading.chain import chains
@@ -40,10 +40,11 @@ def check(
 
     Raises InvalidInput naming each wrong value.
     """
-    problems = {}
-    most = customer_policy().max_paper_usdc
-    if not capital.is_finite() or not 0 < capital <= most:
-        problems["capital"] = f"enter more than 0 and at most {plain(most)} USDC, not {capital}"
+    problems: dict[str, str] = {}
+    try:
+        starting_balance(capital)
+    except InvalidInput as error:
+        problems |= error.problems
     for name, value, known in (("preset", preset, Preset), ("exit_preset", exit_preset, ExitPreset)):
         if value not in set(known):
             problems[name] = f"no preset {value!r}; known: {', '.join(known)}"

@@ -100,7 +100,7 @@ def words(text: str) -> list[str]:
 
 @register.filter
 def local_time(at: datetime | str | None, form: str = "") -> SafeString | str:
-    """Show a time in the viewer's zone (`maxxit.web.zones`), and in UTC to whoever points at it.
+    """Show a time in the viewer's zone (`maxxit.web.zones`), and in UTC on hover.
 
     `form` is in Django's date format; without one the date, the time and the zone are shown: 2026-03-02 10:15:00 CET.
     """

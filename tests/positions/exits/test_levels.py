@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from agents.models import Deployment
 from maxxit.core.errors import Rejected
+from maxxit.events import wake
 from positions.exits import pauses
 from positions.exits import sweep as sweeping
 from positions.exits.levels import LEVELS, Levels, levels
@@ -452,7 +453,7 @@ def test_a_position_that_cannot_be_claimed_holds_up_no_other_stop(
     monkeypatch.setattr(sweeping, "_claim", broken)
     make.price("ETH", "1000")
 
-    assert sweeping.Sweep(batch=10)() == sweep() + 4 == 4
+    assert sweeping.Sweep(batch=10)() == (sweep() + 4, False) == (4, False)
     states = dict(Position.objects.values_list("pk", "state"))
     assert [states[position.pk] for position in positions] == [
         "closing",
@@ -461,3 +462,32 @@ def test_a_position_that_cannot_be_claimed_holds_up_no_other_stop(
         "closing",
         "closing",
     ]
+
+
+@pytest.mark.django_db
+def test_an_exit_that_cannot_be_claimed_ends_no_pass_for_those_behind_it(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    positions = [make.position(deployment) for _ in range(5)]
+    claim, bad = sweeping._claim, positions[0].pk
+
+    def broken(hits: list[tuple[int, str]]) -> int:
+        if bad in [pk for pk, _ in hits]:
+            raise ZeroDivisionError("poison")
+        return claim(hits)
+
+    monkeypatch.setattr(sweeping, "_claim", broken)
+    make.price("ETH", "1000")
+    batches = sweeping.Sweep(batch=2)
+
+    assert [batches() for _ in range(3)] == [(1, True), (2, True), (1, False)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sweep_by_command_wakes_the_worker_that_places_the_orders(deployment: Deployment) -> None:
+    make.position(deployment)
+    make.price("ETH", "1000")
+
+    with wake.collected() as woken:
+        assert sweep() == 1
+    assert "positions.tasks.sweep_exits" in woken

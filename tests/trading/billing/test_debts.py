@@ -166,7 +166,7 @@ def test_a_reference_of_another_deployment_is_refused(deployment: Deployment) ->
 
     with pytest.raises(Rejected, match=f"for deployment {other.pk} on "):
         payments.pay(deployment.pk, D(5), "used", by="op")
-    with pytest.raises(Rejected, match="there is no deployment"):
+    with pytest.raises(Rejected, match="no deployment"):
         payments.pay(other.pk + 1, D(5), "x", by="op")
 
 

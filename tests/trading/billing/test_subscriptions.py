@@ -99,6 +99,48 @@ def test_the_example_of_the_docs(time: RecordedClock, agent: Agent) -> None:
     assert ledger.owed(deployment.pk) == -40
 
 
+def test_a_longer_trial_charges_no_day_twice(time: RecordedClock, agent: Agent) -> None:
+    """The months then count from a later day: the first new one begins after the last that was charged."""
+    Agent.objects.update(monthly_fee="subscription monthly_usdc=20")
+    time.to(datetime(2026, 3, 10, tzinfo=UTC))
+    deployment = activated(agent)
+    subscriptions.bill()
+    Agent.objects.update(monthly_fee=RULE)
+    for _ in range(50):
+        time.move(days=1)
+        subscriptions.bill()
+
+    rows = list(BillingEvent.objects.order_by("period_start"))
+    assert [(f"{row.period_start:%m-%d}", f"{row.period_end:%m-%d}") for row in rows] == [
+        ("03-10", "04-10"),
+        ("04-24", "05-24"),
+    ]
+    assert ledger.owed(deployment.pk) == -40
+
+
+def test_a_deployment_that_cannot_be_billed_stops_no_other(
+    time: RecordedClock, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, *others = (activated(agent).pk for _ in range(3))
+    original = subscriptions._histories
+
+    def broken(ids: Any) -> Any:
+        if bad in ids:
+            raise OverflowError("date value out of range")
+        return original(ids)
+
+    monkeypatch.setattr(subscriptions, "_histories", broken)
+    time.move(days=15)
+
+    assert subscriptions.bill() == subscriptions.Billed(due=2, charged=2, failed=0)
+    assert sorted(BillingEvent.objects.values_list("deployment_id", flat=True)) == others
+
+
+def test_a_trial_lies_within_the_calendar() -> None:
+    with pytest.raises(ValueError, match="3650"):
+        Subscription(model="subscription", monthly_usdc=D(20), trial_days=3_000_000)
+
+
 def test_many_runs_charge_a_month_once(time: RecordedClock, agent: Agent) -> None:
     deployment = activated(agent)
     time.move(days=15)

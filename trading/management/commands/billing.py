@@ -5,7 +5,6 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from agents.fee_terms import policy
-from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.clock import iso_utc
 from maxxit.core.commands import OpsCommand, by_option, confirm, count, operator
@@ -14,8 +13,9 @@ from maxxit.core.money import ZERO, plain
 from trading import ledger
 from trading.billing import debts, payments, subscriptions
 from trading.billing.models import BillingEvent
-from trading.billing.states import BillingState
+from trading.billing.states import UNCHARGED
 from trading.billing.terms import read_terms
+from trading.deployments.describe import deployment_numbered
 from trading.limits_in_force import protective_limits
 
 
@@ -66,7 +66,7 @@ class Command(OpsCommand):
             f"owed: {plain(total)} USDC by {len(rows)} deployments; alert above {plain(rule.limit_usdc)} USDC "
             f"or after {rule.max_days} days"
         )
-        uncharged = BillingEvent.objects.exclude(state__in=(BillingState.CHARGED, BillingState.WAIVED))
+        uncharged = BillingEvent.objects.filter(state__in=UNCHARGED)
         events = self._events(uncharged.order_by("pk"))
         return {"debts": owing, "owed": plain(total), "uncharged": events}
 
@@ -91,7 +91,7 @@ class Command(OpsCommand):
         return events
 
     def _show(self, options: dict[str, Any]) -> Any:
-        deployment = _deployment(options["deployment"])
+        deployment = deployment_numbered(options["deployment"])
         words = read_terms([deployment.pk], protective_limits().fees)[deployment.pk].words()
         self.say(f"deployment {deployment.pk}, {deployment.agent.name} on {deployment.account}")
         for occasion, text in words.items():
@@ -117,7 +117,10 @@ class Command(OpsCommand):
         return {"due": billed.due, "charged": billed.charged, "failed": billed.failed, "alerts": alerts}
 
     def _pay(self, options: dict[str, Any]) -> Any:
-        deployment, amount = _deployment(options["deployment"]), payments.parse_amount(options["amount"])
+        deployment, amount = (
+            deployment_numbered(options["deployment"]),
+            payments.parse_amount(options["amount"]),
+        )
         question = (
             f"Book {plain(amount)} USDC from {options['reference']!r} as paid by deployment {deployment.pk} "
             f"({deployment.account}), which owes {plain(-ledger.owed(deployment.pk))} USDC?"
@@ -150,10 +153,3 @@ def _as_json(row: BillingEvent) -> dict[str, Any]:
         "reason": row.reason,
         "journal": row.journal,
     }
-
-
-def _deployment(pk: int) -> Deployment:
-    deployment = Deployment.objects.select_related("agent").filter(pk=pk).first()
-    if deployment is None:
-        raise Rejected(f"there is no deployment {pk}: `manage.py portfolio` lists them", code="unknown")
-    return deployment

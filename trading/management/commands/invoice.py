@@ -4,12 +4,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.commands import OpsCommand, count
-from maxxit.core.errors import Rejected
 from maxxit.core.money import plain
 from trading.billing.invoice import Invoice, invoice, parse_month
+from trading.deployments.describe import deployment_numbered
 
 
 class Command(OpsCommand):
@@ -26,13 +25,7 @@ class Command(OpsCommand):
         )
 
     def run(self, **options: Any) -> Any:
-        related = Deployment.objects.select_related("agent", "owner")
-        deployment = related.filter(pk=options["deployment"]).first()
-        if deployment is None:
-            raise Rejected(
-                f"there is no deployment {options['deployment']}: `manage.py portfolio` lists them",
-                code="unknown",
-            )
+        deployment = deployment_numbered(options["deployment"])
         month = parse_month(options["month"] or f"{clock.now():%Y-%m}")
         bill = invoice(deployment, month, live=options["chain"])
         self._print(bill)

@@ -1,4 +1,4 @@
-"""`manage.py pnl [today|week|watch|save|eod|explain]`: the PnL, its daily summaries, and why it is zero."""
+"""`manage.py pnl [today|week|watch|save|eod|explain|rebuild]`: the PnL, its daily summaries, and why it is zero."""
 
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -8,13 +8,13 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from maxxit.core import clock
-from maxxit.core.commands import OpsCommand, clock_text, count
+from maxxit.core.commands import OpsCommand, clock_text, confirm, count
 from maxxit.core.errors import Rejected
 from maxxit.core.money import plain, usdc
 from maxxit.ops.scopes import scope_given, scope_options
 from maxxit.ops.watch import every_option, watch
 from maxxit.reports import pnl, pnl_explain
-from positions.performance import end_of_day, figures, summary
+from positions.performance import end_of_day, figures, roll_up, summary
 
 UNITS = {"usdc": "USDC", "usd": "USD", "pct": "%", "": ""}
 
@@ -39,6 +39,7 @@ class Command(OpsCommand):
         "eod": "end a UTC day: settle orders, book fills, reconcile with the venues, compute, save; exit code 1 when a "
         "step fails",
         "explain": "each cause of a PnL of zero with what to do, and whether positions and ledger agree",
+        "rebuild": "sum all closed positions up again (`pnl_parts`), where doctor says that the stored sums differ",
     }
     bare = "the figures of all time"
 
@@ -63,6 +64,9 @@ class Command(OpsCommand):
             default = "today" if action == "save" else "yesterday"
             parser.add_argument("--day", metavar="DATE", help=f"UTC date as 2026-01-31 (default: {default})")
 
+        if action == "rebuild":
+            parser.add_argument("--yes", action="store_true", help="do not ask")
+
     def run(self, **options: Any) -> Any:
         if not options.get("action"):
             return self._figures(options)
@@ -73,6 +77,7 @@ class Command(OpsCommand):
             "save": self._save,
             "eod": self._eod,
             "explain": self._explain,
+            "rebuild": self._rebuild,
         }
         return actions[options["action"]](options)
 
@@ -92,6 +97,15 @@ class Command(OpsCommand):
                     f"  {label.replace('_', ' '):<14} {'–' if value in ('', None) else value} {UNITS[unit]}".rstrip()
                 )
         return results
+
+    def _rebuild(self, options: dict[str, Any]) -> Any:
+        """Delete the stored sums and add every closed position again; figures stay right meanwhile, only slower."""
+        if not options["yes"] and not confirm("Delete the stored sums and add all closed positions again?"):
+            raise Rejected("nothing was deleted: confirm with yes, or give --yes", code="not_confirmed")
+        roll_up.start_over()
+        added = roll_up.roll_up()
+        self.say(f"{added:,} closed positions were added; newer ones follow with the next roll-up")
+        return {"added": added}
 
     def _today(self, options: dict[str, Any]) -> Any:
         report = pnl.today(scope_given(options))
