@@ -82,7 +82,7 @@ def test_the_trades_of_a_followed_account_beside_its_own_record(world: World) ->
     assert "7 calls, mean score 0.2" in said("performance", f"--account=@{author.x_username}")
     with pytest.raises(CommandError, match="nobody follows @nobody"):
         said("performance", "--account=@nobody")
-    for command in (["pnl", "today"], ["pnl", "explain"], ["lots"]):
+    for command in (["pnl", "today"], ["portfolio"], ["lots"]):
         with pytest.raises(CommandError, match="a followed account has no equity"):
             said(*command, f"--account=@{author.x_username}")
 
