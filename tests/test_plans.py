@@ -214,7 +214,7 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         {"ct_posts_new", "ct_posts_quarantined"},
     ),
     "payments of a deployment": (
-        lambda: (equity.FLOWS, {"deployments": [1]}),
+        lambda: (equity.PAID_IN, {"deployments": [1]}),
         {"ledger_flows"},
     ),
     "daily figures of each deployment": (

@@ -35,7 +35,6 @@ EQUITY = f"""
 SELECT coalesce(sum(CASE held.asset WHEN 'USDC' THEN held.amount ELSE held.amount * q.price END), 0)
 FROM ({HELD}) AS held LEFT JOIN quotes q ON q.symbol = held.asset
 """  # noqa: S608 (constants only)
-FLOWS = f"SELECT at, amount FROM ({PAID_IN}) AS paid ORDER BY at, id"  # noqa: S608 (constants only)
 UNREALISED = """
 SELECT coalesce(sum((CASE p.side WHEN 'long' THEN 1 ELSE -1 END) * (p.quantity - p.closed_quantity)
                     * (q.price - p.entry_price)), 0)
@@ -62,14 +61,6 @@ def total_equity(deployments: Sequence[int] | None = None) -> Decimal:
     agent trades them. A token without a quote counts as zero.
     """
     return _number(EQUITY, _ids(deployments))
-
-
-def flows(deployments: Sequence[int] | None = None) -> list[tuple[datetime, Decimal]]:
-    """Return (time, USDC) of deposits (positive) and withdrawals of these deployments (None: all), in order of time."""
-    with connection.cursor() as cursor:
-        cursor.execute(FLOWS, _ids(deployments))
-        rows: list[tuple[datetime, Decimal]] = cursor.fetchall()
-    return rows
 
 
 def total_unrealised() -> Decimal:

@@ -12,6 +12,7 @@ from positions import guard, withdrawals
 from positions.exits import sweep
 from positions.models import PnlSnapshot, Position, ProfitMark
 from positions.performance import equity
+from positions.performance.identity import read_identity
 from tests import builders as make
 from tests.positions.test_book import again, entered, fills, leaving
 from tests.trading.conftest import Trader
@@ -72,7 +73,7 @@ def test_a_position_whose_tokens_are_gone_ends_at_the_quote(trader: Trader, open
     assert ledger.drift() == {}
     for later in ("1900", "2600"):  # what he has taken moves no figure any more
         make.price("ETH", later)
-        assert sum(amount for _, amount in equity.flows([trader.deployment.pk])) == D(10_000) - D(760)
+        assert read_identity([trader.deployment.pk]).total.deposits == D(10_000) - D(760)
         assert guard.read().pnl == D("-40.7")
         equity.take_snapshots(date(2026, 3, int(later[0])))
     assert {(kept.equity, kept.deposits) for kept in PnlSnapshot.objects.all()} == {(D("9199.3"), D(9_240))}
