@@ -1,5 +1,6 @@
 """Models of positions: position, exit pause, parts of the PnL, profit marks, PnL snapshots."""
 
+from decimal import Decimal
 from typing import ClassVar
 
 from django.db import models
@@ -147,6 +148,11 @@ class Position(models.Model):
 
     def __str__(self) -> str:
         return f"{self.side} {self.symbol} #{self.pk} ({self.state})"
+
+    @property
+    def net(self) -> Decimal:
+        """Return the result of a closed position in USDC, after fees and profit share: the sum of these is the PnL."""
+        return self.realised_pnl - self.profit_share
 
 
 class ExitPause(models.Model):

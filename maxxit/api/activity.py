@@ -40,7 +40,7 @@ class FeedPostOut(Schema):
 class ResultOut(Schema):
     """What one agent or account did: a trade, or the reason why there was none, with measured value and limit.
 
-    `pnl` is USDC: realised after fees and before the profit share, or with `open` unrealised before fees.
+    `pnl` is USDC: realised after fees and profit share, or with `open` unrealised before fees.
     """
 
     outcome: str

@@ -135,7 +135,10 @@ class Bars(Schema):
 
 
 class MarkerOut(Schema):
-    """An entry or exit; `bar` is the start of the candle it falls into, in seconds since 1970."""
+    """An entry or exit; `bar` is the start of the candle it falls into, in seconds since 1970.
+
+    Of an exit `realised_pnl` is USDC after fees, `net` after fees and profit share.
+    """
 
     position_id: int
     agent_id: int
@@ -147,6 +150,7 @@ class MarkerOut(Schema):
     price: Number
     reason: str
     realised_pnl: Number | None
+    net: Number | None
     correlation_id: UUID
 
 

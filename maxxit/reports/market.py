@@ -166,7 +166,9 @@ class Marker:
     reason: str
     """The exit reason, such as `take_profit` or `stop_loss`; empty for an entry."""
     realised_pnl: Decimal | None
-    """USDC after fees; None for an entry."""
+    """USDC after fees, before the profit share; None for an entry."""
+    net: Decimal | None
+    """USDC after fees and profit share; None for an entry."""
     correlation_id: UUID
 
 
@@ -222,6 +224,7 @@ def _marker(row: Position, what: str) -> Marker:
         price=exit_price if is_exit else row.entry_price,
         reason=row.exit_reason if is_exit else "",
         realised_pnl=row.realised_pnl if is_exit else None,
+        net=row.net if is_exit else None,
         correlation_id=row.correlation_id,
     )
 

@@ -166,8 +166,8 @@ def results(scope: Scope, since: datetime | None = None, until: datetime | None 
     rows = rows if scope.deployments is None else rows.filter(deployment__in=scope.deployments)
     rows = rows if since is None else rows.filter(closed_at__gte=since)
     rows = rows if until is None else rows.filter(closed_at__lt=until)
-    newest = rows.order_by("-closed_at", "-pk").values_list("realised_pnl", "profit_share")[:RESULTS]
-    return [pnl - share for pnl, share in newest]
+    newest = rows.order_by("-closed_at", "-pk").only("realised_pnl", "profit_share")[:RESULTS]
+    return [row.net for row in newest]
 
 
 def breakdown(

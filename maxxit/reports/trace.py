@@ -41,8 +41,13 @@ class Trace:
 
     @property
     def realised_pnl(self) -> Decimal:
-        """USDC over all positions of the trace, after fees."""
+        """USDC over all positions of the trace, after fees, before the profit share."""
         return sum((position.realised_pnl for position in self.positions), ZERO)
+
+    @property
+    def net(self) -> Decimal:
+        """USDC over all positions of the trace, after fees and profit share."""
+        return sum((position.net for position in self.positions), ZERO)
 
     def as_json(self) -> dict[str, Any]:
         """The answer of `GET /api/chain`."""
@@ -240,6 +245,6 @@ def _opened(position: Position) -> str:
 def _closed(position: Position) -> str:
     return (
         f"closed by {position.exit_reason} at {brief(position.exit_price or ZERO)} USD: PnL "
-        f"{position.realised_pnl.normalize():+f} USDC after {plain(position.fees)} USDC fees, "
-        f"profit share {plain(position.profit_share)} USDC"
+        f"{position.net.normalize():+f} USDC after {plain(position.fees)} USDC of fees and "
+        f"{plain(position.profit_share)} USDC of profit share"
     )

@@ -137,7 +137,7 @@ class Trade:
     def result(self) -> Decimal | None:
         """USDC: realised after fees and profit share; of an open position at the newest quote after fees so far."""
         if self.position.state == "closed":
-            return self.position.realised_pnl - self.position.profit_share
+            return self.position.net
         return self.now.pnl if self.now else None
 
     @property
@@ -466,13 +466,12 @@ def _result_step(position: Position, now: Now | None, events: dict[str, list[Eve
         money = f"{signed(now.pnl)} USDC after fees so far" if now else "no quote"
         levels = f"stop {price_text(position.stop_loss)}, target {price_text(position.take_profit)} USD"
         return Step("result", f"Result: {position.state}", None, money, [levels], details)
-    result = position.realised_pnl - position.profit_share
     lines = [
         f"closed by {position.exit_reason.replace('_', ' ')} at {price_text(position.exit_price or ZERO)} USD",
         f"realised {signed(position.realised_pnl)} USDC after {plain(position.fees)} USDC of fees, "
         f"profit share {plain(position.profit_share)} USDC",
     ]
-    return Step("result", "Result", position.closed_at, f"{signed(result)} USDC", lines, details)
+    return Step("result", "Result", position.closed_at, f"{signed(position.net)} USDC", lines, details)
 
 
 def price_text(value: Decimal) -> str:
@@ -487,7 +486,7 @@ def _marks(position: Position, posts: Sequence[CtPost], fills: Sequence[Fill]) -
     )
     if position.closed_at is not None and position.exit_price is not None:
         reason = position.exit_reason.replace("_", " ")
-        text = f"{reason} {signed(position.realised_pnl)}"
+        text = f"{reason} {signed(position.net)}"
         marks.append(Mark("EXIT", position.closed_at, position.exit_price, text))
     return sorted(marks, key=lambda mark: mark.at)
 

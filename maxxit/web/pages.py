@@ -38,6 +38,7 @@ from positions.performance import figures
 from positions.performance.equity import with_unrealised
 from trading import gate, wiring
 from trading.approvals import EXPIRED
+from trading.deployments import stops
 from trading.models import Order
 from trading.states import IN_FLIGHT
 
@@ -78,7 +79,10 @@ def dashboard_data(person: Person) -> dict[str, Any]:
         "signals": [_progress(row) for row in progress.recent(person, SIGNALS) if row.under_way],
         "deployments": visible(Deployment.objects.all(), person).count(),
         "kill_level": gate.kill_level(),
-        "stopped": gate.latched().filter(account__in=_accounts(person)).exclude(account="")[:ROWS],
+        "stopped": [
+            {"switch": switch, "by_owner": switch.cause == stops.OWNER}
+            for switch in gate.latched().filter(account__in=_accounts(person)).exclude(account="")[:ROWS]
+        ],
     }
 
 

@@ -207,7 +207,7 @@ def test_entries_and_exits_are_those_of_ones_own_agents(world: World) -> None:
     since = (timezone.now() - timedelta(days=1)).isoformat()
     mine = get(world.logged_in(world.alice), "trades", symbol="ETH", since=since)
     assert {one["agent"] for one in mine["items"]} == {world.of_alice.agent.name}
-    whats = [(one["what"], one["reason"], one["realised_pnl"]) for one in mine["items"]]
+    whats = [(one["what"], one["reason"], one["net"]) for one in mine["items"]]
     assert ("EXIT", "take_profit", "38.16") in whats
     assert sum(what == "ENTRY" for what, _, _ in whats) == 2
     everybodys = get(world.logged_in(world.staff), "trades", symbol="ETH", since=since)

@@ -1,22 +1,29 @@
 """The dashboard and the page of one trade."""
 
+from datetime import timedelta
 from decimal import Decimal
+from urllib.parse import quote
 
 from django.contrib.auth.models import User
 
 from maxxit.access.rows import deployments_of
-from positions.performance import figures, points
-from positions.performance.report import performance
+from maxxit.reports import performance
+from maxxit.reports.scope import scope_of
+from maxxit.reports.trade import trade
+from positions.models import Position
+from positions.performance import figures, points, report
 from tests import builders
 from tests.surface.conftest import World
+from tests.surface.test_commands import said
 from trading import gate, ledger
+from trading.deployments import stops
 from trading.models import JournalKind
 
 
 def test_the_dashboard_shows_what_is_mine(world: World) -> None:
     points.take_points()
     page = world.logged_in(world.alice).get("/").content.decode()
-    for said in (
+    for words in (
         "<svg",
         "+38.16",
         "take_profit",
@@ -24,13 +31,13 @@ def test_the_dashboard_shows_what_is_mine(world: World) -> None:
         "account.cooldown_seconds_per_symbol",
         "+20.00",
     ):
-        assert said in page
+        assert words in page
     assert f"/trades/{world.of_alice.position.pk}" in page
 
 
 def test_a_newcomers_dashboard_is_empty_and_says_what_to_do(world: World) -> None:
     page = world.logged_in(User.objects.create_user("new")).get("/").content.decode()
-    assert "You have no deployment yet" in page
+    assert 'You have no deployment yet: <a href="/start">start an agent on paper</a>' in page
     assert world.of_alice.agent.name not in page
 
 
@@ -43,10 +50,40 @@ def test_a_stopped_account_is_shown_to_its_owner_alone(world: World) -> None:
     assert "drawdown is 12 %" in world.logged_in(world.staff).get("/").content.decode()
 
 
+def test_an_owner_is_led_to_where_they_release_their_own_stop(world: World) -> None:
+    stops.stop(world.of_alice.deployment, "no_entries", by="alice", reason="stopped by its owner")
+    mine = world.logged_in(world.alice).get("/").content.decode()
+    assert 'You can release it: <a href="/agents">My agents</a>' in mine
+    assert "An operator has to release it" not in mine
+    assert "Its owner can release it" in world.logged_in(world.staff).get("/").content.decode()
+    gate.kill("reduce_only", by="maxxit", reason="drawdown", account=world.of_alice.deployment.account)
+    assert "An operator has to release it" in world.logged_in(world.alice).get("/").content.decode()
+
+
+def test_the_result_of_a_closed_trade_is_one_figure_on_every_page(world: World) -> None:
+    """After fees and profit share, so that rows add up to the tiles."""
+    own = world.of_alice
+    Position.objects.filter(pk=own.position.pk).update(profit_share=Decimal("7.63"))
+    browser = world.logged_in(world.alice)
+    since = (own.position.opened_at - timedelta(days=1)).isoformat()
+    for url in (
+        "/", "/activity", f"/trades/{own.position.pk}", f"/chain/{own.post.correlation_id}?whole=1", "/api/activity",
+        f"/api/market/trades?symbol=ETH&since={quote(since)}",
+    ):  # fmt: skip
+        assert "30.53" in browser.get(url).content.decode(), url
+    for url, rows in (("/", "Last trades"), ("/activity", 'class="feed"')):
+        assert "38.16" not in browser.get(url).content.decode().partition(rows)[2], url
+    assert [mark.text for mark in trade(own.position.pk).marks if mark.what == "EXIT"] == [
+        "take profit +30.53"
+    ]
+    assert performance.results(scope_of(world.alice)) == [Decimal("30.53")]
+    assert "PnL +30.53 USDC realised" in said("chain", f"--position={own.position.pk}")
+
+
 def test_the_chain_page_tells_everything_in_order(world: World) -> None:
     url = f"/chain/{world.of_alice.post.correlation_id}?whole=1"
     page = world.logged_in(world.staff).get(url).content.decode()
-    for said in (
+    for words in (
         "what does it say",
         "closed by take_profit",
         "+38.16",
@@ -54,7 +91,7 @@ def test_the_chain_page_tells_everything_in_order(world: World) -> None:
         "LEDGER",
         "/admin/trading/order/",
     ):
-        assert said in page
+        assert words in page
     assert "/admin/" not in world.logged_in(world.alice).get(url).content.decode()
 
 
@@ -80,5 +117,5 @@ def test_equity_of_a_safe_follows_its_owners_deposits_and_leaves_out_his_tokens(
         )
 
     assert figures.equity(deployments_of(world.bob)) - before == Decimal(3_000)
-    shown = performance([mine.pk])
+    shown = report.performance([mine.pk])
     assert (shown.deposits, shown.withdrawals, shown.pnl) == (5_000, 2_000, 0)

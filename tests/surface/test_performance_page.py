@@ -76,7 +76,7 @@ def test_a_short_history_shows_how_many_days_are_missing_and_no_absurd_rate(worl
 
 def test_a_newcomer_learns_what_to_do(world: World) -> None:
     text = page(world, User.objects.create_user("new"))
-    assert "You have no deployment yet" in text
+    assert 'You have no deployment yet. <a href="/start">Start an agent on paper</a>' in text
     assert "No trade has closed" in text
     assert "<svg" not in text
 

@@ -75,7 +75,7 @@ class Line:
     order_id: int | None = None
     position_id: int | None = None
     pnl: Decimal | None = None
-    """USDC: realised after fees and before the profit share, or unrealised at the newest quote before fees."""
+    """USDC: realised after fees and profit share, or unrealised at the newest quote before fees."""
     open: bool = False
     at: datetime | None = None
     """Of the entry, for a trade."""
@@ -402,7 +402,7 @@ def _trade(position: Position, agent: str) -> Line:
         account=position.deployment.account,
         order_id=position.entry_order_id,
         position_id=position.pk,
-        pnl=position.realised_pnl if is_closed else position.unrealised,  # type: ignore[attr-defined]
+        pnl=position.net if is_closed else position.unrealised,  # type: ignore[attr-defined]
         open=not is_closed,
         at=position.opened_at,
     )

@@ -34,7 +34,7 @@ class Command(OpsCommand):
         for step in trace.timeline(rows):
             self.say(f"{iso_utc(step.at)}  {step.kind:<8}  {step.text}")
             self._detail(step.detail, options["full"])
-        self.say(f"PnL {rows.realised_pnl.normalize():+f} USDC realised, after fees")
+        self.say(f"PnL {rows.net.normalize():+f} USDC realised, after fees and profit share")
         return rows.as_json()
 
     def _detail(self, text: str, full: bool) -> None:

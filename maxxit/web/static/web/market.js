@@ -59,11 +59,11 @@
     marks.setMarkers(items.filter((marker) => known.has(marker.bar)).map((marker) => {
       const buys = (marker.what === "ENTRY") === (marker.side === "LONG");
       const entry = marker.what === "ENTRY";
-      const won = marker.realised_pnl !== null && +marker.realised_pnl >= 0;
+      const won = marker.net !== null && +marker.net >= 0;
       return {
         time: marker.bar, position: buys ? "belowBar" : "aboveBar", shape: entry ? (buys ? "arrowUp" : "arrowDown") : "circle",
         color: entry ? colour("--link") : won ? up : down,
-        text: entry ? `${marker.side} ${+marker.price}` : `${marker.reason} ${+marker.realised_pnl >= 0 ? "+" : ""}${(+marker.realised_pnl).toFixed(2)}`,
+        text: entry ? `${marker.side} ${+marker.price}` : `${marker.reason} ${+marker.net >= 0 ? "+" : ""}${(+marker.net).toFixed(2)}`,
       };
     }));
     place.dataset.markers = String(items.length);
