@@ -7,8 +7,9 @@ from django.db import transaction
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from agents.models import Deployment
-from agents.states import DeploymentState
+from agents.lifecycle import change_state
+from agents.models import Agent, Deployment
+from agents.states import AgentState, DeploymentState
 from maxxit.access import sessions
 from maxxit.access.models import ApiKey, Invitation, LoginAttempts, UserSettings, WalletLogin
 from maxxit.core import clock
@@ -51,7 +52,8 @@ def obstacles(user: Any) -> list[str]:
 def close(user: Any) -> None:
     """Deactivate and anonymise the account. Raises Rejected while something stands in the way.
 
-    Deleted: wallets, sessions, second factor, addresses of channels, settings; API keys are revoked, price rules stop.
+    Deleted: wallets, sessions, second factor, addresses of channels, settings; API keys are revoked, price rules stop,
+    and agents are paused, except those that other owners' deployments trade with.
     Kept without the name: agents, deployments, orders, positions and the ledger, which the books need.
     """
     row = get_user_model()._default_manager.select_for_update().get(pk=user.pk)
@@ -63,6 +65,7 @@ def close(user: Any) -> None:
     for model in (WalletLogin, UserSettings, Endpoint, TOTPDevice, StaticDevice):
         model._default_manager.filter(user=person).delete()
     PriceRule.objects.filter(user=person).update(active=False)
+    _pause_agents(person)
     Invitation.objects.filter(used_by=person).update(email="")
     LoginAttempts.objects.filter(subject=f"account:{name}").delete()
     sessions.end(person)
@@ -74,3 +77,11 @@ def close(user: Any) -> None:
     person.groups.clear()
     person.user_permissions.clear()
     record("account.closed", person)
+
+
+def _pause_agents(person: Any) -> None:
+    """Pause the agents of a closed account that no started deployment of another owner trades with."""
+    started = Deployment.objects.filter(state__in=[DeploymentState.ACTIVE, DeploymentState.PAUSED])
+    used = started.exclude(owner=person).values("agent")
+    for agent in Agent.objects.filter(owner=person, state=AgentState.ACTIVE).exclude(pk__in=used):
+        change_state(agent, AgentState.PAUSED, by=f"deleted-{person.pk}", why="account closed")

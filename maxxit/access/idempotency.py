@@ -27,7 +27,7 @@ HEADER, REPLAYED = "Idempotency-Key", "Idempotency-Replayed"
 KEY = re.compile(r"[!-~]{1,200}")
 KEPT = timedelta(hours=24)
 WAIT_SECONDS, POLL_SECONDS = 10.0, 0.05
-"""How long a second request waits for the answer of the first one."""
+"""How long a second request waits for the answer of the first one, counted from the start of the first one."""
 CLAIM, SECRET = "_idempotent_claim", "_idempotent_secret"
 """Attributes of a request: the row of its key, and names of fields that are not stored with its answer."""
 PARAMETER = {
@@ -132,7 +132,8 @@ def _claim(owner: AbstractBaseUser, key: str, fingerprint: str) -> IdempotentReq
             answer = HttpResponse(row.body, content_type="application/json; charset=utf-8", status=row.status)
             answer.headers[REPLAYED] = "true"
             return answer
-        if time.monotonic() >= end:
+        abandoned = clock.now() - row.created_at >= timedelta(seconds=WAIT_SECONDS)
+        if abandoned or time.monotonic() >= end:
             raise Rejected(
                 f"the first request with the {HEADER} {key} has not ended: look whether it took effect, and send it "
                 "again later or with another key",

@@ -17,15 +17,18 @@ from django.db.models import Count
 from agents.models import Deployment, Subscription
 from maxxit.core import clock
 from maxxit.core.money import ZERO
+from maxxit.reports.performance import GLANCE_POINTS, thinned
 from positions.models import Position
 from positions.performance import points, returns
-from positions.performance.identity import read_identity
+from positions.performance.identity import read_each
 from trading.deployments.describe import deployments_data
 
 MOST = 50
 """Deployments on the page at most."""
 DAYS = 30
 """The curve shows this many days."""
+POINTS = 120
+"""Points of a card's curve at most."""
 NAMES = 8
 """Followed accounts that a card names."""
 
@@ -37,15 +40,16 @@ class Card:
     deployment: Deployment
     state: dict[str, Any]
     """As the API gives it: status and stops."""
-    equity: Decimal
-    pnl: Decimal
-    """Since the first deposit, after all costs."""
+    equity: Decimal | None
+    """None where a token that it holds has no quote."""
+    pnl: Decimal | None
+    """Since the first deposit, after all costs; None as equity is."""
     twr: float | None
     """Of the last DAYS days."""
     drawdown_pct: float | None
     """The deepest of the last DAYS days, percent."""
     points: list[tuple[datetime, float]]
-    """The deposit-neutral index of the last DAYS days."""
+    """The deposit-neutral index of the last DAYS days, thinned to POINTS."""
     follows: list[str]
     more_follows: int
     open: int
@@ -57,8 +61,9 @@ class Card:
 def cards(deployments: Sequence[Deployment]) -> list[Card]:
     """Return the cards of these deployments, in their order."""
     ids = [row.pk for row in deployments]
-    books = {row.deployment: row for row in read_identity(ids).deployments}
-    rows = points.read_points(ids, clock.now() - timedelta(days=DAYS)) if ids else []
+    identity = read_each(ids)
+    books = {row.deployment: row for row in identity.deployments}
+    rows = points.read_points(ids, clock.now() - timedelta(days=DAYS), most=GLANCE_POINTS) if ids else []
     by_deployment = groupby(sorted(rows, key=attrgetter("deployment")), key=attrgetter("deployment"))
     curves = {deployment: returns.curve_of(list(own)) for deployment, own in by_deployment}
     follows = _follows({row.agent_id for row in deployments})
@@ -67,14 +72,15 @@ def cards(deployments: Sequence[Deployment]) -> list[Card]:
     result = []
     for row, state in zip(deployments, deployments_data(deployments), strict=True):
         own, curve = books.get(row.pk), curves.get(row.pk)
+        without = None if row.pk in identity.unpriced else ZERO  # nothing was deposited yet
         names = follows[row.agent_id]
         fall = returns.max_drawdown(curve) if curve is not None else None
         result.append(
             Card(
                 deployment=row,
                 state=state,
-                equity=own.equity if own else ZERO,
-                pnl=own.pnl if own else ZERO,
+                equity=own.equity if own else without,
+                pnl=own.pnl if own else without,
                 twr=returns.twr(curve) if curve is not None else None,
                 drawdown_pct=fall.percent if fall else None,
                 points=_points(curve) if curve is not None else [],
@@ -98,8 +104,8 @@ def _follows(agents: set[int]) -> dict[int, list[str]]:
 
 
 def _points(curve: returns.Curve) -> list[tuple[datetime, float]]:
-    """Return the index over time."""
+    """Return the index over time, POINTS of it at most."""
     return [
-        (datetime.fromtimestamp(at, UTC), value)
-        for at, value in zip(curve.at.tolist(), curve.index.tolist(), strict=True)
+        (datetime.fromtimestamp(float(curve.at[place]), UTC), float(curve.index[place]))
+        for place in thinned(curve, POINTS)
     ]

@@ -11,7 +11,7 @@ from maxxit.core.clock import iso_utc
 from maxxit.core.money import plain
 from maxxit.reports.scope import Scope
 from maxxit.reports.statement import BEGINNING
-from positions.models import Position
+from positions.models import BooksCheck, Position
 from positions.performance import parts, returns
 from positions.performance.identity import Books, read_books
 from positions.performance.parts import Dimension, Part
@@ -80,6 +80,24 @@ def curve_rows(curve: Curve, most: int = POINTS) -> list[dict[str, Any]]:
         }
         for at, equity, flow, index, below in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The newest stored comparison of positions and ledger, as far as it is about a scope."""
+
+    at: datetime
+    wrong: list[int]
+    """Deployments of the scope whose figures differed."""
+
+
+def compared(scope: Scope) -> Compared | None:
+    """Return the newest comparison of a scope (`identity.check_books`); None before the first, or for no deployment."""
+    check = None if scope.deployments == [] else BooksCheck.objects.first()
+    if check is None:
+        return None
+    wrong = set(check.wrong) if scope.deployments is None else {*check.wrong} & {*scope.deployments}
+    return Compared(check.checked_at, sorted(wrong))
 
 
 GLANCE, GLANCE_POINTS = timedelta(days=30), 20_000

@@ -27,6 +27,7 @@ from positions.performance.identity import Books, Identity, read_identity
 from positions.states import PositionState
 from signals_app.models import CtPost, Signal
 from trading import gate, risk
+from trading.deployments import stops
 from trading.models import Order
 from trading.reasons import Reason
 from trading.states import IN_FLIGHT, OrderState
@@ -144,7 +145,7 @@ def _deployments(scope: Scope) -> Iterator[Finding]:
             "no_deployment",
             ACT,
             "there is no deployment: nothing can trade",
-            "deploy an agent for an account (admin, Deployments; `make up` brings a demo)",
+            "start an agent on paper: page My agents (`make up` brings a demo)",
             Audience.CUSTOMER,
         )
     elif not states.get(DeploymentState.ACTIVE):
@@ -153,7 +154,7 @@ def _deployments(scope: Scope) -> Iterator[Finding]:
             "none_active",
             ACT,
             f"no deployment is active: {counted}",
-            "activate the deployment (admin, Deployments, action Activate)",
+            "activate a deployment: page My agents, or the admin (Deployments, action Activate)",
             Audience.CUSTOMER,
         )
 
@@ -176,11 +177,15 @@ def _gates(scope: Scope) -> Iterator[Finding]:
         )
     accounts = active.values_list("account", flat=True)
     for switch in gate.latched().filter(account__in=accounts).exclude(account="")[:LISTED]:
+        own = switch.cause == stops.OWNER
         yield Finding(
             "gate:kill_switch",
             ACT,
             f"{switch.account} is stopped ({switch.level}): {switch.reason}",
-            f"`manage.py resume --account {switch.account} --reason …`",
+            "its owner releases it: page My agents"
+            if own
+            else f"`manage.py resume --account {switch.account} --reason …`",
+            Audience.CUSTOMER if own else Audience.STAFF,
         )
 
 
@@ -325,15 +330,19 @@ def _posts(scope: Scope) -> Iterator[Finding]:
         if run is None
         else f"ingestion last ran {run.started_at:%Y-%m-%d %H:%M} UTC"
     )
-    error = run.error.strip().splitlines()[-1][:200] if run and run.error else ""
+    failed = bool(run and run.error)
+    whole = scope.deployments is None
+    error = run.error.strip().splitlines()[-1][:200] if run and failed and whole else ""
     newest = posts.aggregate(at=Max("posted_at"))["at"]
     read = f"the newest is of {newest:%Y-%m-%d %H:%M} UTC" if newest else "none was ever read"
     yield Finding(
         "no_post",
-        ACT if error or run is None else NOTE,
+        ACT if failed or run is None else NOTE,
         f"no post of the followed accounts in the last 24 hours: {read}; {last}"
-        + (f": {error}" if error else ""),
-        "`manage.py pipeline stage ingest` reads them now; `manage.py status` shows the job; follow more accounts",
+        + (f": {error}" if error else " and failed: staff sees why" if failed else ""),
+        "`manage.py pipeline stage ingest` reads them now; `manage.py status` shows the job; follow more accounts"
+        if whole
+        else "follow more accounts: page Accounts",
     )
 
 

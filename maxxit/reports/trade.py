@@ -122,16 +122,12 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Trade:
-    """A position from the post to the result."""
+class TradeFigures:
+    """A position with its result now: what the trade page refreshes."""
 
     position: Position
-    posts: list[Post]
-    charges: Charges
     now: Now | None
     """None for a closed position, and where the token has no quote."""
-    steps: list[Step]
-    marks: list[Mark]
 
     @property
     def result(self) -> Decimal | None:
@@ -139,12 +135,6 @@ class Trade:
         if self.position.state == "closed":
             return self.position.net
         return self.now.pnl if self.now else None
-
-    @property
-    def interval(self) -> str:
-        """The width of candles that shows the trade best."""
-        span = (self.position.closed_at or clock.now()) - self.position.opened_at
-        return "1m" if span < timedelta(hours=2) else "5m" if span < timedelta(days=1) else "1h"
 
     @property
     def close_text(self) -> str:
@@ -156,6 +146,22 @@ class Trade:
         if self.now is None:
             return f"{what}; no quote of it is known"
         return f"{what}, about {self.now.value:,.0f} USD, PnL {signed(self.now.pnl)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trade(TradeFigures):
+    """A position from the post to the result."""
+
+    posts: list[Post]
+    charges: Charges
+    steps: list[Step]
+    marks: list[Mark]
+
+    @property
+    def interval(self) -> str:
+        """The width of candles that shows the trade best."""
+        span = (self.position.closed_at or clock.now()) - self.position.opened_at
+        return "1m" if span < timedelta(hours=2) else "5m" if span < timedelta(days=1) else "1h"
 
     def chart(self) -> dict[str, Any]:
         """What the chart draws: levels in USD, moments in seconds since 1970."""
@@ -273,9 +279,15 @@ def trade(position_id: int, person: Person = None) -> Trade:
         _fill_step(fills, ledger, orders),
         _result_step(position, now, events),
     ]
-    return Trade(
-        position, [post_of(post) for post in posts], charges, now, steps, _marks(position, posts, fills)
-    )
+    marks = _marks(position, posts, fills)
+    return Trade(position, now, [post_of(post) for post in posts], charges, steps, marks)
+
+
+def trade_figures(position_id: int, person: Person = None) -> TradeFigures:
+    """Read a position and its result at the newest quote. Raises Rejected for one that is not `person`'s."""
+    position = position_of(position_id, person)
+    entry = position.entry_order_id
+    return TradeFigures(position, _now(position, read_costs([entry])[entry]))
 
 
 def _posts(position: Position) -> list[CtPost]:

@@ -31,6 +31,9 @@ def activity_page(request: HttpRequest) -> HttpResponse:
     """Show what happened to each post and signal, newest first; a wrong filter is refused with the known ones."""
     person: Any = request.user
     rows, status = _rows(request, person)
+    searched = request.GET.get("q", "").strip()
+    if searched and status == 200 and "answer" not in rows:
+        rows |= {"hits": search.search(searched, person), "searched": searched}
     suggestions = {
         "agents": list(
             visible(Agent.objects.all(), person).order_by("name").values_list("name", flat=True)[:OFFERED]
@@ -77,8 +80,6 @@ def _rows(request: HttpRequest, person: Person) -> tuple[dict[str, Any], int]:
         "refresh": request.GET.urlencode(),
         "narrowed": filters.active,
         "followed_token": filters.token,
-        "hits": search.search(own["q"], person) if own["q"] else None,
-        "searched": own["q"],
     }, 200
 
 

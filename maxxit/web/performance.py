@@ -83,6 +83,7 @@ def page_data(person: Person, scope: Scope, period: str, number: str = "") -> di
             for by, title in TABLES.items()
         ],
         "spent": performance.spent(scope, since, until),
+        "compared": performance.compared(scope),
     }
 
 

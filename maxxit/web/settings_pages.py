@@ -37,7 +37,7 @@ MOST_KEYS = 50
 """API keys that are listed, and that a user may have at a time."""
 EXPORTS_PER_HOUR = 10
 FRESH_LOGIN = timedelta(minutes=10)
-"""How recent the login must be to close an account that has no password."""
+"""How recent the login must be to close an account that has no password, or to set its first one."""
 SCOPES = {
     READ: "Read: everything you see here",
     RULES: "Rules: make and remove price rules",
@@ -96,14 +96,16 @@ def password(request: HttpRequest) -> HttpResponse:
     person: Any = request.user
     has_one = person.has_usable_password()
     form: Any = (PasswordChangeForm if has_one else SetPasswordForm)(person, request.POST or None)
-    if request.method == "POST" and _checked(request, form, "old_password" if has_one else ""):
+    log_in_again = not has_one and not _logged_in_lately(request)
+    ready = request.method == "POST" and not log_in_again
+    if ready and _checked(request, form, "old_password" if has_one else ""):
         form.save()
         record("password.changed", person, by=person.get_username())
         update_session_auth_hash(request, person)
         ended = sessions.end(person, but=request.session.session_key)
         messages.success(request, f"The password is changed; {_sessions(ended)} ended.")
         return redirect("settings-password")
-    return _show(request, "password", form=form, has_one=has_one)
+    return _show(request, "password", form=form, has_one=has_one, log_in_again=log_in_again)
 
 
 def _sessions(count: int) -> str:

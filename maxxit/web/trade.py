@@ -1,6 +1,7 @@
 """The trade page: one position from post to result, with its chart, its costs, and a button that closes it."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -11,11 +12,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from maxxit.access.permissions import allowed, page_needs
+from maxxit.access.rows import Person
 from maxxit.core.errors import Rejected
-from maxxit.reports.trade import position_of, trade
+from maxxit.reports import trade as trades
+from maxxit.reports.trade import TradeFigures, position_of
 from maxxit.web.once import first_time
 from positions.manual_close import close_by_hand
 
+Row = TypeVar("Row", bound=TradeFigures)
 CLOSE = "positions.change_position"
 """Permission that staff need to close a position; customers close their own."""
 
@@ -28,7 +32,8 @@ def trade_page(request: HttpRequest, position_id: int) -> HttpResponse:
     """Show one trade; a POST closes the position, once however often it is sent."""
     if request.method == "POST":
         return _close(request, position_id)
-    return render(request, "web/trade.html", _data(request, position_id))
+    row = _read(trades.trade, request, position_id)
+    return render(request, "web/trade.html", _data(request, row) | {"chart": row.chart()})
 
 
 @never_cache
@@ -37,17 +42,23 @@ def trade_page(request: HttpRequest, position_id: int) -> HttpResponse:
 @require_safe
 def trade_figures(request: HttpRequest, position_id: int) -> HttpResponse:
     """Render the figures of the trade page alone, for its script to refresh."""
-    return render(request, "web/trade_figures.html", _data(request, position_id))
+    row = _read(trades.trade_figures, request, position_id)
+    return render(request, "web/trade_figures.html", _data(request, row))
 
 
-def _data(request: HttpRequest, position_id: int) -> dict[str, Any]:
-    """Collect the context of the trade page. Raises Http404 for a position that this person may not see."""
+def _read(read: Callable[[int, Person], Row], request: HttpRequest, position_id: int) -> Row:
+    """Return what `read` gives. Raises Http404 for a position that this person may not see."""
     person: Any = request.user
     try:
-        row = trade(position_id, person)
+        return read(position_id, person)
     except Rejected as error:
         raise Http404(str(error)) from error
-    return {"trade": row, "row": row.position, "may_close": allowed(person, CLOSE), "chart": row.chart()}
+
+
+def _data(request: HttpRequest, row: TradeFigures) -> dict[str, Any]:
+    """Return the context of the figures."""
+    person: Any = request.user
+    return {"trade": row, "row": row.position, "may_close": allowed(person, CLOSE)}
 
 
 def _close(request: HttpRequest, position_id: int) -> HttpResponse:

@@ -202,11 +202,16 @@ def read_books(deployments: Sequence[int] | None = None) -> Books:
     It is as quick with a million closed positions as with a thousand, and compares no fees with the ledger:
     `booked_fees` are those of the positions.
     """
-    return _read(*books_statement(deployments)).total
+    return read_each(deployments).total
+
+
+def read_each(deployments: Sequence[int] | None = None) -> Identity:
+    """Read the books of each of these deployments (None: all) as `read_books` does, with closed positions summed up."""
+    return _read(*books_statement(deployments))
 
 
 def books_statement(deployments: Sequence[int] | None = None) -> tuple[str, dict[str, Any]]:
-    """Return the statement of `read_books` and its parameters."""
+    """Return the statement of `read_each` and its parameters."""
     parts, params = statement(["deployment"], deployments)
     return BOOKS.format(closed=FROM_PARTS.format(parts=parts)), params | _scope(deployments)
 

@@ -369,6 +369,20 @@ def test_search_finds_by_token_account_agent_address_id_and_trace(world: World) 
     assert own.deployment.account in shown
 
 
+def test_a_refresh_of_the_rows_does_not_search_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = world.logged_in(world.alice)
+    searched: list[str] = []
+
+    def spy(text: str, person: Any) -> list[search.Hit]:
+        searched.append(text)
+        return []
+
+    monkeypatch.setattr(search, "search", spy)
+    assert "Nothing of yours has this name" in browser.get("/activity?q=ETH").content.decode()
+    assert browser.get("/activity/rows?q=ETH").status_code == 200
+    assert searched == ["ETH"]
+
+
 def test_staff_of_many_accounts_see_counts(alice: User, agent: Agent) -> None:
     signal = builders.signal(agent, state="executed")
     for _ in range(7):

@@ -1,5 +1,6 @@
 """Customers' pages of agents: start on paper in one form, see each deployment, pause, stop, close and revoke it."""
 
+from datetime import timedelta
 from decimal import Decimal as D
 from typing import Any
 
@@ -9,13 +10,16 @@ from django.test import Client
 
 from agents import following
 from agents.models import Agent, Deployment
+from maxxit.core import clock
+from maxxit.reports import deployment_cards
 from maxxit.web import agents
 from maxxit.web.once import new_token
+from positions.models import EquityPoint
 from positions.performance import points
 from tests import builders as make
 from tests.builders import RecordedClock
 from trading import ledger
-from trading.models import KillSwitch
+from trading.models import JournalKind, KillSwitch
 
 pytestmark = pytest.mark.django_db
 
@@ -165,6 +169,48 @@ def test_a_card_shows_return_and_equity_in_a_constant_number_of_statements(
         make.deployment(make.agent(), owner=carol)
     with django_assert_max_num_queries(14):
         assert browser.get("/agents").status_code == 200
+
+
+def test_a_deployment_whose_token_has_no_quote_shows_no_amount(browser: Client, carol: User) -> None:
+    row, empty = (make.deployment(make.agent(), owner=carol, funded=False) for _ in range(2))
+    move = ledger.Move("venue:paper", ledger.account_of(row.pk), "ETH", D(1), "trade")
+    ledger.post(JournalKind.FILL, "without-a-quote", [move])
+    first, second = deployment_cards.cards([row, empty])
+    assert (first.equity, first.pnl, second.equity, second.pnl) == (None, None, D(0), D(0))
+    page = browser.get("/agents").content.decode()
+    assert '<p class="big">– <small class="">–</small></p>' in page
+    assert "Unknown: a token that it holds has no quote." in page
+
+
+def test_a_card_reads_a_bounded_number_of_points_and_keeps_those_of_its_plot(
+    carol: User, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = make.deployment(make.agent(), owner=carol)
+    now = clock.now()
+    original = points.read_points
+    read: list[tuple[int, int]] = []
+
+    def spy(*args: Any, **options: Any) -> Any:
+        rows = original(*args, **options)
+        read.append((options["most"], len(rows)))
+        return rows
+
+    EquityPoint.objects.bulk_create(
+        EquityPoint(
+            deployment=row, at=now - timedelta(minutes=n), equity=D(10_000) + n % 7, deposits=D(10_000)
+        )
+        for n in range(1, 2_001)
+    )
+    monkeypatch.setattr(deployment_cards.points, "read_points", spy)
+    monkeypatch.setattr(deployment_cards, "GLANCE_POINTS", 500)
+    [card] = deployment_cards.cards([row])
+    [(most, count)] = read
+    assert (most, count <= 500, len(card.points) <= deployment_cards.POINTS) == (500, True, True)
+    monkeypatch.setattr(deployment_cards, "GLANCE_POINTS", 20_000)
+    [card] = deployment_cards.cards([row])
+    assert read[1][1] > 1_900
+    assert deployment_cards.POINTS - 2 <= len(card.points) <= deployment_cards.POINTS
+    assert card.points[0][0] == now - timedelta(minutes=2_000)
 
 
 def test_a_newcomer_is_led_to_the_start(browser: Client) -> None:

@@ -65,10 +65,8 @@ def test_the_same_key_with_another_body_or_path_is_a_conflict(alice: User) -> No
 
 def test_a_key_belongs_to_its_user(alice: User) -> None:
     bob = User.objects.create_user("bob")
-    assert [post("agents", {"name": "Majors"}, headers(one)).status_code for one in (alice, bob)] == [
-        201,
-        201,
-    ]
+    answers = [post("agents", {"name": f"Majors of {one}"}, headers(one)) for one in (alice, bob)]
+    assert [answer.status_code for answer in answers] == [201, 201]
     assert Agent.objects.count() == 2
 
 
@@ -125,6 +123,18 @@ def test_an_unknown_outcome_keeps_the_key_in_use(
         )
     answer = post("agents", {"name": "A"}, of)
     assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_in_use")
+
+
+def test_nobody_waits_for_a_request_that_died_long_ago(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer comes no more; a young claim is waited for."""
+    of = headers(alice)
+    waits: list[float] = []
+    post("agents", {"name": "A"}, of)
+    at = clock.now() - timedelta(seconds=idempotency.WAIT_SECONDS)
+    IdempotentRequest.objects.update(status=None, created_at=at)
+    monkeypatch.setattr(idempotency.time, "sleep", waits.append)
+    answer = post("agents", {"name": "A"}, of)
+    assert (answer.status_code, answer.json()["code"], waits) == (409, "idempotency_key_in_use", [])
 
 
 @pytest.mark.django_db(transaction=True)

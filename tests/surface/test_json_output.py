@@ -158,6 +158,7 @@ RUNS: dict[str, Words] = {
     "pnl": lambda w, f: [],
     "pnl eod": lambda w, f: [],
     "pnl explain": lambda w, f: [],
+    "pnl rebuild": lambda w, f: ["--yes"],
     "pnl save": lambda w, f: [],
     "pnl today": lambda w, f: [],
     "pnl watch": lambda w, f: [],

@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 
 from maxxit.core import clock
 from maxxit.web import performance_charts as charts
-from positions.models import EquityPoint
-from positions.performance import points
+from positions.models import BooksCheck, EquityPoint
+from positions.performance import identity, points
 from tests import builders as make
 from tests.surface.conftest import World
 
@@ -72,6 +72,19 @@ def test_a_short_history_shows_how_many_days_are_missing_and_no_absurd_rate(worl
     text = page(world, world.alice)
     assert text.count("0 of 30 days") == 2  # APR; Sharpe, Sortino, Calmar
     assert not re.findall(r"\d{4,} %", text)
+
+
+def test_positions_and_ledger_agree_as_of_the_newest_comparison(world: World) -> None:
+    identity.check_books()  # builders write positions without their bookings
+    BooksCheck.objects.update(wrong=[world.of_bob.deployment.pk])
+    assert "agreed to the USDC base unit at" in page(world, world.alice)
+    bobs = page(world, world.bob)
+    assert f"ledger of deployment {world.of_bob.deployment.pk} differed at" in bobs
+    assert "agreed to the USDC" not in bobs
+    assert "differed at" in page(world, world.staff)
+    BooksCheck.objects.all().delete()
+    assert "ledger" not in page(world, world.alice)
+    assert "base unit" not in page(world, User.objects.create_user("new"))
 
 
 def test_a_newcomer_learns_what_to_do(world: World) -> None:

@@ -10,14 +10,16 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
 
 from maxxit.core import clock
 from maxxit.events.models import Event
-from maxxit.pipeline.models import Release
+from maxxit.pipeline.models import Release, StageRun
 from maxxit.reports import checks, pnl, pnl_explain
 from maxxit.reports.scope import scope_of
 from positions.models import DailySummary, PnlPart, Position
 from positions.performance import points, roll_up
+from signals_app.models import CtPost
 from tests import builders as make
 from tests.positions.performance.test_points import paid
 from tests.positions.test_book import again, entered, fills, leaving
@@ -26,6 +28,7 @@ from tests.surface.test_commands import said, told
 from tests.trading.conftest import Trader
 from tests.trading.conftest import trader as trader
 from trading import gate, ledger
+from trading.deployments import stops
 from trading.models import Order
 from trading.venues.base import Report
 
@@ -260,6 +263,27 @@ def test_no_signal_names_why_posts_were_declined_and_no_post_when_one_was_last_r
     assert "no_post" not in found
     trader.signal()
     assert "no_signal" not in codes(trader)
+
+
+def test_the_error_of_a_platform_s_job_is_for_staff_alone(world: World) -> None:
+    CtPost.objects.update(posted_at=clock.now() - timedelta(days=2))
+    error = "Traceback\nConnectError: https://api.x.example/2/users?key=internal"
+    StageRun.objects.filter(stage="ingest").update(error=error)
+    answers = {}
+    for who in (world.alice, world.staff):
+        answer = Client().get("/api/pnl/explain", headers=world.key(who))
+        [answers[who]] = [row for row in answer.json()["findings"] if row["code"] == "no_post"]
+    assert "ConnectError: https://api.x.example" in answers[world.staff]["text"]
+    mine = answers[world.alice]
+    assert mine["text"].endswith(" UTC and failed: staff sees why")
+    assert (mine["urgency"], mine["fix"]) == ("act", "follow more accounts: page Accounts")
+
+
+def test_an_owners_own_stop_is_released_by_the_owner(world: World) -> None:
+    stops.stop(world.of_alice.deployment, "no_entries", by="alice", reason="stopped by its owner")
+    found = {row.code: row for row in pnl_explain.explain(scope_of(world.alice)).findings}
+    assert found["gate:kill_switch"].fix == "its owner releases it: page My agents"
+    assert found["gate:kill_switch"].audience == "customer"
 
 
 def test_a_stale_quote_and_a_token_without_one_are_named(trader: Trader) -> None:

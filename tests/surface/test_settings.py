@@ -20,7 +20,7 @@ from django.test import AsyncRequestFactory, Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from agents.models import Deployment
+from agents.models import Agent, Deployment
 from maxxit.access import auth, closing, export, sessions, time_zones, wallets
 from maxxit.access.models import ADMIN, ApiKey, BrowserSession, LoginAttempts, UserSettings
 from maxxit.core import clock
@@ -192,6 +192,13 @@ def test_who_has_only_a_wallet_sets_a_first_password(world: World) -> None:
     world.alice.save()
     browser = world.logged_in(world.alice)
     assert "old_password" not in shown(browser.get("/settings/password"))
+    BrowserSession.objects.filter(user=world.alice).update(opened_at=clock.now() - timedelta(minutes=11))
+    old = browser.post(
+        "/settings/password", {"new_password1": "a better one 77", "new_password2": "a better one 77"}
+    )
+    assert "within ten minutes" in shown(old)
+    assert not User.objects.get(pk=world.alice.pk).has_usable_password()
+    browser = world.logged_in(world.alice)
     browser.post(
         "/settings/password", {"new_password1": "a better one 77", "new_password2": "a better one 77"}
     )
@@ -549,6 +556,19 @@ def test_an_account_without_password_is_closed_right_after_a_login(world: World)
     fresh = world.logged_in(world.alice)
     assert fresh.post("/settings/close", {"username": "alice"}).status_code == 302
     assert not User.objects.get(pk=world.alice.pk).is_active
+
+
+def test_the_agents_of_a_closed_account_are_paused_unless_others_trade_with_them(world: World) -> None:
+    end_trading(world)
+    shared = builders.agent(owner=world.alice)
+    builders.deployment(shared, owner=world.bob)
+    left = builders.agent(owner=world.alice)
+    Deployment.objects.filter(pk=builders.deployment(left, owner=world.bob).pk).update(**{"state": "revoked"})
+    closing.close(world.alice)
+    states = {row.pk: row.state for row in Agent.objects.filter(owner=world.alice)}
+    assert states == {world.of_alice.agent.pk: "paused", shared.pk: "active", left.pk: "paused"}
+    paused = Event.objects.filter(name="agent.paused").values_list("data__by", "data__why")
+    assert set(paused) == {(f"deleted-{world.alice.pk}", "account closed")}
 
 
 def test_staff_closes_no_account_here(world: World) -> None:

@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from maxxit.access import groups
 from maxxit.events.models import Event
 from maxxit.reports.trade import trade
+from maxxit.reports.trade import trade as trade_figures
 from positions.models import Position
 from positions.performance import pnl
 from tests import builders
@@ -209,6 +210,18 @@ def test_a_trace_with_one_position_leads_to_its_trade(world: World) -> None:
     assert browser.get(f"/chain/{own.blocked.correlation_id}").status_code == 200
     builders.position(builders.deployment(own.agent, owner=world.alice), by=own.signal)
     assert browser.get(f"/chain/{own.post.correlation_id}").status_code == 200
+
+
+def test_the_refreshed_figures_read_no_trace_and_no_posts(world: World, open_position: Position) -> None:
+    browser = world.logged_in(world.alice)
+    for position, text in ((open_position, "+19.20"), (world.of_alice.position, "+38.16")):
+        with CaptureQueriesContext(connection) as done:
+            shown = browser.get(f"/trades/{position.pk}/figures").content.decode()
+        assert text in shown
+        read = " ".join(query["sql"] for query in done.captured_queries)
+        for table in ("llm_traces", "events", "ct_posts", "candles", "ledger_entries e", '"ledger_entries"'):
+            assert f" {table}" not in read.replace('"', ""), table
+    assert trade_figures(open_position.pk).result == trade(open_position.pk).result
 
 
 def test_the_number_of_queries_does_not_grow(world: World, open_position: Position) -> None:

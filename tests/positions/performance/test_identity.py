@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from maxxit.events.models import Event
 from maxxit.pipeline.stages import ALERTS
 from positions.models import Position
-from positions.performance.identity import check_books, read_books, read_identity
+from positions.performance.identity import check_books, read_books, read_each, read_identity
 from tests import builders as make
 from tests.positions.performance.histories import History
 from tests.positions.test_book import again, entered, fills, leaving
@@ -38,6 +38,7 @@ def differs_in(trader: Trader, seeds: range) -> list[str]:
                 assert identity.unpriced == []
             quick = read_books([history.deployment.pk])
             found += [f"seed {seed}: {quick}"] * (quick != identity.total)
+            found += [f"seed {seed}: each"] * (read_each([history.deployment.pk]) != identity)
             transaction.set_rollback(True)
     return found
 
