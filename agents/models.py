@@ -216,6 +216,29 @@ class Deployment(models.Model):
         help_text="the agent's fees before they changed: none is charged that is higher than these",
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    max_daily_usd = models.DecimalField(
+        **COLUMN,
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="its owner's limit of the entries of a UTC day, USD",
+    )
+    max_position_usd = models.DecimalField(
+        **COLUMN, null=True, blank=True, editable=False, help_text="its owner's limit of one position, USD"
+    )
+    max_open_positions = models.PositiveSmallIntegerField(
+        null=True, blank=True, editable=False, help_text="its owner's limit of tokens held at once"
+    )
+    limits_changed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    limits_changed_by = models.CharField(
+        max_length=150, blank=True, default="", db_default="", editable=False
+    )
+    confirm_entries = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="each entry waits for its owner's yes until its signal expires",
+    )
     last_entry = models.BigIntegerField(
         default=0,
         db_default=0,

@@ -19,10 +19,10 @@ from maxxit.market.models import Quote
 from positions.models import Position
 from signals_app.models import CtPost, Signal
 from trading import execute, gate, ledger, settle
-from trading.fund import fund
+from trading.deployments.funding import fund
 from trading.models import Fill, Order
 from trading.policy import RiskPolicy
-from trading.risk import Facts, GateFacts, LimitUsage, Verdict
+from trading.risk import Facts, GateFacts, LimitUsage, OwnerTerms, Verdict
 from trading.venues.base import Report, Venue
 
 T0 = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -254,6 +254,7 @@ def facts(**fields: Any) -> Facts:
         "reduces": False,
         "buys": True,
         "duplicate": False,
+        "owner": OwnerTerms(),
         "account": IDLE,
         "platform": IDLE,
         "symbol_orders_today": 0,

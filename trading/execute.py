@@ -19,6 +19,7 @@ from maxxit.core.terms import Purpose
 from maxxit.events.record import Transition, advance_each, lock_unmoved
 from maxxit.postgres import bulk
 from trading import limits, passes, quarantine, risk, settle
+from trading.deployments import confirmation
 from trading.entries import crowd, pace
 from trading.facts import Entries, Exits
 from trading.models import Order
@@ -58,6 +59,8 @@ class PlacementCounts:
     """Reason code -> count."""
     waiting: int = 0
     """Entries that the platform's pace held back."""
+    unconfirmed: int = 0
+    """Entries that wait for their owner's yes."""
 
     def count(self, verdict: Verdict) -> None:
         """Add one order's verdict."""
@@ -65,6 +68,8 @@ class PlacementCounts:
             self.sent += 1
         elif verdict is WAITS:
             self.waiting += 1
+        elif verdict.reason == Reason.AWAITING_CONFIRMATION:
+            self.unconfirmed += 1
         else:
             self.blocked[verdict.reason] = self.blocked.get(verdict.reason, 0) + 1
 
@@ -85,7 +90,7 @@ def place_due_orders(
         shares: the fraction of its size that an entry gets where the crowd of all exceeds a limit.
     """
     counts = PlacementCounts()
-    planned = orders.filter(state=OrderState.PLANNED)
+    planned = orders.filter(state=OrderState.PLANNED).exclude(reason=Reason.AWAITING_CONFIRMATION)
     waiting = quarantine.due(planned)
     for batch in quarantine.batches(planned, waiting, batch_size, budget):
         if batch[0].purpose == Purpose.OPEN and len(waiting) > 1:
@@ -168,6 +173,7 @@ def _reserve(
     """Check every order again under the locks; reserve it, block it or leave it planned. One transaction."""
     placed: list[Placed] = []
     transitions: list[Transition] = []
+    unconfirmed: list[int] = []
     with transaction.atomic():
         limits.lock([order.account for order in orders], platform=orders[0].purpose == Purpose.OPEN)
         facts = _read_facts(orders, policy, shares)
@@ -177,7 +183,9 @@ def _reserve(
             if verdict.allowed:
                 verdict = risk.check(of_order, facts.policy(order))
             prepared = None
-            if not verdict.allowed:
+            if verdict.reason == Reason.AWAITING_CONFIRMATION:
+                unconfirmed.append(order.pk)
+            elif not verdict.allowed:
                 transitions.append(_blocked(order, verdict, of_order))
             elif facts.room <= 0:
                 verdict = WAITS
@@ -188,6 +196,7 @@ def _reserve(
                 transitions.append(transition)
             placed.append(Placed(order, verdict, prepared))
         moved = advance_each(transitions, locked=True)
+        confirmation.mark(unconfirmed)
         if orders[0].purpose == Purpose.OPEN:
             served = {one.row.deployment_id: one.row.pk for one in moved if one.new == OrderState.SENDING}
             bulk.update(Deployment, list(served), {"last_entry": list(served.values())})

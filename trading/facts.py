@@ -15,6 +15,7 @@ from maxxit.core.terms import OrderSide
 from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments, instrument, listed_on
 from trading import gate, ledger, limits, sizing
+from trading.deployments import owner_terms
 from trading.models import Fill, Order
 from trading.policy import RiskPolicy
 from trading.risk import Facts
@@ -104,6 +105,7 @@ class Entries:
         self._prices = {symbol: quote.price for symbol, quote in self._quotes.items()}
         self._holdings = limits.read_holdings(accounts)
         self._rates = limits.read_order_rates(((order.account, order.symbol) for order in orders), self.now)
+        self._owners = owner_terms.read((order.deployment_id for order in orders), self.now)
         self._worth = ledger.worth(order.deployment_id for order in orders)
         self._listed = listed_on(venue)
 
@@ -142,6 +144,7 @@ class Entries:
             reduces=False,
             buys=order.side == OrderSide.BUY,
             duplicate=order.client_order_id is not None,
+            owner=self._owners.of(order, self._holdings.by_account.get(account, {})),
             account=self._holdings.usage(
                 prices, order.symbol, self._rates.account_last_minute[account], account
             ),
@@ -166,6 +169,7 @@ class Entries:
         tokens = facts.quantity if order.side == OrderSide.BUY else -facts.quantity
         self._holdings.add_entry(order.account, order.symbol, tokens)
         self._rates.add_entry(order.account, order.symbol)
+        self._owners.add_entry(order, facts.notional_usd)
 
     def _prices_for(self, order: Order) -> Mapping[str, Decimal]:
         """Return symbol -> fresh price in USD.

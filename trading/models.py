@@ -79,6 +79,9 @@ class Order(models.Model):
         **COLUMN, default=0, db_default=0, help_text="part of the filled quantity that its position includes"
     )
     correlation_id = models.UUIDField(db_index=True)
+    confirmed_at = models.DateTimeField(
+        null=True, help_text="when the owner of the deployment said yes to this entry"
+    )
     attempts = models.PositiveSmallIntegerField(
         default=0, db_default=0, help_text="unexpected errors while processing it"
     )

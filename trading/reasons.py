@@ -232,6 +232,57 @@ class Reason(CodedReason):
         f"order_deadline_seconds in {RISK}",
     )
 
+    # what the owner of a deployment decided
+    OWNER_UNREADABLE = (
+        "owner_unreadable",
+        STAFF,
+        "the limits of the deployment's owner could not be read",
+        "`manage.py doctor`",
+        True,
+    )
+    DEPLOYMENT_NOT_ACTIVE = (
+        "deployment_not_active",
+        CUSTOMER,
+        "the deployment was paused or revoked before the entry was sent",
+        "`manage.py deployments activate N`; the next signal makes a new order",
+    )
+    AWAITING_CONFIRMATION = (
+        "awaiting_confirmation",
+        CUSTOMER,
+        "the entry waits for its owner's yes",
+        "`manage.py deployments confirm ORDER`, or decline it",
+    )
+    DECLINED = (
+        "declined",
+        CUSTOMER,
+        "the owner declined the entry",
+        "nothing to change: the next signal makes a new order",
+    )
+    NOT_CONFIRMED = (
+        "not_confirmed",
+        CUSTOMER,
+        "its owner did not confirm the entry before the signal expired",
+        "`manage.py deployments confirm ORDER` in time, or no confirmation",
+    )
+    OWNER_DAILY_LIMIT = (
+        "owner_daily_limit",
+        CUSTOMER,
+        "the entries of today (UTC) would exceed the owner's own limit",
+        "`manage.py deployments limit N --daily USD`",
+    )
+    OWNER_POSITION_LIMIT = (
+        "owner_position_limit",
+        CUSTOMER,
+        "the position would exceed the owner's own limit",
+        "`manage.py deployments limit N --position USD`, or a sizing preset with smaller shares",
+    )
+    OWNER_OPEN_POSITIONS = (
+        "owner_open_positions",
+        CUSTOMER,
+        "the account holds as many tokens as its owner allows",
+        "`manage.py deployments limit N --open COUNT`",
+    )
+
     # what the Safe's owners signed or have not signed yet, and the limits in it
     SAFE_NOT_PLANNED = "safe_not_planned", CUSTOMER, "the Safe has no verified plan", SIGN
     SAFE_REVERTS = (

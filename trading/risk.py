@@ -52,6 +52,26 @@ class LimitUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerTerms:
+    """What the owner of a deployment decided about its entries. They only ever block what nothing else blocks."""
+
+    active: bool = True
+    """The deployment is active: not paused or revoked since the entry was planned."""
+    confirmed: bool = True
+    """The owner said yes to this entry, or need not."""
+    max_daily_usd: Decimal | None = None
+    """Limit of the entries of a UTC day; None for none."""
+    max_position_usd: Decimal | None = None
+    """Limit of one token that the account holds, entries in flight included."""
+    max_open_positions: int | None = None
+    """Limit of tokens that the account holds."""
+    entered_today_usd: Decimal = ZERO
+    """Entries of the deployment since midnight UTC: at the quote while in flight, then at the fill price."""
+    other_positions: int = 0
+    """Tokens that the account holds besides that of the order, entries in flight included."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that the checks use. None means that it could not be read."""
 
@@ -73,6 +93,7 @@ class Facts:
     """Reason code of the venue's objection (market closed, module disabled …), empty for none."""
 
     # facts of entries only
+    owner: OwnerTerms | None = None
     account: LimitUsage | None = None
     platform: LimitUsage | None = None
     symbol_orders_today: int | None = None
@@ -174,6 +195,28 @@ def check_exposure(facts: Facts, policy: RiskPolicy) -> Verdict:
     return PASS
 
 
+def check_owner(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """Check what the deployment's owner decided: paused, confirmation, and limits of their own. Exits pass."""
+    if facts.reduces:
+        return PASS
+    owner = facts.owner
+    if owner is None or facts.account is None:
+        return _stop(Reason.OWNER_UNREADABLE)
+    if not owner.active:
+        return _stop(Reason.DEPLOYMENT_NOT_ACTIVE)
+    if not owner.confirmed:
+        return _stop(Reason.AWAITING_CONFIRMATION)
+    for reason, load, limit in (
+        (Reason.OWNER_DAILY_LIMIT, owner.entered_today_usd, owner.max_daily_usd),
+        (Reason.OWNER_POSITION_LIMIT, facts.account.symbol_exposure_usd, owner.max_position_usd),
+    ):
+        if limit is not None and load + facts.notional_usd > limit:
+            return _stop(reason, f"{load + facts.notional_usd:.2f} USD", f"{limit:.2f} USD")
+    if owner.max_open_positions is not None and owner.other_positions >= owner.max_open_positions:
+        return _stop(Reason.OWNER_OPEN_POSITIONS, owner.other_positions, owner.max_open_positions)
+    return PASS
+
+
 def check_price_band(facts: Facts, policy: RiskPolicy) -> Verdict:
     """Check |price - signal price| <= `price_band_pct` of the signal price. Exits pass."""
     if facts.reduces or facts.price is None or facts.signal_price is None:
@@ -241,6 +284,7 @@ CHECKS_BEFORE_VENUE: tuple[Check, ...] = (
     check_throttles,
     check_price,
     check_exposure,
+    check_owner,
     check_price_band,
     check_volatility_band,
 )

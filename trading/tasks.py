@@ -15,8 +15,8 @@ from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
 from trading import approvals, execute, passes, quarantine, settle
 from trading.billing import debts, subscriptions
+from trading.deployments.funding import fund_due
 from trading.entries import crowd, pace, planning
-from trading.fund import fund_due
 from trading.limits_in_force import risk_limits
 from trading.models import Order
 from trading.shards import ALL, Shard, others
@@ -27,7 +27,9 @@ log = structlog.get_logger(__name__)
 
 WORK = f"""
 SELECT EXISTS (SELECT FROM orders WHERE state IN {IN_FLIGHT_SQL} AND purpose = 'open'),
-       (SELECT count(*) FROM (SELECT FROM orders WHERE state = 'planned' AND purpose = 'open' LIMIT 2) AS planned),
+       (SELECT count(*) FROM (
+           SELECT FROM orders WHERE state = 'planned' AND purpose = 'open' AND reason <> 'awaiting_confirmation' LIMIT 2
+       ) AS planned),
        EXISTS (SELECT FROM signals WHERE state = 'pending'),
        EXISTS (SELECT FROM signals WHERE state = 'pending' AND expires_at <= %s)
 """  # noqa: S608 (constants only)
@@ -106,7 +108,8 @@ def settle_pass(purpose: str = "") -> Counts:
 
 
 LEFT_BEHIND = """
-SELECT EXISTS (SELECT FROM orders WHERE state = 'planned' AND purpose = 'open' AND attempts < %(tries)s)
+SELECT EXISTS (SELECT FROM orders WHERE state = 'planned' AND purpose = 'open' AND attempts < %(tries)s
+               AND reason <> 'awaiting_confirmation')
     OR EXISTS (SELECT FROM signals s WHERE s.state = 'pending'
                AND NOT EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id AND o.purpose = 'open'))
 """

@@ -27,9 +27,10 @@ from maxxit.access.rows import visible
 from maxxit.core import clock
 from maxxit.core.terms import ExitPreset, KillLevel, Preset
 from maxxit.paging import SKIPPED, bounded_count
-from maxxit.reports.schemas import Moment, Problem
-from trading.deployments import activation, stops
-from trading.deployments.describe import deployment_data, deployments_data
+from maxxit.reports.schemas import Moment, OrderOut, Problem
+from trading.deployments import activation, confirmation, owner_limits, stops
+from trading.deployments.describe import deployment_data, deployments_data, waiting_data
+from trading.models import Order
 
 router = Router(tags=["customer"])
 REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
@@ -199,6 +200,37 @@ class DeploymentPatch(Strict):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"capital": "1000"}})
 
     capital: Annotated[Usdc | None, Field(description="of a paper deployment that is a draft")] = None
+    confirm_entries: Annotated[
+        bool | None, Field(description="whether each entry waits for your yes until its signal expires")
+    ] = None
+
+
+class LimitsIn(Strict):
+    """Your own limits. One that is left out stays, null lifts it. The platform's limits stand beside them."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"max_daily_usd": "25", "max_position_usd": "75", "max_open_positions": 3}
+        },
+    )
+
+    max_daily_usd: Annotated[Usdc | None, Field(description="USD of the entries of a UTC day")] = None
+    max_position_usd: Annotated[Usdc | None, Field(description="USD of one token that the account holds")] = (
+        None
+    )
+    max_open_positions: Annotated[int | None, Field(ge=1, le=1000, description="tokens held at once")] = None
+
+
+class LimitsOut(Schema):
+    """A deployment's own limits, and who set them when. `notes` says what they leave of its plan."""
+
+    max_daily_usd: str | None
+    max_position_usd: str | None
+    max_open_positions: int | None
+    changed_at: str | None
+    changed_by: str
+    notes: list[str] = []
 
 
 class StopOut(Schema):
@@ -222,6 +254,8 @@ class DeploymentOut(Schema):
     venue: str
     account: str
     starting_balance: str
+    limits: LimitsOut
+    confirm_entries: bool
     safe_wallet: str
     module_enabled: bool
     verified_at: str | None
@@ -255,6 +289,29 @@ class ReleaseIn(Strict):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "going on"}})
 
     reason: Reason
+
+
+class WaitingOut(Schema):
+    """An entry that waits for your yes until `expires_at`. Confidence is a fraction, the price USD."""
+
+    order_id: int
+    deployment_id: int
+    agent: str
+    account: str
+    symbol: str
+    side: str
+    signal_id: int | None
+    confidence: str | None
+    signal_price: str | None
+    created_at: str
+    expires_at: str | None
+
+
+class Waiting(Schema):
+    """A page of waiting entries, the first to expire first."""
+
+    items: list[WaitingOut]
+    count: int
 
 
 class KeyIn(Strict):
@@ -498,11 +555,23 @@ def deployments_one(request: HttpRequest, deployment_id: int) -> Any:
 @router.patch("/deployments/{deployment_id}", response={200: DeploymentOut, **CHANGE})
 @needs("agents.change_deployment", scope=TRADE)
 def deployments_edit(request: HttpRequest, deployment_id: int, payload: DeploymentPatch) -> Any:
-    """Change the starting balance of a paper deployment that is a draft."""
+    """Change whether entries wait for your yes, and the starting balance of a paper deployment that is a draft."""
     deployment, who = _deployment(request, deployment_id)
     if payload.capital is not None:
         set_capital(deployment, payload.capital, by=who.name)
+    if payload.confirm_entries is not None:
+        confirmation.ask(deployment, payload.confirm_entries, by=who.name)
     return deployment_data(deployment)
+
+
+@router.patch("/deployments/{deployment_id}/limits", response={200: LimitsOut, **CHANGE})
+@needs("agents.change_deployment", scope=TRADE)
+def deployments_limits(request: HttpRequest, deployment_id: int, payload: LimitsIn) -> Any:
+    """Set your own limits of a deployment, from the next order on. They only ever tighten the platform's."""
+    deployment, who = _deployment(request, deployment_id)
+    given = {name: getattr(payload, name) for name in payload.model_fields_set}
+    notes = owner_limits.set_limits(deployment, given, by=who.name)
+    return deployment_data(deployment)["limits"] | {"notes": notes}
 
 
 @router.post("/deployments/{deployment_id}/activate", response={200: DeploymentOut, **CHANGE})
@@ -548,6 +617,45 @@ def deployments_release(request: HttpRequest, deployment_id: int, payload: Relea
     deployment, who = _deployment(request, deployment_id)
     stops.release(deployment, by=who.name, reason=payload.reason)
     return deployment_data(deployment)
+
+
+# -- entries that wait for a yes
+
+
+@router.get("/confirmations", response={200: Waiting, **REFUSALS}, auth=READERS)
+@needs("trading.view_order")
+def confirmations_list(request: HttpRequest, limit: Limit = 50, offset: Offset = 0) -> Any:
+    """List the entries that wait for your yes, the first to expire first."""
+    rows = confirmation.waiting(visible(Order.objects.all(), caller(request).person))
+    page = rows[offset : offset + limit]
+    return {"items": [waiting_data(order) for order in page], "count": bounded_count(rows)}
+
+
+def _order(request: HttpRequest, order_id: int) -> tuple[Order, Caller]:
+    """Return a visible order and the caller. Raises Http404."""
+    who = caller(request)
+    order = visible(Order.objects.all(), who.person).filter(pk=order_id).first()
+    if order is None:
+        raise Http404(f"no order {order_id}")
+    return order, who
+
+
+@router.post("/orders/{order_id}/confirm", response={200: OrderOut, **CHANGE})
+@needs("trading.change_order", scope=TRADE)
+def orders_confirm(request: HttpRequest, order_id: int) -> Any:
+    """Say yes to an entry that waits for it. It is placed as soon as every check allows."""
+    order, who = _order(request, order_id)
+    confirmation.confirm(order, by=who.name)
+    return order
+
+
+@router.post("/orders/{order_id}/decline", response={200: OrderOut, **CHANGE})
+@needs("trading.change_order", scope=TRADE)
+def orders_decline(request: HttpRequest, order_id: int) -> Any:
+    """Say no to an entry that waits for your yes: it is blocked for good."""
+    order, who = _order(request, order_id)
+    confirmation.decline(order, by=who.name)
+    return order
 
 
 # -- keys and export

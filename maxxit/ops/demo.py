@@ -24,7 +24,7 @@ from maxxit.pipeline.models import PipelineRun
 from maxxit.pipeline.runs import start_run
 from positions.performance.points import take_points
 from trading import gate
-from trading.fund import fund
+from trading.deployments.funding import fund
 from trading.models import Gate
 
 SAMPLE = ROOT / "config" / "demo"

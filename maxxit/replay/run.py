@@ -29,7 +29,7 @@ from signals_app import ingest, tasks
 from signals_app.inputs import Inputs, check_followed, read_inputs
 from signals_app.sources.jsonl import OVERLAP, JsonlSource
 from trading import gate
-from trading.fund import fund
+from trading.deployments.funding import fund
 from trading.tasks import entry_pass, settle_pass
 
 SOURCE = "jsonl"

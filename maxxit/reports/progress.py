@@ -290,6 +290,7 @@ FROM (
         SELECT id, signal_id, venue, reason <> '' AS waits,
                %(own)s::bigint[] IS NULL OR deployment_id = ANY(%(own)s::bigint[]) AS own
         FROM orders WHERE state = 'planned' AND purpose = 'open' AND attempts < %(tries)s
+          AND reason <> 'awaiting_confirmation'
     ) AS planned
     WINDOW queue AS (ORDER BY id)
 ) AS q LEFT JOIN signals s ON s.id = q.signal_id
@@ -303,6 +304,7 @@ SELECT id, signal_id, account, reason, place, venue_place FROM (
     SELECT id, signal_id, deployment_id, account, reason, row_number() OVER (ORDER BY id) AS place,
            row_number() OVER (PARTITION BY venue ORDER BY id) AS venue_place
     FROM orders WHERE state = 'planned' AND purpose = 'open' AND attempts < %(tries)s
+      AND reason <> 'awaiting_confirmation'
 ) AS queue
 WHERE (%(signal)s::bigint IS NULL OR signal_id = %(signal)s) AND (%(order)s::bigint IS NULL OR id = %(order)s)
   AND (%(own)s::bigint[] IS NULL OR deployment_id = ANY(%(own)s::bigint[]))

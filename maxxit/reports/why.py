@@ -169,6 +169,8 @@ def _wait(order: Order, place: WaitingOrder | None, pace: Pace) -> Stop:
     """Describe a waiting order: its reason, its place in the queue, the estimate and the pace."""
     meaning, change, audience = explain(order.reason)
     limit = f"{pace.per_minute} entries a minute over all accounts"
+    if order.reason == Reason.AWAITING_CONFIRMATION:
+        limit = f"until {order.signal.expires_at:%Y-%m-%d %H:%M} UTC" if order.signal else ""
     return Stop(
         f"order {order.pk}",
         order.reason,

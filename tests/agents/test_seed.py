@@ -86,7 +86,7 @@ def test_a_weight_outside_0_to_100_is_refused(assemble: Any, weight: int) -> Non
 
 def test_two_agents_on_one_paper_account_leave_no_drift(assemble: Any) -> None:
     from trading import reconcile
-    from trading.fund import fund
+    from trading.deployments.funding import fund
 
     for deployment in assemble(one(), one(name="Other")):
         fund(deployment)

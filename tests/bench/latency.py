@@ -138,7 +138,7 @@ def _follower(number: int) -> tuple["CtAccount", "Deployment"]:
     from agents.models import Agent, CtAccount, Deployment, Subscription
     from agents.states import AgentState, DeploymentState
     from maxxit.events.record import advance
-    from trading.fund import fund
+    from trading.deployments.funding import fund
 
     account = CtAccount.objects.create(x_username=f"bench{number}", source="bench")
     agent = Agent.objects.create(

@@ -301,7 +301,7 @@ def test_paper_fills_are_worse_by_the_slippage_and_move_both_balances(
 
 
 def test_paper_money_adds_up(paper: PaperVenue) -> None:
-    paper.deposit(ACCOUNT, D(5_000))  # a second deployment on the same account; `trading.fund` pays each once
+    paper.deposit(ACCOUNT, D(5_000))  # a second deployment on the same account; funding pays each once
 
     assert paper.balances(ACCOUNT) == {USDC: D(15_000)}
 

@@ -16,6 +16,7 @@ from maxxit.core import clock
 from maxxit.events.models import Event
 from tests import builders
 from trading import gate
+from trading.entries import planning
 
 pytestmark = pytest.mark.django_db
 
@@ -167,6 +168,41 @@ def test_an_owner_cannot_release_what_a_trigger_pulled(alice: Customer) -> None:
     path = f"deployments/{deployment.pk}"
     assert alice.call("post", f"{path}/release", {"reason": "x"}, 409)["code"] == "not_yours_to_release"
     assert gate.kill_level(deployment.account) == "no_entries"
+
+
+def test_limits_are_set_one_by_one_and_lifted_with_null(alice: Customer) -> None:
+    deployment = builders.deployment(builders.agent(owner=alice.person), owner=alice.person, funded=False)
+    path = f"deployments/{deployment.pk}/limits"
+    found = alice.call("patch", path, {"max_daily_usd": "50", "max_open_positions": 2})
+    assert (found["max_daily_usd"], found["max_position_usd"], found["max_open_positions"]) == ("50", None, 2)
+    assert found["changed_by"].startswith("alice by key mxk_")
+    assert "your limit of 50 USD a day blocks orders" in found["notes"][0]
+    assert alice.call("patch", path, {"max_daily_usd": None})["max_open_positions"] == 2
+    assert alice.call("get", f"deployments/{deployment.pk}")["limits"]["max_daily_usd"] is None
+    refused = alice.call("patch", path, {"max_position_usd": "10001"}, 422)
+    assert "above the platform's 10000 USD" in refused["message"]
+    for body in ({"max_daily_usd": "0"}, {"max_open_positions": 0}, {"max_total": "1"}):
+        alice.call("patch", path, body, 422)
+
+
+def test_an_entry_is_confirmed_or_declined_by_its_owner_alone(alice: Customer) -> None:
+    bob = Customer("bob")
+    agent = builders.agent(owner=alice.person)
+    deployment = builders.deployment(agent, owner=alice.person)
+    patched = alice.call("patch", f"deployments/{deployment.pk}", {"confirm_entries": True})
+    assert patched["confirm_entries"] is True
+    for _ in range(2):
+        builders.signal(agent)
+    planning.fan_out()
+    first, second = alice.call("get", "confirmations")["items"]
+    assert bob.call("get", "confirmations") == {"items": [], "count": 0}
+    bob.call("post", f"orders/{first['order_id']}/confirm", status=404)
+    confirmed = alice.call("post", f"orders/{first['order_id']}/confirm")
+    assert (confirmed["status"], confirmed["reason"]) == ("PLANNED", "")
+    declined = alice.call("post", f"orders/{second['order_id']}/decline")
+    assert (declined["status"], declined["reason"]) == ("BLOCKED", "declined")
+    assert alice.call("post", f"orders/{second['order_id']}/confirm", status=409)["code"] == "not_waiting"
+    assert alice.call("get", "confirmations")["count"] == 0
 
 
 def test_an_export_holds_all_that_one_set_up_and_no_secret(alice: Customer) -> None:

@@ -89,6 +89,11 @@ def deployment(world: World) -> str:
     return str(world.of_alice.deployment.pk)
 
 
+def awaiting(world: World) -> str:
+    by = builders.signal(world.of_alice.agent)
+    return str(builders.order(world.of_alice.deployment, by=by, reason="awaiting_confirmation").pk)
+
+
 RUNS: dict[str, Words] = {
     "activity": lambda w, f: [],
     "records list": lambda w, f: [],
@@ -114,6 +119,11 @@ RUNS: dict[str, Words] = {
     "deployments activate": lambda w, f: [deployment(w)],
     "deployments check": lambda w, f: ["5000"],
     "deployments create": lambda w, f: [agent(w)],
+    "deployments ask": lambda w, f: [deployment(w), "on"],
+    "deployments limit": lambda w, f: [deployment(w), "--daily", "50", "--open", "none"],
+    "deployments waiting": lambda w, f: [],
+    "deployments confirm": lambda w, f: [awaiting(w)],
+    "deployments decline": lambda w, f: [awaiting(w)],
     "deployments list": lambda w, f: [],
     "deployments pause": lambda w, f: [deployment(w)],
     "deployments show": lambda w, f: [deployment(w)],

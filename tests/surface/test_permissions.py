@@ -29,6 +29,7 @@ BODIES: dict[str, Any] = {
     "/api/agents/{agent_id}/follows": {"names": ["somebody"]},
     "/api/deployments": {"agent_id": 0},
     "/api/deployments/{deployment_id}": {},
+    "/api/deployments/{deployment_id}/limits": {},
     "/api/deployments/{deployment_id}/stop": {"reason": "drill"},
     "/api/deployments/{deployment_id}/release": {"reason": "over"},
     "/api/keys": {"name": "another"},
@@ -73,6 +74,7 @@ def call(world: World, who: User | None, path: str, method: str, owner: Any) -> 
     real = path.format(
         deployment_id=owner.deployment.pk,
         agent_id=owner.agent.pk,
+        order_id=owner.entry.pk,
         name="somebody",
         key_id=key_of(owner),
         signal_id=owner.signal.pk,

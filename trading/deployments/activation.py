@@ -16,8 +16,8 @@ from maxxit.core.money import ZERO
 from maxxit.core.terms import ExitPreset, Preset
 from maxxit.market.venues import VenuePolicy, venue_policy
 from trading.chain import chains
+from trading.deployments.funding import fund
 from trading.deployments.plan_check import Costs, PlanCheck, check_plan
-from trading.fund import fund
 from trading.limits_in_force import protective_limits
 from trading.policy import RiskPolicy
 from trading.wiring import venue
@@ -116,6 +116,8 @@ def plan_of(deployment: Deployment) -> PlanCheck:
         agent.exit_preset,
         rules,
         costs_of(venue_policy(agent.venue), rules, agent),
+        max_position=deployment.max_position_usd,
+        max_daily=deployment.max_daily_usd,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 from agents.models import Deployment
@@ -9,7 +10,7 @@ from maxxit.core.clock import iso_utc
 from maxxit.core.errors import Rejected
 from maxxit.core.money import plain
 from trading.deployments.stops import OWNER
-from trading.models import KillSwitch
+from trading.models import KillSwitch, Order
 
 
 def deployments_data(deployments: Iterable[Deployment]) -> list[dict[str, Any]]:
@@ -37,6 +38,14 @@ def _data(row: Deployment, stops: Iterable[KillSwitch]) -> dict[str, Any]:
         "venue": row.agent.venue,
         "account": row.account,
         "starting_balance": plain(row.starting_balance),
+        "limits": {
+            "max_daily_usd": _plain(row.max_daily_usd),
+            "max_position_usd": _plain(row.max_position_usd),
+            "max_open_positions": row.max_open_positions,
+            "changed_at": iso_utc(row.limits_changed_at) if row.limits_changed_at else None,
+            "changed_by": row.limits_changed_by,
+        },
+        "confirm_entries": row.confirm_entries,
         "safe_wallet": row.safe_wallet,
         "module_enabled": row.module_enabled,
         "verified_at": iso_utc(row.verified_at) if row.verified_at else None,
@@ -51,6 +60,28 @@ def _data(row: Deployment, stops: Iterable[KillSwitch]) -> dict[str, Any]:
             for switch in stops
         ],
         "created_at": iso_utc(row.created_at),
+    }
+
+
+def _plain(amount: Decimal | None) -> str | None:
+    return None if amount is None else plain(amount)
+
+
+def waiting_data(order: Order) -> dict[str, Any]:
+    """Return an entry that waits for its owner's yes. Load it with `confirmation.waiting`."""
+    signal = order.signal
+    return {
+        "order_id": order.pk,
+        "deployment_id": order.deployment_id,
+        "agent": order.deployment.agent.name,
+        "account": order.account,
+        "symbol": order.symbol,
+        "side": order.side,
+        "signal_id": order.signal_id,
+        "confidence": _plain(signal.confidence) if signal else None,
+        "signal_price": _plain(signal.entry_price) if signal else None,
+        "created_at": iso_utc(order.created_at),
+        "expires_at": iso_utc(signal.expires_at) if signal else None,
     }
 
 

@@ -109,6 +109,7 @@ def read_shares(policy: RiskPolicy) -> Shares:
     One look at their number is enough where even the largest sizes fit; otherwise each size is computed.
     """
     orders = Order.objects.filter(state=OrderState.PLANNED, purpose=Purpose.OPEN)
+    orders = orders.exclude(reason=Reason.AWAITING_CONFIRMATION)
     ids = [row.pk for row in quarantine.due(orders)]
     if len(ids) < 2:
         return {}

@@ -13,9 +13,10 @@ from trading.states import OrderState
 FAN_OUT = """
 WITH planned AS (
     INSERT INTO orders (deployment_id, signal_id, idempotency_key, purpose, symbol, venue, account, position_side,
-                        side, leverage, correlation_id, created_at, updated_at)
+                        side, leverage, reason, correlation_id, created_at, updated_at)
     SELECT d.id, s.id, 'open:' || d.id || ':' || s.id, 'open', s.token, s.venue, d.account, s.side,
-           CASE s.side WHEN 'long' THEN 'buy' ELSE 'sell' END, s.leverage, s.correlation_id, %(now)s, %(now)s
+           CASE s.side WHEN 'long' THEN 'buy' ELSE 'sell' END, s.leverage,
+           CASE WHEN d.confirm_entries THEN 'awaiting_confirmation' ELSE '' END, s.correlation_id, %(now)s, %(now)s
     FROM signals s
     JOIN agents a ON a.id = s.agent_id AND a.state = 'active'
     JOIN agent_deployments d ON d.agent_id = a.id AND d.state = 'active'
@@ -23,12 +24,20 @@ WITH planned AS (
       AND NOT EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id AND o.deployment_id = d.id AND o.purpose = 'open')
     ORDER BY s.id, d.last_entry, d.id
     ON CONFLICT DO NOTHING
-    RETURNING id, correlation_id
+    RETURNING id, deployment_id, reason, correlation_id
+), told AS (
+    INSERT INTO events (at, name, subject, correlation_id, data)
+    SELECT %(now)s, 'order.planned', 'trading.order/' || id, correlation_id, '{}' FROM planned ORDER BY id
+), asked AS (
+    INSERT INTO events (at, name, subject, correlation_id, data)
+    SELECT %(now)s, 'order.awaiting_confirmation', 'trading.order/' || p.id, p.correlation_id,
+           jsonb_strip_nulls(jsonb_build_object('owner_id', d.owner_id))
+    FROM planned p JOIN agent_deployments d ON d.id = p.deployment_id WHERE p.reason <> '' ORDER BY p.id
 )
-INSERT INTO events (at, name, subject, correlation_id, data)
-SELECT %(now)s, 'order.planned', 'trading.order/' || id, correlation_id, '{}' FROM planned ORDER BY id
+SELECT count(*) FROM planned
 """
-"""Orders are served by ascending id: of a signal's deployments the one served longest ago is planned first."""
+"""Orders are served by ascending id: of a signal's deployments the one served longest ago is planned first. An entry
+whose owner confirms each waits for that (`trading.deployments.confirmation`)."""
 
 
 def fan_out(only: int | None = None) -> int:
@@ -38,7 +47,8 @@ def fan_out(only: int | None = None) -> int:
     """
     with connection.cursor() as cursor:
         cursor.execute(FAN_OUT, {"now": clock.now(), "only": only})
-        return int(cursor.rowcount)
+        [planned] = cursor.fetchone()
+        return int(planned)
 
 
 def expire_signals() -> int:
@@ -56,7 +66,12 @@ def expire_signals() -> int:
     with transaction.atomic():
         planned = Order.objects.filter(signal__in=late, state=OrderState.PLANNED)
         waited = planned.filter(reason=Reason.PLATFORM_PACE)
-        for orders, why in ((waited, Reason.PLATFORM_PACE), (planned, Reason.SIGNAL_EXPIRED)):
+        asked = planned.filter(reason=Reason.AWAITING_CONFIRMATION)
+        for orders, why in (
+            (waited, Reason.PLATFORM_PACE),
+            (asked, Reason.NOT_CONFIRMED),
+            (planned, Reason.SIGNAL_EXPIRED),
+        ):
             ids = list(orders.values_list("pk", flat=True))
             advance_all(Order, ids, OrderState.PLANNED, OrderState.EXPIRED, why=why, reason=why)
         with connection.cursor() as cursor:

@@ -47,6 +47,34 @@ def test_a_deployment_from_draft_to_revoked(agent: Any) -> None:
     assert told("revoke", number, "--yes")["status"] == "REVOKED"
 
 
+def test_limits_are_set_shown_and_lifted(agent: Any) -> None:
+    number = str(builders.deployment(agent, funded=False).pk)
+    assert "max_daily_usd: 50" in said("limit", number, "--daily", "50", "--open", "3")
+    limits = told("limit", number, "--daily", "none", "--by", "alice")["limits"]
+    assert (limits["max_daily_usd"], limits["max_open_positions"], limits["changed_by"]) == (None, 3, "alice")
+    for words in (["--open", "1.5"], ["--position", "10001"], ["--daily", "-1"]):
+        with pytest.raises(CommandError):
+            said("limit", number, *words)
+
+
+def test_a_waiting_entry_is_confirmed_or_declined(agent: Any) -> None:
+    deployment = builders.deployment(agent, funded=False)
+    orders = [builders.order(deployment, by=builders.signal(agent)) for _ in range(2)]
+    assert "entries wait for a yes; 2 wait now" in said("ask", str(deployment.pk), "on")
+    assert [row["order_id"] for row in told("waiting")] == [order.pk for order in orders]
+    assert told("confirm", str(orders[0].pk)) == {
+        "order_id": orders[0].pk,
+        "outcome": "confirmed",
+        "new": True,
+    }
+    assert "declined" in said("decline", str(orders[1].pk))
+    assert told("waiting", "--owner", "alice") == []
+    with pytest.raises(CommandError, match="waits for no confirmation"):
+        said("confirm", str(orders[1].pk))
+    with pytest.raises(CommandError, match="no order 999999: "):
+        said("confirm", "999999")
+
+
 def test_revoking_asks_first(agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     number = str(builders.deployment(agent, funded=False).pk)
     for answer, left in (("no", "active"), ("", "active"), ("yes", "revoked")):

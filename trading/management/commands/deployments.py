@@ -1,7 +1,7 @@
-"""`manage.py deployments list | show | create | check | activate | pause | revoke | stop | release`."""
+"""`manage.py deployments`: list, create, check, activate, limit, confirm, pause, stop and revoke them."""
 
 import argparse
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -9,11 +9,18 @@ from django.core.management.base import CommandError, CommandParser
 from agents.deploying import create_deployment
 from agents.describe import agent_named
 from agents.models import Deployment
-from maxxit.core.commands import OpsCommand, by_option, count, operator, person_named
-from maxxit.core.errors import InvalidInput
+from maxxit.core.commands import OpsCommand, by_option, confirm, count, operator, person_named
+from maxxit.core.errors import InvalidInput, Rejected
 from maxxit.core.terms import KILL_LEVELS, ExitPreset, KillLevel, Preset
-from trading.deployments import activation, stops
-from trading.deployments.describe import deployment_data, deployment_numbered, deployments_data
+from trading.billing.payments import parse_amount
+from trading.deployments import activation, confirmation, owner_limits, stops
+from trading.deployments.describe import (
+    deployment_data,
+    deployment_numbered,
+    deployments_data,
+    waiting_data,
+)
+from trading.models import Order
 
 MOVES = {"activate": activation.activate, "pause": activation.pause, "revoke": activation.revoke}
 
@@ -28,13 +35,20 @@ class Command(OpsCommand):
         "activate": "let it open positions, if its plan can work",
         "pause": "open no more positions; open ones keep their exits",
         "revoke": "end it for good; open positions keep their exits",
+        "limit": "set its owner's own limits, which only tighten the platform's",
+        "ask": "let each entry wait for its owner's yes, or no longer",
+        "waiting": "list the entries that wait for their owner's yes",
+        "confirm": "say yes to a waiting entry",
+        "decline": "say no to a waiting entry",
         "stop": "pull the kill switch of its account, as its owner",
         "release": "release what its owner pulled",
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
-        if action == "list":
+        if action in ("list", "waiting"):
             parser.add_argument("--owner", help="only the deployments of this user")
+        elif action in ("confirm", "decline"):
+            parser.add_argument("order", type=count, help="id of the order, see `deployments waiting`")
         elif action == "check":
             parser.add_argument("capital", type=_usdc, help="USDC to trade with")
             parser.add_argument(
@@ -58,47 +72,49 @@ class Command(OpsCommand):
             parser.add_argument("--capital", type=_usdc, help="USDC that a paper account starts with")
         else:
             parser.add_argument("deployment", type=count, help="its id")
-        if action == "revoke":
-            parser.add_argument("--yes", action="store_true", help="do not ask: it cannot be undone")
-        if action in ("stop", "release"):
-            parser.add_argument("--reason", required=True, help="why; recorded with the switch")
-        if action == "stop":
-            parser.add_argument(
-                "--level",
-                default=KillLevel.NO_ENTRIES,
-                choices=KILL_LEVELS,
-                help="flatten closes every position (default: no_entries)",
-            )
-        if action not in ("list", "show", "check"):
+            _add_changes(parser, action)
+        if action not in ("list", "show", "check", "waiting"):
             by_option(parser)
 
     def run(self, **options: Any) -> Any:
         action = options["action"]
-        if action == "list":
-            return self._list(options["owner"])
-        if action == "check":
-            return self._check(options)
-        by = operator(options.get("by", ""))
-        if action == "create":
-            return self._create(options, by)
+        steps = {"list": self._list, "waiting": self._waiting, "check": self._check, "create": self._create}
+        if action in steps:
+            return steps[action](options)
+        if action in ("confirm", "decline"):
+            return self._answer(options)
         deployment = deployment_numbered(options["deployment"])
-        if action in MOVES:
-            if action == "revoke":
-                self._confirm(deployment, options["yes"])
-            moved = MOVES[action](deployment, by=by, why="command")
-            self.say(
-                f"deployment {deployment.pk} is {deployment.state}{'' if moved else ' already'}", "SUCCESS"
-            )
+        if action != "show":
+            self._change(deployment, options, operator(options["by"]))
+        data = deployment_data(deployment)
+        return self.rows(data) if action == "show" else data
+
+    def _change(self, deployment: Deployment, options: dict[str, Any], by: str) -> None:
+        """Do what the subcommand says to one deployment."""
+        action = options["action"]
+        if action == "limit":
+            self._limit(deployment, options, by)
+        elif action == "ask":
+            waiting = confirmation.ask(deployment, options["switch"] == "on", by=by)
+            word = "wait" if deployment.confirm_entries else "do not wait"
+            self.say(f"entries {word} for a yes; {waiting} wait now", "SUCCESS")
         elif action == "stop":
             switch = stops.stop(deployment, options["level"], by=by, reason=options["reason"])
             self.say(f"latched: {switch.stops}", "ERROR")
         elif action == "release":
             for other in stops.release(deployment, by=by, reason=options["reason"]):
                 self.say(f"still latched: {other.stops} ({other.reason})", "WARNING")
-        data = deployment_data(deployment)
-        return self.rows(data) if action == "show" else data
+        else:
+            sure = action != "revoke" or options["yes"] or confirm(f"Revoke {deployment} for good?")
+            if not sure:
+                raise CommandError("nothing was revoked: confirm with yes, or give --yes")
+            moved = MOVES[action](deployment, by=by, why="command")
+            self.say(
+                f"deployment {deployment.pk} is {deployment.state}{'' if moved else ' already'}", "SUCCESS"
+            )
 
-    def _list(self, owner: str | None) -> Any:
+    def _list(self, options: dict[str, Any]) -> Any:
+        owner = options["owner"]
         rows = Deployment.objects.select_related("agent", "owner").order_by("pk")
         if owner is not None:
             rows = rows.filter(owner_id=person_named(owner).pk)
@@ -121,12 +137,12 @@ class Command(OpsCommand):
         )
         return data
 
-    def _create(self, options: dict[str, Any], by: str) -> Any:
+    def _create(self, options: dict[str, Any]) -> Any:
         agent = agent_named(options["agent"])
         owner = person_named(options["owner"]) if options["owner"] else agent.owner
         if owner is None:
             raise InvalidInput({"--owner": f"agent {agent} has no owner: name the deployment's"})
-        deployment = create_deployment(agent, owner, by=by, capital=options["capital"])
+        deployment = create_deployment(agent, owner, by=operator(options["by"]), capital=options["capital"])
         for problem in activation.obstacles(deployment):
             self.say(problem, "WARNING")
         self.say(
@@ -146,25 +162,76 @@ class Command(OpsCommand):
         self.exit_code = 0 if plan.ok else 1
         return plan.as_json()
 
-    def _confirm(self, deployment: Deployment, yes: bool) -> None:
-        """Ask before what cannot be undone. Raises CommandError unless the answer is yes."""
-        if yes:
-            return
-        question = f"Revoke deployment {deployment.pk} ({deployment}) for good? Type yes: "
-        try:
-            answer = "" if self.quiet else input(question)
-        except EOFError:
-            answer = ""
-        if answer.strip().lower() != "yes":
-            raise CommandError("nothing was revoked: confirm with yes, or give --yes")
+    def _waiting(self, options: dict[str, Any]) -> Any:
+        owner, orders = options["owner"], Order.objects.all()
+        if owner is not None:
+            orders = orders.filter(deployment__owner_id=person_named(owner).pk)
+        data = [waiting_data(order) for order in confirmation.waiting(orders)]
+        heads = ("order_id", "agent", "account", "symbol", "side", "signal_price", "expires_at")
+        self.table(
+            [head.replace("_", " ") for head in heads], [[row[head] for head in heads] for row in data]
+        )
+        return data
+
+    def _answer(self, options: dict[str, Any]) -> Any:
+        number, action, by = options["order"], options["action"], operator(options["by"])
+        order = Order.objects.filter(pk=number).first()
+        if order is None:
+            raise Rejected(f"no order {number}: `manage.py deployments waiting` lists them", code="not_found")
+        answer = confirmation.confirm if action == "confirm" else confirmation.decline
+        moved = answer(order, by=by)
+        word = "confirmed" if action == "confirm" else "declined"
+        self.say(f"order {number} is {word}{'' if moved else ' already'}", "SUCCESS")
+        return {"order_id": number, "outcome": word, "new": moved}
+
+    def _limit(self, deployment: Deployment, options: dict[str, Any], by: str) -> None:
+        """Set the limits that were given. Raises InvalidInput naming each wrong one."""
+        names = {"daily": "max_daily_usd", "position": "max_position_usd", "open": "max_open_positions"}
+        given = {name: options[option] for option, name in names.items() if options[option] is not None}
+        values = {name: None if value == "none" else value for name, value in given.items()}
+        count = values.get("max_open_positions")
+        if count is not None:
+            if count != count.to_integral_value():
+                raise InvalidInput({"--open": f"{count} is not a whole number"})
+            values["max_open_positions"] = int(count)
+        for note in owner_limits.set_limits(deployment, values, by=by):
+            self.say(note, "WARNING")
+        for name in names.values():
+            value = getattr(deployment, name)
+            self.say(
+                f"{name}: {'none' if value is None else f'{value:f}' if isinstance(value, Decimal) else value}"
+            )
+
+
+def _add_changes(parser: CommandParser, action: str) -> None:
+    """Declare the options of a subcommand that changes one deployment."""
+    if action == "revoke":
+        parser.add_argument("--yes", action="store_true", help="do not ask: it cannot be undone")
+    if action in ("stop", "release"):
+        parser.add_argument("--reason", required=True, help="why; recorded with the switch")
+    if action == "stop":
+        parser.add_argument(
+            "--level",
+            default=KillLevel.NO_ENTRIES,
+            choices=KILL_LEVELS,
+            help="flatten closes every position (default: no_entries)",
+        )
+    if action == "limit":
+        parser.add_argument("--daily", type=_limit, help="USD of the entries of a UTC day, or none")
+        parser.add_argument("--position", type=_limit, help="USD of one position, or none")
+        parser.add_argument("--open", type=_limit, help="tokens held at once, or none")
+    if action == "ask":
+        parser.add_argument("switch", choices=("on", "off"))
+
+
+def _limit(text: str) -> Decimal | str:
+    """argparse type: an amount above 0, or none."""
+    return text if text == "none" else _usdc(text)
 
 
 def _usdc(text: str) -> Decimal:
-    """argparse type: an amount of USDC above 0."""
+    """argparse type: an amount of USDC, see parse_amount."""
     try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an amount above 0")
-    return amount
+        return parse_amount(text)
+    except Rejected as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

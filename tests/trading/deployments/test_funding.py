@@ -8,7 +8,7 @@ from maxxit.events.record import advance
 from tests import builders as make
 from tests.passes import execute_pass
 from trading import ledger, reconcile
-from trading.fund import fund_due
+from trading.deployments.funding import fund_due
 from trading.models import Order, PaperBalance
 
 pytestmark = pytest.mark.django_db
