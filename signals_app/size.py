@@ -1,6 +1,6 @@
 """The sizing tier of a signal and its share of the available balance, by preset and confidence.
 
-The order itself is sized when it is placed (`trading/sizing.py`), from the account and the limits in force then.
+The order itself is sized when it is placed (`trading/entries/sizing.py`), from the account and the limits in force.
 """
 
 from decimal import Decimal

@@ -213,7 +213,7 @@ MONEY = {
 def test_no_rule_of_money_computes_with_floats() -> None:
     kernels = (
         *(
-            "trading/sizing.py",
+            "trading/entries/sizing.py",
             "trading/risk.py",
             "trading/ledger.py",
             "trading/limits.py",

@@ -14,8 +14,9 @@ from maxxit.core.money import ZERO, usdc
 from maxxit.core.terms import OrderSide
 from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments, instrument, listed_on
-from trading import gate, ledger, limits, sizing
+from trading import gate, ledger, limits
 from trading.deployments import owner_terms
+from trading.entries import sizing
 from trading.models import Fill, Order
 from trading.policy import RiskPolicy
 from trading.risk import Facts

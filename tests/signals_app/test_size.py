@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from signals_app.size import size_model, tier
-from trading import sizing
+from trading.entries import sizing
 from trading.policy import policy
 
 D = Decimal

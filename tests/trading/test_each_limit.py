@@ -107,7 +107,8 @@ BY_CHECK: dict[str, Case] = {
 }
 
 GUARD, EXITS = "tests/positions/test_guard.py", "tests/positions/exits/test_levels.py"
-RISK, SETTLE, SIZING = (f"tests/trading/test_{name}.py" for name in ("risk", "settle", "sizing"))
+RISK, SETTLE = (f"tests/trading/test_{name}.py" for name in ("risk", "settle"))
+SIZING = "tests/trading/entries/test_sizing.py"
 ELSEWHERE: dict[str, tuple[str, str]] = {
     r"platform\.(max_orders_per_minute|max_open_orders)": (
         "tests/trading/test_execute.py", "test_the_platforms_pace_lets_the_rest_wait",

@@ -1,7 +1,7 @@
 """Check what a capital and a sizing preset would trade, and name with numbers what cannot work. Pure.
 
-Amounts in USDC, shares and costs in percent. The formulas are those of `trading.sizing` for an account that holds
-nothing yet, and of the fee rules (`agents.fees`).
+Amounts in USDC, shares and costs in percent. The formulas are those of `trading.entries.sizing` for an account that
+holds nothing yet, and of the fee rules (`agents.fees`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from decimal import ROUND_CEILING, Decimal
 from agents.fees import FeeRule
 from maxxit.core.money import ZERO, plain, usdc
 from maxxit.core.terms import Preset
-from trading import sizing
+from trading.entries import sizing
 from trading.policy import Exits, RiskPolicy, Sizing
 
 TIERS = {"low": Decimal("0.4"), "medium": Decimal("0.6"), "high": Decimal("0.9")}

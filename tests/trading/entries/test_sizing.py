@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxxit.core.terms import Preset
+from trading.entries.sizing import size
 from trading.policy import policy
-from trading.sizing import size
 
 D = Decimal
 usd = st.decimals(min_value=-10_000, max_value=10_000_000, places=2)
