@@ -75,10 +75,14 @@ def test_a_waiting_entry_is_confirmed_or_declined(agent: Any) -> None:
         said("confirm", "999999")
 
 
+def nobody() -> str:
+    raise EOFError
+
+
 def test_revoking_asks_first(agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     number = str(builders.deployment(agent, funded=False).pk)
     for answer, left in (("no", "active"), ("", "active"), ("yes", "revoked")):
-        monkeypatch.setattr(builtins, "input", lambda _, answer=answer: answer)
+        monkeypatch.setattr(builtins, "input", lambda answer=answer: answer)
         if left == "active":
             with pytest.raises(CommandError, match="nothing was revoked"):
                 said("revoke", number)
@@ -86,6 +90,7 @@ def test_revoking_asks_first(agent: Any, monkeypatch: pytest.MonkeyPatch) -> Non
             said("revoke", number)
         assert Deployment.objects.get().state == left
     Deployment.objects.update(**{"state": "paused"})
+    monkeypatch.setattr(builtins, "input", nobody)
     with pytest.raises(CommandError, match="give --yes"):
         told("revoke", number)
 
@@ -106,7 +111,7 @@ def test_a_plan_that_cannot_work_exits_with_1(agent: Any) -> None:
     [
         (["show", "999"], "no deployment 999: `manage.py deployments list` shows them"),
         (["create", "nobody's"], "no agent"),
-        (["create", "Majors", "--capital", "-1"], "not an amount above 0"),
+        (["create", "Majors", "--capital", "-1"], "is not an amount"),
         (["create", "Majors", "--capital", "9999999"], "at most 1000000 USDC"),
         (["show", "x"], "not a whole number"),
     ],
