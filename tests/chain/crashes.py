@@ -417,6 +417,21 @@ def run(made: Bench, dice: random.Random, variant: str = "") -> str:
     )
 
 
+def books() -> list[str]:
+    """Book what was filled; return what differs between positions and ledger afterwards."""
+    from django.db.models import F
+
+    from tests.chaos.invariants import different_books
+    from tests.passes import monitor_pass
+    from trading.models import Order
+
+    monitor_pass()
+    unbooked = Order.objects.filter(filled_quantity__gt=F("booked_quantity")).count()
+    return [f"{unbooked} orders are filled and not booked"] * (unbooked > 0) + [
+        f"positions and ledger differ: {row}" for row in different_books()
+    ]
+
+
 def clear(made: Bench) -> None:
     """What an earlier campaign broke must not look like this one's fault: orders set aside, no nonce missing."""
     from django.db.models import Max
@@ -459,6 +474,8 @@ def campaign(
             clear(made)  # a nonce that is missing would be the next run's fault too
         if not variant and done % 25 == 0:
             print(f"{done} runs, {len(faults)} wrong, {time.monotonic() - began:.0f} s", flush=True)
+    if not variant:
+        faults += books()
     took = time.monotonic() - began
     print(
         f"{variant or 'sound'}: {done} runs, seed {seed}, {len(faults)} wrong, {took:.0f} s; "

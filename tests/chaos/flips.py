@@ -179,7 +179,8 @@ class Campaign:
             gate.release(by="chaos", reason="flip")
 
     def audit(self) -> None:
-        """Hold every message and broadcast that arrived against every flip since the last audit."""
+        """Hold every message and broadcast that arrived against every flip since the last audit; compare the books."""
+        from tests.chaos.invariants import different_books
         from trading.models import Order
 
         messages = self.here.ask("POST", "/arrivals")
@@ -204,6 +205,7 @@ class Campaign:
                 self._hold_against_flips(f"a cancel of {ref}", "close", 0.0, at)
             else:
                 self._hold_against_flips(ref, purpose, reserved, at)
+        self.tally.violations += [f"positions and ledger differ: {row}" for row in different_books()]
         self.flips = []
 
     def _hold_against_flips(self, what: str, purpose: str, reserved: float, at: float) -> None:

@@ -121,14 +121,14 @@ def at_once(venues: Mapping[str, SimulatedVenue], *, limits: Mapping[str, Any]) 
     ]
 
 
+def different_books() -> list[tuple[int | None, Any, Any]]:
+    """Return deployment, difference of PnL and difference of fees where positions and ledger do not agree."""
+    return [(row.deployment, row.difference, row.fee_difference) for row in read_identity().wrong]
+
+
 def _books() -> dict[str, list[Any]]:
     """Positions and ledger tell the same PnL and fees, also while orders are under way."""
-    wrong = read_identity().wrong
-    return {
-        "I5: positions and ledger differ": [
-            (row.deployment, row.difference, row.fee_difference) for row in wrong
-        ]
-    }
+    return {"I5: positions and ledger differ": different_books()}
 
 
 def _orders(venues: Mapping[str, SimulatedVenue]) -> dict[str, list[Any]]:

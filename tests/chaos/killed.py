@@ -378,7 +378,7 @@ class Campaign:
 
     def audit(self) -> list[tuple[str, Any]]:
         """Each rule that is broken, and by what."""
-        from positions.performance.identity import read_identity
+        from tests.chaos.invariants import different_books
 
         book = self.here.ask("GET", "/book")
         broken: list[tuple[str, Any]] = [
@@ -421,9 +421,7 @@ class Campaign:
             "an execution was booked otherwise": [f for f in fills if f in booked and fills[f] != booked[f]],
             "drift: ledger and exchange differ": drift,
             "more was sold than held": oversold,
-            "figures: positions and ledger differ": [
-                (row.deployment, row.difference, row.fee_difference) for row in read_identity().wrong
-            ],
+            "figures: positions and ledger differ": different_books(),
         }.items():
             if found:
                 broken.append((what, f"{len(found)}: {found[:5]}"))
