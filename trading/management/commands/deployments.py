@@ -221,7 +221,9 @@ def _add_changes(parser: CommandParser, action: str) -> None:
         parser.add_argument("--position", type=_limit, help="USD of one position, or none")
         parser.add_argument("--open", type=_limit, help="tokens held at once, or none")
     if action == "ask":
-        parser.add_argument("switch", choices=("on", "off"))
+        parser.add_argument(
+            "switch", choices=("on", "off"), help="on: each entry waits for a yes; off: none does"
+        )
 
 
 def _limit(text: str) -> Decimal | str:
