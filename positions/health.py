@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 
 from maxxit.core import clock
-from maxxit.core.money import USDC, ZERO
+from maxxit.core.money import IS_CASH, USDC, ZERO
 from maxxit.market.models import Quote
 from trading import reasons, reconcile
 from trading.deployments import stops
@@ -93,11 +93,11 @@ class Health:
         return sum((account.pnl for account in self.accounts), ZERO)
 
 
-FIGURES = """
+FIGURES = f"""
 WITH accounts AS (
     SELECT id, account, 'deployment:' || id AS ledger_account FROM agent_deployments WHERE state <> 'draft'
 ), worth AS (
-    SELECT p.account, sum(CASE b.asset WHEN 'USDC' THEN b.amount ELSE b.amount * q.price END) AS equity
+    SELECT p.account, sum(CASE WHEN b.asset {IS_CASH} THEN b.amount ELSE b.amount * q.price END) AS equity
     FROM (
         SELECT account, ledger_account FROM accounts
         UNION ALL SELECT account, ledger_account || ':payable' FROM accounts
@@ -106,7 +106,7 @@ WITH accounts AS (
     LEFT JOIN quotes q ON q.symbol = b.asset
     GROUP BY p.account
 ), paid AS (
-    SELECT p.account, sum(CASE e.asset WHEN 'USDC' THEN e.amount ELSE e.amount * q.price END) AS deposits
+    SELECT p.account, sum(CASE WHEN e.asset {IS_CASH} THEN e.amount ELSE e.amount * q.price END) AS deposits
     FROM accounts p
     JOIN ledger_entries e ON e.deployment_id = p.id AND e.kind IN ('deposit', 'external')
     LEFT JOIN quotes q ON q.symbol = e.asset
@@ -126,7 +126,7 @@ FROM (SELECT DISTINCT account FROM accounts) AS a
 LEFT JOIN worth w USING (account) LEFT JOIN paid p USING (account)
 LEFT JOIN midnight m USING (account) LEFT JOIN best_pnls b USING (account)
 ORDER BY account
-"""
+"""  # noqa: S608 (constants only)
 """(account, equity, net deposits, equity and PnL at the last midnight, best PnL at any midnight), USD"""
 
 PRICES = """

@@ -13,7 +13,7 @@ from decimal import Decimal
 import structlog
 from django.db import connection, transaction
 
-from maxxit.core.money import usdc
+from maxxit.core.money import IS_TOKEN, usdc
 from maxxit.events.record import advance, record
 from maxxit.market import quotes
 from positions.closing import close_out
@@ -45,7 +45,7 @@ JOIN (
     FROM (
         SELECT d.account, e.asset AS symbol, d.id, sum(e.amount) AS quantity
         FROM ledger_entries e JOIN agent_deployments d ON d.id = e.deployment_id
-        WHERE e.kind = 'external' AND e.asset <> 'USDC' AND e.journal_kind <> '{JournalKind.UNEXPLAINED}'
+        WHERE e.kind = 'external' AND e.asset {IS_TOKEN} AND e.journal_kind <> '{JournalKind.UNEXPLAINED}'
         GROUP BY d.account, e.asset, d.id
     ) AS by_deployment
     GROUP BY account, symbol

@@ -1,9 +1,9 @@
 """The double-entry ledger: post fills, fees, profit share, gas and external transfers; append-only; balance = sum.
 
 Accounts: `deployment:7` what the deployment's account at its venue holds; `deployment:7:payable` what it owes the
-platform where the venue does not collect it, less what was paid from outside; `venue:…` and `venue:…:fees` the other
-side of trades; `fees:platform`; `profit:<receiver>`; `executor:0x…` what an executor holds to pay for gas,
-`gas:<chain id>` what it paid; `external` the world outside.
+platform, in USDC, where the venue does not collect it, less what was paid from outside; `venue:…` and `venue:…:fees`
+the other side of trades; `fees:platform`; `profit:<receiver>`; `executor:0x…` what an executor holds to pay for gas,
+`gas:<chain id>` what it paid; `external` the world outside. Trades move the venue's cash (USDC or USD).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,14 +17,15 @@ from django.db.models import Sum
 
 from agents.models import Deployment
 from maxxit.core import clock
-from maxxit.core.money import USDC, ZERO, usdc
+from maxxit.core.money import IS_TOKEN, USDC, ZERO, usdc
 from maxxit.core.terms import OrderSide
+from maxxit.market.venues import venue_policy
 from maxxit.postgres import bulk
 from trading.models import JournalKind, LedgerBalance, LedgerEntry, Order
 
 
 class BookedFill(Protocol):
-    """What a journal needs of a fill: tokens, and cash and fee in USDC."""
+    """What a journal needs of a fill: tokens, and cash and fee in the venue's cash."""
 
     @property
     def quantity(self) -> Decimal: ...
@@ -130,27 +131,29 @@ def post_all(journals: Sequence[Journal]) -> int:
 
 
 def deposit(deployment: Deployment, amount: Decimal) -> bool:
-    """Book the starting balance of a deployment in USDC, once; return whether it was booked now."""
-    move = Move("external", account_of(deployment.pk), USDC, usdc(amount), "deposit")
+    """Book the starting balance of a deployment in its venue's cash, once; return whether it was booked now."""
+    cash = venue_policy(deployment.agent.venue).cash
+    move = Move("external", account_of(deployment.pk), cash, usdc(amount), "deposit")
     return post(JournalKind.DEPOSIT, deployment.pk, [move])
 
 
 def fill_journal(order: Order, fill_id: int, fill: BookedFill) -> Journal:
-    """Return the journal of a fill: tokens against cash (USDC), and the venue's fee."""
+    """Return the journal of a fill: tokens against the venue's cash, and the venue's fee."""
     account, venue = account_of(order.deployment_id), f"venue:{order.venue}"
+    asset = venue_policy(order.venue).cash
     token = Move(venue, account, order.symbol, fill.quantity, "trade")
-    cash = Move(account, venue, USDC, fill.cash, "trade")
+    cash = Move(account, venue, asset, fill.cash, "trade")
     if order.side == OrderSide.SELL:
         token = Move(account, venue, order.symbol, fill.quantity, "trade")
-        cash = Move(venue, account, USDC, fill.cash, "trade")
-    fee = Move(account, f"venue:{order.venue}:fees", USDC, fill.fee, "venue_fee")
+        cash = Move(venue, account, asset, fill.cash, "trade")
+    fee = Move(account, f"venue:{order.venue}:fees", asset, fill.fee, "venue_fee")
     return Journal(JournalKind.FILL, fill_id, [token, cash, fee], order.pk, order.correlation_id)
 
 
 def platform_fee_journal(
     order: Order, amount: Decimal, *, collected: bool, with_fill: int | None = None
 ) -> Journal:
-    """Return the journal of the platform's fee of one trade in USDC.
+    """Return the journal of the platform's fee of one trade: in the venue's cash where that took it, else in USDC.
 
     Args:
         collected: the venue took it from the account itself.
@@ -158,18 +161,19 @@ def platform_fee_journal(
     """
     payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
     reference = f"{order.pk}:{with_fill}" if with_fill else order.pk
-    move = Move(payer, "fees:platform", USDC, amount, "platform_fee")
+    asset = venue_policy(order.venue).cash if collected else USDC
+    move = Move(payer, "fees:platform", asset, amount, "platform_fee")
     return Journal(JournalKind.FEE, reference, [move], order.pk, order.correlation_id)
 
 
 def collected_fees_journal(
     order: Order, fill_id: int, fee: Decimal | None, share: Decimal | None, share_receiver: str
 ) -> Journal:
-    """Return the journal of platform fee and profit share (USDC) that the venue collected with a fill."""
-    account = account_of(order.deployment_id)
+    """Return the journal of platform fee and profit share that the venue collected with a fill, in its cash."""
+    account, asset = account_of(order.deployment_id), venue_policy(order.venue).cash
     moves = [
-        Move(account, "fees:platform", USDC, fee or ZERO, "platform_fee"),
-        Move(account, f"profit:{share_receiver or 'platform'}", USDC, share or ZERO, "profit_share"),
+        Move(account, "fees:platform", asset, fee or ZERO, "platform_fee"),
+        Move(account, f"profit:{share_receiver or 'platform'}", asset, share or ZERO, "profit_share"),
     ]
     return Journal(JournalKind.TAKEN, fill_id, moves, order.pk, order.correlation_id)
 
@@ -217,9 +221,13 @@ def platform_fees(order_ids: Sequence[int]) -> dict[int, Decimal]:
 def profit_share_journal(
     position_id: int, order: Order, amount: Decimal, receiver: str, *, collected: bool
 ) -> Journal:
-    """Return the journal of a position's profit share in USDC; the platform gets it where there is no receiver."""
+    """Return the journal of a position's profit share, in the venue's cash where that took it, else in USDC.
+
+    The platform gets it where there is no receiver.
+    """
     payer = account_of(order.deployment_id) if collected else payable_of(order.deployment_id)
-    move = Move(payer, f"profit:{receiver or 'platform'}", USDC, amount, "profit_share")
+    asset = venue_policy(order.venue).cash if collected else USDC
+    move = Move(payer, f"profit:{receiver or 'platform'}", asset, amount, "profit_share")
     return Journal(JournalKind.SHARE, position_id, [move], order.pk, order.correlation_id)
 
 
@@ -277,13 +285,13 @@ class Worth:
     """USDC that it owes the platform, zero or negative."""
 
 
-WORTH = """
+WORTH = f"""
 SELECT account, asset, amount FROM ledger_balances WHERE account = ANY(%(accounts)s)
 UNION ALL
 SELECT 'deployment:' || deployment_id, asset, -sum(amount) FROM ledger_entries
-WHERE deployment_id = ANY(%(ids)s) AND kind = 'external' AND asset <> 'USDC'
+WHERE deployment_id = ANY(%(ids)s) AND kind = 'external' AND asset {IS_TOKEN}
 GROUP BY deployment_id, asset
-"""
+"""  # noqa: S608 (constants only)
 
 
 def worth(deployment_ids: Iterable[int]) -> dict[int, Worth]:

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from django.db import connection
 
-from maxxit.core.money import USDC, ZERO
+from maxxit.core.money import CASH, IS_TOKEN, ZERO
 from trading.risk import LimitUsage
 from trading.states import IN_FLIGHT
 
@@ -38,15 +38,15 @@ def lock(accounts: Iterable[str], *, platform: bool = True) -> None:
         cursor.execute(LOCK, [["platform", *names] if platform else names])
 
 
-OF_ALL = """
+OF_ALL = f"""
 SELECT split_part(account, ':', 2)::bigint AS deployment_id, asset, amount FROM ledger_balances
-WHERE amount <> 0 AND asset <> 'USDC' AND split_part(account, ':', 3) = ''
-"""
-OF_SOME = """
+WHERE amount <> 0 AND asset {IS_TOKEN} AND split_part(account, ':', 3) = ''
+"""  # noqa: S608 (constants only)
+OF_SOME = f"""
 SELECT b.id AS deployment_id, asset, amount
 FROM agent_deployments b JOIN ledger_balances ON ledger_balances.account = 'deployment:' || b.id
-WHERE amount <> 0 AND asset <> 'USDC' AND b.account = ANY(%(accounts)s)
-"""
+WHERE amount <> 0 AND asset {IS_TOKEN} AND b.account = ANY(%(accounts)s)
+"""  # noqa: S608 (constants only)
 """What deployments hold in tokens, not what they owe. For all of them a join by number takes half the time."""
 
 
@@ -59,7 +59,7 @@ WITH used AS MATERIALIZED (
             {balances}
             UNION ALL
             SELECT deployment_id, asset, -amount FROM ledger_entries
-            WHERE kind = 'external' AND asset <> 'USDC' AND deployment_id IS NOT NULL
+            WHERE kind = 'external' AND asset {IS_TOKEN} AND deployment_id IS NOT NULL
         ) AS h JOIN agent_deployments d ON d.id = h.deployment_id
         WHERE {chosen.format("d.account")}
         UNION ALL
@@ -240,7 +240,7 @@ def equity(balances: Mapping[str, Decimal], owed: Decimal, prices: Mapping[str, 
     """
     total = owed
     for asset, amount in balances.items():
-        if asset == USDC:
+        if asset in CASH:
             total += amount
         elif amount:
             if asset not in prices:

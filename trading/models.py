@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Cast, Concat
 
-from maxxit.core.money import COLUMN
+from maxxit.core.money import CASH, COLUMN
 from maxxit.core.terms import KillLevel, OrderSide, Purpose, Side, choices
 from trading import states
 
@@ -271,7 +271,7 @@ class LedgerEntry(models.Model):
             models.Index(
                 fields=["deployment", "asset"],
                 name="ledger_owners_tokens",
-                condition=Q(kind="external", deployment__isnull=False) & ~Q(asset="USDC"),
+                condition=Q(kind="external", deployment__isnull=False) & ~Q(asset__in=CASH),
             ),
         )
 
@@ -295,7 +295,7 @@ class LedgerBalance(models.Model):
             models.Index(
                 fields=["asset"],
                 name="ledger_holdings",
-                condition=~models.Q(amount=0) & ~models.Q(asset="USDC"),
+                condition=~models.Q(amount=0) & ~models.Q(asset__in=CASH),
             ),
         )
 

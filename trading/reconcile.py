@@ -9,7 +9,8 @@ import structlog
 from django.db import connection
 
 from maxxit.core.errors import Retryable
-from maxxit.core.money import USDC, ZERO
+from maxxit.core.money import ZERO
+from maxxit.market.venues import venue_policy
 from trading.models import Order
 from trading.states import IN_FLIGHT
 from trading.wiring import venue
@@ -132,7 +133,9 @@ def _differences(at_venue: Amounts, booked: Amounts) -> dict[str, Decimal]:
 
 def _assets_in_flight() -> set[tuple[str, str]]:
     """Return every (account, asset) that an order in flight may change."""
-    in_flight = (
-        Order.objects.filter(state__in=IN_FLIGHT).order_by().values_list("account", "symbol").distinct()
-    )
-    return {(account, asset) for account, symbol in in_flight for asset in (symbol, USDC)}
+    in_flight = Order.objects.filter(state__in=IN_FLIGHT).order_by().distinct()
+    return {
+        (account, asset)
+        for name, account, symbol in in_flight.values_list("venue", "account", "symbol")
+        for asset in (symbol, venue_policy(name).cash)
+    }

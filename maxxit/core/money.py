@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import Any
 
-USDC = "USDC"
+USDC, USD = "USDC", "USD"
+IS_CASH, IS_TOKEN = f"IN ('{USDC}', '{USD}')", f"NOT IN ('{USDC}', '{USD}')"
+"""SQL conditions on an asset: cash, of which one unit counts as one USD, or a token that is valued at its quote."""
+CASH = (USDC, USD)
 USDC_UNIT = Decimal("0.000001")
 ZERO = Decimal(0)
 COLUMN: dict[str, Any] = {"max_digits": 38, "decimal_places": 18}

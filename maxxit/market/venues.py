@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, RootModel
 
@@ -17,6 +17,8 @@ class VenuePolicy(Policy):
     shorts: bool
     max_leverage: Annotated[Decimal, Field(ge=1, le=50)]
     paper: bool
+    cash: Literal["USDC", "USD"] = "USDC"
+    """The asset that its accounts trade tokens for."""
     options: dict[str, Any] = Field(default_factory=dict)
 
     @property

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from maxxit.access.auth import address, caller_of, has_key
+from maxxit.core.money import IS_TOKEN
 from maxxit.core.terms import KILL_LEVELS
 from maxxit.pipeline.models import CanaryMark
 from maxxit.pipeline.stages import SWEEPS
@@ -32,9 +33,9 @@ from trading.states import IN_FLIGHT
 
 log = structlog.get_logger(__name__)
 LOOPBACK = {"127.0.0.1", "::1"}
-HELD = """
+HELD = f"""
 FROM ledger_balances b JOIN quotes q ON q.symbol = b.asset
-WHERE b.asset <> 'USDC' GROUP BY b.asset
+WHERE b.asset {IS_TOKEN} GROUP BY b.asset
 """
 GROSS = f"SELECT b.asset, sum(abs(b.amount) * q.price) {HELD}"
 NET = f"SELECT b.asset, sum(b.amount * q.price) {HELD}"

@@ -7,12 +7,12 @@ from decimal import Decimal
 from django.db import connection, transaction
 from django.db.models import Case, DecimalField, F, OuterRef, QuerySet, Subquery, Value, When
 
-from maxxit.core.money import COLUMN
+from maxxit.core.money import COLUMN, IS_CASH, IS_TOKEN
 from maxxit.core.terms import Side
 from maxxit.market.models import Quote
 from positions.models import Position
 
-HELD = """
+HELD = f"""
 SELECT d.id AS deployment_id, b.asset, b.amount
 FROM agent_deployments d
 JOIN ledger_balances b ON b.account IN ('deployment:' || d.id, 'deployment:' || d.id || ':payable')
@@ -20,19 +20,19 @@ WHERE %(deployments)s::bigint[] IS NULL OR d.id = ANY(%(deployments)s::bigint[])
 UNION ALL
 SELECT e.deployment_id, e.asset, -e.amount
 FROM ledger_entries e
-WHERE e.kind = 'external' AND e.asset <> 'USDC' AND e.deployment_id IS NOT NULL
+WHERE e.kind = 'external' AND e.asset {IS_TOKEN} AND e.deployment_id IS NOT NULL
   AND (%(deployments)s::bigint[] IS NULL OR e.deployment_id = ANY(%(deployments)s::bigint[]))
-"""
+"""  # noqa: S608 (constants only)
 """(deployment, asset, amount): what deployments hold and owe, without tokens that their owners moved in or out."""
-PAID_IN = """
+PAID_IN = f"""
 SELECT e.deployment_id, e.at, e.id, e.amount
 FROM ledger_entries e
-WHERE e.kind IN ('deposit', 'external') AND e.asset = 'USDC' AND e.deployment_id IS NOT NULL
+WHERE e.kind IN ('deposit', 'external') AND e.asset {IS_CASH} AND e.deployment_id IS NOT NULL
   AND (%(deployments)s::bigint[] IS NULL OR e.deployment_id = ANY(%(deployments)s::bigint[]))
-"""
-"""(deployment, time, USDC): deposits, and withdrawals as negative amounts."""
+"""  # noqa: S608 (constants only)
+"""(deployment, time, id, cash in USD): deposits, and withdrawals as negative amounts."""
 EQUITY = f"""
-SELECT coalesce(sum(CASE held.asset WHEN 'USDC' THEN held.amount ELSE held.amount * q.price END), 0)
+SELECT coalesce(sum(CASE WHEN held.asset {IS_CASH} THEN held.amount ELSE held.amount * q.price END), 0)
 FROM ({HELD}) AS held LEFT JOIN quotes q ON q.symbol = held.asset
 """  # noqa: S608 (constants only)
 UNREALISED = """
@@ -77,13 +77,13 @@ def with_unrealised(rows: QuerySet[Position]) -> QuerySet[Position]:
     return rows.annotate(unrealised=unrealised)
 
 
-SNAPSHOTS = """
+SNAPSHOTS = f"""
 INSERT INTO pnl_snapshots (deployment_id, day, equity, deposits, realised_pnl, unrealised_pnl)
 SELECT d.id, (%(day)s AT TIME ZONE 'UTC')::date,
-       coalesce((SELECT sum(CASE b.asset WHEN 'USDC' THEN b.amount ELSE b.amount * q.price END)
+       coalesce((SELECT sum(CASE WHEN b.asset {IS_CASH} THEN b.amount ELSE b.amount * q.price END)
                  FROM ledger_balances b LEFT JOIN quotes q ON q.symbol = b.asset
                  WHERE b.account IN ('deployment:' || d.id, 'deployment:' || d.id || ':payable')), 0),
-       coalesce((SELECT sum(CASE e.asset WHEN 'USDC' THEN e.amount ELSE e.amount * q.price END)
+       coalesce((SELECT sum(CASE WHEN e.asset {IS_CASH} THEN e.amount ELSE e.amount * q.price END)
                  FROM ledger_entries e LEFT JOIN quotes q ON q.symbol = e.asset
                  WHERE e.deployment_id = d.id AND e.kind IN ('deposit', 'external')), 0),
        coalesce((SELECT sum(p.realised_pnl) FROM positions p
@@ -96,7 +96,7 @@ SELECT d.id, (%(day)s AT TIME ZONE 'UTC')::date,
 FROM agent_deployments d
 WHERE d.state <> 'draft'
 ON CONFLICT (deployment_id, day) DO NOTHING
-"""
+"""  # noqa: S608 (constants only)
 BEST = """
 INSERT INTO best_pnls (account, pnl)
 SELECT d.account, sum(s.equity - s.deposits)

@@ -12,14 +12,16 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from maxxit.core import clock
+from maxxit.core.money import IS_CASH, IS_TOKEN
 from positions.performance.equity import HELD, PAID_IN
 
 WORTH = f"""
 SELECT worth.deployment_id, worth.equity, coalesce(paid.deposits, 0) AS deposits, worth.unpriced
 FROM (
     SELECT held.deployment_id,
-           sum(CASE held.asset WHEN 'USDC' THEN held.amount ELSE held.amount * q.price END)::numeric(38, 18) AS equity,
-           bool_or(held.asset <> 'USDC' AND held.amount <> 0 AND q.price IS NULL) AS unpriced
+           sum(CASE WHEN held.asset {IS_CASH} THEN held.amount ELSE held.amount * q.price END)::numeric(38, 18)
+               AS equity,
+           bool_or(held.asset {IS_TOKEN} AND held.amount <> 0 AND q.price IS NULL) AS unpriced
     FROM (
         SELECT deployment_id, asset, sum(amount) AS amount FROM ({HELD}) AS lines GROUP BY deployment_id, asset
     ) AS held LEFT JOIN quotes q ON q.symbol = held.asset

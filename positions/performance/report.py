@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import connection
 
-from maxxit.core.money import ZERO, plain, usdc
+from maxxit.core.money import IS_TOKEN, ZERO, plain, usdc
 from positions.performance import parts, points, returns, trades
 from positions.performance.equity import HELD, PAID_IN
 from positions.performance.identity import Books, read_books
@@ -21,7 +21,7 @@ UNITS = Decimal(1_000_000)
 """USDC base units in a dollar."""
 OLDEST_QUOTE = f"""
 SELECT min(q.at) FROM (
-    SELECT asset FROM ({HELD}) AS lines WHERE asset <> 'USDC' GROUP BY deployment_id, asset HAVING sum(amount) <> 0
+    SELECT asset FROM ({HELD}) AS lines WHERE asset {IS_TOKEN} GROUP BY deployment_id, asset HAVING sum(amount) <> 0
 ) AS held JOIN quotes q ON q.symbol = held.asset
 """  # noqa: S608 (constants only)
 PAID = f"""

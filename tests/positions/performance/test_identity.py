@@ -17,7 +17,7 @@ from tests.positions.test_book import again, entered, fills, leaving
 from tests.trading.conftest import Trader
 from tests.trading.conftest import trader as trader
 from trading import ledger
-from trading.models import JournalKind
+from trading.models import JournalKind, LedgerBalance
 
 
 def differs_in(trader: Trader, seeds: range) -> list[str]:
@@ -45,6 +45,14 @@ def differs_in(trader: Trader, seeds: range) -> list[str]:
 
 def test_positions_and_ledger_tell_the_same_pnl_in_random_histories(trader: Trader) -> None:
     assert differs_in(trader, range(20)) == []
+
+
+def test_they_do_at_a_venue_whose_cash_is_usd(trader: Trader, monkeypatch: pytest.MonkeyPatch) -> None:
+    stanza = ledger.venue_policy("paper").model_copy(update={"cash": "USD"})
+    monkeypatch.setattr(ledger, "venue_policy", lambda name: stanza)
+    assert differs_in(trader, range(100, 110)) == []
+    make.booked_deployment(trader.agent)
+    assert {*LedgerBalance.objects.filter(amount__gt=0).values_list("asset", flat=True)} == {"USDC", "USD"}
 
 
 @pytest.mark.slow
