@@ -66,7 +66,7 @@ def accepted_chains() -> dict[int, str]:
     Those of config/chains.yaml, in production without the local one; Ethereum where that leaves none.
     """
     known = {
-        stanza.chain_id: name.replace("_", " ").title()
+        stanza.chain_id: name.replace("-", " ").title()
         for name, stanza in chains.all_chains().items()
         if not (settings.PRODUCTION and stanza.chain_id == chains.LOCAL_CHAIN_ID)
     }

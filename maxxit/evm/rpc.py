@@ -468,10 +468,14 @@ class Chain:
     def agreed_call(self, request: Mapping[str, Any], block: str) -> str:
         """Return the result of an eth_call, 0x hex, that a quorum agrees on at a block number.
 
+        A request without `to` creates a contract, and the result is its code.
+
         Raises Fault for a revert that a quorum agrees on, Retryable without a majority.
         """
         answers = self._query(self.healthy(), lambda endpoint: [_call_or_revert(endpoint, request, block)])
-        [(fact, _)] = self._vote([(f"a call of {request['to']}", "eth_call", ())], answers, self.quorum)
+        [(fact, _)] = self._vote(
+            [(f"a call of {request.get('to', 'a creation')}", "eth_call", ())], answers, self.quorum
+        )
         if isinstance(fact, facts.Revert):
             raise Fault(fact.message, fact.data, REVERTED_CODE)
         return str(fact)

@@ -47,6 +47,7 @@ from trading.billing import debts, subscriptions
 from trading.chain.chains import terms as chain_terms
 from trading.passes import policy as pass_policy
 from trading.policy import policy as risk_policy
+from trading.venues.safe import address_check
 
 CLOCK_LIMIT = timedelta(seconds=2)
 """Quote ages and deadlines compare the clocks of different machines; a larger difference falsifies them."""
@@ -467,6 +468,30 @@ def releases() -> Check:
     return _run("release", "finish the deployment: `manage.py setup`, then restart the workers", probe)
 
 
+def chain_addresses() -> Iterator[Check]:
+    """Compare the addresses of every configured chain with the chain; one that cannot be read is no fault."""
+    traded = {
+        str(venue.options["chain"]): name for name, venue in venues().items() if "chain" in venue.options
+    }
+    for result in address_check.check_all():
+        name = f"chain:{result.name}"
+        if result.wrong:
+            detail = "; ".join(result.wrong)
+            fix = "correct the named key under `contracts` in config/chains.yaml; until then trade nothing there"
+            yield Check(name, False, detail[:1000], fix)
+        elif result.incomplete and result.name in traded:
+            yield Check(
+                name,
+                False,
+                f"venue {traded[result.name]}: {result.incomplete}",
+                "docs/chain.md, A public chain",
+            )
+        else:
+            read = result.not_checked or f"{result.checked} addresses are as configured"
+            unused = "" if result.name in traded else "; no venue trades there"
+            yield Check(name, True, f"{read}{unused}")
+
+
 def everything() -> Iterator[Check]:
     """Run all checks, causes before consequences."""
     yield from config()
@@ -484,5 +509,6 @@ def everything() -> Iterator[Check]:
         yield parts()
     except Exception as error:  # the database is down, which the check `postgres` reports
         yield Check("gate", False, f"cannot be read, so closed: {error}".splitlines()[0], "see postgres")
+    yield from chain_addresses()
     yield from models()
     yield from ports()

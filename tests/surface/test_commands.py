@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
@@ -34,6 +35,7 @@ from tests.surface.conftest import World
 from trading import gate, ledger, limits_in_force, wiring
 from trading.models import Approval, LedgerEntry, LimitsInForce, Order, PaperBalance
 from trading.reasons import Reason
+from trading.venues.safe.address_check import ChainCheck
 
 COMMANDS = (
     "status", "doctor", "chain", "why", "pipeline", "paper", "approve", "revoke", "kill", "resume", "pnl", "trades",
@@ -189,6 +191,26 @@ def test_money_on_the_local_chain_is_not_called_real() -> None:
     assert wiring.money_at_stake(safe.model_copy(update={"options": {}})) == "REAL MONEY"
 
 
+def test_doctor_compares_the_addresses_of_each_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, Any] = {
+        "arbitrum-one": {"wrong": ("usdc: 0x5 answers decimals() with 18, expected 6",)},
+        "arbitrum-sepolia": {"checked": 9, "incomplete": "it has no module"},
+        "local": {"checked": 9, "incomplete": "it has no module"},
+        "other": {"not_checked": "not checked: no endpoint answers"},
+    }
+    blank = ChainCheck("", 1, 0, ())
+    results = [replace(blank, name=name, **facts) for name, facts in found.items()]
+    monkeypatch.setattr(checks.address_check, "check_all", lambda: results)
+    seen = {check.name: check for check in checks.chain_addresses()}
+    assert not seen["chain:arbitrum-one"].ok
+    assert "usdc: 0x5 answers decimals() with 18" in seen["chain:arbitrum-one"].detail
+    assert seen["chain:arbitrum-sepolia"].ok  # no venue trades there
+    assert not seen["chain:local"].ok
+    assert seen["chain:local"].detail == "venue safe: it has no module"
+    assert seen["chain:other"].ok
+    assert seen["chain:other"].detail == "not checked: no endpoint answers; no venue trades there"
+
+
 def test_doctor_reads_every_file_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     named = {f"config/{path.name}" for path in Path("config").glob("*.yaml")}
     assert {check.name for check in checks.config()} == named
@@ -227,7 +249,7 @@ def test_chain_of_nothing_says_so(world: World) -> None:
         said("chain", "--order=999999")
     with pytest.raises(CommandError, match="not a correlation id"):
         said("chain", "--corr=zebra")
-    with pytest.raises(CommandError, match="required"):
+    with pytest.raises(CommandError, match="name a row: --post"):
         said("chain")
 
 

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "bench sweep": "tests/surface/test_bench.py, a process and a database",
     "replay": "tests/replay/test_replay.py, a database",
     "evaluate-classifier": "tests/llm/test_commands.py",
+    **{f"chain deploy-{contract}": "tests/chain/sending/test_deploy.py, a chain" for contract in ("module", "router")},
     **{f"safe {action}": "tests/chain/sending/test_safes.py, a chain" for action in
        ("create", "plan", "verify", "revoke", "keystore")},
 }  # fmt: skip
@@ -116,6 +117,7 @@ RUNS: dict[str, Words] = {
     "authors backtest": lambda w, f: [*posts(f), *candles(f)],
     "authors update": lambda w, f: [],
     "chain": lambda w, f: ["--order", str(w.of_alice.exit.pk)],
+    "chain check": lambda w, f: [],
     "deployments activate": lambda w, f: [deployment(w)],
     "deployments check": lambda w, f: ["5000"],
     "deployments create": lambda w, f: [agent(w)],

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from maxxit.core.config import Count, Policy, Seconds, load, variable
 from maxxit.core.errors import Misconfigured
 from maxxit.evm.codec import ZERO_ADDRESS
+from maxxit.evm.rpc import Chain
 
 LOCAL_CHAIN_ID = 31337
 KNOWN_MNEMONIC = "test test test test test test test test test test test junk"
@@ -38,36 +39,66 @@ class TokenStanza(Policy):
     """A token that may be traded, with its price feed (token in USD)."""
 
     address: Address
+    symbol: str = ""
+    """What the token calls itself, such as WETH; empty: not compared."""
     decimals: Annotated[int, Field(ge=0, le=30)]
     feed: Address
+    feed_name: str = ""
+    """What the feed calls itself, such as "ETH / USD"; empty: not compared."""
+    feed_decimals: Annotated[int, Field(ge=0, le=30)] = 8
     max_age: Seconds
     """Maximum age of the feed's answer."""
     deviation_bps: Count
     """The feed's deviation threshold, from its page: how far the market may move before it is updated."""
 
 
-class Contracts(Policy):
-    """Contract addresses on a chain, and the platform's own addresses there."""
+class ContractsStanza(Policy):
+    """Contract addresses on a chain. Those of the platform are missing until it has deployed its module there."""
 
     usdc: Address
-    module: Address
-    router: Address
     quoter: Address
     factory: Address
     multicall: Address
+    tokens: dict[str, TokenStanza] = Field(min_length=1)
+    sequencer_feed: Address | None = None
+    """Chainlink's uptime feed of the chain's sequencer; None where there is none."""
+    router: Address | None = None
+    """Uniswap's SwapRouter, whose swaps have a deadline; SwapRouter02 does not serve."""
+    module: Address | None = None
+    guardian: Address | None = None
+    fee_receiver: Address | None = None
+    profit_receiver: Address | None = None
+    executor: Address | None = None
+    previous_executor: Address | None = None
+    """During a rotation: still signs for the Safes whose policy names it."""
+
+    @property
+    def missing(self) -> list[str]:
+        """Return the keys without which nothing can be traded, in the order in which they are set up."""
+        return [name for name in OWN_KEYS if getattr(self, name) is None]
+
+
+OWN_KEYS = ("router", "module", "executor", "guardian", "fee_receiver", "profit_receiver")
+"""Keys of `ContractsStanza` that a chain may lack, but that trading on it needs."""
+
+
+class Contracts(ContractsStanza):
+    """Contract addresses on a chain that can be traded on: none is missing."""
+
+    router: Address
+    module: Address
     guardian: Address
     fee_receiver: Address
     profit_receiver: Address
     executor: Address
-    previous_executor: Address | None = None
-    """During a rotation: still signs for the Safes whose policy names it."""
-    tokens: dict[str, TokenStanza] = Field(min_length=1)
 
 
 class ChainStanza(Policy):
     """One chain."""
 
     chain_id: Count
+    testnet: bool = False
+    """Its coins have no value. Its venues count as real money all the same."""
     rpcs: tuple[str, ...]
     rpc_env: str = ""
     finality_depth: Count
@@ -88,7 +119,7 @@ class ChainStanza(Policy):
     fee_tiers: tuple[Count, ...] = Field(min_length=1)
     max_price_impact_bps: Count
     reverts_before_stop: Count
-    contracts: Contracts | None = None
+    contracts: ContractsStanza | None = None
 
     @model_validator(mode="after")
     def _known(self) -> "ChainStanza":
@@ -164,14 +195,63 @@ def chain_of_id(chain_id: int) -> ChainStanza | None:
     )
 
 
-def contracts(chain: ChainStanza) -> Contracts:
-    """Return the contract addresses; those of the local chain come from the file that it writes when built."""
+def name_of(chain: ChainStanza) -> str:
+    """Return the chain's name in config/chains.yaml."""
+    return next((name for name, known in all_chains().items() if known == chain), str(chain.chain_id))
+
+
+def addresses(chain: ChainStanza) -> ContractsStanza:
+    """Return the chain's addresses, of which the platform's own may be missing.
+
+    Those of the local chain come from the file that it writes when it is built. Raises `Misconfigured` before that.
+    """
     if chain.contracts is not None:
         return chain.contracts
     path = Path(settings.DATA_DIR) / CONTRACTS_FILE
     if not path.exists():
         raise Misconfigured(f"{path} is missing: the local chain has not been built (`make up` does that)")
-    return Contracts.model_validate_json(path.read_text())
+    return ContractsStanza.model_validate_json(path.read_text())
+
+
+def contracts(chain: ChainStanza) -> Contracts:
+    """Return the addresses of a chain that can be traded on.
+
+    Raises `Misconfigured` naming what is missing and how to set it.
+    """
+    known = addresses(chain)
+    if problem := incomplete(chain):
+        raise Misconfigured(problem)
+    return Contracts.model_validate(known.model_dump())
+
+
+def incomplete(chain: ChainStanza) -> str:
+    """Return why nothing can be traded on the chain, with the next step; empty where no address is missing."""
+    missing, name = addresses(chain).missing, name_of(chain)
+    if not missing:
+        return ""
+    listed = ", ".join(f"`{key}`" for key in missing)
+    it = "it" if len(missing) == 1 else "them"
+    steps = {
+        "router": f"Deploy Uniswap's router with `manage.py chain deploy-router --chain {name}`, then add {it}",
+        "module": f"Deploy the module with `manage.py chain deploy-module --chain {name}`, then add {it}",
+    }
+    return (
+        f"chain {name} ({chain.chain_id}) cannot be traded on, because it has no address of {listed}. "
+        f"{steps.get(missing[0], f'Add {it}')} under `contracts` of {name} in config/chains.yaml (docs/chain.md, "
+        "A public chain)"
+    )
+
+
+def connect(chain: ChainStanza, *, timeout: float = 0) -> Chain:
+    """Return an RPC client of the chain's endpoints. `timeout`: seconds per request; 0: the configured ones."""
+    return Chain(
+        chain.chain_id,
+        chain.urls,
+        head_lag=chain.head_lag_blocks,
+        health_seconds=chain.health_seconds,
+        timeout=timeout or chain.timeout_seconds,
+        multicall=addresses(chain).multicall,
+    )
 
 
 def is_address(text: str) -> bool:

@@ -6,6 +6,8 @@ from django.db import models
 
 from trading.chain import states
 
+DEPLOY = "deploy"
+"""Purpose of a transaction that creates a contract, in its terms."""
 WEI: dict[str, Any] = {"max_digits": 30, "decimal_places": 0}
 
 

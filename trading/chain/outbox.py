@@ -33,6 +33,7 @@ from maxxit.evm.facts import Receipt
 from maxxit.evm.node_errors import Refusal, fees_named, refusal
 from maxxit.evm.rpc import BroadcastRejected, Chain, Fault, Head, code_of
 from trading import ledger
+from trading.chain.chains import ChainStanza
 from trading.chain.models import ChainAttempt, ChainTransaction, Signer
 from trading.chain.signer import Signed, Unsigned
 from trading.chain.states import IN_FLIGHT, TxState
@@ -101,11 +102,25 @@ class SendingRules:
     """Symbol of the coin that gas is paid in."""
 
 
+def rules_of(stanza: ChainStanza) -> SendingRules:
+    """Return a chain's parameters for sending."""
+    return SendingRules(
+        finality_depth=stanza.finality_depth,
+        bump_after=timedelta(seconds=stanza.bump_after_seconds),
+        replaced_after=timedelta(seconds=stanza.replaced_after_seconds),
+        max_fee=stanza.max_fee_wei,
+        min_tip=stanza.min_tip_wei,
+        gas_limit=stanza.gas_limit,
+        coin=stanza.coin,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A contract call to be signed."""
 
     to: str
+    """Empty: the data creates a contract."""
     data: bytes
 
 
@@ -586,7 +601,10 @@ def revert_code(tx: ChainTransaction, chain: Chain, block: int) -> str:
     sender = tx.signer.address if tx.signer else ""
     for number in (block, block - 1):
         try:
-            chain.call(tx.to, bytes.fromhex(tx.calldata[2:]), sender=sender, block=hex(number))
+            if tx.to:
+                chain.call(tx.to, bytes.fromhex(tx.calldata[2:]), sender=sender, block=hex(number))
+            else:
+                chain.agreed_call({"from": sender, "data": tx.calldata}, hex(number))
         except Fault as error:
             if error.reason:
                 return code_of(error.reason)

@@ -46,6 +46,8 @@ CURRENT = KeySource("EXECUTOR_KEYSTORE", "EXECUTOR_PASSWORD", "EXECUTOR_PASSWORD
 PREVIOUS = KeySource(
     "EXECUTOR_PREVIOUS_KEYSTORE", "EXECUTOR_PREVIOUS_PASSWORD", "EXECUTOR_PREVIOUS_PASSWORD_FILE"
 )
+DEPLOYER = KeySource("DEPLOYER_KEYSTORE", "DEPLOYER_PASSWORD", "DEPLOYER_PASSWORD_FILE")
+"""The key that pays for the creation of our contracts; it has no power over them."""
 KEYSTORE, PASSWORD, PASSWORD_FILE = CURRENT.keystore, CURRENT.password, CURRENT.password_file
 PLAINTEXT = ("EXECUTOR_KEY", "EXECUTOR_PRIVATE_KEY", "PRIVATE_KEY")
 """Variables that commonly hold a plaintext key. Outside the local chain a process with one of them does not start."""
@@ -117,12 +119,7 @@ class Signer:
         if tx.data[:4] not in (OPEN_SELECTOR, CLOSE_SELECTOR) and not cancels:
             raise Rejected(f"this key does not sign 0x{tx.data[:4].hex()}", code="signer_selector")
         self._check_rate()
-        fields: dict[str, Any] = {
-            "type": 2, "chainId": tx.chain_id, "nonce": tx.nonce, "to": tx.to, "value": 0, "data": tx.data,
-            "gas": tx.gas, "maxFeePerGas": tx.max_fee, "maxPriorityFeePerGas": tx.tip,
-        }  # fmt: skip
-        signed = self.__account.sign_transaction(fields)
-        return Signed(bytes(signed.raw_transaction), "0x" + bytes(signed.hash).hex())
+        return _signed(self.__account, tx)
 
     def _check_rate(self) -> None:
         with self._lock:
@@ -137,9 +134,44 @@ class Signer:
             self._signed.append(now)
 
 
-def has_keystore() -> bool:
+class CreationSigner:
+    """Signs the creation of one contract, and empty self-transfers, with the deployer's key."""
+
+    def __init__(self, account: "LocalAccount", *, chain_id: int, code: bytes) -> None:
+        self.__account = account
+        self.address: str = account.address
+        self.chain_id, self.code = chain_id, code
+
+    def __repr__(self) -> str:
+        return f"<CreationSigner {self.address}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a signer cannot be pickled: its key must not leave this process")
+
+    def sign(self, tx: Unsigned) -> Signed:
+        """Sign the transaction. Raises Rejected where it is not the creation."""
+        if tx.chain_id != self.chain_id:
+            raise Rejected(
+                f"this key signs for chain {self.chain_id}, not {tx.chain_id}", code="signer_chain"
+            )
+        cancels = tx.to == self.address and not tx.data
+        if not cancels and (tx.to or tx.data != self.code):
+            raise Rejected("this key signs the creation of one contract only", code="signer_target")
+        return _signed(self.__account, tx)
+
+
+def _signed(account: "LocalAccount", tx: Unsigned) -> Signed:
+    fields: dict[str, Any] = {
+        "type": 2, "chainId": tx.chain_id, "nonce": tx.nonce, "to": tx.to, "value": 0, "data": tx.data,
+        "gas": tx.gas, "maxFeePerGas": tx.max_fee, "maxPriorityFeePerGas": tx.tip,
+    }  # fmt: skip
+    signed = account.sign_transaction(fields)
+    return Signed(bytes(signed.raw_transaction), "0x" + bytes(signed.hash).hex())
+
+
+def has_keystore(source: KeySource = CURRENT) -> bool:
     """Return whether this process has a key to sign with."""
-    return bool(os.environ.get(KEYSTORE))
+    return bool(os.environ.get(source.keystore))
 
 
 def _sources() -> list[KeySource]:
@@ -269,16 +301,16 @@ def _known_addresses() -> frozenset[str]:
     )
 
 
-def check_boot(chain_id: int) -> None:
+def check_boot(chain_id: int, sources: Collection[KeySource] = ()) -> None:
     """Check the environment of a worker that signs: no plaintext key, no public key, a long password.
 
-    Outside the local chain only. Raises `Misconfigured`.
+    `sources`: the keys to check; empty: the executor's. Outside the local chain only. Raises `Misconfigured`.
     """
     if chain_id == LOCAL_CHAIN_ID:
         return
     if bare := [name for name in PLAINTEXT if os.environ.get(name)]:
         raise Misconfigured(f"{bare[0]} holds a plaintext key: unset it and use an encrypted keystore")
-    for source in _sources():
+    for source in sources or _sources():
         if keystore(source).get("address") and executor_address(source) in _known_addresses():
             raise Misconfigured(
                 f"{source.keystore}: this is a default key of anvil, which is public: use a key of your own"
@@ -301,6 +333,12 @@ def open_signers(chain_id: int, targets: Collection[str], per_minute: int) -> di
         account.address: Signer(account, chain_id=chain_id, targets=targets, per_minute=per_minute)
         for account in accounts
     }
+
+
+def open_deployer(chain_id: int, code: bytes) -> CreationSigner:
+    """Decrypt the deployer's key, for the creation of the contract with this code. Raises `Misconfigured`."""
+    check_boot(chain_id, [DEPLOYER])
+    return CreationSigner(_decrypted(DEPLOYER, chain_id), chain_id=chain_id, code=code)
 
 
 def _decrypted(source: KeySource, chain_id: int) -> "LocalAccount":

@@ -95,7 +95,7 @@ def activate(deployment: Deployment, *, by: str, why: str = "") -> bool:
 def obstacles(deployment: Deployment) -> list[str]:
     """Return every reason why the deployment could not trade if it were activated now; empty for none."""
     agent = deployment.agent
-    problems = []
+    problems = _venue_problems(venue_policy(agent.venue))
     if agent.state == AgentState.PAUSED:
         problems.append(f"agent {agent.pk} ({agent}) is paused: activate it first")
     if agent.state == AgentState.DRAFT and agent.owner_id != deployment.owner_id:
@@ -105,6 +105,18 @@ def obstacles(deployment: Deployment) -> list[str]:
     if deployment.state == DeploymentState.DRAFT and deployment.starting_balance > 0:
         problems += plan_of(deployment).problems
     return problems
+
+
+def _venue_problems(stanza: VenuePolicy) -> list[str]:
+    """Return why nothing can be traded at the venue yet: its chain lacks the platform's addresses."""
+    name = stanza.options.get("chain")
+    if name is None:
+        return []
+    try:
+        problem = chains.incomplete(chains.stanza(str(name)))
+    except Misconfigured as error:
+        problem = str(error)
+    return [problem] if problem else []
 
 
 def plan_of(deployment: Deployment) -> PlanCheck:

@@ -291,6 +291,7 @@ class World:
         tokens = {
             SYMBOLS.get(token.symbol, token.symbol): TokenStanza(
                 address=token.address,
+                symbol=token.symbol,
                 decimals=token.decimals,
                 feed=token.feed,
                 max_age=3_600,
@@ -303,6 +304,7 @@ class World:
             usdc=self.usdc, module=self.module, router=self.router, quoter=self.quoter, factory=self.factory,
             multicall=self.multicall, guardian=accounts["guardian"], fee_receiver=accounts["fee_receiver"],
             profit_receiver=accounts["profit_receiver"], executor=accounts["executor"], tokens=tokens,
+            sequencer_feed=self.sequencer_feed,
         )  # fmt: skip
 
     def save(self, path: Path) -> None:

@@ -4,7 +4,6 @@ The venue trades through it; onboarding and reconciliation read through it.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
 
@@ -21,15 +20,7 @@ class SafeAccess:
 
     def __init__(self, chain: str) -> None:
         self.stanza = chains.stanza(chain)
-        self.sending = outbox.SendingRules(
-            finality_depth=self.stanza.finality_depth,
-            bump_after=timedelta(seconds=self.stanza.bump_after_seconds),
-            replaced_after=timedelta(seconds=self.stanza.replaced_after_seconds),
-            max_fee=self.stanza.max_fee_wei,
-            min_tip=self.stanza.min_tip_wei,
-            gas_limit=self.stanza.gas_limit,
-            coin=self.stanza.coin,
-        )
+        self.sending = outbox.rules_of(self.stanza)
 
     @cached_property
     def places(self) -> chains.Contracts:
@@ -39,14 +30,7 @@ class SafeAccess:
     @cached_property
     def chain(self) -> Chain:
         """The RPC client of the chain."""
-        return Chain(
-            self.stanza.chain_id,
-            self.stanza.urls,
-            head_lag=self.stanza.head_lag_blocks,
-            health_seconds=self.stanza.health_seconds,
-            timeout=self.stanza.timeout_seconds,
-            multicall=self.places.multicall,
-        )
+        return chains.connect(self.stanza)
 
     @property
     def executors(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from maxxit.events.models import Event
 from maxxit.events.record import record, subject
 from trading import ledger
 from trading.chain import outbox
-from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, SafePlan, Signer
+from trading.chain.models import DEPLOY, ChainAttempt, ChainScan, ChainTransaction, SafePlan, Signer
 from trading.chain.outbox import COIN_DECIMALS
 from trading.chain.states import IN_FLIGHT, TxState
 from trading.ledger import Move
@@ -100,7 +100,10 @@ def gas_balances() -> list[GasBalance]:
     ):
         at = venue(name).safe_access()
         if at is not None:
-            signers = Signer.objects.filter(chain_id=at.stanza.chain_id).order_by("pk")
+            executors = ChainTransaction.objects.filter(chain_id=at.stanza.chain_id).exclude(
+                terms__purpose=DEPLOY  # a deployer's key pays for other things, too
+            )
+            signers = Signer.objects.filter(pk__in=executors.values("signer")).order_by("pk")
             results += [gas_balance(at, signer) for signer in signers]
     return results
 

@@ -6,6 +6,7 @@
 """
 
 decimals: public(uint8)
+description: public(String[64])
 round_id: uint80
 answer: int256
 started_at: uint256
@@ -28,6 +29,11 @@ def set_answer(answer: int256):
 def set_round(answer: int256, started_at: uint256, updated_at: uint256):
     """Any round at all, stale and absurd ones too; times in seconds."""
     self._set(answer, started_at, updated_at)
+
+
+@external
+def set_description(description: String[64]):
+    self.description = description
 
 
 @external
