@@ -318,6 +318,7 @@ def test_the_versions_that_conformance_states_are_those_that_are_pinned() -> Non
         ("OpenAI-compatible", "openai"),
         ("Anthropic", "anthropic"),
         ("Coinbase market data, HTTP and WebSocket", "coinbase-advanced-py"),
+        ("Alpaca paper trading", "alpaca-py"),
         ("CoinGecko", "coingecko-sdk"),
         ("Pyth Hermes", "@pythnetwork/hermes-client"),
         ("Chainlink", "web3"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from maxxit.core import http
 from maxxit.core.errors import MaxxitError
 from maxxit.llm.exporters import EXPORTERS
 from maxxit.llm.models import LlmTrace
@@ -26,6 +27,7 @@ from tests.llm import server as model
 from tests.market import exchange as coinbase
 from tests.market.exchange import exchange
 from tests.market.provider import OPTIONS, SEQUENCER, address, provider
+from tests.trading.venues.alpaca.server import alpaca
 
 ZOO = Path(__file__).resolve().parents[1] / "chain" / "zoo"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -55,6 +57,7 @@ class Fakes:
         self.market = stack.enter_context(provider())
         self.exchange = stack.enter_context(exchange())
         self.node = stack.enter_context(start_anvil())
+        self.alpaca = stack.enter_context(alpaca())
         self.proxy: Proxy
         self.proxy, self.proxy_url = stack.enter_context(proxied(self.node.url))
 
@@ -67,6 +70,7 @@ class Fakes:
             "exchange": self.exchange.url,
             "node": self.node.url,
             "proxy": self.proxy_url,
+            "alpaca": self.alpaca.url,
         }
 
     # -- X
@@ -202,6 +206,53 @@ class Fakes:
         self.exchange.send(coinbase.heartbeat(0, NOW))
         self.exchange.send(coinbase.ticker(1, "ETH-USD", price, NOW))
         return self.exchange.subscribed
+
+    # -- Alpaca
+
+    def alpaca_opens(self, key: str, secret: str) -> None:
+        """Open the account of a key in a fresh world where the exchange is open; AAPL costs 200 USD, ETH 2,000."""
+        self.alpaca.faults.clear()
+        self.alpaca.used.clear()
+        self.alpaca.broker.reset()
+        self.alpaca.broker.account(key, secret)
+        self.alpaca_price("AAPL", "200")
+        self.alpaca_price("ETH/USD", "2000")
+
+    def alpaca_price(self, symbol: str, usd: str) -> None:
+        """Set a price; what waits for it executes."""
+        self.alpaca.broker.price(symbol, usd)
+
+    def alpaca_sets(self, fills: bool) -> None:
+        """Let orders fill by themselves, or only by `alpaca_fills`."""
+        self.alpaca.broker.fills = fills
+
+    def alpaca_fills(self, key: str, order: str, quantity: str) -> None:
+        """Execute some of an order, named by its client order id."""
+        broker = self.alpaca.broker
+        broker.fill(broker.accounts[key], order, quantity)
+
+    def alpaca_transfers(self, key: str, amount: str) -> None:
+        """Move the owner's cash, USD."""
+        self.alpaca.broker.transfer(self.alpaca.broker.accounts[key], amount)
+
+    def alpaca_fault(self, name: str, method: str, path: str) -> None:
+        """Let the next request of this kind go wrong."""
+        self.alpaca.misbehaves(name, method, path)
+
+    def alpaca_answer(self, path: str, key: str) -> dict[str, Any]:
+        """Read an answer as it goes over the wire; this request is not recorded."""
+        secret = self.alpaca.broker.accounts[key].secret
+        headers = {"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret}
+        with http.client(self.alpaca.url, headers=headers, trust_env=False) as asking:
+            answer: dict[str, Any] = http.fetch(asking, "GET", path).json()
+        self.alpaca.requests.pop()
+        return answer
+
+    def alpaca_lines(self) -> list[str]:
+        """Return method and path of every request since the last call."""
+        lines = self.alpaca.lines()
+        self.alpaca.requests.clear()
+        return lines
 
     # -- nodes
 

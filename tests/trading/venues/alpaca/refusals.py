@@ -1,0 +1,102 @@
+"""What Alpaca refuses, with the codes of design/venues.md."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+Row = dict[str, Any]
+LIVE = frozenset({"new", "accepted", "pending_new", "partially_filled", "held"})
+
+
+class Refused(Exception):
+    """An error answer: HTTP status, Alpaca's code, its message and further members."""
+
+    def __init__(self, status: int, code: int, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"code": code, "message": message, **more}
+
+
+def check_terms(body: Row) -> None:
+    """Refuse an order whose members are missing or do not go together."""
+    for name in ("symbol", "side", "type", "time_in_force"):
+        if not body.get(name):
+            raise Refused(422, 40010001, f"{name} is required")
+    if bool(body.get("qty")) == bool(body.get("notional")):
+        raise Refused(422, 40010001, "qty or notional is required")
+    if Decimal(str(body.get("qty") or body["notional"])) <= 0:
+        raise Refused(422, 40010001, "qty must be > 0")
+    if body["type"] in ("limit", "stop_limit") and not body.get("limit_price"):
+        raise Refused(422, 40010001, f"{body['type']} orders require limit price")
+    if body.get("order_class") == "bracket":
+        if not (body.get("take_profit") or {}).get("limit_price"):
+            raise Refused(422, 40010001, "bracket orders require take_profit.limit_price")
+        if not (body.get("stop_loss") or {}).get("stop_price"):
+            raise Refused(422, 40010001, "bracket orders require stop_loss.stop_price")
+    if body.get("extended_hours") and (body["type"], body["time_in_force"]) != ("limit", "day"):
+        raise Refused(422, 42210000, "extended hours order must be DAY limit orders")
+
+
+def check_account(flags: Row, configurations: Row) -> None:
+    """Refuse every order of an account that may not trade."""
+    if configurations["suspend_trade"] or flags["trade_suspended_by_user"]:
+        raise Refused(403, 40310000, "new orders are rejected by user request")
+    if flags["trading_blocked"] or flags["account_blocked"] or flags["status"] != "ACTIVE":
+        raise Refused(403, 40310000, "account is not allowed to trade")
+
+
+def check_asset(row: Row, asset: Row, held: Decimal) -> None:
+    """Refuse what the asset does not allow, or the quantity held (negative for a short)."""
+    if not asset["tradable"]:
+        raise Refused(403, 40310000, f"asset {row['symbol']} is not tradable")
+    if row["asset_class"] == "crypto":
+        _check_crypto(row, held)
+    else:
+        _check_stock(row, held)
+    if row["order_class"] != "simple" and held and (held > 0) == (row["side"] == "sell"):
+        raise Refused(422, 42210000, "bracket orders must be entry orders")
+
+
+def _check_crypto(row: Row, held: Decimal) -> None:
+    if row["order_class"] != "simple":
+        raise Refused(422, 42210000, "crypto orders not allowed for advanced order_class")
+    if row["time_in_force"] not in ("gtc", "ioc"):
+        raise Refused(422, 42210000, "invalid crypto time_in_force")
+    if row["side"] == "sell" and Decimal(row["qty"]) > held:
+        coin = row["symbol"].partition("/")[0]
+        message = (
+            f"insufficient balance for {coin} (requested: {row['qty']}, available: {held.normalize():f})"
+        )
+        raise Refused(403, 40310000, message, symbol="USD", available=str(held), balance=str(held))
+
+
+def _check_stock(row: Row, held: Decimal) -> None:
+    if Decimal(row["qty"]) % 1 == 0:
+        return
+    if row["order_class"] != "simple" or row["time_in_force"] != "day":
+        raise Refused(422, 42210000, "fractional orders must be DAY orders")
+    if row["side"] == "sell" and Decimal(row["qty"]) > held:
+        raise Refused(422, 42210000, "fractional orders cannot be sold short")
+
+
+def check_other_side(row: Row, orders: Iterable[Row]) -> None:
+    """Refuse an order that could trade with an open one of the same account."""
+    for other in orders:
+        same = other["symbol"] == row["symbol"] and other["side"] != row["side"]
+        if same and other["status"] in LIVE and row["order_class"] == "simple":
+            raise Refused(
+                422,
+                42210000,
+                "potential wash trade detected. use complex orders",
+                existing_order_id=other["id"],
+                reject_reason="opposite side market/stop order exists",
+            )
+
+
+def check_cost(row: Row, price: Decimal, power: Decimal) -> None:
+    """Refuse a buy beyond the buying power, USD."""
+    cost = Decimal(row["qty"]) * price
+    if row["side"] == "buy" and cost > power:
+        raise Refused(
+            403, 40310000, "insufficient buying power", buying_power=f"{power:.2f}", cost_basis=f"{cost:.2f}"
+        )
