@@ -436,6 +436,7 @@ class PaperBalance(models.Model):
 
 from trading.billing.models import BillingEvent, BillingKind  # noqa: E402, F401 (Django finds them here)
 from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, SafePlan, Signer  # noqa: E402, F401 (Django finds them here)
+from trading.credentials.models import VenueCredential  # noqa: E402, F401 (Django finds it here)
 
 
 class LimitsInForce(models.Model):

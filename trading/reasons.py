@@ -186,6 +186,18 @@ class Reason(CodedReason):
         "the venue's market is closed",
         "nothing: it opens again at its hours",
     )
+    NO_CREDENTIALS = (
+        "no_credentials",
+        CUSTOMER,
+        "no keys of the account at its venue are stored",
+        "`manage.py credentials set N`",
+    )
+    CREDENTIALS_REFUSED = (
+        "credentials_refused",
+        CUSTOMER,
+        "the venue refuses the stored keys of the account",
+        "make a new key at the venue that may trade and not withdraw; `manage.py credentials set N`",
+    )
     NO_POSITION = "no_position", STAFF, "the venue holds nothing to close", "`manage.py reconcile`"
     POSITION_EXISTS = (
         "position_exists",

@@ -23,7 +23,8 @@ NEVER_DELETED = (
     "execution_gates", "exit_pauses", "releases",
 )  # fmt: skip
 SECRET = ("auth_user", "api_keys", "django_session", "otp_totp_totpdevice", "otp_static_staticdevice",
-          "otp_static_statictoken", "notify_endpoints", "browser_sessions", "invitations")  # fmt: skip
+          "otp_static_statictoken", "notify_endpoints", "browser_sessions", "invitations",
+          "venue_credentials")  # fmt: skip
 """Tables hidden from the reader: hashes, sessions, secrets."""
 USER_COLUMNS = "id, username, is_active, is_staff, is_superuser, last_login, date_joined"
 FUNCTIONS = ("make_candles_part(date)", "drop_candles_parts(date)")

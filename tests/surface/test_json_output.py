@@ -26,6 +26,8 @@ ELSEWHERE = {
     "replay": "tests/replay/test_replay.py, a database",
     "evaluate-classifier": "tests/llm/test_commands.py",
     **{f"chain deploy-{contract}": "tests/chain/sending/test_deploy.py, a chain" for contract in ("module", "router")},
+    **{f"credentials {action}": "tests/trading/credentials/test_store.py, a venue with keys" for action in
+       ("set", "test", "remove", "rotate", "new-key")},
     **{f"safe {action}": "tests/chain/sending/test_safes.py, a chain" for action in
        ("create", "plan", "verify", "revoke", "keystore")},
 }  # fmt: skip
@@ -118,6 +120,7 @@ RUNS: dict[str, Words] = {
     "authors update": lambda w, f: [],
     "chain": lambda w, f: ["--order", str(w.of_alice.exit.pk)],
     "chain check": lambda w, f: [],
+    "credentials list": lambda w, f: [],
     "deployments activate": lambda w, f: [deployment(w)],
     "deployments check": lambda w, f: ["5000"],
     "deployments create": lambda w, f: [agent(w)],

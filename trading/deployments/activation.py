@@ -16,6 +16,7 @@ from maxxit.core.money import ZERO
 from maxxit.core.terms import ExitPreset, Preset
 from maxxit.market.venues import VenuePolicy, venue_policy
 from trading.chain import chains
+from trading.credentials.store import is_stored
 from trading.deployments.funding import fund
 from trading.deployments.plan_check import Costs, PlanCheck, check_plan
 from trading.limits_in_force import protective_limits
@@ -76,7 +77,7 @@ def activate(deployment: Deployment, *, by: str, why: str = "") -> bool:
     """Let a deployment trade; return whether it did not before. A draft agent of the same owner is activated with it.
 
     A paper account gets its starting balance at once. Raises Rejected (`cannot_work`) with every reason why it could
-    not trade: its agent follows nobody, or its orders would not reach the minimum.
+    not trade: its agent follows nobody, its orders would not reach the minimum, or the keys of its account are missing.
     """
     if deployment.state == DeploymentState.ACTIVE:
         return False
@@ -104,6 +105,8 @@ def obstacles(deployment: Deployment) -> list[str]:
         problems.append(f"agent {agent.pk} ({agent}) follows no account and weighs posts: follow one first")
     if deployment.state == DeploymentState.DRAFT and deployment.starting_balance > 0:
         problems += plan_of(deployment).problems
+    if venue(agent.venue).credential_fields and not is_stored(agent.venue, deployment.account):
+        problems.append(f"no keys of its account at {agent.venue} are stored: store them first")
     return problems
 
 

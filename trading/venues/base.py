@@ -128,11 +128,26 @@ class VenueAnswer:
     """USD per token that an entry would be filled at."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeyAccess:
+    """What a customer's key may do at the venue, by the venue's own answer."""
+
+    permissions: tuple[str, ...]
+    """In the venue's words, for people."""
+    may_trade: bool
+    may_withdraw: bool
+    """It could take money out; a venue that does not tell counts as True."""
+
+
 class Venue(Protocol):
     """A venue that executes orders. Adapters inherit from it; methods with a body are defaults.
 
     `send` raises Rejected (refused by the venue), Retryable (certainly not arrived) or Unknown (may have arrived).
     """
+
+    credential_fields: tuple[str, ...] = ()
+    """Names of the keys that a customer gives for an account, the public one first; empty where the venue needs none.
+    The adapter reads them by `trading.credentials.store.secrets_of`."""
 
     name: str
     """Its name in config/venues.yaml, which the gate uses too; set by `trading.wiring`."""
@@ -221,6 +236,18 @@ class Venue(Protocol):
         `purpose` is open or close. A reason that blocks entries only must not be returned for a close.
         """
         ...
+
+    def opening_balance(self, account: str) -> Decimal | None:
+        """Return the cash that an account holds when its deployment starts, which is booked as its first deposit.
+
+        None where that is known otherwise: play money, and transfers that `unexplained` books. Raises Retryable or
+        Rejected where the account cannot be read: then the deployment does not start.
+        """
+        return None
+
+    def key_access(self, secrets: Mapping[str, str]) -> KeyAccess:
+        """Ask the venue what keys may do. Raises Rejected (`credentials_refused`) where it does not accept them."""
+        raise Misconfigured(f"venue {self.name} needs no keys of its customers")
 
     def deposit(self, account: str, amount: Decimal) -> None:
         """Credit an account with play money (USDC). Raises Misconfigured unless `capabilities.play_money`."""
