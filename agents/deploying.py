@@ -15,6 +15,11 @@ from maxxit.core.money import USDC_UNIT, ZERO, plain
 from maxxit.events.record import record
 from maxxit.market.venues import venue_policy
 
+SAFE = "safe"
+"""The adapter of venues that trade from users' own Safes."""
+MOST_SAFE_USDC = Decimal(10**9)
+"""Beyond any limit that a Safe's policy can hold."""
+
 
 def create_deployment(
     agent: Agent, owner: AbstractBaseUser, *, by: str, capital: Decimal | None = None
@@ -22,13 +27,14 @@ def create_deployment(
     """Create a draft of `agent` trading for `owner`, at an account of its own.
 
     Args:
-        capital: USDC that a paper account starts with; at another venue it is what its owner deposits, and not given.
+        capital: USDC that a paper account starts with, or that its owner means to keep in a Safe: the limits that the
+            owner signs are proportionate to it. At another venue it is what its owner deposits, and not given.
 
     Raises InvalidInput for a wrong amount, Rejected where the owner has as many deployments as are allowed.
     """
-    paper = is_paper(agent)
+    paper, safe = is_paper(agent), trades_from_safes(agent)
     balance = starting_balance(capital) if paper else ZERO
-    if not paper and capital is not None:
+    if not paper and not safe and capital is not None:
         raise InvalidInput(
             {"capital": f"only paper accounts start with play money: deposit USDC at {agent.venue}"}
         )
@@ -46,32 +52,57 @@ def create_deployment(
             owner_id=owner.pk,
             account=f"{agent.venue}:{secrets.token_hex(6)}",
             starting_balance=balance,
+            safe_capital=safe_capital(capital) if safe and capital is not None else None,
         )
         record("deployment.created", deployment, by=by)
     return deployment
 
 
 def set_capital(deployment: Deployment, capital: Decimal, *, by: str) -> None:
-    """Set the starting balance of a paper deployment that is still a draft.
+    """Set the starting balance of a paper deployment, or what its owner means to keep in a Safe, while it is a draft.
 
     Raises Rejected for one that has started, InvalidInput for a wrong amount.
     """
-    if not is_paper(deployment.agent):
+    agent = deployment.agent
+    if trades_from_safes(agent):
+        field, value = "safe_capital", safe_capital(capital)
+    elif is_paper(agent):
+        field, value = "starting_balance", starting_balance(capital)
+    else:
         raise InvalidInput({"capital": "only paper accounts start with play money"})
-    balance = starting_balance(capital)
     with transaction.atomic():
         locked = Deployment.objects.select_for_update(no_key=True).get(pk=deployment.pk)
         if locked.state != DeploymentState.DRAFT:
+            name = field.replace("_", " ")
             raise Rejected(
-                f"deployment {locked.pk} is {locked.state}: its starting balance is fixed; create another one",
+                f"deployment {locked.pk} is {locked.state}: its {name} is fixed; create another one",
                 code="not_allowed_now",
             )
-        old, locked.starting_balance = locked.starting_balance, balance
-        locked.save(update_fields=["starting_balance"])
-        record(
-            "deployment.changed", locked, by=by, changes={"starting_balance": [plain(old), plain(balance)]}
+        old = getattr(locked, field)
+        setattr(locked, field, value)
+        locked.save(update_fields=[field])
+        changes = {field: [None if old is None else plain(old), plain(value)]}
+        record("deployment.changed", locked, by=by, changes=changes)
+    setattr(deployment, field, value)
+
+
+def trades_from_safes(agent: Agent) -> bool:
+    """Return whether the agent's venue trades from users' own Safes."""
+    try:
+        return venue_policy(agent.venue).adapter == SAFE
+    except Misconfigured as error:
+        raise Rejected(str(error), code="unknown_venue") from error
+
+
+def safe_capital(capital: Decimal) -> Decimal:
+    """Return a valid capital of a Safe in USDC. Raises InvalidInput."""
+    if not capital.is_finite() or not USDC_UNIT <= capital <= MOST_SAFE_USDC:
+        raise InvalidInput(
+            {"capital": f"enter more than 0 and at most {plain(MOST_SAFE_USDC)} USDC, not {capital}"}
         )
-    deployment.starting_balance = balance
+    if capital != capital.quantize(USDC_UNIT):
+        raise InvalidInput({"capital": f"USDC has six decimals: {capital} has more"})
+    return capital
 
 
 def is_paper(agent: Agent) -> bool:

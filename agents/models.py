@@ -201,6 +201,13 @@ class Deployment(models.Model):
     starting_balance = models.DecimalField(
         **COLUMN, default=Decimal(10_000), help_text="USDC that a paper account starts with"
     )
+    safe_capital = models.DecimalField(
+        **COLUMN,
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="USDC that its owner means to keep in the Safe; the limits that the owner signs are proportionate",
+    )
     user_wallet = models.CharField(max_length=42, blank=True)
     safe_wallet = models.CharField(max_length=42, blank=True)
     chain_id = models.PositiveBigIntegerField(null=True, blank=True)

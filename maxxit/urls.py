@@ -18,6 +18,8 @@ from maxxit.web import (
     settings_pages,
     trade,
     wallet,
+    wallet_pages,
+    wallet_setup,
 )
 from maxxit.web.login import Login
 from maxxit.web.metrics import metrics
@@ -56,6 +58,20 @@ urlpatterns = [
     path("sign-up", account.sign_up_page, name="sign-up"),
     path("wallet/message", wallet.message, name="wallet-message"),
     path("wallet/answer", wallet.answer, name="wallet-answer"),
+    path("wallet", wallet_pages.wallet_page, name="wallet"),
+    path("wallet/cards", wallet_pages.wallet_cards, name="wallet-cards"),
+    path("wallet/<int:deployment_id>/setup", wallet_setup.wallet_setup_page, name="wallet-setup"),
+    path("wallet/<int:deployment_id>/new", wallet_setup.wallet_plan_new, name="wallet-plan-new"),
+    path(
+        "wallet/<int:deployment_id>/existing", wallet_setup.wallet_plan_existing, name="wallet-plan-existing"
+    ),
+    path("wallet/<int:deployment_id>/sent", wallet_setup.wallet_sent, name="wallet-sent"),
+    path("wallet/<int:deployment_id>/check", wallet_setup.wallet_check, name="wallet-check"),
+    path("wallet/<int:deployment_id>/forget", wallet_setup.wallet_forget, name="wallet-forget"),
+    path("wallet/<int:deployment_id>/plan.json", wallet_setup.plan_file, name="wallet-plan-file"),
+    path("wallet/<int:deployment_id>/revoke", wallet_pages.wallet_revoke, name="wallet-revoke"),
+    path("wallet/<int:deployment_id>/revoked", wallet_pages.wallet_revoked, name="wallet-revoked"),
+    path("wallet/<int:deployment_id>/revoke.json", wallet_pages.revoke_file, name="wallet-revoke-file"),
     path("settings", settings_pages.time_zone, name="settings"),
     path("settings/password", settings_pages.password, name="settings-password"),
     path("settings/wallets", settings_pages.own_wallets, name="settings-wallets"),

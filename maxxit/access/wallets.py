@@ -24,7 +24,7 @@ from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.record import record
 from trading.chain import chains
-from trading.venues.safe.safes import signer_of
+from trading.venues.safe.plans import signer_of
 
 log = structlog.get_logger(__name__)
 
@@ -66,8 +66,8 @@ def accepted_chains() -> dict[int, str]:
     Those of config/chains.yaml, in production without the local one; Ethereum where that leaves none.
     """
     known = {
-        stanza.chain_id: name.replace("-", " ").title()
-        for name, stanza in chains.all_chains().items()
+        stanza.chain_id: chains.title(stanza.chain_id)
+        for stanza in chains.all_chains().values()
         if not (settings.PRODUCTION and stanza.chain_id == chains.LOCAL_CHAIN_ID)
     }
     return known or {ETHEREUM: "Ethereum"}

@@ -191,7 +191,10 @@ class DeploymentIn(Strict):
     )
 
     agent_id: int
-    capital: Annotated[Usdc | None, Field(description="USDC that a paper account starts with")] = None
+    capital: Annotated[
+        Usdc | None,
+        Field(description="USDC that a paper account starts with, or that you mean to keep in your Safe"),
+    ] = None
 
 
 class DeploymentPatch(Strict):
@@ -199,7 +202,9 @@ class DeploymentPatch(Strict):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"capital": "1000"}})
 
-    capital: Annotated[Usdc | None, Field(description="of a paper deployment that is a draft")] = None
+    capital: Annotated[
+        Usdc | None, Field(description="of a draft: play money, or what you mean to keep in your Safe")
+    ] = None
     confirm_entries: Annotated[
         bool | None, Field(description="whether each entry waits for your yes until its signal expires")
     ] = None
@@ -256,6 +261,7 @@ class DeploymentOut(Schema):
     starting_balance: str
     limits: LimitsOut
     confirm_entries: bool
+    safe_capital: str | None
     safe_wallet: str
     module_enabled: bool
     verified_at: str | None

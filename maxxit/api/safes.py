@@ -1,4 +1,4 @@
-"""The API under /api/safes: predict the address of a Safe, plan, verify and revoke its trading policy.
+"""The API under /api/safes: show Safes, create one, plan, verify and revoke its trading policy.
 
 Nothing here signs or sends. A plan needs the signature of an owner of the Safe: otherwise a policy that an owner has
 signed already would let another customer's agent trade it.
@@ -13,19 +13,24 @@ from ninja.errors import HttpError
 from pydantic import Field
 
 from agents.models import Deployment
-from maxxit.access.auth import Caller, caller
+from maxxit.access.auth import READERS, Caller, caller
 from maxxit.access.models import ADMIN, SAFES
 from maxxit.access.permissions import needs
 from maxxit.access.rows import visible
 from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.events.record import record
+from maxxit.paging import SKIPPED, bounded_count
+from maxxit.reports.safes.wallet import wallets
 from maxxit.reports.schemas import Problem
 from trading.chain import chains
 from trading.reasons import Reason
-from trading.venues.safe import safes
+from trading.venues.safe import plans, safes
 from trading.wiring import venue
 
 router = Router(tags=["safes"])
+REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
+Limit = Annotated[int, Field(ge=1, le=100, description="maximum number of rows")]
+Offset = Annotated[int, Field(ge=0, le=SKIPPED, description="rows to skip")]
 ONE = {status: Problem for status in (401, 403, 404, 409, 422, 429, 503)}
 Address = Annotated[str, Field(max_length=42, description="EVM address with its checksum")]
 
@@ -88,6 +93,76 @@ class ToSignOut(Schema):
     transaction: dict[str, Any]
 
 
+class NewIn(Schema):
+    """The owner of a Safe that is created with its policy."""
+
+    owner: Address
+    loosen_delay: Annotated[
+        chains.LoosenDelay | None,
+        Field(description="seconds until a later, looser policy takes effect; left out: as configured"),
+    ] = None
+
+
+class NewOut(Schema):
+    """The address of the new Safe, its permission card, and the one transaction that the owner sends."""
+
+    safe: str
+    chain_id: int
+    card: dict[str, Any]
+    text: str
+    transaction: CallOut
+
+
+class LimitOut(Schema):
+    """A limit that the owners signed, and what of it is used. Decimal text; `unit` is USDC, or empty for a count."""
+
+    name: str
+    used: str
+    left: str
+    limit: str
+    unit: str
+
+
+class SafeOut(Schema):
+    """A Safe of a deployment: balances, limits used and left, fees, module, stops. Amounts are decimal text in USDC.
+
+    `read_at` is the age of what the chain says; `problem` names why it is not of now.
+    """
+
+    deployment_id: int
+    agent: str
+    status: str
+    safe: str
+    chain_id: int
+    verified_at: str | None
+    read_at: str | None
+    problem: str
+    owners: list[str]
+    threshold: int | None
+    usdc: str | None
+    tokens: dict[str, str]
+    capital: str | None
+    missing_usdc: str | None
+    module: str
+    stop: str
+    entries_stopped: dict[str, str]
+    limits: list[LimitOut]
+    max_trade: str | None
+    differences: list[str]
+    pending_at: str | None
+    unsigned_plan: str | None
+    fees_paid: str
+    profit_share_paid: str
+    open_positions: int
+
+
+class SafesOut(Schema):
+    """A page of Safes, newest deployment first."""
+
+    items: list[SafeOut]
+    count: int
+
+
 class VerifiedOut(Schema):
     """Whether the Safe on chain agrees with the plan, and each difference."""
 
@@ -112,6 +187,15 @@ def _own_deployment(request: HttpRequest, deployment_id: int) -> tuple[Deploymen
     return deployment, who
 
 
+@router.get("", response={200: SafesOut, **REFUSALS}, auth=READERS)
+@needs("agents.view_deployment")
+def safes_list(request: HttpRequest, limit: Limit = 50, offset: Offset = 0) -> Any:
+    """List the Safes of your deployments, newest first. The chain is asked for two seconds at most."""
+    rows = visible(Deployment.objects.exclude(safe_wallet=""), caller(request).person)
+    page = rows.select_related("agent").order_by("-pk")[offset : offset + limit]
+    return {"items": [row.as_json() for row in wallets(list(page))], "count": bounded_count(rows)}
+
+
 @router.post("/predict", response={200: PredictedOut, **ONE})
 @needs("agents.view_deployment")
 def predict(request: HttpRequest, payload: PredictIn) -> Any:
@@ -125,7 +209,42 @@ def predict(request: HttpRequest, payload: PredictIn) -> Any:
             422, f"the venue {payload.venue} does not trade from Safes: give one with the adapter `safe`"
         )
     salt = secrets.randbits(64) if payload.salt is None else payload.salt
-    return safes.create(at, payload.owners, payload.threshold, salt) | {"salt": str(salt)}
+    return plans.create(at, payload.owners, payload.threshold, salt) | {"salt": str(salt)}
+
+
+@router.get("/{deployment_id}", response={200: SafeOut, **ONE}, auth=READERS)
+@needs("agents.view_deployment")
+def safes_one(request: HttpRequest, deployment_id: int) -> Any:
+    """Return the Safe of one of your deployments. 409 `safe_not_planned` where it has none yet."""
+    rows = visible(Deployment.objects.select_related("agent"), caller(request).person)
+    deployment = rows.filter(pk=deployment_id).first()
+    if deployment is None:
+        raise Http404(f"no deployment {deployment_id}")
+    safes_of = wallets([deployment])
+    if not safes_of:
+        raise Rejected(f"{deployment} has no Safe: plan one first", code=Reason.SAFE_NOT_PLANNED)
+    return safes_of[0].as_json()
+
+
+@router.post("/{deployment_id}/new", response={200: NewOut, **ONE})
+@needs("agents.change_deployment")
+def new(request: HttpRequest, deployment_id: int, payload: NewIn) -> Any:
+    """Plan a new Safe of one owner, and return the one transaction that creates it with the policy set.
+
+    The limits are proportionate to the deployment's capital. `verify` puts the plan into force once it is mined.
+    """
+    deployment, who = _own_deployment(request, deployment_id)
+    made = plans.plan_new(deployment, payload.owner, payload.loosen_delay)
+    record("api.safe_asked", deployment, by=who.name, what="new", safe=made.safe)
+    if made.card is None or made.send is None:
+        raise Misconfigured("a plan of a new Safe has a card and a transaction")
+    return {
+        "safe": made.safe,
+        "chain_id": deployment.chain_id,
+        "card": made.card.as_json(),
+        "text": made.card.as_text(),
+        "transaction": made.send.as_json(),
+    }
 
 
 @router.post("/{deployment_id}/plan", response={200: ToSignOut, **ONE})
@@ -137,9 +256,9 @@ def plan(request: HttpRequest, deployment_id: int, payload: PlanIn) -> Any:
     """
     deployment, who = _own_deployment(request, deployment_id)
     safe = payload.safe or deployment.safe_wallet
-    safes.require_owner(deployment, safe, payload.signature)
+    plans.require_owner(deployment, safe, payload.signature)
     record("api.safe_asked", deployment, by=who.name, what="plan", safe=safe)
-    proposal = safes.plan(deployment, safe, payload.loosen_delay)
+    proposal = plans.plan(deployment, safe, payload.loosen_delay)
     card = {"card": proposal.card.as_json(), "text": proposal.card.as_text()} if proposal.card else {}
     return {"safe": proposal.safe, "transaction": proposal.transaction, "notes": list(proposal.notes), **card}
 
@@ -169,6 +288,6 @@ def revoke(request: HttpRequest, deployment_id: int) -> Any:
     deployment, who = _own_deployment(request, deployment_id)
     if not deployment.safe_wallet:
         raise Rejected(f"{deployment} has no Safe: plan one first", code=Reason.SAFE_NOT_PLANNED)
-    proposal = safes.revoke(deployment)
+    proposal = plans.revoke(deployment)
     record("api.safe_asked", deployment, by=who.name, what="revoke")
     return {"safe": proposal.safe, "transaction": proposal.transaction}

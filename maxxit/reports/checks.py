@@ -37,6 +37,7 @@ from maxxit.pipeline import release
 from maxxit.pipeline.models import FRESH, CanaryMark
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
+from maxxit.reports.safes import doctor
 from positions import flatten
 from positions.exits import pauses
 from positions.performance import identity, roll_up
@@ -48,6 +49,7 @@ from trading.chain.chains import terms as chain_terms
 from trading.passes import policy as pass_policy
 from trading.policy import policy as risk_policy
 from trading.venues.safe import address_check
+from trading.venues.safe.limits import policy as safe_policy
 
 CLOCK_LIMIT = timedelta(seconds=2)
 """Quote ages and deadlines compare the clocks of different machines; a larger difference falsifies them."""
@@ -343,6 +345,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "passes": pass_policy,
     "chains": chain_terms,
     "login": login_policy,
+    "safes": safe_policy,
 }
 """File in config/ -> the function that loads and validates it."""
 
@@ -492,6 +495,24 @@ def chain_addresses() -> Iterator[Check]:
             yield Check(name, True, f"{read}{unused}")
 
 
+def safes() -> Check:
+    """Check that the chain shows the plan of every Safe that trades."""
+
+    def probe() -> str:
+        count, sentences = doctor.differing()
+        if sentences:
+            more = len(sentences) - doctor.NAMED
+            rest = f"; and {more} more" if more > 0 else ""
+            raise LookupError("; ".join(sentences[: doctor.NAMED]) + rest)
+        return f"{count} compared with the chain" if count else "none trades"
+
+    fix = (
+        "`manage.py safe verify --deployment N` shows each difference; its owners sign the plan, or plan anew with "
+        "`safe plan`. Positions are closed as usual meanwhile"
+    )
+    return _run("safes", fix, probe)
+
+
 def everything() -> Iterator[Check]:
     """Run all checks, causes before consequences."""
     yield from config()
@@ -507,6 +528,7 @@ def everything() -> Iterator[Check]:
         yield from gates()
         yield books()
         yield parts()
+        yield safes()
     except Exception as error:  # the database is down, which the check `postgres` reports
         yield Check("gate", False, f"cannot be read, so closed: {error}".splitlines()[0], "see postgres")
     yield from chain_addresses()

@@ -23,10 +23,11 @@ from maxxit.access.permissions import page_needs
 from maxxit.core.errors import InvalidInput, MaxxitError, Rejected
 from maxxit.core.terms import ExitPreset, KillLevel, Preset
 from maxxit.reports import deployment_cards
-from maxxit.web import charts
+from maxxit.web import charts, wallet_start
 from maxxit.web.once import first_time
 from trading.deployments import activation, stops
 from trading.deployments.plan_check import PlanCheck
+from trading.deployments.wallet_setup import SafeVenueChoice
 
 SUGGESTED = 12
 """Accounts that the page offers, those with the highest impact factor first."""
@@ -62,7 +63,7 @@ class StartForm(forms.Form):
         ),
     )
     capital = forms.DecimalField(
-        label="Play money in USDC",
+        label="Capital in USDC",
         min_value=Decimal("0.000001"),
         max_digits=20,
         decimal_places=6,
@@ -71,10 +72,17 @@ class StartForm(forms.Form):
     sizing_preset = forms.ChoiceField(label="Size of orders", choices=list(PRESETS.items()))
     exit_preset = forms.ChoiceField(label="When positions close", choices=list(EXITS.items()))
 
-    def __init__(self, *given: Any, accounts: list[CtAccount], **named: Any) -> None:
+    def __init__(
+        self, *given: Any, accounts: list[CtAccount], safes: list[SafeVenueChoice], **named: Any
+    ) -> None:
         super().__init__(*given, **named)
+        self.fields["money"] = wallet_start.money_field(safes)
         field: Any = self.fields["accounts"]
         field.choices = [(account.x_username, f"@{account.x_username}") for account in accounts]
+
+    def clean_money(self) -> str:
+        """Return the venue; paper where none was chosen."""
+        return str(self.cleaned_data["money"] or wallet_start.PAPER)
 
     def names(self) -> list[str]:
         """Return all chosen account names."""
@@ -105,10 +113,12 @@ class StartForm(forms.Form):
 @page_needs("agents.add_deployment")
 @require_http_methods(["GET", "HEAD", "POST"])
 def start(request: HttpRequest) -> HttpResponse:
-    """Choose accounts, capital and risk; see what would be traded; start on paper."""
-    known = list(_suggested())
+    """Choose accounts, capital and risk; see what would be traded; start on paper, or go on with the wallet."""
+    known, safes = list(_suggested()), wallet_start.safe_choices()
     initial = {"capital": 1000, "sizing_preset": Preset.MODERATE, "exit_preset": ExitPreset.SIGNAL}
-    form = StartForm(request.POST or None, accounts=known, initial=initial | {"name": _free_name(request)})
+    form = StartForm(
+        request.POST or None, accounts=known, safes=safes, initial=initial | {"name": _free_name(request)}
+    )
     plan = _plan(form) if request.method == "POST" else None
     if (
         request.method == "POST"
@@ -119,6 +129,10 @@ def start(request: HttpRequest) -> HttpResponse:
         if not first_time(request):
             return redirect("my-agents")
         if deployment := _started(request, form):
+            if not wallet_start.is_paper(deployment.agent.venue):
+                text = f"{deployment.agent.name} is set up. Choose its Safe now."
+                messages.success(request, text, "start")
+                return redirect("wallet-setup", deployment.pk)
             messages.success(request, f"{deployment.agent.name} trades on paper now.", "start")
             return redirect("my-agents")
     status = 200 if request.method != "POST" or form.is_valid() else 422
@@ -128,6 +142,7 @@ def start(request: HttpRequest) -> HttpResponse:
         "plan": plan,
         "known": {account.x_username: account for account in known},
         "most": most,
+        "money_problems": wallet_start.problems(safes),
     }
     return render(request, "web/start.html", context, status=status)
 
@@ -151,7 +166,9 @@ def _plan(form: StartForm) -> PlanCheck | None:
         return None
     values = form.cleaned_data
     try:
-        return activation.check(values["capital"], values["sizing_preset"], exit_preset=values["exit_preset"])
+        return activation.check(
+            values["capital"], values["sizing_preset"], values["money"], values["exit_preset"]
+        )
     except InvalidInput as error:
         for field, text in error.problems.items():
             form.add_error(field if field in form.fields else None, text)
@@ -159,11 +176,17 @@ def _plan(form: StartForm) -> PlanCheck | None:
 
 
 def _started(request: HttpRequest, form: StartForm) -> Deployment | None:
-    """Create agent, follows and deployment and activate it, all or nothing; None with errors on the form."""
+    """Create agent, follows and deployment, all or nothing, and activate it on paper; None with errors on the form.
+
+    One that trades from a Safe stays a draft until its owner has signed, and is refused here if it could not work.
+    """
     person: Any = request.user
     by, values = person.get_username(), form.cleaned_data
     changes = AgentChanges(
-        name=values["name"], sizing_preset=values["sizing_preset"], exit_preset=values["exit_preset"]
+        name=values["name"],
+        venue=values["money"],
+        sizing_preset=values["sizing_preset"],
+        exit_preset=values["exit_preset"],
     )
     try:
         with transaction.atomic():
@@ -172,7 +195,10 @@ def _started(request: HttpRequest, form: StartForm) -> Deployment | None:
             if refused:
                 raise InvalidInput({"others": f"{refused[0].name}: {refused[0].message}"})
             deployment = create_deployment(agent, person, by=by, capital=values["capital"])
-            activation.activate(deployment, by=by, why="page")
+            if wallet_start.is_paper(values["money"]):
+                activation.activate(deployment, by=by, why="page")
+            elif problems := activation.plan_of(deployment).problems:
+                raise Rejected("; ".join(problems), code="cannot_work")
     except InvalidInput as error:
         for field, text in error.problems.items():
             form.add_error(field if field in form.fields else None, text)

@@ -4,40 +4,29 @@ The first returns the message to sign, the second takes the signature. Both answ
 and, where a field of the page is meant, `field`.
 """
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest
 from django.shortcuts import resolve_url
 from django.utils.crypto import salted_hmac
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.cache import never_cache
-from django.views.decorators.debug import sensitive_variables
-from django.views.decorators.http import require_POST
 from django_otp import devices_for_user, match_token
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from maxxit.access import attempts, sign_up, time_zones, wallets
 from maxxit.access.auth import address, count
-from maxxit.core import untrusted
-from maxxit.core.errors import Rejected, Retryable
+from maxxit.core.errors import Rejected
 from maxxit.web.account import BACKEND, welcome
+from maxxit.web.json_calls import JsonBody, json_call
 
 PER_MINUTE = 30
 """Messages to sign per address."""
-STATUS = {"limited": 429, "no_account": 404, "anonymous": 401}
-"""Code of a refusal -> HTTP status; 422 for others."""
-FIELDS = ("username", "invitation", "otp_token")
-"""Codes that are names of fields on the page."""
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _Body(JsonBody):
     purpose: str = Field(pattern="|".join(f"^{name}$" for name in wallets.PURPOSES))
     username: str = Field(default="", max_length=150)
     invitation: str = Field(default="", max_length=100)
@@ -58,48 +47,6 @@ class AnswerBody(_Body):
     otp_token: str = Field(default="", max_length=20)
     time_zone: str = Field(default="", max_length=60)
     next: str = Field(default="", max_length=2_000)
-
-
-Body = Any
-"""A `MessageBody` or an `AnswerBody`."""
-
-
-def json_call(
-    model: type[_Body],
-) -> Callable[[Callable[[HttpRequest, Body], dict[str, Any]]], Callable[..., HttpResponse]]:
-    """Decorate a view that takes a JSON body of `model` and returns the data of its answer."""
-
-    def decorate(view: Callable[[HttpRequest, Body], dict[str, Any]]) -> Callable[..., HttpResponse]:
-        @never_cache
-        @require_POST
-        @sensitive_variables()
-        @wraps(view)
-        def answered(request: HttpRequest) -> HttpResponse:
-            try:
-                body = model.model_validate(untrusted.loads(request.body))
-            except ValidationError as error:
-                field = ".".join(map(str, error.errors()[0]["loc"]))
-                return _refusal(
-                    "invalid", f"{field or 'the request'} is missing or wrong: reload the page", 422
-                )
-            except ValueError:
-                return _refusal("invalid", "the request is not JSON: reload the page", 422)
-            try:
-                return JsonResponse(view(request, body))
-            except Rejected as error:
-                return _refusal(error.code, str(error), STATUS.get(error.code, 422))
-            except Retryable as error:
-                return _refusal("unavailable", str(error), 503)
-
-        return answered
-
-    return decorate
-
-
-def _refusal(code: str, message: str, status: int) -> JsonResponse:
-    sentence = message[:1].upper() + message[1:].rstrip(".") + "."
-    field = {"field": code} if code in FIELDS else {}
-    return JsonResponse({"code": code, "message": sentence} | field, status=status)
 
 
 @json_call(MessageBody)

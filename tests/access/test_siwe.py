@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from maxxit.access.siwe import SignInMessage, check_times, parse
 from maxxit.core.errors import Rejected
-from trading.venues.safe.safes import signer_of
+from trading.venues.safe.plans import signer_of
 
 CHECKSUMMED = "0xe5A12547fe4E872D192E3eCecb76F2Ce1aeA4946"
 HEAD = "service.org wants you to sign in with your Ethereum account:"

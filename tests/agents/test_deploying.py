@@ -16,6 +16,7 @@ from agents.policy import CustomerPolicy, policy
 from agents.states import DEPLOYMENT, DeploymentState
 from maxxit.core.errors import InvalidInput, Rejected
 from maxxit.events.models import Event
+from maxxit.market.venues import venue_policy
 from tests import builders
 
 db = pytest.mark.django_db
@@ -54,10 +55,14 @@ def test_each_draft_has_an_account_of_its_own(agent: Agent) -> None:
     assert Event.objects.filter(name="deployment.created").count() == 2
 
 
-def test_only_paper_accounts_start_with_play_money(agent: Agent) -> None:
+def test_only_paper_accounts_start_with_play_money(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     Agent.objects.filter(pk=agent.pk).update(venue="safe")
     agent.refresh_from_db()
     assert create(agent).starting_balance == 0
+    planned = create(agent, capital=Decimal(5))  # what its owner means to keep in the Safe
+    assert (planned.starting_balance, planned.safe_capital) == (0, 5)
+    broker = venue_policy("safe").model_copy(update={"adapter": "broker"})
+    monkeypatch.setattr(deploying, "venue_policy", lambda name: broker)
     with pytest.raises(InvalidInput, match="deposit USDC at safe"):
         create(agent, capital=Decimal(5))
 

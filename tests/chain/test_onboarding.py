@@ -9,7 +9,7 @@ from maxxit.evm.codec import encode_call
 from maxxit.evm.rpc import Chain
 from maxxit.ops.devchain.world import Builder, local_key, read
 from tests.chain.lab import DAY, USDC, Lab, reverts
-from trading.venues.safe import library, onboarding, verify
+from trading.venues.safe import library, onboarding, safe_contract, verify
 from trading.venues.safe.contract import module as m
 
 pytestmark = pytest.mark.chain
@@ -20,18 +20,62 @@ def enabled(lab: Lab, safe: str) -> bool:
     return answer
 
 
-def test_predicted_safe_is_where_it_lands(lab: Lab) -> None:
-    owners = [lab.world.accounts["owner"], lab.world.accounts["rogue"]]
-    chain = Chain(
+def reading(lab: Lab) -> Chain:
+    return Chain(
         31337, [lab.world.rpc_url], head_lag=5, health_seconds=60, timeout=60, multicall=lab.world.multicall
     )
-    expected = onboarding.predict_safe(library.reading(chain), owners, 2, 42)
+
+
+def test_predicted_safe_is_where_it_lands(lab: Lab) -> None:
+    owners = [lab.world.accounts["owner"], lab.world.accounts["rogue"]]
+    setup = onboarding.safe_setup_data(owners, 2)
+    expected = onboarding.predict_safe(library.reading(reading(lab)), setup, 42)
     assert lab.rpc("eth_getCode", expected, "latest") == "0x"
-    lab.world.send(
-        "deployer", library.deployed("SafeProxyFactory"), onboarding.create_safe_data(owners, 2, 42)
-    )
+    lab.world.send("deployer", library.deployed("SafeProxyFactory"), onboarding.create_safe_data(setup, 42))
     assert lab.number("getThreshold()", to=expected) == 2
     assert read(lab.rpc, expected, encode_call("getOwners()"), ["address[]"])[0] == owners
+
+
+def test_a_new_safe_is_created_with_module_and_policy_by_one_transaction(lab: Lab) -> None:
+    """Sent by its owner, who signs nothing else; the Safe lands where it was predicted and may be traded at once."""
+    owner, policy, rules = lab.world.accounts["rogue"], lab.world.policy(), lab.world.rules()
+    setup = onboarding.trading_setup_data(owner, lab.module, policy, rules)
+    safe = onboarding.predict_safe(library.reading(reading(lab)), setup, 7)
+    receipt = lab.world.send(
+        "rogue", library.deployed("SafeProxyFactory"), onboarding.create_safe_data(setup, 7)
+    )
+    assert enabled(lab, safe)
+    assert read(lab.rpc, safe, encode_call("getOwners()"), ["address[]"])[0] == [owner]
+    assert lab.number("getThreshold()", to=safe) == 1
+    assert [log.name for log in m.decode_logs(receipt["logs"], lab.module)] == ["PolicySet"]
+    assert m.decode_policy(lab.raw(m.policies_data(safe))) == policy
+    assert safe_contract.read(reading(lab), safe).objections == []
+    lab.world.mint("USDC", safe, 100 * USDC)
+    assert lab.open("a", usdc=50 * USDC, safe=safe).args["safe"] == safe
+
+
+def test_another_policy_is_another_safe(lab: Lab) -> None:
+    """Nobody can create the Safe that an owner expects with a policy that the owner did not see."""
+    owner, rules = lab.world.accounts["rogue"], lab.world.rules()
+    addresses = {
+        onboarding.predict_safe(
+            library.reading(reading(lab)),
+            onboarding.trading_setup_data(owner, lab.module, lab.world.policy(max_trade=size * USDC), rules),
+            7,
+        )
+        for size in (100, 200)
+    }
+    assert len(addresses) == 2
+
+
+def test_the_only_owner_sends_a_safe_transaction_without_another_signature(lab: Lab) -> None:
+    owner = lab.world.accounts["owner"]
+    tx = onboarding.revoke_tx(31337, lab.safe, lab.module, lab.world.safe_nonce())
+    with reverts("GS025"):
+        lab.world.send("rogue", lab.safe, onboarding.owner_exec_data(tx, owner))
+    lab.world.send("owner", lab.safe, onboarding.owner_exec_data(tx, owner))
+    assert not enabled(lab, lab.safe)
+    assert [to for to, _ in onboarding.calls_of(tx)] == [lab.module, lab.safe]
 
 
 def test_one_transaction_enables_the_module_and_sets_the_policy(lab: Lab) -> None:

@@ -827,7 +827,7 @@ MUTANTS = (
     ),
     bug(
         "a proposed plan ends the verification",
-        ("trading.venues.safe.safes:_store_plan", "if deployment.safe_wallet != safe: ...", "if True: ..."),
+        ("trading.venues.safe.plans:_store_plan", "if deployment.safe_wallet != safe: ...", "if True: ..."),
         test=STOPS_STAY,
         beyond=True,
     ),

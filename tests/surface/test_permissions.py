@@ -35,6 +35,7 @@ BODIES: dict[str, Any] = {
     "/api/keys": {"name": "another"},
     "/api/safes/predict": {"owners": ["0x" + "1" * 40]},
     "/api/safes/{deployment_id}/plan": {"safe": "", "signature": ""},
+    "/api/safes/{deployment_id}/new": {"owner": "0x" + "1" * 40},
 }
 QUERY = {
     "symbol": "ETH",
@@ -233,7 +234,11 @@ OF_NOBODY = {
     "start",
     "my-agents",
     "change-deployment",
-} | {getattr(pattern, "name", "") for pattern in PAGES if str(pattern.pattern).startswith("settings")}
+} | {
+    getattr(pattern, "name", "")
+    for pattern in PAGES
+    if str(pattern.pattern).startswith(("settings", "wallet"))
+}
 """Pages without rows, or with those of the own account alone."""
 
 

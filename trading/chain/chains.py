@@ -224,6 +224,12 @@ def contracts(chain: ChainStanza) -> Contracts:
     return Contracts.model_validate(known.model_dump())
 
 
+def title(chain_id: int) -> str:
+    """Return a chain's name for people, as in "Arbitrum One"."""
+    names = {stanza.chain_id: name for name, stanza in all_chains().items()}
+    return names.get(chain_id, f"chain {chain_id}").replace("-", " ").replace("_", " ").title()
+
+
 def incomplete(chain: ChainStanza) -> str:
     """Return why nothing can be traded on the chain, with the next step; empty where no address is missing."""
     missing, name = addresses(chain).missing, name_of(chain)

@@ -140,6 +140,19 @@ class SafePlan(models.Model):
     stops = models.JSONField(
         default=dict, help_text="what stops entries: token's address, or * for all -> reason code"
     )
+    onboarding = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        help_text="how its owner was asked: owners and threshold; of a new Safe also the transaction that creates it",
+    )
+    sent_hash = models.CharField(
+        max_length=66,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="of the owner's transaction, as the page saw it",
+    )
+    sent_at = models.DateTimeField(null=True)
     failures_since = models.DateTimeField(
         null=True, help_text="failed orders count from here: a person checked the Safe then"
     )

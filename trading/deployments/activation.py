@@ -79,9 +79,10 @@ def activate(deployment: Deployment, *, by: str, why: str = "") -> bool:
     A paper account gets its starting balance at once. Raises Rejected (`cannot_work`) with every reason why it could
     not trade: its agent follows nobody, its orders would not reach the minimum, or the keys of its account are missing.
     """
-    if deployment.state == DeploymentState.ACTIVE:
-        return False
     agent = deployment.agent
+    own_draft = agent.state == AgentState.DRAFT and agent.owner_id == deployment.owner_id
+    if deployment.state == DeploymentState.ACTIVE and not own_draft:
+        return False
     if deployment.state != DeploymentState.REVOKED and (problems := obstacles(deployment)):
         raise Rejected("; ".join(problems), code="cannot_work")
     with transaction.atomic():
@@ -103,8 +104,14 @@ def obstacles(deployment: Deployment) -> list[str]:
         problems.append(f"agent {agent.pk} ({agent}) is a draft of another owner, who has to activate it")
     if agent.weights.get(POSTS, 0) and not agent.subscriptions.exists():
         problems.append(f"agent {agent.pk} ({agent}) follows no account and weighs posts: follow one first")
-    if deployment.state == DeploymentState.DRAFT and deployment.starting_balance > 0:
-        problems += plan_of(deployment).problems
+    if deployment.state == DeploymentState.DRAFT:
+        if capital_of(deployment) > 0:
+            problems += plan_of(deployment).problems
+        if deployment.safe_capital is not None and deployment.verified_at is None:
+            problems.append(
+                f"the policy of the Safe of deployment {deployment.pk} is not verified on the chain: connect your "
+                "wallet and sign it"
+            )
     if venue(agent.venue).credential_fields and not is_stored(agent.venue, deployment.account):
         problems.append(f"no keys of its account at {agent.venue} are stored: store them first")
     return problems
@@ -122,11 +129,16 @@ def _venue_problems(stanza: VenuePolicy) -> list[str]:
     return [problem] if problem else []
 
 
+def capital_of(deployment: Deployment) -> Decimal:
+    """Return the USDC that the deployment was planned with: play money, or what its owner means to keep in the Safe."""
+    return deployment.starting_balance if deployment.safe_capital is None else deployment.safe_capital
+
+
 def plan_of(deployment: Deployment) -> PlanCheck:
-    """Return the plan check of a paper deployment's starting balance."""
+    """Return the plan check of the deployment's capital."""
     agent, rules = deployment.agent, protective_limits()
     return check_plan(
-        deployment.starting_balance,
+        capital_of(deployment),
         agent.sizing_preset,
         agent.exit_preset,
         rules,

@@ -46,6 +46,7 @@ def _data(row: Deployment, stops: Iterable[KillSwitch]) -> dict[str, Any]:
             "changed_by": row.limits_changed_by,
         },
         "confirm_entries": row.confirm_entries,
+        "safe_capital": _plain(row.safe_capital),
         "safe_wallet": row.safe_wallet,
         "module_enabled": row.module_enabled,
         "verified_at": iso_utc(row.verified_at) if row.verified_at else None,

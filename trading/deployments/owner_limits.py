@@ -11,7 +11,7 @@ from maxxit.core import clock
 from maxxit.core.errors import InvalidInput
 from maxxit.core.money import plain
 from maxxit.events.record import record
-from trading.deployments.activation import plan_of
+from trading.deployments.activation import capital_of, plan_of
 from trading.limits_in_force import protective_limits
 from trading.policy import RiskPolicy
 
@@ -68,7 +68,7 @@ def set_limits(deployment: Deployment, given: Mapping[str, Any], *, by: str) -> 
                 setattr(deployment, name, value)
             locked.save(update_fields=list(values))
             record("deployment.limited", locked, by=by, changes=changed)
-    if deployment.starting_balance <= 0:
+    if capital_of(deployment) <= 0:
         return []
     plan = plan_of(deployment)
     return [text for text in (*plan.problems, *plan.notes) if text.startswith("your limit")]

@@ -342,14 +342,16 @@ def swap_data(
     return encode_call(_SWAP, (sell, buy, fee, recipient, deadline, amount, 0, limit))
 
 
-def safe_artifact(name: str, part: str = "bytecode") -> bytes:
-    """Return the creation code of a Safe 1.4.1 contract from safe-eth-py, such as "Safe" or "Proxy".
+def safe_artifact(name: str, part: str = "bytecode", release: str = "1.4.1") -> bytes:
+    """Return the creation code of a contract of Safe's from safe-eth-py, such as "Safe" or "Proxy".
 
     With `part` "deployedBytecode" it is the deployed code.
     """
     from safe_eth.eth.contracts import load_contract_interface
 
-    return bytes.fromhex(load_contract_interface(f"{name}_V1_4_1.json")[part].removeprefix("0x"))
+    return bytes.fromhex(
+        load_contract_interface(f"{name}_V{release.replace('.', '_')}.json")[part].removeprefix("0x")
+    )
 
 
 def uniswap_artifact(path: str) -> bytes:
@@ -392,19 +394,23 @@ class Builder:
         from trading.venues.safe import library
 
         self.rpc("anvil_setCode", SAFE_SINGLETON_FACTORY_ADDRESS, DEPLOYER_CODE)
-        wanted = {
+        wanted: dict[str, str] = {
             "Safe": library.deployed("SafeL2"),
             "ProxyFactory": library.deployed("SafeProxyFactory"),
             "CompatibilityFallbackHandler": library.deployed("CompatibilityFallbackHandler"),
             "MultiSend": library.deployed("MultiSend"),
             "MultiSendCallOnly": library.deployed("MultiSendCallOnly"),
         }
-        for name, address in wanted.items():
+        codes = {address: safe_artifact(name) for name, address in wanted.items()}
+        release = library.SETUP_LIBRARY
+        codes[library.deployed("MultiSendCallOnly", release)] = safe_artifact(
+            "MultiSendCallOnly", release=release
+        )
+        for address, code in codes.items():
             if self.rpc("eth_getCode", address, "latest") == "0x":
-                code = bytes(32) + safe_artifact(name)
-                transact(self.rpc, self.deployer, SAFE_SINGLETON_FACTORY_ADDRESS, code)
+                transact(self.rpc, self.deployer, SAFE_SINGLETON_FACTORY_ADDRESS, bytes(32) + code)
             if self.rpc("eth_getCode", address, "latest") == "0x":
-                raise AnvilError(f"Safe's {name} did not land on {address}: safe-eth-py has changed")
+                raise AnvilError(f"a contract of Safe's did not land on {address}: safe-eth-py has changed")
         runtime = self.rpc("eth_call", {"data": "0x" + bytes(multicall_v3_bytecode).hex()}, "latest")
         self.rpc("anvil_setCode", MULTICALL3, runtime)
 
@@ -442,7 +448,7 @@ class Builder:
         from trading.venues.safe import library, onboarding
 
         salt = int(self.rpc("eth_getTransactionCount", self.deployer, "latest"), 16)
-        data = onboarding.create_safe_data(owners, threshold, salt)
+        data = onboarding.create_safe_data(onboarding.safe_setup_data(owners, threshold), salt)
         factory = library.deployed("SafeProxyFactory")
         receipt = transact(self.rpc, self.deployer, factory, data)
         creation = get_proxy_factory_V1_4_1_contract(offline()).events.ProxyCreation()

@@ -19,7 +19,7 @@ from trading import gate, wiring
 from trading.chain.models import ChainTransaction, Signer
 from trading.deployments import activation
 from trading.models import Approval, Gate
-from trading.venues.safe import safes
+from trading.venues.safe import plans
 from trading.venues.safe.venue import SafeVenue
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db]
@@ -88,7 +88,7 @@ def test_a_chain_without_a_module_is_named_where_a_deployment_is_activated_or_pl
     with pytest.raises(Rejected, match=said):
         activation.activate(deployment, by="me")
     with pytest.raises(Misconfigured, match=said):
-        safes.plan(deployment, trader.world.safe)
+        plans.plan(deployment, trader.world.safe)
     with pytest.raises(CommandError, match=said):
         call_command("safe", "plan", "--deployment", str(deployment.pk), "--safe", trader.world.safe)
     with pytest.raises(CommandError, match=said):

@@ -14,7 +14,7 @@ from maxxit.access.auth import create_key
 from maxxit.ops.devchain.world import local_key
 from tests import builders as make
 from tests.chain.sending.safe_trader import SafeTrader
-from trading.venues.safe import onboarding, safes
+from trading.venues.safe import onboarding, plans
 from trading.venues.safe.onboarding import safe_tx
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db]
@@ -49,7 +49,7 @@ def draft(trader: SafeTrader, owner: Web) -> Deployment:
 
 def word(deployment: Deployment, safe: str, role: str = "owner") -> str:
     """The signature of somebody of the local world."""
-    text = encode_defunct(text=safes.consent(deployment, safe))
+    text = encode_defunct(text=plans.consent(deployment, safe))
     signature: bytes = Account.sign_message(text, local_key(role)).signature
     return "0x" + signature.hex()
 
@@ -60,7 +60,7 @@ def test_from_plan_to_verified_to_revoked(trader: SafeTrader, alice: Web) -> Non
 
     code, refused = alice.post(f"{deployment.pk}/plan", safe=world.safe)
     assert (code, refused["code"]) == (409, "owner_signature")
-    assert safes.consent(deployment, world.safe) in refused["message"]
+    assert plans.consent(deployment, world.safe) in refused["message"]
 
     signature = word(deployment, world.safe)
     code, planned = alice.post(f"{deployment.pk}/plan", safe=world.safe, signature=signature)

@@ -17,7 +17,7 @@ from tests import builders as make
 from tests.chain.sending.safe_trader import SafeTrader, store_plan, verified
 from trading.chain.models import SafePlan
 from trading.chain.outbox import Call
-from trading.venues.safe import entry_stops, library, pools, safe_contract, safes, verify
+from trading.venues.safe import entry_stops, library, plans, pools, safe_contract, safes, verify
 from trading.venues.safe import venue as safe_venue
 from trading.venues.safe.contract import module as m
 from trading.venues.safe.trades import Trade
@@ -91,7 +91,7 @@ def test_a_strange_singleton_or_a_guard_is_named_and_refused(
         trader.lab.rpc("anvil_setCode", stranger, code)
     set_slot(trader, slot, stranger)
     with pytest.raises(Rejected, match="cannot be traded") as refused:
-        safes.plan(deployment)
+        plans.plan(deployment)
     assert refused.value.code == "safe_unsupported"
     assert named.format(stranger) in str(refused.value)
 
@@ -104,12 +104,12 @@ def test_a_look_alike_proxy_is_refused(trader: SafeTrader, deployment: Any) -> N
     code = trader.lab.rpc("eth_getCode", trader.world.safe, "latest")
     trader.lab.rpc("anvil_setCode", trader.world.safe, code + "00")
     with pytest.raises(Rejected, match="is not a Safe proxy of release 1"):
-        safes.plan(deployment)
+        plans.plan(deployment)
 
 
 def test_another_fallback_handler_is_noted(trader: SafeTrader, deployment: Any) -> None:
     set_slot(trader, FALLBACK_SLOT, trader.world.accounts["rogue"])
-    (note,) = safes.plan(deployment).notes
+    (note,) = plans.plan(deployment).notes
     assert trader.world.accounts["rogue"] in note
 
 
@@ -187,7 +187,7 @@ def test_the_plan_takes_the_pool_with_the_best_quote_there_and_back(
     trader: SafeTrader, deployment: Any
 ) -> None:
     def tiers() -> list[int]:
-        safes.plan(deployment)
+        plans.plan(deployment)
         proposed = verify.proposal(trader.world.chain_id, trader.world.safe)
         assert proposed is not None
         return [rule.pool_fee for rule in verify.rules_of(proposed)]
@@ -200,7 +200,7 @@ def test_the_plan_takes_the_pool_with_the_best_quote_there_and_back(
 def test_a_plan_without_a_pool_deep_enough_is_refused(trader: SafeTrader, deployment: Any) -> None:
     thin_out(trader, "WBTC")
     with pytest.raises(Rejected, match="50 are allowed") as refused:
-        safes.plan(deployment)
+        plans.plan(deployment)
     assert refused.value.code == "pool_too_shallow"
 
 

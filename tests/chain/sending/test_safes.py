@@ -30,7 +30,7 @@ from tests.chain.sending.safe_trader import SafeTrader
 from trading import ledger, reconcile, tasks, wiring
 from trading.chain import chains
 from trading.models import JournalKind
-from trading.venues.safe import onboarding, safes
+from trading.venues.safe import onboarding, plans, safes
 from trading.venues.safe.contract import module as m
 from trading.venues.safe.onboarding import safe_tx
 from trading.venues.safe.reconcile import gas_balances, reconcile_all
@@ -160,7 +160,7 @@ def test_a_keystore_is_made_once_and_holds_no_key_in_the_open(
 @pytest.fixture
 def onboarded(trader: SafeTrader, deployment: Deployment) -> Deployment:
     """Planned, signed and verified."""
-    planned = safes.plan(deployment, trader.world.safe)
+    planned = plans.plan(deployment, trader.world.safe)
     trader.world.execute_as_owner(as_signed(planned.transaction))
     assert safes.check(deployment) == []
     return deployment
@@ -168,10 +168,10 @@ def onboarded(trader: SafeTrader, deployment: Deployment) -> Deployment:
 
 def test_a_deployment_keeps_the_safe_that_its_money_is_in(trader: SafeTrader, onboarded: Deployment) -> None:
     with pytest.raises(Rejected, match="create another deployment"):
-        safes.plan(onboarded, trader.world.accounts["rogue"])
+        plans.plan(onboarded, trader.world.accounts["rogue"])
     onboarded.refresh_from_db()
     assert (onboarded.account, onboarded.verified_at is None) == (trader.world.safe, False)
-    assert safes.plan(onboarded).safe == trader.world.safe, "the same Safe can be planned anew"
+    assert plans.plan(onboarded).safe == trader.world.safe, "the same Safe can be planned anew"
 
 
 def test_a_plan_has_the_agents_fees_and_refuses_those_that_the_module_cannot_take(
@@ -180,14 +180,14 @@ def test_a_plan_has_the_agents_fees_and_refuses_those_that_the_module_cannot_tak
     agent = deployment.agent
     agent.trade_fee, agent.profit_share = "flat amount_usdc=0.1", D("0.1")
     agent.save()
-    card = safes.plan(deployment, trader.world.safe).card
+    card = plans.plan(deployment, trader.world.safe).card
     assert card is not None
     assert "0.10 USDC" in card.as_text()
 
     agent.monthly_fee = "subscription monthly_usdc=20"
     agent.save()
     with pytest.raises(Rejected, match=r"month is subscription.*Change the agent's fees"):
-        safes.plan(deployment, trader.world.safe)
+        plans.plan(deployment, trader.world.safe)
 
 
 def test_the_next_deployment_of_a_safe_has_what_the_revoked_one_held(
@@ -195,12 +195,12 @@ def test_the_next_deployment_of_a_safe_has_what_the_revoked_one_held(
 ) -> None:
     world = trader.world
     with pytest.raises(Rejected, match="with this agent"):
-        safes.plan(make.deployment(onboarded.agent, account="safe:twin", funded=False), world.safe)
+        plans.plan(make.deployment(onboarded.agent, account="safe:twin", funded=False), world.safe)
     advance(onboarded, "revoked")
     after = make.deployment(
         make.agent(venue="safe", tokens=["ETH", "BTC"]), account="safe:next", funded=False, state="draft"
     )
-    world.execute_as_owner(as_signed(safes.plan(after, world.safe).transaction))
+    world.execute_as_owner(as_signed(plans.plan(after, world.safe).transaction))
 
     assert safes.check(after) == []
     assert (ledger.balances(onboarded.pk)["USDC"], ledger.balances(after.pk)["USDC"]) == (D(0), D(10_000))

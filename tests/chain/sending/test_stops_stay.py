@@ -25,7 +25,7 @@ from trading.chain import chains
 from trading.chain.models import ChainTransaction, SafePlan
 from trading.chain.signer import write_keystore
 from trading.models import Order
-from trading.venues.safe import reconcile, safes, verify
+from trading.venues.safe import plans, reconcile, safes, verify
 from trading.venues.safe.contract import module as m
 from trading.wiring import venue
 
@@ -58,7 +58,7 @@ def soft_stop(pipeline: Pipeline) -> None:
 def test_a_stop_loss_is_sold(pipeline: Pipeline, how: str) -> None:
     buy(pipeline)
     if how == "plan":
-        safes.plan(pipeline.deployment)
+        plans.plan(pipeline.deployment)
         assert "the listed tokens differ" in safes.check(pipeline.deployment)
         assert pipeline.deployment.verified_at is not None
     elif how.startswith("guardian"):
@@ -88,7 +88,7 @@ def test_a_proposal_changes_nothing_until_the_chain_shows_it(
     wider = chains.terms().model_copy(update={"loss_budget": 60_000_000})
     monkeypatch.setattr(chains, "terms", lambda: wider)
     pipeline.deployment.refresh_from_db()
-    planned = safes.plan(pipeline.deployment)
+    planned = plans.plan(pipeline.deployment)
 
     assert "loss_budget is 50000000, not 60000000" in safes.check(pipeline.deployment)
     assert pipeline.trader.problem() == ""
@@ -107,7 +107,7 @@ def test_a_deployment_is_not_verified_by_the_plan_before_its_own(pipeline: Pipel
     after = make.deployment(
         make.agent(venue="safe", tokens=["ETH"]), account="safe:next", funded=False, state="draft"
     )
-    safes.plan(after, pipeline.world.safe)
+    plans.plan(after, pipeline.world.safe)
     assert "the listed tokens differ" in safes.check(after)
     after.refresh_from_db()
     assert (after.state, after.verified_at) == ("draft", None)
@@ -152,7 +152,7 @@ def test_two_executors_overlap_and_the_one_on_chain_signs(
     pipeline: Pipeline, new_key: str, signed: bool
 ) -> None:
     old = pipeline.world.accounts["executor"]
-    planned = safes.plan(pipeline.deployment)
+    planned = plans.plan(pipeline.deployment)
     buy(pipeline)
     if signed:
         pipeline.world.execute_as_owner(as_signed(planned.transaction))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from functools import cached_property
 
+from maxxit.core.errors import Misconfigured
 from maxxit.core.money import USDC
 from maxxit.evm.codec import encode_call
 from maxxit.evm.rpc import Chain
@@ -26,6 +27,14 @@ class SafeAccess:
     def places(self) -> chains.Contracts:
         """The contract addresses."""
         return chains.contracts(self.stanza)
+
+    @property
+    def configured(self) -> bool:
+        """Return whether endpoints and contracts are configured; nothing is asked."""
+        try:
+            return bool(self.stanza.urls and self.places)
+        except Misconfigured:
+            return False
 
     @cached_property
     def chain(self) -> Chain:

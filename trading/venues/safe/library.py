@@ -28,6 +28,9 @@ from trading.reasons import Reason
 
 NEW_SAFES = "1.4.1"
 """The release of Safes that we create. Hash and functions of a Safe transaction are the same for 1.3.0."""
+SETUP_LIBRARY = "1.5.0"
+"""The release of MultiSendCallOnly that sets up new Safes: only from it on the zero address stands for the Safe itself,
+whose own address depends on the calls and therefore cannot be among them."""
 RELEASES = ("1.3.0", "1.4.1")
 """The releases that may be traded."""
 
@@ -56,9 +59,27 @@ def reading(chain: Chain) -> QuorumClient:
     return QuorumClient(provider.reading(chain))
 
 
-def deployed(contract: str) -> ChecksumAddress:
-    """Return the canonical address, the same on every chain, of a contract of release 1.4.1, such as "SafeL2"."""
-    return to_checksum_address(default_safe_deployments[NEW_SAFES][contract][0])
+def deployed(contract: str, release: str = NEW_SAFES) -> ChecksumAddress:
+    """Return the canonical address, the same on every chain, of a contract of Safe's, such as "SafeL2"."""
+    return to_checksum_address(default_safe_deployments[release][contract][0])
+
+
+def require_setup_contracts(chain: Chain) -> None:
+    """Raise Rejected unless the chain has the contracts of Safe's that create a Safe with a policy."""
+    client = reading(chain)
+    for contract, release in (
+        ("SafeProxyFactory", NEW_SAFES),
+        ("SafeL2", NEW_SAFES),
+        ("CompatibilityFallbackHandler", NEW_SAFES),
+        ("MultiSendCallOnly", SETUP_LIBRARY),
+    ):
+        address = deployed(contract, release)
+        if not client.w3.eth.get_code(address):
+            raise Rejected(
+                f"Safe's {contract} {release} is not at {address} on chain {chain.chain_id}: create the Safe at "
+                "app.safe.global and give its address here",
+                code="no_setup_contracts",
+            )
 
 
 def safe_at(client: QuorumClient, address: str) -> Safe:

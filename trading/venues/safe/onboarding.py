@@ -24,25 +24,41 @@ SENTINEL: str = SENTINEL_ADDRESS
 """Stands before the first module in a Safe's linked list."""
 
 
-def safe_setup_data(owners: Sequence[str], threshold: int) -> bytes:
-    """Return the initializer of a Safe: owners, threshold, the standard fallback handler, no payment."""
+def safe_setup_data(owners: Sequence[str], threshold: int, calls: Sequence[tuple[str, bytes]] = ()) -> bytes:
+    """Return the initializer of a Safe: owners, threshold, the standard fallback handler, no payment.
+
+    Args:
+        calls: (target, data) that the Safe makes when it is created; the zero address is the Safe itself.
+    """
+    to, data = NULL_ADDRESS, b""
+    if calls:
+        to = library.deployed("MultiSendCallOnly", library.SETUP_LIBRARY)
+        data = _multi_send_data(0, to, calls)
     return calldata(
-        get_safe_V1_4_1_contract(library.offline(0).w3), "setup", list(owners), threshold, NULL_ADDRESS, b"",
+        get_safe_V1_4_1_contract(library.offline(0).w3), "setup", list(owners), threshold, to, data,
         library.deployed("CompatibilityFallbackHandler"), NULL_ADDRESS, 0, NULL_ADDRESS,
     )  # fmt: skip
 
 
-def create_safe_data(owners: Sequence[str], threshold: int, salt_nonce: int) -> bytes:
-    """Return calldata for Safe's proxy factory that creates the Safe at the address `predict_safe`."""
+def trading_setup_data(owner: str, module: str, policy: m.Policy, rules: Sequence[m.TokenRule]) -> bytes:
+    """Return the initializer of a Safe of one owner that is created with the module enabled and the policy set.
+
+    The Safe's address depends on this initializer, so nobody can create it at that address with another policy.
+    """
+    calls = [(NULL_ADDRESS, safe_call("enableModule", module)), (module, m.set_policy_data(policy, rules))]
+    return safe_setup_data([owner], 1, calls)
+
+
+def create_safe_data(setup: bytes, salt_nonce: int) -> bytes:
+    """Return calldata for Safe's proxy factory that creates a Safe by its initializer, at `predict_safe`."""
     factory = get_proxy_factory_V1_4_1_contract(library.offline(0).w3)
-    setup = safe_setup_data(owners, threshold)
     return calldata(factory, "createProxyWithNonce", library.deployed("SafeL2"), setup, salt_nonce)
 
 
-def predict_safe(client: library.QuorumClient, owners: Sequence[str], threshold: int, salt_nonce: int) -> str:
+def predict_safe(client: library.QuorumClient, setup: bytes, salt_nonce: int) -> str:
     """Return the address of the Safe that `create_safe_data` creates; reads the proxy's code from the factory."""
     address: str = library.proxy_factory(client).calculate_proxy_address(
-        library.deployed("SafeL2"), safe_setup_data(owners, threshold), salt_nonce
+        library.deployed("SafeL2"), setup, salt_nonce
     )
     return address
 
@@ -91,9 +107,20 @@ def safe_call(function: str, *args: Any) -> bytes:
 def _multi_send(chain_id: int, safe: str, calls: Sequence[tuple[str, bytes]], nonce: int) -> SafeTx:
     """Return the transaction that makes the calls (target, data), without value, in one delegate call."""
     contract = library.deployed("MultiSendCallOnly")
+    data = _multi_send_data(chain_id, contract, calls)
+    return safe_tx(chain_id, safe, contract, data, SafeOperationEnum.DELEGATE_CALL, nonce)
+
+
+def _multi_send_data(chain_id: int, contract: str, calls: Sequence[tuple[str, bytes]]) -> bytes:
+    """Return the calldata of `contract`, a MultiSend, for the calls (target, data), without value."""
     parts = [MultiSendTx(MultiSendOperation.CALL, to_checksum_address(to), 0, data) for to, data in calls]
-    data = MultiSend(library.offline(chain_id), address=contract).build_tx_data(parts)
-    return safe_tx(chain_id, safe, contract, bytes(data), SafeOperationEnum.DELEGATE_CALL, nonce)
+    library_contract = MultiSend(library.offline(chain_id), address=to_checksum_address(contract))
+    return bytes(library_contract.build_tx_data(parts))
+
+
+def calls_of(tx: SafeTx) -> list[tuple[str, bytes]]:
+    """Return the calls (target, data) of a transaction of `enable_tx` or `revoke_tx`, in their order."""
+    return [(str(part.to), bytes(part.data)) for part in MultiSend.from_transaction_data(tx.data)]
 
 
 def safe_tx_hash(tx: SafeTx) -> bytes:
@@ -104,6 +131,18 @@ def safe_tx_hash(tx: SafeTx) -> bytes:
 def exec_data(tx: SafeTx) -> bytes:
     """Return calldata of `execTransaction` with the transaction's signatures."""
     return bytes(HexBytes(tx.w3_tx.build_transaction(get_empty_tx_params())["data"]))
+
+
+def owner_exec_data(tx: SafeTx, owner: str) -> bytes:
+    """Return calldata of `execTransaction` for a Safe of one owner, who sends it from `owner` and signs nothing else.
+
+    Safe accepts the sender's own approval: r is the owner, v is 1 (docs.safe.global, signatures, pre-validated).
+    """
+    approved = bytes(12) + HexBytes(owner) + bytes(32) + b"\x01"
+    return calldata(
+        get_safe_V1_4_1_contract(library.offline(0).w3), "execTransaction", tx.to, tx.value, tx.data, tx.operation,
+        tx.safe_tx_gas, tx.base_gas, tx.gas_price, tx.gas_token, tx.refund_receiver, approved,
+    )  # fmt: skip
 
 
 def safe_tx_json(tx: SafeTx) -> dict[str, Any]:

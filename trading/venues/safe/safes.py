@@ -1,55 +1,27 @@
-"""Onboard Safes: create, plan, verify, recheck and revoke.
+"""Verify that Safes have the policy that their owners signed, and recheck them.
 
-Nothing here signs or sends Safe transactions: the owners do, in their own wallet. Results are read from the chain.
+Nothing here signs or sends Safe transactions: the owners do, in their own wallet, what `trading.venues.safe.plans`
+returns. Results are read from the chain.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any
+from collections.abc import Mapping
 
 import structlog
 from django.db import transaction
 
-from agents.fee_terms import fees_of, terms
-from agents.fees import not_collected
-from agents.models import Agent, Deployment
+from agents.models import Deployment
 from agents.states import DeploymentState
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
-from maxxit.core.money import ZERO
-from maxxit.core.terms import BPS
 from maxxit.events.record import advance, record
 from maxxit.evm.rpc import Fault
-from trading import ledger
-from trading.chain import chains
 from trading.chain.models import SafePlan
-from trading.models import LedgerBalance
-from trading.policy import policy as risk_policy
 from trading.reasons import Reason
 from trading.venues.safe import entry_stops, pools, reconcile, safe_contract, verify
 from trading.venues.safe.access import SafeAccess
-from trading.venues.safe.card import PermissionCard, permission_card
-from trading.venues.safe.contract import module as m
-from trading.venues.safe.units import USDC_DECIMALS, base
 from trading.wiring import venue
 
 log = structlog.get_logger(__name__)
-
-SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
-
-
-@dataclass(frozen=True, slots=True)
-class ToSign:
-    """A Safe transaction for the owners to sign in their wallet."""
-
-    safe: str
-    transaction: dict[str, Any]
-    """Safe transaction JSON with the EIP-712 message and its hash."""
-    card: PermissionCard | None = None
-    notes: tuple[str, ...] = ()
-    """What else the owners should know about their Safe."""
 
 
 def safe_access(deployment: Deployment) -> SafeAccess:
@@ -60,210 +32,6 @@ def safe_access(deployment: Deployment) -> SafeAccess:
             f"{deployment} trades on {deployment.agent.venue}, not from a Safe", code="not_a_safe_venue"
         )
     return at
-
-
-def create(at: SafeAccess, owners: Sequence[str], threshold: int, salt: int) -> dict[str, Any]:
-    """Return the address of a new Safe and the transaction, which anyone may send, that creates it.
-
-    Raises Rejected for invalid owners or threshold.
-    """
-    invalid = [owner for owner in owners if not chains.is_address(owner)]
-    if invalid or not owners:
-        raise Rejected(
-            f"not an address with its checksum: {', '.join(invalid) or 'no owner'}", code="wrong_owner"
-        )
-    if not 1 <= threshold <= len(owners):
-        raise Rejected(
-            f"the threshold is {threshold}: it must be from 1 to the number of owners, {len(owners)}",
-            code="wrong_threshold",
-        )
-    from trading.venues.safe import library, onboarding  # load safe-eth-py
-
-    data = onboarding.create_safe_data(owners, threshold, salt)
-    return {
-        "safe": onboarding.predict_safe(library.reading(at.chain), owners, threshold, salt),
-        "chain_id": at.stanza.chain_id,
-        "transaction": {"to": library.deployed("SafeProxyFactory"), "value": "0", "data": "0x" + data.hex()},
-    }
-
-
-def consent(deployment: Deployment, safe: str) -> str:
-    """Return the text that an owner of the Safe signs (EIP-191, `personal_sign`) to let a deployment plan for it."""
-    chain_id = safe_access(deployment).stanza.chain_id
-    return f"Maxxit deployment {deployment.pk} may plan for the Safe {safe} on chain {chain_id}."
-
-
-def require_owner(deployment: Deployment, safe: str, signature: str) -> None:
-    """Raise Rejected, with the text to sign, unless one of the Safe's owners signed the consent."""
-    at, text = safe_access(deployment), consent(deployment, safe)
-    _must_be_address(safe)
-    from trading.venues.safe.library import read_safe  # loads safe-eth-py
-
-    with read_safe(at.chain, safe) as contract:
-        contract.retrieve_nonce()
-        owners = contract.retrieve_owners()
-    if signer_of(text, signature) not in owners:
-        raise Rejected(
-            f"sign this text with the key of an owner of {safe}, and send the signature: {text}",
-            code="owner_signature",
-        )
-
-
-def signer_of(text: str, signature: str) -> str:
-    """Return the address that signed the text; empty for an invalid signature."""
-    from eth_account import Account  # as in `trading.chain.signer`
-    from eth_account.messages import encode_defunct
-    from eth_keys.exceptions import BadSignature
-
-    if not SIGNATURE.fullmatch(signature):
-        return ""
-    try:
-        signer: str = Account.recover_message(encode_defunct(text=text), signature=signature)
-    except (ValueError, BadSignature):
-        return ""
-    return signer
-
-
-def _must_be_address(safe: str) -> None:
-    if not chains.is_address(safe):
-        raise Rejected(
-            f"{safe or 'no Safe given'}: give the Safe's address with its checksum", code="wrong_safe"
-        )
-
-
-def plan(deployment: Deployment, safe: str = "", loosen_delay: int | None = None) -> ToSign:
-    """Store a plan for the Safe and return what the owners sign.
-
-    `loosen_delay`: the owners' choice in seconds; None: the configured one. Raises Rejected where the Safe cannot be
-    traded or belongs to another deployment.
-    """
-    at, safe = safe_access(deployment), safe or deployment.safe_wallet
-    _must_be_address(safe)
-    others = Deployment.objects.filter(account=safe).exclude(pk=deployment.pk)
-    if any(other.owner_id != deployment.owner_id for other in others):
-        raise Rejected(
-            f"{safe} is used by another customer's deployment; a Safe can trade for one customer only",
-            code="safe_taken",
-        )
-    if duplicate := others.filter(agent=deployment.agent_id).first():
-        raise Rejected(
-            f"deployment {duplicate.pk} already uses {safe} with this agent: use that deployment",
-            code="safe_taken",
-        )
-    if deployment.safe_wallet not in ("", safe) and _has_traded(deployment):
-        raise Rejected(
-            f"{deployment} has ledger entries or orders with {deployment.safe_wallet}: create another deployment for "
-            f"{safe}",
-            code="safe_fixed",
-        )
-    from trading.venues.safe import library, onboarding  # load safe-eth-py
-
-    with library.read_safe(at.chain, safe) as on_chain:
-        nonce = on_chain.retrieve_nonce()
-    contract = safe_contract.read(at.chain, safe)
-    if contract.objections:
-        raise Rejected(
-            f"{safe} cannot be traded: {'; '.join(contract.objections)}", code=Reason.SAFE_UNSUPPORTED
-        )
-    with library.read_safe(at.chain, safe) as on_chain:
-        enabled = bool(on_chain.contract.functions.isModuleEnabled(at.places.module).call())
-    terms, rules = _policy(deployment, at, loosen_delay), _rules(deployment, at)
-    tx = onboarding.enable_tx(
-        at.stanza.chain_id, safe, at.places.module, terms, rules, nonce, enabled=enabled
-    )
-    _store_plan(deployment, at, safe, terms, rules, onboarding.safe_tx_hash(tx))
-    return ToSign(
-        safe,
-        onboarding.safe_tx_json(tx),
-        permission_card(terms, rules, at.places.tokens),
-        contract.notes,
-    )
-
-
-def _has_traded(deployment: Deployment) -> bool:
-    """Return whether money was booked or an order reserved: its positions cannot be closed from another Safe."""
-    booked = LedgerBalance.objects.filter(account=ledger.account_of(deployment.pk))
-    return booked.exists() or deployment.orders.filter(reserved_at__isnull=False).exists()
-
-
-def _policy(deployment: Deployment, at: SafeAccess, loosen_delay: int | None) -> m.Policy:
-    agent, places = deployment.agent, at.places
-    chosen = {} if loosen_delay is None else {"loosen_delay": loosen_delay}
-    return m.Policy(
-        executor=at.executors[0],
-        guardian=places.guardian,
-        fee_receiver=places.fee_receiver,
-        profit_receiver=agent.profit_receiver
-        if chains.is_address(agent.profit_receiver)
-        else places.profit_receiver,
-        profit_share_bps=int(agent.profit_share * BPS),
-        trade_fee=base(_module_fee(agent), USDC_DECIMALS),
-        **chains.terms().model_dump() | chosen,
-    )
-
-
-def _module_fee(agent: Agent) -> Decimal:
-    """Return the fee per trade in USDC for the module's policy. Raises Rejected where it cannot take the agent's fees.
-
-    The owners sign the present fees, whatever they agreed to before.
-    """
-    fees = risk_policy().fees
-    own = terms(fees_of(agent), {}, trade=fees.trade, profit=fees.profit)
-    if problem := not_collected(own.trade, own.profit, own.month):
-        raise Rejected(
-            f"agent {agent.name}: {problem}. Change the agent's fees, or `fees` in config/risk.yaml where it has none.",
-            code="fees_not_collected",
-        )
-    return own.trade.charge(ZERO)
-
-
-def _rules(deployment: Deployment, at: SafeAccess) -> list[m.TokenRule]:
-    """Return rules for the agent's tokens that the chain has, each with the best pool for the largest trade."""
-    wanted = deployment.agent.tokens or list(at.places.tokens)
-    tokens = {symbol: at.places.tokens[symbol] for symbol in wanted if symbol in at.places.tokens}
-    if not tokens:
-        raise Rejected(f"none of {', '.join(wanted)} is traded on this chain", code=Reason.TOKEN_NOT_LISTED)
-    return [
-        m.TokenRule(token.address, token.feed, _best_pool(at, token.address).fee, token.max_age)
-        for token in tokens.values()
-    ]
-
-
-def _best_pool(at: SafeAccess, token: str) -> pools.Depth:
-    """Return the best pool for the plan's largest trade. Raises Rejected where none is deep enough."""
-    limits, stanza = chains.terms(), at.stanza
-    return pools.best_pool(
-        at.chain, at.places, token, stanza.fee_tiers, limits.min_trade, limits.max_trade,
-        stanza.max_price_impact_bps,
-    )  # fmt: skip
-
-
-@transaction.atomic
-def _store_plan(
-    deployment: Deployment,
-    at: SafeAccess,
-    safe: str,
-    terms: m.Policy,
-    rules: list[m.TokenRule],
-    digest: bytes,
-) -> None:
-    row, new = SafePlan.objects.update_or_create(
-        chain_id=at.stanza.chain_id,
-        safe=safe,
-        verified_at=None,
-        defaults={
-            "module": at.places.module,
-            "safe_tx_hash": "0x" + digest.hex(),
-            "created_at": clock.now(),
-            **verify.as_plan(terms, rules),
-        },
-    )
-    if deployment.safe_wallet != safe:
-        deployment.module_enabled, deployment.verified_at = False, None
-    deployment.account = deployment.safe_wallet = safe
-    deployment.chain_id, deployment.module_address = at.stanza.chain_id, at.places.module
-    deployment.save()
-    record("safe.planned", deployment, safe=safe, hash=row.safe_tx_hash, new=new)
 
 
 def check(deployment: Deployment) -> list[str]:
@@ -397,20 +165,3 @@ def _recheck(deployment: Deployment, measured: Measured) -> None:
     if objections := safe_contract.read(at.chain, safe).objections:
         entry_stops.stop(plan, entry_stops.EVERYTHING, entry_stops.CHANGED, found="; ".join(objections))
     _stop_shallow(plan, _shallow_pools(at, plan, measured))
-
-
-def revoke(deployment: Deployment) -> ToSign:
-    """Return the transaction that ends the policy and disables the module. Open positions' tokens stay in the Safe."""
-    at, safe = safe_access(deployment), deployment.safe_wallet
-    from trading.venues.safe import library, onboarding  # load safe-eth-py
-
-    with library.read_safe(at.chain, safe) as contract:
-        nonce, enabled = contract.retrieve_nonce(), [str(module) for module in contract.retrieve_modules()]
-    if deployment.module_address not in enabled:
-        raise Rejected(
-            f"{safe} has not enabled the module, so there is nothing to revoke", code=Reason.MODULE_DISABLED
-        )
-    before = [onboarding.SENTINEL, *enabled][enabled.index(deployment.module_address)]
-    tx = onboarding.revoke_tx(at.stanza.chain_id, safe, deployment.module_address, nonce, before)
-    record("safe.revoke_planned", deployment, safe=safe)
-    return ToSign(safe, onboarding.safe_tx_json(tx))

@@ -9,15 +9,7 @@
   const status = place.querySelector("[data-wallet-status]");
   const chains = new Map([...place.querySelector("template").content.querySelectorAll("option")]
     .map((option) => [Number(option.value), option.textContent]));
-  const wallets = new Map(); // EIP-6963: id -> provider and its name
-
-  window.addEventListener("eip6963:announceProvider", (event) => {
-    const { info, provider } = event.detail || {};
-    if (info && provider && typeof info.uuid === "string") wallets.set(info.uuid, { name: String(info.name), provider });
-  });
-  window.dispatchEvent(new Event("eip6963:requestProvider"));
-
-  class Stop extends Error {}
+  const { Stop, ask, hex } = maxxitWallet;
 
   function say(text, wrong = false) {
     status.textContent = text;
@@ -26,57 +18,14 @@
 
   const value = (name) => (form && form.elements[name] ? form.elements[name].value : "");
 
-  /* What went wrong in the wallet, in words. Codes: EIP-1193 and EIP-1474. */
-  function explain(error, doing) {
-    if (error.code === 4001) return `You refused ${doing} in your wallet. Nothing was signed.`;
-    if (error.code === -32002) return "Your wallet is already asking you something: open it and answer there.";
-    if (error.code === 4100) return "Your wallet does not let this page use that account: connect it in the wallet.";
-    if (error.code === 4900 || error.code === 4901) return "Your wallet is not connected to its network. Try again when it is.";
-    return `Your wallet could not do it: ${error.message || error}`;
-  }
-
-  async function ask(provider, method, params, doing) {
-    try {
-      return await provider.request(params === undefined ? { method } : { method, params });
-    } catch (error) {
-      throw new Stop(explain(error, doing));
-    }
-  }
-
-  async function acceptedChain(provider) {
-    const current = Number(await ask(provider, "eth_chainId", undefined, "to say which chain it is on"));
-    if (chains.has(current)) return current;
-    const [wanted, name] = [...chains][0];
-    say(`Your wallet is on chain ${current}. Asking it to switch to ${name} …`);
-    try {
-      await provider.request({ method: "wallet_switchEthereumChain", params: [{ chainId: `0x${wanted.toString(16)}` }] });
-    } catch (error) {
-      const list = [...chains].map(([number, title]) => `${title} (${number})`).join(" or ");
-      throw new Stop(`Your wallet is on chain ${current}. Switch it to ${list} and try again.`);
-    }
-    return wanted;
-  }
-
   async function send(url, body) {
-    let answer, data;
     try {
-      answer = await fetch(url, {
-        method: "POST", credentials: "same-origin", redirect: "manual",
-        headers: { "Content-Type": "application/json", "X-CSRFToken": document.querySelector("[name=csrfmiddlewaretoken]").value },
-        body: JSON.stringify(body),
-      });
-    } catch {
-      throw new Stop("Maxxit cannot be reached. Check your connection and try again.");
+      return await maxxitWallet.send(url, body);
+    } catch (error) {
+      if (error.field && form && form.elements[error.field]) form.elements[error.field].focus();
+      throw error;
     }
-    if (answer.type === "opaqueredirect") throw new Stop("Your session has ended. Reload the page and log in again.");
-    try { data = await answer.json(); } catch { data = {}; }
-    if (answer.ok) return data;
-    if (data.field && form && form.elements[data.field]) form.elements[data.field].focus();
-    if (!data.message) throw new Stop(`Maxxit answered with status ${answer.status}. Reload the page and try again.`);
-    throw new Stop(data.message);
   }
-
-  const hex = (text) => "0x" + [...new TextEncoder().encode(text)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
   async function sign(provider) {
     const purpose = place.dataset.purpose;
@@ -89,7 +38,7 @@
     say("Waiting for your wallet …");
     const [address] = await ask(provider, "eth_requestAccounts", undefined, "to connect");
     if (!address) throw new Stop("Your wallet has no account for this page: connect one in the wallet.");
-    const chain_id = await acceptedChain(provider);
+    const chain_id = await maxxitWallet.acceptedChain(provider, chains, say);
     const { message } = await send(place.dataset.messageUrl, { ...about, address, chain_id });
     say("Sign the message in your wallet. It costs nothing and moves no money.");
     const signature = await ask(provider, "personal_sign", [hex(message), address], "to sign");
@@ -117,10 +66,9 @@
   }
 
   function choose() {
-    const found = [...wallets.values()];
-    if (!found.length && window.ethereum) found.push({ name: "your wallet", provider: window.ethereum });
+    const found = maxxitWallet.found();
     if (!found.length) {
-      say("No wallet was found in this browser. Install one, such as MetaMask or Rabby, or open this page in your wallet's own browser.", true);
+      say(maxxitWallet.NONE, true);
       return;
     }
     if (found.length === 1) {

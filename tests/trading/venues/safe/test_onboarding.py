@@ -27,9 +27,10 @@ def test_a_new_safe_is_created_by_the_same_bytes_at_the_same_address(
     owners, threshold, salt = safe["owners"], safe["threshold"], int(safe["salt"])
     monkeypatch.setattr(ProxyFactory, "get_proxy_creation_code", lambda _: safe_artifact("Proxy"))
 
-    assert "0x" + onboarding.safe_setup_data(owners, threshold).hex() == safe["initializer"]
-    assert "0x" + onboarding.create_safe_data(owners, threshold, salt).hex() == safe["data"]
-    assert onboarding.predict_safe(library.offline(1), owners, threshold, salt) == safe["safe"]
+    setup = onboarding.safe_setup_data(owners, threshold)
+    assert "0x" + setup.hex() == safe["initializer"]
+    assert "0x" + onboarding.create_safe_data(setup, salt).hex() == safe["data"]
+    assert onboarding.predict_safe(library.offline(1), setup, salt) == safe["safe"]
 
 
 @pytest.mark.parametrize("plan", RECORDED["planned"], ids=lambda plan: plan["hash"][:10])

@@ -1,4 +1,4 @@
-"""`manage.py safe …`: create, plan, verify and revoke Safes, and create the executor's keystore."""
+"""`manage.py safe …`: show, create, plan, verify and revoke Safes, and create the executor's keystore."""
 
 import json
 import os
@@ -12,11 +12,14 @@ from django.core.management.base import CommandParser
 from pydantic import TypeAdapter
 
 from agents.models import Deployment
-from maxxit.core.commands import OpsCommand, count, whole
+from maxxit.core.clock import iso_utc
+from maxxit.core.commands import EMPTY, OpsCommand, count, whole
 from maxxit.core.errors import Misconfigured, Rejected
+from maxxit.core.money import brief, plain, usdc
+from maxxit.reports.safes.wallet import Wallet, wallets
 from trading.chain import chains
 from trading.chain.signer import PASSWORD, write_keystore
-from trading.venues.safe import safes
+from trading.venues.safe import plans, safes
 from trading.wiring import venue
 
 
@@ -26,9 +29,10 @@ def _loosen_delay(text: str) -> int:
 
 
 class Command(OpsCommand):
-    help = "Create, plan, verify and revoke Safes. The owners sign in their own wallet."
+    help = "Show, create, plan, verify and revoke Safes. The owners sign in their own wallet."
     subcommands = {
-        "create": "print the address of a new Safe and the transaction that creates it",
+        "show": "print balances, limits used and left, fees, module and stops of Safes",
+        "create": "print the address of a new Safe and the transaction that creates it, with a policy or without",
         "plan": "print what the owners sign: permission card, Safe transaction, EIP-712 hash",
         "verify": "compare the chain with the plan; entries need both to agree",
         "revoke": "print the transaction that revokes the module",
@@ -37,7 +41,16 @@ class Command(OpsCommand):
     unverified = False
 
     def options(self, parser: CommandParser, action: str) -> None:
-        if action == "create":
+        if action == "show":
+            parser.add_argument("--user", default="", help="Safes of this customer alone")
+            parser.add_argument("--deployment", type=count, help="the Safe of this deployment alone")
+            parser.add_argument("--limit", type=count, default=20, help="Safes at most (default 20)")
+        elif action == "create":
+            parser.add_argument(
+                "--deployment",
+                type=count,
+                help="create the Safe with the module enabled and this deployment's limits set, for one owner",
+            )
             parser.add_argument(
                 "--venue",
                 default="safe",
@@ -74,19 +87,79 @@ class Command(OpsCommand):
         if self.unverified:
             sys.exit(1)
 
+    def _show(self, options: dict[str, Any]) -> Any:
+        rows = Deployment.objects.exclude(safe_wallet="").select_related("agent").order_by("-pk")
+        if options["user"]:
+            rows = rows.filter(owner__username=options["user"])
+        if options["deployment"]:
+            rows = rows.filter(pk=options["deployment"])
+        shown = wallets(list(rows[: options["limit"]]))
+        for row in shown:
+            self._show_one(row)
+        if not shown:
+            self.say("no deployment of these has a Safe", "WARNING")
+        return {"items": [row.as_json() for row in shown]}
+
+    def _show_one(self, row: Wallet) -> None:
+        self.say(f"{row.deployment.agent.name}: {row.deployment.safe_wallet}, module {row.module}", "SUCCESS")
+        if row.seen.problem:
+            age = f"as read at {iso_utc(row.seen.read_at)}" if row.seen.read_at else "nothing is known"
+            self.say(f"  {row.seen.problem}: {age}", "WARNING")
+        held = [f"{row.usdc if row.usdc is not None else EMPTY} USDC"]
+        self.say(
+            "  " + ", ".join(held + [f"{brief(amount)} {symbol}" for symbol, amount in row.tokens.items()])
+        )
+        for gauge in row.gauges:
+            unit = f" {gauge.unit}" if gauge.unit else ""
+            self.say(f"  {gauge.label}: {plain(gauge.used)} of {plain(gauge.limit)}{unit} used")
+        self.say(
+            f"  fees paid {plain(usdc(row.fees))} USDC, profit share {plain(usdc(row.profit_share))} USDC"
+        )
+        notes = [row.stop and f"the Safe is {row.stop}", *row.stop_sentences]
+        notes += ["a plan waits for its owners' signatures"] if row.unsigned else []
+        notes += list(row.state.differences) if row.state and not row.unsigned else []
+        for note in filter(None, notes):
+            self.say(f"  {note}", "WARNING")
+
+    def _create_with_policy(self, options: dict[str, Any]) -> Any:
+        """Plan a new Safe of one owner for a deployment."""
+        if len(options["owner"]) != 1 or options["threshold"] != 1:
+            raise Rejected(
+                "--deployment creates a Safe of one owner: give one --owner. For several owners create it without "
+                "--deployment, and plan it with `safe plan`",
+                code="wrong_owner",
+            )
+        deployment = _deployment(options)
+        made = plans.plan_new(deployment, options["owner"][0])
+        if made.card is None or made.send is None:
+            raise Misconfigured("a plan of a new Safe has a card and a transaction")
+        self.say(made.card.as_text())
+        self.say()
+        self.say(f"the Safe will be {made.safe} on chain {deployment.chain_id}", "SUCCESS")
+        self.say("its owner sends this, once; then run `safe verify`:")
+        self.say(json.dumps(made.send.as_json(), indent=2))
+        return {
+            "safe": made.safe,
+            "chain_id": deployment.chain_id,
+            "card": made.card.as_json(),
+            "transaction": made.send.as_json(),
+        }
+
     def _create(self, options: dict[str, Any]) -> Any:
+        if options["deployment"]:
+            return self._create_with_policy(options)
         at = venue(options["venue"]).safe_access()
         if at is None:
             raise Rejected(f"{options['venue']} does not trade from Safes", code="not_a_safe_venue")
         salt = secrets.randbits(64) if options["salt"] is None else options["salt"]
-        made = safes.create(at, options["owner"], options["threshold"], salt) | {"salt": salt}
+        made = plans.create(at, options["owner"], options["threshold"], salt) | {"salt": salt}
         self.say(f"the Safe will be {made['safe']} on chain {made['chain_id']} (salt {salt})", "SUCCESS")
         self.say("send this from any account to create it:")
         self.say(json.dumps(made["transaction"], indent=2))
         return made
 
     def _plan(self, options: dict[str, Any]) -> Any:
-        made = safes.plan(_deployment(options), options["safe"], options["loosen_delay"])
+        made = plans.plan(_deployment(options), options["safe"], options["loosen_delay"])
         if made.card is None:
             raise Misconfigured("a plan has a card")
         self.say(made.card.as_text())
@@ -102,11 +175,11 @@ class Command(OpsCommand):
         }
 
     def _revoke(self, options: dict[str, Any]) -> Any:
-        made = safes.revoke(_deployment(options))
+        made = plans.revoke(_deployment(options))
         self._to_sign(made)
         return {"safe": made.safe, "transaction": made.transaction}
 
-    def _to_sign(self, made: safes.ToSign) -> None:
+    def _to_sign(self, made: plans.ToSign) -> None:
         self.say(
             f"the owners of {made.safe} sign this, once ({made.transaction['contractTransactionHash']}):"
         )

@@ -1,0 +1,290 @@
+"""A wallet agent in a real browser on the local chain: wizard, one signature, deposit, Wallet, revocation."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache import cache
+
+from agents import following
+from agents.models import Deployment
+from maxxit.access import wallets
+from maxxit.evm.codec import encode_call
+from maxxit.ops.devchain.world import Builder, local_key, read
+from maxxit.web import agents
+from tests import builders as make
+from tests.browser import Page
+from tests.browser_wallet import ChainWallet
+from tests.chain.lab import USDC
+from tests.chain.sending.conftest import (  # noqa: F401  # fixtures
+    environment,
+    executor_keystore,
+    sending_lab,
+    trader,
+)
+from tests.chain.sending.safe_trader import SafeTrader
+from tests.surface.test_browser import PASSWORD, session, shot
+from trading.chain.models import SafePlan
+from trading.venues.safe import onboarding, verify
+
+pytestmark = [pytest.mark.browser, pytest.mark.chain, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def alice() -> Iterator[User]:
+    cache.clear()
+    yield User.objects.create_user("alice", password=PASSWORD)
+    cache.clear()
+
+
+@pytest.fixture
+def chain(trader: SafeTrader, monkeypatch: pytest.MonkeyPatch) -> SafeTrader:  # noqa: F811
+    """The local chain, and an account that may be followed."""
+    for module in (following, agents):
+        monkeypatch.setattr(module, "post_sources", lambda: ("x",))
+    make.account(username="alice_fx", source="x")
+    return trader
+
+
+@pytest.fixture
+def wallet(chain: SafeTrader, tab: Page) -> ChainWallet:
+    made = ChainWallet(chain.world.rpc_url, local_key("rogue"))
+    tab.inject(made)
+    return made
+
+
+@pytest.fixture
+def visit(tab: Page, live_server: Any, alice: User) -> Callable[[str], None]:
+    session(tab, live_server, alice)
+    return lambda path: tab.open(f"{live_server.url}{path}")
+
+
+def start(tab: Page, visit: Callable[[str], None], capital: str = "500") -> Deployment:
+    """Through the wizard to the page of the Safe."""
+    visit("/start")
+    tab.click("input[value=alice_fx]")
+    tab.click("input[name=money][value=safe]")
+    tab.evaluate("document.querySelector('#id_capital').value = ''")
+    tab.type("#id_capital", capital)
+    tab.following(lambda: tab.click("button[value=start]", clicks=2))
+    deployment = Deployment.objects.get()
+    assert tab.path == f"/wallet/{deployment.pk}/setup"
+    return deployment
+
+
+def module_on(chain: SafeTrader, safe: str) -> bool:
+    answer: bool = read(
+        chain.lab.rpc, safe, encode_call("isModuleEnabled(address)", chain.world.module), ["bool"]
+    )[0]
+    return answer
+
+
+def test_a_new_safe_in_one_signature_then_deposit_and_revocation(
+    tab: Page, visit: Callable[[str], None], chain: SafeTrader, wallet: ChainWallet
+) -> None:
+    deployment = start(tab, visit)
+    assert deployment.state == "draft"
+    assert "at most 37.50 USDC a day, 100.00 in all" in tab.text(".permission")
+    shot(tab, "safe-choose")
+    tab.click("#connect", clicks=2)
+    tab.wait_text("Sign: create the Safe with these limits")
+    assert "spend 10.00 USDC to 100.00 USDC a trade" in tab.text(".permission")
+    shot(tab, "safe-sign")
+    tab.click("#sign", clicks=2)
+    tab.wait_text("trades from your Safe")
+    tab.wait_text("Send 500.00 USDC to your Safe")
+    shot(tab, "safe-deposit")
+
+    assert len(wallet.sent) == 1
+    assert wallet.signed == []
+    deployment.refresh_from_db()
+    agent = deployment.agent
+    assert (deployment.state, agent.state, deployment.module_enabled) == ("active", "active", True)
+    assert deployment.verified_at is not None
+    assert module_on(chain, deployment.safe_wallet)
+    assert SafePlan.objects.get(safe=deployment.safe_wallet).policy["max_trade"] == 100 * USDC
+
+    chain.world.mint("USDC", wallet.address, 500 * USDC)
+    tab.click("#transfer")
+    tab.wait("!document.querySelector('#transfer')")
+    tab.wait_text("500.00 of 500.00", "#safe-usdc")
+
+    visit("/wallet")
+    tab.wait_text("500.00")
+    assert "Loss budget of 24 hours" in tab.text(".gauges")
+    assert "0.00 of 37.50 USDC used, 37.50 left" in tab.text(".gauges")
+    shot(tab, "wallet")
+    tab.click(f"#revoke-{deployment.pk} summary")
+    tab.wait(f"document.querySelector('#revoke-{deployment.pk}').open")
+    assert f"and ends {agent.name} for good" in tab.text(f"#revoke-{deployment.pk}")
+    shot(tab, "wallet-revoke")
+    tab.click(f"#revoke-cancel-{deployment.pk}")
+    tab.wait_text("Nothing was changed.")
+    tab.click(f"#revoke-{deployment.pk} summary")
+    tab.click(f"#revoke-now-{deployment.pk}", clicks=2)
+    tab.wait_text(f"The module is off. {agent.name} ended.")
+    tab.wait_text("module off")
+    shot(tab, "wallet-revoked")
+    deployment.refresh_from_db()
+    assert deployment.state == "revoked"
+    assert not module_on(chain, deployment.safe_wallet)
+    assert len(wallet.sent) == 3
+
+
+def test_what_goes_wrong_is_said_in_words_and_loses_nothing(
+    tab: Page, visit: Callable[[str], None], chain: SafeTrader, wallet: ChainWallet
+) -> None:
+    deployment = start(tab, visit)
+    wallet.refuses.add("eth_requestAccounts")
+    tab.click("#connect")
+    tab.wait_text("You refused to connect in your wallet. Nothing was signed.", "#safe-status")
+    wallet.refuses.clear()
+
+    wallet.chain_id = 1
+    wallet.knows = {1}
+    tab.click("#connect")
+    tab.wait_text("Your wallet is on chain 1. Switch it to Local (31337) and try again.", "#safe-status")
+    wallet.knows.add(31337)
+    tab.click("#connect")
+    tab.wait_text("Sign: create the Safe with these limits")
+    assert wallet.chain_id == 31337
+
+    balance = chain.lab.rpc("eth_getBalance", wallet.address, "latest")
+    chain.lab.rpc("anvil_setBalance", wallet.address, hex(10**12))
+    tab.click("#sign")
+    tab.wait_text("ETH", "#safe-status")
+    assert "Your wallet has" in tab.text("#safe-status")
+    chain.lab.rpc("anvil_setBalance", wallet.address, balance)
+
+    wallet.refuses.add("eth_sendTransaction")
+    tab.click("#sign")
+    tab.wait_text("You refused to sign in your wallet. Nothing was signed.", "#safe-status")
+    shot(tab, "safe-refused")
+    wallet.refuses.clear()
+
+    wallet.gas_limit = 300_000
+    tab.click("#sign")
+    tab.wait_text("Nothing was changed: the transaction was reverted")
+    shot(tab, "safe-reverted")
+    wallet.gas_limit = 0
+
+    visit(f"/wallet/{deployment.pk}/setup")  # as after a closed browser
+    tab.wait_text("Sign: create the Safe with these limits")
+    tab.click("#sign")
+    tab.wait_text("trades from your Safe")
+    deployment.refresh_from_db()
+    assert deployment.state == "active"
+
+
+def test_a_lost_connection_after_signing_is_made_up_for(
+    tab: Page, visit: Callable[[str], None], chain: SafeTrader, wallet: ChainWallet
+) -> None:
+    """The wallet sent it, Maxxit was not told: the chain tells."""
+    deployment = start(tab, visit)
+    tab.click("#connect")
+    tab.wait_text("Sign: create the Safe with these limits")
+    offline(tab, True)
+    tab.click("#sign")
+    tab.wait_text("Maxxit cannot be reached", "#safe-status")
+    assert len(wallet.sent) == 1
+    offline(tab, False)
+    tab.problems.clear()
+    visit(f"/wallet/{deployment.pk}/setup")
+    tab.wait_text("trades from your Safe")
+    deployment.refresh_from_db()
+    assert deployment.state == "active"
+    assert SafePlan.objects.get().sent_hash == wallet.sent[0]
+
+
+def test_what_was_signed_elsewhere_is_found_without_a_second_transaction(
+    tab: Page, visit: Callable[[str], None], chain: SafeTrader, wallet: ChainWallet
+) -> None:
+    deployment = start(tab, visit)
+    tab.click("#connect")
+    tab.wait_text("Sign: create the Safe with these limits")
+    send = SafePlan.objects.get().onboarding["send"]
+    chain.lab.send("rogue", bytes.fromhex(send["data"][2:]), to=send["to"])
+    tab.click("#sign")
+    tab.wait_text("This Safe exists already: check the chain.", "#safe-status")
+    tab.click("#check")
+    tab.wait_text("trades from your Safe")
+    assert wallet.sent == []
+    deployment.refresh_from_db()
+    assert deployment.state == "active"
+
+
+def offline(tab: Page, away: bool) -> None:
+    tab.call(
+        "Network.emulateNetworkConditions",
+        offline=away,
+        latency=0,
+        downloadThroughput=-1,
+        uploadThroughput=-1,
+    )
+
+
+def test_several_owners_get_a_file_and_the_page_waits_for_them(
+    tab: Page, visit: Callable[[str], None], chain: SafeTrader, wallet: ChainWallet, live_server: Any
+) -> None:
+    world = chain.world
+    safe = Builder(world.rpc_url).safe([wallet.address, world.accounts["owner"]], 2)
+    deployment = start(tab, visit)
+    tab.click("#existing summary")
+    tab.wait("document.querySelector('#existing').open")
+    tab.type("#safe-address", safe.lower())
+    tab.click("#use-existing")
+    tab.wait_text("2 of 2 owners have to sign")
+    assert len(wallet.signed) == 1
+    assert f"may plan for the Safe {safe}" in wallet.signed[0]
+    shot(tab, "safe-several")
+    text = tab.evaluate("fetch(document.querySelector('#plan-file').href).then((answer) => answer.text())")
+    file = json.loads(text)
+    assert (file["version"], file["chainId"]) == ("1.0", "31337")
+    assert [call["to"] for call in file["transactions"]] == [safe, world.module]
+    deployment.refresh_from_db()
+    assert deployment.state == "draft"
+    plan = SafePlan.objects.get(safe=safe)
+    tx = onboarding.enable_tx(31337, safe, world.module, verify.policy_of(plan), verify.rules_of(plan), 0)
+    for role in ("owner", "rogue"):
+        tx.sign(local_key(role).hex())
+    world.send("owner", safe, onboarding.exec_data(tx))
+    tab.wait_text("trades from your Safe")  # without a click
+    deployment.refresh_from_db()
+    assert deployment.state == "active"
+
+    visit("/wallet")
+    tab.wait_text("2 must sign")
+    tab.click(f"#revoke-{deployment.pk} summary")
+    tab.wait(f"document.querySelector('#revoke-{deployment.pk}').open")
+    text = tab.evaluate(
+        f"fetch(document.querySelector('#revoke-file-{deployment.pk}').href).then((one) => one.text())"
+    )
+    assert [call["to"] for call in json.loads(text)["transactions"]] == [world.module, safe]
+
+
+def test_an_existing_safe_of_one_owner_is_signed_in_the_page(
+    tab: Page, visit: Callable[[str], None], chain: SafeTrader, wallet: ChainWallet, alice: User
+) -> None:
+    """A wallet that logs the customer in needs no further signature than the transaction itself."""
+    wallets.link(alice, wallet.address)
+    safe = Builder(chain.world.rpc_url).safe([wallet.address])
+    deployment = start(tab, visit)
+    tab.click("#existing summary")
+    tab.wait("document.querySelector('#existing').open")
+    tab.type("#safe-address", "0x12")
+    tab.click("#use-existing")
+    tab.wait_text("0x12 is no address of a Safe", "#safe-status")
+    tab.type("#safe-address", wallet.address)
+    tab.click("#use-existing")
+    tab.wait_text("is not a Safe on chain 31337", "#safe-status")
+    tab.problems.clear()  # the browser writes every answer of 400 or more to the console
+    tab.type("#safe-address", safe)
+    tab.press("Enter")
+    tab.wait_text("Sign: set these limits")
+    tab.click("#sign")
+    tab.wait_text("trades from your Safe")
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.safe_wallet) == ("active", safe)
+    assert (len(wallet.sent), wallet.signed) == (1, [])
