@@ -15,6 +15,7 @@ from maxxit.web import (
     health,
     invoices,
     pages,
+    previews,
     settings_pages,
     trade,
     wallet,
@@ -38,6 +39,8 @@ MOVED_ADMIN_PAGES = {
 urlpatterns = [
     path("", pages.dashboard, name="dashboard"),
     path("start", agents.start, name="start"),
+    path("previews/<int:preview_id>", previews.preview_part, name="preview"),
+    path("previews/<int:preview_id>/cancel", previews.cancel_preview, name="cancel-preview"),
     path("agents", agents.my_agents, name="my-agents"),
     path("agents/<int:deployment_id>/<str:action>", agents.change_deployment, name="change-deployment"),
     path("performance", performance_page, name="performance"),

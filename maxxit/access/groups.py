@@ -14,14 +14,15 @@ from django.contrib.auth.models import Group, Permission
 
 SUPPORT, OPERATORS, CUSTOMERS = "support", "operators", "customers"
 OURS = (
-    "agents", "console", "events", "knowledge", "llm", "market", "notify", "pipeline", "positions", "signals_app",
-    "trading",
+    "agents", "console", "events", "knowledge", "llm", "market", "notify", "pipeline", "positions", "replay",
+    "signals_app", "trading",
 )  # fmt: skip
 SCHEDULE = "django_celery_beat"
 ADDED_BY_OPERATORS = {
     "console": ("invitation",),
     "agents": ("agent", "ctaccount", "subscription", "deployment"),
     "notify": ("pricerule",),
+    "replay": ("preview",),
     "signals_app": ("signal",),
     "trading": ("order",),
 }

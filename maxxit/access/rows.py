@@ -31,6 +31,7 @@ OWNER_PATHS = {
     "positions.position": ("deployment:owner",),
     "console.apikey": ("owner",),
     "console.idempotentrequest": ("owner",),
+    "replay.preview": ("owner",),
     "notify.pricerule": ("user",),
     "notify.ruledelivery": ("user",),
 }

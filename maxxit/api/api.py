@@ -17,7 +17,7 @@ from maxxit.access.idempotency import IdempotentAPI
 from maxxit.access.inputs import ReadableJson, When, coded, state_named, unknown
 from maxxit.access.permissions import needs
 from maxxit.access.rows import visible
-from maxxit.api import activity, authors, customer, errors, market, performance, safes
+from maxxit.api import activity, authors, customer, errors, market, performance, previews, safes
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.core.terms import Purpose
@@ -87,6 +87,7 @@ api.add_router("", activity.router)
 api.add_router("", authors.router)
 api.add_router("/safes", safes.router)
 api.add_router("", performance.router)
+api.add_router("", previews.router)
 
 
 class Page(Schema):

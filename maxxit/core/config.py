@@ -28,6 +28,8 @@ SECTION_FILES = {"risk": {"exits": "exits"}}
 
 A section that still stands in the first file is laid over the second, for one more release.
 """
+OVERLAY = "MAXXIT_OVERLAY"
+"""Internal variable: the folder of `config/overlays/` that lies over the active profile (`lay_over`)."""
 PRODUCTION = "production"
 """The profile without a folder: the base files, and none of the defaults meant for a developer's machine."""
 
@@ -142,6 +144,18 @@ def use_profile(name: str) -> None:
     os.environ["MAXXIT_PROFILE"] = name
 
 
+def lay_over(name: str) -> None:
+    """Lay the files of `config/overlays/<name>` over the active profile, in this process and its children.
+
+    Raises `Misconfigured` when there is no such folder, or policies are loaded already.
+    """
+    if not (config_dir() / "overlays" / name).is_dir():
+        raise Misconfigured(f"{config_dir() / 'overlays' / name} is missing: restore it from the repository")
+    if name != os.environ.get(OVERLAY, "") and _read.cache_info().currsize:
+        raise Misconfigured(f"policies are loaded already: {name!r} cannot be laid over them")
+    os.environ[OVERLAY] = name
+
+
 def load(name: str, schema: type[P]) -> P:
     """Return `config/<name>.yaml` as a `schema`, read once. Raises `Misconfigured` naming each wrong key."""
     return cast(P, _read(name, schema))
@@ -171,7 +185,12 @@ def _layers(name: str) -> list[Layer]:
     base = [(config_dir() / f"{file}.yaml", key) for file, key in sections.items()]
     whole = read_yaml(base[-1][0])
     base = [one for one in base if one[0].exists() or not _has(whole, [one[1]])]
-    profiles = [(path, key) for file, key in sections.items() if (path := _profile_file(file))]
+    profiles = [
+        (path, key)
+        for folder in _folders()
+        for file, key in sections.items()
+        if (path := _override(folder, file))
+    ]
     return [
         (path, key, {key: read_yaml(path)} if key else read_yaml(path)) for path, key in (*base, *profiles)
     ]
@@ -188,12 +207,17 @@ def _locate(problem: ErrorDetails, layers: Sequence[Layer], schema: type[BaseMod
     return f"{path}: {described.removeprefix(f'{section}.') if section else described}"
 
 
-def _profile_file(name: str) -> Path | None:
-    """Return the active profile's file that overrides `config/<name>.yaml`, if it has one."""
-    folder = config_dir() / "profiles" / profile()
+def _folders() -> list[Path]:
+    """Return the folders that override the base files: the active profile's, then the overlay's."""
+    chosen = {"profiles": profile(), "overlays": os.environ.get(OVERLAY, "")}
+    return [config_dir() / kind / name for kind, name in chosen.items() if name]
+
+
+def _override(folder: Path, name: str) -> Path | None:
+    """Return the file of `folder` that overrides `config/<name>.yaml`, if it has one."""
     names = (name, *(old for old, new in RENAMED.items() if new == name))
     candidates = (folder / f"{file_name}.yaml" for file_name in names)
-    return next((path for path in candidates if path.exists()), None) if profile() else None
+    return next((path for path in candidates if path.exists()), None)
 
 
 def _has(values: Any, path: Sequence[int | str]) -> bool:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from asgiref.local import Local
 from django.conf import settings
 from django.core.cache import caches
@@ -21,6 +22,7 @@ from maxxit.embedded.servers import NAME, Postgres
 from maxxit.embedded.template import connected_to, create_migrated, digest
 from maxxit.env import read_env
 
+REPLAY = "replay"
 FAST = {
     "server_side_binding": True,
     "prepare_threshold": 5,
@@ -34,15 +36,24 @@ while the tables are nearly empty, because they are kept when the tables have gr
 
 
 @contextmanager
-def scratch_database(*, keep: bool = False, durable: bool = False) -> Iterator[str]:
+def scratch_database(*, keep: bool = False, durable: bool = False, name: str = REPLAY) -> Iterator[str]:
     """Connect Django's default connection to a fresh, migrated database inside this block; yields its location.
 
     It is dropped afterwards unless `keep`. With `durable` each commit is flushed to disk and statements are planned as
-    on live connections (for measurements). The cache is in memory meanwhile: a replay needs no Redis.
+    on live connections (for measurements). The cache is in memory meanwhile: a replay needs no Redis. `name` is a part
+    of its name; what killed processes left under another one than `replay` is removed first.
     """
-    database = _embedded(keep, durable) if read_env().embedded_postgres else _on_same_server(keep, durable)
+    embedded = read_env().embedded_postgres or not _may_create()
+    database = _embedded(name, keep, durable) if embedded else _on_same_server(name, keep, durable)
     with _cache_in_memory(), database as location:
         yield location
+
+
+def _may_create() -> bool:
+    """Return whether this role may create databases; the application's role of an installation may not."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")
+        return bool(cursor.fetchone()[0])
 
 
 @contextmanager
@@ -64,12 +75,16 @@ def _use_caches(configured: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _embedded(keep: bool, durable: bool) -> Iterator[str]:
-    folder = Path(settings.DATA_DIR) / f"replay-{os.getpid()}"
+def _embedded(purpose: str, keep: bool, durable: bool) -> Iterator[str]:
+    data_dir = Path(settings.DATA_DIR)
+    folder = data_dir / f"{purpose}-{os.getpid()}"
+    for left in data_dir.glob(f"{purpose}-*") if purpose != REPLAY else ():
+        if not psutil.pid_exists(int(left.name.rpartition("-")[2])):
+            _remove(Postgres(left, ephemeral=True), left)
     server = Postgres(folder, ephemeral=not durable, template=_embedded_template())
     server.start()
     try:
-        with connected_to(NAME=NAME, HOST=str(server.sockets), USER=NAME, OPTIONS=_options(durable)):
+        with connected_to(**_local(server), OPTIONS=_options(durable)):
             yield f"{folder} (stopped; its files are kept)"
     finally:
         server.stop()
@@ -93,7 +108,7 @@ def _embedded_template() -> Path:
     server = Postgres(folder, ephemeral=True)
     server.start()
     try:
-        with connected_to(NAME=NAME, HOST=str(server.sockets), USER=NAME):
+        with connected_to(**_local(server)):
             call_command("migrate", verbosity=0, interactive=False)
         server.stop()
         server.save_template(template)
@@ -103,16 +118,24 @@ def _embedded_template() -> Path:
     return template
 
 
+def _local(server: Postgres) -> dict[str, str]:
+    """Return the settings of a connection to an embedded server."""
+    return {"NAME": NAME, "HOST": str(server.sockets), "USER": NAME, "PASSWORD": "", "PORT": ""}
+
+
 def _remove(server: Postgres, folder: Path) -> None:
     shutil.rmtree(server.home, ignore_errors=True)  # outside the folder where it may not be entered
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _on_same_server(keep: bool, durable: bool) -> Iterator[str]:
-    name = f"{connection.settings_dict['NAME']}_replay_{os.getpid()}"
+def _on_same_server(purpose: str, keep: bool, durable: bool) -> Iterator[str]:
+    prefix = f"{connection.settings_dict['NAME']}_{purpose}_"
+    name = f"{prefix}{os.getpid()}"
     quoted = connection.ops.quote_name(name)
     with connection.cursor() as cursor:
+        for left in _unused(cursor, prefix) if purpose != REPLAY else ():
+            cursor.execute(f"DROP DATABASE IF EXISTS {connection.ops.quote_name(left)}")
         cursor.execute(f"DROP DATABASE IF EXISTS {quoted}")
     create_migrated(name)
     try:
@@ -122,6 +145,19 @@ def _on_same_server(keep: bool, durable: bool) -> Iterator[str]:
         if not keep:
             with connection.cursor() as cursor:
                 cursor.execute(f"DROP DATABASE {quoted} WITH (FORCE)")
+
+
+UNUSED = """
+SELECT datname FROM pg_database d WHERE starts_with(datname, %s) AND pg_get_userbyid(datdba) = current_user
+  AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)
+"""
+
+
+def _unused(cursor: Any, prefix: str) -> list[str]:
+    """Return the databases of this role whose names are `prefix` and the id of a process that has ended."""
+    cursor.execute(UNUSED, [prefix])
+    ids = {name: name.removeprefix(prefix) for (name,) in cursor.fetchall()}
+    return [name for name, pid in ids.items() if pid.isdecimal() and not psutil.pid_exists(int(pid))]
 
 
 def _options(durable: bool) -> dict[str, Any]:

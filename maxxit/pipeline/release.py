@@ -40,6 +40,7 @@ def _files() -> Iterator[tuple[str, Path]]:
     folders = [
         config_dir(),
         config_dir() / "prompts",
+        *config_dir().glob("overlays/*"),
         *([config_dir() / "profiles" / profile()] if profile() else []),
     ]
     for config_folder in folders:

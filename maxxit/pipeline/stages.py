@@ -98,11 +98,13 @@ ALERTS = (
 """Events that notify staff at once."""
 
 MATCH = "maxxit.notify.tasks.match"
+PREVIEWS = "maxxit.replay.tasks.start_previews"
 DELIVER, ALERT = "maxxit.notify.tasks.deliver", "maxxit.notify.tasks.alert"
 _WAITING = (
     *((event, sweep.task) for sweep in SWEEPS for event in sweep.wakes_on),
     ("quotes.accepted", MATCH),
     ("rule.matched", DELIVER),
+    ("preview.queued", PREVIEWS),
     *((event, ALERT) for event in ALERTS),
 )
 WAKES = {event: tuple(task for name, task in _WAITING if name == event) for event, _ in _WAITING}
@@ -115,6 +117,8 @@ ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     MATCH: {"queue": "market"},
     "maxxit.notify.*": {"queue": "notify"},
     "maxxit.pipeline.*": {"queue": "default"},
+    # Only starts processes, which compute.
+    "maxxit.replay.*": {"queue": "default"},
     # Long reads that sign nothing: orders and bookings must not wait for them.
     "positions.tasks.watch_risk": {"queue": "guard"},
     "positions.tasks.take_points": {"queue": "guard"},

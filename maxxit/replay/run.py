@@ -27,6 +27,7 @@ from maxxit.pipeline.stages import EXITS, STAGES
 from positions.tasks import book_pass, equity_pass, exit_pass, snapshot_pass
 from signals_app import ingest, tasks
 from signals_app.inputs import Inputs, check_followed, read_inputs
+from signals_app.sources.base import PostSource
 from signals_app.sources.jsonl import OVERLAP, JsonlSource
 from trading import gate
 from trading.deployments.funding import fund
@@ -37,27 +38,42 @@ PIPELINE_RUN = "maxxit.pipeline.tasks.run_pipeline"
 T = TypeVar("T")
 
 
-@dataclass
-class Recorded:
-    """The inputs, time span and measurements of one replay."""
+class Playback:
+    """A recorded span that `play` runs: its sources of posts, prices and scheduled tasks."""
 
-    posts: Path
-    candles: Path
     start: datetime
     """UTC, inclusive."""
     end: datetime
     """UTC, exclusive; the last pass runs at this time."""
-    inputs: Inputs | None = None
-    """The validated files; set by `prepare`."""
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    seconds: dict[str, float]
     """Stage -> seconds spent."""
+
+    def sources(self) -> dict[str, PostSource]:
+        """Return the sources of posts by name."""
+        raise NotImplementedError
+
+    def ticks(self) -> dict[datetime, list[Tick]]:
+        """Return the ticks by moment: the close of each bar when it became known."""
+        raise NotImplementedError
+
+    def due(self) -> dict[datetime, list[str]]:
+        """Return the scheduled tasks by moment: the pipeline run first, then in the order of the stages."""
+        known = [PIPELINE_RUN, *self.passes()]
+        due: dict[datetime, list[str]] = defaultdict(list)
+        for entry in schedule().values():
+            if entry.task in known:
+                for moment in entry.moments(self.start - timedelta(microseconds=1), self.end, BAR):
+                    due[moment].append(entry.task)
+        for tasks_due in due.values():
+            tasks_due.sort(key=known.index)
+        return due
 
     def passes(self) -> dict[str, tuple[str, Callable[[], Counts]]]:
         """Return task name -> (stage name, the function that its worker calls)."""
-        source = JsonlSource([str(self.posts)])
+        sources = self.sources()
 
         def ingest_pass() -> Counts:
-            done = ingest.ingest({SOURCE: source})
+            done = ingest.ingest(sources)
             return Counts(done.offered, done.new)
 
         functions: dict[str, Callable[[], Counts]] = {
@@ -78,6 +94,32 @@ class Recorded:
         }
 
 
+@dataclass
+class Recorded(Playback):
+    """The files, time span and measurements of one replay."""
+
+    posts: Path
+    candles: Path
+    start: datetime
+    end: datetime
+    inputs: Inputs | None = None
+    """The validated files; set by `prepare`."""
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def sources(self) -> dict[str, PostSource]:
+        """Return the post file as a source."""
+        return {SOURCE: JsonlSource([str(self.posts)])}
+
+    def ticks(self) -> dict[datetime, list[Tick]]:
+        """Return the closes of the candle files."""
+        ticks: dict[datetime, list[Tick]] = defaultdict(list)
+        for symbol, bars in self.inputs.bars.items() if self.inputs else ():
+            for bar in bars:
+                if self.start <= bar.known_at <= self.end:
+                    ticks[bar.known_at].append(Tick(symbol, bar.close, bar.known_at, "file"))
+        return ticks
+
+
 def prepare(recorded: Recorded) -> Inputs:
     """Load accounts, agents, deployments and candles, and open the paper gates.
 
@@ -94,21 +136,24 @@ def prepare(recorded: Recorded) -> Inputs:
         check_followed(names, set(followed), recorded.posts)
         # As if every post before the span had been read: none of them is replayed.
         CtAccount.objects.update(last_seen_at=recorded.start - timedelta(microseconds=1) + OVERLAP)
-        for name in [name for name, venue in venues().items() if venue.paper]:
-            gate.set_dry_run(name, False, by="replay", reason="a replay trades on paper")
-            gate.approve(
-                name, by="replay", until=recorded.end + timedelta(days=1), reason="a replay trades on paper"
-            )
+        open_paper_gates(recorded.end)
     for symbol, own in recorded.inputs.bars.items():
         candles.store(symbol, own)
     return recorded.inputs
 
 
-def play(recorded: Recorded, progress: Callable[[datetime], None]) -> None:
-    """Run the recorded span. `progress` is called with each moment when it is done."""
+def open_paper_gates(end: datetime) -> None:
+    """Let the paper venues of this database trade until a day after `end`."""
+    for name in [name for name, venue in venues().items() if venue.paper]:
+        gate.set_dry_run(name, False, by="replay", reason="a replay trades on paper")
+        gate.approve(name, by="replay", until=end + timedelta(days=1), reason="a replay trades on paper")
+
+
+def play(recorded: Playback, progress: Callable[[datetime], None]) -> None:
+    """Run the recorded span. `progress` is called with each moment when it is done; what it raises ends the run."""
     passes = recorded.passes()
-    ticks = _ticks(recorded)
-    due = _due(recorded)
+    ticks = recorded.ticks()
+    due = recorded.due()
     order = list(passes)
     with wake.collected() as woken:
         for moment in sorted(set(ticks) | set(due)):
@@ -127,38 +172,15 @@ def play(recorded: Recorded, progress: Callable[[datetime], None]) -> None:
             progress(moment)
 
 
-def _run(recorded: Recorded, passes: dict[str, tuple[str, Callable[[], Counts]]], task: str) -> None:
+def _run(recorded: Playback, passes: dict[str, tuple[str, Callable[[], Counts]]], task: str) -> None:
     name, function = passes[task]
     counts = _timed(recorded, name, function)
     announce(name, counts)
 
 
-def _timed(recorded: Recorded, name: str, function: Callable[[], T]) -> T:
+def _timed(recorded: Playback, name: str, function: Callable[[], T]) -> T:
     begun = perf_counter()
     try:
         return function()
     finally:
         recorded.seconds[name] += perf_counter() - begun
-
-
-def _ticks(recorded: Recorded) -> dict[datetime, list[Tick]]:
-    """Return the ticks by moment: the close of each bar when it became known."""
-    ticks: dict[datetime, list[Tick]] = defaultdict(list)
-    for symbol, bars in recorded.inputs.bars.items() if recorded.inputs else ():
-        for bar in bars:
-            if recorded.start <= bar.known_at <= recorded.end:
-                ticks[bar.known_at].append(Tick(symbol, bar.close, bar.known_at, "file"))
-    return ticks
-
-
-def _due(recorded: Recorded) -> dict[datetime, list[str]]:
-    """Return the scheduled tasks by moment: the pipeline run first, then in the order of the stages."""
-    known = [PIPELINE_RUN, *recorded.passes()]
-    due: dict[datetime, list[str]] = defaultdict(list)
-    for entry in schedule().values():
-        if entry.task in known:
-            for moment in entry.moments(recorded.start - timedelta(microseconds=1), recorded.end, BAR):
-                due[moment].append(entry.task)
-    for tasks_due in due.values():
-        tasks_due.sort(key=known.index)
-    return due

@@ -4,7 +4,7 @@ All figures come from `signals_app.authors`; nothing here measures. They are of 
 user may see them, and of nobody's trades.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -209,6 +209,11 @@ def _standing(account: CtAccount, followed: set[int]) -> Standing:
         followed=account.pk in followed,
         at=record.at if record else None,
     )
+
+
+def standings(accounts: Iterable[CtAccount]) -> list[Standing]:
+    """Return the record of each account, without whether it is followed. Select `record` with the accounts."""
+    return [_standing(account, set()) for account in accounts]
 
 
 @dataclass(frozen=True, slots=True)

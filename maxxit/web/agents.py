@@ -22,8 +22,8 @@ from agents.policy import post_sources
 from maxxit.access.permissions import page_needs
 from maxxit.core.errors import InvalidInput, MaxxitError, Rejected
 from maxxit.core.terms import ExitPreset, KillLevel, Preset
-from maxxit.reports import deployment_cards
-from maxxit.web import charts, wallet_start
+from maxxit.reports import authors, deployment_cards
+from maxxit.web import charts, previews, wallet_start
 from maxxit.web.once import first_time
 from trading.deployments import activation, stops
 from trading.deployments.plan_check import PlanCheck
@@ -115,11 +115,14 @@ class StartForm(forms.Form):
 def start(request: HttpRequest) -> HttpResponse:
     """Choose accounts, capital and risk; see what would be traded; start on paper, or go on with the wallet."""
     known, safes = list(_suggested()), wallet_start.safe_choices()
+    context = previews.context_of(request)
     initial = {"capital": 1000, "sizing_preset": Preset.MODERATE, "exit_preset": ExitPreset.SIGNAL}
-    form = StartForm(
-        request.POST or None, accounts=known, safes=safes, initial=initial | {"name": _free_name(request)}
-    )
+    initial |= {"name": _free_name(request)} | previews.typed_before(context["preview"])
+    form = StartForm(request.POST or None, accounts=known, safes=safes, initial=initial)
     plan = _plan(form) if request.method == "POST" else None
+    wanted = request.POST.get("do") == "preview" and plan is not None
+    if wanted and (answer := previews.ask(request, form, form.names())):
+        return answer
     if (
         request.method == "POST"
         and request.POST.get("do") == "start"
@@ -137,20 +140,29 @@ def start(request: HttpRequest) -> HttpResponse:
             return redirect("my-agents")
     status = 200 if request.method != "POST" or form.is_valid() else 422
     most = customer_policy().max_followed_accounts
-    context = {
+    context |= {
         "form": form,
         "plan": plan,
-        "known": {account.x_username: account for account in known},
+        "offered": offered(form, known),
         "most": most,
         "money_problems": wallet_start.problems(safes),
     }
     return render(request, "web/start.html", context, status=status)
 
 
+def offered(form: StartForm, accounts: list[CtAccount]) -> list[dict[str, Any]]:
+    """Return the accounts to choose from, each with its checkbox and its record."""
+    standings = authors.standings(accounts)
+    return [
+        {"choice": choice, "standing": standing}
+        for choice, standing in zip(form["accounts"], standings, strict=True)
+    ]
+
+
 def _suggested() -> QuerySet[CtAccount]:
     """Select the accounts that are read, those with the highest impact factor first."""
     active = CtAccount.objects.filter(is_active=True, source__in=post_sources())
-    return active.order_by("-impact_factor", "x_username")[:SUGGESTED]
+    return active.select_related("record").order_by("-impact_factor", "x_username")[:SUGGESTED]
 
 
 def _free_name(request: HttpRequest) -> str:

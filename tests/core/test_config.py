@@ -2,6 +2,7 @@
 
 import shutil
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -379,3 +380,15 @@ def test_a_token_that_no_exchange_of_ours_trades_counts_as_illiquid() -> None:
     traded = yaml.safe_load((ROOT / "config" / "feeds.yaml").read_text())["feeds"]["coinbase"]["ids"]
 
     assert {name for name, one in markets.items() if one.get("illiquid")} == set(markets) - set(traded)
+
+
+def test_an_overlay_lies_over_base_file_and_profile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAXXIT_PROFILE", "demo")
+    monkeypatch.setenv(config.OVERLAY, "")
+    monkeypatch.setattr(config, "_read", cache(read))
+    assert read("feeds", _Feeds).order == ("demo",)
+
+    config.lay_over("preview")
+    assert read("feeds", _Feeds).order == ()
+    with pytest.raises(Misconfigured, match=r"overlays/other is missing"):
+        config.lay_over("other")

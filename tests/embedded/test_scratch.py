@@ -17,7 +17,7 @@ from maxxit.embedded import scratch
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_scratch_database_is_dropped_unless_it_is_kept(keep: bool) -> None:
     live = connection.settings_dict["NAME"]
-    with scratch._on_same_server(keep, durable=False) as location, connection.cursor() as cursor:
+    with scratch._on_same_server("replay", keep, durable=False) as location, connection.cursor() as cursor:
         name = location.removeprefix("database ")
         cursor.execute("SELECT current_database()")
         assert cursor.fetchone() == (name,) != (live,)
@@ -50,10 +50,20 @@ def test_an_embedded_scratch_database_is_migrated_once_for_the_code(
 
     monkeypatch.setattr(scratch, "call_command", call_command)
     for _ in range(2):
-        with scratch._embedded(keep=False, durable=False), connection.cursor() as cursor:
+        with scratch._embedded("replay", keep=False, durable=False), connection.cursor() as cursor:
             cursor.execute("SELECT count(*) > 0 FROM django_migrations")
             assert cursor.fetchone() == (True,)
             cursor.execute("CREATE TABLE gone (id int)")
     assert commands == ["migrate"]
     [left] = settings.DATA_DIR.iterdir()
     assert left.name.startswith(scratch.TEMPLATE)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_killed_process_left_is_removed_by_the_next_one_of_its_purpose() -> None:
+    left = f"{connection.settings_dict['NAME']}_preview_999999999"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {connection.ops.quote_name(left)}")
+    with scratch.scratch_database(name="preview"), connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_database WHERE datname = %s", [left])
+        assert cursor.fetchone() == (0,)

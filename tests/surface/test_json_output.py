@@ -24,6 +24,7 @@ Words = Callable[[World, Path], list[str]]
 ELSEWHERE = {
     "bench sweep": "tests/surface/test_bench.py, a process and a database",
     "replay": "tests/replay/test_replay.py, a database",
+    "preview": "tests/replay/test_previews.py, a database",
     "evaluate-classifier": "tests/llm/test_commands.py",
     **{f"chain deploy-{contract}": "tests/chain/sending/test_deploy.py, a chain" for contract in ("module", "router")},
     **{f"credentials {action}": "tests/trading/credentials/test_store.py, a venue with keys" for action in

@@ -14,6 +14,7 @@ from maxxit.access import groups
 from maxxit.access.models import ADMIN, KEYS, READ, RULES, SAFES, TRADE, ApiKey
 from maxxit.api.api import api
 from maxxit.core import clock
+from maxxit.replay.models import Preview
 from tests.surface.conftest import World
 
 SCOPES = (READ, RULES, SAFES, TRADE, KEYS, ADMIN)
@@ -32,6 +33,7 @@ BODIES: dict[str, Any] = {
     "/api/deployments/{deployment_id}/limits": {},
     "/api/deployments/{deployment_id}/stop": {"reason": "drill"},
     "/api/deployments/{deployment_id}/release": {"reason": "over"},
+    "/api/previews": {"accounts": ["somebody"], "capital": "1000"},
     "/api/keys": {"name": "another"},
     "/api/safes/predict": {"owners": ["0x" + "1" * 40]},
     "/api/safes/{deployment_id}/plan": {"safe": "", "signature": ""},
@@ -69,6 +71,16 @@ def key_of(owner: Any) -> int:
     return int(key.pk)
 
 
+def preview_of(owner: Any) -> int:
+    """The id of a preview of a trade's owner."""
+    inputs = {
+        "accounts": ["a"], "capital": "1000", "sizing_preset": "moderate", "exit_preset": "signal",
+        "start": "2026-01-01T00:00:00+00:00", "end": "2026-01-31T00:00:00+00:00",
+    }  # fmt: skip
+    values = {"digest": "", "inputs": inputs, "created_at": clock.now(), "state": "done"}
+    return int(Preview.objects.get_or_create(owner=owner.owner, defaults=values)[0].pk)
+
+
 def call(world: World, who: User | None, path: str, method: str, owner: Any) -> Any:
     """The operation on a row of `owner`, with a key of `who` that has every scope it may have."""
     rule = owner.owner.pricerule_set.first() if hasattr(owner.owner, "pricerule_set") else None
@@ -78,6 +90,7 @@ def call(world: World, who: User | None, path: str, method: str, owner: Any) -> 
         order_id=owner.entry.pk,
         name="somebody",
         key_id=key_of(owner),
+        preview_id=preview_of(owner),
         signal_id=owner.signal.pk,
         what="order",
         ident=owner.entry.pk,
@@ -234,6 +247,8 @@ OF_NOBODY = {
     "start",
     "my-agents",
     "change-deployment",
+    "preview",
+    "cancel-preview",
 } | {
     getattr(pattern, "name", "")
     for pattern in PAGES

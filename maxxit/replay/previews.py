@@ -1,0 +1,247 @@
+"""Previews of users: request, cancel, look up, and start those that wait, each in a process of its own.
+
+One preview of a user is under way at a time: another request cancels it. The sweep `start_due` starts the waiting ones,
+and starts again or fails those whose process has shown no sign of life, so that none is left running.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+import structlog
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import connection, transaction
+
+from agents.following import clean_name
+from maxxit.core import clock
+from maxxit.core.clock import iso_utc
+from maxxit.core.config import ROOT
+from maxxit.core.errors import InvalidInput, Rejected, StaleState
+from maxxit.core.money import plain
+from maxxit.core.terms import ExitPreset, Preset
+from maxxit.events.record import advance, record
+from maxxit.pipeline import release
+from maxxit.replay.models import Preview
+from maxxit.replay.plan import Plan
+from maxxit.replay.policy import policy
+from maxxit.replay.states import UNDER_WAY, PreviewState
+from trading.deployments import activation
+from trading.models import LimitsInForce
+
+log = structlog.get_logger(__name__)
+
+WIDTH = timedelta(hours=1)
+"""A span ends with the last whole hour, so that the same request within an hour has the same answer."""
+LOCK = 20_261_130
+"""Advisory lock of the sweep."""
+
+
+def plan_of(
+    accounts: Sequence[str],
+    capital: Decimal,
+    sizing_preset: str = Preset.MODERATE,
+    exit_preset: str = ExitPreset.SIGNAL,
+    days: int | None = None,
+) -> Plan:
+    """Return the plan of a preview over the last `days`. Raises InvalidInput that names every wrong value.
+
+    Args:
+        accounts: user names of X, with or without @.
+        capital: USDC.
+        days: None: the number in config/previews.yaml.
+    """
+    limits, problems = policy(), dict[str, str]()
+    days = limits.days if days is None else days
+    names = list(dict.fromkeys(clean_name(name) for name in accounts if clean_name(name)))
+    if not names:
+        problems["accounts"] = "choose at least one account"
+    elif len(names) > limits.max_accounts:
+        problems["accounts"] = (
+            f"{len(names)} accounts are chosen, and a preview takes {limits.max_accounts} at most"
+        )
+    if not 1 <= days <= limits.max_days:
+        problems["days"] = f"enter 1 to {limits.max_days} days, not {days}"
+    try:
+        plan = activation.check(capital, sizing_preset, exit_preset=exit_preset)
+    except InvalidInput as error:
+        problems |= error.problems
+    else:
+        if plan.problems:
+            problems["capital"] = f"this cannot work: {'; '.join(plan.problems)}"
+    if not problems:
+        end = clock.bucket(clock.now(), WIDTH)
+        start = end - timedelta(days=days)
+        result = Plan(tuple(names), capital, sizing_preset, exit_preset, start, end)
+        problems |= _without_records(result)
+    if problems:
+        raise InvalidInput(problems)
+    return result
+
+
+RECORDED = """
+SELECT count(*), max(p.id), count(p.edited_at), count(p.deleted_at)
+FROM ct_posts p JOIN ct_accounts a ON a.id = p.account_id
+WHERE lower(a.x_username) = ANY(%s) AND p.posted_at >= %s AND p.posted_at < %s
+"""
+
+
+def _recorded(plan: Plan) -> list[int | None]:
+    """Return number and newest id of the stored posts of a plan, and how many of them were edited and deleted."""
+    with connection.cursor() as cursor:
+        cursor.execute(RECORDED, [[name.lower() for name in plan.accounts], plan.start, plan.end])
+        return list(cursor.fetchone())
+
+
+def _without_records(plan: Plan) -> dict[str, str]:
+    """Return the problem of a plan none of whose accounts has a stored post."""
+    if _recorded(plan)[0]:
+        return {}
+    names = ", ".join(f"@{name}" for name in plan.accounts)
+    return {"accounts": f"no recorded posts of {names} in the last {(plan.end - plan.start).days} days: there is "
+            "nothing to preview. Follow them, and their posts are recorded from then on"}  # fmt: skip
+
+
+def _digest(plan: Plan) -> str:
+    """Return the key of a result: what is played, by which code and configuration, with which limits."""
+    limits = LimitsInForce.objects.values_list("limits", "waiting").first()
+    names = sorted(name.lower() for name in plan.accounts)
+    parts = [plan.as_json() | {"accounts": names}, _recorded(plan), release.mine(), limits]
+    return sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def request(owner: AbstractBaseUser, plan: Plan, *, by: str, form: dict[str, Any] | None = None) -> Preview:
+    """Queue a preview of `plan` for `owner`, or return the stored result of the same inputs.
+
+    Another one of this owner that is under way is canceled. Raises Rejected (`too_many_previews`) where the owner had
+    as many computed today as are allowed.
+
+    Args:
+        form: what the owner typed, to fill the page again.
+    """
+    digest, now = _digest(plan), clock.now()
+    with transaction.atomic():
+        get_user_model()._default_manager.select_for_update(no_key=True).get(pk=owner.pk)
+        mine = Preview.objects.filter(owner_id=owner.pk)
+        under_way = mine.filter(state__in=UNDER_WAY).first()
+        if under_way is not None and under_way.digest == digest:
+            Preview.objects.filter(pk=under_way.pk).update(form=form or {})
+            return under_way
+        since = now - timedelta(days=policy().keep_days)
+        same = Preview.objects.filter(digest=digest, state=PreviewState.DONE, created_at__gte=since).first()
+        most = policy().per_user_per_day
+        today = mine.filter(created_at__gt=now - timedelta(days=1), copied=False).count()
+        if same is None and today >= most:
+            raise Rejected(
+                f"{today} previews were computed for you in the last 24 hours, and {most} are allowed: try again later",
+                code="too_many_previews",
+            )
+        if under_way is not None:
+            cancel(under_way, by=by)
+        values = {"owner_id": owner.pk, "inputs": plan.as_json(), "digest": digest, "form": form or {}}
+        preview = Preview.objects.create(**values, created_at=now, copied=same is not None)
+        if same is not None:
+            advance(
+                preview, PreviewState.DONE, why="stored", result=same.result, progress=1.0, finished_at=now,
+                played_until=plan.end,
+            )  # fmt: skip
+        else:
+            record("preview.queued", preview, by=by)
+    return preview
+
+
+def cancel(preview: Preview, *, by: str) -> bool:
+    """Cancel a preview; return whether it was under way. Its process ends within seconds."""
+    if preview.state not in UNDER_WAY:
+        return False
+    try:
+        advance(preview, PreviewState.CANCELED, data={"by": by}, finished_at=clock.now())
+    except StaleState:
+        return False
+    return True
+
+
+def ahead_of(preview: Preview) -> int:
+    """Return how many previews are computed before this one."""
+    return Preview.objects.filter(state__in=UNDER_WAY, pk__lt=preview.pk).count()
+
+
+def start_due() -> int:
+    """Start the previews that wait, as many as may be computed at once; return how many.
+
+    A running one without a sign of life is queued again, or failed after the last attempt. Old ones are deleted.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        _end_silent()
+        _delete_old()
+        free = policy().at_once - Preview.objects.filter(state=PreviewState.RUNNING).count()
+        waiting = list(Preview.objects.filter(state=PreviewState.QUEUED).order_by("pk")[: max(free, 0)])
+        now = clock.now()
+        for preview in waiting:
+            advance(preview, PreviewState.RUNNING, attempts=preview.attempts + 1, started_at=now, seen_at=now)
+            transaction.on_commit(partial(_start, preview))
+    return len(waiting)
+
+
+def _start(preview: Preview) -> None:
+    start_process(preview)
+
+
+def start_process(preview: Preview) -> None:
+    """Compute a preview in a process of its own: it has another database, configuration and priority than a worker."""
+    command = [
+        sys.executable,
+        "manage.py",
+        "preview",
+        "--run",
+        str(preview.pk),
+        "--attempt",
+        str(preview.attempts),
+    ]
+    subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    log.info("preview_started", preview=preview.pk, attempt=preview.attempts)
+
+
+def _end_silent() -> None:
+    rules = policy()
+    silent = clock.now() - timedelta(seconds=rules.silent_seconds)
+    for preview in Preview.objects.filter(state=PreviewState.RUNNING, seen_at__lt=silent):
+        if preview.attempts < rules.attempts:
+            advance(preview, PreviewState.QUEUED, why="no sign of life", progress=0.0, played_until=None)
+            continue
+        error = f"it stopped {preview.attempts} times before it was finished: try again, or choose fewer days"
+        advance(preview, PreviewState.FAILED, why="no sign of life", error=error, finished_at=clock.now())
+
+
+def _delete_old() -> None:
+    before = clock.now() - timedelta(days=policy().keep_days)
+    Preview.objects.filter(created_at__lt=before).exclude(state__in=UNDER_WAY).delete()
+
+
+def preview_data(preview: Preview) -> dict[str, Any]:
+    """Return a preview for the API and `--json`."""
+    values = preview.inputs
+    return {
+        "id": preview.pk,
+        "status": preview.state.upper(),
+        "accounts": values["accounts"],
+        "capital": plain(Decimal(values["capital"])),
+        "sizing_preset": values["sizing_preset"],
+        "exit_preset": values["exit_preset"],
+        "start": values["start"],
+        "end": values["end"],
+        "progress": round(preview.progress, 4),
+        "played_until": iso_utc(preview.played_until) if preview.played_until else None,
+        "ahead": ahead_of(preview) if preview.state == PreviewState.QUEUED else 0,
+        "created_at": iso_utc(preview.created_at),
+        "finished_at": iso_utc(preview.finished_at) if preview.finished_at else None,
+        "error": preview.error,
+        "result": preview.result,
+    }
