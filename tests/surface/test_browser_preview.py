@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SHOTS = os.environ.get("MAXXIT_SHOTS", "")
 
 
-def test_a_preview_appears_without_reload(tab: Page, live_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preview_appears_without_reload(
+    tab: Page, live_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in (following, agents):
         monkeypatch.setattr(module, "post_sources", lambda: ("x",))
     at = clock.now() - timedelta(hours=2)
