@@ -138,16 +138,18 @@ def run_settle() -> int:
 
 @shared_task(name="trading.tasks.reconcile")
 def run_reconcile() -> int:
-    """Check every Safe and its pools again, then reconcile Safes and executors' gas balances with the chain.
+    """Check every Safe and its pools again, activate drafts whose owners signed meanwhile, reconcile with the chain.
 
     Return the number of unexplained differences.
     """
     if not Deployment.objects.exclude(safe_wallet="").exists():
         return 0
+    from trading.deployments.wallet_setup import finish_due
     from trading.venues.safe import reconcile as chain  # loads the chain libraries
     from trading.venues.safe.safes import recheck_all
 
     recheck_all()
+    finish_due()
     try:
         safes, gas_balances = chain.reconcile_all(), chain.gas_balances()
     except (Retryable, Unknown) as error:  # the next run tries again

@@ -133,7 +133,7 @@ def test_verification_reads_the_chain_and_names_each_difference(lab: Lab) -> Non
     lab.set_policy(rules[:1], max_trade=2_000 * USDC)
     lab.send("guardian", m.call_data("stop", lab.safe, m.HALTED))
     assert wrong() == [
-        f"max_trade is {2_000 * USDC}, not {1_000 * USDC}",
+        "max_trade is 2,000.00 USDC, not 1,000.00 USDC",
         "the listed tokens differ",
         "stopped at level 2",
     ]
@@ -152,7 +152,7 @@ def test_verification_names_a_pending_policy(lab: Lab) -> None:
     since = f"{datetime.fromtimestamp(pending.effective_at, UTC):%Y-%m-%d %H:%M:%S} UTC"
     assert differences(lab, first, rules) == [f"another policy is pending: in force from {since}"]
     assert differences(lab, wanted, rules) == [
-        f"max_trade is {1_000 * USDC}, not {2_000 * USDC}",
+        "max_trade is 1,000.00 USDC, not 2,000.00 USDC",
         f"the planned policy is pending: in force from {since}",
     ]
     lab.advance(DAY + 1)

@@ -10,12 +10,13 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+import structlog
 from eth_utils.address import is_address, to_checksum_address
 
 from agents.models import Deployment
 from agents.states import AgentState, DeploymentState
 from maxxit.core import clock
-from maxxit.core.errors import Rejected, Retryable
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.core.money import USDC, ZERO
 from maxxit.events.record import record
 from maxxit.evm import facts
@@ -25,6 +26,8 @@ from trading.chain.models import SafePlan
 from trading.deployments import activation
 from trading.reasons import Reason
 from trading.venues.safe import plans, safes, snapshot, verify
+
+log = structlog.get_logger(__name__)
 
 HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 RECEIPT = "eth_getTransactionReceipt"
@@ -176,6 +179,31 @@ def look(deployment: Deployment, *, by: str) -> Status:
             return Status(Step.DIFFERS, plan, tuple(problems), usdc)
         plan.refresh_from_db()
     return Status(Step.READY, plan, _activate(deployment, by), usdc)
+
+
+FINISHED_AT_ONCE = 200
+"""Drafts that one run looks at."""
+
+
+def finish_due() -> int:
+    """Activate the drafts whose owners signed while their page was closed; return how many.
+
+    One read of each chain for all of them; a chain that does not answer is looked at the next time.
+    """
+    drafts = Deployment.objects.filter(state=DeploymentState.DRAFT, safe_capital__isnull=False)
+    rows = list(drafts.exclude(safe_wallet="").select_related("agent").order_by("-pk")[:FINISHED_AT_ONCE])
+    finished = 0
+    for venue_name in {row.agent.venue for row in rows}:
+        own = [(row, plan) for row in rows if row.agent.venue == venue_name and (plan := newest_plan(row))]
+        asked = [snapshot.Asked(plan.safe, plan.module, plan) for _, plan in own]
+        try:
+            states = snapshot.read(safes.safe_access(own[0][0]), asked) if own else {}
+            for row, plan in own:
+                if states[plan.safe].created and not states[plan.safe].differences:
+                    finished += look(row, by="the owner's signature").step == Step.READY
+        except (Rejected, Retryable, Misconfigured) as error:
+            log.warning("setups_not_finished", venue=venue_name, error=str(error))
+    return finished
 
 
 def _activate(deployment: Deployment, by: str) -> tuple[str, ...]:

@@ -363,7 +363,7 @@ def test_gas_is_booked_and_the_executor_s_balance_is_held_against_the_chain(
 def test_another_policy_than_the_planned_one_is_named(trader: SafeTrader, onboarded: Deployment) -> None:
     delay = chains.terms().loosen_delay
     trader.lab.set_policy(loss_budget=40_000_000, loosen_delay=delay)
-    assert "loss_budget is 40000000, not 50000000" in safes.check(onboarded)
+    assert "loss_budget is 40.00 USDC, not 50.00 USDC" in safes.check(onboarded)
     trader.lab.set_policy(loosen_delay=delay)
     assert any("the planned policy is pending" in one for one in safes.check(onboarded))
     trader.lab.send("guardian", m.call_data("stop", trader.world.safe, m.HALTED))

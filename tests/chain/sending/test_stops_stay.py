@@ -90,7 +90,7 @@ def test_a_proposal_changes_nothing_until_the_chain_shows_it(
     pipeline.deployment.refresh_from_db()
     planned = plans.plan(pipeline.deployment)
 
-    assert "loss_budget is 50000000, not 60000000" in safes.check(pipeline.deployment)
+    assert "loss_budget is 50.00 USDC, not 60.00 USDC" in safes.check(pipeline.deployment)
     assert pipeline.trader.problem() == ""
     buy(pipeline)  # under the plan in force
 

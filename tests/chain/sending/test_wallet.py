@@ -22,6 +22,7 @@ from tests.chain.sending.test_safe_api import Web
 from trading.chain.models import SafePlan
 from trading.deployments import wallet_setup
 from trading.deployments.wallet_setup import Step
+from trading.tasks import run_reconcile
 from trading.venues.safe import limits, onboarding, plans, safes, snapshot
 from trading.venues.safe.contract import module as m
 from trading.wiring import venue
@@ -216,7 +217,7 @@ def test_doctor_is_red_while_plan_and_chain_differ(trader: SafeTrader) -> None:
     plans.plan(deployment, loosen_delay=3_600)
     red = checks.safes()
     assert not red.ok
-    assert "a plan that is not signed yet: loosen_delay is 0, not 3600" in red.detail
+    assert "a plan that is not signed yet: loosen_delay is 0 s, not 3600 s" in red.detail
     deployment.refresh_from_db()
     assert deployment.verified_at is not None
     plan = SafePlan.objects.get(verified_at=None)
@@ -265,6 +266,20 @@ def test_setup_tells_where_it_stands(trader: SafeTrader, alice: Web) -> None:
     assert (deployment.state, deployment.agent.state) == ("active", "active")
     with pytest.raises(Rejected, match="is in force"):
         wallet_setup.forget(deployment)
+
+
+def test_what_is_signed_while_the_page_is_closed_counts(trader: SafeTrader, alice: Web) -> None:
+    deployment, waiting = draft(alice), draft(alice, "600")
+    made = wallet_setup.plan_new(deployment, trader.world.accounts["rogue"])
+    wallet_setup.plan_new(waiting, trader.world.accounts["rogue"])
+    assert wallet_setup.finish_due() == 0
+    assert made.send is not None
+    send(trader, made.send.as_json())
+    assert run_reconcile() == 0
+    deployment.refresh_from_db()
+    waiting.refresh_from_db()
+    assert (deployment.state, deployment.agent.state, waiting.state) == ("active", "active", "draft")
+    assert wallet_setup.finish_due() == 0
 
 
 def test_an_agent_that_cannot_trade_is_verified_and_told_why(trader: SafeTrader, alice: Web) -> None:

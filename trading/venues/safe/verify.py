@@ -12,6 +12,7 @@ from trading.chain.chains import Contracts
 from trading.chain.models import SafePlan
 from trading.reasons import Reason
 from trading.venues.safe.contract import module as m
+from trading.venues.safe.units import USDC_DECIMALS, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def differences(policy: m.Policy, rules: Sequence[m.TokenRule], answers: Sequenc
     for name in m.Policy.__dataclass_fields__:
         expected, seen = getattr(policy, name), getattr(actual, name)
         if expected != seen:
-            lines.append(f"{name} is {seen}, not {expected}")
+            lines.append(f"{name} is {_value(name, seen)}, not {_value(name, expected)}")
     tokens = set(decode(["address[]"], listed)[0])
     if tokens != {rule.token for rule in rules}:
         lines.append("the listed tokens differ")
@@ -171,6 +172,20 @@ def differences(policy: m.Policy, rules: Sequence[m.TokenRule], answers: Sequenc
             lines.append(f"{name} is pending: in force from {_moment(pending.effective_at)}")
     level = m.decode_headroom(headroom).stop_level
     return [*lines, f"stopped at level {level}"] if level else lines
+
+
+USDC_LIMITS = frozenset(
+    {"min_trade", "max_trade", "daily_notional", "loss_budget", "total_loss_budget", "trade_fee"}
+)
+SECONDS = frozenset({"cooldown", "loosen_delay"})
+
+
+def _value(name: str, value: int | str) -> str:
+    """Return a value of the policy with its unit."""
+    if name in USDC_LIMITS:
+        return f"{whole(int(value), USDC_DECIMALS):,.2f} USDC"
+    unit = " s" if name in SECONDS else " bps" if name.endswith("_bps") else ""
+    return f"{value}{unit}"
 
 
 def _moment(unix: int) -> str:
