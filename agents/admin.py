@@ -1,4 +1,4 @@
-"""Admin pages of agents, followed accounts, subscriptions and deployments."""
+"""Admin pages of agents, followed accounts and subscriptions; deployments stand in `trading.deployments.admin`."""
 
 from typing import Any
 
@@ -14,10 +14,12 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from agents.evidence import DEFAULT_WEIGHT, EVIDENCE, MAX_WEIGHT
 from agents.fee_terms import fees_in_words, fees_of
+from agents.following import clean_name, name_problem
 from agents.lifecycle import change_states
-from agents.models import Agent, CtAccount, Deployment, Subscription
+from agents.models import Agent, CtAccount, Subscription
+from agents.policy import post_sources
 from agents.states import DeploymentState
-from maxxit.adminkit import EMPTY, BaseAdmin, link, list_link, log_action, number_column, state_column
+from maxxit.adminkit import EMPTY, BaseAdmin, list_link, log_action, state_column
 from maxxit.core.errors import Misconfigured
 from maxxit.market.instruments import instrument
 from maxxit.market.venues import venue_policy
@@ -85,6 +87,10 @@ class Stateful(BaseAdmin):
         moved, refused = change_states(rows, state, by=request.user.get_username(), why="admin")
         for row, why in refused.items():
             messages.warning(request, f"{row}: {why}")
+        self.report(request, moved, state)
+
+    def report(self, request: HttpRequest, moved: list[Any], state: str) -> None:
+        """Log the rows that moved, and say how many they are."""
         if moved:
             log_action(request, moved, f"Moved to {state}")
             messages.success(request, f"{len(moved)} now {state}")
@@ -217,8 +223,39 @@ class AgentAdmin(Stateful):
         return list_link("signals_app.signal", "signals", agent__id__exact=row.pk)
 
 
+class CtAccountForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Holds a name to the rules of X, and the source to those that are configured; what stands already may stay."""
+
+    class Meta:
+        model = CtAccount
+        fields = "__all__"
+
+    def clean_x_username(self) -> str:
+        """Return the name without @, or of a profile's address. Raises ValidationError."""
+        name = clean_name(self.cleaned_data["x_username"])
+        if "x_username" not in self.changed_data:
+            return name
+        if problem := name_problem(name):
+            raise forms.ValidationError(problem)
+        others = CtAccount.objects.filter(x_username__iexact=name).exclude(pk=self.instance.pk)
+        if other := others.first():
+            raise forms.ValidationError(f"{other} is known already: account {other.pk}")
+        return name
+
+    def clean_source(self) -> str:
+        """Return the post source. Raises ValidationError with the known ones."""
+        source: str = self.cleaned_data["source"]
+        known = post_sources()
+        chosen = "source" in self.changed_data or self.instance.pk is None
+        if chosen and source not in known:
+            listed = ", ".join(known) or "none: set ingest.sources in config/signals.yaml"
+            raise forms.ValidationError(f"there is no post source {source}; known: {listed}")
+        return source
+
+
 @admin.register(CtAccount)
 class CtAccountAdmin(BaseAdmin):
+    form = CtAccountForm
     list_display = (
         "__str__",
         "is_active",
@@ -254,82 +291,3 @@ class SubscriptionAdmin(BaseAdmin):
     list_select_related = ("agent", "account")
     search_fields = ("agent__name", "account__x_username")
     autocomplete_fields = ("agent", "account")
-
-
-@admin.register(Deployment)
-class DeploymentAdmin(Stateful):
-    list_display = (
-        "account",
-        "status",
-        "agent_link",
-        "owner",
-        "starting",
-        "orders",
-        "positions",
-        "ledger",
-        "safe",
-    )
-    list_filter = ("state", "agent__venue", ("agent", admin.RelatedOnlyFieldListFilter), "module_enabled")
-    list_select_related = ("agent", "owner")
-    search_fields = ("account", "agent__name", "owner__username", "safe_wallet", "user_wallet")
-    date_hierarchy = "created_at"
-    autocomplete_fields = ("agent", "owner")
-    readonly_fields = (
-        "status",
-        "fees",
-        "orders",
-        "positions",
-        "ledger",
-        "safe",
-        "safe_wallet",
-        "chain_id",
-        "module_address",
-        "module_enabled",
-        "verified_at",
-        "created_at",
-    )
-    actions = ("activate", "pause", "revoke")
-    status = state_column()
-    starting = number_column("starting_balance", "starting balance (USDC)")
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Deployment | None = None) -> tuple[str, ...]:
-        """Lock agent, account and balance after the draft state; a Safe is set by its plan only."""
-        fields = tuple(super().get_readonly_fields(request, obj))
-        draft = obj is None or obj.state == DeploymentState.DRAFT
-        return fields if draft else (*fields, "agent", "account", "starting_balance")
-
-    @action(description="Revoke permanently", permissions=["operate"])
-    def revoke(self, request: HttpRequest, rows: QuerySet[Deployment]) -> None:
-        """Revoke: the deployment never trades again."""
-        self.move(request, rows, DeploymentState.REVOKED)
-
-    @display(description="agent", ordering="agent__name")
-    def agent_link(self, row: Deployment) -> SafeString | str:
-        return link("agents.agent", row.agent_id, row.agent)
-
-    @display(description="fees agreed to")
-    def fees(self, row: Deployment) -> SafeString | str:
-        """Show the fees that its owner agreed to in words, where the agent's changed since."""
-        if not row.agreed_fees:
-            return "those of the agent"
-        return format_html_join(SafeString("<br>"), "{}: {}", fees_in_words(row.agreed_fees).items())
-
-    @display(description="Safe", ordering="verified_at")
-    def safe(self, row: Deployment) -> SafeString | str:
-        """Link to the permission card, labelled with whether the chain agrees with what the owners signed."""
-        if not row.safe_wallet:
-            return EMPTY
-        label = "verified" if row.verified_at else "not verified"
-        return list_link("trading.safeplan", label, q=row.safe_wallet)
-
-    @display(description="orders")
-    def orders(self, row: Deployment) -> SafeString | str:
-        return list_link("trading.order", "orders", deployment__id__exact=row.pk)
-
-    @display(description="positions")
-    def positions(self, row: Deployment) -> SafeString | str:
-        return list_link("positions.position", "positions", deployment__id__exact=row.pk)
-
-    @display(description="ledger")
-    def ledger(self, row: Deployment) -> SafeString | str:
-        return list_link("trading.ledgerentry", "ledger", q=f"deployment:{row.pk}")

@@ -15,6 +15,17 @@ from maxxit.events.record import record
 
 X_NAME = re.compile(r"[A-Za-z0-9_]{1,15}")
 """A user name of X."""
+X_LETTERS = re.compile(r"[A-Za-z0-9_]+")
+PROFILE_ADDRESS = re.compile(
+    r"(?:https?://)?(?:www\.|mobile\.|m\.)?(?:x|twitter)\.com/@?([A-Za-z0-9_]{1,15})/?(?:(?:status/\d+/?)?[?#].*|status/\d+/?)?",
+    re.IGNORECASE,
+)
+"""The address of an account's profile at X, or of one of its posts."""
+PAGES = frozenset(
+    {"compose", "explore", "hashtag", "home", "i", "intent", "jobs", "login", "messages", "notifications", "privacy",
+     "search", "settings", "share", "signup", "tos"}
+)  # fmt: skip
+"""First parts of addresses at X that are no account."""
 X_SOURCE = "x"
 LOCK_NAMES = (
     "SELECT pg_advisory_xact_lock(hashtextextended('ct_account:' || name, 0)) FROM unnest(%s::text[]) AS name"
@@ -58,15 +69,22 @@ class Answer:
 
 
 def clean_name(given: str) -> str:
-    """Return a user name without spaces around it and without its @."""
-    return given.strip().removeprefix("@")
+    """Return a user name without spaces around it and without its @; of a profile's address at X its name."""
+    text = given.strip()
+    address = PROFILE_ADDRESS.fullmatch(text)
+    if address and address[1].lower() not in PAGES:
+        return address[1]
+    return text.removeprefix("@")
 
 
 def name_problem(name: str) -> str:
     """Return why `name` (cleaned) is no user name of X, or an empty string."""
     if X_NAME.fullmatch(name):
         return ""
-    return "a user name of X has 1 to 15 letters, digits or underscores"
+    rule = "a user name of X has 1 to 15 letters, digits or underscores"
+    if "/" in name or ":" in name:
+        return f"{rule}: give the name, or the address of the profile, such as https://x.com/name"
+    return f"{rule}; this one has {len(name)}" if X_LETTERS.fullmatch(name) else rule
 
 
 def default_source(sources: Collection[str]) -> str:

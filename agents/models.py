@@ -259,6 +259,9 @@ class Deployment(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["agent", "account"], name="one_deployment_per_agent_and_account"),
             models.CheckConstraint(
+                name="no_negative_starting_balance", condition=models.Q(starting_balance__gte=0)
+            ),
+            models.CheckConstraint(
                 name="a_safe_is_its_deployments_account",
                 condition=models.Q(safe_wallet="") | models.Q(account=models.F("safe_wallet")),
             ),

@@ -1,10 +1,12 @@
 """Celery tasks of positions: exits, booking of fills, kill-switch triggers, daily snapshots, roll-up of the PnL."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from typing import Any
 
+import structlog
 from celery import Task, shared_task
+from django.db import DatabaseError
 
 from maxxit.core import clock
 from maxxit.events import wake
@@ -15,6 +17,8 @@ from positions.exits import sweep
 from positions.performance import equity, identity, points, roll_up, summary
 from trading import closing, passes
 from trading.shards import ALL, Shard, others
+
+log = structlog.get_logger(__name__)
 
 
 def exit_pass(lanes: closing.Lanes | None = None) -> Counts:
@@ -100,12 +104,34 @@ def thin_points() -> int:
     return points.thin_points()
 
 
+CATCH_UP = timedelta(days=31)
+"""Days that ended longer ago are not made up: `manage.py pnl eod --day` ends one by hand."""
+PUNCTUAL = timedelta(hours=1)
+"""Within this after midnight, equity of now counts as that of the day's end."""
+
+
 def snapshot_pass() -> Counts:
-    """Store the snapshots and the summaries of the UTC day that has just ended."""
-    day = clock.now().date() - timedelta(days=1)
-    stored = equity.take_snapshots(day)
-    summary.end_day(day)
-    return Counts(stored, stored)
+    """End the UTC day that is over, and each earlier one that was not ended because nothing ran then.
+
+    Each day is ended once: a pass that finds nothing to do changes nothing. A day that fails is tried at the next pass
+    and stops no other.
+    """
+    now = clock.now()
+    yesterday = now.date() - timedelta(days=1)
+    first = now.date() - CATCH_UP
+    stored = ended = 0
+    if now - datetime.combine(now.date(), time(0), tzinfo=UTC) < PUNCTUAL:
+        stored += equity.take_snapshots(yesterday)
+    for day in equity.days_without_snapshots(first, yesterday):
+        stored += equity.make_up_snapshots(day)
+    for day in summary.days_not_ended(first, yesterday):
+        try:
+            ended += summary.end_day(day) is not None
+        except DatabaseError as error:
+            log.warning("day_not_ended", day=day.isoformat(), error=str(error))
+        if day != yesterday:
+            log.warning("day_made_up", day=day.isoformat())
+    return Counts(stored + ended, stored + ended, {"snapshots": stored, "days": ended})
 
 
 ROLL_UP = "positions.tasks.roll_up_pnl"

@@ -30,6 +30,12 @@ JUMP = 3
 """A close this many times the previous one suggests another token or unit."""
 SAME_BARS = 100
 """This many equal closes in two files suggest one token under two names."""
+FIRST = 3
+"""Refused lines that the error names where no line is usable."""
+EXPECTED = (
+    "each line must be a JSON object with the strings id, username, created_at (UTC) and text. "
+    "`manage.py import-posts` makes such a file of an archive of X, a CSV or a spreadsheet"
+)
 SHOWN = 10
 """Refused lines that are listed; all are counted."""
 
@@ -88,12 +94,11 @@ def check_posts(
             f"{path} has no post between {start:%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M} UTC: its "
             f"{len(posts):,} posts are from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
         )
-    why = (
-        f"; {len(refused):,} lines refused, the first {refused[0].place}: {refused[0].reason}"
-        if refused
-        else ""
-    )
-    raise Misconfigured(f"{path} has no usable post{why}. `manage.py import-posts` reads other formats")
+    if not refused:
+        raise Misconfigured(f"{path} is empty: {EXPECTED}")
+    named = "; ".join(f"line {line.place.rpartition(':')[2]}: {line.reason}" for line in refused[:FIRST])
+    more = f"; and {len(refused) - FIRST:,} more lines" if len(refused) > FIRST else ""
+    raise Misconfigured(f"{path} has no usable post: {named}{more}. {EXPECTED[0].upper()}{EXPECTED[1:]}")
 
 
 def check_followed(authors: set[str], followed: set[str], path: Path) -> None:
@@ -107,17 +112,22 @@ def check_followed(authors: set[str], followed: set[str], path: Path) -> None:
 
 def read_candles(folder: Path, start: datetime, end: datetime) -> tuple[dict[str, list[Bar]], list[str]]:
     """Read every instrument's bars, with warnings. Raises `Misconfigured` where none covers [start, end)."""
-    series = {
-        symbol: bars
-        for symbol in all_instruments()
-        if (path := candle_file(folder, symbol)) and (bars := list(read_bars(path)))
-    }
+    files = {symbol: path for symbol in all_instruments() if (path := candle_file(folder, symbol))}
+    series = {symbol: bars for symbol, path in files.items() if (bars := list(read_bars(path)))}
+    if files and not series:
+        names = ", ".join(path.name for path in files.values())
+        raise Misconfigured(f"{folder}: no candle after the header of {names}")
     if not series:
         raise Misconfigured(
             f"no candle file in {folder}: expected names like candles-BTC-USD-5m.csv.gz. `manage.py import-candles` "
             "reads other formats"
         )
     warnings = [
+        f"{path.name} has no candle after its header"
+        for symbol, path in files.items()
+        if symbol not in series
+    ]
+    warnings += [
         f"{name} belongs to no token of config/markets.yaml and is not used" for name in unused_files(folder)
     ]
     spans = {symbol: (bars[0].open_time, bars[-1].known_at) for symbol, bars in series.items()}
@@ -190,5 +200,8 @@ def wrong_input() -> Iterator[None]:
     """Turn errors within the block into exit code 2: the input is wrong."""
     try:
         yield
-    except (MaxxitError, OSError) as error:
+    except MaxxitError as error:
         raise CommandError(str(error), returncode=2) from error
+    except OSError as error:
+        named = f"{error.filename} cannot be read: " if error.filename else ""
+        raise CommandError(f"{named}{error.strerror or error}", returncode=2) from error

@@ -24,6 +24,7 @@ from trading import admin_safety as admin_safety  # autodiscovery knows this fil
 from trading import quarantine
 from trading.billing import admin as billing_admin  # noqa: F401  (as above)
 from trading.chain import admin as chain_admin  # noqa: F401  (as above)
+from trading.deployments import admin as deployment_admin  # noqa: F401  (as above)
 from trading.models import Fill, LedgerBalance, LedgerEntry, Order
 
 

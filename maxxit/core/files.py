@@ -1,4 +1,4 @@
-"""Read text files: plain, gzip or zip, with or without a byte-order mark, with any line ending."""
+"""Read text files: plain, gzip or zip, UTF-8 with or without a byte-order mark, lines that end in \\n or \\r\\n."""
 
 import codecs
 import gzip
@@ -11,6 +11,8 @@ from typing import IO
 
 from maxxit.core.errors import Misconfigured
 
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""A file that begins with one of these is UTF-16 or UTF-32, as spreadsheets save "Unicode text"."""
 GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
 """Magic bytes of compressed files."""
 
@@ -25,7 +27,8 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         try:
             yield number, line.decode()
         except UnicodeDecodeError as error:
-            raise Misconfigured(f"{path}:{number}: not UTF-8: {error.reason}") from None
+            found = "UTF-16, not UTF-8" if line.startswith(UTF_16) else f"not UTF-8: {error.reason}"
+            raise Misconfigured(f"{path}:{number}: {found}. Save the file as UTF-8") from None
 
 
 def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:

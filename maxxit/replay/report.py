@@ -190,7 +190,9 @@ def show(figures: dict[str, Any], recorded: Recorded, console: Console) -> None:
             table.add_row(name, *(f"{row[key]:,}" for key in ("signals", "entries", "closed")), pnl)
         console.print(table)
     for reason, count in figures["inputs"].get("refused", {}).items():
-        console.print(f"refused {count:,} lines: {reason}")
+        console.print(f"refused {count:,} {'line' if count == 1 else 'lines'}: {reason}")
+    for place in figures["inputs"].get("refused_at", []):
+        console.print(f"    {place}")
     for warning in figures["inputs"].get("warnings", []):
         console.print(f"warning: {warning}", style="yellow")
     money = Table("figure", "USDC", title="money")

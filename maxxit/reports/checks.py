@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,8 +14,9 @@ from django.db.migrations.executor import MigrationExecutor
 
 from agents.fee_terms import policy as fee_policy
 from agents.fee_terms import unreadable_fees
-from agents.models import Agent
+from agents.models import Agent, CtAccount
 from agents.policy import policy as customer_policy
+from agents.policy import post_sources
 from agents.seed import SeedData
 from maxxit.access.attempts import policy as login_policy
 from maxxit.core import clock
@@ -34,7 +35,7 @@ from maxxit.market.stream import status as stream_status
 from maxxit.market.venues import venues
 from maxxit.notify.policy import policy as notify_policy
 from maxxit.pipeline import release
-from maxxit.pipeline.models import FRESH, CanaryMark
+from maxxit.pipeline.models import FRESH, CanaryMark, StageRun
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
 from maxxit.reports.safes import doctor
@@ -55,6 +56,8 @@ CLOCK_LIMIT = timedelta(seconds=2)
 """Quote ages and deadlines compare the clocks of different machines; a larger difference falsifies them."""
 DISK_LIMIT = 1024**3
 """Bytes: Postgres stops when the disk is full."""
+NAMED = 5
+"""Rows that a line names; all are counted."""
 GAPS_SINCE = timedelta(days=1)
 """How far back to look for gaps in the candles: a decision's indicators reach about as far."""
 
@@ -471,6 +474,46 @@ def releases() -> Check:
     return _run("release", "finish the deployment: `manage.py setup`, then restart the workers", probe)
 
 
+def accounts() -> Check:
+    """Check that the accounts which agents follow are read; one that its author protects is a warning, no fault."""
+
+    def probe() -> str:
+        sources = post_sources()
+        followed = list(
+            CtAccount.objects.filter(subscriptions__isnull=False).distinct().order_by("x_username")
+        )
+        orphans = [account for account in followed if account.source not in sources]
+        if orphans:
+            named = ", ".join(f"{account} ({account.source})" for account in orphans[:NAMED])
+            raise LookupError(
+                f"{len(orphans)} followed accounts have a post source that is not configured: {named}"
+            )
+        failed = _unread_accounts()
+        unread = [
+            f"{account}: {'switched off' if not account.is_active else failed[account.x_username]}"
+            for account in followed
+            if not account.is_active or account.x_username in failed
+        ]
+        if not unread:
+            return f"{len(followed)} are followed, and read"
+        return f"{len(unread)} of {len(followed)} followed accounts are not read: {'; '.join(unread[:NAMED])}"
+
+    fix = "set `ingest.sources` in config/signals.yaml, or the account's source in the admin (Followed accounts)"
+    check = _run("accounts", fix, probe)
+    if check.ok and "not read" in check.detail:
+        return replace(
+            check, fix="protected, renamed or suspended accounts are not read: their followers see no signal"
+        )
+    return check
+
+
+def _unread_accounts() -> dict[str, str]:
+    """Return account -> why the newest finished pass of ingest could not read it."""
+    newest = StageRun.objects.filter(stage="ingest", duration_ms__isnull=False).first()
+    failed = newest.detail.get("failed", {}) if newest else {}
+    return {str(name): str(why)[:100] for name, why in failed.items()}
+
+
 def chain_addresses() -> Iterator[Check]:
     """Compare the addresses of every configured chain with the chain; one that cannot be read is no fault."""
     traded = {
@@ -522,7 +565,7 @@ def everything() -> Iterator[Check]:
     yield database_role()
     yield releases()
     yield from canaries()
-    for check in (feeds, stream, candle_gaps, billing, disk, clocks):
+    for check in (feeds, stream, candle_gaps, accounts, billing, disk, clocks):
         yield check()
     try:
         yield from gates()

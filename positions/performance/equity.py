@@ -77,6 +77,8 @@ def with_unrealised(rows: QuerySet[Position]) -> QuerySet[Position]:
     return rows.annotate(unrealised=unrealised)
 
 
+GRACE = timedelta(minutes=1)
+"""The equity point of midnight is stored up to this much later."""
 SNAPSHOTS = f"""
 INSERT INTO pnl_snapshots (deployment_id, day, equity, deposits, realised_pnl, unrealised_pnl)
 SELECT d.id, (%(day)s AT TIME ZONE 'UTC')::date,
@@ -105,6 +107,67 @@ WHERE s.day = %(day)s
 GROUP BY d.account
 ON CONFLICT (account) DO UPDATE SET pnl = excluded.pnl WHERE best_pnls.pnl < excluded.pnl
 """
+
+
+MADE_UP = """
+INSERT INTO pnl_snapshots (deployment_id, day, equity, deposits, realised_pnl, unrealised_pnl)
+SELECT d.id, (%(day)s AT TIME ZONE 'UTC')::date, point.equity, point.deposits, closed.on_day,
+       point.equity - point.deposits - closed.by_then
+FROM agent_deployments d
+CROSS JOIN LATERAL (
+    SELECT p.equity, p.deposits FROM equity_points p
+    WHERE p.deployment_id = d.id AND p.at <= %(until)s ORDER BY p.at DESC LIMIT 1
+) AS point
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(p.realised_pnl), 0) AS by_then,
+           coalesce(sum(p.realised_pnl) FILTER (WHERE p.closed_at >= %(day)s), 0) AS on_day
+    FROM positions p WHERE p.deployment_id = d.id AND p.state = 'closed' AND p.closed_at < %(next)s
+) AS closed
+WHERE d.state <> 'draft'
+ON CONFLICT (deployment_id, day) DO NOTHING
+"""
+TRADED_DAYS = """
+WITH begun AS (
+    SELECT min(first.at) AS at FROM agent_deployments d
+    CROSS JOIN LATERAL (
+        SELECT p.at FROM equity_points p WHERE p.deployment_id = d.id ORDER BY p.at LIMIT 1
+    ) AS first
+), wanted AS (
+    SELECT listed.day::date AS day FROM begun, generate_series(%(first)s::date, %(last)s::date, '1 day') AS listed (day)
+    WHERE listed.day::date >= (begun.at AT TIME ZONE 'UTC')::date
+)
+"""
+"""`wanted`: the days from `first` to `last` (UTC), both included, without those before the first equity point."""
+UNTAKEN = f"""
+{TRADED_DAYS}
+SELECT day FROM wanted WHERE NOT EXISTS (SELECT FROM pnl_snapshots s WHERE s.day = wanted.day) ORDER BY day
+"""  # noqa: S608 (constants only)
+
+
+def days_without_snapshots(first: date, last: date) -> list[date]:
+    """Return the days from `first` to `last`, both included, of which no deployment has a snapshot, oldest first.
+
+    Days before the first equity point are left out.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(UNTAKEN, {"first": first, "last": last})
+        return [day for (day,) in cursor.fetchall()]
+
+
+def make_up_snapshots(day: date) -> int:
+    """Store the snapshots of a UTC `day` that ended a while ago, by its last equity points; return how many.
+
+    Equity of now would count what happened since into that day, and hide a loss of today from the guard. A deployment
+    without an equity point by then gets none. Unrealised PnL is what equity less deposits holds beyond the positions
+    closed by then.
+    """
+    midnight = datetime.combine(day, time(0), tzinfo=UTC)
+    end = midnight + timedelta(days=1)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(MADE_UP, {"day": midnight, "next": end, "until": end + GRACE})
+        made = int(cursor.rowcount)
+        cursor.execute(BEST, {"day": day})
+        return made
 
 
 def take_snapshots(day: date) -> int:

@@ -11,6 +11,7 @@ from maxxit.events.models import Event
 from maxxit.events.record import record, subject
 from positions.models import DailySummary
 from positions.performance import points
+from positions.performance.equity import GRACE, TRADED_DAYS
 
 SUMMARY_EVENT = "PNL_DAILY_SUMMARY"
 SAVE = """
@@ -62,8 +63,14 @@ ON CONFLICT (report_date, deployment_id) DO UPDATE SET
     best_symbol = excluded.best_symbol, worst_symbol = excluded.worst_symbol, equity_usd = excluded.equity_usd,
     deposits_usd = excluded.deposits_usd, day_pnl_usd = excluded.day_pnl_usd, saved_at = excluded.saved_at
 """
-GRACE = timedelta(minutes=1)
-"""The point of midnight is stored up to this much later."""
+UNENDED = f"""
+{TRADED_DAYS}
+SELECT day FROM wanted WHERE NOT EXISTS (
+    SELECT FROM daily_pnl_summary s JOIN events e ON e.name = %(event)s AND e.subject = %(subject)s || s.id
+    WHERE s.report_date = wanted.day AND s.deployment_id IS NULL
+)
+ORDER BY day
+"""  # noqa: S608 (constants only)
 
 
 def save_summary(day: date) -> list[DailySummary]:
@@ -102,6 +109,17 @@ def end_day(day: date) -> DailySummary | None:
         if not Event.objects.filter(name=SUMMARY_EVENT, subject=subject(total)).exists():
             record(SUMMARY_EVENT, total, **as_json(total))
     return total
+
+
+def days_not_ended(first: date, last: date) -> list[date]:
+    """Return the days from `first` to `last`, both included, that `end_day` has not ended, oldest first.
+
+    Days before the first equity point are left out: nothing was traded then.
+    """
+    prefix = subject(DailySummary(pk=0)).removesuffix("0")
+    with connection.cursor() as cursor:
+        cursor.execute(UNENDED, {"first": first, "last": last, "event": SUMMARY_EVENT, "subject": prefix})
+        return [day for (day,) in cursor.fetchall()]
 
 
 AMOUNTS = (

@@ -12,11 +12,16 @@ from pathlib import Path
 
 from maxxit.core import clock, redact, untrusted
 from maxxit.core.errors import Misconfigured
-from maxxit.core.files import raw_lines
+from maxxit.core.files import UTF_16, raw_lines
 from signals_app.sources.base import Cursor, RawPost, Refused, unfit
 
 OVERLAP = timedelta(hours=1)
 """How much older than the newest post a line may be that is appended late."""
+
+SHOWN = 2_000
+"""Characters that are kept of an invalid line."""
+SEARCHED = 10 * SHOWN
+"""Bytes of an invalid line in which secrets are masked before it is cut."""
 
 Parsed = tuple[dict[str, list[RawPost]], tuple[Refused, ...]]
 
@@ -85,9 +90,7 @@ def _read(path: Path, _stamp: tuple[int, int]) -> Parsed:
             continue
         parsed = parse(line)
         if isinstance(parsed, str):
-            refused.append(
-                Refused(f"{path}:{number}", parsed, redact.document(line.decode(errors="replace"))[:2000])
-            )
+            refused.append(Refused(f"{path}:{number}", parsed, _shown(line)))
         else:
             posts.setdefault(parsed.username.lower(), []).append(parsed)
     for written in posts.values():
@@ -95,10 +98,19 @@ def _read(path: Path, _stamp: tuple[int, int]) -> Parsed:
     return posts, tuple(refused)
 
 
+def _shown(line: bytes) -> str:
+    """Return the beginning of an invalid line, secrets masked; the part beyond is not searched for any."""
+    return redact.document(line[:SEARCHED].decode(errors="replace"))[:SHOWN]
+
+
 def parse(line: bytes) -> RawPost | str:
     """Parse one line into a post, or return what is wrong with it."""
     try:
         item = untrusted.loads(line)
+    except UnicodeDecodeError as error:
+        if line.startswith(UTF_16):
+            return "UTF-16, not UTF-8: save the file as UTF-8"
+        return f"not UTF-8 from byte {error.start + 1} on"
     except ValueError as error:
         return f"not JSON: {error}"
     if not isinstance(item, dict):

@@ -76,6 +76,42 @@ def test_each_name_gets_its_answer_and_bad_ones_stop_no_other() -> None:
     assert Event.objects.get(name="agent.followed").data == {"by": "alice", "accounts": ["known", "new_one"]}
 
 
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("https://x.com/alice", "alice"),
+        ("http://www.twitter.com/@alice/", "alice"),
+        ("mobile.twitter.com/Alice_1?s=20", "Alice_1"),
+        ("https://x.com/alice/status/1234567890123456789", "alice"),
+        ("X.com/alice#top", "alice"),
+        (" @alice ", "alice"),
+    ],
+)
+def test_the_address_of_a_profile_is_its_name(written: str, name: str) -> None:
+    assert clean_name(written) == name
+    assert name_problem(clean_name(written)) == ""
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "https://x.com/", "https://x.com/i/lists/1", "https://x.com/home", "https://evil.com/alice",
+        "x.com.evil.com/alice",
+        "https://x.com@evil.com/alice", "https://x.com/alice/followers", "https://x.com/sixteen_letters_",
+        "javascript:alice",
+        "//x.com/alice",
+    ],
+)  # fmt: skip
+def test_another_address_is_refused_plainly(written: str) -> None:
+    assert "such as https://x.com/name" in name_problem(clean_name(written))
+
+
+def test_a_long_name_is_refused_with_its_length() -> None:
+    assert name_problem("sixteen_letters_").endswith(
+        "1 to 15 letters, digits or underscores; this one has 16"
+    )
+
+
 @db
 def test_a_name_in_another_case_is_the_same_account() -> None:
     agent = builders.agent()

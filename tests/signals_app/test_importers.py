@@ -206,7 +206,7 @@ def test_reposts_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "unknown format"),
+        ("", r"posts\.any is empty"),
         ("a,b\n1,2\n", "unknown format"),
         ('[{"id": "1", "text": ', r"posts\.any:1: not JSON"),
         ("id,text,created_at\n", "no usable post .* it has no entries"),

@@ -1,5 +1,7 @@
 """Validation of replay inputs: errors before the start, and warnings."""
 
+import codecs
+import gzip
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -55,8 +57,11 @@ def replay_profile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("posts", "why"),
     [
-        ((), "has no usable post"),
-        ((post(text=""),), r"1 lines refused, the first .*:1: 'text' must be a non-empty string"),
+        ((), r"posts\.jsonl is empty: each line must be a JSON object with the strings id, username"),
+        (
+            (post(text=""),),
+            r"has no usable post: line 1: 'text' must be a non-empty string\. Each line must be",
+        ),
         ((post(START - timedelta(days=1)),), r"no post between .*: its 1 posts are from 2024-12-31"),
         ((post(END),), "no post between"),
     ],
@@ -68,6 +73,125 @@ def test_a_replay_without_a_usable_post_is_an_error(
     with pytest.raises(CommandError, match=why) as error:
         replayed(post_file(tmp_path, *posts), tmp_path)
     assert error.value.returncode == 2
+
+
+GOOD = json.dumps(post()).encode()
+HEAD = ",".join(HEADER).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "is empty: each line must be"),
+        (b"\n \n\n", "is empty: each line must be"),
+        (b"\x00" * 500, "line 1: not JSON"),
+        (bytes(range(128, 256)), "line 1: not UTF-8 from byte 1 on"),
+        (GOOD.decode().encode("utf-16"), "line 1: UTF-16, not UTF-8: save the file as UTF-8"),
+        (
+            b'{"a": 1}\n[]\n"x"\n1\n',
+            r"line 1: 'id' must be .*; line 2: not a JSON object; line 3: .*; and 1 more lines",
+        ),
+        (b"[" * 100_000, "line 1: not JSON: nested too deep"),
+        (b"[" + GOOD + b"]", "line 1: not a JSON object"),
+        (
+            b"id,username,created_at,text\n1,a,2025-01-01,x",
+            r"line 1: not JSON.*`manage\.py import-posts` makes",
+        ),
+        (gzip.compress(GOOD)[:20], r"posts\.jsonl:1: the compressed data is damaged"),
+    ],
+    ids=["empty", "blank", "nul", "binary", "utf-16", "fieldless", "deep", "array", "csv", "cut gzip"],
+)
+def test_a_file_without_a_post_is_exit_code_2_with_the_lines(
+    tmp_path: Path, content: bytes, why: str
+) -> None:
+    candle_file(tmp_path, "BTC")
+    path = tmp_path / "posts.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(CommandError, match=why) as error, inputs.wrong_input():
+        inputs.read_inputs(path, tmp_path, START, END)
+    assert error.value.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        codecs.BOM_UTF8 + GOOD, GOOD + b"\r\n", gzip.compress(GOOD), b"{bad\n" + GOOD, b"\x00\n" + GOOD,
+        b'{"id": "9", "text": "' + b"x" * 5_000_000 + b'"}\n' + GOOD, "caf\u00e9\n".encode("latin-1") + GOOD,
+    ],
+    ids=["bom", "crlf", "gzip", "bad line", "nul line", "huge line", "latin-1 line"],
+)  # fmt: skip
+def test_a_post_among_bad_lines_is_read_and_they_are_counted(tmp_path: Path, content: bytes) -> None:
+    candle_file(tmp_path, "BTC")
+    path = tmp_path / "posts.jsonl"
+    path.write_bytes(content)
+    read = inputs.read_inputs(path, tmp_path, START, END)
+    bad = b"\n" in content.rstrip() and not content.startswith(b"\x1f")
+    assert (len(read.posts), read.refused.total()) == (1, int(bad))
+    assert all(place.startswith(f"{path}:1: ") for place in read.refused_at)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (
+            b"",
+            r"BTC-USD-5m\.csv:1: the file is empty or begins with an empty line: its header must be open_time_ms",
+        ),
+        (HEAD + b"\n", r"no candle after the header of candles-BTC-USD-5m\.csv"),
+        (b"a,b,c\n1,2,3\n", r"csv:1: the header must be open_time_ms,.*, not 'a,b,c'"),
+        (bytes(range(128, 256)), r"csv:1: not UTF-8: .*\. Save the file as UTF-8"),
+        (HEAD.decode().encode("utf-16"), r"csv:1: UTF-16, not UTF-8\. Save the file as UTF-8"),
+        (HEAD + b"\n1735689600000,1,1,1,abc,1\n", r"csv:2: not a bar: '1735689600000,1,1,1,abc,1'"),
+        (HEAD + b"\n1735689600000,1,1\n", "csv:2: not a bar"),
+        (HEAD + b"\n" + b"\x00" * 20 + b"\n", "csv:2: not a bar"),
+        (HEAD + b"\n1735689600000,1,1,1,-1,1\n", "csv:2: a price is not positive"),
+        (HEAD + b"\n1735689600000,1,1,1,nan,1\n", "csv:2: a number is not finite"),
+        (gzip.compress(HEAD + b"\n" * 5000)[:25], "the compressed data is damaged"),
+    ],
+    ids=[
+        "empty",
+        "header",
+        "fieldless",
+        "binary",
+        "utf-16",
+        "text",
+        "short",
+        "nul",
+        "negative",
+        "nan",
+        "cut gzip",
+    ],
+)
+def test_candles_that_cannot_be_read_are_exit_code_2_with_file_and_line(
+    tmp_path: Path, content: bytes, why: str
+) -> None:
+    (tmp_path / "candles-BTC-USD-5m.csv").write_bytes(content)
+    with pytest.raises(CommandError, match=why) as error, inputs.wrong_input():
+        inputs.read_inputs(post_file(tmp_path, post()), tmp_path, START, END)
+    assert error.value.returncode == 2
+
+
+def test_a_folder_or_a_file_without_permission_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "candles-BTC-USD-5m.csv"
+    folder.mkdir()
+    with (
+        pytest.raises(CommandError, match=rf"{folder} cannot be read: Is a directory") as error,
+        inputs.wrong_input(),
+    ):
+        inputs.read_inputs(post_file(tmp_path, post()), tmp_path, START, END)
+    assert error.value.returncode == 2
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "posts.jsonl")
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with (
+        pytest.raises(CommandError, match=r"posts\.jsonl cannot be read: Permission denied"),
+        inputs.wrong_input(),
+    ):
+        inputs.read_inputs(tmp_path / "posts.jsonl", tmp_path, START, END)
 
 
 @pytest.mark.usefixtures("replay_profile")

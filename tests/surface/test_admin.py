@@ -7,11 +7,12 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from agents.evidence import EVIDENCE
+from agents.models import CtAccount, Deployment
 from agents.states import AgentState
 from maxxit.access.models import ApiKey
 from maxxit.adminkit import subject_link
@@ -21,7 +22,7 @@ from maxxit.pipeline.models import PipelineRun
 from positions.models import Position
 from tests import builders
 from tests.surface.conftest import World, trade
-from trading import gate
+from trading import gate, ledger
 from trading.chain.models import SafePlan
 from trading.models import Gate, KillSwitch
 
@@ -133,6 +134,99 @@ def test_pausing_and_activating_goes_by_the_state_table(world: World) -> None:
     _act(world, "agents_agent", "activate", agent.pk)
     _act(world, "agents_deployment", "pause", world.of_alice.deployment.pk)
     assert LogEntry.objects.filter(user=world.staff).count() == 3
+
+
+def test_activating_in_the_admin_runs_the_plan_check_and_shows_its_problems(world: World) -> None:
+    agent = builders.agent(owner=world.alice, sizing_preset="conservative")
+    sound = builders.deployment(agent, account="paper:sound", state="draft", owner=world.alice, funded=False)
+    builders.account(agent)
+    small = builders.deployment(
+        agent, usdc="20", account="paper:small", state="draft", owner=world.alice, funded=False
+    )
+    chosen = {"action": "activate", "_selected_action": [str(small.pk), str(sound.pk)], "index": 0}
+    page = world.logged_in(world.staff).post(
+        reverse("admin:agents_deployment_changelist"), chosen, follow=True
+    )
+    said = [str(message) for message in page.context["messages"]]
+    assert any("paper:small is not activated: " in text and "minimum" in text for text in said), said
+    assert "1 now active" in said
+    for row, state in ((small, "draft"), (sound, "active")):
+        row.refresh_from_db()
+        assert row.state == state
+    assert ledger.balance(ledger.account_of(sound.pk), "USDC") == sound.starting_balance
+    assert Event.objects.filter(name="deployment.active", data__by="root").count() == 1
+
+
+def _errors(world: World, name: str, fields: dict[str, str], pk: int | None = None) -> dict[str, list[str]]:
+    """The errors of an admin form; empty where it was saved."""
+    url = reverse(f"admin:{name}_change", args=[pk]) if pk else reverse(f"admin:{name}_add")
+    page = world.logged_in(world.staff).post(url, fields)
+    return {} if page.status_code == 302 else dict(page.context["adminform"].form.errors)
+
+
+ACCOUNT = {"followers_count": "0", "impact_factor": "0.5", "is_active": "on", "source": "x"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong", "why"),
+    [
+        ({"x_username": "@new_one"}, "", ""),
+        ({"x_username": "https://x.com/new_one"}, "", ""),
+        ({"x_username": "sixteen_letters_"}, "x_username", "this one has 16"),
+        ({"x_username": "no spaces"}, "x_username", "letters, digits or underscores"),
+        ({"x_username": "https://evil.com/new_one"}, "x_username", "such as https://x.com/name"),
+        ({"x_username": "KNOWN"}, "x_username", "@known is known already"),
+        (
+            {"x_username": "new_one", "source": "nowhere"},
+            "source",
+            "there is no post source nowhere; known: x",
+        ),
+    ],
+)
+def test_an_account_of_the_admin_obeys_the_rules_of_x_and_has_a_known_source(
+    world: World, monkeypatch: pytest.MonkeyPatch, fields: dict[str, str], wrong: str, why: str
+) -> None:
+    monkeypatch.setattr("agents.admin.post_sources", lambda: ("x",))
+    builders.account(username="known")
+    errors = _errors(world, "agents_ctaccount", ACCOUNT | fields)
+    assert list(errors) == ([wrong] if wrong else [])
+    assert why in str(errors.get(wrong, ""))
+    assert CtAccount.objects.filter(x_username="new_one").exists() is not bool(wrong)
+
+
+def test_an_account_that_stands_can_be_edited_whatever_its_name_and_source(world: World) -> None:
+    old = builders.account(username="an old and long name", source="gone")
+    fields = ACCOUNT | {"x_username": old.x_username, "source": "gone", "followers_count": "7"}
+    assert _errors(world, "agents_ctaccount", fields, old.pk) == {}
+    old.refresh_from_db()
+    assert (old.x_username, old.followers_count) == ("an old and long name", 7)
+
+
+@pytest.mark.parametrize(
+    ("venue", "balance", "why"),
+    [
+        ("paper", "500", ""),
+        ("paper", "0", "enter more than 0"),
+        ("paper", "-1", "enter more than 0"),
+        ("paper", "99999999999", "at most"),
+        ("paper", "1.0000001", "six decimals"),
+        ("safe", "0", ""),
+        ("safe", "5", "only paper accounts start with play money: enter 0 at safe"),
+    ],
+)
+def test_a_starting_balance_of_the_admin_is_positive(
+    world: World, venue: str, balance: str, why: str
+) -> None:
+    agent = builders.agent(venue=venue)
+    fields = {"agent": str(agent.pk), "account": "new", "starting_balance": balance}
+    errors = _errors(world, "agents_deployment", fields)
+    assert list(errors) == (["starting_balance"] if why else [])
+    assert why in str(errors.get("starting_balance", ""))
+
+
+def test_the_database_refuses_a_negative_starting_balance(world: World) -> None:
+    with pytest.raises(IntegrityError, match="no_negative_starting_balance"), transaction.atomic():
+        Deployment.objects.filter(pk=world.of_alice.deployment.pk).update(starting_balance=-1)
 
 
 def test_closing_a_position_writes_its_closing_order(world: World) -> None:

@@ -16,6 +16,7 @@ from django.test import Client
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from agents.models import CtAccount
 from maxxit.access.models import ApiKey
 from maxxit.core import clock
 from maxxit.core.commands import PACKAGES, CommandLine
@@ -122,6 +123,7 @@ def test_queues_follow_the_routes() -> None:
 def test_doctor_is_content(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "feeds", lambda: checks.Check("feeds", True, "fresh"))
     monkeypatch.setattr(checks, "models", lambda: iter([checks.Check("model:classify", True, "asks rules")]))
+    monkeypatch.setattr(checks, "post_sources", lambda: ("x",))
     Candle.objects.all().delete()
     text = said("doctor")
     assert "checks passed" in text
@@ -189,6 +191,35 @@ def test_money_on_the_local_chain_is_not_called_real() -> None:
     assert wiring.money_at_stake(venues()["paper"]) == "paper"
     assert wiring.money_at_stake(safe) == "play money on the local chain"
     assert wiring.money_at_stake(safe.model_copy(update={"options": {}})) == "REAL MONEY"
+
+
+def test_doctor_warns_of_followed_accounts_that_are_not_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CtAccount.objects.update(source="x")
+    monkeypatch.setattr(checks, "post_sources", lambda: ("x",))
+    sound = checks.accounts()
+    assert (sound.ok, sound.fix) == (True, "")
+    agent = world.of_alice.agent
+    builders.account(agent, username="protected", source="x")
+    builders.account(agent, username="off", source="x", is_active=False)
+    builders.account(username="nobody_follows", source="gone")
+    now = clock.now()
+    StageRun.objects.create(
+        stage="ingest",
+        started_at=now,
+        duration_ms=5,
+        idle=True,
+        detail={"failed": {"protected": "403 protected"}},
+    )
+    warned = checks.accounts()
+    assert warned.ok
+    assert "followed accounts are not read: @off: switched off; @protected: 403 protected" in warned.detail
+    assert "their followers see no signal" in warned.fix
+    builders.account(agent, username="orphan", source="gone")
+    red = checks.accounts()
+    assert not red.ok
+    assert "have a post source that is not configured: @orphan (gone)" in red.detail
 
 
 def test_doctor_compares_the_addresses_of_each_chain(monkeypatch: pytest.MonkeyPatch) -> None:

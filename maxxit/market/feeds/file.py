@@ -72,6 +72,10 @@ def _parsed(path: Path) -> Iterator[tuple[int, Bar]]:
     """Return (line number, bar) for each line after the header; empty lines are skipped."""
     rows = lines(path)
     header = next(rows, (1, ""))[1]
+    if not header:
+        raise Misconfigured(
+            f"{path}:1: the file is empty or begins with an empty line: its header must be {','.join(HEADER)}"
+        )
     if [name.strip() for name in header.split(",")] != HEADER:
         raise Misconfigured(f"{path}:1: the header must be {','.join(HEADER)}, not {header[:120]!r}")
     return ((number, _parse(path, number, line.split(","))) for number, line in rows if line.strip())

@@ -73,6 +73,8 @@ class Command(OpsCommand):
 def format_of(path: Path) -> str:
     """Detect a file's format from its first lines. Raises `Misconfigured` with the known formats."""
     begins = head(path)
+    if not begins.strip():
+        raise Misconfigured(f"{path} is empty")
     for name in IMPORTERS:
         if IMPORTERS.open(name).sniff(begins):
             return name

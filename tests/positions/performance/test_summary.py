@@ -1,15 +1,17 @@
 """The daily summary: what closed, what is open, and the change of equity without deposits."""
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal as D
 
 import pytest
+from django.db import OperationalError
 
 from maxxit.core import clock
 from maxxit.events.models import Event
-from positions.models import DailySummary
+from positions import health
+from positions.models import DailySummary, PnlSnapshot
 from positions.performance import points, summary
-from positions.tasks import snapshot_pass
+from positions.tasks import CATCH_UP, snapshot_pass
 from tests import builders as make
 from tests.positions.performance.test_points import paid
 from tests.positions.test_book import again, entered, fills, leaving
@@ -64,6 +66,90 @@ def test_the_nightly_pass_ends_the_day_before(trader: Trader) -> None:
 
     snapshot_pass()
     assert DailySummary.objects.get(deployment=None).report_date == DAY
+
+
+def ended() -> list[str]:
+    """The days whose end was recorded, in order."""
+    events = Event.objects.filter(name="PNL_DAILY_SUMMARY").order_by("pk")
+    return [event.data["report_date"] for event in events]
+
+
+def test_days_that_were_missed_are_made_up_once_each(trader: Trader) -> None:
+    points.take_points()
+    trader.time.move(hours=24)
+    snapshot_pass()
+    assert ended() == ["2026-03-02"]
+    make.price("ETH", "2000")
+    entered(trader)  # 800, fees 0.7
+    points.take_points()
+
+    trader.time.move(hours=24 * 3 + 9)  # nothing ran at three midnights
+    make.price("ETH", "2500")
+    for _ in range(2):
+        snapshot_pass()
+        assert ended() == ["2026-03-02", "2026-03-03", "2026-03-04", "2026-03-05"]
+
+    rows = DailySummary.objects.filter(deployment=None).order_by("report_date")
+    assert [row.day_pnl_usd for row in rows] == [0, D("-0.7"), 0, 0]
+    assert [row.equity_usd for row in rows] == [D(10_000), *[D("9999.3")] * 3]
+
+
+def test_a_made_up_snapshot_has_the_equity_of_its_day_and_hides_no_loss_of_today(trader: Trader) -> None:
+    make.price("ETH", "2000")
+    entered(trader)
+    points.take_points()
+    trader.time.move(hours=24 + 9)  # the midnight in between was missed
+    make.price("ETH", "1000")  # a loss of today
+
+    snapshot_pass()
+    row = PnlSnapshot.objects.get()
+    assert (row.day, row.equity, row.deposits) == (DAY, D("9999.3"), D(10_000))
+    assert row.unrealised_pnl == D("-0.7")
+    figures: health.Figures = {}
+    health._figures(figures, clock.now())
+    assert health.AccountHealth("", **figures[trader.deployment.account]).daily_loss == D(400)
+
+
+def test_a_day_of_which_only_figures_so_far_were_saved_is_ended_later(trader: Trader) -> None:
+    points.take_points()
+    summary.save_summary(DAY)
+    trader.time.move(hours=24 * 2 + 1)
+    snapshot_pass()
+    assert ended() == ["2026-03-02", "2026-03-03"]
+
+
+def test_what_ended_long_ago_is_not_made_up(trader: Trader) -> None:
+    points.take_points()
+    trader.time.move(hours=24 * 60)
+    snapshot_pass()
+    assert len(ended()) == CATCH_UP.days
+    assert ended()[-1] == f"{clock.now().date() - timedelta(days=1)}"
+
+
+def test_a_day_that_fails_stops_no_other_and_is_tried_again(
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points.take_points()
+    trader.time.move(hours=24 * 2 + 1)
+    end_day = summary.end_day
+
+    def broken(day: date) -> DailySummary | None:
+        if day == DAY:
+            raise OperationalError("lock timeout")
+        return end_day(day)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(summary, "end_day", broken)
+        snapshot_pass()
+    assert ended() == ["2026-03-03"]
+    snapshot_pass()
+    assert sorted(ended()) == ["2026-03-02", "2026-03-03"]
+
+
+@pytest.mark.django_db
+def test_nothing_is_made_up_before_the_first_deployment(time: object) -> None:
+    assert snapshot_pass().out == 0
+    assert not DailySummary.objects.exists()
 
 
 @pytest.mark.django_db

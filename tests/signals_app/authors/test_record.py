@@ -231,8 +231,8 @@ def test_refused_lines_stand_in_the_result_with_their_reasons(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("lines", "more", "why"),
     [
-        ("", (), "has no usable post"),
-        ("{broken", (), r"has no usable post; 1 lines refused, the first .*:1: not JSON"),
+        ("", (), r"posts\.jsonl is empty: each line must be a JSON object"),
+        ("{broken", (), r"has no usable post: line 1: not JSON"),
         (None, ("--from", "2018-03-01", "--to", "2018-03-02"), "has no post between 2018-03-01 00:00"),
         (None, ("--from", "2017-12-01", "--to", "2017-12-10"), "no candles in .* cover"),
         (None, ("--from", "2017-12-02", "--to", "2017-12-01"), "is not before"),

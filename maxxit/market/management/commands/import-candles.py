@@ -65,6 +65,8 @@ class Command(OpsCommand):
 def format_of(path: Path) -> str:
     """Detect the format from the file's first lines. Raises `Misconfigured` with the known formats."""
     begins = head(path)
+    if not begins.strip():
+        raise Misconfigured(f"{path} is empty")
     fits = [name for name in IMPORTERS if IMPORTERS.open(name).sniff(begins)]
     if len(fits) != 1:
         known = ", ".join(sorted(IMPORTERS))
