@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('agents', '0011_owner_terms'),
+        ('agents', '0012_safe_onboarding'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
