@@ -18,7 +18,7 @@ from maxxit.core.errors import MaxxitError
 from maxxit.reports.safes import wallet as report
 from maxxit.web.json_calls import JsonBody, json_call
 from trading.deployments import safe_revocation
-from trading.venues.safe import plans
+from trading.venues.safe import plans, safes, snapshot
 from trading.venues.safe.builder_file import builder_file
 
 
@@ -77,7 +77,9 @@ class SentBody(JsonBody):
 @json_call(NoBody)
 def wallet_revoke(request: HttpRequest, body: NoBody, deployment_id: int) -> dict[str, Any]:
     """Return the transaction with which the only owner revokes; `send` is null where several owners sign."""
-    made = plans.revoke(own_deployment(request, deployment_id))
+    deployment = own_deployment(request, deployment_id)
+    snapshot.require_answer(safes.safe_access(deployment))
+    made = plans.revoke(deployment)
     return {
         "owners": list(made.owners),
         "send": made.send.as_json() if made.send else None,
@@ -104,6 +106,7 @@ def revoke_file(request: HttpRequest, deployment_id: int) -> HttpResponse:
     """Download the revocation for Safe's Transaction Builder."""
     deployment = own_deployment(request, deployment_id)
     try:
+        snapshot.require_answer(safes.safe_access(deployment))
         made = plans.revocation(deployment)
     except MaxxitError as error:
         return render(request, "web/wallet_problem.html", {"problem": str(error)}, status=409)

@@ -74,6 +74,8 @@ def _context(deployment: Deployment, status: Status) -> dict[str, Any]:
         "owner": owners[0] if len(owners) == 1 else "",
         "owners": owners,
         "send": status.onboarding.get("send"),
+        "notes": status.onboarding.get("notes", []),
+        "sharing": wallet_setup.sharing(deployment),
         "is_new": bool(status.onboarding.get("new")),
         "card": plans.card_of(at, plan) if plan else plans.card_for(deployment),
         "limits": {

@@ -11,6 +11,7 @@ from django.core.cache import cache
 from agents import following
 from agents.models import Deployment
 from maxxit.access import wallets
+from maxxit.access.models import BrowserSession
 from maxxit.evm.codec import encode_call
 from maxxit.ops.devchain.world import Builder, local_key, read
 from maxxit.web import agents
@@ -213,6 +214,64 @@ def test_what_was_signed_elsewhere_is_found_without_a_second_transaction(
     assert wallet.sent == []
     deployment.refresh_from_db()
     assert deployment.state == "active"
+
+
+def test_a_session_that_ends_loses_nothing(
+    tab: Page,
+    visit: Callable[[str], None],
+    chain: SafeTrader,
+    wallet: ChainWallet,
+    live_server: Any,
+    alice: User,
+) -> None:
+    deployment = start(tab, visit)
+    BrowserSession.objects.all().delete()
+    tab.click("#connect")
+    tab.wait_text("Your session has ended. Reload the page and log in again.", "#safe-status")
+    session(tab, live_server, alice)
+    visit(f"/wallet/{deployment.pk}/setup")
+    tab.click("#connect")
+    tab.wait_text("Sign: create the Safe with these limits")
+
+
+def test_of_several_wallets_one_is_chosen_and_the_action_goes_on(
+    tab: Page, visit: Callable[[str], None], chain: SafeTrader, wallet: ChainWallet
+) -> None:
+    announce = """
+      window.addEventListener("eip6963:requestProvider", () => {
+        for (const name of ["First", "Second"]) window.dispatchEvent(new CustomEvent("eip6963:announceProvider",
+          { detail: { info: { uuid: name, name, icon: "", rdns: "x" }, provider: window.ethereum } }));
+      });"""
+    tab.call("Page.addScriptToEvaluateOnNewDocument", source=announce)
+    start(tab, visit)
+    tab.click("#connect")
+    tab.wait_text("Use Second")
+    tab.wait_text("Choose a wallet first.", "#safe-status")
+    tab.click("[data-wallets] button:last-child")
+    tab.wait_text("Sign: create the Safe with these limits")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_the_pages_at_both_widths_and_colours(
+    tab: Page, visit: Callable[[str], None], chain: SafeTrader, wallet: ChainWallet, colours: str
+) -> None:
+    if colours == "dark":
+        tab.dark()
+    deployment = start(tab, visit)
+    visit("/start")
+    shot(tab, f"start-money-{colours}")
+    visit("/wallet")
+    shot(tab, f"wallet-empty-{colours}")
+    visit(f"/wallet/{deployment.pk}/setup")
+    tab.click("#connect")
+    tab.wait_text("Sign: create the Safe with these limits")
+    shot(tab, f"safe-sign-{colours}")
+    visit("/wallet")
+    tab.wait_text("A plan waits for your signature")
+    shot(tab, f"wallet-planned-{colours}")
+    visit("/agents")
+    tab.wait_text("Continue with the wallet")
+    shot(tab, f"agents-safe-{colours}")
 
 
 def offline(tab: Page, away: bool) -> None:

@@ -91,7 +91,7 @@ def test_the_page_shows_balance_limits_fees_and_module(
 @pytest.mark.parametrize(
     ("changes", "shown"),
     [
-        ({"created": False, "policy": None, "headroom": None}, "module not created"),
+        ({"created": False, "policy": None, "headroom": None}, "Safe not created"),
         ({"enabled": False}, "End "),
         ({"policy": None}, "module no policy"),
         (

@@ -140,23 +140,31 @@ def note_sent(deployment: Deployment, sent_hash: str) -> None:
 
 
 def forget(deployment: Deployment) -> None:
-    """Withdraw a proposal that the chain does not show, so that its owner may plan anew.
+    """Withdraw a proposal that the chain does not show, and leave its Safe, so that the owner may choose another.
 
-    Raises Rejected once the Safe has a plan in force: then a new plan is simply planned.
+    Raises Rejected for a plan in force: its owner revokes it.
     """
     plan = newest_plan(deployment)
     if plan is None:
         return
     if plan.verified_at is not None:
         raise Rejected(f"the plan of {plan.safe} is in force: revoke it instead", code="not_allowed_now")
-    if verify.plan_in_force(plan.chain_id, plan.safe) is None:
+    plan.delete()
+    if deployment.verified_at is None and deployment.state == DeploymentState.DRAFT:
         deployment.account = f"{deployment.agent.venue}:{deployment.pk}"
         deployment.safe_wallet = deployment.user_wallet = deployment.module_address = ""
         deployment.chain_id = None
         deployment.save(update_fields=["account", "safe_wallet", "user_wallet", "module_address", "chain_id"])
-    if not Deployment.objects.filter(safe_wallet=plan.safe).exclude(pk=deployment.pk).exists():
-        plan.delete()
     record("safe.proposal_withdrawn", deployment, safe=plan.safe)
+
+
+def sharing(deployment: Deployment) -> list[str]:
+    """Return the names of the owner's other agents that trade from the same Safe: they share its limits."""
+    if not deployment.safe_wallet:
+        return []
+    others = Deployment.objects.filter(safe_wallet=deployment.safe_wallet, chain_id=deployment.chain_id)
+    others = others.exclude(pk=deployment.pk).exclude(state=DeploymentState.REVOKED)
+    return list(others.order_by("pk").values_list("agent__name", flat=True))
 
 
 def look(deployment: Deployment, *, by: str) -> Status:

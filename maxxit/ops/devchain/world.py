@@ -519,6 +519,7 @@ def ensure_world(rpc_url: str, path: Path, prices: Mapping[str, Decimal] | None 
     if path.exists():
         world = World.load(path, rpc_url)
         if world.stands():
+            Builder(rpc_url).canonical()  # what a newer version of this program uses besides
             world.refresh_feeds()
             world.save(path)
             return world

@@ -122,9 +122,14 @@ class Wallet:
 
     @property
     def missing_usdc(self) -> Decimal | None:
-        """Return how much USDC is missing to the capital that was named, before anything was bought; else None."""
+        """Return how much USDC is missing to the capital that was named, before anything was bought; else None.
+
+        None as well while the module is not on: nobody should send money to an address that may still change.
+        """
         wanted, held = self.deployment.safe_capital, self.usdc
-        if wanted is None or held is None or self.tokens or self.open_positions or held >= wanted:
+        if self.module != "on" or wanted is None or held is None:
+            return None
+        if self.tokens or self.open_positions or held >= wanted:
             return None
         return wanted - held
 

@@ -20,7 +20,7 @@ from tests.chain.lab import USDC
 from tests.chain.sending.safe_trader import SafeTrader, store_plan, verified
 from tests.chain.sending.test_safe_api import Web
 from trading.chain.models import SafePlan
-from trading.deployments import wallet_setup
+from trading.deployments import safe_revocation, wallet_setup
 from trading.deployments.wallet_setup import Step
 from trading.tasks import run_reconcile
 from trading.venues.safe import limits, onboarding, plans, safes, snapshot
@@ -77,7 +77,11 @@ def test_a_new_safe_by_api_from_the_plan_to_the_figures(trader: SafeTrader, alic
     assert alice.post(f"{deployment.pk}/new", owner=owner)[1]["safe"] == planned["safe"]
     code, row = get(alice, f"/{deployment.pk}")
     assert (code, row["module"], row["unsigned_plan"]) == (200, "not created", "new Safe")
-    assert (row["usdc"], row["missing_usdc"], row["problem"]) == ("0", "500", "")
+    assert (row["usdc"], row["missing_usdc"], row["problem"]) == (
+        "0",
+        None,
+        "",
+    )  # no money to a Safe that is not there
 
     send(trader, planned["transaction"])
     trader.world.mint("USDC", planned["safe"], 120 * USDC)
@@ -266,6 +270,50 @@ def test_setup_tells_where_it_stands(trader: SafeTrader, alice: Web) -> None:
     assert (deployment.state, deployment.agent.state) == ("active", "active")
     with pytest.raises(Rejected, match="is in force"):
         wallet_setup.forget(deployment)
+
+
+def test_another_safe_may_be_chosen_and_what_two_agents_share_is_named(
+    trader: SafeTrader, alice: Web
+) -> None:
+    store_plan(trader.lab)
+    first = draft(alice)
+    first.account, first.state = trader.world.safe, "active"
+    verified(first, trader.lab)
+    second = draft(alice)
+    wallet_setup.plan_existing(second, trader.world.safe, proven=[trader.world.accounts["owner"]])
+    assert wallet_setup.sharing(second) == [first.agent.name]
+    wallet_setup.forget(second)
+    assert (second.safe_wallet, SafePlan.objects.get().verified_at is None) == ("", False)
+
+
+def test_a_revocation_ends_every_agent_of_the_safe_once_the_chain_shows_it(
+    trader: SafeTrader, alice: Web
+) -> None:
+    store_plan(trader.lab)
+    rows = [draft(alice), draft(alice)]
+    for row in rows:
+        row.account, row.state = trader.world.safe, "active"
+        verified(row, trader.lab)
+    first, second = rows
+    assert safe_revocation.settle(first, "", by="alice").text == "The module is still on."
+    assert "No block has it yet" in safe_revocation.settle(first, "0x" + "12" * 32, by="alice").text
+    made = plans.revoke(first)
+    assert made.send is not None
+    call = {
+        "from": trader.world.accounts["owner"],
+        "to": made.send.to,
+        "data": made.send.data,
+        "gas": hex(60_000),
+    }
+    failed = trader.lab.rpc("eth_sendTransaction", call)
+    outcome = safe_revocation.settle(first, failed, by="alice")
+    assert (outcome.done, outcome.failed) == (False, True)
+    send(trader, made.send.as_json(), "owner")
+    assert safe_revocation.settle(first, failed, by="alice").done
+    for row in rows:
+        row.refresh_from_db()
+        assert (row.state, row.module_enabled, row.verified_at) == ("revoked", False, None)
+    assert second.owner == first.owner
 
 
 def test_what_is_signed_while_the_page_is_closed_counts(trader: SafeTrader, alice: Web) -> None:

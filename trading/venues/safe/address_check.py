@@ -118,6 +118,10 @@ def _codes(chain: Chain, places: chains.ContractsStanza, block: int) -> dict[tup
         *((f"tokens.{symbol}.address", token.address) for symbol, token in places.tokens.items()),
         *((f"tokens.{symbol}.feed", token.feed) for symbol, token in places.tokens.items()),
         *((f"Safe's {contract}", library.deployed(contract)) for contract in SAFE_CONTRACTS),
+        (
+            f"Safe's MultiSendCallOnly {library.SETUP_LIBRARY}",
+            library.deployed("MultiSendCallOnly", library.SETUP_LIBRARY),
+        ),
     ]
     present = [(key, address) for key, address in wanted if address]
     answers = chain.agreed_all(

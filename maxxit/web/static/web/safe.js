@@ -7,6 +7,7 @@
   const { Stop, ask, hex } = maxxitWallet;
   const POLL_MS = 3000;
   let busy = false;
+  let asked = ""; // id of the button of the last action
 
   function say(text, wrong = false) {
     status.textContent = text;
@@ -41,6 +42,7 @@
     return answer;
   }
 
+  /* The wallet to use. Where there are several a person chooses, and the action begins anew. */
   function provider() {
     const wallets = maxxitWallet.found();
     if (!wallets.length) throw new Stop(maxxitWallet.NONE);
@@ -55,7 +57,7 @@
       button.addEventListener("click", () => {
         place.dataset.wallet = name;
         choice.replaceChildren();
-        say(`${name} is used. Go on.`);
+        document.getElementById(asked)?.click();
       });
       return button;
     }));
@@ -217,6 +219,7 @@
     const button = event.target.closest("[data-act]");
     if (!button || busy) return;
     busy = true;
+    asked = button.id;
     const where = button.closest("[data-chain]").dataset; // before the button may be replaced
     const buttons = [...place.querySelectorAll("[data-act]")].filter((other) => !other.disabled);
     for (const other of buttons) other.disabled = true;
