@@ -62,6 +62,9 @@ class Env(BaseSettings):
     """Seconds that a process keeps its database connection; 0 in the web process, whose threads are short-lived."""
     statement_timeout: int = Field(default=300, gt=0)
     """Seconds; the web process uses less."""
+    enable_seqscan: bool = True
+    """Postgres' setting. Off in the workers that place orders: a connection keeps the plans of its foreign-key checks,
+    and a plan made while a table was nearly empty would read the whole table for each row once it has grown."""
     soft_shutdown_seconds: float = Field(default=30, ge=0)
     """How long a stopping worker lets a running task continue before it hands the task back."""
     flower_url: str = ""
@@ -141,7 +144,7 @@ class Env(BaseSettings):
             "statement_timeout": f"{self.statement_timeout}s",
             "lock_timeout": "30s",
             "idle_in_transaction_session_timeout": "120s",
-        }
+        } | ({} if self.enable_seqscan else {"enable_seqscan": "off"})
         flags = " ".join(f"-c {name}={value}" for name, value in limits.items())
         return {
             "ENGINE": "maxxit.postgres",

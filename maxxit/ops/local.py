@@ -27,6 +27,8 @@ WORKERS = {
 """Worker process -> its queues, in order of priority."""
 SIGNING_WORKERS = frozenset({"exits", "execute"})
 """Workers that place orders and get the executor's key."""
+PLACING = {"ENABLE_SEQSCAN": "false"}
+"""Environment of the workers that place orders, see `Env.enable_seqscan`."""
 YIELDING_WORKERS = frozenset({"llm", "notify", "general"})
 """Workers with a lower CPU priority, so that a flood of posts delays no exit."""
 YIELDING = ("nice", "-n", "10")
@@ -68,7 +70,7 @@ def processes(env: Env, concurrency: int) -> list[Child]:
         Child(
             f"worker-{name}",
             [*_priority(name), *celery, "worker", "-Q", queues, "-n", node(name), *options],
-            common | stopping | (signing if name in SIGNING_WORKERS else {}),
+            common | stopping | (PLACING | signing if name in SIGNING_WORKERS else {}),
             stage=1,
             patience=WORKER_PATIENCE,
         )

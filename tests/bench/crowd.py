@@ -101,6 +101,7 @@ def durable_postgres() -> Iterator[None]:
             "MAXXIT_CONFIG_DIR": str(write_config(home)),
             "MAXXIT_PROFILE": "",
             "LOG_LEVEL": "ERROR",
+            "ENABLE_SEQSCAN": "false",  # as the workers that place orders have it
         }
         try:
             connect()

@@ -98,6 +98,13 @@ def test_a_worker_serves_the_same_queues_everywhere(services: dict[str, Any], na
     assert f"QUEUES={queues}\n" in (UNITS / f"worker-{name}.env").read_text()
 
 
+@pytest.mark.parametrize("name", WORKERS)
+def test_the_workers_that_place_orders_plan_by_indexes(services: dict[str, Any], name: str) -> None:
+    places = name in ("exits", "execute")
+    assert ("ENABLE_SEQSCAN=false" in (UNITS / f"worker-{name}.env").read_text()) == places
+    assert (services[f"worker-{name}"]["environment"].get("ENABLE_SEQSCAN") == "false") == places
+
+
 @pytest.mark.parametrize("queue", ["exits", "guard", "llm", "notify"])
 def test_exits_guard_models_and_deliveries_have_a_worker_each_that_serves_nothing_else(queue: str) -> None:
     assert [queues for queues in WORKERS.values() if queue in queues.split(",")] == [queue]

@@ -172,6 +172,13 @@ def test_every_session_has_limits() -> None:
         assert cursor.fetchone() == ("5min", "30s", "2min")
 
 
+def test_a_process_may_plan_by_indexes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENABLE_SEQSCAN", "false")
+    assert "-c enable_seqscan=off" in read_env().database()["OPTIONS"]["options"]
+    monkeypatch.delenv("ENABLE_SEQSCAN")
+    assert "seqscan" not in read_env().database()["OPTIONS"]["options"]
+
+
 @pytest.mark.django_db
 def test_every_answer_has_a_content_security_policy(client: Client) -> None:
     strict = client.get("/nowhere").headers["Content-Security-Policy"]
