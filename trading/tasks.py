@@ -15,7 +15,7 @@ from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
 from trading import approvals, execute, passes, quarantine, settle
 from trading.billing import debts, subscriptions
-from trading.deployments.funding import fund_due
+from trading.deployments.funding import UNFUNDED, fund_due, unfunded_at
 from trading.entries import crowd, pace, planning
 from trading.limits_in_force import risk_limits
 from trading.models import Order
@@ -31,10 +31,11 @@ SELECT EXISTS (SELECT FROM orders WHERE state IN {IN_FLIGHT_SQL} AND purpose = '
            SELECT FROM orders WHERE state = 'planned' AND purpose = 'open' AND reason <> 'awaiting_confirmation' LIMIT 2
        ) AS planned),
        EXISTS (SELECT FROM signals WHERE state = 'pending'),
-       EXISTS (SELECT FROM signals WHERE state = 'pending' AND expires_at <= %s)
+       EXISTS (SELECT FROM signals WHERE state = 'pending' AND expires_at <= %(now)s),
+       EXISTS ({UNFUNDED})
 """  # noqa: S608 (constants only)
 """Whether there are entries in flight, the number of planned entries (2 for more), whether there are pending signals,
-and pending signals past their time."""
+pending signals past their time, and deployments without a first deposit."""
 
 
 def entry_pass(shard: Shard = ALL) -> Counts:
@@ -47,13 +48,14 @@ def entry_pass(shard: Shard = ALL) -> Counts:
     seconds = passes.policy().pass_seconds
     settling_time, placing_time = passes.TimeBudget(seconds), passes.TimeBudget(2 * seconds)
     with connection.cursor() as cursor:
-        cursor.execute(WORK, [clock.now()])
-        in_flight, to_place, pending, late = cursor.fetchone()
+        cursor.execute(WORK, {"now": clock.now(), **unfunded_at()})
+        in_flight, to_place, pending, late, unfunded = cursor.fetchone()
     settled = settle.settle_due("open", settling_time, shard) if in_flight else 0
     expired = planned = 0
     if shard.index == 0:
         expired = planning.expire_signals() if late else 0
-        fund_due()
+        if unfunded:
+            fund_due()
         planned = planning.fan_out() if pending else 0
         _wake_others(shard)
     limits = risk_limits()  # where it cannot be read only new entries stop

@@ -19,11 +19,19 @@ SELECT d.id FROM agent_deployments d JOIN agents a ON a.id = d.agent_id
 WHERE d.state = 'active' AND (d.starting_balance > 0 AND a.venue = ANY(%(paper)s) OR a.venue = ANY(%(brokers)s))
   AND NOT EXISTS (SELECT FROM ledger_entries e WHERE e.deployment_id = d.id AND e.kind = 'deposit')
 """
-"""Active deployments without a first deposit, at paper venues and at those whose customers bring keys."""
+"""Active deployments without a first deposit, at the venues of `unfunded_at`."""
 ASK_AGAIN, NEVER = timedelta(minutes=1), datetime.min.replace(tzinfo=UTC)
 """How often a broker is asked about an account that is empty or was not read."""
 _asked_at: dict[int, datetime] = {}
 """Deployment -> when this process asked about an account that had nothing to book."""
+
+
+def unfunded_at() -> dict[str, list[str]]:
+    """Return the parameters of `UNFUNDED`: names of venues."""
+    return {
+        "paper": [name for name, stanza in venues().items() if stanza.adapter == "paper"],
+        "brokers": [name for name in venues() if _brings_keys(name)],
+    }
 
 
 def fund_due() -> int:
@@ -32,12 +40,8 @@ def fund_due() -> int:
     A worker does it, not the activation: only workers have the keys of customers. An account that is empty or cannot be
     read is asked about again after `ASK_AGAIN`, and stops no other.
     """
-    names = {
-        "paper": [name for name, stanza in venues().items() if stanza.adapter == "paper"],
-        "brokers": [name for name in venues() if _brings_keys(name)],
-    }
     with connection.cursor() as cursor:
-        cursor.execute(UNFUNDED, names)
+        cursor.execute(UNFUNDED, unfunded_at())
         unfunded = [pk for (pk,) in cursor.fetchall()]
     due = [pk for pk in unfunded if clock.now() - _asked_at.get(pk, NEVER) >= ASK_AGAIN]
     if not due:
