@@ -1,6 +1,6 @@
 """Every page and API list, and the exit sweep, over a year of history: 3 M orders, 1.5 M closed positions, 10 M events.
 
-    python -m tests.bench.history [--folder FOLDER] [--only WORD] [--limit-ms 300] [--rounds 3]
+    python -m tests.bench.history [--folder FOLDER] [--only WORD] [--limit-ms 300] [--rounds 3] [--plans FILE]
 
 Fills an embedded Postgres in FOLDER once (ten minutes, 10 GB; a filled folder is used again; without FOLDER it is
 deleted afterwards) and prints, slowest first, the time and the number of queries of each request as staff and as a
@@ -11,9 +11,10 @@ than without history.
 """
 
 import argparse
+import math
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -47,7 +48,11 @@ class Timing:
     """Processor time of this process and of Postgres, mean."""
     ms: float
     """On the clock, median."""
+    p95_ms: float
+    """On the clock; of few rounds the slowest."""
     queries: int
+    plans: tuple[str, ...] = ()
+    """The plan of each query, where they were asked for."""
 
 
 @contextmanager
@@ -133,6 +138,11 @@ def requests() -> Iterator[tuple[str, str]]:
         "/api/records/author1",
         f"/api/trades/{newest.pk}",
     ]
+    shared += ["/agents", "/start", "/wallet", "/invoices", f"/invoices/1/{newest.opened_at:%Y-%m}"]
+    shared += [
+        f"/performance{query}" for query in ("", "?period=1d", "?period=7d", "?period=all", "?deployment=1")
+    ]
+    shared += [f"/api/performance{query}" for query in ("", "?deployment=1", "?period=7d")]
     shared += [f"/activity{query}" for query in activity_queries(newest)]
     shared += [f"/api/activity?token={newest.symbol}&limit=200", "/activity/rows"]
     shared += ["/api/signals/progress", f"/api/signals/{newest.signal_id}/progress"]
@@ -226,7 +236,22 @@ def server_of() -> psutil.Process:
     return parent
 
 
-def time_requests(rounds: int, only: str) -> Iterator[Timing]:
+def plans_of(queries: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """Run each query again and return it with its plan."""
+    from django.db import connection
+
+    plans = []
+    with connection.cursor() as cursor:
+        for query in queries:
+            sql = query["sql"]
+            if not sql.lstrip().upper().startswith(("SELECT", "WITH", "(")):
+                continue
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {sql.replace('%', '%%')}")
+            plans.append("\n".join([sql, *(line for (line,) in cursor.fetchall())]))
+    return tuple(plans)
+
+
+def time_requests(rounds: int, only: str, plans: bool = False) -> Iterator[Timing]:
     """One request of each at a time, after one that warms the caches."""
     from django.contrib.auth.models import User
     from django.core.cache import cache
@@ -256,7 +281,19 @@ def time_requests(rounds: int, only: str) -> Iterator[Timing]:
             answer.content  # noqa: B018 (renders what is lazy)
             took.append((perf_counter() - begun) * 1000)
         used = (processor_ms(server) - before) / rounds
-        yield Timing(person, path, answer.status_code, used, median(took[1:]), len(connection.queries))
+        clock = sorted(took[1:])
+        p95 = clock[math.ceil(0.95 * rounds) - 1]
+        queries = list(connection.queries)
+        yield Timing(
+            person,
+            path,
+            answer.status_code,
+            used,
+            median(clock),
+            p95,
+            len(queries),
+            plans_of(queries) if plans else (),
+        )
 
 
 def time_sweeps(rounds: int) -> dict[str, float]:
@@ -288,6 +325,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="requests that contain this, and no sweep")
     parser.add_argument("--limit-ms", type=float, default=300)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--plans", type=Path, help="file for the plan of each query")
     options = parser.parse_args()
     django.setup()
     from maxxit.events import wake
@@ -316,11 +354,17 @@ def measure(options: argparse.Namespace) -> int:
         )
     with connection.cursor() as cursor:
         cursor.execute("UPDATE quotes SET at = now()")
-    found = sorted(time_requests(options.rounds, options.only), key=lambda one: -one.cpu_ms)
-    print("processor       clock")
+    timings = list(time_requests(options.rounds, options.only, bool(options.plans)))
+    found = sorted(timings, key=lambda one: -one.cpu_ms)
+    if options.plans:
+        options.plans.write_text(
+            "\n\n".join(f"# {one.person} {one.path}\n" + "\n\n".join(one.plans) for one in found)
+        )
+    print("processor   clock: median      p95")
     for one in found:
         print(
-            f"{one.cpu_ms:6.0f} ms {one.ms:8.0f} ms {one.queries:4} queries  {one.status}  {one.person:8} {one.path}"
+            f"{one.cpu_ms:6.0f} ms {one.ms:14.0f} ms {one.p95_ms:5.0f} ms {one.queries:4} queries  "
+            f"{one.status}  {one.person:8} {one.path}"
         )
     over = [one for one in found if one.cpu_ms > options.limit_ms]
     late = sum(one.ms > options.limit_ms for one in found)
