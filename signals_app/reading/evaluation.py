@@ -5,18 +5,20 @@ of the post's id: the lexical reader is tuned on one and reported on the other.
 """
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from maxxit.core import untrusted
 from maxxit.core.errors import Misconfigured
+from maxxit.core.files import lines, raw_lines
 from maxxit.core.intervals import wilson
 from signals_app.reading.schema import Reading
 
 SIDES = {"long": "bullish", "short": "bearish"}
+LABEL_COLUMNS = ("id", "username", "label", "token", "side")
 HALVES = ("tuning", "reporting")
 BINS = 10
 
@@ -118,29 +120,44 @@ def half(post_id: str) -> str:
 
 
 def read_labels(path: Path) -> list[Label]:
-    """Read the labels of a file `id,username,label,token,side`; a post with several tokens has several lines."""
+    """Read the labels of a file `id,username,label,token,side`; a post with several tokens has several lines.
+
+    Raises `Misconfigured` with file and line for a line that is no label, and for a file without one.
+    """
     made: dict[str, tuple[str, dict[str, str]]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
-            try:
-                _, sides = made.setdefault(row["id"], (row["username"], {}))
-                if row["label"] == "candidate":
-                    sides[row["token"]] = SIDES[row["side"]]
-                elif row["label"] != "none":
-                    raise ValueError(f"label {row['label']!r}")
-            except (KeyError, ValueError) as error:
+    rows = csv.DictReader(text for _, text in lines(path))
+    try:
+        if missing := [name for name in LABEL_COLUMNS if name not in (rows.fieldnames or ())]:
+            raise Misconfigured(
+                f"{path}:1: the header lacks {', '.join(missing)}: it must be {','.join(LABEL_COLUMNS)}"
+            )
+        for row in rows:
+            _, sides = made.setdefault(row["id"], (row["username"], {}))
+            if row["label"] == "candidate" and row["side"] in SIDES:
+                sides[row["token"]] = SIDES[row["side"]]
+            elif row["label"] != "none":
                 raise Misconfigured(
-                    f"{path}, line {number}: {error!r}; want id,username,label,token,side"
-                ) from None
+                    f"{path}:{rows.line_num}: the label must be candidate, with side long or short, or none; it is "
+                    f"{row['label']}, with side {row['side'] or 'empty'}"
+                )
+    except csv.Error as error:
+        raise Misconfigured(f"{path}:{rows.line_num + 1}: not CSV: {error}") from None
+    if not made:
+        raise Misconfigured(f"{path} has no label after its header")
     return [Label(post, username, sides) for post, (username, sides) in made.items()]
 
 
 def read_texts(path: Path, wanted: Iterable[str]) -> dict[str, str]:
-    """Read a JSON-lines file: post id -> text."""
-    ids = set(wanted)
-    with path.open(encoding="utf-8") as file:
-        posts = (json.loads(line) for line in file if line.strip())
-        return {post["id"]: post["text"] for post in posts if post["id"] in ids}
+    """Read a JSON-lines file: post id -> text. A line that is no post is skipped."""
+    ids, texts = set(wanted), {}
+    for _, line in raw_lines(path):
+        try:
+            post = untrusted.loads(line) if line.strip() else {}
+        except ValueError:
+            continue
+        if isinstance(post, dict) and post.get("id") in ids and isinstance(post.get("text"), str):
+            texts[post["id"]] = post["text"]
+    return texts
 
 
 def judge(judged: Sequence[Judged]) -> Figures:

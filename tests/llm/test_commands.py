@@ -200,9 +200,39 @@ def test_exit_codes(more: list[str], code: int, labelled: list[str]) -> None:
 def test_a_bad_label_names_its_line(labelled: list[str]) -> None:
     file = Path(labelled[1])
     file.write_text(file.read_text() + "9,a,perhaps,,\n")
-    with pytest.raises(CommandError, match="line 7") as failed:
+    with pytest.raises(
+        CommandError, match=r"labels\.csv:7: the label must be candidate, .*; it is perhaps"
+    ) as failed:
         run("evaluate-classifier", *labelled)
     assert failed.value.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", r"labels\.csv:1: the header lacks id, username, label, token, side"),
+        (b"x\n1\n", r"labels\.csv:1: the header lacks id"),
+        (b"id,username,label,token,side\n", "has no label after its header"),
+        (b"\xff\xfei\x00d\x00", r"labels\.csv:1: UTF-16, not UTF-8"),
+        (b"\xa5\xa5", r"labels\.csv:1: not UTF-8"),
+        (b"id,username,label,token,side\n1," + b"x" * 200_000, r"labels\.csv:2: not CSV: field larger"),
+        (b"id,username,label,token,side\n1,a,candidate,ETH,up\n", r"labels\.csv:2: the label must be"),
+    ],
+    ids=["empty", "header", "no row", "utf-16", "binary", "huge", "side"],
+)
+def test_labels_that_cannot_be_read_are_exit_code_2_with_the_line(
+    labelled: list[str], content: bytes, why: str
+) -> None:
+    Path(labelled[1]).write_bytes(content)
+    with pytest.raises(CommandError, match=why) as failed:
+        run("evaluate-classifier", *labelled)
+    assert failed.value.returncode == 2
+
+
+def test_lines_of_the_posts_that_are_none_are_skipped(labelled: list[str]) -> None:
+    posts = Path(labelled[3])
+    posts.write_bytes(b"\xff\xfe\x00\n[]\n{bad\n" + posts.read_bytes())
+    assert json.loads(run("evaluate-classifier", *labelled, "--json"))["posts"] == 5
 
 
 def test_a_missing_post_is_named(labelled: list[str]) -> None:

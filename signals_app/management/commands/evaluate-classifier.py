@@ -17,13 +17,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from maxxit.core import correlation
 from maxxit.core.commands import count, fraction, whole
-from maxxit.core.errors import MaxxitError, Misconfigured
+from maxxit.core.errors import Misconfigured
 from maxxit.llm.ask import Asked, ask
 from maxxit.llm.fallback import open_provider
 from maxxit.llm.policy import policy
 from maxxit.market.instruments import words_by_token
 from signals_app.authors import record as records
-from signals_app.inputs import check_output
+from signals_app.inputs import check_output, wrong_input
 from signals_app.plotting import new_figure, require_matplotlib
 from signals_app.reading import evaluation
 from signals_app.reading.evaluation import Figures, Judged, Label
@@ -92,7 +92,7 @@ class Command(BaseCommand):
             )
 
     def handle(self, *_: Any, **options: Any) -> None:
-        try:
+        with wrong_input():
             check_output("--plot", options["plot"])
             if options["plot"]:
                 require_matplotlib()
@@ -103,14 +103,15 @@ class Command(BaseCommand):
             ]
             posts = self._posts(options, {label.post_id for label in labels})
             missing = [label.post_id for label in labels if label.post_id not in posts]
-            if missing or not labels:
+            if not labels:
+                raise Misconfigured(f"{options['labelled']} has no label of the half {options['half']}")
+            if missing:
                 raise Misconfigured(
-                    f"{options['posts']} lacks {len(missing)} of {len(labels)} posts: {missing[:3]}"
+                    f"{options['posts']} lacks {len(missing)} of {len(labels)} posts that are labelled: "
+                    f"{', '.join(missing[:3])}; each line must be a JSON object with id and text"
                 )
             started = perf_counter()
             judged, cost = self._read(labels, posts, options["provider"], options["batch"])
-        except (MaxxitError, OSError) as error:
-            raise CommandError(str(error), returncode=2) from error
         figures = evaluation.judge(judged)
         summary = self._summary(figures, cost, perf_counter() - started)
         if options["plot"]:
