@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
+import structlog
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
@@ -12,8 +13,9 @@ from django.views.decorators.http import require_POST
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maxxit.core import untrusted
-from maxxit.core.errors import Rejected, Retryable, StaleState, Unknown
+from maxxit.core.errors import Misconfigured, Rejected, Retryable, StaleState, Unknown
 
+log = structlog.get_logger(__name__)
 B = TypeVar("B", bound="JsonBody")
 STATUS = {"limited": 429, "no_account": 404, "anonymous": 401}
 """Code of a refusal -> HTTP status; 422 for others."""
@@ -51,6 +53,9 @@ def json_call(model: type[B]) -> Callable[[Callable[..., dict[str, Any]]], Calla
                 return refusal(error.code, str(error), STATUS.get(error.code, 422))
             except (Retryable, Unknown, StaleState) as error:
                 return refusal("unavailable", str(error), 503)
+            except Misconfigured as error:  # the message names files that an operator can reach
+                log.error("call_misconfigured", path=request.path, error=str(error))
+                return refusal("not_set_up", "the platform is not set up for this yet: ask an operator", 503)
 
         return answered
 

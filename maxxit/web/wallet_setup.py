@@ -6,6 +6,7 @@ what the chain shows (`trading.deployments.wallet_setup`).
 
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -54,6 +55,9 @@ def wallet_setup_page(request: HttpRequest, deployment_id: int) -> HttpResponse:
         safes.safe_access(deployment)
     except MaxxitError:
         return redirect("my-agents")  # it does not trade from a Safe
+    if problem := activation.venue_problem(deployment.agent.venue):
+        messages.error(request, f"{problem[0].upper()}{problem[1:]}.")
+        return redirect("my-agents")
     context = _context(deployment, wallet_setup.stored_status(deployment))
     return render(request, "web/wallet_setup.html", context)
 

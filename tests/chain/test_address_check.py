@@ -27,7 +27,7 @@ def token(lab: Lab, name: str, /, **changes: Any) -> dict[str, Any]:
 def test_addresses_that_are_right_are_counted(lab: Lab) -> None:
     found = check(lab)
     assert (found.wrong, found.not_checked, found.incomplete) == ((), "", "")
-    assert found.checked == 7 + 2 * 2 + 4  # contracts, tokens with their feeds, Safe's
+    assert found.checked == 7 + 2 * 2 + 5  # contracts, tokens with their feeds, Safe's
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_module_of_other_arguments_or_another_build_is_found(lab: Lab) -> None
 
 def test_a_chain_without_our_module_says_so_and_the_rest_is_checked(lab: Lab) -> None:
     found = check(lab, without=OWN)
-    assert (found.wrong, found.checked) == ((), 6 + 2 * 2 + 4)
+    assert (found.wrong, found.checked) == ((), 6 + 2 * 2 + 5)
     assert "has no address of `module`, `executor`" in found.incomplete
     assert "manage.py chain deploy-module" in found.incomplete
 

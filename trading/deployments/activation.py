@@ -97,7 +97,8 @@ def activate(deployment: Deployment, *, by: str, why: str = "") -> bool:
 def obstacles(deployment: Deployment) -> list[str]:
     """Return every reason why the deployment could not trade if it were activated now; empty for none."""
     agent = deployment.agent
-    problems = _venue_problems(venue_policy(agent.venue))
+    problem = venue_problem(agent.venue)
+    problems = [problem] if problem else []
     if agent.state == AgentState.PAUSED:
         problems.append(f"agent {agent.pk} ({agent}) is paused: activate it first")
     if agent.state == AgentState.DRAFT and agent.owner_id != deployment.owner_id:
@@ -117,16 +118,27 @@ def obstacles(deployment: Deployment) -> list[str]:
     return problems
 
 
-def _venue_problems(stanza: VenuePolicy) -> list[str]:
-    """Return why nothing can be traded at the venue yet: its chain lacks the platform's addresses."""
-    name = stanza.options.get("chain")
-    if name is None:
-        return []
+def venue_problem(name: str) -> str:
+    """Return why nothing can be traded at the venue yet, for its customers; empty where it is set up.
+
+    Its chain may lack addresses of the platform. `doctor` names them and the next step to operators.
+    """
+    chain = venue_policy(name).options.get("chain")
+    if chain is None:
+        return ""
     try:
-        problem = chains.incomplete(chains.stanza(str(name)))
-    except Misconfigured as error:
-        problem = str(error)
-    return [problem] if problem else []
+        known = chains.addresses(chains.stanza(str(chain)))
+        lacking = (
+            f"has no address of {', '.join(f'`{key}`' for key in known.missing)}" if known.missing else ""
+        )
+    except Misconfigured:
+        lacking = "is not there"
+    if not lacking:
+        return ""
+    return (
+        f"the venue {name} is not set up yet, because its chain {chain} {lacking}: ask an operator, whom "
+        f"`manage.py doctor`, line chain:{chain}, tells what to do"
+    )
 
 
 def capital_of(deployment: Deployment) -> Decimal:

@@ -126,6 +126,8 @@ def _must_be_open(deployment: Deployment) -> None:
         raise Rejected(
             f"deployment {deployment.pk} is revoked for good: start another agent", code="not_allowed_now"
         )
+    if problem := activation.venue_problem(deployment.agent.venue):
+        raise Rejected(problem, code="venue_not_set_up")
 
 
 def note_sent(deployment: Deployment, sent_hash: str) -> None:

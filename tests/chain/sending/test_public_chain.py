@@ -1,10 +1,15 @@
 """Arbitrum One is real money: nothing is signed there until its venue's gate is open, whoever set it up."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
 
 from agents.models import Agent, Deployment
 from maxxit.core import clock
@@ -85,14 +90,36 @@ def test_a_chain_without_a_module_is_named_where_a_deployment_is_activated_or_pl
 ) -> None:
     deployment = unset(trader.lab, monkeypatch)
     said = r"has no address of `module`.*manage\.py chain deploy-module"
-    with pytest.raises(Rejected, match=said):
+    told = r"the venue safe is not set up yet, because its chain local has no address of `module`.*line chain:local"
+    with pytest.raises(Rejected, match=told):
         activation.activate(deployment, by="me")
     with pytest.raises(Misconfigured, match=said):
         plans.plan(deployment, trader.world.safe)
     with pytest.raises(CommandError, match=said):
         call_command("safe", "plan", "--deployment", str(deployment.pk), "--safe", trader.world.safe)
-    with pytest.raises(CommandError, match=said):
+    with pytest.raises(CommandError, match=told):
         call_command("deployments", "activate", str(deployment.pk))
     deployment.refresh_from_db()
     assert deployment.state == "draft"
+    wiring.venue.cache_clear()
+
+
+def test_the_page_of_a_wallet_says_that_the_venue_is_not_set_up(
+    trader: SafeTrader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = get_user_model()._default_manager.create(username="alice")
+    person.user_permissions.set(Permission.objects.filter(content_type__app_label="agents"))
+    deployment = unset(trader.lab, monkeypatch)
+    Agent.objects.filter(pk=deployment.agent_id).update(owner=person.pk)
+    Deployment.objects.filter(pk=deployment.pk).update(owner=person.pk)
+    browser = Client()
+    browser.force_login(person)
+    page = browser.get(reverse("wallet-setup", args=[deployment.pk]), follow=True)
+    assert page.redirect_chain[-1][0] == reverse("my-agents")
+    assert "The venue safe is not set up yet" in page.content.decode()
+    for name, body in (("wallet-plan-new", {"owner": trader.world.accounts["owner"]}), ("wallet-check", {})):
+        url = reverse(name, args=[deployment.pk])
+        answer = browser.post(url, json.dumps(body), content_type="application/json")
+        assert answer.status_code in (422, 503), name
+        assert "set up" in answer.json()["message"], name
     wiring.venue.cache_clear()
