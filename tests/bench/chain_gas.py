@@ -18,6 +18,7 @@ from maxxit.ops.devchain.anvil import start_anvil
 from maxxit.ops.devchain.world import build_world, local_key, read
 from tests.chain.lab import USDC, Lab, trade
 from trading.chain.chains import LOCAL_CHAIN_ID
+from trading.venues.safe import library, onboarding
 from trading.venues.safe.contract import module as m
 
 ROUNDS = 150
@@ -55,6 +56,12 @@ def gas_table(lab: Lab) -> dict[str, int]:
         world.send("guardian", lab.module, m.call_data("stop", lab.safe, m.HALTED))
     )
     rows["enable module and set policy, one Safe transaction"] = gas_of(world.onboard(world.policy()))
+    owner = world.accounts["rogue"]
+    setup = onboarding.trading_setup_data(owner, lab.module, world.policy(), world.rules())
+    data = onboarding.create_safe_data(setup, 1)
+    rows["create a Safe with module and policy, one transaction"] = gas_of(
+        world.send("rogue", library.deployed("SafeProxyFactory"), data)
+    )
     return rows
 
 

@@ -69,7 +69,11 @@ class Command(OpsCommand):
         elif action == "create":
             parser.add_argument("agent", help="id or name of the agent")
             parser.add_argument("--owner", help="user name of its owner (default: the agent's)")
-            parser.add_argument("--capital", type=_usdc, help="USDC that a paper account starts with")
+            parser.add_argument(
+                "--capital",
+                type=_usdc,
+                help="USDC that a paper account starts with, or that its owner means to keep in the Safe",
+            )
         else:
             parser.add_argument("deployment", type=count, help="its id")
             _add_changes(parser, action)
