@@ -23,7 +23,7 @@ from maxxit.access.permissions import page_needs
 from maxxit.core.errors import InvalidInput, MaxxitError, Rejected
 from maxxit.core.terms import ExitPreset, KillLevel, Preset
 from maxxit.reports import authors, deployment_cards
-from maxxit.web import charts, previews, wallet_start
+from maxxit.web import charts, owner_decisions, previews, wallet_start
 from maxxit.web.once import first_time
 from trading.deployments import activation, stops
 from trading.deployments.plan_check import PlanCheck
@@ -229,7 +229,11 @@ def my_agents(request: HttpRequest) -> HttpResponse:
     """Show a card per deployment: curve, return, drawdown, followed accounts, state, and what can be done."""
     cards = deployment_cards.cards(list(_own(request)[: deployment_cards.MOST]))
     shown = [{"card": card, "plot": charts.sparkline(card.points)} for card in cards]
-    return render(request, "web/my_agents.html", {"cards": shown})
+    return render(
+        request,
+        "web/my_agents.html",
+        {"cards": shown, "waiting": owner_decisions.waiting_count(request.user)},
+    )
 
 
 def _own(request: HttpRequest) -> QuerySet[Deployment]:

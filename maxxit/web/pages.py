@@ -31,7 +31,7 @@ from maxxit.reports import market as markets
 from maxxit.reports.progress import Progress
 from maxxit.reports.scope import scope_of
 from maxxit.reports.trade import only_position
-from maxxit.web import charts, performance_charts
+from maxxit.web import charts, owner_decisions, performance_charts
 from positions import flatten
 from positions.models import Position
 from positions.performance import figures
@@ -78,6 +78,7 @@ def dashboard_data(person: Person) -> dict[str, Any]:
         "blocked": _blocked_orders(person),
         "signals": [_progress(row) for row in progress.recent(person, SIGNALS) if row.under_way],
         "deployments": visible(Deployment.objects.all(), person).count(),
+        "waiting": owner_decisions.waiting_count(person),
         "kill_level": gate.kill_level(),
         "stopped": [
             {"switch": switch, "by_owner": switch.cause == stops.OWNER}

@@ -36,13 +36,20 @@ WHERE state = 'closed' AND (%(deployments)s::bigint[] IS NULL OR deployment_id =
   AND closed_at < coalesce(%(until)s::timestamptz, 'infinity')
 ORDER BY closed_at DESC LIMIT %(most)s
 """
-OPEN_SPANS = """
-SELECT extract(epoch FROM opened_at)::float8, extract(epoch FROM closed_at)::float8 FROM positions
-WHERE (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
-  AND (closed_at IS NULL OR closed_at >= coalesce(%(since)s::timestamptz, '-infinity'))
+OF_THEM = """
+(%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
   AND opened_at < coalesce(%(until)s::timestamptz, 'infinity')
-ORDER BY opened_at DESC LIMIT %(most)s
 """
+OPEN_SPANS = f"""
+SELECT extract(epoch FROM opened_at)::float8, extract(epoch FROM closed_at)::float8 FROM (
+    (SELECT opened_at, closed_at FROM positions WHERE state <> 'closed' AND {OF_THEM} LIMIT %(most)s)
+    UNION ALL
+    (SELECT opened_at, closed_at FROM positions
+     WHERE state = 'closed' AND closed_at >= coalesce(%(since)s::timestamptz, '-infinity') AND {OF_THEM}
+     ORDER BY closed_at DESC LIMIT %(most)s)
+) AS held
+LIMIT %(most)s
+"""  # noqa: S608 (constants only)
 SINGLY = 2_000
 """Median holding time and time in market are those of this many newest positions."""
 

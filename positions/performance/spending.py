@@ -6,20 +6,24 @@ config/llm.yaml). Posts: the price per post that the source is configured with; 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection
 from django.db.models import Count, Sum
 
+from maxxit.core.clock import iso_utc
 from maxxit.core.money import ZERO, plain, usdc
+from maxxit.core.terms import Purpose
 from maxxit.llm.models import LlmSpend
 from positions.models import Position
 from signals_app.models import CtPost, Signal
 from signals_app.policy import policy
 from signals_app.sources.x import USD_PER_POST
+from trading.models import Order
 
+LONGEST = timedelta(days=31)
 OF_SIGNALS = """
 WITH subjects AS (
     SELECT s.id AS signal_id, a.name AS agent, s.correlation_id FROM signals s JOIN agents a ON a.id = s.agent_id
@@ -111,15 +115,19 @@ def spent_on_positions(position_ids: Sequence[int]) -> dict[int, Spending]:
 class Spent:
     """What models and posts cost in a span, with all posts and calls that led to no signal."""
 
+    since: datetime
+    until: datetime
     total: Spending
     signals: int
     trades: int
-    """Positions opened."""
+    """Entries that were filled."""
 
     def as_json(self) -> dict[str, Any]:
         """Amounts as decimal strings; None per signal or trade where there was none."""
         parts = {"per_signal": self.total.divided(self.signals), "per_trade": self.total.divided(self.trades)}
         return {
+            "since": iso_utc(self.since),
+            "until": iso_utc(self.until),
             **self.total.as_json(),
             "signals": self.signals,
             "trades": self.trades,
@@ -130,8 +138,10 @@ class Spent:
 def spent_by_platform(since: datetime, until: datetime) -> Spent:
     """Return what the platform spent on models and posts in the UTC days of a span, and how many trades came of it.
 
-    The models' costs come from the daily budgets, which are kept when traces are deleted.
+    Of a longer span the last `LONGEST` are taken: they are counted row by row. The models' costs come from the daily
+    budgets, which are kept when traces are deleted.
     """
+    since = max(since, until - LONGEST)
     days = {"day__gte": since.astimezone(UTC).date(), "day__lt": until.astimezone(UTC).date()}
     models = LlmSpend.objects.filter(account="", **days).exclude(purpose="").aggregate(usd=Sum("usd"))["usd"]
     posts = ZERO
@@ -139,7 +149,11 @@ def spent_by_platform(since: datetime, until: datetime) -> Spent:
         read = CtPost.objects.filter(source=source, ingested_at__gte=since, ingested_at__lt=until)
         posts += price * read.filter(posted_at__lt=until).count()
     return Spent(
+        since,
+        until,
         Spending(models or ZERO, posts),
         Signal.objects.filter(created_at__gte=since, created_at__lt=until).count(),
-        Position.objects.filter(opened_at__gte=since, opened_at__lt=until).count(),
+        Order.objects.filter(
+            purpose=Purpose.OPEN, reserved_at__gte=since, reserved_at__lt=until, filled_quantity__gt=0
+        ).count(),
     )

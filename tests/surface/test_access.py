@@ -165,7 +165,7 @@ def test_pages_run_under_a_strict_policy(world: World) -> None:
         assert "unsafe" not in policy
         assert "style=" not in body
         assert set(re.findall(r"<script[^>]*>", body)) <= {
-            f'<script src="/static/web/{name}.js" defer>' for name in ("forms", "wallet")
+            f'<script src="/static/web/{name}.js" defer>' for name in ("forms", "wallet", "provider")
         }
         assert "<style" not in body
         assert "onclick" not in body

@@ -247,6 +247,10 @@ OF_NOBODY = {
     "start",
     "my-agents",
     "change-deployment",
+    "limits",
+    "confirmations",
+    "confirmation-rows",
+    "answer-confirmation",
     "preview",
     "cancel-preview",
 } | {

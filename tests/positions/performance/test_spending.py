@@ -14,6 +14,7 @@ from positions.performance.spending import Spending
 from signals_app.models import CtPost, Signal
 from tests import builders as make
 from tests.builders import RecordedClock
+from trading.models import Order
 
 pytestmark = pytest.mark.django_db
 
@@ -79,6 +80,7 @@ def test_the_platform_s_spending_counts_what_led_to_no_signal_too(time: Recorded
     for _ in range(3):
         make.post(author)
     make.position(make.deployment(agent), by=make.signal(agent))
+    Order.objects.update(reserved_at=clock.now())
     today = clock.now().date()
     LlmSpend.objects.create(day=today, purpose="classify", usd=D("0.3"))
     LlmSpend.objects.create(day=today, purpose="classify", account=author.x_username, usd=D("0.3"))
@@ -88,6 +90,9 @@ def test_the_platform_s_spending_counts_what_led_to_no_signal_too(time: Recorded
 
     spent = spending.spent_by_platform(since, since + timedelta(days=2))
     assert (spent.total, spent.signals, spent.trades) == (Spending(D("0.3"), D("0.015")), 1, 1)
+    assert spending.spent_by_platform(since - timedelta(days=900), since + timedelta(days=2)).since == (
+        since + timedelta(days=2) - spending.LONGEST
+    )
     assert spent.as_json()["per_trade"] == {"models_usd": "0.3", "posts_usd": "0.015", "usd": "0.315"}
     assert (
         spending.spent_by_platform(since - timedelta(days=9), since - timedelta(days=8)).as_json()[
