@@ -17,6 +17,8 @@ from maxxit.access.models import ApiKey, BrowserSession, UserSettings
 from maxxit.web import agents
 from tests import builders as make
 from tests.browser import Page, Wallet
+from tests.passes import execute_pass
+from trading.models import Order
 
 pytestmark = [
     pytest.mark.browser,
@@ -417,3 +419,28 @@ def test_a_newcomer_has_a_running_paper_agent_after_a_dozen_clicks(
     shot(tab, "agents")
     assert Deployment.objects.get().state == "active"
     assert clicks <= 12
+
+
+def test_an_owner_sets_a_limit_and_answers_an_entry(
+    tab: Page, live_server: Any, alice: User, no_approval_file: object
+) -> None:
+    make.price("ETH", "2000")
+    make.open_gate()
+    deployment = make.booked_deployment(make.agent(), owner=alice)
+    session(tab, live_server, alice)
+    tab.open(f"{live_server.url}/agents")
+    tab.following(lambda: tab.click(f"a[href='/agents/{deployment.pk}/limits']"))
+    tab.type("#id_max_daily_usd", "2500")
+    tab.click("#id_confirm_entries")
+    shot(tab, "limits")
+    tab.following(lambda: tab.click("form[data-draft] button[type=submit]"))
+    tab.wait_text("It holds from the next order on")
+    make.signal(deployment.agent)
+    execute_pass()
+    tab.open(f"{live_server.url}/")
+    tab.following(lambda: tab.click("a[href='/confirmations']"))
+    tab.wait_text("Buy ETH")
+    shot(tab, "confirmations")
+    tab.following(lambda: tab.click("form[action$='/confirm'] button"))
+    tab.wait_text("ETH: confirmed")
+    assert Order.objects.get().confirmed_at is not None
