@@ -102,15 +102,24 @@ def database(name: str) -> Iterator[None]:
 def prepare(closed: int) -> None:
     """Migrate and fill the current database unless it is filled; open the gate of its paper venue."""
     from django.core.management import call_command
+    from django.db import connection
 
     from maxxit.core import clock
+    from positions.performance import roll_up
     from tests.bench.history_rows import Size, fill, finish
     from trading import gate
     from trading.models import Order
+    from trading.passes import TimeBudget
 
     call_command("migrate", verbosity=0, interactive=False)
     if not Order.objects.exists():
-        fill(Size(closed=closed) if closed else Size(closed=0, posts=1_000, messages=1_000, days=1))
+        size = Size(closed=closed) if closed else Size(closed=0, posts=1_000, messages=1_000, days=1)
+        fill(size, rolled_up=False)
+        while roll_up.roll_up(
+            TimeBudget(20)
+        ):  # as in life: a transaction a batch, and the table is vacuumed meanwhile
+            with connection.cursor() as cursor:
+                cursor.execute("VACUUM ANALYZE pnl_parts")
         finish()
     gate.set_dry_run("paper", False, by="bench", reason="bench")
     gate.approve("*", by="bench", until=clock.now() + timedelta(days=365), reason="bench")
