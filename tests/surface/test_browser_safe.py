@@ -116,6 +116,10 @@ def test_a_new_safe_in_one_signature_then_deposit_and_revocation(
     tab.wait_text("500.00")
     assert "Loss budget of 24 hours" in tab.text(".gauges")
     assert "0.00 of 37.50 USDC used, 37.50 left" in tab.text(".gauges")
+    bought = chain.trade(quantity="0.03", account=deployment.safe_wallet, trade=f"{deployment.pk}/1")
+    assert bought.state == "filled"
+    tab.wait_text("0.02998", ".wallets .results")  # without a reload
+    tab.wait_text("75.00 of 500.00 USDC used", ".gauges")
     shot(tab, "wallet")
     tab.click(f"#revoke-{deployment.pk} summary")
     tab.wait(f"document.querySelector('#revoke-{deployment.pk}').open")
