@@ -7,12 +7,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.core.money import USDC
 from tests import builders as make
 from tests.builders import T0, RecordedClock
+from tests.contracts import sample_exchange
 from tests.fakes import FakeVenue
+from trading.credentials import sealing
 from trading.states import ORDER, OrderState
 from trading.venues import VENUES as REGISTRY
 from trading.venues.base import Prepared, Question, Report, Request, Venue, VenueAnswer
@@ -22,6 +25,7 @@ D = Decimal
 VENUES: dict[str, Callable[[], Venue]] = {
     "paper": lambda: PaperVenue(slippage_bps=5, fee_bps=10, depth_usd=5000),
     "paper in parts": lambda: PaperVenue(slippage_bps=0, fee_bps=0, depth_usd=300),
+    "sample": sample_exchange.contract_venue,  # the module of docs/new-venue.md
     "fake": FakeVenue,
     "fake without dedup": lambda: FakeVenue(dedup=False),
 }
@@ -41,7 +45,10 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(params=VENUES)
-def venue(request: pytest.FixtureRequest, db: None, time: RecordedClock) -> Venue:
+def venue(
+    request: pytest.FixtureRequest, db: None, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> Venue:
+    monkeypatch.setenv(sealing.PRIVATE, sealing.encode(X25519PrivateKey.generate()))
     make.price("ETH", "2000")
     made = VENUES[request.param]()
     if made.capabilities.play_money:
@@ -61,7 +68,7 @@ def ended(venue: Venue, ref: str) -> Report:
 
 def test_every_adapter_is_enrolled() -> None:
     """`safe` has its own suite with the same acceptance, on a real chain."""
-    assert {name.partition(" ")[0] for name in VENUES} - {"fake"} | {"safe"} == set(REGISTRY)
+    assert {name.partition(" ")[0] for name in VENUES} - {"fake", "sample"} | {"safe"} == set(REGISTRY)
 
 
 def test_preparing_sends_nothing_and_says_the_same_each_time(venue: Venue) -> None:
@@ -143,7 +150,9 @@ def test_every_state_that_it_reports_is_one_of_ours_after_sending(venue: Venue) 
 
 
 def test_a_ref_that_it_never_saw_is_none(venue: Venue) -> None:
-    assert venue.find("mx-never-sent") is None
+    ref = venue.prepare(replace(REQUEST, client_order_id="mx-never-sent")).ref
+
+    assert venue.find(ref) is None
 
 
 def test_two_orders_are_two(venue: Venue) -> None:
