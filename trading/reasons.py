@@ -198,6 +198,19 @@ class Reason(CodedReason):
         "the venue refuses the stored keys of the account",
         "make a new key at the venue that may trade and not withdraw; `manage.py credentials set N`",
     )
+    ACCOUNT_BLOCKED = (
+        "account_blocked",
+        CUSTOMER,
+        "the venue does not let the account trade",
+        "the account's status and settings at the venue",
+    )
+    REFUSED_BY_VENUE = (
+        "refused_by_venue",
+        STAFF,
+        "the venue refused the order",
+        "the venue's own words, in the order's events: `manage.py chain --order N`",
+        True,
+    )
     NO_POSITION = "no_position", STAFF, "the venue holds nothing to close", "`manage.py reconcile`"
     POSITION_EXISTS = (
         "position_exists",

@@ -93,11 +93,14 @@ def _check_status(response: Response, failure: type[Retryable] | type[Unknown]) 
 
 
 def retry_after(response: Response) -> float | None:
-    """Return the wait in seconds that the server asks for, capped; X sends `x-rate-limit-reset` instead."""
+    """Return the wait in seconds that the server asks for, capped.
+
+    X sends `x-rate-limit-reset` instead, Alpaca `x-ratelimit-reset`: the moment, in seconds since 1970.
+    """
     value = response.headers.get("retry-after", "")
     if value.replace(".", "", 1).isdecimal():
         return min(float(value), MAX_RETRY_AFTER)
-    reset = response.headers.get("x-rate-limit-reset", "")
+    reset = response.headers.get("x-rate-limit-reset") or response.headers.get("x-ratelimit-reset", "")
     if not reset.isdecimal():
         return None
     return min(max(0.0, float(reset) - clock.now().timestamp()), MAX_RETRY_AFTER)

@@ -84,9 +84,126 @@ GUARD, HEALTH = "positions.guard", "positions.health"
 PAPER, BULK = "trading.venues.paper", "maxxit.postgres.bulk"
 BATCHES, RACE = "tests/trading/test_batches.py", "tests/trading/test_race.py"
 SAFE_CHECKS = "tests/chain/sending/test_safe_checks.py"
+ALPACA, ALPACA_ORDERS, ALPACA_ACCOUNTS = (
+    "trading.venues.alpaca",
+    "tests/trading/venues/alpaca/test_orders.py",
+    "tests/trading/venues/alpaca/test_accounts.py",
+)
 KNOWN_404 = "not at_venue.capabilities.dedup or clock.now() >= order.deadline"
 
 MUTANTS = (
+    bug(
+        "a repeated client order id is a rejection at Alpaca",
+        (
+            f"{ALPACA}.venue:AlpacaVenue._send",
+            "refusal.number == BAD_REQUEST and DUPLICATE in refusal.text or self._arrived(*_)",
+            "False",
+        ),
+        test=ALPACA_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "every bad request at Alpaca is a repeat",
+        (
+            f"{ALPACA}.venue:AlpacaVenue._send",
+            "refusal.number == BAD_REQUEST and DUPLICATE in refusal.text",
+            "refusal.number == BAD_REQUEST",
+        ),
+        test=ALPACA_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "a refusal by Alpaca counts although the order arrived before",
+        (f"{ALPACA}.venue:AlpacaVenue._send", "_ or self._arrived(*_)", "_"),
+        test=ALPACA_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "a quantity leaves for Alpaca as a float",
+        (f"{ALPACA}.orders:body_of", "plain(request.quantity)", "float(request.quantity)"),
+        test=ALPACA_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an unknown status of Alpaca is the end",
+        (
+            f"{ALPACA}.orders:report_of",
+            'ENDED.get(last["status"])',
+            'ENDED.get(last["status"], OrderState.CANCELED)',
+        ),
+        test=ALPACA_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an order at Alpaca ends before its fills are seen",
+        (f"{ALPACA}.orders:report_of", "state is None or known != filled", "state is None"),
+        test=ALPACA_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an order that was replaced at Alpaca is lost",
+        (f"{ALPACA}.reader:Reader._chain", 'chain[-1]["status"] == "replaced" and _', "False and _"),
+        test=ALPACA_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "any 404 makes an order at Alpaca absent",
+        (
+            f"{ALPACA}.client:Client._request",
+            "_refusal(error) or _",
+            '_refusal(error) or Refusal(404, 40410000, "")',
+        ),
+        test=ALPACA_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "fills beyond a page of Alpaca's are lost",
+        (f"{ALPACA}.reader:Reader.activities", "len(page) < ACTIVITY_PAGE", "True"),
+        test=ALPACA_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "Alpaca is asked on through its rate limit",
+        (f"{ALPACA}.client:Client._request", "if error.limited: ...", "if False: ..."),
+        test=ALPACA_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an order at Alpaca may fill long after its deadline",
+        (f"{ALPACA}.venue:AlpacaVenue._find", "clock.now() >= order.deadline", "False"),
+        test=ALPACA_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an order leaves for Alpaca after its deadline",
+        (f"{ALPACA}.venue:AlpacaVenue._send", "clock.now() >= deadline", "False"),
+        test=ALPACA_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "any host may be Alpaca",
+        (f"{ALPACA}.client:paper_host", "url == PAPER_URL", 'url.startswith("https")'),
+        test=ALPACA_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "Alpaca's coins are booked without its fee",
+        (f"{ALPACA}.orders:report_of", "crypto_fee if crypto else ZERO", "ZERO"),
+        test=ALPACA_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "an order for stocks leaves while their exchange is closed",
+        (f"{ALPACA}.venue:AlpacaVenue.problem", "if stock and not _: ...", "if False: ..."),
+        test=ALPACA_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "what an owner moved before the start is booked again",
+        (f"{ALPACA}.transfers:book", "_1 if left and _2 == left else []", "_1"),
+        test=ALPACA_ACCOUNTS,
+        beyond=True,
+    ),
     bug(
         "a month whose event was lost is charged again",
         (

@@ -1,11 +1,14 @@
-"""Alpaca's trading API: alpaca-py completes its whole life against the fake broker."""
+"""Alpaca's trading API: alpaca-py completes its life against the fake broker, and sends the orders that we send."""
 
+import json
+import re
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from alpaca.common.enums import Sort
 from alpaca.common.exceptions import APIError
 from alpaca.trading import enums as e
 from alpaca.trading import models as m
@@ -218,3 +221,32 @@ def test_a_rate_limit_is_retried_by_the_client(fakes: Fakes, client: TradingClie
     client._retry_wait = 0
     fakes.alpaca_fault(name="limited", method="GET", path="/v2/clock")
     assert client.get_clock().is_open
+
+
+@pytest.mark.parametrize("symbol", ["AAPL", "ETH"])
+def test_our_requests_are_the_ones_that_it_sends(fakes: Fakes, client: TradingClient, symbol: str) -> None:
+    fakes.alpaca_sets(fills=False)
+    ours = fakes.alpaca_ours(key=KEY, symbol=symbol, quantity="0.4", side="buy")
+    before = len(fakes.alpaca_asked())
+    fakes.alpaca_opens(key=KEY, secret=SECRET)
+    fakes.alpaca_sets(fills=False)
+    order = client.submit_order(buy({"ETH": "ETH/USD"}.get(symbol, symbol), 0.4, client_order_id="mx-ours-0"))
+    client.get_order_by_client_id("mx-ours-0")
+    client.get_orders(
+        r.GetOrdersRequest(status=e.QueryOrderStatus.ALL, limit=500, direction=Sort.DESC, nested=True)
+    )
+    client.cancel_order_by_id(order.id)
+    theirs = fakes.alpaca_asked()[before:]
+
+    once = [one for n, one in enumerate(ours) if said(one) not in [said(two) for two in ours[:n]]]
+    missing = [one for one in map(said, theirs) if one not in map(said, once)]
+    assert missing == []
+    absent = {"client_order_id": "mx-ours-1"}, {"client_order_id": "mx-ours-2"}
+    assert [one for one in once if said(one) not in map(said, theirs) and one["query"] not in absent] == []
+
+
+def said(request: dict[str, Any]) -> tuple[str, str, dict[str, str], dict[str, Any]]:
+    """What a request says. The client writes numbers as JSON numbers and booleans as True, we as strings and true."""
+    body = json.loads(request["body"] or "{}", parse_float=str, parse_int=str)
+    path = re.sub("[0-9a-f-]{36}", "{id}", request["path"])
+    return request["method"], path, {k: v.lower() for k, v in request["query"].items()}, body

@@ -4,13 +4,13 @@ import json
 from base64 import b64encode
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from maxxit.core import http
+from maxxit.core import clock, http
 from maxxit.core.errors import MaxxitError
 from maxxit.llm.exporters import EXPORTERS
 from maxxit.llm.models import LlmTrace
@@ -28,6 +28,8 @@ from tests.market import exchange as coinbase
 from tests.market.exchange import exchange
 from tests.market.provider import OPTIONS, SEQUENCER, address, provider
 from tests.trading.venues.alpaca.server import alpaca
+from tests.trading.venues.alpaca.world import KnownKeys
+from trading.venues.base import Request as VenueRequest
 
 ZOO = Path(__file__).resolve().parents[1] / "chain" / "zoo"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -247,6 +249,31 @@ class Fakes:
             answer: dict[str, Any] = http.fetch(asking, "GET", path).json()
         self.alpaca.requests.pop()
         return answer
+
+    def alpaca_ours(self, key: str, symbol: str, quantity: str, side: str) -> list[dict[str, Any]]:
+        """Send an order by our adapter, ask for it alone and among many, cancel it; return the requests."""
+        ours = KnownKeys(self.alpaca, stocks=("AAPL",))
+        deadline = clock.now() + timedelta(minutes=5)
+        orders = [
+            ours.prepare(
+                VenueRequest(
+                    f"mx-ours-{n}", key, symbol, side, "open", Decimal(quantity), Decimal(1), deadline
+                )
+            )
+            for n in range(3)
+        ]
+        before = len(self.alpaca.requests)
+        ours.send(orders[0])
+        ours.find(orders[0].ref)
+        ours.find_many([order.ref for order in orders])
+        ours.cancel(orders[0].ref)
+        asked = [asdict(one) for one in self.alpaca.requests[before:]]
+        del self.alpaca.requests[before:]
+        return asked
+
+    def alpaca_asked(self) -> list[dict[str, Any]]:
+        """Return every request since the last `alpaca_lines`."""
+        return [asdict(one) for one in self.alpaca.requests]
 
     def alpaca_lines(self) -> list[str]:
         """Return method and path of every request since the last call."""

@@ -195,6 +195,7 @@ RUNS: dict[str, Words] = {
     "status": lambda w, f: [],
     "trades": lambda w, f: [],
     "unfollow": lambda w, f: [agent(w), "another"],
+    "verify-alpaca": lambda w, f: [],
     "why": lambda w, f: ["--order", str(w.of_alice.blocked.pk)],
 }
 

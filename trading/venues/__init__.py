@@ -6,6 +6,7 @@ from trading.venues.base import Venue
 VENUES: Registry[Venue] = Registry(
     "venue",
     {
+        "alpaca": "trading.venues.alpaca.venue.AlpacaVenue",
         "paper": "trading.venues.paper.PaperVenue",
         "safe": "trading.venues.safe.venue.SafeVenue",
     },

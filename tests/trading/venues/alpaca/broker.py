@@ -93,6 +93,8 @@ class Broker:
         """Whether orders fill by themselves; otherwise the test calls `fill`."""
         self.shown: int | None = None
         """How many fills the activities show; the others come late. None: all."""
+        self.refuses_other_side = True
+        """Whether an order is refused that could trade with an open one of the account."""
         self.skew = timedelta(0)
         self.time: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -207,7 +209,8 @@ class Broker:
             refusals.check_account(self.account_answer(account), self.configurations(account))
             row = self._row(body, given)
             refusals.check_asset(row, self.assets[row["symbol"]], account.held.get(row["symbol"], ZERO))
-            refusals.check_other_side(row, account.orders.values())
+            if self.refuses_other_side:
+                refusals.check_other_side(row, account.orders.values())
             refusals.check_cost(row, self.prices[row["symbol"]], account.cash * 2)
             account.orders[row["id"]] = row
             account.effects += 1

@@ -15,7 +15,7 @@ from tests.trading.venues.alpaca.broker import Account, Broker
 from tests.trading.venues.alpaca.refusals import Refused, Row
 
 MAINTENANCE = b"<!DOCTYPE html><html><body>We are down for maintenance.</body></html>"
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 0.3
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Fault:
 
     Names: lost (taken, no answer) · unsent (not taken, no answer) · slow (taken, answered after SLOW_SECONDS) · limited
     (429) · broken (500, not taken) · broken_after (500, taken) · maintenance (503 with HTML) · page (200 with HTML) ·
-    moved (301) · refused (422, not taken).
+    gone (404 with HTML) · moved (301) · refused (422, not taken) · no_power (403, not taken).
     """
 
     name: str
@@ -99,6 +99,8 @@ class Handler(BaseHTTPRequestHandler):
 
     fake: Server
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # one packet an answer
+    disable_nagle_algorithm = True
 
     def handle_one(self) -> None:
         url = urlsplit(self.path)
@@ -180,6 +182,9 @@ class Handler(BaseHTTPRequestHandler):
     def refused(self) -> None:
         self.send(422, b'{"code":42210000,"message":"invalid order type for crypto order"}')
 
+    def no_power(self) -> None:
+        self.send(403, b'{"code":40310000,"message":"insufficient buying power"}')
+
     def gone(self) -> None:
         self.send(404, MAINTENANCE, "text/html")
 
@@ -196,6 +201,7 @@ BEFORE = {
     "moved": Handler.moved,
     "refused": Handler.refused,
     "gone": Handler.gone,
+    "no_power": Handler.no_power,
 }
 """Faults whose request takes no effect."""
 

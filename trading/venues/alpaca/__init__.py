@@ -1,0 +1,1 @@
+"""The venue Alpaca, paper accounts only: stocks and crypto for USD."""

@@ -1,0 +1,88 @@
+"""What an Alpaca account may do now, what Alpaca lists, and when the stock exchange is open."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar, cast
+
+from maxxit.core import clock
+from trading.venues.alpaca.client import Client, Keys, Refusal
+
+T = TypeVar("T")
+
+CLOCK_SECONDS, ACCOUNT_SECONDS, ASSET_SECONDS = 10, 15, 600
+"""How long an answer of /v2/clock, of the account and of an asset is used again."""
+BLOCKING = ("trading_blocked", "account_blocked", "trade_suspended_by_user")
+
+
+@dataclass
+class Cache:
+    """What was read, for some seconds each."""
+
+    kept: dict[tuple[str, str], tuple[datetime, Any]] = field(default_factory=dict)
+
+    def read(self, key: tuple[str, str], seconds: int, ask: Callable[[], T]) -> T:
+        """Return what is kept under `key`, or ask anew."""
+        kept = self.kept.get(key)
+        if kept and clock.now() < kept[0]:
+            return cast(T, kept[1])
+        value = ask()
+        self.kept[key] = (clock.now() + timedelta(seconds=seconds), value)
+        return value
+
+
+class Access:
+    """Reads the account, its settings, assets and the clock; keeps each for some seconds."""
+
+    def __init__(self, client: Client) -> None:
+        self._client, self._cache = client, Cache()
+
+    def account(self, keys: Keys) -> dict[str, Any]:
+        """Return the account, with `suspend_trade` of its configuration."""
+
+        def ask() -> dict[str, Any]:
+            settings = self._client.get_object(keys, "/v2/account/configurations", "suspend_trade")
+            account = self._client.get_object(keys, "/v2/account", "status")
+            return account | {"suspend_trade": settings["suspend_trade"]}
+
+        return self._cache.read(("account", keys.key_id), ACCOUNT_SECONDS, ask)
+
+    def market_clock(self, keys: Keys) -> dict[str, Any]:
+        """Return /v2/clock: whether the stock exchange is open, and when it opens and closes next."""
+        ask = partial(self._client.get_object, keys, "/v2/clock", "is_open")
+        return self._cache.read(("clock", ""), CLOCK_SECONDS, ask)
+
+    def is_tradable(self, keys: Keys, name: str) -> bool:
+        """Return whether Alpaca lists the asset of this name and trades it now."""
+
+        def ask() -> bool:
+            try:
+                asset = self._client.get_object(keys, f"/v2/assets/{name.replace('/', '%2F')}", "tradable")
+            except Refusal as refusal:
+                if refusal.status == 404:
+                    return False
+                raise
+            return bool(asset["tradable"]) and asset.get("status", "active") == "active"
+
+        return self._cache.read(("asset", name), ASSET_SECONDS, ask)
+
+
+def is_blocked(account: Mapping[str, Any], *, stock: bool) -> bool:
+    """Return whether an account may not trade. Flags that Alpaca leaves out block nothing."""
+    if account.get("status") != "ACTIVE":
+        return True
+    if not stock and account.get("crypto_status", "ACTIVE") != "ACTIVE":
+        return True
+    return any(account.get(name) for name in (*BLOCKING, "suspend_trade"))
+
+
+def permissions(account: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what an account may do, in Alpaca's words."""
+    words = [f"paper account {account.get('account_number', '')}".rstrip(), f"status {account['status']}"]
+    words += [name for name in (*BLOCKING, "suspend_trade") if account.get(name)]
+    if account.get("crypto_status") == "ACTIVE":
+        words.append("crypto")
+    if account.get("shorting_enabled"):
+        words.append("shorts")
+    return tuple(words)
