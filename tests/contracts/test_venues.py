@@ -15,11 +15,8 @@ from tests import builders as make
 from tests.builders import T0, RecordedClock
 from tests.contracts import sample_exchange
 from tests.fakes import FakeVenue
-<<<<<<< HEAD
-from trading.credentials import sealing
-=======
 from tests.trading.venues.alpaca.world import contract_venue
->>>>>>> 5bbf2f9 (Trade on Alpaca's paper accounts)
+from trading.credentials import sealing
 from trading.states import ORDER, OrderState
 from trading.venues import VENUES as REGISTRY
 from trading.venues.base import Prepared, Question, Report, Request, Venue, VenueAnswer
@@ -29,12 +26,9 @@ D = Decimal
 VENUES: dict[str, Callable[[], Venue]] = {
     "paper": lambda: PaperVenue(slippage_bps=5, fee_bps=10, depth_usd=5000),
     "paper in parts": lambda: PaperVenue(slippage_bps=0, fee_bps=0, depth_usd=300),
-<<<<<<< HEAD
     "sample": sample_exchange.contract_venue,  # the module of docs/new-venue.md
-=======
     "alpaca": contract_venue,
     "alpaca in parts": lambda: contract_venue(depth="0.15"),
->>>>>>> 5bbf2f9 (Trade on Alpaca's paper accounts)
     "fake": FakeVenue,
     "fake without dedup": lambda: FakeVenue(dedup=False),
 }
