@@ -1,4 +1,4 @@
-"""Orders, fills and the ledger. Gates, switches and the paper exchange stand in `admin_safety`."""
+"""Orders, fills and the ledger. Gates, switches and the paper exchange stand in `operations.admin`."""
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -20,12 +20,12 @@ from maxxit.adminkit import (
     trace_link,
 )
 from maxxit.core.money import brief
-from trading import admin_safety as admin_safety  # autodiscovery knows this file only
 from trading import quarantine
-from trading.billing import admin as billing_admin  # noqa: F401  (as above)
+from trading.billing import admin as billing_admin  # noqa: F401  (autodiscovery knows this file only)
 from trading.chain import admin as chain_admin  # noqa: F401  (as above)
 from trading.deployments import admin as deployment_admin  # noqa: F401  (as above)
 from trading.models import Fill, LedgerBalance, LedgerEntry, Order
+from trading.operations import admin as operations_admin  # noqa: F401  (as above)
 
 
 class FillInline(ReadOnlyInline):

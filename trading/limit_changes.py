@@ -76,11 +76,22 @@ def _plain(value: Any) -> Value:
     return value if value is None or isinstance(value, bool | str) else Decimal(str(value))
 
 
+def with_overrides(policy: RiskPolicy, overrides: Limits) -> RiskPolicy:
+    """Return `policy` with other values of some keys; exceptions of tokens stay. Raises ValueError for a wrong one."""
+    body = policy.model_dump()
+    body["fees"] = {name: rule.text() for name, rule in policy.fees}
+    return _with_values(body, overrides)
+
+
 def with_limits(policy: RiskPolicy, limits: Limits) -> RiskPolicy:
     """Return `policy` with these values instead of its own."""
     body = policy.model_dump()
     body["symbols"] = {}
     body["fees"] = {name: rule.text() for name, rule in policy.fees}
+    return _with_values(body, limits)
+
+
+def _with_values(body: dict[str, Any], limits: Limits) -> RiskPolicy:
     for key, value in limits.items():
         *path, name = key.split(".")
         place = body

@@ -50,7 +50,7 @@ WHERE amount <> 0 AND asset {IS_TOKEN} AND b.account = ANY(%(accounts)s)
 """What deployments hold in tokens, not what they owe. For all of them a join by number takes half the time."""
 
 
-def _used(balances: str, chosen: str) -> str:
+def _used(balances: str, chosen: str, then: str) -> str:
     return f"""
 WITH used AS MATERIALIZED (
     SELECT account, symbol, sum(tokens) AS tokens, sum(orders)::int AS orders FROM (
@@ -69,13 +69,15 @@ WITH used AS MATERIALIZED (
     ) AS part
     GROUP BY account, symbol
 )
+{then}"""  # noqa: S608 (constants only)
+
+
+OF_EACH = """
 SELECT account, symbol, tokens, orders FROM used WHERE (%(all)s OR account = ANY(%(accounts)s))
 UNION ALL
 SELECT NULL, symbol, sum(abs(tokens)), sum(orders)::int FROM used WHERE %(platform)s GROUP BY symbol
-"""  # noqa: S608 (constants only)
-
-
-USED_BY_ALL, USED_BY_SOME = _used(OF_ALL, "true"), _used(OF_SOME, "{} = ANY(%(accounts)s)")
+"""
+USED_BY_ALL, USED_BY_SOME = _used(OF_ALL, "true", OF_EACH), _used(OF_SOME, "{} = ANY(%(accounts)s)", OF_EACH)
 """(account, symbol, signed tokens, entries in flight): held by the ledger, plus what entries in flight would add; then
 the platform's gross tokens per symbol, without an account.
 
@@ -231,6 +233,73 @@ def read_order_rates(wanted: Iterable[tuple[str, str]], now: datetime) -> OrderR
                 if last is not None:
                     rates.last_entry[account, symbol] = last
     return rates
+
+
+HEAVIEST = _used(
+    OF_ALL,
+    "true",
+    """
+, worth AS (
+    SELECT account, symbol, orders, abs(tokens) * price AS usd, price IS NULL AND tokens <> 0 AS unpriced
+    FROM used LEFT JOIN quotes USING (symbol)
+), accounts AS (
+    SELECT account, sum(usd) AS usd, sum(orders) AS orders, bool_or(unpriced) AS unpriced FROM worth
+    GROUP BY account
+)
+(SELECT 'exposure', account, '', usd FROM accounts WHERE NOT unpriced ORDER BY usd DESC LIMIT 1)
+UNION ALL
+(SELECT 'symbol_exposure', account, symbol, usd FROM worth WHERE NOT unpriced ORDER BY usd DESC LIMIT 1)
+UNION ALL
+(SELECT 'open_orders', account, '', orders FROM accounts ORDER BY orders DESC LIMIT 1)
+UNION ALL
+(SELECT 'orders_last_minute', account, '', count(*) FROM orders
+ WHERE purpose = 'open' AND reserved_at > %(minute)s GROUP BY account ORDER BY 4 DESC LIMIT 1)
+UNION ALL
+(SELECT 'symbol_orders_today', account, symbol, count(*) FROM orders
+ WHERE purpose = 'open' AND reserved_at >= %(midnight)s GROUP BY account, symbol ORDER BY 4 DESC LIMIT 1)
+UNION ALL
+(SELECT 'platform_exposure', '', '', sum(usd) FROM worth)
+UNION ALL
+(SELECT 'platform_symbol_exposure', '', symbol, sum(usd) FROM worth
+ GROUP BY symbol ORDER BY 4 DESC NULLS LAST LIMIT 1)
+UNION ALL
+(SELECT 'platform_open_orders', '', '', sum(orders) FROM worth)
+UNION ALL
+(SELECT 'platform_orders_last_minute', '', '', count(*) FROM orders WHERE purpose = 'open' AND reserved_at > %(minute)s)
+""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HighestUse:
+    """The highest use of one limit, and whose it is."""
+
+    account: str
+    """Empty for the platform."""
+    symbol: str
+    value: Decimal
+    """USD at the newest quotes, or a number of orders. Accounts that hold a token without a quote are left out."""
+
+
+def highest_uses(now: datetime) -> dict[str, HighestUse]:
+    """Return the highest use of the limits that accounts and the platform share, by name, in one statement.
+
+    For people: a reservation reads `read_holdings` and `read_order_rates` under its lock.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            HEAVIEST,
+            {
+                "in_flight": list(IN_FLIGHT),
+                "minute": now - timedelta(minutes=1),
+                "midnight": now.replace(hour=0, minute=0, second=0, microsecond=0),
+            },
+        )
+        return {
+            name: HighestUse(account, symbol, value)
+            for name, account, symbol, value in cursor.fetchall()
+            if value is not None
+        }
 
 
 def equity(balances: Mapping[str, Decimal], owed: Decimal, prices: Mapping[str, Decimal]) -> Decimal | None:

@@ -1,4 +1,8 @@
-"""Return the risk limits in force: `config/risk.yaml`, except looser values that still wait for their delay."""
+"""Return the risk limits in force: `config/risk.yaml`, overridden by operators, except looser values that still wait.
+
+An override (`trading.limit_overrides`) replaces the file's value of one limit; from there it is a configured value like
+any other: stricter at once, looser after the delay.
+"""
 
 import json
 from datetime import datetime
@@ -11,7 +15,15 @@ from django.db import connection, transaction
 from maxxit.core import clock
 from maxxit.core.money import plain
 from maxxit.events.record import record
-from trading.limit_changes import LimitState, Value, WaitingLimit, limits_by_key, limits_now, with_limits
+from trading.limit_changes import (
+    LimitState,
+    Value,
+    WaitingLimit,
+    limits_by_key,
+    limits_now,
+    with_limits,
+    with_overrides,
+)
 from trading.models import LimitsInForce
 from trading.policy import RiskPolicy, policy
 
@@ -26,15 +38,15 @@ def risk_limits() -> RiskPolicy:
 
     One query and no lock where nothing changed. Raises `UNREADABLE` for a damaged row, which stops entries.
     """
-    configured = policy()
     row = _row()
     if row is None:
-        return with_limits(configured, refresh(configured).limits)
+        return with_limits(policy(), refresh().limits)
+    configured = configured_limits(row)
     if _is_as_configured(row, configured):
         return configured
     state = _state(row, configured)
     if _differs(row, state):
-        state = refresh(configured)
+        state = refresh()
     return with_limits(configured, state.limits)
 
 
@@ -43,20 +55,47 @@ def protective_limits() -> RiskPolicy:
 
     A damaged row must not stop exits: the configured limits apply then.
     """
-    configured = policy()
     row = _row()
     if row is None:
-        return configured
-    if _is_as_configured(row, configured):
-        return configured
+        return policy()
     try:
+        configured = configured_limits(row)
+        if _is_as_configured(row, configured):
+            return configured
         return with_limits(configured, _state(row, configured).limits)
     except UNREADABLE as error:
         log.error("limits_unreadable", error=str(error))
-        return configured
+        return policy()
 
 
-ROW = "SELECT id, limits::text, waiting::text, changed_at FROM risk_limits_in_force ORDER BY id LIMIT 1"
+def configured_limits(row: LimitsInForce | None) -> RiskPolicy:
+    """Return the file's policy with the overrides of the row. Raises `UNREADABLE` for an override that is wrong."""
+    global _overridden
+    base = policy()
+    if row is None or row.overrides == {}:
+        return base
+    if _overridden is None or _overridden[0] is not base or _overridden[1] != row.overrides:
+        _overridden = base, row.overrides, with_overrides(base, override_values(row))
+    return _overridden[2]
+
+
+_overridden: tuple[RiskPolicy, dict[str, Any], RiskPolicy] | None = None
+"""The file's policy, the overrides as stored, and the policy that both give."""
+
+
+def override_values(row: LimitsInForce) -> dict[str, Value]:
+    """Return the overridden limits by key. Raises `UNREADABLE` for a damaged row."""
+    return {key: _value(override["value"]) for key, override in row.overrides.items()}
+
+
+def values_in_force(row: LimitsInForce) -> dict[str, Value]:
+    """Return the limits of the row that are in force, by key. Raises `UNREADABLE` for a damaged row."""
+    return _loaded(row.limits)
+
+
+ROW = """
+SELECT id, limits::text, waiting::text, changed_at, overrides::text FROM risk_limits_in_force ORDER BY id LIMIT 1
+"""
 
 
 def _row() -> LimitsInForce | None:
@@ -65,26 +104,43 @@ def _row() -> LimitsInForce | None:
         row = cursor.fetchone()
     if row is None:
         return None
-    pk, limits, waiting, changed_at = row
-    return LimitsInForce(pk=pk, limits=json.loads(limits), waiting=json.loads(waiting), changed_at=changed_at)
+    pk, limits, waiting, changed_at, overrides = row
+    return LimitsInForce(
+        pk=pk,
+        limits=json.loads(limits),
+        waiting=json.loads(waiting),
+        changed_at=changed_at,
+        overrides=json.loads(overrides),
+    )
 
 
 @transaction.atomic
-def refresh(configured: RiskPolicy) -> LimitState:
+def refresh() -> LimitState:
     """Compare the configured limits with those in force; store and record what changed."""
-    wanted, now = limits_by_key(configured), clock.now()
-    row, new = LimitsInForce.objects.select_for_update().get_or_create(
-        pk=1, defaults={"limits": _stored(wanted), "waiting": {}, "changed_at": now}
-    )
+    row, new = locked_row()
     if new:
-        return LimitState(wanted, {})
-    state = _state(row, configured)
+        return LimitState(limits_by_key(policy()), {})
+    return store_changes(row)
+
+
+def locked_row() -> tuple[LimitsInForce, bool]:
+    """Return the row, locked until the transaction ends, and whether it was created now."""
+    return LimitsInForce.objects.select_for_update().get_or_create(
+        pk=1,
+        defaults={"limits": _stored(limits_by_key(policy())), "waiting": {}, "changed_at": clock.now()},
+    )
+
+
+def store_changes(row: LimitsInForce) -> LimitState:
+    """Store and record in the locked row what its overrides and the file change."""
+    now = clock.now()
+    state = _state(row, configured_limits(row))
     if _differs(row, state):
         row.limits, row.waiting, row.changed_at = _stored(state.limits), _stored_waiting(state), now
         row.save()
     for change in state.changes:
         record(
-            "limits.changed", row, limit=change.key, old=_text(change.old), new=_text(change.new),
+            "limits.changed", row, limit=change.key, old=value_text(change.old), new=value_text(change.new),
             in_force_at=change.at.isoformat(), loosens=change.loosens,
         )  # fmt: skip
     return state
@@ -113,11 +169,16 @@ _parsed: tuple[RiskPolicy, dict[str, Any]] | None = None
 def waiting_limits() -> dict[str, WaitingLimit]:
     """Return the looser limits that are not in force yet, by key. Raises `UNREADABLE` for a damaged row."""
     row = LimitsInForce.objects.first()
-    return _state(row, policy()).waiting if row else {}
+    return _state(row, configured_limits(row)).waiting if row else {}
+
+
+def stored_value(value: Value) -> Any:
+    """Return a value as it is stored in the row."""
+    return plain(value) if isinstance(value, Decimal) else value
 
 
 def _stored(limits: dict[str, Value]) -> dict[str, Any]:
-    return {key: plain(value) if isinstance(value, Decimal) else value for key, value in limits.items()}
+    return {key: stored_value(value) for key, value in limits.items()}
 
 
 FORMER_FEE, FEE = "fees.platform_fee_usdc", "fees.trade"
@@ -141,7 +202,7 @@ def _value(stored: Any) -> Value:
 def _stored_waiting(state: LimitState) -> dict[str, Any]:
     return {
         key: {
-            "value": _stored({key: limit.value})[key],
+            "value": stored_value(limit.value),
             "since": limit.since.isoformat(),
             "at": limit.at.isoformat(),
         }
@@ -158,5 +219,6 @@ def _waiting(stored: dict[str, Any]) -> dict[str, WaitingLimit]:
     }
 
 
-def _text(value: Value) -> str:
+def value_text(value: Value) -> str:
+    """Return a value as events and messages write it."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -22,6 +22,7 @@ PATHS = OWNER_PATHS | {
     "console.walletlogin": ("user",),
     "notify.alert": ("user",),
     "notify.endpoint": ("user",),
+    "notify.notificationsettings": ("user",),
     "notify.rulematch": ("rule__user",),
     "positions.dailysummary": ("deployment:owner",),
     "positions.equitypoint": ("deployment:owner",),

@@ -17,7 +17,18 @@ from maxxit.access.idempotency import IdempotentAPI
 from maxxit.access.inputs import ReadableJson, When, coded, state_named, unknown
 from maxxit.access.permissions import needs
 from maxxit.access.rows import visible
-from maxxit.api import activity, authors, customer, errors, market, performance, previews, safes
+from maxxit.api import (
+    activity,
+    authors,
+    customer,
+    errors,
+    market,
+    notifications,
+    operators,
+    performance,
+    previews,
+    safes,
+)
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.core.terms import Purpose
@@ -88,6 +99,8 @@ api.add_router("", authors.router)
 api.add_router("/safes", safes.router)
 api.add_router("", performance.router)
 api.add_router("", previews.router)
+api.add_router("/notifications", notifications.router)
+api.add_router("/admin", operators.router)
 
 
 class Page(Schema):

@@ -22,7 +22,7 @@ from maxxit.market import candles
 from maxxit.market.feeds import FEEDS
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import RefusedQuote
-from maxxit.notify import endpoints, rules
+from maxxit.notify import endpoints, rules, trials
 from maxxit.notify.models import PriceRule, RuleDelivery
 from maxxit.notify.states import DeliveryState
 from maxxit.paging import SKIPPED, bounded_count
@@ -186,6 +186,7 @@ class RuleOut(Schema):
     window_seconds: int | None
     channel: str
     active: bool
+    state: Annotated[State, Field(description="ACTIVE, PAUSED or DELETED")]
     created_at: Moment
 
     @staticmethod
@@ -214,6 +215,14 @@ class Tested(Schema):
     rule_id: str
     matches: bool
     hits: list[HitOut]
+
+
+class FiredOut(Schema):
+    """A test message of a rule that is on its way; /api/notifications/log shows what becomes of it."""
+
+    rule_id: str
+    channel: str
+    text: str
 
 
 class DeliveryOut(Schema):
@@ -433,7 +442,7 @@ def _visible_rule(request: HttpRequest, rule_id: str) -> PriceRule:
 def rules_list(
     request: HttpRequest, limit: Limit = 50, offset: Offset = 0, active: bool | None = True
 ) -> Any:
-    """List your price rules, newest first; `active=false` lists the removed ones."""
+    """List your price rules, newest first; `active=false` lists those that are paused or deleted."""
     rows = visible(PriceRule.objects.select_related("user"), caller(request).person).order_by("-pk")
     if active is not None:
         rows = rows.filter(active=active)
@@ -480,12 +489,47 @@ def rules_test(request: HttpRequest, rule_id: str) -> Any:
 @router.delete("/rules/{rule_id}", response={200: RuleOut, **ONE})
 @needs("notify.change_pricerule")
 def rules_remove(request: HttpRequest, rule_id: str) -> Any:
-    """Deactivate a price rule; its matches and deliveries are kept."""
+    """Delete a price rule; its matches and deliveries are kept."""
     _require_rules_scope(request)
     rule = _visible_rule(request, rule_id)
     rules.remove(rule)
-    rule.active = False
+    rule.refresh_from_db()
     return rule
+
+
+@router.post("/rules/{rule_id}/pause", response={200: RuleOut, **ONE})
+@needs("notify.change_pricerule", scope=RULES)
+def rules_pause(request: HttpRequest, rule_id: str) -> Any:
+    """Pause a price rule: it matches nothing until you resume it."""
+    rule = _visible_rule(request, rule_id)
+    rules.pause(rule)
+    rule.refresh_from_db()
+    return rule
+
+
+@router.post("/rules/{rule_id}/resume", response={200: RuleOut, **ONE})
+@needs("notify.change_pricerule", scope=RULES)
+def rules_resume(request: HttpRequest, rule_id: str) -> Any:
+    """Resume a paused price rule."""
+    rule = _visible_rule(request, rule_id)
+    try:
+        rules.resume(rule)
+    except Rejected as error:
+        raise HttpError(422, str(error)) from error
+    rule.refresh_from_db()
+    return rule
+
+
+@router.post("/rules/{rule_id}/fire", response={202: FiredOut, **ONE})
+@needs("notify.change_pricerule", scope=RULES)
+def rules_fire(request: HttpRequest, rule_id: str) -> Any:
+    """Send a test message of a price rule to its user; it says whether the rule matches now."""
+    rule = _visible_rule(request, rule_id)
+    try:
+        alert = trials.send_of_rule(rule)
+    except Rejected as error:
+        raise HttpError(422, str(error)) from error
+    return Status(202, {"rule_id": rule.rule_id, "channel": alert.channel, "text": alert.event.data["text"]})
 
 
 @router.get("/deliveries", response={200: Deliveries, **REFUSALS})

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db import models
-from django.db.models import Avg, Count, F, Func, Q, QuerySet, Sum
+from django.db.models import Avg, Count, F, Func, Max, Min, Q, QuerySet, Sum
 
 from maxxit.llm.models import LlmTrace
 
@@ -63,6 +63,43 @@ def days(rows: QuerySet[LlmTrace]) -> list[dict[str, Any]]:
         .order_by("day")
     )
     return [dict(row) for row in rows_by_day]
+
+
+PROMPTS = 50
+"""Versions of prompts that are compared at most."""
+
+
+def prompts(rows: QuerySet[LlmTrace]) -> list[dict[str, Any]]:
+    """Return the figures of each version of a prompt with each model, by purpose, those used last first.
+
+    A version is the hash of the prompt file; empty where a provider needs no prompt.
+    """
+    versions = (
+        rows.order_by()
+        .values("purpose", "prompt_sha256", "provider", "model")
+        .annotate(
+            calls=Count("id"),
+            errors=Count("id", filter=Q(status="error")),
+            repaired=Count("id", filter=Q(repaired=True)),
+            avg_ms=Avg("latency_ms"),
+            p95_ms=_Percentile("latency_ms", fraction=0.95),
+            prompt_tokens=Avg("prompt_tokens"),
+            completion_tokens=Avg("completion_tokens"),
+            cost_usd=Sum("cost_usd"),
+            first=Min("ts"),
+            last=Max("ts"),
+        )
+        .order_by("purpose", "-last", "prompt_sha256", "model")
+    )
+    return [
+        dict(row)
+        | {
+            "version": row["prompt_sha256"][:8],
+            "error_pct": round(100 * row["errors"] / row["calls"], 2),
+            "usd_per_1000": row["cost_usd"] * 1000 / row["calls"],
+        }
+        for row in versions[:PROMPTS]
+    ]
 
 
 def _top(rows: QuerySet[LlmTrace], field: str, count: int = 5) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from django.contrib import admin
 from unfold.decorators import display
 
 from maxxit.adminkit import BaseAdmin, LargeTableAdmin, ReadOnlyAdmin, RecentValues, number_column
-from maxxit.notify.models import Alert, Endpoint, PriceRule, RuleDelivery, RuleMatch
+from maxxit.notify.models import Alert, Endpoint, NotificationSettings, PriceRule, RuleDelivery, RuleMatch
 
 
 @admin.register(Endpoint)
@@ -15,6 +15,15 @@ class EndpointAdmin(ReadOnlyAdmin):
     list_filter = ("channel", "active")
     list_select_related = ("user",)
     search_fields = ("user__username", "address")
+
+
+@admin.register(NotificationSettings)
+class NotificationSettingsAdmin(ReadOnlyAdmin):
+    """Read-only: users choose on the page Notifications, by API or command."""
+
+    list_display = ("user", "kinds", "quiet_from", "quiet_to", "time_zone")
+    list_select_related = ("user",)
+    search_fields = ("user__username",)
 
 
 @admin.register(Alert)
@@ -35,6 +44,7 @@ class PriceRuleAdmin(BaseAdmin):
         "threshold_shown",
         "channel",
         "active",
+        "removed_at",
         "created_at",
     )
     list_filter = ("active", "condition", "channel")

@@ -26,7 +26,7 @@ def set_endpoint(user: AbstractBaseUser, channel: str, address: str) -> Endpoint
     """Set the address of `user` on `channel`. Raises Rejected for an address that can never be sent to."""
     _known(channel)
     adapter = CHANNELS.open(channel)
-    if not adapter.needs_address:
+    if adapter.address_field is None:
         raise Rejected(f"{channel} needs no address", code="no_address")
     adapter.check(address)
     _active(user, channel).update(active=False)
@@ -52,11 +52,11 @@ def forget(user: AbstractBaseUser, channel: str) -> bool:
 def require(user: AbstractBaseUser, channel: str) -> None:
     """Raise Rejected, naming the fix, when `user` has no endpoint on `channel`."""
     _known(channel)
-    if not CHANNELS.open(channel).needs_address:
+    if CHANNELS.open(channel).address_field is None:
         return
     if not _active(user, channel).exists():
         raise Rejected(
-            f"{user.get_username()} has no {channel} endpoint: set one with "
+            f"{user.get_username()} has no {channel} address: set one on the page Notifications, with "
             f"`manage.py rules endpoint --user … --channel {channel} --address …` or PUT /api/market/endpoints",
             code="no_endpoint",
         )
@@ -64,7 +64,7 @@ def require(user: AbstractBaseUser, channel: str) -> None:
 
 def address_of(user: AbstractBaseUser, channel: str) -> tuple[str, str]:
     """Return (address, secret) of `user` on `channel`, empty where it needs none. Raises Rejected when removed."""
-    if not CHANNELS.open(channel).needs_address:
+    if CHANNELS.open(channel).address_field is None:
         return "", ""
     endpoint = current(user, channel)
     if endpoint is None:
@@ -86,3 +86,14 @@ def _known(channel: str) -> None:
         raise Rejected(
             f"no channel {channel!r}; known: {', '.join(sorted(CHANNELS.known))}", code="unknown_channel"
         )
+
+
+def usable(user: AbstractBaseUser) -> list[str]:
+    """List the channels that messages of `user` can go to now: those without an address, and those with one set."""
+    set_ones = set(Endpoint.objects.filter(user_id=user.pk, active=True).values_list("channel", flat=True))
+    return [name for name in sorted(CHANNELS.known) if name in set_ones or _is_open_to_all(name)]
+
+
+def _is_open_to_all(channel: str) -> bool:
+    adapter = CHANNELS.open(channel)
+    return adapter.offered and adapter.address_field is None

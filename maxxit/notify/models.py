@@ -49,6 +49,34 @@ class Endpoint(models.Model):
         return f"{self.channel} of {self.user}: {self.address}"
 
 
+class NotificationSettings(models.Model):
+    """What a user is told, and when not. Without a row: every kind, at any time."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="notification_settings"
+    )
+    kinds = ArrayField(
+        models.CharField(max_length=20), default=list, help_text="kinds sent to channels; the inbox holds all"
+    )
+    quiet_from = models.TimeField(null=True, help_text="in `time_zone`; empty: no quiet hours")
+    quiet_to = models.TimeField(null=True)
+    time_zone = models.CharField(max_length=60, default="UTC")
+
+    class Meta:
+        db_table = "notification_settings"
+        verbose_name_plural = "notification settings"
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                name="quiet_hours_have_both_ends",
+                condition=models.Q(quiet_from=None, quiet_to=None)
+                | models.Q(quiet_from__isnull=False, quiet_to__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"notifications of {self.user}"
+
+
 class Delivery(models.Model):
     """A message to a user by a channel; `maxxit.notify.worker` sends it."""
 
@@ -91,6 +119,7 @@ class Alert(Delivery):
             models.Index(fields=["due_at"], name="alerts_due", condition=models.Q(state="pending")),
             models.Index(fields=["sent_at"], name="alerts_sent", condition=models.Q(state="sent")),
             models.Index(fields=["id"], name="alerts_dead", condition=models.Q(state="dead")),
+            models.Index(fields=["user", "at"], name="alerts_user_at"),
         )
 
     def __str__(self) -> str:
@@ -124,7 +153,8 @@ class PriceRule(models.Model):
     )
     channel = models.CharField(max_length=20, default="inbox", help_text="how to tell the user")
     metadata = models.JSONField(default=dict, blank=True)
-    active = models.BooleanField(default=True)
+    active = models.BooleanField(default=True, help_text="off: paused or deleted, it matches nothing")
+    removed_at = models.DateTimeField(null=True, editable=False, help_text="when it was deleted")
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
@@ -144,6 +174,11 @@ class PriceRule(models.Model):
                 ),
             )
         ]
+
+    @property
+    def state(self) -> str:
+        """Return `active`, `paused` or `deleted`."""
+        return "active" if self.active else "deleted" if self.removed_at else "paused"
 
     def __str__(self) -> str:
         threshold = plain(self.threshold) if self.threshold else ""

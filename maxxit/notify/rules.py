@@ -18,11 +18,13 @@ from django.db import connection, transaction
 
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
+from maxxit.core.money import plain
 from maxxit.events import wake
 from maxxit.events.record import record
 from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import QuoteMove
+from maxxit.notify import endpoints
 from maxxit.notify.models import Condition, PriceRule, RuleDelivery, RuleMatch
 
 MATCH_TASK = "maxxit.notify.tasks.match"
@@ -188,10 +190,7 @@ def add(
         raise Rejected(
             f"change_pct needs a window from 1 minute to {LONGEST_WINDOW.days} days", code="bad_window"
         )
-    if PriceRule.objects.filter(user_id=user.pk, active=True).count() >= quotes.policy().rules_per_user:
-        raise Rejected(
-            f"at most {quotes.policy().rules_per_user} active rules per user", code="too_many_rules"
-        )
+    _check_room(user.pk)
     rule = PriceRule.objects.create(
         user_id=user.pk,
         symbols=[ALL_SYMBOLS] if ALL_SYMBOLS in symbols else sorted(set(symbols)),
@@ -204,13 +203,54 @@ def add(
     return rule
 
 
+def _check_room(user_id: int) -> None:
+    most = quotes.policy().rules_per_user
+    if PriceRule.objects.filter(user_id=user_id, active=True).count() >= most:
+        raise Rejected(
+            f"at most {most} active rules per user: pause or delete one first", code="too_many_rules"
+        )
+
+
+@transaction.atomic
+def pause(rule: PriceRule) -> bool:
+    """Stop matching the rule until `resume`; return False when it was not active."""
+    if not PriceRule.objects.filter(pk=rule.pk, active=True).update(active=False):
+        return False
+    record("rule.paused", rule, rule=rule.rule_id)
+    return True
+
+
+@transaction.atomic
+def resume(rule: PriceRule) -> bool:
+    """Match a paused rule again; return False when it is active already.
+
+    Raises Rejected for a deleted rule, where its channel has no address any more, and for a user with too many rules.
+    """
+    if rule.removed_at is not None:
+        raise Rejected(f"rule {rule.rule_id} is deleted: add another", code="deleted_rule")
+    endpoints.require(rule.user, rule.channel)
+    if not rule.active:
+        _check_room(rule.user_id)
+    if not PriceRule.objects.filter(pk=rule.pk, active=False, removed_at=None).update(active=True):
+        return False
+    record("rule.resumed", rule, rule=rule.rule_id)
+    return True
+
+
 @transaction.atomic
 def remove(rule: PriceRule) -> bool:
-    """Deactivate the rule and keep its matches and deliveries; return False when it was inactive already."""
-    if not PriceRule.objects.filter(pk=rule.pk, active=True).update(active=False):
+    """Delete the rule for its user, and keep its matches and deliveries; return False when it was deleted already."""
+    kept = PriceRule.objects.filter(pk=rule.pk, removed_at=None)
+    if not kept.update(active=False, removed_at=clock.now()):
         return False
     record("rule.removed", rule, rule=rule.rule_id)
     return True
+
+
+def condition_text(rule: PriceRule) -> str:
+    """Return the condition in words: `price above 70000 USD`."""
+    unit = " %" if rule.condition == Condition.CHANGE_PCT else " USD"
+    return f"{rule.get_condition_display()} {plain(rule.threshold) + unit if rule.threshold else ''}".strip()
 
 
 def prune(before: datetime) -> int:

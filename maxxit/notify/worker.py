@@ -24,10 +24,10 @@ from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable, 
 from maxxit.core.money import plain
 from maxxit.events import wake
 from maxxit.events.record import advance, advance_all
-from maxxit.notify import alerts, breaker, delivery_queue, endpoints
+from maxxit.notify import alerts, breaker, delivery_queue, endpoints, kinds, preferences, rules
 from maxxit.notify.channels import CHANNELS
 from maxxit.notify.channels.base import Message
-from maxxit.notify.models import Alert, Delivery, Endpoint, RuleDelivery
+from maxxit.notify.models import Alert, Delivery, Endpoint, NotificationSettings, RuleDelivery
 from maxxit.notify.policy import NotifyPolicy, policy
 from maxxit.notify.states import DeliveryState
 
@@ -116,7 +116,7 @@ class Pass:
     def _lanes(self, rows: Iterable[Delivery], locks: ExitStack) -> list[Lane]:
         """Group rows into one lane per user and channel; skip an endpoint that another pass is sending to."""
         lanes: dict[tuple[int, str], Lane] = {}
-        for row in rows:
+        for row in self._outside_quiet_hours(list(rows)):
             key = (row.user_id, row.channel)
             if key not in lanes:
                 lanes[key] = Lane(endpoints.current(row.user, row.channel))
@@ -130,6 +130,23 @@ class Pass:
             else:
                 self._release(lane.rows, clock.now() + timedelta(seconds=self._limits.first_wait_seconds))
         return free
+
+    def _outside_quiet_hours(self, rows: list[Delivery]) -> list[Delivery]:
+        """Return the deliveries that may be sent now; the others are due when their user's quiet hours end."""
+        quiet, now = NotificationSettings.objects.in_bulk({row.user_id for row in rows}), clock.now()
+        held: dict[datetime, list[Delivery]] = {}
+        passing = []
+        for row in rows:
+            until = (
+                None if _ignores_quiet_hours(row) else preferences.quiet_until(quiet.get(row.user_id), now)
+            )
+            if until is None:
+                passing.append(row)
+            else:
+                held.setdefault(until, []).append(row)
+        for until, waiting in held.items():
+            self._release(waiting, until)
+        return passing
 
     def _start(self, pool: ThreadPoolExecutor, lane: Lane) -> None:
         """Submit the lane's next delivery to a thread; deliveries that can never be sent are marked dead."""
@@ -173,6 +190,11 @@ class Pass:
             _store(row, error, self._limits, self._result)
         except StaleState:
             log.info("delivery_already_moved", delivery=str(row))
+
+
+def _ignores_quiet_hours(row: Delivery) -> bool:
+    """Return whether nobody is woken by it, as in the inbox, or it is critical."""
+    return row.channel == "inbox" or (isinstance(row, Alert) and row.event.name in kinds.CRITICAL)
 
 
 def _send(channel: str, message: Message, ends: float) -> Attempt | None:
@@ -236,18 +258,24 @@ def message_of(row: Delivery) -> Message:
     raise TypeError(f"unknown kind of delivery: {type(row).__name__}")
 
 
+def text_of(row: Delivery) -> str:
+    """Return what a delivery says, in one line."""
+    if isinstance(row, Alert):
+        return alerts.text_of(row)
+    if isinstance(row, RuleDelivery):
+        rule, match = row.rule, row.match
+        return f"{row.symbol} is at {plain(match.price)} USD ({rules.condition_text(rule)})"
+    raise TypeError(f"unknown kind of delivery: {type(row).__name__}")
+
+
 def _of_rule(row: RuleDelivery, address: str, secret: str) -> Message:
     rule, match = row.rule, row.match
-    unit = " %" if rule.condition == "change_pct" else " USD"
-    condition = (
-        f"{rule.get_condition_display()} {plain(rule.threshold) + unit if rule.threshold else ''}".strip()
-    )
     return Message(
         ident=f"d_{row.pk}",
         name="rule.matched",
         at=match.at.isoformat(),
         user=row.user.get_username(),
-        text=f"{row.symbol} is at {plain(match.price)} USD ({condition})",
+        text=text_of(row),
         data={
             "rule": rule.rule_id,
             "symbol": row.symbol,

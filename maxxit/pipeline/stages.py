@@ -97,6 +97,9 @@ ALERTS = (
 )  # fmt: skip
 """Events that notify staff at once."""
 
+OWNER_ALERTS = ("order.awaiting_confirmation", "notification.tested", "rule.tested")
+"""Events that notify one user at once, and no staff."""
+
 MATCH = "maxxit.notify.tasks.match"
 PREVIEWS = "maxxit.replay.tasks.start_previews"
 DELIVER, ALERT = "maxxit.notify.tasks.deliver", "maxxit.notify.tasks.alert"
@@ -105,7 +108,7 @@ _WAITING = (
     ("quotes.accepted", MATCH),
     ("rule.matched", DELIVER),
     ("preview.queued", PREVIEWS),
-    *((event, ALERT) for event in ALERTS),
+    *((event, ALERT) for event in (*ALERTS, *OWNER_ALERTS)),
 )
 WAKES = {event: tuple(task for name, task in _WAITING if name == event) for event, _ in _WAITING}
 """Event name -> tasks to wake."""

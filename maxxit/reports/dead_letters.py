@@ -62,6 +62,17 @@ def dead_letters() -> list[DeadLetter]:
     ]
 
 
+def numbers() -> dict[str, int]:
+    """Return how many dead letters there are of each kind that has some."""
+    counted = {
+        "posts": CtPost.objects.filter(state=PostState.QUARANTINED).count(),
+        "orders": Order.objects.filter(attempts__gte=quarantine.TRIES).count(),
+        "deliveries": RuleDelivery.objects.filter(state=DeliveryState.DEAD).count(),
+        "alerts": Alert.objects.filter(state=DeliveryState.DEAD).count(),
+    }
+    return {kind: number for kind, number in counted.items() if number}
+
+
 def dead_letter(name: str) -> DeadLetter:
     """Return the dead letter of that name. Raises Rejected when there is none."""
     for letter in dead_letters():

@@ -32,6 +32,7 @@ from maxxit.reports.progress import Progress
 from maxxit.reports.scope import scope_of
 from maxxit.reports.trade import only_position
 from maxxit.web import charts, owner_decisions, performance_charts
+from maxxit.web.unfold import operator_links
 from positions import flatten
 from positions.models import Position
 from positions.performance import figures
@@ -289,6 +290,7 @@ def _release(request: HttpRequest, form: forms.Form) -> str:
 def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add the figures, jobs and gates of the admin's first page; nothing for a person without all permissions."""
     person: Any = request.user
+    context["operator_links"] = operator_links(request)
     context["may_see"] = person.has_perms(AT_A_GLANCE)
     if not context["may_see"]:
         return context

@@ -8,6 +8,16 @@ from django.urls import NoReverseMatch, reverse
 
 from maxxit.core.config import profile
 
+OPERATOR_PAGES = (
+    ("operator-health", "Health", "monitor_heart", "pipeline.view_stagerun"),
+    ("operator-checklist", "Checklist", "checklist", "pipeline.view_stagerun"),
+    ("operator-limits", "Limits", "speed", "trading.view_limitsinforce"),
+    ("operator-transactions", "Transactions", "receipt_long", "trading.view_chaintransaction"),
+    ("operator-reconciliation", "Reconciliation", "balance", "trading.view_ledgerentry"),
+    ("operator-models", "Calls and prompts", "query_stats", "llm.view_llmtrace"),
+)
+"""(URL name, title, icon, permission to see it) of each page of `maxxit.web.operators`."""
+
 MENU = (
     (
         "Pipeline",
@@ -93,13 +103,22 @@ MENU = (
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """Build the sidebar from the lists that this person may see."""
     index = {"title": "At a glance", "icon": "dashboard", "link": reverse("admin:index")}
-    made: list[dict[str, Any]] = []
+    pages = [{"title": title, "icon": icon, "link": link} for title, icon, link in operator_links(request)]
+    made: list[dict[str, Any]] = [{"title": "Operations", "separator": False, "items": [index, *pages]}]
     for heading, rows in MENU:
-        items = [index] if not made else []
-        items += [item for title, icon, model in rows if (item := _item(request, title, icon, model))]
+        items = [item for title, icon, model in rows if (item := _item(request, title, icon, model))]
         if items:
-            made.append({"title": heading, "separator": bool(made), "items": items})
+            made.append({"title": heading, "separator": True, "items": items})
     return made
+
+
+def operator_links(request: HttpRequest) -> list[tuple[str, str, str]]:
+    """List (title, icon, URL) of the operator pages that this person may see."""
+    return [
+        (title, icon, reverse(name))
+        for name, title, icon, permission in OPERATOR_PAGES
+        if request.user.has_perm(permission)
+    ]
 
 
 def _item(request: HttpRequest, title: str, icon: str, model: str) -> dict[str, Any] | None:

@@ -89,8 +89,10 @@ def test_every_channel_is_enrolled() -> None:
 @pytest.mark.parametrize("name", CHANNELS)
 def test_a_channel_says_whether_it_needs_an_address(name: str) -> None:
     channel = opened(name)
-    assert channel.needs_address is (name in BY_URL)
-    if not channel.needs_address:
+    assert (channel.address_field is not None) is (name in BY_URL)
+    assert channel.title
+    assert channel.about.endswith(".")
+    if channel.address_field is None:
         channel.check("")
 
 

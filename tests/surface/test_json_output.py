@@ -188,6 +188,18 @@ RUNS: dict[str, Words] = {
     "rules endpoint": lambda w, f: ["--user", "alice", "--channel", "webhook", "--off"],
     "rules inbox": lambda w, f: ["--user", "alice"],
     "rules list": lambda w, f: [],
+    "health": lambda w, f: [],
+    "limits list": lambda w, f: [],
+    "limits set": lambda w, f: ["max_trade_usd", "2000", "--reason", "test"],
+    "limits unset": lambda w, f: ["max_trade_usd", "--reason", "test"],
+    "transactions": lambda w, f: [],
+    "notifications log": lambda w, f: ["--user", "alice"],
+    "notifications set": lambda w, f: ["--user", "alice", "--quiet", "22:00-07:00"],
+    "notifications show": lambda w, f: ["--user", "alice"],
+    "notifications test": lambda w, f: ["--user", "alice", "--channel", "inbox"],
+    "rules fire": lambda w, f: [rule(w)],
+    "rules pause": lambda w, f: [rule(w)],
+    "rules resume": lambda w, f: [rule(w)],
     "rules remove": lambda w, f: [rule(w)],
     "rules test": lambda w, f: [rule(w)],
     "rules webhook": lambda w, f: ["--user", "alice", "--off"],
@@ -239,7 +251,7 @@ def test_json_is_one_line_of_json_and_nothing_else(
         try:
             call_command(*name.split(), *words(world, tmp_path), "--json", stdout=out, stderr=StringIO())
         except SystemExit:  # after they printed what is not well
-            assert name in ("doctor", "reconcile", "pnl eod")
+            assert name in ("doctor", "health", "reconcile", "pnl eod")
         text = out.getvalue()
         try:
             found: Any = json.loads(text)

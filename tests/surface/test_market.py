@@ -388,5 +388,6 @@ def test_the_reference_names_every_market_call(world: World) -> None:
     found = {path.removeprefix("/api/market/") for path in paths if path.startswith("/api/market/")}
     assert found == {
         "quotes", "health", "refused", "candles", "trades", "rules", "rules/{rule_id}", "rules/{rule_id}/test",
+        "rules/{rule_id}/pause", "rules/{rule_id}/resume", "rules/{rule_id}/fire",
         "deliveries", "endpoints", "webhook",
     }  # fmt: skip

@@ -35,6 +35,10 @@ BODIES: dict[str, Any] = {
     "/api/deployments/{deployment_id}/release": {"reason": "over"},
     "/api/previews": {"accounts": ["somebody"], "capital": "1000"},
     "/api/keys": {"name": "another"},
+    "/api/notifications/settings": {"kinds": ["stops"]},
+    "/api/notifications/test": {"channel": "inbox"},
+    "/api/admin/limits/{key}": {"value": "1", "reason": "drill"},
+    "/api/admin/reconciliation": {"account": "paper:0", "asset": "ETH", "amount": "1", "reason": "drill"},
     "/api/safes/predict": {"owners": ["0x" + "1" * 40]},
     "/api/safes/{deployment_id}/plan": {"safe": "", "signature": ""},
     "/api/safes/{deployment_id}/new": {"owner": "0x" + "1" * 40},
@@ -93,6 +97,7 @@ def call(world: World, who: User | None, path: str, method: str, owner: Any) -> 
         preview_id=preview_of(owner),
         signal_id=owner.signal.pk,
         what="order",
+        key="max_trade_usd",
         ident=owner.entry.pk,
         month=f"{timezone.now():%Y-%m}",
         position_id=owner.position.pk,
@@ -104,6 +109,8 @@ def call(world: World, who: User | None, path: str, method: str, owner: Any) -> 
     values = QUERY | (
         {"agent": owner.agent.name, "token": "ETH", "at": "2026-03-02"} if path == "/api/why" else {}
     )
+    if method == "delete" and path == "/api/admin/limits/{key}":
+        values = {"reason": "drill"}
     query = "&".join(f"{name}={value}" for name, value in values.items() if name in known)
     options: dict[str, Any] = {"headers": headers}
     if path in BODIES and method in ("post", "put", "patch"):
@@ -134,7 +141,7 @@ def test_each_operation_asks_for_its_permission(
 
 @pytest.mark.parametrize(
     ("path", "method"),
-    [one for one in OPERATIONS if "{" in one[0] and one[0] not in PUBLIC],
+    [one for one in OPERATIONS if "{" in one[0] and one[0] not in PUBLIC and "/admin/" not in one[0]],
     ids=lambda one: one,
 )
 def test_another_customers_row_is_not_found(

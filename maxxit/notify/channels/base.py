@@ -21,11 +21,29 @@ class Message:
     secret: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class AddressField:
+    """The field of the page in which a user types the address."""
+
+    label: str
+    help_text: str
+    placeholder: str = ""
+    kind: str = "text"
+    """The type of the input: text, url, email or tel."""
+
+
 class Channel(Protocol):
     """Sends messages to users."""
 
-    needs_address: bool
-    """Whether the user must have set an endpoint."""
+    title: str
+    about: str
+    """One sentence on what arrives there and how."""
+    offered: bool
+    """Whether the page offers it to users."""
+    signs: bool
+    """Whether its messages carry a signature that the receiver checks with the endpoint's secret."""
+    address_field: AddressField | None
+    """How the user names an address; None where the channel needs none."""
 
     def check(self, address: str) -> None:
         """Raise `Rejected` for an address that can never be sent to."""

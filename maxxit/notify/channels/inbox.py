@@ -4,7 +4,9 @@ from maxxit.notify.channels.base import Message
 
 
 class Inbox:
-    needs_address = False
+    title = "Inbox"
+    about = "The list on this page, which holds every message."
+    offered, signs, address_field = True, False, None
 
     def check(self, address: str) -> None:
         """The inbox needs no address."""

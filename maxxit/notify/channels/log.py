@@ -8,7 +8,9 @@ log = structlog.get_logger(__name__)
 
 
 class Log:
-    needs_address = False
+    title = "Log"
+    about = "A line in the log of the installation."
+    offered, signs, address_field = False, False, None
 
     def check(self, address: str) -> None:
         """The log needs no address."""

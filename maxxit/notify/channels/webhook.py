@@ -12,7 +12,7 @@ import time
 from maxxit.core import clock, egress
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.http import client, fetch
-from maxxit.notify.channels.base import Message
+from maxxit.notify.channels.base import AddressField, Message
 from maxxit.notify.policy import SEND_SECONDS
 
 MAX_ANSWER = 65_536
@@ -29,7 +29,15 @@ def signature(secret: str, at: int, body: bytes) -> str:
 
 
 class Webhook:
-    needs_address = True
+    title = "Webhook"
+    about = "A signed POST of JSON to a server of yours."
+    offered, signs = True, True
+    address_field = AddressField(
+        "URL",
+        "https on port 443, at a public address. It replaces the present one.",
+        "https://hooks.example.com/maxxit",
+        "url",
+    )
 
     def check(self, address: str) -> None:
         """Raise Rejected unless the URL is https at a public address."""

@@ -84,6 +84,31 @@ def figure(value: float | None, form: str) -> str:
 
 
 @register.filter
+def limit_value(value: Decimal | str | bool | None) -> str:
+    """Format the value of a risk limit: a number exactly with thousands separators, on, off or none."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if not isinstance(value, Decimal):
+        return str(value)
+    whole, point, places = plain(value).partition(".")
+    return f"{int(whole):,}{point}{places}"
+
+
+@register.filter
+def percent_of(value: float | None) -> str:
+    """Format a percentage: 1.5 is 1.5 %."""
+    return "–" if value is None else f"{value:g} %"
+
+
+@register.filter
+def whole(value: Decimal | float | None) -> str:
+    """Format rounded to a whole number with thousands separators."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+@register.filter
 def spaced(text: str) -> str:
     """Write a code for people: `no_call` is "no call"."""
     return text.replace("_", " ")

@@ -1,13 +1,15 @@
 """`manage.py reconcile`: compare the ledger with the balances at the venues."""
 
 import sys
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from maxxit.core.commands import OpsCommand
+from maxxit.core.commands import OpsCommand, operator
 from maxxit.core.money import plain
 from trading import ledger, reconcile
+from trading.operations import differences
 from trading.venues.safe import reconcile as chain
 
 
@@ -22,7 +24,18 @@ class Command(OpsCommand):
             help="also book transfers by the owners of Safes, and compare balances and gas at a final block",
         )
 
+        parser.add_argument(
+            "--book",
+            nargs=3,
+            metavar=("ACCOUNT", "ASSET", "AMOUNT"),
+            help="book this difference as a transfer by the account's owner; needs --reason",
+        )
+        parser.add_argument("--reason", default="", help="why it is booked; it is kept in the event log")
+        parser.add_argument("--by", default="", help="who books it (default: the login name)")
+
     def run(self, **options: Any) -> Any:
+        if options["book"]:
+            return self._book(*options["book"], by=operator(options["by"]), reason=options["reason"])
         # First what the owners of Safes moved: booked, it is no difference.
         safes = [one.as_json() for one in chain.reconcile_all()] if options["chain"] else []
         gas_balances = [one.as_json() for one in chain.gas_balances()] if options["chain"] else []
@@ -48,6 +61,15 @@ class Command(OpsCommand):
             "safes": safes,
             "executors": gas_balances,
         }
+
+    def _book(self, account: str, asset: str, amount: str, *, by: str, reason: str) -> dict[str, str]:
+        try:
+            number = Decimal(amount)
+        except InvalidOperation:
+            raise CommandError(f"AMOUNT: {amount} is no number") from None
+        row = differences.apply(account, asset, number, by=by, reason=reason)
+        self.say(f"booked {plain(row.amount)} {asset} of {account} as a transfer by its owner", "SUCCESS")
+        return row.as_json()
 
     def _print_gas(self, gas_balance: dict[str, Any]) -> None:
         name = f"executor {gas_balance['executor']} at block {gas_balance['block']}"

@@ -1,9 +1,10 @@
-"""`manage.py llm last|watch|follow|summary|agent`: list, follow and summarise LLM calls.
+"""`manage.py llm last|watch|follow|summary|prompts|agent`: list, follow and summarise LLM calls.
 
 manage.py llm last -n 20 --status error        the newest calls
 manage.py llm watch                            the newest calls, refreshed every few seconds
 manage.py llm follow --corr ID                 each new call as it is written, prompt and answer included
 manage.py llm summary --since 24h              calls, errors, p95, cost, busiest agents and models, by day
+manage.py llm prompts --since 7d               the versions of each prompt side by side
 manage.py llm agent Follower                   the calls of one agent, and their summary
 """
 
@@ -62,7 +63,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the subcommands and their common filters."""
         parser.add_argument(
-            "what", choices=["last", "watch", "follow", "summary", "agent"], help="what to show (see above)"
+            "what",
+            choices=["last", "watch", "follow", "summary", "prompts", "agent"],
+            help="what to show (see above)",
         )
         parser.add_argument("name", nargs="?", default="", help="the agent, for `agent`")
         parser.add_argument("-n", type=count, default=20, help="how many calls (default 20)")
@@ -94,6 +97,8 @@ class Command(BaseCommand):
         what = options["what"]
         if what == "summary":
             self._summary(rows)
+        elif what == "prompts":
+            self._prompts(rows)
         elif what == "watch":
             self._repeat(options, lambda: self._table(reversed(rows[: options["n"]])))
         elif what == "follow":
@@ -166,6 +171,37 @@ class Command(BaseCommand):
         for day in days:
             figures = (f"{day['avg_ms']:.0f}", f"{day['p95_ms']:.0f}", f"{day['cost_usd']:.5f}")
             table.add_row(str(day["day"]), str(day["calls"]), str(day["errors"]), *figures)
+        self._print(table)
+
+    def _prompts(self, rows: QuerySet[LlmTrace]) -> None:
+        versions = statistics.prompts(rows)
+        if self.as_json:
+            for version in versions:
+                self._line(version)
+            return
+        heads = (
+            "purpose",
+            "version",
+            "provider",
+            "model",
+            "calls",
+            "failed %",
+            "avg ms",
+            "p95 ms",
+            "usd/1000",
+            "last",
+        )
+        table = Table(*heads, box=None, pad_edge=False)
+        for row in versions:
+            names = (
+                row["purpose"],
+                row["version"] or "none",
+                row["provider"],
+                row["model"],
+                str(row["calls"]),
+            )
+            figures = (f"{row['error_pct']:g}", f"{row['avg_ms']:.0f}", f"{row['p95_ms']:.0f}")
+            table.add_row(*names, *figures, f"{row['usd_per_1000']:.4f}", f"{row['last']:%Y-%m-%d %H:%M}")
         self._print(table)
 
     def _print(self, table: Table) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py rules`: add, list, test and remove users' price rules; show their inbox; set their webhook."""
+"""`manage.py rules`: add, list, test, pause and remove users' price rules; show their inbox; set their webhook."""
 
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from maxxit.core.clock import iso_utc
 from maxxit.core.commands import OpsCommand, count, person_named
 from maxxit.core.money import plain
-from maxxit.notify import endpoints, rules
+from maxxit.notify import endpoints, rules, trials
 from maxxit.notify.channels import CHANNELS
 from maxxit.notify.models import Condition, PriceRule, RuleDelivery
 
@@ -18,16 +18,19 @@ class Command(OpsCommand):
     help = "Add, list and remove price rules, as in: rules add --user ann --symbols BTC --above 70000"
     subcommands = {
         "add": "add a rule",
-        "list": "list active rules",
+        "list": "list active and paused rules",
         "inbox": "show a user's notifications, the newest first",
         "endpoint": "set the address that a user's notifications on a channel are sent to",
         "webhook": "set the URL that a user's webhook notifications are sent to, signed",
         "test": "check whether a rule matches now",
-        "remove": "deactivate a rule",
+        "fire": "send a test message of a rule to its user",
+        "pause": "stop matching a rule until it is resumed",
+        "resume": "match a paused rule again",
+        "remove": "delete a rule",
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
-        if action in ("test", "remove"):
+        if action in ("test", "fire", "pause", "resume", "remove"):
             parser.add_argument("rule_id", help="as in `list`: r_…")
             return
         user = {"add": "whose rule", "list": "only this user's (default: every user's)"}
@@ -89,10 +92,10 @@ class Command(OpsCommand):
         return _as_dict(rule)
 
     def _list(self, options: dict[str, Any]) -> list[dict[str, Any]]:
-        active = PriceRule.objects.filter(active=True).select_related("user")
+        standing = PriceRule.objects.filter(removed_at=None).select_related("user")
         if options["user"]:
-            active = active.filter(user_id=person_named(options["user"]).pk)
-        return [_as_dict(rule) for rule in active]
+            standing = standing.filter(user_id=person_named(options["user"]).pk)
+        return [_as_dict(rule) for rule in standing]
 
     def _inbox(self, options: dict[str, Any]) -> list[dict[str, Any]]:
         rows = RuleDelivery.objects.filter(user_id=person_named(options["user"]).pk).select_related(
@@ -137,6 +140,16 @@ class Command(OpsCommand):
         ]
         return {"rule": options["rule_id"], "matches": bool(hits), "hits": listed}
 
+    def _fire(self, options: dict[str, Any]) -> dict[str, Any]:
+        alert = trials.send_of_rule(_rule(options["rule_id"]))
+        return {"rule": options["rule_id"], "channel": alert.channel, "text": alert.event.data["text"]}
+
+    def _pause(self, options: dict[str, Any]) -> dict[str, Any]:
+        return {"rule": options["rule_id"], "paused": rules.pause(_rule(options["rule_id"]))}
+
+    def _resume(self, options: dict[str, Any]) -> dict[str, Any]:
+        return {"rule": options["rule_id"], "resumed": rules.resume(_rule(options["rule_id"]))}
+
     def _remove(self, options: dict[str, Any]) -> dict[str, Any]:
         return {"rule": options["rule_id"], "removed": rules.remove(_rule(options["rule_id"]))}
 
@@ -164,4 +177,5 @@ def _as_dict(rule: PriceRule) -> dict[str, Any]:
         "threshold": plain(rule.threshold) if rule.threshold else "",
         "window_seconds": rule.window_seconds or "",
         "channel": rule.channel,
+        "state": rule.state,
     }

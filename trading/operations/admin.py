@@ -170,15 +170,22 @@ class PaperOrderAdmin(LargeTableAdmin):
 
 @admin.register(LimitsInForce)
 class LimitsInForceAdmin(ReadOnlyAdmin):
-    """The risk limits in force, and looser ones that wait. They are changed in config/risk.yaml."""
+    """The risk limits in force, and looser ones that wait. The page Limits and config/risk.yaml change them."""
 
-    list_display = ("changed_at", "looser")
+    list_display = ("changed_at", "looser", "overridden")
 
     @display(description="looser limits that wait")
     def looser(self, row: LimitsInForce) -> str:
         """Each with its value and the moment from which it is in force."""
         return (
             "; ".join(f"{key} {one['value']} from {one['at']}" for key, one in row.waiting.items()) or "none"
+        )
+
+    @display(description="overrides of the file")
+    def overridden(self, row: LimitsInForce) -> str:
+        """Each with its value and who set it."""
+        return (
+            "; ".join(f"{key} {one['value']} by {one['by']}" for key, one in row.overrides.items()) or "none"
         )
 
 

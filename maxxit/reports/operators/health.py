@@ -1,0 +1,236 @@
+"""The health of the whole machine for its operators: one verdict, and the checks behind it by section."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Count, Min, Q
+
+from maxxit.core import clock
+from maxxit.core.clock import duration_text
+from maxxit.llm.models import LlmCircuit, LlmTrace
+from maxxit.notify.models import Alert, Endpoint, RuleDelivery
+from maxxit.notify.states import DeliveryState
+from maxxit.reports import checks, dead_letters, status
+from maxxit.reports.checks import Check
+from trading.chain.chains import all_chains
+from trading.chain.models import ChainTransaction
+from trading.chain.states import TxState
+
+LATE = timedelta(seconds=60)
+"""A job that is later than this is red, as on the admin's first page."""
+QUEUE_LIMIT = 1_000
+"""Messages waiting in one queue."""
+DELIVERY_LIMIT = timedelta(minutes=10)
+"""How long a message that is due may wait."""
+OUTBOX_LIMIT = timedelta(minutes=15)
+"""How long a chain transaction may be under way."""
+ERROR_PCT = 50
+"""Failed model calls of the last hour, in percent, from which on the models are red."""
+FEWEST_CALLS = 5
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Section:
+    """Checks of one part of the machine."""
+
+    name: str
+    checks: list[Check]
+
+    @property
+    def failed(self) -> list[Check]:
+        """Return the checks that failed."""
+        return [check for check in self.checks if not check.ok]
+
+    @property
+    def ok(self) -> bool:
+        """Return whether all passed."""
+        return not self.failed
+
+
+@dataclass(frozen=True)
+class Health:
+    """Every section, causes before consequences."""
+
+    sections: list[Section]
+
+    @property
+    def ok(self) -> bool:
+        """Return whether every check passed."""
+        return all(section.ok for section in self.sections)
+
+    @property
+    def headline(self) -> str:
+        """Return the verdict in one line: how many checks passed, or the sections and checks that failed."""
+        total = sum(len(section.checks) for section in self.sections)
+        failed = [(section.name, check.name) for section in self.sections for check in section.failed]
+        if not failed:
+            return f"All {total} checks pass"
+        named = ", ".join(f"{name} ({section})" for section, name in failed[:SHOWN])
+        more = f" and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
+        return f"{len(failed)} of {total} checks fail: {named}{more}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {
+            "ok": self.ok,
+            "headline": self.headline,
+            "sections": [
+                {"name": one.name, "ok": one.ok, "checks": [check.as_json() for check in one.checks]}
+                for one in self.sections
+            ],
+        }
+
+
+def read_health() -> Health:
+    """Run the checks. A section that cannot be read is one failed check, so that a broken part hides no other."""
+    return Health([Section(name, _read(name, probe)) for name, probe in SECTIONS.items()])
+
+
+def _read(name: str, probe: Callable[[], Iterable[Check]]) -> list[Check]:
+    results: list[Check] = []
+    try:
+        results.extend(probe())
+    except Exception as error:  # any error of a driver or of a broken file
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        results.append(
+            Check(name.lower(), False, f"cannot be read: {text}", "`manage.py doctor` names the cause")
+        )
+    return results
+
+
+def _machine() -> Iterator[Check]:
+    yield checks.postgres()
+    yield checks.broker()
+    yield checks.migrations()
+    yield checks.database_role()
+    yield checks.releases()
+    yield checks.disk()
+    yield checks.clocks()
+    broken = [check for check in checks.config() if not check.ok]
+    yield from broken or [Check("config", True, f"{len(checks.CONFIG)} files of config/ are valid")]
+
+
+def _jobs() -> Iterator[Check]:
+    """Check that each job runs on time and that its last pass ended without an error."""
+    jobs = status.jobs()
+    late = [job for job in jobs if job.enabled and job.lag_seconds > LATE.total_seconds()]
+    for job in late:
+        yield Check(
+            f"job:{job.name}",
+            False,
+            f"{duration_text(job.lag_seconds)} late; last run {job.last_run:%Y-%m-%d %H:%M:%S} UTC"
+            if job.last_run
+            else f"{duration_text(job.lag_seconds)} late; it never ran",
+            f"see beat and the worker of the queue {job.queue}",
+        )
+    off = [job.name for job in jobs if not job.enabled]
+    text = f"{len(jobs) - len(late) - len(off)} on time" + (f"; off: {', '.join(off)}" if off else "")
+    yield Check("jobs", not late, text, "start beat and the workers: `make up` runs all" if late else "")
+
+
+def _queues() -> Iterator[Check]:
+    lengths = checks.queue_lengths()
+    full = {name: number for name, number in lengths.items() if number > QUEUE_LIMIT}
+    waiting = ", ".join(f"{name} {number:,}" for name, number in lengths.items() if number) or "all are empty"
+    yield Check(
+        "queues",
+        not full,
+        waiting,
+        "add a worker for it, or find what blocks the present one" if full else "",
+    )
+    yield from checks.canaries()
+    dead = dead_letters.numbers()
+    listed = ", ".join(f"{number} {kind}" for kind, number in dead.items())
+    yield Check(
+        "dead letters", not dead, listed or "none", "`manage.py dlq list`, then `dlq redrive`" if dead else ""
+    )
+
+
+def _feeds() -> Iterator[Check]:
+    yield checks.feeds()
+    yield checks.stream()
+    yield checks.candle_gaps()
+
+
+def _models() -> Iterator[Check]:
+    yield from checks.models()
+    now = clock.now()
+    for circuit in LlmCircuit.objects.filter(retry_at__gt=now):
+        yield Check(
+            f"provider:{circuit.provider}",
+            False,
+            f"paused until {circuit.retry_at:%H:%M:%S} UTC after {circuit.failures} failures: "
+            f"{circuit.last_error[:120]}",
+            "it is tried again by itself; check its key and its status page",
+        )
+    recent = LlmTrace.objects.filter(ts__gt=now - timedelta(hours=1))
+    counted = recent.order_by().aggregate(calls=Count("id"), errors=Count("id", filter=Q(status="error")))
+    share = 100 * counted["errors"] // counted["calls"] if counted["calls"] else 0
+    bad = counted["calls"] >= FEWEST_CALLS and share >= ERROR_PCT
+    detail = f"{counted['calls']} in the last hour, {share} % failed"
+    yield Check("model calls", not bad, detail, "`manage.py llm last --status error`" if bad else "")
+
+
+def _endpoints() -> Iterator[Check]:
+    """Check the addresses that notifications go to. A customer's broken address is theirs: it is shown, not red."""
+    now = clock.now()
+    paused = Endpoint.objects.filter(active=True, rests_until__gt=now).count()
+    standing = Endpoint.objects.filter(active=True).count()
+    yield Check("addresses", True, f"{standing} in use, {paused} paused after failures")
+    overdue = Q(state=DeliveryState.PENDING, due_at__lt=now - DELIVERY_LIMIT)
+    oldest = [
+        model.objects.filter(overdue).aggregate(at=Min("due_at"))["at"] for model in (Alert, RuleDelivery)
+    ]
+    waiting = min((at for at in oldest if at), default=None)
+    if waiting is None or paused:
+        yield Check(
+            "deliveries",
+            True,
+            "none is overdue" if waiting is None else "only paused addresses have waiting ones",
+        )
+    else:
+        age = duration_text((now - waiting).total_seconds())
+        yield Check(
+            "deliveries", False, f"the oldest is due for {age}", "check worker:notify and the job deliver"
+        )
+
+
+def _chain() -> Iterator[Check]:
+    """Check that no chain transaction is under way for too long."""
+    pending = ChainTransaction.objects.filter(
+        state__in=(TxState.PLANNED, TxState.SIGNED, TxState.BROADCAST, TxState.MINED)
+    )
+    found = pending.order_by().aggregate(number=Count("pk"), oldest=Min("created_at"))
+    now = clock.now()
+    if not found["number"]:
+        yield Check("outbox", True, f"empty; chains: {', '.join(all_chains())}")
+        return
+    age = now - found["oldest"]
+    yield Check(
+        "outbox",
+        age <= OUTBOX_LIMIT,
+        f"{found['number']} under way, the oldest for {duration_text(age.total_seconds())}",
+        "see Transactions; `manage.py doctor` checks the RPC endpoints" if age > OUTBOX_LIMIT else "",
+    )
+
+
+def _money() -> Iterator[Check]:
+    yield from checks.gates()
+    yield checks.books()
+    yield checks.parts()
+    yield checks.billing()
+
+
+SECTIONS: dict[str, Callable[[], Iterable[Check]]] = {
+    "Machine": _machine,
+    "Jobs": _jobs,
+    "Queues": _queues,
+    "Feeds": _feeds,
+    "Models": _models,
+    "Endpoints": _endpoints,
+    "Chain": _chain,
+    "Trading": _money,
+}

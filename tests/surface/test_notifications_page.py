@@ -1,0 +1,245 @@
+"""The page Notifications, its API and its command: channels, kinds, quiet hours, rules and the delivery log."""
+
+import json
+from datetime import time, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from maxxit.core import egress
+from maxxit.events.record import record
+from maxxit.notify import alerts, worker
+from maxxit.notify.models import Alert, Endpoint, NotificationSettings, PriceRule, RuleDelivery, RuleMatch
+from maxxit.reports import notifications
+from tests.surface.conftest import World
+
+HOOK = "https://hooks.example.com/a-secret-path"
+
+
+@pytest.fixture(autouse=True)
+def public(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every host has a public address."""
+    monkeypatch.setattr(egress, "locate", lambda *_: "203.0.113.1")
+
+
+@pytest.fixture
+def alice(world: World) -> Client:
+    return world.logged_in(world.alice)
+
+
+def send(browser: Client, do: str, **values: Any) -> Any:
+    return browser.post("/notifications", {"do": do, **values}, follow=True)
+
+
+def test_an_address_is_set_its_secret_shown_once_and_removed(world: World, alice: Client) -> None:
+    answer = send(alice, "address", channel="webhook", address=HOOK)
+    assert HOOK in answer.content.decode()
+    assert "mxw_" in answer.content.decode()
+    again = alice.get("/notifications").content.decode()
+    assert HOOK in again
+    assert "mxw_" not in again
+    assert HOOK not in world.logged_in(world.bob).get("/notifications").content.decode()
+    send(alice, "remove", channel="webhook")
+    assert not Endpoint.objects.filter(active=True).exists()
+
+
+def test_an_address_that_cannot_be_sent_to_is_refused_and_kept_in_its_field(alice: Client) -> None:
+    answer = send(alice, "address", channel="webhook", address="http://example.com/x")
+    assert answer.status_code == 422
+    assert "https" in answer.content.decode()
+    assert 'value="http://example.com/x"' in answer.content.decode()
+    assert send(alice, "address", channel="inbox", address="x").status_code == 404
+
+
+def test_a_test_of_a_channel_is_in_the_log(world: World, alice: Client) -> None:
+    page = send(alice, "test", channel="inbox").content.decode()
+    assert "On its way" in page
+    assert "Test message for alice on the channel inbox" in page
+    assert "data-under-way" in page
+    worker.deliver()
+    rows = alice.get("/notifications/log").content.decode()
+    assert "sent" in rows
+    assert "data-under-way" not in rows
+    assert "<html" not in rows
+    assert "alice" not in world.logged_in(world.bob).get("/notifications/log").content.decode()
+
+
+def test_a_test_without_an_address_sends_nothing_and_says_what_to_do(alice: Client) -> None:
+    assert (
+        "has no webhook address: set one on the page"
+        in send(alice, "test", channel="webhook").content.decode()
+    )
+    assert not Alert.objects.filter(event__name="notification.tested").exists()
+
+
+def test_kinds_and_quiet_hours_are_kept_and_wrong_ones_named(world: World, alice: Client) -> None:
+    chosen = {"kinds": ["stops"], "quiet_from": "22:00", "quiet_to": "07:00", "time_zone": "Europe/Berlin"}
+    assert (
+        "Quiet hours are 22:00 to 07:00 Europe/Berlin" in send(alice, "settings", **chosen).content.decode()
+    )
+    row = NotificationSettings.objects.get()
+    assert (row.user, row.kinds, row.quiet_from, row.quiet_to) == (world.alice, ["stops"], time(22), time(7))
+    wrong = send(alice, "settings", **chosen | {"quiet_to": "", "time_zone": "Europe/Berlin"})
+    assert wrong.status_code == 422
+    assert "need both a begin and an end" in wrong.content.decode()
+    assert 'value="22:00"' in wrong.content.decode()
+    assert "No time zone" in send(alice, "settings", **chosen | {"time_zone": "Mars"}).content.decode()
+    assert NotificationSettings.objects.get().time_zone == "Europe/Berlin"
+
+
+def test_a_rule_is_added_tested_paused_resumed_and_deleted(world: World, alice: Client) -> None:
+    PriceRule.objects.all().delete()
+    page = send(alice, "rule", symbols="btc, eth", condition="gt", threshold="70000", channel="inbox")
+    rule = PriceRule.objects.get()
+    assert f"Rule {rule.rule_id} is active" in page.content.decode()
+    assert rule.symbols == ["BTC", "ETH"]
+    assert "it does not match" in send(alice, "test-rule", rule=rule.rule_id).content.decode()
+    for do, state in (("pause-rule", "paused"), ("resume-rule", "active"), ("delete-rule", "deleted")):
+        assert (
+            world.logged_in(world.bob).post("/notifications", {"do": do, "rule": rule.rule_id}).status_code
+            == 404
+        )
+        send(alice, do, rule=rule.rule_id)
+        rule.refresh_from_db()
+        assert rule.state == state
+    assert f"<code>{rule.rule_id}" not in alice.get("/notifications").content.decode()
+
+
+def test_a_rule_that_cannot_match_names_its_field_and_keeps_what_was_typed(alice: Client) -> None:
+    answer = send(alice, "rule", symbols="NOPE", condition="gt", threshold="1", channel="inbox")
+    assert answer.status_code == 422
+    assert "No such symbol: NOPE" in answer.content.decode()
+    assert 'value="NOPE"' in answer.content.decode()
+    missing = send(
+        alice, "rule", symbols="ETH", condition="gt", threshold="", channel="inbox"
+    ).content.decode()
+    assert "needs a threshold above 0" in missing
+
+
+def test_a_double_click_adds_one_rule_and_sends_one_test(alice: Client) -> None:
+    PriceRule.objects.all().delete()
+    values = {"symbols": "ETH", "condition": "any", "channel": "inbox", "once": "a-token-of-a-form"}
+    for _ in range(2):
+        assert send(alice, "rule", **values).status_code == 200
+        send(alice, "test", channel="inbox", once="a-token-of-another")
+    assert PriceRule.objects.count() == 1
+    assert Alert.objects.filter(event__name="notification.tested").count() == 1
+
+
+def test_staff_without_the_permission_look_and_change_nothing(world: World) -> None:
+    world.bob.is_staff = True
+    world.bob.save()
+    clerk = world.logged_in(world.bob)
+    assert clerk.get("/notifications").status_code == 403
+    assert clerk.post("/notifications", {"do": "test", "channel": "inbox"}).status_code == 403
+
+
+def log_rows(world: World, count: int) -> None:
+    """Alerts and deliveries of rules of alice, some at the same time."""
+    rule, now = PriceRule.objects.filter(user=world.alice).latest("pk"), timezone.now()
+    for number in range(count):
+        at = now - timedelta(minutes=number // 3)
+        if number % 2:
+            event = record("kill_switch.pulled", world.alice, owner_id=world.alice.pk, number=number)
+            Alert.objects.create(event=event, user=world.alice, channel="inbox", at=at, due_at=at)
+        else:
+            bucket = now + timedelta(minutes=5 * number)
+            match = RuleMatch.objects.create(
+                rule=rule, symbol="ETH", price=number, value=1, at=at, bucket=bucket
+            )
+            RuleDelivery.objects.create(
+                match=match, rule=rule, user=world.alice, symbol="ETH", channel="inbox", bucket=bucket, at=at
+            )
+
+
+def test_the_log_is_read_page_by_page_each_row_once(world: World, alice: Client) -> None:
+    log_rows(world, 40)
+    alerts.write()
+    total = (
+        Alert.objects.filter(user=world.alice).count() + RuleDelivery.objects.filter(user=world.alice).count()
+    )
+    seen, before = [], ""
+    while True:
+        page = notifications.log_of(world.alice, before=before, limit=7)
+        seen += page.rows
+        before = page.next_before
+        if not before:
+            break
+    assert len({row.id for row in seen}) == len(seen) == total > 40
+    assert [row.at for row in seen] == sorted((row.at for row in seen), reverse=True)
+    assert "Older" in alice.get("/notifications").content.decode()
+    assert alice.get("/notifications", {"before": "nonsense"}).status_code == 200
+
+
+def test_the_page_asks_a_constant_number_of_queries(world: World, alice: Client) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as asked:
+            assert alice.get("/notifications").status_code == 200
+        return len(asked)
+
+    alice.get("/notifications")
+    few = queries()
+    log_rows(world, 40)
+    for _ in range(10):
+        PriceRule.objects.create(user=world.alice, symbols=["ETH"], condition="any")
+    assert queries() == few <= 12
+
+
+def test_the_api_shows_and_sets_and_pages(world: World) -> None:
+    key = world.key(world.alice, "read", "rules")
+    browser = Client()
+    shown = browser.get("/api/notifications/settings", headers=key).json()
+    assert shown["kinds"] == ["confirmations", "limits", "stops"]
+    assert {one["channel"] for one in shown["channels"]} == {"inbox", "webhook"}
+    body = {"kinds": ["stops"], "quiet_from": "22:00", "quiet_to": "07:00", "time_zone": "Europe/Berlin"}
+    put = browser.put("/api/notifications/settings", body, content_type="application/json", headers=key)
+    assert put.json()["kinds"] == ["stops"]
+    wrong = browser.put(
+        "/api/notifications/settings", body | {"kinds": ["x"]}, content_type="application/json", headers=key
+    )
+    assert wrong.status_code == 422
+    tested = browser.post(
+        "/api/notifications/test", {"channel": "inbox"}, content_type="application/json", headers=key
+    )
+    assert tested.status_code == 202
+    page = browser.get("/api/notifications/log?limit=1", headers=key).json()
+    assert page["items"][0]["id"] == tested.json()["id"]
+    assert browser.get("/api/notifications/log", {"before": page["next_before"]}, headers=key).json()["items"]
+    assert browser.get("/api/notifications/log?before=x", headers=key).status_code == 422
+
+
+def test_the_api_pauses_resumes_and_fires_a_rule(world: World) -> None:
+    key, rule = world.key(world.alice, "read", "rules"), PriceRule.objects.get(user=world.alice)
+    for action, state in (("pause", "PAUSED"), ("resume", "ACTIVE")):
+        answer = Client().post(f"/api/market/rules/{rule.rule_id}/{action}", headers=key)
+        assert answer.json()["state"] == state
+    fired = Client().post(f"/api/market/rules/{rule.rule_id}/fire", headers=key)
+    assert fired.status_code == 202
+    assert "it matches now, ETH is at 2050 USD" in fired.json()["text"]
+    other = world.key(world.bob, "read", "rules")
+    assert Client().post(f"/api/market/rules/{rule.rule_id}/fire", headers=other).status_code == 404
+
+
+def test_the_command_shows_sets_tests_and_lists(world: World) -> None:
+    def run(*words: str) -> Any:
+        out = StringIO()
+        call_command("notifications", *words, "--user", "alice", "--json", stdout=out)
+        return json.loads(out.getvalue())
+
+    assert run("show")["quiet"] == "none"
+    assert run("set", "--quiet", "22:00-07:00", "--zone", "Europe/Berlin", "--kinds", "stops") == {
+        "user": "alice", "kinds": "stops", "quiet": "22:00 to 07:00 Europe/Berlin", "channels": "inbox",
+    }  # fmt: skip
+    assert run("set", "--quiet", "none", "--kinds", "none")["quiet"] == "none"
+    assert run("test", "--channel", "inbox")["text"].startswith("Test message for alice")
+    assert run("log")[0]["what"] == "Test message"
+    with pytest.raises(CommandError, match="use 22:00-07:00"):
+        run("set", "--quiet", "late")

@@ -1,0 +1,161 @@
+"""Differences between ledger and venues, each with its cause and a proposed fix, which an operator can apply."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from django.db import transaction
+
+from agents.models import Deployment
+from agents.states import DeploymentState
+from maxxit.core.errors import Rejected
+from maxxit.core.money import plain
+from maxxit.events.record import record
+from trading import ledger, reconcile
+from trading.ledger import Move, account_of
+from trading.models import JournalKind, Order
+from trading.states import IN_FLIGHT
+
+LONGEST_REASON = 300
+
+
+class Cause(StrEnum):
+    """Which way the account differs: what has no order under way and no transfer that the venue names."""
+
+    MORE = "more"
+    LESS = "less"
+
+
+TEXTS = {
+    Cause.MORE: (
+        "the account holds more than is booked: a deposit from outside, or a fill that no order of ours explains",
+        "book it as a transfer from outside, which is no profit",
+    ),
+    Cause.LESS: (
+        "the account holds less than is booked: a withdrawal, or a trade that is not ours",
+        "book it as a transfer to outside, which is no loss; if nobody withdrew it, stop the account and rotate keys",
+    ),
+}
+"""Cause -> (what is likely, the proposed fix)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One asset of one account that differs."""
+
+    venue: str
+    account: str
+    asset: str
+    amount: Decimal
+    """Venue minus ledger, whole units."""
+    cause: Cause
+
+    @property
+    def likely(self) -> str:
+        """Return the cause in words."""
+        return TEXTS[self.cause][0]
+
+    @property
+    def fix(self) -> str:
+        """Return the proposed fix in words."""
+        return TEXTS[self.cause][1]
+
+    def as_json(self) -> dict[str, str]:
+        """Return it for JSON; the amount as text in whole units."""
+        return {
+            "venue": self.venue, "account": self.account, "asset": self.asset, "amount": plain(self.amount),
+            "cause": self.cause, "likely": self.likely, "fix": self.fix,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Differences:
+    """The result of comparing now."""
+
+    compared: int
+    """Accounts that were compared."""
+    rows: list[Difference]
+    unread: list[tuple[str, str]]
+    """(venue, account) that could not be read."""
+    under_way: int
+    """Accounts with orders under way: what those may change is not compared."""
+
+    @property
+    def ok(self) -> bool:
+        """Return whether everything could be read and agrees."""
+        return not (self.rows or self.unread)
+
+    def as_json(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {
+            "ok": self.ok,
+            "compared": self.compared,
+            "under_way": self.under_way,
+            "differences": [row.as_json() for row in self.rows],
+            "unread": [{"venue": venue, "account": account} for venue, account in self.unread],
+        }
+
+
+def compare() -> Differences:
+    """Compare every account with its venue now, except what orders under way may change.
+
+    Owners' transfers that the venue identifies are booked, as the job `reconcile` does.
+    """
+    settled = reconcile.compare_settled()
+    rows = [
+        Difference(venue, account, asset, amount, Cause.MORE if amount > 0 else Cause.LESS)
+        for (venue, account), assets in sorted(settled.differences.items())
+        for asset, amount in sorted(assets.items())
+    ]
+    under_way = Order.objects.filter(state__in=IN_FLIGHT).order_by().values("account").distinct().count()
+    unread = sorted(settled.unread)
+    return Differences(sum(settled.accounts.values()), rows, unread, under_way)
+
+
+def apply(account: str, asset: str, amount: Decimal, *, by: str, reason: str) -> Difference:
+    """Book a difference as a transfer by the owner, after comparing again; record who and why.
+
+    Args:
+        amount: venue minus ledger as it was shown, whole units.
+
+    Raises:
+        Rejected: no reason, or the account does not differ by this amount any more.
+    """
+    why = reason.strip()
+    if not 3 <= len(why) <= LONGEST_REASON:
+        raise Rejected(
+            f"booking a difference needs a reason of 3 to {LONGEST_REASON} characters", code="reason_missing"
+        )
+    rows = [row for row in compare().rows if (row.account, row.asset) == (account, asset)]
+    if not rows or rows[0].amount != amount:
+        now = plain(rows[0].amount) if rows else "0"
+        raise Rejected(
+            f"{account} differs by {now} {asset} now, not by {plain(amount)}: compare again", code="changed"
+        )
+    _book(rows[0], by=by, reason=why)
+    return rows[0]
+
+
+@transaction.atomic
+def _book(difference: Difference, *, by: str, reason: str) -> None:
+    deployment = _deployment(difference)
+    event = record(
+        "reconcile.applied", deployment, by=by, reason=reason, account=difference.account, asset=difference.asset,
+        amount=plain(difference.amount), cause=difference.cause,
+    )  # fmt: skip
+    holder, outside = account_of(deployment.pk), "external"
+    source, target = (outside, holder) if difference.amount > 0 else (holder, outside)
+    move = Move(source, target, difference.asset, abs(difference.amount), "external")
+    ledger.post(JournalKind.UNEXPLAINED, f"operator:{event.pk}", [move])
+
+
+def _deployment(difference: Difference) -> Deployment:
+    """Return the deployment to book to: the active one of the account, else the newest; locked."""
+    rows = Deployment.objects.select_for_update(no_key=True).filter(
+        account=difference.account, agent__venue=difference.venue
+    )
+    standing = list(rows.exclude(state=DeploymentState.DRAFT).order_by("pk"))
+    if not standing:
+        raise Rejected(f"no deployment trades from {difference.account}", code="unknown_account")
+    active = [row for row in standing if row.state == DeploymentState.ACTIVE]
+    return (active or standing)[-1]
