@@ -140,7 +140,7 @@ def test_a_change_needs_a_reason_and_a_removal_an_override() -> None:
     with pytest.raises(Rejected, match="needs a reason"):
         change("max_trade_usd", "1", "  ")
     with pytest.raises(Rejected, match="is not overridden"):
-        overrides.remove_override("max_trade_usd", by="olga", reason="why not")
+        overrides.remove_override("max_trade_usd", by="olga", reason="no need")
 
 
 @database
