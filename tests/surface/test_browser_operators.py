@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pyte
 SHOTS = os.environ.get("MAXXIT_SHOTS", "")
 OF_CUSTOMERS = (
     "/", "/start", "/agents", "/performance", "/activity", "/accounts", "/market", "/invoices", "/notifications",
+    "/wallet",
     "/settings", "/settings/password", "/settings/wallets", "/settings/sessions", "/settings/keys",
     "/settings/export", "/settings/close", "/second-factor",
 )  # fmt: skip
