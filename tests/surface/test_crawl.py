@@ -21,6 +21,7 @@ from positions.models import Position
 from tests.surface.conftest import Trade, World
 from trading.models import Order
 
+pytestmark = pytest.mark.limit(300)
 LINK = re.compile(r'(?:href|src|data-refresh)="([^"#]+)')
 ROOTS = ("/", "/settings", "/notifications", "/market", "/activity")
 OF_STAFF = (*ROOTS, "/admin/")
