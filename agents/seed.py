@@ -3,9 +3,10 @@
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from agents.evidence import EVIDENCE, weights_problem
+from agents.following import clean_name, name_problem
 from agents.models import Agent, CtAccount, Deployment, Subscription
 from agents.states import AgentState, DeploymentState
 from maxxit.core.config import Fraction, Policy, Usd, load
@@ -36,6 +37,15 @@ class SeedAgent(Policy):
     exit_preset: ExitPreset = ExitPreset.SIGNAL
     min_confidence: Fraction = Decimal("0.5")
     deployments: tuple[SeedDeployment, ...] = Field(min_length=1)
+
+    @field_validator("follows")
+    @classmethod
+    def _names(cls, follows: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(clean_name(name) for name in follows)
+        for name in names:
+            if name != "*" and (problem := name_problem(name)):
+                raise ValueError(f"{name or 'an empty name'}: {problem}")
+        return names
 
 
 class SeedData(Policy):
@@ -78,15 +88,13 @@ def _create(entry: SeedAgent) -> list[Deployment]:
     )
     if new:
         advance(agent, AgentState.ACTIVE)
-    followed = (
-        CtAccount.objects.all()
-        if "*" in entry.follows
-        else CtAccount.objects.filter(x_username__in=entry.follows)
-    )
-    Subscription.objects.bulk_create(
-        [Subscription(agent=agent, account=account) for account in followed.order_by("pk")],
-        ignore_conflicts=True,
-    )
+    wanted = {name.lower() for name in entry.follows}
+    followed = [
+        Subscription(agent=agent, account=account)
+        for account in CtAccount.objects.order_by("pk")
+        if "*" in wanted or account.x_username.lower() in wanted
+    ]
+    Subscription.objects.bulk_create(followed, ignore_conflicts=True)
     return [_deploy(agent, wanted) for wanted in entry.deployments]
 
 

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from agents import seed
 from agents.evidence import EVIDENCE
@@ -56,6 +57,19 @@ def test_entering_again_changes_nothing_that_a_person_changed(assemble: Any) -> 
     assert Agent.objects.get().weights == {"tweet": 7}
     assert Agent.objects.get().state == "paused"
     assert Deployment.objects.count() == 1
+
+
+def test_names_are_followed_with_at_in_any_case_and_by_the_address_of_a_profile(assemble: Any) -> None:
+    assemble(one(follows=["@A", "https://x.com/b"]), usernames=("a", "b", "c"))
+
+    followed = Subscription.objects.order_by("account").values_list("account__x_username", flat=True)
+    assert list(followed) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["", "two words", "sixteen_letters_", "https://evil.com/a"])
+def test_a_name_that_is_none_of_x_is_refused(assemble: Any, name: str) -> None:
+    with pytest.raises(ValidationError, match="1 to 15 letters, digits or underscores"):
+        assemble(one(follows=[name]))
 
 
 def test_an_agent_without_follows_follows_nobody(assemble: Any) -> None:

@@ -21,6 +21,7 @@ NOT_HANDED_ON = {
     "MAXXIT_DATA_DIR", "MAXXIT_CONFIG_DIR", "BIND", "WEB_PORT",  # the image's
     "DEBUG", "LOG_JSON",  # production's
     "POSTGRES_IMAGE", "VALKEY_IMAGE", "PYTHON_IMAGE",  # compose's own
+    "DEPLOYER_KEYSTORE", "DEPLOYER_PASSWORD", "DEPLOYER_PASSWORD_FILE",  # of one command that a person runs
 }  # fmt: skip
 
 

@@ -137,7 +137,7 @@ class ChainStanza(Policy):
             urls = (running.read_text().strip(),)
         if not urls:
             raise Misconfigured(
-                f"config/chains.yaml: no `rpcs` for chain {self.chain_id}; or set {self.rpc_env}"
+                f"chain {self.chain_id} has no endpoint: set {self.rpc_env}, or `rpcs` in config/chains.yaml"
             )
         return urls
 

@@ -78,12 +78,13 @@ def check_all(names: Sequence[str] = ()) -> list[ChainCheck]:
 
 def check(name: str, stanza: chains.ChainStanza) -> ChainCheck:
     """Check one chain. A chain that cannot be read is `not_checked`; endpoints of another chain are `wrong`."""
+    missing = ""
     try:
         places = chains.addresses(stanza)
         missing = chains.incomplete(stanza)
         chain = chains.connect(stanza, timeout=REQUEST_SECONDS)
     except Misconfigured as error:
-        return ChainCheck(name, stanza.chain_id, 0, (), f"not checked: {error}")
+        return ChainCheck(name, stanza.chain_id, 0, (), f"not checked: {error}", missing)
     try:
         block = chain.head().number
         codes = _codes(chain, places, block)
