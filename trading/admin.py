@@ -23,6 +23,7 @@ from maxxit.core.money import brief
 from trading import quarantine
 from trading.billing import admin as billing_admin  # noqa: F401  (autodiscovery knows this file only)
 from trading.chain import admin as chain_admin  # noqa: F401  (as above)
+from trading.credentials import admin as credentials_admin  # noqa: F401  (as above)
 from trading.deployments import admin as deployment_admin  # noqa: F401  (as above)
 from trading.models import Fill, LedgerBalance, LedgerEntry, Order
 from trading.operations import admin as operations_admin  # noqa: F401  (as above)

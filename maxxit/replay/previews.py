@@ -30,8 +30,8 @@ from maxxit.events.record import advance, record
 from maxxit.pipeline import release
 from maxxit.replay.models import Preview
 from maxxit.replay.plan import Plan
-from maxxit.replay.policy import policy
 from maxxit.replay.states import UNDER_WAY, PreviewState
+from maxxit.reports.preview_policy import policy
 from trading.deployments import activation
 from trading.models import LimitsInForce
 

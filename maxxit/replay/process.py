@@ -14,9 +14,9 @@ from maxxit.core.errors import MaxxitError, Rejected, StaleState
 from maxxit.events.record import advance
 from maxxit.replay.models import Preview
 from maxxit.replay.plan import Plan
-from maxxit.replay.policy import policy
 from maxxit.replay.rehearsal import rehearse
 from maxxit.replay.states import PreviewState
+from maxxit.reports.preview_policy import policy
 
 log = structlog.get_logger(__name__)
 NICE = 15

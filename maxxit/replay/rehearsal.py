@@ -20,9 +20,9 @@ from maxxit.events import wake
 from maxxit.market.instruments import listed_on
 from maxxit.replay import figures, stored
 from maxxit.replay.plan import Plan
-from maxxit.replay.policy import policy
 from maxxit.replay.run import open_paper_gates, play
 from maxxit.replay.stored import StoredDays
+from maxxit.reports.preview_policy import policy
 from positions.performance import roll_up
 from trading.deployments import activation
 from trading.models import LimitsInForce

@@ -38,6 +38,7 @@ from maxxit.pipeline import release
 from maxxit.pipeline.models import FRESH, CanaryMark, StageRun
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
+from maxxit.reports.preview_policy import policy as preview_policy
 from maxxit.reports.safes import doctor
 from positions import flatten
 from positions.exits import pauses
@@ -349,6 +350,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "chains": chain_terms,
     "login": login_policy,
     "safes": safe_policy,
+    "previews": preview_policy,
 }
 """File in config/ -> the function that loads and validates it."""
 

@@ -17,8 +17,8 @@ from maxxit.access.permissions import page_needs
 from maxxit.core.errors import InvalidInput, Rejected
 from maxxit.replay import previews
 from maxxit.replay.models import Preview
-from maxxit.replay.policy import policy
 from maxxit.replay.states import UNDER_WAY, PreviewState
+from maxxit.reports.preview_policy import policy
 from maxxit.web import charts
 from maxxit.web.performance_charts import Chart, equity_chart
 

@@ -12,6 +12,7 @@ from agents.states import AGENT, DEPLOYMENT, AgentState, DeploymentState
 from maxxit.core.errors import IllegalMove
 from maxxit.core.states import Moves, check_move
 from maxxit.notify.states import DELIVERY, DeliveryState
+from maxxit.replay.states import PREVIEW, PreviewState
 from positions.states import POSITION, PositionState
 from signals_app.states import POST, SIGNAL, PostState, SignalState
 from trading.billing.states import BILLING, BillingState
@@ -32,6 +33,7 @@ MACHINES: dict[str, tuple[Any, type[StrEnum], str, set[str]]] = {
     "position": (POSITION, PositionState, PositionState.OPEN, {"closed"}),
     "delivery": (DELIVERY, DeliveryState, DeliveryState.PENDING, {"sent"}),
     "billing event": (BILLING, BillingState, BillingState.DUE, {"charged", "waived"}),
+    "preview": (PREVIEW, PreviewState, PreviewState.QUEUED, {"done", "failed", "canceled"}),
     "transaction": (
         TRANSACTION,
         TxState,

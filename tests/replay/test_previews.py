@@ -18,8 +18,8 @@ from maxxit.market import candles
 from maxxit.market.feeds.file import BAR, Bar
 from maxxit.replay import previews, stored
 from maxxit.replay.models import Preview
-from maxxit.replay.policy import policy
 from maxxit.replay.states import PreviewState
+from maxxit.reports.preview_policy import policy
 from signals_app.models import CtPost, ImpactFactorHistory
 from signals_app.sources.base import Cursor
 from tests import builders as make

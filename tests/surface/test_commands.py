@@ -123,7 +123,7 @@ def test_queues_follow_the_routes() -> None:
 def test_doctor_is_content(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "feeds", lambda: checks.Check("feeds", True, "fresh"))
     monkeypatch.setattr(checks, "models", lambda: iter([checks.Check("model:classify", True, "asks rules")]))
-    monkeypatch.setattr(checks, "post_sources", lambda: ("x",))
+    monkeypatch.setattr(checks, "post_sources", lambda: ("x", "jsonl"))
     Candle.objects.all().delete()
     text = said("doctor")
     assert "checks passed" in text
@@ -197,7 +197,7 @@ def test_doctor_warns_of_followed_accounts_that_are_not_read(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     CtAccount.objects.update(source="x")
-    monkeypatch.setattr(checks, "post_sources", lambda: ("x",))
+    monkeypatch.setattr(checks, "post_sources", lambda: ("x", "jsonl"))
     sound = checks.accounts()
     assert (sound.ok, sound.fix) == (True, "")
     agent = world.of_alice.agent

@@ -200,8 +200,9 @@ AT_VENUE = "('sending', 'unknown', 'accepted', 'partially_filled')"
 
 SIGNAL_IS = {
     "traded": "EXISTS (SELECT FROM positions x WHERE x.signal_id = s.id{own_x})",
-    "blocked": f"(s.state IN ('skipped', 'expired') OR EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id "
-    f"AND o.purpose = 'open' AND o.state IN {NO_FILL}{{own_o}}))",
+    # not EXISTS: beside OR its plan reads all of a customer's orders
+    "blocked": f"(s.state IN ('skipped', 'expired') OR (SELECT true FROM orders o WHERE o.signal_id = s.id "  # noqa: S608 (constants only)
+    f"AND o.purpose = 'open' AND o.state IN {NO_FILL}{{own_o}} LIMIT 1))",
     "waiting": "s.id IN (SELECT id FROM signals WHERE state = 'pending' "  # noqa: S608 (constants only)
     "UNION ALL SELECT o.signal_id FROM orders o WHERE o.state = 'planned' AND o.purpose = 'open'{own_o} "
     f"UNION ALL SELECT o.signal_id FROM orders o WHERE o.state IN {AT_VENUE} AND o.purpose = 'open'{{own_o}})",

@@ -27,8 +27,8 @@ def usdc_amount(text: str) -> Decimal:
 
 class Command(OpsCommand):
     help = (
-        "Preview what accounts with a capital and presets would have traded on the posts and prices that the platform "
-        "recorded. Plays them through the pipeline in a scratch database; no model is asked."
+        "Preview what accounts would have traded on recorded posts and prices. Plays them with a capital and presets "
+        "through the pipeline in a scratch database; no model is asked."
     )
     epilog = (
         "examples:\n  manage.py preview --accounts satsumi,chartowl --capital 500 --preset moderate --days 30"
@@ -38,22 +38,28 @@ class Command(OpsCommand):
         parser.add_argument("--accounts", default="", metavar="A,B", help="names on X, separated by commas")
         parser.add_argument("--capital", type=usdc_amount, default=Decimal(1000), help="USDC (default 1000)")
         parser.add_argument(
-            "--preset", default=Preset.MODERATE.value, choices=list(Preset), help="size of orders"
+            "--preset",
+            default=Preset.MODERATE.value,
+            choices=list(Preset),
+            help="size of orders (default: moderate)",
         )
         parser.add_argument(
-            "--exits", default=ExitPreset.SIGNAL.value, choices=list(ExitPreset), help="exit preset"
+            "--exits",
+            default=ExitPreset.SIGNAL.value,
+            choices=list(ExitPreset),
+            help="exit preset (default: signal)",
         )
         parser.add_argument("--days", type=count, help="recorded days (default: config/previews.yaml)")
         # For the process that computes the preview of a user.
         parser.add_argument("--run", dest="stored", type=count, help=argparse.SUPPRESS)
-        parser.add_argument("--attempt", type=count, default=1, help=argparse.SUPPRESS)
+        parser.add_argument("--attempt", type=count, help=argparse.SUPPRESS)
 
     def run(self, **options: Any) -> Any:
         lay_over("preview")
         if options["stored"]:
             from maxxit.replay.process import compute
 
-            return {"done": compute(options["stored"], options["attempt"])}
+            return {"done": compute(options["stored"], options["attempt"] or 1)}
         from maxxit.replay.previews import plan_of
         from maxxit.replay.rehearsal import rehearse
 
