@@ -240,15 +240,7 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         {"pnl_snapshots_day"},
     ),
     "alerts": (
-        lambda: (
-            alerts.WRITE,
-            {
-                "names": ["order.quarantined"],
-                "for_customers": list(alerts.FOR_CUSTOMERS),
-                "now": clock.now(),
-                "since": clock.now() - timedelta(days=1),
-            },
-        ),
+        lambda: (alerts.WRITE, alerts.parameters() | {"names": ["order.quarantined"]}),
         {"events_name_at"},
     ),
 }

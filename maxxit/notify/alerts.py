@@ -6,6 +6,7 @@ written at the start of each pass from the events of the last day, so that neith
 """
 
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -44,22 +45,24 @@ ON CONFLICT (event_id, user_id, channel) DO NOTHING
 
 def write() -> int:
     """Write the missing alerts; return how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(WRITE, parameters())
+        return int(cursor.rowcount)
+
+
+def parameters() -> dict[str, Any]:
+    """Return the parameters of `WRITE` now."""
     now = clock.now()
     kind_of = [(event, name) for name, kind in kinds.KINDS.items() for event in kind.events]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            WRITE,
-            {
-                "names": [*settings.ALERTS, *kinds.FOR_OWNERS],
-                "for_owners": list(kinds.FOR_OWNERS),
-                "events": [event for event, _ in kind_of],
-                "kinds": [name for _, name in kind_of],
-                "for_customers": list(FOR_CUSTOMERS),
-                "now": now,
-                "since": now - LOOK_BACK,
-            },
-        )
-        return int(cursor.rowcount)
+    return {
+        "names": [*settings.ALERTS, *kinds.FOR_OWNERS],
+        "for_owners": list(kinds.FOR_OWNERS),
+        "events": [event for event, _ in kind_of],
+        "kinds": [name for _, name in kind_of],
+        "for_customers": list(FOR_CUSTOMERS),
+        "now": now,
+        "since": now - LOOK_BACK,
+    }
 
 
 def text_of(row: Alert) -> str:

@@ -44,7 +44,7 @@ from tests.browser import Browser, NotStarted, Page, find_program
 from trading import gate, ledger
 from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signer
 from trading.limits_in_force import risk_limits
-from trading.models import BillingEvent, Fill, Order, PaperFill, PaperOrder
+from trading.models import BillingEvent, Fill, Order, PaperFill, PaperOrder, VenueCredential
 from trading.venues.safe import verify
 from trading.venues.safe.contract import module as m
 
@@ -148,6 +148,10 @@ def trade(owner: User | None = None, *, symbol: str = "ETH") -> Trade:
     BillingEvent.objects.create(
         deployment=deployment, reference="2026-03-02", amount=Decimal(20), created_at=timezone.now(),
         period_start=timezone.now(), period_end=timezone.now() + timedelta(days=30),
+    )  # fmt: skip
+    VenueCredential.objects.create(
+        venue="alpaca", account=deployment.account, content=b"sealed", key_id="0" * 16, hint="1234",
+        permissions=["trade"], stored_by=owner.username, stored_at=timezone.now(),
     )  # fmt: skip
     return Trade(
         owner, agent, deployment, post, signal, entry, exit_, blocked, fill, position, open_position, trace
