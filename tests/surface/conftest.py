@@ -151,7 +151,7 @@ def trade(owner: User | None = None, *, symbol: str = "ETH") -> Trade:
     )  # fmt: skip
     VenueCredential.objects.create(
         venue="alpaca", account=deployment.account, content=b"sealed", key_id="0" * 16, hint="1234",
-        permissions=["trade"], stored_by=owner.username, stored_at=timezone.now(),
+        permissions=["trade"], stored_by=str(owner), stored_at=timezone.now(),
     )  # fmt: skip
     return Trade(
         owner, agent, deployment, post, signal, entry, exit_, blocked, fill, position, open_position, trace
