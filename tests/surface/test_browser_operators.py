@@ -19,7 +19,7 @@ from trading import gate
 from trading.models import PaperBalance
 from trading.operations import limit_overrides
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.limit(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.limit(600)]
 
 SHOTS = os.environ.get("MAXXIT_SHOTS", "")
 OF_CUSTOMERS = (
@@ -43,6 +43,9 @@ def enter(tab: Page, live_server: Any, person: Any) -> None:
 def colours(tab: Page, name: str) -> None:
     """Use light or dark colours, as the visitor's system says."""
     tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
+    if tab.path.startswith("/admin"):  # the theme reads the preference when a page is loaded
+        dark = "true" if name == "dark" else "false"
+        tab.evaluate(f"document.documentElement.classList.toggle('dark', {dark})")
 
 
 def look(tab: Page, name: str) -> list[str]:
