@@ -49,6 +49,13 @@ def scratch_database(*, keep: bool = False, durable: bool = False, name: str = R
         yield location
 
 
+@contextmanager
+def fast_connection() -> Iterator[None]:
+    """Connect anew with the options of a scratch database inside this block: a crash may lose the last commits."""
+    with connected_to(OPTIONS=_options(durable=False)):
+        yield
+
+
 def _may_create() -> bool:
     """Return whether this role may create databases; the application's role of an installation may not."""
     with connection.cursor() as cursor:

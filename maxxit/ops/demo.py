@@ -1,94 +1,248 @@
-"""Demo data: sample posts and prices, agents on paper, and gates open for paper and the local chain."""
+"""Demo data: authors, posts and prices, ten past days that the pipeline traded, agents on paper and on a local chain.
+
+The past days are played by the functions of a replay (`maxxit.replay.run`) into the demo's own database, once. After
+them the sample day runs in a loop, sixty times as fast as the clock, and the workers trade it live.
+"""
 
 import json
-import math
-import random
-from collections.abc import Iterator
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 
 from agents import seed
+from agents.models import Deployment
 from maxxit.core import clock
-from maxxit.core.config import ROOT
+from maxxit.events import wake
 from maxxit.market import candles
+from maxxit.market.feeds.base import Tick
 from maxxit.market.feeds.file import BAR, HEADER, Bar, candle_file, read_bars
-from maxxit.market.instruments import instrument
 from maxxit.market.quotes import open_feeds
 from maxxit.market.tasks import refresh_quotes
 from maxxit.market.venues import venues
+from maxxit.ops import demo_story as story
 from maxxit.ops.devchain import local as local_chain
 from maxxit.pipeline.models import PipelineRun
 from maxxit.pipeline.runs import start_run
+from maxxit.pipeline.stages import STAGES
+from maxxit.replay.run import PIPELINE_RUN, Playback, play
+from positions.performance import roll_up
 from positions.performance.points import take_points
+from signals_app.models import CtPost
+from signals_app.sources.base import PostSource
+from signals_app.sources.jsonl import JsonlSource
 from trading import gate
+from trading.deployments import confirmation
 from trading.deployments.funding import fund
 from trading.models import Gate
 
-SAMPLE = ROOT / "config" / "demo"
-START_PRICES = {"BTC": 64_000.0, "ETH": 3_100.0, "SOL": 148.0, "LTC": 82.0, "XRP": 0.61}
-"""USD."""
-BARS = 288
-SIGMA = 0.0022
-"""Standard deviation of a five-minute log return."""
-PAST_POSTS, MINUTES_BETWEEN, POSTS = 20, 2, 740
+SOURCE = "jsonl"
+PAST = timedelta(days=10)
+WARM_UP = timedelta(days=6)
+"""Candles before the past days: indicators need 120 hours."""
+STEP = timedelta(minutes=15)
+"""Between two prices of the past days."""
+BETWEEN, LIVE_BETWEEN = timedelta(minutes=90), timedelta(minutes=2)
+"""Between two posts of the past days, a multiple of STEP, and between two live ones."""
+LIVE = timedelta(days=1)
+"""For how long posts are written ahead."""
+FEED, EQUITY = "demo", "positions.tasks.take_points"
+DAILY = ("signals_app.tasks.update_authors", "positions.tasks.take_snapshots")
+SPEED = 60
+"""Sample time passes so much faster than the clock: `speed` of the demo's feed."""
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+"""`starts_at` and `plays_from` of the demo's feed."""
+CONFIRMS = "Ask Me First"
+"""The agent whose deployments ask their owner before each entry, from the present on."""
 
 
 def load() -> dict[str, int]:
-    """Load the missing demo data and start the first pipeline run; returns counts. Safe to repeat."""
-    posts = _write_posts(Path(settings.DATA_DIR) / "demo" / "posts.jsonl")
-    usernames = sorted({name for name, _ in _lines()})
-    funded = sum(fund(deployment) for deployment in seed.assemble("jsonl", usernames))
-    stored = sum(candles.store(symbol, _history(symbol, clock.now())) for symbol in START_PRICES)
-    _open_paper()
+    """Load what is missing, play the past days, start the first pipeline run; return counts. Safe to repeat."""
+    now = clock.now()
+    past = Past.before(now)
+    posts = _write_posts(posts_file(), past.posts(), now)
+    new = not CtPost.objects.exists()
+    with clock.frozen(past.start if new else now):
+        _open_paper()
+        funded = _assemble()
+    stored = sum(candles.store(symbol, past.bars(symbol)) for symbol in past.closes)
+    if new:
+        logging.disable(logging.WARNING)  # the events have what the steps log
+        try:
+            play(past, lambda moment: None)
+        finally:
+            logging.disable(logging.NOTSET)
+        roll_up.roll_up()
+        _ask_before_entries()
     refresh_quotes()
     local_chain.set_up_demo()
-    take_points()  # the curve of /performance begins with the deposits
+    _give_to_first_superuser()
+    take_points()
     if not PipelineRun.objects.exists():
         start_run("command", asked_by="demo")
     return {"posts": posts, "candles": stored, "deployments": funded}
 
 
-def _lines() -> Iterator[tuple[str, str]]:
-    for line in (SAMPLE / "posts.txt").read_text().splitlines():
-        if line.strip() and not line.startswith("#"):
-            name, _, text = line.partition("|")
-            yield name, text
+def posts_file() -> Path:
+    """Return the file that holds all posts of the demo."""
+    return Path(settings.DATA_DIR) / "demo" / "posts.jsonl"
 
 
-def _write_posts(path: Path) -> int:
-    """Write the demo's posts around the present time, once: some in the past, then one every two minutes."""
+def _assemble() -> int:
+    """Create agents, accounts and deployments, and fund those; return how many were funded now."""
+    with wake.collected():
+        return sum(fund(deployment) for deployment in seed.assemble(SOURCE, story.names()))
+
+
+# -- prices
+
+
+def sample_closes(symbol: str) -> list[float]:
+    """Return the closes of the sample day that the feed plays."""
+    path = candle_file(story.SAMPLE, symbol)
+    return [] if path is None else [float(bar.close) for bar in read_bars(path)]
+
+
+# -- posts
+
+
+def _live_posts(now: datetime) -> list[story.Written]:
+    """Return the posts of the next day, one every two minutes, on the sample day that the feed plays in a loop."""
+    closes = {symbol: sample_closes(symbol) for symbol in story.START_PRICES}
+    moments = [now + number * LIVE_BETWEEN for number in range(LIVE // LIVE_BETWEEN)]
+    slots = [(at, _place(at)) for at in moments]
+    turn = BAR * story.DAY / SPEED
+    top = BEGAN + (now - BEGAN) // turn * turn + BAR * _live_peak(closes[story.THIN]) / SPEED
+    tops = [top + turn * number for number in range(1, LIVE // turn)]
+    return story.write(closes, slots, tops, loop=True)
+
+
+def _place(at: datetime) -> int:
+    """Return the place of the sample day's bar that the feed plays at `at`."""
+    return int((at - BEGAN) * SPEED / BAR) % story.DAY
+
+
+def _live_peak(closes: Sequence[float]) -> int:
+    return max(range(len(closes)), key=lambda place: closes[place])
+
+
+def _write_posts(path: Path, past: list[story.Written], now: datetime) -> int:
+    """Write the demo's posts, once: those of the past days, then one every two minutes; return how many."""
     if path.exists():
         return 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    samples = list(_lines())
-    first = clock.now() - timedelta(minutes=PAST_POSTS)
+    posts = [*past, *_live_posts(now)]
     with path.open("w") as out:
-        for number in range(POSTS):
-            name, text = samples[number % len(samples)]
-            minutes = number if number < PAST_POSTS else PAST_POSTS + (number - PAST_POSTS) * MINUTES_BETWEEN
-            at = (first + timedelta(minutes=minutes)).isoformat()
-            out.write(
-                json.dumps({"id": f"demo-{number:05d}", "username": name, "created_at": at, "text": text})
-                + "\n"
+        for number, post in enumerate(posts):
+            line = {"id": f"demo-{number:05d}", "username": post.author, "created_at": post.at.isoformat()}
+            out.write(json.dumps(line | {"text": post.text}) + "\n")
+    return len(posts)
+
+
+# -- past days
+
+
+@dataclass
+class Past(Playback):
+    """The demo's past days. Prices come every quarter of an hour, and posts are written at these moments."""
+
+    start: datetime
+    end: datetime
+    first_bar: datetime
+    """Open time of the first bar of the warm-up."""
+    closes: dict[str, list[float]]
+    """Token -> closes from the first bar of the warm-up up to the newest one."""
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @classmethod
+    def before(cls, now: datetime) -> "Past":
+        """Return the past days that end now, with prices that end at those of the feed."""
+        end, newest = clock.bucket(now, STEP), clock.bucket(now, BAR)
+        first_bar = end - PAST - WARM_UP
+        count = (newest - first_bar) // BAR
+        quotes = {
+            name: quote
+            for feed in open_feeds()
+            for name, quote in feed.quotes(list(story.START_PRICES)).items()
+        }
+        closes = {
+            name: story.walk(
+                name,
+                count,
+                float(quote.price),
+                story.past_peaks(count) if name == story.THIN else (),
+                f"{end:%Y-%m-%d}",
             )
-    return POSTS
+            for name, quote in quotes.items()
+        }
+        return cls(end - PAST, end, first_bar, closes)
+
+    def bars(self, symbol: str) -> Iterator[Bar]:
+        """Yield the bars of one token, the warm-up included."""
+        return story.bars(symbol, self.closes[symbol], self.first_bar)
+
+    def posts(self) -> list[story.Written]:
+        """Return the posts of these days."""
+        slots = [self.start + step * BETWEEN for step in range(PAST // BETWEEN)]
+        count = (self.end - self.first_bar) // BAR
+        tops = [self.first_bar + (place + 1) * BAR for place in story.past_peaks(count)]
+        return story.write(
+            self.closes,
+            [(at, (at - self.first_bar) // BAR - 1) for at in slots],
+            [at - (at - self.end) % -STEP for at in tops if self.start <= at],
+        )
+
+    def sources(self) -> dict[str, PostSource]:
+        """Return the post file as a source."""
+        return {SOURCE: JsonlSource([str(posts_file())])}
+
+    def ticks(self) -> dict[datetime, list[Tick]]:
+        """Return the closes of every quarter of an hour."""
+        ticks: dict[datetime, list[Tick]] = defaultdict(list)
+        for symbol in self.closes:
+            for bar in self.bars(symbol):
+                if self.start <= bar.known_at <= self.end and not (bar.known_at - self.end) % STEP:
+                    ticks[bar.known_at].append(Tick(symbol, bar.close, bar.known_at, FEED))
+        return ticks
+
+    def due(self) -> dict[datetime, list[str]]:
+        """Return the tasks by moment: posts are ingested when they were written, equity is stored every hour.
+
+        The demo's schedule runs the pipeline every two minutes, because its clock is fast; the past days were not.
+        """
+        left_out = {PIPELINE_RUN, *(stage.task for stage in STAGES)}
+        due: dict[datetime, list[str]] = {}
+        for moment, tasks in super().due().items():
+            quarter = not (moment - self.end) % STEP
+            due[moment] = [task for task in tasks if task not in left_out and (quarter or task in DAILY)]
+            if moment.minute:
+                due[moment] = [task for task in due[moment] if task != EQUITY]
+        for post in self.posts():
+            if post.at < self.end:
+                due.setdefault(post.at, []).insert(0, STAGES[0].task)
+        return {moment: tasks for moment, tasks in due.items() if tasks}
 
 
-def _history(symbol: str, now: datetime) -> Iterator[Bar]:
-    """Yield two rounds of the sample day, shifted to end now at the price that the demo's feed gives."""
-    path = candle_file(SAMPLE, symbol)
-    if path is None:
-        return
-    day = list(read_bars(path))
-    price = next(feed.quotes([symbol])[symbol].price for feed in open_feeds())
-    current = min(range(len(day)), key=lambda index: abs(day[index].close - price))
-    newest = clock.bucket(now, BAR) - BAR
-    for back in range(2 * BARS - 1, -1, -1):
-        bar = day[(current - back) % len(day)]
-        yield Bar(newest - back * BAR, bar.open, bar.high, bar.low, bar.close, bar.volume)
+# -- owners and gates
+
+
+def _ask_before_entries() -> None:
+    """Let the deployments of one agent ask their owner before each entry."""
+    for deployment in Deployment.objects.filter(agent__name=CONFIRMS):
+        confirmation.ask(deployment, True, by="demo")
+
+
+def _give_to_first_superuser() -> None:
+    """Give deployments without an owner to the login that `manage.py setup` made, so that its pages show them."""
+    person: Any = get_user_model().objects.filter(is_superuser=True).order_by("pk").first()
+    if person is not None:
+        Deployment.objects.filter(owner=None).update(owner=person)
 
 
 def _open_paper() -> None:
@@ -101,28 +255,15 @@ def _open_paper() -> None:
 
 
 def write_sample() -> None:
-    """Regenerate the sample day: a seeded random walk per symbol that ends at its start price."""
-    for symbol, price in START_PRICES.items():
+    """Regenerate the sample day: a seeded random walk per symbol that ends where it began."""
+    for symbol, price in story.START_PRICES.items():
+        peaks = [story.DAY // 2] if symbol == story.THIN else []
+        walked = story.walk(symbol, story.DAY, price, peaks)
+        drift = (walked[-1] / walked[0]) ** (1 / (story.DAY - 1))
+        closes = [value / drift ** (number - story.DAY + 1) for number, value in enumerate(walked)]
         rows = [",".join(HEADER)]
         rows += [
             f"{int(b.open_time.timestamp() * 1000)},{b.open},{b.high},{b.low},{b.close},{b.volume}"
-            for b in _walk(symbol, price)
+            for b in story.bars(symbol, closes, BEGAN)
         ]
-        (SAMPLE / f"candles-{symbol}-USD-5m.csv").write_text("\n".join(rows) + "\n")
-
-
-def _walk(symbol: str, start: float) -> Iterator[Bar]:
-    dice = random.Random(f"maxxit {symbol}")  # noqa: S311 (invented prices, not secrets)
-    steps = [dice.gauss(0, SIGMA) for _ in range(BARS)]
-    drift = sum(steps) / BARS
-    token, opened, level = instrument(symbol), datetime(2026, 1, 1, tzinfo=UTC), math.log(start)
-    for step in steps:
-        ends = level + step - drift
-        low, high = (math.exp(end) for end in (min(level, ends), max(level, ends)))
-        low, high = low * (1 - abs(dice.gauss(0, SIGMA / 3))), high * (1 + abs(dice.gauss(0, SIGMA / 3)))
-        opening, highest, lowest, closing = (
-            token.round_price(Decimal(value)) for value in (math.exp(level), high, low, math.exp(ends))
-        )
-        volume = Decimal(f"{dice.lognormvariate(4, 0.6):.3f}")
-        yield Bar(opened, opening, highest, lowest, closing, volume)
-        opened, level = opened + BAR, ends
+        (story.SAMPLE / f"candles-{symbol}-USD-5m.csv").write_text("\n".join(rows) + "\n")

@@ -118,7 +118,7 @@ def enter_demo(world: World) -> Deployment:
             "venue": "safe",
             "tokens": list(SYMBOLS.values()),
             "sizing_preset": "moderate",
-            "exit_preset": "aggressive",
+            "exit_preset": "moderate",
             "min_confidence": Decimal("0.4"),
             "weights": {name: 100 if name == POSTS else 10 for name in EVIDENCE},
         },

@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from maxxit.core import clock
+from maxxit.core.config import profile
 from maxxit.core.money import brief, plain
 
 register = template.Library()
@@ -137,6 +138,12 @@ def local_time(at: datetime | str | None, form: str = "") -> SafeString | str:
     return format_html(
         '<time datetime="{}" title="{} UTC">{}</time>', utc.isoformat(), f"{utc:%Y-%m-%d %H:%M:%S}", text
     )
+
+
+@register.simple_tag
+def sample_data() -> bool:
+    """Return whether posts and prices are the demo's sample data."""
+    return profile() == "demo"
 
 
 @register.simple_tag

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from maxxit.core.config import profile
 from maxxit.core.errors import MaxxitError
+from maxxit.embedded.scratch import fast_connection
 from maxxit.ops import demo
 
 
@@ -31,7 +32,8 @@ class Command(BaseCommand):
                 "the demo loads only with MAXXIT_PROFILE=demo, so that it never mixes with real trading"
             )
         try:
-            done = demo.load()
+            with fast_connection():
+                done = demo.load()
         except MaxxitError as error:
             raise CommandError(str(error)) from error
         self.stdout.write("demo: " + ", ".join(f"{count} {what}" for what, count in done.items()) + " added")
