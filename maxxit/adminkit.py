@@ -1,7 +1,6 @@
 """Base classes and helpers of the admin pages: links to related rows, coloured states, bounded lists and searches."""
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -22,7 +21,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
-from maxxit.core.money import plain
+from maxxit.core.money import plain, trimmed
 from maxxit.paging import BoundedPaginator
 
 EMPTY = "–"
@@ -34,7 +33,6 @@ SEARCH_ROWS = 1_000
 """Rows that each search field returns at most."""
 MOVED_MODELS = {f"market.{model}": f"notify.{model}" for model in ("pricerule", "rulematch", "ruledelivery")}
 """Former label of a model, as in the subjects of old events -> label."""
-DECIMAL = re.compile(r"-?[\d,]+\.\d+")
 COLOURS = {
     **dict.fromkeys(
         ("active", "open", "executed", "filled", "classified", "ok", "released", "final", "charged"),
@@ -149,11 +147,6 @@ def pretty(value: Any) -> str:
         except ValueError:
             return str(value)
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
-
-
-def trimmed(text: str) -> str:
-    """Remove trailing zeros from a decimal that Django formatted."""
-    return text.rstrip("0").rstrip(".") if DECIMAL.fullmatch(text) else text
 
 
 def _decimals(model: type[models.Model]) -> dict[str, Callable[[str], str]]:

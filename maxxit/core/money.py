@@ -6,6 +6,7 @@ six decimals of the settlement asset (`usdc`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal, localcontext
@@ -71,3 +72,11 @@ BRIEF = 8
 def brief(number: Decimal) -> str:
     """Format `number` for display: eight significant digits, or all digits before the point if those are more."""
     return plain(Context(prec=max(BRIEF, number.adjusted() + 1)).plus(number))
+
+
+DECIMAL = re.compile(r"-?[\d,]+\.\d+")
+
+
+def trimmed(text: str) -> str:
+    """Remove trailing zeros from the text of a decimal; other texts stay as they are."""
+    return text.rstrip("0").rstrip(".") if DECIMAL.fullmatch(text) else text

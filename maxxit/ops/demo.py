@@ -115,12 +115,13 @@ def sample_closes(symbol: str) -> list[float]:
 def _live_posts(now: datetime) -> list[story.Written]:
     """Return the posts of the next day, one every two minutes, on the sample day that the feed plays in a loop."""
     closes = {symbol: sample_closes(symbol) for symbol in story.START_PRICES}
-    moments = [now + number * LIVE_BETWEEN for number in range(LIVE // LIVE_BETWEEN)]
+    moments = [now + number * LIVE_BETWEEN for number in range(1, LIVE // LIVE_BETWEEN)]
     slots = [(at, _place(at)) for at in moments]
     turn = BAR * story.DAY / SPEED
     top = BEGAN + (now - BEGAN) // turn * turn + BAR * _live_peak(closes[story.THIN]) / SPEED
     tops = [top + turn * number for number in range(1, LIVE // turn)]
-    return story.write(closes, slots, tops, loop=True)
+    # So that the Safe, which buys BTC and ETH alone, has something to do at once
+    return [story.first_call(now, _place(now), closes), *story.write(closes, slots, tops, loop=True)]
 
 
 def _place(at: datetime) -> int:

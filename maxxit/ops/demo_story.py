@@ -153,6 +153,12 @@ def write(
     return sorted(posts, key=lambda post: (post.at, post.author))
 
 
+def first_call(at: datetime, place: int, closes: Mapping[str, Sequence[float]]) -> Written:
+    """Write a call to buy ETH: the good author's where the sample price rises, the bad one's where it falls."""
+    author = "satsumi" if _move(closes["ETH"], place, loop=True) > 0 else "bearclaw"
+    return Written(at, author, texts()["long"][0].format(token="ETH"))  # noqa: S106 (a token that is traded)
+
+
 def _post(
     dice: random.Random,
     known: Mapping[str, Sequence[str]],

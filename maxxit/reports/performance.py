@@ -139,6 +139,8 @@ class Shown:
     """USD, after the flow."""
     flows: list[Decimal]
     """USD; the first is the opening equity."""
+    pnl: list[Decimal]
+    """Since the first point, USD: the change of equity less deposits plus withdrawals."""
     index: list[float]
     below: list[float]
     """Below the highest value so far, percent (zero or negative)."""
@@ -148,10 +150,12 @@ def shown(curve: Curve, most: int = POINTS) -> Shown:
     """Return at most about `most` points of a curve as columns."""
     places = thinned(curve, most)
     below = returns.underwater(curve) if places else curve.index
+    pnl = curve.equity - curve.flow.cumsum()
     return Shown(
         [datetime.fromtimestamp(float(curve.at[place]), UTC) for place in places],
         [Decimal(int(curve.equity[place])).scaleb(-6) for place in places],
         [Decimal(int(curve.flow[place])).scaleb(-6) for place in places],
+        [Decimal(int(pnl[place])).scaleb(-6) for place in places],
         [float(curve.index[place]) for place in places],
         [float(below[place]) + 0.0 for place in places],
     )

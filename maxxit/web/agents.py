@@ -7,7 +7,7 @@ from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -30,7 +30,7 @@ from trading.deployments.plan_check import PlanCheck
 from trading.deployments.wallet_setup import SafeVenueChoice
 
 SUGGESTED = 12
-"""Accounts that the page offers, those with the highest impact factor first."""
+"""Accounts that the page offers, those with the best record first."""
 PRESETS = {
     Preset.CONSERVATIVE: "Conservative: small orders",
     Preset.MODERATE: "Moderate",
@@ -160,9 +160,11 @@ def offered(form: StartForm, accounts: list[CtAccount]) -> list[dict[str, Any]]:
 
 
 def _suggested() -> QuerySet[CtAccount]:
-    """Select the accounts that are read, those with the highest impact factor first."""
+    """Select the accounts that are read, those with the highest return over the benchmark first."""
     active = CtAccount.objects.filter(is_active=True, source__in=post_sources())
-    return active.select_related("record").order_by("-impact_factor", "x_username")[:SUGGESTED]
+    return active.select_related("record").order_by(
+        F("record__excess_pct").desc(nulls_last=True), "-impact_factor", "x_username"
+    )[:SUGGESTED]
 
 
 def _free_name(request: HttpRequest) -> str:

@@ -71,7 +71,7 @@ def dashboard_data(person: Person) -> dict[str, Any]:
     ever = performance.glance(scope)
     shown = performance.shown(ever.curve)
     return {
-        "plot": performance_charts.equity_chart(shown.times, shown.equity, shown.flows, ever.curve_pnl),
+        "plot": performance_charts.pnl_chart(shown.times, shown.pnl),
         "today": pnl.today(scope, traded=False),
         "ever": ever,
         "open": mine.exclude(state="closed").order_by("-opened_at", "-pk")[:ROWS],

@@ -137,6 +137,15 @@ def index_chart(times: Sequence[datetime], index: Sequence[float]) -> Chart | No
     return _line(title, times, change, unit=PERCENT, tone=_tone(change[-1]), base=0.0)[0]
 
 
+def pnl_chart(times: Sequence[datetime], pnl: Sequence[Decimal]) -> Chart | None:
+    """Lay out the PnL in USD since the first point, which deposits do not move; None with fewer than two points."""
+    if len(times) < 2:
+        return None
+    values = [float(value) for value in pnl]
+    title = f"PnL without deposits, from 0.00 to {values[-1]:+,.2f} USD"
+    return _line(title, times, values, unit=MONEY, tone=_tone(pnl[-1]), base=0.0)[0]
+
+
 def equity_chart(
     times: Sequence[datetime], equity: Sequence[Decimal], flows: Sequence[Decimal], pnl: Decimal
 ) -> Chart | None:

@@ -1,9 +1,9 @@
 """The demo tells a true story: authors of different skill, pumps, and past days that the pipeline traded."""
 
-import json
 import math
-from collections import Counter
-from datetime import UTC, datetime, timedelta
+import subprocess
+import sys
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,22 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.test import Client
 
+from agents import seed
 from agents.models import Deployment
-from maxxit.core import clock
+from maxxit.core import clock, config
+from maxxit.core.config import ROOT
 from maxxit.market import candles
 from maxxit.market.feeds.file import BAR, FileFeed
 from maxxit.market.instruments import words_by_token
-from maxxit.market.models import Quote
 from maxxit.market.venues import venues
 from maxxit.ops import demo
 from maxxit.ops import demo_story as story
 from maxxit.ops.devchain import local
 from positions.models import Position
 from positions.performance import parts
+from positions.performance.identity import read_identity
 from signals_app.models import CtPost
 from signals_app.reading.rules.read import Reader
 from trading import gate
@@ -135,6 +138,10 @@ def test_loading_it_again_changes_nothing_and_only_paper_is_open(
         monkeypatch.setattr(demo, outside, lambda *args, **kwargs: None)
     monkeypatch.setattr(local, "available", lambda: False)
     monkeypatch.setattr(candles, "store", lambda symbol, bars: 0)
+    agents = config.read_yaml(ROOT / "config" / "profiles" / "demo" / "agents.yaml")
+    monkeypatch.setattr(
+        seed, "load", lambda name, schema: schema.model_validate(config._floats_to_text(agents))
+    )
     first = demo.load()
     approvals = Approval.objects.count()
     again = demo.load()
@@ -146,29 +153,52 @@ def test_loading_it_again_changes_nothing_and_only_paper_is_open(
     assert set(Deployment.objects.values_list("owner", flat=True)) == {root.pk}
 
 
-@pytest.mark.django_db
-@pytest.mark.limit(400)
-def test_the_past_days_were_traded_by_the_pipeline(
-    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feed: None
-) -> None:
-    """Two days: wins and losses that follow from prices, blocked orders with reasons, a declined pump."""
-    settings.DATA_DIR = tmp_path
-    monkeypatch.setattr(demo, "PAST", timedelta(days=2))
-    for outside in ("start_run", "refresh_quotes"):
-        monkeypatch.setattr(demo, outside, lambda *args, **kwargs: None)
-    monkeypatch.setattr(local, "available", lambda: False)
-    now = clock.now()
-    demo.load()
+LOAD = """
+import django
+django.setup()
+from datetime import timedelta
+from maxxit.ops import demo
+from maxxit.ops.devchain import local
+local.available = lambda: False
+demo.start_run = demo.refresh_quotes = lambda *args, **kwargs: None
+demo.PAST = timedelta(days=2)
+demo.load()
+"""
+"""Two past days, without a local chain and without a message to workers."""
 
-    [lines] = [demo.posts_file().read_text().splitlines()]
-    written = sum(json.loads(line)["created_at"] < now.isoformat() for line in lines)
-    assert 0 < CtPost.objects.count() <= written
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.limit(400)
+def test_the_past_days_were_traded_by_the_pipeline(worker_environ: dict[str, str], tmp_path: Path) -> None:
+    """Wins and losses that follow from prices, blocked orders with reasons, a declined pump."""
+    environ = worker_environ | {
+        "MAXXIT_PROFILE": "demo", "MAXXIT_DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "maxxit.settings",
+    }  # fmt: skip
+    began = clock.now()
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
     total = parts.total()
     assert total.closed > 5
     assert 0 < total.winners < total.closed
-    assert max(Position.objects.values_list("opened_at", flat=True)) <= now
-    assert Counter(Order.objects.filter(state="blocked").values_list("reason", flat=True))["position_exists"]
+    assert max(Position.objects.values_list("opened_at", flat=True)) <= began
+    assert CtPost.objects.filter(posted_at__gt=began).count() == 0
+    assert Order.objects.filter(state="blocked", reason="position_exists").exists()
     assert CtPost.objects.filter(
         account__x_username=story.PUMPER, outcome="candidate:uncorroborated"
     ).exists()
-    assert Quote.objects.get(symbol="BTC").at <= now
+    assert Deployment.objects.get(agent__name=demo.CONFIRMS).confirm_entries
+    assert read_identity().wrong == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("profile", "shown"), [("demo", True), ("", False)])
+def test_each_page_says_that_the_data_are_samples(
+    monkeypatch: pytest.MonkeyPatch, profile: str, shown: bool
+) -> None:
+    monkeypatch.setattr("maxxit.web.templatetags.figures.profile", lambda: profile)
+    browser = Client()
+    browser.force_login(User.objects.create_user("carol"))
+    assert ("invented sample data" in browser.get("/agents").content.decode()) is shown

@@ -98,7 +98,7 @@ def test_the_chain_page_tells_everything_in_order(world: World) -> None:
 def test_the_dashboard_s_curve_begins_with_the_first_point_and_ends_at_the_quotes(world: World) -> None:
     points.take_points()
     page = world.logged_in(world.alice).get("/").content.decode()
-    assert "Equity from 10,038.16 to 10,038.16 USD, PnL +0.00" in page  # earned before the first point
+    assert "PnL without deposits, from 0.00 to +0.00 USD" in page  # earned before the first point
 
 
 def test_equity_of_a_safe_follows_its_owners_deposits_and_leaves_out_his_tokens(world: World) -> None:

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from maxxit.core import clock
 from maxxit.core.config import profile
-from maxxit.core.money import brief, plain
+from maxxit.core.money import brief, plain, trimmed
 
 register = template.Library()
 
@@ -116,6 +116,7 @@ def spaced(text: str) -> str:
 
 
 register.filter("duration", clock.duration_text)
+register.filter("trimmed", trimmed)
 
 
 @register.filter
