@@ -109,7 +109,7 @@ class CandidateReason(CodedReason):
     BUCKET_TAKEN = (
         "bucket_taken",
         STAFF,
-        "the agent already has a signal for this token in this bucket",
+        "the agent already has a signal for this token in this period, and makes one a period",
         f"generate.bucket_hours in {SIGNALS}",
     )
     DELETED = "deleted", NOBODY, "the author deleted the post", "nothing to change"

@@ -162,7 +162,10 @@ def key_or_login(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRes
             return JsonResponse(
                 {"code": "too_many_requests", "message": error.message}, status=error.status_code
             )
-        message = "the key is unknown, revoked or expired; `manage.py apikey create` makes one"
+        message = (
+            "the key is unknown, revoked or expired: "
+            "make one in Settings, API keys, or by `manage.py apikey create`"
+        )
         return JsonResponse({"code": "unauthenticated", "message": message}, status=401)
 
     return answer

@@ -32,7 +32,10 @@ def _problem(status: int, code: str, message: str, detail: Any = None) -> HttpRe
 
 def unauthenticated(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
     """Answer 401: there is no key, or it is unknown, revoked or expired."""
-    message = "send a key as X-API-Key or Authorization: Bearer; `manage.py apikey create` makes one"
+    message = (
+        "send a key as X-API-Key or Authorization: Bearer: "
+        "make one in Settings, API keys, or by `manage.py apikey create`"
+    )
     return _problem(401, "unauthenticated", message)
 
 

@@ -42,7 +42,7 @@ def scope_of(
     Raises:
         Rejected: more than one was given, or there is none that `person` may see (code not_found).
     """
-    if sum(bool(given) for given in (deployment, agent, account)) > 1:
+    if sum(bool(given) for given in (deployment is not None, agent, account)) > 1:
         raise Rejected("give one of deployment, agent and account", code="too_many_scopes")
     own = deployments_of(person)
     rows = Deployment.objects.select_related("agent").order_by("pk")
@@ -52,7 +52,7 @@ def scope_of(
         if author is None:
             raise Rejected(f"nobody follows {account}", code="not_found")
         return Scope(own, f"trades on posts of {author}", author.pk)
-    if deployment:
+    if deployment is not None:
         rows, what = rows.filter(pk=deployment), f"deployment {deployment}"
     elif agent:
         named = Agent.objects.filter(name__iexact=agent)
@@ -65,7 +65,7 @@ def scope_of(
     found = list(rows)
     if not found:
         raise Rejected(f"there is no {what}: `manage.py portfolio` lists the deployments", code="not_found")
-    if deployment:
+    if deployment is not None:
         return Scope([found[0].pk], f"deployment {found[0].pk}, {found[0]}")
     name = f"agent {found[0].agent}" if agent else f"account {found[0].account}"
     return Scope([row.pk for row in found], name)

@@ -65,6 +65,10 @@ class StartForm(forms.Form):
     capital = forms.DecimalField(
         label="Capital in USDC",
         min_value=Decimal("0.000001"),
+        error_messages={
+            "min_value": "Enter more than 0 USDC.",
+            "invalid": "Enter an amount in USDC, such as 1000.",
+        },
         max_digits=20,
         decimal_places=6,
         widget=forms.NumberInput(attrs={"inputmode": "decimal", "step": "any"}),

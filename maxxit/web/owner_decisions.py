@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from agents.models import Deployment
+from agents.states import DeploymentState
 from maxxit.access.permissions import page_needs
 from maxxit.core.errors import InvalidInput, MaxxitError
 from maxxit.market import quotes
@@ -26,17 +27,17 @@ class LimitsForm(forms.Form):
     """An owner's limits; an empty field is no limit."""
 
     max_daily_usd = forms.DecimalField(
-        label="Entries of a day, USD",
+        label="Entries of one UTC day, USD",
         required=False,
         max_digits=20,
         decimal_places=2,
-        help_text="A UTC day. Empty: none.",
+        help_text="Empty: no limit of your own.",
     )
     max_position_usd = forms.DecimalField(
         label="One position, USD", required=False, max_digits=20, decimal_places=2
     )
     max_open_positions = forms.IntegerField(
-        label="Tokens held at once", required=False, help_text="Empty: none."
+        label="Tokens held at once", required=False, help_text="Empty: no limit of your own."
     )
     confirm_entries = forms.BooleanField(
         label="Ask me before each entry",
@@ -55,10 +56,17 @@ def limits(request: HttpRequest, deployment_id: int) -> HttpResponse:
     deployment = Deployment.objects.select_related("agent").filter(pk=deployment_id, owner=person).first()
     if deployment is None:
         raise Http404(f"there is no deployment {deployment_id}")
+    if deployment.state == DeploymentState.REVOKED:
+        messages.error(
+            request, f"{deployment.agent.name} is revoked: it places no orders, so it needs no limits."
+        )
+        return redirect("my-agents")
     now = {name: getattr(deployment, name) for name in (*owner_limits.NAMES, "confirm_entries")}
     form = LimitsForm(request.POST or None, initial=now)
     largest = protective_limits().account.max_symbol_exposure_usd
-    form.fields["max_position_usd"].help_text = f"At most the platform's {largest:,.0f}. Empty: none."
+    form.fields[
+        "max_position_usd"
+    ].help_text = f"At most the platform's {largest:,.0f} USD. Empty: no limit of your own."
     if request.method == "POST" and form.is_valid():
         values = dict(form.cleaned_data)
         ask = values.pop("confirm_entries")
@@ -113,8 +121,17 @@ def _own(person: Any) -> Any:
 def _waiting(request: HttpRequest) -> dict[str, Any]:
     orders = list(_own(request.user)[: MOST + 1])
     prices = quotes.latest(sorted({order.symbol for order in orders}))
-    rows = [{"order": order, "quote": prices.get(order.symbol)} for order in orders[:MOST]]
+    rows = [
+        {"order": order, "quote": prices.get(order.symbol), "share": _share_of_balance(order)}
+        for order in orders[:MOST]
+    ]
     return {"rows": rows, "more": len(orders) > MOST}
+
+
+def _share_of_balance(order: Order) -> float | None:
+    """Return the fraction of the available balance that the signal plans for the order; None where it names none."""
+    size = order.signal.size_model.get("size") if order.signal else None
+    return float(size) if size else None
 
 
 @login_required(login_url="login")

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from pydantic import Field
 
 from agents.models import Deployment
+from agents.states import DeploymentState
 from maxxit.access.permissions import page_needs
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
@@ -41,7 +42,14 @@ def own_deployment(request: HttpRequest, deployment_id: int) -> Deployment:
 
 def _context(request: HttpRequest, *, fresh: bool = False) -> dict[str, Any]:
     rows = report.wallets(list(own(request)[: report.MOST]), fresh=fresh)
-    return {"wallets": rows, "most": report.MOST}
+    return {"wallets": rows, "drafts": _drafts(request)[: report.MOST], "most": report.MOST}
+
+
+def _drafts(request: HttpRequest) -> QuerySet[Deployment]:
+    """Select this person's deployments that are to trade from a Safe which is not chosen yet, the newest first."""
+    person: Any = request.user
+    rows = Deployment.objects.filter(owner=person, state=DeploymentState.DRAFT, safe_wallet="")
+    return rows.filter(safe_capital__isnull=False).select_related("agent").order_by("-pk")
 
 
 @never_cache

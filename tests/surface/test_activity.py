@@ -134,6 +134,17 @@ def test_a_post_with_a_signal_of_one_agent_is_listed_for_the_one_that_declined_i
     assert [row.lines[0].code for row in page(alice, agent=other)] == ["candidate:below_threshold"]
 
 
+def test_the_reason_of_another_owners_agent_is_not_shown(alice: User, agent: Agent) -> None:
+    """The outcome of a post is the reason of the agent nearest a trade, whosever it is."""
+    by, other = author(agent), builders.agent(name="Careful")
+    other.subscriptions.create(account=by)
+    declined(builders.candidate(by), other, "bucket_taken")
+    builders.candidate(by, outcome="candidate:too_old", processed_for_signals=True)
+    assert {line.code for line in lines(page(alice))} == {"not_followed", "candidate:too_old"}
+    assert {line.code for line in lines(page(alice, agent=agent))} == {"not_followed", "candidate:too_old"}
+    assert {line.code for line in lines(page(None))} == {"candidate:bucket_taken", "candidate:too_old"}
+
+
 def test_filters_narrow_by_agent_token_account_and_time(
     alice: User, agent: Agent, time: RecordedClock
 ) -> None:

@@ -43,6 +43,13 @@ def test_the_page_shows_prices_feeds_and_refusals_to_whoever_is_logged_in(world:
     assert "<html" not in tables
 
 
+def test_customers_read_nothing_of_commands_and_processes(world: World) -> None:
+    mine = world.logged_in(world.alice).get("/market/tables").content.decode()
+    assert "Prices are fetched every few seconds" in mine
+    assert "manage.py" not in mine
+    assert "manage.py stream" in world.logged_in(world.staff).get("/market/tables").content.decode()
+
+
 def test_what_a_source_said_is_only_text_on_the_page(world: World) -> None:
     RefusedQuote.objects.update(price="<script>alert(1)</script>", value='"><img src=x>')
     page = world.logged_in(world.alice).get("/market/tables").content.decode()

@@ -36,7 +36,7 @@ def waiting(carol: User, no_approval_file: object) -> Order:
     agent = make.agent()
     deployment = make.booked_deployment(agent, owner=carol)
     Deployment.objects.filter(pk=deployment.pk).update(confirm_entries=True)
-    make.signal(agent)
+    make.signal(agent, size_model={"tier": "high", "size": "0.15", "posts": 1})
     execute_pass()
     return Order.objects.get()
 
@@ -51,6 +51,7 @@ def test_an_owner_confirms_an_entry_which_is_then_placed(browser: Client, waitin
     page = text_of(browser.get("/confirmations"))
     assert "Buy ETH" in page
     assert "2,000" in page
+    assert "15.00 % of the balance that is free when it is placed" in page
     answer = browser.post(f"/confirmations/{waiting.pk}/confirm", follow=True)
     assert "ETH: confirmed" in text_of(answer)
     assert "None waits now" in text_of(answer)
@@ -98,6 +99,14 @@ def test_an_owner_sets_and_lifts_limits(browser: Client, carol: User) -> None:
     browser.post(page, {"max_daily_usd": "", "max_position_usd": "", "max_open_positions": ""})
     row.refresh_from_db()
     assert (row.max_daily_usd, row.max_open_positions, row.confirm_entries) == (None, None, False)
+
+
+def test_a_revoked_deployment_takes_no_limits(browser: Client, carol: User) -> None:
+    row = make.deployment(make.agent(), owner=carol, funded=False, state="revoked")
+    answer = browser.post(f"/agents/{row.pk}/limits", {"max_daily_usd": "250"}, follow=True)
+    assert "is revoked: it places no orders" in text_of(answer)
+    row.refresh_from_db()
+    assert row.max_daily_usd is None
 
 
 def test_a_wrong_limit_is_named_and_what_was_typed_stays(browser: Client, carol: User) -> None:

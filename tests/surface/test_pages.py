@@ -5,6 +5,8 @@ from decimal import Decimal
 from urllib.parse import quote
 
 from django.contrib.auth.models import User
+from django.test import Client, RequestFactory
+from django.views.defaults import server_error
 
 from maxxit.access.rows import deployments_of
 from maxxit.reports import performance
@@ -119,3 +121,32 @@ def test_equity_of_a_safe_follows_its_owners_deposits_and_leaves_out_his_tokens(
     assert figures.equity(deployments_of(world.bob)) - before == Decimal(3_000)
     shown = report.performance([mine.pk])
     assert (shown.deposits, shown.withdrawals, shown.pnl) == (5_000, 2_000, 0)
+
+
+def test_a_page_that_is_not_there_leads_on(world: World) -> None:
+    """The same for what does not exist and for what belongs to another account."""
+    browser = world.logged_in(world.alice)
+    nowhere, theirs = browser.get("/nope"), browser.get(f"/trades/{world.of_bob.position.pk}")
+    assert (nowhere.status_code, theirs.status_code) == (404, 404)
+    for answer in (nowhere, theirs):
+        assert "There is no such page" in answer.content.decode()
+        assert 'href="/activity"' in answer.content.decode()
+    assert 'href="/login"' in Client().get("/nope").content.decode()
+
+
+def test_a_failure_has_a_page_that_needs_nothing(rf: RequestFactory) -> None:
+    answer = server_error(rf.get("/"))
+    assert (answer.status_code, "The page could not be shown" in answer.content.decode()) == (500, True)
+
+
+def test_who_lacks_a_permission_is_told_so(world: World) -> None:
+    answer = world.logged_in(User.objects.create_user("clerk", is_staff=True)).get("/admin/stop")
+    assert answer.status_code == 403
+    assert "You may not do this" in answer.content.decode()
+
+
+def test_what_is_empty_leads_to_the_first_agent(world: World) -> None:
+    browser = world.logged_in(User.objects.create_user("new"))
+    for path in ("/agents", "/wallet", "/activity", "/accounts", "/invoices"):
+        assert 'href="/start"' in browser.get(path).content.decode(), path
+    assert "Start another agent" not in browser.get("/agents").content.decode()

@@ -59,6 +59,7 @@ def test_another_customers_deployment_and_an_unknown_period_are_not_found(world:
     for query in (
         f"deployment={world.of_bob.deployment.pk}",
         "deployment=x",
+        "deployment=0",
         "period=2d",
         "deployment=" + "9" * 30,
     ):

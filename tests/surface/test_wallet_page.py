@@ -176,6 +176,17 @@ def test_without_a_safe_there_is_the_way_to_one(client: Client, alice: User) -> 
     assert 'href="/start"' in client.get("/wallet").content.decode()
 
 
+def test_a_draft_without_a_safe_is_continued_from_the_wallet(client: Client, alice: User) -> None:
+    """Whoever left the setup finds the way back here too."""
+    row = create_deployment(make.agent(venue="safe", owner=alice), alice, by="alice", capital=Decimal(500))
+    text = client.get("/wallet").content.decode()
+    assert f'href="/wallet/{row.pk}/setup"' in text
+    assert "No agent of yours trades from a Safe" not in text
+    theirs = User.objects.create_user("bob")
+    create_deployment(make.agent(venue="safe", owner=theirs), theirs, by="bob", capital=Decimal(500))
+    assert client.get("/wallet").content.decode().count("/setup") == 1
+
+
 def test_a_paper_deployment_has_no_page_of_a_safe(client: Client, alice: User) -> None:
     row = make.deployment(make.agent(owner=alice), owner=alice)
     answer = client.get(f"/wallet/{row.pk}/setup")

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from agents.models import Deployment
+from agents.states import DeploymentState
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.core.terms import Purpose
@@ -116,8 +117,12 @@ def mark(ids: list[int]) -> None:
 
 
 def waiting(orders: QuerySet[Order]) -> QuerySet[Order]:
-    """Return those of `orders` that wait for their owner's yes, the first to expire first."""
+    """Return those of `orders` that wait for their owner's yes, the first to expire first.
+
+    Entries of revoked deployments are left out: they are never placed.
+    """
     rows = orders.filter(state=OrderState.PLANNED, purpose=Purpose.OPEN, reason=Reason.AWAITING_CONFIRMATION)
+    rows = rows.exclude(deployment__state=DeploymentState.REVOKED)
     return rows.select_related("signal", "deployment__agent").order_by("signal__expires_at", "pk")
 
 

@@ -23,6 +23,8 @@ from maxxit.reports.reasons import explain
 from positions.models import Position
 from positions.performance.equity import with_unrealised
 from signals_app.models import CtPost, Signal
+from signals_app.outcome import candidate
+from signals_app.reasons import CandidateReason
 from trading.models import Order
 from trading.quarantine import TRIES
 from trading.states import IN_FLIGHT, OrderState
@@ -31,7 +33,21 @@ RANK = {name: place for place, name in enumerate(feed.OUTCOMES)}
 """Outcome -> its place; the smallest is nearest to a trade."""
 LINES = 5
 """Results shown of each row; a row of staff may have those of thousands of accounts."""
-FOLLOWED_LATER = "the agent did not follow the account, or was not active, when the post was decided on"
+FOLLOWED_LATER = (
+    "no decision of the agent on this post is recorded: it did not follow the account, was not active, "
+    "or left the post out of its decision at the time"
+)
+OF_THE_POST = frozenset(
+    candidate(reason)
+    for reason in (
+        CandidateReason.WAITING,
+        CandidateReason.NO_FOLLOWER,
+        CandidateReason.TOO_OLD,
+        CandidateReason.NOT_ON_VENUE,
+        CandidateReason.DELETED,
+    )
+)
+"""Outcomes of a call that hold for every agent; others are a decision of one agent, perhaps of another owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +186,7 @@ def _assemble(keys: Sequence[Key], scope: Scope, filters: Filters) -> list[Row]:
             of_signal = [posts[pk] for pk in links[key.pk]]
             rows.append(_signal_row(key, signals[key.pk], of_signal, results[key.pk]))
         elif key.kind == "post" and key.pk in posts:
-            rows.append(_post_row(key, posts[key.pk], declined[key.pk], filters))
+            rows.append(_post_row(key, posts[key.pk], declined[key.pk], scope, filters))
     return rows
 
 
@@ -212,11 +228,11 @@ def reading_of(row: CtPost) -> str:
     return explain(row.outcome)[0]
 
 
-def _post_row(key: Key, row: CtPost, declined: list[Line], filters: Filters) -> Row:
+def _post_row(key: Key, row: CtPost, declined: list[Line], scope: Scope, filters: Filters) -> Row:
     """Return the row of a post that no agent traded, or that one of them declined."""
     lines = [line for line in declined if filters.token in ("", line.token)]
     if not lines:
-        lines = [_undecided(row, filters)]
+        lines = [_undecided(row, scope, filters)]
     return Row(
         key=key,
         outcome=min((line.outcome for line in lines), key=RANK.__getitem__),
@@ -232,14 +248,14 @@ def _post_row(key: Key, row: CtPost, declined: list[Line], filters: Filters) -> 
     )
 
 
-def _undecided(row: CtPost, filters: Filters) -> Line:
-    """Return the reason of a post for which no decision of an agent is recorded."""
+def _undecided(row: CtPost, scope: Scope, filters: Filters) -> Line:
+    """Return the reason of a post for which no decision of an agent in `scope` is recorded."""
     agent = filters.agent.name if filters.agent else ""
     token = filters.token or ", ".join(row.tokens)
     if row.is_signal_candidate:
         if row.outcome == "candidate:waiting":
             return _stopped("waiting", row.outcome, agent, token)
-        if row.outcome.startswith("candidate:"):
+        if row.outcome in OF_THE_POST or (scope.agents is None and row.outcome.startswith("candidate:")):
             return _stopped("declined", row.outcome, agent, token)
         return Line("declined", agent, token, FOLLOWED_LATER, code="not_followed")
     if row.state == "quarantined":

@@ -72,6 +72,12 @@ def test_an_entry_waits_and_is_placed_after_the_yes_through_every_check(asking: 
     assert told["order.confirmed"] == {"by": "alice"}
 
 
+def test_nothing_of_a_revoked_deployment_waits_for_a_yes(asking: Deployment) -> None:
+    planned(asking)
+    Deployment.objects.filter(pk=asking.pk).update(state="revoked")
+    assert not waiting(Order.objects.all()).exists()
+
+
 def test_a_yes_changes_no_check(asking: Deployment) -> None:
     order = planned(asking)
     confirm(order, by="alice")
