@@ -88,7 +88,7 @@ def test_a_plan_that_cannot_work_is_refused_with_numbers_and_nothing_is_made(bro
     [
         ("others", "", "Choose at least one account"),
         ("others", "no spaces! ok_name", "1 to 15 letters"),
-        ("capital", "-5", "greater than or equal to"),
+        ("capital", "-5", "Enter more than 0 USDC."),
         ("capital", "99999999", "at most 1000000 USDC"),
         ("name", "", "required"),
     ],

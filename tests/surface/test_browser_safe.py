@@ -28,7 +28,7 @@ from tests.chain.sending.conftest import (  # noqa: F401  # fixtures
 from tests.chain.sending.safe_trader import SafeTrader
 from tests.surface.test_browser import PASSWORD, session, shot
 from trading.chain.models import SafePlan
-from trading.venues.safe import onboarding, verify
+from trading.venues.safe import onboarding, snapshot, verify
 
 pytestmark = [pytest.mark.browser, pytest.mark.chain, pytest.mark.django_db(transaction=True)]
 
@@ -46,6 +46,9 @@ def chain(trader: SafeTrader, monkeypatch: pytest.MonkeyPatch) -> SafeTrader:  #
     for module in (following, agents):
         monkeypatch.setattr(module, "post_sources", lambda: ("x",))
     make.account(username="alice_fx", source="x")
+    policy = snapshot.safe_policy()
+    pages = policy.pages.model_copy(update={"read_seconds": 10})  # the machine may be busy
+    monkeypatch.setattr(snapshot, "safe_policy", lambda: policy.model_copy(update={"pages": pages}))
     return trader
 
 

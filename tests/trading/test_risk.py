@@ -314,4 +314,4 @@ def test_each_reason_is_found_by_its_name_at_the_one_check_that_gives_it() -> No
     assert {name: checks for name, checks in given.items() if len(checks) > 1} == {}
     assert [reason for reason in Reason if reason.value.upper() != reason.name] == []
     unused = [reason for reason in Reason if not {reason.name, reason.value} & words]
-    assert unused == [Reason.MARKET_CLOSED]  # for venues that close; none of ours does
+    assert unused == []

@@ -8,7 +8,7 @@ from agents.models import Deployment
 from agents.states import DeploymentState
 from maxxit.core.commands import OpsCommand, count
 from maxxit.core.errors import MaxxitError
-from maxxit.market.venues import venues
+from maxxit.market import venues
 from trading.venues.alpaca.venue import AlpacaVenue
 from trading.wiring import venue
 
@@ -22,7 +22,7 @@ class Command(OpsCommand):
         )
 
     def run(self, **options: Any) -> Any:
-        names = [name for name, stanza in venues().items() if stanza.adapter == "alpaca"]
+        names = [name for name, stanza in venues.venues().items() if stanza.adapter == "alpaca"]
         if not names:
             self.say(
                 "config/venues.yaml has no venue with the adapter alpaca: docs/alpaca.md shows one", "WARNING"
