@@ -2,10 +2,12 @@
 
     python -m tests.pictures --url http://127.0.0.1:8000 --user admin --password-file .maxxit/admin-password
 
-Logs in, opens each page at 1440 and 390 pixels and writes docs/img/NAME.png and docs/img/NAME-phone.png.
+Logs in, opens each page at 1440 and 390 pixels and writes the upper part of each to
+docs/img/NAME.png and docs/img/NAME-phone.png.
 """
 
 import argparse
+import base64
 import os
 import sys
 from pathlib import Path
@@ -22,7 +24,8 @@ PAGES = {
     "wallet": "/wallet",
 }
 """Name of the picture -> page. `trade` is the newest trade of the dashboard."""
-WIDE, PHONE, HEIGHT = 1440, 390, 900
+WIDE, PHONE, HEIGHT, MOST = 1440, 390, 900, 1320
+"""Pixels: widths, height of the window, and the most of a page that is shown."""
 
 
 def log_in(tab: Page, url: str, user: str, password: str) -> None:
@@ -45,7 +48,10 @@ def take(tab: Page, url: str, folder: Path) -> list[Path]:
         for width, end in ((WIDE, ""), (PHONE, "-phone")):
             tab.size(width, HEIGHT)
             file = folder / f"{name}{end}.png"
-            tab.screenshot(file)
+            height = min(MOST, int(tab.evaluate("document.documentElement.scrollHeight")))
+            clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+            shot = tab.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+            file.write_bytes(base64.b64decode(shot["data"]))
             files.append(file)
     return files
 
