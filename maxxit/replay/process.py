@@ -58,10 +58,10 @@ class Signs(threading.Thread):
             raise TooSlow
 
     def run(self) -> None:
-        """Store signs of life until `end`."""
+        """Store signs of life, the first at once, until `end`."""
         connections["default"] = type(connections["default"])(self._settings, "default")
-        failures = 0
-        while not self._over.wait(SIGN_SECONDS):
+        failures, over = 0, False
+        while not over:
             try:
                 alive = self._store()
             except Exception as error:  # the database is away: try again
@@ -74,6 +74,7 @@ class Signs(threading.Thread):
             if not alive:
                 self._stopped.set()
                 break
+            over = self._over.wait(SIGN_SECONDS)
         connections["default"].close()
 
     def _store(self) -> bool:

@@ -50,8 +50,12 @@ from trading.venues.safe.contract import module as m
 
 
 @pytest.fixture(autouse=True)
-def quiet(settings: Any) -> Iterator[set[str]]:
+def quiet(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[set[str]]:
     """No wake leaves the test; no count of another test is left in the cache; passwords and files cost no time."""
+    if "live_server" in request.fixturenames:  # its threads do not see what is collected
+        monkeypatch.setattr(wake, "send", lambda task, shard=0: None)
     settings.WHITENOISE_AUTOREFRESH = True  # otherwise each Client scans the static files anew
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     cache.clear()
