@@ -323,8 +323,9 @@ def test_a_draft_is_discarded_on_demand_and_when_logging_out(
     tab.open(f"{live_server.url}/settings/keys")
     tab.type("#id_name", "draft one")
     tab.open(f"{live_server.url}/settings/keys")
+    tab.wait("document.querySelector('.notice button')")
     tab.click(".notice button")
-    assert tab.evaluate("document.querySelector('#id_name').value") == ""
+    tab.wait("document.querySelector('#id_name').value === ''")
     tab.type("#id_name", "draft two")
     tab.following(lambda: tab.click("form[data-log-out] button"))
     assert tab.evaluate("Object.keys(sessionStorage).filter((name) => name.startsWith('draft:')).length") == 0
