@@ -323,7 +323,7 @@ def test_a_draft_is_discarded_on_demand_and_when_logging_out(
     tab.open(f"{live_server.url}/settings/keys")
     tab.type("#id_name", "draft one")
     tab.open(f"{live_server.url}/settings/keys")
-    tab.wait("document.querySelector('.notice button')")
+    tab.wait("document.querySelector('.notice button') !== null")
     tab.click(".notice button")
     tab.wait("document.querySelector('#id_name').value === ''")
     tab.type("#id_name", "draft two")
