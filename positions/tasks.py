@@ -1,6 +1,7 @@
 """Celery tasks of positions: exits, booking of fills, kill-switch triggers, daily snapshots, roll-up of the PnL."""
 
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import Any
 
@@ -110,6 +111,15 @@ PUNCTUAL = timedelta(hours=1)
 """Within this after midnight, equity of now counts as that of the day's end."""
 
 
+def _of_day(step: Callable[[date], int], day: date) -> int:
+    """Return what `step` did for a day; 0 where the database refused it, which is logged."""
+    try:
+        return step(day)
+    except DatabaseError as error:
+        log.warning("day_not_ended", day=day.isoformat(), error=str(error))
+        return 0
+
+
 def snapshot_pass() -> Counts:
     """End the UTC day that is over, and each earlier one that was not ended because nothing ran then.
 
@@ -121,15 +131,13 @@ def snapshot_pass() -> Counts:
     first = now.date() - CATCH_UP
     stored = ended = 0
     if now - datetime.combine(now.date(), time(0), tzinfo=UTC) < PUNCTUAL:
-        stored += equity.take_snapshots(yesterday)
+        stored += _of_day(equity.take_snapshots, yesterday)
     for day in equity.days_without_snapshots(first, yesterday):
-        stored += equity.make_up_snapshots(day)
+        stored += _of_day(equity.make_up_snapshots, day)
     for day in summary.days_not_ended(first, yesterday):
-        try:
-            ended += summary.end_day(day) is not None
-        except DatabaseError as error:
-            log.warning("day_not_ended", day=day.isoformat(), error=str(error))
-        if day != yesterday:
+        done = _of_day(lambda of: summary.end_day(of) is not None, day)
+        ended += done
+        if done and day != yesterday:
             log.warning("day_made_up", day=day.isoformat())
     return Counts(stored + ended, stored + ended, {"snapshots": stored, "days": ended})
 

@@ -447,7 +447,9 @@ class LimitsInForce(models.Model):
         default=dict, help_text="limit -> looser value, since when it waits, when it takes effect"
     )
     overrides = models.JSONField(
-        default=dict, help_text="limit -> value over that of config/risk.yaml, with reason, who and when"
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        help_text="limit -> value over that of config/risk.yaml, with reason, who and when",
     )
     changed_at = models.DateTimeField()
 

@@ -9,8 +9,7 @@ import structlog
 from django.db import connection
 
 from maxxit.core.errors import Retryable
-from maxxit.core.money import ZERO
-from maxxit.market.venues import venue_policy
+from maxxit.core.money import CASH, ZERO
 from trading.models import Order
 from trading.states import IN_FLIGHT
 from trading.wiring import venue
@@ -136,6 +135,6 @@ def _assets_in_flight() -> set[tuple[str, str]]:
     in_flight = Order.objects.filter(state__in=IN_FLIGHT).order_by().distinct()
     return {
         (account, asset)
-        for name, account, symbol in in_flight.values_list("venue", "account", "symbol")
-        for asset in (symbol, venue_policy(name).cash)
+        for account, symbol in in_flight.values_list("account", "symbol")
+        for asset in (symbol, *CASH)
     }

@@ -111,6 +111,12 @@ def _handle_not_found(order: Order, at_venue: Venue, asked_at: datetime) -> bool
     try:
         at_venue.send(Prepared(order.venue_ref, order.prepared))
     except Rejected as rejection:
+        since = order.reserved_at or asked_at
+        if (
+            clock.now() < since + at_venue.capabilities.find_lag
+        ):  # the first may have arrived and not be found yet
+            log.warning("resend_refused", order=order.pk, error=str(rejection))
+            return False
         advance(order, OrderState.REJECTED, why=str(rejection), reason=rejection.code)
         return True
     except (Retryable, Unknown) as error:

@@ -15,7 +15,7 @@ from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
 from trading import approvals, execute, passes, quarantine, settle
 from trading.billing import debts, subscriptions
-from trading.deployments.funding import UNFUNDED, fund_due, unfunded_at
+from trading.deployments.funding import UNFUNDED, at_paper, book_deposits, fund_due
 from trading.entries import crowd, pace, planning
 from trading.limits_in_force import risk_limits
 from trading.models import Order
@@ -35,7 +35,7 @@ SELECT EXISTS (SELECT FROM orders WHERE state IN {IN_FLIGHT_SQL} AND purpose = '
        EXISTS ({UNFUNDED})
 """  # noqa: S608 (constants only)
 """Whether there are entries in flight, the number of planned entries (2 for more), whether there are pending signals,
-pending signals past their time, and deployments without a first deposit."""
+pending signals past their time, and paper deployments that are not funded."""
 
 
 def entry_pass(shard: Shard = ALL) -> Counts:
@@ -48,7 +48,7 @@ def entry_pass(shard: Shard = ALL) -> Counts:
     seconds = passes.policy().pass_seconds
     settling_time, placing_time = passes.TimeBudget(seconds), passes.TimeBudget(2 * seconds)
     with connection.cursor() as cursor:
-        cursor.execute(WORK, {"now": clock.now(), **unfunded_at()})
+        cursor.execute(WORK, {"now": clock.now(), **at_paper()})
         in_flight, to_place, pending, late, unfunded = cursor.fetchone()
     settled = settle.settle_due("open", settling_time, shard) if in_flight else 0
     expired = planned = 0
@@ -151,13 +151,19 @@ def run_reconcile() -> int:
     from trading.venues.safe.safes import recheck_all
 
     recheck_all()
-    finish_due()
     try:
         safes, gas_balances = chain.reconcile_all(), chain.gas_balances()
     except (Retryable, Unknown) as error:  # the next run tries again
         log.warning("chain_not_read", error=str(error))
         return 0
+    finish_due()
     return sum(bool(one.unexplained) for one in safes) + sum(bool(one.unexplained) for one in gas_balances)
+
+
+@shared_task(name="trading.tasks.book_deposits", base=Fenced)
+def run_deposits() -> int:
+    """Book what accounts at brokers hold when their deployments start; return how many."""
+    return book_deposits()
 
 
 @shared_task(name="trading.tasks.bill", base=Fenced)

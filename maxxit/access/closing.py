@@ -15,7 +15,7 @@ from maxxit.access.models import ApiKey, Invitation, LoginAttempts, UserSettings
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.record import record
-from maxxit.notify.models import Endpoint, PriceRule
+from maxxit.notify.models import Endpoint, NotificationSettings, PriceRule
 from positions.models import Position
 from trading.models import Order
 from trading.states import IN_FLIGHT, OrderState
@@ -62,9 +62,9 @@ def close(user: Any) -> None:
         raise Rejected(" ".join(problems), code="obstacles")
     name = person.get_username()
     ApiKey.objects.filter(owner=person, revoked_at=None).update(revoked_at=clock.now())
-    for model in (WalletLogin, UserSettings, Endpoint, TOTPDevice, StaticDevice):
+    for model in (WalletLogin, UserSettings, Endpoint, NotificationSettings, TOTPDevice, StaticDevice):
         model._default_manager.filter(user=person).delete()
-    PriceRule.objects.filter(user=person).update(active=False)
+    PriceRule.objects.filter(user=person, removed_at=None).update(active=False, removed_at=clock.now())
     _pause_agents(person)
     Invitation.objects.filter(used_by=person).update(email="")
     LoginAttempts.objects.filter(subject=f"account:{name}").delete()

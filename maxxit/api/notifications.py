@@ -1,4 +1,4 @@
-"""The API under /api/notifications: what you are told and when, test messages, and the delivery log."""
+"""The API under /api/notifications: notification settings, test messages, and the delivery log."""
 
 from datetime import time
 from typing import Annotated, Any
@@ -104,7 +104,7 @@ def _as_json(row: NotificationSettings, person: Any) -> dict[str, Any]:
 @router.get("/settings", response={200: SettingsOut, **REFUSALS}, auth=READERS)
 @needs("notify.view_notificationsettings")
 def settings_get(request: HttpRequest) -> Any:
-    """Return what you are told and when, and your channels."""
+    """Return your notification settings and channels."""
     person: Any = caller(request).person
     return _as_json(preferences.of(person), person)
 
@@ -112,7 +112,7 @@ def settings_get(request: HttpRequest) -> Any:
 @router.put("/settings", response={200: SettingsOut, **REFUSALS})
 @needs("notify.change_notificationsettings", scope=RULES)
 def settings_put(request: HttpRequest, payload: SettingsIn) -> Any:
-    """Set what you are told and when; what is left out takes its default."""
+    """Set your notification settings; what is left out takes its default."""
     person: Any = caller(request).person
     try:
         row = preferences.choose(

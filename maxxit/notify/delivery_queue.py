@@ -81,15 +81,18 @@ def release(model: type[Delivery], rows: Sequence[Delivery], due: datetime) -> N
     ).update(attempts=F("attempts") - 1, due_at=due)
 
 
+def paused() -> Exists:
+    """Return the condition that the address of a delivery rests after failures."""
+    resting = Endpoint.objects.filter(
+        user_id=OuterRef("user_id"), channel=OuterRef("channel"), active=True, rests_until__gt=clock.now()
+    )
+    return Exists(resting)
+
+
 def abandoned(model: type[Delivery], limits: NotifyPolicy) -> list[int]:
     """Return deliveries that have been due for `give_up_hours` while their endpoint is paused, at most `at_a_time`."""
-    now = clock.now()
-    paused = Endpoint.objects.filter(
-        user_id=OuterRef("user_id"), channel=OuterRef("channel"), active=True, rests_until__gt=now
-    )
-    rows = model._default_manager.filter(
-        Exists(paused), state=DeliveryState.PENDING, due_at__lt=now - timedelta(hours=limits.give_up_hours)
-    )
+    long_due = clock.now() - timedelta(hours=limits.give_up_hours)
+    rows = model._default_manager.filter(paused(), state=DeliveryState.PENDING, due_at__lt=long_due)
     return list(rows.order_by("pk").values_list("pk", flat=True)[: limits.at_a_time])
 
 

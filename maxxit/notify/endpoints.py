@@ -86,14 +86,3 @@ def _known(channel: str) -> None:
         raise Rejected(
             f"no channel {channel!r}; known: {', '.join(sorted(CHANNELS.known))}", code="unknown_channel"
         )
-
-
-def usable(user: AbstractBaseUser) -> list[str]:
-    """List the channels that messages of `user` can go to now: those without an address, and those with one set."""
-    set_ones = set(Endpoint.objects.filter(user_id=user.pk, active=True).values_list("channel", flat=True))
-    return [name for name in sorted(CHANNELS.known) if name in set_ones or _is_open_to_all(name)]
-
-
-def _is_open_to_all(channel: str) -> bool:
-    adapter = CHANNELS.open(channel)
-    return adapter.offered and adapter.address_field is None

@@ -1,4 +1,4 @@
-"""What a user is told and when: kinds, quiet hours, and the time at which a message may be sent."""
+"""A user's notification settings: kinds, quiet hours, and the time at which a message may be sent."""
 
 from collections.abc import Iterable
 from datetime import datetime, time, timedelta

@@ -126,6 +126,7 @@ ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     "positions.tasks.watch_risk": {"queue": "guard"},
     "positions.tasks.take_points": {"queue": "guard"},
     "trading.tasks.reconcile": {"queue": "guard"},
+    "trading.tasks.book_deposits": {"queue": "guard"},
     "trading.tasks.watch_approvals": {"queue": "guard"},
     # Reads of whole tables: neither the guard's triggers nor bookings wait for them.
     "positions.tasks.thin_points": {"queue": "default"},

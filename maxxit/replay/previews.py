@@ -182,11 +182,12 @@ def start_due() -> int:
         _end_silent()
         _delete_old()
         free = policy().at_once - Preview.objects.filter(state=PreviewState.RUNNING).count()
-        waiting = list(Preview.objects.filter(state=PreviewState.QUEUED).order_by("pk")[: max(free, 0)])
+        queued = Preview.objects.select_for_update(skip_locked=True).filter(state=PreviewState.QUEUED)
+        waiting = list(queued.order_by("pk")[: max(free, 0)])
         now = clock.now()
         for preview in waiting:
             advance(preview, PreviewState.RUNNING, attempts=preview.attempts + 1, started_at=now, seen_at=now)
-            transaction.on_commit(partial(_start, preview))
+            transaction.on_commit(partial(_start, preview), robust=True)
     return len(waiting)
 
 
@@ -212,7 +213,9 @@ def start_process(preview: Preview) -> None:
 def _end_silent() -> None:
     rules = policy()
     silent = clock.now() - timedelta(seconds=rules.silent_seconds)
-    for preview in Preview.objects.filter(state=PreviewState.RUNNING, seen_at__lt=silent):
+    for preview in Preview.objects.select_for_update(skip_locked=True).filter(
+        state=PreviewState.RUNNING, seen_at__lt=silent
+    ):
         if preview.attempts < rules.attempts:
             advance(preview, PreviewState.QUEUED, why="no sign of life", progress=0.0, played_until=None)
             continue

@@ -1,4 +1,4 @@
-"""What a user is told and when: kinds, quiet hours in their zone, test messages."""
+"""Notification settings: kinds, quiet hours in the user's zone, test messages."""
 
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal

@@ -1,64 +1,82 @@
 """Book the first deposit of a deployment: play money of paper accounts, what an account at a broker holds."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from django.db import connection, transaction
 
 from agents.models import Deployment
 from maxxit.core import clock
-from maxxit.core.errors import MaxxitError, Misconfigured
+from maxxit.core.errors import Misconfigured
 from maxxit.market.venues import venues
 from trading import ledger
+from trading.passes import ENDS_THE_PASS, TimeBudget
 from trading.wiring import venue
 
 log = structlog.get_logger(__name__)
 
+NEVER = datetime.min.replace(tzinfo=UTC)
+
 UNFUNDED = """
 SELECT d.id FROM agent_deployments d JOIN agents a ON a.id = d.agent_id
-WHERE d.state = 'active' AND (d.starting_balance > 0 AND a.venue = ANY(%(paper)s) OR a.venue = ANY(%(brokers)s))
+WHERE d.state = 'active' AND a.venue = ANY(%(venues)s) AND (d.starting_balance > 0 OR %(brokers)s)
   AND NOT EXISTS (SELECT FROM ledger_entries e WHERE e.deployment_id = d.id AND e.kind = 'deposit')
 """
-"""Active deployments without a first deposit, at the venues of `unfunded_at`."""
-ASK_AGAIN, NEVER = timedelta(minutes=1), datetime.min.replace(tzinfo=UTC)
-"""How often a broker is asked about an account that is empty or was not read."""
+"""Active deployments without a first deposit: with `AT_PAPER`, or with the venues whose customers bring keys."""
+DEPOSITS_SECONDS = 5.0
+"""How long one pass over the accounts at brokers begins to ask about another one."""
 _asked_at: dict[int, datetime] = {}
-"""Deployment -> when this process asked about an account that had nothing to book."""
+"""Deployment -> when this process last asked about its account."""
 
 
-def unfunded_at() -> dict[str, list[str]]:
-    """Return the parameters of `UNFUNDED`: names of venues."""
+def at_paper() -> dict[str, Any]:
+    """Return the parameters of `UNFUNDED` for play money."""
     return {
-        "paper": [name for name, stanza in venues().items() if stanza.adapter == "paper"],
-        "brokers": [name for name in venues() if _brings_keys(name)],
+        "venues": [name for name, stanza in venues().items() if stanza.adapter == "paper"],
+        "brokers": False,
     }
 
 
 def fund_due() -> int:
-    """Fund every active deployment whose first deposit is not booked yet; return how many.
+    """Fund every active paper deployment that was not funded yet; return how many. Asks nobody outside."""
+    return sum(_fund(deployment) for deployment in _unfunded(at_paper()))
 
-    A worker does it, not the activation: only workers have the keys of customers. An account that is empty or cannot be
-    read is asked about again after `ASK_AGAIN`, and stops no other.
+
+def book_deposits() -> int:
+    """Book the first deposit of active deployments at brokers; return how many.
+
+    A worker does it, not the activation: only workers have the keys of customers. It is no part of the entry pass,
+    which must not wait for a broker. Those asked longest ago come first, so that a slow account delays no other long.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(UNFUNDED, unfunded_at())
-        unfunded = [pk for (pk,) in cursor.fetchall()]
-    due = [pk for pk in unfunded if clock.now() - _asked_at.get(pk, NEVER) >= ASK_AGAIN]
-    if not due:
-        return 0
+    budget = TimeBudget(DEPOSITS_SECONDS)
+    rows = _unfunded({"venues": [name for name in venues() if _brings_keys(name)], "brokers": True})
     funded = 0
-    for deployment in Deployment.objects.filter(pk__in=due).select_related("agent").order_by("pk"):
-        try:
-            new = fund(deployment)
-        except MaxxitError as error:
-            log.warning(
-                "not_funded", deployment=deployment.pk, venue=deployment.agent.venue, error=str(error)
-            )
-            new = False
-        funded += new
-        if not new:
-            _asked_at[deployment.pk] = clock.now()
+    for deployment in sorted(rows, key=lambda row: _asked_at.get(row.pk, NEVER)):
+        if not budget.left():
+            break
+        _asked_at[deployment.pk] = clock.now()
+        funded += _fund(deployment)
     return funded
+
+
+def _unfunded(parameters: Mapping[str, Any]) -> list[Deployment]:
+    with connection.cursor() as cursor:
+        cursor.execute(UNFUNDED, parameters)
+        ids = [pk for (pk,) in cursor.fetchall()]
+    return list(Deployment.objects.filter(pk__in=ids).select_related("agent").order_by("pk")) if ids else []
+
+
+def _fund(deployment: Deployment) -> bool:
+    """Fund one deployment; an account that fails is logged, tried again by the next pass, and stops no other."""
+    try:
+        return fund(deployment)
+    except ENDS_THE_PASS:
+        raise
+    except Exception as error:
+        log.warning("not_funded", deployment=deployment.pk, venue=deployment.agent.venue, error=str(error))
+        return False
 
 
 def fund(deployment: Deployment) -> bool:

@@ -6,9 +6,12 @@ from agents.models import Deployment
 from agents.states import DeploymentState
 from maxxit.core.errors import Retryable
 from maxxit.events.record import record
+from maxxit.evm.codec import decode, encode_call
+from maxxit.evm.rpc import Fault
 from trading.deployments import activation
 from trading.deployments.wallet_setup import HASH, receipt_of
 from trading.venues.safe import safes, snapshot
+from trading.venues.safe.access import SafeAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ def settle(deployment: Deployment, sent_hash: str, *, by: str) -> Outcome:
     seen = snapshot.look(at, [asked], fresh=True)[safe]
     if seen.state is None or seen.problem:
         raise Retryable(seen.problem or "the chain was not read")
-    if seen.state.created and not seen.state.enabled:
+    if seen.state.created and not seen.state.enabled and _is_off(at, deployment):
         ended = _end(deployment, by)
         names = " and ".join(ended)
         return Outcome(True, False, f"The module is off. {names} ended." if ended else "The module is off.")
@@ -47,6 +50,22 @@ def settle(deployment: Deployment, sent_hash: str, *, by: str) -> Outcome:
         if receipt is None:
             return Outcome(False, False, "Your transaction is on its way. No block has it yet.")
     return Outcome(False, False, "The module is still on.")
+
+
+def _is_off(at: SafeAccess, deployment: Deployment) -> bool:
+    """Return whether the endpoints agree that the module is not enabled: what follows cannot be undone.
+
+    Raises Retryable where they do not agree, or the address does not answer as a Safe.
+    """
+    call = encode_call("isModuleEnabled(address)", deployment.module_address)
+    try:
+        [answer] = at.chain.many(
+            [(deployment.safe_wallet, call)], block=hex(at.chain.head().number), agreed=True
+        )
+        enabled: bool = decode(["bool"], answer)[0]
+    except Fault as error:
+        raise Retryable(f"{deployment.safe_wallet} does not answer as a Safe: {error}") from error
+    return not enabled
 
 
 def _end(deployment: Deployment, by: str) -> list[str]:

@@ -24,6 +24,7 @@ from maxxit.evm.rpc import Chain, Fault
 from maxxit.market.venues import venues
 from trading.chain.models import SafePlan
 from trading.deployments import activation
+from trading.passes import ENDS_THE_PASS
 from trading.reasons import Reason
 from trading.venues.safe import plans, safes, snapshot, verify
 
@@ -164,7 +165,9 @@ def sharing(deployment: Deployment) -> list[str]:
     """Return the names of the owner's other agents that trade from the same Safe: they share its limits."""
     if not deployment.safe_wallet:
         return []
-    others = Deployment.objects.filter(safe_wallet=deployment.safe_wallet, chain_id=deployment.chain_id)
+    others = Deployment.objects.filter(
+        safe_wallet=deployment.safe_wallet, chain_id=deployment.chain_id, owner_id=deployment.owner_id
+    )
     others = others.exclude(pk=deployment.pk).exclude(state=DeploymentState.REVOKED)
     return list(others.order_by("pk").values_list("agent__name", flat=True))
 
@@ -208,11 +211,17 @@ def finish_due() -> int:
         asked = [snapshot.Asked(plan.safe, plan.module, plan) for _, plan in own]
         try:
             states = snapshot.read(safes.safe_access(own[0][0]), asked) if own else {}
-            for row, plan in own:
-                if states[plan.safe].created and not states[plan.safe].differences:
-                    finished += look(row, by="the owner's signature").step == Step.READY
         except (Rejected, Retryable, Misconfigured) as error:
             log.warning("setups_not_finished", venue=venue_name, error=str(error))
+            continue
+        signed = [row for row, plan in own if states[plan.safe].created and not states[plan.safe].differences]
+        for row in signed:
+            try:
+                finished += look(row, by="the owner's signature").step == Step.READY
+            except ENDS_THE_PASS:
+                raise
+            except Exception as error:  # one draft stops no other
+                log.warning("setup_not_finished", deployment=row.pk, error=str(error))
     return finished
 
 
@@ -308,7 +317,11 @@ def venue_choices(*, local: bool) -> list[SafeVenueChoice]:
     for name, stanza in venues().items():
         if stanza.adapter != "safe":
             continue
-        at = venue(name).safe_access()
+        try:
+            at = venue(name).safe_access()
+        except Misconfigured as error:  # paper and other chains stay open
+            log.error("venue_not_opened", venue=name, error=str(error))
+            continue
         if at is None or (at.stanza.chain_id == chains.LOCAL_CHAIN_ID and not local):
             continue
         if not at.configured:

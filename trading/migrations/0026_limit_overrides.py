@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='limitsinforce',
             name='overrides',
-            field=models.JSONField(default=dict, help_text='limit -> value over that of config/risk.yaml, with reason, who and when'),
+            field=models.JSONField(db_default=models.Value({}, models.JSONField()), default=dict, help_text='limit -> value over that of config/risk.yaml, with reason, who and when'),
         ),
     ]

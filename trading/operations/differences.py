@@ -5,6 +5,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from django.db import transaction
+from django.db.models import Max
 
 from agents.models import Deployment
 from agents.states import DeploymentState
@@ -13,7 +14,7 @@ from maxxit.core.money import plain
 from maxxit.events.record import record
 from trading import ledger, reconcile
 from trading.ledger import Move, account_of
-from trading.models import JournalKind, Order
+from trading.models import JournalKind, LedgerEntry, Order
 from trading.states import IN_FLIGHT
 
 LONGEST_REASON = 300
@@ -126,19 +127,31 @@ def apply(account: str, asset: str, amount: Decimal, *, by: str, reason: str) ->
         raise Rejected(
             f"booking a difference needs a reason of 3 to {LONGEST_REASON} characters", code="reason_missing"
         )
+    newest = _newest_line(account, asset)
     rows = [row for row in compare().rows if (row.account, row.asset) == (account, asset)]
     if not rows or rows[0].amount != amount:
         now = plain(rows[0].amount) if rows else "0"
         raise Rejected(
             f"{account} differs by {now} {asset} now, not by {plain(amount)}: compare again", code="changed"
         )
-    _book(rows[0], by=by, reason=why)
+    _book(rows[0], newest, by=by, reason=why)
     return rows[0]
 
 
+def _newest_line(account: str, asset: str) -> int | None:
+    """Return the id of the newest ledger line of an account's asset."""
+    lines = LedgerEntry.objects.filter(deployment__account=account, asset=asset)
+    newest: int | None = lines.aggregate(newest=Max("pk"))["newest"]
+    return newest
+
+
 @transaction.atomic
-def _book(difference: Difference, *, by: str, reason: str) -> None:
+def _book(difference: Difference, newest: int | None, *, by: str, reason: str) -> None:
     deployment = _deployment(difference)
+    if _newest_line(difference.account, difference.asset) != newest:
+        raise Rejected(
+            f"{difference.account} had {difference.asset} booked meanwhile: compare again", code="changed"
+        )
     event = record(
         "reconcile.applied", deployment, by=by, reason=reason, account=difference.account, asset=difference.asset,
         amount=plain(difference.amount), cause=difference.cause,

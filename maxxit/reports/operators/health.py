@@ -10,10 +10,12 @@ from django.db.models import Count, Min, Q
 from maxxit.core import clock
 from maxxit.core.clock import duration_text
 from maxxit.llm.models import LlmCircuit, LlmTrace
+from maxxit.notify import delivery_queue
 from maxxit.notify.models import Alert, Endpoint, RuleDelivery
 from maxxit.notify.states import DeliveryState
 from maxxit.reports import checks, dead_letters, status
 from maxxit.reports.checks import Check
+from positions.models import BooksCheck
 from trading.chain.chains import all_chains
 from trading.chain.models import ChainTransaction
 from trading.chain.states import TxState
@@ -182,15 +184,12 @@ def _endpoints() -> Iterator[Check]:
     yield Check("addresses", True, f"{standing} in use, {paused} paused after failures")
     overdue = Q(state=DeliveryState.PENDING, due_at__lt=now - DELIVERY_LIMIT)
     oldest = [
-        model.objects.filter(overdue).aggregate(at=Min("due_at"))["at"] for model in (Alert, RuleDelivery)
+        model.objects.filter(overdue, ~delivery_queue.paused()).aggregate(at=Min("due_at"))["at"]
+        for model in (Alert, RuleDelivery)
     ]
     waiting = min((at for at in oldest if at), default=None)
-    if waiting is None or paused:
-        yield Check(
-            "deliveries",
-            True,
-            "none is overdue" if waiting is None else "only paused addresses have waiting ones",
-        )
+    if waiting is None:
+        yield Check("deliveries", True, "none is overdue, those to paused addresses apart")
     else:
         age = duration_text((now - waiting).total_seconds())
         yield Check(
@@ -219,9 +218,22 @@ def _chain() -> Iterator[Check]:
 
 def _money() -> Iterator[Check]:
     yield from checks.gates()
-    yield checks.books()
-    yield checks.parts()
+    yield _books()
     yield checks.billing()
+
+
+def _books() -> Check:
+    """Return the newest stored comparison of positions and ledger: to compare reads every deployment."""
+    newest = BooksCheck.objects.first()
+    if newest is None:
+        return Check("books", True, "positions and ledger were not compared yet")
+    detail = f"compared at {newest.checked_at:%Y-%m-%d %H:%M} UTC"
+    if newest.wrong:
+        ids = ", ".join(map(str, newest.wrong[:5]))
+        return Check(
+            "books", False, f"deployments {ids} differ; {detail}", "`manage.py doctor` compares again"
+        )
+    return Check("books", True, f"positions and ledger agreed; {detail}")
 
 
 SECTIONS: dict[str, Callable[[], Iterable[Check]]] = {

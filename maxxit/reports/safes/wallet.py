@@ -359,9 +359,9 @@ def _seen(
 def _sharing(rows: Sequence[Deployment]) -> dict[Key, list[tuple[int, str]]]:
     """Return Safe -> (deployment, agent's name) of the deployments that trade from it, revoked ones left out."""
     sharing: dict[Key, list[tuple[int, str]]] = {}
-    others = Deployment.objects.filter(account__in=[row.safe_wallet for row in rows]).exclude(
-        state=DeploymentState.REVOKED
-    )
+    others = Deployment.objects.filter(
+        account__in=[row.safe_wallet for row in rows], owner__in={row.owner_id for row in rows}
+    ).exclude(state=DeploymentState.REVOKED)
     for pk, chain_id, safe, agent in others.values_list("pk", "chain_id", "safe_wallet", "agent__name"):
         sharing.setdefault((chain_id, safe), []).append((pk, agent))
     return sharing

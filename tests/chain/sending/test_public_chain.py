@@ -1,4 +1,4 @@
-"""Arbitrum One is real money: nothing is signed there until its venue's gate is open, whoever set it up."""
+"""Arbitrum One is real money: nothing is signed there until its venue's gate is open, with all else set up."""
 
 import json
 from datetime import timedelta

@@ -20,8 +20,8 @@ from tests.builders import RecordedClock
 from tests.fakes import FakeVenue
 from trading.credentials import sealing, store
 from trading.credentials.models import VenueCredential
-from trading.deployments import activation
-from trading.deployments.funding import fund_due
+from trading.deployments import activation, funding
+from trading.deployments.funding import book_deposits, fund_due
 from trading.models import LedgerEntry
 from trading.venues.base import KeyAccess, Venue
 
@@ -145,26 +145,37 @@ def test_a_deployment_needs_its_keys_and_starts_with_what_its_account_holds(
         activation.activate(row, by="alice")
     store.store("paper", ACCOUNT, FIELDS, by="alice")
     assert activation.activate(row, by="alice")
-    for answer in (Retryable("the venue is away"), D(0)):
+    for answer in (Retryable("the venue is away"), ValueError("no JSON"), D(0)):
         broker.cash = answer
-        assert fund_due() == 0
-        time.move(minutes=1)
+        assert book_deposits() == 0
     broker.cash = D("812.5")
-    assert (fund_due(), fund_due()) == (1, 0)
+    assert fund_due() == 0, "the entry pass asks no broker"
+    assert (book_deposits(), book_deposits()) == (1, 0)
     lines = LedgerEntry.objects.filter(account=f"deployment:{row.pk}")
     assert [(line.asset, line.amount, line.kind) for line in lines] == [("USDC", D("812.5"), "deposit")]
 
 
-def test_an_account_that_was_not_read_is_asked_about_once_a_minute(
-    broker: Broker, time: RecordedClock
+def test_a_slow_account_delays_the_others_by_one_pass_at_most(
+    broker: Broker, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make.deployment(make.agent(), funded=False, usdc="0", account=ACCOUNT)
-    broker.cash = D(0)
-    assert fund_due() == 0
-    broker.cash = D(5)
-    assert fund_due() == 0
-    time.move(minutes=1)
-    assert fund_due() == 1
+    slow, other = (
+        make.deployment(make.agent(), funded=False, usdc="0", account=name) for name in (ACCOUNT, "paper:18")
+    )
+    asked: list[str] = []
+
+    def opening_balance(account: str) -> Any:
+        asked.append(account)
+        if account == slow.account:
+            monkeypatch.setattr(funding.TimeBudget, "left", lambda _: False)
+            raise Retryable("no answer in time")
+        return D(5)
+
+    monkeypatch.setattr(broker, "opening_balance", opening_balance)
+    assert book_deposits() == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(broker, "opening_balance", opening_balance)
+    assert book_deposits() == 1
+    assert asked == [slow.account, other.account, slow.account]
 
 
 def command(*words: str) -> str:

@@ -79,3 +79,20 @@ def test_what_an_order_under_way_may_change_is_left_out(deployment: Deployment) 
     found = differences.compare()
     assert [row for row in found.rows if row.asset == "ETH"] == []
     assert found.under_way == 1
+
+
+def test_what_was_booked_while_it_was_compared_is_not_booked_twice(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = differences.compare()
+    monkeypatch.setattr(differences, "compare", lambda: compared)
+
+    def other_operator() -> differences.Differences:
+        monkeypatch.setattr(differences, "compare", lambda: compared)
+        differences.apply(deployment.account, "ETH", D(2), by="otto", reason="an airdrop")
+        return compared
+
+    monkeypatch.setattr(differences, "compare", other_operator)
+    with pytest.raises(Rejected, match="compare again"):
+        differences.apply(deployment.account, "ETH", D(2), by="olga", reason="an airdrop")
+    assert ledger.balances(deployment.pk)["ETH"] == 2

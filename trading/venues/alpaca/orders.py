@@ -61,8 +61,7 @@ class Ref:
 def body_of(request: Request, symbol: str, *, stock: bool) -> str:
     """Return the JSON of a market order, every number as a string.
 
-    A stock's order ends with the day, which fractions of a share need; a crypto order cancels what it cannot fill at
-    once.
+    A stock order is a day order, as fractions of a share require; a crypto order is immediate-or-cancel.
     """
     return json.dumps(
         {

@@ -131,7 +131,7 @@ class AlpacaVenue(Venue):
         """
         try:
             return Reader(self.client, keys, self.crypto_fee).order(client_order_id) is not None
-        except Retryable as error:
+        except (Retryable, Refusal) as error:
             raise Unknown(
                 f"the order {client_order_id} was refused and cannot be looked up: {error}"
             ) from error
@@ -194,8 +194,8 @@ class AlpacaVenue(Venue):
     # -- what it would take
 
     def answers(self, questions: Sequence[Question]) -> list[VenueAnswer]:
-        """Return whether Alpaca would take each order; the accounts are read some at once first."""
-        keys = self._keys_of({question.account for question in questions})
+        """Return whether Alpaca would take each order; the accounts of entries are read some at once first."""
+        keys = self._keys_of({question.account for question in questions if question.purpose == Purpose.OPEN})
         in_parallel(
             {name: partial(self.access.account, one) for name, one in keys.items() if isinstance(one, Keys)}
         )
@@ -209,8 +209,13 @@ class AlpacaVenue(Venue):
         return quote.price if quote else None
 
     def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
-        """Return why Alpaca would refuse an order now; a closed exchange and a blocked account stop exits too."""
+        """Return why Alpaca would refuse an order now; a closed exchange stops exits too.
+
+        An exit waits for no other read: Alpaca itself refuses it where its account is blocked or the clock is unread.
+        """
         keys = self._keys(account)
+        if purpose == Purpose.CLOSE:
+            return Reason.MARKET_CLOSED if symbol in self.stocks and self._is_closed(keys) else ""
         if purpose == Purpose.OPEN and not self.access.is_tradable(keys, self._listed_as(symbol)):
             return Reason.TOKEN_NOT_LISTED
         stock = symbol in self.stocks
@@ -219,6 +224,14 @@ class AlpacaVenue(Venue):
         if stock and not self.access.market_clock(keys)["is_open"]:
             return Reason.MARKET_CLOSED
         return ""
+
+    def _is_closed(self, keys: Keys) -> bool:
+        """Return whether the exchange is known to be closed."""
+        try:
+            return not self.access.market_clock(keys)["is_open"]
+        except (Retryable, Rejected) as error:
+            log.warning("clock_not_read", venue=self.name, error=str(error))
+            return False
 
     # -- accounts
 

@@ -1,4 +1,4 @@
-"""`manage.py notifications`: what a user is told and when, a test message, and the delivery log."""
+"""`manage.py notifications`: a user's notification settings, a test message, and the delivery log."""
 
 from datetime import time
 from typing import Any
@@ -16,9 +16,7 @@ NONE = "none"
 
 
 class Command(OpsCommand):
-    help = (
-        "Show and set what a user is told and when, as in: notifications set --user ann --quiet 22:00-07:00"
-    )
+    help = "Show and set a user's notifications, as in: notifications set --user ann --quiet 22:00-07:00"
     subcommands = {
         "show": "show the kinds, the quiet hours and the channels of a user",
         "set": "set the kinds or the quiet hours of a user",

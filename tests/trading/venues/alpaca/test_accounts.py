@@ -94,10 +94,17 @@ def test_a_closed_exchange_stops_stocks_and_not_crypto(
         {"trade_suspended_by_user": True},
     ],
 )
-def test_a_blocked_account_trades_nothing(venue: KnownKeys, fake: Server, flags: dict[str, Any]) -> None:
+def test_a_blocked_account_opens_nothing(venue: KnownKeys, fake: Server, flags: dict[str, Any]) -> None:
     fake.broker.account(ACCOUNT).flags = flags
     assert venue.problem(1, ACCOUNT, "BTC", "open") == "account_blocked"
-    assert venue.problem(1, ACCOUNT, "AAPL", "close") == "account_blocked"
+    assert venue.problem(1, ACCOUNT, "AAPL", "close") == "", "Alpaca itself refuses an exit"
+
+
+def test_an_exit_waits_for_no_read_of_the_account_or_the_clock(venue: KnownKeys, fake: Server) -> None:
+    for path in ("/v2/account", "/v2/account/configurations", "/v2/clock"):
+        fake.misbehaves("maintenance", path=path)
+    assert venue.problem(1, ACCOUNT, "AAPL", "close") == ""
+    assert venue.problem(1, ACCOUNT, "BTC", "close") == ""
 
 
 def test_trading_that_the_owner_suspended_in_the_settings_is_blocked(venue: KnownKeys, fake: Server) -> None:
