@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,13 @@ PACKAGES = ("maxxit", "agents", "signals_app", "trading", "positions")
 
 class CommandLine(ManagementUtility):
     """`manage.py` whose `help` shows a summary of each Maxxit command, then the names of Django's."""
+
+    def execute(self) -> None:
+        """Run the command. `up` only supervises, so it does not load the applications."""
+        if self.argv[1:2] == ["up"]:
+            load_command_class("maxxit.ops", "up").run_from_argv(self.argv)
+        else:
+            super().execute()
 
     def main_help_text(self, commands_only: bool = False) -> str:
         """Return one line per command; with `commands_only` only the names, for shell completion."""
@@ -169,6 +177,17 @@ def whole(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
+
+
+def decimal_number(text: str) -> Decimal:
+    """argparse type: a finite decimal number, of either sign."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a decimal number such as 500 or 12.5")
+    return value
 
 
 def fraction(text: str) -> float:

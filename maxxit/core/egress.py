@@ -33,6 +33,8 @@ Address = IPv4Address | IPv6Address
 DEFAULT_PORTS = {"https": 443, "http": 80}
 MAX_URL = 2000
 """Characters."""
+MAX_VALIDATOR = 500
+"""Characters of an ETag or a Last-Modified."""
 
 _REFUSED = [
     ip_network(network)
@@ -83,6 +85,8 @@ class Rules:
 
     schemes: tuple[str, ...] = ("https",)
     ports: tuple[int, ...] = (443,)
+    hosts: tuple[str, ...] = ()
+    """The only host names; `.example.org` admits those under it. Empty: any."""
     content_types: tuple[str, ...] = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown")
     max_redirects: int = 5
     max_bytes: int = 2_000_000
@@ -118,6 +122,19 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Validators:
+    """What a server said of a page's version, for a conditional request (RFC 9110, section 13)."""
+
+    etag: str = ""
+    last_modified: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that ask for the page only if it has changed."""
+        given = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in given.items() if value}
+
+
+@dataclass(frozen=True)
 class Page:
     """A fetched page."""
 
@@ -126,6 +143,10 @@ class Page:
     content_type: str
     charset: str
     body: bytes = field(repr=False)
+    validators: "Validators" = field(default_factory=lambda: Validators())
+    """For the next request."""
+    modified: bool = True
+    """False: the server says that the page is as it was when `validators` were given; the body is empty."""
 
     def text(self) -> str:
         """Decode the body by its declared charset, else as UTF-8; invalid bytes become U+FFFD."""
@@ -159,7 +180,12 @@ def parse(url: str, rules: Rules | None = None) -> Target:
     if port not in rules.ports:
         raise _bad_address(url, f"port {port} is not one of {', '.join(map(str, rules.ports))}")
     query = f"?{parts.query}" if parts.query else ""
-    return Target(parts.scheme, _host(url, host, parts.netloc), port, (parts.path or "/") + query)
+    target = Target(parts.scheme, _host(url, host, parts.netloc), port, (parts.path or "/") + query)
+    if rules.hosts and not any(
+        target.host.endswith(name) if name.startswith(".") else target.host == name for name in rules.hosts
+    ):
+        raise _bad_address(url, f"the host must be {' or '.join(rules.hosts)}")
+    return target
 
 
 def _host(url: str, host: str, netloc: str) -> str:
@@ -223,20 +249,20 @@ def _resolve_within(seconds: float, target: Target, rules: Rules) -> list[str]:
     return list(addresses)
 
 
-def fetch(url: str, rules: Rules | None = None) -> Page:
-    """Fetch the page at `url`, following redirects."""
-    rules = rules or Rules()
+def fetch(url: str, rules: Rules | None = None, known: Validators | None = None) -> Page:
+    """Fetch the page at `url`, following redirects; of a page that is still as `known` only that it is."""
+    rules, known = rules or Rules(), known or Validators()
     deadline = time.monotonic() + rules.max_seconds
     target = parse(url, rules)
     for _ in range(rules.max_redirects + 1):
-        answer = _request(target, rules, deadline)
+        answer = _request(target, rules, deadline, known)
         if isinstance(answer, Page):
             return answer
         target = parse(urljoin(target.url, answer), rules)
     raise Rejected(f"{url[:120]}: more than {rules.max_redirects} redirects", code="too_many_redirects")
 
 
-def _request(target: Target, rules: Rules, deadline: float) -> Page | str:
+def _request(target: Target, rules: Rules, deadline: float, known: Validators) -> Page | str:
     """Send one request; return the page, or the location that it redirects to."""
     left = deadline - time.monotonic()
     address = locate(target, rules, max(0.0, left))
@@ -249,6 +275,7 @@ def _request(target: Target, rules: Rules, deadline: float) -> Page | str:
         "User-Agent": "maxxit",
         "Accept": ", ".join(rules.content_types),
         "Accept-Encoding": "gzip",
+        **known.headers(),
     }
     with http.client(headers=headers, timeout=left, trust_env=False) as client, close_after(left) as trace:
         try:
@@ -257,6 +284,8 @@ def _request(target: Target, rules: Rules, deadline: float) -> Page | str:
                 f"{target.scheme}://{shown}:{target.port}{target.path}",
                 extensions={"sni_hostname": target.host, "trace": trace},
             ) as response:
+                if response.status_code == 304 and known.headers():
+                    return Page(target.url, "", "", b"", known, modified=False)
                 return _answer(response, target, rules, deadline)
         except http.HTTPError as error:
             if time.monotonic() >= deadline:
@@ -314,7 +343,14 @@ def _answer(response: http.Response, target: Target, rules: Rules, deadline: flo
             f"{target.url} has content type {content_type or 'none'}; allowed: {', '.join(rules.content_types)}",
             code="content_type",
         )
-    return Page(target.url, content_type, charset, _body(response, target, rules, deadline))
+    body = _body(response, target, rules, deadline)
+    return Page(target.url, content_type, charset, body, _validators(response))
+
+
+def _validators(response: http.Response) -> Validators:
+    """Return the validators of an answer; one that is longer than any real one is ignored."""
+    etag, last = response.headers.get("etag", ""), response.headers.get("last-modified", "")
+    return Validators(etag if len(etag) <= MAX_VALIDATOR else "", last if len(last) <= MAX_VALIDATOR else "")
 
 
 def _type(header: str) -> tuple[str, str]:

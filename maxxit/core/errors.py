@@ -9,7 +9,7 @@
   - StaleState      another worker was first     -> nothing to do
     - IllegalMove   the state table has no such transition: a bug, never a race
 
-A risk verdict is a value (`trading.risk.Verdict`), not an exception.
+A risk verdict is a value (`trading.risk.checks.Verdict`), not an exception.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,15 @@ class MaxxitError(Exception):
 class Retryable(MaxxitError):
     """It did not happen and may work later.
 
-    `after`: the provider's Retry-After in seconds, if it gave one; `limited`: whether it was a rate limit (HTTP 429).
+    `after`: the provider's Retry-After in seconds, if it gave one; `limited`: whether it was a rate limit (HTTP 429);
+    `body`: the redacted body of a rate limit, for code that can read that server's errors.
     """
 
-    def __init__(self, message: str, *, after: float | None = None, limited: bool = False) -> None:
+    def __init__(
+        self, message: str, *, after: float | None = None, limited: bool = False, body: str = ""
+    ) -> None:
         super().__init__(message)
-        self.after, self.limited = after, limited
+        self.after, self.limited, self.body = after, limited, body
 
 
 class Rejected(MaxxitError):

@@ -5,7 +5,10 @@ a timeout, a broken response or a 5xx after the request was sent is `Unknown` fo
 `Retryable` for reads; any other 4xx, and a response that is too large, is `Rejected`.
 """
 
+import os
+import ssl
 import time
+from functools import cache
 from typing import Any
 
 import httpx
@@ -28,6 +31,12 @@ MAX_ERROR_BODY = 20_000
 """Characters of an error response that are kept."""
 
 
+@cache
+def _authorities(trust_env: bool, file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Return a context with the known certificate authorities, loaded once: that takes tens of milliseconds."""
+    return httpx.create_ssl_context(trust_env=trust_env)
+
+
 def client(
     base_url: str = "",
     *,
@@ -40,8 +49,9 @@ def client(
     `trust_env` false ignores the environment's proxies and ~/.netrc.
     """
     return httpx.Client(
-        base_url=base_url, headers=headers, timeout=timeout, follow_redirects=False, trust_env=trust_env
-    )
+        base_url=base_url, headers=headers, timeout=timeout, follow_redirects=False, trust_env=trust_env,
+        verify=_authorities(trust_env, os.getenv("SSL_CERT_FILE"), os.getenv("SSL_CERT_DIR")),
+    )  # fmt: skip
 
 
 def fetch(
@@ -86,7 +96,7 @@ def _check_status(response: Response, failure: type[Retryable] | type[Unknown]) 
     where = f"{response.url.host} answered {code}"
     body = redact.text(response.text[:MAX_ERROR_BODY])  # servers like to quote the key that they refuse
     if code == 429:
-        raise Retryable(f"{where}: {body[:300]}", after=retry_after(response), limited=True)
+        raise Retryable(f"{where}: {body[:300]}", after=retry_after(response), limited=True, body=body)
     if code >= 500:
         raise failure(where)
     raise Rejected(f"{where}: {body[:300]}", code=f"http_{code}", body=body)

@@ -18,16 +18,21 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.known)
 
+    def load(self, adapter: str) -> type[T]:
+        """Import the adapter and return its class. Raises `Misconfigured` for an unknown name."""
+        if adapter not in self.known:
+            raise Misconfigured(f"no {self.kind} named {adapter!r}; known: {', '.join(sorted(self.known))}")
+        module, _, name = self.known[adapter].rpartition(".")
+        found: type[T] = getattr(import_module(module), name)
+        return found
+
     def open(self, adapter: str, **options: Any) -> T:
         """Create the adapter with the options of its YAML entry.
 
         Raises `Misconfigured` for an unknown name or an option that the adapter does not take.
         """
-        if adapter not in self.known:
-            raise Misconfigured(f"no {self.kind} named {adapter!r}; known: {', '.join(sorted(self.known))}")
-        module, _, name = self.known[adapter].rpartition(".")
         try:
-            adapter_object: T = getattr(import_module(module), name)(**options)
+            adapter_object = self.load(adapter)(**options)
         except TypeError as error:
             raise Misconfigured(f"{self.kind} {adapter!r}: {error}") from error
         return adapter_object

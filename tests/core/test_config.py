@@ -23,7 +23,7 @@ from maxxit.market.venues import _Venues
 from maxxit.pipeline.schedule import _Schedule
 from signals_app.policy import SignalsPolicy
 from trading.chain.chains import _Chains
-from trading.policy import RiskPolicy
+from trading.risk.policy import RiskPolicy
 
 read: Any = config._read.__wrapped__  # as often as we like, without its memory
 

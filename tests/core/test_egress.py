@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from maxxit.core import egress
 from maxxit.core.egress import Rules, fetch, is_public, locate, parse
 from maxxit.core.errors import Rejected, Retryable
+from maxxit.core.http import _authorities
 
 HERE, INSIDE = "127.0.0.1", "127.0.0.2"
 """Two addresses of this machine: the tests' rules call the first public; the second stays what it is."""
@@ -445,6 +446,7 @@ def tls_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     issued.write_bytes(certificate.public_bytes(Encoding.PEM))
     secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     monkeypatch.setattr("certifi.where", lambda: str(issued))
+    monkeypatch.setattr("maxxit.core.http._authorities", _authorities.__wrapped__)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(issued, secret)
 

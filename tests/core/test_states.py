@@ -17,6 +17,7 @@ from positions.states import POSITION, PositionState
 from signals_app.states import POST, SIGNAL, PostState, SignalState
 from trading.billing.states import BILLING, BillingState
 from trading.chain.states import TRANSACTION, TxState
+from trading.credentials.states import REQUEST, RequestState
 from trading.states import IN_FLIGHT, ORDER, OrderState
 
 MACHINES: dict[str, tuple[Any, type[StrEnum], str, set[str]]] = {
@@ -33,6 +34,7 @@ MACHINES: dict[str, tuple[Any, type[StrEnum], str, set[str]]] = {
     "position": (POSITION, PositionState, PositionState.OPEN, {"closed"}),
     "delivery": (DELIVERY, DeliveryState, DeliveryState.PENDING, {"sent"}),
     "billing event": (BILLING, BillingState, BillingState.DUE, {"charged", "waived"}),
+    "request of keys": (REQUEST, RequestState, RequestState.WAITING, {"accepted", "refused", "replaced"}),
     "preview": (PREVIEW, PreviewState, PreviewState.QUEUED, {"done", "failed", "canceled"}),
     "transaction": (
         TRANSACTION,
