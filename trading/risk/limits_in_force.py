@@ -15,7 +15,8 @@ from django.db import connection, transaction
 from maxxit.core import clock
 from maxxit.core.money import plain
 from maxxit.events.record import record
-from trading.limit_changes import (
+from trading.models import LimitsInForce
+from trading.operations.limit_changes import (
     LimitState,
     Value,
     WaitingLimit,
@@ -24,8 +25,7 @@ from trading.limit_changes import (
     with_limits,
     with_overrides,
 )
-from trading.models import LimitsInForce
-from trading.policy import RiskPolicy, policy
+from trading.risk.policy import RiskPolicy, policy
 
 log = structlog.get_logger(__name__)
 

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from maxxit.core.config import ROOT
 from tests.builders import IDLE, OPEN_GATE, facts
-from trading import risk
-from trading.policy import policy
 from trading.reasons import ORDINARY, Reason
-from trading.risk import Facts, GateFacts, LimitUsage
+from trading.risk import checks
+from trading.risk.checks import Facts, GateFacts, LimitUsage
+from trading.risk.policy import policy
 
 D = Decimal
 RULES = policy()
@@ -82,12 +82,12 @@ def broken(reasons: list[tuple[str, dict[str, Any]]]) -> Facts:
 
 
 def test_an_order_that_nothing_speaks_against_goes() -> None:
-    assert risk.check(facts(), RULES) == risk.PASS
+    assert checks.check(facts(), RULES) == checks.PASS
 
 
 @pytest.mark.parametrize("place", range(len(BREAKS)), ids=[reason for reason, _ in BREAKS])
 def test_the_first_check_that_fails_names_the_reason_though_all_later_ones_fail_too(place: int) -> None:
-    verdict = risk.check(broken(BREAKS[place:]), RULES)
+    verdict = checks.check(broken(BREAKS[place:]), RULES)
 
     assert (verdict.allowed, verdict.reason) == (False, BREAKS[place][0])
 
@@ -96,7 +96,7 @@ def test_the_first_check_that_fails_names_the_reason_though_all_later_ones_fail_
 def test_of_any_set_of_failing_checks_the_earliest_is_the_verdict(places: set[int]) -> None:
     chosen = [BREAKS[place] for place in sorted(places)]
 
-    assert risk.check(broken(chosen), RULES).reason == chosen[0][0]
+    assert checks.check(broken(chosen), RULES).reason == chosen[0][0]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_of_any_set_of_failing_checks_the_earliest_is_the_verdict(places: set[in
     ],
 )
 def test_a_fact_that_could_not_be_read_blocks(unread: str, reason: str) -> None:
-    verdict = risk.check(facts(**{unread: None}), RULES)
+    verdict = checks.check(facts(**{unread: None}), RULES)
 
     assert (verdict.allowed, verdict.reason) == (False, reason)
 
@@ -134,7 +134,7 @@ OPTIONAL = (
 )
 def test_an_entry_passes_only_if_the_venue_fills_it_within_the_slippage(price: D, times: D, limit: D) -> None:
     rules = RULES.model_copy(update={"max_slippage_pct": limit})
-    verdict = risk.check(facts(price=price, signal_price=price, expected_price=price * times), rules)
+    verdict = checks.check(facts(price=price, signal_price=price, expected_price=price * times), rules)
 
     assert verdict.allowed == (abs(times - 1) * 100 <= limit)
     assert verdict.reason in ("", "slippage")
@@ -151,7 +151,7 @@ def test_one_token_can_have_limits_of_its_own_and_the_platforms_stand() -> None:
     assert rules.of("EOS").account.max_total_exposure_usd == MINE.max_total_exposure_usd
     assert rules.of("EOS").price_band_pct == 1
     assert rules.of("EOS").platform == rules.platform
-    assert risk.check(facts(), rules.of("EOS")).reason == "symbol_exposure_cap"
+    assert checks.check(facts(), rules.of("EOS")).reason == "symbol_exposure_cap"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_an_exception_for_a_token_is_typed_like_the_rule(exception: dict[str, An
 
 @given(st.sets(st.sampled_from(OPTIONAL), min_size=1))
 def test_no_entry_passes_on_any_ignorance(unread: set[str]) -> None:
-    assert not risk.check(facts(**dict.fromkeys(unread)), RULES).allowed
+    assert not checks.check(facts(**dict.fromkeys(unread)), RULES).allowed
 
 
 @pytest.mark.parametrize(("dry_run", "approved"), list(product([True, False], repeat=2)))
@@ -177,7 +177,7 @@ def test_no_entry_passes_on_any_ignorance(unread: set[str]) -> None:
 @pytest.mark.parametrize("reduces", [True, False])
 def test_the_gates_truth_table(dry_run: bool, approved: bool, kill: str, reduces: bool) -> None:
     gate = GateFacts(dry_run, approved, kill)
-    verdict = risk.check(facts(gate=gate, reduces=reduces, held=D("0.4") if reduces else D(0)), RULES)
+    verdict = checks.check(facts(gate=gate, reduces=reduces, held=D("0.4") if reduces else D(0)), RULES)
     expected = (
         "dry_run"
         if dry_run
@@ -213,11 +213,11 @@ def test_what_reduces_exposure_is_stopped_by_no_cap_throttle_or_kill_switch(
 ) -> None:
     merged = {name: value for change in changes for name, value in change.items()}
 
-    assert risk.check(facts(**merged | {"reduces": True, "held": held}), RULES).allowed
+    assert checks.check(facts(**merged | {"reduces": True, "held": held}), RULES).allowed
 
 
 def test_a_close_without_a_position_is_no_position() -> None:
-    assert risk.check(facts(reduces=True, held=D(0)), RULES).reason == "no_position"
+    assert checks.check(facts(reduces=True, held=D(0)), RULES).reason == "no_position"
 
 
 LIMITS: list[tuple[str, Callable[[Any], dict[str, Any]], Any]] = [
@@ -231,8 +231,8 @@ LIMITS: list[tuple[str, Callable[[Any], dict[str, Any]], Any]] = [
 def test_the_order_that_reaches_a_count_goes_and_the_next_does_not(
     reason: str, change: Callable[[Any], dict[str, Any]], limit: int
 ) -> None:
-    assert risk.check(facts(**change(limit - 1)), RULES).allowed
-    verdict = risk.check(facts(**change(limit)), RULES)
+    assert checks.check(facts(**change(limit - 1)), RULES).allowed
+    verdict = checks.check(facts(**change(limit)), RULES)
     assert (verdict.reason, verdict.measured, verdict.limit) == (reason, str(limit), str(limit))
 
 
@@ -249,27 +249,27 @@ def test_an_order_up_to_a_cap_goes_and_one_beyond_does_not(
     reason: str, whose: str, which: str, limit: Decimal
 ) -> None:
     room = limit - D(800)
-    assert risk.check(facts(**{whose: load(**{which: room})}), RULES).allowed
-    assert risk.check(facts(**{whose: load(**{which: room + D("0.01")})}), RULES).reason == reason
+    assert checks.check(facts(**{whose: load(**{which: room})}), RULES).allowed
+    assert checks.check(facts(**{whose: load(**{which: room + D("0.01")})}), RULES).reason == reason
 
 
 def test_the_cooldown_is_over_after_900_seconds() -> None:
-    assert risk.check(facts(since_last_order=timedelta(seconds=900)), RULES).allowed
-    assert risk.check(facts(since_last_order=timedelta(seconds=899)), RULES).reason == "cooldown"
+    assert checks.check(facts(since_last_order=timedelta(seconds=900)), RULES).allowed
+    assert checks.check(facts(since_last_order=timedelta(seconds=899)), RULES).reason == "cooldown"
 
 
 @pytest.mark.parametrize(
     ("usd", "goes"), [("2050", True), ("2050.01", False), ("1950", True), ("1949.99", False)]
 )
 def test_the_price_band_holds_on_both_sides(usd: str, goes: bool) -> None:
-    assert risk.check(facts(price=D(usd), volatility_pct=D(10)), RULES).allowed is goes
+    assert checks.check(facts(price=D(usd), volatility_pct=D(10)), RULES).allowed is goes
 
 
 @pytest.mark.parametrize(
     ("usd", "goes"), [("2040", True), ("2040.01", False), ("1960", True), ("1959.99", False)]
 )
 def test_the_volatility_band_is_a_multiple_of_what_the_token_moves_in_a_bar(usd: str, goes: bool) -> None:
-    verdict = risk.check(facts(price=D(usd), volatility_pct=D(1)), RULES)
+    verdict = checks.check(facts(price=D(usd), volatility_pct=D(1)), RULES)
 
     assert verdict.allowed is goes
     assert goes or (verdict.reason, verdict.limit) == ("volatility_band", "2.00 %")
@@ -277,7 +277,7 @@ def test_the_volatility_band_is_a_multiple_of_what_the_token_moves_in_a_bar(usd:
 
 @pytest.mark.parametrize(("reason", "change"), BREAKS, ids=[reason for reason, _ in BREAKS])
 def test_a_verdict_is_persisted_with_its_reason(reason: str, change: dict[str, Any]) -> None:
-    told = risk.check(broken([(reason, change)]), RULES).as_json()
+    told = checks.check(broken([(reason, change)]), RULES).as_json()
 
     assert told["reason"] == reason
     assert set(told) == {"reason", "measured", "limit"}
@@ -292,7 +292,7 @@ def test_a_check_that_cannot_be_read_is_abnormal_and_a_limit_is_not() -> None:
 def test_each_reason_is_found_by_its_name_at_the_one_check_that_gives_it() -> None:
     """`git grep Reason.COOLDOWN` answers where an order is blocked."""
     given: dict[str, set[str]] = {}
-    for check in ast.parse((ROOT / "trading/risk.py").read_text()).body:
+    for check in ast.parse((ROOT / "trading/risk/checks.py").read_text()).body:
         for node in ast.walk(check):
             if (
                 isinstance(node, ast.Attribute)

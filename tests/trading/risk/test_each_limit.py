@@ -15,12 +15,12 @@ import pytest
 from maxxit.core import config
 from maxxit.core.errors import Misconfigured
 from tests.builders import IDLE, facts
-from trading import risk
-from trading.limit_changes import limits_by_key
-from trading.policy import RiskPolicy, policy
-from trading.risk import LimitUsage
+from trading.operations.limit_changes import limits_by_key
+from trading.risk import checks
+from trading.risk.checks import LimitUsage
+from trading.risk.policy import RiskPolicy, policy
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 D = Decimal
 Case = Callable[[Decimal], tuple[dict[str, Any], dict[str, Any], str]]
 """The limit -> facts within it, facts beyond it, the reason."""
@@ -107,7 +107,7 @@ BY_CHECK: dict[str, Case] = {
 }
 
 GUARD, EXITS = "tests/positions/test_guard.py", "tests/positions/exits/test_levels.py"
-RISK, SETTLE = (f"tests/trading/test_{name}.py" for name in ("risk", "settle"))
+RISK, SETTLE = "tests/trading/risk/test_checks.py", "tests/trading/test_settle.py"
 SIZING = "tests/trading/entries/test_sizing.py"
 ELSEWHERE: dict[str, tuple[str, str]] = {
     r"platform\.(max_orders_per_minute|max_open_orders)": (
@@ -122,13 +122,13 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         "tests/agents/test_fees.py", "test_the_shares_sum_to_the_rate_times_the_high_water_mark",
     ),
     r"loosen_after_seconds": (
-        "tests/trading/test_limit_changes.py", "test_a_looser_limit_waits_and_a_stricter_one_does_not",
+        "tests/trading/operations/test_limit_changes.py", "test_a_looser_limit_waits_and_a_stricter_one_does_not",
     ),
     r"sizing\.\w+\.(high_pct|medium_pct|low_pct|max_pct|reserve_pct|max_usd)": (
         SIZING, "test_a_size_keeps_every_bound_of_its_preset",
     ),
     r"sizing\.\w+\.min_usd": (
-        "tests/trading/test_each_limit.py", "test_an_order_below_the_minimum_is_stopped",
+        "tests/trading/risk/test_each_limit.py", "test_an_order_below_the_minimum_is_stopped",
     ),
     r"exits\.\w+\.(stop_loss_pct|take_profit_pct)": (
         EXITS, "test_the_sweep_decides_for_every_position_what_the_rules_say",
@@ -137,6 +137,9 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     r"exits\.\w+\.trailing\w+": (EXITS, "test_a_trailing_stop_only_ever_tightens"),
     r"exits\.\w+\.max_holding_minutes": (
         EXITS, "test_the_first_exit_in_the_order_of_priority_is_the_reason",
+    ),
+    r"liquidation_warning\.\w+": (
+        "tests/positions/test_liquidation_warnings.py", "test_a_warning_comes_once_for_each_approach",
     ),
     r"triggers\.platform\..*": (GUARD, "test_the_platform_stops_for_what_many_accounts_share"),
     r"triggers\.(?!platform)\w+\..*": (
@@ -152,14 +155,14 @@ def test_an_order_within_the_limit_goes_and_one_beyond_does_not(key: str) -> Non
     assert isinstance(limit, Decimal)
     rules = policy().model_copy(update={"allow_add_to_position": True})
     inside, beyond, reason = BY_CHECK[key](limit)
-    assert risk.check(facts(**inside), rules).reason == ""
-    assert risk.check(facts(**beyond), rules).reason == reason
+    assert checks.check(facts(**inside), rules).reason == ""
+    assert checks.check(facts(**beyond), rules).reason == reason
 
 
 def test_an_order_below_the_minimum_is_stopped() -> None:
     inside, beyond, reason = minimum(D(0))
-    assert risk.check(facts(**inside), policy()).allowed
-    assert risk.check(facts(**beyond), policy()).reason == reason
+    assert checks.check(facts(**inside), policy()).allowed
+    assert checks.check(facts(**beyond), policy()).reason == reason
 
 
 def test_every_limit_has_its_case() -> None:

@@ -10,8 +10,8 @@ from datetime import timedelta
 from decimal import Decimal
 
 from maxxit.core.money import ZERO
-from trading.policy import RiskPolicy
 from trading.reasons import Reason
+from trading.risk.policy import RiskPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,8 @@ class Facts:
     """Tokens that the account holds, entries in flight included; negative for a short."""
     venue_problem: str | None
     """Reason code of the venue's objection (market closed, module disabled …), empty for none."""
+    venue_detail: str = ""
+    """What belongs to it, for people."""
 
     # facts of entries only
     owner: OwnerTerms | None = None
@@ -260,7 +262,7 @@ def check_venue(facts: Facts, policy: RiskPolicy) -> Verdict:
     if facts.venue_problem is None or facts.held is None:
         return _stop(Reason.VENUE_UNREADABLE)
     if facts.venue_problem:
-        return _stop(facts.venue_problem)
+        return _stop(facts.venue_problem, facts.venue_detail)
     if facts.reduces:
         return PASS if facts.held != 0 else _stop(Reason.NO_POSITION, facts.held, "")
     # Never the opposite side of a holding: the venue would net them, and neither exit would find its tokens.

@@ -1,6 +1,6 @@
 """The risk policy: `config/risk.yaml`, typed. A missing limit stops the program at start; none can be switched off.
 
-`STRICTER` says for each key which direction of a change waits (`trading.limit_changes`).
+`STRICTER` says for each key which direction of a change waits (`trading.operations.limit_changes`).
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from maxxit.core.errors import Misconfigured
 from maxxit.core.money import ZERO
 from maxxit.core.terms import ExitPreset, KillLevel, Preset
 from maxxit.market.instruments import all_instruments
+from trading.perps.rules import LiquidationWarning, RoomTrigger
 
 
 class AccountLimits(Policy):
@@ -66,6 +67,18 @@ class Exits(Policy):
         if (self.trailing_activation_pct is None) != (self.trailing_pct is None):
             raise ValueError("trailing_activation_pct and trailing_pct go together: give both or neither")
         return self
+
+    def stop_pct(self, of_signal: Decimal) -> Decimal:
+        """Return how far the stop loss is from the entry price, percent: the preset's own, else the signal's.
+
+        It is never further away than `hard_stop_pct`.
+        """
+        stop = self.stop_loss_pct or of_signal
+        return stop if self.hard_stop_pct is None else min(stop, self.hard_stop_pct)
+
+    def target_pct(self, of_signal: Decimal) -> Decimal:
+        """Return how far the take profit is from the entry price, percent: the preset's own, else the signal's."""
+        return self.take_profit_pct or of_signal
 
 
 class PercentTrigger(Policy):
@@ -150,6 +163,7 @@ class Triggers(Policy):
     ledger_drift: DriftTrigger
     stuck_order: StuckTrigger
     blocked_rate: RateTrigger
+    near_liquidation: RoomTrigger
     platform: PlatformTriggers
 
 
@@ -215,6 +229,7 @@ class RiskPolicy(Policy):
     account: AccountLimits
     platform: PlatformLimits
     triggers: Triggers
+    liquidation_warning: LiquidationWarning
     symbols: dict[str, SymbolLimits]
     max_trade_usd: Usd
     price_band_pct: Percent
@@ -274,7 +289,12 @@ STRICTER: Mapping[str, Stricter] = {
         ),
         Stricter.LOWER,
     ),
-    **dict.fromkeys(("cooldown_seconds_per_symbol", "reserve_pct", "min_usd", "loosen_after_seconds"), Stricter.HIGHER),
+    **dict.fromkeys(
+        (
+            "cooldown_seconds_per_symbol", "reserve_pct", "min_usd", "loosen_after_seconds", "room_pct", "clear_pct",
+        ),
+        Stricter.HIGHER,
+    ),
     "level": Stricter.LEVEL,
     "allow_add_to_position": Stricter.FALSE,
     "trade": Stricter.CHEAPER,

@@ -14,12 +14,13 @@ from maxxit.core.money import ZERO, usdc
 from maxxit.core.terms import OrderSide
 from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments, instrument, listed_on
-from trading import gate, ledger, limits
+from trading import gate, ledger
 from trading.deployments import owner_terms
 from trading.entries import sizing
 from trading.models import Fill, Order
-from trading.policy import RiskPolicy
-from trading.risk import Facts
+from trading.risk import limits
+from trading.risk.checks import Facts
+from trading.risk.policy import RiskPolicy
 from trading.venues.base import VenueAnswer
 
 BAND_FIGURE = {"std": "volatility_pct", "ewma": "ewma_pct", "atr": "atr_pct"}
@@ -54,6 +55,7 @@ class Exits:
             listed=order.symbol in self._listed,
             held=self._holdings.held(order.account, order.symbol),
             venue_problem=answer.problem,
+            venue_detail=answer.detail,
         )
 
     def policy(self, order: Order) -> RiskPolicy:
@@ -139,7 +141,8 @@ class Entries:
                 confidence=order.signal.confidence,
                 posts=order.signal.size_model.get("posts", 0),
             )
-            quantity = self._share(order, sized.notional * order.leverage, price, preset.min_usd)
+            wanted = sizing.notional(sized.notional, order.leverage, policy.max_trade_usd)
+            quantity = self._share(order, wanted, price, preset.min_usd)
         return Facts(
             gate=self._gates[account],
             reduces=False,
@@ -163,6 +166,7 @@ class Entries:
             expected_price=answer.expected_price,
             held=self._holdings.held(account, order.symbol),
             venue_problem=answer.problem,
+            venue_detail=answer.detail,
         )
 
     def reserve(self, order: Order, facts: Facts) -> None:
