@@ -62,6 +62,8 @@ SAFE_USDC = 100_000 * 10**6
 LIFE_SECONDS, LAST_SECONDS, VARIANT_SECONDS, LIVES = 20.0, 120.0, 5.0, 3
 UNREAD = "blocked, venue_unreadable"
 """A check that could not be read blocks an order for good, by design: such a run says nothing and is made again."""
+VENUE = "safe"
+"""Whose orders the workers place and settle."""
 FINAL = 3
 """Blocks; deeper than that nothing is taken back."""
 
@@ -274,7 +276,7 @@ def _chain(data: Path) -> Iterator[Bench]:
 
 def _ready(made: Bench) -> Bench:
     from tests import builders as make
-    from trading.policy import policy
+    from trading.risk.policy import policy
     from trading.wiring import venue
 
     for name in ("positions.book", "trading.execute", "trading.venues.safe.venue"):
@@ -333,11 +335,11 @@ def life(order_id: int, step: str, occurrence: int, variant: str) -> None:
 
     from trading import execute, settle
     from trading.models import Order
-    from trading.policy import policy
+    from trading.risk.policy import policy
     from trading.states import IN_FLIGHT
     from trading.wiring import venue
 
-    at: Any = venue("safe")
+    at: Any = venue(VENUE)
     at.sending = replace(at.sending, finality_depth=FINAL)
     at.stanza = at.stanza.model_copy(update={"health_seconds": 0.5})
     if variant:

@@ -23,7 +23,8 @@ def stanza(world: World, *, without: tuple[str, ...] = (), **changes: Any) -> ch
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, **stanzas: chains.ChainStanza) -> None:
-    """Let config/chains.yaml hold these chains, and the policy that it has."""
-    policy = load("chains", chains._Chains).policy
-    configured = chains._Chains.model_validate({"policy": policy, **stanzas})
+    """Let config/chains.yaml hold these chains, and the policies that it has."""
+    known = load("chains", chains._Chains)
+    policies = {"policy": known.policy, "perps_policy": known.perps_policy}
+    configured = chains._Chains.model_validate(policies | stanzas)
     monkeypatch.setattr(chains, "_chains", lambda: configured)

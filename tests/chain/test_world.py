@@ -1,5 +1,6 @@
 """The local world itself: it can be kept, it follows the market, and it says what is missing."""
 
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from maxxit.ops.devchain.world import (
     MULTICALL3,
     TokenInfo,
     World,
+    build_world,
     ensure_world,
     read,
     transact,
@@ -122,6 +124,17 @@ def test_another_chain_state_means_a_new_world(lab: Lab, tmp_path: Path) -> None
         rebuilt = ensure_world(node.url, path)
         assert rebuilt.stands()
         assert World.load(path, node.url) == rebuilt
+
+
+def test_a_saved_world_of_a_version_without_gmx_means_a_new_world(tmp_path: Path) -> None:
+    path = tmp_path / "world.json"
+    with anvil.start_anvil() as node:
+        build_world(node.url).save(path)
+        body = json.loads(path.read_text())
+        del body["gmx"]
+        path.write_text(json.dumps(body))
+        assert ensure_world(node.url, path).stands()
+        assert "gmx" in json.loads(path.read_text())
 
 
 def test_missing_anvil_names_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class Exchange:
         if path in ("/clock", "/key", "/balances"):
             return 200, {
                 "/clock": {"open": self.open},
-                "/key": {"may": self.may},
+                "/key": {"account": "A-1", "may": self.may},
                 "/balances": {"USD": "10000"},
             }[path]
         if (method, path) == ("POST", "/orders"):

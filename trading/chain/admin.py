@@ -24,8 +24,8 @@ from maxxit.core.money import plain
 from trading.chain import chains
 from trading.chain.chains import chain_of_id
 from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan
-from trading.venues.safe import verify
-from trading.venues.safe.card import PermissionCard, permission_card
+from trading.venues import safe_kinds
+from trading.venues.safe.card import PermissionCard
 from trading.venues.safe.trades import USDC_DECIMALS, whole
 
 GWEI = 9
@@ -136,12 +136,13 @@ class SafePlanAdmin(ReadOnlyAdmin):
 
     @display(description="tokens")
     def tokens(self, row: SafePlan) -> str:
-        names = {token.address: symbol for symbol, token in _tokens(row.chain_id).items()}
-        return ", ".join(names.get(rule.token, f"{rule.token[:8]}…") for rule in verify.rules_of(row))
+        names = safe_kinds.of_plan(row).symbols_of(_contracts(row.chain_id), row)
+        return ", ".join(f"{name[:8]}…" if name == address else name for address, name in names.items())
 
     @display(description="executor")
     def executor(self, row: SafePlan) -> str:
-        return verify.policy_of(row).executor
+        executor: str = row.policy["executor"]
+        return executor
 
     @display(description="most lost a day (USDC)")
     def lost_a_day(self, row: SafePlan) -> str:
@@ -158,13 +159,14 @@ class SafePlanAdmin(ReadOnlyAdmin):
 
 
 def _card(row: SafePlan) -> PermissionCard:
-    return permission_card(verify.policy_of(row), verify.rules_of(row), _tokens(row.chain_id))
+    kind = safe_kinds.of_plan(row)
+    return kind.card(_contracts(row.chain_id), kind.policy_of(row), kind.rules_of(row))
 
 
-def _tokens(chain_id: int) -> dict[str, chains.TokenStanza]:
-    """The chain's tokens by symbol; empty where the chain is not configured here."""
+def _contracts(chain_id: int) -> chains.Contracts | None:
+    """The chain's contracts; None where the chain is not configured here."""
     stanza = chain_of_id(chain_id)
     try:
-        return chains.contracts(stanza).tokens if stanza else {}
+        return chains.contracts(stanza) if stanza else None
     except Misconfigured:
-        return {}
+        return None

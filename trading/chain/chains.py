@@ -12,6 +12,7 @@ from maxxit.core.config import Count, Policy, Seconds, load, variable
 from maxxit.core.errors import Misconfigured
 from maxxit.evm.codec import ZERO_ADDRESS
 from maxxit.evm.rpc import Chain
+from trading.chain import disagreements
 
 LOCAL_CHAIN_ID = 31337
 KNOWN_MNEMONIC = "test test test test test test test test test test test junk"
@@ -52,6 +53,32 @@ class TokenStanza(Policy):
     """The feed's deviation threshold, from its page: how far the market may move before it is updated."""
 
 
+class GmxMarket(Policy):
+    """A market of GMX that may be traded. Its feed is that of the token with the same symbol under `tokens`."""
+
+    market: Address
+    """GMX's market token."""
+    decimals: Annotated[int, Field(ge=0, le=30)]
+    """Of the index token."""
+
+
+class GmxContracts(Policy):
+    """Contracts of GMX v2 on a chain, and our PerpModule."""
+
+    exchange_router: Address
+    order_vault: Address
+    data_store: Address
+    event_emitter: Address
+    reader: Address
+    role_store: Address
+    wrapped_native: Address
+    """The wrapped coin, in which execution fees are paid."""
+    markets: dict[str, GmxMarket] = Field(min_length=1)
+    """Symbol -> market."""
+    module: Address | None = None
+    """None until the platform has deployed it there."""
+
+
 class ContractsStanza(Policy):
     """Contract addresses on a chain. Those of the platform are missing until it has deployed its module there."""
 
@@ -60,6 +87,8 @@ class ContractsStanza(Policy):
     factory: Address
     multicall: Address
     tokens: dict[str, TokenStanza] = Field(min_length=1)
+    gmx: GmxContracts | None = None
+    """None where nothing trades perpetual futures."""
     sequencer_feed: Address | None = None
     """Chainlink's uptime feed of the chain's sequencer; None where there is none."""
     router: Address | None = None
@@ -156,10 +185,31 @@ class Terms(Policy):
     loosen_delay: LoosenDelay
 
 
+class PerpsTerms(Policy):
+    """The limits that a plan for perpetual futures proposes, with the contract's names. USDC in base units."""
+
+    min_collateral: Count
+    max_collateral: Count
+    max_leverage_bps: Count
+    """Size over collateral: 50,000 is fivefold."""
+    max_notional: Count
+    daily_collateral: Count
+    daily_notional: Count
+    trades_per_day: Count
+    cooldown: Annotated[int, Field(ge=0)]
+    slippage_bps: Count
+    max_execution_fee: Count
+    """Wei an order."""
+    loss_budget: Count
+    total_loss_budget: Count
+    loosen_delay: LoosenDelay
+
+
 class _Chains(Policy):
     model_config = Policy.model_config | {"extra": "allow"}
     __pydantic_extra__: dict[str, ChainStanza]
     policy: Terms
+    perps_policy: PerpsTerms
 
 
 @cache
@@ -170,6 +220,11 @@ def _chains() -> _Chains:
 def terms() -> Terms:
     """Return the limits that a plan proposes."""
     return _chains().policy
+
+
+def perps_terms() -> PerpsTerms:
+    """Return the limits that a plan for perpetual futures proposes."""
+    return _chains().perps_policy
 
 
 def all_chains() -> dict[str, ChainStanza]:
@@ -257,6 +312,7 @@ def connect(chain: ChainStanza, *, timeout: float = 0) -> Chain:
         health_seconds=chain.health_seconds,
         timeout=timeout or chain.timeout_seconds,
         multicall=addresses(chain).multicall,
+        report=disagreements.note,
     )
 
 

@@ -48,6 +48,9 @@ class ChainTransaction(models.Model):
     to = models.CharField(max_length=42, blank=True)
     calldata = models.TextField(blank=True, help_text="0x hex; fixed when signed")
     gas_limit = models.PositiveBigIntegerField(default=0)
+    value = models.DecimalField(
+        **WEI, default=0, db_default=models.Value(0), help_text="wei that the executor pays with the call"
+    )
     state = models.CharField(
         max_length=9, default=states.TxState.PLANNED, choices=[(s, s) for s in states.TxState], editable=False
     )

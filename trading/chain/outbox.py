@@ -27,7 +27,7 @@ from django.db.models import QuerySet
 
 from maxxit.core import clock, correlation
 from maxxit.core.errors import Rejected, Retryable, StaleState, Unknown
-from maxxit.core.money import plain
+from maxxit.core.money import ZERO, plain
 from maxxit.events.record import advance, record
 from maxxit.evm.facts import Receipt
 from maxxit.evm.node_errors import Refusal, fees_named, refusal
@@ -122,6 +122,8 @@ class Call:
     to: str
     """Empty: the data creates a contract."""
     data: bytes
+    value: int = 0
+    """Wei that the executor pays with it."""
 
 
 # -- the intent
@@ -166,10 +168,11 @@ def commit(
             (f"the balance of {signer.address}", "eth_getBalance", (signer.address, block)),
         ]
     )
-    if balance < sending.gas_limit * fees[0]:
-        needed = Decimal(sending.gas_limit * fees[0]).scaleb(-COIN_DECIMALS)
+    if balance < (cost := sending.gas_limit * fees[0] + call.value):
+        needed = Decimal(cost).scaleb(-COIN_DECIMALS)
+        paid_for = "gas and the call's value" if call.value else "gas"
         raise Rejected(
-            f"executor {signer.address} needs {plain(needed)} {sending.coin} for gas and holds "
+            f"executor {signer.address} needs {plain(needed)} {sending.coin} for {paid_for} and holds "
             f"{plain(Decimal(balance).scaleb(-COIN_DECIMALS))}: send it {sending.coin}",
             code=Reason.EXECUTOR_OUT_OF_GAS,
         )
@@ -189,10 +192,11 @@ def commit(
         row.save(update_fields=["next_nonce"])
         tx.signer, tx.nonce, tx.to = row, nonce, call.to
         tx.calldata, tx.gas_limit = "0x" + call.data.hex(), sending.gas_limit
+        tx.value = Decimal(call.value)
         _store_attempt(tx, signer, fees)
         advance(
             tx, TxState.SIGNED, data={"nonce": nonce}, signer=row, nonce=nonce, to=call.to, calldata=tx.calldata,
-            gas_limit=tx.gas_limit,
+            gas_limit=tx.gas_limit, value=tx.value,
         )  # fmt: skip
 
 
@@ -233,7 +237,10 @@ def _store_attempt(
     `cancels`: sign an empty transaction to ourselves instead.
     """
     to, data = (signer.address, b"") if cancels else (tx.to, bytes.fromhex(tx.calldata[2:]))
-    signed = signer.sign(Unsigned(tx.chain_id, int(tx.nonce or 0), to, data, tx.gas_limit, fees[0], fees[1]))
+    value = 0 if cancels else int(tx.value)
+    signed = signer.sign(
+        Unsigned(tx.chain_id, int(tx.nonce or 0), to, data, tx.gas_limit, fees[0], fees[1], value)
+    )
     return ChainAttempt.objects.create(
         transaction=tx,
         number=tx.attempts.count() + 1,
@@ -577,7 +584,7 @@ def _record_receipt(tx: ChainTransaction, receipt: Receipt, chain: Chain, sendin
 def _finalise(
     tx: ChainTransaction, receipt: Receipt, timestamp: int, chain: Chain, sending: SendingRules
 ) -> None:
-    """Move mined -> final, reverted or canceled, and book the gas in the ledger; a revert costs gas too."""
+    """Move mined -> final, reverted or canceled, and book its gas and value; a revert costs gas too."""
     price = receipt.gas_price or 0
     cost = receipt.gas_used * price + (receipt.l1_fee or 0)
     paid: dict[str, Any] = {"gas_used": receipt.gas_used, "gas_price": Decimal(price)}
@@ -593,7 +600,10 @@ def _finalise(
             advance(tx, TxState.REVERTED, why=why, reason=why, **paid)
         if tx.signer is not None:
             amount = Decimal(cost).scaleb(-COIN_DECIMALS)
-            ledger.book_gas(tx.idempotency_key, tx.signer.address, tx.chain_id, sending.coin, amount)
+            value = tx.value.scaleb(-COIN_DECIMALS) if receipt.succeeded and not canceled else ZERO
+            ledger.book_gas(
+                tx.idempotency_key, tx.signer.address, tx.chain_id, sending.coin, amount, value=value
+            )
 
 
 def revert_code(tx: ChainTransaction, chain: Chain, block: int) -> str:
@@ -602,7 +612,13 @@ def revert_code(tx: ChainTransaction, chain: Chain, block: int) -> str:
     for number in (block, block - 1):
         try:
             if tx.to:
-                chain.call(tx.to, bytes.fromhex(tx.calldata[2:]), sender=sender, block=hex(number))
+                chain.call(
+                    tx.to,
+                    bytes.fromhex(tx.calldata[2:]),
+                    sender=sender,
+                    block=hex(number),
+                    value=int(tx.value),
+                )
             else:
                 chain.agreed_call({"from": sender, "data": tx.calldata}, hex(number))
         except Fault as error:

@@ -69,7 +69,7 @@ CLOSE_SELECTOR = keccak(text="close_position(address,bytes32,uint256,uint256,uin
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """An EIP-1559 transaction with value 0. Fees in wei per gas."""
+    """An EIP-1559 transaction. Fees in wei per gas."""
 
     chain_id: int
     nonce: int
@@ -78,6 +78,8 @@ class Unsigned:
     gas: int
     max_fee: int
     tip: int
+    value: int = 0
+    """Wei."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +90,28 @@ class Signed:
     hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class SigningPolicy:
+    """What an executor's key signs, besides empty transfers to itself."""
+
+    targets: frozenset[str]
+    """The contracts that may be called."""
+    selectors: frozenset[bytes] = frozenset({OPEN_SELECTOR, CLOSE_SELECTOR})
+    """Their functions."""
+    max_value: int = 0
+    """The most that a call may pay, wei."""
+
+
 class Signer:
-    """Signs `open_position` and `close_position` calls of our module, and empty self-transfers, at a limited rate."""
+    """Signs the calls that its policy allows, and empty self-transfers, at a limited rate."""
 
     def __init__(
-        self, account: "LocalAccount", *, chain_id: int, targets: Collection[str], per_minute: int
+        self, account: "LocalAccount", *, chain_id: int, policy: SigningPolicy, per_minute: int
     ) -> None:
         self.__account = account
         self.address: str = account.address
         self.chain_id, self.per_minute = chain_id, per_minute
-        self.targets = frozenset(targets)
+        self.policy = policy
         self._signed: deque[float] = deque()
         self._lock = threading.Lock()
 
@@ -113,11 +127,16 @@ class Signer:
             raise Rejected(
                 f"this key signs for chain {self.chain_id}, not {tx.chain_id}", code="signer_chain"
             )
-        cancels = tx.to == self.address and not tx.data  # value is always 0: it only uses the nonce
-        if tx.to not in self.targets and not cancels:
+        cancels = tx.to == self.address and not tx.data and not tx.value  # it only uses the nonce
+        if tx.to not in self.policy.targets and not cancels:
             raise Rejected(f"this key does not sign calls to {tx.to}", code="signer_target")
-        if tx.data[:4] not in (OPEN_SELECTOR, CLOSE_SELECTOR) and not cancels:
+        if tx.data[:4] not in self.policy.selectors and not cancels:
             raise Rejected(f"this key does not sign 0x{tx.data[:4].hex()}", code="signer_selector")
+        if tx.value > self.policy.max_value:
+            raise Rejected(
+                f"this key pays at most {self.policy.max_value} wei with a call, not {tx.value}",
+                code="signer_value",
+            )
         self._check_rate()
         return _signed(self.__account, tx)
 
@@ -155,14 +174,14 @@ class CreationSigner:
                 f"this key signs for chain {self.chain_id}, not {tx.chain_id}", code="signer_chain"
             )
         cancels = tx.to == self.address and not tx.data
-        if not cancels and (tx.to or tx.data != self.code):
+        if tx.value or (not cancels and (tx.to or tx.data != self.code)):
             raise Rejected("this key signs the creation of one contract only", code="signer_target")
         return _signed(self.__account, tx)
 
 
 def _signed(account: "LocalAccount", tx: Unsigned) -> Signed:
     fields: dict[str, Any] = {
-        "type": 2, "chainId": tx.chain_id, "nonce": tx.nonce, "to": tx.to, "value": 0, "data": tx.data,
+        "type": 2, "chainId": tx.chain_id, "nonce": tx.nonce, "to": tx.to, "value": tx.value, "data": tx.data,
         "gas": tx.gas, "maxFeePerGas": tx.max_fee, "maxPriorityFeePerGas": tx.tip,
     }  # fmt: skip
     signed = account.sign_transaction(fields)
@@ -321,16 +340,15 @@ def check_boot(chain_id: int, sources: Collection[KeySource] = ()) -> None:
             )
 
 
-def open_signers(chain_id: int, targets: Collection[str], per_minute: int) -> dict[str, Signer]:
+def open_signers(chain_id: int, policy: SigningPolicy, per_minute: int) -> dict[str, Signer]:
     """Decrypt the current key, and the previous one during a rotation; return address -> signer.
 
-    Called only by the worker that executes. `targets`: the contracts that may be called. `per_minute`: signatures per
-    key and minute. Raises `Misconfigured`.
+    Called only by the worker that executes. `per_minute`: signatures per key and minute. Raises `Misconfigured`.
     """
     check_boot(chain_id)
     accounts = [_decrypted(source, chain_id) for source in _sources()]
     return {
-        account.address: Signer(account, chain_id=chain_id, targets=targets, per_minute=per_minute)
+        account.address: Signer(account, chain_id=chain_id, policy=policy, per_minute=per_minute)
         for account in accounts
     }
 

@@ -7,9 +7,11 @@ from uuid import uuid4
 
 from agents.models import Deployment
 from maxxit.core import clock
+from maxxit.postgres import threads
 from tests.chain.lab import Lab
 from trading.chain.models import ChainTransaction, SafePlan
 from trading.venues.base import Report, Request
+from trading.venues.safe import venue as safe
 from trading.venues.safe import verify
 from trading.venues.safe.contract import module as m
 from trading.venues.safe.venue import SafeVenue
@@ -43,6 +45,12 @@ def verified(deployment: Deployment, lab: Lab) -> Deployment:
     return deployment
 
 
+def renew_helpers() -> None:
+    """End the threads that all Safe venues of this process share, with their connections."""
+    old, safe.HELPERS = safe.HELPERS, threads.Pool(safe.HELPERS.size, "safe")
+    old.close()
+
+
 class SafeTrader:
     """A Safe, its venue, and requests for it."""
 
@@ -55,6 +63,7 @@ class SafeTrader:
         """Let go of the connections."""
         for one in self.venue.chain.endpoints:
             one.close()
+        renew_helpers()
 
     def request(self, purpose: str = "open", quantity: str = "0.2", **changes: Any) -> Request:
         """An order for WETH at the feed's price; each open is a new signal's."""

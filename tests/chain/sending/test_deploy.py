@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from maxxit.core.errors import Misconfigured, Rejected
-from maxxit.ops.devchain.world import Builder, local_key
+from maxxit.ops.devchain.world import Builder, local_key, wait_receipt
 from maxxit.ops.management.commands import chain as command
 from tests.chain.lab import Lab
 from tests.chain.public import NAME, OWN, configure, stanza
@@ -133,7 +133,8 @@ def deploy_address(lab: Lab) -> str:
 def test_a_wallet_deploys_and_the_code_is_verified(lab: Lab, deployer: str) -> None:
     tx = run("deploy-module", "--wallet")["transaction_for_wallet"]
     address = deploy_address(lab)
-    lab.rpc("eth_sendTransaction", {"from": deployer, "data": tx["data"], "gas": tx["gas"]})
+    sent = lab.rpc("eth_sendTransaction", {"from": deployer, "data": tx["data"], "gas": tx["gas"]})
+    wait_receipt(lab.rpc, sent)
     assert run("deploy-module", "--verify", address)["difference"] == ""
     out = StringIO()
     with pytest.raises(SystemExit):

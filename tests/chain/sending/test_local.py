@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 
 from agents.models import Deployment
+from maxxit.core import clock
 from maxxit.events import wake
 from maxxit.ops.devchain import local
 from tests import builders as make
+from tests.test_five_venues import forget_configuration
 from trading import ledger, reconcile, wiring
+from trading.chain.chains import LOCAL_CHAIN_ID
+from trading.chain.models import ChainTransaction, SafePlan, Signer
 from trading.models import Gate
 from trading.venues.safe import safes
 
@@ -46,6 +50,8 @@ def test_the_demo_safe_is_verified_and_its_market_moves_and_it_survives_a_restar
         make.price("ETH", "3150.25")
         assert market.step() == ["WETH"]
         assert world.price("WETH") == D("3150.25")
+        assert world.contracts().gmx is not None
+        assert local.Keeper(world).step() == []
         safe, url = world.safe, node.url
         world.rpc.close()
     with wake.collected(), local.start(home) as node:
@@ -57,6 +63,46 @@ def test_the_demo_safe_is_verified_and_its_market_moves_and_it_survives_a_restar
         assert reconcile.drifts() == {}
         again.rpc.close()
     wiring.venue.cache_clear()
+
+
+def test_the_demos_other_safe_trades_perpetual_futures(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAXXIT_PROFILE", "demo")
+    forget_configuration()
+    make.price("ETH", "3100")
+    make.price("BTC", "64000")
+    local.ensure_keystore(home)
+    try:
+        with wake.collected(), local.start(home) as node:
+            world = local.open_world(node, home)
+            assert local.perps.enter_demo(world) == []
+            deployment = Deployment.objects.get(account=f"gmx:{world.perp_safe}")
+            assert deployment.verified_at is not None
+            assert ledger.balances(deployment.pk) == {"USDC": D(1_000)}
+            assert local.perps.enter_demo(world) == [], "nothing is signed again"
+            assert SafePlan.objects.count() == 1
+            world.rpc.close()
+    finally:
+        monkeypatch.undo()
+        forget_configuration()
+    wiring.venue.cache_clear()
+
+
+@pytest.mark.parametrize(("state", "raised"), [("broadcast", 3), ("mined", 3), ("final", 5)])
+def test_a_chain_that_lost_its_last_blocks_leaves_the_nonces_of_what_is_in_flight(
+    home: Path, state: str, raised: int
+) -> None:
+    local.ensure_keystore(home)
+    with wake.collected(), local.start(home) as node:
+        world = local.open_world(node, home)
+        address = world.accounts["executor"]
+        signer = Signer.objects.create(chain_id=LOCAL_CHAIN_ID, address=address, next_nonce=5)
+        ChainTransaction.objects.create(
+            idempotency_key="lost", chain_id=LOCAL_CHAIN_ID, signer=signer, nonce=3, state=state, terms={},
+            deadline=clock.now(), created_at=clock.now(),
+        )  # fmt: skip
+        local.open_world(node, home).rpc.close()
+        assert int(world.rpc("eth_getTransactionCount", address, "latest"), 16) == raised
+        world.rpc.close()
 
 
 def test_the_key_is_made_once_and_only_the_owner_may_read_it(home: Path) -> None:

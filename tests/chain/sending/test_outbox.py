@@ -24,6 +24,7 @@ from tests.chain.sending.safe_trader import SafeTrader, store_plan, verified
 from trading import ledger
 from trading.chain import outbox
 from trading.chain.models import ChainAttempt, ChainTransaction, Signer
+from trading.chain.signer import SigningPolicy, open_signers
 from trading.venues.safe.contract import module as m
 
 D = Decimal
@@ -465,3 +466,37 @@ def test_a_nonce_far_above_ours_is_refused_with_an_alert(trader: SafeTrader, wir
     wire.answers = {}
     trader.venue.send(prepared)
     assert trader.tx(prepared.ref).nonce == 1
+
+
+def test_a_call_pays_its_value_once_and_the_ledger_books_it(trader: SafeTrader, wire: Proxy) -> None:
+    sending(trader, bump_after=timedelta(0))
+    receiver, value = trader.world.accounts["rogue"], 3 * 10**15
+    policy = SigningPolicy(frozenset({receiver}), frozenset({b""}), max_value=value)
+    [signer] = open_signers(31337, policy, 60).values()
+    chain, executor = trader.venue.chain, ledger.executor_of(signer.address)
+    held = int(trader.lab.rpc("eth_getBalance", receiver, "latest"), 16)
+    before = ledger.balance(executor, "ETH")
+    tx = outbox.plan("mx-value", 31337, {"purpose": "close"}, clock.now() + timedelta(minutes=5))
+    trader.lab.rpc("evm_setAutomine", False)
+    outbox.commit(tx, outbox.Call(receiver, b"", value), chain, signer, trader.venue.sending)
+    for _ in range(2):  # sent, then with higher fees
+        outbox.follow(tx, chain, signer, trader.venue.sending)
+    trader.lab.rpc("evm_mine")
+    outbox.follow(tx, chain, signer, trader.venue.sending)
+
+    tx.refresh_from_db()
+    assert (tx.state, tx.value, tx.attempts.count() > 1) == ("final", value, True)
+    assert int(trader.lab.rpc("eth_getBalance", receiver, "latest"), 16) == held + value
+    gas = (tx.gas_used or 0) * (tx.gas_price or 0)
+    assert before - ledger.balance(executor, "ETH") == D(gas + value).scaleb(-18)
+    assert ledger.balance(ledger.execution_fees_of(31337), "ETH") == D("0.003")
+
+
+def test_an_executor_that_cannot_pay_the_value_signs_nothing(trader: SafeTrader, wire: Proxy) -> None:
+    receiver, value = trader.world.accounts["rogue"], 10**30
+    policy = SigningPolicy(frozenset({receiver}), frozenset({b""}), max_value=value)
+    [signer] = open_signers(31337, policy, 60).values()
+    tx = outbox.plan("mx-poor", 31337, {"purpose": "close"}, clock.now() + timedelta(minutes=5))
+    with pytest.raises(Rejected, match="for gas and the call's value and holds"):
+        outbox.commit(tx, outbox.Call(receiver, b"", value), trader.venue.chain, signer, trader.venue.sending)
+    assert tx.attempts.count() == 0

@@ -24,7 +24,7 @@ class Web:
     """A tenant who calls the API."""
 
     def __init__(self, name: str, *scopes: str) -> None:
-        self.person = User.objects.create_user(name)
+        self.person, _ = User.objects.get_or_create(username=name)
         self.headers = {"x-api-key": create_key(self.person, "test", scopes, by="test")}
 
     def post(self, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
@@ -43,6 +43,7 @@ def alice(trader: SafeTrader) -> Web:
 def draft(trader: SafeTrader, owner: Web) -> Deployment:
     """A deployment without a Safe."""
     agent = make.agent(venue="safe", tokens=["ETH", "BTC"], owner=owner.person)
+    make.account(agent)
     account = f"safe:{owner.person.username}"
     return make.deployment(agent, account=account, funded=False, state="draft", owner=owner.person)
 
@@ -76,9 +77,16 @@ def test_from_plan_to_verified_to_revoked(trader: SafeTrader, alice: Web) -> Non
     world.execute_as_owner(
         safe_tx(31337, world.safe, told["to"], data, int(told["operation"]), int(told["nonce"]))
     )
-    assert alice.post(f"{deployment.pk}/verify") == (
+    code, verified = alice.post(f"{deployment.pk}/verify")
+    assert (code, verified["verified"]) == (200, True)
+    assert "the scope trade" in verified["problems"][0]
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.module_enabled) == ("draft", True), "a key of the scope safes"
+
+    trading = Web("alice", "safes", "trade")
+    assert trading.post(f"{deployment.pk}/verify") == (
         200,
-        {"deployment_id": deployment.pk, "verified": True, "differences": [], "stopped": {}},
+        {"deployment_id": deployment.pk, "verified": True, "differences": [], "problems": [], "stopped": {}},
     )
     deployment.refresh_from_db()
     assert (deployment.state, deployment.module_enabled, deployment.account) == ("active", True, world.safe)
@@ -86,7 +94,7 @@ def test_from_plan_to_verified_to_revoked(trader: SafeTrader, alice: Web) -> Non
     assert (code, out["safe"]) == (200, world.safe)
     assert out["transaction"]["contractTransactionHash"].startswith("0x")
     asked = [name for name in make.event_names() if name == "api.safe_asked"]
-    assert len(asked) == 4
+    assert len(asked) == 5
 
 
 @pytest.mark.parametrize("signature", ["", "0x", "0x" + "00" * 65, "0x" + "1b" * 65, "no"])

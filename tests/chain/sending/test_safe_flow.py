@@ -21,10 +21,11 @@ from tests import builders as make
 from tests.chain.sending.safe_trader import SafeTrader, store_plan, verified
 from tests.fakes import FakeModel
 from tests.passes import execute_pass, monitor_pass
-from trading import ledger, limits, reconcile
+from trading import ledger, reconcile
 from trading.billing.invoice import invoice, parse_month
 from trading.chain.models import ChainTransaction
 from trading.models import LedgerEntry, Order
+from trading.risk import limits
 from trading.venues.safe.onboarding import safe_tx
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]

@@ -29,6 +29,9 @@ from tests import builders as make
 from tests.chain.sending.safe_trader import SafeTrader
 from trading import ledger, reconcile, tasks, wiring
 from trading.chain import chains
+from trading.chain.models import ChainTransaction
+from trading.deployments import wallet_setup
+from trading.deployments.wallet_setup import Verified
 from trading.models import JournalKind
 from trading.venues.safe import onboarding, plans, safes
 from trading.venues.safe.contract import module as m
@@ -66,6 +69,7 @@ def deployment(trader: SafeTrader) -> Deployment:
     world = trader.world
     world.execute_as_owner(onboarding.revoke_tx(31337, world.safe, world.module, world.safe_nonce()))
     agent = make.agent(venue="safe", tokens=["ETH", "BTC"])
+    make.account(agent)
     return make.deployment(agent, account="safe:new", funded=False, state="draft")
 
 
@@ -162,7 +166,7 @@ def onboarded(trader: SafeTrader, deployment: Deployment) -> Deployment:
     """Planned, signed and verified."""
     planned = plans.plan(deployment, trader.world.safe)
     trader.world.execute_as_owner(as_signed(planned.transaction))
-    assert safes.check(deployment) == []
+    assert wallet_setup.verify_and_activate(deployment, by="test") == Verified([])
     return deployment
 
 
@@ -197,12 +201,12 @@ def test_the_next_deployment_of_a_safe_has_what_the_revoked_one_held(
     with pytest.raises(Rejected, match="with this agent"):
         plans.plan(make.deployment(onboarded.agent, account="safe:twin", funded=False), world.safe)
     advance(onboarded, "revoked")
-    after = make.deployment(
-        make.agent(venue="safe", tokens=["ETH", "BTC"]), account="safe:next", funded=False, state="draft"
-    )
+    agent = make.agent(venue="safe", tokens=["ETH", "BTC"])
+    make.account(agent)
+    after = make.deployment(agent, account="safe:next", funded=False, state="draft")
     world.execute_as_owner(as_signed(plans.plan(after, world.safe).transaction))
 
-    assert safes.check(after) == []
+    assert wallet_setup.verify_and_activate(after, by="test") == Verified([])
     assert (ledger.balances(onboarded.pk)["USDC"], ledger.balances(after.pk)["USDC"]) == (D(0), D(10_000))
     world.mint("USDC", world.safe, 500_000_000)
     reconcile_all()
@@ -332,6 +336,16 @@ def ether(trader: SafeTrader) -> Decimal:
     return D(int(trader.lab.rpc("eth_getBalance", trader.world.accounts["executor"], "latest"), 16)).scaleb(
         -18
     )
+
+
+def test_an_executor_that_never_sent_is_watched(trader: SafeTrader, onboarded: Deployment) -> None:
+    executor = trader.world.accounts["executor"]
+    assert not ChainTransaction.objects.exists()
+    trader.lab.rpc("anvil_setBalance", executor, hex(10**15))
+    trader.lab.rpc("evm_mine")
+    (balance,) = gas_balances()
+    assert (balance.executor, balance.external) == (executor, D("0.001"))
+    assert Event.objects.filter(name="executor.balance_low").count() == 1
 
 
 def test_gas_is_booked_and_the_executor_s_balance_is_held_against_the_chain(

@@ -18,6 +18,7 @@ from tests.chain.sending.conftest import PASSWORD
 from trading.chain.signer import (
     CLOSE_SELECTOR,
     OPEN_SELECTOR,
+    SigningPolicy,
     Unsigned,
     check_boot,
     executor_address,
@@ -31,6 +32,7 @@ from trading.venues.safe.contract import module as m
 MODULE = to_checksum_address("0x" + "aa" * 20)
 SAFE = "0x" + "0" * 39 + "1"
 LOCAL, REAL = 31337, 42161
+POLICY = SigningPolicy(frozenset({MODULE}))
 
 
 def transaction(**changes: object) -> Unsigned:
@@ -55,7 +57,7 @@ def test_the_selectors_are_the_modules() -> None:
 
 
 def test_it_signs_open_and_close_of_our_module_and_nothing_else(own_key: bytes) -> None:
-    (signer,) = open_signers(LOCAL, {MODULE}, 60).values()
+    (signer,) = open_signers(LOCAL, POLICY, 60).values()
     made = signer.sign(transaction())
     assert Account.recover_transaction(made.raw) == signer.address == executor_address()
     assert TypedTransaction.from_bytes(HexBytes(made.raw)).as_dict()["value"] == 0
@@ -81,7 +83,7 @@ def test_during_a_rotation_both_keys_sign(
     current = Account.from_key(own_key).address
 
     assert executor_addresses() == (current, old.address)
-    signers = open_signers(REAL, {MODULE}, 60)
+    signers = open_signers(REAL, POLICY, 60)
     assert list(signers) == [current, old.address]
     for address, signer in signers.items():
         assert Account.recover_transaction(signer.sign(transaction(chain_id=REAL)).raw) == address
@@ -92,15 +94,32 @@ def test_during_a_rotation_both_keys_sign(
 
 
 def test_more_signatures_than_make_sense_are_refused(own_key: bytes) -> None:
-    (signer,) = open_signers(LOCAL, {MODULE}, 3).values()
+    (signer,) = open_signers(LOCAL, POLICY, 3).values()
     for _ in range(3):
         signer.sign(transaction())
     with pytest.raises(Retryable, match="signatures in the last minute"):
         signer.sign(transaction())
 
 
+def test_a_call_pays_no_more_than_the_policy_allows(own_key: bytes) -> None:
+    (frugal,) = open_signers(LOCAL, POLICY, 60).values()
+    pays = SigningPolicy(frozenset({MODULE}), max_value=10**16)
+    (paying,) = open_signers(LOCAL, pays, 60).values()
+
+    assert (
+        TypedTransaction.from_bytes(HexBytes(paying.sign(transaction(value=10**16)).raw)).as_dict()["value"]
+        == 10**16
+    )
+    for signer, value in ((frugal, 1), (paying, 10**16 + 1)):
+        with pytest.raises(Rejected, match=r"pays at most \d+ wei") as refused:
+            signer.sign(transaction(value=value))
+        assert refused.value.code == "signer_value"
+    with pytest.raises(Rejected, match="does not sign calls"):
+        paying.sign(transaction(to=paying.address, data=b"", value=1))
+
+
 def test_the_key_shows_nowhere(own_key: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    (signer,) = open_signers(LOCAL, {MODULE}, 60).values()
+    (signer,) = open_signers(LOCAL, POLICY, 60).values()
     logging.getLogger("test").warning("%s %r", signer, signer)
     shown = f"{signer!r} {signer} {caplog.text} {executor_address()}"
     for form in (own_key.hex(), own_key.hex().upper(), str(int.from_bytes(own_key, "big"))):
@@ -114,7 +133,7 @@ def test_the_key_shows_nowhere(own_key: bytes, caplog: pytest.LogCaptureFixture)
 
 def test_boot_takes_a_key_of_ones_own(own_key: bytes) -> None:
     check_boot(REAL)
-    (signer,) = open_signers(REAL, {MODULE}, 60).values()
+    (signer,) = open_signers(REAL, POLICY, 60).values()
     assert signer.chain_id == REAL
 
 
@@ -134,7 +153,7 @@ def test_boot_refuses_a_guessable_key(key: bytes, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("EXECUTOR_KEYSTORE", str(tmp_path / "key.json"))
     monkeypatch.setenv("EXECUTOR_PASSWORD", "a good long password")
     with pytest.raises(Misconfigured, match="default key"):
-        open_signers(REAL, {MODULE}, 60)
+        open_signers(REAL, POLICY, 60)
 
 
 @pytest.mark.parametrize("name", ["EXECUTOR_KEY", "EXECUTOR_PRIVATE_KEY", "PRIVATE_KEY"])
@@ -153,7 +172,7 @@ def test_boot_refuses_what_is_missing_empty_or_no_keystore(
         check_boot(REAL)
     monkeypatch.setenv("EXECUTOR_PASSWORD", "a wrong long password")
     with pytest.raises(Misconfigured, match="cannot be decrypted"):
-        open_signers(REAL, {MODULE}, 60)
+        open_signers(REAL, POLICY, 60)
     (tmp_path / "plain").write_text(own_key.hex())
     (tmp_path / "other").write_text(json.dumps({"version": 1}))
     for value, why in (
@@ -174,7 +193,7 @@ def test_the_password_comes_from_a_file_too(
     monkeypatch.delenv("EXECUTOR_PASSWORD")
     (tmp_path / "password").write_text("a good long password\n")
     monkeypatch.setenv("EXECUTOR_PASSWORD_FILE", str(tmp_path / "password"))
-    assert list(open_signers(REAL, {MODULE}, 60)) == [Account.from_key(own_key).address]
+    assert list(open_signers(REAL, POLICY, 60)) == [Account.from_key(own_key).address]
 
 
 DAMAGE: dict[str, tuple[dict[str, Any], str]] = {

@@ -13,6 +13,8 @@ from django.db import IntegrityError, transaction
 from eth_account import Account
 
 from agents.models import Deployment
+from maxxit.core.errors import Rejected
+from maxxit.reports.safes import doctor
 from positions.models import Position
 from tests import builders as make
 from tests.chain.sending.safe_trader import SafeTrader
@@ -24,6 +26,7 @@ from trading import ledger
 from trading.chain import chains
 from trading.chain.models import ChainTransaction, SafePlan
 from trading.chain.signer import write_keystore
+from trading.deployments import wallet_setup
 from trading.models import Order
 from trading.venues.safe import plans, reconcile, safes, verify
 from trading.venues.safe.contract import module as m
@@ -100,6 +103,46 @@ def test_a_proposal_changes_nothing_until_the_chain_shows_it(
     assert kept is not None
     assert kept.policy["loss_budget"] == 60_000_000
     assert verify.proposal(pipeline.world.chain_id, pipeline.world.safe) is None
+    assert stopped_out(pipeline)
+
+
+def test_entries_go_on_under_the_stricter_limits_while_a_looser_one_waits(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain_id, safe = pipeline.world.chain_id, pipeline.world.safe
+    pipeline.trader.lab.set_policy(loosen_delay=3_600)
+    signed = verify.plan_in_force(chain_id, safe)
+    assert signed is not None
+    signed.policy["loosen_delay"] = 3_600
+    signed.save()
+    other = {"loss_budget": 60_000_000, "max_trade": 900_000_000, "loosen_delay": 3_600}
+    terms = chains.terms().model_copy(update=other)
+    monkeypatch.setattr(chains, "terms", lambda: terms)
+    pipeline.deployment.refresh_from_db()
+    pipeline.world.execute_as_owner(as_signed(plans.plan(pipeline.deployment).transaction))
+
+    now = pipeline.trader.lab.policy()
+    assert (now.loss_budget, now.max_trade) == (50_000_000, 900_000_000), "of each limit the stricter one"
+    assert any("the planned policy is pending" in line for line in safes.check(pipeline.deployment))
+    assert pipeline.deployment.verified_at is not None
+    shown = wallet_setup.look(pipeline.deployment, by="its owner")
+    assert (shown.step, shown.waits) == ("differs", True), "signed, though no transaction of a page is known"
+    assert "a plan that waits for its delay" in doctor.differing()[1][0]
+    assert pipeline.trader.problem() == ""
+    buy(pipeline)
+    with pytest.raises(Rejected, match="above_max_trade"):
+        pipeline.trader.send(pipeline.trader.request(quantity=str(950 / pipeline.price), trade="9/9"))
+    with pytest.raises(Rejected, match="token_not_listed"):
+        pipeline.trader.send(
+            pipeline.trader.request(
+                symbol="BTC", quantity="0.001", reference_price=pipeline.world.price("WBTC")
+            )
+        )
+
+    pipeline.trader.lab.set_policy(loss_budget=55_000_000, loosen_delay=3_600)
+    safes.check(pipeline.deployment)
+    assert pipeline.deployment.verified_at is None, "another policy than the planned one is pending"
+    assert pipeline.trader.problem() == "safe_not_verified"
     assert stopped_out(pipeline)
 
 

@@ -13,6 +13,7 @@ from django.test import Client
 
 from agents.models import Deployment
 from maxxit.core.errors import Rejected
+from maxxit.ops.devchain.world import wait_receipt
 from maxxit.reports import checks
 from maxxit.reports.safes import wallet
 from tests import builders as make
@@ -286,6 +287,37 @@ def test_another_safe_may_be_chosen_and_what_two_agents_share_is_named(
     assert (second.safe_wallet, SafePlan.objects.get().verified_at is None) == ("", False)
 
 
+def test_a_draft_that_leaves_a_safe_leaves_the_proposal_to_the_other_draft_of_it(
+    trader: SafeTrader, alice: Web
+) -> None:
+    store_plan(trader.lab)
+    first, second = draft(alice), draft(alice)
+    for one in (first, second):
+        wallet_setup.plan_existing(one, trader.world.safe, proven=[trader.world.accounts["owner"]])
+
+    wallet_setup.forget(second)
+    assert SafePlan.objects.filter(verified_at=None).count() == 1
+    wallet_setup.forget(first)
+    assert not SafePlan.objects.filter(verified_at=None).exists()
+
+
+def test_a_draft_is_found_signed_however_many_newer_ones_were_abandoned(
+    trader: SafeTrader, alice: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wallet_setup, "CHUNK", 2)
+    signed = draft(alice)
+    made = wallet_setup.plan_new(signed, trader.world.accounts["rogue"])
+    assert made.send is not None
+    send(trader, made.send.as_json())
+    for _ in range(3):
+        abandoned = draft(alice)
+        wallet_setup.plan_new(abandoned, trader.world.accounts["guardian"])
+
+    assert wallet_setup.finish_due() == 1
+    signed.refresh_from_db()
+    assert signed.state == "active"
+
+
 def test_a_revocation_ends_every_agent_of_the_safe_once_the_chain_shows_it(
     trader: SafeTrader, alice: Web
 ) -> None:
@@ -306,6 +338,7 @@ def test_a_revocation_ends_every_agent_of_the_safe_once_the_chain_shows_it(
         "gas": hex(60_000),
     }
     failed = trader.lab.rpc("eth_sendTransaction", call)
+    wait_receipt(trader.lab.rpc, failed)
     outcome = safe_revocation.settle(first, failed, by="alice")
     assert (outcome.done, outcome.failed) == (False, True)
     send(trader, made.send.as_json(), "owner")
@@ -339,16 +372,64 @@ def test_an_agent_that_cannot_trade_is_verified_and_told_why(trader: SafeTrader,
     status = wallet_setup.look(deployment, by="alice")
     assert status.step == Step.READY
     assert "follows no account" in status.problems[0]
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.module_enabled) == ("draft", True)
+
+
+def test_limits_are_changed_by_api_and_command_and_the_choice_outlives_the_next_plan(
+    trader: SafeTrader, alice: Web
+) -> None:
+    deployment, owner = draft(alice), trader.world.accounts["rogue"]
+    assert alice.post(f"{deployment.pk}/limits", max_trade="50")[1]["code"] == "safe_not_planned"
+    code, planned = alice.post(f"{deployment.pk}/new", owner=owner)
+    send(trader, planned["transaction"])
+    fresh()
+    assert alice.post(f"{deployment.pk}/verify")[1]["verified"] is True
+    code, refused = alice.post(f"{deployment.pk}/limits", max_trade="5000")
+    assert (code, "1,000.00 USDC" in refused["message"]) == (422, True)
+    assert alice.post(f"{deployment.pk}/limits", max_trade="30", min_trade="1")[0] == 422
+    other = Web("bob", "safes")
+    assert other.post(f"{deployment.pk}/limits", max_trade="30")[0] == 404
+    code, made = alice.post(f"{deployment.pk}/limits", max_trade="30", trades_per_day=4)
+    assert code == 200, made
+    assert any("a limit of 30.00 USDC an order stops" in note for note in made["notes"])
+    proposal = SafePlan.objects.get(verified_at=None)
+    assert (proposal.policy["max_trade"], proposal.policy["trades_per_day"]) == (30 * USDC, 4)
+
+    out = StringIO()
+    call_command(
+        "safe",
+        "limits",
+        "--deployment",
+        str(deployment.pk),
+        "--max-trade",
+        "40",
+        "--by",
+        "olga",
+        "--json",
+        stdout=out,
+    )
+    answer = json.loads(out.getvalue())
+    assert answer["changes"][0] == {"limit": "one order", "unit": "USDC", "before": "100", "after": "40"}
+    deployment.refresh_from_db()
+    assert deployment.verified_at is not None
+    proposal = SafePlan.objects.get(verified_at=None)
+    send(trader, proposal.onboarding["send"])
+    fresh()
+    assert safes.check(deployment) == []
+    assert SafePlan.objects.filter(verified_at=None).count() == 0
+    plans.plan(deployment)  # such as for other fees
+    assert SafePlan.objects.get(verified_at=None).policy["max_trade"] == 40 * USDC
 
 
 def test_the_wizard_offers_the_chain_that_answers(
     trader: SafeTrader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (choice,) = wallet_setup.venue_choices(local=True)
+    (choice,) = wallet_setup.venue_choices(local=True, ask="safe")
     assert (choice.name, choice.chain, choice.chain_id, choice.problem) == ("safe", "Local", 31337, "")
     assert wallet_setup.venue_choices(local=False) == []
     fresh()
     at = venue("safe").safe_access()
     assert at is not None
     monkeypatch.setattr(type(at.chain), "head", lambda self: 1 / 0)
-    assert "could not be read" in wallet_setup.venue_choices(local=True)[0].problem
+    assert "could not be read" in wallet_setup.venue_choices(local=True, ask="safe")[0].problem

@@ -1,0 +1,1 @@
+"""What positions with margin need beyond tokens: funding payments and liquidations."""
