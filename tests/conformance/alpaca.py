@@ -1,8 +1,13 @@
 """Alpaca's trading API: alpaca-py completes its life against the fake broker, and sends the orders that we send."""
 
+import itertools
 import json
+import queue
 import re
+import threading
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -14,6 +19,7 @@ from alpaca.trading import enums as e
 from alpaca.trading import models as m
 from alpaca.trading import requests as r
 from alpaca.trading.client import TradingClient
+from alpaca.trading.stream import TradingStream
 
 from tests.conformance.conftest import Fakes
 
@@ -148,6 +154,126 @@ def test_the_legs_of_a_bracket_are_held_until_its_entry_is_filled(
     ]
 
 
+def entry(
+    order_class: e.OrderClass, *, stop: float = 0, target: float = 0, **more: Any
+) -> r.MarketOrderRequest:
+    """Two shares with the legs that are given."""
+    legs: dict[str, Any] = {"order_class": order_class}
+    if target:
+        legs["take_profit"] = r.TakeProfitRequest(limit_price=target)
+    if stop:
+        legs["stop_loss"] = r.StopLossRequest(stop_price=stop)
+    return r.MarketOrderRequest(
+        symbol="AAPL", qty=2, side=e.OrderSide.BUY, time_in_force=e.TimeInForce.GTC, **legs, **more
+    )
+
+
+@pytest.mark.parametrize("leg", [{"stop": 197}, {"target": 206}])
+def test_an_oto_order_has_one_leg_that_works_once_it_is_filled(
+    fakes: Fakes, client: TradingClient, leg: dict[str, float]
+) -> None:
+    order = client.submit_order(entry(e.OrderClass.OTO, **leg))
+    assert order.order_class == e.OrderClass.OTO
+    [held] = order.legs or []
+    assert held.type == (e.OrderType.STOP if "stop" in leg else e.OrderType.LIMIT)
+    fakes.alpaca_price(symbol="AAPL", usd="196" if "stop" in leg else "207")
+    nested = client.get_order_by_id(order.id, r.GetOrderByIdRequest(nested=True))
+    assert [one.status for one in nested.legs or ()] == [e.OrderStatus.FILLED]
+    assert client.get_all_positions() == []
+
+
+def oco() -> r.LimitOrderRequest:
+    return r.LimitOrderRequest(
+        symbol="AAPL", qty=2, side=e.OrderSide.SELL, time_in_force=e.TimeInForce.GTC, limit_price=206,
+        order_class=e.OrderClass.OCO, take_profit=r.TakeProfitRequest(limit_price=206),
+        stop_loss=r.StopLossRequest(stop_price=197),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("usd", "statuses"), [("196", ["canceled", "filled"]), ("207", ["filled", "canceled"])]
+)
+def test_one_of_an_oco_pair_fills_and_the_other_is_canceled(
+    fakes: Fakes, client: TradingClient, usd: str, statuses: list[str]
+) -> None:
+    client.submit_order(buy(qty=2))
+    order = client.submit_order(oco())
+    fakes.alpaca_price(symbol="AAPL", usd=usd)
+    ended = client.get_order_by_id(order.id, r.GetOrderByIdRequest(nested=True))
+    [stop] = ended.legs or []
+    assert [ended.status.value, stop.status.value] == statuses
+
+
+def test_a_leg_is_replaced_and_the_new_one_fills(fakes: Fakes, client: TradingClient) -> None:
+    order = client.submit_order(entry(e.OrderClass.BRACKET, stop=197, target=206))
+    stop = next(leg for leg in order.legs or () if leg.type == e.OrderType.STOP)
+    new = client.replace_order_by_id(stop.id, r.ReplaceOrderRequest(stop_price=199))
+    assert (new.replaces, Decimal(new.stop_price or 0)) == (stop.id, 199)
+    assert client.get_order_by_id(stop.id).status == e.OrderStatus.REPLACED
+    fakes.alpaca_price(symbol="AAPL", usd="198.5")
+    assert client.get_order_by_id(new.id).status == e.OrderStatus.FILLED
+    nested = client.get_order_by_id(order.id, r.GetOrderByIdRequest(nested=True))
+    assert {leg.type: leg.status for leg in nested.legs or ()}[e.OrderType.LIMIT] == e.OrderStatus.CANCELED
+
+
+def test_what_a_leg_holds_cannot_be_sold_beside_it(client: TradingClient) -> None:
+    order = client.submit_order(entry(e.OrderClass.BRACKET, stop=197, target=206))
+    with pytest.raises(APIError) as caught:
+        client.close_position("AAPL")
+    assert (caught.value.status_code, caught.value.code) == (403, 40310000)
+    assert "insufficient qty available" in caught.value.message
+    client.cancel_order_by_id((order.legs or [])[0].id)
+    nested = client.get_order_by_id(order.id, r.GetOrderByIdRequest(nested=True))
+    assert {leg.status for leg in nested.legs or ()} == {e.OrderStatus.CANCELED}
+    assert client.close_position("AAPL").status == e.OrderStatus.FILLED
+
+
+@pytest.mark.parametrize(
+    ("order", "held", "message"),
+    [
+        (entry(e.OrderClass.BRACKET, stop=201, target=206), 0, "stop_loss.stop_price must be <= base_price - 0.01"),
+        (entry(e.OrderClass.BRACKET, stop=197, target=199), 0, "take_profit.limit_price must be >= base_price + 0.01"),
+        (oco(), 0, "oco orders must be exit orders"),
+        (r.MarketOrderRequest(symbol="AAPL", qty=2, side=e.OrderSide.SELL, time_in_force=e.TimeInForce.GTC,
+                              order_class=e.OrderClass.OTO, stop_loss=r.StopLossRequest(stop_price=203)),
+         2, "bracket orders must be entry orders"),
+        (r.MarketOrderRequest(symbol="AAPL", qty=2, side=e.OrderSide.BUY, time_in_force=e.TimeInForce.IOC,
+                              order_class=e.OrderClass.OTO, stop_loss=r.StopLossRequest(stop_price=197)),
+         0, "oto orders must have time_in_force day or gtc"),
+        (r.MarketOrderRequest(symbol="AAPL", qty=1.5, side=e.OrderSide.BUY, time_in_force=e.TimeInForce.GTC,
+                              order_class=e.OrderClass.OTO, stop_loss=r.StopLossRequest(stop_price=197)),
+         0, "fractional orders must be DAY orders"),
+    ],
+)  # fmt: skip
+def test_legs_that_cannot_be_are_refused(
+    client: TradingClient, order: r.OrderRequest, held: int, message: str
+) -> None:
+    if held:
+        client.submit_order(buy(qty=held))
+    with pytest.raises(APIError) as caught:
+        client.submit_order(order)
+    assert (caught.value.status_code, caught.value.code, caught.value.message) == (422, 42210000, message)
+
+
+@pytest.mark.parametrize(("stop", "target"), [("197", "206"), ("197", ""), ("", "206")])
+def test_our_brackets_are_the_ones_that_it_sends(
+    fakes: Fakes, client: TradingClient, stop: str, target: str
+) -> None:
+    ours = fakes.alpaca_bracket(key=KEY, stop=stop, target=target)
+    before = len(fakes.alpaca_asked())
+    fakes.alpaca_opens(key=KEY, secret=SECRET)
+    kind = e.OrderClass.BRACKET if stop and target else e.OrderClass.OTO
+    levels = {name: int(usd) for name, usd in (("stop", stop), ("target", target)) if usd}
+    order = client.submit_order(entry(kind, **levels, client_order_id="mx-ours-0"))
+    client.get_order_by_client_id("mx-ours-0")
+    for leg in order.legs or ():
+        with suppress(APIError):  # the first takes the other along
+            client.cancel_order_by_id(leg.id)
+    theirs = fakes.alpaca_asked()[before:]
+    assert [one for one in map(said, ours) if one not in map(said, theirs)] == []
+    assert [one for one in map(said, theirs) if one not in map(said, ours)] == []
+
+
 def test_orders_are_listed_by_status_and_time(client: TradingClient) -> None:
     first = client.submit_order(buy(client_order_id="mx-1"))
     second = client.submit_order(buy(client_order_id="mx-2"))
@@ -223,6 +349,48 @@ def test_a_rate_limit_is_retried_by_the_client(fakes: Fakes, client: TradingClie
     assert client.get_clock().is_open
 
 
+def test_its_stream_hears_partial_fills_fills_and_cancellations(fakes: Fakes, client: TradingClient) -> None:
+    fakes.alpaca_sets(fills=False)
+    heard: queue.Queue[m.TradeUpdate] = queue.Queue()
+
+    async def hear(update: m.TradeUpdate) -> None:
+        heard.put(update)
+
+    stream = TradingStream(KEY, SECRET, url_override=fakes.urls["alpaca_stream"])
+    stream.subscribe_trade_updates(hear)
+    thread = threading.Thread(target=stream.run, daemon=True)
+    thread.start()
+    try:
+        order = client.submit_order(buy(client_order_id="mx-first"))
+        while True:  # until it listens
+            try:
+                first = heard.get(timeout=1)
+                break
+            except queue.Empty:
+                client.cancel_order_by_id(order.id)
+                order = client.submit_order(buy(client_order_id=f"mx-{uuid.uuid4()}"))
+        assert first.event in (e.TradeEvent.NEW, e.TradeEvent.CANCELED)
+        order = client.submit_order(buy(client_order_id="mx-heard"))
+        fakes.alpaca_fills(key=KEY, order="mx-heard", quantity="0.5")
+        fakes.alpaca_fills(key=KEY, order="mx-heard", quantity="1.5")
+        of_it = (
+            update
+            for update in iter(lambda: heard.get(timeout=20), None)
+            if update.order.client_order_id == "mx-heard"
+        )
+        new, part, whole = itertools.islice(of_it, 3)
+        assert [one.event for one in (new, part, whole)] == [
+            e.TradeEvent.NEW, e.TradeEvent.PARTIAL_FILL, e.TradeEvent.FILL,
+        ]  # fmt: skip
+        assert (part.qty, part.price, part.order.client_order_id) == (0.5, 200, "mx-heard")
+        assert part.execution_id != whole.execution_id
+        assert whole.order.status == e.OrderStatus.FILLED
+    finally:
+        stream.stop()
+        thread.join(20)
+    assert not thread.is_alive()
+
+
 @pytest.mark.parametrize("symbol", ["AAPL", "ETH"])
 def test_our_requests_are_the_ones_that_it_sends(fakes: Fakes, client: TradingClient, symbol: str) -> None:
     fakes.alpaca_sets(fills=False)
@@ -245,8 +413,13 @@ def test_our_requests_are_the_ones_that_it_sends(fakes: Fakes, client: TradingCl
     assert [one for one in once if said(one) not in map(said, theirs) and one["query"] not in absent] == []
 
 
+def shortest(number: str) -> str:
+    """A number without zeros at its end: the client writes 206 as 206.0."""
+    return f"{Decimal(number).normalize():f}"
+
+
 def said(request: dict[str, Any]) -> tuple[str, str, dict[str, str], dict[str, Any]]:
     """What a request says. The client writes numbers as JSON numbers and booleans as True, we as strings and true."""
-    body = json.loads(request["body"] or "{}", parse_float=str, parse_int=str)
+    body = json.loads(request["body"] or "{}", parse_float=shortest, parse_int=shortest)
     path = re.sub("[0-9a-f-]{36}", "{id}", request["path"])
     return request["method"], path, {k: v.lower() for k, v in request["query"].items()}, body

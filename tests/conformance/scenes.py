@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from maxxit.core import clock, http
 from maxxit.core.errors import MaxxitError
 from maxxit.llm.exporters import EXPORTERS
@@ -20,15 +22,27 @@ from maxxit.llm.providers.base import Request
 from maxxit.market.feeds import FEEDS
 from maxxit.ops.devchain.anvil import start_anvil
 from signals_app.sources.base import Cursor
+from signals_app.sources.telegram import TelegramSource
 from signals_app.sources.x import XSource
 from tests.chain.sending.proxy import Proxy, proxied
+from tests.chat.scenes import ChatScenes, mcp_over_http
 from tests.fakes import fake_x
 from tests.llm import server as model
 from tests.market import exchange as coinbase
 from tests.market.exchange import exchange
 from tests.market.provider import OPTIONS, SEQUENCER, address, provider
+from tests.notify.providers import providers
+from tests.notify.scenes import ChannelScenes
+from tests.signals_app.bot_api import CHANNEL, bot_api
+from tests.signals_app.bot_api import TOKEN as BOT_TOKEN
 from tests.trading.venues.alpaca.server import alpaca
+from tests.trading.venues.alpaca.socket import trade_stream
 from tests.trading.venues.alpaca.world import KnownKeys
+from tests.trading.venues.coinbase.scenes import CoinbaseScenes
+from tests.trading.venues.coinbase.server import coinbase as coinbase_trading
+from tests.trading.venues.coinbase.socket import user_stream
+from tests.trading.venues.hyperliquid.scenes import HyperliquidScenes
+from tests.trading.venues.hyperliquid.server import hyperliquid
 from trading.venues.base import Request as VenueRequest
 
 ZOO = Path(__file__).resolve().parents[1] / "chain" / "zoo"
@@ -50,7 +64,7 @@ REQUEST = Request(
 )
 
 
-class Fakes:
+class Fakes(ChannelScenes, ChatScenes, CoinbaseScenes, HyperliquidScenes):
     """One of each, and what can be asked of them."""
 
     def __init__(self, stack: ExitStack) -> None:
@@ -60,6 +74,13 @@ class Fakes:
         self.exchange = stack.enter_context(exchange())
         self.node = stack.enter_context(start_anvil())
         self.alpaca = stack.enter_context(alpaca())
+        self.alpaca_socket = stack.enter_context(trade_stream(self.alpaca.broker))
+        self.hyperliquid = stack.enter_context(hyperliquid())
+        self.coinbase = stack.enter_context(coinbase_trading())
+        self.coinbase_socket = stack.enter_context(user_stream(self.coinbase.exchange))
+        self.channels = stack.enter_context(providers())
+        self.bot_api = stack.enter_context(bot_api())
+        self.mcp_url: str = stack.enter_context(mcp_over_http())
         self.proxy: Proxy
         self.proxy, self.proxy_url = stack.enter_context(proxied(self.node.url))
 
@@ -71,8 +92,15 @@ class Fakes:
             "market": self.market.url,
             "exchange": self.exchange.url,
             "node": self.node.url,
+            "channels": self.channels.url,
+            "bot_api": self.bot_api.url,
+            "mcp": self.mcp_url,
             "proxy": self.proxy_url,
             "alpaca": self.alpaca.url,
+            "alpaca_stream": self.alpaca_socket.url,
+            "hyperliquid": self.hyperliquid.url,
+            "coinbase": self.coinbase.url,
+            "coinbase_stream": self.coinbase_socket.url,
         }
 
     # -- X
@@ -101,6 +129,38 @@ class Fakes:
             {"id": post.post_id, "text": post.text, "at": post.posted_at.isoformat()}
             for post in source.fetch("author", Cursor(since_id))
         ]
+
+    def x_found(self, wanted: str) -> list[dict[str, Any]]:
+        """What our own source finds first by a query."""
+        source = XSource(base_url=self.x.url, key_env="MAXXIT_CONFORMANCE_KEY", queries={"found": wanted})
+        return [
+            {"id": post.post_id, "likes": post.engagement.likes} for post in source.fetch("found", Cursor())
+        ]
+
+    # -- a channel of Telegram
+
+    def telegram_says(self, posts: int) -> list[int]:
+        """The channel has so many new posts, the last one edited; returns the ids of all updates."""
+        self.bot_api.updates.clear()
+        self.bot_api.asked.clear()
+        for number in range(1, posts + 1):
+            self.bot_api.says(number, NOW, f"buying $BTC {number}")
+        self.bot_api.says(posts, NOW, "buying $BTC after all", kind="edited_channel_post")
+        return [one["update_id"] for one in self.bot_api.updates]
+
+    def telegram_left(self) -> int:
+        """How many updates wait."""
+        return len(self.bot_api.updates)
+
+    def telegram_ours(self) -> list[dict[str, Any]]:
+        """The parameters of our own requests, which keep what they get in memory."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TELEGRAM_SOURCE_TOKEN", BOT_TOKEN)
+            patch.setattr("signals_app.inbound.keep", lambda source, items: [item.ident for item in items])
+            patch.setattr("signals_app.inbound.waiting", lambda source, username: [])
+            source = TelegramSource(name="telegram", channels={"alpha": CHANNEL}, base_url=self.bot_api.url)
+            list(source.fetch("alpha", Cursor()))
+        return self.bot_api.asked
 
     # -- models
 
@@ -216,6 +276,7 @@ class Fakes:
         self.alpaca.faults.clear()
         self.alpaca.used.clear()
         self.alpaca.broker.reset()
+        self.alpaca.broker.updates.append(self.alpaca_socket.update)
         self.alpaca.broker.account(key, secret)
         self.alpaca_price("AAPL", "200")
         self.alpaca_price("ETH/USD", "2000")
@@ -249,6 +310,23 @@ class Fakes:
             answer: dict[str, Any] = http.fetch(asking, "GET", path).json()
         self.alpaca.requests.pop()
         return answer
+
+    def alpaca_bracket(self, key: str, stop: str, target: str) -> list[dict[str, Any]]:
+        """Send a bracket (OTO with one level) by our adapter, read its legs and cancel them; return the requests."""
+        ours = KnownKeys(self.alpaca, stocks=("AAPL",), take_profit_pct=0, stop_loss_pct=0)
+        entry = ours.prepare(
+            VenueRequest(
+                "mx-ours-0", key, "AAPL", "buy", "open", Decimal(2), Decimal(200), clock.now() + timedelta(minutes=5),
+                stop=Decimal(stop) if stop else None, target=Decimal(target) if target else None,
+            )
+        )  # fmt: skip
+        before = len(self.alpaca.requests)
+        ours.send(entry)
+        ours.exits([entry.ref])
+        ours.release([entry.ref])
+        asked = [asdict(one) for one in self.alpaca.requests[before:]]
+        del self.alpaca.requests[before:]
+        return asked
 
     def alpaca_ours(self, key: str, symbol: str, quantity: str, side: str) -> list[dict[str, Any]]:
         """Send an order by our adapter, ask for it alone and among many, cancel it; return the requests."""
@@ -300,7 +378,11 @@ def _post(ident: int) -> dict[str, Any]:
         "id": str(ident),
         "text": f"buying $BTC at {ident}",
         "created_at": at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-    }
+        "public_metrics": {
+            "retweet_count": 2, "reply_count": 3, "like_count": ident % 50, "quote_count": 1, "bookmark_count": 0,
+            "impression_count": 900,
+        },
+    }  # fmt: skip
 
 
 def _trace(number: int, **changes: Any) -> LlmTrace:

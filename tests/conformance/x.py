@@ -11,7 +11,7 @@ from xdk import schemas
 from tests.conformance.conftest import KEY, Fakes
 from tests.conformance.loopback import redirect
 
-FIELDS = ["created_at", "note_tweet"]
+FIELDS = ["created_at", "note_tweet", "public_metrics"]
 LIMITED = {"title": "Too Many Requests", "detail": "Too Many Requests", "type": "about:blank", "status": 429}
 
 
@@ -122,3 +122,22 @@ def test_our_own_source_asks_as_tweepy_asks_and_reads_what_it_reads(
     assert {one["headers"]["Authorization"] for one in asked} == {
         {name.lower(): value for name, value in one["headers"].items()}["authorization"] for one in pages
     }
+
+
+def test_tweepy_searches_and_reads_reactions_as_our_source_does(fakes: Fakes, popular: tweepy.Client) -> None:
+    fakes.x_says(posts=25)
+    pages = list(
+        tweepy.Paginator(popular.search_recent_tweets, "buying", max_results=15, tweet_fields=FIELDS)
+    )
+    theirs = [post for page in pages for post in page.data or []]
+    asked = [one["query"] for one in fakes.x_asked()]
+    fakes.x_says(posts=25)
+    ours = fakes.x_found(wanted="buying")
+
+    assert [one["id"] for one in reversed(ours)] == [str(post.id) for post in theirs][: len(ours)]
+    assert {one["likes"] for one in ours} == {
+        post.public_metrics["like_count"] for post in theirs[: len(ours)]
+    }
+    assert len(ours) == 15
+    assert fakes.x_asked()[0]["query"] == asked[0]
+    assert "next_token" in asked[1]

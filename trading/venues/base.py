@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -13,6 +13,8 @@ from maxxit.core.terms import Purpose
 from trading.passes import ENDS_THE_PASS
 
 if TYPE_CHECKING:
+    from maxxit.market.calendar import Session
+    from trading.perps.liquidations import Liquidation
     from trading.venues.safe.access import SafeAccess
 
 log = structlog.get_logger(__name__)
@@ -37,6 +39,10 @@ class Capabilities:
     """It answers from our own database. Any other venue is asked only about orders that no check of ours blocks."""
     batch: int = 1
     """How many orders `send_many` and `find_many` take together. The gate is read again before each batch."""
+    liquidates: bool = False
+    """It closes positions whose margin is used up (`liquidations`), and charges funding."""
+    resting_exits: bool = False
+    """It can keep the stop and target of an entry itself: `Request.stop` and `target`, `exits`, `release`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,12 @@ class Request:
     """`deployment/signal`, the same for an entry and its exits, for venues that keep positions themselves."""
     urgent: bool = False
     """An operator or the kill switch closes; `reference_price` may be the last known price, of any age."""
+    stop: Decimal | None = None
+    """Of an entry at a venue with `resting_exits`: the price in USD, in whole ticks, at which it is left at a loss."""
+    target: Decimal | None = None
+    """The same with a profit."""
+    leverage: Decimal = Decimal(1)
+    """Notional / margin of an entry, at least 1; only venues with margin use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,10 @@ class Prepared:
     ref: str
     """The reference to look the order up with at the venue, for instance the client order id."""
     payload: Mapping[str, Any]
+    rests_exits: bool = False
+    """With this entry the venue gets exits that it keeps itself. Until all of them have ended, none of ours is sent."""
+    deadline: datetime | None = None
+    """Until when the venue takes it, where that is sooner than the request's deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +120,22 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Leg:
+    """One exit that the venue keeps for an entry: its stop or its target, at most one of each."""
+
+    ref: str
+    """`Venue.find` takes it, as the reference of any order."""
+    reason: str
+    """The exit reason: stop_loss or take_profit."""
+    quantity: Decimal
+    """Tokens, of the whole order."""
+    filled: Decimal
+    """Tokens sold (for a short: bought back) so far."""
+    ended: bool
+    """It can fill no more: filled, canceled, expired or rejected. False where its status is unknown or not final."""
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What the venue is asked about an order before it is reserved."""
 
@@ -126,17 +158,48 @@ class VenueAnswer:
     """The reason code of the venue's objection, empty for none."""
     expected_price: Decimal | None = None
     """USD per token that an entry would be filled at."""
+    detail: str = ""
+    """What belongs to the objection, for people: until when a market is closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyAccess:
     """What a customer's key may do at the venue, by the venue's own answer."""
 
+    account_id: str
+    """The venue's own id of the account that the key opens: one account serves one deployment."""
     permissions: tuple[str, ...]
     """In the venue's words, for people."""
     may_trade: bool
     may_withdraw: bool
     """It could take money out; a venue that does not tell counts as True."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCard:
+    """What storing a key at a venue allows, in plain words, for its owner to read before they store it."""
+
+    link: str
+    """Where the owner makes the key."""
+    can: tuple[str, ...]
+    cannot: tuple[str, ...]
+    bounded_by: str
+    """Who enforces the limits under `can`."""
+    not_bounded: tuple[str, ...]
+    advice: str
+
+
+class Listener(Protocol):
+    """The thread of one account, as a venue's `order_listener` returns it."""
+
+    def start(self) -> None:
+        """Begin to listen."""
+
+    def is_alive(self) -> bool:
+        """Return whether it listens, or tries to."""
+
+    def end(self) -> None:
+        """Stop soon."""
 
 
 class Venue(Protocol):
@@ -170,7 +233,7 @@ class Venue(Protocol):
         return _errors(self.send, {order.ref: order for order in orders})
 
     def find_many(self, refs: Sequence[str]) -> dict[str, Report | Exception | None]:
-        """Return ref -> what `find` returns or raises, of up to `capabilities.batch` orders."""
+        """Return ref -> what `find` returns or raises, of up to `capabilities.batch` orders, or all of one account."""
         found: dict[str, Report | Exception | None] = {}
 
         def find(ref: str) -> None:
@@ -186,7 +249,7 @@ class Venue(Protocol):
         try:
             problem = self.problem(question.deployment, question.account, question.symbol, question.purpose)
             if problem or question.purpose == Purpose.CLOSE:
-                return VenueAnswer(problem)
+                return VenueAnswer(problem, detail=self.detail_of(problem) if problem else "")
             price = self.expected_price(question.account, question.symbol, question.side, question.cash)
             return VenueAnswer("", price)
         except Rejected as rejection:
@@ -198,6 +261,21 @@ class Venue(Protocol):
     def cancel(self, ref: str) -> None:
         """Request the cancellation of the unfilled rest of an order."""
         ...
+
+    def exits(self, refs: Sequence[str]) -> dict[str, tuple[Leg, ...] | Exception]:
+        """Return ref of an entry -> the exits that the venue keeps for it, or why that is not known.
+
+        Only entries that were prepared with `rests_exits` are asked about, up to `capabilities.batch`. Empty is the
+        venue's own word that none rests and none was filled; whatever is less certain is an error (Retryable, Unknown).
+        """
+        raise Misconfigured(f"venue {self.name} keeps no exits")
+
+    def release(self, refs: Sequence[str]) -> None:
+        """Request the cancellation of all exits of entries, and of what is not filled of the entries themselves.
+
+        Asking again is safe. It proves nothing: only `exits` says what became of them. Raises Retryable or Unknown.
+        """
+        raise Misconfigured(f"venue {self.name} keeps no exits")
 
     def balances(self, account: str) -> dict[str, Decimal]:
         """Return every asset the account holds, in whole units; a short is negative."""
@@ -223,6 +301,20 @@ class Venue(Protocol):
         """
         return dict(differences)
 
+    def liquidations(self, account: str) -> "Sequence[Liquidation]":
+        """Return the liquidations of an account's positions since its deployment started, oldest first.
+
+        Empty at venues without margin. Raises Retryable or Rejected where they cannot be read.
+        """
+        return ()
+
+    def claim_earned(self) -> int:
+        """Claim what accounts have earned and the venue keeps until it is claimed; return how many claims were sent.
+
+        Nothing at most venues, which pay by themselves. Raises Retryable where it cannot be read.
+        """
+        return 0
+
     def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
         """Return the price in USD per token at which an entry of `cash` USDC would fill now; None if it is unknown.
 
@@ -237,6 +329,28 @@ class Venue(Protocol):
         """
         ...
 
+    def order_listener(self, account: str, heard: Callable[[str], None]) -> Listener | None:
+        """Return a thread, not started, that calls `heard` with the client order id of each order that changes.
+
+        With an empty text after each connect, when changes may have been missed. None where the venue has no stream.
+        """
+        return None
+
+    def key_card(self) -> KeyCard | None:
+        """Return the permission card of keys at the venue; None where it has none."""
+        return None
+
+    def detail_of(self, problem: str) -> str:
+        """Return what belongs to a reason code of `problem`, for people; empty for nothing."""
+        return ""
+
+    def sessions(self, account: str, first: date, last: date) -> "list[Session] | None":
+        """Return the sessions of the stock exchange, days in New York; None where the venue publishes none.
+
+        Raises Retryable or Rejected where they cannot be read with the keys of this account.
+        """
+        return None
+
     def opening_balance(self, account: str) -> Decimal | None:
         """Return the cash that an account holds when its deployment starts, which is booked as its first deposit.
 
@@ -248,6 +362,13 @@ class Venue(Protocol):
     def key_access(self, secrets: Mapping[str, str]) -> KeyAccess:
         """Ask the venue what keys may do. Raises Rejected (`credentials_refused`) where it does not accept them."""
         raise Misconfigured(f"venue {self.name} needs no keys of its customers")
+
+    def verify(self, account: str) -> dict[str, Any]:
+        """Return what `manage.py verify-venue` shows: `permissions`, `may_trade`, `cash` and lines of `notes`.
+
+        Raises Rejected where the keys are missing or refused, Retryable where the venue cannot be read.
+        """
+        raise Misconfigured(f"venue {self.name} has nothing to verify")
 
     def deposit(self, account: str, amount: Decimal) -> None:
         """Credit an account with play money (USDC). Raises Misconfigured unless `capabilities.play_money`."""

@@ -2,7 +2,8 @@
 
 It implements the same interface as every venue, so that paper trading runs the production code. Each `send` or `find`
 fills up to `depth_usd` of an order; the rest fills at the next `find`, as in a thin market. Client order ids are
-deduplicated for ever.
+deduplicated for ever. With `max_leverage` above 1 it has perpetual futures with isolated margin
+(`trading.venues.paper_margin`); its cash is then that of ADR 30.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,7 +23,10 @@ from maxxit.core.terms import BPS, OrderSide, Purpose
 from maxxit.market import quotes
 from maxxit.market.instruments import instrument
 from maxxit.postgres import bulk
-from trading.models import PaperBalance, PaperFill, PaperOrder
+from trading import ledger
+from trading.models import PaperBalance, PaperFill, PaperFunding, PaperOrder
+from trading.perps import funding, margin
+from trading.perps.liquidations import Liquidation, explain
 from trading.quarantine import by_halves
 from trading.reasons import Reason
 from trading.venues.base import (
@@ -35,6 +39,8 @@ from trading.venues.base import (
     VenueAnswer,
     VenueFill,
 )
+from trading.venues.paper_balances import Move, move
+from trading.venues.paper_margin import PaperMargin, Positions
 
 TERMS = tuple(field.name for field in fields(Request))
 """What is stored of a request."""
@@ -53,14 +59,26 @@ class PaperVenue(Venue):
         depth_usd: int,
         shorts: bool = True,
         max_leverage: Decimal = Decimal(1),
+        **margin_rules: Any,
     ) -> None:
         if not (0 <= slippage_bps < 10_000 and 0 <= fee_bps < 10_000 and depth_usd > 0):
             raise Misconfigured("venue paper: slippage_bps and fee_bps are 0 to 9999, depth_usd is positive")
         self.slippage, self.fee = Decimal(slippage_bps) / BPS, Decimal(fee_bps) / BPS
         self.depth_usd = Decimal(depth_usd)
+        if margin_rules and max_leverage == 1:
+            names = ", ".join(sorted(margin_rules))
+            raise Misconfigured(f"venue paper: {names}: only with max_leverage above 1")
+        self.margin: PaperMargin | None = None
+        if max_leverage > 1:
+            try:
+                self.margin = PaperMargin(
+                    max_leverage=max_leverage, most_slippage=self.slippage, **margin_rules
+                )
+            except TypeError as error:
+                raise Misconfigured(f"venue paper: {error}") from error
         self.capabilities = Capabilities(
             dedup=True, shorts=shorts, max_leverage=max_leverage, collects_fees=False, find_lag=timedelta(0),
-            play_money=True, local=True, batch=10_000,
+            play_money=True, local=True, batch=10_000, liquidates=self.margin is not None,
         )  # fmt: skip
 
     def prepare(self, request: Request) -> Prepared:
@@ -86,22 +104,51 @@ class PaperVenue(Venue):
     @transaction.atomic
     def _accept(self, orders: Sequence[Prepared], errors: dict[str, Exception]) -> list[str]:
         priced = _quotes({order.payload["symbol"] for order in orders})
-        valid: list[Prepared] = []
+        check_margin = self._margin_check(orders, priced)
+        terms: dict[str, dict[str, Any]] = {}
         for order in orders:
             try:
                 _check(order.payload, priced)
+                row = self._terms(order.payload)
+                check_margin(order.ref, row)
             except Rejected as rejection:
                 errors[order.ref] = rejection
             else:
-                valid.append(order)
-        terms = {order.ref: _terms(order.payload) for order in valid}
+                terms[order.ref] = row
         with connection.cursor() as cursor:
-            columns = ("account", "symbol", "side", "quantity", "last_price")
+            columns = ("account", "symbol", "side", "quantity", "last_price", "leverage", "reduce_only")
             values = {name: [row[name] for row in terms.values()] for name in columns}
             cursor.execute(ACCEPT, values | {"refs": list(terms), "now": clock.now()})
             new = [PaperOrder(pk=pk, client_order_id=ref, **terms[ref]) for pk, ref in cursor.fetchall()]
         self._match(new, priced)
         return list(terms)
+
+    def _margin_check(
+        self, orders: Sequence[Prepared], priced: "Quotes"
+    ) -> Callable[[str, Mapping[str, Any]], None]:
+        """Bring the orders' accounts up to now; return a check that raises Rejected where the margin does not suffice.
+
+        An order that was accepted before passes: it changes nothing.
+        """
+        if self.margin is None:
+            return lambda ref, row: None
+        rules, accounts = self.margin, {self._key(order.payload["account"]) for order in orders}
+        rules.advance(accounts)
+        free = rules.free(accounts)
+        refs = [order.ref for order in orders]
+        known = set(
+            PaperOrder.objects.filter(client_order_id__in=refs).values_list("client_order_id", flat=True)
+        )
+
+        def check(ref: str, row: Mapping[str, Any]) -> None:
+            if ref in known:
+                return
+            order = PaperOrder(client_order_id=ref, **row)
+            quote = priced.of(order)
+            price = quote.price if quote else order.last_price or ZERO
+            rules.check(order, self._worse(price, order.symbol, order.side), self.fee, free)
+
+        return check
 
     def find(self, ref: str) -> Report | None:
         """Fill what the depth allows and return the order's status."""
@@ -132,6 +179,8 @@ class PaperVenue(Venue):
     def _fill_rest(self, refs: Sequence[str]) -> None:
         rows = PaperOrder.objects.filter(client_order_id__in=refs, filled__lt=F("quantity"))
         unfilled = list(rows.select_for_update().order_by("pk"))
+        if self.margin:
+            self.margin.advance({order.account for order in unfilled})
         self._match(unfilled, _quotes({order.symbol for order in unfilled}))
 
     def cancel(self, ref: str) -> None:
@@ -144,11 +193,44 @@ class PaperVenue(Venue):
 
     def balances_of(self, accounts: Sequence[str]) -> dict[str, dict[str, Decimal]]:
         """Return the same of many accounts, in one query."""
+        names = {self._key(account): account for account in accounts}
         balances: dict[str, dict[str, Decimal]] = {account: {} for account in accounts}
-        rows = PaperBalance.objects.filter(account__in=balances)
+        if self.margin:
+            self.margin.advance(names)
+        rows = PaperBalance.objects.filter(account__in=names)
         for account, asset, amount in rows.values_list("account", "asset", "amount"):
-            balances[account][asset] = amount
+            balances[names[account]][asset] = amount
+        if self.margin:
+            for key, account in names.items():
+                margin.store(self.name, account, self.margin.margins(key))
         return balances
+
+    def unexplained(self, account: str, differences: Mapping[str, Decimal]) -> dict[str, Decimal]:
+        """Book the funding that was charged; return the differences that remain.
+
+        A liquidation that is not adopted yet explains its own: `positions.liquidations` adopts it.
+        """
+        left = dict(differences)
+        deployment = ledger.booking_deployment(account, self.name)
+        if self.margin is None or deployment is None:
+            return left
+        if USDC in left:
+            left[USDC] -= funding.book(deployment, self._payments(account, funding.last_booked(deployment)))
+        return explain(self.name, account, left, self.liquidations(account))
+
+    def _payments(self, account: str, since: datetime | None) -> list[funding.Funding]:
+        rows = PaperFunding.objects.filter(account=self._key(account)).order_by("at", "pk")
+        if since is not None:
+            rows = rows.filter(at__gte=since)
+        return [
+            funding.Funding(row.symbol, row.amount, f"{row.symbol}:{row.at:%Y-%m-%dT%H:%M}", row.at)
+            for row in rows
+        ]
+
+    def liquidations(self, account: str) -> Sequence[Liquidation]:
+        """Return the liquidations of an account's positions, oldest first."""
+        orders = PaperOrder.objects.filter(account=self._key(account), is_liquidation=True).order_by("pk")
+        return [_liquidation(order) for order in orders.prefetch_related("fills")]
 
     def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
         """Return the quote plus slippage; the depth only delays fills."""
@@ -178,7 +260,24 @@ class PaperVenue(Venue):
 
     def deposit(self, account: str, amount: Decimal) -> None:
         """Add play money (USDC) to an account. The caller makes sure that a deployment is funded once."""
-        _move([(account, USDC, usdc(amount))])
+        move([(self._key(account), USDC, usdc(amount))])
+
+    def _key(self, account: str) -> str:
+        """Return the account's name in the exchange's tables: apart from that of another stanza where it has margin."""
+        return f"{self.name}/{account}" if self.margin else account
+
+    def _terms(self, terms: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the columns of an order; without margin leverage says nothing."""
+        leverage = Decimal(terms.get("leverage") or 1)
+        return {
+            "account": self._key(terms["account"]),
+            "symbol": terms["symbol"],
+            "side": terms["side"],
+            "quantity": Decimal(terms["quantity"]),
+            "last_price": Decimal(terms["reference_price"]) if _is_urgent(terms) else None,
+            "leverage": self.margin.leverage(leverage) if self.margin else Decimal(1),
+            "reduce_only": self.margin is not None and terms["purpose"] == Purpose.CLOSE,
+        }
 
     def _worse(self, price: Decimal, symbol: str, side: str) -> Decimal:
         worse = price * (1 + self.slippage if side == OrderSide.BUY else 1 - self.slippage)
@@ -186,7 +285,16 @@ class PaperVenue(Venue):
 
     def _match(self, orders: Sequence[PaperOrder], priced: "Quotes") -> None:
         """Fill the rest of each order, up to the depth, at the quote plus slippage; store fills and balances."""
-        fills = [fill for order in orders if (fill := self._fill(order, priced.of(order)))]
+        held = self.margin.positions(orders) if self.margin else None
+        fills = []
+        for order in orders:
+            if held and held.is_pointless(order):
+                order.canceled = True
+                self.cancel(order.client_order_id)
+            elif fill := self._fill(order, priced.of(order), held):
+                fills.append(fill)
+                if held:
+                    held.apply(fill)
         if not fills:
             return
         names = ("order_id", "quantity", "price", "cash", "fee", "quote_age_seconds", "at")
@@ -195,9 +303,13 @@ class PaperVenue(Venue):
             fill.order.filled += fill.quantity
         filled = [fill.order.filled for fill in fills]
         bulk.update(PaperOrder, [fill.order_id for fill in fills], {"filled": filled})
-        _move([move for fill in fills for move in _moves(fill)])
+        move([one for fill in fills for one in _moves(fill)])
+        if held:
+            held.save()
 
-    def _fill(self, order: PaperOrder, quote: quotes.Quote | None) -> PaperFill | None:
+    def _fill(
+        self, order: PaperOrder, quote: quotes.Quote | None, held: Positions | None = None
+    ) -> PaperFill | None:
         """Return the next fill of an order; None where the price is below one tick.
 
         Cash is rounded against the trader to six decimals.
@@ -211,6 +323,8 @@ class PaperVenue(Venue):
         if price <= ZERO:
             return None
         quantity = min(left, max(token.round_quantity(self.depth_usd / price), token.lot))
+        if held:
+            quantity = held.fillable(order, quantity)
         rounding = ROUND_CEILING if order.side == OrderSide.BUY else ROUND_FLOOR
         cash = (quantity * price).quantize(USDC_UNIT, rounding)
         fee = (cash * self.fee).quantize(USDC_UNIT, ROUND_CEILING)
@@ -221,31 +335,19 @@ class PaperVenue(Venue):
 
 
 ACCEPT = """
-INSERT INTO paper_orders (client_order_id, account, symbol, side, quantity, filled, canceled, last_price, accepted_at)
-SELECT ref, account, symbol, side, quantity, 0, false, last_price, %(now)s
+INSERT INTO paper_orders (client_order_id, account, symbol, side, quantity, filled, canceled, last_price, leverage,
+                          reduce_only, accepted_at)
+SELECT ref, account, symbol, side, quantity, 0, false, last_price, leverage, reduce_only, %(now)s
 FROM unnest(%(refs)s::text[], %(account)s::text[], %(symbol)s::text[], %(side)s::text[], %(quantity)s::numeric[],
-            %(last_price)s::numeric[]) WITH ORDINALITY AS new (ref, account, symbol, side, quantity, last_price, row)
+            %(last_price)s::numeric[], %(leverage)s::numeric[], %(reduce_only)s::boolean[]) WITH ORDINALITY
+    AS new (ref, account, symbol, side, quantity, last_price, leverage, reduce_only, row)
 ORDER BY row
 ON CONFLICT (client_order_id) DO NOTHING
 RETURNING id, client_order_id
 """
 
-MOVE = """
-INSERT INTO paper_balances (account, asset, amount)
-SELECT account, asset, sum(amount) FROM unnest(%s::text[], %s::text[], %s::numeric[]) AS move (account, asset, amount)
-GROUP BY account, asset ORDER BY account, asset
-ON CONFLICT (account, asset) DO UPDATE SET amount = paper_balances.amount + excluded.amount
-"""
-"""Balances are locked by account and asset in ascending order, so that two batches cannot wait for each other."""
 
-
-def _move(moves: Sequence[tuple[str, str, Decimal]]) -> None:
-    """Add (account, asset, amount) to the balances."""
-    with connection.cursor() as cursor:
-        cursor.execute(MOVE, [list(column) for column in zip(*moves, strict=True)])
-
-
-def _moves(fill: PaperFill) -> list[tuple[str, str, Decimal]]:
+def _moves(fill: PaperFill) -> list[Move]:
     order, sign = fill.order, 1 if fill.order.side == OrderSide.BUY else -1
     return [
         (order.account, order.symbol, sign * fill.quantity),
@@ -323,8 +425,10 @@ def _is_urgent(terms: Mapping[str, Any]) -> bool:
     return terms.get("urgent") == str(True)
 
 
-def _terms(terms: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: terms[name] for name in ("account", "symbol", "side")} | {
-        "quantity": Decimal(terms["quantity"]),
-        "last_price": Decimal(terms["reference_price"]) if _is_urgent(terms) else None,
-    }
+def _liquidation(order: PaperOrder) -> Liquidation:
+    cash = sum((fill.cash - fill.fee for fill in order.fills.all()), ZERO)
+    sells = order.side == OrderSide.SELL
+    return Liquidation(
+        ref=order.client_order_id, number=str(order.pk), symbol=order.symbol, quantity=order.quantity,
+        sells=sells, cash=cash if sells else -cash, at=order.accepted_at,
+    )  # fmt: skip

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from maxxit.core import clock, http
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, Unknown
@@ -23,6 +23,8 @@ MAX_SECONDS = 30.0
 """For a whole answer."""
 MINUTE = 60.0
 """Seconds; the window of the rate limit, so that no pause is longer."""
+RESERVED = 40
+"""Requests of a minute's 200 that are kept for orders: reads that can wait stop there."""
 UNAUTHORIZED = 40110000
 WORDS: tuple[tuple[str, str], ...] = (
     ("insufficient buying power", Reason.INSUFFICIENT_BALANCE),
@@ -66,6 +68,8 @@ class Client:
         self._http = http.client(paper_host(base_url), timeout=TIMEOUT_SECONDS)
         self._paused: dict[str, datetime] = {}
         """Key id -> when its account may ask again."""
+        self._left: dict[str, tuple[int, datetime]] = {}
+        """Key id -> requests left of its minute, and when the minute ends."""
 
     def get(self, keys: Keys, path: str, **query: str) -> Any:
         """Return the JSON answer of a read, its numbers as Decimal. Raises Refusal or Retryable."""
@@ -117,8 +121,7 @@ class Client:
             raise
         except Rejected as error:
             raise _refusal(error) or failure(f"{error}") from error
-        if response.headers.get("x-ratelimit-remaining") == "0":
-            self._pause(keys, http.retry_after(response))
+        self._note_limit(keys, response.headers.get("x-ratelimit-remaining", ""), http.retry_after(response))
         if response.status_code == 204:
             return None
         if response.status_code >= 300:
@@ -140,6 +143,29 @@ class Client:
             )
         self._paused.pop(keys.key_id, None)
 
+    def _note_limit(self, keys: Keys, left: str, seconds: float | None) -> None:
+        """Keep how many requests the account has left, and for how long; pause it where there is none."""
+        if not left.isdecimal():
+            return
+        wait = MINUTE if seconds is None else min(max(seconds, 1.0), MINUTE)
+        self._left[keys.key_id] = int(left), clock.now() + timedelta(seconds=wait)
+        if int(left) == 0:
+            self._pause(keys, seconds)
+
+    def leave_reserve(self, keys: Keys) -> None:
+        """Raise Retryable while only the requests that are reserved for orders are left.
+
+        Call it before a read that is not needed to send an order, to settle one or to end an exit.
+        """
+        left, until = self._left.get(keys.key_id, (RESERVED + 1, clock.now()))
+        seconds = (until - clock.now()).total_seconds()
+        if left <= RESERVED and seconds > 0:
+            raise Retryable(
+                f"{left} requests of this account are left for {seconds:.0f} s: they are kept for orders",
+                after=seconds,
+                limited=True,
+            )
+
     def _pause(self, keys: Keys, seconds: float | None) -> None:
         """Ask nothing more for this account for a time; a minute at most, whatever the server's clock says."""
         wait = MINUTE if seconds is None else min(max(seconds, 1.0), MINUTE)
@@ -155,6 +181,12 @@ def paper_host(base_url: str) -> str:
     if url == PAPER_URL or (urlsplit(url).hostname in LOOPBACK and "@" not in url):
         return url
     raise Misconfigured(f"venue alpaca: base_url is {base_url!r}; only {PAPER_URL} is allowed (paper money)")
+
+
+def stream_url(base_url: str) -> str:
+    """Return the URL of the stream of an API. Raises Misconfigured as `paper_host`."""
+    parts = urlsplit(paper_host(base_url))
+    return urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, "/stream", "", ""))
 
 
 def _refusal(error: Rejected) -> Refusal | None:

@@ -1,24 +1,22 @@
-"""Orders in Alpaca's words: the body that is sent, and the report that follows from an order and its fills.
+"""Orders in Alpaca's words: the report that follows from an order and its fills.
 
 The owner of an account can replace an order at Alpaca, so an order of ours is a chain of rows, oldest first. Its fills
 are the executions among the account's activities. They may come later than the order's status: an order is reported as
 ended only when they add up to its filled quantity.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
 import structlog
 
-from maxxit.core.money import ZERO, plain
+from maxxit.core.money import ZERO
 from maxxit.core.terms import OrderSide
 from trading.reasons import Reason
 from trading.states import OrderState
-from trading.venues.base import Report, Request, VenueFill
+from trading.venues.base import Report, VenueFill
 
 log = structlog.get_logger(__name__)
 Row = Mapping[str, Any]
@@ -40,41 +38,6 @@ COIN_UNIT = Decimal("1e-9")
 """Alpaca keeps quantities to nine decimals."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """What our reference to an order holds: whose keys find it, its id, and until when it may execute."""
-
-    account: str
-    client_order_id: str
-    deadline: datetime
-
-    def __str__(self) -> str:
-        return f"{self.account}/{self.client_order_id}/{self.deadline.timestamp():.0f}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Ref":
-        """Parse what `str` gives. Raises ValueError for anything else."""
-        account, client_order_id, deadline = text.rsplit("/", 2)
-        return cls(account, client_order_id, datetime.fromtimestamp(int(deadline), UTC))
-
-
-def body_of(request: Request, symbol: str, *, stock: bool) -> str:
-    """Return the JSON of a market order, every number as a string.
-
-    A stock order is a day order, as fractions of a share require; a crypto order is immediate-or-cancel.
-    """
-    return json.dumps(
-        {
-            "symbol": symbol,
-            "qty": plain(request.quantity),
-            "side": str(request.side),
-            "type": "market",
-            "time_in_force": "day" if stock else "ioc",
-            "client_order_id": request.client_order_id,
-        }
-    )
-
-
 def report_of(chain: Sequence[Row], executions: Sequence[Row], crypto_fee: Decimal) -> Report:
     """Return where an order stands.
 
@@ -86,7 +49,7 @@ def report_of(chain: Sequence[Row], executions: Sequence[Row], crypto_fee: Decim
     last = chain[-1]
     crypto = last.get("asset_class") == "crypto"
     fills = tuple(_fill(row, crypto_fee if crypto else ZERO) for row in executions)
-    filled = sum((_number(row["filled_qty"]) for row in chain), ZERO)
+    filled = filled_of(chain)
     known = sum((Decimal(row["qty"]) for row in executions), ZERO)
     state = ENDED.get(last["status"])
     if state is None and last["status"] not in PENDING:
@@ -99,6 +62,11 @@ def report_of(chain: Sequence[Row], executions: Sequence[Row], crypto_fee: Decim
 def is_open(row: Row) -> bool:
     """Return whether an order may still execute; one of an unknown status may."""
     return row["status"] not in ENDED and row["status"] != "replaced"
+
+
+def filled_of(chain: Iterable[Row], name: str = "filled_qty") -> Decimal:
+    """Return the sum of a quantity over the rows of a chain: what is filled, or `qty`."""
+    return sum((_number(row.get(name)) for row in chain), ZERO)
 
 
 def has_fills(chain: Iterable[Row]) -> bool:

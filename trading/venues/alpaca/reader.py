@@ -9,7 +9,7 @@ import structlog
 from maxxit.core.errors import Retryable
 from trading.venues.alpaca.client import Client, Keys, Refusal
 from trading.venues.alpaca.orders import Row, has_fills, moment, report_of
-from trading.venues.base import Report
+from trading.venues.broker import Found
 
 log = structlog.get_logger(__name__)
 
@@ -19,12 +19,14 @@ LISTED_FROM = 3
 ORDER_PAGE, ACTIVITY_PAGE = 500, 100
 """Most rows that one answer may have."""
 MOST_PAGES = 20
+MOST_LISTED = 2_000
+"""Orders that are listed at most."""
 MOST_REPLACED = 20
 """How often an order may have been replaced before we give up."""
 BEFORE = timedelta(seconds=1)
 """`after` leaves its own moment out."""
+AFTER = timedelta(milliseconds=1)
 
-Found = dict[str, Report | Exception | None]
 Chain = list[Row]
 
 
@@ -38,11 +40,10 @@ class Reader:
         self.chains: dict[str, Chain] = {}
         """Client order id -> the order and what replaced it, of the orders that were found."""
 
-    def reports(self, client_order_ids: Sequence[str]) -> Found:
+    def reports(self, client_order_ids: Sequence[str]) -> dict[str, Found]:
         """Return client order id -> where the order stands, None where Alpaca does not know it, or why it is unread."""
-        if len(client_order_ids) >= LISTED_FROM:
-            self._list()
-        found: Found = {}
+        self.list_many(client_order_ids)
+        found: dict[str, Found] = {}
         for client_order_id in client_order_ids:
             try:
                 chain = self._chain(client_order_id)
@@ -62,6 +63,11 @@ class Reader:
             own = [row for row in executions if row["order_id"] in ids]
             found[client_order_id] = report_of(chain, own, self._crypto_fee)
         return found
+
+    def list_many(self, client_order_ids: Sequence[str]) -> None:
+        """Read the account's newest orders together, where that takes fewer requests than one for each."""
+        if len(client_order_ids) >= LISTED_FROM:
+            self._list(client_order_ids)
 
     def order(self, client_order_id: str) -> Row | None:
         """Return an order by our id; None where Alpaca does not know it."""
@@ -88,24 +94,53 @@ class Reader:
         row = self.order(client_order_id)
         if row is None:
             return []
+        return self._with_replacements(row)
+
+    def _with_replacements(self, row: Row) -> Chain:
         chain = [row]
         while chain[-1]["status"] == "replaced" and (following := chain[-1].get("replaced_by")):
-            if len(chain) > MOST_REPLACED or any(one["id"] == following for one in chain):
-                raise Retryable(f"the replacements of {client_order_id} at Alpaca have no end")
+            self._check_end(chain, following)
             chain.append(self._by_id.get(following) or self._by_its_id(following))
         return chain
 
-    def _list(self) -> None:
-        """Keep the account's newest orders. One that is missing here is asked for by itself."""
-        try:
-            rows = self._client.get_list(
-                self._keys, "/v2/orders", status="all", limit=str(ORDER_PAGE), direction="desc", nested="true"
-            )
-        except (Retryable, Refusal) as error:
-            log.warning("orders_not_listed", venue="alpaca", error=str(error))
-            return
-        self._by_id = {row["id"]: row for row in rows}
-        self._by_client_id = {row["client_order_id"]: row for row in rows}
+    def whole_chain(self, row: Row) -> Chain:
+        """Return an order with what it replaced and what replaced it, oldest first."""
+        before: Chain = []
+        while replaced := (before[-1] if before else row).get("replaces"):
+            self._check_end(before, replaced)
+            before.append(self._by_id.get(replaced) or self._by_its_id(replaced))
+        return [*reversed(before), *self._with_replacements(row)]
+
+    def nested(self, order_id: str) -> Row:
+        """Return an order with its legs."""
+        return self._client.get_object(self._keys, f"/v2/orders/{order_id}", "id", nested="true")
+
+    def _check_end(self, chain: Chain, following: str) -> None:
+        if len(chain) > MOST_REPLACED or any(one["id"] == following for one in chain):
+            raise Retryable(f"the replacements of the order {chain[0]['id']} at Alpaca have no end")
+
+    def _list(self, wanted: Sequence[str]) -> None:
+        """Keep the account's orders, newest first, until all wanted ones are among them or `MOST_LISTED` were read.
+
+        One that is missing here is asked for by itself.
+        """
+        query = {"status": "all", "limit": str(ORDER_PAGE), "direction": "desc", "nested": "true"}
+        missing = set(wanted)
+        for _ in range(MOST_LISTED // ORDER_PAGE):
+            try:
+                rows = self._client.get_list(self._keys, "/v2/orders", **query)
+            except (Retryable, Refusal) as error:
+                log.warning("orders_not_listed", venue="alpaca", error=str(error))
+                return
+            new = [row for row in rows if row["id"] not in self._by_id]
+            known = [*new, *(leg for row in new for leg in row.get("legs") or ())]
+            self._by_id |= {row["id"]: row for row in known}
+            self._by_client_id |= {row["client_order_id"]: row for row in known}
+            missing -= {row["client_order_id"] for row in new}
+            if not missing or not new or len(rows) < ORDER_PAGE:
+                return
+            # `until` leaves its own moment out, and orders of one moment may be cut apart by the page.
+            query["until"] = (moment(rows[-1]["submitted_at"]) + AFTER).isoformat()
 
     def _executions(self, chains: Sequence[Chain]) -> list[Row]:
         """Return the account's FILL activities since the oldest of these orders, oldest first, each once."""

@@ -4,12 +4,11 @@
 What is not filled at the deadline is canceled by `find`. The hours of the stock exchange are Alpaca's own clock's.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -17,38 +16,41 @@ from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, Unknown
 from maxxit.core.money import USD, plain
 from maxxit.core.terms import BPS, OrderSide, Purpose
-from maxxit.market import quotes
-from trading.credentials import store
+from maxxit.market import calendar, quotes
+from trading import ledger
 from trading.reasons import Reason
 from trading.venues.alpaca import transfers
-from trading.venues.alpaca.access import Access, Cache, is_blocked, permissions
-from trading.venues.alpaca.client import PAPER_URL, Client, Keys, Refusal
-from trading.venues.alpaca.orders import Ref, body_of, is_open
-from trading.venues.alpaca.parallel import in_parallel
-from trading.venues.alpaca.reader import Found, Reader
+from trading.venues.alpaca.access import Access, is_blocked, permissions
+from trading.venues.alpaca.brackets import legs_of, open_parts
+from trading.venues.alpaca.client import PAPER_URL, Client, Keys, Refusal, stream_url
+from trading.venues.alpaca.orders import is_open
+from trading.venues.alpaca.reader import Reader
+from trading.venues.alpaca.terms import OrderOptions, terms_of
 from trading.venues.base import (
     Capabilities,
     KeyAccess,
+    Leg,
     Prepared,
     Question,
-    Report,
     Request,
-    Venue,
     VenueAnswer,
 )
+from trading.venues.broker import BrokerVenue, Found, Ref
+
+if TYPE_CHECKING:
+    from trading.venues.alpaca.stream import TradeStream
 
 log = structlog.get_logger(__name__)
 
 BAD_REQUEST, DUPLICATE = 40010001, "client_order_id must be unique"
 """The number stands for other bad requests too; the words decide."""
-KEYS_SECONDS = 5
-"""How long an account's opened keys are kept."""
 
 
-class AlpacaVenue(Venue):
+class AlpacaVenue(BrokerVenue[Keys]):
     """Paper accounts at Alpaca. `stocks`: the symbols that are stocks; every other one is crypto, traded as SYMBOL/USD.
 
-    `crypto_fee_bps`: what Alpaca keeps of what a crypto order receives, in basis points.
+    `crypto_fee_bps`: what Alpaca keeps of what a crypto order receives, in basis points. `order_options`: see
+    `OrderOptions`.
     """
 
     name = "alpaca"
@@ -62,19 +64,22 @@ class AlpacaVenue(Venue):
         crypto_fee_bps: int = 25,
         shorts: bool = False,
         max_leverage: Decimal = Decimal(1),
+        **order_options: Any,
     ) -> None:
+        super().__init__()
         if max_leverage != 1:
             raise Misconfigured("venue alpaca: trading on margin is not supported: set max_leverage 1")
         if not 0 <= crypto_fee_bps < BPS:
             raise Misconfigured("venue alpaca: crypto_fee_bps is 0 to 9999")
         self.client = Client(base_url)
+        self.stream_url = stream_url(base_url)
         self.stocks = frozenset(stocks)
         self.crypto_fee = Decimal(crypto_fee_bps) / BPS
+        self.order_options = OrderOptions.of(order_options)
         self.access = Access(self.client)
-        self._opened = Cache()
         self.capabilities = Capabilities(
             dedup=True, shorts=shorts, max_leverage=max_leverage, collects_fees=False,
-            find_lag=timedelta(seconds=10), batch=100,
+            find_lag=timedelta(seconds=10), batch=100, resting_exits=True,
         )  # fmt: skip
 
     # -- orders
@@ -83,30 +88,18 @@ class AlpacaVenue(Venue):
         """Return the body as text, and a reference that names account, order and deadline."""
         ref = str(Ref(request.account, request.client_order_id, request.deadline))
         stock = request.symbol in self.stocks
+        terms = terms_of(request, self._listed_as(request.symbol), self.order_options, stock=stock)
         payload = {
             "account": request.account,
-            "body": body_of(request, self._listed_as(request.symbol), stock=stock),
+            "body": terms.body,
             "deadline": request.deadline.isoformat(),
+            **({"note": terms.note} if terms.note else {}),
         }
-        return Prepared(ref, payload)
-
-    def send(self, prepared: Prepared) -> None:
-        """Send the stored body. Raises Rejected, Retryable (not arrived) or Unknown."""
-        for error in self.send_many([prepared]).values():
-            raise error
+        return Prepared(ref, payload, rests_exits=terms.rests_exits and request.purpose == Purpose.OPEN)
 
     def send_many(self, orders: Sequence[Prepared]) -> dict[str, Exception]:
         """Send many orders, some at once; return ref -> error."""
-        keys = self._keys_of({order.payload["account"] for order in orders})
-        errors: dict[str, Exception] = {}
-        jobs: dict[str, Callable[[], None]] = {}
-        for order in orders:
-            of_account = keys[order.payload["account"]]
-            if isinstance(of_account, Exception):
-                errors[order.ref] = of_account
-            else:
-                jobs[order.ref] = partial(self._send, of_account, order)
-        return errors | {ref: error for ref, error in in_parallel(jobs).items() if error is not None}
+        return self._send_each(orders, self._send)
 
     def _send(self, keys: Keys, order: Prepared) -> None:
         deadline = datetime.fromisoformat(order.payload["deadline"])
@@ -136,45 +129,14 @@ class AlpacaVenue(Venue):
                 f"the order {client_order_id} was refused and cannot be looked up: {error}"
             ) from error
 
-    def find(self, ref: str) -> Report | None:
-        """Return where the order stands; after its deadline, ask Alpaca to cancel what is not filled."""
-        found = self.find_many([ref])[ref]
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def find_many(self, refs: Sequence[str]) -> dict[str, Report | Exception | None]:
-        """Do the same for many orders, account by account."""
-        of_account: dict[str, list[Ref]] = defaultdict(list)
-        found: dict[str, Report | Exception | None] = {}
-        for text in refs:
-            try:
-                ref = Ref.parse(text)
-            except ValueError as error:
-                found[text] = error
-            else:
-                of_account[ref.account].append(ref)
-        keys = self._keys_of(of_account)
-        jobs = {
-            account: partial(self._find, of_keys, of_account[account])
-            for account, of_keys in keys.items()
-            if isinstance(of_keys, Keys)
-        }
-        answers = keys | in_parallel(jobs)
-        for account, orders in of_account.items():
-            answer = answers[account]
-            for ref in orders:
-                found[str(ref)] = answer[ref.client_order_id] if isinstance(answer, dict) else answer
-        return found
-
-    def _find(self, keys: Keys, orders: Sequence[Ref]) -> Found:
+    def _find(self, keys: Keys, orders: Sequence[Ref]) -> dict[str, Found]:
         reader = Reader(self.client, keys, self.crypto_fee)
         found = reader.reports([order.client_order_id for order in orders])
         for order in orders:
             chain = reader.chains.get(order.client_order_id)
-            if chain and is_open(chain[-1]) and clock.now() >= order.deadline:
+            if chain and is_open(chain[-1]) and order.is_over(clock.now()):
                 self._cancel(keys, chain[-1]["id"])
-        return found
+        return {str(order): found[order.client_order_id] for order in orders}
 
     def cancel(self, ref: str) -> None:
         """Ask Alpaca to cancel what is not filled; nothing to do where the order has ended or never arrived."""
@@ -191,14 +153,48 @@ class AlpacaVenue(Venue):
         except (Refusal, Retryable, Unknown) as error:
             log.warning("order_not_canceled", venue=self.name, order=order_id, error=str(error))
 
+    # -- exits that Alpaca keeps
+
+    def exits(self, refs: Sequence[str]) -> dict[str, tuple[Leg, ...] | Exception]:
+        """Return the legs of brackets, account by account."""
+        return self._of_orders(refs, self._exits)
+
+    def _exits(self, keys: Keys, entries: Sequence[Ref]) -> dict[str, tuple[Leg, ...] | Exception]:
+        reader = Reader(self.client, keys, self.crypto_fee)
+        reader.list_many([entry.client_order_id for entry in entries])
+        legs: dict[str, tuple[Leg, ...] | Exception] = {}
+        for entry in entries:
+            try:
+                legs[str(entry)] = legs_of(reader, entry)
+            except (Retryable, Rejected) as error:
+                legs[str(entry)] = error
+        return legs
+
+    def release(self, refs: Sequence[str]) -> None:
+        """Ask Alpaca to cancel the legs of brackets, or an entry that is not filled with its legs."""
+        failed = [error for error in self._of_orders(refs, self._release).values() if error is not None]
+        if failed:
+            raise Unknown(f"{len(failed)} of {len(refs)} brackets may not be canceled: {failed[0]}")
+
+    def _release(self, keys: Keys, entries: Sequence[Ref]) -> dict[str, Exception | None]:
+        reader = Reader(self.client, keys, self.crypto_fee)
+        reader.list_many([entry.client_order_id for entry in entries])
+        errors: dict[str, Exception | None] = {}
+        for entry in entries:
+            try:
+                for order_id in open_parts(reader, entry):
+                    self._cancel(keys, order_id)
+                errors[str(entry)] = None
+            except (Retryable, Rejected) as error:
+                errors[str(entry)] = error
+        return errors
+
     # -- what it would take
 
     def answers(self, questions: Sequence[Question]) -> list[VenueAnswer]:
         """Return whether Alpaca would take each order; the accounts of entries are read some at once first."""
-        keys = self._keys_of({question.account for question in questions if question.purpose == Purpose.OPEN})
-        in_parallel(
-            {name: partial(self.access.account, one) for name, one in keys.items() if isinstance(one, Keys)}
-        )
+        entries = {question.account for question in questions if question.purpose == Purpose.OPEN}
+        self._with_keys({account: (account, self.access.account) for account in entries})
         return super().answers(questions)
 
     def expected_price(self, account: str, symbol: str, side: str, cash: Decimal) -> Decimal | None:
@@ -225,6 +221,21 @@ class AlpacaVenue(Venue):
             return Reason.MARKET_CLOSED
         return ""
 
+    def order_listener(self, account: str, heard: Callable[[str], None]) -> "TradeStream":
+        """Return a listener of the account's trade stream."""
+        from trading.venues.alpaca.stream import TradeStream  # loads websockets
+
+        keys = self._keys(account)
+        return TradeStream(account, self.stream_url, keys, heard=heard, connected=partial(heard, ""))
+
+    def detail_of(self, problem: str) -> str:
+        """Return when the exchange opens next, where it is closed."""
+        return calendar.closed_text(clock.now()) if problem == Reason.MARKET_CLOSED else ""
+
+    def sessions(self, account: str, first: date, last: date) -> list[calendar.Session]:
+        """Return the sessions of /v2/calendar."""
+        return self.access.sessions(self._keys(account), first, last)
+
     def _is_closed(self, keys: Keys) -> bool:
         """Return whether the exchange is known to be closed."""
         try:
@@ -235,31 +246,14 @@ class AlpacaVenue(Venue):
 
     # -- accounts
 
-    def balances(self, account: str) -> dict[str, Decimal]:
-        """Return USD and every position, in whole units; a short is negative."""
-        return self._balances(self._keys(account))
-
-    def balances_of(self, accounts: Sequence[str]) -> dict[str, dict[str, Decimal]]:
-        """Return the same of many accounts; one that cannot be read is missing."""
-        keys = self._keys_of(accounts)
-        jobs = {
-            account: partial(self._balances, one) for account, one in keys.items() if isinstance(one, Keys)
-        }
-        balances = {}
-        for account, answer in (keys | in_parallel(jobs)).items():
-            if isinstance(answer, dict):
-                balances[account] = answer
-            else:
-                log.warning("account_not_read", account=account, error=str(answer))
-        return balances
-
     def unexplained(self, account: str, differences: Mapping[str, Decimal]) -> dict[str, Decimal]:
         """Book the owner's transfers of cash and return the differences that remain."""
         left = dict(differences)
-        deployment = transfers.booking_deployment(self.name, account)
-        since = transfers.first_deposit_day(deployment) if deployment else None
-        if USD not in left or deployment is None or since is None:
+        deployment = ledger.booking_deployment(account, self.name)
+        started = ledger.first_deposit_at(deployment) if deployment else None
+        if USD not in left or deployment is None or started is None:
             return left
+        since = started.date()
         day = (since - timedelta(days=1)).isoformat()
         rows = Reader(self.client, self._keys(account), self.crypto_fee).activities(transfers.KINDS, day)
         left[USD] -= transfers.book(deployment, map(transfers.Transfer.of, rows), since, left[USD])
@@ -269,52 +263,47 @@ class AlpacaVenue(Venue):
         """Return the cash of the account, USD."""
         return self._cash(self._keys(account))
 
+    def parse_keys(self, secrets: Mapping[str, str]) -> Keys:
+        """Return the keys of an account."""
+        return Keys(secrets["key_id"], secrets["secret"])
+
     def key_access(self, secrets: Mapping[str, str]) -> KeyAccess:
         """Return what keys may do. A paper account has nothing that could be withdrawn."""
-        account = Access(self.client).account(Keys(secrets["key_id"], secrets["secret"]))
+        account = Access(self.client).account(self.parse_keys(secrets))
         return KeyAccess(
-            permissions(account), may_trade=not is_blocked(account, stock=True), may_withdraw=False
+            str(account.get("id") or ""),
+            permissions(account),
+            may_trade=not is_blocked(account, stock=True),
+            may_withdraw=False,
         )
 
     def verify(self, account: str) -> dict[str, Any]:
-        """Return what an account may do, its cash and the exchange's hours, for people and `--json`.
-
-        Raises Rejected where the keys are missing or refused, Retryable where Alpaca cannot be read.
-        """
+        """Return what an account may do, its cash and the exchange's hours."""
         keys = self._keys(account)
         state, hours = self.access.account(keys), self.access.market_clock(keys)
         return {
             "permissions": list(permissions(state)),
             "may_trade": not is_blocked(state, stock=True),
             "cash": plain(self._cash(keys)),
+            "notes": [
+                f"the stock exchange is open until {hours.get('next_close')}"
+                if hours["is_open"]
+                else f"the stock exchange is closed; it opens at {hours.get('next_open')}"
+            ],
             "clock": {name: hours.get(name) for name in ("timestamp", "is_open", "next_open", "next_close")},
         }
 
     def _balances(self, keys: Keys) -> dict[str, Decimal]:
+        """Return USD and every position, in whole units; a short is negative."""
+        self.client.leave_reserve(keys)
         held = {self._asset(row): _signed(row) for row in self.client.get_list(keys, "/v2/positions")}
         return {USD: self._cash(keys)} | {asset: amount for asset, amount in held.items() if amount}
 
     def _cash(self, keys: Keys) -> Decimal:
+        self.client.leave_reserve(keys)
         return Decimal(self.client.get_object(keys, "/v2/account", "cash")["cash"])
 
     # -- helpers
-
-    def _keys(self, account: str) -> Keys:
-        def ask() -> Keys:
-            secrets = store.secrets_of(self.name, account)
-            return Keys(secrets["key_id"], secrets["secret"])
-
-        return self._opened.read(("keys", account), KEYS_SECONDS, ask)
-
-    def _keys_of(self, accounts: Sequence[str] | set[str] | Mapping[str, Any]) -> dict[str, Any]:
-        """Return account -> its keys, or why it has none: read here, because the threads use no database."""
-        found: dict[str, Any] = {}
-        for account in accounts:
-            try:
-                found[account] = self._keys(account)
-            except (Rejected, Misconfigured) as error:
-                found[account] = error
-        return found
 
     def _listed_as(self, symbol: str) -> str:
         """Return what Alpaca calls a symbol."""

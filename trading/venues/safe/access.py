@@ -3,17 +3,22 @@
 The venue trades through it; onboarding and reconciliation read through it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from maxxit.core.errors import Misconfigured
 from maxxit.core.money import USDC
 from maxxit.evm.codec import encode_call
 from maxxit.evm.rpc import Chain
 from trading.chain import chains, outbox
+from trading.chain.models import ChainAttempt
 from trading.chain.signer import executor_addresses, has_keystore
 from trading.venues.safe.units import USDC_DECIMALS, whole
+
+if TYPE_CHECKING:
+    from trading.venues.safe.kinds import SafeKind
 
 
 class SafeAccess:
@@ -29,10 +34,20 @@ class SafeAccess:
         return chains.contracts(self.stanza)
 
     @property
+    def kind(self) -> "SafeKind":
+        """What the owners of its Safes sign."""
+        raise NotImplementedError
+
+    @property
+    def module(self) -> str:
+        """The address of the module that its Safes enable."""
+        raise NotImplementedError
+
+    @property
     def configured(self) -> bool:
         """Return whether endpoints and contracts are configured; nothing is asked."""
         try:
-            return bool(self.stanza.urls and self.places)
+            return bool(self.stanza.urls and self.places and self.module)
         except Misconfigured:
             return False
 
@@ -48,6 +63,36 @@ class SafeAccess:
             return executor_addresses()
         previous = self.places.previous_executor
         return (self.places.executor, *((previous,) if previous else ()))
+
+    @property
+    def booked_tokens(self) -> Mapping[str, tuple[str, int]]:
+        """The tokens of a Safe that its deployments' books contain: address -> asset and decimals."""
+        tokens = {one.address: (symbol, one.decimals) for symbol, one in self.places.tokens.items()}
+        return {self.places.usdc: (USDC, USDC_DECIMALS)} | tokens
+
+    def account_of(self, safe: str) -> str:
+        """Return the account of the deployments that trade from a Safe."""
+        return safe
+
+    def read_block(self, safe: str) -> int:
+        """Return the newest final block up to which everything that happened with a Safe is read.
+
+        Raises Retryable where the chain cannot be read.
+        """
+        return self.final_block()
+
+    def has_moved(self, safe: str, block: int) -> bool:
+        """Return whether more than our transactions after `block` may be in the ledger already."""
+        return False
+
+    def unbooked(self, safe: str, after: int) -> Iterator[str]:
+        """Yield what happened with a Safe since block `after` that is not in the ledger yet."""
+        raise NotImplementedError
+
+    def own_transactions(self, hashes: Collection[str]) -> set[str]:
+        """Return those of these transactions that are ours: their transfers are not the owners'."""
+        attempts = ChainAttempt.objects.filter(hash__in=hashes)
+        return set(attempts.values_list("hash", flat=True))
 
     def final_block(self) -> int:
         """Return the newest block that counts as final."""

@@ -63,13 +63,15 @@ class PermissionCard:
     loosening: str
     """The delay before a policy that loosens anything takes effect, in words."""
     not_bounded: tuple[str, ...]
+    summary: tuple[tuple[str, str], ...] = ()
+    """The most important limits: (what, limit in words)."""
 
     def as_text(self) -> str:
         """Return the card as lines for a terminal or an e-mail."""
         parts = [
             "The module CAN", *(f"  + {line}" for line in self.can),
             "The module CANNOT", *(f"  - {line}" for line in self.cannot),
-            "Most that a stolen executor key can lose, slippage, pool fees and trade fees included",
+            "Most that a stolen executor key can lose, slippage and fees included",
             *(f"  = {line}" for line in self.most_lost),
             "Delay before a later policy that loosens anything is in force",
             f"  = {self.loosening}",
@@ -97,45 +99,58 @@ def permission_card(
         can=_can(policy, ", ".join(names.values())),
         cannot=(
             "send your tokens or USDC anywhere else, or sell tokens that it did not buy",
-            f"trade more than {_percent(policy.slippage_bps)} worse than the price feed, or on a stale feed",
+            f"trade more than {percent(policy.slippage_bps)} worse than the price feed, or on a stale feed",
             "change these limits, its own keys or the receivers: only your Safe can",
             "stop you: your Safe can close, revoke or disable it at any time, without us",
         ),
         most_lost_per_day=worst.per_day,
         most_lost_in_total=worst.in_total,
         most_lost=_most_lost(policy, worst, deviation),
-        loosening=_loosening(policy.loosen_delay),
+        loosening=loosening(policy.loosen_delay),
         not_bounded=_not_bounded(policy, rules, names, deviations),
+        summary=(
+            ("An order", f"at most {in_usdc(policy.max_trade)}"),
+            (
+                "24 hours",
+                f"orders of at most {in_usdc(policy.daily_notional)}, {policy.trades_per_day} trades",
+            ),
+            (
+                "Losses",
+                f"at most {in_usdc(policy.loss_budget)} a day, {in_usdc(policy.total_loss_budget, unit=False)} in "
+                "all, at the prices of the feeds; then it opens no position",
+            ),
+        ),
     )
 
 
 def _can(policy: Policy, tokens: str) -> tuple[str, ...]:
     return (
         f"buy {tokens} with your USDC on Uniswap V3, and sell what it bought",
-        f"spend {_usdc(policy.min_trade)} to {_usdc(policy.max_trade)} a trade, at most "
-        f"{_usdc(policy.daily_notional)} and {policy.trades_per_day} trades in any 24 hours, "
-        f"{_span(policy.cooldown)} apart",
-        f"pay {_usdc(policy.trade_fee)} a trade to {policy.fee_receiver}",
-        f"pay {_percent(policy.profit_share_bps)} of profit, after earlier losses, to {policy.profit_receiver}",
+        f"spend {in_usdc(policy.min_trade)} to {in_usdc(policy.max_trade)} a trade, at most "
+        f"{in_usdc(policy.daily_notional)} and {policy.trades_per_day} trades in any 24 hours, "
+        f"{span(policy.cooldown)} apart",
+        f"pay {in_usdc(policy.trade_fee)} a trade to {policy.fee_receiver}",
+        f"pay {percent(policy.profit_share_bps)} of profit, after earlier losses, to {policy.profit_receiver}",
     )
 
 
 def _most_lost(policy: Policy, worst: WorstCase, deviation: int) -> tuple[str, ...]:
-    apart = f"feeds up to {_percent(deviation)} away from the market"
+    apart = f"feeds up to {percent(deviation)} away from the market"
     day = (
-        f"in any 24 hours: {_usdc(worst.per_day)}: {_usdc(policy.loss_budget)} at the price feeds, "
-        f"{_usdc(worst.per_day - policy.loss_budget)} by {apart}; and {_percent(deviation)} of older positions it sells"
+        f"in any 24 hours: {in_usdc(worst.per_day)}: {in_usdc(policy.loss_budget)} at the price feeds, "
+        f"{in_usdc(worst.per_day - policy.loss_budget)} by {apart}; and {percent(deviation)} of older positions it "
+        "sells"
     )
     if worst.in_total is None:
         return (
             day,
-            f"in total, until you sign again: all that the Safe holds; {_usdc(policy.total_loss_budget)} at the "
+            f"in total, until you sign again: all that the Safe holds; {in_usdc(policy.total_loss_budget)} at the "
             f"price feeds, the rest by {apart}",
         )
     return (
         day,
-        f"in total, until you sign again: {_usdc(worst.in_total)}, never more than the Safe holds: "
-        f"{_usdc(policy.total_loss_budget)} at the price feeds, the rest by {apart}, over {worst.days} days at least",
+        f"in total, until you sign again: {in_usdc(worst.in_total)}, never more than the Safe holds: "
+        f"{in_usdc(policy.total_loss_budget)} at the price feeds, the rest by {apart}, over {worst.days} days at least",
     )
 
 
@@ -146,35 +161,39 @@ def _not_bounded(
     unknown = [names[rule.token] for rule in rules if rule.token not in deviations]
     return (
         "a falling market: what it holds can lose value (realised losses stop new trades at the same limit)",
-        f"a price feed that stands still: it is traded on until it is {_span(oldest)} old, and the market may move any "
+        f"a price feed that stands still: it is traded on until it is {span(oldest)} old, and the market may move any "
         "distance meanwhile",
         "a price feed that is wrong, a USDC that is not worth a dollar, a worthless token",
-        f"the profit share: {_percent(policy.profit_share_bps)} of profit that has arrived, never of what you paid in",
+        f"the profit share: {percent(policy.profit_share_bps)} of profit that has arrived, never of what you paid in",
         *([f"how far the feeds of {', '.join(unknown)} deviate: not known here"] if unknown else ()),
         "a fault in the contract: it is UNAUDITED",
     )
 
 
-def _usdc(amount: int) -> str:
-    return f"{Decimal(amount) / USDC_UNIT:,.2f} USDC"
+def in_usdc(amount: int, *, unit: bool = True) -> str:
+    """Return an amount of USDC base units in words."""
+    return f"{Decimal(amount) / USDC_UNIT:,.2f}{' USDC' if unit else ''}"
 
 
-def _percent(bps: int) -> str:
+def percent(bps: int) -> str:
+    """Return basis points in percent."""
     return f"{(Decimal(bps) / 100).normalize():f} %"
 
 
-def _span(seconds: int) -> str:
+def span(seconds: int) -> str:
+    """Return a span of time in words."""
     for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "min")):
         if seconds >= 2 * unit and seconds % unit == 0:
             return f"{seconds // unit} {name}"
     return f"{seconds} s"
 
 
-def _loosening(delay: int) -> str:
+def loosening(delay: int) -> str:
+    """Return when a later policy that loosens anything takes effect, in words."""
     if delay == 0:
         return (
             "NO delay: whatever your Safe signs later is in force at once, looser limits and other keys too"
         )
     return (
-        f"{_span(delay)}: until then your Safe or the guardian can cancel it; what is stricter holds at once"
+        f"{span(delay)}: until then your Safe or the guardian can cancel it; what is stricter holds at once"
     )

@@ -45,8 +45,14 @@ def trading_setup_data(owner: str, module: str, policy: m.Policy, rules: Sequenc
 
     The Safe's address depends on this initializer, so nobody can create it at that address with another policy.
     """
-    calls = [(NULL_ADDRESS, safe_call("enableModule", module)), (module, m.set_policy_data(policy, rules))]
-    return safe_setup_data([owner], 1, calls)
+    return setup_with_policy(owner, module, m.set_policy_data(policy, rules))
+
+
+def setup_with_policy(owner: str, module: str, set_policy: bytes) -> bytes:
+    """Return the same by the calldata with which the Safe sets its policy."""
+    return safe_setup_data(
+        [owner], 1, [(NULL_ADDRESS, safe_call("enableModule", module)), (module, set_policy)]
+    )
 
 
 def create_safe_data(setup: bytes, salt_nonce: int) -> bytes:
@@ -82,9 +88,15 @@ def enable_tx(
     enabled: bool = False,
 ) -> SafeTx:
     """Return the transaction that enables the module (unless `enabled`) and sets the policy."""
+    return policy_tx(chain_id, safe, module, m.set_policy_data(policy, rules), nonce, enabled=enabled)
+
+
+def policy_tx(
+    chain_id: int, safe: str, module: str, set_policy: bytes, nonce: int, *, enabled: bool
+) -> SafeTx:
+    """Return the transaction that enables a module (unless `enabled`) and makes the call `set_policy` of it."""
     calls = [] if enabled else [(safe, safe_call("enableModule", module))]
-    calls.append((module, m.set_policy_data(policy, rules)))
-    return _multi_send(chain_id, safe, calls, nonce)
+    return multi_send_tx(chain_id, safe, [*calls, (module, set_policy)], nonce)
 
 
 def revoke_tx(chain_id: int, safe: str, module: str, nonce: int, previous_module: str = SENTINEL) -> SafeTx:
@@ -96,7 +108,7 @@ def revoke_tx(chain_id: int, safe: str, module: str, nonce: int, previous_module
         (module, m.call_data("revoke")),
         (safe, safe_call("disableModule", previous_module, module)),
     ]
-    return _multi_send(chain_id, safe, calls, nonce)
+    return multi_send_tx(chain_id, safe, calls, nonce)
 
 
 def safe_call(function: str, *args: Any) -> bytes:
@@ -104,7 +116,7 @@ def safe_call(function: str, *args: Any) -> bytes:
     return calldata(get_safe_V1_4_1_contract(library.offline(0).w3), function, *args)
 
 
-def _multi_send(chain_id: int, safe: str, calls: Sequence[tuple[str, bytes]], nonce: int) -> SafeTx:
+def multi_send_tx(chain_id: int, safe: str, calls: Sequence[tuple[str, bytes]], nonce: int) -> SafeTx:
     """Return the transaction that makes the calls (target, data), without value, in one delegate call."""
     contract = library.deployed("MultiSendCallOnly")
     data = _multi_send_data(chain_id, contract, calls)

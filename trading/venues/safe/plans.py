@@ -5,8 +5,8 @@ Nothing here signs or sends: the owners do, in their own wallet. A plan is a pro
 """
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +25,11 @@ from trading import ledger
 from trading.chain import chains
 from trading.chain.models import SafePlan
 from trading.models import LedgerBalance
-from trading.policy import policy as risk_policy
 from trading.reasons import Reason
-from trading.venues.safe import limits, pools, safe_contract, verify
+from trading.risk.policy import policy as risk_policy
+from trading.venues.safe import limits, safe_contract, verify
 from trading.venues.safe.access import SafeAccess
-from trading.venues.safe.card import PermissionCard, permission_card
-from trading.venues.safe.contract import module as m
+from trading.venues.safe.card import PermissionCard
 from trading.venues.safe.safes import safe_access
 from trading.venues.safe.units import USDC_DECIMALS, base
 
@@ -98,8 +97,8 @@ def create(at: SafeAccess, owners: Sequence[str], threshold: int, salt: int) -> 
 
 def consent(deployment: Deployment, safe: str) -> str:
     """Return the text that an owner of the Safe signs (EIP-191, `personal_sign`) to let a deployment plan for it."""
-    chain_id = safe_access(deployment).stanza.chain_id
-    return f"Maxxit deployment {deployment.pk} may plan for the Safe {safe} on chain {chain_id}."
+    at = safe_access(deployment)
+    return at.kind.consent(deployment.pk, safe, at.stanza.chain_id)
 
 
 def require_owner(deployment: Deployment, safe: str, signature: str, *, proven: Collection[str] = ()) -> None:
@@ -144,14 +143,22 @@ def _must_be_address(safe: str) -> None:
         )
 
 
-def plan(deployment: Deployment, safe: str = "", loosen_delay: int | None = None) -> ToSign:
+def plan(
+    deployment: Deployment,
+    safe: str = "",
+    loosen_delay: int | None = None,
+    chosen: Mapping[str, int] | None = None,
+) -> ToSign:
     """Store a plan for an existing Safe and return what the owners sign.
 
-    `loosen_delay`: the owners' choice in seconds; None: the configured one. Raises Rejected where the Safe cannot be
-    traded or belongs to another deployment.
+    Args:
+        loosen_delay: the owners' choice in seconds; None: the configured one.
+        chosen: the owner's choice of limits (names of `Choice`); None: as in the newest plan of the Safe.
+
+    Raises Rejected where the Safe cannot be traded or belongs to another deployment.
     """
     at, safe = safe_access(deployment), safe or deployment.safe_wallet
-    _must_be_free(deployment, safe)
+    _must_be_free(at, deployment, safe)
     from trading.venues.safe import library, onboarding  # load safe-eth-py
 
     with library.read_safe(at.chain, safe) as on_chain:
@@ -162,15 +169,16 @@ def plan(deployment: Deployment, safe: str = "", loosen_delay: int | None = None
             f"{safe} cannot be traded: {'; '.join(contract.objections)}", code=Reason.SAFE_UNSUPPORTED
         )
     with library.read_safe(at.chain, safe) as on_chain:
-        enabled = bool(on_chain.contract.functions.isModuleEnabled(at.places.module).call())
+        enabled = bool(on_chain.contract.functions.isModuleEnabled(at.module).call())
         owners, threshold = on_chain.retrieve_owners(), on_chain.retrieve_threshold()
-    policy, rules = _proposal(deployment, at, loosen_delay)
-    tx = onboarding.enable_tx(
-        at.stanza.chain_id, safe, at.places.module, policy, rules, nonce, enabled=enabled
+    if chosen is None:
+        chosen = chosen_limits(at.stanza.chain_id, safe)
+    proposal = _proposal(deployment, at, loosen_delay, chosen)
+    tx = onboarding.policy_tx(
+        at.stanza.chain_id, safe, at.module, proposal.set_policy, nonce, enabled=enabled
     )
-    card = permission_card(policy, rules, at.places.tokens)
-    made = _to_sign(safe, tx, owners, threshold, card, contract.notes)
-    _store_plan(deployment, at, made, policy, rules)
+    made = to_sign(safe, tx, owners, threshold, proposal.card, contract.notes)
+    _store_plan(deployment, at, made, proposal, chosen)
     return made
 
 
@@ -190,25 +198,25 @@ def plan_new(deployment: Deployment, owner: str, loosen_delay: int | None = None
     from trading.venues.safe import library, onboarding  # load safe-eth-py
 
     library.require_setup_contracts(at.chain)
-    policy, rules = _proposal(deployment, at, loosen_delay)
-    setup = onboarding.trading_setup_data(owner, at.places.module, policy, rules)
+    proposal = _proposal(deployment, at, loosen_delay)
+    setup = onboarding.setup_with_policy(owner, at.module, proposal.set_policy)
     salt = int.from_bytes(keccak(text=f"maxxit/safe/{deployment.pk}"), "big")
     safe = onboarding.predict_safe(library.reading(at.chain), setup, salt)
-    _must_be_free(deployment, safe)
+    _must_be_free(at, deployment, safe)
     data = onboarding.create_safe_data(setup, salt)
     made = ToSign(
         safe,
         {},
-        permission_card(policy, rules, at.places.tokens),
+        proposal.card,
         owners=(owner,),
         threshold=1,
         send=Call(library.deployed("SafeProxyFactory"), "0x" + data.hex()),
     )
-    _store_plan(deployment, at, made, policy, rules)
+    _store_plan(deployment, at, made, proposal)
     return made
 
 
-def _to_sign(
+def to_sign(
     safe: str,
     tx: "SafeTx",
     owners: Sequence[str],
@@ -232,20 +240,10 @@ def _to_sign(
     )
 
 
-def _must_be_free(deployment: Deployment, safe: str) -> None:
+def _must_be_free(at: SafeAccess, deployment: Deployment, safe: str) -> None:
     """Raise Rejected where the deployment may not trade from the Safe."""
     _must_be_address(safe)
-    others = Deployment.objects.filter(account=safe).exclude(pk=deployment.pk)
-    if any(other.owner_id != deployment.owner_id for other in others):
-        raise Rejected(
-            f"{safe} is used by another customer's deployment; a Safe can trade for one customer only",
-            code="safe_taken",
-        )
-    if duplicate := others.filter(agent=deployment.agent_id).first():
-        raise Rejected(
-            f"deployment {duplicate.pk} already uses {safe} with this agent: use that deployment",
-            code="safe_taken",
-        )
+    at.kind.require_free(at, deployment, safe)
     if deployment.safe_wallet not in ("", safe) and _has_traded(deployment):
         raise Rejected(
             f"{deployment} has ledger entries or orders with {deployment.safe_wallet}: create another deployment for "
@@ -260,24 +258,53 @@ def _has_traded(deployment: Deployment) -> bool:
     return booked.exists() or deployment.orders.filter(reserved_at__isnull=False).exists()
 
 
-def limits_for(deployment: Deployment) -> chains.Terms:
-    """Return the limits that a plan of the deployment proposes, scaled to the capital that its owner named."""
-    return limits.limits_of(chains.terms(), deployment.safe_capital, deployment.agent.sizing_preset)
+def limits_for(deployment: Deployment, chosen: Mapping[str, int] | None = None) -> Any:
+    """Return the limits that a plan of the deployment proposes, scaled to the capital that its owner named.
+
+    Args:
+        chosen: the owner's choice (names of the kind's `Choice`), which replaces the scaled limits.
+    """
+    kind = safe_access(deployment).kind
+    scaled = kind.scaled(deployment.safe_capital, deployment.agent.sizing_preset)
+    return limits.with_choice(kind.terms(), scaled, chosen or {}, kind.choice)
+
+
+def chosen_limits(chain_id: int, safe: str) -> dict[str, int]:
+    """Return the limits that the owner of a Safe chose, as its newest plan has them; empty where none were chosen."""
+    newest = verify.proposal(chain_id, safe) or verify.plan_in_force(chain_id, safe)
+    chosen: dict[str, int] = newest.onboarding.get("limits", {}) if newest else {}
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """The policy that a plan proposes."""
+
+    policy: Any
+    rules: list[Any]
+    set_policy: bytes
+    """The calldata with which the Safe sets it."""
+    card: PermissionCard
 
 
 def _proposal(
-    deployment: Deployment, at: SafeAccess, loosen_delay: int | None
-) -> tuple[m.Policy, list[m.TokenRule]]:
-    """Return the policy and the token rules that a plan proposes."""
-    wanted = limits_for(deployment)
+    deployment: Deployment,
+    at: SafeAccess,
+    loosen_delay: int | None,
+    chosen: Mapping[str, int] | None = None,
+) -> Proposal:
+    """Return the policy and the rules that a plan proposes."""
+    wanted = limits_for(deployment, chosen)
     if loosen_delay is not None:
         wanted = wanted.model_copy(update={"loosen_delay": loosen_delay})
-    return _policy(deployment, at, wanted), _rules(deployment, at, wanted)
+    policy, rules = _policy(deployment, at, wanted), at.kind.rules(at, deployment, wanted)
+    return Proposal(policy, rules, at.kind.set_policy(policy, rules), at.kind.card(at.places, policy, rules))
 
 
-def _policy(deployment: Deployment, at: SafeAccess, wanted: chains.Terms) -> m.Policy:
+def _policy(deployment: Deployment, at: SafeAccess, wanted: Any) -> Any:
+    """Return the limits `wanted` with our keys and receivers and the agent's fees."""
     agent, places = deployment.agent, at.places
-    return m.Policy(
+    return at.kind.policy_type(
         executor=at.executors[0],
         guardian=places.guardian,
         fee_receiver=places.fee_receiver,
@@ -285,12 +312,12 @@ def _policy(deployment: Deployment, at: SafeAccess, wanted: chains.Terms) -> m.P
         if chains.is_address(agent.profit_receiver)
         else places.profit_receiver,
         profit_share_bps=int(agent.profit_share * BPS),
-        trade_fee=base(_module_fee(agent), USDC_DECIMALS),
+        trade_fee=base(module_fee(agent), USDC_DECIMALS),
         **wanted.model_dump(),
     )
 
 
-def _module_fee(agent: Agent) -> Decimal:
+def module_fee(agent: Agent) -> Decimal:
     """Return the fee per trade in USDC for the module's policy. Raises Rejected where it cannot take the agent's fees.
 
     The owners sign the present fees, whatever they agreed to before.
@@ -305,29 +332,13 @@ def _module_fee(agent: Agent) -> Decimal:
     return own.trade.charge(ZERO)
 
 
-def _rules(deployment: Deployment, at: SafeAccess, wanted: chains.Terms) -> list[m.TokenRule]:
-    """Return rules for the agent's tokens that the chain has, each with the best pool for the largest trade."""
-    symbols = deployment.agent.tokens or list(at.places.tokens)
-    tokens = {symbol: at.places.tokens[symbol] for symbol in symbols if symbol in at.places.tokens}
-    if not tokens:
-        raise Rejected(f"none of {', '.join(symbols)} is traded on this chain", code=Reason.TOKEN_NOT_LISTED)
-    return [
-        m.TokenRule(token.address, token.feed, _best_pool(at, token.address, wanted).fee, token.max_age)
-        for token in tokens.values()
-    ]
-
-
-def _best_pool(at: SafeAccess, token: str, wanted: chains.Terms) -> pools.Depth:
-    """Return the best pool for the plan's largest trade. Raises Rejected where none is deep enough."""
-    return pools.best_pool(
-        at.chain, at.places, token, at.stanza.fee_tiers, wanted.min_trade, wanted.max_trade,
-        at.stanza.max_price_impact_bps,
-    )  # fmt: skip
-
-
 @transaction.atomic
 def _store_plan(
-    deployment: Deployment, at: SafeAccess, made: ToSign, policy: m.Policy, rules: list[m.TokenRule]
+    deployment: Deployment,
+    at: SafeAccess,
+    made: ToSign,
+    proposal: Proposal,
+    chosen: Mapping[str, int] | None = None,
 ) -> None:
     safe = made.safe
     row, new = SafePlan.objects.update_or_create(
@@ -335,7 +346,7 @@ def _store_plan(
         safe=safe,
         verified_at=None,
         defaults={
-            "module": at.places.module,
+            "module": at.module,
             "safe_tx_hash": made.transaction.get("contractTransactionHash", ""),
             "created_at": clock.now(),
             "sent_hash": "",
@@ -347,15 +358,17 @@ def _store_plan(
                 "send": made.send.as_json() if made.send else None,
                 "calls": [call.as_json() for call in made.calls],
                 "notes": list(made.notes),
+                "limits": dict(chosen or {}),
             },
-            **verify.as_plan(policy, rules),
+            "policy": asdict(proposal.policy),
+            "rules": [asdict(rule) for rule in proposal.rules],
         },
     )
     if deployment.safe_wallet != safe:
         deployment.module_enabled, deployment.verified_at = False, None
-    deployment.account = deployment.safe_wallet = safe
+    deployment.account, deployment.safe_wallet = at.account_of(safe), safe
     deployment.user_wallet = made.owners[0] if len(made.owners) == 1 else ""
-    deployment.chain_id, deployment.module_address = at.stanza.chain_id, at.places.module
+    deployment.chain_id, deployment.module_address = at.stanza.chain_id, at.module
     deployment.save()
     record("safe.planned", deployment, safe=safe, hash=row.safe_tx_hash, new=new)
 
@@ -368,7 +381,10 @@ def revoke(deployment: Deployment) -> ToSign:
 
 
 def revocation(deployment: Deployment) -> ToSign:
-    """Return what ends the policy and disables the module. Open positions' tokens stay in the Safe."""
+    """Return what ends the policy and disables the module.
+
+    The tokens of open spot positions stay in the Safe, and perpetual futures at GMX, for the owners to close.
+    """
     at, safe = safe_access(deployment), deployment.safe_wallet
     if not safe:
         raise Rejected(f"{deployment} has no Safe: plan one first", code=Reason.SAFE_NOT_PLANNED)
@@ -383,18 +399,16 @@ def revocation(deployment: Deployment) -> ToSign:
         )
     before = [onboarding.SENTINEL, *enabled][enabled.index(deployment.module_address)]
     tx = onboarding.revoke_tx(at.stanza.chain_id, safe, deployment.module_address, nonce, before)
-    return _to_sign(safe, tx, owners, threshold)
+    return to_sign(safe, tx, owners, threshold)
 
 
 def card_for(deployment: Deployment) -> PermissionCard:
     """Return the card of the plan that would be proposed now, without a look at the chain."""
     at, wanted = safe_access(deployment), limits_for(deployment)
-    symbols = deployment.agent.tokens or list(at.places.tokens)
-    tokens = [at.places.tokens[symbol] for symbol in symbols if symbol in at.places.tokens]
-    rules = [m.TokenRule(token.address, token.feed, 0, token.max_age) for token in tokens]
-    return permission_card(_policy(deployment, at, wanted), rules, at.places.tokens)
+    rules = at.kind.rules_for_card(at, deployment)
+    return at.kind.card(at.places, _policy(deployment, at, wanted), rules)
 
 
 def card_of(at: SafeAccess, plan: SafePlan) -> PermissionCard:
     """Return the card of a stored plan."""
-    return permission_card(verify.policy_of(plan), verify.rules_of(plan), at.places.tokens)
+    return at.kind.card(at.places, at.kind.policy_of(plan), at.kind.rules_of(plan))

@@ -21,19 +21,19 @@ from eth_utils.crypto import keccak
 from agents.models import Deployment
 from agents.states import DeploymentState
 from maxxit.core import clock
+from maxxit.core.errors import Misconfigured
 from maxxit.core.money import USDC, ZERO, plain
 from maxxit.events.models import Event
 from maxxit.events.record import record, subject
 from trading import ledger
 from trading.chain import outbox
-from trading.chain.models import DEPLOY, ChainAttempt, ChainScan, ChainTransaction, SafePlan, Signer
+from trading.chain.models import DEPLOY, ChainScan, ChainTransaction, SafePlan, Signer
 from trading.chain.outbox import COIN_DECIMALS
 from trading.chain.states import IN_FLIGHT, TxState
 from trading.ledger import Move
-from trading.models import Fill, JournalKind
+from trading.models import JournalKind
 from trading.venues.safe.access import SafeAccess
-from trading.venues.safe.trades import fills_of
-from trading.venues.safe.units import USDC_DECIMALS, whole
+from trading.venues.safe.units import whole
 from trading.wiring import venue
 
 log = structlog.get_logger(__name__)
@@ -93,17 +93,25 @@ class GasBalance:
 
 
 def gas_balances() -> list[GasBalance]:
-    """Reconcile every executor that ever signed. Raises Retryable or Unknown where the chain cannot be read."""
-    results = []
+    """Reconcile the executor in use and every one that ever signed.
+
+    Raises Retryable or Unknown where the chain cannot be read.
+    """
+    results, seen = [], set()
     for name in sorted(
         set(Deployment.objects.exclude(safe_wallet="").values_list("agent__venue", flat=True))
     ):
         at = venue(name).safe_access()
-        if at is not None:
+        if (
+            at is not None and at.stanza.chain_id not in seen
+        ):  # spot and perpetual futures share the executors
+            seen.add(at.stanza.chain_id)
             executors = ChainTransaction.objects.filter(chain_id=at.stanza.chain_id).exclude(
                 terms__purpose=DEPLOY  # a deployer's key pays for other things, too
             )
-            signers = Signer.objects.filter(pk__in=executors.values("signer")).order_by("pk")
+            in_use, _ = Signer.objects.get_or_create(chain_id=at.stanza.chain_id, address=at.executors[0])
+            signed = Q(pk__in=executors.values("signer"))
+            signers = Signer.objects.filter(signed | Q(pk=in_use.pk)).order_by("pk")
             results += [gas_balance(at, signer) for signer in signers]
     return results
 
@@ -131,8 +139,7 @@ def gas_balance(at: SafeAccess, signer: Signer) -> GasBalance:
             result.external = difference
         else:
             result.unexplained = difference
-        source, target = ("external", account) if difference > 0 else (account, "external")
-        move = Move(source, target, at.sending.coin, abs(difference), "external")
+        move = ledger.external_move(account, at.sending.coin, difference)
         ledger.post(JournalKind.EXTERNAL, f"{signer.address}:{signer.chain_id}:{block}", [move])
         if result.unexplained:
             log.error("executor_paid_for_something_else", executor=signer.address, by=str(difference))
@@ -170,14 +177,14 @@ def reconcile_all() -> list[Reconciled]:
 
 def reconcile(at: SafeAccess, safe: str) -> Reconciled:
     """Book the owners' transfers of one Safe and compare the rest. Nothing is compared while orders are in flight."""
-    block = at.final_block()
+    block, account = at.read_block(safe), at.account_of(safe)
     result = Reconciled(safe, block)
     ours = ChainTransaction.objects.filter(chain_id=at.stanza.chain_id, terms__safe=safe)
     result.in_flight = ours.filter(_not_final(block)).count()
     seen = ChainScan.objects.filter(
         chain_id=at.stanza.chain_id, safe=safe
     ).first()  # all transfers up to `scanned_to` are booked
-    result.unbooked = list(_unbooked(ours.filter(block_number__gt=seen.scanned_to if seen else 0)))
+    result.unbooked = list(at.unbooked(safe, seen.scanned_to if seen else 0))
     if result.in_flight or result.unbooked:
         return result
     held = at.balances_at(safe, block)
@@ -185,26 +192,26 @@ def reconcile(at: SafeAccess, safe: str) -> Reconciled:
     moves = [] if first else list(_owner_transfers(at, safe, scan.scanned_to + 1, block))
     with transaction.atomic():
         scan = ChainScan.objects.select_for_update().get(pk=scan.pk)
-        if scan.scanned_to > block or ours.filter(_not_final(block)).exists():
+        if scan.scanned_to > block or at.has_moved(safe, block) or ours.filter(_not_final(block)).exists():
             return (
                 result  # a later reconciliation was faster, or the ledger has moved past the block meanwhile
             )
         for reference, asset, amount in moves:
-            if _book(safe, JournalKind.EXTERNAL, reference, asset, amount):
+            if _book(account, JournalKind.EXTERNAL, reference, asset, amount):
                 result.external[asset] = result.external.get(asset, ZERO) + amount
-        differences = _differences(safe, held)
+        differences = _differences(account, held)
         if first:
             result.external = differences
         else:
             result.unexplained = differences
         kind = JournalKind.EXTERNAL if first else JournalKind.UNEXPLAINED
         for asset, amount in differences.items():
-            _book(safe, kind, f"{safe}:{block}:{asset}", asset, amount)
-        _move_revoked_cash(safe, block)
+            _book(account, kind, f"{safe}:{block}:{asset}", asset, amount)
+        _move_revoked_cash(account, block)
         ChainScan.objects.filter(pk=scan.pk).update(scanned_to=block)
         if result.unexplained:
             log.error("ledger_differs_from_chain", safe=safe, block=block, by=result.as_json()["unexplained"])
-            record("reconcile.unexplained", _booking_deployment(safe), **result.as_json())
+            record("reconcile.unexplained", _booking_deployment(account), **result.as_json())
     return result
 
 
@@ -213,26 +220,16 @@ def _not_final(block: int) -> Q:
     return Q(state__in=IN_FLIGHT) | Q(block_number__gt=block)
 
 
-def _unbooked(ours: Any) -> Iterator[str]:
-    """Yield the intents of final transactions with a fill that is not booked."""
-    for tx in ours.filter(state=TxState.FINAL).iterator():
-        ids = [fill.fill_id for fill in fills_of(tx)]
-        if Fill.objects.filter(venue_fill_id__in=ids).count() != len(ids):
-            yield tx.idempotency_key
-
-
 def _owner_transfers(at: SafeAccess, safe: str, start: int, end: int) -> Iterator[tuple[str, str, Decimal]]:
     """Yield (reference, asset, signed whole units) of each transfer in the blocks that no transaction of ours made."""
-    units = {at.places.usdc: (USDC, USDC_DECIMALS)} | {
-        token.address: (symbol, token.decimals) for symbol, token in at.places.tokens.items()
-    }
+    units = at.booked_tokens
     padded = "0x" + safe[2:].lower().rjust(64, "0")
     sides = ((-1, [TRANSFER, padded]), (1, [TRANSFER, None, padded]))
     transfers = list(
         at.chain.logs(start, end, [{"address": list(units), "topics": topics} for _, topics in sides])
     )
     hashes = {entry.transaction_hash for entry in transfers}
-    ours = set(ChainAttempt.objects.filter(hash__in=hashes).values_list("hash", flat=True))
+    ours = at.own_transactions(hashes)
     for entry in transfers:
         if entry.transaction_hash in ours:
             continue
@@ -243,9 +240,9 @@ def _owner_transfers(at: SafeAccess, safe: str, start: int, end: int) -> Iterato
                 yield reference, symbol, sign * whole(int(entry.data, 16), decimals)
 
 
-def _differences(safe: str, held: dict[str, Decimal]) -> dict[str, Decimal]:
+def _differences(account: str, held: dict[str, Decimal]) -> dict[str, Decimal]:
     booked: dict[str, Decimal] = {}
-    for deployment in Deployment.objects.filter(account=safe):
+    for deployment in Deployment.objects.filter(account=account):
         for asset, amount in ledger.balances(deployment.pk).items():
             booked[asset] = booked.get(asset, ZERO) + amount
     differences = {asset: held.get(asset, ZERO) - booked.get(asset, ZERO) for asset in {*held, *booked}}
@@ -253,22 +250,23 @@ def _differences(safe: str, held: dict[str, Decimal]) -> dict[str, Decimal]:
 
 
 def _booking_deployment(safe: str) -> Deployment:
-    """Return the deployment that the owners' transfers are booked to: the Safe's first one that is not revoked."""
-    deployments = list(Deployment.objects.filter(account=safe).order_by("pk"))
-    return next((one for one in deployments if one.state != DeploymentState.REVOKED), deployments[0])
+    """Return the deployment that the owners' transfers are booked to."""
+    found = ledger.booking_deployment(safe)
+    if found is None:
+        raise Misconfigured(f"no deployment trades from the Safe {safe}")
+    return found
 
 
-def _move_revoked_cash(safe: str, block: int) -> None:
+def _move_revoked_cash(account: str, block: int) -> None:
     """Transfer the USDC of revoked deployments to the one that trades from the Safe now, also from later exits."""
-    owner = _booking_deployment(safe)
-    for old in Deployment.objects.filter(account=safe, state=DeploymentState.REVOKED).exclude(pk=owner.pk):
+    owner = _booking_deployment(account)
+    for old in Deployment.objects.filter(account=account, state=DeploymentState.REVOKED).exclude(pk=owner.pk):
         amount = ledger.balances(old.pk).get(USDC, ZERO)
         move = Move(ledger.account_of(old.pk), ledger.account_of(owner.pk), USDC, amount, "external")
         if amount > 0:
             ledger.post(JournalKind.HANDOVER, f"{old.pk}:{owner.pk}:{block}", [move])
 
 
-def _book(safe: str, kind: JournalKind, reference: str, asset: str, amount: Decimal) -> bool:
-    account = ledger.account_of(_booking_deployment(safe).pk)
-    source, target = ("external", account) if amount > 0 else (account, "external")
-    return ledger.post(kind, reference, [Move(source, target, asset, abs(amount), "external")])
+def _book(account: str, kind: JournalKind, reference: str, asset: str, amount: Decimal) -> bool:
+    holdings = ledger.account_of(_booking_deployment(account).pk)
+    return ledger.post(kind, reference, [ledger.external_move(holdings, asset, amount)])

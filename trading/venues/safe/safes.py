@@ -5,19 +5,19 @@ returns. Results are read from the chain.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from django.db import transaction
 
 from agents.models import Deployment
-from agents.states import DeploymentState
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
-from maxxit.events.record import advance, record
+from maxxit.events.record import record
 from maxxit.evm.rpc import Fault
 from trading.chain.models import SafePlan
 from trading.reasons import Reason
-from trading.venues.safe import entry_stops, pools, reconcile, safe_contract, verify
+from trading.venues.safe import entry_stops, reconcile, safe_contract, verify
 from trading.venues.safe.access import SafeAccess
 from trading.wiring import venue
 
@@ -37,8 +37,10 @@ def safe_access(deployment: Deployment) -> SafeAccess:
 def check(deployment: Deployment) -> list[str]:
     """Verify the newest plan on the chain; return the differences, empty if the plan is now in force.
 
+    It activates nothing: `trading.deployments.wallet_setup.verify_and_activate` does.
     Until the owners sign a proposal, the previous plan stays in force, and its deployment stays verified as long as the
-    chain shows that plan. Without a verified plan entries stop; exits never depend on it.
+    chain shows that plan, or the stricter of both while a signed proposal waits for its delay. Without
+    a verified plan entries stop; exits never depend on it.
     """
     at, safe = safe_access(deployment), deployment.safe_wallet
     proposed = verify.proposal(at.stanza.chain_id, safe)
@@ -51,14 +53,15 @@ def check(deployment: Deployment) -> list[str]:
         )
     enabled, differences = _compare_with_plan(at, newest)
     differences += safe_contract.read(at.chain, safe).objections
-    shallow = _shallow_pools(at, newest, {})
+    shallow = at.kind.shallow(at, newest, {})
     stands = not differences
     if differences and proposed and confirmed and deployment.verified_at:
-        stands = not _compare_with_plan(at, confirmed)[1]
+        stands = not _compare_with_plan(at, confirmed, proposed)[1]
     _store_result(deployment, newest, differences, enabled=enabled, stands=stands)
     if not differences:
         entry_stops.clear(newest)
-        _stop_shallow(newest, shallow)
+        _stop_shallow(at, newest, shallow)
+        at.kind.begin(at, safe)
         reconcile.reconcile(at, safe)
     return differences
 
@@ -67,20 +70,27 @@ def stopped(deployment: Deployment) -> dict[str, str]:
     """Return what stops entries besides the verification: token symbol, or * for all -> reason code."""
     at = safe_access(deployment)
     plan = verify.plan_in_force(at.stanza.chain_id, deployment.safe_wallet)
-    symbols = {token.address: symbol for symbol, token in at.places.tokens.items()}
-    return {symbols.get(token, token): code for token, code in plan.stops.items()} if plan else {}
+    if plan is None:
+        return {}
+    symbols = at.kind.symbols_of(at.places, plan)
+    return {symbols.get(address, address): code for address, code in plan.stops.items()}
 
 
-def _compare_with_plan(at: SafeAccess, plan: SafePlan) -> tuple[bool, list[str]]:
-    """Return whether the module is enabled, and how the chain differs from the plan."""
+def _compare_with_plan(
+    at: SafeAccess, plan: SafePlan, proposed: SafePlan | None = None
+) -> tuple[bool, list[str]]:
+    """Return whether the module is enabled, and how the chain differs from the plan (see `SafeKind.compare`)."""
+    if plan.module != at.module:
+        raise Rejected(
+            f"{plan.safe} has a plan for another module than {at.module}: plan it anew",
+            code=Reason.SAFE_NOT_PLANNED,
+        )
     try:
-        now = verify.standing(at.chain, at.places, plan)
+        return at.kind.compare(at, plan, proposed)
     except Fault as error:
         raise Rejected(
             f"{plan.safe} is not a Safe on chain {plan.chain_id}", code=Reason.NOT_A_SAFE
         ) from error
-    illiquid = [rule.token for rule in verify.rules_of(plan) if rule.token not in now.liquid]
-    return now.enabled, [*now.differences, *(f"the pool of {token} is empty" for token in illiquid)]
 
 
 @transaction.atomic
@@ -107,38 +117,15 @@ def _store_result(
                 f"{newest.safe} got a new plan meanwhile: verify again", code=Reason.SAFE_PLANNED_ANEW
             )
     record("safe.verified", deployment, safe=deployment.safe_wallet)
-    if deployment.state == DeploymentState.DRAFT:
-        advance(deployment, DeploymentState.ACTIVE)
 
 
-Measured = dict[tuple[int, str, int, int, int], pools.Depth | None]
-"""(chain, token, fee tier, min trade, max trade) -> depth, None without a quote."""
-
-
-def _shallow_pools(at: SafeAccess, plan: SafePlan, measured: Measured) -> dict[str, int | None]:
-    """Return the plan's tokens with too shallow a pool -> price impact in basis points, None without a quote.
-
-    `measured` caches the pools, because most Safes share pools and limits.
-    """
-    policy, shallow = verify.policy_of(plan), {}
-    for rule in verify.rules_of(plan):
-        params = (rule.token, rule.pool_fee, policy.min_trade, policy.max_trade)
-        key = (at.stanza.chain_id, *params)
-        if key not in measured:
-            measured[key] = pools.depth(at.chain, at.places, *params)
-        pool = measured[key]
-        if pool is None or pool.impact_bps > at.stanza.max_price_impact_bps:
-            shallow[rule.token] = pool.impact_bps if pool else None
-    return shallow
-
-
-def _stop_shallow(plan: SafePlan, shallow: Mapping[str, int | None]) -> None:
+def _stop_shallow(at: SafeAccess, plan: SafePlan, shallow: Mapping[str, int | None]) -> None:
     """Stop entries in the plan's tokens with too shallow a pool, and resume the others."""
-    for rule in verify.rules_of(plan):
-        if rule.token in shallow:
-            entry_stops.stop(plan, rule.token, entry_stops.SHALLOW, impact_bps=shallow[rule.token])
+    for address in at.kind.symbols_of(at.places, plan):
+        if address in shallow:
+            entry_stops.stop(plan, address, entry_stops.SHALLOW, impact_bps=shallow[address])
         else:
-            entry_stops.resume(plan, rule.token)
+            entry_stops.resume(plan, address)
 
 
 def recheck_all() -> None:
@@ -146,7 +133,7 @@ def recheck_all() -> None:
 
     A Safe that cannot be read does not keep the others from being checked.
     """
-    measured: Measured = {}
+    measured: dict[Any, Any] = {}
     for deployment in Deployment.objects.exclude(verified_at=None).exclude(safe_wallet="").order_by("pk"):
         try:
             _recheck(deployment, measured)
@@ -154,7 +141,7 @@ def recheck_all() -> None:
             log.warning("safe_not_rechecked", deployment=deployment.pk, error=str(error))
 
 
-def _recheck(deployment: Deployment, measured: Measured) -> None:
+def _recheck(deployment: Deployment, measured: dict[Any, Any]) -> None:
     at, safe = safe_access(deployment), deployment.safe_wallet
     proposed = verify.proposal(at.stanza.chain_id, safe)
     if proposed and not _compare_with_plan(at, proposed)[1]:
@@ -164,4 +151,4 @@ def _recheck(deployment: Deployment, measured: Measured) -> None:
         return
     if objections := safe_contract.read(at.chain, safe).objections:
         entry_stops.stop(plan, entry_stops.EVERYTHING, entry_stops.CHANGED, found="; ".join(objections))
-    _stop_shallow(plan, _shallow_pools(at, plan, measured))
+    _stop_shallow(at, plan, at.kind.shallow(at, plan, measured))

@@ -17,12 +17,11 @@ from django.core.cache import cache
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError, Retryable
 from maxxit.core.money import USDC
-from maxxit.evm.codec import ZERO_ADDRESS, decode, encode_call
+from maxxit.evm.codec import decode, encode_call
 from maxxit.evm.rpc import Fault
 from trading.chain.models import SafePlan
-from trading.venues.safe import verify
 from trading.venues.safe.access import SafeAccess
-from trading.venues.safe.contract import module as m
+from trading.venues.safe.kinds import SafeKind
 from trading.venues.safe.limits import policy as safe_policy
 from trading.venues.safe.units import USDC_DECIMALS, whole
 
@@ -48,11 +47,14 @@ class SafeState:
     """Whether the Safe has enabled the module."""
     owners: tuple[str, ...] = ()
     threshold: int = 0
-    policy: m.Policy | None = None
-    """The policy in force on the chain; None where none was set, or it was revoked."""
-    headroom: m.Headroom | None = None
+    policy: Any = None
+    """The module's policy in force on the chain; None where none was set, or it was revoked."""
+    headroom: Any = None
+    """What the policy still allows (the module's `Headroom`); None where nothing was read."""
     pending_at: int = 0
     """When a policy that was set takes effect, a Unix time; 0: none is pending."""
+    waits: bool = False
+    """Whether that policy is the plan's: until then the stricter of it and the plan before it holds."""
     balances: Mapping[str, Decimal] | None = None
     """USDC and every listed token -> whole units."""
     differences: tuple[str, ...] = ()
@@ -61,7 +63,8 @@ class SafeState:
     @property
     def stop_level(self) -> int:
         """What guardian or owners stopped: 0 nothing, 1 entries, 2 everything."""
-        return self.headroom.stop_level if self.headroom else 0
+        level: int = self.headroom.stop_level if self.headroom else 0
+        return level
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +98,19 @@ def _read(at: SafeAccess, asked: Sequence[Asked]) -> dict[str, SafeState]:
             (one.safe, encode_call("getOwners()")),
             (one.safe, encode_call("getThreshold()")),
             *((address, encode_call("balanceOf(address)", one.safe)) for _, address, _ in assets),
-            *verify.verify_calls(one.safe, one.module, verify.rules_of(one.plan) if one.plan else []),
+            *at.kind.reads(one.safe, one.module, one.plan),
         ]
         calls += own
         lengths.append(len(own))
     answers, states = iter(at.chain.many(calls)), {}
     for one, length in zip(asked, lengths, strict=True):
-        states[one.safe] = _state(one, [next(answers) for _ in range(length)], assets)
+        states[one.safe] = _state(at.kind, one, [next(answers) for _ in range(length)], assets)
     return states
 
 
-def _state(one: Asked, answers: Sequence[bytes], assets: Sequence[tuple[str, str, int]]) -> SafeState:
+def _state(
+    kind: SafeKind, one: Asked, answers: Sequence[bytes], assets: Sequence[tuple[str, str, int]]
+) -> SafeState:
     owners, threshold, *rest = answers
     amounts, verified = rest[: len(assets)], rest[len(assets) :]
     balances = {
@@ -114,20 +119,18 @@ def _state(one: Asked, answers: Sequence[bytes], assets: Sequence[tuple[str, str
     }
     if not owners:
         return SafeState(created=False, balances=balances)
-    policy, pending = m.decode_policy(verified[1]), m.decode_pending(verified[4])
-    plan = one.plan
+    now = kind.allowed(one.plan, verified)
     return SafeState(
         created=True,
-        enabled=bool(decode(["bool"], verified[0])[0]),
+        enabled=now.enabled,
         owners=tuple(decode(["address[]"], owners)[0]),
         threshold=int.from_bytes(threshold, "big"),
-        policy=None if policy.executor == ZERO_ADDRESS else policy,
-        headroom=m.decode_headroom(verified[3]),
-        pending_at=pending.effective_at if pending else 0,
+        policy=now.policy,
+        headroom=now.headroom,
+        pending_at=now.pending_at,
+        waits=now.waits,
         balances=balances,
-        differences=tuple(verify.differences(verify.policy_of(plan), verify.rules_of(plan), verified))
-        if plan
-        else (),
+        differences=now.differences,
     )
 
 
@@ -142,7 +145,7 @@ def look(at: SafeAccess, asked: Sequence[Asked], *, fresh: bool = False) -> dict
     """
     rules, now = safe_policy().pages, clock.now()
     names = {one.safe: _key(at, one) for one in asked}
-    kept = {safe: _loaded(value) for safe, value in _cached(names).items()}
+    kept = {safe: _loaded(at.kind, value) for safe, value in _cached(names).items()}
     young = timedelta(seconds=0 if fresh else rules.fresh_seconds)
     old = [one for one in asked if one.safe not in kept or now - _time(kept[one.safe]) >= young]
     problem = "" if fresh else _problem(at)
@@ -254,13 +257,13 @@ def _stored(seen: Seen) -> dict[str, Any]:
     return {"state": state, "read_at": seen.read_at.isoformat()}
 
 
-def _loaded(value: Mapping[str, Any]) -> Seen:
+def _loaded(kind: SafeKind, value: Mapping[str, Any]) -> Seen:
     state = dict(value["state"])
     state |= {
         "owners": tuple(state["owners"]),
         "differences": tuple(state["differences"]),
-        "policy": m.Policy(**state["policy"]) if state["policy"] else None,
-        "headroom": m.Headroom(**state["headroom"]) if state["headroom"] else None,
+        "policy": kind.policy_type(**state["policy"]) if state["policy"] else None,
+        "headroom": kind.headroom_type(**state["headroom"]) if state["headroom"] else None,
         "balances": {symbol: Decimal(amount) for symbol, amount in state["balances"].items()},
     }
     return Seen(SafeState(**state), datetime.fromisoformat(value["read_at"]))

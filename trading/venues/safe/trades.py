@@ -3,7 +3,7 @@
 Amounts are integer base units on chain and Decimal whole units elsewhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,11 +12,12 @@ from typing import Any, Self
 from maxxit.core.errors import Rejected
 from maxxit.core.money import ZERO
 from maxxit.core.terms import BPS, Purpose
-from maxxit.evm.codec import decode
 from maxxit.evm.rpc import Chain, Fault
 from trading.chain.chains import Contracts
 from trading.chain.models import ChainTransaction
 from trading.chain.outbox import Call
+from trading.chain.states import TxState
+from trading.models import Fill
 from trading.reasons import Reason
 from trading.venues.base import Request, VenueFill
 from trading.venues.safe import pools
@@ -90,9 +91,17 @@ def expected(chain: Chain, places: Contracts, safe: str, symbol: str, usdc: int)
 
     Raises Rejected where the policy does not list the token or the pool cannot fill it.
     """
-    token = places.tokens[symbol].address
-    pool_fee = _pool_fee(chain, places, safe, token, symbol)
-    return _quoted(chain, places, symbol, places.usdc, token, usdc, pool_fee)
+    return bought(
+        chain, places, symbol, usdc, _pool_fee(chain, places, safe, places.tokens[symbol].address, symbol)
+    )
+
+
+def bought(chain: Chain, places: Contracts, symbol: str, usdc: int, pool_fee: int) -> int:
+    """Return the tokens that `usdc` buys now in the pool of a fee tier; both in base units.
+
+    Raises Rejected where the pool cannot fill it.
+    """
+    return _quoted(chain, places, symbol, places.usdc, places.tokens[symbol].address, usdc, pool_fee)
 
 
 def _quoted(chain: Chain, places: Contracts, symbol: str, sell: str, buy: str, amount: int, fee: int) -> int:
@@ -125,8 +134,7 @@ def call_of(chain: Chain, places: Contracts, trade: Trade, *, executor: str, sli
 
 def _pool_fee(chain: Chain, places: Contracts, safe: str, token: str, symbol: str) -> int:
     """Return the fee tier, in millionths, that the Safe's policy names for the token."""
-    rule = chain.call(places.module, m.rule_data(safe, token))
-    fee: int = decode(["address", "uint24", "uint256", "uint256", "bool"], rule)[1]
+    fee = m.decode_pool_fee(chain.call(places.module, m.rule_data(safe, token)))
     if fee == 0:
         raise Rejected(f"the Safe's policy does not list {symbol}", code=Reason.TOKEN_NOT_LISTED)
     return fee
@@ -141,6 +149,15 @@ def fills_of(tx: ChainTransaction) -> tuple[VenueFill, ...]:
         for log in m.decode_logs(tx.logs, tx.to)
         if log.name in ("PositionOpened", "PositionClosed") and log.args["trade_id"] == trade_id
     )
+
+
+def unbooked(chain_id: int, safe: str, after: int) -> Iterator[str]:
+    """Yield the intents of final transactions since block `after` with a fill that is not booked."""
+    ours = ChainTransaction.objects.filter(chain_id=chain_id, terms__safe=safe, block_number__gt=after)
+    for tx in ours.filter(state=TxState.FINAL).iterator():
+        ids = [fill.fill_id for fill in fills_of(tx)]
+        if Fill.objects.filter(venue_fill_id__in=ids).count() != len(ids):
+            yield tx.idempotency_key
 
 
 def _fill(tx: ChainTransaction, trade: Trade, log: m.Log) -> VenueFill:

@@ -5,10 +5,10 @@ plan and asks for a quote; then the outbox assigns a nonce, signs once, and broa
 as filled when its block is final, so that a reorg cannot undo a booked fill.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import structlog
@@ -20,24 +20,36 @@ from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, StaleState
 from maxxit.core.terms import OrderSide, Purpose
 from maxxit.evm.rpc import Fault
+from maxxit.postgres import threads
 from trading import gate
 from trading.chain import chains, outbox
 from trading.chain.models import ChainTransaction, SafePlan
-from trading.chain.signer import Signer, has_keystore, open_signers
+from trading.chain.signer import Signer, SigningPolicy, has_keystore, open_signers
 from trading.chain.states import TxState
 from trading.reasons import Reason
-from trading.risk import gate_verdict
-from trading.venues.base import Capabilities, Prepared, Report, Request, Venue
-from trading.venues.safe import entry_stops, verify
+from trading.risk.checks import gate_verdict
+from trading.venues.base import Capabilities, Prepared, Question, Report, Request, Venue, VenueAnswer
+from trading.venues.parallel import with_helpers
+from trading.venues.safe import entry_stops, trades, verify
 from trading.venues.safe.access import SafeAccess
+from trading.venues.safe.kinds import SafeKind
 from trading.venues.safe.reconcile import reconcile
+from trading.venues.safe.spot import SPOT
 from trading.venues.safe.trades import Trade, call_of, expected, fills_of
 from trading.venues.safe.units import USDC_DECIMALS, base, whole
 
 log = structlog.get_logger(__name__)
 
+AT_ONCE = 20
+"""Safes whose orders are placed together: read in one request, then signed and broadcast side by side."""
+HELPERS = threads.Pool(8, "safe")
+"""Threads of this process, each with a database connection, that help all that send orders or look for them."""
 TEMPORARY_REFUSALS = frozenset({"cooldown"})
 """Refusals of the module that end by themselves: the intent is retried until its deadline."""
+
+
+Readable = verify.Tradable | Fault | Retryable
+"""What was read of a Safe and a token, or why it could not be."""
 
 
 class SafeVenue(SafeAccess, Venue):
@@ -60,19 +72,42 @@ class SafeVenue(SafeAccess, Venue):
         self.slippage_bps = slippage_bps
         super().__init__(chain)
         self.capabilities = Capabilities(
-            dedup=True, shorts=False, max_leverage=Decimal(1), collects_fees=True, find_lag=timedelta(0)
+            dedup=True,
+            shorts=False,
+            max_leverage=Decimal(1),
+            collects_fees=True,
+            find_lag=timedelta(0),
+            batch=AT_ONCE,
         )
 
     @cached_property
     def signers(self) -> Mapping[str, Signer]:
         """Address -> signer; decrypts the keys, so only the process that executes may use it."""
-        return open_signers(self.stanza.chain_id, {self.places.module}, self.stanza.signatures_per_minute)
+        return open_signers(
+            self.stanza.chain_id,
+            SigningPolicy(frozenset({self.places.module})),
+            self.stanza.signatures_per_minute,
+        )
+
+    @property
+    def kind(self) -> SafeKind:
+        """Spot trading."""
+        return SPOT
+
+    @property
+    def module(self) -> str:
+        """The address of the trading module."""
+        return self.places.module
 
     # -- the Venue protocol
 
-    def safe_access(self) -> SafeAccess:
+    def safe_access(self) -> SafeAccess | None:
         """Return itself: it trades from Safes."""
         return self
+
+    def unbooked(self, safe: str, after: int) -> Iterator[str]:
+        """Yield the final trades of a Safe since block `after` that the ledger does not have yet."""
+        return trades.unbooked(self.stanza.chain_id, safe, after)
 
     def prepare(self, request: Request) -> Prepared:
         """Store the intent. What makes it impossible is reported by `send`."""
@@ -96,18 +131,30 @@ class SafeVenue(SafeAccess, Venue):
         signer = self._signer_of(tx)
         outbox.follow(tx, self.chain, signer, self.sending, self.may_send, just_signed=just_signed)
 
+    def send_many(self, orders: Sequence[Prepared]) -> dict[str, Exception]:
+        """Send orders of many Safes side by side; return ref -> error. `outbox.commit` assigns their nonces in turn."""
+        jobs = {order.ref: partial(self.send, order) for order in orders}
+        answers = with_helpers(jobs, HELPERS)
+        return {ref: error for ref, error in answers.items() if isinstance(error, Exception)}
+
+    def find_many(self, refs: Sequence[str]) -> dict[str, Report | Exception | None]:
+        """Advance many intents side by side; return ref -> what `find` returns or raises."""
+        return with_helpers({ref: partial(self.find, ref) for ref in refs}, HELPERS)
+
     def find(self, ref: str) -> Report | None:
         """Advance the intent on the chain and return its status; None while it is stored and unsigned."""
         tx = outbox.find_intent(ref)
-        if tx is None:
-            return None
+        return None if tx is None or not self.advance(tx) else report_of(tx)
+
+    def advance(self, tx: ChainTransaction) -> bool:
+        """Take an intent further on the chain; return whether it was ever signed or given up."""
         if tx.state == TxState.PLANNED and clock.now() >= tx.deadline:
             try:
                 outbox.drop(tx, Reason.NEVER_SENT)
             except StaleState:
                 tx.refresh_from_db()
         if tx.state == TxState.PLANNED:
-            return None
+            return False
         try:
             outbox.follow(tx, self.chain, self._signer_of(tx), self.sending, self.may_send)
         except StaleState:  # another worker took it further at the same moment
@@ -115,7 +162,7 @@ class SafeVenue(SafeAccess, Venue):
         tx.refresh_from_db()
         if tx.state == TxState.REVERTED:
             self._note_failure(tx)
-        return _report(tx)
+        return True
 
     def cancel(self, ref: str) -> None:
         """Give up an unsigned intent. Signed bytes cannot be recalled; the module rejects them after the deadline."""
@@ -155,26 +202,80 @@ class SafeVenue(SafeAccess, Venue):
             return None
         return cash / whole(received, token.decimals)
 
+    def answers(self, questions: Sequence[Question]) -> list[VenueAnswer]:
+        """Return whether each Safe would take its order; all Safes are read in one request, each pool once."""
+        tokens = self.places.tokens
+        wanted = [(one.account, tokens[one.symbol].address) for one in questions if one.symbol in tokens]
+        try:
+            read = verify.tradable(self.chain, self.places.module, wanted)
+        except Retryable as error:
+            read = dict.fromkeys(wanted, error)
+
+        @cache
+        def bought(symbol: str, cash: Decimal, pool_fee: int) -> VenueAnswer:
+            try:
+                received = trades.bought(self.chain, self.places, symbol, base(cash, USDC_DECIMALS), pool_fee)
+            except Rejected as rejection:
+                return VenueAnswer(rejection.code)
+            except Retryable as error:
+                log.warning("venue_not_read", venue=self.name, error=str(error))
+                return VenueAnswer()
+            return VenueAnswer("", cash / whole(received, tokens[symbol].decimals))
+
+        return [self._answered(one, read, bought) for one in questions]
+
+    def _answered(
+        self,
+        question: Question,
+        read: Mapping[tuple[str, str], Readable],
+        bought: Callable[[str, Decimal, int], VenueAnswer],
+    ) -> VenueAnswer:
+        token = self.places.tokens.get(question.symbol)
+        if token is None:
+            return VenueAnswer(Reason.TOKEN_NOT_LISTED)
+        now = read[question.account, token.address]
+        problem = self._problem(question.deployment, question.account, question.symbol, question.purpose, now)
+        if problem or isinstance(now, Exception) or question.purpose == Purpose.CLOSE:
+            return VenueAnswer(problem)
+        if question.side != OrderSide.BUY:
+            return VenueAnswer(Reason.SHORTS_NOT_SUPPORTED)
+        if not now.pool_fee:
+            return VenueAnswer(Reason.TOKEN_NOT_LISTED)
+        return bought(question.symbol, question.cash, now.pool_fee)
+
     def problem(self, deployment: int, account: str, symbol: str, purpose: str) -> str:
         """Return why the Safe would refuse the order: for an entry also whether this deployment is verified for it.
 
         What depends on the amount is checked by `send`.
         """
-        if symbol not in self.places.tokens:
+        token = self.places.tokens.get(symbol)
+        if token is None:
             return Reason.TOKEN_NOT_LISTED
+        [now] = verify.tradable(self.chain, self.places.module, [(account, token.address)]).values()
+        problem = self._problem(deployment, account, symbol, purpose, now)
+        if problem is None:
+            raise Retryable(f"the Safe {account} could not be read: {now}")
+        return problem
+
+    def _problem(self, deployment: int, account: str, symbol: str, purpose: str, now: Readable) -> str | None:
+        """Return the reason code of the Safe's objection, empty for none; None where the chain could not be read."""
         if purpose == Purpose.OPEN and (code := self._entry_problem(deployment, account, symbol)):
             return code
-        try:
-            return verify.closing_problem(self._permission(account), self.executors)
-        except Fault:
+        if isinstance(now, Fault):
             return Reason.NOT_A_SAFE
+        if isinstance(now, Retryable):
+            log.warning("venue_not_read", venue=self.name, account=account, error=str(now))
+            return None
+        return verify.closing_problem(now.permission, self.executors)
 
     # -- helpers
 
     def may_send(self, tx: ChainTransaction) -> bool:
         """Return whether the gate allows the transaction now; False where the gate cannot be read."""
         try:
-            facts = gate.read(self.name, tx.terms.get("safe", ""))
+            facts = gate.read(
+                tx.terms.get("venue", self.name), tx.terms.get("account", tx.terms.get("safe", ""))
+            )
         except db.Error as error:
             log.error("gate_unreadable", transaction=tx.pk, error=str(error))
             facts = None
@@ -189,10 +290,7 @@ class SafeVenue(SafeAccess, Venue):
         A refusal drops the intent. Raises Rejected, or Retryable for a refusal that ends by itself.
         """
         try:
-            trade, signer = self._allowed(tx)
-            call = call_of(
-                self.chain, self.places, trade, executor=signer.address, slippage_bps=self.slippage_bps
-            )
+            call, signer = self._call_of(tx)
             outbox.commit(tx, call, self.chain, signer, self.sending)
             return True
         except Rejected as rejection:
@@ -208,6 +306,14 @@ class SafeVenue(SafeAccess, Venue):
         except StaleState:
             tx.refresh_from_db()
             return False
+
+    def _call_of(self, tx: ChainTransaction) -> tuple[outbox.Call, Signer]:
+        """Return the call that an intent stands for, after a trial, and the key that signs it. Raises Rejected."""
+        trade, signer = self._allowed(tx)
+        call = call_of(
+            self.chain, self.places, trade, executor=signer.address, slippage_bps=self.slippage_bps
+        )
+        return call, signer
 
     def _entry_problem(self, deployment: int, account: str, symbol: str) -> str:
         """Return why this deployment may not open positions: no verified plan for the Safe, or entries are stopped."""
@@ -243,7 +349,8 @@ class SafeVenue(SafeAccess, Venue):
             details = ""
         else:
             plan = self._plan(trade.safe)
-            allowed = now = verify.standing(self.chain, self.places, plan)
+            proposed = verify.proposal(self.stanza.chain_id, trade.safe)
+            allowed = now = verify.standing(self.chain, self.places, plan, proposed)
             code = entry_stops.reason(plan, trade.token) or verify.opening_problem(
                 now, self.signers, trade.token, trade.amount
             )
@@ -293,10 +400,9 @@ ENDED_STATES = {
 DROP_REASONS: dict[str, str] = {Reason.NEVER_SENT: "expired", Reason.CANCELED: "canceled"}
 
 
-def _report(tx: ChainTransaction) -> Report | None:
+def report_of(tx: ChainTransaction) -> Report:
+    """Return the status of an order whose intent was signed or given up."""
     state = TxState(tx.state)
-    if state == TxState.PLANNED:
-        return None
     if state == TxState.FINAL:
         fills = fills_of(tx)
         return Report("filled", fills) if fills else Report("rejected", reason=Reason.NO_FILL_IN_RECEIPT)

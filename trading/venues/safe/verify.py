@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 from django.db.models import QuerySet
 
+from maxxit.core.errors import Retryable
 from maxxit.evm.codec import ZERO_ADDRESS, decode, encode_call
-from maxxit.evm.rpc import Chain
+from maxxit.evm.rpc import Chain, Fault
 from trading.chain.chains import Contracts
 from trading.chain.models import SafePlan
 from trading.reasons import Reason
@@ -33,6 +34,8 @@ class Standing(Permission):
     """Differences from the plan; none means verified."""
     liquid: frozenset[str]
     """Tokens whose pool of the policy's fee tier exists and has liquidity."""
+    listed: frozenset[str]
+    """Tokens that the policy in force on the chain lists."""
 
 
 def _plans(chain_id: int, safe: str) -> QuerySet[SafePlan]:
@@ -59,6 +62,11 @@ def rules_of(plan: SafePlan) -> list[m.TokenRule]:
     return [m.TokenRule(**rule) for rule in plan.rules]
 
 
+def is_planned(pending: m.PendingPolicy, plan: SafePlan) -> bool:
+    """Return whether the policy that waits for its delay on the chain is the plan's."""
+    return (pending.policy, [*pending.rules]) == (policy_of(plan), rules_of(plan))
+
+
 def as_plan(policy: m.Policy, rules: Sequence[m.TokenRule]) -> dict[str, object]:
     """Return the policy and rules as columns of a `SafePlan`."""
     return {"policy": asdict(policy), "rules": [asdict(rule) for rule in rules]}
@@ -69,6 +77,37 @@ def permission(chain: Chain, module: str, safe: str) -> Permission:
     return Permission(*_permission(chain.many(verify_calls(safe, module, []))))
 
 
+@dataclass(frozen=True, slots=True)
+class Tradable:
+    """What a Safe allows for one token."""
+
+    permission: Permission
+    pool_fee: int
+    """The fee tier, in millionths, that the policy names for the token; 0 where it does not list the token."""
+
+
+def tradable(
+    chain: Chain, module: str, wanted: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Tradable | Fault | Retryable]:
+    """Read (Safe, token) pairs in one Multicall3 call: what each Safe allows now, or why that is not known.
+
+    Where one read reverts (Fault: there is no Safe), each half is read without the other. Raises Retryable where no
+    endpoint answers.
+    """
+    pairs = list(dict.fromkeys(wanted))
+    calls = [[*verify_calls(safe, module, []), (module, m.rule_data(safe, token))] for safe, token in pairs]
+    try:
+        answers = iter(chain.many([call for of_pair in calls for call in of_pair]))
+    except Fault as fault:
+        if len(pairs) == 1:
+            return {pairs[0]: fault}
+        middle = len(pairs) // 2
+        return tradable(chain, module, pairs[:middle]) | tradable(chain, module, pairs[middle:])
+    return {
+        pair: _tradable([next(answers) for _ in of_pair]) for pair, of_pair in zip(pairs, calls, strict=True)
+    }
+
+
 def _permission(verified: Sequence[bytes]) -> tuple[bool, m.Policy, m.Headroom]:
     return (
         bool(decode(["bool"], verified[0])[0]),
@@ -77,8 +116,20 @@ def _permission(verified: Sequence[bytes]) -> tuple[bool, m.Policy, m.Headroom]:
     )
 
 
-def standing(chain: Chain, places: Contracts, plan: SafePlan) -> Standing:
+def _tradable(answers: Sequence[bytes]) -> Tradable | Retryable:
+    *verified, rule = answers
+    try:
+        return Tradable(Permission(*_permission(verified)), m.decode_pool_fee(rule))
+    except Retryable as error:
+        return error
+
+
+def standing(chain: Chain, places: Contracts, plan: SafePlan, proposed: SafePlan | None = None) -> Standing:
     """Compare a Safe with a plan: one Multicall3 call and one for the pools.
+
+    Args:
+        proposed: the plan after it. While the chain shows it as pending, the Safe is compared with the stricter of
+            both.
 
     Raises Fault where the address is not a Safe, Retryable.
     """
@@ -90,11 +141,13 @@ def standing(chain: Chain, places: Contracts, plan: SafePlan) -> Standing:
     answers = chain.many([*calls, *pools, balance])
     verified, pool_answers = answers[: len(calls)], answers[len(calls) : -1]
     addresses = [decode(["address"], answer)[0] for answer in pool_answers]
+    pools_of = {rule.token: pool for rule, pool in zip(rules, addresses, strict=True)}
     return Standing(
         *_permission(verified),
         usdc=int.from_bytes(answers[-1], "big"),
-        differences=tuple(differences(policy, rules, verified)),
-        liquid=_liquid(chain, {rule.token: pool for rule, pool in zip(rules, addresses, strict=True)}),
+        differences=tuple(differences(policy, rules, verified, proposed)),
+        liquid=_liquid(chain, pools_of),
+        listed=frozenset(decode(["address[]"], verified[2])[0]),
     )
 
 
@@ -123,6 +176,7 @@ def opening_problem(now: Standing, executors: Collection[str], token: str, spend
     checks = (
         (Reason.STOPPED, left.stop_level >= m.NO_ENTRIES),
         (Reason.POLICY_DIFFERS, bool(now.differences)),
+        (Reason.TOKEN_NOT_LISTED, token not in now.listed),
         (Reason.POOL_MISSING, token not in now.liquid),
         (Reason.BELOW_MIN_TRADE, spend < policy.min_trade),
         (Reason.ABOVE_MAX_TRADE, spend > policy.max_trade),
@@ -146,12 +200,23 @@ def verify_calls(safe: str, module: str, rules: Sequence[m.TokenRule]) -> list[t
     ]
 
 
-def differences(policy: m.Policy, rules: Sequence[m.TokenRule], answers: Sequence[bytes]) -> list[str]:
+def differences(
+    policy: m.Policy, rules: Sequence[m.TokenRule], answers: Sequence[bytes], proposed: SafePlan | None = None
+) -> list[str]:
     """Return how the chain differs from `policy` and `rules`, as sentences; empty means verified.
 
-    `answers` in the order of `verify_calls`.
+    Args:
+        answers: in the order of `verify_calls`.
+        proposed: the plan after them. Where it is pending on the chain, the stricter of both is expected meanwhile.
     """
-    enabled, on_chain, listed, headroom, waiting, *rule_answers = answers
+    enabled, on_chain, listed, headroom, waiting, *of_rules = answers
+    pending, rule_answers = (
+        m.decode_pending(waiting),
+        dict(zip((rule.token for rule in rules), of_rules, strict=True)),
+    )
+    if pending and proposed and is_planned(pending, proposed):
+        policy, rules = policy.stricter(pending.policy), m.stricter_rules(rules, pending.rules)
+        pending = None
     lines = [] if decode(["bool"], enabled)[0] else ["the module is not enabled in the Safe"]
     actual = m.decode_policy(on_chain)
     for name in m.Policy.__dataclass_fields__:
@@ -161,15 +226,15 @@ def differences(policy: m.Policy, rules: Sequence[m.TokenRule], answers: Sequenc
     tokens = set(decode(["address[]"], listed)[0])
     if tokens != {rule.token for rule in rules}:
         lines.append("the listed tokens differ")
-    for rule, answer in zip(rules, rule_answers, strict=True):
-        seen_rule = decode(["address", "uint24", "uint256", "uint256", "bool"], answer)[:3]
+    for rule in rules:
+        seen_rule = decode(["address", "uint24", "uint256", "uint256", "bool"], rule_answers[rule.token])[:3]
         if rule.token in tokens and seen_rule != (rule.feed, rule.pool_fee, rule.max_age):
             lines.append(f"feed, pool or age of {rule.token} differ")
-    if (pending := m.decode_pending(waiting)) is not None:
+    if pending is not None:
         planned = (pending.policy, pending.rules) == (policy, tuple(rules))
         if lines or not planned:  # otherwise only the total loss budget is pending, and the plan is in force
             name = "the planned policy" if planned else "another policy"
-            lines.append(f"{name} is pending: in force from {_moment(pending.effective_at)}")
+            lines.append(f"{name} is pending: in force from {moment_text(pending.effective_at)}")
     level = m.decode_headroom(headroom).stop_level
     return [*lines, f"stopped at level {level}"] if level else lines
 
@@ -188,5 +253,6 @@ def _value(name: str, value: int | str) -> str:
     return f"{value}{unit}"
 
 
-def _moment(unix: int) -> str:
+def moment_text(unix: int) -> str:
+    """Return a Unix time as people read it, in UTC."""
     return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%S} UTC"

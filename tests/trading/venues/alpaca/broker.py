@@ -1,7 +1,7 @@
 """A fake of Alpaca's paper API: accounts, orders, brackets, positions and activities, kept in memory.
 
 `server.py` puts it behind HTTP. Its answers have the members of alpaca-py's models and the error codes of
-design/venues.md; `tests/conformance/alpaca.py` holds it against that client.
+Alpaca's documents; `tests/conformance/alpaca.py` holds it against that client.
 """
 
 import threading
@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tests.trading.venues.alpaca import refusals
-from tests.trading.venues.alpaca.refusals import LIVE, Refused, Row
+from tests.trading.venues.alpaca.refusals import CANCELABLE, LIVE, Refused, Row
 
 ZERO = Decimal(0)
 NEW_YORK = ZoneInfo("America/New_York")
@@ -93,9 +93,13 @@ class Broker:
         """Whether orders fill by themselves; otherwise the test calls `fill`."""
         self.shown: int | None = None
         """How many fills the activities show; the others come late. None: all."""
+        self.slow_cancels = False
+        """Whether a cancellation stays `pending_cancel` until `confirms_cancels`."""
         self.refuses_other_side = True
         """Whether an order is refused that could trade with an open one of the account."""
         self.skew = timedelta(0)
+        self.updates: list[Callable[[Account, Row], None]] = []
+        """Called with the account and the `data` of each trade update."""
         self.time: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     # -- what a test sets
@@ -209,13 +213,23 @@ class Broker:
             refusals.check_account(self.account_answer(account), self.configurations(account))
             row = self._row(body, given)
             refusals.check_asset(row, self.assets[row["symbol"]], account.held.get(row["symbol"], ZERO))
+            refusals.check_available(row, account.held.get(row["symbol"], ZERO), account.orders.values())
+            refusals.check_levels(row, body, self.prices[row["symbol"]])
             if self.refuses_other_side:
                 refusals.check_other_side(row, account.orders.values())
             refusals.check_cost(row, self.prices[row["symbol"]], account.cash * 2)
             account.orders[row["id"]] = row
             account.effects += 1
+            self._tell(account, row, "new")
             if row["order_class"] in ("bracket", "oto"):
                 row["legs"] = [self._leg(account, row, kind, body) for kind in _legs(body)]
+            elif (
+                row["order_class"] == "oco"
+            ):  # its target is the order itself, its stop works from the beginning
+                row["legs"] = [
+                    self._leg(account, row, "stop_loss", body) | {"status": "new", "side": row["side"]}
+                ]
+                account.orders[row["legs"][0]["id"]] = row["legs"][0]
             if self.fills:
                 self._match(account, row)
             return row
@@ -266,6 +280,7 @@ class Broker:
             new = {
                 **old,
                 **terms,
+                "legs": old["legs"],
                 "id": str(uuid.uuid4()),
                 "client_order_id": str(body.get("client_order_id") or uuid.uuid4()),
                 "qty": str(body.get("qty") or rest),
@@ -279,20 +294,38 @@ class Broker:
             }
             old |= {"status": "replaced", "replaced_by": new["id"], "replaced_at": self.stamp()}
             account.orders[new["id"]] = new
+            if parent := account.orders.get(old.get("parent") or ""):
+                parent["legs"].append(new)
+            for leg in new["legs"] or ():
+                leg["parent"] = new["id"]
             if self.fills:
                 self._match(account, new)
             return new
 
     def cancel(self, account: Account, ident: str) -> None:
-        """Cancel what is not filled of an order and of its legs."""
+        """Cancel what is not filled of an order and of its legs; a leg that is canceled takes its sibling along."""
         with self.lock:
             row = self.find(account, id=ident)
             if row["status"] not in LIVE:
                 raise Refused(422, 42210000, f'order is already in "{row["status"]}" state')
-            self._end(row, "canceled")
-            for leg in row["legs"] or ():
-                if leg["status"] in LIVE:
-                    self._end(leg, "canceled")
+            for one in self._together(account, row):
+                if one["status"] in LIVE:
+                    self._end(one, "pending_cancel" if self.slow_cancels else "canceled")
+
+    def confirms_cancels(self) -> None:
+        """Let what is `pending_cancel` become canceled."""
+        with self.lock:
+            for account in self.accounts.values():
+                for row in account.orders.values():
+                    if row["status"] == "pending_cancel":
+                        self._end(row, "canceled")
+
+    def _together(self, account: Account, row: Row) -> list[Row]:
+        """Return an order with what is canceled along with it."""
+        parent = account.orders.get(row.get("parent") or "")
+        if parent is None:
+            return [row, *(row["legs"] or ())]
+        return [parent, *parent["legs"]] if parent["order_class"] == "oco" else list(parent["legs"])
 
     def close(self, account: Account, symbol: str, query: Row) -> Row:
         """Sell a whole position, or `qty` or `percentage` of it, by a market order."""
@@ -430,6 +463,8 @@ class Broker:
         closed = row["asset_class"] == "us_equity" and not self.is_open
         if closed or row["status"] == "held" or not _reached(row, price):
             return
+        if row["status"] == "accepted":
+            row["status"] = "new"
         left = Decimal(row["qty"]) - Decimal(row["filled_qty"])
         self._execute(account, row, left if self.depth is None else min(left, self.depth), price)
         if row["time_in_force"] == "ioc" and row["status"] in LIVE:
@@ -473,21 +508,46 @@ class Broker:
                 "order_status": row["status"],
             }
         )
+        self._tell(
+            account,
+            row,
+            "fill" if done else "partial_fill",
+            execution_id=str(uuid.uuid4()),
+            price=str(price),
+            qty=str(quantity),
+            position_qty=str(account.held[row["symbol"]]),
+        )
         if done:
             self._after_fill(account, row)
 
     def _after_fill(self, account: Account, row: Row) -> None:
         """Let the legs of a filled entry work; cancel the sibling of a filled leg."""
         for leg in row["legs"] or ():
-            if leg["status"] == "held":
+            if row["order_class"] == "oco" and leg["status"] in CANCELABLE:
+                self._end(leg, "canceled")
+            elif leg["status"] == "held":
                 leg |= {"status": "new", "updated_at": self.stamp()}
         if parent := account.orders.get(row.get("parent") or ""):
-            for leg in parent["legs"]:
-                if leg is not row and leg["status"] in LIVE:
+            siblings = [*parent["legs"], *([parent] if parent["order_class"] == "oco" else [])]
+            for leg in siblings:
+                if leg is not row and leg["status"] in CANCELABLE:
                     self._end(leg, "canceled")
 
+    def _tell(self, account: Account, row: Row, event: str, **more: Any) -> None:
+        """Send a trade update."""
+        shown = {name: value for name, value in row.items() if name not in ("parent", "legs")} | {
+            "legs": None
+        }
+        for update in self.updates:
+            update(account, {"event": event, "timestamp": self.stamp(), "order": shown, **more})
+
     def _end(self, row: Row, status: str) -> None:
-        row |= {"status": status, f"{status}_at": self.stamp(), "updated_at": self.stamp()}
+        row |= {"status": status, "updated_at": self.stamp()}
+        if status != "pending_cancel":
+            row[f"{status}_at"] = self.stamp()
+        owner = next((one for one in self.accounts.values() if row["id"] in one.orders), None)
+        if owner is not None:
+            self._tell(owner, row, status)
 
     # -- what an order looks like, and what is refused
 

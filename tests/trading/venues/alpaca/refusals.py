@@ -1,4 +1,4 @@
-"""What Alpaca refuses, with the codes of design/venues.md."""
+"""What Alpaca refuses, with the codes of its documents."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -6,6 +6,11 @@ from typing import Any
 
 Row = dict[str, Any]
 LIVE = frozenset({"new", "accepted", "pending_new", "partially_filled", "held"})
+CANCELABLE = LIVE | {"pending_cancel"}
+"""Of which some may still fill, or end otherwise."""
+
+
+CENT = Decimal("0.01")
 
 
 class Refused(Exception):
@@ -28,13 +33,27 @@ def check_terms(body: Row) -> None:
         raise Refused(422, 40010001, "qty must be > 0")
     if body["type"] in ("limit", "stop_limit") and not body.get("limit_price"):
         raise Refused(422, 40010001, f"{body['type']} orders require limit price")
-    if body.get("order_class") == "bracket":
-        if not (body.get("take_profit") or {}).get("limit_price"):
-            raise Refused(422, 40010001, "bracket orders require take_profit.limit_price")
-        if not (body.get("stop_loss") or {}).get("stop_price"):
-            raise Refused(422, 40010001, "bracket orders require stop_loss.stop_price")
+    _check_class(body)
     if body.get("extended_hours") and (body["type"], body["time_in_force"]) != ("limit", "day"):
         raise Refused(422, 42210000, "extended hours order must be DAY limit orders")
+
+
+def _check_class(body: Row) -> None:
+    kind = body.get("order_class") or "simple"
+    target, stop = (body.get("take_profit") or {}), (body.get("stop_loss") or {})
+    if kind in ("bracket", "oco"):
+        if not target.get("limit_price"):
+            raise Refused(422, 40010001, f"{kind} orders require take_profit.limit_price")
+        if not stop.get("stop_price"):
+            raise Refused(422, 40010001, f"{kind} orders require stop_loss.stop_price")
+    if kind == "oco" and body["type"] != "limit":
+        raise Refused(422, 42210000, "oco orders must be of type limit")
+    if kind == "oto" and bool(target.get("limit_price")) == bool(stop.get("stop_price")):
+        raise Refused(
+            422, 40010001, "oto orders require either take_profit.limit_price or stop_loss.stop_price"
+        )
+    if kind != "simple" and "/" not in body["symbol"] and body["time_in_force"] not in ("day", "gtc"):
+        raise Refused(422, 42210000, f"{kind} orders must have time_in_force day or gtc")
 
 
 def check_account(flags: Row, configurations: Row) -> None:
@@ -53,8 +72,11 @@ def check_asset(row: Row, asset: Row, held: Decimal) -> None:
         _check_crypto(row, held)
     else:
         _check_stock(row, held)
-    if row["order_class"] != "simple" and held and (held > 0) == (row["side"] == "sell"):
+    reduces = bool(held) and (held > 0) == (row["side"] == "sell")
+    if row["order_class"] in ("bracket", "oto") and reduces:
         raise Refused(422, 42210000, "bracket orders must be entry orders")
+    if row["order_class"] == "oco" and not reduces:
+        raise Refused(422, 42210000, "oco orders must be exit orders")
 
 
 def _check_crypto(row: Row, held: Decimal) -> None:
@@ -77,6 +99,45 @@ def _check_stock(row: Row, held: Decimal) -> None:
         raise Refused(422, 42210000, "fractional orders must be DAY orders")
     if row["side"] == "sell" and Decimal(row["qty"]) > held:
         raise Refused(422, 42210000, "fractional orders cannot be sold short")
+
+
+def check_available(row: Row, held: Decimal, orders: Iterable[Row]) -> None:
+    """Refuse to sell shares that open orders already hold; the legs of one bracket hold them together, once."""
+    if row["asset_class"] == "crypto" or row["side"] != "sell" or held <= 0:
+        return
+    waiting: dict[str, Decimal] = {}
+    for other in orders:
+        if (other["symbol"], other["side"]) == (row["symbol"], "sell") and other["status"] in CANCELABLE - {
+            "held"
+        }:
+            left = Decimal(other["qty"]) - Decimal(other["filled_qty"])
+            group = other.get("parent") or other["id"]
+            waiting[group] = max(left, waiting.get(group, Decimal(0)))
+    available = held - sum(waiting.values())
+    if waiting and Decimal(row["qty"]) > available:
+        raise Refused(
+            403,
+            40310000,
+            f"insufficient qty available for order (requested: {row['qty']}, available: {available.normalize():f})",
+            symbol=row["symbol"],
+            available=str(available),
+            existing_qty=str(held),
+            held_for_orders=str(held - available),
+        )
+
+
+def check_levels(row: Row, body: Row, price: Decimal) -> None:
+    """Refuse a bracket whose stop or target is not a cent beyond the price."""
+    if row["order_class"] not in ("bracket", "oto"):
+        return
+    sign = 1 if row["side"] == "buy" else -1
+    base = Decimal(row["limit_price"]) if row["limit_price"] else price
+    target = (body.get("take_profit") or {}).get("limit_price")
+    stop = (body.get("stop_loss") or {}).get("stop_price")
+    if target and sign * (Decimal(str(target)) - base) < CENT:
+        raise Refused(422, 42210000, "take_profit.limit_price must be >= base_price + 0.01")
+    if stop and sign * (base - Decimal(str(stop))) < CENT:
+        raise Refused(422, 42210000, "stop_loss.stop_price must be <= base_price - 0.01")
 
 
 def check_other_side(row: Row, orders: Iterable[Row]) -> None:

@@ -25,12 +25,13 @@ from trading import ledger, reconcile, settle
 from trading.credentials import sealing, store
 from trading.deployments.funding import fund
 from trading.models import LedgerEntry
-from trading.policy import policy
+from trading.operations import differences
+from trading.risk.policy import policy
 from trading.venues.alpaca.access import Access
 from trading.venues.alpaca.client import Keys, paper_host
-from trading.venues.alpaca.parallel import in_parallel
 from trading.venues.alpaca.venue import AlpacaVenue
 from trading.venues.base import Question, Venue
+from trading.venues.parallel import in_parallel
 
 D = Decimal
 
@@ -105,6 +106,28 @@ def test_an_exit_waits_for_no_read_of_the_account_or_the_clock(venue: KnownKeys,
         fake.misbehaves("maintenance", path=path)
     assert venue.problem(1, ACCOUNT, "AAPL", "close") == ""
     assert venue.problem(1, ACCOUNT, "BTC", "close") == ""
+
+
+def test_a_clock_that_does_not_answer_is_asked_once_for_all_exits(
+    venue: KnownKeys, fake: Server, time: RecordedClock
+) -> None:
+    fake.broker.is_open = False
+    fake.misbehaves("maintenance", path="/v2/clock", times=3)
+    for account in (ACCOUNT, "alpaca:2", "alpaca:3"):
+        assert venue.problem(1, account, "AAPL", "close") == ""
+    with pytest.raises(Retryable):
+        venue.problem(1, ACCOUNT, "AAPL", "open")
+    assert fake.lines().count("GET /v2/clock") == 1
+    fake.faults.clear()
+    time.move(seconds=10)
+    assert venue.problem(1, ACCOUNT, "AAPL", "close") == "market_closed"
+
+
+def test_keys_that_are_refused_hide_the_clock_from_no_other_account(venue: KnownKeys, fake: Server) -> None:
+    fake.broker.is_open = False
+    fake.misbehaves("refused", path="/v2/clock")
+    assert venue.problem(1, ACCOUNT, "AAPL", "close") == ""
+    assert venue.problem(1, "alpaca:2", "AAPL", "close") == "market_closed"
 
 
 def test_trading_that_the_owner_suspended_in_the_settings_is_blocked(venue: KnownKeys, fake: Server) -> None:
@@ -273,6 +296,48 @@ def test_what_no_transfer_explains_remains(
     fake.broker.account(ACCOUNT).cash -= 3
     assert difference() == {USD: D(-3)}
     assert usd(deployment) == 1500
+
+
+def by_operator(amount: str) -> None:
+    differences.apply(ACCOUNT, USD, D(amount), by="operator", reason="seen on the statement")
+
+
+def test_a_transfer_that_an_operator_booked_is_not_booked_again(
+    venue: KnownKeys, fake: Server, time: RecordedClock, deployment: Any
+) -> None:
+    """Alpaca lists a transfer hours after it moved the cash."""
+    account = fake.broker.account(ACCOUNT)
+    time.move(days=1)
+    account.cash += 500
+    by_operator("500")
+    account.cash -= 500
+    fake.broker.transfer(account, "500")
+    for _ in range(2):
+        assert difference() == {}
+    assert usd(deployment) == 1500
+    fake.broker.transfer(account, "300")
+    account.cash -= 7
+    assert difference() == {USD: D(-7)}
+    assert usd(deployment) == 1800
+
+
+def test_transfers_that_an_operator_booked_as_one_are_not_booked_again(
+    venue: KnownKeys, fake: Server, time: RecordedClock, deployment: Any
+) -> None:
+    account = fake.broker.account(ACCOUNT)
+    time.move(days=1)
+    account.cash += D("379.5")
+    by_operator("379.5")
+    account.cash -= D("379.5")
+    fake.broker.transfer(account, "500")
+    fake.broker.transfer(account, "-120.5")
+    assert difference() == {}
+    fake.broker.transfer(account, "40")
+    assert difference() == {}
+    assert usd(deployment) == D("1419.5")
+    account.cash -= 7
+    assert difference() == {USD: D(-7)}
+    assert usd(deployment) == D("1419.5")
 
 
 def test_a_transfer_before_the_start_is_in_the_first_deposit(

@@ -15,9 +15,11 @@ from tests.builders import T0, RecordedClock
 from tests.trading.venues.alpaca.server import Server
 from tests.trading.venues.alpaca.world import KnownKeys
 from trading.states import ORDER, OrderState
-from trading.venues.alpaca.client import Client
-from trading.venues.alpaca.orders import ENDED, PENDING, Ref, body_of
+from trading.venues.alpaca.client import RESERVED, Client
+from trading.venues.alpaca.orders import ENDED, PENDING
+from trading.venues.alpaca.terms import OrderOptions, terms_of
 from trading.venues.base import Prepared, Report, Request, VenueFill
+from trading.venues.broker import Ref
 
 D = Decimal
 ACCOUNT = "alpaca:1"
@@ -75,7 +77,7 @@ def test_a_market_order_has_strings_only_and_our_id(venue: KnownKeys, request_: 
 
 @given(st.decimals("0.000000001", "99999999", places=9))
 def test_no_quantity_becomes_a_float(quantity: Decimal) -> None:
-    body = json.loads(body_of(replace(BUY, quantity=quantity), "AAPL", stock=True))
+    body = json.loads(terms_of(replace(BUY, quantity=quantity), "AAPL", OrderOptions(), stock=False).body)
     assert {type(value) for value in body.values()} == {str}
     assert D(body["qty"]) == quantity
     assert "E" not in body["qty"]
@@ -238,6 +240,23 @@ def test_the_last_request_of_a_minute_is_followed_by_none(
     with pytest.raises(Retryable, match="rate limit"):
         venue.find(prepared.ref)
     assert len(fake.requests) == 1
+
+
+def test_reads_that_can_wait_leave_requests_for_orders(
+    venue: KnownKeys, fake: Server, time: RecordedClock
+) -> None:
+    fake.limit = RESERVED + 3
+    prepared = sent(venue)
+    venue.balances(ACCOUNT)
+    assert venue.balances_of([ACCOUNT]) == {}, "only the reserve is left"
+    with pytest.raises(Retryable, match=f"{RESERVED} requests of this account are left for 30 s"):
+        venue.access.account(venue._keys(ACCOUNT))
+    assert found(venue, prepared.ref).state == "filled"
+    assert found(venue, sent(venue, replace(BUY, client_order_id="mx-2")).ref).state == "filled"
+    assert venue.problem(1, ACCOUNT, "AAPL", "close") == ""
+    time.move(seconds=31)
+    fake.used.clear()
+    assert venue.balances(ACCOUNT)["AAPL"] == 3
 
 
 def test_no_pause_is_longer_than_a_minute_whatever_the_brokers_clock_says(
@@ -430,3 +449,27 @@ def test_an_account_that_is_not_read_hides_no_other(venue: KnownKeys, fake: Serv
     assert broken.code == "credentials_refused"
     assert {answer.state for answer in answers.values() if isinstance(answer, Report)} == {"filled"}
     assert len(answers) == 11
+
+
+def test_more_orders_than_one_page_are_found_without_asking_for_each(
+    venue: KnownKeys, fake: Server, monkeypatch: pytest.MonkeyPatch, time: RecordedClock
+) -> None:
+    monkeypatch.setattr("trading.venues.alpaca.reader.ORDER_PAGE", 3)
+    refs = []
+    for number in range(8):
+        time.move(seconds=1)
+        refs.append(sent(venue, replace(BUY, client_order_id=f"mx-{number}")).ref)
+    fake.requests.clear()
+    assert all(isinstance(report, Report) for report in venue.find_many(refs).values())
+    assert fake.lines().count("GET /v2/orders") == 4  # pages overlap by one
+    assert "GET /v2/orders:by_client_order_id" not in fake.lines()
+
+
+def test_a_page_of_orders_of_one_moment_is_not_read_for_ever(
+    venue: KnownKeys, fake: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trading.venues.alpaca.reader.ORDER_PAGE", 3)
+    refs = [sent(venue, replace(BUY, client_order_id=f"mx-{number}")).ref for number in range(8)]
+    fake.requests.clear()
+    assert all(isinstance(report, Report) for report in venue.find_many(refs).values())
+    assert fake.lines().count("GET /v2/orders") == 2

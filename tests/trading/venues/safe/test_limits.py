@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from maxxit.core.terms import Preset
 from trading.chain import chains
-from trading.policy import policy as risk_policy
+from trading.risk.policy import policy as risk_policy
 from trading.venues.safe import limits
 from trading.venues.safe.contract.module import LOWER_IS_STRICTER, USDC_UNIT
 

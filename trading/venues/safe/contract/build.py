@@ -16,25 +16,35 @@ from typing import Any
 from maxxit.core.config import ROOT
 
 HERE = Path(__file__).resolve().parent
+PERPS = ROOT / "trading" / "venues" / "gmx" / "contract"
 DEVELOPMENT = ROOT / "maxxit" / "ops" / "devchain" / "contracts"
 """Contracts of the development chain and of tests."""
+GMX = DEVELOPMENT / "gmx"
+"""The double of GMX v2: contracts begin with a capital letter, the modules that they import do not."""
 COMPILER = "0.4.3"
 
 
 def sources() -> list[Path]:
-    """Return the source of every contract, the module first."""
-    return [HERE / "TradingModule.vy", *sorted(DEVELOPMENT.glob("*.vy"))]
+    """Return the source of every contract, the modules first."""
+    ours = [HERE / "TradingModule.vy", PERPS / "PerpModule.vy"]
+    return [*ours, *sorted(DEVELOPMENT.glob("*.vy")), *sorted(GMX.glob("[A-Z]*.vy"))]
 
 
-def compile_source(source: str, name: str) -> dict[str, Any]:
-    """Compile one contract; return ABI, creation bytecode, compiler version and source hash."""
+def compile_source(source: str, name: str, folder: Path = HERE) -> dict[str, Any]:
+    """Compile one contract, which may import from `folder`; return ABI, creation bytecode, compiler and source hash."""
     import vyper
+    from vyper.compiler.input_bundle import FilesystemInputBundle
 
     if vyper.__version__.split("+")[0] != COMPILER:
         raise RuntimeError(
             f"Vyper {COMPILER} is needed, found {vyper.__version__}: pip install vyper=={COMPILER}"
         )
-    output = vyper.compile_code(source, contract_path=f"{name}.vy", output_formats=["abi", "bytecode"])
+    output = vyper.compile_code(
+        source,
+        contract_path=f"{name}.vy",
+        input_bundle=FilesystemInputBundle([folder]),
+        output_formats=["abi", "bytecode"],
+    )
     return {
         "contract": name,
         "compiler": f"vyper {COMPILER}",
@@ -46,7 +56,7 @@ def compile_source(source: str, name: str) -> dict[str, Any]:
 
 def rendered(path: Path) -> str:
     """Return the artifact's text for the contract at `path`."""
-    artifact = compile_source(path.read_text(), path.stem)
+    artifact = compile_source(path.read_text(), path.stem, path.parent)
     abi = ",\n".join("    " + json.dumps(entry) for entry in artifact.pop("abi"))
     head = json.dumps(artifact, indent=2).removesuffix("\n}")
     return f'{head},\n  "abi": [\n{abi}\n  ]\n}}\n'
@@ -54,7 +64,7 @@ def rendered(path: Path) -> str:
 
 def load(name: str) -> dict[str, Any]:
     """Load a committed artifact by contract name, for instance "TradingModule" or "Token"."""
-    for folder in (HERE, DEVELOPMENT):
+    for folder in (HERE, PERPS, DEVELOPMENT, GMX):
         path = folder / f"{name}.json"
         if path.exists():
             artifact: dict[str, Any] = json.loads(path.read_text())

@@ -93,6 +93,14 @@ class PendingPolicy:
     rules: tuple[TokenRule, ...]
 
 
+def stricter_rules(rules: Iterable[TokenRule], wanted: Iterable[TokenRule]) -> list[TokenRule]:
+    """Return the token rules in force after the Safe set `wanted`, until the loosening delay has passed."""
+    ages = {rule.token: rule.max_age for rule in wanted}
+    return [
+        replace(rule, max_age=min(rule.max_age, ages[rule.token])) for rule in rules if rule.token in ages
+    ]
+
+
 def trade_id(deployment: str, signal: str) -> bytes:
     """Return the on-chain id of the one trade that a deployment may make for a signal."""
     return keccak(text=f"maxxit/trade/{deployment}/{signal}")
@@ -156,6 +164,11 @@ def rule_data(safe: str, token: str) -> bytes:
     return encode_call("rules(address,address)", safe, token)
 
 
+def decode_pool_fee(rule: bytes) -> int:
+    """Return the fee tier, in millionths, of an answer to `rule_data`; 0 where the policy does not list the token."""
+    return int(decode(["address", "uint24", "uint256", "uint256", "bool"], rule)[1])
+
+
 def listed_data(safe: str) -> bytes:
     return encode_call("listed_tokens(address)", safe)
 
@@ -193,23 +206,31 @@ class Log:
 @cache
 def events() -> "dict[str, ContractEvent]":
     """Return topic0, 0x hex -> event."""
+    return events_of(contract())
+
+
+def events_of(contract: "type[Contract]") -> "dict[str, ContractEvent]":
+    """Return topic0, 0x hex -> event of a contract."""
     from eth_utils.abi import event_abi_to_log_topic
 
     return {
-        "0x" + event_abi_to_log_topic(entry).hex(): contract().events[entry["name"]]()
-        for entry in contract().abi
+        "0x" + event_abi_to_log_topic(entry).hex(): contract.events[entry["name"]]()
+        for entry in contract.abi
         if entry["type"] == "event"
     }
 
 
-def decode_logs(raw: Iterable[Mapping[str, Any]], module: str) -> list[Log]:
+def decode_logs(
+    raw: Iterable[Mapping[str, Any]], module: str, known: "Mapping[str, ContractEvent] | None" = None
+) -> list[Log]:
     """Return the module's events among JSON-RPC logs (hex strings), in their order.
 
-    Raises Retryable for a malformed log.
+    `known` are the events of another module: topic0 -> event. Raises Retryable for a malformed log.
     """
+    known = events() if known is None else known
     address = to_checksum_address(module)
     ours = (entry for entry in raw if to_checksum_address(entry["address"]) == address)
-    found = ((entry, events().get(str(entry["topics"][0]).lower())) for entry in ours if entry["topics"])
+    found = ((entry, known.get(str(entry["topics"][0]).lower())) for entry in ours if entry["topics"])
     return [_decoded(entry, event) for entry, event in found if event is not None]
 
 

@@ -1,0 +1,1 @@
+"""Coinbase Advanced: spot orders with the API keys of each account. See docs/coinbase.md."""
