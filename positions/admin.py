@@ -30,6 +30,7 @@ from positions.models import (
     BestPnl,
     BooksCheck,
     DailySummary,
+    DayEnd,
     EquityPoint,
     ExitPause,
     PnlPart,
@@ -248,6 +249,15 @@ class UnreadAccountAdmin(ReadOnlyAdmin):
     list_display = ("account", "venue", "since")
     list_filter = ("venue",)
     search_fields = ("account",)
+
+
+@admin.register(DayEnd)
+class DayEndAdmin(ReadOnlyAdmin):
+    """The end of each market's day: the exchange's session, or crypto's UTC day (`manage.py reconcile --eod`)."""
+
+    list_display = ("day", "market", "closed_at", "summarised_at", "finished_at", "ok", "attempts")
+    list_filter = ("market", "ok")
+    date_hierarchy = "day"
 
 
 @admin.register(BestPnl)

@@ -11,19 +11,21 @@ from django.db import connection, transaction
 
 from maxxit.core import clock
 from maxxit.core.money import ZERO, plain
+from maxxit.events import wake
 from maxxit.events.record import NewEvent, subject, write
 from maxxit.market.instruments import instrument
+from maxxit.pipeline.runs import Counts
 from maxxit.postgres import bulk
 from positions.closing import end_exits, with_ended_entry
 from positions.costs import Costs, read_costs
 from positions.exits.levels import levels
 from positions.models import Position
 from trading import passes, quarantine
-from trading.limits_in_force import protective_limits
 from trading.models import Order
-from trading.policy import RiskPolicy
+from trading.risk.limits_in_force import protective_limits
+from trading.risk.policy import RiskPolicy
 from trading.rows import load_orders
-from trading.shards import ALL, Shard
+from trading.shards import ALL, Shard, others
 
 MINE = "(hashtext(o.account) & 2147483647) %% %(shards)s = %(shard)s"
 """The accounts of a shard, as `Shard.of` has them."""
@@ -77,6 +79,18 @@ def book(shard: Shard = ALL) -> tuple[int, int]:
             {pk: order for ended, pk, order in rows if not ended}
         ):
             return opened.done, closed.done
+
+
+def book_pass(shard: Shard = ALL) -> Counts:
+    """Run one pass of the monitor stage: book fills into positions and close those that have ended.
+
+    The first shard wakes the others.
+    """
+    if shard.index == 0:
+        for other in others(shard.count):
+            wake.wake_task("positions.tasks.monitor", shard=other.index)
+    opened, closed = book(shard)
+    return Counts(opened + closed, opened + closed, {"opened": opened, "closed": closed})
 
 
 class _Queue:
@@ -143,7 +157,12 @@ def _insert_positions(orders: Sequence[Order], costs: Mapping[int, Costs]) -> li
                 "position.open",
                 f"positions.position/{pk}",
                 order.correlation_id,
-                {"side": order.position_side, "symbol": order.symbol, "entry": f"{row['entry_price']:.8f}"},
+                {
+                    "side": order.position_side,
+                    "symbol": order.symbol,
+                    "entry": f"{row['entry_price']:.8f}",
+                    "owner_id": order.deployment.owner_id,
+                },
             )
             for pk, order, row in zip(ids, orders, rows, strict=True)
         ]

@@ -19,9 +19,9 @@ from positions.models import Position, ProfitMark
 from positions.performance import pnl
 from positions.states import PositionState
 from trading import ledger
-from trading.limits_in_force import protective_limits
 from trading.models import Order
 from trading.reasons import Reason
+from trading.risk.limits_in_force import protective_limits
 from trading.states import IN_FLIGHT, IN_FLIGHT_SQL
 from trading.wiring import venue
 
@@ -93,12 +93,13 @@ def _reopened(position: Position, closing_order: Order, sold: Decimal, costs: Co
     """Return the move closing -> open of a position of which `sold` tokens were sold, and not all."""
     refusals = 0 if sold else _refusals(position, closing_order)
     at_once = closing_order.reason in GATE_REASONS
+    delay = retry_after(0 if closing_order.reason == Reason.NEVER_ARRIVED else refusals)
     fields = {
         "closed_quantity": position.closed_quantity + sold,
         "fees": costs.fees,
         "exit_reason": "",
         "exit_refusals": refusals,
-        "exit_retry_at": None if at_once else clock.now() + retry_after(refusals),
+        "exit_retry_at": None if at_once else clock.now() + delay,
     }
     why = closing_order.reason or str(closing_order.state)
     return Transition(position, PositionState.OPEN, why, fields=fields)
@@ -107,9 +108,10 @@ def _reopened(position: Position, closing_order: Order, sold: Decimal, costs: Co
 def _refusals(position: Position, closing_order: Order) -> int:
     """Return the number of refused closing orders in a row, including this one.
 
-    Orders blocked by the gate do not count, and old refusals are forgotten (`FORGET_REFUSALS_AFTER`).
+    Orders blocked by the gate or that never arrived do not count, and old refusals are forgotten
+    (`FORGET_REFUSALS_AFTER`).
     """
-    if closing_order.reason in GATE_REASONS:
+    if closing_order.reason in {*GATE_REASONS, Reason.NEVER_ARRIVED}:
         return position.exit_refusals
     before = position.exit_retry_at
     forgotten = before is None or clock.now() - before > FORGET_REFUSALS_AFTER
@@ -228,5 +230,11 @@ def _closed(result: _Result) -> Transition:
         "realised_pnl": usdc(result.earned),
         "profit_share": result.share,
     }
-    data = {"realised_pnl": f"{result.earned:f}", "profit_share": f"{result.share:f}"}
+    data = {
+        "side": position.side,
+        "symbol": position.symbol,
+        "realised_pnl": f"{result.earned:f}",
+        "profit_share": f"{result.share:f}",
+        "owner_id": position.deployment.owner_id,
+    }
     return Transition(position, PositionState.CLOSED, position.exit_reason, data, fields)

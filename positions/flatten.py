@@ -11,8 +11,9 @@ from django.db import connection
 from maxxit.core import clock
 from maxxit.events.models import Event
 from maxxit.events.record import record, subject
-from trading import gate, passes, quarantine, risk
+from trading import gate, passes, quarantine
 from trading.models import KillSwitch
+from trading.risk import checks
 
 LISTED = 200
 """Positions listed in one event; its count is always complete."""
@@ -80,7 +81,7 @@ def _by_switch() -> dict[int, list[Unclosed]]:
 
 def gate_reason(venue: str) -> str:
     """Return why the gate blocks closing orders of the venue; empty if it does not."""
-    return risk.gate_verdict(gate.read(venue), reduces=True).reason
+    return checks.gate_verdict(gate.read(venue), reduces=True).reason
 
 
 def _blocking_reason(exit_order: Sequence[Any]) -> str:

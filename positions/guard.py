@@ -1,4 +1,4 @@
-"""Pull the kill switch automatically: daily loss, drawdown, stale prices, ledger drift, stuck orders, refusals.
+"""Pull the kill switch automatically: daily loss, drawdown, stale prices, ledger drift, stuck orders, refusals, margin.
 
 Each trigger is measured per account and stops that account. The platform has limits of its own, which one account
 alone never reaches. A cause latches once per account (or platform). After an operator's release the same cause is
@@ -15,11 +15,13 @@ from django.db.models import Q
 
 from maxxit.core import clock
 from maxxit.core.money import ZERO
+from positions import loss_warnings
 from positions.health import AccountHealth, Health, read
 from trading import gate
-from trading.limits_in_force import protective_limits
 from trading.models import KillSwitch
-from trading.policy import PlatformTriggers, RateTrigger, Triggers
+from trading.perps.rules import RoomTrigger
+from trading.risk.limits_in_force import protective_limits
+from trading.risk.policy import PlatformTriggers, RateTrigger, Triggers
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +87,14 @@ def _account_pulls(one: AccountHealth, rules: Triggers, unreadable: set[str]) ->
         yield pull("stuck_order", stuck.level, *_age_texts(one.in_flight_for, stuck.in_flight_seconds))
     if refused := _refused_pct([one], rules.blocked_rate):
         yield pull("blocked_rate", rules.blocked_rate.level, refused, f"{rules.blocked_rate.limit_pct} %")
+    yield from _margin_pulls(one, rules.near_liquidation)
+
+
+def _margin_pulls(one: AccountHealth, rule: RoomTrigger) -> Iterator[Pull]:
+    """Yield the trigger of a position that is near its liquidation."""
+    if one.room is not None and one.room * 100 <= rule.room_pct:
+        left = f"{one.room * 100:.2f} % of its margin left"
+        yield Pull("near_liquidation", rule.level, left, f"{rule.room_pct} %", one.account)
 
 
 def _platform_pulls(
@@ -167,9 +177,8 @@ def watch() -> list[str]:
     A cause is new unless it is latched or was released within the last hour.
     """
     ignored = _latched_or_released()
-    pulls = [
-        one for one in decide(read(), protective_limits().triggers) if (one.account, one.cause) not in ignored
-    ]
+    health, triggers = read(), protective_limits().triggers
+    pulls = [one for one in decide(health, triggers) if (one.account, one.cause) not in ignored]
     switches = [
         KillSwitch(
             level=one.level,
@@ -186,6 +195,10 @@ def watch() -> list[str]:
         log.critical(
             "kill_switch_pulled", cause=one.cause, account=one.account, measured=one.measured, limit=one.limit
         )
+    try:
+        loss_warnings.warn(health, triggers)
+    except Exception:  # a warning that fails costs no check
+        log.exception("loss_warnings_failed")
     return list(dict.fromkeys(one.cause for one in pulls))
 
 

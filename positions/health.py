@@ -1,4 +1,4 @@
-"""Read the risk figures of every account for the kill-switch triggers: PnL, drawdown, drift, prices, stuck orders."""
+"""Read the risk figures of every account for the kill-switch triggers: PnL, drawdown, drift, prices, orders, margin."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,11 +11,12 @@ from django.db import connection
 from maxxit.core import clock
 from maxxit.core.money import IS_CASH, USDC, ZERO
 from maxxit.market.models import Quote
+from positions import liquidation_warnings
 from trading import reasons, reconcile
 from trading.deployments import stops
-from trading.limits_in_force import protective_limits
 from trading.models import KillSwitch
-from trading.policy import Triggers
+from trading.risk.limits_in_force import protective_limits
+from trading.risk.policy import Triggers
 from trading.states import IN_FLIGHT
 
 
@@ -47,6 +48,8 @@ class AccountHealth:
     """Entries of the window, except those blocked for an ordinary reason (`reasons.ORDINARY`)."""
     entries_abnormal: int = 0
     """Those of them that were blocked."""
+    room: Decimal | None = None
+    """What the position nearest to its liquidation can still lose, a fraction of its initial margin; None for none."""
 
     @property
     def daily_loss(self) -> Decimal:
@@ -185,6 +188,8 @@ def read() -> Health:
     _prices(figures, now, rules)
     _orders(figures, now, rules)
     venues = _balances(figures, now, rules)
+    for account, room in liquidation_warnings.least_rooms().items():  # of what the venues have just reported
+        figures.setdefault(account, {})["room"] = room
     accounts = tuple(AccountHealth(account, **facts) for account, facts in figures.items())
     return Health(accounts, venues, _stopped(now, rules))
 

@@ -1,15 +1,18 @@
 """Models of positions: position, exit pause, parts of the PnL, profit marks, PnL snapshots."""
 
 from decimal import Decimal
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Coalesce, Greatest, Least, NullIf
 
-from maxxit.core.money import COLUMN
+from maxxit.core.money import COLUMN, ZERO
 from maxxit.core.terms import Side, choices
 from positions import states
+
+if TYPE_CHECKING:
+    from trading.perps.margin import MarginFacts
 
 EXIT_REASONS = [
     (reason, reason)
@@ -21,6 +24,7 @@ EXIT_REASONS = [
         "kill_switch",
         "manual",
         "reconciled",
+        "liquidated",
     )
 ]
 
@@ -29,6 +33,8 @@ class Position(models.Model):
     """What one deployment holds of one token because of one signal."""
 
     MOVES = states.POSITION
+    margin: "MarginFacts | None" = None
+    """Set by `positions.margins.attach`; None at a venue without margin."""
 
     deployment = models.ForeignKey("agents.Deployment", models.PROTECT, related_name="positions")
     signal = models.ForeignKey("signals_app.Signal", models.PROTECT, null=True, related_name="positions")
@@ -153,6 +159,11 @@ class Position(models.Model):
     def net(self) -> Decimal:
         """Return the result of a closed position in USDC, after fees and profit share: the sum of these is the PnL."""
         return self.realised_pnl - self.profit_share
+
+    @property
+    def net_with_funding(self) -> Decimal:
+        """Return `net` and the funding of a closed position in USDC; needs `positions.margins.attach`."""
+        return self.net + (self.margin.funding if self.margin else ZERO)
 
 
 class ExitPause(models.Model):
@@ -398,3 +409,30 @@ class BestPnl(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account}: {self.pnl}"
+
+
+class DayEnd(models.Model):
+    """The end of one day of one market: the exchange's session, or crypto's UTC day. Only `day_ends` writes it."""
+
+    class Market(models.TextChoices):
+        """Whose day it is."""
+
+        STOCKS = "stocks", "stocks: the session of the New York exchange"
+        CRYPTO = "crypto", "crypto: the UTC day"
+
+    market = models.CharField(max_length=6, choices=Market)
+    day = models.DateField(help_text="in New York for stocks, in UTC for crypto")
+    closed_at = models.DateTimeField(help_text="when the market's day was over")
+    summarised_at = models.DateTimeField(null=True, help_text="when the summary of the session was recorded")
+    steps = models.JSONField(default=dict, help_text="step -> whether it succeeded, and what it did")
+    attempts = models.PositiveSmallIntegerField(default=0)
+    finished_at = models.DateTimeField(null=True, help_text="when the event end_of_day was recorded")
+    ok = models.BooleanField(null=True, help_text="whether every step succeeded")
+
+    class Meta:
+        db_table = "day_ends"
+        ordering = ("-closed_at", "market")
+        constraints: ClassVar = [models.UniqueConstraint(fields=["market", "day"], name="a_day_ends_once")]
+
+    def __str__(self) -> str:
+        return f"{self.market} {self.day}"

@@ -13,11 +13,12 @@ from maxxit.core import clock
 from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
-from positions import book, flatten, guard, withdrawals
-from positions.exits import sweep
-from positions.performance import equity, identity, points, roll_up, summary
-from trading import closing, passes
-from trading.shards import ALL, Shard, others
+from positions import flatten, guard, liquidation_warnings, liquidations, withdrawals
+from positions.book import book_pass
+from positions.exits import at_venue, stop_moves, sweep
+from positions.performance import day_ends, equity, identity, points, roll_up, summary
+from trading import closing, passes, reconcile
+from trading.shards import Shard
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +28,7 @@ def exit_pass(lanes: closing.Lanes | None = None) -> Counts:
 
     Without `lanes` orders are processed one after the other in this thread.
     """
-    done = closing.run(sweep.Sweep(passes.policy().batch), lanes or closing.Lanes(0))
+    done = closing.run(sweep.Sweep(passes.policy().batch), lanes or closing.Lanes(0), at_venue.release)
     flatten.report()
     blocked = sum(done.placed.blocked.values())
     return Counts(
@@ -38,20 +39,9 @@ def exit_pass(lanes: closing.Lanes | None = None) -> Counts:
             "sent": done.placed.sent,
             "blocked": done.placed.blocked,
             "settled": done.settled,
+            **({"held": done.placed.held} if done.placed.held else {}),
         },
     )
-
-
-def book_pass(shard: Shard = ALL) -> Counts:
-    """Run one pass of the monitor stage: book fills into positions and close those that have ended.
-
-    The first shard wakes the others.
-    """
-    if shard.index == 0:
-        for other in others(shard.count):
-            wake.wake_task("positions.tasks.monitor", shard=other.index)
-    opened, closed = book.book(shard)
-    return Counts(opened + closed, opened + closed, {"opened": opened, "closed": closed})
 
 
 @cache
@@ -70,15 +60,51 @@ def sweep_exits(self: Task) -> dict[str, Any]:
 def run_monitor(self: Task, run_id: int | None = None, shard: int = 0) -> dict[str, Any]:
     """Run `book_pass` as the monitor stage of pipeline run `run_id`, or on its own, for one shard of the accounts."""
     part = Shard(shard, passes.policy().shards)
-    return run_stage("monitor", lambda: book_pass(part), run_id=run_id, task=self, shard=shard)
+    done = run_stage("monitor", lambda: book_pass(part), run_id=run_id, task=self, shard=shard)
+    if done["opened"] or done["closed"]:
+        log.info("positions_changed", opened=done["opened"], closed=done["closed"])
+    return done
+
+
+@shared_task
+def tell_stop_moves() -> int:
+    """Tell owners of trailing stops that moved; return how many."""
+    return stop_moves.tell()
 
 
 @shared_task
 def watch_risk() -> list[str]:
-    """Check the kill-switch triggers, then close positions whose tokens were withdrawn; return the causes pulled."""
+    """Check the kill-switch triggers; return the causes pulled.
+
+    Then warn of positions near their liquidation, and close those whose tokens were withdrawn or that were liquidated.
+    """
     pulled = guard.watch()
+    liquidation_warnings.warn()
     withdrawals.close_withdrawn_positions()
+    liquidations.adopt()
     return pulled
+
+
+def margin_pass() -> Counts:
+    """Book the funding of positions with margin and adopt liquidations, at once: a replay has no account checks."""
+    accounts = liquidations.accounts()
+    if accounts:
+        reconcile.compare_settled(accounts)
+    adopted = liquidations.adopt() if accounts else 0
+    return Counts(len(accounts), adopted)
+
+
+def watch_exits_pass() -> Counts:
+    """Adopt the fills of exits that venues keep, and note which have ended."""
+    changed = at_venue.watch(passes.TimeBudget(passes.policy().pass_seconds))
+    return Counts(changed, changed)
+
+
+@shared_task(base=Fenced)
+def watch_venue_exits() -> int:
+    """Run `watch_exits_pass`; return how many entries changed."""
+    wake.started("positions.tasks.watch_venue_exits")
+    return watch_exits_pass().out
 
 
 def equity_pass() -> Counts:
@@ -140,6 +166,12 @@ def snapshot_pass() -> Counts:
         if done and day != yesterday:
             log.warning("day_made_up", day=day.isoformat())
     return Counts(stored + ended, stored + ended, {"snapshots": stored, "days": ended})
+
+
+@shared_task(name="positions.tasks.end_days", bind=True, base=Fenced)
+def run_day_ends(self: Task) -> dict[str, Any]:
+    """Summarise and end each day of a market that is due, as the stage `day_end`."""
+    return run_stage("day_end", day_ends.end_due, task=self)
 
 
 ROLL_UP = "positions.tasks.roll_up_pnl"

@@ -1,9 +1,10 @@
-"""Close or reduce positions whose tokens the owner of the Safe withdrew.
+"""Close or reduce positions whose tokens their owner withdrew.
 
 No closing order could sell such tokens: the position would stay open for ever and count as a holding. The withdrawal is
 valued at the quote when it is detected.
 
-Only transfers found in the chain's logs close a position; an unexplained difference raises an alert and leaves it open.
+Only transfers found in the chain's logs close a position, and differences that an operator booked as a transfer
+(`trading.operations.differences`), at any venue; an unexplained difference raises an alert and leaves it open.
 If several positions hold the token and part of it is left, none is touched: which one the owner meant is unknown. The
 first to exit sell what is left, and the last one is closed here.
 """
@@ -19,19 +20,28 @@ from maxxit.market import quotes
 from positions.closing import close_out
 from positions.models import Position
 from positions.states import PositionState
-from trading import ledger, limits
+from trading import ledger
 from trading.models import JournalKind
+from trading.risk import limits
 from trading.states import IN_FLIGHT
 
 log = structlog.get_logger(__name__)
 
+OPERATORS = f"{JournalKind.UNEXPLAINED}:operator:%%"
+"""Journals of differences that an operator booked."""
+CONFIRMED = f"""
+SELECT owned.account FROM ledger_entries line JOIN agent_deployments owned ON owned.id = line.deployment_id
+WHERE line.kind = 'external' AND line.asset {IS_TOKEN} AND line.amount < 0 AND line.journal LIKE '{OPERATORS}'
+"""  # noqa: S608 (constants only)
+"""Accounts that lack tokens by an operator's word."""
 SHORTFALLS = f"""
 SELECT claimed.account, claimed.symbol, claimed.positions, least(claimed.quantity - held.quantity, -moved.quantity),
        moved.booked_to
 FROM (
     SELECT d.account, p.symbol, count(*) AS positions, sum(p.quantity - p.closed_quantity) AS quantity
     FROM positions p JOIN agent_deployments d ON d.id = p.deployment_id
-    WHERE d.safe_wallet <> '' AND p.state <> 'closed' AND (%(account)s = '' OR d.account = %(account)s)
+    WHERE (d.safe_wallet = d.account OR d.account IN ({CONFIRMED}))
+      AND p.state <> 'closed' AND (%(account)s = '' OR d.account = %(account)s)
     GROUP BY d.account, p.symbol
     HAVING bool_and(p.state = 'open')
 ) AS claimed
@@ -45,7 +55,8 @@ JOIN (
     FROM (
         SELECT d.account, e.asset AS symbol, d.id, sum(e.amount) AS quantity
         FROM ledger_entries e JOIN agent_deployments d ON d.id = e.deployment_id
-        WHERE e.kind = 'external' AND e.asset {IS_TOKEN} AND e.journal_kind <> '{JournalKind.UNEXPLAINED}'
+        WHERE e.kind = 'external' AND e.asset {IS_TOKEN}
+          AND (e.journal_kind <> '{JournalKind.UNEXPLAINED}' OR e.journal LIKE '{OPERATORS}')
         GROUP BY d.account, e.asset, d.id
     ) AS by_deployment
     GROUP BY account, symbol

@@ -14,7 +14,9 @@ from django.core.cache import cache
 from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from psycopg.sql import Literal
 
+from agents.models import Agent
 from maxxit import adminkit
 from maxxit.access.auth import create_key
 from maxxit.core import clock
@@ -27,9 +29,10 @@ from positions.exits import sweep
 from positions.performance import equity, identity, parts, roll_up
 from tests.bench.history import requests
 from tests.bench.history_rows import TABLES, Size, fill
-from trading import gate, limits, tasks
+from trading import gate, tasks
 from trading.entries import planning
 from trading.models import LedgerEntry, Order
+from trading.risk import limits
 from trading.states import IN_FLIGHT
 
 pytestmark = pytest.mark.django_db
@@ -79,6 +82,11 @@ def read_whole(root: dict[str, Any]) -> set[str]:
         if node["Node Type"] == "Seq Scan" and table in HISTORY and (limit is None or limit > cost / 5):
             found.add(f"{table} {node.get('Filter', '')}")
     return found
+
+
+def agents(*ids: int) -> dict[int, Agent]:
+    """Agents of the feed's scope."""
+    return {pk: Agent(pk=pk, name=f"agent {pk}", created_at=clock.now()) for pk in ids}
 
 
 def indexes(root: dict[str, Any]) -> set[str]:
@@ -192,7 +200,7 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         {"one_order_per_deployment_signal_and_purpose"},
     ),
     "activity of a customer": (
-        lambda: feed.statement(Scope({1: "agent 1", 2: "agent 2"}, [1], [1, 2, 101]), Filters()),
+        lambda: feed.statement(Scope(agents(1, 2), [1], [1, 2, 101]), Filters()),
         {"signals_agent_created", "ct_posts_account", "ct_posts_calls"},
     ),
     "activity of the platform": (
@@ -200,13 +208,15 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         {"signals_created", "ct_posts_posted_at"},
     ),
     "activity: a customer's traded signals of a token": (
-        lambda: feed.statement(
-            Scope({1: "agent 1"}, [1], [1, 2, 101]), Filters(token="ETH", outcome="traded")
-        ),
+        lambda: feed.statement(Scope(agents(1), [1], [1, 2, 101]), Filters(token="ETH", outcome="traded")),
         set(),  # signals_agent_created, or the index on agent, token and bucket
     ),
+    "activity: blocked signals of the platform": (
+        lambda: feed.statement(Scope(None, None, None), Filters(outcome="blocked")),
+        {"signals_not_executed"},
+    ),
     "activity: declined calls of a customer": (
-        lambda: feed.statement(Scope({1: "agent 1"}, [1], [1, 2, 101]), Filters(outcome="declined")),
+        lambda: feed.statement(Scope(agents(1), [1], [1, 2, 101]), Filters(outcome="declined")),
         {"ct_posts_calls"},
     ),
     "activity: posts that were not read": (
@@ -295,3 +305,26 @@ def test_pages_and_lists_read_no_table_whole(
             if sql.lstrip().startswith(("SELECT", "WITH")) and (whole := read_whole(plan(sql))):
                 found[f"{path}: {sql[:200]}"] = whole
     assert found == {}
+
+
+def test_a_kept_plan_of_the_order_rates_reads_the_orders_of_each_account_alone() -> None:
+    """Made while there are few orders: by the index of all entries it would read those of the day for each."""
+    params = rates()
+    sql = limits.RATES
+    for number, name in enumerate(params, 1):
+        sql = sql.replace(f"%({name})s", f"${number}")
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        cursor.execute(f"PREPARE rates (timestamptz, timestamptz, text[], text[]) AS {sql}")
+    try:
+        with connection.cursor() as cursor:
+            values = ", ".join(Literal(value).as_string(cursor.connection) for value in params.values())
+        root = plan(f"EXECUTE rates ({values})")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DEALLOCATE rates")
+
+    of_each = [node for node, _ in nodes(root) if "SubPlan" in node.get("Subplan Name", "")]
+    used = {index for node in of_each for index in indexes(node)}
+    assert used == {"orders_account_symbol"}

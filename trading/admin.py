@@ -27,6 +27,8 @@ from trading.credentials import admin as credentials_admin  # noqa: F401  (as ab
 from trading.deployments import admin as deployment_admin  # noqa: F401  (as above)
 from trading.models import Fill, LedgerBalance, LedgerEntry, Order
 from trading.operations import admin as operations_admin  # noqa: F401  (as above)
+from trading.perps import admin as perps_admin  # noqa: F401  (as above)
+from trading.reconciliation import admin as reconciliation_admin  # noqa: F401  (as above)
 
 
 class FillInline(ReadOnlyInline):

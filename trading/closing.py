@@ -8,10 +8,9 @@ its thread, and later passes skip that account until it is done.
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import NamedTuple
 
 import structlog
@@ -22,11 +21,11 @@ from maxxit.events import wake
 from maxxit.postgres import threads
 from trading import execute, passes, quarantine, settle
 from trading.models import Order
-from trading.policy import policy
-from trading.risk import Verdict
+from trading.risk.checks import Verdict
+from trading.risk.policy import policy
 from trading.rows import load_orders
 from trading.states import IN_FLIGHT, IN_FLIGHT_SQL, OrderState
-from trading.wiring import batch_size, venue
+from trading.wiring import batch_size, is_local, venue
 
 log = structlog.get_logger(__name__)
 
@@ -82,16 +81,33 @@ def due_orders() -> list[DueOrder]:
         return [DueOrder(*row) for row in cursor.fetchall()]
 
 
-def process(batch: Batch, counts: ExitPassCounts) -> None:
-    """Place the planned orders of a batch and settle those in flight."""
+Release = Callable[[Sequence[Order]], Iterable[list[Order]]]
+"""Ends the exits that the venue keeps for the positions of held orders; yields those that may be placed now."""
+
+
+def release_none(held: Sequence[Order]) -> list[list[Order]]:
+    """Leave every held order planned."""
+    return []
+
+
+def process(batch: Batch, counts: ExitPassCounts, release: Release = release_none) -> None:
+    """Place the planned orders of a batch and settle those in flight.
+
+    Orders that are held because the venue keeps exits of their positions are placed as `release` ends those.
+    """
     orders = load_orders(Order.objects.filter(pk__in=[due.pk for due in batch]), count=len(batch))
     planned = [order for order in orders if order.state == OrderState.PLANNED]
     in_flight = [order for order in orders if order.state in IN_FLIGHT]
     with quarantine.counted_for_each(orders):
         at_venue = venue(batch[0].venue)
         if planned:
-            for placed in execute.place(planned, at_venue, policy()):
-                counts.count_placed(placed.verdict)
+            placed = execute.place(planned, at_venue, policy())
+            held = [one.order for one in placed if one.verdict is execute.HELD]
+            for free in release(held) if held else ():
+                placed = [one for one in placed if one.order not in free]
+                placed += execute.place(free, at_venue, policy())
+            for one in placed:
+                counts.count_placed(one.verdict)
         if in_flight:
             counts.count_settled(settle.settle_orders(in_flight, at_venue))
 
@@ -99,13 +115,15 @@ def process(batch: Batch, counts: ExitPassCounts) -> None:
 class Lanes:
     """Threads per venue that run at most one batch with orders of an account at a time.
 
-    A venue that takes one order at a time has `size` threads, one that takes batches as many as make `size` orders, at
-    least one. With `size` 0 there are no threads: `start` runs the work in the caller's thread.
+    A venue on the network has `size` threads, which share its orders evenly: while few wait, each has its own thread,
+    so that a slow account delays itself alone. One that answers from our database takes whole batches, in as many
+    threads as make `size` orders, at least one. With `size` 0 there are no threads: `start` runs the work in the
+    caller's thread.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._pools: dict[str, threads.Pool] = {}
         self._under_way: dict[Batch, Future[None]] = {}
 
     def under_way(self) -> set[DueOrder]:
@@ -117,11 +135,13 @@ class Lanes:
         """Return the next orders of a venue whose accounts are not busy; empty where all its threads are."""
         busy = {due.account for due in self.under_way() if due.venue == venue_name}
         running = sum(1 for batch in self._under_way if batch[0].venue == venue_name)
-        size = batch_size(venue_name)
-        if self.size and running >= max(self.size // size, 1):
+        most, local = batch_size(venue_name), is_local(venue_name)
+        idle = (max(self.size // most, 1) if local else self.size) - running
+        if self.size and idle <= 0:
             return ()
-        free = (due for due in waiting if due.venue == venue_name and due.account not in busy)
-        return tuple(islice(free, size))
+        free = [due for due in waiting if due.venue == venue_name and due.account not in busy]
+        each = most if local or not self.size else min(most, -(-len(free) // idle))
+        return tuple(free[:each])
 
     def start(self, batch: Batch, work: Callable[[], None]) -> None:
         """Start `work` on a batch of `next_batch`."""
@@ -129,13 +149,19 @@ class Lanes:
             work()
             return
         name = batch[0].venue
-        pool = self._pools.setdefault(name, ThreadPoolExecutor(self.size, f"exits-{name}"))
-        self._under_way[batch] = threads.submit(pool, partial(_log_errors, work))
+        if name not in self._pools:
+            self._pools[name] = threads.Pool(self.size, f"exits-{name}")
+        self._under_way[batch] = self._pools[name].submit(partial(_log_errors, work))
 
     def wait(self, seconds: float) -> bool:
         """Wait up to `seconds` for any running batch to finish; return whether one did."""
         steps = [step for step in self._under_way.values() if not step.done()]
         return bool(wait(steps, max(seconds, 0), FIRST_COMPLETED).done) if steps else False
+
+    def close(self) -> None:
+        """Wait for the work under way and end the threads with their database connections."""
+        for pool in self._pools.values():
+            pool.close()
 
 
 def _log_errors(work: Callable[[], None]) -> None:
@@ -155,7 +181,7 @@ class Claimed(NamedTuple):
     """Whether further exits are known to be due."""
 
 
-def run(claim: Callable[[], Claimed], lanes: Lanes) -> ExitPassCounts:
+def run(claim: Callable[[], Claimed], lanes: Lanes, release: Release = release_none) -> ExitPassCounts:
     """Claim due exits, place their closing orders and settle those in flight, until nothing is left to do.
 
     `claim` claims up to a batch of the positions whose exit is due. It is called at the start, every
@@ -177,10 +203,10 @@ def run(claim: Callable[[], Claimed], lanes: Lanes) -> ExitPassCounts:
             size = passes.policy().batch
             more = claimed.more and len(waiting) < ENOUGH_BATCHES * size
             next_claim = time.monotonic() + (0 if more else rules.sweep_seconds)
-        started = _start(waiting, lanes, counts, budget)
+        started = _start(waiting, lanes, partial(process, counts=counts, release=release), budget)
         started_orders |= started
         waiting = [due for due in waiting if due not in started]
-        if not waiting and (started or not up_to_date):
+        if not waiting and not up_to_date:
             waiting = [due for due in due_orders() if due not in started_orders]
             if waiting:
                 continue
@@ -198,7 +224,7 @@ ENOUGH_BATCHES = 2
 
 
 def _start(
-    waiting: Sequence[DueOrder], lanes: Lanes, counts: ExitPassCounts, budget: passes.TimeBudget
+    waiting: Sequence[DueOrder], lanes: Lanes, step: Callable[[Batch], None], budget: passes.TimeBudget
 ) -> set[DueOrder]:
     """Start a batch in every thread that is free; return the orders started."""
     started: set[DueOrder] = set()
@@ -206,6 +232,6 @@ def _start(
         while budget.left() and (
             batch := lanes.next_batch((due for due in waiting if due not in started), name)
         ):
-            lanes.start(batch, partial(process, batch, counts))
+            lanes.start(batch, partial(step, batch))
             started |= set(batch)
     return started

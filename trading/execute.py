@@ -18,14 +18,15 @@ from maxxit.core import clock, correlation
 from maxxit.core.terms import Purpose
 from maxxit.events.record import Transition, advance_each, lock_unmoved
 from maxxit.postgres import bulk
-from trading import limits, passes, quarantine, risk, settle
+from trading import passes, quarantine, settle
 from trading.deployments import confirmation
-from trading.entries import crowd, pace
-from trading.facts import Entries, Exits
-from trading.models import Order
-from trading.policy import RiskPolicy
+from trading.entries import crowd, pace, resting_exits
+from trading.models import ExitsAtVenue, Order
 from trading.reasons import Reason
-from trading.risk import Facts, Verdict
+from trading.risk import checks, limits
+from trading.risk.checks import Facts, Verdict
+from trading.risk.facts import Entries, Exits
+from trading.risk.policy import RiskPolicy
 from trading.states import OrderState
 from trading.venues.base import Prepared, Question, Request, Venue, VenueAnswer
 from trading.wiring import batch_size, venue
@@ -34,6 +35,9 @@ log = structlog.get_logger(__name__)
 
 WAITS = Verdict(False, Reason.PLATFORM_PACE)
 """The verdict of an entry that the platform's pace holds back: it stays planned."""
+HELD = Verdict(False, Reason.EXITS_AT_VENUE)
+"""The verdict of a closing order that passes every check while its venue still keeps exits of the position: it stays
+planned until they have ended (`trading.entries.resting_exits`)."""
 NO_ANSWER = VenueAnswer()
 NO_SHARES: crowd.Shares = {}
 
@@ -44,7 +48,7 @@ class Placed:
 
     order: Order
     verdict: Verdict
-    """Not allowed: the order was blocked, or is planned as before (`WAITS`)."""
+    """Not allowed: the order was blocked, or is planned as before (`WAITS`, `HELD`)."""
     prepared: Prepared | None = None
     """What is sent, where it was reserved."""
 
@@ -60,7 +64,9 @@ class PlacementCounts:
     waiting: int = 0
     """Entries that the platform's pace held back."""
     unconfirmed: int = 0
-    """Entries that wait for their owner's yes."""
+    """Entries that wait for their owner's confirmation."""
+    held: int = 0
+    """Closing orders that wait until the venue keeps no exit of their position."""
 
     def count(self, verdict: Verdict) -> None:
         """Add one order's verdict."""
@@ -68,6 +74,8 @@ class PlacementCounts:
             self.sent += 1
         elif verdict is WAITS:
             self.waiting += 1
+        elif verdict is HELD:
+            self.held += 1
         elif verdict.reason == Reason.AWAITING_CONFIRMATION:
             self.unconfirmed += 1
         else:
@@ -120,12 +128,12 @@ def place(
     answers: dict[int, VenueAnswer] = {}
 
     def ask(part: Sequence[Order]) -> list[Order]:
-        verdicts = dict.fromkeys((order.pk for order in part), risk.PASS)
+        verdicts = dict.fromkeys((order.pk for order in part), checks.PASS)
         if not at_venue.capabilities.local:
             facts = _read_facts(part, policy, shares)
             for order in part:
                 of_order = facts.of(order, NO_ANSWER)
-                verdicts[order.pk] = risk.check_before_venue(of_order, facts.policy(order))
+                verdicts[order.pk] = checks.check_before_venue(of_order, facts.policy(order))
         passing = [order for order in part if verdicts[order.pk].allowed]
         asked = at_venue.answers([_question(order, policy) for order in passing])
         before.update(verdicts)
@@ -177,16 +185,19 @@ def _reserve(
     with transaction.atomic():
         limits.lock([order.account for order in orders], platform=orders[0].purpose == Purpose.OPEN)
         facts = _read_facts(orders, policy, shares)
+        resting = resting_exits.of_entries(orders) if at_venue.capabilities.resting_exits else frozenset()
         for order in lock_unmoved(orders):
             of_order = facts.of(order, answers.get(order.pk, NO_ANSWER))
             verdict = before[order.pk]
             if verdict.allowed:
-                verdict = risk.check(of_order, facts.policy(order))
+                verdict = checks.check(of_order, facts.policy(order))
             prepared = None
             if verdict.reason == Reason.AWAITING_CONFIRMATION:
                 unconfirmed.append(order.pk)
             elif not verdict.allowed:
                 transitions.append(_blocked(order, verdict, of_order))
+            elif order.closes_id in resting:
+                verdict = HELD
             elif facts.room <= 0:
                 verdict = WAITS
             else:
@@ -221,6 +232,7 @@ def _reserved(
     now = clock.now()
     deadline = now + timedelta(seconds=policy.order_deadline_seconds)
     client_order_id = f"mx-{correlation.derive_id('order', order.pk, order.correlation_id).hex[:24]}"
+    stop, target = resting_exits.prices(order, policy, facts.price)
     prepared = at_venue.prepare(
         Request(
             client_order_id=client_order_id,
@@ -233,6 +245,9 @@ def _reserved(
             deadline=deadline,
             trade=f"{order.deployment_id}/{order.signal_id}",
             urgent=order.is_urgent,
+            stop=stop,
+            target=target,
+            leverage=order.leverage,
         )
     )
     fields = {
@@ -243,8 +258,9 @@ def _reserved(
         "prepared": dict(prepared.payload),
         "venue_ref": prepared.ref,
         "reserved_at": now,
-        "deadline": deadline,
+        "deadline": prepared.deadline or deadline,
         "reason": "",
+        "exits_at_venue": ExitsAtVenue.RESTING if prepared.rests_exits else "",
     }
     scaled = {"share_pct": f"{share.fraction * 100:.2f}", "scaled_by": share.reason} if share else {}
     return prepared, Transition(order, OrderState.SENDING, data=scaled, fields=fields)

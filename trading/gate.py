@@ -20,7 +20,7 @@ from maxxit.core.errors import Rejected
 from maxxit.core.terms import KILL_LEVELS
 from maxxit.events.record import record, record_all
 from trading.models import Approval, Gate, KillSwitch
-from trading.risk import GateFacts
+from trading.risk.checks import GateFacts
 
 APPROVAL_FILE = ROOT / ".tmp" / "APPROVE_EXECUTION"
 """If this file exists, every venue is approved (the approval file of AWET, the predecessor system)."""

@@ -8,14 +8,16 @@ the other side of trades; `fees:platform`; `profit:<receiver>`; `executor:0x…`
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from agents.models import Deployment
+from agents.states import DeploymentState
 from maxxit.core import clock
 from maxxit.core.money import IS_TOKEN, USDC, ZERO, usdc
 from maxxit.core.terms import OrderSide
@@ -128,6 +130,30 @@ def post_all(journals: Sequence[Journal]) -> int:
             },
         )
     return len(new)
+
+
+def external_move(account: str, asset: str, amount: Decimal) -> Move:
+    """Return the transfer of `amount` from outside into an account, whole units; negative: out of it."""
+    source, target = ("external", account) if amount > 0 else (account, "external")
+    return Move(source, target, asset, abs(amount), "external")
+
+
+def booking_deployment(account: str, venue: str | None = None) -> Deployment | None:
+    """Return the deployment to which transfers of an account are booked: its first one that is not revoked.
+
+    Its first one where all are revoked; None where it has none. Without `venue` its deployments at any venue count.
+    """
+    rows = Deployment.objects.filter(account=account)
+    if venue is not None:
+        rows = rows.filter(agent__venue=venue)
+    rows = rows.alias(is_revoked=Q(state=DeploymentState.REVOKED)).order_by("is_revoked", "pk")
+    return rows.select_related("agent").first()
+
+
+def first_deposit_at(deployment: Deployment) -> datetime | None:
+    """Return when the cash of the deployment's account was booked first; None before that."""
+    deposits = LedgerEntry.objects.filter(deployment=deployment, journal_kind=JournalKind.DEPOSIT)
+    return deposits.order_by("pk").values_list("at", flat=True).first()
 
 
 def deposit(deployment: Deployment, amount: Decimal) -> bool:
@@ -251,17 +277,43 @@ def executor_of(address: str) -> str:
     return f"executor:{address}"
 
 
-def book_gas(intent: str, executor: str, chain_id: int, asset: str, amount: Decimal) -> bool:
-    """Book the gas of a transaction in the chain's coin (whole units), once, whether it succeeded or reverted."""
-    move = Move(executor_of(executor), f"gas:{chain_id}", asset, amount, "gas")
+def book_gas(
+    intent: str, executor: str, chain_id: int, asset: str, amount: Decimal, *, value: Decimal = ZERO
+) -> bool:
+    """Book the gas of a transaction in the chain's coin (whole units), once, whether it succeeded or reverted.
+
+    Args:
+        value: what a transaction that succeeded paid to the contract it called: GMX's execution fees.
+    """
+    payer = executor_of(executor)
+    moves = [
+        Move(payer, f"gas:{chain_id}", asset, amount, "gas"),
+        Move(payer, execution_fees_of(chain_id), asset, value, "venue_fee"),
+    ]
     order = Order.objects.filter(client_order_id=intent).first()
-    return post(JournalKind.GAS, intent, [move], order=order)
+    return post(JournalKind.GAS, intent, moves, order=order)
+
+
+def execution_fees_of(chain_id: int) -> str:
+    """Return the ledger account of execution fees: what executors paid, less what was refunded to Safes."""
+    return f"venue:execution_fees:{chain_id}"
+
+
+def coins_of_safe(safe: str) -> str:
+    """Return the ledger account of a Safe's coins of its chain, which no deployment trades and none is sized by."""
+    return f"safe:{safe}"
 
 
 def balance(account: str, asset: str) -> Decimal:
     """Return the balance of any ledger account."""
     lines = LedgerEntry.objects.filter(account=account, asset=asset)
     return lines.aggregate(total=Sum("amount"))["total"] or ZERO
+
+
+def received(account: str) -> dict[str, Decimal]:
+    """Return the balances of a ledger account that belongs to no deployment: asset -> whole units, without zeros."""
+    lines = LedgerEntry.objects.filter(account=account).values_list("asset").annotate(total=Sum("amount"))
+    return {asset: total for asset, total in lines if total}
 
 
 def balances(deployment_id: int) -> dict[str, Decimal]:

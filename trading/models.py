@@ -1,5 +1,6 @@
 """Models of trading: orders, fills, the ledger, the execution gate, kill switches, the paper exchange."""
 
+from enum import StrEnum
 from typing import ClassVar
 
 from django.db import models
@@ -9,6 +10,13 @@ from django.db.models.functions import Cast, Concat
 from maxxit.core.money import CASH, COLUMN
 from maxxit.core.terms import KillLevel, OrderSide, Purpose, Side, choices
 from trading import states
+
+
+class ExitsAtVenue(StrEnum):
+    """What an entry's venue keeps of its exits. It goes from resting to ended, and never back."""
+
+    RESTING = "resting"
+    ENDED = "ended"
 
 
 class Order(models.Model):
@@ -78,6 +86,17 @@ class Order(models.Model):
     booked_quantity = models.DecimalField(
         **COLUMN, default=0, db_default=0, help_text="part of the filled quantity that its position includes"
     )
+    exits_at_venue = models.CharField(
+        max_length=7,
+        blank=True,
+        default="",
+        db_default="",
+        choices=choices(ExitsAtVenue),
+        help_text="of an entry: resting while the venue keeps its stop or target, ended once it keeps none",
+    )
+    exits_canceled_at = models.DateTimeField(
+        null=True, help_text="when the venue was last asked to cancel the exits that it keeps"
+    )
     correlation_id = models.UUIDField(db_index=True)
     confirmed_at = models.DateTimeField(
         null=True, help_text="when the owner of the deployment said yes to this entry"
@@ -119,6 +138,13 @@ class Order(models.Model):
                 name="orders_not_filled",
                 condition=models.Q(state__in=["blocked", "rejected", "expired", "canceled"]),
             ),
+            models.Index(
+                fields=["signal"],
+                name="orders_entries_not_filled",
+                condition=models.Q(
+                    purpose=Purpose.OPEN.value, state__in=["blocked", "rejected", "expired", "canceled"]
+                ),
+            ),
             models.Index(fields=["reason", "id"], name="orders_reason", condition=~models.Q(reason="")),
             models.Index(fields=["id"], name="orders_failed", condition=models.Q(attempts__gt=0)),
             models.Index(fields=["signal"], name="orders_signal"),
@@ -128,6 +154,7 @@ class Order(models.Model):
                 condition=models.Q(purpose=Purpose.OPEN.value),
             ),
             models.Index(fields=["closes"], name="orders_closes", condition=Q(closes__isnull=False)),
+            models.Index(fields=["id"], name="orders_exits_resting", condition=Q(exits_at_venue="resting")),
         )
         constraints: ClassVar = [
             models.UniqueConstraint(
@@ -188,6 +215,7 @@ class JournalKind(models.TextChoices):
     GAS = "gas", "gas of a transaction"
     SUBSCRIPTION = "subscription", "month of a subscription, a debt until it is paid"
     PAYMENT = "payment", "payment of what a deployment owes the platform"
+    FUNDING = "funding", "funding that a position paid or received"
 
 
 TEXT = models.TextField()
@@ -216,6 +244,7 @@ class LedgerEntry(models.Model):
             "gas",
             "external",
             "taken_out",
+            "funding",
         )
     ]
 
@@ -373,74 +402,18 @@ class KillSwitch(models.Model):
         return f"{f'account {self.account}' if self.account else 'all accounts'}: {what}"
 
 
-class PaperOrder(models.Model):
-    """An order in the paper exchange's own book; linked to ours by the client order id alone."""
-
-    client_order_id = models.CharField(max_length=80, unique=True)
-    account = models.CharField(max_length=80)
-    symbol = models.CharField(max_length=20)
-    side = models.CharField(max_length=4, choices=choices(OrderSide))
-    quantity = models.DecimalField(**COLUMN)
-    filled = models.DecimalField(**COLUMN, default=0)
-    canceled = models.BooleanField(default=False)
-    last_price = models.DecimalField(
-        **COLUMN,
-        null=True,
-        help_text="USD; an urgent closing order fills at this price where there is no fresh quote",
-    )
-    accepted_at = models.DateTimeField()
-
-    class Meta:
-        db_table = "paper_orders"
-
-    def __str__(self) -> str:
-        return self.client_order_id
-
-
-class PaperFill(models.Model):
-    """One execution on the paper exchange."""
-
-    order = models.ForeignKey(PaperOrder, models.CASCADE, related_name="fills")
-    quantity = models.DecimalField(**COLUMN)
-    price = models.DecimalField(**COLUMN)
-    cash = models.DecimalField(**COLUMN)
-    fee = models.DecimalField(**COLUMN)
-    quote_age_seconds = models.PositiveIntegerField(
-        null=True, help_text="age of the quote at the fill; empty without one"
-    )
-    at = models.DateTimeField()
-
-    class Meta:
-        db_table = "paper_fills"
-
-    def __str__(self) -> str:
-        return f"{self.order} {self.quantity} @ {self.price}"
-
-
-class PaperBalance(models.Model):
-    """What an account holds on the paper exchange; a short is a negative balance."""
-
-    account = models.CharField(max_length=80)
-    asset = models.CharField(max_length=20)
-    amount = models.DecimalField(**COLUMN, default=0)
-
-    class Meta:
-        db_table = "paper_balances"
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["account", "asset"], name="one_paper_balance")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.account} {self.amount} {self.asset}"
-
-
 from trading.billing.models import BillingEvent, BillingKind  # noqa: E402, F401 (Django finds them here)
 from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, SafePlan, Signer  # noqa: E402, F401 (Django finds them here)
-from trading.credentials.models import VenueCredential  # noqa: E402, F401 (Django finds it here)
+from trading.credentials.models import CredentialRequest, VenueCredential  # noqa: E402, F401 (Django finds them here)
+from trading.perps.models import FundingPayment, MarginPosition  # noqa: E402, F401 (Django finds them here)
+from trading.reconciliation.models import AccountCheck, VenueHolding  # noqa: E402, F401 (Django finds them here)
+from trading.venues.gmx.models import GmxScan, GmxTransaction  # noqa: E402, F401 (Django finds it here)
+from trading.venues.hyperliquid.models import HyperliquidAction  # noqa: E402, F401 (Django finds it here)
+from trading.venues.paper_models import PaperBalance, PaperFill, PaperFunding, PaperOrder, PaperPosition  # noqa: E402, F401 (Django finds them here)
 
 
 class LimitsInForce(models.Model):
-    """The single row of risk limits in force, and looser values that wait (`trading.limits_in_force`)."""
+    """The single row of risk limits in force, and looser values that wait (`trading.risk.limits_in_force`)."""
 
     limits = models.JSONField(help_text="limit -> value in force")
     waiting = models.JSONField(

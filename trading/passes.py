@@ -48,6 +48,22 @@ class Quarantine(Policy):
         return timedelta(seconds=min(self.first_rest_seconds << doublings, self.longest_rest_seconds))
 
 
+class ReconcilePasses(Policy):
+    """How often accounts are compared with their venues, and how failing ones are retried."""
+
+    orders_seconds: Seconds
+    positions_seconds: Seconds
+    backoff_seconds: tuple[Count, ...] = Field(min_length=1)
+    lanes: Count
+    pass_seconds: Seconds
+    batch: Count
+
+    def retry_delay(self, failures: int) -> timedelta:
+        """Return the delay after the `failures`-th failed read in a row, counted from 1; the last one repeats."""
+        place = min(max(failures, 1), len(self.backoff_seconds)) - 1
+        return timedelta(seconds=self.backoff_seconds[place])
+
+
 class PassPolicy(Policy):
     """The contents of config/passes.yaml."""
 
@@ -56,6 +72,7 @@ class PassPolicy(Policy):
     shards: Annotated[int, Field(ge=1, le=64)]
     exits: ExitPasses
     quarantine: Quarantine
+    reconcile: ReconcilePasses
     approval_warning_hours: tuple[Count, ...] = Field(min_length=1)
 
 

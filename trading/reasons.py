@@ -4,7 +4,12 @@ from maxxit.core.reasons import Audience, CodedReason
 
 CUSTOMER, STAFF, NOBODY = Audience
 RISK, SIGNALS, MARKETS, CHAINS = (f"config/{name}.yaml" for name in ("risk", "signals", "markets", "chains"))
-SIGN = "`manage.py safe plan`, signed by the Safe's owners"
+SIGN = "sign the plan on the page Wallet, as the Safe's owners"
+KEYS, LIMITS, SAFE_LIMITS = (
+    "the page Keys of the agent",
+    "Limits of the agent, on the page My agents",
+    "the page Wallet, Change the limits",
+)
 FEE_TIERS = f"fee_tiers in {CHAINS}, then a new plan; the pool's liquidity"
 
 
@@ -22,7 +27,7 @@ class Reason(CodedReason):
         "no_active_deployment",
         CUSTOMER,
         "the agent has no active deployment",
-        "activate a deployment in the admin",
+        "Start trading on the page My agents",
     )
 
     # the gate, closed by a person or by the guard
@@ -186,17 +191,23 @@ class Reason(CodedReason):
         "the venue's market is closed",
         "nothing: it opens again at its hours",
     )
+    EXITS_AT_VENUE = (
+        "exits_at_venue",
+        NOBODY,
+        "the stop or the target that the venue keeps closes the position, or is being canceled there",
+        "nothing: our closing order is sent once the venue keeps none, and only for what is left",
+    )
     NO_CREDENTIALS = (
         "no_credentials",
         CUSTOMER,
         "no keys of the account at its venue are stored",
-        "`manage.py credentials set N`",
+        f"store them on {KEYS}",
     )
     CREDENTIALS_REFUSED = (
         "credentials_refused",
         CUSTOMER,
         "the venue refuses the stored keys of the account",
-        "make a new key at the venue that may trade and not withdraw; `manage.py credentials set N`",
+        f"make a new key at the venue that may trade and not withdraw, and store it on {KEYS}",
     )
     ACCOUNT_BLOCKED = (
         "account_blocked",
@@ -210,6 +221,44 @@ class Reason(CodedReason):
         "the venue refused the order",
         "the venue's own words, in the order's events: `manage.py chain --order N`",
         True,
+    )
+    NOT_MATCHED = (
+        "not_matched",
+        STAFF,
+        "the venue's book had nothing to trade with within the price limit",
+        "slippage_bps of the venue in config/venues.yaml",
+    )
+    MARKET_DIFFERS = (
+        "market_differs",
+        STAFF,
+        "the venue's market is not the one that is configured, or is delisted",
+        "markets of the venue in config/venues.yaml: number and size decimals as the venue lists them",
+        True,
+    )
+    UNKNOWN_AGENT = (
+        "unknown_agent",
+        CUSTOMER,
+        "another agent key than ours is approved for the account",
+        "remove it at the venue: its holder can trade with the account's money",
+        True,
+    )
+    AGENT_EXPIRED = (
+        "agent_expired",
+        CUSTOMER,
+        "the agent key of the account is not valid any more at the venue",
+        f"approve a new agent key at the venue, and store it on {KEYS}",
+    )
+    ACCOUNT_MODE = (
+        "account_mode",
+        CUSTOMER,
+        "the account keeps its margin in a mode that is not supported",
+        "switch unified account and portfolio margin off at the venue",
+    )
+    BUILDER_FEE_NOT_APPROVED = (
+        "builder_fee_not_approved",
+        CUSTOMER,
+        "the account's owner has not approved the platform's fee at the venue",
+        "approve the builder fee at the venue with the main wallet",
     )
     NO_POSITION = "no_position", STAFF, "the venue holds nothing to close", "`manage.py reconcile`"
     POSITION_EXISTS = (
@@ -229,13 +278,13 @@ class Reason(CodedReason):
         "below_minimum",
         CUSTOMER,
         "the order is below the preset's minimum size",
-        f"deposit more, or sizing.<preset>.min_usd in {RISK}, or a preset with a larger share",
+        "deposit more, or a preset with a larger share",
     )
     INSUFFICIENT_BALANCE = (
         "insufficient_balance",
         CUSTOMER,
         "the account's available balance does not cover the order",
-        f"deposit more, or sizing in {RISK}",
+        "deposit more, or a preset with smaller shares",
     )
     SIGNAL_EXPIRED = (
         "signal_expired",
@@ -257,6 +306,41 @@ class Reason(CodedReason):
         f"order_deadline_seconds in {RISK}",
     )
 
+    # what the process that signs refuses, whatever the order says
+    SIGNER_ACTION = (
+        "signer_action",
+        STAFF,
+        "the signer signs no action of this kind or form",
+        "nothing to change: an error of the platform, or an attack on it",
+        True,
+    )
+    SIGNER_MARKET = (
+        "signer_market",
+        STAFF,
+        "the signer does not trade this market",
+        "markets of the venue in config/venues.yaml",
+        True,
+    )
+    SIGNER_PRICE_BAND = (
+        "signer_price_band",
+        STAFF,
+        "the order's price limit is too far from our quote for the signer, or there is no quote",
+        "price_band_bps and exit_band_bps of the venue in config/venues.yaml",
+    )
+    SIGNER_LEVERAGE = (
+        "signer_leverage",
+        STAFF,
+        "the leverage is above what the signer allows, or the margin is not isolated",
+        "max_leverage of the venue in config/venues.yaml",
+        True,
+    )
+    SIGNER_DAILY_NOTIONAL = (
+        "signer_daily_notional",
+        STAFF,
+        "the account's entries of 24 hours would exceed what the signer allows",
+        "daily_notional_usd of the venue in config/venues.yaml",
+    )
+
     # what the owner of a deployment decided
     OWNER_UNREADABLE = (
         "owner_unreadable",
@@ -269,13 +353,13 @@ class Reason(CodedReason):
         "deployment_not_active",
         CUSTOMER,
         "the deployment was paused or revoked before the entry was sent",
-        "`manage.py deployments activate N`; the next signal makes a new order",
+        "Start trading on the page My agents; the next signal makes a new order",
     )
     AWAITING_CONFIRMATION = (
         "awaiting_confirmation",
         CUSTOMER,
-        "the entry waits for its owner's yes",
-        "`manage.py deployments confirm ORDER`, or decline it",
+        "the entry waits for its owner's confirmation",
+        "confirm or decline it on the page Entries awaiting your confirmation",
     )
     DECLINED = (
         "declined",
@@ -287,25 +371,25 @@ class Reason(CodedReason):
         "not_confirmed",
         CUSTOMER,
         "its owner did not confirm the entry before the signal expired",
-        "`manage.py deployments confirm ORDER` in time, or no confirmation",
+        f"confirm in time on the page Entries awaiting your confirmation, or ask for no confirmation: {LIMITS}",
     )
     OWNER_DAILY_LIMIT = (
         "owner_daily_limit",
         CUSTOMER,
         "the entries of today (UTC) would exceed the owner's own limit",
-        "`manage.py deployments limit N --daily USD`",
+        LIMITS,
     )
     OWNER_POSITION_LIMIT = (
         "owner_position_limit",
         CUSTOMER,
         "the position would exceed the owner's own limit",
-        "`manage.py deployments limit N --position USD`, or a sizing preset with smaller shares",
+        f"{LIMITS}; or a sizing preset with smaller shares",
     )
     OWNER_OPEN_POSITIONS = (
         "owner_open_positions",
         CUSTOMER,
         "the account holds as many tokens as its owner allows",
-        "`manage.py deployments limit N --open COUNT`",
+        LIMITS,
     )
 
     # what the Safe's owners signed or have not signed yet, and the limits in it
@@ -320,7 +404,7 @@ class Reason(CodedReason):
         "safe_changed",
         CUSTOMER,
         "the Safe's code, singleton or guard differs from what was accepted at planning",
-        "`manage.py safe verify` names the differences",
+        "the page Wallet names the differences",
     )
     SAFE_UNSUPPORTED = (
         "safe_unsupported",
@@ -332,19 +416,19 @@ class Reason(CodedReason):
         "safe_planned_anew",
         CUSTOMER,
         "a new plan was made while the Safe was being verified",
-        "`manage.py safe verify` again",
+        "look at the Safe again on the page Wallet",
     )
     SAFE_NOT_VERIFIED = (
         "safe_not_verified",
         CUSTOMER,
         "the chain has not confirmed the policy that the owners signed",
-        "`manage.py safe verify --deployment N` names each difference",
+        "the page Wallet names each difference",
     )
     NOT_A_SAFE = (
         "not_a_safe",
         CUSTOMER,
         "there is no Safe at this address on this chain",
-        "safe_wallet of the deployment",
+        "choose the Safe again on the page Wallet",
         True,
     )
     MODULE_DISABLED = "module_disabled", CUSTOMER, "the module is not enabled in the Safe", SIGN
@@ -365,38 +449,38 @@ class Reason(CodedReason):
         "policy_differs",
         CUSTOMER,
         "the policy on chain differs from the plan",
-        "`manage.py safe verify`, then a new plan",
+        "the page Wallet names each difference; then sign a new plan",
         True,
     )
     BELOW_MIN_TRADE = (
         "below_min_trade",
         CUSTOMER,
         "the order is below the minimum of the Safe's policy",
-        f"sizing in {RISK}; policy.min_trade in {CHAINS}, signed again",
+        "deposit more, or a preset with a larger share",
     )
     ABOVE_MAX_TRADE = (
         "above_max_trade",
         CUSTOMER,
         "the order is above the maximum of the Safe's policy",
-        f"sizing in {RISK}; policy.max_trade in {CHAINS}, signed again",
+        f"a preset with smaller shares; or {SAFE_LIMITS}",
     )
     DAILY_NOTIONAL = (
         "daily_notional",
         CUSTOMER,
         "the Safe's notional limit for 24 hours is used up",
-        f"policy.daily_notional in {CHAINS}, signed again",
+        SAFE_LIMITS,
     )
     TRADES_PER_DAY = (
         "trades_per_day",
         CUSTOMER,
         "the Safe's number of trades in 24 hours is used up",
-        f"policy.trades_per_day in {CHAINS}, signed again",
+        SAFE_LIMITS,
     )
     LOSS_BUDGET = (
         "loss_budget",
         CUSTOMER,
         "the Safe's remaining loss budget does not cover the order",
-        f"policy.loss_budget in {CHAINS}, signed again",
+        SAFE_LIMITS,
     )
 
     # a chain's pools and price feeds
@@ -464,6 +548,13 @@ class Reason(CodedReason):
         STAFF,
         "the executor's balance does not cover the gas",
         "send it the chain's coin; `manage.py reconcile --chain` shows the balance",
+        True,
+    )
+    EXECUTION_FEE = (
+        "execution_fee",
+        STAFF,
+        "the fee that GMX wants for executing an order is above the limit",
+        "max_execution_fee_wei of the venue, and max_execution_fee in a new plan; or wait for lower gas prices",
         True,
     )
     HELD_BACK = (

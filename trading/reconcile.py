@@ -1,8 +1,8 @@
 """Reconcile the ledger with the balances at the venues, to the unit. A failed read changes nothing."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import structlog
@@ -10,6 +10,7 @@ from django.db import connection
 
 from maxxit.core.errors import Retryable
 from maxxit.core.money import CASH, ZERO
+from trading.entries import resting_exits
 from trading.models import Order
 from trading.states import IN_FLIGHT
 from trading.wiring import venue
@@ -24,7 +25,7 @@ Amounts = Mapping[str, Decimal]
 BOOKED = """
 SELECT a.venue, d.account, b.asset, sum(b.amount)
 FROM agent_deployments d JOIN agents a ON a.id = d.agent_id JOIN ledger_balances b ON b.account = 'deployment:' || d.id
-WHERE d.state <> 'draft'
+WHERE d.state <> 'draft' AND (%(accounts)s::text[] IS NULL OR d.account = ANY(%(accounts)s::text[]))
 GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3
 """
@@ -40,6 +41,10 @@ class Comparison:
     """Venue minus ledger, where they differ."""
     unread: frozenset[VenueAccount]
     """Accounts that could not be read."""
+    held: Mapping[VenueAccount, Amounts] = field(default_factory=dict)
+    """What each account that was read holds at its venue."""
+    booked: Mapping[VenueAccount, Amounts] = field(default_factory=dict)
+    """What the ledger had for each account after the venues were read."""
 
 
 def drifts() -> dict[str, Decimal]:
@@ -58,17 +63,23 @@ def drifts() -> dict[str, Decimal]:
     }
 
 
-def compare_settled() -> Comparison:
+def compare_settled(only: Collection[VenueAccount] | None = None) -> Comparison:
     """Compare while trading goes on: an account's asset that an order in flight may change is left out.
 
+    So is one that an exit kept by the venue changed a moment ago.
+
     Transfers by the owners are booked first, where the venue can identify them, and are not a difference.
+
+    Args:
+        only: the accounts to compare; None: all.
     """
-    in_flight, before = _assets_in_flight(), _booked()
+    in_flight, before = _assets_in_flight(only), _booked(only)
     comparison = _compare(before)
     if not comparison.differences:
         return comparison
-    in_flight |= _assets_in_flight()
-    after = _booked()  # an asset booked while the venues were read cannot be compared
+    in_flight |= resting_exits.not_adopted({account for _, account in comparison.differences})
+    in_flight |= _assets_in_flight(only)
+    after = _booked(only)  # an asset booked while the venues were read cannot be compared
     differences: dict[VenueAccount, Amounts] = {}
     unread = set(comparison.unread)
     for key, amounts in comparison.differences.items():
@@ -85,16 +96,18 @@ def compare_settled() -> Comparison:
             unread.add(key)
         else:
             differences |= {key: unexplained} if unexplained else {}
-    return Comparison(comparison.accounts, differences, frozenset(unread))
+    return replace(comparison, differences=differences, unread=frozenset(unread), booked=after)
 
 
-def _booked() -> defaultdict[VenueAccount, dict[str, Decimal]]:
+def _booked(only: Collection[VenueAccount] | None = None) -> defaultdict[VenueAccount, dict[str, Decimal]]:
     """Return what each account holds according to the ledger."""
     booked: defaultdict[VenueAccount, dict[str, Decimal]] = defaultdict(dict)
+    accounts = None if only is None else sorted({account for _, account in only})
     with connection.cursor() as cursor:
-        cursor.execute(BOOKED)
+        cursor.execute(BOOKED, {"accounts": accounts})
         for name, account, asset, amount in cursor.fetchall():
-            booked[name, account][asset] = amount
+            if only is None or (name, account) in only:
+                booked[name, account][asset] = amount
     return booked
 
 
@@ -103,15 +116,17 @@ def _compare(booked: Mapping[VenueAccount, Amounts]) -> Comparison:
     for name, account in booked:
         accounts[name].append(account)
     differences: dict[VenueAccount, Amounts] = {}
+    held: dict[VenueAccount, Amounts] = {}
     unread: set[VenueAccount] = set()
     for name, names in accounts.items():
-        held = _held(name, names)
-        unread |= {(name, account) for account in names if account not in held}
-        for account, at_venue in held.items():
+        answers = _held(name, names)
+        unread |= {(name, account) for account in names if account not in answers}
+        for account, at_venue in answers.items():
+            held[name, account] = at_venue
             if amounts := _differences(at_venue, booked[name, account]):
                 differences[name, account] = amounts
     counts = Counter({name: len(names) for name, names in accounts.items()})
-    return Comparison(counts, differences, frozenset(unread))
+    return Comparison(counts, differences, frozenset(unread), held, booked)
 
 
 def _held(name: str, accounts: Iterable[str]) -> dict[str, dict[str, Decimal]]:
@@ -130,9 +145,11 @@ def _differences(at_venue: Amounts, booked: Amounts) -> dict[str, Decimal]:
     return {asset: amount for asset, amount in sorted(differences.items()) if amount}
 
 
-def _assets_in_flight() -> set[tuple[str, str]]:
+def _assets_in_flight(only: Collection[VenueAccount] | None = None) -> set[tuple[str, str]]:
     """Return every (account, asset) that an order in flight may change."""
     in_flight = Order.objects.filter(state__in=IN_FLIGHT).order_by().distinct()
+    if only is not None:
+        in_flight = in_flight.filter(account__in={account for _, account in only})
     return {
         (account, asset)
         for account, symbol in in_flight.values_list("account", "symbol")

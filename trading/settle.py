@@ -23,12 +23,13 @@ from maxxit.events.record import NewEvent, Transition, advance, advance_each, su
 from maxxit.postgres import bulk
 from signals_app.models import CtPost
 from signals_app.outcome import raise_to
-from trading import gate, ledger, quarantine, risk
+from trading import gate, ledger, quarantine
 from trading.billing.terms import read_terms
-from trading.limits_in_force import protective_limits
 from trading.models import Fill, Order
 from trading.passes import TimeBudget
 from trading.reasons import Reason
+from trading.risk import checks
+from trading.risk.limits_in_force import protective_limits
 from trading.shards import ALL, Shard
 from trading.states import IN_FLIGHT, ORDER, OrderState
 from trading.venues.base import Prepared, Report, Venue, VenueFill
@@ -67,11 +68,23 @@ def settle_orders(orders: Sequence[Order], at_venue: Venue) -> int:
     if not orders:
         return 0
     asked_at = clock.now()  # a slow answer describes the moment of the request, not of its arrival
-    found = at_venue.find_many([order.venue_ref for order in orders])
+    return book_answers(orders, at_venue, at_venue.find_many([order.venue_ref for order in orders]), asked_at)
+
+
+def book_answers(
+    orders: Sequence[Order],
+    at_venue: Venue,
+    answers: Mapping[str, Report | Exception | None],
+    asked_at: datetime,
+) -> int:
+    """Book what a venue answered about orders in flight (`find_many`); return how many changed.
+
+    `asked_at`: when the venue was asked. The state and totals of `orders` are those in the database afterwards.
+    """
     reported: list[Reported] = []
     changed = 0
     for order in orders:
-        report = found.get(order.venue_ref, LEFT_OUT)
+        report = answers.get(order.venue_ref, LEFT_OUT)
         if isinstance(report, Report):
             reported.append(Reported(order, report))
         elif report is None:
@@ -132,7 +145,7 @@ def allowed_by_gate(orders: Sequence[Order]) -> set[int]:
     gates = gate.read_many(orders[0].venue, [order.account for order in orders])
     allowed = set()
     for order in orders:
-        verdict = risk.gate_verdict(gates[order.account], reduces=order.purpose == Purpose.CLOSE)
+        verdict = checks.gate_verdict(gates[order.account], reduces=order.purpose == Purpose.CLOSE)
         if verdict.allowed:
             allowed.add(order.pk)
         else:

@@ -8,19 +8,24 @@ from django.db import connection
 
 from agents.models import Deployment
 from maxxit.core import clock
-from maxxit.core.errors import Retryable, Unknown
+from maxxit.core.errors import Misconfigured, Retryable, Unknown
 from maxxit.core.terms import Purpose
 from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
-from trading import approvals, execute, passes, quarantine, settle
+from trading import execute, passes, quarantine, settle
 from trading.billing import debts, subscriptions
+from trading.credentials import requests
 from trading.deployments.funding import UNFUNDED, at_paper, book_deposits, fund_due
 from trading.entries import crowd, pace, planning
-from trading.limits_in_force import risk_limits
 from trading.models import Order
+from trading.operations import approvals
+from trading.reconciliation import cycle
+from trading.risk.limits_in_force import risk_limits
 from trading.shards import ALL, Shard, others
 from trading.states import IN_FLIGHT, IN_FLIGHT_SQL, OrderState
+from trading.venues import hours
+from trading.wiring import liquidating_venues, venue
 
 log = structlog.get_logger(__name__)
 
@@ -133,6 +138,7 @@ def wake_left_behind() -> bool:
 @shared_task(name="trading.tasks.settle", base=Fenced)
 def run_settle() -> int:
     """Settle entries in flight, and wake `execute` for entries left behind; return how many orders changed."""
+    wake.started("trading.tasks.settle")
     moved = settle_pass("open").out
     wake_left_behind()
     return moved
@@ -160,10 +166,29 @@ def run_reconcile() -> int:
     return sum(bool(one.unexplained) for one in safes) + sum(bool(one.unexplained) for one in gas_balances)
 
 
+@shared_task(name="trading.tasks.reconcile_accounts", base=Fenced)
+def run_account_checks() -> dict[str, Any]:
+    """Look at the open orders and the holdings of every account that is due; return the numbers."""
+    return cycle.run_due()
+
+
 @shared_task(name="trading.tasks.book_deposits", base=Fenced)
 def run_deposits() -> int:
     """Book what accounts at brokers hold when their deployments start; return how many."""
     return book_deposits()
+
+
+@shared_task(name="trading.tasks.answer_credentials", base=Fenced)
+def run_credentials() -> int:
+    """Test the keys that customers sent and store those that may be used; return how many requests were answered."""
+    wake.started("trading.tasks.answer_credentials")
+    return requests.answer_due()
+
+
+@shared_task(name="trading.tasks.refresh_calendar", base=Fenced)
+def run_calendar() -> int:
+    """Store the sessions of the stock exchange that a venue publishes; return how many."""
+    return hours.refresh_calendar()
 
 
 @shared_task(name="trading.tasks.bill", base=Fenced)
@@ -172,6 +197,18 @@ def run_billing() -> dict[str, int]:
     billed = subscriptions.bill()
     alerts = debts.alert_uncollected()
     return {"due": billed.due, "charged": billed.charged, "failed": billed.failed, "alerts": alerts}
+
+
+@shared_task(name="trading.tasks.claim_earned", base=Fenced)
+def run_claims() -> int:
+    """Claim the funding that venues keep until it is claimed; return how many claims were sent."""
+    sent = 0
+    for name in liquidating_venues():
+        try:
+            sent += venue(name).claim_earned()
+        except (Misconfigured, Retryable, Unknown) as error:  # the next run tries again; the others go on
+            log.warning("funding_not_claimed", venue=name, error=str(error))
+    return sent
 
 
 @shared_task

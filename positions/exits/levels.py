@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from maxxit.core.terms import SIGN
-from trading.policy import Exits
+from trading.risk.policy import Exits
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,7 @@ def levels(
     take profit is at least zero.
     """
     sign = SIGN[side]
-    stop = rules.stop_loss_pct or stop_loss_pct
-    if rules.hard_stop_pct is not None:
-        stop = min(stop, rules.hard_stop_pct)
-    take = rules.take_profit_pct or take_profit_pct
+    stop, take = rules.stop_pct(stop_loss_pct), rules.target_pct(take_profit_pct)
     activation = rules.trailing_activation_pct
     return Levels(
         stop_loss=entry * (1 - sign * stop / 100),

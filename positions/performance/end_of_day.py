@@ -1,6 +1,10 @@
-"""Run the five steps of the end of a UTC day by hand (checklist C58); running them again changes nothing."""
+"""The five steps of the end of a day (checklist C58): of a UTC day, or of a market; repeating them changes nothing.
 
-from collections.abc import Callable, Iterator
+`manage.py pnl eod` runs them by hand for a UTC day; `day_ends` runs them for the stock exchange's session and for the
+UTC day of crypto.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
@@ -14,13 +18,12 @@ from maxxit.events import wake
 from maxxit.market.venues import venues
 from maxxit.pipeline import release
 from maxxit.pipeline.runs import run_stage
+from positions.book import book_pass
 from positions.performance import identity, points, summary
-from positions.tasks import book_pass
-from trading import passes, quarantine, reconcile, settle
 from trading.models import Order
-from trading.passes import TimeBudget
+from trading.passes import ENDS_THE_PASS
+from trading.reconciliation import checks, cycle, holdings
 from trading.states import IN_FLIGHT
-from trading.wiring import batch_size, venue
 
 SHOWN = 5
 """Differences named in one line."""
@@ -58,37 +61,42 @@ def end_of_day(day: date) -> Iterator[Step]:
             f"{day} ends at 24:00 UTC: until then `manage.py pnl save` saves its figures so far",
             code="not_ended",
         )
-    if release.declared() not in ("", release.mine()):
-        raise Rejected(
-            f"the declared release is {release.declared()}, this is {release.mine()}: finish the deployment with "
-            "`manage.py setup` first",
-            code="release",
-        )
-    steps: dict[str, Callable[[], Result]] = {
-        "settle orders in flight": _settle,
+    release.check_declared()
+    yield from run(steps(sorted(venues()), lambda: save(day)))
+
+
+Steps = dict[str, Callable[[], Result]]
+
+
+def steps(names: Sequence[str], save: Callable[[], Result]) -> Steps:
+    """Return the five steps for these venues; `save` stores the PnL of the day."""
+    return {
+        "settle orders in flight": lambda: _settle(names),
         "book fills and positions": _book,
-        "reconcile accounts with their venues": _reconcile,
+        "reconcile accounts with their venues": lambda: _reconcile(names),
         "compute the figures": _compute,
-        "save the summary": lambda: _save(day),
+        "save the summary": save,
     }
-    for name, step in steps.items():
+
+
+def run(todo: Steps) -> Iterator[Step]:
+    """Run steps one after the other and yield the result of each; one that raises is a failed step."""
+    for name, step in todo.items():
         try:
             yield Step(name, *step())
+        except ENDS_THE_PASS:
+            raise
         except Exception as error:  # shown as the failed step: the others are independent of it
             detail = f"{type(error).__name__}: {error}".splitlines()[0][:300]
             yield Step(name, False, detail, "`manage.py doctor` names what does not work")
 
 
-def _settle() -> Result:
-    """Settle orders at paper venues here; the execute worker, which holds the signing key, settles all others."""
-    budget, settled = TimeBudget(passes.policy().pass_seconds), 0
-    paper = [name for name, stanza in venues().items() if stanza.paper]
-    in_flight = _in_flight()
-    due = quarantine.due(in_flight.filter(venue__in=paper))
-    for batch in quarantine.batches(in_flight, due, batch_size, budget):
-        with quarantine.counted_for_each(batch):
-            settled += settle.settle_orders(batch, venue(batch[0].venue))
-    left = dict(in_flight.order_by().values_list("venue").annotate(Count("pk")))
+def _settle(names: Sequence[str]) -> Result:
+    """Ask the venues about every open order; those from Safes are settled by the worker with the signing key."""
+    numbers = cycle.run_now(kinds=[checks.Kind.ORDERS], venues=names, closed_too=True)
+    settled = numbers["updated"]
+    in_flight = _in_flight().filter(venue__in=names).order_by()
+    left = dict(in_flight.values_list("venue").annotate(Count("pk")))
     if not left:
         return True, f"{settled} settled, none left in flight", ""
     wake.wake_task("trading.tasks.settle")
@@ -105,9 +113,9 @@ def _book() -> Result:
     return True, f"{counts['opened']} positions opened, {counts['closed']} closed", ""
 
 
-def _reconcile() -> Result:
-    """Compare the ledger with the balances at the venues."""
-    comparison = reconcile.compare_settled()
+def _reconcile(names: Sequence[str]) -> Result:
+    """Compare the ledger with the balances at the venues, and store what they hold."""
+    comparison = holdings.look(checks.accounts(names))
     problems = [
         f"{account} at {name}: venue minus ledger is {plain(amount)} {asset}"
         for (name, account), amounts in comparison.differences.items()
@@ -143,7 +151,7 @@ def _compute() -> Result:
     return True, f"{pnl}; positions and ledger agree in {len(books.deployments)} deployments", ""
 
 
-def _save(day: date) -> Result:
+def save(day: date) -> Result:
     """Save the summaries of the day, and record PNL_DAILY_SUMMARY once."""
     total = summary.end_day(day)
     if total is None:

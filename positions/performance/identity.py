@@ -1,11 +1,11 @@
 """Check that the figures of positions and the ledger agree (design/product.md).
 
-    realised + unrealised - venue and platform fees - profit share - gas = equity - net deposits
+    realised + unrealised - venue and platform fees - profit share - gas + funding = equity - net deposits
 
 to the USDC base unit, per deployment and in total. The left side comes from positions, fills and billing events (months
 of a subscription are platform fees), the right side from the ledger's balances and transfers, so an amount that is
 booked in one and not in the other makes them differ. A payment of what is owed to the platform is a deposit here: it
-raises equity and earns nothing.
+raises equity and earns nothing. Funding is what positions with margin paid (negative) or received.
 Executors pay the gas of Safe transactions, so no deployment is charged for it.
 """
 
@@ -70,6 +70,10 @@ unclosed AS (
     SELECT deployment_id, sum(amount) AS fees FROM billing_events
     WHERE state = 'charged' AND (%(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[]))
     GROUP BY deployment_id
+), funded AS (
+    SELECT deployment_id, sum(amount) AS amount FROM funding_payments
+    WHERE %(deployments)s::bigint[] IS NULL OR deployment_id = ANY(%(deployments)s::bigint[])
+    GROUP BY deployment_id
 ), {{closed}}
 SELECT worth.deployment_id, worth.equity, worth.deposits, worth.unpriced,
        coalesce(closed.net + closed.fees, 0) + coalesce(held.gross - held.unrealised, 0) AS realised,
@@ -77,10 +81,12 @@ SELECT worth.deployment_id, worth.equity, worth.deposits, worth.unpriced,
        coalesce(closed.fees, 0) + coalesce(held.fees, 0) + coalesce(billed.fees, 0) AS fees,
        coalesce(split.platform_fees, 0),
        coalesce(split.fees, 0),
-       coalesce(closed.share, 0) + coalesce(held.share, 0)
+       coalesce(closed.share, 0) + coalesce(held.share, 0),
+       coalesce(funded.amount, 0)
 FROM worth
 LEFT JOIN held USING (deployment_id) LEFT JOIN closed USING (deployment_id)
 LEFT JOIN billed USING (deployment_id) LEFT JOIN split USING (deployment_id)
+LEFT JOIN funded USING (deployment_id)
 ORDER BY worth.deployment_id
 """  # noqa: S608 (constants only)
 """The books of each deployment, with `closed` as one of the two below reads them."""
@@ -113,7 +119,8 @@ FROM_PARTS = """closed AS (
 
 
 AMOUNTS = (
-    "realised", "unrealised", "venue_fees", "platform_fees", "profit_share", "gas", "equity", "deposits", "booked_fees",
+    "realised", "unrealised", "venue_fees", "platform_fees", "profit_share", "gas", "funding", "equity", "deposits",
+    "booked_fees",
 )  # fmt: skip
 """The fields of `Books`, in order."""
 
@@ -132,6 +139,8 @@ class Books:
     profit_share: Decimal
     gas: Decimal
     """Charged to the deployment: zero, because executors pay it."""
+    funding: Decimal
+    """Of positions with margin; negative: paid."""
     equity: Decimal
     deposits: Decimal
     """Deposits less withdrawals."""
@@ -142,7 +151,7 @@ class Books:
     def pnl(self) -> Decimal:
         """Return the PnL after all costs, from positions and fills."""
         costs = self.venue_fees + self.platform_fees + self.profit_share + self.gas
-        return self.realised + self.unrealised - costs
+        return self.realised + self.unrealised - costs + self.funding
 
     @property
     def difference(self) -> Decimal:
@@ -236,12 +245,15 @@ def _read(sql: str, params: Mapping[str, Any]) -> Identity:
         platform_fees,
         booked,
         share,
+        funding,
     ) in rows:
         if lacks_quote or unrealised is None:
             unpriced.append(deployment)
             continue
         venue_fees = fees - platform_fees
-        amounts = (realised, unrealised, venue_fees, platform_fees, share, ZERO, equity, deposits, booked)
+        amounts = (
+            realised, unrealised, venue_fees, platform_fees, share, ZERO, funding, equity, deposits, booked,
+        )  # fmt: skip
         books.append(Books(deployment, *amounts))
     return Identity(books, unpriced)
 

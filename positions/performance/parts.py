@@ -246,7 +246,10 @@ def _midnight(moment: datetime) -> datetime:
 
 OF_DEPLOYMENTS = {"deployment": "d.id::text", "agent": "d.agent_id::text", "venue": "a.venue"}
 LAST_DAY_ENDED = "%(until)s >= (SELECT until FROM mark)"
-OF_DAYS = f"x.dimension = 'day' AND x.key >= %(first_day)s AND (x.key < %(last_day)s OR {LAST_DAY_ENDED})"
+OF_DAYS = (
+    "x.dimension = 'day' AND x.key >= %(first_day)s::text "
+    f"AND (x.key < %(last_day)s::text OR {LAST_DAY_ENDED})"
+)
 """A deployment's rows of the whole days of a span. What of the last day is stored counts where the span has it all."""
 
 

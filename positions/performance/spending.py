@@ -26,16 +26,16 @@ from trading.models import Order
 LONGEST = timedelta(days=31)
 OF_SIGNALS = """
 WITH subjects AS (
-    SELECT s.id AS signal_id, a.name AS agent, s.correlation_id FROM signals s JOIN agents a ON a.id = s.agent_id
+    SELECT s.id AS signal_id, s.agent_id, s.correlation_id FROM signals s
     WHERE s.id = ANY(%(signals)s::bigint[])
     UNION
-    SELECT s.id, a.name, t.correlation_id FROM signals s JOIN agents a ON a.id = s.agent_id
+    SELECT s.id, s.agent_id, t.correlation_id FROM signals s
     JOIN signal_posts x ON x.signal_id = s.id JOIN ct_posts t ON t.id = x.ctpost_id
     WHERE s.id = ANY(%(signals)s::bigint[])
 )
 SELECT u.signal_id, sum(t.cost_usd / cardinality(t.correlation_ids))
 FROM subjects u JOIN llm_traces t ON t.correlation_ids @> ARRAY[u.correlation_id]
-WHERE t.agent_name IN ('', u.agent)
+WHERE t.agent_name = '' OR t.agent_id = u.agent_id
 GROUP BY u.signal_id
 """
 """Each post of a call bears an equal part of its cost. Calls of other agents about the same posts are left to them."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from maxxit.core.errors import Rejected
 from maxxit.events.models import Event
 from maxxit.market.models import Quote
 from positions import book, flatten
@@ -169,6 +170,24 @@ def test_a_refusal_long_after_the_last_counts_from_one(trader: Trader) -> None:
     refuse(trader)
 
     assert rest(position, trader) == 2
+
+
+def test_an_exit_that_never_arrived_is_no_refusal(trader: Trader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at a venue where nothing is sent twice: a connection that fails ends the order."""
+    position = refused_position(trader, 6)
+    lost = Rejected("the order did not reach the venue", code="never_arrived")
+    with monkeypatch.context() as patch:
+        patch.setattr(trader.venue, "send_many", lambda orders: {one.ref: lost for one in orders})
+        for _ in range(2):
+            make.price("ETH", "1500")
+            exit_pass()
+            book.book()
+            assert rest(position, trader) == 2
+            assert (position.state, position.exit_refusals) == ("open", 6)
+            trader.time.move(seconds=2)
+    refuse(trader)
+
+    assert (rest(position, trader), position.exit_refusals) == (128, 7)
 
 
 def test_a_person_s_close_forgets_the_refusals(trader: Trader) -> None:

@@ -21,7 +21,7 @@ from tests import builders as make
 from tests.builders import RecordedClock
 from trading import gate, ledger
 from trading.models import JournalKind, KillSwitch, Order, PaperBalance
-from trading.policy import policy
+from trading.risk.policy import policy
 from trading.venues.paper import PaperVenue
 
 RULES = policy().triggers
@@ -69,6 +69,9 @@ def test_all_well_pulls_nothing() -> None:
         ({"entries_judged": 20, "entries_abnormal": 18}, ["blocked_rate"]),
         ({"entries_judged": 20, "entries_abnormal": 17}, []),
         ({"entries_judged": 19, "entries_abnormal": 19}, []),
+        ({"room": D("0.1")}, ["near_liquidation"]),
+        ({"room": D("-0.5")}, ["near_liquidation"]),
+        ({"room": D("0.1001")}, []),
         ({"pnl": D(-2000), "equity": D(8000), "drift_usd": D(90_000)}, ["daily_loss", "drawdown", "ledger_drift"]),
     ],
 )  # fmt: skip

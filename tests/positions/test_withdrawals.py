@@ -17,8 +17,9 @@ from tests import builders as make
 from tests.positions.test_book import again, entered, fills, leaving
 from tests.trading.conftest import Trader
 from tests.trading.conftest import trader as trader
-from trading import ledger, limits
+from trading import ledger
 from trading.models import JournalKind, LedgerEntry
+from trading.risk import limits
 
 D = Decimal
 

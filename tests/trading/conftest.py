@@ -12,8 +12,8 @@ from tests import builders as make
 from tests.builders import RecordedClock
 from tests.fakes import FakeVenue
 from trading.models import Order
-from trading.policy import policy
-from trading.risk import Verdict
+from trading.risk.checks import Verdict
+from trading.risk.policy import policy
 from trading.venues.base import Venue
 
 

@@ -30,7 +30,7 @@ from tests.trading.conftest import Trader
 from trading import execute, gate, quarantine, settle
 from trading.entries import planning
 from trading.models import Fill, LedgerEntry, Order, PaperBalance, PaperFill, PaperOrder
-from trading.policy import RiskPolicy, policy
+from trading.risk.policy import RiskPolicy, policy
 from trading.venues.base import Prepared, Report
 from trading.venues.paper import PaperVenue
 

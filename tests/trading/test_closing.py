@@ -1,7 +1,9 @@
 """Closing orders side by side: a stuck account delays itself, no account has two under way, nothing is lost."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -14,9 +16,9 @@ from tests import builders as make
 from tests.builders import RecordedClock
 from tests.fakes import FakeVenue
 from trading import closing, ledger, passes
-from trading.facts import Exits
 from trading.models import JournalKind, Order
-from trading.policy import policy
+from trading.risk.facts import Exits
+from trading.risk.policy import policy
 from trading.rows import load_orders
 from trading.venues.base import Venue, VenueAnswer
 
@@ -62,6 +64,16 @@ def stuck() -> Iterator[Gate]:
     gate.open.set()
 
 
+NewLanes = Callable[[int], closing.Lanes]
+
+
+@pytest.fixture
+def new_lanes() -> Iterator[NewLanes]:
+    """Make lanes whose threads and connections end with the test."""
+    with ExitStack() as stack:
+        yield lambda size: stack.enter_context(contextlib.closing(closing.Lanes(size)))
+
+
 # --- lanes ---------------------------------------------------------------------------------------------------------
 
 
@@ -92,6 +104,22 @@ def test_a_venue_whose_lanes_are_all_busy_leaves_the_other_venues_theirs(stuck: 
 
     assert not start(lanes, due(2, "b"), lambda: None)
     assert start(lanes, due(3, "c", venue="safe"), lambda: None)
+
+
+def test_the_orders_of_a_venue_on_the_network_are_shared_by_its_threads(
+    monkeypatch: pytest.MonkeyPatch, stuck: Gate
+) -> None:
+    monkeypatch.setattr(closing, "batch_size", lambda _: 100)
+    monkeypatch.setattr(closing, "is_local", lambda _: False)
+    lanes = closing.Lanes(4)
+    waiting = [due(pk, f"account {pk}") for pk in range(10)]
+    sizes = []
+    while batch := lanes.next_batch(waiting, "paper"):
+        lanes.start(batch, stuck)
+        sizes.append(len(batch))
+        waiting = [one for one in waiting if one not in batch]
+
+    assert sizes == [3, 3, 2, 2]
 
 
 @pytest.mark.usefixtures("one_at_a_time")
@@ -168,9 +196,9 @@ def states() -> list[str]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_orders_of_many_accounts_leave_in_one_pass(slow_venue: StuckVenue) -> None:
+def test_orders_of_many_accounts_leave_in_one_pass(slow_venue: StuckVenue, new_lanes: NewLanes) -> None:
     closing_orders(6, each=2)
-    closed = closing.run(lambda: closing.Claimed(0), closing.Lanes(4))
+    closed = closing.run(lambda: closing.Claimed(0), new_lanes(4))
 
     assert states() == ["filled"] * 12
     assert (closed.placed.due, closed.placed.sent, closed.placed.blocked) == (12, 12, {})
@@ -179,11 +207,11 @@ def test_orders_of_many_accounts_leave_in_one_pass(slow_venue: StuckVenue) -> No
 
 @pytest.mark.django_db(transaction=True)
 def test_a_stuck_account_delays_itself_alone_and_the_next_pass_leaves_it_alone(
-    slow_venue: StuckVenue,
+    slow_venue: StuckVenue, new_lanes: NewLanes
 ) -> None:
     first, *_ = closing_orders(5)
     slow_venue.stuck_accounts = {first.account}
-    lanes = closing.Lanes(4)
+    lanes = new_lanes(4)
     closing.run(lambda: closing.Claimed(0), lanes)
     assert states() == ["planned"] + ["filled"] * 4
     closing.run(lambda: closing.Claimed(0), lanes)
@@ -197,10 +225,10 @@ def test_a_stuck_account_delays_itself_alone_and_the_next_pass_leaves_it_alone(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_exits_are_claimed_while_an_account_is_stuck(slow_venue: StuckVenue) -> None:
+def test_exits_are_claimed_while_an_account_is_stuck(slow_venue: StuckVenue, new_lanes: NewLanes) -> None:
     [first] = closing_orders(1)
     slow_venue.stuck_accounts = {first.account}
-    lanes = closing.Lanes(2)
+    lanes = new_lanes(2)
     later: list[Order] = []
 
     def claim() -> closing.Claimed:

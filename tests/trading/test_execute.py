@@ -22,11 +22,12 @@ from tests import builders as make
 from tests.builders import T0
 from tests.passes import execute_pass
 from tests.trading.conftest import Trader
-from trading import execute, gate, ledger, limits, passes, tasks
+from trading import execute, gate, ledger, passes, tasks
 from trading.entries import planning
-from trading.limits_in_force import UNREADABLE, risk_limits
 from trading.models import JournalKind, LimitsInForce, Order
-from trading.policy import policy
+from trading.risk import limits
+from trading.risk.limits_in_force import UNREADABLE, risk_limits
+from trading.risk.policy import policy
 from trading.states import OrderState
 
 D = Decimal

@@ -10,7 +10,8 @@ from maxxit.notify import alerts
 from maxxit.notify.models import Alert
 from tests import builders as make
 from tests.conftest import RecordedClock
-from trading import gate, risk
+from trading import gate
+from trading.risk import checks
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +26,7 @@ def opened(time: RecordedClock, no_approval_file: object) -> RecordedClock:
 
 def leaves(*, reduces: bool, account: str = "") -> str:
     """Why an order would not leave, or empty."""
-    verdict = risk.gate_verdict(gate.read("paper", account), reduces=reduces)
+    verdict = checks.gate_verdict(gate.read("paper", account), reduces=reduces)
     assert reduces is False or (verdict.reason == "") == ("paper" in gate.open_venues())
     return verdict.reason
 
@@ -114,4 +115,4 @@ def test_the_owner_of_a_stopped_account_is_told_and_no_other_customer() -> None:
     ) == [
         ("owner", mine.account), ("staff", ""), ("staff", mine.account),
     ]  # fmt: skip
-    assert "owner_id" not in alerts.message_of(Alert.objects.filter(user=owner).get(), "", "").text
+    assert "owner_id" not in alerts.message_of(Alert.objects.filter(user=owner).get()).text

@@ -198,3 +198,28 @@ def test_a_fill_moves_token_against_cash_and_the_fee_to_the_venue(deployment: De
         "USDC": D(10_000) - sign * D(800) - D("0.8"),
     }
     assert ledger.drift() == {}
+
+
+def test_transfers_are_booked_to_the_accounts_first_deployment_that_is_not_revoked(
+    deployment: Deployment,
+) -> None:
+    second = make.booked_deployment(make.agent(), account=deployment.account)
+    assert ledger.booking_deployment(deployment.account, "paper") == deployment
+    Deployment.objects.filter(pk=deployment.pk).update(**{"state": "revoked"})
+    assert ledger.booking_deployment(deployment.account) == second
+    Deployment.objects.filter(pk=second.pk).update(**{"state": "revoked"})
+    assert ledger.booking_deployment(deployment.account) == deployment
+    assert ledger.booking_deployment(deployment.account, "safe") is None
+
+
+def test_the_first_deposit_is_the_one_that_was_booked_first(
+    deployment: Deployment, time: RecordedClock
+) -> None:
+    time.move(hours=1)
+    assert ledger.first_deposit_at(deployment) == T0
+    assert ledger.first_deposit_at(make.deployment(deployment.agent, funded=False)) is None
+
+
+def test_a_move_from_outside_is_out_of_the_account_where_it_is_negative() -> None:
+    assert ledger.external_move("a", "USDC", D(5)) == Move("external", "a", "USDC", D(5), "external")
+    assert ledger.external_move("a", "USDC", D(-5)) == Move("a", "external", "USDC", D(5), "external")

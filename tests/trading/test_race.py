@@ -22,12 +22,13 @@ from positions.models import Position
 from tests import builders as make
 from tests.builders import RecordedClock
 from tests.fakes import FakeVenue
-from trading import execute, ledger, limits
+from trading import execute, ledger
 from trading.billing import payments, subscriptions
 from trading.entries import planning
 from trading.models import Order
-from trading.policy import policy
-from trading.risk import Verdict
+from trading.risk import limits
+from trading.risk.checks import Verdict
+from trading.risk.policy import policy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,9 +15,10 @@ from tests import builders as make
 from tests.builders import T0
 from tests.fakes import FakeVenue
 from tests.trading.conftest import Trader
-from trading import gate, ledger, limits_in_force, quarantine, settle
+from trading import gate, ledger, quarantine, settle
 from trading.models import Fill, JournalKind, LedgerEntry, LimitsInForce, Order
-from trading.policy import Fees, policy
+from trading.risk import limits_in_force
+from trading.risk.policy import Fees, policy
 from trading.states import IN_FLIGHT
 from trading.venues.base import Prepared, Report, Request, Venue, VenueFill
 from trading.venues.paper import PaperVenue

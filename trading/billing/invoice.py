@@ -22,8 +22,8 @@ from trading.billing import on_chain
 from trading.billing.models import BillingKind
 from trading.billing.subscriptions import add_months
 from trading.billing.terms import read_terms
-from trading.limits_in_force import protective_limits
 from trading.models import JournalKind, LedgerEntry
+from trading.risk.limits_in_force import protective_limits
 from trading.wiring import venue
 
 LABELS = {
@@ -239,8 +239,10 @@ def _payments(account: str, start: datetime, end: datetime) -> Iterator[Payment]
 def _chain(
     deployment: Deployment, account: str, start: datetime, end: datetime, live: bool
 ) -> on_chain.Collected | None:
-    """Return the comparison with the chain for a Safe, None for another account."""
-    if not deployment.safe_wallet or venue(deployment.agent.venue).safe_access() is None:
+    """Return the comparison with the chain for a Safe that trades spot, None for another account."""
+    if not deployment.safe_wallet or deployment.trades_perps:
+        return None
+    if venue(deployment.agent.venue).safe_access() is None:
         return None
     lines = LedgerEntry.objects.filter(
         account=account, at__gte=start, at__lt=end, journal_kind=JournalKind.TAKEN

@@ -33,9 +33,9 @@ from trading import ledger, quarantine
 from trading.billing.models import BillingEvent, BillingKind
 from trading.billing.states import UNCHARGED, BillingState
 from trading.billing.terms import read_terms
-from trading.limits_in_force import protective_limits
 from trading.models import JournalKind
 from trading.passes import ENDS_THE_PASS
+from trading.risk.limits_in_force import protective_limits
 
 log = structlog.get_logger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from agents.fee_terms import FIELDS, SHARE, Terms, terms
 from agents.models import Deployment
 from maxxit.core.money import plain
-from trading.policy import Fees
+from trading.risk.policy import Fees
 
 COLUMNS = tuple(f"agent__{name}" for name in (SHARE, *FIELDS.values()))
 

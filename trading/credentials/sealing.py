@@ -1,147 +1,22 @@
-"""Seal the keys that customers give us for their accounts at venues, so that only processes that trade can read them.
+"""The key pair that seals the keys that customers give us for their accounts at venues (`maxxit.sealing`).
 
-Hybrid public key encryption (RFC 9180: X25519, HKDF-SHA256, AES-256-GCM). Web processes have the public key and can
-only seal. The environment of the workers that trade names the private key:
-
-* `CREDENTIALS_PUBLIC_KEY`, where keys are accepted;
-* `CREDENTIALS_PRIVATE_KEY_FILE` (or `CREDENTIALS_PRIVATE_KEY`), where orders are sent;
-* `CREDENTIALS_PREVIOUS_PRIVATE_KEY_FILE` (or `…_KEY`) there during a rotation: `manage.py credentials rotate`.
-
-With the embedded database, and none of them set, a private key is made once in the data folder.
+Web processes have the public key and can only seal. The environment of the workers that trade names the private key:
+`CREDENTIALS_PUBLIC_KEY`, `CREDENTIALS_PRIVATE_KEY_FILE`; `manage.py credentials rotate` changes them.
 """
 
-import base64
-import binascii
-import hashlib
-import json
-import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
-from django.conf import settings
-
 from maxxit.core import redact
-from maxxit.core.errors import Misconfigured
-from maxxit.embedded.processes import write_secret
+from maxxit.sealing import KeyPair, Sealed, encode, key_id_of, new_key
 
-SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
-PUBLIC, PRIVATE, PREVIOUS = (
-    "CREDENTIALS_PUBLIC_KEY",
-    "CREDENTIALS_PRIVATE_KEY",
-    "CREDENTIALS_PREVIOUS_PRIVATE_KEY",
-)
-LOCAL_FILE = "credentials.key"
-"""Its name in the data folder."""
-NEW_KEY = "`manage.py credentials new-key PATH` makes one"
+KEYS = KeyPair("CREDENTIALS", "credentials.key", "keys of customers")
+PUBLIC, PRIVATE, PREVIOUS = KEYS.public_name, KEYS.private_name, KEYS.previous_name
+seal, public_key, private_keys = KEYS.seal, KEYS.public_key, KEYS.private_keys
 
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """An encrypted set of keys."""
-
-    content: bytes
-    key_id: str
-    """Of the public key that sealed it, see `key_id_of`."""
-
-
-def key_id_of(key: X25519PublicKey) -> str:
-    """Return the first 16 hex digits of the SHA-256 of the raw public key."""
-    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
-
-
-def encode(key: X25519PublicKey | X25519PrivateKey) -> str:
-    """Return a key as the environment has it: base64 of its 32 raw bytes."""
-    raw = key.public_bytes_raw() if isinstance(key, X25519PublicKey) else key.private_bytes_raw()
-    return base64.b64encode(raw).decode()
-
-
-def seal(fields: Mapping[str, str], context: str) -> Sealed:
-    """Encrypt `fields` with the public key; only the same `context` opens them. Raises Misconfigured without a key."""
-    key = public_key()
-    return Sealed(SUITE.encrypt(json.dumps(dict(fields)).encode(), key, context.encode()), key_id_of(key))
+__all__ = ["Sealed", "encode", "key_id_of", "new_key", "private_keys", "public_key", "seal", "unseal"]
 
 
 def unseal(sealed: Sealed, context: str) -> dict[str, str]:
-    """Decrypt what `seal` encrypted; its values are masked in logs from now on.
-
-    Raises Misconfigured where this process has not the private key that belongs to it, or the content was changed.
-    """
-    for key in private_keys():
-        if key_id_of(key.public_key()) != sealed.key_id:
-            continue
-        try:
-            fields: dict[str, str] = json.loads(SUITE.decrypt(sealed.content, key, context.encode()))
-        except InvalidTag as error:
-            raise Misconfigured(
-                f"the stored keys of {context} were changed, or belong to another account: store them again"
-            ) from error
-        for value in fields.values():
-            redact.know(value)
-        return fields
-    raise Misconfigured(
-        f"this process has not the private key {sealed.key_id}, which opens the keys of {context}: set {PRIVATE}_FILE"
-    )
-
-
-def public_key() -> X25519PublicKey:
-    """Return the key that seals. Raises Misconfigured where none is set."""
-    if text := os.environ.get(PUBLIC, "").strip():
-        return X25519PublicKey.from_public_bytes(_raw(PUBLIC, text))
-    for key in private_keys():
-        return key.public_key()
-    raise Misconfigured(f"no keys of customers can be stored: set {PUBLIC}; {NEW_KEY}")
-
-
-def private_keys() -> Iterator[X25519PrivateKey]:
-    """Yield the keys that open: that in force, then that before the rotation. None where this process has none."""
-    found = [text for name in (PRIVATE, PREVIOUS) if (text := _read(name))]
-    if not found and PUBLIC not in os.environ and not os.environ.get("DATABASE_URL"):
-        found = [_local()]
-    for text in found:
-        yield X25519PrivateKey.from_private_bytes(_raw(PRIVATE, text))
-
-
-def new_key(path: Path) -> X25519PublicKey:
-    """Write a new private key to `path`, which must not exist, readable by its owner alone; return the public key."""
-    if path.exists():
-        raise Misconfigured(f"{path} exists: choose another name, a key is never overwritten")
-    key = X25519PrivateKey.generate()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_secret(path, encode(key))
-    return key.public_key()
-
-
-def _local() -> str:
-    path = Path(settings.DATA_DIR) / LOCAL_FILE
-    if not path.exists():
-        new_key(path)
-    return path.read_text()
-
-
-def _read(name: str) -> str:
-    """Return a key of the environment, or of the file that it names; empty where it has none."""
-    file = os.environ.get(f"{name}_FILE", "").strip()
-    if not file:
-        return os.environ.get(name, "").strip()
-    try:
-        return Path(file).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(
-            f"{name}_FILE: {file} cannot be read ({type(error).__name__}); {NEW_KEY}"
-        ) from error
-
-
-def _raw(name: str, text: str) -> bytes:
-    if name != PUBLIC:
-        redact.know(text)
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    if len(raw) != 32:
-        raise Misconfigured(f"{name} is not base64 of 32 bytes; {NEW_KEY}")
-    return raw
+    """Decrypt what `seal` encrypted; its values are masked in logs from now on. Raises as `KeyPair.unseal`."""
+    fields = KEYS.unseal(sealed, context)
+    for value in fields.values():
+        redact.know(value)
+    return fields

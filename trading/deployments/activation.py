@@ -19,8 +19,8 @@ from trading.chain import chains
 from trading.credentials.store import is_stored
 from trading.deployments.funding import fund
 from trading.deployments.plan_check import Costs, PlanCheck, check_plan
-from trading.limits_in_force import protective_limits
-from trading.policy import RiskPolicy
+from trading.risk.limits_in_force import protective_limits
+from trading.risk.policy import RiskPolicy
 from trading.wiring import venue
 
 PERCENT_PER_BPS = Decimal("0.01")
@@ -70,6 +70,8 @@ def costs_of(stanza: VenuePolicy, rules: RiskPolicy, agent: Agent | None = None)
     smallest = ZERO
     if stanza.adapter == "safe":
         smallest = Decimal(chains.terms().min_trade).scaleb(-6)
+    elif stanza.adapter == "gmx":
+        smallest = Decimal(chains.perps_terms().min_collateral).scaleb(-6)
     return Costs(trade, 2 * bps * PERCENT_PER_BPS if stanza.paper else ZERO, smallest)
 
 
@@ -123,14 +125,17 @@ def venue_problem(name: str) -> str:
 
     Its chain may lack addresses of the platform. `doctor` names them and the next step to operators.
     """
-    chain = venue_policy(name).options.get("chain")
+    stanza = venue_policy(name)
+    chain = stanza.options.get("chain")
     if chain is None:
         return ""
     try:
         known = chains.addresses(chains.stanza(str(chain)))
-        lacking = (
-            f"has no address of {', '.join(f'`{key}`' for key in known.missing)}" if known.missing else ""
-        )
+        missing = known.missing
+        if stanza.adapter == "gmx":
+            missing = [*missing, *(["gmx"] if known.gmx is None else [])]
+            missing += ["gmx.module"] if known.gmx is not None and known.gmx.module is None else []
+        lacking = f"has no address of {', '.join(f'`{key}`' for key in missing)}" if missing else ""
     except Misconfigured:
         lacking = "is not there"
     if not lacking:

@@ -1,4 +1,4 @@
-"""Entries that wait for the yes of their owner: confirm, decline, and whether a deployment asks at all.
+"""Entries that wait for their owner's confirmation: confirm, decline, and whether a deployment asks at all.
 
 Such an entry stays planned with the reason `awaiting_confirmation`, takes no place in the queue, and expires with its
 signal as `not_confirmed`. A confirmed one passes every check like any other entry.
@@ -22,7 +22,7 @@ from trading.states import OrderState
 
 
 def waits(state: str, purpose: str, reason: str) -> bool:
-    """Return whether an order waits for its owner's yes. Pure."""
+    """Return whether an order waits for its owner's confirmation. Pure."""
     return state == OrderState.PLANNED and purpose == Purpose.OPEN and reason == Reason.AWAITING_CONFIRMATION
 
 
@@ -78,7 +78,7 @@ def decline(order: Order, *, by: str) -> bool:
 
 
 def ask(deployment: Deployment, on: bool, *, by: str) -> int:
-    """Let each entry of a deployment wait for its owner's yes, or no longer; return how many planned ones wait now.
+    """Let a deployment's entries wait for confirmation, or no longer; return how many planned ones wait now.
 
     Entries that wait when it is switched off still want their answer: they were asked for.
     """
@@ -117,7 +117,7 @@ def mark(ids: list[int]) -> None:
 
 
 def waiting(orders: QuerySet[Order]) -> QuerySet[Order]:
-    """Return those of `orders` that wait for their owner's yes, the first to expire first.
+    """Return those of `orders` that wait for their owner's confirmation, the first to expire first.
 
     Entries of revoked deployments are left out: they are never placed.
     """

@@ -10,7 +10,7 @@ from maxxit.core.clock import iso_utc
 from maxxit.core.errors import Rejected
 from maxxit.core.money import plain
 from trading.deployments.stops import OWNER
-from trading.models import KillSwitch, Order
+from trading.models import KillSwitch
 
 
 def deployments_data(deployments: Iterable[Deployment]) -> list[dict[str, Any]]:
@@ -66,24 +66,6 @@ def _data(row: Deployment, stops: Iterable[KillSwitch]) -> dict[str, Any]:
 
 def _plain(amount: Decimal | None) -> str | None:
     return None if amount is None else plain(amount)
-
-
-def waiting_data(order: Order) -> dict[str, Any]:
-    """Return an entry that waits for its owner's yes. Load it with `confirmation.waiting`."""
-    signal = order.signal
-    return {
-        "order_id": order.pk,
-        "deployment_id": order.deployment_id,
-        "agent": order.deployment.agent.name,
-        "account": order.account,
-        "symbol": order.symbol,
-        "side": order.side,
-        "signal_id": order.signal_id,
-        "confidence": _plain(signal.confidence) if signal else None,
-        "signal_price": _plain(signal.entry_price) if signal else None,
-        "created_at": iso_utc(order.created_at),
-        "expires_at": iso_utc(signal.expires_at) if signal else None,
-    }
 
 
 def deployment_numbered(number: int) -> Deployment:

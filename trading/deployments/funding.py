@@ -13,7 +13,7 @@ from maxxit.core.errors import Misconfigured
 from maxxit.market.venues import venues
 from trading import ledger
 from trading.passes import ENDS_THE_PASS, TimeBudget
-from trading.wiring import venue
+from trading.wiring import capability, venue
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,10 @@ def book_deposits() -> int:
     which must not wait for a broker. Those asked longest ago come first, so that a slow account delays no other long.
     """
     budget = TimeBudget(DEPOSITS_SECONDS)
-    rows = _unfunded({"venues": [name for name in venues() if _brings_keys(name)], "brokers": True})
+    brokers = [
+        name for name in venues() if capability(name, lambda one: bool(one.credential_fields), default=False)
+    ]
+    rows = _unfunded({"venues": brokers, "brokers": True})
     funded = 0
     for deployment in sorted(rows, key=lambda row: _asked_at.get(row.pk, NEVER)):
         if not budget.left():
@@ -102,11 +105,3 @@ def fund(deployment: Deployment) -> bool:
         if new and play_money:
             at_venue.deposit(deployment.account, amount)
     return new
-
-
-def _brings_keys(name: str) -> bool:
-    try:
-        return bool(venue(name).credential_fields)
-    except Exception as error:  # a venue that cannot be opened stops no other
-        log.error("venue_not_opened", venue=name, error=str(error))
-        return False

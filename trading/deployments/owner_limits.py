@@ -12,8 +12,8 @@ from maxxit.core.errors import InvalidInput
 from maxxit.core.money import plain
 from maxxit.events.record import record
 from trading.deployments.activation import capital_of, plan_of
-from trading.limits_in_force import protective_limits
-from trading.policy import RiskPolicy
+from trading.risk.limits_in_force import protective_limits
+from trading.risk.policy import RiskPolicy
 
 NAMES = ("max_daily_usd", "max_position_usd", "max_open_positions")
 MOST_POSITIONS = 1_000

@@ -10,7 +10,7 @@ from django.db import connection
 from maxxit.core.money import ZERO
 from maxxit.market.instruments import all_instruments
 from trading.models import Order
-from trading.risk import OwnerTerms
+from trading.risk.checks import OwnerTerms
 from trading.states import IN_FLIGHT
 
 TERMS = """
@@ -44,7 +44,9 @@ class OwnersTerms:
         terms = self.by_deployment.get(order.deployment_id)
         if terms is None:
             return None
-        others = sum(1 for symbol, tokens in held.items() if tokens and symbol != order.symbol)
+        others = sum(
+            1 for symbol, tokens in held.items() if symbol != order.symbol and _counts(symbol, tokens)
+        )
         confirmed = order.deployment_id not in self.asking or order.confirmed_at is not None
         return replace(terms, confirmed=confirmed, other_positions=others)
 
@@ -54,6 +56,12 @@ class OwnersTerms:
         self.by_deployment[order.deployment_id] = replace(
             terms, entered_today_usd=terms.entered_today_usd + usd
         )
+
+
+def _counts(symbol: str, tokens: Decimal) -> bool:
+    """Return whether an account holds a token: at least one lot, the least that can be sold."""
+    token = all_instruments().get(symbol)
+    return bool(token.round_quantity(abs(tokens)) if token else tokens)
 
 
 def read(deployments: Iterable[int], now: datetime) -> OwnersTerms:

@@ -12,7 +12,7 @@ from agents.fees import FeeRule
 from maxxit.core.money import ZERO, plain, usdc
 from maxxit.core.terms import Preset
 from trading.entries import sizing
-from trading.policy import Exits, RiskPolicy, Sizing
+from trading.risk.policy import Exits, RiskPolicy, Sizing
 
 TIERS = {"low": Decimal("0.4"), "medium": Decimal("0.6"), "high": Decimal("0.9")}
 """Tier -> a confidence (fraction) that belongs to it."""

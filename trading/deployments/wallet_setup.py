@@ -4,7 +4,7 @@ Nothing here signs or sends. Each function may be called again at any time: what
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -13,11 +13,13 @@ from typing import Any
 import structlog
 from eth_utils.address import is_address, to_checksum_address
 
+from agents.deploying import SAFE_ADAPTERS
 from agents.models import Deployment
 from agents.states import AgentState, DeploymentState
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.core.money import USDC, ZERO
+from maxxit.core.terms import BPS
 from maxxit.events.record import record
 from maxxit.evm import facts
 from maxxit.evm.rpc import Chain, Fault
@@ -63,6 +65,8 @@ class Status:
     """What is wrong, in sentences."""
     usdc: Decimal | None = None
     """USDC in the Safe; None where it was not read."""
+    waits: bool = False
+    """Whether the plan is signed and waits for its delay, while the stricter of it and the one before holds."""
 
     @property
     def onboarding(self) -> dict[str, Any]:
@@ -145,20 +149,27 @@ def note_sent(deployment: Deployment, sent_hash: str) -> None:
 def forget(deployment: Deployment) -> None:
     """Withdraw a proposal that the chain does not show, and leave its Safe, so that the owner may choose another.
 
-    Raises Rejected for a plan in force: its owner revokes it.
+    A proposal that another draft of the same Safe shares stays. Raises Rejected for a plan in force: its owner revokes
+    it.
     """
     plan = newest_plan(deployment)
     if plan is None:
         return
     if plan.verified_at is not None:
         raise Rejected(f"the plan of {plan.safe} is in force: revoke it instead", code="not_allowed_now")
-    plan.delete()
+    if not _drafts_beside(deployment):  # another draft of the Safe may wait for the same proposal
+        plan.delete()
     if deployment.verified_at is None and deployment.state == DeploymentState.DRAFT:
         deployment.account = f"{deployment.agent.venue}:{deployment.pk}"
         deployment.safe_wallet = deployment.user_wallet = deployment.module_address = ""
         deployment.chain_id = None
         deployment.save(update_fields=["account", "safe_wallet", "user_wallet", "module_address", "chain_id"])
     record("safe.proposal_withdrawn", deployment, safe=plan.safe)
+
+
+def _drafts_beside(deployment: Deployment) -> bool:
+    beside = Deployment.objects.filter(safe_wallet=deployment.safe_wallet, chain_id=deployment.chain_id)
+    return beside.filter(state=DeploymentState.DRAFT).exclude(pk=deployment.pk).exists()
 
 
 def sharing(deployment: Deployment) -> list[str]:
@@ -194,17 +205,44 @@ def look(deployment: Deployment, *, by: str) -> Status:
     return Status(Step.READY, plan, _activate(deployment, by), usdc)
 
 
-FINISHED_AT_ONCE = 200
-"""Drafts that one run looks at."""
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What `verify_and_activate` found, in sentences."""
+
+    differences: list[str]
+    """How the chain differs from the plan; empty: the plan is in force."""
+    problems: tuple[str, ...] = ()
+    """Why the deployment still does not trade."""
+
+
+def verify_and_activate(deployment: Deployment, *, by: str) -> Verified:
+    """Verify the newest plan on the chain, and activate the deployment where it is in force now.
+
+    Raises Rejected without a plan, Retryable where the chain does not answer.
+    """
+    differences = safes.check(deployment)
+    return Verified(differences, () if differences else _activate(deployment, by))
+
+
+CHUNK = 200
+"""Drafts that are read from the chain together."""
 
 
 def finish_due() -> int:
     """Activate the drafts whose owners signed while their page was closed; return how many.
 
-    One read of each chain for all of them; a chain that does not answer is looked at the next time.
+    The newest first, `CHUNK` in one read of their chain; a chain that does not answer is looked at the next time.
     """
+    finished, before = 0, None
     drafts = Deployment.objects.filter(state=DeploymentState.DRAFT, safe_capital__isnull=False)
-    rows = list(drafts.exclude(safe_wallet="").select_related("agent").order_by("-pk")[:FINISHED_AT_ONCE])
+    drafts = drafts.exclude(safe_wallet="").select_related("agent").order_by("-pk")
+    while rows := list((drafts if before is None else drafts.filter(pk__lt=before))[:CHUNK]):
+        finished += _finish(rows)
+        before = rows[-1].pk
+    return finished
+
+
+def _finish(rows: Sequence[Deployment]) -> int:
     finished = 0
     for venue_name in {row.agent.venue for row in rows}:
         own = [(row, plan) for row in rows if row.agent.venue == venue_name and (plan := newest_plan(row))]
@@ -241,6 +279,8 @@ def _activate(deployment: Deployment, by: str) -> tuple[str, ...]:
 
 def _unfinished(chain: Chain, plan: SafePlan, state: snapshot.SafeState, usdc: Decimal) -> Status:
     """Return where a plan stands that the chain does not show."""
+    if state.waits:
+        return Status(Step.DIFFERS, plan, state.differences, usdc, waits=True)
     receipt: facts.Receipt | None = None
     if plan.sent_hash:
         receipt = receipt_of(chain, plan.sent_hash)
@@ -301,21 +341,25 @@ class SafeVenueChoice:
     chain: str
     chain_id: int
     problem: str
-    """Why it cannot be used now; empty where it can."""
+    """Why it cannot be used now; empty where it can, and where its chain was not asked."""
+    leverage: Decimal = Decimal(1)
+    """The highest that a plan proposes: above 1 for perpetual futures."""
 
 
-def venue_choices(*, local: bool) -> list[SafeVenueChoice]:
-    """Return the venues that trade from Safes and are configured, each with whether its chain answers.
+def venue_choices(*, local: bool, ask: str = "") -> list[SafeVenueChoice]:
+    """Return the venues that trade from Safes and are configured.
 
     Args:
         local: whether the local development chain is offered.
+        ask: the venue whose chain is asked whether it answers; the others are not asked, because a silent one takes as
+            long as `pages.read_seconds`.
     """
     from trading.chain import chains
     from trading.wiring import venue
 
     choices = []
     for name, stanza in venues().items():
-        if stanza.adapter != "safe":
+        if stanza.adapter not in SAFE_ADAPTERS:
             continue
         try:
             at = venue(name).safe_access()
@@ -327,5 +371,9 @@ def venue_choices(*, local: bool) -> list[SafeVenueChoice]:
         if not at.configured:
             continue
         chain_id = at.stanza.chain_id
-        choices.append(SafeVenueChoice(name, chains.title(chain_id), chain_id, snapshot.answers(at)))
+        problem = snapshot.answers(at) if name == ask else ""
+        perps = at.kind.name == "perps"
+        signed = Decimal(chains.perps_terms().max_leverage_bps) / BPS
+        leverage = min(stanza.max_leverage, signed) if perps else Decimal(1)
+        choices.append(SafeVenueChoice(name, chains.title(chain_id), chain_id, problem, leverage))
     return choices

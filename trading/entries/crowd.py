@@ -15,12 +15,13 @@ from maxxit.core.money import ZERO
 from maxxit.core.terms import Purpose
 from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments
-from trading import limits, quarantine, risk
-from trading.facts import Entries
+from trading import quarantine
 from trading.models import Order
 from trading.passes import ENDS_THE_PASS
-from trading.policy import RiskPolicy
 from trading.reasons import Reason
+from trading.risk import checks, limits
+from trading.risk.facts import Entries
+from trading.risk.policy import RiskPolicy
 from trading.rows import load_orders
 from trading.states import OrderState
 from trading.venues.base import Venue, VenueAnswer
@@ -213,7 +214,7 @@ def _wanted(order: Order, entries: Entries) -> Decimal:
     """Return the USD that an entry wants, zero where another check blocks it, and count it in `entries`."""
     try:
         facts = entries.of(order, VenueAnswer())
-        if not risk.check_before_venue(facts, entries.policy(order)).allowed:
+        if not checks.check_before_venue(facts, entries.policy(order)).allowed:
             return ZERO
         entries.reserve(order, facts)
     except ENDS_THE_PASS:

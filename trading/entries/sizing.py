@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from maxxit.core.money import ZERO
 from signals_app.size import tier
-from trading.policy import Sizing
+from trading.risk.policy import Sizing
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +31,11 @@ def size(rules: Sizing, *, equity: Decimal, exposure: Decimal, confidence: Decim
     spendable = max(available - equity * rules.reserve_pct / 100, ZERO)
     wanted = available * min(share, rules.max_pct) / 100
     return Sized(min(wanted, rules.max_usd, spendable), name)
+
+
+def notional(sized: Decimal, leverage: Decimal, max_trade_usd: Decimal) -> Decimal:
+    """Return the notional of an entry in USD: `sized` × `leverage`, where that is above 1 at most `max_trade_usd`.
+
+    Otherwise the larger presets with leverage would be blocked by the limit of one trade and never traded.
+    """
+    return sized if leverage <= 1 else min(sized * leverage, max(max_trade_usd, sized))

@@ -22,7 +22,17 @@ from maxxit.adminkit import (
 from maxxit.core import clock
 from maxxit.market.venues import venues
 from trading import gate
-from trading.models import Approval, Gate, KillSwitch, LimitsInForce, PaperBalance, PaperFill, PaperOrder
+from trading.models import (
+    Approval,
+    Gate,
+    KillSwitch,
+    LimitsInForce,
+    PaperBalance,
+    PaperFill,
+    PaperFunding,
+    PaperOrder,
+    PaperPosition,
+)
 
 
 class GateForm(BaseDialogForm):
@@ -206,3 +216,19 @@ class PaperBalanceAdmin(ReadOnlyAdmin):
     list_filter = ("asset",)
     search_fields = ("account",)
     sum = number_column("amount")
+
+
+@admin.register(PaperPosition)
+class PaperPositionAdmin(ReadOnlyAdmin):
+    list_display = ("account", "symbol", "quantity", "cash_usdc", "leverage", "opened_at")
+    search_fields = ("account", "symbol__iexact")
+    quantity = number_column("tokens")
+    cash_usdc = number_column("cash", "cash (USDC)")
+
+
+@admin.register(PaperFunding)
+class PaperFundingAdmin(LargeTableAdmin):
+    list_display = ("at", "account", "symbol", "paid_or_received")
+    search_fields = ("account__exact", "symbol__iexact")
+    ordering = ("-at", "-id")
+    paid_or_received = number_column("amount", "paid (−) or received, USDC")

@@ -4,20 +4,22 @@ A stricter value applies at once; a looser one after `loosen_after_seconds`, as 
 overridden: the policies of Safes name them, so they change in the file, with a plan for each Safe.
 """
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
+import structlog
 from django.db import transaction
 from pydantic import ValidationError
 
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.record import record
-from trading.limit_changes import Value, is_looser, limits_by_key, with_overrides
-from trading.limits_in_force import (
+from trading.models import LimitsInForce
+from trading.operations.limit_changes import Value, is_looser, limits_by_key, with_overrides
+from trading.risk.limits_in_force import (
     UNREADABLE,
     configured_limits,
     locked_row,
@@ -27,8 +29,9 @@ from trading.limits_in_force import (
     value_text,
     values_in_force,
 )
-from trading.models import LimitsInForce
-from trading.policy import policy
+from trading.risk.policy import policy
+
+log = structlog.get_logger(__name__)
 
 FIXED = "fees."
 NONE, ON, OFF = "none", "on", "off"
@@ -157,12 +160,28 @@ def _save(row: LimitsInForce, name: str, effect: Effect, *, by: str, reason: str
         name, row, limit=effect.key, old=value_text(effect.old), new=value_text(effect.new), by=by, reason=reason,
         loosens=effect.looser, in_force_at=effect.in_force_at.isoformat(),
     )  # fmt: skip
-    store_changes(row)
+    with _stored_limits():
+        store_changes(row)
+
+
+@contextmanager
+def _stored_limits() -> Iterator[None]:
+    """Raise Rejected where a stored row cannot be parsed."""
+    try:
+        yield
+    except UNREADABLE as error:
+        log.error("limits_unreadable", error=str(error))
+        raise Rejected(
+            "the stored limits cannot be read, so entries are stopped: `manage.py doctor` says what is wrong",
+            code="limits_unreadable",
+        ) from error
 
 
 def _effect(row: LimitsInForce | None, key: str, change: Mapping[str, Value]) -> Effect:
     """Return what overriding `key` by `change` does; empty: without an override. Raises Rejected for a wrong value."""
-    standing = override_values(row) if row else {}
+    with _stored_limits():
+        standing = override_values(row) if row else {}
+        in_force = values_in_force(row) if row else {}
     others = {name: value for name, value in standing.items() if name != key}
     try:
         wanted = limits_by_key(with_overrides(policy(), {**others, **change}))
@@ -173,9 +192,10 @@ def _effect(row: LimitsInForce | None, key: str, change: Mapping[str, Value]) ->
     before = wanted
     with suppress(*UNREADABLE):  # an override that the file no longer allows can still be removed
         before = limits_by_key(configured_limits(row))
-    in_force = values_in_force(row) if row else before
+    in_force = in_force or before
     current, new = in_force.get(key), wanted.get(key)
     looser = current != new and is_looser(key, current, new)
     now = clock.now()
-    delay = timedelta(seconds=int(Decimal(str(in_force["loosen_after_seconds"]))))
+    with _stored_limits():
+        delay = timedelta(seconds=int(Decimal(str(in_force["loosen_after_seconds"]))))
     return Effect(key, before.get(key), new, looser, now + delay if looser else now)

@@ -11,7 +11,7 @@ from maxxit.core.commands import OpsCommand, by_option, clock_text, duration, op
 from maxxit.core.money import plain
 from positions.exits import pauses, sweep
 from positions.models import Position
-from trading.policy import Exits, policy
+from trading.risk.policy import Exits, policy
 
 
 class Command(OpsCommand):

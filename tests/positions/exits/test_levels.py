@@ -24,7 +24,7 @@ from tests.builders import T0, RecordedClock
 from tests.positions.exits.oracle import exit_reason, ratchet
 from trading import gate
 from trading.models import Order
-from trading.policy import Exits, policy
+from trading.risk.policy import Exits, policy
 
 D = Decimal
 sides = st.sampled_from(["long", "short"])

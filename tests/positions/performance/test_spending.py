@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agents.models import Agent
 from maxxit.core import clock
 from maxxit.llm.models import LlmSpend, LlmTrace
 from positions.performance import spending
@@ -19,7 +20,7 @@ from trading.models import Order
 pytestmark = pytest.mark.django_db
 
 
-def call(*subjects: CtPost | Signal, usd: str, agent: str = "") -> LlmTrace:
+def call(*subjects: CtPost | Signal, usd: str, agent: Agent | None = None) -> LlmTrace:
     """A call about posts or signals, as it was traced."""
     ids = [subject.correlation_id for subject in subjects]
     values: dict[str, Any] = {"latency_ms": 1, "status": "ok", "provider": "p", "model": "m"}
@@ -28,7 +29,8 @@ def call(*subjects: CtPost | Signal, usd: str, agent: str = "") -> LlmTrace:
         correlation_id=ids[0],
         correlation_ids=ids,
         cost_usd=D(usd),
-        agent_name=agent,
+        agent_name=agent.name if agent else "",
+        agent_id=agent.pk if agent else None,
         **values,
     )
 
@@ -47,9 +49,9 @@ def test_a_call_costs_each_of_its_posts_the_same(time: RecordedClock, paid: None
     mine.posts.set(posts[:2])
     theirs.posts.set(posts[1:2])
     call(*posts, usd="0.04")  # classification of the batch
-    call(*posts[:2], usd="0.003", agent=one.name)
-    call(posts[1], usd="0.002", agent=other.name)
-    call(mine, usd="0.000001", agent=one.name)
+    call(*posts[:2], usd="0.003", agent=one)
+    call(posts[1], usd="0.002", agent=other)
+    call(mine, usd="0.000001", agent=one)
     silent = make.signal(one)
 
     assert spending.spent_on_signals([mine.pk, theirs.pk, silent.pk]) == {

@@ -11,8 +11,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import IntegrityError, transaction
 
 from agents.models import Deployment
+from maxxit.core import clock
 from maxxit.core.errors import InvalidInput, Misconfigured, Rejected, Retryable
 from maxxit.events.models import Event
 from tests import builders as make
@@ -22,7 +24,7 @@ from trading.credentials import sealing, store
 from trading.credentials.models import VenueCredential
 from trading.deployments import activation, funding
 from trading.deployments.funding import book_deposits, fund_due
-from trading.models import LedgerEntry
+from trading.models import LedgerEntry, Order
 from trading.venues.base import KeyAccess, Venue
 
 pytestmark = pytest.mark.django_db
@@ -35,7 +37,7 @@ class Broker(FakeVenue):
     """A venue whose customers bring keys."""
 
     credential_fields = ("key_id", "secret")
-    access: KeyAccess | Exception = KeyAccess(("trade",), may_trade=True, may_withdraw=False)
+    access: KeyAccess | Exception = KeyAccess("venue-1", ("trade",), may_trade=True, may_withdraw=False)
     cash: Any = None
 
     def key_access(self, secrets: Mapping[str, str]) -> KeyAccess:
@@ -76,8 +78,11 @@ def test_keys_are_tested_then_stored_and_only_opened_for_the_adapter(broker: Bro
 @pytest.mark.parametrize(
     ("access", "code"),
     [
-        (KeyAccess(("trade", "transfer"), may_trade=True, may_withdraw=True), "credentials_too_strong"),
-        (KeyAccess(("view",), may_trade=False, may_withdraw=False), "credentials_refused"),
+        (
+            KeyAccess("venue-1", ("trade", "transfer"), may_trade=True, may_withdraw=True),
+            "credentials_too_strong",
+        ),
+        (KeyAccess("venue-1", ("view",), may_trade=False, may_withdraw=False), "credentials_refused"),
         (Rejected("forbidden", code="credentials_refused"), "credentials_refused"),
     ],
 )
@@ -121,8 +126,59 @@ def test_keys_of_another_account_do_not_open(broker: Broker) -> None:
         store.secrets_of("paper", ACCOUNT)
 
 
+def access(account_id: str) -> KeyAccess:
+    return KeyAccess(account_id, ("trade",), may_trade=True, may_withdraw=False)
+
+
+def test_an_account_at_the_venue_serves_one_deployment(broker: Broker) -> None:
+    store.store("paper", ACCOUNT, FIELDS, by="alice")
+    with pytest.raises(Rejected, match="serves another deployment already") as refusal:
+        store.store("paper", "paper:18", {**FIELDS, "key_id": "another key of it"}, by="bob")
+    assert refusal.value.code == "account_taken"
+    assert "17" not in str(refusal.value)
+    store.store("paper", ACCOUNT, {**FIELDS, "key_id": "its next key"}, by="alice")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        VenueCredential.objects.create(
+            venue="paper", account="paper:19", content=b"x", venue_account="venue-1", stored_at=clock.now()
+        )
+
+
+def test_under_open_positions_keys_of_another_account_and_none_are_refused(broker: Broker) -> None:
+    row = make.booked_deployment(make.agent())
+    store.store("paper", row.account, FIELDS, by="alice")
+    make.price("ETH", "2000")
+    order = make.order(row, by=make.signal(row.agent), state="accepted", quantity=D("0.4"))
+    broker.access = access("venue-2")
+    with pytest.raises(Rejected, match="1 order under way, which only these keys can close") as refusal:
+        store.store("paper", row.account, FIELDS, by="alice")
+    assert refusal.value.code == "credentials_in_use"
+    with pytest.raises(Rejected, match="cannot be removed now"):
+        store.remove("paper", row.account, by="alice")
+    broker.access = access("venue-1")
+    store.store(
+        "paper", row.account, {**FIELDS, "secret": "rotated"}, by="alice"
+    )  # a new key of the same account
+    assert store.secrets_of("paper", row.account)["secret"] == "rotated"
+    Order.objects.filter(pk=order.pk).update(**{"state": "canceled"})
+    broker.access = access("venue-2")
+    store.store("paper", row.account, FIELDS, by="alice")
+    assert store.remove("paper", row.account, by="alice")
+
+
+def test_keys_from_before_the_venues_id_was_kept_are_asked_for_it(broker: Broker) -> None:
+    row = make.booked_deployment(make.agent())
+    store.store("paper", row.account, FIELDS, by="alice")
+    make.order(row, by=make.signal(row.agent), state="accepted", quantity=D("0.4"))
+    VenueCredential.objects.update(venue_account="")
+    store.store("paper", row.account, FIELDS, by="alice")  # both keys are of venue-1
+    VenueCredential.objects.update(venue_account="")
+    assert store.test("paper", row.account) == ["trade"]
+    assert VenueCredential.objects.get().venue_account == "venue-1"
+
+
 def test_a_rotation_encrypts_each_row_again(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
+        broker.access = access(f"venue-{number}")
         store.store("paper", f"paper:{number}", FIELDS, by="alice")
     monkeypatch.setenv(sealing.PREVIOUS, os.environ[sealing.PRIVATE])
     monkeypatch.setenv(sealing.PRIVATE, sealing.encode(X25519PrivateKey.generate()))

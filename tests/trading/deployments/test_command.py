@@ -58,16 +58,25 @@ def test_limits_are_set_shown_and_lifted(agent: Any) -> None:
 
 
 def test_a_waiting_entry_is_confirmed_or_declined(agent: Any) -> None:
-    deployment = builders.deployment(agent, funded=False)
+    builders.price("ETH", "2000")
+    deployment = builders.deployment(agent)
     orders = [builders.order(deployment, by=builders.signal(agent)) for _ in range(2)]
-    assert "entries wait for a yes; 2 wait now" in said("ask", str(deployment.pk), "on")
+    assert "entries wait for confirmation; 2 wait now" in said("ask", str(deployment.pk), "on")
     assert [row["order_id"] for row in told("waiting")] == [order.pk for order in orders]
+    text = said("waiting")
+    assert "Buy 0.4 ETH, about 800.00 USD" in text
+    assert "1880 (-6.00 %)" in text
     assert told("confirm", str(orders[0].pk)) == {
         "order_id": orders[0].pk,
         "outcome": "confirmed",
         "new": True,
     }
-    assert "declined" in said("decline", str(orders[1].pk))
+    declined = said("decline", str(orders[1].pk))
+    assert (
+        "(8.00 % of the capital); stop loss 1880 (-6.00 %), take profit 2360 (+18.00 %), time exit"
+        in declined
+    )
+    assert "declined" in declined
     assert told("waiting", "--owner", "alice") == []
     with pytest.raises(CommandError, match="waits for no confirmation"):
         said("confirm", str(orders[1].pk))

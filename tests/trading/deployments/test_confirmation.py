@@ -1,4 +1,4 @@
-"""With confirmation each entry waits for its owner's yes, until its signal expires."""
+"""With confirmation each entry waits for its owner's confirmation, until its signal expires."""
 
 from functools import partial
 from typing import Any
@@ -19,8 +19,8 @@ from trading.deployments import confirmation
 from trading.deployments.confirmation import ask, cannot_answer, confirm, decline, waiting, waits
 from trading.entries import crowd, planning
 from trading.models import Order
-from trading.policy import policy
 from trading.reasons import Reason
+from trading.risk.policy import policy
 from trading.states import OrderState
 
 pytestmark = pytest.mark.django_db

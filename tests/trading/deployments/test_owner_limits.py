@@ -10,18 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.models import Deployment
+from maxxit.core import clock
 from maxxit.core.errors import InvalidInput
 from maxxit.events.models import Event
+from maxxit.market.instruments import instrument
 from tests import builders
 from tests.builders import IDLE, RecordedClock, facts, place
 from tests.fakes import FakeVenue
-from trading import risk
 from trading.deployments import owner_terms
 from trading.deployments.owner_limits import problems_of, set_limits
 from trading.models import Order
-from trading.policy import policy
 from trading.reasons import Reason
-from trading.risk import OwnerTerms
+from trading.risk import checks
+from trading.risk.checks import OwnerTerms
+from trading.risk.policy import policy
 
 D = Decimal
 USD = st.decimals("0.01", "5000", places=2)
@@ -56,10 +58,11 @@ def test_limits_of_an_owner_never_let_through_what_is_blocked_without_them(
     values: dict[str, Any], terms: OwnerTerms
 ) -> None:
     free, own = facts(**values), facts(**values, owner=terms)
-    without, with_limits = risk.check(free, policy()), risk.check(own, policy())
+    without, with_limits = checks.check(free, policy()), checks.check(own, policy())
     assert without.allowed or not with_limits.allowed
     assert (
-        risk.check_before_venue(free, policy()).allowed or not risk.check_before_venue(own, policy()).allowed
+        checks.check_before_venue(free, policy()).allowed
+        or not checks.check_before_venue(own, policy()).allowed
     )
     assert not own.reduces or with_limits == without  # an exit is never stopped by them
 
@@ -71,7 +74,7 @@ def test_a_tighter_limit_never_lets_through_more(
     before = getattr(terms, name)
     change: dict[str, Any] = {name: lower if before is None else min(lower, before)}
     tighter = replace(terms, **change)
-    loose, tight = (risk.check(facts(**values, owner=one), policy()) for one in (terms, tighter))
+    loose, tight = (checks.check(facts(**values, owner=one), policy()) for one in (terms, tighter))
     assert loose.allowed or not tight.allowed
 
 
@@ -91,13 +94,13 @@ def test_each_limit_blocks_just_beyond_it_with_value_and_limit(
     within: dict[str, Any], beyond: dict[str, Any], reason: str, measured: str, limit: str
 ) -> None:
     terms = OwnerTerms(**within)
-    assert risk.check(facts(owner=terms), policy()).allowed
-    verdict = risk.check(facts(owner=replace(terms, **beyond)), policy())
+    assert checks.check(facts(owner=terms), policy()).allowed
+    verdict = checks.check(facts(owner=replace(terms, **beyond)), policy())
     assert (verdict.reason, verdict.measured, verdict.limit) == (reason, measured, limit)
 
 
 def test_terms_that_were_not_read_block() -> None:
-    assert risk.check(facts(owner=None), policy()).reason == Reason.OWNER_UNREADABLE
+    assert checks.check(facts(owner=None), policy()).reason == Reason.OWNER_UNREADABLE
 
 
 @given(st.decimals(allow_nan=True, allow_infinity=True))
@@ -166,6 +169,18 @@ def test_tokens_that_the_account_holds_are_its_positions(deployment: Deployment)
     set_limits(deployment, {"max_open_positions": 1}, by="alice")
     assert verdict(entry(deployment)) == ""
     assert verdict(entry(deployment, "BTC", "40000")) == "owner_open_positions"
+
+
+def test_less_than_a_lot_is_no_held_token(deployment: Deployment) -> None:
+    """What is left of a coin after its position was sold cannot be sold, so it is no position."""
+    set_limits(deployment, {"max_open_positions": 1}, by="alice")
+    lot = instrument("BTC").lot
+    terms = owner_terms.read([deployment.pk], clock.now())
+    order = entry(deployment)
+    for held, count in ((lot / 2, 0), (-lot / 2, 0), (lot, 1), (-lot, 1)):
+        of_order = terms.of(order, {"BTC": held, "ETH": D(5)})
+        assert of_order is not None
+        assert of_order.other_positions == count
 
 
 def test_an_entry_of_a_deployment_that_was_paused_meanwhile_is_blocked(deployment: Deployment) -> None:

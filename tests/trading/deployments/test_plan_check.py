@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agents.fees import Flat, Percentage
 from maxxit.core.terms import ExitPreset, Preset
 from trading.deployments.plan_check import Costs, capital_needed, check_plan, first_orders
-from trading.policy import RiskPolicy, policy
+from trading.risk.policy import RiskPolicy, policy
 
 D = Decimal
 FLAT = Costs(Flat(model="flat", amount_usdc=D("0.2")))

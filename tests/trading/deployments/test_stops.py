@@ -13,7 +13,7 @@ from positions import health
 from tests import builders
 from trading import gate
 from trading.deployments import stops
-from trading.limits_in_force import protective_limits
+from trading.risk.limits_in_force import protective_limits
 
 pytestmark = pytest.mark.django_db
 

@@ -27,7 +27,7 @@ from trading import ledger, tasks
 from trading.entries import crowd
 from trading.entries.crowd import Headroom, Market, shares
 from trading.models import JournalKind, Order, PaperBalance
-from trading.policy import RiskPolicy, policy
+from trading.risk.policy import RiskPolicy, policy
 from trading.venues.base import Venue
 from trading.venues.paper import PaperVenue
 
@@ -112,7 +112,7 @@ def rules(
             "loosen_after_seconds": 0,
         }
     )
-    monkeypatch.setattr("trading.limits_in_force.policy", lambda: found)
+    monkeypatch.setattr("trading.risk.limits_in_force.policy", lambda: found)
     return found
 
 
@@ -251,7 +251,7 @@ def test_an_entry_that_cannot_be_sized_and_a_venue_that_breaks_stop_no_other(
         return instruments.instrument(symbol)
 
     monkeypatch.setattr(trader.venue, "expected_price", expected_price)
-    monkeypatch.setattr("trading.facts.instrument", instrument)
+    monkeypatch.setattr("trading.risk.facts.instrument", instrument)
     rules(monkeypatch, max_total_exposure_usd=D(4000))
     customers(trader, 3)
     make.price("BTC", "100")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxxit.core.terms import Preset
-from trading.entries.sizing import size
-from trading.policy import policy
+from trading.entries.sizing import notional, size
+from trading.risk.policy import policy
 
 D = Decimal
 usd = st.decimals(min_value=-10_000, max_value=10_000_000, places=2)
@@ -65,3 +65,14 @@ def test_a_deployment_that_is_used_up_gets_nothing() -> None:
         ).notional
         == 0
     )
+
+
+@given(
+    st.decimals(0, 100_000, places=6), st.decimals(1, 50, places=2), st.decimals("0.01", 100_000, places=2)
+)
+def test_leverage_enlarges_an_entry_up_to_the_limit_of_one_trade(
+    sized: Decimal, leverage: Decimal, most: Decimal
+) -> None:
+    wanted = notional(sized, leverage, most)
+    assert sized <= wanted <= sized * leverage
+    assert wanted == sized or wanted <= most

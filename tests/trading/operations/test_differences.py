@@ -28,8 +28,8 @@ def test_each_difference_has_a_cause_and_a_fix(deployment: Deployment) -> None:
     found = differences.compare()
     row = next(row for row in found.rows if row.asset == "ETH")
     assert (row.account, row.amount, row.cause) == (deployment.account, 2, "more")
-    assert "deposit from outside" in row.likely
-    assert "transfer from outside" in row.fix
+    assert "moved in elsewhere" in row.likely
+    assert "transfer of the owner" in row.fix
     assert not found.ok
 
 
@@ -47,6 +47,7 @@ def test_a_loss_of_tokens_is_booked_too(deployment: Deployment) -> None:
     PaperBalance.objects.filter(account=deployment.account, asset="ETH").update(amount=D("0.5"))
     row = differences.apply(deployment.account, "ETH", D("-1.5"), by="olga", reason="withdrawn")
     assert row.cause == "less"
+    assert "transfer to outside" in row.fix
     assert ledger.balances(deployment.pk)["ETH"] == D("0.5")
 
 
@@ -85,10 +86,10 @@ def test_what_was_booked_while_it_was_compared_is_not_booked_twice(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared = differences.compare()
-    monkeypatch.setattr(differences, "compare", lambda: compared)
+    monkeypatch.setattr(differences, "compare", lambda account="": compared)
 
-    def other_operator() -> differences.Differences:
-        monkeypatch.setattr(differences, "compare", lambda: compared)
+    def other_operator(account: str = "") -> differences.Differences:
+        monkeypatch.setattr(differences, "compare", lambda account="": compared)
         differences.apply(deployment.account, "ETH", D(2), by="otto", reason="an airdrop")
         return compared
 

@@ -14,11 +14,11 @@ from maxxit.reports.checks import gates
 from maxxit.reports.operators import limits
 from tests import builders
 from tests.builders import RecordedClock
-from trading.limit_changes import limits_by_key, with_overrides
-from trading.limits_in_force import protective_limits, risk_limits, waiting_limits
 from trading.models import LimitsInForce
 from trading.operations import limit_overrides as overrides
-from trading.policy import RiskPolicy, policy
+from trading.operations.limit_changes import limits_by_key, with_overrides
+from trading.risk.limits_in_force import protective_limits, risk_limits, waiting_limits
+from trading.risk.policy import RiskPolicy, policy
 
 NUMBERS = [
     key
@@ -167,6 +167,21 @@ def test_an_override_that_is_wrong_stops_entries_not_exits_and_can_be_removed(
     if "value" in stored:
         overrides.remove_override("max_trade_usd", by="olga", reason="was wrong")
         assert in_force().max_trade_usd == 5000
+
+
+@database
+@pytest.mark.parametrize(
+    "damage", [{"limits": {"loosen_after_seconds": [1]}}, {"overrides": {"max_trade_usd": 7}}]
+)
+def test_a_change_over_stored_limits_that_cannot_be_read_is_refused(
+    damage: dict[str, Any], time: RecordedClock
+) -> None:
+    risk_limits()
+    LimitsInForce.objects.update(**damage)
+    with pytest.raises(Rejected, match="the stored limits cannot be read, so entries are stopped"):
+        overrides.preview("price_band_pct", "1")
+    with pytest.raises(Rejected, match="cannot be read"):
+        change("price_band_pct", "1")
 
 
 @database

@@ -8,7 +8,7 @@ from maxxit.core.clock import iso_utc
 from maxxit.core.commands import OpsCommand, by_option, clock_text, duration, operator, time_ahead
 from maxxit.market.venues import venue_policy
 from trading import gate
-from trading.approvals import EXPIRING
+from trading.operations.approvals import EXPIRING
 
 
 class Command(OpsCommand):

@@ -16,7 +16,7 @@ from trading.billing.models import BillingEvent
 from trading.billing.states import UNCHARGED
 from trading.billing.terms import read_terms
 from trading.deployments.describe import deployment_numbered
-from trading.limits_in_force import protective_limits
+from trading.risk.limits_in_force import protective_limits
 
 
 class Command(OpsCommand):

@@ -11,6 +11,8 @@ from django.core.management.base import CommandError, CommandParser
 from maxxit.core.clock import iso_utc
 from maxxit.core.commands import OpsCommand, by_option, clock_text, confirm, count, operator
 from maxxit.core.errors import InvalidInput, Rejected
+from maxxit.notify import endpoints
+from maxxit.notify.channels import push
 from trading.credentials import sealing, store
 from trading.credentials.models import VenueCredential
 from trading.deployments.describe import deployment_numbered
@@ -29,7 +31,8 @@ class Command(OpsCommand):
         "test": "ask the venue what the stored keys of a deployment may do",
         "remove": "delete the keys of a deployment's account",
         "new-key": "make the private key that opens customers' keys, and print its public key",
-        "rotate": "encrypt every stored key again with the public key in force",
+        "new-push-key": "print a new key pair for notifications of browsers",
+        "rotate": "encrypt every stored key, and every address of a channel, again with the public key in force",
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
@@ -45,6 +48,9 @@ class Command(OpsCommand):
             by_option(parser)
         if action == "new-key":
             parser.add_argument("path", type=Path, help="file of the private key; it must not exist")
+            parser.add_argument(
+                "--addresses", action="store_true", help="for the addresses of notification channels instead"
+            )
 
     def run(self, **options: Any) -> Any:
         action = options["action"]
@@ -52,13 +58,22 @@ class Command(OpsCommand):
             return self._list()
         if action == "new-key":
             public = sealing.encode(sealing.new_key(options["path"]))
-            self.say(f"private key: {options['path']} ({sealing.PRIVATE}_FILE of the workers that trade)")
-            self.say(f"{sealing.PUBLIC}={public}")
+            keys, where = (
+                (endpoints.KEYS, "the notify worker")
+                if options["addresses"]
+                else (sealing.KEYS, "the workers that trade")
+            )
+            self.say(f"private key: {options['path']} ({keys.private_name}_FILE of {where})")
+            self.say(f"{keys.public_name}={public}")
             return {"public_key": public, "file": str(options["path"])}
         if action == "rotate":
-            rows = store.rotate()
+            rows = store.rotate() + endpoints.rotate()
             self.say(f"{rows} encrypted again", "SUCCESS")
             return {"encrypted_again": rows}
+        if action == "new-push-key":
+            private, public = push.new_key()
+            self.say(f"{push.PRIVATE}={private}  (the notify worker alone)\n{push.PUBLIC}={public}  (web)")
+            return {"public_key": public}
         deployment = deployment_numbered(options["deployment"])
         name, account = deployment.agent.venue, deployment.account
         if action == "test":

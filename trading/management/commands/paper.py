@@ -11,8 +11,8 @@ from maxxit.core.commands import OpsCommand, by_option, clock_text, count, opera
 from maxxit.core.errors import Rejected
 from maxxit.market.venues import venues
 from trading import gate, wiring
-from trading.approvals import EXPIRED
 from trading.models import Approval, Gate
+from trading.operations.approvals import EXPIRED
 
 SHOWN = ("money", "venue", "dry_run", "approved", "orders_leave", "exits_leave")
 
