@@ -13,7 +13,7 @@ from maxxit.core.clock import iso_utc
 from maxxit.core.money import ZERO, plain, usdc
 from maxxit.replay.stored import StoredDays
 from maxxit.reports.performance import curve_rows
-from maxxit.reports.reasons import explain
+from maxxit.reports.trades.reasons import explain
 from positions.models import Position
 from positions.performance import parts
 from positions.performance.report import Performance, performance

@@ -18,6 +18,7 @@ import structlog
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection, transaction
+from django.db.models import Count, Q
 
 from agents.following import clean_name
 from maxxit.core import clock
@@ -131,7 +132,9 @@ def request(owner: AbstractBaseUser, plan: Plan, *, by: str, form: dict[str, Any
         mine = Preview.objects.filter(owner_id=owner.pk)
         under_way = mine.filter(state__in=UNDER_WAY).first()
         if under_way is not None and under_way.digest == digest:
-            Preview.objects.filter(pk=under_way.pk).update(form=form or {})
+            if form is not None:  # a program names none, and what its owner typed on the page stays
+                under_way.form = form
+                under_way.save(update_fields=["form"])
             return under_way
         since = now - timedelta(days=policy().keep_days)
         same = Preview.objects.filter(digest=digest, state=PreviewState.DONE, created_at__gte=since).first()
@@ -157,19 +160,64 @@ def request(owner: AbstractBaseUser, plan: Plan, *, by: str, form: dict[str, Any
 
 
 def cancel(preview: Preview, *, by: str) -> bool:
-    """Cancel a preview; return whether it was under way. Its process ends within seconds."""
+    """Cancel a preview; return whether it was under way. Its process ends within seconds.
+
+    The sweep may start it, or queue it again, at the same moment: then it is canceled in its new state.
+    """
+    while preview.state in UNDER_WAY:
+        try:
+            with transaction.atomic():
+                advance(preview, PreviewState.CANCELED, data={"by": by}, finished_at=clock.now())
+        except StaleState:
+            preview.refresh_from_db()
+        else:
+            return True
+    return False
+
+
+def ahead_of(previews: Sequence[Preview]) -> dict[int, int]:
+    """Return id -> how many previews are computed before it, of those that wait, in one statement."""
+    waiting = [preview.pk for preview in previews if preview.state == PreviewState.QUEUED]
+    if not waiting:
+        return {}
+    under_way = Preview.objects.filter(state__in=UNDER_WAY)
+    counts = under_way.aggregate(**{f"of_{pk}": Count("pk", filter=Q(pk__lt=pk)) for pk in waiting})
+    return {pk: counts[f"of_{pk}"] for pk in waiting}
+
+
+LEAST_PROGRESS = 0.02
+"""Below it the time that a preview took so far says little."""
+COMPARED = 20
+"""The newest finished previews whose times are compared."""
+
+
+def seconds_left(preview: Preview, ahead: int = 0) -> int | None:
+    """Estimate the seconds until a preview is finished; None where it has ended, or there is nothing to go by.
+
+    A running one takes in proportion to what it played. Before that, the mean of the newest finished ones counts, for
+    each day of the span, with those that are computed before.
+    """
     if preview.state not in UNDER_WAY:
-        return False
-    try:
-        advance(preview, PreviewState.CANCELED, data={"by": by}, finished_at=clock.now())
-    except StaleState:
-        return False
-    return True
+        return None
+    if preview.state == PreviewState.RUNNING and preview.started_at and preview.progress >= LEAST_PROGRESS:
+        passed = (clock.now() - preview.started_at).total_seconds()
+        return max(round(passed * (1 - preview.progress) / preview.progress), 1)
+    done = Preview.objects.filter(state=PreviewState.DONE, copied=False, started_at__isnull=False).order_by(
+        "-pk"
+    )
+    times = [
+        (row.finished_at - row.started_at).total_seconds() / _days(row)
+        for row in done.only("started_at", "finished_at", "inputs")[:COMPARED]
+        if row.finished_at and row.started_at
+    ]
+    if not times:
+        return None
+    return round(sum(times) / len(times) * _days(preview) * (1 + ahead))
 
 
-def ahead_of(preview: Preview) -> int:
-    """Return how many previews are computed before this one."""
-    return Preview.objects.filter(state__in=UNDER_WAY, pk__lt=preview.pk).count()
+def _days(preview: Preview) -> int:
+    plan = Plan.from_json(preview.inputs)
+    return max((plan.end - plan.start).days, 1)
 
 
 def start_due() -> int:
@@ -228,8 +276,19 @@ def _delete_old() -> None:
     Preview.objects.filter(created_at__lt=before).exclude(state__in=UNDER_WAY).delete()
 
 
+def previews_data(rows: Sequence[Preview]) -> list[dict[str, Any]]:
+    """Return previews for the API and `--json`."""
+    ahead = ahead_of(rows)
+    return [_data(row, ahead.get(row.pk, 0)) for row in rows]
+
+
 def preview_data(preview: Preview) -> dict[str, Any]:
-    """Return a preview for the API and `--json`."""
+    """Return one preview, with an estimate of the time that is left."""
+    ahead = ahead_of([preview]).get(preview.pk, 0)
+    return _data(preview, ahead) | {"seconds_left": seconds_left(preview, ahead)}
+
+
+def _data(preview: Preview, ahead: int) -> dict[str, Any]:
     values = preview.inputs
     return {
         "id": preview.pk,
@@ -242,7 +301,8 @@ def preview_data(preview: Preview) -> dict[str, Any]:
         "end": values["end"],
         "progress": round(preview.progress, 4),
         "played_until": iso_utc(preview.played_until) if preview.played_until else None,
-        "ahead": ahead_of(preview) if preview.state == PreviewState.QUEUED else 0,
+        "ahead": ahead,
+        "seconds_left": None,
         "created_at": iso_utc(preview.created_at),
         "finished_at": iso_utc(preview.finished_at) if preview.finished_at else None,
         "error": preview.error,

@@ -15,6 +15,7 @@ from rich.table import Table
 from maxxit.core.money import ZERO, plain, usdc
 from maxxit.core.terminal import Console
 from maxxit.events.models import Event
+from maxxit.llm import trace
 from maxxit.replay.run import Recorded
 from positions.models import Position
 from positions.performance import parts, points, returns
@@ -129,15 +130,20 @@ def summary(recorded: Recorded, events_sha256: str) -> dict[str, Any]:
         "by_agent": by_agent(),
         "by_posts": by_posts(),
         "inputs": recorded.inputs.as_json() if recorded.inputs else {},
-        "events": Event.objects.count(),
+        "events": _events().count(),
         "events_sha256": events_sha256,
     }
+
+
+def _events() -> "QuerySet[Event]":
+    """Every event but those of calls that left: whether a model answers or a recording of it changes no byte."""
+    return Event.objects.exclude(name__in=(trace.CALLED, trace.ANSWERED))
 
 
 def event_lines() -> Iterator[bytes]:
     """Yield every event in order as a canonical JSON line, so that the same run gives the same bytes."""
     posts: dict[UUID | None, str] = dict(CtPost.objects.values_list("correlation_id", "post_id"))
-    rows = Event.objects.order_by("pk").values_list("at", "name", "subject", "correlation_id", "data")
+    rows = _events().order_by("pk").values_list("at", "name", "subject", "correlation_id", "data")
     for number, (at, name, subject, corr, data) in enumerate(rows.iterator(chunk_size=5000), start=1):
         line = {
             "seq": number,

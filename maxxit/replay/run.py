@@ -24,7 +24,7 @@ from maxxit.market.venues import venues
 from maxxit.pipeline.runs import Counts, announce
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import EXITS, STAGES
-from positions.tasks import book_pass, equity_pass, exit_pass, snapshot_pass
+from positions.tasks import book_pass, equity_pass, exit_pass, margin_pass, snapshot_pass
 from signals_app import ingest, tasks
 from signals_app.inputs import Inputs, check_followed, read_inputs
 from signals_app.sources.base import PostSource
@@ -32,9 +32,12 @@ from signals_app.sources.jsonl import OVERLAP, JsonlSource
 from trading import gate
 from trading.deployments.funding import fund
 from trading.tasks import entry_pass, settle_pass
+from trading.wiring import liquidating_venues
 
 SOURCE = "jsonl"
 PIPELINE_RUN = "maxxit.pipeline.tasks.run_pipeline"
+GUARD = "positions.tasks.watch_risk"
+"""Of it a replay runs what books funding and liquidations, where a venue has them; no trigger of the kill switch."""
 T = TypeVar("T")
 
 
@@ -84,7 +87,9 @@ class Playback:
             "monitor": book_pass,
         }
         stages = {stage.task: (stage.name, functions[stage.name]) for stage in STAGES}
+        margin = {GUARD: ("margin", margin_pass)} if liquidating_venues() else {}
         return {
+            **margin,
             **stages,
             EXITS.task: (EXITS.name, exit_pass),
             "trading.tasks.settle": ("settle", settle_pass),
@@ -154,21 +159,22 @@ def play(recorded: Playback, progress: Callable[[datetime], None]) -> None:
     passes = recorded.passes()
     ticks = recorded.ticks()
     due = recorded.due()
-    order = list(passes)
     with wake.collected() as woken:
         for moment in sorted(set(ticks) | set(due)):
             with clock.frozen(moment):
                 if moment in ticks:
                     _timed(recorded, "quotes", partial(quotes.accept, ticks[moment]))
                 scheduled = due.get(moment, [])
+                if GUARD in scheduled:  # liquidations come before anything that is decided at this moment
+                    _run(recorded, passes, GUARD)
                 if PIPELINE_RUN in scheduled:
                     for stage in STAGES:
                         _run(recorded, passes, stage.task)
-                woken.update(task for task in scheduled if task != PIPELINE_RUN)
-                while woken:
-                    task = min(woken, key=order.index)
+                woken.update(task for task in scheduled if task not in (PIPELINE_RUN, GUARD))
+                while task := next((one for one in passes if one in woken), None):
                     woken.discard(task)
                     _run(recorded, passes, task)
+                woken.clear()  # what is left notifies people, which a replay does not
             progress(moment)
 
 

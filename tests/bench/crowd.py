@@ -9,9 +9,9 @@ exits    one tick below N stops -> the last position closed and booked; exits wo
 both     exits of 1,000 alone, then again while entries of 10,000 arrive: tick -> closed, p50 and p95
 scaling  entries of the largest size with 1, 2 and 4 processes each for entries and booking
 
-The paper venue on a durable Postgres of the bench's own. Workers have served one customer before the clock
-starts; wakes travel between them by shared events instead of Redis. Times are the commit times of the events, read
-from Postgres (`track_commit_timestamp`). The limits of config/risk.yaml that count are raised, so that none binds.
+The paper venue on a durable Postgres of the bench's own. Workers have served seven customers one by one before the
+clock starts; wakes travel between them by shared events instead of Redis. Times are the commit times of the events,
+read from Postgres (`track_commit_timestamp`). The limits of config/risk.yaml that count are raised, so that none binds.
 With `--profile FOLDER` each worker writes what its functions and statements cost; the times are then too long.
 Checks that the work was done; prints times, floors and targets, and asserts no time.
 """
@@ -31,6 +31,7 @@ from cProfile import Profile
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from io import BytesIO
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
@@ -61,8 +62,8 @@ PATIENCE = 600.0
 """Seconds after which a worker that does not start, or a run of one order, counts as stuck: for a busy machine, too."""
 LOOK = 0.05
 """Seconds between two looks at whether a run is over."""
-FIRST_SYMBOL = "SOL"
-"""Of the customer with whom the workers do their work once, before the clock starts."""
+FIRST_SYMBOLS = ("SOL", "OP", "EOS", "IOTA", "NEO", "XRP", "LTC")
+"""Of the customers with whom the workers do their work before the clock starts, one after the other."""
 PRICE, BELOW_STOPS = Decimal(2000), Decimal(1800)
 """USD: the signal's price, and one below all stops that follow from it."""
 REFRESH = 20.0
@@ -84,6 +85,7 @@ FIRST, RATIO, LINEAR, BESIDE = 1_000.0, 6.0, 1.2, 1.3
 def durable_postgres() -> Iterator[None]:
     """Run a Postgres of the bench's own, connect Django to it, and raise the limits, inside this block."""
     from maxxit.embedded.servers import Postgres
+    from maxxit.env import PLANS_ONCE
 
     with tempfile.TemporaryDirectory(prefix="maxxit-crowd-") as folder:
         home = Path(folder)
@@ -101,7 +103,7 @@ def durable_postgres() -> Iterator[None]:
             "MAXXIT_CONFIG_DIR": str(write_config(home)),
             "MAXXIT_PROFILE": "",
             "LOG_LEVEL": "ERROR",
-            "ENABLE_SEQSCAN": "false",  # as the workers that place orders have it
+            **PLANS_ONCE,  # as the workers that place and book orders have it
         }
         try:
             connect()
@@ -645,20 +647,22 @@ def measure_entries(agent: "Agent", count: int, jobs: Sequence[Job]) -> Run:
 
 
 def enter_first(crew: Crew) -> None:
-    """Let one other customer enter, so that the workers have done all their work once before the clock starts."""
-    first = add_customers(1, FIRST_SYMBOL)
-    send_signal(first)
-    tick(FIRST_SYMBOL)
-    crew.start_entries()
-    crew.wait(lambda: is_open(1, FIRST_SYMBOL), patience(1))
+    """Let other customers enter one by one, so that the workers have done all their work before the clock starts."""
     settle_down()
+    for symbol in FIRST_SYMBOLS:
+        first = add_customers(1, symbol)
+        send_signal(first)
+        tick(symbol)
+        crew.start_entries()
+        crew.wait(partial(is_open, 1, symbol), patience(1))
 
 
 def leave_first(crew: Crew) -> None:
-    """Let the position of `enter_first` reach its stop, for the same reason."""
-    tick(FIRST_SYMBOL, BELOW_STOPS)
-    crew.wait(lambda: is_closed(FIRST_SYMBOL), patience(1))
+    """Let the positions of `enter_first` reach their stops one by one, for the same reason."""
     settle_down()
+    for symbol in FIRST_SYMBOLS:
+        tick(symbol, BELOW_STOPS)
+        crew.wait(partial(is_closed, symbol), patience(1))
 
 
 def measure_exits(symbol: str, count: int, jobs: Sequence[Job]) -> Run:

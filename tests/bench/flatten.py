@@ -1,6 +1,8 @@
-"""`python -m tests.bench.flatten`: how long a flatten takes to leave, and to close, where every RPC call takes 0.3 s.
+"""`python -m tests.bench.flatten`: how long many Safes take to enter and to leave where every RPC call takes 0.3 s.
 
-Real Safes, the real module, outbox and signer on anvil; each request to a node waits besides. One exits worker.
+A flatten of all positions by one exits worker; with `--entries` one signal for all Safes, by one pass of the entries,
+one Safe after the other and then together. Real Safes, the real module, outbox and signer on anvil; each request to a
+node waits besides.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -121,13 +124,54 @@ def measure(lanes: int, delay: float) -> None:
     print(f"({asked / wanted if left else 0:.1f} requests an order), closed after {took:.1f} s; {by_state}")
 
 
+def measure_entries(lab: Any, safes: int, delay: float) -> None:
+    """Let a signal be followed by so many Safes, one order at a time, then together; print how long that took."""
+    from agents.models import Agent, Deployment
+    from maxxit.core import clock
+    from tests import builders as make
+    from trading import ledger, tasks
+    from trading.chain.models import ChainAttempt, SafePlan
+    from trading.models import Order
+    from trading.venues.safe import verify
+    from trading.wiring import venue
+
+    price, at = lab.world.price("WETH"), venue("safe")
+    make.hourly_bars("ETH", make.calm(float(price)), until=clock.now())
+    for batch in (1, at.capabilities.batch):
+        fill_world(lab, safes, 0)
+        agent = Agent.objects.latest("pk")
+        for deployment in Deployment.objects.filter(agent=agent):
+            SafePlan.objects.create(
+                chain_id=lab.world.chain_id, safe=deployment.account, module=lab.world.module,
+                created_at=clock.now(), verified_at=clock.now(),
+                **verify.as_plan(lab.world.policy(), lab.world.rules()),
+            )  # fmt: skip
+            ledger.deposit(deployment, D(10_000))
+        make.signal(agent, usd=str(price), bucket=clock.now())
+        at.capabilities = replace(at.capabilities, batch=batch)
+        with slow_nodes(delay) as requests:
+            began = time.monotonic()
+            tasks.entry_pass()
+            took, asked = time.monotonic() - began, requests[0]
+        entries = Order.objects.filter(purpose="open", deployment__agent=agent)
+        left = ChainAttempt.objects.filter(
+            number=1, broadcast_at__isnull=False,
+            transaction__idempotency_key__in=entries.values("client_order_id"),
+        ).count()  # fmt: skip
+        print(
+            f"{safes} Safes, {batch} at a time, {delay} s a request: {left} entries left in {took:.1f} s "
+            f"({asked / safes:.1f} requests an order); {sorted(set(entries.values_list('state', 'reason')))}"
+        )
+
+
 def main() -> int:
-    """Build the world, flatten it."""
+    """Build the world, flatten it, or let all enter."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--safes", type=int, default=100)
     parser.add_argument("--each", type=int, default=2, help="positions of a Safe")
     parser.add_argument("--lanes", type=int, help="default: config/passes.yaml")
     parser.add_argument("--delay", type=float, default=0.3, help="seconds that each request takes longer")
+    parser.add_argument("--entries", action="store_true", help="entries instead of a flatten")
     given = parser.parse_args()
     from maxxit.ops.devchain.anvil import start_anvil
     from maxxit.ops.devchain.world import build_world, local_key
@@ -148,6 +192,9 @@ def main() -> int:
             from trading import passes
 
             lab.world.save(settings.DATA_DIR / "chain" / "world.json")
+            if given.entries:
+                measure_entries(lab, given.safes, given.delay)
+                return 0
             fill_world(lab, given.safes, given.each)
             measure(given.lanes or passes.policy().exits.lanes, given.delay)
     return 0

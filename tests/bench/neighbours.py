@@ -151,13 +151,14 @@ class Load(threading.Thread):
         from maxxit.core import clock
         from maxxit.events import wake
         from maxxit.events.record import record
+        from maxxit.notify import endpoints
         from maxxit.notify.models import Endpoint
         from tests import builders as make
         from trading.models import Gate
 
         staff = User.objects.create_user("silent", is_staff=True)
-        address = "https://silent.example.org/"
-        Endpoint.objects.create(user=staff, channel="webhook", address=address, created_at=clock.now())
+        endpoint = endpoints.set_endpoint(staff, "webhook", "https://silent.example.org/")
+        Endpoint.objects.filter(pk=endpoint.pk).update(verified_at=clock.now())
         gate = Gate.objects.first()
         assert gate is not None
         while not self.over.wait(0.2):

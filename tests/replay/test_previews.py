@@ -199,7 +199,7 @@ def test_one_is_computed_at_a_time_and_a_dead_process_leaves_none_running(
     recorded: None, carol: User, time: RecordedClock, started: Any
 ) -> None:
     first, second = ask(carol), ask(User.objects.create_user("dora"), "2000")
-    assert previews.ahead_of(second) == 1
+    assert previews.ahead_of([first, second]) == {first.pk: 0, second.pk: 1}
     assert started() == [first.pk]
     assert started() == []
 
@@ -222,6 +222,65 @@ def test_a_sign_of_life_keeps_a_preview_running(
         Preview.objects.update(seen_at=clock.now())
         assert started() == []
     assert Preview.objects.get().state == "running"
+
+
+def test_a_cancel_that_meets_the_sweep_cancels_what_it_started(
+    recorded: None, carol: User, started: Any
+) -> None:
+    preview = ask(carol)
+    seen_before = Preview.objects.get(pk=preview.pk)
+    started()  # between the read and the cancel
+    assert previews.cancel(seen_before, by="carol") is True
+    assert Preview.objects.get().state == "canceled"
+
+
+def test_a_request_that_meets_the_sweep_replaces_what_it_started(
+    recorded: None, carol: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ask(carol)
+    cancel = previews.cancel
+
+    def after_the_sweep(preview: Preview, *, by: str) -> bool:
+        Preview.objects.filter(pk=preview.pk).update(**{"state": "running", "seen_at": clock.now()})
+        return cancel(preview, by=by)
+
+    monkeypatch.setattr(previews, "cancel", after_the_sweep)
+    second = ask(carol, "2000")
+    first.refresh_from_db()
+    assert (first.state, second.state) == ("canceled", "queued")
+
+
+def test_the_same_request_of_a_program_keeps_what_was_typed_on_the_page(recorded: None, carol: User) -> None:
+    plan = previews.plan_of(["satsumi"], D(1000))
+    first = previews.request(carol, plan, by="carol", form={"others": "dora"})
+    assert previews.request(carol, plan, by="carol").pk == first.pk
+    assert Preview.objects.get().form == {"others": "dora"}
+    previews.request(carol, plan, by="carol", form={"others": "@dora"})
+    assert Preview.objects.get().form == {"others": "@dora"}
+
+
+def test_the_time_that_is_left_is_estimated(
+    recorded: None, carol: User, time: RecordedClock, started: Any
+) -> None:
+    preview = ask(carol)
+    assert previews.seconds_left(preview) is None
+    started()
+    time.move(seconds=30)
+    Preview.objects.update(progress=0.25)
+    preview.refresh_from_db()
+    assert previews.seconds_left(preview) == 90
+    finish(preview)
+    Preview.objects.update(finished_at=clock.now())
+    assert previews.seconds_left(Preview.objects.get(pk=preview.pk)) is None
+    other = ask(carol, "2000")
+    assert previews.seconds_left(other) == 30
+    assert previews.seconds_left(other, ahead=1) == 60
+
+
+def test_a_list_counts_those_ahead_in_one_statement(recorded: None, django_assert_num_queries: Any) -> None:
+    rows = [ask(User.objects.create_user(f"user{number}"), str(1000 + number)) for number in range(4)]
+    with django_assert_num_queries(1):
+        assert [row["ahead"] for row in previews.previews_data(rows)] == [0, 1, 2, 3]
 
 
 def test_a_canceled_preview_is_not_started_and_keeps_its_state(

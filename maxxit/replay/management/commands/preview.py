@@ -4,25 +4,17 @@ import argparse
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from maxxit.core.commands import OpsCommand, count
+from maxxit.core.commands import OpsCommand, count, decimal_number
 from maxxit.core.config import lay_over
 from maxxit.core.errors import InvalidInput
 from maxxit.core.terminal import Console
 from maxxit.core.terms import ExitPreset, Preset
-
-
-def usdc_amount(text: str) -> Decimal:
-    """argparse type: an amount of USDC."""
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount: 500 means 500 USDC") from None
 
 
 class Command(OpsCommand):
@@ -36,7 +28,9 @@ class Command(OpsCommand):
 
     def options(self, parser: CommandParser, action: str) -> None:
         parser.add_argument("--accounts", default="", metavar="A,B", help="names on X, separated by commas")
-        parser.add_argument("--capital", type=usdc_amount, default=Decimal(1000), help="USDC (default 1000)")
+        parser.add_argument(
+            "--capital", type=decimal_number, default=Decimal(1000), help="USDC (default 1000)"
+        )
         parser.add_argument(
             "--preset",
             default=Preset.MODERATE.value,
