@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 
 from agents.evidence import EVIDENCE, weights_problem
 from agents.fee_terms import check_fees
-from agents.models import Agent
+from agents.models import NAME_TAKEN, Agent
 from agents.policy import policy
 from agents.preferences import as_preferences, derive, preferences_problem
 from agents.states import AgentState, DeploymentState
@@ -117,9 +117,11 @@ def _save(agent: Agent) -> None:
         with transaction.atomic():
             agent.save()
     except IntegrityError as error:
-        if "(name)=" not in str(error):
+        if NAME_TAKEN not in str(error):
             raise
-        raise InvalidInput({"name": f"another agent is named {agent.name!r}: choose another name"}) from None
+        raise InvalidInput(
+            {"name": f"the owner has another agent named {agent.name!r}: choose another name"}
+        ) from None
 
 
 def _checked(agent: Agent, changes: AgentChanges, *, creating: bool) -> dict[str, Any]:

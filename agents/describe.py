@@ -1,6 +1,9 @@
 """Agents and followed accounts as plain data, the same for the API and the commands' `--json`."""
 
+from collections.abc import Sequence
 from typing import Any
+
+from django.db.models import Q, QuerySet
 
 from agents.models import Agent, CtAccount
 from agents.preferences import as_preferences, derive, preferences_problem
@@ -8,14 +11,18 @@ from maxxit.core.clock import iso_utc
 from maxxit.core.errors import Rejected
 from maxxit.core.money import plain
 
+MOST = 20
+"""Agents of one name that a message lists."""
+
 
 def preferences_in_force(agent: Agent) -> dict[str, int] | None:
     """Return the preferences that the agent's settings were derived from; None where they no longer agree."""
     if not agent.preferences or preferences_problem(agent.preferences):
         return None
     derived = derive(as_preferences(agent.preferences))
+    # Agents keep the weights of their time: a piece that was added later is missing, and weighs nothing.
     same = (derived.weights, derived.sizing_preset, derived.min_confidence) == (
-        agent.weights,
+        dict.fromkeys(derived.weights, 0) | agent.weights,
         agent.sizing_preset,
         agent.min_confidence,
     )
@@ -57,9 +64,50 @@ def account_data(account: CtAccount) -> dict[str, Any]:
 
 
 def agent_named(text: str) -> Agent:
-    """Return the agent with this id or name. Raises Rejected where there is none."""
-    by_id = {"pk": int(text)} if text.isascii() and text.isdigit() and len(text) < 19 else {"name": text}
-    agent = Agent.objects.select_related("owner").filter(**by_id).first()
+    """Return the agent with this id, name, or `owner/name` (`/name` of the platform's).
+
+    Raises Rejected where there is none (`not_found`), and for a name of several (`ambiguous`).
+    """
+    agents = Agent.objects.select_related("owner")
+    agent = (
+        agents.filter(pk=int(text)).first() if text.isascii() and text.isdigit() and len(text) < 19 else None
+    )
+    agent = agent or one_of(matching(agents, text), text)
     if agent is None:
         raise Rejected(f"no agent {text!r}: `manage.py agents list` shows them", code="not_found")
     return agent
+
+
+def matching(agents: QuerySet[Agent], text: str) -> list[Agent]:
+    """Return those of `agents` that a name or `owner/name` means, in any case of letters."""
+    named = list(agents.select_related("owner").filter(name__iexact=text).order_by("pk")[:MOST])
+    owner, slash, name = text.partition("/")
+    if not slash:
+        return named
+    whose = Q(owner__username__iexact=owner) if owner else Q(owner=None)
+    return named + list(agents.select_related("owner").filter(whose, name__iexact=name).order_by("pk")[:MOST])
+
+
+def one_of(agents: Sequence[Agent], text: str) -> Agent | None:
+    """Return the only agent, else the only one of exactly this name; None without any.
+
+    Raises Rejected (`ambiguous`).
+    """
+    exact = [agent for agent in agents if agent.name == text]
+    choice = agents if len(agents) < 2 or not exact else exact
+    if len(choice) > 1:
+        known = ", ".join(f"{agent.pk} ({full_name(agent)})" for agent in choice)
+        raise Rejected(
+            f"{len(choice)} agents are named {text!r}: give the id, or owner/name: {known}", code="ambiguous"
+        )
+    return choice[0] if choice else None
+
+
+def names_of(agent: Agent) -> list[str]:
+    """Return what documents may call the agent: its id, `owner/name`, and the name alone of a platform's."""
+    return [str(agent.pk), full_name(agent), *([agent.name] if agent.owner_id is None else [])]
+
+
+def full_name(agent: Agent) -> str:
+    """Return `owner/name`, which no two agents share; `/name` of the platform's."""
+    return f"{agent.owner.get_username() if agent.owner else ''}/{agent.name}"

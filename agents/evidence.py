@@ -22,14 +22,18 @@ EVIDENCE: Registry[Any] = Registry(
         "moving_average": "signals_app.evidence.moving_average.MovingAverages",
         "momentum": "signals_app.evidence.momentum.Momentum",
         "volatility": "signals_app.evidence.volatility.Volatility",
+        "engagement": "signals_app.evidence.engagement.Engagement",
+        "social": "signals_app.evidence.social.Social",
     },
 )
+UNMEASURED = frozenset({"engagement", "social"})
+"""Pieces of which no edge was measured: a new agent gives them no weight."""
 DEFAULT_WEIGHT, MAX_WEIGHT = 50, 100
 
 
 def default_weights() -> dict[str, int]:
-    """Return the weights of a new agent: every piece counts the same."""
-    return dict.fromkeys(EVIDENCE, DEFAULT_WEIGHT)
+    """Return the weights of a new agent: every piece counts the same, but those without a measured edge not at all."""
+    return {name: 0 if name in UNMEASURED else DEFAULT_WEIGHT for name in EVIDENCE}
 
 
 def weights_problem(weights: object) -> str:

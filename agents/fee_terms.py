@@ -48,8 +48,8 @@ PLATFORMS: Mapping[Occasion, str] = {
     "month": "no subscription",
 }
 NOTHING = Flat(model="flat", amount_usdc=ZERO)
-COLLECTING_ADAPTERS = frozenset({"safe"})
-"""Adapters of venues that collect fees themselves (`collects_fees`), and only those that a Safe's module knows."""
+COLLECTING_ADAPTERS = frozenset({"gmx", "safe"})
+"""Adapters of venues that collect fees themselves (`collects_fees`), and only those that the Safe's module knows."""
 
 
 class Highest(Policy):

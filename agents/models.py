@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models.functions import Concat
 
 from agents import states
 from agents.evidence import default_weights, weights_problem
@@ -22,7 +23,11 @@ FRACTION: dict[str, Any] = {
     "decimal_places": 6,
     "validators": [MinValueValidator(0), MaxValueValidator(1)],
 }
+NAME_TAKEN = "one_agent_of_a_name_per_owner"
+"""The constraint on names; agents without an owner are the platform's."""
 EVM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+PERPS_ACCOUNT = "gmx:"
+"""How the account of a deployment begins that trades perpetual futures from a Safe; the Safe's address follows."""
 
 
 def validate_weights(weights: object) -> None:
@@ -36,11 +41,7 @@ class Agent(models.Model):
 
     MOVES = states.AGENT
 
-    name = models.CharField(
-        max_length=60,
-        unique=True,
-        help_text="decisions and model calls are recorded under it, and found by it; no two agents share it",
-    )
+    name = models.CharField(max_length=60, help_text="no two agents of one owner share it")
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="agents"
     )
@@ -103,6 +104,12 @@ class Agent(models.Model):
         db_table = "agents"
         ordering = ("name",)
         constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["owner", "name"],
+                name=NAME_TAKEN,
+                nulls_distinct=False,
+                violation_error_message="The owner has another agent of this name: choose another name.",
+            ),
             models.CheckConstraint(
                 name="weights_are_0_to_100",
                 condition=~models.Func(
@@ -263,12 +270,25 @@ class Deployment(models.Model):
             ),
             models.CheckConstraint(
                 name="a_safe_is_its_deployments_account",
-                condition=models.Q(safe_wallet="") | models.Q(account=models.F("safe_wallet")),
+                condition=models.Q(safe_wallet="")
+                | models.Q(account=models.F("safe_wallet"))
+                | models.Q(account=Concat(models.Value(PERPS_ACCOUNT), models.F("safe_wallet"))),
             ),
         ]
 
     def __str__(self) -> str:
         return f"{self.agent} on {self.account}"
+
+    @property
+    def is_account_of_safe(self) -> bool:
+        """Return whether the account is that of its Safe: for spot trading, or for perpetual futures."""
+        safe = self.safe_wallet
+        return bool(safe) and self.account in (safe, f"{PERPS_ACCOUNT}{safe}")
+
+    @property
+    def trades_perps(self) -> bool:
+        """Return whether it trades perpetual futures from its Safe."""
+        return bool(self.safe_wallet) and self.account.startswith(PERPS_ACCOUNT)
 
     def terms(self, *, trade: FeeRule, profit: FeeRule) -> Terms:
         """Return the rules by which it is charged.
@@ -284,7 +304,8 @@ class Deployment(models.Model):
 
         The database refuses both as well; this gives the message. Raises ValidationError.
         """
-        if (self.safe_wallet or EVM_ADDRESS.fullmatch(self.account)) and self.account != self.safe_wallet:
+        names_a_safe = EVM_ADDRESS.fullmatch(self.account.removeprefix(PERPS_ACCOUNT))
+        if (self.safe_wallet or names_a_safe) and not self.is_account_of_safe:
             raise ValidationError(
                 {
                     "account": "A Safe's address is set by `manage.py safe plan` or the API, with the signature of "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
 
-from agents.evidence import POSTS
+from agents.evidence import POSTS, UNMEASURED
 from maxxit.core.terms import Preset
 
 DEFAULT, HIGHEST = 50, 100
@@ -68,6 +68,7 @@ def derive(preferences: Preferences) -> Derived:
       reversal (rsi, bollinger) 100 less it;
     * unusual volume weighs `market_rank_priority`: no piece of evidence measures a token's rank, volume is the nearest;
     * volatility, which speaks against a trade, weighs 100 less `risk_tolerance`, and sizes grow with the tolerance;
+    * pieces of which no edge was measured weigh nothing;
     * the more frequent the trades, the lower the confidence from which one is made.
     """
     trend, risk = preferences.price_momentum_focus, preferences.risk_tolerance
@@ -78,7 +79,7 @@ def derive(preferences: Preferences) -> Derived:
         if risk >= AGGRESSIVE_FROM
         else Preset.MODERATE
     )
-    weights = {
+    weights = dict.fromkeys(sorted(UNMEASURED), 0) | {
         POSTS: preferences.social_sentiment_weight,
         "rsi": HIGHEST - trend,
         "macd": trend,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from agents.evidence import EVIDENCE, weights_problem
+from agents.evidence import EVIDENCE, UNMEASURED, weights_problem
 from agents.following import clean_name, name_problem
 from agents.models import Agent, CtAccount, Deployment, Subscription
 from agents.states import AgentState, DeploymentState
@@ -68,15 +68,12 @@ def _create(entry: SeedAgent) -> list[Deployment]:
     venue_policy(entry.venue)
     for token in entry.tokens:
         instrument(token)
-    missing = [name for name in EVIDENCE if name not in entry.weights]
+    missing = [name for name in EVIDENCE if name not in entry.weights and name not in UNMEASURED]
     if problem := weights_problem(entry.weights) or (missing and f"no weight for {', '.join(missing)}"):
         raise Misconfigured(f"config/agents.yaml: agent {entry.name!r}: {problem}")
-    if Agent.objects.filter(name=entry.name, owner__isnull=False).exists():
-        raise Misconfigured(
-            f"config/agents.yaml: a customer has an agent named {entry.name!r}: choose another name"
-        )
     agent, new = Agent.objects.get_or_create(
         name=entry.name,
+        owner=None,
         defaults={
             "venue": entry.venue,
             "tokens": list(entry.tokens),

@@ -23,7 +23,7 @@ from maxxit.adminkit import (
 )
 from maxxit.core.errors import IllegalMove
 from signals_app import ingest
-from signals_app.models import AuthorRecord, CtPost, RejectedPost, Signal
+from signals_app.models import AuthorRecord, CtPost, InboundPost, RejectedPost, Signal, SocialMetric
 from signals_app.outcome import STAGES
 from signals_app.states import PostState
 
@@ -73,7 +73,18 @@ class CtPostAdmin(LargeTableAdmin):
     status = state_column()
     confidence_value = number_column("confidence", places=2)
     fieldsets = (
-        (None, {"fields": ("text", ("account_link", "post_id", "source"), ("posted_at", "ingested_at"))}),
+        (
+            None,
+            {
+                "fields": (
+                    "text",
+                    ("account_link", "post_id", "source"),
+                    ("posted_at", "ingested_at"),
+                    "link",
+                    ("likes", "reposts", "replies", "quotes"),
+                )
+            },
+        ),
         ("Outcome", {"fields": (("status", "outcome"), "signals_of", ("trace", "events", "traces"))}),
         (
             "Reading",
@@ -120,6 +131,19 @@ class CtPostAdmin(LargeTableAdmin):
     @display(description="events")
     def events(self, row: CtPost) -> SafeString | str:
         return list_link("events.event", "events", q=row.correlation_id)
+
+
+@admin.register(InboundPost)
+class InboundPostAdmin(LargeTableAdmin):
+    list_display = ("received_at", "source", "username", "ident", "post_id")
+    list_filter = (("source", RecentValues),)
+    search_fields = ("ident__exact", "post_id__exact", "username")
+
+
+@admin.register(SocialMetric)
+class SocialMetricAdmin(LargeTableAdmin):
+    list_display = ("at", "symbol", "galaxy_score", "sentiment_pct", "social_volume", "alt_rank")
+    list_filter = (("symbol", RecentValues),)
 
 
 @admin.register(RejectedPost)

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from agents.models import Agent, Subscription
 from maxxit.market import quotes, snapshots
 from maxxit.market.bars import Snapshot
-from signals_app.evidence.base import Call
+from signals_app.evidence.base import Call, SocialFigures
 from signals_app.models import CtPost
 from signals_app.policy import Generate
+from signals_app.social import store
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,28 @@ class Facts:
     """Token -> id of the stored market snapshot."""
     followed: dict[int, frozenset[int]]
     """Agent -> accounts it follows."""
+    social: dict[str, SocialFigures]
 
     def calls(self, agent: Agent, token: str) -> tuple[Call, ...]:
         """Return the calls on `token` by accounts that `agent` follows, oldest first."""
         accounts = self.followed.get(agent.pk, frozenset())
         return tuple(
-            Call(post.pk, post.sides[token], post.confidence, post.account.impact_factor, post.account_id)
+            Call(
+                post.pk,
+                post.sides[token],
+                post.confidence,
+                post.account.impact_factor,
+                post.account_id,
+                _reactions(post),
+            )
             for post in self.posts.values()
             if token in post.sides and post.account_id in accounts and post.confidence is not None
         )
+
+
+def _reactions(post: CtPost) -> int | None:
+    counts = [count for count in (post.likes, post.reposts, post.replies, post.quotes) if count is not None]
+    return sum(counts) if counts else None
 
 
 def gather(
@@ -73,4 +87,5 @@ def gather(
         snapshots={token: snapshot.row for token, snapshot in stored.items()},
         prices=quotes.latest(names),
         followed={agent: frozenset(accounts) for agent, accounts in followed.items()},
+        social=store.latest(names, at, timedelta(hours=policy.social_hours)),
     )

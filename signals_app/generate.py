@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 from django.db import IntegrityError, transaction
 
+from agents.describe import names_of
 from agents.models import Agent
 from agents.states import AgentState
 from maxxit.core import clock, correlation
@@ -19,6 +20,7 @@ from maxxit.events import wake
 from maxxit.events.record import record, record_all
 from maxxit.knowledge import retrieve
 from maxxit.llm.ask import ask
+from maxxit.llm.trace import AgentRef
 from maxxit.market.instruments import instrument, listed_on, words_by_token
 from maxxit.market.venues import venue_policy
 from signals_app import score
@@ -32,7 +34,7 @@ from signals_app.outcome import candidate, raise_to
 from signals_app.policy import Generate
 from signals_app.reading.proposal import Proposal
 from signals_app.reasons import CandidateReason
-from signals_app.score import Declined, Limits, Proposed
+from signals_app.score import Declined, Limits, Proposed, RiskRules
 from signals_app.size import size_model
 
 log = structlog.get_logger(__name__)
@@ -153,7 +155,7 @@ def _consider(
     if token not in facts.prices:
         return Declined(CandidateReason.NO_PRICE)
     limits = _limits(agent, token, policy)
-    decision = score.decide(limits, calls, facts.markets.get(token))
+    decision = score.decide(limits, calls, facts.markets.get(token), facts.social.get(token))
     if isinstance(decision, Proposed) and policy.proposer == "model":
         decision = _ask_model(agent, token, facts, decision, limits)
     expires_at = facts.at + timedelta(hours=policy.signal_ttl_hours)
@@ -173,6 +175,7 @@ def _limits(agent: Agent, token: str, policy: Generate) -> Limits:
         stop_loss_pct=levels.stop_loss_pct,
         take_profit_pct=levels.take_profit_pct,
         illiquid=instrument(token).illiquid,
+        risk=RiskRules(policy.perps.medium_risk_from_pct, policy.perps.high_risk_from_pct),
     )
 
 
@@ -193,7 +196,11 @@ def _ask_model(
     corrs = [post.correlation_id for post in posts] or [_own_correlation(agent, token, facts.bucket)]
     try:
         answer = ask(
-            purpose="generate", data=data, schema=Proposal, correlation_ids=corrs, agent=agent.name
+            purpose="generate",
+            data=data,
+            schema=Proposal,
+            correlation_ids=corrs,
+            agent=AgentRef(agent.pk, agent.name),
         ).answer
     except MaxxitError as error:
         log.error("proposal_failed", agent=agent.name, token=token, error=str(error))
@@ -205,7 +212,7 @@ def _passages(agent: Agent, token: str, posts: Sequence[CtPost], at: datetime) -
     """Retrieve passages about this trade that were known at `at`; empty where retrieval fails."""
     question = " ".join([token, *words_by_token().get(token, ()), *(post.text for post in posts)])
     try:
-        passages = retrieve.passages(question, at=at, token=token, agent=agent.name)
+        passages = retrieve.passages(question, at=at, token=token, agents=names_of(agent))
         return [passage.as_data() for passage in passages]
     except MaxxitError as error:
         log.error("knowledge_away", agent=agent.name, token=token, error=str(error))
@@ -239,6 +246,7 @@ def _store(agent: Agent, token: str, facts: Facts, proposed: Proposed, expires_a
                     "evidence": {name: round(value, 6) for name, value in scored.evidence.items()},
                     "weights": agent.weights,
                     "posts": {str(post): f"{share:f}" for post, share in shares(scored.calls).items()},
+                    **({} if venue_policy(agent.venue).is_spot else {"risk": proposed.risk}),
                 },
                 market=facts.markets[token].as_json(),
                 snapshot_id=facts.snapshots.get(token),
@@ -275,6 +283,7 @@ def _record_decision(
         verdicts[call.post].add(candidate(decision.reason))
     data: dict[str, Any] = {
         "agent": agent.name,
+        "agent_id": agent.pk,
         "token": token,
         "reason": decision.reason,
         "measured": decision.measured,

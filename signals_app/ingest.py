@@ -19,7 +19,7 @@ from maxxit.events import wake
 from maxxit.events.record import Transition, advance_all, advance_each, record_all
 from maxxit.market.instruments import words_by_token
 from maxxit.postgres import bulk
-from signals_app import prefilter, revise
+from signals_app import prefilter, revise, stated
 from signals_app.followers import followers
 from signals_app.lanes import Lanes, PassTime
 from signals_app.models import CtPost, RejectedPost
@@ -149,7 +149,7 @@ def _fetch(source: PostSource, account: CtAccount) -> Fetched:
     """Fetch the new posts of one account. It uses no database: sources are read in threads without a connection."""
     cursor = Cursor(account.since_id, account.last_seen_at, account.until_id)
     offered = source.fetch(account.x_username, cursor)
-    posts = [replace(post, text=redact.text(post.text)) for post in offered]
+    posts = [replace(post, text=redact.text(post.text), link=redact.text(post.link)) for post in offered]
     return Fetched(posts, source.unread_below(account.x_username) if isinstance(source, Paged) else "")
 
 
@@ -216,10 +216,13 @@ def _place_key(name: str) -> str:
 
 
 INSERT = """
-INSERT INTO ct_posts (post_id, account_id, source, text, posted_at, ingested_at, correlation_id)
-SELECT post_id, %(account)s, %(source)s, text, posted_at, %(now)s, correlation_id
-FROM unnest(%(ids)s::text[], %(texts)s::text[], %(times)s::timestamptz[], %(corrs)s::uuid[])
-     AS offered(post_id, text, posted_at, correlation_id)
+INSERT INTO ct_posts (post_id, account_id, source, text, posted_at, ingested_at, correlation_id,
+                      link, likes, reposts, replies, quotes)
+SELECT post_id, %(account)s, %(source)s, text, posted_at, %(now)s, correlation_id,
+       link, likes, reposts, replies, quotes
+FROM unnest(%(ids)s::text[], %(texts)s::text[], %(times)s::timestamptz[], %(corrs)s::uuid[], %(links)s::text[],
+            %(likes)s::int[], %(reposts)s::int[], %(replies)s::int[], %(quotes)s::int[])
+     AS offered(post_id, text, posted_at, correlation_id, link, likes, reposts, replies, quotes)
 ON CONFLICT DO NOTHING
 RETURNING id, post_id, correlation_id, text
 """
@@ -243,6 +246,11 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
                 "texts": bulk.array(post.text for post in written),
                 "times": bulk.array(post.posted_at for post in written),
                 "corrs": bulk.array(correlation.derive_id("post", post.post_id) for post in written),
+                "links": bulk.array(post.link for post in written),
+                "likes": bulk.array(post.engagement.likes for post in written),
+                "reposts": bulk.array(post.engagement.reposts for post in written),
+                "replies": bulk.array(post.engagement.replies for post in written),
+                "quotes": bulk.array(post.engagement.quotes for post in written),
             },
         )
         landed = [
@@ -255,7 +263,9 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
     last = {post.post_id: post for post in written}
     replaced = revise.edits(account, [post for pk, post in last.items() if stored.get(pk) != post.text])
     done.edited += len(replaced)
-    unread = {post.pk: post for post in (*landed, *replaced)}
+    calls = {post.post_id: post.call for post in written if post.call}
+    stated.classify([(post, calls[post.post_id]) for post in landed if post.post_id in calls])
+    unread = {post.pk: post for post in (*landed, *replaced) if post.post_id not in calls}
     prefiltered = _prefilter(unread.values())
     done.prefiltered += prefiltered
     if len(unread) > prefiltered:

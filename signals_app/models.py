@@ -23,6 +23,15 @@ class CtPost(models.Model):
     text = models.TextField()
     posted_at = models.DateTimeField(help_text="UTC, as stated by the provider")
     ingested_at = models.DateTimeField(help_text="UTC; when the post was stored; nothing uses it earlier")
+    link = models.CharField(
+        max_length=500, blank=True, default="", db_default="", help_text="where people read it"
+    )
+    likes = models.PositiveIntegerField(
+        null=True, blank=True, help_text="when the source delivered the post, as the other counts"
+    )
+    reposts = models.PositiveIntegerField(null=True, blank=True)
+    replies = models.PositiveIntegerField(null=True, blank=True)
+    quotes = models.PositiveIntegerField(null=True, blank=True)
     correlation_id = models.UUIDField(unique=True)
     state = models.CharField(
         max_length=12,
@@ -93,6 +102,59 @@ class CtPost(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account} {self.posted_at:%Y-%m-%d %H:%M}: {self.text[:60]}"
+
+
+class InboundPost(models.Model):
+    """A post that a provider sent us, kept until the ingest stage stores it as a post, and as proof of what was sent.
+
+    It is committed before the sender hears that it was taken, so a post that was taken is never lost.
+    """
+
+    source = models.CharField(max_length=20)
+    ident = models.CharField(max_length=100, help_text="the sender's id of this item, unique for the source")
+    post_id = models.CharField(max_length=40, help_text="of the post that it becomes")
+    username = models.CharField(max_length=50, help_text="the account, in lower case")
+    item = models.JSONField(help_text="text, time, link, counts and a stated call, secrets masked")
+    received_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "inbound_posts"
+        ordering = ("-id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["source", "ident"], name="inbound_once_per_source")
+        ]
+        indexes = (
+            models.Index(fields=["source", "username", "received_at"], name="inbound_posts_account"),
+            models.Index(fields=["received_at"], name="inbound_posts_received"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.ident}"
+
+
+class SocialMetric(models.Model):
+    """The social metrics of a token, as a source gave them."""
+
+    symbol = models.CharField(max_length=20)
+    at = models.DateTimeField(help_text="UTC; when they were read; no decision uses them earlier")
+    galaxy_score = models.DecimalField(max_digits=8, decimal_places=4, help_text="0 to 100")
+    sentiment_pct = models.DecimalField(
+        max_digits=8, decimal_places=4, help_text="percent of the weighted posts that are positive"
+    )
+    social_volume = models.PositiveIntegerField(help_text="posts in the 24 hours before")
+    price_change_pct = models.DecimalField(
+        max_digits=12, decimal_places=4, help_text="percent in the 24 hours before, by the source"
+    )
+    alt_rank = models.PositiveIntegerField(help_text="1 is the best")
+
+    class Meta:
+        db_table = "social_metrics"
+        ordering = ("-at", "symbol")
+        constraints: ClassVar = [models.UniqueConstraint(fields=["symbol", "at"], name="one_social_metric")]
+        indexes = (models.Index(fields=["at"], name="social_metrics_at"),)
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.at:%Y-%m-%d %H:%M}"
 
 
 class RejectedPost(models.Model):

@@ -1,9 +1,10 @@
 """Typed settings of `config/signals.yaml`."""
 
+from decimal import Decimal
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from maxxit.core.config import BasisPoints, Count, Percent, Policy, load
 
@@ -36,6 +37,19 @@ class Levels(Policy):
     take_profit_pct: Percent
 
 
+class PerpsLevels(Levels):
+    """The same with leverage, and from which volatility (percent per bar) on the risk is medium, and high."""
+
+    medium_risk_from_pct: Percent = Decimal("0.75")
+    high_risk_from_pct: Percent = Decimal(2)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "PerpsLevels":
+        if self.medium_risk_from_pct >= self.high_risk_from_pct:
+            raise ValueError("medium_risk_from_pct is below high_risk_from_pct")
+        return self
+
+
 class Generate(Policy):
     """Buckets, windows, levels and caps of the generate stage."""
 
@@ -46,11 +60,13 @@ class Generate(Policy):
     bars: Count
     warm_up_bars: int = Field(ge=40)
     spot: Levels
-    perps: Levels
+    perps: PerpsLevels
     signal_ttl_hours: Count
     max_signals_per_author_per_day: Count
     max_signals_per_token_per_day: Count
     proposer: Literal["formula", "model"]
+    social_hours: Count = 6
+    """Older social metrics are not used."""
 
 
 class Authors(Policy):
@@ -65,6 +81,12 @@ class Authors(Policy):
     seed: int = Field(ge=0)
 
 
+class Social(Policy):
+    """Where social metrics come from."""
+
+    source: dict[str, Any] | None = None
+
+
 class SignalsPolicy(Policy):
     """The whole file."""
 
@@ -72,6 +94,7 @@ class SignalsPolicy(Policy):
     classify: Classify
     generate: Generate
     authors: Authors
+    social: Social = Social()
 
 
 @cache

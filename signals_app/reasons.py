@@ -74,7 +74,7 @@ class CandidateReason(CodedReason):
         "no_follower",
         CUSTOMER,
         "no active agent follows the author",
-        "the agent's subscriptions, in the admin",
+        "follow the author with an agent: the page Start, or `POST /api/agents/{id}/follows`",
     )
     TOO_OLD = (
         "too_old",
@@ -86,7 +86,7 @@ class CandidateReason(CodedReason):
         "not_on_venue",
         CUSTOMER,
         "the agents that follow the author do not trade the token",
-        f"the agent's tokens, in the admin; venues in {MARKETS}",
+        "the agent's tokens or its venue: `PATCH /api/agents/{id}`, or start another agent",
     )
     NO_MARKET_DATA = (
         "no_market_data",
@@ -129,7 +129,7 @@ class CandidateReason(CodedReason):
         "opposed",
         CUSTOMER,
         "the indicators and other posts outweighed this call",
-        "the agent's weights, in the admin",
+        "the agent's weights: `PATCH /api/agents/{id}`",
     )
     SHORTS_NOT_SUPPORTED = (
         "shorts_not_supported",
@@ -141,7 +141,7 @@ class CandidateReason(CodedReason):
         "below_threshold",
         CUSTOMER,
         "the confidence is below the agent's minimum",
-        "the agent's min_confidence, in the admin",
+        "the agent's min_confidence: `PATCH /api/agents/{id}`",
     )
     MODEL_FAILED = (
         "model_failed",

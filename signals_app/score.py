@@ -9,11 +9,12 @@ against both sides. Both sums are floats, as the indicators are.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from enum import StrEnum
 
 from agents.evidence import POSTS
 from maxxit.core.terms import Side
 from maxxit.market.bars import Snapshot
-from signals_app.evidence.base import MAX_CONFIDENCE, MIN_CONFIDENCE, Call, Facts, pieces
+from signals_app.evidence.base import MAX_CONFIDENCE, MIN_CONFIDENCE, Call, Facts, SocialFigures, pieces
 from signals_app.reading.proposal import Proposal
 from signals_app.reasons import CandidateReason
 
@@ -36,14 +37,19 @@ def uses_posts(weights: Mapping[str, int]) -> bool:
     return weights.get(POSTS, 0) > 0
 
 
-def score(weights: Mapping[str, int], calls: Sequence[Call], market: Snapshot) -> Scored | None:
+def score(
+    weights: Mapping[str, int],
+    calls: Sequence[Call],
+    market: Snapshot,
+    social: SocialFigures | None = None,
+) -> Scored | None:
     """Return side and confidence for one agent and token; None when the evidence supports neither side.
 
     `weights` are the agent's, 0 to 100 by piece of evidence; a missing one is 0. Posts are one piece among the others:
     without a weight for them the calls are ignored. A required piece (as posts are) that has a weight but no value
     gives None.
     """
-    facts = Facts(market, tuple(calls) if uses_posts(weights) else ())
+    facts = Facts(market, tuple(calls) if uses_posts(weights) else (), social)
     evidence: dict[str, float] = {}
     direction, total = 0.0, 0
     for piece in pieces():
@@ -65,10 +71,37 @@ def score(weights: Mapping[str, int], calls: Sequence[Call], market: Snapshot) -
     return Scored(side, confidence, tuple(own), evidence)
 
 
-def leverage(confidence: Decimal, maximum: Decimal) -> Decimal:
-    """Return the leverage: 5 above 0.8, 3 above 0.6, else 2, at most the venue's `maximum` (checklist A32)."""
-    wanted = 5 if confidence > Decimal("0.8") else 3 if confidence > Decimal("0.6") else 2
-    return min(Decimal(wanted), maximum)
+class RiskTier(StrEnum):
+    """How risky a trade with leverage is, by how much its token moves."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+LEVERAGE_BOUNDS = {
+    RiskTier.LOW: (Decimal(5), Decimal(10)),
+    RiskTier.MEDIUM: (Decimal(3), Decimal(5)),
+    RiskTier.HIGH: (Decimal(1), Decimal(2)),
+}
+"""Leverage of each tier, least and most (checklist A31)."""
+
+
+def risk_tier(volatility_pct: float, illiquid: bool, rules: "RiskRules") -> RiskTier:
+    """Return the risk tier of a token: high where it is illiquid or its volatility (percent per bar) is not known."""
+    if illiquid or not volatility_pct < float(rules.high_risk_from_pct):  # not a number is not below
+        return RiskTier.HIGH
+    return RiskTier.LOW if volatility_pct < float(rules.medium_risk_from_pct) else RiskTier.MEDIUM
+
+
+def leverage(confidence: Decimal, risk: RiskTier, maximum: Decimal) -> Decimal:
+    """Return the leverage of a trade, at most the venue's `maximum`.
+
+    5 above a confidence of 0.8, 3 above 0.6, else 2 (checklist A32), held within the bounds of the risk tier (A31).
+    """
+    wanted = Decimal(5 if confidence > Decimal("0.8") else 3 if confidence > Decimal("0.6") else 2)
+    least, most = LEVERAGE_BOUNDS[risk]
+    return min(max(least, min(wanted, most)), maximum)
 
 
 STOP_BOUNDS = {
@@ -92,6 +125,14 @@ def bound_levels(stop_pct: Decimal, take_pct: Decimal, used_leverage: Decimal) -
 
 
 @dataclass(frozen=True, slots=True)
+class RiskRules:
+    """From which volatility (percent per bar) on a token's risk is medium, and high."""
+
+    medium_risk_from_pct: Decimal
+    high_risk_from_pct: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The weights, thresholds and levels of an agent and its venue."""
 
@@ -104,6 +145,7 @@ class Limits:
     take_profit_pct: Decimal
     illiquid: bool
     """The token needs calls by two authors."""
+    risk: RiskRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +156,7 @@ class Proposed:
     stop_loss_pct: Decimal
     take_profit_pct: Decimal
     leverage: Decimal
+    risk: RiskTier
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +168,13 @@ class Declined:
     limit: str = ""
 
 
-def decide(limits: Limits, calls: Sequence[Call], market: Snapshot | None) -> Proposed | Declined:
+def decide(
+    limits: Limits, calls: Sequence[Call], market: Snapshot | None, social: SocialFigures | None = None
+) -> Proposed | Declined:
     """Decide for one agent and token: a trade, or the reason against it."""
     if market is None:
         return Declined(CandidateReason.NO_MARKET_DATA)
-    scored = score(limits.weights, calls, market)
+    scored = score(limits.weights, calls, market, social)
     if scored is None:
         return Declined(CandidateReason.BELOW_THRESHOLD, "0", f"{limits.min_confidence:f}")
     if scored.side == Side.SHORT and not limits.shorts:
@@ -141,16 +186,17 @@ def decide(limits: Limits, calls: Sequence[Call], market: Snapshot | None) -> Pr
         return Declined(
             CandidateReason.BELOW_THRESHOLD, f"{scored.confidence:f}", f"{limits.min_confidence:f}"
         )
-    used = leverage(scored.confidence, limits.max_leverage)
+    risk = risk_tier(market.volatility_pct, limits.illiquid, limits.risk)
+    used = leverage(scored.confidence, risk, limits.max_leverage)
     stop, take = bound_levels(limits.stop_loss_pct, limits.take_profit_pct, used)
-    return Proposed(scored, stop, take, used)
+    return Proposed(scored, stop, take, used, risk)
 
 
 def bound(formula: Proposed, model: Proposal, limits: Limits) -> Proposed | Declined:
     """Hold a model's proposal within the formula's bounds.
 
-    A model may lower the confidence and move the levels within their bounds. It chooses neither token nor side, and
-    never raises confidence or leverage.
+    A model may lower confidence and leverage (below the bounds of the risk tier too, which risks less), and move
+    the levels within their bounds. It chooses neither token nor side, and raises neither confidence nor leverage.
     """
     confidence = max(MIN_CONFIDENCE, min(formula.scored.confidence, model.confidence))
     if not model.take:
@@ -159,6 +205,8 @@ def bound(formula: Proposed, model: Proposal, limits: Limits) -> Proposed | Decl
         )
     if confidence < limits.min_confidence:
         return Declined(CandidateReason.BELOW_THRESHOLD, f"{confidence:f}", f"{limits.min_confidence:f}")
-    used = min(formula.leverage, max(Decimal(1), model.leverage))
+    sure_enough = leverage(confidence, formula.risk, limits.max_leverage)
+    used = min(formula.leverage, sure_enough, max(Decimal(1), model.leverage))
     stop, take = bound_levels(model.stop_loss_pct, model.take_profit_pct, used)
-    return Proposed(replace(formula.scored, confidence=confidence), stop, take, used)
+    scored = replace(formula.scored, confidence=confidence)
+    return Proposed(scored, stop, take, used, formula.risk)

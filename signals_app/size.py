@@ -28,7 +28,7 @@ class Shares(BaseModel):
 
 
 class Presets(BaseModel):
-    """The key `sizing` of `config/risk.yaml`; the rest of the file is typed in `trading/policy.py`."""
+    """The key `sizing` of `config/risk.yaml`; the rest of the file is typed in `trading/risk/policy.py`."""
 
     model_config = ConfigDict(frozen=True)
     sizing: dict[str, Shares]

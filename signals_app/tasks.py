@@ -4,23 +4,48 @@ from dataclasses import asdict
 from functools import cache, partial
 from typing import Any
 
+import structlog
 from celery import Task, shared_task
 from django.conf import settings
 
+from maxxit.core import clock
 from maxxit.core.config import ROOT
+from maxxit.core.errors import Rejected, Retryable
+from maxxit.events import wake
 from maxxit.llm.budget import calls_left
 from maxxit.llm.slots import width
+from maxxit.market.instruments import all_instruments
 from maxxit.pipeline.runs import Counts, run_stage
-from signals_app import classify, generate, ingest
+from signals_app import classify, generate, inbound, ingest
 from signals_app.policy import policy
-from signals_app.sources import SOURCES
-from signals_app.sources.base import PostSource
+from signals_app.social import SOCIAL, store
+from signals_app.sources import INBOUND, NAMED, SOURCES
+from signals_app.sources.base import PostSource, Unmetered
+from signals_app.sources.inbound import InboundSource
+
+log = structlog.get_logger(__name__)
+UNMETERED_TASK = "signals_app.tasks.ingest_unmetered"
 
 
 @cache
 def sources() -> dict[str, PostSource]:
     """Open the configured post sources. Raises `Misconfigured` for one that cannot be opened."""
-    return {name: SOURCES.open(**_resolved(stanza)) for name, stanza in policy().ingest.sources.items()}
+    return {name: _opened(name, stanza) for name, stanza in policy().ingest.sources.items()}
+
+
+def inbound_source(name: str) -> InboundSource | None:
+    """Return the source of that name if others push to it; only the web process needs its secret."""
+    stanza = policy().ingest.sources.get(name, {})
+    return InboundSource(name=name, **_options(stanza)) if stanza.get("adapter") == INBOUND else None
+
+
+def _options(stanza: dict[str, Any]) -> dict[str, Any]:
+    return {option: value for option, value in stanza.items() if option != "adapter"}
+
+
+def _opened(name: str, stanza: dict[str, Any]) -> PostSource:
+    named = {"name": name} if stanza.get("adapter") in NAMED else {}
+    return SOURCES.open(**_resolved(stanza), **named)
 
 
 def _resolved(stanza: dict[str, Any]) -> dict[str, Any]:
@@ -39,6 +64,15 @@ def one() -> int:
 def ingest_pass() -> Counts:
     """Run one pass of the ingest stage."""
     done = ingest.ingest(sources(), policy().ingest.pass_seconds)
+    return Counts(done.offered, done.new, asdict(done))
+
+
+def unmetered_pass() -> Counts:
+    """Ingest from the sources whose reading costs nothing."""
+    free: dict[str, PostSource] = {
+        name: source for name, source in sources().items() if isinstance(source, Unmetered)
+    }
+    done = ingest.ingest(free, policy().ingest.pass_seconds)
     return Counts(done.offered, done.new, asdict(done))
 
 
@@ -70,6 +104,13 @@ def run_ingest(self: Task, run_id: int | None = None) -> dict[str, Any]:
     return run_stage("ingest", ingest_pass, run_id=run_id, task=self)
 
 
+@shared_task(name=UNMETERED_TASK)
+def ingest_unmetered() -> int:
+    """Ingest from feeds, channels and what was sent to us; returns how many posts are new."""
+    wake.started(UNMETERED_TASK)
+    return unmetered_pass().out
+
+
 @shared_task(name="signals_app.tasks.classify", bind=True)
 def run_classify(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: classify every new post."""
@@ -80,6 +121,25 @@ def run_classify(self: Task, run_id: int | None = None) -> dict[str, Any]:
 def run_generate(self: Task, run_id: int | None = None) -> dict[str, Any]:
     """Sweep: decide on signals of the present bucket from every waiting candidate."""
     return run_stage("generate", generate_pass, run_id=run_id, task=self)
+
+
+@shared_task
+def tidy() -> int:
+    """Delete what was sent to us, and social metrics, past their retention; returns how many rows."""
+    return inbound.prune(clock.now() - inbound.KEPT) + store.prune(clock.now() - store.KEPT)
+
+
+@shared_task
+def refresh_social() -> int:
+    """Read the social metrics of every token where a source is configured; returns how many were stored."""
+    stanza = policy().social.source
+    if stanza is None:
+        return 0
+    try:
+        return store.keep(SOCIAL.open(**stanza).readings(frozenset(all_instruments())))
+    except (Retryable, Rejected) as error:  # without it no agent counts them; the next hour tries again
+        log.warning("social_metrics_away", error=str(error))
+        return 0
 
 
 @shared_task

@@ -3,6 +3,7 @@
 Without documents this costs one EXISTS query and no call of the embedder.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,7 +55,7 @@ def passages(
     *,
     at: datetime,
     token: str | None = None,
-    agent: str | None = None,
+    agents: Sequence[str] | None = None,
     limit: int | None = None,
 ) -> list[Passage]:
     """Return the passages nearest to `question` that were known at the time `at`, nearest first.
@@ -63,7 +64,7 @@ def passages(
         question: free text; redacted before it is embedded.
         at: UTC; later documents and versions are left out.
         token: leave out documents about other tokens; None: no filter.
-        agent: leave out documents for other agents; None: no filter.
+        agents: names of one agent; leave out documents for others; None: no filter.
         limit: number of passages; default: `search.passages` of config/knowledge.yaml.
 
     Raises whatever the embedder raises.
@@ -82,7 +83,7 @@ def passages(
             # The filters apply after the index scan: an iterative scan continues until enough rows remain.
             cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
             cursor.execute(f"SET LOCAL hnsw.ef_search = {int(search.ef_search)}")
-        rows = list(nearest(vector, by.identity, at, token, agent)[: limit * ROWS_PER_PASSAGE])
+        rows = list(nearest(vector, by.identity, at, token, agents)[: limit * ROWS_PER_PASSAGE])
     matches = [
         Passage(row[0], row[1], row[2], row[3], row[4], row[5], round(1 - row[6], 6))
         for row in rows
@@ -93,7 +94,7 @@ def passages(
 
 
 def nearest(
-    vector: Vector, identity: str, at: datetime, token: str | None = None, agent: str | None = None
+    vector: Vector, identity: str, at: datetime, token: str | None = None, agents: Sequence[str] | None = None
 ) -> "QuerySet[Chunk, tuple[str, str, str, datetime, str, int, float]]":
     """Return the query by cosine distance: rows of (text, uri, title, known_at, document's hash, place, distance)."""
     known = Q(document__known_at__lte=at)
@@ -101,8 +102,8 @@ def nearest(
     rows = Chunk.objects.filter(known, in_force, embedder=identity)
     if token is not None:
         rows = rows.filter(Q(document__tokens=[]) | Q(document__tokens__contains=[token]))
-    if agent is not None:
-        rows = rows.filter(Q(document__agents=[]) | Q(document__agents__contains=[agent]))
+    if agents is not None:
+        rows = rows.filter(Q(document__agents=[]) | Q(document__agents__overlap=list(agents)))
     return (
         rows.annotate(distance=CosineDistance("embedding", vector))
         .order_by("distance")

@@ -168,7 +168,7 @@ class Caller(Generic[M]):
                 budget.limits(request.purpose, stanza, self._call.account, name, candidate.stanza)
             )
             try:
-                answer = candidate.provider.complete(request)
+                answer = self._complete(candidate, request)
             except Retryable as error:
                 breaker.failed(name, limits, redact.text(str(error)), error.after)
                 raise
@@ -193,6 +193,17 @@ class Caller(Generic[M]):
                 raise ProviderRefused(str(error)) from error
         breaker.succeeded(name)
         budget.book_cost(spends, candidate.stanza.cost(answer.prompt_tokens, answer.completion_tokens))
+        return answer
+
+    def _complete(self, candidate: Candidate, request: Request) -> Answer:
+        """Call the provider; the call is committed to the event log before its outcome can be known."""
+        ident = trace.record_call(self._call, candidate.provider, request)
+        try:
+            answer = candidate.provider.complete(request)
+        except Exception as error:
+            trace.record_outcome(self._call, ident, request, error=type(error).__name__)
+            raise
+        trace.record_outcome(self._call, ident, request, answer=answer)
         return answer
 
     def _redacted(self, answer: Answer) -> Answer:

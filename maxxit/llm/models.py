@@ -16,6 +16,7 @@ class LlmTrace(models.Model):
     correlation_id = models.UUIDField(null=True, help_text="the first of correlation_ids")
     correlation_ids = ArrayField(models.UUIDField(), default=list, help_text="all that one call was about")
     agent_name = models.CharField(max_length=80, blank=True)
+    agent_id = models.BigIntegerField(null=True, help_text="the agent that it was asked for; empty: for all")
     purpose = models.CharField(max_length=40)
     provider = models.CharField(max_length=40)
     model = models.CharField(max_length=120)

@@ -5,19 +5,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
 
 from maxxit.core import clock, correlation, redact, untrusted
 from maxxit.core.untrusted import storable
+from maxxit.events.models import Event
+from maxxit.llm import recordings
 from maxxit.llm.models import LlmTrace
 from maxxit.llm.policy import policy, switch
-from maxxit.llm.providers.base import Answer, Request
+from maxxit.llm.providers.base import Answer, Provider, Request
 from maxxit.postgres import bulk
 
 log = structlog.get_logger(__name__)
+
+
+class AgentRef(NamedTuple):
+    """The agent that a call is made for."""
+
+    id: int
+    name: str
 
 
 @dataclass(slots=True)
@@ -26,7 +35,8 @@ class Call:
 
     request: Request
     correlation_ids: Sequence[UUID]
-    agent: str
+    agent: AgentRef | None
+    """None: for all."""
     account: str
     """The account whose daily budget this call counts against."""
     prompt_sha256: str
@@ -75,7 +85,8 @@ def write(call: Call) -> int:
         "ts": clock.now(),
         "correlation_id": ids[0] if ids else current,
         "correlation_ids": ids or ([current] if current else []),
-        "agent_name": call.agent[:80],
+        "agent_name": call.agent.name[:80] if call.agent else "",
+        "agent_id": call.agent.id if call.agent else None,
         "purpose": call.request.purpose,
         "provider": call.provider,
         "model": (call.answer.model if call.answer else call.model)[:120],
@@ -95,6 +106,44 @@ def write(call: Call) -> int:
         "repaired": call.repaired,
     }
     return bulk.insert(LlmTrace, {name: [value] for name, value in row.items()})[0]
+
+
+CALLED, ANSWERED = "model.called", "model.answered"
+"""Events of calls that left: an answer from a recording has none."""
+
+
+def record_call(call: Call, provider: Provider, request: Request) -> int:
+    """Write the event of a call that is about to be made, outside a transaction; return the event's id."""
+    facts = {
+        "purpose": request.purpose,
+        "provider": provider.name,
+        "model": provider.model,
+        "prompt_sha256": call.prompt_sha256,
+        "request_sha256": recordings.key(provider, request),
+    }
+    return _event(CALLED, call, facts)
+
+
+def record_outcome(
+    call: Call, called: int, request: Request, *, answer: Answer | None = None, error: str = ""
+) -> None:
+    """Write the event of what came of a call: the hash of the answer as it arrived, or the kind of error."""
+    digest = recordings.digest(answer.text) if answer else ""
+    facts = {"purpose": request.purpose, "call": called, "answer_sha256": digest, "error": error}
+    _event(ANSWERED, call, {name: value for name, value in facts.items() if value})
+
+
+def _event(name: str, call: Call, facts: Mapping[str, Any]) -> int:
+    ids = call.correlation_ids
+    corr = ids[0] if ids else correlation.current()
+    row = Event.objects.create(
+        at=clock.now(),
+        name=name,
+        subject=f"llm.purpose/{call.request.purpose}",
+        correlation_id=corr,
+        data=facts,
+    )
+    return int(row.pk)
 
 
 def parsed(answer: str) -> Any:
@@ -119,7 +168,7 @@ def _log(call: Call, error: str, request: Any, response: Any) -> None:
         purpose=call.request.purpose,
         provider=call.provider,
         model=call.model,
-        agent=call.agent,
+        agent=call.agent.name if call.agent else "",
         status="error" if error else "ok",
         latency_ms=call.latency_ms,
         posts=len(call.correlation_ids),

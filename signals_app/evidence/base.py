@@ -25,6 +25,24 @@ class Call:
     impact: Decimal
     """Fraction: the author's impact factor; 0.5 is neutral."""
     author: int
+    reactions: int | None = None
+    """Likes, reposts, replies and quotes of the post when it was delivered; None where its source gives no figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocialFigures:
+    """Social metrics of a token."""
+
+    galaxy_score: Decimal
+    """0 to 100."""
+    sentiment_pct: Decimal
+    """Percent of positive posts."""
+    volume_change_pct: Decimal
+    """Percent of change in 24 hours, of the number of posts."""
+    price_change_pct: Decimal
+    """Percent in 24 hours."""
+    alt_rank: int
+    """1 is the best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +52,7 @@ class Facts:
     market: Snapshot
     calls: Sequence[Call] = ()
     """Calls by the accounts that the agent follows, within its limits; none where posts have no weight."""
+    social: SocialFigures | None = None
 
 
 class Evidence(Protocol):

@@ -1,12 +1,40 @@
 """The protocol of post sources, and the raw posts and cursors they exchange with the ingest stage."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
+from hashlib import sha256
 from typing import Protocol, runtime_checkable
 
-from maxxit.core.errors import Retryable
+from maxxit.core.errors import Misconfigured, Retryable
 from maxxit.core.untrusted import storable
+
+
+@dataclass(frozen=True, slots=True)
+class Engagement:
+    """How many reactions a post had when a source delivered it; None where the source gives no figure."""
+
+    likes: int | None = None
+    reposts: int | None = None
+    replies: int | None = None
+    quotes: int | None = None
+
+
+NO_ENGAGEMENT = Engagement()
+
+
+@dataclass(frozen=True, slots=True)
+class StatedCall:
+    """A call that its sender states in fields, so that no reader has to find it in the text."""
+
+    token: str
+    """A symbol of config/markets.yaml."""
+    side: str
+    """long or short."""
+    confidence: Decimal
+    """Fraction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +49,10 @@ class RawPost:
     """UTC."""
     deleted: bool = False
     """The author deleted the post at `posted_at`; the text is empty."""
+    engagement: Engagement = NO_ENGAGEMENT
+    link: str = ""
+    """Where people read it: an http(s) URL, else empty (`web_link`)."""
+    call: StatedCall | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +79,45 @@ class Cursor:
 
 MAX_TEXT = 25_000
 """Characters of the longest post that X allows."""
+
+
+NAME = re.compile(r"[A-Za-z0-9_]{1,15}")
+"""Names of feeds, channels and queries in config/signals.yaml: as user names of X, so that agents follow them alike."""
+MAX_LINK = 500
+MAX_COUNT = 2**31 - 1
+"""What the columns hold."""
+
+
+def check_names(kind: str, names: Iterable[str]) -> None:
+    """Raise Misconfigured for a name of a feed, channel or query that no account can have."""
+    for name in names:
+        if not NAME.fullmatch(str(name)):
+            raise Misconfigured(
+                f"{kind} {name!r}: a name has 1 to 15 letters, digits or underscores (config/signals.yaml)"
+            )
+
+
+def web_link(value: object) -> str:
+    """Return `value` if it is an http(s) URL that can be stored, else an empty string."""
+    fits = isinstance(value, str) and len(value) <= MAX_LINK and value == storable(value)
+    return str(value) if fits and re.match(r"https?://[^\s<>\"']+\Z", str(value)) else ""
+
+
+def count(value: object) -> int | None:
+    """Return a number of reactions; None for what is no whole number from 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        return None
+    return min(value, MAX_COUNT)
+
+
+def engagement_of(item: Mapping[str, object]) -> Engagement:
+    """Return the figures of an item that names them `likes`, `reposts`, `replies` and `quotes`."""
+    return Engagement(*(count(item.get(name)) for name in ("likes", "reposts", "replies", "quotes")))
+
+
+def derived_id(prefix: str, *parts: str) -> str:
+    """Return a post id of 40 characters at most for a source whose own ids are long or not unique over sources."""
+    return prefix + sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[: 40 - len(prefix)]
 
 
 def unfit(post: RawPost) -> str:
@@ -92,6 +163,13 @@ class RemoteSource(Protocol):
 
     concurrency: int
     """How many accounts may be fetched at once. 1: one after another, in the caller's thread."""
+
+
+@runtime_checkable
+class Unmetered(Protocol):
+    """A source whose reading costs nothing: it is read every few minutes, the others with the pipeline."""
+
+    unmetered: bool
 
 
 class SourcePaused(Retryable):

@@ -1,5 +1,7 @@
 """Post source for JSON-lines files: one post a line with `id`, `username`, `created_at` (UTC) and `text`.
 
+Lines may also have `link` and the counts `likes`, `reposts`, `replies` and `quotes`.
+
 A later line with the same id and another text is an edit; one with `"deleted": true` instead of the text is a deletion
 at `created_at`.
 """
@@ -13,7 +15,7 @@ from pathlib import Path
 from maxxit.core import clock, redact, untrusted
 from maxxit.core.errors import Misconfigured
 from maxxit.core.files import UTF_16, raw_lines
-from signals_app.sources.base import Cursor, RawPost, Refused, unfit
+from signals_app.sources.base import Cursor, RawPost, Refused, engagement_of, unfit, web_link
 
 OVERLAP = timedelta(hours=1)
 """How much older than the newest post a line may be that is appended late."""
@@ -125,5 +127,13 @@ def parse(line: bytes) -> RawPost | str:
     except ValueError:
         return f"'created_at' is not an ISO 8601 time: {item['created_at'][:40]!r}"
     text = "" if deleted else item["text"]
-    post = RawPost(item["id"], item["username"].lstrip("@"), text, posted_at, deleted)
+    post = RawPost(
+        item["id"],
+        item["username"].lstrip("@"),
+        text,
+        posted_at,
+        deleted,
+        engagement_of(item),
+        web_link(item.get("link")),
+    )
     return unfit(post) or post

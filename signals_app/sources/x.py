@@ -10,26 +10,29 @@ where the requests in flight could exceed the rate limit or today's budget toget
 
 Long posts are read in full from `note_tweet`; a truncated text ("… https://t.co/…") without a full version is refused.
 Pages are read down to the cursor, at most `posts_per_pass` posts; the next passes read the rest.
+
+`queries` (name -> query) are read by recent search, under the same budget: an account of that name holds the posts of
+everybody that match. They count as one author.
 """
 
 import math
-import re
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 
 import structlog
 from django.core.cache import cache
-from pydantic import AfterValidator, AliasChoices, BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
 from maxxit.core import clock, http, redact, untrusted
 from maxxit.core.config import variable
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
-from signals_app.sources.base import Cursor, RawPost, Refused, SourcePaused, SourceSpent, unfit
+from signals_app.sources.base import Cursor, RawPost, Refused, SourcePaused, SourceSpent, check_names, unfit
+from signals_app.sources.x_items import FIELDS, Item, error_text, item_id, number
 
 log = structlog.get_logger(__name__)
 
@@ -41,37 +44,13 @@ WINDOW, DAY = 900, 86_400
 """Seconds: X's usual rate-limit window, and its longest."""
 PAGE = 100
 """Maximum page size of the API."""
-_CUT = re.compile(r"…(?:\s*https://t\.co/\w+)?\s*$")
-_REPOST = re.compile(r"^RT @\w+:")
+SEARCH = "/2/tweets/search/recent"
+SEARCH_REACH = timedelta(days=6, hours=23)
+"""How far back a recent search goes: seven days, less what clocks may differ."""
+LEAST_FOUND, MAX_QUERY = 10, 512
+"""Smallest page of a search; characters of a query on X's lower plans."""
 MOST_AT_ONCE = 32
 """The largest `concurrency`."""
-LONGEST_WITHOUT_CUT = 270
-"""Characters: a shorter text that ends in "…" was not truncated by the provider."""
-
-
-class _Note(BaseModel):
-    text: str = Field(min_length=1)
-
-
-class _Item(BaseModel):
-    id: str = Field(pattern="^[0-9]+$")
-    text: str = Field(min_length=1)
-    created_at: Annotated[datetime, AfterValidator(clock.utc)]
-    note_tweet: _Note | None = Field(default=None, validation_alias=AliasChoices("note_tweet", "note_post"))
-    """The full text of a long post. X calls it `note_post` where the request names posts instead of tweets."""
-
-    @property
-    def full_text(self) -> str:
-        """The full text of a long post, else the text."""
-        return self.note_tweet.text if self.note_tweet else self.text
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the provider truncated the text. Reposts always are, and never count as posts."""
-        text = self.full_text
-        return len(text) >= LONGEST_WITHOUT_CUT and bool(_CUT.search(text)) and not _REPOST.match(text)
-
-
 USD_PER_POST = "0.005"
 """What X charges for one read in 2026, where the source's stanza names no price."""
 
@@ -79,7 +58,7 @@ USD_PER_POST = "0.005"
 class XSource:
     """Reads the newest posts of accounts; `fetch` may be called by several threads at once."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the options of a stanza)
         self,
         *,
         profile: str = "X",
@@ -90,6 +69,7 @@ class XSource:
         usd_per_post: str = USD_PER_POST,
         max_usd_per_day: str = "5",
         concurrency: int = 4,
+        queries: Mapping[str, str] | None = None,
     ) -> None:
         if profile not in PROFILES:
             raise Misconfigured(f"post source x: profile {profile!r} is not one of {', '.join(PROFILES)}")
@@ -101,6 +81,8 @@ class XSource:
             raise Misconfigured(
                 f"post source x: concurrency {concurrency!r} is not a whole number from 1 to {MOST_AT_ONCE}"
             )
+        self.queries = {name.lower(): str(wanted) for name, wanted in (queries or {}).items()}
+        _check_queries(profile, self.queries)
         url, header, form = PROFILES[profile]
         self.name = profile.lower()
         self.posts_per_account, self.posts_per_pass = posts_per_account, posts_per_pass
@@ -123,12 +105,7 @@ class XSource:
         """
         self._hold_to_budget()
         self._unread.pop(username, None)
-        path = f"/2/users/{self._user_id(username)}/tweets"
-        query: dict[str, Any] = {
-            "max_results": self._page_size,
-            "tweet.fields": "created_at,note_tweet",
-        }
-        query |= {name: value for name in ("since_id", "until_id") if (value := getattr(cursor, name))}
+        path, query = self._what(username, cursor)
         read: list[Any] = []
         counted = 0
         while True:
@@ -146,16 +123,29 @@ class XSource:
             if counted >= self.posts_per_pass or self._budget_is_spent():
                 self._stop(username, read)
                 break
-            query["pagination_token"] = token
+            query["next_token" if path == SEARCH else "pagination_token"] = token
         if not cursor.since_id:
             read = read[: self.posts_per_account]
         posts = [post for item in read if (post := self._post(username, item))]
-        return sorted(posts, key=lambda post: _number(post.post_id))
+        return sorted(posts, key=lambda post: number(post.post_id))
+
+    def _what(self, username: str, cursor: Cursor) -> tuple[str, dict[str, Any]]:
+        """Return path and parameters of the first page: the posts of an account, or those that match its query."""
+        query: dict[str, Any] = {"max_results": self._page_size, "tweet.fields": FIELDS}
+        query |= {name: value for name in ("since_id", "until_id") if (value := getattr(cursor, name))}
+        if (wanted := self.queries.get(username.lower())) is None:
+            return f"/2/users/{self._user_id(username)}/tweets", query
+        query |= {"query": wanted, "max_results": max(self._page_size, LEAST_FOUND)}
+        reach = clock.now() - SEARCH_REACH
+        if cursor.since and cursor.since < reach:  # X refuses an id that is older than what it searches
+            query.pop("since_id", None)
+            query["start_time"] = f"{reach:%Y-%m-%dT%H:%M:%SZ}"
+        return SEARCH, query
 
     def _stop(self, username: str, read: list[Any]) -> None:
         """Note that posts older than those read are left to the next pass."""
-        ids = (_id(item) for item in read if _id(item))
-        self._unread[username] = min(ids, key=_number, default="")
+        ids = (item_id(item) for item in read if item_id(item))
+        self._unread[username] = min(ids, key=number, default="")
         log.warning("posts_unread", provider=self.name, account=username, read=len(read))
 
     def unread_below(self, username: str) -> str:
@@ -170,7 +160,7 @@ class XSource:
             items = body.get("data", [])
             if not isinstance(items, list):
                 raise Retryable(f"{self.name}: the posts of @{username} are not a list")
-            if "data" not in body and (why := _error_text(body)):
+            if "data" not in body and (why := error_text(body)):
                 raise Rejected(f"{self.name} refuses the posts of @{username}: {why}", code="not_readable")
             self._meter(items)
         meta = body.get("meta")
@@ -188,18 +178,22 @@ class XSource:
 
     def _post(self, username: str, item: Any) -> RawPost | None:
         try:
-            parsed = _Item.model_validate(item, strict=False)
+            parsed = Item.model_validate(item, strict=False)
         except ValidationError as error:
-            item_id = str(item.get("id", "?") if isinstance(item, dict) else "?")
+            stated_id = str(item.get("id", "?") if isinstance(item, dict) else "?")
             self._refused.append(
                 Refused(
-                    f"{self.name}:{username}:{item_id}",
+                    f"{self.name}:{username}:{stated_id}",
                     redact.text(str(error))[:300],
                     str(redact.value(item))[:2000],
                 )
             )
             return None
-        post = RawPost(parsed.id, username, parsed.full_text, parsed.created_at)
+        author = "i" if username.lower() in self.queries else username
+        link = f"https://x.com/{author}/status/{parsed.id}"
+        post = RawPost(
+            parsed.id, username, parsed.full_text, parsed.created_at, engagement=parsed.engagement, link=link
+        )
         truncated = "the provider truncated the text and gave no full version" if parsed.truncated else ""
         if why := unfit(post) or truncated:
             self._refused.append(
@@ -215,7 +209,7 @@ class XSource:
                 body = self._get(f"/2/users/by/username/{username}", {})
             data = body.get("data")
             if not data:
-                why = _error_text(body) or "there is no such account"
+                why = error_text(body) or "there is no such account"
                 raise Rejected(f"{self.name} does not know @{username}: {why}", code="unknown_account")
             if not isinstance(data, dict) or not isinstance(data.get("id"), str):
                 raise Retryable(f"{self.name}: the answer for @{username} has no id")
@@ -246,7 +240,7 @@ class XSource:
         return self.spent_today() + in_flight_usd < self.max_usd_per_day
 
     def _get(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
-        until = cache.get(f"x:wait:{self.name}")
+        until = cache.get(self._wait_key(path))
         if until and until > clock.now().timestamp():
             raise SourcePaused(
                 f"{self.name}: the rate limit resets at {datetime.fromtimestamp(until, UTC):%H:%M:%S} UTC"
@@ -256,13 +250,13 @@ class XSource:
         except Retryable as later:
             pause = WINDOW if later.limited and later.after is None else later.after
             if pause is not None:
-                self._wait(pause)
+                self._wait(path, pause)
             raise
         remaining = response.headers.get("x-rate-limit-remaining", "")
         self._remaining = int(remaining) if remaining.isdecimal() else None
         if remaining == "0":
             reset = response.headers.get("x-rate-limit-reset", "")
-            self._wait(float(reset) - clock.now().timestamp() if reset.isdecimal() else WINDOW)
+            self._wait(path, float(reset) - clock.now().timestamp() if reset.isdecimal() else WINDOW)
         try:
             body = untrusted.loads(response.content)
         except ValueError as error:
@@ -271,10 +265,14 @@ class XSource:
             raise Retryable(f"{self.name}: the answer does not have the format of X API v2")
         return body
 
-    def _wait(self, seconds: float) -> None:
-        """Send no request for any account in the next `seconds` (at most a day, X's longest window)."""
+    def _wait_key(self, path: str) -> str:
+        """Return the key of a wait: X limits searches and everything else apart."""
+        return f"x:wait:{self.name}:search" if path == SEARCH else f"x:wait:{self.name}"
+
+    def _wait(self, path: str, seconds: float) -> None:
+        """Send no request of this kind in the next `seconds` (at most a day, X's longest window)."""
         pause = max(1, math.ceil(min(seconds, DAY)))
-        cache.set(f"x:wait:{self.name}", clock.now().timestamp() + pause, timeout=pause)
+        cache.set(self._wait_key(path), clock.now().timestamp() + pause, timeout=pause)
 
     def _spent_key(self) -> str:
         return f"x:reads:{self.name}:{clock.now():%Y-%m-%d}"
@@ -305,23 +303,15 @@ class XSource:
         )
 
 
-def _error_text(body: dict[str, Any]) -> str:
-    """Join the messages in the answer's `errors`; empty without any."""
-    errors = body.get("errors")
-    messages = [
-        ": ".join(str(error[name]) for name in ("title", "detail") if error.get(name))
-        or str(error.get("message", ""))
-        for error in (errors if isinstance(errors, list) else [])
-        if isinstance(error, dict)
-    ]
-    return redact.text("; ".join(filter(None, messages)))[:300]
-
-
-def _id(item: Any) -> str:
-    post_id = item.get("id") if isinstance(item, dict) else None
-    return post_id if isinstance(post_id, str) and post_id.isdecimal() else ""
-
-
-def _number(post_id: str) -> tuple[int, str]:
-    """Return the sort key of an id by its numeric value."""
-    return len(post_id), post_id
+def _check_queries(profile: str, queries: Mapping[str, str]) -> None:
+    """Raise Misconfigured for a query that X refuses, and where the provider has no search."""
+    check_names("query", queries)
+    if queries and profile != "X":
+        raise Misconfigured(
+            f"post source x: `queries` need the profile X; {profile} has no search that we know"
+        )
+    for name, wanted in queries.items():
+        if not 1 <= len(wanted) <= MAX_QUERY:
+            raise Misconfigured(
+                f"post source x: query {name} has {len(wanted)} characters; 1 to {MAX_QUERY} are allowed"
+            )

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from agents import changes as module
 from agents.changes import AgentChanges, create_agent, edit_agent
 from agents.describe import agent_data
+from agents.evidence import UNMEASURED
 from agents.models import Agent
 from agents.policy import CustomerPolicy, policy
 from maxxit.core.errors import InvalidInput, Rejected
@@ -65,12 +66,13 @@ def test_weights_that_are_all_zero_would_make_no_signal(alice: User) -> None:
     assert "no signal" in problems(alice, weights={})["weights"]
 
 
-def test_no_two_agents_share_a_name_because_decisions_are_shown_by_it(alice: User) -> None:
+def test_no_two_agents_of_one_owner_share_a_name_and_those_of_two_may(alice: User) -> None:
     bob = User.objects.create_user("bob")
-    create(alice)
-    assert "another agent is named" in problems(bob, name="  Majors ")["name"]
+    first = create(alice)
+    assert create(bob, name="  Majors ").name == first.name == "Majors"
+    assert "the owner has another agent named" in problems(alice, name="Majors")["name"]
     second = create(alice, name="Second")
-    with pytest.raises(InvalidInput, match="another agent is named"):
+    with pytest.raises(InvalidInput, match="the owner has another agent named"):
         edit_agent(second, AgentChanges(name="Majors"), by="alice")
 
 
@@ -114,6 +116,13 @@ def test_the_venue_is_fixed_once_a_deployment_has_started(alice: User) -> None:
     type(deployment).objects.filter(pk=deployment.pk).update(**{"state": "active"})
     with pytest.raises(InvalidInput, match="trades at paper already"):
         edit_agent(agent, AgentChanges(venue="safe"), by="alice")
+
+
+def test_preferences_hold_for_an_agent_that_is_older_than_a_piece_of_evidence(alice: User) -> None:
+    agent = create(alice, preferences={"social_sentiment_weight": 90})
+    agent.weights = {name: weight for name, weight in agent.weights.items() if name not in UNMEASURED}
+
+    assert agent_data(agent)["preferences"] == agent.preferences
 
 
 def test_preferences_set_the_weights_until_weights_are_given(alice: User) -> None:

@@ -15,7 +15,7 @@ from maxxit.market.venues import venues
 from tests import builders as make
 from tests.agents.test_fees import amounts, bounded, flats
 from trading.billing.terms import read_terms
-from trading.policy import policy
+from trading.risk.policy import policy
 from trading.wiring import venue
 
 D = Decimal

@@ -22,9 +22,9 @@ from agents.fees import (
 )
 from maxxit.core.errors import Misconfigured
 from maxxit.core.money import usdc
-from trading.limit_changes import is_looser, limits_by_key, with_limits
-from trading.limits_in_force import _loaded
-from trading.policy import Fees, policy
+from trading.operations.limit_changes import is_looser, limits_by_key, with_limits
+from trading.risk.limits_in_force import _loaded
+from trading.risk.policy import Fees, policy
 
 D = Decimal
 cents = st.decimals(min_value=-100_000, max_value=100_000, places=6)

@@ -15,6 +15,7 @@ from maxxit.llm.call import ProviderRefused
 from maxxit.llm.models import LlmCircuit, LlmSpend, LlmTrace
 from maxxit.llm.providers import PROVIDERS
 from maxxit.llm.providers.base import Provider
+from maxxit.llm.trace import AgentRef
 from signals_app.reading.schema import Readings
 from tests.llm import server as fake
 from tests.llm.questions import NOW, answer, asked, edit, post, reading
@@ -32,13 +33,14 @@ def test_a_valid_answer_comes_back_typed_and_traced(policy_dir: Path, server: Mo
             data={"posts": [post("1"), post("2")], "tokens": {"BTC": ["btc"]}},
             schema=Readings,
             correlation_ids=corr,
-            agent="Follower",
+            agent=AgentRef(7, "Follower"),
         )
     assert got.answer.readings[0].confidence == Decimal("0.8")
     assert (got.provider, got.model) == ("first", "fake-1")
     row = LlmTrace.objects.get(pk=got.trace_id)
     assert (row.ts, row.correlation_id, row.correlation_ids) == (NOW, corr[0], corr)
-    assert (row.agent_name, row.purpose, row.provider, row.model) == (
+    assert (row.agent_id, row.agent_name, row.purpose, row.provider, row.model) == (
+        7,
         "Follower",
         "classify",
         "first",

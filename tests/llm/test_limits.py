@@ -18,6 +18,7 @@ from maxxit.llm.budget import AccountSpent, calls_left
 from maxxit.llm.errors import NotCalled
 from maxxit.llm.models import LlmCircuit, LlmSpend
 from maxxit.llm.slots import QUEUE, slot, width
+from maxxit.llm.trace import AgentRef
 from tests.llm import server as fake
 from tests.llm.questions import NOW, answer, asked, edit, reading, together
 from tests.llm.server import ModelServer
@@ -60,11 +61,11 @@ def test_one_account_cannot_use_up_the_day_of_the_others(policy_dir: Path, serve
         with pytest.raises(AccountSpent, match=r"classify x:loud.*2 calls of 2.*calls_per_account_per_day"):
             asked(account="x:loud")
         asked(account="x:quiet")
-        asked(agent="Follower")
+        asked(agent=AgentRef(7, "Follower"))
     with clock.frozen(NOW + timedelta(days=1)):
         asked(account="x:loud")
     spent = dict(LlmSpend.objects.filter(day=NOW.date()).values_list("account", "calls"))
-    assert spent == {"x:loud": 2, "x:quiet": 1, "Follower": 1, "first": 4, "": 4}, (
+    assert spent == {"x:loud": 2, "x:quiet": 1, "Follower (7)": 1, "first": 4, "": 4}, (
         "a refused call counts nowhere"
     )
 

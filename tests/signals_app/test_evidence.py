@@ -1,6 +1,7 @@
 """Each piece of evidence, and adding a new one: a class and a line in the registry."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -9,9 +10,9 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from hypothesis import given
 
-from agents.evidence import EVIDENCE
+from agents.evidence import EVIDENCE, default_weights
 from agents.models import Agent
-from signals_app.evidence.base import Evidence, Facts, pieces
+from signals_app.evidence.base import Evidence, Facts, SocialFigures, pieces
 from signals_app.generate import generate
 from signals_app.models import Signal
 from signals_app.policy import policy
@@ -63,6 +64,71 @@ def test_a_piece_says(name: str, seen: dict[str, float], value: Any) -> None:
 def test_posts_are_no_evidence_without_a_call() -> None:
     assert of("tweet", Facts(market())) is None
     assert of("tweet", Facts(market(), [call("long", "0.8")])) == D("0.8")
+
+
+def reacted(side: str, reactions: int | None) -> Any:
+    return replace(call(side, "0.8"), reactions=reactions)
+
+
+@pytest.mark.parametrize(
+    ("reactions", "value"), [(0, "0"), (9, "0.2"), (99, "0.4"), (9_999, "0.8"), (10**9, "0.8")]
+)
+def test_a_call_counts_by_the_logarithm_of_its_reactions(reactions: int, value: str) -> None:
+    assert of("engagement", Facts(market(), [reacted("long", reactions)])) == pytest.approx(D(value))
+    assert of("engagement", Facts(market(), [reacted("short", reactions)])) == pytest.approx(-D(value))
+
+
+def test_reactions_that_are_not_known_are_no_evidence() -> None:
+    assert of("engagement", Facts(market(), [reacted("long", None)])) is None
+    both = [reacted("long", None), reacted("short", 9_999)]
+    assert of("engagement", Facts(market(), both)) == pytest.approx(D("-0.8"))
+
+
+def social(**changes: Any) -> SocialFigures:
+    known = {
+        "galaxy_score": D(50),
+        "sentiment_pct": D(50),
+        "volume_change_pct": D(0),
+        "price_change_pct": D(0),
+    }
+    return SocialFigures(**{**known, "alt_rank": 380, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "value"),
+    [
+        ({}, "0"),
+        ({"galaxy_score": D(75)}, "0.24"),
+        ({"galaxy_score": D(20)}, "-0.21"),
+        ({"sentiment_pct": D(85)}, "0.1875"),
+        ({"volume_change_pct": D(35)}, "0.12"),
+        ({"volume_change_pct": D(900)}, "0.2"),
+        ({"price_change_pct": D("-7.5")}, "-0.0675"),
+        ({"alt_rank": 1}, "0.1"),
+        ({"alt_rank": 9_000}, "-0.1"),
+    ],
+)
+def test_the_social_score_is_that_of_its_tables(changes: dict[str, Any], value: str) -> None:
+    assert of("social", Facts(market(), social=social(**changes))) == pytest.approx(D(value))
+    assert of("social", Facts(market())) is None
+
+
+def test_new_agents_give_no_weight_to_pieces_without_a_measured_edge() -> None:
+    assert {name for name, weight in default_weights().items() if not weight} == {"engagement", "social"}
+
+
+def test_social_metrics_move_an_agent_that_weighs_them_and_no_other() -> None:
+    bullish = social(galaxy_score=D(90), sentiment_pct=D(90), alt_rank=3)
+    weights = {"tweet": 40, "social": 60}
+    with_them = score(weights, [call("long", "0.6")], market(), bullish)
+    without = score(weights, [call("long", "0.6")], market())
+    others = score({"tweet": 40}, [call("long", "0.6")], market(), bullish)
+
+    assert with_them
+    assert without
+    assert others
+    assert with_them.confidence > without.confidence
+    assert others.confidence == score({"tweet": 40}, [call("long", "0.6")], market()).confidence  # type: ignore[union-attr]
 
 
 # --- a new piece ----------------------------------------------------------------------------------------------------

@@ -156,6 +156,7 @@ def test_a_weak_call_is_declined_with_what_was_measured_and_the_limit(
     assert declined() == [
         {
             "agent": agent.name,
+            "agent_id": agent.pk,
             "token": "ETH",
             "reason": "below_threshold",
             "measured": "0.320000",

@@ -15,16 +15,21 @@ from signals_app.evidence.posts import crowd, social_strength
 from signals_app.reading.proposal import Proposal
 from signals_app.reasons import CandidateReason
 from signals_app.score import (
+    LEVERAGE_BOUNDS,
     Declined,
     Limits,
     Proposed,
+    RiskRules,
+    RiskTier,
     bound,
     bound_levels,
     decide,
     leverage,
+    risk_tier,
     score,
 )
 from tests.builders import NO_TWEETS, TWEETS_ONLY, market
+from trading.perps import isolated
 
 D = Decimal
 fractions = st.decimals(min_value=0, max_value=1, places=4)
@@ -72,6 +77,7 @@ def rules(**fields: Any) -> Limits:
         "stop_loss_pct": D(6),
         "take_profit_pct": D(18),
         "illiquid": False,
+        "risk": RiskRules(D("0.75"), D(2)),
     }
     return Limits(**values | fields)
 
@@ -208,16 +214,62 @@ def test_posts_of_the_other_side_lend_no_strength() -> None:
     assert social_strength([call("short")], "long", 50.0) == 0
 
 
-@pytest.mark.parametrize(
-    ("confidence", "wanted"), [("0.95", 5), ("0.81", 5), ("0.8", 3), ("0.61", 3), ("0.6", 2), ("0.3", 2)]
-)
-def test_leverage_is_5_above_0_8_and_3_above_0_6_otherwise_2(confidence: str, wanted: int) -> None:
-    assert leverage(D(confidence), D(50)) == wanted
+BY_CONFIDENCE = {"0.95": 5, "0.81": 5, "0.8": 3, "0.61": 3, "0.6": 2, "0.3": 2}
+"""Checklist A32."""
 
 
-@given(fractions, st.decimals(min_value=1, max_value=50, places=1))
-def test_leverage_is_never_above_the_venues(confidence: Decimal, most: Decimal) -> None:
-    assert 1 <= leverage(confidence, most) <= max(most, D(1))
+@pytest.mark.parametrize(("confidence", "wanted"), BY_CONFIDENCE.items())
+def test_leverage_is_by_confidence_within_the_bounds_of_the_risk(confidence: str, wanted: int) -> None:
+    """A31: low risk 5 to 10, medium 3 to 5, high 1 to 2."""
+    sure = D(confidence)
+    assert leverage(sure, RiskTier.LOW, D(50)) == 5
+    assert leverage(sure, RiskTier.MEDIUM, D(50)) == max(wanted, 3)
+    assert leverage(sure, RiskTier.HIGH, D(50)) == 2
+
+
+tiers = st.sampled_from(RiskTier)
+
+
+@given(fractions, tiers, st.decimals(min_value=1, max_value=50, places=1))
+def test_leverage_is_never_above_the_venues_nor_outside_the_tier(
+    confidence: Decimal, risk: RiskTier, most: Decimal
+) -> None:
+    made = leverage(confidence, risk, most)
+    low, high = LEVERAGE_BOUNDS[risk]
+    assert 1 <= made <= max(most, D(1))
+    assert made <= high
+    assert made >= min(low, most)
+
+
+@given(fractions, fractions, tiers, st.decimals(min_value=1, max_value=50, places=1))
+def test_more_confidence_never_means_less_leverage_nor_more_risk_more(
+    one: Decimal, other: Decimal, risk: RiskTier, most: Decimal
+) -> None:
+    less, more = sorted((one, other))
+    assert leverage(less, risk, most) <= leverage(more, risk, most)
+    by_risk = [leverage(one, tier, most) for tier in (RiskTier.LOW, RiskTier.MEDIUM, RiskTier.HIGH)]
+    assert by_risk == sorted(by_risk, reverse=True)
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True), st.booleans())
+def test_what_is_illiquid_or_unknown_is_of_high_risk(volatility: float, illiquid: bool) -> None:
+    risk = risk_tier(volatility, illiquid, rules().risk)
+    if illiquid or not volatility < 2:
+        assert risk == RiskTier.HIGH
+    else:
+        assert risk == (RiskTier.LOW if volatility < 0.75 else RiskTier.MEDIUM)
+
+
+@given(fractions, tiers, st.integers(2, 50).map(D), percents, st.sampled_from([1, -1]))
+def test_the_stop_comes_before_the_liquidation(
+    confidence: Decimal, risk: RiskTier, most: Decimal, stop: Decimal, sign: int
+) -> None:
+    """At a venue whose maintenance margin is half of the initial margin at its most leverage."""
+    used = leverage(confidence, risk, most)
+    stop_pct, _ = bound_levels(stop, D(12), used)
+    held = isolated.traded(isolated.FLAT, D(sign), D(1000), used)
+    level = isolated.liquidation_price(held, isolated.maintenance(most))
+    assert level is None or sign * (1000 * (1 - sign * stop_pct / 100) - level) > 0
 
 
 @given(
@@ -302,7 +354,9 @@ def test_a_models_proposal_never_raises_confidence_or_leverage_nor_changes_the_s
     if isinstance(made, Proposed):
         assert model.take
         assert made.scored.confidence <= formula.scored.confidence
-        assert made.leverage <= formula.leverage
+        assert 1 <= made.leverage <= formula.leverage
+        assert made.leverage <= leverage(made.scored.confidence, made.risk, D(10))
+        assert made.risk == formula.risk
         assert made.scored.side == formula.scored.side
         assert made.take_profit_pct >= 2 * made.stop_loss_pct
 

@@ -6,7 +6,7 @@ import pytest
 
 from signals_app.size import size_model, tier
 from trading.entries import sizing
-from trading.policy import policy
+from trading.risk.policy import policy
 
 D = Decimal
 

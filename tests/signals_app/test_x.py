@@ -16,7 +16,7 @@ import pytest
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from signals_app.ingest import ingest
 from signals_app.models import CtPost, RejectedPost
-from signals_app.sources.base import Cursor, RawPost, SourceSpent
+from signals_app.sources.base import Cursor, Engagement, RawPost, SourcePaused, SourceSpent
 from signals_app.sources.x import XSource
 from tests import builders as make
 from tests.builders import T0, RecordedClock
@@ -484,3 +484,89 @@ def test_several_accounts_are_fetched_at_once_and_each_is_stored(
 
     assert (done.accounts, done.new, done.failed) == (6, 6, {})
     assert counted.most == 3
+
+
+def test_reactions_and_the_link_come_with_a_post(x: FakeX, source: XSource) -> None:
+    metrics = {
+        "retweet_count": 3,
+        "reply_count": 4,
+        "like_count": 250,
+        "quote_count": 1,
+        "impression_count": 9_000,
+    }
+    x.says("author", item(2, public_metrics=metrics), item(1))
+    first, second = source.fetch("author", Cursor())
+
+    assert first.engagement == Engagement()
+    assert second.engagement == Engagement(likes=250, reposts=3, replies=4, quotes=1)
+    assert second.link == "https://x.com/author/status/2"
+
+
+def searcher(x: FakeX, **options: Any) -> XSource:
+    return XSource(base_url=x.url, queries={"bottoms": "bottom -is:retweet"}, **options)
+
+
+def test_a_query_finds_the_posts_of_everybody_and_follows_its_cursor(x: FakeX, time: RecordedClock) -> None:
+    x.says("one", *[item(100 - n, text=f"the bottom of $BTC {n}") for n in range(0, 40, 2)])
+    x.says(
+        "two", *[item(99 - n, text=f"a bottom in $ETH {n}") for n in range(0, 40, 2)], item(7, text="else")
+    )
+    source = searcher(x)
+    first = list(source.fetch("Bottoms", Cursor()))
+    x.says("two", *[item(200 + n, text="one more bottom") for n in range(30, 0, -1)])
+    later = list(source.fetch("bottoms", Cursor(first[-1].post_id, first[-1].posted_at)))
+
+    assert [post.post_id for post in first] == [str(n) for n in range(86, 101)]
+    assert [post.post_id for post in later] == [str(200 + n) for n in range(1, 31)]
+    assert later[0].link == "https://x.com/i/status/201"
+    paths = {asked.path for asked in x.requests}
+    assert paths == {"/2/tweets/search/recent"}
+    assert [("next_token" in asked.query) for asked in x.requests] == [False, False, True]
+
+
+def test_searches_are_paid_from_the_same_budget(x: FakeX, time: RecordedClock) -> None:
+    x.says("one", *[item(n, text="bottom") for n in range(30, 0, -1)])
+    source = searcher(x, max_usd_per_day="0.1")
+    list(source.fetch("bottoms", Cursor()))
+    assert source.spent_today() == Decimal("0.075")
+    x.says("two", *[item(n, text="bottom too") for n in range(60, 40, -1)])
+    list(source.fetch("bottoms", Cursor("30")))
+    assert source.spent_today() >= Decimal("0.1")
+    with pytest.raises(SourceSpent):
+        list(source.fetch("one", Cursor()))
+
+
+def test_a_cursor_beyond_what_x_searches_becomes_a_time(x: FakeX, time: RecordedClock) -> None:
+    x.oldest_found = 50
+    x.says("one", item(90, text="bottom"), item(60, minutes=60 * 24 * 6, text="bottom"))
+    found = list(searcher(x).fetch("bottoms", Cursor("10", T0 - timedelta(days=9))))
+    x.oldest_found = 0
+
+    assert [post.post_id for post in found] == ["60", "90"]
+    assert "since_id" not in x.requests[-1].query
+
+
+def test_a_search_that_is_limited_leaves_the_accounts_to_be_read(x: FakeX, time: RecordedClock) -> None:
+    x.says("one", item(1))
+    source = searcher(x)
+    x.answers.append((429, {}, b"{}"))
+    with pytest.raises(Retryable):
+        list(source.fetch("bottoms", Cursor()))
+    with pytest.raises(SourcePaused):
+        list(source.fetch("bottoms", Cursor()))
+
+    assert len(list(source.fetch("one", Cursor()))) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"queries": {"long": "x" * 513}}, "513 characters"),
+        ({"queries": {"none": ""}}, "0 characters"),
+        ({"queries": {"two words": "x"}}, "two words"),
+        ({"queries": {"a": "x"}, "profile": "GAME"}, "profile X"),
+    ],
+)
+def test_a_query_that_x_refuses_is_refused_at_the_start(x: FakeX, options: Any, said: str) -> None:
+    with pytest.raises(Misconfigured, match=said):
+        XSource(base_url=x.url, **options)

@@ -51,7 +51,7 @@ class Command(OpsCommand):
                 "--agent",
                 action="append",
                 default=[],
-                help="agent that may see it (repeatable; default: all)",
+                help="agent that may see it: its id, owner/name, or a platform's name (repeatable; default: all)",
             )
             parser.add_argument(
                 "--known-at",
@@ -89,7 +89,7 @@ class Command(OpsCommand):
             options["question"],
             at=options["at"] or clock.now(),
             token=options["token"],
-            agent=options["agent"],
+            agents=[options["agent"]] if options["agent"] else None,
             limit=options["n"],
         )
         return [{"similarity": f"{passage.similarity:.3f}", **passage.as_data()} for passage in passages]

@@ -57,6 +57,11 @@ def as_dict(row: LlmTrace) -> dict[str, Any]:
     }
 
 
+def _agent(text: str) -> dict[str, Any]:
+    """Return the filter for the calls of an agent, by id or name."""
+    return {"agent_id": int(text)} if text.isascii() and text.isdigit() else {"agent_name": text}
+
+
 class Command(BaseCommand):
     help = "Show calls of language models: prompts, answers, latency and cost."
 
@@ -67,9 +72,11 @@ class Command(BaseCommand):
             choices=["last", "watch", "follow", "summary", "prompts", "agent"],
             help="what to show (see above)",
         )
-        parser.add_argument("name", nargs="?", default="", help="the agent, for `agent`")
+        parser.add_argument("name", nargs="?", default="", help="the agent, for `agent`: id or name")
         parser.add_argument("-n", type=count, default=20, help="how many calls (default 20)")
-        parser.add_argument("--agent", default="", help="only calls for this agent")
+        parser.add_argument(
+            "--agent", default="", help="only calls for this agent: id, or name of any owner's"
+        )
         parser.add_argument("--model", default="", help="only calls of this model")
         parser.add_argument("--purpose", default="", help="only calls for this purpose")
         parser.add_argument("--status", choices=["ok", "error"], default="", help="only calls that ended so")
@@ -87,7 +94,7 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         self.as_json = options["json"]
         rows = statistics.traces(
-            agent_name=options["name"] or options["agent"],
+            **_agent(options["name"] or options["agent"]),
             model=options["model"],
             purpose=options["purpose"],
             status=options["status"],

@@ -1,0 +1,113 @@
+"""Posts that providers send: stored when they arrive, offered to the ingest stage until it has stored them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from maxxit.core import clock, redact
+from maxxit.core.untrusted import storable
+from maxxit.events import wake
+from signals_app.models import InboundPost
+from signals_app.sources.base import RawPost, StatedCall, engagement_of, web_link
+
+OFFERED = timedelta(days=1)
+"""How long an item is offered again, for a correction of an earlier one; one that is not stored is always offered."""
+KEPT = timedelta(days=90)
+MAX_OFFERED = 1_000
+"""Items of one account that one pass stores, the oldest first."""
+ARRIVED = "posts.arrived"
+"""The event that wakes the ingest stage."""
+
+WAITING = """
+SELECT i.post_id, i.item FROM inbound_posts i
+WHERE i.source = %(source)s AND i.username = %(username)s AND i.received_at > %(kept)s
+  AND (i.received_at > %(again)s OR NOT EXISTS (SELECT FROM ct_posts p WHERE p.post_id = i.post_id))
+ORDER BY i.id LIMIT %(most)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """An item as it came."""
+
+    ident: str
+    """The sender's id of it: a repeat is ignored."""
+    post: RawPost
+
+
+def keep(source: str, items: Sequence[Arrived]) -> list[str]:
+    """Store the items that are new; return their idents. The caller answers its sender after the commit."""
+    rows = [
+        InboundPost(
+            source=source,
+            ident=item.ident,
+            post_id=item.post.post_id,
+            username=item.post.username.lower(),
+            item=as_json(item.post),
+            received_at=clock.now(),
+        )
+        for item in items
+    ]
+    known = set(
+        InboundPost.objects.filter(source=source, ident__in=[row.ident for row in rows]).values_list(
+            "ident", flat=True
+        )
+    )
+    InboundPost.objects.bulk_create(rows, ignore_conflicts=True)
+    new = [row.ident for row in rows if row.ident not in known]
+    if new:
+        wake.after_commit(ARRIVED)
+    return new
+
+
+def waiting(source: str, username: str) -> list[RawPost]:
+    """Return the items of an account that the ingest stage may not have stored yet, oldest first."""
+    now = clock.now()
+    values: dict[str, Any] = {
+        "source": source,
+        "username": username.lower(),
+        "kept": now - KEPT,
+        "again": now - OFFERED,
+        "most": MAX_OFFERED,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(WAITING, values)
+        rows = cursor.fetchall()
+    posts = [_as_post(post_id, username, json.loads(item)) for post_id, item in rows]
+    return sorted(posts, key=lambda post: post.posted_at)
+
+
+def prune(before: datetime) -> int:
+    """Delete items that arrived before `before`; return how many."""
+    return InboundPost.objects.filter(received_at__lt=before).delete()[0]
+
+
+def as_json(post: RawPost) -> dict[str, Any]:
+    """Return the stored form of a post, by which a repeat is told from another post under the same id."""
+    item: dict[str, Any] = {
+        "text": redact.text(storable(post.text)),
+        "posted_at": post.posted_at.isoformat(),
+        "link": redact.text(post.link),
+        **asdict(post.engagement),
+    }
+    if post.call:
+        item["call"] = {**asdict(post.call), "confidence": f"{post.call.confidence:f}"}
+    return item
+
+
+def _as_post(post_id: str, username: str, item: dict[str, Any]) -> RawPost:
+    call = item.get("call")
+    return RawPost(
+        post_id,
+        username,
+        item["text"],
+        datetime.fromisoformat(item["posted_at"]),
+        engagement=engagement_of(item),
+        link=web_link(item["link"]),
+        call=StatedCall(call["token"], call["side"], Decimal(call["confidence"])) if call else None,
+    )
