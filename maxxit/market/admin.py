@@ -10,7 +10,9 @@ from maxxit.core import clock
 from maxxit.market import quotes
 from maxxit.market.models import (
     BackfillMark,
+    CalendarCoverage,
     Candle,
+    MarketSession,
     MarketSnapshot,
     Quote,
     RefusedQuote,
@@ -77,3 +79,18 @@ class BackfillMarkAdmin(ReadOnlyAdmin):
     list_display = ("feed", "symbol", "begins", "ends", "done_until", "bars", "updated_at")
     list_filter = ("feed", "symbol")
     search_fields = ("symbol__iexact", "feed")
+
+
+@admin.register(MarketSession)
+class MarketSessionAdmin(ReadOnlyAdmin):
+    """Sessions of the New York stock exchange. Times are UTC."""
+
+    list_display = ("day", "opens_at", "closes_at")
+    ordering = ("-day",)
+
+
+@admin.register(CalendarCoverage)
+class CalendarCoverageAdmin(ReadOnlyAdmin):
+    """For which days the stored sessions are complete."""
+
+    list_display = ("first_day", "last_day", "read_at")

@@ -13,6 +13,7 @@ from maxxit.market import partitions
 from maxxit.market.bars import Bars
 from maxxit.market.feeds.bars import BAR, Bar
 from maxxit.market.feeds.base import Tick
+from maxxit.market.models import Candle
 
 KEEP = "ON CONFLICT DO NOTHING"
 REPLACE = """ON CONFLICT (symbol, open_time) DO UPDATE SET open = excluded.open, high = excluded.high,
@@ -198,6 +199,16 @@ def last_bars(symbols: Sequence[str], *, width: timedelta, count: int, at: datet
     with connection.cursor() as cursor:
         cursor.execute(LAST_BARS, values)
         return {symbol: _bars(symbol, columns, width, until) for symbol, *columns in cursor}
+
+
+def closed_bars(symbols: Sequence[str], since: datetime, until: datetime) -> dict[str, list[Bar]]:
+    """Return symbol -> its five-minute bars that opened at `since` or later and had closed by `until`, oldest first."""
+    found: dict[str, list[Bar]] = {}
+    rows = Candle.objects.filter(symbol__in=symbols, open_time__gte=since, open_time__lte=until - BAR)
+    for row in rows.order_by("symbol", "open_time"):
+        bar = Bar(row.open_time, row.open, row.high, row.low, row.close, row.volume)
+        found.setdefault(row.symbol, []).append(bar)
+    return found
 
 
 CLOSES = """

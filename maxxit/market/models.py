@@ -201,3 +201,32 @@ class QuoteMove(models.Model):
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.price.normalize():f}"
+
+
+class MarketSession(models.Model):
+    """One session of the New York stock exchange, as a broker publishes it. Only `maxxit.market.calendar` writes it."""
+
+    day = models.DateField(primary_key=True, help_text="in New York")
+    opens_at = models.DateTimeField(help_text="UTC")
+    closes_at = models.DateTimeField(help_text="UTC; earlier than 16:00 in New York on a short day")
+
+    class Meta:
+        db_table = "market_sessions"
+        ordering = ("day",)
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.opens_at:%H:%M} to {self.closes_at:%H:%M} UTC"
+
+
+class CalendarCoverage(models.Model):
+    """The single row that says for which days the stored sessions are complete: other days of it are closed."""
+
+    first_day = models.DateField()
+    last_day = models.DateField()
+    read_at = models.DateTimeField(help_text="UTC; when the broker's calendar was last read")
+
+    class Meta:
+        db_table = "market_calendar_coverage"
+
+    def __str__(self) -> str:
+        return f"{self.first_day} to {self.last_day}, read {self.read_at:%Y-%m-%d %H:%M} UTC"

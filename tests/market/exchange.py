@@ -84,7 +84,7 @@ class Exchange:
 def exchange() -> Iterator[Exchange]:
     """One exchange for a test."""
     one = Exchange()
-    with serve(one.handle, "127.0.0.1", 0) as server:
+    with serve(one.handle, "127.0.0.1", 0, ping_interval=None) as server:
         one.port = server.socket.getsockname()[1]
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
