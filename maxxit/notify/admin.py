@@ -11,10 +11,19 @@ from maxxit.notify.models import Alert, Endpoint, NotificationSettings, PriceRul
 class EndpointAdmin(ReadOnlyAdmin):
     """Read-only: users set their own endpoints by API or command."""
 
-    list_display = ("user", "channel", "address", "active", "created_at", "failures", "rests_until")
+    list_display = (
+        "user",
+        "channel",
+        "hint",
+        "active",
+        "created_at",
+        "verified_at",
+        "failures",
+        "rests_until",
+    )
     list_filter = ("channel", "active")
     list_select_related = ("user",)
-    search_fields = ("user__username", "address")
+    search_fields = ("user__username", "hint")
 
 
 @admin.register(NotificationSettings)

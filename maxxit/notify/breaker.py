@@ -4,6 +4,7 @@ Deliveries of a paused endpoint are not claimed, so they keep their tries. After
 probe; its outcome closes the circuit or doubles the pause.
 """
 
+from collections.abc import Collection
 from datetime import timedelta
 
 import structlog
@@ -35,6 +36,7 @@ def failed(endpoint: Endpoint, rules: NotifyPolicy) -> None:
         log.warning("endpoint_paused", endpoint=endpoint.pk, failures=endpoint.failures, seconds=round(pause))
 
 
-def answered(endpoint: Endpoint) -> None:
-    """Close the circuit: the endpoint accepted a message, or answered with a rejection."""
-    Endpoint.objects.filter(pk=endpoint.pk, failures__gt=0).update(failures=0, rests_until=None)
+def answered(endpoints: Collection[int]) -> None:
+    """Close the circuits of endpoints that accepted a message, or answered with a rejection."""
+    if endpoints:
+        Endpoint.objects.filter(pk__in=endpoints, failures__gt=0).update(failures=0, rests_until=None)

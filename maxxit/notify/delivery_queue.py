@@ -4,7 +4,7 @@ A claim postpones `due_at` by `claim_seconds`: until then no other worker can cl
 dies, the delivery becomes due again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,31 +28,36 @@ WITH recent AS (
     LEFT JOIN recent ON recent.user_id = d.user_id AND recent.channel = d.channel
     LEFT JOIN notify_endpoints e ON e.user_id = d.user_id AND e.channel = d.channel AND e.active
     WHERE d.state = 'pending' AND d.due_at <= %(now)s AND coalesce(e.rests_until, %(now)s) <= %(now)s
+      AND (%(channels)s::text[] IS NULL OR d.channel = ANY(%(channels)s))
 ), eligible AS (
-    SELECT * FROM due
+    SELECT *, row_number() OVER (PARTITION BY channel ORDER BY turn, failures > 0, id) AS place FROM due
     WHERE (channel = 'inbox' OR turn + sent <= %(per_minute)s) AND (failures < %(probe_from)s OR turn = 1)
 )
 """
-"""`turn` numbers the deliveries of each user and channel. A paused endpoint has none; after a pause it has one, the
-probe."""
+"""`turn` numbers the deliveries of each user and channel, `place` those of each channel. A paused endpoint has none;
+after a pause it has one, the probe."""
 
 CLAIM = """
 , mine AS (
-    SELECT d.id, eligible.turn, eligible.failures FROM {table} d JOIN eligible USING (id)
+    SELECT d.id, eligible.place FROM {table} d JOIN eligible USING (id)
     WHERE d.state = 'pending' AND d.due_at <= %(now)s
-    ORDER BY eligible.turn, eligible.failures > 0, d.id LIMIT %(most)s FOR UPDATE OF d SKIP LOCKED
+    ORDER BY eligible.place, d.id LIMIT %(most)s FOR UPDATE OF d SKIP LOCKED
 ), claimed AS (
     UPDATE {table} d SET attempts = attempts + 1, due_at = %(until)s FROM mine WHERE d.id = mine.id RETURNING d.id
 )
-SELECT id FROM mine JOIN claimed USING (id) ORDER BY turn, failures > 0, id
+SELECT id FROM mine JOIN claimed USING (id) ORDER BY place, id
 """
 WAITING = "SELECT EXISTS (SELECT 1 FROM eligible)"
 
 
-def claim(model: type[Delivery], limits: NotifyPolicy) -> list[int]:
-    """Claim due deliveries, at most `at_a_time`; return their ids, every user's first before any user's second."""
+def claim(model: type[Delivery], limits: NotifyPolicy, channels: Collection[str] | None = None) -> list[int]:
+    """Claim due deliveries, at most `at_a_time`, of some channels (None: of all); return their ids.
+
+    The channels take turns, and in each every user's first delivery comes before any user's second.
+    """
+    values = _values(limits) | {"channels": None if channels is None else list(channels)}
     with connection.cursor() as cursor:
-        cursor.execute((ELIGIBLE + CLAIM).format(table=model._meta.db_table), _values(limits))
+        cursor.execute((ELIGIBLE + CLAIM).format(table=model._meta.db_table), values)
         return [pk for (pk,) in cursor]
 
 
@@ -68,13 +73,14 @@ def _values(limits: NotifyPolicy) -> dict[str, Any]:
     return {
         "now": now,
         "until": now + timedelta(seconds=limits.claim_seconds),
+        "channels": None,
         "most": limits.at_a_time,
         "per_minute": limits.per_minute,
         "probe_from": limits.breaker_failures,
     }
 
 
-def release(model: type[Delivery], rows: Sequence[Delivery], due: datetime) -> None:
+def release(model: type[Delivery], rows: Iterable[Delivery], due: datetime) -> None:
     """Release claimed deliveries that were not sent: due again at `due`, and the try is not counted."""
     model._default_manager.filter(
         pk__in=[row.pk for row in rows], state=DeliveryState.PENDING, attempts__gt=0
@@ -96,15 +102,34 @@ def abandoned(model: type[Delivery], limits: NotifyPolicy) -> list[int]:
     return list(rows.order_by("pk").values_list("pk", flat=True)[: limits.at_a_time])
 
 
+LOCK = "SELECT name, pg_try_advisory_lock(hashtextextended('notify:' || name, 0)) FROM unnest(%s::text[]) AS name"
+UNLOCK = "SELECT pg_advisory_unlock(hashtextextended('notify:' || name, 0)) FROM unnest(%s::text[]) AS name"
+
+
+def lock_all(names: Iterable[str]) -> set[str]:
+    """Take the Postgres advisory locks `names` in one statement; return those that no other session holds."""
+    asked = sorted(set(names))
+    if not asked:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK, [asked])
+        return {name for name, acquired in cursor if acquired}
+
+
+def unlock_all(names: Iterable[str]) -> None:
+    """Release locks that `lock_all` took."""
+    held = sorted(set(names))
+    if held:
+        with connection.cursor() as cursor:
+            cursor.execute(UNLOCK, [held])
+
+
 @contextmanager
 def advisory_lock(name: str) -> Iterator[bool]:
     """Hold the Postgres advisory lock `name`; yields False when another session holds it."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"notify:{name}"])
-        acquired = bool(cursor.fetchone()[0])
+    acquired = name in lock_all([name])
     try:
         yield acquired
     finally:
         if acquired:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [f"notify:{name}"])
+            unlock_all([name])

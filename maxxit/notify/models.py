@@ -22,15 +22,32 @@ def new_salt() -> str:
 class Endpoint(models.Model):
     """A user's address on a channel; at most one is active per user and channel.
 
-    Its signing secret is derived from SECRET_KEY and `salt` (`maxxit.notify.endpoints.secret_of`) and is not stored.
+    The address is encrypted (`maxxit.notify.endpoints.KEYS`): only the notify worker opens it. Its signing secret and
+    the code that confirms it are derived from SECRET_KEY and `salt` (`maxxit.notify.endpoints`) and are not stored.
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="endpoints")
     channel = models.CharField(max_length=20)
-    address = models.CharField(max_length=500, help_text="for webhook: an https URL")
+    content = models.BinaryField(editable=False)
+    key_id = models.CharField(max_length=16, editable=False, help_text="of the key that encrypted it")
+    hint = models.CharField(max_length=320, help_text="what people see of the address")
+    lookup = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="keyed hash by which a message from the address finds its user; empty where the channel only sends",
+    )
     salt = models.CharField(max_length=32, default=new_salt, editable=False)
     active = models.BooleanField(default=True)
     created_at = models.DateTimeField()
+    verified_at = models.DateTimeField(
+        null=True, editable=False, help_text="empty: nothing but the code that confirms it is sent there"
+    )
+    code_tries = models.PositiveSmallIntegerField(
+        default=0, db_default=0, editable=False, help_text="wrong codes"
+    )
     failures = models.PositiveIntegerField(default=0, db_default=0, editable=False, help_text="in a row")
     rests_until = models.DateTimeField(
         null=True, editable=False, help_text="nothing is sent there until then; its deliveries wait"
@@ -44,13 +61,20 @@ class Endpoint(models.Model):
                 fields=["user", "channel"], condition=models.Q(active=True), name="one_endpoint_per_channel"
             )
         ]
+        indexes = (
+            models.Index(
+                fields=["lookup"],
+                name="endpoints_lookup",
+                condition=~models.Q(lookup="") & models.Q(active=True),
+            ),
+        )
 
     def __str__(self) -> str:
-        return f"{self.channel} of {self.user}: {self.address}"
+        return f"{self.channel} of {self.user}: {self.hint}"
 
 
 class NotificationSettings(models.Model):
-    """What a user is told, and when not. Without a row: every kind, at any time."""
+    """What a user is notified of, and when not. Without a row: every kind, at any time."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="notification_settings"
@@ -58,6 +82,19 @@ class NotificationSettings(models.Model):
     kinds = ArrayField(
         models.CharField(max_length=20), default=list, help_text="kinds sent to channels; the inbox holds all"
     )
+    by_channel = models.JSONField(
+        default=dict,
+        db_default={},
+        help_text="channel -> kinds that it gets in place of `kinds`, and the lowest severity",
+    )
+    fallback = models.CharField(
+        max_length=20,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="where a message goes that a channel gave up",
+    )
+    snoozed_until = models.DateTimeField(null=True, help_text="until then only critical messages are sent")
     quiet_from = models.TimeField(null=True, help_text="in `time_zone`; empty: no quiet hours")
     quiet_to = models.TimeField(null=True)
     time_zone = models.CharField(max_length=60, default="UTC")
@@ -126,6 +163,37 @@ class Alert(Delivery):
         return f"{self.event.name} by {self.channel}"
 
 
+class AlertedEvent(models.Model):
+    """An event whose alerts are written: who gets it, and where, was decided then, and is not decided again."""
+
+    event = models.OneToOneField(Event, models.CASCADE, primary_key=True, related_name="+")
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "alerted_events"
+        indexes = (models.Index(fields=["at"], name="alerted_events_at"),)
+
+    def __str__(self) -> str:
+        return f"alerts of event {self.event_id}"
+
+
+class DigestSlot(models.Model):
+    """A digest of a user that was written, or had nothing to say: each once."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=20)
+    due_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "digest_slots"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["due_at", "user", "kind"], name="one_digest_a_slot")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.user} {self.due_at:%Y-%m-%d %H:%M}"
+
+
 def new_rule_id() -> str:
     """Return a random rule id: `r_` and eight hexadecimal digits."""
     return f"r_{secrets.token_hex(4)}"
@@ -137,7 +205,11 @@ class Condition(models.TextChoices):
     GT = "gt", "price above"
     LT = "lt", "price below"
     CHANGE_PCT = "change_pct", "price changes by percent, up or down, within a time"
+    VOLUME_USD = "volume_usd", "volume of the last 24 hours above"
+    SPREAD_BPS = "spread_bps", "spread between price sources above"
     ANY = "any", "any new price"
+    ALL = "all", "all of several conditions"
+    ANY_OF = "any_of", "any of several conditions"
 
 
 class PriceRule(models.Model):
@@ -147,9 +219,17 @@ class PriceRule(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="price_rules")
     symbols = ArrayField(models.CharField(max_length=20), help_text="instruments, or * for every one")
     condition = models.CharField(max_length=10, choices=Condition.choices)
-    threshold = models.DecimalField(**COLUMN, null=True, blank=True, help_text="USD; for change_pct percent")
+    threshold = models.DecimalField(
+        **COLUMN, null=True, blank=True, help_text="USD; percent for change_pct, basis points for spread_bps"
+    )
     window_seconds = models.PositiveIntegerField(
         null=True, blank=True, help_text="for change_pct: since how long ago"
+    )
+    parts = models.JSONField(
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="for all and any_of: condition, threshold and window_seconds of each",
     )
     channel = models.CharField(max_length=20, default="inbox", help_text="how to tell the user")
     metadata = models.JSONField(default=dict, blank=True)
@@ -164,7 +244,12 @@ class PriceRule(models.Model):
             models.CheckConstraint(
                 name="rule_is_whole",
                 condition=models.Q(condition="any")
-                | models.Q(condition__in=["gt", "lt"], threshold__isnull=False, threshold__gt=0)
+                | models.Q(
+                    condition__in=["gt", "lt", "volume_usd", "spread_bps"],
+                    threshold__isnull=False,
+                    threshold__gt=0,
+                )
+                | models.Q(condition__in=["all", "any_of"], parts__1__isnull=False)
                 | models.Q(
                     condition="change_pct",
                     threshold__isnull=False,
@@ -174,6 +259,13 @@ class PriceRule(models.Model):
                 ),
             )
         ]
+        indexes = (
+            models.Index(
+                fields=["condition"],
+                name="price_rules_with_facts",
+                condition=models.Q(active=True, condition__in=["volume_usd", "spread_bps", "all", "any_of"]),
+            ),
+        )
 
     @property
     def state(self) -> str:
@@ -191,7 +283,10 @@ class RuleMatch(models.Model):
     rule = models.ForeignKey(PriceRule, models.CASCADE, related_name="matches")
     symbol = models.CharField(max_length=20)
     price = models.DecimalField(**COLUMN, help_text="USD")
-    value = models.DecimalField(**COLUMN, help_text="what was compared: USD, or percent for change_pct")
+    value = models.DecimalField(
+        **COLUMN,
+        help_text="what was compared: USD, percent or basis points; of combined conditions the price",
+    )
     at = models.DateTimeField(help_text="when the price was true")
     bucket = models.DateTimeField(help_text="start of the minute")
 

@@ -13,6 +13,7 @@ SEND_SECONDS = 10.0
 class NotifyPolicy(Policy):
     """`config/notify.yaml`."""
 
+    offered: tuple[str, ...]
     tries: Annotated[int, Field(ge=1, le=50)]
     first_wait_seconds: Seconds
     most_wait_seconds: Seconds
@@ -20,6 +21,7 @@ class NotifyPolicy(Policy):
     at_a_time: Annotated[int, Field(ge=1, le=1000)]
     at_once: Annotated[int, Field(ge=1, le=64)]
     per_minute: Annotated[int, Field(ge=1, le=10_000)]
+    per_second: dict[str, Annotated[int, Field(ge=1, le=10_000)]]
     pass_seconds: Seconds
     endpoint_seconds: Seconds
     breaker_failures: Annotated[int, Field(ge=1, le=100)]

@@ -7,7 +7,8 @@ from celery import shared_task
 from django.utils import timezone
 
 from maxxit.events import wake
-from maxxit.notify import rules, worker
+from maxxit.notify import alerts, rules, worker
+from maxxit.notify.models import DigestSlot
 
 KEEP_MATCHES = timedelta(days=90)
 
@@ -22,6 +23,8 @@ def match() -> int:
 @shared_task
 def tidy() -> dict[str, int]:
     """Delete rule matches and their deliveries past retention; return how many rows."""
+    alerts.forget(timezone.now())
+    DigestSlot.objects.filter(due_at__lt=timezone.now() - KEEP_MATCHES).delete()
     return {"matches": rules.prune(timezone.now() - KEEP_MATCHES)}
 
 

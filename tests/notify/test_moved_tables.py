@@ -67,7 +67,8 @@ def test_an_old_database_keeps_every_rule_match_delivery_and_permission() -> Non
     assert set(ContentType.objects.filter(model__in=MODELS).values_list("app_label", flat=True)) == {"market"}
     assert granted(ann) == {"market.add_pricerule"}
     with connection.cursor() as cursor:
-        cursor.execute(ROWS, {"user": ann.pk})
+        for statement in ROWS.split(";\n"):
+            cursor.execute(statement, {"user": ann.pk})
     rule = old.get_model("market", "PriceRule").objects.get(rule_id="r_00000001")
     assert (rule.matches.count(), rule.deliveries.count()) == (15, 15)
     before = stored()

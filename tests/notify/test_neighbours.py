@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from maxxit.events.record import record
 from maxxit.market import intake
 from maxxit.market.feeds.base import Tick
 from maxxit.notify import breaker, delivery_queue, endpoints, rules, tasks, worker
-from maxxit.notify.channels import webhook
+from maxxit.notify.channels import CHANNELS, webhook
 from maxxit.notify.channels.base import Message
 from maxxit.notify.channels.webhook import Webhook
 from maxxit.notify.models import Alert, Endpoint, RuleDelivery
@@ -63,7 +64,7 @@ class Post:
 @pytest.fixture
 def post(monkeypatch: pytest.MonkeyPatch) -> Post:
     one = Post()
-    monkeypatch.setattr(Webhook, "check", lambda self, address: None)
+    monkeypatch.setattr(Webhook, "verify", lambda self, address: address)
     monkeypatch.setattr(Webhook, "send", lambda self, message: one(self, message))
     return one
 
@@ -237,9 +238,10 @@ def test_a_slow_endpoint_has_only_its_seconds_of_a_pass(post: Post, time: Record
     rows = matches(user, 3)
     policy = worker.policy()
     delivery_queue.claim(RuleDelivery, policy)
-    one = worker.Pass(RuleDelivery, policy, worker.DeliveryResult())
+    one = worker.Pass(RuleDelivery, (), policy, worker.DeliveryResult())
     lane = worker.Lane(endpoints.current(user, "webhook"), worker.deque(rows[1:]))
-    assert not one._finish(lane, rows[0], worker.Attempt(float(policy.endpoint_seconds)))
+    ended = worker.Finished(lane, again(rows[0]), worker.Attempt(float(policy.endpoint_seconds)))
+    assert one._finish([ended]) == []
     assert (again(rows[0]).state, again(rows[1]).state) == ("sent", "pending")
     assert again(rows[1]).due_at == time.now + timedelta(seconds=policy.first_wait_seconds)
 
@@ -262,7 +264,7 @@ def test_the_alert_task_sends_alerts_and_nothing_else(post: Post, time: Recorded
     matches(person("loud"), 3)
     boss = person("boss", is_staff=True)
     record("kill_switch.pulled", boss, level="pause")
-    assert tasks.alert() == {"sent": 2, "later": 0, "dead": 0}, "by webhook and in the inbox"
+    assert tasks.alert() == {"sent": 1, "later": 0, "dead": 0}, "by webhook; the inbox needs no sending"
     assert set(post.came) == {("boss", "kill_switch.pulled")}
     assert set(Alert.objects.values_list("state", flat=True)) == {"sent"}
 
@@ -367,3 +369,44 @@ def test_a_claim_must_outlast_its_pass() -> None:
     values = json.loads(worker.policy().model_dump_json())
     with pytest.raises(ValueError, match="claim_seconds must exceed"):
         NotifyPolicy.model_validate(values | {"claim_seconds": 30})
+
+
+# --- channels --------------------------------------------------------------------------------------------------------
+
+
+def test_a_channel_whose_provider_hangs_delays_no_other(
+    monkeypatch: pytest.MonkeyPatch, limits: Callable[..., NotifyPolicy], time: RecordedClock
+) -> None:
+    """More users than threads wait on a channel that answers nothing, while every message of another is sent."""
+    limits(at_a_time=8, at_once=2, pass_seconds=60)
+    all_came, came, hung = threading.Event(), [], []
+    lock = threading.Lock()
+
+    def answers(self: Any, message: Message) -> None:
+        with lock:
+            came.append(message.user)
+            if len(came) == 20:
+                all_came.set()
+
+    def hangs(self: Any, message: Message) -> None:
+        hung.append(all_came.wait(60))
+
+    for channel, send in (("slack", hangs), ("discord", answers)):
+        one = type(CHANNELS.open(channel))
+        monkeypatch.setattr(one, "verify", lambda self, address: address)
+        monkeypatch.setattr(one, "send", send)
+        for number in range({"slack": 6, "discord": 20}[channel]):
+            user = User.objects.create(username=f"{channel}{number}")
+            endpoints.set_endpoint(user, channel, "https://example.org/services/secret-token-1234")
+            record("kill_switch.pulled", user, owner_id=user.pk)
+    worker.deliver_alerts()
+    assert len(set(came)) == len(came) == 20
+    assert all(hung), "all of the other were sent in the same pass"
+
+
+def test_a_channels_rate_limit_is_over_all_users() -> None:
+    policy = worker.policy().model_copy(update={"per_second": {"telegram": 10}})
+    one = worker.Pass(Alert, (), policy, worker.DeliveryResult())
+    slots = [one._slot("telegram") for _ in range(21)]
+    assert slots[-1] - slots[0] == pytest.approx(2.0)
+    assert one._slot("slack") <= monotonic()

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,12 +15,13 @@ from maxxit.core.errors import Rejected
 from maxxit.events.record import record
 from maxxit.market import intake, quotes
 from maxxit.market.feeds.base import Tick
-from maxxit.notify import alerts, kinds, preferences, rules, trials, worker
+from maxxit.notify import alerts, endpoints, kinds, preferences, rules, trials, worker
 from maxxit.notify.channels import CHANNELS
-from maxxit.notify.models import Alert, Endpoint, NotificationSettings
+from maxxit.notify.models import Alert, Endpoint, NotificationSettings, PriceRule
 from maxxit.pipeline.stages import ALERTS, OWNER_ALERTS, WAKES
 from tests import builders
 from tests.builders import RecordedClock
+from tests.trading.test_race import at_once
 
 database = pytest.mark.django_db
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Apia")
@@ -35,14 +37,13 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The messages of the webhook channel, which leaves nothing."""
     messages: list[Any] = []
     webhook = CHANNELS.open("webhook")
+    monkeypatch.setattr(type(webhook), "verify", lambda self, address: address)
     monkeypatch.setattr(type(webhook), "send", lambda self, message: messages.append(message))
     return messages
 
 
 def endpoint(user: User, time: RecordedClock) -> Endpoint:
-    return Endpoint.objects.create(
-        user=user, channel="webhook", address="https://203.0.113.1/", created_at=time.now
-    )
+    return endpoints.set_endpoint(user, "webhook", "https://93.184.216.34/")
 
 
 @given(
@@ -159,6 +160,26 @@ def test_a_customer_hears_of_the_kinds_they_chose_and_staff_of_all(ann: User, ti
     }
 
 
+@database
+def test_what_threatens_an_account_is_a_kind_of_its_own(ann: User, time: RecordedClock) -> None:
+    endpoint(ann, time)
+    preferences.choose(ann, ["accounts"], None, None, "UTC")
+    record("account.money_left", ann, owner_id=ann.pk)
+    preferences.choose(ann, [], None, None, "UTC")
+    record("account.unknown_agent", ann, owner_id=ann.pk)
+    alerts.write()
+    sent_to_channel = Alert.objects.exclude(channel="inbox").values_list("event__name", flat=True)
+    assert set(sent_to_channel) == set(), "nothing is chosen"
+    preferences.choose(ann, ["accounts"], None, None, "UTC")
+    alerts.write()
+    assert set(sent_to_channel.all()) == set(), "what was decided once is not decided again"
+    record("account.money_left", ann, owner_id=ann.pk)
+    record("account.unknown_agent", ann, owner_id=ann.pk)
+    alerts.write()
+    assert set(sent_to_channel.all()) == {"account.money_left", "account.unknown_agent"}
+    assert kinds.title("account.money_left") == kinds.KINDS["accounts"].title
+
+
 def test_every_kind_is_alerted_and_wakes_the_sender() -> None:
     events = {event for kind in kinds.KINDS.values() for event in kind.events}
     assert events <= {*ALERTS, *OWNER_ALERTS}
@@ -174,11 +195,50 @@ def test_a_test_message_goes_the_way_of_real_ones_and_resumes_a_paused_address(
     Endpoint.objects.update(rests_until=time.now + timedelta(hours=1), failures=9)
     alert = trials.send_to_channel(ann, "webhook")
     worker.deliver()
-    assert [one.text for one in sent] == ["Test message for ann on the channel webhook: it works"]
+    assert [one.text for one in sent] == ["Test message for ann on the channel Webhook: it works"]
     alert.refresh_from_db()
     row.refresh_from_db()
     assert (alert.state, row.failures) == ("sent", 0)
     assert Alert.objects.count() == 1  # no staff, no other channel
+
+
+@database
+def test_what_quiet_hours_hold_is_sent_when_they_are_switched_off(
+    ann: User, time: RecordedClock, sent: list[Any]
+) -> None:
+    endpoint(ann, time)
+    now = time.now.astimezone(UTC)
+    begin, end = ((now + timedelta(hours=hours)).time().replace(microsecond=0) for hours in (-1, 5))
+    preferences.choose(ann, sorted(kinds.KINDS), begin, end, "UTC")
+    builders.price("BTC", "71000")
+    alert = trials.send_to_channel(ann, "webhook")
+    Alert.objects.filter(pk=alert.pk).update(event=record("deployment.limited", ann, owner_id=ann.pk))
+    worker.deliver()
+    assert sent == []
+    alert.refresh_from_db()
+    assert alert.due_at > time.now + timedelta(hours=4)
+    preferences.choose(ann, sorted(kinds.KINDS), None, None, "UTC")
+    worker.deliver()
+    assert len(sent) == 1
+
+
+@database
+def test_quiet_hours_with_an_offset_are_refused(ann: User) -> None:
+    with pytest.raises(Rejected, match=r"local times without an offset, not 22:00:00\+00:00: give 22:00"):
+        preferences.choose(ann, [], time(22, tzinfo=UTC), time(7), "Europe/Berlin")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_parallel_resumes_count_in_turn(ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused = [rules.add(ann, ["BTC"], "any") for _ in range(4)]
+    for rule in paused:
+        rules.pause(rule)
+    one_allowed = quotes.policy().model_copy(update={"rules_per_user": 1})
+    monkeypatch.setattr(quotes, "policy", lambda: one_allowed)
+    rows = list(PriceRule.objects.select_related("user"))
+    answers = at_once([partial(rules.resume, rule) for rule in rows])
+    assert answers.count(True) == 1
+    assert PriceRule.objects.filter(active=True).count() == 1
 
 
 @database
@@ -195,7 +255,7 @@ def test_a_test_of_a_rule_says_whether_it_matches_now(ann: User, time: RecordedC
 def test_test_messages_need_an_address_and_are_limited(ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Rejected, match="no webhook address"):
         trials.send_to_channel(ann, "webhook")
-    monkeypatch.setattr(trials, "PER_HOUR", 2)
+    monkeypatch.setattr(endpoints, "PER_HOUR", 2)
     trials.send_to_channel(ann, "inbox")
     trials.send_to_channel(ann, "inbox")
     with pytest.raises(Rejected, match="2 test messages an hour"):
@@ -220,6 +280,8 @@ def test_a_paused_rule_matches_nothing_until_it_is_resumed_and_a_deleted_one_nev
     assert (rule.state, rules.pause(rule)) == ("deleted", False)
     with pytest.raises(Rejected, match="is deleted"):
         rules.resume(rule)
+    with pytest.raises(Rejected, match="is deleted"):
+        trials.send_of_rule(rule)
 
 
 @database
@@ -237,3 +299,130 @@ def test_a_rule_is_not_resumed_where_its_address_is_gone_or_there_are_too_many(
     Endpoint.objects.update(active=False)
     with pytest.raises(Rejected, match="no webhook address"):
         rules.resume(rule)
+
+
+@database
+def test_each_channel_gets_the_kinds_and_severities_that_were_chosen_for_it(
+    ann: User, time: RecordedClock
+) -> None:
+    endpoint(ann, time)
+    slack = endpoints.set_endpoint(ann, "webhook", "https://93.184.216.34/")
+    Endpoint.objects.filter(pk=slack.pk).update(channel="slack")
+    endpoint(ann, time)
+    preferences.choose(
+        ann,
+        kinds.KINDS,
+        None,
+        None,
+        "UTC",
+        by_channel={
+            "slack": {"kinds": ["stops"], "severity": "critical"},
+            "webhook": {"kinds": ["limits", "stops"]},
+        },
+    )
+    record("kill_switch.pulled", ann, owner_id=ann.pk)
+    record("kill_switch.released", ann, owner_id=ann.pk)
+    record("order.awaiting_confirmation", ann, owner_id=ann.pk)
+    alerts.write()
+    got = set(Alert.objects.exclude(channel="inbox").values_list("channel", "event__name"))
+    assert got == {
+        ("slack", "kill_switch.pulled"),
+        ("webhook", "kill_switch.pulled"),
+        ("webhook", "kill_switch.released"),
+    }
+    assert Alert.objects.filter(channel="inbox").count() == 3
+    wrong: dict[str, Any]
+    for wrong in (
+        {"pigeon": {}},
+        {"inbox": {}},
+        {"slack": {"severity": "loud"}},
+        {"slack": {"kinds": ["weather"]}},
+    ):
+        with pytest.raises(Rejected):
+            preferences.choose(ann, [], None, None, "UTC", by_channel=wrong)
+    assert preferences.choose(ann, [], None, None, "UTC").by_channel["slack"]["severity"] == "critical"
+
+
+@database
+def test_the_lowest_severity_holds_for_staff_too(time: RecordedClock) -> None:
+    root = User.objects.create_superuser("root")
+    endpoint(root, time)
+    preferences.choose(root, kinds.KINDS, None, None, "UTC", by_channel={"webhook": {"severity": "warning"}})
+    record("gate.opened", root)
+    record("gate.closed", root)
+    record("books.differ", root)
+    alerts.write()
+    got = Alert.objects.filter(channel="webhook").values_list("event__name", flat=True)
+    assert set(got) == {"gate.closed", "books.differ"}
+
+
+@database
+def test_a_snooze_holds_all_but_critical_messages_and_ends_by_itself_or_at_once(
+    ann: User, time: RecordedClock, sent: list[Any]
+) -> None:
+    endpoint(ann, time)
+    preferences.snooze(ann, 8)
+    assert preferences.of(ann).kinds == kinds.DEFAULT
+    record("kill_switch.pulled", ann, owner_id=ann.pk)
+    record("kill_switch.released", ann, owner_id=ann.pk)
+    worker.deliver()
+    assert [one.name for one in sent] == ["kill_switch.pulled"]
+    time.move(hours=7, minutes=59)
+    worker.deliver()
+    assert len(sent) == 1
+    preferences.snooze(ann, 0)
+    worker.deliver()
+    assert [one.name for one in sent][1:] == ["kill_switch.released"]
+    with pytest.raises(Rejected, match="1 to 72 hours"):
+        preferences.snooze(ann, 73)
+    assert preferences.snooze(ann, 1).snoozed_until == time.now + timedelta(hours=1)
+
+
+@database
+def test_a_message_that_a_channel_gave_up_goes_to_the_fallback_once(
+    ann: User, time: RecordedClock, sent: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slack = type(CHANNELS.open("slack"))
+    monkeypatch.setattr(slack, "verify", lambda self, address: address)
+    monkeypatch.setattr(slack, "send", lambda self, message: sent.append(message))
+    endpoints.set_endpoint(ann, "slack", "https://hooks.slack.com/services/T/B/x")
+    endpoint(ann, time)
+    preferences.choose(
+        ann, ["stops"], None, None, "UTC", by_channel={"slack": {"kinds": []}}, fallback="slack"
+    )
+    webhook = type(CHANNELS.open("webhook"))
+
+    def refuse(self: Any, message: Any) -> None:
+        raise Rejected("no")
+
+    monkeypatch.setattr(webhook, "send", refuse)
+    record("kill_switch.pulled", ann, owner_id=ann.pk)
+    rule = rules.add(ann, ["BTC"], "any", channel="webhook")
+    time.move(seconds=1)
+    intake.take([Tick("BTC", Decimal(70_000), time.now, "coinbase")])
+    rules.match()
+    for _ in range(3):
+        worker.deliver()
+    assert [one.name for one in sent] == ["kill_switch.pulled", "rule.matched"]
+    assert sent[1].text == f"BTC is at 70000 USD (rule {rule.rule_id})"
+    assert Alert.objects.filter(event__name="kill_switch.pulled", channel="webhook").get().state == "dead"
+
+
+@database
+def test_a_fallback_needs_an_address_and_never_repeats_itself(
+    ann: User, time: RecordedClock, sent: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Rejected, match="has no webhook address"):
+        preferences.choose(ann, [], None, None, "UTC", fallback="webhook")
+    endpoint(ann, time)
+    preferences.choose(ann, ["stops"], None, None, "UTC", fallback="webhook")
+    webhook = type(CHANNELS.open("webhook"))
+
+    def refuse(self: Any, message: Any) -> None:
+        raise Rejected("no")
+
+    monkeypatch.setattr(webhook, "send", refuse)
+    record("kill_switch.pulled", ann, owner_id=ann.pk)
+    worker.deliver()
+    worker.deliver()
+    assert Alert.objects.filter(channel="webhook").count() == 1

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from io import StringIO
 from typing import Any
@@ -19,9 +19,10 @@ from maxxit.core.errors import Rejected
 from maxxit.events.models import Event
 from maxxit.market import intake
 from maxxit.market.feeds.base import Tick
-from maxxit.market.models import Quote, QuoteMove
+from maxxit.market.models import Candle, Quote, QuoteMove, SourceQuote
 from maxxit.notify import endpoints, rules
 from maxxit.notify.models import Endpoint, PriceRule, RuleDelivery, RuleMatch
+from maxxit.notify.rules import Part
 from maxxit.notify.tasks import match, tidy
 from maxxit.pipeline.stages import WAKES
 from maxxit.reports.status import queue_of
@@ -429,3 +430,129 @@ def test_old_matches_are_dropped(ann: User, says: Callable[..., None]) -> None:
 
     assert tidy() == {"matches": 2}
     assert not RuleMatch.objects.exists()
+
+
+def bars_with_volume(symbol: str, until: datetime, *, each: int, volume: str) -> None:
+    """`each` five-minute bars before `until`, closed at 100 USD."""
+    opened = [until - timedelta(minutes=5 * (n + 1)) for n in range(each)]
+    hundred = Decimal(100)
+    Candle.objects.bulk_create(
+        Candle(
+            symbol=symbol, open_time=at, open=hundred, high=hundred, low=hundred, close=hundred,
+            volume=Decimal(volume),
+        )
+        for at in opened
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(286_999, [("BTC", "60000")]), (287_000, [])])
+def test_a_volume_is_that_of_the_last_24_hours(
+    ann: User, says: Callable[..., None], time: RecordedClock, threshold: int, expected: Any
+) -> None:
+    rules.add(ann, ["BTC"], "volume_usd", threshold=Decimal(threshold))
+    bars_with_volume(
+        "BTC", time.now, each=400, volume="10"
+    )  # 287 of them opened within 24 hours: 287,000 USD
+    says(BTC=60_000)
+
+    assert told() == expected
+
+
+def test_without_volume_in_the_bars_nothing_is_known(
+    ann: User, says: Callable[..., None], time: RecordedClock
+) -> None:
+    rules.add(ann, ["BTC"], "volume_usd", threshold=Decimal(1))
+    bars_with_volume("BTC", time.now, each=20, volume="0")
+    says(BTC=60_000)
+
+    assert told() == []
+
+
+@pytest.mark.parametrize(("threshold", "matches"), [("49.9", True), ("50", False)])
+def test_a_spread_is_that_between_the_fresh_prices_of_two_sources(
+    ann: User, says: Callable[..., None], time: RecordedClock, threshold: str, matches: bool
+) -> None:
+    rule = rules.add(ann, ["BTC"], "spread_bps", threshold=Decimal(threshold))
+    at = time.now + timedelta(seconds=1)
+    stale = at - timedelta(hours=1)
+    for source, price, seen in (("pyth", "60300", at), ("coingecko", "90000", stale)):
+        SourceQuote.objects.create(symbol="BTC", source=source, price=Decimal(price), at=seen, received_at=at)
+    says(BTC=60_000)
+
+    assert bool(told()) is matches
+    assert [hit.value for hit in rules.holds_now(rule)] == ([Decimal(50)] if matches else [])
+
+
+def test_one_source_has_no_spread(ann: User, says: Callable[..., None]) -> None:
+    rules.add(ann, ["BTC"], "spread_bps", threshold=Decimal("0.1"))
+    says(BTC=60_000)
+
+    assert told() == []
+
+
+ABOVE, FALL = Part("gt", Decimal(50_000)), Part("change_pct", Decimal(10), timedelta(minutes=30))
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("all", [("BTC", "54000")]), ("any_of", [("BTC", "60000"), ("BTC", "54000"), ("ETH", "2000")])],
+)
+def test_combined_conditions_hold_for_one_price_together(
+    ann: User, says: Callable[..., None], time: RecordedClock, kind: str, expected: Any
+) -> None:
+    rules.add(ann, ["BTC", "ETH"], kind, parts=[ABOVE, FALL])
+    says(BTC=60_000, ETH=3_000)
+    time.move(minutes=31)
+    says(BTC=54_000, ETH=2_000)
+
+    assert sorted(told()) == sorted(expected)
+
+
+def test_combined_conditions_are_named(ann: User) -> None:
+    both = rules.add(ann, ["BTC"], "all", parts=[ABOVE, FALL])
+    one = rules.add(ann, ["BTC"], "any_of", parts=[ABOVE, Part("spread_bps", Decimal(30))])
+
+    assert rules.condition_text(both) == (
+        "price above 50000 USD and price changes by percent, up or down, within a time 10 % within 30 minutes"
+    )
+    assert rules.condition_text(one) == "price above 50000 USD or spread between price sources above 30 bps"
+
+
+@pytest.mark.parametrize(
+    ("condition", "parts", "code"),
+    [
+        ("all", [ABOVE], "bad_condition"),
+        ("any_of", [ABOVE] * 6, "bad_condition"),
+        ("all", [ABOVE, Part("any")], "bad_condition"),
+        ("all", [ABOVE, Part("all")], "bad_condition"),
+        ("all", [ABOVE, Part("lt")], "bad_threshold"),
+        ("all", [ABOVE, Part("change_pct", Decimal(5))], "bad_window"),
+        ("gt", [ABOVE, FALL], "bad_condition"),
+    ],
+)
+def test_conditions_that_cannot_be_combined_are_refused(
+    ann: User, condition: str, parts: list[Part], code: str
+) -> None:
+    with pytest.raises(Rejected) as no:
+        rules.add(ann, ["BTC"], condition, threshold=Decimal(1), parts=parts)
+
+    assert no.value.code == code
+
+
+def test_the_database_takes_no_combined_rule_of_one_part(ann: User) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic():
+        PriceRule.objects.create(user=ann, symbols=["BTC"], condition="all", parts=[ABOVE.as_json()])
+
+
+def test_the_command_combines_conditions(ann: User, says: Callable[..., None]) -> None:
+    made = call(
+        "add", "--user", "ann", "--symbols", "BTC", "--above", "50000", "--change-24h", "5", "--match", "any"
+    )
+    alone = call("add", "--user", "ann", "--symbols", "BTC", "--change-24h", "5")
+    says(BTC=60_000)
+
+    assert " or " in made["condition"]
+    assert (alone["condition"], alone["window_seconds"]) == ("change_pct", 86_400)
+    assert call("test", made["rule"])["matches"] is True
+    with pytest.raises(CommandError, match="give a condition"):
+        call("add", "--user", "ann", "--symbols", "BTC")

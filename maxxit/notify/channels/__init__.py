@@ -7,7 +7,13 @@ CHANNELS: Registry[Channel] = Registry(
     "channel",
     {
         "inbox": "maxxit.notify.channels.inbox.Inbox",
-        "log": "maxxit.notify.channels.log.Log",
+        "telegram": "maxxit.notify.channels.telegram.Telegram",
+        "email": "maxxit.notify.channels.email.Email",
+        "push": "maxxit.notify.channels.push.Push",
+        "slack": "maxxit.notify.channels.slack.Slack",
+        "teams": "maxxit.notify.channels.teams.Teams",
+        "discord": "maxxit.notify.channels.discord.Discord",
         "webhook": "maxxit.notify.channels.webhook.Webhook",
+        "log": "maxxit.notify.channels.log.Log",
     },
 )

@@ -1,7 +1,11 @@
-"""The interface of a notification channel."""
+"""The interface of a notification channel. One module holds everything about a channel: docs/new-channel.md."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
+
+GONE = "gone"
+"""Code of a `Rejected` that says the address will never take a message again: it is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,12 @@ class Message:
     data: dict[str, Any]
     address: str = ""
     secret: str = ""
+    title: str = ""
+    """What kind of message it is, in a few words."""
+    severity: str = "warning"
+    """info, warning or critical."""
+    unsubscribe: str = ""
+    """The link that removes the address without a login; empty where the channel needs no address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +39,40 @@ class AddressField:
     help_text: str
     placeholder: str = ""
     kind: str = "text"
-    """The type of the input: text, url, email or tel."""
+    """The type of the input: text, url, email or tel; `push` is a button that subscribes the browser."""
 
 
-class Channel(Protocol):
+class Channel(ABC):
     """Sends messages to users."""
 
     title: str
     about: str
     """One sentence on what arrives there and how."""
-    offered: bool
-    """Whether the page offers it to users."""
-    signs: bool
-    """Whether its messages carry a signature that the receiver checks with the endpoint's secret."""
-    address_field: AddressField | None
+    form: AddressField | None = None
     """How the user names an address; None where the channel needs none."""
+    signs = False
+    """Whether its messages carry a signature that the receiver checks with the endpoint's secret."""
+    answers = False
+    """Whether users write commands there (`maxxit.chat`)."""
+    confirms = False
+    """Whether an address counts only when its owner has typed the code that was sent there."""
 
-    def check(self, address: str) -> None:
-        """Raise `Rejected` for an address that can never be sent to."""
-        ...
+    def verify(self, address: str) -> str:
+        """Return the address as it is stored. Raises `Rejected` for one that can never be sent to."""
+        return address
 
+    def shown(self, address: str) -> str:
+        """Return what people see of an address: enough to recognise it, and nothing that lets one send there."""
+        return address
+
+    def test_text(self, user: str) -> str:
+        """Return the text of a test message."""
+        return f"Test message for {user} on the channel {self.title}: it works"
+
+    @abstractmethod
     def send(self, message: Message) -> None:
         """Send the message. Raises Retryable or Unknown (it is sent again) or Rejected (it is not).
 
-        Runs on a thread: it must not use the database and must end within `SEND_SECONDS`.
+        Runs on a thread: it must not use the database and must end within `SEND_SECONDS`. No error may quote an
+        address that is a secret. A `Rejected` with the code `GONE` removes the address.
         """
-        ...

@@ -2,18 +2,14 @@
 
 import structlog
 
-from maxxit.notify.channels.base import Message
+from maxxit.notify.channels.base import Channel, Message
 
 log = structlog.get_logger(__name__)
 
 
-class Log:
+class Log(Channel):
     title = "Log"
     about = "A line in the log of the installation."
-    offered, signs, address_field = False, False, None
-
-    def check(self, address: str) -> None:
-        """The log needs no address."""
 
     def send(self, message: Message) -> None:
         log.info(

@@ -1,17 +1,17 @@
 """`manage.py rules`: add, list, test, pause and remove users' price rules; show their inbox; set their webhook."""
 
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
 from maxxit.core.clock import iso_utc
-from maxxit.core.commands import OpsCommand, count, person_named
+from maxxit.core.commands import OpsCommand, count, decimal_number, person_named
 from maxxit.core.money import plain
 from maxxit.notify import endpoints, rules, trials
 from maxxit.notify.channels import CHANNELS
 from maxxit.notify.models import Condition, PriceRule, RuleDelivery
+from maxxit.notify.rules import Part
 
 
 class Command(OpsCommand):
@@ -39,11 +39,27 @@ class Command(OpsCommand):
         )
         if action == "add":
             parser.add_argument("--symbols", required=True, help="for example BTC,ETH, or * for every one")
-            when = parser.add_mutually_exclusive_group(required=True)
-            when.add_argument("--above", metavar="USD", help="at a price above this")
-            when.add_argument("--below", metavar="USD", help="at a price below this")
-            when.add_argument("--change", metavar="PERCENT", help="up or down, within --window")
-            when.add_argument("--any", action="store_true", help="every new price")
+            parser.add_argument("--above", type=decimal_number, metavar="USD", help="at a price above this")
+            parser.add_argument("--below", type=decimal_number, metavar="USD", help="at a price below this")
+            parser.add_argument(
+                "--change", type=decimal_number, metavar="PERCENT", help="up or down, within --window"
+            )
+            parser.add_argument(
+                "--change-24h", type=decimal_number, metavar="PERCENT", help="up or down, within 24 hours"
+            )
+            parser.add_argument(
+                "--volume", type=decimal_number, metavar="USD", help="traded in 24 hours, above this"
+            )
+            parser.add_argument(
+                "--spread", type=decimal_number, metavar="BPS", help="between price sources, above this"
+            )
+            parser.add_argument("--any", action="store_true", help="every new price")
+            parser.add_argument(
+                "--match",
+                choices=("all", "any"),
+                default="all",
+                help="of several conditions: all at the same price, or any of them (default all)",
+            )
             parser.add_argument(
                 "--window",
                 type=count,
@@ -74,20 +90,18 @@ class Command(OpsCommand):
     def _add(self, options: dict[str, Any]) -> dict[str, Any]:
         user = person_named(options["user"])
         endpoints.require(user, options["channel"])
-        given = {Condition.GT: "above", Condition.LT: "below", Condition.CHANGE_PCT: "change"}
-        condition, text = next(
-            ((kind, options[name]) for kind, name in given.items() if options[name] is not None),
-            (Condition.ANY, None),
-        )
+        parts = _parts(options)
+        combined = len(parts) > 1
+        one = parts[0]
+        kind = Condition.ALL if options["match"] == "all" else Condition.ANY_OF
         rule = rules.add(
             user,
             [name.strip() for name in options["symbols"].split(",") if name.strip()],
-            condition,
-            threshold=None if text is None else _number(text),
-            window=timedelta(
-                minutes=min(options["window"], 10**6)
-            ),  # a longer one is refused, and may overflow
+            kind if combined else one.condition,
+            threshold=None if combined else one.threshold,
+            window=None if combined else one.window,
             channel=options["channel"],
+            parts=parts if combined else (),
         )
         return _as_dict(rule)
 
@@ -122,7 +136,8 @@ class Command(OpsCommand):
         return {
             "user": options["user"],
             "channel": channel,
-            "address": endpoint.address,
+            "address": endpoint.hint,
+            "confirmed": endpoint.verified_at is not None,
             "secret": endpoints.secret_of(endpoint),
         }
 
@@ -131,7 +146,7 @@ class Command(OpsCommand):
         if options["off"]:
             return {"user": options["user"], "removed": endpoints.forget(user, "webhook")}
         endpoint = endpoints.set_endpoint(user, "webhook", options["url"])
-        return {"user": options["user"], "url": endpoint.address, "secret": endpoints.secret_of(endpoint)}
+        return {"user": options["user"], "url": options["url"], "secret": endpoints.secret_of(endpoint)}
 
     def _test(self, options: dict[str, Any]) -> dict[str, Any]:
         hits = rules.holds_now(_rule(options["rule_id"]))
@@ -154,6 +169,31 @@ class Command(OpsCommand):
         return {"rule": options["rule_id"], "removed": rules.remove(_rule(options["rule_id"]))}
 
 
+def _parts(options: dict[str, Any]) -> list[Part]:
+    """Return the conditions that were given. Raises CommandError without any."""
+    window = timedelta(minutes=min(options["window"], 10**6))  # a longer one is refused, and may overflow
+    given = {
+        "above": (Condition.GT, None),
+        "below": (Condition.LT, None),
+        "change": (Condition.CHANGE_PCT, window),
+        "change_24h": (Condition.CHANGE_PCT, timedelta(hours=24)),
+        "volume": (Condition.VOLUME_USD, None),
+        "spread": (Condition.SPREAD_BPS, None),
+    }
+    parts = [
+        Part(kind, options[name], within)
+        for name, (kind, within) in given.items()
+        if options[name] is not None
+    ]
+    if options["any"]:
+        parts.append(Part(Condition.ANY))
+    if not parts:
+        raise CommandError(
+            "give a condition: --above, --below, --change, --change-24h, --volume, --spread or --any"
+        )
+    return parts
+
+
 def _rule(rule_id: str) -> PriceRule:
     rule = PriceRule.objects.filter(rule_id=rule_id).first()
     if rule is None:
@@ -161,19 +201,12 @@ def _rule(rule_id: str) -> PriceRule:
     return rule
 
 
-def _number(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise CommandError(f"{text!r} is not a number") from None
-
-
 def _as_dict(rule: PriceRule) -> dict[str, Any]:
     return {
         "rule": rule.rule_id,
         "user": rule.user.get_username(),
         "symbols": ",".join(rule.symbols),
-        "condition": rule.condition,
+        "condition": rules.condition_text(rule) if rule.parts else rule.condition,
         "threshold": plain(rule.threshold) if rule.threshold else "",
         "window_seconds": rule.window_seconds or "",
         "channel": rule.channel,

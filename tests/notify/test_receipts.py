@@ -1,0 +1,86 @@
+"""Receipts: what a provider took is not sent again when the worker that sent it died before it could store that."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from maxxit.events.record import record
+from maxxit.notify import alerts, receipts, worker
+from maxxit.notify.channels.webhook import Webhook
+from maxxit.notify.models import Alert
+from tests import builders as make
+from tests.builders import RecordedClock
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_cache")]
+
+
+class Killed(BaseException):
+    """What SIGKILL is to a worker: nothing after it runs."""
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    came: list[str] = []
+    monkeypatch.setattr(Webhook, "send", lambda self, message: came.append(message.ident))
+    return came
+
+
+@pytest.fixture
+def alert(time: RecordedClock) -> Alert:
+    ann = User.objects.create(username="ann")
+    make.webhook(ann, "https://example.com/x")
+    record("kill_switch.pulled", ann, owner_id=ann.pk)
+    alerts.write()
+    return Alert.objects.get(channel="webhook")
+
+
+def dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker dies after its sends, before it stores anything."""
+
+    def killed(*_: Any) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.Pass, "_finish", killed)
+        with pytest.raises(Killed):
+            worker.deliver_alerts()
+
+
+def test_what_was_taken_is_stored_as_sent_and_not_sent_again(
+    alert: Alert, sent: list[str], time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dies(monkeypatch)
+    alert.refresh_from_db()
+    assert (alert.state, sent) == ("pending", [f"a_{alert.pk}"])
+    time.to(alert.due_at)
+    assert worker.deliver_alerts().sent == 1
+    alert.refresh_from_db()
+    assert (alert.state, len(sent)) == ("sent", 1)
+    assert receipts.found([f"a_{alert.pk}"]) == set(), "it is no longer needed"
+
+
+def test_without_redis_it_is_sent_again(
+    alert: Alert, sent: list[str], time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Away:
+        def __getattr__(self, name: str) -> Any:
+            raise ConnectionError("no Redis")
+
+    monkeypatch.setattr(receipts, "_store", Away)
+    dies(monkeypatch)
+    alert.refresh_from_db()
+    time.to(alert.due_at)
+    assert worker.deliver_alerts().sent == 1
+    assert len(sent) == 2
+
+
+def test_a_message_that_was_not_taken_has_no_receipt(
+    alert: Alert, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(self: Any, message: Any) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(Webhook, "send", silent)
+    worker.deliver_alerts()
+    assert receipts.found([f"a_{alert.pk}"]) == set()
