@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from django.contrib.auth import get_user_model
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.cache import cache
@@ -21,7 +22,7 @@ from ninja.throttling import BaseThrottle
 from ninja.utils import check_csrf
 
 from maxxit.access import attempts
-from maxxit.access.models import ADMIN, KEYS, READ, RULES, SAFES, TRADE, ApiKey
+from maxxit.access.models import ADMIN, KEYS, READ, RULES, SAFES, STOP, TRADE, ApiKey
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.record import record
@@ -30,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 MARK = "mxk_"
 """Prefix of every key, so that people and secret scanners recognise a leaked one."""
-SCOPES = (READ, RULES, SAFES, TRADE, KEYS, ADMIN)
+SCOPES = (READ, RULES, SAFES, STOP, TRADE, KEYS, ADMIN)
 PER_MINUTE = 300
 """Rate limit per key or user."""
 USED_EVERY = timedelta(minutes=1)
@@ -121,6 +122,15 @@ def caller_of(key: str, address: str) -> Caller | None:
     )
     name = f"{row.owner.get_username()} by key {row.prefix}"
     return Caller(row.owner, name, f"key:{row.pk}", frozenset(row.scopes), row.expires_at)
+
+
+def still_valid(who: Caller) -> bool:
+    """Return whether a caller of a long request may go on: an active user, with a key that still counts if with one."""
+    if not get_user_model()._default_manager.filter(pk=who.person.pk, is_active=True).exists():
+        return False
+    kind, _, pk = who.ident.partition(":")
+    alive = Q(expires_at=None) | Q(expires_at__gt=clock.now())
+    return kind != "key" or ApiKey.objects.filter(alive, pk=pk, revoked_at=None).exists()
 
 
 def count(name: str, seconds: int = 60) -> int:

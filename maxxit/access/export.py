@@ -17,8 +17,11 @@ from maxxit.core.csv_text import CHUNK
 PATHS = OWNER_PATHS | {
     "agents.ctaccount": ("subscriptions__agent__owner",),
     "agents.subscription": ("agent__owner",),
+    "chat.chatcode": ("user",),
+    "chat.chatupdate": ("user",),
     "console.browsersession": ("user",),
     "console.usersettings": ("user",),
+    "notify.digestslot": ("user",),
     "console.walletlogin": ("user",),
     "notify.alert": ("user",),
     "notify.endpoint": ("user",),
@@ -29,10 +32,13 @@ PATHS = OWNER_PATHS | {
     "positions.pnlpart": ("deployment:owner",),
     "positions.pnlsnapshot": ("deployment:owner",),
     "positions.profitmark": ("deployment:owner",),
+    "trading.fundingpayment": ("deployment:owner",),
     "trading.ledgerentry": ("deployment:owner",),  # withdrawals have no order
 }
 """Model -> lookup paths to its owner, as in `OWNER_PATHS`."""
-SECRET = frozenset({"sha256", "salt", "session_key", "session_data", "password"})
+SECRET = frozenset(
+    {"sha256", "salt", "lookup", "content", "key_id", "session_key", "session_data", "password"}
+)
 """Columns that are never exported; nor are those whose name `redact.secret_name` knows."""
 README = """Everything that belongs to the account {name} at Maxxit, as of {at}.
 

@@ -11,7 +11,7 @@ from django.db import models
 
 from maxxit.core import clock
 
-READ, RULES, SAFES, TRADE, KEYS, ADMIN = "read", "rules", "safes", "trade", "keys", "admin"
+READ, RULES, SAFES, STOP, TRADE, KEYS, ADMIN = "read", "rules", "safes", "stop", "trade", "keys", "admin"
 
 
 class ApiKey(models.Model):
@@ -21,6 +21,7 @@ class ApiKey(models.Model):
         (READ, "read"),
         (RULES, "rules"),
         (SAFES, "safes"),
+        (STOP, "stop"),
         (TRADE, "trade"),
         (KEYS, "keys"),
         (ADMIN, "admin"),
@@ -34,8 +35,8 @@ class ApiKey(models.Model):
         models.CharField(max_length=10, choices=SCOPES),
         default=list,
         help_text="read: GET; rules: make and remove the owner's price rules; safes: plan, verify and revoke their "
-        "Safes; trade: set up, start and stop their agents and deployments, and close their positions; keys: make and "
-        "revoke their keys; admin: /api/admin too",
+        "Safes; stop: stop their deployments through an assistant; trade: set up, start and stop their agents and "
+        "deployments, and close their positions; keys: make and revoke their keys; admin: /api/admin too",
     )
     created_at = models.DateTimeField()
     last_used = models.DateTimeField(null=True, help_text="UTC, to the minute")

@@ -4,6 +4,7 @@ A user's own rows are the decisions of their agents and the activity of their de
 before looking a row up, so that another user's row is a 404.
 """
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from django.apps import apps
@@ -74,6 +75,27 @@ def owned(rows: QuerySet[M], person: Person, paths: tuple[str, ...] | None = Non
         model = _model_at(rows.model, near)
         ids.update(model._default_manager.filter(**{owner: person.pk}).values_list("pk", flat=True))
     return rows.filter(**{f"{near}__in": sorted(ids)})
+
+
+def visible_subjects(subjects: Iterable[str], person: Person) -> set[str] | None:
+    """Return those of the rows that events name (`app.model/id`) which `person` may see; None: all of them.
+
+    Staff with the permission to view events see all events; others those of their own rows.
+    """
+    if sees_all(person, apps.get_model("events.event")):
+        return None
+    by_model: dict[str, set[int]] = {}
+    for subject in subjects:
+        label, _, pk = subject.partition("/")
+        if label in OWNER_PATHS and pk.isascii() and pk.isdigit():
+            by_model.setdefault(label, set()).add(int(pk))
+    return {
+        f"{label}/{pk}"
+        for label, ids in by_model.items()
+        for pk in owned(apps.get_model(label)._default_manager.filter(pk__in=ids), person).values_list(
+            "pk", flat=True
+        )
+    }
 
 
 FIGURES = ("agents.deployment", "trading.order", "trading.fill", "positions.position")

@@ -11,10 +11,10 @@ from maxxit.access.auth import READERS, caller
 from maxxit.access.models import TRADE
 from maxxit.access.permissions import needs
 from maxxit.core.errors import Rejected
-from maxxit.reports import trade, why
 from maxxit.reports.activity import feed
 from maxxit.reports.activity.rows import activity
-from maxxit.reports.schemas import Problem
+from maxxit.reports.schemas import MarginOut, Problem
+from maxxit.reports.trades import trade, why
 from positions.manual_close import close_by_hand
 
 router = Router(tags=["activity"])
@@ -209,7 +209,10 @@ class ChartOut(Schema):
 
 
 class TradeOut(Schema):
-    """One trade from the post to the result. `result` is USDC after all costs; `close` says what closing does now."""
+    """One trade from the post to the result. `result` is USDC after all costs; `close` says what closing does now.
+
+    Funding of a position with margin is a ledger line of its own: `result_with_funding` is the sum of both.
+    """
 
     position_id: int
     agent: str
@@ -226,6 +229,8 @@ class TradeOut(Schema):
     result: str | None
     costs: SlippageAndFees
     now: NowOut | None
+    margin: MarginOut | None
+    result_with_funding: str | None
     close: str
     steps: list[StepOut]
     chart: ChartOut

@@ -28,6 +28,8 @@ from maxxit.api import (
     performance,
     previews,
     safes,
+    sources,
+    streams,
 )
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
@@ -37,8 +39,7 @@ from maxxit.events.record import record
 from maxxit.market.venues import venue_policy
 from maxxit.paging import SKIPPED, bounded_count
 from maxxit.pipeline.start import start_pipeline
-from maxxit.reports import progress, trace
-from maxxit.reports.reasons import ORDERS, POSTS
+from maxxit.reports import progress
 from maxxit.reports.schemas import (
     FillOut,
     InvoiceOut,
@@ -52,6 +53,9 @@ from maxxit.reports.schemas import (
     TradeTraceOut,
 )
 from maxxit.reports.statement import BEGINNING, check_span, statement
+from maxxit.reports.trades import trace
+from maxxit.reports.trades.reasons import ORDERS, POSTS
+from positions.margins import attach
 from positions.models import Position
 from positions.performance.equity import with_unrealised
 from positions.states import PositionState
@@ -62,8 +66,8 @@ from signals_app.states import PostState, SignalState
 from trading import execute
 from trading.billing.invoice import invoice, parse_month
 from trading.entries import crowd, planning
-from trading.limits_in_force import risk_limits
 from trading.models import Fill, Order
+from trading.risk.limits_in_force import risk_limits
 from trading.states import OrderState
 
 M = TypeVar("M", bound=Model)
@@ -97,9 +101,11 @@ api.add_router("/market", market.router)
 api.add_router("", activity.router)
 api.add_router("", authors.router)
 api.add_router("/safes", safes.router)
+api.add_router("/sources", sources.router)
 api.add_router("", performance.router)
 api.add_router("", previews.router)
 api.add_router("/notifications", notifications.router)
+api.add_router("/streams", streams.router)
 api.add_router("/admin", operators.router)
 
 
@@ -289,9 +295,13 @@ def trades(request: HttpRequest, page: Query[Page]) -> Any:
 @api.get("/db/positions", response={200: Positions, **REFUSALS}, tags=["rows"])
 @needs("positions.view_position")
 def positions(request: HttpRequest, page: Query[Page], status: str | None = None) -> Any:
-    """List the positions of your deployments, newest first, with unrealised PnL at the newest quotes."""
-    rows = with_unrealised(_visible(request, Position.objects.all()))
-    return _paged(_states(rows, status, PositionState), page)
+    """List the positions of your deployments, newest first, with unrealised PnL at the newest quotes.
+
+    At venues with margin each has its leverage, liquidation price, margin ratio and funding.
+    """
+    rows = with_unrealised(_visible(request, Position.objects.select_related("entry_order")))
+    found = _paged(_states(rows, status, PositionState), page)
+    return found | {"items": attach(found["items"])}
 
 
 @api.get("/db/deployments/{deployment_id}/statement", response={200: StatementOut, **ONE}, tags=["rows"])

@@ -27,9 +27,12 @@ from maxxit.access.rows import visible
 from maxxit.core import clock
 from maxxit.core.terms import ExitPreset, KillLevel, Preset
 from maxxit.paging import SKIPPED, bounded_count
+from maxxit.reports.owners import venue_keys
+from maxxit.reports.owners.waiting_entries import waiting_entries
 from maxxit.reports.schemas import Moment, OrderOut, Problem
+from trading.credentials import requests
 from trading.deployments import activation, confirmation, owner_limits, stops
-from trading.deployments.describe import deployment_data, deployments_data, waiting_data
+from trading.deployments.describe import deployment_data, deployments_data
 from trading.models import Order
 
 router = Router(tags=["customer"])
@@ -206,7 +209,8 @@ class DeploymentPatch(Strict):
         Usdc | None, Field(description="of a draft: play money, or what you mean to keep in your Safe")
     ] = None
     confirm_entries: Annotated[
-        bool | None, Field(description="whether each entry waits for your yes until its signal expires")
+        bool | None,
+        Field(description="whether each entry waits for your confirmation until its signal expires"),
     ] = None
 
 
@@ -297,8 +301,31 @@ class ReleaseIn(Strict):
     reason: Reason
 
 
+class ExitLevelOut(Schema):
+    """A price in USD and its distance from the entry in percent, negative below it."""
+
+    price: str
+    pct: str
+
+
+class PlannedExitsOut(Schema):
+    """The exits of a position entered at `entry_price` now; a trailing stop follows from `trailing_activation` on."""
+
+    entry_price: str
+    stop_loss: ExitLevelOut
+    take_profit: ExitLevelOut
+    trailing_activation: ExitLevelOut | None
+    trailing_pct: str | None
+    time_exit_at: str
+    max_holding_minutes: int
+
+
 class WaitingOut(Schema):
-    """An entry that waits for your yes until `expires_at`. Confidence is a fraction, the price USD."""
+    """An entry that waits for your confirmation until `expires_at`, with size and exits as if it were placed now.
+
+    Confidence and `capital_share` are fractions, prices and notional USD. Limits and other entries may make it smaller.
+    Without a usable price there is no size.
+    """
 
     order_id: int
     deployment_id: int
@@ -309,6 +336,12 @@ class WaitingOut(Schema):
     signal_id: int | None
     confidence: str | None
     signal_price: str | None
+    price: str | None
+    quantity: str | None
+    notional_usd: str | None
+    capital_usd: str | None
+    capital_share: str | None
+    exits: PlannedExitsOut | None
     created_at: str
     expires_at: str | None
 
@@ -561,7 +594,7 @@ def deployments_one(request: HttpRequest, deployment_id: int) -> Any:
 @router.patch("/deployments/{deployment_id}", response={200: DeploymentOut, **CHANGE})
 @needs("agents.change_deployment", scope=TRADE)
 def deployments_edit(request: HttpRequest, deployment_id: int, payload: DeploymentPatch) -> Any:
-    """Change whether entries wait for your yes, and the starting balance of a paper deployment that is a draft."""
+    """Change whether entries wait for your confirmation, and the starting balance of a paper draft."""
     deployment, who = _deployment(request, deployment_id)
     if payload.capital is not None:
         set_capital(deployment, payload.capital, by=who.name)
@@ -625,16 +658,98 @@ def deployments_release(request: HttpRequest, deployment_id: int, payload: Relea
     return deployment_data(deployment)
 
 
-# -- entries that wait for a yes
+# -- the keys of a deployment's account at its venue
+
+
+class KeyFieldsIn(Strict):
+    """Keys of the deployment's account: each field that the venue wants. They are not shown again."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"keys": {"key_id": "PK…", "secret": "…"}}}
+    )
+
+    keys: Annotated[dict[str, str], Field(max_length=10, description="name -> key, see `wants` of GET")]
+
+
+class StoredKeysOut(Schema):
+    """The keys in use, by their last characters, and what the venue said that they may do."""
+
+    hint: str
+    permissions: list[str]
+    venue_account: str
+    stored_by: str
+    stored_at: str
+    tested_at: str | None
+
+
+class KeyRequestOut(Schema):
+    """The newest request to store or test keys: WAITING, ACCEPTED, REFUSED with the reason in `message`, REPLACED."""
+
+    id: int
+    status: str
+    test: bool
+    hint: str
+    message: str
+    permissions: list[str]
+    asked_by: str
+    asked_at: str
+    finished_at: str | None
+
+
+class VenueKeysOut(Schema):
+    """What a venue wants, what is stored, and what became of the newest request. Never a key."""
+
+    venue: str
+    wants: list[str]
+    stored: StoredKeysOut | None
+    request: KeyRequestOut | None
+
+
+@router.get("/deployments/{deployment_id}/credentials", response={200: VenueKeysOut, **ONE}, auth=READERS)
+@needs("agents.view_deployment")
+def credentials_get(request: HttpRequest, deployment_id: int) -> Any:
+    """Return the state of the keys of a deployment's account at its venue."""
+    deployment, _ = _deployment(request, deployment_id)
+    return venue_keys.keys_of(deployment).as_json()
+
+
+@router.post("/deployments/{deployment_id}/credentials", response={202: VenueKeysOut, **CHANGE})
+@needs("agents.change_deployment", scope=TRADE)
+def credentials_set(request: HttpRequest, deployment_id: int, payload: KeyFieldsIn) -> Any:
+    """Send keys. They are sealed at once; a worker tests them and stores them in place of those in use, or refuses."""
+    deployment, who = _deployment(request, deployment_id)
+    requests.ask_to_store(deployment, payload.keys, by=who.name)
+    return Status(202, venue_keys.keys_of(deployment).as_json())
+
+
+@router.post("/deployments/{deployment_id}/credentials/test", response={202: VenueKeysOut, **CHANGE})
+@needs("agents.change_deployment", scope=TRADE)
+def credentials_test(request: HttpRequest, deployment_id: int) -> Any:
+    """Let a worker ask the venue what the stored keys may do; `request` of GET shows the answer."""
+    deployment, who = _deployment(request, deployment_id)
+    requests.ask_to_test(deployment, by=who.name)
+    return Status(202, venue_keys.keys_of(deployment).as_json())
+
+
+@router.delete("/deployments/{deployment_id}/credentials", response={200: VenueKeysOut, **CHANGE})
+@needs("agents.change_deployment", scope=TRADE)
+def credentials_remove(request: HttpRequest, deployment_id: int) -> Any:
+    """Remove the keys. 409 `credentials_in_use` while positions or orders are open."""
+    deployment, who = _deployment(request, deployment_id)
+    requests.remove(deployment, by=who.name)
+    return venue_keys.keys_of(deployment).as_json()
+
+
+# -- entries that wait for confirmation
 
 
 @router.get("/confirmations", response={200: Waiting, **REFUSALS}, auth=READERS)
 @needs("trading.view_order")
 def confirmations_list(request: HttpRequest, limit: Limit = 50, offset: Offset = 0) -> Any:
-    """List the entries that wait for your yes, the first to expire first."""
+    """List the entries that wait for your confirmation, the first to expire first."""
     rows = confirmation.waiting(visible(Order.objects.all(), caller(request).person))
     page = rows[offset : offset + limit]
-    return {"items": [waiting_data(order) for order in page], "count": bounded_count(rows)}
+    return {"items": [entry.as_json() for entry in waiting_entries(list(page))], "count": bounded_count(rows)}
 
 
 def _order(request: HttpRequest, order_id: int) -> tuple[Order, Caller]:
@@ -658,7 +773,7 @@ def orders_confirm(request: HttpRequest, order_id: int) -> Any:
 @router.post("/orders/{order_id}/decline", response={200: OrderOut, **CHANGE})
 @needs("trading.change_order", scope=TRADE)
 def orders_decline(request: HttpRequest, order_id: int) -> Any:
-    """Say no to an entry that waits for your yes: it is blocked for good."""
+    """Say no to an entry that waits for your confirmation: it is blocked for good."""
     order, who = _order(request, order_id)
     confirmation.decline(order, by=who.name)
     return order

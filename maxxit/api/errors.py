@@ -10,7 +10,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from maxxit.core.errors import InvalidInput, MaxxitError, Misconfigured, Rejected, Retryable, StaleState
 
-CODES = {403: "forbidden", 422: "invalid", 429: "too_many_requests"}
+CODES = {401: "unauthenticated", 403: "forbidden", 422: "invalid", 429: "too_many_requests"}
 STATUS: tuple[tuple[type[MaxxitError], int], ...] = (
     (InvalidInput, 422),
     (Rejected, 409),

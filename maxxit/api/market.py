@@ -23,6 +23,7 @@ from maxxit.market.feeds import FEEDS
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import RefusedQuote
 from maxxit.notify import endpoints, rules, trials
+from maxxit.notify.channels import CHANNELS
 from maxxit.notify.models import PriceRule, RuleDelivery
 from maxxit.notify.states import DeliveryState
 from maxxit.paging import SKIPPED, bounded_count
@@ -162,16 +163,42 @@ class Markers(Schema):
     count: int
 
 
+Kind = Literal["gt", "lt", "change_pct", "volume_usd", "spread_bps"]
+Threshold = Annotated[Decimal, Field(max_digits=38, decimal_places=18)]
+Minutes = Annotated[int, Field(ge=1, le=rules.LONGEST_WINDOW // timedelta(minutes=1))]
+
+
+class PartIn(Schema):
+    """One of the conditions that `all` or `any_of` combines; `window_minutes` for `change_pct`."""
+
+    condition: Kind
+    threshold: Threshold
+    window_minutes: Minutes | None = None
+
+
+class PartOut(Schema):
+    """One of several combined conditions."""
+
+    condition: str
+    threshold: Number | None
+    window_seconds: int | None
+
+
 class RuleIn(Schema):
-    """A price rule: `threshold` is USD for `gt` and `lt`, percent within `window_minutes` for `change_pct`."""
+    """A price rule.
+
+    `threshold` is USD for `gt`, `lt` and `volume_usd` (24 hours), percent within `window_minutes` for `change_pct`,
+    basis points for `spread_bps` (between price sources). `all` and `any_of` combine `parts`.
+    """
 
     symbols: Annotated[
         list[Annotated[str, Field(max_length=20)]],
         Field(min_length=1, max_length=100, description='symbols, or ["*"] for all'),
     ]
-    condition: Literal["gt", "lt", "change_pct", "any"]
-    threshold: Annotated[Decimal, Field(max_digits=38, decimal_places=18)] | None = None
-    window_minutes: Annotated[int, Field(ge=1, le=rules.LONGEST_WINDOW // timedelta(minutes=1))] | None = None
+    condition: Literal["gt", "lt", "change_pct", "volume_usd", "spread_bps", "any", "all", "any_of"]
+    threshold: Threshold | None = None
+    window_minutes: Minutes | None = None
+    parts: Annotated[list[PartIn], Field(max_length=rules.MAX_PARTS)] = []
     channel: Annotated[str, Field(max_length=20)] = "inbox"
 
 
@@ -184,6 +211,7 @@ class RuleOut(Schema):
     condition: str
     threshold: Number | None
     window_seconds: int | None
+    parts: list[PartOut]
     channel: str
     active: bool
     state: Annotated[State, Field(description="ACTIVE, PAUSED or DELETED")]
@@ -273,11 +301,13 @@ class EndpointIn(Schema):
     """The address that receives the notifications of your rules on one channel."""
 
     channel: Annotated[str, Field(max_length=20)]
-    address: Annotated[str, Field(max_length=500, description="as the channel needs it: a URL for webhook")]
+    address: Annotated[
+        str, Field(max_length=endpoints.MAX_ADDRESS, description="as the channel needs it: a URL for webhook")
+    ]
 
 
 class EndpointOut(Schema):
-    """Your endpoint on a channel; `secret` is the HMAC key of the signature (docs/market.md)."""
+    """Your endpoint on a channel; `secret` is the HMAC key of the signature, empty where messages are not signed."""
 
     channel: str
     address: str
@@ -464,6 +494,14 @@ def rules_add(request: HttpRequest, payload: RuleIn) -> Any:
             threshold=payload.threshold,
             window=window,
             channel=payload.channel,
+            parts=[
+                rules.Part(
+                    part.condition,
+                    part.threshold,
+                    timedelta(minutes=part.window_minutes) if part.window_minutes else None,
+                )
+                for part in payload.parts
+            ],
         )
     except Rejected as error:
         raise HttpError(422, str(error)) from error
@@ -555,7 +593,7 @@ def webhook_set(request: HttpRequest, payload: WebhookIn) -> Any:
         endpoint = endpoints.set_endpoint(who.person, "webhook", payload.url)
     except (Rejected, Retryable) as error:
         raise HttpError(422, str(error)) from error
-    return {"url": endpoint.address, "secret": endpoints.secret_of(endpoint)}
+    return {"url": payload.url, "secret": endpoints.secret_of(endpoint)}
 
 
 @router.delete("/webhook", response={200: WebhookRemoved, **REFUSALS})
@@ -576,8 +614,8 @@ def endpoint_set(request: HttpRequest, payload: EndpointIn) -> Any:
         raise HttpError(422, str(error)) from error
     return {
         "channel": endpoint.channel,
-        "address": endpoint.address,
-        "secret": endpoints.secret_of(endpoint),
+        "address": payload.address,
+        "secret": endpoints.secret_of(endpoint) if CHANNELS.open(endpoint.channel).signs else "",
     }
 
 

@@ -12,28 +12,62 @@ from maxxit.access.auth import READERS, caller
 from maxxit.access.models import RULES
 from maxxit.access.permissions import needs
 from maxxit.core.errors import Rejected
-from maxxit.notify import kinds, preferences, trials
+from maxxit.notify import endpoints, kinds, preferences, trials
+from maxxit.notify.channels import CHANNELS
 from maxxit.notify.models import NotificationSettings
 from maxxit.reports import notifications
 from maxxit.reports.schemas import Moment, Problem, State
 
 router = Router(tags=["notifications"])
+LOWEST = kinds.SEVERITIES[0]
 REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
 
 
 class ChannelOut(Schema):
-    """A channel; `address` is yours on it, null where it has none. Set it with PUT /api/market/endpoints."""
+    """A channel; `address` is the recognisable part of yours, null where it has none.
+
+    Set it with PUT /api/market/endpoints. Where `confirmed` is false nothing is sent there until you give the code to
+    POST /api/notifications/confirm.
+    """
 
     channel: str
     title: str
     needs_address: bool
     address: str | None
+    confirmed: bool
+
+
+class CodeIn(Schema):
+    """The code that was sent to your address on a channel."""
+
+    channel: Annotated[str, Field(max_length=20)]
+    code: Annotated[str, Field(max_length=20)]
+
+
+Kinds = Annotated[list[Annotated[str, Field(max_length=20)]], Field(max_length=20)]
+
+
+class ChannelChoice(Schema):
+    """What one channel gets: these kinds, from this severity on (info, warning, critical)."""
+
+    kinds: Kinds = kinds.DEFAULT
+    severity: Annotated[str, Field(max_length=10)] = LOWEST
+
+
+class SnoozeIn(Schema):
+    """For how many hours only critical messages are sent; 0 ends it."""
+
+    hours: Annotated[int, Field(ge=0, le=preferences.MAX_SNOOZE_HOURS)]
 
 
 class SettingsIn(Schema):
     """Kinds that are sent to your channels, and quiet hours in `time_zone`; null: none."""
 
-    kinds: Annotated[list[Annotated[str, Field(max_length=20)]], Field(max_length=20)] = sorted(kinds.KINDS)
+    kinds: Kinds = kinds.DEFAULT
+    by_channel: Annotated[dict[str, ChannelChoice], Field(max_length=20)] = {}
+    """Channel -> its own choice in place of `kinds`."""
+    fallback: Annotated[str, Field(max_length=20)] = ""
+    """The channel of messages that another gave up."""
     quiet_from: time | None = None
     quiet_to: time | None = None
     time_zone: Annotated[str, Field(max_length=60)] = "UTC"
@@ -42,6 +76,7 @@ class SettingsIn(Schema):
 class SettingsOut(SettingsIn):
     """The settings, the kinds that there are with their meaning, and your channels."""
 
+    snoozed_until: Moment | None
     known_kinds: dict[str, str]
     channels: list[ChannelOut]
 
@@ -85,6 +120,9 @@ class QueuedOut(Schema):
 def _as_json(row: NotificationSettings, person: Any) -> dict[str, Any]:
     return {
         "kinds": row.kinds,
+        "by_channel": {name: {"kinds": row.kinds} | choice for name, choice in row.by_channel.items()},
+        "fallback": row.fallback,
+        "snoozed_until": preferences.snoozed(row),
         "quiet_from": row.quiet_from,
         "quiet_to": row.quiet_to,
         "time_zone": row.time_zone,
@@ -94,7 +132,8 @@ def _as_json(row: NotificationSettings, person: Any) -> dict[str, Any]:
                 "channel": one.name,
                 "title": one.title,
                 "needs_address": one.field is not None,
-                "address": one.endpoint.address if one.endpoint else None,
+                "address": one.endpoint.hint if one.endpoint else None,
+                "confirmed": one.usable,
             }
             for one in notifications.channels_of(person)
         ],
@@ -116,11 +155,25 @@ def settings_put(request: HttpRequest, payload: SettingsIn) -> Any:
     person: Any = caller(request).person
     try:
         row = preferences.choose(
-            person, payload.kinds, payload.quiet_from, payload.quiet_to, payload.time_zone
+            person,
+            payload.kinds,
+            payload.quiet_from,
+            payload.quiet_to,
+            payload.time_zone,
+            by_channel={name: choice.model_dump() for name, choice in payload.by_channel.items()},
+            fallback=payload.fallback,
         )
     except Rejected as error:
         raise HttpError(422, str(error)) from error
     return _as_json(row, person)
+
+
+@router.put("/snooze", response={200: SettingsOut, **REFUSALS})
+@needs("notify.change_notificationsettings", scope=RULES)
+def snooze(request: HttpRequest, payload: SnoozeIn) -> Any:
+    """Send only critical messages for some hours."""
+    person: Any = caller(request).person
+    return _as_json(preferences.snooze(person, payload.hours), person)
 
 
 @router.post("/test", response={202: QueuedOut, **REFUSALS})
@@ -135,6 +188,24 @@ def test(request: HttpRequest, payload: TestIn) -> Any:
     return Status(
         202, {"id": f"alert:{alert.pk}", "channel": alert.channel, "text": alert.event.data["text"]}
     )
+
+
+@router.post("/confirm", response={200: ChannelOut, **REFUSALS})
+@needs("notify.change_endpoint", scope=RULES)
+def confirm(request: HttpRequest, payload: CodeIn) -> Any:
+    """Confirm your address on a channel with the code that was sent there."""
+    person: Any = caller(request).person
+    try:
+        endpoint = endpoints.confirm(person, payload.channel, payload.code)
+    except Rejected as error:
+        raise HttpError(422, str(error)) from error
+    return {
+        "channel": endpoint.channel,
+        "title": CHANNELS.open(endpoint.channel).title,
+        "needs_address": True,
+        "address": endpoint.hint,
+        "confirmed": True,
+    }
 
 
 @router.get("/log", response={200: LogOut, **REFUSALS}, auth=READERS)

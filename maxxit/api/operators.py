@@ -13,11 +13,13 @@ from maxxit.access.auth import caller
 from maxxit.access.permissions import needs
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
+from maxxit.core.money import plain
 from maxxit.llm import statistics
 from maxxit.reports.operators import checklist, health, limits, transactions
 from maxxit.reports.schemas import Moment, Number, Problem
-from trading.limits_in_force import value_text
+from positions import discovered
 from trading.operations import differences, limit_overrides
+from trading.risk.limits_in_force import value_text
 
 router = Router(tags=["operators"])
 REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
@@ -182,6 +184,18 @@ class BookIn(Schema):
     reason: Reason
 
 
+class AdoptedOut(Schema):
+    """The position that a holding which was opened elsewhere became."""
+
+    position: int
+    account: str
+    symbol: str
+    quantity: str
+    entry_price_usd: str
+    stop_loss_usd: str
+    take_profit_usd: str
+
+
 class PromptOut(Schema):
     """The figures of one version of a prompt with one model."""
 
@@ -308,6 +322,28 @@ def reconciliation_post(request: HttpRequest, payload: BookIn) -> Any:
     except Rejected as error:
         raise _refused(error) from error
     return row.as_json()
+
+
+@router.post("/reconciliation/adopt", response={200: AdoptedOut, **CHANGE})
+@needs("trading.change_ledgerentry", operators_only=True)
+def reconciliation_adopt(request: HttpRequest, payload: BookIn) -> Any:
+    """Make a position with stop and target of what was opened elsewhere; 409 where it is another amount by now."""
+    by = caller(request).person.get_username()
+    try:
+        position = discovered.adopt(
+            payload.account, payload.asset, payload.amount, by=by, reason=payload.reason
+        )
+    except Rejected as error:
+        raise _refused(error) from error
+    return {
+        "position": position.pk,
+        "account": payload.account,
+        "symbol": position.symbol,
+        "quantity": plain(position.quantity),
+        "entry_price_usd": plain(position.entry_price),
+        "stop_loss_usd": plain(position.stop_loss),
+        "take_profit_usd": plain(position.take_profit),
+    }
 
 
 @router.get("/model-calls", response={200: ModelCallsOut, **REFUSALS})

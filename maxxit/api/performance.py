@@ -11,8 +11,9 @@ from pydantic import Field
 from maxxit.access.auth import READERS, caller
 from maxxit.access.inputs import When
 from maxxit.access.permissions import needs
-from maxxit.reports import exports, performance, pnl, pnl_explain
-from maxxit.reports.schemas import Problem
+from maxxit.reports import performance, pnl, pnl_explain
+from maxxit.reports.owners import exports, holdings
+from maxxit.reports.schemas import MarginOut, Problem
 from maxxit.reports.scope import Scope, scope_of, span_of
 from maxxit.streaming import CsvResponse
 from positions.performance import parts
@@ -123,6 +124,7 @@ class BooksOut(Schema):
     platform_fees_usd: str
     profit_share_usd: str
     gas_usd: str
+    funding_usd: str
     equity_usd: str
     deposits_usd: str
     booked_fees_usd: str
@@ -317,6 +319,33 @@ def _with_equity(request: HttpRequest, about: About) -> Scope:
     return scope
 
 
+class HoldingOut(Schema):
+    """One asset of an account at its venue; amounts are decimal strings in whole units or USD."""
+
+    venue: str
+    account: str
+    asset: str
+    quantity: str
+    booked: str
+    unexplained: str
+    origin: str
+    means: str
+    fix: str
+    since: str
+    seen_at: str
+    price_usd: str | None
+    value_usd: str | None
+    positions: list[int]
+    unrealised_usd: str | None
+    margin: list[MarginOut]
+
+
+class HoldingsOut(Schema):
+    """What the venues held when they were last read."""
+
+    items: list[HoldingOut]
+
+
 def _span(span: Span) -> tuple[datetime | None, datetime | None]:
     return span_of(span.period, span.since, span.until)
 
@@ -354,6 +383,17 @@ def get_summary(
 def get_explanation(request: HttpRequest, about: Query[About]) -> Any:
     """Return each cause why the PnL is zero, or not what was expected, with what to do; and the books."""
     return pnl_explain.explain(_with_equity(request, about)).as_json()
+
+
+@router.get("/holdings", response={200: HoldingsOut, **REFUSALS}, auth=READERS)
+@needs("positions.view_position")
+def get_holdings(request: HttpRequest, about: Query[About], unexplained: bool = False) -> Any:
+    """Return what the venues held when they were last read, beside the ledger; `unexplained`: only what differs.
+
+    What was opened elsewhere is AUTO_DISCOVERED: the owner's own, and not traded.
+    """
+    rows = holdings.holdings(_with_equity(request, about), unexplained=unexplained)
+    return {"items": [row.as_json(for_staff=caller(request).is_staff) for row in rows]}
 
 
 @router.get("/equity", response={200: EquityOut, **REFUSALS}, auth=READERS)

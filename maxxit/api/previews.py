@@ -110,7 +110,10 @@ class PreviewResultOut(Schema):
 
 
 class PreviewOut(Schema):
-    """A preview: QUEUED, RUNNING, DONE, FAILED or CANCELED, with its progress (fraction) and its result."""
+    """A preview: QUEUED, RUNNING, DONE, FAILED or CANCELED, with its progress (fraction) and its result.
+
+    `seconds_left` is an estimate, of one preview alone; null in lists, and where there is nothing to go by.
+    """
 
     id: int
     status: str
@@ -123,6 +126,7 @@ class PreviewOut(Schema):
     progress: float
     played_until: str | None
     ahead: int
+    seconds_left: int | None
     created_at: str
     finished_at: str | None
     error: str
@@ -155,7 +159,7 @@ def previews_list(
     """List your previews, newest first."""
     rows = visible(Preview.objects.all(), caller(request).person)
     return {
-        "items": [previews.preview_data(row) for row in rows[offset : offset + limit]],
+        "items": previews.previews_data(list(rows[offset : offset + limit])),
         "count": bounded_count(rows),
     }
 

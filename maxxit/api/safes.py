@@ -5,16 +5,18 @@ signed already would let another customer's agent trade it.
 """
 
 import secrets
+from decimal import Decimal
 from typing import Annotated, Any
 
 from django.http import Http404, HttpRequest
 from ninja import Router, Schema
 from ninja.errors import HttpError
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from agents.models import Deployment
+from agents.states import DeploymentState
 from maxxit.access.auth import READERS, Caller, caller
-from maxxit.access.models import ADMIN, SAFES
+from maxxit.access.models import ADMIN, SAFES, TRADE
 from maxxit.access.permissions import needs
 from maxxit.access.rows import visible
 from maxxit.core.errors import Misconfigured, Rejected
@@ -23,6 +25,7 @@ from maxxit.paging import SKIPPED, bounded_count
 from maxxit.reports.safes.wallet import wallets
 from maxxit.reports.schemas import Problem
 from trading.chain import chains
+from trading.deployments import safe_limits, wallet_setup
 from trading.reasons import Reason
 from trading.venues.safe import plans, safes
 from trading.wiring import venue
@@ -32,13 +35,16 @@ REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
 Limit = Annotated[int, Field(ge=1, le=100, description="maximum number of rows")]
 Offset = Annotated[int, Field(ge=0, le=SKIPPED, description="rows to skip")]
 ONE = {status: Problem for status in (401, 403, 404, 409, 422, 429, 503)}
+NOT_ACTIVATED = "this key may not activate the deployment: use one with the scope trade, or the page /agents"
 Address = Annotated[str, Field(max_length=42, description="EVM address with its checksum")]
 
 
 class PredictIn(Schema):
     """Owners and threshold of a Safe that is not deployed yet."""
 
-    venue: Annotated[str, Field(max_length=20, description="a venue whose adapter is `safe`")] = "safe"
+    venue: Annotated[str, Field(max_length=20, description="a venue whose adapter is `safe` or `gmx`")] = (
+        "safe"
+    )
     owners: Annotated[list[Address], Field(min_length=1, max_length=20)]
     threshold: Annotated[int, Field(ge=1, le=20, description="how many owners must sign")] = 1
     salt: Annotated[
@@ -83,6 +89,40 @@ class PlanIn(Schema):
     ] = None
 
 
+class LimitsIn(Schema):
+    """Limits of a Safe that trades, USDC; what is left out stays as in force.
+
+    Spot trading has `max_trade`, perpetual futures have collateral, sizes and leverage. A limit that the Safe's policy
+    does not have is refused by name.
+    """
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"max_trade": "50"}})
+
+    max_trade: Annotated[Decimal | None, Field(description="spot: of one order, USDC")] = None
+    max_collateral: Annotated[
+        Decimal | None, Field(description="perpetual futures: collateral of one trade, USDC")
+    ] = None
+    max_leverage: Annotated[
+        Decimal | None, Field(description="perpetual futures: size over collateral, 5 is fivefold")
+    ] = None
+    max_notional: Annotated[
+        Decimal | None, Field(description="perpetual futures: size of one trade, USDC")
+    ] = None
+    daily_collateral: Annotated[
+        Decimal | None, Field(description="perpetual futures: collateral opened in 24 hours, USDC")
+    ] = None
+    daily_notional: Annotated[
+        Decimal | None, Field(description="of all orders, or of all sizes opened, of 24 hours, USDC")
+    ] = None
+    trades_per_day: Annotated[int | None, Field(description="trades in 24 hours")] = None
+    loss_budget: Annotated[Decimal | None, Field(description="losses of 24 hours, USDC")] = None
+    total_loss_budget: Annotated[Decimal | None, Field(description="losses in all, USDC")] = None
+    loosen_delay: Annotated[
+        chains.LoosenDelay | None,
+        Field(description="seconds until a later, looser policy takes effect; left out: as configured"),
+    ] = None
+
+
 class ToSignOut(Schema):
     """The Safe transaction for the owners to sign, with its EIP-712 hash; a plan includes the permission card."""
 
@@ -114,7 +154,10 @@ class NewOut(Schema):
 
 
 class LimitOut(Schema):
-    """A limit that the owners signed, and what of it is used. Decimal text; `unit` is USDC, or empty for a count."""
+    """A limit that the owners signed, and what of it is used. Decimal text; `unit` is USDC, or empty for a count.
+
+    In the loss budgets of perpetual futures the collateral of open trades counts as used until it returns.
+    """
 
     name: str
     used: str
@@ -126,11 +169,14 @@ class LimitOut(Schema):
 class SafeOut(Schema):
     """A Safe of a deployment: balances, limits used and left, fees, module, stops. Amounts are decimal text in USDC.
 
+    `kind` is `spot` or `perps`. `signed_limits` are those that the owner may change, by the names of `LimitsIn`;
+    `max_trade` is the largest order, or the largest collateral of a trade. `collateral` lies in positions at GMX.
     `read_at` is the age of what the chain says; `problem` names why it is not of now.
     """
 
     deployment_id: int
     agent: str
+    kind: str
     status: str
     safe: str
     chain_id: int
@@ -140,6 +186,7 @@ class SafeOut(Schema):
     owners: list[str]
     threshold: int | None
     usdc: str | None
+    collateral: str
     tokens: dict[str, str]
     capital: str | None
     missing_usdc: str | None
@@ -148,6 +195,7 @@ class SafeOut(Schema):
     entries_stopped: dict[str, str]
     limits: list[LimitOut]
     max_trade: str | None
+    signed_limits: dict[str, str]
     differences: list[str]
     pending_at: str | None
     unsigned_plan: str | None
@@ -169,6 +217,8 @@ class VerifiedOut(Schema):
     deployment_id: int
     verified: bool
     differences: list[str]
+    problems: list[str] = []
+    """Why the deployment still does not trade although the Safe agrees."""
     stopped: dict[str, str] = {}
     """Symbol, or * for all -> why entries in it are stopped."""
 
@@ -263,17 +313,47 @@ def plan(request: HttpRequest, deployment_id: int, payload: PlanIn) -> Any:
     return {"safe": proposal.safe, "transaction": proposal.transaction, "notes": list(proposal.notes), **card}
 
 
+@router.post("/{deployment_id}/limits", response={200: ToSignOut, **ONE})
+@needs("agents.change_deployment")
+def limits(request: HttpRequest, deployment_id: int, payload: LimitsIn) -> Any:
+    """Plan other limits for a Safe that trades, and return the transaction that its owners sign.
+
+    The limits in force stay until the owners have signed and `verify` has found the new ones on chain.
+    """
+    deployment, who = _own_deployment(request, deployment_id)
+    given = payload.model_dump(exclude_none=True, exclude={"loosen_delay"})
+    made = safe_limits.propose(
+        deployment,
+        {name: Decimal(value) for name, value in given.items()},
+        by=who.name,
+        loosen_delay=payload.loosen_delay,
+    )
+    record("api.safe_asked", deployment, by=who.name, what="limits", safe=made.safe)
+    card = {"card": made.card.as_json(), "text": made.card.as_text()} if made.card else {}
+    notes = [*made.notes, *safe_limits.warnings_of(deployment)]
+    return {"safe": made.safe, "transaction": made.transaction, "notes": notes, **card}
+
+
 @router.post("/{deployment_id}/verify", response={200: VerifiedOut, **ONE})
 @needs("agents.change_deployment")
 def verify(request: HttpRequest, deployment_id: int) -> Any:
-    """Compare the Safe on chain with the plan; the deployment opens positions only when they agree."""
+    """Compare the Safe on chain with the plan; the deployment opens positions only when they agree.
+
+    A key with the scope `trade` also activates the deployment, as `/api/deployments/{id}/activate` does.
+    """
     deployment, who = _own_deployment(request, deployment_id)
     record("api.safe_asked", deployment, by=who.name, what="verify")
-    differences = safes.check(deployment)
+    if {TRADE, ADMIN} & who.scopes:
+        found = wallet_setup.verify_and_activate(deployment, by=who.name)
+    else:
+        differences = safes.check(deployment)
+        waits = not differences and deployment.state == DeploymentState.DRAFT
+        found = wallet_setup.Verified(differences, (NOT_ACTIVATED,) if waits else ())
     return {
         "deployment_id": deployment.pk,
-        "verified": not differences,
-        "differences": differences,
+        "verified": not found.differences,
+        "differences": found.differences,
+        "problems": list(found.problems),
         "stopped": safes.stopped(deployment),
     }
 
@@ -283,7 +363,7 @@ def verify(request: HttpRequest, deployment_id: int) -> Any:
 def revoke(request: HttpRequest, deployment_id: int) -> Any:
     """Return the transaction that removes the policy and disables the module.
 
-    Tokens of open positions stay in the Safe.
+    Tokens of open positions stay in the Safe, perpetual futures at GMX.
     """
     deployment, who = _own_deployment(request, deployment_id)
     if not deployment.safe_wallet:

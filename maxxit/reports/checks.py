@@ -19,6 +19,8 @@ from agents.policy import policy as customer_policy
 from agents.policy import post_sources
 from agents.seed import SeedData
 from maxxit.access.attempts import policy as login_policy
+from maxxit.bus import status as bus_status
+from maxxit.bus.policy import policy as bus_policy
 from maxxit.core import clock
 from maxxit.core.config import load, profile
 from maxxit.core.errors import MaxxitError
@@ -44,12 +46,13 @@ from positions import flatten
 from positions.exits import pauses
 from positions.performance import identity, roll_up
 from signals_app.policy import policy as signals_policy
-from trading import gate, limits_in_force, wiring
-from trading.approvals import EXPIRED
+from trading import gate, wiring
 from trading.billing import debts, subscriptions
 from trading.chain.chains import terms as chain_terms
+from trading.operations.approvals import EXPIRED
 from trading.passes import policy as pass_policy
-from trading.policy import policy as risk_policy
+from trading.risk import limits_in_force
+from trading.risk.policy import policy as risk_policy
 from trading.venues.safe import address_check
 from trading.venues.safe.limits import policy as safe_policy
 
@@ -351,6 +354,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "login": login_policy,
     "safes": safe_policy,
     "previews": preview_policy,
+    "bus": bus_policy,
 }
 """File in config/ -> the function that loads and validates it."""
 
@@ -415,6 +419,19 @@ def parts() -> Check:
         return f"stored sums of closed positions agree, up to {roll_up.watermark():%Y-%m-%d %H:%M} UTC"
 
     return _run("results", "`manage.py pnl rebuild` adds all closed positions again", probe)
+
+
+def relays() -> Check:
+    """Check that no relay or listener of config/bus.yaml is late."""
+
+    def probe() -> str:
+        if not bus_policy().runs:
+            return "no relay and no listener is switched on (config/bus.yaml)"
+        if late := bus_status.late():
+            raise LookupError("; ".join(late))
+        return f"{', '.join([*bus_policy().relays, *bus_policy().listeners])} are up to date"
+
+    return _run("relays", "see `manage.py bus status`; `manage.py bus run` must be running", probe)
 
 
 def disk() -> Check:
@@ -567,7 +584,7 @@ def everything() -> Iterator[Check]:
     yield database_role()
     yield releases()
     yield from canaries()
-    for check in (feeds, stream, candle_gaps, accounts, billing, disk, clocks):
+    for check in (feeds, stream, candle_gaps, accounts, billing, relays, disk, clocks):
         yield check()
     try:
         yield from gates()

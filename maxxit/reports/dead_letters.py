@@ -1,10 +1,12 @@
-"""Dead letters: posts, orders, deliveries and alerts that used up their retries, with their last error."""
+"""Dead letters: posts, orders, deliveries, alerts and messages of listeners that used up their retries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from maxxit.bus.listeners import work as listeners
+from maxxit.bus.models import ListenerMessage
 from maxxit.core.clock import iso_utc
 from maxxit.core.errors import Rejected
 from maxxit.notify import worker as notify
@@ -22,7 +24,7 @@ class DeadLetter:
     """A row that is retried no more until a person redrives it."""
 
     name: str
-    """Such as `post:17`, `order:4`, `delivery:2` or `alert:3`."""
+    """Such as `post:17`, `order:4`, `delivery:2`, `alert:3` or `message:7`."""
     at: datetime
     what: str
     attempts: int
@@ -38,7 +40,7 @@ class DeadLetter:
 
 
 def dead_letters() -> list[DeadLetter]:
-    """List all dead letters: posts, orders, deliveries, alerts; each kind oldest first."""
+    """List all dead letters: posts, orders, deliveries, alerts, messages; each kind oldest first."""
     posts = CtPost.objects.filter(state=PostState.QUARANTINED).order_by("pk")
     orders = Order.objects.filter(attempts__gte=quarantine.TRIES).order_by("pk")
     deliveries = RuleDelivery.objects.filter(state=DeliveryState.DEAD).select_related("rule").order_by("pk")
@@ -59,6 +61,11 @@ def dead_letters() -> list[DeadLetter]:
             for row in deliveries
         ),
         *(DeadLetter(f"alert:{row.pk}", row.at, str(row), row.attempts, row.last_error) for row in alerts),
+        *(
+            DeadLetter(f"message:{row.pk}", row.dead_at, str(row), row.attempts, row.last_error)
+            for row in ListenerMessage.objects.exclude(dead_at=None).order_by("pk")
+            if row.dead_at
+        ),
     ]
 
 
@@ -69,6 +76,7 @@ def numbers() -> dict[str, int]:
         "orders": Order.objects.filter(attempts__gte=quarantine.TRIES).count(),
         "deliveries": RuleDelivery.objects.filter(state=DeliveryState.DEAD).count(),
         "alerts": Alert.objects.filter(state=DeliveryState.DEAD).count(),
+        "messages": ListenerMessage.objects.exclude(dead_at=None).count(),
     }
     return {kind: number for kind, number in counted.items() if number}
 
@@ -86,14 +94,15 @@ def redrive(names: Sequence[str]) -> int:
 
     Raises Rejected for a name that is not of the form `kind:number`.
     """
-    ids: dict[str, list[int]] = {"post": [], "order": [], "delivery": [], "alert": []}
+    ids: dict[str, list[int]] = {"post": [], "order": [], "delivery": [], "alert": [], "message": []}
     for name in names:
         kind, _, pk = name.partition(":")
         if kind not in ids or not pk.isdecimal():
             raise Rejected(
-                f"{name!r} does not name a dead letter: give post:17, order:4, delivery:2 or alert:3",
+                f"{name!r} does not name a dead letter: give post:17, order:4, delivery:2, alert:3 or message:7",
                 code="not_found",
             )
         ids[kind].append(int(pk))
     sent_again = notify.redrive(RuleDelivery, ids["delivery"]) + notify.redrive(Alert, ids["alert"])
+    sent_again += listeners.redrive(ids["message"])
     return ingest.requeue(ids["post"]) + quarantine.redrive(ids["order"]) + sent_again

@@ -4,7 +4,7 @@ A constant number of statements, whatever the number of deployments.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,13 +15,16 @@ from typing import Any
 from django.db.models import Count
 
 from agents.models import Deployment, Subscription
+from agents.states import DeploymentState
 from maxxit.core import clock
 from maxxit.core.money import ZERO
+from maxxit.reports.owners.venue_keys import needs_keys
 from maxxit.reports.performance import GLANCE_POINTS, thinned
 from positions.models import Position
 from positions.performance import points, returns
 from positions.performance.identity import read_each
 from trading.deployments.describe import deployments_data
+from trading.models import VenueHolding
 
 MOST = 50
 """Deployments on the page at most."""
@@ -56,6 +59,14 @@ class Card:
     """Positions that are not closed."""
     stopped_by_owner: bool
     stopped: bool
+    discovered: list[tuple[str, Decimal]]
+    """(token, quantity) in its account that was opened elsewhere: the owner's own, and not traded."""
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether the owner gives keys of the account to us."""
+        revoked = self.deployment.state == DeploymentState.REVOKED
+        return not revoked and needs_keys(self.deployment.agent.venue)
 
 
 def cards(deployments: Sequence[Deployment]) -> list[Card]:
@@ -68,6 +79,7 @@ def cards(deployments: Sequence[Deployment]) -> list[Card]:
     curves = {deployment: returns.curve_of(list(own)) for deployment, own in by_deployment}
     follows = _follows({row.agent_id for row in deployments})
     open_rows = Position.objects.filter(deployment__in=ids).exclude(state="closed").order_by()
+    elsewhere = _discovered({row.account for row in deployments})
     open_counts = dict(open_rows.values_list("deployment").annotate(Count("pk")))
     result = []
     for row, state in zip(deployments, deployments_data(deployments), strict=True):
@@ -89,6 +101,7 @@ def cards(deployments: Sequence[Deployment]) -> list[Card]:
                 open=open_counts.get(row.pk, 0),
                 stopped_by_owner=any(stop["by_owner"] for stop in state["stops"]),
                 stopped=bool(state["stops"]),
+                discovered=elsewhere[row.agent.venue, row.account],
             )
         )
     return result
@@ -101,6 +114,15 @@ def _follows(agents: set[int]) -> dict[int, list[str]]:
     for agent, name in rows.values_list("agent", "account__x_username"):
         names[agent].append(name)
     return names
+
+
+def _discovered(accounts: Set[str]) -> dict[tuple[str, str], list[tuple[str, Decimal]]]:
+    """Return (venue, account) -> what it holds that was opened elsewhere."""
+    found: dict[tuple[str, str], list[tuple[str, Decimal]]] = defaultdict(list)
+    rows = VenueHolding.objects.filter(account__in=accounts, origin=VenueHolding.Origin.AUTO_DISCOVERED)
+    for row in rows.order_by("asset"):
+        found[row.venue, row.account].append((row.asset, row.unexplained))
+    return found
 
 
 def _points(curve: returns.Curve) -> list[tuple[datetime, float]]:

@@ -7,9 +7,10 @@ from typing import Any, Self
 from django.db.models import Q, QuerySet
 
 from maxxit.core.errors import Rejected
-from maxxit.notify import kinds, worker
+from maxxit.notify import alerts, worker
 from maxxit.notify.channels import CHANNELS
 from maxxit.notify.models import Alert, Delivery, Endpoint, PriceRule, RuleDelivery
+from maxxit.notify.policy import policy
 from maxxit.notify.states import DeliveryState
 
 MODELS: tuple[tuple[str, type[Delivery], tuple[str, ...]], ...] = (
@@ -107,7 +108,7 @@ def _entry(name: str, row: Any) -> LogEntry:
     return LogEntry(
         id=f"{name}:{row.pk}",
         at=row.at,
-        what="Price rule" if isinstance(row, RuleDelivery) else _what(row.event.name),
+        what="Price rule" if isinstance(row, RuleDelivery) else alerts.title_of(row.event.name),
         text=worker.text_of(row),
         channel=row.channel,
         state=row.state,
@@ -116,10 +117,6 @@ def _entry(name: str, row: Any) -> LogEntry:
         sent_at=row.sent_at,
         error=row.last_error.strip(),
     )
-
-
-def _what(event: str) -> str:
-    return "Test message" if event in kinds.TESTS else kinds.title(event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,22 +128,29 @@ class ChannelState:
     about: str
     field: Any
     """How an address is named (`channels.base.AddressField`); None where the channel needs none."""
+    offered: bool
     endpoint: Endpoint | None
 
     @property
     def usable(self) -> bool:
         """Return whether messages can go there now."""
-        return self.field is None or self.endpoint is not None
+        return self.field is None or (self.endpoint is not None and self.endpoint.verified_at is not None)
+
+    @property
+    def waits_for_code(self) -> bool:
+        """Return whether the address must be confirmed."""
+        return self.endpoint is not None and self.endpoint.verified_at is None
 
 
 def channels_of(user: Any) -> list[ChannelState]:
     """List the channels that are offered, and those of which `user` has set an address."""
     standing = {row.channel: row for row in Endpoint.objects.filter(user_id=user.pk, active=True)}
+    offered = policy().offered
     opened = [(name, CHANNELS.open(name)) for name in CHANNELS]
     return [
-        ChannelState(name, one.title, one.about, one.address_field, standing.get(name))
+        ChannelState(name, one.title, one.about, one.form, name in offered, standing.get(name))
         for name, one in opened
-        if one.offered or name in standing
+        if name in offered or name in standing
     ]
 
 

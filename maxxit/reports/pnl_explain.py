@@ -16,20 +16,23 @@ from maxxit.core.money import ZERO, plain, usdc
 from maxxit.core.reasons import Audience
 from maxxit.core.terms import Purpose
 from maxxit.events.models import Event
+from maxxit.market import calendar
 from maxxit.market.quotes import latest
 from maxxit.pipeline.models import StageRun
-from maxxit.reports.reasons import explain as meaning_of
 from maxxit.reports.scope import Scope
+from maxxit.reports.trades.reasons import explain as meaning_of
 from positions.models import Position
 from positions.performance import figures
 from positions.performance.equity import with_unrealised
 from positions.performance.identity import Books, Identity, read_identity
 from positions.states import PositionState
 from signals_app.models import CtPost, Signal
-from trading import gate, risk
+from trading import gate
 from trading.deployments import stops
 from trading.models import Order
 from trading.reasons import Reason
+from trading.reconciliation import hours
+from trading.risk import checks
 from trading.states import IN_FLIGHT, OrderState
 
 LOOK_BACK = timedelta(hours=24)
@@ -94,7 +97,7 @@ def explain(scope: Scope) -> Explanation:
     since = figures.midnight(clock.now())
     today = figures.figures(since, scope.deployments)
     causes: tuple[Callable[[Scope], Iterator[Finding]], ...] = (
-        _deployments, _gates, _in_flight, _unbooked, _positions, _blocked, _signals, _posts,
+        _deployments, _gates, _market_hours, _in_flight, _unbooked, _positions, _blocked, _signals, _posts,
     )  # fmt: skip
     identity = read_identity(scope.deployments)
     findings = [*_books(identity), *(finding for cause in causes for finding in cause(scope))]
@@ -163,7 +166,7 @@ def _gates(scope: Scope) -> Iterator[Finding]:
     """Yield the venues whose gate is closed (dry run, approval, kill switch), and accounts that are stopped."""
     active = _deployed(scope).filter(state=DeploymentState.ACTIVE).order_by()
     for venue, count in active.values_list("agent__venue").annotate(Count("pk")).order_by("agent__venue"):
-        verdict = risk.gate_verdict(gate.read(venue), reduces=False)
+        verdict = checks.gate_verdict(gate.read(venue), reduces=False)
         if verdict.allowed:
             continue
         text, fix, audience = meaning_of(verdict.reason)
@@ -189,6 +192,28 @@ def _gates(scope: Scope) -> Iterator[Finding]:
         )
 
 
+def _market_hours(scope: Scope) -> Iterator[Finding]:
+    """Yield that the exchange is closed where deployments trade stocks: no order of theirs can fill."""
+    now = clock.now()
+    if calendar.is_open(now):
+        return
+    stocks = hours.venues_of(stocks=True)
+    active = (
+        _deployed(scope).filter(state=DeploymentState.ACTIVE, agent__venue__in=stocks).count()
+        if stocks
+        else 0
+    )
+    if active:
+        yield Finding(
+            "market_closed",
+            WAIT,
+            f"{calendar.closed_text(now)}: orders for stocks of {active} deployments wait for it",
+            "nothing: it opens again at its hours; crypto trades on",
+            Audience.NOBODY,
+            active,
+        )
+
+
 def _in_flight(scope: Scope) -> Iterator[Finding]:
     """Yield orders that the venue has accepted and not ended: they have no result yet."""
     rows = _mine(Order.objects.filter(state__in=IN_FLIGHT), scope)
@@ -200,7 +225,7 @@ def _in_flight(scope: Scope) -> Iterator[Finding]:
             "in_flight",
             WAIT,
             f"{count} orders are still {state} at their venue (oldest {age}): no fill, so no PnL yet",
-            "`manage.py pnl eod` settles them now; a sweep does every 15 s; `manage.py trades --status "
+            "`manage.py reconcile --once` asks about them now; a sweep does every 15 s; `manage.py trades --status "
             f"{state}` lists them",
             Audience.NOBODY,
             count,
@@ -215,7 +240,7 @@ def _unbooked(scope: Scope) -> Iterator[Finding]:
             "no_fill_price",
             ACT,
             f"{unpriced} filled orders have no average price: the venue has reported no fill for them",
-            "`manage.py reconcile` compares with the venue; `manage.py trades --status filled` lists them",
+            "`manage.py reconcile --once` asks the venue again; `manage.py trades --status filled` lists them",
             count=unpriced,
         )
     waiting = Order.objects.filter(purpose=Purpose.OPEN, filled_quantity__gt=F("booked_quantity"))

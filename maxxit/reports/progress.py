@@ -19,15 +19,15 @@ from maxxit.core.errors import Rejected
 from maxxit.core.terms import Purpose
 from maxxit.events.models import Event
 from maxxit.events.record import subject
-from maxxit.reports import reasons
 from maxxit.reports.schemas import ProgressOut, QueueOut, ReasonCountOut, WaitingOrderOut
+from maxxit.reports.trades import reasons
 from positions.models import Position
 from positions.states import PositionState
 from signals_app.models import Signal
 from signals_app.states import SignalState
-from trading.limits_in_force import protective_limits
 from trading.models import Order
 from trading.quarantine import TRIES
+from trading.risk.limits_in_force import protective_limits
 from trading.states import IN_FLIGHT, OrderState
 
 MINUTE = timedelta(minutes=1)

@@ -44,6 +44,11 @@ class PostOut(Schema):
     sentiment: str
     confidence: Number | None
     reasoning: str
+    link: str
+    likes: int | None
+    reposts: int | None
+    replies: int | None
+    quotes: int | None
     correlation_id: UUID
 
     @staticmethod
@@ -166,8 +171,29 @@ class LedgerOut(Schema):
     at: Moment
 
 
+class MarginOut(Schema):
+    """A position with margin as its venue reported it `at`; null members before that. `funding`: negative is paid.
+
+    `margin_ratio_pct` is maintenance margin / margin left, 100 at the liquidation price; `room_pct` what it can still
+    lose before that, in percent of its initial margin. Both at the newest quote.
+    """
+
+    leverage: str
+    isolated: bool | None
+    margin: str | None
+    liquidation_price: str | None
+    margin_ratio_pct: str | None
+    room_pct: str | None
+    near_liquidation: bool
+    funding: str
+    at: str | None
+
+
 class PositionOut(Schema):
-    """A position with its exit levels. Fees, PnL and profit share are USDC; `taken_value`: withdrawn by the owner."""
+    """A position with its exit levels. Fees, PnL and profit share are USDC; `taken_value`: withdrawn by the owner.
+
+    `margin`: null at a venue without margin. Funding is not in the PnL.
+    """
 
     id: int
     deployment_id: int
@@ -193,7 +219,13 @@ class PositionOut(Schema):
     realised_pnl: Number
     unrealised_pnl: Number | None = None
     profit_share: Number
+    margin: MarginOut | None = None
     correlation_id: UUID
+
+    @staticmethod
+    def resolve_margin(row: Any) -> dict[str, Any] | None:
+        """As `positions.margins.attach` set it."""
+        return row.margin.as_json() if row.margin else None
 
     @staticmethod
     def resolve_status(row: Any) -> str:
@@ -275,6 +307,15 @@ class TotalOut(Schema):
     amount: str
 
 
+class MarginPositionOut(MarginOut):
+    """A position with margin that was open in the span of a statement; `funding` is all that it paid or received."""
+
+    position: int
+    symbol: str
+    side: str
+    status: str
+
+
 class StatementOut(Schema):
     """A deployment's ledger between two moments: opening balances plus lines equal closing balances."""
 
@@ -286,6 +327,7 @@ class StatementOut(Schema):
     lines: list[LineOut]
     closing: list[BalanceOut]
     totals: list[TotalOut]
+    margin: list[MarginPositionOut]
 
 
 class InvoiceLineOut(Schema):

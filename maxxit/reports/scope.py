@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from django.db.models import QuerySet
+
+from agents.describe import matching, one_of
 from agents.models import Agent, CtAccount, Deployment
 from maxxit.access.rows import Person, deployments_of
 from maxxit.core import clock
@@ -28,6 +31,13 @@ class Scope:
     """For people, as in `deployment 7 (Momentum on 0x…)`."""
     author: int | None = None
     """Id of a followed account: the report is about its share of these deployments' trades."""
+
+    def accounts(self) -> set[tuple[str, str]] | None:
+        """Return (venue, account) of its deployments; None: the whole platform."""
+        if self.deployments is None:
+            return None
+        rows = Deployment.objects.filter(pk__in=self.deployments).order_by()
+        return set(rows.values_list("agent__venue", "account"))
 
 
 def scope_of(
@@ -55,8 +65,7 @@ def scope_of(
     if deployment is not None:
         rows, what = rows.filter(pk=deployment), f"deployment {deployment}"
     elif agent:
-        named = Agent.objects.filter(name__iexact=agent)
-        rows = rows.filter(agent__in=named) if not agent.isdecimal() else rows.filter(agent=int(agent))
+        rows = rows.filter(agent=int(agent)) if agent.isdecimal() else _of_agent_named(rows, agent)
         what = f"deployment of an agent {agent!r}"
     elif account:
         rows, what = rows.filter(account__iexact=account), f"deployment on an account {account!r}"
@@ -69,6 +78,13 @@ def scope_of(
         return Scope([found[0].pk], f"deployment {found[0].pk}, {found[0]}")
     name = f"agent {found[0].agent}" if agent else f"account {found[0].account}"
     return Scope([row.pk for row in found], name)
+
+
+def _of_agent_named(rows: QuerySet[Deployment], text: str) -> QuerySet[Deployment]:
+    """Select those of `rows` of the agent of this name or `owner/name`. Raises Rejected (`ambiguous`)."""
+    traded = Agent.objects.filter(pk__in=rows.order_by().values("agent"))
+    agent = one_of(matching(traded, text), text)
+    return rows.filter(agent=agent) if agent else rows.none()
 
 
 def span_of(

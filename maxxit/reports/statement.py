@@ -13,15 +13,22 @@ from django.db import connection
 from agents.models import Deployment
 from maxxit.core.errors import Rejected
 from maxxit.core.money import ZERO, plain
+from positions.margins import attach
+from positions.models import Position
 from trading import ledger
 from trading.models import JournalKind
+from trading.perps.margin import has_margin
 
-WHAT = {JournalKind.SUBSCRIPTION: "subscription", JournalKind.PAYMENT: "payment"}
+WHAT = {
+    JournalKind.SUBSCRIPTION: "subscription",
+    JournalKind.PAYMENT: "payment",
+    JournalKind.FUNDING: "funding",
+}
 """Journal kind -> what caused an entry, where no order did."""
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 """Earlier than any ledger entry."""
 BOOKED = """
-SELECT 0 AS id, NULL::timestamptz, account, '', asset, sum(amount), NULL::bigint, '', '', '', NULL::uuid
+SELECT 0 AS id, NULL::timestamptz, account, '', asset, sum(amount), NULL::bigint, '', '', '', NULL::uuid, ''
 FROM (
     SELECT account, asset, amount FROM ledger_balances WHERE account = ANY(%(accounts)s)
     UNION ALL
@@ -30,8 +37,10 @@ FROM (
 GROUP BY account, asset
 UNION ALL
 SELECT e.id, e.at, e.account, e.kind, e.asset, e.amount, e.order_id, o.purpose, o.symbol, e.journal_kind,
-       e.correlation_id
+       e.correlation_id, f.symbol
 FROM ledger_entries e LEFT JOIN orders o ON o.id = e.order_id
+LEFT JOIN funding_payments f ON e.journal_kind = 'funding' AND f.deployment_id = e.deployment_id
+    AND f.reference = substr(e.journal, length('funding:' || e.deployment_id || ':') + 1)
 WHERE e.account = ANY(%(accounts)s) AND e.at >= %(since)s AND e.at < %(until)s
 ORDER BY id
 """
@@ -63,7 +72,7 @@ class Line:
     """Of this asset in this book, after the entry."""
     order_id: int | None
     what: str
-    """Such as `open ETH`, `close ETH`, `subscription` or `payment`; empty for others."""
+    """Such as `open ETH`, `close ETH`, `funding ETH`, `subscription` or `payment`; empty for others."""
     correlation_id: UUID | None
 
     def as_json(self) -> dict[str, Any]:
@@ -94,6 +103,8 @@ class Statement:
     opening: Balances
     lines: list[Line]
     closing: Balances
+    margin: list[Position]
+    """Positions with margin that were open in the span, their `margin` attached."""
 
     @property
     def totals(self) -> dict[tuple[str, str], Decimal]:
@@ -116,6 +127,12 @@ class Statement:
             "totals": [
                 {"kind": kind, "asset": asset, "amount": plain(amount)}
                 for (kind, asset), amount in self.totals.items()
+            ],
+            "margin": [
+                {"position": row.pk, "symbol": row.symbol, "side": row.side, "status": row.state}
+                | row.margin.as_json()
+                for row in self.margin
+                if row.margin
             ],
         }
 
@@ -151,14 +168,36 @@ def statement(deployment: Deployment, since: datetime, until: datetime, most: in
     held: Balances = {}
     opening: Balances = {}
     lines: list[Line] = []
-    for _, at, account, kind, asset, amount, order_id, purpose, symbol, journal, correlation_id in booked:
+    for (
+        _,
+        at,
+        account,
+        kind,
+        asset,
+        amount,
+        order_id,
+        purpose,
+        symbol,
+        journal,
+        correlation_id,
+        funded,
+    ) in booked:
         key = books[account], asset
         held[key] = held.get(key, ZERO) + amount
         if at is None:
             opening |= {key: amount} if amount else {}
             continue
-        what = f"{purpose} {symbol}" if order_id else WHAT.get(journal, "")
+        what = f"{purpose} {symbol}" if order_id else f"{WHAT.get(journal, '')} {funded or ''}".strip()
         lines.append(Line(at, key[0], kind, asset, amount, held[key], order_id, what, correlation_id))
+    closing = {key: amount for key, amount in held.items() if amount}
     return Statement(
-        deployment, since, until, opening, lines, {key: amount for key, amount in held.items() if amount}
+        deployment, since, until, opening, lines, closing, _with_margin(deployment, since, until)
     )
+
+
+def _with_margin(deployment: Deployment, since: datetime, until: datetime) -> list[Position]:
+    """Return the deployment's positions with margin that were open in [since, until), oldest first."""
+    if not has_margin(deployment.agent.venue):
+        return []
+    rows = Position.objects.filter(deployment=deployment, opened_at__lt=until).exclude(closed_at__lt=since)
+    return attach(rows.select_related("entry_order").order_by("pk"))

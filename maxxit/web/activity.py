@@ -13,9 +13,9 @@ from maxxit.access.permissions import page_needs
 from maxxit.access.rows import Person, visible
 from maxxit.core.errors import Rejected
 from maxxit.market.instruments import all_instruments
-from maxxit.reports import why
 from maxxit.reports.activity import feed, search
 from maxxit.reports.activity.rows import Page, activity, url_of
+from maxxit.reports.trades import why
 
 OFFERED = 200
 """Agents and accounts that the fields suggest; others can be typed."""

@@ -1,6 +1,7 @@
-"""Customers' pages of agents: `Start` sets up an agent on paper, `My agents` shows each deployment and stops it."""
+"""Customers' pages of agents: `Start` sets up an agent, `My agents` shows each deployment and stops it."""
 
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 from django import forms
@@ -19,10 +20,12 @@ from agents.deploying import create_deployment
 from agents.models import CtAccount, Deployment
 from agents.policy import policy as customer_policy
 from agents.policy import post_sources
+from agents.states import DeploymentState
 from maxxit.access.permissions import page_needs
 from maxxit.core.errors import InvalidInput, MaxxitError, Rejected
 from maxxit.core.terms import ExitPreset, KillLevel, Preset
 from maxxit.reports import authors, deployment_cards
+from maxxit.reports.owners.venue_keys import needs_keys
 from maxxit.web import charts, owner_decisions, previews, wallet_start
 from maxxit.web.once import first_time
 from trading.deployments import activation, stops
@@ -80,13 +83,17 @@ class StartForm(forms.Form):
         self, *given: Any, accounts: list[CtAccount], safes: list[SafeVenueChoice], **named: Any
     ) -> None:
         super().__init__(*given, **named)
-        self.fields["money"] = wallet_start.money_field(safes)
+        self.safes, self.accounts_at_venues = safes, wallet_start.account_choices()
+        self.fields["money"] = wallet_start.money_field(safes, self.accounts_at_venues)
         field: Any = self.fields["accounts"]
         field.choices = [(account.x_username, f"@{account.x_username}") for account in accounts]
 
     def clean_money(self) -> str:
-        """Return the venue; paper where none was chosen."""
-        return str(self.cleaned_data["money"] or wallet_start.PAPER)
+        """Return the venue; paper where none was chosen. Refuse one whose chain does not answer."""
+        name = str(self.cleaned_data["money"] or wallet_start.PAPER)
+        if problem := wallet_start.problem_of(self.safes, name):
+            raise forms.ValidationError(problem)
+        return name
 
     def names(self) -> list[str]:
         """Return all chosen account names."""
@@ -117,8 +124,8 @@ class StartForm(forms.Form):
 @page_needs("agents.add_deployment")
 @require_http_methods(["GET", "HEAD", "POST"])
 def start(request: HttpRequest) -> HttpResponse:
-    """Choose accounts, capital and risk; see what would be traded; start on paper, or go on with the wallet."""
-    known, safes = list(_suggested()), wallet_start.safe_choices()
+    """Choose accounts, capital and risk; see what would be traded; start on paper, or go on with wallet or keys."""
+    known, safes = list(_suggested()), wallet_start.safe_choices(request)
     context = previews.context_of(request)
     initial = {"capital": 1000, "sizing_preset": Preset.MODERATE, "exit_preset": ExitPreset.SIGNAL}
     initial |= {"name": _free_name(request)} | previews.typed_before(context["preview"])
@@ -135,13 +142,8 @@ def start(request: HttpRequest) -> HttpResponse:
     ):
         if not first_time(request):
             return redirect("my-agents")
-        if deployment := _started(request, form):
-            if not wallet_start.is_paper(deployment.agent.venue):
-                text = f"{deployment.agent.name} is set up. Choose its Safe now."
-                messages.success(request, text, "start")
-                return redirect("wallet-setup", deployment.pk)
-            messages.success(request, f"{deployment.agent.name} trades on paper now.", "start")
-            return redirect("my-agents")
+        if deployment := _started(request, form, plan):
+            return _next_step(request, deployment)
     status = 200 if request.method != "POST" or form.is_valid() else 422
     most = customer_policy().max_followed_accounts
     context |= {
@@ -149,7 +151,6 @@ def start(request: HttpRequest) -> HttpResponse:
         "plan": plan,
         "offered": offered(form, known),
         "most": most,
-        "money_problems": wallet_start.problems(safes),
     }
     return render(request, "web/start.html", context, status=status)
 
@@ -172,10 +173,11 @@ def _suggested() -> QuerySet[CtAccount]:
 
 
 def _free_name(request: HttpRequest) -> str:
-    """Return a name for a new agent that nobody uses."""
+    """Return a name that none of this person's agents has."""
     person: Any = request.user
-    number = person.agents.count() + 1
-    return f"{person.get_username()} {number}"[:60]
+    taken = set(person.agents.values_list("name", flat=True))
+    numbers = (f"{person.get_username()[:50]} {number}" for number in count(1))
+    return next(name for name in numbers if name not in taken)
 
 
 def _plan(form: StartForm) -> PlanCheck | None:
@@ -193,13 +195,28 @@ def _plan(form: StartForm) -> PlanCheck | None:
         return None
 
 
-def _started(request: HttpRequest, form: StartForm) -> Deployment | None:
+def _next_step(request: HttpRequest, deployment: Deployment) -> HttpResponse:
+    """Lead to what the owner still has to do: choose a Safe or store keys; on paper to the list of agents."""
+    name, page = deployment.agent.name, "my-agents"
+    if deployment.state == DeploymentState.ACTIVE:
+        text = f"{name} trades on paper now."
+    elif needs_keys(deployment.agent.venue):
+        text, page = f"{name} is set up. Store the keys of its account now.", "venue-keys"
+    else:
+        text, page = f"{name} is set up. Choose its Safe now.", "wallet-setup"
+    messages.success(request, text, "start")
+    return redirect(page) if page == "my-agents" else redirect(page, deployment.pk)
+
+
+def _started(request: HttpRequest, form: StartForm, plan: PlanCheck) -> Deployment | None:
     """Create agent, follows and deployment, all or nothing, and activate it on paper; None with errors on the form.
 
-    One that trades from a Safe stays a draft until its owner has signed, and is refused here if it could not work.
+    One that trades from a Safe or with keys stays a draft until its owner has signed or stored them, and is refused
+    here if it could not work. An account at a broker or exchange is its own capital: the form's is for the check alone.
     """
     person: Any = request.user
     by, values = person.get_username(), form.cleaned_data
+    with_keys, paper = needs_keys(values["money"]), wallet_start.is_paper(values["money"])
     changes = AgentChanges(
         name=values["name"],
         venue=values["money"],
@@ -212,11 +229,12 @@ def _started(request: HttpRequest, form: StartForm) -> Deployment | None:
             refused = [answer for answer in following.follow(agent, form.names(), by=by) if not answer.ok]
             if refused:
                 raise InvalidInput({"others": f"{refused[0].name}: {refused[0].message}"})
-            deployment = create_deployment(agent, person, by=by, capital=values["capital"])
-            if wallet_start.is_paper(values["money"]):
+            capital = None if with_keys and not paper else values["capital"]
+            deployment = create_deployment(agent, person, by=by, capital=capital)
+            if paper and not with_keys:
                 activation.activate(deployment, by=by, why="page")
-            elif problems := activation.plan_of(deployment).problems:
-                raise Rejected("; ".join(problems), code="cannot_work")
+            elif plan.problems:
+                raise Rejected("; ".join(plan.problems), code="cannot_work")
     except InvalidInput as error:
         for field, text in error.problems.items():
             form.add_error(field if field in form.fields else None, text)
@@ -276,7 +294,7 @@ def _changed(deployment: Deployment, action: str, *, by: str) -> str:
         return "it opens no more positions. Open positions keep their stop loss and target."
     if action == "resume":
         activation.activate(deployment, by=by, why="page")
-        return "it trades again."
+        return "it trades now."
     if action == "stop":
         stops.stop(deployment, KillLevel.NO_ENTRIES, by=by, reason="stopped by its owner")
         return "its account is stopped: no position is opened until you release it."

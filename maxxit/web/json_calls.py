@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maxxit.core import untrusted
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, StaleState, Unknown
+from maxxit.web.sentences import sentence
 
 log = structlog.get_logger(__name__)
 B = TypeVar("B", bound="JsonBody")
@@ -64,6 +65,5 @@ def json_call(model: type[B]) -> Callable[[Callable[..., dict[str, Any]]], Calla
 
 def refusal(code: str, message: str, status: int) -> JsonResponse:
     """Return an error; the message becomes a sentence."""
-    sentence = message[:1].upper() + message[1:].rstrip(".") + "."
     field = {"field": code} if code in FIELDS else {}
-    return JsonResponse({"code": code, "message": sentence} | field, status=status)
+    return JsonResponse({"code": code, "message": sentence(message)} | field, status=status)

@@ -2,29 +2,35 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import structlog
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.staticfiles import finders
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
-from maxxit.access import time_zones
 from maxxit.access.permissions import allowed, page_needs
-from maxxit.core.errors import MaxxitError, Rejected, Retryable
+from maxxit.core import time_zones
+from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
 from maxxit.market.instruments import all_instruments
 from maxxit.notify import endpoints, preferences, rules, trials
-from maxxit.notify.channels import CHANNELS
+from maxxit.notify.channels import CHANNELS, push
 from maxxit.notify.channels.base import AddressField
-from maxxit.notify.kinds import KINDS
-from maxxit.notify.models import Condition, Endpoint, PriceRule
+from maxxit.notify.kinds import KINDS, SEVERITIES
+from maxxit.notify.models import Condition, Endpoint, NotificationSettings, PriceRule
 from maxxit.reports import notifications
 from maxxit.web.once import first_time
+from maxxit.web.sentences import sentence
 
+log = structlog.get_logger(__name__)
 PAGE = "notifications"
 CHANGE = "notify.change_pricerule"
 """What a member of staff needs to change their own notifications; customers need nothing."""
@@ -33,7 +39,7 @@ CHANGE = "notify.change_pricerule"
 class AddressForm(forms.Form):
     """The address of the user on one channel, with the field that the channel describes."""
 
-    address = forms.CharField(max_length=500)
+    address = forms.CharField(max_length=endpoints.MAX_ADDRESS)
 
     def __init__(self, channel: str, about: AddressField, data: Any = None) -> None:
         super().__init__(data, auto_id=f"id_{channel}_%s")
@@ -41,21 +47,26 @@ class AddressForm(forms.Form):
         field.label, field.help_text = about.label, about.help_text
         field.widget = forms.TextInput(
             attrs={
-                "type": about.kind, "placeholder": about.placeholder, "maxlength": 500, "autocomplete": "off",
+                "type": "hidden" if about.kind == "push" else about.kind,
+                "placeholder": about.placeholder, "maxlength": endpoints.MAX_ADDRESS, "autocomplete": "off",
                 "autocapitalize": "none", "spellcheck": "false",
             }
         )  # fmt: skip
 
 
-class SettingsForm(forms.Form):
-    """Kinds of messages and quiet hours."""
+class CodeForm(forms.Form):
+    """The code that was sent to an address."""
 
-    kinds = forms.MultipleChoiceField(
-        label="Send to my channels",
-        required=False,
-        choices=[(name, kind.title) for name, kind in KINDS.items()],
-        widget=forms.CheckboxSelectMultiple,
-    )
+    code = forms.CharField(max_length=endpoints.CODE_DIGITS + 2, label="Code")
+
+    def __init__(self, channel: str, data: Any = None) -> None:
+        super().__init__(data, auto_id=f"id_{channel}_%s")
+        self.fields["code"].widget.attrs |= {"inputmode": "numeric", "autocomplete": "one-time-code"}
+
+
+class SettingsForm(forms.Form):
+    """Kinds and lowest severity of each channel, quiet hours, and the fallback channel."""
+
     quiet_from = forms.TimeField(
         label="Quiet from", required=False, widget=forms.TimeInput({"type": "time"}, "%H:%M")
     )
@@ -67,6 +78,66 @@ class SettingsForm(forms.Form):
         max_length=60,
         widget=forms.TextInput(attrs={"list": "time-zones", "autocomplete": "off"}),
     )
+    fallback = forms.ChoiceField(
+        label="If a channel fails", required=False, help_text="Where a message goes that a channel gave up."
+    )
+
+    def __init__(
+        self,
+        channels: list[notifications.ChannelState],
+        row: NotificationSettings,
+        data: Any = None,
+        **given: Any,
+    ) -> None:
+        super().__init__(data, **given)
+        self.channels = [one for one in channels if one.usable and one.field]
+        fallback: Any = self.fields["fallback"]
+        fallback.choices = [("", "The inbox alone"), *((one.name, one.title) for one in self.channels)]
+        for one in self.channels:
+            choice = row.by_channel.get(one.name, {})
+            self.fields[f"kinds_{one.name}"] = forms.MultipleChoiceField(
+                label=one.title,
+                required=False,
+                choices=[(name, kind.title) for name, kind in KINDS.items()],
+                initial=choice.get("kinds", row.kinds),
+                widget=forms.CheckboxSelectMultiple,
+            )
+            self.fields[f"severity_{one.name}"] = forms.ChoiceField(
+                label=f"{one.title}: from severity",
+                required=False,
+                choices=[(name, name) for name in SEVERITIES],
+                initial=choice.get("severity", SEVERITIES[0]),
+            )
+
+    @property
+    def by_channel(self) -> dict[str, Any]:
+        """Return the choices for each channel, of a valid form."""
+        values = self.cleaned_data
+        return {
+            one.name: {
+                "kinds": values[f"kinds_{one.name}"],
+                "severity": values[f"severity_{one.name}"] or SEVERITIES[0],
+            }
+            for one in self.channels
+        }
+
+    @property
+    def matrix(self) -> list[tuple[str, list[tuple[str, Any]]]]:
+        """Return each kind with (channel, box) for each channel."""
+        columns = [(one.title, list(self[f"kinds_{one.name}"])) for one in self.channels]
+        return [
+            (kind.title, [(title, boxes[place]) for title, boxes in columns])
+            for place, kind in enumerate(KINDS.values())
+        ]
+
+    @property
+    def severities(self) -> list[Any]:
+        """Return the field of the lowest severity of each channel."""
+        return [self[f"severity_{one.name}"] for one in self.channels]
+
+
+SIMPLE = [(kind, label) for kind, label in Condition.choices if kind not in rules.COMPOSITE]
+"""Conditions that the form offers; it combines two, the API and the command up to five."""
 
 
 class RuleForm(forms.Form):
@@ -80,13 +151,13 @@ class RuleForm(forms.Form):
             attrs={"list": "symbols", "autocomplete": "off", "autocapitalize": "characters"}
         ),
     )
-    condition = forms.ChoiceField(label="When", choices=Condition.choices)
+    condition = forms.ChoiceField(label="When", choices=SIMPLE)
     threshold = forms.DecimalField(
         label="USD, or percent",
         required=False,
         max_digits=38,
         decimal_places=18,
-        help_text="Percent where the price changes by percent; empty for any new price.",
+        help_text="Percent of a change, basis points of a spread; empty for any new price.",
         widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
     )
     window_minutes = forms.IntegerField(
@@ -94,7 +165,27 @@ class RuleForm(forms.Form):
         required=False,
         min_value=1,
         max_value=rules.LONGEST_WINDOW // timedelta(minutes=1),
-        help_text="For changes by percent; 60 where it is empty.",
+        help_text="For changes by percent; 60 where it is empty, 1440 for a day.",
+        widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
+    )
+    combine = forms.ChoiceField(
+        label="And", required=False, choices=[("", "nothing else"), ("all", "also"), ("any_of", "or instead")]
+    )
+    condition_2 = forms.ChoiceField(
+        label="Second condition", required=False, choices=[one for one in SIMPLE if one[0] != Condition.ANY]
+    )
+    threshold_2 = forms.DecimalField(
+        label="USD, or percent",
+        required=False,
+        max_digits=38,
+        decimal_places=18,
+        widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
+    )
+    window_minutes_2 = forms.IntegerField(
+        label="Within minutes",
+        required=False,
+        min_value=1,
+        max_value=rules.LONGEST_WINDOW // timedelta(minutes=1),
         widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
     )
     channel = forms.ChoiceField(label="Send it to")
@@ -111,12 +202,23 @@ class RuleForm(forms.Form):
             name.strip().upper() for name in values["symbols"].replace(" ", ",").split(",") if name.strip()
         ]
         endpoints.require(person, values["channel"])
+        parts = [
+            rules.Part(
+                values[f"condition{place}"],
+                values[f"threshold{place}"],
+                timedelta(minutes=values[f"window_minutes{place}"] or 60),
+            )
+            for place in ("", "_2")
+        ]
+        if values["combine"]:
+            return rules.add(person, names, values["combine"], channel=values["channel"], parts=parts)
+        first = parts[0]
         return rules.add(
             person,
             names,
-            values["condition"],
-            threshold=values["threshold"],
-            window=timedelta(minutes=values["window_minutes"] or 60),
+            first.condition,
+            threshold=first.threshold,
+            window=first.window,
             channel=values["channel"],
         )
 
@@ -152,27 +254,48 @@ def _show(request: HttpRequest, *, status: int = 200, **sent: Any) -> HttpRespon
     channels = notifications.channels_of(person)
     row = preferences.of(person)
     zone = row.time_zone if row.quiet_from else _own_zone(person)
-    chosen = {"kinds": row.kinds, "quiet_from": row.quiet_from, "quiet_to": row.quiet_to, "time_zone": zone}
+    chosen = {
+        "quiet_from": row.quiet_from,
+        "quiet_to": row.quiet_to,
+        "time_zone": zone,
+        "fallback": row.fallback,
+    }
     refused: tuple[str, AddressForm] = sent.pop("address_form", ("", None))
+    wrong: tuple[str, CodeForm] = sent.pop("code_form", ("", None))
     cards = [
         {
             "state": one,
             "form": (refused[1] if refused[0] == one.name else AddressForm(one.name, one.field))
-            if one.field
+            if one.field and one.offered
+            else None,
+            "code": (wrong[1] if wrong[0] == one.name else CodeForm(one.name))
+            if one.waits_for_code
             else None,
         }
         for one in channels
     ]
     context = {
         "cards": cards,
-        "settings_form": SettingsForm(initial=chosen),
+        "settings_form": SettingsForm(channels, row, initial=chosen),
+        "snoozed_until": preferences.snoozed(row),
         "rule_form": RuleForm(channels),
         "rules": [(rule, rules.condition_text(rule)) for rule in notifications.rules_of(person)],
         "symbols": sorted(all_instruments()),
         "zones": time_zones.names(),
-        "per_hour": trials.PER_HOUR,
+        "push_key": _push_key(channels),
     }
     return render(request, "web/notifications.html", context | _log(request) | sent, status=status)
+
+
+def _push_key(channels: list[notifications.ChannelState]) -> str:
+    """Return the key that browsers subscribe with; empty where push is not offered."""
+    if not any(one.offered and one.field and one.field.kind == "push" for one in channels):
+        return ""
+    try:
+        return push.public_key()
+    except Misconfigured as error:
+        log.error("push_is_not_set_up", reason=str(error))
+        return ""
 
 
 def _own_zone(person: Any) -> str:
@@ -200,7 +323,7 @@ def _set_address(request: HttpRequest) -> HttpResponse:
     """Store the address and show the signing secret once."""
     person: Any = request.user
     channel = _channel(request)
-    about = CHANNELS.open(channel).address_field
+    about = CHANNELS.open(channel).form
     if about is None:
         raise Http404(f"{channel} needs no address")
     form = AddressForm(channel, about, request.POST)
@@ -217,7 +340,27 @@ def _set_address(request: HttpRequest) -> HttpResponse:
     except (Rejected, Retryable) as error:
         form.add_error("address", str(error))
         return _show(request, status=422, address_form=(channel, form))
-    return _show(request, new=endpoint, secret=_secret(endpoint))
+    except Misconfigured as error:
+        log.error("addresses_cannot_be_stored", reason=str(error))
+        form.add_error("address", "This installation cannot store addresses yet: ask its operator.")
+        return _show(request, status=422, address_form=(channel, form))
+    return _show(request, new=endpoint, new_title=CHANNELS.open(channel).title, secret=_secret(endpoint))
+
+
+def _confirm_address(request: HttpRequest) -> HttpResponse:
+    channel = _channel(request)
+    form = CodeForm(channel, request.POST)
+    if form.is_valid():
+        try:
+            endpoints.confirm(request.user, channel, form.cleaned_data["code"])  # type: ignore[arg-type]
+        except Rejected as error:
+            form.add_error("code", f"{str(error)[:1].upper()}{str(error)[1:]}.")
+        else:
+            messages.success(
+                request, f"The address of the channel {CHANNELS.open(channel).title} is confirmed."
+            )
+            return redirect(PAGE)
+    return _show(request, status=422, code_form=(channel, form))
 
 
 def _secret(endpoint: Endpoint) -> str:
@@ -262,22 +405,46 @@ def _tested(request: HttpRequest, send: Callable[[], Any]) -> HttpResponse:
 
 
 def _save_settings(request: HttpRequest) -> HttpResponse:
-    form = SettingsForm(request.POST)
+    before = preferences.of(request.user)
+    form = SettingsForm(notifications.channels_of(request.user), before, request.POST)
     if form.is_valid():
         values = form.cleaned_data
         try:
             row = preferences.choose(
-                request.user, values["kinds"], values["quiet_from"], values["quiet_to"], values["time_zone"]
+                request.user,
+                before.kinds,
+                values["quiet_from"],
+                values["quiet_to"],
+                values["time_zone"],
+                by_channel=before.by_channel | form.by_channel,
+                fallback=values["fallback"],
             )
         except Rejected as error:
             field = {"time_zone": "time_zone", "quiet_hours": "quiet_to"}.get(error.code)
-            form.add_error(field, f"{str(error)[:1].upper()}{str(error)[1:]}.")
+            form.add_error(field, sentence(error))
         else:
             quiet = preferences.quiet_text(row)
             text = f"Saved. Quiet hours are {quiet}." if quiet else "Saved. There are no quiet hours."
             messages.success(request, text, "notification-settings")
             return redirect(PAGE)
     return _show(request, status=422, settings_form=form)
+
+
+def _snooze(request: HttpRequest) -> HttpResponse:
+    try:
+        row = preferences.snooze(request.user, int(request.POST.get("hours", "")))
+    except ValueError:
+        raise Http404("there is no such form") from None
+    except Rejected as error:
+        messages.error(request, f"{str(error)[:1].upper()}{str(error)[1:]}.")
+    else:
+        done = (
+            "Only critical messages are sent until the snooze ends."
+            if row.snoozed_until
+            else "The snooze is over."
+        )
+        messages.success(request, done)
+    return redirect(PAGE)
 
 
 def _add_rule(request: HttpRequest) -> HttpResponse:
@@ -293,7 +460,7 @@ def _add_rule(request: HttpRequest) -> HttpResponse:
                 "bad_threshold": "threshold",
                 "bad_window": "window_minutes",
             }
-            form.add_error(field.get(error.code), f"{str(error)[:1].upper()}{str(error)[1:]}.")
+            form.add_error(field.get(error.code), sentence(error))
         else:
             return redirect(PAGE)
     return _show(request, status=422, rule_form=form)
@@ -319,7 +486,7 @@ def _change_rule(change: Callable[[PriceRule], bool], done: str) -> Callable[[Ht
         try:
             change(rule)
         except Rejected as error:
-            messages.error(request, f"{str(error)[:1].upper()}{str(error)[1:]}.")
+            messages.error(request, sentence(error))
         else:
             messages.success(request, f"Rule {rule.rule_id} is {done}.")
         return redirect(PAGE)
@@ -329,12 +496,41 @@ def _change_rule(change: Callable[[PriceRule], bool], done: str) -> Callable[[Ht
 
 ACTIONS: dict[str, Callable[[HttpRequest], HttpResponse]] = {
     "address": _set_address,
+    "confirm": _confirm_address,
     "remove": _remove_address,
     "test": _test_channel,
     "settings": _save_settings,
+    "snooze": _snooze,
     "rule": _add_rule,
     "pause-rule": _change_rule(rules.pause, "paused"),
     "resume-rule": _change_rule(rules.resume, "active again"),
     "delete-rule": _change_rule(rules.remove, "deleted"),
     "test-rule": _test_rule,
 }
+
+
+@csrf_exempt  # mail programs post from their own servers; the token is the permission
+@require_http_methods(["GET", "HEAD", "POST"])
+def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
+    """End the digest, or remove the address, that an unsubscribe link names.
+
+    By POST alone, because mail scanners open every link.
+    """
+    endpoint, kind = endpoints.unsubscribed(token)
+    context = {"endpoint": endpoint, "kind": KINDS[kind].title if kind in KINDS else ""}
+    if request.method == "POST" and endpoint is not None:
+        if kind:
+            preferences.end_kind(endpoint.user, endpoint.channel, kind)
+        else:
+            endpoints.forget(endpoint.user, endpoint.channel, why="unsubscribed")
+        return render(request, "web/unsubscribe.html", context | {"done": True})
+    return render(request, "web/unsubscribe.html", context, status=200 if endpoint else 404)
+
+
+@require_safe
+def service_worker(request: HttpRequest) -> HttpResponse:
+    """Serve the script that shows notifications; at the top, so that its scope is every page."""
+    found = finders.find("web/push-worker.js")
+    response = HttpResponse(Path(str(found)).read_text(), content_type="text/javascript")
+    response.headers["Cache-Control"] = "no-cache"
+    return response

@@ -25,11 +25,16 @@ from maxxit.llm import statistics
 from maxxit.llm.models import LlmCircuit
 from maxxit.reports import status
 from maxxit.reports.operators import checklist, health, limits, transactions
+from maxxit.reports.owners import holdings
+from maxxit.reports.scope import Scope
 from maxxit.web.once import first_time
+from maxxit.web.sentences import sentence
 from maxxit.web.unfold import OPERATOR_PAGES
-from trading.limits_in_force import value_text
+from positions import discovered
+from positions.performance import day_ends
 from trading.models import LimitsInForce
 from trading.operations import differences, limit_overrides
+from trading.risk.limits_in_force import value_text
 
 View = Callable[..., HttpResponse]
 CHANGE_LIMITS, BOOK = "trading.change_limitsinforce", "trading.change_ledgerentry"
@@ -124,7 +129,7 @@ def limits_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
                     return _change_limit(request, form.cleaned_data, removing=removing)
                 effect = _preview(form.cleaned_data, removing=removing)
             except Rejected as error:
-                form.add_error("value", f"{str(error)[:1].upper()}{str(error)[1:]}.")
+                form.add_error("value", sentence(error))
         status_code = 200 if form.is_valid() else 422
     elif request.GET.get("limit"):
         form = LimitForm({"limit": request.GET["limit"]})
@@ -193,6 +198,11 @@ def transactions_page(request: HttpRequest, context: dict[str, Any]) -> HttpResp
     return render(request, "web/operator_transactions.html", context, status=422 if problem else 200)
 
 
+EVERYTHING = Scope(None, "all deployments")
+STORED = 50
+"""Stored holdings on the page at most."""
+
+
 class BookForm(forms.Form):
     """The difference to book, and why."""
 
@@ -210,10 +220,9 @@ def reconciliation_page(request: HttpRequest, context: dict[str, Any]) -> HttpRe
     """Compare ledger and venues on request; show each difference with cause and fix; book one with a reason."""
     result, problem = None, ""
     if request.method == "POST":
-        if request.POST.get("do") == "book":
+        if (do := request.POST.get("do")) in ("book", "adopt"):
             _require(request, BOOK)
-            form = BookForm(request.POST)
-            problem = _booked(request, form)
+            problem = _booked(request, BookForm(request.POST), adopt=do == "adopt")
             if not problem:
                 return redirect("operator-reconciliation")
         result = differences.compare()
@@ -222,30 +231,35 @@ def reconciliation_page(request: HttpRequest, context: dict[str, Any]) -> HttpRe
         "problem": problem,
         "job": next((job for job in status.jobs() if job.task == "trading.tasks.reconcile"), None),
         "may_book": request.user.has_perm(BOOK),
+        "adoptable": [row for row in result.rows if discovered.problem(row) is None] if result else [],
+        "stored": holdings.holdings(EVERYTHING, unexplained=True, most=STORED),
+        "day_ends": day_ends.newest(),
     }
     return render(request, "web/operator_reconciliation.html", context, status=422 if problem else 200)
 
 
-def _booked(request: HttpRequest, form: BookForm) -> str:
-    """Book the difference; return what is wrong, empty where it is booked."""
+def _booked(request: HttpRequest, form: BookForm, *, adopt: bool) -> str:
+    """Book the difference as a transfer, or adopt it as a position; return what is wrong, empty where it is done."""
     if not form.is_valid():
         return "; ".join(f"{field}: {errors[0]}" for field, errors in form.errors.items())
     if not first_time(request):
         return SENT_BEFORE
     values = form.cleaned_data
+    shown = (values["account"], values["asset"], values["amount"])
+    by, reason = request.user.get_username(), values["reason"]
     try:
-        row = differences.apply(
-            values["account"],
-            values["asset"],
-            values["amount"],
-            by=request.user.get_username(),
-            reason=values["reason"],
-        )
+        if adopt:
+            position = discovered.adopt(*shown, by=by, reason=reason)
+            done = (
+                f"Adopted {plain(position.quantity)} {position.symbol} of {values['account']} as position "
+                f"{position.pk} from {plain(position.entry_price)} USD."
+            )
+        else:
+            row = differences.apply(*shown, by=by, reason=reason)
+            done = f"Booked {plain(row.amount)} {row.asset} of {row.account} as a transfer by its owner."
     except MaxxitError as error:
         return str(error)
-    messages.success(
-        request, f"Booked {plain(row.amount)} {row.asset} of {row.account} as a transfer by its owner."
-    )
+    messages.success(request, done)
     return ""
 
 

@@ -14,10 +14,10 @@ from agents.models import Deployment
 from agents.states import DeploymentState
 from maxxit.access.permissions import page_needs
 from maxxit.core.errors import InvalidInput, MaxxitError
-from maxxit.market import quotes
+from maxxit.reports.owners.waiting_entries import waiting_entries
 from trading.deployments import confirmation, owner_limits
-from trading.limits_in_force import protective_limits
 from trading.models import Order
+from trading.risk.limits_in_force import protective_limits
 
 MOST = 50
 """Waiting entries on the page, the first to expire first."""
@@ -42,7 +42,7 @@ class LimitsForm(forms.Form):
     confirm_entries = forms.BooleanField(
         label="Ask me before each entry",
         required=False,
-        help_text="It waits for your yes until its signal expires. Exits never wait.",
+        help_text="It waits for your confirmation until its signal expires. Exits never wait.",
     )
 
 
@@ -51,7 +51,7 @@ class LimitsForm(forms.Form):
 @page_needs("agents.change_deployment")
 @require_http_methods(["GET", "HEAD", "POST"])
 def limits(request: HttpRequest, deployment_id: int) -> HttpResponse:
-    """Show and set the limits of one of this person's deployments, and whether its entries wait for a yes."""
+    """Show and set the limits of one of this person's deployments, and whether its entries wait for confirmation."""
     person: Any = request.user
     deployment = Deployment.objects.select_related("agent").filter(pk=deployment_id, owner=person).first()
     if deployment is None:
@@ -120,18 +120,7 @@ def _own(person: Any) -> Any:
 
 def _waiting(request: HttpRequest) -> dict[str, Any]:
     orders = list(_own(request.user)[: MOST + 1])
-    prices = quotes.latest(sorted({order.symbol for order in orders}))
-    rows = [
-        {"order": order, "quote": prices.get(order.symbol), "share": _share_of_balance(order)}
-        for order in orders[:MOST]
-    ]
-    return {"rows": rows, "more": len(orders) > MOST}
-
-
-def _share_of_balance(order: Order) -> float | None:
-    """Return the fraction of the available balance that the signal plans for the order; None where it names none."""
-    size = order.signal.size_model.get("size") if order.signal else None
-    return float(size) if size else None
+    return {"rows": waiting_entries(orders[:MOST]), "more": len(orders) > MOST}
 
 
 @login_required(login_url="login")

@@ -26,21 +26,23 @@ from maxxit.core.terms import KillLevel
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import RefusedQuote
 from maxxit.market.venues import venues
-from maxxit.reports import checks, performance, pnl, progress, reasons, status, trace
+from maxxit.reports import checks, performance, pnl, progress, status
 from maxxit.reports import market as markets
 from maxxit.reports.progress import Progress
 from maxxit.reports.scope import scope_of
-from maxxit.reports.trade import only_position
+from maxxit.reports.trades import reasons, trace
+from maxxit.reports.trades.trade import only_position
 from maxxit.web import charts, owner_decisions, performance_charts
 from maxxit.web.unfold import operator_links
 from positions import flatten
+from positions.margins import attach
 from positions.models import Position
 from positions.performance import figures
 from positions.performance.equity import with_unrealised
 from trading import gate, wiring
-from trading.approvals import EXPIRED
 from trading.deployments import stops
 from trading.models import Order
+from trading.operations.approvals import EXPIRED
 from trading.states import IN_FLIGHT
 
 ROWS = 15
@@ -66,7 +68,8 @@ def dashboard(request: HttpRequest) -> HttpResponse:
 
 def dashboard_data(person: Person) -> dict[str, Any]:
     """Collect the context of the dashboard."""
-    mine = with_unrealised(visible(Position.objects.select_related("deployment__agent"), person))
+    rows = Position.objects.select_related("deployment__agent", "entry_order")
+    mine = with_unrealised(visible(rows, person))
     scope = scope_of(person)
     ever = performance.glance(scope)
     shown = performance.shown(ever.curve)
@@ -74,8 +77,8 @@ def dashboard_data(person: Person) -> dict[str, Any]:
         "plot": performance_charts.pnl_chart(shown.times, shown.pnl),
         "today": pnl.today(scope, traded=False),
         "ever": ever,
-        "open": mine.exclude(state="closed").order_by("-opened_at", "-pk")[:ROWS],
-        "closed": mine.filter(state="closed").order_by("-closed_at", "-pk")[:ROWS],
+        "open": attach(mine.exclude(state="closed").order_by("-opened_at", "-pk")[:ROWS]),
+        "closed": attach(mine.filter(state="closed").order_by("-closed_at", "-pk")[:ROWS]),
         "blocked": _blocked_orders(person),
         "signals": [_progress(row) for row in progress.recent(person, SIGNALS) if row.under_way],
         "deployments": visible(Deployment.objects.all(), person).count(),

@@ -21,6 +21,7 @@ from maxxit.replay.states import UNDER_WAY, PreviewState
 from maxxit.reports.preview_policy import policy
 from maxxit.web import charts
 from maxxit.web.performance_charts import Chart, equity_chart
+from maxxit.web.sentences import sentence
 
 FIELDS = {"accounts": "others"}
 """Input of a preview -> the form's field that it comes from."""
@@ -34,6 +35,8 @@ class Shown:
 
     preview: Preview
     ahead: int
+    left: str
+    """How long it still takes, in words; empty where nobody knows."""
     percent: int
     bar: list[charts.Segment]
     chart: Chart | None
@@ -59,6 +62,16 @@ class Shown:
     @property
     def end(self) -> datetime:
         return datetime.fromisoformat(self.preview.inputs["end"])
+
+
+def minutes_text(seconds: int | None) -> str:
+    """Return an estimate in words: `less than a minute`, `about 4 minutes`; empty without one."""
+    if seconds is None:
+        return ""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    return f"about {minutes} minute{'s' if minutes > 1 else ''}"
 
 
 def own(request: HttpRequest, preview_id: int) -> Preview:
@@ -91,7 +104,7 @@ def ask(request: HttpRequest, form: forms.Form, names: list[str]) -> HttpRespons
     except InvalidInput as error:
         for field, text in error.problems.items():
             name = FIELDS.get(field, field)
-            form.add_error(name if name in form.fields else None, text[:1].upper() + text[1:] + ".")
+            form.add_error(name if name in form.fields else None, sentence(text))
         return None
     except Rejected as error:
         form.add_error(None, str(error))
@@ -111,13 +124,15 @@ def _typed(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
 def shown(preview: Preview) -> Shown:
     """Collect what the page shows of a preview."""
     result: dict[str, Any] = preview.result or {}
+    ahead = previews.ahead_of([preview]).get(preview.pk, 0)
     done = 1.0 if preview.state == PreviewState.DONE else preview.progress
     times = [datetime.fromisoformat(point["at"]) for point in result.get("curve", ())]
     equity = [Decimal(point["equity_usd"]) for point in result.get("curve", ())]
     flows = [Decimal(point["flow_usd"]) for point in result.get("curve", ())]
     return Shown(
         preview,
-        previews.ahead_of(preview) if preview.state == PreviewState.QUEUED else 0,
+        ahead,
+        minutes_text(previews.seconds_left(preview, ahead)),
         int(done * 100),
         charts.stacked_bar([("done", int(done * 1000)), ("left", 1000 - int(done * 1000))]),
         equity_chart(times, equity, flows, Decimal(result["pnl"])) if times else None,

@@ -15,12 +15,14 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
 from maxxit.access import attempts, auth, closing, export, sessions, time_zones, wallets
-from maxxit.access.models import KEYS, READ, RULES, SAFES, TRADE, ApiKey
+from maxxit.access.models import KEYS, READ, RULES, SAFES, STOP, TRADE, ApiKey
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
+from maxxit.core.time_zones import UTC, is_known, names
 from maxxit.events.record import record
 from maxxit.streaming import StreamedFile
 from maxxit.web.once import first_time
+from maxxit.web.sentences import sentence
 
 SECTIONS = (
     ("settings", "Time zone"),
@@ -28,6 +30,7 @@ SECTIONS = (
     ("second-factor", "Second factor"),
     ("settings-wallets", "Wallets"),
     ("settings-sessions", "Sessions"),
+    ("settings-chat", "Chat"),
     ("settings-keys", "API keys"),
     ("settings-export", "Export"),
     ("settings-close", "Close the account"),
@@ -42,6 +45,7 @@ SCOPES = {
     READ: "Read: everything you see here",
     RULES: "Rules: make and remove price rules",
     SAFES: "Safes: plan, verify and revoke your Safes",
+    STOP: "Stop: an assistant may stop your deployments (MCP), and no more",
     TRADE: "Trade: set up, start and stop your agents and deployments, and close their positions",
     KEYS: "Keys: make and revoke your API keys",
 }
@@ -65,7 +69,7 @@ class TimeZoneForm(forms.Form):
     def clean_time_zone(self) -> str:
         """Refuse a zone that this system does not know."""
         name: str = self.cleaned_data["time_zone"]
-        if not time_zones.is_known(name):
+        if not is_known(name):
             raise forms.ValidationError(f"{name} is no time zone that we know: choose one of the list.")
         return name
 
@@ -77,14 +81,12 @@ def time_zone(request: HttpRequest) -> HttpResponse:
     """Show and change the time zone."""
     person: Any = request.user
     row = getattr(person, "user_settings", None)
-    form = TimeZoneForm(
-        request.POST or None, initial={"time_zone": (row and row.time_zone) or time_zones.UTC}
-    )
+    form = TimeZoneForm(request.POST or None, initial={"time_zone": (row and row.time_zone) or UTC})
     if request.method == "POST" and form.is_valid():
         time_zones.choose(person, form.cleaned_data["time_zone"])
         messages.success(request, f"Times are now shown in {form.cleaned_data['time_zone']}.", "time-zone")
         return redirect("settings")
-    return _show(request, "time_zone", form=form, zones=time_zones.names(), now=clock.now())
+    return _show(request, "time_zone", form=form, zones=names(), now=clock.now())
 
 
 @sensitive_post_parameters()
@@ -213,7 +215,7 @@ def own_wallets(request: HttpRequest) -> HttpResponse:
             address = wallets.unlink(person, int(request.POST.get("unlink", "").zfill(1)[:18]))
         except (Rejected, ValueError) as error:
             text = str(error) if isinstance(error, Rejected) else "no such wallet"
-            messages.error(request, f"{text[:1].upper()}{text[1:]}.")
+            messages.error(request, sentence(text))
         else:
             messages.success(request, f"{address} is unlinked.")
         return redirect("settings-wallets")

@@ -14,8 +14,8 @@ from django.views.decorators.http import require_http_methods, require_safe
 from maxxit.access.permissions import allowed, page_needs
 from maxxit.access.rows import Person
 from maxxit.core.errors import Rejected
-from maxxit.reports import trade as trades
-from maxxit.reports.trade import TradeFigures, position_of
+from maxxit.reports.trades import trade as trades
+from maxxit.reports.trades.trade import TradeFigures, position_of
 from maxxit.web.once import first_time
 from positions.manual_close import close_by_hand
 

@@ -84,6 +84,8 @@ MENU = (
             ("Orders", "receipt", "trading.paperorder"),
             ("Fills", "done_all", "trading.paperfill"),
             ("Balances", "savings", "trading.paperbalance"),
+            ("Positions with margin", "trending_up", "trading.paperposition"),
+            ("Funding", "swap_vert", "trading.paperfunding"),
         ),
     ),
     (

@@ -7,7 +7,8 @@ from django.contrib.auth import SESSION_KEY
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from maxxit.access import sessions, time_zones
+from maxxit.access import sessions
+from maxxit.core import time_zones
 
 WITHOUT_SESSION = ("/static/", "/health", "/metrics")
 IN_UTC = ("/admin/", "/api/", "/invoices")

@@ -25,6 +25,8 @@ from maxxit.events.record import record
 from maxxit.llm.models import LlmTrace
 from maxxit.market.models import (
     BackfillMark,
+    CalendarCoverage,
+    MarketSession,
     MarketSnapshot,
     RefusedQuote,
     SourceQuote,
@@ -36,15 +38,32 @@ from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.stages import QUEUES
 from maxxit.pipeline.sync import sync_schedule
 from positions.exits import pauses
-from positions.models import BestPnl, PnlSnapshot, Position, ProfitMark, UnreadAccount
+from positions.models import BestPnl, DayEnd, PnlSnapshot, Position, ProfitMark, UnreadAccount
 from positions.performance import identity, roll_up, summary
-from signals_app.models import AuthorRecord, CtPost, RejectedPost, Signal
+from signals_app.models import AuthorRecord, CtPost, InboundPost, RejectedPost, Signal, SocialMetric
 from tests import builders
 from tests.browser import Browser, NotStarted, Page, find_program
 from trading import gate, ledger
 from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signer
-from trading.limits_in_force import risk_limits
-from trading.models import BillingEvent, Fill, Order, PaperFill, PaperOrder, VenueCredential
+from trading.models import (
+    AccountCheck,
+    BillingEvent,
+    CredentialRequest,
+    Fill,
+    FundingPayment,
+    GmxScan,
+    GmxTransaction,
+    HyperliquidAction,
+    MarginPosition,
+    Order,
+    PaperFill,
+    PaperFunding,
+    PaperOrder,
+    PaperPosition,
+    VenueCredential,
+    VenueHolding,
+)
+from trading.risk.limits_in_force import risk_limits
 from trading.venues.safe import verify
 from trading.venues.safe.contract import module as m
 
@@ -157,9 +176,43 @@ def trade(owner: User | None = None, *, symbol: str = "ETH") -> Trade:
         venue="alpaca", account=deployment.account, content=b"sealed", key_id="0" * 16, hint="1234",
         permissions=["trade"], stored_by=str(owner), stored_at=timezone.now(),
     )  # fmt: skip
+    CredentialRequest.objects.create(
+        venue="alpaca", account=deployment.account, asked_by=str(owner), asked_at=timezone.now(),
+        finished_at=timezone.now(),
+    )  # fmt: skip
+    perps(deployment)
     return Trade(
         owner, agent, deployment, post, signal, entry, exit_, blocked, fill, position, open_position, trace
     )
+
+
+def perps(deployment: Deployment) -> None:
+    """What is kept of a perps account: a nonce, the margin of a position, a funding payment of nothing."""
+    now, of_account = timezone.now(), {"venue": "hyperliquid", "account": deployment.account}
+    HyperliquidAction.objects.create(**of_account, name="mx-1", nonce=1, notional_usd=Decimal(10), at=now)
+    MarginPosition.objects.create(
+        **of_account, symbol="ETH", leverage=Decimal(3), isolated=True, margin=Decimal(10), seen_at=now
+    )
+    FundingPayment.objects.create(
+        deployment=deployment, symbol="ETH", amount=Decimal(0), reference="1", at=now
+    )
+    account = f"paper_perps/{deployment.account}"
+    PaperPosition.objects.create(
+        account=account, symbol="ETH", opened_at=now, checked_until=now, funded_until=now
+    )
+    PaperFunding.objects.create(account=account, symbol="ETH", amount=Decimal(-1), at=now)
+    of_safe = {"chain_id": 31337, "safe": f"0x{deployment.pk:040x}"}
+    GmxScan.objects.create(**of_safe, scanned_to=1)
+    GmxTransaction.objects.create(
+        **of_safe, hash="0x1", block_number=1, at=now, keys=[], forced=False, logs=[]
+    )
+
+
+def sessions() -> None:
+    """A session of the stock exchange, and for which days they are known."""
+    now = timezone.now()
+    MarketSession.objects.create(day=now.date(), opens_at=now, closes_at=now + timedelta(hours=6))
+    CalendarCoverage.objects.create(first_day=now.date(), last_day=now.date(), read_at=now)
 
 
 def _fill(order: Order, cash: str) -> Fill:
@@ -205,6 +258,13 @@ def machine() -> None:
     builders.open_gate()
     builders.price("ETH", "2050")
     builders.hourly_bars("ETH", builders.calm(bars=3), until=timezone.now())
+    SocialMetric.objects.create(
+        symbol="ETH", at=timezone.now(), galaxy_score=60, sentiment_pct=70, social_volume=900, price_change_pct=1,
+        alt_rank=4,
+    )  # fmt: skip
+    InboundPost.objects.create(
+        source="partner", ident="7", post_id="in7", username="alpha", item={}, received_at=timezone.now()
+    )
     RejectedPost.objects.create(
         source="jsonl", place="posts.jsonl:7", reason="no text", raw="{}", seen_at=timezone.now()
     )
@@ -311,6 +371,15 @@ def world(db: None) -> World:
     WalletLogin.objects.create(user=alice, address="0x" + "7" * 40, linked_at=clock.now())
     alerts.write()
     UnreadAccount.objects.create(venue="safe", account="0xA", since=clock.now())
+    AccountCheck.objects.create(
+        venue="safe", account="0xA", kind="orders", due_at=clock.now(), last_error="no node"
+    )
+    held = {"since": clock.now(), "seen_at": clock.now(), "quantity": 1, "booked": 1}
+    VenueHolding.objects.create(venue="safe", account="0xA", asset="ETH", **held)
+    sessions()
+    DayEnd.objects.create(
+        market="crypto", day="2026-01-31", closed_at=clock.now(), ok=True, finished_at=clock.now()
+    )
     BestPnl.objects.get_or_create(account="0xA", defaults={"pnl": 5})
     made = World(staff, alice, bob, trade(alice), trade(bob))
     with clock.frozen(clock.now() + timedelta(hours=1)):

@@ -24,6 +24,8 @@ ALLOWED = {
     "/sign-up",
     "/wallet/message",
     "/wallet/answer",
+    "/unsubscribe/x",  # the link is the permission
+    "/push-worker.js",
     "/admin/jsi18n/",
     "/admin/logout/",  # says that nobody is logged in
     "/api",  # these are 404s, in JSON

@@ -19,9 +19,9 @@ from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.record import record
 from maxxit.market.models import RefusedQuote
-from maxxit.reports import reasons, why
 from maxxit.reports.activity import feed, rows, search
 from maxxit.reports.activity.feed import Filters, Scope
+from maxxit.reports.trades import reasons, why
 from signals_app.models import CtPost
 from tests import builders
 from tests.builders import T0, RecordedClock
@@ -53,7 +53,7 @@ def declined(post: CtPost, agent: Agent, reason: str, token: str = "ETH", **data
     post.processed_for_signals = True
     post.save()
     values = {"measured": "", "limit": ""} | data
-    record("signal.declined", post, agent=agent.name, token=token, reason=reason, **values)
+    record("signal.declined", post, agent=agent.name, agent_id=agent.pk, token=token, reason=reason, **values)
 
 
 def blocked(agent: Agent, by: Any, code: str, state: str = "blocked", **fields: Any) -> Order:
@@ -126,9 +126,8 @@ def test_a_post_with_a_signal_of_one_agent_is_listed_for_the_one_that_declined_i
     post = builders.candidate(by, outcome="signal", processed_for_signals=True)
     signal = builders.signal(agent)
     signal.posts.set([post])
-    record(
-        "signal.declined", post, agent="Careful", token="ETH", reason="below_threshold", measured="", limit=""
-    )
+    declined(post, other, "below_threshold")
+    CtPost.objects.filter(pk=post.pk).update(outcome="signal")
     assert [(row.key.kind, row.agent) for row in page(alice)] == [("signal", "Swing"), ("post", "Careful")]
     assert [row.key.kind for row in page(alice, agent=agent)] == ["signal"]
     assert [row.lines[0].code for row in page(alice, agent=other)] == ["candidate:below_threshold"]
@@ -143,6 +142,28 @@ def test_the_reason_of_another_owners_agent_is_not_shown(alice: User, agent: Age
     assert {line.code for line in lines(page(alice))} == {"not_followed", "candidate:too_old"}
     assert {line.code for line in lines(page(alice, agent=agent))} == {"not_followed", "candidate:too_old"}
     assert {line.code for line in lines(page(None))} == {"candidate:bucket_taken", "candidate:too_old"}
+
+
+def test_the_decisions_of_an_agent_of_the_same_name_are_not_shown(alice: User, agent: Agent) -> None:
+    """Another owner may give an agent the same name; its reason is theirs."""
+    bob = User.objects.create_user("bob")
+    by, other = author(agent), builders.agent(owner=bob, name=agent.name)
+    other.subscriptions.create(account=by)
+    post = builders.candidate(by, outcome="candidate:bucket_taken", processed_for_signals=True)
+    values = {"token": "ETH", "measured": "", "limit": "", "agent": agent.name}
+    record("signal.declined", post, agent_id=other.pk, reason="bucket_taken", **values)
+    assert {line.code for line in lines(page(alice))} == {"not_followed"}
+    assert {line.code for line in lines(page(bob))} == {"candidate:bucket_taken"}
+    assert page(alice, outcome="declined")[0].lines[0].code == "not_followed"
+    record("signal.declined", post, agent_id=agent.pk, reason="below_threshold", **values)
+    assert {line.code for line in lines(page(alice))} == {"candidate:below_threshold"}
+    assert {line.code for line in lines(page(None))} == {
+        "candidate:bucket_taken",
+        "candidate:below_threshold",
+    }
+    assert feed.agent_named(agent.name, alice) == agent
+    with pytest.raises(Rejected, match="2 agents are named"):
+        feed.agent_named(agent.name, None)
 
 
 def test_filters_narrow_by_agent_token_account_and_time(

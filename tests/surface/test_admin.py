@@ -409,7 +409,7 @@ def test_an_agent_form_has_a_number_field_for_the_weight_of_each_piece_of_eviden
     fields = [name for name in form.fields if name.startswith("weight_")]
     assert fields == [f"weight_{name}" for name in EVIDENCE]
     assert form.fields["weight_rsi"].help_text == "0 to 100: how much the relative strength index counts"
-    assert [form[name].value() for name in fields] == [70, 5, 0, 0, 0, 0, 0, 0]
+    assert [form[name].value() for name in fields] == [70, 5] + [0] * (len(list(EVIDENCE)) - 2)
 
     sent = {
         "name": agent.name, "venue": "paper", "tokens": '["ETH"]', "sizing_preset": "moderate",

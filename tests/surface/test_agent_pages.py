@@ -1,5 +1,6 @@
 """Customers' pages of agents: start on paper in one form, see each deployment, pause, stop, close and revoke it."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal as D
 from typing import Any
@@ -11,6 +12,7 @@ from django.test import Client
 from agents import following
 from agents.models import Agent, Deployment
 from maxxit.core import clock
+from maxxit.market.venues import VenuePolicy, venues
 from maxxit.reports import deployment_cards
 from maxxit.web import agents
 from maxxit.web.once import new_token
@@ -18,8 +20,10 @@ from positions.models import EquityPoint
 from positions.performance import points
 from tests import builders as make
 from tests.builders import RecordedClock
+from tests.trading.credentials.test_store import Broker
 from trading import ledger
-from trading.models import JournalKind, KillSwitch
+from trading.models import JournalKind, KillSwitch, VenueCredential
+from trading.venues.base import KeyCard, Venue
 
 pytestmark = pytest.mark.django_db
 
@@ -72,6 +76,44 @@ def test_one_form_starts_an_agent_on_paper(browser: Client, carol: User) -> None
     assert sorted(names) == ["alice_fx", "bob_fx", "dora"]
     assert ledger.balances(deployment.pk) == {"USDC": D(1000)}
     assert "Moon watch" in browser.get("/agents").content.decode()
+
+
+def test_an_agent_at_a_broker_begins_here_and_goes_on_with_the_keys(
+    browser: Client, carol: User, use_venue: Callable[[Venue], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stanza = VenuePolicy(adapter="coinbase", shorts=False, max_leverage=D(1), paper=False, cash="USD")
+    monkeypatch.setitem(venues(), "coinbase", stanza)
+    card = KeyCard(
+        "At the venue.", ("trade",), ("withdraw",), "The venue.", ("the whole account",), "Be careful."
+    )
+    monkeypatch.setattr(Broker, "key_card", lambda self: card)
+    use_venue(Broker())
+    assert b"With my account at Coinbase" in browser.get("/start").content
+    small = send(browser, money="coinbase", capital="100", sizing_preset="conservative")
+    assert "would place orders" in small.content.decode()
+    assert Deployment.objects.count() == 0
+
+    answer = send(browser, money="coinbase")
+    [deployment] = Deployment.objects.filter(owner=carol)
+    assert answer["Location"] == f"/agents/{deployment.pk}/keys"
+    assert (deployment.state, deployment.agent.venue, deployment.starting_balance) == ("draft", "coinbase", 0)
+    page = browser.get(answer["Location"]).content.decode()
+    assert "is set up. Store the keys of its account now." in page
+    assert "What the key allows" in page
+    assert "the whole account" in page
+    assert "Start trading" not in page
+
+    VenueCredential.objects.create(
+        venue="coinbase",
+        account=deployment.account,
+        hint="1234",
+        stored_at=clock.now(),
+        tested_at=clock.now(),
+    )
+    assert "Start trading" in browser.get(answer["Location"]).content.decode()
+    browser.post(f"/agents/{deployment.pk}/resume")
+    deployment.refresh_from_db()
+    assert deployment.state == "active"
 
 
 def test_a_plan_that_cannot_work_is_refused_with_numbers_and_nothing_is_made(browser: Client) -> None:
@@ -133,7 +175,7 @@ def test_an_owner_pauses_stops_closes_and_revokes(browser: Client, carol: User) 
 
     assert "opens no more positions" in do("pause")
     assert deployment.state == "paused"
-    assert "trades again" in do("resume")
+    assert "trades now" in do("resume")
     assert "stopped until you release it" in do("stop").replace(
         "no position is opened until", "stopped until"
     )

@@ -16,7 +16,7 @@ from maxxit.access.auth import create_key
 from maxxit.access.models import ApiKey, BrowserSession, UserSettings
 from maxxit.web import agents
 from tests import builders as make
-from tests.browser import Page, Wallet
+from tests.browser import Page, Wallet, find_axe
 from tests.passes import execute_pass
 from trading.models import Order
 
@@ -28,8 +28,6 @@ pytestmark = [
 PASSWORD = "correct horse 41"
 SHOTS = os.environ.get("MAXXIT_SHOTS", "")
 """A folder for screenshots; none are taken without."""
-AXE = os.environ.get("MAXXIT_AXE", "")
-"""The file axe.min.js of the npm package axe-core."""
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +48,12 @@ def shot(tab: Page, name: str) -> None:
         if SHOTS:
             tab.screenshot(Path(SHOTS) / f"{name}-{width}.png")
         assert nameless(tab) == [], name
-        assert axe_findings(tab) == [], name
+        if find_axe():
+            preferred = tab.scheme
+            for scheme in ("light", "dark"):
+                tab.prefer(scheme)
+                assert tab.axe_findings() == [], f"{name}, {scheme}, {width} px"
+            tab.prefer(preferred)
     tab.size(1440)
 
 
@@ -65,19 +68,6 @@ def nameless(tab: Page) -> list[str]:
             ...[...document.querySelectorAll("button, a")].filter((one) => !text(one)),
           ].map((one) => one.outerHTML).concat(ids.filter((id, place) => ids.indexOf(id) !== place));
         })()"""
-    )
-    return found
-
-
-def axe_findings(tab: Page) -> list[str]:
-    """Serious and critical findings of axe-core; none are looked for without its file."""
-    if not AXE:
-        return []
-    tab.evaluate(Path(AXE).read_text() + "; 1")
-    found: list[str] = tab.evaluate(
-        "axe.run(document, {resultTypes: ['violations']}).then((result) => result.violations"
-        ".filter((one) => ['serious', 'critical'].includes(one.impact))"
-        ".map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).join(' ')}`))"
     )
     return found
 

@@ -14,7 +14,7 @@ from maxxit.notify.models import Alert, PriceRule
 from maxxit.web.unfold import OPERATOR_PAGES
 from tests.browser import Page
 from tests.surface.conftest import World
-from tests.surface.test_browser import axe_findings, nameless
+from tests.surface.test_browser import nameless
 from trading import gate
 from trading.models import PaperBalance
 from trading.operations import limit_overrides
@@ -42,7 +42,7 @@ def enter(tab: Page, live_server: Any, person: Any) -> None:
 
 def colours(tab: Page, name: str) -> None:
     """Use light or dark colours, as the visitor's system says."""
-    tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
+    tab.prefer(name)
     if tab.path.startswith("/admin"):  # the theme reads the preference when a page is loaded
         dark = "true" if name == "dark" else "false"
         tab.evaluate(f"document.documentElement.classList.toggle('dark', {dark})")
@@ -57,7 +57,7 @@ def look(tab: Page, name: str) -> list[str]:
             wrong.append(f"{name}: {wide} px wide at {width} px")
         for scheme in ("light", "dark"):
             colours(tab, scheme)
-            wrong += [f"{name}, {scheme}, {width} px: {finding}" for finding in axe_findings(tab)]
+            wrong += [f"{name}, {scheme}, {width} px: {finding}" for finding in tab.axe_findings()]
             if SHOTS:
                 tab.screenshot(Path(SHOTS) / f"{name}-{width}-{scheme}.png")
     ours = tab.evaluate("document.querySelector('#nav-filter') === null")  # not the theme's own fields

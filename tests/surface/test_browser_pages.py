@@ -1,8 +1,6 @@
 """Activity, a trade and the accounts in a real browser: two clicks to the reason, one close, live figures, widths."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +10,10 @@ from signals_app.models import AuthorRecord
 from tests import builders
 from tests.browser import Page
 from tests.surface.conftest import World
+from tests.surface.test_browser import shot
 from trading.models import Order
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-SHOTS = os.environ.get("MAXXIT_SHOTS", "")
-"""A folder for screenshots; none are taken without."""
 
 
 @pytest.fixture
@@ -29,28 +25,18 @@ def visit(tab: Page, live_server: Any, world: World) -> Callable[[str], None]:
     return lambda path: tab.open(f"{live_server.url}{path}")
 
 
-def look(tab: Page, name: str) -> None:
-    """No page is wider than the window, at both widths; keep what it shows."""
-    for width in (1440, 390):
-        tab.size(width)
-        assert tab.overflow <= 0, f"{name} is wider than {width} px"
-        if SHOTS:
-            tab.screenshot(Path(SHOTS) / f"{name}-{width}.png")
-    tab.size(1440)
-
-
 def test_the_reason_is_two_clicks_away(tab: Page, visit: Callable[[str], None], world: World) -> None:
     """Once in the menu, once on Show; what a filter refuses stays in its field."""
     visit("/")
     tab.following(lambda: tab.click('nav a[href="/activity"]'))
-    look(tab, "activity")
+    shot(tab, "activity")
     tab.type("input[name=agent]", world.of_alice.agent.name)
     tab.type("input[name=token]", "eth")
     tab.type("input[name=at]", f"{world.of_alice.blocked.created_at:%Y-%m-%dT%H:%M}")
     tab.following(lambda: tab.click(".filters button"))
     assert "did trade ETH" in tab.text(".answer")
     assert "the last entry in this symbol is too recent" in tab.text(".answer")
-    look(tab, "activity-why")
+    shot(tab, "activity-why")
 
 
 def test_the_money_of_the_feed_is_visible_on_a_phone(tab: Page, visit: Callable[[str], None]) -> None:
@@ -69,7 +55,7 @@ def test_a_trade_is_drawn_lives_and_closes_once(
     position = world.of_alice.open_position
     visit(f"/trades/{position.pk}")
     tab.wait("document.getElementById('trade-chart').dataset.bars > 0")
-    look(tab, "trade-open")
+    shot(tab, "trade-open")
     builders.price("ETH", "2100")
     tab.wait_text("Close 0.4 ETH, about 840 USD")
     tab.click("#close > summary")
@@ -78,6 +64,20 @@ def test_a_trade_is_drawn_lives_and_closes_once(
     tab.wait_text("is closing: the order is on its way")
     assert tab.text("#close") == ""
     assert Order.objects.filter(closes=position.entry_order).count() == 1
+
+
+@pytest.mark.parametrize("place", ["trade-chart", "chart"])
+def test_a_chart_follows_the_colour_scheme_while_the_page_is_open(
+    tab: Page, visit: Callable[[str], None], world: World, place: str
+) -> None:
+    canvas = f"document.querySelector('#{place} canvas')"
+    corner = f"[...{canvas}.getContext('2d').getImageData(2, 2, 1, 1).data].slice(0, 3)"
+    visit("/market" if place == "chart" else f"/trades/{world.of_alice.open_position.pk}")
+    tab.wait(f"{corner}.join() === '255,255,255'")
+    tab.dark()
+    tab.wait(f"Math.max(...{corner}) < 80")
+    tab.prefer("light")
+    tab.wait(f"{corner}.join() === '255,255,255'")
 
 
 def test_a_question_is_not_taken_away_by_the_refresh(
@@ -105,10 +105,10 @@ def test_a_closed_trade_the_accounts_and_a_record(
     )
     visit(f"/trades/{world.of_alice.position.pk}")
     tab.wait("document.getElementById('trade-chart').dataset.markers !== undefined")
-    look(tab, "trade-closed")
+    shot(tab, "trade-closed")
     tab.following(lambda: tab.click('nav a[href="/accounts"]'))
-    look(tab, "accounts")
+    shot(tab, "accounts")
     tab.following(lambda: tab.click(f'a[href="/accounts/{author.x_username}"]'))
     assert "Not enough data: there are calls on 3 days" in tab.text()
     tab.dark()
-    look(tab, "account-dark")
+    shot(tab, "account-dark")

@@ -1,8 +1,6 @@
 """A preview in a real browser: asked for with one click, its result appears without reload, at both widths."""
 
-import os
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +13,10 @@ from maxxit.replay.models import Preview
 from maxxit.web import agents
 from tests import builders as make
 from tests.browser import Page
+from tests.surface.test_browser import shot
 from tests.surface.test_preview_pages import result
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-SHOTS = os.environ.get("MAXXIT_SHOTS", "")
 
 
 def test_a_preview_appears_without_reload(
@@ -42,21 +40,11 @@ def test_a_preview_appears_without_reload(
 
     Preview.objects.update(state="running", progress=0.4, played_until=clock.now())
     tab.wait_text("40 %: played until")
-    shoot(tab, "preview-running")
+    shot(tab, "preview-running")
     Preview.objects.update(state="done", result=result(), finished_at=clock.now())
     tab.wait_text("PnL after costs")
     assert "Cancel the preview" not in tab.text()
     tab.evaluate("document.getElementById('preview-reasons').open = true")
-    shoot(tab, "preview")
+    shot(tab, "preview")
     tab.dark()
-    shoot(tab, "preview-dark")
-
-
-def shoot(tab: Page, name: str) -> None:
-    """The page is not wider than the window, at both widths."""
-    for width in (1440, 390):
-        tab.size(width)
-        assert tab.overflow <= 0, f"{name} is wider than {width} px"
-        if SHOTS:
-            tab.screenshot(Path(SHOTS) / f"{name}-{width}.png")
-    tab.size(1440)
+    shot(tab, "preview-dark")

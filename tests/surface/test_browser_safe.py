@@ -28,7 +28,8 @@ from tests.chain.sending.conftest import (  # noqa: F401  # fixtures
 from tests.chain.sending.safe_trader import SafeTrader
 from tests.surface.test_browser import PASSWORD, session, shot
 from trading.chain.models import SafePlan
-from trading.venues.safe import onboarding, snapshot, verify
+from trading.venues.base import Request
+from trading.venues.safe import onboarding, plans, snapshot, verify
 
 pytestmark = [pytest.mark.browser, pytest.mark.chain, pytest.mark.django_db(transaction=True)]
 
@@ -139,6 +140,78 @@ def test_a_new_safe_in_one_signature_then_deposit_and_revocation(
     assert deployment.state == "revoked"
     assert not module_on(chain, deployment.safe_wallet)
     assert len(wallet.sent) == 3
+
+
+def filled(chain: SafeTrader, request: Request) -> bool:
+    """Send an order and return whether it is filled."""
+    report = chain.venue.find(chain.send(request))
+    return report is not None and report.state == "filled"
+
+
+def test_the_limits_of_a_safe_that_trades_are_changed_and_exits_go_on_meanwhile(
+    tab: Page, visit: Callable[[str], None], chain: SafeTrader, wallet: ChainWallet
+) -> None:
+    deployment = start(tab, visit)
+    tab.click("#connect")
+    tab.wait_text("Sign: create the Safe with these limits")
+    tab.click("#sign")
+    tab.wait_text("trades from your Safe")
+    deployment.refresh_from_db()
+    safe = deployment.safe_wallet
+    chain.world.mint("USDC", safe, 500 * USDC)
+    entry = chain.request(quantity="0.03", account=safe, trade=f"{deployment.pk}/1")
+    assert filled(chain, entry)
+
+    visit("/wallet")
+    tab.wait_text("Change the limits")
+    tab.following(lambda: tab.click(f"#limits-{deployment.pk}"))
+    tab.type("#id_max_trade", "2000")
+    tab.following(lambda: tab.click("main button[type=submit]"))
+    tab.wait_text("Enter 10.00 USDC to 1,000.00 USDC, not 2,000.00 USDC.")
+    assert tab.evaluate("document.querySelector('#id_max_trade').value") == "2000"
+    tab.problems.clear()  # Chromium logs each answer 422
+    tab.type("#id_max_trade", "30")
+    tab.type("#id_total_loss_budget", "60")
+    shot(tab, "safe-limits")
+    tab.following(lambda: tab.click("main button[type=submit]", clicks=2))
+    assert tab.path == f"/wallet/{deployment.pk}/setup"
+    tab.wait_text("Sign: set these limits")
+    assert "One order\t100.00 USDC\t30.00 USDC" in tab.text(".safe-steps table")
+    assert "which a limit of 30.00 USDC an order stops" in tab.text()
+    shot(tab, "safe-limits-sign")
+
+    closing = chain.request("close", "0.02", account=safe, trade=f"{deployment.pk}/1")
+    assert filled(chain, closing)  # exits do not wait for the signature
+    assert SafePlan.objects.filter(safe=safe, verified_at=None).count() == 1
+
+    tab.click("#forget")
+    tab.wait_text("trades from your Safe")
+    assert SafePlan.objects.get(safe=safe).policy["max_trade"] == 100 * USDC
+    visit(f"/wallet/{deployment.pk}/limits")
+    tab.type("#id_max_trade", "50")
+    tab.following(lambda: tab.click("main button[type=submit]"))
+    tab.wait_text("Sign: set these limits")
+    tab.click("#sign", clicks=2)
+    tab.wait_text("trades from your Safe")
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.verified_at is not None) == ("active", True)
+    in_force = verify.plan_in_force(31337, safe)
+    assert in_force is not None
+    assert in_force.policy["max_trade"] == 50 * USDC
+    assert plans.limits_for(deployment, plans.chosen_limits(31337, safe)).max_trade == 50 * USDC
+    visit("/wallet")
+    tab.wait_text("Largest order: 50.00 USDC")
+
+    visit(f"/wallet/{deployment.pk}/limits")
+    tab.type("#id_max_trade", "80")
+    tab.following(lambda: tab.click("main button[type=submit]"))
+    tab.wait_text("A looser limit waits for the delay that you signed before")
+    tab.click("#sign")
+    tab.wait_text("is pending: in force from")
+    shot(tab, "safe-limits-pending")
+    assert verify.plan_in_force(31337, safe) == in_force
+    closing = chain.request("close", "0.00998", account=safe, trade=f"{deployment.pk}/1")
+    assert filled(chain, closing)
 
 
 def test_what_goes_wrong_is_said_in_words_and_loses_nothing(

@@ -20,6 +20,7 @@ from agents.models import CtAccount
 from maxxit.access.models import ApiKey
 from maxxit.core import clock
 from maxxit.core.commands import PACKAGES, CommandLine
+from maxxit.core.reasons import Audience
 from maxxit.events.models import Event
 from maxxit.market import candles, quotes
 from maxxit.market.feeds.bars import BAR, Bar
@@ -28,14 +29,16 @@ from maxxit.market.stream import status as stream_status
 from maxxit.market.venues import venues
 from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
 from maxxit.pipeline.stages import STAGES
-from maxxit.reports import checks, reasons, status
+from maxxit.reports import checks, status
+from maxxit.reports.trades import reasons
 from positions.models import PnlPart, PnlWatermark, Position
 from signals_app.reasons import CandidateReason
 from tests import builders
 from tests.surface.conftest import World
-from trading import gate, ledger, limits_in_force, wiring
+from trading import gate, ledger, wiring
 from trading.models import Approval, LedgerEntry, LimitsInForce, Order, PaperBalance
 from trading.reasons import Reason
+from trading.risk import limits_in_force
 from trading.venues.safe.address_check import ChainCheck
 
 COMMANDS = (
@@ -257,7 +260,7 @@ def test_chain_by_anything(world: World) -> None:
     text = said("chain", f"--position={made.position.pk}")
     for word in ("POST", "LLM", "SIGNAL", "ORDER", "FILL", "LEDGER", "POSITION", "EVENT", "what does it say"):
         assert word in text
-    assert "tweet +0.70 × 100" in text
+    assert "What the followed accounts say: +0.70, weight 100 of 100 in all, speaks for this long" in text
     assert "PnL +38.16 USDC" in text
     moments = [line[:24] for line in text.splitlines() if line.startswith("20")]
     assert moments == sorted(moments)
@@ -338,6 +341,13 @@ def test_every_reason_of_the_code_is_explained() -> None:
         assert (listed[code]["meaning"], listed[code]["audience"]) == (meaning, audience)
     assert reasons.explain("unread:content_filter") == reasons.explain("unread")
     assert reasons.explain("halted by the exchange")[2] == "staff"
+
+
+def test_a_customer_is_told_of_nothing_that_only_staff_reach() -> None:
+    """Neither a command nor a file of config/ nor the admin: customers have pages and the API."""
+    fixes = {code: one.fix for code, one in reasons.REASONS.items() if one.audience == Audience.CUSTOMER}
+    assert len(fixes) > 20
+    assert [code for code, fix in fixes.items() if re.search(r"manage\.py|config/|the admin", fix)] == []
 
 
 def test_every_code_that_an_order_ends_with_is_explained() -> None:
@@ -536,7 +546,7 @@ def test_the_help_of_dlq_names_each_kind_that_can_be_redriven(world: World) -> N
     with pytest.raises(CommandError, match="does not name a dead letter") as refused:
         said("dlq", "redrive", "moon:1")
     kinds = re.findall(r"(\w+):\d", str(refused.value).partition(": give")[2])
-    assert len(kinds) == 4
+    assert len(kinds) == 5
     assert all(kind in load_command_class("maxxit.ops", "dlq").help for kind in kinds)
 
 

@@ -18,6 +18,7 @@ from maxxit.access import groups
 from maxxit.notify import endpoints
 from maxxit.notify.models import Endpoint, PriceRule
 from positions.models import Position
+from tests import builders
 from tests.surface.conftest import Trade, World
 from trading.models import Order
 
@@ -89,10 +90,8 @@ def mark(trade: Trade, name: str, pnl: str) -> list[str]:
     Deployment.objects.filter(pk=trade.deployment.pk).update(account=account)
     Order.objects.filter(deployment=trade.deployment).update(account=account)
     Position.objects.filter(pk=trade.position.pk).update(realised_pnl=Decimal(pnl))
-    address = f"https://{name}-private.example/hook"
-    Endpoint.objects.create(
-        user=trade.owner, channel="webhook", address=address, created_at=trade.post.ingested_at
-    )
+    address = f"{name}-private.example"
+    builders.webhook(trade.owner, f"https://{address}/hook")
     PriceRule.objects.create(
         user=trade.owner, symbols=["ETH"], condition="gt", threshold=Decimal(pnl) + 70_000
     )

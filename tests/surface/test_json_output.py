@@ -13,6 +13,7 @@ import pytest
 from django.core.management import call_command, get_commands, load_command_class
 
 from agents import following
+from maxxit.bus.cursors import cursor_of
 from maxxit.core.commands import PACKAGES
 from maxxit.notify.models import PriceRule
 from maxxit.pipeline import start
@@ -30,7 +31,9 @@ ELSEWHERE = {
     **{f"credentials {action}": "tests/trading/credentials/test_store.py, a venue with keys" for action in
        ("set", "test", "remove", "rotate", "new-key")},
     **{f"safe {action}": "tests/chain/sending/test_safes.py, a chain" for action in
-       ("create", "plan", "verify", "revoke", "keystore")},
+       ("create", "plan", "limits", "verify", "revoke", "keystore")},
+    **{f"perps {action}": "tests/trading/venues/gmx/test_onboarding.py, a chain" for action in
+       ("plan", "verify", "show", "revoke")},
 }  # fmt: skip
 
 
@@ -79,6 +82,10 @@ def owing(world: World) -> str:
 
 def due(world: World) -> str:
     return str(world.of_alice.deployment.billing_events.get().pk)
+
+
+def cursor() -> str:
+    return cursor_of("relay:redis", 0).name
 
 
 def rule(_: World) -> str:
@@ -145,6 +152,12 @@ RUNS: dict[str, Words] = {
     "dlq list": lambda w, f: [],
     "dlq redrive": lambda w, f: [letter(w)],
     "dlq show": lambda w, f: [letter(w)],
+    "bus run": lambda w, f: [],
+    "bus status": lambda w, f: [],
+    "bus rewind": lambda w, f: [cursor(), "--after", "0"],
+    "events export": lambda w, f: ["--file", str(f / "events.jsonl")],
+    "events verify": lambda w, f: [str(f / "events.jsonl")],
+    "events tail": lambda w, f: [],
     "doctor": lambda w, f: [],
     "exits off": lambda w, f: ["--reason", "x"],
     "exits on": lambda w, f: ["--reason", "x"],
@@ -180,7 +193,9 @@ RUNS: dict[str, Words] = {
     "pnl today": lambda w, f: [],
     "pnl watch": lambda w, f: [],
     "pnl week": lambda w, f: [],
+    "ops-snapshot": lambda w, f: ["--out", str(f / "now.md")],
     "portfolio": lambda w, f: [],
+    "positions": lambda w, f: ["--stored"],
     "reconcile": lambda w, f: [],
     "resume": lambda w, f: ["--reason", "x"],
     "revoke": lambda w, f: ["paper"],
@@ -189,6 +204,9 @@ RUNS: dict[str, Words] = {
     "rules inbox": lambda w, f: ["--user", "alice"],
     "rules list": lambda w, f: [],
     "health": lambda w, f: [],
+    "credentials new-push-key": lambda w, f: [],
+    "login-info": lambda w, f: [],
+    "portals": lambda w, f: [],
     "limits list": lambda w, f: [],
     "limits set": lambda w, f: ["max_trade_usd", "2000", "--reason", "test"],
     "limits unset": lambda w, f: ["max_trade_usd", "--reason", "test"],
@@ -208,6 +226,7 @@ RUNS: dict[str, Words] = {
     "trades": lambda w, f: [],
     "unfollow": lambda w, f: [agent(w), "another"],
     "verify-alpaca": lambda w, f: [],
+    "verify-venue": lambda w, f: ["safe"],
     "why": lambda w, f: ["--order", str(w.of_alice.blocked.pk)],
 }
 
@@ -251,7 +270,7 @@ def test_json_is_one_line_of_json_and_nothing_else(
         try:
             call_command(*name.split(), *words(world, tmp_path), "--json", stdout=out, stderr=StringIO())
         except SystemExit:  # after they printed what is not well
-            assert name in ("doctor", "health", "reconcile", "pnl eod")
+            assert name in ("doctor", "health", "ops-snapshot", "portals", "reconcile", "pnl eod")
         text = out.getvalue()
         try:
             found: Any = json.loads(text)

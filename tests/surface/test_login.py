@@ -131,7 +131,7 @@ def test_staff_is_alerted_when_guessing_is_seen(world: World, now: Any) -> None:
     guess("alice", 1)
     alerts.write()
     alert = Alert.objects.filter(event__name="login.blocked", user=world.staff).get()
-    assert "account:alice" in alerts.message_of(alert, "", "").text
+    assert "account:alice" in alerts.message_of(alert).text
     assert (
         Event.objects.filter(name="login.failed", subject__startswith="console.loginattempts/").count() == 10
     )

@@ -4,6 +4,7 @@ import json
 from datetime import time, timedelta
 from io import StringIO
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -14,7 +15,9 @@ from django.utils import timezone
 
 from maxxit.core import egress
 from maxxit.events.record import record
-from maxxit.notify import alerts, worker
+from maxxit.notify import alerts, endpoints, policy, worker
+from maxxit.notify.channels import CHANNELS, push
+from maxxit.notify.kinds import DEFAULT
 from maxxit.notify.models import Alert, Endpoint, NotificationSettings, PriceRule, RuleDelivery, RuleMatch
 from maxxit.reports import notifications
 from tests.surface.conftest import World
@@ -39,12 +42,14 @@ def send(browser: Client, do: str, **values: Any) -> Any:
 
 def test_an_address_is_set_its_secret_shown_once_and_removed(world: World, alice: Client) -> None:
     answer = send(alice, "address", channel="webhook", address=HOOK)
-    assert HOOK in answer.content.decode()
+    shown = "hooks.example.com/…path"
+    assert shown in answer.content.decode()
     assert "mxw_" in answer.content.decode()
     again = alice.get("/notifications").content.decode()
-    assert HOOK in again
+    assert shown in again
+    assert HOOK not in again
     assert "mxw_" not in again
-    assert HOOK not in world.logged_in(world.bob).get("/notifications").content.decode()
+    assert shown not in world.logged_in(world.bob).get("/notifications").content.decode()
     send(alice, "remove", channel="webhook")
     assert not Endpoint.objects.filter(active=True).exists()
 
@@ -57,10 +62,76 @@ def test_an_address_that_cannot_be_sent_to_is_refused_and_kept_in_its_field(alic
     assert send(alice, "address", channel="inbox", address="x").status_code == 404
 
 
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installation offers every channel."""
+    every = policy.policy().model_copy(update={"offered": tuple(CHANNELS)})
+    for module in (endpoints, notifications):
+        monkeypatch.setattr(module, "policy", lambda: every)
+    monkeypatch.setenv("PUSH_PRIVATE_KEY", push.new_key()[0])
+
+
+def test_an_address_that_needs_a_code_is_confirmed_on_the_page(
+    world: World, alice: Client, offered: None
+) -> None:
+    page = send(alice, "address", channel="email", address="ann@example.org").content.decode()
+    assert "A code was sent to" in page
+    assert "mxw_" not in page
+    endpoint = Endpoint.objects.get()
+    assert endpoints.code_of(endpoint) not in alice.get("/notifications").content.decode()
+    assert "is not confirmed" in send(alice, "test", channel="email").content.decode()
+    wrong = send(alice, "confirm", channel="email", code="000000")
+    assert wrong.status_code == 422
+    assert "4 tries left" in wrong.content.decode()
+    done = send(alice, "confirm", channel="email", code=endpoints.code_of(endpoint)).content.decode()
+    assert "is confirmed" in done
+    assert "On its way" in send(alice, "test", channel="email").content.decode()
+
+
+def test_the_api_confirms_a_code(world: World, offered: None) -> None:
+    key, browser = world.key(world.alice, "read", "rules"), Client()
+
+    def call(method: str, path: str, **body: str) -> Any:
+        return getattr(browser, method)(f"/api/{path}", body, content_type="application/json", headers=key)
+
+    assert call("put", "market/endpoints", channel="email", address="ann@example.org").json()["secret"] == ""
+    assert call("post", "notifications/confirm", channel="email", code="1").status_code == 422
+    code = endpoints.code_of(Endpoint.objects.get())
+    said = call("post", "notifications/confirm", channel="email", code=code).json()
+    assert (said["address"], said["confirmed"]) == ("ann@example.org", True)
+
+
+def test_an_installation_without_a_key_says_so(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_PRIVATE_KEY")
+    answer = send(alice, "address", channel="webhook", address=HOOK)
+    assert answer.status_code == 422
+    assert "cannot store addresses yet" in answer.content.decode()
+    assert not Endpoint.objects.exists()
+
+
+def test_a_link_unsubscribes_by_post_alone_and_only_its_address(world: World, alice: Client) -> None:
+    send(alice, "address", channel="webhook", address=HOOK)
+    endpoint = Endpoint.objects.get()
+    path = urlsplit(endpoints.unsubscribe_link(endpoint)).path
+    stranger = Client(enforce_csrf_checks=True)
+    assert "Send no more notifications to" in stranger.get(path).content.decode()
+    assert Endpoint.objects.filter(active=True).exists(), "mail scanners open every link"
+    assert stranger.post(path[:-1] + "_").status_code == 404
+    assert stranger.post(path, {"List-Unsubscribe": "One-Click"}).status_code == 200
+    assert not Endpoint.objects.filter(active=True).exists()
+    assert stranger.get(path).status_code == 404
+
+
+def test_the_service_worker_is_served_at_the_top(alice: Client) -> None:
+    answer = alice.get("/push-worker.js")
+    assert answer.headers["content-type"] == "text/javascript"
+    assert "showNotification" in answer.content.decode()
+
+
 def test_a_test_of_a_channel_is_in_the_log(world: World, alice: Client) -> None:
     page = send(alice, "test", channel="inbox").content.decode()
     assert "On its way" in page
-    assert "Test message for alice on the channel inbox" in page
+    assert "Test message for alice on the channel Inbox" in page
     assert "data-under-way" in page
     worker.deliver()
     rows = alice.get("/notifications/log").content.decode()
@@ -79,18 +150,40 @@ def test_a_test_without_an_address_sends_nothing_and_says_what_to_do(alice: Clie
 
 
 def test_kinds_and_quiet_hours_are_kept_and_wrong_ones_named(world: World, alice: Client) -> None:
-    chosen = {"kinds": ["stops"], "quiet_from": "22:00", "quiet_to": "07:00", "time_zone": "Europe/Berlin"}
+    send(alice, "address", channel="webhook", address=HOOK)
+    chosen = {
+        "kinds_webhook": ["stops"],
+        "severity_webhook": "warning",
+        "quiet_from": "22:00",
+        "quiet_to": "07:00",
+        "time_zone": "Europe/Berlin",
+    }
     assert (
         "Quiet hours are 22:00 to 07:00 Europe/Berlin" in send(alice, "settings", **chosen).content.decode()
     )
     row = NotificationSettings.objects.get()
-    assert (row.user, row.kinds, row.quiet_from, row.quiet_to) == (world.alice, ["stops"], time(22), time(7))
+    assert (row.user, row.quiet_from, row.quiet_to) == (world.alice, time(22), time(7))
+    assert row.by_channel == {"webhook": {"kinds": ["stops"], "severity": "warning"}}
+    assert row.kinds == DEFAULT
     wrong = send(alice, "settings", **chosen | {"quiet_to": "", "time_zone": "Europe/Berlin"})
     assert wrong.status_code == 422
     assert "need both a begin and an end" in wrong.content.decode()
     assert 'value="22:00"' in wrong.content.decode()
     assert "No time zone" in send(alice, "settings", **chosen | {"time_zone": "Mars"}).content.decode()
     assert NotificationSettings.objects.get().time_zone == "Europe/Berlin"
+
+
+def test_a_snooze_and_a_fallback_are_set_and_ended(world: World, alice: Client) -> None:
+    send(alice, "address", channel="webhook", address=HOOK)
+    page = send(alice, "settings", time_zone="UTC", fallback="webhook").content.decode()
+    assert "Saved" in page
+    assert NotificationSettings.objects.get().fallback == "webhook"
+    assert send(alice, "settings", time_zone="UTC", fallback="slack").status_code == 422
+    assert "Only critical messages are sent until" in send(alice, "snooze", hours="8").content.decode()
+    assert "End the snooze" in alice.get("/notifications").content.decode()
+    assert "The snooze is over" in send(alice, "snooze", hours="0").content.decode()
+    assert send(alice, "snooze", hours="x").status_code == 404
+    assert "Snooze for 1 to 72 hours" in send(alice, "snooze", hours="999").content.decode()
 
 
 def test_a_rule_is_added_tested_paused_resumed_and_deleted(world: World, alice: Client) -> None:
@@ -109,6 +202,27 @@ def test_a_rule_is_added_tested_paused_resumed_and_deleted(world: World, alice: 
         rule.refresh_from_db()
         assert rule.state == state
     assert f"<code>{rule.rule_id}" not in alice.get("/notifications").content.decode()
+
+
+def test_a_rule_combines_two_conditions_and_is_tested(alice: Client) -> None:
+    PriceRule.objects.all().delete()
+    second = {"condition_2": "change_pct", "threshold_2": "5", "window_minutes_2": "1440"}
+    values = {"symbols": "ETH", "condition": "volume_usd", "threshold": "1000000", "channel": "inbox"}
+    page = send(alice, "rule", combine="all", **values, **second).content.decode()
+    rule = PriceRule.objects.get()
+
+    assert (rule.condition, [part["condition"] for part in rule.parts]) == (
+        "all",
+        ["volume_usd", "change_pct"],
+    )
+    assert rule.parts[1]["window_seconds"] == 86_400
+    assert "volume of the last 24 hours above 1000000 USD and price changes by percent" in page
+    assert "it does not match" in send(alice, "test-rule", rule=rule.rule_id).content.decode()
+    refused = send(
+        alice, "rule", combine="any_of", **{**values, "condition": "any", "threshold": ""}, **second
+    )
+    assert refused.status_code == 422
+    assert "cannot be combined" in refused.content.decode()
 
 
 def test_a_rule_that_cannot_match_names_its_field_and_keeps_what_was_typed(alice: Client) -> None:
@@ -197,11 +311,23 @@ def test_the_api_shows_and_sets_and_pages(world: World) -> None:
     key = world.key(world.alice, "read", "rules")
     browser = Client()
     shown = browser.get("/api/notifications/settings", headers=key).json()
-    assert shown["kinds"] == ["confirmations", "limits", "stops"]
-    assert {one["channel"] for one in shown["channels"]} == {"inbox", "webhook"}
+    assert shown["kinds"] == DEFAULT
+    assert {one["channel"] for one in shown["channels"]} == {"inbox", "slack", "teams", "discord", "webhook"}
     body = {"kinds": ["stops"], "quiet_from": "22:00", "quiet_to": "07:00", "time_zone": "Europe/Berlin"}
     put = browser.put("/api/notifications/settings", body, content_type="application/json", headers=key)
     assert put.json()["kinds"] == ["stops"]
+    choice = {"webhook": {"kinds": ["limits"], "severity": "critical"}}
+    put = browser.put(
+        "/api/notifications/settings",
+        body | {"by_channel": choice},
+        content_type="application/json",
+        headers=key,
+    )
+    assert put.json()["by_channel"] == choice
+    until = browser.put(
+        "/api/notifications/snooze", {"hours": 2}, content_type="application/json", headers=key
+    ).json()["snoozed_until"]
+    assert until.endswith("Z")
     wrong = browser.put(
         "/api/notifications/settings", body | {"kinds": ["x"]}, content_type="application/json", headers=key
     )

@@ -137,7 +137,7 @@ def test_each_section_goes_red_for_its_own_reason(world: World, monkeypatch: pyt
     Alert.objects.filter(channel="inbox").update(state="pending", due_at=now - timedelta(hours=1))
     assert failed("Endpoints") == {"deliveries"}
     Endpoint.objects.create(
-        user=world.alice, channel="webhook", address="https://203.0.113.1/", created_at=now,
+        user=world.alice, channel="webhook", content=b"", key_id="", hint="203.0.113.1", created_at=now,
         rests_until=now + timedelta(hours=1),
     )  # fmt: skip
     assert failed("Endpoints") == {"deliveries"}, "a resting address hides no other delivery"
@@ -313,7 +313,7 @@ def test_a_difference_is_found_booked_with_a_reason_and_gone(world: World, olga:
     PaperBalance.objects.create(account=account, asset="SOL", amount=3)
     shown = olga.post(url, {"do": "compare"}).content.decode()
     assert f"Book 3 SOL as a transfer of {account}" in shown
-    assert "deposit from outside" in shown
+    assert "moved in elsewhere" in shown
     sent = {"do": "book", "account": account, "asset": "SOL", "amount": "3"}
     refused = olga.post(url, sent | {"amount": "4", "reason": "an airdrop"})
     assert refused.status_code == 422

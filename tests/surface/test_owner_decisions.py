@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from agents.models import Deployment
 from maxxit.core import clock
+from maxxit.market.models import Quote
 from signals_app.models import Signal
 from tests import builders as make
 from tests.passes import execute_pass
@@ -46,12 +49,17 @@ def text_of(answer: Any) -> str:
 
 
 def test_an_owner_confirms_an_entry_which_is_then_placed(browser: Client, waiting: Order) -> None:
-    assert "1 entry waits for your yes" in text_of(browser.get("/"))
-    assert "1 entry waits for your yes" in text_of(browser.get("/agents"))
+    assert "1 entry waits for your confirmation" in text_of(browser.get("/"))
+    assert "1 entry waits for your confirmation" in text_of(browser.get("/agents"))
     page = text_of(browser.get("/confirmations"))
     assert "Buy ETH" in page
     assert "2,000" in page
-    assert "15.00 % of the balance that is free when it is placed" in page
+    assert "800.00 USD</b>, 0.4 ETH, 8.00 % of your 10,000.00 USD" in page
+    for level in ("1,880.00 USD (-6.00 %)", "2,360.00 USD (+18.00 %)", "2,060.00 USD (+3.00 %) on"):
+        assert level in page
+    assert waiting.signal
+    assert f"{waiting.signal.expires_at:%Y-%m-%d %H:%M:%S} UTC" in page
+    assert "Buy 0.4 ETH, about 800.00 USD" in page
     answer = browser.post(f"/confirmations/{waiting.pk}/confirm", follow=True)
     assert "ETH: confirmed" in text_of(answer)
     assert "None waits now" in text_of(answer)
@@ -64,6 +72,31 @@ def test_an_owner_declines_once_and_a_late_answer_says_why(browser: Client, wait
     assert Order.objects.get().state == "blocked"
     late = text_of(browser.post(f"/confirmations/{waiting.pk}/confirm", follow=True))
     assert "waits for no confirmation" in late
+
+
+def test_without_a_price_the_size_is_said_to_be_unknown(browser: Client, waiting: Order) -> None:
+    Quote.objects.all().delete()
+    page = text_of(browser.get("/confirmations"))
+    assert "unknown without a usable price" in page
+    assert "no usable quote now" in page
+    assert "Stop loss" not in page
+
+
+def test_the_list_takes_the_same_statements_for_one_and_for_many(
+    browser: Client, waiting: Order, carol: User
+) -> None:
+    with CaptureQueriesContext(connection) as one:
+        browser.get("/confirmations")
+    for _ in range(5):
+        agent = make.agent(owner=carol)
+        row = make.booked_deployment(agent, owner=carol)
+        Deployment.objects.filter(pk=row.pk).update(confirm_entries=True)
+        make.signal(agent, size_model={"tier": "high", "size": "0.15", "posts": 1})
+    execute_pass()
+    with CaptureQueriesContext(connection) as many:
+        page = text_of(browser.get("/confirmations"))
+    assert page.count("Answer until") == 6
+    assert len(many) <= len(one)
 
 
 def test_the_list_refreshes_alone(browser: Client, waiting: Order) -> None:
@@ -95,7 +128,7 @@ def test_an_owner_sets_and_lifts_limits(browser: Client, carol: User) -> None:
     row.refresh_from_db()
     assert (row.max_daily_usd, row.max_position_usd, row.max_open_positions) == (D(250), None, 2)
     assert (row.confirm_entries, row.limits_changed_by) == (True, "carol")
-    assert "wait for your yes" in text_of(browser.get("/agents"))
+    assert "wait for your confirmation" in text_of(browser.get("/agents"))
     browser.post(page, {"max_daily_usd": "", "max_position_usd": "", "max_open_positions": ""})
     row.refresh_from_db()
     assert (row.max_daily_usd, row.max_open_positions, row.confirm_entries) == (None, None, False)

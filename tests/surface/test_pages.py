@@ -11,7 +11,7 @@ from django.views.defaults import server_error
 from maxxit.access.rows import deployments_of
 from maxxit.reports import performance
 from maxxit.reports.scope import scope_of
-from maxxit.reports.trade import trade
+from maxxit.reports.trades.trade import trade
 from positions.models import Position
 from positions.performance import figures, points, report
 from tests import builders

@@ -213,7 +213,7 @@ def test_an_order_that_is_still_accepted_has_no_result_yet(trader: Trader) -> No
 
     finding = next(row for row in pnl_explain.explain(scope_of()).findings if row.code == "in_flight")
     assert "1 orders are still accepted at their venue (oldest 0:03:00)" in finding.text
-    assert "manage.py pnl eod" in finding.fix
+    assert "manage.py reconcile --once" in finding.fix
 
 
 def test_fills_that_are_not_booked_and_orders_without_a_price_are_named(trader: Trader) -> None:

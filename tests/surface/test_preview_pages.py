@@ -233,6 +233,6 @@ def test_a_request_cancels_nothing_where_it_is_refused(browser: Client, dora: Ct
     send(browser)
     assert send(browser, capital="12").status_code == 422
     assert Preview.objects.get().state == "queued"
-    assert previews_of_users.ahead_of(Preview.objects.get()) == 0
+    assert list(previews_of_users.ahead_of([Preview.objects.get()]).values()) == [0]
     assert Preview.objects.get().owner == carol
     assert D(Preview.objects.get().inputs["capital"]) == 1000

@@ -24,9 +24,9 @@ from tests import builders
 from tests.surface.conftest import World
 from tests.surface.test_commands import said, told
 from trading import tasks
-from trading.limits_in_force import risk_limits
 from trading.models import Order
-from trading.policy import policy
+from trading.risk.limits_in_force import risk_limits
+from trading.risk.policy import policy
 
 T0 = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -87,7 +87,7 @@ def allow(monkeypatch: pytest.MonkeyPatch, per_minute: int) -> None:
     """Let the platform send this many entries a minute."""
     paced = policy().platform.model_copy(update={"max_orders_per_minute": per_minute})
     slow = policy().model_copy(update={"platform": paced})
-    monkeypatch.setattr("trading.limits_in_force.policy", lambda: slow)
+    monkeypatch.setattr("trading.risk.limits_in_force.policy", lambda: slow)
 
 
 @pytest.fixture

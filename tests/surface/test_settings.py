@@ -26,7 +26,7 @@ from maxxit.access.models import ADMIN, ApiKey, BrowserSession, LoginAttempts, U
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.models import Event
-from maxxit.notify.models import Endpoint, PriceRule
+from maxxit.notify.models import PriceRule
 from maxxit.streaming import StreamedFile
 from maxxit.web.once import new_token
 from maxxit.web.settings_pages import SCOPES, SECTIONS, export_zip
@@ -373,9 +373,7 @@ def table(archive: zipfile.ZipFile, name: str) -> list[dict[str, str]]:
 
 
 def test_the_export_holds_what_is_mine_and_nothing_of_others(world: World) -> None:
-    Endpoint.objects.create(
-        user=world.alice, channel="webhook", address="https://alice.example/hook", created_at=clock.now()
-    )
+    builders.webhook(world.alice, "https://alice.example/hook")
     world.key(world.alice)
     answer = world.logged_in(world.alice).get("/settings/export.zip")
     assert answer.headers["Content-Type"] == "application/zip"
@@ -397,7 +395,7 @@ def test_the_export_holds_what_is_mine_and_nothing_of_others(world: World) -> No
     entries = LedgerEntry.objects.filter(deployment=mine.deployment)
     assert len(table(archive, "ledger_entries.csv")) == entries.count() > 0
     assert json.loads(archive.read("account.json"))["username"] == "alice"
-    assert table(archive, "notify_endpoints.csv")[0]["address"] == "https://alice.example/hook"
+    assert table(archive, "notify_endpoints.csv")[0]["hint"] == "alice.example/…"
     filled = next(line for line in table(archive, "orders.csv") if line["id"] == str(mine.entry.pk))
     assert filled["notional_usd"] == "800"
     assert filled["created_at"].endswith("Z")
@@ -405,13 +403,7 @@ def test_the_export_holds_what_is_mine_and_nothing_of_others(world: World) -> No
 
 def test_the_export_holds_no_secrets(world: World) -> None:
     key = world.key(world.alice)["x-api-key"]
-    Endpoint.objects.create(
-        user=world.alice,
-        channel="webhook",
-        address="https://a.example",
-        salt="5a17" * 8,
-        created_at=clock.now(),
-    )
+    builders.webhook(world.alice, "https://a.example", salt="5a17" * 8)
     browser = world.logged_in(world.alice)
     archive = unzipped(browser.get("/settings/export.zip"))
     text = "\n".join(archive.read(name).decode() for name in archive.namelist())
@@ -518,9 +510,7 @@ def test_a_closed_account_is_anonymous_and_the_books_stay(world: World) -> None:
     world.alice.email = "alice@example.org"
     world.alice.save()
     world.alice.groups.add(Group.objects.get_or_create(name="customers")[0])
-    Endpoint.objects.create(
-        user=world.alice, channel="webhook", address="https://a.example", created_at=clock.now()
-    )
+    builders.webhook(world.alice, "https://a.example")
     time_zones.choose(world.alice, "Asia/Kolkata")
     headers = world.key(world.alice)
     entries, orders = LedgerEntry.objects.count(), Order.objects.count()

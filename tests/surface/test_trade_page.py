@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 
 from maxxit.access import groups
 from maxxit.events.models import Event
-from maxxit.reports.trade import trade
-from maxxit.reports.trade import trade as trade_figures
+from maxxit.reports.trades.trade import trade
+from maxxit.reports.trades.trade import trade as trade_figures
 from positions.models import Position
 from positions.performance import pnl
 from tests import builders
@@ -222,6 +222,11 @@ def test_the_refreshed_figures_read_no_trace_and_no_posts(world: World, open_pos
         for table in ("llm_traces", "events", "ct_posts", "candles", "ledger_entries e", '"ledger_entries"'):
             assert f" {table}" not in read.replace('"', ""), table
     assert trade_figures(open_position.pk).result == trade(open_position.pk).result
+
+
+def test_the_time_of_a_quote_names_its_zone(world: World, open_position: Position) -> None:
+    page = world.logged_in(world.alice).get(f"/trades/{open_position.pk}").content.decode()
+    assert re.search(r'title="quote of [\d-]{10} [\d:]{8} UTC"', page)
 
 
 def test_the_number_of_queries_does_not_grow(world: World, open_position: Position) -> None:

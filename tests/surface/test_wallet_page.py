@@ -11,9 +11,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from agents.deploying import create_deployment, set_capital
-from agents.models import Deployment
+from agents.models import Agent, Deployment
 from maxxit.core import clock
-from maxxit.core.errors import InvalidInput, Rejected
+from maxxit.core.errors import InvalidInput, Rejected, Retryable
+from maxxit.reports import checks
+from maxxit.reports.safes import doctor
 from maxxit.web import wallet_start
 from tests import builders as make
 from trading.chain import chains
@@ -164,7 +166,7 @@ def test_nobody_sees_or_changes_anothers_safe(
     bob = User.objects.create_user("bob")
     theirs = safe_of(bob)
     assert SAFE not in client.get("/wallet").content.decode()
-    for path in ("setup", "plan.json", "revoke.json"):
+    for path in ("setup", "limits", "plan.json", "revoke.json"):
         assert client.get(f"/wallet/{theirs.pk}/{path}").status_code == 404
     for path in ("new", "existing", "sent", "check", "forget", "revoke", "revoked"):
         body = {"new": {"owner": OTHER}, "existing": {"safe": SAFE}}.get(path, {})
@@ -193,18 +195,77 @@ def test_a_paper_deployment_has_no_page_of_a_safe(client: Client, alice: User) -
     assert (answer.status_code, answer.headers["Location"]) == (302, "/agents")
 
 
-def test_the_wizard_names_a_chain_that_does_not_answer(
+def test_the_limits_in_force_fill_the_form_and_a_wrong_one_is_named(client: Client, alice: User) -> None:
+    row = safe_of(alice)
+    page = client.get(f"/wallet/{row.pk}/limits").content.decode()
+    assert 'value="1000"' in page
+    assert "At most 1,000 USDC." in page
+    typed = {
+        "max_trade": "2000", "daily_notional": "300", "trades_per_day": "5", "loss_budget": "20",
+        "total_loss_budget": "100",
+    }  # fmt: skip
+    answer = client.post(f"/wallet/{row.pk}/limits", typed)
+    assert answer.status_code == 422
+    assert "Enter 10.00 USDC to 1,000.00 USDC, not 2,000.00 USDC." in answer.content.decode()
+    assert 'value="2000"' in answer.content.decode()
+    answer = client.post(f"/wallet/{row.pk}/limits", typed | {"max_trade": "100"})  # there is no chain here
+    assert answer.status_code == 422
+    assert SafePlan.objects.filter(verified_at=None).count() == 0
+
+
+def test_limits_that_are_not_in_force_yet_are_not_changed(client: Client, alice: User) -> None:
+    row = create_deployment(make.agent(venue="safe", owner=alice), alice, by="alice", capital=Decimal(500))
+    answer = client.get(f"/wallet/{row.pk}/limits", follow=True)
+    assert "no limits in force on the chain yet" in answer.content.decode()
+
+
+def test_doctor_compares_the_safes_of_other_chains_when_one_does_not_answer(
     client: Client, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choice = SafeVenueChoice("safe", "Local", 31337, "the chain did not answer within 2 s")
-    monkeypatch.setattr(wallet_start, "safe_choices", lambda: [choice])
+    """The same address on two chains is two Safes."""
+    safe_of(alice)
+    other = safe_of(alice, chain_id=421614)
+    Agent.objects.filter(pk=other.agent_id).update(venue="arbitrum-sepolia")
+
+    def look(at: str, asked: list[snapshot.Asked]) -> dict[str, snapshot.Seen]:
+        if at == "arbitrum-sepolia":
+            raise Retryable("no endpoint answers")
+        return {one.safe: snapshot.Seen(snapshot.SafeState(created=False)) for one in asked}
+
+    monkeypatch.setattr(doctor, "safe_access", lambda row: row.agent.venue)
+    monkeypatch.setattr(snapshot, "look", look)
+    count, sentences = doctor.differing()
+    assert count == 1
+    assert sentences[0] == "the Safes of arbitrum-sepolia cannot be read: no endpoint answers"
+    assert "there is no Safe at this address" in sentences[1]
+    monkeypatch.setattr(doctor, "safe_access", lambda row: "safe")
+    assert doctor.differing()[0] == 2
+    red = checks.safes()
+    assert not red.ok
+
+
+def test_the_wizard_asks_the_chosen_chain_alone_and_names_it_where_it_does_not_answer(
+    client: Client, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def choices(*, local: bool, ask: str) -> list[SafeVenueChoice]:
+        asked.append(ask)
+        problem = "the chain did not answer within 2 s" if ask == "safe" else ""
+        return [SafeVenueChoice("safe", "Local", 31337, problem)]
+
+    monkeypatch.setattr(wallet_start, "venue_choices", choices)
     text = client.get("/start").content.decode()
-    assert "With a wallet on Local: not possible now, the chain did not answer within 2 s." in text
+    assert "With my wallet, on Local" in text
     answer = client.post(
         "/start", {"name": "A", "others": "x", "capital": "500", "money": "safe", "do": "start"}
     )
     assert answer.status_code == 422
-    assert "its chain does not answer" in answer.content.decode()
+    assert (
+        "A wallet on Local cannot be used now: the chain did not answer within 2 s."
+        in answer.content.decode()
+    )
+    assert asked == ["", "safe"]
     assert not Deployment.objects.exists()
 
 

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from django.db import connection
 
+from agents.decisions import MADE_BY, Deciders
+from agents.describe import matching, one_of
 from agents.models import Agent, CtAccount, Subscription
 from maxxit.access.inputs import YEARS
 from maxxit.access.rows import Person, deployments_of, sees_all, visible
@@ -110,9 +112,14 @@ def read_filters(given: Mapping[str, str], person: Person) -> Filters:
 
 
 def agent_named(text: str, person: Person) -> Agent:
-    """Return the agent of this name or id that `person` may see. Raises Rejected."""
+    """Return the agent of this name, `owner/name` or id that `person` may see, first of all their own.
+
+    Raises Rejected.
+    """
     rows = visible(Agent.objects.all(), person)
-    agent = rows.filter(name__iexact=text).first()
+    named = matching(rows, text)
+    own = [agent for agent in named if person is not None and agent.owner_id == person.pk]
+    agent = one_of(own or named, text)
     if agent is None and text.isdecimal() and len(text) < 19:
         agent = rows.filter(pk=text).first()
     if agent is None:
@@ -172,8 +179,7 @@ def time_of(name: str, text: str, *, after: bool = False) -> datetime:
 class Scope:
     """The agents, deployments and accounts of which the feed may show rows; None: all of the platform."""
 
-    agents: dict[int, str] | None
-    """Id -> name."""
+    agents: dict[int, Agent] | None
     deployments: list[int] | None
     accounts: list[int] | None
 
@@ -183,9 +189,9 @@ class Scope:
         whole = sees_all(person, Signal) and sees_all(person, CtPost)
         agents, accounts = None, None
         if not whole:
-            agents = dict(visible(Agent.objects.order_by("pk"), person).values_list("pk", "name"))
+            agents = {agent.pk: agent for agent in visible(Agent.objects.order_by("pk"), person)}
         if filters.agent:
-            agents = {filters.agent.pk: filters.agent.name}
+            agents = {filters.agent.pk: filters.agent}
         if agents is not None:
             followed = Subscription.objects.filter(agent__in=list(agents)).order_by("account")
             accounts = list(followed.values_list("account", flat=True).distinct())
@@ -208,6 +214,15 @@ SIGNAL_IS = {
     f"UNION ALL SELECT o.signal_id FROM orders o WHERE o.state IN {AT_VENUE} AND o.purpose = 'open'{{own_o}})",
 }
 """Outcome -> condition of a signal; the other outcomes have no signal."""
+BLOCKED_OF_ALL = (
+    "s.state IN ('skipped', 'expired')",
+    "(SELECT true FROM orders o WHERE o.signal_id IS NOT NULL AND o.purpose = 'open' "  # noqa: S608 (constants only)
+    f"AND o.state IN {NO_FILL} LIMIT 1) "
+    "AND s.state NOT IN ('skipped', 'expired') AND EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id "
+    f"AND o.purpose = 'open' AND o.state IN {NO_FILL})",
+)
+"""The parts of `blocked` where everybody's signals count, a stream each: with OR between them the plan asks each signal
+of the history about its orders where nothing matches."""
 MADE_SIGNAL = (
     "EXISTS (SELECT FROM signal_posts l JOIN signals s ON s.id = l.signal_id WHERE l.ctpost_id = p.id{own_s})"
 )
@@ -246,7 +261,7 @@ class _Statement:
         words = "|".join(re.escape(word) for word in words_by_token().get(token, ()))
         return {
             "agents": list(self.scope.agents or ()),
-            "agent_names": list((self.scope.agents or {}).values()),
+            **Deciders.of((self.scope.agents or {}).values()).params,
             "deployments": self.scope.deployments,
             "accounts": self.scope.accounts,
             "account": self.filters.account and self.filters.account.pk,
@@ -265,7 +280,9 @@ class _Statement:
         """Return the statement: each stream gives its newest rows, the page is the newest of all."""
         outcome = self.filters.outcome
         streams = []
-        if outcome in ("", *SIGNAL_IS):
+        if outcome == "blocked" and self.scope.agents is None and self.scope.deployments is None:
+            streams += [self._signals(condition) for condition in BLOCKED_OF_ALL]
+        elif outcome in ("", *SIGNAL_IS):
             streams.append(self._signals(SIGNAL_IS.get(outcome, "true")))
         if outcome in CALL_IS:
             token = "p.tokens @> ARRAY[%(token)s]::varchar[]" if self.filters.token else "true"
@@ -329,7 +346,7 @@ class _Statement:
             own_x=deployments.format("x"),
             own_o=deployments.format("o"),
             own_s=" AND s.agent_id = ANY(%(agents)s)" if agents else "",
-            own_e=" AND e.data->>'agent' = ANY(%(agent_names)s)" if agents else "",
+            own_e=f" AND {MADE_BY}" if agents else "",
         )
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import connection
 from django.urls import reverse
 
+from agents.decisions import Deciders
 from maxxit.access.rows import Person
 from maxxit.core.clock import iso_utc
 from maxxit.core.money import ZERO, brief, plain
@@ -19,7 +20,7 @@ from maxxit.core.reasons import Audience
 from maxxit.events.models import Event
 from maxxit.reports.activity import feed
 from maxxit.reports.activity.feed import Filters, Key, Scope
-from maxxit.reports.reasons import explain
+from maxxit.reports.trades.reasons import explain, in_words
 from positions.models import Position
 from positions.performance.equity import with_unrealised
 from signals_app.models import CtPost, Signal
@@ -280,6 +281,7 @@ def _stopped(
 ) -> Line:
     """Return the line of a reason code."""
     meaning, change, audience = explain(code)
+    meaning, measured = in_words(code, meaning, measured, limit)
     return Line(
         outcome,
         agent,
@@ -298,13 +300,14 @@ def _declined(posts: Iterable[CtPost], scope: Scope) -> dict[int, list[Line]]:
     """Return post -> the newest reason of each agent and token that declined it."""
     subjects = {f"signals_app.ctpost/{post.pk}": post.pk for post in posts if post.is_signal_candidate}
     rows = Event.objects.filter(subject__in=list(subjects), name="signal.declined").order_by("pk")
-    if scope.agents is not None:
-        rows = rows.filter(data__agent__in=list(scope.agents.values()))
+    agents = None if scope.agents is None else Deciders.of(scope.agents.values())
     newest: dict[int, dict[tuple[str, str], Line]] = defaultdict(dict)
     for row in rows:
         data, post = row.data, subjects[row.subject]
+        if agents is not None and not agents.made(data, row.at):
+            continue
         agent, token = str(data.get("agent", "")), str(data.get("token", ""))
-        newest[post][agent, token] = _stopped(
+        newest[post][str(data.get("agent_id", agent)), token] = _stopped(
             "declined",
             f"candidate:{data.get('reason')}",
             agent,
@@ -461,7 +464,7 @@ def _no_order(signal: Signal, agent: str) -> Line:
 def url_of(filters: Filters, **changes: str) -> str:
     """Return the address of the feed with these filters, and `changes` made."""
     values = {
-        "agent": filters.agent.name if filters.agent else "",
+        "agent": str(filters.agent.pk) if filters.agent else "",
         "token": filters.token,
         "account": filters.account.x_username if filters.account else "",
         "outcome": filters.outcome,

@@ -9,6 +9,7 @@ from django.db.models import Count, Min, Q
 
 from maxxit.core import clock
 from maxxit.core.clock import duration_text
+from maxxit.core.errors import Misconfigured
 from maxxit.llm.models import LlmCircuit, LlmTrace
 from maxxit.notify import delivery_queue
 from maxxit.notify.models import Alert, Endpoint, RuleDelivery
@@ -16,6 +17,7 @@ from maxxit.notify.states import DeliveryState
 from maxxit.reports import checks, dead_letters, status
 from maxxit.reports.checks import Check
 from positions.models import BooksCheck
+from trading.chain import disagreements
 from trading.chain.chains import all_chains
 from trading.chain.models import ChainTransaction
 from trading.chain.states import TxState
@@ -198,7 +200,8 @@ def _endpoints() -> Iterator[Check]:
 
 
 def _chain() -> Iterator[Check]:
-    """Check that no chain transaction is under way for too long."""
+    """Check that no chain transaction is under way for too long, and that no endpoint contradicts the others."""
+    yield _rpc()
     pending = ChainTransaction.objects.filter(
         state__in=(TxState.PLANNED, TxState.SIGNED, TxState.BROADCAST, TxState.MINED)
     )
@@ -214,6 +217,20 @@ def _chain() -> Iterator[Check]:
         f"{found['number']} under way, the oldest for {duration_text(age.total_seconds())}",
         "see Transactions; `manage.py doctor` checks the RPC endpoints" if age > OUTBOX_LIMIT else "",
     )
+
+
+def _rpc() -> Check:
+    contradicting = []
+    for name, chain in all_chains().items():
+        try:
+            found = disagreements.recent(chain.chain_id, chain.urls)
+        except Misconfigured:  # a chain without endpoints is not read
+            continue
+        contradicting += [f"{endpoint} of {name} {problem}" for endpoint, problem in sorted(found.items())]
+    if not contradicting:
+        return Check("rpc endpoints", True, "none contradicted the others within ten minutes")
+    fix = "compare the node with a block explorer; remove it from config/chains.yaml if it lies"
+    return Check("rpc endpoints", False, "; ".join(contradicting)[:300], fix)
 
 
 def _money() -> Iterator[Check]:

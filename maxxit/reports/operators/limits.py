@@ -9,14 +9,20 @@ from typing import Any
 from maxxit.core import clock
 from maxxit.core.clock import iso_utc
 from maxxit.events.models import Event
-from trading import limits
-from trading.limit_changes import Value, WaitingLimit, limits_by_key
-from trading.limits import HighestUse
-from trading.limits_in_force import UNREADABLE, configured_limits, value_text, values_in_force, waiting_limits
 from trading.models import LimitsInForce
 from trading.operations import limit_overrides
+from trading.operations.limit_changes import Value, WaitingLimit, limits_by_key
 from trading.operations.limit_overrides import Override
-from trading.policy import STRICTER, policy
+from trading.risk import limits
+from trading.risk.limits import HighestUse
+from trading.risk.limits_in_force import (
+    UNREADABLE,
+    configured_limits,
+    value_text,
+    values_in_force,
+    waiting_limits,
+)
+from trading.risk.policy import STRICTER, policy
 
 SECTIONS = {
     "platform": "Platform: all accounts together",
@@ -40,7 +46,7 @@ USES = {
     "account.max_orders_per_minute": "orders_last_minute",
     "account.max_orders_per_symbol_per_day": "symbol_orders_today",
 }
-"""Limit -> name of its use in `trading.limits.highest_uses`."""
+"""Limit -> name of its use in `trading.risk.limits.highest_uses`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, Sum
 
 from agents.models import Deployment
 from agents.states import DeploymentState
@@ -18,14 +18,18 @@ from maxxit.core.clock import iso_utc
 from maxxit.core.errors import MaxxitError
 from maxxit.core.money import USDC, ZERO, plain, usdc
 from maxxit.market import quotes
-from maxxit.reports.reasons import explain
+from maxxit.reports.trades.reasons import explain
 from positions.models import Position
 from positions.performance.identity import read_each
 from trading.chain import chains
 from trading.chain.models import SafePlan
+from trading.perps.models import MarginPosition
+from trading.venues import safe_kinds
 from trading.venues.safe import snapshot
 from trading.venues.safe.contract import module as m
 from trading.venues.safe.entry_stops import EVERYTHING
+from trading.venues.safe.kinds import SafeKind
+from trading.venues.safe.limits import SCALES
 from trading.venues.safe.safes import safe_access
 from trading.venues.safe.units import USDC_DECIMALS, whole
 
@@ -96,6 +100,8 @@ class Wallet:
     open_positions: int
     shared_with: list[str] = field(default_factory=list)
     """Names of the owner's other agents that trade from the same Safe."""
+    collateral: Decimal = ZERO
+    """USDC of collateral in positions at GMX, as the venue was read last."""
     token_values: dict[str, Decimal | None] = field(default_factory=dict)
     """Symbol -> USD at the newest quote, None without one, of each token that the Safe holds."""
 
@@ -129,7 +135,7 @@ class Wallet:
         wanted, held = self.deployment.safe_capital, self.usdc
         if self.module != "on" or wanted is None or held is None:
             return None
-        if self.tokens or self.open_positions or held >= wanted:
+        if self.tokens or self.collateral or self.open_positions or held >= wanted:
             return None
         return wanted - held
 
@@ -139,35 +145,44 @@ class Wallet:
         state = self.state
         if state is None or state.policy is None or state.headroom is None:
             return []
-        policy, left = state.policy, state.headroom
-
-        def usd(name: str, label: str, limit: int, rest: int) -> Gauge:
-            used, top = whole(limit - rest, USDC_DECIMALS), whole(limit, USDC_DECIMALS)
-            return Gauge(name, label, used, top, USDC)
-
         return [
-            usd("daily_notional", "Bought in 24 hours", policy.daily_notional, left.notional_left),
             Gauge(
-                "trades_per_day",
-                "Trades in 24 hours",
-                Decimal(policy.trades_per_day - left.trades_left),
-                Decimal(policy.trades_per_day),
-                "",
-            ),
-            usd("loss_budget", "Loss budget of 24 hours", policy.loss_budget, left.loss_left),
-            usd(
-                "total_loss_budget",
-                "Loss budget until you sign again",
-                policy.total_loss_budget,
-                left.total_loss_left,
-            ),
+                use.name,
+                use.label,
+                Decimal(use.limit - use.left).scaleb(-SCALES[use.unit]),
+                Decimal(use.limit).scaleb(-SCALES[use.unit]),
+                str(use.unit),
+            )
+            for use in self.kind.uses(state.policy, state.headroom)
         ]
 
     @property
-    def max_trade(self) -> Decimal | None:
-        """Return the largest trade that the policy allows, USDC."""
+    def kind(self) -> SafeKind:
+        """What the owners of the Safe sign: spot trading or perpetual futures."""
+        return safe_kinds.of_deployment(self.deployment)
+
+    @property
+    def largest(self) -> str:
+        """Return the largest trade that the policy allows, in words; empty where there is no policy."""
         policy = self.state.policy if self.state else None
-        return whole(policy.max_trade, USDC_DECIMALS) if policy else None
+        return self.kind.largest(policy) if policy else ""
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """Return the limits that an owner may choose as the chain has them; decimal text in USDC, times or counts."""
+        policy = self.state.policy if self.state else None
+        if policy is None:
+            return {}
+        return {one.name: plain(one.shown(getattr(policy, one.field))) for one in self.kind.choice.limits}
+
+    @property
+    def max_trade(self) -> Decimal | None:
+        """Return the largest order, or the largest collateral of a trade, that the policy allows, USDC."""
+        policy = self.state.policy if self.state else None
+        if policy is None:
+            return None
+        most = policy.max_collateral if self.deployment.trades_perps else policy.max_trade
+        return whole(most, USDC_DECIMALS)
 
     @property
     def module(self) -> str:
@@ -231,6 +246,7 @@ class Wallet:
         return {
             "deployment_id": row.pk,
             "agent": row.agent.name,
+            "kind": self.kind.name,
             "status": row.state.upper(),
             "safe": row.safe_wallet,
             "chain_id": row.chain_id,
@@ -240,6 +256,7 @@ class Wallet:
             "owners": list(state.owners) if state else [],
             "threshold": state.threshold if state else None,
             "usdc": None if self.usdc is None else plain(self.usdc),
+            "collateral": plain(self.collateral),
             "tokens": {symbol: plain(amount) for symbol, amount in self.tokens.items()},
             "capital": None if row.safe_capital is None else plain(row.safe_capital),
             "missing_usdc": None if self.missing_usdc is None else plain(self.missing_usdc),
@@ -248,6 +265,7 @@ class Wallet:
             "entries_stopped": self.entries_stopped,
             "limits": [gauge.as_json() for gauge in self.gauges],
             "max_trade": None if self.max_trade is None else plain(self.max_trade),
+            "signed_limits": self.limits,
             "differences": list(state.differences) if state else [],
             "pending_at": iso_utc(self.pending_at) if self.pending_at else None,
             "unsigned_plan": self.unsigned.safe_tx_hash or "new Safe" if self.unsigned else None,
@@ -272,7 +290,7 @@ def wallets(deployments: Sequence[Deployment], *, fresh: bool = False) -> list[W
     books = {row.deployment: row for row in read_each([row.pk for row in rows]).deployments}
     open_rows = Position.objects.filter(deployment__in=rows).exclude(state="closed").order_by()
     counts = dict(open_rows.values_list("deployment").annotate(Count("pk")))
-    sharing = _sharing(rows)
+    sharing, collateral = _sharing(rows), _collateral(rows)
     held = {
         symbol
         for one in seen.values()
@@ -300,6 +318,7 @@ def wallets(deployments: Sequence[Deployment], *, fresh: bool = False) -> list[W
                 fees=own.platform_fees if own else ZERO,
                 profit_share=own.profit_share if own else ZERO,
                 open_positions=counts.get(row.pk, 0),
+                collateral=collateral.get((row.agent.venue, row.account), ZERO),
                 shared_with=[agent for pk, agent in sharing.get(key, []) if pk != row.pk],
                 token_values={
                     symbol: None if prices.get(symbol) is None else amount * prices[symbol]
@@ -360,11 +379,20 @@ def _sharing(rows: Sequence[Deployment]) -> dict[Key, list[tuple[int, str]]]:
     """Return Safe -> (deployment, agent's name) of the deployments that trade from it, revoked ones left out."""
     sharing: dict[Key, list[tuple[int, str]]] = {}
     others = Deployment.objects.filter(
-        account__in=[row.safe_wallet for row in rows], owner__in={row.owner_id for row in rows}
+        account__in=[row.account for row in rows], owner__in={row.owner_id for row in rows}
     ).exclude(state=DeploymentState.REVOKED)
     for pk, chain_id, safe, agent in others.values_list("pk", "chain_id", "safe_wallet", "agent__name"):
         sharing.setdefault((chain_id, safe), []).append((pk, agent))
     return sharing
+
+
+def _collateral(rows: Sequence[Deployment]) -> dict[tuple[str, str], Decimal]:
+    """Return (venue, account) -> USDC in positions at GMX, of those that trade perpetual futures."""
+    accounts = [row.account for row in rows if row.trades_perps]
+    if not accounts:
+        return {}
+    held = MarginPosition.objects.filter(account__in=accounts).order_by().values_list("venue", "account")
+    return {(venue, account): total for venue, account, total in held.annotate(Sum("margin"))}
 
 
 def _prices(symbols: set[str]) -> dict[str, Decimal]:

@@ -6,25 +6,11 @@
   const status = document.getElementById("status");
   const tables = document.getElementById("tables");
   const PAGE = 300, REFRESH_MS = 5000;
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
-  const chart = LightweightCharts.createChart(place, {
-    autoSize: true,
-    layout: {
-      background: { color: colour("--paper") }, textColor: colour("--soft"), attributionLogo: false,
-    },
-    grid: { vertLines: { color: colour("--line") }, horzLines: { color: colour("--line") } },
-    timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 6, borderColor: colour("--line") },
-    rightPriceScale: { borderColor: colour("--line") },
-    localization: { timeFormatter: (time) => new Date(time * 1000).toISOString().slice(0, 16).replace("T", " ") + " UTC" },
-  });
-  const up = colour("--up"), down = colour("--down");
-  const series = chart.addSeries(LightweightCharts.CandlestickSeries, {
-    upColor: up, wickUpColor: up, downColor: down, wickDownColor: down, borderVisible: false,
-  });
+  const { colour } = Candles;
+  const { chart, series } = Candles.create(place, { rightOffset: 6, repaint: () => mark() });
   const marks = LightweightCharts.createSeriesMarkers(series, []);
 
-  let bars = [], older = null, request = 0, loading = false;
+  let bars = [], markers = [], older = null, request = 0, loading = false;
 
   async function get(path, values) {
     const wanted = Object.entries(values).filter(([, value]) => value !== null && value !== "");
@@ -56,18 +42,23 @@
     }
     if (own !== request) return;
     const known = new Set(bars.map((bar) => bar.time));
-    marks.setMarkers(items.filter((marker) => known.has(marker.bar)).map((marker) => {
+    markers = items.filter((marker) => known.has(marker.bar));
+    mark();
+    place.dataset.markers = String(items.length);
+    status.textContent = `${symbol}, candles of ${interval}, ${bars.length} shown, ${count} entries and exits. The chart is in UTC.`;
+  }
+
+  function mark() {
+    marks.setMarkers(markers.map((marker) => {
       const buys = (marker.what === "ENTRY") === (marker.side === "LONG");
       const entry = marker.what === "ENTRY";
       const won = marker.net !== null && +marker.net >= 0;
       return {
         time: marker.bar, position: buys ? "belowBar" : "aboveBar", shape: entry ? (buys ? "arrowUp" : "arrowDown") : "circle",
-        color: entry ? colour("--link") : won ? up : down,
+        color: colour(entry ? "--link" : won ? "--up" : "--down"),
         text: entry ? `${marker.side} ${+marker.price}` : `${marker.reason} ${+marker.net >= 0 ? "+" : ""}${(+marker.net).toFixed(2)}`,
       };
     }));
-    place.dataset.markers = String(items.length);
-    status.textContent = `${symbol}, candles of ${interval}, ${bars.length} shown, ${count} entries and exits. The chart is in UTC.`;
   }
 
   async function show() {

@@ -5,35 +5,31 @@
   const status = document.getElementById("chart-status");
   const trade = JSON.parse(document.getElementById("trade-data").textContent);
   const PAGE = 400, REFRESH_MS = 15000;
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const up = colour("--up"), down = colour("--down"), link = colour("--link"), soft = colour("--soft");
-  const chart = LightweightCharts.createChart(place, {
-    autoSize: true,
-    layout: { background: { color: colour("--paper") }, textColor: soft, attributionLogo: false },
-    grid: { vertLines: { color: colour("--line") }, horzLines: { color: colour("--line") } },
-    timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 4, borderColor: colour("--line") },
-    rightPriceScale: { borderColor: colour("--line") },
-    localization: { timeFormatter: (time) => new Date(time * 1000).toISOString().slice(0, 16).replace("T", " ") + " UTC" },
-  });
-  const series = chart.addSeries(LightweightCharts.CandlestickSeries, {
-    upColor: up, wickUpColor: up, downColor: down, wickDownColor: down, borderVisible: false,
-    autoscaleInfoProvider: (original) => {
-      const found = original();
-      const levels = Object.values(trade.levels).map(Number);
-      if (!found) return found;
-      return { ...found, priceRange: { minValue: Math.min(found.priceRange.minValue, ...levels), maxValue: Math.max(found.priceRange.maxValue, ...levels) } };
-    },
-  });
-  const colours = { entry: link, stop: down, target: up, "trailing stop": down, "last trailing stop": down, exit: soft };
-  for (const [name, price] of Object.entries(trade.levels)) {
-    const dashed = name.includes("trailing");
-    series.createPriceLine({
-      price: +price, color: colours[name] || soft, lineWidth: 1, title: name, axisLabelVisible: true,
+  const { colour } = Candles;
+  const autoscaleInfoProvider = (original) => {
+    const found = original();
+    const levels = Object.values(trade.levels).map(Number);
+    if (!found) return found;
+    return { ...found, priceRange: { minValue: Math.min(found.priceRange.minValue, ...levels), maxValue: Math.max(found.priceRange.maxValue, ...levels) } };
+  };
+  const { chart, series } = Candles.create(place, { rightOffset: 4, options: { autoscaleInfoProvider }, repaint });
+  const colours = { entry: "--link", stop: "--down", target: "--up", "trailing stop": "--down", "last trailing stop": "--down" };
+  const lines = Object.entries(trade.levels).map(([name, price]) => {
+    const dashed = name.includes("trailing"), style = colours[name] || "--soft";
+    const line = series.createPriceLine({
+      price: +price, color: colour(style), lineWidth: 1, title: name, axisLabelVisible: true,
       lineStyle: dashed ? LightweightCharts.LineStyle.Dashed : LightweightCharts.LineStyle.Solid,
     });
-  }
+    return { line, style };
+  });
   const marks = LightweightCharts.createSeriesMarkers(series, []);
   const long = trade.side === "long";
+  let shown = [];
+
+  function repaint() {
+    for (const { line, style } of lines) line.applyOptions({ color: colour(style) });
+    marks.setMarkers(shown.map(({ mark, time }) => ({ time, text: mark.text, ...shape(mark) })));
+  }
 
   async function load(interval, limit, before) {
     const query = new URLSearchParams({ symbol: trade.symbol, interval, limit, before });
@@ -43,17 +39,17 @@
   }
 
   function shape(mark) {
-    if (mark.what === "POST") return { position: "aboveBar", shape: "square", color: soft };
-    if (mark.what === "ENTRY") return { position: long ? "belowBar" : "aboveBar", shape: long ? "arrowUp" : "arrowDown", color: link };
-    return { position: long ? "aboveBar" : "belowBar", shape: "circle", color: mark.text.includes("−") ? down : up };
+    if (mark.what === "POST") return { position: "aboveBar", shape: "square", color: colour("--soft") };
+    if (mark.what === "ENTRY") return { position: long ? "belowBar" : "aboveBar", shape: long ? "arrowUp" : "arrowDown", color: colour("--link") };
+    return { position: long ? "aboveBar" : "belowBar", shape: "circle", color: colour(mark.text.includes("−") ? "--down" : "--up") };
   }
 
   function draw(bars) {
     const times = bars.map((bar) => bar.time);
     const barOf = (at) => times.filter((time) => time <= at).pop();
-    const shown = trade.marks.map((mark) => ({ mark, time: barOf(mark.at) })).filter((one) => one.time !== undefined);
+    shown = trade.marks.map((mark) => ({ mark, time: barOf(mark.at) })).filter((one) => one.time !== undefined);
     series.setData(bars);
-    marks.setMarkers(shown.map(({ mark, time }) => ({ time, text: mark.text, ...shape(mark) })));
+    repaint();
     place.dataset.bars = String(bars.length);
     place.dataset.markers = String(shown.length);
     const first = shown.length ? times.indexOf(shown[0].time) : 0;

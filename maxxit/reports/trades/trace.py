@@ -10,14 +10,17 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
+from agents.decisions import Deciders
 from maxxit.access.rows import Person, sees_all, visible
 from maxxit.core.errors import Rejected
 from maxxit.core.money import ZERO, brief, plain
 from maxxit.events.models import Event
 from maxxit.llm.models import LlmTrace
 from maxxit.reports.schemas import TradeTraceOut
+from positions.margins import attach
 from positions.models import Position
 from positions.performance.equity import with_unrealised
+from signals_app.evidence.effects import SCALE, effects
 from signals_app.models import CtPost, Signal
 from trading.models import Fill, LedgerEntry, Order
 
@@ -112,7 +115,7 @@ def follow(correlation_id: UUID, person: Person = None) -> Trace:
             code="not_found",
         )
     orders = list(visible(Order.objects.filter(signal__in=own_signals), person).order_by("pk"))
-    positions = visible(Position.objects.filter(signal__in=own_signals), person)
+    positions = visible(Position.objects.filter(signal__in=own_signals).select_related("entry_order"), person)
     ids = {correlation_id, *(post.correlation_id for post in own_posts)}
     ids |= {signal.correlation_id for signal in own_signals}
     trace = Trace(
@@ -125,7 +128,7 @@ def follow(correlation_id: UUID, person: Person = None) -> Trace:
             visible(Fill.objects.filter(order__in=orders), person).select_related("order").order_by("pk")
         ),
         ledger=list(visible(LedgerEntry.objects.filter(order__in=orders), person).order_by("pk")),
-        positions=list(with_unrealised(positions).order_by("pk")),
+        positions=attach(with_unrealised(positions).order_by("pk")),
         events=[],
     )
     trace.traces.extend(_model_calls(ids, trace, person))
@@ -143,7 +146,8 @@ def _model_calls(ids: set[UUID], trace: Trace, person: Person) -> QuerySet[LlmTr
     traces = LlmTrace.objects.filter(correlation_ids__overlap=list(ids)).order_by("ts", "pk")
     if sees_all(person, LlmTrace):
         return traces
-    return traces.filter(agent_name__in=["", *(signal.agent.name for signal in trace.signals)])
+    own = Q(agent_name="") | Q(agent_id__in=[signal.agent_id for signal in trace.signals])
+    return traces.filter(own)
 
 
 def _events(ids: set[UUID], trace: Trace, person: Person) -> list[Event]:
@@ -153,8 +157,8 @@ def _events(ids: set[UUID], trace: Trace, person: Person) -> list[Event]:
         return list(events)
     rows = (*trace.posts, *trace.signals, *trace.orders, *trace.positions)
     mine = {f"{row._meta.label_lower}/{row.pk}" for row in rows}
-    agents = {signal.agent.name for signal in trace.signals}
-    return [row for row in events if row.subject in mine and row.data.get("agent", "") in {"", *agents}]
+    agents = Deciders.of(signal.agent for signal in trace.signals)
+    return [row for row in events if row.subject in mine and agents.concern(row.data, row.at)]
 
 
 def timeline(trace: Trace) -> list[Step]:
@@ -221,15 +225,17 @@ def _signal(signal: Signal) -> str:
 
 
 def _evidence(signal: Signal) -> str:
-    evidence: dict[str, Any] = signal.risk_model.get("evidence", {})
-    weights: dict[str, Any] = signal.risk_model.get("weights", {})
-    return ", ".join(f"{name} {value:+.2f} × {weights.get(name, 0)}" for name, value in evidence.items())
+    model = signal.risk_model
+    rows = effects(model.get("evidence", {}), model.get("weights", {}), signal.side)
+    return "\n".join([f"{SCALE}:", *map(str, rows)]) if rows else ""
 
 
 def _order(order: Order) -> str:
     what = f"{order.purpose} {order.side} {brief(order.quantity or ZERO)} {order.symbol}"
     text = f"{what} for {order.account}: {order.state}"
     if verdict := order.verdict:
+        if verdict["measured"] and not verdict["limit"]:
+            return f"{text}, {verdict['reason']}: {verdict['measured']}"
         measured, limit = verdict["measured"] or "–", verdict["limit"] or "–"
         return f"{text}, {verdict['reason']} (measured {measured}, limit {limit})"
     return f"{text}, {order.reason or order.exit_reason}".rstrip(", ")

@@ -29,10 +29,19 @@ REASONS: Mapping[str, CodedReason] = {**POSTS, **ORDERS, **QUOTES}
 OF_THE_VENUE = "a reason given by the venue itself", "the venue's documentation and status page"
 
 
+SENTENCES = frozenset({Reason.MARKET_CLOSED})
+"""Codes that are stored with a sentence in place of a measured value."""
+
+
 def explain(code: str) -> tuple[str, str, Audience]:
     """Return the meaning of a reason, what changes it and who can. Unknown codes are taken for the venue's own."""
     reason = REASONS.get(code) or REASONS.get(code.partition(":")[0])
     return (reason.text, reason.fix, reason.audience) if reason else (*OF_THE_VENUE, Audience.STAFF)
+
+
+def in_words(code: str, meaning: str, measured: str, limit: str) -> tuple[str, str]:
+    """Return meaning and measured value of a reason whose detail is a sentence (a closed market): it is the meaning."""
+    return (measured, "") if code in SENTENCES and measured and not limit else (meaning, measured)
 
 
 def markdown() -> str:

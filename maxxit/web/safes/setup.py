@@ -19,13 +19,13 @@ from agents.models import Deployment
 from maxxit.access.permissions import page_needs
 from maxxit.core.errors import MaxxitError, Rejected
 from maxxit.web.json_calls import JsonBody, json_call
-from maxxit.web.wallet_pages import NoBody, SentBody, download, own_deployment
+from maxxit.web.safes.pages import NoBody, SentBody, download, own_deployment
 from trading import gate
 from trading.chain import chains
-from trading.deployments import activation, wallet_setup
+from trading.deployments import activation, safe_limits, wallet_setup
 from trading.deployments.wallet_setup import Status, Step
 from trading.venues.safe import plans, safes
-from trading.venues.safe.units import USDC_DECIMALS, base, whole
+from trading.venues.safe.units import USDC_DECIMALS, base
 
 TRANSFER = "0xa9059cbb"
 """Selector of `transfer(address,uint256)` of a token."""
@@ -69,7 +69,7 @@ def _context(deployment: Deployment, status: Status) -> dict[str, Any]:
     capital, missing = activation.capital_of(deployment), None
     if status.usdc is not None and status.usdc < capital and status.step == Step.READY:
         missing = capital - status.usdc
-    limits = plan.policy if plan else plans.limits_for(deployment).model_dump()
+    changes = safe_limits.changes(deployment, plan) if plan else []
     return {
         "deployment": deployment,
         "status": status,
@@ -80,13 +80,11 @@ def _context(deployment: Deployment, status: Status) -> dict[str, Any]:
         "send": status.onboarding.get("send"),
         "notes": status.onboarding.get("notes", []),
         "sharing": wallet_setup.sharing(deployment),
+        "changes": changes,
+        "loosens": safe_limits.loosens(changes),
         "is_new": bool(status.onboarding.get("new")),
         "card": plans.card_of(at, plan) if plan else plans.card_for(deployment),
-        "limits": {
-            name: whole(int(limits[name]), USDC_DECIMALS)
-            for name in ("max_trade", "daily_notional", "loss_budget", "total_loss_budget")
-        }
-        | {"trades_per_day": limits["trades_per_day"]},
+        "perps": at.kind.name == "perps",
         "chain_id": stanza.chain_id,
         "chain": chains.title(stanza.chain_id),
         "coin": stanza.coin,

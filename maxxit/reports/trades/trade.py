@@ -8,6 +8,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Q
+
+from agents.decisions import Deciders
 from maxxit.access.rows import Person, sees_all, visible
 from maxxit.core import clock
 from maxxit.core.clock import iso_utc
@@ -20,12 +23,14 @@ from maxxit.llm.models import LlmTrace
 from maxxit.market import quotes
 from maxxit.market.models import Candle, Quote
 from maxxit.reports.activity.rows import Post, decision_of, post_of
-from maxxit.reports.reasons import explain
+from maxxit.reports.trades.reasons import explain
 from positions.costs import Costs, read_costs
 from positions.models import Position
 from positions.performance import pnl
+from signals_app.evidence.effects import SCALE, effects
 from signals_app.models import CtPost, Signal
 from trading.models import Fill, JournalKind, LedgerEntry, Order
+from trading.perps.margin import MarginFacts, facts_of
 
 CLOSING_ORDERS = 50
 """Of a position: a refused exit is tried again every few minutes."""
@@ -128,6 +133,8 @@ class TradeFigures:
     position: Position
     now: Now | None
     """None for a closed position, and where the token has no quote."""
+    margin: MarginFacts | None
+    """None at a venue without margin."""
 
     @property
     def result(self) -> Decimal | None:
@@ -135,6 +142,12 @@ class TradeFigures:
         if self.position.state == "closed":
             return self.position.net
         return self.now.pnl if self.now else None
+
+    @property
+    def with_funding(self) -> Decimal | None:
+        """USDC: the result and the funding, which is a ledger line of its own; the result alone without margin."""
+        funding = self.margin.funding if self.margin else ZERO
+        return None if self.result is None else self.result + funding
 
     @property
     def close_text(self) -> str:
@@ -167,6 +180,8 @@ class Trade(TradeFigures):
         """What the chart draws: levels in USD, moments in seconds since 1970."""
         row = self.position
         levels = {"entry": row.entry_price, "stop": row.stop_loss, "target": row.take_profit}
+        if self.margin and self.margin.liquidation_price is not None:
+            levels["liquidation"] = self.margin.liquidation_price
         if row.trailing_stop is not None and row.state != "closed":
             levels["trailing stop"] = row.trailing_stop
         elif row.trailing_stop is not None:
@@ -226,6 +241,8 @@ class Trade(TradeFigures):
             }
             if self.now
             else None,
+            "margin": self.margin.as_json() if self.margin else None,
+            "result_with_funding": None if self.with_funding is None else plain(self.with_funding),
             "close": self.close_text,
             "steps": [
                 {
@@ -270,6 +287,7 @@ def trade(position_id: int, person: Person = None) -> Trade:
     calls = _model_calls(position, posts, person)
     charges = _charges(position, costs, orders, ledger)
     now = _now(position, costs)
+    held = facts_of([position]).get(position.pk)
     events = _events(position, posts, orders)
     steps = [
         _post_step(position, posts, events),
@@ -277,17 +295,18 @@ def trade(position_id: int, person: Person = None) -> Trade:
         _signal_step(position, events),
         _order_step(orders, events),
         _fill_step(fills, ledger, orders),
-        _result_step(position, now, events),
+        _result_step(position, now, held, events),
     ]
     marks = _marks(position, posts, fills)
-    return Trade(position, now, [post_of(post) for post in posts], charges, steps, marks)
+    return Trade(position, now, held, [post_of(post) for post in posts], charges, steps, marks)
 
 
 def trade_figures(position_id: int, person: Person = None) -> TradeFigures:
     """Read a position and its result at the newest quote. Raises Rejected for one that is not `person`'s."""
     position = position_of(position_id, person)
-    entry = position.entry_order_id
-    return TradeFigures(position, _now(position, read_costs([entry])[entry]))
+    entry = position.entry_order
+    held = facts_of([position]).get(position.pk)
+    return TradeFigures(position, _now(position, read_costs([entry.pk])[entry.pk]), held)
 
 
 def _posts(position: Position) -> list[CtPost]:
@@ -306,8 +325,8 @@ def _model_calls(position: Position, posts: Sequence[CtPost], person: Person) ->
     ids = [position.correlation_id, *(post.correlation_id for post in posts)]
     calls = LlmTrace.objects.filter(correlation_ids__overlap=ids).order_by("ts", "pk")
     if not sees_all(person, LlmTrace):
-        agent = position.signal.agent.name if position.signal else ""
-        calls = calls.filter(agent_name__in=["", agent])
+        own = Q(agent_id=position.signal.agent_id) if position.signal else Q()
+        calls = calls.filter(Q(agent_name="") | own)
     return list(calls[:EVENTS])
 
 
@@ -315,9 +334,9 @@ def _events(position: Position, posts: Sequence[CtPost], orders: Sequence[Order]
     """Return table -> the events of the trade's own rows, oldest first."""
     rows = [position, *posts, *orders, *([position.signal] if position.signal else [])]
     by_table: dict[str, list[Event]] = {}
-    agent = position.signal.agent.name if position.signal else ""
+    agents = Deciders.of([position.signal.agent] if position.signal else [])
     for event in Event.objects.filter(subject__in=[subject(row) for row in rows]).order_by("pk")[:EVENTS]:
-        if event.data.get("agent", agent) in ("", agent):
+        if agents.concern(event.data, event.at):
             by_table.setdefault(event.subject.partition("/")[0], []).append(event)
     return by_table
 
@@ -421,13 +440,8 @@ def _signal_step(position: Position, events: dict[str, list[Event]]) -> Step:
     signal = position.signal
     if signal is None:
         return Step("signal", "No signal: opened by hand or found by reconciliation", None, "")
-    weights: dict[str, Any] = signal.risk_model.get("weights", {})
-    evidence = [
-        f"{name} {value:+.2f} × {weights.get(name, 0)}"
-        for name, value in signal.risk_model.get("evidence", {}).items()
-        if weights.get(name, 0)
-    ]
-    lines = [decision_of(signal), *(["evidence: " + ", ".join(evidence)] if evidence else [])]
+    rows = effects(signal.risk_model.get("evidence", {}), signal.risk_model.get("weights", {}), signal.side)
+    lines = [decision_of(signal), *([f"{SCALE}:"] if rows else []), *map(str, rows)]
     details = _raw(events, "signals_app.signal")
     if signal.market:
         details.append(Detail("Indicators at the decision", json.dumps(signal.market, indent=1)))
@@ -472,17 +486,29 @@ def _fill_step(fills: Sequence[Fill], ledger: Sequence[LedgerEntry], orders: Seq
     )
 
 
-def _result_step(position: Position, now: Now | None, events: dict[str, list[Event]]) -> Step:
+def _result_step(
+    position: Position, now: Now | None, margin: MarginFacts | None, events: dict[str, list[Event]]
+) -> Step:
     details = _raw(events, "positions.position")
     if position.state != "closed":
         money = f"{signed(now.pnl)} USDC after fees so far" if now else "no quote"
         levels = f"stop {price_text(position.stop_loss)}, target {price_text(position.take_profit)} USD"
-        return Step("result", f"Result: {position.state}", None, money, [levels], details)
+        lines = [levels]
+        if margin:
+            level = margin.liquidation_price
+            ends = (
+                "no liquidation price is known" if level is None else f"liquidated at {price_text(level)} USD"
+            )
+            lines.append(f"{ends}, funding so far {signed(margin.funding)} USDC")
+        return Step("result", f"Result: {position.state}", None, money, lines, details)
     lines = [
         f"closed by {position.exit_reason.replace('_', ' ')} at {price_text(position.exit_price or ZERO)} USD",
         f"realised {signed(position.realised_pnl)} USDC after {plain(position.fees)} USDC of fees, "
         f"profit share {plain(position.profit_share)} USDC",
     ]
+    if margin:
+        with_it = signed(position.net + margin.funding)
+        lines.append(f"funding {signed(margin.funding)} USDC beside it: {with_it} USDC with funding")
     return Step("result", "Result", position.closed_at, f"{signed(position.net)} USDC", lines, details)
 
 

@@ -19,12 +19,12 @@ from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments, listed_on
 from maxxit.market.models import Quote, RefusedQuote
 from maxxit.market.reasons import QuoteReason
-from maxxit.reports import trace
 from maxxit.reports.activity import feed
 from maxxit.reports.activity.feed import Filters
 from maxxit.reports.activity.rows import RANK, Line, Row, activity, url_of
 from maxxit.reports.progress import Pace, Queue, WaitingOrder
-from maxxit.reports.reasons import explain
+from maxxit.reports.trades import trace
+from maxxit.reports.trades.reasons import explain, in_words
 from signals_app import score
 from signals_app.models import CtPost, Signal
 from signals_app.policy import policy as signals_policy
@@ -59,6 +59,7 @@ class Stop:
 
 def _stop(what: str, code: str, measured: str = "", limit: str = "") -> Stop:
     meaning, change, audience = explain(code)
+    meaning, measured = in_words(code, meaning, measured, limit)
     return Stop(what, code, meaning, measured, limit, change, audience)
 
 

@@ -12,19 +12,38 @@ from typing import Any
 from django.db import connection, transaction
 
 from maxxit.core.csv_text import CHUNK, cell
+from maxxit.market.venues import venues
 from maxxit.reports.scope import Scope
 from positions.performance.lots import ClosedLot, LotFill, closed_lots
+from trading.perps.margin import has_margin
 
 TRADES = """
 SELECT p.id, p.deployment_id, a.name, d.account, a.venue, p.symbol, p.side, p.state, p.opened_at, p.closed_at,
        p.quantity, p.entry_price, p.exit_price, p.exit_reason,
        CASE WHEN p.state = 'closed' THEN p.realised_pnl + p.fees END, p.fees, p.profit_share,
-       CASE WHEN p.state = 'closed' THEN p.realised_pnl - p.profit_share END, p.signal_id,
+       CASE WHEN p.state = 'closed' THEN p.realised_pnl - p.profit_share END,
+       m.leverage, m.liquidation_price, m.ratio_pct, m.funding,
+       CASE WHEN p.state = 'closed' THEN p.realised_pnl - p.profit_share + m.funding END, p.signal_id,
        (SELECT string_agg(DISTINCT c.x_username, ' ' ORDER BY c.x_username)
         FROM signal_posts x JOIN ct_posts t ON t.id = x.ctpost_id JOIN ct_accounts c ON c.id = t.account_id
         WHERE x.signal_id = p.signal_id),
        p.correlation_id
 FROM positions p JOIN agent_deployments d ON d.id = p.deployment_id JOIN agents a ON a.id = d.agent_id
+LEFT JOIN LATERAL (
+    SELECT coalesce(h.leverage, o.leverage) AS leverage, h.liquidation_price,
+           round(100 * h.maintenance * q.price / nullif(greatest(
+               h.maintenance * h.liquidation_price
+               + CASE p.side WHEN 'long' THEN 1 ELSE -1 END * (q.price - h.liquidation_price), 0), 0), 2) AS ratio_pct,
+           coalesce((
+               SELECT sum(f.amount) FROM funding_payments f
+               WHERE f.deployment_id = p.deployment_id AND f.symbol = p.symbol AND f.at >= p.opened_at
+                 AND f.at <= coalesce(p.closed_at, 'infinity')), 0) AS funding
+    FROM orders o
+    LEFT JOIN margin_positions h
+        ON p.state <> 'closed' AND h.venue = o.venue AND h.account = o.account AND h.symbol = p.symbol
+    LEFT JOIN quotes q ON q.symbol = p.symbol
+    WHERE o.id = p.entry_order_id AND o.venue = ANY(%(with_margin)s)
+) AS m ON true
 WHERE (%(deployments)s::bigint[] IS NULL OR p.deployment_id = ANY(%(deployments)s::bigint[]))
   AND (%(author)s::bigint IS NULL OR EXISTS (
       SELECT FROM signal_posts x JOIN ct_posts t ON t.id = x.ctpost_id
@@ -36,7 +55,8 @@ ORDER BY p.id
 TRADE_COLUMNS = (
     "position", "deployment", "agent", "account", "venue", "token", "side", "state", "opened_at_utc", "closed_at_utc",
     "quantity", "entry_price_usd", "exit_price_usd", "exit_reason", "pnl_before_costs_usdc", "fees_usdc",
-    "profit_share_usdc", "pnl_usdc", "signal", "followed_accounts", "correlation_id",
+    "profit_share_usdc", "pnl_usdc", "leverage", "liquidation_price_usd", "margin_ratio_pct", "funding_usdc",
+    "pnl_with_funding_usdc", "signal", "followed_accounts", "correlation_id",
 )  # fmt: skip
 FILLS = """
 SELECT o.deployment_id, d.account, a.venue, o.symbol, f.id, f.at, o.side, f.quantity, f.cash,
@@ -59,8 +79,17 @@ LOT_COLUMNS = (
 
 
 def trades_csv(scope: Scope, since: datetime | None = None, until: datetime | None = None) -> Iterator[str]:
-    """Yield CSV lines: the head, then each position that was open in [since, until), in the order of opening."""
-    params = {"deployments": scope.deployments, "author": scope.author, "since": since, "until": until}
+    """Yield CSV lines: the head, then each position that was open in [since, until), in the order of opening.
+
+    The columns of margin and funding are empty at venues without margin.
+    """
+    params: dict[str, Any] = {
+        "deployments": scope.deployments,
+        "author": scope.author,
+        "since": since,
+        "until": until,
+    }
+    params["with_margin"] = [name for name in venues() if has_margin(name)]
     return _lines(TRADE_COLUMNS, _read(TRADES, params))
 
 

@@ -1,0 +1,1 @@
+"""What owners decide on: entries that wait for their yes."""
