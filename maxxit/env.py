@@ -9,7 +9,7 @@ import os
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import load_dotenv
 from psycopg.conninfo import conninfo_to_dict
@@ -26,6 +26,14 @@ SECRET_KEY_LENGTH = 50
 Port = Annotated[int, Field(gt=0, lt=65536)]
 Words = Annotated[list[str], NoDecode]
 """A comma-separated list."""
+
+PREPARED = {"server_side_binding": True, "prepare_threshold": 1}
+"""Connection options: Postgres plans a statement that comes a second time once and keeps the plan."""
+PLANS_ONCE = {"PREPARED_STATEMENTS": "true", "CONN_MAX_AGE": "600"}
+"""Environment of a worker that keeps plans: it keeps them as long as its connection."""
+BY_INDEX = {"enable_seqscan": "off"}
+"""A plan that is kept (of a statement, or of a foreign-key check) may have been made while a table was nearly empty.
+With this it uses an index all the same, and is still good when the table has grown."""
 
 
 class Env(BaseSettings):
@@ -62,12 +70,17 @@ class Env(BaseSettings):
     """Seconds that a process keeps its database connection; 0 in the web process, whose threads are short-lived."""
     statement_timeout: int = Field(default=300, gt=0)
     """Seconds; the web process uses less."""
-    enable_seqscan: bool = True
-    """Postgres' setting. Off in the workers that place orders: a connection keeps the plans of its foreign-key checks,
-    and a plan made while a table was nearly empty would read the whole table for each row once it has grown."""
+    prepared_statements: bool = False
+    """Whether a connection plans a repeated statement once (`PREPARED`): in the workers that place and book orders,
+    where planning takes half of an order's time."""
     soft_shutdown_seconds: float = Field(default=30, ge=0)
     """How long a stopping worker lets a running task continue before it hands the task back."""
     flower_url: str = ""
+    public_url: str = ""
+    """Where customers reach the web process, for links in messages; unset: the first of ALLOWED_HOSTS, or BIND."""
+    email_url: str = Field(default="", repr=False)
+    """smtp://, smtp+tls:// (STARTTLS) or smtps://USER:PASSWORD@HOST:PORT of the mail server."""
+    email_from: str = ""
 
     @field_validator("allowed_hosts", "csrf_trusted_origins", "trusted_proxies", mode="before")
     @classmethod
@@ -121,6 +134,31 @@ class Env(BaseSettings):
         """The Redis URL in use."""
         return self.redis_url or servers.Redis(self.maxxit_data_dir).url
 
+    @property
+    def site(self) -> str:
+        """Where customers reach the web process, without a slash at the end."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        return (
+            f"https://{self.allowed_hosts[0]}" if self.production else f"http://{self.bind}:{self.web_port}"
+        )
+
+    def mail(self) -> dict[str, Any]:
+        """Return Django's EMAIL_ settings. Raises Misconfigured for a URL of another kind."""
+        parts = urlsplit(self.email_url)
+        if self.email_url and (parts.scheme not in {"smtp", "smtp+tls", "smtps"} or not parts.hostname):
+            raise Misconfigured("EMAIL_URL: use smtp+tls://USER:PASSWORD@HOST:587, or smtps:// or smtp://")
+        ports = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+        return {
+            "EMAIL_HOST": parts.hostname or "",
+            "EMAIL_PORT": parts.port or ports.get(parts.scheme, 25),
+            "EMAIL_HOST_USER": unquote(parts.username or ""),
+            "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+            "EMAIL_USE_TLS": parts.scheme == "smtp+tls",
+            "EMAIL_USE_SSL": parts.scheme == "smtps",
+            "DEFAULT_FROM_EMAIL": self.email_from or f"Maxxit <notifications@{urlsplit(self.site).hostname}>",
+        }
+
     @cached_property
     def key(self) -> str:
         """SECRET_KEY, or the generated key of this installation."""
@@ -144,7 +182,7 @@ class Env(BaseSettings):
             "statement_timeout": f"{self.statement_timeout}s",
             "lock_timeout": "30s",
             "idle_in_transaction_session_timeout": "120s",
-        } | ({} if self.enable_seqscan else {"enable_seqscan": "off"})
+        } | (BY_INDEX if self.prepared_statements else {})
         flags = " ".join(f"-c {name}={value}" for name, value in limits.items())
         return {
             "ENGINE": "maxxit.postgres",
@@ -155,7 +193,9 @@ class Env(BaseSettings):
             "PORT": parts.pop("port", ""),
             "CONN_MAX_AGE": self.conn_max_age,
             "CONN_HEALTH_CHECKS": True,
-            "OPTIONS": parts | {"options": f"{parts.get('options', '')} {flags}".strip()},
+            "OPTIONS": parts
+            | (PREPARED if self.prepared_statements else {})
+            | {"options": f"{parts.get('options', '')} {flags}".strip()},
         }
 
 

@@ -47,10 +47,12 @@ INSTALLED_APPS = [
     "maxxit.access",
     "maxxit.ops",
     "maxxit.replay",
+    "maxxit.chat",
     "agents",
     "signals_app",
     "trading",
     "positions",
+    "maxxit.bus",
 ]
 
 MIDDLEWARE = [
@@ -143,6 +145,10 @@ STAFF_SECOND_FACTOR = PRODUCTION if ENV.staff_second_factor is None else ENV.sta
 SIGN_UP = ENV.sign_up or ("invitation" if PRODUCTION else "open")
 """Who may create an account: open, invitation or closed."""
 OTP_TOTP_ISSUER = "Maxxit"
+
+# --- mail: sent by the notify worker alone, which has EMAIL_URL -----------------------------------------------------
+PUBLIC_URL = ENV.site
+globals().update(ENV.mail())  # EMAIL_HOST and the others
 
 # --- logs ---------------------------------------------------------------------------------------------------
 redact.know_environment()  # before the first line

@@ -21,13 +21,17 @@ from maxxit.web import (
     previews,
     settings_pages,
     trade,
+    venue_keys,
     wallet,
-    wallet_pages,
-    wallet_setup,
 )
+from maxxit.web.chat import assistants, telegram
+from maxxit.web.chat import pages as chat_pages
 from maxxit.web.login import Login
 from maxxit.web.metrics import metrics
 from maxxit.web.performance import performance_page
+from maxxit.web.safes import limits as safe_limits
+from maxxit.web.safes import pages as safe_pages
+from maxxit.web.safes import setup as safe_setup
 from maxxit.web.second_factor import second_factor
 
 MOVED_ADMIN_PAGES = {
@@ -45,6 +49,8 @@ urlpatterns = [
     path("previews/<int:preview_id>", previews.preview_part, name="preview"),
     path("previews/<int:preview_id>/cancel", previews.cancel_preview, name="cancel-preview"),
     path("agents", agents.my_agents, name="my-agents"),
+    path("agents/<int:deployment_id>/keys", venue_keys.keys_page, name="venue-keys"),
+    path("agents/<int:deployment_id>/keys/state", venue_keys.keys_part, name="venue-keys-state"),
     path("agents/<int:deployment_id>/limits", owner_decisions.limits, name="limits"),
     path("confirmations", owner_decisions.confirmations, name="confirmations"),
     path("confirmations/rows", owner_decisions.confirmation_rows, name="confirmation-rows"),
@@ -55,6 +61,8 @@ urlpatterns = [
     path("market/tables", pages.market_tables, name="market-tables"),
     path("notifications", notifications.notifications_page, name="notifications"),
     path("notifications/log", notifications.notifications_log, name="notifications-log"),
+    path("unsubscribe/<str:token>", notifications.unsubscribe, name="unsubscribe"),
+    path("push-worker.js", notifications.service_worker, name="push-worker"),
     path("signals/<int:signal_id>", pages.signal, name="signal"),
     path("signals/<int:signal_id>/progress", pages.signal_progress, name="signal-progress"),
     path("invoices", invoices.invoices, name="invoices"),
@@ -70,30 +78,32 @@ urlpatterns = [
     path("sign-up", account.sign_up_page, name="sign-up"),
     path("wallet/message", wallet.message, name="wallet-message"),
     path("wallet/answer", wallet.answer, name="wallet-answer"),
-    path("wallet", wallet_pages.wallet_page, name="wallet"),
-    path("wallet/cards", wallet_pages.wallet_cards, name="wallet-cards"),
-    path("wallet/<int:deployment_id>/setup", wallet_setup.wallet_setup_page, name="wallet-setup"),
-    path("wallet/<int:deployment_id>/new", wallet_setup.wallet_plan_new, name="wallet-plan-new"),
-    path(
-        "wallet/<int:deployment_id>/existing", wallet_setup.wallet_plan_existing, name="wallet-plan-existing"
-    ),
-    path("wallet/<int:deployment_id>/sent", wallet_setup.wallet_sent, name="wallet-sent"),
-    path("wallet/<int:deployment_id>/check", wallet_setup.wallet_check, name="wallet-check"),
-    path("wallet/<int:deployment_id>/forget", wallet_setup.wallet_forget, name="wallet-forget"),
-    path("wallet/<int:deployment_id>/plan.json", wallet_setup.plan_file, name="wallet-plan-file"),
-    path("wallet/<int:deployment_id>/revoke", wallet_pages.wallet_revoke, name="wallet-revoke"),
-    path("wallet/<int:deployment_id>/revoked", wallet_pages.wallet_revoked, name="wallet-revoked"),
-    path("wallet/<int:deployment_id>/revoke.json", wallet_pages.revoke_file, name="wallet-revoke-file"),
+    path("wallet", safe_pages.wallet_page, name="wallet"),
+    path("wallet/cards", safe_pages.wallet_cards, name="wallet-cards"),
+    path("wallet/<int:deployment_id>/setup", safe_setup.wallet_setup_page, name="wallet-setup"),
+    path("wallet/<int:deployment_id>/new", safe_setup.wallet_plan_new, name="wallet-plan-new"),
+    path("wallet/<int:deployment_id>/existing", safe_setup.wallet_plan_existing, name="wallet-plan-existing"),
+    path("wallet/<int:deployment_id>/sent", safe_setup.wallet_sent, name="wallet-sent"),
+    path("wallet/<int:deployment_id>/check", safe_setup.wallet_check, name="wallet-check"),
+    path("wallet/<int:deployment_id>/forget", safe_setup.wallet_forget, name="wallet-forget"),
+    path("wallet/<int:deployment_id>/plan.json", safe_setup.plan_file, name="wallet-plan-file"),
+    path("wallet/<int:deployment_id>/limits", safe_limits.wallet_limits, name="wallet-limits"),
+    path("wallet/<int:deployment_id>/revoke", safe_pages.wallet_revoke, name="wallet-revoke"),
+    path("wallet/<int:deployment_id>/revoked", safe_pages.wallet_revoked, name="wallet-revoked"),
+    path("wallet/<int:deployment_id>/revoke.json", safe_pages.revoke_file, name="wallet-revoke-file"),
     path("settings", settings_pages.time_zone, name="settings"),
     path("settings/password", settings_pages.password, name="settings-password"),
     path("settings/wallets", settings_pages.own_wallets, name="settings-wallets"),
     path("settings/sessions", settings_pages.own_sessions, name="settings-sessions"),
+    path("settings/chat", chat_pages.chat_page, name="settings-chat"),
     path("settings/keys", settings_pages.keys, name="settings-keys"),
     path("settings/export", settings_pages.export_page, name="settings-export"),
     path("settings/export.zip", settings_pages.export_zip, name="settings-export-zip"),
     path("settings/close", settings_pages.close_account, name="settings-close"),
     path("second-factor", second_factor, name="second-factor"),
     path("logout", LogoutView.as_view(next_page="login"), name="logout"),
+    path("telegram/webhook", telegram.webhook, name="telegram-webhook"),
+    path("mcp", assistants.mcp, name="mcp"),
     path("health", RedirectView.as_view(pattern_name="ready")),
     path("health/live", health.live, name="live"),
     path("health/ready", health.ready, name="ready"),

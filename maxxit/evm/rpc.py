@@ -91,6 +91,12 @@ def code_of(reason: str) -> str:
     return word or "reverted"
 
 
+def endpoint_name(url: str) -> str:
+    """Return the name of an endpoint in messages: its host."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+
+
 @dataclass(eq=False)
 class Endpoint:
     """One RPC node, with a persistent connection."""
@@ -116,8 +122,7 @@ class Endpoint:
     @property
     def name(self) -> str:
         """The host; the path may contain an API key."""
-        parts = urlsplit(self.url)
-        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+        return endpoint_name(self.url)
 
     def call(self, method: str, *params: Any, writes: bool = False) -> Any:
         """Return the result. Raises Fault, Retryable or (for writes, after sending) Unknown."""
@@ -201,13 +206,15 @@ class Chain:
 
     def __init__(
         self, chain_id: int, urls: Sequence[str], *, head_lag: int, health_seconds: float, timeout: float,
-        multicall: str,
+        multicall: str, report: Callable[[int, str, str], None] | None = None,
     ) -> None:  # fmt: skip
+        """`report` is called with chain id, endpoint name and problem when an endpoint contradicts the others."""
         if not urls:
             raise Misconfigured(f"chain {chain_id} has no endpoints")
         self.chain_id, self.multicall = chain_id, multicall
         self.endpoints = [Endpoint(url, timeout) for url in urls]
         self.head_lag, self.health_seconds = head_lag, health_seconds
+        self._report = report or (lambda *_: None)
         self.bad: dict[str, str] = {}
         """Endpoint name -> problem."""
         self._healthy: list[Endpoint] = []
@@ -347,6 +354,8 @@ class Chain:
                     f"chain {self.chain_id}: only {names} of {len(self.endpoints)} endpoints answers about {what}; "
                     f"{needed} must agree"
                 ) from None
+            for endpoint in answers:
+                self._report(self.chain_id, endpoint.name, f"contradicts another about {what}")
             raise Disagreement(f"chain {self.chain_id}: {names} contradict each other about {what}") from None
         others = [
             endpoint
@@ -355,6 +364,7 @@ class Chain:
         ]
         for endpoint in others:
             self.bad[endpoint.name] = f"contradicts the others about {what}"
+            self._report(self.chain_id, endpoint.name, self.bad[endpoint.name])
             log.error("rpc_contradicts", endpoint=endpoint.name, chain=self.chain_id, about=what)
         return agreed, [endpoint for endpoint in answers if endpoint not in others]
 
@@ -449,13 +459,22 @@ class Chain:
             low = high + 1
 
     def call(
-        self, to: str, data: bytes, *, sender: str = "", block: str = "latest", agreed: bool = False
+        self,
+        to: str,
+        data: bytes,
+        *,
+        sender: str = "",
+        block: str = "latest",
+        agreed: bool = False,
+        value: int = 0,
     ) -> bytes:
         """Return the result of an eth_call, by one endpoint or (`agreed`) by a quorum, which needs a block number.
 
         Raises Fault with the reason of a revert, Retryable for an answer that is not hex.
         """
         request = {"to": to, "data": "0x" + data.hex()} | ({"from": sender} if sender else {})
+        if value:
+            request["value"] = hex(value)
         if agreed:
             answer = self.agreed(f"a call of {to}", "eth_call", request, block)
         else:

@@ -235,7 +235,7 @@ class Past(Playback):
 
 def _ask_before_entries() -> None:
     """Let the deployments of one agent ask their owner before each entry."""
-    for deployment in Deployment.objects.filter(agent__name=CONFIRMS):
+    for deployment in Deployment.objects.filter(agent__name=CONFIRMS, agent__owner=None):
         confirmation.ask(deployment, True, by="demo")
 
 

@@ -5,15 +5,19 @@ import sys
 from pathlib import Path
 
 from celery import Celery
-from django.core.management import get_commands
-from django.urls import Resolver404, resolve
 
+from maxxit.bus.policy import policy as bus_policy
+from maxxit.core.config import variable
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.core.http import client, fetch
 from maxxit.embedded.servers import Postgres, Redis, Say
-from maxxit.env import Env, local_secret
-from maxxit.ops.devchain import local as local_chain
+from maxxit.env import PLANS_ONCE, Env, local_secret
+from maxxit.market.venues import venues
+from maxxit.ops import forkserver, login
+from maxxit.ops.devchain import home as local_chain
+from maxxit.ops.forkserver import Forkserver
 from maxxit.ops.supervisor import Child, Server
+from trading.venues import STREAMED
 
 WORKERS = {
     "exits": "exits",  # exits must not wait: this worker serves nothing else
@@ -27,8 +31,8 @@ WORKERS = {
 """Worker process -> its queues, in order of priority."""
 SIGNING_WORKERS = frozenset({"exits", "execute"})
 """Workers that place orders and get the executor's key."""
-PLACING = {"ENABLE_SEQSCAN": "false"}
-"""Environment of the workers that place orders, see `Env.enable_seqscan`."""
+PLANNING_ONCE = frozenset({"exits", "execute", "monitor"})
+"""Workers that place orders and book them: their environment has `PLANS_ONCE`."""
 YIELDING_WORKERS = frozenset({"llm", "notify", "general"})
 """Workers with a lower CPU priority, so that a flood of posts delays no exit."""
 YIELDING = ("nice", "-n", "10")
@@ -36,7 +40,20 @@ YIELDING = ("nice", "-n", "10")
 SOFT_SHUTDOWN_SECONDS = "3"
 """Seconds a task may go on after Ctrl-C; then it goes back to the queue."""
 WORKER_PATIENCE = 5.0
-NO_CHAIN = "  no local chain: anvil is not installed (run `make install`); only the paper agents trade"
+BOT_TOKEN, WEBHOOK_SECRET = "TELEGRAM_BOT_TOKEN", "TELEGRAM_WEBHOOK_SECRET"
+"""With a bot's token commands of chats are polled for, unless Telegram calls the web process."""
+PAGES = {
+    "/": "the dashboard",
+    "/admin/": "the admin: posts, signals, orders, positions, ledger",
+    "/api/docs": "the REST API, interactive",
+    "/health/ready": "the health checks",
+}
+FIRST_STEPS = (
+    "open the dashboard, follow an account at /accounts, see its trades at /agents",
+    ".venv/bin/python manage.py chain --position 1      a trade from the post to its PnL",
+    ".venv/bin/python manage.py kill flatten --reason … stops and closes all; `resume` ends it",
+)
+NO_CHAIN = "no local chain: anvil is not installed (run `make install`); only the paper agents trade"
 
 
 def servers(env: Env, say: Say) -> list[Server]:
@@ -49,20 +66,33 @@ def servers(env: Env, say: Say) -> list[Server]:
     return [Server(server) for server in needed]
 
 
-def processes(env: Env, concurrency: int) -> list[Child]:
-    """Return the child processes: web, workers, beat, Flower, price stream and local chain."""
+def warm_parent(env: Env) -> Forkserver | None:
+    """Return the parent that all Python processes are forked from; None where this system cannot fork them."""
+    return Forkserver(environ=_common()) if forkserver.available() else None
+
+
+def _common() -> dict[str, str]:
+    """Return the variables of all processes. What is read while Python or Celery is loaded must stand here."""
+    return {
+        "PYTHONUNBUFFERED": "1",
+        # Celery warns about root, as in containers; with JSON as the only format it is safe.
+        "PYTHONWARNINGS": "ignore:You're running the worker with superuser",
+        "REMAP_SIGTERM": "SIGQUIT",  # SIGTERM then means to a worker: finish in time or hand back
+        "SOFT_SHUTDOWN_SECONDS": os.environ.get("SOFT_SHUTDOWN_SECONDS", SOFT_SHUTDOWN_SECONDS),
+        "CELERY_SKIP_CHECKS": "1",  # `manage.py doctor` and `make check` run Django's checks
+        "SPT_NOENV": "1",  # titles of processes do not overwrite their environment
+    }
+
+
+def processes(env: Env, concurrency: int, parent: Forkserver | None = None) -> list[Child]:
+    """Return the child processes: web, workers, beat, Flower, price stream and local chain; forked from `parent`."""
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "maxxit.celery"]
-    # Celery warns about root, as in containers; with JSON as the only format it is safe.
-    common = {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore:You're running the worker with superuser"}
+    common = _common()
     web_only = {
         "CONN_MAX_AGE": "0",
         "STATEMENT_TIMEOUT": "30",
         "WEB_PORT": str(env.web_port),
         "BIND": env.bind,
-    }
-    stopping = {
-        "REMAP_SIGTERM": "SIGQUIT",  # SIGTERM then means: finish in time or hand back
-        "SOFT_SHUTDOWN_SECONDS": os.environ.get("SOFT_SHUTDOWN_SECONDS", SOFT_SHUTDOWN_SECONDS),
     }
     signing = local_chain.signing_environ(env.maxxit_data_dir) if runs_chain(env) else {}
     options = ["-c", str(concurrency), "--without-mingle"]
@@ -70,7 +100,9 @@ def processes(env: Env, concurrency: int) -> list[Child]:
         Child(
             f"worker-{name}",
             [*_priority(name), *celery, "worker", "-Q", queues, "-n", node(name), *options],
-            common | stopping | (PLACING | signing if name in SIGNING_WORKERS else {}),
+            common
+            | (PLANS_ONCE if name in PLANNING_ONCE else {})
+            | (signing if name in SIGNING_WORKERS else {}),
             stage=1,
             patience=WORKER_PATIENCE,
         )
@@ -89,12 +121,19 @@ def processes(env: Env, concurrency: int) -> list[Child]:
         *workers,
         Child("beat", [*celery, "beat", "--pidfile="], common),
         Child("flower", [*YIELDING, *celery, "flower"], common | flower(env)),
+        Child("stream", [sys.executable, "manage.py", "stream"], common),
     ]
-    if "stream" in get_commands():
-        children.append(Child("stream", [sys.executable, "manage.py", "stream"], common))
+    if any(one.adapter in STREAMED for one in venues().values()):
+        children.append(Child("orderstream", [sys.executable, "manage.py", "orderstream"], common))
+    if bus_policy().runs:
+        children.append(Child("bus", [*YIELDING, sys.executable, "manage.py", "bus", "run"], common))
+    if variable(BOT_TOKEN) and not variable(WEBHOOK_SECRET):
+        children.append(Child("chat", [sys.executable, "manage.py", "chat"], common))
     if runs_chain(env):
         command = [sys.executable, "manage.py", "localchain"]
         children.append(Child("chain", command, common, stage=2, patience=WORKER_PATIENCE))
+    for child in children:
+        child.forkserver = parent
     return children
 
 
@@ -146,36 +185,30 @@ def silent_workers(env: Env) -> list[str]:
     return sorted(set(nodes) - {name for answer in answers for name in answer})
 
 
-def start_summary(env: Env) -> list[str]:
-    """Return the lines shown after start-up: every URL with what it shows."""
+def addresses(env: Env) -> dict[str, str]:
+    """Return every address with what it shows."""
     web = f"http://127.0.0.1:{env.web_port}"
-    pages = {
-        "/": "the dashboard",
-        "/admin/": "the admin: posts, signals, orders, positions, ledger (login: admin)",
-        "/api/docs": "the REST API, interactive",
-        "/health/ready": "the health checks",
-    }
-    rows = [(f"{web}{path}", what) for path, what in pages.items() if _exists(path)]
     password = _short(env.maxxit_data_dir / "flower_password")
-    rows.append(
-        (f"http://127.0.0.1:{env.flower_port}", f"Flower: every task (login: admin, password in {password})")
-    )
-    wide = max(len(url) for url, _ in rows)
+    return {f"{web}{path}": what for path, what in PAGES.items()} | {
+        f"http://127.0.0.1:{env.flower_port}": f"Flower: every task (login: admin, password in {password})"
+    }
+
+
+def start_summary(env: Env) -> list[str]:
+    """Return the lines shown after start-up: addresses, login, and what to try first."""
+    found = addresses(env)
+    wide = max(map(len, found))
     no_chain = env.maxxit_profile == "demo" and not runs_chain(env)
     return [
-        "ready",
-        *(f"  {url:<{wide}}  {what}" for url, what in rows),
+        *(f"{address:<{wide}}  {what}" for address, what in found.items()),
+        f"{login.describe(env.maxxit_data_dir)}; shown again by `manage.py login-info`",
         *(line for line in [NO_CHAIN] if no_chain),
-        f"  logs: {_short(env.maxxit_data_dir / 'logs')}/*.log   Ctrl-C stops all processes; data is kept",
+        "",
+        *(f"{number}. {what}" for number, what in enumerate(FIRST_STEPS, 1)),
+        "",
+        f'logs: {_short(env.maxxit_data_dir / "logs")}/*.log   every line here: make up UP="-v 2"',
+        "Ctrl-C stops all processes; the data is kept",
     ]
-
-
-def _exists(path: str) -> bool:
-    try:
-        resolve(path)
-    except Resolver404:
-        return False
-    return True
 
 
 def _short(path: Path) -> Path:

@@ -6,6 +6,7 @@ an SQL injection or a wrong query can do; triggers refuse the rest.
 
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 APPEND_ONLY = {"events": "", "fills": "", "ledger_entries": "", "paper_fills": "", "django_admin_log": "",
@@ -24,7 +25,7 @@ NEVER_DELETED = (
 )  # fmt: skip
 SECRET = ("auth_user", "api_keys", "django_session", "otp_totp_totpdevice", "otp_static_staticdevice",
           "otp_static_statictoken", "notify_endpoints", "browser_sessions", "invitations",
-          "venue_credentials")  # fmt: skip
+          "venue_credentials", "chat_codes")  # fmt: skip
 """Tables hidden from the reader: hashes, sessions, secrets."""
 USER_COLUMNS = "id, username, is_active, is_staff, is_superuser, last_login, date_joined"
 FUNCTIONS = ("make_candles_part(date)", "drop_candles_parts(date)")
@@ -47,6 +48,22 @@ def create(cursor: Any, name: str, password: str = "") -> None:
         )
         statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
         cursor.execute(statement.format(sql.Identifier(name), sql.Literal(verifier.decode())))
+
+
+def let_create_databases(cursor: Any, name: str, allowed: bool) -> None:
+    """Let a role create databases, or no longer: each preview is computed in one of its own."""
+    word = "CREATEDB" if allowed else "NOCREATEDB"
+    cursor.execute(sql.SQL(f"ALTER ROLE {{}} {word}").format(sql.Identifier(name)))
+
+
+def prepare_template(conninfo: str) -> None:
+    """Put the extension that only an owner may create into template1, so that each new database of the server has it.
+
+    Args:
+        conninfo: of the owner; the database is replaced by template1.
+    """
+    with psycopg.connect(conninfo, dbname="template1", autocommit=True) as session:
+        session.execute("CREATE EXTENSION IF NOT EXISTS vector")
 
 
 def grant(cursor: Any, application: str, reader: str) -> None:

@@ -22,7 +22,7 @@ def scope_options(parser: CommandParser, *, authors: bool = False) -> None:
         "--deployment", type=count, metavar="N", help="number; `manage.py portfolio` lists them"
     )
     group.add_argument(
-        "--agent", default="", metavar="NAME", help="all deployments of an agent, by name or id"
+        "--agent", default="", metavar="NAME", help="all deployments of an agent: its name, id, or owner/name"
     )
     followed = "@name of a followed account: the trades on its posts; or " if authors else ""
     group.add_argument(

@@ -22,11 +22,15 @@ from typing import IO
 
 from maxxit.embedded.processes import bound_to_parent, wait_until
 from maxxit.embedded.servers import Postgres, Redis
+from maxxit.ops import console
+from maxxit.ops.forkserver import Forked, Forkserver
 
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 HEALTHY_SECONDS = 30.0
 """A child that ran this long is restarted without a delay."""
 LONGEST_PAUSE = 30.0
+GROUP_SECONDS = 1.0
+"""Grace period of what a dead process leaves behind."""
 
 
 @dataclass
@@ -38,13 +42,19 @@ class Child:
     environ: dict[str, str] = field(default_factory=dict)
     stage: int = 0
     patience: float = 2.5
-    process: subprocess.Popen[bytes] | None = None
+    forkserver: Forkserver | None = None
+    """Runs it in a process forked from there, instead of a new one."""
+    process: subprocess.Popen[bytes] | Forked | None = None
 
     def start(self, output: int) -> None:
         """Start it, with stdout and stderr to the file descriptor `output`."""
+        environ = os.environ | self.environ
+        if self.forkserver is not None:
+            self.process = self.forkserver.fork(self.command, environ, output)
+            return
         self.process = subprocess.Popen(
             self.command,
-            env=os.environ | self.environ,
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -85,12 +95,17 @@ class Server:
             self.process.send_signal(signal.SIGINT if self.name == "postgres" else signal.SIGTERM)
 
 
+Supervised = Child | Server | Forkserver
+
+
 class Supervisor:
     """Starts children with `start`, restarts them in `watch`, and stops them with `stop`."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, verbose: bool = True) -> None:
         self.logs = logs
-        self.children: list[Child | Server] = []
+        self.verbose = verbose
+        """Whether the terminal shows every line, or only what `console.line` selects."""
+        self.children: list[Supervised] = []
         self.colour = sys.stdout.isatty()
         self._pumps: list[threading.Thread] = []
         self._due: dict[str, float] = {}
@@ -109,7 +124,7 @@ class Supervisor:
         except (OSError, ValueError):
             self.colour = False
 
-    def start(self, child: Child | Server) -> None:
+    def start(self, child: Supervised) -> None:
         """Start `child` and supervise it."""
         if child not in self.children:
             self.children.append(child)
@@ -122,6 +137,8 @@ class Supervisor:
         finally:
             os.close(writing)
         self._started[child.name] = time.monotonic()
+        if not self.verbose:
+            self.say("started", child.name)
 
     def watch(self) -> None:
         """Supervise the children until KeyboardInterrupt."""
@@ -148,7 +165,7 @@ class Supervisor:
         for pump in self._pumps:
             pump.join(timeout=0.5)
 
-    def _check(self, child: Child | Server) -> None:
+    def _check(self, child: Supervised) -> None:
         name, now = child.name, time.monotonic()
         if not _gone(child):
             if now - self._started.get(name, now) > HEALTHY_SECONDS:
@@ -176,23 +193,34 @@ class Supervisor:
             for line in source:
                 text = line.decode(errors="replace").rstrip()
                 log.emit(logging.makeLogRecord({"msg": text}))
-                self.say(text, name)
+                if (shown := text if self.verbose else console.line(name, text)) is not None:
+                    self.say(shown, name)
         log.close()
 
 
-def _gone(child: Child | Server) -> bool:
+def _gone(child: Supervised) -> bool:
     return child.process is None or child.process.poll() is not None
 
 
-def _clear(child: Child | Server) -> None:
-    """Kill the remaining processes of the child's group."""
+def _clear(child: Supervised) -> None:
+    """End what is left of the child's process group: ask, because the local chain writes its state then, and kill."""
     if child.process is None:
         return
+    group = child.process.pid
+    for sent, seconds in ((signal.SIGTERM, GROUP_SECONDS), (signal.SIGKILL, 0.0)):
+        if not _signal_group(group, sent) or wait_until(lambda: not _signal_group(group, 0), seconds):
+            break
+    if isinstance(child.process, subprocess.Popen):
+        child.process.wait()
+
+
+def _signal_group(group: int, sent: int) -> bool:
+    """Return whether the process group still has a process."""
     try:
-        os.killpg(child.process.pid, signal.SIGKILL)
+        os.killpg(group, sent)
     except (ProcessLookupError, PermissionError):
-        return
-    child.process.wait()
+        return False
+    return True
 
 
 def _reason(code: int | None) -> str:

@@ -28,7 +28,15 @@ from maxxit.adminkit import (
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
 from maxxit.events.models import Event
-from maxxit.pipeline.models import FRESH, CanaryMark, PipelineRun, Release, StageRun
+from maxxit.pipeline.models import (
+    FRESH,
+    CanaryMark,
+    MetricCursor,
+    MetricTotal,
+    PipelineRun,
+    Release,
+    StageRun,
+)
 from maxxit.pipeline.stages import SWEEPS
 from maxxit.pipeline.start import start_pipeline, start_stage
 
@@ -228,3 +236,14 @@ class CanaryMarkAdmin(ReadOnlyAdmin):
 @admin.register(Release)
 class ReleaseAdmin(ReadOnlyAdmin):
     list_display = ("fingerprint", "declared_at")
+
+
+@admin.register(MetricTotal)
+class MetricTotalAdmin(ReadOnlyAdmin):
+    list_display = ("name", "labels", "value")
+    list_filter = ("name",)
+
+
+@admin.register(MetricCursor)
+class MetricCursorAdmin(ReadOnlyAdmin):
+    list_display = ("table", "last_id")

@@ -1,4 +1,4 @@
-"""Pipeline runs, stage runs, worker heartbeats and declared releases."""
+"""Pipeline runs, stage runs, worker heartbeats, declared releases, and the counters of `/metrics`."""
 
 from datetime import timedelta
 from typing import ClassVar
@@ -50,7 +50,10 @@ class StageRun(models.Model):
     class Meta:
         db_table = "stage_runs"
         ordering = ("-id",)
-        indexes = (models.Index(fields=["stage", "-started_at"], name="stage_runs_newest"),)
+        indexes = (
+            models.Index(fields=["stage", "-started_at"], name="stage_runs_newest"),
+            models.Index(fields=["started_at"], name="stage_runs_failed", condition=~models.Q(error="")),
+        )
 
     def __str__(self) -> str:
         return f"{self.stage} {self.started_at:%Y-%m-%d %H:%M:%S}"
@@ -83,3 +86,33 @@ class Release(models.Model):
 
     def __str__(self) -> str:
         return self.fingerprint
+
+
+class MetricTotal(models.Model):
+    """One counter of `/metrics` with its labels; it only grows."""
+
+    name = models.CharField(max_length=60)
+    labels = models.JSONField(default=dict)
+    value = models.DecimalField(max_digits=30, decimal_places=9, default=0)
+
+    class Meta:
+        db_table = "metric_totals"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["name", "labels"], name="one_total_per_labels")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.labels}: {self.value:g}"
+
+
+class MetricCursor(models.Model):
+    """The last row of a table that the counters of `/metrics` include."""
+
+    table = models.CharField(max_length=60, primary_key=True)
+    last_id = models.BigIntegerField()
+
+    class Meta:
+        db_table = "metric_cursors"
+
+    def __str__(self) -> str:
+        return f"{self.table} up to {self.last_id}"

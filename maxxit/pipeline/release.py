@@ -19,6 +19,7 @@ from celery.exceptions import Reject
 
 from maxxit.core import clock
 from maxxit.core.config import ROOT, config_dir, profile
+from maxxit.core.errors import Rejected
 from maxxit.events.record import record
 from maxxit.pipeline.models import Release
 
@@ -67,6 +68,16 @@ def declared() -> str:
     """Return the declared release; empty where none was declared."""
     newest = Release.objects.order_by("-pk").values_list("fingerprint", flat=True).first()
     return newest or ""
+
+
+def check_declared() -> None:
+    """Raise Rejected where another release is declared than this process runs."""
+    if declared() not in ("", mine()):
+        raise Rejected(
+            f"the declared release is {declared()}, this is {mine()}: finish the deployment with `manage.py setup` "
+            "first",
+            code="release",
+        )
 
 
 def declare() -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from celery.schedules import ParseException, crontab
 from pydantic import Field, RootModel, model_validator
@@ -36,7 +37,9 @@ class Entry(Policy):
     every: int | None = Field(default=None, gt=0)
     """Seconds."""
     cron: str | None = None
-    """minute hour day-of-month month day-of-week, UTC."""
+    """minute hour day-of-month month day-of-week, in `zone`."""
+    zone: str = "UTC"
+    """Time zone of `cron`, as America/New_York."""
     reason: str = Field(min_length=10)
 
     @model_validator(mode="after")
@@ -45,6 +48,12 @@ class Entry(Policy):
             raise ValueError("set exactly one of `every` (seconds) and `cron`")
         if self.cron is not None:
             self.crontab()
+        if self.zone != "UTC" and self.cron is None:
+            raise ValueError("`zone` goes with `cron`: an interval has no time zone")
+        try:
+            ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"zone {self.zone!r} is not a time zone: give it as America/New_York") from error
         return self
 
     def crontab(self) -> crontab:
@@ -69,10 +78,10 @@ class Entry(Policy):
                 yield moment
                 moment += width
             return
-        cron = self.crontab()
+        cron, zone = self.crontab(), ZoneInfo(self.zone)
         moment = clock.bucket(start, timedelta(minutes=1)) + timedelta(minutes=1)
         while moment <= end:
-            if matches(cron, moment):
+            if matches(cron, moment.astimezone(zone)):
                 yield moment
             moment += timedelta(minutes=1)
 

@@ -80,7 +80,14 @@ EXITS = Stage(
     ),
 )
 """Outside the pipeline, on a dedicated worker: exits never wait for entries, bookings, models or deliveries."""
-SWEEPS = (*STAGES, EXITS)
+DAY_END = Stage(
+    "day_end",
+    "positions.tasks.end_days",
+    "guard",
+    "settle, book, reconcile, compute and save each market's day that is over",
+)
+"""On the worker that has the keys of customers: it asks every venue."""
+SWEEPS = (*STAGES, EXITS, DAY_END)
 
 QUEUES = (
     "exits", "ingest", "llm", "generate", "execute", "monitor", "guard", "market", "notify", "default",
@@ -92,46 +99,69 @@ ALERTS = (
     "login.blocked", "safe.entries_stopped", "flatten.unclosed", "approval.expiring", "approval.expired",
     "transaction.refused", "transaction.stuck", "transaction.fees_at_limit", "transaction.nonce_ahead",
     "transaction.replaced", "schedule.disabled", "executor.balance_low", "limits.changed",
-    "books.differ",
-    "billing.failed", "billing.uncollected",
+    "books.differ", "position.exit_after_close",
+    "billing.failed", "billing.uncollected", "account.money_left", "account.unknown_agent",
+    "liquidation.not_adopted", "liquidation.near", "position.liquidated", "gmx.not_decoded",
+    "check.failing", "check.recovered",
+    "account.loss_near_limit", "author.unread", "safe.unverified", "llm.budget_nearly_spent",
 )  # fmt: skip
 """Events that notify staff at once."""
 
-OWNER_ALERTS = ("order.awaiting_confirmation", "notification.tested", "rule.tested")
+OWNER_ALERTS = (
+    "position.open", "position.closed", "position.stop_moved",
+    "digest.pnl", "digest.blocked", "digest.authors", "digest.sentiment",
+    "order.awaiting_confirmation", "notification.tested", "rule.tested", "endpoint.code_sent", "endpoint.gone",
+)  # fmt: skip
 """Events that notify one user at once, and no staff."""
 
 MATCH = "maxxit.notify.tasks.match"
+CREDENTIALS = "trading.tasks.answer_credentials"
+INGEST_UNMETERED = "signals_app.tasks.ingest_unmetered"
 PREVIEWS = "maxxit.replay.tasks.start_previews"
 DELIVER, ALERT = "maxxit.notify.tasks.deliver", "maxxit.notify.tasks.alert"
 _WAITING = (
     *((event, sweep.task) for sweep in SWEEPS for event in sweep.wakes_on),
+    ("entry.heard", "trading.tasks.settle"),
+    ("exit.heard", EXITS.task),
+    ("leg.heard", "positions.tasks.watch_venue_exits"),
     ("quotes.accepted", MATCH),
     ("rule.matched", DELIVER),
+    ("posts.arrived", INGEST_UNMETERED),
     ("preview.queued", PREVIEWS),
+    ("credentials.asked", CREDENTIALS),
     *((event, ALERT) for event in (*ALERTS, *OWNER_ALERTS)),
 )
 WAKES = {event: tuple(task for name, task in _WAITING if name == event) for event, _ in _WAITING}
 """Event name -> tasks to wake."""
 
 ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
+    INGEST_UNMETERED: {"queue": "ingest"},
     "maxxit.knowledge.*": {"queue": "default"},
+    "maxxit.chat.*": {"queue": "default"},
     "maxxit.market.*": {"queue": "market"},
     # Not on the queue of deliveries, which wait for slow receivers.
     MATCH: {"queue": "market"},
     "maxxit.notify.*": {"queue": "notify"},
+    # Beside the deliveries that it leads to: it tells of every other worker that is away.
+    "maxxit.ops.tasks.watch": {"queue": "notify"},
     "maxxit.pipeline.*": {"queue": "default"},
     # Only starts processes, which compute.
     "maxxit.replay.*": {"queue": "default"},
     # Long reads that sign nothing: orders and bookings must not wait for them.
     "positions.tasks.watch_risk": {"queue": "guard"},
+    "positions.tasks.watch_venue_exits": {"queue": "guard"},
     "positions.tasks.take_points": {"queue": "guard"},
     "trading.tasks.reconcile": {"queue": "guard"},
+    "trading.tasks.reconcile_accounts": {"queue": "guard"},
     "trading.tasks.book_deposits": {"queue": "guard"},
+    "trading.tasks.answer_credentials": {"queue": "guard"},
+    "trading.tasks.refresh_calendar": {"queue": "guard"},
     "trading.tasks.watch_approvals": {"queue": "guard"},
     # Reads of whole tables: neither the guard's triggers nor bookings wait for them.
     "positions.tasks.thin_points": {"queue": "default"},
     "positions.tasks.check_books": {"queue": "default"},
     "positions.tasks.roll_up_pnl": {"queue": "default"},
+    "positions.tasks.tell_stop_moves": {"queue": "default"},
     "trading.tasks.bill": {"queue": "default"},
     "positions.*": {"queue": "monitor"},
     "trading.*": {"queue": "execute"},

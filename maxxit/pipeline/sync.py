@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-from django.conf import settings
 from django.db import transaction
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, PeriodicTasks
 
@@ -86,6 +85,6 @@ def _columns(entry: Entry) -> dict[str, object]:
         day_of_week=cron._orig_day_of_week,
         day_of_month=cron._orig_day_of_month,
         month_of_year=cron._orig_month_of_year,
-        timezone=settings.TIME_ZONE,
+        timezone=entry.zone,
     )
     return columns

@@ -5,9 +5,43 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 R = TypeVar("R")
+
+
+class Pool:
+    """Threads that keep their database connections between two pieces of work.
+
+    So a thread connects once and plans its statements once. After `CONN_MAX_AGE` or an error it connects anew.
+    """
+
+    def __init__(self, size: int, name: str) -> None:
+        self.size = size
+        self._executor = ThreadPoolExecutor(size, name)
+        self._connections: set[BaseDatabaseWrapper] = set()
+
+    def submit(self, work: Callable[[], R]) -> Future[R]:
+        """Run `work` in a thread that sees the caller's context."""
+        return self._executor.submit(copy_context().run, self._with_kept_connection, work)
+
+    def close(self) -> None:
+        """Wait for the work under way, end the threads and close their connections."""
+        self._executor.shutdown()
+        while self._connections:
+            self._connections.pop().close()
+
+    def _with_kept_connection(self, work: Callable[[], R]) -> R:
+        own = connections[DEFAULT_DB_ALIAS]
+        if own not in self._connections:
+            own.inc_thread_sharing()  # so that `close` may close it
+            self._connections.add(own)
+        own.close_if_unusable_or_obsolete()
+        try:
+            return work()
+        finally:
+            own.close_if_unusable_or_obsolete()
 
 
 def submit(pool: ThreadPoolExecutor, work: Callable[[], R]) -> Future[R]:

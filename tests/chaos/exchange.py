@@ -13,16 +13,19 @@ import random
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
 
 from maxxit.core import http
-from maxxit.core.errors import Rejected
+from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.money import USDC, ZERO, usdc
-from trading.venues.base import Capabilities, Prepared, Report, Request, Venue, VenueFill
+from tests.chaos import simulation_exits
+from tests.chaos.simulation_exits import Exit, RestingExits
+from trading.venues.base import Capabilities, Leg, Prepared, Report, Request, Venue, VenueFill
 
 CLIENT_SECONDS = 0.2
 """After so long the adapter gives a request up: what the venue did with it is then unknown."""
@@ -57,6 +60,8 @@ CHANCES = {
 }
 """Request -> what goes wrong with it -> how often."""
 FILLING = {"at once": 0.5, "in parts": 0.3, "later": 0.1, "a part, then canceled": 0.1}
+IN_OUR_PROCESS = ("worker dies before", "worker dies after", "another worker meanwhile")
+"""What T0 draws for messages about exits and real processes do here."""
 
 
 @dataclass
@@ -64,12 +69,14 @@ class Taken:
     """One order in the venue's book."""
 
     ref: str
-    terms: dict[str, str]
+    terms: dict[str, Any]
     plan: list[Decimal]
     """Quantities that will execute at coming looks at it."""
     visible_at: float
     fills: list[dict[str, str]] = field(default_factory=list)
     state: str = "accepted"
+    end: str = "canceled"
+    """Its state when the plan is over and it is not filled."""
 
     @property
     def filled(self) -> Decimal:
@@ -83,6 +90,9 @@ class Book:
     def __init__(self) -> None:
         self.dice = random.Random(0)
         self.chances: dict[str, dict[str, float]] = {}
+        self.plans: dict[str, float] = FILLING
+        """How often an order that was taken ends how."""
+        self.resting = RestingExits(self, self._fire, {})
         self.orders: dict[str, list[Taken]] = {}
         self.refused: set[str] = set()
         self.faults: Counter[str] = Counter()
@@ -101,7 +111,33 @@ class Book:
                 return name
         return ""
 
-    def take(self, ref: str, terms: dict[str, str]) -> str:
+    # -- the lot of its resting exits
+
+    @property
+    def intensity(self) -> float:
+        """0 while nothing goes wrong."""
+        return 1.0 if self.chances else 0.0
+
+    def draw(self, message: str) -> str:
+        """What goes wrong with a message about exits, or an empty string."""
+        point = self.dice.random() if self.chances else 2.0
+        for name, chance in simulation_exits.CHANCES[message].items():
+            point -= 0 if name in IN_OUR_PROCESS else chance
+            if point < 0:
+                return name
+        return ""
+
+    def happened(self, message: str, what: str) -> None:
+        """It counts."""
+        self.faults[f"{message}: {what}"] += 1
+
+    def _fire(self, ref: str, one: Taken, quantity: Decimal, price: Decimal) -> None:
+        self.orders.setdefault(ref, [one])
+        self._execute(one, quantity)
+
+    # -- orders
+
+    def take(self, ref: str, terms: dict[str, Any]) -> str:
         """Put an order into the book; return "ok" or why it is refused. A repeated id is recognised first."""
         known = self.orders.setdefault(ref, [])
         if terms["dedup"] == "yes":
@@ -113,19 +149,40 @@ class Book:
             return "deadline_passed"
         whole = Decimal(terms["quantity"])
         part = (whole / 3).quantize(Decimal("0.00001"))
-        how = self.dice.choices(list(FILLING), list(FILLING.values()))[0] if self.chances else "at once"
+        how = self.dice.choices(list(self.plans), list(self.plans.values()))[0] if self.chances else "at once"
         plan = {
             "at once": [whole],
             "in parts": [part, part, whole - 2 * part],
+            "slowly": [ZERO, part, *[ZERO] * 6, whole - part],
             "later": [ZERO, whole],
             "a part, then canceled": [part],
+            "refused later": [ZERO],
         }[how]
         hidden = (
-            self.dice.random() * FIND_LAG.total_seconds() * 0.9
+            self.dice.random() * float(terms["find_lag"]) * 0.9
             if self.dice.random() < 0.1 and self.chances
             else 0
         )
-        known.append(taken := Taken(ref, terms, plan, time.time() + hidden))
+        taken = Taken(ref, terms, plan, time.time() + hidden)
+        taken.end = "rejected" if how == "refused later" else "canceled"
+        known.append(taken)
+        if terms["exits"] and len(known) == 1:
+            side = "sell" if terms["side"] == "buy" else "buy"
+            exits = [
+                Exit(
+                    reason,
+                    Decimal(price),
+                    Taken(
+                        f"{ref}/{reason}",
+                        {**terms, "side": side, "reference_price": price},
+                        [],
+                        time.time(),
+                        state="held",
+                    ),
+                )
+                for reason, price in terms["exits"].items()
+            ]
+            self.resting.add(ref, taken, exits)
         if hidden:
             self.faults["find: not visible at once"] += 1
         if how != "at once":
@@ -135,14 +192,14 @@ class Book:
 
     def look(self, one: Taken) -> None:
         """The market moves on: the next part of an order executes."""
-        if one.state in ("filled", "canceled"):
+        if one.state in ("filled", "canceled", "rejected") or "/" in one.ref:
             return
         if one.plan:
             self._execute(one, one.plan.pop(0))
         if one.filled == Decimal(one.terms["quantity"]):
             one.state = "filled"
         elif not one.plan:
-            one.state = "canceled"
+            one.state = one.end
         elif one.fills:
             one.state = "partially_filled"
 
@@ -182,6 +239,8 @@ class Book:
         one = known[0]
         before = {"state": one.state, "fills": list(one.fills)}
         self.look(one)
+        if one.state == "rejected":
+            return {"state": one.state, "fills": [], "reason": "market_closed"}
         if how == "old":
             return before
         fills = list(one.fills)
@@ -193,7 +252,7 @@ class Book:
     def cancel(self, ref: str) -> None:
         """Nothing more of it executes."""
         for one in self.orders.get(ref, ()):
-            if one.state != "filled":
+            if one.state not in ("filled", "rejected"):
                 one.state, one.plan = "canceled", []
 
     def told(self) -> dict[str, Any]:
@@ -208,6 +267,12 @@ class Book:
             "fills": [one for taken in self.orders.values() for order in taken for one in order.fills],
             "balances": [[*key, str(amount)] for key, amount in self.balances.items()],
             "lowest": [[*key, str(amount)] for key, amount in self.lowest.items()],
+            "live exits": [
+                one.order.ref
+                for ref, pair in self.resting.pairs.items()
+                if any(not leg.ended for leg in self.resting.legs(ref))
+                for one in pair.exits
+            ],
             "faults": dict(self.faults),
         }
 
@@ -254,6 +319,10 @@ class Server:
             if "seed" in told:
                 book.dice = random.Random(told["seed"])
             book.chances = told.get("chances", book.chances)
+            book.plans = told.get("plans", book.plans)
+            if "price" in told:
+                price = Decimal(told["price"])
+                book.resting.market(lambda symbol: price)
             for account, amount in told.get("deposits", ()):
                 book.move(account, USDC, Decimal(amount))
             return 200, {"late": len(self.late), "faults": book.faults.total()}
@@ -267,10 +336,30 @@ class Server:
             return 200, {
                 asset: str(amount) for (owner, asset), amount in book.balances.items() if owner == account
             }
+        if path in ("/exits", "/release"):
+            return self._about_exits(path, told["refs"])
         if method == "POST":
             return await self._send(told["ref"], told["terms"])
         ref = path.removeprefix("/orders/")
         return await (self._find(ref) if method == "GET" else self._cancel(ref))
+
+    def _about_exits(self, path: str, refs: list[str]) -> tuple[int, Any]:
+        resting = self.book.resting
+        try:
+            if path == "/release":
+                resting.release(refs, SystemExit, lambda: None)
+                return 200, {}
+            answers = resting.ask(refs, SystemExit, lambda: None)
+        except Retryable:
+            return 503, {}
+        except Unknown as error:
+            raise Drop from error
+        return 200, {
+            ref: None
+            if isinstance(legs, Exception)
+            else [[leg.ref, leg.reason, str(leg.quantity), str(leg.filled), leg.ended] for leg in legs]
+            for ref, legs in answers.items()
+        }
 
     async def _send(self, ref: str, terms: dict[str, str]) -> tuple[int, Any]:
         book, how = self.book, self.book.fault("send")
@@ -317,7 +406,11 @@ class Server:
         if how == "503":
             return 503, {}
         known = self.book.orders.get(ref)
-        if how == "denied" and known and time.time() < known[0].visible_at + FIND_LAG.total_seconds() / 10:
+        if (
+            how == "denied"
+            and known
+            and time.time() < known[0].visible_at + float(known[0].terms["find_lag"]) / 10
+        ):
             return 404, {}
         found = self.book.report(ref, how)
         if how == "slow":  # and by the time that the answer is there, it is old
@@ -338,21 +431,33 @@ class HttpVenue(Venue):
 
     url = ""
     """Where the exchange listens; a campaign sets it."""
+    promises: Capabilities | None = None
+    """Of the venue of the product that it is like; its `find_lag` is shortened to that of the campaign."""
 
     def __init__(self, *, dedup: bool, shorts: bool, max_leverage: Decimal) -> None:
         self.capabilities = Capabilities(
             dedup=dedup, shorts=shorts, max_leverage=max_leverage, collects_fees=False, find_lag=FIND_LAG
         )
+        if (like := self.promises) is not None:
+            self.capabilities = replace(
+                self.capabilities, dedup=like.dedup, find_lag=min(FIND_LAG, like.find_lag),
+                resting_exits=like.resting_exits,
+            )  # fmt: skip
         self.http = http.client(self.url, timeout=CLIENT_SECONDS)
 
     def prepare(self, request: Request) -> Prepared:
         """The terms as text."""
         names = ("account", "symbol", "side", "purpose", "quantity", "reference_price")
         terms = {name: str(getattr(request, name)) for name in names}
-        dedup = "yes" if self.capabilities.dedup else "no"
-        return Prepared(
-            request.client_order_id, terms | {"deadline": request.deadline.isoformat(), "dedup": dedup}
-        )
+        can = self.capabilities
+        keeps = can.resting_exits and request.purpose == "open"
+        exits = simulation_exits.levels(request) if keeps else {}
+        terms |= {
+            "deadline": request.deadline.isoformat(),
+            "dedup": "yes" if can.dedup else "no",
+            "find_lag": str(can.find_lag.total_seconds()),
+        }
+        return Prepared(request.client_order_id, {**terms, "exits": exits}, rests_exits=bool(exits))
 
     def send(self, prepared: Prepared) -> None:
         """Post it. Raises Rejected, Retryable or Unknown."""
@@ -372,6 +477,23 @@ class HttpVenue(Venue):
     def cancel(self, ref: str) -> None:
         """Withdraw what is left of it."""
         http.fetch(self.http, "DELETE", f"/orders/{ref}", writes=True)
+
+    def exits(self, refs: Sequence[str]) -> dict[str, tuple[Leg, ...] | Exception]:
+        """What became of the exits that it keeps."""
+        told = http.fetch(self.http, "POST", "/exits", json={"refs": list(refs)}).json()
+        return {
+            ref: Retryable("no such order")
+            if legs is None
+            else tuple(
+                Leg(name, reason, Decimal(quantity), Decimal(filled), ended)
+                for name, reason, quantity, filled, ended in legs
+            )
+            for ref, legs in told.items()
+        }
+
+    def release(self, refs: Sequence[str]) -> None:
+        """Cancel them, if the message arrives."""
+        http.fetch(self.http, "POST", "/release", writes=True, json={"refs": list(refs)})
 
     def balances(self, account: str) -> dict[str, Decimal]:
         """What the account holds."""

@@ -1,6 +1,7 @@
 """T2: workers killed at any instruction, between a real Postgres and an exchange that lies.
 
     python -m tests.chaos.killed --faults 10000 --seed 1
+    python -m tests.chaos.killed --faults 700 --like alpaca        with the promises of that venue's adapter
 
 Rounds of one to three worker processes at a time run the product's own passes over the same rows; most of them die:
 at a statement, at a commit, at a named step, at a random instant, or their connection to the database does. Now and
@@ -21,6 +22,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+from tests.chaos import semantics
 from tests.chaos.world import (
     DEADLINE_SECONDS,
     VENUES,
@@ -44,11 +46,15 @@ STEPS = (
     "trading.execute:send_orders",
     "trading.entries.planning:finish_signals",
     "trading.settle:settle_orders",
+    "trading.settle:book_answers",
     "trading.settle:note_send_errors",
     "trading.settle:_handle_not_found",
     "trading.settle:apply_reports",
     "trading.settle:_book_fills",
     "trading.settle:advance_each",
+    "trading.reconciliation.checks:claim",
+    "trading.reconciliation.orders:reconcile_orders",
+    "trading.reconciliation.holdings:_store",
     "trading.ledger:post_all",
     "tests.chaos.exchange:HttpVenue.send",
     "tests.chaos.exchange:HttpVenue.find",
@@ -60,6 +66,15 @@ STEPS = (
     "maxxit.events.record:advance_all",
 )
 """Functions before or after which a worker may die."""
+EXIT_STEPS = (
+    "tests.chaos.exchange:HttpVenue.exits",
+    "tests.chaos.exchange:HttpVenue.release",
+    "positions.exits.at_venue:_cancel",
+    "positions.exits.at_venue:_apply",
+    "positions.exits.at_venue:close_by",
+    "trading.entries.resting_exits:read",
+)
+"""The same where the venue keeps exits."""
 BURST = 120
 """Rounds between two audits."""
 AGENTS, DEPLOYMENTS = 40, 2
@@ -149,6 +164,14 @@ def exits_side_by_side() -> None:
     tasks.exit_pass(Lanes(3))
 
 
+def reconcile_accounts() -> None:
+    """Compare the open orders and the holdings of every account with their venue, due or not."""
+    from maxxit.core import clock
+    from trading.reconciliation import cycle
+
+    cycle.run(cycle.Reader(0), now=clock.now(), everything=True)
+
+
 def be_patient() -> None:
     """Wait for answers: where nothing goes wrong any more, a busy machine must not look as if."""
     from trading.wiring import venue
@@ -163,13 +186,18 @@ def be_patient() -> None:
 class Campaign:
     """T2 from its first round to its last audit."""
 
-    def __init__(self, here: World, seed: int, *, dry: bool = False) -> None:
+    def __init__(self, here: World, seed: int, *, like: str = "") -> None:
         from positions import tasks as positions
         from tests import builders as make
         from trading import tasks as trading
 
         self.here, self.dice, self.make = here, Dice(seed), make
-        self.tally = Tally("T2 killed processes", seed)
+        self.tally = Tally(f"T2 killed processes{f' like {like}' if like else ''}", seed)
+        real = semantics.of(like) if like else None
+        self.keeps_exits = real is not None and real.capabilities.resting_exits
+        self.steps = STEPS + (EXIT_STEPS if self.keeps_exits else ())
+        if real is not None:
+            here.tell(plans=dict(real.plans))
         self.say, self.hear = os.pipe()[::-1]
         os.set_blocking(self.hear, False)
         self.slowest_end = self.slowest_recovery = 0.0
@@ -191,6 +219,8 @@ class Campaign:
     def price(self, usd: str) -> None:
         """The market is there."""
         self.make.price("ETH", usd)
+        if self.keeps_exits:
+            self.here.tell(price=usd)
 
     # -- rounds
 
@@ -249,8 +279,11 @@ class Campaign:
             "monitor": (2, monitor_pass),
             "booking": (1, positions.book_pass),
             "monitor task": (0.5, positions.run_monitor),
+            "reconcile": (1, reconcile_accounts),
             "close by hand": (0.5, partial(close_some, self.dice.random())),
         }
+        if self.keeps_exits:
+            works["venue exits"] = (2, positions.watch_exits_pass)
         name = self.dice.choices(list(works), [weight for weight, _ in works.values()])[0]
         job = Job(name, works[name][1], batch=self.dice.choice(BATCHES))
         after = self.dice.random() < 0.5
@@ -263,7 +296,7 @@ class Campaign:
             job.harm = partial(at_statement, nth, die, after=after)
         elif how == "step":
             job.harm = partial(
-                at_step, self.dice.choice(STEPS), self.dice.choice((1, 1, 1, 2, 3)), die, after=after
+                at_step, self.dice.choice(self.steps), self.dice.choice((1, 1, 1, 2, 3)), die, after=after
             )
         elif how == "instant":
             job.killed_after = 0.002 + 0.1 * self.dice.random()
@@ -272,7 +305,7 @@ class Campaign:
             job.harm = partial(at_statement, nth, act, after=after)
         elif how == "pause":
             act = partial(pause, self.dice.choice((0.2, 0.5, DEADLINE_SECONDS + 0.6)))
-            job.harm = partial(at_step, self.dice.choice(STEPS), 1, act, after=after)
+            job.harm = partial(at_step, self.dice.choice(self.steps), 1, act, after=after)
         job.name = f"{name} ({how})"
         return job
 
@@ -342,6 +375,8 @@ class Campaign:
                 positions.run_monitor,
             ]
             works += [trading.settle_pass, partial(close_some, 1.0)]
+            if self.keeps_exits:
+                works.append(positions.watch_exits_pass)
             for work in works:
                 run([Job("drain", work, harm=be_patient)], self.say)
             self.listen()
@@ -360,6 +395,9 @@ class Campaign:
             "positions": self.number("SELECT count(*) FROM positions WHERE state <> 'closed'"),
             "unbooked": self.number(
                 "SELECT count(*) FROM orders WHERE purpose = 'open' AND filled_quantity > booked_quantity"
+            ),
+            "entries whose exits rest": self.number(
+                "SELECT count(*) FROM orders WHERE exits_at_venue = 'resting'"
             ),
         }
         return ", ".join(f"{count} {what}" for what, count in waiting.items() if count)
@@ -385,7 +423,7 @@ class Campaign:
             (what, found) for what, sql in SOUND.items() if (found := self.rows(sql)[:5])
         ]
         doubles = {ref: times for ref, times in book["effects"].items() if times > 1}
-        ours = {ref: state for ref, state in self.rows("SELECT client_order_id, state FROM orders")}
+        ours = {ref: state for ref, state in self.rows("SELECT venue_ref, state FROM orders")}
         there = {one["ref"]: one for one in book["orders"]}
         strangers = sorted(set(there) - set(ours))
         forgotten = [
@@ -421,6 +459,7 @@ class Campaign:
             "an execution was booked otherwise": [f for f in fills if f in booked and fills[f] != booked[f]],
             "drift: ledger and exchange differ": drift,
             "more was sold than held": oversold,
+            "an exit is left at the venue": book["live exits"],
             "figures: positions and ledger differ": different_books(),
         }.items():
             if found:
@@ -477,12 +516,12 @@ def close_some(share: float) -> int:
     return sweep.close(ids[: round(len(ids) * share)])
 
 
-def campaign(faults: int, seed: int, plant: Plant = None) -> Tally:
+def campaign(faults: int, seed: int, plant: Plant = None, like: str = "") -> Tally:
     """One campaign in a world of its own; `plant` changes the product first (a mutant)."""
-    with world() as here:
+    with world(like) as here:
         if plant:
             plant()
-        one = Campaign(here, seed)
+        one = Campaign(here, seed, like=like)
         for number in range(10**6):
             one.rounds(BURST, faults)
             if number % POSTGRES_EVERY == 0:
@@ -506,4 +545,4 @@ def campaign(faults: int, seed: int, plant: Plant = None) -> Tally:
 
 
 if __name__ == "__main__":
-    sys.exit(asked(__doc__, "faults", 1000, campaign))
+    sys.exit(asked(__doc__, "faults", 1000, campaign, like=True))

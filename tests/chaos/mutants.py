@@ -75,10 +75,15 @@ def bug(
 
 OUTBOX = "trading.chain.outbox"
 EXECUTE, SETTLE, PLANNING = "trading.execute", "trading.settle", "trading.entries.planning"
-FACTS, QUARANTINE, LEDGER = "trading.facts", "trading.quarantine", "trading.ledger"
+FACTS, QUARANTINE, LEDGER = "trading.risk.facts", "trading.quarantine", "trading.ledger"
 BOOK, ENDING, WATCH = "positions.book", "positions.closing", "positions.exits.sweep"
 DELIVERIES, CLAIMS = "maxxit.notify.worker", "maxxit.notify.delivery_queue"
-GATE, RISK, LIMITS, RECORD = "trading.gate", "trading.risk", "trading.limits", "maxxit.events.record"
+GATE, RISK, LIMITS, RECORD = (
+    "trading.gate",
+    "trading.risk.checks",
+    "trading.risk.limits",
+    "maxxit.events.record",
+)
 SAFE_VENUE, STOPS_STAY = "trading.venues.safe.venue:SafeVenue", "tests/chain/sending/test_stops_stay.py"
 GUARD, HEALTH = "positions.guard", "positions.health"
 PAPER, BULK = "trading.venues.paper", "maxxit.postgres.bulk"
@@ -89,9 +94,585 @@ ALPACA, ALPACA_ORDERS, ALPACA_ACCOUNTS = (
     "tests/trading/venues/alpaca/test_orders.py",
     "tests/trading/venues/alpaca/test_accounts.py",
 )
+PERPS_EXITS = "tests/trading/venues/hyperliquid/test_exits.py"
+PERPS_MOVES = "tests/trading/venues/hyperliquid/test_moves.py"
+PERPS, PERPS_ORDERS, PERPS_ACCOUNTS, PERPS_SIGNER, PERPS_WIRE = (
+    "trading.venues.hyperliquid",
+    "tests/trading/venues/hyperliquid/test_orders.py",
+    "tests/trading/venues/hyperliquid/test_accounts.py",
+    "tests/trading/venues/hyperliquid/test_signer.py",
+    "tests/trading/venues/hyperliquid/test_wire.py",
+)
+COINBASE, COINBASE_ORDERS, COINBASE_ACCOUNTS, COINBASE_TOKENS = (
+    "trading.venues.coinbase",
+    "tests/trading/venues/coinbase/test_orders.py",
+    "tests/trading/venues/coinbase/test_accounts.py",
+    "tests/trading/venues/coinbase/test_tokens.py",
+)
+AT_VENUE, RESTING = "positions.exits.at_venue", "trading.entries.resting_exits"
+AT_VENUE_TEST, BRACKETS_TEST = (
+    "tests/positions/exits/test_at_venue.py",
+    "tests/trading/venues/alpaca/test_brackets.py",
+)
 KNOWN_404 = "not at_venue.capabilities.dedup or clock.now() >= order.deadline"
 
 MUTANTS = (
+    bug(
+        "the stop of an entry at Hyperliquid may open a position",
+        (f"{PERPS}.signer:_check_leg", "not known or not same or leg['r'] is not True or _", "False"),
+        test=PERPS_SIGNER,
+        beyond=True,
+    ),
+    bug(
+        "an exit that Hyperliquid keeps has ended before its fills are seen",
+        (f"{PERPS}.exits:_leg", "has_ended(row, filled)", "row['status'] not in ('open', 'triggered')"),
+        test=PERPS_EXITS,
+        beyond=True,
+    ),
+    bug(
+        "watching exits uses up the rate limit of Hyperliquid",
+        (f"{PERPS}.client:Client._spend", "background.is_on()", "False"),
+        test=PERPS_EXITS,
+        beyond=True,
+    ),
+    bug(
+        "the exits of the oldest entries are watched first",
+        (f"{AT_VENUE}:_longest_not_read", "(_read_at.get(pk, NEVER), pk)", "pk"),
+        test=AT_VENUE_TEST,
+        beyond=True,
+    ),
+    bug(
+        "exits that Hyperliquid does not know have ended",
+        (f"{PERPS}.exits:legs_of", "if not known:\n    ...", "if not known:\n    return ()"),
+        test=PERPS_EXITS,
+        beyond=True,
+    ),
+    bug(
+        "the stop at Hyperliquid is canceled at the deadline of its entry",
+        (
+            f"{PERPS}.venue:HyperliquidVenue._cancel_late",
+            "LEG not in ref.client_order_id and ref.is_over(clock.now())",
+            "ref.is_over(clock.now())",
+        ),
+        test=PERPS_EXITS,
+        beyond=True,
+    ),
+    bug(
+        "funding of Hyperliquid is a transfer of the owner",
+        (
+            "trading.perps.funding:_journal",
+            "Move(source, target, venue_policy(venue).cash, abs(one.amount), 'funding')",
+            "Move(source, target, venue_policy(venue).cash, abs(one.amount), 'external')",
+        ),
+        test=PERPS_MOVES,
+        beyond=True,
+    ),
+    bug(
+        "funding that was paid is booked as received",
+        ("trading.perps.funding:_journal", "one.amount > 0", "one.amount != 0"),
+        test=PERPS_MOVES,
+        beyond=True,
+    ),
+    bug(
+        "the fee of a withdrawal from Hyperliquid is forgotten",
+        (
+            f"{PERPS}.moves:amount_of",
+            "if kind == 'withdraw':\n    return -Decimal(delta['usdc']) - fee",
+            "if kind == 'withdraw':\n    return -Decimal(delta['usdc'])",
+        ),
+        test=PERPS_MOVES,
+        beyond=True,
+    ),
+    bug(
+        "an unknown ledger update of Hyperliquid moves nothing",
+        (f"{PERPS}.moves:amount_of", "ZERO if kind in NO_CASH else None", "ZERO"),
+        test=PERPS_MOVES,
+        beyond=True,
+    ),
+    bug(
+        "the other side of a liquidation counts as liquidated",
+        (
+            f"{PERPS}.moves:liquidations_of",
+            "liquidation and str(liquidation.get('liquidatedUser', '')).lower() == address",
+            "liquidation",
+        ),
+        test=PERPS_MOVES,
+        beyond=True,
+    ),
+    bug(
+        "a liquidation is an unexplained difference until it is adopted",
+        (
+            f"{PERPS}.venue:HyperliquidVenue.unexplained",
+            "one.symbol in left and liquidations.awaits_adoption(self.name, account, one.ref)",
+            "False",
+        ),
+        test=PERPS_MOVES,
+        beyond=True,
+    ),
+    bug(
+        "a closing order of ours does not wait for the venue's exits",
+        (f"{EXECUTE}:_reserve", "order.closes_id in resting", "False"),
+        test=AT_VENUE_TEST,
+    ),
+    bug(
+        "asking for a cancellation ends the venue's exits",
+        (
+            f"{AT_VENUE}:_cancel",
+            "Order.objects.filter(pk__in=[entry.pk for entry in entries]).update(exits_canceled_at=clock.now())",
+            "Order.objects.filter(pk__in=[entry.pk for entry in entries]).update(exits_at_venue=ExitsAtVenue.ENDED)",
+        ),
+        test=AT_VENUE_TEST,
+    ),
+    bug(
+        "an exit of the venue is adopted again with each fill",
+        (f"{RESTING}:key_of", "leg.reason", "leg.reason + str(leg.filled)"),
+        test=AT_VENUE_TEST,
+    ),
+    bug(
+        "a venue's exit that filled in part and stands still is waited for",
+        (f"{AT_VENUE}:watch", "closed | _stalled(entries)", "closed"),
+        test=AT_VENUE_TEST,
+    ),
+    bug(
+        "an exit that may still fill counts as ended",
+        (f"{AT_VENUE}:adopt", "not all((leg.ended for leg in legs))", "False"),
+        (f"{AT_VENUE}:_apply", "all((leg.ended for leg in legs))", "True"),
+        test=AT_VENUE_TEST,
+    ),
+    bug(
+        "what the venue's exit filled is not adopted",
+        (
+            f"{AT_VENUE}:adopt",
+            "{resting_exits.key_of(entry_id, leg): leg for leg in legs if leg.filled}",
+            "{}",
+        ),
+        test=AT_VENUE_TEST,
+    ),
+    bug(
+        "ours stays planned beside an exit that was adopted",
+        (
+            f"{AT_VENUE}:close_by",
+            "advance(ours, OrderState.BLOCKED, why=Reason.EXITS_AT_VENUE, reason=Reason.EXITS_AT_VENUE)",
+            "None",
+        ),
+        test=AT_VENUE_TEST,
+    ),
+    bug(
+        "an exit with fills takes the place of one that is not booked",
+        (f"{AT_VENUE}:is_free", "position.state != PositionState.CLOSING or waiting", "True"),
+        test=AT_VENUE_TEST,
+    ),
+    bug(
+        "legs that Alpaca does not show are gone",
+        (f"{ALPACA}.brackets:legs_of", 'row["status"] in ENDED and row["status"] != "filled"', "True"),
+        test=BRACKETS_TEST,
+        beyond=True,
+    ),
+    bug(
+        "a leg at Alpaca whose status is unknown has ended",
+        (f"{ALPACA}.brackets:legs_of", 'chain[-1]["status"] in ENDED', "not is_open(chain[-1])"),
+        test=BRACKETS_TEST,
+        beyond=True,
+    ),
+    bug(
+        "a leg that its owner moved at Alpaca is another leg",
+        (f"{ALPACA}.brackets:_read", "reader.whole_chain(leg)", "[leg]"),
+        test=BRACKETS_TEST,
+        beyond=True,
+    ),
+    bug(
+        "a leg at Alpaca is canceled at the entry's deadline",
+        ("trading.venues.broker:Ref.is_over", "now >= self.deadline", "True"),
+        test=BRACKETS_TEST,
+        beyond=True,
+    ),
+    bug(
+        "a bracket for Alpaca has fractions of a share",
+        (f"{ALPACA}.terms:_levels", "if request.quantity % 1: ...", "if False: ..."),
+        test=BRACKETS_TEST,
+        beyond=True,
+    ),
+    bug(
+        "an order at Hyperliquid gets a new nonce when it is prepared again",
+        (
+            f"{PERPS}.nonces:INSERT",
+            "ON CONFLICT (venue, account, name) DO NOTHING",
+            "ON CONFLICT (venue, account, name) DO UPDATE SET nonce = excluded.nonce",
+        ),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an order at Hyperliquid gets a new nonce each time it is sent",
+        (
+            f"{PERPS}.venue:HyperliquidVenue._send",
+            "self.signer.body(keys, payload['action'], payload['nonce'], deadline, facts)",
+            "self.signer.body(keys, payload['action'], payload['nonce'] + "
+            "__import__('time').monotonic_ns() % 1_000_000, deadline, facts)",
+        ),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "two processes read the same highest nonce",
+        (f"{PERPS}.nonces:LOCK", "SELECT pg_advisory_xact_lock(", "SELECT length(%s) + length(%s) + ("),
+        test=PERPS_WIRE,
+        beyond=True,
+    ),
+    bug(
+        "an order that Hyperliquid refuses is not looked up",
+        (f"{PERPS}.venue:HyperliquidVenue._send", "self._arrived(keys, sent)", "False"),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "a duplicate nonce at Hyperliquid is a rejection",
+        (f"{PERPS}.venue:HyperliquidVenue._send", "refusal.arrived_before", "False"),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "reconciliation sends again what is being sent",
+        ("trading.reconciliation.orders:reconcile_orders", "SENT", "IN_FLIGHT"),
+        test="tests/trading/reconciliation/test_cycle.py",
+        beyond=True,
+    ),
+    bug(
+        "a size leaves for Hyperliquid as a float",
+        (f"{PERPS}.orders:order_action", "number(limit.size)", "float(limit.size)"),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "the action for Hyperliquid is stored with sorted keys, as a jsonb column does",
+        (
+            f"{PERPS}.orders:order_action",
+            "compact(action)",
+            "__import__('json').dumps(action, sort_keys=True)",
+        ),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an exit at Hyperliquid may open a position",
+        (f"{PERPS}.orders:order_action", "request.purpose == Purpose.CLOSE", "False"),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an unknown status of Hyperliquid is the end",
+        (f"{PERPS}.orders:is_open", "found['status'] != 'filled'", "found['status'] in PENDING"),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an order at Hyperliquid ends before its fills are seen",
+        (
+            f"{PERPS}.orders:has_ended",
+            "clock.now() < moment(found['statusTimestamp']) + LATE_FILLS",
+            "False",
+        ),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "the builder fee of a fill at Hyperliquid is charged twice",
+        (f"{PERPS}.orders:fill_of", "Decimal(row['fee']) - builder_fee", "Decimal(row['fee'])"),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "a refusal that Hyperliquid sends with HTTP 200 is a success",
+        (
+            f"{PERPS}.venue:HyperliquidVenue._send",
+            "isinstance(status, Mapping) and isinstance(status.get('error'), str)",
+            "False",
+        ),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "every 4xx is a refusal in Hyperliquid's words",
+        (
+            f"{PERPS}.client:Client._post",
+            "error.code == 'http_422' and not error.body.lstrip().startswith('<')",
+            "True",
+        ),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an order leaves for Hyperliquid before its leverage is known to be set",
+        (
+            f"{PERPS}.venue:HyperliquidVenue._set_leverage",
+            "self.client.exchange(body)",
+            "self.client.exchange(body) if False else None",
+        ),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "the margin of a position at Hyperliquid is the whole account",
+        (
+            f"{PERPS}.orders:leverage_action",
+            "{'type': 'updateLeverage', 'asset': market.asset, 'isCross': False, 'leverage': leverage}",
+            "{'type': 'updateLeverage', 'asset': market.asset, 'isCross': True, 'leverage': leverage}",
+        ),
+        test=PERPS_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "the signer of Hyperliquid knows no price band",
+        (f"{PERPS}.signer:_check_order", "abs(price - quote) > quote * band", "False"),
+        test=PERPS_SIGNER,
+        beyond=True,
+    ),
+    bug(
+        "the signer of Hyperliquid signs every action",
+        (f"{PERPS}.signer:Signer.body", "check(content, self.policy, facts)", "None"),
+        test=PERPS_SIGNER,
+        beyond=True,
+    ),
+    bug(
+        "the signer of Hyperliquid forgets the notional of the day",
+        (f"{PERPS}.signer:_check_order", "facts.notional_today_usd > policy.daily_notional_usd", "False"),
+        test=PERPS_SIGNER,
+        beyond=True,
+    ),
+    bug(
+        "another market at the configured place is traded",
+        (f"{PERPS}.markets:Listing.check", "told != (market.coin, market.sz_decimals, False)", "False"),
+        test=PERPS_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "the main wallet's own key is taken as an agent's",
+        (f"{PERPS}.accounts:access_of", "agent == keys.address", "False"),
+        test=PERPS_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "another agent of an account is no alarm",
+        (f"{PERPS}.access:Access.problem", "valid - {own}", "set()"),
+        test=PERPS_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "the account value is taken for the cash of a perps account",
+        (f"{PERPS}.accounts:state_of", "Decimal(summary['totalRawUsd'])", "Decimal(summary['accountValue'])"),
+        test=PERPS_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "Coinbase's success false counts as taken",
+        (
+            f"{COINBASE}.venue:CoinbaseVenue._note_answer",
+            'if answer["success"] is False: ...',
+            'if answer["success"] is False: return None',
+        ),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "a refusal by Coinbase without a reason counts",
+        (f"{COINBASE}.venue:CoinbaseVenue._refuse", "if not word: ...", "if False: ..."),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "a repeat to Coinbase gets another id",
+        (
+            f"{COINBASE}.venue:CoinbaseVenue.prepare",
+            "body_of(request, sent_id_of(ref), limit)",
+            'body_of(request, sent_id_of(ref)[:-1] + __import__("random").choice("0123456789"), limit)',
+        ),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "a repeat is sent to Coinbase where nothing shows that it knows one",
+        (
+            f"{COINBASE}.venue:CoinbaseVenue.__init__",
+            "self.capabilities = _",
+            "self.capabilities = Capabilities(True, False, Decimal(1), False, FIND_LAG)",
+        ),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "a quantity leaves for Coinbase as a float",
+        (
+            f"{COINBASE}.orders:_terms",
+            '{"base_size": plain(quantity)}',
+            '{"base_size": float(quantity)}',
+        ),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an unknown status of Coinbase is the end",
+        (
+            f"{COINBASE}.orders:_state",
+            'ENDED.get(row["status"])',
+            'ENDED.get(row["status"], OrderState.CANCELED)',
+        ),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an order at Coinbase ends before its fills are seen",
+        (f"{COINBASE}.orders:report_of", "None in states or known != filled", "None in states"),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "the token of a request to Coinbase names its query",
+        (
+            f"{COINBASE}.client:Client._request",
+            "keys.token(method, API + path, expires_at)",
+            'keys.token(method, API + path + "?limit=250", expires_at)',
+        ),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "a token for Coinbase outlives its order",
+        (
+            f"{COINBASE}.token:Keys.token",
+            "min(end, int(expires_at.timestamp())) if expires_at else end",
+            "end",
+        ),
+        test=COINBASE_TOKENS,
+        beyond=True,
+    ),
+    bug(
+        "an order at Coinbase has the deadline of every venue",
+        (
+            f"{COINBASE}.venue:CoinbaseVenue.prepare",
+            "min(request.deadline, clock.now() + LIFETIME)",
+            "request.deadline",
+        ),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an order leaves for Coinbase after its deadline",
+        (f"{COINBASE}.venue:CoinbaseVenue._send", "clock.now() >= deadline", "False"),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an order at Coinbase may fill long after its deadline",
+        (f"{COINBASE}.venue:CoinbaseVenue._find", "ref.is_over(clock.now())", "False"),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an entry at Coinbase has no bound",
+        (f"{COINBASE}.venue:CoinbaseVenue.prepare", "request.purpose == Purpose.OPEN", "False"),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "an exit at Coinbase waits for a price",
+        (f"{COINBASE}.venue:CoinbaseVenue.prepare", "request.purpose == Purpose.OPEN", "True"),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "the bound of an entry at Coinbase is rounded against its owner",
+        (f"{COINBASE}.orders:bound", "(1, ROUND_FLOOR)", "(1, ROUND_CEILING)"),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "any 4xx page is Coinbase's refusal",
+        (
+            f"{COINBASE}.client:Client._request",
+            "_refusal(error)",
+            '(_refusal(error) or Refusal(404, "NOT_FOUND", ""))',
+        ),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "a wrong clock is a refusal of the key by Coinbase",
+        (f"{COINBASE}.client:Client._check_clock", "abs(skew) > SKEW_SECONDS", "False"),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "orders beyond a page of Coinbase's are absent",
+        (
+            f"{COINBASE}.client:Client.pages",
+            'answer.get("has_next") is False',
+            "True",
+        ),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "a correction of Coinbase's is booked as a fill",
+        (f"{COINBASE}.reader:_is_fill", 'row.get("trade_type", "FILL") == "FILL"', "True"),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "a known order that Coinbase does not show is absent",
+        (f"{COINBASE}.reader:Reader.reports", "self.unread.get(sent_id_of(ref))", "None"),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "Coinbase is asked on through its rate limit",
+        (f"{COINBASE}.client:Client._request", "if error.limited: ...", "if False: ..."),
+        test=COINBASE_ORDERS,
+        beyond=True,
+    ),
+    bug(
+        "any host may be Coinbase",
+        (f"{COINBASE}.client:checked_url", "url == URL", 'url.startswith("https")'),
+        test=COINBASE_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "a key of Coinbase's that does not tell whether it can transfer is stored",
+        (
+            f"{COINBASE}.access:Access.key_access",
+            'row.get("can_transfer") is not False',
+            'row.get("can_transfer") is True',
+        ),
+        test=COINBASE_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "a product of Coinbase's that is closed is entered",
+        (f"{COINBASE}.access:_product", 'row.get("status") not in ("online", "", None) or _', "False"),
+        test=COINBASE_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "what Coinbase's preview objects to is entered",
+        (f"{COINBASE}.venue:CoinbaseVenue._preview", 'preview.get("errs") or ()', "()"),
+        test=COINBASE_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "what open orders hold at Coinbase is no balance",
+        (
+            f"{COINBASE}.access:Access.balances",
+            '_amount(row, "available_balance") + _amount(row, "hold")',
+            '_amount(row, "available_balance")',
+        ),
+        test=COINBASE_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "a venue's earlier deadline is not kept",
+        (f"{EXECUTE}:_reserved", "prepared.deadline or deadline", "deadline"),
+        test=COINBASE_ACCOUNTS,
+        beyond=True,
+    ),
     bug(
         "a repeated client order id is a rejection at Alpaca",
         (
@@ -120,7 +701,7 @@ MUTANTS = (
     ),
     bug(
         "a quantity leaves for Alpaca as a float",
-        (f"{ALPACA}.orders:body_of", "plain(request.quantity)", "float(request.quantity)"),
+        (f"{ALPACA}.terms:terms_of", "plain(request.quantity)", "float(request.quantity)"),
         test=ALPACA_ORDERS,
         beyond=True,
     ),
@@ -142,7 +723,11 @@ MUTANTS = (
     ),
     bug(
         "an order that was replaced at Alpaca is lost",
-        (f"{ALPACA}.reader:Reader._chain", 'chain[-1]["status"] == "replaced" and _', "False and _"),
+        (
+            f"{ALPACA}.reader:Reader._with_replacements",
+            'chain[-1]["status"] == "replaced" and _',
+            "False and _",
+        ),
         test=ALPACA_ORDERS,
         beyond=True,
     ),
@@ -170,7 +755,7 @@ MUTANTS = (
     ),
     bug(
         "an order at Alpaca may fill long after its deadline",
-        (f"{ALPACA}.venue:AlpacaVenue._find", "clock.now() >= order.deadline", "False"),
+        (f"{ALPACA}.venue:AlpacaVenue._find", "order.is_over(clock.now())", "False"),
         test=ALPACA_ORDERS,
         beyond=True,
     ),
@@ -200,8 +785,28 @@ MUTANTS = (
     ),
     bug(
         "what an owner moved before the start is booked again",
-        (f"{ALPACA}.transfers:book", "_1 if left and _2 == left else []", "_1"),
+        (f"{ALPACA}.transfers:choose", "one.day > since", "True"),
+        (f"{ALPACA}.transfers:choose", "abs(rest) < abs(difference)", "True"),
         test=ALPACA_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "an owner's transfers that an operator booked are booked again",
+        (f"{ALPACA}.transfers:choose", "if not difference: ...", "if False: ..."),
+        (f"{ALPACA}.transfers:choose", "abs(rest) < abs(difference)", "True"),
+        test=ALPACA_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "what an operator booked hides an owner's later transfer",
+        (f"{ALPACA}.transfers:book", "_booked_by_operators(deployment)", "[]"),
+        test=ALPACA_ACCOUNTS,
+        beyond=True,
+    ),
+    bug(
+        "reads use up Alpaca's minute",
+        (f"{ALPACA}.client:Client.leave_reserve", "left <= RESERVED and seconds > 0", "False"),
+        test=ALPACA_ORDERS,
         beyond=True,
     ),
     bug(
@@ -462,12 +1067,12 @@ MUTANTS = (
         ),
         (f"{RISK}:check_exposure", "return _stop(Reason.EXPOSURE_UNREADABLE)", "return PASS"),
         listed=True,
-        test="tests/trading/test_risk.py",
+        test="tests/trading/risk/test_checks.py",
     ),
     bug(
         "a failed read is an empty answer",
         (
-            f"{SETTLE}:settle_orders",
+            f"{SETTLE}:book_answers",
             "report is None",
             "report is None or isinstance(report, Retryable | Unknown)",
         ),
@@ -772,7 +1377,7 @@ MUTANTS = (
     bug(
         "one order a minute too many",
         (f"{RISK}:check_throttles", "if measured >= limit: ...", "if measured > limit: ..."),
-        test="tests/trading/test_risk.py",
+        test="tests/trading/risk/test_checks.py",
     ),
     bug(
         "no cooldown",
@@ -781,7 +1386,7 @@ MUTANTS = (
             "since < mine.cooldown_seconds_per_symbol",
             "since < 0 * mine.cooldown_seconds_per_symbol",
         ),
-        test="tests/trading/test_risk.py",
+        test="tests/trading/risk/test_checks.py",
     ),
     bug(
         "entries go against what is held",
@@ -851,7 +1456,7 @@ MUTANTS = (
         "what flatten left behind a shut gate is not said",
         (
             "positions.flatten:gate_reason",
-            "return risk.gate_verdict(gate.read(venue), reduces=True).reason",
+            "return checks.gate_verdict(gate.read(venue), reduces=True).reason",
             "return ''",
         ),
         test="tests/positions/test_flatten.py",
@@ -865,8 +1470,8 @@ MUTANTS = (
     ),
     bug(
         "an approval expires without a word",
-        ("trading.approvals:_step", 'return "expired"', 'return ""'),
-        test="tests/trading/test_approvals.py",
+        ("trading.operations.approvals:_step", 'return "expired"', 'return ""'),
+        test="tests/trading/operations/test_approvals.py",
         beyond=True,
     ),
     bug(
@@ -904,7 +1509,7 @@ MUTANTS = (
     ),
     bug(
         "a silent receiver delays the others",
-        (f"{DELIVERIES}:Pass.send", "ThreadPoolExecutor(self._limits.at_once)", "ThreadPoolExecutor(1)"),
+        (f"{DELIVERIES}:Pass._claim", "ThreadPoolExecutor(self._limits.at_once)", "ThreadPoolExecutor(1)"),
         test="tests/notify/test_neighbours.py",
         beyond=True,
     ),
@@ -922,7 +1527,7 @@ MUTANTS = (
     ),
     bug(
         "one person's flood is delivered before anyone else's first",
-        (f"{CLAIMS}:CLAIM", "ORDER BY eligible.turn, eligible.failures > 0, d.id", "ORDER BY d.id"),
+        (f"{CLAIMS}:ELIGIBLE", "ORDER BY turn, failures > 0, id", "ORDER BY id"),
         test="tests/notify/test_neighbours.py",
         beyond=True,
     ),
@@ -968,7 +1573,7 @@ MUTANTS = (
     ),
     bug(
         "an exit waits for the verification",
-        (f"{SAFE_VENUE}.problem", "purpose == Purpose.OPEN and _", "_"),
+        (f"{SAFE_VENUE}._problem", "purpose == Purpose.OPEN and _", "_"),
         test=STOPS_STAY,
         beyond=True,
     ),
@@ -1133,8 +1738,8 @@ MUTANTS = (
     bug(
         "a shallow pool is not told from a deep one",
         (
-            "trading.venues.safe.safes:_shallow_pools",
-            "one.impact_bps > at.stanza.max_price_impact_bps",
+            "trading.venues.safe.spot:Spot.shallow",
+            "pool.impact_bps > at.stanza.max_price_impact_bps",
             "False",
         ),
         test=SAFE_CHECKS,
@@ -1236,14 +1841,14 @@ MUTANTS = (
     ),
     bug(
         "a looser limit holds at once",
-        ("trading.limit_changes:limits_now", "if one.at <= now: ...", "if True: ..."),
-        test="tests/trading/test_limit_changes.py",
+        ("trading.operations.limit_changes:limits_now", "if one.at <= now: ...", "if True: ..."),
+        test="tests/trading/operations/test_limit_changes.py",
         beyond=True,
     ),
     bug(
         "the limit of one order is never read",
         (f"{RISK}:check_exposure", "((Reason.MAX_TRADE, ZERO, policy.max_trade_usd), *_)", "(*_,)"),
-        test="tests/trading/test_each_limit.py",
+        test="tests/trading/risk/test_each_limit.py",
         beyond=True,
     ),
     bug(
@@ -1259,17 +1864,21 @@ MUTANTS = (
     bug(
         "a limits row that cannot be read stops exits",
         (
-            "trading.limits_in_force:protective_limits",
+            "trading.risk.limits_in_force:protective_limits",
             "UNREADABLE",
             "MemoryError",
         ),
-        test="tests/trading/test_limit_changes.py",
+        test="tests/trading/operations/test_limit_changes.py",
         beyond=True,
     ),
     bug(
         "exits wait for the lock of the limits",
-        ("trading.limits_in_force:risk_limits", "if _differs(row, standing): ...", "if row.waiting: ..."),
-        test="tests/trading/test_limit_changes.py",
+        (
+            "trading.risk.limits_in_force:risk_limits",
+            "if _differs(row, standing): ...",
+            "if row.waiting: ...",
+        ),
+        test="tests/trading/operations/test_limit_changes.py",
         beyond=True,
     ),
     bug(
@@ -1290,7 +1899,7 @@ MUTANTS = (
     ),
     bug(
         "a receipt is waited for without end",
-        ("maxxit.ops.devchain.world:_receipt", "time.monotonic() >= give_up", "False"),
+        ("maxxit.ops.devchain.world:wait_receipt", "time.monotonic() >= give_up", "False"),
         test="tests/chain/test_world.py",
         beyond=True,
     ),
@@ -1485,7 +2094,7 @@ MUTANTS = (
     ),
     bug(
         "an order that the venue's answer leaves out never arrived",
-        (f"{SETTLE}:settle_orders", "found.get(order.venue_ref, LEFT_OUT)", "found.get(order.venue_ref)"),
+        (f"{SETTLE}:book_answers", "answers.get(order.venue_ref, LEFT_OUT)", "answers.get(order.venue_ref)"),
         test=f"{BATCHES}::test_an_order_that_the_venues_answer_leaves_out_stays_as_it_is",
         beyond=True,
     ),
@@ -1572,7 +2181,7 @@ MUTANTS = (
     ),
     bug(
         "several trades of an account in a batch change its paper balance once",
-        (f"{PAPER}:MOVE", "sum(amount)", "max(amount)"),
+        ("trading.venues.paper_balances:MOVE", "sum(amount)", "max(amount)"),
         test=f"{BATCHES}::test_the_paper_exchange_answers_a_batch_as_it_answers_each_order",
         beyond=True,
     ),
@@ -1631,7 +2240,7 @@ def planted(mutant: Mutant) -> Iterator[None]:
             tree = trees.get(edit.where) or tree_of(function)
             planting.replace(tree, edit.old, edit.new, vars(module))
             trees[edit.where] = tree
-            function.__code__ = _compiled(module, tree)
+            function.__code__ = _compiled(module, tree, function.__code__.co_freevars)
         yield
     finally:
         for act, *args in reversed(undo):
@@ -1665,11 +2274,17 @@ def tree_of(function: Any) -> planting.Function:
     return planting.parsed(textwrap.dedent(inspect.getsource(function)))
 
 
-def _compiled(module: Any, function: planting.Function) -> Any:
+def _compiled(module: Any, function: planting.Function, free: tuple[str, ...]) -> Any:
+    """Return the code of a function; one with the free variable `__class__`, for `super()`, is compiled in a class."""
     space = dict(vars(module))
-    code = compile(ast.Module([function], []), f"<{function.name}, mutated>", "exec")
-    exec(code, space)
-    return inspect.unwrap(space[function.name]).__code__
+    body: ast.stmt = function
+    if "__class__" in free:
+        body = ast.parse(f"class {function.name}: pass").body[0]
+        assert isinstance(body, ast.ClassDef)
+        body.body = [function]
+    exec(compile(ast.Module([body], []), f"<{function.name}, mutated>", "exec"), space)
+    found = space[function.name]
+    return inspect.unwrap(vars(found)[function.name] if body is not function else found).__code__
 
 
 @dataclass

@@ -43,7 +43,9 @@ SOUND = {
         SELECT count(*) FROM positions p WHERE closed_quantity <> coalesce((
             SELECT sum(f.quantity) FROM fills f JOIN orders o ON o.id = f.order_id
             WHERE o.closes_id = p.entry_order_id AND p.state = 'closed'), closed_quantity)""",
-    "every signal was decided": "SELECT count(*) FROM signals WHERE state = 'pending'",
+    "every signal was decided": """
+        SELECT count(*) FROM signals s WHERE state = 'pending' AND NOT EXISTS (
+            SELECT FROM orders o WHERE o.signal_id = s.id AND o.reason = 'awaiting_confirmation')""",
     "no order was set aside": "SELECT count(*) FROM orders WHERE attempts >= 3",
     "every filled entry has its position": """
         SELECT count(*) FROM orders WHERE purpose = 'open' AND filled_quantity <> booked_quantity""",
@@ -65,7 +67,10 @@ SOUND = {
 }
 """What must be true -> the number of rows that break it."""
 
-BUSY = "SELECT count(*) FROM orders WHERE state IN ('planned', 'sending', 'unknown', 'accepted', 'partially_filled')"
+BUSY = """
+SELECT count(*) FROM orders WHERE state IN ('planned', 'sending', 'unknown', 'accepted', 'partially_filled')
+AND reason <> 'awaiting_confirmation'"""
+"""What waits for a person's yes does not move."""
 PASSES = "SELECT coalesce(max(id), 0) FROM stage_runs"
 CLOSED = "SELECT count(*) FROM positions WHERE state = 'closed'"
 

@@ -1,6 +1,7 @@
 """T0: the product's own passes in one process, on a recorded clock, under faults drawn from one seed.
 
     python -m tests.chaos.simulation --faults 1000000 --seed 1      prints N, seed, mix, wall time, violations
+    python -m tests.chaos.simulation --faults 100000 --like coinbase        with the promises of that venue's adapter
 
 A *world* is a few agents on two venues (one recognises repeats, one does not), deployments, signals over time, prices,
 and persons who pull and release the kill switch. Its workers are the passes of the workers (`TASKS`) on a real
@@ -36,6 +37,7 @@ from django.db import OperationalError, connection
 
 from maxxit.core.money import ZERO
 from maxxit.core.terms import KILL_LEVELS
+from tests.chaos import semantics
 from tests.chaos.simulation_venue import Crash, Lot, SimulatedVenue
 from trading.venues.base import Prepared, Request
 
@@ -56,8 +58,9 @@ TASKS = {
     "exits": "positions.tasks:exit_pass",
     "settle": "trading.tasks:settle_pass",
     "monitor": "positions.tasks:book_pass",
+    "venue exits": "positions.tasks:watch_exits_pass",
 }
-SWEEPS = {"execute": 0.3, "exits": 0.3, "settle": 1.0, "monitor": 0.2}
+SWEEPS = {"execute": 0.3, "exits": 0.3, "settle": 1.0, "monitor": 0.2, "venue exits": 0.2}
 """How often each runs by the clock, a round."""
 BATCHES = (1, 1, 3, 20, 500)
 """Orders that a venue takes together; and that are booked together."""
@@ -136,6 +139,10 @@ class World:
     """Of an agent. Pairs in all: agents × signals × deployments."""
     rounds: int = 100
     agents_wanted: int = AGENTS
+    keeps_exits: float = 0.5
+    """How often the venue that recognises repeats keeps the exits of its entries, too."""
+    like: str = ""
+    """Both venues promise what this venue of the product does (`semantics`); drawn where not given."""
     limits: dict[str, Any] | None = None
     """Over config/risk.yaml; drawn where not given."""
     violations: list[str] = field(default_factory=list)
@@ -162,18 +169,31 @@ class World:
         self.signals = 0
         drawn = self.dice.choice((WIDE, WIDE, TIGHT))
         self.rules = drawn if self.limits is None else self.limits
-        self.venues = {
-            name: SimulatedVenue(
+        self.venues = {name: self._venue(name, dedup) for name, dedup in VENUES.items()}
+        self.deadlines = [self.true]
+
+    def _venue(self, name: str, dedup: bool) -> SimulatedVenue:
+        lag, most = timedelta(seconds=self.dice.choice(LAGS)), self.dice.choice(BATCHES)
+        keeps_exits = self.dice.random() < self.keeps_exits
+        if not self.like:
+            return SimulatedVenue(
                 name,
                 self,
                 self.lot,
                 dedup=dedup,
-                find_lag=timedelta(seconds=self.dice.choice(LAGS)),
-                batch=self.dice.choice(BATCHES),
+                find_lag=lag,
+                batch=most,
+                resting_exits=dedup and keeps_exits,
             )
-            for name, dedup in VENUES.items()
-        }
-        self.deadlines = [self.true]
+        real = semantics.of(self.like)
+        self.lot.plans = real.plans
+        return SimulatedVenue(
+            name, self, self.lot,
+            dedup=real.capabilities.dedup,
+            find_lag=real.capabilities.find_lag,
+            batch=min(most, real.capabilities.batch),
+            resting_exits=real.capabilities.resting_exits and keeps_exits,
+        )  # fmt: skip
 
     # -- what the venues ask of the world
 
@@ -320,8 +340,9 @@ class World:
     def set_up(self) -> Iterator[None]:
         """Take the product's edges over: clock, venues, limits, wakes, statements."""
         from maxxit.events import wake
+        from positions.exits import at_venue
         from trading import passes, wiring
-        from trading import policy as policies
+        from trading.risk import policy as policies
 
         real = policies.load
         stricter = {
@@ -345,6 +366,7 @@ class World:
             exits = passes.policy().exits.model_copy(update={"entries_wait_seconds": 0})
             sizes = passes.policy().model_copy(update={"batch": self.batch, "exits": exits})
             stack.enter_context(patch.object(passes, "policy", lambda: sizes))
+            stack.enter_context(patch.object(at_venue, "PAUSES", (0.0, 0.0)))
             policies.load = lambda name, schema: limits  # type: ignore[assignment, return-value]
             policies.policy.cache_clear()
             wiring.VENUES.open = lambda adapter, **options: self.venues[adapter]  # type: ignore[method-assign]
@@ -405,6 +427,8 @@ class World:
         from tests.chaos import invariants
 
         self.time_goes_by()
+        for venue in self.venues.values():
+            venue.resting.market(self.believed)
         for symbol, known in list(self.quotes.items()):
             old = self.now() - known.at > timedelta(seconds=60)
             if self.dice.random() < (0.8 if old else 0.3):
@@ -579,6 +603,7 @@ class World:
             self.passes(next(steps, 300))
             for venue in self.venues.values():
                 venue.arrive()
+                venue.resting.market(self.believed)
             for symbol, known in list(self.quotes.items()):
                 self.price(symbol, known.price)
             for task in TASKS:
@@ -626,6 +651,7 @@ class Campaign:
     seed: int
     deployments: int = 12
     rounds: int = 100
+    like: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     worlds: int = 0
@@ -649,6 +675,7 @@ class Campaign:
                 self.counts,
                 deployments=self.deployments,
                 rounds=self.rounds,
+                like=self.like,
             )
             wipe()
             world.run()
@@ -674,8 +701,9 @@ class Campaign:
     def report(self) -> str:
         """What a person reads."""
         rate = self.faults / self.seconds if self.seconds else 0
+        like = f" like {self.like}" if self.like else ""
         lines = [
-            f"T0 simulation: {self.faults} faults in {self.worlds} worlds, seed {self.seed}, "
+            f"T0 simulation{like}: {self.faults} faults in {self.worlds} worlds, seed {self.seed}, "
             f"{self.seconds:.0f} s ({rate:.0f} faults a second, {self.statements} statements)",
             "  mix: " + ", ".join(f"{what} {times}" for what, times in self.counts.most_common()),
             "  came of it: " + ", ".join(f"{what} {times}" for what, times in self.outcomes.most_common()),
@@ -747,9 +775,10 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--world", type=int, help="only this world of the seed")
+    parser.add_argument("--like", choices=semantics.VENUES, help="both venues promise what this one does")
     given = parser.parse_args()
     with arena():
-        one = Campaign(given.seed)
+        one = Campaign(given.seed, like=given.like or "")
         if given.world is not None:
             one.run(1, first=given.world)
         else:

@@ -15,7 +15,9 @@ from typing import Any
 
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.core.money import USDC, ZERO, usdc
-from trading.venues.base import Capabilities, Prepared, Report, Request, Venue, VenueFill
+from tests.chaos import simulation_exits
+from tests.chaos.simulation_exits import Exit, RestingExits
+from trading.venues.base import Capabilities, Leg, Prepared, Report, Request, Venue, VenueFill
 
 FEE = Decimal("0.001")
 LOT = Decimal("0.00001")
@@ -59,6 +61,7 @@ CHANCES: Mapping[str, Mapping[str, float]] = {
     "ask": {"503": 0.04, "silent": 0.02, "objects": 0.02, "thin": 0.02, MEANWHILE: 0.05},
     "cancel": {"lost, silent": 0.15, "503": 0.1, "taken, silent": 0.1},
     "balances": {"503": 0.2, "silent": 0.1},
+    **simulation_exits.CHANCES,
 }
 """Message -> what goes wrong with it -> how often, at full intensity."""
 PLANS = {
@@ -83,6 +86,8 @@ class Lot:
     counts: Counter[str] = field(default_factory=Counter)
     intensity: float = 1.0
     """0: nothing goes wrong by lot any more."""
+    plans: Mapping[str, float] = field(default_factory=lambda: PLANS)
+    """How often an order that was taken ends how."""
     script: dict[str, list[str]] = field(default_factory=dict)
     """Message -> what goes wrong with the next ones, before any lot is drawn."""
 
@@ -101,7 +106,9 @@ class Lot:
         """How an order that was taken will execute."""
         if self.script.get("plan"):
             return self.script["plan"].pop(0)
-        return self.dice.choices(list(PLANS), list(PLANS.values()))[0] if self.intensity else "at once"
+        return (
+            self.dice.choices(list(self.plans), list(self.plans.values()))[0] if self.intensity else "at once"
+        )
 
     def hidden(self) -> float:
         """For which part of its longest lag a venue denies an order that it has taken."""
@@ -138,7 +145,15 @@ class SimulatedVenue(Venue):
     """One venue. `tell` are the world's ears and hands: see `simulation.World`."""
 
     def __init__(
-        self, name: str, tell: Any, lot: Lot, *, dedup: bool, find_lag: timedelta, batch: int = 1
+        self,
+        name: str,
+        tell: Any,
+        lot: Lot,
+        *,
+        dedup: bool,
+        find_lag: timedelta,
+        batch: int = 1,
+        resting_exits: bool = False,
     ) -> None:
         self.name, self.tell, self.lot = name, tell, lot
         self.capabilities = Capabilities(
@@ -148,6 +163,7 @@ class SimulatedVenue(Venue):
             collects_fees=False,
             find_lag=find_lag,
             batch=batch,
+            resting_exits=resting_exits,
         )
         self.book: dict[str, Taken] = {}
         self.effects: Counter[str] = Counter()
@@ -156,6 +172,7 @@ class SimulatedVenue(Venue):
         self.late: list[tuple[datetime, Prepared]] = []
         self.cash: Counter[tuple[str, str]] = Counter()
         """(account, asset) -> what it holds, Decimals."""
+        self.resting = RestingExits(lot, self._fill, self.book)
 
     # -- what the product calls
 
@@ -164,7 +181,11 @@ class SimulatedVenue(Venue):
         self.tell.reserved(request)
         names = ("account", "symbol", "side", "purpose", "quantity", "reference_price")
         payload = {name: str(getattr(request, name)) for name in names}
-        return Prepared(request.client_order_id, payload | {"deadline": request.deadline.isoformat()})
+        exits: dict[str, Any] = {}
+        if self.capabilities.resting_exits and request.purpose == "open":
+            exits = simulation_exits.levels(request)
+        terms = payload | {"deadline": request.deadline.isoformat(), **({"exits": exits} if exits else {})}
+        return Prepared(request.client_order_id, terms, rests_exits=bool(exits))
 
     def send_many(self, orders: Sequence[Prepared]) -> dict[str, Exception]:
         """A batch leaves as one request: the world judges all of it before anything goes wrong with any part."""
@@ -253,6 +274,16 @@ class SimulatedVenue(Venue):
             self.lot.happened("find", how)
             raise Crash
         return report
+
+    def exits(self, refs: Sequence[str]) -> dict[str, tuple[Leg, ...] | Exception]:
+        """What became of the exits that it keeps."""
+        self.arrive()
+        answers: dict[str, tuple[Leg, ...] | Exception] = self.resting.ask(refs, Crash, self.tell.meanwhile)
+        return answers
+
+    def release(self, refs: Sequence[str]) -> None:
+        """Cancel them, if the message arrives."""
+        self.resting.release(refs, Crash, self.tell.meanwhile)
 
     def cancel(self, ref: str) -> None:
         """What is left of an order is withdrawn, if the message arrives."""
@@ -345,6 +376,17 @@ class SimulatedVenue(Venue):
         }[how]
         hidden = self.capabilities.find_lag * self.lot.hidden()
         self.book[ref] = Taken(terms, plan, end, now + hidden)
+        if exits := terms.get("exits"):
+            side = "sell" if terms["side"] == "buy" else "buy"
+            kept = [
+                Exit(
+                    reason,
+                    Decimal(price),
+                    Taken({**terms, "side": side, "reference_price": price}, [], "", now, "held"),
+                )
+                for reason, price in exits.items()
+            ]
+            self.resting.add(ref, self.book[ref], kept)
         if how == "at once":
             self._execute(ref, self.book[ref])
 
@@ -355,16 +397,21 @@ class SimulatedVenue(Venue):
             step = Decimal(self.lot.dice.choice((0, 1, 2, 5))) / 10_000
             sign = 1 if known.terms["side"] == "buy" else -1
             price = (Decimal(known.terms["reference_price"]) * (1 + sign * step)).quantize(Decimal("0.0001"))
-            cash = usdc(quantity * price)
-            fee = usdc(cash * FEE)
-            fill = f"{self.name}-{ref}-{len(known.fills)}"
-            known.fills.append(VenueFill(fill, quantity, price, cash, fee, self.tell.true_now()))
-            account = known.terms["account"]
-            self._move(account, known.terms["symbol"], sign * quantity)
-            self._move(account, USDC, -sign * cash - fee)
+            self._fill(ref, known, quantity, price)
         known.state = "partially_filled" if known.fills else "accepted"
         if not known.plan:
             known.state = known.end
+
+    def _fill(self, ref: str, known: Taken, quantity: Decimal, price: Decimal) -> None:
+        """Tokens and cash change hands."""
+        sign = 1 if known.terms["side"] == "buy" else -1
+        cash = usdc(quantity * price)
+        fee = usdc(cash * FEE)
+        fill = f"{self.name}-{ref}-{len(known.fills)}"
+        known.fills.append(VenueFill(fill, quantity, price, cash, fee, self.tell.true_now()))
+        account = known.terms["account"]
+        self._move(account, known.terms["symbol"], sign * quantity)
+        self._move(account, USDC, -sign * cash - fee)
 
     def _look(self, known: Taken, how: str) -> Report:
         if known.plan:

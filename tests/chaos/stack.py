@@ -24,19 +24,20 @@ UP = ("ready after", "not answering after")
 """What it says when all is started; on a busy machine some of it answers later."""
 
 PATTERNS = {
-    "worker-exits": r"celery .*worker -Q exits",
-    "worker-execute": r"celery .*worker -Q execute",
-    "worker-monitor": r"celery .*worker -Q monitor",
-    "worker-guard": r"celery .*worker -Q guard",
-    "worker-notify": r"celery .*worker -Q notify",
-    "worker-llm": r"celery .*worker -Q llm",
-    "worker-general": r"celery .*worker -Q ingest",
-    "beat": r"celery .*beat",
+    "worker-exits": r"worker -Q exits",
+    "worker-execute": r"worker -Q execute",
+    "worker-monitor": r"worker -Q monitor",
+    "worker-guard": r"worker -Q guard",
+    "worker-notify": r"worker -Q notify",
+    "worker-llm": r"worker -Q llm",
+    "worker-general": r"worker -Q ingest",
+    "forkserver": r"maxxit\.ops\.forkserver",
+    "beat": r"celery beat",
     "web": r"gunicorn",
     "redis": r"redis-server|valkey-server",
     "postgres": r"bin/postgres -D",
 }
-"""Process -> how its command line reads. Children (pool processes, Postgres backends) match too or share a group."""
+"""Process -> how its title reads. Children (pool processes, Postgres backends) may match too: the eldest is meant."""
 
 
 def free_port() -> int:
@@ -95,7 +96,7 @@ class Stack:
 
     def find(self, name: str) -> psutil.Process:
         """The parent process of one of its parts."""
-        for child in psutil.Process(self.process.pid).children():
+        for child in sorted(self.family(), key=lambda one: one.create_time()):
             if re.search(PATTERNS[name], " ".join(child.cmdline())):
                 return child
         raise LookupError(f"no {name} among {[' '.join(c.cmdline())[:80] for c in self.family()]}")

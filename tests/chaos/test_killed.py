@@ -32,6 +32,11 @@ def test_killed_workers_double_and_lose_nothing_in_more_faults() -> None:
     assert "violations: 0" in campaign("killed", "--faults", "1200", "--seed", "12")
 
 
+@pytest.mark.parametrize("venue", ["alpaca", "coinbase", "hyperliquid"])
+def test_killed_workers_double_and_lose_nothing_at_a_venue_like(venue: str) -> None:
+    assert "violations: 0" in campaign("killed", "--faults", "250", "--seed", "13", "--like", venue)
+
+
 @pytest.mark.share
 def test_nothing_leaves_past_a_gate_that_was_shut() -> None:
     assert "violations: 0" in campaign("flips", "--flips", "20", "--seed", "11")
@@ -52,3 +57,8 @@ def test_two_beats_with_wrong_clocks_run_a_slot_once() -> None:
 
 def test_two_beats_with_wrong_clocks_run_a_slot_once_in_many_nights() -> None:
     assert "violations: 0" in campaign("beats", "--nights", "8", "--seed", "12")
+
+
+@pytest.mark.share
+def test_workers_killed_while_they_send_notifications_lose_none() -> None:
+    assert "lost=0, not_sent=0" in campaign("notify_kills", "--kills", "4", "--seed", "3")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos import machines, mutants, simulation
+from tests.chaos import machines, mutants, semantics, simulation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,6 +29,15 @@ def test_after_a_thousand_faults_nothing_is_doubled_or_lost() -> None:
 
     assert not one.violations, one.report()
     assert one.outcomes["open filled"] > 20, one.report()
+
+
+@pytest.mark.share
+@pytest.mark.parametrize("venue", semantics.VENUES)
+def test_nothing_is_doubled_or_lost_where_the_venue_promises_what_an_adapter_says(venue: str) -> None:
+    one = simulation.Campaign(seed=23, deployments=3, rounds=40, like=venue).run(150)
+
+    assert not one.violations, one.report()
+    assert one.outcomes["open filled"] > 5, one.report()
 
 
 @pytest.mark.share

@@ -18,8 +18,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from tests.chaos import semantics
 
 DEADLINE_SECONDS = 2
 WIDE = {
@@ -105,8 +108,11 @@ class World:
 
 
 @contextlib.contextmanager
-def world() -> Iterator[World]:
-    """Everything up, migrated, the gates open, and this process ready to be forked."""
+def world(like: str = "") -> Iterator[World]:
+    """Everything up, migrated, the gates open, and this process ready to be forked.
+
+    `like`: the venue of the product whose promises both venues of the exchange make (`semantics`).
+    """
     home = Path(tempfile.mkdtemp(prefix="maxxit-chaos-"))
     home.chmod(0o711)  # so that `nobody`, who runs Postgres under root, can pass
     exchange = None
@@ -135,7 +141,7 @@ def world() -> Iterator[World]:
         assert exchange.stdout is not None
         url = f"http://127.0.0.1:{int(exchange.stdout.readline())}"
         try:
-            _load(url)
+            _load(url, like)
             yield World(home, postgres, url)
         finally:
             from django.db import connections
@@ -149,7 +155,7 @@ def world() -> Iterator[World]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _load(url: str) -> None:
+def _load(url: str, like: str) -> None:
     """Import all that a worker needs, make the tables, open the adapters."""
     import django
 
@@ -166,6 +172,11 @@ def _load(url: str) -> None:
         __import__(module)
     venues.VENUES.known["exchange"] = "tests.chaos.exchange.HttpVenue"
     HttpVenue.url = url
+    if like:
+        from positions.exits import at_venue
+
+        HttpVenue.promises = semantics.of(like).capabilities
+        at_venue.ASK_AGAIN_AFTER, at_venue.STALLED_AFTER = timedelta(seconds=0.2), timedelta(seconds=1)
     for name in VENUES:
         venue(name)
         make.open_gate(name)
@@ -230,8 +241,9 @@ def take_batches(size: int) -> None:
     rules = passes.policy().model_copy(update={"batch": size, "exits": exits})
     passes.policy = lambda: rules  # type: ignore[assignment]
     for name in VENUES:
-        venue = wiring.venue(name)
-        venue.capabilities = replace(venue.capabilities, batch=size)
+        venue: Any = wiring.venue(name)
+        most = venue.promises.batch if venue.promises else size
+        venue.capabilities = replace(venue.capabilities, batch=min(size, most))
 
 
 def _work(job: Job, say: int) -> None:
@@ -309,16 +321,23 @@ def planting(name: str) -> Plant:
     return plant if name else None
 
 
-def asked(doc: str | None, what: str, default: int, campaign: Callable[[int, int, Plant], "Tally"]) -> int:
-    """The command line of a campaign: `--what`, `--seed` and `--mutant`; returns the exit code."""
+def asked(
+    doc: str | None, what: str, default: int, campaign: Callable[..., "Tally"], *, like: bool = False
+) -> int:
+    """The command line of a campaign: `--what`, `--seed`, `--mutant`, `--like` if asked for; returns the exit code."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(f"--{what}", dest="times", type=int, default=default)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--mutant", default="", help="plant this bug of tests.chaos.mutants (part of its name)"
     )
+    if like:
+        parser.add_argument(
+            "--like", choices=semantics.VENUES, default="", help="both venues promise what this one does"
+        )
     given = parser.parse_args()
-    return campaign(given.times, given.seed, planting(given.mutant)).tell()
+    more = {"like": given.like} if like else {}
+    return campaign(given.times, given.seed, planting(given.mutant), **more).tell()
 
 
 @dataclass

@@ -9,7 +9,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from psycopg.errors import InsufficientPrivilege, RestrictViolation
 
+from maxxit.embedded import scratch
 from maxxit.embedded.servers import APPLICATION, READER
+from maxxit.embedded.template import connected_to, create_migrated
 from maxxit.ops import roles
 from maxxit.reports import checks
 
@@ -220,3 +222,25 @@ def test_the_trigger_refuses_truncate_to_the_owner_as_well(table: str) -> None:
     ):
         cursor.execute(f"TRUNCATE {table} CASCADE")
     assert isinstance(error.value.__cause__, RestrictViolation)
+
+
+def test_the_application_makes_scratch_databases_where_it_is_allowed(
+    granted: str, django_db_blocker: Any
+) -> None:
+    """As `docker compose` lets it: with the rights of the role alone, all migrations included."""
+    name = "maxxit_scratch_of_the_application"
+    with django_db_blocker.unblock():
+        with connection.cursor() as cursor:
+            roles.let_create_databases(cursor, APPLICATION, True)
+        roles.prepare_template(f"{granted} user={connection.settings_dict['USER']}")
+        try:
+            with connected_to(USER=APPLICATION):
+                assert scratch._may_create()
+                create_migrated(name)
+                with connection._nodb_cursor() as cursor:
+                    cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        finally:
+            with connection.cursor() as cursor:
+                roles.let_create_databases(cursor, APPLICATION, False)
+    with connected_to(USER=APPLICATION), django_db_blocker.unblock():
+        assert not scratch._may_create()

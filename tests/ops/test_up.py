@@ -28,6 +28,7 @@ class Up:
         self.data = data
         self.web, self.flower = free_port(), free_port()
         self.text = ""
+        self.verbose = True
         self.process: subprocess.Popen[str] | None = None
 
     def command(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
@@ -52,7 +53,7 @@ class Up:
         """Seconds until the block that says what to look at."""
         self.kill()
         began = time.monotonic()
-        self.process, self.text = self.command("--no-demo"), ""
+        self.process, self.text = self.command("--no-demo", "-v", "2" if self.verbose else "1"), ""
         self.read_until("Ctrl-C stops all processes")
         return time.monotonic() - began
 
@@ -156,8 +157,14 @@ def test_the_whole_life_of_make_up(up: Up) -> None:
     assert len(started) > 10
     assert wait_until(lambda: not up.processes(), 10), [one.cmdline() for one in up.processes()]
 
+    up.verbose = False
     assert up.start() < 15 * crowding()
     assert "admin login made" not in up.text
+    assert "│ Maxxit is ready after" in up.text
+    assert "log in as admin with MAXXIT_ADMIN_PASSWORD; shown again by `manage.py login-info`" in up.text
+    assert "worker-execute | started" in up.text
+    assert "execute@maxxit ready" not in up.text
+    assert "database system is ready" not in up.text
     assert (up.data / "logs" / "worker-execute.log").stat().st_size > 0
     began = time.monotonic()
     with up.command("--stop") as down:
@@ -186,7 +193,7 @@ def test_a_killed_child_is_started_again_and_its_leftovers_are_cleared(tmp_path:
     assert child.process is not None
     assert wait_until(lambda: bool((tmp_path / "toy.log").read_text()), 5)
     first, grandchild = child.process, psutil.Process(int((tmp_path / "toy.log").read_text()))
-    first.kill()
+    first.send_signal(signal.SIGKILL)
 
     def again() -> bool:
         supervisor.tend()

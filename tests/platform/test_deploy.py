@@ -7,8 +7,15 @@ from typing import Any
 import pytest
 import yaml
 
-from maxxit.env import BASE_DIR, Env, read_env
-from maxxit.ops.local import SIGNING_WORKERS, WORKERS, YIELDING, YIELDING_WORKERS, processes
+from maxxit.env import BASE_DIR, PLANS_ONCE, Env, read_env
+from maxxit.ops.local import (
+    PLANNING_ONCE,
+    SIGNING_WORKERS,
+    WORKERS,
+    YIELDING,
+    YIELDING_WORKERS,
+    processes,
+)
 from maxxit.pipeline.stages import QUEUES
 from tests.tree import PACKAGES
 from trading.chain.signer import CURRENT, PREVIOUS
@@ -57,10 +64,18 @@ def test_the_owner_of_the_tables_reaches_the_setup_alone(services: dict[str, Any
 
 
 MODELS, POSTS, PRICES = {"worker-llm", "worker-general"}, {"worker-general"}, {"worker-monitor", "stream"}
+CUSTOMERS = {"worker-exits", "worker-execute", "worker-guard", "orderstream"}
+NOTIFY = {"worker-notify"}
 KEYS = {
     **dict.fromkeys(("PERPLEXITY_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"), MODELS),
     **dict.fromkeys(("X_BEARER_TOKEN", "LANGFUSE_SECRET_KEY", "OTEL_EXPORTER_OTLP_HEADERS"), POSTS),
     "PYTH_API_KEY": PRICES,
+    **dict.fromkeys(("CREDENTIALS_PRIVATE_KEY", "CREDENTIALS_PREVIOUS_PRIVATE_KEY_FILE"), CUSTOMERS),
+    **dict.fromkeys(("NOTIFY_PRIVATE_KEY", "EMAIL_URL", "PUSH_PRIVATE_KEY", "HEARTBEAT_URL"), NOTIFY),
+    "TELEGRAM_BOT_TOKEN": {*NOTIFY, "chat"},
+    "TELEGRAM_WEBHOOK_SECRET": {"web"},
+    "KAFKA_PASSWORD": {"bus"},
+    "SCHEMA_REGISTRY_AUTH": {"bus"},
     "MAXXIT_ADMIN_PASSWORD": {"setup"},
 }
 
@@ -100,10 +115,12 @@ def test_a_worker_serves_the_same_queues_everywhere(services: dict[str, Any], na
 
 
 @pytest.mark.parametrize("name", WORKERS)
-def test_the_workers_that_place_orders_plan_by_indexes(services: dict[str, Any], name: str) -> None:
-    places = name in ("exits", "execute")
-    assert ("ENABLE_SEQSCAN=false" in (UNITS / f"worker-{name}.env").read_text()) == places
-    assert (services[f"worker-{name}"]["environment"].get("ENABLE_SEQSCAN") == "false") == places
+def test_the_workers_that_place_and_book_orders_plan_once(services: dict[str, Any], name: str) -> None:
+    wanted = PLANS_ONCE if name in PLANNING_ONCE else {}
+    unit = dict(line.split("=") for line in (UNITS / f"worker-{name}.env").read_text().split())
+    in_compose = services[f"worker-{name}"]["environment"]
+    assert {key: unit[key] for key in PLANS_ONCE if key in unit} == wanted
+    assert {key: in_compose[key] for key in PLANS_ONCE if key in in_compose} == wanted
 
 
 @pytest.mark.parametrize("queue", ["exits", "guard", "llm", "notify"])
@@ -116,7 +133,8 @@ def test_what_protects_no_money_yields_the_processor_everywhere(services: dict[s
         child.name for child in processes(read_env(), 1) if tuple(child.command[: len(YIELDING)]) == YIELDING
     }
     assert ours == {"flower", *(f"worker-{name}" for name in YIELDING_WORKERS)}
-    assert ours == {name for name, one in services.items() if "cpu_shares" in one}
+    # `make up` runs the bus only where a relay is configured.
+    assert ours | {"bus"} == {name for name, one in services.items() if "cpu_shares" in one}
     units = {path.parent.name for path in UNITS.rglob("*.conf") if "CPUWeight=" in path.read_text()}
     assert units == {f"maxxit-worker@{name}.service.d" for name in YIELDING_WORKERS}
     assert not YIELDING_WORKERS & {"exits", "execute", "monitor", "guard"}
@@ -155,11 +173,32 @@ def test_the_target_starts_every_worker(name: str) -> None:
     assert f"maxxit-worker@{name}.service" in (UNITS / "maxxit.target").read_text()
 
 
-@pytest.mark.parametrize("name", ["web", "beat", "stream"])
+def test_the_units_that_get_the_key_of_customers_keys_are_those_of_the_containers() -> None:
+    named = re.findall(r"maxxit-(?:worker@)?(\w+)\.service\.d", (UNITS / "customers-keys.conf").read_text())
+    assert set(named) == {name.removeprefix("worker-") for name in CUSTOMERS}
+
+
+@pytest.mark.parametrize("name", ["web", "beat", "stream", "orderstream", "bus"])
 def test_the_other_processes_run_everywhere(services: dict[str, Any], name: str) -> None:
     assert name in services
     assert f"maxxit-{name}.service" in (UNITS / "maxxit.target").read_text()
     assert (UNITS / f"maxxit-{name}.service").exists()
+
+
+def test_the_chat_runs_where_its_bot_has_a_token_and_no_webhook(
+    services: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def runs() -> bool:
+        return any("chat" in child.command for child in processes(read_env(), 1))
+
+    monkeypatch.delenv("TELEGRAM_BOT_TOKEN", raising=False)
+    assert not runs()
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "1:a")
+    assert runs()
+    monkeypatch.setenv("TELEGRAM_WEBHOOK_SECRET", "s")
+    assert not runs()
+    assert services["chat"]["profiles"] == ["chat"]
+    assert "manage.py chat" in (UNITS / "maxxit-chat.service").read_text()
 
 
 def _keys(folder: Path) -> set[str]:

@@ -172,11 +172,15 @@ def test_every_session_has_limits() -> None:
         assert cursor.fetchone() == ("5min", "30s", "2min")
 
 
-def test_a_process_may_plan_by_indexes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ENABLE_SEQSCAN", "false")
-    assert "-c enable_seqscan=off" in read_env().database()["OPTIONS"]["options"]
-    monkeypatch.delenv("ENABLE_SEQSCAN")
-    assert "seqscan" not in read_env().database()["OPTIONS"]["options"]
+def test_a_process_may_keep_the_plans_of_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREPARED_STATEMENTS", "true")
+    options = read_env().database()["OPTIONS"]
+    assert options["server_side_binding"]
+    assert "-c enable_seqscan=off" in options["options"]
+    monkeypatch.delenv("PREPARED_STATEMENTS")
+    options = read_env().database()["OPTIONS"]
+    assert "server_side_binding" not in options
+    assert "seqscan" not in options["options"]
 
 
 @pytest.mark.django_db

@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -150,12 +151,18 @@ class Anvil:
 
 
 def start_anvil(
-    port: int | None = None, *, state: Path | None = None, host: str = "127.0.0.1", log: Path | None = None
+    port: int | None = None,
+    *,
+    state: Path | None = None,
+    host: str = "127.0.0.1",
+    log: Path | None = None,
+    begins: datetime | None = None,
 ) -> Anvil:
     """Start anvil and wait until it answers.
 
     `state` is the file that keeps the chain, written every second, so that it survives a kill. `log` receives the
-    node's output. Raises AnvilError when the binary is missing or does not answer within 20 seconds.
+    node's output. `begins`: the time of the first block, if it is not now. Raises AnvilError when the binary is missing
+    or does not answer within 20 seconds.
     """
     port = port or free_port()
     _must_be_free(host, port)
@@ -168,6 +175,8 @@ def start_anvil(
         command += ["--state", str(state), "--state-interval", "1"]
     if log is None:
         command.append("--silent")
+    if begins is not None:
+        command += ["--timestamp", str(int(begins.timestamp()))]
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(log.open("ab")) if log else subprocess.DEVNULL
         process = subprocess.Popen(

@@ -14,22 +14,27 @@ from pathlib import Path
 import structlog
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Min
 
 from agents.evidence import EVIDENCE, POSTS
 from agents.models import Agent, CtAccount, Deployment, Subscription
-from agents.states import AgentState
+from agents.states import AgentState, DeploymentState
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
 from maxxit.embedded.processes import kept_secret, port_taken
 from maxxit.events.record import advance
 from maxxit.market import quotes
 from maxxit.market.venues import venue_policy
-from maxxit.ops.devchain.anvil import Anvil, AnvilError, find_anvil, free_port, is_whole, start_anvil
+from maxxit.ops.devchain import perps
+from maxxit.ops.devchain.anvil import Anvil, free_port, is_whole, start_anvil
+from maxxit.ops.devchain.home import available, signing_environ
+from maxxit.ops.devchain.keeper import Keeper
 from maxxit.ops.devchain.world import WORLD_FILE, World, ensure_world, local_key
 from trading import gate, wiring
 from trading.chain.chains import LOCAL_CHAIN_ID, RPC_FILE, SYMBOLS
 from trading.chain.models import SafePlan, Signer
 from trading.chain.signer import KEYSTORE, PASSWORD_FILE, write_keystore
+from trading.chain.states import IN_FLIGHT
 from trading.models import Gate
 from trading.venues.safe import safes, verify
 from trading.wiring import PLAY_MONEY
@@ -42,21 +47,6 @@ FEED_SECONDS = 600.0
 """Maximum seconds between updates of a feed with an unchanged price: the policy accepts none older than an hour."""
 ITERATIONS = 10_000
 """Key-derivation iterations of the keystore; low, because the key in it is public."""
-
-
-def available() -> bool:
-    """Return whether anvil is installed."""
-    try:
-        find_anvil()
-    except AnvilError:
-        return False
-    return True
-
-
-def signing_environ(data_dir: Path) -> dict[str, str]:
-    """Return the environment variables by which the signing workers find the local key."""
-    home = data_dir / "chain"
-    return {KEYSTORE: str(home / "executor.json"), PASSWORD_FILE: str(home / "executor.password")}
 
 
 def ensure_keystore(data_dir: Path) -> None:
@@ -88,14 +78,20 @@ def start(data_dir: Path) -> Anvil:
 
 
 def open_world(node: Anvil, data_dir: Path) -> World:
-    """Load or deploy the contracts at the present prices, with the executor's nonce raised to the database's."""
+    """Load or deploy the contracts at the present prices, with the executor's nonce raised to the database's.
+
+    A killed chain may have lost its last blocks. Nonces of transactions in flight stay free: they are sent again.
+    """
     path = data_dir / WORLD_FILE
     world = ensure_world(node.url, path, {name: price for name, price in market().items() if price > 0})
     address = world.accounts["executor"]
     row = Signer.objects.filter(chain_id=LOCAL_CHAIN_ID, address=address).first()
     on_chain = int(world.rpc("eth_getTransactionCount", address, "latest"), 16)
-    if row is not None and on_chain < row.next_nonce and not row.transactions.filter(state="signed").exists():
-        world.rpc("anvil_setNonce", address, hex(row.next_nonce))  # the chain is new, the database is not
+    if row is not None:
+        first = row.transactions.filter(state__in=IN_FLIGHT).aggregate(first=Min("nonce"))["first"]
+        wanted = row.next_nonce if first is None else first
+        if on_chain < wanted:
+            world.rpc("anvil_setNonce", address, hex(wanted))
     return world
 
 
@@ -114,6 +110,7 @@ def enter_demo(world: World) -> Deployment:
     """
     agent, new = Agent.objects.get_or_create(
         name=AGENT,
+        owner=None,
         defaults={
             "venue": "safe",
             "tokens": list(SYMBOLS.values()),
@@ -131,6 +128,7 @@ def enter_demo(world: World) -> Deployment:
         agent=agent,
         account=world.safe,
         defaults={
+            "state": DeploymentState.ACTIVE,
             "safe_wallet": world.safe,
             "user_wallet": world.accounts["owner"],
             "chain_id": world.chain_id,
@@ -179,29 +177,35 @@ class Arbitrage:
 
 def set_up_demo() -> bool:
     """Deploy the contracts and create the demo's Safe deployment; False where it exists or anvil is missing."""
-    known = Deployment.objects.filter(agent__name=AGENT, verified_at__isnull=False)
+    known = Deployment.objects.filter(agent__name=AGENT, agent__owner=None, verified_at__isnull=False)
     if not available() or known.exists():
         return False
     data_dir = Path(settings.DATA_DIR)
     ensure_keystore(data_dir)
     with start(data_dir) as node:
-        return not safes.check(enter_demo(open_world(node, data_dir)))
+        world = open_world(node, data_dir)
+        differences = safes.check(enter_demo(world))
+        perps.enter_demo(world)
+        return not differences
 
 
 def serve() -> None:
-    """Run the chain and move its market until the process is stopped."""
+    """Run the chain, move its market and execute its orders on GMX until the process is stopped."""
     data_dir = Path(settings.DATA_DIR)
     ensure_keystore(data_dir)
     with start(data_dir) as node:
         world = open_world(node, data_dir)
         deployment = enter_demo(world)
-        arbitrage = Arbitrage(world)
+        arbitrage, keeper = Arbitrage(world), Keeper(world)
         arbitrage.step()
         differences = safes.check(deployment)
         log.info("local_chain", url=node.url, safe=world.safe, module=world.module, differences=differences)
+        log.info("local_perps", safe=world.perp_safe, differences=perps.enter_demo(world))
         while node.process.poll() is None and os.getppid() != 1:
             try:
                 arbitrage.step()
+                for receipt in keeper.step():
+                    log.info("gmx_keeper", transaction=receipt["transactionHash"])
             except (MaxxitError, RuntimeError) as error:
                 log.warning("market_not_moved", error=str(error))
             time.sleep(STEP_SECONDS)

@@ -18,7 +18,9 @@ from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
 
 from maxxit.evm.codec import ZERO_ADDRESS, decode, encode_call, revert_reason
+from maxxit.ops.devchain import gmx as gmx_double
 from maxxit.ops.devchain.anvil import ACCOUNTS, HERE, AnvilError, Rpc, RpcError
+from maxxit.ops.devchain.gmx import Gmx
 from trading.chain.chains import (
     CONTRACTS_FILE,
     KNOWN_MNEMONIC,
@@ -48,6 +50,8 @@ RECEIPT_SECONDS = 120
 USDC_UNIT = 10**6
 FEED_DECIMALS = 8
 DEMO_USDC = 10_000 * USDC_UNIT
+PERPS_USDC = 1_000 * USDC_UNIT
+"""Of the demo user's other Safe, for perpetual futures."""
 POOL_DEPTH_USDC = 20_000_000 * USDC_UNIT  # on each side of each pool
 TRADER_BALANCE = 10**33
 TICK_SPACING = {100: 1, 500: 10, 3000: 60, 10000: 200}
@@ -58,7 +62,17 @@ TOKENS: dict[str, tuple[str, int, tuple[int, ...]]] = {
     "WETH": ("Wrapped Ether", 18, (500, 3000)),
     "WBTC": ("Wrapped BTC", 8, (3000,)),
 }
-ROLES = ("deployer", "owner", "executor", "guardian", "fee_receiver", "profit_receiver", "trader", "rogue")
+ROLES = (
+    "deployer",
+    "owner",
+    "executor",
+    "guardian",
+    "fee_receiver",
+    "profit_receiver",
+    "trader",
+    "rogue",
+    "keeper",
+)
 SWAP_TRIES = 5
 PRICE_ALREADY_PASSED = "SPL"
 """Uniswap V3's revert reason for a price limit on the wrong side of the pool's price."""
@@ -79,24 +93,31 @@ def local_key(role: str) -> bytes:
     return bytes(Account.from_mnemonic(KNOWN_MNEMONIC, account_path=path).key)
 
 
-def transact(rpc: Rpc, sender: str, to: str | None, data: bytes, value: int = 0) -> dict[str, Any]:
-    """Send a transaction from an unlocked account and return the receipt.
+def transact(
+    rpc: Rpc, sender: str, to: str | None, data: bytes, value: int = 0, *, gas_price: int | None = None
+) -> dict[str, Any]:
+    """Send a transaction from an unlocked account and return the receipt. `gas_price` in wei, else the node's choice.
 
     Raises Reverted with the reason when it failed, AnvilError when no block included it within `RECEIPT_SECONDS`.
     """
     request = {"from": sender, "data": "0x" + data.hex(), "gas": hex(GAS), "value": hex(value)}
     if to is not None:
         request["to"] = to
+    if gas_price is not None:
+        request["gasPrice"] = hex(gas_price)
     digest = rpc("eth_sendTransaction", request)
-    receipt = _receipt(rpc, digest)
+    receipt = wait_receipt(rpc, digest)
     if int(receipt["status"], 16) != 1:
         trace = rpc("debug_traceTransaction", digest, {"tracer": "callTracer"})
         raise Reverted(revert_reason(trace.get("output") or "0x") or str(trace.get("error")))
     return receipt
 
 
-def _receipt(rpc: Rpc, digest: str) -> dict[str, Any]:
-    """Wait for the receipt; with automine it is usually there at once."""
+def wait_receipt(rpc: Rpc, digest: str) -> dict[str, Any]:
+    """Return the receipt once a block has the transaction; with automine that is usually at once, not always.
+
+    Raises AnvilError when no block included it within `RECEIPT_SECONDS`.
+    """
     give_up = time.monotonic() + RECEIPT_SECONDS
     while True:
         receipt: dict[str, Any] | None = rpc("eth_getTransactionReceipt", digest)
@@ -151,6 +172,11 @@ class World:
     module_source: str
     safe: str
     accounts: Mapping[str, str]
+    gmx: Gmx
+    perp_module: str
+    perp_module_source: str
+    perp_safe: str
+    """The demo user's Safe for perpetual futures; its owner has signed nothing yet."""
     chain_id: int = LOCAL_CHAIN_ID
 
     @cached_property
@@ -304,7 +330,7 @@ class World:
             usdc=self.usdc, module=self.module, router=self.router, quoter=self.quoter, factory=self.factory,
             multicall=self.multicall, guardian=accounts["guardian"], fee_receiver=accounts["fee_receiver"],
             profit_receiver=accounts["profit_receiver"], executor=accounts["executor"], tokens=tokens,
-            sequencer_feed=self.sequencer_feed,
+            sequencer_feed=self.sequencer_feed, gmx=self.gmx.contracts(self.tokens, self.perp_module),
         )  # fmt: skip
 
     def save(self, path: Path) -> None:
@@ -318,13 +344,25 @@ class World:
     def load(cls, path: Path, rpc_url: str) -> "World":
         body = json.loads(path.read_text())
         tokens = tuple(TokenInfo(**token) for token in body.pop("tokens"))
-        return cls(rpc_url=rpc_url, tokens=tokens, **body)
+        return cls(rpc_url=rpc_url, tokens=tokens, gmx=Gmx(**body.pop("gmx")), **body)
 
     def stands(self) -> bool:
-        """Return whether the chain at `rpc_url` has these contracts, with the module of this checkout."""
-        if self.module_source != load("TradingModule")["source_sha256"]:
+        """Return whether the chain at `rpc_url` has these contracts, with module and double of GMX of this checkout."""
+        if (
+            self.module_source != load("TradingModule")["source_sha256"]
+            or self.perp_module_source != load("PerpModule")["source_sha256"]
+            or self.gmx.source != gmx_double.source()
+        ):
             return False
-        wanted = (self.module, self.safe, self.router, *(token.feed for token in self.tokens))
+        wanted = (
+            self.module,
+            self.safe,
+            self.router,
+            self.gmx.order_handler,
+            self.perp_module,
+            self.perp_safe,
+            *(token.feed for token in self.tokens),
+        )
         return all(code != "0x" for code in self.rpc.batch([("eth_getCode", [a, "latest"]) for a in wanted]))
 
 
@@ -385,6 +423,10 @@ class Builder:
     def local(self, name: str, types: list[str], args: list[Any]) -> str:
         """Deploy one of this repository's contracts."""
         return self.create(bytes.fromhex(load(name)["bytecode"][2:]), types, args)
+
+    def call(self, to: str, signature: str, *args: Any) -> None:
+        """Send a transaction of the deployer."""
+        transact(self.rpc, self.deployer, to, encode_call(signature, *args))
 
     def canonical(self) -> None:
         """Deploy Safe's contracts by its deterministic factory, and Multicall3, at their canonical addresses."""
@@ -469,7 +511,11 @@ def build_world(rpc_url: str, prices: Mapping[str, Decimal] | None = None) -> Wo
     usdc = builder.local("Token", ["string", "string", "uint8"], ["USD Coin", "USDC", 6])
     factory = builder.create(uniswap_artifact("v3-core/UniswapV3Factory"))
     plain = {
-        symbol: builder.local("Token", ["string", "string", "uint8"], [name, symbol, decimals])
+        symbol: builder.local(
+            "WrappedEther" if symbol == "WETH" else "Token",
+            ["string", "string", "uint8"],
+            [name, symbol, decimals],
+        )
         for symbol, (name, decimals, _) in TOKENS.items()
     }
     both = [factory, plain["WETH"]]
@@ -484,19 +530,29 @@ def build_world(rpc_url: str, prices: Mapping[str, Decimal] | None = None) -> Wo
     started = int(builder.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16) - 86_400
     up = encode_call("set_round(int256,uint256,uint256)", 0, started, started)
     transact(builder.rpc, builder.deployer, sequencer, up)
+    now = {**PRICES, **(prices or {})}
     tokens = tuple(
-        _build_token(
-            builder, (factory, router, manager), usdc, symbol, address, {**PRICES, **(prices or {})}[symbol]
-        )
+        _build_token(builder, (factory, router, manager), usdc, symbol, address, now[symbol])
         for symbol, address in plain.items()
     )
+    gmx = gmx_double.deploy_gmx(builder, usdc, tokens, now, builder.accounts["keeper"])
     module = builder.local("TradingModule", ["address"] * 3, [usdc, router, sequencer])
+    perp_module = builder.local(
+        "PerpModule",
+        ["address"] * 7,
+        [
+            usdc, gmx.wrapped_native, gmx.exchange_router, gmx.order_vault, gmx.data_store, gmx.role_store, sequencer,
+        ],
+    )  # fmt: skip
     safe = builder.safe([builder.accounts["owner"]])
+    perp_safe = builder.safe([builder.accounts["owner"]])
     world = World(
         rpc_url, usdc, tokens, sequencer, factory, router, quoter, manager, MULTICALL3, module,
-        load("TradingModule")["source_sha256"], safe, builder.accounts,
+        load("TradingModule")["source_sha256"], safe, builder.accounts, gmx, perp_module,
+        load("PerpModule")["source_sha256"], perp_safe,
     )  # fmt: skip
     world.mint("USDC", safe, DEMO_USDC)
+    world.mint("USDC", perp_safe, PERPS_USDC)
     world.onboard()
     return world
 
@@ -516,13 +572,21 @@ def _build_token(
 
 def ensure_world(rpc_url: str, path: Path, prices: Mapping[str, Decimal] | None = None) -> World:
     """Load the saved addresses while the chain still has the contracts (and renew feeds), else deploy and save."""
-    if path.exists():
-        world = World.load(path, rpc_url)
-        if world.stands():
-            Builder(rpc_url).canonical()  # what a newer version of this program uses besides
-            world.refresh_feeds()
-            world.save(path)
-            return world
-    world = build_world(rpc_url, prices)
+    world = _saved(path, rpc_url)
+    if world is not None and world.stands():
+        Builder(rpc_url).canonical()  # what a newer version of this program uses besides
+        world.refresh_feeds()
+    else:
+        world = build_world(rpc_url, prices)
     world.save(path)
     return world
+
+
+def _saved(path: Path, rpc_url: str) -> World | None:
+    """Return the saved world; None where there is none, or one of a version with other contracts."""
+    if not path.exists():
+        return None
+    try:
+        return World.load(path, rpc_url)
+    except (KeyError, TypeError):
+        return None

@@ -11,7 +11,7 @@ from maxxit.core.errors import Rejected
 from maxxit.core.money import plain
 from maxxit.ops.devchain.anvil import AnvilError
 from maxxit.ops.devchain.world import uniswap_artifact
-from maxxit.reports import trace
+from maxxit.reports.trades import trace
 from trading.chain import chains
 from trading.chain.signer import DEPLOYER, executor_address, has_keystore, open_deployer
 from trading.venues.safe import address_check, deploy

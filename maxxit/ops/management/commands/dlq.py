@@ -9,7 +9,10 @@ from maxxit.reports import dead_letters
 
 
 class Command(OpsCommand):
-    help = "List or redrive dead letters: each post, order, delivery and alert that used up its retries. Times are UTC."
+    help = (
+        "List or redrive dead letters: each post, order, delivery, alert and message that used up its retries. "
+        "Times are UTC."
+    )
     subcommands = {
         "list": "list all dead letters with the last line of their error",
         "show": "show one dead letter with its whole traceback",
@@ -18,7 +21,9 @@ class Command(OpsCommand):
 
     def options(self, parser: CommandParser, action: str) -> None:
         if action == "show":
-            parser.add_argument("letter", help="as in `list`: post:17, order:4, delivery:2 or alert:3")
+            parser.add_argument(
+                "letter", help="as in `list`: post:17, order:4, delivery:2, alert:3 or message:7"
+            )
         if action == "redrive":
             parser.add_argument("letters", nargs="*", help="as in `list`: post:17 order:4 …")
             parser.add_argument("--all", action="store_true", help="every dead letter")

@@ -7,8 +7,8 @@ from django.core.management.base import CommandParser
 from maxxit.core.clock import iso_utc
 from maxxit.core.commands import OpsCommand, operator
 from maxxit.reports.operators import limits
-from trading.limits_in_force import value_text
 from trading.operations import limit_overrides
+from trading.risk.limits_in_force import value_text
 
 
 class Command(OpsCommand):

@@ -8,8 +8,8 @@ from maxxit.core.commands import OpsCommand, count
 from maxxit.core.errors import Rejected
 from maxxit.ops.csv_file import csv_option, write_csv
 from maxxit.ops.scopes import scope_given, scope_options
-from maxxit.reports import exports
 from maxxit.reports.activity import feed
+from maxxit.reports.owners import exports
 
 
 class Command(OpsCommand):

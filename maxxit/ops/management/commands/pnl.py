@@ -47,6 +47,7 @@ class Command(OpsCommand):
         if not action:
             span = parser.add_mutually_exclusive_group()
             span.add_argument("--today", action="store_true", help="the figures since midnight UTC")
+            span.add_argument("--explain", action="store_true", help="why it is zero, as `pnl explain`")
             span.add_argument(
                 "--week", action="store_true", help="the figures of the last seven days, today included"
             )
@@ -69,7 +70,7 @@ class Command(OpsCommand):
 
     def run(self, **options: Any) -> Any:
         if not options.get("action"):
-            return self._figures(options)
+            return self._explain(options) if options["explain"] else self._figures(options)
         actions: dict[str, Callable[[dict[str, Any]], Any]] = {
             "today": self._today,
             "week": self._week,

@@ -1,14 +1,18 @@
 """`manage.py roles`: create the database roles of application and reader, and grant their rights."""
 
+import argparse
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection, transaction
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from maxxit.core.config import variable
 from maxxit.embedded import servers
 from maxxit.ops import roles
+
+SCRATCH = "SCRATCH_DATABASES"
 
 
 class Command(BaseCommand):
@@ -19,6 +23,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--application", default=_application(), help="its role (default: the user of DATABASE_URL)"
+        )
+        parser.add_argument(
+            "--scratch-databases",
+            action=argparse.BooleanOptionalAction,
+            default={"1": True, "0": False}.get(variable(SCRATCH)),
+            help="let the application create databases, which previews need where there is no embedded server "
+            f"(default: {SCRATCH}, else as it is)",
         )
         parser.add_argument("--reader", default=servers.READER, help=f"default {servers.READER}")
 
@@ -39,6 +50,12 @@ class Command(BaseCommand):
             roles.create(cursor, application, _login().get("password", ""))
             roles.create(cursor, reader)
             roles.grant(cursor, application, reader)
+            if options["scratch_databases"] is not None:
+                roles.let_create_databases(cursor, application, options["scratch_databases"])
+            conninfo = cursor.connection.info.dsn
+            password = cursor.connection.info.password
+        if options["scratch_databases"]:
+            roles.prepare_template(make_conninfo(conninfo, password=password) if password else conninfo)
 
 
 def _login() -> dict[str, str]:

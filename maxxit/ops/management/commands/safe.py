@@ -13,13 +13,16 @@ from pydantic import TypeAdapter
 
 from agents.models import Deployment
 from maxxit.core.clock import iso_utc
-from maxxit.core.commands import EMPTY, OpsCommand, count, whole
+from maxxit.core.commands import EMPTY, OpsCommand, by_option, count, decimal_number, operator, whole
 from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.core.money import brief, plain, usdc
 from maxxit.reports.safes.wallet import Wallet, wallets
 from trading.chain import chains
 from trading.chain.signer import PASSWORD, write_keystore
-from trading.venues.safe import plans, safes
+from trading.deployments import safe_limits, wallet_setup
+from trading.venues.gmx.limits import CHOICE
+from trading.venues.safe import plans, safes, verify
+from trading.venues.safe.limits import SPOT_CHOICE
 from trading.wiring import venue
 
 
@@ -34,6 +37,7 @@ class Command(OpsCommand):
         "show": "print balances, limits used and left, fees, module and stops of Safes",
         "create": "print the address of a new Safe and the transaction that creates it, with a policy or without",
         "plan": "print what the owners sign: permission card, Safe transaction, EIP-712 hash",
+        "limits": "plan other limits for a Safe that trades, and print what the owners sign",
         "verify": "compare the chain with the plan; entries need both to agree",
         "revoke": "print the transaction that revokes the module",
         "keystore": "create the executor's key as an encrypted file",
@@ -54,7 +58,7 @@ class Command(OpsCommand):
             parser.add_argument(
                 "--venue",
                 default="safe",
-                help="a venue of venues.yaml whose adapter is `safe` (default safe)",
+                help="a venue of venues.yaml whose adapter is `safe` or `gmx` (default safe)",
             )
             parser.add_argument("--owner", action="append", required=True, help="an address; may be repeated")
             parser.add_argument(
@@ -69,6 +73,31 @@ class Command(OpsCommand):
             parser.add_argument("path", type=Path, help="path of the encrypted file")
         else:
             parser.add_argument("--deployment", type=count, required=True, help="its id")
+        if action == "limits":
+            parser.add_argument("--max-trade", type=decimal_number, help="spot: USDC of one order")
+            parser.add_argument(
+                "--max-collateral",
+                type=decimal_number,
+                help="perpetual futures: USDC of collateral of a trade",
+            )
+            parser.add_argument(
+                "--max-leverage", type=decimal_number, help="perpetual futures: size over collateral"
+            )
+            parser.add_argument(
+                "--max-notional", type=decimal_number, help="perpetual futures: USDC of size of a trade"
+            )
+            parser.add_argument(
+                "--daily-collateral",
+                type=decimal_number,
+                help="perpetual futures: USDC of collateral in 24 hours",
+            )
+            parser.add_argument(
+                "--daily-notional", type=decimal_number, help="USDC of all orders, or sizes, of 24 hours"
+            )
+            parser.add_argument("--trades-per-day", type=decimal_number, help="trades in 24 hours")
+            parser.add_argument("--loss-budget", type=decimal_number, help="USDC of losses in 24 hours")
+            parser.add_argument("--total-loss-budget", type=decimal_number, help="USDC of losses in all")
+            by_option(parser)
         if action == "plan":
             parser.add_argument("--safe", default="", help="the Safe's address; needed for the first plan")
             parser.add_argument(
@@ -174,6 +203,30 @@ class Command(OpsCommand):
             "notes": made.notes,
         }
 
+    def _limits(self, options: dict[str, Any]) -> Any:
+        deployment = _deployment(options)
+        known = {*SPOT_CHOICE.names, *CHOICE.names}
+        given = {name: options[name] for name in known if options[name] is not None}
+        made = safe_limits.propose(deployment, given, by=operator(options["by"]))
+        proposal = verify.proposal(deployment.chain_id or 0, made.safe)
+        changes = safe_limits.changes(deployment, proposal) if proposal else []
+        for row in changes:
+            self.say(f"{row.label}: {row.before_text} to {row.after_text}")
+        notes = [*made.notes, *safe_limits.warnings_of(deployment)]
+        for note in notes:
+            self.say(f"note: {note}", "WARNING")
+        self._to_sign(made)
+        return {
+            "safe": made.safe,
+            "changes": [
+                {"limit": row.label, "unit": row.unit, "before": plain(row.before), "after": plain(row.after)}
+                for row in changes
+            ],
+            "card": made.card.as_json() if made.card else None,
+            "transaction": made.transaction,
+            "notes": notes,
+        }
+
     def _revoke(self, options: dict[str, Any]) -> Any:
         made = plans.revoke(_deployment(options))
         self._to_sign(made)
@@ -188,7 +241,8 @@ class Command(OpsCommand):
 
     def _verify(self, options: dict[str, Any]) -> Any:
         deployment = _deployment(options)
-        differences = safes.check(deployment)
+        found = wallet_setup.verify_and_activate(deployment, by=operator())
+        differences = found.differences
         self.unverified = bool(differences)
         for line in differences:
             self.say(line, "ERROR")
@@ -199,6 +253,8 @@ class Command(OpsCommand):
             self.say(f"the chain does not show this plan yet: {stays}; positions can be closed", "ERROR")
         else:
             self.say(f"verified: {deployment.safe_wallet} has the policy that its owners signed", "SUCCESS")
+        for line in found.problems:
+            self.say(f"it does not trade yet: {line}", "WARNING")
         stopped = safes.stopped(deployment)
         for symbol, code in stopped.items():
             self.say(
@@ -208,6 +264,7 @@ class Command(OpsCommand):
             "deployment": deployment.pk,
             "verified": not differences,
             "differences": differences,
+            "problems": list(found.problems),
             "stopped": stopped,
         }
 

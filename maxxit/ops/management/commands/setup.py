@@ -5,14 +5,17 @@ Safe to repeat. `manage.py up` calls it at every start; with docker compose it i
 
 import os
 import secrets
+from pathlib import Path
 from typing import Any
 
 from celery import current_app
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandParser
 from kombu.exceptions import OperationalError
 
+from maxxit.ops import login
 from maxxit.pipeline import release
 
 CANARY = "maxxit.pipeline.tasks.canary"
@@ -48,16 +51,22 @@ class Command(BaseCommand):
             self.stderr.write(f"no canary sent: the broker does not answer: {error}")
 
     def _login(self) -> None:
-        users = get_user_model()
+        """Create the first administrator. A generated password is kept on a local machine, until it is changed."""
+        users, data_dir = get_user_model(), Path(settings.DATA_DIR)
         if users.objects.filter(is_superuser=True).exists():
+            known = login.kept(data_dir)
+            if known and not users.objects.filter(username=known.name, password=known.hashed).exists():
+                login.forget(data_dir)
             return
         name = os.environ.get("MAXXIT_ADMIN_USER", "admin")
         given = os.environ.get("MAXXIT_ADMIN_PASSWORD", "")
         password = given or secrets.token_urlsafe(12)
-        users.objects.create_superuser(name, password=password)
-        shown = (
-            "from MAXXIT_ADMIN_PASSWORD"
-            if given
-            else f"{password}   (shown only once; change it in the admin)"
-        )
+        made = users.objects.create_superuser(name, password=password)
+        if given:
+            shown = "from MAXXIT_ADMIN_PASSWORD"
+        elif settings.PRODUCTION:
+            shown = f"{password}   (shown only once; change it in the admin)"
+        else:
+            login.keep(data_dir, login.Login(name, password, made.password))
+            shown = f"{password}   (again: manage.py login-info)"
         self.stdout.write(f"admin login made: {name}, password {shown}")

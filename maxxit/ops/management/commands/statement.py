@@ -9,7 +9,8 @@ from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.commands import OpsCommand, clock_text, count
 from maxxit.core.errors import Rejected
-from maxxit.core.money import plain
+from maxxit.core.money import brief, plain
+from maxxit.ops.holdings_table import MARGIN_HEAD, margin_cells
 from maxxit.reports.activity import feed
 from maxxit.reports.statement import BEGINNING, Balances, check_span, statement
 
@@ -67,6 +68,20 @@ class Command(OpsCommand):
             f"{total['kind']} {total['amount']} {total['asset']}" for total in summary["totals"]
         )
         self.say(f"totals:  {totals or 'none'}")
+        if ledger.margin:
+            self.say("positions with margin:")
+            self.table(
+                ("position", "what", "state", *MARGIN_HEAD),
+                [
+                    (
+                        row.pk,
+                        f"{row.side} {brief(row.quantity)} {row.symbol}",
+                        row.state,
+                        *margin_cells(row.margin),
+                    )
+                    for row in ledger.margin
+                ],
+            )
         return summary
 
 

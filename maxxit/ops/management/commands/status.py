@@ -7,7 +7,8 @@ from maxxit.core.clock import duration_text, iso_utc
 from maxxit.core.commands import OpsCommand
 from maxxit.reports import progress, status
 from maxxit.reports.progress import Progress
-from trading import gate, limits_in_force
+from trading import gate
+from trading.risk import limits_in_force
 
 
 class Command(OpsCommand):

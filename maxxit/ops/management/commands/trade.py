@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 
 from maxxit.core.clock import iso_utc
 from maxxit.core.commands import OpsCommand, by_option, count, operator
-from maxxit.reports.trade import position_of, trade
+from maxxit.reports.trades.trade import position_of, trade
 from positions.manual_close import close_by_hand
 
 

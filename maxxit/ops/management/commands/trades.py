@@ -8,7 +8,7 @@ from maxxit.core.commands import OpsCommand, count
 from maxxit.core.money import brief
 from maxxit.ops.csv_file import csv_option, write_csv
 from maxxit.ops.scopes import scope_given, scope_options, span_given, span_options
-from maxxit.reports import exports
+from maxxit.reports.owners import exports
 from maxxit.reports.schemas import OrderOut
 from trading.models import Order
 from trading.states import OrderState

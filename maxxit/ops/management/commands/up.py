@@ -19,7 +19,7 @@ from maxxit.core.commands import count
 from maxxit.core.errors import MaxxitError
 from maxxit.embedded.processes import bound_to_parent, port_taken, wait_until
 from maxxit.env import Env, read_env
-from maxxit.ops import local
+from maxxit.ops import console, local
 from maxxit.ops.supervisor import Supervisor
 
 READY_SECONDS = 60.0
@@ -27,7 +27,10 @@ DOWN_SECONDS = 20.0
 
 
 class Command(BaseCommand):
-    help = "Run all of Maxxit in this terminal; Ctrl-C stops it, data is kept."
+    help = (
+        "Run all of Maxxit in this terminal; Ctrl-C stops it, data is kept. "
+        "Shows warnings and trades; `-v 2` shows every line."
+    )
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -60,17 +63,21 @@ class Command(BaseCommand):
                 )
         began = time.monotonic()
         (env.maxxit_data_dir / "profile").write_text(env.maxxit_profile)
-        supervisor = Supervisor(env.maxxit_data_dir / "logs")
+        supervisor = Supervisor(env.maxxit_data_dir / "logs", verbose=options["verbosity"] > 1)
         for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(sent, _interrupt)
         try:
+            if (parent := local.warm_parent(env)) is not None:
+                supervisor.start(parent)  # it imports while the databases start
             for server in local.servers(env, supervisor.say):
                 supervisor.start(server)
             _setup(supervisor, options)
-            for child in local.processes(env, options["concurrency"]):
+            for child in local.processes(env, options["concurrency"], parent):
                 supervisor.start(child)
             self._wait(env, supervisor, began)
             supervisor.watch()
+        except OSError as error:
+            raise CommandError(f"a process could not be started: {error}") from None
         except KeyboardInterrupt:
             supervisor.say("stopping: web, beat and Flower, then the workers, then the databases")
         finally:
@@ -85,15 +92,19 @@ class Command(BaseCommand):
             supervisor.tend()
             return local.web_answers(env) and not local.silent_workers(env)
 
-        if wait_until(ready, READY_SECONDS):
-            head, *rest = local.start_summary(env)
-            for line in (f"{head} after {time.monotonic() - began:.1f} s", *rest):
-                supervisor.say(line)
-        else:
+        while not wait_until(ready, READY_SECONDS):
             missing = [*([] if local.web_answers(env) else ["web"]), *local.silent_workers(env)]
             supervisor.say(
-                f"not answering after {READY_SECONDS:.0f} s: {', '.join(missing)} (see the logs above)"
+                f"not answering after {time.monotonic() - began:.0f} s: {', '.join(missing)}; waiting on"
             )
+            self._box(
+                env, supervisor, f"Maxxit is starting; still missing: {', '.join(missing) or 'nothing'}"
+            )
+        self._box(env, supervisor, f"Maxxit is ready after {time.monotonic() - began:.1f} s")
+
+    def _box(self, env: Env, supervisor: Supervisor, head: str) -> None:
+        for line in console.box([head, *local.start_summary(env)]):
+            supervisor.say(line)
 
     def _stop(self, env: Env) -> None:
         lock = env.maxxit_data_dir / "up.lock"

@@ -6,8 +6,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from maxxit.core import clock
 from maxxit.core.commands import OpsCommand, clock_text
-from maxxit.reports import reasons, why
 from maxxit.reports.activity import feed
+from maxxit.reports.trades import reasons, why
 
 
 class Command(OpsCommand):
