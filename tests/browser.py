@@ -19,6 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 from eth_account import Account
 from eth_account.messages import encode_defunct
 from websockets.sync.client import ClientConnection, connect
@@ -34,6 +35,17 @@ FROM_NPM = Path(sys.prefix) / "chromium"
 """Where `make install` unpacks a Chromium, with the libraries that bare machines lack."""
 
 
+AXE_FROM_NPM = Path(sys.prefix) / "axe.min.js"
+"""Where `make install` puts axe-core."""
+
+
+def find_axe() -> Path | None:
+    """Return the file of axe-core: the one that `MAXXIT_AXE` names, else the one of `make install`; None without."""
+    named = os.environ.get("MAXXIT_AXE", "")
+    path = Path(named) if named else AXE_FROM_NPM
+    return path if named or path.exists() else None
+
+
 def find_program() -> str:
     """Return the path of a Chromium; empty where there is none."""
     named = os.environ.get("MAXXIT_CHROMIUM", "") or next(filter(None, map(shutil.which, PROGRAMS)), "")
@@ -43,10 +55,14 @@ def find_program() -> str:
 
 def environment(program: str) -> dict[str, str]:
     """Return the environment for a program: that from npm finds its own libraries and fonts."""
+    environ = os.environ | {
+        "LANG": "en_US.UTF-8",
+        "LC_ALL": "en_US.UTF-8",
+    }  # else its language may be "en-US@posix"
     if Path(program).parent != FROM_NPM:
-        return dict(os.environ)
+        return environ
     libraries = os.pathsep.join(filter(None, (str(FROM_NPM / "lib"), os.environ.get("LD_LIBRARY_PATH", ""))))
-    return os.environ | {"LD_LIBRARY_PATH": libraries, "FONTCONFIG_PATH": str(FROM_NPM)}
+    return environ | {"LD_LIBRARY_PATH": libraries, "FONTCONFIG_PATH": str(FROM_NPM)}
 
 
 class NotStarted(Exception):
@@ -117,6 +133,15 @@ INJECTED = """
 """
 
 
+PAINTED = """
+new Promise((done) => {
+  setTimeout(() => done(true), 1000);
+  requestAnimationFrame(() => requestAnimationFrame(() => done(true)));
+})
+"""
+"""Settles after the page's first frame: Chromium drops input before it."""
+
+
 class Page:
     """One tab in a browser context of its own (its cookies and storage are no other tab's)."""
 
@@ -125,6 +150,7 @@ class Page:
         self.problems: list[str] = []
         """Console errors, uncaught exceptions and failed loads."""
         self.wallet: Wallet | None = None
+        self.scheme = "light"
         self.context = browser.call("Target.createBrowserContext")["browserContextId"]
         target = browser.call("Target.createTarget", url="about:blank", browserContextId=self.context)
         attached = browser.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
@@ -172,9 +198,14 @@ class Page:
             width=width, height=height, deviceScaleFactor=1, mobile=width < 500,
         )  # fmt: skip
 
+    def prefer(self, scheme: str) -> None:
+        """Prefer `light` or `dark` colours, as the visitor's system may."""
+        self.scheme = scheme
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
     def dark(self) -> None:
-        """Prefer dark colours, as the visitor's system may."""
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+        """Prefer dark colours."""
+        self.prefer("dark")
 
     def zone(self, name: str) -> None:
         """Set the browser's time zone."""
@@ -191,8 +222,9 @@ class Page:
         self.loaded()
 
     def loaded(self) -> None:
-        """Wait until another page than the one marked by `mark` or `open` is loaded."""
+        """Wait until another page than the one marked by `open` or `following` is loaded and painted."""
         self.wait("!window.__old && document.readyState === 'complete'")
+        self.wait(PAINTED)
 
     def following(self, act: Callable[[], None]) -> None:
         """Do something that leads to another page, and wait for it."""
@@ -263,6 +295,19 @@ class Page:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key],
                       **(text if kind == "keyDown" else {}))  # fmt: skip
 
+    def axe_findings(self) -> list[str]:
+        """Return the serious and critical findings of axe-core; skip the test where axe-core is not installed."""
+        file = find_axe()
+        if file is None:
+            pytest.skip("axe-core is not installed: `make install` brings it where npm is")
+        self.evaluate(file.read_text() + "; 1")
+        findings: list[str] = self.evaluate(
+            "axe.run(document, {resultTypes: ['violations']}).then((result) => result.violations"
+            ".filter((one) => ['serious', 'critical'].includes(one.impact))"
+            ".map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).join(' ')}`))"
+        )
+        return findings
+
     def screenshot(self, path: Path) -> None:
         """Save the whole page as PNG."""
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
@@ -303,7 +348,8 @@ class Browser:
         if not wait_until(lambda: port.exists() and port.read_text().count("\n") >= 1, 60, self._ended):
             raise NotStarted("Chromium did not start")
         number, path = port.read_text().split("\n")[:2]
-        opened = connect(f"ws://127.0.0.1:{number}{path}", max_size=None, proxy=None)
+        # Without pings, whose thread would draw from `random` while hypothesis controls it in another test.
+        opened = connect(f"ws://127.0.0.1:{number}{path}", max_size=None, proxy=None, ping_interval=None)
         return self._open.enter_context(opened)
 
     def _ended(self) -> bool:

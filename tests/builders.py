@@ -16,13 +16,16 @@ from maxxit.market import candles
 from maxxit.market.bars import Snapshot
 from maxxit.market.feeds.file import BAR, Bar
 from maxxit.market.models import Quote
+from maxxit.notify import endpoints
+from maxxit.notify.channels import CHANNELS
+from maxxit.notify.models import Endpoint
 from positions.models import Position
 from signals_app.models import CtPost, Signal
 from trading import execute, gate, ledger, settle
 from trading.deployments.funding import fund
 from trading.models import Fill, Order
-from trading.policy import RiskPolicy
-from trading.risk import Facts, GateFacts, LimitUsage, OwnerTerms, Verdict
+from trading.risk.checks import Facts, GateFacts, LimitUsage, OwnerTerms, Verdict
+from trading.risk.policy import RiskPolicy
 from trading.venues.base import Report, Venue
 
 T0 = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -306,3 +309,13 @@ def apply_report(order: Order, report: Report, *, collects_fees: bool = False) -
 def book_fill(order: Order, fill: Fill) -> bool:
     """Book a stored fill in the ledger."""
     return bool(ledger.post_all([ledger.fill_journal(order, fill.pk, fill)]))
+
+
+def webhook(user: Any, address: str, **values: Any) -> Endpoint:
+    """A webhook of a user, as `endpoints.set_endpoint` would store it; nothing resolves its host."""
+    now = clock.now()
+    row = Endpoint(user=user, channel="webhook", created_at=now, verified_at=now, **values)
+    sealed = endpoints.KEYS.seal({"address": address}, endpoints.context_of(row))
+    row.content, row.key_id, row.hint = sealed.content, sealed.key_id, CHANNELS.open("webhook").shown(address)
+    row.save()
+    return row

@@ -14,6 +14,7 @@ from django.db.backends.postgresql.operations import DatabaseOperations
 from hypothesis import HealthCheck, settings
 
 from maxxit.embedded.template import ensure_template
+from maxxit.env import PREPARED
 from maxxit.events import wake
 from tests.builders import RecordedClock
 from tests.fakes import FakeModel
@@ -55,7 +56,11 @@ def woken(request: pytest.FixtureRequest) -> Iterator[set[str]]:
 def django_db_modify_db_settings(
     django_db_modify_db_settings_parallel_suffix: None, django_db_blocker: Any
 ) -> None:
-    """Let the databases of xdist's workers be copies of one template: only the first worker migrates."""
+    """Bind parameters as the workers that place orders do; let the databases of xdist's workers copy one template.
+
+    A server that binds them refuses what a client would have written into the statement, and not the other way round.
+    """
+    connection.settings_dict["OPTIONS"] |= PREPARED
     if os.environ.get("PYTEST_XDIST_WORKER"):
         with django_db_blocker.unblock():
             connection.settings_dict["TEST"]["TEMPLATE"] = ensure_template()

@@ -218,7 +218,7 @@ INVALID = "https://api.x.com/2/problems/invalid-request"
 
 
 class FakeX:
-    """A local HTTP server that speaks the X API v2: users by name, their posts, rate limits.
+    """A local HTTP server that speaks the X API v2: users by name, their posts, recent search, rate limits.
 
     Of a post it gives `id`, `text` and the ids of its edits, and what the request asks for: in `tweet.fields` by its
     old names, in `post.fields` by its new ones. A name that it does not know is left out without a word, as the API
@@ -234,6 +234,8 @@ class FakeX:
         """Answers that go before the sensible one: status, headers, body."""
         self.headers: dict[str, str] = {}
         """Sent with every sensible answer."""
+        self.oldest_found = 0
+        """The smallest `since_id` that a search takes: ids of the last seven days."""
         self.url = ""
 
     def says(self, username: str, *items: Any) -> None:
@@ -249,6 +251,8 @@ class FakeX:
         parts = asked.path.strip("/").split("/")
         if parts[:4] == ["2", "users", "by", "username"]:
             status, body = 200, self._user(parts[4])
+        elif parts == ["2", "tweets", "search", "recent"]:
+            status, body = self._found(asked.query)
         else:
             status, body = self._page(parts[2], asked.query)
         return status, self.headers, json.dumps(body).encode()
@@ -260,10 +264,32 @@ class FakeX:
         error |= {"title": "Not Found Error", "resource_type": "user", "parameter": "username"}
         return {"errors": [error | {"resource_id": name, "type": NOT_FOUND}]}
 
-    def _page(self, user: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    def _found(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """Every post, of whomever, with all words of the query; as the API it refuses ids that are too old."""
+        words = [word for word in query.get("query", "").lower().split() if not word.startswith("-")]
+        items = [one for posts in self.posts.values() for one in posts if isinstance(one, dict)]
+        matching = [one for one in items if all(word in str(one.get("text", "")).lower() for word in words)]
+        matching.sort(key=lambda one: int(one["id"]), reverse=True)
+        oldest = int(query.get("since_id") or 0)
+        if oldest and oldest < self.oldest_found:
+            words_of_x = f"'since_id' must be a tweet id created after [{self.oldest_found}]"
+            error = {"parameters": {"since_id": [str(oldest)]}, "message": words_of_x}
+            detail = "One or more parameters to your request was invalid."
+            return 400, {"errors": [error], "title": "Invalid Request", "detail": detail, "type": INVALID}
+        if "start_time" in query:
+            begin = datetime.fromisoformat(query["start_time"])
+            matching = [one for one in matching if datetime.fromisoformat(one["created_at"]) >= begin]
+        self.posts["search"] = matching
+        try:
+            asked = query | ({"pagination_token": query["next_token"]} if "next_token" in query else {})
+            return self._page("search", asked, least=10)
+        finally:
+            del self.posts["search"]
+
+    def _page(self, user: str, query: dict[str, str], least: int = 5) -> tuple[int, dict[str, Any]]:
         size = int(query.get("max_results", 10))
-        if not 5 <= size <= 100:
-            words = f"The `max_results` query parameter value [{size}] is not between 5 and 100"
+        if not least <= size <= 100:
+            words = f"The `max_results` query parameter value [{size}] is not between {least} and 100"
             error = {"parameters": {"max_results": [str(size)]}, "message": words}
             detail = "One or more parameters to your request was invalid."
             return 400, {"errors": [error], "title": "Invalid Request", "detail": detail, "type": INVALID}

@@ -13,7 +13,7 @@ def execute_pass() -> "Counts":
     from maxxit.pipeline.runs import Counts
     from trading import execute, settle, tasks
     from trading.models import Order
-    from trading.policy import policy
+    from trading.risk.policy import policy
 
     closing = execute.place_due_orders(Order.objects.filter(purpose=Purpose.CLOSE), policy())
     settled = settle.settle_due("close")

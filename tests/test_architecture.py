@@ -214,9 +214,9 @@ def test_no_rule_of_money_computes_with_floats() -> None:
     kernels = (
         *(
             "trading/entries/sizing.py",
-            "trading/risk.py",
+            "trading/risk/checks.py",
             "trading/ledger.py",
-            "trading/limits.py",
+            "trading/risk/limits.py",
             "trading/settle.py",
         ),
         *("trading/execute.py", "trading/venues/paper.py"),

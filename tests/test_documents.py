@@ -37,7 +37,7 @@ from maxxit.paging import COUNTED, SKIPPED
 from maxxit.pipeline.models import FRESH
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import ROUTES, SWEEPS
-from maxxit.reports import reasons
+from maxxit.reports.trades import reasons
 from positions.states import PositionState
 from signals_app import policy as signals
 from signals_app.authors.backtest import LONGEST_WAIT
@@ -72,6 +72,7 @@ NUMBERS = {
     7: "seven",
     8: "eight",
     9: "nine",
+    11: "eleven",
     20: "twenty",
 }
 AUTHORS, STREAM = signals.policy().authors, quotes.policy().stream
@@ -166,7 +167,7 @@ def test_the_operators_book_lists_jobs_with_their_rhythm() -> None:
     listed = {name.split(" ")[0]: rhythm for name, rhythm, _ in rows(table[1] + table[2])}
     seconds = {"s": 1, "min": 60}
     configured = schedule()
-    assert len(listed) == 9
+    assert len(listed) == 11
     for name, rhythm in listed.items():
         number, unit = rhythm.split()
         job = configured[name]
@@ -221,7 +222,20 @@ def test_events_that_pages_name_are_recorded_somewhere() -> None:
 
 
 def test_each_command_that_reports_takes_json() -> None:
-    servers_and_setup = {"backfill", "demo", "localchain", "roles", "setup", "stream", "sync_schedule", "up"}
+    servers_and_setup = {
+        "backfill",
+        "chat",
+        "demo",
+        "localchain",
+        "mcp",
+        "monitoring",
+        "orderstream",
+        "roles",
+        "setup",
+        "stream",
+        "sync_schedule",
+        "up",
+    }
     without = set()
     for name, app in get_commands().items():
         if str(app).split(".")[0] not in PACKAGES:
@@ -319,10 +333,19 @@ def test_the_versions_that_conformance_states_are_those_that_are_pinned() -> Non
         ("Anthropic", "anthropic"),
         ("Coinbase market data, HTTP and WebSocket", "coinbase-advanced-py"),
         ("Alpaca paper trading", "alpaca-py"),
+        ("Hyperliquid", "hyperliquid-python-sdk"),
+        ("Coinbase Advanced, trading", "coinbase-advanced-py"),
         ("CoinGecko", "coingecko-sdk"),
+        ("Slack's incoming webhooks", "slack-sdk"),
+        ("Discord's webhooks", "discord-py"),
+        ("Teams' workflow webhooks", "adaptivecards"),
         ("Pyth Hermes", "@pythnetwork/hermes-client"),
         ("Chainlink", "web3"),
         ("nodes (JSON-RPC)", "web3", "@metamask/api-specs"),
+        ("Telegram's Bot API", "python-telegram-bot"),
+        ("Telegram's Bot API, updates of a channel", "python-telegram-bot"),
+        ("none: our MCP server (`tests/chat/scenes.py`)", "mcp"),
+        ("push services", "pywebpush", "http-ece", "py-vapid"),
         ("Langfuse", "langfuse"),
         ("OTLP over HTTP", "opentelemetry-proto", "opentelemetry-exporter-otlp-json-http"),
         ("performance figures", "empyrical-reloaded"),

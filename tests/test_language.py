@@ -55,7 +55,7 @@ READ = (
     "CONTRIBUTING.md",
 )
 LEFT_OUT = re.compile(
-    r"/migrations/|/vendor/|docs/adr/|package-lock|\.(?:vy|json|svg|png|webp)$|/reading/|tests/test_language\.py"
+    r"/migrations/|/vendor/|docs/adr/|package-lock|\.(?:vy|json|gz|svg|png|webp)$|/reading/|tests/test_language\.py"
 )
 """Generated, historical, or (the reading grammar) lists of words that authors use."""
 

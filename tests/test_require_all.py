@@ -9,7 +9,7 @@ import pytest
 
 from maxxit.core.config import ROOT
 
-KINDS = ("django_db", "broker", "chain", "realdata")
+KINDS = ("django_db", "broker", "chain", "realdata", "browser")
 INI = "[pytest]\naddopts = -p tests.servers\nmarkers =\n" + "".join(
     f"  {kind}\n" for kind in KINDS if kind != "broker"
 )
@@ -23,7 +23,8 @@ def source_of(kind: str, body: str) -> str:
 def test_a_missing_and_a_skipped_kind_fail_the_run(tmp_path: Path) -> None:
     """On the servers of this run; each kind is in a file of its own, so that both workers get some."""
     (tmp_path / "pytest.ini").write_text(INI)
-    for kind, body in (("django_db", "pass"), ("broker", "pass"), ("chain", "pytest.skip('no anvil')")):
+    skipped = (("chain", "pytest.skip('no anvil')"), ("browser", "pytest.skip('no Chromium')"))
+    for kind, body in (("django_db", "pass"), ("broker", "pass"), *skipped):
         (tmp_path / f"test_{kind}.py").write_text(HEAD + source_of(kind, body))
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environ.pop("MAXXIT_TEST_REDIS", None)  # no Redis of its own for each worker
@@ -38,7 +39,6 @@ def test_a_missing_and_a_skipped_kind_fail_the_run(tmp_path: Path) -> None:
     )
 
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout + run.stderr
-    assert (
-        "--require-all: no chain test ran; no recorded data test ran; skipped: test_chain.py::test_chain"
-        in (run.stderr)
-    )
+    assert "--require-all: no chain test ran; no recorded data test ran; no browser test ran; " in run.stderr
+    for kind in ("chain", "browser"):
+        assert f"skipped: test_{kind}.py::test_{kind}" in run.stderr

@@ -63,13 +63,13 @@ def test_documents_about_other_tokens_or_for_other_agents_are_left_out() -> None
     ):
         store(name, Text(f"The bridge note of {name}."), Scope("s", tokens, agents))
 
-    def who(**how: str) -> set[str]:
-        return {passage.uri for passage in passages("bridge note", at=T0, **how)}  # type: ignore[arg-type]
+    def who(**how: Any) -> set[str]:
+        return {passage.uri for passage in passages("bridge note", at=T0, **how)}
 
     assert who() == {"all", "eth", "btc", "ann"}
-    assert who(token="ETH", agent="ann") == {"all", "eth", "ann"}
-    assert who(token="ETH", agent="bob") == {"all", "eth"}
-    assert who(token="SOL", agent="bob") == {"all"}
+    assert who(token="ETH", agents=["ann"]) == {"all", "eth", "ann"}
+    assert who(token="ETH", agents=["bob"]) == {"all", "eth"}
+    assert who(token="SOL", agents=["bob"]) == {"all"}
 
 
 def test_deleted_or_dissimilar_documents_are_not_found(configure: Configure) -> None:
@@ -160,13 +160,13 @@ def test_the_index_is_used_and_agrees_with_the_exact_search(many: None, configur
     [vector] = Local().embed([question])
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-        plan = nearest(vector, Local.identity, T0, "ETH", "ann")[:10].explain()
+        plan = nearest(vector, Local.identity, T0, "ETH", ["ann"])[:10].explain()
     assert "knowledge_chunks_hnsw" in plan
 
-    approximate = passages(question, at=T0, token="ETH", agent="ann")
+    approximate = passages(question, at=T0, token="ETH", agents=["ann"])
     configure(search={"exact": True})
     with CaptureQueriesContext(connection) as queries:
-        exact = passages(question, at=T0, token="ETH", agent="ann")
+        exact = passages(question, at=T0, token="ETH", agents=["ann"])
     assert any("enable_indexscan = off" in query["sql"] for query in queries)
     assert len(approximate) == len(exact) == 5
     assert {row.known_at for row in (*approximate, *exact)} == {T0 - timedelta(hours=1)}
