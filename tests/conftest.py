@@ -11,7 +11,7 @@ import pytest
 from django.core.cache import cache
 from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from maxxit.embedded.template import ensure_template
 from maxxit.env import PREPARED
@@ -25,6 +25,9 @@ settings.register_profile(
     deadline=None,  # this machine is shared: slow is not wrong
     database=None,
     print_blob=True,
+    phases=[
+        phase for phase in Phase if phase is not Phase.explain
+    ],  # it takes minutes: the time limit hides the failure
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("maxxit")

@@ -35,7 +35,7 @@ RECHECK_SECONDS = 30.0
 STREAMS_PER_CALLER = 5
 """Open streams of one key or user, in each web process."""
 MOST_BEHIND = 100_000
-"""Events that a client may be behind; it is told of a gap beyond that."""
+"""How many events a client may lag behind; beyond that it gets a gap notice instead of the missed events."""
 TICKER_SECONDS = 1.0
 
 _final = log.FinalId(every=0.25)

@@ -218,7 +218,7 @@ def find(text: str) -> tuple[Command | None, str]:
 
 
 def run(command: Command, asked: Asked) -> Reply:
-    """Run a command for a person who may use it. Raises Rejected for one who may not, and what the command raises."""
+    """Run a command. Raises Rejected where the role of the person does not allow it, and what the command raises."""
     if not command.may(asked.person):
         who = "staff with the permission" if command.staff_only else "the permission"
         raise Rejected(f"/{command.name} needs {who} {command.permission}", code="forbidden")

@@ -34,7 +34,7 @@ from maxxit.market.models import (
 from maxxit.notify import alerts
 from maxxit.notify.models import PriceRule, RuleDelivery, RuleMatch
 from maxxit.pipeline import release
-from maxxit.pipeline.models import CanaryMark, PipelineRun, StageRun
+from maxxit.pipeline.models import CanaryMark, MetricCursor, MetricTotal, PipelineRun, StageRun
 from maxxit.pipeline.stages import QUEUES
 from maxxit.pipeline.sync import sync_schedule
 from positions.exits import pauses
@@ -255,6 +255,8 @@ def machine() -> None:
             duration_ms=12, counted_in=3, counted_out=2,
         )  # fmt: skip
     alive()
+    MetricCursor.objects.create(table="events", last_id=0)
+    MetricTotal.objects.create(name="events_processed", labels={"event": "order.planned"})
     builders.open_gate()
     builders.price("ETH", "2050")
     builders.hourly_bars("ETH", builders.calm(bars=3), until=timezone.now())

@@ -7,7 +7,6 @@ and survive a restart. The executor's key is one of anvil's public test keys.
 
 import os
 import time
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,32 +15,29 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Min
 
-from agents.evidence import EVIDENCE, POSTS
-from agents.models import Agent, CtAccount, Deployment, Subscription
-from agents.states import AgentState, DeploymentState
+from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
 from maxxit.embedded.processes import kept_secret, port_taken
-from maxxit.events.record import advance
 from maxxit.market import quotes
 from maxxit.market.venues import venue_policy
 from maxxit.ops.devchain import perps
 from maxxit.ops.devchain.anvil import Anvil, free_port, is_whole, start_anvil
+from maxxit.ops.devchain.follower import follow_all, open_gate
 from maxxit.ops.devchain.home import available, signing_environ
 from maxxit.ops.devchain.keeper import Keeper
 from maxxit.ops.devchain.world import WORLD_FILE, World, ensure_world, local_key
-from trading import gate, wiring
+from trading import wiring
 from trading.chain.chains import LOCAL_CHAIN_ID, RPC_FILE, SYMBOLS
 from trading.chain.models import SafePlan, Signer
 from trading.chain.signer import KEYSTORE, PASSWORD_FILE, write_keystore
 from trading.chain.states import IN_FLIGHT
-from trading.models import Gate
 from trading.venues.safe import safes, verify
 from trading.wiring import PLAY_MONEY
 
 log = structlog.get_logger(__name__)
 
-AGENT = "Safe Follower"
+AGENT, VENUE = "Safe Follower", "safe"
 STEP_SECONDS = 1.0
 FEED_SECONDS = 600.0
 """Maximum seconds between updates of a feed with an unchanged price: the policy accepts none older than an hour."""
@@ -108,32 +104,14 @@ def enter_demo(world: World) -> Deployment:
 
     The gate is opened only where the venue `safe` is on the local chain.
     """
-    agent, new = Agent.objects.get_or_create(
-        name=AGENT,
-        owner=None,
-        defaults={
-            "venue": "safe",
-            "tokens": list(SYMBOLS.values()),
-            "sizing_preset": "moderate",
-            "exit_preset": "moderate",
-            "min_confidence": Decimal("0.4"),
-            "weights": {name: 100 if name == POSTS else 10 for name in EVIDENCE},
-        },
-    )
-    if new:
-        advance(agent, AgentState.ACTIVE)
-    followed = [Subscription(agent=agent, account=account) for account in CtAccount.objects.order_by("pk")]
-    Subscription.objects.bulk_create(followed, ignore_conflicts=True)
-    deployment, _ = Deployment.objects.get_or_create(
-        agent=agent,
+    deployment = follow_all(
+        world,
+        AGENT,
+        venue=VENUE,
+        exit_preset="moderate",
         account=world.safe,
-        defaults={
-            "state": DeploymentState.ACTIVE,
-            "safe_wallet": world.safe,
-            "user_wallet": world.accounts["owner"],
-            "chain_id": world.chain_id,
-            "module_address": world.module,
-        },
+        safe=world.safe,
+        module=world.module,
     )
     signed = verify.as_plan(world.policy(), world.rules())
     known = verify.plan_in_force(world.chain_id, world.safe)
@@ -144,13 +122,8 @@ def enter_demo(world: World) -> Deployment:
             verified_at=None,
             defaults={"module": world.module, "created_at": clock.now(), **signed},
         )
-    if (
-        not Gate.objects.filter(venue="safe").exists()
-        and wiring.money_at_stake(venue_policy("safe")) == PLAY_MONEY
-    ):
-        until = clock.now() + timedelta(days=365)
-        gate.set_dry_run("safe", False, by="demo", reason="the demo trades on a local chain")
-        gate.approve("safe", by="demo", until=until, reason="the demo trades on a local chain")
+    if wiring.money_at_stake(venue_policy(VENUE)) == PLAY_MONEY:
+        open_gate(VENUE)
     return deployment
 
 

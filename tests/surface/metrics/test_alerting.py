@@ -46,25 +46,26 @@ def received() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 @pytest.fixture
-def watched(
+def watch(
     tmp_path: Path,
-    live_server: LiveServer,
     received: tuple[str, list[dict[str, Any]]],
     free_tcp_port_factory: Callable[[], int],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[None]:
-    """Both servers run on free ports, at once instead of after minutes."""
+) -> Iterator[Callable[[int], None]]:
+    """Starts both servers on free ports, to scrape a web process on a given port without the delays of minutes."""
     ports = {"9090": str(free_tcp_port_factory()), "9093": str(free_tcp_port_factory())}
-    monitoring.prepare(tmp_path, int(live_server.url.rpartition(":")[2]), received[0])
-    hurried(tmp_path, ports["9093"])
     supervisor = Supervisor(tmp_path / "logs")
-    for server in monitoring.servers(tmp_path):
-        server.command = [
-            part.replace(":9090", f":{ports['9090']}").replace(":9093", f":{ports['9093']}")
-            for part in server.command
-        ]
-        supervisor.start(server)
-    yield
+
+    def start(web_port: int) -> None:
+        monitoring.prepare(tmp_path, web_port, received[0])
+        hurried(tmp_path, ports["9093"])
+        for server in monitoring.servers(tmp_path):
+            server.command = [
+                part.replace(":9090", f":{ports['9090']}").replace(":9093", f":{ports['9093']}")
+                for part in server.command
+            ]
+            supervisor.start(server)
+
+    yield start
     supervisor.stop()
 
 
@@ -99,8 +100,9 @@ def wait_for(alerts: list[dict[str, Any]], name: str, status: str) -> dict[str, 
 
 
 def test_a_kill_switch_reaches_the_receiver_and_so_does_its_end(
-    watched: None, received: tuple[str, list[dict[str, Any]]]
+    watch: Callable[[int], None], received: tuple[str, list[dict[str, Any]]], live_server: LiveServer
 ) -> None:
+    watch(int(live_server.url.rpartition(":")[2]))
     gate.kill("reduce_only", by="test", reason="drill")
     alert = wait_for(received[1], "KillSwitch", "firing")
     assert alert["labels"]["severity"] == "critical"
@@ -110,8 +112,10 @@ def test_a_kill_switch_reaches_the_receiver_and_so_does_its_end(
     wait_for(received[1], "KillSwitch", "resolved")
 
 
-def test_a_web_process_that_is_gone_reaches_the_receiver(
-    watched: None, received: tuple[str, list[dict[str, Any]]], live_server: LiveServer
+def test_a_web_process_that_does_not_answer_reaches_the_receiver(
+    watch: Callable[[int], None],
+    received: tuple[str, list[dict[str, Any]]],
+    free_tcp_port_factory: Callable[[], int],
 ) -> None:
-    live_server.stop()
+    watch(free_tcp_port_factory())
     assert wait_for(received[1], "MaxxitDown", "firing")["labels"]["severity"] == "critical"

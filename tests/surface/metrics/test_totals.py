@@ -1,4 +1,4 @@
-"""The counters of `/metrics`: each row once, whoever scrapes and however often."""
+"""The counters of `/metrics` count each row once, however many scrapes there are."""
 
 from decimal import Decimal
 
