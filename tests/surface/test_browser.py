@@ -140,6 +140,13 @@ def test_login_page(tab: Page, live_server: Any, alice: User) -> None:
     assert tab.path == "/market"
 
 
+def test_a_market_without_candles_says_so(tab: Page, live_server: Any, alice: User) -> None:
+    session(tab, live_server, alice)
+    tab.open(f"{live_server.url}/market")
+    tab.wait("performance.getEntriesByType('resource').some((one) => one.name.endsWith('/market/tables'))")
+    assert tab.text("#status") == "No candles of BTC yet."
+
+
 def wallet_tab(tab: Page, live_server: Any, path: str = "/login", **options: Any) -> Wallet:
     wallet = Wallet(**options)
     tab.inject(wallet)

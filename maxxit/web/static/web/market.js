@@ -32,7 +32,13 @@
 
   async function trades(own) {
     const { symbol, interval, agent } = chosen();
-    const since = bars.length ? new Date(bars[0].time * 1000).toISOString() : new Date(0).toISOString();
+    if (!bars.length) {
+      markers = [];
+      mark();
+      status.textContent = `No candles of ${symbol} yet.`;
+      return;
+    }
+    const since = new Date(bars[0].time * 1000).toISOString();
     const items = [];
     let count = 1;
     while (items.length < count && items.length < 2000) {
@@ -72,7 +78,6 @@
       series.setData(bars);
       chart.timeScale().setVisibleLogicalRange({ from: Math.max(0, bars.length - 120), to: bars.length + 6 });
       place.dataset.bars = String(bars.length);
-      if (!bars.length) status.textContent = `No candles of ${symbol} yet.`;
       await trades(own);
     } catch (error) {
       status.textContent = `The chart could not be loaded: ${error.message}`;
