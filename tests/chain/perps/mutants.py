@@ -83,7 +83,7 @@ MUTANTS: tuple[Mutant, ...] = (
          "NOT_CONTROLLER"),
     ),
     _bug(
-        "settle credits the cost", "test_without_a_callback_the_whole_cost_is_charged_and_no_share_paid",
+        "settle credits the cost", "test_owners_leave_by_gmx_alone",
         ("    self._end(safe, trade_id)\n\n\n# ------------------------------------------------------------------ GMX",
          "    self._credit(safe, trade_id, max_value(uint256))\n    self._end(safe, trade_id)\n\n\n"
          "# ------------------------------------------------------------------ GMX"),
