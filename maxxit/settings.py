@@ -44,6 +44,7 @@ INSTALLED_APPS = [
     "maxxit.llm",
     "maxxit.knowledge",
     "maxxit.pipeline",
+    "maxxit.learning",
     "maxxit.access",
     "maxxit.ops",
     "maxxit.replay",

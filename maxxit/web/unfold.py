@@ -69,6 +69,8 @@ MENU = (
             ("Releases", "deployed_code", "pipeline.release"),
             ("Model calls", "psychology", "llm.llmtrace"),
             ("Knowledge", "menu_book", "knowledge.document"),
+            ("Trained models", "model_training", "learning.trainedmodel"),
+            ("Forecasts", "trending_up", "learning.forecast"),
             ("Events", "list_alt", "events.event"),
             ("Quotes", "sell", "market.quote"),
             ("Candles", "candlestick_chart", "market.candle"),

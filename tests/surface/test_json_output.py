@@ -27,6 +27,8 @@ ELSEWHERE = {
     "replay": "tests/replay/test_replay.py, a database",
     "preview": "tests/replay/test_previews.py, a database",
     "evaluate-classifier": "tests/llm/test_commands.py",
+    **{f"models {action}": "tests/learning/test_commands.py, candles of weeks" for action in
+       ("show", "train", "evaluate", "promote", "retire", "explain")},
     **{f"chain deploy-{contract}": "tests/chain/sending/test_deploy.py, a chain" for contract in ("module", "router")},
     **{f"credentials {action}": "tests/trading/credentials/test_store.py, a venue with keys" for action in
        ("set", "test", "remove", "rotate", "new-key")},
@@ -178,6 +180,8 @@ RUNS: dict[str, Words] = {
     "knowledge sweep": lambda w, f: [],
     "llm": lambda w, f: ["last", "-n", "1"],
     "lots": lambda w, f: ["--csv", str(f / "lots.csv")],
+    "models gate-test": lambda w, f: ["--noise", "1", "--planted", "0"],
+    "models list": lambda w, f: [],
     "paper off": lambda w, f: [],
     "paper on": lambda w, f: [],
     "paper status": lambda w, f: [],

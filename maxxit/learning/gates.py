@@ -1,0 +1,141 @@
+"""The promotion gates: typed metrics in, a list of checks with value and limit out. Pure.
+
+A pinball gate alone promotes noise: a model that learned volatility beats a naive baseline on random walks. So a
+volatility model may feed stops, size and bands, never the side, and a direction model must show skill in location.
+The reasons behind each limit are in docs/models.md.
+"""
+
+from dataclasses import dataclass
+
+from maxxit.learning.metrics import DirectionMetrics, Metrics, ReaderMetrics, VolatilityMetrics
+
+COVERAGE_80, COVERAGE_90 = (0.75, 0.85), (0.85, 0.95)
+LEAST_DEFLATED_SHARPE = 0.95
+LEAST_POSITIVE_FOLDS = 3
+LEAST_DAYS, LEAST_TRADES = 180, 100
+SHADOW_DAYS, SHADOW_TRADES = 30, 30
+REFRESH_MARGIN_PCT = -1.0
+"""A newer fit of the model that serves need not beat it; its loss may be no more than this percentage higher."""
+LEAST_PRECISION, LEAST_RECALL, LEAST_SIDE, MOST_CALIBRATION = 0.70, 0.50, 0.97, 0.08
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition of a gate."""
+
+    name: str
+    value: str
+    """The measured value."""
+    limit: str
+    passed: bool
+
+    def as_json(self) -> dict[str, str | bool]:
+        return {"name": self.name, "value": self.value, "limit": self.limit, "passed": self.passed}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The result of a gate."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed; a gate without a check passes nothing."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+    @property
+    def reason(self) -> str:
+        """The name of the first check that failed; empty where all passed."""
+        return next((check.name for check in self.checks if not check.passed), "")
+
+
+def judge(metrics: Metrics, purpose: str, *, refresh: bool = False, serves: bool = False) -> Verdict:
+    """Return the verdict on a candidate for `purpose`: metrics of another purpose never pass.
+
+    Args:
+        refresh: the candidate is a newer fit of the same kind of model as the one that serves.
+        serves: a model of this purpose serves, so that a volatility model must have been compared with it.
+    """
+    same = Check("purpose", metrics.purpose, purpose, metrics.purpose == purpose)
+    if not same.passed:
+        return Verdict((same,))
+    if isinstance(metrics, VolatilityMetrics):
+        return Verdict((same, *_volatility(metrics, refresh, serves)))
+    if isinstance(metrics, DirectionMetrics):
+        return Verdict((same, *_direction(metrics)))
+    return Verdict((same, *_reader(metrics)))
+
+
+def _above(name: str, value: float, limit: float, unit: str = "") -> Check:
+    return Check(name, f"{value:.6g}{unit}", f"> {limit:g}{unit}", value > limit)
+
+
+def _least(name: str, value: float, limit: float) -> Check:
+    return Check(name, f"{value:.6g}", f">= {limit:g}", value >= limit)
+
+
+def _volatility(found: VolatilityMetrics, refresh: bool, serves: bool) -> list[Check]:
+    checks = [_above(f"skill_over_{found.baseline}", found.skill_low_pct, 0.0, " %")]
+    if found.incumbent_low_pct is not None:
+        limit = REFRESH_MARGIN_PCT if refresh else 0.0
+        checks.append(_above("skill_over_incumbent", found.incumbent_low_pct, limit, " %"))
+    elif serves:
+        checks.append(Check("skill_over_incumbent", "not compared: train it again", "compared", False))
+    for name, shares, (low, high) in (
+        ("coverage_80", found.coverage_80, COVERAGE_80),
+        ("coverage_90", found.coverage_90, COVERAGE_90),
+    ):
+        inside = all(low <= share <= high for share in shares)
+        checks.append(
+            Check(
+                name, " ".join(f"{share:.3f}" for share in shares), f"{low} to {high} in every fold", inside
+            )
+        )
+    if found.incumbent_qlike is not None:
+        limit = found.incumbent_qlike * (1.01 if refresh else 1)
+        checks.append(Check("qlike", f"{found.qlike:.6g}", f"<= {limit:.6g}", found.qlike <= limit))
+    return checks
+
+
+def _direction(found: DirectionMetrics) -> list[Check]:
+    positive = sum(one > 0 for one in found.fold_returns)
+    enough = found.days >= LEAST_DAYS and found.trades >= LEAST_TRADES
+    return [
+        Check(
+            "insufficient_history",
+            f"{found.days:.0f} days, {found.trades} trades",
+            f">= {LEAST_DAYS} days, >= {LEAST_TRADES} trades",
+            enough,
+        ),
+        _above("location_skill", found.location_low, 0.0),
+        _least("deflated_sharpe", found.deflated_sharpe, LEAST_DEFLATED_SHARPE),
+        Check("positive_folds", f"{positive} of {len(found.fold_returns)}", f">= {LEAST_POSITIVE_FOLDS}",
+              positive >= LEAST_POSITIVE_FOLDS),
+        Check("static_side", f"{found.total_return:.4f}", f"> {found.static_return:.4f}",
+              found.total_return > found.static_return),
+    ]  # fmt: skip
+
+
+def _reader(found: ReaderMetrics) -> list[Check]:
+    checks = [
+        _least("precision", found.precision, LEAST_PRECISION),
+        _least("recall", found.recall, LEAST_RECALL),
+        _least("side_accuracy", found.side_accuracy, LEAST_SIDE),
+        Check("calibration_error", f"{found.calibration_error:.3f}", f"<= {MOST_CALIBRATION}",
+              found.calibration_error <= MOST_CALIBRATION),
+    ]  # fmt: skip
+    if found.incumbent_f1 is not None:
+        checks.append(_above("f1_over_incumbent", found.f1, found.incumbent_f1))
+    return checks
+
+
+def judge_shadow(days: float, trades: int, net_return: float) -> Verdict:
+    """Return whether a direction model was long enough in shadow: what it would have traded, and what that paid."""
+    return Verdict(
+        (
+            _least("shadow_days", days, SHADOW_DAYS),
+            _least("shadow_trades", trades, SHADOW_TRADES),
+            _above("shadow_return", net_return, 0.0),
+        )
+    )

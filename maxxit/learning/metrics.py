@@ -1,0 +1,110 @@
+"""What the evaluator measured, as typed objects. The gates read these and nothing else.
+
+A field that is missing, unknown, or not a finite number is refused where the object is made: a gate never sees a metric
+under another name (checklist F8).
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from maxxit.core.errors import InvalidInput
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+FOLDS = 4
+
+
+class _Metrics(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    days: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Days of data, training included."""
+    rows: Annotated[int, Field(ge=1)]
+    """Forecasts in the test folds."""
+
+
+class VolatilityMetrics(_Metrics):
+    """How well a model forecasts how far prices move."""
+
+    purpose: Literal["volatility"] = "volatility"
+    baseline: str
+    """The forecaster that the skill is measured against."""
+    pinball: Finite
+    baseline_pinball: Finite
+    skill_pct: Finite
+    """Percent by which the pinball loss is below the baseline's."""
+    skill_low_pct: Finite
+    """Lower end of the 95 % interval."""
+    skill_high_pct: Finite
+    incumbent_low_pct: Finite | None
+    """The same lower end against the model that serves; None where none does."""
+    qlike: Finite
+    incumbent_qlike: Finite | None
+    coverage_80: Annotated[tuple[Share, ...], Field(min_length=FOLDS, max_length=FOLDS)]
+    """Fraction of returns inside the 80 % interval, for each fold."""
+    coverage_90: Annotated[tuple[Share, ...], Field(min_length=FOLDS, max_length=FOLDS)]
+
+
+class DirectionMetrics(_Metrics):
+    """How well a model forecasts the side, and what trading on it would have paid."""
+
+    purpose: Literal["direction"] = "direction"
+    location_skill: Finite
+    """Mean pinball loss with the median set to 0, minus that of the forecast."""
+    location_low: Finite
+    """Lower end of its 95 % interval."""
+    threshold: Finite
+    """Least forecast, in standard deviations, that is traded; the best of those tried."""
+    candidates: Annotated[int, Field(ge=1)]
+    """Configurations scored in this run."""
+    periods: Annotated[int, Field(ge=0)]
+    trades: Annotated[int, Field(ge=0)]
+    sharpe_per_period: Finite
+    """After costs; not annualised."""
+    deflated_sharpe: Share
+    """With every candidate ever scored on overlapping data."""
+    counted_candidates: Annotated[int, Field(ge=1)]
+    fold_returns: Annotated[tuple[Finite, ...], Field(min_length=FOLDS, max_length=FOLDS)]
+    """Sum of the returns of each fold after costs, entered one bar late; fractions."""
+    total_return: Finite
+    static_return: Finite
+    """Return of holding one side, the better one, with the same mean exposure; after costs."""
+    max_drawdown: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class ReaderMetrics(_Metrics):
+    """How well a reader finds calls in posts of authors and months that it was not trained on."""
+
+    purpose: Literal["reader"] = "reader"
+    precision: Share
+    precision_low: Share
+    recall: Share
+    recall_low: Share
+    side_accuracy: Share
+    calibration_error: Share
+    incumbent_f1: Share | None
+    f1: Share
+
+
+Metrics = VolatilityMetrics | DirectionMetrics | ReaderMetrics
+KINDS: dict[str, type[Metrics]] = {
+    "volatility": VolatilityMetrics,
+    "direction": DirectionMetrics,
+    "reader": ReaderMetrics,
+}
+
+
+def parse(purpose: str, stored: Mapping[str, Any]) -> Metrics:
+    """Return the typed metrics of a stored object. Raises InvalidInput naming each field that is missing or wrong."""
+    if purpose not in KINDS:
+        raise InvalidInput({"purpose": f"{purpose!r} is not one of {', '.join(KINDS)}"})
+    try:
+        return KINDS[purpose].model_validate(dict(stored))
+    except ValidationError as error:
+        problems = {
+            ".".join(map(str, one["loc"])) or "metrics": f"{one['msg']}: evaluate the model again"
+            for one in error.errors()
+        }
+        raise InvalidInput(problems) from None

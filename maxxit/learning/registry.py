@@ -1,0 +1,211 @@
+"""The registry: train and store candidates, move them through their states, explain them.
+
+Every change is one transaction, so a process that dies leaves the model that serves serving.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, models, transaction
+
+from maxxit.core import clock
+from maxxit.core.errors import Rejected
+from maxxit.events.record import advance, record
+from maxxit.learning import gates
+from maxxit.learning.forecasters import FORECASTERS
+from maxxit.learning.gates import Verdict
+from maxxit.learning.hours import Hours
+from maxxit.learning.metrics import parse
+from maxxit.learning.models import TrainedModel
+from maxxit.learning.states import ModelState
+from maxxit.pipeline import release
+
+
+def named(pk: int) -> TrainedModel:
+    """Return the model. Raises Rejected where there is none."""
+    found = TrainedModel.objects.filter(pk=pk).first()
+    if found is None:
+        raise Rejected(f"no model {pk}: `manage.py models list` shows them", code="no_model")
+    return found
+
+
+def serving(purpose: str, horizon: int) -> TrainedModel | None:
+    """Return the model that serves."""
+    return TrainedModel.objects.filter(
+        purpose=purpose, horizon_hours=horizon, state=ModelState.SERVING
+    ).first()
+
+
+def counted_candidates(start: datetime, end: datetime) -> int:
+    """Return how many direction candidates were ever scored on data that overlap [start, end)."""
+    rows = TrainedModel.objects.filter(purpose="direction", data_from__lt=end, data_to__gt=start)
+    return int(rows.aggregate(models.Sum("tried"))["tried__sum"] or 0)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of one training."""
+
+    model: TrainedModel
+    new: bool
+    """False where the same fit was stored already: training can be repeated after a crash."""
+
+
+def train(kind: str, horizon: int, series: Sequence[Hours], seed: int) -> Trained:
+    """Fit a forecaster to all data, evaluate it by walk-forward, and store it as a candidate with its verdict.
+
+    Raises Rejected where the data do not suffice.
+    """
+    from maxxit.learning import evaluate, sources  # numpy
+
+    forecaster = FORECASTERS.open(kind)
+    start, end = sources.span(series)
+    key = {
+        "kind": kind,
+        "horizon_hours": horizon,
+        "data_sha256": sources.digest(series),
+        "release": release.mine(),
+        "seed": seed,
+    }
+    if (known := TrainedModel.objects.filter(**key).first()) is not None:
+        return Trained(known, new=False)
+    direction = forecaster.purpose == "direction"
+    data = evaluate.gather(series, horizon, step=horizon if direction else 1)
+    incumbent = serving(forecaster.purpose, horizon)
+    measured: Any
+    if direction:
+        before = counted_candidates(start, end)
+        measured = evaluate.direction(kind, data, seed=seed, counted_before=before)
+    else:
+        serves = (incumbent.kind, incumbent.parameters) if incumbent else None
+        measured = evaluate.volatility(kind, data, seed=seed, incumbent=serves)
+    row = TrainedModel(
+        **key,
+        purpose=forecaster.purpose,
+        symbols=[hours.symbol for hours in series],
+        data_from=start,
+        data_to=end,
+        tried=measured.candidates if direction else 1,
+        parameters=forecaster.fit(data.rows),
+        metrics=measured.model_dump(mode="json"),
+        created_at=clock.now(),
+    )
+    row.checks = _json(verdict(row, incumbent))
+    try:
+        with transaction.atomic():
+            row.save()
+            record(
+                "trained_model.candidate", row, kind=kind, horizon_hours=horizon, data_sha256=row.data_sha256
+            )
+    except IntegrityError:  # another process stored the same fit
+        return Trained(TrainedModel.objects.get(**key), new=False)
+    return Trained(row, new=True)
+
+
+def verdict(row: TrainedModel, incumbent: TrainedModel | None = None) -> Verdict:
+    """Judge a model's stored metrics. Raises InvalidInput where a field is missing."""
+    refresh = incumbent is not None and incumbent.kind == row.kind
+    found = parse(row.purpose, row.metrics)
+    return gates.judge(found, row.purpose, refresh=refresh, serves=incumbent is not None)
+
+
+def shadow_verdict(row: TrainedModel) -> Verdict:
+    """Judge what a direction model forecast while in shadow."""
+    from maxxit.learning import shadow  # numpy
+
+    days = (clock.now() - row.shadow_at) / timedelta(days=1) if row.shadow_at else 0.0
+    trades, paid = shadow.results(row)
+    return gates.judge_shadow(days, trades, paid)
+
+
+def next_step(row: TrainedModel) -> tuple[ModelState | None, Verdict | None]:
+    """Return the state that a model may move to next with the verdict that it needs; None where there is none."""
+    state = ModelState(row.state)
+    incumbent = serving(row.purpose, row.horizon_hours)
+    if state == ModelState.CANDIDATE:
+        return ModelState.SHADOW, verdict(row, incumbent)
+    if state == ModelState.SHADOW:
+        return ModelState.APPROVED, shadow_verdict(row) if row.purpose == "direction" else verdict(
+            row, incumbent
+        )
+    if state == ModelState.APPROVED:
+        return ModelState.SERVING, None
+    if state == ModelState.RETIRED and row.served_at is not None:
+        return ModelState.APPROVED, None
+    return None, None
+
+
+def promote(row: TrainedModel, *, by: str, person: bool, why: str = "") -> list[str]:
+    """Move a model as far towards serving as its gates allow; return the states that it entered.
+
+    A volatility model or a reader that passes its gate serves at once. A direction model rests in shadow, and only a
+    person may approve it. A retired model that served before serves again. The model that served until now is retired
+    in the same transaction.
+
+    Raises Rejected with the check that failed, its value and its limit, where the model cannot move at all.
+    """
+    entered: list[str] = []
+    with transaction.atomic():
+        while True:
+            target, found = next_step(row)
+            if target is None:
+                break
+            if found is not None and not found.passed:
+                if entered:
+                    break
+                failed = next(check for check in found.checks if not check.passed)
+                raise Rejected(
+                    f"model {row.pk} ({row}) is not promoted: {failed.name} is {failed.value}, the limit is "
+                    f"{failed.limit}",
+                    code=failed.name,
+                )
+            if target == ModelState.APPROVED and row.purpose == "direction" and not person:
+                break
+            _enter(row, target, found, by, why)
+            entered.append(target)
+    if not entered:
+        raise Rejected(
+            f"model {row.pk} ({row}) is {row.state} and cannot move: a direction model waits for "
+            "`manage.py models promote`, a retired one must have served before",
+            code="no_step",
+        )
+    return entered
+
+
+def _enter(row: TrainedModel, target: ModelState, found: Verdict | None, by: str, why: str) -> None:
+    fields: dict[str, Any] = {} if found is None else {"checks": _json(found)}
+    now = clock.now()
+    if target == ModelState.SHADOW:
+        fields["shadow_at"] = now
+    if target == ModelState.APPROVED:
+        fields["approved_by"] = by
+    if target == ModelState.SERVING:
+        fields["served_at"] = now
+        incumbent = serving(row.purpose, row.horizon_hours)
+        if incumbent is not None:
+            advance(incumbent, ModelState.RETIRED, why=f"replaced by model {row.pk}", data={"by": by})
+    advance(row, target, why=why or "passed its gate", data={"by": by}, **fields)
+
+
+def retire(row: TrainedModel, *, by: str, why: str) -> None:
+    """Take a model out of use, and with it its forecasts. Raises Rejected where it is retired already."""
+    if row.state == ModelState.RETIRED:
+        raise Rejected(f"model {row.pk} ({row}) is retired already", code="no_step")
+    advance(row, ModelState.RETIRED, why=why, data={"by": by})
+
+
+def candidates() -> Iterator[TrainedModel]:
+    """Yield what the morning deployer looks at: the newest candidate of each kind and horizon, and later states."""
+    newest = (
+        TrainedModel.objects.filter(state=ModelState.CANDIDATE)
+        .order_by("kind", "horizon_hours", "-pk")
+        .distinct("kind", "horizon_hours")
+    )
+    yield from newest
+    yield from TrainedModel.objects.filter(state__in=[ModelState.SHADOW, ModelState.APPROVED]).order_by("pk")
+
+
+def _json(found: Verdict) -> list[dict[str, str | bool]]:
+    return [check.as_json() for check in found.checks]
