@@ -36,7 +36,8 @@ HERE = Path(__file__).parent
 OURS = frozenset(
     {
         *("core", "events", "market", "agents", "signals_app", "trading", "positions", "pipeline", "replay"),
-        *("notify", "knowledge", "learning", "contracts", "test_flow.py", "test_lying_feeds.py", "test_architecture.py"),
+        *("notify", "knowledge", "learning", "contracts"),
+        *("test_flow.py", "test_lying_feeds.py", "test_architecture.py"),
     }
 )
 
