@@ -8,7 +8,7 @@ from django.db import connection
 
 from agents.models import Deployment
 from maxxit.core import clock
-from maxxit.core.errors import Misconfigured, Retryable, Unknown
+from maxxit.core.errors import MaxxitError
 from maxxit.core.terms import Purpose
 from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
@@ -157,11 +157,7 @@ def run_reconcile() -> int:
     from trading.venues.safe.safes import recheck_all
 
     recheck_all()
-    try:
-        safes, gas_balances = chain.reconcile_all(), chain.gas_balances()
-    except (Retryable, Unknown) as error:  # the next run tries again
-        log.warning("chain_not_read", error=str(error))
-        return 0
+    safes, gas_balances = chain.reconcile_all(), chain.gas_balances()
     finish_due()
     return sum(bool(one.unexplained) for one in safes) + sum(bool(one.unexplained) for one in gas_balances)
 
@@ -202,11 +198,11 @@ def run_billing() -> dict[str, int]:
 @shared_task(name="trading.tasks.claim_earned", base=Fenced)
 def run_claims() -> int:
     """Claim the funding that venues keep until it is claimed; return how many claims were sent."""
-    sent = 0
+    sent, budget = 0, passes.TimeBudget(passes.policy().pass_seconds)
     for name in liquidating_venues():
         try:
-            sent += venue(name).claim_earned()
-        except (Misconfigured, Retryable, Unknown) as error:  # the next run tries again; the others go on
+            sent += venue(name).claim_earned(budget)
+        except MaxxitError as error:  # the next run tries again; the others go on
             log.warning("funding_not_claimed", venue=name, error=str(error))
     return sent
 

@@ -10,7 +10,7 @@ import structlog
 
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, Unknown
 from maxxit.core.terms import Purpose
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ENDS_THE_PASS, TimeBudget
 
 if TYPE_CHECKING:
     from maxxit.market.calendar import Session
@@ -308,10 +308,11 @@ class Venue(Protocol):
         """
         return ()
 
-    def claim_earned(self) -> int:
+    def claim_earned(self, budget: TimeBudget) -> int:
         """Claim what accounts have earned and the venue keeps until it is claimed; return how many claims were sent.
 
-        Nothing at most venues, which pay by themselves. Raises Retryable where it cannot be read.
+        Nothing at most venues, which pay by themselves. What the budget leaves over the next run claims. Raises
+        Retryable where it cannot be read.
         """
         return 0
 

@@ -13,6 +13,7 @@ from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.models import Event
 from maxxit.notify import alerts
 from maxxit.notify.models import Alert
+from maxxit.ops.devchain.world import Builder
 from tests import builders as make
 from tests.chain.sending.safe_trader import SafeTrader, store_plan, verified
 from trading.chain.models import SafePlan
@@ -21,6 +22,7 @@ from trading.venues.safe import entry_stops, library, plans, pools, safe_contrac
 from trading.venues.safe import venue as safe_venue
 from trading.venues.safe.contract import module as m
 from trading.venues.safe.trades import Trade
+from trading.wiring import venue
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db]
 
@@ -158,6 +160,42 @@ def test_a_safe_that_cannot_be_read_keeps_no_other_from_its_check(
     thin_out(trader)
     safes.recheck_all()
     assert list(plan_of(trader).stops.values()) == [entry_stops.SHALLOW]
+
+
+def test_after_an_upgrade_the_plan_in_force_is_compared_on_its_own_module(
+    trader: SafeTrader, deployment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = trader.world
+    newer = Builder(world.rpc_url).local(
+        "TradingModule", ["address"] * 3, [world.usdc, world.router, world.sequencer_feed]
+    )
+    at: Any = venue("safe")
+    monkeypatch.setattr(at, "places", at.places.model_copy(update={"module": newer}))
+    with pytest.raises(Rejected, match="plan it anew"):
+        safes.check(deployment)
+    SafePlan.objects.create(
+        chain_id=31337, safe=world.safe, module=newer, created_at=clock.now(),
+        **verify.as_plan(world.policy(), world.rules()),
+    )  # fmt: skip
+    assert "the module is not enabled in the Safe" in safes.check(deployment), "not signed yet"
+    deployment.refresh_from_db()
+    assert deployment.verified_at is not None, "so that the recheck sees when it is signed"
+
+    set_slot(trader, GUARD_SLOT, world.accounts["rogue"])
+    safes.recheck_all()
+    assert plan_of(trader).stops == {"*": "safe_changed"}
+
+
+def test_a_proposal_for_another_module_keeps_no_safe_from_its_recheck(
+    trader: SafeTrader, deployment: Any
+) -> None:
+    SafePlan.objects.create(
+        chain_id=31337, safe=trader.world.safe, module="0x" + "3" * 40, created_at=clock.now(),
+        **verify.as_plan(trader.world.policy(), trader.world.rules()),
+    )  # fmt: skip
+    set_slot(trader, GUARD_SLOT, trader.world.accounts["rogue"])
+    safes.recheck_all()
+    assert trader.problem() == "safe_changed"
 
 
 # -- pools

@@ -33,7 +33,11 @@ log = structlog.get_logger(__name__)
 Send = Callable[[Prepared], None]
 """`Venue.send`."""
 CANCEL_TRIES = 3
-"""A cancellation that reverted is sent again so often; then the Safe's entries stop."""
+"""So many transactions of one cancellation may revert; then the Safe's entries stop."""
+WITHOUT_EFFECT = (TxState.DROPPED, TxState.EXPIRED, TxState.CANCELED, TxState.REPLACED)
+"""How a cancellation ends that no contract ever saw: the gate was closed, or the executor could not pay for it."""
+AGAIN_AFTER = timedelta(seconds=30)
+"""Until one that ended so is planned anew."""
 CANCEL_SECONDS = 600
 """Until when a cancellation may be signed."""
 TIDY_FOR = timedelta(minutes=15)
@@ -88,18 +92,28 @@ def cancel(at: GmxAccess, send: Send, tx: ChainTransaction, key: str) -> None:
     """Have the module cancel an order of GMX, unless it has ended: one transaction, followed by each call.
 
     A transaction that reverts is replaced by another one, a few times; then the Safe's entries stop and staff is
-    alerted. Raises Rejected, Retryable or Unknown.
+    alerted. One that never reached the contract is replaced without limit, after AGAIN_AFTER. Raises Rejected,
+    Retryable or Unknown.
     """
     if ending_of(at, tx, key) is not None:
         return
     made = ChainTransaction.objects.filter(chain_id=tx.chain_id, terms__cancels=key)
     latest = made.order_by("-pk").first()
-    if latest is None or latest.state in (TxState.REVERTED, TxState.DROPPED, TxState.EXPIRED):
-        if made.count() >= CANCEL_TRIES:
+    if latest is not None and latest.state in WITHOUT_EFFECT:
+        if clock.now() < latest.updated_at + AGAIN_AFTER:
+            raise Retryable(
+                f"{latest.idempotency_key} ended without effect ({latest.reason or latest.state}): it is planned anew "
+                f"{AGAIN_AFTER.total_seconds():.0f} s later"
+            )
+        latest = None
+    elif latest is not None and latest.state == TxState.REVERTED:
+        if made.filter(state=TxState.REVERTED).count() >= CANCEL_TRIES:
             _stop(at, tx.terms["safe"], key)
             return
+        latest = None
+    if latest is None:
         latest = _plan(at, tx, key, made.count())
-    if latest is None or latest.state in (TxState.FINAL, TxState.CANCELED, TxState.REPLACED):
+    if latest is None or latest.state == TxState.FINAL:
         return
     send(Prepared(latest.idempotency_key, {}))
 

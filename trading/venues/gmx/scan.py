@@ -15,7 +15,7 @@ import structlog
 from django.db import transaction
 
 from agents.models import Deployment
-from maxxit.core.errors import Retryable
+from maxxit.core.errors import MaxxitError, Retryable
 from maxxit.core.money import USDC
 from maxxit.events.record import record
 from maxxit.evm.facts import Log, Receipt
@@ -23,6 +23,7 @@ from trading import ledger
 from trading.chain.outbox import COIN_DECIMALS
 from trading.ledger import Move
 from trading.models import JournalKind
+from trading.passes import ENDS_THE_PASS
 from trading.perps import funding
 from trading.perps.funding import Funding
 from trading.venues.gmx import books
@@ -61,30 +62,46 @@ def begin(at: GmxAccess, safe: str) -> None:
         )
 
 
-def scanned_to(chain_id: int, safe: str) -> int | None:
-    """Return the block up to which a Safe was read; None where its scan has not begun."""
+def scanned_to(chain_id: int, safe: str, *, lock: bool = False) -> int | None:
+    """Return the block up to which a Safe was read; None where its scan has not begun.
+
+    Args:
+        lock: wait for a worker that books now, and let none book more until the caller's database transaction ends.
+    """
     rows = GmxScan.objects.filter(chain_id=chain_id, safe=safe)
+    if lock:
+        rows = rows.select_for_update()
     return rows.values_list("scanned_to", flat=True).first()
 
 
-def read_new(at: GmxAccess, safes: Collection[str]) -> None:
+def read_new(at: GmxAccess, safes: Collection[str]) -> dict[str, Exception]:
     """Read, keep and book what happened with these Safes up to the newest final block.
 
-    Raises Retryable where the chain cannot be read.
+    Returns:
+        Safe -> why it was not read or booked; it stops no other.
     """
     rows = GmxScan.objects.filter(chain_id=at.stanza.chain_id, safe__in=sorted(safes))
     groups: defaultdict[int, list[str]] = defaultdict(list)
     for safe, scanned_to in rows.values_list("safe", "scanned_to"):
         groups[scanned_to].append(safe)
     if not groups:
-        return
-    block = at.final_block()
+        return {}
+    problems: dict[str, Exception] = {}
+    try:
+        block = at.final_block()
+    except MaxxitError as error:
+        return {safe: error for group in groups.values() for safe in group}
     for scanned_to, group in groups.items():
         if scanned_to < block:
-            _read(at, sorted(group), scanned_to, block)
+            try:
+                problems |= _read(at, sorted(group), scanned_to, block)
+            except MaxxitError as error:
+                problems |= dict.fromkeys(group, error)
+    return problems
 
 
-def _read(at: GmxAccess, safes: Sequence[str], scanned_to: int, block: int) -> None:
+def _read(at: GmxAccess, safes: Sequence[str], scanned_to: int, block: int) -> dict[str, Exception]:
+    """Read and keep what happened with Safes after block `scanned_to`; return Safe -> why it was not kept."""
     names = {padded(safe): safe for safe in safes}
     found: dict[str, set[str]] = {}
     for entry in at.chain.logs(scanned_to + 1, block, _filters(at, list(names))):
@@ -94,17 +111,28 @@ def _read(at: GmxAccess, safes: Sequence[str], scanned_to: int, block: int) -> N
     times = {
         number: at.chain.block(number).timestamp for number in {one.block_number for one in receipts.values()}
     }
+    problems: dict[str, Exception] = {}
     for safe in safes:
-        own = [receipts[hash_] for hash_, touched in found.items() if safe in touched]
-        _keep(at, safe, scanned_to, block, own, times)
+        hashes = [hash_ for hash_, touched in found.items() if safe in touched]
+        try:
+            if missing := [one for one in hashes if one not in receipts]:
+                raise Retryable(
+                    f"chain {at.stanza.chain_id} has logs of {missing[0]} and no receipt of it yet"
+                )
+            _keep(at, safe, scanned_to, block, [receipts[one] for one in hashes], times)
+        except ENDS_THE_PASS:
+            raise
+        except Exception as error:  # what cannot be booked of one Safe stops no other
+            if not isinstance(error, MaxxitError):
+                log.exception("gmx_not_kept", safe=safe, error=str(error))
+            problems[safe] = error
+    return problems
 
 
 def _receipts(at: GmxAccess, hashes: Sequence[str]) -> dict[str, Receipt]:
-    """Return hash -> receipt. Raises Retryable where a node that has the logs does not have a receipt."""
+    """Return hash -> receipt, of those that the nodes have."""
     questions = [(f"the receipt of {one}", "eth_getTransactionReceipt", (one,)) for one in hashes]
     receipts: dict[str, Receipt | None] = dict(zip(hashes, at.chain.agreed_all(questions), strict=True))
-    if missing := [one for one, receipt in receipts.items() if receipt is None]:
-        raise Retryable(f"chain {at.stanza.chain_id} has logs of {missing[0]} and no receipt of it yet")
     return {one: receipt for one, receipt in receipts.items() if receipt is not None}
 
 

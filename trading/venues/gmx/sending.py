@@ -1,6 +1,11 @@
 """Turn a stored intent into the call of the PerpModule that is signed: checked, priced, and tried before."""
 
-from maxxit.core.errors import Rejected
+from collections.abc import Callable, Collection
+from typing import Literal
+
+import structlog
+
+from maxxit.core.errors import MaxxitError, Rejected
 from maxxit.core.terms import Purpose
 from maxxit.evm.codec import decode, encode_call
 from maxxit.evm.rpc import Fault
@@ -8,6 +13,7 @@ from trading.chain import outbox
 from trading.chain.models import ChainTransaction, SafePlan
 from trading.chain.outbox import Call
 from trading.chain.signer import Signer
+from trading.chain.states import IN_FLIGHT, TxState
 from trading.reasons import Reason
 from trading.venues.gmx import accounts, orders, scan, verify
 from trading.venues.gmx.access import GmxAccess
@@ -16,6 +22,30 @@ from trading.venues.gmx.orders import PerpTrade
 from trading.venues.gmx.units import USD_PER_USDC_UNIT, execution_fee
 from trading.venues.gmx.verify import Allowed
 from trading.venues.safe import entry_stops
+
+log = structlog.get_logger(__name__)
+
+
+def follow_sent(
+    at: GmxAccess,
+    advance: Callable[[ChainTransaction], bool],
+    kind: Literal["cancels", "claims"],
+    safes: Collection[str],
+) -> None:
+    """Take our cancellations or our claims of these Safes further on the chain. One that fails stops no other.
+
+    Args:
+        advance: `SafeVenue.advance`.
+    """
+    sent = ChainTransaction.objects.filter(
+        chain_id=at.stanza.chain_id, terms__has_key=kind, terms__safe__in=sorted(safes),
+        state__in=(*IN_FLIGHT, TxState.PLANNED),
+    ).select_related("signer")  # fmt: skip
+    for tx in sent:
+        try:
+            advance(tx)
+        except MaxxitError as error:  # the next look tries again
+            log.warning("transaction_not_followed", transaction=tx.pk, error=str(error))
 
 
 def call_of(at: GmxAccess, tx: ChainTransaction) -> tuple[Call, Signer]:

@@ -12,7 +12,6 @@ from decimal import Decimal
 from functools import partial
 
 import structlog
-from django.db.models import Q
 
 from agents.models import Deployment
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, Unknown
@@ -26,6 +25,7 @@ from trading.chain.outbox import Call
 from trading.chain.signer import Signer
 from trading.chain.states import TxState
 from trading.models import Order
+from trading.passes import TimeBudget
 from trading.perps import liquidations
 from trading.perps.liquidations import Liquidation
 from trading.reasons import Reason
@@ -106,14 +106,17 @@ class GmxVenue(GmxAccess, SafeVenue):
 
     def read_block(self, safe: str) -> int:
         """Return the block up to which GMX's events of the Safe are read and booked: what is compared must be of it."""
-        if problem := self._read_new({safe}):
-            raise problem
+        self._read_one(safe)
+        sending.follow_sent(self, self.advance, "claims", [safe])
         scanned = scan.scanned_to(self.stanza.chain_id, safe)
         return self.final_block() if scanned is None else scanned
 
     def has_moved(self, safe: str, block: int) -> bool:
-        """Return whether events of GMX after `block` are booked already."""
-        scanned = scan.scanned_to(self.stanza.chain_id, safe)
+        """Return whether events of GMX after `block` are booked already.
+
+        Until the caller's database transaction ends no other worker books more of the Safe.
+        """
+        scanned = scan.scanned_to(self.stanza.chain_id, safe, lock=True)
         return scanned is not None and scanned > block
 
     # -- orders
@@ -151,35 +154,38 @@ class GmxVenue(GmxAccess, SafeVenue):
         )
         keys = [ref.removeprefix(FORCED) for ref in refs if ref.startswith(FORCED)]
         safes = {tx.terms["safe"] for tx in known.values() if tx.state == TxState.FINAL}
-        problem = self._read_new(safes)
+        problems = self._read_new(safes)
         found: dict[str, Report | Exception | None] = {key: None for key in refs}
         for ref, tx in known.items():
             outcome = advanced[ref]
             if isinstance(outcome, Exception):
                 found[ref] = outcome
             elif outcome:
-                found[ref] = self._status(ref, tx, problem)
+                found[ref] = self._status(ref, tx, problems.get(tx.terms["safe"]))
         return found | {FORCED + key: endings.forced_report(self, key) for key in keys}
 
-    def _read_new(self, safes: Collection[str]) -> Exception | None:
-        """Follow our cancellations and claims, and read what GMX did with the Safes; return why it cannot be read."""
+    def _read_new(self, safes: Collection[str]) -> dict[str, Exception]:
+        """Read what GMX did with the Safes, then follow our cancellations; return Safe -> why it was not read."""
         if not safes:
-            return None
-        followed = ChainTransaction.objects.filter(
-            Q(terms__has_key="cancels") | Q(terms__has_key="claims"), chain_id=self.stanza.chain_id,
-            terms__safe__in=sorted(safes), state__in=(*outbox.FOLLOWED, TxState.PLANNED),
-        ).select_related("signer")  # fmt: skip
-        try:
-            for tx in followed:
-                self.advance(tx)
-            scan.read_new(self, safes)
-        except (Retryable, Unknown) as error:
-            log.warning("venue_not_read", venue=self.name, error=str(error))
-            return error
-        return None
+            return {}
+        problems = scan.read_new(self, safes)
+        for safe, problem in problems.items():
+            log.warning("venue_not_read", venue=self.name, safe=safe, error=str(problem))
+        sending.follow_sent(self, self.advance, "cancels", safes)
+        return problems
+
+    def _read_one(self, safe: str) -> None:
+        """Read what GMX did with one Safe. Raises where it cannot be read."""
+        if problem := self._read_new({safe}).get(safe):
+            raise problem
 
     def _status(self, ref: str, tx: ChainTransaction, problem: Exception | None) -> Report | Exception | None:
-        """Return the report of an order whose transaction was signed, or of an exit that it created."""
+        """Return the report of an order whose transaction was signed, or of an exit that it created.
+
+        Args:
+            problem: why its Safe was not read. Then the end of an order that was read before counts, but a cancelled
+                entry is not reported: whether it left exits at GMX is not known.
+        """
         leg = ref.partition("/")[2]
         if tx.state != TxState.FINAL:
             return None if leg else report_of(tx)
@@ -189,7 +195,7 @@ class GmxVenue(GmxAccess, SafeVenue):
             return None if leg else Report("rejected", reason=Reason.NO_FILL_IN_RECEIPT)
         fee = ZERO if leg or "fee" not in args else whole(args["fee"], USDC_DECIMALS)
         ended = endings.ending_of(self, tx, key, fee)
-        if ended is None and problem is not None:
+        if problem is not None and (ended is None or (ended.reason and not leg)):
             return problem
         if not leg:
             cancellations.tidy(self, self.send, tx, args, ended, fee)
@@ -217,10 +223,11 @@ class GmxVenue(GmxAccess, SafeVenue):
     def exits(self, refs: Sequence[str]) -> dict[str, tuple[Leg, ...] | Exception]:
         """Return ref of an entry -> its stop and target at GMX, or why they are not known."""
         entries = {ref: outbox.find_intent(ref) for ref in refs}
-        problem = self._read_new(
+        problems = self._read_new(
             {tx.terms["safe"] for tx in entries.values() if tx is not None and tx.state == TxState.FINAL}
         )
-        return {ref: problem or endings.legs_of(self, ref, tx) for ref, tx in entries.items()}
+        unread = {ref: problems.get(tx.terms["safe"]) for ref, tx in entries.items() if tx is not None}
+        return {ref: unread.get(ref) or endings.legs_of(self, ref, tx) for ref, tx in entries.items()}
 
     def release(self, refs: Sequence[str]) -> None:
         """Cancel the exits of entries, and entries that no keeper executes any more. Raises Retryable or Unknown."""
@@ -239,13 +246,12 @@ class GmxVenue(GmxAccess, SafeVenue):
     def liquidations(self, account: str) -> Sequence[Liquidation]:
         """Return the liquidations and deleveragings of the account's positions, oldest first."""
         safe = self.safe_of(account)
-        if problem := self._read_new({safe}):
-            raise problem
+        self._read_one(safe)
         return endings.liquidations_of(self, safe)
 
-    def claim_earned(self) -> int:
+    def claim_earned(self, budget: TimeBudget) -> int:
         """Claim the funding that Safes earned, to the Safes; return how many claims were sent."""
-        return claims.claim_earned(self, self.send)
+        return claims.claim_earned(self, self, budget)
 
     def balances(self, account: str) -> dict[str, Decimal]:
         """Return cash (ADR 30) and positions in tokens, a short negative, at the newest final block."""
@@ -286,13 +292,11 @@ class GmxVenue(GmxAccess, SafeVenue):
         Empty while an order has not ended, and until a liquidation is adopted or told as not adoptable.
         """
         safe = self.safe_of(account)
-        if problem := self._read_new({safe}):
-            raise problem
-        result = reconcile(self, safe)
+        result = reconcile(self, safe)  # it reads what GMX did first
         if result.in_flight:
             return {}
         if result.unbooked:
-            awaited = [one for one in self.liquidations(account)
+            awaited = [one for one in endings.liquidations_of(self, safe)
                        if liquidations.awaits_adoption(self.name, account, one.ref)]  # fmt: skip
             return {} if awaited else dict(differences)
         return result.unexplained

@@ -21,7 +21,7 @@ from eth_utils.crypto import keccak
 from agents.models import Deployment
 from agents.states import DeploymentState
 from maxxit.core import clock
-from maxxit.core.errors import Misconfigured
+from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.core.money import USDC, ZERO, plain
 from maxxit.events.models import Event
 from maxxit.events.record import record, subject
@@ -54,11 +54,13 @@ class Reconciled:
     unbooked: list[str] = field(default_factory=list)
     """Intents of ours that are final while their fills are not in the ledger yet."""
     in_flight: int = 0
+    problem: str = ""
+    """Why it was not compared; empty where it was."""
 
     @property
     def sound(self) -> bool:
         """Whether ledger and chain agree once the owners' own transfers are booked."""
-        return not (self.unexplained or self.unbooked or self.in_flight)
+        return not (self.unexplained or self.unbooked or self.in_flight or self.problem)
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for `--json` and events, amounts as text."""
@@ -73,6 +75,7 @@ class GasBalance:
     """The result for one executor, in whole units of the coin that gas is paid in; chain minus ledger."""
 
     executor: str
+    """Empty where not even the executors of a venue are known; `problem` names it."""
     block: int
     coin: str
     external: Decimal = ZERO
@@ -80,11 +83,13 @@ class GasBalance:
     unexplained: Decimal = ZERO
     """Negative: it paid for something that we did not send, so somebody else may have its key."""
     in_flight: int = 0
+    problem: str = ""
+    """Why it was not compared; empty where it was."""
 
     @property
     def sound(self) -> bool:
         """Whether ledger and chain agree once deposits are booked."""
-        return not (self.unexplained or self.in_flight)
+        return not (self.unexplained or self.in_flight or self.problem)
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for `--json` and events, amounts as text."""
@@ -93,41 +98,53 @@ class GasBalance:
 
 
 def gas_balances() -> list[GasBalance]:
-    """Reconcile the executor in use and every one that ever signed.
-
-    Raises Retryable or Unknown where the chain cannot be read.
-    """
-    results, seen = [], set()
+    """Reconcile the executor in use and every one that ever signed. One that cannot be compared stops no other."""
+    results, seen = list[GasBalance](), set[int]()
     for name in sorted(
         set(Deployment.objects.exclude(safe_wallet="").values_list("agent__venue", flat=True))
     ):
-        at = venue(name).safe_access()
-        if (
-            at is not None and at.stanza.chain_id not in seen
-        ):  # spot and perpetual futures share the executors
-            seen.add(at.stanza.chain_id)
-            executors = ChainTransaction.objects.filter(chain_id=at.stanza.chain_id).exclude(
-                terms__purpose=DEPLOY  # a deployer's key pays for other things, too
-            )
-            in_use, _ = Signer.objects.get_or_create(chain_id=at.stanza.chain_id, address=at.executors[0])
-            signed = Q(pk__in=executors.values("signer"))
-            signers = Signer.objects.filter(signed | Q(pk=in_use.pk)).order_by("pk")
-            results += [gas_balance(at, signer) for signer in signers]
+        try:
+            at = venue(name).safe_access()
+            if at is None or at.stanza.chain_id in seen:
+                continue
+            signers = _signers_of(at)
+        except MaxxitError as error:
+            log.error("executors_not_compared", venue=name, error=str(error))
+            results.append(GasBalance("", 0, "", problem=f"venue {name}: {error}"))
+            continue
+        seen.add(at.stanza.chain_id)  # spot and perpetual futures share the executors
+        for signer in signers:
+            try:
+                results.append(gas_balance(at, signer))
+            except MaxxitError as error:
+                log.warning("executor_not_compared", executor=signer.address, error=str(error))
+                results.append(GasBalance(signer.address, 0, at.sending.coin, problem=str(error)))
     return results
+
+
+def _signers_of(at: SafeAccess) -> list[Signer]:
+    """Return the executor in use on a chain and every one that ever signed there."""
+    executors = ChainTransaction.objects.filter(chain_id=at.stanza.chain_id).exclude(
+        terms__purpose=DEPLOY  # a deployer's key pays for other things, too
+    )
+    in_use, _ = Signer.objects.get_or_create(chain_id=at.stanza.chain_id, address=at.executors[0])
+    signed = Q(pk__in=executors.values("signer"))
+    return list(Signer.objects.filter(signed | Q(pk=in_use.pk)).order_by("pk"))
 
 
 def gas_balance(at: SafeAccess, signer: Signer) -> GasBalance:
     """Book deposits to an executor and compare its gas balance, unless it has transactions in flight.
 
     Transfers of the coin leave no logs, so only the sign of the net difference distinguishes deposits from payments.
+    Raises Retryable or Unknown where the chain cannot be read.
     """
     block = at.final_block()
     result = GasBalance(signer.address, block, at.sending.coin)
-    for tx in signer.transactions.filter(state=TxState.EXPIRED):
-        outbox.follow(tx, at.chain, None, at.sending, outbox.allow_nothing)  # a late revert costs gas too
     held = at.chain.agreed("a balance", "eth_getBalance", signer.address, hex(block))
     account = ledger.executor_of(signer.address)
-    warn_if_low(at, signer, held)
+    warn_if_low(at, signer, held)  # first: what follows may fail
+    for tx in signer.transactions.filter(state=TxState.EXPIRED):
+        outbox.follow(tx, at.chain, None, at.sending, outbox.allow_nothing)  # a late revert costs gas too
     with transaction.atomic():
         Signer.objects.select_for_update().get(pk=signer.pk)
         ours = signer.transactions.all()
@@ -166,13 +183,21 @@ def warn_if_low(at: SafeAccess, signer: Signer, held: int) -> None:
 def reconcile_all() -> list[Reconciled]:
     """Reconcile every Safe that was ever verified, also while its entries are stopped.
 
-    Raises Retryable or Unknown where the chain cannot be read.
+    A Safe that cannot be compared, or whose venue cannot be opened, stops no other: its result has a `problem`.
     """
     known = SafePlan.objects.exclude(verified_at=None).values("safe")
     deployments = Deployment.objects.filter(safe_wallet__in=known).select_related("agent")
     safes = {(deployment.agent.venue, deployment.safe_wallet) for deployment in deployments}
-    opened = [(venue(name).safe_access(), safe) for name, safe in sorted(safes)]
-    return [reconcile(at, safe) for at, safe in opened if at is not None]
+    results = []
+    for name, safe in sorted(safes):
+        try:
+            at = venue(name).safe_access()
+            if at is not None:
+                results.append(reconcile(at, safe))
+        except MaxxitError as error:
+            log.warning("safe_not_compared", venue=name, safe=safe, error=str(error))
+            results.append(Reconciled(safe, 0, problem=str(error)))
+    return results
 
 
 def reconcile(at: SafeAccess, safe: str) -> Reconciled:

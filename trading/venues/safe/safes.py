@@ -12,7 +12,7 @@ from django.db import transaction
 
 from agents.models import Deployment
 from maxxit.core import clock
-from maxxit.core.errors import Rejected, Retryable, Unknown
+from maxxit.core.errors import MaxxitError, Rejected
 from maxxit.events.record import record
 from maxxit.evm.rpc import Fault
 from trading.chain.models import SafePlan
@@ -51,6 +51,11 @@ def check(deployment: Deployment) -> list[str]:
             f"{deployment} has no plan yet: create one with `manage.py safe plan`",
             code=Reason.SAFE_NOT_PLANNED,
         )
+    if newest.module != at.module:
+        raise Rejected(
+            f"{safe} has a plan for another module than {at.module}: plan it anew",
+            code=Reason.SAFE_NOT_PLANNED,
+        )
     enabled, differences = _compare_with_plan(at, newest)
     differences += safe_contract.read(at.chain, safe).objections
     shallow = at.kind.shallow(at, newest, {})
@@ -79,12 +84,10 @@ def stopped(deployment: Deployment) -> dict[str, str]:
 def _compare_with_plan(
     at: SafeAccess, plan: SafePlan, proposed: SafePlan | None = None
 ) -> tuple[bool, list[str]]:
-    """Return whether the module is enabled, and how the chain differs from the plan (see `SafeKind.compare`)."""
-    if plan.module != at.module:
-        raise Rejected(
-            f"{plan.safe} has a plan for another module than {at.module}: plan it anew",
-            code=Reason.SAFE_NOT_PLANNED,
-        )
+    """Return whether the plan's module is enabled, and how the chain differs from it (see `SafeKind.compare`).
+
+    A plan in force may name an earlier module than the one that trades now.
+    """
     try:
         return at.kind.compare(at, plan, proposed)
     except Fault as error:
@@ -137,14 +140,14 @@ def recheck_all() -> None:
     for deployment in Deployment.objects.exclude(verified_at=None).exclude(safe_wallet="").order_by("pk"):
         try:
             _recheck(deployment, measured)
-        except (Rejected, Retryable, Unknown) as error:
+        except MaxxitError as error:
             log.warning("safe_not_rechecked", deployment=deployment.pk, error=str(error))
 
 
 def _recheck(deployment: Deployment, measured: dict[Any, Any]) -> None:
     at, safe = safe_access(deployment), deployment.safe_wallet
     proposed = verify.proposal(at.stanza.chain_id, safe)
-    if proposed and not _compare_with_plan(at, proposed)[1]:
+    if proposed and proposed.module == at.module and not _compare_with_plan(at, proposed)[1]:
         check(deployment)
     plan = verify.plan_in_force(at.stanza.chain_id, safe)
     if plan is None:

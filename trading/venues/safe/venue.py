@@ -128,8 +128,7 @@ class SafeVenue(SafeAccess, Venue):
             just_signed = self._sign(tx)
         if tx.state == TxState.DROPPED:
             raise Rejected(f"{prepared.ref} was given up: {tx.reason}", code=tx.reason or "dropped")
-        signer = self._signer_of(tx)
-        outbox.follow(tx, self.chain, signer, self.sending, self.may_send, just_signed=just_signed)
+        self._follow(tx, just_signed=just_signed)
 
     def send_many(self, orders: Sequence[Prepared]) -> dict[str, Exception]:
         """Send orders of many Safes side by side; return ref -> error. `outbox.commit` assigns their nonces in turn."""
@@ -155,10 +154,7 @@ class SafeVenue(SafeAccess, Venue):
                 tx.refresh_from_db()
         if tx.state == TxState.PLANNED:
             return False
-        try:
-            outbox.follow(tx, self.chain, self._signer_of(tx), self.sending, self.may_send)
-        except StaleState:  # another worker took it further at the same moment
-            log.info("already_followed", transaction=tx.pk)
+        self._follow(tx)
         tx.refresh_from_db()
         if tx.state == TxState.REVERTED:
             self._note_failure(tx)
@@ -283,6 +279,14 @@ class SafeVenue(SafeAccess, Venue):
         if not verdict.allowed:
             log.warning("transaction_held_back", transaction=tx.pk, why=verdict.reason)
         return verdict.allowed
+
+    def _follow(self, tx: ChainTransaction, *, just_signed: bool = False) -> None:
+        """Take a signed intent further, unless another worker does at the same moment. Raises Retryable or Unknown."""
+        signer = self._signer_of(tx)
+        try:
+            outbox.follow(tx, self.chain, signer, self.sending, self.may_send, just_signed=just_signed)
+        except StaleState:
+            log.info("already_followed", transaction=tx.pk)
 
     def _sign(self, tx: ChainTransaction) -> bool:
         """Check the Safe and sign the intent; return False where another worker signed it meanwhile.

@@ -193,6 +193,10 @@ The jobs accounts and day_end do all of this by themselves."""
         return row.as_json()
 
     def _print_gas(self, gas_balance: dict[str, Any]) -> None:
+        if gas_balance["problem"]:
+            who = f"executor {gas_balance['executor']}" if gas_balance["executor"] else "executors"
+            self.say(f"{who}: not compared: {gas_balance['problem']}", "ERROR")
+            return
         name = f"executor {gas_balance['executor']} at block {gas_balance['block']}"
         if gas_balance["external"] != "0":
             self.say(
@@ -210,6 +214,9 @@ The jobs accounts and day_end do all of this by themselves."""
             )
 
     def _print_safe(self, safe: dict[str, Any]) -> None:
+        if safe["problem"]:
+            self.say(f"{safe['safe']}: not compared: {safe['problem']}", "ERROR")
+            return
         name = f"{safe['safe']} at block {safe['block']}"
         for asset, amount in safe["external"].items():
             self.say(f"{name}: the owners moved {amount} {asset}, booked as external")

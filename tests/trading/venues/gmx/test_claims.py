@@ -1,5 +1,6 @@
 """Funding that Safes earned is claimed to them and booked; tokens that GMX pays out are never lost."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
@@ -16,7 +17,9 @@ from tests.trading.venues.gmx.world import PerpsTrader
 from trading import ledger, tasks
 from trading.chain.models import ChainTransaction
 from trading.models import FundingPayment
+from trading.passes import TimeBudget
 from trading.venues.gmx import calls
+from trading.venues.gmx import claims as earned
 from trading.venues.gmx.calls import OrderParams, OrderType
 from trading.venues.safe import safes
 from trading.venues.safe.reconcile import reconcile
@@ -39,6 +42,10 @@ def earn(trader: PerpsTrader) -> None:
 
 def funding() -> Decimal:
     return sum(FundingPayment.objects.values_list("amount", flat=True), D(0))
+
+
+def claim(trader: PerpsTrader, seconds: float = 60) -> int:
+    return trader.venue.claim_earned(TimeBudget(seconds))
 
 
 def claims() -> list[str]:
@@ -67,12 +74,12 @@ def test_earned_funding_is_claimed_to_the_safe_and_booked_once(trader: PerpsTrad
     trader.venue.claim_from_usd = D("0.000001")
     before, booked = trader.venue.balances(trader.account)["USDC"], funding()
 
-    assert trader.venue.claim_earned() == 1
+    assert claim(trader) == 1
     after = trader.venue.balances(trader.account)["USDC"]
     assert after > before
     assert funding() - booked == after - before
+    assert claim(trader) == 0
     assert claims() == ["final"]
-    assert trader.venue.claim_earned() == 0
     assert trader.venue.balances(trader.account)["USDC"] == after
     result = reconcile(trader.venue, trader.lab.safe)
     assert result.external == {}, "what the claim paid is not the owner's deposit"
@@ -81,17 +88,51 @@ def test_earned_funding_is_claimed_to_the_safe_and_booked_once(trader: PerpsTrad
 def test_less_than_the_threshold_stays_at_gmx(trader: PerpsTrader) -> None:
     trader.enter()
     owe(trader, "USDC", 4_999_999)
-    assert trader.venue.claim_earned() == 0
+    assert claim(trader) == 0
     owe(trader, "USDC", 5_000_000)
 
-    assert trader.venue.claim_earned() == 1
+    assert claim(trader) == 1
 
 
 def test_a_safe_that_cannot_claim_stops_no_other_and_pays_no_gas(trader: PerpsTrader) -> None:
     owe(trader, "USDC", 10**9)  # it has never traded there: the module refuses
 
-    assert trader.venue.claim_earned() == 0
+    assert claim(trader) == 0
     assert claims() == []
+
+
+def test_a_run_claims_the_largest_first_while_its_time_and_its_number_last(
+    trader: PerpsTrader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make.price("ETH", "2500")
+    trader.enter()
+    owe(trader, "USDC", 10**7)
+    owe(trader, "WETH", 10**16)
+    assert claim(trader, seconds=0) == 0
+    with monkeypatch.context() as closed:
+        closed.setattr(trader.venue, "may_send", lambda tx: False)
+        assert claim(trader) == 0
+    assert claims() == [], "nothing is planned that may not be sent"
+
+    monkeypatch.setattr(earned, "CLAIMS_A_RUN", 1)
+    assert claim(trader) == 1
+    weth = trader.world.address_of("WETH")
+    assert ChainTransaction.objects.get(terms__has_key="claims").terms["token"] == weth
+    assert claim(trader) == 1
+    assert claims() == ["final", "final"]
+
+
+def test_a_claim_under_way_is_followed_by_the_next_run(trader: PerpsTrader) -> None:
+    trader.enter()
+    owe(trader, "USDC", 10**7)
+    trader.venue.sending = replace(trader.venue.sending, finality_depth=3)
+    trader.lab.mine(3)
+    assert claim(trader) == 1
+    assert claims() == ["mined"]
+    trader.lab.mine(3)
+
+    assert claim(trader) == 0
+    assert claims() == ["final"]
 
 
 def test_the_scheduled_pass_claims_at_every_venue(trader: PerpsTrader) -> None:
@@ -109,7 +150,7 @@ def test_funding_in_wrapped_ether_is_booked_as_the_safes_own(trader: PerpsTrader
     owe(trader, "WETH", 10**16)
     before = trader.venue.balances(trader.account)
 
-    assert trader.venue.claim_earned() == 1
+    assert claim(trader) == 1
     assert trader.venue.balances(trader.account) == before
     assert trader.world.balance("WETH", trader.lab.safe) == 10**16
     assert ledger.balance(ledger.coins_of_safe(trader.lab.safe), "WETH") == D("0.01")

@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 
 from maxxit.core import clock
-from maxxit.core.errors import Rejected, Retryable
+from maxxit.core.errors import Rejected, Retryable, StaleState
 from maxxit.events.models import Event
 from maxxit.evm.codec import encode_call
 from maxxit.ops.devchain.gmx import data_key
 from maxxit.ops.devchain.world import transact
 from tests.trading.venues.gmx.world import PerpsTrader
 from trading import ledger
+from trading.chain import outbox
 from trading.chain.models import ChainTransaction
 from trading.models import FundingPayment
 from trading.venues.base import Leg
-from trading.venues.gmx import events
-from trading.venues.gmx.cancellations import TIDY_FOR
+from trading.venues.gmx import events, orders, scan
+from trading.venues.gmx.cancellations import AGAIN_AFTER, TIDY_FOR
 from trading.venues.gmx.contract import module as p
 from trading.venues.gmx.models import GmxScan, GmxTransaction
 from trading.venues.gmx.orders import PerpTrade
@@ -260,6 +261,26 @@ def test_a_cancelled_entry_whose_exits_cannot_be_cancelled_is_reported_and_stops
     assert plan.stops == {"*": "safe_reverts"}
 
 
+def test_a_cancelled_entry_is_not_reported_while_its_safe_cannot_be_read(
+    trader: PerpsTrader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = trader.send(trader.request(stop=D(2_000)))
+    trader.find(ref)
+    move(trader, "1.05")
+    trader.keep()
+    assert trader.find(ref).state == "accepted"
+    monkeypatch.setattr(scan, "read_new", lambda at, safes: {one: Retryable("no answer") for one in safes})
+    with (
+        clock.frozen(clock.now() + TIDY_FOR + timedelta(seconds=5)),
+        pytest.raises(Retryable, match="no answer"),
+    ):
+        trader.find(ref)
+
+    plan = plan_in_force(31337, trader.lab.safe)
+    assert plan is not None
+    assert plan.stops == {}
+
+
 def test_an_order_that_no_keeper_executes_is_cancelled_by_us_after_300_seconds(trader: PerpsTrader) -> None:
     ref = trader.send(trader.request(stop=D(2_000)))
     trader.lab.later(250)
@@ -273,6 +294,56 @@ def test_an_order_that_no_keeper_executes_is_cancelled_by_us_after_300_seconds(t
     assert trader.lab.keeper.orders() == []
     assert trader.held() == {"USDC": D(10_000) - D("0.2")}
     assert cancellations() == 2
+
+
+def cancellations_that_ended(trader: PerpsTrader, tx: ChainTransaction, states: list[str]) -> None:
+    """Cancellations of an order that ended a moment ago, the newest last."""
+    key = orders.key_of(tx)
+    for number, state in enumerate(states):
+        terms = {
+            "venue": "gmx",
+            "account": trader.account,
+            "safe": trader.lab.safe,
+            "purpose": "close",
+            "cancels": key,
+        }
+        made = outbox.plan(f"{key[:34]}/cancel/{number}", tx.chain_id, terms, clock.now())
+        rows = ChainTransaction.objects.filter(pk=made.pk)
+        rows.update(state=state, updated_at=clock.now(), signer=tx.signer, nonce=10_000 + number)
+
+
+@pytest.mark.parametrize("newest", ["dropped", "expired", "canceled", "replaced", "reverted"])
+def test_a_cancellation_that_never_reached_the_module_is_no_try_and_is_planned_anew(
+    trader: PerpsTrader, newest: str
+) -> None:
+    ref = trader.send(trader.request())
+    trader.find(ref)
+    trader.lab.later(310)
+    cancellations_that_ended(trader, trader.tx(ref), ["reverted", "dropped", "expired", "canceled", newest])
+    if newest != "reverted":
+        assert [trader.find(ref).state for _ in range(2)] == ["accepted", "accepted"]
+        assert cancellations() == 5, "not at once: an executor without gas would plan one with each look"
+    with clock.frozen(clock.now() + AGAIN_AFTER + timedelta(seconds=1)):
+        states = [trader.find(ref).state for _ in range(3)]
+
+    assert states[-1] == "canceled"
+    assert cancellations() == 6
+    plan = plan_in_force(31337, trader.lab.safe)
+    assert plan is not None
+    assert plan.stops == {}
+
+
+def test_cancellations_that_revert_stop_the_safe_after_three(trader: PerpsTrader) -> None:
+    ref = trader.send(trader.request())
+    trader.find(ref)
+    trader.lab.later(310)
+    cancellations_that_ended(trader, trader.tx(ref), ["reverted", "dropped", "reverted", "reverted"])
+    assert trader.find(ref).state == "accepted"
+
+    assert cancellations() == 4
+    plan = plan_in_force(31337, trader.lab.safe)
+    assert plan is not None
+    assert plan.stops == {"*": "safe_reverts"}
 
 
 def test_a_late_keeper_and_our_cancellation_do_not_both_happen(trader: PerpsTrader) -> None:
@@ -452,6 +523,78 @@ def test_the_scan_begins_before_anything_leaves_and_keeps_each_transaction_once(
 
     hashes = list(GmxTransaction.objects.values_list("hash", flat=True))
     assert len(hashes) == len(set(hashes)) == 2
+
+
+def test_a_cancellation_that_cannot_be_followed_hides_no_exit(
+    trader: PerpsTrader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = trader.enter(stop=D(2_300))
+    terms = {"venue": "gmx", "account": trader.account, "safe": trader.lab.safe, "purpose": "close"}
+    for kind in ("cancels", "claims"):
+        outbox.plan(
+            f"stuck/{kind}", 31337, terms | {kind: "0x" + "11" * 32}, clock.now() + timedelta(hours=1)
+        )
+    followed: list[str] = []
+
+    def advance(tx: ChainTransaction) -> bool:
+        followed.append(tx.idempotency_key)
+        raise Retryable("a node says no")
+
+    move(trader, "0.9")
+    trader.keep()
+    with monkeypatch.context() as stuck:
+        stuck.setattr(trader.venue, "advance", advance)
+        assert legs_of(trader, ref)["stop_loss"].filled > 0
+        assert followed == ["stuck/cancels"], "claims wait for the next comparison"
+        trader.venue.read_block(trader.lab.safe)
+    assert set(followed) == {"stuck/cancels", "stuck/claims"}
+
+
+def test_what_cannot_be_booked_of_one_safe_keeps_no_other_from_being_read(
+    trader: PerpsTrader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = trader.enter(stop=D(2_300))
+    same, later = "0x" + "11" * 20, "0x" + "22" * 20
+    began = GmxScan.objects.get(safe=trader.lab.safe).scanned_to
+    GmxScan.objects.create(chain_id=31337, safe=same, scanned_to=began)
+    GmxScan.objects.create(chain_id=31337, safe=later, scanned_to=began - 1)
+    keep, logs = scan._keep, trader.venue.chain.logs
+
+    def broken(at: Any, safe: str, *rest: Any) -> None:
+        if safe == same:
+            raise ValueError("an event without a market")
+        keep(at, safe, *rest)
+
+    def refused(start: int, end: int, filters: Any) -> Any:
+        if start == began:
+            raise Retryable("this range is refused")
+        return logs(start, end, filters)
+
+    monkeypatch.setattr(scan, "_keep", broken)
+    monkeypatch.setattr(trader.venue.chain, "logs", refused)
+    move(trader, "0.9")
+    trader.keep()
+    problems = scan.read_new(trader.venue, [later, same, trader.lab.safe])
+
+    assert {safe: str(problem) for safe, problem in problems.items()} == {
+        same: "an event without a market", later: "this range is refused",
+    }  # fmt: skip
+    assert legs_of(trader, ref)["stop_loss"].filled > 0
+    assert GmxScan.objects.get(safe=same).scanned_to == began
+
+
+def test_an_intent_that_another_worker_takes_further_at_the_same_moment_is_no_error(
+    trader: PerpsTrader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(*args: Any, **options: Any) -> None:
+        raise StaleState("mined already")
+
+    prepared = trader.venue.prepare(trader.request())
+    with monkeypatch.context() as raced:
+        raced.setattr(outbox, "follow", meanwhile)
+        trader.venue.send(prepared)
+
+    assert trader.find(prepared.ref).state == "accepted"
 
 
 def test_the_owner_closes_without_us_and_the_balances_follow(trader: PerpsTrader) -> None:

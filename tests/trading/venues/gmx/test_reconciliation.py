@@ -1,19 +1,32 @@
 """A customer with perpetual futures only: chain reconciliation, the executor's balance, margins near liquidation."""
 
+import threading
+import time
 from decimal import Decimal
+from io import StringIO
+from typing import Any
 
 import pytest
+from django.core.management import call_command
+from django.db import connection, transaction
 
+from agents.models import Agent
+from maxxit.core import clock
+from maxxit.core.errors import Retryable
 from maxxit.events.models import Event
 from positions import liquidation_warnings
 from tests import builders as make
 from tests.trading.venues.gmx.test_flow import Pipeline, pipeline  # noqa: F401  # fixture
 from trading import tasks
+from trading.chain.models import SafePlan
+from trading.deployments import wallet_setup
 from trading.models import LedgerEntry
 from trading.perps.models import MarginPosition
 from trading.reconciliation import cycle
 from trading.reconciliation.models import AccountCheck
-from trading.venues.safe.reconcile import reconcile
+from trading.venues.gmx import scan
+from trading.venues.gmx.models import GmxScan
+from trading.venues.safe.reconcile import gas_balances, reconcile, reconcile_all
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]
 
@@ -75,6 +88,95 @@ def test_an_event_that_is_booked_after_the_compared_block_stops_the_comparison(
     assert reconcile(at, pipeline.lab.safe).unexplained == {}
     monkeypatch.setattr(at, "balances_at", held_at)
     pipeline.sound()
+
+
+def test_the_comparison_waits_for_a_worker_that_books_at_the_same_moment(pipeline: Pipeline) -> None:  # noqa: F811
+    open_position(pipeline)
+    at, safe = pipeline.trader.venue_of(), pipeline.lab.safe
+    block, booking = at.read_block(safe), threading.Event()
+
+    def book() -> None:
+        try:
+            with transaction.atomic():
+                row = GmxScan.objects.select_for_update().get(safe=safe)
+                row.scanned_to = block + 1
+                row.save()
+                booking.set()
+                time.sleep(0.5)
+        finally:
+            connection.close()
+
+    worker = threading.Thread(target=book)
+    worker.start()
+    assert booking.wait(20)
+    with transaction.atomic():
+        moved = at.has_moved(safe, block)
+    worker.join(20)
+    assert moved
+
+
+def test_gmx_is_read_once_for_an_explanation(
+    pipeline: Pipeline,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_position(pipeline)
+    at, read = pipeline.trader.venue_of(), scan.read_new
+    times = []
+
+    def counted(*args: Any) -> Any:
+        times.append(args)
+        return read(*args)
+
+    monkeypatch.setattr(scan, "read_new", counted)
+    assert at.unexplained(pipeline.trader.account, {"USDC": D(1)}) == {}
+    assert len(times) == 1
+
+
+def test_a_venue_or_a_safe_that_fails_keeps_no_other_from_being_compared(
+    pipeline: Pipeline,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another deployment's venue is not configured any more, and another Safe cannot be read."""
+    open_position(pipeline)
+    executor = pipeline.world.accounts["executor"]
+    other, gone = "0x" + "1" * 40, "0x" + "2" * 40
+    for name, safe, account in (("gmx", other, f"gmx:{other}"), ("before", gone, gone)):
+        agent = make.agent(venue="gmx")
+        make.deployment(
+            agent, funded=False, account=account, safe_wallet=safe, chain_id=31337, verified_at=clock.now()
+        )
+        Agent.objects.filter(pk=agent.pk).update(venue=name)
+        SafePlan.objects.create(
+            chain_id=31337, safe=safe, module=pipeline.lab.perps, policy={}, rules=[], created_at=clock.now(),
+            verified_at=clock.now(),
+        )  # fmt: skip
+    at, finished = pipeline.trader.venue_of(), []
+    balances_at = at.balances_at
+    monkeypatch.setattr(
+        at, "balances_at", lambda safe, block: unread() if safe == other else balances_at(safe, block)
+    )
+    monkeypatch.setattr(wallet_setup, "finish_due", lambda: finished.append(1))
+    pipeline.lab.rpc("anvil_setBalance", executor, hex(10**15))
+    assert tasks.run_reconcile() == 0
+
+    found = {one.safe: one for one in reconcile_all()}
+    assert found[pipeline.lab.safe].sound
+    assert found[other].problem == "no answer"
+    assert "'before' is not in config/venues.yaml" in found[gone].problem
+    assert not found[gone].sound
+    assert finished == [1]
+    assert Event.objects.filter(name="executor.balance_low").count() == 1
+    compared = {one.executor: one.problem for one in gas_balances()}
+    assert compared[executor] == ""
+    assert "'before' is not in config/venues.yaml" in compared[""]
+    with pytest.raises(SystemExit):
+        call_command("reconcile", "--chain", stdout=(out := StringIO()), stderr=out)
+    assert f"{other}: not compared: no answer" in out.getvalue()
+    assert "executors: not compared: venue before: " in out.getvalue()
+
+
+def unread() -> dict[str, Decimal]:
+    raise Retryable("no answer")
 
 
 def test_margins_are_read_with_each_comparison_and_a_near_liquidation_warns_once(
