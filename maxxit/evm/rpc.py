@@ -329,14 +329,29 @@ class Chain:
         """
         if not answers:
             raise Retryable(f"no endpoint of chain {self.chain_id} answers {questions[0][1]}")
-        return [
-            self._fact(what, method, place, answers, needed)
-            for place, (what, method, _) in enumerate(questions)
-        ]
+        problems: dict[Endpoint, str] = {}
+        try:
+            return [
+                self._fact(what, method, place, answers, needed, problems)
+                for place, (what, method, _) in enumerate(questions)
+            ]
+        finally:
+            for endpoint, problem in problems.items():
+                self.bad[endpoint.name] = problem
+                log.error("rpc_contradicts", endpoint=endpoint.name, chain=self.chain_id, problem=problem)
+                self._report(self.chain_id, endpoint.name, problem)
 
     def _fact(
-        self, what: str, method: str, place: int, answers: dict[Endpoint, list[Any]], needed: int
-    ) -> tuple[Any, list[Endpoint]]:
+        self, what: str, method: str, place: int, answers: dict[Endpoint, list[Any]], needed: int,
+        problems: dict[Endpoint, str],
+    ) -> tuple[Any, list[Endpoint]]:  # fmt: skip
+        """Return the agreed value of one question and the endpoints that state it.
+
+        Endpoints of which some have nothing yet (None) lag behind the others; that is no contradiction.
+
+        Args:
+            problems: endpoint -> its first contradiction; added to.
+        """
         stated: dict[Endpoint, Any] = {}
         for endpoint, values in answers.items():
             try:
@@ -354,8 +369,15 @@ class Chain:
                     f"chain {self.chain_id}: only {names} of {len(self.endpoints)} endpoints answers about {what}; "
                     f"{needed} must agree"
                 ) from None
+            found = {endpoint: fact for endpoint, fact in stated.items() if fact is not None}
+            same = len({facts.core(fact) for fact in found.values()}) < 2
+            if same and len(found) < needed and len(stated) == len(answers):
+                raise Retryable(
+                    f"chain {self.chain_id}: of {names} only {len(found)} have {what} yet; {needed} must agree"
+                ) from None
             for endpoint in answers:
-                self._report(self.chain_id, endpoint.name, f"contradicts another about {what}")
+                if endpoint in found or endpoint not in stated:
+                    problems.setdefault(endpoint, f"contradicts another about {what}")
             raise Disagreement(f"chain {self.chain_id}: {names} contradict each other about {what}") from None
         others = [
             endpoint
@@ -363,9 +385,8 @@ class Chain:
             if endpoint not in stated or facts.contradicts(stated[endpoint], agreed)
         ]
         for endpoint in others:
-            self.bad[endpoint.name] = f"contradicts the others about {what}"
-            self._report(self.chain_id, endpoint.name, self.bad[endpoint.name])
-            log.error("rpc_contradicts", endpoint=endpoint.name, chain=self.chain_id, about=what)
+            if endpoint not in stated or None not in (stated[endpoint], agreed):
+                problems.setdefault(endpoint, f"contradicts the others about {what}")
         return agreed, [endpoint for endpoint in answers if endpoint not in others]
 
     # -- reading

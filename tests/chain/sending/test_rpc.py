@@ -12,9 +12,10 @@ from eth_account import Account
 from maxxit.core.errors import Misconfigured, Retryable, Unknown
 from maxxit.evm.codec import encode_call
 from maxxit.evm.rpc import Chain, Disagreement, Endpoint, Fault, TooManyBlocks, code_of
-from maxxit.ops.devchain.world import local_key
+from maxxit.ops.devchain.world import local_key, transact
 from tests.chain.lab import Lab
 from tests.chain.sending.proxy import Proxy, proxied
+from trading.chain import disagreements
 
 pytestmark = pytest.mark.chain
 
@@ -114,11 +115,72 @@ def test_an_endpoint_on_another_branch_is_named(three: tuple[Chain, list[Proxy]]
     assert "contradicts the others" in chain.bad[chain.endpoints[0].name]
 
 
-def test_a_lie_about_a_receipt_is_outvoted_and_named(three: tuple[Chain, list[Proxy]]) -> None:
+def mined(lab: Lab) -> str:
+    """The hash of a transaction in the newest block."""
+    transact(lab.rpc, lab.world.accounts["deployer"], lab.world.accounts["rogue"], b"")
+    newest: str = lab.rpc("eth_getBlockByNumber", "latest", False)["transactions"][0]
+    return newest
+
+
+def test_a_lie_about_a_receipt_is_outvoted_and_named(
+    three: tuple[Chain, list[Proxy]], sending_lab: Lab
+) -> None:
     chain, proxies = three
-    proxies[1].answers = {"eth_getTransactionReceipt": {"status": "0x1", "blockHash": "0x" + "66" * 32}}
-    assert chain.agreed("the receipt", "eth_getTransactionReceipt", "0x" + "00" * 32) is None
-    assert "contradicts the others about the receipt" in chain.bad[chain.endpoints[1].name]
+    noted: list[tuple[int, str, str]] = []
+    chain._report = lambda *told: noted.append(told)
+    hash_ = mined(sending_lab)
+    real = sending_lab.rpc("eth_getTransactionReceipt", hash_)
+    proxies[1].answers = {"eth_getTransactionReceipt": real | {"blockHash": "0x" + "66" * 32}}
+    asked = ("the receipt", "eth_getTransactionReceipt", (hash_,))
+    first, second = chain.agreed_all([asked, asked])
+    assert first == second
+    assert first.succeeded
+    liar = chain.endpoints[1].name
+    assert noted == [(31337, liar, "contradicts the others about the receipt")]
+    assert chain.bad[liar] == "contradicts the others about the receipt"
+
+
+@pytest.mark.parametrize("behind", [1, 2])
+def test_endpoints_that_have_no_receipt_yet_lag_and_contradict_nobody(
+    three: tuple[Chain, list[Proxy]], sending_lab: Lab, behind: int
+) -> None:
+    chain, proxies = three
+    noted: list[tuple[int, str, str]] = []
+    chain._report = lambda *told: noted.append(told)
+    for proxy in proxies[:behind]:
+        proxy.answers = {"eth_getTransactionReceipt": None}
+    found = chain.agreed("the receipt", "eth_getTransactionReceipt", mined(sending_lab))
+    assert (found is None) == (behind == 2)
+    assert noted == []
+    assert not any("contradicts" in why for why in chain.bad.values())
+
+
+def test_two_of_which_one_lags_are_asked_again_and_neither_is_named(sending_lab: Lab) -> None:
+    noted: list[tuple[int, str, str]] = []
+    with proxied(sending_lab.world.rpc_url) as (_, one), proxied(sending_lab.world.rpc_url) as (slow, two):
+        chain = open_chain(sending_lab, one, two)
+        chain._report = lambda *told: noted.append(told)
+        slow.answers = {"eth_getTransactionReceipt": None}
+        with pytest.raises(Retryable, match="only 1 have the receipt yet; 2 must agree"):
+            chain.agreed("the receipt", "eth_getTransactionReceipt", mined(sending_lab))
+        for endpoint in chain.endpoints:
+            endpoint.close()
+    assert noted == []
+
+
+def test_a_cache_that_fails_breaks_no_read_and_is_asked_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = []
+
+    def slow(*args: Any, **options: Any) -> None:
+        times.append(args)
+        raise TimeoutError("the cache does not answer")
+
+    monkeypatch.setattr(disagreements.cache, "set", slow)
+    for _ in range(3):
+        disagreements.note(1, "slow-cache.example", "contradicts the others about block 5")
+    assert len(times) == 1
 
 
 def test_two_that_contradict_each_other_are_both_refused(sending_lab: Lab) -> None:
