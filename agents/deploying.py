@@ -15,8 +15,6 @@ from maxxit.core.money import USDC_UNIT, ZERO, plain
 from maxxit.events.record import record
 from maxxit.market.venues import venue_policy
 
-SAFE_ADAPTERS = frozenset({"gmx", "safe"})
-"""Adapters of venues that trade from users' own Safes: perpetual futures at GMX, and spot."""
 MOST_SAFE_USDC = Decimal(10**9)
 """Beyond any limit that a Safe's policy can hold."""
 
@@ -89,7 +87,7 @@ def set_capital(deployment: Deployment, capital: Decimal, *, by: str) -> None:
 def trades_from_safes(agent: Agent) -> bool:
     """Return whether the agent's venue trades from users' own Safes."""
     try:
-        return venue_policy(agent.venue).adapter in SAFE_ADAPTERS
+        return venue_policy(agent.venue).uses_safes
     except Misconfigured as error:
         raise Rejected(str(error), code="unknown_venue") from error
 

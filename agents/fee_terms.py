@@ -48,8 +48,6 @@ PLATFORMS: Mapping[Occasion, str] = {
     "month": "no subscription",
 }
 NOTHING = Flat(model="flat", amount_usdc=ZERO)
-COLLECTING_ADAPTERS = frozenset({"gmx", "safe"})
-"""Adapters of venues that collect fees themselves (`collects_fees`), and only those that the Safe's module knows."""
 
 
 class Highest(Policy):
@@ -251,10 +249,10 @@ def check_fees(agent: FeeFields) -> None:
 def _not_taken_by_venue(agent: FeeFields) -> dict[str, str]:
     """Return field -> problem where the venue collects fees itself and does not know the agent's model."""
     try:
-        adapter = venue_policy(agent.venue).adapter
+        stanza = venue_policy(agent.venue)
     except Misconfigured:  # reported with the venue's own field
         return {}
-    if adapter not in COLLECTING_ADAPTERS:
+    if not stanza.uses_safes:  # a Safe's module collects only the fees that it knows
         return {}
     plain_trade, plain_profit = rule_of("flat amount_usdc=0"), rule_of("profit_share minimum_usdc=0")
     problem = not_collected(*_each(_rules(fees_of(agent), plain_trade, plain_profit)))

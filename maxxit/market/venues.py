@@ -9,6 +9,9 @@ from pydantic import Field, RootModel
 from maxxit.core.config import Policy, load
 from maxxit.core.errors import Misconfigured
 
+SAFE_ADAPTERS = frozenset({"gmx", "safe"})
+"""Adapters that trade from users' own Safes: perpetual futures at GMX, and spot. Their modules collect the fees."""
+
 
 class VenuePolicy(Policy):
     """One venue."""
@@ -25,6 +28,11 @@ class VenuePolicy(Policy):
     def is_spot(self) -> bool:
         """Return whether the venue has no leverage; stops and targets then follow the spot rules."""
         return self.max_leverage == 1
+
+    @property
+    def uses_safes(self) -> bool:
+        """Return whether its accounts are users' own Safes."""
+        return self.adapter in SAFE_ADAPTERS
 
 
 class _Venues(RootModel[dict[str, VenuePolicy]]):

@@ -156,7 +156,6 @@ def warm_up() -> None:
     from django.db import connections
 
     django.setup()
-    from agents.deploying import SAFE_ADAPTERS
     from maxxit.celery import app
     from maxxit.market import venues
     from maxxit.pipeline import release
@@ -166,10 +165,10 @@ def warm_up() -> None:
     app.finalize()
     for name in SHARED:
         importlib.import_module(name)
-    adapters = {one.adapter for one in venues.venues().values()}
-    for name in adapters:
+    configured = venues.venues().values()
+    for name in {one.adapter for one in configured}:
         VENUES.load(name)
-    for name in ON_CHAIN if adapters & SAFE_ADAPTERS else ():
+    for name in ON_CHAIN if any(one.uses_safes for one in configured) else ():
         importlib.import_module(name)
     release.mine()  # the code that is in memory, whatever happens to the files
     left = [one for one in connections.all(initialized_only=True) if one.connection is not None]

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.fee_terms import COLLECTING_ADAPTERS, fee_problem, fees_in_words, fees_of, terms
+from agents.fee_terms import fee_problem, fees_in_words, fees_of, terms
 from agents.fees import FeeRule, Occasion, rule_of
 from agents.models import Agent, Deployment
 from maxxit.market.venues import venues
@@ -182,7 +182,7 @@ def test_a_safe_takes_a_flat_fee_and_a_share() -> None:
 
 def test_the_venues_that_collect_are_those_whose_adapter_says_so() -> None:
     for name, stanza in venues().items():
-        assert venue(name).capabilities.collects_fees == (stanza.adapter in COLLECTING_ADAPTERS)
+        assert venue(name).capabilities.collects_fees == stanza.uses_safes
 
 
 @pytest.mark.django_db

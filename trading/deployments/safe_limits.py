@@ -90,9 +90,8 @@ def largest(deployment: Deployment) -> dict[Limit, Decimal]:
 
 def smallest_trade(deployment: Deployment) -> Decimal:
     """Return the smallest order, or the smallest collateral of a trade, that the module takes, USDC."""
-    terms = safe_kinds.of_deployment(deployment).terms()
-    smallest = terms.min_collateral if deployment.trades_perps else terms.min_trade
-    return whole(smallest, USDC_DECIMALS)
+    kind = safe_kinds.of_deployment(deployment)
+    return whole(getattr(kind.terms(), kind.smallest_field), USDC_DECIMALS)
 
 
 def propose(
@@ -161,17 +160,13 @@ def warnings_of(deployment: Deployment) -> list[str]:
     proposal = verify.proposal(deployment.chain_id or 0, deployment.safe_wallet)
     if capital <= 0 or proposal is None:
         return []
-    values = values_of(proposal)
-    most, what = (
-        (values["max_collateral"], "of collateral a trade")
-        if deployment.trades_perps
-        else (values["max_trade"], "an order")
-    )
+    kind = safe_kinds.of_plan(proposal)
+    most = values_of(proposal)[kind.largest_field]
     orders = sorted({size for size in activation.plan_of(deployment).orders.values() if size > most})
     if not orders:
         return []
     sizes = ", ".join(f"{size:,.2f}" for size in orders)
     return [
-        f"with {capital:,.2f} USDC this agent places orders of {sizes} USDC, which a limit of {most:,.2f} USDC {what} "
-        "stops"
+        f"with {capital:,.2f} USDC this agent places orders of {sizes} USDC, which a limit of {most:,.2f} USDC "
+        f"{kind.size_words} stops"
     ]

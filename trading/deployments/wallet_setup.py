@@ -13,7 +13,6 @@ from typing import Any
 import structlog
 from eth_utils.address import is_address, to_checksum_address
 
-from agents.deploying import SAFE_ADAPTERS
 from agents.models import Deployment
 from agents.states import AgentState, DeploymentState
 from maxxit.core import clock
@@ -359,7 +358,7 @@ def venue_choices(*, local: bool, ask: str = "") -> list[SafeVenueChoice]:
 
     choices = []
     for name, stanza in venues().items():
-        if stanza.adapter not in SAFE_ADAPTERS:
+        if not stanza.uses_safes:
             continue
         try:
             at = venue(name).safe_access()

@@ -181,8 +181,7 @@ class Wallet:
         policy = self.state.policy if self.state else None
         if policy is None:
             return None
-        most = policy.max_collateral if self.deployment.trades_perps else policy.max_trade
-        return whole(most, USDC_DECIMALS)
+        return whole(getattr(policy, self.kind.largest_field), USDC_DECIMALS)
 
     @property
     def module(self) -> str:

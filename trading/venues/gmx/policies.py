@@ -34,6 +34,7 @@ class Perps:
     choice: Choice = limits.CHOICE
     policy_type: type[Any] = p.Policy
     headroom_type: type[Any] = p.Headroom
+    smallest_field, largest_field, size_words = "min_collateral", "max_collateral", "of collateral a trade"
 
     def terms(self) -> chains.PerpsTerms:
         return chains.perps_terms()

@@ -64,6 +64,18 @@ class SafeKind(Protocol):
     def headroom_type(self) -> type[Any]:
         """The dataclass of what a policy still allows."""
 
+    @property
+    def smallest_field(self) -> str:
+        """The policy's field with the smallest order, or the smallest collateral of a trade, in base units of USDC."""
+
+    @property
+    def largest_field(self) -> str:
+        """The same of the largest; also the name of the limit that an owner chooses."""
+
+    @property
+    def size_words(self) -> str:
+        """What these two limit, after an amount."""
+
     # -- planning
 
     def terms(self) -> Any:

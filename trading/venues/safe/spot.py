@@ -27,6 +27,7 @@ class Spot:
     choice: Choice = limits.SPOT_CHOICE
     policy_type: type[Any] = m.Policy
     headroom_type: type[Any] = m.Headroom
+    smallest_field, largest_field, size_words = "min_trade", "max_trade", "an order"
 
     def terms(self) -> chains.Terms:
         return chains.terms()
