@@ -158,8 +158,16 @@ def set_up_demo() -> bool:
     with start(data_dir) as node:
         world = open_world(node, data_dir)
         differences = safes.check(enter_demo(world))
-        perps.enter_demo(world)
+        enter_perps(world)
         return not differences
+
+
+def enter_perps(world: World) -> None:
+    """Set up the demo of perpetual futures. What goes wrong there does not end the spot demo."""
+    try:
+        log.info("local_perps", safe=world.perp_safe, differences=perps.enter_demo(world))
+    except Exception as error:
+        log.exception("local_perps_failed", safe=world.perp_safe, error=str(error))
 
 
 def serve() -> None:
@@ -173,7 +181,7 @@ def serve() -> None:
         arbitrage.step()
         differences = safes.check(deployment)
         log.info("local_chain", url=node.url, safe=world.safe, module=world.module, differences=differences)
-        log.info("local_perps", safe=world.perp_safe, differences=perps.enter_demo(world))
+        enter_perps(world)
         while node.process.poll() is None and os.getppid() != 1:
             try:
                 arbitrage.step()

@@ -87,6 +87,22 @@ def test_the_demos_other_safe_trades_perpetual_futures(home: Path, monkeypatch: 
     wiring.venue.cache_clear()
 
 
+def test_perpetual_futures_that_cannot_be_set_up_do_not_end_the_spot_demo(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(world: object) -> None:
+        raise RuntimeError("the module refuses the policy")
+
+    make.price("ETH", "3100")
+    make.price("BTC", "64000")
+    monkeypatch.setattr(local.perps, "enter_demo", broken)
+    with wake.collected():
+        assert local.set_up_demo()
+
+    assert Deployment.objects.get().verified_at is not None
+    wiring.venue.cache_clear()
+
+
 @pytest.mark.parametrize(("state", "raised"), [("broadcast", 3), ("mined", 3), ("final", 5)])
 def test_a_chain_that_lost_its_last_blocks_leaves_the_nonces_of_what_is_in_flight(
     home: Path, state: str, raised: int
