@@ -9,6 +9,7 @@ import pytest
 
 from tests import planting
 from tests.chain.crashes import STEPS as chain_steps
+from tests.chain.perps.crashes import STEPS as perps_steps
 from tests.chaos.killed import STEPS as killed_steps
 from tests.chaos.mutants import MUTANTS, Mutant, planted, target_of, tree_of
 
@@ -70,7 +71,8 @@ def test_the_named_test_exists(test: str) -> None:
 def steps() -> list[str]:
     """`module:function` or `module:Class.method` of every step at which a campaign kills a worker."""
     crashes = (
-        f"{place}.{name}" if ":" in place else f"{place}:{name}" for place, name, _ in chain_steps.values()
+        f"{place}.{name}" if ":" in place else f"{place}:{name}"
+        for place, name, _ in (*chain_steps.values(), *perps_steps.values())
     )
     return sorted({*killed_steps, *crashes})
 

@@ -1,5 +1,7 @@
 """`python -m tests.chain.perps.crashes --runs 200`: workers killed at each step of a position at GMX, to its end.
 
+With `--planted NAME` every worker has that bug, and the runs must find it (`BUGS`).
+
 Each run is one entry of one Safe, through the same misbehaving network and the same kills as `tests.chain.crashes`: the
 order at GMX, what the keeper makes of it, its booking, and where a position was opened its end by the stop. The keeper
 comes at once or late, executes the stop or freezes it, cancels, or never comes. Afterwards: one request, one intent and
@@ -49,7 +51,7 @@ STEPS = {
 BOOKING = (*tuple(crashes.STEPS)[14:], *STEPS)
 LATE_SECONDS, EXPIRED_SECONDS = 250, 310
 LEVERAGE, BELOW_STOP = Decimal(5), Decimal("0.92")
-LIFE_SECONDS, QUIET_SECONDS, LIVES, QUIET_LIVES = 3.0, 6.0, 2, 15
+LIFE_SECONDS, QUIET_SECONDS, LIVES, QUIET_LIVES, PLANTED_QUIET_LIVES = 3.0, 6.0, 2, 15, 5
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,83 @@ def sync_clock(lab: Any) -> None:
     clock.now = lambda: datetime.now(UTC) + ahead
 
 
+# -- planted bugs: what these runs must find
+
+
+def timeout_is_failed() -> None:
+    """Silence after sending is booked as a refusal: GMX holds an order that we gave up."""
+    crashes.timeout_is_failed()
+
+
+def failed_read_is_an_end() -> None:
+    """An order that cannot be looked for is booked as rejected."""
+    from trading.venues.base import Report
+    from trading.venues.gmx.venue import GmxVenue
+
+    real = GmxVenue.find_many
+
+    def find_many(self: Any, refs: Any) -> dict[str, Any]:
+        found = real(self, refs)
+        return {
+            ref: Report("rejected", reason="unread") if isinstance(one, Exception) else one
+            for ref, one in found.items()
+        }
+
+    GmxVenue.find_many = find_many  # type: ignore[method-assign]
+
+
+def leftovers_stay() -> None:
+    """Stop and target of a cancelled entry are left at GMX, where they would close a later position."""
+    from trading.venues.gmx import cancellations
+
+    cancellations._exit_keys = lambda args: []
+
+
+def scan_moves_on_before_it_books() -> None:
+    """The scan's new position is committed before what was read is booked."""
+    from trading.venues.gmx import scan
+    from trading.venues.gmx.models import GmxScan
+
+    real = scan._keep
+
+    def keep(at: Any, safe: str, scanned_to: int, block: int, receipts: Any, times: Any) -> None:
+        moved = GmxScan.objects.filter(safe=safe, scanned_to=scanned_to).update(scanned_to=block)
+        if moved:
+            real(at, safe, block, block, receipts, times)
+
+    scan._keep = keep
+
+
+def exits_are_not_adopted() -> None:
+    """What a stop at GMX filled never becomes a closing order of ours."""
+    from positions.exits import at_venue
+
+    at_venue._apply = lambda entries, exits: 0
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A planted bug, and where it is looked for."""
+
+    plant: Callable[[], None]
+    mode: str
+    steps: tuple[str, ...] = ()
+    """Where workers are killed; empty: anywhere."""
+
+
+BUGS = {
+    "timeout = failed": Bug(timeout_is_failed, "at once"),
+    "a failed read = rejected": Bug(failed_read_is_an_end, "at once"),
+    "a cancelled entry leaves its exits": Bug(leftovers_stay, "cancels"),
+    "the scan moves on before it books": Bug(
+        scan_moves_on_before_it_books, "at once", ("while keeping", "kept, before commit")
+    ),
+    "exits at GMX are not adopted": Bug(exits_are_not_adopted, "at once"),
+}
+PLANTED = ""
+"""The bug that every worker of this campaign has."""
+
+
 # -- what a worker does
 
 
@@ -249,6 +328,8 @@ def life(order_id: int, step: str, occurrence: int, over: Callable[[int], bool])
     at: Any = venue("gmx")
     at.sending = replace(at.sending, finality_depth=crashes.FINAL)
     at.stanza = at.stanza.model_copy(update={"health_seconds": 0.5})
+    if made_wrong := BUGS.get(PLANTED):
+        made_wrong.plant()
     if step:
         crashes.plant_kill(step, occurrence)
     until = time.monotonic() + (LIFE_SECONDS if step else QUIET_SECONDS)
@@ -384,6 +465,8 @@ def fire(
     keeper: Keeper | None = None,
 ) -> None:  # fmt: skip
     """Some workers are killed while the network misbehaves; then others work in peace until it is over."""
+    if PLANTED and (named := set(BUGS[PLANTED].steps) & set(steps)):
+        steps = tuple(sorted(named))
     for _ in range(dice.randint(1, LIVES)):
         made.tell(chances=crashes.NETWORK, mines=True, seed=dice.randrange(2**32), final=crashes.FINAL)
         chosen = [dice.choice(steps) for _ in range(1 + (dice.random() < 0.2))]
@@ -394,7 +477,7 @@ def fire(
         if keeper:
             with keeper.calm():
                 keeper.step()
-    for _ in range(QUIET_LIVES):
+    for _ in range(PLANTED_QUIET_LIVES if PLANTED else QUIET_LIVES):
         made.tell(chances={"eth_getTransactionReceipt": {"stale": 0.1}}, mines=True, snapshot="")
         os.waitpid(spawn(order_id, "", 0, over), 0)
         if over(order_id):
@@ -453,7 +536,7 @@ def campaign(made: Bench, runs: int, seed: int, seconds: float) -> list[str]:
     modes: Counter[str] = Counter()
     unread = done = 0
     while done < runs and time.monotonic() - began < seconds:
-        mode = list(MODES)[(done + unread) % len(MODES)]
+        mode = BUGS[PLANTED].mode if PLANTED else list(MODES)[(done + unread) % len(MODES)]
         wrong = run(made, dice, mode)
         if wrong == crashes.UNREAD:
             unread += 1
@@ -463,8 +546,13 @@ def campaign(made: Bench, runs: int, seed: int, seconds: float) -> list[str]:
         print(f"{done}: {wrong or mode}, {time.monotonic() - began:.0f} s", flush=True)
         if wrong:
             faults.append(f"run {done}: {wrong}")
+            if PLANTED:
+                break
     took = time.monotonic() - began
-    print(f"{done} runs, seed {seed}, {dict(modes)}, {len(faults)} wrong, {took:.0f} s; {unread} unread")
+    print(
+        f"{PLANTED or 'sound'}: {done} runs, seed {seed}, {dict(modes)}, {len(faults)} wrong, {took:.0f} s; "
+        f"{unread} unread"
+    )
     for fault in faults[:20]:
         print("   " + fault)
     print(f"killed {made.killed.total()}: {dict(made.killed)}")
@@ -472,16 +560,22 @@ def campaign(made: Bench, runs: int, seed: int, seconds: float) -> list[str]:
 
 
 def main() -> int:
+    global PLANTED
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument(
+        "--planted", choices=BUGS, default="", help="every worker has this bug: exit code 0 if it is found"
+    )
     given = parser.parse_args()
+    PLANTED = given.planted
     crashes.STEPS.update(STEPS)
     crashes._chain = chain
     crashes.VENUE = "gmx"
     with crashes.bench() as made:
-        return 1 if campaign(made, given.runs, given.seed, given.seconds) else 0
+        faults = campaign(made, given.runs, given.seed, given.seconds)
+    return 0 if bool(faults) == bool(PLANTED) else 1
 
 
 if __name__ == "__main__":
