@@ -67,7 +67,9 @@ class Env(BaseSettings):
     log_level: str = "INFO"
     log_json: bool | None = None
     conn_max_age: int = Field(default=60, ge=0)
-    """Seconds that a process keeps its database connection; 0 in the web process, whose threads are short-lived."""
+    """Seconds that a process keeps its database connection."""
+    database_pool: int = Field(default=0, ge=0)
+    """Connections that the requests of a web process share, at most; each has a thread of its own. 0: no pool."""
     statement_timeout: int = Field(default=300, gt=0)
     """Seconds; the web process uses less."""
     prepared_statements: bool = False
@@ -191,10 +193,11 @@ class Env(BaseSettings):
             "PASSWORD": parts.pop("password", ""),
             "HOST": parts.pop("host", ""),
             "PORT": parts.pop("port", ""),
-            "CONN_MAX_AGE": self.conn_max_age,
+            "CONN_MAX_AGE": 0 if self.database_pool else self.conn_max_age,
             "CONN_HEALTH_CHECKS": True,
             "OPTIONS": parts
             | (PREPARED if self.prepared_statements else {})
+            | ({"pool": {"min_size": 1, "max_size": self.database_pool}} if self.database_pool else {})
             | {"options": f"{parts.get('options', '')} {flags}".strip()},
         }
 

@@ -117,9 +117,8 @@ def caller_of(key: str, address: str) -> Caller | None:
             raise HttpError(429, "too many refused keys from this address: try again later")
         attempts.failed(counted, "api_key.refused")
         return None
-    ApiKey.objects.filter(Q(last_used=None) | Q(last_used__lt=now - USED_EVERY), pk=row.pk).update(
-        last_used=now
-    )
+    if row.last_used is None or row.last_used < now - USED_EVERY:
+        ApiKey.objects.filter(pk=row.pk).update(last_used=now)
     name = f"{row.owner.get_username()} by key {row.prefix}"
     return Caller(row.owner, name, f"key:{row.pk}", frozenset(row.scopes), row.expires_at)
 
@@ -138,8 +137,10 @@ def count(name: str, seconds: int = 60) -> int:
     try:
         window = int(clock.now().timestamp()) // seconds
         key = f"{name}:{window}"
-        cache.add(key, 0, timeout=2 * seconds)
-        return cache.incr(key)
+        try:
+            return cache.incr(key)
+        except ValueError:  # the first of the window
+            return 1 if cache.add(key, 1, timeout=2 * seconds) else cache.incr(key)
     except Exception as error:  # any error of the cache backend
         log.warning("rate_not_counted", name=name, error=str(error))
         return 0

@@ -69,12 +69,15 @@ def owned(rows: QuerySet[M], person: Person, paths: tuple[str, ...] | None = Non
             owned |= Q(**{path: person.pk})
         ids_owned: QuerySet[Any] = rows.model._default_manager.filter(owned).values("pk")
         return rows.filter(pk__in=ids_owned)
-    ids: set[int] = set()
-    for path in paths:
-        near, _, owner = path.partition(":")
-        model = _model_at(rows.model, near)
-        ids.update(model._default_manager.filter(**{owner: person.pk}).values_list("pk", flat=True))
-    return rows.filter(**{f"{near}__in": sorted(ids)})
+    near = paths[0].partition(":")[0]
+    model = _model_at(rows.model, near)
+    found = [
+        model._default_manager.order_by()
+        .filter(**{path.partition(":")[2]: person.pk})
+        .values_list("pk", flat=True)
+        for path in paths
+    ]
+    return rows.filter(**{f"{near}__in": sorted(found[0].union(*found[1:]))})
 
 
 def visible_subjects(subjects: Iterable[str], person: Person) -> set[str] | None:

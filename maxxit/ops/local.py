@@ -37,6 +37,8 @@ YIELDING_WORKERS = frozenset({"llm", "notify", "general"})
 """Workers with a lower CPU priority, so that a flood of posts delays no exit."""
 YIELDING = ("nice", "-n", "10")
 """Command prefix for a lower CPU priority."""
+DATABASE_POOL = "20"
+"""Connections of the web process: its requests share them instead of opening one each."""
 SOFT_SHUTDOWN_SECONDS = "3"
 """Seconds a task may go on after Ctrl-C; then it goes back to the queue."""
 WORKER_PATIENCE = 5.0
@@ -89,7 +91,7 @@ def processes(env: Env, concurrency: int, parent: Forkserver | None = None) -> l
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "maxxit.celery"]
     common = _common()
     web_only = {
-        "CONN_MAX_AGE": "0",
+        "DATABASE_POOL": DATABASE_POOL,
         "STATEMENT_TIMEOUT": "30",
         "WEB_PORT": str(env.web_port),
         "BIND": env.bind,

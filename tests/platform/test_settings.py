@@ -221,3 +221,12 @@ def test_a_pickle_in_the_cache_is_never_loaded(empty_cache: None, tmp_path: Path
     with pytest.raises(TypeError):
         cache.set("value", Attack())
     assert not place.exists()
+
+
+def test_the_requests_of_a_web_process_share_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_POOL", "20")
+    pooled = read_env().database()
+    assert pooled["OPTIONS"]["pool"] == {"min_size": 1, "max_size": 20}
+    assert pooled["CONN_MAX_AGE"] == 0  # Django refuses a pool of connections that are kept
+    monkeypatch.delenv("DATABASE_POOL")
+    assert "pool" not in read_env().database()["OPTIONS"]
