@@ -27,6 +27,7 @@ from maxxit.core.errors import MaxxitError
 from maxxit.core.money import ZERO, plain
 from maxxit.embedded.processes import port_taken
 from maxxit.knowledge.policy import policy as knowledge_policy
+from maxxit.learning.policy import policy as models_policy
 from maxxit.llm.policy import policy as llm_policy
 from maxxit.market import candles, quotes
 from maxxit.market.bars import MOST_MISSING
@@ -355,6 +356,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "safes": safe_policy,
     "previews": preview_policy,
     "bus": bus_policy,
+    "models": models_policy,
 }
 """File in config/ -> the function that loads and validates it."""
 
