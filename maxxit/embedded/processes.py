@@ -1,6 +1,7 @@
 """Child processes: end them with their parent, find them by pid file, stop them in time. Private files and ports."""
 
 import ctypes
+import fcntl
 import os
 import secrets
 import signal
@@ -8,14 +9,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from maxxit.core import redact
+from maxxit.core.errors import Rejected
 
 PR_SET_PDEATHSIG = 1
+UP_LOCK = "up.lock"
+"""In the data folder: locked while `make up` runs."""
 LIBC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
@@ -94,10 +99,15 @@ def wait_until(
 
 def write_secret(path: Path, text: str) -> None:
     """Write `text` atomically to a file that only its owner can read."""
+    write_secret_bytes(path, text.encode())
+
+
+def write_secret_bytes(path: Path, content: bytes) -> None:
+    """Write `content` atomically to a file that only its owner can read."""
     partial = path.with_suffix(".half")
     partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
     partial.replace(path)
 
 
@@ -120,3 +130,25 @@ def port_taken(port: int, host: str = "127.0.0.1") -> bool:
         except OSError:
             return True
     return False
+
+
+@contextmanager
+def only_one(data_dir: Path) -> Iterator[None]:
+    """Hold the lock of this data folder; the kernel releases it however the process ends.
+
+    Raises Rejected where another process holds it.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / UP_LOCK).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            pid = lock.read().strip()
+            raise Rejected(
+                f"already running, pid {pid}: stop it with Ctrl-C there or with `make down`", code="running"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

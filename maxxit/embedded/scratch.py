@@ -80,16 +80,42 @@ def _use_caches(configured: dict[str, Any]) -> None:
 
 @contextmanager
 def _embedded(purpose: str, keep: bool, durable: bool) -> Iterator[str]:
+    with (
+        _server(purpose, keep=keep, ephemeral=not durable, template=_embedded_template()) as (
+            server,
+            folder,
+        ),
+        connected_to(**_local(server), OPTIONS=_options(durable)),
+    ):
+        yield f"{folder} (stopped; its files are kept)"
+
+
+@contextmanager
+def empty_database(purpose: str) -> Iterator[None]:
+    """Connect Django's default connection to an empty database of an embedded server of its own inside this block.
+
+    The server is removed afterwards; what killed processes left of the same purpose is removed first.
+    """
+    with (
+        _server(purpose, keep=False, ephemeral=True, template=None) as (server, _),
+        connected_to(**_local(server)),
+    ):
+        yield
+
+
+@contextmanager
+def _server(
+    purpose: str, *, keep: bool, ephemeral: bool, template: Path | None
+) -> Iterator[tuple[Postgres, Path]]:
     data_dir = Path(settings.DATA_DIR)
     folder = data_dir / f"{purpose}-{os.getpid()}"
     for left in data_dir.glob(f"{purpose}-*") if purpose != REPLAY else ():
         if not psutil.pid_exists(int(left.name.rpartition("-")[2])):
             _remove(Postgres(left, ephemeral=True), left)
-    server = Postgres(folder, ephemeral=not durable, template=_embedded_template())
+    server = Postgres(folder, ephemeral=ephemeral, template=template)
     server.start()
     try:
-        with connected_to(**_local(server), OPTIONS=_options(durable)):
-            yield f"{folder} (stopped; its files are kept)"
+        yield server, folder
     finally:
         server.stop()
         if not keep:

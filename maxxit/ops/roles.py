@@ -98,14 +98,14 @@ def _application() -> list[str]:
     return [
         "GRANT TEMPORARY ON DATABASE {db} TO {app}",  # COPY into a temporary table, then one INSERT
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {app}",
-        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {app}",
+        "GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {app}",  # SELECT: for backups
         f"REVOKE UPDATE, DELETE ON {written_once} FROM {{app}}",
         f"REVOKE INSERT, UPDATE, DELETE ON {', '.join(READ_ONLY)} FROM {{app}}",
         f"REVOKE DELETE ON {', '.join(NEVER_DELETED)} FROM {{app}}",
         *columns,
         *(f"GRANT EXECUTE ON FUNCTION {function} TO {{app}}" for function in FUNCTIONS),
         "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}",
-        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO {app}",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO {app}",
     ]
 
 

@@ -2,7 +2,9 @@
 
 from celery import shared_task
 
+from maxxit.core.config import variable
 from maxxit.ops import beat_watch
+from maxxit.ops.backup import drill, folder, make
 from maxxit.reports import digests
 
 
@@ -16,3 +18,15 @@ def watch() -> list[str]:
 def send_digests() -> int:
     """Write the digests that are due in their users' time zones; return how many became a message."""
     return digests.send_due()
+
+
+@shared_task
+def back_up() -> str:
+    """Make a backup; return its name, or an empty text where no folder is set."""
+    return make.back_up().path.name if variable(folder.FOLDER) else ""
+
+
+@shared_task
+def drill_backup() -> str:
+    """Restore the newest backup into a server of its own and check it; return its name, or an empty text as above."""
+    return drill.drill().path.name if variable(folder.FOLDER) else ""

@@ -41,6 +41,7 @@ from maxxit.pipeline import release
 from maxxit.pipeline.models import FRESH, CanaryMark, StageRun
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
+from maxxit.reports.backup_policy import policy as backup_policy
 from maxxit.reports.preview_policy import policy as preview_policy
 from maxxit.reports.safes import doctor
 from positions import flatten
@@ -357,6 +358,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "previews": preview_policy,
     "bus": bus_policy,
     "models": models_policy,
+    "backups": backup_policy,
 }
 """File in config/ -> the function that loads and validates it."""
 

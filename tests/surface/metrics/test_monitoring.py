@@ -65,6 +65,7 @@ SERIES: dict[str, dict[str, str]] = {
     "ExecutorLow": {"maxxit_executors_low": "1x8 0x60"},
     "DeadLetters": {"maxxit_check_failing{section='Queues',check='dead letters'}": "1x8 0x60"},
     "DiskFull": {"maxxit_check_failing{section='Machine',check='disk'}": "1x8 0x60"},
+    "BackupOld": {"maxxit_check_failing{section='Machine',check='backup'}": "1x16 0x60"},
     "CheckFails": {"maxxit_check_failing{section='Machine',check='clocks'}": "1x16 0x60"},
 }
 """Alert -> its series: first those that it is for, then healthy ones."""

@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -17,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from maxxit.core.commands import count
 from maxxit.core.errors import MaxxitError
-from maxxit.embedded.processes import bound_to_parent, port_taken, wait_until
+from maxxit.embedded.processes import UP_LOCK, bound_to_parent, only_one, port_taken, wait_until
 from maxxit.env import Env, read_env
 from maxxit.ops import console, local
 from maxxit.ops.supervisor import Supervisor
@@ -107,7 +105,7 @@ class Command(BaseCommand):
             supervisor.say(line)
 
     def _stop(self, env: Env) -> None:
-        lock = env.maxxit_data_dir / "up.lock"
+        lock = env.maxxit_data_dir / UP_LOCK
         pid = _holder(lock)
         if pid is None:
             self.stdout.write("not running")
@@ -116,25 +114,6 @@ class Command(BaseCommand):
         if not wait_until(lambda: _holder(lock) is None, DOWN_SECONDS):
             raise CommandError(f"pid {pid} does not stop; `kill -9 {pid}` ends it and all its children")
         self.stdout.write("stopped; the data is kept")
-
-
-@contextmanager
-def only_one(data_dir: Path) -> Iterator[None]:
-    """Hold the lock of this data folder; the kernel releases it however the process ends."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "up.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            pid = lock.read().strip()
-            raise CommandError(
-                f"already running, pid {pid}: stop it with Ctrl-C there or with `make down`"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
 
 
 def _holder(path: Path) -> int | None:

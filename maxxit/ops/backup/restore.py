@@ -1,0 +1,117 @@
+"""Restore a backup into an empty database; the machine then sends nothing until an operator has compared the books."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+
+from maxxit.core.errors import Rejected
+from maxxit.core.terms import KillLevel
+from maxxit.events.record import NewEvent, write
+from maxxit.ops.backup import archive, database, parts
+from maxxit.reports import invariants
+from maxxit.reports.backups import RESTORED
+from maxxit.reports.checks import Check
+from positions.exits import pauses
+from trading import gate
+
+ROWS = "rows are those of the backup"
+SKIPPED_IDS = 1_000_000
+"""How far the sequences move ahead: an id that was given out after the backup may be known to a venue."""
+BY = "manage.py restore"
+
+
+@dataclass(slots=True)
+class Restored:
+    """What a restore brought back."""
+
+    manifest: dict[str, Any]
+    checks: list[Check]
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Return whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok, "at": self.manifest["at"], "release": self.manifest["release"],
+            "rows": {table: count for table, (count, _) in self.manifest["facts"]["rows"].items()},
+            "checks": [check.as_json() for check in self.checks], "files": [str(path) for path in self.files],
+        }  # fmt: skip
+
+
+@contextmanager
+def opened(path: Path, passphrase: str) -> Iterator[archive.Contents]:
+    """Yield a backup that this release can restore. Raises Rejected where it was made by a later one."""
+    with archive.read(path, passphrase) as contents:
+        known = {f"{app}.{name}" for app, name in MigrationLoader(None).disk_migrations}
+        newer = sorted(set(contents.manifest["facts"]["migrations"]) - known - _replaced())
+        if newer:
+            raise Rejected(
+                f"the backup was made by a later release (migrations {', '.join(newer[:5])}): install release "
+                f"{contents.manifest['release']} or newer",
+                code="newer_release",
+            )
+        yield contents
+
+
+def _replaced() -> set[str]:
+    """Return the migrations that squashed ones stand for."""
+    loader = MigrationLoader(None)
+    return {f"{app}.{name}" for one in loader.disk_migrations.values() for app, name in one.replaces}
+
+
+def load_and_check(contents: archive.Contents) -> list[Check]:
+    """Load the database of a backup into the empty one, migrate it, and check it; return the checks."""
+    database.load(contents.database())
+    different = database.differences(contents.manifest["facts"], database.facts())
+    named = "; ".join(different) or f"{len(contents.manifest['facts']['rows'])} tables, counted and added up"
+    first = Check(ROWS, not different, named, "use another backup" if different else "")
+    call_command("migrate", verbosity=0, interactive=False)
+    return [first, *invariants.check_all()]
+
+
+def restore(path: Path, passphrase: str, files_to: Path) -> Restored:
+    """Restore a backup into the empty database of Django's default connection, with the owner's rights.
+
+    Entries are stopped by a latched kill switch and the exits are paused: what was traded after the backup is known to
+    the venues and not to the database. Files go below `files_to`; nothing is replaced.
+
+    Raises:
+        Rejected: the database is not empty, or the backup is damaged, of a later release, or of another passphrase. The
+            database is then as empty as before, unless only the files at the end of the backup are damaged.
+    """
+    database.check_empty()
+    with opened(path, passphrase) as contents:
+        checks = load_and_check(contents)
+        _stop_trading(contents.manifest)
+        restored = Restored(contents.manifest, checks)
+        for name, content in contents.files():
+            restored.files.append(parts.place(name, content, files_to))
+    data = {"at": contents.manifest["at"], "ok": restored.ok, "release": contents.manifest["release"]}
+    write([NewEvent(RESTORED, f"backup/{path.name}"[:80], None, data)])
+    call_command("roles", verbosity=0)
+    return restored
+
+
+def _stop_trading(manifest: dict[str, Any]) -> None:
+    """Move the sequences ahead, latch the kill switch and pause the exits."""
+    with connection.cursor() as cursor:
+        cursor.execute(SEQUENCES, [SKIPPED_IDS])
+    reason = f"restored from the backup of {manifest['at']}: docs/backups.md, After a restore"
+    gate.kill(KillLevel.NO_ENTRIES, by=BY, reason=reason, cause="restore")
+    if pauses.current_pause() is None:
+        pauses.pause(by=BY, reason=reason)
+
+
+SEQUENCES = """
+SELECT setval(format('%%I.%%I', schemaname, sequencename)::regclass, coalesce(last_value, 0) + %s)
+FROM pg_sequences WHERE schemaname = 'public' AND data_type = 'bigint'::regtype
+"""
