@@ -19,7 +19,7 @@ class Keep(Policy):
 
 
 class BackupPolicy(Policy):
-    """What a backup holds besides the database, how long it is kept, and from when on a missing one is an alert."""
+    """What a backup holds besides the database, how long it is kept, and at which age a missing one is an alert."""
 
     include: list[Part]
     keep: Keep

@@ -22,7 +22,7 @@ from maxxit.embedded.processes import bound_to_parent
 from maxxit.ops import roles
 
 COUNTED = tuple(sorted({*roles.APPEND_ONLY, *roles.NEVER_DELETED}))
-"""Tables whose rows a backup counts and adds up: what money depends on."""
+"""Tables of which a backup counts the rows and adds them up: what money depends on."""
 READ = 1024 * 1024
 NOT_LIBPQ = {"server_side_binding", "prepare_threshold", "options", "pool", "isolation_level", "assume_role"}
 """Options of Django's connection that are not parameters of libpq."""
@@ -172,7 +172,7 @@ def check_empty() -> None:
 
 
 def differences(stated: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """Return a sentence for each table whose rows are not those that the backup counted and added up."""
+    """Return a sentence for each table that differs from what the backup counted and added up."""
     return [
         f"{table}: {found['rows'].get(table, [0])[0]} rows, the backup has {rows[0]}"
         + ("" if found["rows"].get(table, [0])[0] != rows[0] else ", with other content")
