@@ -1,9 +1,8 @@
-"""A download that is sent while it is made, with bounded memory, under ASGI and WSGI."""
+"""A download that is sent while it is made, with bounded memory."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from asgiref.sync import sync_to_async
 from django.http import StreamingHttpResponse
 
 LINES = 500
@@ -11,7 +10,7 @@ LINES = 500
 
 
 class StreamedFile(StreamingHttpResponse):
-    """A file whose pieces are made while they are sent. Under ASGI Django would make all of them before the first."""
+    """A file whose pieces are made while they are sent."""
 
     def __init__(self, pieces: Iterable[str] | Iterable[bytes], name: str, content_type: str) -> None:
         super().__init__(
@@ -19,13 +18,6 @@ class StreamedFile(StreamingHttpResponse):
             content_type=content_type,
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the pieces, each made in the request's own thread, which has its database connection."""
-        pieces: Iterator[bytes] = iter(self)
-        following = sync_to_async(lambda: next(pieces, None))
-        while (piece := await following()) is not None:
-            yield piece
 
 
 class CsvResponse(StreamedFile):

@@ -39,7 +39,7 @@ SHARED = (
     "celery.worker.components", "celery.worker.consumer", "celery.worker.consumer.delayed_delivery",
     "celery.worker.strategy", "encodings.idna", "flower.command", "flower.urls", "django.contrib.admin.sites",
     "django.core.handlers.asgi", "django.db.backends.postgresql.psycopg_any", "django_celery_beat.schedulers",
-    "gunicorn.app.wsgiapp", "gunicorn.arbiter", "gunicorn.glogging", "uvicorn.main",
+    "a2wsgi", "gunicorn.app.wsgiapp", "gunicorn.arbiter", "gunicorn.glogging", "uvicorn.main",
     "uvicorn.protocols.http.h11_impl", "uvicorn_worker", "whitenoise.middleware", "websockets.sync.client",
     "maxxit.urls", "trading.wiring",
 )  # fmt: skip

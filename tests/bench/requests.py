@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+import psutil
+
 from maxxit.core.config import ROOT
 from maxxit.embedded.processes import wait_until
 from maxxit.embedded.servers import Postgres, Redis
@@ -42,8 +44,8 @@ print("keys", *keys)
 
 
 @contextmanager
-def served(application: str, environ: dict[str, str], log: Path) -> Iterator[int]:
-    """Run an application under gunicorn's uvicorn worker; yield its port."""
+def served(application: str, environ: dict[str, str], log: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """Run an application under gunicorn's uvicorn worker; yield its port and its process."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "-c", "python:maxxit.web.gunicorn", application]
     with log.open("wb") as out:
@@ -53,7 +55,7 @@ def served(application: str, environ: dict[str, str], log: Path) -> Iterator[int
         try:
             if not wait_until(lambda: asyncio.run(answers(port)), 60):
                 raise RuntimeError(f"{application} does not answer:\n{log.read_text()[-2000:]}")
-            yield port
+            yield port, psutil.Process(process.pid)
         finally:
             process.terminate()
             process.wait()
@@ -89,6 +91,12 @@ async def ask(port: int, path: str, keys: list[str], until: float) -> int:
         count += 1
     writer.close()
     return count
+
+
+def used(process: psutil.Process) -> float:
+    """Return the processor seconds that a server and its workers have used."""
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
 
 
 async def rate(port: int, path: str, keys: list[str], seconds: float) -> float:
@@ -160,22 +168,25 @@ def measure(home: Path, postgres: Postgres, redis: Redis, options: argparse.Name
     )  # fmt: skip
     keys = made.stdout.strip().splitlines()[-1].split()[1:]
     with (
-        served("maxxit.asgi:application", ours, home / "ours.log") as port,
-        served("tests.bench.bare:application", bare, home / "bare.log") as floor,
+        served("maxxit.asgi:application", ours, home / "ours.log") as (port, process),
+        served("tests.bench.bare:application", bare, home / "bare.log") as (floor, bare_process),
     ):
         asked = {
-            "ours, /health/live": (port, "/health/live", []),
-            "bare Django, /health/live": (floor, "/health/live", []),
-            "ours, ten signals with a key": (port, LIST, keys),
+            "ours, /health/live": (process, (port, "/health/live", [])),
+            "bare Django, /health/live": (bare_process, (floor, "/health/live", [])),
+            "ours, ten signals with a key": (process, (port, LIST, keys)),
         }
         rates: dict[str, list[float]] = {name: [] for name in asked}
+        costs: dict[str, list[float]] = {name: [] for name in asked}
         for _ in range(options.rounds):
-            for name, what in asked.items():
+            for name, (server, what) in asked.items():
+                before = used(server)
                 rates[name].append(asyncio.run(rate(*what, options.seconds)))
+                costs[name].append((used(server) - before) / (rates[name][-1] * options.seconds) * 1000)
         beside = asyncio.run(beside_streams(port, keys, options.streams, options.seconds))
     found = {name: median(values) for name, values in rates.items()}
     for name, value in found.items():
-        print(f"{name:<32} {value:7.0f} a second")
+        print(f"{name:<32} {value:7.0f} a second, {median(costs[name]):5.2f} ms of the processor each")
     live, bare_live, _ = found.values()
     print(f"live: {live / bare_live:.2f} × bare Django; target 0.6 ×. List: target 250 a second")
     print(f"beside {beside[0]} event streams: {beside[1]:.0f} lists a second")
