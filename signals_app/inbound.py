@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -42,14 +42,15 @@ class Arrived:
 
 def keep(source: str, items: Sequence[Arrived]) -> list[str]:
     """Store the items that are new; return their idents. The caller answers its sender after the commit."""
+    now = clock.now()
     rows = [
         InboundPost(
             source=source,
             ident=item.ident,
             post_id=item.post.post_id,
             username=item.post.username.lower(),
-            item=as_json(item.post),
-            received_at=clock.now(),
+            item=as_json(arrived(item.post, now)),
+            received_at=now,
         )
         for item in items
     ]
@@ -63,6 +64,11 @@ def keep(source: str, items: Sequence[Arrived]) -> list[str]:
     if new:
         wake.after_commit(ARRIVED)
     return new
+
+
+def arrived(post: RawPost, at: datetime) -> RawPost:
+    """Return a post that arrived `at` this time as it is stored: its own time is that at the latest."""
+    return replace(post, posted_at=min(post.posted_at, at))
 
 
 def waiting(source: str, username: str) -> list[RawPost]:

@@ -151,6 +151,12 @@ def has_key(request: HttpRequest) -> bool:
     return "X-API-Key" in request.headers or "Authorization" in request.headers
 
 
+def given_key(request: HttpRequest) -> str:
+    """Return the API key that the request carries, of X-API-Key before Authorization; empty without one."""
+    bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    return (request.headers.get("X-API-Key") or bearer).strip()
+
+
 def address(request: HttpRequest) -> str:
     """Return the client address; behind a trusted proxy uvicorn has applied X-Forwarded-For (TRUSTED_PROXIES)."""
     return str(request.META.get("REMOTE_ADDR", ""))
@@ -163,9 +169,7 @@ def key_or_login(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRes
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not has_key(request):
             return page(request, *args, **kwargs)
-        given = request.headers.get("X-API-Key") or request.headers.get("Authorization", "").removeprefix(
-            "Bearer "
-        )
+        given = given_key(request)
         try:
             if given and caller_of(given, address(request)):
                 return view(request, *args, **kwargs)

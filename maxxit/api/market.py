@@ -163,7 +163,7 @@ class Markers(Schema):
     count: int
 
 
-Kind = Literal["gt", "lt", "change_pct", "volume_usd", "spread_bps"]
+Kind = Literal["gt", "lt", "change_pct", "volume_usd", "spread_bps", "funding"]
 Threshold = Annotated[Decimal, Field(max_digits=38, decimal_places=18)]
 Minutes = Annotated[int, Field(ge=1, le=rules.LONGEST_WINDOW // timedelta(minutes=1))]
 
@@ -188,14 +188,17 @@ class RuleIn(Schema):
     """A price rule.
 
     `threshold` is USD for `gt`, `lt` and `volume_usd` (24 hours), percent within `window_minutes` for `change_pct`,
-    basis points for `spread_bps` (between price sources). `all` and `any_of` combine `parts`.
+    basis points for `spread_bps` (between price sources), percent for `funding` (of eight hours, whichever side pays).
+    `all` and `any_of` combine `parts`.
     """
 
     symbols: Annotated[
         list[Annotated[str, Field(max_length=20)]],
         Field(min_length=1, max_length=100, description='symbols, or ["*"] for all'),
     ]
-    condition: Literal["gt", "lt", "change_pct", "volume_usd", "spread_bps", "any", "all", "any_of"]
+    condition: Literal[
+        "gt", "lt", "change_pct", "volume_usd", "spread_bps", "funding", "any", "all", "any_of"
+    ]
     threshold: Threshold | None = None
     window_minutes: Minutes | None = None
     parts: Annotated[list[PartIn], Field(max_length=rules.MAX_PARTS)] = []

@@ -79,9 +79,6 @@ class BySignature(APIKeyHeader):
 
     def authenticate(self, request: HttpRequest, key: str | None) -> InboundSource | None:
         """Return the source whose secret signed the body. Raises HttpError with what is wrong."""
-        counted = attempts.refused_key_subjects(auth.address(request))
-        if attempts.begin(counted):
-            raise HttpError(429, "too many refused signatures from this address: try again later")
         match = request.resolver_match
         source = inbound_source(match.kwargs["source"] if match else "")
         why = f"send {signing.HEADER}"
@@ -92,9 +89,11 @@ class BySignature(APIKeyHeader):
                 raise HttpError(413, f"the body is larger than {source.max_bytes} bytes")
             why = signing.problem(key, source.secrets(), clock.now().timestamp(), request.body)
         if source is None or why:
+            counted = attempts.refused_key_subjects(auth.address(request))
+            if attempts.begin(counted):
+                raise HttpError(429, "too many refused signatures from this address: try again later")
             attempts.failed(counted, "source.refused")
             raise HttpError(401, why)
-        attempts.succeeded(counted)
         if auth.count(f"source:{source.name}") > source.per_minute:
             raise HttpError(429, f"more than {source.per_minute} posts a minute")
         return source
@@ -120,6 +119,7 @@ def take_post(request: HttpRequest, source: str, body: PostIn) -> Any:
         if inbound.keep(stanza.name, [inbound.Arrived(body.id, post)]):
             return Status(202, taken)
         known = InboundPost.objects.get(source=stanza.name, ident=body.id)
+    post = inbound.arrived(post, known.received_at)
     if not _same(known.item, inbound.as_json(post), dated=body.created_at is not None):
         raise Rejected(f"id {body.id} was sent with another content before: use a new id", code="id_reused")
     taken.new = False
@@ -156,7 +156,7 @@ def _post(source: str, body: PostIn) -> RawPost:
         derived_id("in", source, body.id),
         body.account,
         text,
-        min(posted_at, now),
+        posted_at,
         engagement=Engagement(body.likes, body.reposts, body.replies, body.quotes),
         link=body.link,
         call=call,

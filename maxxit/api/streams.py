@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
-from asgiref.sync import sync_to_async
 from django.db import connection
 from django.http import HttpRequest, StreamingHttpResponse
 from ninja import Query, Router
@@ -20,6 +21,7 @@ from maxxit.access.rows import visible_subjects
 from maxxit.bus import updates
 from maxxit.bus.messages import Message
 from maxxit.events import log
+from maxxit.postgres.threads import Pool
 from maxxit.reports.schemas import Problem
 
 router = Router(tags=["streams"])
@@ -38,12 +40,17 @@ MOST_BEHIND = 100_000
 """How many events a client may lag behind; beyond that it gets a gap notice instead of the missed events."""
 TICKER_SECONDS = 1.0
 
+READERS_AT_ONCE = 4
+"""Threads, each with one database connection, that read for all streams of a web process."""
+
 _final = log.FinalId(every=0.25)
+_pool = Pool(READERS_AT_ONCE, "sse", max_age=600)  # the other connections of a web process are not kept
 _open: Counter[str] = Counter()
+_counting = threading.Lock()
 
 
 class Reader:
-    """Reads the messages of one stream. Its methods use the database, in threads that share no connection."""
+    """Reads the messages of one stream, on a thread of the pool."""
 
     def __init__(self, who: Caller, patterns: Sequence[str], after: int | None) -> None:
         self.who, self.patterns = who, tuple(patterns)
@@ -56,14 +63,11 @@ class Reader:
 
     def read(self) -> str | None:
         """Return the next messages as server-sent events, empty for none; None when the caller may read no more."""
-        try:
-            if time.monotonic() - self._checked_at > RECHECK_SECONDS:
-                self._checked_at = time.monotonic()
-                if not still_valid(self.who):
-                    return None
-            return self._gap() + self._events() + self._prices()
-        finally:
-            connection.close()
+        if time.monotonic() - self._checked_at > RECHECK_SECONDS:
+            self._checked_at = time.monotonic()
+            if not still_valid(self.who):
+                return None
+        return self._gap() + self._events() + self._prices()
 
     def _gap(self) -> str:
         """Set the position at the start; say so where events are skipped."""
@@ -104,25 +108,53 @@ def _block(message: Message) -> str:
 
 async def _stream(reader: Reader) -> AsyncIterator[bytes]:
     """Yield server-sent events until the client leaves, its rights end, or the connection is old."""
-    read = sync_to_async(reader.read, thread_sensitive=False)
     end = time.monotonic() + LIFETIME_SECONDS
     spoken = time.monotonic()
-    _open[reader.who.ident] += 1
-    try:
-        yield b"retry: 2000\n\n"
-        while time.monotonic() < end:
-            text = await read()
-            if text is None:
-                return
-            if not text and time.monotonic() - spoken >= HEARTBEAT_SECONDS:
-                text = ": alive\n\n"
-            if text:
-                spoken = time.monotonic()
-                yield text.encode()
-            if not reader.behind:
-                await asyncio.sleep(POLL_SECONDS)
-    finally:
-        _open[reader.who.ident] -= 1
+    yield b"retry: 2000\n\n"
+    while time.monotonic() < end:
+        text = await asyncio.wrap_future(_pool.submit(reader.read))
+        if text is None:
+            return
+        if not text and time.monotonic() - spoken >= HEARTBEAT_SECONDS:
+            text = ": alive\n\n"
+        if text:
+            spoken = time.monotonic()
+            yield text.encode()
+        if not reader.behind:
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def _begin(ident: str) -> None:
+    """Count a stream of a key or user. Raises HttpError 429 where too many are open."""
+    with _counting:
+        if _open[ident] >= STREAMS_PER_CALLER:
+            raise HttpError(429, f"{STREAMS_PER_CALLER} streams are open for you: close one first")
+        _open[ident] += 1
+
+
+def _end(ident: str) -> None:
+    with _counting:
+        _open[ident] -= 1
+        if not _open[ident]:
+            del _open[ident]
+
+
+class _Stream(StreamingHttpResponse):
+    """A stream that counts as open until the server closes it, or drops it unsent."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(
+            _stream(reader),
+            content_type="text/event-stream; charset=utf-8",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        self._uncount = weakref.finalize(self, _end, reader.who.ident)
+        self._uncount.atexit = False
+
+    def close(self) -> None:
+        """Close it, and count it no more."""
+        super().close()
+        self._uncount()
 
 
 @router.get(
@@ -155,14 +187,9 @@ def sse(
     that reconnects sends Last-Event-ID, as browsers do, and misses nothing. A message may arrive twice, with the same
     `event_id`.
     """
-    who = caller(request)
-    if _open[who.ident] >= STREAMS_PER_CALLER:
-        raise HttpError(429, f"{STREAMS_PER_CALLER} streams are open for you: close one first")
-    response = StreamingHttpResponse(
-        _stream(Reader(who, name, _last_id(request, after))),
-        content_type="text/event-stream; charset=utf-8",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    reader = Reader(caller(request), name, _last_id(request, after))
+    _begin(reader.who.ident)
+    response = _Stream(reader)
     if not connection.in_atomic_block:
         connection.close()  # of the request: Django would keep it until the stream ends
     return response

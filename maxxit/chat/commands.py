@@ -62,9 +62,20 @@ def _said(*lines: str, **data: Any) -> Reply:
 def _help(asked: Asked) -> Reply:
     mine = [one for one in COMMANDS.values() if one.may(asked.person)]
     return _said(
-        "This chat is connected. Commands:", *(f"{one.usage} – {one.about}" for one in mine),
+        f"This chat is connected to the account {asked.person.get_username()}. Commands:",
+        *(f"{one.usage} – {one.about}" for one in mine),
         "Nothing here resumes, approves, enlarges or withdraws: that is done on the pages.",
-    )  # fmt: skip
+    )
+
+
+def _start(asked: Asked) -> Reply:
+    """Show the commands; a connected chat stays with its account, whatever code it sends."""
+    if not asked.argument:
+        return _help(asked)
+    return _said(
+        f"This chat is connected to the account {asked.person.get_username()} already, so the code was not used. To "
+        "connect the chat to another account, disconnect it first: log in with this account, and open Settings, Chat."
+    )
 
 
 def _whole(text: str, otherwise: int, what: str) -> int:
@@ -167,7 +178,7 @@ def _read(answer: Callable[[Any], Answer]) -> Callable[[Asked], Reply]:
 
 
 _ALL = (
-    Command("start", "/start", "connect this chat with the code of the page Settings, Chat", _help),
+    Command("start", "/start", "connect this chat with the code of the page Settings, Chat", _start),
     Command("help", "/help", "this list", _help),
     Command("status", "/status", "equity, today, deployments, their stops", _read(answers.status), VIEW_POSITIONS),
     Command("profit", "/profit", "PnL of today, the last days and all time", _read(answers.profit), VIEW_POSITIONS),

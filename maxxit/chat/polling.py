@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 import structlog
-from django.db import close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections
 
 from maxxit.chat import commands, telegram
 from maxxit.core.errors import MaxxitError, Rejected, Retryable
@@ -43,11 +43,15 @@ class Poller:
             try:
                 self.once()
                 self._failures = 0
-            except MaxxitError as error:
+            except (MaxxitError, OperationalError, InterfaceError) as error:
                 self._pause(error)
 
     def once(self) -> int:
-        """Fetch and answer the updates that wait; return how many there were. Raises what `call` raises."""
+        """Fetch and answer the updates that wait; return how many there were.
+
+        Raises what `call` raises, and Django's OperationalError or InterfaceError where the database cannot be
+        reached: the update that was about to be acted on is not confirmed, and comes again.
+        """
         parameters: dict[str, Any] = {
             "timeout": self.wait, "limit": AT_A_TIME, "allowed_updates": list(telegram.UPDATES),
         }  # fmt: skip
@@ -59,16 +63,13 @@ class Poller:
         finally:
             self.fetching = False
         updates = updates if isinstance(updates, list) else []
-        ids = [
-            one["update_id"]
-            for one in updates
-            if isinstance(one, dict) and isinstance(one.get("update_id"), int)
-        ]
+        self._next = None
         for update in updates:
             if self.stop.is_set():
-                return len(updates)  # the rest is not confirmed: it comes again
+                break  # the rest is not confirmed: it comes again
             self._answer(update)
-        self._next = max(ids) + 1 if ids else None
+            if isinstance(update, dict) and isinstance(update.get("update_id"), int):
+                self._next = max(self._next or 0, update["update_id"] + 1)
         return len(updates)
 
     def _answer(self, update: Any) -> None:
@@ -78,10 +79,12 @@ class Poller:
                 call("sendMessage", message)
         except MaxxitError as error:  # who asked asks again
             log.warning("chat_answer_not_sent", reason=str(error)[:200])
+        except (OperationalError, InterfaceError):  # the database is away
+            raise
         except Exception:
             log.exception("chat_update_failed")
 
-    def _pause(self, error: MaxxitError) -> None:
+    def _pause(self, error: Exception) -> None:
         pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
         self._failures += 1
         if isinstance(error, Retryable) and error.after:

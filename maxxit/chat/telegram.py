@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 
 from maxxit.access import auth
 from maxxit.chat import commands, connecting
@@ -75,7 +75,8 @@ def answer_update(raw: Any) -> dict[str, Any] | None:
     """Act on an update and return the parameters of the sendMessage that answers it; None where nothing is sent.
 
     The update's id is stored in the transaction of what it does: a repeated update does nothing, and one that a killed
-    process was about to do is done when Telegram repeats it.
+    process was about to do is done when Telegram repeats it. So is one for which the database was away: then Django's
+    OperationalError or InterfaceError is raised.
     """
     incoming = read_update(raw)
     if incoming is None:
@@ -115,6 +116,11 @@ def _run(command: commands.Command, asked: Asked) -> Reply:
     except MaxxitError as error:
         text = str(error)
         return _says(f"{text[:1].upper()}{text[1:]}.".replace("..", "."))
+    except (OperationalError, InterfaceError):
+        if not connection.is_usable():
+            raise
+        log.exception("chat_command_failed", command=command.name)  # its own statement, which took too long
+        return _says(FAILED)
     except Exception:
         log.exception("chat_command_failed", command=command.name)
         return _says(FAILED)

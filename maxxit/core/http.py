@@ -8,6 +8,9 @@ a timeout, a broken response or a 5xx after the request was sent is `Unknown` fo
 import os
 import ssl
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -29,6 +32,22 @@ MAX_RETRY_AFTER = 86_400.0
 """Seconds; a larger Retry-After, or infinity, is capped."""
 MAX_ERROR_BODY = 20_000
 """Characters of an error response that are kept."""
+
+
+_answered: ContextVar[Callable[[], None] | None] = ContextVar("answered", default=None)
+
+
+@contextmanager
+def when_answered(act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` when a request within this context was accepted: once its status, below 300, is read, before its body.
+
+    `act` must not raise.
+    """
+    token = _answered.set(act)
+    try:
+        yield
+    finally:
+        _answered.reset(token)
 
 
 @cache
@@ -72,6 +91,8 @@ def fetch(
     failure: type[Retryable] | type[Unknown] = Unknown if writes else Retryable
     try:
         with http.stream(method, url, **request) as response:
+            if response.status_code < 300 and (act := _answered.get()) is not None:
+                act()
             body, begun = bytearray(), time.monotonic()
             for chunk in response.iter_bytes():
                 body += chunk

@@ -19,9 +19,9 @@ from django.db import connection
 from maxxit.core.errors import Rejected
 
 WRITERS = """
-SELECT coalesce((SELECT max(id) FROM events), 0), ARRAY(
+SELECT coalesce((SELECT max(id) FROM {table}), 0), ARRAY(
     SELECT DISTINCT virtualtransaction FROM pg_locks
-    WHERE locktype = 'relation' AND relation = 'events'::regclass AND mode = 'RowExclusiveLock' AND granted
+    WHERE locktype = 'relation' AND relation = '{table}'::regclass AND mode = 'RowExclusiveLock' AND granted
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()
 )
 """
@@ -51,11 +51,17 @@ class LoggedEvent(NamedTuple):
 
 
 class FinalId:
-    """The id up to which the event log is final. Several threads may share one."""
+    """The id up to which the event log, or another table, is final. Several threads may share one."""
 
-    def __init__(self, every: float = 0.0) -> None:
-        """Args: every: seconds for which an answer is used again."""
+    def __init__(self, every: float = 0.0, table: str = "events") -> None:
+        """Make one that has seen nothing yet.
+
+        Args:
+            every: seconds for which an answer is used again.
+            table: a table whose ids are numbers from a sequence.
+        """
         self._every, self._read_at = every, float("-inf")
+        self._writing = WRITERS.format(table=table)
         self._final = 0
         self.newest = 0
         """The newest visible id at the last look."""
@@ -63,7 +69,7 @@ class FinalId:
         self._lock = threading.Lock()
 
     def read(self) -> int:
-        """Return the id up to which every event is visible or will never exist."""
+        """Return the id up to which every row is visible or will never exist."""
         with self._lock:
             if time.monotonic() - self._read_at >= self._every:
                 self._advance()
@@ -72,7 +78,7 @@ class FinalId:
 
     def _advance(self) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(WRITERS)
+            cursor.execute(self._writing)
             newest, writing = cursor.fetchone()
         writers, self.newest = frozenset(writing), newest
         if not writers:

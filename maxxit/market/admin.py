@@ -12,6 +12,7 @@ from maxxit.market.models import (
     BackfillMark,
     CalendarCoverage,
     Candle,
+    FundingRate,
     MarketSession,
     MarketSnapshot,
     Quote,
@@ -58,6 +59,14 @@ class SourceQuoteAdmin(ReadOnlyAdmin):
     list_filter = ("source", "symbol")
     search_fields = ("symbol__iexact", "source")
     price_usd = number_column("price", "price (USD)")
+
+
+@admin.register(FundingRate)
+class FundingRateAdmin(ReadOnlyAdmin):
+    list_display = ("symbol", "source", "rate", "at")
+    list_filter = ("source", "symbol")
+    search_fields = ("symbol__iexact", "source")
+    rate = number_column("rate_pct", "rate of 8 hours (%)")
 
 
 @admin.register(RefusedQuote)

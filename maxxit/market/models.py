@@ -35,6 +35,27 @@ class Quote(models.Model):
         return f"{self.symbol} {self.price.normalize():f}"
 
 
+class FundingRate(models.Model):
+    """The newest funding rate of a symbol's perpetual future at one source."""
+
+    symbol = models.CharField(max_length=20)
+    source = models.CharField(max_length=20)
+    rate_pct = models.DecimalField(
+        **COLUMN, help_text="percent of the position's value for eight hours; positive: longs pay shorts"
+    )
+    at = models.DateTimeField(help_text="UTC; when it was read")
+
+    class Meta:
+        db_table = "funding_rates"
+        ordering = ("symbol", "source")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["symbol", "source"], name="one_funding_rate")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.rate_pct.normalize():f} % ({self.source})"
+
+
 class SourceQuote(models.Model):
     """The newest valid price of a symbol from one source."""
 

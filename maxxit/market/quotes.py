@@ -41,6 +41,8 @@ class _Feeds(Limits):
     keep_minutes_months: Count
     rules_per_user: Count
     rule_deliveries_per_hour: Count
+    funding_order: tuple[str, ...] = ()
+    funding: dict[str, dict[str, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from maxxit.core.errors import Rejected, Retryable
-from maxxit.market import intake, partitions, quotes
+from maxxit.market import funding, intake, partitions, quotes
 from maxxit.market.feeds.base import Tick
 from maxxit.market.instruments import all_instruments
 from maxxit.market.models import QuoteMove, RefusedQuote
@@ -37,6 +37,12 @@ def refresh_quotes() -> int:
         except (Retryable, Rejected) as error:
             log.warning("feed_silent", feed=feed.name, error=str(error))
     return len(intake.take(ticks))
+
+
+@shared_task
+def refresh_funding() -> int:
+    """Read the funding rates of every instrument; return how many were kept."""
+    return funding.refresh()
 
 
 @shared_task

@@ -207,6 +207,7 @@ class Condition(models.TextChoices):
     CHANGE_PCT = "change_pct", "price changes by percent, up or down, within a time"
     VOLUME_USD = "volume_usd", "volume of the last 24 hours above"
     SPREAD_BPS = "spread_bps", "spread between price sources above"
+    FUNDING = "funding", "funding rate of eight hours, paid by either side, from"
     ANY = "any", "any new price"
     ALL = "all", "all of several conditions"
     ANY_OF = "any_of", "any of several conditions"
@@ -220,7 +221,10 @@ class PriceRule(models.Model):
     symbols = ArrayField(models.CharField(max_length=20), help_text="instruments, or * for every one")
     condition = models.CharField(max_length=10, choices=Condition.choices)
     threshold = models.DecimalField(
-        **COLUMN, null=True, blank=True, help_text="USD; percent for change_pct, basis points for spread_bps"
+        **COLUMN,
+        null=True,
+        blank=True,
+        help_text="USD; percent for change_pct and funding, basis points for spread_bps",
     )
     window_seconds = models.PositiveIntegerField(
         null=True, blank=True, help_text="for change_pct: since how long ago"
@@ -245,7 +249,7 @@ class PriceRule(models.Model):
                 name="rule_is_whole",
                 condition=models.Q(condition="any")
                 | models.Q(
-                    condition__in=["gt", "lt", "volume_usd", "spread_bps"],
+                    condition__in=["gt", "lt", "volume_usd", "spread_bps", "funding"],
                     threshold__isnull=False,
                     threshold__gt=0,
                 )
@@ -263,7 +267,9 @@ class PriceRule(models.Model):
             models.Index(
                 fields=["condition"],
                 name="price_rules_with_facts",
-                condition=models.Q(active=True, condition__in=["volume_usd", "spread_bps", "all", "any_of"]),
+                condition=models.Q(
+                    active=True, condition__in=["volume_usd", "spread_bps", "funding", "all", "any_of"]
+                ),
             ),
         )
 

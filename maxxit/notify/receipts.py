@@ -1,53 +1,110 @@
 """Receipts of messages that a provider has just taken, in Redis, until the database says `sent`.
 
 A worker that dies between the two leaves the delivery pending; the next one finds the receipt and does not send again.
-Only a hint: without Redis such a message comes twice.
+A receipt is prepared before its message leaves, and kept as soon as the status of the answer is read: one write to an
+open connection, on the thread that reads the answer. Only a hint: without Redis such a message comes twice.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 
+import redis
 import structlog
-from django.core.cache import caches
-from django.core.cache.backends.base import BaseCache
+from django.conf import settings
+
+from maxxit.core import http
 
 log = structlog.get_logger(__name__)
 SECONDS = 3600
 """Longer than any claim."""
+PATIENCE = 2.0
+"""Seconds to wait for Redis."""
 
 
 @cache
-def _store() -> BaseCache:
-    """Return one cache for all threads of this process: its connections are open when a receipt must be kept."""
-    store: BaseCache = caches.create_connection("default")
-    return store
+def _store() -> redis.Redis:
+    """Return the client of this process."""
+    return redis.Redis.from_url(settings.ENV.broker, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
 
 
 def _key(ident: str) -> str:
-    return f"notify:taken:{ident}"
+    return f"maxxit:notify:taken:{ident}"
 
 
-def keep(ident: str) -> None:
-    """Note that the message `ident` was taken. Uses no database: it runs on a sending thread."""
+class Receipt:
+    """The receipt of one message, on a connection of its own. Uses no database: it runs on a sending thread."""
+
+    def __init__(self, ident: str) -> None:
+        self.ident = ident
+        self._kept = False
+        self._pool = _store().connection_pool
+        self._connection = self._pool.get_connection()
+        self._command = self._connection.pack_command("SET", _key(ident), 1, "EX", SECONDS)
+
+    def keep(self) -> None:
+        """Note that the message was taken; a second call does nothing."""
+        if not self._kept:
+            self._kept = True
+            self._connection.send_packed_command(self._command, check_health=False)
+
+    def close(self) -> None:
+        """Wait until Redis has the receipt, where it was kept, and give the connection back."""
+        try:
+            if self._kept:
+                self._connection.read_response()
+        except BaseException:
+            self._connection.disconnect()
+            raise
+        finally:
+            self._pool.release(self._connection)
+
+
+@contextmanager
+def prepared(ident: str) -> Iterator[None]:
+    """Keep the receipt of the message `ident` as soon as a provider answers within this context that it took it.
+
+    Without an error the message counts as taken too: mail has no such answer. Without Redis no receipt is kept.
+    """
+    receipt = None
     try:
-        _store().set(_key(ident), 1, timeout=SECONDS)
+        receipt = Receipt(ident)
     except Exception as error:
-        log.warning("receipt_not_kept", message=ident, error=str(error))
+        log.warning("receipt_not_prepared", message=ident, error=str(error))
+
+    def keep() -> None:
+        try:
+            if receipt is not None:
+                receipt.keep()
+        except Exception as error:
+            log.warning("receipt_not_kept", message=ident, error=str(error))
+
+    try:
+        with http.when_answered(keep):
+            yield
+        keep()
+    finally:
+        if receipt is not None:
+            with suppress(redis.RedisError):
+                receipt.close()
 
 
 def found(idents: Iterable[str]) -> set[str]:
     """Return which of the messages were taken."""
-    keys = {_key(ident): ident for ident in idents}
+    named = list(idents)
     try:
-        return {keys[key] for key in _store().get_many(list(keys))} if keys else set()
+        values = _store().mget([_key(ident) for ident in named]) if named else []
     except Exception as error:
         log.warning("receipts_not_read", error=str(error))
         return set()
+    return {ident for ident, value in zip(named, values, strict=True) if value is not None}
 
 
 def drop(idents: Iterable[str]) -> None:
     """Forget the receipts of messages that are stored as sent."""
+    keys = [_key(ident) for ident in idents]
     try:
-        _store().delete_many([_key(ident) for ident in idents])
+        if keys:
+            _store().delete(*keys)
     except Exception as error:
         log.warning("receipts_not_dropped", error=str(error))

@@ -41,15 +41,18 @@ LARGEST = THRESHOLD_LIMIT - 1
 DELIVERY_INTERVAL = timedelta(minutes=5)
 MAX_MOVES_PER_PASS = 20_000
 """A pass that leaves some wakes the next."""
+FUNDING_AGE = timedelta(hours=1)
+"""A funding rate that was read longer ago is not known."""
 WINDOW_TOLERANCE = timedelta(minutes=5)
 """How much older than its window the price may be that a change is measured from; with a larger gap no rule matches."""
 
 CAPPED = "CASE WHEN {value} > {largest} THEN {largest} ELSE {value} END"
 """Null where the value is null, which `least` would take for the limit."""
 VALUE = """CASE {kind} WHEN 'change_pct' THEN {change} WHEN 'volume_usd' THEN {volume}
-                       WHEN 'spread_bps' THEN {spread} ELSE new.price END"""
+                       WHEN 'spread_bps' THEN {spread} WHEN 'funding' THEN {funding} ELSE new.price END"""
 HOLDS = """CASE {kind} WHEN 'any' THEN true WHEN 'lt' THEN {value} < {threshold}
-                       WHEN 'change_pct' THEN abs({value}) >= {threshold} ELSE {value} > {threshold} END"""
+                       WHEN 'change_pct' THEN abs({value}) >= {threshold}
+                       WHEN 'funding' THEN abs({value}) >= {threshold} ELSE {value} > {threshold} END"""
 PAST = """
     LEFT JOIN LATERAL (
         SELECT close FROM candles_1m c
@@ -59,12 +62,14 @@ PAST = """
         ORDER BY c.open_time DESC LIMIT 1
     ) AS past ON true
 """
-IN_USE = (
-    "(SELECT EXISTS (SELECT FROM price_rules u WHERE {only} AND u.condition IN ('{kind}', 'all', 'any_of')))"
-)
+IN_USE = """(SELECT EXISTS (
+    SELECT FROM price_rules u WHERE {only} AND (u.condition = '{kind}'
+        OR u.condition IN ('all', 'any_of') AND u.parts @> jsonb_build_array(jsonb_build_object('condition', '{kind}')))
+))"""
+"""Whether any rule compares this: what none compares is not read."""
 HITS = """
 facts AS MATERIALIZED (
-    SELECT moved.symbol, volume.usd AS volume_usd, spread.bps AS spread_bps
+    SELECT moved.symbol, volume.usd AS volume_usd, spread.bps AS spread_bps, funding.pct AS funding_pct
     FROM (SELECT symbol, max(at) AS at FROM new GROUP BY symbol) AS moved
     LEFT JOIN LATERAL (
         SELECT nullif(sum(c.volume * c.close), 0) AS usd FROM candles c
@@ -77,6 +82,12 @@ facts AS MATERIALIZED (
           AND q.at > moved.at - %(compared)s AND q.at <= moved.at + %(compared)s
         HAVING count(*) > 1
     ) AS spread ON true
+    LEFT JOIN LATERAL (
+        SELECT f.rate_pct AS pct FROM funding_rates f
+        WHERE {funding_in_use} AND f.symbol = moved.symbol
+          AND f.at > moved.at - %(funding_age)s AND f.at <= moved.at + %(funding_age)s
+        ORDER BY abs(f.rate_pct) DESC, f.source LIMIT 1
+    ) AS funding ON true
 ), simple AS (
     SELECT r.id AS rule_id, r.user_id, r.channel, new.symbol, new.price, new.at, r.condition, r.threshold,
            {value} AS value
@@ -109,7 +120,12 @@ facts AS MATERIALIZED (
 def _value(kind: str) -> str:
     """Return the expression of what a condition compares; null where it is not known."""
     change = "round((new.price / past.close - 1) * 100, 6)"
-    terms = {"change": change, "volume": "facts.volume_usd", "spread": "facts.spread_bps"}
+    terms = {
+        "change": change,
+        "volume": "facts.volume_usd",
+        "spread": "facts.spread_bps",
+        "funding": "facts.funding_pct",
+    }
     capped = {name: CAPPED.format(value=term, largest=LARGEST) for name, term in terms.items()}
     return VALUE.format(kind=kind, **capped)
 
@@ -127,6 +143,7 @@ def _hits(only: str) -> str:
         part_past=PAST.format(kind="p.condition", window="p.window_seconds"),
         volume_in_use=IN_USE.format(only=f"u.{used}", kind=Condition.VOLUME_USD),
         spread_in_use=IN_USE.format(only=f"u.{used}", kind=Condition.SPREAD_BPS),
+        funding_in_use=IN_USE.format(only=f"u.{used}", kind=Condition.FUNDING),
     )
 
 
@@ -222,6 +239,7 @@ def match() -> int:
         "max_moves": MAX_MOVES_PER_PASS,
         "tolerance": WINDOW_TOLERANCE,
         "compared": timedelta(seconds=quotes.policy().compare_seconds),
+        "funding_age": FUNDING_AGE,
         "match_interval": MATCH_INTERVAL,
         "delivery_interval": DELIVERY_INTERVAL,
         "now": clock.now(),
@@ -247,6 +265,7 @@ def holds_now(rule: PriceRule) -> list[Hit]:
         "times": [at for _, _, at in present],
         "tolerance": WINDOW_TOLERANCE,
         "compared": timedelta(seconds=quotes.policy().compare_seconds),
+        "funding_age": FUNDING_AGE,
         "id": rule.pk,
     }
     with connection.cursor() as cursor:
@@ -269,7 +288,7 @@ def add(
 
     Args:
         condition: of `Condition`; `all` and `any_of` combine `parts`, without a threshold of their own.
-        threshold: USD for gt, lt and volume_usd, percent for change_pct, basis points for spread_bps.
+        threshold: USD for gt, lt and volume_usd, percent for change_pct and funding, basis points for spread_bps.
         window: for change_pct.
     """
     unknown = sorted(set(symbols) - {*all_instruments(), ALL_SYMBOLS})
@@ -314,6 +333,11 @@ def _check_part(part: Part, within: str) -> None:
     ):
         raise Rejected(
             f"{part.condition} needs a threshold above 0 and below {THRESHOLD_LIMIT:g}", code="bad_threshold"
+        )
+    if part.condition == Condition.FUNDING and not quotes.policy().funding_order:
+        raise Rejected(
+            "funding rates are not read here: ask the operator to set `funding_order` in config/feeds.yaml",
+            code="bad_condition",
         )
     fits = part.window and MATCH_INTERVAL <= part.window <= LONGEST_WINDOW
     if part.condition == Condition.CHANGE_PCT and not fits:
@@ -373,7 +397,7 @@ def remove(rule: PriceRule) -> bool:
     return True
 
 
-UNITS = {Condition.CHANGE_PCT: "%", Condition.SPREAD_BPS: "bps"}
+UNITS = {Condition.CHANGE_PCT: "%", Condition.SPREAD_BPS: "bps", Condition.FUNDING: "%"}
 
 
 def condition_text(rule: PriceRule) -> str:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -341,13 +341,12 @@ def _send(channel: str, message: Message, slot: float, ends: float) -> Attempt |
     if max(slot, time.monotonic()) >= ends:
         return None
     time.sleep(max(0.0, slot - time.monotonic()))
-    began = time.monotonic()
+    began, open_channel = time.monotonic(), CHANNELS.open(channel)
     try:
-        CHANNELS.open(channel).send(message)
+        with nullcontext() if open_channel.form is None else receipts.prepared(message.ident):
+            open_channel.send(message)
     except Exception as error:  # also a bug in one channel, which must not stop the others
         return Attempt(time.monotonic() - began, error)
-    if CHANNELS.open(channel).form is not None:
-        receipts.keep(message.ident)
     return Attempt(time.monotonic() - began)
 
 

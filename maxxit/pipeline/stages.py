@@ -138,6 +138,8 @@ ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     INGEST_UNMETERED: {"queue": "ingest"},
     "maxxit.knowledge.*": {"queue": "default"},
     "maxxit.chat.*": {"queue": "default"},
+    # Only price rules read them: prices do not wait for a slow source.
+    "maxxit.market.tasks.refresh_funding": {"queue": "default"},
     "maxxit.market.*": {"queue": "market"},
     # Not on the queue of deliveries, which wait for slow receivers.
     MATCH: {"queue": "market"},

@@ -14,11 +14,18 @@ R = TypeVar("R")
 class Pool:
     """Threads that keep their database connections between two pieces of work.
 
-    So a thread connects once and plans its statements once. After `CONN_MAX_AGE` or an error it connects anew.
+    So a thread connects once and plans its statements once. After `max_age` or an error it connects anew.
     """
 
-    def __init__(self, size: int, name: str) -> None:
-        self.size = size
+    def __init__(self, size: int, name: str, max_age: int | None = None) -> None:
+        """Make a pool without threads yet.
+
+        Args:
+            size: threads at most.
+            name: prefix of their names.
+            max_age: seconds that a connection is kept; None: `CONN_MAX_AGE` of the process.
+        """
+        self.size, self._max_age = size, max_age
         self._executor = ThreadPoolExecutor(size, name)
         self._connections: set[BaseDatabaseWrapper] = set()
 
@@ -36,6 +43,8 @@ class Pool:
         own = connections[DEFAULT_DB_ALIAS]
         if own not in self._connections:
             own.inc_thread_sharing()  # so that `close` may close it
+            if self._max_age is not None:
+                own.settings_dict = own.settings_dict | {"CONN_MAX_AGE": self._max_age}
             self._connections.add(own)
         own.close_if_unusable_or_obsolete()
         try:

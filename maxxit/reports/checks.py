@@ -511,9 +511,9 @@ def accounts() -> Check:
             raise LookupError(
                 f"{len(orphans)} followed accounts have a post source that is not configured: {named}"
             )
-        failed = _unread_accounts()
+        failed = unread_accounts()
         unread = [
-            f"{account}: {'switched off' if not account.is_active else failed[account.x_username]}"
+            f"{account}: {'switched off' if not account.is_active else failed[account.x_username][:100]}"
             for account in followed
             if not account.is_active or account.x_username in failed
         ]
@@ -530,11 +530,14 @@ def accounts() -> Check:
     return check
 
 
-def _unread_accounts() -> dict[str, str]:
-    """Return account -> why the newest finished pass of ingest could not read it."""
-    newest = StageRun.objects.filter(stage="ingest", duration_ms__isnull=False).first()
-    failed = newest.detail.get("failed", {}) if newest else {}
-    return {str(name): str(why)[:100] for name, why in failed.items()}
+def unread_accounts(passes: int = 1) -> dict[str, str]:
+    """Return account -> why each of the newest whole passes of ingest, so many, could not read it."""
+    whole = StageRun.objects.filter(stage="ingest", run__isnull=False, duration_ms__isnull=False, error="")
+    details = whole.order_by("-started_at").values_list("detail", flat=True)[:passes]
+    failed = [detail.get("failed") or {} for detail in details]
+    if len(failed) < passes:
+        return {}
+    return {name: str(why) for name, why in failed[0].items() if all(name in one for one in failed)}
 
 
 def chain_addresses() -> Iterator[Check]:

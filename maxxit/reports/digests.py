@@ -115,7 +115,7 @@ def sentiment(deployments: list[int], span: Span) -> str:
 
 def pnl(deployments: list[int], span: Span) -> str:
     """Return the trades that were closed, with their PnL; empty where none was and none is open."""
-    [total] = parts.attribution("total", deployments, span.begin, span.end) or [parts.Part("")]
+    total = parts.total(deployments, span.begin, span.end)
     still_open = (
         Position.objects.filter(deployment_id__in=deployments).exclude(state=PositionState.CLOSED).count()
     )
@@ -179,9 +179,10 @@ DIGESTS = {
 def send_due() -> int:
     """Write the digests that are due and not written yet, at most `AT_ONCE`; return how many became a message.
 
-    A user whose digest fails does not keep the others from theirs; it is tried again by the next pass.
+    A user whose digest fails does not keep the others from theirs: it does not count towards `AT_ONCE`, and is tried
+    again by the next pass.
     """
-    now, written, looked_at = clock.now(), 0, 0
+    now, written, done_now = clock.now(), 0, 0
     done = set(
         DigestSlot.objects.filter(due_at__gt=now - timedelta(days=8)).values_list("user_id", "kind", "due_at")
     )
@@ -191,11 +192,11 @@ def send_due() -> int:
             span = DIGESTS[kind].slot(now, zone)
             if now - span.due > LATE or (row.pk, kind, span.due) in done:
                 continue
-            looked_at += 1
-            if looked_at > AT_ONCE:
+            if done_now >= AT_ONCE:
                 return written
             try:
                 written += _write(row.pk, kind, span)
+                done_now += 1
             except Exception:
                 log.exception("digest_failed", user=row.pk, kind=kind)
     return written

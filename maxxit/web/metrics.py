@@ -9,7 +9,7 @@ from ninja.errors import HttpError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from maxxit.access.auth import address, caller_of, has_key
+from maxxit.access.auth import address, caller_of, given_key, has_key
 from maxxit.reports.metrics.collector import MaxxitCollector
 
 LOOPBACK = {"127.0.0.1", "::1"}
@@ -31,9 +31,8 @@ def _allowed(request: HttpRequest) -> bool:
     from django.conf import settings
 
     if has_key(request):  # a key decides alone, as in the API
-        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
         try:
-            who = caller_of(request.headers.get("X-API-Key", bearer), address(request))
+            who = caller_of(given_key(request), address(request))
         except HttpError:  # too many refused keys from this address
             return False
         return who is not None and _operates(who.person)

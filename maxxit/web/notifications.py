@@ -157,7 +157,7 @@ class RuleForm(forms.Form):
         required=False,
         max_digits=38,
         decimal_places=18,
-        help_text="Percent of a change, basis points of a spread; empty for any new price.",
+        help_text="Percent of a change or a funding rate, basis points of a spread; empty for any new price.",
         widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
     )
     window_minutes = forms.IntegerField(

@@ -21,7 +21,18 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.notify.crowd import ANSWERS, HTTP, Arrival, Sink, Workers, announce, installation, sink, subscribe
+from tests.notify.crowd import (
+    ANSWERS,
+    HTTP,
+    Arrival,
+    Sink,
+    Workers,
+    announce,
+    installation,
+    noted_answers,
+    sink,
+    subscribe,
+)
 
 LATENCY = 0.03
 """Seconds of a provider's answer."""
@@ -101,7 +112,7 @@ def read_answers(file: Path) -> Counter[str]:
     from maxxit.notify.channels import push
     from maxxit.notify.models import Alert
 
-    read = Counter(file.read_text().split())
+    read = Counter(noted_answers(file))
     names: Counter[str] = Counter()
     for row in Alert.objects.exclude(channel="inbox").select_related("event"):
         ident = f"a_{row.pk}"

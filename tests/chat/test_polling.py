@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from django.db import InterfaceError, OperationalError
 
 from maxxit.chat import polling, telegram
 from maxxit.core.errors import Rejected, Retryable
@@ -65,6 +66,48 @@ def test_an_update_that_fails_keeps_no_other_waiting(bot: Providers, monkeypatch
     poller.once()
     assert texts(bot) == ["fine"]
     assert bot.updates == []
+
+
+@pytest.mark.parametrize("away", [OperationalError, InterfaceError])
+def test_an_update_that_met_no_database_comes_again_and_those_before_do_not(
+    bot: Providers, monkeypatch: pytest.MonkeyPatch, away: type[Exception]
+) -> None:
+    acted: list[int] = []
+    fails = {2}
+
+    def answer(update: object) -> None:
+        number = update["update_id"]  # type: ignore[index]
+        if number in fails:
+            raise away("the connection is closed")
+        acted.append(number)
+
+    monkeypatch.setattr(telegram, "answer_update", answer)
+    bot.updates += [telegram_update(number, "/x") for number in (1, 2, 3)]
+    poller = polling.Poller(wait=0)
+    with pytest.raises(away):
+        poller.once()
+    fails.clear()
+    poller.once()
+    poller.once()
+    assert acted == [1, 2, 3]
+    assert bot.updates == []
+
+
+def test_without_a_database_it_waits_and_goes_on(bot: Providers, monkeypatch: pytest.MonkeyPatch) -> None:
+    poller, tried = polling.Poller(wait=0), list[int]()
+
+    def answer(update: object) -> None:
+        tried.append(1)
+        if len(tried) == 1:
+            raise OperationalError("the server is starting up")
+        poller.stop.set()
+
+    monkeypatch.setattr(telegram, "answer_update", answer)
+    monkeypatch.setattr(polling, "PAUSES", (0.01,))
+    monkeypatch.setattr(polling, "close_old_connections", lambda: None)
+    bot.updates.append(telegram_update(1, "/x"))
+    poller.run()
+    assert len(tried) == 2
 
 
 def test_an_answer_that_is_refused_or_lost_ends_nothing(

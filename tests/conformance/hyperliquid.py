@@ -20,10 +20,10 @@ GTC: Any = {"limit": {"tif": "Gtc"}}
 LIFE = {
     f"/info {kind}"
     for kind in (
-        "meta", "spotMeta", "allMids", "l2Book", "clearinghouseState", "openOrders", "frontendOpenOrders",
-        "historicalOrders", "userFills", "userFillsByTime", "userFunding", "userNonFundingLedgerUpdates",
-        "orderStatus", "extraAgents", "userAbstraction", "userRole", "userRateLimit", "activeAssetData",
-        "maxBuilderFee",
+        "meta", "metaAndAssetCtxs", "spotMeta", "allMids", "l2Book", "clearinghouseState", "openOrders",
+        "frontendOpenOrders", "historicalOrders", "userFills", "userFillsByTime", "userFunding",
+        "userNonFundingLedgerUpdates", "orderStatus", "extraAgents", "userAbstraction", "userRole", "userRateLimit",
+        "activeAssetData", "maxBuilderFee",
     )
 } | {
     f"/exchange {kind}"
@@ -248,6 +248,9 @@ def test_what_is_listed_and_what_it_costs(fakes: Fakes, info: Info, account: dic
     assert info.user_rate_limit(account["address"])["nRequestsCap"] == 10_000
     data = info.post("/info", {"type": "activeAssetData", "user": account["address"], "coin": "ETH"})
     assert data["leverage"] == {"type": "cross", "value": 20}
+    meta, contexts = info.meta_and_asset_ctxs()
+    assert len(meta["universe"]) == len(contexts)
+    assert Decimal(contexts[1]["funding"]) == Decimal("0.0000125")
 
 
 def test_errors_are_its_errors(fakes: Fakes, info: Info, account: dict[str, str]) -> None:

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from maxxit.core.errors import Rejected, Retryable, Unknown
-from maxxit.core.http import MAX_RETRY_AFTER, Response, client, fetch, retry_after
+from maxxit.core.http import MAX_RETRY_AFTER, Response, client, fetch, retry_after, when_answered
 
 
 class Server(BaseHTTPRequestHandler):
@@ -85,3 +86,20 @@ def test_the_servers_hint_is_kept(url: str) -> None:
 @pytest.mark.parametrize("name", ["retry-after", "x-rate-limit-reset"])
 def test_a_server_asks_for_a_day_at_most(name: str) -> None:
     assert retry_after(Response(429, headers={name: "9" * 400})) == MAX_RETRY_AFTER
+
+
+@pytest.mark.parametrize(
+    ("path", "times"), [("/code/200", 1), ("/cut", 1), ("/code/302", 0), ("/code/500", 0)]
+)
+def test_an_accepted_request_is_noted_when_its_status_is_read(url: str, path: str, times: int) -> None:
+    noted: list[int] = []
+    with (
+        client(url) as http,
+        when_answered(lambda: noted.append(1)),
+        suppress(Unknown, Rejected),
+    ):
+        fetch(http, "POST", path, writes=True, max_seconds=2.0)
+    assert len(noted) == times, "also where the body never comes"
+    with client(url) as http:
+        fetch(http, "POST", "/code/200")
+    assert len(noted) == times

@@ -5,7 +5,9 @@ Shared by the bench (`tests.bench.notify`) and the kills (`tests.chaos.notify_ki
 """
 
 import asyncio
+import itertools
 import json
+import mmap
 import os
 import re
 import shutil
@@ -24,8 +26,10 @@ from typing import Any
 
 TOKEN = "1:token"
 ANSWERS = "answers-read"
-"""In the data folder: the messages whose answers were read, once for each time."""
-_EVENT = re.compile(r"event-\d+")
+"""In the data folder, with the process's id: the messages whose answers were read, once for each time."""
+NOTED_SIZE, NOTED_BYTES = 16, 2**20
+"""Bytes of one note, and of the file of one process."""
+_EVENT = re.compile(r"event-\d+|at \d+ USD")
 """In the text of a message: which one it is. A push is encrypted, its topic tells."""
 HTTP = ("telegram", "slack", "discord", "webhook", "push")
 
@@ -220,9 +224,10 @@ class Workers:
     They are forked from a process that has imported all they need, so that a start takes milliseconds.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, of: str = "alerts") -> None:
+        """Args: of: `alerts` alone, or `rules`, whose pass sends both."""
         self.parent = subprocess.Popen(
-            [sys.executable, "-m", "tests.notify.crowd", str(port)],
+            [sys.executable, "-m", "tests.notify.crowd", str(port), of],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -241,7 +246,7 @@ class Workers:
         self.parent.wait()
 
 
-def fork_workers(port: int) -> None:
+def fork_workers(port: int, of: str) -> None:
     """Fork a worker for each line on stdin, and write its process id."""
     import django
 
@@ -265,21 +270,40 @@ def fork_workers(port: int) -> None:
         if pid == 0:
             if bind is not None:
                 bind()
-            work(worker.deliver_alerts)
+            work(worker.deliver if of == "rules" else worker.deliver_alerts)
         print(pid, flush=True)
 
 
 def note_answers(file: Path) -> None:
-    """Append the id of each message to `file` when a worker has read its provider's answer, before its receipt."""
+    """Append the id of each message to `file` when a worker has read its provider's answer, just before its receipt.
+
+    The file is mapped into memory: a write to it is no call of the system, after which this thread would wait for
+    Python's lock, so that noting it delays the receipt by next to nothing. Each process has a file of its own.
+    """
     from maxxit.notify import receipts
 
-    keep, out = receipts.keep, os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    keep, records = receipts.Receipt.keep, NOTED_BYTES // NOTED_SIZE
+    state: dict[str, Any] = {}
 
-    def noted(ident: str) -> None:
-        os.write(out, f"{ident}\n".encode())
-        keep(ident)
+    def noted(receipt: Any) -> None:
+        if not receipt._kept:
+            place = next(state["places"]) % records * NOTED_SIZE
+            state["memory"][place : place + NOTED_SIZE] = receipt.ident.encode().ljust(NOTED_SIZE)
+        keep(receipt)
 
-    receipts.keep = noted
+    def opened() -> None:
+        with open(f"{file}.{os.getpid()}", "wb+") as one:
+            one.truncate(NOTED_BYTES)
+            state.update(memory=mmap.mmap(one.fileno(), NOTED_BYTES), places=itertools.count())
+
+    os.register_at_fork(after_in_child=opened)
+    receipts.Receipt.keep = noted  # type: ignore[method-assign]
+
+
+def noted_answers(file: Path) -> list[str]:
+    """Return the ids that the workers noted."""
+    found = [one.read_bytes().rstrip(b"\0").decode().split() for one in file.parent.glob(f"{file.name}.*")]
+    return [ident for idents in found for ident in idents]
 
 
 def work(deliver: Any) -> None:
@@ -294,4 +318,4 @@ def work(deliver: Any) -> None:
 
 
 if __name__ == "__main__":
-    fork_workers(int(sys.argv[1]))
+    fork_workers(int(sys.argv[1]), sys.argv[2])

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from maxxit.core import http
 from maxxit.events.record import record
 from maxxit.notify import alerts, receipts, worker
 from maxxit.notify.channels.webhook import Webhook
@@ -58,6 +59,26 @@ def test_what_was_taken_is_stored_as_sent_and_not_sent_again(
     alert.refresh_from_db()
     assert (alert.state, len(sent)) == ("sent", 1)
     assert receipts.found([f"a_{alert.pk}"]) == set(), "it is no longer needed"
+
+
+def test_a_worker_that_died_right_after_the_answer_had_kept_the_receipt(
+    alert: Alert, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    def answered(self: Any, message: Any) -> None:
+        tries.append(message.ident)
+        act = http._answered.get()
+        assert act is not None
+        act()
+        raise Killed
+
+    monkeypatch.setattr(Webhook, "send", answered)
+    with pytest.raises(Killed):
+        worker.deliver_alerts()
+    time.to(Alert.objects.get(pk=alert.pk).due_at)
+    assert worker.deliver_alerts().sent == 1
+    assert len(tries) == 1
 
 
 def test_without_redis_it_is_sent_again(

@@ -17,9 +17,9 @@ from django.test.utils import CaptureQueriesContext
 
 from maxxit.core.errors import Rejected
 from maxxit.events.models import Event
-from maxxit.market import intake
+from maxxit.market import intake, quotes
 from maxxit.market.feeds.base import Tick
-from maxxit.market.models import Candle, Quote, QuoteMove, SourceQuote
+from maxxit.market.models import Candle, FundingRate, Quote, QuoteMove, SourceQuote
 from maxxit.notify import endpoints, rules
 from maxxit.notify.models import Endpoint, PriceRule, RuleDelivery, RuleMatch
 from maxxit.notify.rules import Part
@@ -488,6 +488,67 @@ def test_one_source_has_no_spread(ann: User, says: Callable[..., None]) -> None:
     says(BTC=60_000)
 
     assert told() == []
+
+
+@pytest.mark.parametrize(
+    ("rate", "matches"), [("0.05", True), ("-0.06", True), ("0.049", False), (None, False)]
+)
+def test_a_funding_rate_counts_whichever_side_pays_while_it_is_fresh(
+    ann: User, says: Callable[..., None], time: RecordedClock, rate: str | None, matches: bool
+) -> None:
+    rule = rules.add(ann, ["BTC"], "funding", threshold=Decimal("0.05"))
+    rows = [("a", "0.01", time.now), ("b", "9", time.now - timedelta(hours=2)), ("c", rate, time.now)]
+    for source, pct, at in rows:
+        if pct is not None:
+            FundingRate.objects.create(symbol="BTC", source=source, rate_pct=Decimal(pct), at=at)
+    says(BTC=60_000)
+
+    assert bool(told()) is matches
+    assert [hit.value for hit in rules.holds_now(rule)] == ([Decimal(rate)] if matches and rate else [])
+    assert rules.condition_text(rule) == "funding rate of eight hours, paid by either side, from 0.05 %"
+
+
+def test_where_no_funding_rate_is_read_the_rule_is_refused(
+    ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = quotes.policy().model_copy(update={"funding_order": ()})
+    monkeypatch.setattr(quotes, "policy", lambda: none)
+    with pytest.raises(Rejected, match="funding_order"):
+        rules.add(ann, ["BTC"], "all", parts=[ABOVE, Part("funding", Decimal(1))])
+
+
+@pytest.mark.parametrize(
+    ("parts", "read"),
+    [
+        ([Part("gt", Decimal(50_000)), Part("lt", Decimal(90_000))], False),
+        ([Part("gt", Decimal(50_000)), Part("volume_usd", Decimal(1))], True),
+    ],
+)
+def test_what_no_rule_compares_is_not_read(
+    ann: User, time: RecordedClock, parts: list[Part], read: bool
+) -> None:
+    rule = rules.add(ann, ["BTC"], "all", parts=parts)
+    bars_with_volume("BTC", time.now, each=20, volume="1")
+    intake.take([Tick("BTC", Decimal(60_000), time.now, "coinbase")])
+    executed: list[tuple[str, Any]] = []
+
+    def explained(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        executed.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explained):
+        rules.holds_now(rule)
+    sql, params = next(one for one in executed if "price_rules" in one[0])
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
+        [plan] = cursor.fetchone()
+    assert any(loops for loops in loops_of(plan[0]["Plan"], "candles")) is read
+
+
+def loops_of(node: dict[str, Any], table: str) -> list[int]:
+    """How often each node that reads `table`, or a part of it, ran."""
+    own = [node["Actual Loops"]] if str(node.get("Relation Name", "")).startswith(table) else []
+    return own + [found for child in node.get("Plans", ()) for found in loops_of(child, table)]
 
 
 ABOVE, FALL = Part("gt", Decimal(50_000)), Part("change_pct", Decimal(10), timedelta(minutes=30))

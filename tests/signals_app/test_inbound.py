@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from maxxit.access import attempts
 from maxxit.core import signing
 from maxxit.core.errors import Misconfigured
 from maxxit.events.models import Event
@@ -93,6 +94,34 @@ def test_an_id_with_another_content_is_a_conflict(sender: Partner) -> None:
 
     assert (answer.status_code, answer.json()["code"]) == (409, "id_reused")
     assert InboundPost.objects.get().item["text"] == "buy $BTC"
+
+
+def test_a_retry_of_a_sender_whose_clock_is_ahead_is_a_repeat(sender: Partner, time: RecordedClock) -> None:
+    ahead = T0 + timedelta(minutes=3)
+    body: dict[str, Any] = {
+        "id": "1",
+        "account": "alpha",
+        "text": "buy $BTC",
+        "created_at": ahead.isoformat(),
+    }
+    first = sender.posts(**body)
+    time.move(seconds=20)
+    again = sender.posts(**body)
+    other = sender.posts(**body | {"created_at": (T0 - timedelta(minutes=1)).isoformat()})
+
+    assert (first.status_code, again.status_code, other.status_code) == (202, 200, 409)
+    assert InboundPost.objects.get().item["posted_at"] == T0.isoformat()
+
+
+def test_a_post_that_is_signed_is_no_refused_attempt(
+    sender: Partner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[object] = []
+    monkeypatch.setattr(attempts, "begin", counted.append)
+    assert sender.posts(id="1", account="alpha", text="buy $BTC").status_code == 202
+    assert counted == []
+    assert sender.posts(id="2", account="alpha", text="buy $BTC", secret="x" * 40).status_code == 401
+    assert len(counted) == 1
 
 
 def test_an_id_of_x_cannot_be_taken_by_a_sender(sender: Partner) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import OperationalError
 from django.db.models import Q
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,6 +75,21 @@ def latched() -> set[tuple[str, str, str]]:
 # -- who is answered
 
 
+def test_a_command_that_lost_the_database_is_not_answered_and_one_whose_statement_failed_is(
+    talking: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise OperationalError("canceling statement due to statement timeout")
+
+    monkeypatch.setattr(commands, "run", fails)
+    assert said("/status") == telegram.FAILED
+    monkeypatch.setattr(telegram.connection, "is_usable", lambda: False)
+    before = ChatUpdate.objects.count()
+    with pytest.raises(OperationalError):
+        send("/status")
+    assert ChatUpdate.objects.count() == before, "it acts when it comes again"
+
+
 def test_a_code_connects_a_chat_once(world: World) -> None:
     code = connecting.connect_code(world.alice)
     assert code not in str(list(ChatCode.objects.values()))
@@ -120,7 +136,11 @@ def test_nobody_takes_over_the_commands_of_a_chat(talking: World) -> None:
     endpoints.confirm(talking.bob, "telegram", endpoints.code_of(endpoint))
     assert connecting.user_at(ALICE) == talking.alice
     code = connecting.connect_code(talking.bob)
-    said(f"/start {code}", ALICE)  # a connected chat: the code is not even looked at
+    answer = said(f"/start {code}", ALICE)  # a connected chat: the code is not even looked at
+    assert f"connected to the account {talking.alice.get_username()} already" in answer
+    assert "Settings, Chat" in answer
+    assert ChatCode.objects.filter(user=talking.bob, used_at=None).exists()
+    assert f"connected to the account {talking.alice.get_username()}." in said("/start")
     assert connecting.user_at(ALICE) == talking.alice
 
 

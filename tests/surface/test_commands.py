@@ -209,12 +209,13 @@ def test_doctor_warns_of_followed_accounts_that_are_not_read(
     builders.account(username="nobody_follows", source="gone")
     now = clock.now()
     StageRun.objects.create(
+        run=PipelineRun.objects.create(cause="schedule", started_at=now),
         stage="ingest",
         started_at=now,
         duration_ms=5,
-        idle=True,
         detail={"failed": {"protected": "403 protected"}},
     )
+    StageRun.objects.create(stage="ingest", started_at=now, duration_ms=5, idle=True)  # of other sources
     warned = checks.accounts()
     assert warned.ok
     assert "followed accounts are not read: @off: switched off; @protected: 403 protected" in warned.detail

@@ -91,6 +91,7 @@ def test_both_headers_carry_the_key(world: World) -> None:
 def test_a_page_of_another_site_is_refused(world: World) -> None:
     headers = world.key(world.alice)
     assert post(headers, request("ping"), origin="https://evil.example").status_code == 403
+    assert post(headers, request("ping"), origin="http://[").status_code == 403
     assert post(headers, request("ping"), origin="http://testserver").status_code == 200
 
 

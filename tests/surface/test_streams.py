@@ -21,6 +21,7 @@ from maxxit.events import log
 from maxxit.events.models import Event
 from maxxit.events.record import record
 from maxxit.market.models import Quote
+from maxxit.postgres.threads import Pool
 from tests.surface.conftest import World
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,6 +32,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The product's ASGI application under uvicorn, as in production."""
     monkeypatch.setattr(streams, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(streams, "_final", log.FinalId())
+    pool = Pool(2, "sse", max_age=600)
+    monkeypatch.setattr(streams, "_pool", pool)
     monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -42,6 +45,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         running.should_exit = True
         thread.join(10)
+        pool.close()
 
 
 class Stream:
@@ -209,6 +213,35 @@ def test_open_streams_of_one_key_are_limited_and_counted_until_they_end(
         time.sleep(0.2)
         status = opened(headers).response.status_code
     assert status == 200
+
+
+def test_a_stream_keeps_its_database_connections(world: World, opened: Any) -> None:
+    stream = opened(world.key(world.alice, "read"), "?name=order.noted")
+    time.sleep(0.5)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
+        [before] = cursor.fetchone()
+    reads = 20
+    time.sleep(reads * streams.POLL_SECONDS)
+    record("order.noted", world.of_alice.entry)
+    assert len(stream.until(1)) == 1
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
+        [after] = cursor.fetchone()
+    assert after - before < 3
+
+
+def test_streams_that_are_opened_at_once_count_before_they_begin(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "STREAMS_PER_CALLER", 1)
+    headers = world.key(world.alice, "read")
+    first = Client().get("/api/streams/sse", headers=headers)
+    assert first.status_code == 200
+    assert Client().get("/api/streams/sse", headers=headers).status_code == 429
+    first.close()
+    assert Client().get("/api/streams/sse", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("text", ["x", "-1", "1" * 30])

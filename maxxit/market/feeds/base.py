@@ -39,6 +39,23 @@ class PriceFeed(Protocol):
         ...
 
 
+FUNDING_HOURS = 8
+"""Funding rates are stated for this long, as most exchanges do, however often a venue charges them."""
+
+
+class FundingSource(Protocol):
+    """A source of funding rates. Its `name` is the one in `config/feeds.yaml`."""
+
+    name: str
+
+    def funding_rates(self, symbols: Sequence[str]) -> dict[str, Decimal]:
+        """Return the present rates of the symbols that it knows, percent of `FUNDING_HOURS`; positive: longs pay.
+
+        Raises Retryable when the source does not answer or its answer is malformed; Rejected when it refuses.
+        """
+        ...
+
+
 Page = tuple[datetime, list[Bar]]
 """(end of the page's span, its bars)."""
 

@@ -1,17 +1,35 @@
-"""New kinds: those who have chosen kinds get all but the moves of stops."""
+"""New kinds: users get all but the moves of stops wherever they have chosen kinds; where they chose none, none."""
+
+from collections.abc import Callable
+from typing import Any
 
 from django.db import migrations
 
-NEW = "ARRAY['trades', 'losses', 'authors']::varchar[]"
+NEW = {"trades", "losses", "authors"}
+
+
+def change(apps: Any, chosen: Callable[[set[str]], set[str]]) -> None:
+    """Replace each non-empty list of kinds, that of all channels and those of single channels."""
+    for row in apps.get_model("notify", "NotificationSettings").objects.iterator():
+        row.kinds = row.kinds and sorted(chosen(set(row.kinds)))
+        for choice in row.by_channel.values():
+            if choice.get("kinds"):
+                choice["kinds"] = sorted(chosen(set(choice["kinds"])))
+        row.save(update_fields=["kinds", "by_channel"])
+
+
+def add(apps: Any, schema_editor: Any) -> None:
+    """Add the new kinds."""
+    change(apps, lambda kinds: kinds | NEW)
+
+
+def remove(apps: Any, schema_editor: Any) -> None:
+    """Remove the new kinds."""
+    change(apps, lambda kinds: kinds - NEW)
 
 
 class Migration(migrations.Migration):
 
     dependencies = [("notify", "0013_alerted_events")]
 
-    operations = [
-        migrations.RunSQL(
-            f"UPDATE notification_settings SET kinds = ARRAY(SELECT DISTINCT unnest(kinds || {NEW}))",  # noqa: S608 (constants)
-            f"UPDATE notification_settings SET kinds = ARRAY(SELECT unnest(kinds) EXCEPT SELECT unnest({NEW}))",  # noqa: S608 (constants)
-        ),
-    ]
+    operations = [migrations.RunPython(add, remove)]

@@ -1,5 +1,7 @@
 """The machine's own gauges: jobs, stages, queues, feeds, health checks, orders in flight, models."""
 
+import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -17,11 +19,13 @@ from maxxit.pipeline.models import CanaryMark
 from maxxit.pipeline.stages import SWEEPS
 from maxxit.reports import checks, status
 from maxxit.reports.metrics.gauges import gauge
-from maxxit.reports.operators.health import read_health
+from maxxit.reports.operators.health import Health, read_health
 from trading.models import Order
 from trading.states import IN_FLIGHT
 
 log = structlog.get_logger(__name__)
+CHECKED_EVERY = 60.0
+"""Seconds. The checks ask every endpoint and feed: more than one scrape in 15 s should cost."""
 RECENT = timedelta(days=1)
 """For so long an alert of the day counts, and a model that was asked is in use."""
 
@@ -59,12 +63,36 @@ def metrics() -> Iterator[Metric]:
     yield gauge("queue_length", "messages waiting in each queue", waiting, "queue")
 
 
+class _Checks:
+    """The newest result of the health page's checks, which run once in `CHECKED_EVERY` for all scrapes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._result: Health | None = None
+        self._read_at = 0.0
+
+    def read(self) -> Health:
+        """Return the result; a scrape that finds it too old runs the checks, and another waits for it."""
+        with self._lock:
+            if self._result is None or time.monotonic() - self._read_at >= CHECKED_EVERY:
+                self._result = read_health()
+                self._read_at = time.monotonic()
+            return self._result
+
+    def forget(self) -> None:
+        """Run the checks again at the next scrape."""
+        self._result = None
+
+
+health = _Checks()
+
+
 def _checks() -> Metric:
-    """The checks of the health page. Some are there only while they fail."""
+    """The checks of the health page, at most `CHECKED_EVERY` old. Some are there only while they fail."""
     found = GaugeMetricFamily(
         "maxxit_check_failing", "1 for a check of the health page that fails", labels=["section", "check"]
     )
-    for section in read_health().sections:
+    for section in health.read().sections:
         for check in section.checks:
             found.add_metric([section.name, check.name], float(not check.ok))
     return found

@@ -5,19 +5,18 @@ Whatever process wrote a row and on whatever machine, it is counted once: each s
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Any
 
+import structlog
 from django.db import connection, transaction
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-from maxxit.core import clock
+from maxxit.events.log import FinalId
 from maxxit.pipeline.models import MetricCursor, MetricTotal
 
+log = structlog.get_logger(__name__)
 BUCKETS = ("0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "30.0", "60.0", "+Inf")
 """Upper bounds in seconds."""
-SETTLED = timedelta(seconds=5)
-"""Rows younger than this wait for the next scrape: one with a lower id may not be committed yet."""
 MOST = 200_000
 """Rows of each table that one scrape counts."""
 
@@ -47,7 +46,7 @@ FROM counted WHERE name IN ('order.sending', 'execution.blocked') GROUP BY 2
 PASSES = f"""
 WITH counted AS MATERIALIZED (
     SELECT stage, error <> '' AS failed, coalesce(duration_ms, 0) / 1000.0 AS seconds
-    FROM stage_runs WHERE id > %(after)s AND id <= %(until)s
+    FROM stage_runs WHERE id > %(after)s AND id <= %(until)s AND NOT idle
 )
 INSERT INTO metric_totals (name, labels, value)
 SELECT 'stage_passes', jsonb_build_object('stage', stage), count(*) FROM counted GROUP BY stage
@@ -71,13 +70,15 @@ UNION ALL
 {LATENCY.format(name="llm_latency_seconds", label="'provider', r.provider")}
 {ADD}
 """  # noqa: S608 (constants)
-SOURCES = {"events": ("at", EVENTS), "stage_runs": ("started_at", PASSES), "llm_traces": ("ts", CALLS)}
-"""Table -> column of its time, and the statement that counts a range of its rows."""
+SOURCES = {"events": EVENTS, "stage_runs": PASSES, "llm_traces": CALLS}
+"""Table -> the statement that counts a range of its rows."""
+_final = {table: FinalId(table=table) for table in SOURCES}
+"""Rows beyond it wait for the next scrape: one with a lower id may not be committed yet."""
 
 COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "events_processed": ("events written, by name", ("event",)),
     "events_failed": ("passes of a stage that ended with an error", ("stage",)),
-    "stage_passes": ("passes of a stage, but for sweeps that found nothing to do", ("stage",)),
+    "stage_passes": ("passes of a stage, without sweeps that found nothing to do", ("stage",)),
     "risk_decisions": ("orders that the checks let through or blocked", ("decision", "reason")),
     "llm_calls": ("calls of models that were traced", ("provider", "purpose", "status")),
     "llm_cost_usd": ("cost of traced calls, USD", ("provider",)),
@@ -89,25 +90,30 @@ HISTOGRAMS: Mapping[str, tuple[str, str]] = {
 
 
 def count_new_rows() -> None:
-    """Add what was written since the last time. Where another scrape does it at this moment, do nothing."""
-    for table, (moment, statement) in SOURCES.items():
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended('metric totals', 0))")
-            if not cursor.fetchone()[0]:
-                return
-            _count(cursor, table, moment, statement)
+    """Add what was written since the last time. Where another scrape does it at this moment, do nothing.
+
+    A table that cannot be counted is counted by a later scrape, and keeps no other from it.
+    """
+    for table, statement in SOURCES.items():
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended('metric totals', 0))")
+                if not cursor.fetchone()[0]:
+                    return
+                _count(cursor, table, statement)
+        except Exception:
+            log.exception("totals_not_counted", table=table)
 
 
-def _count(cursor: Any, table: str, moment: str, statement: str) -> None:
+def _count(cursor: Any, table: str, statement: str) -> None:
     mark = MetricCursor.objects.filter(table=table).first()
     if mark is None:  # counting begins now: what is older belongs to no rate
         cursor.execute(f"SELECT coalesce(max(id), 0) FROM {table}")  # noqa: S608 (constants)
         MetricCursor.objects.create(table=table, last_id=cursor.fetchone()[0])
         return
     cursor.execute(
-        f"SELECT max(id) FROM (SELECT id, {moment} AS at FROM {table} WHERE id > %s ORDER BY id LIMIT %s) AS next "  # noqa: S608 (constants)
-        "WHERE at <= %s",
-        [mark.last_id, MOST, clock.now() - SETTLED],
+        f"SELECT max(id) FROM (SELECT id FROM {table} WHERE id > %s AND id <= %s ORDER BY id LIMIT %s) AS next",  # noqa: S608 (constants)
+        [mark.last_id, _final[table].read(), MOST],
     )
     [until] = cursor.fetchone()
     if until is None:

@@ -19,7 +19,7 @@ from maxxit.events.models import Event
 from maxxit.events.record import NewEvent, subject, write
 from maxxit.llm.models import LlmSpend
 from maxxit.llm.policy import policy as llm_policy
-from maxxit.pipeline.models import StageRun
+from maxxit.reports.checks import unread_accounts
 
 log = structlog.get_logger(__name__)
 
@@ -80,16 +80,13 @@ def _standing() -> set[tuple[str, str]]:
 
 def unread_authors() -> Iterator[Finding]:
     """Yield the followed authors that the last two whole passes of ingest could not read, and those switched off."""
-    passes = StageRun.objects.filter(stage="ingest", run__isnull=False, duration_ms__isnull=False, error="")
-    details = passes.order_by("-started_at").values_list("detail", flat=True)[:2]
-    newest = [detail.get("failed") or {} for detail in details]
-    lasting = {name: why for name, why in newest[0].items() if name in newest[1]} if len(newest) == 2 else {}
+    lasting = unread_accounts(passes=2)
     followed = CtAccount.objects.filter(subscriptions__isnull=False).distinct().order_by("pk")
     for account in followed:
         if not account.is_active:
             why = "it is switched off, because its author protects it or it does not exist any more"
         elif account.x_username in lasting:
-            why = str(lasting[account.x_username])[:160]
+            why = lasting[account.x_username][:160]
         else:
             continue
         owners = (

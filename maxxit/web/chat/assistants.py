@@ -28,11 +28,9 @@ STATUS = {
 def mcp(request: HttpRequest) -> HttpResponse:
     """Answer one message of an assistant that has an API key."""
     origin = request.headers.get("Origin", "")
-    if origin and urlsplit(origin).netloc != request.get_host():  # a page of another site, by DNS rebinding
+    if origin and _host(origin) != request.get_host():  # a page of another site, by DNS rebinding
         return _refused(403, "requests from pages of other sites are not taken")
-    given = request.headers.get("X-API-Key") or request.headers.get("Authorization", "").removeprefix(
-        "Bearer "
-    )
+    given = auth.given_key(request)
     try:
         who = auth.caller_of(given, auth.address(request)) if given else None
     except HttpError as error:
@@ -54,6 +52,14 @@ def mcp(request: HttpRequest) -> HttpResponse:
     if response is None:
         return HttpResponse(status=202)
     return JsonResponse(response, status=STATUS.get(response.get("error", {}).get("code"), 200))
+
+
+def _host(origin: str) -> str:
+    """Return host and port of an origin; empty where it is no URL."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _refused(status: int, message: str) -> JsonResponse:

@@ -8,18 +8,24 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from maxxit.core import clock
+from maxxit.events.log import FinalId
 from maxxit.events.record import NewEvent, write
 from maxxit.llm.models import LlmTrace
 from maxxit.pipeline.models import MetricCursor, StageRun
-from maxxit.reports.metrics import totals
+from maxxit.reports.metrics import platform, totals
+from maxxit.reports.operators.health import Health
 from tests.builders import RecordedClock
+from tests.events.writers import another_connection, insert
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def counting(time: RecordedClock) -> RecordedClock:
+def counting(time: RecordedClock, monkeypatch: pytest.MonkeyPatch) -> RecordedClock:
     """Counting has begun; the rows of a test come after."""
+    for table in totals.SOURCES:
+        monkeypatch.setitem(totals._final, table, FinalId(table=table))
+    monkeypatch.setattr(platform, "CHECKED_EVERY", 0.0)
     totals.count_new_rows()
     return time
 
@@ -40,30 +46,21 @@ def value(name: str, **labels: str) -> float:
 
 
 def happen(*names: str, reason: str = "") -> None:
-    """Write events, and let them settle."""
+    """Write events."""
     write([NewEvent(name, "trading.order/1", None, {"reason": reason} if reason else {}) for name in names])
-
-
-def later(time: RecordedClock) -> None:
-    """When what was written has settled."""
-    time.move(seconds=totals.SETTLED.total_seconds() + 1)
 
 
 def test_each_event_is_counted_once(counting: RecordedClock) -> None:
     happen("order.planned", "order.planned", "order.filled")
-    assert value("events_processed_total", event="order.planned") == 0  # a lower id may not be committed yet
-    later(counting)
     for _ in range(3):
         assert value("events_processed_total", event="order.planned") == 2
     happen("order.planned")
-    later(counting)
     assert value("events_processed_total", event="order.planned") == 3
     assert value("events_processed_total", event="order.filled") == 1
 
 
 def test_what_was_there_before_belongs_to_no_rate(counting: RecordedClock) -> None:
     happen("order.planned")
-    later(counting)
     MetricCursor.objects.all().delete()
     totals.count_new_rows()
     assert value("events_processed_total", event="order.planned") == 0
@@ -73,7 +70,6 @@ def test_decisions_of_the_checks_have_their_reason(counting: RecordedClock) -> N
     happen("order.sending")
     happen("execution.blocked", "execution.blocked", reason="cooldown")
     happen("execution.blocked", reason="no_price")
-    later(counting)
     assert value("risk_decisions_total", decision="allowed", reason="") == 1
     assert value("risk_decisions_total", decision="blocked", reason="cooldown") == 2
     assert value("risk_decisions_total", decision="blocked", reason="no_price") == 1
@@ -84,9 +80,11 @@ def test_passes_and_their_failures(counting: RecordedClock) -> None:
         StageRun.objects.create(
             stage="execute", started_at=clock.now(), duration_ms=milliseconds, counted_in=1, error=error
         )
-    later(counting)
     assert value("stage_passes_total", stage="execute") == 3
     assert value("events_failed_total", stage="execute") == 1
+    idle = {"stage": "execute", "started_at": clock.now(), "duration_ms": 1}
+    StageRun.objects.create(**idle, idle=True)
+    assert value("stage_passes_total", stage="execute") == 3, "a sweep that found nothing is no pass"
     seen = scraped()
     below = {
         le: seen[("maxxit_event_latency_seconds_bucket", (("le", le), ("stage", "execute")))]
@@ -109,7 +107,6 @@ def test_calls_of_models(counting: RecordedClock) -> None:
             status=status,
             cost_usd=Decimal(cost),
         )
-    later(counting)
     assert value("llm_calls_total", provider="openai", purpose="classify", status="ok") == 2
     assert value("llm_calls_total", provider="openai", purpose="classify", status="error") == 1
     assert value("llm_cost_usd_total", provider="openai") == pytest.approx(0.005)
@@ -122,14 +119,12 @@ def test_calls_of_models(counting: RecordedClock) -> None:
 def test_a_long_backlog_is_counted_in_parts(counting: RecordedClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(totals, "MOST", 2)
     happen(*["order.planned"] * 5)
-    later(counting)
     assert [value("events_processed_total", event="order.planned") for _ in range(4)] == [2, 4, 5, 5]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_two_scrapes_at_once_count_a_row_once(counting: RecordedClock) -> None:
     happen("order.planned")
-    later(counting)
     other = connections.create_connection("default")
     try:
         with other.cursor() as cursor:
@@ -140,3 +135,38 @@ def test_two_scrapes_at_once_count_a_row_once(counting: RecordedClock) -> None:
     finally:
         other.close()
     assert value("events_processed_total", event="order.planned") == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_below_one_that_is_not_committed_yet_is_counted_later_and_once(counting: RecordedClock) -> None:
+    with another_connection() as slow:
+        insert(slow)
+        happen("order.planned")
+        counting.move(hours=1)
+        assert value("events_processed_total", event="order.planned") == 0, "a lower id may still come"
+        slow.commit()
+    found = [value("events_processed_total", event="order.planned") for _ in range(2)]
+    assert found == [1, 1]
+
+
+def test_a_table_that_cannot_be_counted_keeps_no_metric_from_a_scrape(
+    counting: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(totals.SOURCES, "events", "SELECT broken")
+    happen("order.planned")
+    StageRun.objects.create(stage="execute", started_at=clock.now(), duration_ms=5, counted_in=1)
+    assert value("stage_passes_total", stage="execute") == 1
+    assert value("events_processed_total", event="order.planned") == 0
+
+
+def test_scrapes_share_the_checks_of_the_health_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    monkeypatch.setattr(platform, "CHECKED_EVERY", 60.0)
+    monkeypatch.setattr(platform, "read_health", lambda: ran.append(1) or Health([]))
+    shared = platform._Checks()
+    shared.read()
+    shared.read()
+    assert len(ran) == 1
+    monkeypatch.setattr(platform, "CHECKED_EVERY", 0.0)
+    shared.read()
+    assert len(ran) == 2

@@ -53,6 +53,12 @@ class Command(OpsCommand):
             parser.add_argument(
                 "--spread", type=decimal_number, metavar="BPS", help="between price sources, above this"
             )
+            parser.add_argument(
+                "--funding",
+                type=decimal_number,
+                metavar="PERCENT",
+                help="funding rate of 8 hours, either side pays",
+            )
             parser.add_argument("--any", action="store_true", help="every new price")
             parser.add_argument(
                 "--match",
@@ -179,6 +185,7 @@ def _parts(options: dict[str, Any]) -> list[Part]:
         "change_24h": (Condition.CHANGE_PCT, timedelta(hours=24)),
         "volume": (Condition.VOLUME_USD, None),
         "spread": (Condition.SPREAD_BPS, None),
+        "funding": (Condition.FUNDING, None),
     }
     parts = [
         Part(kind, options[name], within)
@@ -189,7 +196,7 @@ def _parts(options: dict[str, Any]) -> list[Part]:
         parts.append(Part(Condition.ANY))
     if not parts:
         raise CommandError(
-            "give a condition: --above, --below, --change, --change-24h, --volume, --spread or --any"
+            "give a condition: --above, --below, --change, --change-24h, --volume, --spread, --funding or --any"
         )
     return parts
 

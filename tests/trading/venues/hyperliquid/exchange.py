@@ -74,6 +74,8 @@ class Market:
     max_leverage: int
     price: Decimal = Decimal(100)
     delisted: bool = False
+    funding: Decimal = Decimal("0.0000125")
+    """The rate of the next hour, a fraction."""
 
 
 @dataclass
@@ -558,6 +560,17 @@ class Exchange:
             row |= {"marginTableId": one.max_leverage} | ({"isDelisted": True} if one.delisted else {})
             universe.append(row)
         return {"universe": universe, "marginTables": [], "collateralToken": 0}
+
+    def _info_metaAndAssetCtxs(self, ask: Row) -> list[Any]:
+        contexts = [
+            {
+                "funding": _text(one.funding), "openInterest": "1000.0", "prevDayPx": _text(one.price),
+                "dayNtlVlm": "1000000.0", "premium": "0.0001", "oraclePx": _text(one.price), "markPx": _text(one.price),
+                "midPx": _text(one.price), "impactPxs": [_text(one.price)] * 2, "dayBaseVlm": "500.0",
+            }
+            for one in self.markets
+        ]  # fmt: skip
+        return [self._info_meta(ask), contexts]
 
     def _info_spotMeta(self, ask: Row) -> Row:
         return {"universe": [], "tokens": []}
