@@ -8,6 +8,7 @@ open connection, on the thread that reads the answer. Only a hint: without Redis
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from typing import Any, cast
 
 import redis
 import structlog
@@ -39,7 +40,7 @@ class Receipt:
         self.ident = ident
         self._kept = False
         self._pool = _store().connection_pool
-        self._connection = self._pool.get_connection()
+        self._connection = cast(Any, self._pool.get_connection())
         self._command = self._connection.pack_command("SET", _key(ident), 1, "EX", SECONDS)
 
     def keep(self) -> None:

@@ -297,7 +297,7 @@ def note_answers(file: Path) -> None:
             state.update(memory=mmap.mmap(one.fileno(), NOTED_BYTES), places=itertools.count())
 
     os.register_at_fork(after_in_child=opened)
-    receipts.Receipt.keep = noted  # type: ignore[method-assign]
+    receipts.Receipt.keep = noted  # type: ignore[method-assign, assignment]
 
 
 def noted_answers(file: Path) -> list[str]:

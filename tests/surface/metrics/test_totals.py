@@ -161,8 +161,13 @@ def test_a_table_that_cannot_be_counted_keeps_no_metric_from_a_scrape(
 
 def test_scrapes_share_the_checks_of_the_health_page(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[int] = []
+
+    def read_health() -> Health:
+        ran.append(1)
+        return Health([])
+
     monkeypatch.setattr(platform, "CHECKED_EVERY", 60.0)
-    monkeypatch.setattr(platform, "read_health", lambda: ran.append(1) or Health([]))
+    monkeypatch.setattr(platform, "read_health", read_health)
     shared = platform._Checks()
     shared.read()
     shared.read()
