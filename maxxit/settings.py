@@ -48,6 +48,7 @@ INSTALLED_APPS = [
     "maxxit.access",
     "maxxit.ops",
     "maxxit.replay",
+    "maxxit.backtest",
     "maxxit.chat",
     "agents",
     "signals_app",

@@ -13,15 +13,30 @@ from signals_app.score import Declined, uses_posts
 
 
 class Caps:
-    """Signals of each agent so far today, by token and by author; withdrawn and skipped ones count as well."""
+    """Signals of each agent so far today, by token and by author; withdrawn and skipped ones count as well.
 
-    def __init__(self, agents: Iterable[Agent], policy: Generate, at: datetime) -> None:
+    Args:
+        tokens: (agent, token) -> signals of the UTC day so far.
+        authors: (agent, author) -> the same.
+    """
+
+    def __init__(
+        self, policy: Generate, tokens: Counter[tuple[int, str]], authors: Counter[tuple[int, int]]
+    ) -> None:
         self._policy = policy
+        self._tokens, self._authors = tokens, authors
+
+    @classmethod
+    def read(cls, agents: Iterable[Agent], policy: Generate, at: datetime) -> "Caps":
+        """Count the stored signals of the UTC day up to `at`."""
         midnight = datetime.combine(at.date(), time(), at.tzinfo)
         today = Signal.objects.filter(agent__in=list(agents), created_at__gte=midnight, created_at__lte=at)
-        self._tokens = Counter(today.order_by().values_list("agent_id", "token"))
         authors_of = today.order_by().values_list("agent_id", "posts__account", "pk").distinct()
-        self._authors = Counter((agent, author) for agent, author, _ in authors_of if author is not None)
+        return cls(
+            policy,
+            Counter(today.order_by().values_list("agent_id", "token")),
+            Counter((agent, author) for agent, author, _ in authors_of if author is not None),
+        )
 
     def within_author_cap(self, agent: Agent, calls: Sequence[Call]) -> tuple[Call, ...]:
         """Select the calls of authors who are below their daily cap with this agent."""

@@ -22,7 +22,7 @@ from maxxit.knowledge import retrieve
 from maxxit.llm.ask import ask
 from maxxit.llm.trace import AgentRef
 from maxxit.market.instruments import instrument, listed_on, words_by_token
-from maxxit.market.venues import venue_policy
+from maxxit.market.venues import VenuePolicy, venue_policy
 from signals_app import score
 from signals_app.caps import Caps
 from signals_app.evidence.base import Call
@@ -89,7 +89,7 @@ def generate(
     done = Generated(agents=len(chosen))
     verdicts: dict[int, set[str]] = {pk: set() for pk in facts.posts}
     taken = set(Signal.objects.filter(bucket=bucket).values_list("agent_id", "token"))
-    caps = Caps(chosen, policy, at)
+    caps = Caps.read(chosen, policy, at)
     waiting = deque(chosen)
     lanes: Lanes[int, Decided] = Lanes("generate")
     while waiting or lanes.under_way():
@@ -154,7 +154,7 @@ def _consider(
     """Decide on one agent and token from the calls within the caps, and store the signal."""
     if token not in facts.prices:
         return Declined(CandidateReason.NO_PRICE)
-    limits = _limits(agent, token, policy)
+    limits = limits_of(agent, token, policy, venue_policy(agent.venue))
     decision = score.decide(limits, calls, facts.markets.get(token), facts.social.get(token))
     if isinstance(decision, Proposed) and policy.proposer == "model":
         decision = _ask_model(agent, token, facts, decision, limits)
@@ -164,8 +164,8 @@ def _consider(
     return decision
 
 
-def _limits(agent: Agent, token: str, policy: Generate) -> Limits:
-    venue = venue_policy(agent.venue)
+def limits_of(agent: Agent, token: str, policy: Generate, venue: VenuePolicy) -> Limits:
+    """Return the weights, thresholds and levels by which an agent of this venue decides on a token."""
     levels = policy.spot if venue.is_spot else policy.perps
     return Limits(
         weights=agent.weights,

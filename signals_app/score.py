@@ -50,10 +50,24 @@ def score(
     gives None.
     """
     facts = Facts(market, tuple(calls) if uses_posts(weights) else (), social)
+    return weigh(weights, facts, values_of(facts))
+
+
+def values_of(facts: Facts) -> dict[str, Decimal | None]:
+    """Return piece of evidence -> its value in [-1, 1] from these facts; None where it has none."""
+    return {piece.name: piece.of(facts) for piece in pieces()}
+
+
+def weigh(weights: Mapping[str, int], facts: Facts, values: Mapping[str, Decimal | None]) -> Scored | None:
+    """Return side and confidence that the weighted evidence gives (`score`).
+
+    Args:
+        values: `values_of` the facts, which have no calls where the weights do not use posts.
+    """
     evidence: dict[str, float] = {}
     direction, total = 0.0, 0
     for piece in pieces():
-        value, weight = piece.of(facts), weights.get(piece.name, 0)
+        value, weight = values[piece.name], weights.get(piece.name, 0)
         if value is None and piece.required and weight:
             return None
         evidence[piece.name] = float(value or 0)
@@ -174,7 +188,11 @@ def decide(
     """Decide for one agent and token: a trade, or the reason against it."""
     if market is None:
         return Declined(CandidateReason.NO_MARKET_DATA)
-    scored = score(limits.weights, calls, market, social)
+    return judge(limits, score(limits.weights, calls, market, social), market)
+
+
+def judge(limits: Limits, scored: Scored | None, market: Snapshot) -> Proposed | Declined:
+    """Decide on what was scored: a trade with its levels and leverage, or the reason against it."""
     if scored is None:
         return Declined(CandidateReason.BELOW_THRESHOLD, "0", f"{limits.min_confidence:f}")
     if scored.side == Side.SHORT and not limits.shorts:

@@ -160,7 +160,7 @@ def _read_facts(orders: Sequence[Order], policy: RiskPolicy, shares: crowd.Share
     of_venue = {
         (market.symbol, market.side): share.fraction for market, share in shares.items() if market.venue == at
     }
-    return Entries(orders, at, policy, of_venue)
+    return Entries.read(orders, at, policy, of_venue)
 
 
 def _question(order: Order, policy: RiskPolicy) -> Question:

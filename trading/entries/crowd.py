@@ -177,7 +177,7 @@ class _Crowd:
             for order in load_orders(rows):
                 by_venue[order.venue].append(order)
             for at, batch in by_venue.items():
-                entries = Entries(batch, at, self._policy)
+                entries = Entries.read(batch, at, self._policy)
                 for order in batch:
                     if order.symbol in self._prices:  # a quote may have come since they were read
                         found[Market(at, order.symbol, order.side)] += _wanted(order, entries)

@@ -6,6 +6,7 @@ those before it. Read them while `limits.lock` is held.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from functools import cache
 
@@ -19,7 +20,7 @@ from trading.deployments import owner_terms
 from trading.entries import sizing
 from trading.models import Fill, Order
 from trading.risk import limits
-from trading.risk.checks import Facts
+from trading.risk.checks import Facts, GateFacts
 from trading.risk.policy import RiskPolicy
 from trading.venues.base import VenueAnswer
 
@@ -83,6 +84,23 @@ class Exits:
         return fills.order_by("-pk").values_list("price", flat=True).first()
 
 
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What accounts and the platform have and use, for the facts of a batch of entries."""
+
+    gates: Mapping[str, GateFacts]
+    """Account -> its gate."""
+    quotes: Mapping[str, quotes.Quote]
+    """Symbol -> its fresh quote, also where its sources disagree."""
+    prices: Mapping[str, Decimal]
+    """The prices of those quotes, USD."""
+    holdings: limits.Holdings
+    rates: limits.OrderRates
+    owners: owner_terms.OwnersTerms
+    worth: Mapping[int, ledger.Worth]
+    """Deployment -> what it holds and owes."""
+
+
 class Entries:
     """Facts of entries: usage of the accounts and the platform, and each order's size in whole lots.
 
@@ -93,27 +111,46 @@ class Entries:
 
     def __init__(
         self,
-        orders: Sequence[Order],
+        used: "Used",
         venue: str,
         policy: RiskPolicy,
         shares: Mapping[tuple[str, str], Decimal] | None = None,
     ) -> None:
-        self.now = clock.now()
         self._policy = policy
-        self._policies = {symbol: policy.of(symbol) for symbol in {order.symbol for order in orders}}
+        self._policies: dict[str, RiskPolicy] = {}
         self._shares = shares or {}
-        accounts = [order.account for order in orders]
-        self._gates = gate.read_many(venue, accounts)
-        self._quotes = quotes.latest(list(all_instruments()), closing=True)
-        self._prices = {symbol: quote.price for symbol, quote in self._quotes.items()}
-        self._holdings = limits.read_holdings(accounts)
-        self._rates = limits.read_order_rates(((order.account, order.symbol) for order in orders), self.now)
-        self._owners = owner_terms.read((order.deployment_id for order in orders), self.now)
-        self._worth = ledger.worth(order.deployment_id for order in orders)
+        self._gates, self._quotes, self._prices = used.gates, used.quotes, used.prices
+        self._holdings, self._rates, self._owners = used.holdings, used.rates, used.owners
+        self._worth = used.worth
         self._listed = listed_on(venue)
+
+    @classmethod
+    def read(
+        cls,
+        orders: Sequence[Order],
+        venue: str,
+        policy: RiskPolicy,
+        shares: Mapping[tuple[str, str], Decimal] | None = None,
+    ) -> "Entries":
+        """Read what the accounts of `orders` and the platform use now."""
+        accounts, now = [order.account for order in orders], clock.now()
+        deployments = [order.deployment_id for order in orders]
+        fresh = quotes.latest(list(all_instruments()), closing=True)
+        used = Used(
+            gates=gate.read_many(venue, accounts),
+            quotes=fresh,
+            prices={symbol: quote.price for symbol, quote in fresh.items()},
+            holdings=limits.read_holdings(accounts),
+            rates=limits.read_order_rates(((order.account, order.symbol) for order in orders), now),
+            owners=owner_terms.read(deployments, now),
+            worth=ledger.worth(deployments),
+        )
+        return cls(used, venue, policy, shares)
 
     def policy(self, order: Order) -> RiskPolicy:
         """Return the policy with the exceptions of the order's symbol."""
+        if order.symbol not in self._policies:
+            self._policies[order.symbol] = self._policy.of(order.symbol)
         return self._policies[order.symbol]
 
     @property

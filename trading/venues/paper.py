@@ -21,7 +21,7 @@ from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.core.money import USDC, USDC_UNIT, ZERO, usdc
 from maxxit.core.terms import BPS, OrderSide, Purpose
 from maxxit.market import quotes
-from maxxit.market.instruments import instrument
+from maxxit.market.instruments import Instrument, instrument
 from maxxit.postgres import bulk
 from trading import ledger
 from trading.models import PaperBalance, PaperFill, PaperFunding, PaperOrder
@@ -280,8 +280,7 @@ class PaperVenue(Venue):
         }
 
     def _worse(self, price: Decimal, symbol: str, side: str) -> Decimal:
-        worse = price * (1 + self.slippage if side == OrderSide.BUY else 1 - self.slippage)
-        return instrument(symbol).round_price_against(worse, side)
+        return worse_price(price, symbol, side, self.slippage)
 
     def _match(self, orders: Sequence[PaperOrder], priced: "Quotes") -> None:
         """Fill the rest of each order, up to the depth, at the quote plus slippage; store fills and balances."""
@@ -322,16 +321,37 @@ class PaperVenue(Venue):
         price = self._worse(at, order.symbol, order.side)
         if price <= ZERO:
             return None
-        quantity = min(left, max(token.round_quantity(self.depth_usd / price), token.lot))
+        quantity = min(left, available(token, price, self.depth_usd))
         if held:
             quantity = held.fillable(order, quantity)
-        rounding = ROUND_CEILING if order.side == OrderSide.BUY else ROUND_FLOOR
-        cash = (quantity * price).quantize(USDC_UNIT, rounding)
-        fee = (cash * self.fee).quantize(USDC_UNIT, ROUND_CEILING)
+        cash, fee = exchanged(quantity, price, order.side, self.fee)
         age = max(round((now - quote.at).total_seconds()), 0) if quote else None
         return PaperFill(
             order=order, quantity=quantity, price=price, cash=cash, fee=fee, quote_age_seconds=age, at=now
         )
+
+
+def worse_price(price: Decimal, symbol: str, side: str, slippage: Decimal) -> Decimal:
+    """Return the price in USD at which an order fills: the quote plus slippage (a fraction), against the trader."""
+    worse = price * (1 + slippage if side == OrderSide.BUY else 1 - slippage)
+    return instrument(symbol).round_price_against(worse, side)
+
+
+def available(token: Instrument, price: Decimal, depth_usd: Decimal) -> Decimal:
+    """Return how many tokens one fill takes at most at `price` (USD): whole lots for `depth_usd`, at least one."""
+    return max(token.round_quantity(depth_usd / price), token.lot)
+
+
+def exchanged(quantity: Decimal, price: Decimal, side: str, fee: Decimal) -> tuple[Decimal, Decimal]:
+    """Return the cash of a fill and the venue's fee, USDC, both rounded against the trader to six decimals.
+
+    Args:
+        quantity: tokens.
+        price: USD.
+        fee: fraction of the cash.
+    """
+    cash = (quantity * price).quantize(USDC_UNIT, ROUND_CEILING if side == OrderSide.BUY else ROUND_FLOOR)
+    return cash, (cash * fee).quantize(USDC_UNIT, ROUND_CEILING)
 
 
 ACCEPT = """

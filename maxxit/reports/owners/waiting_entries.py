@@ -121,7 +121,7 @@ def waiting_entries(orders: Sequence[Order]) -> list[WaitingEntry]:
         by_venue[order.venue].append(order)
     entries: dict[int, WaitingEntry] = {}
     for venue, of_venue in by_venue.items():
-        facts = Entries(of_venue, venue, policy)
+        facts = Entries.read(of_venue, venue, policy)
         for order in of_venue:
             entries[order.pk] = _entry(order, facts.of(order, VenueAnswer()), policy)
     return [entries[order.pk] for order in orders]

@@ -1,20 +1,16 @@
 """`manage.py preview`: what accounts, a capital and presets would have traded on what the platform recorded."""
 
 import argparse
-import sys
-from collections.abc import Callable
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from maxxit.core.commands import OpsCommand, count, decimal_number
 from maxxit.core.config import lay_over
 from maxxit.core.errors import InvalidInput
-from maxxit.core.terminal import Console
 from maxxit.core.terms import ExitPreset, Preset
+from maxxit.replay.progress import ProgressBar
 
 
 class Command(OpsCommand):
@@ -62,7 +58,7 @@ class Command(OpsCommand):
             plan = plan_of(names, options["capital"], options["preset"], options["exits"], options["days"])
         except InvalidInput as error:
             raise CommandError(str(error), returncode=2) from None
-        with _bar(plan.start, plan.end, quiet=self.quiet) as progress:
+        with ProgressBar(plan.start, plan.end, quiet=self.quiet) as progress:
             result = rehearse(plan, progress)
         self._show(result)
         return plan.as_json() | {"result": result}
@@ -108,23 +104,3 @@ class Command(OpsCommand):
         self.say()
         for note in (*result["notes"], "What happened is no promise of what will happen."):
             self.say(note)
-
-
-class _bar:
-    """A progress bar on stderr; a context that returns the function to call with each moment."""
-
-    def __init__(self, start: datetime, end: datetime, *, quiet: bool) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-        console = Console(file=sys.stderr, highlight=False)
-        self._bar = Progress(*columns, TimeElapsedColumn(), console=console, disable=quiet)
-        self._start, self._total = start, (end - start).total_seconds()
-
-    def __enter__(self) -> Callable[[datetime], None]:
-        self._bar.start()
-        shown = self._bar.add_task("preparing", total=self._total)
-        return lambda moment: self._bar.update(
-            shown, completed=(moment - self._start).total_seconds(), description=f"{moment:%d %b %H:%M}"
-        )
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()

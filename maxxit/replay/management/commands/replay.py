@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from argparse import ArgumentParser
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from maxxit.core.config import use_profile
 from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.core.terminal import Console
 from maxxit.embedded.scratch import scratch_database
-from maxxit.replay import report
+from maxxit.replay import report, tape, taping
 from maxxit.replay.run import Recorded, play, prepare
+from maxxit.replay.taping import Taped
 from positions.performance import roll_up
 from signals_app.inputs import check_output, wrong_input
 
@@ -43,6 +45,9 @@ class Command(BaseCommand):
             "--events-out", type=Path, help="write every event to this file, one JSON line each"
         )
         parser.add_argument(
+            "--tape", type=Path, help="write a tape to this file, for `manage.py backtest` (docs/backtest.md)"
+        )
+        parser.add_argument(
             "--profile", default="replay", help="folder of config/profiles to use (default: replay)"
         )
         parser.add_argument(
@@ -56,6 +61,7 @@ class Command(BaseCommand):
             use_profile(options["profile"])
             with wrong_input():
                 check_output("--events-out", options["events_out"])
+                check_output("--tape", options["tape"])
                 recorded = self._recorded(options)
             logging.disable(logging.WARNING)  # the events have what the steps log
             with scratch_database(keep=options["keep"]) as where:
@@ -80,7 +86,8 @@ class Command(BaseCommand):
             raise Misconfigured(f"--posts {options['posts']} is not a file")
         if not options["candles"].is_dir():
             raise Misconfigured(f"--candles {options['candles']} is not a folder")
-        return Recorded(options["posts"], options["candles"], start, end)
+        kind = Taped if options["tape"] else Recorded
+        return kind(options["posts"], options["candles"], start, end)
 
     def _play(self, recorded: Recorded, options: dict[str, Any], console: Console) -> dict[str, Any]:
         with wrong_input():
@@ -94,13 +101,15 @@ class Command(BaseCommand):
         with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
             span = (recorded.end - recorded.start).total_seconds()
             shown = bar.add_task(f"{recorded.start:%d %b}", total=span)
-            play(
-                recorded,
-                lambda moment: bar.update(
-                    shown,
-                    completed=(moment - recorded.start).total_seconds(),
-                    description=f"{moment:%d %b %H:%M}",
-                ),
-            )
+
+            def played(moment: datetime) -> None:
+                done = (moment - recorded.start).total_seconds()
+                bar.update(shown, completed=done, description=f"{moment:%d %b %H:%M}")
+
+            if isinstance(recorded, Taped):
+                taping.play_taped(recorded, played)
+                tape.write(recorded.finish(), options["tape"])
+            else:
+                play(recorded, played)
         roll_up.roll_up()
         return report.summary(recorded, report.write_events(options["events_out"]))

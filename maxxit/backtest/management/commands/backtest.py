@@ -1,0 +1,199 @@
+"""`manage.py backtest`: try settings on a tape in milliseconds, and check that it equals the replay."""
+
+import logging
+from argparse import ArgumentTypeError
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from maxxit.core import clock
+from maxxit.core.commands import OpsCommand
+from maxxit.core.config import use_profile
+from maxxit.core.errors import Misconfigured
+from maxxit.embedded.scratch import scratch_database
+from maxxit.replay.tape import Tape
+
+
+def change(text: str) -> tuple[str, str]:
+    """argparse type: KEY=VALUE."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ArgumentTypeError(f"{text!r} is not KEY=VALUE, for example exits.signal.trailing_pct=2")
+    return key.strip(), value.strip()
+
+
+class Command(OpsCommand):
+    help = (
+        "Backtest settings on the tape of a replay. The decisions, sizes, fees and exits are those of the live system; "
+        "what the fast path does not represent is refused by name."
+    )
+    epilog = (
+        "examples:\n"
+        "  manage.py replay --posts posts.jsonl --candles DIR --from 2017-12-01 --to 2017-12-31 --tape month.tape\n"
+        "  manage.py backtest run --tape month.tape --set exits.signal.trailing_pct=2\n"
+        "  manage.py backtest check equal --tape month.tape"
+    )
+    subcommands = {
+        "run": "run one set of settings on a tape",
+        "compare": "compare two sets of settings on a tape: figures, trades, first difference",
+        "check": "check the backtest: equal (to the replay)",
+    }
+
+    def options(self, parser: CommandParser, action: str) -> None:
+        parser.add_argument(
+            "--profile", default="replay", help="folder of config/profiles to use (default: replay)"
+        )
+        parser.add_argument(
+            "--set", dest="changes", type=change, action="append", default=[], metavar="KEY=VALUE",
+            help="a setting that differs from the tape (repeat it for several)",
+        )  # fmt: skip
+        parser.add_argument("--tape", type=Path, required=action != "check", help="file of `replay --tape`")
+        if action == "run":
+            parser.add_argument("--trades", action="store_true", help="list the closed positions as well")
+        elif action == "compare":
+            parser.add_argument(
+                "--with", dest="others", type=change, action="append", default=[], metavar="KEY=VALUE",
+                help="a setting of the second run",
+            )  # fmt: skip
+        elif action == "check":
+            parser.add_argument("what", choices=["equal"], help="equal: every closed position, to the replay")
+            parser.add_argument("--posts", type=Path, help="JSON-lines file, where there is no tape")
+            parser.add_argument("--candles", type=Path, help="folder of candle files, where there is no tape")
+            parser.add_argument("--from", dest="start", default="", help="first day or moment, UTC")
+            parser.add_argument("--to", dest="end", default="", help="last day (included) or moment, UTC")
+
+    def run(self, **options: Any) -> Any:
+        use_profile(options["profile"])
+        changes = dict(options["changes"])
+        if options["action"] == "run":
+            return self._run(options["tape"], changes, trades=options["trades"])
+        if options["action"] == "compare":
+            return self._compare(options["tape"], changes, dict(options["others"]))
+        return self._check_equal(options, changes)
+
+    def _run(self, path: Path, changes: Mapping[str, str], *, trades: bool) -> dict[str, Any]:
+        from maxxit.backtest.figures import cautions, figures_of, trade_row
+        from maxxit.backtest.run import Backtest
+        from maxxit.replay.tape import read
+
+        backtest = Backtest(read(path))
+        outcome = backtest.run(changes)
+        figures = figures_of(outcome, backtest.market)
+        notes = cautions(outcome, figures)
+        self._show(figures.as_json())
+        rows = [trade_row(one) for one in outcome.traded.closed] if trades else []
+        if trades:
+            self.say()
+            self.table(
+                ["account", "token", "side", "opened", "closed", "reason", "PnL"],
+                [
+                    (row["account"], row["symbol"], row["side"], row["opened_at"][:16], row["closed_at"][:16],
+                     row["reason"], row["pnl"])
+                    for row in rows
+                ],
+            )  # fmt: skip
+        self.say()
+        for note in notes:
+            self.say(note)
+        return {
+            "tape": backtest.tape.digest,
+            "changes": dict(changes),
+            "figures": figures.as_json(),
+            "notes": notes,
+            **({"trades": rows} if trades else {}),
+        }
+
+    def _show(self, *runs: Mapping[str, Any]) -> None:
+        names = list(runs[0])
+        heads = ["figure", "value"] if len(runs) == 1 else ["figure", "first", "second"]
+        self.table(heads, [(name.replace("_", " "), *(_shown(run[name]) for run in runs)) for name in names])
+
+    def _compare(self, path: Path, changes: Mapping[str, str], others: Mapping[str, str]) -> dict[str, Any]:
+        from maxxit.backtest.equal import compare, taped
+        from maxxit.backtest.figures import figures_of
+        from maxxit.backtest.run import Backtest
+        from maxxit.replay.tape import read
+
+        backtest = Backtest(read(path))
+        outcomes = [backtest.run(one) for one in (changes, others)]
+        figures = [figures_of(one, backtest.market).as_json() for one in outcomes]
+        self._show(*figures)
+        compared = compare(
+            [taped(one) for one in outcomes[0].traded.closed], outcomes[1].traded.closed, ("first", "second")
+        )
+        self.say(
+            f"{compared.equal} closed positions are equal, of {compared.replayed} and {compared.backtested}"
+        )
+        if compared.difference:
+            self.say(f"first difference: {compared.difference}")
+        return {
+            "tape": backtest.tape.digest,
+            "first": {"changes": dict(changes), "figures": figures[0]},
+            "second": {"changes": dict(others), "figures": figures[1]},
+            "equal": compared.equal,
+            "first_difference": compared.difference,
+        }
+
+    def _check_equal(self, options: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
+        from maxxit.backtest.equal import compare
+        from maxxit.backtest.run import Backtest
+        from maxxit.replay.tape import read
+
+        tape = read(options["tape"]) if options["tape"] else self._replayed(options)
+        backtest = Backtest(tape)
+        outcome = backtest.run(changes)
+        compared = compare(tape.closed, outcome.traded.closed)
+        stays = len(outcome.traded.open)
+        is_equal = not compared.difference and stays == tape.open
+        self.exit_code = 0 if is_equal else 1
+        self.say(f"positions open at the end: replay {tape.open}, backtest {stays}")
+        if is_equal:
+            self.say(
+                f"{compared.equal} of {compared.replayed} closed positions are equal in moment, reason and PnL"
+            )
+        else:
+            self.say(
+                f"{compared.equal} of {compared.replayed} closed positions are equal; first difference: "
+                f"{compared.difference or 'the number of open positions'}"
+            )
+        return {
+            "tape": tape.digest,
+            "equal": compared.equal,
+            "replayed": compared.replayed,
+            "backtested": compared.backtested,
+            "open": [tape.open, stays],
+            "first_difference": compared.difference,
+        }
+
+    def _replayed(self, options: Mapping[str, Any]) -> Tape:
+        """Replay the files in a scratch database and return the tape."""
+        from maxxit.replay.progress import ProgressBar
+        from maxxit.replay.taping import Taped, record_tape
+
+        given: Sequence[str] = ("posts", "candles", "start", "end")
+        if missing := [name for name in given if not options[name]]:
+            flags = {"start": "--from", "end": "--to"}
+            names = ", ".join(flags.get(name, f"--{name}") for name in missing)
+            raise Misconfigured(f"give --tape, or --posts, --candles, --from and --to; missing: {names}")
+        try:
+            start, end = clock.day(options["start"]), clock.day(options["end"], after=True)
+        except ValueError as error:
+            raise Misconfigured(f"--from and --to take a date or an ISO time: {error}") from error
+        if start >= end:
+            raise Misconfigured(f"--from {options['start']} is not before --to {options['end']}")
+        logging.disable(logging.WARNING)
+        try:
+            with scratch_database(), ProgressBar(start, end, quiet=self.quiet) as progress:
+                return record_tape(Taped(options["posts"], options["candles"], start, end), progress)
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {count}" for name, count in value.items()) or "none"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "–" if value is None else str(value)

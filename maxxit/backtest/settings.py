@@ -1,0 +1,272 @@
+"""What a backtest varies: agents, risk policy, levels and venue options, each by its key. Unknown keys are refused.
+
+A key is a path: `exits.signal.trailing_pct`, `sizing.moderate.high_pct`, `account.cooldown_seconds_per_symbol`,
+`max_trade_usd`, `generate.spot.stop_loss_pct`, `venues.paper.fee_bps`, `agents.Follower.min_confidence`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from pydantic import ValidationError
+
+from agents.evidence import weights_problem
+from agents.fee_terms import SHARE, Terms, terms
+from maxxit.core.errors import Misconfigured
+from maxxit.core.terms import ExitPreset, Preset
+from maxxit.market.venues import VenuePolicy
+from maxxit.replay.tape import Tape, TapedAgent
+from signals_app.policy import Generate
+from trading.risk.policy import RiskPolicy
+
+RECORDED = (
+    "is recorded on the tape: write another one with `manage.py replay --tape FILE` and that configuration"
+)
+REFUSED: Mapping[str, str] = {
+    "generate.bar_minutes": RECORDED,
+    "generate.bars": RECORDED,
+    "generate.warm_up_bars": RECORDED,
+    "generate.bucket_hours": RECORDED,
+    "generate.social_hours": RECORDED,
+    "generate.proposer": "asks a model, which the fast backtest does not",
+    "authors": RECORDED,
+    "classify": RECORDED,
+    "ingest": RECORDED,
+    "triggers": "pulls the kill switch, which neither a replay nor the fast backtest does",
+    "liquidation_warning": "needs leverage, which the fast backtest does not represent",
+    "loosen_after_seconds": "delays changes of limits, which a backtest does not make",
+    "order_deadline_seconds": "concerns orders that arrive late, which a paper venue has not",
+    "platform": "scales crowds of many accounts, which the fast backtest does not represent",
+}
+"""Key, or the beginning of keys -> why the fast path does not take it."""
+OF_AGENT = ("min_confidence", "sizing_preset", "exit_preset", "profit_share", "tokens")
+
+
+@dataclass(frozen=True)
+class Account:
+    """A deployment of an agent."""
+
+    id: int
+    account: str
+    balance: Decimal
+    terms: Terms
+
+
+@dataclass(frozen=True)
+class Trader:
+    """An agent with its settings."""
+
+    pk: int
+    name: str
+    venue: str
+    tokens: tuple[str, ...]
+    weights: Mapping[str, int]
+    min_confidence: Decimal
+    sizing_preset: str
+    exit_preset: str
+    follows: frozenset[int]
+    accounts: tuple[Account, ...]
+
+    @property
+    def decides_by(self) -> tuple[Any, ...]:
+        """What its signals depend on."""
+        return (
+            self.pk, self.venue, self.tokens, tuple(sorted(self.weights.items())), self.min_confidence,
+            self.follows,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One set of settings."""
+
+    changes: Mapping[str, str]
+    """Key -> value, where it differs from the tape."""
+    risk: RiskPolicy
+    generate: Generate
+    venues: Mapping[str, VenuePolicy]
+    traders: tuple[Trader, ...]
+
+
+def of_tape(tape: Tape, changes: Mapping[str, str] | None = None) -> Settings:
+    """Return the tape's settings with `changes` (key -> value as text).
+
+    Raises `Misconfigured` naming a key that is unknown, that the fast path does not represent, or whose value is wrong.
+    """
+    given = dict(changes or {})
+    risk, generate = _without_repeats(_copied(tape.risk)), _copied(tape.generate)
+    venues = {name: _copied(venue) for name, venue in tape.venues.items()}
+    agents = {agent.name: _copied(vars(agent)) for agent in tape.agents}
+    for key, value in given.items():
+        _refuse(key)
+        root, _, rest = key.partition(".")
+        if root == "agents":
+            _set_of_agent(agents, key, rest, value)
+        elif root == "venues":
+            _set_of_venue(venues, key, rest, value)
+        elif root == "generate":
+            _set(generate, key, rest, value)
+        else:
+            _set(risk, key, key, value)
+    policy = _validated(RiskPolicy, risk, given)
+    settings = Settings(
+        given,
+        policy,
+        _validated(Generate, generate, given),
+        {name: _validated(VenuePolicy, venue, given) for name, venue in venues.items()},
+        tuple(_trader(TapedAgent(**agent), policy) for agent in agents.values()),
+    )
+    _check(settings, tape)
+    return settings
+
+
+def _check(settings: Settings, tape: Tape) -> None:
+    """Refuse by name what the fast path does not represent."""
+    recorded = {token for one in tape.passes for token in one.markets}
+    listed = {token for token, one in tape.instruments.items()}
+    accounts = [account.account for trader in settings.traders for account in trader.accounts]
+    if len(set(accounts)) < len(accounts):
+        raise Misconfigured("two agents share an account: the fast backtest does not represent that")
+    for trader in settings.traders:
+        if unknown := sorted(set(trader.tokens) - listed):
+            raise Misconfigured(f"agents.{trader.name}.tokens: {', '.join(unknown)} is not on the tape")
+        if recorded and (missing := sorted(set(trader.tokens) & listed - recorded)):
+            raise Misconfigured(
+                f"agents.{trader.name}.tokens: no indicators of {', '.join(missing)} are on the tape"
+            )
+    for name, venue in settings.venues.items():
+        if not venue.is_spot:
+            raise Misconfigured(f"venues.{name}.max_leverage: the fast backtest does not represent leverage")
+        slippage = Decimal(venue.options["slippage_bps"]) / 100
+        if slippage > settings.risk.max_slippage_pct:
+            raise Misconfigured(
+                f"venues.{name}.slippage_bps {venue.options['slippage_bps']} is above max_slippage_pct "
+                f"{settings.risk.max_slippage_pct}: no entry would pass"
+            )
+
+
+def _refuse(key: str) -> None:
+    for refused, why in REFUSED.items():
+        if key == refused or key.startswith(f"{refused}."):
+            raise Misconfigured(f"{key} {why}")
+
+
+def _without_repeats(risk: dict[str, Any]) -> dict[str, Any]:
+    """Return the policy without exceptions of a symbol that repeat the general limit.
+
+    The limits in force name each symbol; a general limit that is changed has to count for all that have no own.
+    """
+    general = {**risk, **risk["account"]}
+    risk["symbols"] = {
+        symbol: own
+        for symbol, limits in risk["symbols"].items()
+        if (own := {name: value for name, value in limits.items() if value not in (None, general[name])})
+    }
+    return risk
+
+
+def _copied(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {name: _copied(value) for name, value in values.items()}
+    return values
+
+
+def _set(values: dict[str, Any], key: str, path: str, value: str) -> None:
+    *folders, name = path.split(".")
+    place: Any = values
+    for folder in folders:
+        place = place.get(folder) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or name not in place or isinstance(place[name], dict):
+        known = sorted(place) if isinstance(place, dict) else sorted(values)
+        raise Misconfigured(f"{key} is no setting; known here: {', '.join(known)}")
+    place[name] = None if value in ("none", "") else value
+
+
+def _set_of_venue(venues: dict[str, Any], key: str, rest: str, value: str) -> None:
+    name, _, option = rest.partition(".")
+    if name not in venues:
+        raise Misconfigured(f"{key}: the venues of the tape are {', '.join(sorted(venues))}")
+    if option in venues[name]["options"]:
+        if not value.isascii() or not value.isdigit():
+            raise Misconfigured(f"{key}: {value!r} is not a whole number")
+        venues[name]["options"][option] = int(value)
+    else:
+        _set(venues[name], key, option, value)
+
+
+def _set_of_agent(agents: dict[str, Any], key: str, rest: str, value: str) -> None:
+    name, _, option = rest.rpartition(".")
+    of_weight = name.endswith(".weights")
+    name = name.removesuffix(".weights")
+    if name not in agents:
+        raise Misconfigured(f"{key}: the agents of the tape are {', '.join(sorted(agents))}")
+    agent = agents[name]
+    if of_weight:
+        _set_weight(agent, key, option, value)
+    elif option == "min_confidence":
+        agent["min_confidence"] = str(_fraction(key, value))
+    elif option == "profit_share":
+        agent["fees"] = {**agent["fees"], SHARE: str(_fraction(key, value))}
+    elif option in ("sizing_preset", "exit_preset"):
+        presets = list(Preset if option == "sizing_preset" else ExitPreset)
+        if value not in presets:
+            raise Misconfigured(f"{key}: {value!r} is not one of {', '.join(presets)}")
+        agent[option] = value
+    elif option == "tokens":
+        agent["tokens"] = [token for token in value.replace(" ", "").split("+") if token]
+    else:
+        known = ", ".join((*OF_AGENT, "weights.NAME"))
+        raise Misconfigured(f"{key} is no setting of an agent; known: {known}")
+
+
+def _set_weight(agent: dict[str, Any], key: str, name: str, value: str) -> None:
+    if not value.isascii() or not value.isdigit():
+        raise Misconfigured(f"{key}: {value!r} is not a whole number from 0 to 100")
+    agent["weights"] = {**agent["weights"], name: int(value)}
+    if problem := weights_problem(agent["weights"]):
+        raise Misconfigured(f"{key}: {problem}")
+
+
+def _fraction(key: str, value: str) -> Decimal:
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite() or not 0 <= number <= 1:
+        raise Misconfigured(f"{key}: {value!r} is not a fraction from 0 to 1")
+    return number
+
+
+def _validated(schema: Any, values: dict[str, Any], given: Mapping[str, str]) -> Any:
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        path = ".".join(str(part) for part in wrong["loc"])
+        shown = next((key for key in given if key == path or key.endswith(f".{path}")), path)
+        raise Misconfigured(f"{shown}: {wrong['msg'].removeprefix('Value error, ')}") from None
+
+
+def _trader(agent: TapedAgent, policy: RiskPolicy) -> Trader:
+    fees = policy.fees
+    return Trader(
+        agent.id,
+        agent.name,
+        agent.venue,
+        tuple(agent.tokens),
+        agent.weights,
+        Decimal(agent.min_confidence),
+        agent.sizing_preset,
+        agent.exit_preset,
+        frozenset(agent.follows),
+        tuple(
+            Account(
+                one.id,
+                one.account,
+                Decimal(one.balance),
+                terms(agent.fees, one.agreed_fees, trade=fees.trade, profit=fees.profit),
+            )
+            for one in agent.deployments
+        ),
+    )

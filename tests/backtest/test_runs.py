@@ -1,0 +1,78 @@
+"""A run on a made-up tape: deterministic, its money adds up, and a changed rule is found as the first difference."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from maxxit.backtest.equal import compare, taped
+from maxxit.backtest.figures import figures_of
+from maxxit.backtest.run import Backtest
+from maxxit.core.errors import Misconfigured
+from maxxit.replay import tape as tapes
+from tests.backtest.tapes import small_tape
+
+
+def test_a_tape_is_read_as_it_was_written(tmp_path: Path) -> None:
+    tape, path = small_tape(), tmp_path / "a.tape"
+    tapes.write(tape, path)
+
+    assert tapes.read(path) == tape
+    assert path.read_bytes() == small_tape().to_bytes()
+    assert tapes.read(path).digest == tape.digest != small_tape(seed=2).digest
+
+
+@pytest.mark.parametrize("content", [b"", b"not gzip", None])
+def test_what_is_no_tape_is_refused_with_the_way_to_one(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "a.tape"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(Misconfigured, match=r"a\.tape .*manage.py replay --tape FILE"):
+        tapes.read(path)
+
+
+def test_the_same_settings_give_the_same_trades_whatever_ran_before() -> None:
+    backtest = Backtest(small_tape())
+    first = backtest.run().traded.closed
+    backtest.run({"exits.signal.trailing_pct": "0.5", "agents.Follower.weights.momentum": "90"})
+
+    assert len(first) >= 5
+    assert backtest.run().traded.closed == first == Backtest(small_tape()).run().traded.closed
+
+
+def test_the_figures_add_up() -> None:
+    backtest = Backtest(small_tape(days=6))
+    outcome = backtest.run()
+    figures = figures_of(outcome, backtest.market)
+
+    closed = outcome.traded.closed
+    assert figures.closed == len(closed) == sum(figures.by_reason.values())
+    assert figures.orders == figures.closed + figures.open + sum(figures.blocked.values())
+    for one in closed:
+        sign = 1 if one.trade.side == "long" else -1
+        assert one.pnl == sign * (one.exit.cash - one.trade.entry.cash) - one.fees
+        assert one.fees > Decimal("0.2")
+    if not figures.open:
+        assert figures.net == figures.pnl - figures.profit_share
+    assert figures.profit_share >= 0
+
+
+def test_a_changed_rule_is_found_as_the_first_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    replayed = [taped(one) for one in Backtest(small_tape()).run().traded.closed]
+    whole = compare(replayed, Backtest(small_tape()).run().traded.closed)
+    assert (whole.equal, whole.difference) == (len(replayed), "")
+
+    monkeypatch.setattr("maxxit.backtest.trades.levels", _wider_levels)
+    changed = compare(replayed, Backtest(small_tape()).run().traded.closed)
+
+    assert changed.equal < len(replayed)
+    assert "paper:follower long ETH opened 2017-12-0" in changed.difference
+    assert ": replay closed" in changed.difference
+
+
+def _wider_levels(rules: object, **given: object) -> object:
+    from positions.exits.levels import levels
+
+    half = Decimal(str(given["stop_loss_pct"])) / 2
+    return levels(rules, **given | {"stop_loss_pct": half})  # type: ignore[arg-type]

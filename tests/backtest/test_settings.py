@@ -1,0 +1,90 @@
+"""Settings by key: what is taken, and what is refused by name with its remedy."""
+
+from decimal import Decimal
+
+import pytest
+
+from maxxit.backtest.run import Backtest
+from maxxit.backtest.settings import of_tape
+from maxxit.core.errors import Misconfigured
+from tests.backtest.tapes import agent, small_tape
+
+
+def test_each_kind_of_key_is_taken() -> None:
+    made = of_tape(
+        small_tape(),
+        {
+            "exits.signal.trailing_pct": "2",
+            "max_trade_usd": "100",
+            "generate.spot.stop_loss_pct": "4",
+            "venues.paper.fee_bps": "20",
+            "agents.Follower.weights.rsi": "7",
+            "agents.Follower.min_confidence": "0.61",
+            "agents.Follower.exit_preset": "moderate",
+        },
+    )
+
+    assert made.risk.exits["signal"].trailing_pct == 2  # type: ignore[index]
+    assert (made.risk.max_trade_usd, made.generate.spot.stop_loss_pct) == (100, 4)
+    assert made.venues["paper"].options["fee_bps"] == 20
+    [trader] = made.traders
+    assert (trader.weights["rsi"], trader.min_confidence) == (7, Decimal("0.61"))
+    assert trader.exit_preset == "moderate"
+
+
+def test_a_general_limit_counts_for_each_symbol_that_has_no_own() -> None:
+    tape = small_tape()
+    general = {"max_trade_usd": tape.risk["max_trade_usd"]}
+    tape.risk["symbols"] = {"ETH": general, "BTC": {"max_trade_usd": "70"}}
+
+    made = of_tape(tape, {"max_trade_usd": "100"}).risk
+
+    assert (made.of("ETH").max_trade_usd, made.of("BTC").max_trade_usd) == (100, 70)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("generate.bars", "60", "generate.bars is recorded on the tape"),
+        ("generate.proposer", "model", "generate.proposer asks a model"),
+        ("triggers.daily_loss.limit_pct", "1", "pulls the kill switch"),
+        ("platform.max_open_orders", "1", "scales crowds of many accounts"),
+        ("exits.signal.trailing", "1", "exits.signal.trailing is no setting; known here: hard_stop_pct"),
+        ("nothing", "1", "nothing is no setting"),
+        ("exits.signal.trailing_pct", "0.01", "exits.signal.trailing_pct: Input should be greater"),
+        ("exits.signal.trailing_pct", "none", "give both or neither"),
+        ("venues.paper.max_leverage", "5", "does not represent leverage"),
+        ("venues.paper.slippage_bps", "500", "no entry would pass"),
+        ("venues.other.fee_bps", "5", "the venues of the tape are paper"),
+        ("agents.Nobody.min_confidence", "0.5", "the agents of the tape are Follower"),
+        ("agents.Follower.min_confidence", "50", "'50' is not a fraction from 0 to 1"),
+        ("agents.Follower.weights.rsi", "x", "'x' is not a whole number from 0 to 100"),
+        ("agents.Follower.weights.moon", "5", "moon"),
+        ("agents.Follower.exit_preset", "slow", "'slow' is not one of"),
+        ("agents.Follower.tokens", "BTC", "no indicators of BTC are on the tape"),
+        ("agents.Follower.tokens", "XXX", "XXX is not on the tape"),
+        ("agents.Follower.follows", "x", "is no setting of an agent; known: min_confidence"),
+    ],
+)
+def test_what_cannot_be_varied_is_refused_by_name(key: str, value: str, said: str) -> None:
+    with pytest.raises(Misconfigured) as refused:
+        of_tape(small_tape(), {key: value})
+
+    assert said in str(refused.value)
+
+
+def test_what_a_tape_holds_beyond_the_fast_path_is_refused_by_name() -> None:
+    with pytest.raises(Misconfigured, match=r"the tape holds a kill switch: the fast backtest does not"):
+        Backtest(small_tape(unsupported=["a kill switch"]))
+    twins = [agent(), agent(2, "Other", deployments=agent().deployments)]
+    with pytest.raises(Misconfigured, match="two agents share an account"):
+        Backtest(small_tape(agents=twins)).run()
+    other = small_tape()
+    other.instruments["ETH"]["tick"] = "5"
+    with pytest.raises(Misconfigured, match=r"ETH in config/markets.yaml differ from those of the tape"):
+        Backtest(other)
+
+
+def test_an_order_that_the_depth_does_not_take_at_once_is_refused_by_name() -> None:
+    with pytest.raises(Misconfigured, match=r"more than 2 × depth_usd 100"):
+        Backtest(small_tape()).run({"venues.paper.depth_usd": "100"})
