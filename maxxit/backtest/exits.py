@@ -7,8 +7,10 @@ property test hold it to the sweep.
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 LARGEST = 2**63 - 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class PriceTrack:
     """The prices of one symbol at the moments at which the sweep could use them; arrays of shape (n,)."""
 
@@ -35,6 +37,16 @@ class PriceTrack:
     """Seconds since 1970 UTC of those moments."""
     units: NDArray[np.int64]
     """Prices."""
+
+    @cached_property
+    def place_list(self) -> list[int]:
+        """`places` as a list, in which single values are found faster."""
+        return [int(place) for place in self.places]
+
+    @cached_property
+    def time_list(self) -> list[int]:
+        """`times` as a list."""
+        return [int(time) for time in self.times]
 
     def to_units(self, price: Decimal) -> int:
         """Return a price in USD as whole units. Raises `Misconfigured` where it has more decimals."""
@@ -72,9 +84,8 @@ def find_exit(track: PriceTrack, side: str, opened: int, levels: dict[str, Any])
         Misconfigured: a price or percentage is too fine for whole numbers.
     """
     sign = SIGN[side]
-    first = int(np.searchsorted(track.places, opened))
-    held_until = levels["time_exit_at"].timestamp()
-    timed = max(first, int(np.searchsorted(track.times, held_until)))
+    first = bisect.bisect_left(track.place_list, opened)
+    timed = max(first, bisect.bisect_left(track.time_list, levels["time_exit_at"].timestamp()))
     prices = track.units[first : timed + 1] * sign
     if not len(prices):
         return None
@@ -86,8 +97,8 @@ def find_exit(track: PriceTrack, side: str, opened: int, levels: dict[str, Any])
     found = int(hit.argmax())
     if hit[found]:
         reason = "take_profit" if taken[found] else "stop_loss" if stopped[found] else "trailing_stop"
-        return Exit(int(track.places[first + found]), reason)
-    return Exit(int(track.places[timed]), "time_exit") if timed < len(track.places) else None
+        return Exit(track.place_list[first + found], reason)
+    return Exit(track.place_list[timed], "time_exit") if timed < len(track.place_list) else None
 
 
 def _trailed(

@@ -55,11 +55,11 @@ class Figures:
         }
 
 
-def figures_of(outcome: Outcome, market: Market) -> Figures:
-    """Return the figures of a run."""
+def figures_of(outcome: Outcome, market: Market, curve: Curve | None = None) -> Figures:
+    """Return the figures of a run. `curve`: its `equity_curve`, where it is known."""
     traded = outcome.traded
     closed = traded.closed
-    curve = equity_curve(outcome, market)
+    curve = equity_curve(outcome, market) if curve is None else curve
     wins = sum(one.pnl > one.share for one in closed)
     bounds = wilson(wins, len(closed))
     fall = returns.max_drawdown(curve)
