@@ -1,7 +1,8 @@
 """Posts that providers send: stored when they arrive, offered to the ingest stage until it has stored them."""
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,21 +14,33 @@ from maxxit.core import clock, redact
 from maxxit.core.untrusted import storable
 from maxxit.events import wake
 from signals_app.models import InboundPost
-from signals_app.sources.base import RawPost, StatedCall, engagement_of, web_link
+from signals_app.sources.base import Cursor, RawPost, Refused, StatedCall, engagement_of, web_link
 
 OFFERED = timedelta(days=1)
 """How long an item is offered again, for a correction of an earlier one; one that is not stored is always offered."""
 KEPT = timedelta(days=90)
 MAX_OFFERED = 1_000
-"""Items of one account that one pass stores, the oldest first."""
+"""Items of one account that one pass stores: those without a post first, the oldest of them first."""
+RECENT = timedelta(minutes=15)
+"""How long an account is read at once for what arrived, even if all of it is stored: it may correct an earlier item."""
 ARRIVED = "posts.arrived"
-"""The event that wakes the ingest stage."""
+"""The event that wakes the task which stores them."""
 
 WAITING = """
-SELECT i.post_id, i.item FROM inbound_posts i
-WHERE i.source = %(source)s AND i.username = %(username)s AND i.received_at > %(kept)s
-  AND (i.received_at > %(again)s OR NOT EXISTS (SELECT FROM ct_posts p WHERE p.post_id = i.post_id))
-ORDER BY i.id LIMIT %(most)s
+SELECT id, post_id, item FROM (
+    SELECT i.id, i.post_id, i.item, i.received_at,
+           EXISTS (SELECT FROM ct_posts p WHERE p.post_id = i.post_id) AS stored
+    FROM inbound_posts i
+    WHERE i.source = %(source)s AND i.username = %(username)s AND i.received_at > %(kept)s
+) AS offered
+WHERE NOT stored OR received_at > %(again)s
+ORDER BY stored, CASE WHEN stored THEN -id ELSE id END LIMIT %(most)s
+"""
+"""Of those that have a post the newest count: a correction comes after what it corrects."""
+ACCOUNTS = """
+SELECT DISTINCT i.source, i.username FROM inbound_posts i
+WHERE i.received_at > %(kept)s
+  AND (i.received_at > %(recent)s OR NOT EXISTS (SELECT FROM ct_posts p WHERE p.post_id = i.post_id))
 """
 
 
@@ -84,8 +97,34 @@ def waiting(source: str, username: str) -> list[RawPost]:
     with connection.cursor() as cursor:
         cursor.execute(WAITING, values)
         rows = cursor.fetchall()
-    posts = [_as_post(post_id, username, json.loads(item)) for post_id, item in rows]
+    posts = [_as_post(post_id, username, json.loads(item)) for _, post_id, item in sorted(rows)]
     return sorted(posts, key=lambda post: post.posted_at)
+
+
+def accounts() -> dict[str, set[str]]:
+    """Return source -> user names, in lower case, of which something arrived that may not be stored yet."""
+    now = clock.now()
+    found: dict[str, set[str]] = defaultdict(set)
+    with connection.cursor() as cursor:
+        cursor.execute(ACCOUNTS, {"kept": now - KEPT, "recent": now - RECENT})
+        for source, username in cursor:
+            found[source].add(username)
+    return dict(found)
+
+
+class Arrivals:
+    """A post source of what has arrived already: it asks no other system."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
+        """Return what arrived for the account and may not be stored yet, oldest first."""
+        return waiting(self._name, username)
+
+    def refused(self) -> Iterable[Refused]:
+        """Return nothing: what is no post is not stored as an arrival."""
+        return ()
 
 
 def prune(before: datetime) -> int:

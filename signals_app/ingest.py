@@ -1,8 +1,8 @@
 """The ingest stage: stores new posts of followed accounts, and filters out those that no model needs to see."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -10,14 +10,16 @@ from typing import Any
 import structlog
 from django.core.cache import cache
 from django.db import connection, transaction
+from django.db.models.functions import Lower
 
 from agents.models import CtAccount
 from maxxit.core import clock, correlation, redact
-from maxxit.core.errors import Rejected, Retryable
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.core.untrusted import storable
 from maxxit.events import wake
 from maxxit.events.record import Transition, advance_all, advance_each, record_all
 from maxxit.market.instruments import words_by_token
+from maxxit.pipeline.interrupts import ENDS_THE_PASS
 from maxxit.postgres import bulk
 from signals_app import prefilter, revise, stated
 from signals_app.followers import followers
@@ -29,9 +31,11 @@ from signals_app.sources.base import (
     Paged,
     PostSource,
     RawPost,
+    Refused,
     RemoteSource,
     SourcePaused,
     SourceSpent,
+    web_link,
 )
 from signals_app.states import PostState
 
@@ -56,6 +60,11 @@ class Ingested:
     left: int = 0
     """Accounts that were not started when the time was used up."""
 
+    def add(self, one: "Ingested") -> None:
+        """Add the counts of one account."""
+        for name in (column.name for column in fields(self) if column.name != "failed"):
+            setattr(self, name, getattr(self, name) + getattr(one, name))
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -71,6 +80,8 @@ Key = tuple[str, int]
 LANES: Lanes[Key, Fetched] = Lanes("ingest")
 LOOK_SECONDS = 1.0
 """How often a pass that waits for answers looks at the clock."""
+MAX_ERROR = 500
+"""Characters that are kept of an error that nobody foresaw."""
 REST_SECONDS, PLACE_SECONDS = 600, 86_400
 """How long a pass that ran out of time, or whose source paused, can be continued where it stopped."""
 
@@ -86,6 +97,8 @@ class SourceQueue:
     """How many of them were started."""
     unserved: set[int] = field(default_factory=set)
     """Accounts that were started but not served: the source paused, or the pass was over before the answer."""
+    misconfigured: Misconfigured | None = None
+    """Why an operator must mend the source."""
 
     @property
     def concurrency(self) -> int:
@@ -106,24 +119,41 @@ class SourceQueue:
         """The number of accounts that were not started."""
         return len(self.accounts) - self.started
 
+    def check(self) -> None:
+        """Raise the error of a source that an operator must mend."""
+        if self.misconfigured:
+            raise self.misconfigured
+
     def first_unserved(self) -> int | None:
         """Return the first account that was not served, None when all were."""
         left = {account.pk for account in self.accounts[self.started :]} | self.unserved
         return next((account.pk for account in self.accounts if account.pk in left), None)
 
 
-def ingest(sources: dict[str, PostSource], seconds: float | None = None) -> Ingested:
+def ingest(
+    sources: Mapping[str, PostSource],
+    seconds: float | None = None,
+    *,
+    only: Mapping[str, Collection[str]] | None = None,
+    rest: str = "accounts.waiting",
+) -> Ingested:
     """Read every active account from its source, several at once where the source allows it.
 
-    An account that fails keeps its cursor and is read at the next pass. One that hangs occupies one place of its
-    source; the others are fetched and stored meanwhile. After `seconds` no further account is started, and the next
-    pass, woken at once, reads those that are left. Posts may contain secrets: what looks like a key is masked before
-    it is stored.
+    An account that fails, whatever the error, keeps its cursor and is read at the next pass. One that hangs occupies
+    one place of its source; the others are fetched and stored meanwhile. After `seconds` no further account is
+    started, and the next pass, woken at once, reads those that are left. Posts may contain secrets: what looks like a
+    key is masked before it is stored.
+
+    Args:
+        only: source -> the only user names that are read, in lower case; where the last pass stopped does not matter.
+        rest: the event for accounts that are left when the time is used up.
+
+    Raises Misconfigured, once all other accounts are read, for a source that an operator must mend.
     """
     redact.know_environment()
     done, time = Ingested(), PassTime(seconds)
     LANES.finished()  # answers that an earlier pass did not wait for
-    queues = [SourceQueue(name, source, _in_order(name, source)) for name, source in sources.items()]
+    queues = _queues(sources, only)
     waiting = {(queue.name, account.pk): (queue, account) for queue in queues for account in queue.accounts}
     while True:
         for queue in queues if time.left() else ():
@@ -135,54 +165,85 @@ def ingest(sources: dict[str, PostSource], seconds: float | None = None) -> Inge
                 _take(*waiting.pop(key), step, done)
     for name, pk in waiting.keys() & LANES.under_way():
         waiting[name, pk][0].unserved.add(pk)
+    _end(queues, done, whole=only is None)
+    if done.left and done.accounts:
+        wake.after_commit(rest)
+    for queue in queues:
+        queue.check()
+    return done
+
+
+def _end(queues: Sequence[SourceQueue], done: Ingested, *, whole: bool) -> None:
+    """Keep what the sources refused, and of a pass over all accounts where it stopped."""
     for queue in queues:
         done.left += queue.left
-        _continue_with(queue.name, queue.first_unserved(), rest_only=bool(queue.left))
-    if done.left and done.accounts:
-        wake.after_commit("accounts.waiting")
-    for name, source in sources.items():
-        done.refused += _keep_refused(name, source)
-    return done
+        if whole:
+            _continue_with(queue.name, queue.first_unserved(), rest_only=bool(queue.left))
+        _keep_refused(queue, done)
+
+
+def _queues(
+    sources: Mapping[str, PostSource], only: Mapping[str, Collection[str]] | None
+) -> list[SourceQueue]:
+    chosen = {name: None if only is None else only.get(name, ()) for name in sources}
+    return [
+        SourceQueue(name, source, _in_order(name, source, chosen[name])) for name, source in sources.items()
+    ]
 
 
 def _fetch(source: PostSource, account: CtAccount) -> Fetched:
     """Fetch the new posts of one account. It uses no database: sources are read in threads without a connection."""
     cursor = Cursor(account.since_id, account.last_seen_at, account.until_id)
     offered = source.fetch(account.x_username, cursor)
-    posts = [replace(post, text=redact.text(post.text), link=redact.text(post.link)) for post in offered]
+    posts = [
+        replace(post, text=redact.text(post.text), link=web_link(redact.text(post.link))) for post in offered
+    ]
     return Fetched(posts, source.unread_below(account.x_username) if isinstance(source, Paged) else "")
 
 
 def _take(queue: SourceQueue, account: CtAccount, step: Future[Fetched], done: Ingested) -> None:
-    """Store what was fetched of one account, or note why it was not read."""
+    """Store what was fetched of one account, or note why it was not read or stored."""
+    landed = Ingested(accounts=1)
     try:
         fetched = step.result()
+        landed.offered = len(fetched.posts)
+        if fetched.posts or account.until_id:
+            _land(account, fetched.posts, fetched.unread_below, landed)
+    except ENDS_THE_PASS:
+        raise
+    except Misconfigured as error:
+        done.failed[account.x_username] = redact.text(str(error))
+        queue.misconfigured = error
     except (Retryable, Rejected) as error:
         log.warning("account_not_read", account=account.x_username, error=str(error))
         done.failed[account.x_username] = redact.text(str(error))
         limited = isinstance(error, Retryable) and error.limited
         if limited or (isinstance(error, SourcePaused) and not isinstance(error, SourceSpent)):
             queue.unserved.add(account.pk)
-        return
-    done.accounts += 1
-    done.offered += len(fetched.posts)
-    if fetched.posts or account.until_id:
-        _land(account, fetched.posts, fetched.unread_below, done)
+    except Exception as error:  # ours, or of a feed that sends what nobody foresaw
+        log.exception("account_failed", account=account.x_username, source=queue.name)
+        done.failed[account.x_username] = redact.text(f"{type(error).__name__}: {error}")[:MAX_ERROR]
+    else:
+        done.add(landed)
 
 
-def _in_order(name: str, source: PostSource) -> list[CtAccount]:
-    """List the accounts to read, in order of service.
+def _in_order(name: str, source: PostSource, only: Collection[str] | None = None) -> list[CtAccount]:
+    """List the accounts to read, of all or of those that `only` names, in order of service.
 
     Of a remote source, whose rate limit or budget may end before all are read, the most followed come first; a pass
     that could not serve all is continued where it stopped. Files have no limit and are read in order of id.
     """
     under_way = LANES.under_way()
     active = CtAccount.objects.filter(is_active=True, source=name).order_by("pk")
-    accounts = [account for account in active if (name, account.pk) not in under_way]
+    accounts = [
+        account
+        for account in active
+        if (name, account.pk) not in under_way and (only is None or account.x_username.lower() in only)
+    ]
     if isinstance(source, RemoteSource):
         followed = followers()
         accounts.sort(key=lambda account: followed.get(account.pk, (0, 0)), reverse=True)
-    place = _place(name)
+    place = _place(name) if only is None else {}
     first = next((i for i, account in enumerate(accounts) if account.pk == place.get("account")), 0)
     return accounts[first:] + ([] if place.get("rest_only") and first else accounts[:first])
 
@@ -218,11 +279,11 @@ def _place_key(name: str) -> str:
 INSERT = """
 INSERT INTO ct_posts (post_id, account_id, source, text, posted_at, ingested_at, correlation_id,
                       link, likes, reposts, replies, quotes)
-SELECT post_id, %(account)s, %(source)s, text, posted_at, %(now)s, correlation_id,
+SELECT post_id, account, %(source)s, text, posted_at, %(now)s, correlation_id,
        link, likes, reposts, replies, quotes
 FROM unnest(%(ids)s::text[], %(texts)s::text[], %(times)s::timestamptz[], %(corrs)s::uuid[], %(links)s::text[],
-            %(likes)s::int[], %(reposts)s::int[], %(replies)s::int[], %(quotes)s::int[])
-     AS offered(post_id, text, posted_at, correlation_id, link, likes, reposts, replies, quotes)
+            %(likes)s::int[], %(reposts)s::int[], %(replies)s::int[], %(quotes)s::int[], %(accounts)s::bigint[])
+     AS offered(post_id, text, posted_at, correlation_id, link, likes, reposts, replies, quotes, account)
 ON CONFLICT DO NOTHING
 RETURNING id, post_id, correlation_id, text
 """
@@ -239,7 +300,7 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
         cursor.execute(
             INSERT,
             {
-                "account": account.pk,
+                "accounts": bulk.array(_owners(account, written)),
                 "source": account.source,
                 "now": clock.now(),
                 "ids": bulk.array(post.post_id for post in written),
@@ -257,6 +318,7 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
             CtPost(pk=pk, post_id=post_id, correlation_id=corr, text=text)
             for pk, post_id, corr, text in cursor.fetchall()
         ]
+    _claim(account, written, landed)
     record_all("ctpost.new", CtPost, ((post.pk, post.correlation_id, {}) for post in landed))
     done.new += len(landed)
     stored = {post.post_id: post.text for post in landed}
@@ -283,7 +345,29 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
         "reached_at": None,
     }
     unfinished = {"until_id": unread_below, "reached_id": reached[0], "reached_at": reached[1]}
-    CtAccount.objects.filter(pk=account.pk).update(**(unfinished if unread_below else moved))
+    # Where another pass read the account meanwhile, its position stays: this one may be behind it.
+    unmoved = CtAccount.objects.filter(pk=account.pk, since_id=account.since_id, until_id=account.until_id)
+    unmoved.update(**(unfinished if unread_below else moved))
+
+
+def _owners(account: CtAccount, posts: Sequence[RawPost]) -> list[int]:
+    """Return the account that each post counts for: its author's where that is followed, else the one that was read."""
+    names = {post.author.lower() for post in posts} - {"", account.x_username.lower()}
+    followed: dict[str, int] = {}
+    if names:
+        known = CtAccount.objects.filter(is_active=True, source=account.source)
+        rows = known.annotate(name=Lower("x_username")).filter(name__in=names)
+        followed = dict(rows.values_list("name", "pk"))
+    return [followed.get(post.author.lower(), account.pk) for post in posts]
+
+
+def _claim(account: CtAccount, posts: Sequence[RawPost], landed: Sequence[CtPost]) -> None:
+    """Take over unread posts of this author that a search stored first, before it was known who wrote them."""
+    name, new = account.x_username.lower(), {post.post_id for post in landed}
+    own = [post.post_id for post in posts if post.author.lower() == name and post.post_id not in new]
+    if own:
+        others = CtPost.objects.filter(post_id__in=own, source=account.source, state__in=revise.UNREAD)
+        others.exclude(account=account).update(account=account)
 
 
 def _prefilter(posts: Iterable[CtPost]) -> int:
@@ -299,7 +383,20 @@ def _prefilter(posts: Iterable[CtPost]) -> int:
     return len(moved)
 
 
-def _keep_refused(name: str, source: PostSource) -> int:
+def _keep_refused(queue: SourceQueue, done: Ingested) -> None:
+    """Store the items of a source that were no post; a source that cannot name them stops no other."""
+    try:
+        done.refused += _stored(queue.name, queue.source.refused())
+    except ENDS_THE_PASS:
+        raise
+    except Misconfigured as error:
+        queue.misconfigured = error
+    except Exception:
+        log.exception("refused_posts_not_stored", source=queue.name)
+
+
+@transaction.atomic
+def _stored(name: str, refused: Iterable[Refused]) -> int:
     rows = [
         RejectedPost(
             source=name,
@@ -308,7 +405,7 @@ def _keep_refused(name: str, source: PostSource) -> int:
             raw=redact.text(storable(bad.raw)),
             seen_at=clock.now(),
         )
-        for bad in source.refused()
+        for bad in refused
     ]
     before = RejectedPost.objects.filter(source=name).count() if rows else 0
     RejectedPost.objects.bulk_create(rows, ignore_conflicts=True)

@@ -25,6 +25,7 @@ from signals_app.sources.inbound import InboundSource
 
 log = structlog.get_logger(__name__)
 UNMETERED_TASK = "signals_app.tasks.ingest_unmetered"
+ARRIVED_TASK = "signals_app.tasks.ingest_arrived"
 
 
 @cache
@@ -72,7 +73,16 @@ def unmetered_pass() -> Counts:
     free: dict[str, PostSource] = {
         name: source for name, source in sources().items() if isinstance(source, Unmetered)
     }
-    done = ingest.ingest(free, policy().ingest.pass_seconds)
+    done = ingest.ingest(free, policy().ingest.pass_seconds, rest="feeds.waiting")
+    return Counts(done.offered, done.new, asdict(done))
+
+
+def arrived_pass() -> Counts:
+    """Store what providers have sent; no feed, channel or account of X is asked."""
+    due = inbound.accounts()
+    configured = policy().ingest.sources
+    arrivals = {name: inbound.Arrivals(name) for name in due if name in configured}
+    done = ingest.ingest(arrivals, policy().ingest.pass_seconds, only=due, rest=inbound.ARRIVED)
     return Counts(done.offered, done.new, asdict(done))
 
 
@@ -109,6 +119,13 @@ def ingest_unmetered() -> int:
     """Ingest from feeds, channels and what was sent to us; returns how many posts are new."""
     wake.started(UNMETERED_TASK)
     return unmetered_pass().out
+
+
+@shared_task(name=ARRIVED_TASK)
+def ingest_arrived() -> int:
+    """Ingest what was sent to us; returns how many posts are new."""
+    wake.started(ARRIVED_TASK)
+    return arrived_pass().out
 
 
 @shared_task(name="signals_app.tasks.classify", bind=True)

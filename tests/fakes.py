@@ -267,7 +267,12 @@ class FakeX:
     def _found(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
         """Every post, of whomever, with all words of the query; as the API it refuses ids that are too old."""
         words = [word for word in query.get("query", "").lower().split() if not word.startswith("-")]
-        items = [one for posts in self.posts.values() for one in posts if isinstance(one, dict)]
+        items = [
+            {"author_id": user, **one}
+            for user, posts in self.posts.items()
+            for one in posts
+            if isinstance(one, dict)
+        ]
         matching = [one for one in items if all(word in str(one.get("text", "")).lower() for word in words)]
         matching.sort(key=lambda one: int(one["id"]), reverse=True)
         oldest = int(query.get("since_id") or 0)

@@ -281,6 +281,8 @@ def test_the_table_of_who_wakes_whom() -> None:
     assert listed == {(event, one.name) for one in SWEEPS for event in one.wakes_on} | {
         ("quotes.accepted", "match"),
         ("rule.matched", "deliver"),
+        ("feeds.waiting", "ingest_unmetered"),
+        ("posts.arrived", "ingest_arrived"),
     }
 
 

@@ -5,15 +5,10 @@ from datetime import timedelta
 from functools import cache
 from typing import Annotated
 
-from celery.exceptions import SoftTimeLimitExceeded
-from django.db import InterfaceError, OperationalError
 from pydantic import Field
 
 from maxxit.core.config import Count, Policy, Seconds, load
-
-ENDS_THE_PASS = (OperationalError, InterfaceError, SoftTimeLimitExceeded)
-"""A lost database connection or a task time limit is not the current order's fault: the pass ends, no failure is
-counted, and the next pass continues. (A worker's shutdown raises SystemExit, which is not caught anyway.)"""
+from maxxit.pipeline.interrupts import ENDS_THE_PASS as ENDS_THE_PASS
 
 
 class ExitPasses(Policy):

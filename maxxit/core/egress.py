@@ -258,8 +258,16 @@ def fetch(url: str, rules: Rules | None = None, known: Validators | None = None)
         answer = _request(target, rules, deadline, known)
         if isinstance(answer, Page):
             return answer
-        target = parse(urljoin(target.url, answer), rules)
+        target = parse(_joined(target.url, answer), rules)
     raise Rejected(f"{url[:120]}: more than {rules.max_redirects} redirects", code="too_many_redirects")
+
+
+def _joined(url: str, location: str) -> str:
+    """Return the URL that a redirect names. Raises Rejected for one that is no URL."""
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise _bad_address(location, str(error)) from error
 
 
 def _request(target: Target, rules: Rules, deadline: float, known: Validators) -> Page | str:
@@ -348,9 +356,14 @@ def _answer(response: http.Response, target: Target, rules: Rules, deadline: flo
 
 
 def _validators(response: http.Response) -> Validators:
-    """Return the validators of an answer; one that is longer than any real one is ignored."""
-    etag, last = response.headers.get("etag", ""), response.headers.get("last-modified", "")
-    return Validators(etag if len(etag) <= MAX_VALIDATOR else "", last if len(last) <= MAX_VALIDATOR else "")
+    """Return the validators of an answer; one that is too long, or that no request may repeat, is ignored."""
+    etag, last = (_repeatable(response.headers.get(name, "")) for name in ("etag", "last-modified"))
+    return Validators(etag, last)
+
+
+def _repeatable(value: str) -> str:
+    """Return a header's value if a request can carry it, else an empty string."""
+    return value if len(value) <= MAX_VALIDATOR and value.isascii() and value.isprintable() else ""
 
 
 def _type(header: str) -> tuple[str, str]:

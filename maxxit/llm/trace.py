@@ -134,8 +134,10 @@ def record_outcome(
 
 
 def _event(name: str, call: Call, facts: Mapping[str, Any]) -> int:
-    ids = call.correlation_ids
+    ids = list(dict.fromkeys(call.correlation_ids))
     corr = ids[0] if ids else correlation.current()
+    if len(ids) > 1:  # the row has one; a call of several posts names all
+        facts = {**facts, "correlation_ids": [str(one) for one in ids]}
     row = Event.objects.create(
         at=clock.now(),
         name=name,

@@ -117,6 +117,7 @@ OWNER_ALERTS = (
 MATCH = "maxxit.notify.tasks.match"
 CREDENTIALS = "trading.tasks.answer_credentials"
 INGEST_UNMETERED = "signals_app.tasks.ingest_unmetered"
+INGEST_ARRIVED = "signals_app.tasks.ingest_arrived"
 PREVIEWS = "maxxit.replay.tasks.start_previews"
 DELIVER, ALERT = "maxxit.notify.tasks.deliver", "maxxit.notify.tasks.alert"
 _WAITING = (
@@ -126,7 +127,8 @@ _WAITING = (
     ("leg.heard", "positions.tasks.watch_venue_exits"),
     ("quotes.accepted", MATCH),
     ("rule.matched", DELIVER),
-    ("posts.arrived", INGEST_UNMETERED),
+    ("posts.arrived", INGEST_ARRIVED),
+    ("feeds.waiting", INGEST_UNMETERED),
     ("preview.queued", PREVIEWS),
     ("credentials.asked", CREDENTIALS),
     *((event, ALERT) for event in (*ALERTS, *OWNER_ALERTS)),
@@ -136,6 +138,7 @@ WAKES = {event: tuple(task for name, task in _WAITING if name == event) for even
 
 ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     INGEST_UNMETERED: {"queue": "ingest"},
+    INGEST_ARRIVED: {"queue": "ingest"},
     "maxxit.knowledge.*": {"queue": "default"},
     "maxxit.chat.*": {"queue": "default"},
     # Only price rules read them: prices do not wait for a slow source.

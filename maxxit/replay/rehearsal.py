@@ -48,6 +48,7 @@ def rehearse(plan: Plan, progress: Progress) -> dict[str, Any]:
     try:
         with scratch_database(name="preview"):
             stored.copy_candles(live, symbols, plan.start - stored.warm_up(), plan.end)
+            stored.copy_social(live, symbols, plan.start, plan.end)
             live.close()
             if limits is not None:
                 limits.save(force_insert=True)

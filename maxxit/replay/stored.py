@@ -4,12 +4,13 @@ A preview plays it as it was known then: a post counts from the moment when it w
 it was seen, an impact factor from the night that measured it.
 """
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, LiteralString
 
 from django.db import connection
 
@@ -21,8 +22,10 @@ from maxxit.market.feeds.file import BAR
 from maxxit.pipeline.runs import Counts
 from maxxit.pipeline.stages import STAGES
 from maxxit.replay.run import Playback
+from signals_app import stated
 from signals_app.policy import policy as signals_policy
-from signals_app.sources.base import Cursor, PostSource, RawPost, Refused
+from signals_app.social import store as social
+from signals_app.sources.base import Cursor, Engagement, PostSource, RawPost, Refused, StatedCall
 
 AUTHORS = "signals_app.tasks.update_authors"
 NEUTRAL = Decimal("0.5")
@@ -144,7 +147,9 @@ FROM ct_accounts a WHERE lower(a.x_username) = ANY(%(names)s)
 ORDER BY lower(a.x_username), a.id
 """
 POSTS = """
-SELECT p.post_id, a.x_username, p.text, p.posted_at, p.ingested_at, p.edited_at, p.edited_text, p.deleted_at
+SELECT p.post_id, a.x_username, p.text, p.posted_at, p.ingested_at, p.edited_at, p.edited_text, p.deleted_at,
+       p.link, p.likes, p.reposts, p.replies, p.quotes,
+       CASE WHEN p.reasoning = %(stated)s THEN p.sides END, p.confidence
 FROM ct_posts p JOIN ct_accounts a ON a.id = p.account_id
 WHERE p.account_id = ANY(%(ids)s) AND p.ingested_at >= %(start)s AND p.ingested_at < %(end)s
   AND p.posted_at >= %(start)s - %(age)s AND p.posted_at < %(end)s
@@ -178,6 +183,7 @@ def read(
         "bar": BAR,
         "symbols": list(symbols),
         "most": most + 1,
+        "stated": stated.REASONING,
     }
     with connection.cursor() as cursor:
         cursor.execute(ACCOUNTS, span | {"names": [name.lower() for name in names]})
@@ -217,6 +223,29 @@ class _Row:
     edited_at: datetime | None = None
     edited_text: str | None = None
     deleted_at: datetime | None = None
+    link: str = ""
+    likes: int | None = None
+    reposts: int | None = None
+    replies: int | None = None
+    quotes: int | None = None
+    stated_sides: str | None = None
+    """JSON, token -> side, of a call that the sender stated; None where a reader found the calls."""
+    confidence: Decimal | None = None
+
+    @property
+    def post(self) -> RawPost:
+        """The post as its source delivered it."""
+        sides: dict[str, str] = json.loads(self.stated_sides) if self.stated_sides else {}
+        calls = [StatedCall(token, side, self.confidence or Decimal(0)) for token, side in sides.items()]
+        return RawPost(
+            self.post_id,
+            self.username,
+            self.text,
+            self.posted_at,
+            engagement=Engagement(self.likes, self.reposts, self.replies, self.quotes),
+            link=self.link,
+            call=calls[0] if calls else None,
+        )
 
 
 def _arrivals(row: _Row, end: datetime) -> list[Arrival]:
@@ -226,10 +255,9 @@ def _arrivals(row: _Row, end: datetime) -> list[Arrival]:
     is not kept with the post.
     """
     first = row.stored_at if row.edited_at is None or row.edited_text is not None else row.edited_at
-    arrived = [Arrival(first, RawPost(row.post_id, row.username, row.text, row.posted_at))]
+    arrived = [Arrival(first, row.post)]
     if row.edited_at is not None and row.edited_text is not None:
-        edited = RawPost(row.post_id, row.username, row.edited_text, row.posted_at)
-        arrived.append(Arrival(row.edited_at, edited))
+        arrived.append(Arrival(row.edited_at, replace(row.post, text=row.edited_text)))
     if row.deleted_at is not None:
         deleted = RawPost(row.post_id, row.username, "", row.deleted_at, deleted=True)
         arrived.append(Arrival(row.deleted_at, deleted))
@@ -241,20 +269,43 @@ COPY (SELECT symbol, open_time, open, high, low, close, volume FROM candles
       WHERE symbol = ANY({symbols}) AND open_time >= {since} AND open_time < {until}) TO STDOUT
 """
 COPY_IN = "COPY candles (symbol, open_time, open, high, low, close, volume) FROM STDIN"
+SOCIAL = ", ".join(("symbol", "at", *social.FIELDS))
+SOCIAL_OUT = f"""
+COPY (SELECT {SOCIAL} FROM social_metrics
+      WHERE symbol = ANY({{symbols}}) AND at >= {{since}} AND at < {{until}}) TO STDOUT
+"""  # noqa: S608 (names of columns)
+SOCIAL_IN = f"COPY social_metrics ({SOCIAL}) FROM STDIN"
 
 
 def copy_candles(live: Any, symbols: Sequence[str], since: datetime, until: datetime) -> None:
     """Copy five-minute bars of [since, until) from the connection `live` to Django's default connection."""
+    _copy(live, COPY_OUT, COPY_IN, symbols, since, until)
+
+
+def copy_social(live: Any, symbols: Sequence[str], start: datetime, end: datetime) -> None:
+    """Copy the social metrics that decisions of [start, end) may use; none uses one before it was read."""
+    hours = timedelta(hours=signals_policy().generate.social_hours)
+    _copy(live, SOCIAL_OUT, SOCIAL_IN, symbols, start - hours - social.DAY - social.TOLERANCE, end)
+
+
+def _copy(
+    live: Any,
+    out: LiteralString,
+    into_table: LiteralString,
+    symbols: Sequence[str],
+    since: datetime,
+    until: datetime,
+) -> None:
     from psycopg import sql
 
-    statement = sql.SQL(COPY_OUT).format(
+    statement = sql.SQL(out).format(
         symbols=sql.Literal(list(symbols)), since=sql.Literal(since), until=sql.Literal(until)
     )
     with (
         live.cursor() as source,
         connection.cursor() as target,
         source.copy(statement) as rows,
-        target.copy(COPY_IN) as into,
+        target.copy(into_table) as into,
     ):
         for block in rows:
             into.write(block)

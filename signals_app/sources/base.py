@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import Protocol, runtime_checkable
@@ -53,6 +53,8 @@ class RawPost:
     link: str = ""
     """Where people read it: an http(s) URL, else empty (`web_link`)."""
     call: StatedCall | None = None
+    author: str = ""
+    """Who wrote it, where the source knows: a search finds posts of accounts that are followed themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,10 @@ class Cursor:
 
 MAX_TEXT = 25_000
 """Characters of the longest post that X allows."""
+
+
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
+"""No post that anybody follows is older: an earlier time is an error of its source."""
 
 
 NAME = re.compile(r"[A-Za-z0-9_]{1,15}")
@@ -127,6 +133,8 @@ def unfit(post: RawPost) -> str:
     for value in (post.text, post.post_id, post.username):
         if value != storable(value):
             return "a field contains a NUL character or an unpaired surrogate"
+    if post.posted_at < EARLIEST:
+        return f"the time (created_at, published or date) is before {EARLIEST:%Y}: {post.posted_at.date()}"
     return ""
 
 

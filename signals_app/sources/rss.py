@@ -25,7 +25,16 @@ from defusedxml.ElementTree import fromstring
 
 from maxxit.core import clock, egress, redact
 from maxxit.core.errors import Misconfigured, Rejected
-from signals_app.sources.base import Cursor, RawPost, Refused, check_names, derived_id, unfit, web_link
+from signals_app.sources.base import (
+    EARLIEST,
+    Cursor,
+    RawPost,
+    Refused,
+    check_names,
+    derived_id,
+    unfit,
+    web_link,
+)
 
 CONTENT_TYPES = (
     "application/rss+xml",
@@ -95,7 +104,7 @@ class RssSource:
         due = [post for post in read.posts if post.posted_at <= clock.now()]
         if cursor.since is None:
             return due[-self.posts_per_feed :]
-        since = cursor.since - OVERLAP
+        since = max(cursor.since, EARLIEST) - OVERLAP
         return [post for post in due if post.posted_at > since]
 
     def refused(self) -> Iterable[Refused]:
@@ -134,9 +143,7 @@ def parse(name: str, url: str, page: egress.Page) -> _Read:
             posts.setdefault(post.post_id, post)
         else:
             place = f"{name}:{derived_id('', url, fields.get('own') or str(number))}"
-            refused.append(
-                Refused(place, post, redact.text(tostring(entry, "unicode")[: 10 * SHOWN])[:SHOWN])
-            )
+            refused.append(Refused(place, post, redact.text(_markup(entry)[: 10 * SHOWN])[:SHOWN]))
     ordered = sorted(posts.values(), key=lambda post: (post.posted_at, post.post_id))
     return _Read(page.validators, tuple(ordered), tuple(refused))
 
@@ -185,8 +192,16 @@ def _fields(entry: Element) -> dict[str, str]:
 def _inner(element: Element) -> str:
     """Return the text of an element; of an Atom text construct of type xhtml its markup."""
     if element.get("type") == "xhtml":
-        return "".join(tostring(child, "unicode") for child in element)
+        return "".join(_markup(child) for child in element)
     return (element.text or "").strip()
+
+
+def _markup(element: Element) -> str:
+    """Return an element as XML; only its texts where it is nested too deeply to be written."""
+    try:
+        return tostring(element, "unicode")
+    except RecursionError:
+        return " ".join(element.itertext())
 
 
 def _post(name: str, url: str, fields: Mapping[str, str]) -> RawPost | str:

@@ -12,7 +12,8 @@ Long posts are read in full from `note_tweet`; a truncated text ("… https://t.
 Pages are read down to the cursor, at most `posts_per_pass` posts; the next passes read the rest.
 
 `queries` (name -> query) are read by recent search, under the same budget: an account of that name holds the posts of
-everybody that match. They count as one author.
+everybody that match. They count as one author, but for the posts of accounts that are followed themselves: these are
+theirs. The author's name comes from the ids of users that we asked for anyway: X charges for users beside posts.
 """
 
 import math
@@ -189,10 +190,15 @@ class XSource:
                 )
             )
             return None
-        author = "i" if username.lower() in self.queries else username
-        link = f"https://x.com/{author}/status/{parsed.id}"
+        author = self._author(username, parsed)
         post = RawPost(
-            parsed.id, username, parsed.full_text, parsed.created_at, engagement=parsed.engagement, link=link
+            parsed.id,
+            username,
+            parsed.full_text,
+            parsed.created_at,
+            engagement=parsed.engagement,
+            link=f"https://x.com/{author or 'i'}/status/{parsed.id}",
+            author=author,
         )
         truncated = "the provider truncated the text and gave no full version" if parsed.truncated else ""
         if why := unfit(post) or truncated:
@@ -201,6 +207,12 @@ class XSource:
             )
             return None
         return post
+
+    def _author(self, username: str, item: Item) -> str:
+        """Return who wrote a post; of what a query found, only a user whose id we asked for, else empty."""
+        if username.lower() not in self.queries:
+            return username
+        return str(cache.get(_name_key(item.author_id), "")) if item.author_id else ""
 
     def _user_id(self, username: str) -> str:
         key = f"x:user:{username.lower()}"
@@ -215,6 +227,7 @@ class XSource:
                 raise Retryable(f"{self.name}: the answer for @{username} has no id")
             user_id = data["id"]
             cache.set(key, user_id, timeout=30 * DAY)
+        cache.set(_name_key(user_id), username, timeout=30 * DAY)
         return str(user_id)
 
     @contextmanager
@@ -301,6 +314,10 @@ class XSource:
             today=total,
             usd_today=str(total * self.usd_per_post),
         )
+
+
+def _name_key(user_id: str) -> str:
+    return f"x:name:{user_id[:40]}"
 
 
 def _check_queries(profile: str, queries: Mapping[str, str]) -> None:

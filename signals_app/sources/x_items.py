@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, Field
 from maxxit.core import clock, redact
 from signals_app.sources.base import Engagement, count
 
-FIELDS = "created_at,note_tweet,public_metrics"
+FIELDS = "created_at,note_tweet,public_metrics,author_id"
 """What is asked for besides id and text."""
 CUT = re.compile(r"…(?:\s*https://t\.co/\w+)?\s*$")
 REPOST = re.compile(r"^RT @\w+:")
@@ -42,6 +42,7 @@ class Item(BaseModel):
     """The full text of a long post. X calls it `note_post` where the request names posts instead of tweets."""
 
     public_metrics: _Metrics = Field(default_factory=_Metrics)
+    author_id: str = ""
 
     @property
     def full_text(self) -> str:

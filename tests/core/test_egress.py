@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from maxxit.core import egress
-from maxxit.core.egress import Rules, fetch, is_public, locate, parse
+from maxxit.core.egress import Rules, Validators, fetch, is_public, locate, parse
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.core.http import _authorities
 
@@ -249,6 +249,9 @@ class Server(BaseHTTPRequestHandler):
     def say_binary(self, _: str) -> None:
         self.answer(b"MZ", "application/octet-stream")
 
+    def say_tagged(self, _: str) -> None:
+        self.answer(b"tagged", ETag='"grüße"', Last_Modified="Mon, 02 Mar 2026 10:00:00 GMT")
+
     def say_untyped(self, _: str) -> None:
         self.send_response(200)
         self.end_headers()
@@ -333,6 +336,12 @@ def test_charset_and_compression_are_undone(rules: Rules, path: str, text: str) 
     assert get(path, rules).text() == text
 
 
+def test_a_tag_that_no_request_can_carry_is_not_sent_again(rules: Rules) -> None:
+    page = get("tagged", rules)
+    assert page.validators == Validators("", "Mon, 02 Mar 2026 10:00:00 GMT")
+    assert fetch(page.url, rules, page.validators).text() == "tagged"
+
+
 @pytest.mark.parametrize(
     ("path", "code"),
     [
@@ -378,6 +387,7 @@ def test_a_server_that_drips_is_left_when_the_time_is_over(rules: Rules, path: s
         "http://2130706433:{port}/page",
         "http://u:p@example.org:{port}/page",
         "http://example.org:22/page",
+        "http://exa[mple.org:{port}/page",
         "file:///etc/passwd",
     ],
 )

@@ -11,7 +11,7 @@ from maxxit.events.models import Event
 from maxxit.llm import recordings
 from tests.events.writers import another_connection
 from tests.llm import server as fake
-from tests.llm.questions import answer, asked, reading
+from tests.llm.questions import answer, asked, post, reading
 from tests.llm.server import Handler, ModelServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,6 +42,15 @@ def test_the_call_is_committed_when_the_request_arrives(policy_dir: Path, server
     assert len(call["request_sha256"]) == len(call["prompt_sha256"]) == 64
     assert outcome["call"] == Event.objects.get(name="model.called").pk
     assert outcome["answer_sha256"] == recordings.digest(text)
+
+
+def test_a_call_of_several_posts_names_each(policy_dir: Path, server: ModelServer) -> None:
+    server.otherwise = fake.says(json.dumps(answer(reading("1"), reading("2"))))
+    asked(post("1"), post("2"))
+
+    for event in Event.objects.filter(name__startswith="model."):
+        ids = event.data["correlation_ids"]
+        assert (len(set(ids)), ids[0]) == (2, str(event.correlation_id))
 
 
 def test_a_call_that_fails_has_an_outcome_too(policy_dir: Path, server: ModelServer) -> None:

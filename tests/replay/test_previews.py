@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import transaction
 
 from agents.models import CtAccount
 from maxxit.core import clock
@@ -20,10 +21,12 @@ from maxxit.replay import previews, stored
 from maxxit.replay.models import Preview
 from maxxit.replay.states import PreviewState
 from maxxit.reports.preview_policy import policy
-from signals_app.models import CtPost, ImpactFactorHistory
-from signals_app.sources.base import Cursor
+from signals_app import stated as stated_calls
+from signals_app.models import CtPost, ImpactFactorHistory, SocialMetric
+from signals_app.sources.base import Cursor, Engagement, StatedCall
 from tests import builders as make
 from tests.builders import RecordedClock
+from tests.events.writers import another_connection
 from trading.models import Order
 
 T0 = make.T0
@@ -100,6 +103,34 @@ def test_what_is_stored_is_read_as_it_was_known(time: RecordedClock) -> None:
     due = days.due()
     assert "signals_app.tasks.ingest" in due[stored.next_bar(post.ingested_at)]
     assert stored.AUTHORS in due[stored.next_bar(days.factors[0][0])]
+
+
+@pytest.mark.django_db
+def test_reactions_and_stated_calls_are_played_as_they_were_delivered(time: RecordedClock) -> None:
+    record_prices(days=3)
+    figures = {"likes": 7, "reposts": None, "replies": 0, "quotes": 2, "link": "https://x.com/i/status/1"}
+    record_post("satsumi", "long $ETH", 20, **figures)
+    call = {"reasoning": stated_calls.REASONING, "sides": {"ETH": "short"}, "confidence": D("0.7")}
+    record_post("satsumi", "short $ETH", 19, state="classified", is_signal_candidate=True, **call)
+    days = stored.read(["satsumi"], ["ETH"], T0 - timedelta(days=1), T0, most=10)
+    first, second = (arrival.post for arrival in days.arrivals)
+
+    assert (first.engagement, first.link) == (Engagement(7, None, 0, 2), "https://x.com/i/status/1")
+    assert (first.call, second.call) == (None, StatedCall("ETH", "short", D("0.7")))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_social_metrics_are_copied_from_a_day_before_the_span_on() -> None:
+    rows = [("ETH", -40), ("ETH", -26), ("ETH", 0), ("BTC", 0), ("ETH", 47), ("ETH", 48)]
+    values = {"galaxy_score": 60, "sentiment_pct": 70, "price_change_pct": 1, "alt_rank": 2}
+    for symbol, hours in rows:
+        at = T0 + timedelta(hours=hours)
+        SocialMetric.objects.create(symbol=symbol, at=at, social_volume=100 + hours, **values)
+    with another_connection() as live, transaction.atomic():
+        SocialMetric.objects.all().delete()  # here alone: the other connection still has them
+        stored.copy_social(live, ["ETH"], T0, T0 + timedelta(days=2))
+        copied = SocialMetric.objects.order_by("at").values_list("symbol", "social_volume")
+        assert list(copied) == [("ETH", 74), ("ETH", 100), ("ETH", 147)]
 
 
 @pytest.mark.django_db

@@ -7,12 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from maxxit.access import attempts
 from maxxit.core import signing
 from maxxit.core.errors import Misconfigured
 from maxxit.events.models import Event
-from signals_app import inbound
+from signals_app import inbound, tasks
 from signals_app.ingest import ingest
 from signals_app.models import CtPost, InboundPost
 from signals_app.sources.inbound import InboundSource
@@ -193,6 +194,42 @@ def test_what_arrived_is_offered_until_it_is_stored_and_deleted_after_its_time(
     assert [post.text for post in waiting] == ["buy $BTC"]
     assert inbound.waiting("partner", "alpha") == []
     assert inbound.prune(T0 + timedelta(days=1)) == 1
+
+
+def test_more_items_than_a_pass_takes_starve_no_new_one(
+    sender: Partner, monkeypatch: pytest.MonkeyPatch, time: RecordedClock
+) -> None:
+    monkeypatch.setattr(inbound, "MAX_OFFERED", 3)
+    texts = []
+    for number in range(8):
+        sender.posts(id=str(number), account="alpha", text=f"buy $BTC at {number}")
+        texts.append(f"buy $BTC at {number}")
+        time.move(seconds=60)
+        if number % 2:
+            land(sender)
+
+    assert list(CtPost.objects.order_by("posted_at").values_list("text", flat=True)) == texts
+    assert [post.text for post in inbound.waiting("partner", "alpha")] == texts[-3:]
+
+
+def test_what_arrives_is_stored_without_asking_any_other_source(
+    sender: Partner, monkeypatch: pytest.MonkeyPatch, woken: set[str]
+) -> None:
+    def asked(*_: Any) -> Any:
+        raise AssertionError("a feed was asked")
+
+    monkeypatch.setattr(tasks, "sources", asked)
+    make.account(username="beta", source="partner")
+    sender.posts(id="1", account="alpha", text="buy $BTC")
+    assert settings.WAKES[inbound.ARRIVED] == (tasks.ARRIVED_TASK,)
+
+    assert inbound.accounts() == {"partner": {"alpha"}}
+    assert (tasks.ingest_arrived(), tasks.ingest_arrived()) == (1, 0)
+    assert CtPost.objects.get().text == "buy $BTC"
+
+
+def test_a_pass_over_what_costs_nothing_never_wakes_one_that_costs(woken: set[str]) -> None:
+    assert settings.WAKES["feeds.waiting"] == (tasks.UNMETERED_TASK,)
 
 
 def test_a_secret_in_a_post_is_masked_before_it_is_stored(sender: Partner) -> None:

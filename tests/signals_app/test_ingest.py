@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from agents.models import CtAccount
 from maxxit.core import correlation
@@ -14,7 +15,7 @@ from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.events.models import Event
 from signals_app.ingest import Ingested, ingest, requeue
 from signals_app.models import CtPost, RejectedPost
-from signals_app.sources.base import Cursor, RawPost, Refused
+from signals_app.sources.base import Cursor, RawPost, Refused, web_link
 from signals_app.sources.jsonl import JsonlSource, parse
 from tests import builders as make
 from tests.builders import T0, RecordedClock
@@ -197,8 +198,17 @@ def raw(ident: str, minutes: float = 1) -> RawPost:
     return RawPost(ident, "Author", TEXT, T0 - timedelta(minutes=minutes))
 
 
-@pytest.mark.parametrize("error", [Retryable("away"), Rejected("no such account")])
-def test_an_account_that_fails_keeps_its_cursor_and_the_others_are_read(error: Exception) -> None:
+FAILURES = [
+    (Retryable("away"), "away"),
+    (Rejected("no such account"), "no such account"),
+    (OverflowError("date value out of range"), "OverflowError: date value out of range"),
+    (RecursionError("too deep"), "RecursionError: too deep"),
+    (ValueError("Invalid IPv6 URL"), "ValueError: Invalid IPv6 URL"),
+]
+
+
+@pytest.mark.parametrize(("error", "said"), FAILURES)
+def test_an_account_that_fails_keeps_its_cursor_and_the_others_are_read(error: Exception, said: str) -> None:
     # F25: a source moved its cursor on failure and lost the posts in between
     CtAccount.objects.update(since_id="5", last_seen_at=T0 - timedelta(hours=1))
     make.account(username="Other")
@@ -206,11 +216,56 @@ def test_an_account_that_fails_keeps_its_cursor_and_the_others_are_read(error: E
     done = ingest({"jsonl": source})
     author = CtAccount.objects.get(x_username="Author")
 
-    assert done.failed == {"Author": str(error)}
+    assert done.failed == {"Author": said}
     assert (author.since_id, author.last_seen_at) == ("5", T0 - timedelta(hours=1))
     assert ids() == {"7"}
     ingest({"jsonl": source})
     assert source.cursors["Other"].since_id == "7"
+
+
+def test_posts_that_the_database_refuses_cost_their_account_alone(caplog: pytest.LogCaptureFixture) -> None:
+    make.account(username="Other")
+    too_long = RawPost("6" * 41, "Author", TEXT, T0)
+    done = ingest({"jsonl": Failing({}, {"Author": [raw("5"), too_long], "Other": [raw("7")]})})
+
+    assert set(done.failed) == {"Author"}
+    assert done.failed["Author"].startswith("DataError: ")
+    assert (done.accounts, done.offered, done.new, ids()) == (1, 1, 1, {"7"})
+    assert CtAccount.objects.get(x_username="Author").since_id == ""
+
+
+def test_a_link_that_is_longer_once_masked_is_left_out() -> None:
+    link = "https://u:p@h.org/" * 27
+    post = RawPost("5", "Author", TEXT, T0, link=web_link(link))
+    assert post.link
+    done = ingest({"jsonl": Failing({}, {"Author": [post]})})
+
+    assert (done.failed, done.new) == ({}, 1)
+    assert CtPost.objects.get().link == ""
+
+
+def test_a_misconfigured_source_is_raised_once_the_others_are_read(files: Files) -> None:
+    make.account(username="Other", source="other")
+    files.path.unlink(missing_ok=True)
+    with pytest.raises(Misconfigured, match="no post file matches"):
+        ingest({"jsonl": JsonlSource([str(files.path)]), "other": Failing({}, {"Other": [raw("7")]})})
+
+    assert ids() == {"7"}
+
+
+def test_a_task_that_runs_out_of_time_ends_the_pass() -> None:
+    with pytest.raises(SoftTimeLimitExceeded):
+        ingest({"jsonl": Failing({"Author": SoftTimeLimitExceeded()})})
+
+
+def test_a_pass_that_is_behind_another_moves_no_cursor_back() -> None:
+    class Slow(Failing):
+        def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
+            CtAccount.objects.update(since_id="9", last_seen_at=T0)  # as a pass of another process
+            return super().fetch(username, cursor)
+
+    assert ingest({"jsonl": Slow({}, {"Author": [raw("5")]})}).new == 1
+    assert CtAccount.objects.get().since_id == "9"
 
 
 def test_the_cursor_is_the_newest_post_also_where_ids_have_different_lengths() -> None:

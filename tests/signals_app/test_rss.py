@@ -128,6 +128,38 @@ def test_a_document_that_is_no_feed_is_refused(server: FeedServer, body: bytes) 
     assert refused.value.code == "no_feed"
 
 
+DEEP = b"<b>" * 20_000 + b"deep" + b"</b>" * 20_000
+DATED = b"<title>buy $BTC</title><pubDate>Mon, 02 Mar 2026 10:00:00 GMT</pubDate>"
+
+
+def parsed(body: bytes) -> tuple[list[RawPost], list[str]]:
+    read = parse("news", "https://a.example.org/", egress.Page("", "", "", body))
+    return list(read.posts), [one.reason for one in read.refused]
+
+
+def test_entries_that_are_nested_a_thousand_deep_hide_no_other() -> None:
+    good, undated = b"<item>" + DATED + b"</item>", b"<item><title>no time</title>" + DEEP + b"</item>"
+    posts, refused = parsed(b"<rss><channel>" + undated + good + b"</channel></rss>")
+    assert [post.text for post in posts] == ["buy $BTC"]
+    assert "no time" in refused[0]
+
+    xhtml = b'<entry><content type="xhtml"><div>' + DEEP + b"</div></content>"
+    xhtml += b"<updated>2026-03-02T10:00:00Z</updated></entry>"
+    [post], _ = parsed(b"<feed>" + xhtml + b"</feed>")
+    assert post.text == "deep"
+
+
+def test_an_entry_of_the_first_year_is_refused(server: FeedServer, time: RecordedClock) -> None:
+    old = b"<item><title>old</title><pubDate>0001-01-01T00:00:00Z</pubDate></item>"
+    server.feeds["/feed"] = b"<rss><channel>" + old + b"<item>" + DATED + b"</item></channel></rss>"
+    feed = source(server)
+    assert [post.text for post in feed.fetch("news", Cursor())] == ["buy $BTC"]
+    assert "is before 1990: 0001-01-01" in next(iter(feed.refused())).reason
+
+    first = datetime(1, 1, 1, tzinfo=UTC)  # stored before such entries were refused
+    assert [post.text for post in feed.fetch("news", Cursor("1", first))] == ["buy $BTC"]
+
+
 def test_a_huge_feed_is_read_as_far_as_the_limit(time: RecordedClock) -> None:
     body = written(RSS, *((str(number), T0, f"post {number}") for number in range(MAX_ENTRIES + 50)))
 

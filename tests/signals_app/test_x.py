@@ -524,6 +524,25 @@ def test_a_query_finds_the_posts_of_everybody_and_follows_its_cursor(x: FakeX, t
     assert [("next_token" in asked.query) for asked in x.requests] == [False, False, True]
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("first", ["bottoms", "one"])
+def test_a_found_post_of_a_followed_account_counts_for_that_account(
+    x: FakeX, time: RecordedClock, first: str
+) -> None:
+    x.says("one", item(100, text="the bottom of $BTC is in"))
+    x.says("two", item(101, text="a bottom in $ETH is in"))
+    source = searcher(x)
+    for name in ("bottoms", "one") if first == "bottoms" else ("one", "bottoms"):
+        make.account(username=name, source="x")
+        ingest({"x": source})
+    owners = dict(CtPost.objects.values_list("post_id", "account__x_username"))
+    assert owners == {"100": "one", "101": "bottoms"}
+
+    x.says("one", item(102, text="the bottom of $BTC is near"))
+    [found] = source.fetch("bottoms", Cursor("101", T0))
+    assert (found.author, found.link) == ("one", "https://x.com/one/status/102")
+
+
 def test_searches_are_paid_from_the_same_budget(x: FakeX, time: RecordedClock) -> None:
     x.says("one", *[item(n, text="bottom") for n in range(30, 0, -1)])
     source = searcher(x, max_usd_per_day="0.1")
