@@ -14,7 +14,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from maxxit.bus import updates
-from maxxit.bus.cursors import advance, cursor_of
+from maxxit.bus.cursors import advance, cursor_of, log_is_behind, refuse_restored
 from maxxit.bus.listeners import listener
 from maxxit.bus.listeners.sources import open_source
 from maxxit.bus.listeners.work import ListenerWork
@@ -63,6 +63,7 @@ class RelayWork:
         """Publish the next batch and the newest prices. Raises what the relay raises."""
         final = self.final.read()
         cursor = cursor_of(self.name, final)
+        refuse_restored(cursor, self.final.newest)
         events = log.read(cursor.position, final, self.batch)
         reached = self._send(cursor, events, final) if events else final
         self._publish_tickers()
@@ -87,13 +88,19 @@ class RelayWork:
             logger.warning("event_refused", relay=self.name, event_id=events[0].id, error=str(error))
             reached, refused = events[-1].id, len(messages)
         if reached > final:
-            raise Rejected(
-                f"it already has event {reached}, and the event log ends at {final}: was the database restored? "
-                f"Continue with `manage.py bus rewind {self.name.partition(':')[2]} --after {final}`",
-                code="log_is_behind",
-            )
+            raise log_is_behind(self.name, reached, final, "the other system already has")
+        if cursor.position < reached != events[-1].id and not self._has_ours(reached):
+            raise log_is_behind(self.name, reached, final, "the other system has another")
         advance(cursor, reached, sent=len(messages) - refused, refused=refused)
         return reached
+
+    def _has_ours(self, reached: int) -> bool:
+        """Return whether the other system's event of that id is the one of our log, as far as it can tell."""
+        theirs = self.relay.newest()
+        marks = (
+            one.mark for one in updates.messages(log.read(reached - 1, reached, 1)) if one.topic == "events"
+        )
+        return not theirs or theirs in marks
 
     def _publish_tickers(self) -> None:
         now = clock.now().timestamp()
@@ -138,6 +145,7 @@ class Worker(threading.Thread):
             self._release()
         except Exception as error:
             self._failed(error)
+            self._close_work()  # what was read and not finished is read again
             _store(self.name, error)
         else:
             self.failures = 0
@@ -160,13 +168,17 @@ class Worker(threading.Thread):
 
     def _release(self) -> None:
         """Close everything; the lock ends with the connection."""
-        work, self._work, self._leads = self._work, None, False
+        self._leads = False
+        self._close_work()
+        connection.close()
+
+    def _close_work(self) -> None:
+        work, self._work = self._work, None
         try:
             if work is not None:
                 work.close()
         except Exception as error:
             logger.warning("bus_not_closed", name=self.name, error=_text(error))
-        connection.close()
 
 
 def _text(error: Exception) -> str:

@@ -48,14 +48,23 @@ def status() -> list[CursorStatus]:
 
 
 def late() -> list[str]:
-    """Return a sentence for each configured relay or listener that is late."""
+    """Return a sentence for each configured relay or listener that is late or has never run.
+
+    A listener of another system has no cursor here: that system knows its position.
+    """
     rules = policy()
-    used = {f"relay:{name}" for name in rules.relays} | {f"listener:{name}" for name in rules.listeners}
-    return [
-        f"{one.name} has {one.waiting} events waiting{': ' if one.last_error else ''}{one.last_error}"
-        for one in status()
-        if one.name in used and one.late
+    used = [f"relay:{name}" for name in rules.relays]
+    used += [
+        f"listener:{name}" for name in rules.listeners if rules.listener_stanzas[name].source == "events"
     ]
+    rows = {one.name: one for one in status()}
+    return [_sentence(name, rows.get(name)) for name in used if name not in rows or rows[name].late]
+
+
+def _sentence(name: str, row: CursorStatus | None) -> str:
+    if row is None:
+        return f"{name} has never run"
+    return f"{row.name} has {row.waiting} events waiting{': ' if row.last_error else ''}{row.last_error}"
 
 
 def rewind(name: str, after: int) -> CursorStatus:

@@ -1,6 +1,7 @@
 """Listeners: at least once, in order for each key, dead letters after three attempts; of three sources."""
 
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 import redis
 from confluent_kafka import Producer
+from django.db import DataError, OperationalError
 
-from maxxit.bus.listeners.base import Inbound, Listener
+from maxxit.bus import run
+from maxxit.bus.listeners.base import Inbound, Listener, inbound
 from maxxit.bus.listeners.sources import EventLog, KafkaTopic, RedisStream
 from maxxit.bus.listeners.work import ListenerWork, redrive
 from maxxit.bus.models import EventCursor, ListenerMessage
@@ -133,6 +136,46 @@ def test_a_batch_that_a_crash_repeats_is_not_parked_twice(
     assert ListenerMessage.objects.count() == 1
 
 
+def test_one_key_with_many_failures_starves_no_other(
+    db: None, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maxxit.bus.listeners.work.RETRIED", 3)
+    failing: dict[str, Exception] = {f"a{number}": ValueError("no") for number in range(9)}
+    hears = Hears(failing | {"b0": ValueError("not yet")})
+    source = Memory(
+        [message(f"a{number}", "a") for number in range(9)] + [message("b0", "b"), message("b1", "b")]
+    )
+    work = listening(hears, source, attempts=20)
+    work.step()
+    del hears.failing["b0"]
+    time.move(seconds=10)
+    work.step()
+
+    assert hears.heard == ["b0", "b1"]
+    assert hears.attempts.count("a0") == 2
+
+
+def test_a_message_that_postgres_cannot_store_is_a_dead_letter(db: None, time: RecordedClock) -> None:
+    hears = Hears({"a\ufffd": ValueError("half a pair \ud83d and a NUL \0")})
+    odd = inbound({"event_id": "a\0", "name": "x\0", "correlation_id": "k\ud83d", "data": "\0"}, "1", "")
+    work = listening(hears, Memory([odd, message("b")]), attempts=1)
+    work.step()
+
+    row = ListenerMessage.objects.get()
+    assert (row.event_id, row.key, row.dead_at is not None) == ("a\ufffd", "k?", True)
+    assert hears.heard == ["b"]
+
+
+def test_data_that_postgres_refuses_is_the_fault_of_its_message(db: None, time: RecordedClock) -> None:
+    hears = Hears({"a": DataError("value too long"), "b": OperationalError("the connection is lost")})
+    work = listening(hears, Memory([message("a")]), attempts=1)
+    work.step()
+    assert "value too long" in ListenerMessage.objects.get().last_error
+
+    with pytest.raises(OperationalError):
+        listening(hears, Memory([message("b")])).step()
+
+
 def test_only_what_is_wanted_is_handled(db: None, time: RecordedClock) -> None:
     hears = Hears()
     source = Memory([message("1", name="order.planned"), message("2", name="position.open")])
@@ -193,6 +236,48 @@ def _stepped(work: ListenerWork) -> bool:
     except Retryable:
         return False
     return True
+
+
+@pytest.mark.django_db
+def test_a_step_that_failed_on_a_redis_stream_is_repeated(own_redis: Redis) -> None:
+    source = RedisStream("test", stream="desk", url=own_redis.url)
+    source.read(10)  # makes the group
+    with redis.Redis.from_url(own_redis.url) as bus:
+        for number in range(3):
+            bus.xadd("desk", {"event_id": f"r{number}", "name": "desk.fill"})
+        hears = Hears({"r1": OperationalError("the connection is lost")})
+        work = listening(hears, source)
+        with pytest.raises(OperationalError):
+            work.step()
+        bus.xadd("desk", {"event_id": "r3", "name": "desk.fill"})
+        hears.failing.clear()
+        work.step()
+        work.step()
+        assert bus.xpending("desk", "maxxit:test")["pending"] == 0
+    source.close()
+
+    assert hears.heard == ["r0", "r0", "r1", "r2", "r3"]
+
+
+@pytest.mark.limit(240)
+@pytest.mark.django_db(transaction=True)
+def test_a_step_that_failed_on_a_kafka_topic_is_repeated(broker: Broker) -> None:  # noqa: F811
+    producer = Producer({"bootstrap.servers": broker.servers})
+    for number in range(4):
+        producer.produce("desk", json.dumps({"event_id": f"k{number}", "name": "desk.fill"}), key=b"c1")
+    producer.flush(20)
+    hears = Hears({"k2": OperationalError("the connection is lost")})
+
+    def made() -> ListenerWork:
+        return listening(hears, KafkaTopic("again", servers=broker.servers, topic="desk"))
+
+    worker = run.Worker("listener:test", made, threading.Event(), idle=0.02, longest_wait=1.0)
+    until(lambda: worker._attempt() is not None and "k2" in hears.attempts, 60)
+    hears.failing.clear()
+    until(lambda: worker._attempt() is not None and "k3" in hears.heard, 60)
+    worker._release()
+
+    assert list(dict.fromkeys(hears.heard)) == ["k0", "k1", "k2", "k3"]
 
 
 @pytest.mark.limit(240)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import redis
 
-from maxxit.bus import run
+from maxxit.bus import policy, run, status
 from maxxit.bus.models import EventCursor
 from maxxit.bus.policy import BusPolicy, RelayStanza
 from maxxit.bus.relays.redis_streams import RedisStreams
-from maxxit.core.errors import Retryable
+from maxxit.core.errors import Rejected, Retryable
 from maxxit.embedded.servers import Redis
 from maxxit.events import log
 from tests import builders as make
@@ -120,6 +120,63 @@ def test_a_redis_that_lost_its_memory_gets_the_newest_events_again(own_redis: Re
     step_all(relay)
 
     assert entries(own_redis)[-21:] == ids + more
+
+
+def test_a_redis_of_another_past_of_the_database_stops_the_relay(own_redis: Redis) -> None:
+    relay = work(own_redis)
+    step_all(relay)
+    ids = write(5)
+    step_all(relay)
+    # The database is restored to the time before these events, and writes others under the same ids.
+    with another_connection() as other:
+        other.execute("SET session_replication_role = replica")  # past the trigger that refuses it
+        other.execute("UPDATE events SET subject = 'test.other/1' WHERE id = ANY(%s)", [ids])
+        other.commit()
+    EventCursor.objects.update(position=ids[0] - 1)
+    write(3)
+    with pytest.raises(Rejected, match=r"has another event .* rewind redis --after"):
+        relay.step()
+
+    status.rewind("redis", ids[0] - 1)
+    step_all(relay)
+    assert entries(own_redis)[-9:] == list(range(ids[0], ids[0] + 9))  # with the event of the rewind
+
+
+def test_a_cursor_past_the_end_of_the_event_log_stops_the_relay(own_redis: Redis) -> None:
+    relay = work(own_redis)
+    newest = write(1)[0]
+    step_all(relay)
+    EventCursor.objects.update(position=newest + 10)
+    with pytest.raises(Rejected, match=f"cursor is at event {newest + 10}.*the database restored"):
+        relay.step()
+
+
+def test_a_step_that_fails_closes_what_it_worked_with() -> None:
+    class Failing:
+        name = "relay:test"
+        made, closed = 0, 0
+
+        def step(self) -> bool:
+            raise ValueError("half done")
+
+        def close(self) -> None:
+            Failing.closed += 1
+
+    def failing() -> Failing:
+        Failing.made += 1
+        return Failing()
+
+    worker = run.Worker("relay:test", failing, threading.Event(), idle=0.02, longest_wait=1.0)
+    for _ in range(2):
+        worker._attempt()
+    worker._release()
+    assert (Failing.made, Failing.closed) == (2, 2)
+
+
+def test_a_relay_that_never_ran_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = policy.policy().model_copy(update={"relays": ("redis",), "listeners": ("log",)})
+    monkeypatch.setattr(status, "policy", lambda: known)
+    assert status.late() == ["relay:redis has never run", "listener:log has never run"]
 
 
 def test_a_redis_that_is_away_is_retryable_and_moves_nothing(own_redis: Redis) -> None:

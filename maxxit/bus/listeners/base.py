@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from maxxit.core.untrusted import storable
+
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
@@ -47,6 +49,6 @@ class Source(Protocol):
 
 def inbound(body: Mapping[str, Any], event_id: str, key: str) -> Inbound:
     """Return a message of another system; its own event id, name and correlation id count where it has them."""
-    name = str(body.get("name") or body.get("type") or "")[:60]
-    corr = str(body.get("correlation_id") or key or event_id)
-    return Inbound(str(body.get("event_id") or event_id)[:120], name, corr[:120], body)
+    name = storable(str(body.get("name") or body.get("type") or ""))
+    corr = storable(str(body.get("correlation_id") or key or event_id))
+    return Inbound(storable(str(body.get("event_id") or event_id))[:120], name[:60], corr[:120], body)

@@ -8,12 +8,13 @@ from typing import Any
 import redis
 
 from maxxit.bus import updates
-from maxxit.bus.cursors import advance, cursor_of
+from maxxit.bus.cursors import advance, cursor_of, refuse_restored
 from maxxit.bus.listeners.base import Inbound, Source, inbound
 from maxxit.bus.models import EventCursor
 from maxxit.bus.relays.kafka import EXTRA, client_settings, registry_settings
 from maxxit.core import redact
 from maxxit.core.errors import Misconfigured, Retryable
+from maxxit.core.untrusted import storable
 from maxxit.events import log
 from maxxit.market.stream.status import open_bus
 
@@ -30,6 +31,7 @@ class EventLog:
         """See `Source.read`."""
         final = self._final.read()
         self._cursor = cursor_of(self._name, final)
+        refuse_restored(self._cursor, self._final.newest)
         events = log.read(self._cursor.position, final, most)
         self._upto, self._read = (events[-1].id if events else self._cursor.position), len(events)
         return [
@@ -62,6 +64,9 @@ class RedisStream:
         """See `Source.read`."""
         try:
             self._make_group()
+            self._pending = self._pending or bool(
+                self._entries
+            )  # a step that failed did not mark them as done
             found = self._next(most) if self._pending else []
             self._pending = bool(found)
             found = found or self._next(most, ">")
@@ -81,6 +86,7 @@ class RedisStream:
                 self._bus.xack(self._stream, self._group, *self._entries)
             except redis.RedisError as error:
                 raise Retryable(f"Redis: {error}") from error
+            self._entries = []
 
     def close(self) -> None:
         """Close the connections."""
@@ -191,7 +197,7 @@ def _of_json(text: str, ident: str, key: str) -> Inbound:
 
 
 def _unreadable(error: str, ident: str, key: str) -> Inbound:
-    return Inbound(ident[:120], "", (key or ident)[:120], {}, error)
+    return Inbound(storable(ident)[:120], "", storable(key or ident)[:120], {}, storable(error))
 
 
 def open_source(kind: str, name: str, options: Mapping[str, Any], final: log.FinalId) -> Source:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import timedelta
 
 import structlog
-from django.db import Error as DatabaseError
+from django.db import InterfaceError, OperationalError
 
 from maxxit.bus.listeners.base import Inbound, Listener, Source
 from maxxit.bus.models import ListenerMessage
@@ -19,8 +19,8 @@ from maxxit.core.untrusted import storable
 from maxxit.events import log as event_log
 
 log = structlog.get_logger(__name__)
-RETRIED = 500
-"""Waiting messages that one step looks at."""
+RETRIED, RETRIED_OF_A_KEY = 500, 20
+"""Waiting messages that one step tries again: of all keys together, and of one."""
 MAX_ERROR = 4_000
 
 
@@ -62,7 +62,8 @@ class ListenerWork:
         known = set(
             own.filter(event_id__in=[one.event_id for one in batch]).values_list("event_id", flat=True)
         )
-        held_up = set(own.filter(dead_at=None).values_list("key", flat=True))
+        keys = {one.key for one in batch}
+        held_up = set(own.filter(dead_at=None, key__in=keys).values_list("key", flat=True).distinct())
         for message in batch:
             if message.event_id in known:
                 continue  # it was read before a crash and waits, or is a dead letter
@@ -74,24 +75,37 @@ class ListenerWork:
                     held_up.add(message.key)
 
     def _retry_due(self) -> None:
-        """Try waiting messages again, each key's oldest first."""
+        """Try waiting messages again: of each key whose oldest one is due, in order until one fails."""
+        left = RETRIED
+        for key in self._due_keys():
+            rows = ListenerMessage.objects.filter(listener=self.name, dead_at=None, key=key).order_by("pk")
+            for row in rows[: min(left, RETRIED_OF_A_KEY)]:
+                left -= 1
+                if not self._retry(row):
+                    break
+            if not left:
+                break
+
+    def _due_keys(self) -> list[str]:
+        """Return the keys whose oldest waiting message is due, those that wait longest first."""
+        waiting = ListenerMessage.objects.filter(listener=self.name, dead_at=None)
+        oldest = waiting.order_by("key", "pk").distinct("key").values("pk")
+        due = waiting.filter(pk__in=oldest, due_at__lte=clock.now()).order_by("due_at", "pk")
+        return list(due.values_list("key", flat=True)[:RETRIED])
+
+    def _retry(self, row: ListenerMessage) -> bool:
+        """Handle a waiting message again; return whether the next one of its key may follow."""
+        failed = self._failure(Inbound(**row.message))
+        if failed is None:
+            row.delete()
+            return True
         now = clock.now()
-        held_up: set[str] = set()
-        for row in ListenerMessage.objects.filter(listener=self.name, dead_at=None).order_by("pk")[:RETRIED]:
-            if row.key in held_up or row.due_at > now:
-                held_up.add(row.key)
-                continue
-            failed = self._failure(Inbound(**row.message))
-            if failed is None:
-                row.delete()
-                continue
-            row.attempts, row.last_error, row.due_at = row.attempts + 1, failed[0], now + self._pause
-            if failed[1] or row.attempts >= self._attempts:
-                row.dead_at = now
-                log.warning("listener_dead_letter", listener=self.name, event_id=row.event_id)
-            else:
-                held_up.add(row.key)
-            row.save(update_fields=["attempts", "last_error", "due_at", "dead_at"])
+        row.attempts, row.last_error, row.due_at = row.attempts + 1, failed[0], now + self._pause
+        if failed[1] or row.attempts >= self._attempts:
+            row.dead_at = now
+            log.warning("listener_dead_letter", listener=self.name, event_id=row.event_id)
+        row.save(update_fields=["attempts", "last_error", "due_at", "dead_at"])
+        return row.dead_at is not None
 
     def _failure(self, message: Inbound) -> tuple[str, bool] | None:
         """Handle one message; return its error and whether it will always fail, None when it was handled."""
@@ -99,10 +113,10 @@ class ListenerWork:
             return message.error, True
         try:
             self._handle(message)
-        except DatabaseError:
+        except (OperationalError, InterfaceError):
             raise  # our own database is away: no fault of the message
         except Exception as error:
-            text = redact.text("".join(traceback.format_exception(error)))
+            text = storable(redact.text("".join(traceback.format_exception(error))))
             return text[-MAX_ERROR:], isinstance(error, Rejected)
         return None
 

@@ -29,6 +29,10 @@ class Relay(Protocol):
         """
         ...
 
+    def newest(self) -> str:
+        """Return the mark (`Message.mark`) of the event that `send` answered with; empty where it is not known."""
+        ...
+
     def publish(self, messages: Sequence[Message]) -> None:
         """Publish messages that need no position, such as prices: only the newest one counts. Raises as `send` does."""
         ...

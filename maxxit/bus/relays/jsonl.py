@@ -1,24 +1,28 @@
 """Relay to a file of JSON lines with a hash chain (`maxxit.events.hash_chain`): an event store to analyse and verify.
 
 The file itself says where it is: its last line has the newest event's id and the head of the hash chain. A line that a
-crash left unfinished is cut off. A file that was moved away is begun anew, and its header carries the last hash.
+crash left unfinished is cut off; a file of something else is never changed. A file that was moved away is begun anew,
+and its header carries the last hash.
 """
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from maxxit.bus.messages import Message
 from maxxit.bus.models import EventCursor
 from maxxit.core.config import ROOT
 from maxxit.core.errors import Misconfigured, Retryable
-from maxxit.events.hash_chain import START, HashChain
+from maxxit.events.hash_chain import FORMAT, START, VERSION, HashChain
 from maxxit.events.log import LoggedEvent
 
 BLOCK = 1 << 20
+HEADER = f'{{"format":"{FORMAT}","version":{VERSION},'.encode()
 
 
 class JsonLines:
@@ -31,6 +35,7 @@ class JsonLines:
         self._file: BinaryIO | None = None
         self._hash_chain = HashChain()
         self._last_id = 0
+        self._mark = ""
 
     def begin(self, position: int) -> None:
         """A file has its own position."""
@@ -44,6 +49,7 @@ class JsonLines:
             for one in messages:
                 if one.topic == "events":
                     file.write(self._hash_chain.line(_event(one)))
+                    self._mark = one.mark
             self._last_id = upto
             file.flush()
             os.fsync(file.fileno())
@@ -56,11 +62,16 @@ class JsonLines:
     def publish(self, messages: Sequence[Message]) -> None:
         """Prices are not written: they have a store of their own."""
 
+    def newest(self) -> str:
+        """See `Relay.newest`."""
+        return self._mark
+
     def close(self) -> None:
         """Close the file; the next batch opens it again and looks where it is."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):  # what a full disk did not take is written again
+                file.close()
 
     def _opened(self) -> BinaryIO:
         """Return the file, open for appending; reopened when it was moved away."""
@@ -68,30 +79,43 @@ class JsonLines:
             self.close()
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("a+b")
-            self._resume(self._file)
+            file = self._path.open("a+b")
+            try:
+                self._resume(file)
+            except BaseException:
+                file.close()
+                raise
+            self._file = file
         return self._file
 
     def _resume(self, file: BinaryIO) -> None:
-        """Cut an unfinished line off, and take position and head from the last line; begin an empty file."""
-        _cut_unfinished(file)
-        line = _last_line(file)
-        if not line:
-            head = EventCursor.objects.filter(pk=self._cursor).values_list("head", flat=True).first()
-            self._hash_chain = HashChain(head or START)
-            file.write(self._hash_chain.header())
-            self._last_id = 0
-            return
+        """Take position and head from the last line, and cut an unfinished one off; begin an empty file.
+
+        Raises Misconfigured for a file of something else, which stays as it is.
+        """
+        end = _end_of_lines(file)
+        line = _last_line(file, end)
         try:
-            members = json.loads(line)
-            self._hash_chain = HashChain(members["hash"])
-            self._last_id = int(members.get("event_id", 0))
-        except (ValueError, KeyError, TypeError):
+            if not _begins_as_ours(file):
+                raise ValueError("another header")
+            members = json.loads(line) if line else {}
+            head, last_id = members.get("hash") or self._known_head(), int(members.get("event_id", 0))
+            mark = _mark(members)
+        except (ValueError, TypeError, AttributeError, KeyError):
             raise Misconfigured(
                 f"{self._path} is no file of events: move it away, or set EVENT_STORE_PATH"
             ) from None
         if members.get("end"):
             raise Misconfigured(f"{self._path} is a finished export: set EVENT_STORE_PATH to another file")
+        file.truncate(end)
+        file.seek(0, os.SEEK_END)
+        self._hash_chain, self._last_id, self._mark = HashChain(head), last_id, mark
+        if not line:
+            file.write(self._hash_chain.header())
+
+    def _known_head(self) -> str:
+        head = EventCursor.objects.filter(pk=self._cursor).values_list("head", flat=True).first()
+        return head or START
 
 
 def _event(message: Message) -> LoggedEvent:
@@ -106,30 +130,42 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _cut_unfinished(file: BinaryIO) -> None:
-    """Cut off what follows the last newline."""
-    size = file.seek(0, os.SEEK_END)
-    position = size
+def _mark(members: Mapping[str, Any]) -> str:
+    """Return the mark of the event of a line; empty for a header."""
+    if "event_id" not in members:
+        return ""
+    at = datetime.fromisoformat(members["ts"])
+    corr = members["correlation_id"] or ""
+    return Message(
+        "events", members["event_id"], members["name"], at, members["subject"], corr, "", "{}"
+    ).mark
+
+
+def _begins_as_ours(file: BinaryIO) -> bool:
+    """Return whether the file is empty, or begins as the header of a file of events does."""
+    file.seek(0)
+    begun = file.read(len(HEADER))
+    return HEADER.startswith(begun)
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """Return the position after the last newline; 0 without any."""
+    position = file.seek(0, os.SEEK_END)
     while position > 0:
         start = max(0, position - BLOCK)
         file.seek(start)
         newline = file.read(position - start).rfind(b"\n")
         if newline >= 0:
-            position = start + newline + 1
-            break
+            return start + newline + 1
         position = start
-    if position != size:
-        file.truncate(position)
-    file.seek(0, os.SEEK_END)
+    return 0
 
 
-def _last_line(file: BinaryIO) -> bytes:
-    """Return the last line of a file that ends with a newline; empty for an empty file."""
-    size = file.seek(0, os.SEEK_END)
-    text, start = b"", size
+def _last_line(file: BinaryIO, end: int) -> bytes:
+    """Return the line that ends at `end`; empty where there is none."""
+    text, start = b"", end
     while start > 0 and text.count(b"\n", 0, -1) < 1:
         start = max(0, start - BLOCK)
         file.seek(start)
-        text = file.read(size - start)
-    file.seek(0, os.SEEK_END)
+        text = file.read(end - start)
     return text.splitlines()[-1] if text else b""

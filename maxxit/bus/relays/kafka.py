@@ -102,6 +102,10 @@ class Kafka:
         self.publish(messages)
         return upto
 
+    def newest(self) -> str:
+        """See `Relay.newest`: a topic has no position of ours."""
+        return ""
+
     def publish(self, messages: Sequence[Message]) -> None:
         """See `Relay.publish`."""
         chosen = [one for one in messages if one.topic in self._topics]
@@ -187,13 +191,7 @@ class Kafka:
 
     def _frame(self, topic: str) -> bytes:
         if topic not in self._frames:
-            auth = os.environ.get("SCHEMA_REGISTRY_AUTH")
-            options = {
-                "url": self._url,
-                "timeout": REGISTRY_SECONDS,
-                **({"basic.auth.user.info": auth} if auth else {}),
-            }
-            client = self._registry.SchemaRegistryClient.new_client(options)
+            client = self._registry.SchemaRegistryClient.new_client(registry_settings(self._url))
             schema = self._registry.Schema(self._text, "AVRO")
             self._frames[topic] = pack(">bI", MAGIC, client.register_schema(f"{topic}-value", schema))
         return self._frames[topic]

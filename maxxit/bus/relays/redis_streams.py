@@ -16,8 +16,8 @@ from maxxit.core.errors import Misconfigured, Retryable
 from maxxit.market.stream.status import open_bus
 
 WRITE = """
-local last = redis.call('get', KEYS[1])
-if last ~= ARGV[1] then return last or '-1' end
+local last = redis.call('get', KEYS[1]) or '-1'
+if string.match(last, '^%-?%d+') ~= ARGV[1] then return last end
 local entries = cmsgpack.unpack(ARGV[4])
 for i = 1, #entries, 4 do
     redis.call('xadd', KEYS[entries[i]], 'MAXLEN', '~', ARGV[3], '*',
@@ -26,7 +26,7 @@ end
 redis.call('set', KEYS[1], ARGV[2])
 return ARGV[2]
 """
-"""Write a batch if the newest event there is the expected one; return the newest event there, -1 for none."""
+"""Write a batch if the newest event there is the expected one; return id and mark of the newest, -1 for none."""
 
 
 class RedisStreams:
@@ -44,6 +44,7 @@ class RedisStreams:
         self._bus = open_bus(url or os.environ.get("BUS_REDIS_URL", ""))
         self._write = self._bus.register_script(WRITE)
         self._without_groups = bool(groups)
+        self._mark = ""
 
     def begin(self, position: int) -> None:
         """Note that the newest event there is `position`."""
@@ -60,13 +61,19 @@ class RedisStreams:
             self._make_groups()
             keys = [self._newest, *self.streams.values()]
             packed = msgpack.packb(fields)  # one argument: redis-py takes a while for each
-            found = int(self._write(keys=keys, args=[after, upto, self._keep, packed]))
-            if found >= 0:
-                return found
+            mark = next((one.mark for one in reversed(messages) if one.topic == "events"), "")
+            answer = self._write(keys=keys, args=[after, f"{upto} {mark}", self._keep, packed])
+            found, _, self._mark = answer.decode().partition(" ")
+            if int(found) >= 0:
+                return int(found)
             self._without_groups = bool(self._groups)
             again = max(0, after - self._keep)
             self._bus.set(self._newest, again)
             return again
+
+    def newest(self) -> str:
+        """See `Relay.newest`."""
+        return self._mark
 
     def publish(self, messages: Sequence[Message]) -> None:
         """See `Relay.publish`."""
