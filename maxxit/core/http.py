@@ -62,13 +62,14 @@ def client(
     headers: dict[str, str] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     trust_env: bool = True,
+    proxy: str | None = None,
 ) -> Client:
     """Return a client for one provider. Redirects are not followed: a provider that moves is a config change.
 
-    `trust_env` false ignores the environment's proxies and ~/.netrc.
+    `trust_env` false ignores the environment's proxies and ~/.netrc. `proxy`: URL of the only proxy.
     """
     return httpx.Client(
-        base_url=base_url, headers=headers, timeout=timeout, follow_redirects=False, trust_env=trust_env,
+        base_url=base_url, headers=headers, timeout=timeout, follow_redirects=False, trust_env=trust_env, proxy=proxy,
         verify=_authorities(trust_env, os.getenv("SSL_CERT_FILE"), os.getenv("SSL_CERT_DIR")),
     )  # fmt: skip
 

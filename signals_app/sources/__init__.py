@@ -14,5 +14,6 @@ SOURCES: Registry[PostSource] = Registry(
         "rss": "signals_app.sources.rss.RssSource",
         "telegram": "signals_app.sources.telegram.TelegramSource",
         "x": "signals_app.sources.x.XSource",
+        "x_session": "signals_app.sources.x_session.XSessionSource",
     },
 )

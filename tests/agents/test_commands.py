@@ -2,6 +2,7 @@
 
 import json
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +86,20 @@ def test_bad_names_are_answered_and_the_exit_code_tells(capsys: pytest.CaptureFi
     assert ended.value.code == 1
     assert [one["ok"] for one in json.loads(out.getvalue())] == [True, False]
     assert Agent.objects.get().subscriptions.count() == 1
+
+
+def test_a_list_of_accounts_is_added(tmp_path: Path) -> None:
+    users = tmp_path / "user_list.txt"
+    users.write_text("# majors\n@one\n\ntwo  # of the desk\n")
+    assert [one["name"] for one in told("accounts", "add", "three", "--file", str(users))] == [
+        "three",
+        "one",
+        "two",
+    ]
+    with pytest.raises(CommandError, match="No such file"):
+        said("accounts", "add", "--file", str(tmp_path / "none.txt"))
+    with pytest.raises(CommandError, match="name at least one account"):
+        said("accounts", "check")
 
 
 def test_accounts_are_listed_added_and_checked() -> None:

@@ -18,6 +18,8 @@ from tests.fakes import fake_x
 from tests.signals_app.bot_api import CHANNEL, TOKEN, bot_api
 from tests.signals_app.feeds import ATOM, feed_server, written
 from tests.signals_app.partner import partner
+from tests.signals_app.x_web import source as session_source
+from tests.signals_app.x_web import x_web
 
 
 @dataclass
@@ -101,10 +103,29 @@ def inbound(folder: Path) -> Iterator[World]:
         yield World(sender.source(), says, lambda ident: derived_id("in", "partner", ident), answers=answers)
 
 
-SOURCES = {"jsonl": jsonl, "x": x, "rss": rss, "telegram": telegram, "inbound": inbound}
+@contextmanager
+def x_session(folder: Path) -> Iterator[World]:
+    with x_web() as web:
+        web.users["author"] = "2000"
+
+        def says(ident: str, at: datetime, text: Any = "buying $BTC") -> None:
+            web.says("author", ident, at, text)
+
+        yield World(session_source(web, folder), says)
+
+
+SOURCES = {
+    "jsonl": jsonl,
+    "x": x,
+    "x_session": x_session,
+    "rss": rss,
+    "telegram": telegram,
+    "inbound": inbound,
+}
 UNFIT: dict[str, list[Any]] = {
     "jsonl": [None, 7, "", "a\x00b", "half \ud83d", "x" * 25_001],
     "x": [None, 7, "", "a\x00b", "half \ud83d", "x" * 25_001],
+    "x_session": [None, 7, "", "a\x00b", "half \ud83d", "x" * 25_001],
     "telegram": [None, 7, "", "a\x00b", "half \ud83d", "x" * 25_001],
     "inbound": [None, 7, "", "a\x00b", "half \ud83d", "x" * 25_001],
     "rss": [None, "", "<p> </p>", "x" * 25_001],

@@ -1,8 +1,9 @@
 """`manage.py accounts list | add | check`."""
 
+from pathlib import Path
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from agents import following
 from agents.describe import account_data
@@ -22,7 +23,8 @@ class Command(OpsCommand):
         if action == "list":
             parser.add_argument("--search", default="", help="only names that contain this")
             return
-        parser.add_argument("accounts", nargs="+", metavar="ACCOUNT", help="user names, with or without @")
+        parser.add_argument("accounts", nargs="*", metavar="ACCOUNT", help="user names, with or without @")
+        parser.add_argument("--file", type=Path, help="a list of user names, one a line; # begins a comment")
         parser.add_argument("--source", default="", help="the post source that reads new accounts")
         if action == "add":
             by_option(parser)
@@ -46,13 +48,26 @@ class Command(OpsCommand):
                 ],
             )
             return data
-        names, source = options["accounts"], options["source"]
+        names, source = [*options["accounts"], *_listed(options["file"])], options["source"]
+        if not names:
+            raise CommandError("name at least one account, or give --file")
         answers = (
             following.check_names(names, source)
             if options["action"] == "check"
             else following.add_accounts(names, source, by=operator(options["by"]))
         )
         return show_answers(self, answers)
+
+
+def _listed(file: Path | None) -> list[str]:
+    """Return the names of a list. Raises CommandError for a file that cannot be read."""
+    if file is None:
+        return []
+    try:
+        lines = file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    return [name for line in lines if (name := line.partition("#")[0].strip())]
 
 
 def show_answers(command: OpsCommand, answers: list[following.Answer]) -> list[dict[str, object]]:
