@@ -93,7 +93,7 @@ def test_a_list_of_accounts_is_added(tmp_path: Path) -> None:
     users.write_text("# majors\n@one\n\ntwo  # of the desk\n")
     assert [one["name"] for one in told("accounts", "add", "three", "--file", str(users))] == [
         "three",
-        "one",
+        "@one",
         "two",
     ]
     with pytest.raises(CommandError, match="No such file"):
