@@ -46,10 +46,9 @@ class JsonLines:
             file = self._opened()
             if self._last_id and self._last_id != after:
                 return self._last_id  # written before a crash, or an older file that was put back
-            for one in messages:
-                if one.topic == "events":
-                    file.write(self._hash_chain.line(_event(one)))
-                    self._mark = one.mark
+            events = [one for one in messages if one.topic == "events"]
+            file.writelines(self._hash_chain.line(_event(one)) for one in events)
+            self._mark = events[-1].mark if events else self._mark
             self._last_id = upto
             file.flush()
             os.fsync(file.fileno())
