@@ -3,13 +3,15 @@
 from decimal import Decimal
 from typing import Any
 
-from maxxit.evm.codec import encode_call
+from maxxit.evm.codec import ZERO_ADDRESS, encode_call
 from maxxit.ops.devchain.gmx import USD, data_key
 from maxxit.ops.devchain.keeper import Keeper
 from maxxit.ops.devchain.world import World, transact
+from tests.chain.gmx import router
+from tests.chain.gmx.router import OrderParams
 from tests.chain.lab import USDC, Lab
 from trading.venues.gmx import calls
-from trading.venues.gmx.calls import OrderParams, OrderType
+from trading.venues.gmx.calls import OrderType
 from trading.venues.gmx.events import Decoded, OrderCreated, decode_logs
 
 FEE = 10**17
@@ -40,15 +42,15 @@ class GmxLab(Lab):
         fee = more.pop("execution_fee", FEE)
         values = {
             "receiver": self.account, "cancellation_receiver": self.account,
-            "callback_contract": calls.ZERO_ADDRESS, "market": self.market,
+            "callback_contract": ZERO_ADDRESS, "market": self.market,
             "initial_collateral_token": self.world.usdc, "size_delta_usd": size * USD, "order_type": kind,
             "is_long": is_long, "acceptable_price": worst, "execution_fee": fee,
         } | more  # fmt: skip
-        batch = [calls.send_wnt(self.gmx.order_vault, fee)]
+        batch = [router.send_wnt(self.gmx.order_vault, fee)]
         if collateral:
-            batch.append(calls.send_tokens(self.world.usdc, self.gmx.order_vault, collateral))
-        batch.append(calls.create_order(OrderParams(**values)))
-        receipt = self.act(calls.multicall(batch), value=fee)
+            batch.append(router.send_tokens(self.world.usdc, self.gmx.order_vault, collateral))
+        batch.append(router.create_order(OrderParams(**values)))
+        receipt = self.act(router.multicall(batch), value=fee)
         (created,) = self.decoded(receipt).of(OrderCreated)
         return bytes.fromhex(created.key[2:])
 

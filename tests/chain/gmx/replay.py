@@ -11,13 +11,14 @@ from typing import Any, Self
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from maxxit.evm.codec import decode, encode_call
+from maxxit.evm.codec import ZERO_ADDRESS, decode, encode_call
 from maxxit.ops.devchain.anvil import Rpc
 from maxxit.ops.devchain.gmx import data_key
 from maxxit.ops.devchain.world import World, transact
+from tests.chain.gmx import router
+from tests.chain.gmx.router import OrderParams
 from tests.trading.venues.gmx.recorded import ADDRESSES, SAFE, recording, steps
-from trading.venues.gmx import calls
-from trading.venues.gmx.calls import OrderParams, OrderType
+from trading.venues.gmx.calls import OrderType
 from trading.venues.gmx.events import EVENT_DATA, EVENT_LOG_1, EVENT_LOG_2, TRANSFER, Decoded, decode_logs
 
 START = 1795970252
@@ -153,14 +154,14 @@ class Replay:
             DECREASES: self.gmx.engine,
             SWAPS: self.gmx.engine,
             SAFE: SAFE,
-            calls.ZERO_ADDRESS: calls.ZERO_ADDRESS,
+            ZERO_ADDRESS: ZERO_ADDRESS,
         }
         """Recorded address -> that of the double."""
         self.keys: dict[str, str] = {}
         """Recorded key of an order or a position -> that of the double."""
         for is_long in (True, False):
             recorded, ours = (
-                calls.position_key(SAFE, market, usdc, is_long=is_long).hex()
+                router.position_key(SAFE, market, usdc, is_long=is_long).hex()
                 for market, usdc in ((ADDRESSES["market"], ADDRESSES["usdc"]), (self.market, world.usdc))
             )
             self.keys[f"0x{recorded}"] = f"0x{ours}"
@@ -245,17 +246,17 @@ class Replay:
             auto_cancel=fields["autoCancel"],
             decrease_swap_type=int(fields["decreasePositionSwapType"]),
         )
-        call = calls.create_order(params)
+        call = router.create_order(params)
         assert call[:4].hex() == "f59c48eb"
         batch = [call]
         if params.initial_collateral_delta_amount:
             amount = params.initial_collateral_delta_amount
-            batch.insert(0, calls.send_tokens(self.world.usdc, self.gmx.order_vault, amount))
+            batch.insert(0, router.send_tokens(self.world.usdc, self.gmx.order_vault, amount))
         wnt = self.gmx.wrapped_native
         self._send(SAFE, wnt, encode_call("deposit()"), value=fee)
         self._send(SAFE, wnt, encode_call("transfer(address,uint256)", self.gmx.order_vault, fee))
         time = int(fields["updatedAtTime"])
-        receipt = self._at(time, SAFE, self.gmx.exchange_router, calls.multicall(batch))
+        receipt = self._at(time, SAFE, self.gmx.exchange_router, router.multicall(batch))
         (ours,) = [event for event in self.decoded(receipt).events if event.name == "OrderCreated"]
         self.keys["0x" + fields["key"]] = ours.fields["key"]
         return receipt

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from eth_utils.crypto import keccak
 
-from maxxit.evm.codec import encode_call
+from maxxit.evm.codec import ZERO_ADDRESS, encode_call
 from maxxit.ops.devchain.gmx import data_key
 from maxxit.ops.devchain.keeper import PRICES, Keeper
 from maxxit.ops.devchain.world import Reverted, transact
+from tests.chain.gmx import router
 from tests.chain.gmx.lab import FEE, HIGHEST, USD, USDC, GmxLab, OrderType, error
 from tests.chain.gmx.replay import CALLBACK_SELECTORS, callbacks, typed
+from tests.chain.gmx.router import OrderParams
 from tests.chain.lab import DAY, reverts
-from trading.venues.gmx import calls
-from trading.venues.gmx.calls import OrderParams
 from trading.venues.gmx.events import (
     ClaimableFundingUpdated,
     ExecutionFeeRefund,
@@ -82,13 +82,13 @@ def test_a_market_order_may_be_cancelled_after_300_seconds(gmx: GmxLab) -> None:
     before = gmx.usdc(gmx.account)
     key = gmx.order(OrderType.MARKET_INCREASE, 10_000, collateral=1_000 * USDC)
     with reverts(error("RequestNotYetCancellable(uint256,uint256,string)", 0, 0, "")[:10]):
-        gmx.act(calls.cancel_order(key))
+        gmx.act(router.cancel_order(key))
     gmx.advance(301)
     with reverts(
         error("OracleTimestampsAreLargerThanRequestExpirationTime(uint256,uint256,uint256)", 0, 0, 0)[:10]
     ):
         gmx.execute(key)
-    (cancelled,) = gmx.decoded(gmx.act(calls.cancel_order(key))).of(OrderCancelled)
+    (cancelled,) = gmx.decoded(gmx.act(router.cancel_order(key))).of(OrderCancelled)
     assert cancelled.reason == "USER_INITIATED_CANCEL"
     assert gmx.usdc(gmx.account) == before
 
@@ -123,7 +123,7 @@ def test_a_stop_order_that_fails_freezes(gmx: GmxLab) -> None:
     assert frozen.key == "0x" + stop.hex()
     (stored,) = gmx.orders()
     assert (stored.frozen, stored.execution_fee) == (True, 0)
-    gmx.decoded(gmx.act(calls.cancel_order(stop)))
+    gmx.decoded(gmx.act(router.cancel_order(stop)))
     assert gmx.orders() == []
 
 
@@ -235,8 +235,8 @@ def test_a_frozen_order_is_executed_only_by_a_keeper_of_frozen_orders(gmx: GmxLa
     [
         ({"callback_gas_limit": 2_000_001}, "MaxCallbackGasLimitExceeded(uint256,uint256)"),
         ({"execution_fee": 10**12}, "InsufficientExecutionFee(uint256,uint256)"),
-        ({"receiver": calls.ZERO_ADDRESS}, "EmptyReceiver()"),
-        ({"market": calls.ZERO_ADDRESS}, "EmptyMarket()"),
+        ({"receiver": ZERO_ADDRESS}, "EmptyReceiver()"),
+        ({"market": ZERO_ADDRESS}, "EmptyMarket()"),
         ({"swap_path": ("0x" + "11" * 20,)}, "OrderTypeCannotBeCreated(uint256)"),
         ({"auto_cancel": True}, "UnsupportedOrderTypeForAutoCancellation(uint256)"),
         ({"kind": OrderType.LIQUIDATION}, "OrderTypeCannotBeCreated(uint256)"),
@@ -257,18 +257,18 @@ def test_collateral_other_than_usdc_is_refused(gmx: GmxLab) -> None:
 
 def test_the_fee_must_have_arrived_in_the_vault(gmx: GmxLab) -> None:
     params = OrderParams(
-        gmx.account, gmx.account, calls.ZERO_ADDRESS, gmx.market, gmx.world.usdc, 10_000 * USD,
+        gmx.account, gmx.account, ZERO_ADDRESS, gmx.market, gmx.world.usdc, 10_000 * USD,
         OrderType.MARKET_DECREASE, True, 0, FEE,
     )  # fmt: skip
     with reverts(error("InsufficientWntAmountForExecutionFee(uint256,uint256)", 0, FEE)):
-        gmx.act(calls.create_order(params))
+        gmx.act(router.create_order(params))
 
 
 def test_another_account_cannot_touch_an_order(gmx: GmxLab) -> None:
     gmx.enter()
     stop = gmx.order(OrderType.STOP_LOSS_DECREASE, 10_000, trigger_price=units(Decimal(1)))
     with reverts(error("Unauthorized(address,string)", gmx.account, "")[:10]):
-        gmx.world.send("trader", gmx.gmx.exchange_router, calls.cancel_order(stop))
+        gmx.world.send("trader", gmx.gmx.exchange_router, router.cancel_order(stop))
 
 
 def test_update_thaws_a_frozen_order(gmx: GmxLab) -> None:
@@ -284,8 +284,8 @@ def test_update_thaws_a_frozen_order(gmx: GmxLab) -> None:
     )  # fmt: skip
     with reverts(error("InsufficientExecutionFee(uint256,uint256)", 0, 0)[:10]):
         gmx.act(update)
-    batch = [calls.send_wnt(gmx.gmx.order_vault, FEE), update]
-    gmx.decoded(gmx.act(calls.multicall(batch), value=FEE))
+    batch = [router.send_wnt(gmx.gmx.order_vault, FEE), update]
+    gmx.decoded(gmx.act(router.multicall(batch), value=FEE))
     (stored,) = gmx.orders()
     assert (stored.frozen, stored.execution_fee, stored.size_delta_usd) == (False, FEE, 5_000 * USD)
     assert gmx.execute(stop, price * 955 / 1_000).of(OrderExecuted)
@@ -441,7 +441,7 @@ def test_funding_is_earned_by_the_smaller_side_and_claimed(gmx: GmxLab) -> None:
         ClaimableFundingUpdated
     )
     before = gmx.usdc(gmx.account)
-    claim = calls.claim_funding_fees([gmx.market], [gmx.world.usdc], gmx.account)
+    claim = router.claim_funding_fees([gmx.market], [gmx.world.usdc], gmx.account)
     (claimed,) = gmx.decoded(gmx.act(claim)).of(FundingFeesClaimed)
     assert claimed.amount == update.delta > 0
     assert gmx.usdc(gmx.account) - before == claimed.amount

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.chain.gmx.router import CREATE_ORDER
 from trading.venues.gmx import refusals
-from trading.venues.gmx.calls import CREATE_ORDER, ORDER, POSITION
+from trading.venues.gmx.calls import ORDER, POSITION
 from trading.venues.safe.contract.build import GMX, load
 
 pytestmark = pytest.mark.chain

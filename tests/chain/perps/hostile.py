@@ -26,6 +26,7 @@ from maxxit.evm.codec import ZERO_ADDRESS, encode_call
 from maxxit.ops.devchain.anvil import Rpc, start_anvil
 from maxxit.ops.devchain.gmx import USD, data_key
 from maxxit.ops.devchain.world import Builder, World, build_world, transact
+from tests.chain.gmx import router
 from tests.chain.perps.callbacks import CALLBACKS, callback, event_data
 from tests.chain.perps.lab import DAY, QUARTER, USDC, PerpLab, trade
 from trading.venues.gmx import calls
@@ -274,15 +275,15 @@ class Script:
         """The owner's own order at GMX, without the module."""
         world = self.stage.world
         increase = collateral > 0
-        params = calls.OrderParams(
+        params = router.OrderParams(
             world.safe, world.safe, ZERO_ADDRESS, world.gmx.markets[symbol], world.usdc, size * USD,
             calls.OrderType.MARKET_INCREASE if increase else calls.OrderType.MARKET_DECREASE, long,
             2**256 - 1 if long == increase else 0, 1,
         )  # fmt: skip
-        batch = [calls.send_wnt(world.gmx.order_vault, 1), calls.create_order(params)]
+        batch = [router.send_wnt(world.gmx.order_vault, 1), router.create_order(params)]
         if increase:
-            batch.insert(0, calls.send_tokens(world.usdc, world.gmx.order_vault, collateral))
-        self.owner(world.gmx.exchange_router, calls.multicall(batch), 1)
+            batch.insert(0, router.send_tokens(world.usdc, world.gmx.order_vault, collateral))
+        self.owner(world.gmx.exchange_router, router.multicall(batch), 1)
 
     # -- what attackers choose
 

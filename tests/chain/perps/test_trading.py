@@ -9,6 +9,7 @@ import pytest
 
 from maxxit.evm.codec import ZERO_ADDRESS, encode_call
 from maxxit.ops.devchain.world import Builder, Reverted, transact
+from tests.chain.gmx import router
 from tests.chain.perps.lab import (
     DAY,
     FEE,
@@ -54,7 +55,7 @@ def test_orders_are_fixed_but_for_what_the_executor_may_choose(lab: PerpLab) -> 
         assert (callback, ui_fee, market, token, list(path)) == (
             lab.module, ZERO_ADDRESS, lab.market(), lab.world.usdc, [],
         )  # fmt: skip
-        assert (numbers[0], numbers[1]) == (kind, calls.TO_COLLATERAL)
+        assert (numbers[0], numbers[1]) == (kind, router.TO_COLLATERAL)
         assert numbers[2:8] == (size, amount, trigger, acceptable, FEE, p.CALLBACK_GAS)
         assert (numbers[8], numbers[10]) == (0, 0), "no least output, valid at once"
         assert (flags[0], flags[1], flags[3]) == (True, False, kind != calls.OrderType.MARKET_INCREASE)
@@ -720,7 +721,7 @@ def own_order(
     lab: PerpLab, kind: calls.OrderType, size: int, acceptable: int, collateral: int = 0, **more: Any
 ) -> bytes:
     """The owner's own order at GMX, without the module; its key."""
-    params = calls.OrderParams(
+    params = router.OrderParams(
         lab.safe, lab.safe, more.pop("callback_contract", ZERO_ADDRESS), more.pop("market", lab.market()),
         lab.world.usdc, size, kind, more.pop("is_long", True), acceptable, FEE,
     )  # fmt: skip
@@ -731,10 +732,10 @@ def own_order(
             lab.world.usdc,
             encode_call("approve(address,uint256)", lab.gmx.router, collateral),
         )
-    batch = [calls.send_wnt(lab.gmx.order_vault, FEE), calls.create_order(params)]
+    batch = [router.send_wnt(lab.gmx.order_vault, FEE), router.create_order(params)]
     if collateral:
-        batch.insert(0, calls.send_tokens(lab.world.usdc, lab.gmx.order_vault, collateral))
-    transact(lab.rpc, lab.safe, lab.gmx.exchange_router, calls.multicall(batch), FEE)
+        batch.insert(0, router.send_tokens(lab.world.usdc, lab.gmx.order_vault, collateral))
+    transact(lab.rpc, lab.safe, lab.gmx.exchange_router, router.multicall(batch), FEE)
     return lab.keeper.orders()[-1]
 
 
@@ -759,7 +760,7 @@ def test_a_market_order_can_be_cancelled_by_anyone_after_300_seconds(lab: PerpLa
 def test_the_safe_cancels_at_gmx_itself_and_the_books_follow(lab: PerpLab) -> None:
     key = lab.request().args["order_key"]
     lab.advance(301)
-    logs = lab.send(lab.safe, calls.cancel_order(key), lab.gmx.exchange_router)
+    logs = lab.send(lab.safe, router.cancel_order(key), lab.gmx.exchange_router)
     assert settled(logs).args["loss"] == TRADE_FEE
     assert lab.reserved() == 0
 

@@ -13,14 +13,15 @@ from maxxit.evm.codec import ZERO_ADDRESS, encode_call
 from maxxit.ops.devchain.gmx import data_key
 from maxxit.ops.devchain.world import transact
 from tests import builders as make
+from tests.chain.gmx import router
+from tests.chain.gmx.router import OrderParams
 from tests.trading.venues.gmx.world import PerpsTrader
 from trading import ledger, tasks
 from trading.chain.models import ChainTransaction
 from trading.models import FundingPayment
 from trading.passes import TimeBudget
-from trading.venues.gmx import calls
 from trading.venues.gmx import claims as earned
-from trading.venues.gmx.calls import OrderParams, OrderType
+from trading.venues.gmx.calls import OrderType
 from trading.venues.safe import safes
 from trading.venues.safe.reconcile import reconcile
 
@@ -169,7 +170,7 @@ def test_a_profit_that_gmx_pays_in_wrapped_ether_is_booked_as_the_safes_own(trad
         safe, safe, ZERO_ADDRESS, trader.lab.market, trader.world.usdc, size, OrderType.MARKET_DECREASE, True, 0, FEE,
         decrease_swap_type=0,
     )  # fmt: skip
-    data = calls.multicall([calls.send_wnt(gmx.order_vault, FEE), calls.create_order(order)])
+    data = router.multicall([router.send_wnt(gmx.order_vault, FEE), router.create_order(order)])
     transact(trader.lab.rpc, safe, gmx.exchange_router, data, FEE)
     trader.keep()
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from maxxit.core.errors import Retryable
 from maxxit.evm.codec import ZERO_ADDRESS
+from tests.chain.gmx import router
+from tests.chain.gmx.router import OrderParams
 from tests.trading.venues.gmx.recorded import ADDRESSES, SAFE, steps
-from trading.venues.gmx import calls
-from trading.venues.gmx.calls import OrderParams, OrderType
+from trading.venues.gmx.calls import OrderType
 from trading.venues.gmx.events import (
     DOCUMENTED,
     EVENT_DATA,
@@ -84,7 +85,7 @@ def test_recorded_events_become_what_the_adapter_reads() -> None:
     assert [one.key for one in executed.of(OrderExecuted)] == [created[0].key]
     assert [one.order_key for one in executed.of(PositionIncrease)] == [created[0].key]
     [decrease] = closed.of(PositionDecrease)
-    assert decrease.position_key == "0x" + calls.position_key(
+    assert decrease.position_key == "0x" + router.position_key(
         SAFE, ADDRESSES["market"], ADDRESSES["usdc"], is_long=True
     ).hex()  # fmt: skip
     assert [one.reason for one in closed.of(OrderCancelled)] == ["AUTO_CANCEL"]
@@ -201,21 +202,25 @@ params = st.builds(
 
 
 def test_the_selector_of_create_order_is_the_current_one() -> None:
-    assert keccak(text=calls.CREATE_ORDER)[:4].hex() == "f59c48eb"
+    assert keccak(text=router.CREATE_ORDER)[:4].hex() == "f59c48eb"
 
 
 @given(params)
 def test_an_order_reads_back_as_it_was_encoded(order: OrderParams) -> None:
-    assert calls.decode_call(calls.create_order(order)) == ("createOrder", (order,))
+    assert router.decode_call(router.create_order(order)) == ("createOrder", (order,))
 
 
 @given(params, addresses, addresses, amounts)
 def test_a_multicall_reads_back_call_by_call(order: OrderParams, token: str, vault: str, amount: int) -> None:
-    sent = [calls.send_wnt(vault, amount), calls.send_tokens(token, vault, amount), calls.create_order(order)]
-    name, (inner,) = calls.decode_call(calls.multicall(sent))
+    sent = [
+        router.send_wnt(vault, amount),
+        router.send_tokens(token, vault, amount),
+        router.create_order(order),
+    ]
+    name, (inner,) = router.decode_call(router.multicall(sent))
 
     assert name == "multicall"
-    assert [calls.decode_call(one) for one in inner] == [
+    assert [router.decode_call(one) for one in inner] == [
         ("sendWnt", (vault, amount)), ("sendTokens", (token, vault, amount)), ("createOrder", (order,)),
     ]  # fmt: skip
 
@@ -224,13 +229,13 @@ def test_more_data_than_gmx_accepts_is_refused() -> None:
     order = OrderParams(SAFE, SAFE, SAFE, SAFE, SAFE, 1, OrderType.MARKET_INCREASE, True, 1, 1,
                         data_list=(bytes(32),) * 19)  # fmt: skip
     with pytest.raises(ValueError, match="GMX accepts 18"):
-        calls.create_order(order)
+        router.create_order(order)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00\x01\x02\x03", calls.cancel_order(bytes(32))[:20]])
+@pytest.mark.parametrize("data", [b"", b"\x00\x01\x02\x03", router.cancel_order(bytes(32))[:20]])
 def test_a_call_that_is_not_ours_is_refused(data: bytes) -> None:
     with pytest.raises(Retryable):
-        calls.decode_call(data)
+        router.decode_call(data)
 
 
 @given(addresses, amounts)
