@@ -6,7 +6,7 @@ and raises an alert. A failed read changes nothing. Transfers are decoded here: 
 take 20 µs, by web3's contracts 230, and a backfill reads thousands.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -188,16 +188,39 @@ def reconcile_all() -> list[Reconciled]:
     known = SafePlan.objects.exclude(verified_at=None).values("safe")
     deployments = Deployment.objects.filter(safe_wallet__in=known).select_related("agent")
     safes = {(deployment.agent.venue, deployment.safe_wallet) for deployment in deployments}
-    results = []
+    of_venues: dict[str, list[str]] = {}
     for name, safe in sorted(safes):
+        of_venues.setdefault(name, []).append(safe)
+    return [result for name, own in of_venues.items() for result in _reconcile_venue(name, own)]
+
+
+def _reconcile_venue(name: str, safes: Sequence[str]) -> Iterator[Reconciled]:
+    """Reconcile the Safes of one venue. Where its chain does not answer, the rest is not asked one by one."""
+    try:
+        at = venue(name).safe_access()
+    except MaxxitError as error:
+        log.error("venue_not_opened", venue=name, error=str(error))
+        yield from (Reconciled(safe, 0, problem=str(error)) for safe in safes)
+        return
+    if at is None:
+        return
+    silent = ""
+    for safe in safes:
         try:
-            at = venue(name).safe_access()
-            if at is not None:
-                results.append(reconcile(at, safe))
+            result = reconcile(at, safe) if not silent else Reconciled(safe, 0, problem=silent)
         except MaxxitError as error:
             log.warning("safe_not_compared", venue=name, safe=safe, error=str(error))
-            results.append(Reconciled(safe, 0, problem=str(error)))
-    return results
+            result, silent = Reconciled(safe, 0, problem=str(error)), _silence_of(at)
+        yield result
+
+
+def _silence_of(at: SafeAccess) -> str:
+    """Return why the chain cannot be read; empty where it can."""
+    try:
+        at.final_block()
+    except MaxxitError as error:
+        return str(error)
+    return ""
 
 
 def reconcile(at: SafeAccess, safe: str) -> Reconciled:

@@ -175,6 +175,34 @@ def test_a_venue_or_a_safe_that_fails_keeps_no_other_from_being_compared(
     assert "executors: not compared: venue before: " in out.getvalue()
 
 
+def test_a_chain_that_does_not_answer_is_not_asked_for_each_safe(
+    pipeline: Pipeline,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_position(pipeline)
+    for digit in "345":
+        safe = "0x" + digit * 40
+        make.deployment(
+            make.agent(venue="gmx"), funded=False, account=f"gmx:{safe}", safe_wallet=safe, chain_id=31337,
+            verified_at=clock.now(),
+        )  # fmt: skip
+        SafePlan.objects.create(
+            chain_id=31337, safe=safe, module=pipeline.lab.perps, policy={}, rules=[], created_at=clock.now(),
+            verified_at=clock.now(),
+        )  # fmt: skip
+    asked = []
+
+    def head() -> None:
+        asked.append(1)
+        raise Retryable("no endpoint is healthy")
+
+    monkeypatch.setattr(pipeline.trader.venue_of().chain, "head", head)
+    found = reconcile_all()
+    assert {one.problem for one in found} == {"no endpoint is healthy"}
+    assert len(found) == 4
+    assert len(asked) == 2
+
+
 def unread() -> dict[str, Decimal]:
     raise Retryable("no answer")
 
