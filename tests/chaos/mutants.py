@@ -951,8 +951,8 @@ MUTANTS = (
         "an executor runs out of gas money without an alert",
         (
             "trading.venues.safe.reconcile:warn_if_low",
-            "held >= _.executor_low_wei",
-            "held >= 0 * _.executor_low_wei",
+            "max(_.executor_low_wei, needed)",
+            "0 * max(_.executor_low_wei, needed)",
         ),
         test="tests/chain/test_executor_balance.py",
         beyond=True,

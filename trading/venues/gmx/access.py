@@ -10,7 +10,7 @@ from agents.models import PERPS_ACCOUNT
 from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.core.money import USDC
 from maxxit.evm.codec import ZERO_ADDRESS
-from trading.chain import chains
+from trading.chain import chains, outbox
 from trading.chain.models import SafePlan
 from trading.chain.signer import Signer, SigningPolicy, open_signers
 from trading.reasons import Reason
@@ -18,6 +18,7 @@ from trading.venues.base import Capabilities
 from trading.venues.gmx import verify
 from trading.venues.gmx.books import Account
 from trading.venues.gmx.contract import module as p
+from trading.venues.gmx.units import execution_fee
 from trading.venues.gmx.verify import Allowed
 from trading.venues.safe.access import SafeAccess
 from trading.venues.safe.units import USDC_DECIMALS
@@ -32,6 +33,8 @@ SELECTORS = frozenset(
     }
 )
 """Functions of the module that an executor's key calls."""
+ORDERS_OF_AN_ENTRY = 3
+"""The entry, its stop and its target: the executor pays an execution fee for each."""
 
 
 class GmxAccess(SafeAccess):
@@ -67,7 +70,9 @@ class GmxAccess(SafeAccess):
     @cached_property
     def signers(self) -> Mapping[str, Signer]:
         """Address -> signer; decrypts the keys, so only the process that executes may use it."""
-        policy = SigningPolicy(frozenset({self.module}), SELECTORS, 3 * self.max_execution_fee)
+        policy = SigningPolicy(
+            frozenset({self.module}), SELECTORS, ORDERS_OF_AN_ENTRY * self.max_execution_fee
+        )
         return open_signers(self.stanza.chain_id, policy, self.stanza.signatures_per_minute)
 
     def signer_for(self, now: Allowed) -> Signer:
@@ -105,6 +110,12 @@ class GmxAccess(SafeAccess):
     def money_of(self, safe: str) -> Account:
         """Return where a Safe's money can be."""
         return Account(safe, self.places.usdc, self.gmx.order_vault)
+
+    def entry_cost(self) -> int:
+        """Return the wei that an executor must hold to send an entry with stop and target at the present fees."""
+        price, _ = outbox.first_fees(self.chain.head(), self.sending)
+        fee = min(execution_fee(price, p.CALLBACK_GAS, 1, self.fee_headroom_bps), self.max_execution_fee)
+        return self.sending.gas_limit * price + ORDERS_OF_AN_ENTRY * fee
 
     def allowed_now(self, safe: str) -> Allowed:
         """Read what a Safe allows now. Raises Fault where there is no Safe, Retryable."""

@@ -94,6 +94,11 @@ class SafeAccess:
         attempts = ChainAttempt.objects.filter(hash__in=hashes)
         return set(attempts.values_list("hash", flat=True))
 
+    def entry_cost(self) -> int:
+        """Return the wei that an executor must hold to send one entry at the present fees."""
+        price, _ = outbox.first_fees(self.chain.head(), self.sending)
+        return self.sending.gas_limit * price
+
     def final_block(self) -> int:
         """Return the newest block that counts as final."""
         return max(self.chain.head().number - self.sending.finality_depth + 1, 0)

@@ -99,23 +99,22 @@ class GasBalance:
 
 def gas_balances() -> list[GasBalance]:
     """Reconcile the executor in use and every one that ever signed. One that cannot be compared stops no other."""
-    results, seen = list[GasBalance](), set[int]()
+    results, of_chains = list[GasBalance](), dict[int, list[SafeAccess]]()
     for name in sorted(
         set(Deployment.objects.exclude(safe_wallet="").values_list("agent__venue", flat=True))
     ):
         try:
-            at = venue(name).safe_access()
-            if at is None or at.stanza.chain_id in seen:
-                continue
-            signers = _signers_of(at)
+            if (at := venue(name).safe_access()) is not None:
+                _signers_of(at)
+                of_chains.setdefault(at.stanza.chain_id, []).append(at)
         except MaxxitError as error:
             log.error("executors_not_compared", venue=name, error=str(error))
             results.append(GasBalance("", 0, "", problem=f"venue {name}: {error}"))
-            continue
-        seen.add(at.stanza.chain_id)  # spot and perpetual futures share the executors
-        for signer in signers:
+    for venues in of_chains.values():  # spot and perpetual futures share the executors
+        at = venues[0]
+        for signer in _signers_of(at):
             try:
-                results.append(gas_balance(at, signer))
+                results.append(gas_balance(at, signer, needed=max(one.entry_cost() for one in venues)))
             except MaxxitError as error:
                 log.warning("executor_not_compared", executor=signer.address, error=str(error))
                 results.append(GasBalance(signer.address, 0, at.sending.coin, problem=str(error)))
@@ -132,17 +131,20 @@ def _signers_of(at: SafeAccess) -> list[Signer]:
     return list(Signer.objects.filter(signed | Q(pk=in_use.pk)).order_by("pk"))
 
 
-def gas_balance(at: SafeAccess, signer: Signer) -> GasBalance:
+def gas_balance(at: SafeAccess, signer: Signer, *, needed: int = 0) -> GasBalance:
     """Book deposits to an executor and compare its gas balance, unless it has transactions in flight.
 
     Transfers of the coin leave no logs, so only the sign of the net difference distinguishes deposits from payments.
     Raises Retryable or Unknown where the chain cannot be read.
+
+    Args:
+        needed: wei that one entry costs now; below it staff is alerted, whatever the chain's threshold.
     """
     block = at.final_block()
     result = GasBalance(signer.address, block, at.sending.coin)
     held = at.chain.agreed("a balance", "eth_getBalance", signer.address, hex(block))
     account = ledger.executor_of(signer.address)
-    warn_if_low(at, signer, held)  # first: what follows may fail
+    warn_if_low(at, signer, held, needed)  # first: what follows may fail
     for tx in signer.transactions.filter(state=TxState.EXPIRED):
         outbox.follow(tx, at.chain, None, at.sending, outbox.allow_nothing)  # a late revert costs gas too
     with transaction.atomic():
@@ -164,13 +166,17 @@ def gas_balance(at: SafeAccess, signer: Signer) -> GasBalance:
     return result
 
 
-def warn_if_low(at: SafeAccess, signer: Signer, held: int) -> None:
-    """Record `executor.balance_low`, which alerts staff, once a day while `held` (wei) is below the threshold."""
-    if held >= at.stanza.executor_low_wei:
+def warn_if_low(at: SafeAccess, signer: Signer, held: int, needed: int = 0) -> None:
+    """Record `executor.balance_low`, which alerts staff, once a day while `held` (wei) is below the threshold.
+
+    The threshold is the chain's, or `needed` (wei) where that is more.
+    """
+    least = max(at.stanza.executor_low_wei, needed)
+    if held >= least:
         return
     since = clock.now() - timedelta(days=1)
     if not Event.objects.filter(name=BALANCE_LOW, subject=subject(signer), at__gt=since).exists():
-        limit = Decimal(at.stanza.executor_low_wei).scaleb(-COIN_DECIMALS)
+        limit = Decimal(least).scaleb(-COIN_DECIMALS)
         balance = Decimal(held).scaleb(-COIN_DECIMALS)
         record(
             BALANCE_LOW,

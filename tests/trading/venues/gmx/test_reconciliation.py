@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from agents.models import Agent
 from maxxit.core import clock
-from maxxit.core.errors import Retryable
+from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.models import Event
 from positions import liquidation_warnings
 from tests import builders as make
@@ -49,6 +49,24 @@ def test_the_safe_is_reconciled_and_a_low_executor_alerts_staff(pipeline: Pipeli
     pipeline.lab.rpc("anvil_setBalance", pipeline.world.accounts["executor"], hex(10**15))
     tasks.run_reconcile()
     assert Event.objects.get(name="executor.balance_low").data["left"] == "0.001 ETH"
+
+
+def test_an_executor_that_cannot_pay_the_execution_fees_of_one_entry_alerts_staff(
+    pipeline: Pipeline,  # noqa: F811
+) -> None:
+    """Three orders' execution fees are more than the chain's threshold, which is for gas."""
+    lab, at = pipeline.lab, pipeline.trader.venue_of()
+    lab.rpc("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+    lab.mine()
+    cost = at.entry_cost()
+    assert cost > 3 * at.stanza.executor_low_wei
+    lab.rpc("anvil_setBalance", pipeline.world.accounts["executor"], hex(cost - 10**15))
+    with pytest.raises(Rejected, match="send it ETH"):
+        pipeline.trader.send(pipeline.trader.request(stop=D(2_000), target=D(3_500)))
+    gas_balances()
+
+    told = Event.objects.get(name="executor.balance_low")
+    assert D(told.data["limit"].removesuffix(" ETH")) > 3 * D("0.01")
 
 
 def test_what_gmx_did_meanwhile_is_read_before_the_safe_is_compared(pipeline: Pipeline) -> None:  # noqa: F811
