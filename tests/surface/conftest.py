@@ -26,6 +26,7 @@ from maxxit.llm.models import LlmTrace
 from maxxit.market.models import (
     BackfillMark,
     CalendarCoverage,
+    FundingRate,
     MarketSession,
     MarketSnapshot,
     RefusedQuote,
@@ -317,6 +318,7 @@ def prices(user: User) -> None:
     """What sources said, what was refused, and a user's rule that matched."""
     now = timezone.now()
     SourceQuote.objects.create(symbol="ETH", source="a", price=2050, at=now, received_at=now)
+    FundingRate.objects.create(symbol="ETH", source="a", rate_pct=Decimal("0.01"), at=now)
     RefusedQuote.objects.create(
         symbol="ETH", source="b", reason="stale", hour=now, price="1", first_at=now, last_at=now
     )
