@@ -11,6 +11,7 @@ BROWSER := tests/chromium
 # Compiled at installation, as pip does: saves a tenth of every command's start where Python may not write bytecode.
 PACKAGES := maxxit agents signals_app trading positions
 UP ?=
+ARGS ?=
 PYTEST ?=
 REPORT := $(VENV)/.check-report
 # The providers' own clients, whose pins do not fit ours.
@@ -21,7 +22,7 @@ PRODUCTION := MAXXIT_PROFILE=production ALLOWED_HOSTS=maxxit.example \
 	SECRET_KEY="$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))')" \
 	DATABASE_URL=postgresql://maxxit@localhost/maxxit REDIS_URL=rediss://localhost
 
-.PHONY: help install up down monitoring test check conformance ci audit fmt chaos chaos-long bench clean contracts-tools browser-tools
+.PHONY: help install up down monitoring test check conformance ci audit fmt chaos chaos-long bench clean verbs contracts-tools browser-tools
 
 help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort \
@@ -83,6 +84,11 @@ down: ## Stop a running `make up` from another terminal
 
 monitoring: $(VENV)/.stamp-run ## Run Prometheus and Alertmanager (Debian's packages) beside `make up` (ARGS="--receiver URL")
 	@exec $(MANAGE) monitoring $(ARGS)
+
+verbs: $(VENV)/.stamp-run ## List the verbs of the older runbooks, as in `make pnl-today`
+	@$(MANAGE) verbs
+
+include verbs.mk
 
 test: install ## Run all tests in parallel on real Postgres, Redis and Celery (PYTEST="-k name" for some, "-n 0" for one process)
 	@$(BIN)/python -m pytest $(PYTEST)

@@ -29,6 +29,7 @@ from maxxit.market.validation import CLOCK_SKEW
 from maxxit.notify import policy as notify
 from maxxit.notify.channels import CHANNELS
 from maxxit.notify.policy import SEND_SECONDS
+from maxxit.ops import verbs
 from maxxit.ops.devchain.local import STEP_SECONDS
 from maxxit.ops.devchain.world import DEMO_USDC, USDC_UNIT
 from maxxit.ops.local import SOFT_SHUTDOWN_SECONDS, WORKER_PATIENCE, WORKERS
@@ -61,6 +62,7 @@ from trading.quarantine import TRIES
 from trading.states import OrderState
 
 ROOT = Path(__file__).parents[1]
+MAKE = (ROOT / "Makefile").read_text() + (ROOT / "verbs.mk").read_text()
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 MODULE = (ROOT / "trading/venues/safe/contract/TradingModule.vy").read_text()
 NUMBERS = {
@@ -128,7 +130,7 @@ def test_modules_targets_files_and_links_that_a_page_names_exist(path: Path) -> 
     files = set(re.findall(rf"(?<![\w/.-])((?:{FOLDERS})/[\w./-]+\.[a-z]+)\b", text))
     links = {link for link in re.findall(r"\]\(([^)#]+)", text) if not link.startswith("http")}
     assert {name for name in modules if find_spec(name) is None} == set()
-    assert targets <= set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.M))
+    assert targets <= set(re.findall(r"^([a-z][\w-]*):", MAKE, re.M))
     assert {name for name in files if not (ROOT / name).exists()} == set()
     assert {link for link in links if not (path.parent / link).exists()} == set()
 
@@ -182,6 +184,11 @@ def test_the_runbook_lists_every_reason_as_the_code_does() -> None:
     assert reasons.markdown() in section("runbook", "Why did it not trade?"), (
         "write it again with `manage.py why --list`"
     )
+
+
+def test_the_runbook_and_verbs_mk_list_the_verbs_as_the_code_does() -> None:
+    assert verbs.markdown() in page("runbook"), "write it again with `manage.py verbs --markdown`"
+    assert verbs.makefile() == (ROOT / "verbs.mk").read_text(), "write it again with `manage.py verbs --make`"
 
 
 @pytest.mark.parametrize(

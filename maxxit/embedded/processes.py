@@ -152,3 +152,16 @@ def only_one(data_dir: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def up_pid(data_dir: Path) -> int | None:
+    """Return the pid of the process that holds the lock of this data folder; None where `make up` does not run."""
+    path = data_dir / UP_LOCK
+    if not path.exists():
+        return None
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(lock.read())
+    return None

@@ -14,15 +14,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO
 
+from maxxit.core import clock
+from maxxit.core.clock import iso_utc
 from maxxit.embedded.processes import bound_to_parent, wait_until
 from maxxit.embedded.servers import Postgres, Redis
 from maxxit.ops import console
+from maxxit.ops.control import Control, Process
 from maxxit.ops.forkserver import Forked, Forkserver
 
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
@@ -101,8 +105,10 @@ Supervised = Child | Server | Forkserver
 class Supervisor:
     """Starts children with `start`, restarts them in `watch`, and stops them with `stop`."""
 
-    def __init__(self, logs: Path, verbose: bool = True) -> None:
+    def __init__(self, logs: Path, verbose: bool = True, control: Control | None = None) -> None:
         self.logs = logs
+        self.control = control
+        """Where the states are written, and what another terminal asks is read."""
         self.verbose = verbose
         """Whether the terminal shows every line, or only what `console.line` selects."""
         self.children: list[Supervised] = []
@@ -111,6 +117,10 @@ class Supervisor:
         self._due: dict[str, float] = {}
         self._pause: dict[str, float] = {}
         self._started: dict[str, float] = {}
+        self._since: dict[str, str] = {}
+        self._restarts: Counter[str] = Counter()
+        self._stopping: dict[str, float] = {}
+        self._stopped: set[str] = set()
         logs.mkdir(parents=True, exist_ok=True)
 
     def say(self, text: str, name: str = "maxxit") -> None:
@@ -137,6 +147,7 @@ class Supervisor:
         finally:
             os.close(writing)
         self._started[child.name] = time.monotonic()
+        self._since[child.name] = iso_utc(clock.now())
         if not self.verbose:
             self.say("started", child.name)
 
@@ -147,9 +158,47 @@ class Supervisor:
             time.sleep(0.2)
 
     def tend(self) -> None:
-        """Check each child once, and restart those that exited."""
+        """Check each child once, restart those that exited, and do what another terminal asked."""
+        for name, action in self.control.requests() if self.control else ():
+            self._obey(name, action)
         for child in list(self.children):
             self._check(child)
+        if self.control:
+            self.control.publish([self._describe(child) for child in self.children])
+
+    def _obey(self, name: str, action: str) -> None:
+        """Start or stop one child. A database or the forkserver is not stopped: the others would fail."""
+        child = next((one for one in self.children if one.name == name and isinstance(one, Child)), None)
+        if child is None:
+            return
+        self.say(f"{action} asked by another terminal", name)
+        if action == "stop" and name not in self._stopped:
+            child.ask_to_stop()
+            self._due.pop(name, None)
+            self._stopping[name] = time.monotonic() + child.patience
+        if action == "start" and name in self._stopped:
+            self._stopped.discard(name)
+            self._due[name] = time.monotonic()
+
+    def _describe(self, child: Supervised) -> Process:
+        name = child.name
+        states = {"stopping": self._stopping, "stopped": self._stopped, "restarting": self._due}
+        state = next((word for word, names in states.items() if name in names), "running")
+        pid = child.process.pid if child.process and state in ("running", "stopping") else None
+        may_stop = isinstance(child, Child)
+        return Process(name, state, pid, self._since.get(name, ""), self._restarts[name], may_stop)
+
+    def _end(self, child: Child) -> None:
+        """Wait for a child that was asked to stop; kill it after its grace period."""
+        late = time.monotonic() > self._stopping[child.name]
+        if late and not _gone(child):
+            self.say("did not stop in time: killed", child.name)
+        if late or _gone(child):
+            _clear(child)
+            child.process = None
+            del self._stopping[child.name]
+            self._stopped.add(child.name)
+            self.say("stopped", child.name)
 
     def stop(self) -> None:
         """Stop all children, stage by stage; after the grace period their process groups are killed."""
@@ -167,6 +216,11 @@ class Supervisor:
 
     def _check(self, child: Supervised) -> None:
         name, now = child.name, time.monotonic()
+        if name in self._stopped:
+            return
+        if name in self._stopping and isinstance(child, Child):
+            self._end(child)
+            return
         if not _gone(child):
             if now - self._started.get(name, now) > HEALTHY_SECONDS:
                 self._pause.pop(name, None)
@@ -175,6 +229,7 @@ class Supervisor:
             pause = self._pause.get(name, 0.0)
             self._pause[name] = min(LONGEST_PAUSE, pause * 2 or 1.0)
             self._due[name] = now + pause
+            self._restarts[name] += 1
             code = child.process.returncode if child.process else None
             self.say(f"exited ({_reason(code)}); restarting in {pause:.0f} s", name)
             _clear(child)

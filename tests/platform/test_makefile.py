@@ -23,6 +23,7 @@ TARGETS = [
     "monitoring",
     "test",
     "up",
+    "verbs",
 ]
 
 

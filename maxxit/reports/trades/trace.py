@@ -73,7 +73,7 @@ class Step:
 
 
 def correlation_of(what: str, value: str, person: Person = None) -> UUID:
-    """Return the correlation id of a post (our id or the provider's), signal, order or position.
+    """Return the correlation id of a post, order (our id or the provider's), signal or position.
 
     Raises Rejected where there is no such row, or `person` may not see it.
     """
@@ -87,7 +87,8 @@ def correlation_of(what: str, value: str, person: Person = None) -> UUID:
                 code="not_a_uuid",
             ) from None
     rows: QuerySet[Any] = visible(KINDS[what]._default_manager.all(), person)
-    wanted = Q(post_id=value) if what == "post" else Q(pk__in=[])
+    by_name = {"post": Q(post_id=value), "order": Q(venue_ref=value) | Q(client_order_id=value)}
+    wanted = by_name.get(what, Q(pk__in=[]))
     if value.isdecimal() and len(value) < 19:
         wanted |= Q(pk=value)
     found: UUID | None = rows.filter(wanted).values_list("correlation_id", flat=True).first()

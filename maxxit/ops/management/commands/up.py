@@ -1,12 +1,10 @@
 """`manage.py up` (`make up`): run all of Maxxit in this terminal; `--stop` (`make down`) stops it from another one."""
 
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -15,9 +13,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from maxxit.core.commands import count
 from maxxit.core.errors import MaxxitError
-from maxxit.embedded.processes import UP_LOCK, bound_to_parent, only_one, port_taken, wait_until
+from maxxit.embedded.processes import bound_to_parent, only_one, port_taken, up_pid, wait_until
 from maxxit.env import Env, read_env
 from maxxit.ops import console, local
+from maxxit.ops.control import Control
 from maxxit.ops.supervisor import Supervisor
 
 READY_SECONDS = 60.0
@@ -61,7 +60,11 @@ class Command(BaseCommand):
                 )
         began = time.monotonic()
         (env.maxxit_data_dir / "profile").write_text(env.maxxit_profile)
-        supervisor = Supervisor(env.maxxit_data_dir / "logs", verbose=options["verbosity"] > 1)
+        control = Control(env.maxxit_data_dir)
+        control.requests()  # what was asked of an earlier run
+        supervisor = Supervisor(
+            env.maxxit_data_dir / "logs", verbose=options["verbosity"] > 1, control=control
+        )
         for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(sent, _interrupt)
         try:
@@ -105,27 +108,14 @@ class Command(BaseCommand):
             supervisor.say(line)
 
     def _stop(self, env: Env) -> None:
-        lock = env.maxxit_data_dir / UP_LOCK
-        pid = _holder(lock)
+        pid = up_pid(env.maxxit_data_dir)
         if pid is None:
             self.stdout.write("not running")
             return
         os.kill(pid, signal.SIGTERM)
-        if not wait_until(lambda: _holder(lock) is None, DOWN_SECONDS):
+        if not wait_until(lambda: up_pid(env.maxxit_data_dir) is None, DOWN_SECONDS):
             raise CommandError(f"pid {pid} does not stop; `kill -9 {pid}` ends it and all its children")
         self.stdout.write("stopped; the data is kept")
-
-
-def _holder(path: Path) -> int | None:
-    """Return the pid of the process that holds the lock, or None."""
-    if not path.exists():
-        return None
-    with path.open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(lock.read())
-    return None
 
 
 def _setup(supervisor: Supervisor, options: dict[str, Any]) -> None:
