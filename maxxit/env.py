@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from maxxit.core import secret_values
 from maxxit.core.config import PRODUCTION, check_profile
 from maxxit.core.errors import Misconfigured
 from maxxit.embedded import servers
@@ -210,6 +211,7 @@ def local_secret(data_dir: Path, name: str, size: int = 18) -> str:
 def read_env() -> Env:
     """Read the environment of this process. Raises `Misconfigured` naming each wrong variable."""
     load_dotenv(os.environ.get("MAXXIT_ENV_FILE", BASE_DIR / ".env"))
+    secret_values.resolve()
     try:
         env = Env()
     except ValidationError as error:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from django.conf import settings
 
-from maxxit.core import redact, secret_values
+from maxxit.core import redact, secret_files
 from maxxit.core.errors import Misconfigured
 from maxxit.embedded.processes import write_secret
 
@@ -100,7 +100,7 @@ class KeyPair:
     def private_keys(self) -> Iterator[X25519PrivateKey]:
         """Yield the keys that open: that in force, then that before the rotation. None where this process has none."""
         found = [
-            text for name in (self.private_name, self.previous_name) if (text := secret_values.secret(name))
+            text for name in (self.private_name, self.previous_name) if (text := secret_files.secret(name))
         ]
         if not found and self.public_name not in os.environ and not os.environ.get("DATABASE_URL"):
             found = [self._local()]

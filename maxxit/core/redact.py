@@ -111,10 +111,15 @@ def know(value: str | bytes | SecretStr | SecretBytes) -> None:
         _known[text] = tuple(sorted(lowered, key=lambda form: (-len(form), form)))
 
 
+def is_secret_variable(name: str) -> bool:
+    """Return whether the name of an environment variable says that its value is a secret."""
+    return bool(_ENV_NAME.search(name.upper()))
+
+
 def know_environment() -> None:
     """Register every secret of the environment: variables by name, passwords and tokens inside URLs."""
     for name, value in os.environ.items():
-        if _ENV_NAME.search(name.upper()):
+        if is_secret_variable(name):
             know(value)
         for password in _URL_PASSWORD.findall(value):
             know(password)

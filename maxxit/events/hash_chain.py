@@ -61,11 +61,12 @@ class HashChain:
         return self._line(f'{{"end":true,"events":{self.events}'.encode())
 
     def _line(self, text: bytes) -> bytes:
-        self.head = _digest(self.head, text)
+        self.head = digest(self.head, text)
         return text + _HASH + self.head.encode() + _END
 
 
-def _digest(head: str, text: bytes) -> str:
+def digest(head: str, text: bytes) -> str:
+    """Return the hash of a line, which the next line's goes on from."""
     return sha256(head.encode() + text).hexdigest()
 
 
@@ -127,7 +128,7 @@ def _header(members: dict[str, Any]) -> str:
 
 
 def _checked(head: str, text: bytes, stated: str, number: int) -> str:
-    computed = _digest(head, text)
+    computed = digest(head, text)
     if computed != stated:
         raise _broken(number, f"its hash is {stated}, computed {computed}")
     return computed

@@ -26,3 +26,21 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.subject}"
+
+
+class EventSeal(models.Model):
+    """The hash over the rows of a log up to `last_id`, see `maxxit.events.seals`. Triggers refuse changes."""
+
+    log = models.CharField(max_length=10, help_text="events, or admin: the changes made in the admin")
+    at = models.DateTimeField(help_text="UTC")
+    last_id = models.BigIntegerField(help_text="of the newest row that it covers")
+    rows = models.PositiveIntegerField(help_text="since the seal before it")
+    head = models.CharField(max_length=64, help_text="SHA-256, in hex, of the newest row and all before it")
+
+    class Meta:
+        db_table = "event_seals"
+        ordering = ("-id",)
+        constraints = (models.UniqueConstraint(fields=["log", "last_id"], name="event_seals_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.log} up to {self.last_id}"

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-APPEND_ONLY = {"events": "", "fills": "", "ledger_entries": "", "paper_fills": "", "django_admin_log": "",
-               "chain_attempts": "broadcast_at"}  # fmt: skip
+APPEND_ONLY = {"events": "", "event_seals": "", "fills": "", "ledger_entries": "", "paper_fills": "",
+               "django_admin_log": "", "chain_attempts": "broadcast_at"}  # fmt: skip
 """Table -> the only column that the application may update."""
 READ_ONLY = (
     "ledger_balances",

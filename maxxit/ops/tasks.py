@@ -3,9 +3,10 @@
 from celery import shared_task
 
 from maxxit.core.config import variable
+from maxxit.events import seals
 from maxxit.ops import beat_watch
 from maxxit.ops.backup import drill, folder, make
-from maxxit.reports import digests
+from maxxit.reports import audit, digests
 
 
 @shared_task
@@ -24,6 +25,18 @@ def send_digests() -> int:
 def back_up() -> str:
     """Make a backup; return its name, or an empty text where no folder is set."""
     return make.back_up().path.name if variable(folder.FOLDER) else ""
+
+
+@shared_task
+def seal_audit_log() -> int:
+    """Seal the new rows of the audit log; return how many."""
+    return sum(one.rows for one in seals.seal())
+
+
+@shared_task
+def verify_audit_log() -> bool:
+    """Verify the seals of the last weeks and record the result; return whether all hold."""
+    return audit.verify_recent()
 
 
 @shared_task

@@ -25,6 +25,10 @@ EXECUTOR = {
     getattr(key, part) for key in (CURRENT, PREVIOUS) for part in ("keystore", "password", "password_file")
 }
 NOT_HANDED_ON = {
+    # Each process has its own identity there, so that the web's cannot read what the workers that sign can.
+    "VAULT_ADDR", "VAULT_TOKEN", "VAULT_NAMESPACE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_ENDPOINT_URL_SECRETS_MANAGER",
     "MAXXIT_DATA_DIR", "MAXXIT_CONFIG_DIR", "BIND", "WEB_PORT",  # the image's
     "DEBUG", "LOG_JSON",  # production's
     "POSTGRES_IMAGE", "VALKEY_IMAGE", "PYTHON_IMAGE",  # compose's own

@@ -50,7 +50,7 @@ def _list_url(model: type) -> str:
 
 
 def test_every_model_of_the_pipeline_has_an_admin() -> None:
-    """Except chain bookkeeping, the queue of prices for price rules, sessions (their keys are secrets) and settings."""
+    """Except chain bookkeeping, queued prices, sessions (their keys are secret), settings, seals."""
     missing = {
         model._meta.label
         for label in OURS
@@ -59,7 +59,7 @@ def test_every_model_of_the_pipeline_has_an_admin() -> None:
         if model not in admin.site._registry and len(model._meta.pk_fields) == 1
     }
     unseen = {f"trading.{name}" for name in ("ChainAttempt", "ChainScan", "Signer")} | {"market.QuoteMove"}
-    unseen |= {"console.BrowserSession", "console.UserSettings"}
+    unseen |= {"console.BrowserSession", "console.UserSettings", "events.EventSeal"}
     assert missing - unseen == set()
 
 

@@ -89,17 +89,23 @@ def _session() -> psycopg.Connection[Any]:
 
 
 def _facts(session: psycopg.Connection[Any]) -> dict[str, Any]:
-    """Return server version, applied migrations, newest event, and (count, checksum) of each table of money."""
+    """Return server version, migrations, newest event and seals, and (count, checksum) of each table of money."""
     (server,) = session.execute("SELECT current_setting('server_version')").fetchone() or ("",)
     applied = session.execute("SELECT app || '.' || name FROM django_migrations ORDER BY 1").fetchall()
     (event,) = session.execute("SELECT coalesce(max(id), 0) FROM events").fetchone() or (0,)
+    heads = session.execute(
+        "SELECT DISTINCT ON (log) log, head FROM event_seals ORDER BY log, id DESC"
+    ).fetchall()
     rows = {}
     for table in COUNTED:
         added = sql.SQL(
             "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text FROM {} t"
         )
         rows[table] = list(session.execute(added.format(sql.Identifier(table))).fetchone() or ())
-    return {"server": server, "migrations": [name for (name,) in applied], "last_event": event, "rows": rows}
+    return {
+        "server": server, "migrations": [name for (name,) in applied], "last_event": event, "heads": dict(heads),
+        "rows": rows,
+    }  # fmt: skip
 
 
 def _dump(name: str) -> Iterator[bytes]:

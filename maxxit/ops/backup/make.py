@@ -9,7 +9,7 @@ from typing import Any
 from maxxit.core import clock
 from maxxit.core.clock import iso_utc
 from maxxit.core.errors import MaxxitError, Misconfigured
-from maxxit.core.secret_values import secret
+from maxxit.core.secret_files import secret
 from maxxit.events.record import NewEvent, write
 from maxxit.ops.backup import archive, database, folder, parts
 from maxxit.pipeline import release

@@ -14,7 +14,7 @@ from maxxit.core.errors import Rejected
 from maxxit.core.terms import KillLevel
 from maxxit.events.record import NewEvent, write
 from maxxit.ops.backup import archive, database, parts
-from maxxit.reports import invariants
+from maxxit.reports import audit, invariants
 from maxxit.reports.backups import RESTORED
 from maxxit.reports.checks import Check
 from positions.exits import pauses
@@ -75,7 +75,7 @@ def load_and_check(contents: archive.Contents) -> list[Check]:
     named = "; ".join(different) or f"{len(contents.manifest['facts']['rows'])} tables, counted and added up"
     first = Check(ROWS, not different, named, "use another backup" if different else "")
     call_command("migrate", verbosity=0, interactive=False)
-    return [first, *invariants.check_all()]
+    return [first, *invariants.check_all(), audit.check_seals()]
 
 
 def restore(path: Path, passphrase: str, files_to: Path) -> Restored:

@@ -14,7 +14,7 @@ from maxxit.llm.models import LlmCircuit, LlmTrace
 from maxxit.notify import delivery_queue
 from maxxit.notify.models import Alert, Endpoint, RuleDelivery
 from maxxit.notify.states import DeliveryState
-from maxxit.reports import backups, checks, dead_letters, status
+from maxxit.reports import audit, backups, checks, dead_letters, status
 from maxxit.reports.checks import Check
 from positions.models import BooksCheck
 from trading.chain import disagreements
@@ -114,6 +114,7 @@ def _machine() -> Iterator[Check]:
     yield checks.disk()
     yield checks.clocks()
     yield from backups.check_backups()
+    yield audit.check_audit_log()
     broken = [check for check in checks.config() if not check.ok]
     yield from broken or [Check("config", True, f"{len(checks.CONFIG)} files of config/ are valid")]
 

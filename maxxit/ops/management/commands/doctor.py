@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from maxxit.core.commands import OpsCommand
-from maxxit.reports import backups, checks
+from maxxit.reports import audit, backups, checks
 
 
 class Command(OpsCommand):
@@ -17,7 +17,7 @@ class Command(OpsCommand):
         parser.add_argument("--quiet", action="store_true", help="show failed checks only")
 
     def run(self, **options: Any) -> Any:
-        results = [*checks.everything(), *backups.check_backups()]
+        results = [*checks.everything(), *backups.check_backups(), audit.check_audit_log()]
         wide = max(len(check.name) for check in results)
         for check in results:
             if check.ok and options["quiet"]:

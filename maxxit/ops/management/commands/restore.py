@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from maxxit.core.commands import OpsCommand
-from maxxit.core.secret_values import secret
+from maxxit.core.secret_files import secret
 from maxxit.embedded.processes import only_one
 from maxxit.embedded.servers import Postgres
 from maxxit.ops.backup import make
